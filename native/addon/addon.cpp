@@ -1,0 +1,52 @@
+// The module: registers the tensor class and every table of exports.
+#include <napi.h>
+
+#include "addon/exports.h"
+#include "addon/families.h"
+
+namespace repa::addon {
+
+Napi::Error toJsError(Napi::Env env, ErrorCode code, const std::string& message) {
+  Napi::Error error = Napi::Error::New(env, message);
+  error.Set("code", Napi::String::New(env, errorCodeName(code)));
+  return error;
+}
+
+Environment& environment(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
+
+namespace {
+
+Napi::Value callExport(const Napi::CallbackInfo& info) {
+  const Export& entry = *static_cast<const Export*>(info.Data());
+  try {
+    return entry.call(Arguments(info, entry.name, entry.arguments));
+  } catch (const Error& error) {
+    throw toJsError(info.Env(), error.code(), error.what());
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw toJsError(info.Env(), ErrorCode::failed, std::string(entry.name) + ": " + error.what());
+  }
+}
+
+Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new Environment());
+  TensorHandle::registerClass(env, exports);
+  addDeviceExports(env, exports);
+  addTensorExports(env, exports);
+  addOpExports(env, exports);
+  return exports;
+}
+
+}  // namespace
+
+void addExports(Napi::Env env, Napi::Object exports, const Export* table, size_t count) {
+  for (size_t i = 0; i < count; ++i)
+    exports.Set(table[i].name, Napi::Function::New(env, callExport, table[i].name, const_cast<Export*>(&table[i])));
+}
+
+}  // namespace repa::addon
+
+static Napi::Object initialiseModule(Napi::Env env, Napi::Object exports) { return repa::addon::initialise(env, exports); }
+
+NODE_API_MODULE(repa_native, initialiseModule)

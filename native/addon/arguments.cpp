@@ -1,0 +1,81 @@
+#include "addon/arguments.h"
+
+#include <cmath>
+
+#include "core/cpu_device.h"
+
+namespace repa::addon {
+
+void Arguments::wrong(const char* name, const char* expected) const {
+  throw Error(ErrorCode::invalidArgument, std::string(operation_) + ": " + name + " must be " + expected + ".");
+}
+
+double Arguments::number(size_t index, const char* name) const {
+  if (!info_[index].IsNumber()) wrong(name, "a number");
+  return info_[index].As<Napi::Number>().DoubleValue();
+}
+
+int64_t Arguments::integer(size_t index, const char* name) const {
+  const double value = number(index, name);
+  if (value != std::floor(value) || std::abs(value) > 9007199254740991.0) wrong(name, "a whole number");
+  return static_cast<int64_t>(value);
+}
+
+uint64_t Arguments::counter(size_t index, const char* name) const {
+  if (info_[index].IsBigInt()) {
+    bool lossless = false;
+    const uint64_t value = info_[index].As<Napi::BigInt>().Uint64Value(&lossless);
+    if (!lossless) wrong(name, "a BigInt of at most 64 bits");
+    return value;
+  }
+  const int64_t value = integer(index, name);
+  if (value < 0) wrong(name, "a whole number that is not negative");
+  return static_cast<uint64_t>(value);
+}
+
+bool Arguments::boolean(size_t index, const char* name) const {
+  if (!info_[index].IsBoolean()) wrong(name, "true or false");
+  return info_[index].As<Napi::Boolean>().Value();
+}
+
+std::string Arguments::text(size_t index, const char* name) const {
+  if (!info_[index].IsString()) wrong(name, "a string");
+  return info_[index].As<Napi::String>().Utf8Value();
+}
+
+Shape Arguments::shape(size_t index, const char* name) const {
+  Shape shape;
+  for (double size : numbers(index, name)) {
+    if (size != std::floor(size) || size < 0 || size > 9007199254740991.0) wrong(name, "a list of sizes");
+    shape.append(static_cast<int64_t>(size));
+  }
+  return shape;
+}
+
+std::vector<double> Arguments::numbers(size_t index, const char* name) const {
+  if (!info_[index].IsArray()) wrong(name, "an array of numbers");
+  const Napi::Array array = info_[index].As<Napi::Array>();
+  std::vector<double> out(array.Length());
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const Napi::Value element = array[i];
+    if (!element.IsNumber()) wrong(name, "an array of numbers");
+    out[i] = element.As<Napi::Number>().DoubleValue();
+  }
+  return out;
+}
+
+std::vector<Tensor> Arguments::tensors(size_t index, const char* name) const {
+  if (!info_[index].IsArray()) wrong(name, "an array of tensors");
+  const Napi::Array array = info_[index].As<Napi::Array>();
+  std::vector<Tensor> out;
+  for (uint32_t i = 0; i < array.Length(); ++i) out.push_back(TensorHandle::unwrap(array[i], operation_, name));
+  return out;
+}
+
+Device& Arguments::device(size_t index, const char* name) const {
+  const std::string device = text(index, name);
+  if (device == "cpu") return CpuDevice::instance();
+  throw Error(ErrorCode::device, std::string(operation_) + ": there is no device \"" + device + "\" here. This build has: cpu.");
+}
+
+}  // namespace repa::addon

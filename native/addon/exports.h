@@ -1,0 +1,35 @@
+// How native functions become JS functions: each file of this folder has a table of Exports, and addon.cpp adds them all.
+#pragma once
+
+#include <napi.h>
+
+#include "addon/arguments.h"
+
+namespace repa::addon {
+
+/// One function of the addon. What it throws as repa::Error reaches JS as an Error with the same message and a `code`.
+struct Export {
+  const char* name;
+  Napi::Value (*call)(const Arguments& arguments);
+  /// For error messages; an op bound by its signature (addon/bind.h) reads its arguments under these names.
+  ArgumentNames arguments = {};
+};
+
+void addExports(Napi::Env env, Napi::Object exports, const Export* table, size_t count);
+
+template <size_t count>
+void addExports(Napi::Env env, Napi::Object exports, const Export (&table)[count]) {
+  addExports(env, exports, table, count);
+}
+
+/// What one JS environment (the main thread or a worker) keeps.
+struct Environment {
+  Napi::FunctionReference tensorConstructor;
+};
+
+Environment& environment(Napi::Env env);
+
+/// A JS Error with the native error's code.
+Napi::Error toJsError(Napi::Env env, ErrorCode code, const std::string& message);
+
+}  // namespace repa::addon

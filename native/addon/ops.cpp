@@ -1,0 +1,106 @@
+// Every op as a JS function: name, C++ function, names of the arguments in order. src/native.ts has the same list with types.
+#include "addon/bind.h"
+#include "addon/families.h"
+#include "ops/activation.h"
+#include "ops/attention.h"
+#include "ops/elementwise.h"
+#include "ops/embedding.h"
+#include "ops/interpolant.h"
+#include "ops/layer_norm.h"
+#include "ops/linear.h"
+#include "ops/linear_combination.h"
+#include "ops/loss.h"
+#include "ops/optimizer.h"
+#include "ops/patch.h"
+#include "ops/pixels.h"
+#include "ops/random.h"
+#include "ops/reduction.h"
+#include "ops/residual.h"
+#include "ops/resize.h"
+#include "ops/tokens.h"
+
+namespace repa::addon {
+
+namespace {
+
+const Export kExports[] = {
+    {"activation", bind<ops::activation>, {"x", "kind"}},
+    {"activationBackward", bind<ops::activationBackward>, {"dOut", "x", "kind"}},
+    {"swiGLU", bind<ops::swiGLU>, {"x"}},
+    {"swiGLUBackward", bind<ops::swiGLUBackward>, {"dOut", "x"}},
+
+    {"attention", bind<ops::attention>, {"qkv", "heads", "keepLse"}},
+    {"attentionBackward", bind<ops::attentionBackward>, {"dO", "qkv", "o", "lse", "heads"}},
+    {"qkNorm", bind<ops::qkNorm>, {"qkv", "qWeight", "qBias", "kWeight", "kBias", "heads", "epsilon"}},
+    {"qkNormBackward", bind<ops::qkNormBackward>,
+     {"dNormed", "qkv", "qWeight", "kWeight", "mean", "rstd", "heads", "dqWeight", "dqBias", "dkWeight", "dkBias", "accumulate"}},
+
+    {"add", bind<ops::add>, {"a", "b"}},
+    {"scale", bind<ops::scale>, {"x", "factor"}},
+    {"accumulate", bind<ops::accumulate>, {"sum", "x"}},
+    {"fill", bind<ops::fill>, {"out", "value"}},
+    {"copy", bind<ops::copy>, {"out", "x"}},
+
+    {"timestepEmbedding", bind<ops::timestepEmbedding>, {"t", "dim", "maxPeriod"}},
+    {"embedding", bind<ops::embedding>, {"table", "ids"}},
+    {"embeddingBackward", bind<ops::embeddingBackward>, {"dOut", "ids", "dTable", "accumulate"}},
+
+    {"interpolant", bind<ops::interpolant>, {"x", "noise", "t", "path"}},
+    {"samplePosterior", bind<ops::samplePosterior>, {"moments", "noise", "scale", "bias"}},
+
+    {"layerNorm", bind<ops::layerNorm>, {"x", "weight", "bias", "epsilon"}},
+    {"layerNormBackward", bind<ops::layerNormBackward>, {"dOut", "x", "mean", "rstd", "weight", "dWeight", "dBias", "accumulate"}},
+    {"layerNormModulate", bind<ops::layerNormModulate>, {"x", "modulation", "shiftChunk", "scaleChunk", "epsilon"}},
+    {"layerNormModulateBackward", bind<ops::layerNormModulateBackward>,
+     {"dOut", "x", "mean", "rstd", "modulation", "shiftChunk", "scaleChunk", "dResidual", "dModulation"}},
+
+    {"linear", bind<ops::linear>, {"x", "weight", "bias", "activation", "keepPre"}},
+    {"linearGatedResidual", bind<ops::linearGatedResidual>, {"x", "weight", "bias", "residual", "modulation", "gateChunk", "keepY"}},
+    {"linearLayerScale", bind<ops::linearLayerScale>, {"x", "weight", "bias", "residual", "gamma"}},
+    {"linearAddend", bind<ops::linearAddend>, {"x", "weight", "bias", "addend"}},
+    {"linearInputGradient", bind<ops::linearInputGradient>, {"dOut", "weight", "pre", "activation"}},
+    {"linearWeightGradient", bind<ops::linearWeightGradient>, {"dOut", "x", "dWeight", "accumulate"}},
+
+    {"linearCombination", bind<ops::linearCombination>, {"coefficients", "values"}},
+    {"cast", bind<ops::cast>, {"x", "dtype"}},
+
+    {"cosineAlignmentLoss", bind<ops::cosineAlignmentLoss>, {"projection", "target", "weight", "wantGradient"}},
+    {"velocityLoss", bind<ops::velocityLoss>, {"prediction", "target", "weight", "wantGradient"}},
+
+    {"clipGradientNorm", bind<ops::clipGradientNorm>, {"gradient", "frozen", "state", "maxNorm", "gradientScale"}},
+    {"adamW", bind<ops::adamW>,
+     {"weight", "gradient", "firstMoment", "secondMoment", "ema", "frozen", "state", "learningRate", "beta1", "beta2", "epsilon", "weightDecay", "emaDecay"}},
+
+    {"patchify", bind<ops::patchify>, {"image", "patch"}},
+    {"patchifyBackward", bind<ops::patchifyBackward>, {"dPatches", "channels", "height", "width", "patch"}},
+    {"unpatchify", bind<ops::unpatchify>, {"tokens", "channels", "height", "width", "patch"}},
+    {"unpatchifyBackward", bind<ops::unpatchifyBackward>, {"dImage", "patch"}},
+
+    {"normalizeImages", bind<ops::normalizeImages>, {"images", "divisor", "mean", "std"}},
+    {"toUint8", bind<ops::toUint8>, {"images", "shift", "scale", "offset"}},
+    {"hog", bind<ops::hog>, {"images", "gridHeight", "gridWidth"}},
+
+    {"fillUniform", bind<ops::fillUniform>, {"out", "seed", "stream", "step", "first"}},
+    {"fillNormal", bind<ops::fillNormal>, {"out", "seed", "stream", "step", "first"}},
+    {"fillTimesteps", bind<ops::fillTimesteps>, {"out", "weighting", "path", "seed", "stream", "step", "first"}},
+    {"dropLabels", bind<ops::dropLabels>, {"labels", "probability", "nullClass", "seed", "stream", "step", "first"}},
+
+    {"columnSum", bind<ops::columnSum>, {"x", "out", "accumulate"}},
+    {"sum", bind<ops::sum>, {"x", "factor"}},
+
+    {"gatedResidual", bind<ops::gatedResidual>, {"x", "y", "modulation", "gateChunk"}},
+    {"gatedResidualBackward", bind<ops::gatedResidualBackward>, {"dOut", "y", "modulation", "gateChunk", "dModulation", "dBias", "accumulateBias"}},
+    {"layerScale", bind<ops::layerScale>, {"x", "y", "gamma"}},
+    {"layerScaleBackward", bind<ops::layerScaleBackward>, {"dOut", "y", "gamma", "dGamma", "accumulate"}},
+
+    {"resize", bind<ops::resize>, {"x", "outHeight", "outWidth", "filter", "antialias", "scaleHeight", "scaleWidth"}},
+
+    {"prependTokens", bind<ops::prependTokens>, {"patches", "patchPositions", "classToken", "classPosition", "registers"}},
+    {"dropTokens", bind<ops::dropTokens>, {"x", "first"}},
+};
+
+}  // namespace
+
+void addOpExports(Napi::Env env, Napi::Object exports) { addExports(env, exports, kExports); }
+
+}  // namespace repa::addon

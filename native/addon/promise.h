@@ -1,0 +1,18 @@
+// A JS promise that the device's thread settles.
+#pragma once
+
+#include <napi.h>
+
+#include <functional>
+#include <string>
+
+namespace repa::addon {
+
+/// Makes the promise's value on the JS thread.
+using MakeValue = std::function<Napi::Value(Napi::Env)>;
+
+/// Starts work and returns a promise. `start` gets a callback to call exactly once, from any thread, with a failure (empty:
+/// success). The event loop stays alive until then; a JS environment that ends before is left alone.
+Napi::Value promise(Napi::Env env, const char* name, std::function<void(std::function<void(const std::string&)> done)> start, MakeValue makeValue);
+
+}  // namespace repa::addon

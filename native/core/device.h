@@ -1,0 +1,31 @@
+// A device is an in-order queue with memory: work is checked and enqueued by the caller's thread and runs later, in order.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "core/allocator.h"
+#include "core/thread_pool.h"
+
+namespace repa {
+
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  /// "cpu" or "cuda:0".
+  virtual std::string name() const = 0;
+  virtual Allocator& allocator() = 0;
+
+  /// Copies host bytes that stay valid only during the call.
+  virtual void upload(void* to, const void* from, int64_t bytes) = 0;
+  /// Copies to host memory that `done` and the caller keep alive; `done(failure)` runs on the device's thread, `failure` empty on success.
+  virtual void download(void* to, const void* from, int64_t bytes, std::function<void(const std::string& failure)> done) = 0;
+  /// Calls `done` once everything enqueued so far has run.
+  virtual void whenIdle(std::function<void(const std::string& failure)> done) = 0;
+  /// Forgets a failure, so that the device can be used again.
+  virtual void reset() = 0;
+};
+
+}  // namespace repa

@@ -1,0 +1,44 @@
+// Element types that tensors on a device have.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/error.h"
+
+namespace repa {
+
+/// f64 holds samplers' states and test references only; no model computes in it.
+enum class DType : uint8_t { f32, bf16, f16, i32, u8, f64 };
+
+constexpr int64_t dtypeBytes(DType dtype) {
+  switch (dtype) {
+    case DType::f64: return 8;
+    case DType::f32:
+    case DType::i32: return 4;
+    case DType::bf16:
+    case DType::f16: return 2;
+    case DType::u8: return 1;
+  }
+  return 0;
+}
+
+constexpr const char* dtypeName(DType dtype) {
+  switch (dtype) {
+    case DType::f64: return "f64";
+    case DType::f32: return "f32";
+    case DType::bf16: return "bf16";
+    case DType::f16: return "f16";
+    case DType::i32: return "i32";
+    case DType::u8: return "u8";
+  }
+  return "?";
+}
+
+inline DType dtypeOf(const std::string& name) {
+  for (DType dtype : {DType::f32, DType::bf16, DType::f16, DType::i32, DType::u8, DType::f64})
+    if (name == dtypeName(dtype)) return dtype;
+  throw Error(ErrorCode::dtype, "\"" + name + "\" is not a dtype of a device tensor: expected f32, bf16, f16, i32, u8 or f64.");
+}
+
+}  // namespace repa

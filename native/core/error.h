@@ -1,0 +1,43 @@
+// The one exception type that native code throws. The addon turns it into a JS Error with the same code and message.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+namespace repa {
+
+enum class ErrorCode {
+  invalidArgument,  // a value that the call cannot take
+  shape,            // a tensor of the wrong shape
+  dtype,            // a tensor of the wrong element type
+  device,           // a tensor on the wrong device, or no such device
+  disposed,         // a tensor that was disposed
+  outOfMemory,      // the device's memory limit would be passed
+  failed,           // an operation failed in the device's queue
+};
+
+/// "ERR_SHAPE" and so on: what JS sees as error.code.
+constexpr const char* errorCodeName(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::invalidArgument: return "ERR_INVALID_ARGUMENT";
+    case ErrorCode::shape: return "ERR_SHAPE";
+    case ErrorCode::dtype: return "ERR_DTYPE";
+    case ErrorCode::device: return "ERR_DEVICE";
+    case ErrorCode::disposed: return "ERR_DISPOSED";
+    case ErrorCode::outOfMemory: return "ERR_OUT_OF_MEMORY";
+    case ErrorCode::failed: return "ERR_DEVICE_FAILED";
+  }
+  return "ERR_UNKNOWN";
+}
+
+class Error : public std::runtime_error {
+ public:
+  Error(ErrorCode code, std::string message) : std::runtime_error(std::move(message)), code_(code) {}
+  ErrorCode code() const { return code_; }
+
+ private:
+  ErrorCode code_;
+};
+
+}  // namespace repa

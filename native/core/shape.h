@@ -1,0 +1,61 @@
+// The sizes of a tensor's axes.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+
+#include "core/error.h"
+
+namespace repa {
+
+/// Up to six axes, row-major. A scalar has none.
+class Shape {
+ public:
+  static constexpr int kMaxRank = 6;
+
+  Shape() = default;
+  Shape(std::initializer_list<int64_t> sizes) {
+    for (int64_t size : sizes) append(size);
+  }
+
+  void append(int64_t size) {
+    if (rank_ == kMaxRank) throw Error(ErrorCode::shape, "A tensor has at most six axes.");
+    if (size < 0) throw Error(ErrorCode::shape, "An axis of a tensor has size " + std::to_string(size) + "; sizes are not negative.");
+    sizes_[rank_++] = size;
+  }
+
+  int rank() const { return rank_; }
+  /// Size of an axis; negative axes count from the end.
+  int64_t operator[](int axis) const { return sizes_[axis < 0 ? axis + rank_ : axis]; }
+
+  int64_t elements() const {
+    int64_t product = 1;
+    for (int axis = 0; axis < rank_; ++axis)
+      if (__builtin_mul_overflow(product, sizes_[axis], &product))
+        throw Error(ErrorCode::shape, "The shape " + text() + " has more elements than 64 bits can count.");
+    return product;
+  }
+
+  bool operator==(const Shape& other) const {
+    if (rank_ != other.rank_) return false;
+    for (int axis = 0; axis < rank_; ++axis)
+      if (sizes_[axis] != other.sizes_[axis]) return false;
+    return true;
+  }
+  bool operator!=(const Shape& other) const { return !(*this == other); }
+
+  /// "[4, 256, 384]".
+  std::string text() const {
+    std::string out = "[";
+    for (int axis = 0; axis < rank_; ++axis) out += (axis ? ", " : "") + std::to_string(sizes_[axis]);
+    return out + "]";
+  }
+
+ private:
+  std::array<int64_t, kMaxRank> sizes_{};
+  int rank_ = 0;
+};
+
+}  // namespace repa

@@ -1,0 +1,25 @@
+// Activation functions, element by element.
+#pragma once
+
+#include <string>
+
+#include "core/tensor.h"
+
+namespace repa::ops {
+
+enum class Activation { none, silu, geluTanh, geluErf };
+
+/// "none", "silu", "gelu-tanh" (SiT's) or "gelu-erf" (DINOv2's).
+Activation activationOf(const std::string& name);
+
+/// f(x), of x's shape.
+Tensor activation(const Tensor& x, const std::string& kind);
+
+/// dOut ⊙ f'(x).
+Tensor activationBackward(const Tensor& dOut, const Tensor& x, const std::string& kind);
+
+/// SwiGLU as DINOv2's ViT-g has it: x [..., 2h] = x1 | x2 -> silu(x1) ⊙ x2 [..., h].
+Tensor swiGLU(const Tensor& x);
+Tensor swiGLUBackward(const Tensor& dOut, const Tensor& x);
+
+}  // namespace repa::ops

@@ -1,0 +1,26 @@
+// Multi-head self-attention on the packed output of the qkv Linear.
+#pragma once
+
+#include <array>
+
+#include "core/tensor.h"
+
+namespace repa::ops {
+
+/// softmax(q kᵀ / sqrt(d)) v for every head: qkv [B, T, 3·H·d] (q | k | v, each split by head) -> o [B, T, H·d]; d at most 128.
+/// Returns {o, lse [B, H, T]}: lse is kept where `keepLse`, for the backward pass; else undefined.
+std::array<Tensor, 2> attention(const Tensor& qkv, int64_t heads, bool keepLse);
+
+/// The gradient of qkv.
+Tensor attentionBackward(const Tensor& dO, const Tensor& qkv, const Tensor& o, const Tensor& lse, int64_t heads);
+
+/// LayerNorm over head_dim with weight and bias [d], of every query and every key (timm's qk_norm); values pass.
+/// Returns {normed as qkv, mean [B, T, 2, H], rstd [B, T, 2, H]}.
+std::array<Tensor, 3> qkNorm(const Tensor& qkv, const Tensor& qWeight, const Tensor& qBias, const Tensor& kWeight, const Tensor& kBias,
+                             int64_t heads, double epsilon);
+
+/// The gradient of qkv; writes, or with `accumulate` adds, those of the four parameters.
+Tensor qkNormBackward(const Tensor& dNormed, const Tensor& qkv, const Tensor& qWeight, const Tensor& kWeight, const Tensor& mean, const Tensor& rstd,
+                      int64_t heads, const Tensor& dqWeight, const Tensor& dqBias, const Tensor& dkWeight, const Tensor& dkBias, bool accumulate);
+
+}  // namespace repa::ops

@@ -1,0 +1,19 @@
+// Arithmetic that the gradient tape needs between the larger kernels, element by element; fp32.
+#pragma once
+
+#include "core/tensor.h"
+
+namespace repa::ops {
+
+/// a + b, of equal shapes.
+Tensor add(const Tensor& a, const Tensor& b);
+/// factor · x.
+Tensor scale(const Tensor& x, double factor);
+/// sum += x, in place.
+void accumulate(const Tensor& sum, const Tensor& x);
+/// Every element becomes `value`, in place.
+void fill(const Tensor& out, double value);
+/// out = x, in place; equal shapes.
+void copy(const Tensor& out, const Tensor& x);
+
+}  // namespace repa::ops

@@ -1,0 +1,32 @@
+// Linear layers with fused epilogues, and their gradients. Weights are [out, in] as torch stores them.
+#pragma once
+
+#include <array>
+#include <optional>
+
+#include "core/tensor.h"
+
+namespace repa::ops {
+
+/// f(x Wᵀ + b): x [..., in], weight [out, in], bias [out]; activation as activationOf names it.
+/// Returns {out [..., out], pre}: pre is x Wᵀ + b, kept for the backward pass where `keepPre` and there is an activation; else undefined.
+std::array<Tensor, 2> linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const std::string& activation, bool keepPre);
+
+/// residual + gate ⊙ (x Wᵀ + b): x [B, T, in], residual [B, T, out], gate a chunk of modulation [B, chunks, out].
+/// Returns {out, y}: y = x Wᵀ + b, kept where `keepY` for the gate's gradient; else undefined.
+std::array<Tensor, 2> linearGatedResidual(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& residual,
+                                          const Tensor& modulation, int64_t gateChunk, bool keepY);
+
+/// residual + gamma ⊙ (x Wᵀ + b), gamma [out]: a ViT block's branch with LayerScale. Inference: keeps nothing.
+Tensor linearLayerScale(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& residual, const Tensor& gamma);
+
+/// x Wᵀ + b + addend[row mod T]: x [B, T, in], addend [T, out]: patch embedding with its positions.
+Tensor linearAddend(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& addend);
+
+/// dX = dOut W, and with `pre` (the pre-activation of the Linear below) dX ⊙ f'(pre): dOut [..., out] -> [..., in].
+Tensor linearInputGradient(const Tensor& dOut, const Tensor& weight, const std::optional<Tensor>& pre, const std::string& activation);
+
+/// Writes, or with `accumulate` adds, dOutᵀ x to dWeight [out, in].
+void linearWeightGradient(const Tensor& dOut, const Tensor& x, const Tensor& dWeight, bool accumulate);
+
+}  // namespace repa::ops

@@ -1,0 +1,21 @@
+// The optimizer step over one flat arena of parameters. What the two calls must tell each other, and what the host reads some
+// steps late, stands in a StepState on the device (core/step_state.h), a u8 tensor of its size.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace repa::ops {
+
+/// Fills `state` from the gradient arena [n]: its norm, the clip coefficient for maxNorm (Infinity: none), whether it is finite.
+/// `frozen` lists begin and end of the ranges without a gradient. gradientScale multiplies the gradient first.
+void clipGradientNorm(const Tensor& gradient, const std::vector<double>& frozen, const Tensor& state, double maxNorm, double gradientScale);
+
+/// AdamW and the EMA over arenas [n], as torch.optim.AdamW computes them; changes nothing where the state says not finite.
+void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment, const Tensor& secondMoment, const std::optional<Tensor>& ema,
+           const std::vector<double>& frozen, const Tensor& state, double learningRate, double beta1, double beta2, double epsilon,
+           double weightDecay, double emaDecay);
+
+}  // namespace repa::ops

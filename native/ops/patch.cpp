@@ -1,0 +1,56 @@
+#include "ops/patch.h"
+
+#include "cpu/patch.h"
+#include "ops/require.h"
+
+namespace repa::ops {
+
+namespace {
+
+void requireDivides(const char* op, int64_t height, int64_t width, int64_t patch) {
+  require(patch >= 1 && height % patch == 0 && width % patch == 0, op,
+          "a patch of " + std::to_string(patch) + " does not divide an image of " + std::to_string(height) + " x " + std::to_string(width) + ".");
+}
+
+using ToPatches = void (*)(ThreadPool&, const cpu::ImageToPatchesArgs&);
+using ToImage = void (*)(ThreadPool&, const cpu::PatchesToImageArgs&);
+
+Tensor imageToPatches(const char* op, const char* name, const Tensor& image, int64_t patch, ToPatches kernel) {
+  requireRank(op, name, image, 4, "[B, C, H, W]");
+  const int64_t batch = image.size(0), channels = image.size(1), height = image.size(2), width = image.size(3);
+  requireDivides(op, height, width, patch);
+  CpuDevice& queue = cpuQueue(op, image);
+  const Tensor out = Tensor::empty(queue, {batch, (height / patch) * (width / patch), channels * patch * patch}, DType::f32, op);
+  const cpu::ImageToPatchesArgs args{.batch = batch, .channels = channels, .height = height, .width = width, .patch = patch, .image = image.f32(), .patches = out.f32()};
+  queue.enqueue(op, [args, kernel](ThreadPool& pool) { kernel(pool, args); });
+  return out;
+}
+
+Tensor patchesToImage(const char* op, const char* name, const Tensor& patches, int64_t channels, int64_t height, int64_t width, int64_t patch, ToImage kernel) {
+  requireDivides(op, height, width, patch);
+  requireRank(op, name, patches, 3, "[B, T, C p p]");
+  requireShape(op, name, patches, {patches.size(0), (height / patch) * (width / patch), channels * patch * patch});
+  CpuDevice& queue = cpuQueue(op, patches);
+  const Tensor out = Tensor::empty(queue, {patches.size(0), channels, height, width}, DType::f32, op);
+  const cpu::PatchesToImageArgs args{.batch = patches.size(0), .channels = channels, .height = height, .width = width, .patch = patch, .patches = patches.f32(), .image = out.f32()};
+  queue.enqueue(op, [args, kernel](ThreadPool& pool) { kernel(pool, args); });
+  return out;
+}
+
+}  // namespace
+
+Tensor patchify(const Tensor& image, int64_t patch) { return imageToPatches("patchify", "image", image, patch, cpu::patchKernels().patchify); }
+
+Tensor patchifyBackward(const Tensor& dPatches, int64_t channels, int64_t height, int64_t width, int64_t patch) {
+  return patchesToImage("patchifyBackward", "dPatches", dPatches, channels, height, width, patch, cpu::patchKernels().patchifyBackward);
+}
+
+Tensor unpatchify(const Tensor& tokens, int64_t channels, int64_t height, int64_t width, int64_t patch) {
+  return patchesToImage("unpatchify", "tokens", tokens, channels, height, width, patch, cpu::patchKernels().unpatchify);
+}
+
+Tensor unpatchifyBackward(const Tensor& dImage, int64_t patch) {
+  return imageToPatches("unpatchifyBackward", "dImage", dImage, patch, cpu::patchKernels().unpatchifyBackward);
+}
+
+}  // namespace repa::ops

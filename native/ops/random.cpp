@@ -1,0 +1,58 @@
+#include "ops/random.h"
+
+#include "cpu/random.h"
+#include "ops/interpolant_path.h"
+#include "ops/require.h"
+
+namespace repa::ops {
+
+namespace {
+
+RandomPosition position(const char* op, uint64_t seed, int64_t stream, uint64_t step) {
+  require(stream >= 0 && stream <= 0xFFFFFFFFll, op, "stream is " + std::to_string(stream) + "; expected 32 bits, not negative.");
+  require(step < uint64_t{1} << 48, op, "step is " + std::to_string(step) + "; expected less than 2^48.");
+  return {seed, static_cast<uint32_t>(stream), step};
+}
+
+using Fill = void (*)(ThreadPool&, const cpu::RandomFillArgs&);
+
+void fillRandom(const char* op, const Tensor& out, uint64_t seed, int64_t stream, uint64_t step, int64_t first, Fill kernel) {
+  requireDType(op, "out", out, DType::f32);
+  require(first >= 0, op, "first is " + std::to_string(first) + "; expected not negative.");
+  const cpu::RandomFillArgs args{.out = out.f32(), .count = out.elements(), .position = position(op, seed, stream, step), .firstElement = first};
+  cpuQueue(op, out).enqueue(op, [args, kernel](ThreadPool& pool) { kernel(pool, args); });
+}
+
+}  // namespace
+
+void fillUniform(const Tensor& out, uint64_t seed, int64_t stream, uint64_t step, int64_t first) {
+  fillRandom("fillUniform", out, seed, stream, step, first, cpu::randomKernels().uniform);
+}
+
+void fillNormal(const Tensor& out, uint64_t seed, int64_t stream, uint64_t step, int64_t first) {
+  fillRandom("fillNormal", out, seed, stream, step, first, cpu::randomKernels().normal);
+}
+
+void fillTimesteps(const Tensor& out, const std::string& weighting, const std::string& path, uint64_t seed, int64_t stream, uint64_t step, int64_t first) {
+  const char* op = "fillTimesteps";
+  requireRank(op, "out", out, 1, "[B]");
+  require(weighting == "uniform" || weighting == "lognormal", op, "\"" + weighting + "\" is not a weighting: expected uniform or lognormal.");
+  const cpu::TimestepsArgs args{.t = out.f32(), .batch = out.size(0),
+                                .weighting = weighting == "uniform" ? cpu::TimeWeighting::uniform : cpu::TimeWeighting::lognormal,
+                                .path = interpolantPathOf(path), .position = position(op, seed, stream, step), .firstSample = first};
+  cpuQueue(op, out).enqueue(op, [args](ThreadPool& pool) { cpu::randomKernels().timesteps(pool, args); });
+}
+
+Tensor dropLabels(const Tensor& labels, double probability, int64_t nullClass, uint64_t seed, int64_t stream, uint64_t step, int64_t first) {
+  const char* op = "dropLabels";
+  requireRank(op, "labels", labels, 1, "[B]", DType::i32);
+  require(probability >= 0 && probability <= 1, op, "probability is " + std::to_string(probability) + "; expected 0 to 1.");
+  CpuDevice& queue = cpuQueue(op, labels);
+  const Tensor out = Tensor::empty(queue, labels.shape(), DType::i32, op);
+  const cpu::DropLabelsArgs args{.labels = labels.i32(), .out = out.i32(), .batch = labels.size(0), .probability = probability,
+                                 .nullClass = static_cast<int32_t>(nullClass), .position = position(op, seed, stream, step), .firstSample = first};
+  queue.enqueue(op, [args](ThreadPool& pool) { cpu::randomKernels().dropLabels(pool, args); });
+  return out;
+}
+
+}  // namespace repa::ops

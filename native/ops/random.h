@@ -1,0 +1,20 @@
+// Random tensors from Philox-4x32-10: a number depends on (seed, stream, step, element) alone (core/philox.h). `first` is the
+// global index of the first element (or sample), so that a batch split between processes draws what the whole one would.
+#pragma once
+
+#include <string>
+
+#include "core/tensor.h"
+
+namespace repa::ops {
+
+/// U[0, 1) in place, fp32.
+void fillUniform(const Tensor& out, uint64_t seed, int64_t stream, uint64_t step, int64_t first);
+/// N(0, 1) in place, fp32.
+void fillNormal(const Tensor& out, uint64_t seed, int64_t stream, uint64_t step, int64_t first);
+/// Training times [B] in place; weighting "uniform" or "lognormal", path "linear" or "cosine".
+void fillTimesteps(const Tensor& out, const std::string& weighting, const std::string& path, uint64_t seed, int64_t stream, uint64_t step, int64_t first);
+/// labels i32 [B] -> the same with each replaced by nullClass with the given probability.
+Tensor dropLabels(const Tensor& labels, double probability, int64_t nullClass, uint64_t seed, int64_t stream, uint64_t step, int64_t first);
+
+}  // namespace repa::ops

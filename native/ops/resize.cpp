@@ -1,0 +1,27 @@
+#include "ops/resize.h"
+
+#include "cpu/resize.h"
+#include "ops/require.h"
+
+namespace repa::ops {
+
+Tensor resize(const Tensor& x, int64_t outHeight, int64_t outWidth, const std::string& filter, bool antialias, double scaleHeight, double scaleWidth) {
+  const char* op = "resize";
+  requireRank(op, "x", x, 4, "[N, h, w, C]");
+  require(filter == "bilinear" || filter == "bicubic", op, "\"" + filter + "\" is not a filter: expected bilinear or bicubic.");
+  require(x.size(1) >= 1 && x.size(2) >= 1 && outHeight >= 1 && outWidth >= 1, op,
+          "cannot turn " + x.shape().text() + " into " + std::to_string(outHeight) + " x " + std::to_string(outWidth) + ".");
+  CpuDevice& queue = cpuQueue(op, x);
+  const Tensor out = Tensor::empty(queue, {x.size(0), outHeight, outWidth, x.size(3)}, DType::f32, op);
+  cpu::ResizeArgs args{.input = x.f32(), .output = out.f32(), .count = x.size(0), .inputHeight = x.size(1), .inputWidth = x.size(2),
+                       .outputHeight = outHeight, .outputWidth = outWidth, .channels = x.size(3),
+                       .filter = filter == "bicubic" ? cpu::ResizeFilter::bicubic : cpu::ResizeFilter::bilinear, .antialias = antialias,
+                       .scaleHeight = scaleHeight > 0 ? scaleHeight : static_cast<double>(x.size(1)) / static_cast<double>(outHeight),
+                       .scaleWidth = scaleWidth > 0 ? scaleWidth : static_cast<double>(x.size(2)) / static_cast<double>(outWidth), .scratch = nullptr};
+  const Tensor scratch = scratchFloats(queue, cpu::resizeKernels().resizeScratchFloats(args, queue.threads()), op);
+  args.scratch = scratch.f32();
+  queue.enqueue(op, [args](ThreadPool& pool) { cpu::resizeKernels().resize(pool, args); });
+  return out;
+}
+
+}  // namespace repa::ops

@@ -1,0 +1,40 @@
+#!/usr/bin/env node
+// Builds the addon with cmake-js into build/Release. Also what binding.gyp calls, and what prebuildify runs in node-gyp's
+// place (its arguments, rebuild --target=… --arch=…, mean nothing to CMake and are dropped).
+//   --debug      unoptimised JS surface and ops (kernels stay optimised)
+//   --sanitize   AddressSanitizer and UndefinedBehaviorSanitizer
+import { spawnSync } from 'node:child_process'
+import { createRequire } from 'node:module'
+import { availableParallelism } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { missingTools } from './missing-tools.mjs'
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..')
+const missing = missingTools()
+if (missing) {
+  console.error(missing)
+  process.exit(1)
+}
+const require = createRequire(import.meta.url)
+const cmakeJs = join(dirname(require.resolve('cmake-js/package.json')), 'bin', 'cmake-js')
+const sanitize = process.argv.includes('--sanitize')
+const options = [
+  ...['-d', root],
+  // Not build/ itself: node-gyp keeps a Makefile of its own there.
+  ...['-O', join(root, 'build', sanitize ? 'cmake-sanitize' : 'cmake')],
+  ...['--config', process.argv.includes('--debug') ? 'Debug' : 'Release'],
+  ...['-p', String(availableParallelism())],
+  ...['-l', 'warn'],
+  `--CDREPA_SANITIZE=${sanitize ? 'ON' : 'OFF'}`,
+]
+// Under make (node-gyp's) these would reach CMake's own make.
+const { MAKEFLAGS: _flags, MFLAGS: _mflags, MAKELEVEL: _level, ...env } = process.env
+// Not cmake-js compile: it answers a failed build with a full clean rebuild.
+for (const verb of ['configure', 'build']) {
+  const result = spawnSync(process.execPath, [cmakeJs, verb, ...options], { stdio: ['ignore', 2, 2], env })
+  if (result.status !== 0) {
+    console.error(`repa-native: building the addon failed (cmake-js ${verb}); the lines above say why.`)
+    process.exit(result.status ?? 1)
+  }
+}
