@@ -1,5 +1,5 @@
-// What an optimizer step must know about the gradient, kept where the kernels run: no number travels to the host between
-// the backward pass and the update.
+// What an optimizer step must know about the gradient, kept where the kernels run: no number has to reach the host
+// between the backward pass and the update.
 #pragma once
 
 #include <cstdint>

@@ -18,7 +18,7 @@ struct LayerNormModulateArgs {
   int64_t batch, tokens, width;
   float epsilon;
   const float* x;
-  /// [width] for each sample: sample b's begins at shift + b * modulationStride, as in a chunk of [batch, chunks, width].
+  /// [width] for each sample: sample b's at shift + b * modulationStride, as in a chunk of [batch, chunks, width].
   const float* shift;
   const float* scale;
   int64_t modulationStride;

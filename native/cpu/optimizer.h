@@ -1,7 +1,7 @@
 // The optimizer step over a flat arena: the weights of all parameters in one array; gradients, moments and exponential
 // moving average (EMA) in arrays of the same order.
 //
-// A step is three calls: sumOfSquares reads the gradient; clipFactor turns the sum into the clip coefficient and decides
+// A step is three calls: sumOfSquares reads the gradient; clipFactor makes the clip coefficient of the sum and decides
 // whether the step happens; adamW updates everything in one pass. All three meet in a StepState.
 #pragma once
 
@@ -18,8 +18,8 @@ struct ArenaRange {
   int64_t begin, end;
 };
 
-/// state->sumOfSquares = sum of gradient^2 over all but the frozen elements, in double: no finite gradient overflows it, so
-/// it is finite exactly when they all are.
+/// state->sumOfSquares = sum of gradient^2 over all but the frozen elements, in double, where no finite gradient
+/// overflows: so it is finite exactly when they all are.
 struct SumOfSquaresArgs {
   int64_t count;
   const float* gradient;
@@ -54,7 +54,7 @@ struct AdamWArgs {
   float* secondMoment;
   /// Null: no EMA is kept.
   float* ema;
-  /// Elements that only the EMA visits (gradient and moments there are not touched), in ascending order, not overlapping.
+  /// Elements that only the EMA visits (gradient and moments are left alone), in ascending order, not overlapping.
   const ArenaRange* frozen;
   int64_t frozenCount;
   double learningRate, beta1, beta2, epsilon, weightDecay, emaDecay;

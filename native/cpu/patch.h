@@ -2,7 +2,7 @@
 // height and width are multiples of the patch.
 //
 // The two directions order a patch's elements differently, as REPA and DiT do:
-//   patchify    (channel, py, px), px fastest: the order of the patch embedding's convolution weight [D, C, patch, patch];
+//   patchify    (channel, py, px), px fastest: the order of the embedding's convolution weight [D, C, patch, patch];
 //   unpatchify  (py, px, channel), channel fastest: the order of the final Linear's outputs.
 #pragma once
 

@@ -14,13 +14,13 @@ struct GatedResidualArgs {
   int64_t batch, tokens, width;
   const float* x;
   const float* y;
-  /// [width] for each sample: sample b's begins at gate + b * gateStride, as in a chunk of [batch, chunks, width].
+  /// [width] for each sample: sample b's at gate + b * gateStride, as in a chunk of [batch, chunks, width].
   const float* gate;
   int64_t gateStride;
   float* out;
 };
 
-/// dY = gate dOut     dGate = sum_T dOut y     dBias = sum_{B,T} dY, the gradient of the bias that y's Linear has added.
+/// dY = gate dOut     dGate = sum_T dOut y     dBias = sum_{B,T} dY, the gradient of the bias of y's own Linear.
 /// The gradient of x is dOut itself. dY and dGate overwrite; dY may be the memory of dOut or of y.
 struct GatedResidualBackwardArgs {
   int64_t batch, tokens, width;
