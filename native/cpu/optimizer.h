@@ -1,0 +1,73 @@
+// The optimizer step over a flat arena: the weights of all parameters in one array; gradients, moments and exponential
+// moving average (EMA) in arrays of the same order.
+//
+// A step is three calls: sumOfSquares reads the gradient; clipFactor makes the clip coefficient of the sum and decides
+// whether the step happens; adamW updates everything in one pass. All three meet in a StepState.
+#pragma once
+
+#include <cstdint>
+
+#include "core/step_state.h"
+#include "core/thread_pool.h"
+#include "cpu/level.h"
+
+namespace repa::cpu {
+
+/// Elements [begin, end) of the arena.
+struct ArenaRange {
+  int64_t begin, end;
+};
+
+/// state->sumOfSquares = sum of gradient^2 over all but the frozen elements, in double, where no finite gradient
+/// overflows: so it is finite exactly when they all are.
+struct SumOfSquaresArgs {
+  int64_t count;
+  const float* gradient;
+  /// Elements without a gradient (their `gradient` is not read), in ascending order, not overlapping.
+  const ArenaRange* frozen;
+  int64_t frozenCount;
+  StepState* state;
+  /// sumOfSquaresScratchFloats of them, aligned to 8 bytes.
+  float* scratch;
+};
+
+/// From state->sumOfSquares: gradNorm, clip, finite; and one more step or, when not finite, one more skipped.
+/// clip = gradientScale min(1, maxNorm / (gradNorm + 1e-6)), torch.nn.utils.clip_grad_norm_'s coefficient.
+struct ClipFactorArgs {
+  StepState* state;
+  /// INFINITY: no clipping.
+  float maxNorm;
+  /// What undoes the loss scale or averages accumulated gradients; 1 when there is nothing to undo.
+  float gradientScale;
+};
+
+/// AdamW (arXiv 1711.05101) as torch.optim.AdamW computes it, then the EMA. With g = clip gradient and s = state->step:
+///   p <- p (1 - lr weightDecay)      m <- beta1 m + (1 - beta1) g      v <- beta2 v + (1 - beta2) g^2
+///   p <- p - lr / (1 - beta1^s) * m / (sqrt(v) / sqrt(1 - beta2^s) + epsilon)
+///   ema <- emaDecay ema + (1 - emaDecay) p
+/// Does nothing at all when state->finite is 0.
+struct AdamWArgs {
+  int64_t count;
+  float* weight;
+  const float* gradient;
+  float* firstMoment;
+  float* secondMoment;
+  /// Null: no EMA is kept.
+  float* ema;
+  /// Elements that only the EMA visits (gradient and moments are left alone), in ascending order, not overlapping.
+  const ArenaRange* frozen;
+  int64_t frozenCount;
+  double learningRate, beta1, beta2, epsilon, weightDecay, emaDecay;
+  const StepState* state;
+};
+
+struct OptimizerKernels {
+  void (*sumOfSquares)(ThreadPool&, const SumOfSquaresArgs&);
+  int64_t (*sumOfSquaresScratchFloats)(const SumOfSquaresArgs&, int threads);
+  void (*clipFactor)(ThreadPool&, const ClipFactorArgs&);
+  void (*adamW)(ThreadPool&, const AdamWArgs&);
+};
+
+REPA_CPU_KERNELS(OptimizerKernels, optimizerKernels);
+
+}  // namespace repa::cpu
