@@ -15,7 +15,7 @@ struct RandomFillArgs {
   float* out;  ///< [count]
   int64_t count;
   RandomPosition position;  ///< seed, stream, step
-  int64_t firstElement;     ///< element of out[0]: (this process's first sample of the global batch) * (numbers a sample)
+  int64_t firstElement;     ///< element of out[0]: this process's first sample of the global batch * numbers a sample
 };
 
 /// How training draws its times (REPA --weighting).
