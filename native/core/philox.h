@@ -1,0 +1,60 @@
+// Philox-4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a bijection of a
+// 128-bit counter under a 64-bit key. Any number of a sequence is had at once and nothing is kept between calls.
+//
+// Where an element's bits come from. Element i of (seed, stream, step) is word i mod 4 of the block
+//     key     = { seed[0..31], seed[32..63] }
+//     counter = { block[0..31], step[0..31], stream, step[32..47] | block[32..47] << 16 },   block = i div 4.
+// Two (seed, stream, step, i) never share a block word as long as step < 2^48 and i < 2^50.
+// A uniform number uses its own word; normal numbers 4b .. 4b+3 are Box-Muller of words (0, 1) and of words (2, 3).
+#pragma once
+
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#define REPA_HOST_DEVICE __host__ __device__
+#else
+#define REPA_HOST_DEVICE
+#endif
+
+namespace repa {
+
+/// Which sequence: the run's seed, what the numbers are for, and the training step (or any other 48-bit index).
+struct RandomPosition {
+  uint64_t seed;
+  uint32_t stream;
+  uint64_t step;
+};
+
+struct PhiloxBlock {
+  uint32_t word[4];
+};
+
+// The functions are static so that a file compiled for one CPU level never lends its copy to another.
+
+/// Ten rounds.
+REPA_HOST_DEVICE static constexpr PhiloxBlock philox4x32(PhiloxBlock counter, uint32_t key0, uint32_t key1) {
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t product0 = uint64_t{0xD2511F53u} * counter.word[0];
+    const uint64_t product1 = uint64_t{0xCD9E8D57u} * counter.word[2];
+    counter = {{static_cast<uint32_t>(product1 >> 32) ^ counter.word[1] ^ key0, static_cast<uint32_t>(product1),
+                static_cast<uint32_t>(product0 >> 32) ^ counter.word[3] ^ key1, static_cast<uint32_t>(product0)}};
+    key0 += 0x9E3779B9u;  // the golden ratio
+    key1 += 0xBB67AE85u;  // sqrt(3) - 1
+  }
+  return counter;
+}
+
+/// The block of elements 4 * block .. 4 * block + 3.
+REPA_HOST_DEVICE static constexpr PhiloxBlock randomBlock(const RandomPosition& position, uint64_t block) {
+  const PhiloxBlock counter = {{static_cast<uint32_t>(block), static_cast<uint32_t>(position.step), position.stream,
+                                (static_cast<uint32_t>(position.step >> 32) & 0xFFFFu) |
+                                    (static_cast<uint32_t>(block >> 32) << 16)}};
+  return philox4x32(counter, static_cast<uint32_t>(position.seed), static_cast<uint32_t>(position.seed >> 32));
+}
+
+/// U[0, 1) from a word's upper 24 bits: every value is a multiple of 2^-24 and exact.
+REPA_HOST_DEVICE static constexpr float uniformFromBits(uint32_t word) {
+  return static_cast<float>(word >> 8) * (1.0f / 16777216.0f);
+}
+
+}  // namespace repa

@@ -1,0 +1,47 @@
+// The two training losses of REPA (arXiv 2410.06940) with their gradients, each in one pass over its operands.
+#pragma once
+
+#include <cstdint>
+
+#include "core/thread_pool.h"
+#include "cpu/level.h"
+
+namespace repa::cpu {
+
+/// Alignment of projected hidden states with an encoder's features (REPA, equation 8, with the cosine similarity).
+struct CosineAlignmentArgs {
+  const float* projection;  ///< z [batch, tokens, width]
+  const float* target;      ///< y [batch, tokens, width]
+  float* loss;              ///< [batch]: -mean over tokens of cos(z, y), in [-1, 1]
+  float* gradProjection;    ///< [batch, tokens, width], overwritten with weight * d(-cos(z, y)) / dz; null: loss only
+  float weight;             ///< of one token's -cos in the caller's total: coefficient / (encoders * batch * tokens)
+  int64_t batch, tokens, width;
+  float* scratch;
+};
+
+/// Regression of the velocity, the mean squared error over everything but the batch.
+struct VelocityLossArgs {
+  const float* prediction;  ///< [batch, size]
+  const float* target;      ///< [batch, size]
+  float* loss;              ///< [batch]: mean of (prediction - target)^2
+  float* gradPrediction;    ///< [batch, size], overwritten: weight * 2 (prediction - target) / (size * batch); or null
+  float weight;             ///< of the mean of `loss` over the batch in the caller's total
+  int64_t batch, size;
+};
+
+struct MeanOfArgs {
+  const float* values;  ///< [count]
+  float* mean;          ///< one number
+  int64_t count;
+};
+
+struct LossKernels {
+  void (*cosineAlignment)(ThreadPool& pool, const CosineAlignmentArgs& args);
+  int64_t (*cosineAlignmentScratchFloats)(const CosineAlignmentArgs& args, int threads);
+  void (*velocityLoss)(ThreadPool& pool, const VelocityLossArgs& args);
+  void (*meanOf)(ThreadPool& pool, const MeanOfArgs& args);
+};
+
+REPA_CPU_KERNELS(LossKernels, lossKernels);
+
+}  // namespace repa::cpu
