@@ -69,8 +69,9 @@ static inline float maxLanes(Vec v) {
   return lanes[0];
 }
 
-static inline IntVec asInt(Vec v) { return reinterpret_cast<IntVec&>(v); }
-static inline Vec asFloat(IntVec v) { return reinterpret_cast<Vec&>(v); }
+// A cast between vector types of one size keeps the bits.
+static inline IntVec asInt(Vec v) { return (IntVec)v; }
+static inline Vec asFloat(IntVec v) { return (Vec)v; }
 static inline Vec toFloat(IntVec v) { return __builtin_convertvector(v, Vec); }
 /// Towards zero.
 static inline IntVec toInt(Vec v) { return __builtin_convertvector(v, IntVec); }

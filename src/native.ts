@@ -1,0 +1,236 @@
+/**
+ * Loads the addon: the only file that may touch it. `NativeAddon` is its whole surface, one entry for every line of
+ * native/addon/ops.cpp, device.cpp and tensor.cpp. Shapes, meanings and sources of the ops stand in native/ops/*.h.
+ */
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { DType } from './tensor/dtype.ts'
+
+declare const nativeTensorTag: unique symbol
+
+/** A tensor inside the addon. Only `Tensor` holds one. */
+export interface NativeTensor {
+  readonly [nativeTensorTag]: true
+}
+
+export type Activation = 'none' | 'silu' | 'gelu-tanh' | 'gelu-erf'
+export type InterpolantPath = 'linear' | 'cosine'
+export type TimeWeighting = 'uniform' | 'lognormal'
+
+/** `code` of the errors that the addon throws. */
+export type NativeErrorCode =
+  | 'ERR_INVALID_ARGUMENT'
+  | 'ERR_SHAPE'
+  | 'ERR_DTYPE'
+  | 'ERR_DEVICE'
+  | 'ERR_DISPOSED'
+  | 'ERR_OUT_OF_MEMORY'
+  | 'ERR_DEVICE_FAILED'
+
+/** Bytes; `systemAllocations` counts requests to the system, which end once a training step repeats itself. */
+export interface MemoryStats {
+  liveBytes: number
+  peakBytes: number
+  cachedBytes: number
+  limitBytes: number
+  systemAllocations: number
+}
+
+type T = NativeTensor
+type MaybeT = NativeTensor | null
+
+export interface NativeAddon {
+  cpuInfo(): { level: 'portable' | 'avx2' | 'avx512'; threads: number }
+  synchronize(device: string): Promise<void>
+  resetDevice(device: string): void
+  memoryStats(device: string): MemoryStats
+  resetPeakMemory(device: string): void
+  setMemoryLimit(device: string, bytes: number): void
+  trimMemory(device: string): void
+
+  empty(shape: readonly number[], dtype: DType, device: string): T
+  fromHost(data: NodeJS.TypedArray, shape: readonly number[], dtype: DType, device: string): T
+  write(tensor: T, data: NodeJS.TypedArray): void
+  read(tensor: T): Promise<ArrayBuffer>
+  dispose(tensor: T): void
+  shapeOf(tensor: T): number[]
+  dtypeOf(tensor: T): DType
+  sharesStorage(tensor: T): boolean
+  alias(tensor: T): T
+  reshape(tensor: T, shape: readonly number[]): T
+  view(tensor: T, offset: number, shape: readonly number[]): T
+
+  activation(x: T, kind: Activation): T
+  activationBackward(dOut: T, x: T, kind: Activation): T
+  swiGLU(x: T): T
+  swiGLUBackward(dOut: T, x: T): T
+
+  attention(qkv: T, heads: number, keepLse: boolean): [o: T, lse: MaybeT]
+  attentionBackward(dO: T, qkv: T, o: T, lse: T, heads: number): T
+  qkNorm(qkv: T, qWeight: T, qBias: T, kWeight: T, kBias: T, heads: number, epsilon: number): [T, mean: T, rstd: T]
+  qkNormBackward(
+    dNormed: T,
+    qkv: T,
+    qWeight: T,
+    kWeight: T,
+    mean: T,
+    rstd: T,
+    heads: number,
+    dqWeight: T,
+    dqBias: T,
+    dkWeight: T,
+    dkBias: T,
+    accumulate: boolean,
+  ): T
+
+  add(a: T, b: T): T
+  scale(x: T, factor: number): T
+  accumulate(sum: T, x: T): void
+  fill(out: T, value: number): void
+  copy(out: T, x: T): void
+
+  timestepEmbedding(t: T, dim: number, maxPeriod: number): T
+  embedding(table: T, ids: T): T
+  embeddingBackward(dOut: T, ids: T, dTable: T, accumulate: boolean): void
+
+  interpolant(x: T, noise: T, t: T, path: InterpolantPath): [interpolated: T, velocity: T]
+  samplePosterior(moments: T, noise: T, scale: number, bias: number): T
+
+  layerNorm(x: T, weight: T, bias: T, epsilon: number): [T, mean: T, rstd: T]
+  layerNormBackward(dOut: T, x: T, mean: T, rstd: T, weight: T, dWeight: T, dBias: T, accumulate: boolean): T
+  layerNormModulate(x: T, modulation: T, shiftChunk: number, scaleChunk: number, epsilon: number): [T, mean: T, rstd: T]
+  layerNormModulateBackward(
+    dOut: T,
+    x: T,
+    mean: T,
+    rstd: T,
+    modulation: T,
+    shiftChunk: number,
+    scaleChunk: number,
+    dResidual: MaybeT,
+    dModulation: T,
+  ): T
+
+  linear(x: T, weight: T, bias: MaybeT, activation: Activation, keepPre: boolean): [out: T, pre: MaybeT]
+  linearGatedResidual(
+    x: T,
+    weight: T,
+    bias: MaybeT,
+    residual: T,
+    modulation: T,
+    gateChunk: number,
+    keepY: boolean,
+  ): [out: T, y: MaybeT]
+  linearLayerScale(x: T, weight: T, bias: MaybeT, residual: T, gamma: T): T
+  linearAddend(x: T, weight: T, bias: MaybeT, addend: T): T
+  linearInputGradient(dOut: T, weight: T, pre: MaybeT, activation: Activation): T
+  linearWeightGradient(dOut: T, x: T, dWeight: T, accumulate: boolean): void
+
+  linearCombination(coefficients: readonly number[], values: readonly T[]): T
+  cast(x: T, dtype: DType): T
+
+  cosineAlignmentLoss(projection: T, target: T, weight: number, wantGradient: boolean): [loss: T, gradient: MaybeT]
+  velocityLoss(prediction: T, target: T, weight: number, wantGradient: boolean): [loss: T, gradient: MaybeT]
+
+  clipGradientNorm(gradient: T, frozen: readonly number[], state: T, maxNorm: number, gradientScale: number): void
+  adamW(
+    weight: T,
+    gradient: T,
+    firstMoment: T,
+    secondMoment: T,
+    ema: MaybeT,
+    frozen: readonly number[],
+    state: T,
+    learningRate: number,
+    beta1: number,
+    beta2: number,
+    epsilon: number,
+    weightDecay: number,
+    emaDecay: number,
+  ): void
+
+  patchify(image: T, patch: number): T
+  patchifyBackward(dPatches: T, channels: number, height: number, width: number, patch: number): T
+  unpatchify(tokens: T, channels: number, height: number, width: number, patch: number): T
+  unpatchifyBackward(dImage: T, patch: number): T
+
+  normalizeImages(images: T, divisor: number, mean: readonly number[], std: readonly number[]): T
+  toUint8(images: T, shift: number, scale: number, offset: number): T
+  hog(images: T, gridHeight: number, gridWidth: number): T
+
+  fillUniform(out: T, seed: bigint, stream: number, step: number, first: number): void
+  fillNormal(out: T, seed: bigint, stream: number, step: number, first: number): void
+  fillTimesteps(
+    out: T,
+    weighting: TimeWeighting,
+    path: InterpolantPath,
+    seed: bigint,
+    stream: number,
+    step: number,
+    first: number,
+  ): void
+  dropLabels(
+    labels: T,
+    probability: number,
+    nullClass: number,
+    seed: bigint,
+    stream: number,
+    step: number,
+    first: number,
+  ): T
+
+  columnSum(x: T, out: T, accumulate: boolean): void
+  sum(x: T, factor: number): T
+
+  gatedResidual(x: T, y: T, modulation: T, gateChunk: number): T
+  gatedResidualBackward(
+    dOut: T,
+    y: T,
+    modulation: T,
+    gateChunk: number,
+    dModulation: T,
+    dBias: MaybeT,
+    accumulateBias: boolean,
+  ): T
+  layerScale(x: T, y: T, gamma: T): T
+  layerScaleBackward(dOut: T, y: T, gamma: T, dGamma: T, accumulate: boolean): T
+
+  resize(
+    x: T,
+    outHeight: number,
+    outWidth: number,
+    filter: 'bilinear' | 'bicubic',
+    antialias: boolean,
+    scaleHeight: number,
+    scaleWidth: number,
+  ): T
+
+  prependTokens(patches: T, patchPositions: MaybeT, classToken: MaybeT, classPosition: MaybeT, registers: MaybeT): T
+  dropTokens(x: T, first: number): T
+}
+
+const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..')
+
+function load(): NativeAddon {
+  const require = createRequire(import.meta.url)
+  try {
+    return require('node-gyp-build')(packageRoot)
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause)
+    throw new Error(
+      `repa-native could not load its addon for ${process.platform}-${process.arch}: ${reason} ` +
+        'If the package manager blocked the install script, approve it and run `npm rebuild repa-native`; ' +
+        'in a checkout run `npm run build:native`.',
+      { cause },
+    )
+  }
+}
+
+let loaded: NativeAddon | undefined
+
+/** The addon, loaded at first use: so that importing the library costs nothing. Throws an Error that says what to do. */
+export function native(): NativeAddon {
+  loaded ??= load()
+  return loaded
+}

@@ -1,0 +1,34 @@
+import { type MemoryStats, native } from '../native.ts'
+
+/** `cpu`; `cuda:N` where the addon has CUDA. */
+export type Device = string
+
+/** Waits until everything enqueued on the device has run; rejects with what failed there, by the operation's name. */
+export function synchronize(device: Device): Promise<void> {
+  return native().synchronize(device)
+}
+
+/** Forgets a failure that the device keeps reporting, so that it can be used again. */
+export function resetDevice(device: Device): void {
+  native().resetDevice(device)
+}
+
+/** What the device's allocator holds, in bytes. */
+export function memoryStats(device: Device): MemoryStats {
+  return native().memoryStats(device)
+}
+
+/** Starts a new measurement of `peakBytes`. */
+export function resetPeakMemory(device: Device): void {
+  native().resetPeakMemory(device)
+}
+
+/** Tensors and cached blocks together may not pass this; default: the machine's (or container's) memory. */
+export function setMemoryLimit(device: Device, bytes: number): void {
+  native().setMemoryLimit(device, bytes)
+}
+
+/** Gives the allocator's free blocks back to the system; waits for the queue. */
+export function trimMemory(device: Device): void {
+  native().trimMemory(device)
+}

@@ -1,0 +1,64 @@
+import { native } from '../../native.ts'
+import { recordingTape } from '../tape.ts'
+import { Tensor } from '../tensor.ts'
+
+/** softmax(q kᵀ / √d) v for every head: qkv [B, T, 3·H·d], q | k | v each split by head → [B, T, H·d]. */
+export function attention(qkv: Tensor, heads: number): Tensor {
+  const tape = recordingTape(qkv)
+  const [oHandle, lseHandle] = native().attention(qkv.handle, heads, tape !== undefined)
+  const o = new Tensor(oHandle, qkv.device)
+  const lse = lseHandle ? new Tensor(lseHandle, qkv.device) : undefined
+  tape?.push([o], [lse], (gradients) => {
+    const dO = gradients.take(o)!
+    const dQkv = native().attentionBackward(dO.handle, qkv.handle, o.handle, lse!.handle, heads)
+    gradients.add(qkv, new Tensor(dQkv, qkv.device))
+  })
+  return o
+}
+
+/** Weights and biases [d] of qk-norm. */
+export interface QkNormWeights {
+  readonly qWeight: Tensor
+  readonly qBias: Tensor
+  readonly kWeight: Tensor
+  readonly kBias: Tensor
+}
+
+/** LayerNorm over head_dim, with weight and bias, of every query and every key of a packed qkv (timm's qk_norm). */
+export function qkNorm(qkv: Tensor, weights: QkNormWeights, heads: number, epsilon = 1e-5): Tensor {
+  const { qWeight, qBias, kWeight, kBias } = weights
+  const tape = recordingTape(qkv, qWeight, qBias, kWeight, kBias)
+  const [handle, meanHandle, rstdHandle] = native().qkNorm(
+    qkv.handle,
+    qWeight.handle,
+    qBias.handle,
+    kWeight.handle,
+    kBias.handle,
+    heads,
+    epsilon,
+  )
+  const normed = new Tensor(handle, qkv.device)
+  const mean = new Tensor(meanHandle, qkv.device)
+  const rstd = new Tensor(rstdHandle, qkv.device)
+  tape?.push([normed], [mean, rstd], (gradients) => {
+    const dNormed = gradients.take(normed)!
+    const slots = [qWeight, qBias, kWeight, kBias].map((parameter) => gradients.into(parameter))
+    const [dqWeight, dqBias, dkWeight, dkBias] = slots.map(({ into }) => into.handle)
+    const dQkv = native().qkNormBackward(
+      dNormed.handle,
+      qkv.handle,
+      qWeight.handle,
+      kWeight.handle,
+      mean.handle,
+      rstd.handle,
+      heads,
+      dqWeight!,
+      dqBias!,
+      dkWeight!,
+      dkBias!,
+      slots[0]!.accumulate,
+    )
+    gradients.add(qkv, new Tensor(dQkv, qkv.device))
+  })
+  return normed
+}

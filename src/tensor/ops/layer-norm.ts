@@ -1,0 +1,69 @@
+import { native } from '../../native.ts'
+import { recordingTape } from '../tape.ts'
+import { Tensor } from '../tensor.ts'
+
+/**
+ * modulate(LayerNorm(x), shift, scale) = x̂ (1 + scale) + shift, x [B, T, D]: shift and scale are chunks of the modulation
+ * [B, chunks, D]; the LayerNorm has no parameters.
+ */
+export function layerNormModulate(
+  x: Tensor,
+  modulation: Tensor,
+  { shift, scale, epsilon = 1e-6 }: { shift: number; scale: number; epsilon?: number },
+): Tensor {
+  const tape = recordingTape(x, modulation)
+  const [handle, meanHandle, rstdHandle] = native().layerNormModulate(
+    x.handle,
+    modulation.handle,
+    shift,
+    scale,
+    epsilon,
+  )
+  const out = new Tensor(handle, x.device)
+  const mean = new Tensor(meanHandle, x.device)
+  const rstd = new Tensor(rstdHandle, x.device)
+  tape?.push([out], [mean, rstd], (gradients) => {
+    const dOut = gradients.take(out)!
+    // What reaches x past this branch is added in the same pass.
+    const dResidual = gradients.take(x)
+    const dX = native().layerNormModulateBackward(
+      dOut.handle,
+      x.handle,
+      mean.handle,
+      rstd.handle,
+      modulation.handle,
+      shift,
+      scale,
+      dResidual?.handle ?? null,
+      gradients.chunks(modulation).handle,
+    )
+    gradients.add(x, new Tensor(dX, x.device))
+  })
+  return out
+}
+
+/** torch.nn.LayerNorm over the last axis: x [..., D], weight and bias [D]. */
+export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, epsilon = 1e-6): Tensor {
+  const tape = recordingTape(x, weight, bias)
+  const [handle, meanHandle, rstdHandle] = native().layerNorm(x.handle, weight.handle, bias.handle, epsilon)
+  const out = new Tensor(handle, x.device)
+  const mean = new Tensor(meanHandle, x.device)
+  const rstd = new Tensor(rstdHandle, x.device)
+  tape?.push([out], [mean, rstd], (gradients) => {
+    const dOut = gradients.take(out)!
+    const dWeight = gradients.into(weight)
+    const dBias = gradients.into(bias)
+    const dX = native().layerNormBackward(
+      dOut.handle,
+      x.handle,
+      mean.handle,
+      rstd.handle,
+      weight.handle,
+      dWeight.into.handle,
+      dBias.into.handle,
+      dWeight.accumulate,
+    )
+    gradients.add(x, new Tensor(dX, x.device))
+  })
+  return out
+}

@@ -1,0 +1,165 @@
+import { type Activation, native } from '../../native.ts'
+import { type Gradients, recordingTape } from '../tape.ts'
+import { Tensor } from '../tensor.ts'
+
+/** Weight [out, in] and bias [out] of a linear layer. */
+export interface LinearWeights {
+  readonly weight: Tensor
+  readonly bias: Tensor | undefined
+}
+
+/** Where a branch joins the residual stream: residual + gate ⊙ branch, the gate being a chunk of the modulation [B, chunks, D]. */
+export interface GatedResidual {
+  readonly residual: Tensor
+  readonly modulation: Tensor
+  readonly gate: number
+}
+
+/** x Wᵀ + b: [..., in] → [..., out]. */
+export function linear(x: Tensor, layer: LinearWeights): Tensor {
+  return mlp(x, [layer], 'none')
+}
+
+/**
+ * Linear layers with an activation between them (not behind the last): [..., in] → [..., out]. In the backward pass the
+ * activation's derivative is the epilogue of the product that goes through it.
+ */
+export function mlp(x: Tensor, layers: readonly LinearWeights[], activation: Activation): Tensor {
+  const tape = recordingTape(x, ...layers.flatMap(({ weight, bias }) => [weight, bias]))
+  const hidden = hiddenLayers(x, layers, activation, tape !== undefined)
+  const last = layers.at(-1)!
+  const input = hidden.at(-1)?.out ?? x
+  const [handle] = native().linear(input.handle, last.weight.handle, last.bias?.handle ?? null, 'none', false)
+  const out = new Tensor(handle, x.device)
+  tape?.push([out], saved(hidden), (gradients) => {
+    const dOut = gradients.take(out)!
+    biasGradient(gradients, last, dOut)
+    layersBackward(gradients, x, hidden, layers, activation, dOut)
+  })
+  return out
+}
+
+/**
+ * residual + gate ⊙ mlp(x): a block's branch with its adaLN-zero gate, added in the last product's epilogue. x and the result
+ * are [B, T, D].
+ */
+export function mlpGatedResidual(
+  x: Tensor,
+  layers: readonly LinearWeights[],
+  activation: Activation,
+  { residual, modulation, gate }: GatedResidual,
+): Tensor {
+  const tape = recordingTape(x, residual, modulation, ...layers.flatMap(({ weight, bias }) => [weight, bias]))
+  const hidden = hiddenLayers(x, layers, activation, tape !== undefined)
+  const last = layers.at(-1)!
+  const input = hidden.at(-1)?.out ?? x
+  const [handle, yHandle] = native().linearGatedResidual(
+    input.handle,
+    last.weight.handle,
+    last.bias?.handle ?? null,
+    residual.handle,
+    modulation.handle,
+    gate,
+    tape !== undefined,
+  )
+  const out = new Tensor(handle, x.device)
+  const y = yHandle ? new Tensor(yHandle, x.device) : undefined
+  tape?.push([out], [...saved(hidden), y], (gradients) => {
+    const dOut = gradients.take(out)!
+    const bias = last.bias && gradients.wants(last.bias) ? gradients.into(last.bias) : undefined
+    const dY = new Tensor(
+      native().gatedResidualBackward(
+        dOut.handle,
+        y!.handle,
+        modulation.handle,
+        gate,
+        gradients.chunks(modulation).handle,
+        bias?.into.handle ?? null,
+        bias?.accumulate ?? false,
+      ),
+      x.device,
+    )
+    gradients.add(residual, dOut.alias())
+    layersBackward(gradients, x, hidden, layers, activation, dY)
+  })
+  return out
+}
+
+/** residual + gate ⊙ (x Wᵀ + b): attention's output projection in an adaLN-zero block. */
+export function linearGatedResidual(x: Tensor, layer: LinearWeights, target: GatedResidual): Tensor {
+  return mlpGatedResidual(x, [layer], 'none', target)
+}
+
+/** x Wᵀ + b + addend, addend [T, out] for x [B, T, in]: patch embedding with its (frozen) positions. */
+export function linearAddend(x: Tensor, layer: LinearWeights, addend: Tensor): Tensor {
+  const tape = recordingTape(x, layer.weight, layer.bias)
+  const out = new Tensor(
+    native().linearAddend(x.handle, layer.weight.handle, layer.bias?.handle ?? null, addend.handle),
+    x.device,
+  )
+  tape?.push([out], [], (gradients) => {
+    const dOut = gradients.take(out)!
+    biasGradient(gradients, layer, dOut)
+    layersBackward(gradients, x, [], [layer], 'none', dOut)
+  })
+  return out
+}
+
+interface Hidden {
+  readonly out: Tensor
+  /** The pre-activation, where a backward pass will come. */
+  readonly pre: Tensor | undefined
+}
+
+function hiddenLayers(x: Tensor, layers: readonly LinearWeights[], activation: Activation, keepPre: boolean): Hidden[] {
+  const hidden: Hidden[] = []
+  for (const { weight, bias } of layers.slice(0, -1)) {
+    const input = hidden.at(-1)?.out ?? x
+    const [out, pre] = native().linear(input.handle, weight.handle, bias?.handle ?? null, activation, keepPre)
+    if (!keepPre) hidden.at(-1)?.out.dispose()
+    hidden.push({ out: new Tensor(out, x.device), pre: pre ? new Tensor(pre, x.device) : undefined })
+  }
+  return hidden
+}
+
+function saved(hidden: readonly Hidden[]): (Tensor | undefined)[] {
+  return hidden.flatMap(({ out, pre }) => [out, pre])
+}
+
+function biasGradient(gradients: Gradients, { bias }: LinearWeights, dOut: Tensor): void {
+  if (!bias || !gradients.wants(bias)) return
+  const { into, accumulate } = gradients.into(bias)
+  native().columnSum(dOut.handle, into.handle, accumulate)
+}
+
+/** From the gradient of the last layer's product back to x's; the last layer's bias is the caller's. */
+function layersBackward(
+  gradients: Gradients,
+  x: Tensor,
+  hidden: readonly Hidden[],
+  layers: readonly LinearWeights[],
+  activation: Activation,
+  dLast: Tensor,
+): void {
+  let dOut = dLast
+  for (let i = layers.length - 1; i >= 0; i--) {
+    const { weight } = layers[i]!
+    const below = hidden[i - 1]
+    const input = below?.out ?? x
+    if (gradients.wants(weight)) {
+      const { into, accumulate } = gradients.into(weight)
+      native().linearWeightGradient(dOut.handle, input.handle, into.handle, accumulate)
+    }
+    if (below) {
+      const dPre = new Tensor(
+        native().linearInputGradient(dOut.handle, weight.handle, below.pre!.handle, activation),
+        x.device,
+      )
+      if (dOut !== dLast) dOut.dispose()
+      dOut = dPre
+      biasGradient(gradients, layers[i - 1]!, dOut)
+    } else if (gradients.wants(x)) {
+      gradients.add(x, new Tensor(native().linearInputGradient(dOut.handle, weight.handle, null, 'none'), x.device))
+    }
+  }
+}

@@ -1,0 +1,47 @@
+import { native } from '../../native.ts'
+import { Tensor } from '../tensor.ts'
+
+/** u8 [B, 3, H, W] → (x / divisor − mean[c]) / std[c]. */
+export function normalizeImages(
+  images: Tensor,
+  { divisor, mean, std }: { divisor: number; mean: readonly number[]; std: readonly number[] },
+): Tensor {
+  return new Tensor(native().normalizeImages(images.handle, divisor, mean, std), images.device)
+}
+
+/** Images [B, C, H, W] in [−1, 1] → u8 [B, H, W, C], as REPA writes them: (x + 1) / 2 · 255, clamped, truncated. */
+export function toUint8(images: Tensor): Tensor {
+  return new Tensor(native().toUint8(images.handle, 1, 127.5, 0), images.device)
+}
+
+/** Histogram-of-gradients descriptors [B, gridHeight·gridWidth, 128] of u8 [B, 3, H, W]. */
+export function hog(images: Tensor, gridHeight: number, gridWidth: number): Tensor {
+  return new Tensor(native().hog(images.handle, gridHeight, gridWidth), images.device)
+}
+
+/** torch's interpolate(align_corners=False) of planes [N, C, h, w] → [N, C, height, width]. */
+export function resizePlanes(
+  x: Tensor,
+  height: number,
+  width: number,
+  options: { filter: 'bilinear' | 'bicubic'; antialias?: boolean; scale?: readonly [number, number] },
+): Tensor {
+  const [count, channels, h, w] = x.shape
+  using planes = x.reshape([count! * channels!, h!, w!, 1])
+  using resized = resizeGrid(planes, height, width, options)
+  return resized.reshape([count!, channels!, height, width])
+}
+
+/** As resizePlanes for [N, h, w, C]: a table of positions is [1, h, w, D]. `scale`: input pixels per output pixel. */
+export function resizeGrid(
+  x: Tensor,
+  height: number,
+  width: number,
+  {
+    filter,
+    antialias = false,
+    scale = [0, 0],
+  }: { filter: 'bilinear' | 'bicubic'; antialias?: boolean; scale?: readonly [number, number] },
+): Tensor {
+  return new Tensor(native().resize(x.handle, height, width, filter, antialias, scale[0], scale[1]), x.device)
+}

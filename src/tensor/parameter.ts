@@ -1,0 +1,33 @@
+import type { Tensor } from './tensor.ts'
+
+/**
+ * A named tensor of a model. Its value, and for training its gradient, are views into the flat arenas of the model's
+ * ParameterArena, which binds them.
+ */
+export class Parameter {
+  readonly name: string
+  readonly shape: readonly number[]
+  /** False for what training leaves alone (SiT's pos_embed): no gradient, no moments; the EMA still covers it. */
+  readonly trainable: boolean
+  #value: Tensor | undefined
+  /** Where the backward pass writes; undefined outside of training. */
+  gradient: Tensor | undefined
+
+  constructor(name: string, shape: readonly number[], trainable = true) {
+    this.name = name
+    this.shape = shape
+    this.trainable = trainable
+  }
+
+  /** The parameter as a tensor. */
+  get value(): Tensor {
+    if (!this.#value) throw new Error(`The parameter ${this.name} has no memory yet: its model was not materialised.`)
+    return this.#value
+  }
+
+  /** Gives the parameter its memory. */
+  bind(value: Tensor): void {
+    value.parameter = this
+    this.#value = value
+  }
+}

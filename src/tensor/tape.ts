@@ -1,0 +1,216 @@
+/**
+ * Reverse-mode differentiation. An op of src/tensor/ops calls its native forward and, while a tape records, pushes how its
+ * outputs' gradients become its inputs'. No graph compiler: the backward pass walks the list from its end.
+ */
+import { native } from '../native.ts'
+import type { Parameter } from './parameter.ts'
+import { adopt, collect, keep, scope, tensorsIn } from './scope.ts'
+import { Tensor } from './tensor.ts'
+
+interface Node {
+  /** Tensors that the op made: what it returned and what it saved. Freed once its backward has run. */
+  readonly made: readonly Tensor[]
+  readonly outputs: readonly Tensor[]
+  readonly backward: (gradients: Gradients) => void
+}
+
+let current: Tape | undefined
+
+/** The tape that records, if the op must be recorded: if any of its inputs wants a gradient. */
+export function recordingTape(...inputs: readonly (Tensor | undefined)[]): Tape | undefined {
+  return current && inputs.some((input) => input && current!.tracks(input)) ? current : undefined
+}
+
+/** The gradients of one backward pass, by the tensor they belong to. */
+export class Gradients {
+  readonly #tape: Tape
+  readonly #byTensor = new Map<Tensor, Tensor>()
+  readonly #written = new Set<Parameter>()
+  #taken: Tensor[] = []
+
+  constructor(tape: Tape) {
+    this.#tape = tape
+  }
+
+  /** Whether anything above will use this tensor's gradient. */
+  wants(tensor: Tensor): boolean {
+    return this.#tape.tracks(tensor)
+  }
+
+  has(tensor: Tensor): boolean {
+    return this.#byTensor.has(tensor)
+  }
+
+  /** The gradient so far, or undefined; it stays with the tensor. */
+  get(tensor: Tensor): Tensor | undefined {
+    return this.#byTensor.get(tensor)
+  }
+
+  /** Takes the gradient so far away from the tensor; it lives until the end of the op's backward. */
+  take(tensor: Tensor): Tensor | undefined {
+    const gradient = this.#byTensor.get(tensor)
+    if (!gradient) return undefined
+    this.#byTensor.delete(tensor)
+    this.#taken.push(gradient)
+    return gradient
+  }
+
+  /** Adds to a tensor's gradient and becomes the owner of `gradient`. */
+  add(tensor: Tensor, gradient: Tensor): void {
+    if (!this.wants(tensor)) return
+    const before = this.#byTensor.get(tensor)
+    if (!before) {
+      this.#byTensor.set(tensor, keep(gradient))
+    } else if (native().sharesStorage(before.handle)) {
+      this.#byTensor.set(tensor, keep(new Tensor(native().add(before.handle, gradient.handle), tensor.device)))
+      before.dispose()
+    } else {
+      native().accumulate(before.handle, gradient.handle)
+    }
+  }
+
+  /** Where a kernel writes a parameter's gradient, and whether it must add to what is there. */
+  into(tensor: Tensor): { into: Tensor; accumulate: boolean } {
+    const parameter = tensor.parameter
+    if (parameter?.gradient) {
+      const accumulate = this.#tape.accumulates || this.#written.has(parameter)
+      this.#written.add(parameter)
+      return { into: parameter.gradient, accumulate }
+    }
+    const before = this.#byTensor.get(tensor)
+    if (before) return { into: before, accumulate: true }
+    const fresh = keep(Tensor.empty(tensor.shape, tensor.device))
+    this.#byTensor.set(tensor, fresh)
+    return { into: fresh, accumulate: false }
+  }
+
+  /**
+   * The gradient of a modulation tensor [B, chunks, D], to which each op writes its own chunks: zeros until then. No two
+   * ops may use one chunk, for the second would overwrite the first's gradient.
+   */
+  chunks(modulation: Tensor): Tensor {
+    let buffer = this.#byTensor.get(modulation)
+    if (!buffer) {
+      buffer = keep(Tensor.zeros(modulation.shape, modulation.device))
+      this.#byTensor.set(modulation, buffer)
+    }
+    return buffer
+  }
+
+  /** Frees what take() gave out. */
+  releaseTaken(): void {
+    for (const gradient of this.#taken) gradient.dispose()
+    this.#taken = []
+  }
+
+  /** Zeroes the gradients of the parameters that the pass has not reached. */
+  finish(parameters: Iterable<Parameter>): void {
+    if (this.#tape.accumulates) return
+    for (const parameter of parameters) {
+      if (parameter.gradient && !this.#written.has(parameter)) native().fill(parameter.gradient.handle, 0)
+    }
+  }
+
+  /** Frees every gradient that is left. */
+  dispose(): void {
+    this.releaseTaken()
+    for (const gradient of this.#byTensor.values()) gradient.dispose()
+    this.#byTensor.clear()
+  }
+}
+
+export class Tape implements Disposable {
+  /** Add to the parameters' gradients instead of overwriting them: for all but the first of several accumulated passes. */
+  readonly accumulates: boolean
+  readonly #nodes: Node[] = []
+  readonly #tracked = new Set<Tensor>()
+  /** Everything that recording made and did not return. */
+  readonly #owned = new Set<Tensor>()
+  readonly #seeds: { tensor: Tensor; gradient: Tensor }[] = []
+
+  constructor(options: { accumulate?: boolean } = {}) {
+    this.accumulates = options.accumulate ?? false
+  }
+
+  /** Wants the gradient of a tensor that is no parameter: backward() leaves it in the Gradients it returns. */
+  watch(...tensors: Tensor[]): void {
+    for (const tensor of tensors) this.#tracked.add(tensor)
+  }
+
+  tracks(tensor: Tensor): boolean {
+    return this.#tracked.has(tensor) || tensor.parameter?.gradient !== undefined
+  }
+
+  /**
+   * Runs a forward pass, recording it. What `body` returns (a tensor, or an array or plain object of them) belongs to the
+   * caller; every other tensor made in it belongs to the tape, which frees it as the backward pass consumes it.
+   */
+  record<R>(body: () => R): R {
+    const outer = current
+    current = this
+    try {
+      const { result, made } = collect(body, true)
+      for (const tensor of tensorsIn(result)) {
+        if (made.delete(tensor)) adopt(tensor)
+      }
+      for (const tensor of made) this.#owned.add(tensor)
+      return result
+    } finally {
+      current = outer
+    }
+  }
+
+  /** Called by ops: `outputs` are the op's results, `saved` what its backward needs besides. */
+  push(
+    outputs: readonly Tensor[],
+    saved: readonly (Tensor | undefined)[],
+    backward: (gradients: Gradients) => void,
+  ): void {
+    for (const output of outputs) this.#tracked.add(output)
+    this.#nodes.push({ outputs, made: [...outputs, ...saved.filter((tensor) => tensor !== undefined)], backward })
+  }
+
+  /** Called by losses: the gradient of the total with respect to one of the pass's tensors. */
+  seed(tensor: Tensor, gradient: Tensor): void {
+    this.#seeds.push({ tensor, gradient })
+  }
+
+  /**
+   * Walks the tape back from the losses' gradients: parameters' gradients go to their memory (those that the pass does not
+   * reach become zero), watched tensors' stay in the result, which the caller disposes. The tape is empty afterwards.
+   */
+  backward(parameters: Iterable<Parameter> = []): Gradients {
+    const gradients = new Gradients(this)
+    for (const { tensor, gradient } of this.#seeds.splice(0)) {
+      this.#owned.delete(gradient)
+      gradients.add(tensor, gradient)
+    }
+    while (this.#nodes.length > 0) {
+      const node = this.#nodes.pop()!
+      if (node.outputs.some((output) => gradients.has(output))) scope(() => node.backward(gradients))
+      for (const output of node.outputs) gradients.take(output)
+      gradients.releaseTaken()
+      this.#free(node.made)
+    }
+    this.#free(this.#owned)
+    gradients.finish(parameters)
+    return gradients
+  }
+
+  /** Frees what no backward pass has consumed. */
+  dispose(): void {
+    this.#seeds.length = 0
+    this.#nodes.length = 0
+    this.#free(this.#owned)
+    this.#tracked.clear()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  /** Frees those of the tensors that are the tape's. */
+  #free(tensors: Iterable<Tensor>): void {
+    for (const tensor of tensors) if (this.#owned.delete(tensor)) tensor.dispose()
+  }
+}
