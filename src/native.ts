@@ -159,8 +159,8 @@ export interface NativeAddon {
   toUint8(images: T, shift: number, scale: number, offset: number): T
   hog(images: T, gridHeight: number, gridWidth: number): T
 
-  fillUniform(out: T, seed: bigint, stream: number, step: number, first: number): void
-  fillNormal(out: T, seed: bigint, stream: number, step: number, first: number): void
+  fillUniform(out: T, low: number, high: number, seed: bigint, stream: number, step: number, first: number): void
+  fillNormal(out: T, std: number, seed: bigint, stream: number, step: number, first: number): void
   fillTimesteps(
     out: T,
     weighting: TimeWeighting,

@@ -80,8 +80,8 @@ const Export kExports[] = {
     {"toUint8", bind<ops::toUint8>, {"images", "shift", "scale", "offset"}},
     {"hog", bind<ops::hog>, {"images", "gridHeight", "gridWidth"}},
 
-    {"fillUniform", bind<ops::fillUniform>, {"out", "seed", "stream", "step", "first"}},
-    {"fillNormal", bind<ops::fillNormal>, {"out", "seed", "stream", "step", "first"}},
+    {"fillUniform", bind<ops::fillUniform>, {"out", "low", "high", "seed", "stream", "step", "first"}},
+    {"fillNormal", bind<ops::fillNormal>, {"out", "std", "seed", "stream", "step", "first"}},
     {"fillTimesteps", bind<ops::fillTimesteps>, {"out", "weighting", "path", "seed", "stream", "step", "first"}},
     {"dropLabels", bind<ops::dropLabels>, {"labels", "probability", "nullClass", "seed", "stream", "step", "first"}},
 

@@ -16,21 +16,29 @@ RandomPosition position(const char* op, uint64_t seed, int64_t stream, uint64_t 
 
 using Fill = void (*)(ThreadPool&, const cpu::RandomFillArgs&);
 
-void fillRandom(const char* op, const Tensor& out, uint64_t seed, int64_t stream, uint64_t step, int64_t first, Fill kernel) {
+/// out = offset + factor · number. The scaling is a plain loop of its own, product and sum rounded apart, so that a model's first
+/// weights are the same bits at every CPU level.
+void fillRandom(const char* op, const Tensor& out, double offset, double factor, const RandomPosition& at, int64_t first, Fill kernel) {
   requireDType(op, "out", out, DType::f32);
   require(first >= 0, op, "first is " + std::to_string(first) + "; expected not negative.");
-  const cpu::RandomFillArgs args{.out = out.f32(), .count = out.elements(), .position = position(op, seed, stream, step), .firstElement = first};
-  cpuQueue(op, out).enqueue(op, [args, kernel](ThreadPool& pool) { kernel(pool, args); });
+  const cpu::RandomFillArgs args{.out = out.f32(), .count = out.elements(), .position = at, .firstElement = first};
+  cpuQueue(op, out).enqueue(op, [args, kernel, offset, factor](ThreadPool& pool) {
+    kernel(pool, args);
+    if (offset == 0 && factor == 1) return;
+    for (int64_t i = 0; i < args.count; ++i) args.out[i] = static_cast<float>(offset + factor * static_cast<double>(args.out[i]));
+  });
 }
 
 }  // namespace
 
-void fillUniform(const Tensor& out, uint64_t seed, int64_t stream, uint64_t step, int64_t first) {
-  fillRandom("fillUniform", out, seed, stream, step, first, cpu::randomKernels().uniform);
+void fillUniform(const Tensor& out, double low, double high, uint64_t seed, int64_t stream, uint64_t step, int64_t first) {
+  const char* op = "fillUniform";
+  fillRandom(op, out, low, high - low, position(op, seed, stream, step), first, cpu::randomKernels().uniform);
 }
 
-void fillNormal(const Tensor& out, uint64_t seed, int64_t stream, uint64_t step, int64_t first) {
-  fillRandom("fillNormal", out, seed, stream, step, first, cpu::randomKernels().normal);
+void fillNormal(const Tensor& out, double std, uint64_t seed, int64_t stream, uint64_t step, int64_t first) {
+  const char* op = "fillNormal";
+  fillRandom(op, out, 0, std, position(op, seed, stream, step), first, cpu::randomKernels().normal);
 }
 
 void fillTimesteps(const Tensor& out, const std::string& weighting, const std::string& path, uint64_t seed, int64_t stream, uint64_t step, int64_t first) {

@@ -20,6 +20,12 @@ export function keep<T extends Tensor>(tensor: T): T {
   return tensor
 }
 
+/** Frees a tensor before its scope ends, unless a tape records, which may still need it. */
+export function release(tensor: Tensor): void {
+  if (current?.holds) return
+  keep(tensor).dispose()
+}
+
 /**
  * Runs synchronous code and frees every tensor made in it, except those it returns (a tensor, or an array or plain object of
  * them), which pass to the scope around. Work already enqueued is not disturbed: memory is stream-ordered. While a tape

@@ -1,0 +1,30 @@
+/** REPA's loss (arXiv 2410.06940, equation 8): projected hidden states pulled towards frozen encoders' features. */
+
+import { linearCombination } from '../tensor/ops/float64.ts'
+import { cosineAlignmentLoss, mean } from '../tensor/ops/loss.ts'
+import { scope } from '../tensor/scope.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+
+/**
+ * −cos(projection, target) averaged over tokens, batch and encoders: a scalar (f64). Projections and targets [B, T, z], one of
+ * each for every encoder. While a tape records, the gradient of `weight` times it is seeded.
+ */
+export function alignmentLoss(projections: readonly Tensor[], targets: readonly Tensor[], weight: number): Tensor {
+  if (projections.length !== targets.length || projections.length === 0) {
+    throw new RangeError(
+      `alignmentLoss: ${projections.length} projections for ${targets.length} encoders' features; expected one each, at least one.`,
+    )
+  }
+  return scope(() => {
+    const share = 1 / projections.length
+    const losses = projections.map((projection, k) =>
+      mean(cosineAlignmentLoss(projection, targets[k]!, weight * share)),
+    )
+    // Six terms at a time are summed; more encoders than that fold.
+    let total = linearCombination(losses.slice(0, 5).map((loss) => [share, loss] as const))
+    for (let k = 5; k < losses.length; k += 5) {
+      total = linearCombination([[1, total], ...losses.slice(k, k + 5).map((loss) => [share, loss] as const)])
+    }
+    return total
+  })
+}

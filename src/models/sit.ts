@@ -1,0 +1,289 @@
+/**
+ * SiT (arXiv 2401.08740) as REPA trains it (arXiv 2410.06940): a diffusion transformer with adaLN-zero blocks, and projectors
+ * that map the hidden states after one block to the features of frozen encoders. Parameter names, shapes, order and
+ * initialisation are those of REPA's models/sit.py.
+ */
+import * as z from 'zod'
+import { normal, ones, values, zeros } from '../nn/initialiser.ts'
+import { Linear } from '../nn/linear.ts'
+import { ParameterList } from '../nn/parameter-list.ts'
+import { PatchEmbed } from '../nn/patch-embed.ts'
+import type { Device } from '../tensor/device.ts'
+import { attention, qkNorm } from '../tensor/ops/attention.ts'
+import { add, silu } from '../tensor/ops/elementwise.ts'
+import { embedding, timestepEmbedding } from '../tensor/ops/embedding.ts'
+import { layerNormModulate } from '../tensor/ops/layer-norm.ts'
+import { type LinearWeights, linear, linearGatedResidual, mlp, mlpGatedResidual } from '../tensor/ops/linear.ts'
+import { unpatchify } from '../tensor/ops/patch.ts'
+import { reshape } from '../tensor/ops/reshape.ts'
+import type { Parameter } from '../tensor/parameter.ts'
+import { release, scope } from '../tensor/scope.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import { Model } from './model.ts'
+import { sinCosPositions } from './positions.ts'
+import { SIT_PRESETS, type SiTPreset } from './presets.ts'
+
+const positive = z.int().positive()
+
+/** Everything that fixes a SiT's parameters and computation. */
+export const sitConfigSchema = z
+  .strictObject({
+    kind: z.literal('SiT'),
+    depth: positive,
+    hidden: positive.refine((hidden) => hidden % 4 === 0, 'must be a multiple of 4 (sine-cosine positions)'),
+    heads: positive,
+    patch: positive,
+    /** Of the latent (or image): [height, width], multiples of the patch. */
+    inputSize: z.tuple([positive, positive]),
+    channels: positive.default(4),
+    classes: positive.default(1000),
+    /** Hidden width of a block's MLP over `hidden`. */
+    mlpRatio: z.number().positive().default(4),
+    /** LayerNorm of queries and keys over head_dim. */
+    qkNorm: z.boolean().default(false),
+    /** Probability with which training replaces a label by the null class; 0 leaves the null class out of the label table. */
+    classDropout: z.number().min(0).max(1).default(0.1),
+    /** Number of the block after which the hidden states are projected (encoder_depth), counted from 1. */
+    alignDepth: positive.default(8),
+    /** Feature width of each encoder that is aligned with (z_dims); empty: no alignment. */
+    alignWidths: z.array(positive).default([]),
+    /** Width of the projectors' two hidden layers (projector_dim). */
+    projectorWidth: positive.default(2048),
+  })
+  .superRefine((config, context) => {
+    const issue = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message })
+    const [height, width] = config.inputSize
+    if (config.hidden % config.heads !== 0) {
+      issue('heads', `${config.heads} heads do not divide the hidden width ${config.hidden}`)
+    } else if (config.hidden / config.heads > 128) {
+      issue('heads', `gives a head_dim of ${config.hidden / config.heads}; at most 128 is supported`)
+    }
+    if (height % config.patch !== 0 || width % config.patch !== 0) {
+      issue('patch', `a patch of ${config.patch} does not divide an input of ${height} x ${width}`)
+    }
+    if (config.alignWidths.length > 0 && config.alignDepth > config.depth) {
+      issue('alignDepth', `block ${config.alignDepth} does not exist in a model of ${config.depth} blocks`)
+    }
+  })
+
+export type SiTConfig = z.output<typeof sitConfigSchema>
+export type SiTOptions = z.input<typeof sitConfigSchema>
+
+/** Width of the sinusoidal features that the time embedder takes. */
+const FREQUENCIES = 256
+/** Chunks of the modulation that a block uses, in the reference's order. */
+const BLOCK_CHUNKS = { shiftAttention: 0, scaleAttention: 1, gateAttention: 2, shiftMlp: 3, scaleMlp: 4, gateMlp: 5 }
+const CHUNKS_PER_BLOCK = 6
+
+/** Adds the entries of one adaLN projection, [chunks·hidden, hidden] and its bias, to the model's shared one. */
+type AdaLNPart = (name: string, chunks: number) => void
+
+class Block {
+  readonly #qkv: Linear
+  readonly #proj: Linear
+  readonly #fc1: Linear
+  readonly #fc2: Linear
+  readonly #qkNorm: { [K in 'qWeight' | 'qBias' | 'kWeight' | 'kBias']: Parameter } | undefined
+  readonly #heads: number
+  readonly #chunk: number
+
+  constructor(list: ParameterList, index: number, config: SiTConfig, adaLN: AdaLNPart) {
+    const { hidden, heads } = config
+    const name = `blocks.${index}`
+    const mlpWidth = Math.trunc(hidden * config.mlpRatio)
+    this.#heads = heads
+    this.#chunk = index * CHUNKS_PER_BLOCK
+    this.#qkv = new Linear(list, `${name}.attn.qkv`, hidden, 3 * hidden)
+    if (config.qkNorm) {
+      const width = [hidden / heads]
+      this.#qkNorm = {
+        qWeight: list.declare(`${name}.attn.q_norm.weight`, width, ones),
+        qBias: list.declare(`${name}.attn.q_norm.bias`, width, zeros),
+        kWeight: list.declare(`${name}.attn.k_norm.weight`, width, ones),
+        kBias: list.declare(`${name}.attn.k_norm.bias`, width, zeros),
+      }
+    }
+    this.#proj = new Linear(list, `${name}.attn.proj`, hidden, hidden)
+    this.#fc1 = new Linear(list, `${name}.mlp.fc1`, hidden, mlpWidth)
+    this.#fc2 = new Linear(list, `${name}.mlp.fc2`, mlpWidth, hidden)
+    adaLN(`${name}.adaLN_modulation.1`, CHUNKS_PER_BLOCK)
+  }
+
+  /** x [B, T, D], modulation [B, chunks, D] of all blocks → x + gated attention, + gated MLP. */
+  forward(x: Tensor, modulation: Tensor): Tensor {
+    const chunk = (which: keyof typeof BLOCK_CHUNKS) => this.#chunk + BLOCK_CHUNKS[which]
+    const forAttention = layerNormModulate(x, modulation, {
+      shift: chunk('shiftAttention'),
+      scale: chunk('scaleAttention'),
+    })
+    const attended = linearGatedResidual(this.#attention(forAttention), this.#proj, {
+      residual: x,
+      modulation,
+      gate: chunk('gateAttention'),
+    })
+    const forMlp = layerNormModulate(attended, modulation, { shift: chunk('shiftMlp'), scale: chunk('scaleMlp') })
+    return mlpGatedResidual(forMlp, [this.#fc1, this.#fc2], 'gelu-tanh', {
+      residual: attended,
+      modulation,
+      gate: chunk('gateMlp'),
+    })
+  }
+
+  #attention(x: Tensor): Tensor {
+    const qkv = linear(x, this.#qkv)
+    if (!this.#qkNorm) return attention(qkv, this.#heads)
+    const { qWeight, qBias, kWeight, kBias } = this.#qkNorm
+    const weights = { qWeight: qWeight.value, qBias: qBias.value, kWeight: kWeight.value, kBias: kBias.value }
+    return attention(qkNorm(qkv, weights, this.#heads), this.#heads)
+  }
+}
+
+export interface SiTOutput {
+  /** The velocity, [B, C, H, W]. */
+  readonly velocity: Tensor
+  /** For every encoder the projected hidden states [B, T, z]; empty when not asked for. */
+  readonly projections: readonly Tensor[]
+}
+
+export class SiT extends Model {
+  readonly config: SiTConfig
+  readonly #positions: Parameter
+  readonly #patchEmbed: PatchEmbed
+  readonly #timeEmbedder: readonly Linear[]
+  readonly #labelTable: Parameter
+  readonly #blocks: readonly Block[]
+  readonly #adaLN: { weight: Parameter; bias: Parameter }
+  readonly #projectors: readonly (readonly Linear[])[]
+  readonly #final: Linear
+
+  private constructor(config: SiTConfig, device: Device) {
+    const { depth, hidden, patch, channels, inputSize } = config
+    const [rows, columns] = [inputSize[0] / patch, inputSize[1] / patch]
+    const list = new ParameterList()
+    const positions = list.declare(
+      'pos_embed',
+      [rows * columns, hidden],
+      values(() => sinCosPositions(hidden, rows, columns)),
+      { trainable: false, fileShape: [1, rows * columns, hidden] },
+    )
+    const patchEmbed = new PatchEmbed(list, 'x_embedder.proj', { channels, patch, hidden })
+    const timeEmbedder = [
+      new Linear(list, 't_embedder.mlp.0', FREQUENCIES, hidden, normal(0.02)),
+      new Linear(list, 't_embedder.mlp.2', hidden, hidden, normal(0.02)),
+    ]
+    const labels = config.classes + (config.classDropout > 0 ? 1 : 0)
+    const labelTable = list.declare('y_embedder.embedding_table.weight', [labels, hidden], normal(0.02))
+
+    // All blocks see one condition, so the adaLN projections of a step are one product: the blocks' weights stand side by
+    // side in one parameter, and files hold its parts under the blocks' names.
+    const chunks = depth * CHUNKS_PER_BLOCK + 2
+    const adaLNWeight = list.declareShared('adaLN_modulation.weight', [chunks * hidden, hidden])
+    const adaLNBias = list.declareShared('adaLN_modulation.bias', [chunks * hidden])
+    const adaLN: AdaLNPart = (name, count) => {
+      adaLNWeight.part(`${name}.weight`, [count * hidden, hidden], zeros)
+      adaLNBias.part(`${name}.bias`, [count * hidden], zeros)
+    }
+    const blocks = Array.from({ length: depth }, (_, index) => new Block(list, index, config, adaLN))
+    const { projectorWidth } = config
+    const projectors = config.alignWidths.map((width, index) => [
+      new Linear(list, `projectors.${index}.0`, hidden, projectorWidth),
+      new Linear(list, `projectors.${index}.2`, projectorWidth, projectorWidth),
+      new Linear(list, `projectors.${index}.4`, projectorWidth, width),
+    ])
+    const final = new Linear(list, 'final_layer.linear', hidden, patch * patch * channels, zeros)
+    adaLN('final_layer.adaLN_modulation.1', 2)
+
+    super(list, device)
+    this.config = config
+    this.#positions = positions
+    this.#patchEmbed = patchEmbed
+    this.#timeEmbedder = timeEmbedder
+    this.#labelTable = labelTable
+    this.#blocks = blocks
+    this.#adaLN = { weight: adaLNWeight.parameter, bias: adaLNBias.parameter }
+    this.#projectors = projectors
+    this.#final = final
+  }
+
+  /**
+   * A SiT with its initial weights. `model` is a preset (`SiT-XL/2`) or free sizes; `inputSize` defaults to 32 x 32, the
+   * latents of 256-pixel images.
+   */
+  static create(
+    model: SiTPreset | Pick<SiTOptions, 'depth' | 'hidden' | 'heads' | 'patch'>,
+    options: Partial<Omit<SiTOptions, 'kind'>> & { device?: Device; seed?: number } = {},
+  ): SiT {
+    const { device = 'cpu', seed = 0, ...rest } = options
+    const size = typeof model === 'string' ? SIT_PRESETS[model] : model
+    if (!size) {
+      throw new RangeError(`There is no model "${model}": expected one of ${Object.keys(SIT_PRESETS).join(', ')}.`)
+    }
+    const sit = SiT.fromConfig(sitConfigSchema.parse({ kind: 'SiT', inputSize: [32, 32], ...size, ...rest }), device)
+    sit.initialise(seed)
+    return sit
+  }
+
+  /** A SiT with undefined weights: for loading a state dict. */
+  static fromConfig(config: SiTConfig, device: Device): SiT {
+    return new SiT(config, device)
+  }
+
+  /** The label that stands for no label: the last row of the label table. */
+  get nullClass(): number {
+    return this.config.classes
+  }
+
+  /** Tokens of an input. */
+  get tokens(): number {
+    const [height, width] = this.config.inputSize
+    return (height / this.config.patch) * (width / this.config.patch)
+  }
+
+  /**
+   * x [B, C, H, W], t [B] in [0, 1] (1 is noise), labels i32 [B] (already dropped, in training) → the velocity, and with
+   * `project` the projections of the hidden states for every encoder. `observe` is shown the hidden states [B, T, D] as they
+   * arise: `tokens`, what enters the first block, and `blocks.N`, what leaves block N (from 0).
+   */
+  forward(
+    x: Tensor,
+    t: Tensor,
+    labels: Tensor,
+    { project = false, observe }: { project?: boolean; observe?: (name: string, hidden: Tensor) => void } = {},
+  ): SiTOutput {
+    return scope(() => {
+      const modulation = this.#modulation(t, labels)
+      let hidden = this.#patchEmbed.embed(x, this.#positions.value)
+      observe?.('tokens', hidden)
+      let projections: readonly Tensor[] = []
+      this.#blocks.forEach((block, index) => {
+        const input = hidden
+        hidden = scope(() => block.forward(input, modulation))
+        release(input)
+        observe?.(`blocks.${index}`, hidden)
+        if (project && index + 1 === this.config.alignDepth) projections = this.#project(hidden)
+      })
+      return { velocity: this.#head(hidden, modulation), projections }
+    })
+  }
+
+  /** The modulation [B, 6·depth + 2, D] of all blocks and the final layer from one product. */
+  #modulation(t: Tensor, labels: Tensor): Tensor {
+    const time = mlp(timestepEmbedding(t, FREQUENCIES), this.#timeEmbedder, 'silu')
+    const condition = add(time, embedding(this.#labelTable.value, labels))
+    const adaLN: LinearWeights = { weight: this.#adaLN.weight.value, bias: this.#adaLN.bias.value }
+    const { depth, hidden } = this.config
+    return reshape(linear(silu(condition), adaLN), [t.shape[0]!, depth * CHUNKS_PER_BLOCK + 2, hidden])
+  }
+
+  #project(hidden: Tensor): Tensor[] {
+    return this.#projectors.map((projector) => scope(() => mlp(hidden, projector, 'silu')))
+  }
+
+  #head(hidden: Tensor, modulation: Tensor): Tensor {
+    const { depth, patch, channels, inputSize } = this.config
+    const shift = depth * CHUNKS_PER_BLOCK
+    const normed = layerNormModulate(hidden, modulation, { shift, scale: shift + 1 })
+    const [height, width] = inputSize
+    return unpatchify(linear(normed, this.#final), { channels, height, width, patch })
+  }
+}

@@ -1,0 +1,24 @@
+import type { LinearWeights } from '../tensor/ops/linear.ts'
+import type { Parameter } from '../tensor/parameter.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import { type Initialiser, xavierUniform, zeros } from './initialiser.ts'
+import type { ParameterList } from './parameter-list.ts'
+
+/** torch.nn.Linear: weight [out, in] and bias [out] under `NAME.weight` and `NAME.bias`. Passed to the ops of ops/linear.ts. */
+export class Linear implements LinearWeights {
+  readonly #weight: Parameter
+  readonly #bias: Parameter
+
+  constructor(list: ParameterList, name: string, input: number, output: number, init: Initialiser = xavierUniform) {
+    this.#weight = list.declare(`${name}.weight`, [output, input], init)
+    this.#bias = list.declare(`${name}.bias`, [output], zeros)
+  }
+
+  get weight(): Tensor {
+    return this.#weight.value
+  }
+
+  get bias(): Tensor {
+    return this.#bias.value
+  }
+}

@@ -1,0 +1,90 @@
+import type { Device } from '../tensor/device.ts'
+import { elementCount } from '../tensor/dtype.ts'
+import type { Parameter } from '../tensor/parameter.ts'
+import { keep } from '../tensor/scope.ts'
+import { Tensor } from '../tensor/tensor.ts'
+import type { StateEntry } from './parameter-list.ts'
+
+/** Arrays of an arena: the weights; the gradients and moments of training; the exponential moving average. */
+export type ArenaRole = 'weights' | 'gradients' | 'firstMoments' | 'secondMoments' | 'ema'
+
+/** Floats to which every parameter's begin is aligned: 64 bytes. */
+const ALIGNMENT = 16
+
+/**
+ * The memory of a model's parameters: one flat array per role, all in the same order, so that the optimizer is one pass and a
+ * checkpoint one sweep. Parameters are views into it; the gaps between them stay zero.
+ */
+export class ParameterArena {
+  readonly device: Device
+  readonly parameters: readonly Parameter[]
+  /** Floats of each array, gaps included. */
+  readonly size: number
+  /** Begin and end, in pairs, of what has no gradient: frozen parameters. */
+  readonly frozen: readonly number[]
+  readonly #offsets = new Map<Parameter, number>()
+  readonly #arrays = new Map<ArenaRole, Tensor>()
+
+  constructor(parameters: readonly Parameter[], device: Device) {
+    this.device = device
+    this.parameters = parameters
+    let size = 0
+    const frozen: number[] = []
+    for (const parameter of parameters) {
+      const count = elementCount(parameter.shape)
+      this.#offsets.set(parameter, size)
+      if (!parameter.trainable) frozen.push(size, size + count)
+      size += Math.ceil(count / ALIGNMENT) * ALIGNMENT
+    }
+    this.size = size
+    this.frozen = frozen
+    this.use('weights')
+  }
+
+  /** The flat array of a role, made of zeros at first use. */
+  array(role: ArenaRole): Tensor {
+    let array = this.#arrays.get(role)
+    if (!array) {
+      array = keep(Tensor.zeros([this.size], this.device))
+      this.#arrays.set(role, array)
+    }
+    return array
+  }
+
+  has(role: ArenaRole): boolean {
+    return this.#arrays.has(role)
+  }
+
+  /** Lets the parameters be the values of one role: `weights`, or `ema` to run the averaged model. */
+  use(role: 'weights' | 'ema'): void {
+    const array = this.array(role)
+    for (const parameter of this.parameters) {
+      parameter.bind(keep(array.view(this.#offsets.get(parameter)!, parameter.shape)))
+    }
+  }
+
+  /** Gives every trainable parameter a gradient: from now on a tape records what it takes part in. */
+  allocateGradients(): void {
+    const array = this.array('gradients')
+    for (const parameter of this.parameters) {
+      if (parameter.trainable) {
+        parameter.gradient = keep(array.view(this.#offsets.get(parameter)!, parameter.shape))
+      }
+    }
+  }
+
+  /** A state dict's tensor in one of the arrays, as a view; the caller disposes it. */
+  view(role: ArenaRole, entry: StateEntry): Tensor {
+    return this.array(role).view(this.#offsets.get(entry.parameter)! + entry.offset, entry.shape)
+  }
+
+  dispose(): void {
+    for (const parameter of this.parameters) {
+      parameter.value.dispose()
+      parameter.gradient?.dispose()
+      parameter.gradient = undefined
+    }
+    for (const array of this.#arrays.values()) array.dispose()
+    this.#arrays.clear()
+  }
+}

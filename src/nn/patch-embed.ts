@@ -1,0 +1,38 @@
+import { type LinearWeights, linearAddend } from '../tensor/ops/linear.ts'
+import { patchify } from '../tensor/ops/patch.ts'
+import type { Parameter } from '../tensor/parameter.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import { xavierUniform, zeros } from './initialiser.ts'
+import type { ParameterList } from './parameter-list.ts'
+
+/**
+ * A convolution whose stride is its kernel, as a product over patches: image [B, C, H, W] → tokens [B, T, D], row-major.
+ * The weight is [D, C·p·p] here and the convolution's [D, C, p, p] in files: the same order in memory.
+ */
+export class PatchEmbed implements LinearWeights {
+  readonly patch: number
+  readonly #weight: Parameter
+  readonly #bias: Parameter
+
+  constructor(list: ParameterList, name: string, options: { channels: number; patch: number; hidden: number }) {
+    const { channels, patch, hidden } = options
+    this.patch = patch
+    this.#weight = list.declare(`${name}.weight`, [hidden, channels * patch * patch], xavierUniform, {
+      fileShape: [hidden, channels, patch, patch],
+    })
+    this.#bias = list.declare(`${name}.bias`, [hidden], zeros)
+  }
+
+  get weight(): Tensor {
+    return this.#weight.value
+  }
+
+  get bias(): Tensor {
+    return this.#bias.value
+  }
+
+  /** With the positions [T, D] added in the same pass. */
+  embed(image: Tensor, positions: Tensor): Tensor {
+    return linearAddend(patchify(image, this.patch), this, positions)
+  }
+}

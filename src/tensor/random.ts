@@ -1,0 +1,77 @@
+import { type InterpolantPath, native, type TimeWeighting } from '../native.ts'
+import type { Device } from './device.ts'
+import { Tensor } from './tensor.ts'
+
+/** What random numbers are drawn for: each has a stream of its own, so that no two uses ever share a number. */
+export const RANDOM_STREAMS = {
+  initialisation: 0,
+  timesteps: 1,
+  noise: 2,
+  posterior: 3,
+  labelDropout: 4,
+  sampleNoise: 5,
+  sampleLabels: 6,
+  sdeNoise: 7,
+} as const
+
+export type RandomStream = keyof typeof RANDOM_STREAMS
+
+/**
+ * Where random numbers come from: they depend on the seed, the stream, the step and the element's index alone (Philox-4x32-10),
+ * so a resumed run draws what the unbroken one would have drawn.
+ */
+export interface RandomKey {
+  readonly seed: number
+  readonly stream: RandomStream
+  /** Training step, or any other index below 2^48. */
+  readonly step: number
+  /** Global index of the first sample in this process; the numbers of sample b are those of sample b of the whole batch. */
+  readonly firstSample?: number
+}
+
+const stream = (key: RandomKey) => RANDOM_STREAMS[key.stream]
+
+/** N(0, 1) of shape [B, ...]. */
+export function randomNormal(shape: readonly number[], key: RandomKey, device: Device): Tensor {
+  const out = Tensor.empty(shape, device)
+  const perSample = shape.slice(1).reduce((product, size) => product * size, 1)
+  native().fillNormal(out.handle, 1, BigInt(key.seed), stream(key), key.step, (key.firstSample ?? 0) * perSample)
+  return out
+}
+
+/** Overwrites with N(0, std²). */
+export function fillNormal(out: Tensor, std: number, key: RandomKey): void {
+  native().fillNormal(out.handle, std, BigInt(key.seed), stream(key), key.step, 0)
+}
+
+/** Overwrites with U[low, high). */
+export function fillUniform(out: Tensor, low: number, high: number, key: RandomKey): void {
+  native().fillUniform(out.handle, low, high, BigInt(key.seed), stream(key), key.step, 0)
+}
+
+/** Training times [B] in [0, 1): uniform, or lognormal as REPA's `--weighting lognormal` maps it onto the path. */
+export function randomTimesteps(
+  batch: number,
+  weighting: TimeWeighting,
+  path: InterpolantPath,
+  key: RandomKey,
+  device: Device,
+): Tensor {
+  const out = Tensor.empty([batch], device)
+  native().fillTimesteps(out.handle, weighting, path, BigInt(key.seed), stream(key), key.step, key.firstSample ?? 0)
+  return out
+}
+
+/** Labels i32 [B] with each replaced by the null class with the given probability. */
+export function dropLabels(labels: Tensor, probability: number, nullClass: number, key: RandomKey): Tensor {
+  const handle = native().dropLabels(
+    labels.handle,
+    probability,
+    nullClass,
+    BigInt(key.seed),
+    stream(key),
+    key.step,
+    key.firstSample ?? 0,
+  )
+  return new Tensor(handle, labels.device)
+}
