@@ -1,0 +1,60 @@
+#include "cpu/elementwise.h"
+
+#include "cpu/chunks.h"
+#include "cpu/vector_loop.h"
+
+namespace repa::cpu::REPA_LEVEL {
+namespace {
+
+/// body(i, lanes) for every vector of `count` floats, chunks in parallel.
+template <class Body>
+void forEach(ThreadPool& pool, int64_t count, Body body) {
+  pool.parallelFor(floatChunks(count), [&](int64_t chunk, int) {
+    const Range range = floatChunk(count, chunk);
+    forEachVector(range.end - range.begin, [&](int64_t i, auto lanes, int) { body(range.begin + i, lanes); });
+  });
+}
+
+void add(ThreadPool& pool, const AddArgs& args) {
+  forEach(pool, args.count, [&args](int64_t i, auto lanes) {
+    store(args.out + i, load(args.a + i, lanes) + load(args.b + i, lanes), lanes);
+  });
+}
+
+void scale(ThreadPool& pool, const ScaleArgs& args) {
+  forEach(pool, args.count, [&args](int64_t i, auto lanes) {
+    store(args.out + i, args.factor * load(args.x + i, lanes), lanes);
+  });
+}
+
+void accumulate(ThreadPool& pool, const AccumulateArgs& args) {
+  forEach(pool, args.count, [&args](int64_t i, auto lanes) {
+    store(args.sum + i, load(args.sum + i, lanes) + load(args.x + i, lanes), lanes);
+  });
+}
+
+void fill(ThreadPool& pool, const FillArgs& args) {
+  forEach(pool, args.count, [&args](int64_t i, auto lanes) { store(args.out + i, splat(args.value), lanes); });
+}
+
+void copy(ThreadPool& pool, const CopyArgs& args) {
+  pool.parallelFor(floatChunks(args.count), [&](int64_t chunk, int) {
+    const Range range = floatChunk(args.count, chunk);
+    std::memcpy(args.out + range.begin, args.x + range.begin,
+                sizeof(float) * static_cast<size_t>(range.end - range.begin));
+  });
+}
+
+}  // namespace
+}  // namespace repa::cpu::REPA_LEVEL
+
+namespace repa::cpu {
+
+template <>
+const ElementwiseKernels& elementwiseKernels<CpuLevel::REPA_LEVEL>() {
+  namespace level = REPA_LEVEL;
+  static constexpr ElementwiseKernels table = {level::add, level::scale, level::accumulate, level::fill, level::copy};
+  return table;
+}
+
+}  // namespace repa::cpu

@@ -1,0 +1,173 @@
+#include "cpu/optimizer.h"
+
+#include <cmath>
+
+#include "cpu/chunks.h"
+#include "cpu/vector_loop.h"
+
+namespace repa::cpu::REPA_LEVEL {
+namespace {
+
+/// Elements per chunk: with five arrays, 1.25 MiB.
+constexpr int64_t kArenaChunk = 65536;
+
+Range arenaChunk(int64_t count, int64_t chunk) {
+  const int64_t begin = chunk * kArenaChunk;
+  return {begin, count - begin < kArenaChunk ? count : begin + kArenaChunk};
+}
+
+/// Splits `range` where frozen ranges begin and end: trainable(part) and frozenPart(part), in ascending order.
+template <class Trainable, class Frozen>
+void splitAtFrozen(Range range, const ArenaRange* frozen, int64_t frozenCount, Trainable trainable, Frozen frozenPart) {
+  int64_t begin = range.begin;
+  for (int64_t f = 0; f < frozenCount && begin < range.end; ++f) {
+    if (frozen[f].end <= begin) continue;
+    const int64_t from = frozen[f].begin < range.end ? frozen[f].begin : range.end;
+    const int64_t to = frozen[f].end < range.end ? frozen[f].end : range.end;
+    if (begin < from) trainable(Range{begin, from});
+    begin = begin < from ? from : begin;
+    if (begin < to) frozenPart(Range{begin, to});
+    begin = begin < to ? to : begin;
+  }
+  if (begin < range.end) trainable(Range{begin, range.end});
+}
+
+/// In double: squares of floats neither overflow nor round, and the order is the same at every level.
+double sumOfSquaresInDouble(const float* x, int64_t count) {
+  constexpr int kSums = 32;
+  double sums[kSums] = {};
+  int64_t i = 0;
+  for (; i + kSums <= count; i += kSums) {
+    for (int j = 0; j < kSums; ++j) {
+      const double value = static_cast<double>(x[i + j]);
+      sums[j] += value * value;
+    }
+  }
+  for (int j = 0; i + j < count; ++j) {
+    const double value = static_cast<double>(x[i + j]);
+    sums[j] += value * value;
+  }
+  for (int half = kSums / 2; half > 0; half /= 2)
+    for (int j = 0; j < half; ++j) sums[j] += sums[j + half];
+  return sums[0];
+}
+
+/// Scratch holds one double per chunk.
+void sumOfSquares(ThreadPool& pool, const SumOfSquaresArgs& args) {
+  double* partials = reinterpret_cast<double*>(args.scratch);
+  const int64_t chunks = ceilDivide(args.count, kArenaChunk);
+  pool.parallelFor(chunks, [&](int64_t chunk, int) {
+    double total = 0.0;
+    splitAtFrozen(
+        arenaChunk(args.count, chunk), args.frozen, args.frozenCount,
+        [&](Range part) { total += sumOfSquaresInDouble(args.gradient + part.begin, part.end - part.begin); },
+        [](Range) {});
+    partials[chunk] = total;
+  });
+  double total = 0.0;
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) total += partials[chunk];
+  args.state->sumOfSquares = total;
+}
+
+int64_t sumOfSquaresScratchFloats(const SumOfSquaresArgs& args, int) { return 2 * ceilDivide(args.count, kArenaChunk); }
+
+void clipFactor(ThreadPool&, const ClipFactorArgs& args) {
+  StepState& state = *args.state;
+  state.gradNorm = std::sqrt(state.sumOfSquares) * std::fabs(static_cast<double>(args.gradientScale));
+  state.finite = std::isfinite(state.gradNorm) ? 1 : 0;
+  if (state.finite) {
+    // In float, as torch's clip_grad_norm_ does.
+    const float coefficient = args.maxNorm / (static_cast<float>(state.gradNorm) + 1e-6f);
+    state.clip = args.gradientScale * (coefficient < 1.0f ? coefficient : 1.0f);
+    ++state.step;
+  } else {
+    state.clip = 0.0f;
+    ++state.skipped;
+  }
+}
+
+inline Vec squareRoot(Vec x) {
+  // The compiler makes one instruction of it.
+  Vec root;
+  for (int lane = 0; lane < kLanes; ++lane) root[lane] = __builtin_sqrtf(x[lane]);
+  return root;
+}
+
+/// The scalars of one step, computed in double and then rounded, where torch does so.
+struct AdamWScalars {
+  float clip, decay, beta1, oneMinusBeta1, beta2, oneMinusBeta2, rootBiasCorrection2, epsilon, stepSize, emaDecay,
+      oneMinusEmaDecay;
+
+  explicit AdamWScalars(const AdamWArgs& args) {
+    const double steps = static_cast<double>(args.state->step);
+    clip = args.state->clip;
+    decay = static_cast<float>(1.0 - args.learningRate * args.weightDecay);
+    beta1 = static_cast<float>(args.beta1);
+    oneMinusBeta1 = static_cast<float>(1.0 - args.beta1);
+    beta2 = static_cast<float>(args.beta2);
+    oneMinusBeta2 = static_cast<float>(1.0 - args.beta2);
+    rootBiasCorrection2 = static_cast<float>(std::sqrt(1.0 - std::pow(args.beta2, steps)));
+    epsilon = static_cast<float>(args.epsilon);
+    stepSize = static_cast<float>(args.learningRate / (1.0 - std::pow(args.beta1, steps)));
+    emaDecay = static_cast<float>(args.emaDecay);
+    oneMinusEmaDecay = static_cast<float>(1.0 - args.emaDecay);
+  }
+};
+
+template <bool kEma>
+void updateTrainable(const AdamWArgs& args, const AdamWScalars& s, Range part) {
+  forEachVector(part.end - part.begin, [&](int64_t offset, auto lanes, int) {
+    const int64_t i = part.begin + offset;
+    const Vec g = s.clip * load(args.gradient + i, lanes);
+    const Vec m = s.beta1 * load(args.firstMoment + i, lanes) + s.oneMinusBeta1 * g;
+    const Vec v = s.beta2 * load(args.secondMoment + i, lanes) + s.oneMinusBeta2 * g * g;
+    const Vec denominator = squareRoot(v) / s.rootBiasCorrection2 + s.epsilon;
+    const Vec p = s.decay * load(args.weight + i, lanes) - s.stepSize * m / denominator;
+    store(args.firstMoment + i, m, lanes);
+    store(args.secondMoment + i, v, lanes);
+    store(args.weight + i, p, lanes);
+    if constexpr (kEma) store(args.ema + i, s.emaDecay * load(args.ema + i, lanes) + s.oneMinusEmaDecay * p, lanes);
+  });
+}
+
+void updateFrozen(const AdamWArgs& args, const AdamWScalars& s, Range part) {
+  forEachVector(part.end - part.begin, [&](int64_t offset, auto lanes, int) {
+    const int64_t i = part.begin + offset;
+    store(args.ema + i, s.emaDecay * load(args.ema + i, lanes) + s.oneMinusEmaDecay * load(args.weight + i, lanes),
+          lanes);
+  });
+}
+
+void adamW(ThreadPool& pool, const AdamWArgs& args) {
+  if (!args.state->finite) return;
+  const AdamWScalars scalars(args);
+  pool.parallelFor(ceilDivide(args.count, kArenaChunk), [&](int64_t chunk, int) {
+    splitAtFrozen(
+        arenaChunk(args.count, chunk), args.frozen, args.frozenCount,
+        [&](Range part) {
+          if (args.ema) {
+            updateTrainable<true>(args, scalars, part);
+          } else {
+            updateTrainable<false>(args, scalars, part);
+          }
+        },
+        [&](Range part) {
+          if (args.ema) updateFrozen(args, scalars, part);
+        });
+  });
+}
+
+}  // namespace
+}  // namespace repa::cpu::REPA_LEVEL
+
+namespace repa::cpu {
+
+template <>
+const OptimizerKernels& optimizerKernels<CpuLevel::REPA_LEVEL>() {
+  namespace level = REPA_LEVEL;
+  static constexpr OptimizerKernels table = {level::sumOfSquares, level::sumOfSquaresScratchFloats, level::clipFactor,
+                                             level::adamW};
+  return table;
+}
+
+}  // namespace repa::cpu

@@ -1,0 +1,153 @@
+#include "cpu/reduction.h"
+
+#include "cpu/chunks.h"
+#include "cpu/partial_sums.h"
+#include "cpu/vector_loop.h"
+
+namespace repa::cpu::REPA_LEVEL {
+namespace {
+
+// columnSum. The matrix is cut into tiles of at most kTileColumns columns, whose sums stay in the first-level cache, by
+// blocks of rows, each read once, kRowsAtOnce rows side by side: long runs for the prefetcher, and a sum's memory is
+// visited once for all of them. Scratch holds the blocks' partial sums, [blocks, columns].
+
+constexpr int64_t kTileColumns = 2048;
+constexpr int64_t kLeastRows = 32;
+constexpr int kRowsAtOnce = 8;
+
+struct ColumnTiling {
+  int64_t tiles, blocks;
+
+  explicit ColumnTiling(const ColumnSumArgs& args)
+      : tiles(ceilDivide(args.columns, kTileColumns)),
+        blocks(rowParts(args.rows, args.columns < kTileColumns ? args.columns : kTileColumns, kLeastRows)) {}
+};
+
+/// sums[c] += the columns of `kRows` rows, added in pairs.
+template <int kRows>
+void addRows(const float* x, int64_t rowStride, int64_t columns, float* sums) {
+  forEachVector(columns, [&](int64_t i, auto lanes, int) {
+    Vec rows[kRows];
+    for (int r = 0; r < kRows; ++r) rows[r] = load(x + r * rowStride + i, lanes);
+    for (int half = kRows / 2; half > 0; half /= 2)
+      for (int r = 0; r < half; ++r) rows[r] += rows[r + half];
+    store(sums + i, load(sums + i, lanes) + rows[0], lanes);
+  });
+}
+
+void columnSum(ThreadPool& pool, const ColumnSumArgs& args) {
+  const ColumnTiling tiling(args);
+  pool.parallelFor(tiling.tiles * tiling.blocks, [&](int64_t chunk, int) {
+    const int64_t block = chunk / tiling.tiles;
+    const Range columns = evenPart(args.columns, tiling.tiles, chunk % tiling.tiles);
+    const Range rows = evenPart(args.rows, tiling.blocks, block);
+    const int64_t width = columns.end - columns.begin;
+    float* sums = args.scratch + block * args.columns + columns.begin;
+    std::memset(sums, 0, sizeof(float) * static_cast<size_t>(width));
+    const float* x = args.x + columns.begin;
+    int64_t row = rows.begin;
+    for (; row + kRowsAtOnce <= rows.end; row += kRowsAtOnce)
+      addRows<kRowsAtOnce>(x + row * args.rowStride, args.rowStride, width, sums);
+    for (; row < rows.end; ++row) addRows<1>(x + row * args.rowStride, args.rowStride, width, sums);
+  });
+  addPartialSums(pool, 1, tiling.blocks, args.columns, args.scratch, 0, args.columns, args.out, 0, args.accumulate);
+}
+
+int64_t columnSumScratchFloats(const ColumnSumArgs& args, int) { return ColumnTiling(args).blocks * args.columns; }
+
+// Sums over all elements: one double per chunk into scratch, added up in the order of the chunks.
+
+constexpr int64_t kFloatsPerDouble = 2;
+
+/// Sum of `count` floats in double, in one fixed order at every level.
+double sumInDouble(const float* x, int64_t count) {
+  constexpr int kSums = 16;
+  double sums[kSums] = {};
+  int64_t i = 0;
+  for (; i + kSums <= count; i += kSums)
+    for (int j = 0; j < kSums; ++j) sums[j] += static_cast<double>(x[i + j]);
+  for (int j = 0; i + j < count; ++j) sums[j] += static_cast<double>(x[i + j]);
+  for (int half = kSums / 2; half > 0; half /= 2)
+    for (int j = 0; j < half; ++j) sums[j] += sums[j + half];
+  return sums[0];
+}
+
+/// out[s] = factor * sum of sample s.
+void sumSamples(ThreadPool& pool, int64_t samples, int64_t count, const float* x, double factor, float* out,
+                float* scratch) {
+  double* partials = reinterpret_cast<double*>(scratch);
+  const int64_t chunks = floatChunks(count);
+  // Short samples share a chunk, which changes no sum.
+  const int64_t samplesAtOnce = count < kChunkFloats ? kChunkFloats / (count > 0 ? count : 1) : 1;
+  pool.parallelFor(ceilDivide(samples, samplesAtOnce) * chunks, [&](int64_t index, int) {
+    const int64_t first = index / (chunks > 0 ? chunks : 1) * samplesAtOnce;
+    const int64_t last = samples - first < samplesAtOnce ? samples : first + samplesAtOnce;
+    const int64_t chunk = index % (chunks > 0 ? chunks : 1);
+    const Range range = floatChunk(count, chunk);
+    for (int64_t sample = first; sample < last; ++sample)
+      partials[sample * chunks + chunk] = sumInDouble(x + sample * count + range.begin, range.end - range.begin);
+  });
+  for (int64_t sample = 0; sample < samples; ++sample) {
+    double total = 0.0;
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) total += partials[sample * chunks + chunk];
+    out[sample] = static_cast<float>(factor * total);
+  }
+}
+
+void sum(ThreadPool& pool, const SumArgs& args) {
+  sumSamples(pool, 1, args.count, args.x, args.factor, args.out, args.scratch);
+}
+
+int64_t sumScratchFloats(const SumArgs& args, int) { return floatChunks(args.count) * kFloatsPerDouble; }
+
+void meanPerSample(ThreadPool& pool, const MeanPerSampleArgs& args) {
+  sumSamples(pool, args.batch, args.count, args.x, 1.0 / static_cast<double>(args.count), args.out, args.scratch);
+}
+
+int64_t meanPerSampleScratchFloats(const MeanPerSampleArgs& args, int) {
+  return args.batch * floatChunks(args.count) * kFloatsPerDouble;
+}
+
+/// Scratch holds one flag per chunk.
+void isFinite(ThreadPool& pool, const IsFiniteArgs& args) {
+  int32_t* finite = reinterpret_cast<int32_t*>(args.scratch);
+  const int64_t chunks = floatChunks(args.count);
+  pool.parallelFor(chunks, [&](int64_t chunk, int) {
+    const Range range = floatChunk(args.count, chunk);
+    const float* x = args.x + range.begin;
+    IntVec found[kSlots] = {};
+    forEachVector(range.end - range.begin, [&](int64_t i, auto lanes, int slot) {
+      // Infinities and NaN are what has all bits of the exponent set.
+      const Vec v = load(x + i, lanes);
+      IntVec bits;
+      std::memcpy(&bits, &v, sizeof bits);
+      found[slot] |= (bits & 0x7f800000) == 0x7f800000;
+    });
+    const IntVec any = (found[0] | found[1]) | (found[2] | found[3]);
+    finite[chunk] = 1;
+    for (int lane = 0; lane < kLanes; ++lane)
+      if (any[lane]) finite[chunk] = 0;
+  });
+  *args.out = 1;
+  for (int64_t chunk = 0; chunk < chunks; ++chunk)
+    if (!finite[chunk]) *args.out = 0;
+}
+
+int64_t isFiniteScratchFloats(const IsFiniteArgs& args, int) { return floatChunks(args.count); }
+
+}  // namespace
+}  // namespace repa::cpu::REPA_LEVEL
+
+namespace repa::cpu {
+
+template <>
+const ReductionKernels& reductionKernels<CpuLevel::REPA_LEVEL>() {
+  namespace level = REPA_LEVEL;
+  static constexpr ReductionKernels table = {level::columnSum,     level::columnSumScratchFloats,
+                                             level::sum,           level::sumScratchFloats,
+                                             level::meanPerSample, level::meanPerSampleScratchFloats,
+                                             level::isFinite,      level::isFiniteScratchFloats};
+  return table;
+}
+
+}  // namespace repa::cpu
