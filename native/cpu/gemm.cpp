@@ -1,0 +1,308 @@
+// C = epilogue(op(A) op(B)): a packed GEMM in the manner of Goto and van de Geijn (ACM TOMS 34(3), 2008).
+//
+//   pack     B into panels of kTileColumns columns, all threads together, once per product (not at all when the caller
+//            did it, or when A has so few rows that reading B is all there is)
+//   compute  C in chunks of about 70 x 192 elements, one chunk one thread:
+//
+//                        column block (its packed B stays in L2 from chunk to chunk)
+//                       ┌────┬────┬────┐
+//        row panel      │tile│tile│tile│      for every steps block of k (at most kMaxSteps):
+//        (<= kTileRows) ├────┼────┼────┤        stage the chunk's A
+//                       │tile│tile│tile│        for every row panel (staged A stays in L1),
+//                       ├────┼────┼────┤          for every column panel: micro-kernel, tile += A panel · B panel
+//                       │    │    │    │          on the last steps block: epilogue from the tile into C
+//                       └────┴────┴────┘
+//   reduce   only where k is long and C small: k is cut into slices, each adds up its own tiles, and the slices are
+//            then summed in order
+//
+// Every element of C is summed in an order that depends on the shape alone, so the number of threads changes no bit.
+#include "cpu/gemm.h"
+
+#include "cpu/gemm_epilogue.h"
+#include "cpu/gemm_few_rows.h"
+#include "cpu/gemm_microkernel.h"
+#include "cpu/gemm_pack.h"
+
+namespace repa::cpu::REPA_LEVEL {
+namespace {
+
+constexpr int64_t kChunkRowPanels = 70 / kTileRows;
+constexpr int64_t kChunkColumnPanels = 192 / kTileColumns;
+
+/// Packed B takes at most this much scratch; a larger B is multiplied segment by segment.
+constexpr int64_t kMaxPackedFloats = int64_t{8} << 20;
+constexpr int64_t kMaxSegmentSteps = 8192;
+
+/// How one product is cut. Depends on the shape alone.
+struct Grid {
+  bool directB;  // few rows: the micro-kernel reads B where the caller has it
+  int64_t rowBlocks;
+  int64_t columnBlocks;
+  int64_t slices;
+  int64_t columnPanels;
+
+  int64_t chunks() const { return rowBlocks * columnBlocks * slices; }
+  int64_t rowPanelsPerBlock = 0;     // at most
+  int64_t columnPanelsPerBlock = 0;  // at most
+  int64_t tilesPerChunk() const { return rowPanelsPerBlock * columnPanelsPerBlock; }
+};
+
+/// What rows x columns of C cost, in FLOP-like units of some 10 picoseconds: the products, the traffic of C, and of B
+/// where that comes straight from memory.
+double chunkCost(int64_t rows, int64_t columns, int64_t k, bool directB) {
+  return static_cast<double>(rows * columns) * static_cast<double>(2 * k + 40) +
+         (directB ? 40.0 * static_cast<double>(columns * k) : 0.0);
+}
+
+Grid gridFor(const GemmArgs& args) {
+  constexpr double kSmallChunk = 4e6;
+  constexpr int64_t kManyChunks = 48;
+  Grid grid{};
+  grid.directB = args.m <= kFewRows && args.packedB == nullptr && !args.transB;
+  grid.columnPanels = panelsOf(args.n);
+  const int64_t rowPanels = ceilDiv(args.m, kTileRows);
+  int64_t rowsPer = least(rowPanels, kChunkRowPanels);
+  int64_t columnsPer = least(grid.columnPanels, grid.directB ? 4 * kChunkColumnPanels : kChunkColumnPanels);
+  const auto cost = [&] {
+    return chunkCost(least(args.m, rowsPer * kTileRows), least(args.n, columnsPer * kTileColumns), args.k, grid.directB);
+  };
+  const auto chunks = [&] { return ceilDiv(rowPanels, rowsPer) * ceilDiv(grid.columnPanels, columnsPer); };
+  if (stepsBlocks(args.k) == 1) {
+    // Short k: whole rows of C, then more rows.
+    while (cost() < kSmallChunk && columnsPer < grid.columnPanels) columnsPer = least(2 * columnsPer, grid.columnPanels);
+    while (cost() < kSmallChunk && rowsPer < rowPanels && rowsPer < 8 * kChunkRowPanels)
+      rowsPer = least(2 * rowsPer, rowPanels);
+  }
+  const int64_t blocks = stepsBlocks(args.k);
+  grid.slices = 1;
+  if (chunks() < kManyChunks / 3 && cost() > kSmallChunk)
+    grid.slices = most(1, least(blocks, least(kManyChunks / chunks(), static_cast<int64_t>(cost() / kSmallChunk))));
+  while (grid.slices == 1 && chunks() < kManyChunks && cost() > kSmallChunk && (columnsPer > 1 || rowsPer > 1)) {
+    if (columnsPer > 2 || rowsPer == 1)
+      columnsPer = ceilDiv(columnsPer, 2);
+    else
+      rowsPer = ceilDiv(rowsPer, 2);
+  }
+  grid.rowBlocks = ceilDiv(rowPanels, rowsPer);
+  grid.columnBlocks = ceilDiv(grid.columnPanels, columnsPer);
+  // Blocks of equal size: what divides unevenly is spread over all of them.
+  grid.rowPanelsPerBlock = ceilDiv(ceilDiv(args.m, grid.rowBlocks), kTileRows);
+  grid.columnPanelsPerBlock = ceilDiv(grid.columnPanels, grid.columnBlocks);
+  return grid;
+}
+
+bool needsPacking(const GemmArgs& args, const Grid& grid) { return args.packedB == nullptr && !grid.directB; }
+
+/// One thread's scratch: staged A, the tiles of a chunk whose k has several steps blocks, and direct B's last panel.
+struct ThreadScratch {
+  int64_t staged;
+  int64_t tiles;
+  int64_t lastPanel;
+  int64_t floats() const { return (staged + tiles + lastPanel + 15) / 16 * 16; }
+};
+
+ThreadScratch threadScratchFor(const GemmArgs& args, const Grid& grid) {
+  const int64_t steps = least(args.k, kMaxSteps);
+  const bool keepsTiles = grid.slices == 1 && stepsBlocks(args.k) > 1;
+  return {(grid.rowPanelsPerBlock * stagedPanelFloats(args.transA, steps) + 15) / 16 * 16,
+          keepsTiles ? grid.tilesPerChunk() * kTileFloats : 0,
+          grid.directB && args.n % kTileColumns != 0 ? steps * kTileColumns : 0};
+}
+
+int64_t sliceFloats(const Grid& grid) {
+  return grid.slices == 1 ? 0 : grid.chunks() * grid.tilesPerChunk() * kTileFloats;
+}
+
+void pack(ThreadPool& pool, const float* b, int64_t ldb, bool transB, int64_t n, int64_t k, float* packed) {
+  constexpr int64_t kPanelsPerChunk = 96 / kTileColumns;
+  const int64_t panels = panelsOf(n);
+  const int64_t groups = ceilDiv(panels, kPanelsPerChunk);
+  const int64_t blocks = stepsBlocks(k);
+  pool.parallelFor(groups * blocks, [&](int64_t chunk, int) {
+    const Range steps = part(k, blocks, chunk / groups);
+    const int64_t first = chunk % groups * kPanelsPerChunk;
+    for (int64_t panel = first; panel < least(panels, first + kPanelsPerChunk); ++panel)
+      packPanel(b, ldb, transB, n, steps, panel, packed + packedOffset(n, steps, panel));
+  });
+}
+
+/// Everything that the chunks of one product share.
+struct Product {
+  const GemmArgs& args;
+  const Grid& grid;
+  const float* packed;  // null with directB
+  float* threadScratch;
+  ThreadScratch layout;
+  float* slices;
+  FinishTile finish;
+
+  float* chunkTiles(int64_t chunk) const { return slices + chunk * grid.tilesPerChunk() * kTileFloats; }
+};
+
+/// The tile (row panel p, column panel q) of a block, as it lies in C.
+TilePlace placeOf(const GemmArgs& args, RowPanels rowPanels, int64_t p, int64_t panel) {
+  const Range rows = rowPanels.panel(p);
+  const int64_t column = panel * kTileColumns;
+  return {rows.begin, rows.size(), column, least(kTileColumns, args.n - column)};
+}
+
+void computeChunk(const Product& product, int64_t chunk, int thread) {
+  const GemmArgs& args = product.args;
+  const Grid& grid = product.grid;
+  const int64_t block = chunk / grid.slices;
+  const RowPanels rowPanels{part(args.m, grid.rowBlocks, block % grid.rowBlocks)};
+  const Range panels = part(grid.columnPanels, grid.columnBlocks, block / grid.rowBlocks);
+  const int64_t blocks = stepsBlocks(args.k);
+  const Range stepsBlocksHere = part(blocks, grid.slices, chunk % grid.slices);
+
+  float* staged = product.threadScratch + thread * product.layout.floats();
+  float* keptTiles = grid.slices > 1 ? product.chunkTiles(chunk) : staged + product.layout.staged;
+  float* lastPanel = staged + product.layout.staged + product.layout.tiles;
+  const bool keepsTiles = grid.slices > 1 || blocks > 1;
+  alignas(64) float oneTile[kTileFloats];
+
+  for (int64_t b = stepsBlocksHere.begin; b < stepsBlocksHere.end; ++b) {
+    const Range steps = part(args.k, blocks, b);
+    const bool first = b == stepsBlocksHere.begin;
+    const bool last = grid.slices == 1 && b + 1 == stepsBlocksHere.end;
+    const int64_t stagedPanel = stagedPanelFloats(args.transA, steps.size());
+    stageA(args.a, args.lda, args.transA, args.m, rowPanels, steps, staged);
+    if (grid.directB && args.n % kTileColumns != 0 && panels.end == grid.columnPanels)
+      packPanel(args.b, args.ldb, false, args.n, steps, grid.columnPanels - 1, lastPanel);
+
+    const auto multiply = [&](int64_t p, int64_t q) {
+      const TilePlace place = placeOf(args, rowPanels, p, panels.begin + q);
+      float* tile = keepsTiles ? keptTiles + (p * panels.size() + q) * kTileFloats : oneTile;
+      const float* a = staged + p * stagedPanel;
+      if (!grid.directB) {
+        const float* from = product.packed + packedOffset(args.n, steps, panels.begin + q);
+        microkernelFor<false>(place.rows, place.columns, args.transA)(steps.size(), a, from, kTileColumns, tile, first);
+      } else if (place.columns < kTileColumns) {
+        microkernelFor<false>(place.rows, place.columns, args.transA)(steps.size(), a, lastPanel, kTileColumns, tile,
+                                                                      first);
+      } else {
+        const float* from = args.b + steps.begin * args.ldb + place.column;
+        microkernelFor<true>(place.rows, place.columns, args.transA)(steps.size(), a, from, args.ldb, tile, first);
+      }
+      if (last) product.finish(args, tile, place);
+    };
+    if (grid.directB) {
+      for (int64_t q = 0; q < panels.size(); ++q)
+        for (int64_t p = 0; p < rowPanels.count(); ++p) multiply(p, q);
+    } else {
+      for (int64_t p = 0; p < rowPanels.count(); ++p)
+        for (int64_t q = 0; q < panels.size(); ++q) multiply(p, q);
+    }
+  }
+}
+
+/// Sums the slices of one block's tiles in order, and finishes them.
+void reduceBlock(const Product& product, int64_t block) {
+  const GemmArgs& args = product.args;
+  const Grid& grid = product.grid;
+  const RowPanels rowPanels{part(args.m, grid.rowBlocks, block % grid.rowBlocks)};
+  const Range panels = part(grid.columnPanels, grid.columnBlocks, block / grid.rowBlocks);
+  for (int64_t p = 0; p < rowPanels.count(); ++p) {
+    for (int64_t q = 0; q < panels.size(); ++q) {
+      const TilePlace place = placeOf(args, rowPanels, p, panels.begin + q);
+      const int64_t offset = (p * panels.size() + q) * kTileFloats;
+      const int64_t width = (place.columns + kLanes - 1) / kLanes * kLanes;
+      float* sum = product.chunkTiles(block * grid.slices) + offset;
+      for (int64_t slice = 1; slice < grid.slices; ++slice) {
+        const float* term = product.chunkTiles(block * grid.slices + slice) + offset;
+        for (int64_t i = 0; i < place.rows; ++i)
+          for (int64_t j = i * kTileColumns; j < i * kTileColumns + width; j += kLanes)
+            store(sum + j, load(sum + j) + load(term + j));
+      }
+      product.finish(args, sum, place);
+    }
+  }
+}
+
+/// A product whose packed B fits the scratch.
+void gemmSegment(ThreadPool& pool, const GemmArgs& args) {
+  const Grid grid = gridFor(args);
+  const float* packed = args.packedB;
+  float* scratch = args.scratch;
+  if (needsPacking(args, grid)) {
+    pack(pool, args.b, args.ldb, args.transB, args.n, args.k, scratch);
+    packed = scratch;
+    scratch += packedFloats(args.n, args.k);
+  }
+  const ThreadScratch layout = threadScratchFor(args, grid);
+  const Product product{args, grid, packed, scratch, layout, scratch + pool.threads() * layout.floats(),
+                        finishTileFor(args)};
+  pool.parallelFor(grid.chunks(), [&](int64_t chunk, int thread) { computeChunk(product, chunk, thread); });
+  if (grid.slices > 1)
+    pool.parallelFor(grid.rowBlocks * grid.columnBlocks, [&](int64_t block, int) { reduceBlock(product, block); });
+}
+
+int64_t segmentScratchFloats(const GemmArgs& args, int threads) {
+  const Grid grid = gridFor(args);
+  return (needsPacking(args, grid) ? packedFloats(args.n, args.k) : 0) +
+         threads * threadScratchFor(args, grid).floats() + sliceFloats(grid);
+}
+
+/// Columns [columns) and steps [steps) of a product.
+GemmArgs segmentOf(const GemmArgs& args, Range columns, Range steps) {
+  GemmArgs segment = args;
+  segment.n = columns.size();
+  segment.k = steps.size();
+  segment.a += args.transA ? steps.begin * args.lda : steps.begin;
+  segment.b += args.transB ? columns.begin * args.ldb + steps.begin : steps.begin * args.ldb + columns.begin;
+  segment.c += columns.begin;
+  segment.accumulate = args.accumulate || steps.begin > 0;
+  GemmEpilogue& e = segment.epilogue;
+  if (e.bias != nullptr) e.bias += columns.begin;
+  if (e.aux != nullptr) e.aux += columns.begin;
+  if (e.residual != nullptr) e.residual += columns.begin;
+  if (e.gate != nullptr) e.gate += columns.begin;
+  if (e.addend != nullptr) e.addend += columns.begin;
+  return segment;
+}
+
+/// Calls visit for the segments of a product in order; k is cut only where C itself can hold the partial sums.
+template <class Visit>
+void forEachSegment(const GemmArgs& args, Visit visit) {
+  if (!needsPacking(args, gridFor(args)) || packedFloats(args.n, args.k) <= kMaxPackedFloats) return visit(args);
+  const bool cutsSteps = args.epilogue.kind == GemmEpilogueKind::none;
+  const int64_t stepSegments = cutsSteps ? ceilDiv(args.k, kMaxSegmentSteps) : 1;
+  const int64_t panels = panelsOf(args.n);
+  const int64_t columnSegments = least(panels, ceilDiv(packedFloats(args.n, ceilDiv(args.k, stepSegments)), kMaxPackedFloats));
+  for (int64_t c = 0; c < columnSegments; ++c) {
+    const Range within = part(panels, columnSegments, c);
+    const Range columns{within.begin * kTileColumns, least(args.n, within.end * kTileColumns)};
+    for (int64_t s = 0; s < stepSegments; ++s) visit(segmentOf(args, columns, part(args.k, stepSegments, s)));
+  }
+}
+
+void gemm(ThreadPool& pool, const GemmArgs& args) {
+  if (args.m == 0 || args.n == 0) return;
+  if (isFewRowsDot(args)) return gemmFewRowsDot(pool, args);
+  forEachSegment(args, [&](const GemmArgs& segment) { gemmSegment(pool, segment); });
+}
+
+int64_t scratchFloats(const GemmArgs& args, int threads) {
+  if (args.m == 0 || args.n == 0 || isFewRowsDot(args)) return 0;
+  int64_t floats = 0;
+  forEachSegment(args, [&](const GemmArgs& segment) { floats = most(floats, segmentScratchFloats(segment, threads)); });
+  return floats;
+}
+
+void packB(ThreadPool& pool, const GemmPackBArgs& args) {
+  pack(pool, args.b, args.ldb, args.transB, args.n, args.k, args.packed);
+}
+
+}  // namespace
+}  // namespace repa::cpu::REPA_LEVEL
+
+namespace repa::cpu {
+
+template <>
+const GemmKernels& gemmKernels<CpuLevel::REPA_LEVEL>() {
+  static constexpr GemmKernels table = {REPA_LEVEL::gemm, REPA_LEVEL::scratchFloats, REPA_LEVEL::packB,
+                                        REPA_LEVEL::packedFloats};
+  return table;
+}
+
+}  // namespace repa::cpu

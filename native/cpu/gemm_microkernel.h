@@ -1,0 +1,102 @@
+// The inner loop of gemm.cpp: one register tile of C, tile[rows][columns] (+)= A panel · B panel, over k steps.
+//
+//                     B panel, one step: kTileColumns floats (2 Vecs)
+//                     ┌──────────┬──────────┐
+//       A panel  a0 ─▶│ acc[0][0]│ acc[0][1]│      every step loads 2 Vecs of B, and per row broadcasts one
+//                a1 ─▶│ acc[1][0]│ acc[1][1]│      float of A and does 2 FMAs: 28 FMAs on 2 + 14 loads with
+//                 :   │     :    │     :    │      AVX-512, all of acc in registers (28 + 2 + 1 of 32)
+//                     └──────────┴──────────┘
+#pragma once
+
+#include <utility>
+
+#include "cpu/simd.h"
+
+namespace repa::cpu::REPA_LEVEL {
+namespace {
+
+// As many accumulators as leave registers for a row of B and a broadcast of A: of 32 registers or of 16.
+#if defined(__AVX512F__)
+constexpr int kTileRows = 14;
+#elif defined(__aarch64__)
+constexpr int kTileRows = 12;
+#else
+constexpr int kTileRows = 6;
+#endif
+constexpr int kTileVecs = 2;
+constexpr int kTileColumns = kTileVecs * kLanes;
+constexpr int kTileFloats = kTileRows * kTileColumns;
+
+/// The most steps of k between two visits to the tile's memory. Both panels then fit the L2 cache many times over, and
+/// SiT-S's 384 needs one pass.
+constexpr int kMaxSteps = 384;
+
+// A is copied ("staged") chunk by chunk, so that every address in the inner loop is one register plus a constant:
+//     rows      A not transposed: a[row * kStagedRowStride + step]. 64 bytes more than the row keep rows out of one
+//               another's cache sets.
+//     columns   A transposed: a[step * kStagedColumnStride + row].
+constexpr int kStagedRowStride = kMaxSteps + 16;
+constexpr int kStagedColumnStride = (kTileRows + kLanes - 1) / kLanes * kLanes;
+
+constexpr int64_t kPrefetchSteps = 16;
+
+/// All lanes equal. (x - 0 is x for every x, so the subtraction goes; x + 0 would not, because of -0.)
+inline Vec broadcast(float value) { return value - Vec{}; }
+
+/// tile[Rows][Vecs * kLanes], row stride kTileColumns: overwritten when `first`, else added to. B's step s is at
+/// b + s * strideB. With kDirectB that is the caller's own B, whose steps lie far apart, so they are prefetched.
+template <int Rows, int Vecs, bool kColumns, bool kDirectB>
+void microkernel(int64_t steps, const float* __restrict a, const float* __restrict b, int64_t strideB,
+                 float* __restrict tile, bool first) {
+  Vec acc[Rows][Vecs];
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 16
+    for (int j = 0; j < Vecs; ++j) acc[i][j] = first ? Vec{} : load(tile + i * kTileColumns + j * kLanes);
+
+#pragma GCC unroll 4
+  for (int64_t s = 0; s < steps; ++s) {
+    if constexpr (kDirectB) {
+      __builtin_prefetch(b + kPrefetchSteps * strideB);
+      __builtin_prefetch(b + kPrefetchSteps * strideB + Vecs * kLanes - 1);
+    } else {
+      strideB = kTileColumns;
+    }
+    Vec row[Vecs];
+#pragma GCC unroll 16
+    for (int j = 0; j < Vecs; ++j) row[j] = load(b + j * kLanes);
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i) {
+      const Vec x = broadcast(kColumns ? a[i] : a[i * kStagedRowStride]);
+#pragma GCC unroll 16
+      for (int j = 0; j < Vecs; ++j) acc[i][j] += x * row[j];
+    }
+    a += kColumns ? kStagedColumnStride : 1;
+    b += strideB;
+  }
+
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 16
+    for (int j = 0; j < Vecs; ++j) store(tile + i * kTileColumns + j * kLanes, acc[i][j]);
+}
+
+using Microkernel = void (*)(int64_t steps, const float* a, const float* b, int64_t strideB, float* tile, bool first);
+
+template <int Vecs, bool kColumns, bool kDirectB, int... row>
+Microkernel microkernelOfRows(int64_t rows, std::integer_sequence<int, row...>) {
+  static constexpr Microkernel table[] = {microkernel<row + 1, Vecs, kColumns, kDirectB>...};
+  return table[rows - 1];
+}
+
+/// The micro-kernel for a tile of `rows` x `columns`, both at least 1.
+template <bool kDirectB>
+Microkernel microkernelFor(int64_t rows, int64_t columns, bool stagedColumns) {
+  constexpr std::make_integer_sequence<int, kTileRows> all;
+  if (columns <= kLanes)
+    return stagedColumns ? microkernelOfRows<1, true, kDirectB>(rows, all) : microkernelOfRows<1, false, kDirectB>(rows, all);
+  return stagedColumns ? microkernelOfRows<2, true, kDirectB>(rows, all) : microkernelOfRows<2, false, kDirectB>(rows, all);
+}
+
+}  // namespace
+}  // namespace repa::cpu::REPA_LEVEL

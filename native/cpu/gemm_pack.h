@@ -1,0 +1,143 @@
+// How gemm.cpp lays B and A out for its inner loop.
+//
+// Packed B: k is cut into steps blocks of at most kMaxSteps, the columns into panels of kTileColumns.
+//
+//     block 0: [panel 0][panel 1]...  block 1: [panel 0][panel 1]...      a panel: [step][kTileColumns]
+//
+// The columns of the last panel that B does not have are zeros. Staged A (see gemm_microkernel.h) is one steps block of
+// one chunk's rows, in panels of at most kTileRows rows.
+#pragma once
+
+#include <utility>
+
+#include "cpu/gemm_microkernel.h"
+
+namespace repa::cpu::REPA_LEVEL {
+namespace {
+
+/// Part `index` of [0, total) cut into `parts` parts whose sizes differ by one at most.
+struct Range {
+  int64_t begin;
+  int64_t end;
+  int64_t size() const { return end - begin; }
+};
+inline Range part(int64_t total, int64_t parts, int64_t index) {
+  return {total * index / parts, total * (index + 1) / parts};
+}
+
+inline int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/// How many steps blocks k has: at least one, so that k = 0 still visits every tile.
+inline int64_t stepsBlocks(int64_t k) { return most(1, ceilDiv(k, kMaxSteps)); }
+inline int64_t panelsOf(int64_t n) { return ceilDiv(n, kTileColumns); }
+inline int64_t packedFloats(int64_t n, int64_t k) { return panelsOf(n) * kTileColumns * k; }
+
+/// Where a panel of a steps block begins in packed B.
+inline int64_t packedOffset(int64_t n, Range steps, int64_t panel) {
+  return (steps.begin * panelsOf(n) + panel * steps.size()) * kTileColumns;
+}
+
+/// One of the log2(kLanes) rounds of transposing a kLanes x kLanes block: swaps the off-diagonal quarters of size Half.
+template <int Half, int... lane>
+inline void swapQuarters(Vec& upper, Vec& lower, std::integer_sequence<int, lane...>) {
+  const Vec a = upper;
+  const Vec b = lower;
+  upper = __builtin_shufflevector(a, b, ((lane & Half) ? kLanes + lane - Half : lane)...);
+  lower = __builtin_shufflevector(a, b, ((lane & Half) ? kLanes + lane : lane + Half)...);
+}
+
+template <int Half = kLanes / 2>
+inline void transposeBlock(Vec (&rows)[kLanes]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i)
+    if ((i & Half) == 0) swapQuarters<Half>(rows[i], rows[i + Half], std::make_integer_sequence<int, kLanes>());
+  if constexpr (Half > 1) transposeBlock<Half / 2>(rows);
+}
+
+/// to[step * kTileColumns + lane] = from[lane * stride + step]: kLanes rows of a transposed B become columns. Rows from
+/// `count` on are zeros.
+inline void packTransposed(int64_t steps, const float* from, int64_t stride, int64_t count, float* to) {
+  Vec rows[kLanes];
+  int64_t s = 0;
+  if (count == kLanes) {
+    for (; s + kLanes <= steps; s += kLanes) {
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) rows[i] = load(from + i * stride + s);
+      transposeBlock(rows);
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) store(to + (s + i) * kTileColumns, rows[i]);
+    }
+  }
+  for (; s < steps; ++s)
+    for (int64_t i = 0; i < kLanes; ++i) to[s * kTileColumns + i] = i < count ? from[i * stride + s] : 0.0f;
+}
+
+/// One panel of one steps block. `b` is the whole of B as the caller has it.
+inline void packPanel(const float* b, int64_t ldb, bool transB, int64_t n, Range steps, int64_t panel, float* to) {
+  const int64_t column = panel * kTileColumns;
+  const int64_t columns = least(kTileColumns, n - column);
+  if (transB) {
+    for (int64_t j = 0; j < kTileColumns; j += kLanes) {
+      const int64_t count = most(0, least(kLanes, columns - j));
+      packTransposed(steps.size(), b + (column + (count > 0 ? j : 0)) * ldb + steps.begin, ldb, count, to + j);
+    }
+    return;
+  }
+  const float* from = b + steps.begin * ldb + column;
+  if (columns == kTileColumns) {
+    for (int64_t s = 0; s < steps.size(); ++s)
+      for (int j = 0; j < kTileColumns; j += kLanes) store(to + s * kTileColumns + j, load(from + s * ldb + j));
+  } else {
+    for (int64_t s = 0; s < steps.size(); ++s)
+      for (int64_t j = 0; j < kTileColumns; ++j) to[s * kTileColumns + j] = j < columns ? from[s * ldb + j] : 0.0f;
+  }
+}
+
+/// A chunk's rows in panels of nearly equal height: 64 rows are 13 + 13 + 13 + 13 + 12, not 4 times 14 and a slow 8.
+struct RowPanels {
+  Range rows;
+  int64_t count() const { return ceilDiv(rows.size(), kTileRows); }
+  Range panel(int64_t index) const {
+    const Range within = part(rows.size(), count(), index);
+    return {rows.begin + within.begin, rows.begin + within.end};
+  }
+};
+
+/// Floats of a staged panel.
+inline int64_t stagedPanelFloats(bool transA, int64_t steps) {
+  return transA ? steps * kStagedColumnStride : kTileRows * int64_t{kStagedRowStride};
+}
+
+/// Stages op(A)[rows, steps]; panel p begins at p * stagedPanelFloats.
+inline void stageA(const float* a, int64_t lda, bool transA, int64_t m, RowPanels panels, Range steps, float* to) {
+  const int64_t panelFloats = stagedPanelFloats(transA, steps.size());
+  if (!transA) {
+    for (int64_t p = 0; p < panels.count(); ++p) {
+      const Range rows = panels.panel(p);
+      for (int64_t row = rows.begin; row < rows.end; ++row)
+        std::memcpy(to + p * panelFloats + (row - rows.begin) * kStagedRowStride, a + row * lda + steps.begin,
+                    sizeof(float) * static_cast<size_t>(steps.size()));
+    }
+    return;
+  }
+  for (int64_t s = 0; s < steps.size(); ++s) {
+    const float* from = a + (steps.begin + s) * lda;
+    for (int64_t p = 0; p < panels.count(); ++p) {
+      const Range rows = panels.panel(p);
+      float* staged = to + p * panelFloats + s * kStagedColumnStride;
+      // Whole vectors, so mostly a few floats of the next panel too; near the edge of A only what is there.
+      for (int j = 0; j < kStagedColumnStride; j += kLanes) {
+        const int64_t left = m - rows.begin - j;
+        if (left >= kLanes)
+          store(staged + j, load(from + rows.begin + j));
+        else
+          for (int64_t i = 0; i < left; ++i) staged[j + i] = from[rows.begin + j + i];
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace repa::cpu::REPA_LEVEL
