@@ -29,6 +29,12 @@ export function toFloat32(tensor: HostTensor): Float32Array {
   return out
 }
 
+/** One element, by its row-major index. `i64` beyond 2^53 rounds. */
+export function elementAt(tensor: HostTensor, index: number): number {
+  const { data, dtype } = tensor
+  return reader(new DataView(data.buffer, data.byteOffset, data.byteLength), dtype)(index * DTYPE_BYTES[dtype])
+}
+
 function reader(view: DataView, dtype: DType): (offset: number) => number {
   switch (dtype) {
     case 'f64':

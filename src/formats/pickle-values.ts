@@ -1,0 +1,60 @@
+import type { HostTensor } from '../tensor/host-tensor.ts'
+
+/**
+ * What a pickle's Python objects become. Dictionaries are Maps, which keep their order and keys that are not strings;
+ * tuples are arrays; integers past 2^53 are bigints; argparse.Namespace is the Map of its attributes; NumPy arrays are
+ * HostTensors. `Extra` is what the reader of a particular format adds (torch's tensors).
+ */
+export type PickleValue<Extra = never> =
+  | null
+  | boolean
+  | number
+  | bigint
+  | string
+  | Uint8Array
+  | HostTensor
+  | PickleGlobal
+  | InertObject
+  | Extra
+  | PickleValue<Extra>[]
+  | Map<PickleValue<Extra>, PickleValue<Extra>>
+  | Set<PickleValue<Extra>>
+
+/**
+ * A class or function that a pickle names. It stands for itself only: `call` is this reader's own reconstruction of what
+ * the Python one would return, and nothing is ever looked up in, or run from, the file's world.
+ */
+export class PickleGlobal {
+  /** With its module: `collections.OrderedDict`. */
+  readonly name: string
+  readonly call: (args: readonly unknown[]) => unknown
+
+  constructor(name: string, call: (args: readonly unknown[]) => unknown) {
+    this.name = name
+    this.call = call
+  }
+}
+
+/** An object of a class that the caller chose to keep as plain data (`inertGlobals`): what it was to be built from. */
+export class InertObject {
+  readonly className: string
+  readonly args: readonly unknown[]
+  readonly elements: unknown[] = []
+  readonly entries = new Map<unknown, unknown>()
+  state: unknown = null
+
+  constructor(className: string, args: readonly unknown[]) {
+    this.className = className
+    this.args = args
+  }
+}
+
+/** Objects that take their contents from the pickle's BUILD instruction. */
+export interface Buildable {
+  /** What Python's `__setstate__` does. */
+  build(state: unknown): void
+}
+
+export function isBuildable(value: unknown): value is Buildable {
+  return typeof value === 'object' && value !== null && 'build' in value && typeof value.build === 'function'
+}

@@ -1,0 +1,66 @@
+import { crc32 } from 'node:zlib'
+import { type AtomicWriteOptions, writeAtomically } from './atomic-file.ts'
+import { CHECKSUM_KEY, serialiseHeader } from './safetensors-header.ts'
+import { sourceByteLength, sourceBytes, type TensorSource } from './tensor-source.ts'
+
+export interface SafetensorsSource extends TensorSource {
+  readonly name: string
+}
+
+export interface WriteSafetensorsOptions extends AtomicWriteOptions {
+  readonly metadata?: Readonly<Record<string, string>>
+  /** Store every tensor's CRC-32 (that of zlib, over its bytes in the file) in the metadata, key `crc32`. Default: false. */
+  readonly checksum?: boolean
+}
+
+/**
+ * Writes a safetensors file, the tensors in the given order, one at a time: at most one fetched tensor is in memory. The
+ * file appears under its name only when it is whole.
+ *
+ * @throws RangeError or TypeError for entries that contradict themselves, FileAccessError where the system refuses.
+ */
+export async function writeSafetensors(
+  path: string,
+  entries: Iterable<SafetensorsSource>,
+  options: WriteSafetensorsOptions = {},
+): Promise<void> {
+  const tensors = [...entries].map((entry) => ({ ...entry, byteLength: sourceByteLength(entry, quoted(entry)) }))
+  const names = new Set<string>()
+  for (const { name } of tensors) {
+    if (name === '__metadata__') throw new RangeError('"__metadata__" cannot be the name of a tensor.')
+    if (names.has(name)) throw new RangeError(`Two tensors have the name ${JSON.stringify(name)}.`)
+    names.add(name)
+  }
+  if (options.checksum && options.metadata && Object.hasOwn(options.metadata, CHECKSUM_KEY)) {
+    throw new RangeError(`The metadata cannot hold "${CHECKSUM_KEY}" of its own when checksums are asked for.`)
+  }
+  const checksums = tensors.map(() => 0)
+  const header = () => {
+    const table = checksums.map((sum, i) => `${JSON.stringify(tensors[i]!.name)}:"${hex(sum)}"`).join(',')
+    const metadata = options.checksum ? { ...options.metadata, [CHECKSUM_KEY]: `{${table}}` } : (options.metadata ?? {})
+    return serialiseHeader(
+      tensors.map(({ name, dtype, shape, byteLength }) => [name, dtype, shape, byteLength]),
+      metadata,
+    )
+  }
+  // The header comes first but holds the checksums of what follows. All of them have eight digits, so its length is
+  // known beforehand and it can be written last.
+  const headerBytes = header().length
+  await writeAtomically(path, options, async (file) => {
+    file.skip(headerBytes)
+    for (const [i, tensor] of tensors.entries()) {
+      const data = await sourceBytes(tensor, quoted(tensor))
+      if (options.checksum) checksums[i] = crc32(data)
+      await file.append(data)
+    }
+    await file.writeAt(header(), 0)
+  })
+}
+
+function quoted(entry: SafetensorsSource): string {
+  return `Tensor ${JSON.stringify(entry.name)}`
+}
+
+function hex(sum: number): string {
+  return sum.toString(16).padStart(8, '0')
+}
