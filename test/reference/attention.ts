@@ -1,0 +1,82 @@
+import { type NdArray, zeros } from './array.ts'
+
+/**
+ * Multi-head self-attention on packed projections. qkv [B, T, 3, H, d]; S = d^(-1/2) q kᵀ, P = softmax(S) over keys,
+ * o = P v as [B, T, H * d], lse = log sum exp of each row of S as [B, H, T].
+ */
+export function attention(qkv: NdArray): { o: NdArray; lse: NdArray } {
+  const [batch, tokens, , heads, width] = qkv.shape
+  const o = zeros([batch, tokens, heads * width])
+  const lse = zeros([batch, heads, tokens])
+  for (let b = 0; b < batch; b++) {
+    for (let h = 0; h < heads; h++) {
+      for (let t = 0; t < tokens; t++) {
+        const row = softmaxRow(qkv, b, h, t)
+        lse.data[(b * heads + h) * tokens + t] = row.lse
+        for (let s = 0; s < tokens; s++) {
+          for (let i = 0; i < width; i++) {
+            o.data[((b * tokens + t) * heads + h) * width + i] += row.p[s] * qkv.data[at(qkv, b, s, V, h) + i]
+          }
+        }
+      }
+    }
+  }
+  return { o, lse }
+}
+
+/**
+ * Gradient with regard to qkv: dV = Pᵀ dO, dP = dO vᵀ, dS = P * (dP - rowsum(P * dP)), dQ = d^(-1/2) dS k,
+ * dK = d^(-1/2) dSᵀ q.
+ */
+export function attentionBackward(dO: NdArray, qkv: NdArray): NdArray {
+  const [batch, tokens, , heads, width] = qkv.shape
+  const scale = 1 / Math.sqrt(width)
+  const dQkv = zeros(qkv.shape)
+  for (let b = 0; b < batch; b++) {
+    for (let h = 0; h < heads; h++) {
+      for (let t = 0; t < tokens; t++) {
+        const { p } = softmaxRow(qkv, b, h, t)
+        const dP = new Float64Array(tokens)
+        let rowSum = 0
+        for (let s = 0; s < tokens; s++) {
+          for (let i = 0; i < width; i++) {
+            const d = dO.data[((b * tokens + t) * heads + h) * width + i]
+            dP[s] += d * qkv.data[at(qkv, b, s, V, h) + i]
+            dQkv.data[at(qkv, b, s, V, h) + i] += p[s] * d
+          }
+          rowSum += p[s] * dP[s]
+        }
+        for (let s = 0; s < tokens; s++) {
+          const dS = p[s] * (dP[s] - rowSum)
+          for (let i = 0; i < width; i++) {
+            dQkv.data[at(qkv, b, t, Q, h) + i] += scale * dS * qkv.data[at(qkv, b, s, K, h) + i]
+            dQkv.data[at(qkv, b, s, K, h) + i] += scale * dS * qkv.data[at(qkv, b, t, Q, h) + i]
+          }
+        }
+      }
+    }
+  }
+  return dQkv
+}
+
+const Q = 0
+const K = 1
+const V = 2
+
+function at(qkv: NdArray, b: number, t: number, part: number, h: number): number {
+  const [, tokens, , heads, width] = qkv.shape
+  return (((b * tokens + t) * 3 + part) * heads + h) * width
+}
+
+// Row t of P, and the logarithm of its denominator.
+function softmaxRow(qkv: NdArray, b: number, h: number, t: number): { p: Float64Array; lse: number } {
+  const [, tokens, , , width] = qkv.shape
+  const s = new Float64Array(tokens)
+  for (let key = 0; key < tokens; key++) {
+    for (let i = 0; i < width; i++) s[key] += qkv.data[at(qkv, b, t, Q, h) + i] * qkv.data[at(qkv, b, key, K, h) + i]
+    s[key] /= Math.sqrt(width)
+  }
+  const max = s.reduce((a, c) => Math.max(a, c))
+  const total = s.reduce((a, c) => a + Math.exp(c - max), 0)
+  return { p: s.map((value) => Math.exp(value - max) / total), lse: max + Math.log(total) }
+}

@@ -1,0 +1,186 @@
+import { describe, test } from 'vitest'
+import { type Activation, activation, activationBackward, swiGlu, swiGluBackward } from './activation.ts'
+import { type NdArray, random, randomIntegers } from './array.ts'
+import { attention, attentionBackward } from './attention.ts'
+import { cosineAlignmentLoss, cosineAlignmentLossBackward } from './cosine-alignment-loss.ts'
+import { embedding, embeddingBackward } from './embedding.ts'
+import { gatedResidual, gatedResidualBackward, layerScale, layerScaleBackward } from './gated-residual.ts'
+import { checkGradients, type DifferentiableOp } from './gradient-check.ts'
+import { layerNorm, layerNormBackward, layerNormModulate, layerNormModulateBackward } from './layer-norm.ts'
+import { linear, linearBackward } from './linear.ts'
+import { patchEmbed, patchEmbedBackward } from './patch-embed.ts'
+import { qkNorm, qkNormBackward } from './qk-norm.ts'
+import { unpatchify, unpatchifyInverse } from './unpatchify.ts'
+import { velocityLoss, velocityLossBackward } from './velocity-loss.ts'
+
+const ACTIVATIONS: Activation[] = ['none', 'gelu-tanh', 'gelu-erf', 'silu']
+
+const cases: [string, DifferentiableOp][] = [
+  ...ACTIVATIONS.map((kind): [string, DifferentiableOp] => [
+    `activation ${kind}`,
+    {
+      inputs: { x: random([3, 7], 1, 4) },
+      forward: ({ x }) => activation(x, kind),
+      backward: (dy, { x }) => ({ x: activationBackward(dy, x, kind) }),
+    },
+  ]),
+  ...ACTIVATIONS.map((kind): [string, DifferentiableOp] => [
+    `linear ${kind}`,
+    {
+      inputs: { x: random([2, 3, 5], 1, 2), weight: random([4, 5], 2), bias: random([4], 3) },
+      forward: ({ x, weight, bias }) => linear(x, weight, bias, kind),
+      backward: (dy, { x, weight, bias }) => {
+        const { dx, dWeight, dBias } = linearBackward(dy, x, weight, bias, kind)
+        return { x: dx, weight: dWeight, bias: dBias }
+      },
+    },
+  ]),
+  [
+    'swiGlu',
+    {
+      inputs: { x12: random([3, 10], 1, 3) },
+      forward: ({ x12 }) => swiGlu(x12),
+      backward: (dy, { x12 }) => ({ x12: swiGluBackward(dy, x12) }),
+    },
+  ],
+  ...[
+    [1, 1, 1, 1],
+    [2, 3, 2, 5],
+    [1, 5, 3, 4],
+  ].map(([batch, tokens, heads, width]): [string, DifferentiableOp] => [
+    `attention ${batch}x${tokens}x${heads}x${width}`,
+    {
+      inputs: { qkv: random([batch, tokens, 3, heads, width], 1, 2) },
+      forward: ({ qkv }) => attention(qkv).o,
+      backward: (dO, { qkv }) => ({ qkv: attentionBackward(dO, qkv) }),
+    },
+  ]),
+  [
+    'qkNorm',
+    {
+      inputs: {
+        qkv: random([2, 3, 3, 2, 6], 1, 2),
+        qWeight: random([6], 2),
+        qBias: random([6], 3),
+        kWeight: random([6], 4),
+        kBias: random([6], 5),
+      },
+      forward: ({ qkv, qWeight, qBias, kWeight, kBias }) => qkNorm(qkv, { qWeight, qBias, kWeight, kBias }),
+      backward: (dy, { qkv, qWeight, qBias, kWeight, kBias }) => {
+        const d = qkNormBackward(dy, qkv, { qWeight, qBias, kWeight, kBias })
+        return { qkv: d.dQkv, qWeight: d.dqWeight, qBias: d.dqBias, kWeight: d.dkWeight, kBias: d.dkBias }
+      },
+    },
+  ],
+  [
+    'layerNorm',
+    {
+      inputs: { x: random([2, 3, 7], 1, 3), weight: random([7], 2), bias: random([7], 3) },
+      forward: ({ x, weight, bias }) => layerNorm(x, weight, bias, 1e-6),
+      backward: (dy, { x, weight }) => {
+        const { dx, dWeight, dBias } = layerNormBackward(dy, x, weight, 1e-6)
+        return { x: dx, weight: dWeight, bias: dBias }
+      },
+    },
+  ],
+  [
+    'layerNormModulate',
+    {
+      inputs: { x: random([2, 3, 8], 1, 3), modulation: random([2, 6, 8], 2) },
+      forward: ({ x, modulation }) => layerNormModulate(x, modulation, { shift: 3, scale: 4 }),
+      backward: (dy, { x, modulation }) => {
+        const { dx, dModulation } = layerNormModulateBackward(dy, x, modulation, { shift: 3, scale: 4 })
+        return { x: dx, modulation: dModulation }
+      },
+    },
+  ],
+  [
+    'gatedResidual',
+    {
+      inputs: { x: random([2, 3, 5], 1), y: random([2, 3, 5], 2), modulation: random([2, 6, 5], 3) },
+      forward: ({ x, y, modulation }) => gatedResidual(x, y, modulation, 2),
+      backward: (dOut, { y, modulation }) => {
+        const { dx, dy, dModulation } = gatedResidualBackward(dOut, y, modulation, 2)
+        return { x: dx, y: dy, modulation: dModulation }
+      },
+    },
+  ],
+  [
+    'layerScale',
+    {
+      inputs: { x: random([2, 3, 5], 1), y: random([2, 3, 5], 2), gamma: random([5], 3) },
+      forward: ({ x, y, gamma }) => layerScale(x, y, gamma),
+      backward: (dOut, { y, gamma }) => {
+        const { dx, dy, dGamma } = layerScaleBackward(dOut, y, gamma)
+        return { x: dx, y: dy, gamma: dGamma }
+      },
+    },
+  ],
+  embeddingCase([0, 4, 0, 2, 4, 4], 5),
+  embeddingCase(randomIntegers(9, 3, 1), 3),
+  ...[1, 2, 3].map((patch): [string, DifferentiableOp] => [
+    `patchEmbed patch ${patch}`,
+    {
+      inputs: {
+        x: random([2, 3, 2 * patch, 3 * patch], 1),
+        weight: random([5, 3, patch, patch], 2),
+        bias: random([5], 3),
+      },
+      forward: ({ x, weight, bias }) => patchEmbed(x, weight, bias, random([6, 5], 4)),
+      backward: (dy, { x, weight }) => {
+        const { dx, dWeight, dBias } = patchEmbedBackward(dy, x, weight)
+        return { x: dx, weight: dWeight, bias: dBias }
+      },
+    },
+  ]),
+  ...[1, 2, 3].map((patch): [string, DifferentiableOp] => {
+    const grid = { patch, channels: 3, height: 2 * patch, width: 3 * patch }
+    return [
+      `unpatchify patch ${patch}`,
+      {
+        inputs: { tokens: random([2, 6, patch * patch * 3], 1) },
+        forward: ({ tokens }) => unpatchify(tokens, grid),
+        backward: (dy) => ({ tokens: unpatchifyInverse(dy, grid) }),
+      },
+    ]
+  }),
+  [
+    'velocityLoss',
+    {
+      inputs: { prediction: random([3, 2, 2, 2], 1, 2) },
+      forward: ({ prediction }) => scalar(velocityLoss(prediction, random([3, 2, 2, 2], 2)).loss),
+      backward: (dLoss, { prediction }) => ({
+        prediction: velocityLossBackward(prediction, random([3, 2, 2, 2], 2), dLoss.data[0]),
+      }),
+    },
+  ],
+  [
+    'cosineAlignmentLoss',
+    {
+      inputs: { z: random([2, 3, 5], 1, 2) },
+      forward: ({ z }) => scalar(cosineAlignmentLoss(z, random([2, 3, 5], 2))),
+      backward: (dLoss, { z }) => ({ z: cosineAlignmentLossBackward(z, random([2, 3, 5], 2), dLoss.data[0]) }),
+    },
+  ],
+]
+
+function embeddingCase(labels: number[], entries: number): [string, DifferentiableOp] {
+  return [
+    `embedding of [${labels}]`,
+    {
+      inputs: { table: random([entries, 3], 1) },
+      forward: ({ table }) => embedding(labels, table),
+      backward: (dy) => ({ table: embeddingBackward(dy, labels, entries) }),
+    },
+  ]
+}
+
+function scalar(value: number): NdArray {
+  return { shape: [], data: Float64Array.of(value) }
+}
+
+describe('analytic gradients agree with finite differences', () => {
+  test.each(cases)('%s', (_, op) => {
+    for (const seed of [1, 2]) checkGradients(op, seed)
+  })
+})
