@@ -5,6 +5,11 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 #ifndef REPA_LEVEL
 #error "simd.h is for the files that CMakeLists.txt compiles once per CPU level"
@@ -27,7 +32,8 @@ typedef float Vec __attribute__((vector_size(kVectorBytes)));
 typedef int32_t IntVec __attribute__((vector_size(kVectorBytes)));
 typedef uint32_t UintVec __attribute__((vector_size(kVectorBytes)));
 
-static inline Vec splat(float value) { return Vec{} + value; }
+// x - 0 is x to the last bit, -0 included, so the subtraction costs nothing; 0 + x would be computed.
+static inline Vec splat(float value) { return value - Vec{}; }
 
 static inline Vec load(const float* from) {
   Vec v;
@@ -37,39 +43,67 @@ static inline Vec load(const float* from) {
 
 static inline void store(float* to, Vec v) { std::memcpy(to, &v, sizeof v); }
 
-/// The first `count` lanes from memory, zeros behind them; reads nothing past from[count - 1].
+#if defined(__AVX2__) && !defined(__AVX512F__)
+static inline __m256i firstLanes(int count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+#endif
+
+/// The first `count` lanes (0 to kLanes) from memory, zeros behind them; reads nothing past from[count - 1].
 static inline Vec loadPartial(const float* from, int count) {
+#if defined(__AVX512F__)
+  return (Vec)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from);
+#elif defined(__AVX2__)
+  return (Vec)_mm256_maskload_ps(from, firstLanes(count));
+#else
   Vec v = {};
   std::memcpy(&v, from, sizeof(float) * static_cast<size_t>(count));
   return v;
+#endif
 }
 
 /// Writes the first `count` lanes.
 static inline void storePartial(float* to, Vec v, int count) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), (__m512)v);
+#elif defined(__AVX2__)
+  _mm256_maskstore_ps(to, firstLanes(count), (__m256)v);
+#else
   std::memcpy(to, &v, sizeof(float) * static_cast<size_t>(count));
+#endif
 }
 
 static inline Vec maximum(Vec a, Vec b) { return a > b ? a : b; }
 static inline Vec minimum(Vec a, Vec b) { return a < b ? a : b; }
 
+/// Lane i gets lane i + distance (modulo kLanes).
+template <int distance, int... lane>
+static inline Vec rotateLanes(Vec v, std::integer_sequence<int, lane...>) {
+  return __builtin_shufflevector(v, v, ((lane + distance) % kLanes)...);
+}
+template <int distance>
+static inline Vec rotateLanes(Vec v) {
+  return rotateLanes<distance>(v, std::make_integer_sequence<int, kLanes>());
+}
+
 /// Sum over the lanes, halving: the same order at every call.
 static inline float sumLanes(Vec v) {
-  float lanes[kLanes];
-  std::memcpy(lanes, &v, sizeof v);
-  for (int width = kLanes / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-  return lanes[0];
+  if constexpr (kLanes > 8) v += rotateLanes<8>(v);
+  if constexpr (kLanes > 4) v += rotateLanes<4>(v);
+  v += rotateLanes<2>(v);
+  v += rotateLanes<1>(v);
+  return v[0];
 }
 
 static inline float maxLanes(Vec v) {
-  float lanes[kLanes];
-  std::memcpy(lanes, &v, sizeof v);
-  for (int width = kLanes / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
-  return lanes[0];
+  if constexpr (kLanes > 8) v = maximum(v, rotateLanes<8>(v));
+  if constexpr (kLanes > 4) v = maximum(v, rotateLanes<4>(v));
+  v = maximum(v, rotateLanes<2>(v));
+  v = maximum(v, rotateLanes<1>(v));
+  return v[0];
 }
 
-// A cast between vector types of one size keeps the bits.
+// A cast between vector types of one size keeps the bits; a cast of references would break the aliasing rules.
 static inline IntVec asInt(Vec v) { return (IntVec)v; }
 static inline Vec asFloat(IntVec v) { return (Vec)v; }
 static inline Vec toFloat(IntVec v) { return __builtin_convertvector(v, Vec); }
