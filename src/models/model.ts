@@ -1,3 +1,4 @@
+import { native } from '../native.ts'
 import { ParameterArena } from '../nn/parameter-arena.ts'
 import type { ParameterList, StateEntry } from '../nn/parameter-list.ts'
 import { loadState, type StateSource } from '../nn/state-dict.ts'
@@ -7,39 +8,77 @@ import { elementCount } from '../tensor/dtype.ts'
 /** What every model has: parameters in an arena, under the names and in the order of the reference's state dict. */
 export abstract class Model implements Disposable {
   readonly device: Device
-  readonly arena: ParameterArena
-  /** The state dict's tensors, in the reference's order. */
-  readonly entries: readonly StateEntry[]
+  #arena: ParameterArena
+  #entries: readonly StateEntry[]
 
   protected constructor(list: ParameterList, device: Device) {
     this.device = device
-    this.entries = list.entries
-    this.arena = new ParameterArena(list.parameters, device)
+    this.#entries = list.entries
+    this.#arena = new ParameterArena(list.parameters, device)
+  }
+
+  /** The parameters' memory. */
+  get arena(): ParameterArena {
+    return this.#arena
+  }
+
+  /** The state dict's tensors, in the reference's order. */
+  get entries(): readonly StateEntry[] {
+    return this.#entries
   }
 
   /** Numbers in the state dict, frozen ones included. */
   get parameterCount(): number {
-    return this.entries.reduce((count, { shape }) => count + elementCount(shape), 0)
+    return this.#entries.reduce((count, { shape }) => count + elementCount(shape), 0)
   }
 
   /** Gives every parameter its first value; the same seed gives the same values on every machine. */
   initialise(seed: number): void {
-    this.entries.forEach((entry, index) => {
-      using view = this.arena.view('weights', entry)
-      entry.initialise(view, { seed, stream: 'initialisation', step: index })
-    })
+    for (const entry of this.#entries) initialiseEntry(this.#arena, entry, seed)
+  }
+
+  /** Changes the declared parameters: those that were there keep their weights, new ones get their first values. */
+  protected redeclare(list: ParameterList, seed: number): void {
+    const before = new Map(this.#entries.map((entry) => [entry.name, entry]))
+    const arena = new ParameterArena(list.parameters, this.device)
+    for (const entry of list.entries) {
+      const old = before.get(entry.name)
+      if (old && String(old.shape) === String(entry.shape)) {
+        using from = this.#arena.view('weights', old)
+        using to = arena.view('weights', entry)
+        native().copy(to.handle, from.handle)
+      } else {
+        initialiseEntry(arena, entry, seed)
+      }
+    }
+    this.#arena.dispose()
+    this.#arena = arena
+    this.#entries = list.entries
   }
 
   /** Loads the weights from a state dict; throws one error that lists every missing, surplus and misshapen tensor. */
   async load(source: StateSource, options: { ignore?: (name: string) => boolean } = {}): Promise<void> {
-    await loadState(this.entries, this.arena, 'weights', source, options.ignore)
+    await loadState(this.#entries, this.#arena, 'weights', source, options.ignore)
   }
 
   dispose(): void {
-    this.arena.dispose()
+    this.#arena.dispose()
   }
 
   [Symbol.dispose](): void {
     this.dispose()
   }
+}
+
+function initialiseEntry(arena: ParameterArena, entry: StateEntry, seed: number): void {
+  using view = arena.view('weights', entry)
+  // The name's hash as the step: a tensor's first values do not depend on what else the model has.
+  entry.initialise(view, { seed, stream: 'initialisation', step: fnv1a(entry.name) })
+}
+
+/** FNV-1a, 32 bits. */
+function fnv1a(text: string): number {
+  let hash = 0x811c9dc5
+  for (const byte of new TextEncoder().encode(text)) hash = Math.imul(hash ^ byte, 0x01000193)
+  return hash >>> 0
 }

@@ -145,64 +145,69 @@ export interface SiTOutput {
   readonly projections: readonly Tensor[]
 }
 
-export class SiT extends Model {
-  readonly config: SiTConfig
-  readonly #positions: Parameter
-  readonly #patchEmbed: PatchEmbed
-  readonly #timeEmbedder: readonly Linear[]
-  readonly #labelTable: Parameter
-  readonly #blocks: readonly Block[]
-  readonly #adaLN: { weight: Parameter; bias: Parameter }
-  readonly #projectors: readonly (readonly Linear[])[]
-  readonly #final: Linear
+/** The layers of a SiT, declared in the order in which the reference's state dict lists them. */
+class Network {
+  readonly positions: Parameter
+  readonly patchEmbed: PatchEmbed
+  readonly timeEmbedder: readonly Linear[]
+  readonly labelTable: Parameter
+  readonly blocks: readonly Block[]
+  /** The adaLN projections of all blocks and of the final layer, side by side. */
+  readonly adaLN: { readonly weight: Parameter; readonly bias: Parameter }
+  readonly projectors: readonly (readonly Linear[])[]
+  readonly final: Linear
 
-  private constructor(config: SiTConfig, device: Device) {
-    const { depth, hidden, patch, channels, inputSize } = config
+  constructor(list: ParameterList, config: SiTConfig) {
+    const { depth, hidden, patch, channels, inputSize, projectorWidth } = config
     const [rows, columns] = [inputSize[0] / patch, inputSize[1] / patch]
-    const list = new ParameterList()
-    const positions = list.declare(
-      'pos_embed',
-      [rows * columns, hidden],
-      values(() => sinCosPositions(hidden, rows, columns)),
-      { trainable: false, fileShape: [1, rows * columns, hidden] },
-    )
-    const patchEmbed = new PatchEmbed(list, 'x_embedder.proj', { channels, patch, hidden })
-    const timeEmbedder = [
+    const positions = values(() => sinCosPositions(hidden, rows, columns))
+    this.positions = list.declare('pos_embed', [rows * columns, hidden], positions, {
+      trainable: false,
+      fileShape: [1, rows * columns, hidden],
+    })
+    this.patchEmbed = new PatchEmbed(list, 'x_embedder.proj', { channels, patch, hidden })
+    this.timeEmbedder = [
       new Linear(list, 't_embedder.mlp.0', FREQUENCIES, hidden, normal(0.02)),
       new Linear(list, 't_embedder.mlp.2', hidden, hidden, normal(0.02)),
     ]
     const labels = config.classes + (config.classDropout > 0 ? 1 : 0)
-    const labelTable = list.declare('y_embedder.embedding_table.weight', [labels, hidden], normal(0.02))
+    this.labelTable = list.declare('y_embedder.embedding_table.weight', [labels, hidden], normal(0.02))
 
-    // All blocks see one condition, so the adaLN projections of a step are one product: the blocks' weights stand side by
-    // side in one parameter, and files hold its parts under the blocks' names.
+    // All blocks see one condition, so the adaLN projections of a step are one product: their weights stand side by side in
+    // one parameter, and files hold its parts under the blocks' names.
     const chunks = depth * CHUNKS_PER_BLOCK + 2
-    const adaLNWeight = list.declareShared('adaLN_modulation.weight', [chunks * hidden, hidden])
-    const adaLNBias = list.declareShared('adaLN_modulation.bias', [chunks * hidden])
+    const weight = list.declareShared('adaLN_modulation.weight', [chunks * hidden, hidden])
+    const bias = list.declareShared('adaLN_modulation.bias', [chunks * hidden])
     const adaLN: AdaLNPart = (name, count) => {
-      adaLNWeight.part(`${name}.weight`, [count * hidden, hidden], zeros)
-      adaLNBias.part(`${name}.bias`, [count * hidden], zeros)
+      weight.part(`${name}.weight`, [count * hidden, hidden], zeros)
+      bias.part(`${name}.bias`, [count * hidden], zeros)
     }
-    const blocks = Array.from({ length: depth }, (_, index) => new Block(list, index, config, adaLN))
-    const { projectorWidth } = config
-    const projectors = config.alignWidths.map((width, index) => [
+    this.adaLN = { weight: weight.parameter, bias: bias.parameter }
+    this.blocks = Array.from({ length: depth }, (_, index) => new Block(list, index, config, adaLN))
+    this.projectors = config.alignWidths.map((width, index) => [
       new Linear(list, `projectors.${index}.0`, hidden, projectorWidth),
       new Linear(list, `projectors.${index}.2`, projectorWidth, projectorWidth),
       new Linear(list, `projectors.${index}.4`, projectorWidth, width),
     ])
-    const final = new Linear(list, 'final_layer.linear', hidden, patch * patch * channels, zeros)
+    this.final = new Linear(list, 'final_layer.linear', hidden, patch * patch * channels, zeros)
     adaLN('final_layer.adaLN_modulation.1', 2)
+  }
+}
 
+export class SiT extends Model {
+  #config: SiTConfig
+  #network: Network
+
+  private constructor(config: SiTConfig, device: Device) {
+    const list = new ParameterList()
+    const network = new Network(list, config)
     super(list, device)
-    this.config = config
-    this.#positions = positions
-    this.#patchEmbed = patchEmbed
-    this.#timeEmbedder = timeEmbedder
-    this.#labelTable = labelTable
-    this.#blocks = blocks
-    this.#adaLN = { weight: adaLNWeight.parameter, bias: adaLNBias.parameter }
-    this.#projectors = projectors
-    this.#final = final
+    this.#config = config
+    this.#network = network
+  }
+
+  get config(): SiTConfig {
+    return this.#config
   }
 
   /**
@@ -228,15 +233,28 @@ export class SiT extends Model {
     return new SiT(config, device)
   }
 
+  /**
+   * Gives the model projectors for encoders of these feature widths, with fresh weights, after block `depth`; every other
+   * weight stays as it is.
+   */
+  align({ widths, depth, seed = 0 }: { widths: readonly number[]; depth: number; seed?: number }): void {
+    const config = sitConfigSchema.parse({ ...this.#config, alignWidths: [...widths], alignDepth: depth })
+    const list = new ParameterList()
+    const network = new Network(list, config)
+    this.redeclare(list, seed)
+    this.#config = config
+    this.#network = network
+  }
+
   /** The label that stands for no label: the last row of the label table. */
   get nullClass(): number {
-    return this.config.classes
+    return this.#config.classes
   }
 
   /** Tokens of an input. */
   get tokens(): number {
-    const [height, width] = this.config.inputSize
-    return (height / this.config.patch) * (width / this.config.patch)
+    const [height, width] = this.#config.inputSize
+    return (height / this.#config.patch) * (width / this.#config.patch)
   }
 
   /**
@@ -252,15 +270,15 @@ export class SiT extends Model {
   ): SiTOutput {
     return scope(() => {
       const modulation = this.#modulation(t, labels)
-      let hidden = this.#patchEmbed.embed(x, this.#positions.value)
+      let hidden = this.#network.patchEmbed.embed(x, this.#network.positions.value)
       observe?.('tokens', hidden)
       let projections: readonly Tensor[] = []
-      this.#blocks.forEach((block, index) => {
+      this.#network.blocks.forEach((block, index) => {
         const input = hidden
         hidden = scope(() => block.forward(input, modulation))
         release(input)
         observe?.(`blocks.${index}`, hidden)
-        if (project && index + 1 === this.config.alignDepth) projections = this.#project(hidden)
+        if (project && index + 1 === this.#config.alignDepth) projections = this.#project(hidden)
       })
       return { velocity: this.#head(hidden, modulation), projections }
     })
@@ -268,22 +286,22 @@ export class SiT extends Model {
 
   /** The modulation [B, 6·depth + 2, D] of all blocks and the final layer from one product. */
   #modulation(t: Tensor, labels: Tensor): Tensor {
-    const time = mlp(timestepEmbedding(t, FREQUENCIES), this.#timeEmbedder, 'silu')
-    const condition = add(time, embedding(this.#labelTable.value, labels))
-    const adaLN: LinearWeights = { weight: this.#adaLN.weight.value, bias: this.#adaLN.bias.value }
-    const { depth, hidden } = this.config
+    const time = mlp(timestepEmbedding(t, FREQUENCIES), this.#network.timeEmbedder, 'silu')
+    const condition = add(time, embedding(this.#network.labelTable.value, labels))
+    const adaLN: LinearWeights = { weight: this.#network.adaLN.weight.value, bias: this.#network.adaLN.bias.value }
+    const { depth, hidden } = this.#config
     return reshape(linear(silu(condition), adaLN), [t.shape[0]!, depth * CHUNKS_PER_BLOCK + 2, hidden])
   }
 
   #project(hidden: Tensor): Tensor[] {
-    return this.#projectors.map((projector) => scope(() => mlp(hidden, projector, 'silu')))
+    return this.#network.projectors.map((projector) => scope(() => mlp(hidden, projector, 'silu')))
   }
 
   #head(hidden: Tensor, modulation: Tensor): Tensor {
-    const { depth, patch, channels, inputSize } = this.config
+    const { depth, patch, channels, inputSize } = this.#config
     const shift = depth * CHUNKS_PER_BLOCK
     const normed = layerNormModulate(hidden, modulation, { shift, scale: shift + 1 })
     const [height, width] = inputSize
-    return unpatchify(linear(normed, this.#final), { channels, height, width, patch })
+    return unpatchify(linear(normed, this.#network.final), { channels, height, width, patch })
   }
 }

@@ -1,0 +1,80 @@
+import * as z from 'zod'
+import { SIT_PRESETS, type SiTPreset } from '../models/presets.ts'
+
+const positive = z.int().positive()
+
+/** Encoders that can be aligned with, as the reference spells them. */
+export const ENCODER_NAMES = [
+  'hog',
+  'dinov2-vit-s',
+  'dinov2-vit-b',
+  'dinov2-vit-l',
+  'dinov2-vit-g',
+  'dinov2reg-vit-s',
+  'dinov2reg-vit-b',
+  'dinov2reg-vit-l',
+  'dinov2reg-vit-g',
+] as const
+
+export type EncoderName = (typeof ENCODER_NAMES)[number]
+
+const modelSchema = z.union([
+  z.enum(Object.keys(SIT_PRESETS) as [SiTPreset, ...SiTPreset[]]),
+  z.strictObject({
+    kind: z.literal('SiT'),
+    depth: positive,
+    hidden: positive,
+    heads: positive,
+    patch: positive,
+    mlpRatio: z.number().positive().optional(),
+    qkNorm: z.boolean().optional(),
+  }),
+])
+
+/** How a training run goes: one schema for the JSON file, the command line and the library. Defaults are the reference's. */
+export const trainingSchema = z.strictObject({
+  /** A preset, or free sizes. */
+  model: modelSchema.default('SiT-B/2'),
+  /** Encoders to align with; none: no alignment. `file` holds the weights, except for the built-in `hog`. */
+  encoders: z.array(z.strictObject({ name: z.enum(ENCODER_NAMES), file: z.string().optional() })).default([]),
+  steps: positive.default(400_000),
+  batch: positive.default(256),
+  learningRate: z.number().positive().default(1e-4),
+  betas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).default([0.9, 0.999]),
+  epsilon: z.number().positive().default(1e-8),
+  weightDecay: z.number().min(0).default(0),
+  /** Global L2 norm to which gradients are clipped. */
+  maxGradNorm: z.number().positive().default(1),
+  emaDecay: z.number().min(0).lt(1).default(0.9999),
+  /** fp32 is what the CPU computes in. */
+  precision: z.enum(['fp32', 'bf16', 'fp16']).default('fp32'),
+  /** Weight of the alignment loss (proj_coeff). */
+  alignWeight: z.number().min(0).default(0.5),
+  /** Block whose output is aligned, from 1. Default: 8 for presets, a third of the depth (at most 8) for free sizes. */
+  alignDepth: positive.optional(),
+  projectorWidth: positive.default(2048),
+  path: z.enum(['linear', 'cosine']).default('linear'),
+  weighting: z.enum(['uniform', 'lognormal']).default('uniform'),
+  classDropout: z.number().min(0).max(1).default(0.1),
+  seed: z.int().min(0).default(0),
+  checkpointEvery: positive.default(50_000),
+  sampleEvery: positive.default(10_000),
+  /** The grids of samples during training, drawn from the EMA weights. */
+  samples: z
+    .strictObject({
+      count: positive.default(16),
+      steps: positive.default(50),
+      guidanceScale: z.number().min(0).default(4),
+    })
+    .prefault({}),
+})
+
+export type TrainingConfiguration = z.output<typeof trainingSchema>
+export type TrainingOptions = z.input<typeof trainingSchema>
+
+/** The block after which hidden states are aligned. */
+export function alignDepthOf(configuration: Pick<TrainingConfiguration, 'model' | 'alignDepth'>): number {
+  const { model, alignDepth } = configuration
+  if (alignDepth !== undefined) return alignDepth
+  return typeof model === 'string' ? 8 : Math.min(8, Math.max(1, Math.round(model.depth / 3)))
+}
