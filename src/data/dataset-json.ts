@@ -1,0 +1,34 @@
+import { z } from 'zod'
+
+/** The file that names the images (or latents) of a data set and their labels, as the reference dataset tool writes it. */
+const datasetJson = z.strictObject({
+  labels: z.array(z.tuple([z.string().min(1), z.int().nonnegative()])).nullable(),
+})
+
+/** File names, relative to the folder of dataset.json, with their class indices. */
+export type Labels = readonly (readonly [name: string, label: number])[]
+
+/** Parses a dataset.json; null is the reference's way to say that there are no labels. */
+export function parseDatasetJson(text: string, file: string): Labels | null {
+  return parseJson(datasetJson, text, file).labels
+}
+
+/** Spaced as Python's `json.dump` does, so that the file is byte for byte the reference tool's. */
+export function formatDatasetJson(labels: Labels): string {
+  return `{"labels": [${labels.map(([name, label]) => `[${JSON.stringify(name)}, ${label}]`).join(', ')}]}`
+}
+
+/** Parses JSON against a schema. The error names the file, the place in it and what was expected there. */
+export function parseJson<T>(schema: z.ZodType<T>, text: string, file: string): T {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (error) {
+    throw new Error(`Cannot read '${file}': it is not JSON (${(error as Error).message}).`, { cause: error })
+  }
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  const { path, message } = result.error.issues[0]!
+  const place = path.length === 0 ? 'the top level' : path.join('.')
+  throw new Error(`Cannot read '${file}': at ${place}: ${message}.`)
+}

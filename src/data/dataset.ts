@@ -1,0 +1,302 @@
+import { readFile, stat } from 'node:fs/promises'
+import { basename, extname, join } from 'node:path'
+import { type DatasetInfo, datasetInfo, LAYOUT } from './dataset-info.ts'
+import { type Labels, parseDatasetJson, parseJson } from './dataset-json.ts'
+import { openFolder } from './file-tree.ts'
+import { decodeImage, IMAGE_EXTENSIONS } from './image-decoding.ts'
+import { readNpy } from './latent-file.ts'
+import { toPlanes } from './rgb-image.ts'
+
+/** What a data set holds as latents: the posterior of an autoencoder, or the pixels themselves. */
+export type LatentKind = 'moments' | 'pixels'
+
+export interface Sample {
+  readonly index: number
+  readonly label: number
+  /** `[3, S, S]` bytes. */
+  readonly image?: Uint8Array
+  /** `moments`: `[2C, h, w]`, mean then standard deviation, not scaled. `pixels`: `[3, S, S]`, x/127.5 − 1. */
+  readonly latent?: Float32Array
+}
+
+/** Where `Dataset.readInto` writes: buffers of exactly one sample's length. */
+export interface SampleTarget {
+  readonly image?: Uint8Array
+  readonly latent?: Float32Array
+}
+
+/** How many names an error lists before it stops. */
+const NAMES_SHOWN = 3
+
+/** x/127.5 − 1 in float32, each operation rounded as the reference's tensors are. */
+const PIXEL_LATENTS = Float32Array.from({ length: 256 }, (_, x) => Math.fround(x / 127.5) - 1)
+
+/** The latent of an image whose pixels are its latent. Both have the same length. */
+export function pixelsToLatent(image: Uint8Array, latent: Float32Array): void {
+  for (let i = 0; i < image.length; i++) latent[i] = PIXEL_LATENTS[image[i]!]!
+}
+
+/**
+ * A prepared data set, in the layout of `prepareDataset` or of the reference's tools: `images/`, and `vae-sd/` where
+ * there are latents. Image and latent belong together by the number in their names, `img00000012.png` and
+ * `img-mean-std-00000012.npy`. Labels come from `vae-sd/dataset.json` or, where that is not there, from
+ * `images/dataset.json`.
+ */
+export class Dataset {
+  /** The folder. */
+  readonly path: string
+  readonly length: number
+  /** The number of classes: that of the class names where they are known, else one more than the largest label. */
+  readonly classes: number
+  readonly classNames: readonly string[] | undefined
+  /** S: the side of the square images in pixels. */
+  readonly imageSize: number
+  readonly latentKind: LatentKind
+  /** `[C, h, w]` of one latent sample. `moments` store twice as many channels. */
+  readonly latentShape: readonly [number, number, number]
+  /** The class of each sample. */
+  readonly labels: Int32Array
+  readonly #images: readonly string[]
+  readonly #latents: readonly string[] | undefined
+
+  private constructor(listing: Listing, imageSize: number, momentsShape: readonly number[] | undefined) {
+    this.path = listing.path
+    this.length = listing.images.length
+    this.labels = listing.labels
+    this.classNames = listing.classNames
+    this.classes = listing.classNames?.length ?? listing.labels.reduce((max, label) => Math.max(max, label), 0) + 1
+    this.imageSize = imageSize
+    this.latentKind = momentsShape ? 'moments' : 'pixels'
+    const [channels, height, width] = momentsShape ?? [6, imageSize, imageSize]
+    this.latentShape = [channels! / 2, height!, width!]
+    this.#images = listing.images
+    this.#latents = listing.latents
+  }
+
+  /**
+   * Opens a prepared data set. Reads the names, the labels and the first sample; the others are checked against it when
+   * they are read.
+   *
+   * @throws {Error} if the folder is no whole prepared set, an image has no latent or the other way round, or a label is
+   *   missing or out of range
+   */
+  static async open(path: string): Promise<Dataset> {
+    const listing = await listDataset(path)
+    const { size } = await readPlanes(join(path, LAYOUT.images, listing.images[0]!))
+    if (size[0] !== size[1]) {
+      throw new Error(`'${listing.images[0]}' in '${path}' is ${size[1]}×${size[0]} pixels; the images must be square.`)
+    }
+    if (!listing.latents) return new Dataset(listing, size[0], undefined)
+    const file = join(path, LAYOUT.latents, listing.latents[0]!)
+    const { shape } = await readNpy(file)
+    if (shape.length !== 3 || shape[0]! % 2 !== 0 || shape.includes(0)) {
+      throw new Error(`The latent '${file}' has the shape [${shape}]; [2C, h, w], mean then deviation, was expected.`)
+    }
+    return new Dataset(listing, size[0], shape)
+  }
+
+  /** Bytes of one image: 3 · S · S. */
+  get imageLength(): number {
+    return 3 * this.imageSize * this.imageSize
+  }
+
+  /** Shape of what is stored as the latent of one sample: `[2C, h, w]` for `moments`, `[3, S, S]` for `pixels`. */
+  get storedLatentShape(): readonly [number, number, number] {
+    const [channels, height, width] = this.latentShape
+    return this.latentKind === 'moments' ? [2 * channels, height, width] : this.latentShape
+  }
+
+  /** Reads the wanted parts of one sample. */
+  async read(index: number, wanted: { image: boolean; latent: boolean }): Promise<Sample> {
+    const image = wanted.image ? new Uint8Array(this.imageLength) : undefined
+    const latent = wanted.latent ? new Float32Array(this.#latentLength) : undefined
+    await this.readInto(index, { ...(image && { image }), ...(latent && { latent }) })
+    return { index, label: this.labels[index]!, ...(image && { image }), ...(latent && { latent }) }
+  }
+
+  /** As `read`, into buffers of the caller: `imageLength` bytes, and as many floats as `storedLatentShape` holds. */
+  async readInto(index: number, { image, latent }: SampleTarget): Promise<void> {
+    if (!(Number.isInteger(index) && index >= 0 && index < this.length)) {
+      throw new RangeError(`There is no sample ${index} in '${this.path}', which has ${this.length}.`)
+    }
+    if (this.latentKind === 'moments') {
+      await Promise.all([image && this.#readImage(index, image), latent && this.#readMoments(index, latent)])
+      return
+    }
+    const pixels = image ?? (latent && new Uint8Array(this.imageLength))
+    if (!pixels) return
+    await this.#readImage(index, pixels)
+    if (latent) pixelsToLatent(pixels, latent)
+  }
+
+  get #latentLength(): number {
+    const [channels, height, width] = this.storedLatentShape
+    return channels * height * width
+  }
+
+  async #readImage(index: number, out: Uint8Array): Promise<void> {
+    const file = join(this.path, LAYOUT.images, this.#images[index]!)
+    const { data, size } = await readPlanes(file)
+    if (size[0] !== this.imageSize || size[1] !== this.imageSize) {
+      throw new Error(
+        `The image '${file}' is ${size[1]}×${size[0]} pixels; the first of the set is ${this.imageSize}×${this.imageSize}.`,
+      )
+    }
+    out.set(data)
+  }
+
+  async #readMoments(index: number, out: Float32Array): Promise<void> {
+    const file = join(this.path, LAYOUT.latents, this.#latents![index]!)
+    const { shape, data } = await readNpy(file)
+    const expected = this.storedLatentShape
+    if (!(data instanceof Float32Array) || shape.join() !== expected.join()) {
+      const dtype = data instanceof Float32Array ? 'float32' : 'uint8'
+      throw new Error(
+        `The latent '${file}' is ${dtype} of shape [${shape}]; the set holds float32 of shape [${expected}].`,
+      )
+    }
+    out.set(data)
+  }
+}
+
+/** The pixels of an image file as planes (CHW), with height and width; .npy files hold them so already. */
+async function readPlanes(file: string): Promise<{ data: Uint8Array; size: readonly [number, number] }> {
+  if (extname(file) !== '.npy') {
+    const image = await decodeImage(await readFile(file), file)
+    const data = new Uint8Array(image.data.length)
+    toPlanes(image, data)
+    return { data, size: [image.height, image.width] }
+  }
+  const { shape, data } = await readNpy(file)
+  // The reference takes [1, 3, H, W] as well.
+  const [channels, height, width] = shape.length === 4 && shape[0] === 1 ? shape.slice(1) : shape
+  if (!(data instanceof Uint8Array) || shape.length < 3 || channels !== 3) {
+    throw new Error(`The image '${file}' has the shape [${shape}]; uint8 of shape [3, H, W] was expected.`)
+  }
+  return { data, size: [height!, width!] }
+}
+
+/** The names and labels of a data set, by index. */
+interface Listing {
+  readonly path: string
+  readonly images: readonly string[]
+  readonly latents: readonly string[] | undefined
+  readonly labels: Int32Array
+  readonly classNames: readonly string[] | undefined
+}
+
+async function listDataset(path: string): Promise<Listing> {
+  if (await isThere(join(path, LAYOUT.journal))) {
+    throw new Error(
+      `'${path}' is an unfinished preparation. Repeat the call that prepared it; it goes on where it ended.`,
+    )
+  }
+  if (!(await isThere(join(path, LAYOUT.images)))) {
+    throw new Error(`'${path}' is not a prepared data set: it has no folder '${LAYOUT.images}'. Prepare it first.`)
+  }
+  const isImage = (name: string): boolean =>
+    IMAGE_EXTENSIONS.has(extname(name).toLowerCase()) || extname(name) === '.npy'
+  const images = await listNumbered(join(path, LAYOUT.images), isImage)
+  if (images.size === 0) throw new Error(`'${join(path, LAYOUT.images)}' holds no images.`)
+  const latents = (await isThere(join(path, LAYOUT.latents)))
+    ? await listNumbered(join(path, LAYOUT.latents), (name) => extname(name) === '.npy')
+    : undefined
+  if (latents) checkPairs(path, images, latents)
+  const { labels, file } = await readLabels(path)
+  const labelOf = new Map(labels.map(([name, label]) => [numberOf(name, file), label]))
+  const numbers = [...images.keys()].sort((a, b) => a - b)
+  checkLabels(file, numbers, images, labels, labelOf)
+  const info = await readInfo(path)
+  const classNames = info?.classNames
+  const foreign = classNames && labels.find(([, label]) => label >= classNames.length)
+  if (foreign) {
+    throw new Error(`'${file}' gives '${foreign[0]}' the label ${foreign[1]}; there are ${classNames.length} classes.`)
+  }
+  return {
+    path,
+    images: numbers.map((number) => images.get(number)!),
+    latents: latents && numbers.map((number) => latents.get(number)!),
+    labels: Int32Array.from(numbers, (number) => labelOf.get(number)!),
+    classNames,
+  }
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined)) !== undefined
+}
+
+/** The files of a folder by the number that their names end in. */
+async function listNumbered(folder: string, isWanted: (name: string) => boolean): Promise<Map<number, string>> {
+  const byNumber = new Map<number, string>()
+  for (const name of (await openFolder(folder)).files) {
+    if (!isWanted(name) || basename(name).startsWith('.')) continue
+    const number = numberOf(name, folder)
+    const other = byNumber.get(number)
+    if (other !== undefined) throw new Error(`'${folder}' has two files of number ${number}: '${other}' and '${name}'.`)
+    byNumber.set(number, name)
+  }
+  return byNumber
+}
+
+function numberOf(name: string, where: string): number {
+  const digits = /(\d+)\.[^.]+$/.exec(name)?.[1]
+  if (digits === undefined) {
+    throw new Error(`'${name}' in '${where}' has no number at its end, as in 'img00000012.png', to pair it by.`)
+  }
+  return Number(digits)
+}
+
+function checkPairs(path: string, images: ReadonlyMap<number, string>, latents: ReadonlyMap<number, string>): void {
+  const alone = (some: ReadonlyMap<number, string>, others: ReadonlyMap<number, string>): string[] =>
+    [...some].flatMap(([number, name]) => (others.has(number) ? [] : [name]))
+  const withoutLatent = alone(images, latents)
+  const withoutImage = alone(latents, images)
+  if (withoutLatent.length + withoutImage.length === 0) return
+  const parts = [
+    ...(withoutLatent.length > 0 ? [`${withoutLatent.length} images have no latent (${listed(withoutLatent)})`] : []),
+    ...(withoutImage.length > 0 ? [`${withoutImage.length} latents have no image (${listed(withoutImage)})`] : []),
+  ]
+  throw new Error(`The images and latents of '${path}' do not belong together: ${parts.join(', and ')}.`)
+}
+
+function checkLabels(
+  file: string,
+  numbers: readonly number[],
+  images: ReadonlyMap<number, string>,
+  labels: Labels,
+  labelOf: ReadonlyMap<number, number>,
+): void {
+  const unlabelled = numbers.filter((number) => !labelOf.has(number)).map((number) => images.get(number)!)
+  if (unlabelled.length > 0) {
+    throw new Error(`'${file}' gives no label for ${unlabelled.length} images: ${listed(unlabelled)}.`)
+  }
+  const missing = labels.map(([name]) => name).filter((name) => !images.has(numberOf(name, file)))
+  if (missing.length > 0) {
+    throw new Error(`'${file}' names ${missing.length} files that are not there: ${listed(missing)}.`)
+  }
+}
+
+async function readLabels(path: string): Promise<{ labels: Labels; file: string }> {
+  for (const folder of [LAYOUT.latents, LAYOUT.images]) {
+    const file = join(path, folder, LAYOUT.labels)
+    if (!(await isThere(file))) continue
+    const labels = parseDatasetJson(await readFile(file, 'utf8'), file)
+    if (labels === null)
+      throw new Error(`'${file}' declares that there are no labels; training needs one for each image.`)
+    return { labels, file }
+  }
+  throw new Error(
+    `'${path}' has no ${LAYOUT.labels}, neither in '${LAYOUT.latents}' nor in '${LAYOUT.images}': it is no whole data set.`,
+  )
+}
+
+async function readInfo(path: string): Promise<DatasetInfo | undefined> {
+  const file = join(path, LAYOUT.info)
+  return (await isThere(file)) ? parseJson(datasetInfo, await readFile(file, 'utf8'), file) : undefined
+}
+
+function listed(names: readonly string[]): string {
+  const shown = names.slice(0, NAMES_SHOWN).map((name) => `'${name}'`)
+  const rest = names.length - shown.length
+  return rest > 0 ? `${shown.join(', ')} and ${rest} more` : shown.join(', ')
+}

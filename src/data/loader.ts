@@ -1,0 +1,178 @@
+import { availableParallelism } from 'node:os'
+import type { Dataset } from './dataset.ts'
+import { KeyedPermutation } from './permutation.ts'
+import { SampleCache } from './sample-cache.ts'
+
+/** The samples of one training step. The arrays belong to whoever received them; the loader keeps no reference. */
+export interface Batch {
+  readonly step: number
+  readonly epoch: number
+  /** The samples' places in the data set. */
+  readonly indices: Int32Array
+  readonly labels: Int32Array
+  /** `[B, 3, S, S]` bytes, where they were asked for. */
+  readonly images?: Uint8Array
+  /** `[B, 2C, h, w]` (`moments`) or `[B, 3, S, S]` (`pixels`), as `Dataset.storedLatentShape` says. */
+  readonly latents: Float32Array
+}
+
+export interface LoaderOptions {
+  /** Samples in a batch. The last ones of an epoch, too few for a batch, are dropped. */
+  readonly batch: number
+  readonly seed: number
+  /** Whether the batches bring the images, which only the alignment's encoder needs. */
+  readonly images: boolean
+  /** Batches that are read ahead of the one in use. */
+  readonly prefetch?: number
+  /** The first step, counted from 0 over all epochs: that of an unbroken run at which a resumed one goes on. */
+  readonly startStep?: number
+  /** Files that are read and decoded at the same time. */
+  readonly concurrency?: number
+  /** A data set whose decoded samples fit in so many bytes is decoded only once and kept. 0 keeps nothing. */
+  readonly cacheBytes?: number
+  /** Ends the iteration: it throws the signal's reason. */
+  readonly signal?: AbortSignal
+}
+
+const DEFAULT_CACHE_BYTES = 512 * 2 ** 20
+
+/**
+ * An endless, prefetching stream of shuffled batches. Which samples step s holds is a function of (seed, s, batch size,
+ * length of the data set) alone: epoch ⌊s / E⌋ with E = ⌊length / batch⌋ steps, in the order of that epoch's keyed
+ * permutation. So a position in the data is a step number, and nothing else has to be saved.
+ *
+ * Memory: the batch in use and `prefetch` more, at most `concurrency` files being decoded, and the cache.
+ */
+export class Loader implements AsyncIterable<Batch> {
+  /** E: batches of one epoch. */
+  readonly stepsPerEpoch: number
+  readonly #dataset: Dataset
+  readonly #options: Required<Omit<LoaderOptions, 'signal'>>
+  readonly #signal: AbortSignal | undefined
+  readonly #cache: SampleCache | undefined
+  readonly #slots: Slots
+  #permutation: { readonly epoch: number; readonly order: KeyedPermutation } | undefined
+
+  constructor(dataset: Dataset, options: LoaderOptions) {
+    const { signal, ...numbers } = options
+    this.#options = {
+      prefetch: 2,
+      startStep: 0,
+      concurrency: Math.max(8, 2 * availableParallelism()),
+      cacheBytes: DEFAULT_CACHE_BYTES,
+      ...numbers,
+    }
+    const { batch, prefetch, startStep, concurrency, cacheBytes, images } = this.#options
+    checkInteger('batch', batch, 1)
+    checkInteger('prefetch', prefetch, 0)
+    checkInteger('startStep', startStep, 0)
+    checkInteger('concurrency', concurrency, 1)
+    if (batch > dataset.length) {
+      throw new RangeError(
+        `A batch of ${batch} is more than the ${dataset.length} images of '${dataset.path}'. Take a smaller batch.`,
+      )
+    }
+    this.stepsPerEpoch = Math.floor(dataset.length / batch)
+    this.#dataset = dataset
+    this.#signal = signal
+    this.#cache = SampleCache.create(dataset, { images }, cacheBytes)
+    this.#slots = new Slots(concurrency)
+  }
+
+  /** Which samples a step holds, in order. */
+  indicesOf(step: number): Int32Array {
+    const { batch, seed } = this.#options
+    const epoch = Math.floor(step / this.stepsPerEpoch)
+    if (this.#permutation?.epoch !== epoch) {
+      this.#permutation = { epoch, order: new KeyedPermutation(this.#dataset.length, seed, epoch) }
+    }
+    const { order } = this.#permutation
+    const first = (step % this.stepsPerEpoch) * batch
+    return Int32Array.from({ length: batch }, (_, i) => order.at(first + i))
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Batch, never, undefined> {
+    const left = new AbortController()
+    const stop = this.#signal ? AbortSignal.any([left.signal, this.#signal]) : left.signal
+    const ahead: Promise<Batch>[] = []
+    try {
+      for (let step = this.#options.startStep; ; step++) {
+        stop.throwIfAborted()
+        while (ahead.length <= this.#options.prefetch) ahead.push(this.#startBatch(step + ahead.length, stop))
+        yield await ahead.shift()!
+      }
+    } finally {
+      left.abort()
+      await Promise.allSettled(ahead)
+    }
+  }
+
+  #startBatch(step: number, stop: AbortSignal): Promise<Batch> {
+    const batch = this.#readBatch(step, stop)
+    // The failure is reported when the step's turn comes; until then it must not count as unhandled.
+    batch.catch(() => {})
+    return batch
+  }
+
+  async #readBatch(step: number, stop: AbortSignal): Promise<Batch> {
+    const dataset = this.#dataset
+    const indices = this.indicesOf(step)
+    const imageLength = dataset.imageLength
+    const [channels, height, width] = dataset.storedLatentShape
+    const latentLength = channels * height * width
+    const images = this.#options.images ? new Uint8Array(indices.length * imageLength) : undefined
+    const latents = new Float32Array(indices.length * latentLength)
+    const reads: Promise<void>[] = []
+    for (const [i, index] of indices.entries()) {
+      const image = images?.subarray(i * imageLength, (i + 1) * imageLength)
+      const target = { ...(image && { image }), latent: latents.subarray(i * latentLength, (i + 1) * latentLength) }
+      if (this.#cache?.copyTo(index, target)) continue
+      const read = async (): Promise<void> => {
+        stop.throwIfAborted()
+        if (!this.#cache) return dataset.readInto(index, target)
+        await this.#cache.fill(dataset, index)
+        this.#cache.copyTo(index, target)
+      }
+      reads.push(this.#slots.run(read))
+    }
+    // All of them end before a failure is passed on, so that nothing runs behind the consumer's back.
+    const failed = (await Promise.allSettled(reads)).find((result) => result.status === 'rejected')
+    if (failed) throw failed.reason
+    return {
+      step,
+      epoch: Math.floor(step / this.stepsPerEpoch),
+      indices,
+      labels: Int32Array.from(indices, (index) => dataset.labels[index]!),
+      ...(images && { images }),
+      latents,
+    }
+  }
+}
+
+function checkInteger(name: string, value: number, least: number): void {
+  if (!Number.isSafeInteger(value) || value < least) {
+    throw new RangeError(`The loader's ${name} is ${value}; a whole number, at least ${least}, was expected.`)
+  }
+}
+
+/** Lets a number of tasks run at the same time, first come, first served. */
+class Slots {
+  #free: number
+  readonly #waiting: (() => void)[] = []
+
+  constructor(count: number) {
+    this.#free = count
+  }
+
+  async run<T>(task: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free -= 1
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    try {
+      return await task()
+    } finally {
+      const next = this.#waiting.shift()
+      if (next) next()
+      else this.#free += 1
+    }
+  }
+}

@@ -1,0 +1,36 @@
+/** An 8-bit RGB picture in host memory. */
+export interface RgbImage {
+  readonly width: number
+  readonly height: number
+  /** `height × width × 3` bytes, row by row, channels fastest (HWC). */
+  readonly data: Uint8Array
+}
+
+/** The rectangle of `width × height` pixels whose upper left corner is (`left`, `top`), as a copy. */
+export function cropImage(image: RgbImage, left: number, top: number, width: number, height: number): RgbImage {
+  if (left < 0 || top < 0 || left + width > image.width || top + height > image.height) {
+    throw new RangeError(
+      `cropImage: ${width}×${height} at (${left}, ${top}) does not lie inside an image of ${image.width}×${image.height}.`,
+    )
+  }
+  if (width === image.width && height === image.height) return image
+  const data = new Uint8Array(width * height * 3)
+  for (let y = 0; y < height; y++) {
+    const start = ((top + y) * image.width + left) * 3
+    data.set(image.data.subarray(start, start + width * 3), y * width * 3)
+  }
+  return { width, height, data }
+}
+
+/** Writes HWC pixels as planes (CHW), the layout that training reads, to `out` from `offset` on. */
+export function toPlanes(image: RgbImage, out: Uint8Array, offset = 0): void {
+  const { data } = image
+  const area = image.width * image.height
+  const green = offset + area
+  const blue = green + area
+  for (let i = 0, s = 0; i < area; i++, s += 3) {
+    out[offset + i] = data[s]!
+    out[green + i] = data[s + 1]!
+    out[blue + i] = data[s + 2]!
+  }
+}

@@ -1,0 +1,211 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { Dataset } from '../../src/data/dataset.ts'
+import { encodeNpy } from '../../src/data/latent-file.ts'
+import { type Batch, Loader, type LoaderOptions } from '../../src/data/loader.ts'
+import { encodePng } from '../../src/data/png.ts'
+import { syntheticImage } from './synthetic-image.ts'
+import { temporaryFolder, writeTree } from './temporary-folder.ts'
+
+const COUNT = 23
+const SIZE = 6
+
+/** A set whose samples can be told apart; sample i has label i mod 4. */
+function filesOf(latents: boolean): Record<string, Uint8Array | string> {
+  const files: Record<string, Uint8Array | string> = {}
+  const labels: [string, number][] = []
+  for (let i = 0; i < COUNT; i++) {
+    const number = String(i).padStart(8, '0')
+    files[`images/00000/img${number}.png`] = encodePng(syntheticImage(SIZE, SIZE, i).data, SIZE, SIZE, 3)
+    labels.push([`00000/img${number}.png`, i % 4])
+    if (latents) files[`vae-sd/00000/img-mean-std-${number}.npy`] = encodeNpy(new Float32Array(8).fill(i), [2, 2, 2])
+  }
+  return { ...files, 'images/dataset.json': JSON.stringify({ labels }) }
+}
+
+let root = ''
+let moments: Dataset
+let pixels: Dataset
+beforeAll(async () => {
+  root = mkdtempSync(join(tmpdir(), 'repa-loader-'))
+  writeTree(join(root, 'moments'), filesOf(true))
+  writeTree(join(root, 'pixels'), filesOf(false))
+  moments = await Dataset.open(join(root, 'moments'))
+  pixels = await Dataset.open(join(root, 'pixels'))
+})
+afterAll(() => rmSync(root, { recursive: true }))
+
+async function take(loader: Loader, count: number): Promise<Batch[]> {
+  const batches: Batch[] = []
+  for await (const batch of loader) {
+    batches.push(batch)
+    if (batches.length === count) break
+  }
+  return batches
+}
+
+const OPTIONS: LoaderOptions = { batch: 5, seed: 1, images: true }
+
+describe.each(['moments', 'pixels'] as const)('Loader of %s', (kind) => {
+  const dataset = (): Dataset => (kind === 'moments' ? moments : pixels)
+
+  test('each batch holds the samples that it names', async () => {
+    const data = dataset()
+    for (const batch of await take(new Loader(data, OPTIONS), 6)) {
+      expect(batch.indices).toHaveLength(5)
+      for (const [i, index] of batch.indices.entries()) {
+        const sample = await data.read(index, { image: true, latent: true })
+        const { length } = sample.latent!
+        expect(batch.labels[i]).toBe(index % 4)
+        expect(batch.images!.subarray(i * 108, (i + 1) * 108)).toEqual(sample.image)
+        expect(batch.latents.subarray(i * length, (i + 1) * length)).toEqual(sample.latent)
+      }
+    }
+  })
+
+  test('nothing but seed, step, batch and length decides a batch', async () => {
+    const reference = await take(new Loader(dataset(), OPTIONS), 13)
+    const variants: Partial<LoaderOptions>[] = [
+      { prefetch: 0 },
+      { prefetch: 7 },
+      { concurrency: 1 },
+      { cacheBytes: 0 },
+      { cacheBytes: 0, concurrency: 1, prefetch: 0 },
+    ]
+    for (const variant of variants) {
+      expect(await take(new Loader(dataset(), { ...OPTIONS, ...variant }), 13)).toEqual(reference)
+    }
+    for (const startStep of [1, 4, 11]) {
+      expect(await take(new Loader(dataset(), { ...OPTIONS, startStep }), 2)).toEqual(
+        reference.slice(startStep, startStep + 2),
+      )
+    }
+  })
+
+  test('brings no images where none were asked for', async () => {
+    const [with_, without] = await Promise.all(
+      [true, false].map(async (images) => (await take(new Loader(dataset(), { ...OPTIONS, images }), 1))[0]!),
+    )
+    expect(without).not.toHaveProperty('images')
+    expect(without!.latents).toEqual(with_!.latents)
+  })
+
+  test('a batch belongs to the consumer', async () => {
+    const expected = await take(new Loader(dataset(), OPTIONS), 10)
+    const seen: Batch[] = []
+    for await (const batch of new Loader(dataset(), OPTIONS)) {
+      seen.push({ ...batch, images: batch.images!.slice(), latents: batch.latents.slice() })
+      batch.images!.fill(99)
+      batch.latents.fill(99)
+      batch.labels.fill(99)
+      if (seen.length === 10) break
+    }
+    expect(seen.map(({ images, latents }) => [images, latents])).toEqual(
+      expected.map(({ images, latents }) => [images, latents]),
+    )
+  })
+})
+
+describe('Loader', () => {
+  test('an epoch visits each sample once, drops the rest, and the next has another order', async () => {
+    const loader = new Loader(moments, OPTIONS)
+    expect(loader.stepsPerEpoch).toBe(4)
+    const batches = await take(loader, 8)
+    expect(batches.map(({ step, epoch }) => [step, epoch])).toEqual([0, 1, 2, 3, 4, 5, 6, 7].map((s) => [s, s >> 2]))
+    const epochs = [batches.slice(0, 4), batches.slice(4)].map((some) => some.flatMap(({ indices }) => [...indices]))
+    for (const epoch of epochs) expect(new Set(epoch).size).toBe(20)
+    expect(epochs[0]).not.toEqual(epochs[1])
+  })
+
+  test('the seed decides the order', () => {
+    const [one, other] = [1, 2].map((seed) => [...new Loader(moments, { ...OPTIONS, seed }).indicesOf(0)])
+    expect(one).not.toEqual(other)
+  })
+
+  test('two iterations of one loader do not disturb each other', async () => {
+    const loader = new Loader(moments, OPTIONS)
+    const [a, b] = await Promise.all([take(loader, 9), take(loader, 9)])
+    expect(a).toEqual(b)
+  })
+
+  test.each([0, 2 ** 20])('a damaged file fails its own step, by name (cache of %d bytes)', async (cacheBytes) => {
+    const folder = temporaryFolder()
+    writeTree(folder, filesOf(true))
+    const dataset = await Dataset.open(folder)
+    const options = { ...OPTIONS, cacheBytes, prefetch: 3 }
+    const victim = new Loader(dataset, options).indicesOf(2)[3]!
+    const name = `img${String(victim).padStart(8, '0')}.png`
+    writeFileSync(join(folder, 'images/00000', name), 'damaged')
+    const iterator = new Loader(dataset, options)[Symbol.asyncIterator]()
+    expect((await iterator.next()).value).toMatchObject({ step: 0 })
+    expect((await iterator.next()).value).toMatchObject({ step: 1 })
+    await expect(iterator.next()).rejects.toThrow(name)
+    expect(await iterator.next()).toEqual({ done: true, value: undefined })
+  })
+
+  test('leaving the loop starts no more reads', async () => {
+    let running = 0
+    let reads = 0
+    const counting = Object.create(moments, {
+      readInto: {
+        value: async (...args: Parameters<Dataset['readInto']>) => {
+          reads++
+          running++
+          // A slow disk: the read ahead is still going on when the loop is left.
+          await new Promise((resolve) => setTimeout(resolve, 5))
+          await Dataset.prototype.readInto.apply(moments, args)
+          running--
+        },
+      },
+    }) as Dataset
+    await take(new Loader(counting, { ...OPTIONS, prefetch: 8, concurrency: 2, cacheBytes: 0 }), 1)
+    expect(running).toBe(0)
+    const before = reads
+    expect(before).toBeLessThan(20)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    expect(reads).toBe(before)
+  })
+
+  test('never reads more files at a time than it may', async () => {
+    let running = 0
+    let most = 0
+    const counting = Object.create(moments, {
+      readInto: {
+        value: async (...args: Parameters<Dataset['readInto']>) => {
+          most = Math.max(most, ++running)
+          await Dataset.prototype.readInto.apply(moments, args)
+          running--
+        },
+      },
+    }) as Dataset
+    await take(new Loader(counting, { ...OPTIONS, prefetch: 4, concurrency: 3, cacheBytes: 0 }), 6)
+    expect(most).toBe(3)
+  })
+
+  test('a signal ends the iteration with its reason', async () => {
+    const controller = new AbortController()
+    const seen: number[] = []
+    const iterate = async (): Promise<void> => {
+      for await (const { step } of new Loader(moments, { ...OPTIONS, cacheBytes: 0, signal: controller.signal })) {
+        seen.push(step)
+        if (step === 3) controller.abort(new Error('stopped by the user'))
+      }
+    }
+    await expect(iterate()).rejects.toThrow('stopped by the user')
+    expect(seen).toEqual([0, 1, 2, 3])
+    await expect(iterate()).rejects.toThrow('stopped by the user')
+    expect(seen).toHaveLength(4)
+  })
+
+  test.each<[Partial<LoaderOptions>, string]>([
+    [{ batch: 24 }, 'A batch of 24 is more than the 23 images of'],
+    [{ batch: 0 }, "The loader's batch is 0; a whole number, at least 1, was expected."],
+    [{ prefetch: -1 }, "The loader's prefetch is -1"],
+    [{ startStep: 0.5 }, "The loader's startStep is 0.5"],
+    [{ concurrency: 0 }, "The loader's concurrency is 0"],
+  ])('refuses %j', (change, message) => {
+    expect(() => new Loader(moments, { ...OPTIONS, ...change })).toThrow(message)
+  })
+})

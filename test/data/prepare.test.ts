@@ -1,0 +1,298 @@
+import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { Dataset } from '../../src/data/dataset.ts'
+import { decodeImage } from '../../src/data/image-decoding.ts'
+import { openImageSource } from '../../src/data/image-sources.ts'
+import { encodeNpy, readNpy } from '../../src/data/latent-file.ts'
+import { encodePng } from '../../src/data/png.ts'
+import { type LatentEncoder, type PrepareOptions, prepareDataset } from '../../src/data/prepare.ts'
+import { toPlanes } from '../../src/data/rgb-image.ts'
+import { centerCropDhariwal } from '../../src/data/transforms.ts'
+import { folderDigest } from './folder-digest.ts'
+import { GOLDEN, maxDifference, SHARED } from './golden.ts'
+import { syntheticImage } from './synthetic-image.ts'
+import { temporaryFolder, writeTree } from './temporary-folder.ts'
+
+function png(width: number, height: number, seed: number): Uint8Array {
+  return encodePng(syntheticImage(width, height, seed).data, width, height, 3)
+}
+
+/** `count` pictures of 20×16 in three classes. */
+function pictures(count: number): Record<string, Uint8Array> {
+  const name = (i: number): string => `class${i % 3}/${String(i).padStart(3, '0')}.png`
+  return Object.fromEntries(Array.from({ length: count }, (_, i) => [name(i), png(20, 16, i + 1)]))
+}
+
+/** The means and standard deviations of 8×8 blocks of each channel: an encoder of the right shape, and checkable. */
+const blockMoments: LatentEncoder = {
+  name: 'block-moments',
+  latentChannels: 3,
+  downsampling: 8,
+  batchSize: 4,
+  encode: async (images, size) => images.map((pixels) => momentsOfBlocks(pixels, size)),
+}
+
+function momentsOfBlocks(pixels: Uint8Array, size: number): Float32Array {
+  const side = size / 8
+  const out = new Float32Array(6 * side * side)
+  for (let c = 0; c < 3; c++) {
+    for (let block = 0; block < side * side; block++) {
+      const values = Array.from({ length: 64 }, (_, i) => {
+        const y = Math.floor(block / side) * 8 + (i >> 3)
+        const x = (block % side) * 8 + (i & 7)
+        return pixels[(y * size + x) * 3 + c]!
+      })
+      const mean = values.reduce((sum, value) => sum + value, 0) / 64
+      out[c * side * side + block] = mean
+      out[(c + 3) * side * side + block] = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / 64)
+    }
+  }
+  return out
+}
+
+function setup(
+  files: Readonly<Record<string, Uint8Array | string>>,
+  more: Partial<PrepareOptions> = {},
+): PrepareOptions {
+  const root = temporaryFolder()
+  const source = join(root, 'source')
+  writeTree(source, files)
+  return { source, out: join(root, 'out'), size: 16, ...more }
+}
+
+describe('prepareDataset on real images', () => {
+  test.each([
+    { archive: 'cifar10/test1k-jpg.zip', size: 32, images: 1000, classes: 10, third: 'bird', probe: 777 },
+    { archive: 'cifar10/train2200-png-lossless.zip', size: 24, images: 2200, classes: 10, third: 'bird', probe: 1203 },
+    { archive: 'trashnet/photos30-384x512.zip', size: 64, images: 30, classes: 6, third: 'metal', probe: 29 },
+    { archive: 'tinyimagenet64/train20x40.zip', size: 64, images: 800, classes: 20, third: 'n02056570', probe: 472 },
+  ])('$archive at $size', async ({ archive, size, images, classes, third, probe }) => {
+    const out = temporaryFolder()
+    const path = join(SHARED, 'data', archive)
+    const progress: number[] = []
+    const info = await prepareDataset({ source: path, out, size, onProgress: ({ done }) => progress.push(done) })
+    expect(info).toMatchObject({ images, skipped: [], ignored: { count: 0 } })
+    expect(info.classCounts).toEqual(Array(classes).fill(images / classes))
+    expect(info.classNames?.[2]).toBe(third)
+    expect(progress.at(-1)).toBe(images)
+    expect(progress).toEqual(progress.toSorted((a, b) => a - b))
+
+    const dataset = await Dataset.open(out)
+    expect(dataset).toMatchObject({ length: images, classes, imageSize: size, latentKind: 'pixels' })
+    const source = await openImageSource(path)
+    const original = source.images[probe]!
+    const cropped = centerCropDhariwal(await decodeImage(await source.read(original), original.name), size)
+    await source.close()
+    const planes = new Uint8Array(cropped.data.length)
+    toPlanes(cropped, planes)
+    const sample = await dataset.read(probe, { image: true, latent: false })
+    expect(sample.label).toBe(original.label)
+    expect(maxDifference(sample.image!, planes)).toBe(0)
+  })
+
+  test('the golden set, prepared again, keeps its pixels and its dataset.json byte for byte', async () => {
+    const out = temporaryFolder()
+    await prepareDataset({ source: join(GOLDEN, 'repa-dataset/images'), out, size: 64 })
+    const json = 'images/dataset.json'
+    expect(readFileSync(join(out, json))).toEqual(readFileSync(join(GOLDEN, 'repa-dataset', json)))
+    for (let i = 0; i < 6; i++) {
+      const name = `images/00000/img0000000${i}.png`
+      const [ours, theirs] = await Promise.all(
+        [out, join(GOLDEN, 'repa-dataset')].map((root) => decodeImage(readFileSync(join(root, name)), name)),
+      )
+      expect(maxDifference(ours!.data, theirs!.data)).toBe(0)
+    }
+  })
+})
+
+describe('prepareDataset with an autoencoder', () => {
+  test('writes the latents as the reference names and shapes them', async () => {
+    const options = setup(pictures(11), { latents: blockMoments })
+    await prepareDataset(options)
+    const labels = JSON.parse(readFileSync(join(options.out, 'vae-sd/dataset.json'), 'utf8')).labels
+    expect(labels[10]).toEqual(['00000/img-mean-std-00000010.npy', 2])
+    const dataset = await Dataset.open(options.out)
+    expect(dataset).toMatchObject({ length: 11, latentKind: 'moments', latentShape: [3, 2, 2] })
+    for (let i = 0; i < 11; i++) {
+      const { image, latent } = await dataset.read(i, { image: true, latent: true })
+      const interleaved = Uint8Array.from(image!, (_, o) => image![(o % 3) * 256 + Math.floor(o / 3)]!)
+      expect(maxDifference(latent!, momentsOfBlocks(interleaved, 16))).toBe(0)
+    }
+  })
+
+  test.each([
+    [
+      'the wrong length',
+      async (images: readonly Uint8Array[]) => images.map(() => new Float32Array(5)),
+      'of 5 floats for 4 images; 24 floats each, of shape [6,2,2], were expected',
+    ],
+    ['too few latents', async () => [new Float32Array(24)], 'gave 1 latents of 24 floats for 4 images'],
+  ])('refuses %s', async (_, encode, message) => {
+    await expect(prepareDataset(setup(pictures(5), { latents: { ...blockMoments, encode } }))).rejects.toThrow(message)
+  })
+
+  test('refuses a size that the autoencoder cannot shrink', async () => {
+    await expect(prepareDataset(setup(pictures(2), { size: 20, latents: blockMoments }))).rejects.toThrow(
+      "The image size 20 is not a multiple of 8, by which the autoencoder 'block-moments' shrinks it.",
+    )
+  })
+})
+
+describe('prepareDataset and corrupt images', () => {
+  const damaged = {
+    ...pictures(9),
+    'class0/000.png': readFileSync(join(GOLDEN, 'images/bad-crc.png')),
+    'class1/004.png': 'no image',
+    'class2/zzz.jpg': readFileSync(join(GOLDEN, 'images/bad-truncated.jpg')),
+    'class2/notes.txt': 'x',
+  }
+
+  test('skips, names and counts them; the numbers stay dense', async () => {
+    const options = setup(damaged, { onCorrupt: 'skip' })
+    const info = await prepareDataset(options)
+    expect(info.images).toBe(7)
+    expect(info.classCounts).toEqual([2, 2, 3])
+    expect(info.skipped.map(({ name }) => name)).toEqual(['class0/000.png', 'class1/004.png', 'class2/zzz.jpg'])
+    expect(info.skipped[1]!.reason).toBe('it is not a JPEG, PNG, BMP or WebP file')
+    expect(info.ignored).toEqual({ count: 1, names: ['class2/notes.txt'] })
+    expect(readdirSync(join(options.out, 'images/00000'))).toEqual(
+      Array.from({ length: 7 }, (_, i) => `img0000000${i}.png`),
+    )
+    expect([...(await Dataset.open(options.out)).labels]).toEqual([0, 0, 1, 1, 2, 2, 2])
+  })
+
+  test('stops at the first one, and goes on when they are to be skipped', async () => {
+    const options = setup(damaged)
+    await expect(prepareDataset(options)).rejects.toThrow(/'class0\/000.png'.* Remove or replace it, or prepare with/)
+    await expect(Dataset.open(options.out)).rejects.toThrow('is an unfinished preparation')
+    expect(await prepareDataset({ ...options, onCorrupt: 'skip' })).toMatchObject({ images: 7 })
+  })
+
+  test('fails when nothing is left', async () => {
+    const options = setup({ 'a/1.png': 'x', 'b/1.png': '' }, { onCorrupt: 'skip' })
+    await expect(prepareDataset(options)).rejects.toThrow('None of the 2 images of')
+  })
+
+  test('leaves out what the wide crop finds too small', async () => {
+    const files = { 'a/1.png': png(40, 30, 1), 'b/1.png': png(10, 30, 2) }
+    const info = await prepareDataset(setup(files, { transform: 'center-crop-wide', wideHeight: 10 }))
+    expect(info.skipped).toEqual([{ name: 'b/1.png', reason: 'it is too small for the strip' }])
+  })
+})
+
+describe('an interrupted preparation', () => {
+  test('goes on where it ended, to the same bytes as an unbroken one', async () => {
+    const files = { ...pictures(30), 'class1/005.png': 'no image' }
+    const options = setup(files, { latents: blockMoments, onCorrupt: 'skip' })
+    const control = { ...options, out: `${options.out}-unbroken` }
+    await prepareDataset(control)
+
+    const controller = new AbortController()
+    const onProgress = ({ done }: { done: number }): void => {
+      if (done >= 8) controller.abort(new Error('interrupted'))
+    }
+    await expect(prepareDataset({ ...options, onProgress, signal: controller.signal })).rejects.toThrow('interrupted')
+    expect(existsSync(join(options.out, 'images/dataset.json'))).toBe(false)
+    await expect(Dataset.open(options.out)).rejects.toThrow('is an unfinished preparation')
+
+    // What a kill can leave: a torn journal line, files that the journal does not know yet, a half-written one.
+    const journal = join(options.out, 'prepare-journal.jsonl')
+    appendFileSync(journal, '{"name":"class1/0')
+    writeFileSync(join(options.out, 'images/00000/img00000020.png'), 'torn')
+    const begun = readFileSync(journal, 'utf8').split('\n').length - 2
+    expect(begun).toBeGreaterThanOrEqual(8)
+    expect(begun).toBeLessThan(30)
+
+    let first = -1
+    await prepareDataset({
+      ...options,
+      onProgress: ({ done }) => {
+        if (first < 0) first = done
+      },
+    })
+    expect(first).toBe(begun)
+    expect(folderDigest(options.out)).toEqual(folderDigest(control.out))
+    expect(existsSync(journal)).toBe(false)
+  })
+
+  test('that never wrote a whole line starts anew', async () => {
+    const options = setup(pictures(3))
+    writeTree(options.out, { 'prepare-journal.jsonl': '{"sett' })
+    expect(await prepareDataset(options)).toMatchObject({ images: 3 })
+  })
+
+  test('is not continued under other settings or with other images', async () => {
+    const options = setup({ ...pictures(3), 'class0/999.png': 'no image' })
+    await expect(prepareDataset(options)).rejects.toThrow('999.png')
+    await expect(prepareDataset({ ...options, size: 8 })).rejects.toThrow(
+      'holds an unfinished preparation with size "16", not "8" as asked for'.replaceAll('"', ''),
+    )
+    rmSync(join(options.source, 'class0/999.png'))
+    await expect(prepareDataset(options)).rejects.toThrow('with other source images or labels')
+  })
+})
+
+describe('the output folder of prepareDataset', () => {
+  test('a whole set of the same settings is left as it is', async () => {
+    const options = setup(pictures(4))
+    const info = await prepareDataset(options)
+    const before = folderDigest(options.out)
+    expect(await prepareDataset(options)).toEqual(info)
+    expect(folderDigest(options.out)).toEqual(before)
+  })
+
+  test.each<[string, Partial<PrepareOptions>, string]>([
+    ['size', { size: 8 }, 'holds a data set with size 16, not 8 as asked for'],
+    ['transform', { transform: 'none' }, 'with transform center-crop-dhariwal, not none'],
+    ['latents', { latents: blockMoments }, 'with latents pixels, not {"encoder":"block-moments","shape":[6,2,2]}'],
+    ['images', { maxImages: 2 }, 'with other source images or labels'],
+  ])('a whole set of another %s is refused', async (_, change, message) => {
+    const options = setup(pictures(4))
+    await prepareDataset(options)
+    await expect(prepareDataset({ ...options, ...change })).rejects.toThrow(message)
+  })
+
+  test('a folder with anything else is refused', async () => {
+    const options = setup(pictures(2))
+    writeTree(options.out, { 'thesis.tex': 'x' })
+    await expect(prepareDataset(options)).rejects.toThrow(
+      "is not empty and holds no prepared data set (it holds 'thesis.tex')",
+    )
+  })
+
+  test.each([
+    [{ size: 0 }, 'The image size 0 is not'],
+    [{ size: 1.5 }, 'The image size 1.5 is not'],
+    [{ wideHeight: 17 }, 'The strip height 17 is not'],
+  ])('options %j are refused', async (change, message) => {
+    await expect(prepareDataset(setup(pictures(1), change))).rejects.toThrow(message)
+  })
+})
+
+describe('.npy files', () => {
+  const golden = join(GOLDEN, 'repa-dataset/vae-sd/00000/img-mean-std-00000003.npy')
+
+  test("are written as NumPy's, byte for byte", async () => {
+    const { shape, data } = await readNpy(golden)
+    expect(Buffer.from(encodeNpy(data as Float32Array, shape))).toEqual(readFileSync(golden))
+  })
+
+  test.each([
+    ['float64', (text: string) => text.replace('<f4', '<f8'), "its dtype is '<f8', not float32 or uint8"],
+    ['Fortran order', (text: string) => text.replace('False', 'True '), 'it is in Fortran order'],
+    ['another magic', (text: string) => text.replace('NUMPY', 'NUMPI'), 'it is not a .npy file'],
+    ['no shape', (text: string) => text.replace('shape', 'shade'), 'its header is damaged'],
+    [
+      'missing data',
+      (text: string) => text.slice(0, -4),
+      'its shape [8,8,8] needs 2048 bytes of data, and 2044 are there',
+    ],
+  ])('with %s are refused', async (_, change, message) => {
+    const file = join(temporaryFolder(), 'a.npy')
+    writeFileSync(file, change(readFileSync(golden, 'latin1')), 'latin1')
+    await expect(readNpy(file)).rejects.toThrow(`Cannot read the array '${file}': ${message}`)
+    truncateSync(file, 4)
+    await expect(readNpy(file)).rejects.toThrow('it is not a .npy file')
+  })
+})
