@@ -134,8 +134,10 @@ const PRINT = `@media print {
   @page { margin: 14mm; }
   body { background: none; font-size: 10pt; } main { padding: 0; max-width: none; }
   .controls, .timeline { display: none; }
-  .card, .tile { break-inside: avoid; } .charts .plot { grid-template-rows: 9rem 1.5rem; }
+  .card, .tile { break-inside: avoid; } .strip { break-inside: auto; } h2, h3 { break-after: avoid; }
+  .scroll { overflow: visible; } .numbers { font-size: 8pt; } .numbers :is(th, td) { padding-inline: 0.4rem; }
+  details::details-content { content-visibility: visible; height: auto; } .charts .plot { grid-template-rows: 9rem 1.5rem; }
   .frames, .stage .frames { display: flex; flex-wrap: wrap; overflow: visible; }
-  .frames figure, .stage .frames figure, .stage .frames figure:not(.current) { display: block; width: 30%; margin: 0; break-inside: avoid; }
+  .frames figure, .stage .frames figure, .stage .frames figure:not(.current) { display: block; width: 22%; margin: 0; break-inside: avoid; }
   .sections { columns: 2; }
 }`
