@@ -88,7 +88,11 @@ function lookUp(
   if (exact !== undefined) return { name: exact, negated: false }
   if (flag.startsWith('--no-')) {
     const name = names.get(`--${flag.slice('--no-'.length)}`)
-    if (name !== undefined && table[name]!.type === 'boolean') return { name, negated: true }
+    if (name !== undefined) {
+      const option = table[name]!
+      if (option.type === 'boolean') return { name, negated: true }
+      throw new UsageError(`there is no option ${flag}; ${flagOf(name)} ${placeholderOf(option)} takes a value.`)
+    }
   }
   const spellings = [...names.keys()]
   for (const [spelling, name] of names) if (table[name]!.type === 'boolean') spellings.push(`--no-${spelling.slice(2)}`)

@@ -13,11 +13,10 @@ export function formatCount(count: number): string {
 export function formatSignificant(value: number, digits: number): string {
   if (value === 0) return '0'
   if (!Number.isFinite(value)) return String(value)
-  const magnitude = Math.floor(Math.log10(Math.abs(value)))
-  if (magnitude < -3 || magnitude > 8) {
-    const [mantissa, exponent] = value.toExponential(digits - 1).split('e')
-    return `${Number(mantissa)}e${Number(exponent)}`
-  }
+  // The exponent after rounding: 9.999 to three digits is 10.0.
+  const [mantissa, exponent] = value.toExponential(digits - 1).split('e')
+  const magnitude = Number(exponent)
+  if (magnitude < -3 || magnitude > 8) return `${Number(mantissa)}e${magnitude}`
   const text = value.toFixed(Math.max(0, digits - 1 - magnitude))
   return Math.abs(value) >= 1000 ? formatCount(Number(text)) : text
 }
