@@ -1,0 +1,11 @@
+import type { Tensor } from '../tensor/tensor.ts'
+
+/** A frozen encoder that hidden states are aligned with. */
+export interface Encoder extends Disposable {
+  /** As the command line spells it: `dinov2-vit-b`, `hog`. */
+  readonly name: string
+  /** Width of a feature. */
+  readonly width: number
+  /** RGB images u8 [B, 3, H, W] → one feature for every cell of a grid [rows, columns], row-major: [B, rows·columns, width]. */
+  features(images: Tensor, grid: readonly [rows: number, columns: number]): Tensor
+}

@@ -1,0 +1,19 @@
+import type { Command } from './command.ts'
+import type { CommandSummary } from './help.ts'
+
+/** A command of the table. Its module is loaded only to run it or to print its own help. */
+export interface CommandEntry extends CommandSummary {
+  load(): Promise<Command>
+}
+
+/**
+ * Every command, in the order of the help. The summary repeats the command's own, so that `repa --help` starts without
+ * loading any of them.
+ */
+export const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: 'report',
+    summary: 'write one self-contained HTML page about one or several runs',
+    load: async () => (await import('./commands/report.ts')).reportCommand,
+  },
+]

@@ -1,0 +1,90 @@
+import { columnsOf, type Style, styleFor, type TextStream } from './style.ts'
+import { type Column, tableLines } from './table.ts'
+
+export interface OutputOptions {
+  readonly stdout: TextStream
+  readonly stderr: TextStream
+  readonly env: Readonly<Record<string, string | undefined>>
+  readonly json: boolean
+  readonly quiet: boolean
+}
+
+/**
+ * What a command says. Humans read stderr; stdout carries nothing but the JSON of `--json`. `--quiet` and `--json` silence
+ * everything for humans but warnings and errors (with `--json` the same facts stand in the objects).
+ */
+export class Output {
+  /** Colours for stderr. */
+  readonly style: Style
+  /** Whether `json` writes: a command that must compute something for it alone asks this first. */
+  readonly isJson: boolean
+  /** Whether lines for humans are wanted. */
+  readonly isVerbose: boolean
+  readonly #stdout: TextStream
+  readonly #stderr: TextStream
+  #status = ''
+
+  constructor({ stdout, stderr, env, json, quiet }: OutputOptions) {
+    this.#stdout = stdout
+    this.#stderr = stderr
+    this.isJson = json
+    this.isVerbose = !json && !quiet
+    this.style = styleFor(stderr, env)
+  }
+
+  /** Whether a status line can be redrawn in place. */
+  get isTerminal(): boolean {
+    return this.#stderr.isTTY === true
+  }
+
+  get columns(): number {
+    return columnsOf(this.#stderr)
+  }
+
+  /** A line for the human. */
+  line(text = ''): void {
+    if (this.isVerbose) this.#write(text)
+  }
+
+  /** An aligned table for the human. */
+  table(columns: readonly Column[], rows: readonly (readonly string[])[]): void {
+    if (!this.isVerbose) return
+    const [heading, ...body] = tableLines(columns, rows)
+    this.#write([this.style.bold(heading!), ...body].join('\n'))
+  }
+
+  /** A line that even `--quiet` and `--json` do not silence. */
+  warn(text: string): void {
+    this.#write(`${this.style.yellow('warning')}: ${text}`)
+  }
+
+  /** The line that says why the command ends without success. */
+  error(text: string): void {
+    this.#write(text)
+  }
+
+  /** One JSON object on a line of its own on stdout; does nothing without `--json`. */
+  json(value: object): void {
+    if (this.isJson) this.#stdout.write(`${JSON.stringify(value)}\n`)
+  }
+
+  /** Shows a line that stays below all others until it is replaced, or removed with ''. Terminals only. */
+  status(text: string): void {
+    if (!this.isVerbose || !this.isTerminal || text === this.#status) return
+    this.#stderr.write(ERASE_LINE + text)
+    this.#status = text
+  }
+
+  /** Leaves the terminal's last line as it was found. */
+  close(): void {
+    this.status('')
+  }
+
+  #write(text: string): void {
+    if (this.#status === '') this.#stderr.write(`${text}\n`)
+    else this.#stderr.write(`${ERASE_LINE}${text}\n${this.#status}`)
+  }
+}
+
+// Carriage return, then ECMA-48 "erase in line": the cursor stands at the start of an empty line.
+const ERASE_LINE = '\r\u001b[2K'

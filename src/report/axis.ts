@@ -1,0 +1,113 @@
+import { formatCount, formatSignificant } from './quantity.ts'
+
+/** A position on an axis that gets a line and a label. */
+export interface Tick {
+  readonly value: number
+  readonly label: string
+}
+
+/** A stretch of values, drawn evenly or by their logarithm. */
+export interface Axis {
+  readonly scale: 'linear' | 'log'
+  readonly low: number
+  readonly high: number
+  readonly ticks: readonly Tick[]
+}
+
+/** An axis from `low` to `high`, with about `count` ticks at 1, 2 or 5 times a power of ten. */
+export function linearAxis(low: number, high: number, count: number): Axis {
+  const [from, to] = widened(low, high)
+  return { scale: 'linear', low: from, high: to, ticks: linearTicks(from, to, count) }
+}
+
+/** A logarithmic axis; `low` must be above zero. */
+export function logAxis(low: number, high: number, count: number): Axis {
+  const [from, to] = low < high ? [low, high] : [low / 2, low * 2]
+  const decades = Math.log10(to / from)
+  // A stretch of less than a factor of five may hold no 1, 2 or 5: linear ticks, placed by their logarithm.
+  const ticks = decades < 0.7 ? linearTicks(from, to, count) : decadeTicks(from, to, count)
+  return { scale: 'log', low: from, high: to, ticks }
+}
+
+/** A linear axis of training steps: whole numbers, labelled short. */
+export function stepAxis(low: number, high: number, count: number): Axis {
+  const [from, to] = low < high ? [low, high] : [low - 1, high + 1]
+  const spacing = Math.max(1, roundSpacing((to - from) / count))
+  const ticks = multiplesOf(spacing, from, to).map((value) => ({ value, label: stepLabel(value, to) }))
+  return { scale: 'linear', low: from, high: to, ticks }
+}
+
+/** Where a value lies on the axis: 0 at `low`, 1 at `high`. */
+export function positionOn({ scale, low, high }: Axis, value: number): number {
+  if (scale === 'log') return Math.log(value / low) / Math.log(high / low)
+  return (value - low) / (high - low)
+}
+
+/** Large counts are labelled short, in the unit that suits the largest on the axis: 250, 20K, 1.5M. */
+function stepLabel(step: number, largest: number): string {
+  if (step >= 1e6) return `${formatCount(step / 1e6)}M`
+  if (step >= 1e3 && largest >= 1e4) return `${formatCount(step / 1e3)}K`
+  return formatCount(step)
+}
+
+function widened(low: number, high: number): [number, number] {
+  if (low < high) return [low, high]
+  const margin = low === 0 ? 1 : Math.abs(low) * 0.5
+  return [low - margin, high + margin]
+}
+
+function linearTicks(low: number, high: number, count: number): Tick[] {
+  const spacing = roundSpacing((high - low) / count)
+  // Digits so that neighbouring ticks differ in their last one.
+  const largest = Math.max(Math.abs(low), Math.abs(high))
+  const digits = Math.min(15, Math.max(1, Math.floor(Math.log10(largest)) - Math.floor(Math.log10(spacing)) + 1))
+  return multiplesOf(spacing, low, high).map((value) => ({
+    value,
+    label: tickLabel(value, spacing, digits, largest),
+  }))
+}
+
+/** The next 1, 2 or 5 times a power of ten. */
+function roundSpacing(rough: number): number {
+  const power = 10 ** Math.floor(Math.log10(rough))
+  return power * ([1, 2, 5, 10].find((multiple) => multiple * power >= rough * 0.999) ?? 10)
+}
+
+function multiplesOf(spacing: number, low: number, high: number): number[] {
+  const values: number[] = []
+  for (let i = Math.ceil(low / spacing - 1e-6); i * spacing <= high + spacing * 1e-6; i++) {
+    // Multiples of 0.1 and the like carry rounding errors in their last bits, which a label must not show.
+    values.push(Number((i * spacing).toPrecision(15)))
+  }
+  return values
+}
+
+function tickLabel(value: number, spacing: number, digits: number, largest: number): string {
+  if (value === 0) return '0'
+  if (spacing < 1e-3) return formatSignificant(value, digits)
+  const decimals = Math.max(0, -Math.floor(Math.log10(spacing) + 1e-9))
+  return value >= 1e3 ? stepLabel(value, largest) : value.toFixed(decimals)
+}
+
+function decadeTicks(low: number, high: number, count: number): Tick[] {
+  const from = Math.floor(Math.log10(low))
+  const to = Math.ceil(Math.log10(high))
+  const decades = Math.log10(high / low)
+  const multiples = decades * 3 <= count + 2 ? [1, 2, 5] : [1]
+  const every = Math.max(1, Math.ceil(decades / (count + 1)))
+  const ticks: Tick[] = []
+  for (let power = from; power <= to; power++) {
+    if (power % every !== 0) continue
+    for (const multiple of multiples) {
+      const value = multiple * 10 ** power
+      if (value >= low * (1 - 1e-9) && value <= high * (1 + 1e-9)) {
+        ticks.push({ value, label: Math.abs(power) > 3 ? formatSignificant(value, 1) : formatCompact(value) })
+      }
+    }
+  }
+  return ticks
+}
+
+function formatCompact(value: number): string {
+  return value >= 1e3 ? stepLabel(value, value) : String(Number(value.toPrecision(1)))
+}

@@ -1,0 +1,159 @@
+/** Points of a curve, in the order of x. */
+export interface Points {
+  readonly x: Float64Array
+  readonly y: Float64Array
+}
+
+/** A curve as it is drawn: everything that was logged, and its trend. */
+export interface Curve {
+  /** Every value, or the lowest and highest of each slice of a long run, so that no spike is lost. */
+  readonly raw: Points
+  readonly smooth: Points
+  /** The range that holds all logged values but for the lowest and the highest hundredth. */
+  readonly bulk: readonly [low: number, high: number]
+}
+
+/** A chart is some hundreds of pixels wide: more slices than this could not be seen. */
+const SLICES = 480
+
+/** Below this many values there is no noise to speak of: the trend is the values themselves. */
+const FEWEST_TO_SMOOTH = 24
+
+/**
+ * Drops values that are not finite, reduces what is left to what can be seen, and finds its trend. `exact` is for what
+ * carries no noise (a schedule): its trend is the values themselves.
+ */
+export function curveOf(x: Float64Array, y: Float64Array, kind: 'noisy' | 'exact' = 'noisy'): Curve {
+  const kept = finitePoints(x, y)
+  const bulk = bulkOf(kept.y)
+  if (kept.x.length < FEWEST_TO_SMOOTH) return { raw: kept, smooth: kept, bulk }
+  if (kind === 'exact') {
+    const reduced = extremes(kept, SLICES)
+    return { raw: reduced, smooth: reduced, bulk }
+  }
+  const means = sliceMeans(kept, SLICES)
+  return { raw: extremes(kept, SLICES), smooth: localLinearFit(means, 0.015), bulk }
+}
+
+/**
+ * The lowest and the highest point of each of `slices` equally wide slices of x, in the order in which they came; all points
+ * where there are no more than two per slice.
+ */
+export function extremes(points: Points, slices: number): Points {
+  const { x, y } = points
+  if (x.length <= 2 * slices) return points
+  const xs: number[] = []
+  const ys: number[] = []
+  eachSlice(x, slices, (begin, end) => {
+    let low = begin
+    let high = begin
+    for (let i = begin + 1; i < end; i++) {
+      if (y[i]! < y[low]!) low = i
+      if (y[i]! > y[high]!) high = i
+    }
+    for (const i of low === high ? [low] : [Math.min(low, high), Math.max(low, high)]) {
+      xs.push(x[i]!)
+      ys.push(y[i]!)
+    }
+  })
+  return { x: Float64Array.from(xs), y: Float64Array.from(ys) }
+}
+
+function sliceMeans(points: Points, slices: number): Points {
+  const { x, y } = points
+  if (x.length <= slices) return points
+  const xs: number[] = []
+  const ys: number[] = []
+  eachSlice(x, slices, (begin, end) => {
+    let sumX = 0
+    let sumY = 0
+    for (let i = begin; i < end; i++) {
+      sumX += x[i]!
+      sumY += y[i]!
+    }
+    xs.push(sumX / (end - begin))
+    ys.push(sumY / (end - begin))
+  })
+  return { x: Float64Array.from(xs), y: Float64Array.from(ys) }
+}
+
+/** Calls back with the index range of every slice that holds points. */
+function eachSlice(x: Float64Array, slices: number, visit: (begin: number, end: number) => void): void {
+  const first = x[0]!
+  const width = (x.at(-1)! - first) / slices
+  let begin = 0
+  for (let slice = 1; slice <= slices; slice++) {
+    let end = begin
+    while (end < x.length && (slice === slices || x[end]! < first + slice * width)) end++
+    if (end > begin) visit(begin, end)
+    begin = end
+  }
+}
+
+/**
+ * Local linear regression with a Gaussian kernel whose standard deviation is `bandwidth` times the range of x. Unlike a
+ * moving average it does not lag behind a falling loss, nor flatten its ends. The trend stays within the values' range.
+ */
+export function localLinearFit(points: Points, bandwidth: number): Points {
+  const { x, y } = points
+  const count = x.length
+  const sigma = (x[count - 1]! - x[0]!) * bandwidth
+  if (!(sigma > 0)) return points
+  const [lowest, highest] = rangeOf(y)
+  const fitted = new Float64Array(count)
+  let begin = 0
+  for (let i = 0; i < count; i++) {
+    while (x[i]! - x[begin]! > 3 * sigma) begin++
+    let weight = 0
+    let sumX = 0
+    let sumY = 0
+    let sumXX = 0
+    let sumXY = 0
+    for (let j = begin; j < count && x[j]! - x[i]! <= 3 * sigma; j++) {
+      const offset = (x[j]! - x[i]!) / sigma
+      const w = Math.exp(-0.5 * offset * offset)
+      weight += w
+      sumX += w * offset
+      sumY += w * y[j]!
+      sumXX += w * offset * offset
+      sumXY += w * offset * y[j]!
+    }
+    const determinant = weight * sumXX - sumX * sumX
+    // Too few neighbours for a slope: their mean.
+    const value = determinant > 1e-9 * weight * weight ? (sumXX * sumY - sumX * sumXY) / determinant : sumY / weight
+    fitted[i] = Math.min(highest, Math.max(lowest, value))
+  }
+  return { x, y: fitted }
+}
+
+/** Lowest and highest value; `[Infinity, -Infinity]` of none. */
+export function rangeOf(values: Float64Array): [lowest: number, highest: number] {
+  let lowest = Number.POSITIVE_INFINITY
+  let highest = Number.NEGATIVE_INFINITY
+  for (const value of values) {
+    if (value < lowest) lowest = value
+    if (value > highest) highest = value
+  }
+  return [lowest, highest]
+}
+
+/** The middle value; NaN of none. NaNs are left out. */
+export function median(values: Float64Array): number {
+  return quantile(values.filter((value) => !Number.isNaN(value)).sort(), 0.5)
+}
+
+function bulkOf(values: Float64Array): [low: number, high: number] {
+  const sorted = values.slice().sort()
+  return [quantile(sorted, 0.01), quantile(sorted, 0.99)]
+}
+
+/** The value that a share `q` of the sorted values does not exceed (nearest rank). */
+function quantile(sorted: Float64Array, q: number): number {
+  return sorted.length === 0 ? Number.NaN : sorted[Math.round(q * (sorted.length - 1))]!
+}
+
+function finitePoints(x: Float64Array, y: Float64Array): Points {
+  if (y.every(Number.isFinite)) return { x, y }
+  const kept = Uint32Array.from(y.keys()).filter((i) => Number.isFinite(y[i]!))
+  return { x: Float64Array.from(kept, (i) => x[i]!), y: Float64Array.from(kept, (i) => y[i]!) }
+}

@@ -1,0 +1,143 @@
+import { runRules } from './palette.ts'
+
+/** The page's style sheet for so many runs. */
+export function stylesheet(runs: number): string {
+  const hidden = Array.from(
+    { length: runs },
+    (_, i) =>
+      `body:has(#show-run-${i}:not(:checked)) :is(svg,.strip).run-${i},body:has(#show-run-${i}:not(:checked)) svg .run-${i}{display:none}`,
+  )
+  return `${LIGHT}
+${runRules(runs, 'light')}
+@media (prefers-color-scheme: dark) { @media not print { ${DARK} ${runRules(runs, 'dark')} } }
+${LAYOUT}
+${hidden.join('\n')}
+${PRINT}`
+}
+
+const LIGHT = `:root {
+  color-scheme: light dark;
+  --page: #f7f7f5; --card: #ffffff; --ink: #1c1d20; --soft: #62656c; --line: #e3e3df; --grid: #ecece8; --accent: #0067a8; --raw: 0.24;
+}`
+
+const DARK = `:root {
+  --page: #131416; --card: #1b1d20; --ink: #ececea; --soft: #9b9fa8; --line: #2d3035; --grid: #282b30; --accent: #5db8f0; --raw: 0.36;
+}`
+
+const LAYOUT = `
+*, *::before, *::after { box-sizing: border-box; }
+body {
+  margin: 0; background: var(--page); color: var(--ink);
+  font: 400 1rem/1.5 ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Inter, Roboto, 'Helvetica Neue', Arial, sans-serif;
+  font-variant-numeric: tabular-nums; -webkit-text-size-adjust: 100%;
+}
+main { max-width: 76rem; margin: 0 auto; padding: clamp(1.25rem, 4vw, 3.5rem) clamp(1rem, 4vw, 2.5rem) 4rem; }
+h1, h2, h3, p, figure, dl, dd { margin: 0; }
+h1 { font-size: clamp(1.7rem, 1.2rem + 2.2vw, 2.6rem); line-height: 1.1; letter-spacing: -0.025em; font-weight: 680; overflow-wrap: anywhere; text-wrap: balance; }
+h2 { font-size: 1.3rem; letter-spacing: -0.015em; font-weight: 640; line-height: 1.25; }
+h3 { font-size: 0.95rem; font-weight: 620; line-height: 1.35; overflow-wrap: anywhere; }
+.lead { color: var(--soft); margin-top: 0.6rem; max-width: 60ch; overflow-wrap: anywhere; }
+section { margin-top: clamp(2rem, 4vw, 3.25rem); }
+section > h2, section > header { margin-bottom: 0.9rem; }
+section > h3 { margin-bottom: 0.6rem; color: var(--soft); }
+header p, .remark { color: var(--soft); font-size: 0.9rem; }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; }
+.swatch { display: inline-block; width: 0.7em; height: 0.7em; border-radius: 3px; margin-right: 0.5em; background: var(--run); }
+
+.headline { display: grid; gap: 0.75rem; margin-top: clamp(1.5rem, 3vw, 2.25rem); }
+.tiles { display: flex; flex-wrap: wrap; gap: 1px; overflow: hidden; background: var(--card); border: 1px solid var(--line); border-radius: 12px; }
+.tile { display: flex; flex-direction: column; flex: 1 1 9rem; padding: 0.95rem 1.1rem 1rem; box-shadow: 0 0 0 1px var(--line); }
+.tile .label { font-size: 0.8rem; color: var(--soft); overflow-wrap: anywhere; }
+.tile .value { font-size: 1.45rem; line-height: 1.25; letter-spacing: -0.02em; font-weight: 620; white-space: nowrap; }
+.tile .remark { font-size: 0.78rem; }
+
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: 0.9rem; }
+th, td { padding: 0.6rem 1rem; text-align: left; vertical-align: top; border-top: 1px solid var(--line); font-weight: 400; }
+thead th { border-top: 0; color: var(--soft); font-size: 0.8rem; white-space: nowrap; }
+tbody th { white-space: nowrap; }
+.numbers :is(th, td) { padding-inline: 0.75rem; } .numbers :is(th, td):first-child { padding-left: 1.1rem; } .numbers :is(th, td):last-child { padding-right: 1.1rem; }
+.numbers td, .numbers thead th:not(:first-child) { text-align: right; white-space: nowrap; }
+.numbers tbody th { font-weight: 600; }
+.settings td { overflow-wrap: anywhere; min-width: 8rem; }
+
+.controls { display: flex; flex-wrap: wrap; gap: 0.5rem; margin: 0; padding: 0; border: 0; }
+.controls label { display: inline-flex; align-items: center; padding: 0.28rem 0.8rem; border: 1px solid var(--line);
+  border-radius: 99px; background: var(--card); font-size: 0.85rem; cursor: pointer; user-select: none; overflow-wrap: anywhere; }
+.controls label:has(input:not(:checked)) { color: var(--soft); background: none; }
+.controls label:has(input:not(:checked)) .swatch { background: none; box-shadow: inset 0 0 0 1.5px var(--run); }
+.controls label:not(:has(.swatch)):has(:checked) { border-color: var(--accent); color: var(--accent); }
+.controls label:has(:focus-visible) { outline: 2px solid var(--accent); outline-offset: 2px; }
+.controls input { position: absolute; opacity: 0; pointer-events: none; }
+.curves > header { display: flex; flex-wrap: wrap; gap: 0.6rem 1.2rem; align-items: center; justify-content: space-between; }
+.charts { display: grid; grid-template-columns: repeat(6, 1fr); gap: 1rem; }
+.full { grid-column: span 6; } .half { grid-column: span 3; } .third { grid-column: span 2; }
+.chart { display: flex; flex-direction: column; justify-content: space-between; padding: 1rem 1.1rem 0.8rem 0.6rem; min-width: 0; position: relative; }
+.chart figcaption { padding-left: 0.5rem; margin-bottom: 0.9rem; }
+.chart figcaption p { color: var(--soft); font-size: 0.82rem; line-height: 1.4; }
+.plot { display: grid; grid-template: 13rem 1.5rem / 3.1rem 1fr; position: relative; font-size: 0.74rem; color: var(--soft); }
+.full .plot { grid-template-rows: clamp(14rem, 32vw, 22rem) 1.5rem; }
+.plot svg { grid-area: 1 / 2; width: 100%; height: 100%; display: block; overflow: hidden; }
+.y-labels { grid-area: 1 / 1; position: relative; }
+.y-labels span { position: absolute; right: 0.6rem; transform: translateY(-50%); white-space: nowrap; }
+.x-labels { grid-area: 2 / 2; position: relative; }
+.x-labels span { position: absolute; top: 0.4rem; transform: translateX(-50%); white-space: nowrap; }
+.plot path { fill: none; vector-effect: non-scaling-stroke; stroke-linejoin: round; stroke-linecap: round; }
+.grid { stroke: var(--grid); stroke-width: 1; }
+.raw { stroke: var(--run); stroke-width: 1; opacity: var(--raw); }
+.smooth { stroke: var(--run); stroke-width: 2; stroke-dasharray: var(--dash); }
+.log, body:has(#log-scale:checked) .has-log .linear { display: none !important; }
+body:has(#log-scale:checked) .has-log .log { display: block !important; }
+body:has(#show-raw:not(:checked)) .raw { display: none; }
+.pointer { grid-area: 1 / 2; position: relative; touch-action: pan-y; cursor: crosshair; }
+.pointer .rule { position: absolute; top: 0; bottom: 0; width: 1px; background: var(--soft); opacity: 0.5; }
+.pointer .dot { position: absolute; width: 9px; height: 9px; margin: -4.5px; border-radius: 50%; background: var(--run); border: 2px solid var(--card); }
+.tip { position: absolute; z-index: 2; top: 0.25rem; padding: 0.45rem 0.7rem; border-radius: 8px; background: var(--card); color: var(--ink);
+  border: 1px solid var(--line); box-shadow: 0 4px 16px rgb(0 0 0 / 0.14); pointer-events: none; white-space: nowrap; font-size: 0.8rem; line-height: 1.5; }
+.tip b { font-weight: 620; } .tip span { color: var(--soft); }
+
+.grids { display: flex; flex-wrap: wrap; gap: 1rem; }
+.strip { flex: 1 1 min(22rem, 100%); min-width: 0; padding: 1rem; }
+.strip h3 { margin-bottom: 0.7rem; }
+.frames { display: flex; gap: 1rem; overflow-x: auto; scroll-snap-type: x proximity; padding-bottom: 0.4rem; }
+.frames figure { flex: 0 0 auto; width: min(20rem, 80%); scroll-snap-align: start; }
+.frames img { display: block; width: 100%; height: auto; border-radius: 8px; background: var(--grid); }
+.frames .small { image-rendering: pixelated; }
+.frames figcaption { margin-top: 0.45rem; font-size: 0.82rem; color: var(--soft); }
+.stage .frames { display: block; overflow: visible; padding: 0; }
+.stage .frames figure { width: min(100%, 40rem); margin-inline: auto; }
+.stage .frames figure:not(.current) { display: none; }
+.timeline { display: flex; gap: 1rem; align-items: center; margin-bottom: 1rem; font-size: 0.9rem; }
+.timeline input { flex: 1; min-width: 0; max-width: 34rem; accent-color: var(--accent); height: 1.6rem; }
+.timeline output { min-width: 7.5rem; font-weight: 600; }
+
+.sections { columns: 23rem; column-gap: 1rem; }
+.section { break-inside: avoid; padding: 0.9rem 1.1rem 0.5rem; margin-bottom: 1rem; }
+.section h3 { margin-bottom: 0.35rem; }
+dl div { display: flex; justify-content: space-between; gap: 1.5rem; padding: 0.36rem 0; border-top: 1px solid var(--grid); font-size: 0.88rem; }
+dt { color: var(--soft); flex: 0 1 auto; overflow-wrap: anywhere; }
+dd { text-align: right; overflow-wrap: anywhere; min-width: 30%; }
+.absent { color: var(--soft); font-style: italic; }
+details { margin-top: 1rem; } summary { cursor: pointer; color: var(--soft); font-size: 0.95rem; padding: 0.2rem 0; margin-bottom: 0.8rem; }
+.empty { padding: 1.4rem 1.2rem; color: var(--soft); }
+footer { margin-top: 3.5rem; color: var(--soft); font-size: 0.8rem; }
+@media (max-width: 60rem) { .third, .half { grid-column: span 3; } .third:last-child { grid-column: span 6; } }
+@media (max-width: 44rem) { .charts > figure { grid-column: span 6; } }
+@media (max-width: 34rem) {
+  .plot { grid-template-columns: 2.7rem 1fr; } .chart { padding-right: 0.9rem; }
+  .x-labels span:nth-child(even) { display: none; }
+  .tile { padding: 0.8rem 0.9rem; } .tile .value { font-size: 1.3rem; }
+  .tile { flex-basis: 40%; }
+}`
+
+const PRINT = `@media print {
+  @page { margin: 14mm; }
+  body { background: none; font-size: 10pt; } main { padding: 0; max-width: none; }
+  .controls, .timeline { display: none; }
+  .card, .tile { break-inside: avoid; } .strip { break-inside: auto; } h2, h3 { break-after: avoid; }
+  .scroll { overflow: visible; } .numbers { font-size: 8pt; } .numbers :is(th, td) { padding-inline: 0.4rem; }
+  details::details-content { content-visibility: visible; height: auto; } .charts .plot { grid-template-rows: 9rem 1.5rem; }
+  .frames, .stage .frames { display: flex; flex-wrap: wrap; overflow: visible; }
+  .frames figure, .stage .frames figure, .stage .frames figure:not(.current) { display: block; width: 22%; margin: 0; break-inside: avoid; }
+  .sections { columns: 2; }
+}`

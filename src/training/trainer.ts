@@ -1,0 +1,265 @@
+import type { Encoder } from '../alignment/encoder.ts'
+import type { Dataset } from '../data/dataset.ts'
+import { type Batch, Loader } from '../data/loader.ts'
+import type { SiT } from '../models/sit.ts'
+import type { InterpolantPath, TimeWeighting } from '../native.ts'
+import { synchronize } from '../tensor/device.ts'
+import { cast } from '../tensor/ops/float64.ts'
+import { samplePosterior } from '../tensor/ops/interpolant.ts'
+import { mean } from '../tensor/ops/loss.ts'
+import { dropLabels, type RandomKey, randomNormal, randomTimesteps } from '../tensor/random.ts'
+import { keep, scope } from '../tensor/scope.ts'
+import { Tensor } from '../tensor/tensor.ts'
+import { type CheckpointState, countersOf, loadCheckpoint, readCheckpointState, saveCheckpoint } from './checkpoint.ts'
+import { forwardBackward, type TrainingBatch } from './objective.ts'
+import { AdamW, type AdamWOptions } from './optimizer.ts'
+import { type PrecisionPolicy, precisionPolicy } from './precision.ts'
+
+/** What aligns the hidden states: one encoder or several, after block `depth`, with this weight in the loss. */
+export interface Alignment {
+  readonly encoder: Encoder | readonly Encoder[]
+  /** Default 8. */
+  readonly depth?: number
+  /** Default 0.5. */
+  readonly weight?: number
+}
+
+export interface TrainerOptions extends Partial<AdamWOptions> {
+  /** Trained in place; gains projectors for the alignment's encoders where it has none. */
+  readonly model: SiT
+  readonly data: Dataset
+  /** None: the plain SiT objective. */
+  readonly align?: Alignment
+  readonly batch: number
+  readonly precision?: PrecisionPolicy['name']
+  readonly path?: InterpolantPath
+  readonly weighting?: TimeWeighting
+  /** What a checkpoint keeps as the run's configuration. */
+  readonly configuration?: CheckpointState['configuration']
+  readonly seed?: number
+}
+
+/** One training step, as seen some steps later: the host does not wait for the device. */
+export interface TrainingStep {
+  /** From 1. */
+  readonly index: number
+  readonly epoch: number
+  /** denoising + weight · alignment. */
+  readonly loss: number
+  readonly denoising: number
+  /** In [−1, 1]; undefined without encoders. */
+  readonly alignment: number | undefined
+  /** Before clipping. */
+  readonly gradNorm: number
+  readonly learningRate: number
+  /** False: the gradient held an infinity or NaN, and weights, moments and EMA were left alone. */
+  readonly finite: boolean
+  /** Steps left out so far. */
+  readonly skipped: number
+  readonly imagesPerSecond: number
+  /** Since run() began. */
+  readonly seconds: number
+}
+
+export interface RunOptions {
+  /** Total number of steps, those before a resumption included. */
+  readonly steps: number
+  readonly signal?: AbortSignal
+}
+
+/** REPA's scale of SD-VAE latents. */
+const LATENT_SCALE = 0.18215
+/** Steps that may be under way on the device before the host waits for the oldest. */
+const STEPS_AHEAD = 2
+
+type Pending = Promise<Omit<TrainingStep, 'imagesPerSecond' | 'seconds'>>
+
+/**
+ * Trains a SiT with REPA:
+ *
+ *     const trainer = new Trainer({ model, data, align: { encoder, depth: 8, weight: 0.5 }, batch: 256 })
+ *     for await (const step of trainer.run({ steps: 400_000 })) console.log(step.index, step.loss)
+ *     await trainer.save('runs/xl')
+ *
+ * All random numbers and the order of the data depend on the seed and the step's number alone, so a resumed run goes on as the
+ * unbroken one would have.
+ */
+export class Trainer implements Disposable {
+  readonly model: SiT
+  readonly data: Dataset
+  readonly optimizer: AdamW
+  readonly #options: Required<Pick<TrainerOptions, 'batch' | 'path' | 'weighting' | 'seed' | 'configuration'>>
+  readonly #encoders: readonly Encoder[]
+  readonly #alignWeight: number
+  readonly #lossScale: number
+  #step = 0
+  #counters = { updates: 0, skipped: 0 }
+
+  constructor(options: TrainerOptions) {
+    const { model, data, align, batch } = options
+    const encoders = align ? [align.encoder].flat() : []
+    this.model = model
+    this.data = data
+    this.#encoders = encoders
+    this.#alignWeight = align?.weight ?? 0.5
+    this.#lossScale = precisionPolicy(options.precision ?? 'fp32', model.device).lossScale
+    this.#options = {
+      batch,
+      path: options.path ?? 'linear',
+      weighting: options.weighting ?? 'uniform',
+      seed: options.seed ?? 0,
+      configuration: options.configuration ?? null,
+    }
+    requireFit(model, data)
+    const widths = encoders.map((encoder) => encoder.width)
+    const depth = align?.depth ?? model.config.alignDepth
+    if (String(widths) !== String(model.config.alignWidths) || depth !== model.config.alignDepth) {
+      model.align({ widths, depth: Math.min(depth, model.config.depth), seed: this.#options.seed })
+    }
+    this.optimizer = new AdamW(model.arena, options)
+  }
+
+  /** Steps made so far. */
+  get step(): number {
+    return this.#step
+  }
+
+  /** Continues from a checkpoint folder: weights, moments, EMA and counters. */
+  async restore(checkpoint: string): Promise<void> {
+    const state = await readCheckpointState(checkpoint)
+    if (state.seed !== this.#options.seed) {
+      throw new RangeError(
+        `${checkpoint} was made with seed ${state.seed}, this run has ${this.#options.seed}; pass the same seed to go on exactly.`,
+      )
+    }
+    await loadCheckpoint(checkpoint, this.model, ['weights', 'ema', 'firstMoments', 'secondMoments'])
+    this.#counters = countersOf(state)
+    this.optimizer.restore(this.#counters)
+    this.#step = state.step
+  }
+
+  /** Writes `FOLDER/STEP/`; see checkpoint.ts. */
+  async save(folder: string): Promise<string> {
+    const { updates, skipped } = await this.optimizer.state()
+    const { seed, configuration } = this.#options
+    return saveCheckpoint(folder, this.model, { step: this.#step, updates, skipped, seed, configuration })
+  }
+
+  /**
+   * Trains up to step number `steps`, yielding each step some steps after it was enqueued. Leaving the loop, or aborting the
+   * signal, waits for what is under way: `step` then counts what the weights have seen.
+   */
+  async *run({ steps, signal }: RunOptions): AsyncGenerator<TrainingStep, void, void> {
+    if (this.#step >= steps) return
+    const { batch, seed } = this.#options
+    const images = this.#encoders.length > 0
+    const loader = new Loader(this.data, { batch, seed, images, startStep: this.#step })
+    const began = performance.now()
+    const pending: Pending[] = []
+    let last = began
+    const finish = async (step: Pending): Promise<TrainingStep> => {
+      const report = await step
+      const now = performance.now()
+      const imagesPerSecond = (1000 * batch) / (now - last)
+      last = now
+      return { ...report, imagesPerSecond, seconds: (now - began) / 1000 }
+    }
+    try {
+      for await (const samples of loader) {
+        pending.push(this.#trainStep(samples))
+        if (pending.length > STEPS_AHEAD) yield await finish(pending.shift()!)
+        if (this.#step >= steps || signal?.aborted) break
+      }
+      while (pending.length > 0) yield await finish(pending.shift()!)
+    } finally {
+      await Promise.allSettled(pending)
+      await synchronize(this.model.device)
+    }
+  }
+
+  /** Enqueues one step; the promise settles when the device has made it. */
+  #trainStep(samples: Batch): Pending {
+    const { path } = this.#options
+    const { learningRate } = this.optimizer.options
+    const step = this.#step++
+    const { denoising, alignment } = scope(() => {
+      const losses = forwardBackward(this.model, this.#prepare(samples, step), {
+        path,
+        alignWeight: this.#alignWeight,
+      })
+      this.optimizer.step(1 / this.#lossScale)
+      return {
+        denoising: keep(mean(losses.denoising)),
+        alignment: losses.alignment && keep(cast(losses.alignment, 'f32')),
+      }
+    })
+    const read = Promise.all([denoising.item(), alignment?.item(), this.optimizer.state()])
+    denoising.dispose()
+    alignment?.dispose()
+    return read.then(([denoisingLoss, alignmentLoss, state]) => ({
+      index: step + 1,
+      epoch: samples.epoch,
+      loss: denoisingLoss + this.#alignWeight * (alignmentLoss ?? 0),
+      denoising: denoisingLoss,
+      alignment: alignmentLoss,
+      gradNorm: state.gradNorm,
+      learningRate,
+      finite: state.finite,
+      skipped: state.skipped,
+    }))
+  }
+
+  /** A batch on the device, with everything that is drawn for it. */
+  #prepare(samples: Batch, step: number): TrainingBatch {
+    const { path, weighting, seed, batch } = this.#options
+    const { model, data } = this
+    const { device } = model
+    const key = (stream: RandomKey['stream']): RandomKey => ({ seed, stream, step })
+    const shape = [batch, ...data.latentShape]
+    const stored = Tensor.from(samples.latents, [batch, ...data.storedLatentShape], device)
+    const latents =
+      data.latentKind === 'moments'
+        ? samplePosterior(stored, randomNormal(shape, key('posterior'), device), LATENT_SCALE, 0)
+        : stored
+    const labels = Tensor.from(samples.labels, [batch], device)
+    const { classDropout } = model.config
+    return {
+      latents,
+      labels: classDropout > 0 ? dropLabels(labels, classDropout, model.nullClass, key('labelDropout')) : labels,
+      t: randomTimesteps(batch, weighting, path, key('timesteps'), device),
+      noise: randomNormal(shape, key('noise'), device),
+      targets: this.#targets(samples),
+    }
+  }
+
+  #targets(samples: Batch): Tensor[] {
+    if (this.#encoders.length === 0) return []
+    const { patch, inputSize } = this.model.config
+    const grid = [inputSize[0] / patch, inputSize[1] / patch] as const
+    const size = this.data.imageSize
+    const images = Tensor.from(samples.images!, [samples.labels.length, 3, size, size], this.model.device)
+    return this.#encoders.map((encoder) => scope(() => encoder.features(images, grid)))
+  }
+
+  dispose(): void {
+    this.optimizer.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}
+
+function requireFit({ config }: SiT, data: Dataset): void {
+  const [channels, height, width] = data.latentShape
+  const [modelHeight, modelWidth] = config.inputSize
+  if (channels !== config.channels || height !== modelHeight || width !== modelWidth) {
+    throw new RangeError(
+      `The data in ${data.path} are ${data.latentKind === 'pixels' ? 'pixels' : 'latents'} of ${channels} x ${height} x ${width}, ` +
+        `the model takes ${config.channels} x ${modelHeight} x ${modelWidth}; give the model channels and inputSize to match.`,
+    )
+  }
+  if (data.classes > config.classes) {
+    throw new RangeError(`The data in ${data.path} have ${data.classes} classes, the model ${config.classes}.`)
+  }
+}

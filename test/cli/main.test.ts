@@ -1,0 +1,110 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import ts from 'typescript'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+
+// The program as a process: its sources without their types, and a table with one command that stops when it is asked to.
+const root = fileURLToPath(new URL('../..', import.meta.url))
+let directory: string
+
+const COMMANDS = `
+export const COMMANDS = [{
+  name: 'wait', summary: 'wait to be stopped',
+  load: async () => ({
+    name: 'wait', summary: '', positionals: {}, examples: [],
+    options: { stubborn: { type: 'boolean', description: '' }, fast: { type: 'boolean', description: '' } },
+    async run({ stubborn, fast }, { out, signal }) {
+      // A timer that outlives the command must not keep the process.
+      const timer = setInterval(() => {}, 1000)
+      out.json({ waiting: true })
+      out.line('waiting')
+      if (fast) return
+      const lines = setInterval(() => out.json({ still: 'x'.repeat(1000) }), 5)
+      await new Promise((resolve) => { if (!stubborn) signal.addEventListener('abort', resolve) })
+      clearInterval(lines)
+      out.line('saved')
+    },
+  }),
+}]`
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'repa-cli-'))
+  const options: ts.CompilerOptions = {
+    target: ts.ScriptTarget.ES2023,
+    module: ts.ModuleKind.ESNext,
+    rewriteRelativeImportExtensions: true,
+    verbatimModuleSyntax: true,
+  }
+  for (const folder of ['cli', 'report']) {
+    for (const entry of await readdir(join(root, 'src', folder), { withFileTypes: true })) {
+      if (!entry.isFile() || !entry.name.endsWith('.ts')) continue
+      const source = await readFile(join(root, 'src', folder, entry.name), 'utf8')
+      const target = join(directory, 'dist', folder, entry.name.replace(/\.ts$/, '.js'))
+      await mkdir(dirname(target), { recursive: true })
+      await writeFile(target, ts.transpileModule(source, { compilerOptions: options }).outputText)
+    }
+  }
+  await writeFile(join(directory, 'dist/cli/commands.js'), COMMANDS)
+  await cp(join(root, 'package.json'), join(directory, 'package.json'))
+  await symlink(join(root, 'node_modules'), join(directory, 'node_modules'))
+})
+
+afterAll(() => rm(directory, { recursive: true, force: true }))
+
+function repa(...words: string[]) {
+  const child = spawn(process.execPath, [join(directory, 'dist/cli/main.js'), ...words])
+  const seen = { stdout: '', stderr: '' }
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    seen.stdout += text
+  })
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    seen.stderr += text
+  })
+  const ended = once(child, 'close').then(([status, signal]) => ({ status, signal, ...seen }))
+  return { child, seen, ended }
+}
+
+async function until(condition: () => boolean, child: ChildProcess): Promise<void> {
+  while (!condition()) {
+    if (child.exitCode !== null) throw new Error('the process ended early')
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
+
+test.each([
+  [['--version'], { status: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/), stderr: '' }],
+  [['--help'], { status: 0, stdout: expect.stringContaining('wait to be stopped'), stderr: '' }],
+  [['wiat'], { status: 2, stdout: '', stderr: "repa: there is no command 'wiat'; did you mean 'repa wait'?\n" }],
+  [['wait', '--fast', '--json'], { status: 0, stdout: '{"waiting":true}\n', stderr: '' }],
+])('repa %j', async (words, expected) => {
+  expect(await repa(...words).ended).toMatchObject(expected)
+})
+
+test.each(['SIGINT', 'SIGTERM'] as const)('%s: the command saves, exit 130', async (signal) => {
+  const { child, seen, ended } = repa('wait')
+  await until(() => seen.stderr.includes('waiting'), child)
+  child.kill(signal)
+  const { status, stderr } = await ended
+  expect(status).toBe(130)
+  expect(stderr).toBe('waiting\nStopping; a second signal stops at once, without saving.\nsaved\n')
+})
+
+test('a second signal kills', async () => {
+  const { child, seen, ended } = repa('wait', '--stubborn')
+  await until(() => seen.stderr.includes('waiting'), child)
+  child.kill('SIGINT')
+  await until(() => seen.stderr.includes('Stopping'), child)
+  child.kill('SIGINT')
+  expect((await ended).signal).toBe('SIGINT')
+})
+
+test('a reader of stdout that goes away stops the command without a word', async () => {
+  const { child, seen, ended } = repa('wait', '--json')
+  await until(() => seen.stdout.includes('waiting'), child)
+  child.stdout.destroy()
+  expect(await ended).toMatchObject({ status: 130, stderr: '' })
+})

@@ -1,0 +1,109 @@
+import { describe, expect, test } from 'vitest'
+import { Output } from '../../src/cli/output.ts'
+import { Progress, type ProgressOptions } from '../../src/cli/progress.ts'
+import { RecordingStream } from './recording-stream.ts'
+
+function start(options: ProgressOptions, { isTTY = false, columns = 80, json = false, quiet = false } = {}) {
+  const stderr = new RecordingStream({ isTTY, columns })
+  const stdout = new RecordingStream()
+  const clock = { ms: 0 }
+  const out = new Output({ stdout, stderr, env: {}, json, quiet })
+  return { stderr, stdout, out, clock, progress: new Progress(out, options, () => clock.ms) }
+}
+
+const training: ProgressOptions = { label: 'train', unit: 'steps', total: 1000 }
+
+describe('on a terminal', () => {
+  test('one line that is redrawn, with rate, ETA and fields; then a last line', () => {
+    const { stderr, clock, progress } = start(training, { isTTY: true })
+    for (let step = 1; step <= 250; step++) {
+      clock.ms += 40
+      progress.update(step, { loss: 1 / 3 })
+    }
+    expect(stderr.screen).toEqual(['train  ████············  25 %  250/1,000  25.0 steps/s  ETA 30.0 s  loss 0.3333'])
+    progress.end()
+    expect(stderr.screen).toEqual(['train: 250/1,000 steps in 10.0 s · 25.0 steps/s · loss 0.3333', ''])
+  })
+
+  test('is redrawn at most every 100 ms', () => {
+    const { stderr, clock, progress } = start(training, { isTTY: true })
+    for (let step = 1; step <= 1000; step++) {
+      clock.ms += 1
+      progress.update(step)
+    }
+    expect(stderr.text.split('\r').length - 1).toBe(10)
+  })
+
+  test('lines of others go above the bar', () => {
+    const { stderr, out, progress } = start(training, { isTTY: true })
+    progress.update(10)
+    out.line('saved')
+    expect(stderr.screen[0]).toBe('saved')
+    expect(stderr.screen[1]).toMatch(/^train/)
+    out.close()
+    expect(stderr.screen).toEqual(['saved', ''])
+  })
+
+  test.each([0, 1, 2, 5, 10, 20, 40, 79, 80, 200])('fits into %i columns', (columns) => {
+    const { stderr, clock, progress } = start(training, { isTTY: true, columns })
+    for (let step = 1; step <= 20; step++) {
+      clock.ms += 200
+      progress.update(step, { loss: 0.81234, gradNorm: 1.5, note: 'warm-up' })
+      expect(stderr.screen.at(-1)!.length).toBeLessThan(Math.max(1, columns))
+    }
+    progress.end()
+  })
+
+  test('without a total: a count and a rate, neither bar nor ETA', () => {
+    const { stderr, clock, progress } = start({ label: 'read', unit: 'images' }, { isTTY: true })
+    clock.ms = 1000
+    progress.update(500)
+    expect(stderr.screen).toEqual(['read  500 images  500 images/s'])
+  })
+})
+
+describe('without a terminal', () => {
+  test('plain lines every five seconds, no control characters', () => {
+    const { stderr, clock, progress } = start(training)
+    for (let step = 1; step <= 120; step++) {
+      clock.ms += 100
+      progress.update(step, { loss: 0.5 })
+    }
+    progress.end()
+    expect(stderr.text.split('\n')).toEqual([
+      'train: 50/1,000 steps · 5 % · 10.0 steps/s · ETA 1 min 35 s · loss 0.5000',
+      'train: 100/1,000 steps · 10 % · 10.0 steps/s · ETA 1 min 30 s · loss 0.5000',
+      'train: 120/1,000 steps in 12.0 s · 10.0 steps/s · loss 0.5000',
+      '',
+    ])
+  })
+
+  test('a resumed run counts its rate from where it resumed', () => {
+    const { stderr, clock, progress } = start({ ...training, initial: 900 })
+    clock.ms = 5000
+    progress.update(950)
+    progress.end()
+    expect(stderr.text).toContain('950/1,000 steps · 95 % · 10.0 steps/s · ETA 5.0 s')
+    expect(stderr.text).toContain('950/1,000 steps in 5.0 s · 10.0 steps/s')
+  })
+})
+
+test.each([{ quiet: true }, { json: true }])('%o: nothing', (flags) => {
+  const { stderr, stdout, clock, progress } = start(training, { isTTY: true, ...flags })
+  clock.ms = 10_000
+  progress.update(500)
+  progress.end()
+  expect([stderr.text, stdout.text]).toEqual(['', ''])
+})
+
+test('ends once, also through using', () => {
+  const { stderr, progress, clock } = start(training)
+  {
+    using bar = progress
+    clock.ms = 1000
+    bar.update(1000)
+    bar.end()
+  }
+  progress.update(1)
+  expect(stderr.text).toBe('train: 1,000/1,000 steps in 1.0 s · 1,000 steps/s\n')
+})

@@ -1,0 +1,171 @@
+import { createHash } from 'node:crypto'
+import { describe, expect, test } from 'vitest'
+import { renderReport } from '../../src/report/report.ts'
+import { readRun } from '../../src/report/run.ts'
+import { metricsLine, PNG, type RunFiles, RunFolders } from './run-folder.ts'
+
+async function page(...runs: RunFiles[]): Promise<string> {
+  await using folders = await RunFolders.create()
+  const data = []
+  for (const [i, files] of runs.entries()) {
+    data.push(await readRun(await folders.add(`run-${'abc'[i]}`, { 'config.json': {}, ...files })))
+  }
+  return renderReport(data)
+}
+
+/** Titles of the page's charts, in order. */
+function chartTitles(html: string): string[] {
+  return [...html.matchAll(/<figure class="card chart[^>]*>\s*<figcaption><h3>([^<]*)/g)].map(([, title]) => title!)
+}
+
+const lines = (count: number, changes: (step: number) => object = () => ({})) =>
+  Array.from({ length: count }, (_, i) => metricsLine(i + 1, changes(i + 1)))
+
+describe('the same of any run', () => {
+  const runs: [string, RunFiles[]][] = [
+    ['a run that has just begun', [{}]],
+    ['one step', [{ 'metrics.jsonl': lines(1) }]],
+    ['five steps', [{ 'metrics.jsonl': lines(5) }]],
+    ['all values equal', [{ 'metrics.jsonl': lines(50, () => ({ loss: 0, gradNorm: 0, lr: 0, imagesPerSecond: 0 })) }]],
+    ['nothing finite', [{ 'metrics.jsonl': lines(50, () => ({ loss: null, gradNorm: null, lr: null })) }]],
+    ['huge and tiny values', [{ 'metrics.jsonl': lines(99, (i) => ({ loss: 10 ** (i - 50), lr: 1e-300 })) }]],
+    ['three runs, one of them empty', [{ 'metrics.jsonl': lines(300) }, {}, { 'metrics.jsonl': lines(30) }]],
+  ]
+  test.each(runs)('%s: nothing is asked for from outside, no number is broken', async (_, files) => {
+    const html = await page(...files)
+    expect(html).toMatch(/^<!doctype html>/)
+    expect(html.match(/\b(?:src|href|action|srcset)="(?!data:image\/png;base64,)[^"]*"/g)).toBeNull()
+    expect(html).not.toMatch(/url\(|@import|https?:/)
+    expect(html).not.toMatch(/NaN|Infinity|undefined|\[object/)
+    const policy = html.match(/script-src &#39;sha256-([^&]+)&#39;/)![1]
+    const script = html.match(/<script>([\s\S]*?)<\/script>/)![1]!
+    expect(createHash('sha256').update(script).digest('base64')).toBe(policy)
+    for (const [, json] of html.matchAll(/<script type="application\/json">([\s\S]*?)<\/script>/g)) JSON.parse(json!)
+  })
+})
+
+test('charts of a run without and with alignment', async () => {
+  expect(chartTitles(await page({ 'metrics.jsonl': lines(9) }))).toEqual([
+    'Loss',
+    'Gradient norm',
+    'Throughput',
+    'Learning rate',
+  ])
+  const aligned = await page({ 'metrics.jsonl': lines(9, () => ({ alignment: -0.3 })) })
+  expect(chartTitles(aligned).slice(0, 3)).toEqual(['Loss', 'Denoising loss', 'Alignment loss'])
+})
+
+test('a logarithmic drawing only where all values are positive', async () => {
+  const html = await page({ 'metrics.jsonl': lines(40, (i) => ({ alignment: -0.3, gradNorm: i % 7 })) })
+  const log = [...html.matchAll(/chart ([^"]*)">\s*<figcaption><h3>([^<]*)/g)].map(([, classes, title]) => [
+    title,
+    classes!.includes('has-log'),
+  ])
+  expect(Object.fromEntries(log)).toMatchObject({ Loss: true, 'Alignment loss': false, 'Gradient norm': false })
+})
+
+test('headline numbers', async () => {
+  const html = await page({
+    'config.json': { model: 'SiT-B/2' },
+    'metrics.jsonl': lines(1000, (i) => ({ loss: 0.25, seconds: i <= 600 ? i : i - 600, skipped: 3 })),
+    'evaluation.json': { fid: 8.41, is: 141.2, nested: { recall: 0.6 }, note: 'text' },
+  })
+  const tiles = [...html.matchAll(/class="label">([^<]*)<\/span><span class="value">([^<]*)/g)].map((m) => m.slice(1))
+  expect(tiles).toEqual([
+    ['Steps', '1,000'],
+    ['Loss', '0.2500'],
+    ['Images/s', '100'],
+    // 600 s, and 400 s after it was resumed.
+    ['Training time', '16 min 40 s'],
+    ['Skipped steps', '3'],
+    ['FID', '8.41'],
+    ['IS', '141.2'],
+    ['nested.recall', '0.6'],
+  ])
+  expect(html).toContain('SiT-B/2, 1,000 steps')
+})
+
+test('several runs: what differs between the configurations comes first', async () => {
+  const html = await page(
+    { 'config.json': { model: 'SiT-B/2', optimizer: { lr: 1e-4, betas: [0.9, 0.999] }, align: { depth: 4 } } },
+    { 'config.json': { model: 'SiT-B/2', optimizer: { lr: 2e-4, betas: [0.9, 0.999] } } },
+  )
+  const table = html.match(/<table class="settings">[\s\S]*?<\/table>/)![0]
+  const rows = [...table.matchAll(/<tr><th>([^<]*)<\/th>(.*?)<\/tr>/g)].map(([, path, cells]) => [
+    path,
+    ...cells!
+      .replace(/<\/td>/g, '')
+      .replace(/<[^t][^>]*>/g, '')
+      .split('<td>')
+      .slice(1),
+  ])
+  expect(rows.slice(-2)).toEqual([
+    ['optimizer.lr', '0.0001', '0.0002'],
+    ['align.depth', '4', 'not set'],
+  ])
+  expect(html).toContain('What is the same (2)')
+})
+
+test('equal configurations are said to be equal', async () => {
+  expect(await page({ 'config.json': { a: 1 } }, { 'config.json': { a: 1 } })).toContain('configurations are equal')
+})
+
+test('sample grids are embedded as they are', async () => {
+  const html = await page({ 'samples/0000010.png': PNG, 'samples/0020000.png': PNG })
+  const sources = [...html.matchAll(/src="data:image\/png;base64,([^"]*)"/g)].map(([, data]) => data)
+  expect(sources).toEqual([Buffer.from(PNG).toString('base64'), Buffer.from(PNG).toString('base64')])
+  expect(html).toContain('Step 20,000')
+})
+
+test('hostile text stays text', async () => {
+  const attack = `"'></script><script>alert(1)</script><img src=x onerror=alert(1)><!--`
+  const config = { [attack]: attack, section: { [attack]: [attack, { deep: attack }] }, model: attack }
+  await using folders = await RunFolders.create()
+  const directory = await folders.add('r', { 'config.json': config, 'metrics.jsonl': lines(5) })
+  const run = { ...(await readRun(directory)), name: attack, evaluation: { [attack]: 1 } }
+  const other = { ...run, config: {}, name: `${attack}2` }
+  for (const html of [renderReport([run], { title: attack }), renderReport([run, other])]) {
+    expect(html.match(/<script\b[^>]*>/g)!.filter((tag) => tag !== '<script type="application/json">')).toEqual([
+      '<script>',
+    ])
+    expect(html).not.toContain('<img')
+    expect(html).not.toContain('<!--')
+    expect(html).toContain('&quot;&#39;&gt;&lt;/script&gt;')
+    const data = html.match(/<script type="application\/json">([\s\S]*?)<\/script>/)![1]!
+    expect(JSON.parse(data).series[0].name).toBe(attack)
+  }
+})
+
+test('a run of 400,000 steps gives a page below 2 MB, its spikes kept', () => {
+  const count = 400_000
+  const column = (value: (i: number) => number) => Float64Array.from({ length: count }, (_, i) => value(i))
+  const noise = (i: number) => Math.sin(i * 12.9898) * 0.1
+  const loss = column((i) => 0.5 + 1 / (1 + i / 1000) + noise(i))
+  loss[123_456] = 1.9
+  const metrics = {
+    step: column((i) => i + 1),
+    columns: {
+      loss,
+      denoising: loss,
+      alignment: column((i) => -0.6 + noise(i)),
+      gradNorm: column((i) => 1 + noise(i)),
+      lr: column((i) => Math.min(1, i / 10_000) * 1e-4),
+      imagesPerSecond: column((i) => 1000 * (1 + noise(i))),
+      seconds: column((i) => i),
+      skipped: column(() => 0),
+    },
+  }
+  const run = { directory: '/r', config: {}, metrics, samples: { shown: [], available: 0 }, evaluation: undefined }
+  const html = renderReport(['a', 'b', 'c'].map((name) => ({ ...run, name })))
+  expect(Buffer.byteLength(html)).toBeLessThan(2_000_000)
+  // The spike lies at 123,457 of 400,000 steps: 308.6 of 1000 units across, and far above its neighbours.
+  const raw = html.match(/<path class="raw run-0" d="([^"]*)"/)![1]!
+  const points = raw.slice(1).split(' ').map(Number)
+  const at = points.findIndex((x, i) => i % 2 === 0 && Math.abs(x - 308.6) < 0.1)
+  const nearby = points.slice(at - 20, at + 20).filter((_, i) => i % 2 === 1)
+  expect(points[at + 1]).toBe(Math.min(...nearby))
+})
+
+test('no run is an error', () => {
+  expect(() => renderReport([])).toThrow(/at least one run/)
+})
