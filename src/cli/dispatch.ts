@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
+import { nearest } from '../configuration/nearest.ts'
 import { COMMANDS, type CommandEntry } from './commands.ts'
 import { describeFailure, Interruption, UsageError } from './failure.ts'
 import { commandHelp, overviewHelp } from './help.ts'
 import type { Surroundings } from './invoke.ts'
-import { nearest } from './nearest.ts'
 import { columnsOf, styleFor, type TextStream } from './style.ts'
 
 /** Exit statuses: the contract with scripts. */

@@ -1,8 +1,8 @@
+import { nearest } from '../configuration/nearest.ts'
 import type { Command } from './command.ts'
 import { UsageError } from './failure.ts'
 import { GLOBAL_OPTIONS } from './global-options.ts'
 import { usageOf } from './help.ts'
-import { nearest } from './nearest.ts'
 import { expectationOf, flagOf, type ListOption, type Option, type OptionTable, placeholderOf } from './option.ts'
 
 /** A command line, read and checked. */

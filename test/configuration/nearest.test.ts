@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { editDistance, nearest } from '../../src/cli/nearest.ts'
+import { editDistance, nearest } from '../../src/configuration/nearest.ts'
 
 test.each([
   ['', '', 0],
