@@ -28,8 +28,8 @@ static_assert(kEdges + 20 == kHogWidth);
 
 int64_t roundUp(int64_t size) { return (size + kLanes - 1) / kLanes * kLanes; }
 
-// Which pixels of an axis count for a cell and how much: weight falls linearly from the cell's centre to its neighbours'
-// centres, and a cell's weights sum to 1.
+// Which pixels of an axis count for a cell and how much: weight falls linearly from the cell's centre to its
+// neighbours' centres, and a cell's weights sum to 1.
 struct CellWeights {
   int64_t room;  // weights per cell, zeros behind the last
   int32_t* begin;

@@ -6,9 +6,9 @@
 // 1. Gradient of every pixel by differences of its neighbours (borders replicated), (right - left, below - above), from
 //    the colour channel where it is longest: magnitude m and signed orientation in [0, 2 pi). The pixel's vote is m,
 //    shared linearly between the two nearest of 12 orientation bins; bin k is centred at 30 k degrees.
-// 2. Averages over every cell, with weights that fall linearly from 1 at the cell's centre to 0 at the next cell's (every
-//    pixel counts for the four cells around it): of the votes, the histogram h[12]; of R, G, B, the mean colour mu[3] and
-//    the contrast s[3] = sqrt(variance + 0.01^2).
+// 2. Averages over every cell, with weights that fall linearly from 1 at the cell's centre to 0 at the next cell's
+//    (every pixel counts for the four cells around it): of the votes, the histogram h[12]; of R, G, B, the mean colour
+//    mu[3] and the contrast s[3] = sqrt(variance + 0.01^2).
 // 3. The 128 numbers of a token, from its own cell 0 and the 3 x 3 cells around it (cells beyond the border are copies
 //    of the border's), in two parts.
 //    Edges: the histograms of the 3 x 3 cells, row by row, as one vector v of 108, normalised in the paper's way
