@@ -44,6 +44,10 @@ REPA_HOST_DEVICE static constexpr PhiloxBlock philox4x32(PhiloxBlock counter, ui
   return counter;
 }
 
+// The generator's published known answer for pi's digits (Random123, kat_vectors).
+static_assert(philox4x32({{0x243F6A88u, 0x85A308D3u, 0x13198A2Eu, 0x03707344u}}, 0xA4093822u, 0x299F31D0u).word[3] ==
+              0x24126EA1u);
+
 /// The block of elements 4 * block .. 4 * block + 3.
 REPA_HOST_DEVICE static constexpr PhiloxBlock randomBlock(const RandomPosition& position, uint64_t block) {
   const PhiloxBlock counter = {{static_cast<uint32_t>(block), static_cast<uint32_t>(position.step), position.stream,

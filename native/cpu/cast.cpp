@@ -43,9 +43,9 @@ uint16_t toBf16(float value) {
   return static_cast<uint16_t>((bits & 0x7FFFFFFFu) > 0x7F800000u ? quietNan : rounded);
 }
 
-// f16 has 5 bits of exponent (bias 15) and 10 of significand. Normal results: rebias, and round as above. Subnormal ones:
-// adding 0.5 lets the float adder round to multiples of 2^-24. NaN keeps the upper bits of its payload and becomes quiet,
-// as the hardware conversion has it.
+// f16 has 5 bits of exponent (bias 15) and 10 of significand. Normal results: rebias, and round as above. Subnormal
+// ones: adding 0.5 lets the float adder round to multiples of 2^-24. NaN keeps the upper bits of its payload and
+// becomes quiet, as the hardware conversion has it.
 uint16_t toF16(float value) {
   const uint32_t bits = bitsOf(value);
   const uint32_t sign = (bits >> 16) & 0x8000u;
@@ -59,8 +59,8 @@ uint16_t toF16(float value) {
   return static_cast<uint16_t>(sign | result);
 }
 
-// Shifting the bits into a float's places leaves the exponent 112 too small, which a product with 2^112 mends for normal
-// and subnormal numbers alike; infinity and NaN get their exponent afterwards.
+// Shifting the bits into a float's places leaves the exponent 112 too small, which a product with 2^112 mends for
+// normal and subnormal numbers alike; infinity and NaN get their exponent afterwards.
 float fromF16(uint16_t half) {
   const uint32_t magnitude = half & 0x7FFFu;
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000u) << 16;

@@ -22,7 +22,8 @@ double sumDoubleLanes(DoubleVec v) {
   return sum;
 }
 
-// -cos(z, y) of one token, and its gradient by z where gradZ is not null. With n(x) = max(|x|, 1e-12), torch's normalize:
+// -cos(z, y) of one token, and its gradient by z where gradZ is not null. With n(x) = max(|x|, 1e-12), torch's
+// normalize:
 //     cos   = z.y / (n(z) n(y))
 //     dcos  = (y / n(y) - cos z / n(z)) / n(z)   where |z| >= 1e-12
 //     dcos  =  y / n(y) / 1e-12                  where z was clamped and n(z) is a constant

@@ -7,8 +7,8 @@ namespace {
 
 constexpr int64_t kElementsPerChunk = 1 << 14;
 
-// out[i] = number firstElement + i, for whichever draw(block, float number[4]) makes the four numbers of a block. Chunks
-// begin at any element: the blocks at both ends are made whole and partly kept.
+// out[i] = number firstElement + i, for whichever draw(block, float number[4]) makes the four numbers of a block.
+// Chunks begin at any element: the blocks at both ends are made whole and partly kept.
 template <class Draw>
 void fill(ThreadPool& pool, const RandomFillArgs& args, Draw draw) {
   const int64_t chunks = (args.count + kElementsPerChunk - 1) / kElementsPerChunk;
@@ -53,8 +53,8 @@ void normal(ThreadPool& pool, const RandomFillArgs& args) {
   fill(pool, args, [&](uint64_t block, float* number) { normalNumbers(args.position, block, number); });
 }
 
-// The times of a batch are few, and must be the same bits at every level: a product that passes through memory is rounded
-// before the sum that follows, whatever the compiler would like to fuse.
+// The times of a batch are few, and must be the same bits at every level: a product that passes through memory is
+// rounded before the sum that follows, whatever the compiler would like to fuse.
 double rounded(double value) {
   volatile double kept = value;
   return kept;
@@ -69,8 +69,8 @@ double exponential(double n) {
   return k < 0 ? sum / static_cast<double>(1 << -k) : sum * static_cast<double>(1 << k);
 }
 
-// atan(s) for s >= 0: of 1 / s when s > 1, with the angle halved twice by tan(a / 2) = tan a / (1 + sqrt(1 + tan^2 a)), so
-// that the series of what is left, at most tan(pi / 16), needs terms up to the 19th power.
+// atan(s) for s >= 0: of 1 / s when s > 1, with the angle halved twice by tan(a / 2) = tan a / (1 + sqrt(1 + tan^2 a)),
+// so that the series of what is left, at most tan(pi / 16), needs terms up to the 19th power.
 double arctangent(double s) {
   double x = s > 1 ? 1 / s : s;
   for (int halving = 0; halving < 2; ++halving) x = x / (1 + __builtin_sqrt(1 + rounded(x * x)));
