@@ -311,6 +311,22 @@ struct BackwardPlan : Sizes {
         sharesOfDq((parts - 1) * allHeads * tokens * headDim) {}
 };
 
+/// The rows of P sum to one but for the rounding of lse, which is 1e-5 of P when the scores reach 300. With all keys of a
+/// query in one block the sum can be had and divided out. P stands in both of its products beside dO or delta, dV =
+/// transpose(P) dO and dS = P * (dO Vt - delta), so it is these that are divided.
+void renormalise(const float* p, int64_t keyStride, int64_t keys, int64_t queries, int64_t headDim, float* dO,
+                 int64_t dimStride, float* delta) {
+  const int64_t whole = keys / kLanes * kLanes;
+  for (int64_t row = 0; row < queries; ++row) {
+    const float* probabilities = p + row * keyStride;
+    Vec sum = loadPartial(probabilities + whole, static_cast<int>(keys - whole));
+    for (int64_t c = 0; c < whole; c += kLanes) sum += load(probabilities + c);
+    const float factor = 1.0f / sumLanes(sum);
+    delta[row] *= factor;
+    for (int64_t c = 0; c < headDim; ++c) dO[row * dimStride + c] *= factor;
+  }
+}
+
 void backwardUnit(const AttentionBackwardArgs& args, const BackwardPlan& plan, int64_t unit, float* scratch,
                   float* sharesOfDq) {
   const int64_t d = plan.headDim;
@@ -374,6 +390,7 @@ void backwardUnit(const AttentionBackwardArgs& args, const BackwardPlan& plan, i
                                [&](int64_t row, int64_t column, Vec sum) {
                                  store(p + row * keyStride + column, exp2(sum - lse[row]));
                                });
+      if (plan.keyBlocks == 1) renormalise(p, keyStride, keys, queries, d, dO, dimStride, delta);
       product<TileA::rowMajor>(queries, paddedKeys, d, dO, dimStride, vt, keyStride,
                                [&](int64_t row, int64_t column, Vec sum) {
                                  const int64_t at = row * keyStride + column;

@@ -45,7 +45,7 @@ static inline __attribute__((always_inline)) void tileProduct(int64_t depth, con
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i) {
       const float element = layout == TileA::rowMajor ? a[i * lda + k] : a[k * lda + i];
-      const Vec broadcast = element - Vec{};  // x - 0 is x to the last bit, so this costs a broadcast and nothing else
+      const Vec broadcast = splat(element);
 #pragma GCC unroll 16
       for (int v = 0; v < vectors; ++v) sum[i][v] += broadcast * panel[v];
     }
@@ -62,7 +62,7 @@ static void panelProduct(int64_t row, int64_t rows, int64_t depth, const float* 
                          int64_t ldb, const Finish& finish) {
   for (; row + tile <= rows; row += tile)
     tileProduct<layout, tile, vectors>(depth, layout == TileA::rowMajor ? a + row * lda : a + row, lda, b, ldb,
-                                       [&](int i, int column, Vec sum) { finish(row + i, column, sum); });
+                                       [&](int i, int column, Vec sum) __attribute__((always_inline)) { finish(row + i, column, sum); });
   if constexpr (tile > 1)
     if (row < rows) panelProduct<layout, (tile > 4 ? 4 : tile / 2), vectors>(row, rows, depth, a, lda, b, ldb, finish);
 }
@@ -90,7 +90,7 @@ static void product(int64_t rows, int64_t columns, int64_t depth, const float* a
     const int64_t offset = start * kLanes;
     panelOfWidth<layout, kPanelVectors>(
         width, rows, depth, a, lda, b + offset, ldb,
-        [&](int64_t row, int64_t column, Vec sum) { finish(row, offset + column, sum); });
+        [&](int64_t row, int64_t column, Vec sum) __attribute__((always_inline)) { finish(row, offset + column, sum); });
     start += width;
   }
 }
