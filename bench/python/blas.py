@@ -29,9 +29,9 @@ def loaded_libraries() -> list[Path]:
 def blas_in_use(config: str) -> str:
     """Names the BLAS; call after a first matrix product. `config` is torch.__config__.show().
 
-    PyTorch's own builds carry MKL (or Accelerate), which shares PyTorch's threads. A distribution's build calls whatever
+    PyTorch's own builds carry MKL (or Accelerate), which shares PyTorch's threads. A distribution's build calls what
     libblas.so.3 resolves to: it must come down to OpenBLAS built with OpenMP, since the build with its own pthreads
-    fights PyTorch's pool for the cores (3x slower) and the reference BLAS is 100x slower.
+    fights PyTorch's pool for the cores and the reference BLAS is some 100 times slower.
 
     Raises UnfitBlas with a sentence that says how to change it.
     """

@@ -36,8 +36,8 @@ export interface InterleavedComparison {
 }
 
 /**
- * Times two sides in turn, so that both see the same machine. The side that goes first changes every round: whatever the
- * first run of a pair gains or loses, and whatever drifts, falls on both alike.
+ * Times two sides in turn, so that both see the same machine. The side that goes first changes every round: whatever
+ * the first run of a pair gains or loses, and whatever drifts, falls on both alike.
  *
  * @throws {RangeError} for too few rounds, or where a run gives a time that is not above zero.
  */

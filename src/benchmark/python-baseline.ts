@@ -30,8 +30,8 @@ export interface PythonBaselineOptions {
   readonly threads: number
   readonly seed?: number
   /**
-   * Program and arguments of the worker. By default the package's own, under `REPA_PYTHON` where that is set, else under
-   * the first of `python3` and `/usr/bin/python3` that can import torch.
+   * Program and arguments of the worker. By default the package's own, under `REPA_PYTHON` where that is set, else
+   * under the first of `python3` and `/usr/bin/python3` that can import torch.
    */
   readonly command?: readonly [string, ...string[]]
 }
@@ -71,8 +71,8 @@ const CLOSE_GRACE_MS = 2000
 const STDERR_TAIL = 2000
 
 /**
- * The PyTorch step as a child process that trains on demand, so that its steps can alternate with ours. One request runs at
- * a time; requests made meanwhile wait in line. The child ends with `close()`, with this process, and on any failure.
+ * The PyTorch step as a child process that trains on demand, so that its steps can alternate with ours. One request
+ * runs at a time; requests made meanwhile wait in line. The child ends with `close()` and with this process.
  */
 export class PythonBaseline implements AsyncDisposable {
   readonly #child: ChildProcessWithoutNullStreams
@@ -174,9 +174,8 @@ export class PythonBaseline implements AsyncDisposable {
     if (failure.success) throw new Error(`The Python baseline: ${failure.data.error}`)
     const parsed = schema.safeParse(answer)
     if (parsed.success) return parsed.data
-    throw new Error(
-      `The Python baseline answered ${JSON.stringify(request)} with ${line.slice(0, 200)}: ${z.prettifyError(parsed.error)}`,
-    )
+    const why = z.prettifyError(parsed.error)
+    throw new Error(`The Python baseline answered ${JSON.stringify(request)} with ${line.slice(0, 200)}: ${why}`)
   }
 
   #end(error: Error): void {

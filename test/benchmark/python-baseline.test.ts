@@ -143,24 +143,33 @@ describe('finding Python', () => {
 
 // Either the real worker trains, or it says in a sentence which BLAS it will not be measured with.
 const python = await findPython().catch(() => undefined)
-test.skipIf(!python)('the real worker trains, or refuses the BLAS and says what to do', async () => {
-  const start = PythonBaseline.start({ model, batch: 2, threads: 2 })
-  const baseline = await start.catch((error: Error) => {
-    expect(error.message).toMatch(/not .*OpenMP build; on Debian, as root: .*update-alternatives --set lib/)
-  })
-  if (!baseline) return
-  await using worker = baseline
-  // Counted by hand from the shapes of the official state dict, pos_embed left out.
-  const [d, table, mlp, projector] = [32, 11, 4, 48]
-  const linear = (inputs: number, outputs: number) => (inputs + 1) * outputs
-  const block =
-    linear(d, 3 * d) + linear(d, d) + linear(d, mlp * d) + linear(mlp * d, d) + linear(d, 6 * d) + 4 * (d / model.heads)
-  const heads = model.zDims.map((z) => linear(d, projector) + linear(projector, projector) + linear(projector, z))
-  const embedders = linear(16, d) + linear(256, d) + linear(d, d) + table * d
-  const parameters = embedders + 2 * block + heads[0] + heads[1] + linear(d, 16) + linear(d, 2 * d)
-  expect(worker.info).toMatchObject({ threads: 2, parameters })
-  const seconds = await worker.step(2)
-  expect(seconds).toHaveLength(2)
-  for (const value of seconds) expect(value).toBeLessThan(30)
-  expect(await worker.peakRssBytes()).toBeGreaterThan(50e6)
-})
+test.skipIf(!python)(
+  'the real worker trains, or refuses the BLAS and says what to do',
+  { timeout: 180_000 },
+  async () => {
+    const start = PythonBaseline.start({ model, batch: 2, threads: 2 })
+    const baseline = await start.catch((error: Error) => {
+      expect(error.message).toMatch(/not .*OpenMP build; on Debian, as root: .*update-alternatives --set lib/)
+    })
+    if (!baseline) return
+    await using worker = baseline
+    // Counted by hand from the shapes of the official state dict, pos_embed left out.
+    const [d, table, mlp, projector] = [32, 11, 4, 48]
+    const linear = (inputs: number, outputs: number) => (inputs + 1) * outputs
+    const block =
+      linear(d, 3 * d) +
+      linear(d, d) +
+      linear(d, mlp * d) +
+      linear(mlp * d, d) +
+      linear(d, 6 * d) +
+      4 * (d / model.heads)
+    const heads = model.zDims.map((z) => linear(d, projector) + linear(projector, projector) + linear(projector, z))
+    const embedders = linear(16, d) + linear(256, d) + linear(d, d) + table * d
+    const parameters = embedders + 2 * block + heads[0] + heads[1] + linear(d, 16) + linear(d, 2 * d)
+    expect(worker.info).toMatchObject({ threads: 2, parameters })
+    const seconds = await worker.step(2)
+    expect(seconds).toHaveLength(2)
+    for (const value of seconds) expect(value).toBeLessThan(30)
+    expect(await worker.peakRssBytes()).toBeGreaterThan(50e6)
+  },
+)
