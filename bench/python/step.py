@@ -7,7 +7,21 @@
 
 `model` holds arguments of sit_repa.SiT. What cannot be done is answered with {"error": "a sentence"}.
 
-THREADS_NOTE
+Threads. OpenBLAS's OpenMP build and PyTorch share one pool, so both get `threads`; OMP_WAIT_POLICY is passive unless
+the environment says otherwise, in which case that is used and reported. How this was chosen: SiT-S with 4 of its blocks,
+batch 4, two threads, torch 1.13, 6 rounds with the eight settings in turn, on two cores that others kept busy (load 10
+to 18, which is why seconds scatter and only the ratios within a round mean something; not yet repeated on a quiet
+machine, where spinning costs less).
+
+    BLAS build, threads of PyTorch / BLAS        median s   best s   median ratio to the first, round by round
+    OpenMP 2/2, passive                              5.12     2.07   1.00
+    OpenMP 2/2, passive, AdamW without foreach       5.91     1.85   1.05
+    OpenMP 1/1                                       5.70     3.24   1.18
+    pthread 1/2                                      6.38     5.41   1.27
+    pthread 2/2                                      6.96     4.52   1.49
+    OpenMP 2/2, GOMP_SPINCOUNT=10000                 8.54     2.34   1.50
+    OpenMP 2/2, passive, OMP_PROC_BIND=true         13.42     3.27   2.30
+    OpenMP 2/2, OMP_WAIT_POLICY unset (it spins)    27.29     4.39   4.87
 """
 
 from __future__ import annotations
