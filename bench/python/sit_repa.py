@@ -178,7 +178,7 @@ class SiT(nn.Module):
         self.initialize_weights()
 
     def initialize_weights(self) -> None:
-        """Xavier for Linear, N(0, 0.02) for the embedders, zero for adaLN and the output: each block starts as identity."""
+        """Xavier for Linear, N(0, 0.02) for embedders, zero for adaLN and the output: each block starts as identity."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)

@@ -23,7 +23,7 @@ export function clipCoefficient(gradients: readonly NdArray[], maxNorm: number):
 }
 
 /**
- * One step of `torch.optim.AdamW` (Loshchilov & Hutter 2019); `step` counts from 1 and `coefficient` scales the gradient
+ * One step of `torch.optim.AdamW` (Loshchilov & Hutter 2019); `step` counts from 1, `coefficient` scales the gradient
  * first. p <- p (1 - lr wd); m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g^2;
  * p <- p - lr / (1 - b1^step) m / (sqrt(v) / sqrt(1 - b2^step) + eps).
  */

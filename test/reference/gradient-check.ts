@@ -16,9 +16,9 @@ const COORDINATES = 6
 
 /**
  * Holds the analytic gradients of L = <w, op(inputs)>, w random, against finite differences along random directions of
- * each input and along single coordinates. The five-point stencil errs by STEP^4 L⁽⁵⁾ / 30 ~ 3e-14 L⁽⁵⁾ and by rounding
- * ~ 1.5 eps |L| / STEP ~ 3e-13 |L|; 1e-8 of the derivative's own scale leaves room for steep functions and shows any
- * wrong term.
+ * each input and along single coordinates. The five-point stencil errs by STEP^4 L⁽⁵⁾ / 30 ~ 3e-14 L⁽⁵⁾ and by
+ * rounding ~ 1.5 eps |L| / STEP ~ 3e-13 |L|; 1e-8 of the derivative's own scale leaves room for steep functions and
+ * shows any wrong term.
  *
  * @throws {Error} naming the input and both values.
  */

@@ -1,6 +1,6 @@
 import { type NdArray, zeros } from './array.ts'
 
-/** Mean and 1 / sqrt(variance + eps) of `width` elements from `start`; the variance is the biased one, as in PyTorch. */
+/** Mean and 1 / sqrt(variance + eps) of `width` elements from `start`; the variance is the biased one, as PyTorch's. */
 function statistics(x: Float64Array, start: number, width: number, eps: number): { mean: number; rstd: number } {
   let mean = 0
   for (let i = 0; i < width; i++) mean += x[start + i] / width

@@ -32,8 +32,8 @@ export function uniform(word: number): number {
 }
 
 /**
- * Box-Muller: two words give two standard normals. The radius' uniform is taken in (0, 1], so its logarithm is finite and
- * the largest normal is sqrt(48 ln 2) = 5.77.
+ * Box-Muller: two words give two standard normals. The radius' uniform is taken in (0, 1], so its logarithm is finite
+ * and the largest normal is sqrt(48 ln 2) = 5.77.
  */
 export function normalPair(word0: number, word1: number): [number, number] {
   const radius = Math.sqrt(-2 * Math.log(uniform(word0) + 2 ** -24))

@@ -4,8 +4,8 @@ export interface ResizeOptions {
   readonly method: 'bicubic' | 'bilinear'
   readonly antialias: boolean
   /**
-   * Output size over input size as given to `torch.nn.functional.interpolate(scale_factor=...)`, per axis. The positions
-   * then follow this number and not the sizes: DINOv2 passes (grid + 0.1) / 37. Without antialias only.
+   * Output size over input size as given to `torch.nn.functional.interpolate(scale_factor=...)`, per axis. The
+   * positions then follow this number and not the sizes: DINOv2 passes (grid + 0.1) / 37. Without antialias only.
    */
   readonly scaleFactor?: readonly [number, number]
 }

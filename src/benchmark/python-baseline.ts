@@ -1,0 +1,232 @@
+import { type ChildProcessWithoutNullStreams, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { createInterface, type Interface } from 'node:readline'
+import { promisify } from 'node:util'
+import { z } from 'zod'
+
+/** The SiT that both sides train; `hidden`, `depth` and the like as in the model's own configuration. */
+export interface BaselineModel {
+  /** Side of the latents. */
+  readonly inputSize: number
+  readonly channels: number
+  readonly patch: number
+  readonly hidden: number
+  readonly depth: number
+  readonly heads: number
+  readonly classes: number
+  /** The projectors read the output of this block, counted from 1. */
+  readonly encoderDepth: number
+  readonly projectorDim: number
+  /** Feature width of each target encoder. */
+  readonly zDims: readonly number[]
+  readonly qkNorm?: boolean
+}
+
+export interface PythonBaselineOptions {
+  readonly model: BaselineModel
+  readonly batch: number
+  /** Threads of PyTorch and of its BLAS, which share one pool. */
+  readonly threads: number
+  readonly seed?: number
+  /**
+   * Program and arguments of the worker. By default the package's own, under `REPA_PYTHON` where that is set, else
+   * under the first of `python3` and `/usr/bin/python3` that can import torch.
+   */
+  readonly command?: readonly [string, ...string[]]
+}
+
+const Info = z.strictObject({
+  torch: z.string(),
+  python: z.string(),
+  threads: z.number().int().positive(),
+  blas: z.string(),
+  wait_policy: z.string(),
+  cpu_capability: z.string(),
+  parameters: z.number().int().positive(),
+})
+const Failure = z.strictObject({ error: z.string() })
+const Ready = z.strictObject({ ready: Info })
+const Seconds = z.strictObject({ seconds: z.array(z.number().positive()) })
+const Memory = z.strictObject({ peak_rss_bytes: z.number().int().positive() })
+
+/** What the baseline runs on. */
+export interface PythonBaselineInfo {
+  readonly torch: string
+  readonly python: string
+  readonly threads: number
+  /** Path of the OpenBLAS that was loaded, or `mkl` or `accelerate`. */
+  readonly blas: string
+  /** OMP_WAIT_POLICY. */
+  readonly waitPolicy: string
+  /** The instruction set of PyTorch's own kernels, such as `AVX2`. */
+  readonly cpuCapability: string
+  /** Trained parameters. */
+  readonly parameters: number
+}
+
+// From src/benchmark and from dist/benchmark alike.
+const SCRIPT = join(import.meta.dirname, '../../bench/python/step.py')
+const CLOSE_GRACE_MS = 2000
+const STDERR_TAIL = 2000
+
+/**
+ * The PyTorch step as a child process that trains on demand, so that its steps can alternate with ours. One request
+ * runs at a time; requests made meanwhile wait in line. The child ends with `close()` and with this process.
+ */
+export class PythonBaseline implements AsyncDisposable {
+  readonly #child: ChildProcessWithoutNullStreams
+  readonly #lines: Interface
+  readonly #waiting: { resolve: (line: string) => void; reject: (error: Error) => void }[] = []
+  readonly #killWithUs = () => this.#child.kill('SIGKILL')
+  #stderr = ''
+  #ended: Error | undefined
+  #info: PythonBaselineInfo | undefined
+
+  private constructor(program: string, args: readonly string[]) {
+    this.#child = spawn(program, args, { stdio: 'pipe' })
+    this.#lines = createInterface({ input: this.#child.stdout })
+    this.#lines.on('line', (line) => this.#waiting.shift()?.resolve(line))
+    this.#child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.#stderr = (this.#stderr + text).slice(-STDERR_TAIL)
+    })
+    // A write to a child that has gone; the reason comes with its `close`.
+    this.#child.stdin.on('error', () => {})
+    this.#child.on('error', (error) => {
+      this.#end(new Error(`The Python baseline could not be started with ${program}: ${error.message}.`))
+    })
+    this.#child.on('close', (code, signal) => {
+      const how = signal ? `was ended by ${signal}` : `ended with status ${code}`
+      const said = this.#stderr.trim()
+      this.#end(new Error(`The Python baseline ${how}${said ? `; the last that it said: ${said}` : '.'}`))
+    })
+    process.once('exit', this.#killWithUs)
+  }
+
+  /**
+   * Starts the worker and builds the model.
+   *
+   * @throws {Error} where no Python with torch is found, or where the worker refuses: because of an unfit BLAS, say.
+   */
+  static async start(options: PythonBaselineOptions): Promise<PythonBaseline> {
+    const [program, ...args] = options.command ?? [await findPython(), '-B', SCRIPT]
+    const baseline = new PythonBaseline(program, args)
+    try {
+      const { ready } = await baseline.#request(Ready, {
+        configure: {
+          model: constructorArguments(options.model),
+          batch: options.batch,
+          threads: options.threads,
+          seed: options.seed ?? 0,
+        },
+      })
+      const { wait_policy: waitPolicy, cpu_capability: cpuCapability, ...rest } = ready
+      baseline.#info = { ...rest, waitPolicy, cpuCapability }
+      return baseline
+    } catch (error) {
+      await baseline.close()
+      throw error
+    }
+  }
+
+  get info(): PythonBaselineInfo {
+    if (!this.#info) throw new Error('The Python baseline has not started.')
+    return this.#info
+  }
+
+  /** Trains `count` steps; the seconds of each, around loss, backward, clip, AdamW and EMA. */
+  async step(count = 1): Promise<number[]> {
+    const { seconds } = await this.#request(Seconds, { step: count })
+    if (seconds.length !== count) {
+      throw new Error(`The Python baseline timed ${seconds.length} steps; ${count} were asked for.`)
+    }
+    return seconds
+  }
+
+  /** Peak resident memory of the child so far, in bytes. */
+  async peakRssBytes(): Promise<number> {
+    return (await this.#request(Memory, { memory: true })).peak_rss_bytes
+  }
+
+  /** Ends the child, by force where it does not go by itself; safe to call twice. */
+  async close(): Promise<void> {
+    process.off('exit', this.#killWithUs)
+    if (this.#ended) return
+    const closed = once(this.#child, 'close')
+    this.#child.stdin.end('{"quit": true}\n')
+    const force = setTimeout(this.#killWithUs, CLOSE_GRACE_MS)
+    await closed
+    clearTimeout(force)
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #request<Schema extends z.ZodType>(schema: Schema, request: object): Promise<z.infer<Schema>> {
+    if (this.#ended) throw this.#ended
+    const line = await new Promise<string>((resolve, reject) => {
+      this.#waiting.push({ resolve, reject })
+      this.#child.stdin.write(`${JSON.stringify(request)}\n`)
+    })
+    const answer = parseJson(line)
+    const failure = Failure.safeParse(answer)
+    if (failure.success) throw new Error(`The Python baseline: ${failure.data.error}`)
+    const parsed = schema.safeParse(answer)
+    if (parsed.success) return parsed.data
+    const why = z.prettifyError(parsed.error)
+    throw new Error(`The Python baseline answered ${JSON.stringify(request)} with ${line.slice(0, 200)}: ${why}`)
+  }
+
+  #end(error: Error): void {
+    this.#ended ??= error
+    process.off('exit', this.#killWithUs)
+    for (const { reject } of this.#waiting.splice(0)) reject(this.#ended)
+  }
+}
+
+/**
+ * The first Python that can import torch: `REPA_PYTHON` alone where that is set, else `python3`, `/usr/bin/python3`.
+ *
+ * @throws {Error} saying how to install it.
+ */
+export async function findPython(env: NodeJS.ProcessEnv = process.env): Promise<string> {
+  const candidates = env.REPA_PYTHON ? [env.REPA_PYTHON] : ['python3', '/usr/bin/python3']
+  for (const candidate of candidates) {
+    try {
+      await promisify(execFile)(candidate, ['-c', 'import torch'], { env, timeout: 60_000 })
+      return candidate
+    } catch {
+      // Not there, or there without torch: the next one.
+    }
+  }
+  throw new Error(
+    `No python3 with torch found (tried ${candidates.join(', ')}); on Debian: apt install python3-torch ` +
+      'libopenblas0-openmp, elsewhere point REPA_PYTHON at an interpreter that can import torch.',
+  )
+}
+
+// The names of the official constructor.
+function constructorArguments(model: BaselineModel): Record<string, unknown> {
+  return {
+    input_size: model.inputSize,
+    in_channels: model.channels,
+    patch_size: model.patch,
+    hidden_size: model.hidden,
+    depth: model.depth,
+    num_heads: model.heads,
+    num_classes: model.classes,
+    encoder_depth: model.encoderDepth,
+    projector_dim: model.projectorDim,
+    z_dims: model.zDims,
+    qk_norm: model.qkNorm ?? false,
+  }
+}
+
+function parseJson(line: string): unknown {
+  try {
+    return JSON.parse(line)
+  } catch {
+    throw new Error(`The Python baseline answered with something that is not JSON: ${line.slice(0, 200)}`)
+  }
+}

@@ -1,0 +1,175 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type BaselineModel, findPython, PythonBaseline } from '../../src/benchmark/python-baseline.ts'
+
+const model: BaselineModel = {
+  inputSize: 8,
+  channels: 4,
+  patch: 2,
+  hidden: 32,
+  depth: 2,
+  heads: 2,
+  classes: 10,
+  encoderDepth: 1,
+  projectorDim: 48,
+  zDims: [24, 40],
+  qkNorm: true,
+}
+
+function fake(mode = 'works') {
+  const command = [process.execPath, join(import.meta.dirname, 'fake-worker.mjs'), mode] as const
+  return PythonBaseline.start({ model, batch: 2, threads: 3, command: [...command] })
+}
+
+describe('a worker that works', () => {
+  test('reports, steps and closes', async () => {
+    await using baseline = await fake()
+    expect(baseline.info).toEqual({
+      torch: '0.0',
+      python: '3',
+      threads: 3,
+      blas: '/lib/libopenblas.so.0',
+      waitPolicy: 'passive',
+      cpuCapability: 'AVX2',
+      parameters: 7,
+    })
+    expect(await baseline.step(3)).toEqual([0.5, 1, 1.5])
+    expect(await baseline.peakRssBytes()).toBe(32_000)
+  })
+
+  test('answers requests that overlap in their order', async () => {
+    await using baseline = await fake()
+    const [two, memory, one] = await Promise.all([baseline.step(2), baseline.peakRssBytes(), baseline.step(1)])
+    expect([two, memory, one]).toEqual([[0.5, 1], 32_000, [0.5]])
+  })
+
+  test('is gone after close, which may be called twice', async () => {
+    const baseline = await fake()
+    await baseline.close()
+    await baseline.close()
+    await expect(baseline.step(1)).rejects.toThrow('ended with status 0')
+  })
+
+  test('is killed where it does not go', async () => {
+    const baseline = await fake('stays')
+    await baseline.close()
+    await expect(baseline.step(1)).rejects.toThrow('ended by SIGKILL')
+  })
+
+  test('leaves no listener on the process', async () => {
+    const before = process.listenerCount('exit')
+    await (await fake()).close()
+    await expect(fake('refuses')).rejects.toThrow()
+    expect(process.listenerCount('exit')).toBe(before)
+  })
+})
+
+describe('a worker that fails', () => {
+  test.each([
+    ['refuses', 'The Python baseline: the BLAS is unfit; do this.'],
+    ['unknown-field', 'surprise'],
+  ])('%s at the start', async (mode, message) => {
+    await expect(fake(mode)).rejects.toThrow(message)
+  })
+
+  test.each([
+    ['dies', 'ended with status 3; the last that it said: Killed by want of memory'],
+    ['babbles', 'not JSON: Segmentation fault'],
+    ['negative', '{"seconds":[-1]}'],
+    ['few', 'timed 1 steps; 2 were asked for'],
+  ])('%s at a step', async (mode, message) => {
+    await using baseline = await fake(mode)
+    await expect(baseline.step(2)).rejects.toThrow(message)
+  })
+
+  test('a program that is not there', async () => {
+    const start = PythonBaseline.start({ model, batch: 1, threads: 1, command: ['/nowhere/python'] })
+    await expect(start).rejects.toThrow('could not be started with /nowhere/python')
+  })
+})
+
+// The process that started the worker goes without a word; the worker must go too.
+test('the worker ends with the process that started it', async () => {
+  const url = (path: string) => JSON.stringify(join(import.meta.dirname, path))
+  const script = `
+    const { spawn } = require('node:child_process')
+    const child = spawn(process.execPath, [${url('fake-worker.mjs')}, 'works'], { stdio: ['pipe', 'pipe', 'inherit'] })
+    child.stdin.write('{"configure": {"model": {}, "batch": 1, "threads": 1}}\\n')
+    child.stdout.once('data', () => { console.log(child.pid); process.exit(0) })`
+  const { stdout } = await promisify(execFile)(process.execPath, ['-e', script])
+  const pid = Number(stdout)
+  expect(pid).toBeGreaterThan(0)
+  await expect.poll(() => isRunning(pid), { timeout: 5000 }).toBe(false)
+})
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
+describe('finding Python', () => {
+  let directory = ''
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'repa-python-'))
+    await writeFile(join(directory, 'python3'), '#!/bin/sh\nexit 0\n', { mode: 0o755 })
+    await writeFile(join(directory, 'without-torch'), '#!/bin/sh\nexit 1\n', { mode: 0o755 })
+  })
+  afterAll(() => rm(directory, { recursive: true }))
+
+  test('takes REPA_PYTHON before any other', async () => {
+    const REPA_PYTHON = join(directory, 'python3')
+    expect(await findPython({ PATH: '/nowhere', REPA_PYTHON })).toBe(REPA_PYTHON)
+  })
+
+  test('takes python3 of the path', async () => {
+    expect(await findPython({ PATH: directory })).toBe('python3')
+  })
+
+  test.each(['without-torch', 'not-there'])('says what to install where REPA_PYTHON is %s', async (name) => {
+    const REPA_PYTHON = join(directory, name)
+    await expect(findPython({ PATH: directory, REPA_PYTHON })).rejects.toThrow(
+      `No python3 with torch found (tried ${REPA_PYTHON}); on Debian: apt install python3-torch libopenblas0-openmp`,
+    )
+  })
+})
+
+// Either the real worker trains, or it says in a sentence which BLAS it will not be measured with.
+const python = await findPython().catch(() => undefined)
+test.skipIf(!python)(
+  'the real worker trains, or refuses the BLAS and says what to do',
+  { timeout: 180_000 },
+  async () => {
+    const start = PythonBaseline.start({ model, batch: 2, threads: 2 })
+    const baseline = await start.catch((error: Error) => {
+      expect(error.message).toMatch(/not .*OpenMP build; on Debian, as root: .*update-alternatives --set lib/)
+    })
+    if (!baseline) return
+    await using worker = baseline
+    // Counted by hand from the shapes of the official state dict, pos_embed left out.
+    const [d, table, mlp, projector] = [32, 11, 4, 48]
+    const linear = (inputs: number, outputs: number) => (inputs + 1) * outputs
+    const block =
+      linear(d, 3 * d) +
+      linear(d, d) +
+      linear(d, mlp * d) +
+      linear(mlp * d, d) +
+      linear(d, 6 * d) +
+      4 * (d / model.heads)
+    const heads = model.zDims.map((z) => linear(d, projector) + linear(projector, projector) + linear(projector, z))
+    const embedders = linear(16, d) + linear(256, d) + linear(d, d) + table * d
+    const parameters = embedders + 2 * block + heads[0] + heads[1] + linear(d, 16) + linear(d, 2 * d)
+    expect(worker.info).toMatchObject({ threads: 2, parameters })
+    const seconds = await worker.step(2)
+    expect(seconds).toHaveLength(2)
+    for (const value of seconds) expect(value).toBeLessThan(30)
+    expect(await worker.peakRssBytes()).toBeGreaterThan(50e6)
+  },
+)
