@@ -24,6 +24,9 @@ export interface AtomicWriteOptions {
   readonly fileSystem?: WritableFileSystem
 }
 
+/** Larger pieces are written as they come. */
+const BUFFER_BYTES = 2 ** 18
+
 /** One write call of Node takes at most 2^31 - 1 bytes. */
 const MAX_BYTES_PER_WRITE = 2 ** 30
 
@@ -67,6 +70,10 @@ export class AtomicFile {
   readonly #fsync: boolean
   readonly #fileSystem: WritableFileSystem
   #position = 0
+  /** What was appended last and is not written yet: `#bufferedBytes` bytes that belong at `#bufferStart`. */
+  #buffer = new Uint8Array(0)
+  #bufferStart = 0
+  #bufferedBytes = 0
   #state: 'writing' | 'closed' | 'finished' = 'writing'
 
   private constructor(path: string, file: WritableFile, options: AtomicWriteOptions) {
@@ -96,25 +103,53 @@ export class AtomicFile {
     return this.#position
   }
 
+  /** Small pieces gather in memory first, so that they do not cost a system call each. */
   async append(data: Uint8Array): Promise<void> {
-    await this.writeAt(data, this.#position)
+    this.#requireWriting()
+    if (this.#bufferedBytes + data.length > BUFFER_BYTES) await this.#flush()
+    if (data.length > BUFFER_BYTES) {
+      await this.#attempt(() => this.#file.write(data, this.#position))
+      this.#bufferStart += data.length
+    } else {
+      if (this.#buffer.length === 0) this.#buffer = new Uint8Array(BUFFER_BYTES)
+      this.#buffer.set(data, this.#bufferedBytes)
+      this.#bufferedBytes += data.length
+    }
     this.#position += data.length
   }
 
   /** Leaves a gap to be filled by `writeAt`, for what is known only later. */
-  skip(length: number): void {
+  async skip(length: number): Promise<void> {
+    await this.#flush()
     this.#position += length
+    this.#bufferStart += length
   }
 
+  /** Writes over what was appended or skipped. */
   async writeAt(data: Uint8Array, position: number): Promise<void> {
     this.#requireWriting()
+    if (position + data.length > this.#position) throw new RangeError(`${this.path}: nothing was appended there yet.`)
+    if (position >= this.#bufferStart) {
+      this.#buffer.set(data, position - this.#bufferStart)
+      return
+    }
+    if (position + data.length > this.#bufferStart) await this.#flush()
     await this.#attempt(() => this.#file.write(data, position))
+  }
+
+  async #flush(): Promise<void> {
+    if (this.#bufferedBytes === 0) return
+    const data = this.#buffer.subarray(0, this.#bufferedBytes)
+    await this.#attempt(() => this.#file.write(data, this.#bufferStart))
+    this.#bufferStart += this.#bufferedBytes
+    this.#bufferedBytes = 0
   }
 
   /** Gives the file its name, replacing what had it. */
   async commit(): Promise<void> {
     this.#requireWriting()
     try {
+      await this.#flush()
       await this.#attempt(async () => {
         if (this.#fsync) await this.#file.sync()
         await this.#closeFile()

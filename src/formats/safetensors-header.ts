@@ -55,10 +55,11 @@ const entrySchema = z.strictObject({
 
 /** Reads and checks a header; `dataBytes` is how many bytes follow it in the file. */
 export function parseHeader(path: string, json: Uint8Array, dataBytes: number): SafetensorsHeader {
-  const root = parseJsonObject(path, json)
+  const { root, names } = parseJsonObject(path, json)
   const tensors = new Map<string, TensorLocation>()
   let metadata: Readonly<Record<string, string>> = Object.freeze(Object.create(null))
-  for (const [name, value] of Object.entries(root)) {
+  for (const name of names) {
+    const value = root[name]
     if (name === '__metadata__') metadata = parseMetadata(path, value)
     else tensors.set(name, parseEntry(path, name, value))
   }
@@ -95,7 +96,8 @@ export function serialiseHeader(
   return bytes
 }
 
-function parseJsonObject(path: string, bytes: Uint8Array): object {
+/** The header's object, and its names in their order, which the object does not keep for names such as "7". */
+function parseJsonObject(path: string, bytes: Uint8Array): { root: Record<string, unknown>; names: Iterable<string> } {
   let text: string
   let root: unknown
   try {
@@ -107,33 +109,42 @@ function parseJsonObject(path: string, bytes: Uint8Array): object {
   if (typeof root !== 'object' || root === null || Array.isArray(root)) {
     throw new FileFormatError(path, 'the safetensors header is not a JSON object.')
   }
-  const duplicate = findDuplicateKey(text)
-  if (duplicate !== undefined) {
-    throw new FileFormatError(path, `the safetensors header names ${JSON.stringify(duplicate)} twice.`)
-  }
-  return root
+  const names = uniqueKeys(text, (key) => {
+    throw new FileFormatError(path, `the safetensors header names ${JSON.stringify(key)} twice.`)
+  })
+  return { root: root as Record<string, unknown>, names }
 }
 
 /**
- * The first key that an object of this valid JSON has twice. JSON.parse keeps the last silently, which would let two
- * readers see different tensors in one file.
+ * The keys of the outermost object of this valid JSON, in order; calls `refuse` for a key that any object has twice.
+ * JSON.parse keeps the last silently, which would let two readers see different tensors in one file.
  */
-function findDuplicateKey(json: string): string | undefined {
+function uniqueKeys(json: string, refuse: (key: string) => never): Iterable<string> {
+  const outermost = new Set<string>()
   /** The keys of each object that is open, and null for each array. */
   const open: (Set<string> | null)[] = []
-  const token = /"(?:[^"\\]|\\.)*"(\s*:)?|[{}[\]]/gsu
-  for (const [text, colon] of json.matchAll(token)) {
-    if (text === '{') open.push(new Set())
-    else if (text === '[') open.push(null)
-    else if (text === '}' || text === ']') open.pop()
-    else if (colon !== undefined) {
-      const key: string = JSON.parse(text.slice(0, text.length - colon.length))
+  for (let at = 0; at < json.length; at++) {
+    const character = json[at]
+    if (character === '{') open.push(open.length === 0 ? outermost : new Set())
+    else if (character === '[') open.push(null)
+    else if (character === '}' || character === ']') open.pop()
+    else if (character === '"') {
+      const begin = at++
+      while (json[at] !== '"') at += json[at] === '\\' ? 2 : 1
+      if (!isKey(json, at + 1)) continue
+      const key: string = JSON.parse(json.slice(begin, at + 1))
       const keys = open.at(-1)
-      if (keys?.has(key)) return key
+      if (keys?.has(key)) refuse(key)
       keys?.add(key)
     }
   }
-  return undefined
+  return outermost
+}
+
+/** Whether the string that ended before `at` is followed by a colon. */
+function isKey(json: string, at: number): boolean {
+  while (json[at] === ' ' || json[at] === '\n' || json[at] === '\r' || json[at] === '\t') at++
+  return json[at] === ':'
 }
 
 function parseMetadata(path: string, value: unknown): Readonly<Record<string, string>> {

@@ -47,7 +47,7 @@ export async function writeSafetensors(
   // known beforehand and it can be written last.
   const headerBytes = header().length
   await writeAtomically(path, options, async (file) => {
-    file.skip(headerBytes)
+    await file.skip(headerBytes)
     for (const [i, tensor] of tensors.entries()) {
       const data = await sourceBytes(tensor, quoted(tensor))
       if (options.checksum) checksums[i] = crc32(data)

@@ -12,10 +12,10 @@ import {
   type TorchStorageReader,
 } from './torch-archive.ts'
 import { isTorchLegacy, openTorchLegacy } from './torch-legacy.ts'
-import { TorchTensor } from './torch-tensor.ts'
+import { TorchStorage, TorchTensor } from './torch-tensor.ts'
 
 /** What a checkpoint holds: see PickleValue for how Python's objects appear. */
-export type TorchValue = PickleValue<TorchTensor>
+export type TorchValue = PickleValue<TorchTensor | TorchStorage>
 
 /** A larger storage is verified in a stream and then read by parts, instead of being held as a whole. */
 const WHOLE_STORAGE_BYTES = 2 ** 30
@@ -222,6 +222,7 @@ function summary(value: TorchValue): string {
   if (value instanceof Set) return `set of ${value.size}`
   if (Array.isArray(value)) return `list of ${value.length}`
   if (value instanceof Uint8Array) return `${value.length} bytes`
+  if (value instanceof TorchStorage) return `storage of ${value.byteLength} bytes`
   if (value instanceof InertObject) return `object of ${value.className}`
   if (value instanceof PickleGlobal) return value.name
   if (typeof value === 'string') return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)
