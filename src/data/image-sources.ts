@@ -3,6 +3,7 @@ import { extname, join } from 'node:path'
 import { type Labels, parseDatasetJson } from './dataset-json.ts'
 import { type FileTree, openFolder } from './file-tree.ts'
 import { IMAGE_EXTENSIONS } from './image-decoding.ts'
+import { listNames } from './name-list.ts'
 import { openZip } from './zip-archive.ts'
 
 /** One image file of a source. */
@@ -37,8 +38,6 @@ export interface ImageSourceOptions {
 const ARCHIVE = /\.(zip|tar|tgz|tar\.gz|tar\.bz2|tar\.xz|7z|rar)$/i
 const LABEL_ADVICE =
   'Put the images into one folder per class, or ask for an unlabelled set, in which every image is of class 0.'
-/** How many names an error lists before it stops. */
-const NAMES_SHOWN = 5
 
 /**
  * Opens a folder or a zip archive of images.
@@ -90,7 +89,7 @@ function onlyArchive(folder: FileTree): string {
     zips.length > 0
       ? `Name the one to prepare, for example '${join(folder.root, zips[0]!)}'.`
       : 'Unpack one and name its folder.'
-  throw new Error(`'${folder.root}' holds no images but ${archives.length} archives: ${listed(archives)}. ${advice}`)
+  throw new Error(`'${folder.root}' holds no images but ${archives.length} archives: ${listNames(archives)}. ${advice}`)
 }
 
 function isHidden(name: string): boolean {
@@ -159,12 +158,12 @@ function labelsFromJson(names: readonly string[], prefix: string, labels: Labels
   const byName = new Map(labels.map(([name, label]) => [prefix + name, label]))
   const unlabelled = names.filter((name) => !byName.has(name))
   if (unlabelled.length > 0) {
-    throw new Error(`'${file}' gives no label for ${unlabelled.length} images: ${listed(unlabelled)}.`)
+    throw new Error(`'${file}' gives no label for ${unlabelled.length} images: ${listNames(unlabelled)}.`)
   }
   const there = new Set(names)
   const missing = [...byName.keys()].filter((name) => !there.has(name))
   if (missing.length > 0) {
-    throw new Error(`'${file}' names ${missing.length} images that are not there: ${listed(missing)}.`)
+    throw new Error(`'${file}' names ${missing.length} images that are not there: ${listNames(missing)}.`)
   }
   return { labels: names.map((name) => byName.get(name)!), classNames: undefined, notes: [] }
 }
@@ -185,7 +184,7 @@ function labelsFromFolders(
   const loose = names.filter((name) => classOf(name) === undefined)
   if (loose.length > 0) {
     throw new Error(
-      `'${place}' holds ${loose.length} images outside its class folders: ${listed(loose)}. Move them into a class folder.`,
+      `'${place}' holds ${loose.length} images outside its class folders: ${listNames(loose)}. Move them into a class folder.`,
     )
   }
   const withImages = new Set(classNames)
@@ -196,18 +195,12 @@ function labelsFromFolders(
     .sort(byCodePoint)
   if (empty.length > 0 && !options.allowEmptyClasses) {
     throw new Error(
-      `Class folders without images in '${place}': ${listed(empty)}. Remove them, or allow empty classes to leave them out.`,
+      `Class folders without images in '${place}': ${listNames(empty)}. Remove them, or allow empty classes to leave them out.`,
     )
   }
   const index = new Map(classNames.map((name, i) => [name, i]))
-  const notes = empty.length > 0 ? [`Left out ${empty.length} class folders without images: ${listed(empty)}.`] : []
+  const notes = empty.length > 0 ? [`Left out ${empty.length} class folders without images: ${listNames(empty)}.`] : []
   return { labels: names.map((name) => index.get(classOf(name)!)!), classNames, notes }
-}
-
-function listed(names: readonly string[]): string {
-  const shown = names.slice(0, NAMES_SHOWN).map((name) => `'${name}'`)
-  const rest = names.length - shown.length
-  return rest > 0 ? `${shown.join(', ')} and ${rest} more` : shown.join(', ')
 }
 
 /**

@@ -1,35 +1,17 @@
 import { createHash } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { type DatasetInfo, datasetInfo, LAYOUT, type PrepareSettings, type SkippedImage } from './dataset-info.ts'
 import { formatDatasetJson, type Labels, parseJson } from './dataset-json.ts'
+import { DatasetWriter, imageName, latentName, type Rendered } from './dataset-writer.ts'
 import { ImageDecodeError } from './image-decoding.ts'
 import { type ImageSource, openImageSource, type SourceImage } from './image-sources.ts'
-import { encodeNpy } from './latent-file.ts'
+import { type LatentEncoder, latentShape } from './latent-encoder.ts'
 import { mapInOrder } from './ordered-map.ts'
 import { type JournalEntry, PrepareJournal } from './prepare-journal.ts'
-import { renderTrainingImage, type TrainingImage } from './training-image.ts'
+import { renderTrainingImage } from './training-image.ts'
 import type { Transform } from './transforms.ts'
-
-/** The encoder half of an autoencoder, as the preparation of latents needs it. */
-export interface LatentEncoder {
-  /** Recorded with the data set, for example `sd-vae-ft-mse`. */
-  readonly name: string
-  /** C: channels of one latent sample; 4 for the Stable Diffusion VAE. */
-  readonly latentChannels: number
-  /** Pixels per latent element along one side; 8 for the Stable Diffusion VAE. */
-  readonly downsampling: number
-  /** How many images `encode` wants at a time; the last call may bring fewer. */
-  readonly batchSize: number
-  /**
-   * The posterior of each image, not scaled.
-   *
-   * @param images each `size × size × 3` bytes, channels fastest
-   * @returns for each image 2C × h × w floats: the mean, then the standard deviation
-   */
-  encode(images: readonly Uint8Array[], size: number): Promise<readonly Float32Array[]>
-}
 
 export interface PrepareProgress {
   /** Images of the source that are done, skipped ones included. */
@@ -61,8 +43,6 @@ export interface PrepareOptions {
   readonly onProgress?: (progress: PrepareProgress) => void
 }
 
-/** Without an encoder there are no batches; this many images share one line-up of writes and one journal write. */
-const BLOCK_IMAGES = 64
 const IGNORED_NAMES_KEPT = 100
 
 /**
@@ -118,11 +98,6 @@ function checkOptions(size: number, wideHeight: number, latents: 'none' | Latent
   }
 }
 
-function latentShape(encoder: LatentEncoder, size: number): [number, number, number] {
-  const side = size / encoder.downsampling
-  return [2 * encoder.latentChannels, side, side]
-}
-
 function digestListing(images: readonly SourceImage[]): string {
   const hash = createHash('sha256')
   for (const { name, label } of images) hash.update(`${name}\0${label}\n`)
@@ -174,90 +149,6 @@ function describeDifference(before: PrepareSettings, now: PrepareSettings): stri
   return key === 'listing'
     ? 'other source images or labels'
     : `${key} ${show(before[key])}, not ${show(now[key])} as asked for`
-}
-
-/** One image of the source on its way: its place in the data set is known only when those before it are done. */
-interface Rendered {
-  readonly source: SourceImage
-  readonly image?: TrainingImage
-  readonly reason?: string
-}
-
-/** Numbers the images, encodes them and writes their files, block after block. */
-class DatasetWriter {
-  /** What is done, from the source's first image on. */
-  readonly entries: JournalEntry[]
-  taken: number
-  readonly #out: string
-  readonly #settings: PrepareSettings
-  readonly #encoder: LatentEncoder | undefined
-  readonly #journal: PrepareJournal
-  readonly #folders = new Set<string>()
-
-  constructor(
-    out: string,
-    settings: PrepareSettings,
-    latents: 'none' | LatentEncoder,
-    journal: PrepareJournal,
-    entries: readonly JournalEntry[],
-  ) {
-    this.#out = out
-    this.#settings = settings
-    this.#encoder = latents === 'none' ? undefined : latents
-    this.#journal = journal
-    this.entries = [...entries]
-    this.taken = entries.filter((entry) => 'label' in entry).length
-  }
-
-  get blockImages(): number {
-    return this.#encoder?.batchSize ?? BLOCK_IMAGES
-  }
-
-  async write(block: readonly Rendered[]): Promise<void> {
-    const images = block.flatMap(({ image }) => (image ? [image] : []))
-    const first = this.taken
-    const pngs = images.map(({ png }, i) => this.#writeFile(LAYOUT.images, imageName(first + i), png))
-    const written = await Promise.allSettled([...pngs, this.#writeLatents(images, first)])
-    const failed = written.find((result) => result.status === 'rejected')
-    if (failed) throw failed.reason
-    const entries = block.map(({ source, reason }) =>
-      reason === undefined ? { name: source.name, label: source.label } : { name: source.name, reason },
-    )
-    await this.#journal.append(entries)
-    this.entries.push(...entries)
-    this.taken += images.length
-  }
-
-  async #writeLatents(images: readonly TrainingImage[], first: number): Promise<void> {
-    const encoder = this.#encoder
-    if (!encoder || images.length === 0) return
-    const { size } = this.#settings
-    const shape = latentShape(encoder, size)
-    const length = shape[0] * shape[1] * shape[2]
-    const latents = await encoder.encode(
-      images.map(({ pixels }) => pixels),
-      size,
-    )
-    const wrong = latents.find((latent) => latent.length !== length)
-    if (latents.length !== images.length || wrong) {
-      throw new Error(
-        `The autoencoder '${encoder.name}' gave ${latents.length} latents of ${(wrong ?? latents[0])?.length} floats ` +
-          `for ${images.length} images; ${length} floats each, of shape [${shape}], were expected.`,
-      )
-    }
-    await Promise.all(
-      latents.map((latent, i) => this.#writeFile(LAYOUT.latents, latentName(first + i), encodeNpy(latent, shape))),
-    )
-  }
-
-  async #writeFile(kind: string, name: string, bytes: Uint8Array): Promise<void> {
-    const folder = join(this.#out, kind, name.slice(0, 5))
-    if (!this.#folders.has(folder)) {
-      await mkdir(folder, { recursive: true })
-      this.#folders.add(folder)
-    }
-    await writeFile(join(this.#out, kind, name), bytes)
-  }
 }
 
 async function run(
@@ -312,16 +203,6 @@ async function run(
 
 function withAdvice(error: ImageDecodeError): Error {
   return new Error(`${error.message} Remove or replace it, or prepare with corrupt images skipped.`, { cause: error })
-}
-
-function imageName(index: number): string {
-  const digits = String(index).padStart(8, '0')
-  return `${digits.slice(0, 5)}/img${digits}.png`
-}
-
-function latentName(index: number): string {
-  const digits = String(index).padStart(8, '0')
-  return `${digits.slice(0, 5)}/img-mean-std-${digits}.npy`
 }
 
 async function finish(

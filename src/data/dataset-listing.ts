@@ -1,0 +1,133 @@
+import { readFile, stat } from 'node:fs/promises'
+import { basename, extname, join } from 'node:path'
+import { type DatasetInfo, datasetInfo, LAYOUT } from './dataset-info.ts'
+import { type Labels, parseDatasetJson, parseJson } from './dataset-json.ts'
+import { openFolder } from './file-tree.ts'
+import { IMAGE_EXTENSIONS } from './image-decoding.ts'
+import { listNames } from './name-list.ts'
+
+/** The names and labels of a prepared data set, by index. */
+export interface DatasetListing {
+  readonly path: string
+  readonly images: readonly string[]
+  readonly latents: readonly string[] | undefined
+  readonly labels: Int32Array
+  readonly classNames: readonly string[] | undefined
+}
+
+/**
+ * Lists a data set: pairs images and latents by the numbers in their names and finds each one's label.
+ *
+ * @throws {Error} if the folder is no whole prepared set, a partner or label is missing, or a label is out of range
+ */
+export async function listDataset(path: string): Promise<DatasetListing> {
+  if (await isThere(join(path, LAYOUT.journal))) {
+    throw new Error(
+      `'${path}' is an unfinished preparation. Repeat the call that prepared it; it goes on where it ended.`,
+    )
+  }
+  if (!(await isThere(join(path, LAYOUT.images)))) {
+    throw new Error(`'${path}' is not a prepared data set: it has no folder '${LAYOUT.images}'. Prepare it first.`)
+  }
+  const isImage = (name: string): boolean =>
+    IMAGE_EXTENSIONS.has(extname(name).toLowerCase()) || extname(name) === '.npy'
+  const images = await listNumbered(join(path, LAYOUT.images), isImage)
+  if (images.size === 0) throw new Error(`'${join(path, LAYOUT.images)}' holds no images.`)
+  const latents = (await isThere(join(path, LAYOUT.latents)))
+    ? await listNumbered(join(path, LAYOUT.latents), (name) => extname(name) === '.npy')
+    : undefined
+  if (latents) checkPairs(path, images, latents)
+  const { labels, file } = await readLabels(path)
+  const labelOf = new Map(labels.map(([name, label]) => [numberOf(name, file), label]))
+  const numbers = [...images.keys()].sort((a, b) => a - b)
+  checkLabels(file, numbers, images, labels, labelOf)
+  const info = await readInfo(path)
+  const classNames = info?.classNames
+  const foreign = classNames && labels.find(([, label]) => label >= classNames.length)
+  if (foreign) {
+    throw new Error(`'${file}' gives '${foreign[0]}' the label ${foreign[1]}; there are ${classNames.length} classes.`)
+  }
+  return {
+    path,
+    images: numbers.map((number) => images.get(number)!),
+    latents: latents && numbers.map((number) => latents.get(number)!),
+    labels: Int32Array.from(numbers, (number) => labelOf.get(number)!),
+    classNames,
+  }
+}
+
+async function isThere(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined)) !== undefined
+}
+
+/** The files of a folder by the number that their names end in. */
+async function listNumbered(folder: string, isWanted: (name: string) => boolean): Promise<Map<number, string>> {
+  const byNumber = new Map<number, string>()
+  for (const name of (await openFolder(folder)).files) {
+    if (!isWanted(name) || basename(name).startsWith('.')) continue
+    const number = numberOf(name, folder)
+    const other = byNumber.get(number)
+    if (other !== undefined) throw new Error(`'${folder}' has two files of number ${number}: '${other}' and '${name}'.`)
+    byNumber.set(number, name)
+  }
+  return byNumber
+}
+
+function numberOf(name: string, where: string): number {
+  const digits = /(\d+)\.[^.]+$/.exec(name)?.[1]
+  if (digits === undefined) {
+    throw new Error(`'${name}' in '${where}' has no number at its end, as in 'img00000012.png', to pair it by.`)
+  }
+  return Number(digits)
+}
+
+function checkPairs(path: string, images: ReadonlyMap<number, string>, latents: ReadonlyMap<number, string>): void {
+  const alone = (some: ReadonlyMap<number, string>, others: ReadonlyMap<number, string>): string[] =>
+    [...some].flatMap(([number, name]) => (others.has(number) ? [] : [name]))
+  const withoutLatent = alone(images, latents)
+  const withoutImage = alone(latents, images)
+  if (withoutLatent.length + withoutImage.length === 0) return
+  const parts = [
+    ...(withoutLatent.length > 0
+      ? [`${withoutLatent.length} images have no latent (${listNames(withoutLatent)})`]
+      : []),
+    ...(withoutImage.length > 0 ? [`${withoutImage.length} latents have no image (${listNames(withoutImage)})`] : []),
+  ]
+  throw new Error(`The images and latents of '${path}' do not belong together: ${parts.join(', and ')}.`)
+}
+
+function checkLabels(
+  file: string,
+  numbers: readonly number[],
+  images: ReadonlyMap<number, string>,
+  labels: Labels,
+  labelOf: ReadonlyMap<number, number>,
+): void {
+  const unlabelled = numbers.filter((number) => !labelOf.has(number)).map((number) => images.get(number)!)
+  if (unlabelled.length > 0) {
+    throw new Error(`'${file}' gives no label for ${unlabelled.length} images: ${listNames(unlabelled)}.`)
+  }
+  const missing = labels.map(([name]) => name).filter((name) => !images.has(numberOf(name, file)))
+  if (missing.length > 0) {
+    throw new Error(`'${file}' names ${missing.length} files that are not there: ${listNames(missing)}.`)
+  }
+}
+
+async function readLabels(path: string): Promise<{ labels: Labels; file: string }> {
+  for (const folder of [LAYOUT.latents, LAYOUT.images]) {
+    const file = join(path, folder, LAYOUT.labels)
+    if (!(await isThere(file))) continue
+    const labels = parseDatasetJson(await readFile(file, 'utf8'), file)
+    if (labels === null)
+      throw new Error(`'${file}' declares that there are no labels; training needs one for each image.`)
+    return { labels, file }
+  }
+  throw new Error(
+    `'${path}' has no ${LAYOUT.labels}, neither in '${LAYOUT.latents}' nor in '${LAYOUT.images}': it is no whole data set.`,
+  )
+}
+
+async function readInfo(path: string): Promise<DatasetInfo | undefined> {
+  const file = join(path, LAYOUT.info)
+  return (await isThere(file)) ? parseJson(datasetInfo, await readFile(file, 'utf8'), file) : undefined
+}
