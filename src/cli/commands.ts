@@ -8,7 +8,7 @@ export interface CommandEntry extends CommandSummary {
 
 /**
  * Every command, in the order of the help. The summary repeats the command's own, so that `repa --help` starts without
- * loading any of them.
+ * loading any of them; a command in turn imports the library in its `run`, so that its own help starts as fast.
  */
 export const COMMANDS: readonly CommandEntry[] = [
   {

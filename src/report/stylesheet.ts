@@ -5,7 +5,7 @@ export function stylesheet(runs: number): string {
   const hidden = Array.from(
     { length: runs },
     (_, i) =>
-      `body:has(#show-run-${i}:not(:checked)) :is(svg,.strip).run-${i},body:has(#show-run-${i}:not(:checked)) svg .run-${i}{display:none}`,
+      `body:has(#show-run-${i}:not(:checked)) .strip.run-${i},body:has(#show-run-${i}:not(:checked)) svg .run-${i}{display:none}`,
   )
   return `${LIGHT}
 ${runRules(runs, 'light')}
@@ -134,9 +134,11 @@ const PRINT = `@media print {
   @page { margin: 14mm; }
   body { background: none; font-size: 10pt; } main { padding: 0; max-width: none; }
   .controls, .timeline { display: none; }
-  .card, .tile { break-inside: avoid; } .strip { break-inside: auto; } h2, h3 { break-after: avoid; }
+  .charts, .grids { display: block; } .strip { margin-bottom: 1rem; }
+  .charts > figure { display: inline-flex; width: 49%; margin: 0 0.4% 0.8rem 0; vertical-align: top; } .charts > .full { width: 98.8%; }
+  .card, .tile { break-inside: avoid; } h2, h3 { break-after: avoid; }
   .scroll { overflow: visible; } .numbers { font-size: 8pt; } .numbers :is(th, td) { padding-inline: 0.4rem; }
-  details::details-content { content-visibility: visible; height: auto; } .charts .plot { grid-template-rows: 9rem 1.5rem; }
+  details::details-content { content-visibility: visible; height: auto; } .charts .plot { grid-template-rows: 9rem 1.5rem; } .strip { break-inside: auto; }
   .frames, .stage .frames { display: flex; flex-wrap: wrap; overflow: visible; }
   .frames figure, .stage .frames figure, .stage .frames figure:not(.current) { display: block; width: 22%; margin: 0; break-inside: avoid; }
   .sections { columns: 2; }

@@ -1,8 +1,7 @@
 import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { formatBytes, formatCount } from '../../report/quantity.ts'
-import { renderReport } from '../../report/report.ts'
-import { type RunData, readRun } from '../../report/run.ts'
+import type { RunData } from '../../report/run.ts'
 import { defineCommand } from '../command.ts'
 
 export const reportCommand = defineCommand({
@@ -35,6 +34,11 @@ export const reportCommand = defineCommand({
     },
   ],
   async run({ runs: directories, out: file, title, samples }, { out, signal }) {
+    // Loaded here, so that `repa report --help` does not wait for it.
+    const [{ renderReport }, { readRun }] = await Promise.all([
+      import('../../report/report.ts'),
+      import('../../report/run.ts'),
+    ])
     const runs: RunData[] = []
     for (const directory of directories) {
       signal.throwIfAborted()

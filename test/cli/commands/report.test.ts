@@ -1,0 +1,62 @@
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { dispatch } from '../../../src/cli/dispatch.ts'
+import { metricsLine, RunFolders } from '../../report/run-folder.ts'
+import { RecordingStream } from '../recording-stream.ts'
+
+async function repa(...words: string[]) {
+  const [stdout, stderr] = [new RecordingStream(), new RecordingStream()]
+  const status = await dispatch(words, { stdout, stderr, env: {}, signal: new AbortController().signal })
+  return { status, stdout: stdout.text, stderr: stderr.text }
+}
+
+const files = { 'config.json': { model: 'SiT-S/2' }, 'metrics.jsonl': [metricsLine(1), metricsLine(2)] }
+
+test('writes RUN/report.html and nothing else', async () => {
+  await using folders = await RunFolders.create()
+  const run = await folders.add('first', files)
+  const result = await repa('report', run)
+  const page = join(run, 'report.html')
+  expect(result).toMatchObject({ status: 0, stdout: '' })
+  expect(result.stderr).toMatch(new RegExp(`^${page}: first \\(2 steps\\), [\\d.]+ KiB\\n$`))
+  expect(await readFile(page, 'utf8')).toContain('<title>first</title>')
+  expect((await readdir(run)).sort()).toEqual(['config.json', 'metrics.jsonl', 'report.html', 'samples'])
+})
+
+test('--out, --title, --json, several runs', async () => {
+  await using folders = await RunFolders.create()
+  const runs = [await folders.add('a', files), await folders.add('b', { 'config.json': {} })]
+  const out = join(folders.root, 'both.html')
+  const result = await repa('report', ...runs, '--out', out, '--title', 'A & B', '--json')
+  const page = await readFile(out, 'utf8')
+  expect(page).toContain('<title>A &amp; B</title>')
+  expect(result).toMatchObject({ status: 0, stderr: '' })
+  expect(JSON.parse(result.stdout)).toEqual({
+    report: out,
+    bytes: Buffer.byteLength(page),
+    runs: [
+      { name: 'a', steps: 2 },
+      { name: 'b', steps: 0 },
+    ],
+  })
+})
+
+test('what is no run is named, and nothing is written', async () => {
+  await using folders = await RunFolders.create()
+  const out = join(folders.root, 'page.html')
+  expect(await repa('report', folders.root, '--out', out)).toEqual({
+    status: 1,
+    stdout: '',
+    stderr: `repa report: ${folders.root}: not a run's folder, it has no config.json; give the --out folder of 'repa train'.\n`,
+  })
+  const run = await folders.add('a', files)
+  const missing = join(folders.root, 'no/such/folder/page.html')
+  expect(await repa('report', run, '--out', missing)).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(
+      /^repa report: .*no\/such\/folder\/.*: there is no such file or folder; check the path\.\n$/,
+    ),
+  })
+  expect((await readdir(folders.root)).sort()).toEqual(['a'])
+})
