@@ -84,7 +84,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       ...configuration,
       model,
       data,
-      align: encoders.length > 0 ? { encoder: encoders, depth: alignDepthOf(configuration), weight: configuration.alignWeight } : undefined,
+      align:
+        encoders.length > 0
+          ? { encoder: encoders, depth: alignDepthOf(configuration), weight: configuration.alignWeight }
+          : undefined,
       configuration: stored,
     })
     const checkpoint = options.resume ? await newestCheckpoint(checkpoints) : undefined
@@ -120,14 +123,16 @@ async function trainSegments(
     for await (const step of trainer.run({ steps: next, signal })) {
       last = step
       await log.write(step)
-      if (!step.finite) onNotice?.(`Step ${step.index}: the gradient is not finite; the step was left out (${step.skipped} so far).`)
+      if (!step.finite)
+        onNotice?.(`Step ${step.index}: the gradient is not finite; the step was left out (${step.skipped} so far).`)
       onStep?.(step)
     }
     await log.flush()
     if (signal?.aborted) break
     // Saved before it is sampled: sampling takes time, in which a kill would cost the steps.
     if (trainer.step % checkpointEvery === 0 || trainer.step === steps) saved = await save(trainer, out)
-    if (trainer.step % sampleEvery === 0 || trainer.step === steps) await writeSamples(trainer, configuration, out, log, signal)
+    if (trainer.step % sampleEvery === 0 || trainer.step === steps)
+      await writeSamples(trainer, configuration, out, log, signal)
   }
   if (saved?.step !== trainer.step) saved = await save(trainer, out)
   return { step: trainer.step, checkpoint: saved.path, interrupted: signal?.aborted ?? false, last }
@@ -185,11 +190,23 @@ function createModel(configuration: TrainingConfiguration, data: Dataset, device
   const { kind: _, ...free } = { kind: 'SiT', ...size }
   const [channels, height, width] = data.latentShape
   const options = { channels, inputSize: [height, width] as [number, number], classes: data.classes }
-  return SiT.create(free, { ...options, classDropout, projectorWidth, alignDepth: alignDepthOf(configuration), device, seed })
+  return SiT.create(free, {
+    ...options,
+    classDropout,
+    projectorWidth,
+    alignDepth: alignDepthOf(configuration),
+    device,
+    seed,
+  })
 }
 
 /** The run's whole configuration: given, or stored with the run that goes on. */
-async function resolveConfiguration({ out, data, configuration, resume }: TrainOptions): Promise<TrainingConfiguration> {
+async function resolveConfiguration({
+  out,
+  data,
+  configuration,
+  resume,
+}: TrainOptions): Promise<TrainingConfiguration> {
   const file = join(out, CONFIG)
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
@@ -215,7 +232,11 @@ async function resolveConfiguration({ out, data, configuration, resume }: TrainO
       throw new Error(`The run in ${out} has ${key} ${before}; a resumed run cannot change it to ${now}.`)
     }
   }
-  const changes = Object.fromEntries(Object.keys(configuration).filter((key) => FREE_ON_RESUME.has(key)).map((key) => [key, given[key as keyof typeof given]]))
+  const changes = Object.fromEntries(
+    Object.keys(configuration)
+      .filter((key) => FREE_ON_RESUME.has(key))
+      .map((key) => [key, given[key as keyof typeof given]]),
+  )
   return { ...stored.training, ...changes }
 }
 
