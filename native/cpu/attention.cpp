@@ -150,13 +150,17 @@ void unpackRows(const float* from, int64_t fromStride, int64_t rows, int64_t col
   }
 }
 
-float dot(const float* a, const float* b, int64_t count) {
-  Vec sum = {};
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) sum += load(a + i) * load(b + i);
-  float total = sumLanes(sum);
-  for (; i < count; ++i) total += a[i] * b[i];
-  return total;
+/// delta = sum of dO * o over d, summed in order as product sums dP = dO Vt: where softmax has picked one key, o is
+/// that key's v, and dP - delta is 0 and not the difference of two roundings.
+float deltaOf(const float* dO, const float* o, int64_t headDim) {
+  float delta = 0.0f;
+  for (int64_t c = 0; c < headDim; ++c)
+#ifdef __FP_FAST_FMAF
+    delta = __builtin_fmaf(dO[c], o[c], delta);  // left to itself, GCC would split it into Vecs of products and a sum
+#else
+    delta += dO[c] * o[c];
+#endif
+  return delta;
 }
 
 void clear(float* p, int64_t count) { std::memset(p, 0, sizeof(float) * static_cast<size_t>(count)); }
@@ -312,17 +316,16 @@ struct BackwardPlan : Sizes {
 };
 
 /// The rows of P sum to one but for the rounding of lse, which is 1e-5 of P when the scores reach 300. With all keys of a
-/// query in one block the sum can be had and divided out. P stands in both of its products beside dO or delta, dV =
-/// transpose(P) dO and dS = P * (dO Vt - delta), so it is these that are divided.
+/// query in one block the sum can be had and divided out. P enters only dV = transpose(P) dO and dS = P * (dP - delta),
+/// both linear in dO, so it is the rows of dO that are divided.
 void renormalise(const float* p, int64_t keyStride, int64_t keys, int64_t queries, int64_t headDim, float* dO,
-                 int64_t dimStride, float* delta) {
+                 int64_t dimStride) {
   const int64_t whole = keys / kLanes * kLanes;
   for (int64_t row = 0; row < queries; ++row) {
     const float* probabilities = p + row * keyStride;
     Vec sum = loadPartial(probabilities + whole, static_cast<int>(keys - whole));
     for (int64_t c = 0; c < whole; c += kLanes) sum += load(probabilities + c);
     const float factor = 1.0f / sumLanes(sum);
-    delta[row] *= factor;
     for (int64_t c = 0; c < headDim; ++c) dO[row * dimStride + c] *= factor;
   }
 }
@@ -380,17 +383,16 @@ void backwardUnit(const AttentionBackwardArgs& args, const BackwardPlan& plan, i
                plan.scale * kLog2E, q, dimStride);
       packRows(args.dO + joined + firstQuery * joinedStride, joinedStride, queries, d, plan.paddedDim, 1.0f, dO,
                dimStride);
-      for (int64_t row = 0; row < queries; ++row) {
-        const float* o = args.o + joined + (firstQuery + row) * joinedStride;
+      for (int64_t row = 0; row < queries; ++row)
         lse[row] = args.lse[headIndex * plan.tokens + firstQuery + row] * kLog2E;
-        delta[row] = dot(dO + row * dimStride, o, d);
-      }
 
       product<TileA::rowMajor>(queries, paddedKeys, d, q, dimStride, kt, keyStride,
                                [&](int64_t row, int64_t column, Vec sum) {
                                  store(p + row * keyStride + column, exp2(sum - lse[row]));
                                });
-      if (plan.keyBlocks == 1) renormalise(p, keyStride, keys, queries, d, dO, dimStride, delta);
+      if (plan.keyBlocks == 1) renormalise(p, keyStride, keys, queries, d, dO, dimStride);
+      for (int64_t row = 0; row < queries; ++row)
+        delta[row] = deltaOf(dO + row * dimStride, args.o + joined + (firstQuery + row) * joinedStride, d);
       product<TileA::rowMajor>(queries, paddedKeys, d, dO, dimStride, vt, keyStride,
                                [&](int64_t row, int64_t column, Vec sum) {
                                  const int64_t at = row * keyStride + column;
