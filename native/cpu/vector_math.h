@@ -53,4 +53,57 @@ static inline Vec geluTanhDerivative(Vec x) {
   return s + x * s * (1.0f - s) * slope;
 }
 
+// The error function in two pieces, each a minimax fit:
+//     |x| <= 1    erf(x) = x + x P(x^2)
+//     |x| > 1     erfc(|x|) = exp(-|x| Q(|x|)), fitted up to 6, where erfc is 2e-17, and held from there on.
+static inline Vec erfNearZero(Vec x) {
+  const Vec s = x * x;
+  Vec p = splat(7.8538967e-05f);
+  p = p * s - 8.01020521e-04f;
+  p = p * s + 5.18832915e-03f;
+  p = p * s - 2.68538128e-02f;
+  p = p * s + 1.12835852e-01f;
+  p = p * s - 3.76126258e-01f;
+  p = p * s + 1.28379166e-01f;
+  return x + x * p;
+}
+
+/// erfc of t >= 1; within 3e-6 relative below 4.
+static inline Vec erfcAboveOne(Vec t) {
+  const Vec held = minimum(t, splat(6.0f));
+  Vec q = splat(-1.14538688e-06f);
+  q = q * held + 3.602546e-05f;
+  q = q * held - 5.10134516e-04f;
+  q = q * held + 4.34639054e-03f;
+  q = q * held - 2.52343537e-02f;
+  q = q * held + 1.07980515e-01f;
+  q = q * held + 6.34058164e-01f;
+  q = q * held + 1.12893008e+00f;
+  return exp(-held * q);
+}
+
+/// The error function, within 9e-8 absolute and relative; NaN stays NaN.
+static inline Vec erf(Vec x) {
+  const Vec t = x < 0.0f ? -x : x;
+  const Vec tail = 1.0f - erfcAboveOne(t);
+  return t > 1.0f ? (x < 0.0f ? -tail : tail) : erfNearZero(x);
+}
+
+/// The normal distribution function (1 + erf(x / sqrt 2)) / 2. Its left tail comes from erfc, so it keeps its relative
+/// accuracy there, where 1 + erf cancels.
+static inline Vec normalCdf(Vec x) {
+  const Vec u = x * 0.70710678118654752f;
+  const Vec t = u < 0.0f ? -u : u;
+  const Vec tail = 0.5f * erfcAboveOne(t);
+  return t > 1.0f ? (u < 0.0f ? tail : 1.0f - tail) : 0.5f + 0.5f * erfNearZero(u);
+}
+
+/// torch's GELU(approximate="none"): x normalCdf(x), within 2e-7 absolute or 1 ulp, whichever is more.
+static inline Vec geluErf(Vec x) { return x * normalCdf(x); }
+
+/// d geluErf / dx = normalCdf(x) + x normalPdf(x), within 1.5e-7 absolute.
+static inline Vec geluErfDerivative(Vec x) {
+  return normalCdf(x) + x * 0.39894228040143268f * exp(-0.5f * x * x);
+}
+
 }  // namespace repa::cpu::REPA_LEVEL
