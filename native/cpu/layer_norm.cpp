@@ -52,8 +52,8 @@ struct BackwardBlock {
 };
 
 /// Row by row, in two sweeps, the second from the nearest caches: the row's two means, then dX and the sums over rows.
-/// One row at a time makes four long streams, which the prefetcher follows: for activations that fit the last-level cache
-/// that measured up to twice as fast as four rows side by side, which win only on wide rows from main memory.
+/// One row at a time makes four long streams, which the prefetcher follows: for activations that fit the last-level
+/// cache that measured up to twice as fast as four rows side by side, which win only on wide rows from main memory.
 void backwardBlock(const BackwardBlock& block) {
   const int64_t width = block.width;
   const float base = block.base;
