@@ -7,9 +7,9 @@
 //                        column block (its packed B stays in L2 from chunk to chunk)
 //                       ┌────┬────┬────┐
 //        row panel      │tile│tile│tile│      for every steps block of k (at most kMaxSteps):
-//        (<= kTileRows) ├────┼────┼────┤        stage the chunk's A
-//                       │tile│tile│tile│        for every row panel (staged A stays in L1),
-//                       ├────┼────┼────┤          for every column panel: micro-kernel, tile += A panel · B panel
+//        (<= kTileRows) ├────┼────┼────┤        for every row panel: stage its A (it stays in L1 and L2),
+//                       │tile│tile│tile│          for every column panel: micro-kernel, tile += A panel · B panel,
+//                       ├────┼────┼────┤            and meanwhile prefetch the next row panel of A
 //                       │    │    │    │          on the last steps block: epilogue from the tile into C
 //                       └────┴────┴────┘
 //   reduce   only where k is long and C small: k is cut into slices, each adds up its own tiles, and the slices are
@@ -98,19 +98,19 @@ struct ThreadScratch {
   int64_t staged;
   int64_t tiles;
   int64_t lastPanel;
-  int64_t floats() const { return (staged + tiles + lastPanel + 15) / 16 * 16; }
+  int64_t floats() const { return staged + tiles + lastPanel; }
 };
 
 ThreadScratch threadScratchFor(const GemmArgs& args, const Grid& grid) {
   const int64_t steps = least(args.k, kMaxSteps);
   const bool keepsTiles = grid.slices == 1 && stepsBlocks(args.k) > 1;
-  return {(grid.rowPanelsPerBlock * stagedPanelFloats(args.transA, steps) + 15) / 16 * 16,
-          keepsTiles ? grid.tilesPerChunk() * kTileFloats : 0,
-          grid.directB && args.n % kTileColumns != 0 ? steps * kTileColumns : 0};
+  return {wholeLines(stagedPanelFloats(args.transA, steps) * (grid.directB ? grid.rowPanelsPerBlock : 1)),
+          keepsTiles ? wholeLines(grid.tilesPerChunk() * kTileFloats) : 0,
+          grid.directB && args.n % kTileColumns != 0 ? wholeLines(steps * kTileColumns) : 0};
 }
 
 int64_t sliceFloats(const Grid& grid) {
-  return grid.slices == 1 ? 0 : grid.chunks() * grid.tilesPerChunk() * kTileFloats;
+  return grid.slices == 1 ? 0 : wholeLines(grid.chunks() * grid.tilesPerChunk() * kTileFloats);
 }
 
 void pack(ThreadPool& pool, const float* b, int64_t ldb, bool transB, int64_t n, int64_t k, float* packed) {
@@ -146,6 +146,13 @@ TilePlace placeOf(const GemmArgs& args, RowPanels rowPanels, int64_t p, int64_t 
   return {rows.begin, rows.size(), column, least(kTileColumns, args.n - column)};
 }
 
+/// Starts fetching the lines of C that the epilogue will write when the micro-kernel is done.
+void prefetchTile(const GemmArgs& args, const TilePlace& place) {
+  for (int64_t i = 0; i < place.rows; ++i)
+    for (int64_t j = 0; j < place.columns; j += 16)
+      __builtin_prefetch(args.c + (place.row + i) * args.ldc + place.column + j, 1);
+}
+
 void computeChunk(const Product& product, int64_t chunk, int thread) {
   const GemmArgs& args = product.args;
   const Grid& grid = product.grid;
@@ -165,15 +172,13 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
     const Range steps = part(args.k, blocks, b);
     const bool first = b == stepsBlocksHere.begin;
     const bool last = grid.slices == 1 && b + 1 == stepsBlocksHere.end;
-    const int64_t stagedPanel = stagedPanelFloats(args.transA, steps.size());
-    stageA(args.a, args.lda, args.transA, args.m, rowPanels, steps, staged);
-    if (grid.directB && args.n % kTileColumns != 0 && panels.end == grid.columnPanels)
-      packPanel(args.b, args.ldb, false, args.n, steps, grid.columnPanels - 1, lastPanel);
-
-    const auto multiply = [&](int64_t p, int64_t q) {
+    const auto stage = [&](int64_t p, float* to) {
+      stageA(args.a, args.lda, args.transA, args.m, rowPanels.panel(p), steps, to);
+    };
+    const auto multiply = [&](int64_t p, int64_t q, const float* a) {
       const TilePlace place = placeOf(args, rowPanels, p, panels.begin + q);
       float* tile = keepsTiles ? keptTiles + (p * panels.size() + q) * kTileFloats : oneTile;
-      const float* a = staged + p * stagedPanel;
+      if (last) prefetchTile(args, place);
       if (!grid.directB) {
         const float* from = product.packed + packedOffset(args.n, steps, panels.begin + q);
         microkernelFor<false>(place.rows, place.columns, args.transA)(steps.size(), a, from, kTileColumns, tile, first);
@@ -187,11 +192,24 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
       if (last) product.finish(args, tile, place);
     };
     if (grid.directB) {
+      if (args.n % kTileColumns != 0 && panels.end == grid.columnPanels)
+        packPanel(args.b, args.ldb, false, args.n, steps, grid.columnPanels - 1, lastPanel);
+      const int64_t stagedPanel = stagedPanelFloats(args.transA, steps.size());
+      for (int64_t p = 0; p < rowPanels.count(); ++p) stage(p, staged + p * stagedPanel);
       for (int64_t q = 0; q < panels.size(); ++q)
-        for (int64_t p = 0; p < rowPanels.count(); ++p) multiply(p, q);
-    } else {
-      for (int64_t p = 0; p < rowPanels.count(); ++p)
-        for (int64_t q = 0; q < panels.size(); ++q) multiply(p, q);
+        for (int64_t p = 0; p < rowPanels.count(); ++p) multiply(p, q, staged + p * stagedPanel);
+      continue;
+    }
+    for (int64_t p = 0; p < rowPanels.count(); ++p) {
+      stage(p, staged);
+      const bool lastPanelOfRows = p + 1 == rowPanels.count();
+      const bool hasNext = !lastPanelOfRows || b + 1 < stepsBlocksHere.end;
+      const Range nextRows = rowPanels.panel(lastPanelOfRows ? 0 : p + 1);
+      const Range nextSteps = lastPanelOfRows ? part(args.k, blocks, b + 1) : steps;
+      for (int64_t q = 0; q < panels.size(); ++q) {
+        if (hasNext) prefetchA(args.a, args.lda, args.transA, nextRows, nextSteps, panels.size(), q);
+        multiply(p, q, staged);
+      }
     }
   }
 }

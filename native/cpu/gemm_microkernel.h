@@ -31,20 +31,21 @@ constexpr int kTileFloats = kTileRows * kTileColumns;
 /// SiT-S's 384 needs one pass.
 constexpr int kMaxSteps = 384;
 
-// A is copied ("staged") chunk by chunk, so that every address in the inner loop is one register plus a constant:
+// A is copied ("staged") panel by panel, so that every address in the inner loop is one register plus a constant:
 //     rows      A not transposed: a[row * kStagedRowStride + step]. 64 bytes more than the row keep rows out of one
 //               another's cache sets.
 //     columns   A transposed: a[step * kStagedColumnStride + row].
 constexpr int kStagedRowStride = kMaxSteps + 16;
 constexpr int kStagedColumnStride = (kTileRows + kLanes - 1) / kLanes * kLanes;
 
+/// How far ahead B is prefetched: some 450 cycles of AVX-512, longer than the L3 cache takes.
 constexpr int64_t kPrefetchSteps = 16;
 
 /// All lanes equal. (x - 0 is x for every x, so the subtraction goes; x + 0 would not, because of -0.)
 inline Vec broadcast(float value) { return value - Vec{}; }
 
 /// tile[Rows][Vecs * kLanes], row stride kTileColumns: overwritten when `first`, else added to. B's step s is at
-/// b + s * strideB. With kDirectB that is the caller's own B, whose steps lie far apart, so they are prefetched.
+/// b + s * strideB; strideB is kTileColumns unless kDirectB.
 template <int Rows, int Vecs, bool kColumns, bool kDirectB>
 void microkernel(int64_t steps, const float* __restrict a, const float* __restrict b, int64_t strideB,
                  float* __restrict tile, bool first) {
@@ -56,12 +57,13 @@ void microkernel(int64_t steps, const float* __restrict a, const float* __restri
 
 #pragma GCC unroll 4
   for (int64_t s = 0; s < steps; ++s) {
-    if constexpr (kDirectB) {
-      __builtin_prefetch(b + kPrefetchSteps * strideB);
+    // Packed B streams from L2 or beyond; the caller's own B lies with its steps far apart. Past the end of a packed
+    // panel lies the next one, which comes next.
+    for (int j = 0; j < Vecs * kLanes; j += 16) __builtin_prefetch(b + kPrefetchSteps * strideB + j);
+    if constexpr (kDirectB)
       __builtin_prefetch(b + kPrefetchSteps * strideB + Vecs * kLanes - 1);
-    } else {
+    else
       strideB = kTileColumns;
-    }
     Vec row[Vecs];
 #pragma GCC unroll 16
     for (int j = 0; j < Vecs; ++j) row[j] = load(b + j * kLanes);
