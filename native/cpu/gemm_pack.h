@@ -4,8 +4,8 @@
 //
 //     block 0: [panel 0][panel 1]...  block 1: [panel 0][panel 1]...      a panel: [step][kTileColumns]
 //
-// The columns of the last panel that B does not have are zeros. Staged A (see gemm_microkernel.h) is one steps block of
-// one panel of at most kTileRows rows.
+// The columns of the last panel that B does not have are zeros. A row panel of A, at most
+// kTileRows rows, is staged (copied) one steps block at a time, or read in place.
 #pragma once
 
 #include <utility>
@@ -96,19 +96,23 @@ inline void packPanel(const float* b, int64_t ldb, bool transB, int64_t n, Range
   }
 }
 
-/// A chunk's rows in panels of nearly equal height: 64 rows are 13 + 13 + 13 + 13 + 12, not 4 times 14 and a slow 8.
-struct RowPanels {
-  Range rows;
-  int64_t count() const { return ceilDiv(rows.size(), kTileRows); }
-  Range panel(int64_t index) const {
-    const Range within = part(rows.size(), count(), index);
-    return {rows.begin + within.begin, rows.begin + within.end};
-  }
-};
+/// The rows of C in panels of nearly equal height: 64 rows are 13 + 13 + 13 + 13 + 12, not 4 times 14 and a slow 8.
+inline int64_t rowPanelsOf(int64_t m) { return ceilDiv(m, kTileRows); }
+inline Range rowPanel(int64_t m, int64_t index) { return part(m, rowPanelsOf(m), index); }
+
+/// A row panel is read in place, unless A is transposed (its panels' steps lie a row apart, each in a page of its own) or
+/// the rows' distance lets more of them meet in one set of the L1 cache than it holds: it has 64 sets of 64-byte lines
+/// on every CPU that matters here, and 8 ways on some.
+inline bool readsInPlace(bool transA, int64_t lda) {
+  const int64_t bytes = lda * static_cast<int64_t>(sizeof(float)) % 4096;
+  return !transA && bytes != 0 && bytes != 2048;
+}
+/// The stride of staged rows: 64 bytes more than the row, so that they do not meet.
+constexpr int64_t kStagedRowStride = kMaxSteps + 16;
 
 /// The most floats of a staged panel.
 inline int64_t stagedPanelFloats(bool transA, int64_t steps) {
-  return transA ? steps * kStagedColumnStride : kTileRows * int64_t{kStagedRowStride};
+  return wholeLines(transA ? steps * kStagedColumnStride : kTileRows * kStagedRowStride);
 }
 
 /// Stages op(A)[rows, steps] for the micro-kernel; `rows` is one row panel.
@@ -134,7 +138,7 @@ inline void stageA(const float* a, int64_t lda, bool transA, int64_t m, Range ro
   }
 }
 
-/// Starts fetching share `index` of `shares` of what stageA will read for the same rows and steps.
+/// Starts fetching share `index` of `shares` of op(A)[rows, steps].
 inline void prefetchA(const float* a, int64_t lda, bool transA, Range rows, Range steps, int64_t shares, int64_t index) {
   constexpr int kLine = 16;
   if (transA) {
