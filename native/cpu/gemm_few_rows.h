@@ -73,7 +73,6 @@ inline bool isFewRowsDot(const GemmArgs& args) {
 
 void gemmFewRowsDot(ThreadPool& pool, const GemmArgs& args) {
   const FinishTile finish = finishTileFor(args);
-  const RowPanels rowPanels{{0, args.m}};
   const int64_t panels = panelsOf(args.n);
   // Enough panels to a chunk for some 64 KiB of B, one at least.
   const int64_t perChunk = most(1, 16384 / most(1, kTileColumns * args.k));
@@ -85,15 +84,15 @@ void gemmFewRowsDot(ThreadPool& pool, const GemmArgs& args) {
       for (int64_t j = 0; j < columns; j += kDotColumns) {
         const float* b[kDotColumns];
         for (int64_t d = 0; d < kDotColumns; ++d) b[d] = args.b + least(column + j + d, args.n - 1) * args.ldb;
-        for (int64_t p = 0; p < rowPanels.count(); ++p) {
-          const Range rows = rowPanels.panel(p);
+        for (int64_t p = 0; p < rowPanelsOf(args.m); ++p) {
+          const Range rows = rowPanel(args.m, p);
           for (int64_t row = rows.begin; row < rows.end; row += kDotRows)
             dotRows(least(kDotRows, rows.end - row), args.k, args.a + row * args.lda, args.lda, b,
                     tiles[p] + (row - rows.begin) * kTileColumns + j);
         }
       }
-      for (int64_t p = 0; p < rowPanels.count(); ++p) {
-        const Range rows = rowPanels.panel(p);
+      for (int64_t p = 0; p < rowPanelsOf(args.m); ++p) {
+        const Range rows = rowPanel(args.m, p);
         finish(args, tiles[p], {rows.begin, rows.size(), column, columns});
       }
     }
