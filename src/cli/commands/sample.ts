@@ -58,43 +58,46 @@ export const sampleCommand = defineCommand({
       import('../../diffusion/sample-to-folder.ts'),
     ])
     const { checkpoint, out: folder, num, mode, solver, steps, batch } = args
-    const loaded = await loadModel(checkpoint, {
+    const { model, source, path } = await loadModel(checkpoint, {
       device: resolveDevice(device),
       weights: args.weights as 'ema' | 'model',
       heads: args.heads,
     })
-    using model = loaded.model
-    out.line(`${loaded.source}: ${(model.parameterCount / 1e6).toFixed(1)} M parameters`)
-    if (model.config.channels !== 3) {
-      out.warn(
-        'The model makes latents and no autoencoder is in this version: the images are a linear preview of them, one pixel per latent element; the latents go to latents.npz.',
+    // Not `using`: with it, TypeScript leaves the extension of the dynamic imports above as it is.
+    try {
+      out.line(`${source}: ${(model.parameterCount / 1e6).toFixed(1)} M parameters`)
+      if (model.config.channels !== 3) {
+        out.warn(
+          'The model makes latents and no autoencoder is in this version: the images are a linear preview of them, one pixel per latent element; the latents go to latents.npz.',
+        )
+      }
+      const guided = model.config.classDropout > 0
+      if (!guided && args.cfgScale > 1) {
+        out.warn('The model was trained without label dropout and has no null class: sampling without guidance.')
+      }
+      const bar = progress({ label: 'sample', unit: 'images', total: num })
+      const result = await sampleToFolder(model, {
+        folder,
+        count: num,
+        classes: args.classes as number[] | undefined,
+        seed,
+        batch,
+        mode: mode as 'ode' | 'sde',
+        solver: solver as 'euler' | 'heun',
+        steps,
+        path: (args.path as 'linear' | 'cosine' | undefined) ?? path ?? 'linear',
+        guidance: { scale: guided ? args.cfgScale : 1, low: args.guidanceLow, high: args.guidanceHigh },
+        npz: args.npz,
+        grid: args.grid,
+        signal,
+        onProgress: (done) => bar.update(Math.floor(done)),
+      }).finally(() => bar.end())
+      out.line(
+        `${result.count} images in ${folder}${args.npz ? `, ${args.npz}` : ''}${args.grid ? `, ${args.grid}` : ''}`,
       )
+      out.json(result)
+    } finally {
+      model.dispose()
     }
-    const guided = model.config.classDropout > 0
-    if (!guided && args.cfgScale > 1)
-      out.warn(
-        'The model was trained without label dropout, so it has no null class to guide with: sampling without guidance.',
-      )
-    const bar = progress({ label: 'sample', unit: 'images', total: num })
-    const result = await sampleToFolder(model, {
-      folder,
-      count: num,
-      classes: args.classes as number[] | undefined,
-      seed,
-      batch,
-      mode: mode as 'ode' | 'sde',
-      solver: solver as 'euler' | 'heun',
-      steps,
-      path: (args.path as 'linear' | 'cosine' | undefined) ?? loaded.path ?? 'linear',
-      guidance: { scale: guided ? args.cfgScale : 1, low: args.guidanceLow, high: args.guidanceHigh },
-      npz: args.npz,
-      grid: args.grid,
-      signal,
-      onProgress: (done) => bar.update(Math.floor(done)),
-    }).finally(() => bar.end())
-    out.line(
-      `${result.count} images in ${folder}${args.npz ? `, ${args.npz}` : ''}${args.grid ? `, ${args.grid}` : ''}`,
-    )
-    out.json(result)
   },
 })
