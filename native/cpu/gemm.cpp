@@ -124,6 +124,10 @@ Grid gridFor(const GemmArgs& args) {
 
 bool needsPacking(const GemmArgs& args, const Grid& grid) { return args.packedB == nullptr && !grid.directB; }
 
+/// With k this short a product is bound by the traffic of C: its tiles are kept until a whole row panel is there, and
+/// finished row by row, in the order of memory.
+bool finishesByRows(const GemmArgs& args, const Grid& grid) { return args.k < 32 && grid.slices == 1 && !grid.directB; }
+
 /// One thread's scratch: staged A, the tiles of a chunk whose k has several steps blocks, and direct B's last panel.
 struct ThreadScratch {
   int64_t staged;
@@ -137,7 +141,9 @@ ThreadScratch threadScratchFor(const GemmArgs& args, const Grid& grid) {
   const bool keepsTiles = grid.slices == 1 && stepsBlocks(args.k) > 1;
   const int64_t stagedPanels = readsInPlace(args.transA, args.lda, args.n, args.k) ? 0 : args.transA || grid.directB ? grid.rowPanelsPerChunk : 1;
   return {stagedPanels * stagedPanelFloats(args.transA, steps),
-          keepsTiles ? wholeLines(grid.tilesPerChunk() * kTileFloats) : 0,
+          keepsTiles                   ? wholeLines(grid.tilesPerChunk() * kTileFloats)
+          : finishesByRows(args, grid) ? grid.columnPanelsPerChunk * int64_t{kTileFloats}
+                                       : 0,
           grid.directB && args.n % kTileColumns != 0 ? wholeLines(steps * kTileColumns) : 0};
 }
 
@@ -177,13 +183,12 @@ TilePlace placeOf(const GemmArgs& args, int64_t row, int64_t column) {
   return {rows.begin, rows.size(), column * kTileColumns, least(kTileColumns, args.n - column * kTileColumns)};
 }
 
-/// Starts fetching the lines of C that the epilogue will write when the micro-kernel is done. When k is so short that
-/// this would come too late, those of the next row panel.
+/// Starts fetching the lines of C that the epilogue will write when the micro-kernel is done.
 void prefetchTile(const GemmArgs& args, const TilePlace& place) {
-  constexpr int64_t kShort = 64;
-  const float* c = args.c + (place.row + (args.k < kShort ? place.rows : 0)) * args.ldc + place.column;
+  constexpr int64_t kLine = 16;
   for (int64_t i = 0; i < place.rows; ++i)
-    for (int64_t j = 0; j < place.columns; j += 16) __builtin_prefetch(c + i * args.ldc + j, 1);
+    for (int64_t j = 0; j < place.columns; j += kLine)
+      __builtin_prefetch(args.c + (place.row + i) * args.ldc + place.column + j, 1);
 }
 
 void computeChunk(const Product& product, int64_t chunk, int thread) {
@@ -201,6 +206,7 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
   float* keptTiles = grid.slices > 1 ? product.chunkTiles(chunk) : staged + product.layout.staged;
   float* lastPanel = staged + product.layout.staged + product.layout.tiles;
   const bool keepsTiles = grid.slices > 1 || blocks > 1;
+  const bool byRows = finishesByRows(args, grid);
   alignas(64) float oneTile[kTileFloats];
 
   for (int64_t b = mySteps.begin; b < mySteps.end; ++b) {
@@ -220,8 +226,10 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
     };
     const auto multiply = [&](int64_t p, int64_t q, const float* a) {
       const TilePlace place = placeOf(args, block.rowPanels.begin + p, block.columnPanels.begin + q);
-      float* tile = keepsTiles ? keptTiles + (p * columnCount + q) * kTileFloats : oneTile;
-      if (last) prefetchTile(args, place);
+      float* tile = keepsTiles ? keptTiles + (p * columnCount + q) * kTileFloats
+                    : byRows   ? keptTiles + q * kTileFloats
+                               : oneTile;
+      if (last && !byRows) prefetchTile(args, place);
       if (grid.directB && place.columns == kTileColumns) {
         const float* from = args.b + steps.begin * args.ldb + place.column;
         microkernelFor<true>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, args.ldb, tile, first);
@@ -232,7 +240,7 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
         microkernelFor<false>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, kTileColumns, tile,
                                                                       first);
       }
-      if (last) product.finish(args, tile, place);
+      if (last && !byRows) product.finish(args, tile, place);
     };
 
     if (grid.directB) {
@@ -254,6 +262,15 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
       for (int64_t q = 0; q < columnCount; ++q) {
         if (hasNext) prefetchRows(args.a, args.lda, nextRows, nextSteps, columnCount, q);
         multiply(p, q, a);
+      }
+      if (!byRows) continue;
+      const Range rows = rowPanel(args.m, block.rowPanels.begin + p);
+      for (int64_t i = 0; i < rows.size(); ++i) {
+        for (int64_t q = 0; q < columnCount; ++q) {
+          const TilePlace place = placeOf(args, block.rowPanels.begin + p, block.columnPanels.begin + q);
+          product.finish(args, keptTiles + q * kTileFloats + i * kTileColumns,
+                         {rows.begin + i, 1, place.column, place.columns});
+        }
       }
     }
   }
