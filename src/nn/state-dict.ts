@@ -8,7 +8,7 @@ import type { StateEntry } from './parameter-list.ts'
 export interface StateSource {
   /** For messages: the file's path, or what else it is. */
   readonly name: string
-  readonly names: Iterable<string>
+  readonly names: readonly string[]
   shapeOf(name: string): readonly number[]
   read(name: string): Promise<HostTensor>
 }
@@ -17,7 +17,7 @@ export interface StateSource {
 export function stateSource(tensors: ReadonlyMap<string, HostTensor>, name: string): StateSource {
   return {
     name,
-    names: tensors.keys(),
+    names: [...tensors.keys()],
     shapeOf: (tensor) => tensors.get(tensor)!.shape,
     read: async (tensor) => tensors.get(tensor)!,
   }

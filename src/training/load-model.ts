@@ -1,10 +1,8 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { SafetensorsFile } from '../formats/safetensors.ts'
-import { TorchCheckpoint } from '../formats/torch-checkpoint.ts'
 import { inferSiTConfig } from '../models/infer-sit.ts'
 import { SiT } from '../models/sit.ts'
-import type { StateSource } from '../nn/state-dict.ts'
+import { openWeights } from '../models/weights-file.ts'
 import type { Device } from '../tensor/device.ts'
 import { CHECKPOINTS, loadCheckpoint, newestCheckpoint, readCheckpointState } from './checkpoint.ts'
 
@@ -54,8 +52,7 @@ async function loadWeightsFile(
   path: string,
   { device, weights = 'ema', heads }: LoadModelOptions,
 ): Promise<LoadedModel> {
-  await using opened = await openState(path, weights)
-  const { source } = opened
+  await using source = await openWeights(path, [weights, 'state_dict'])
   const shapes = new Map([...source.names].map((name) => [name, source.shapeOf(name)]))
   const model = SiT.fromConfig(inferSiTConfig(shapes, path, heads), device)
   try {
@@ -65,33 +62,6 @@ async function loadWeightsFile(
     throw error
   }
   return { model, source: path, path: undefined }
-}
-
-async function openState(path: string, weights: 'ema' | 'model'): Promise<{ source: StateSource } & AsyncDisposable> {
-  if (path.endsWith('.safetensors')) {
-    const file = await SafetensorsFile.open(path)
-    return {
-      source: {
-        name: path,
-        names: file.tensors.keys(),
-        shapeOf: (name) => file.tensors.get(name)!.shape,
-        read: (name) => file.read(name),
-      },
-      [Symbol.asyncDispose]: () => file.close(),
-    }
-  }
-  const file = await TorchCheckpoint.open(path)
-  const nested = file.value instanceof Map && file.value.has(weights)
-  const tensors = file.stateDict(nested ? [weights] : [])
-  return {
-    source: {
-      name: path,
-      names: tensors.keys(),
-      shapeOf: (name) => tensors.get(name)!.shape,
-      read: (name) => file.read(tensors.get(name)!),
-    },
-    [Symbol.asyncDispose]: () => file.close(),
-  }
 }
 
 function pathOf(configuration: unknown): 'linear' | 'cosine' | undefined {
