@@ -1,3 +1,4 @@
+import { synchronize } from '../tensor/device.ts'
 import type { HostTensor } from '../tensor/host-tensor.ts'
 import { toFloat32 } from '../tensor/host-tensor.ts'
 import type { ArenaRole, ParameterArena } from './parameter-arena.ts'
@@ -51,5 +52,7 @@ export async function loadState(
   for (const entry of entries) {
     using view = arena.view(role, entry)
     view.write(toFloat32(await source.read(entry.name)))
+    // A write waits in host memory for its turn: without this, a large file would pile up behind a busy device.
+    await synchronize(arena.device)
   }
 }
