@@ -9,7 +9,7 @@ export interface Comparison {
   readonly elements: number
   /** |a − b|; NaN where either is. */
   readonly error: number
-  /** atol + rtol·|b|. */
+  /** atol + rtol·|b|, and an allowance where the runner has given one. */
   readonly tolerance: number
   /** error / tolerance: at most 1 passes. Infinity where nothing could be compared, or one of the two is not finite. */
   readonly ratio: number
@@ -28,6 +28,8 @@ export interface ComparisonRules {
   readonly sameDtype?: boolean
   /** The mean of |a − b| must be below this. */
   readonly meanBelow?: number
+  /** Added to the tolerance, element by element. */
+  readonly allowance?: Float64Array
 }
 
 type Numbers = ArrayLike<number>
@@ -38,7 +40,7 @@ export function compareTensors(
   actual: HostTensor,
   expected: HostTensor,
   tolerance: Tolerance | undefined,
-  { sameDtype = false, meanBelow = Number.POSITIVE_INFINITY }: ComparisonRules = {},
+  { sameDtype = false, meanBelow = Number.POSITIVE_INFINITY, allowance }: ComparisonRules = {},
 ): Comparison {
   const elements = elementCount(expected.shape)
   const limits = tolerance ?? (sortOf(expected) === 'float' ? undefined : { atol: 0, rtol: 0 })
@@ -78,7 +80,7 @@ export function compareTensors(
     }
     const error = Math.abs(from - to)
     sum += error
-    const limit = atol + rtol * Math.abs(to)
+    const limit = atol + rtol * Math.abs(to) + (allowance?.[i] ?? 0)
     let ratio = error / limit
     if (!(ratio >= 0)) ratio = Number.POSITIVE_INFINITY
     if (ratio > worstRatio) {
@@ -94,7 +96,7 @@ export function compareTensors(
     role,
     elements,
     error: elements === 0 || a[worst] === b[worst] ? 0 : Math.abs(a[worst]! - b[worst]!),
-    tolerance: atol + (elements === 0 ? 0 : rtol * Math.abs(b[worst]!)),
+    tolerance: atol + (elements === 0 ? 0 : rtol * Math.abs(b[worst]!) + (allowance?.[worst] ?? 0)),
     ratio,
     worstIndex: elements === 0 ? [] : indexOf(worst, expected.shape),
     actual: elements === 0 ? 0 : a[worst]!,
