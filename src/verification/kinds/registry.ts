@@ -1,4 +1,5 @@
 import { datasetFile } from './dataset.ts'
+import { dinov2Forward, dinov2Intermediate, formulaDinov2RepaTeacher, tablePosResample } from './dinov2.ts'
 import { formulaSit } from './formula.ts'
 import { imageDecode, imageMustFail } from './images.ts'
 import type { Runner } from './kind.ts'
@@ -18,9 +19,13 @@ export const RUNNERS: ReadonlyMap<string, Runner> = new Map([
   ['sampler.euler-maruyama', samplerEulerMaruyama],
   ['train.log', trainLog],
   ['train.state', trainState],
+  ['dinov2.forward', dinov2Forward],
+  ['dinov2.intermediate', dinov2Intermediate],
   ['table.pos-embed', tablePosEmbed],
   ['table.timestep', tableTimestep],
+  ['table.pos-resample', tablePosResample],
   ['formula.sit', formulaSit],
+  ['formula.dinov2-repa-teacher', formulaDinov2RepaTeacher],
   ['preprocess.center-crop', preprocessCenterCrop],
   ['preprocess.grid', preprocessGrid],
   ['image.decode', imageDecode],
