@@ -6,6 +6,7 @@ import type * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { FileAccessError } from '../formats/errors.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
+import type { StateSource } from '../nn/state-dict.ts'
 import type { HostTensor } from '../tensor/host-tensor.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { type Comparison, type ComparisonRules, compareTensors } from './comparison.ts'
@@ -119,6 +120,17 @@ export class GoldenFile {
     await this.set.requireIntact(this.path)
     this.#opened ??= await SafetensorsFile.open(this.absolutePath)
     return this.#opened
+  }
+
+  /** The file as a state dict. */
+  async state(): Promise<StateSource> {
+    const file = await this.safetensors()
+    return {
+      name: this.absolutePath,
+      names: file.tensors.keys(),
+      shapeOf: (name) => file.tensors.get(name)!.shape,
+      read: (name) => file.read(name),
+    }
   }
 
   /** @throws {Error} where the manifest describes no such tensor, or the file's is of another dtype or shape. */

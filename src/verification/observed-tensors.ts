@@ -5,8 +5,15 @@ import type { Tensor } from '../tensor/tensor.ts'
 export class ObservedTensors implements Disposable {
   readonly #tensors = new Map<string, Tensor>()
 
+  readonly #wanted: (name: string) => boolean
+
+  constructor(wanted: (name: string) => boolean = () => true) {
+    this.#wanted = wanted
+  }
+
   /** To be passed as `observe`. A name that is shown again replaces what was there. */
   readonly observe = (name: string, tensor: Tensor): void => {
+    if (!this.#wanted(name)) return
     this.#tensors.get(name)?.dispose()
     // A handle of its own: the scope or the tape that made the tensor may free its.
     this.#tensors.set(name, keep(tensor.alias()))

@@ -54,14 +54,16 @@ function printReport(out: Output, report: VerifyReport, all: boolean): void {
     { heading: 'ratio', align: 'right' },
     { heading: 'time', align: 'right' },
   ] as const
-  const verified = report.reports.filter(({ status }) => status !== 'data')
-  if (verified.length > 0)
-    out.table(
-      columns,
-      verified.flatMap((file) => rowsOf(out, file, all)),
-    )
-  for (const file of report.reports)
-    for (const line of complaintsOf(file)) out.line(`${out.style.red('failed')} ${line}`)
+  const run = report.reports.filter(({ status }) => status === 'passed' || status === 'failed')
+  const rows = run.flatMap((file) => rowsOf(out, file, all))
+  if (rows.length > 0) out.table(columns, rows)
+  for (const { file, notes, comparisons } of run) {
+    if (all || comparisons.length > 0) for (const note of notes) out.line(`${file}: ${note}`)
+  }
+  for (const file of run) for (const line of complaintsOf(file)) out.line(`${out.style.red('failed')} ${line}`)
+  for (const [kind, count] of Object.entries(report.unknownKinds)) {
+    out.line(`${out.style.red('failed')} ${kind} (${count}): nothing here verifies files of this kind`)
+  }
   const { worst } = report
   const parts = [
     `${formatCount(report.files)} files, ${formatCount(report.compared)} tensors compared`,
@@ -84,7 +86,7 @@ function rowsOf({ style }: Output, file: FileReport, all: boolean): string[][] {
   const name = file.file.slice(file.file.lastIndexOf('/') + 1)
   const time = formatDuration(file.seconds)
   if (shown.length === 0) {
-    const verdict = status === 'passed' ? style.green(file.notes.length > 0 ? 'refused' : 'ok') : style.red(status)
+    const verdict = status === 'passed' ? style.green('ok') : style.red(status)
     return [[caseId, kind, name, verdict, '', '', '', time]]
   }
   return shown.map((comparison, row) => {
@@ -96,11 +98,10 @@ function rowsOf({ style }: Output, file: FileReport, all: boolean): string[][] {
 }
 
 /** What is wrong with a file, a line each. */
-function complaintsOf({ file, problems, comparisons, status }: FileReport): string[] {
+function complaintsOf({ file, problems, comparisons }: FileReport): string[] {
   const outside = comparisons.filter(({ passed }) => !passed)
   return [
-    // Files of unknown kinds are summed up in the last line.
-    ...(status === 'unknown' ? [] : problems.map((problem) => `${file}: ${problem}`)),
+    ...problems.map((problem) => `${file}: ${problem}`),
     ...outside.map((comparison) => {
       const { tensor, problem, ratio, worstIndex, actual, expected } = comparison
       const why =

@@ -8,7 +8,6 @@ import {
   type VisionTransformerConfig,
   visionTransformerConfigSchema,
 } from '../../models/vit-config.ts'
-import type { StateSource } from '../../nn/state-dict.ts'
 import type { Device } from '../../tensor/device.ts'
 import { type HostTensor, hostFloat32, toFloat32 } from '../../tensor/host-tensor.ts'
 import { Parameter } from '../../tensor/parameter.ts'
@@ -19,6 +18,7 @@ import type { GoldenSet } from '../golden-set.ts'
 import { ObservedTensors } from '../observed-tensors.ts'
 import { everyNth } from './every-nth.ts'
 import type { Runner } from './kind.ts'
+import { loadModel } from './load-model.ts'
 
 const positive = z.int().positive()
 
@@ -55,30 +55,13 @@ const referenceConfigSchema = z
 
 const modelArguments = { config: referenceConfigSchema, params: z.string() }
 
-async function withWeights(config: VisionTransformerConfig, device: Device, source: StateSource) {
-  const model = VisionTransformer.fromConfig(config, device)
-  try {
-    await model.load(source)
-    return model
-  } catch (error) {
-    model.dispose()
-    throw error
-  }
-}
-
 async function loadVisionTransformer(
   set: GoldenSet,
   { config, params }: { readonly config: VisionTransformerConfig; readonly params: string },
   device: Device,
 ): Promise<VisionTransformer> {
   await using file = set.file(params)
-  const weights = await file.safetensors()
-  return await withWeights(config, device, {
-    name: file.absolutePath,
-    names: weights.tensors.keys(),
-    shapeOf: (name) => weights.tensors.get(name)!.shape,
-    read: (name) => weights.read(name),
-  })
+  return await loadModel(VisionTransformer.fromConfig(config, device), file.state())
 }
 
 /** Runs the model on a normalised image and keeps what it gives under the names of forward_features' dictionary. */
@@ -190,7 +173,7 @@ const teacherSize = (resolution: number) => 224 * Math.floor(resolution / 256)
 export const formulaDinov2RepaTeacher: Runner = async function* (file, device) {
   const { config, formula } = file.args(teacherArguments)
   const table = await readFormulaTable(file.set, formula)
-  using model = await withWeights(config, device, formulaSource(table, formula))
+  using model = await loadModel(VisionTransformer.fromConfig(config, device), formulaSource(table, formula))
   using seen = new ObservedTensors()
   const photo = await file.read('image_u8')
   scope(() => {

@@ -9,17 +9,16 @@ import type { GoldenFile } from '../golden-set.ts'
 import { ObservedTensors } from '../observed-tensors.ts'
 import { everyNth } from './every-nth.ts'
 import type { Runner } from './kind.ts'
+import { loadModel } from './load-model.ts'
 import { observeForward } from './sit.ts'
 import { sitConfigArgument } from './sit-arguments.ts'
 
-export const formulaArgument = { formula: z.string() }
-
-const formulaSitArguments = z.object({ ...sitConfigArgument, ...formulaArgument })
+const formulaSitArguments = z.object({ ...sitConfigArgument, formula: z.string() })
 
 export const formulaSit: Runner = async function* (file, device) {
   const { config, formula } = file.args(formulaSitArguments)
   using model = await formulaModel(file, config, formula, device)
-  using seen = new ObservedTensors()
+  using seen = new ObservedTensors((name) => /^(velocity|projections\.\d+|blocks\.\d+)$/.test(name))
   await observeForward(file, model, seen)
   for (const [name, { shape }] of Object.entries(file.tensors)) {
     const projection = /^zs\.(\d+)(\.tokens)?$/.exec(name)
@@ -38,17 +37,9 @@ export const formulaSit: Runner = async function* (file, device) {
 async function formulaModel(file: GoldenFile, config: SiTConfig, formula: string, device: Device): Promise<SiT> {
   const table = await readFormulaTable(file.set, formula)
   const [rows, columns] = config.inputSize.map((size) => size / config.patch) as [number, number]
-  const model = SiT.fromConfig(config, device)
-  try {
-    const values = () => sinCosPositions(config.hidden, rows, columns)
-    await model.load(
-      formulaSource(table, formula, { pos_embed: { shape: [1, rows * columns, config.hidden], values } }),
-    )
-    return model
-  } catch (error) {
-    model.dispose()
-    throw error
-  }
+  const values = () => sinCosPositions(config.hidden, rows, columns)
+  const positions = { shape: [1, rows * columns, config.hidden], values }
+  return await loadModel(SiT.fromConfig(config, device), formulaSource(table, formula, { pos_embed: positions }))
 }
 
 /** The first tokens that leave every block, [depth, N, count, D]. */

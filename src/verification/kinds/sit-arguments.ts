@@ -4,6 +4,7 @@ import { SIT_PRESETS, type SiTPreset } from '../../models/presets.ts'
 import { SiT, type SiTConfig, sitConfigSchema } from '../../models/sit.ts'
 import type { Device } from '../../tensor/device.ts'
 import type { GoldenSet } from '../golden-set.ts'
+import { loadModel } from './load-model.ts'
 
 const positive = z.int().positive()
 
@@ -63,25 +64,12 @@ export const sitConfigArgument = { config: referenceConfigSchema }
 /** Args of every kind that runs a SiT with stored weights. */
 export const sitArguments = { ...sitConfigArgument, params: z.string() }
 
-/** The SiT with its weights loaded; the caller disposes it. */
+/** The SiT with its stored weights; the caller disposes it. */
 export async function loadSiT(
   set: GoldenSet,
   { config, params }: { readonly config: SiTConfig; readonly params: string },
   device: Device,
 ): Promise<SiT> {
   await using file = set.file(params)
-  const weights = await file.safetensors()
-  const model = SiT.fromConfig(config, device)
-  try {
-    await model.load({
-      name: file.absolutePath,
-      names: weights.tensors.keys(),
-      shapeOf: (name) => weights.tensors.get(name)!.shape,
-      read: (name) => weights.read(name),
-    })
-    return model
-  } catch (error) {
-    model.dispose()
-    throw error
-  }
+  return await loadModel(SiT.fromConfig(config, device), file.state())
 }

@@ -16,7 +16,8 @@ const BLOCK_CHUNKS = 6
 
 export const sitForward: Runner = async function* (file, device) {
   using model = await loadSiT(file.set, file.args(z.object(sitArguments)), device)
-  using seen = new ObservedTensors()
+  // The largest of what is shown, [B, T, 3D] of every block, only where the file has it.
+  using seen = new ObservedTensors((name) => !name.endsWith('.qkv') || `mid.${name}` in file.tensors)
   await observeForward(file, model, seen)
   for (const name of Object.keys(file.tensors)) {
     const actual = await forwardTensor(name, seen)
