@@ -11,7 +11,7 @@ export interface Comparison {
   readonly error: number
   /** atol + rtol·|b|, and an allowance where the runner has given one. */
   readonly tolerance: number
-  /** error / tolerance: at most 1 passes. Infinity where nothing could be compared, or one of the two is not finite. */
+  /** error / tolerance: at most 1 passes. Infinity (null in JSON) where nothing could be compared, or one is not finite. */
   readonly ratio: number
   readonly worstIndex: readonly number[]
   readonly actual: number

@@ -28,6 +28,8 @@ export interface FileReport {
   readonly kind: string
   readonly status: FileStatus
   readonly comparisons: readonly Comparison[]
+  /** The comparison of the largest ratio; one that failed before any that passed. */
+  readonly worst: Comparison | undefined
   /** Why the file failed, other than tensors outside their tolerance. */
   readonly problems: readonly string[]
   readonly notes: readonly string[]
@@ -65,7 +67,8 @@ interface Selected {
 
 /**
  * Verifies the files that a golden directory's manifest.json lists and the patterns select. Whatever is wrong with one
- * file is in its report and stops no other; nothing stays on the device.
+ * file is in its report and stops no other. A file that leaves memory on the device fails, so nothing else may use the device
+ * meanwhile.
  *
  * @throws {Error} where the manifest cannot be read or the device is not there; the signal's reason when aborted
  */
@@ -115,8 +118,7 @@ export async function verify(directory: string, options: VerifyOptions = {}): Pr
 const hasKind = (files: readonly ManifestFile[], pattern: string) =>
   files.some(({ kind }) => matchesGlob(kind, pattern))
 
-/** The comparison of the largest ratio. */
-export function worstComparison(comparisons: readonly Comparison[]): Comparison | undefined {
+function worstComparison(comparisons: readonly Comparison[]): Comparison | undefined {
   return comparisons.reduce<Comparison | undefined>(
     (worst, next) => (worst === undefined || isWorse(next, worst) ? next : worst),
     undefined,
@@ -130,8 +132,7 @@ function isWorse(a: Comparison, b: Comparison): boolean {
 
 function worstOf(reports: readonly FileReport[]): VerifyReport['worst'] {
   let worst: VerifyReport['worst']
-  for (const { file, comparisons } of reports) {
-    const comparison = worstComparison(comparisons)
+  for (const { file, worst: comparison } of reports) {
     if (comparison && (worst === undefined || isWorse(comparison, worst.comparison))) worst = { file, comparison }
   }
   return worst
@@ -182,6 +183,7 @@ async function verifyFile(set: GoldenSet, { caseId, path, file: spec }: Selected
     kind: spec.kind,
     status: failed ? (runner || isData ? 'failed' : 'unknown') : isData ? 'data' : 'passed',
     comparisons,
+    worst: worstComparison(comparisons),
     problems,
     notes,
     notExposed: left.flatMap(([name, { role }]) => (role === 'intermediate' ? [name] : [])),

@@ -1,5 +1,4 @@
 import { formatCount, formatDuration, formatSignificant } from '../../report/quantity.ts'
-import type { Comparison } from '../../verification/comparison.ts'
 import type { FileReport, VerifyReport } from '../../verification/verify.ts'
 import { defineCommand } from '../command.ts'
 import type { Output } from '../output.ts'
@@ -77,11 +76,7 @@ function printReport(out: Output, report: VerifyReport, all: boolean): void {
 }
 
 function rowsOf({ style }: Output, file: FileReport, all: boolean): string[][] {
-  const { case: caseId, kind, comparisons, status } = file
-  const worst = comparisons.reduce<Comparison | undefined>(
-    (found, next) => (found === undefined || (found.passed && !next.passed) || next.ratio > found.ratio ? next : found),
-    undefined,
-  )
+  const { case: caseId, kind, comparisons, worst, status } = file
   const shown = all ? comparisons : comparisons.filter((comparison) => comparison === worst)
   const name = file.file.slice(file.file.lastIndexOf('/') + 1)
   const time = formatDuration(file.seconds)
