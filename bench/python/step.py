@@ -8,10 +8,11 @@
 `model` holds arguments of sit_repa.SiT. What cannot be done is answered with {"error": "a sentence"}.
 
 Threads. OpenBLAS's OpenMP build and PyTorch share one pool, so both get `threads`; OMP_WAIT_POLICY is passive unless
-the environment says otherwise, in which case that is used and reported. How this was chosen: SiT-S with 4 of its
-blocks, batch 4, two threads, torch 1.13, 6 rounds with the eight settings in turn, on two cores that others kept busy (load 10
-to 18). So seconds scatter, only the ratios within a round mean something, and a quiet machine, where spinning should
-cost less, has not been measured yet.
+the environment says otherwise, in which case that is used and reported.
+
+How this was chosen: SiT-S with 4 of its blocks, batch 4, two threads, torch 1.13, 6 rounds with the eight settings in
+turn, on two cores that others kept busy (load 10 to 18). So seconds scatter, only the ratios within a round mean
+something, and a quiet machine, where spinning should cost less, has not been measured yet.
 
     BLAS build, threads of PyTorch / BLAS        median s   best s   median ratio to the first, round by round
     OpenMP 2/2, passive                              5.12     2.07   1.00

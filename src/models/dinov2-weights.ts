@@ -18,7 +18,7 @@ export function dinov2State(file: StateSource): StateSource {
   }
   return {
     name: file.name,
-    names: names.keys(),
+    names: [...names.keys()],
     shapeOf: (name) => file.shapeOf(names.get(name)!),
     read: (name) => file.read(names.get(name)!),
   }

@@ -38,28 +38,27 @@ export function renderChart({ title, description, series, steps, width, fromZero
   const linear = linearAxis(low, high, 5)
   const lowest = Math.min(...drawn.map(({ curve }) => rangeOf(curve.raw.y)[0]))
   const log = lowest > 0 && high > 0 ? logAxis(Math.max(lowest, high * 1e-6), high, 5) : undefined
-  const single = drawn.length === 1 && drawn[0]!.curve.raw.x.length === 1
   const note = cut > high ? ` The highest value, ${formatSignificant(cut, 3)}, lies above the axis.` : ''
 
   return html`<figure class="card chart ${width}${log ? ' has-log' : ''}">
 <figcaption><h3>${title}</h3><p>${description}${note}</p></figcaption>
 <div class="plot">
-${renderScale(linear, x, drawn, title, single)}
-${log === undefined ? undefined : renderScale(log, x, drawn, title, single)}
+${renderScale(linear, x, drawn, title)}
+${log === undefined ? undefined : renderScale(log, x, drawn, title)}
 <div class="x-labels">${x.ticks.map((tick) => label('left', positionOn(x, tick.value), tick.label))}</div>
 </div>
 <script type="application/json">${hoverData(drawn, x, linear, log)}</script>
 </figure>`
 }
 
-function renderScale(y: Axis, x: Axis, series: readonly ChartSeries[], title: string, single: boolean): Html {
+function renderScale(y: Axis, x: Axis, series: readonly ChartSeries[], title: string): Html {
   const across = y.ticks.map((tick) => `M0 ${unit(1 - positionOn(y, tick.value))}H${UNITS}`).join('')
   const up = x.ticks.map((tick) => `M${unit(positionOn(x, tick.value))} 0V${UNITS}`).join('')
   return html`<div class="y-labels ${y.scale}">${y.ticks.map((tick) => label('top', 1 - positionOn(y, tick.value), tick.label))}</div>
 <svg class="${y.scale}" viewBox="0 0 ${UNITS} ${UNITS}" preserveAspectRatio="none" role="img" aria-label="${spoken(title, series)}">
 <path class="grid" d="${trusted(across + up)}"/>
-${series.map(({ run, curve }) => path(`raw run-${run}`, curve.raw, x, y, single))}
-${series.map(({ run, curve }) => path(`smooth run-${run}`, curve.smooth, x, y, single))}
+${series.map(({ run, curve }) => path(`raw run-${run}`, curve.raw, x, y))}
+${series.map(({ run, curve }) => path(`smooth run-${run}`, curve.smooth, x, y))}
 </svg>`
 }
 
@@ -68,7 +67,8 @@ function label(side: 'left' | 'top', position: number, text: string): Html {
 }
 
 /** A lone point becomes a line of no length, which round line caps show as a dot. */
-function path(classes: string, { x: xs, y: ys }: Points, x: Axis, y: Axis, single: boolean): Html {
+function path(classes: string, { x: xs, y: ys }: Points, x: Axis, y: Axis): Html {
+  const single = xs.length === 1
   let d = ''
   for (let i = 0; i < xs.length; i++) {
     const across = unit(positionOn(x, xs[i]!))
@@ -77,7 +77,7 @@ function path(classes: string, { x: xs, y: ys }: Points, x: Axis, y: Axis, singl
     )
     d += `${i === 0 ? 'M' : ' '}${across} ${down}`
   }
-  return html`<path class="${classes}" d="${trusted(single ? `${d}h0` : d)}"/>`
+  return html`<path class="${classes}${single ? ' point' : ''}" d="${trusted(single ? `${d}h0` : d)}"/>`
 }
 
 function unit(position: number): string {

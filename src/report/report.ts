@@ -110,7 +110,7 @@ function leadOf(runs: readonly RunData[], names: readonly string[]): string {
   if (runs.length > 1) return names.join(' · ')
   const { config, metrics } = runs[0]!
   const model = typeof config.model === 'string' ? `${config.model}, ` : ''
-  const steps = metrics.step.length === 0 ? 'not a step logged yet' : `${formatCount(metrics.step.at(-1)!)} steps`
+  const steps = metrics.step.length === 0 ? 'not a step logged yet' : `step ${formatCount(metrics.step.at(-1)!)}`
   return `${model}${steps}`
 }
 

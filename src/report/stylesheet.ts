@@ -86,6 +86,7 @@ tbody th { white-space: nowrap; }
 .grid { stroke: var(--grid); stroke-width: 1; }
 .raw { stroke: var(--run); stroke-width: 1; opacity: var(--raw); }
 .smooth { stroke: var(--run); stroke-width: 2; stroke-dasharray: var(--dash); }
+.point { stroke-width: 7; stroke-dasharray: none; }
 .log, body:has(#log-scale:checked) .has-log .linear { display: none !important; }
 body:has(#log-scale:checked) .has-log .log { display: block !important; }
 body:has(#show-raw:not(:checked)) .raw { display: none; }
@@ -115,7 +116,7 @@ body:has(#show-raw:not(:checked)) .raw { display: none; }
 .section { break-inside: avoid; padding: 0.9rem 1.1rem 0.5rem; margin-bottom: 1rem; }
 .section h3 { margin-bottom: 0.35rem; }
 dl div { display: flex; justify-content: space-between; gap: 1.5rem; padding: 0.36rem 0; border-top: 1px solid var(--grid); font-size: 0.88rem; }
-dt { color: var(--soft); flex: 0 1 auto; overflow-wrap: anywhere; }
+dt { color: var(--soft); max-width: 55%; overflow-wrap: break-word; }
 dd { text-align: right; overflow-wrap: anywhere; min-width: 30%; }
 .absent { color: var(--soft); font-style: italic; }
 details { margin-top: 1rem; } summary { cursor: pointer; color: var(--soft); font-size: 0.95rem; padding: 0.2rem 0; margin-bottom: 0.8rem; }

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import type { Encoder } from '../alignment/encoder.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { type Batch, Loader } from '../data/loader.ts'
@@ -10,7 +11,14 @@ import { mean } from '../tensor/ops/loss.ts'
 import { dropLabels, type RandomKey, randomNormal, randomTimesteps } from '../tensor/random.ts'
 import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { type CheckpointState, countersOf, loadCheckpoint, readCheckpointState, saveCheckpoint } from './checkpoint.ts'
+import {
+  CHECKPOINTS,
+  type CheckpointState,
+  countersOf,
+  loadCheckpoint,
+  readCheckpointState,
+  saveCheckpoint,
+} from './checkpoint.ts'
 import { forwardBackward, type TrainingBatch } from './objective.ts'
 import { AdamW, type AdamWOptions } from './optimizer.ts'
 import { type PrecisionPolicy, precisionPolicy } from './precision.ts'
@@ -84,7 +92,7 @@ type Pending = Promise<Omit<TrainingStep, 'imagesPerSecond' | 'seconds'>>
  * All random numbers and the order of the data depend on the seed and the step's number alone, so a resumed run goes on as the
  * unbroken one would have.
  */
-export class Trainer implements Disposable {
+export class Trainer implements AsyncDisposable {
   readonly model: SiT
   readonly data: Dataset
   readonly optimizer: AdamW
@@ -93,6 +101,7 @@ export class Trainer implements Disposable {
   readonly #alignWeight: number
   readonly #lossScale: number
   #step = 0
+  #batches: AsyncIterator<Batch, undefined> | undefined
   #counters = { updates: 0, skipped: 0 }
 
   constructor(options: TrainerOptions) {
@@ -135,14 +144,21 @@ export class Trainer implements Disposable {
     await loadCheckpoint(checkpoint, this.model, ['weights', 'ema', 'firstMoments', 'secondMoments'])
     this.#counters = countersOf(state)
     this.optimizer.restore(this.#counters)
+    await this.#closeLoader()
     this.#step = state.step
   }
 
-  /** Writes `FOLDER/STEP/`; see checkpoint.ts. */
-  async save(folder: string): Promise<string> {
+  /** Writes `RUN/checkpoints/STEP/` (checkpoint.ts says what) and returns that folder; `repa sample --checkpoint RUN` takes it. */
+  async save(run: string): Promise<string> {
     const { updates, skipped } = await this.optimizer.state()
     const { seed, configuration } = this.#options
-    return saveCheckpoint(folder, this.model, { step: this.#step, updates, skipped, seed, configuration })
+    return saveCheckpoint(join(run, CHECKPOINTS), this.model, {
+      step: this.#step,
+      updates,
+      skipped,
+      seed,
+      configuration,
+    })
   }
 
   /**
@@ -151,9 +167,8 @@ export class Trainer implements Disposable {
    */
   async *run({ steps, signal }: RunOptions): AsyncGenerator<TrainingStep, void, void> {
     if (this.#step >= steps) return
-    const { batch, seed } = this.#options
-    const images = this.#encoders.length > 0
-    const loader = new Loader(this.data, { batch, seed, images, startStep: this.#step })
+    const { batch } = this.#options
+    this.#batches ??= this.#openLoader()
     const began = performance.now()
     const pending: Pending[] = []
     let last = began
@@ -165,16 +180,24 @@ export class Trainer implements Disposable {
       return { ...report, imagesPerSecond, seconds: (now - began) / 1000 }
     }
     try {
-      for await (const samples of loader) {
+      while (this.#step < steps && !signal?.aborted) {
+        const { value: samples, done } = await this.#batches.next()
+        if (done) break
         pending.push(this.#trainStep(samples))
         if (pending.length > STEPS_AHEAD) yield await finish(pending.shift()!)
-        if (this.#step >= steps || signal?.aborted) break
       }
       while (pending.length > 0) yield await finish(pending.shift()!)
     } finally {
       await Promise.allSettled(pending)
       await synchronize(this.model.device)
     }
+  }
+
+  /** Batches from the next step on; kept between runs, with what it has read ahead. */
+  #openLoader(): AsyncIterator<Batch, undefined> {
+    const { batch, seed } = this.#options
+    const loader = new Loader(this.data, { batch, seed, images: this.#encoders.length > 0, startStep: this.#step })
+    return loader[Symbol.asyncIterator]()
   }
 
   /** Enqueues one step; the promise settles when the device has made it. */
@@ -241,12 +264,19 @@ export class Trainer implements Disposable {
     return this.#encoders.map((encoder) => scope(() => encoder.features(images, grid)))
   }
 
-  dispose(): void {
-    this.optimizer.dispose()
+  async #closeLoader(): Promise<void> {
+    await this.#batches?.return?.()
+    this.#batches = undefined
   }
 
-  [Symbol.dispose](): void {
-    this.dispose()
+  /** Frees the optimizer's state and closes the loader; the model stays. */
+  async dispose(): Promise<void> {
+    this.optimizer.dispose()
+    await this.#closeLoader()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose()
   }
 }
 

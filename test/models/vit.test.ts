@@ -190,7 +190,8 @@ describe.skipIf(!goldenDirectory)('DINOv2 agrees with the reference PyTorch code
         expectClose(name, actual, expectedOf(tensors, name), file.tolerance(name))
 
       using input = imageNetInput(image, [224, 224])
-      const rows = await valuesOf(input.reshape([3, 224, 224]))
+      using planes = input.reshape([3, 224, 224])
+      const rows = await valuesOf(planes)
       compare('preprocessed_rows', fromValues([1, 3, 14, 224], everyToken(rows, 16).data))
       compare('pos_embed_rows', everyToken(await positionsOf(model.positions, [16, 16], repa), 16))
 

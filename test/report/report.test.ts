@@ -82,7 +82,7 @@ test('headline numbers', async () => {
     ['IS', '141.2'],
     ['nested.recall', '0.6'],
   ])
-  expect(html).toContain('SiT-B/2, 1,000 steps')
+  expect(html).toContain('SiT-B/2, step 1,000')
 })
 
 test('several runs: what differs between the configurations comes first', async () => {

@@ -53,7 +53,7 @@ export const reportCommand = defineCommand({
 
     const described = runs.map(({ name, metrics }) => ({ name, steps: metrics.step.at(-1) ?? 0 }))
     const bytes = Buffer.byteLength(page)
-    const summary = described.map(({ name, steps }) => `${name} (${formatCount(steps)} steps)`).join(', ')
+    const summary = described.map(({ name, steps }) => `${name} (step ${formatCount(steps)})`).join(', ')
     out.line(`${path}: ${summary}, ${formatBytes(bytes)}`)
     out.json({ report: path, bytes, runs: described })
   },

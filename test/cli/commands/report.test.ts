@@ -19,7 +19,7 @@ test('writes RUN/report.html and nothing else', async () => {
   const result = await repa('report', run)
   const page = join(run, 'report.html')
   expect(result).toMatchObject({ status: 0, stdout: '' })
-  expect(result.stderr).toMatch(new RegExp(`^${page}: first \\(2 steps\\), [\\d.]+ KiB\\n$`))
+  expect(result.stderr).toMatch(new RegExp(`^${page}: first \\(step 2\\), [\\d.]+ KiB\\n$`))
   expect(await readFile(page, 'utf8')).toContain('<title>first</title>')
   expect((await readdir(run)).sort()).toEqual(['config.json', 'metrics.jsonl', 'report.html', 'samples'])
 })
