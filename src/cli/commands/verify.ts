@@ -1,6 +1,7 @@
 import { formatCount, formatDuration, formatSignificant } from '../../report/quantity.ts'
 import type { FileReport, VerifyReport } from '../../verification/verify.ts'
 import { defineCommand } from '../command.ts'
+import { resolveDevice } from '../device.ts'
 import type { Output } from '../output.ts'
 
 export const verifyCommand = defineCommand({
@@ -27,7 +28,7 @@ export const verifyCommand = defineCommand({
     const { verify } = await import('../../verification/verify.ts')
     let shown: ReturnType<typeof progress> | undefined
     const report = await verify(directory, {
-      device: device === 'auto' ? 'cpu' : device,
+      device: resolveDevice(device),
       ...(kind && { kinds: kind }),
       ...(cases && { cases }),
       signal,

@@ -1,5 +1,6 @@
 /** `dinov2.*`, `table.pos-resample` and `formula.dinov2-repa-teacher`: DINOv2's vision transformer, as itself and as REPA's teacher. */
 import * as z from 'zod'
+import { REPA_INTERPOLATION } from '../../alignment/dinov2.ts'
 import { imageNetInput } from '../../alignment/preprocessing.ts'
 import { type Grid, PositionTable } from '../../models/position-table.ts'
 import { VisionTransformer } from '../../models/vit.ts'
@@ -143,9 +144,6 @@ export const dinov2Intermediate: Runner = async function* (file, device) {
     if (actual) yield await file.compare(name, actual)
   }
 }
-
-/** timm's resample_abs_pos_embed, which REPA fits the teacher's table to its grid with. */
-const REPA_INTERPOLATION: PositionInterpolation = { antialias: true, offset: 0 }
 
 /** Outputs `N.out`: the square table `N.in` [1, 1 + side², D] resampled to another square grid; the class entry stays. */
 export const tablePosResample: Runner = async function* (file, device) {

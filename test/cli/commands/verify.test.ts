@@ -86,7 +86,7 @@ describe.skipIf(!haveGolden)('repa verify', () => {
     [['--kind', 'dit.*'], 1, 'repa verify: nothing to verify was selected'],
     [['--case', 'sit-xl'], 1, 'repa verify: nothing to verify was selected'],
     [['--kind', 'sit.*,other', '--case', '*'], 0, "the pattern 'other' fits nothing"],
-    [['--device', 'cuda:9'], 1, 'there is no device "cuda:9"'],
+    [['--device', 'cuda:9'], 1, 'no cuda:9 here'],
     [['--kinds', 'sit.*'], 2, '--kind'],
   ])('%j: exit %d', (words, status, message) => {
     const result = repa(copyOf(PARAMS, FORWARD).directory, ...words)
