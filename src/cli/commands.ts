@@ -36,4 +36,9 @@ export const COMMANDS: readonly CommandEntry[] = [
     summary: 'write one self-contained HTML page about one or several runs',
     load: async () => (await import('./commands/report.ts')).reportCommand,
   },
+  {
+    name: 'verify',
+    summary: 'compare this build with golden vectors of the reference PyTorch code',
+    load: async () => (await import('./commands/verify.ts')).verifyCommand,
+  },
 ]
