@@ -50,7 +50,7 @@ export function formulaSource(
   const isFixed = (tensor: string) => !shapes.has(tensor) && Object.hasOwn(fixed, tensor)
   return {
     name,
-    names: new Set([...Object.keys(fixed), ...shapes.keys()]),
+    names: [...new Set([...Object.keys(fixed), ...shapes.keys()])],
     shapeOf: (tensor) => (isFixed(tensor) ? fixed[tensor]!.shape : shapes.get(tensor)!),
     read: async (tensor) =>
       isFixed(tensor)

@@ -127,7 +127,7 @@ export class GoldenFile {
     const file = await this.safetensors()
     return {
       name: this.absolutePath,
-      names: file.tensors.keys(),
+      names: [...file.tensors.keys()],
       shapeOf: (name) => file.tensors.get(name)!.shape,
       read: (name) => file.read(name),
     }
