@@ -106,7 +106,8 @@ Grid gridFor(const GemmArgs& args) {
   if (chunks() < kManyChunks / 2 && grid.rowPanels <= kChunkRowPanels)
     grid.slices = most(1, least(stepsBlocks(args.k),
                                 least(kManyChunks / chunks(), static_cast<int64_t>(cost(rowsPer) / kSmallChunk))));
-  while (grid.slices == 1 && chunks() < kManyChunks / 2 && cost(rowsPer) > kSmallChunk && (columnsPer > 1 || rowsPer > 1)) {
+  while (grid.slices == 1 && chunks() < kManyChunks / 2 && cost(rowsPer) > kSmallChunk &&
+         (columnsPer > 1 || rowsPer > 1)) {
     if (rowsPer > 2 || columnsPer == 1)
       rowsPer = ceilDiv(rowsPer, 2);
     else
@@ -124,9 +125,12 @@ Grid gridFor(const GemmArgs& args) {
 
 bool needsPacking(const GemmArgs& args, const Grid& grid) { return args.packedB == nullptr && !grid.directB; }
 
-/// With k this short a product is bound by the traffic of C: its tiles are kept until a whole row panel is there, and
-/// finished row by row, in the order of memory.
-bool finishesByRows(const GemmArgs& args, const Grid& grid) { return args.k < 32 && grid.slices == 1 && !grid.directB; }
+/// With very short k and a C beyond the caches (adaLN's weight gradient) the traffic of C is all there is: its tiles are
+/// kept until a whole row panel is there, and finished row by row, in the order of memory.
+bool finishesByRows(const GemmArgs& args, const Grid& grid) {
+  constexpr int64_t kBeyondCaches = int64_t{4} << 20;
+  return args.k <= 8 && args.m * args.n >= kBeyondCaches && grid.slices == 1 && !grid.directB;
+}
 
 /// One thread's scratch: staged A, the tiles of a chunk whose k has several steps blocks, and direct B's last panel.
 struct ThreadScratch {
@@ -232,13 +236,14 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
       if (last && !byRows) prefetchTile(args, place);
       if (grid.directB && place.columns == kTileColumns) {
         const float* from = args.b + steps.begin * args.ldb + place.column;
-        microkernelFor<true>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, args.ldb, tile, first);
+        microkernelFor<true>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, args.ldb, tile,
+                                                                     first);
       } else {
         const float* from = grid.directB
                                 ? lastPanel
                                 : product.packed + packedOffset(args.n, steps, block.columnPanels.begin + q);
-        microkernelFor<false>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, kTileColumns, tile,
-                                                                      first);
+        microkernelFor<false>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, kTileColumns,
+                                                                      tile, first);
       }
       if (last && !byRows) product.finish(args, tile, place);
     };
@@ -347,7 +352,8 @@ void forEachSegment(const GemmArgs& args, Visit visit) {
   const bool cutsSteps = args.epilogue.kind == GemmEpilogueKind::none;
   const int64_t stepSegments = cutsSteps ? ceilDiv(args.k, kMaxSegmentSteps) : 1;
   const int64_t panels = panelsOf(args.n);
-  const int64_t columnSegments = least(panels, ceilDiv(packedFloats(args.n, ceilDiv(args.k, stepSegments)), kMaxPackedFloats));
+  const int64_t segmentFloats = packedFloats(args.n, ceilDiv(args.k, stepSegments));
+  const int64_t columnSegments = least(panels, ceilDiv(segmentFloats, kMaxPackedFloats));
   for (int64_t c = 0; c < columnSegments; ++c) {
     const Range within = part(panels, columnSegments, c);
     const Range columns{within.begin * kTileColumns, least(args.n, within.end * kTileColumns)};

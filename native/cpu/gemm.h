@@ -66,7 +66,7 @@ struct GemmArgs {
   const float* b = nullptr;
   int64_t ldb = 0;
   const float* packedB = nullptr;
-  /// Overlaps neither A nor B. aux, residual and addend may be C itself (element for element) or else do not overlap it.
+  /// Overlaps neither A nor B. aux, residual and addend either are C itself (element for element) or do not overlap it.
   float* c = nullptr;
   int64_t ldc = 0;
   /// C += acc; only with GemmEpilogueKind::none.
