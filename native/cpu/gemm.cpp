@@ -12,6 +12,7 @@
 //                       ├────┼────┼────┤            and meanwhile prefetch the next row panel
 //                       │    │    │    │          on the last steps block: epilogue from the tile into C
 //                       └────┴────┴────┘
+//            Few rows of A (gemm_few_rows.h) and short k (gemm_short_k.h) have ways of their own.
 //   reduce   only where k is long and C small: k is cut into slices, each adds up its own tiles, and the slices are
 //            then summed in order
 //
@@ -22,6 +23,7 @@
 #include "cpu/gemm_few_rows.h"
 #include "cpu/gemm_microkernel.h"
 #include "cpu/gemm_pack.h"
+#include "cpu/gemm_short_k.h"
 
 namespace repa::cpu::REPA_LEVEL {
 namespace {
@@ -125,13 +127,6 @@ Grid gridFor(const GemmArgs& args) {
 
 bool needsPacking(const GemmArgs& args, const Grid& grid) { return args.packedB == nullptr && !grid.directB; }
 
-/// With very short k and a C beyond the caches (adaLN's weight gradient) the traffic of C is all there is: its tiles are
-/// kept until a whole row panel is there, and finished row by row, in the order of memory.
-bool finishesByRows(const GemmArgs& args, const Grid& grid) {
-  constexpr int64_t kBeyondCaches = int64_t{4} << 20;
-  return args.k <= 8 && args.m * args.n >= kBeyondCaches && grid.slices == 1 && !grid.directB;
-}
-
 /// One thread's scratch: staged A, the tiles of a chunk whose k has several steps blocks, and direct B's last panel.
 struct ThreadScratch {
   int64_t staged;
@@ -143,11 +138,10 @@ struct ThreadScratch {
 ThreadScratch threadScratchFor(const GemmArgs& args, const Grid& grid) {
   const int64_t steps = least(args.k, kMaxSteps);
   const bool keepsTiles = grid.slices == 1 && stepsBlocks(args.k) > 1;
-  const int64_t stagedPanels = readsInPlace(args.transA, args.lda, args.n, args.k) ? 0 : args.transA || grid.directB ? grid.rowPanelsPerChunk : 1;
+  const bool inPlace = readsInPlace(args.transA, args.lda, args.n, args.k);
+  const int64_t stagedPanels = inPlace ? 0 : args.transA || grid.directB ? grid.rowPanelsPerChunk : 1;
   return {stagedPanels * stagedPanelFloats(args.transA, steps),
-          keepsTiles                   ? wholeLines(grid.tilesPerChunk() * kTileFloats)
-          : finishesByRows(args, grid) ? grid.columnPanelsPerChunk * int64_t{kTileFloats}
-                                       : 0,
+          keepsTiles ? wholeLines(grid.tilesPerChunk() * kTileFloats) : 0,
           grid.directB && args.n % kTileColumns != 0 ? wholeLines(steps * kTileColumns) : 0};
 }
 
@@ -210,7 +204,6 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
   float* keptTiles = grid.slices > 1 ? product.chunkTiles(chunk) : staged + product.layout.staged;
   float* lastPanel = staged + product.layout.staged + product.layout.tiles;
   const bool keepsTiles = grid.slices > 1 || blocks > 1;
-  const bool byRows = finishesByRows(args, grid);
   alignas(64) float oneTile[kTileFloats];
 
   for (int64_t b = mySteps.begin; b < mySteps.end; ++b) {
@@ -230,10 +223,8 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
     };
     const auto multiply = [&](int64_t p, int64_t q, const float* a) {
       const TilePlace place = placeOf(args, block.rowPanels.begin + p, block.columnPanels.begin + q);
-      float* tile = keepsTiles ? keptTiles + (p * columnCount + q) * kTileFloats
-                    : byRows   ? keptTiles + q * kTileFloats
-                               : oneTile;
-      if (last && !byRows) prefetchTile(args, place);
+      float* tile = keepsTiles ? keptTiles + (p * columnCount + q) * kTileFloats : oneTile;
+      if (last) prefetchTile(args, place);
       if (grid.directB && place.columns == kTileColumns) {
         const float* from = args.b + steps.begin * args.ldb + place.column;
         microkernelFor<true>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, args.ldb, tile,
@@ -245,7 +236,7 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
         microkernelFor<false>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, kTileColumns,
                                                                       tile, first);
       }
-      if (last && !byRows) product.finish(args, tile, place);
+      if (last) product.finish(args, tile, place);
     };
 
     if (grid.directB) {
@@ -267,15 +258,6 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
       for (int64_t q = 0; q < columnCount; ++q) {
         if (hasNext) prefetchRows(args.a, args.lda, nextRows, nextSteps, columnCount, q);
         multiply(p, q, a);
-      }
-      if (!byRows) continue;
-      const Range rows = rowPanel(args.m, block.rowPanels.begin + p);
-      for (int64_t i = 0; i < rows.size(); ++i) {
-        for (int64_t q = 0; q < columnCount; ++q) {
-          const TilePlace place = placeOf(args, block.rowPanels.begin + p, block.columnPanels.begin + q);
-          product.finish(args, keptTiles + q * kTileFloats + i * kTileColumns,
-                         {rows.begin + i, 1, place.column, place.columns});
-        }
       }
     }
   }
@@ -364,11 +346,12 @@ void forEachSegment(const GemmArgs& args, Visit visit) {
 void gemm(ThreadPool& pool, const GemmArgs& args) {
   if (args.m == 0 || args.n == 0) return;
   if (isFewRowsDot(args)) return gemmFewRowsDot(pool, args);
+  if (isShortK(args)) return gemmShortK(pool, args);
   forEachSegment(args, [&](const GemmArgs& segment) { gemmSegment(pool, segment); });
 }
 
 int64_t scratchFloats(const GemmArgs& args, int threads) {
-  if (args.m == 0 || args.n == 0 || isFewRowsDot(args)) return 0;
+  if (args.m == 0 || args.n == 0 || isFewRowsDot(args) || isShortK(args)) return 0;
   int64_t floats = 0;
   forEachSegment(args, [&](const GemmArgs& segment) { floats = most(floats, segmentScratchFloats(segment, threads)); });
   return floats;

@@ -72,7 +72,6 @@ inline void dotRows(int64_t rows, int64_t k, const float* a, int64_t lda, const 
   }
 }
 
-constexpr int64_t kFewRows = 32;
 
 inline bool isFewRowsDot(const GemmArgs& args) {
   return args.m <= kFewRows && args.packedB == nullptr && args.transB && !args.transA;
