@@ -6,7 +6,8 @@
 
 #include "core/error.h"
 
-// The build says which levels it compiled the kernels for: REPA_BUILD_HAS_AVX2, REPA_BUILD_HAS_AVX512. Portable is always there.
+// The build says which levels it compiled the kernels for: REPA_BUILD_HAS_AVX2, REPA_BUILD_HAS_AVX512.
+// Portable is always there.
 
 namespace repa::cpu {
 namespace {
