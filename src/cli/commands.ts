@@ -12,6 +12,11 @@ export interface CommandEntry extends CommandSummary {
  */
 export const COMMANDS: readonly CommandEntry[] = [
   {
+    name: 'convert',
+    summary: 'convert weights and checkpoints between torch, safetensors and checkpoint folders',
+    load: async () => (await import('./commands/convert.ts')).convertCommand,
+  },
+  {
     name: 'report',
     summary: 'write one self-contained HTML page about one or several runs',
     load: async () => (await import('./commands/report.ts')).reportCommand,
