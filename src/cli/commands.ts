@@ -12,6 +12,11 @@ export interface CommandEntry extends CommandSummary {
  */
 export const COMMANDS: readonly CommandEntry[] = [
   {
+    name: 'doctor',
+    summary: 'show versions, devices and threads, and test that the kernels compute correctly here',
+    load: async () => (await import('./commands/doctor.ts')).doctorCommand,
+  },
+  {
     name: 'convert',
     summary: 'convert weights and checkpoints between torch, safetensors and checkpoint folders',
     load: async () => (await import('./commands/convert.ts')).convertCommand,
