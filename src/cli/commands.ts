@@ -22,6 +22,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/convert.ts')).convertCommand,
   },
   {
+    name: 'bench step',
+    summary: 'time training steps: throughput, share of the measured peak, ratio to PyTorch',
+    load: async () => (await import('./commands/bench-step.ts')).benchStepCommand,
+  },
+  {
     name: 'report',
     summary: 'write one self-contained HTML page about one or several runs',
     load: async () => (await import('./commands/report.ts')).reportCommand,
