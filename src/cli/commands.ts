@@ -27,6 +27,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/bench-step.ts')).benchStepCommand,
   },
   {
+    name: 'bench kernels',
+    summary: "time the kernels of a training step against the machine's measured limits",
+    load: async () => (await import('./commands/bench-kernels.ts')).benchKernelsCommand,
+  },
+  {
     name: 'report',
     summary: 'write one self-contained HTML page about one or several runs',
     load: async () => (await import('./commands/report.ts')).reportCommand,
