@@ -17,6 +17,26 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/doctor.ts')).doctorCommand,
   },
   {
+    name: 'demo',
+    summary: 'the whole job on images that the package draws: prepare, train, sample, report',
+    load: async () => (await import('./commands/demo.ts')).demoCommand,
+  },
+  {
+    name: 'prepare',
+    summary: 'turn folders or zips of images into a training data set',
+    load: async () => (await import('./commands/prepare.ts')).prepareCommand,
+  },
+  {
+    name: 'train',
+    summary: 'train a SiT, with representation alignment where an encoder is named',
+    load: async () => (await import('./commands/train.ts')).trainCommand,
+  },
+  {
+    name: 'sample',
+    summary: 'draw images from a checkpoint',
+    load: async () => (await import('./commands/sample.ts')).sampleCommand,
+  },
+  {
     name: 'convert',
     summary: 'convert weights and checkpoints between torch, safetensors and checkpoint folders',
     load: async () => (await import('./commands/convert.ts')).convertCommand,

@@ -29,7 +29,10 @@ export interface SampledImages {
  * Samples images in batches. Image number i depends on the seed, i and its label alone, never on the batch: its noise is that
  * of sample i.
  */
-export async function* sampleImages(model: SiT, options: SampleImagesOptions): AsyncGenerator<SampledImages, void, void> {
+export async function* sampleImages(
+  model: SiT,
+  options: SampleImagesOptions,
+): AsyncGenerator<SampledImages, void, void> {
   const { labels, seed, batch, onProgress, ...sampler } = options
   const { channels, inputSize } = model.config
   const [height, width] = inputSize

@@ -1,3 +1,4 @@
+import { synchronize } from '../tensor/device.ts'
 import type { HostTensor } from '../tensor/host-tensor.ts'
 import { toFloat32 } from '../tensor/host-tensor.ts'
 import type { ArenaRole, ParameterArena } from './parameter-arena.ts'
@@ -7,7 +8,7 @@ import type { StateEntry } from './parameter-list.ts'
 export interface StateSource {
   /** For messages: the file's path, or what else it is. */
   readonly name: string
-  readonly names: Iterable<string>
+  readonly names: readonly string[]
   shapeOf(name: string): readonly number[]
   read(name: string): Promise<HostTensor>
 }
@@ -16,7 +17,7 @@ export interface StateSource {
 export function stateSource(tensors: ReadonlyMap<string, HostTensor>, name: string): StateSource {
   return {
     name,
-    names: tensors.keys(),
+    names: [...tensors.keys()],
     shapeOf: (tensor) => tensors.get(tensor)!.shape,
     read: async (tensor) => tensors.get(tensor)!,
   }
@@ -60,5 +61,7 @@ export async function loadState(
   for (const entry of entries) {
     using view = arena.view(role, entry)
     view.write(toFloat32(await source.read(entry.name)))
+    // A write waits in host memory for its turn: without this, a large file would pile up behind a busy device.
+    await synchronize(arena.device)
   }
 }

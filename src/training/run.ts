@@ -14,7 +14,7 @@ import { sampleImages } from '../diffusion/sample-images.ts'
 import { SIT_PRESETS } from '../models/presets.ts'
 import { SiT } from '../models/sit.ts'
 import type { Device } from '../tensor/device.ts'
-import { checkpointName, newestCheckpoint } from './checkpoint.ts'
+import { CHECKPOINTS, checkpointName, newestCheckpoint } from './checkpoint.ts'
 import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
 import { MetricsLog } from './metrics.ts'
 import { Trainer, type TrainingStep } from './trainer.ts'
@@ -52,7 +52,6 @@ export interface TrainResult {
   readonly last: TrainingStep | undefined
 }
 
-const CHECKPOINTS = 'checkpoints'
 const METRICS = 'metrics.jsonl'
 const CONFIG = 'config.json'
 const SAMPLES = 'samples'
@@ -84,7 +83,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       ...configuration,
       model,
       data,
-      align: encoders.length > 0 ? { encoder: encoders, depth: alignDepthOf(configuration), weight: configuration.alignWeight } : undefined,
+      align:
+        encoders.length > 0
+          ? { encoder: encoders, depth: alignDepthOf(configuration), weight: configuration.alignWeight }
+          : undefined,
       configuration: stored,
     })
     const checkpoint = options.resume ? await newestCheckpoint(checkpoints) : undefined
@@ -120,14 +122,16 @@ async function trainSegments(
     for await (const step of trainer.run({ steps: next, signal })) {
       last = step
       await log.write(step)
-      if (!step.finite) onNotice?.(`Step ${step.index}: the gradient is not finite; the step was left out (${step.skipped} so far).`)
+      if (!step.finite)
+        onNotice?.(`Step ${step.index}: the gradient is not finite; the step was left out (${step.skipped} so far).`)
       onStep?.(step)
     }
     await log.flush()
     if (signal?.aborted) break
     // Saved before it is sampled: sampling takes time, in which a kill would cost the steps.
     if (trainer.step % checkpointEvery === 0 || trainer.step === steps) saved = await save(trainer, out)
-    if (trainer.step % sampleEvery === 0 || trainer.step === steps) await writeSamples(trainer, configuration, out, log, signal)
+    if (trainer.step % sampleEvery === 0 || trainer.step === steps)
+      await writeSamples(trainer, configuration, out, log, signal)
   }
   if (saved?.step !== trainer.step) saved = await save(trainer, out)
   return { step: trainer.step, checkpoint: saved.path, interrupted: signal?.aborted ?? false, last }
@@ -136,7 +140,7 @@ async function trainSegments(
 const nextMultiple = (step: number, every: number) => (Math.floor(step / every) + 1) * every
 
 async function save(trainer: Trainer, out: string): Promise<{ step: number; path: string }> {
-  return { step: trainer.step, path: await trainer.save(join(out, CHECKPOINTS)) }
+  return { step: trainer.step, path: await trainer.save(out) }
 }
 
 /** The grid `samples/STEP.png`: EMA weights, evaluation mode, the same noise and classes every time. */
@@ -185,11 +189,23 @@ function createModel(configuration: TrainingConfiguration, data: Dataset, device
   const { kind: _, ...free } = { kind: 'SiT', ...size }
   const [channels, height, width] = data.latentShape
   const options = { channels, inputSize: [height, width] as [number, number], classes: data.classes }
-  return SiT.create(free, { ...options, classDropout, projectorWidth, alignDepth: alignDepthOf(configuration), device, seed })
+  return SiT.create(free, {
+    ...options,
+    classDropout,
+    projectorWidth,
+    alignDepth: alignDepthOf(configuration),
+    device,
+    seed,
+  })
 }
 
 /** The run's whole configuration: given, or stored with the run that goes on. */
-async function resolveConfiguration({ out, data, configuration, resume }: TrainOptions): Promise<TrainingConfiguration> {
+async function resolveConfiguration({
+  out,
+  data,
+  configuration,
+  resume,
+}: TrainOptions): Promise<TrainingConfiguration> {
   const file = join(out, CONFIG)
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
@@ -215,7 +231,11 @@ async function resolveConfiguration({ out, data, configuration, resume }: TrainO
       throw new Error(`The run in ${out} has ${key} ${before}; a resumed run cannot change it to ${now}.`)
     }
   }
-  const changes = Object.fromEntries(Object.keys(configuration).filter((key) => FREE_ON_RESUME.has(key)).map((key) => [key, given[key as keyof typeof given]]))
+  const changes = Object.fromEntries(
+    Object.keys(configuration)
+      .filter((key) => FREE_ON_RESUME.has(key))
+      .map((key) => [key, given[key as keyof typeof given]]),
+  )
   return { ...stored.training, ...changes }
 }
 

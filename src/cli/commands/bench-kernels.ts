@@ -1,3 +1,4 @@
+import type { KernelResult } from '../../benchmark/kernels.ts'
 import { SIT_PRESETS, type SiTPreset } from '../../models/presets.ts'
 import { formatSignificant } from '../../report/quantity.ts'
 import { defineCommand } from '../command.ts'
@@ -24,16 +25,20 @@ export const benchKernelsCommand = defineCommand({
       throw new Error(`There is no device "${device}" here. This build has: cpu.`)
     }
     const { benchmarkKernels } = await import('../../benchmark/kernels.ts')
-    using bar = progress({ label: model, unit: 'kernel' })
-    const kernels = await benchmarkKernels({
-      // The parser has let through only these.
-      model: model as SiTPreset,
-      batch,
-      rounds,
-      signal,
-      onCase: (done) => bar.update(done),
-    })
-    bar.end()
+    const bar = progress({ label: model, unit: 'kernel' })
+    let kernels: KernelResult[]
+    try {
+      kernels = await benchmarkKernels({
+        // The parser has let through only these.
+        model: model as SiTPreset,
+        batch,
+        rounds,
+        signal,
+        onCase: (done) => bar.update(done),
+      })
+    } finally {
+      bar.end()
+    }
     out.table(
       [
         { heading: 'kernel' },
