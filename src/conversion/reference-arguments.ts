@@ -1,14 +1,9 @@
 import * as z from 'zod'
+import { ENCODER_NAMES, type EncoderName } from '../alignment/encoder-names.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { SIT_PRESETS } from '../models/presets.ts'
 import type { SiTConfig } from '../models/sit.ts'
-import {
-  ENCODER_NAMES,
-  type EncoderName,
-  type TrainingConfiguration,
-  type TrainingOptions,
-  trainingSchema,
-} from '../training/configuration.ts'
+import { type TrainingConfiguration, type TrainingOptions, trainingSchema } from '../training/configuration.ts'
 
 /** The settings of REPA's train.py that this package knows, as a checkpoint's `args` have them. */
 export const referenceArgumentsSchema = z.object({

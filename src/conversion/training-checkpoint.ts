@@ -32,7 +32,7 @@ export function fitted(
   const wanted = entriesOfRole(entries, role)
   requireFit(wanted, {
     name: `${path}: ${ROLE_NAMES[role]}`,
-    names: tensors.keys(),
+    names: [...tensors.keys()],
     shapeOf: (name) => tensors.get(name)!.shape,
   })
   return new Map(wanted.map(({ name }) => [name, tensors.get(name)!]))

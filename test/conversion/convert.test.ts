@@ -156,7 +156,7 @@ describe('training checkpoints', () => {
     await convert(path, out)
     expect([...(await safetensors(out)).values()]).toEqual([tensor([2], 2)])
     await expect(convert(path, join(folder, 'dit'))).rejects.toThrow(
-      "dit.pt does not hold a SiT: x_embedder.proj.weight is missing. Only a SiT's state dict can become a checkpoint folder.",
+      'dit.pt is not the state dict of a SiT: it has no tensor pos_embed.',
     )
   })
 
@@ -165,8 +165,8 @@ describe('training checkpoints', () => {
     const { folder, path } = await written('bare.pt', rest)
     const { notes } = await convert(path, join(folder, 'bare'))
     expect(notes).toEqual([
-      'The label table of 11 rows is taken for 10 classes and the null class.',
       'The file does not tell the number of heads: 1 assumed; --heads sets it.',
+      'The label table of 11 rows is taken for 10 classes and the null class.',
       'The file does not tell the block that is aligned: 2 assumed; --align-depth sets it.',
       'The file does not tell the encoders of its 1 projectors; name them in the configuration.',
     ])
