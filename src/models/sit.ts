@@ -6,7 +6,7 @@
 import * as z from 'zod'
 import { normal, ones, values, zeros } from '../nn/initialiser.ts'
 import { Linear } from '../nn/linear.ts'
-import { ParameterList } from '../nn/parameter-list.ts'
+import { ParameterList, type StateEntry } from '../nn/parameter-list.ts'
 import { PatchEmbed } from '../nn/patch-embed.ts'
 import type { Device } from '../tensor/device.ts'
 import { attention, qkNorm } from '../tensor/ops/attention.ts'
@@ -198,6 +198,13 @@ class Network {
     this.final = new Linear(list, 'final_layer.linear', hidden, patch * patch * channels, zeros)
     adaLN('final_layer.adaLN_modulation.1', 2)
   }
+}
+
+/** The state dict that a SiT of this configuration has, in its order: names and shapes, without memory for them. */
+export function sitEntries(config: SiTConfig): readonly StateEntry[] {
+  const list = new ParameterList()
+  new Network(list, config)
+  return list.entries
 }
 
 export class SiT extends Model {

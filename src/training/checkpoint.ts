@@ -7,11 +7,11 @@
  *   state.json                              step, the optimizer's counters, the model's and the run's configuration
  */
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
-import { writeSafetensors } from '../formats/safetensors-writer.ts'
+import { type SafetensorsSource, writeSafetensors } from '../formats/safetensors-writer.ts'
 import type { Model } from '../models/model.ts'
 import { type SiTConfig, sitConfigSchema } from '../models/sit.ts'
 import type { ArenaRole } from '../nn/parameter-arena.ts'
@@ -38,8 +38,14 @@ const stateSchema = z.strictObject({
 
 export type CheckpointState = z.output<typeof stateSchema>
 
+/** The arrays of an arena that a checkpoint holds. */
+export type CheckpointRole = Exclude<ArenaRole, 'gradients'>
+
 /** What a checkpoint's files hold: name, arena array, and the prefix of the tensors' names. */
-const FILES: readonly { file: string; parts: readonly { role: ArenaRole; prefix: string }[] }[] = [
+export const CHECKPOINT_FILES: readonly {
+  readonly file: string
+  readonly parts: readonly { readonly role: CheckpointRole; readonly prefix: string }[]
+}[] = [
   { file: 'model.safetensors', parts: [{ role: 'weights', prefix: '' }] },
   { file: 'ema.safetensors', parts: [{ role: 'ema', prefix: '' }] },
   {
@@ -51,7 +57,7 @@ const FILES: readonly { file: string; parts: readonly { role: ArenaRole; prefix:
   },
 ]
 
-const STATE_FILE = 'state.json'
+export const STATE_FILE = 'state.json'
 
 /** `0050000`. */
 export const checkpointName = (step: number) => String(step).padStart(7, '0')
@@ -68,29 +74,45 @@ export async function saveCheckpoint(
   model: Model & { readonly config: SiTConfig },
   state: Omit<CheckpointState, 'format' | 'model'>,
 ): Promise<string> {
-  await mkdir(folder, { recursive: true })
   const target = join(folder, checkpointName(state.step))
+  await writeCheckpoint(target, { ...state, model: model.config }, (role) =>
+    entriesOf(model, role).map((entry) => ({
+      name: entry.name,
+      dtype: 'f32' as const,
+      shape: entry.shape,
+      data: async () => {
+        using view = model.arena.view(role, entry)
+        return (await view.toHost()).data
+      },
+    })),
+  )
+  return target
+}
+
+/**
+ * Writes a checkpoint's folder, one tensor at a time; `tensorsOf` gives those of a role under the state dict's names. Throws,
+ * leaving what was there, when the disk refuses.
+ */
+export async function writeCheckpoint(
+  target: string,
+  state: Omit<CheckpointState, 'format'>,
+  tensorsOf: (role: CheckpointRole) => readonly SafetensorsSource[],
+): Promise<void> {
+  const folder = dirname(target)
   const partial = `${target}.partial-${process.pid}`
-  await rm(partial, { recursive: true, force: true })
-  await mkdir(partial)
   try {
-    for (const { file, parts } of FILES) {
-      const entries = parts.flatMap(({ role, prefix }) =>
-        entriesOf(model, role).map((entry) => ({
-          name: prefix + entry.name,
-          dtype: 'f32' as const,
-          shape: entry.shape,
-          data: async () => {
-            using view = model.arena.view(role, entry)
-            return (await view.toHost()).data
-          },
-        })),
+    await mkdir(folder, { recursive: true })
+    await rm(partial, { recursive: true, force: true })
+    await mkdir(partial)
+    for (const { file, parts } of CHECKPOINT_FILES) {
+      const tensors = parts.flatMap(({ role, prefix }) =>
+        tensorsOf(role).map((tensor) => ({ ...tensor, name: prefix + tensor.name })),
       )
-      await writeSafetensors(join(partial, file), entries, { checksum: true, fsync: true })
+      await writeSafetensors(join(partial, file), tensors, { checksum: true, fsync: true })
     }
     const json = await open(join(partial, STATE_FILE), 'wx')
     try {
-      await json.writeFile(`${JSON.stringify({ format: FORMAT, ...state, model: model.config }, null, 2)}\n`)
+      await json.writeFile(`${JSON.stringify({ format: FORMAT, ...state }, null, 2)}\n`)
       await json.sync()
     } finally {
       await json.close()
@@ -104,7 +126,6 @@ export async function saveCheckpoint(
     await rm(partial, { recursive: true, force: true })
     throw new Error(`The checkpoint of step ${state.step} could not be written: ${messageOf(cause)}`, { cause })
   }
-  return target
 }
 
 async function syncFolder(path: string): Promise<void> {
@@ -152,7 +173,7 @@ export async function readCheckpointState(checkpoint: string): Promise<Checkpoin
 
 /** Loads arrays of a checkpoint into a model: `weights` and `ema`, and for training also both moments. */
 export async function loadCheckpoint(checkpoint: string, model: Model, roles: readonly ArenaRole[]): Promise<void> {
-  for (const { file, parts } of FILES) {
+  for (const { file, parts } of CHECKPOINT_FILES) {
     const wanted = parts.filter(({ role }) => roles.includes(role))
     if (wanted.length === 0) continue
     await using opened = await SafetensorsFile.open(join(checkpoint, file))
