@@ -15,7 +15,8 @@ export function parseConfiguration<S extends z.ZodType>(schema: S, input: unknow
   const result = schema.safeParse(input)
   if (result.success) return result.data
   const clauses = result.error.issues.flatMap((issue) => describe(issue, input, schema))
-  throw new ConfigurationError(`${what}: ${clauses.join('; ')}.`)
+  const sentence = `${what}: ${clauses.join('; ')}`
+  throw new ConfigurationError(sentence.endsWith('?') ? sentence : `${sentence}.`)
 }
 
 function describe(issue: z.core.$ZodIssue, input: unknown, schema: z.ZodType): string[] {

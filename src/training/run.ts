@@ -70,7 +70,7 @@ const storedSchema = z.strictObject({ data: z.string(), training: trainingSchema
  * @throws {Error} where `out` holds a run and `resume` is not set, or the other way round; and what Trainer throws
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
-  const { out, device, signal } = options
+  const { out, device } = options
   const checkpoints = join(out, CHECKPOINTS)
   const configuration = await resolveConfiguration(options)
   const data = await Dataset.open(options.data)
@@ -103,7 +103,6 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       return await trainSegments(trainer, configuration, options, log, checkpoint)
     } finally {
       await log.close()
-      if (signal?.aborted) options.onNotice?.(`Stopped at step ${trainer.step}; --resume goes on from there.`)
     }
   } finally {
     for (const encoder of encoders) encoder[Symbol.dispose]()

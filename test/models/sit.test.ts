@@ -245,22 +245,22 @@ describe('projectors', () => {
 
 describe('a configuration that cannot be', () => {
   const cases: readonly (readonly [Record<string, unknown>, string])[] = [
-    [{ patch: 3 }, 'patch is 3: a patch of 3 does not divide an input of 8 x 8'],
-    [{ inputSize: [8, 9] }, 'patch is 2: a patch of 2 does not divide an input of 8 x 9'],
-    [{ heads: 5 }, 'heads is 5: 5 heads do not divide the hidden width 64'],
-    [{ hidden: 512, heads: 2 }, 'heads is 2: gives a head_dim of 256; at most 128 is supported'],
-    [{ hidden: 66, heads: 3 }, 'hidden is 66: must be a multiple of 4 (sine-cosine positions)'],
-    [{ alignWidths: [8], alignDepth: 9 }, 'alignDepth is 9: block 9 does not exist in a model of 3 blocks'],
+    [{ patch: 3 }, 'patch is 3: a patch of 3 does not divide an input of 8 x 8.'],
+    [{ inputSize: [8, 9] }, 'patch is 2: a patch of 2 does not divide an input of 8 x 9.'],
+    [{ heads: 5 }, 'heads is 5: 5 heads do not divide the hidden width 64.'],
+    [{ hidden: 512, heads: 2 }, 'heads is 2: gives a head_dim of 256; at most 128 is supported.'],
+    [{ hidden: 66, heads: 3 }, 'hidden is 66: must be a multiple of 4 (sine-cosine positions).'],
+    [{ alignWidths: [8], alignDepth: 9 }, 'alignDepth is 9: block 9 does not exist in a model of 3 blocks.'],
     [{ depht: 3 }, 'there is no setting "depht"; did you mean "depth"?'],
     [{ qknorm: true }, 'there is no setting "qknorm"; did you mean "qkNorm"?'],
-    [{ depth: 0 }, 'depth is 0: too small: expected number to be >0'],
-    [{ classDropout: 2 }, 'classDropout is 2: too big: expected number to be <=1'],
-    [{ channels: 2.5 }, 'channels is 2.5: invalid input: expected int, received number'],
+    [{ depth: 0 }, 'depth is 0: too small: expected number to be >0.'],
+    [{ classDropout: 2 }, 'classDropout is 2: too big: expected number to be <=1.'],
+    [{ channels: 2.5 }, 'channels is 2.5: invalid input: expected int, received number.'],
   ]
 
   test.each(cases)('%j: %s', (change, sentence) => {
     const config = { kind: 'SiT', ...SIZES, ...OPTIONS, ...change }
-    expect(() => parseSiTConfig(config)).toThrow(new ConfigurationError(`the model's configuration: ${sentence}.`))
+    expect(() => parseSiTConfig(config)).toThrow(new ConfigurationError(`the model's configuration: ${sentence}`))
   })
 
   test('SiT.create says the same', () => {
