@@ -4,6 +4,7 @@
  * initialisation are those of REPA's models/sit.py.
  */
 import * as z from 'zod'
+import { parseConfiguration } from '../configuration/parse.ts'
 import { normal, ones, values, zeros } from '../nn/initialiser.ts'
 import { Linear } from '../nn/linear.ts'
 import { ParameterList, type StateEntry } from '../nn/parameter-list.ts'
@@ -68,6 +69,11 @@ export const sitConfigSchema = z
 
 export type SiTConfig = z.output<typeof sitConfigSchema>
 export type SiTOptions = z.input<typeof sitConfigSchema>
+
+/** @throws {ConfigurationError} naming every setting that is wrong */
+export function parseSiTConfig(config: unknown, what = "the model's configuration"): SiTConfig {
+  return parseConfiguration(sitConfigSchema, config, what)
+}
 
 /** Width of the sinusoidal features that the time embedder takes. */
 const FREQUENCIES = 256
@@ -236,9 +242,16 @@ export class SiT extends Model {
     if (!size) {
       throw new RangeError(`There is no model "${model}": expected one of ${Object.keys(SIT_PRESETS).join(', ')}.`)
     }
-    const sit = SiT.fromConfig(sitConfigSchema.parse({ kind: 'SiT', inputSize: [32, 32], ...size, ...rest }), device)
+    const sit = SiT.fromConfig(parseSiTConfig({ kind: 'SiT', inputSize: [32, 32], ...size, ...rest }), device)
     sit.initialise(seed)
     return sit
+  }
+
+  /** The state dict's tensors of a model of this configuration, in the reference's order. Takes no memory for them. */
+  static entriesOf(config: SiTConfig): readonly StateEntry[] {
+    const list = new ParameterList()
+    new Network(list, config)
+    return list.entries
   }
 
   /** A SiT with undefined weights: for loading a state dict. */
@@ -251,7 +264,7 @@ export class SiT extends Model {
    * weight stays as it is.
    */
   align({ widths, depth, seed = 0 }: { widths: readonly number[]; depth: number; seed?: number }): void {
-    const config = sitConfigSchema.parse({ ...this.#config, alignWidths: [...widths], alignDepth: depth })
+    const config = parseSiTConfig({ ...this.#config, alignWidths: [...widths], alignDepth: depth })
     const list = new ParameterList()
     const network = new Network(list, config)
     this.redeclare(list, seed)

@@ -109,7 +109,11 @@ export const trainCommand = defineCommand({
         out.json({ ...step })
       },
     }).finally(() => bar?.end())
-    out.line(`${result.interrupted ? 'interrupted' : 'done'} at step ${result.step}: ${result.checkpoint}`)
+    out.line(
+      result.interrupted
+        ? `stopped at step ${result.step}: ${result.checkpoint}; --resume goes on from there`
+        : `done at step ${result.step}: ${result.checkpoint}`,
+    )
     out.json({ done: !result.interrupted, step: result.step, checkpoint: result.checkpoint })
   },
 })
