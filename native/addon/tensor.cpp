@@ -54,12 +54,12 @@ void requireSize(const Arguments& a, int64_t bytes, const Shape& shape, DType dt
 const Export kExports[] = {
     {"empty",
      [](const Arguments& a) -> Napi::Value {
-       return a.result(Tensor::empty(a.device(2, "device"), a.shape(0, "shape"), dtypeOf(a.text(1, "dtype")), "empty"));
+       return a.result(Tensor::empty(a.device(2, "device"), a.shape(0, "shape"), dtypeOf(a.operation(), a.text(1, "dtype")), "empty"));
      }},
     {"fromHost",
      [](const Arguments& a) -> Napi::Value {
        const Shape shape = a.shape(1, "shape");
-       const DType dtype = dtypeOf(a.text(2, "dtype"));
+       const DType dtype = dtypeOf(a.operation(), a.text(2, "dtype"));
        const auto [data, bytes] = hostBytes(a, 0, "data", dtype);
        requireSize(a, bytes, shape, dtype);
        Tensor tensor = Tensor::empty(a.device(3, "device"), shape, dtype, "fromHost");

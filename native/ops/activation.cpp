@@ -6,18 +6,18 @@
 
 namespace repa::ops {
 
-Activation activationOf(const std::string& name) {
+Activation activationOf(const char* op, const std::string& name) {
   if (name == "none") return Activation::none;
   if (name == "silu") return Activation::silu;
   if (name == "gelu-tanh") return Activation::geluTanh;
   if (name == "gelu-erf") return Activation::geluErf;
-  throw Error(ErrorCode::invalidArgument, "\"" + name + "\" is not an activation: expected none, silu, gelu-tanh or gelu-erf.");
+  throw Error(ErrorCode::invalidArgument, std::string(op) + ": \"" + name + "\" is not an activation: expected none, silu, gelu-tanh or gelu-erf.");
 }
 
 Tensor activation(const Tensor& x, const std::string& kind) {
   const char* op = "activation";
   requireDType(op, "x", x, DType::f32);
-  const Activation function = activationOf(kind);
+  const Activation function = activationOf(op, kind);
   require(function != Activation::none, op, "the kind is none; expected silu, gelu-tanh or gelu-erf.");
   CpuDevice& queue = cpuQueue(op, x);
   const Tensor out = Tensor::empty(queue, x.shape(), DType::f32, op);
@@ -32,7 +32,7 @@ Tensor activationBackward(const Tensor& dOut, const Tensor& x, const std::string
   const char* op = "activationBackward";
   requireDType(op, "x", x, DType::f32);
   requireShape(op, "dOut", dOut, x.shape());
-  const Activation function = activationOf(kind);
+  const Activation function = activationOf(op, kind);
   require(function != Activation::none, op, "the kind is none; expected silu, gelu-tanh or gelu-erf.");
   CpuDevice& queue = cpuQueue(op, x);
   const Tensor dX = Tensor::empty(queue, x.shape(), DType::f32, op);

@@ -73,7 +73,7 @@ GemmEpilogueKind backwardEpilogue(Activation activation) {
 std::array<Tensor, 2> linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const std::string& activation, bool keepPre) {
   const char* op = "linear";
   GemmArgs args = forwardProduct(op, x, weight, bias);
-  const Activation function = activationOf(activation);
+  const Activation function = activationOf(op, activation);
   CpuDevice& queue = cpuQueue(op, x);
   const Shape shape = withLastAxis(x.shape(), args.n);
   const Tensor out = Tensor::empty(queue, shape, DType::f32, op);
@@ -156,7 +156,7 @@ Tensor linearInputGradient(const Tensor& dOut, const Tensor& weight, const std::
   const int64_t out = weight.size(0), in = weight.size(1);
   if (dOut.shape().rank() < 1 || dOut.size(-1) != out)
     fail(ErrorCode::shape, op, "dOut has shape " + dOut.shape().text() + "; its last axis must be the " + std::to_string(out) + " outputs of weight " + weight.shape().text() + ".");
-  const Activation function = activationOf(activation);
+  const Activation function = activationOf(op, activation);
   require(pre.has_value() == (function != Activation::none), op, "pre and an activation other than none go together.");
   CpuDevice& queue = cpuQueue(op, dOut);
   const Tensor dX = Tensor::empty(queue, withLastAxis(dOut.shape(), in), DType::f32, op);

@@ -54,7 +54,7 @@ void fillTimesteps(const Tensor& out, const std::string& weighting, const std::s
   require(weighting == "uniform" || weighting == "lognormal", op, "\"" + weighting + "\" is not a weighting: expected uniform or lognormal.");
   const cpu::TimestepsArgs args{.t = out.f32(), .batch = out.size(0),
                                 .weighting = weighting == "uniform" ? cpu::TimeWeighting::uniform : cpu::TimeWeighting::lognormal,
-                                .path = interpolantPathOf(path), .position = position(op, seed, stream, step), .firstSample = first};
+                                .path = interpolantPathOf(op, path), .position = position(op, seed, stream, step), .firstSample = first};
   cpuQueue(op, out).enqueue(op, [args](ThreadPool& pool) { cpu::randomKernels().timesteps(pool, args); });
 }
 
