@@ -264,6 +264,11 @@ for (const { device, missing } of DEVICES) {
 
     describe('memory', () => {
       const live = () => memoryStats(device).liveBytes
+      /** A block may be up to a quarter larger than what was asked for (native/core/allocator.cpp). */
+      const expectBytes = (actual: number, bytes: number) => {
+        expect(actual).toBeGreaterThanOrEqual(bytes)
+        expect(actual).toBeLessThanOrEqual(1.25 * bytes)
+      }
       const block = (x: Tensor, weight: Tensor) => {
         const layer = { weight, bias: undefined }
         return add(x, mlp(activation(layerNorm(x, ones, ones), 'gelu-tanh'), [layer, layer], 'silu'))
@@ -284,7 +289,7 @@ for (const { device, missing } of DEVICES) {
       test('a scope frees all but what it returns', () => {
         const before = live()
         const kept = scope(() => ({ deep: [block(x, weight)] })).deep[0]
-        expect(live()).toBe(before + 8 * 64 * 4)
+        expectBytes(live() - before, 8 * 64 * 4)
         kept.dispose()
         expect(live()).toBe(before)
       })
@@ -298,7 +303,7 @@ for (const { device, missing } of DEVICES) {
           return undefined
         })
         // Kept in the inner scope it belongs to nobody: not to the outer one either.
-        expect(live()).toBe(before + 8 * 64 * 4)
+        expectBytes(live() - before, 8 * 64 * 4)
         saved!.dispose()
         expect(live()).toBe(before)
       })
@@ -396,7 +401,7 @@ for (const { device, missing } of DEVICES) {
         const gradients = tape.backward()
         expect(recorded).toBeGreaterThan(10 * 6 * 8 * 64 * 4)
         // What is left: the result, the weight's gradient, and that of the norm, whose kernel always makes it.
-        expect(live() - before).toBe((8 * 64 + 64 * 64 + 64) * 4)
+        expectBytes(live() - before, (8 * 64 + 64 * 64 + 64) * 4)
         gradients.dispose()
       })
     })
