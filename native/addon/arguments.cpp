@@ -44,10 +44,17 @@ std::string Arguments::text(size_t index, const char* name) const {
 }
 
 Shape Arguments::shape(size_t index, const char* name) const {
+  const std::vector<double> sizes = numbers(index, name);
   Shape shape;
-  for (double size : numbers(index, name)) {
+  if (sizes.size() > Shape::kMaxRank) wrong(name, "a list of at most six sizes");
+  for (double size : sizes) {
     if (size != std::floor(size) || size < 0 || size > 9007199254740991.0) wrong(name, "a list of sizes");
     shape.append(static_cast<int64_t>(size));
+  }
+  try {
+    shape.elements();
+  } catch (const Error& error) {
+    throw Error(error.code(), std::string(operation_) + ": " + error.what());
   }
   return shape;
 }

@@ -1,10 +1,23 @@
 #include "addon/promise.h"
 
 #include <memory>
+#include <mutex>
 
 #include "addon/exports.h"
 
 namespace repa::addon {
+
+namespace {
+
+/// The way from the device's thread to a JS environment, which may end at any time (worker.terminate()): its finalizer
+/// closes the way, and nobody touches the function afterwards. Node frees it then, also while another thread may call it.
+struct Way {
+  std::mutex mutex;
+  bool open = true;
+  Napi::ThreadSafeFunction function;
+};
+
+}  // namespace
 
 Napi::Value promise(Napi::Env env, const char* name, std::function<void(std::function<void(const std::string&)> done)> start, MakeValue makeValue) {
   struct Pending {
@@ -14,27 +27,33 @@ Napi::Value promise(Napi::Env env, const char* name, std::function<void(std::fun
   auto* pending = new Pending{Napi::Promise::Deferred::New(env), std::move(makeValue)};
   const Napi::Promise result = pending->deferred.Promise();
 
-  auto function = Napi::ThreadSafeFunction::New(env, Napi::Function(), name, 0, 1, [pending](Napi::Env) { delete pending; });
-  start([pending, function](const std::string& failure) mutable {
-    // The environment may have ended: then the call is refused, the finalizer has freed `pending` or will, and nobody waits.
+  const auto way = std::make_shared<Way>();
+  way->function = Napi::ThreadSafeFunction::New(env, Napi::Function(), name, 0, 1, [way, pending](Napi::Env) {
+    const std::lock_guard lock(way->mutex);
+    way->open = false;
+    delete pending;
+  });
+  start([pending, way](const std::string& failure) {
+    const std::lock_guard lock(way->mutex);
+    if (!way->open) return;
     auto message = std::make_unique<std::string>(failure);
-    const napi_status status = function.BlockingCall(message.get(), [pending](Napi::Env jsEnv, Napi::Function, std::string* text) {
+    const napi_status status = way->function.BlockingCall(message.get(), [pending](Napi::Env jsEnv, Napi::Function, std::string* text) {
       const std::unique_ptr<std::string> owned(text);
       if (jsEnv == nullptr) return;
-      const Napi::HandleScope scope(jsEnv);
-      if (!owned->empty()) {
-        pending->deferred.Reject(toJsError(jsEnv, ErrorCode::failed, *owned).Value());
-        return;
-      }
       try {
-        pending->deferred.Resolve(pending->makeValue(jsEnv));
-      } catch (const Napi::Error& error) {
-        pending->deferred.Reject(error.Value());
+        const Napi::HandleScope scope(jsEnv);
+        if (owned->empty()) {
+          pending->deferred.Resolve(pending->makeValue(jsEnv));
+        } else {
+          pending->deferred.Reject(toJsError(jsEnv, ErrorCode::failed, *owned).Value());
+        }
+      } catch (const Napi::Error&) {
+        // An environment that is being terminated takes no more values, and nobody waits for them.
       }
     });
     if (status == napi_ok) {
       message.release();
-      function.Release();
+      way->function.Release();
     }
   });
   return result;

@@ -9,19 +9,39 @@ namespace repa::addon {
 
 namespace {
 
-/// The bytes of a TypedArray or DataView argument.
-std::pair<const void*, int64_t> hostBytes(const Arguments& a, size_t index, const char* name) {
-  void* data = nullptr;
-  size_t bytes = 0;
-  const Napi::Value value = a.value(index);
-  if (value.IsTypedArray()) {
-    const Napi::TypedArray array = value.As<Napi::TypedArray>();
-    data = static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset();
-    bytes = array.ByteLength();
-  } else {
-    throw Error(ErrorCode::invalidArgument, std::string(a.operation()) + ": " + name + " must be a typed array.");
+/// Which typed arrays hold a dtype's values; bf16 and f16 come as their bits.
+const char* hostArrayOf(DType dtype) {
+  switch (dtype) {
+    case DType::f64: return "Float64Array";
+    case DType::f32: return "Float32Array";
+    case DType::i32: return "Int32Array";
+    case DType::u8: return "Uint8Array";
+    case DType::bf16:
+    case DType::f16: return "Uint16Array";
   }
-  return {data, static_cast<int64_t>(bytes)};
+  return "?";
+}
+
+bool holds(napi_typedarray_type type, DType dtype) {
+  switch (dtype) {
+    case DType::f64: return type == napi_float64_array;
+    case DType::f32: return type == napi_float32_array;
+    case DType::i32: return type == napi_int32_array;
+    case DType::u8: return type == napi_uint8_array || type == napi_uint8_clamped_array;
+    case DType::bf16:
+    case DType::f16: return type == napi_uint16_array;
+  }
+  return false;
+}
+
+/// The bytes of a typed array that holds values of `dtype`.
+std::pair<const void*, int64_t> hostBytes(const Arguments& a, size_t index, const char* name, DType dtype) {
+  const Napi::Value value = a.value(index);
+  if (!value.IsTypedArray()) throw Error(ErrorCode::invalidArgument, std::string(a.operation()) + ": " + name + " must be a typed array.");
+  const Napi::TypedArray array = value.As<Napi::TypedArray>();
+  if (!holds(array.TypedArrayType(), dtype))
+    throw Error(ErrorCode::dtype, std::string(a.operation()) + ": " + name + " must be a " + hostArrayOf(dtype) + ", for the tensor is " + dtypeName(dtype) + ".");
+  return {static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), static_cast<int64_t>(array.ByteLength())};
 }
 
 void requireSize(const Arguments& a, int64_t bytes, const Shape& shape, DType dtype) {
@@ -34,13 +54,13 @@ void requireSize(const Arguments& a, int64_t bytes, const Shape& shape, DType dt
 const Export kExports[] = {
     {"empty",
      [](const Arguments& a) -> Napi::Value {
-       return a.result(Tensor::empty(a.device(2, "device"), a.shape(0, "shape"), dtypeOf(a.text(1, "dtype")), "empty"));
+       return a.result(Tensor::empty(a.device(2, "device"), a.shape(0, "shape"), dtypeOf(a.operation(), a.text(1, "dtype")), "empty"));
      }},
     {"fromHost",
      [](const Arguments& a) -> Napi::Value {
-       const auto [data, bytes] = hostBytes(a, 0, "data");
        const Shape shape = a.shape(1, "shape");
-       const DType dtype = dtypeOf(a.text(2, "dtype"));
+       const DType dtype = dtypeOf(a.operation(), a.text(2, "dtype"));
+       const auto [data, bytes] = hostBytes(a, 0, "data", dtype);
        requireSize(a, bytes, shape, dtype);
        Tensor tensor = Tensor::empty(a.device(3, "device"), shape, dtype, "fromHost");
        tensor.device().upload(tensor.data(), data, bytes);
@@ -49,7 +69,7 @@ const Export kExports[] = {
     {"write",
      [](const Arguments& a) -> Napi::Value {
        const Tensor& tensor = a.tensor(0, "tensor");
-       const auto [data, bytes] = hostBytes(a, 1, "data");
+       const auto [data, bytes] = hostBytes(a, 1, "data", tensor.dtype());
        requireSize(a, bytes, tensor.shape(), tensor.dtype());
        tensor.device().upload(tensor.data(), data, bytes);
        return a.nothing();

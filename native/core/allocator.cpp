@@ -14,7 +14,10 @@ int64_t blockSize(int64_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
-std::string megabytes(int64_t bytes) { return std::to_string((bytes + 1048575) / 1048576) + " MiB"; }
+std::string megabytes(int64_t bytes) { return std::to_string(bytes / 1048576 + (bytes % 1048576 != 0)) + " MiB"; }
+
+/// Sizes beyond this are never had, and below it no sum of sizes overflows.
+constexpr int64_t kLargestRequest = int64_t{1} << 60;
 
 }  // namespace
 
@@ -22,7 +25,7 @@ Allocator::Allocator(Source& source, int64_t limitBytes) : source_(source) { sta
 
 void* Allocator::allocate(int64_t bytes, const char* purpose) {
   std::lock_guard lock(mutex_);
-  const int64_t size = blockSize(bytes);
+  const int64_t size = blockSize(bytes < kLargestRequest ? bytes : kLargestRequest);
   void* block = nullptr;
   // A block up to a quarter larger than asked is better reused than left beside a new one.
   if (auto found = free_.lower_bound(size); found != free_.end() && found->first <= size + size / 4) {

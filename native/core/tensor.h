@@ -37,7 +37,10 @@ class Tensor {
     Tensor tensor;
     tensor.shape_ = shape;
     tensor.dtype_ = dtype;
-    tensor.storage_ = std::make_shared<Storage>(device, shape.elements() * dtypeBytes(dtype), purpose);
+    int64_t bytes = 0;
+    if (__builtin_mul_overflow(shape.elements(), dtypeBytes(dtype), &bytes))
+      throw Error(ErrorCode::shape, std::string(purpose) + ": the shape " + shape.text() + " of " + dtypeName(dtype) + " has more bytes than 64 bits can count.");
+    tensor.storage_ = std::make_shared<Storage>(device, bytes, purpose);
     return tensor;
   }
 
@@ -67,7 +70,7 @@ class Tensor {
 
   /// `shape` elements that begin `offset` elements into this tensor: how named parameters are views into one arena.
   Tensor view(int64_t offset, const Shape& shape) const {
-    if (offset < 0 || offset + shape.elements() > elements())
+    if (offset < 0 || offset > elements() || shape.elements() > elements() - offset)
       throw Error(ErrorCode::shape, "view: " + shape.text() + " at element " + std::to_string(offset) + " does not fit into " + shape_.text() + ".");
     Tensor out = *this;
     out.offset_ += offset * dtypeBytes(dtype_);

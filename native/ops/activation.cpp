@@ -6,18 +6,18 @@
 
 namespace repa::ops {
 
-Activation activationOf(const std::string& name) {
+Activation activationOf(const char* op, const std::string& name) {
   if (name == "none") return Activation::none;
   if (name == "silu") return Activation::silu;
   if (name == "gelu-tanh") return Activation::geluTanh;
   if (name == "gelu-erf") return Activation::geluErf;
-  throw Error(ErrorCode::invalidArgument, "\"" + name + "\" is not an activation: expected none, silu, gelu-tanh or gelu-erf.");
+  throw Error(ErrorCode::invalidArgument, std::string(op) + ": \"" + name + "\" is not an activation: expected none, silu, gelu-tanh or gelu-erf.");
 }
 
 Tensor activation(const Tensor& x, const std::string& kind) {
   const char* op = "activation";
   requireDType(op, "x", x, DType::f32);
-  const Activation function = activationOf(kind);
+  const Activation function = activationOf(op, kind);
   require(function != Activation::none, op, "the kind is none; expected silu, gelu-tanh or gelu-erf.");
   CpuDevice& queue = cpuQueue(op, x);
   const Tensor out = Tensor::empty(queue, x.shape(), DType::f32, op);
@@ -32,7 +32,7 @@ Tensor activationBackward(const Tensor& dOut, const Tensor& x, const std::string
   const char* op = "activationBackward";
   requireDType(op, "x", x, DType::f32);
   requireShape(op, "dOut", dOut, x.shape());
-  const Activation function = activationOf(kind);
+  const Activation function = activationOf(op, kind);
   require(function != Activation::none, op, "the kind is none; expected silu, gelu-tanh or gelu-erf.");
   CpuDevice& queue = cpuQueue(op, x);
   const Tensor dX = Tensor::empty(queue, x.shape(), DType::f32, op);
@@ -46,7 +46,7 @@ Tensor activationBackward(const Tensor& dOut, const Tensor& x, const std::string
 
 Tensor swiGLU(const Tensor& x) {
   const char* op = "swiGLU";
-  requireDType(op, "x", x, DType::f32);
+  requireLastAxis(op, "x", x, "[..., 2 h]");
   const int64_t width = x.size(-1);
   require(width % 2 == 0 && width > 0, op, "x has shape " + x.shape().text() + "; its last axis must be even.");
   CpuDevice& queue = cpuQueue(op, x);
@@ -61,10 +61,10 @@ Tensor swiGLU(const Tensor& x) {
 
 Tensor swiGLUBackward(const Tensor& dOut, const Tensor& x) {
   const char* op = "swiGLUBackward";
-  requireDType(op, "x", x, DType::f32);
-  requireDType(op, "dOut", dOut, DType::f32);
+  requireLastAxis(op, "x", x, "[..., 2 h]");
+  requireLastAxis(op, "dOut", dOut, "[..., h]");
   const int64_t width = x.size(-1);
-  require(dOut.elements() * 2 == x.elements() && dOut.size(-1) * 2 == width, op,
+  require(width > 0 && dOut.elements() * 2 == x.elements() && dOut.size(-1) * 2 == width, op,
           "dOut has shape " + dOut.shape().text() + ", which is not half of x " + x.shape().text() + ".");
   CpuDevice& queue = cpuQueue(op, x);
   const Tensor dX = Tensor::empty(queue, x.shape(), DType::f32, op);

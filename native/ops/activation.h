@@ -10,7 +10,7 @@ namespace repa::ops {
 enum class Activation { none, silu, geluTanh, geluErf };
 
 /// "none", "silu", "gelu-tanh" (SiT's) or "gelu-erf" (DINOv2's).
-Activation activationOf(const std::string& name);
+Activation activationOf(const char* op, const std::string& name);
 
 /// f(x), of x's shape.
 Tensor activation(const Tensor& x, const std::string& kind);

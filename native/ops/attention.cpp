@@ -26,6 +26,7 @@ std::array<Tensor, 2> attention(const Tensor& qkv, int64_t heads, bool keepLse) 
   const Tensor o = Tensor::empty(queue, {qkv.size(0), qkv.size(1), heads * d}, DType::f32, op);
   Tensor lse;
   if (keepLse) lse = Tensor::empty(queue, {qkv.size(0), heads, qkv.size(1)}, DType::f32, op);
+  if (o.elements() == 0) return {o, lse};
   cpu::AttentionForwardArgs args{.qkv = qkv.f32(), .o = o.f32(), .lse = keepLse ? lse.f32() : nullptr, .batch = qkv.size(0), .tokens = qkv.size(1),
                                  .heads = heads, .headDim = d, .scratch = nullptr};
   const Tensor scratch = scratchFloats(queue, cpu::attentionKernels().forwardScratchFloats(args, queue.threads()), op);
@@ -43,6 +44,7 @@ Tensor attentionBackward(const Tensor& dO, const Tensor& qkv, const Tensor& o, c
   requireShape(op, "lse", lse, {qkv.size(0), heads, qkv.size(1)});
   CpuDevice& queue = cpuQueue(op, qkv);
   const Tensor dQkv = Tensor::empty(queue, qkv.shape(), DType::f32, op);
+  if (dQkv.elements() == 0) return dQkv;
   cpu::AttentionBackwardArgs args{.qkv = qkv.f32(), .o = o.f32(), .lse = lse.f32(), .dO = dO.f32(), .dqkv = dQkv.f32(), .batch = qkv.size(0),
                                   .tokens = qkv.size(1), .heads = heads, .headDim = d, .scratch = nullptr};
   const Tensor scratch = scratchFloats(queue, cpu::attentionKernels().backwardScratchFloats(args, queue.threads()), op);

@@ -16,7 +16,7 @@ std::array<Tensor, 2> interpolant(const Tensor& x, const Tensor& noise, const Te
   const Tensor interpolated = Tensor::empty(queue, x.shape(), DType::f32, op);
   const Tensor velocity = Tensor::empty(queue, x.shape(), DType::f32, op);
   const cpu::InterpolantArgs args{.x = x.f32(), .noise = noise.f32(), .t = t.f32(), .interpolated = interpolated.f32(), .velocity = velocity.f32(),
-                                  .path = interpolantPathOf(path), .batch = x.size(0), .size = x.elements() / x.size(0)};
+                                  .path = interpolantPathOf(op, path), .batch = x.size(0), .size = x.elements() / x.size(0)};
   queue.enqueue(op, [args](ThreadPool& pool) { cpu::interpolantKernels().interpolant(pool, args); });
   return {interpolated, velocity};
 }

@@ -9,10 +9,10 @@
 namespace repa::ops {
 
 /// "linear" or "cosine".
-inline cpu::InterpolantPath interpolantPathOf(const std::string& name) {
+inline cpu::InterpolantPath interpolantPathOf(const char* op, const std::string& name) {
   if (name == "linear") return cpu::InterpolantPath::linear;
   if (name == "cosine") return cpu::InterpolantPath::cosine;
-  throw Error(ErrorCode::invalidArgument, "\"" + name + "\" is not an interpolant's path: expected linear or cosine.");
+  throw Error(ErrorCode::invalidArgument, std::string(op) + ": \"" + name + "\" is not an interpolant's path: expected linear or cosine.");
 }
 
 }  // namespace repa::ops

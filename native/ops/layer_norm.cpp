@@ -49,9 +49,8 @@ Tensor layerNormModulateBackward(const Tensor& dOut, const Tensor& x, const Tens
 
 std::array<Tensor, 3> layerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon) {
   const char* op = "layerNorm";
-  require(x.shape().rank() >= 1, op, "x is a scalar; expected [..., D].");
-  requireDType(op, "x", x, DType::f32);
-  const int64_t width = x.size(-1), rows = width ? x.elements() / width : 0;
+  requireLastAxis(op, "x", x, "[..., D]");
+  const int64_t width = x.size(-1), rows = rowsOf(x.shape());
   requireShape(op, "weight", weight, {width});
   requireShape(op, "bias", bias, {width});
   CpuDevice& queue = cpuQueue(op, x);
@@ -67,9 +66,9 @@ std::array<Tensor, 3> layerNorm(const Tensor& x, const Tensor& weight, const Ten
 Tensor layerNormBackward(const Tensor& dOut, const Tensor& x, const Tensor& mean, const Tensor& rstd, const Tensor& weight,
                          const Tensor& dWeight, const Tensor& dBias, bool accumulate) {
   const char* op = "layerNormBackward";
-  requireDType(op, "x", x, DType::f32);
+  requireLastAxis(op, "x", x, "[..., D]");
   requireShape(op, "dOut", dOut, x.shape());
-  const int64_t width = x.size(-1), rows = width ? x.elements() / width : 0;
+  const int64_t width = x.size(-1), rows = rowsOf(x.shape());
   requireShape(op, "mean", mean, {rows});
   requireShape(op, "rstd", rstd, {rows});
   requireShape(op, "weight", weight, {width});

@@ -35,7 +35,7 @@ GemmArgs forwardProduct(const char* op, const Tensor& x, const Tensor& weight, c
   if (bias) requireShape(op, "bias", *bias, {out});
   GemmArgs args;
   args.transB = true;
-  args.m = in ? x.elements() / in : 0;
+  args.m = rowsOf(x.shape());
   args.n = out;
   args.k = in;
   args.a = x.f32();
@@ -73,7 +73,7 @@ GemmEpilogueKind backwardEpilogue(Activation activation) {
 std::array<Tensor, 2> linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const std::string& activation, bool keepPre) {
   const char* op = "linear";
   GemmArgs args = forwardProduct(op, x, weight, bias);
-  const Activation function = activationOf(activation);
+  const Activation function = activationOf(op, activation);
   CpuDevice& queue = cpuQueue(op, x);
   const Shape shape = withLastAxis(x.shape(), args.n);
   const Tensor out = Tensor::empty(queue, shape, DType::f32, op);
@@ -156,12 +156,12 @@ Tensor linearInputGradient(const Tensor& dOut, const Tensor& weight, const std::
   const int64_t out = weight.size(0), in = weight.size(1);
   if (dOut.shape().rank() < 1 || dOut.size(-1) != out)
     fail(ErrorCode::shape, op, "dOut has shape " + dOut.shape().text() + "; its last axis must be the " + std::to_string(out) + " outputs of weight " + weight.shape().text() + ".");
-  const Activation function = activationOf(activation);
+  const Activation function = activationOf(op, activation);
   require(pre.has_value() == (function != Activation::none), op, "pre and an activation other than none go together.");
   CpuDevice& queue = cpuQueue(op, dOut);
   const Tensor dX = Tensor::empty(queue, withLastAxis(dOut.shape(), in), DType::f32, op);
   GemmArgs args;
-  args.m = out ? dOut.elements() / out : 0;
+  args.m = rowsOf(dOut.shape());
   args.n = in;
   args.k = out;
   args.a = dOut.f32();
@@ -186,13 +186,13 @@ void linearWeightGradient(const Tensor& dOut, const Tensor& x, const Tensor& dWe
   requireDType(op, "dOut", dOut, DType::f32);
   requireDType(op, "x", x, DType::f32);
   const int64_t out = dWeight.size(0), in = dWeight.size(1);
-  if (dOut.shape().rank() < 1 || x.shape().rank() < 1 || dOut.size(-1) != out || x.size(-1) != in || dOut.elements() * in != x.elements() * out)
+  if (dOut.shape().rank() < 1 || x.shape().rank() < 1 || dOut.size(-1) != out || x.size(-1) != in || rowsOf(dOut.shape()) != rowsOf(x.shape()))
     fail(ErrorCode::shape, op, "dOut " + dOut.shape().text() + " and x " + x.shape().text() + " do not make a gradient of shape " + dWeight.shape().text() + ".");
   GemmArgs args;
   args.transA = true;
   args.m = out;
   args.n = in;
-  args.k = in ? x.elements() / in : 0;
+  args.k = rowsOf(x.shape());
   args.a = dOut.f32();
   args.lda = out;
   args.b = x.f32();

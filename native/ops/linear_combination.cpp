@@ -28,7 +28,7 @@ Tensor linearCombination(const std::vector<double>& coefficients, const std::vec
 
 Tensor cast(const Tensor& x, const std::string& dtype) {
   const char* op = "cast";
-  const DType to = dtypeOf(dtype);
+  const DType to = dtypeOf(op, dtype);
   const cpu::CastKernels& kernels = cpu::castKernels();
   void (*kernel)(ThreadPool&, const cpu::CastArgs&) = nullptr;
   if (to == DType::f32) {

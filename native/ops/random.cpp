@@ -14,13 +14,19 @@ RandomPosition position(const char* op, uint64_t seed, int64_t stream, uint64_t 
   return {seed, static_cast<uint32_t>(stream), step};
 }
 
+/// Elements (or samples) [first, first + count) of a sequence, of which core/philox.h has 2^50.
+void requireElements(const char* op, int64_t first, int64_t count) {
+  require(first >= 0 && first <= (int64_t{1} << 50) - count, op,
+          "first is " + std::to_string(first) + "; expected not negative, and a last element below 2^50.");
+}
+
 using Fill = void (*)(ThreadPool&, const cpu::RandomFillArgs&);
 
 /// out = offset + factor · number. The scaling is a plain loop of its own, product and sum rounded apart, so that a model's first
 /// weights are the same bits at every CPU level.
 void fillRandom(const char* op, const Tensor& out, double offset, double factor, const RandomPosition& at, int64_t first, Fill kernel) {
   requireDType(op, "out", out, DType::f32);
-  require(first >= 0, op, "first is " + std::to_string(first) + "; expected not negative.");
+  requireElements(op, first, out.elements());
   const cpu::RandomFillArgs args{.out = out.f32(), .count = out.elements(), .position = at, .firstElement = first};
   cpuQueue(op, out).enqueue(op, [args, kernel, offset, factor](ThreadPool& pool) {
     kernel(pool, args);
@@ -44,16 +50,18 @@ void fillNormal(const Tensor& out, double std, uint64_t seed, int64_t stream, ui
 void fillTimesteps(const Tensor& out, const std::string& weighting, const std::string& path, uint64_t seed, int64_t stream, uint64_t step, int64_t first) {
   const char* op = "fillTimesteps";
   requireRank(op, "out", out, 1, "[B]");
+  requireElements(op, first, out.size(0));
   require(weighting == "uniform" || weighting == "lognormal", op, "\"" + weighting + "\" is not a weighting: expected uniform or lognormal.");
   const cpu::TimestepsArgs args{.t = out.f32(), .batch = out.size(0),
                                 .weighting = weighting == "uniform" ? cpu::TimeWeighting::uniform : cpu::TimeWeighting::lognormal,
-                                .path = interpolantPathOf(path), .position = position(op, seed, stream, step), .firstSample = first};
+                                .path = interpolantPathOf(op, path), .position = position(op, seed, stream, step), .firstSample = first};
   cpuQueue(op, out).enqueue(op, [args](ThreadPool& pool) { cpu::randomKernels().timesteps(pool, args); });
 }
 
 Tensor dropLabels(const Tensor& labels, double probability, int64_t nullClass, uint64_t seed, int64_t stream, uint64_t step, int64_t first) {
   const char* op = "dropLabels";
   requireRank(op, "labels", labels, 1, "[B]", DType::i32);
+  requireElements(op, first, labels.size(0));
   require(probability >= 0 && probability <= 1, op, "probability is " + std::to_string(probability) + "; expected 0 to 1.");
   CpuDevice& queue = cpuQueue(op, labels);
   const Tensor out = Tensor::empty(queue, labels.shape(), DType::i32, op);

@@ -32,6 +32,20 @@ inline void requireRank(const char* op, const char* name, const Tensor& tensor, 
     fail(ErrorCode::shape, op, std::string(name) + " has shape " + tensor.shape().text() + "; expected " + axes + ".");
 }
 
+/// Product of all axes but the last: how many rows [..., C] has, also where C is 0.
+inline int64_t rowsOf(const Shape& shape) {
+  int64_t rows = 1;
+  for (int axis = 0; axis + 1 < shape.rank(); ++axis) rows *= shape[axis];
+  return rows;
+}
+
+/// `axes` describes the expected axes in the message: "[..., D]".
+inline void requireLastAxis(const char* op, const char* name, const Tensor& tensor, const char* axes) {
+  requireDType(op, name, tensor, DType::f32);
+  if (tensor.shape().rank() < 1)
+    fail(ErrorCode::shape, op, std::string(name) + " has shape " + tensor.shape().text() + "; expected " + axes + ".");
+}
+
 /// The queue of the CPU, where `tensor` must live.
 inline CpuDevice& cpuQueue(const char* op, const Tensor& tensor) {
   auto* device = dynamic_cast<CpuDevice*>(&tensor.device());

@@ -42,25 +42,25 @@ Tensor gatedResidualBackward(const Tensor& dOut, const Tensor& y, const Tensor& 
 
 Tensor layerScale(const Tensor& x, const Tensor& y, const Tensor& gamma) {
   const char* op = "layerScale";
-  requireDType(op, "x", x, DType::f32);
+  requireLastAxis(op, "x", x, "[..., D]");
   requireShape(op, "y", y, x.shape());
   requireShape(op, "gamma", gamma, {x.size(-1)});
   CpuDevice& queue = cpuQueue(op, x);
   const Tensor out = Tensor::empty(queue, x.shape(), DType::f32, op);
-  const cpu::LayerScaleArgs args{.rows = x.elements() / x.size(-1), .width = x.size(-1), .x = x.f32(), .y = y.f32(), .gamma = gamma.f32(), .out = out.f32()};
+  const cpu::LayerScaleArgs args{.rows = rowsOf(x.shape()), .width = x.size(-1), .x = x.f32(), .y = y.f32(), .gamma = gamma.f32(), .out = out.f32()};
   queue.enqueue(op, [args](ThreadPool& pool) { cpu::residualKernels().layerScale(pool, args); });
   return out;
 }
 
 Tensor layerScaleBackward(const Tensor& dOut, const Tensor& y, const Tensor& gamma, const Tensor& dGamma, bool accumulate) {
   const char* op = "layerScaleBackward";
-  requireDType(op, "dOut", dOut, DType::f32);
+  requireLastAxis(op, "dOut", dOut, "[..., D]");
   requireShape(op, "y", y, dOut.shape());
   requireShape(op, "gamma", gamma, {dOut.size(-1)});
   requireShape(op, "dGamma", dGamma, gamma.shape());
   CpuDevice& queue = cpuQueue(op, dOut);
   const Tensor dY = Tensor::empty(queue, dOut.shape(), DType::f32, op);
-  cpu::LayerScaleBackwardArgs args{.rows = dOut.elements() / dOut.size(-1), .width = dOut.size(-1), .dOut = dOut.f32(), .y = y.f32(), .gamma = gamma.f32(),
+  cpu::LayerScaleBackwardArgs args{.rows = rowsOf(dOut.shape()), .width = dOut.size(-1), .dOut = dOut.f32(), .y = y.f32(), .gamma = gamma.f32(),
                                    .dY = dY.f32(), .dGamma = dGamma.f32(), .accumulateGamma = accumulate, .dBias = nullptr, .accumulateBias = false,
                                    .scratch = nullptr};
   const Tensor scratch = scratchFloats(queue, cpu::residualKernels().layerScaleBackwardScratchFloats(args, queue.threads()), op);

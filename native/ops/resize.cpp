@@ -11,6 +11,12 @@ Tensor resize(const Tensor& x, int64_t outHeight, int64_t outWidth, const std::s
   require(filter == "bilinear" || filter == "bicubic", op, "\"" + filter + "\" is not a filter: expected bilinear or bicubic.");
   require(x.size(1) >= 1 && x.size(2) >= 1 && outHeight >= 1 && outWidth >= 1, op,
           "cannot turn " + x.shape().text() + " into " + std::to_string(outHeight) + " x " + std::to_string(outWidth) + ".");
+  const auto requireScale = [op](const char* name, double scale, int64_t size) {
+    require(scale >= 0 && scale <= static_cast<double>(size), op,
+            std::string(name) + " is " + std::to_string(scale) + "; expected input pixels per output pixel, at most " + std::to_string(size) + ", or 0 to take the sizes' ratio.");
+  };
+  requireScale("scaleHeight", scaleHeight, x.size(1));
+  requireScale("scaleWidth", scaleWidth, x.size(2));
   CpuDevice& queue = cpuQueue(op, x);
   const Tensor out = Tensor::empty(queue, {x.size(0), outHeight, outWidth, x.size(3)}, DType::f32, op);
   cpu::ResizeArgs args{.input = x.f32(), .output = out.f32(), .count = x.size(0), .inputHeight = x.size(1), .inputWidth = x.size(2),

@@ -25,7 +25,7 @@ export class Parameter {
     return this.#value
   }
 
-  /** Gives the parameter its memory, and lets go of what it had. */
+  /** Gives the parameter its memory: it owns this view from now on, and lets go of the one it had. */
   bind(value: Tensor): void {
     this.#value?.dispose()
     value.parameter = this

@@ -26,6 +26,7 @@ export class Gradients {
   readonly #tape: Tape
   readonly #byTensor = new Map<Tensor, Tensor>()
   readonly #written = new Set<Parameter>()
+  readonly #chunks = new Map<Tensor, Set<number>>()
   #taken: Tensor[] = []
 
   constructor(tape: Tape) {
@@ -57,16 +58,18 @@ export class Gradients {
 
   /** Adds to a tensor's gradient and becomes the owner of `gradient`. */
   add(tensor: Tensor, gradient: Tensor): void {
-    if (!this.wants(tensor)) return
     const before = this.#byTensor.get(tensor)
-    if (!before) {
+    if (this.wants(tensor) && !before) {
       this.#byTensor.set(tensor, keep(gradient))
-    } else if (native().sharesStorage(before.handle)) {
+      return
+    }
+    if (before && native().sharesStorage(before.handle)) {
       this.#byTensor.set(tensor, keep(new Tensor(native().add(before.handle, gradient.handle), tensor.device)))
       before.dispose()
-    } else {
+    } else if (before) {
       native().accumulate(before.handle, gradient.handle)
     }
+    gradient.dispose()
   }
 
   /** Where a kernel writes a parameter's gradient, and whether it must add to what is there. */
@@ -78,17 +81,37 @@ export class Gradients {
       return { into: parameter.gradient, accumulate }
     }
     const before = this.#byTensor.get(tensor)
-    if (before) return { into: before, accumulate: true }
+    if (before && !native().sharesStorage(before.handle)) return { into: before, accumulate: true }
     const fresh = keep(Tensor.empty(tensor.shape, tensor.device))
     this.#byTensor.set(tensor, fresh)
-    return { into: fresh, accumulate: false }
+    if (!before) return { into: fresh, accumulate: false }
+    native().copy(fresh.handle, before.handle)
+    before.dispose()
+    return { into: fresh, accumulate: true }
+  }
+
+  /** `into` for a kernel that adds to all of its parameters' gradients or to none: where one is added to, the rest start at zero. */
+  intoAll(...tensors: Tensor[]): { into: Tensor[]; accumulate: boolean } {
+    const slots = tensors.map((tensor) => this.into(tensor))
+    const accumulate = slots.some((slot) => slot.accumulate)
+    for (const slot of slots) if (accumulate && !slot.accumulate) native().fill(slot.into.handle, 0)
+    return { into: slots.map(({ into }) => into), accumulate }
   }
 
   /**
-   * The gradient of a modulation tensor [B, chunks, D], to which each op writes its own chunks: zeros until then. No two
-   * ops may use one chunk, for the second would overwrite the first's gradient.
+   * The gradient of a modulation tensor [B, chunks, D], to which each op writes its own chunks: zeros until then. Throws where
+   * an op of this pass has written one of them, for that gradient would be overwritten.
    */
-  chunks(modulation: Tensor): Tensor {
+  chunks(modulation: Tensor, ...chunks: readonly number[]): Tensor {
+    const written = this.#chunks.get(modulation)
+    const twice = chunks.find((chunk) => written?.has(chunk))
+    if (twice !== undefined || (!written && this.#byTensor.has(modulation))) {
+      throw new Error(
+        `backward: ${twice === undefined ? 'the whole' : `chunk ${twice}`} of a modulation [${modulation.shape}] has a gradient ` +
+          'from another op already; a chunk may be used once in a pass.',
+      )
+    }
+    this.#chunks.set(modulation, new Set([...(written ?? []), ...chunks]))
     let buffer = this.#byTensor.get(modulation)
     if (!buffer) {
       buffer = keep(Tensor.zeros(modulation.shape, modulation.device))
@@ -103,8 +126,16 @@ export class Gradients {
     this.#taken = []
   }
 
-  /** Zeroes the gradients of the parameters that the pass has not reached. */
+  /** Brings to parameters' memory what came as a tensor's gradient, and zeroes the parameters that the pass has not reached. */
   finish(parameters: Iterable<Parameter>): void {
+    for (const [tensor, gradient] of this.#byTensor) {
+      if (!tensor.parameter?.gradient) continue
+      const { into, accumulate } = this.into(tensor)
+      if (accumulate) native().accumulate(into.handle, gradient.handle)
+      else native().copy(into.handle, gradient.handle)
+      this.#byTensor.delete(tensor)
+      gradient.dispose()
+    }
     if (this.#tape.accumulates) return
     for (const parameter of parameters) {
       if (parameter.gradient && !this.#written.has(parameter)) native().fill(parameter.gradient.handle, 0)
@@ -181,20 +212,25 @@ export class Tape implements Disposable {
    */
   backward(parameters: Iterable<Parameter> = []): Gradients {
     const gradients = new Gradients(this)
-    for (const { tensor, gradient } of this.#seeds.splice(0)) {
-      this.#owned.delete(gradient)
-      gradients.add(tensor, gradient)
+    try {
+      for (const { tensor, gradient } of this.#seeds.splice(0)) {
+        this.#owned.delete(gradient)
+        gradients.add(tensor, gradient)
+      }
+      while (this.#nodes.length > 0) {
+        const node = this.#nodes.pop()!
+        if (node.outputs.some((output) => gradients.has(output))) scope(() => node.backward(gradients))
+        for (const output of node.outputs) gradients.take(output)
+        gradients.releaseTaken()
+        this.#free(node.made)
+      }
+      this.#free(this.#owned)
+      gradients.finish(parameters)
+      return gradients
+    } catch (error) {
+      gradients.dispose()
+      throw error
     }
-    while (this.#nodes.length > 0) {
-      const node = this.#nodes.pop()!
-      if (node.outputs.some((output) => gradients.has(output))) scope(() => node.backward(gradients))
-      for (const output of node.outputs) gradients.take(output)
-      gradients.releaseTaken()
-      this.#free(node.made)
-    }
-    this.#free(this.#owned)
-    gradients.finish(parameters)
-    return gradients
   }
 
   /** Frees what no backward pass has consumed. */

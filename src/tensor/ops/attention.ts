@@ -40,10 +40,14 @@ export function qkNorm(qkv: Tensor, weights: QkNormWeights, heads: number, epsil
   const normed = new Tensor(handle, qkv.device)
   const mean = new Tensor(meanHandle, qkv.device)
   const rstd = new Tensor(rstdHandle, qkv.device)
+  if (!tape) {
+    mean.dispose()
+    rstd.dispose()
+  }
   tape?.push([normed], [mean, rstd], (gradients) => {
     const dNormed = gradients.take(normed)!
-    const slots = [qWeight, qBias, kWeight, kBias].map((parameter) => gradients.into(parameter))
-    const [dqWeight, dqBias, dkWeight, dkBias] = slots.map(({ into }) => into.handle)
+    const { into, accumulate } = gradients.intoAll(qWeight, qBias, kWeight, kBias)
+    const [dqWeight, dqBias, dkWeight, dkBias] = into.map(({ handle }) => handle)
     const dQkv = native().qkNormBackward(
       dNormed.handle,
       qkv.handle,
@@ -56,7 +60,7 @@ export function qkNorm(qkv: Tensor, weights: QkNormWeights, heads: number, epsil
       dqBias!,
       dkWeight!,
       dkBias!,
-      slots[0]!.accumulate,
+      accumulate,
     )
     gradients.add(qkv, new Tensor(dQkv, qkv.device))
   })

@@ -22,6 +22,10 @@ export function layerNormModulate(
   const out = new Tensor(handle, x.device)
   const mean = new Tensor(meanHandle, x.device)
   const rstd = new Tensor(rstdHandle, x.device)
+  if (!tape) {
+    mean.dispose()
+    rstd.dispose()
+  }
   tape?.push([out], [mean, rstd], (gradients) => {
     const dOut = gradients.take(out)!
     // What reaches x past this branch is added in the same pass.
@@ -35,7 +39,7 @@ export function layerNormModulate(
       shift,
       scale,
       dResidual?.handle ?? null,
-      gradients.chunks(modulation).handle,
+      gradients.chunks(modulation, shift, scale).handle,
     )
     gradients.add(x, new Tensor(dX, x.device))
   })
@@ -49,19 +53,22 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, epsilon = 1e-
   const out = new Tensor(handle, x.device)
   const mean = new Tensor(meanHandle, x.device)
   const rstd = new Tensor(rstdHandle, x.device)
+  if (!tape) {
+    mean.dispose()
+    rstd.dispose()
+  }
   tape?.push([out], [mean, rstd], (gradients) => {
     const dOut = gradients.take(out)!
-    const dWeight = gradients.into(weight)
-    const dBias = gradients.into(bias)
+    const { into, accumulate } = gradients.intoAll(weight, bias)
     const dX = native().layerNormBackward(
       dOut.handle,
       x.handle,
       mean.handle,
       rstd.handle,
       weight.handle,
-      dWeight.into.handle,
-      dBias.into.handle,
-      dWeight.accumulate,
+      into[0]!.handle,
+      into[1]!.handle,
+      accumulate,
     )
     gradients.add(x, new Tensor(dX, x.device))
   })

@@ -37,6 +37,7 @@ export function mlp(x: Tensor, layers: readonly LinearWeights[], activation: Act
   const input = hidden.at(-1)?.out ?? x
   const [handle] = native().linear(input.handle, last.weight.handle, last.bias?.handle ?? null, 'none', false)
   const out = new Tensor(handle, x.device)
+  if (!tape) hidden.at(-1)?.out.dispose()
   tape?.push([out], saved(hidden), (gradients) => {
     const dOut = gradients.take(out)!
     biasGradient(gradients, last, dOut)
@@ -70,6 +71,7 @@ export function mlpGatedResidual(
   )
   const out = new Tensor(handle, x.device)
   const y = yHandle ? new Tensor(yHandle, x.device) : undefined
+  if (!tape) hidden.at(-1)?.out.dispose()
   tape?.push([out], [...saved(hidden), y], (gradients) => {
     const dOut = gradients.take(out)!
     const bias = last.bias && gradients.wants(last.bias) ? gradients.into(last.bias) : undefined
@@ -79,7 +81,7 @@ export function mlpGatedResidual(
         y!.handle,
         modulation.handle,
         gate,
-        gradients.chunks(modulation).handle,
+        gradients.chunks(modulation, gate).handle,
         bias?.into.handle ?? null,
         bias?.accumulate ?? false,
       ),

@@ -9,7 +9,7 @@ export function gatedResidual(x: Tensor, y: Tensor, modulation: Tensor, gate: nu
   const out = new Tensor(native().gatedResidual(x.handle, y.handle, modulation.handle, gate), x.device)
   tape?.push([out], [], (gradients) => {
     const dOut = gradients.take(out)!
-    const dModulation = gradients.chunks(modulation)
+    const dModulation = gradients.chunks(modulation, gate)
     const dY = native().gatedResidualBackward(
       dOut.handle,
       y.handle,

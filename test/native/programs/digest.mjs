@@ -1,0 +1,31 @@
+// Prints a digest of products, attention, normalisation and sums forward and backward, of sizes that every pool cuts differently.
+import { createHash } from 'node:crypto'
+import { native } from './addon.mjs'
+
+function random(shape, step) {
+  const out = native.empty(shape, 'f32', 'cpu')
+  native.fillNormal(out, 1, 1n, 0, step, 0)
+  return out
+}
+
+const x = random([2, 257, 72], 1)
+const weight = random([216, 72], 2)
+const modulation = random([2, 6, 72], 3)
+const zeros = native.empty([2, 6, 72], 'f32', 'cpu')
+native.fill(zeros, 0)
+const [normed, mean, rstd] = native.layerNormModulate(x, modulation, 0, 1, 1e-6)
+const [qkv] = native.linear(normed, weight, null, 'none', false)
+const [o, lse] = native.attention(qkv, 1, true)
+const dQkv = native.attentionBackward(random([2, 257, 72], 4), qkv, o, lse, 1)
+const dWeight = native.empty([216, 72], 'f32', 'cpu')
+native.linearWeightGradient(dQkv, normed, dWeight, false)
+const dNormed = native.linearInputGradient(dQkv, weight, null, 'none')
+const dX = native.layerNormModulateBackward(dNormed, x, mean, rstd, modulation, 0, 1, null, zeros)
+const columns = native.empty([216], 'f32', 'cpu')
+native.columnSum(dQkv, columns, false)
+
+const hash = createHash('sha256')
+for (const tensor of [qkv, o, lse, dQkv, dWeight, dNormed, dX, zeros, columns, native.sum(dX, 1)]) {
+  hash.update(new Uint8Array(await native.read(tensor)))
+}
+console.log(JSON.stringify({ threads: native.cpuInfo().threads, digest: hash.digest('hex') }))

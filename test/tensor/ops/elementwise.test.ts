@@ -1,0 +1,96 @@
+import type { Activation } from '../../../src/native.ts'
+import { activation, add, silu, swiGLU } from '../../../src/tensor/ops/elementwise.ts'
+import * as reference from '../../reference/activation.ts'
+import { fromValues, type NdArray, random, sum } from '../../reference/array.ts'
+import { largestOf, type Rounding } from '../rounding.ts'
+import { type OpCase, opCase, testOps } from './op-case.ts'
+
+/** Below, at and beyond a vector, a row and a chunk. */
+const SHAPES: readonly (readonly number[])[] = [[], [1], [3], [1, 17], [2, 257, 3], [33_000]]
+const FUNCTIONS = ['silu', 'gelu-tanh', 'gelu-erf'] as const
+
+/**
+ * Operations of the longest of the kernels' formulas; native/cpu/vector_math.h gives e^x within 3 and the error function within 4
+ * half-ulps. The slope of the tanh form goes through x · s(1 − s) · (1.6 + 0.22 x²), whose argument x (1.6 + 0.072 x²) is rounded.
+ */
+const ROUNDINGS = 16
+
+function functionRounding(kind: Activation, x: NdArray, d: number): Record<string, Rounding> {
+  const large = Math.max(1, largestOf(x))
+  const steep = kind === 'gelu-tanh' ? Math.min(large, 6) * (1.6 + 0.22 * Math.min(large, 6) ** 2) : large
+  return { out: { roundings: ROUNDINGS, scale: large }, x: { roundings: ROUNDINGS, scale: d * Math.max(1, steep) } }
+}
+
+function activationCase(kind: (typeof FUNCTIONS)[number], x: NdArray, name: string): OpCase {
+  return opCase({
+    name: `${kind} of ${name}`,
+    inputs: { x },
+    op: (t) => (kind === 'silu' ? silu(t.x) : activation(t.x, kind)),
+    forward: () => reference.activation(x, kind),
+    backward: (dOut) => ({ x: reference.activationBackward(dOut, x, kind) }),
+    rounding: (dOut) => functionRounding(kind, x, largestOf(dOut)),
+  })
+}
+
+/** From where the functions are 0 or x to float32, through every seam of their approximations. */
+const SWEEP = fromValues(
+  [2001],
+  Array.from({ length: 2001 }, (_, i) => Math.fround((i - 1000) / 80)),
+)
+/** Up to where the square of x, which the tanh form's slope takes, still is a float32. */
+const SATURATED = fromValues([8], [-1e18, -1e4, -100, -89, 89, 100, 1e4, 1e18].map(Math.fround))
+
+testOps('activation', [
+  ...FUNCTIONS.flatMap((kind) => SHAPES.map((shape) => activationCase(kind, random(shape, 1, 4), `[${shape}]`))),
+  ...FUNCTIONS.map((kind) => activationCase(kind, SWEEP, '-12.5 to 12.5')),
+])
+
+// Beyond the middle the result is exactly x or 0, and the slope 1 or 0, at any magnitude.
+testOps(
+  'saturated activation',
+  FUNCTIONS.map((kind) => ({
+    ...activationCase(kind, SATURATED, 'large magnitudes'),
+    forward: () => fromValues([8], [0, 0, 0, 0, 89, 100, 1e4, Math.fround(1e18)]),
+    backward: (dOut: NdArray) => ({ x: { ...dOut, data: dOut.data.map((d, i) => (i < 4 ? 0 : d)) } }),
+    // Absolutely within 1e-35: nothing but what is below the normal numbers.
+    rounding: () => ({ out: { roundings: 1, scale: 2 ** 24 * 1e-35 }, x: { roundings: 1, scale: 2 ** 24 * 1e-35 } }),
+  })),
+)
+
+testOps(
+  'swiGLU',
+  [[2], [1, 1, 6], [3, 34], [2, 257, 10], [1, 70_000]].map((shape) => {
+    const x = random(shape, 1, 3)
+    return opCase({
+      name: `[${shape}]`,
+      inputs: { x },
+      op: (t) => swiGLU(t.x),
+      forward: () => reference.swiGlu(x),
+      backward: (dOut) => ({ x: reference.swiGluBackward(dOut, x) }),
+      rounding: (dOut) => ({
+        out: { roundings: ROUNDINGS, scale: largestOf(x) ** 2 },
+        x: { roundings: ROUNDINGS, scale: largestOf(dOut) * largestOf(x) ** 2 },
+      }),
+    })
+  }),
+)
+
+testOps(
+  'add',
+  SHAPES.map((shape) => {
+    const a = random(shape, 1)
+    const b = random(shape, 2)
+    return opCase({
+      name: `[${shape}]`,
+      inputs: { a, b },
+      op: (t) => add(t.a, t.b),
+      forward: () => sum(a, b),
+      backward: (dOut) => ({ a: dOut, b: dOut }),
+      rounding: () => ({
+        out: { roundings: 1, scale: 2 },
+        a: { roundings: 0, scale: 0 },
+        b: { roundings: 0, scale: 0 },
+      }),
+    })
+  }),
+)

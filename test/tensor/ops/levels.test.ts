@@ -1,0 +1,53 @@
+import { spawnSync } from 'node:child_process'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { z } from 'zod'
+
+// A process decides once for which instructions its kernels are, so the tables of cases run again in a process for each of
+// the other levels of this machine.
+const root = join(import.meta.dirname, '../../..')
+const vitest = join(createRequire(import.meta.url).resolve('vitest/package.json'), '..', 'vitest.mjs')
+const LEVELS = ['portable', 'avx2', 'avx512'] as const
+const TABLES = [
+  'test/tensor/ops',
+  'test/tensor/random.test.ts',
+  'test/tensor/tape.test.ts',
+  'test/training/optimizer.test.ts',
+]
+
+const Report = z.object({ numPassedTests: z.number(), numFailedTests: z.number(), success: z.boolean() })
+
+/** The best level of this machine and build: what a process without REPA_CPU_LEVEL has. */
+function best(): (typeof LEVELS)[number] {
+  const script = `console.log(require('node-gyp-build')(${JSON.stringify(root)}).cpuInfo().level)`
+  const { REPA_CPU_LEVEL: _, ...env } = process.env
+  const { stdout } = spawnSync(process.execPath, ['-e', script], { cwd: root, env, encoding: 'utf8' })
+  return z.enum(LEVELS).parse(stdout.trim())
+}
+
+const here = process.env.REPA_CPU_LEVEL || best()
+const available = LEVELS.slice(0, LEVELS.indexOf(best()) + 1)
+
+describe.each(LEVELS.filter((level) => level !== here))('kernels for %s', (level) => {
+  test.skipIf(!available.includes(level))(
+    'pass the same tables',
+    () => {
+      const options = ['run', ...TABLES, '--exclude', '**/levels.test.ts', '--no-isolate', '--reporter', 'json']
+      const { status, stdout, stderr } = spawnSync(process.execPath, [vitest, ...options], {
+        cwd: root,
+        env: { ...process.env, REPA_CPU_LEVEL: level, NO_COLOR: '1' },
+        encoding: 'utf8',
+        maxBuffer: 1 << 28,
+      })
+      const begin = stdout.indexOf('{')
+      const failures = () => stdout.match(/"failureMessages":\["[^\n]{0,600}/g)?.join('\n') ?? ''
+      expect(begin, `vitest said ${stdout}${stderr}`).toBeGreaterThanOrEqual(0)
+      const report = Report.parse(JSON.parse(stdout.slice(begin)))
+      expect(report, failures()).toMatchObject({ success: true, numFailedTests: 0 })
+      expect(report.numPassedTests).toBeGreaterThan(300)
+      expect(status).toBe(0)
+    },
+    300_000,
+  )
+})

@@ -1,0 +1,260 @@
+import { describe, expect, test } from 'vitest'
+import type { Activation } from '../../../src/native.ts'
+import { linear, linearAddend, linearGatedResidual, mlp, mlpGatedResidual } from '../../../src/tensor/ops/linear.ts'
+import { linearLayerScale } from '../../../src/tensor/ops/residual.ts'
+import type { Tensor } from '../../../src/tensor/tensor.ts'
+import { type NdArray, random, scaled, sum, zeros } from '../../reference/array.ts'
+import { gatedResidual, gatedResidualBackward, layerScale } from '../../reference/gated-residual.ts'
+import { linear as affine, linearBackward } from '../../reference/linear.ts'
+import { expectRounded, largestOf, type Rounding } from '../rounding.ts'
+import { type OpCase, opCase, testOps } from './op-case.ts'
+
+/** Widths from input to output: [in, hidden ..., out]. */
+interface Stack {
+  readonly widths: readonly number[]
+  readonly activation: Activation
+  readonly bias: boolean
+}
+
+/** Weights `weight0`, `bias0`, `weight1` ..., of the size that keeps a signal's magnitude. */
+function parameters({ widths, bias }: Stack): Record<string, NdArray> {
+  const named: Record<string, NdArray> = {}
+  for (let i = 0; i + 1 < widths.length; i++) {
+    named[`weight${i}`] = random([widths[i + 1], widths[i]], 10 + i, Math.sqrt(3 / widths[i]))
+    if (bias) named[`bias${i}`] = random([widths[i + 1]], 20 + i)
+  }
+  return named
+}
+
+function layersOf<T>(inputs: Readonly<Record<string, T>>, { widths }: Stack): { weight: T; bias: T | undefined }[] {
+  return widths.slice(1).map((_, i) => ({ weight: inputs[`weight${i}`]!, bias: inputs[`bias${i}`] }))
+}
+
+function stackForward(x: NdArray, layers: readonly { weight: NdArray; bias?: NdArray }[], activation: Activation) {
+  const inputs = [x]
+  layers.forEach(({ weight, bias }, i) => {
+    inputs.push(affine(inputs[i], weight, bias, i + 1 < layers.length ? activation : 'none'))
+  })
+  return inputs
+}
+
+function stackBackward(
+  dOut: NdArray,
+  inputs: readonly NdArray[],
+  layers: readonly { weight: NdArray; bias?: NdArray }[],
+  activation: Activation,
+): Record<string, NdArray> {
+  const gradients: Record<string, NdArray> = {}
+  let d = dOut
+  for (let i = layers.length - 1; i >= 0; i--) {
+    const { weight, bias } = layers[i]
+    const { dx, dWeight, dBias } = linearBackward(
+      d,
+      inputs[i],
+      weight,
+      bias,
+      i + 1 < layers.length ? activation : 'none',
+    )
+    gradients[`weight${i}`] = dWeight
+    if (bias) gradients[`bias${i}`] = dBias
+    d = dx
+  }
+  return { ...gradients, x: d }
+}
+
+/** Largest norm of a row of a matrix, or of a column. */
+function norm(weight: NdArray, axis: 'row' | 'column'): number {
+  const [rows, columns] = weight.shape
+  const sums = new Float64Array(axis === 'row' ? rows : columns)
+  weight.data.forEach((value, i) => {
+    sums[axis === 'row' ? Math.floor(i / columns) : i % columns] += value * value
+  })
+  return Math.sqrt(sums.reduce((a, b) => Math.max(a, b)))
+}
+
+/** The slope of SiLU and both GELUs is at most this. */
+const STEEPEST = 1.13
+
+/**
+ * Magnitudes along a stack for an input of magnitude |x| and an output gradient of |d|: a product's terms have the norm
+ * ‖w‖ |x|, and a gradient's that come back through an activation also the slope's error, |f''| <= 1.2 times the error before it.
+ */
+function stackRounding(
+  x: NdArray,
+  layers: readonly { weight: NdArray; bias?: NdArray }[],
+  d: number,
+): Record<string, Rounding> {
+  const rows = x.data.length / x.shape.at(-1)!
+  const roundings = layers.reduce((total, { weight }) => total + weight.shape[0] + weight.shape[1] + 16, rows)
+  const inputs = [largestOf(x)]
+  const products = layers.map(({ weight, bias }, i) => {
+    const product = norm(weight, 'row') * inputs[i] + (bias ? largestOf(bias) : 0)
+    inputs.push(STEEPEST * product)
+    return product
+  })
+  const bounds: Record<string, Rounding> = { out: { roundings, scale: products.at(-1)! } }
+  let gradient = d
+  for (let i = layers.length - 1; i >= 0; i--) {
+    bounds[`weight${i}`] = { roundings, scale: Math.sqrt(rows) * gradient * inputs[i] }
+    bounds[`bias${i}`] = { roundings, scale: Math.sqrt(rows) * gradient }
+    gradient *= norm(layers[i].weight, 'column') * (i > 0 ? STEEPEST + products[i - 1] : 1)
+  }
+  return { ...bounds, x: { roundings, scale: gradient } }
+}
+
+const text = ({ widths, activation, bias }: Stack) =>
+  `${widths.join(' to ')}${widths.length > 2 ? `, ${activation}` : ''}${bias ? '' : ', no bias'}`
+
+function mlpCase(rows: readonly number[], stack: Stack): OpCase {
+  const x = random([...rows, stack.widths[0]], 1)
+  const named = parameters(stack)
+  const layers = layersOf(named, stack)
+  const inputs = stackForward(x, layers, stack.activation)
+  return opCase({
+    name: `mlp of [${rows}] rows, ${text(stack)}`,
+    inputs: { x, ...named },
+    op: (tensors: Record<string, Tensor>) =>
+      stack.widths.length === 2
+        ? linear(tensors.x!, layersOf(tensors, stack)[0])
+        : mlp(tensors.x!, layersOf(tensors, stack), stack.activation),
+    forward: () => inputs.at(-1)!,
+    backward: (dOut) => stackBackward(dOut, inputs, layers, stack.activation),
+    rounding: (dOut) => stackRounding(x, layers, largestOf(dOut)),
+  })
+}
+
+function gatedCase(rows: readonly [number, number], stack: Stack, chunks: number, gate: number): OpCase {
+  const width = stack.widths.at(-1)!
+  const x = random([...rows, stack.widths[0]], 1)
+  const residual = random([...rows, width], 2)
+  const modulation = random([rows[0], chunks, width], 3)
+  const named = parameters(stack)
+  const layers = layersOf(named, stack)
+  const inputs = stackForward(x, layers, stack.activation)
+  const y = inputs.at(-1)!
+  return opCase({
+    name: `gated residual of [${rows}] rows, ${text(stack)}, chunk ${gate} of ${chunks}`,
+    inputs: { x, residual, modulation, ...named },
+    op: (tensors: Record<string, Tensor>) => {
+      const target = { residual: tensors.residual!, modulation: tensors.modulation!, gate }
+      return stack.widths.length === 2
+        ? linearGatedResidual(tensors.x!, layersOf(tensors, stack)[0], target)
+        : mlpGatedResidual(tensors.x!, layersOf(tensors, stack), stack.activation, target)
+    },
+    forward: () => gatedResidual(residual, y, modulation, gate),
+    backward: (dOut) => {
+      const { dx, dy, dModulation } = gatedResidualBackward(dOut, y, modulation, gate)
+      return { ...stackBackward(dy, inputs, layers, stack.activation), residual: dx, modulation: dModulation }
+    },
+    rounding: (dOut) => {
+      const bounds = stackRounding(x, layers, largestOf(dOut) * largestOf(modulation))
+      const { roundings, scale } = bounds.out!
+      return {
+        ...bounds,
+        out: { roundings, scale: largestOf(residual) + largestOf(modulation) * scale },
+        residual: { roundings: 0, scale: 0 },
+        modulation: { roundings, scale: Math.sqrt(rows[1]) * largestOf(dOut) * scale },
+      }
+    },
+  })
+}
+
+function addendCase(rows: readonly [number, number], stack: Stack): OpCase {
+  const addend = random([rows[1], stack.widths[1]], 4)
+  const table = mlpCase(rows, stack)
+  return {
+    ...table,
+    name: `addend to [${rows}] rows, ${text(stack)}`,
+    inputs: { ...table.inputs, addend },
+    op: (tensors) => linearAddend(tensors.x!, layersOf(tensors, stack)[0], tensors.addend!),
+    forward: () => {
+      const product = table.forward()
+      return { ...product, data: product.data.map((value, i) => value + addend.data[i % addend.data.length]) }
+    },
+    rounding: (dOut) => {
+      const bounds = table.rounding(dOut)
+      return { ...bounds, out: { roundings: bounds.out!.roundings + 1, scale: bounds.out!.scale + largestOf(addend) } }
+    },
+  }
+}
+
+function layerScaleCase(rows: readonly number[], stack: Stack): OpCase {
+  const residual = random([...rows, stack.widths[1]], 4)
+  const gamma = random([stack.widths[1]], 5)
+  const table = mlpCase(rows, stack)
+  return {
+    ...table,
+    name: `layer scale of [${rows}] rows, ${text(stack)}`,
+    inputs: { ...table.inputs, residual, gamma },
+    op: (tensors) => linearLayerScale(tensors.x!, layersOf(tensors, stack)[0], tensors.residual!, tensors.gamma!),
+    forward: () => layerScale(residual, table.forward(), gamma),
+    backward: undefined,
+    rounding: (dOut) => {
+      const { roundings, scale } = table.rounding(dOut).out!
+      return { out: { roundings: roundings + 2, scale: largestOf(residual) + largestOf(gamma) * scale } }
+    },
+  }
+}
+
+const plain = (...widths: number[]): Stack => ({ widths, activation: 'none', bias: true })
+
+testOps('linear', [
+  ...[
+    [[1], plain(1, 1)],
+    [[1, 1], plain(72, 216)],
+    [[3], plain(7, 5)],
+    [[1, 3], plain(72, 17)],
+    [[2, 257], plain(24, 40)],
+    [[1, 257], plain(33, 65)],
+    [[5, 2, 3], plain(129, 31)],
+    [[4], plain(257, 97)],
+    [[67], { ...plain(19, 130), bias: false }],
+  ].map(([rows, stack]) => mlpCase(rows as number[], stack as Stack)),
+  ...(['silu', 'gelu-tanh', 'gelu-erf'] as const).map((activation) =>
+    mlpCase([1, 3], { ...plain(72, 145, 18), activation }),
+  ),
+  mlpCase([2, 131], { ...plain(16, 37, 5), activation: 'gelu-tanh' }),
+  mlpCase([1, 1], { ...plain(40, 24, 17, 9), activation: 'silu' }),
+  mlpCase([1, 257], { ...plain(12, 20, 33, 7), activation: 'silu', bias: false }),
+])
+
+testOps('linearGatedResidual and mlpGatedResidual', [
+  gatedCase([1, 1], plain(72, 72), 6, 2),
+  gatedCase([3, 3], plain(20, 33), 2, 0),
+  gatedCase([2, 257], { ...plain(24, 17), bias: false }, 3, 2),
+  gatedCase([2, 3], { ...plain(24, 96, 24), activation: 'gelu-tanh' }, 6, 5),
+  gatedCase([1, 257], { ...plain(9, 37, 9), activation: 'gelu-erf', bias: false }, 6, 5),
+  gatedCase([3, 1], { ...plain(10, 21, 14, 18), activation: 'silu' }, 1, 0),
+])
+
+testOps('linearAddend', [
+  addendCase([1, 1], plain(16, 72)),
+  addendCase([3, 257], plain(4, 33)),
+  addendCase([2, 3], { ...plain(588, 20), bias: false }),
+])
+
+testOps('linearLayerScale', [
+  layerScaleCase([1, 1], plain(72, 72)),
+  layerScaleCase([2, 257], plain(33, 20)),
+  layerScaleCase([3], { ...plain(7, 130), bias: false }),
+])
+
+// The bounds above must see what they are for: one term of a long sum left out, one bias forgotten.
+describe('the bounds notice', () => {
+  const stack = plain(257, 97)
+  const table = mlpCase([4], stack)
+
+  test('a missing term', () => {
+    const wrong = affine(
+      { ...table.inputs.x!, data: table.inputs.x!.data.map((value, i) => (i % 257 === 200 ? 0 : value)) },
+      table.inputs.weight0!,
+      table.inputs.bias0,
+    )
+    expect(() => expectRounded('out', wrong, table.forward(), table.rounding(zeros([1])).out!)).toThrow('expected')
+  })
+
+  test('a factor off by a thousandth', () => {
+    const wrong = sum(table.forward(), scaled(table.forward(), 1e-3))
+    expect(() => expectRounded('out', wrong, table.forward(), table.rounding(zeros([1])).out!)).toThrow('expected')
+  })
+})

@@ -1,0 +1,102 @@
+import { describe, expect, test } from 'vitest'
+import { attention, qkNorm } from '../../../src/tensor/ops/attention.ts'
+import { activation, add, swiGLU } from '../../../src/tensor/ops/elementwise.ts'
+import { embedding } from '../../../src/tensor/ops/embedding.ts'
+import { layerNorm, layerNormModulate } from '../../../src/tensor/ops/layer-norm.ts'
+import { linear, mlp } from '../../../src/tensor/ops/linear.ts'
+import { cosineAlignmentLoss, velocityLoss } from '../../../src/tensor/ops/loss.ts'
+import { gatedResidual } from '../../../src/tensor/ops/residual.ts'
+import { Tape } from '../../../src/tensor/tape.ts'
+import { Tensor } from '../../../src/tensor/tensor.ts'
+import { random } from '../../reference/array.ts'
+import { DEVICES } from '../devices.ts'
+import { upload } from './op-case.ts'
+
+interface NonFiniteCase {
+  readonly name: string
+  /** x [2, 3, 12] → the result, whose leading axis is the sample. */
+  readonly op: (x: Tensor, make: (...shape: number[]) => Tensor) => Tensor
+}
+
+const CASES: readonly NonFiniteCase[] = [
+  { name: 'silu', op: (x) => activation(x, 'silu') },
+  { name: 'gelu-tanh', op: (x) => activation(x, 'gelu-tanh') },
+  { name: 'gelu-erf', op: (x) => activation(x, 'gelu-erf') },
+  { name: 'swiGLU', op: (x) => swiGLU(x) },
+  { name: 'add', op: (x) => add(x, x) },
+  { name: 'linear', op: (x, make) => linear(x, { weight: make(5, 12), bias: undefined }) },
+  {
+    name: 'mlp',
+    op: (x, make) =>
+      mlp(
+        x,
+        [make(7, 12), make(5, 7)].map((weight) => ({ weight, bias: undefined })),
+        'gelu-tanh',
+      ),
+  },
+  { name: 'attention', op: (x) => attention(x, 2) },
+  {
+    name: 'qkNorm',
+    op: (x, make) => qkNorm(x, { qWeight: make(2), qBias: make(2), kWeight: make(2), kBias: make(2) }, 2),
+  },
+  { name: 'layerNorm', op: (x, make) => layerNorm(x, make(12), make(12)) },
+  { name: 'layerNormModulate', op: (x, make) => layerNormModulate(x, make(2, 2, 12), { shift: 0, scale: 1 }) },
+  { name: 'gatedResidual', op: (x, make) => gatedResidual(x, x, make(2, 1, 12), 0) },
+]
+
+for (const { device, missing } of DEVICES) {
+  describe.skipIf(missing)(`NaN on ${device}`, () => {
+    const make = (...shape: number[]) => upload(random(shape, 5), device)
+
+    /** The result and x's gradient, of x with one element set. */
+    async function run({ op }: NonFiniteCase, value: number) {
+      const values = random([2, 3, 12], 1)
+      values.data[1] = value
+      using x = upload(values, device)
+      using tape = new Tape()
+      tape.watch(x)
+      using out = tape.record(() => op(x, make))
+      tape.seed(out, upload(random(out.shape, 9), device))
+      const gradients = tape.backward()
+      const read = [await out.data(), await gradients.get(x)!.data()]
+      gradients.dispose()
+      return read
+    }
+
+    test.each(CASES)('$name shows it in its sample, and only there', async (table) => {
+      const [out, dX] = await run(table, Number.NaN)
+      const [clean, dClean] = await run(table, 0.5)
+      const half = out.length / 2
+      expect(out.subarray(0, half).some(Number.isNaN)).toBe(true)
+      expect(out.subarray(half)).toEqual(clean.subarray(half))
+      expect(dX.subarray(18 * 2)).toEqual(dClean.subarray(18 * 2))
+      expect(clean.some(Number.isNaN) || dClean.some(Number.isNaN)).toBe(false)
+    })
+
+    test.each([velocityLoss, cosineAlignmentLoss])('a loss shows it for its sample', async (loss) => {
+      for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
+        const values = random([2, 3, 12], 1)
+        values.data[1] = value
+        using prediction = upload(values, device)
+        using target = make(2, 3, 12)
+        using result = loss(prediction, target)
+        const [first, second] = await result.data()
+        expect(first).not.toSatisfy(Number.isFinite)
+        expect(second).toSatisfy(Number.isFinite)
+      }
+    })
+
+    test('an id outside of the table gives NaN, and its gradient goes nowhere', async () => {
+      using table = make(3, 4)
+      using ids = Tensor.from(Int32Array.of(1, 3, -1, 2 ** 31 - 1), [4], device)
+      using tape = new Tape()
+      tape.watch(table)
+      using out = tape.record(() => embedding(table, ids))
+      tape.seed(out, Tensor.full([4, 4], 1, device))
+      const gradients = tape.backward()
+      expect([...(await out.data())].map(Number.isNaN)).toEqual([...Array(4).fill(false), ...Array(12).fill(true)])
+      expect([...(await gradients.get(table)!.data())]).toEqual([0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0])
+      gradients.dispose()
+    })
+  })
+}

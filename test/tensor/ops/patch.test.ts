@@ -1,0 +1,82 @@
+import { patchify, unpatchify } from '../../../src/tensor/ops/patch.ts'
+import { reshape } from '../../../src/tensor/ops/reshape.ts'
+import { type NdArray, random, reshape as view, zeros } from '../../reference/array.ts'
+import { patchEmbed, patchEmbedBackward } from '../../reference/patch-embed.ts'
+import * as reference from '../../reference/unpatchify.ts'
+import { type OpCase, opCase, testOps } from './op-case.ts'
+
+interface Image {
+  readonly batch: number
+  readonly channels: number
+  readonly rows: number
+  readonly columns: number
+  readonly patch: number
+}
+
+const IMAGES: readonly Image[] = [
+  { batch: 1, channels: 1, rows: 1, columns: 1, patch: 1 },
+  { batch: 1, channels: 4, rows: 1, columns: 1, patch: 2 },
+  { batch: 3, channels: 4, rows: 1, columns: 3, patch: 2 },
+  { batch: 2, channels: 3, rows: 5, columns: 3, patch: 7 },
+  { batch: 1, channels: 3, rows: 2, columns: 2, patch: 14 },
+  { batch: 1, channels: 5, rows: 257, columns: 1, patch: 3 },
+]
+const EXACT = { roundings: 0, scale: 0 }
+const text = (image: Image) => Object.entries(image).map(([name, value]) => `${name} ${value}`)
+
+/** The convolution whose weight is the identity gives a patch's pixels in the order of its weight. */
+function identity({ channels, patch }: Image): NdArray {
+  const width = channels * patch * patch
+  const weight = zeros([width, channels, patch, patch])
+  for (let i = 0; i < width; i++) weight.data[i * width + i] = 1
+  return weight
+}
+
+function patchifyCase(image: Image): OpCase {
+  const x = random([image.batch, image.channels, image.rows * image.patch, image.columns * image.patch], 1)
+  const weight = identity(image)
+  return opCase({
+    name: text(image).join(', '),
+    inputs: { x },
+    op: (t) => patchify(t.x, image.patch),
+    forward: () => patchEmbed(x, weight, zeros([weight.shape[0]])),
+    backward: (dOut) => ({ x: patchEmbedBackward(dOut, x, weight).dx }),
+    rounding: () => ({ out: EXACT, x: EXACT }),
+  })
+}
+
+function unpatchifyCase(image: Image): OpCase {
+  const { batch, channels, rows, columns, patch } = image
+  const grid = { patch, channels, height: rows * patch, width: columns * patch }
+  const tokens = random([batch, rows * columns, patch * patch * channels], 1)
+  return opCase({
+    name: text(image).join(', '),
+    inputs: { tokens },
+    op: (t) => unpatchify(t.tokens, grid),
+    forward: () => reference.unpatchify(tokens, grid),
+    backward: (dOut) => ({ tokens: reference.unpatchifyInverse(dOut, grid) }),
+    rounding: () => ({ out: EXACT, tokens: EXACT }),
+  })
+}
+
+testOps('patchify', IMAGES.map(patchifyCase))
+testOps('unpatchify', IMAGES.map(unpatchifyCase))
+
+testOps(
+  'reshape',
+  [
+    [[6], [2, 3]],
+    [[2, 3, 4], [24]],
+    [[1], []],
+  ].map(([from, to]) => {
+    const x = random(from, 1)
+    return opCase({
+      name: `[${from}] to [${to}]`,
+      inputs: { x },
+      op: (t) => reshape(t.x, to),
+      forward: () => view(x, to),
+      backward: (dOut) => ({ x: view(dOut, from) }),
+      rounding: () => ({ out: EXACT, x: EXACT }),
+    })
+  }),
+)

@@ -1,0 +1,373 @@
+import { afterAll, describe, expect, test } from 'vitest'
+import { type Activation, type NativeErrorCode, native } from '../../../src/native.ts'
+import type { DType } from '../../../src/tensor/dtype.ts'
+import { attention, qkNorm } from '../../../src/tensor/ops/attention.ts'
+import { activation, add, swiGLU } from '../../../src/tensor/ops/elementwise.ts'
+import { embedding, timestepEmbedding } from '../../../src/tensor/ops/embedding.ts'
+import { cast, linearCombination } from '../../../src/tensor/ops/float64.ts'
+import { interpolant, samplePosterior } from '../../../src/tensor/ops/interpolant.ts'
+import { layerNorm, layerNormModulate } from '../../../src/tensor/ops/layer-norm.ts'
+import { linear, linearAddend, linearGatedResidual } from '../../../src/tensor/ops/linear.ts'
+import { cosineAlignmentLoss, velocityLoss } from '../../../src/tensor/ops/loss.ts'
+import { patchify, unpatchify } from '../../../src/tensor/ops/patch.ts'
+import { hog, normalizeImages, resizeGrid, toUint8 } from '../../../src/tensor/ops/pixels.ts'
+import { gatedResidual, layerScale, linearLayerScale } from '../../../src/tensor/ops/residual.ts'
+import { dropTokens, prependTokens } from '../../../src/tensor/ops/tokens.ts'
+import { type DeviceDType, Tensor } from '../../../src/tensor/tensor.ts'
+import { DEVICES } from '../devices.ts'
+
+type Refusal = readonly [call: () => unknown, code: NativeErrorCode, message: string]
+
+for (const { device, missing } of DEVICES) {
+  describe.skipIf(missing)(`refusals on ${device}`, () => {
+    const made: Tensor[] = []
+    afterAll(() => {
+      for (const tensor of made) tensor.dispose()
+    })
+
+    function tensor(shape: readonly number[], dtype: DeviceDType = 'f32'): Tensor {
+      const out = Tensor.empty(shape, device, dtype)
+      made.push(out)
+      return out
+    }
+
+    const t = tensor
+    const layer = (outputs: number, inputs: number, bias?: number) => ({
+      weight: t([outputs, inputs]),
+      bias: bias === undefined ? undefined : t([bias]),
+    })
+    const qkWeights = (d: number) => ({ qWeight: t([d]), qBias: t([d]), kWeight: t([d]), kBias: t([d]) })
+
+    const REFUSALS: readonly Refusal[] = [
+      [
+        () => linear(t([2, 3]), layer(4, 5)),
+        'ERR_SHAPE',
+        'linear: x has shape [2, 3]; its last axis must be the 5 inputs of weight [4, 5].',
+      ],
+      [() => linear(t([2, 5]), layer(4, 5, 3)), 'ERR_SHAPE', 'linear: bias has shape [3]; expected [4].'],
+      [
+        () => linear(t([]), layer(4, 5)),
+        'ERR_SHAPE',
+        'linear: x has shape []; its last axis must be the 5 inputs of weight [4, 5].',
+      ],
+      [
+        () => linear(t([2, 5]), { weight: t([5]), bias: undefined }),
+        'ERR_SHAPE',
+        'linear: weight has shape [5]; expected [out, in].',
+      ],
+      [() => linear(t([2, 5], 'bf16'), layer(4, 5)), 'ERR_DTYPE', 'linear: x is bf16; expected f32.'],
+      [
+        () => linearAddend(t([1, 3, 5]), layer(4, 5), t([4, 4])),
+        'ERR_SHAPE',
+        'linearAddend: addend has shape [4, 4]; expected [3, 4].',
+      ],
+      [
+        () =>
+          linearGatedResidual(t([1, 3, 5]), layer(4, 5), { residual: t([1, 3, 5]), modulation: t([1, 6, 4]), gate: 0 }),
+        'ERR_SHAPE',
+        'linearGatedResidual: residual has shape [1, 3, 5]; expected [1, 3, 4].',
+      ],
+      [
+        () =>
+          linearGatedResidual(t([1, 3, 5]), layer(4, 5), { residual: t([1, 3, 4]), modulation: t([2, 6, 4]), gate: 0 }),
+        'ERR_SHAPE',
+        'linearGatedResidual: modulation has shape [2, 6, 4], which does not fit x [1, 3, 4]: expected [B, chunks, D].',
+      ],
+      [
+        () =>
+          linearGatedResidual(t([1, 3, 5]), layer(4, 5), { residual: t([1, 3, 4]), modulation: t([1, 6, 4]), gate: 6 }),
+        'ERR_INVALID_ARGUMENT',
+        'linearGatedResidual: chunk 6 is outside a modulation of 6 chunks.',
+      ],
+      [
+        () => linearLayerScale(t([3, 5]), layer(4, 5), t([3, 4]), t([5])),
+        'ERR_SHAPE',
+        'linearLayerScale: gamma has shape [5]; expected [4].',
+      ],
+      [
+        () => native().linearInputGradient(t([3, 5]).handle, t([4, 5]).handle, null, 'none'),
+        'ERR_SHAPE',
+        'linearInputGradient: dOut has shape [3, 5]; its last axis must be the 4 outputs of weight [4, 5].',
+      ],
+      [
+        () => native().linearInputGradient(t([3, 4]).handle, t([4, 5]).handle, null, 'silu'),
+        'ERR_INVALID_ARGUMENT',
+        'linearInputGradient: pre and an activation other than none go together.',
+      ],
+      [
+        () => native().linearWeightGradient(t([3, 4]).handle, t([2, 5]).handle, t([4, 5]).handle, false),
+        'ERR_SHAPE',
+        'linearWeightGradient: dOut [3, 4] and x [2, 5] do not make a gradient of shape [4, 5].',
+      ],
+      [() => attention(t([1, 3]), 1), 'ERR_SHAPE', 'attention: qkv has shape [1, 3]; expected [B, T, 3 H d].'],
+      [
+        () => attention(t([1, 2, 12]), 5),
+        'ERR_INVALID_ARGUMENT',
+        'attention: qkv has shape [1, 2, 12], whose last axis is not 3 x 5 heads x head_dim.',
+      ],
+      [() => attention(t([1, 2, 387]), 1), 'ERR_INVALID_ARGUMENT', 'attention: head_dim is 129; it may be 1 to 128.'],
+      [() => attention(t([1, 2, 0]), 1), 'ERR_INVALID_ARGUMENT', 'attention: head_dim is 0; it may be 1 to 128.'],
+      [() => attention(t([1, 2, 12], 'i32'), 1), 'ERR_DTYPE', 'attention: qkv is i32; expected f32.'],
+      [() => qkNorm(t([1, 2, 12]), qkWeights(3), 2), 'ERR_SHAPE', 'qkNorm: qWeight has shape [3]; expected [2].'],
+      [() => layerNorm(t([2, 3]), t([4]), t([3])), 'ERR_SHAPE', 'layerNorm: weight has shape [4]; expected [3].'],
+      [() => layerNorm(t([]), t([1]), t([1])), 'ERR_SHAPE', 'layerNorm: x has shape []; expected [..., D].'],
+      [
+        () => layerNormModulate(t([2, 3, 4]), t([2, 6, 5]), { shift: 0, scale: 1 }),
+        'ERR_SHAPE',
+        'layerNormModulate: modulation has shape [2, 6, 5], which does not fit x [2, 3, 4]: expected [B, chunks, D].',
+      ],
+      [
+        () => layerNormModulate(t([2, 3, 4]), t([2, 2, 4]), { shift: 0, scale: 2 }),
+        'ERR_INVALID_ARGUMENT',
+        'layerNormModulate: chunk 2 is outside a modulation of 2 chunks.',
+      ],
+      [
+        () => layerNormModulate(t([2, 3, 4]), t([2, 2, 4]), { shift: -1, scale: 1 }),
+        'ERR_INVALID_ARGUMENT',
+        'layerNormModulate: chunk -1 is outside a modulation of 2 chunks.',
+      ],
+      [
+        () => gatedResidual(t([1, 2, 3]), t([1, 2, 4]), t([1, 1, 3]), 0),
+        'ERR_SHAPE',
+        'gatedResidual: y has shape [1, 2, 4]; expected [1, 2, 3].',
+      ],
+      [() => layerScale(t([2, 3]), t([2, 3]), t([2])), 'ERR_SHAPE', 'layerScale: gamma has shape [2]; expected [3].'],
+      [() => layerScale(t([]), t([]), t([1])), 'ERR_SHAPE', 'layerScale: x has shape []; expected [..., D].'],
+      [() => add(t([2, 3]), t([3, 2])), 'ERR_SHAPE', 'add: b has shape [3, 2]; expected [2, 3].'],
+      [() => add(t([2], 'u8'), t([2])), 'ERR_DTYPE', 'add: a is u8; expected f32.'],
+      [() => swiGLU(t([2, 3])), 'ERR_INVALID_ARGUMENT', 'swiGLU: x has shape [2, 3]; its last axis must be even.'],
+      [() => swiGLU(t([])), 'ERR_SHAPE', 'swiGLU: x has shape []; expected [..., 2 h].'],
+      [
+        () => native().swiGLUBackward(t([2, 3]).handle, t([3, 4]).handle),
+        'ERR_INVALID_ARGUMENT',
+        'swiGLUBackward: dOut has shape [2, 3], which is not half of x [3, 4].',
+      ],
+      [
+        () => activation(t([1]), 'none' as Exclude<Activation, 'none'>),
+        'ERR_INVALID_ARGUMENT',
+        'activation: the kind is none; expected silu, gelu-tanh or gelu-erf.',
+      ],
+      [
+        () => activation(t([1]), 'relu' as Exclude<Activation, 'none'>),
+        'ERR_INVALID_ARGUMENT',
+        'activation: "relu" is not an activation: expected none, silu, gelu-tanh or gelu-erf.',
+      ],
+      [() => embedding(t([5, 2]), t([3])), 'ERR_DTYPE', 'embedding: ids is f32; expected i32.'],
+      [() => embedding(t([5]), t([3], 'i32')), 'ERR_SHAPE', 'embedding: table has shape [5]; expected [rows, D].'],
+      [() => timestepEmbedding(t([2, 1]), 4), 'ERR_SHAPE', 'timestepEmbedding: t has shape [2, 1]; expected [B].'],
+      [() => timestepEmbedding(t([2]), 0), 'ERR_INVALID_ARGUMENT', 'timestepEmbedding: dim is 0; expected at least 1.'],
+      [
+        () => interpolant(t([2, 3]), t([2, 4]), t([2]), 'linear'),
+        'ERR_SHAPE',
+        'interpolant: noise has shape [2, 4]; expected [2, 3].',
+      ],
+      [
+        () => interpolant(t([2, 3]), t([2, 3]), t([3]), 'linear'),
+        'ERR_SHAPE',
+        'interpolant: t has shape [3]; expected [2].',
+      ],
+      [
+        () => interpolant(t([2, 3]), t([2, 3]), t([2]), 'quadratic' as 'linear'),
+        'ERR_INVALID_ARGUMENT',
+        `interpolant: "quadratic" is not an interpolant's path: expected linear or cosine.`,
+      ],
+      [
+        () => samplePosterior(t([1, 4, 2, 2]), t([1, 4, 2, 2]), 1, 0),
+        'ERR_SHAPE',
+        'samplePosterior: moments has shape [1, 4, 2, 2]; expected [1, 8, 2, 2].',
+      ],
+      [
+        () => patchify(t([1, 3, 5, 4]), 2),
+        'ERR_INVALID_ARGUMENT',
+        'patchify: a patch of 2 does not divide an image of 5 x 4.',
+      ],
+      [
+        () => patchify(t([1, 3, 4, 4]), 0),
+        'ERR_INVALID_ARGUMENT',
+        'patchify: a patch of 0 does not divide an image of 4 x 4.',
+      ],
+      [() => patchify(t([3, 4, 4]), 2), 'ERR_SHAPE', 'patchify: image has shape [3, 4, 4]; expected [B, C, H, W].'],
+      [
+        () => unpatchify(t([1, 4, 12]), { channels: 4, height: 4, width: 4, patch: 2 }),
+        'ERR_SHAPE',
+        'unpatchify: tokens has shape [1, 4, 12]; expected [1, 4, 16].',
+      ],
+      [
+        () => cosineAlignmentLoss(t([1, 2, 3]), t([1, 2, 4])),
+        'ERR_SHAPE',
+        'cosineAlignmentLoss: target has shape [1, 2, 4]; expected [1, 2, 3].',
+      ],
+      [
+        () => velocityLoss(t([1, 2]), t([2, 1])),
+        'ERR_SHAPE',
+        'velocityLoss: target has shape [2, 1]; expected [1, 2].',
+      ],
+      [
+        () => normalizeImages(t([1, 3, 2, 2]), { divisor: 1, mean: [0, 0, 0], std: [1, 1, 1] }),
+        'ERR_DTYPE',
+        'normalizeImages: images is f32; expected u8.',
+      ],
+      [
+        () => normalizeImages(t([1, 4, 2, 2], 'u8'), { divisor: 1, mean: [0, 0, 0], std: [1, 1, 1] }),
+        'ERR_INVALID_ARGUMENT',
+        'normalizeImages: images has shape [1, 4, 2, 2]; expected three channels.',
+      ],
+      [
+        () => normalizeImages(t([1, 3, 2, 2], 'u8'), { divisor: 1, mean: [0, 0], std: [1, 1, 1] }),
+        'ERR_INVALID_ARGUMENT',
+        'normalizeImages: mean and std must have three numbers each.',
+      ],
+      [() => toUint8(t([3, 2, 2])), 'ERR_SHAPE', 'toUint8: images has shape [3, 2, 2]; expected [B, C, H, W].'],
+      [
+        () => hog(t([1, 3, 8, 8], 'u8'), 9, 2),
+        'ERR_INVALID_ARGUMENT',
+        'hog: a grid of 9 x 2 tokens does not fit images of shape [1, 3, 8, 8].',
+      ],
+      [
+        () => resizeGrid(t([1, 2, 2, 1]), 0, 3, { filter: 'bilinear' }),
+        'ERR_INVALID_ARGUMENT',
+        'resize: cannot turn [1, 2, 2, 1] into 0 x 3.',
+      ],
+      [
+        () => resizeGrid(t([1, 2, 2, 1]), 3, 3, { filter: 'nearest' as 'bilinear' }),
+        'ERR_INVALID_ARGUMENT',
+        'resize: "nearest" is not a filter: expected bilinear or bicubic.',
+      ],
+      [
+        () => resizeGrid(t([1, 2, 2, 1]), 3, 3, { filter: 'bilinear', scale: [1e300, 1] }),
+        'ERR_INVALID_ARGUMENT',
+        "expected input pixels per output pixel, at most 2, or 0 to take the sizes' ratio.",
+      ],
+      [
+        () => linearCombination([]),
+        'ERR_INVALID_ARGUMENT',
+        'linearCombination: 0 values with 0 coefficients; expected 1 to 6 of each.',
+      ],
+      [
+        () =>
+          linearCombination([
+            [1, t([2])],
+            [1, t([3], 'f64')],
+          ]),
+        'ERR_SHAPE',
+        'linearCombination: values has shape [3]; expected [2].',
+      ],
+      [() => cast(t([2], 'i32'), 'bf16'), 'ERR_DTYPE', 'cast: there is no conversion from i32 to bf16.'],
+      [
+        () => prependTokens(t([1, 2, 3]), { classToken: t([2]) }),
+        'ERR_SHAPE',
+        'prependTokens: classToken has shape [2]; expected [3].',
+      ],
+      [
+        () => prependTokens(t([1, 2, 3]), { classPosition: t([3]) }),
+        'ERR_INVALID_ARGUMENT',
+        'prependTokens: a classPosition without a classToken has nothing to be added to.',
+      ],
+      [() => dropTokens(t([1, 2, 3]), 3), 'ERR_INVALID_ARGUMENT', 'dropTokens: first is 3; x has 2 tokens.'],
+
+      [() => Tensor.empty([2], 'cuda:9'), 'ERR_DEVICE', 'empty: there is no device "cuda:9" here.'],
+      [
+        () => native().empty([2], 'i64' as DType, device),
+        'ERR_DTYPE',
+        'empty: "i64" is not a dtype of a device tensor: expected f32, bf16, f16, i32, u8 or f64.',
+      ],
+      [() => t([1, 1, 1, 1, 1, 1, 1]), 'ERR_INVALID_ARGUMENT', 'empty: shape must be a list of at most six sizes.'],
+      [() => t([-1]), 'ERR_INVALID_ARGUMENT', 'empty: shape must be a list of sizes.'],
+      [() => t([0.5]), 'ERR_INVALID_ARGUMENT', 'empty: shape must be a list of sizes.'],
+      [
+        () => t([2 ** 40, 2 ** 40]),
+        'ERR_SHAPE',
+        'empty: The shape [1099511627776, 1099511627776] has more elements than 64 bits can count.',
+      ],
+      [
+        () => t([2 ** 31, 2 ** 31]),
+        'ERR_SHAPE',
+        'empty: the shape [2147483648, 2147483648] of f32 has more bytes than 64 bits can count.',
+      ],
+      [() => t([2 ** 30, 2 ** 30]), 'ERR_OUT_OF_MEMORY', 'empty: out of memory: 4398046511104 MiB asked for,'],
+      [
+        () => Tensor.from(new Float32Array(3), [2], device),
+        'ERR_SHAPE',
+        'fromHost: 12 bytes were given where [2] of f32 takes 8.',
+      ],
+      [() => t([2]).write(new Float32Array(3)), 'ERR_SHAPE', 'write: 12 bytes were given where [2] of f32 takes 8.'],
+      [
+        () => t([2]).write(new Int32Array(2)),
+        'ERR_DTYPE',
+        'write: data must be a Float32Array, for the tensor is f32.',
+      ],
+      [
+        () => t([4], 'f16').write(new Uint8Array(8)),
+        'ERR_DTYPE',
+        'write: data must be a Uint16Array, for the tensor is f16.',
+      ],
+      [() => t([2, 3]).reshape([5]), 'ERR_SHAPE', 'reshape: [2, 3] cannot become [5]: the number of elements differs.'],
+      [() => t([6]).view(4, [3]), 'ERR_SHAPE', 'view: [3] at element 4 does not fit into [6].'],
+      [() => t([6]).view(-1, [3]), 'ERR_SHAPE', 'view: [3] at element -1 does not fit into [6].'],
+      [() => t([6]).view(2 ** 53 - 1, [2 ** 31, 2 ** 32 - 1]), 'ERR_SHAPE', 'does not fit into [6].'],
+    ]
+
+    test.each(REFUSALS.map(([call, code, message]) => ({ call, code, message })))(
+      '$code $message',
+      ({ call, code, message }) => {
+        let thrown: unknown
+        try {
+          call()
+        } catch (error) {
+          thrown = error
+        }
+        expect(thrown).toBeInstanceOf(Error)
+        expect(thrown).toMatchObject({ code, message: expect.stringContaining(message) })
+      },
+    )
+
+    // What TypeScript would not let pass, from JavaScript.
+    const handle = () => tensor([2]).handle
+    test.each([
+      ['an object', () => ({})],
+      ['a number', () => 1],
+      ['nothing', () => undefined],
+      ['a Tensor in the place of its handle', () => tensor([2])],
+      ['an object with a prototype of a handle', () => Object.create(Object.getPrototypeOf(handle()))],
+      ['an object that inherits from a handle', () => Object.create(handle())],
+      ['a proxy of a handle', () => new Proxy(handle(), {})],
+    ])('%s is not a tensor', (_, foreign) => {
+      const add = native().add as (a: unknown, b: unknown) => unknown
+      const expected = (name: string) => ({ code: 'ERR_INVALID_ARGUMENT', message: `add: ${name} is not a tensor.` })
+      expect(() => add(foreign(), handle())).toThrow(expect.objectContaining(expected('a')))
+      expect(() => add(handle(), foreign())).toThrow(expect.objectContaining(expected('b')))
+    })
+
+    test.each([
+      [() => (native().fill as (...args: unknown[]) => void)(handle(), '1'), 'fill: value must be a number.'],
+      [() => (native().fill as (...args: unknown[]) => void)(handle()), 'fill: value must be a number.'],
+      [
+        () => (native().attention as (...args: unknown[]) => unknown)(handle(), 1.5, true),
+        'attention: heads must be a whole number.',
+      ],
+      [
+        () => (native().attention as (...args: unknown[]) => unknown)(handle(), 1, 1),
+        'attention: keepLse must be true or false.',
+      ],
+      [
+        () => (native().activation as (...args: unknown[]) => unknown)(handle(), 3),
+        'activation: kind must be a string.',
+      ],
+      [
+        () => (native().linearCombination as (...args: unknown[]) => unknown)([1], handle()),
+        'linearCombination: values must be an array of tensors.',
+      ],
+      [
+        () => (native().linearCombination as (...args: unknown[]) => unknown)(['1'], []),
+        'linearCombination: coefficients must be an array of numbers.',
+      ],
+      [
+        () => (native().fromHost as (...args: unknown[]) => unknown)([1], [1], 'f32', device),
+        'fromHost: data must be a typed array.',
+      ],
+      [() => (native().memoryStats as (...args: unknown[]) => unknown)(), 'memoryStats: device must be a string.'],
+    ])('a value of another type: %#', (call, message) => {
+      expect(call).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT', message }))
+    })
+  })
+}

@@ -1,0 +1,206 @@
+import { describe, expect, test } from 'vitest'
+import { native } from '../../src/native.ts'
+import {
+  dropLabels,
+  fillNormal,
+  fillUniform,
+  RANDOM_STREAMS,
+  type RandomKey,
+  randomNormal,
+  randomTimesteps,
+} from '../../src/tensor/random.ts'
+import { Tensor } from '../../src/tensor/tensor.ts'
+import { lognormalTime } from '../reference/interpolant.ts'
+import { philox, uniform, type Words2, type Words4 } from '../reference/philox.ts'
+import { DEVICES } from './devices.ts'
+
+/** native/core/philox.h: word i mod 4 of the block i div 4 under the seed, at (block, step, stream). */
+function word(seed: bigint, stream: number, step: number, element: number): number {
+  const block = Math.floor(element / 4)
+  const low = (value: number) => value % 2 ** 32
+  const high = (value: number) => Math.floor(value / 2 ** 32)
+  const key: Words2 = [Number(seed & 0xffffffffn), Number(seed >> 32n)]
+  const counter: Words4 = [low(block), low(step), stream, (high(step) | (high(block) << 16)) >>> 0]
+  return philox(counter, key)[element % 4]
+}
+
+/** Box-Muller of native/core/box_muller.h in float64: the radius' uniform is the middle of its 2^-32. */
+function normalOf(seed: bigint, stream: number, step: number, element: number): number {
+  const first = element - (element % 2)
+  const radius = Math.sqrt(-2 * Math.log((word(seed, stream, step, first) + 0.5) / 2 ** 32))
+  const angle = (2 * Math.PI * word(seed, stream, step, first + 1)) / 2 ** 32
+  return radius * (element % 2 === 0 ? Math.cos(angle) : Math.sin(angle))
+}
+
+/** Seeds of one and two words, steps beyond 32 bits, elements whose block is beyond 32 bits. */
+const POSITIONS = [
+  { seed: 0n, stream: 0, step: 0, first: 0 },
+  { seed: 1n, stream: 2, step: 3, first: 1 },
+  { seed: 0x299f31d0a4093822n, stream: 0x13198a2e, step: 0x0370_7344_85a3, first: 4 * 0x243f6a88 },
+  { seed: 2n ** 64n - 1n, stream: 2 ** 32 - 1, step: 2 ** 48 - 1, first: 2 ** 50 - 23 },
+] as const
+const COUNT = 23
+const elements = Array.from({ length: COUNT }, (_, i) => i)
+
+for (const { device, missing } of DEVICES) {
+  describe.skipIf(missing)(`random numbers on ${device}`, () => {
+    test.each(POSITIONS)('uniform bits at seed $seed, stream $stream, step $step, element $first', async (at) => {
+      using out = Tensor.empty([COUNT], device)
+      native().fillUniform(out.handle, 0, 1, at.seed, at.stream, at.step, at.first)
+      const expected = elements.map((i) => uniform(word(at.seed, at.stream, at.step, at.first + i)))
+      expect(await out.data()).toEqual(Float32Array.from(expected))
+    })
+
+    test.each(POSITIONS)('normals at seed $seed, stream $stream, step $step, element $first', async (at) => {
+      using out = Tensor.empty([COUNT], device)
+      native().fillNormal(out.handle, 1, at.seed, at.stream, at.step, at.first)
+      const actual = await out.data()
+      // "Each is within 4 half-ulps of the exact transform"; sine and cosine, absolutely within 5e-11 and rounded to 2^-30.
+      for (const i of elements) {
+        const exact = normalOf(at.seed, at.stream, at.step, at.first + i)
+        const tolerance = 4 * 2 ** -24 * Math.abs(exact) + 7 * 2 ** -30
+        expect(Math.abs(actual[i] - exact), `element ${i}`).toBeLessThan(tolerance)
+      }
+    })
+
+    // Random123's published answer for the digits of pi.
+    test('the known answer of Philox-4x32-10', async () => {
+      using out = Tensor.empty([4], device)
+      const step = 0x85a308d3 + 0x7344 * 2 ** 32
+      const block = 0x243f6a88 + 0x0370 * 2 ** 32
+      native().fillUniform(out.handle, 0, 1, 0x299f31d0a4093822n, 0x13198a2e, step, 4 * block)
+      const words = [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]
+      expect(await out.data()).toEqual(Float32Array.from(words, uniform))
+    })
+
+    const key: RandomKey = { seed: 7, stream: 'noise', step: 11 }
+
+    test('fillUniform and fillNormal scale', async () => {
+      using plain = Tensor.empty([257], device)
+      using scaled = Tensor.empty([257], device)
+      fillUniform(plain, 0, 1, key)
+      fillUniform(scaled, -0.25, 0.5, key)
+      expect(await scaled.data()).toEqual((await plain.data()).map((u) => -0.25 + 0.75 * u))
+      fillNormal(plain, 1, key)
+      fillNormal(scaled, 0.02, key)
+      expect(await scaled.data()).toEqual((await plain.data()).map((n) => 0.02 * n))
+    })
+
+    test('a stream, a step and a seed have numbers of their own', async () => {
+      const keys = [
+        ...Object.keys(RANDOM_STREAMS).map((stream) => ({ ...key, stream: stream as RandomKey['stream'] })),
+        { ...key, step: 12 },
+        { ...key, seed: 8 },
+      ]
+      const drawn = await Promise.all(
+        keys.map(async (each) => {
+          using x = randomNormal([64], each, device)
+          return x.data()
+        }),
+      )
+      const all = new Set(drawn.flatMap((values) => [...values]))
+      // 640 numbers of which hardly two agree by chance: about 2^24 distinct values each.
+      expect(all.size).toBeGreaterThan(64 * keys.length - 3)
+    })
+
+    // 40 000 draws; moments within four standard deviations (as test/reference/philox.test.ts has it).
+    test('normals have the moments of N(0, 1)', async () => {
+      using x = randomNormal([40_000], key, device)
+      const values = await x.data()
+      for (const { power, mean, variance } of [
+        { power: 1, mean: 0, variance: 1 },
+        { power: 2, mean: 1, variance: 2 },
+        { power: 3, mean: 0, variance: 15 },
+        { power: 4, mean: 3, variance: 96 },
+      ]) {
+        const moment = values.reduce((sum, value) => sum + value ** power, 0) / values.length
+        expect(Math.abs(moment - mean), `moment ${power}`).toBeLessThan(4 * Math.sqrt(variance / values.length))
+      }
+    })
+
+    const LABELS = Int32Array.from({ length: 50 }, (_, i) => i % 10)
+    type Draw = (batch: number, firstSample: number) => Tensor
+    const draws: { name: string; draw: Draw }[] = [
+      {
+        name: 'randomNormal',
+        draw: (batch, firstSample) => randomNormal([batch, 3, 5], { ...key, firstSample }, device),
+      },
+      ...(['uniform', 'lognormal'] as const).flatMap((weighting) =>
+        (['linear', 'cosine'] as const).map((path) => ({
+          name: `randomTimesteps, ${weighting} on the ${path} path`,
+          draw: (batch: number, firstSample: number) =>
+            randomTimesteps(batch, weighting, path, { ...key, firstSample }, device),
+        })),
+      ),
+      {
+        name: 'dropLabels',
+        draw: (batch, firstSample) => {
+          using labels = Tensor.from(LABELS.subarray(firstSample, firstSample + batch), [batch], device)
+          return dropLabels(labels, 0.4, 10, { ...key, firstSample })
+        },
+      },
+    ]
+
+    test.each(draws)('$name: a batch cut anywhere draws what the whole one does', async ({ draw }) => {
+      using whole = draw(50, 0)
+      const values = await whole.dataAs(whole.dtype)
+      for (const cut of [1, 2, 3, 7, 49]) {
+        using head = draw(cut, 0)
+        using tail = draw(50 - cut, cut)
+        expect([...(await head.dataAs(head.dtype)), ...(await tail.dataAs(tail.dtype))]).toEqual([...values])
+      }
+    })
+
+    test('uniform times are the stream itself', async () => {
+      using t = randomTimesteps(COUNT, 'uniform', 'linear', { ...key, firstSample: 5 }, device)
+      expect(await t.data()).toEqual(
+        Float32Array.from(elements, (i) => uniform(word(7n, RANDOM_STREAMS.noise, 11, 5 + i))),
+      )
+    })
+
+    test.each(['linear', 'cosine'] as const)('lognormal times on the %s path', async (path) => {
+      using t = randomTimesteps(COUNT, 'lognormal', path, { ...key, firstSample: 5 }, device)
+      const actual = await t.data()
+      for (const i of elements) {
+        const exact = lognormalTime(path, normalOf(7n, RANDOM_STREAMS.noise, 11, 5 + i))
+        // The normal's own error, |n| below 6.8, times a slope of at most 1/2, and one rounding.
+        expect(Math.abs(actual[i] - exact)).toBeLessThan(0.5 * (4 * 2 ** -24 * 6.8 + 7 * 2 ** -30) + 2 ** -24)
+      }
+    })
+
+    test('labels fall to the null class where their uniform number is below the probability', async () => {
+      using labels = Tensor.from(LABELS, [50], device)
+      const uniforms = Array.from(LABELS, (_, i) => uniform(word(7n, RANDOM_STREAMS.noise, 11, i)))
+      for (const probability of [0, 0.1, 0.5, 1]) {
+        using dropped = dropLabels(labels, probability, 10, key)
+        const expected = LABELS.map((label, i) => (uniforms[i] < probability ? 10 : label))
+        expect(await dropped.dataAs('i32')).toEqual(expected)
+      }
+      expect(await labels.dataAs('i32')).toEqual(LABELS)
+    })
+
+    test.each([
+      [{ ...key, step: 2 ** 48 }, 'fillNormal: step is 281474976710656; expected less than 2^48.'],
+      [{ ...key, step: 0.5 }, 'fillNormal: step must be a whole number.'],
+      [{ ...key, step: -1 }, 'fillNormal: step must be a whole number that is not negative.'],
+      [{ ...key, seed: -1 }, 'fillNormal: seed must be a BigInt of at most 64 bits.'],
+      [{ ...key, firstSample: -1 }, 'fillNormal: first is -4; expected not negative, and a last element below 2^50.'],
+      [
+        { ...key, firstSample: 2 ** 48 },
+        'fillNormal: first is 1125899906842624; expected not negative, and a last element below 2^50.',
+      ],
+    ])('refuses %j', (wrong, message) => {
+      expect(() => randomNormal([1, 4], wrong, device)).toThrow(message)
+    })
+
+    test.each([
+      () => randomTimesteps(2, 'uniform', 'linear', { ...key, firstSample: -3 }, device),
+      () => {
+        using labels = Tensor.from(Int32Array.of(1, 2), [2], device)
+        return dropLabels(labels, 0.5, 10, { ...key, firstSample: -3 })
+      },
+    ])('no sample lies before the first', (draw) => {
+      expect(draw).toThrow('first is -3; expected not negative')
+    })
+  })
+}

@@ -1,0 +1,183 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { ParameterArena } from '../../src/nn/parameter-arena.ts'
+import { Parameter } from '../../src/tensor/parameter.ts'
+import { AdamW, type AdamWOptions } from '../../src/training/optimizer.ts'
+import { type AdamWState, adamW, clipCoefficient, exponentialMovingAverage } from '../reference/adamw.ts'
+import { fromValues, map, type NdArray, random, zeros } from '../reference/array.ts'
+import { DEVICES } from '../tensor/devices.ts'
+import { expectRounded, largestOf } from '../tensor/rounding.ts'
+
+/** Sizes that no vector divides, a frozen parameter in the middle and at the end, and one that spans chunks. */
+const SHAPES: readonly { shape: readonly number[]; trainable: boolean }[] = [
+  { shape: [3, 5], trainable: true },
+  { shape: [7], trainable: false },
+  { shape: [70_001], trainable: true },
+  { shape: [1], trainable: true },
+  { shape: [33], trainable: false },
+]
+const OPTIONS: AdamWOptions = {
+  learningRate: 1e-2,
+  betas: [0.9, 0.999],
+  epsilon: 1e-8,
+  weightDecay: 0.1,
+  maxGradNorm: 1,
+  emaDecay: 0.75,
+}
+/** Products, sums, a square root and divisions of one element's update. */
+const ROUNDINGS = 16
+
+for (const { device, missing } of DEVICES) {
+  describe.skipIf(missing)(`AdamW on ${device}`, () => {
+    let arena: ParameterArena
+    let parameters: Parameter[]
+    let start: NdArray[]
+
+    beforeEach(() => {
+      parameters = SHAPES.map(({ shape, trainable }, i) => new Parameter(`p${i}`, shape, trainable))
+      arena = new ParameterArena(parameters, device)
+      start = SHAPES.map(({ shape }, i) => random(shape, i + 1))
+      parameters.forEach((parameter, i) => {
+        parameter.value.write(Float32Array.from(start[i].data))
+      })
+    })
+
+    afterEach(() => arena.dispose())
+
+    function writeGradients(gradients: readonly NdArray[]): void {
+      parameters.forEach((parameter, i) => {
+        parameter.gradient?.write(Float32Array.from(gradients[i].data))
+      })
+    }
+
+    async function read(role: 'weights' | 'firstMoments' | 'secondMoments' | 'ema'): Promise<NdArray[]> {
+      const flat = await arena.array(role).data()
+      let begin = 0
+      return SHAPES.map(({ shape }) => {
+        const { length } = zeros(shape).data
+        const values = fromValues(shape, flat.subarray(begin, begin + length))
+        begin += Math.ceil(length / 16) * 16
+        return values
+      })
+    }
+
+    const CASES: { name: string; options: Partial<AdamWOptions>; scale: number; gradient: number }[] = [
+      { name: 'clipped', options: {}, scale: 1, gradient: 1 },
+      { name: 'not clipped: a small norm', options: {}, scale: 1, gradient: 1e-4 },
+      { name: 'not clipped: no limit', options: { maxGradNorm: Number.POSITIVE_INFINITY }, scale: 1, gradient: 1 },
+      { name: 'without decay, other betas', options: { weightDecay: 0, betas: [0.5, 0.95] }, scale: 1, gradient: 1 },
+      { name: 'with a loss scale to undo', options: {}, scale: 1 / 1024, gradient: 1024 },
+    ]
+
+    test.each(CASES)('four steps $name', async ({ options, scale, gradient }) => {
+      const all = { ...OPTIONS, ...options }
+      using optimizer = new AdamW(arena, all)
+      let states: AdamWState[] = start.map((parameter) => ({
+        parameter,
+        expAvg: zeros(parameter.shape),
+        expAvgSq: zeros(parameter.shape),
+      }))
+      let average = start
+      for (let step = 1; step <= 4; step++) {
+        const gradients = SHAPES.map(({ shape }, i) => random(shape, 100 * step + i, gradient))
+        writeGradients(gradients)
+        optimizer.step(scale)
+        const scaled = gradients.map((each) => map(each, (value) => value * scale))
+        const { norm, coefficient } = clipCoefficient(
+          scaled.filter((_, i) => SHAPES[i].trainable),
+          all.maxGradNorm,
+        )
+        states = states.map((state, i) =>
+          SHAPES[i].trainable
+            ? adamW(state, scaled[i], step, { ...all, lr: all.learningRate, eps: all.epsilon }, coefficient)
+            : state,
+        )
+        average = average.map((each, i) => exponentialMovingAverage(each, states[i].parameter, all.emaDecay))
+        const state = await optimizer.state()
+        expect(state).toMatchObject({ finite: true, updates: step, skipped: 0 })
+        // Sums in double of float32 squares: only the reference's own rounding and the square root.
+        expect(Math.abs(state.gradNorm - norm)).toBeLessThan(1e-12 * norm)
+      }
+      const [weights, first, second, ema] = await Promise.all(
+        (['weights', 'firstMoments', 'secondMoments', 'ema'] as const).map(read),
+      )
+      SHAPES.forEach(({ trainable }, i) => {
+        const { parameter, expAvg, expAvgSq } = states[i]
+        // m / √v is at most 1 / √(1 − β₂) of the learning rate early on, and errs by its moments' relative error each step.
+        const move = 4 * all.learningRate * Math.sqrt((1 - all.betas[0]) ** 2 / (1 - all.betas[1]))
+        const bound = (scale: number) => ({ roundings: 4 * ROUNDINGS, scale: trainable ? scale : 0 })
+        expectRounded(`weights of p${i}`, weights[i], parameter, bound(largestOf(parameter) + move))
+        expectRounded(`first moments of p${i}`, first[i], expAvg, bound(largestOf(expAvg) + gradient * scale * 0.1))
+        expectRounded(`second moments of p${i}`, second[i], expAvgSq, bound(largestOf(expAvgSq)))
+        expectRounded(`ema of p${i}`, ema[i], average[i], {
+          roundings: 8 * ROUNDINGS,
+          scale: largestOf(average[i]) + move,
+        })
+      })
+    })
+
+    test('the gaps between parameters stay zero', async () => {
+      using optimizer = new AdamW(arena, OPTIONS)
+      writeGradients(SHAPES.map(({ shape }, i) => random(shape, i)))
+      optimizer.step()
+      const flat = await arena.array('weights').data()
+      expect([...flat.subarray(15, 16), ...flat.subarray(16 + 7, 32)]).toEqual(new Array(10).fill(0))
+    })
+
+    test.each([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])(
+      'one %d in the gradient: a step that changes nothing but its count',
+      async (value) => {
+        using optimizer = new AdamW(arena, OPTIONS)
+        const gradients = SHAPES.map(({ shape }, i) => random(shape, i))
+        writeGradients(gradients)
+        optimizer.step()
+        const roles = ['weights', 'firstMoments', 'secondMoments', 'ema'] as const
+        const before = await Promise.all(roles.map(read))
+        gradients[2].data[66_000] = value
+        writeGradients(gradients)
+        optimizer.step()
+        expect(await Promise.all(roles.map(read))).toEqual(before)
+        expect(await optimizer.state()).toMatchObject({ finite: false, updates: 1, skipped: 1 })
+        gradients[2].data[66_000] = 0
+        writeGradients(gradients)
+        optimizer.step()
+        expect(await optimizer.state()).toMatchObject({ finite: true, updates: 2, skipped: 1 })
+      },
+    )
+
+    test('squares of large gradients do not overflow', async () => {
+      using optimizer = new AdamW(arena, OPTIONS)
+      writeGradients(SHAPES.map(({ shape }) => map(zeros(shape), () => 1e30)))
+      optimizer.step()
+      const { gradNorm, finite } = await optimizer.state()
+      expect(finite).toBe(true)
+      expect(Math.abs(gradNorm / (Math.fround(1e30) * Math.sqrt(15 + 70_001 + 1)) - 1)).toBeLessThan(1e-12)
+    })
+
+    test('restore: the bias corrections go on where they stopped', async () => {
+      const run = async (steps: readonly number[], resume: boolean) => {
+        parameters.forEach((parameter, i) => {
+          parameter.value.write(Float32Array.from(start[i].data))
+        })
+        for (const role of ['firstMoments', 'secondMoments'] as const) {
+          arena.array(role).write(new Float32Array(arena.size))
+        }
+        let optimizer = new AdamW(arena, OPTIONS)
+        for (const step of steps) {
+          if (resume && step === 3) {
+            const state = await optimizer.state()
+            const ema = await arena.array('ema').data()
+            optimizer.dispose()
+            optimizer = new AdamW(arena, OPTIONS)
+            arena.array('ema').write(ema)
+            optimizer.restore(state)
+          }
+          writeGradients(SHAPES.map(({ shape }, i) => random(shape, 10 * step + i)))
+          optimizer.step()
+        }
+        optimizer.dispose()
+        return Promise.all((['weights', 'firstMoments', 'secondMoments', 'ema'] as const).map(read))
+      }
+      expect(await run([1, 2, 3, 4], true)).toEqual(await run([1, 2, 3, 4], false))
+    })
+  })
+}
