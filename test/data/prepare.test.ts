@@ -1,11 +1,10 @@
-import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
 import { decodeImage } from '../../src/data/image-decoding.ts'
 import { openImageSource } from '../../src/data/image-sources.ts'
 import type { LatentEncoder } from '../../src/data/latent-encoder.ts'
-import { encodeNpy, readNpy } from '../../src/data/latent-file.ts'
 import { encodePng } from '../../src/data/png.ts'
 import { type PrepareOptions, prepareDataset } from '../../src/data/prepare.ts'
 import { toPlanes } from '../../src/data/rgb-image.ts'
@@ -269,32 +268,5 @@ describe('the output folder of prepareDataset', () => {
     [{ maxImages: 0 }, 'The limit of 0 images is not'],
   ])('options %j are refused', async (change, message) => {
     await expect(prepareDataset(setup(pictures(1), change))).rejects.toThrow(message)
-  })
-})
-
-describe('.npy files', () => {
-  const golden = join(GOLDEN, 'repa-dataset/vae-sd/00000/img-mean-std-00000003.npy')
-
-  test("are written as NumPy's, byte for byte", async () => {
-    const { shape, data } = await readNpy(golden)
-    expect(Buffer.from(encodeNpy(data as Float32Array, shape))).toEqual(readFileSync(golden))
-  })
-
-  test.each([
-    ['float64', (text: string) => text.replace('<f4', '<f8'), "its dtype is '<f8', not float32 or uint8"],
-    ['Fortran order', (text: string) => text.replace('False', 'True '), 'it is in Fortran order'],
-    ['another magic', (text: string) => text.replace('NUMPY', 'NUMPI'), 'it is not a .npy file'],
-    ['no shape', (text: string) => text.replace('shape', 'shade'), 'its header is damaged'],
-    [
-      'missing data',
-      (text: string) => text.slice(0, -4),
-      'its shape [8,8,8] needs 2048 bytes of data, and 2044 are there',
-    ],
-  ])('with %s are refused', async (_, change, message) => {
-    const file = join(temporaryFolder(), 'a.npy')
-    writeFileSync(file, change(readFileSync(golden, 'latin1')), 'latin1')
-    await expect(readNpy(file)).rejects.toThrow(`Cannot read the array '${file}': ${message}`)
-    truncateSync(file, 4)
-    await expect(readNpy(file)).rejects.toThrow('it is not a .npy file')
   })
 })
