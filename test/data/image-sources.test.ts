@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { ImageDecodeError } from '../../src/data/image-decoding.ts'
 import { byCodePoint, type ImageSourceOptions, openImageSource } from '../../src/data/image-sources.ts'
 import { type RawEntry, rawZip } from '../formats/raw-zip.ts'
-import { SHARED } from './golden.ts'
+import { haveImages, imagesFolder, imagesSuffix } from '../shared-folder.ts'
 import { temporaryFolder, writeTree } from './temporary-folder.ts'
 
 interface Layout {
@@ -287,16 +287,19 @@ describe('openImageSource', () => {
     }
   })
 
-  test('a folder of several archives: the error lists them and names one', async () => {
-    const folder = join(SHARED, 'data/cifar10')
-    await expect(openImageSource(folder)).rejects.toThrow(
-      `'${folder}' holds no images but 4 archives: 'test1k-jpg.zip', 'train2200-png-lossless.zip', ` +
-        `'train45k-rest-jpg.tar.gz', 'train5k-jpg.zip'. Name the one to prepare, for example '${join(folder, 'test1k-jpg.zip')}'.`,
-    )
-  })
+  test.skipIf(!haveImages)(
+    `a folder of several archives: the error lists them and names one${imagesSuffix}`,
+    async () => {
+      const folder = join(imagesFolder, 'cifar10')
+      await expect(openImageSource(folder)).rejects.toThrow(
+        `'${folder}' holds no images but 4 archives: 'test1k-jpg.zip', 'train2200-png-lossless.zip', ` +
+          `'train45k-rest-jpg.tar.gz', 'train5k-jpg.zip'. Name the one to prepare, for example '${join(folder, 'test1k-jpg.zip')}'.`,
+      )
+    },
+  )
 
-  test('a folder of one zip stands for it', async () => {
-    const source = await openImageSource(join(SHARED, 'data/tinyimagenet64'))
+  test.skipIf(!haveImages)(`a folder of one zip stands for it${imagesSuffix}`, async () => {
+    const source = await openImageSource(join(imagesFolder, 'tinyimagenet64'))
     await source.close()
     expect(source.images).toHaveLength(800)
     expect(source.classNames).toHaveLength(20)

@@ -8,7 +8,7 @@ import { NpzFile, NpzWriter } from '../../src/formats/npz.ts'
 import { SafetensorsFile } from '../../src/formats/safetensors.ts'
 import { ZipWriter } from '../../src/formats/zip-writer.ts'
 import { type HostTensor, toFloat32 } from '../../src/tensor/host-tensor.ts'
-import { goldenFolder, goldenSuffix, haveGolden } from './golden-folder.ts'
+import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 import { ALL_DTYPES, expectSameTensor, patternTensor, SHAPES } from './tensors.ts'
 
