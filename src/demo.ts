@@ -1,4 +1,4 @@
-import { rm } from 'node:fs/promises'
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DEMO_CLASSES, writeDemoImages } from './data/demo-images.ts'
 import { prepareDataset } from './data/prepare.ts'
@@ -10,7 +10,7 @@ import { train } from './training/run.ts'
 import type { TrainingStep } from './training/trainer.ts'
 
 export interface DemoOptions {
-  /** Folder for everything. */
+  /** Folder for everything: new, empty, or that of an earlier demo, which it replaces. */
   readonly out: string
   readonly device: Device
   readonly seed?: number
@@ -50,6 +50,9 @@ const CONFIGURATION: TrainingOptions = {
   samples: { count: 20, steps: 20, guidanceScale: 2.5 },
 }
 
+/** Stands in a folder that the demo may clear. */
+const MARK = 'made-by-repa-demo'
+
 /**
  * The whole job on a small image set that the package draws itself: prepare, train a small SiT aligned with the built-in
  * encoder, sample a grid of every class. Leaves `OUT/data`, `OUT/run` (for `renderReport`) and `OUT/samples`.
@@ -57,7 +60,9 @@ const CONFIGURATION: TrainingOptions = {
 export async function demo(options: DemoOptions): Promise<DemoResult> {
   const { out, device, seed = 0, minutes = 1.5, signal, onPhase, onStep, onNotice } = options
   const [drawn, data, run] = [join(out, 'drawn'), join(out, 'data'), join(out, 'run')]
-  await Promise.all([drawn, data, run, join(out, 'samples')].map((path) => rm(path, { recursive: true, force: true })))
+  const samples = join(out, 'samples')
+  await claimFolder(out)
+  await Promise.all([drawn, data, run, samples].map((path) => rm(path, { recursive: true, force: true })))
 
   onPhase?.(`drawing ${IMAGES_PER_CLASS * DEMO_CLASSES.length} images of ${DEMO_CLASSES.length} classes`)
   await writeDemoImages(drawn, { perClass: IMAGES_PER_CLASS, size: SIZE, seed })
@@ -89,7 +94,7 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
   const { model } = await loadModel(run, { device })
   using loaded = model
   await sampleToFolder(loaded, {
-    folder: join(out, 'samples'),
+    folder: samples,
     count: 10 * DEMO_CLASSES.length,
     classes: DEMO_CLASSES.map((_, label) => label),
     seed,
@@ -102,4 +107,15 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
     signal,
   })
   return { run, steps: result.step, grid }
+}
+
+/** Makes sure that clearing the folder takes nothing away that no demo made. */
+async function claimFolder(out: string): Promise<void> {
+  await mkdir(out, { recursive: true })
+  const names = await readdir(out)
+  if (names.includes(MARK)) return
+  if (names.length > 0) {
+    throw new Error(`${out} is not empty and no earlier demo made it (it holds ${names[0]}); choose a new --out.`)
+  }
+  await writeFile(join(out, MARK), 'repa demo replaces the contents of this folder.\n')
 }

@@ -33,8 +33,8 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kPause = std::chrono::milliseconds(5);
 constexpr double kBurstSeconds = 0.01;
 
-using CblasSgemm = void (*)(int order, int transA, int transB, int m, int n, int k, float alpha, const float* a, int lda,
-                            const float* b, int ldb, float beta, float* c, int ldc);
+using CblasSgemm = void (*)(int order, int transA, int transB, int m, int n, int k, float alpha, const float* a,
+                            int lda, const float* b, int ldb, float beta, float* c, int ldc);
 
 struct Blas {
   CblasSgemm sgemm = nullptr;
@@ -53,7 +53,8 @@ Blas openBlas(const char* path, int threads) {
     std::fprintf(stderr, "%s has no cblas_sgemm; give a library with the CBLAS interface.\n", path);
     std::exit(1);
   }
-  if (auto setThreads = reinterpret_cast<void (*)(int)>(dlsym(library, "openblas_set_num_threads"))) setThreads(threads);
+  if (auto setThreads = reinterpret_cast<void (*)(int)>(dlsym(library, "openblas_set_num_threads")))
+    setThreads(threads);
   if (auto core = reinterpret_cast<char* (*)()>(dlsym(library, "openblas_get_corename"))) blas.core = core();
   return blas;
 }
@@ -248,8 +249,8 @@ int main(int argc, char** argv) {
     const Result r = measure(pool, blas, s, rounds);
     const std::string size = std::to_string(s.m) + " x " + std::to_string(s.n) + " x " + std::to_string(s.k) +
                              (s.transA ? " TN" : s.transB ? " NT" : " NN");
-    std::printf("%-28s %-22s %7.1f (%5.1f) %8.1f %7.1f (%5.1f) %7.2f %7.2f %5.0f%% %9.1e\n", s.name.c_str(), size.c_str(),
-                r.ours, r.oursBest, r.packed, r.theirs, r.theirsBest, r.ours / r.theirs, r.oursBest / r.theirsBest,
+    std::printf("%-28s %-22s %7.1f (%5.1f) %8.1f %7.1f (%5.1f) %7.2f %7.2f %5.0f%% %9.1e\n", s.name.c_str(),
+                size.c_str(), r.ours, r.oursBest, r.packed, r.theirs, r.theirsBest, r.ours / r.theirs, r.oursBest / r.theirsBest,
                 100 * r.ours / r.peak, r.difference);
     std::fflush(stdout);
   }

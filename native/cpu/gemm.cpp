@@ -12,6 +12,7 @@
 //                       ├────┼────┼────┤            and meanwhile prefetch the next row panel
 //                       │    │    │    │          on the last steps block: epilogue from the tile into C
 //                       └────┴────┴────┘
+//            Few rows of A (gemm_few_rows.h) and short k (gemm_short_k.h) have ways of their own.
 //   reduce   only where k is long and C small: k is cut into slices, each adds up its own tiles, and the slices are
 //            then summed in order
 //
@@ -22,6 +23,7 @@
 #include "cpu/gemm_few_rows.h"
 #include "cpu/gemm_microkernel.h"
 #include "cpu/gemm_pack.h"
+#include "cpu/gemm_short_k.h"
 
 namespace repa::cpu::REPA_LEVEL {
 namespace {
@@ -106,7 +108,8 @@ Grid gridFor(const GemmArgs& args) {
   if (chunks() < kManyChunks / 2 && grid.rowPanels <= kChunkRowPanels)
     grid.slices = most(1, least(stepsBlocks(args.k),
                                 least(kManyChunks / chunks(), static_cast<int64_t>(cost(rowsPer) / kSmallChunk))));
-  while (grid.slices == 1 && chunks() < kManyChunks / 2 && cost(rowsPer) > kSmallChunk && (columnsPer > 1 || rowsPer > 1)) {
+  while (grid.slices == 1 && chunks() < kManyChunks / 2 && cost(rowsPer) > kSmallChunk &&
+         (columnsPer > 1 || rowsPer > 1)) {
     if (rowsPer > 2 || columnsPer == 1)
       rowsPer = ceilDiv(rowsPer, 2);
     else
@@ -124,10 +127,6 @@ Grid gridFor(const GemmArgs& args) {
 
 bool needsPacking(const GemmArgs& args, const Grid& grid) { return args.packedB == nullptr && !grid.directB; }
 
-/// With k this short a product is bound by the traffic of C: its tiles are kept until a whole row panel is there, and
-/// finished row by row, in the order of memory.
-bool finishesByRows(const GemmArgs& args, const Grid& grid) { return args.k < 32 && grid.slices == 1 && !grid.directB; }
-
 /// One thread's scratch: staged A, the tiles of a chunk whose k has several steps blocks, and direct B's last panel.
 struct ThreadScratch {
   int64_t staged;
@@ -139,11 +138,10 @@ struct ThreadScratch {
 ThreadScratch threadScratchFor(const GemmArgs& args, const Grid& grid) {
   const int64_t steps = least(args.k, kMaxSteps);
   const bool keepsTiles = grid.slices == 1 && stepsBlocks(args.k) > 1;
-  const int64_t stagedPanels = readsInPlace(args.transA, args.lda, args.n, args.k) ? 0 : args.transA || grid.directB ? grid.rowPanelsPerChunk : 1;
+  const bool inPlace = readsInPlace(args.transA, args.lda, args.n, args.k);
+  const int64_t stagedPanels = inPlace ? 0 : args.transA || grid.directB ? grid.rowPanelsPerChunk : 1;
   return {stagedPanels * stagedPanelFloats(args.transA, steps),
-          keepsTiles                   ? wholeLines(grid.tilesPerChunk() * kTileFloats)
-          : finishesByRows(args, grid) ? grid.columnPanelsPerChunk * int64_t{kTileFloats}
-                                       : 0,
+          keepsTiles ? wholeLines(grid.tilesPerChunk() * kTileFloats) : 0,
           grid.directB && args.n % kTileColumns != 0 ? wholeLines(steps * kTileColumns) : 0};
 }
 
@@ -206,7 +204,6 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
   float* keptTiles = grid.slices > 1 ? product.chunkTiles(chunk) : staged + product.layout.staged;
   float* lastPanel = staged + product.layout.staged + product.layout.tiles;
   const bool keepsTiles = grid.slices > 1 || blocks > 1;
-  const bool byRows = finishesByRows(args, grid);
   alignas(64) float oneTile[kTileFloats];
 
   for (int64_t b = mySteps.begin; b < mySteps.end; ++b) {
@@ -226,21 +223,20 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
     };
     const auto multiply = [&](int64_t p, int64_t q, const float* a) {
       const TilePlace place = placeOf(args, block.rowPanels.begin + p, block.columnPanels.begin + q);
-      float* tile = keepsTiles ? keptTiles + (p * columnCount + q) * kTileFloats
-                    : byRows   ? keptTiles + q * kTileFloats
-                               : oneTile;
-      if (last && !byRows) prefetchTile(args, place);
+      float* tile = keepsTiles ? keptTiles + (p * columnCount + q) * kTileFloats : oneTile;
+      if (last) prefetchTile(args, place);
       if (grid.directB && place.columns == kTileColumns) {
         const float* from = args.b + steps.begin * args.ldb + place.column;
-        microkernelFor<true>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, args.ldb, tile, first);
+        microkernelFor<true>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, args.ldb, tile,
+                                                                     first);
       } else {
         const float* from = grid.directB
                                 ? lastPanel
                                 : product.packed + packedOffset(args.n, steps, block.columnPanels.begin + q);
-        microkernelFor<false>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, kTileColumns, tile,
-                                                                      first);
+        microkernelFor<false>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, kTileColumns,
+                                                                      tile, first);
       }
-      if (last && !byRows) product.finish(args, tile, place);
+      if (last) product.finish(args, tile, place);
     };
 
     if (grid.directB) {
@@ -262,15 +258,6 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
       for (int64_t q = 0; q < columnCount; ++q) {
         if (hasNext) prefetchRows(args.a, args.lda, nextRows, nextSteps, columnCount, q);
         multiply(p, q, a);
-      }
-      if (!byRows) continue;
-      const Range rows = rowPanel(args.m, block.rowPanels.begin + p);
-      for (int64_t i = 0; i < rows.size(); ++i) {
-        for (int64_t q = 0; q < columnCount; ++q) {
-          const TilePlace place = placeOf(args, block.rowPanels.begin + p, block.columnPanels.begin + q);
-          product.finish(args, keptTiles + q * kTileFloats + i * kTileColumns,
-                         {rows.begin + i, 1, place.column, place.columns});
-        }
       }
     }
   }
@@ -347,7 +334,8 @@ void forEachSegment(const GemmArgs& args, Visit visit) {
   const bool cutsSteps = args.epilogue.kind == GemmEpilogueKind::none;
   const int64_t stepSegments = cutsSteps ? ceilDiv(args.k, kMaxSegmentSteps) : 1;
   const int64_t panels = panelsOf(args.n);
-  const int64_t columnSegments = least(panels, ceilDiv(packedFloats(args.n, ceilDiv(args.k, stepSegments)), kMaxPackedFloats));
+  const int64_t segmentFloats = packedFloats(args.n, ceilDiv(args.k, stepSegments));
+  const int64_t columnSegments = least(panels, ceilDiv(segmentFloats, kMaxPackedFloats));
   for (int64_t c = 0; c < columnSegments; ++c) {
     const Range within = part(panels, columnSegments, c);
     const Range columns{within.begin * kTileColumns, least(args.n, within.end * kTileColumns)};
@@ -358,11 +346,12 @@ void forEachSegment(const GemmArgs& args, Visit visit) {
 void gemm(ThreadPool& pool, const GemmArgs& args) {
   if (args.m == 0 || args.n == 0) return;
   if (isFewRowsDot(args)) return gemmFewRowsDot(pool, args);
+  if (isShortK(args)) return gemmShortK(pool, args);
   forEachSegment(args, [&](const GemmArgs& segment) { gemmSegment(pool, segment); });
 }
 
 int64_t scratchFloats(const GemmArgs& args, int threads) {
-  if (args.m == 0 || args.n == 0 || isFewRowsDot(args)) return 0;
+  if (args.m == 0 || args.n == 0 || isFewRowsDot(args) || isShortK(args)) return 0;
   int64_t floats = 0;
   forEachSegment(args, [&](const GemmArgs& segment) { floats = most(floats, segmentScratchFloats(segment, threads)); });
   return floats;

@@ -27,7 +27,7 @@ inline Vec sumEach(Vec (&terms)[kLanes]) {
     return terms[0];
 }
 
-/// How far ahead of a float of B to prefetch: the same place in the next kDotColumns rows, or nearer when they are long.
+/// How far ahead of a float of B to prefetch: its place in the next kDotColumns rows, or nearer when they are long.
 inline int64_t dotPrefetchDistance(int64_t k, int64_t ldb) { return k <= 1024 ? kDotColumns * ldb : 512; }
 
 /// tile[i][j] = dot(a row i, b row j) for Rows rows and kDotColumns columns.
@@ -72,7 +72,6 @@ inline void dotRows(int64_t rows, int64_t k, const float* a, int64_t lda, const 
   }
 }
 
-constexpr int64_t kFewRows = 32;
 
 inline bool isFewRowsDot(const GemmArgs& args) {
   return args.m <= kFewRows && args.packedB == nullptr && args.transB && !args.transA;

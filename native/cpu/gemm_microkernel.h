@@ -89,7 +89,8 @@ void microkernel(int64_t steps, const float* __restrict a, int64_t strideA, cons
     for (int j = 0; j < Vecs; ++j) store(tile + i * kTileColumns + j * kLanes, acc[i][j]);
 }
 
-using Microkernel = void (*)(int64_t steps, const float* a, int64_t strideA, const float* b, int64_t strideB, float* tile, bool first);
+using Microkernel = void (*)(int64_t steps, const float* a, int64_t strideA, const float* b, int64_t strideB,
+                             float* tile, bool first);
 
 template <int Vecs, bool kColumns, bool kDirectB, int... row>
 Microkernel microkernelOfRows(int64_t rows, std::integer_sequence<int, row...>) {
@@ -99,11 +100,13 @@ Microkernel microkernelOfRows(int64_t rows, std::integer_sequence<int, row...>) 
 
 /// The micro-kernel for a tile of `rows` x `columns`, both at least 1.
 template <bool kDirectB>
-Microkernel microkernelFor(int64_t rows, int64_t columns, bool stagedColumns) {
+Microkernel microkernelFor(int64_t rows, int64_t columns, bool columnsOfA) {
   constexpr std::make_integer_sequence<int, kTileRows> all;
   if (columns <= kLanes)
-    return stagedColumns ? microkernelOfRows<1, true, kDirectB>(rows, all) : microkernelOfRows<1, false, kDirectB>(rows, all);
-  return stagedColumns ? microkernelOfRows<2, true, kDirectB>(rows, all) : microkernelOfRows<2, false, kDirectB>(rows, all);
+    return columnsOfA ? microkernelOfRows<1, true, kDirectB>(rows, all)
+                      : microkernelOfRows<1, false, kDirectB>(rows, all);
+  return columnsOfA ? microkernelOfRows<2, true, kDirectB>(rows, all)
+                    : microkernelOfRows<2, false, kDirectB>(rows, all);
 }
 
 }  // namespace

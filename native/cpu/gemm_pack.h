@@ -25,6 +25,9 @@ inline Range part(int64_t total, int64_t parts, int64_t index) {
   return {total * index / parts, total * (index + 1) / parts};
 }
 
+/// Up to so many rows of A, reading an unpacked B in place beats packing it.
+constexpr int64_t kFewRows = 32;
+
 inline int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -125,8 +128,8 @@ inline void stageRows(const float* a, int64_t lda, Range rows, Range steps, floa
                 sizeof(float) * static_cast<size_t>(steps.size()));
 }
 
-/// Stages row panels [panels) of a transposed A. Some steps at a time for all panels: as many pages as a small TLB holds,
-/// each visited once. Panel p is at staged + (p - panels.begin) * stagedPanelFloats.
+/// Stages row panels [panels) of a transposed A. Some steps at a time for all panels: as many pages as a small TLB
+/// holds, each visited once. Panel p is at staged + (p - panels.begin) * stagedPanelFloats.
 inline void stageColumns(const float* a, int64_t lda, int64_t m, Range panels, Range steps, float* staged) {
   constexpr int64_t kStepsAtOnce = 16;
   const int64_t panelFloats = stagedPanelFloats(true, steps.size());

@@ -15,7 +15,7 @@ import type { Encoder } from './encoder.ts'
 import { imageNetInput } from './preprocessing.ts'
 
 /** REPA fits the table to the grid with timm's resample_abs_pos_embed, not in DINOv2's own way: another table. */
-const REPA_INTERPOLATION: PositionInterpolation = { antialias: true, offset: 0 }
+export const REPA_INTERPOLATION: PositionInterpolation = { antialias: true, offset: 0 }
 
 /** A frozen DINOv2 as REPA's teacher: the patch tokens after the final norm. */
 export class DINOv2Encoder implements Encoder {

@@ -1,5 +1,5 @@
 import { SIT_PRESETS } from './presets.ts'
-import { type SiTConfig, sitConfigSchema } from './sit.ts'
+import { parseSiTConfig, type SiTConfig } from './sit.ts'
 
 /**
  * The configuration of the SiT that a state dict belongs to, from its names and shapes alone. The number of heads, which no
@@ -28,19 +28,28 @@ export function inferSiTConfig(
   const encoders = count(/^projectors\.(\d+)\./)
   const side = Math.sqrt(tokens!) * patch!
   const preset = Object.values(SIT_PRESETS).find((size) => size.depth === depth && size.hidden === hidden)
-  return sitConfigSchema.parse({
-    kind: 'SiT',
-    depth,
-    hidden: hidden!,
-    heads: heads ?? preset?.heads ?? Math.max(1, Math.round(hidden! / 64)),
-    patch: patch!,
-    inputSize: [side, side],
-    channels: channels!,
-    classes: labels! - 1,
-    mlpRatio: mlpWidth! / hidden!,
-    qkNorm: shapes.has('blocks.0.attn.q_norm.weight'),
-    alignDepth: Math.min(8, depth),
-    alignWidths: Array.from({ length: encoders }, (_, k) => shape(`projectors.${k}.4.weight`)[0]!),
-    projectorWidth: encoders > 0 ? shape('projectors.0.0.weight')[0]! : undefined,
-  })
+  return parseSiTConfig(
+    {
+      kind: 'SiT',
+      depth,
+      hidden: hidden!,
+      heads: heads ?? preset?.heads ?? Math.max(1, Math.round(hidden! / 64)),
+      patch: patch!,
+      inputSize: [side, side],
+      channels: channels!,
+      classes: labels! - 1,
+      mlpRatio: mlpRatioOf(mlpWidth!, hidden!),
+      qkNorm: shapes.has('blocks.0.attn.q_norm.weight'),
+      alignDepth: Math.min(8, depth),
+      alignWidths: Array.from({ length: encoders }, (_, k) => shape(`projectors.${k}.4.weight`)[0]!),
+      projectorWidth: encoders > 0 ? shape('projectors.0.0.weight')[0]! : undefined,
+    },
+    what,
+  )
+}
+
+/** A ratio that gives this width back: as in the reference, the width is the product's whole part, and division may round down. */
+function mlpRatioOf(width: number, hidden: number): number {
+  const ratio = width / hidden
+  return Math.trunc(hidden * ratio) === width ? ratio : (width + 0.5) / hidden
 }

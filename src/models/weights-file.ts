@@ -5,7 +5,6 @@ import type { StateSource } from '../nn/state-dict.ts'
 
 /** A file of weights, opened: tensors are read one at a time when a model loads them. */
 export interface WeightsFile extends StateSource, AsyncDisposable {
-  readonly names: Iterable<string>
   /** What the writer noted beside the tensors; a torch checkpoint has no place for it. */
   readonly metadata: Readonly<Record<string, string>>
 }
@@ -14,12 +13,13 @@ export interface WeightsFile extends StateSource, AsyncDisposable {
 const STATE_DICT_KEYS = ['teacher', 'ema', 'model', 'state_dict', 'model_state_dict']
 
 /**
- * Opens the state dict of a `.safetensors` file, or of any other name as what `torch.save` wrote (no code of it is run).
+ * Opens the state dict of a `.safetensors` file, or of any other name as what `torch.save` wrote (no code of it is run): there
+ * under the first of `keys` that is a dictionary, or at the top.
  *
  * @throws FileFormatError, FileAccessError
  */
-export async function openWeights(path: string): Promise<WeightsFile> {
-  return path.toLowerCase().endsWith('.safetensors') ? openSafetensors(path) : openTorch(path)
+export async function openWeights(path: string, keys: readonly string[] = STATE_DICT_KEYS): Promise<WeightsFile> {
+  return path.toLowerCase().endsWith('.safetensors') ? openSafetensors(path) : openTorch(path, keys)
 }
 
 async function openSafetensors(path: string): Promise<WeightsFile> {
@@ -34,11 +34,11 @@ async function openSafetensors(path: string): Promise<WeightsFile> {
   }
 }
 
-async function openTorch(path: string): Promise<WeightsFile> {
+async function openTorch(path: string, keys: readonly string[]): Promise<WeightsFile> {
   const file = await TorchCheckpoint.open(path)
   try {
     const { value } = file
-    const key = value instanceof Map ? STATE_DICT_KEYS.find((name) => value.get(name) instanceof Map) : undefined
+    const key = value instanceof Map ? keys.find((name) => value.get(name) instanceof Map) : undefined
     const tensors = file.stateDict(key === undefined ? [] : [key])
     return {
       name: path,

@@ -25,8 +25,9 @@ export class Parameter {
     return this.#value
   }
 
-  /** Gives the parameter its memory. */
+  /** Gives the parameter its memory, and lets go of what it had. */
   bind(value: Tensor): void {
+    this.#value?.dispose()
     value.parameter = this
     this.#value = value
   }

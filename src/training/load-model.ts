@@ -1,12 +1,10 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { SafetensorsFile } from '../formats/safetensors.ts'
-import { TorchCheckpoint } from '../formats/torch-checkpoint.ts'
 import { inferSiTConfig } from '../models/infer-sit.ts'
 import { SiT } from '../models/sit.ts'
-import type { StateSource } from '../nn/state-dict.ts'
+import { openWeights } from '../models/weights-file.ts'
 import type { Device } from '../tensor/device.ts'
-import { loadCheckpoint, newestCheckpoint, readCheckpointState } from './checkpoint.ts'
+import { CHECKPOINTS, loadCheckpoint, newestCheckpoint, readCheckpointState } from './checkpoint.ts'
 
 export interface LoadModelOptions {
   readonly device: Device
@@ -32,7 +30,7 @@ export async function loadModel(path: string, options: LoadModelOptions): Promis
   const { device, weights = 'ema' } = options
   if (!(await stat(path)).isDirectory()) return loadWeightsFile(path, options)
   const names = await readdir(path)
-  const checkpoint = names.includes('state.json') ? path : await newestCheckpoint(join(path, 'checkpoints'))
+  const checkpoint = names.includes('state.json') ? path : await newestCheckpoint(join(path, CHECKPOINTS))
   if (!checkpoint)
     throw new Error(
       `${path} is neither a checkpoint nor a run with one; give a folder with state.json, or a run's folder.`,
@@ -54,8 +52,7 @@ async function loadWeightsFile(
   path: string,
   { device, weights = 'ema', heads }: LoadModelOptions,
 ): Promise<LoadedModel> {
-  await using opened = await openState(path, weights)
-  const { source } = opened
+  await using source = await openWeights(path, [weights, 'state_dict'])
   const shapes = new Map([...source.names].map((name) => [name, source.shapeOf(name)]))
   const model = SiT.fromConfig(inferSiTConfig(shapes, path, heads), device)
   try {
@@ -65,33 +62,6 @@ async function loadWeightsFile(
     throw error
   }
   return { model, source: path, path: undefined }
-}
-
-async function openState(path: string, weights: 'ema' | 'model'): Promise<{ source: StateSource } & AsyncDisposable> {
-  if (path.endsWith('.safetensors')) {
-    const file = await SafetensorsFile.open(path)
-    return {
-      source: {
-        name: path,
-        names: file.tensors.keys(),
-        shapeOf: (name) => file.tensors.get(name)!.shape,
-        read: (name) => file.read(name),
-      },
-      [Symbol.asyncDispose]: () => file.close(),
-    }
-  }
-  const file = await TorchCheckpoint.open(path)
-  const nested = file.value instanceof Map && file.value.has(weights)
-  const tensors = file.stateDict(nested ? [weights] : [])
-  return {
-    source: {
-      name: path,
-      names: tensors.keys(),
-      shapeOf: (name) => tensors.get(name)!.shape,
-      read: (name) => file.read(tensors.get(name)!),
-    },
-    [Symbol.asyncDispose]: () => file.close(),
-  }
 }
 
 function pathOf(configuration: unknown): 'linear' | 'cosine' | undefined {

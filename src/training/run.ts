@@ -1,8 +1,8 @@
 /**
  * A training run in a folder: `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/STEP/`, `samples/STEP.png`.
  */
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
 import * as z from 'zod'
 import type { Encoder } from '../alignment/encoder.ts'
 import { loadEncoder } from '../alignment/encoders.ts'
@@ -11,10 +11,11 @@ import { Dataset } from '../data/dataset.ts'
 import { imageGrid } from '../data/grid.ts'
 import { encodePng } from '../data/png.ts'
 import { sampleImages } from '../diffusion/sample-images.ts'
+import { writeAtomically } from '../formats/atomic-file.ts'
 import { SIT_PRESETS } from '../models/presets.ts'
 import { SiT } from '../models/sit.ts'
 import type { Device } from '../tensor/device.ts'
-import { checkpointName, newestCheckpoint } from './checkpoint.ts'
+import { CHECKPOINTS, checkpointName, newestCheckpoint, tidyCheckpoints } from './checkpoint.ts'
 import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
 import { MetricsLog } from './metrics.ts'
 import { Trainer, type TrainingStep } from './trainer.ts'
@@ -52,7 +53,6 @@ export interface TrainResult {
   readonly last: TrainingStep | undefined
 }
 
-const CHECKPOINTS = 'checkpoints'
 const METRICS = 'metrics.jsonl'
 const CONFIG = 'config.json'
 const SAMPLES = 'samples'
@@ -69,7 +69,7 @@ const storedSchema = z.strictObject({ data: z.string(), training: trainingSchema
  * @throws {Error} where `out` holds a run and `resume` is not set, or the other way round; and what Trainer throws
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
-  const { out, device, signal } = options
+  const { out, device } = options
   const checkpoints = join(out, CHECKPOINTS)
   const configuration = await resolveConfiguration(options)
   const data = await Dataset.open(options.data)
@@ -90,6 +90,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
           : undefined,
       configuration: stored,
     })
+    if (options.resume) await removeLeftovers(out)
     const checkpoint = options.resume ? await newestCheckpoint(checkpoints) : undefined
     if (checkpoint) await trainer.restore(checkpoint)
     else if (options.resume) options.onNotice?.(`${out} has no whole checkpoint yet: the run begins at step 0.`)
@@ -98,10 +99,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     options.onStart?.({ configuration, model, data, step: trainer.step })
     const log = await MetricsLog.open(out, join(out, METRICS), trainer.step)
     try {
-      return await trainSegments(trainer, configuration, options, log)
+      return await trainSegments(trainer, configuration, options, log, checkpoint)
     } finally {
       await log.close()
-      if (signal?.aborted) options.onNotice?.(`Stopped at step ${trainer.step}; --resume goes on from there.`)
     }
   } finally {
     for (const encoder of encoders) encoder[Symbol.dispose]()
@@ -114,10 +114,15 @@ async function trainSegments(
   configuration: TrainingConfiguration,
   { out, signal, onStep, onNotice }: TrainOptions,
   log: MetricsLog,
+  restored: string | undefined,
 ): Promise<TrainResult> {
   const { steps, checkpointEvery, sampleEvery } = configuration
+  const isDue = (every: number) => trainer.step % every === 0 || trainer.step === steps
   let last: TrainingStep | undefined
-  let saved: { step: number; path: string } | undefined
+  let saved = restored === undefined ? undefined : { step: trainer.step, path: restored }
+  // The run may have been killed after this checkpoint and before its grid.
+  if (saved && isDue(sampleEvery) && !(await hasSamples(out, trainer.step)))
+    await writeSamples(trainer, configuration, out, log, signal)
   while (trainer.step < steps && !signal?.aborted) {
     const next = Math.min(steps, nextMultiple(trainer.step, checkpointEvery), nextMultiple(trainer.step, sampleEvery))
     for await (const step of trainer.run({ steps: next, signal })) {
@@ -130,9 +135,8 @@ async function trainSegments(
     await log.flush()
     if (signal?.aborted) break
     // Saved before it is sampled: sampling takes time, in which a kill would cost the steps.
-    if (trainer.step % checkpointEvery === 0 || trainer.step === steps) saved = await save(trainer, out)
-    if (trainer.step % sampleEvery === 0 || trainer.step === steps)
-      await writeSamples(trainer, configuration, out, log, signal)
+    if (isDue(checkpointEvery)) saved = await save(trainer, out)
+    if (isDue(sampleEvery)) await writeSamples(trainer, configuration, out, log, signal)
   }
   if (saved?.step !== trainer.step) saved = await save(trainer, out)
   return { step: trainer.step, checkpoint: saved.path, interrupted: signal?.aborted ?? false, last }
@@ -141,7 +145,16 @@ async function trainSegments(
 const nextMultiple = (step: number, every: number) => (Math.floor(step / every) + 1) * every
 
 async function save(trainer: Trainer, out: string): Promise<{ step: number; path: string }> {
-  return { step: trainer.step, path: await trainer.save(join(out, CHECKPOINTS)) }
+  return { step: trainer.step, path: await trainer.save(out) }
+}
+
+const samplesFile = (out: string, step: number) => join(out, SAMPLES, `${checkpointName(step)}.png`)
+
+async function hasSamples(out: string, step: number): Promise<boolean> {
+  return stat(samplesFile(out, step)).then(
+    () => true,
+    () => false,
+  )
 }
 
 /** The grid `samples/STEP.png`: EMA weights, evaluation mode, the same noise and classes every time. */
@@ -175,7 +188,7 @@ async function writeSamples(
     const grid = imageGrid(Buffer.concat(images), [samples.count, 3, size.height, size.width])
     const png = encodePng(grid.data, grid.width, grid.height, 3)
     await mkdir(join(out, SAMPLES), { recursive: true })
-    await writeWhole(join(out, SAMPLES, `${checkpointName(step)}.png`), png)
+    await writeWhole(samplesFile(out, step), png)
     log.image('samples', png, step)
   } catch (error) {
     if (!signal?.aborted) throw error
@@ -219,8 +232,8 @@ async function resolveConfiguration({
     return parseConfiguration(trainingSchema, configuration, 'the configuration')
   }
   if (text === undefined) throw new Error(`${out} holds no run to resume: ${file} is not there.`)
-  const stored = parseConfiguration(storedSchema, JSON.parse(text), file)
-  if (stored.data !== data) {
+  const stored = parseConfiguration(storedSchema, parseJson(text, file), file)
+  if (resolve(stored.data) !== resolve(data)) {
     throw new Error(`The run in ${out} trains on ${stored.data}, not on ${data}; resume it with --data ${stored.data}.`)
   }
   const given = parseConfiguration(trainingSchema.partial(), configuration, 'the configuration')
@@ -240,9 +253,29 @@ async function resolveConfiguration({
   return { ...stored.training, ...changes }
 }
 
-/** Beside and renamed, so that no reader sees half a file. */
+function parseJson(text: string, file: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new Error(`${file} is not JSON: ${(cause as Error).message}; restore it, or begin a new run.`, { cause })
+  }
+}
+
+/** So that no reader sees half a file. */
 async function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
-  const partial = `${path}.tmp-${process.pid}`
-  await writeFile(partial, content)
-  await rename(partial, path)
+  await writeAtomically(path, {}, (file) =>
+    file.append(typeof content === 'string' ? new TextEncoder().encode(content) : content),
+  )
+}
+
+/** Removes what a killed run left half written. */
+async function removeLeftovers(out: string): Promise<void> {
+  await tidyCheckpoints(join(out, CHECKPOINTS))
+  for (const folder of [out, join(out, SAMPLES)]) {
+    const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return []
+      throw error
+    })
+    for (const name of names) if (/\.tmp-\d+$/.test(name)) await rm(join(folder, name), { force: true })
+  }
 }

@@ -1,5 +1,6 @@
 import { defineCommand } from '../command.ts'
 import { resolveDevice } from '../device.ts'
+import { UsageError } from '../failure.ts'
 
 export const sampleCommand = defineCommand({
   name: 'sample',
@@ -53,6 +54,11 @@ export const sampleCommand = defineCommand({
     },
   ],
   async run(args, { device, seed = 0, out, signal, progress }) {
+    if (args.guidanceLow > args.guidanceHigh) {
+      throw new UsageError(
+        `--guidance-low ${args.guidanceLow} is above --guidance-high ${args.guidanceHigh}: guidance would never be active; --cfg-scale 1 turns it off.`,
+      )
+    }
     const [{ loadModel }, { sampleToFolder }] = await Promise.all([
       import('../../training/load-model.ts'),
       import('../../diffusion/sample-to-folder.ts'),

@@ -21,8 +21,7 @@ export const trainCommand = defineCommand({
     model: {
       type: 'string',
       placeholder: 'SiT-B/2',
-      description:
-        'preset, SiT-{S,B,L,XL}/{2,4,8}, or free sizes as JSON: {"kind":"SiT","depth":6,"hidden":192,"heads":3,"patch":4}',
+      description: 'preset, SiT-{S,B,L,XL}/{2,4,8}, or free sizes as JSON like config.json has them [SiT-B/2]',
     },
     encoder: {
       type: 'string',
@@ -110,7 +109,11 @@ export const trainCommand = defineCommand({
         out.json({ ...step })
       },
     }).finally(() => bar?.end())
-    out.line(`${result.interrupted ? 'interrupted' : 'done'} at step ${result.step}: ${result.checkpoint}`)
+    out.line(
+      result.interrupted
+        ? `stopped at step ${result.step}: ${result.checkpoint}; --resume goes on from there`
+        : `done at step ${result.step}: ${result.checkpoint}`,
+    )
     out.json({ done: !result.interrupted, step: result.step, checkpoint: result.checkpoint })
   },
 })
