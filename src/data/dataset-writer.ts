@@ -1,9 +1,10 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { encodeNpy } from '../formats/npy.ts'
+import { hostFloat32 } from '../tensor/host-tensor.ts'
 import { LAYOUT, type PrepareSettings } from './dataset-info.ts'
 import type { SourceImage } from './image-sources.ts'
 import { type LatentEncoder, latentShape } from './latent-encoder.ts'
-import { encodeNpy } from './latent-file.ts'
 import type { JournalEntry, PrepareJournal } from './prepare-journal.ts'
 import type { TrainingImage } from './training-image.ts'
 
@@ -87,7 +88,9 @@ export class DatasetWriter {
       )
     }
     await Promise.all(
-      latents.map((latent, i) => this.#writeFile(LAYOUT.latents, latentName(first + i), encodeNpy(latent, shape))),
+      latents.map((latent, i) =>
+        this.#writeFile(LAYOUT.latents, latentName(first + i), encodeNpy(hostFloat32(latent, shape))),
+      ),
     )
   }
 

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { extname, join } from 'node:path'
+import { readNpy } from '../formats/npy.ts'
 import { LAYOUT } from './dataset-info.ts'
 import { type DatasetListing, listDataset } from './dataset-listing.ts'
 import { decodeImage } from './image-decoding.ts'
-import { readNpy } from './latent-file.ts'
 import { toPlanes } from './rgb-image.ts'
 
 /** What a data set holds as latents: the posterior of an autoencoder, or the pixels themselves. */
@@ -84,9 +84,11 @@ export class Dataset {
     }
     if (!listing.latents) return new Dataset(listing, size[0], undefined)
     const file = join(path, LAYOUT.latents, listing.latents[0]!)
-    const { shape } = await readNpy(file)
-    if (shape.length !== 3 || shape[0]! % 2 !== 0 || shape.includes(0)) {
-      throw new Error(`The latent '${file}' has the shape [${shape}]; [2C, h, w], mean then deviation, was expected.`)
+    const { dtype, shape } = await readNpy(file)
+    if (dtype !== 'f32' || shape.length !== 3 || shape[0]! % 2 !== 0 || shape.includes(0)) {
+      throw new Error(
+        `The latent '${file}' is ${dtype} of shape [${shape}]; f32 of shape [2C, h, w], mean then deviation, was expected.`,
+      )
     }
     return new Dataset(listing, size[0], shape)
   }
@@ -143,15 +145,13 @@ export class Dataset {
 
   async #readMoments(index: number, out: Float32Array): Promise<void> {
     const file = join(this.path, LAYOUT.latents, this.#latents![index]!)
-    const { shape, data } = await readNpy(file)
+    const { dtype, shape, data } = await readNpy(file)
     const expected = this.storedLatentShape
-    if (!(data instanceof Float32Array) || shape.join() !== expected.join()) {
-      const dtype = data instanceof Float32Array ? 'float32' : 'uint8'
-      throw new Error(
-        `The latent '${file}' is ${dtype} of shape [${shape}]; the set holds float32 of shape [${expected}].`,
-      )
+    if (dtype !== 'f32' || shape.join() !== expected.join()) {
+      throw new Error(`The latent '${file}' is ${dtype} of shape [${shape}]; the set holds f32 of shape [${expected}].`)
     }
-    out.set(data)
+    // Byte by byte, for which the file's floats need not be aligned.
+    new Uint8Array(out.buffer, out.byteOffset, out.byteLength).set(data)
   }
 }
 
@@ -163,11 +163,12 @@ async function readPlanes(file: string): Promise<{ data: Uint8Array; size: reado
     toPlanes(image, data)
     return { data, size: [image.height, image.width] }
   }
-  const { shape, data } = await readNpy(file)
+  const { dtype, shape, data } = await readNpy(file)
   // The reference takes [1, 3, H, W] as well.
-  const [channels, height, width] = shape.length === 4 && shape[0] === 1 ? shape.slice(1) : shape
-  if (!(data instanceof Uint8Array) || shape.length < 3 || channels !== 3) {
-    throw new Error(`The image '${file}' has the shape [${shape}]; uint8 of shape [3, H, W] was expected.`)
+  const planes = shape.length === 4 && shape[0] === 1 ? shape.slice(1) : shape
+  const [channels, height, width] = planes
+  if (dtype !== 'u8' || planes.length !== 3 || channels !== 3) {
+    throw new Error(`The image '${file}' is ${dtype} of shape [${shape}]; u8 of shape [3, H, W] was expected.`)
   }
   return { data, size: [height!, width!] }
 }

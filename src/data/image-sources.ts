@@ -1,8 +1,9 @@
 import { stat } from 'node:fs/promises'
 import { extname, join } from 'node:path'
+import { FileFormatError } from '../formats/errors.ts'
 import { type Labels, parseDatasetJson } from './dataset-json.ts'
 import { type FileTree, openFolder } from './file-tree.ts'
-import { IMAGE_EXTENSIONS } from './image-decoding.ts'
+import { IMAGE_EXTENSIONS, ImageDecodeError } from './image-decoding.ts'
 import { listNames } from './name-list.ts'
 import { openZip } from './zip-archive.ts'
 
@@ -127,8 +128,18 @@ async function labelImages(tree: FileTree, options: ImageSourceOptions): Promise
     classNames: labelled.classNames,
     ignored: [...files].filter((name) => !isTaken.has(name)).sort(byCodePoint),
     notes: [...notes, ...labelled.notes],
-    read: (image) => tree.read(image.name),
+    read: (image) => readImage(tree, image.name),
     close: () => tree.close(),
+  }
+}
+
+/** A damaged entry of an archive is a damaged image: the others can still be read. */
+async function readImage(tree: FileTree, name: string): Promise<Uint8Array> {
+  try {
+    return await tree.read(name)
+  } catch (error) {
+    if (!(error instanceof FileFormatError)) throw error
+    throw new ImageDecodeError(name, error.problem.replace(/\.$/, ''), { cause: error })
   }
 }
 

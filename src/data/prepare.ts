@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
+import { writeAtomically } from '../formats/atomic-file.ts'
 import { type DatasetInfo, datasetInfo, LAYOUT, type PrepareSettings, type SkippedImage } from './dataset-info.ts'
 import { formatDatasetJson, type Labels, parseJson } from './dataset-json.ts'
 import { DatasetWriter, imageName, latentName, type Rendered } from './dataset-writer.ts'
@@ -236,25 +237,14 @@ async function finish(
     ignored: { count: source.ignored.length, names: source.ignored.slice(0, IGNORED_NAMES_KEPT) },
     notes: [...source.notes],
   }
-  await writeAtomically(join(out, LAYOUT.info), `${JSON.stringify(info, null, 2)}\n`)
+  const write = (path: string, text: string) =>
+    writeAtomically(path, { fsync: true }, (file) => file.append(Buffer.from(text)))
+  await write(join(out, LAYOUT.info), `${JSON.stringify(info, null, 2)}\n`)
   const listing = (name: (index: number) => string): Labels => labels.map((label, i) => [name(i), label])
   if (settings.latents !== 'pixels') {
-    await writeAtomically(join(out, LAYOUT.latents, LAYOUT.labels), formatDatasetJson(listing(latentName)))
+    await write(join(out, LAYOUT.latents, LAYOUT.labels), formatDatasetJson(listing(latentName)))
   }
-  await writeAtomically(join(out, LAYOUT.images, LAYOUT.labels), formatDatasetJson(listing(imageName)))
+  await write(join(out, LAYOUT.images, LAYOUT.labels), formatDatasetJson(listing(imageName)))
   await rm(join(out, LAYOUT.journal))
   return info
-}
-
-/** Written beside, flushed to disk and renamed: the file is either not there or whole. */
-async function writeAtomically(path: string, text: string): Promise<void> {
-  const beside = `${path}.partial`
-  const file = await open(beside, 'w')
-  try {
-    await file.writeFile(text)
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-  await rename(beside, path)
 }

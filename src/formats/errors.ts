@@ -1,12 +1,14 @@
 /** A file whose bytes are not what its format says: damaged, hostile, or of a kind that is not supported. */
 export class FileFormatError extends Error {
   readonly path: string
+  /** What is wrong, to read on after the path: `weights.pt: tensor "x" …`. */
+  readonly problem: string
 
-  /** `problem` reads on after the path: `weights.pt: tensor "x" …`. */
   constructor(path: string, problem: string, options?: ErrorOptions) {
     super(`${path}: ${problem}`, options)
     this.name = 'FileFormatError'
     this.path = path
+    this.problem = problem
   }
 }
 

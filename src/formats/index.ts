@@ -1,7 +1,7 @@
 /** File formats: safetensors, torch checkpoints, NumPy arrays, zip archives and TensorBoard event files. */
 export type { AtomicWriteOptions, WritableFile, WritableFileSystem } from './atomic-file.ts'
 export { FileAccessError, FileFormatError } from './errors.ts'
-export { parseNpy, readNpy, writeNpy } from './npy.ts'
+export { encodeNpy, parseNpy, readNpy, writeNpy } from './npy.ts'
 export { NpzArrayWriter, NpzFile, NpzWriter } from './npz.ts'
 export { InertObject, PickleGlobal } from './pickle-values.ts'
 export { type SafetensorsEntry, SafetensorsFile } from './safetensors.ts'

@@ -98,6 +98,16 @@ export function npyHeader(tensor: Pick<HostTensor, 'dtype' | 'shape'>): Uint8Arr
   return header
 }
 
+/** The bytes of a `.npy` file, as `numpy.save` writes them. @throws RangeError for bf16. */
+export function encodeNpy(tensor: HostTensor): Uint8Array {
+  requireWhole(tensor)
+  const header = npyHeader(tensor)
+  const bytes = new Uint8Array(header.length + tensor.data.length)
+  bytes.set(header)
+  bytes.set(tensor.data, header.length)
+  return bytes
+}
+
 /** Writes a `.npy` file, which appears under its name only when it is whole. */
 export async function writeNpy(path: string, tensor: HostTensor, options: AtomicWriteOptions = {}): Promise<void> {
   requireWhole(tensor)

@@ -34,7 +34,7 @@ export interface ZipEntry {
 }
 
 export interface ZipReadOptions {
-  /** Refuse entries that unpack to more bytes than this. Default: 2 GiB. */
+  /** Refuse entries that take more bytes than this, packed or unpacked. Default: 2 GiB. */
   readonly maxBytes?: number
 }
 
@@ -84,6 +84,9 @@ export class ZipFile {
     const maxBytes = options.maxBytes ?? DEFAULT_MAX_BYTES
     if (entry.size > maxBytes) {
       throw this.#fault(entry, `unpacks to ${entry.size} bytes; at most ${maxBytes} are accepted here`)
+    }
+    if (entry.compressedSize > maxBytes) {
+      throw this.#fault(entry, `is packed in ${entry.compressedSize} bytes; at most ${maxBytes} are accepted here`)
     }
     const packed = await this.#file.read(await this.#dataStart(entry), entry.compressedSize)
     if (entry.method === STORED) return this.#verified(entry, packed, crc32(packed))

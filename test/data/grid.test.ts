@@ -1,16 +1,19 @@
 import { describe, expect, test } from 'vitest'
 import { imageGrid } from '../../src/data/grid.ts'
-import { goldenTensors, maxDifference } from './golden.ts'
+import { toFloat32 } from '../../src/tensor/host-tensor.ts'
+import { goldenSuffix, haveGolden } from '../shared-folder.ts'
+import { goldenTensors } from './golden.ts'
+import { maxDifference } from './max-difference.ts'
 
 describe('imageGrid', () => {
-  test('golden preprocess.grid', () => {
-    const tensors = goldenTensors('preprocess/preprocess.grid.safetensors')
+  test.skipIf(!haveGolden)(`golden preprocess.grid${goldenSuffix}`, async () => {
+    const tensors = await goldenTensors('preprocess/preprocess.grid.safetensors')
     const x = tensors.get('x')!
     const expected = tensors.get('grid')!
-    const grid = imageGrid(new Float32Array(x.bytes.buffer), x.shape)
+    const grid = imageGrid(toFloat32(x), x.shape)
     expect([grid.height, grid.width, 3]).toEqual(expected.shape)
     // The manifest allows a difference of 1; there is none.
-    expect(maxDifference(grid.data, expected.bytes)).toBe(0)
+    expect(maxDifference(grid.data, expected.data)).toBe(0)
   })
 
   test('bytes are copied as they are, and fewer images than columns make a narrow grid', () => {

@@ -1,10 +1,12 @@
+import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { ImageDecodeError } from '../../src/data/image-decoding.ts'
 import { byCodePoint, type ImageSourceOptions, openImageSource } from '../../src/data/image-sources.ts'
-import { SHARED } from './golden.ts'
+import { type RawEntry, rawZip } from '../formats/raw-zip.ts'
+import { haveImages, imagesFolder, imagesSuffix } from '../shared-folder.ts'
 import { temporaryFolder, writeTree } from './temporary-folder.ts'
-import { zipOf } from './zip-writer.ts'
 
 interface Layout {
   readonly what: string
@@ -146,9 +148,9 @@ function place(kind: string, files: Readonly<Record<string, string>>): string {
   const entries = Object.entries(files).map(([name, text], i) => ({
     name,
     data: Buffer.from(text),
-    deflate: i % 2 === 1,
+    method: i % 2 === 1 ? 8 : 0,
   }))
-  writeFileSync(path, zipOf(entries))
+  writeFileSync(path, rawZip(entries))
   return path
 }
 
@@ -211,39 +213,50 @@ describe('openImageSource', () => {
 
   test.each([
     ['tar', 'a.tar.gz', Buffer.from('x'), 'is an archive that cannot be read in place; unpack it'],
-    ['no zip', 'a.zip', Buffer.from('not a zip archive, but long enough for one'), "Cannot read the archive '"],
+    [
+      'no zip',
+      'a.zip',
+      Buffer.from('not a zip archive, but long enough for one'),
+      'a.zip: the zip archive has no end record',
+    ],
     [
       'truncated',
       'a.zip',
-      zipOf([{ name: 'a/1.png', data: Buffer.alloc(99) }]).subarray(0, -5),
-      "Cannot read the archive '",
+      rawZip([{ name: 'a/1.png', data: Buffer.alloc(99) }]).subarray(0, -5),
+      'a.zip: the zip archive has no end record',
     ],
     [
       'leading out',
       'a.zip',
-      zipOf([{ name: 'a/../../x.png', data: Buffer.alloc(1) }]),
-      'unsafe name (invalid relative path: a/../../x.png)',
+      rawZip([{ name: 'a/../../x.png', data: Buffer.alloc(1) }]),
+      'entry "a/../../x.png" leads out of its folder by ".."; it is not safe to unpack. Pack the archive again with',
     ],
     [
       'absolute',
       'a.zip',
-      zipOf([{ name: '/etc/x.png', data: Buffer.alloc(1) }]),
-      'unsafe name (absolute path: /etc/x.png)',
+      rawZip([{ name: '/etc/x.png', data: Buffer.alloc(1) }]),
+      'entry "/etc/x.png" is an absolute path; it is not safe to unpack.',
     ],
     [
       'with a backslash',
       'a.zip',
-      zipOf([{ name: 'a\\x.png', data: Buffer.alloc(1) }]),
-      'unsafe name (invalid characters in fileName: a\\x.png)',
+      rawZip([{ name: 'a\\x.png', data: Buffer.alloc(1) }]),
+      'entry "a\\\\x.png" has a backslash; it is not safe to unpack.',
     ],
     [
       'with a name twice',
       'a.zip',
-      zipOf([
+      rawZip([
         { name: 'a/x.png', data: Buffer.alloc(1) },
         { name: 'a/x.png', data: Buffer.alloc(2) },
       ]),
-      "it holds 'a/x.png' twice",
+      'the zip archive has two entries named "a/x.png"',
+    ],
+    [
+      'with an encrypted entry',
+      'a.zip',
+      rawZip([{ name: 'a/x.png', flags: 1 }]),
+      'entry "a/x.png" is encrypted; unpack the archive with its password first.',
     ],
   ])('refuses an archive: %s', async (_, name, bytes, message) => {
     const path = join(temporaryFolder(), name)
@@ -251,30 +264,42 @@ describe('openImageSource', () => {
     await expect(openImageSource(path)).rejects.toThrow(message)
   })
 
-  test.each([
-    ['wrong checksum', { crc: 1 }, 'its checksum in the archive does not match its data'],
-    ['encryption', { encrypted: true, deflate: true }, 'it is encrypted in the archive'],
-  ])('names the entry with %s', async (_, fault, message) => {
+  test.each<[string, RawEntry, string]>([
+    ['a wrong checksum', { sum: 1 }, 'does not match its CRC-32: the archive is damaged'],
+    ['torn compressed data', { method: 8, compressedSize: 3 }, 'cannot be unpacked (unexpected end of file)'],
+    [
+      'absurdly many bytes',
+      { size: 2 ** 30 + 1, compressedSize: 2 ** 21, method: 8 },
+      'unpacks to 1073741825 bytes; at most 1073741824 are accepted here',
+    ],
+  ])('an entry with %s is a damaged image, and the others can be read', async (_, fault, problem) => {
     const path = join(temporaryFolder(), 'a.zip')
-    writeFileSync(path, zipOf([{ name: 'a/1.png', data: Buffer.from('data'), ...fault }]))
+    const data = fault.size === undefined ? Buffer.from('data') : randomBytes(2 ** 21)
+    writeFileSync(path, rawZip([{ name: 'a/1.png', data, ...fault }, { name: 'a/2.png' }]))
     const source = await openImageSource(path)
     try {
-      await expect(source.read(source.images[0]!)).rejects.toThrow(`Cannot read the image 'a/1.png': ${message}.`)
+      const error = await source.read(source.images[0]!).catch((error: unknown) => error)
+      expect(error).toBeInstanceOf(ImageDecodeError)
+      expect(error).toMatchObject({ file: 'a/1.png', reason: `entry "a/1.png" ${problem}` })
+      expect(Buffer.from(await source.read(source.images[1]!)).toString()).toBe('data')
     } finally {
       await source.close()
     }
   })
 
-  test('a folder of several archives: the error lists them and names one', async () => {
-    const folder = join(SHARED, 'data/cifar10')
-    await expect(openImageSource(folder)).rejects.toThrow(
-      `'${folder}' holds no images but 4 archives: 'test1k-jpg.zip', 'train2200-png-lossless.zip', ` +
-        `'train45k-rest-jpg.tar.gz', 'train5k-jpg.zip'. Name the one to prepare, for example '${join(folder, 'test1k-jpg.zip')}'.`,
-    )
-  })
+  test.skipIf(!haveImages)(
+    `a folder of several archives: the error lists them and names one${imagesSuffix}`,
+    async () => {
+      const folder = join(imagesFolder, 'cifar10')
+      await expect(openImageSource(folder)).rejects.toThrow(
+        `'${folder}' holds no images but 4 archives: 'test1k-jpg.zip', 'train2200-png-lossless.zip', ` +
+          `'train45k-rest-jpg.tar.gz', 'train5k-jpg.zip'. Name the one to prepare, for example '${join(folder, 'test1k-jpg.zip')}'.`,
+      )
+    },
+  )
 
-  test('a folder of one zip stands for it', async () => {
-    const source = await openImageSource(join(SHARED, 'data/tinyimagenet64'))
+  test.skipIf(!haveImages)(`a folder of one zip stands for it${imagesSuffix}`, async () => {
+    const source = await openImageSource(join(imagesFolder, 'tinyimagenet64'))
     await source.close()
     expect(source.images).toHaveLength(800)
     expect(source.classNames).toHaveLength(20)

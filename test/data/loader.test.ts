@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
-import { encodeNpy } from '../../src/data/latent-file.ts'
 import { type Batch, Loader, type LoaderOptions } from '../../src/data/loader.ts'
 import { encodePng } from '../../src/data/png.ts'
+import { encodeNpy } from '../../src/formats/npy.ts'
+import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import { syntheticImage } from './synthetic-image.ts'
 import { temporaryFolder, writeTree } from './temporary-folder.ts'
 
@@ -20,7 +21,8 @@ function filesOf(latents: boolean): Record<string, Uint8Array | string> {
     const number = String(i).padStart(8, '0')
     files[`images/00000/img${number}.png`] = encodePng(syntheticImage(SIZE, SIZE, i).data, SIZE, SIZE, 3)
     labels.push([`00000/img${number}.png`, i % 4])
-    if (latents) files[`vae-sd/00000/img-mean-std-${number}.npy`] = encodeNpy(new Float32Array(8).fill(i), [2, 2, 2])
+    const latent = hostFloat32(new Float32Array(8).fill(i), [2, 2, 2])
+    if (latents) files[`vae-sd/00000/img-mean-std-${number}.npy`] = encodeNpy(latent)
   }
   return { ...files, 'images/dataset.json': JSON.stringify({ labels }) }
 }

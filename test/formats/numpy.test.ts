@@ -3,12 +3,12 @@ import { join } from 'node:path'
 import { deflateRawSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { FileFormatError } from '../../src/formats/errors.ts'
-import { npyHeader, parseNpy, readNpy, writeNpy } from '../../src/formats/npy.ts'
+import { encodeNpy, npyHeader, parseNpy, readNpy, writeNpy } from '../../src/formats/npy.ts'
 import { NpzFile, NpzWriter } from '../../src/formats/npz.ts'
 import { SafetensorsFile } from '../../src/formats/safetensors.ts'
 import { ZipWriter } from '../../src/formats/zip-writer.ts'
 import { type HostTensor, toFloat32 } from '../../src/tensor/host-tensor.ts'
-import { goldenFolder, goldenSuffix, haveGolden } from './golden-folder.ts'
+import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 import { ALL_DTYPES, expectSameTensor, patternTensor, SHAPES } from './tensors.ts'
 
@@ -34,6 +34,7 @@ describe('npy', () => {
       await writeNpy(path, tensor, { fsync: true })
       expectSameTensor(await readNpy(path), tensor, `${dtype} [${shape}]`)
       expect(npyHeader(tensor).length % 64).toBe(0)
+      expect((await readFile(path)).equals(encodeNpy(tensor))).toBe(true)
     }
   })
 
@@ -282,7 +283,10 @@ describe.skipIf(!haveGolden)(`files of NumPy${goldenSuffix}`, () => {
     await using expected = await SafetensorsFile.open(join(goldenFolder, 'repa-dataset', 'expected.safetensors'))
     for (let i = 0; i < 6; i++) {
       const name = join(goldenFolder, 'repa-dataset', 'vae-sd', '00000', `img-mean-std-0000000${i}.npy`)
-      expectSameTensor(await readNpy(name), await expected.read(`${i}.features`), name)
+      const tensor = await readNpy(name)
+      expectSameTensor(tensor, await expected.read(`${i}.features`), name)
+      // Written by numpy.save.
+      expect(Buffer.from(encodeNpy(tensor)).equals(await readFile(name))).toBe(true)
     }
   })
 })

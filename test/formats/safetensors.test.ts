@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { FileFormatError } from '../../src/formats/errors.ts'
 import { SafetensorsFile } from '../../src/formats/safetensors.ts'
 import { type SafetensorsSource, writeSafetensors } from '../../src/formats/safetensors-writer.ts'
-import { goldenFolder, goldenSuffix, haveGolden } from './golden-folder.ts'
+import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 import { ALL_DTYPES, expectSameTensor, patternTensor, SHAPES } from './tensors.ts'
 

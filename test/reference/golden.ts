@@ -1,14 +1,11 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { goldenFolder, haveGolden } from '../shared-folder.ts'
 import { type NdArray, sizeOf, type Tolerance } from './array.ts'
 
-/** The folder of golden vectors (`$REPA_SHARED/golden`, else `../shared/golden`), or undefined where there is none. */
-export const goldenDirectory: string | undefined = (() => {
-  const shared = process.env.REPA_SHARED ?? join(import.meta.dirname, '../../../shared')
-  const directory = join(shared, 'golden')
-  return existsSync(join(directory, 'manifest.json')) ? directory : undefined
-})()
+/** The folder of golden vectors, or undefined where there is none. */
+export const goldenDirectory: string | undefined = haveGolden ? goldenFolder : undefined
 
 const Manifest = z.object({
   cases: z.array(
@@ -84,7 +81,10 @@ const Entry = z.object({
   data_offsets: z.tuple([z.number(), z.number()]),
 })
 
-// 8 bytes of header length, a JSON header, then the data; https://github.com/huggingface/safetensors
+/**
+ * Not the product's reader: what the references are compared with must not pass through the code that they are to judge.
+ * The format is 8 bytes of header length, a JSON header, then the data (https://github.com/huggingface/safetensors).
+ */
 function readSafetensors(path: string): Map<string, NdArray> {
   const bytes = readFileSync(path)
   const headerEnd = 8 + Number(bytes.readBigUInt64LE(0))

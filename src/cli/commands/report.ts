@@ -1,5 +1,5 @@
-import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { writeAtomically } from '../../formats/atomic-file.ts'
 import { formatBytes, formatCount } from '../../report/quantity.ts'
 import type { RunData } from '../../report/run.ts'
 import { defineCommand } from '../command.ts'
@@ -46,15 +46,13 @@ export const reportCommand = defineCommand({
     }
     const page = renderReport(runs, { ...(title !== undefined && { title }), writtenAt: new Date() })
     const path = file ?? (directories.length === 1 ? join(directories[0]!, 'report.html') : 'report.html')
-    // Written beside and renamed: a browser that reloads never sees half a page.
-    const unfinished = `${path}.${process.pid}.part`
-    await writeFile(unfinished, page)
-    await rename(unfinished, path)
+    const bytes = Buffer.from(page)
+    // A browser that reloads never sees half a page.
+    await writeAtomically(path, {}, (file) => file.append(bytes))
 
     const described = runs.map(({ name, metrics }) => ({ name, steps: metrics.step.at(-1) ?? 0 }))
-    const bytes = Buffer.byteLength(page)
     const summary = described.map(({ name, steps }) => `${name} (step ${formatCount(steps)})`).join(', ')
-    out.line(`${path}: ${summary}, ${formatBytes(bytes)}`)
-    out.json({ report: path, bytes, runs: described })
+    out.line(`${path}: ${summary}, ${formatBytes(bytes.length)}`)
+    out.json({ report: path, bytes: bytes.length, runs: described })
   },
 })
