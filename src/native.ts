@@ -37,6 +37,12 @@ export interface MemoryStats {
   systemAllocations: number
 }
 
+/** What the operations of one name have cost. */
+export interface OperationCost {
+  calls: number
+  seconds: number
+}
+
 type T = NativeTensor
 type MaybeT = NativeTensor | null
 
@@ -44,6 +50,8 @@ export interface NativeAddon {
   cpuInfo(): { level: 'portable' | 'avx2' | 'avx512'; threads: number }
   synchronize(device: string): Promise<void>
   resetDevice(device: string): void
+  profile(device: string, on: boolean): void
+  costs(device: string): Record<string, OperationCost>
   memoryStats(device: string): MemoryStats
   resetPeakMemory(device: string): void
   setMemoryLimit(device: string, bytes: number): void

@@ -28,6 +28,22 @@ const Export kExports[] = {
        a.device(0, "device").reset();
        return a.nothing();
      }},
+    {"profile",
+     [](const Arguments& a) -> Napi::Value {
+       a.device(0, "device").profile(a.boolean(1, "on"));
+       return a.nothing();
+     }},
+    {"costs",
+     [](const Arguments& a) -> Napi::Value {
+       Napi::Object object = Napi::Object::New(a.env());
+       for (const auto& [operation, cost] : a.device(0, "device").costs()) {
+         Napi::Object entry = Napi::Object::New(a.env());
+         entry.Set("calls", static_cast<double>(cost.calls));
+         entry.Set("seconds", cost.seconds);
+         object.Set(operation, entry);
+       }
+       return object;
+     }},
     {"memoryStats",
      [](const Arguments& a) -> Napi::Value {
        const MemoryStats stats = a.device(0, "device").allocator().stats();

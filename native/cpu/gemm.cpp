@@ -124,6 +124,10 @@ Grid gridFor(const GemmArgs& args) {
 
 bool needsPacking(const GemmArgs& args, const Grid& grid) { return args.packedB == nullptr && !grid.directB; }
 
+/// With k this short a product is bound by the traffic of C: its tiles are kept until a whole row panel is there, and
+/// finished row by row, in the order of memory.
+bool finishesByRows(const GemmArgs& args, const Grid& grid) { return args.k < 32 && grid.slices == 1 && !grid.directB; }
+
 /// One thread's scratch: staged A, the tiles of a chunk whose k has several steps blocks, and direct B's last panel.
 struct ThreadScratch {
   int64_t staged;
@@ -135,9 +139,11 @@ struct ThreadScratch {
 ThreadScratch threadScratchFor(const GemmArgs& args, const Grid& grid) {
   const int64_t steps = least(args.k, kMaxSteps);
   const bool keepsTiles = grid.slices == 1 && stepsBlocks(args.k) > 1;
-  const int64_t stagedPanels = readsInPlace(args.transA, args.lda) ? 0 : grid.directB ? grid.rowPanelsPerChunk : 1;
+  const int64_t stagedPanels = readsInPlace(args.transA, args.lda, args.n, args.k) ? 0 : args.transA || grid.directB ? grid.rowPanelsPerChunk : 1;
   return {stagedPanels * stagedPanelFloats(args.transA, steps),
-          keepsTiles ? wholeLines(grid.tilesPerChunk() * kTileFloats) : 0,
+          keepsTiles                   ? wholeLines(grid.tilesPerChunk() * kTileFloats)
+          : finishesByRows(args, grid) ? grid.columnPanelsPerChunk * int64_t{kTileFloats}
+                                       : 0,
           grid.directB && args.n % kTileColumns != 0 ? wholeLines(steps * kTileColumns) : 0};
 }
 
@@ -179,8 +185,9 @@ TilePlace placeOf(const GemmArgs& args, int64_t row, int64_t column) {
 
 /// Starts fetching the lines of C that the epilogue will write when the micro-kernel is done.
 void prefetchTile(const GemmArgs& args, const TilePlace& place) {
+  constexpr int64_t kLine = 16;
   for (int64_t i = 0; i < place.rows; ++i)
-    for (int64_t j = 0; j < place.columns; j += 16)
+    for (int64_t j = 0; j < place.columns; j += kLine)
       __builtin_prefetch(args.c + (place.row + i) * args.ldc + place.column + j, 1);
 }
 
@@ -192,13 +199,14 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
   const int64_t columnCount = block.columnPanels.size();
   const int64_t blocks = stepsBlocks(args.k);
   const Range mySteps = part(blocks, grid.slices, chunk % grid.slices);
-  const bool inPlace = readsInPlace(args.transA, args.lda);
-  const int64_t strideA = inPlace ? args.lda : kStagedRowStride;
+  const bool inPlace = readsInPlace(args.transA, args.lda, args.n, args.k);
+  const int64_t strideA = inPlace ? args.lda : args.transA ? kStagedColumnStride : kStagedRowStride;
 
   float* staged = product.threadScratch + thread * product.layout.floats();
   float* keptTiles = grid.slices > 1 ? product.chunkTiles(chunk) : staged + product.layout.staged;
   float* lastPanel = staged + product.layout.staged + product.layout.tiles;
   const bool keepsTiles = grid.slices > 1 || blocks > 1;
+  const bool byRows = finishesByRows(args, grid);
   alignas(64) float oneTile[kTileFloats];
 
   for (int64_t b = mySteps.begin; b < mySteps.end; ++b) {
@@ -206,16 +214,22 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
     const bool first = b == mySteps.begin;
     const bool last = grid.slices == 1 && b + 1 == mySteps.end;
 
-    const auto panelOfA = [&](int64_t p, float* to) -> const float* {
+    const int64_t stagedPanel = stagedPanelFloats(args.transA, steps.size());
+    if (args.transA && !inPlace) stageColumns(args.a, args.lda, args.m, block.rowPanels, steps, staged);
+    const auto panelOfA = [&](int64_t p) -> const float* {
       const Range rows = rowPanel(args.m, block.rowPanels.begin + p);
+      if (args.transA) return inPlace ? args.a + steps.begin * args.lda + rows.begin : staged + p * stagedPanel;
       if (inPlace) return args.a + rows.begin * args.lda + steps.begin;
-      stageA(args.a, args.lda, args.transA, args.m, rows, steps, to);
+      float* to = staged + (grid.directB ? p * stagedPanel : 0);
+      stageRows(args.a, args.lda, rows, steps, to);
       return to;
     };
     const auto multiply = [&](int64_t p, int64_t q, const float* a) {
       const TilePlace place = placeOf(args, block.rowPanels.begin + p, block.columnPanels.begin + q);
-      float* tile = keepsTiles ? keptTiles + (p * columnCount + q) * kTileFloats : oneTile;
-      if (last) prefetchTile(args, place);
+      float* tile = keepsTiles ? keptTiles + (p * columnCount + q) * kTileFloats
+                    : byRows   ? keptTiles + q * kTileFloats
+                               : oneTile;
+      if (last && !byRows) prefetchTile(args, place);
       if (grid.directB && place.columns == kTileColumns) {
         const float* from = args.b + steps.begin * args.ldb + place.column;
         microkernelFor<true>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, args.ldb, tile, first);
@@ -226,7 +240,7 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
         microkernelFor<false>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, kTileColumns, tile,
                                                                       first);
       }
-      if (last) product.finish(args, tile, place);
+      if (last && !byRows) product.finish(args, tile, place);
     };
 
     if (grid.directB) {
@@ -234,21 +248,29 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
       if (args.n % kTileColumns != 0 && block.columnPanels.end == grid.columnPanels)
         packPanel(args.b, args.ldb, false, args.n, steps, grid.columnPanels - 1, lastPanel);
       const float* a[kFewRows / kTileRows + 1];
-      for (int64_t p = 0; p < rowCount; ++p)
-        a[p] = panelOfA(p, staged + p * stagedPanelFloats(args.transA, least(args.k, kMaxSteps)));
+      for (int64_t p = 0; p < rowCount; ++p) a[p] = panelOfA(p);
       for (int64_t q = 0; q < columnCount; ++q)
         for (int64_t p = 0; p < rowCount; ++p) multiply(p, q, a[p]);
       continue;
     }
     for (int64_t p = 0; p < rowCount; ++p) {
-      const float* a = panelOfA(p, staged);
+      const float* a = panelOfA(p);
       const bool wraps = p + 1 == rowCount;
-      const bool hasNext = !wraps || b + 1 < mySteps.end;
+      const bool hasNext = !args.transA && (!wraps || b + 1 < mySteps.end);
       const Range nextRows = rowPanel(args.m, block.rowPanels.begin + (wraps ? 0 : p + 1));
       const Range nextSteps = wraps ? part(args.k, blocks, b + 1) : steps;
       for (int64_t q = 0; q < columnCount; ++q) {
-        if (hasNext) prefetchA(args.a, args.lda, args.transA, nextRows, nextSteps, columnCount, q);
+        if (hasNext) prefetchRows(args.a, args.lda, nextRows, nextSteps, columnCount, q);
         multiply(p, q, a);
+      }
+      if (!byRows) continue;
+      const Range rows = rowPanel(args.m, block.rowPanels.begin + p);
+      for (int64_t i = 0; i < rows.size(); ++i) {
+        for (int64_t q = 0; q < columnCount; ++q) {
+          const TilePlace place = placeOf(args, block.rowPanels.begin + p, block.columnPanels.begin + q);
+          product.finish(args, keptTiles + q * kTileFloats + i * kTileColumns,
+                         {rows.begin + i, 1, place.column, place.columns});
+        }
       }
     }
   }

@@ -33,11 +33,12 @@ constexpr int kMaxSteps = 384;
 
 // How the micro-kernel finds A:
 //     rows      A not transposed: a[row * strideA + step], in place wherever that is sound (see gemm_pack.h)
-//     columns   A transposed: a[step * kStagedColumnStride + row], always a copy ("staged")
-constexpr int kStagedColumnStride = (kTileRows + kLanes - 1) / kLanes * kLanes;
+//     columns   A transposed: a[step * strideA + row], mostly a copy ("staged")
 
-/// How far ahead B is prefetched: some 450 cycles of AVX-512, longer than the L3 cache takes.
+/// How far ahead B is prefetched. Packed B comes from the L2 or L3 cache, and 16 steps are some 450 cycles of full
+/// tiles; the caller's own B, read with few rows and so in less time, comes from memory.
 constexpr int64_t kPrefetchSteps = 16;
+constexpr int64_t kPrefetchStepsDirect = 64;
 
 /// All lanes equal. (x - 0 is x for every x, so the subtraction goes; x + 0 would not, because of -0.)
 inline Vec broadcast(float value) { return value - Vec{}; }
@@ -60,13 +61,11 @@ void microkernel(int64_t steps, const float* __restrict a, int64_t strideA, cons
 
 #pragma GCC unroll 4
   for (int64_t s = 0; s < steps; ++s) {
-    // Packed B streams from L2 or beyond; the caller's own B lies with its steps far apart. Past the end of a packed
-    // panel lies the next one, which comes next.
-    for (int j = 0; j < Vecs * kLanes; j += 16) __builtin_prefetch(b + kPrefetchSteps * strideB + j);
-    if constexpr (kDirectB)
-      __builtin_prefetch(b + kPrefetchSteps * strideB + Vecs * kLanes - 1);
-    else
-      strideB = kTileColumns;
+    // Past the end of a packed panel lies the next one, which comes next.
+    if constexpr (!kDirectB) strideB = kTileColumns;
+    const float* ahead = b + (kDirectB ? kPrefetchStepsDirect : kPrefetchSteps) * strideB;
+    for (int j = 0; j < Vecs * kLanes; j += 16) __builtin_prefetch(ahead + j);
+    if constexpr (kDirectB) __builtin_prefetch(ahead + Vecs * kLanes - 1);
     Vec row[Vecs];
 #pragma GCC unroll 16
     for (int j = 0; j < Vecs; ++j) row[j] = load(b + j * kLanes);
@@ -77,7 +76,7 @@ void microkernel(int64_t steps, const float* __restrict a, int64_t strideA, cons
       for (int j = 0; j < Vecs; ++j) acc[i][j] += x * row[j];
     }
     if constexpr (kColumns)
-      a += kStagedColumnStride;
+      a += strideA;
     else
 #pragma GCC unroll 8
       for (int i = 0; i < kRowPointers; ++i) ++rows[i];

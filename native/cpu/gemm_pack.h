@@ -100,55 +100,60 @@ inline void packPanel(const float* b, int64_t ldb, bool transB, int64_t n, Range
 inline int64_t rowPanelsOf(int64_t m) { return ceilDiv(m, kTileRows); }
 inline Range rowPanel(int64_t m, int64_t index) { return part(m, rowPanelsOf(m), index); }
 
-/// A row panel is read in place, unless A is transposed (its panels' steps lie a row apart, each in a page of its own) or
-/// the rows' distance lets more of them meet in one set of the L1 cache than it holds: it has 64 sets of 64-byte lines
-/// on every CPU that matters here, and 8 ways on some.
-inline bool readsInPlace(bool transA, int64_t lda) {
+/// Whether row panels of A are read in place. Transposed, their steps lie a row apart, each in a page of its own: only
+/// when that happens once or twice, or k is short. Not transposed, unless the rows' distance lets more of them meet in
+/// one set of the L1 cache than it holds: 64 sets of 64-byte lines on every CPU that matters here, with 8 ways on some.
+inline bool readsInPlace(bool transA, int64_t lda, int64_t n, int64_t k) {
+  if (transA) return panelsOf(n) <= 2 || k <= 16;
   const int64_t bytes = lda * static_cast<int64_t>(sizeof(float)) % 4096;
-  return !transA && bytes != 0 && bytes != 2048;
+  return bytes != 0 && bytes != 2048;
 }
-/// The stride of staged rows: 64 bytes more than the row, so that they do not meet.
+/// The strides of staged A. Rows: 64 bytes more than the row, so that they do not meet.
 constexpr int64_t kStagedRowStride = kMaxSteps + 16;
+constexpr int64_t kStagedColumnStride = (kTileRows + kLanes - 1) / kLanes * kLanes;
 
 /// The most floats of a staged panel.
 inline int64_t stagedPanelFloats(bool transA, int64_t steps) {
   return wholeLines(transA ? steps * kStagedColumnStride : kTileRows * kStagedRowStride);
 }
 
-/// Stages op(A)[rows, steps] for the micro-kernel; `rows` is one row panel.
-inline void stageA(const float* a, int64_t lda, bool transA, int64_t m, Range rows, Range steps, float* staged) {
+/// Stages rows [rows) of an A that is not transposed, one row panel.
+inline void stageRows(const float* a, int64_t lda, Range rows, Range steps, float* staged) {
   if (steps.size() == 0) return;
-  if (!transA) {
-    for (int64_t i = 0; i < rows.size(); ++i)
-      std::memcpy(staged + i * kStagedRowStride, a + (rows.begin + i) * lda + steps.begin,
-                  sizeof(float) * static_cast<size_t>(steps.size()));
-    return;
-  }
-  // Whole vectors, so mostly a few floats of the next panel too; near the edge of A only what is there.
-  for (int j = 0; j < kStagedColumnStride; j += kLanes) {
-    const float* from = a + steps.begin * lda + rows.begin + j;
-    float* to = staged + j;
-    const int64_t left = m - rows.begin - j;
-    if (left >= kLanes) {
-      for (int64_t s = 0; s < steps.size(); ++s) store(to + s * kStagedColumnStride, load(from + s * lda));
-    } else {
-      for (int64_t s = 0; s < steps.size(); ++s)
-        for (int64_t i = 0; i < left; ++i) to[s * kStagedColumnStride + i] = from[s * lda + i];
+  for (int64_t i = 0; i < rows.size(); ++i)
+    std::memcpy(staged + i * kStagedRowStride, a + (rows.begin + i) * lda + steps.begin,
+                sizeof(float) * static_cast<size_t>(steps.size()));
+}
+
+/// Stages row panels [panels) of a transposed A. Some steps at a time for all panels: as many pages as a small TLB holds,
+/// each visited once. Panel p is at staged + (p - panels.begin) * stagedPanelFloats.
+inline void stageColumns(const float* a, int64_t lda, int64_t m, Range panels, Range steps, float* staged) {
+  constexpr int64_t kStepsAtOnce = 16;
+  const int64_t panelFloats = stagedPanelFloats(true, steps.size());
+  for (int64_t begin = 0; begin < steps.size(); begin += kStepsAtOnce) {
+    const int64_t end = least(steps.size(), begin + kStepsAtOnce);
+    for (int64_t p = panels.begin; p < panels.end; ++p) {
+      const int64_t row = rowPanel(m, p).begin;
+      const float* from = a + steps.begin * lda + row;
+      float* to = staged + (p - panels.begin) * panelFloats;
+      for (int64_t s = begin; s < end; ++s) __builtin_prefetch(from + (s + kStepsAtOnce) * lda);
+      // Whole vectors, so mostly a few floats of the next panel too; near the edge of A only what is there.
+      for (int j = 0; j < kStagedColumnStride; j += kLanes) {
+        const int64_t left = m - row - j;
+        if (left >= kLanes) {
+          for (int64_t s = begin; s < end; ++s) store(to + s * kStagedColumnStride + j, load(from + s * lda + j));
+        } else {
+          for (int64_t s = begin; s < end; ++s)
+            for (int64_t i = 0; i < left; ++i) to[s * kStagedColumnStride + j + i] = from[s * lda + j + i];
+        }
+      }
     }
   }
 }
 
-/// Starts fetching share `index` of `shares` of op(A)[rows, steps].
-inline void prefetchA(const float* a, int64_t lda, bool transA, Range rows, Range steps, int64_t shares, int64_t index) {
+/// Starts fetching share `index` of `shares` of rows [rows) of an A that is not transposed.
+inline void prefetchRows(const float* a, int64_t lda, Range rows, Range steps, int64_t shares, int64_t index) {
   constexpr int kLine = 16;
-  if (transA) {
-    const Range mine = part(steps.size(), shares, index);
-    for (int64_t s = steps.begin + mine.begin; s < steps.begin + mine.end; ++s) {
-      __builtin_prefetch(a + s * lda + rows.begin, 0, 2);
-      __builtin_prefetch(a + s * lda + rows.end - 1, 0, 2);
-    }
-    return;
-  }
   const Range mine = part(rows.size(), shares, index);
   for (int64_t row = rows.begin + mine.begin; row < rows.begin + mine.end; ++row)
     for (int64_t s = steps.begin; s < steps.end; s += kLine) __builtin_prefetch(a + row * lda + s, 0, 2);

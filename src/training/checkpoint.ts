@@ -19,6 +19,9 @@ import type { StateEntry } from '../nn/parameter-list.ts'
 import { loadState, type StateSource } from '../nn/state-dict.ts'
 import type { StepState } from './optimizer.ts'
 
+/** Where a run's folder has them. */
+export const CHECKPOINTS = 'checkpoints'
+
 const FORMAT = 1
 
 const stateSchema = z.strictObject({

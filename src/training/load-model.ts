@@ -6,7 +6,7 @@ import { inferSiTConfig } from '../models/infer-sit.ts'
 import { SiT } from '../models/sit.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
-import { loadCheckpoint, newestCheckpoint, readCheckpointState } from './checkpoint.ts'
+import { CHECKPOINTS, loadCheckpoint, newestCheckpoint, readCheckpointState } from './checkpoint.ts'
 
 export interface LoadModelOptions {
   readonly device: Device
@@ -32,7 +32,7 @@ export async function loadModel(path: string, options: LoadModelOptions): Promis
   const { device, weights = 'ema' } = options
   if (!(await stat(path)).isDirectory()) return loadWeightsFile(path, options)
   const names = await readdir(path)
-  const checkpoint = names.includes('state.json') ? path : await newestCheckpoint(join(path, 'checkpoints'))
+  const checkpoint = names.includes('state.json') ? path : await newestCheckpoint(join(path, CHECKPOINTS))
   if (!checkpoint)
     throw new Error(
       `${path} is neither a checkpoint nor a run with one; give a folder with state.json, or a run's folder.`,

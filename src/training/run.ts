@@ -14,7 +14,7 @@ import { sampleImages } from '../diffusion/sample-images.ts'
 import { SIT_PRESETS } from '../models/presets.ts'
 import { SiT } from '../models/sit.ts'
 import type { Device } from '../tensor/device.ts'
-import { checkpointName, newestCheckpoint } from './checkpoint.ts'
+import { CHECKPOINTS, checkpointName, newestCheckpoint } from './checkpoint.ts'
 import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
 import { MetricsLog } from './metrics.ts'
 import { Trainer, type TrainingStep } from './trainer.ts'
@@ -52,7 +52,6 @@ export interface TrainResult {
   readonly last: TrainingStep | undefined
 }
 
-const CHECKPOINTS = 'checkpoints'
 const METRICS = 'metrics.jsonl'
 const CONFIG = 'config.json'
 const SAMPLES = 'samples'
@@ -141,7 +140,7 @@ async function trainSegments(
 const nextMultiple = (step: number, every: number) => (Math.floor(step / every) + 1) * every
 
 async function save(trainer: Trainer, out: string): Promise<{ step: number; path: string }> {
-  return { step: trainer.step, path: await trainer.save(join(out, CHECKPOINTS)) }
+  return { step: trainer.step, path: await trainer.save(out) }
 }
 
 /** The grid `samples/STEP.png`: EMA weights, evaluation mode, the same noise and classes every time. */

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import type { Encoder } from '../alignment/encoder.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { type Batch, Loader } from '../data/loader.ts'
@@ -10,7 +11,14 @@ import { mean } from '../tensor/ops/loss.ts'
 import { dropLabels, type RandomKey, randomNormal, randomTimesteps } from '../tensor/random.ts'
 import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { type CheckpointState, countersOf, loadCheckpoint, readCheckpointState, saveCheckpoint } from './checkpoint.ts'
+import {
+  CHECKPOINTS,
+  type CheckpointState,
+  countersOf,
+  loadCheckpoint,
+  readCheckpointState,
+  saveCheckpoint,
+} from './checkpoint.ts'
 import { forwardBackward, type TrainingBatch } from './objective.ts'
 import { AdamW, type AdamWOptions } from './optimizer.ts'
 import { type PrecisionPolicy, precisionPolicy } from './precision.ts'
@@ -140,11 +148,17 @@ export class Trainer implements AsyncDisposable {
     this.#step = state.step
   }
 
-  /** Writes `FOLDER/STEP/`; see checkpoint.ts. */
-  async save(folder: string): Promise<string> {
+  /** Writes `RUN/checkpoints/STEP/` (checkpoint.ts says what) and returns that folder; `repa sample --checkpoint RUN` takes it. */
+  async save(run: string): Promise<string> {
     const { updates, skipped } = await this.optimizer.state()
     const { seed, configuration } = this.#options
-    return saveCheckpoint(folder, this.model, { step: this.#step, updates, skipped, seed, configuration })
+    return saveCheckpoint(join(run, CHECKPOINTS), this.model, {
+      step: this.#step,
+      updates,
+      skipped,
+      seed,
+      configuration,
+    })
   }
 
   /**
