@@ -11,7 +11,7 @@ import { Tensor } from '../../src/tensor/tensor.ts'
 import { readCheckpointState } from '../../src/training/checkpoint.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import { temporaryFolder, writeTree } from '../data/temporary-folder.ts'
-import { goldenFolder, goldenSuffix, haveGolden } from '../formats/golden-folder.ts'
+import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
 
 /** As wide as the golden model's projector gives. */
 const encoder: Encoder = {

@@ -10,8 +10,8 @@ import { TorchTensor } from '../../src/formats/torch-tensor.ts'
 import { sitEntries } from '../../src/models/sit.ts'
 import type { HostTensor } from '../../src/tensor/host-tensor.ts'
 import { readCheckpointState } from '../../src/training/checkpoint.ts'
-import { goldenFolder, goldenSuffix, haveGolden } from '../formats/golden-folder.ts'
 import { temporaryFolder } from '../formats/temporary-folder.ts'
+import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
 import { referenceCheckpoint, tensor, tinyModel, tinyState } from './tiny-checkpoint.ts'
 
 async function safetensors(path: string): Promise<Map<string, HostTensor>> {

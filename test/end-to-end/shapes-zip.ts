@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises'
 import { encodePng } from '../../src/data/png.ts'
-import { type ZipEntry, zipOf } from '../data/zip-writer.ts'
+import { type RawEntry, rawZip } from '../formats/raw-zip.ts'
 
 const COLOURS = [
   [220, 40, 40],
@@ -25,10 +25,10 @@ export function shapePng(label: number, number: number, size: number): Uint8Arra
 /** A zip of class folders `red`, `green` and `blue`, as a user would make one; `extra` entries come last. */
 export async function writeShapesZip(
   path: string,
-  { perClass, size, extra = [] }: { perClass: number; size: number; extra?: readonly ZipEntry[] },
+  { perClass, size, extra = [] }: { perClass: number; size: number; extra?: readonly RawEntry[] },
 ): Promise<void> {
   const entries = ['red', 'green', 'blue'].flatMap((name, label) =>
     Array.from({ length: perClass }, (_, i) => ({ name: `${name}/${i}.png`, data: shapePng(label, i, size) })),
   )
-  await writeFile(path, zipOf([...entries, ...extra]))
+  await writeFile(path, rawZip([...entries, ...extra]))
 }
