@@ -31,7 +31,7 @@ export interface DemoResult {
 
 const SIZE = 32
 const IMAGES_PER_CLASS = 200
-const BATCH = 32
+const BATCH = 16
 /** A step limit that no minute reaches: the demo is limited by its time. */
 const STEPS = 1_000_000
 
@@ -42,12 +42,12 @@ const CONFIGURATION: TrainingOptions = {
   steps: STEPS,
   batch: BATCH,
   // Larger and shorter-remembering than the paper's (1e-4, 0.9999), which are for hundreds of thousands of steps.
-  learningRate: 1e-3,
+  learningRate: 1.5e-3,
   emaDecay: 0.99,
   projectorWidth: 256,
   checkpointEvery: STEPS,
-  sampleEvery: 250,
-  samples: { count: 20, steps: 20, guidanceScale: 2.5 },
+  sampleEvery: 100,
+  samples: { count: 20, steps: 10, guidanceScale: 2.5 },
 }
 
 /** Stands in a folder that the demo may clear. */
@@ -101,7 +101,7 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
     batch: 50,
     mode: 'ode',
     solver: 'heun',
-    steps: 20,
+    steps: 10,
     guidance: { scale: 2.5, low: 0, high: 1 },
     grid,
     signal,

@@ -1,5 +1,5 @@
 import { mkdir, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { imageGrid } from '../data/grid.ts'
 import { encodePng } from '../data/png.ts'
 import { type NpzArrayWriter, NpzWriter } from '../formats/npz.ts'
@@ -34,7 +34,9 @@ export async function sampleToFolder(model: SiT, options: SampleToFolderOptions)
   const labels = await labelsFor(model, count, classes, options.seed)
   const isLatent = model.config.channels !== 3
   const [height, width] = model.config.inputSize
-  await mkdir(folder, { recursive: true })
+  for (const path of [folder, ...[npz, grid].flatMap((file) => (file === undefined ? [] : [dirname(file)]))]) {
+    await mkdir(path, { recursive: true })
+  }
   const images = npz === undefined ? undefined : await ArrayFile.create(npz, 'arr_0', 'u8', [count, height, width, 3])
   const latents = isLatent
     ? await ArrayFile.create(join(folder, 'latents.npz'), 'latents', 'f64', [

@@ -65,7 +65,7 @@ export interface TrainingStep {
   /** Steps left out so far. */
   readonly skipped: number
   readonly imagesPerSecond: number
-  /** Since run() began. */
+  /** Since the first run() began. */
   readonly seconds: number
 }
 
@@ -101,6 +101,8 @@ export class Trainer implements AsyncDisposable {
   readonly #alignWeight: number
   readonly #lossScale: number
   #step = 0
+  /** When the first run() began. */
+  #began: number | undefined
   #batches: AsyncIterator<Batch, undefined> | undefined
   #counters = { updates: 0, skipped: 0 }
 
@@ -169,9 +171,10 @@ export class Trainer implements AsyncDisposable {
     if (this.#step >= steps) return
     const { batch } = this.#options
     this.#batches ??= this.#openLoader()
-    const began = performance.now()
+    this.#began ??= performance.now()
+    const began = this.#began
     const pending: Pending[] = []
-    let last = began
+    let last = performance.now()
     const finish = async (step: Pending): Promise<TrainingStep> => {
       const report = await step
       const now = performance.now()
