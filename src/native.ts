@@ -18,6 +18,9 @@ export type Activation = 'none' | 'silu' | 'gelu-tanh' | 'gelu-erf'
 export type InterpolantPath = 'linear' | 'cosine'
 export type TimeWeighting = 'uniform' | 'lognormal'
 
+/** Instruction sets that the CPU kernels are compiled for, from the slowest to the fastest. */
+export type CpuLevel = 'portable' | 'avx2' | 'avx512'
+
 /** `code` of the errors that the addon throws. */
 export type NativeErrorCode =
   | 'ERR_INVALID_ARGUMENT'
@@ -37,13 +40,22 @@ export interface MemoryStats {
   systemAllocations: number
 }
 
+/** What the operations of one name have cost. */
+export interface OperationCost {
+  calls: number
+  seconds: number
+}
+
 type T = NativeTensor
 type MaybeT = NativeTensor | null
 
 export interface NativeAddon {
-  cpuInfo(): { level: 'portable' | 'avx2' | 'avx512'; threads: number }
+  cpuInfo(): { level: CpuLevel; threads: number; levels: CpuLevel[] }
+  measureFmaPeak(seconds: number): Promise<number>
   synchronize(device: string): Promise<void>
   resetDevice(device: string): void
+  profile(device: string, on: boolean): void
+  costs(device: string): Record<string, OperationCost>
   memoryStats(device: string): MemoryStats
   resetPeakMemory(device: string): void
   setMemoryLimit(device: string, bytes: number): void

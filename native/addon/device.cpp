@@ -1,13 +1,34 @@
-// Devices: what there is, waiting, memory.
+// Devices: what there is, waiting, memory, and how fast the CPU can be.
+#include <chrono>
+#include <memory>
+#include <vector>
+
 #include "addon/exports.h"
 #include "addon/families.h"
 #include "addon/promise.h"
 #include "core/cpu_device.h"
+#include "cpu/fma_peak.h"
 #include "cpu/level.h"
 
 namespace repa::addon {
 
 namespace {
+
+/// Multiply-adds for at least `seconds`; FLOP per second.
+double measureFmaPeak(ThreadPool& pool, double seconds) {
+  const auto& kernels = cpu::fmaPeakKernels();
+  std::vector<float> results(static_cast<size_t>(pool.threads()));
+  const cpu::FmaPeakArgs args{64 * pool.threads(), 0.5f, 1.0f, results.data()};
+  double flops = 0.0;
+  std::chrono::duration<double> elapsed{};
+  const auto began = std::chrono::steady_clock::now();
+  do {
+    kernels.run(pool, args);
+    flops += static_cast<double>(args.chunks * kernels.chunkFlops());
+    elapsed = std::chrono::steady_clock::now() - began;
+  } while (elapsed.count() < seconds);
+  return flops / elapsed.count();
+}
 
 const Export kExports[] = {
     {"cpuInfo",
@@ -15,7 +36,26 @@ const Export kExports[] = {
        Napi::Object info = Napi::Object::New(a.env());
        info.Set("level", cpu::cpuLevelName(cpu::cpuLevel()));
        info.Set("threads", CpuDevice::instance().threads());
+       Napi::Array levels = Napi::Array::New(a.env());
+       for (cpu::CpuLevel level : {cpu::CpuLevel::portable, cpu::CpuLevel::avx2, cpu::CpuLevel::avx512})
+         if (cpu::cpuLevelIsAvailable(level)) levels[levels.Length()] = Napi::String::New(a.env(), cpu::cpuLevelName(level));
+       info.Set("levels", levels);
        return info;
+     }},
+    {"measureFmaPeak",
+     [](const Arguments& a) -> Napi::Value {
+       const double seconds = a.number(0, "seconds");
+       if (!(seconds > 0 && seconds <= 60))
+         throw Error(ErrorCode::invalidArgument, "measureFmaPeak: seconds must be above 0 and at most 60.");
+       auto rate = std::make_shared<double>(0.0);
+       CpuDevice& device = CpuDevice::instance();
+       return promise(
+           a.env(), "repa.measureFmaPeak",
+           [&](auto done) {
+             device.enqueue("measureFmaPeak", [rate, seconds](ThreadPool& pool) { *rate = measureFmaPeak(pool, seconds); });
+             device.whenIdle(std::move(done));
+           },
+           [rate](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, *rate); });
      }},
     {"synchronize",
      [](const Arguments& a) -> Napi::Value {
@@ -27,6 +67,22 @@ const Export kExports[] = {
      [](const Arguments& a) -> Napi::Value {
        a.device(0, "device").reset();
        return a.nothing();
+     }},
+    {"profile",
+     [](const Arguments& a) -> Napi::Value {
+       a.device(0, "device").profile(a.boolean(1, "on"));
+       return a.nothing();
+     }},
+    {"costs",
+     [](const Arguments& a) -> Napi::Value {
+       Napi::Object object = Napi::Object::New(a.env());
+       for (const auto& [operation, cost] : a.device(0, "device").costs()) {
+         Napi::Object entry = Napi::Object::New(a.env());
+         entry.Set("calls", static_cast<double>(cost.calls));
+         entry.Set("seconds", cost.seconds);
+         object.Set(operation, entry);
+       }
+       return object;
      }},
     {"memoryStats",
      [](const Arguments& a) -> Napi::Value {

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -79,6 +80,17 @@ void CpuDevice::download(void* to, const void* from, int64_t bytes, std::functio
   whenIdle(std::move(done));
 }
 
+void CpuDevice::profile(bool on) {
+  std::lock_guard lock(mutex_);
+  profiling_ = on;
+  if (on) costs_.clear();
+}
+
+std::map<std::string, OperationCost> CpuDevice::costs() {
+  std::lock_guard lock(mutex_);
+  return costs_;
+}
+
 void CpuDevice::reset() {
   std::lock_guard lock(mutex_);
   failure_.clear();
@@ -91,23 +103,33 @@ void CpuDevice::run() {
   for (;;) {
     Task task;
     std::string failure;
+    bool profiling = false;
     {
       std::unique_lock lock(mutex_);
       wake_.wait(lock, [this] { return !queue_.empty(); });
       task = std::move(queue_.front());
       queue_.pop_front();
       failure = failure_;
+      profiling = profiling_;
     }
     if (task.done) {
       task.done(failure);
     } else if (failure.empty()) {
       std::string thrown;
+      const auto began = std::chrono::steady_clock::now();
       try {
         task.work(pool_);
       } catch (const std::exception& error) {
         thrown = error.what();
       } catch (...) {
         thrown = "an unknown error";
+      }
+      if (profiling) {
+        const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
+        std::lock_guard lock(mutex_);
+        OperationCost& cost = costs_[task.operation];
+        ++cost.calls;
+        cost.seconds += took.count();
       }
       if (!thrown.empty()) {
         std::lock_guard lock(mutex_);

@@ -21,6 +21,8 @@ class CpuDevice final : public Device {
   void upload(void* to, const void* from, int64_t bytes) override;
   void download(void* to, const void* from, int64_t bytes, std::function<void(const std::string&)> done) override;
   void whenIdle(std::function<void(const std::string&)> done) override;
+  void profile(bool on) override;
+  std::map<std::string, OperationCost> costs() override;
   void reset() override;
 
   /// Enqueues work under the operation's name. An exception in it marks the device failed: later work is skipped and every
@@ -57,7 +59,9 @@ class CpuDevice final : public Device {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Task> queue_;
-  std::string failure_;  // guarded by mutex_
+  std::string failure_;  // this and what follows guarded by mutex_
+  bool profiling_ = false;
+  std::map<std::string, OperationCost> costs_;
   std::thread executor_;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -9,6 +10,12 @@
 #include "core/thread_pool.h"
 
 namespace repa {
+
+/// What the operations of one name have cost.
+struct OperationCost {
+  int64_t calls = 0;
+  double seconds = 0;
+};
 
 class Device {
  public:
@@ -24,6 +31,10 @@ class Device {
   virtual void download(void* to, const void* from, int64_t bytes, std::function<void(const std::string& failure)> done) = 0;
   /// Calls `done` once everything enqueued so far has run.
   virtual void whenIdle(std::function<void(const std::string& failure)> done) = 0;
+  /// Begins to add up what each operation costs, from zero; or ends it. What is enqueued already may count on either side.
+  virtual void profile(bool on) = 0;
+  /// Costs by operation since profile(true).
+  virtual std::map<std::string, OperationCost> costs() = 0;
   /// Forgets a failure, so that the device can be used again.
   virtual void reset() = 0;
 };

@@ -47,7 +47,7 @@ int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 int64_t oddStride(int64_t count) { return (ceilDiv(count, kLanes) | 1) * kLanes; }
 
 /// 2^x for x <= 127, within 1.5 ulp; 0 below -125 and for -inf; NaN stays NaN.
-/// x = n + r with |r| <= 1/2; 2^r by the minimax polynomial of degree 6 (relative error 2e-9); 2^n by its exponent bits.
+/// x = n + r with |r| <= 1/2; 2^r by its minimax polynomial of degree 6 (relative error 2e-9), 2^n by exponent bits.
 inline Vec exp2(Vec x) {
   const float shifter = 12582912.0f + 127.0f;  // 1.5 * 2^23: rounds to the nearest integer, left in the low bits
   const Vec shifted = x + shifter;
@@ -150,13 +150,21 @@ void unpackRows(const float* from, int64_t fromStride, int64_t rows, int64_t col
   }
 }
 
-float dot(const float* a, const float* b, int64_t count) {
-  Vec sum = {};
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) sum += load(a + i) * load(b + i);
-  float total = sumLanes(sum);
-  for (; i < count; ++i) total += a[i] * b[i];
-  return total;
+/// delta = sum of dO * o over d, summed in order as product sums dP = dO Vt: where softmax has picked one key, o is
+/// that key's v, and dP - delta is 0 and not the difference of two roundings. `rows` chains run side by side.
+template <int rows>
+void deltaOfRows(const float* dO, int64_t dOStride, const float* o, int64_t oStride, int64_t headDim, float* delta) {
+  float sum[rows] = {};
+  for (int64_t c = 0; c < headDim; ++c)
+#pragma GCC unroll 8
+    for (int row = 0; row < rows; ++row)
+#ifdef __FP_FAST_FMAF
+      // Said outright: left to itself, GCC would split the FMA into a Vec of products and a chain of sums.
+      sum[row] = __builtin_fmaf(dO[row * dOStride + c], o[row * oStride + c], sum[row]);
+#else
+      sum[row] += dO[row * dOStride + c] * o[row * oStride + c];
+#endif
+  for (int row = 0; row < rows; ++row) delta[row] = sum[row];
 }
 
 void clear(float* p, int64_t count) { std::memset(p, 0, sizeof(float) * static_cast<size_t>(count)); }
@@ -184,8 +192,8 @@ struct ForwardPlan : Sizes {
   }
 };
 
-/// S -> P = 2^(S - m), m the maximum so far, row by row; brings the running maximum and sum up to date, and says by what
-/// factor what has been summed under the old maximum must be corrected. Only the first `keys` columns count.
+/// S -> P = 2^(S - m), m the maximum so far, row by row; brings the running maximum and sum up to date, and says by
+/// what factor what has been summed under the old maximum must be corrected. Only the first `keys` columns count.
 void softmaxBlock(float* scores, int64_t stride, int64_t rows, int64_t keys, bool first, float* rowMaximum,
                   float* rowSum, float* correction) {
   IntVec lane;
@@ -311,18 +319,17 @@ struct BackwardPlan : Sizes {
         sharesOfDq((parts - 1) * allHeads * tokens * headDim) {}
 };
 
-/// The rows of P sum to one but for the rounding of lse, which is 1e-5 of P when the scores reach 300. With all keys of a
-/// query in one block the sum can be had and divided out. P stands in both of its products beside dO or delta, dV =
-/// transpose(P) dO and dS = P * (dO Vt - delta), so it is these that are divided.
+/// The rows of P sum to one but for the rounding of lse, which is 1e-5 of P when the scores reach 300. With all keys of
+/// a query in one block the sum can be had and divided out. P enters only dV = transpose(P) dO and
+/// dS = P * (dP - delta), both linear in dO, so it is the rows of dO that are divided.
 void renormalise(const float* p, int64_t keyStride, int64_t keys, int64_t queries, int64_t headDim, float* dO,
-                 int64_t dimStride, float* delta) {
+                 int64_t dimStride) {
   const int64_t whole = keys / kLanes * kLanes;
   for (int64_t row = 0; row < queries; ++row) {
     const float* probabilities = p + row * keyStride;
     Vec sum = loadPartial(probabilities + whole, static_cast<int>(keys - whole));
     for (int64_t c = 0; c < whole; c += kLanes) sum += load(probabilities + c);
     const float factor = 1.0f / sumLanes(sum);
-    delta[row] *= factor;
     for (int64_t c = 0; c < headDim; ++c) dO[row * dimStride + c] *= factor;
   }
 }
@@ -380,17 +387,20 @@ void backwardUnit(const AttentionBackwardArgs& args, const BackwardPlan& plan, i
                plan.scale * kLog2E, q, dimStride);
       packRows(args.dO + joined + firstQuery * joinedStride, joinedStride, queries, d, plan.paddedDim, 1.0f, dO,
                dimStride);
-      for (int64_t row = 0; row < queries; ++row) {
-        const float* o = args.o + joined + (firstQuery + row) * joinedStride;
+      for (int64_t row = 0; row < queries; ++row)
         lse[row] = args.lse[headIndex * plan.tokens + firstQuery + row] * kLog2E;
-        delta[row] = dot(dO + row * dimStride, o, d);
-      }
 
       product<TileA::rowMajor>(queries, paddedKeys, d, q, dimStride, kt, keyStride,
                                [&](int64_t row, int64_t column, Vec sum) {
                                  store(p + row * keyStride + column, exp2(sum - lse[row]));
                                });
-      if (plan.keyBlocks == 1) renormalise(p, keyStride, keys, queries, d, dO, dimStride, delta);
+      if (plan.keyBlocks == 1) renormalise(p, keyStride, keys, queries, d, dO, dimStride);
+      const float* o = args.o + joined + firstQuery * joinedStride;
+      int64_t row = 0;
+      for (; row + 8 <= queries; row += 8)
+        deltaOfRows<8>(dO + row * dimStride, dimStride, o + row * joinedStride, joinedStride, d, delta + row);
+      for (; row < queries; ++row)
+        deltaOfRows<1>(dO + row * dimStride, dimStride, o + row * joinedStride, joinedStride, d, delta + row);
       product<TileA::rowMajor>(queries, paddedKeys, d, dO, dimStride, vt, keyStride,
                                [&](int64_t row, int64_t column, Vec sum) {
                                  const int64_t at = row * keyStride + column;
@@ -435,7 +445,9 @@ void backward(ThreadPool& pool, const AttentionBackwardArgs& args) {
   });
   if (plan.parts == 1) return;
   pool.parallelFor(plan.allHeads, [&](int64_t headIndex, int) {
-    float* to = args.dqkv + headIndex / plan.heads * plan.tokens * plan.rowStride + headIndex % plan.heads * plan.headDim;
+    const int64_t sample = headIndex / plan.heads;
+    const int64_t head = headIndex % plan.heads;
+    float* to = args.dqkv + sample * plan.tokens * plan.rowStride + head * plan.headDim;
     for (int64_t part = 1; part < plan.parts; ++part)
       unpackRows(sharesOfDq + ((part - 1) * plan.allHeads + headIndex) * plan.tokens * plan.headDim, plan.headDim,
                  plan.tokens, plan.headDim, 1.0f, true, to, plan.rowStride);

@@ -10,8 +10,8 @@
 
 namespace repa::cpu::REPA_LEVEL {
 
-/// Floats of one stream that make a chunk of memory-bound work: 128 KiB, some tens of microseconds, and few enough that a
-/// chunk's streams stay in the second-level cache when a kernel visits them twice.
+/// Floats of one stream that make a chunk of memory-bound work: 128 KiB, some tens of microseconds, and few enough that
+/// a chunk's streams stay in the second-level cache when a kernel visits them twice.
 constexpr int64_t kChunkFloats = 32768;
 
 static inline int64_t ceilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -33,8 +33,8 @@ static inline Range evenPart(int64_t count, int64_t parts, int64_t part) {
   return {count * part / parts, count * (part + 1) / parts};
 }
 
-/// Into how many even parts to cut `rows` rows of `width` floats: about kChunkFloats each, but at least `leastRows` rows,
-/// where each part costs a row of partial sums.
+/// Into how many even parts to cut `rows` rows of `width` floats: about kChunkFloats each, but at least `leastRows`
+/// rows, where each part costs a row of partial sums.
 static inline int64_t rowParts(int64_t rows, int64_t width, int64_t leastRows) {
   const int64_t fitting = kChunkFloats / (width > 0 ? width : 1);
   return ceilDivide(rows, fitting > leastRows ? fitting : leastRows);

@@ -8,9 +8,9 @@
 namespace repa::cpu::REPA_LEVEL {
 namespace {
 
-/// The reference computes in float32: exponent, frequency and argument are each rounded to it. At t near 1000 that moves
-/// an argument by 6e-5 against exact arithmetic, so the same roundings are made here. cos and sin themselves are taken in
-/// double, where no range reduction loses anything.
+/// The reference computes in float32: exponent, frequency and argument are each rounded to it. At t near 1000 that
+/// moves an argument by 6e-5 against exact arithmetic, so the same roundings are made here. cos and sin themselves are
+/// taken in double, where no range reduction loses anything.
 void timestepEmbedding(ThreadPool& pool, const TimestepEmbeddingArgs& args) {
   const int64_t half = args.dim / 2;
   const float negativeLogPeriod = static_cast<float>(-std::log(args.maxPeriod));

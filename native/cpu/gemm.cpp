@@ -2,16 +2,17 @@
 //
 //   pack     B into panels of kTileColumns columns, all threads together, once per product (not at all when the caller
 //            did it, or when A has so few rows that reading B is all there is)
-//   compute  C in chunks of about 70 x 192 elements, one chunk one thread:
+//   compute  C in chunks of some row panels x at most 384 columns, one chunk one thread:
 //
-//                        column block (its packed B stays in L2 from chunk to chunk)
+//                        column block (one steps block of its packed B stays in L2, from chunk to chunk)
 //                       ┌────┬────┬────┐
 //        row panel      │tile│tile│tile│      for every steps block of k (at most kMaxSteps):
-//        (<= kTileRows) ├────┼────┼────┤        stage the chunk's A
-//                       │tile│tile│tile│        for every row panel (staged A stays in L1),
-//                       ├────┼────┼────┤          for every column panel: micro-kernel, tile += A panel · B panel
+//        (<= kTileRows) ├────┼────┼────┤        for every row panel of A, in place or staged:
+//                       │tile│tile│tile│          for every column panel: micro-kernel, tile += A panel · B panel,
+//                       ├────┼────┼────┤            and meanwhile prefetch the next row panel
 //                       │    │    │    │          on the last steps block: epilogue from the tile into C
 //                       └────┴────┴────┘
+//            Few rows of A (gemm_few_rows.h) and short k (gemm_short_k.h) have ways of their own.
 //   reduce   only where k is long and C small: k is cut into slices, each adds up its own tiles, and the slices are
 //            then summed in order
 //
@@ -22,12 +23,13 @@
 #include "cpu/gemm_few_rows.h"
 #include "cpu/gemm_microkernel.h"
 #include "cpu/gemm_pack.h"
+#include "cpu/gemm_short_k.h"
 
 namespace repa::cpu::REPA_LEVEL {
 namespace {
 
 constexpr int64_t kChunkRowPanels = 70 / kTileRows;
-constexpr int64_t kChunkColumnPanels = 192 / kTileColumns;
+constexpr int64_t kChunkColumnPanels = 384 / kTileColumns;
 
 /// Packed B takes at most this much scratch; a larger B is multiplied segment by segment.
 constexpr int64_t kMaxPackedFloats = int64_t{8} << 20;
@@ -36,16 +38,40 @@ constexpr int64_t kMaxSegmentSteps = 8192;
 /// How one product is cut. Depends on the shape alone.
 struct Grid {
   bool directB;  // few rows: the micro-kernel reads B where the caller has it
-  int64_t rowBlocks;
-  int64_t columnBlocks;
-  int64_t slices;
+  int64_t rowPanels;
   int64_t columnPanels;
+  int64_t columnBlocks;
+  int64_t rowPanelsPerChunk;     // at most
+  int64_t columnPanelsPerChunk;  // at most
+  int64_t singles;               // so many row panels at the very end are chunks of their own
+  int64_t slices;                // of k
 
-  int64_t chunks() const { return rowBlocks * columnBlocks * slices; }
-  int64_t rowPanelsPerBlock = 0;     // at most
-  int64_t columnPanelsPerBlock = 0;  // at most
-  int64_t tilesPerChunk() const { return rowPanelsPerBlock * columnPanelsPerBlock; }
+  int64_t fullRowChunks() const { return ceilDiv(rowPanels, rowPanelsPerChunk); }
+  int64_t lastRowChunks() const { return ceilDiv(rowPanels - singles, rowPanelsPerChunk); }
+  /// Chunks, not counting that each is there once per slice.
+  int64_t blocks() const { return (columnBlocks - 1) * fullRowChunks() + lastRowChunks() + singles; }
+  int64_t chunks() const { return blocks() * slices; }
+  int64_t tilesPerChunk() const { return rowPanelsPerChunk * columnPanelsPerChunk; }
 };
+
+/// The part of C that a chunk computes.
+struct Block {
+  Range rowPanels;
+  Range columnPanels;
+};
+
+Block blockAt(const Grid& grid, int64_t index) {
+  const int64_t beforeLast = (grid.columnBlocks - 1) * grid.fullRowChunks();
+  if (index < beforeLast)
+    return {part(grid.rowPanels, grid.fullRowChunks(), index % grid.fullRowChunks()),
+            part(grid.columnPanels, grid.columnBlocks, index / grid.fullRowChunks())};
+  const Range columns = part(grid.columnPanels, grid.columnBlocks, grid.columnBlocks - 1);
+  const int64_t inLast = index - beforeLast;
+  if (inLast < grid.lastRowChunks())
+    return {part(grid.rowPanels - grid.singles, grid.lastRowChunks(), inLast), columns};
+  const int64_t single = grid.rowPanels - grid.singles + inLast - grid.lastRowChunks();
+  return {{single, single + 1}, columns};
+}
 
 /// What rows x columns of C cost, in FLOP-like units of some 10 picoseconds: the products, the traffic of C, and of B
 /// where that comes straight from memory.
@@ -56,38 +82,46 @@ double chunkCost(int64_t rows, int64_t columns, int64_t k, bool directB) {
 
 Grid gridFor(const GemmArgs& args) {
   constexpr double kSmallChunk = 4e6;
-  constexpr int64_t kManyChunks = 48;
+  constexpr int64_t kManyChunks = 32;
   Grid grid{};
   grid.directB = args.m <= kFewRows && args.packedB == nullptr && !args.transB;
+  grid.rowPanels = rowPanelsOf(args.m);
   grid.columnPanels = panelsOf(args.n);
-  const int64_t rowPanels = ceilDiv(args.m, kTileRows);
-  int64_t rowsPer = least(rowPanels, kChunkRowPanels);
-  int64_t columnsPer = least(grid.columnPanels, grid.directB ? 4 * kChunkColumnPanels : kChunkColumnPanels);
-  const auto cost = [&] {
-    return chunkCost(least(args.m, rowsPer * kTileRows), least(args.n, columnsPer * kTileColumns), args.k, grid.directB);
+  int64_t& rowsPer = grid.rowPanelsPerChunk;
+  int64_t& columnsPer = grid.columnPanelsPerChunk;
+  rowsPer = least(grid.rowPanels, kChunkRowPanels);
+  columnsPer = least(grid.columnPanels, kChunkColumnPanels);
+  const auto cost = [&](int64_t rowPanels) {
+    return chunkCost(least(args.m, rowPanels * kTileRows), least(args.n, columnsPer * kTileColumns), args.k,
+                     grid.directB);
   };
-  const auto chunks = [&] { return ceilDiv(rowPanels, rowsPer) * ceilDiv(grid.columnPanels, columnsPer); };
+  const auto chunks = [&] { return ceilDiv(grid.rowPanels, rowsPer) * ceilDiv(grid.columnPanels, columnsPer); };
+
   if (stepsBlocks(args.k) == 1) {
     // Short k: whole rows of C, then more rows.
-    while (cost() < kSmallChunk && columnsPer < grid.columnPanels) columnsPer = least(2 * columnsPer, grid.columnPanels);
-    while (cost() < kSmallChunk && rowsPer < rowPanels && rowsPer < 8 * kChunkRowPanels)
-      rowsPer = least(2 * rowsPer, rowPanels);
+    while (cost(rowsPer) < kSmallChunk && columnsPer < grid.columnPanels)
+      columnsPer = least(2 * columnsPer, grid.columnPanels);
+    while (cost(rowsPer) < kSmallChunk && rowsPer < grid.rowPanels && rowsPer < 8 * kChunkRowPanels)
+      rowsPer = least(2 * rowsPer, grid.rowPanels);
   }
-  const int64_t blocks = stepsBlocks(args.k);
   grid.slices = 1;
-  if (chunks() < kManyChunks / 3 && cost() > kSmallChunk)
-    grid.slices = most(1, least(blocks, least(kManyChunks / chunks(), static_cast<int64_t>(cost() / kSmallChunk))));
-  while (grid.slices == 1 && chunks() < kManyChunks && cost() > kSmallChunk && (columnsPer > 1 || rowsPer > 1)) {
-    if (columnsPer > 2 || rowsPer == 1)
-      columnsPer = ceilDiv(columnsPer, 2);
-    else
+  if (chunks() < kManyChunks / 2 && grid.rowPanels <= kChunkRowPanels)
+    grid.slices = most(1, least(stepsBlocks(args.k),
+                                least(kManyChunks / chunks(), static_cast<int64_t>(cost(rowsPer) / kSmallChunk))));
+  while (grid.slices == 1 && chunks() < kManyChunks / 2 && cost(rowsPer) > kSmallChunk &&
+         (columnsPer > 1 || rowsPer > 1)) {
+    if (rowsPer > 2 || columnsPer == 1)
       rowsPer = ceilDiv(rowsPer, 2);
+    else
+      columnsPer = ceilDiv(columnsPer, 2);
   }
-  grid.rowBlocks = ceilDiv(rowPanels, rowsPer);
   grid.columnBlocks = ceilDiv(grid.columnPanels, columnsPer);
   // Blocks of equal size: what divides unevenly is spread over all of them.
-  grid.rowPanelsPerBlock = ceilDiv(ceilDiv(args.m, grid.rowBlocks), kTileRows);
-  grid.columnPanelsPerBlock = ceilDiv(grid.columnPanels, grid.columnBlocks);
+  columnsPer = ceilDiv(grid.columnPanels, grid.columnBlocks);
+  rowsPer = ceilDiv(grid.rowPanels, ceilDiv(grid.rowPanels, rowsPer));
+  // Small chunks at the end let the threads finish together, also beside a core that is busy elsewhere.
+  if (grid.slices == 1 && rowsPer > 1 && cost(1) > kSmallChunk / 4)
+    grid.singles = least(grid.rowPanels / 3, 4 * rowsPer);
   return grid;
 }
 
@@ -98,19 +132,21 @@ struct ThreadScratch {
   int64_t staged;
   int64_t tiles;
   int64_t lastPanel;
-  int64_t floats() const { return (staged + tiles + lastPanel + 15) / 16 * 16; }
+  int64_t floats() const { return staged + tiles + lastPanel; }
 };
 
 ThreadScratch threadScratchFor(const GemmArgs& args, const Grid& grid) {
   const int64_t steps = least(args.k, kMaxSteps);
   const bool keepsTiles = grid.slices == 1 && stepsBlocks(args.k) > 1;
-  return {(grid.rowPanelsPerBlock * stagedPanelFloats(args.transA, steps) + 15) / 16 * 16,
-          keepsTiles ? grid.tilesPerChunk() * kTileFloats : 0,
-          grid.directB && args.n % kTileColumns != 0 ? steps * kTileColumns : 0};
+  const bool inPlace = readsInPlace(args.transA, args.lda, args.n, args.k);
+  const int64_t stagedPanels = inPlace ? 0 : args.transA || grid.directB ? grid.rowPanelsPerChunk : 1;
+  return {stagedPanels * stagedPanelFloats(args.transA, steps),
+          keepsTiles ? wholeLines(grid.tilesPerChunk() * kTileFloats) : 0,
+          grid.directB && args.n % kTileColumns != 0 ? wholeLines(steps * kTileColumns) : 0};
 }
 
 int64_t sliceFloats(const Grid& grid) {
-  return grid.slices == 1 ? 0 : grid.chunks() * grid.tilesPerChunk() * kTileFloats;
+  return grid.slices == 1 ? 0 : wholeLines(grid.chunks() * grid.tilesPerChunk() * kTileFloats);
 }
 
 void pack(ThreadPool& pool, const float* b, int64_t ldb, bool transB, int64_t n, int64_t k, float* packed) {
@@ -139,21 +175,30 @@ struct Product {
   float* chunkTiles(int64_t chunk) const { return slices + chunk * grid.tilesPerChunk() * kTileFloats; }
 };
 
-/// The tile (row panel p, column panel q) of a block, as it lies in C.
-TilePlace placeOf(const GemmArgs& args, RowPanels rowPanels, int64_t p, int64_t panel) {
-  const Range rows = rowPanels.panel(p);
-  const int64_t column = panel * kTileColumns;
-  return {rows.begin, rows.size(), column, least(kTileColumns, args.n - column)};
+/// The tile (row panel, column panel), as it lies in C.
+TilePlace placeOf(const GemmArgs& args, int64_t row, int64_t column) {
+  const Range rows = rowPanel(args.m, row);
+  return {rows.begin, rows.size(), column * kTileColumns, least(kTileColumns, args.n - column * kTileColumns)};
+}
+
+/// Starts fetching the lines of C that the epilogue will write when the micro-kernel is done.
+void prefetchTile(const GemmArgs& args, const TilePlace& place) {
+  constexpr int64_t kLine = 16;
+  for (int64_t i = 0; i < place.rows; ++i)
+    for (int64_t j = 0; j < place.columns; j += kLine)
+      __builtin_prefetch(args.c + (place.row + i) * args.ldc + place.column + j, 1);
 }
 
 void computeChunk(const Product& product, int64_t chunk, int thread) {
   const GemmArgs& args = product.args;
   const Grid& grid = product.grid;
-  const int64_t block = chunk / grid.slices;
-  const RowPanels rowPanels{part(args.m, grid.rowBlocks, block % grid.rowBlocks)};
-  const Range panels = part(grid.columnPanels, grid.columnBlocks, block / grid.rowBlocks);
+  const Block block = blockAt(grid, chunk / grid.slices);
+  const int64_t rowCount = block.rowPanels.size();
+  const int64_t columnCount = block.columnPanels.size();
   const int64_t blocks = stepsBlocks(args.k);
-  const Range stepsBlocksHere = part(blocks, grid.slices, chunk % grid.slices);
+  const Range mySteps = part(blocks, grid.slices, chunk % grid.slices);
+  const bool inPlace = readsInPlace(args.transA, args.lda, args.n, args.k);
+  const int64_t strideA = inPlace ? args.lda : args.transA ? kStagedColumnStride : kStagedRowStride;
 
   float* staged = product.threadScratch + thread * product.layout.floats();
   float* keptTiles = grid.slices > 1 ? product.chunkTiles(chunk) : staged + product.layout.staged;
@@ -161,55 +206,76 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
   const bool keepsTiles = grid.slices > 1 || blocks > 1;
   alignas(64) float oneTile[kTileFloats];
 
-  for (int64_t b = stepsBlocksHere.begin; b < stepsBlocksHere.end; ++b) {
+  for (int64_t b = mySteps.begin; b < mySteps.end; ++b) {
     const Range steps = part(args.k, blocks, b);
-    const bool first = b == stepsBlocksHere.begin;
-    const bool last = grid.slices == 1 && b + 1 == stepsBlocksHere.end;
-    const int64_t stagedPanel = stagedPanelFloats(args.transA, steps.size());
-    stageA(args.a, args.lda, args.transA, args.m, rowPanels, steps, staged);
-    if (grid.directB && args.n % kTileColumns != 0 && panels.end == grid.columnPanels)
-      packPanel(args.b, args.ldb, false, args.n, steps, grid.columnPanels - 1, lastPanel);
+    const bool first = b == mySteps.begin;
+    const bool last = grid.slices == 1 && b + 1 == mySteps.end;
 
-    const auto multiply = [&](int64_t p, int64_t q) {
-      const TilePlace place = placeOf(args, rowPanels, p, panels.begin + q);
-      float* tile = keepsTiles ? keptTiles + (p * panels.size() + q) * kTileFloats : oneTile;
-      const float* a = staged + p * stagedPanel;
-      if (!grid.directB) {
-        const float* from = product.packed + packedOffset(args.n, steps, panels.begin + q);
-        microkernelFor<false>(place.rows, place.columns, args.transA)(steps.size(), a, from, kTileColumns, tile, first);
-      } else if (place.columns < kTileColumns) {
-        microkernelFor<false>(place.rows, place.columns, args.transA)(steps.size(), a, lastPanel, kTileColumns, tile,
-                                                                      first);
-      } else {
+    const int64_t stagedPanel = stagedPanelFloats(args.transA, steps.size());
+    if (args.transA && !inPlace) stageColumns(args.a, args.lda, args.m, block.rowPanels, steps, staged);
+    const auto panelOfA = [&](int64_t p) -> const float* {
+      const Range rows = rowPanel(args.m, block.rowPanels.begin + p);
+      if (args.transA) return inPlace ? args.a + steps.begin * args.lda + rows.begin : staged + p * stagedPanel;
+      if (inPlace) return args.a + rows.begin * args.lda + steps.begin;
+      float* to = staged + (grid.directB ? p * stagedPanel : 0);
+      stageRows(args.a, args.lda, rows, steps, to);
+      return to;
+    };
+    const auto multiply = [&](int64_t p, int64_t q, const float* a) {
+      const TilePlace place = placeOf(args, block.rowPanels.begin + p, block.columnPanels.begin + q);
+      float* tile = keepsTiles ? keptTiles + (p * columnCount + q) * kTileFloats : oneTile;
+      if (last) prefetchTile(args, place);
+      if (grid.directB && place.columns == kTileColumns) {
         const float* from = args.b + steps.begin * args.ldb + place.column;
-        microkernelFor<true>(place.rows, place.columns, args.transA)(steps.size(), a, from, args.ldb, tile, first);
+        microkernelFor<true>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, args.ldb, tile,
+                                                                     first);
+      } else {
+        const float* from = grid.directB
+                                ? lastPanel
+                                : product.packed + packedOffset(args.n, steps, block.columnPanels.begin + q);
+        microkernelFor<false>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, kTileColumns,
+                                                                      tile, first);
       }
       if (last) product.finish(args, tile, place);
     };
+
     if (grid.directB) {
-      for (int64_t q = 0; q < panels.size(); ++q)
-        for (int64_t p = 0; p < rowPanels.count(); ++p) multiply(p, q);
-    } else {
-      for (int64_t p = 0; p < rowPanels.count(); ++p)
-        for (int64_t q = 0; q < panels.size(); ++q) multiply(p, q);
+      // B is what takes the time, so every column panel of it meets all rows while it is near.
+      if (args.n % kTileColumns != 0 && block.columnPanels.end == grid.columnPanels)
+        packPanel(args.b, args.ldb, false, args.n, steps, grid.columnPanels - 1, lastPanel);
+      const float* a[kFewRows / kTileRows + 1];
+      for (int64_t p = 0; p < rowCount; ++p) a[p] = panelOfA(p);
+      for (int64_t q = 0; q < columnCount; ++q)
+        for (int64_t p = 0; p < rowCount; ++p) multiply(p, q, a[p]);
+      continue;
+    }
+    for (int64_t p = 0; p < rowCount; ++p) {
+      const float* a = panelOfA(p);
+      const bool wraps = p + 1 == rowCount;
+      const bool hasNext = !args.transA && (!wraps || b + 1 < mySteps.end);
+      const Range nextRows = rowPanel(args.m, block.rowPanels.begin + (wraps ? 0 : p + 1));
+      const Range nextSteps = wraps ? part(args.k, blocks, b + 1) : steps;
+      for (int64_t q = 0; q < columnCount; ++q) {
+        if (hasNext) prefetchRows(args.a, args.lda, nextRows, nextSteps, columnCount, q);
+        multiply(p, q, a);
+      }
     }
   }
 }
 
 /// Sums the slices of one block's tiles in order, and finishes them.
-void reduceBlock(const Product& product, int64_t block) {
+void reduceBlock(const Product& product, int64_t index) {
   const GemmArgs& args = product.args;
   const Grid& grid = product.grid;
-  const RowPanels rowPanels{part(args.m, grid.rowBlocks, block % grid.rowBlocks)};
-  const Range panels = part(grid.columnPanels, grid.columnBlocks, block / grid.rowBlocks);
-  for (int64_t p = 0; p < rowPanels.count(); ++p) {
-    for (int64_t q = 0; q < panels.size(); ++q) {
-      const TilePlace place = placeOf(args, rowPanels, p, panels.begin + q);
-      const int64_t offset = (p * panels.size() + q) * kTileFloats;
-      const int64_t width = (place.columns + kLanes - 1) / kLanes * kLanes;
-      float* sum = product.chunkTiles(block * grid.slices) + offset;
+  const Block block = blockAt(grid, index);
+  for (int64_t p = 0; p < block.rowPanels.size(); ++p) {
+    for (int64_t q = 0; q < block.columnPanels.size(); ++q) {
+      const TilePlace place = placeOf(args, block.rowPanels.begin + p, block.columnPanels.begin + q);
+      const int64_t offset = (p * block.columnPanels.size() + q) * kTileFloats;
+      const int64_t width = ceilDiv(place.columns, kLanes) * kLanes;
+      float* sum = product.chunkTiles(index * grid.slices) + offset;
       for (int64_t slice = 1; slice < grid.slices; ++slice) {
-        const float* term = product.chunkTiles(block * grid.slices + slice) + offset;
+        const float* term = product.chunkTiles(index * grid.slices + slice) + offset;
         for (int64_t i = 0; i < place.rows; ++i)
           for (int64_t j = i * kTileColumns; j < i * kTileColumns + width; j += kLanes)
             store(sum + j, load(sum + j) + load(term + j));
@@ -234,7 +300,7 @@ void gemmSegment(ThreadPool& pool, const GemmArgs& args) {
                         finishTileFor(args)};
   pool.parallelFor(grid.chunks(), [&](int64_t chunk, int thread) { computeChunk(product, chunk, thread); });
   if (grid.slices > 1)
-    pool.parallelFor(grid.rowBlocks * grid.columnBlocks, [&](int64_t block, int) { reduceBlock(product, block); });
+    pool.parallelFor(grid.blocks(), [&](int64_t block, int) { reduceBlock(product, block); });
 }
 
 int64_t segmentScratchFloats(const GemmArgs& args, int threads) {
@@ -268,7 +334,8 @@ void forEachSegment(const GemmArgs& args, Visit visit) {
   const bool cutsSteps = args.epilogue.kind == GemmEpilogueKind::none;
   const int64_t stepSegments = cutsSteps ? ceilDiv(args.k, kMaxSegmentSteps) : 1;
   const int64_t panels = panelsOf(args.n);
-  const int64_t columnSegments = least(panels, ceilDiv(packedFloats(args.n, ceilDiv(args.k, stepSegments)), kMaxPackedFloats));
+  const int64_t segmentFloats = packedFloats(args.n, ceilDiv(args.k, stepSegments));
+  const int64_t columnSegments = least(panels, ceilDiv(segmentFloats, kMaxPackedFloats));
   for (int64_t c = 0; c < columnSegments; ++c) {
     const Range within = part(panels, columnSegments, c);
     const Range columns{within.begin * kTileColumns, least(args.n, within.end * kTileColumns)};
@@ -279,11 +346,12 @@ void forEachSegment(const GemmArgs& args, Visit visit) {
 void gemm(ThreadPool& pool, const GemmArgs& args) {
   if (args.m == 0 || args.n == 0) return;
   if (isFewRowsDot(args)) return gemmFewRowsDot(pool, args);
+  if (isShortK(args)) return gemmShortK(pool, args);
   forEachSegment(args, [&](const GemmArgs& segment) { gemmSegment(pool, segment); });
 }
 
 int64_t scratchFloats(const GemmArgs& args, int threads) {
-  if (args.m == 0 || args.n == 0 || isFewRowsDot(args)) return 0;
+  if (args.m == 0 || args.n == 0 || isFewRowsDot(args) || isShortK(args)) return 0;
   int64_t floats = 0;
   forEachSegment(args, [&](const GemmArgs& segment) { floats = most(floats, segmentScratchFloats(segment, threads)); });
   return floats;

@@ -66,7 +66,7 @@ struct GemmArgs {
   const float* b = nullptr;
   int64_t ldb = 0;
   const float* packedB = nullptr;
-  /// Overlaps neither A nor B. aux, residual and addend may be C itself (element for element) or else do not overlap it.
+  /// Overlaps neither A nor B. aux, residual and addend either are C itself (element for element) or do not overlap it.
   float* c = nullptr;
   int64_t ldc = 0;
   /// C += acc; only with GemmEpilogueKind::none.
@@ -87,11 +87,13 @@ struct GemmPackBArgs {
 };
 
 struct GemmKernels {
-  /// C = epilogue(op(A) op(B)). The same bits for any number of threads, and for b as for packedB except where m <= 32:
-  /// few rows are bound by reading B, so an unpacked B is then read once, in place, in another order of summation.
+  /// C = epilogue(op(A) op(B)). The same bits for any number of threads. b and packedB give the same bits too, except
+  /// where m <= 32 (an unpacked B is then read once, in place) or B has more than 8 Mi elements (packed in segments):
+  /// there the sums run in another order.
   void (*gemm)(ThreadPool& pool, const GemmArgs& args);
 
-  /// Depends on transA, transB, m, n, k, lda, the epilogue's kind and whether packedB is null; never on the data.
+  /// Depends on the shapes, transA, transB, lda, the epilogue's kind and whether packedB is null, never on the data.
+  /// At most 32 MiB for an unpacked B, and some 300 KiB per thread.
   int64_t (*scratchFloats)(const GemmArgs& args, int threads);
 
   /// Rearranges op(B) as the inner loop reads it: worth it when a weight meets more than one product (sampling, frozen

@@ -27,7 +27,8 @@ inline void storeLanes(float* to, Vec v, int count) {
 template <GemmEpilogueKind kind, bool accumulate>
 void finishTile(const GemmArgs& args, const float* tile, const TilePlace& place) {
   using Kind = GemmEpilogueKind;
-  constexpr bool kBackward = kind == Kind::geluTanhBackward || kind == Kind::geluErfBackward || kind == Kind::siluBackward;
+  constexpr bool kBackward =
+      kind == Kind::geluTanhBackward || kind == Kind::geluErfBackward || kind == Kind::siluBackward;
   constexpr bool kHasBias = kind != Kind::none && !kBackward;
   const GemmEpilogue& e = args.epilogue;
   for (int64_t i = 0; i < place.rows; ++i) {

@@ -27,14 +27,21 @@ inline Vec sumEach(Vec (&terms)[kLanes]) {
     return terms[0];
 }
 
+/// How far ahead of a float of B to prefetch: its place in the next kDotColumns rows, or nearer when they are long.
+inline int64_t dotPrefetchDistance(int64_t k, int64_t ldb) { return k <= 1024 ? kDotColumns * ldb : 512; }
+
 /// tile[i][j] = dot(a row i, b row j) for Rows rows and kDotColumns columns.
 template <int Rows>
-inline void dotBlock(int64_t k, const float* a, int64_t lda, const float* const (&b)[kDotColumns], float* tile) {
+inline void dotBlock(int64_t k, const float* a, int64_t lda, const float* const (&b)[kDotColumns], int64_t ahead,
+                     float* tile) {
   Vec terms[kLanes] = {};
   const auto step = [&](int64_t s, auto get) {
     Vec columns[kDotColumns];
 #pragma GCC unroll 4
-    for (int j = 0; j < kDotColumns; ++j) columns[j] = get(b[j] + s);
+    for (int j = 0; j < kDotColumns; ++j) {
+      columns[j] = get(b[j] + s);
+      __builtin_prefetch(b[j] + s + ahead);
+    }
 #pragma GCC unroll 4
     for (int i = 0; i < Rows; ++i) {
       const Vec row = get(a + i * lda + s);
@@ -52,20 +59,19 @@ inline void dotBlock(int64_t k, const float* a, int64_t lda, const float* const 
 }
 
 inline void dotRows(int64_t rows, int64_t k, const float* a, int64_t lda, const float* const (&b)[kDotColumns],
-                    float* tile) {
+                    int64_t ahead, float* tile) {
   switch (rows) {
     case 1:
-      return dotBlock<1>(k, a, lda, b, tile);
+      return dotBlock<1>(k, a, lda, b, ahead, tile);
     case 2:
-      return dotBlock<2>(k, a, lda, b, tile);
+      return dotBlock<2>(k, a, lda, b, ahead, tile);
     case 3:
-      return dotBlock<kDotRows < 3 ? kDotRows : 3>(k, a, lda, b, tile);
+      return dotBlock<kDotRows < 3 ? kDotRows : 3>(k, a, lda, b, ahead, tile);
     default:
-      return dotBlock<kDotRows>(k, a, lda, b, tile);
+      return dotBlock<kDotRows>(k, a, lda, b, ahead, tile);
   }
 }
 
-constexpr int64_t kFewRows = 32;
 
 inline bool isFewRowsDot(const GemmArgs& args) {
   return args.m <= kFewRows && args.packedB == nullptr && args.transB && !args.transA;
@@ -73,8 +79,8 @@ inline bool isFewRowsDot(const GemmArgs& args) {
 
 void gemmFewRowsDot(ThreadPool& pool, const GemmArgs& args) {
   const FinishTile finish = finishTileFor(args);
-  const RowPanels rowPanels{{0, args.m}};
   const int64_t panels = panelsOf(args.n);
+  const int64_t ahead = dotPrefetchDistance(args.k, args.ldb);
   // Enough panels to a chunk for some 64 KiB of B, one at least.
   const int64_t perChunk = most(1, 16384 / most(1, kTileColumns * args.k));
   pool.parallelFor(ceilDiv(panels, perChunk), [&](int64_t chunk, int) {
@@ -85,15 +91,15 @@ void gemmFewRowsDot(ThreadPool& pool, const GemmArgs& args) {
       for (int64_t j = 0; j < columns; j += kDotColumns) {
         const float* b[kDotColumns];
         for (int64_t d = 0; d < kDotColumns; ++d) b[d] = args.b + least(column + j + d, args.n - 1) * args.ldb;
-        for (int64_t p = 0; p < rowPanels.count(); ++p) {
-          const Range rows = rowPanels.panel(p);
+        for (int64_t p = 0; p < rowPanelsOf(args.m); ++p) {
+          const Range rows = rowPanel(args.m, p);
           for (int64_t row = rows.begin; row < rows.end; row += kDotRows)
-            dotRows(least(kDotRows, rows.end - row), args.k, args.a + row * args.lda, args.lda, b,
+            dotRows(least(kDotRows, rows.end - row), args.k, args.a + row * args.lda, args.lda, b, ahead,
                     tiles[p] + (row - rows.begin) * kTileColumns + j);
         }
       }
-      for (int64_t p = 0; p < rowPanels.count(); ++p) {
-        const Range rows = rowPanels.panel(p);
+      for (int64_t p = 0; p < rowPanelsOf(args.m); ++p) {
+        const Range rows = rowPanel(args.m, p);
         finish(args, tiles[p], {rows.begin, rows.size(), column, columns});
       }
     }

@@ -31,22 +31,22 @@ constexpr int kTileFloats = kTileRows * kTileColumns;
 /// SiT-S's 384 needs one pass.
 constexpr int kMaxSteps = 384;
 
-// A is copied ("staged") chunk by chunk, so that every address in the inner loop is one register plus a constant:
-//     rows      A not transposed: a[row * kStagedRowStride + step]. 64 bytes more than the row keep rows out of one
-//               another's cache sets.
-//     columns   A transposed: a[step * kStagedColumnStride + row].
-constexpr int kStagedRowStride = kMaxSteps + 16;
-constexpr int kStagedColumnStride = (kTileRows + kLanes - 1) / kLanes * kLanes;
+// How the micro-kernel finds A:
+//     rows      A not transposed: a[row * strideA + step], in place wherever that is sound (see gemm_pack.h)
+//     columns   A transposed: a[step * strideA + row], mostly a copy ("staged")
 
+/// How far ahead B is prefetched. Packed B comes from the L2 or L3 cache, and 16 steps are some 450 cycles of full
+/// tiles; the caller's own B, read with few rows and so in less time, comes from memory.
 constexpr int64_t kPrefetchSteps = 16;
+constexpr int64_t kPrefetchStepsDirect = 64;
 
 /// All lanes equal. (x - 0 is x for every x, so the subtraction goes; x + 0 would not, because of -0.)
 inline Vec broadcast(float value) { return value - Vec{}; }
 
 /// tile[Rows][Vecs * kLanes], row stride kTileColumns: overwritten when `first`, else added to. B's step s is at
-/// b + s * strideB. With kDirectB that is the caller's own B, whose steps lie far apart, so they are prefetched.
+/// b + s * strideB; strideB is kTileColumns unless kDirectB.
 template <int Rows, int Vecs, bool kColumns, bool kDirectB>
-void microkernel(int64_t steps, const float* __restrict a, const float* __restrict b, int64_t strideB,
+void microkernel(int64_t steps, const float* __restrict a, int64_t strideA, const float* __restrict b, int64_t strideB,
                  float* __restrict tile, bool first) {
   Vec acc[Rows][Vecs];
 #pragma GCC unroll 16
@@ -54,24 +54,32 @@ void microkernel(int64_t steps, const float* __restrict a, const float* __restri
 #pragma GCC unroll 16
     for (int j = 0; j < Vecs; ++j) acc[i][j] = first ? Vec{} : load(tile + i * kTileColumns + j * kLanes);
 
+  // Every third row has a pointer: x86 addresses the two after it as pointer + stride and pointer + 2 stride.
+  constexpr int kRowPointers = (Rows + 2) / 3;
+  const float* rows[kRowPointers];
+  for (int i = 0; i < kRowPointers; ++i) rows[i] = a + 3 * i * strideA;
+
 #pragma GCC unroll 4
   for (int64_t s = 0; s < steps; ++s) {
-    if constexpr (kDirectB) {
-      __builtin_prefetch(b + kPrefetchSteps * strideB);
-      __builtin_prefetch(b + kPrefetchSteps * strideB + Vecs * kLanes - 1);
-    } else {
-      strideB = kTileColumns;
-    }
+    // Past the end of a packed panel lies the next one, which comes next.
+    if constexpr (!kDirectB) strideB = kTileColumns;
+    const float* ahead = b + (kDirectB ? kPrefetchStepsDirect : kPrefetchSteps) * strideB;
+    for (int j = 0; j < Vecs * kLanes; j += 16) __builtin_prefetch(ahead + j);
+    if constexpr (kDirectB) __builtin_prefetch(ahead + Vecs * kLanes - 1);
     Vec row[Vecs];
 #pragma GCC unroll 16
     for (int j = 0; j < Vecs; ++j) row[j] = load(b + j * kLanes);
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {
-      const Vec x = broadcast(kColumns ? a[i] : a[i * kStagedRowStride]);
+      const Vec x = broadcast(kColumns ? a[i] : rows[i / 3][i % 3 * strideA]);
 #pragma GCC unroll 16
       for (int j = 0; j < Vecs; ++j) acc[i][j] += x * row[j];
     }
-    a += kColumns ? kStagedColumnStride : 1;
+    if constexpr (kColumns)
+      a += strideA;
+    else
+#pragma GCC unroll 8
+      for (int i = 0; i < kRowPointers; ++i) ++rows[i];
     b += strideB;
   }
 
@@ -81,7 +89,8 @@ void microkernel(int64_t steps, const float* __restrict a, const float* __restri
     for (int j = 0; j < Vecs; ++j) store(tile + i * kTileColumns + j * kLanes, acc[i][j]);
 }
 
-using Microkernel = void (*)(int64_t steps, const float* a, const float* b, int64_t strideB, float* tile, bool first);
+using Microkernel = void (*)(int64_t steps, const float* a, int64_t strideA, const float* b, int64_t strideB,
+                             float* tile, bool first);
 
 template <int Vecs, bool kColumns, bool kDirectB, int... row>
 Microkernel microkernelOfRows(int64_t rows, std::integer_sequence<int, row...>) {
@@ -91,11 +100,13 @@ Microkernel microkernelOfRows(int64_t rows, std::integer_sequence<int, row...>) 
 
 /// The micro-kernel for a tile of `rows` x `columns`, both at least 1.
 template <bool kDirectB>
-Microkernel microkernelFor(int64_t rows, int64_t columns, bool stagedColumns) {
+Microkernel microkernelFor(int64_t rows, int64_t columns, bool columnsOfA) {
   constexpr std::make_integer_sequence<int, kTileRows> all;
   if (columns <= kLanes)
-    return stagedColumns ? microkernelOfRows<1, true, kDirectB>(rows, all) : microkernelOfRows<1, false, kDirectB>(rows, all);
-  return stagedColumns ? microkernelOfRows<2, true, kDirectB>(rows, all) : microkernelOfRows<2, false, kDirectB>(rows, all);
+    return columnsOfA ? microkernelOfRows<1, true, kDirectB>(rows, all)
+                      : microkernelOfRows<1, false, kDirectB>(rows, all);
+  return columnsOfA ? microkernelOfRows<2, true, kDirectB>(rows, all)
+                    : microkernelOfRows<2, false, kDirectB>(rows, all);
 }
 
 }  // namespace

@@ -4,8 +4,8 @@
 //
 //     block 0: [panel 0][panel 1]...  block 1: [panel 0][panel 1]...      a panel: [step][kTileColumns]
 //
-// The columns of the last panel that B does not have are zeros. Staged A (see gemm_microkernel.h) is one steps block of
-// one chunk's rows, in panels of at most kTileRows rows.
+// The columns of the last panel that B does not have are zeros. A row panel of A, at most
+// kTileRows rows, is staged (copied) one steps block at a time, or read in place.
 #pragma once
 
 #include <utility>
@@ -25,6 +25,9 @@ inline Range part(int64_t total, int64_t parts, int64_t index) {
   return {total * index / parts, total * (index + 1) / parts};
 }
 
+/// Up to so many rows of A, reading an unpacked B in place beats packing it.
+constexpr int64_t kFewRows = 32;
+
 inline int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -32,7 +35,8 @@ inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 /// How many steps blocks k has: at least one, so that k = 0 still visits every tile.
 inline int64_t stepsBlocks(int64_t k) { return most(1, ceilDiv(k, kMaxSteps)); }
 inline int64_t panelsOf(int64_t n) { return ceilDiv(n, kTileColumns); }
-inline int64_t packedFloats(int64_t n, int64_t k) { return panelsOf(n) * kTileColumns * k; }
+inline int64_t wholeLines(int64_t floats) { return ceilDiv(floats, 16) * 16; }
+inline int64_t packedFloats(int64_t n, int64_t k) { return wholeLines(panelsOf(n) * kTileColumns * k); }
 
 /// Where a panel of a steps block begins in packed B.
 inline int64_t packedOffset(int64_t n, Range steps, int64_t panel) {
@@ -95,48 +99,67 @@ inline void packPanel(const float* b, int64_t ldb, bool transB, int64_t n, Range
   }
 }
 
-/// A chunk's rows in panels of nearly equal height: 64 rows are 13 + 13 + 13 + 13 + 12, not 4 times 14 and a slow 8.
-struct RowPanels {
-  Range rows;
-  int64_t count() const { return ceilDiv(rows.size(), kTileRows); }
-  Range panel(int64_t index) const {
-    const Range within = part(rows.size(), count(), index);
-    return {rows.begin + within.begin, rows.begin + within.end};
-  }
-};
+/// The rows of C in panels of nearly equal height: 64 rows are 13 + 13 + 13 + 13 + 12, not 4 times 14 and a slow 8.
+inline int64_t rowPanelsOf(int64_t m) { return ceilDiv(m, kTileRows); }
+inline Range rowPanel(int64_t m, int64_t index) { return part(m, rowPanelsOf(m), index); }
 
-/// Floats of a staged panel.
+/// Whether row panels of A are read in place. Transposed, their steps lie a row apart, each in a page of its own: only
+/// when that happens once or twice, or k is short. Not transposed, unless the rows' distance lets more of them meet in
+/// one set of the L1 cache than it holds: 64 sets of 64-byte lines on every CPU that matters here, with 8 ways on some.
+inline bool readsInPlace(bool transA, int64_t lda, int64_t n, int64_t k) {
+  if (transA) return panelsOf(n) <= 2 || k <= 16;
+  const int64_t bytes = lda * static_cast<int64_t>(sizeof(float)) % 4096;
+  return bytes != 0 && bytes != 2048;
+}
+/// The strides of staged A. Rows: 64 bytes more than the row, so that they do not meet.
+constexpr int64_t kStagedRowStride = kMaxSteps + 16;
+constexpr int64_t kStagedColumnStride = (kTileRows + kLanes - 1) / kLanes * kLanes;
+
+/// The most floats of a staged panel.
 inline int64_t stagedPanelFloats(bool transA, int64_t steps) {
-  return transA ? steps * kStagedColumnStride : kTileRows * int64_t{kStagedRowStride};
+  return wholeLines(transA ? steps * kStagedColumnStride : kTileRows * kStagedRowStride);
 }
 
-/// Stages op(A)[rows, steps]; panel p begins at p * stagedPanelFloats.
-inline void stageA(const float* a, int64_t lda, bool transA, int64_t m, RowPanels panels, Range steps, float* to) {
-  const int64_t panelFloats = stagedPanelFloats(transA, steps.size());
-  if (!transA) {
-    for (int64_t p = 0; p < panels.count(); ++p) {
-      const Range rows = panels.panel(p);
-      for (int64_t row = rows.begin; row < rows.end; ++row)
-        std::memcpy(to + p * panelFloats + (row - rows.begin) * kStagedRowStride, a + row * lda + steps.begin,
-                    sizeof(float) * static_cast<size_t>(steps.size()));
-    }
-    return;
-  }
-  for (int64_t s = 0; s < steps.size(); ++s) {
-    const float* from = a + (steps.begin + s) * lda;
-    for (int64_t p = 0; p < panels.count(); ++p) {
-      const Range rows = panels.panel(p);
-      float* staged = to + p * panelFloats + s * kStagedColumnStride;
+/// Stages rows [rows) of an A that is not transposed, one row panel.
+inline void stageRows(const float* a, int64_t lda, Range rows, Range steps, float* staged) {
+  if (steps.size() == 0) return;
+  for (int64_t i = 0; i < rows.size(); ++i)
+    std::memcpy(staged + i * kStagedRowStride, a + (rows.begin + i) * lda + steps.begin,
+                sizeof(float) * static_cast<size_t>(steps.size()));
+}
+
+/// Stages row panels [panels) of a transposed A. Some steps at a time for all panels: as many pages as a small TLB
+/// holds, each visited once. Panel p is at staged + (p - panels.begin) * stagedPanelFloats.
+inline void stageColumns(const float* a, int64_t lda, int64_t m, Range panels, Range steps, float* staged) {
+  constexpr int64_t kStepsAtOnce = 16;
+  const int64_t panelFloats = stagedPanelFloats(true, steps.size());
+  for (int64_t begin = 0; begin < steps.size(); begin += kStepsAtOnce) {
+    const int64_t end = least(steps.size(), begin + kStepsAtOnce);
+    for (int64_t p = panels.begin; p < panels.end; ++p) {
+      const int64_t row = rowPanel(m, p).begin;
+      const float* from = a + steps.begin * lda + row;
+      float* to = staged + (p - panels.begin) * panelFloats;
+      for (int64_t s = begin; s < end; ++s) __builtin_prefetch(from + (s + kStepsAtOnce) * lda);
       // Whole vectors, so mostly a few floats of the next panel too; near the edge of A only what is there.
       for (int j = 0; j < kStagedColumnStride; j += kLanes) {
-        const int64_t left = m - rows.begin - j;
-        if (left >= kLanes)
-          store(staged + j, load(from + rows.begin + j));
-        else
-          for (int64_t i = 0; i < left; ++i) staged[j + i] = from[rows.begin + j + i];
+        const int64_t left = m - row - j;
+        if (left >= kLanes) {
+          for (int64_t s = begin; s < end; ++s) store(to + s * kStagedColumnStride + j, load(from + s * lda + j));
+        } else {
+          for (int64_t s = begin; s < end; ++s)
+            for (int64_t i = 0; i < left; ++i) to[s * kStagedColumnStride + j + i] = from[s * lda + j + i];
+        }
       }
     }
   }
+}
+
+/// Starts fetching share `index` of `shares` of rows [rows) of an A that is not transposed.
+inline void prefetchRows(const float* a, int64_t lda, Range rows, Range steps, int64_t shares, int64_t index) {
+  constexpr int kLine = 16;
+  const Range mine = part(rows.size(), shares, index);
+  for (int64_t row = rows.begin + mine.begin; row < rows.begin + mine.end; ++row)
+    for (int64_t s = steps.begin; s < steps.end; s += kLine) __builtin_prefetch(a + row * lda + s, 0, 2);
 }
 
 }  // namespace

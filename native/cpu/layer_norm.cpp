@@ -51,46 +51,44 @@ struct BackwardBlock {
   float* dOffset;
 };
 
-/// Two passes over each row, the second from the first-level cache: sums (over the row for dX, over the rows for the
-/// parameters), then dX.
+/// Row by row, in two sweeps, the second from the nearest caches: the row's two means, then dX and the sums over rows.
+/// One row at a time makes four long streams, which the prefetcher follows: for activations that fit the last-level
+/// cache that measured up to twice as fast as four rows side by side, which win only on wide rows from main memory.
 void backwardBlock(const BackwardBlock& block) {
   const int64_t width = block.width;
-  std::memset(block.dFactor, 0, sizeof(float) * static_cast<size_t>(width));
-  std::memset(block.dOffset, 0, sizeof(float) * static_cast<size_t>(width));
-  for (int64_t r = 0; r < block.rows; ++r) {
-    const float* x = block.x + r * width;
-    const float* dOut = block.dOut + r * width;
-    const float mean = block.mean[r];
-    const float rstd = block.rstd[r];
+  const float base = block.base;
+  const float* factor = block.factor;
+  float* dFactor = block.dFactor;
+  float* dOffset = block.dOffset;
+  std::memset(dFactor, 0, sizeof(float) * static_cast<size_t>(width));
+  std::memset(dOffset, 0, sizeof(float) * static_cast<size_t>(width));
+  for (int64_t row = 0; row < block.rows; ++row) {
+    const float* x = block.x + row * width;
+    const float* dOut = block.dOut + row * width;
+    const float* dResidual = block.dResidual ? block.dResidual + row * width : nullptr;
+    float* dX = block.dX + row * width;
+    const float mean = block.mean[row];
+    const float rstd = block.rstd[row];
 
     Vec sumG[kSlots] = {};
     Vec sumGXhat[kSlots] = {};
     forEachVector(width, [&](int64_t i, auto lanes, int slot) {
-      const Vec d = load(dOut + i, lanes);
-      const Vec dXhat = d * ((load(x + i, lanes) - mean) * rstd);
-      const Vec factor = block.base + load(block.factor + i, lanes);
-      sumG[slot] += d * factor;
-      sumGXhat[slot] += dXhat * factor;
-      store(block.dOffset + i, load(block.dOffset + i, lanes) + d, lanes);
-      store(block.dFactor + i, load(block.dFactor + i, lanes) + dXhat, lanes);
+      const Vec g = load(dOut + i, lanes) * (base + load(factor + i, lanes));
+      sumG[slot] += g;
+      sumGXhat[slot] += g * ((load(x + i, lanes) - mean) * rstd);
     });
     const float meanG = sumSlots(sumG) / static_cast<float>(width);
     const float meanGXhat = sumSlots(sumGXhat) / static_cast<float>(width);
 
-    const float* dResidual = block.dResidual ? block.dResidual + r * width : nullptr;
-    float* dX = block.dX + r * width;
-    const auto gradient = [&](int64_t i, auto lanes) {
+    forEachVector(width, [&](int64_t i, auto lanes, int) {
+      const Vec d = load(dOut + i, lanes);
       const Vec xhat = (load(x + i, lanes) - mean) * rstd;
-      const Vec g = load(dOut + i, lanes) * (block.base + load(block.factor + i, lanes));
-      return rstd * (g - meanG - xhat * meanGXhat);
-    };
-    if (dResidual) {
-      forEachVector(width, [&](int64_t i, auto lanes, int) {
-        store(dX + i, gradient(i, lanes) + load(dResidual + i, lanes), lanes);
-      });
-    } else {
-      forEachVector(width, [&](int64_t i, auto lanes, int) { store(dX + i, gradient(i, lanes), lanes); });
-    }
+      Vec gradient = rstd * (d * (base + load(factor + i, lanes)) - meanG - xhat * meanGXhat);
+      if (dResidual) gradient += load(dResidual + i, lanes);
+      store(dX + i, gradient, lanes);
+      store(dOffset + i, load(dOffset + i, lanes) + d, lanes);
+      store(dFactor + i, load(dFactor + i, lanes) + d * xhat, lanes);
+    });
   }
 }
 

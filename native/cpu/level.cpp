@@ -6,7 +6,8 @@
 
 #include "core/error.h"
 
-// The build says which levels it compiled the kernels for: REPA_BUILD_HAS_AVX2, REPA_BUILD_HAS_AVX512. Portable is always there.
+// The build says which levels it compiled the kernels for: REPA_BUILD_HAS_AVX2, REPA_BUILD_HAS_AVX512.
+// Portable is always there.
 
 namespace repa::cpu {
 namespace {
@@ -70,7 +71,7 @@ CpuLevel decideLevel() {
   const char* wanted = std::getenv("REPA_CPU_LEVEL");
   if (wanted != nullptr && *wanted != '\0') return levelNamed(wanted);
   for (CpuLevel level : {CpuLevel::avx512, CpuLevel::avx2})
-    if (buildHas(level) && cpuHas(level)) return level;
+    if (cpuLevelIsAvailable(level)) return level;
   return CpuLevel::portable;
 }
 
@@ -80,6 +81,8 @@ CpuLevel cpuLevel() {
   static const CpuLevel level = decideLevel();
   return level;
 }
+
+bool cpuLevelIsAvailable(CpuLevel level) { return buildHas(level) && cpuHas(level); }
 
 const char* cpuLevelName(CpuLevel level) {
   switch (level) {

@@ -17,6 +17,9 @@ enum class CpuLevel { portable, avx2, avx512 };
 /// (portable, avx2, avx512). Decided once. Throws repa::Error when REPA_CPU_LEVEL names one that is not there.
 CpuLevel cpuLevel();
 
+/// Whether this build has kernels for the level and this CPU and its operating system can run them.
+bool cpuLevelIsAvailable(CpuLevel level);
+
 /// "avx512", "avx2" or "portable".
 const char* cpuLevelName(CpuLevel level);
 

@@ -8,9 +8,9 @@ namespace repa::cpu::REPA_LEVEL {
 
 /// out[group, c] = sum over b of partials[group, b, c], in double and in the order of b. Row (group, b) is at
 /// partials + group * groupStride + b * blockStride; a group's sums are at out + group * outStride. No blocks: zeros.
-static inline void addPartialSums(ThreadPool& pool, int64_t groups, int64_t blocks, int64_t width, const float* partials,
-                                  int64_t groupStride, int64_t blockStride, float* out, int64_t outStride,
-                                  bool accumulate) {
+static inline void addPartialSums(ThreadPool& pool, int64_t groups, int64_t blocks, int64_t width,
+                                  const float* partials, int64_t groupStride, int64_t blockStride, float* out,
+                                  int64_t outStride, bool accumulate) {
   // The tiles of all groups form one row of work, so that one wide group and many narrow ones are cut alike.
   constexpr int64_t kTile = 64;
   const int64_t tiles = ceilDivide(width, kTile);

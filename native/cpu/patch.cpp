@@ -5,9 +5,9 @@
 namespace repa::cpu::REPA_LEVEL {
 namespace {
 
-/// Calls move(pixel, element) for every pixel of the batch: its offset in the image [batch, channels, height, width] and
-/// in the patches [batch, tokens, channels * patch * patch], in the order of the pixels, with element(channel, py, px) the
-/// place inside a patch. Parallel over rows of patches.
+/// Calls move(pixel, element) for every pixel of the batch: its offset in the image [batch, channels, height, width]
+/// and in the patches [batch, tokens, channels * patch * patch], in the order of the pixels, with
+/// element(channel, py, px) the place inside a patch. Parallel over rows of patches.
 template <class Args, class Element, class Move>
 void forEachPixel(ThreadPool& pool, const Args& args, Element element, Move move) {
   const int64_t patchSize = args.channels * args.patch * args.patch;

@@ -60,9 +60,12 @@ static inline __attribute__((always_inline)) void tileProduct(int64_t depth, con
 template <TileA layout, int tile, int vectors, class Finish>
 static void panelProduct(int64_t row, int64_t rows, int64_t depth, const float* a, int64_t lda, const float* b,
                          int64_t ldb, const Finish& finish) {
-  for (; row + tile <= rows; row += tile)
+  for (; row + tile <= rows; row += tile) {
+    const auto finishRow = [&](int i, int column, Vec sum)
+                               __attribute__((always_inline)) { finish(row + i, column, sum); };
     tileProduct<layout, tile, vectors>(depth, layout == TileA::rowMajor ? a + row * lda : a + row, lda, b, ldb,
-                                       [&](int i, int column, Vec sum) __attribute__((always_inline)) { finish(row + i, column, sum); });
+                                       finishRow);
+  }
   if constexpr (tile > 1)
     if (row < rows) panelProduct<layout, (tile > 4 ? 4 : tile / 2), vectors>(row, rows, depth, a, lda, b, ldb, finish);
 }
@@ -88,9 +91,9 @@ static void product(int64_t rows, int64_t columns, int64_t depth, const float* a
   for (int64_t panel = 0; panel < panels; ++panel) {
     const int width = static_cast<int>(vectors / panels + (panel < vectors % panels ? 1 : 0));
     const int64_t offset = start * kLanes;
-    panelOfWidth<layout, kPanelVectors>(
-        width, rows, depth, a, lda, b + offset, ldb,
-        [&](int64_t row, int64_t column, Vec sum) __attribute__((always_inline)) { finish(row, offset + column, sum); });
+    const auto finishPanel = [&](int64_t row, int64_t column, Vec sum)
+                                 __attribute__((always_inline)) { finish(row, offset + column, sum); };
+    panelOfWidth<layout, kPanelVectors>(width, rows, depth, a, lda, b + offset, ldb, finishPanel);
     start += width;
   }
 }

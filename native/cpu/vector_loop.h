@@ -2,9 +2,9 @@
 //
 //   forEachVector(count, [&](int64_t i, auto lanes, int slot) { store(out + i, 2.0f * load(x + i, lanes), lanes); });
 //
-// `lanes` is WholeVector for all but the end of the array and PartialVector there, where loads give zeros behind the end and
-// stores stop at it. `slot` runs through 0..kSlots-1: a sum that keeps one accumulator per slot hides the adder's latency
-// and rounds less.
+// `lanes` is WholeVector for all but the end of the array and PartialVector there, where loads give zeros behind the
+// end and stores stop at it. `slot` runs through 0..kSlots-1: a sum that keeps one accumulator per slot hides the
+// adder's latency and rounds less.
 #pragma once
 
 #include "cpu/simd.h"

@@ -34,10 +34,21 @@ static inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exp(-x)); }
 /// x * sigmoid(x), torch's SiLU.
 static inline Vec silu(Vec x) { return x * sigmoid(x); }
 
+/// sigmoid(x) and 1 - sigmoid(x) = e^-x sigmoid(x), which keeps its digits where sigmoid(x) is nearly 1.
+struct SigmoidPair {
+  Vec s;
+  Vec oneMinus;
+};
+static inline SigmoidPair sigmoidPair(Vec x) {
+  const Vec e = exp(minimum(-x, splat(80.0f)));
+  const Vec s = 1.0f / (1.0f + e);
+  return {s, e * s};
+}
+
 /// d silu / dx.
 static inline Vec siluDerivative(Vec x) {
-  const Vec s = sigmoid(x);
-  return s * (1.0f + x * (1.0f - s));
+  const SigmoidPair p = sigmoidPair(x);
+  return p.s * (1.0f + x * p.oneMinus);
 }
 
 // GELU's tanh form: 0.5 x (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3).
@@ -48,9 +59,9 @@ static inline Vec geluTanh(Vec x) { return x * sigmoid(geluTanhArgument(x)); }
 
 /// d geluTanh / dx.
 static inline Vec geluTanhDerivative(Vec x) {
-  const Vec s = sigmoid(geluTanhArgument(x));
+  const SigmoidPair p = sigmoidPair(geluTanhArgument(x));
   const Vec slope = 1.5957691216057308f + 0.2140644488149207f * x * x;
-  return s + x * s * (1.0f - s) * slope;
+  return p.s + x * p.s * p.oneMinus * slope;
 }
 
 // The error function in two pieces, each a minimax fit:

@@ -81,7 +81,8 @@ export async function interleave(options: InterleaveOptions): Promise<Interleave
   }
 }
 
-function timeSeries(seconds: readonly number[]): TimeSeries {
+/** Median and spread of the times of one side. */
+export function timeSeries(seconds: readonly number[]): TimeSeries {
   const median = quantile(seconds, 0.5)
   return {
     seconds,

@@ -12,8 +12,53 @@ export interface CommandEntry extends CommandSummary {
  */
 export const COMMANDS: readonly CommandEntry[] = [
   {
+    name: 'doctor',
+    summary: 'show versions, devices and threads, and test that the kernels compute correctly here',
+    load: async () => (await import('./commands/doctor.ts')).doctorCommand,
+  },
+  {
+    name: 'demo',
+    summary: 'the whole job on images that the package draws: prepare, train, sample, report',
+    load: async () => (await import('./commands/demo.ts')).demoCommand,
+  },
+  {
+    name: 'prepare',
+    summary: 'turn folders or zips of images into a training data set',
+    load: async () => (await import('./commands/prepare.ts')).prepareCommand,
+  },
+  {
+    name: 'train',
+    summary: 'train a SiT, with representation alignment where an encoder is named',
+    load: async () => (await import('./commands/train.ts')).trainCommand,
+  },
+  {
+    name: 'sample',
+    summary: 'draw images from a checkpoint',
+    load: async () => (await import('./commands/sample.ts')).sampleCommand,
+  },
+  {
+    name: 'convert',
+    summary: 'convert weights and checkpoints between torch, safetensors and checkpoint folders',
+    load: async () => (await import('./commands/convert.ts')).convertCommand,
+  },
+  {
+    name: 'bench step',
+    summary: 'time training steps: throughput, share of the measured peak, ratio to PyTorch',
+    load: async () => (await import('./commands/bench-step.ts')).benchStepCommand,
+  },
+  {
+    name: 'bench kernels',
+    summary: "time the kernels of a training step against the machine's measured limits",
+    load: async () => (await import('./commands/bench-kernels.ts')).benchKernelsCommand,
+  },
+  {
     name: 'report',
     summary: 'write one self-contained HTML page about one or several runs',
     load: async () => (await import('./commands/report.ts')).reportCommand,
+  },
+  {
+    name: 'verify',
+    summary: 'compare this build with golden vectors of the reference PyTorch code',
+    load: async () => (await import('./commands/verify.ts')).verifyCommand,
   },
 ]

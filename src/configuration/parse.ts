@@ -15,7 +15,8 @@ export function parseConfiguration<S extends z.ZodType>(schema: S, input: unknow
   const result = schema.safeParse(input)
   if (result.success) return result.data
   const clauses = result.error.issues.flatMap((issue) => describe(issue, input, schema))
-  throw new ConfigurationError(`${what}: ${clauses.join('; ')}.`)
+  const sentence = `${what}: ${clauses.join('; ')}`
+  throw new ConfigurationError(sentence.endsWith('?') ? sentence : `${sentence}.`)
 }
 
 function describe(issue: z.core.$ZodIssue, input: unknown, schema: z.ZodType): string[] {
@@ -28,11 +29,24 @@ function describe(issue: z.core.$ZodIssue, input: unknown, schema: z.ZodType): s
       return `there is no setting "${key}"${place}${right ? `; did you mean "${right}"?` : ''}`
     })
   }
+  const value = valueAt(input, issue.path)
   if (issue.code === 'invalid_union') {
-    return [`${field || 'the value'} is ${shown(valueAt(input, issue.path))}, which is none of the forms it may have`]
+    const meant = issue.errors.filter((problems) => !problems.some((problem) => isOfAnotherKind(problem, value)))
+    if (meant.length === 1) {
+      return meant[0]!.flatMap((inner) => describe({ ...inner, path: [...issue.path, ...inner.path] }, input, schema))
+    }
+    return [`${field || 'the value'} is ${shown(value)}, which is none of the forms it may have`]
   }
   const message = issue.message.charAt(0).toLowerCase() + issue.message.slice(1)
-  return [`${field || 'the value'} is ${shown(valueAt(input, issue.path))}: ${message}`]
+  const right =
+    issue.code === 'invalid_value' && typeof value === 'string' ? nearest(value, issue.values.map(String)) : undefined
+  const advice = right === undefined ? '' : `; did you mean "${right}"?`
+  return [`${field || 'the value'} is ${shown(value)}: ${message}${advice}`]
+}
+
+/** Whether a value is not even an attempt at the form of a union that has this problem with it. */
+function isOfAnotherKind({ code, path }: z.core.$ZodIssue, value: unknown): boolean {
+  return path.length === 0 && (code === 'invalid_type' || (code === 'invalid_value' && typeof value === 'object'))
 }
 
 function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
@@ -47,7 +61,7 @@ function shown(value: unknown): string {
   return text.length > 60 ? `${text.slice(0, 57)}...` : text
 }
 
-/** The keys of the object schema at a path, as far as the way there is through plain objects. */
+/** The keys of the object schema at a path, as far as the way there is through plain objects and the one object of a union. */
 function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
   let shape = shapeOf(schema)
   for (const key of path) {
@@ -58,7 +72,12 @@ function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
 }
 
 function shapeOf(schema: z.ZodType): Record<string, z.ZodType> | undefined {
-  const inner = schema as z.ZodType & { shape?: Record<string, z.ZodType>; unwrap?: () => z.ZodType }
+  const inner = schema as z.ZodType & {
+    shape?: Record<string, z.ZodType>
+    options?: readonly z.ZodType[]
+    unwrap?: () => z.ZodType
+  }
   if (inner.shape) return inner.shape
+  if (Array.isArray(inner.options)) return inner.options.map(shapeOf).find((shape) => shape !== undefined)
   return inner.unwrap ? shapeOf(inner.unwrap()) : undefined
 }

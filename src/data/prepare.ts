@@ -58,7 +58,7 @@ const IGNORED_NAMES_KEPT = 100
  */
 export async function prepareDataset(options: PrepareOptions): Promise<DatasetInfo> {
   const { size, wideHeight = size, latents = 'none' } = options
-  checkOptions(size, wideHeight, latents)
+  checkOptions(size, wideHeight, latents, options.maxImages)
   const source = await openImageSource(options.source, options)
   try {
     const images = source.images.slice(0, options.maxImages)
@@ -84,12 +84,15 @@ export async function prepareDataset(options: PrepareOptions): Promise<DatasetIn
   }
 }
 
-function checkOptions(size: number, wideHeight: number, latents: 'none' | LatentEncoder): void {
+function checkOptions(size: number, wideHeight: number, latents: 'none' | LatentEncoder, maxImages = 1): void {
   if (!Number.isInteger(size) || size < 1) {
     throw new RangeError(`The image size ${size} is not a whole number of pixels, at least 1.`)
   }
   if (!Number.isInteger(wideHeight) || wideHeight < 1 || wideHeight > size) {
     throw new RangeError(`The strip height ${wideHeight} is not a whole number from 1 to the image size ${size}.`)
+  }
+  if (!Number.isInteger(maxImages) || maxImages < 1) {
+    throw new RangeError(`The limit of ${maxImages} images is not a whole number, at least 1.`)
   }
   if (latents !== 'none' && size % latents.downsampling !== 0) {
     throw new RangeError(

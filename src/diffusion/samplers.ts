@@ -16,6 +16,8 @@ export interface Guidance {
   /** Active while low ≤ t ≤ high, t being the step's beginning. */
   readonly low: number
   readonly high: number
+  /** The label of the unconditional half; by default the model's null class. */
+  readonly nullLabel?: number
 }
 
 export interface SamplerOptions {
@@ -95,7 +97,7 @@ class VelocityField {
     this.#model = model
     this.#options = options
     this.path = options.path ?? 'linear'
-    const doubled = new Int32Array(2 * labels.length).fill(model.nullClass)
+    const doubled = new Int32Array(2 * labels.length).fill(options.guidance?.nullLabel ?? model.nullClass)
     doubled.set(labels)
     this.#labels = keep(Tensor.from(labels, [labels.length], model.device))
     this.#doubledLabels = keep(Tensor.from(doubled, [doubled.length], model.device))

@@ -118,10 +118,7 @@ export class NpzFile {
   #entryName(name: string): string {
     const entryName = `${name}${SUFFIX}`
     if (this.#zip.entries.has(entryName)) return entryName
-    throw new FileFormatError(
-      this.path,
-      `there is no array ${quoted(name)}; there is ${this.names.join(', ') || 'none'}.`,
-    )
+    throw new FileFormatError(this.path, `there is no ${quoted(name)}; there is ${this.names.join(', ') || 'none'}.`)
   }
 }
 

@@ -1,8 +1,7 @@
-import type { DType } from '../tensor/dtype.ts'
 import { elementAt, type HostTensor } from '../tensor/host-tensor.ts'
 import { dataViewOf } from './byte-order.ts'
 import { decodeNumpyArray, type NumpyDtype, numpyByteLength, parseNumpyDtype } from './numpy-dtype.ts'
-import { type Buildable, InertObject, PickleGlobal } from './pickle-values.ts'
+import { InertObject, PickleGlobal, withBuilder } from './pickle-values.ts'
 
 /**
  * What of Python's and NumPy's own a checkpoint may name: containers, namespaces, paths and numbers. Each entry says what
@@ -17,7 +16,7 @@ const CALLS: Readonly<Record<string, (args: readonly unknown[]) => unknown>> = {
   'builtins.frozenset': ([items]) => new Set(toArray(items)),
   'builtins.int': ([value]) => toNumber(value),
   'builtins.list': ([items]) => [...toArray(items)],
-  'builtins.object': () => new Namespace(),
+  'builtins.object': namespace,
   'builtins.long': ([value]) => toNumber(value),
   'builtins.set': ([items]) => new Set(toArray(items)),
   'builtins.str': ([value]) => toText(value ?? ''),
@@ -30,8 +29,8 @@ const CALLS: Readonly<Record<string, (args: readonly unknown[]) => unknown>> = {
   'collections.OrderedDict': ([items]) => toMap(items),
   'collections.defaultdict': () => new Map(),
   'collections.deque': ([items]) => [...toArray(items)],
-  'argparse.Namespace': () => new Namespace(),
-  'types.SimpleNamespace': () => new Namespace(),
+  'argparse.Namespace': namespace,
+  'types.SimpleNamespace': namespace,
   'easydict.EasyDict': ([items]) => toMap(items),
   'yacs.config.CfgNode': ([items]) => toMap(items),
   'pathlib.Path': (parts) => joinPath(parts, '/'),
@@ -40,11 +39,10 @@ const CALLS: Readonly<Record<string, (args: readonly unknown[]) => unknown>> = {
   'pathlib.WindowsPath': (parts) => joinPath(parts, '\\'),
   'pathlib.PureWindowsPath': (parts) => joinPath(parts, '\\'),
   'numpy.dtype': ([descr]) => new PickledNumpyDtype(toText(descr)),
-  'numpy.ndarray': () => new PickledNumpyArray(),
-  'numpy.core.multiarray._reconstruct': () => new PickledNumpyArray(),
+  'numpy.ndarray': unbuiltNumpyArray,
+  'numpy.core.multiarray._reconstruct': unbuiltNumpyArray,
   'numpy.core.multiarray.scalar': ([dtype, bytes]) => numpyScalar(dtype, bytes),
-  'numpy.core.numeric._frombuffer': ([bytes, dtype, shape, order]) =>
-    PickledNumpyArray.of(dtype, shape, order === 'F', bytes),
+  'numpy.core.numeric._frombuffer': ([bytes, dtype, shape, order]) => numpyArray(dtype, shape, order === 'F', bytes),
 }
 
 /** Other modules that the same things stood in, by version of Python and NumPy. */
@@ -73,32 +71,31 @@ export function inertGlobal(className: string): PickleGlobal {
   return new PickleGlobal(className, (args) => new InertObject(className, args))
 }
 
-/** The attributes of an object that is nothing but attributes, as a Map of them. */
-export class Namespace extends Map<unknown, unknown> implements Buildable {
-  build(state: unknown): void {
+/** An object that is nothing but attributes, as the Map of them. */
+export function namespace(): Map<unknown, unknown> {
+  const attributes = new Map<unknown, unknown>()
+  return withBuilder(attributes, (state) => {
     // Python's default state: the attributes, or a pair of them and those in slots.
-    const parts = Array.isArray(state) ? state : [state]
-    for (const part of parts) {
+    for (const part of Array.isArray(state) ? state : [state]) {
       if (part === null) continue
       if (!(part instanceof Map)) throw new TypeError('the attributes of an object are not a dictionary.')
-      for (const [key, value] of part) this.set(key, value)
+      for (const [key, value] of part) attributes.set(key, value)
     }
-  }
+  })
 }
 
-class PickledNumpyDtype implements Buildable {
+/** numpy.dtype, whose byte order comes by its state: (version, byte order, …). */
+class PickledNumpyDtype {
   readonly #code: string
   #order = '<'
 
   constructor(code: string) {
     this.#code = code
-  }
-
-  /** numpy.dtype.__setstate__: (version, byte order, …). */
-  build(state: unknown): void {
-    const order = Array.isArray(state) ? state[1] : undefined
-    if (typeof order !== 'string') throw new TypeError('the state of a NumPy dtype is damaged.')
-    this.#order = order
+    withBuilder(this, (state) => {
+      const order = Array.isArray(state) ? state[1] : undefined
+      if (typeof order !== 'string') throw new TypeError('the state of a NumPy dtype is damaged.')
+      this.#order = order
+    })
   }
 
   resolve(): NumpyDtype {
@@ -107,41 +104,27 @@ class PickledNumpyDtype implements Buildable {
   }
 }
 
-/** A NumPy array in a pickle: a HostTensor, which is empty until its BUILD. */
-class PickledNumpyArray implements HostTensor, Buildable {
-  dtype: DType = 'u8'
-  shape: readonly number[] = [0]
-  data: Uint8Array = new Uint8Array(0)
+/** An array that is empty until its state comes: (version, shape, dtype, Fortran order, bytes). */
+function unbuiltNumpyArray(): HostTensor {
+  const array: HostTensor = { dtype: 'u8', shape: [0], data: new Uint8Array(0) }
+  return withBuilder(array, (state) => {
+    const [, shape, dtype, fortranOrder, content] = Array.isArray(state) && state.length === 5 ? state : []
+    Object.assign(array, numpyArray(dtype, shape, fortranOrder === true, content))
+  })
+}
 
-  static of(dtype: unknown, shape: unknown, fortranOrder: boolean, content: unknown): PickledNumpyArray {
-    const array = new PickledNumpyArray()
-    array.#fill(dtype, shape, fortranOrder, content)
-    return array
+function numpyArray(dtype: unknown, shape: unknown, fortranOrder: boolean, content: unknown): HostTensor {
+  if (!(dtype instanceof PickledNumpyDtype) || !Array.isArray(shape) || shape.length > MAX_NUMPY_RANK) {
+    throw new TypeError('the state of a NumPy array is damaged.')
   }
-
-  /** numpy.ndarray.__setstate__: (version, shape, dtype, Fortran order, bytes). */
-  build(state: unknown): void {
-    if (!Array.isArray(state) || state.length !== 5) throw new TypeError('the state of a NumPy array is damaged.')
-    const [, shape, dtype, fortranOrder, content] = state
-    this.#fill(dtype, shape, fortranOrder === true, content)
+  const numpy = dtype.resolve()
+  const sizes = shape.map(toNumber).map(Number)
+  const expected = namedArray(() => numpyByteLength(numpy, sizes))
+  const bytes = toBytes(content)
+  if (bytes.length !== expected) {
+    throw new RangeError(`a NumPy array of shape [${sizes}] has ${bytes.length} bytes instead of ${expected}.`)
   }
-
-  #fill(dtype: unknown, shape: unknown, fortranOrder: boolean, content: unknown): void {
-    if (!(dtype instanceof PickledNumpyDtype) || !Array.isArray(shape) || shape.length > MAX_NUMPY_RANK) {
-      throw new TypeError('the state of a NumPy array is damaged.')
-    }
-    const numpy = dtype.resolve()
-    const sizes = shape.map(toNumber).map(Number)
-    const expected = namedArray(() => numpyByteLength(numpy, sizes))
-    const bytes = toBytes(content)
-    if (bytes.length !== expected) {
-      throw new RangeError(`a NumPy array of shape [${sizes}] has ${bytes.length} bytes instead of ${expected}.`)
-    }
-    const decoded = decodeNumpyArray(numpy, sizes, fortranOrder, bytes.slice())
-    this.dtype = decoded.dtype
-    this.shape = decoded.shape
-    this.data = decoded.data
-  }
+  return decodeNumpyArray(numpy, sizes, fortranOrder, bytes.slice())
 }
 
 function numpyScalar(dtype: unknown, content: unknown): number | bigint | boolean {

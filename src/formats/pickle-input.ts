@@ -14,7 +14,8 @@ export class PickleInput {
   readonly #where: { readonly path: string; readonly part: string }
 
   constructor(bytes: Uint8Array, where: { readonly path: string; readonly part: string }) {
-    this.#bytes = bytes
+    // A plain Uint8Array: a Buffer's slice would be a view, and change when the Buffer does.
+    this.#bytes = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength)
     this.#view = dataViewOf(bytes)
     this.#where = where
   }

@@ -68,7 +68,7 @@ export function python2String(bytes: Uint8Array): string | Uint8Array {
   try {
     return strictUtf8.decode(bytes)
   } catch {
-    return bytes.slice()
+    return new Uint8Array(bytes)
   }
 }
 

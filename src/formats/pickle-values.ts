@@ -49,12 +49,15 @@ export class InertObject {
   }
 }
 
-/** Objects that take their contents from the pickle's BUILD instruction. */
-export interface Buildable {
-  /** What Python's `__setstate__` does. */
-  build(state: unknown): void
+/** Objects that a later BUILD instruction fills, and how. Kept apart, so that the objects themselves are plain. */
+const builders = new WeakMap<object, (state: unknown) => void>()
+
+/** Has `build` do for the object what Python's `__setstate__` does. Returns the object. */
+export function withBuilder<T extends object>(object: T, build: (state: unknown) => void): T {
+  builders.set(object, build)
+  return object
 }
 
-export function isBuildable(value: unknown): value is Buildable {
-  return typeof value === 'object' && value !== null && 'build' in value && typeof value.build === 'function'
+export function builderOf(value: unknown): ((state: unknown) => void) | undefined {
+  return typeof value === 'object' && value !== null ? builders.get(value) : undefined
 }

@@ -11,7 +11,7 @@ import {
 } from './pickle-literals.ts'
 import { Opcode } from './pickle-opcodes.ts'
 import { checkPickleTree } from './pickle-tree.ts'
-import { InertObject, isBuildable, PickleGlobal } from './pickle-values.ts'
+import { builderOf, InertObject, PickleGlobal } from './pickle-values.ts'
 
 /** How a format reads its pickles. */
 export interface PickleContext {
@@ -28,7 +28,7 @@ export interface PickleContext {
  * Most bytes of memory that one pickle's objects may take, by the estimates below. A checkpoint's own are a few
  * megabytes; a hostile pickle makes an object of hundreds of bytes from each of its own.
  */
-const MEMORY_BUDGET = 2 ** 29
+const MEMORY_BUDGET = 2 ** 27
 const COST = { slot: 16, list: 64, map: 300, set: 200, memo: 64, text: 48 } as const
 
 const HIGHEST_PROTOCOL = 5
@@ -387,8 +387,9 @@ class PickleMachine {
   }
 
   #build(target: unknown, state: unknown): void {
-    if (isBuildable(target)) {
-      this.#explained(() => target.build(state))
+    const build = builderOf(target)
+    if (build !== undefined) {
+      this.#explained(() => build(state))
       this.#charge(contentCost(target))
     } else if (target instanceof InertObject) target.state = state
     // Attributes of a dictionary (`_metadata` of a state dict) are nothing that a tensor needs.

@@ -42,16 +42,28 @@ export interface TensorBoardEvent {
 /** A longer record is taken for damage. */
 const MAX_RECORD_BYTES = 2 ** 30
 
+/** Most records are tens of bytes, so many are read at once. */
+const WINDOW_BYTES = 2 ** 18
+
 /**
- * The events of a file, in order, one record in memory at a time. A last record that is cut off, as a killed run leaves
+ * The events of a file, in order, in bounded memory. A last record that is cut off, as a killed run leaves
  * it, ends them quietly.
  *
  * @throws FileFormatError where a record does not match its checksum.
  */
 export async function* readEvents(path: string): AsyncGenerator<TensorBoardEvent> {
   await using file = await RandomAccessFile.open(path)
+  let window = new Uint8Array(0)
+  let windowStart = 0
+  const bytesAt = async (at: number, length: number): Promise<Uint8Array> => {
+    if (at + length > windowStart + window.length) {
+      window = await file.read(at, Math.min(file.size - at, Math.max(length, WINDOW_BYTES)))
+      windowStart = at
+    }
+    return window.subarray(at - windowStart, at - windowStart + length)
+  }
   for (let at = 0; at + RECORD_HEADER_BYTES <= file.size; ) {
-    const header = await file.read(at, RECORD_HEADER_BYTES)
+    const header = await bytesAt(at, RECORD_HEADER_BYTES)
     const view = dataViewOf(header)
     const length = Number(view.getBigUint64(0, true))
     if (view.getUint32(8, true) !== maskedCrc32c(header.subarray(0, 8)) || length > MAX_RECORD_BYTES) {
@@ -59,7 +71,7 @@ export async function* readEvents(path: string): AsyncGenerator<TensorBoardEvent
     }
     const next = at + RECORD_HEADER_BYTES + length + RECORD_FOOTER_BYTES
     if (next > file.size) return
-    const body = await file.read(at + RECORD_HEADER_BYTES, length + RECORD_FOOTER_BYTES)
+    const body = await bytesAt(at + RECORD_HEADER_BYTES, length + RECORD_FOOTER_BYTES)
     const event = body.subarray(0, length)
     if (dataViewOf(body).getUint32(length, true) !== maskedCrc32c(event)) {
       throw new FileFormatError(path, `the record at byte ${at} is damaged: it does not match its checksum.`)

@@ -1,5 +1,5 @@
 import { DTYPE_BYTES, type DType } from '../tensor/dtype.ts'
-import { inertGlobal, Namespace, resolvePythonGlobal } from './pickle-globals.ts'
+import { inertGlobal, namespace, resolvePythonGlobal } from './pickle-globals.ts'
 import { PickleGlobal } from './pickle-values.ts'
 import { STORAGE_CLASS, TORCH_DTYPES, TorchStorage, TorchTensor } from './torch-tensor.ts'
 
@@ -83,7 +83,7 @@ export function resolveTorchGlobal(module: string, name: string, options: TorchG
   if (known !== undefined) return known
   if (options.inertGlobals?.includes(fullName)) return inertGlobal(fullName)
   if (options.torchScript && fullName.startsWith('__torch__.')) {
-    return new PickleGlobal(fullName, () => new Namespace())
+    return new PickleGlobal(fullName, namespace)
   }
   return undefined
 }

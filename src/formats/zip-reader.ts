@@ -89,7 +89,8 @@ export class ZipFile {
     if (entry.method === STORED) return this.#verified(entry, packed, crc32(packed))
     let data: Uint8Array
     try {
-      data = await inflateRawAsync(packed, { maxOutputLength: Math.max(entry.size, 1) })
+      const inflated = await inflateRawAsync(packed, { maxOutputLength: Math.max(entry.size, 1) })
+      data = new Uint8Array(inflated)
     } catch (error) {
       throw this.#fault(entry, `cannot be unpacked (${(error as Error).message})`)
     }

@@ -4,6 +4,7 @@ import type { ParameterList, StateEntry } from '../nn/parameter-list.ts'
 import { loadState, type StateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
 import { elementCount } from '../tensor/dtype.ts'
+import { fnv1a } from '../tensor/fnv1a.ts'
 
 /** What every model has: parameters in an arena, under the names and in the order of the reference's state dict. */
 export abstract class Model implements Disposable {
@@ -74,11 +75,4 @@ function initialiseEntry(arena: ParameterArena, entry: StateEntry, seed: number)
   using view = arena.view('weights', entry)
   // The name's hash as the step: a tensor's first values do not depend on what else the model has.
   entry.initialise(view, { seed, stream: 'initialisation', step: fnv1a(entry.name) })
-}
-
-/** FNV-1a, 32 bits. */
-function fnv1a(text: string): number {
-  let hash = 0x811c9dc5
-  for (const byte of new TextEncoder().encode(text)) hash = Math.imul(hash ^ byte, 0x01000193)
-  return hash >>> 0
 }

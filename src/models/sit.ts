@@ -4,9 +4,10 @@
  * initialisation are those of REPA's models/sit.py.
  */
 import * as z from 'zod'
+import { parseConfiguration } from '../configuration/parse.ts'
 import { normal, ones, values, zeros } from '../nn/initialiser.ts'
 import { Linear } from '../nn/linear.ts'
-import { ParameterList } from '../nn/parameter-list.ts'
+import { ParameterList, type StateEntry } from '../nn/parameter-list.ts'
 import { PatchEmbed } from '../nn/patch-embed.ts'
 import type { Device } from '../tensor/device.ts'
 import { attention, qkNorm } from '../tensor/ops/attention.ts'
@@ -69,11 +70,19 @@ export const sitConfigSchema = z
 export type SiTConfig = z.output<typeof sitConfigSchema>
 export type SiTOptions = z.input<typeof sitConfigSchema>
 
+/** @throws {ConfigurationError} naming every setting that is wrong */
+export function parseSiTConfig(config: unknown, what = "the model's configuration"): SiTConfig {
+  return parseConfiguration(sitConfigSchema, config, what)
+}
+
 /** Width of the sinusoidal features that the time embedder takes. */
 const FREQUENCIES = 256
 /** Chunks of the modulation that a block uses, in the reference's order. */
 const BLOCK_CHUNKS = { shiftAttention: 0, scaleAttention: 1, gateAttention: 2, shiftMlp: 3, scaleMlp: 4, gateMlp: 5 }
 const CHUNKS_PER_BLOCK = 6
+
+/** Is shown a forward pass's tensors by name; they live as long as the pass, so what is to stay is aliased and kept. */
+export type Observe = (name: string, tensor: Tensor) => void
 
 /** Adds the entries of one adaLN projection, [chunks·hidden, hidden] and its bias, to the model's shared one. */
 type AdaLNPart = (name: string, chunks: number) => void
@@ -84,6 +93,7 @@ class Block {
   readonly #fc1: Linear
   readonly #fc2: Linear
   readonly #qkNorm: { [K in 'qWeight' | 'qBias' | 'kWeight' | 'kBias']: Parameter } | undefined
+  readonly #name: string
   readonly #heads: number
   readonly #chunk: number
 
@@ -91,6 +101,7 @@ class Block {
     const { hidden, heads } = config
     const name = `blocks.${index}`
     const mlpWidth = Math.trunc(hidden * config.mlpRatio)
+    this.#name = name
     this.#heads = heads
     this.#chunk = index * CHUNKS_PER_BLOCK
     this.#qkv = new Linear(list, `${name}.attn.qkv`, hidden, 3 * hidden)
@@ -110,13 +121,13 @@ class Block {
   }
 
   /** x [B, T, D], modulation [B, chunks, D] of all blocks → x + gated attention, + gated MLP. */
-  forward(x: Tensor, modulation: Tensor): Tensor {
+  forward(x: Tensor, modulation: Tensor, observe?: Observe): Tensor {
     const chunk = (which: keyof typeof BLOCK_CHUNKS) => this.#chunk + BLOCK_CHUNKS[which]
     const forAttention = layerNormModulate(x, modulation, {
       shift: chunk('shiftAttention'),
       scale: chunk('scaleAttention'),
     })
-    const attended = linearGatedResidual(this.#attention(forAttention), this.#proj, {
+    const attended = linearGatedResidual(this.#attention(forAttention, observe), this.#proj, {
       residual: x,
       modulation,
       gate: chunk('gateAttention'),
@@ -129,8 +140,9 @@ class Block {
     })
   }
 
-  #attention(x: Tensor): Tensor {
+  #attention(x: Tensor, observe?: Observe): Tensor {
     const qkv = linear(x, this.#qkv)
+    observe?.(`${this.#name}.attn.qkv`, qkv)
     if (!this.#qkNorm) return attention(qkv, this.#heads)
     const { qWeight, qBias, kWeight, kBias } = this.#qkNorm
     const weights = { qWeight: qWeight.value, qBias: qBias.value, kWeight: kWeight.value, kBias: kBias.value }
@@ -194,6 +206,13 @@ class Network {
   }
 }
 
+/** The state dict that a SiT of this configuration has, in its order: names and shapes, without memory for them. */
+export function sitEntries(config: SiTConfig): readonly StateEntry[] {
+  const list = new ParameterList()
+  new Network(list, config)
+  return list.entries
+}
+
 export class SiT extends Model {
   #config: SiTConfig
   #network: Network
@@ -223,9 +242,16 @@ export class SiT extends Model {
     if (!size) {
       throw new RangeError(`There is no model "${model}": expected one of ${Object.keys(SIT_PRESETS).join(', ')}.`)
     }
-    const sit = SiT.fromConfig(sitConfigSchema.parse({ kind: 'SiT', inputSize: [32, 32], ...size, ...rest }), device)
+    const sit = SiT.fromConfig(parseSiTConfig({ kind: 'SiT', inputSize: [32, 32], ...size, ...rest }), device)
     sit.initialise(seed)
     return sit
+  }
+
+  /** The state dict's tensors of a model of this configuration, in the reference's order. Takes no memory for them. */
+  static entriesOf(config: SiTConfig): readonly StateEntry[] {
+    const list = new ParameterList()
+    new Network(list, config)
+    return list.entries
   }
 
   /** A SiT with undefined weights: for loading a state dict. */
@@ -238,7 +264,7 @@ export class SiT extends Model {
    * weight stays as it is.
    */
   align({ widths, depth, seed = 0 }: { widths: readonly number[]; depth: number; seed?: number }): void {
-    const config = sitConfigSchema.parse({ ...this.#config, alignWidths: [...widths], alignDepth: depth })
+    const config = parseSiTConfig({ ...this.#config, alignWidths: [...widths], alignDepth: depth })
     const list = new ParameterList()
     const network = new Network(list, config)
     this.redeclare(list, seed)
@@ -259,49 +285,63 @@ export class SiT extends Model {
 
   /**
    * x [B, C, H, W], t [B] in [0, 1] (1 is noise), labels i32 [B] (already dropped, in training) → the velocity, and with
-   * `project` the projections of the hidden states for every encoder. `observe` is shown the hidden states [B, T, D] as they
-   * arise: `tokens`, what enters the first block, and `blocks.N`, what leaves block N (from 0).
+   * `project` the projections of the hidden states for every encoder. `observe` is shown what arises on the way: the time's
+   * features `t_freq` [B, 256] and embedding `t_embedder`, the label's `y_embedder` and their sum `c`, [B, D] each; the
+   * `modulation` [B, 6·depth + 2, D]; `tokens` [B, T, D], which enter the first block; of block N (from 0) `blocks.N.attn.qkv`
+   * [B, T, 3D] and its output `blocks.N`; and `final_layer` [B, T, p·p·C].
    */
   forward(
     x: Tensor,
     t: Tensor,
     labels: Tensor,
-    { project = false, observe }: { project?: boolean; observe?: (name: string, hidden: Tensor) => void } = {},
+    { project = false, observe }: { project?: boolean; observe?: Observe } = {},
   ): SiTOutput {
     return scope(() => {
-      const modulation = this.#modulation(t, labels)
+      const modulation = this.#modulation(t, labels, observe)
       let hidden = this.#network.patchEmbed.embed(x, this.#network.positions.value)
       observe?.('tokens', hidden)
       let projections: readonly Tensor[] = []
       this.#network.blocks.forEach((block, index) => {
         const input = hidden
-        hidden = scope(() => block.forward(input, modulation))
+        hidden = scope(() => block.forward(input, modulation, observe))
         release(input)
         observe?.(`blocks.${index}`, hidden)
         if (project && index + 1 === this.#config.alignDepth) projections = this.#project(hidden)
       })
-      return { velocity: this.#head(hidden, modulation), projections }
+      return { velocity: this.#head(hidden, modulation, observe), projections }
     })
   }
 
   /** The modulation [B, 6·depth + 2, D] of all blocks and the final layer from one product. */
-  #modulation(t: Tensor, labels: Tensor): Tensor {
-    const time = mlp(timestepEmbedding(t, FREQUENCIES), this.#network.timeEmbedder, 'silu')
-    const condition = add(time, embedding(this.#network.labelTable.value, labels))
+  #modulation(t: Tensor, labels: Tensor, observe?: Observe): Tensor {
+    const frequencies = timestepEmbedding(t, FREQUENCIES)
+    const time = mlp(frequencies, this.#network.timeEmbedder, 'silu')
+    const label = embedding(this.#network.labelTable.value, labels)
+    const condition = add(time, label)
     const adaLN: LinearWeights = { weight: this.#network.adaLN.weight.value, bias: this.#network.adaLN.bias.value }
     const { depth, hidden } = this.#config
-    return reshape(linear(silu(condition), adaLN), [t.shape[0]!, depth * CHUNKS_PER_BLOCK + 2, hidden])
+    const modulation = reshape(linear(silu(condition), adaLN), [t.shape[0]!, depth * CHUNKS_PER_BLOCK + 2, hidden])
+    if (observe) {
+      observe('t_freq', frequencies)
+      observe('t_embedder', time)
+      observe('y_embedder', label)
+      observe('c', condition)
+      observe('modulation', modulation)
+    }
+    return modulation
   }
 
   #project(hidden: Tensor): Tensor[] {
     return this.#network.projectors.map((projector) => scope(() => mlp(hidden, projector, 'silu')))
   }
 
-  #head(hidden: Tensor, modulation: Tensor): Tensor {
+  #head(hidden: Tensor, modulation: Tensor, observe?: Observe): Tensor {
     const { depth, patch, channels, inputSize } = this.#config
     const shift = depth * CHUNKS_PER_BLOCK
     const normed = layerNormModulate(hidden, modulation, { shift, scale: shift + 1 })
+    const patches = linear(normed, this.#network.final)
+    observe?.('final_layer', patches)
     const [height, width] = inputSize
-    return unpatchify(linear(normed, this.#network.final), { channels, height, width, patch })
+    return unpatchify(patches, { channels, height, width, patch })
   }
 }

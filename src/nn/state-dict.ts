@@ -1,3 +1,4 @@
+import { synchronize } from '../tensor/device.ts'
 import type { HostTensor } from '../tensor/host-tensor.ts'
 import { toFloat32 } from '../tensor/host-tensor.ts'
 import type { ArenaRole, ParameterArena } from './parameter-arena.ts'
@@ -7,7 +8,7 @@ import type { StateEntry } from './parameter-list.ts'
 export interface StateSource {
   /** For messages: the file's path, or what else it is. */
   readonly name: string
-  readonly names: Iterable<string>
+  readonly names: readonly string[]
   shapeOf(name: string): readonly number[]
   read(name: string): Promise<HostTensor>
 }
@@ -16,23 +17,21 @@ export interface StateSource {
 export function stateSource(tensors: ReadonlyMap<string, HostTensor>, name: string): StateSource {
   return {
     name,
-    names: tensors.keys(),
+    names: [...tensors.keys()],
     shapeOf: (tensor) => tensors.get(tensor)!.shape,
     read: async (tensor) => tensors.get(tensor)!,
   }
 }
 
 /**
- * Loads every entry from the source. Throws one error that lists all misfits: missing and surplus names, and shapes (with both).
- * Nothing is loaded unless everything fits. `ignore` tells which surplus names are known and not wanted.
+ * Throws one error that lists all misfits: missing and surplus names, and shapes (with both). `ignore` tells which surplus
+ * names are known and not wanted.
  */
-export async function loadState(
+export function requireFit(
   entries: readonly StateEntry[],
-  arena: ParameterArena,
-  role: ArenaRole,
-  source: StateSource,
+  source: Pick<StateSource, 'name' | 'names' | 'shapeOf'>,
   ignore: (name: string) => boolean = () => false,
-): Promise<void> {
+): void {
   const wanted = new Map(entries.map((entry) => [entry.name, entry]))
   const present = new Set(source.names)
   const problems: string[] = []
@@ -48,8 +47,21 @@ export async function loadState(
     const more = problems.length > 8 ? `; and ${problems.length - 8} more` : ''
     throw new Error(`${source.name} does not fit the model: ${shown}${more}.`)
   }
+}
+
+/** Loads every entry from the source; nothing is loaded unless everything fits (see requireFit). */
+export async function loadState(
+  entries: readonly StateEntry[],
+  arena: ParameterArena,
+  role: ArenaRole,
+  source: StateSource,
+  ignore?: (name: string) => boolean,
+): Promise<void> {
+  requireFit(entries, source, ignore)
   for (const entry of entries) {
     using view = arena.view(role, entry)
     view.write(toFloat32(await source.read(entry.name)))
+    // A write waits in host memory for its turn: without this, a large file would pile up behind a busy device.
+    await synchronize(arena.device)
   }
 }

@@ -1,4 +1,4 @@
-import { type MemoryStats, native } from '../native.ts'
+import { type MemoryStats, native, type OperationCost } from '../native.ts'
 
 /** `cpu`; `cuda:N` where the addon has CUDA. */
 export type Device = string
@@ -31,4 +31,17 @@ export function setMemoryLimit(device: Device, bytes: number): void {
 /** Gives the allocator's free blocks back to the system; waits for the queue. */
 export function trimMemory(device: Device): void {
   native().trimMemory(device)
+}
+
+/** Runs `body` and returns what each operation of the device has cost meanwhile, by its name, the dearest first. */
+export async function profile(device: Device, body: () => Promise<void>): Promise<Map<string, OperationCost>> {
+  await synchronize(device)
+  native().profile(device, true)
+  try {
+    await body()
+    await synchronize(device)
+    return new Map(Object.entries(native().costs(device)).sort(([, a], [, b]) => b.seconds - a.seconds))
+  } finally {
+    native().profile(device, false)
+  }
 }

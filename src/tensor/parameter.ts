@@ -25,7 +25,7 @@ export class Parameter {
     return this.#value
   }
 
-  /** Gives the parameter its memory, and becomes the owner of this view of it. */
+  /** Gives the parameter its memory: it owns this view of it, and lets go of the one it had. */
   bind(value: Tensor): void {
     this.#value?.dispose()
     value.parameter = this

@@ -39,6 +39,13 @@ export function randomNormal(shape: readonly number[], key: RandomKey, device: D
   return out
 }
 
+/** U[0, 1) of shape [B, ...]. */
+export function randomUniform(shape: readonly number[], key: RandomKey, device: Device): Tensor {
+  const out = Tensor.empty(shape, device)
+  fillUniform(out, 0, 1, key)
+  return out
+}
+
 /** Overwrites with N(0, std²). */
 export function fillNormal(out: Tensor, std: number, key: RandomKey): void {
   native().fillNormal(out.handle, std, BigInt(key.seed), stream(key), key.step, 0)

@@ -1,23 +1,28 @@
 /**
  * Checkpoints: folders `checkpoints/STEP/` (seven digits) of safetensors files under the reference's parameter names, and a
  * JSON. Each is written beside, synced and renamed, so a kill at any instant leaves the last whole one.
+ * (A second checkpoint of one step first moves the old one aside, and a kill in between is made good by the next reader.)
  *
  *   model.safetensors, ema.safetensors      the state dict's names
  *   optimizer.safetensors                   exp_avg.NAME and exp_avg_sq.NAME (torch's names of the two moments)
  *   state.json                              step, the optimizer's counters, the model's and the run's configuration
  */
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
+import type { WritableFileSystem } from '../formats/atomic-file.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
-import { writeSafetensors } from '../formats/safetensors-writer.ts'
+import { type SafetensorsSource, writeSafetensors } from '../formats/safetensors-writer.ts'
 import type { Model } from '../models/model.ts'
 import { type SiTConfig, sitConfigSchema } from '../models/sit.ts'
 import type { ArenaRole } from '../nn/parameter-arena.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import { loadState, type StateSource } from '../nn/state-dict.ts'
 import type { StepState } from './optimizer.ts'
+
+/** Where a run's folder has them. */
+export const CHECKPOINTS = 'checkpoints'
 
 const FORMAT = 1
 
@@ -35,8 +40,14 @@ const stateSchema = z.strictObject({
 
 export type CheckpointState = z.output<typeof stateSchema>
 
+/** The arrays of an arena that a checkpoint holds. */
+export type CheckpointRole = Exclude<ArenaRole, 'gradients'>
+
 /** What a checkpoint's files hold: name, arena array, and the prefix of the tensors' names. */
-const FILES: readonly { file: string; parts: readonly { role: ArenaRole; prefix: string }[] }[] = [
+export const CHECKPOINT_FILES: readonly {
+  readonly file: string
+  readonly parts: readonly { readonly role: CheckpointRole; readonly prefix: string }[]
+}[] = [
   { file: 'model.safetensors', parts: [{ role: 'weights', prefix: '' }] },
   { file: 'ema.safetensors', parts: [{ role: 'ema', prefix: '' }] },
   {
@@ -48,7 +59,7 @@ const FILES: readonly { file: string; parts: readonly { role: ArenaRole; prefix:
   },
 ]
 
-const STATE_FILE = 'state.json'
+export const STATE_FILE = 'state.json'
 
 /** `0050000`. */
 export const checkpointName = (step: number) => String(step).padStart(7, '0')
@@ -59,49 +70,90 @@ function entriesOf(model: Model, role: ArenaRole): StateEntry[] {
   return model.entries.filter(({ parameter }) => !moments || parameter.trainable)
 }
 
-/** Writes `FOLDER/STEP/`. The model must not train meanwhile. Throws, leaving what was there, when the disk refuses. */
+/**
+ * Writes `FOLDER/STEP/`. The model must not train meanwhile. Throws, leaving what was there, when the disk refuses.
+ * `fileSystem` stands in for Node's where the tensors are written.
+ */
 export async function saveCheckpoint(
   folder: string,
   model: Model & { readonly config: SiTConfig },
   state: Omit<CheckpointState, 'format' | 'model'>,
+  options: { fileSystem?: WritableFileSystem } = {},
 ): Promise<string> {
-  await mkdir(folder, { recursive: true })
   const target = join(folder, checkpointName(state.step))
+  const tensorsOf = (role: CheckpointRole) =>
+    entriesOf(model, role).map((entry) => ({
+      name: entry.name,
+      dtype: 'f32' as const,
+      shape: entry.shape,
+      data: async () => {
+        using view = model.arena.view(role, entry)
+        return (await view.toHost()).data
+      },
+    }))
+  await writeCheckpoint(target, { ...state, model: model.config }, tensorsOf, options)
+  return target
+}
+
+/**
+ * Writes a checkpoint's folder, one tensor at a time; `tensorsOf` gives those of a role under the state dict's names. Throws,
+ * leaving what was there, when the disk refuses.
+ */
+export async function writeCheckpoint(
+  target: string,
+  state: Omit<CheckpointState, 'format'>,
+  tensorsOf: (role: CheckpointRole) => readonly SafetensorsSource[],
+  { fileSystem }: { fileSystem?: WritableFileSystem } = {},
+): Promise<void> {
+  const folder = dirname(target)
   const partial = `${target}.partial-${process.pid}`
-  await rm(partial, { recursive: true, force: true })
-  await mkdir(partial)
   try {
-    for (const { file, parts } of FILES) {
-      const entries = parts.flatMap(({ role, prefix }) =>
-        entriesOf(model, role).map((entry) => ({
-          name: prefix + entry.name,
-          dtype: 'f32' as const,
-          shape: entry.shape,
-          data: async () => {
-            using view = model.arena.view(role, entry)
-            return (await view.toHost()).data
-          },
-        })),
+    await mkdir(folder, { recursive: true })
+    await rm(partial, { recursive: true, force: true })
+    await mkdir(partial)
+    for (const { file, parts } of CHECKPOINT_FILES) {
+      const tensors = parts.flatMap(({ role, prefix }) =>
+        tensorsOf(role).map((tensor) => ({ ...tensor, name: prefix + tensor.name })),
       )
-      await writeSafetensors(join(partial, file), entries, { checksum: true, fsync: true })
+      await writeSafetensors(join(partial, file), tensors, {
+        checksum: true,
+        fsync: true,
+        ...(fileSystem && { fileSystem }),
+      })
     }
     const json = await open(join(partial, STATE_FILE), 'wx')
     try {
-      await json.writeFile(`${JSON.stringify({ format: FORMAT, ...state, model: model.config }, null, 2)}\n`)
+      await json.writeFile(`${JSON.stringify({ format: FORMAT, ...state }, null, 2)}\n`)
       await json.sync()
     } finally {
       await json.close()
     }
     await syncFolder(partial)
-    // A checkpoint of the same step (a run resumed from before it) has the same content: it gives way.
-    await rm(target, { recursive: true, force: true })
-    await rename(partial, target)
+    await replaceFolder(target, partial)
     await syncFolder(folder)
   } catch (cause) {
     await rm(partial, { recursive: true, force: true })
     throw new Error(`The checkpoint of step ${state.step} could not be written: ${messageOf(cause)}`, { cause })
   }
-  return target
+}
+
+/** Gives a folder its name; what had the name is moved aside first, for no rename replaces a folder that is not empty. */
+async function replaceFolder(target: string, partial: string): Promise<void> {
+  const replaced = `${target}.replaced-${process.pid}`
+  const isThere = await rename(target, replaced).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return false
+      throw error
+    },
+  )
+  try {
+    await rename(partial, target)
+  } catch (error) {
+    if (isThere) await rename(replaced, target)
+    throw error
+  }
+  await rm(replaced, { recursive: true, force: true })
 }
 
 async function syncFolder(path: string): Promise<void> {
@@ -113,20 +165,41 @@ async function syncFolder(path: string): Promise<void> {
   }
 }
 
-/** The newest whole checkpoint of a run's `checkpoints` folder, or undefined. What a kill left half written is removed. */
-export async function newestCheckpoint(folder: string): Promise<string | undefined> {
+/** Checkpoints under a run's `checkpoints` folder: what they are called, their step, and what is not under its own name. */
+async function listCheckpoints(folder: string): Promise<{ name: string; step: number; leftover?: string }[]> {
   let names: string[]
   try {
     names = await readdir(folder)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
     throw error
   }
-  for (const name of names) {
-    if (name.includes('.partial-')) await rm(join(folder, name), { recursive: true, force: true })
+  return names.flatMap((name) => {
+    const [, step, leftover] = /^(\d{7,})(?:\.(partial|replaced)-\d+)?$/.exec(name) ?? []
+    return step === undefined ? [] : [{ name, step: Number(step), ...(leftover && { leftover }) }]
+  })
+}
+
+/** The newest whole checkpoint of a run's `checkpoints` folder, or undefined. Changes nothing: a run may be writing there. */
+export async function newestCheckpoint(folder: string): Promise<string | undefined> {
+  const whole = (await listCheckpoints(folder)).filter(({ leftover }) => leftover !== 'partial')
+  const [newest] = whole.sort((a, b) => b.step - a.step || a.name.length - b.name.length)
+  return newest && join(folder, newest.name)
+}
+
+/** Makes good what a kill left: half a checkpoint is removed, one that was moved aside for its successor gets its name back. */
+export async function tidyCheckpoints(folder: string): Promise<void> {
+  const found = await listCheckpoints(folder)
+  const named = new Set(found.filter(({ leftover }) => !leftover).map(({ step }) => step))
+  for (const { name, step, leftover } of found) {
+    if (!leftover) continue
+    if (leftover === 'partial' || named.has(step)) {
+      await rm(join(folder, name), { recursive: true, force: true })
+    } else {
+      await rename(join(folder, name), join(folder, checkpointName(step)))
+      named.add(step)
+    }
   }
-  const newest = names.filter((name) => /^\d{7,}$/.test(name)).sort((a, b) => Number(b) - Number(a))[0]
-  return newest && join(folder, newest)
 }
 
 /** Reads a checkpoint's JSON. */
@@ -149,7 +222,7 @@ export async function readCheckpointState(checkpoint: string): Promise<Checkpoin
 
 /** Loads arrays of a checkpoint into a model: `weights` and `ema`, and for training also both moments. */
 export async function loadCheckpoint(checkpoint: string, model: Model, roles: readonly ArenaRole[]): Promise<void> {
-  for (const { file, parts } of FILES) {
+  for (const { file, parts } of CHECKPOINT_FILES) {
     const wanted = parts.filter(({ role }) => roles.includes(role))
     if (wanted.length === 0) continue
     await using opened = await SafetensorsFile.open(join(checkpoint, file))

@@ -1,22 +1,8 @@
 import * as z from 'zod'
+import { ENCODER_NAMES } from '../alignment/encoder-names.ts'
 import { SIT_PRESETS, type SiTPreset } from '../models/presets.ts'
 
 const positive = z.int().positive()
-
-/** Encoders that can be aligned with, as the reference spells them. */
-export const ENCODER_NAMES = [
-  'hog',
-  'dinov2-vit-s',
-  'dinov2-vit-b',
-  'dinov2-vit-l',
-  'dinov2-vit-g',
-  'dinov2reg-vit-s',
-  'dinov2reg-vit-b',
-  'dinov2reg-vit-l',
-  'dinov2reg-vit-g',
-] as const
-
-export type EncoderName = (typeof ENCODER_NAMES)[number]
 
 const modelSchema = z.union([
   z.enum(Object.keys(SIT_PRESETS) as [SiTPreset, ...SiTPreset[]]),

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import type { Encoder } from '../alignment/encoder.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { type Batch, Loader } from '../data/loader.ts'
@@ -8,9 +9,16 @@ import { cast } from '../tensor/ops/float64.ts'
 import { samplePosterior } from '../tensor/ops/interpolant.ts'
 import { mean } from '../tensor/ops/loss.ts'
 import { dropLabels, type RandomKey, randomNormal, randomTimesteps } from '../tensor/random.ts'
-import { keep, scope } from '../tensor/scope.ts'
+import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { type CheckpointState, countersOf, loadCheckpoint, readCheckpointState, saveCheckpoint } from './checkpoint.ts'
+import {
+  CHECKPOINTS,
+  type CheckpointState,
+  countersOf,
+  loadCheckpoint,
+  readCheckpointState,
+  saveCheckpoint,
+} from './checkpoint.ts'
 import { forwardBackward, type TrainingBatch } from './objective.ts'
 import { AdamW, type AdamWOptions } from './optimizer.ts'
 import { type PrecisionPolicy, precisionPolicy } from './precision.ts'
@@ -18,7 +26,7 @@ import { type PrecisionPolicy, precisionPolicy } from './precision.ts'
 /** What aligns the hidden states: one encoder or several, after block `depth`, with this weight in the loss. */
 export interface Alignment {
   readonly encoder: Encoder | readonly Encoder[]
-  /** Default 8. */
+  /** Default: the model's `alignDepth`, at most its last block. */
   readonly depth?: number
   /** Default 0.5. */
   readonly weight?: number
@@ -111,11 +119,11 @@ export class Trainer implements AsyncDisposable {
       seed: options.seed ?? 0,
       configuration: options.configuration ?? null,
     }
-    requireFit(model, data)
+    requireFit(model, data, batch)
     const widths = encoders.map((encoder) => encoder.width)
-    const depth = align?.depth ?? model.config.alignDepth
+    const depth = align?.depth ?? Math.min(model.config.alignDepth, model.config.depth)
     if (String(widths) !== String(model.config.alignWidths) || depth !== model.config.alignDepth) {
-      model.align({ widths, depth: Math.min(depth, model.config.depth), seed: this.#options.seed })
+      model.align({ widths, depth, seed: this.#options.seed })
     }
     this.optimizer = new AdamW(model.arena, options)
   }
@@ -140,11 +148,17 @@ export class Trainer implements AsyncDisposable {
     this.#step = state.step
   }
 
-  /** Writes `FOLDER/STEP/`; see checkpoint.ts. */
-  async save(folder: string): Promise<string> {
+  /** Writes `RUN/checkpoints/STEP/` (checkpoint.ts says what) and returns that folder; `repa sample --checkpoint RUN` takes it. */
+  async save(run: string): Promise<string> {
     const { updates, skipped } = await this.optimizer.state()
     const { seed, configuration } = this.#options
-    return saveCheckpoint(folder, this.model, { step: this.#step, updates, skipped, seed, configuration })
+    return saveCheckpoint(join(run, CHECKPOINTS), this.model, {
+      step: this.#step,
+      updates,
+      skipped,
+      seed,
+      configuration,
+    })
   }
 
   /**
@@ -169,10 +183,17 @@ export class Trainer implements AsyncDisposable {
       while (this.#step < steps && !signal?.aborted) {
         const { value: samples, done } = await this.#batches.next()
         if (done) break
-        pending.push(this.#trainStep(samples))
+        const step = this.#trainStep(samples)
+        // A failure is reported when the step's turn comes; until then it must not count as unhandled.
+        step.catch(() => {})
+        pending.push(step)
         if (pending.length > STEPS_AHEAD) yield await finish(pending.shift()!)
       }
       while (pending.length > 0) yield await finish(pending.shift()!)
+    } catch (error) {
+      // Its position may be past the step's by now: the next run opens it anew.
+      await this.#closeLoader()
+      throw error
     } finally {
       await Promise.allSettled(pending)
       await synchronize(this.model.device)
@@ -190,18 +211,21 @@ export class Trainer implements AsyncDisposable {
   #trainStep(samples: Batch): Pending {
     const { path } = this.#options
     const { learningRate } = this.optimizer.options
-    const step = this.#step++
+    const step = this.#step
     const { denoising, alignment } = scope(() => {
       const losses = forwardBackward(this.model, this.#prepare(samples, step), {
         path,
         alignWeight: this.#alignWeight,
       })
-      this.optimizer.step(1 / this.#lossScale)
-      return {
-        denoising: keep(mean(losses.denoising)),
-        alignment: losses.alignment && keep(cast(losses.alignment, 'f32')),
+      const reported = {
+        denoising: mean(losses.denoising),
+        alignment: losses.alignment && cast(losses.alignment, 'f32'),
       }
+      // Last: where memory runs out before, the step has changed nothing.
+      this.optimizer.step(1 / this.#lossScale)
+      return reported
     })
+    this.#step++
     const read = Promise.all([denoising.item(), alignment?.item(), this.optimizer.state()])
     denoising.dispose()
     alignment?.dispose()
@@ -266,7 +290,7 @@ export class Trainer implements AsyncDisposable {
   }
 }
 
-function requireFit({ config }: SiT, data: Dataset): void {
+function requireFit({ config }: SiT, data: Dataset, batch: number): void {
   const [channels, height, width] = data.latentShape
   const [modelHeight, modelWidth] = config.inputSize
   if (channels !== config.channels || height !== modelHeight || width !== modelWidth) {
@@ -277,5 +301,10 @@ function requireFit({ config }: SiT, data: Dataset): void {
   }
   if (data.classes > config.classes) {
     throw new RangeError(`The data in ${data.path} have ${data.classes} classes, the model ${config.classes}.`)
+  }
+  if (batch > data.length) {
+    throw new RangeError(
+      `A batch of ${batch} is more than the ${data.length} images in ${data.path}; take a smaller batch.`,
+    )
   }
 }

@@ -39,7 +39,7 @@ beforeAll(async () => {
     rewriteRelativeImportExtensions: true,
     verbatimModuleSyntax: true,
   }
-  for (const folder of ['cli', 'report']) {
+  for (const folder of ['cli', 'configuration', 'report']) {
     for (const entry of await readdir(join(root, 'src', folder), { withFileTypes: true })) {
       if (!entry.isFile() || !entry.name.endsWith('.ts')) continue
       const source = await readFile(join(root, 'src', folder, entry.name), 'utf8')

@@ -266,6 +266,7 @@ describe('the output folder of prepareDataset', () => {
     [{ size: 0 }, 'The image size 0 is not'],
     [{ size: 1.5 }, 'The image size 1.5 is not'],
     [{ wideHeight: 17 }, 'The strip height 17 is not'],
+    [{ maxImages: 0 }, 'The limit of 0 images is not'],
   ])('options %j are refused', async (change, message) => {
     await expect(prepareDataset(setup(pictures(1), change))).rejects.toThrow(message)
   })

@@ -20,6 +20,12 @@ export function linear(x: Tensor, layer: LinearWeights): Tensor {
   return mlp(x, [layer], 'none')
 }
 
+/** f(x Wᵀ + b) in one product: [..., in] → [..., out]. Not differentiable: `mlp` is. */
+export function linearActivation(x: Tensor, layer: LinearWeights, activation: Exclude<Activation, 'none'>): Tensor {
+  const [handle] = native().linear(x.handle, layer.weight.handle, layer.bias?.handle ?? null, activation, false)
+  return new Tensor(handle, x.device)
+}
+
 /**
  * Linear layers with an activation between them (not behind the last): [..., in] → [..., out]. In the backward pass the
  * activation's derivative is the epilogue of the product that goes through it.

@@ -1,4 +1,5 @@
 import { native } from '../../native.ts'
+import { scope } from '../scope.ts'
 import { Tensor } from '../tensor.ts'
 
 /** [class + its position | registers | patches + positions] for patches [B, T, D]. Not differentiable. */
@@ -21,4 +22,20 @@ export function prependTokens(
 /** x[:, first:] of x [B, N, D]. Not differentiable. */
 export function dropTokens(x: Tensor, first: number): Tensor {
   return new Tensor(native().dropTokens(x.handle, first), x.device)
+}
+
+/** x[:, first : first + count] of x [B, N, D]. Not differentiable. */
+export function takeTokens(x: Tensor, first: number, count: number): Tensor {
+  const [batch, tokens, width] = x.shape
+  const ids = Int32Array.from(
+    { length: batch! * count },
+    (_, i) => Math.floor(i / count) * tokens! + first + (i % count),
+  )
+  return scope(() => {
+    const rows = new Tensor(
+      native().embedding(x.reshape([batch! * tokens!, width!]).handle, Tensor.from(ids, [ids.length], x.device).handle),
+      x.device,
+    )
+    return rows.reshape([batch!, count, width!])
+  })
 }

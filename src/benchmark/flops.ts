@@ -1,0 +1,28 @@
+import type { SiTConfig } from '../models/sit.ts'
+
+/** Width of the sinusoidal time features. */
+const FREQUENCIES = 256
+
+/**
+ * Floating-point operations of one training step for one image: the matrix products and attention, a multiply-add being two;
+ * nothing element by element, no recomputation. A product that has both an input and a weight gradient costs three times
+ * its forward pass (the two gradients are a product each); a first layer, whose input wants no gradient, twice. The two
+ * products of attention have two gradients each. As DiT counts (arXiv 2212.09748), whose "118.64 GFLOPs" for the forward
+ * pass of XL/2 are multiply-adds, half of this count.
+ */
+export function trainingFlops(config: SiTConfig): number {
+  const { depth, hidden, patch, channels, inputSize, mlpRatio, alignWidths, projectorWidth } = config
+  const tokens = (inputSize[0] / patch) * (inputSize[1] / patch)
+  const pixels = patch * patch * channels
+  const mlp = Math.trunc(hidden * mlpRatio)
+  // Multiply-adds of the forward pass.
+  const block = tokens * hidden * (3 * hidden + hidden + 2 * mlp) + 2 * tokens * tokens * hidden
+  const modulation = hidden * (6 * depth + 2) * hidden
+  const projectors = alignWidths.reduce(
+    (sum, width) => sum + tokens * (hidden * projectorWidth + projectorWidth ** 2 + projectorWidth * width),
+    0,
+  )
+  const inner = depth * block + modulation + projectors + hidden * hidden + tokens * hidden * pixels
+  const first = tokens * pixels * hidden + FREQUENCIES * hidden
+  return 2 * (3 * inner + 2 * first)
+}

@@ -1,0 +1,157 @@
+import type { SiTPreset } from '../models/presets.ts'
+import { SiT, type SiTConfig } from '../models/sit.ts'
+import { type CpuLevel, native } from '../native.ts'
+import { type Device, memoryStats, resetPeakMemory } from '../tensor/device.ts'
+import { trainingFlops } from './flops.ts'
+import { interleave, MINIMUM_ROUNDS, type TimeSeries, timeSeries } from './interleave.ts'
+import { peakResidentBytes } from './peak-memory.ts'
+import { type BaselineModel, PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
+import { TrainingStep } from './training-step.ts'
+
+export interface StepBenchmarkOptions {
+  /** Default SiT-S/2. */
+  readonly model?: SiTPreset | Pick<SiTConfig, 'depth' | 'hidden' | 'heads' | 'patch'>
+  /** Default 4. */
+  readonly batch?: number
+  /** Measured steps, at least 7 against a baseline. */
+  readonly rounds?: number
+  /** PyTorch's step in turn with ours (bench/python/step.py), on as many threads. */
+  readonly against?: 'python'
+  /** How the baseline's worker is started, where it is not the package's own. */
+  readonly command?: readonly [string, ...string[]]
+  readonly device?: Device
+  readonly seed?: number
+  readonly signal?: AbortSignal
+  /** Called after each measured step. */
+  readonly onRound?: (round: { index: number; rounds: number; seconds: number; baseline?: number }) => void
+}
+
+export interface StepBenchmark {
+  readonly model: SiTConfig
+  readonly parameters: number
+  readonly batch: number
+  readonly device: Device
+  readonly level: CpuLevel
+  readonly threads: number
+  readonly ours: StepFigures & {
+    /** Per second, by the median. */
+    readonly flops: number
+    /** FLOP per second of bare multiply-adds, median of measurements in turn with the steps. */
+    readonly fmaPeak: number
+    /** `flops` over `fmaPeak`. */
+    readonly shareOfPeak: number
+    /** Most that the device's tensors took. */
+    readonly peakDeviceBytes: number
+  }
+  readonly baseline?: StepFigures & PythonBaselineInfo
+  /** Baseline's median over ours: above 1 we are faster. */
+  readonly ratio?: number
+  /** Median of each pair's ratio. */
+  readonly pairedRatio?: number
+}
+
+interface StepFigures {
+  readonly seconds: TimeSeries
+  readonly imagesPerSecond: number
+  readonly peakRssBytes: number
+}
+
+/** Feature width of the encoder that is aligned with: DINOv2 ViT-B, the reference's choice. */
+const ENCODER_WIDTH = 768
+const ALIGN_DEPTH = 8
+/** The first step touches the memory, the second packs and caches what the third finds. */
+const WARMUP = 2
+const PEAK_SECONDS = 0.05
+
+/**
+ * Times training steps of a SiT with REPA in fp32 on synthetic latents, the encoder's features given. With a baseline, its
+ * steps and ours take turns.
+ *
+ * @throws {RangeError} for too few rounds; {Error} where the baseline does not start or refuses its surroundings
+ */
+export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise<StepBenchmark> {
+  const { model: size = 'SiT-S/2', batch = 4, rounds = MINIMUM_ROUNDS, device = 'cpu', seed = 0, signal } = options
+  const depth = typeof size === 'string' ? ALIGN_DEPTH : Math.min(ALIGN_DEPTH, size.depth)
+  using model = SiT.create(size, { alignWidths: [ENCODER_WIDTH], alignDepth: depth, device, seed })
+  const { config } = model
+  const { level, threads } = native().cpuInfo()
+  resetPeakMemory(device)
+  using step = new TrainingStep(model, batch, seed)
+  const peaks: number[] = []
+  const ours = async () => {
+    const seconds = await step.run()
+    peaks.push(await native().measureFmaPeak(PEAK_SECONDS))
+    return seconds
+  }
+  const figuresOf = (seconds: TimeSeries): StepBenchmark['ours'] => {
+    const flops = (batch * trainingFlops(config)) / seconds.median
+    const fmaPeak = timeSeries(peaks).median
+    return {
+      seconds,
+      imagesPerSecond: batch / seconds.median,
+      flops,
+      fmaPeak,
+      shareOfPeak: flops / fmaPeak,
+      peakRssBytes: peakResidentBytes(),
+      peakDeviceBytes: memoryStats(device).peakBytes,
+    }
+  }
+  const common = { model: config, parameters: model.parameterCount, batch, device, level, threads }
+
+  if (options.against === undefined) {
+    const seconds: number[] = []
+    for (let index = -WARMUP; index < rounds; index++) {
+      signal?.throwIfAborted()
+      const time = await ours()
+      if (index < 0) continue
+      seconds.push(time)
+      options.onRound?.({ index, rounds, seconds: time })
+    }
+    return { ...common, ours: figuresOf(timeSeries(seconds)) }
+  }
+
+  await using baseline = await PythonBaseline.start({
+    model: baselineModel(config),
+    batch,
+    threads,
+    seed,
+    ...(options.command && { command: options.command }),
+  })
+  const compared = await interleave({
+    ours,
+    baseline: async () => (await baseline.step())[0]!,
+    rounds,
+    warmup: WARMUP,
+    signal,
+    onRound: ({ index, ours: seconds, baseline: theirs }) =>
+      options.onRound?.({ index, rounds, seconds, baseline: theirs }),
+  })
+  return {
+    ...common,
+    ours: figuresOf(compared.ours),
+    baseline: {
+      ...baseline.info,
+      seconds: compared.baseline,
+      imagesPerSecond: batch / compared.baseline.median,
+      peakRssBytes: await baseline.peakRssBytes(),
+    },
+    ratio: compared.ratio,
+    pairedRatio: compared.pairedRatio,
+  }
+}
+
+function baselineModel(config: SiTConfig): BaselineModel {
+  return {
+    inputSize: config.inputSize[0],
+    channels: config.channels,
+    patch: config.patch,
+    hidden: config.hidden,
+    depth: config.depth,
+    heads: config.heads,
+    classes: config.classes,
+    encoderDepth: config.alignDepth,
+    projectorDim: config.projectorWidth,
+    zDims: config.alignWidths,
+    qkNorm: config.qkNorm,
+  }
+}

@@ -1,0 +1,77 @@
+import type { Diagnosis } from '../../doctor/diagnose.ts'
+import { formatBytes, formatSignificant } from '../../report/quantity.ts'
+import { defineCommand } from '../command.ts'
+import type { Output } from '../output.ts'
+
+export const doctorCommand = defineCommand({
+  name: 'doctor',
+  summary: 'show versions, devices and threads, and test that the kernels compute correctly here',
+  description:
+    'Also says what to install or set to go faster. It works where the addon does not load, and then says why; it fails there, and where the self-test does.',
+  examples: [
+    { command: 'repa doctor', description: 'what there is, and whether it works' },
+    { command: 'repa doctor --json', description: 'for a bug report' },
+  ],
+  async run(_, { out }) {
+    const { diagnose } = await import('../../doctor/diagnose.ts')
+    const diagnosis = await diagnose()
+    show(diagnosis, out)
+    out.json(diagnosis)
+    const { addon, selfTest } = diagnosis
+    if (!addon.loaded) throw new Error(addon.reason)
+    if (selfTest !== undefined && 'reason' in selfTest)
+      throw new Error(`The self-test could not run: ${selfTest.reason}`)
+    if (!diagnosis.healthy) {
+      const failed = selfTest?.checks.filter(({ passed }) => !passed).map(({ name }) => name) ?? []
+      throw new Error(
+        `The kernels compute wrongly on this machine: ${failed.join(', ')}. ` +
+          'Build the addon here (npm rebuild repa-native --build-from-source), and if that does not help, test the memory.',
+      )
+    }
+  },
+})
+
+function show(diagnosis: Diagnosis, out: Output): void {
+  const { addon, cpu, cuda, libraries, sharp, selfTest, rate, advice } = diagnosis
+  const rows: [string, string][] = [
+    ['repa-native', diagnosis.version],
+    [
+      'Node',
+      `${diagnosis.node} on ${[diagnosis.platform, diagnosis.kernel, diagnosis.libc].filter(Boolean).join(', ')}`,
+    ],
+    ['addon', addon.loaded ? 'loaded' : out.style.red('does not load')],
+  ]
+  if (cpu) {
+    rows.push(
+      ['cpu', cpu.model],
+      [
+        '',
+        `level ${cpu.level} of ${cpu.levels.join(', ')}; ${cpu.threads} threads; ${formatBytes(cpu.memoryLimitBytes)}`,
+      ],
+    )
+  }
+  if (rate) {
+    const share = `${Math.round((100 * rate.gemm) / rate.fmaPeak)} %`
+    rows.push([
+      '',
+      `matrix products ${giga(rate.gemm)}, ${share} of the multiply-add peak measured beside (${giga(rate.fmaPeak)})`,
+    ])
+  }
+  rows.push(['cuda', `not built with CUDA${cuda.driver ? ` (driver ${cuda.driver} is there)` : ''}`])
+  for (const { name, file } of libraries) {
+    rows.push([name, `${file ?? 'not found'}; not used by this version`])
+  }
+  rows.push([
+    'sharp',
+    'reason' in sharp ? out.style.red(`does not load: ${sharp.reason}`) : `${sharp.version}, libvips ${sharp.libvips}`,
+  ])
+  if (selfTest !== undefined && 'checks' in selfTest) {
+    const said = selfTest.checks.map(({ name, passed }) => (passed ? name : out.style.red(`${name} FAILED`))).join(', ')
+    rows.push(['self-test', `${selfTest.passed ? 'passed' : 'failed'}: ${said}`])
+  }
+  const width = Math.max(...rows.map(([label]) => label.length))
+  for (const [label, text] of rows) out.line(`${out.style.bold(label.padEnd(width))}  ${text}`)
+  for (const [i, sentence] of advice.entries()) out.line(`${i === 0 ? '\n' : ''}${sentence}`)
+}
+
+const giga = (rate: number) => `${formatSignificant(rate / 1e9, 3)} GFLOP/s`

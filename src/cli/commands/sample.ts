@@ -1,0 +1,109 @@
+import { defineCommand } from '../command.ts'
+import { resolveDevice } from '../device.ts'
+import { UsageError } from '../failure.ts'
+
+export const sampleCommand = defineCommand({
+  name: 'sample',
+  summary: 'draw images from a checkpoint',
+  description:
+    'C is a run, a checkpoint of a run, or a file of weights (.safetensors, .pt). DIR gets 000000.png and so on. Image number i depends on the seed, its number and its class alone. Guidance is classifier-free and active for times from --guidance-low to --guidance-high (1 is noise).',
+  options: {
+    checkpoint: { type: 'string', placeholder: 'C', description: 'run, checkpoint folder or weights', required: true },
+    out: { type: 'string', placeholder: 'DIR', description: 'folder for the images', required: true },
+    num: { type: 'integer', min: 1, description: 'how many images', required: true },
+    mode: {
+      type: 'enum',
+      values: ['ode', 'sde'],
+      default: 'ode',
+      description: 'probability-flow ODE, or reverse SDE (Euler-Maruyama)',
+    },
+    solver: { type: 'enum', values: ['euler', 'heun'], default: 'euler', description: 'of the ODE' },
+    steps: { type: 'integer', min: 1, default: 250, description: 'solver steps' },
+    cfgScale: { type: 'number', min: 0, default: 1.8, description: 'guidance scale; 1: none' },
+    guidanceLow: { type: 'number', min: 0, max: 1, default: 0, description: 'guidance is active from this time' },
+    guidanceHigh: { type: 'number', min: 0, max: 1, default: 0.7, description: 'to this time' },
+    classes: { type: 'list', items: 'integer', description: 'classes in turn; by default drawn at random' },
+    path: {
+      type: 'enum',
+      values: ['linear', 'cosine'],
+      description: "interpolant; by default the checkpoint's, else linear",
+    },
+    batch: { type: 'integer', min: 1, default: 32, description: 'images at a time' },
+    weights: {
+      type: 'enum',
+      values: ['ema', 'model'],
+      default: 'ema',
+      description: 'which weights of a training checkpoint',
+    },
+    heads: { type: 'integer', min: 1, description: "attention heads, for a bare file of weights of no preset's size" },
+    npz: {
+      type: 'string',
+      placeholder: 'FILE',
+      description: 'also one npz with arr_0, uint8 [N, H, W, 3], as the ADM suite reads',
+    },
+    grid: { type: 'string', placeholder: 'FILE.png', description: 'also one picture of them all' },
+  },
+  examples: [
+    {
+      command: 'repa sample --checkpoint runs/xl --out samples --num 50000 --mode sde --npz samples.npz',
+      description: "the paper's evaluation",
+    },
+    {
+      command: 'repa sample --checkpoint runs/cifar --out samples --num 64 --steps 50 --grid grid.png',
+      description: 'a quick look',
+    },
+  ],
+  async run(args, { device, seed = 0, out, signal, progress }) {
+    if (args.guidanceLow > args.guidanceHigh) {
+      throw new UsageError(
+        `--guidance-low ${args.guidanceLow} is above --guidance-high ${args.guidanceHigh}: guidance would never be active; --cfg-scale 1 turns it off.`,
+      )
+    }
+    const [{ loadModel }, { sampleToFolder }] = await Promise.all([
+      import('../../training/load-model.ts'),
+      import('../../diffusion/sample-to-folder.ts'),
+    ])
+    const { checkpoint, out: folder, num, mode, solver, steps, batch } = args
+    const { model, source, path } = await loadModel(checkpoint, {
+      device: resolveDevice(device),
+      weights: args.weights as 'ema' | 'model',
+      heads: args.heads,
+    })
+    // Not `using`: with it, TypeScript leaves the extension of the dynamic imports above as it is.
+    try {
+      out.line(`${source}: ${(model.parameterCount / 1e6).toFixed(1)} M parameters`)
+      if (model.config.channels !== 3) {
+        out.warn(
+          'The model makes latents and no autoencoder is in this version: the images are a linear preview of them, one pixel per latent element; the latents go to latents.npz.',
+        )
+      }
+      const guided = model.config.classDropout > 0
+      if (!guided && args.cfgScale > 1) {
+        out.warn('The model was trained without label dropout and has no null class: sampling without guidance.')
+      }
+      const bar = progress({ label: 'sample', unit: 'images', total: num })
+      const result = await sampleToFolder(model, {
+        folder,
+        count: num,
+        classes: args.classes as number[] | undefined,
+        seed,
+        batch,
+        mode: mode as 'ode' | 'sde',
+        solver: solver as 'euler' | 'heun',
+        steps,
+        path: (args.path as 'linear' | 'cosine' | undefined) ?? path ?? 'linear',
+        guidance: { scale: guided ? args.cfgScale : 1, low: args.guidanceLow, high: args.guidanceHigh },
+        npz: args.npz,
+        grid: args.grid,
+        signal,
+        onProgress: (done) => bar.update(Math.floor(done)),
+      }).finally(() => bar.end())
+      out.line(
+        `${result.count} images in ${folder}${args.npz ? `, ${args.npz}` : ''}${args.grid ? `, ${args.grid}` : ''}`,
+      )
+      out.json(result)
+    } finally {
+      model.dispose()
+    }
+  },
+})

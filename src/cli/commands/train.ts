@@ -1,0 +1,167 @@
+import { readFile } from 'node:fs/promises'
+import type { TrainingOptions } from '../../training/configuration.ts'
+import { defineCommand } from '../command.ts'
+import { resolveDevice } from '../device.ts'
+import { UsageError } from '../failure.ts'
+import type { Progress } from '../progress.ts'
+
+export const trainCommand = defineCommand({
+  name: 'train',
+  summary: 'train a SiT, with representation alignment where an encoder is named',
+  description:
+    'RUN gets config.json, metrics.jsonl, TensorBoard events, checkpoints/STEP/ and samples/STEP.png. Settings come from --config, and flags override it; what neither names is as in the reference. Ctrl-C saves and exits; --resume goes on exactly as the unbroken run would have.',
+  options: {
+    data: {
+      type: 'string',
+      placeholder: 'DATA',
+      description: 'a data set that repa prepare or the reference wrote',
+      required: true,
+    },
+    out: { type: 'string', placeholder: 'RUN', description: 'folder of the run', required: true },
+    model: {
+      type: 'string',
+      placeholder: 'SiT-B/2',
+      description: 'preset, SiT-{S,B,L,XL}/{2,4,8}, or free sizes as JSON like config.json has them [SiT-B/2]',
+    },
+    encoder: {
+      type: 'string',
+      placeholder: 'NAME=FILE',
+      description: 'align with this encoder: dinov2-vit-b=FILE and its kin, or the built-in hog; several are averaged',
+      repeated: true,
+    },
+    steps: { type: 'integer', min: 1, description: 'steps in all, those before a resumption included [400000]' },
+    batch: { type: 'integer', min: 1, description: 'images a step [256]' },
+    lr: { type: 'number', description: 'learning rate of AdamW [1e-4]' },
+    precision: {
+      type: 'enum',
+      values: ['bf16', 'fp16', 'fp32'],
+      description: 'what the model computes in; the CPU has fp32 [fp32]',
+    },
+    alignWeight: { type: 'number', min: 0, description: 'weight of the alignment loss [0.5]' },
+    alignDepth: {
+      type: 'integer',
+      min: 1,
+      description: 'block whose output is aligned, from 1 [8; a third of the depth for free sizes]',
+    },
+    projectorWidth: { type: 'integer', min: 1, description: 'hidden width of the projectors [2048]' },
+    path: { type: 'enum', values: ['linear', 'cosine'], description: 'interpolant [linear]' },
+    weighting: { type: 'enum', values: ['uniform', 'lognormal'], description: 'how times are drawn [uniform]' },
+    classDropout: { type: 'number', min: 0, max: 1, description: 'probability of leaving out the label [0.1]' },
+    emaDecay: { type: 'number', min: 0, max: 1, description: 'decay of the averaged weights [0.9999]' },
+    weightDecay: { type: 'number', min: 0, description: 'weight decay of AdamW [0]' },
+    maxGradNorm: { type: 'number', min: 0, description: 'gradients are clipped to this global norm [1]' },
+    config: {
+      type: 'string',
+      placeholder: 'FILE.json',
+      description: 'settings by their configuration names (config.json of a run, or its "training" part)',
+    },
+    checkpointEvery: { type: 'integer', min: 1, description: 'steps between checkpoints [50000]' },
+    sampleEvery: { type: 'integer', min: 1, description: 'steps between grids of samples [10000]' },
+    resume: { type: 'boolean', default: false, description: 'go on from the newest whole checkpoint of RUN' },
+  },
+  examples: [
+    {
+      command:
+        'repa train --data data/imagenet256 --model SiT-XL/2 --encoder dinov2-vit-b=dinov2_vitb14_pretrain.pth --out runs/xl',
+      description: "the paper's main run",
+    },
+    {
+      command: 'repa train --data data/cifar --model SiT-S/4 --encoder hog --batch 64 --steps 2000 --out runs/cifar',
+      description: 'nothing to download',
+    },
+    {
+      command: 'repa train --data data/imagenet256 --out runs/xl --resume',
+      description: 'go on after an interruption',
+    },
+  ],
+  async run({ data, out: folder, config, resume, ...flags }, { device, seed, out, signal, progress }) {
+    const [{ train }] = await Promise.all([import('../../training/run.ts')])
+    const configuration = {
+      ...(await configurationFile(config)),
+      ...configurationOf(flags),
+      ...(seed !== undefined && { seed }),
+    }
+    let bar: Progress | undefined
+    const result = await train({
+      data,
+      out: folder,
+      configuration,
+      resume,
+      device: resolveDevice(device),
+      signal,
+      onNotice: (sentence) => out.warn(sentence),
+      onStart: ({ configuration: resolved, model, data: dataset, step }) => {
+        const name =
+          typeof resolved.model === 'string' ? resolved.model : `SiT ${model.config.depth} x ${model.config.hidden}`
+        const encoders = resolved.encoders.map((encoder) => encoder.name).join(', ') || 'no encoder'
+        out.line(
+          `${name}: ${(model.parameterCount / 1e6).toFixed(1)} M parameters, ${encoders}, ${dataset.length} images in ${dataset.classes} classes`,
+        )
+        if (step > 0) out.line(`resumed at step ${step}`)
+        bar = progress({ label: 'train', unit: 'steps', total: resolved.steps, initial: step })
+      },
+      onStep: (step) => {
+        bar?.update(step.index, {
+          loss: step.loss,
+          ...(step.alignment !== undefined && { align: step.alignment }),
+          'images/s': step.imagesPerSecond,
+        })
+        out.json({ ...step })
+      },
+    }).finally(() => bar?.end())
+    out.line(
+      result.interrupted
+        ? `stopped at step ${result.step}: ${result.checkpoint}; --resume goes on from there`
+        : `done at step ${result.step}: ${result.checkpoint}`,
+    )
+    out.json({ done: !result.interrupted, step: result.step, checkpoint: result.checkpoint })
+  },
+})
+
+interface Flags {
+  readonly model: string | undefined
+  readonly encoder: readonly string[] | undefined
+  readonly lr: number | undefined
+  readonly [name: string]: unknown
+}
+
+/** Flags under the configuration's names; what was not given is left out. */
+function configurationOf({ model, encoder, lr, ...rest }: Flags): TrainingOptions {
+  const given = {
+    ...rest,
+    model: model === undefined ? undefined : modelOf(model),
+    encoders: encoder === undefined || encoder.length === 0 ? undefined : encoder.map(encoderOf),
+    learningRate: lr,
+  }
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as TrainingOptions
+}
+
+/** A preset's name, or free sizes as JSON; the schema checks either. */
+function modelOf(text: string): TrainingOptions['model'] {
+  if (!text.trimStart().startsWith('{')) return text as TrainingOptions['model']
+  try {
+    return JSON.parse(text) as TrainingOptions['model']
+  } catch (error) {
+    throw new UsageError(`--model ${text} is not JSON: ${(error as Error).message}.`)
+  }
+}
+
+function encoderOf(text: string): { name: string; file?: string } {
+  const equals = text.indexOf('=')
+  return equals < 0 ? { name: text } : { name: text.slice(0, equals), file: text.slice(equals + 1) }
+}
+
+/** The settings of a JSON file: a plain object of them, or a run's config.json. */
+async function configurationFile(path: string | undefined): Promise<object> {
+  if (path === undefined) return {}
+  let json: unknown
+  try {
+    json = JSON.parse(await readFile(path, 'utf8'))
+  } catch (error) {
+    if (error instanceof SyntaxError) throw new Error(`${path} is not JSON: ${error.message}.`)
+    throw error
+  }
+  if (typeof json !== 'object' || json === null || Array.isArray(json))
+    throw new Error(`${path} must hold a JSON object of settings.`)
+  return 'training' in json && typeof json.training === 'object' ? (json.training as object) : json
+}

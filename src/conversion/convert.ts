@@ -1,0 +1,208 @@
+import { readdir, stat } from 'node:fs/promises'
+import { basename, extname } from 'node:path'
+import { SafetensorsFile } from '../formats/safetensors.ts'
+import { writeSafetensors } from '../formats/safetensors-writer.ts'
+import { TorchCheckpoint } from '../formats/torch-checkpoint.ts'
+import { writeTorchCheckpoint } from '../formats/torch-checkpoint-writer.ts'
+import { sitEntries } from '../models/sit.ts'
+import { CHECKPOINT_FILES, STATE_FILE } from '../training/checkpoint.ts'
+import { openCheckpointFolder, sourcesOf, writeCheckpointFolder } from './checkpoint-folder.ts'
+import { type ModelKnowledge, sitConfigOf } from './model-configuration.ts'
+import {
+  isReferenceCheckpoint,
+  readReferenceCheckpoint,
+  referenceCheckpointOf,
+  sourcesOf as torchSourcesOf,
+} from './reference-checkpoint.ts'
+import { chooseStateDict } from './state-dicts.ts'
+import { fitted, type TensorSources, type TrainingCheckpoint, zeroMoments } from './training-checkpoint.ts'
+
+export interface ConvertOptions {
+  /**
+   * Of a training checkpoint only these weights, as a bare state dict. Default: where the output can hold all of training
+   * (a folder, a torch file) all of it, and the EMA, as sampling uses it, in a safetensors file.
+   */
+  readonly weights?: 'ema' | 'model'
+  /** Which state dict of a torch file that holds several: `ema`, or deeper `state/model`. */
+  readonly key?: string
+  /** For a checkpoint folder, what the input does not tell of its model. */
+  readonly heads?: number
+  readonly alignDepth?: number
+  /** Replace the output where it exists. */
+  readonly force?: boolean
+}
+
+export interface Conversion {
+  readonly output: string
+  readonly kind: 'tensors' | 'training checkpoint'
+  /** In the output. */
+  readonly tensors: number
+  /** What was assumed or left out: a sentence each. */
+  readonly notes: readonly string[]
+}
+
+type Form = 'torch' | 'safetensors' | 'folder'
+
+const TORCH_EXTENSIONS = ['.pt', '.pth', '.th']
+const SAFETENSORS_EXTENSION = '.safetensors'
+
+/** One set of weights, or what training goes on from: then `training` checks that it is a whole checkpoint of a SiT. */
+type Content =
+  | { readonly kind: 'weights'; readonly weights: TensorSources }
+  | {
+      readonly kind: 'training'
+      readonly ema: TensorSources
+      readonly model: TensorSources
+      readonly training: () => Promise<TrainingCheckpoint>
+    }
+
+/** What an input holds; its files stay open for the tensors to be read. */
+interface Input extends AsyncDisposable {
+  readonly content: Content
+}
+
+/**
+ * Converts between torch files (`.pt`, `.pth`, `.th`), safetensors files and a run's checkpoint folders; names and dtypes
+ * stay as they are. The reference's training checkpoint, a dictionary of model, ema, opt, args and steps, and a checkpoint
+ * folder are each other's counterparts. One tensor is in memory at a time, and the output appears when it is whole.
+ *
+ * @throws {Error} with one sentence where the input holds nothing to convert, the two do not fit, or the output exists
+ */
+export async function convert(input: string, output: string, options: ConvertOptions = {}): Promise<Conversion> {
+  const target = outputForm(output)
+  await requireFree(output, target, options.force ?? false)
+  const notes: string[] = []
+  await using opened = await openInput(input, options, notes)
+  const weights = chosenWeights(opened.content, target, options.weights, input)
+  if (weights !== undefined && target !== 'folder') {
+    if (target === 'torch') await writeTorchCheckpoint(output, weights, { fsync: true })
+    else
+      await writeSafetensors(
+        output,
+        [...weights].map(([name, source]) => ({ name, ...source })),
+        { fsync: true },
+      )
+    return { output, kind: 'tensors', tensors: weights.size, notes }
+  }
+  const training =
+    opened.content.kind === 'training' && weights === undefined
+      ? await opened.content.training()
+      : startOfTraining(weights!, options, input, notes)
+  if (target === 'folder') await writeCheckpointFolder(output, training)
+  else await writeTorchCheckpoint(output, referenceCheckpointOf(training), { fsync: true })
+  const tensors = Object.values(training.tensors).reduce((count, { size }) => count + size, 0)
+  return { output, kind: 'training checkpoint', tensors, notes }
+}
+
+/** The one set of weights that goes to the output, or undefined: all of training does. */
+function chosenWeights(
+  content: Content,
+  target: Form,
+  choice: ConvertOptions['weights'],
+  path: string,
+): TensorSources | undefined {
+  if (content.kind === 'training') {
+    const chosen = choice ?? (target === 'safetensors' ? 'ema' : undefined)
+    return chosen && content[chosen]
+  }
+  if (choice === undefined) return content.weights
+  throw new Error(`${path} holds one set of weights, so there is nothing that --weights ${choice} could choose.`)
+}
+
+/** A run at step 0 that begins with these weights. */
+function startOfTraining(
+  weights: TensorSources,
+  options: ConvertOptions,
+  path: string,
+  notes: string[],
+): TrainingCheckpoint {
+  const model = sitConfigOf(weights, knowledgeOf(options), path, notes)
+  const entries = sitEntries(model)
+  const tensors = fitted(entries, weights, 'weights', path)
+  const moments = zeroMoments(entries)
+  notes.push('There is no optimizer state in it: the checkpoint is of step 0, its EMA equal to the weights.')
+  return {
+    state: { step: 0, updates: 0, skipped: 0, seed: 0, model, configuration: null },
+    tensors: { weights: tensors, ema: tensors, firstMoments: moments, secondMoments: moments },
+  }
+}
+
+function knowledgeOf({ heads, alignDepth }: ConvertOptions): ModelKnowledge {
+  return { ...(heads !== undefined && { heads }), ...(alignDepth !== undefined && { alignDepth }) }
+}
+
+async function openInput(path: string, options: ConvertOptions, notes: string[]): Promise<Input> {
+  const isFolder = (await stat(path)).isDirectory()
+  const form = isFolder ? 'folder' : formOfFile(path)
+  if (form !== 'torch' && options.key !== undefined) {
+    throw new Error(`--key chooses among the state dicts of a torch file; ${path} is none.`)
+  }
+  if (form === 'folder') {
+    const folder = await openCheckpointFolder(path)
+    const { checkpoint } = folder
+    const { ema, weights: model } = checkpoint.tensors
+    return {
+      content: { kind: 'training', ema, model, training: async () => checkpoint },
+      [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
+    }
+  }
+  if (form === 'safetensors') {
+    const file = await SafetensorsFile.open(path)
+    return { content: { kind: 'weights', weights: sourcesOf(file) }, [Symbol.asyncDispose]: () => file.close() }
+  }
+  const file = await TorchCheckpoint.open(path)
+  try {
+    return { content: torchContent(file, options, notes), [Symbol.asyncDispose]: () => file.close() }
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+}
+
+function torchContent(file: TorchCheckpoint, options: ConvertOptions, notes: string[]): Content {
+  const { key } = options
+  const { value } = file
+  if (key !== undefined || !isReferenceCheckpoint(value)) {
+    return { kind: 'weights', weights: torchSourcesOf(file, chooseStateDict(file, key)) }
+  }
+  return {
+    kind: 'training',
+    ema: torchSourcesOf(file, file.stateDict(['ema'])),
+    model: torchSourcesOf(file, file.stateDict(['model'])),
+    training: () => readReferenceCheckpoint(file, value, knowledgeOf(options), notes),
+  }
+}
+
+function formOfFile(path: string): 'torch' | 'safetensors' {
+  const extension = extname(path).toLowerCase()
+  if (TORCH_EXTENSIONS.includes(extension)) return 'torch'
+  if (extension === SAFETENSORS_EXTENSION) return 'safetensors'
+  throw new Error(
+    `${path}: the kind of file is told by its extension, and ${extension === '' ? 'it has none' : `${extension} is none of them`}; ` +
+      `expected ${[...TORCH_EXTENSIONS, SAFETENSORS_EXTENSION].join(', ')}, or a checkpoint's folder.`,
+  )
+}
+
+/** A name without an extension is a folder's. */
+function outputForm(path: string): Form {
+  return extname(basename(path)) === '' ? 'folder' : formOfFile(path)
+}
+
+/** Throws where the output exists and may not be replaced. A folder gives way only where it is a checkpoint. */
+async function requireFree(output: string, form: Form, force: boolean): Promise<void> {
+  const found = await stat(output).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw error
+  })
+  if (found === undefined) return
+  if (!force) throw new Error(`${output} exists already; --force replaces it, or choose another name.`)
+  if (found.isDirectory() !== (form === 'folder')) {
+    throw new Error(`${output} is a ${found.isDirectory() ? 'folder' : 'file'} and cannot be replaced by the other.`)
+  }
+  if (form !== 'folder') return
+  const expected = new Set([STATE_FILE, ...CHECKPOINT_FILES.map(({ file }) => file)])
+  const strange = (await readdir(output)).find((name) => !expected.has(name))
+  if (strange !== undefined) {
+    throw new Error(`${output} is a folder with ${strange} in it, so it is no checkpoint and is not replaced.`)
+  }
+}

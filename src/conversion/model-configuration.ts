@@ -1,0 +1,60 @@
+import { parseConfiguration } from '../configuration/parse.ts'
+import { inferSiTConfig } from '../models/infer-sit.ts'
+import { SIT_PRESETS } from '../models/presets.ts'
+import { type SiTConfig, sitConfigSchema } from '../models/sit.ts'
+import type { TensorSources } from './training-checkpoint.ts'
+
+/** What tensors do not show, as far as something else tells it. */
+export interface ModelKnowledge {
+  readonly heads?: number
+  readonly classes?: number
+  readonly alignDepth?: number
+}
+
+/**
+ * A SiT's configuration from the names and shapes of its state dict. What they do not show is taken from `known`, or else
+ * assumed, with a sentence in `notes` for each assumption.
+ *
+ * @throws {Error} where the tensors are not those of a SiT
+ */
+export function sitConfigOf(tensors: TensorSources, known: ModelKnowledge, path: string, notes: string[]): SiTConfig {
+  const shapes = new Map([...tensors].map(([name, { shape }]) => [name, shape]))
+  const inferred = inferSiTConfig(shapes, path, known.heads ?? headsOfNorm(shapes))
+  const { depth, hidden, heads, alignWidths } = inferred
+  // A published size tells its heads, as do norms of queries and keys.
+  const isTold = known.heads !== undefined || inferred.qkNorm
+  if (!isTold && !Object.values(SIT_PRESETS).some((size) => size.hidden === hidden && size.depth === depth)) {
+    notes.push(`The file does not tell the number of heads: ${heads} assumed; --heads sets it.`)
+  }
+  const labels = shapes.get('y_embedder.embedding_table.weight')![0]!
+  const { classes = inferred.classes } = known
+  if (known.classes === undefined) {
+    notes.push(`The label table of ${labels} rows is taken for ${classes} classes and the null class.`)
+  }
+  return parseConfiguration(
+    sitConfigSchema,
+    {
+      ...inferred,
+      classes,
+      classDropout: labels > classes ? inferred.classDropout : 0,
+      ...(alignWidths.length > 0 && { alignDepth: alignDepthOf(depth, known.alignDepth, notes) }),
+    },
+    `${path}: the model that its shapes tell`,
+  )
+}
+
+/** The norms of queries and keys are as wide as a head. */
+function headsOfNorm(shapes: ReadonlyMap<string, readonly number[]>): number | undefined {
+  const headDim = shapes.get('blocks.0.attn.q_norm.weight')?.[0]
+  const hidden = shapes.get('x_embedder.proj.weight')?.[0]
+  return headDim && hidden && hidden / headDim
+}
+
+function alignDepthOf(depth: number, known: number | undefined, notes: string[]): number {
+  const alignDepth = Math.min(known ?? 8, depth)
+  if (known === undefined || known > depth) {
+    const why = known === undefined ? 'does not tell' : `says ${known} of a model of ${depth} blocks as`
+    notes.push(`The file ${why} the block that is aligned: ${alignDepth} assumed; --align-depth sets it.`)
+  }
+  return alignDepth
+}

@@ -1,0 +1,143 @@
+import * as z from 'zod'
+import { ENCODER_NAMES, type EncoderName } from '../alignment/encoder-names.ts'
+import { parseConfiguration } from '../configuration/parse.ts'
+import { SIT_PRESETS } from '../models/presets.ts'
+import type { SiTConfig } from '../models/sit.ts'
+import { type TrainingConfiguration, type TrainingOptions, trainingSchema } from '../training/configuration.ts'
+
+/** The settings of REPA's train.py that this package knows, as a checkpoint's `args` have them. */
+export const referenceArgumentsSchema = z.object({
+  data_dir: z.string().nullish(),
+  num_classes: z.int().positive().nullish(),
+  encoder_depth: z.int().positive().nullish(),
+  enc_type: z.string().nullish(),
+  batch_size: z.int().positive().nullish(),
+  max_train_steps: z.int().positive().nullish(),
+  checkpointing_steps: z.int().positive().nullish(),
+  sampling_steps: z.int().positive().nullish(),
+  learning_rate: z.number().positive().nullish(),
+  adam_beta1: z.number().nullish(),
+  adam_beta2: z.number().nullish(),
+  adam_epsilon: z.number().positive().nullish(),
+  adam_weight_decay: z.number().min(0).nullish(),
+  max_grad_norm: z.number().positive().nullish(),
+  seed: z.int().nonnegative().nullish(),
+  path_type: z.enum(['linear', 'cosine']).nullish(),
+  weighting: z.enum(['uniform', 'lognormal']).nullish(),
+  proj_coeff: z.number().min(0).nullish(),
+  mixed_precision: z.string().nullish(),
+})
+
+export type ReferenceArguments = z.output<typeof referenceArgumentsSchema>
+
+/** REPA's AdamW settings as its param_groups have them; they count more than `args`. */
+export interface ReferenceParameterGroup {
+  readonly lr: number
+  readonly betas: readonly [number, number]
+  readonly eps: number
+  readonly weight_decay: number
+}
+
+/** The run's configuration that goes on as the reference's arguments say. */
+export function trainingConfigurationOf(
+  args: ReferenceArguments,
+  group: ReferenceParameterGroup | undefined,
+  model: SiTConfig,
+  path: string,
+  notes: string[],
+): TrainingConfiguration {
+  const options: TrainingOptions = withoutUndefined({
+    model: modelOf(model),
+    encoders: encodersOf(args, model, notes),
+    steps: args.max_train_steps ?? undefined,
+    batch: args.batch_size ?? undefined,
+    learningRate: group?.lr ?? args.learning_rate ?? undefined,
+    betas: group ? [...group.betas] : pair(args.adam_beta1, args.adam_beta2),
+    epsilon: group?.eps ?? args.adam_epsilon ?? undefined,
+    weightDecay: group?.weight_decay ?? args.adam_weight_decay ?? undefined,
+    maxGradNorm: args.max_grad_norm ?? undefined,
+    alignWeight: args.proj_coeff ?? undefined,
+    alignDepth: model.alignDepth,
+    projectorWidth: model.projectorWidth,
+    path: args.path_type ?? undefined,
+    weighting: args.weighting ?? undefined,
+    classDropout: model.classDropout,
+    seed: args.seed ?? undefined,
+    checkpointEvery: args.checkpointing_steps ?? undefined,
+    sampleEvery: args.sampling_steps ?? undefined,
+  })
+  if (args.mixed_precision && args.mixed_precision !== 'no') {
+    notes.push(`The reference trained in ${args.mixed_precision}; the configuration says fp32, which every device has.`)
+  }
+  return parseConfiguration(trainingSchema, options, `${path}: args`)
+}
+
+/** The reverse: what the reference's scripts would have been called with. A run without a configuration gives its model. */
+export function referenceArgumentsOf(
+  configuration: unknown,
+  model: SiTConfig,
+  seed: number,
+): Record<string, string | number | boolean | null> {
+  const stored = z.object({ data: z.string(), training: trainingSchema }).safeParse(configuration)
+  const training = stored.success ? stored.data.training : undefined
+  return {
+    ...(training && {
+      data_dir: stored.data!.data,
+      enc_type: training.encoders.map(({ name }) => name).join(','),
+      batch_size: training.batch,
+      max_train_steps: training.steps,
+      checkpointing_steps: training.checkpointEvery,
+      sampling_steps: training.sampleEvery,
+      learning_rate: training.learningRate,
+      adam_beta1: training.betas[0],
+      adam_beta2: training.betas[1],
+      adam_epsilon: training.epsilon,
+      adam_weight_decay: training.weightDecay,
+      max_grad_norm: training.maxGradNorm,
+      mixed_precision: training.precision === 'fp32' ? 'no' : training.precision,
+      path_type: training.path,
+      weighting: training.weighting,
+      proj_coeff: training.alignWeight,
+      model: typeof training.model === 'string' ? training.model : null,
+    }),
+    num_classes: model.classes,
+    encoder_depth: model.alignDepth,
+    qk_norm: model.qkNorm,
+    resolution: model.inputSize[0] * LATENT_PIXELS,
+    prediction: 'v',
+    cfg_prob: model.classDropout,
+    seed,
+  }
+}
+
+/** Pixels of an image per latent of the SD autoencoder, along one axis. */
+const LATENT_PIXELS = 8
+
+function modelOf({ depth, hidden, heads, patch, mlpRatio, qkNorm }: SiTConfig): TrainingOptions['model'] {
+  const size = { depth, hidden, heads, patch }
+  const preset = Object.entries(SIT_PRESETS).find(([, sizes]) =>
+    Object.entries(size).every(([name, value]) => sizes[name as keyof typeof size] === value),
+  )
+  if (preset && mlpRatio === 4 && !qkNorm) return preset[0] as keyof typeof SIT_PRESETS
+  return { kind: 'SiT', ...size, mlpRatio, qkNorm }
+}
+
+function encodersOf(args: ReferenceArguments, model: SiTConfig, notes: string[]): { name: EncoderName }[] {
+  if (model.alignWidths.length === 0) return []
+  const names = (args.enc_type ?? '').split(',').filter((name) => name !== '' && name !== 'None')
+  const known = names.filter((name): name is EncoderName => (ENCODER_NAMES as readonly string[]).includes(name))
+  if (known.length === model.alignWidths.length) return known.map((name) => ({ name }))
+  const said = names.length === 0 ? 'does not tell' : `says ${names.join(', ')} for`
+  notes.push(
+    `The file ${said} the encoders of its ${model.alignWidths.length} projectors; name them in the configuration.`,
+  )
+  return []
+}
+
+function pair(first: number | null | undefined, second: number | null | undefined): [number, number] | undefined {
+  return first == null || second == null ? undefined : [first, second]
+}
+
+function withoutUndefined<T extends object>(value: T): T {
+  return Object.fromEntries(Object.entries(value).filter(([, item]) => item !== undefined)) as T
+}

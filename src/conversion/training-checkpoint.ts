@@ -1,0 +1,54 @@
+import type { TensorSource } from '../formats/tensor-source.ts'
+import type { StateEntry } from '../nn/parameter-list.ts'
+import { requireFit } from '../nn/state-dict.ts'
+import { DTYPE_BYTES, elementCount } from '../tensor/dtype.ts'
+import type { CheckpointRole, CheckpointState } from '../training/checkpoint.ts'
+
+/** Tensors by name, in their order, not yet read. */
+export type TensorSources = ReadonlyMap<string, TensorSource>
+
+/** What training goes on from, whichever file it came from. */
+export interface TrainingCheckpoint {
+  readonly state: Omit<CheckpointState, 'format'>
+  /** Under the state dict's names; moments of trainable parameters only. */
+  readonly tensors: Readonly<Record<CheckpointRole, TensorSources>>
+}
+
+/** What the tensors of a role are called in messages. */
+const ROLE_NAMES: Readonly<Record<CheckpointRole, string>> = {
+  weights: 'the model',
+  ema: 'the EMA',
+  firstMoments: 'exp_avg',
+  secondMoments: 'exp_avg_sq',
+}
+
+/** The tensors of one role in the model's order. Throws one error that lists what is missing, surplus or misshapen. */
+export function fitted(
+  entries: readonly StateEntry[],
+  tensors: TensorSources,
+  role: CheckpointRole,
+  path: string,
+): TensorSources {
+  const wanted = entriesOfRole(entries, role)
+  requireFit(wanted, {
+    name: `${path}: ${ROLE_NAMES[role]}`,
+    names: [...tensors.keys()],
+    shapeOf: (name) => tensors.get(name)!.shape,
+  })
+  return new Map(wanted.map(({ name }) => [name, tensors.get(name)!]))
+}
+
+/** Moments exist for trainable parameters only. */
+export function entriesOfRole(entries: readonly StateEntry[], role: CheckpointRole): readonly StateEntry[] {
+  const isMoment = role === 'firstMoments' || role === 'secondMoments'
+  return entries.filter(({ parameter }) => !isMoment || parameter.trainable)
+}
+
+/** What AdamW's moments are before the first update. */
+export function zeroMoments(entries: readonly StateEntry[]): TensorSources {
+  return new Map(entriesOfRole(entries, 'firstMoments').map(({ name, shape }) => [name, zeros(shape)]))
+}
+
+export function zeros(shape: readonly number[]): TensorSource {
+  return { dtype: 'f32', shape, data: async () => new Uint8Array(elementCount(shape) * DTYPE_BYTES.f32) }
+}

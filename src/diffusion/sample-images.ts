@@ -1,0 +1,70 @@
+import type { SiT } from '../models/sit.ts'
+import { toUint8 } from '../tensor/ops/pixels.ts'
+import { randomNormal } from '../tensor/random.ts'
+import { previewLatents } from './latent-preview.ts'
+import { type SamplerOptions, sample } from './samplers.ts'
+
+export interface SampleImagesOptions extends Omit<SamplerOptions, 'noise' | 'onStep'> {
+  /** A class for each image; the null class: none. */
+  readonly labels: Int32Array
+  readonly seed: number
+  readonly batch: number
+  /** Called after each solver step of each batch, with the images' worth of work done so far. */
+  readonly onProgress?: (imagesDone: number) => void
+}
+
+export interface SampledImages {
+  /** Number of the first image. */
+  readonly first: number
+  readonly count: number
+  /** What the sampler ended with, [count, C, H, W]. */
+  readonly latents: Float64Array
+  /** Bytes [count, 3, H, W]: the pixels of a pixel model, a linear preview of a latent model's latents. */
+  readonly images: Uint8Array
+  readonly height: number
+  readonly width: number
+}
+
+/**
+ * Samples images in batches. Image number i depends on the seed, i and its label alone, never on the batch: its noise is that
+ * of sample i.
+ */
+export async function* sampleImages(
+  model: SiT,
+  options: SampleImagesOptions,
+): AsyncGenerator<SampledImages, void, void> {
+  const { labels, seed, batch, onProgress, ...sampler } = options
+  const { channels, inputSize } = model.config
+  const [height, width] = inputSize
+  const { device } = model
+  for (let first = 0; first < labels.length; first += batch) {
+    const count = Math.min(batch, labels.length - first)
+    const shape = [count, channels, height, width]
+    using noise = randomNormal(shape, { seed, stream: 'sampleNoise', step: 0, firstSample: first }, device)
+    using state = await sample(model, noise, labels.subarray(first, first + count), {
+      ...sampler,
+      noise: (step) => randomNormal(shape, { seed, stream: 'sdeNoise', step, firstSample: first }, device),
+      onStep: (step, steps) => onProgress?.(first + (count * step) / steps),
+    })
+    const latents = await state.dataAs('f64')
+    let images: Uint8Array
+    if (channels === 3) {
+      using bytes = toUint8(state)
+      images = planar(await bytes.dataAs('u8'), count, height * width)
+    } else {
+      images = previewLatents(latents, shape)
+    }
+    yield { first, count, latents, images, height, width }
+  }
+}
+
+/** [N, area, 3] → [N, 3, area]. */
+function planar(interleaved: Uint8Array, count: number, area: number): Uint8Array {
+  const out = new Uint8Array(interleaved.length)
+  for (let n = 0; n < count; n++) {
+    for (let i = 0; i < area; i++) {
+      for (let c = 0; c < 3; c++) out[(n * 3 + c) * area + i] = interleaved[(n * area + i) * 3 + c]!
+    }
+  }
+  return out
+}

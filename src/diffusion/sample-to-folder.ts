@@ -1,0 +1,136 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { imageGrid } from '../data/grid.ts'
+import { encodePng } from '../data/png.ts'
+import { type NpzArrayWriter, NpzWriter } from '../formats/npz.ts'
+import type { SiT } from '../models/sit.ts'
+import { randomUniform } from '../tensor/random.ts'
+import { type SampledImages, type SampleImagesOptions, sampleImages } from './sample-images.ts'
+
+export interface SampleToFolderOptions extends Omit<SampleImagesOptions, 'labels'> {
+  readonly folder: string
+  readonly count: number
+  /** Classes in turn; drawn uniformly for each image where not given. */
+  readonly classes?: readonly number[]
+  /** An ADM-style npz: `arr_0`, uint8 [count, H, W, 3]. */
+  readonly npz?: string
+  /** One picture of all images. */
+  readonly grid?: string
+}
+
+export interface SampleResult {
+  readonly count: number
+  readonly folder: string
+  readonly labels: readonly number[]
+  readonly npz: string | undefined
+  readonly grid: string | undefined
+}
+
+/**
+ * Samples images to `FOLDER/000000.png` and on; of a model of latents also the latents, `FOLDER/latents.npz` (`latents`, f64).
+ */
+export async function sampleToFolder(model: SiT, options: SampleToFolderOptions): Promise<SampleResult> {
+  const { folder, count, classes, npz, grid, ...sampling } = options
+  const labels = await labelsFor(model, count, classes, options.seed)
+  const isLatent = model.config.channels !== 3
+  const [height, width] = model.config.inputSize
+  await mkdir(folder, { recursive: true })
+  const images = npz === undefined ? undefined : await ArrayFile.create(npz, 'arr_0', 'u8', [count, height, width, 3])
+  const latents = isLatent
+    ? await ArrayFile.create(join(folder, 'latents.npz'), 'latents', 'f64', [
+        count,
+        model.config.channels,
+        height,
+        width,
+      ])
+    : undefined
+  const shown: Uint8Array[] = []
+  try {
+    for await (const batch of sampleImages(model, { ...sampling, labels })) {
+      const interleaved = await writeImages(folder, batch)
+      await images?.append(interleaved)
+      await latents?.append(new Uint8Array(batch.latents.buffer))
+      if (grid !== undefined) shown.push(batch.images)
+    }
+    await images?.close()
+    await latents?.close()
+  } catch (error) {
+    await images?.abort()
+    await latents?.abort()
+    throw error
+  }
+  if (grid !== undefined) {
+    const picture = imageGrid(Buffer.concat(shown), [count, 3, height, width])
+    await writeFile(grid, encodePng(picture.data, picture.width, picture.height, 3))
+  }
+  return { count, folder, labels: [...labels], npz, grid }
+}
+
+/** One array in an npz file of its own. */
+class ArrayFile {
+  readonly #file: NpzWriter
+  readonly #array: NpzArrayWriter
+
+  private constructor(file: NpzWriter, array: NpzArrayWriter) {
+    this.#file = file
+    this.#array = array
+  }
+
+  static async create(path: string, name: string, dtype: 'u8' | 'f64', shape: readonly number[]): Promise<ArrayFile> {
+    const file = await NpzWriter.create(path)
+    try {
+      return new ArrayFile(file, await file.open(name, dtype, shape))
+    } catch (error) {
+      await file.abort()
+      throw error
+    }
+  }
+
+  append(data: Uint8Array): Promise<void> {
+    return this.#array.append(data)
+  }
+
+  async close(): Promise<void> {
+    await this.#array.close()
+    await this.#file.close()
+  }
+
+  abort(): Promise<void> {
+    return this.#file.abort()
+  }
+}
+
+/** Writes a batch's PNGs; returns its pixels [count, H, W, 3]. */
+async function writeImages(
+  folder: string,
+  { first, count, images, height, width }: SampledImages,
+): Promise<Uint8Array> {
+  const area = height * width
+  const interleaved = new Uint8Array(images.length)
+  for (let n = 0; n < count; n++) {
+    for (let c = 0; c < 3; c++) {
+      for (let i = 0; i < area; i++) interleaved[(n * area + i) * 3 + c] = images[(n * 3 + c) * area + i]!
+    }
+    const pixels = interleaved.subarray(n * area * 3, (n + 1) * area * 3)
+    await writeFile(join(folder, `${String(first + n).padStart(6, '0')}.png`), encodePng(pixels, width, height, 3))
+  }
+  return interleaved
+}
+
+async function labelsFor(
+  model: SiT,
+  count: number,
+  classes: readonly number[] | undefined,
+  seed: number,
+): Promise<Int32Array> {
+  const total = model.config.classes
+  if (classes) {
+    const wrong = classes.find((label) => !(label >= 0 && label < total))
+    if (wrong !== undefined || classes.length === 0) {
+      throw new RangeError(`There is no class ${wrong ?? '(none given)'}: the model has the classes 0 to ${total - 1}.`)
+    }
+    return Int32Array.from({ length: count }, (_, i) => classes[i % classes.length]!)
+  }
+  using uniform = randomUniform([count], { seed, stream: 'sampleLabels', step: 0 }, model.device)
+  return Int32Array.from(await uniform.data(), (u) => Math.min(total - 1, Math.floor(u * total)))
+}

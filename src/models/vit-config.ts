@@ -1,0 +1,59 @@
+import * as z from 'zod'
+
+const positive = z.int().positive()
+
+/** How a position table is resampled to another grid: bicubic, as torch.nn.functional.interpolate does it. */
+const interpolationSchema = z.strictObject({
+  antialias: z.boolean(),
+  /**
+   * 0: torch is given the grid. Else it is given the scale factor (grid + offset) / side of the table, which moves the sample
+   * points too (DINOv2's interpolate_offset).
+   */
+  offset: z.number().nonnegative(),
+})
+
+export type PositionInterpolation = z.output<typeof interpolationSchema>
+
+/** Everything that fixes the parameters and the computation of DINOv2's vision transformer. */
+export const visionTransformerConfigSchema = z
+  .strictObject({
+    /** Side of the square images that the position table was learnt on. */
+    imageSize: positive.default(518),
+    patch: positive.default(14),
+    channels: positive.default(3),
+    hidden: positive,
+    depth: positive,
+    heads: positive,
+    ffn: z.enum(['mlp', 'swiglu']).default('mlp'),
+    /** Of the FFN's hidden layer. Default: DINOv2's, 4·hidden, or two thirds of it rounded up to a multiple of 8 for SwiGLU. */
+    ffnWidth: positive.optional(),
+    registers: z.int().nonnegative().default(0),
+    /** Default: what the published models without, or with, registers have. */
+    interpolation: interpolationSchema.optional(),
+  })
+  .superRefine((config, context) => {
+    const issue = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message })
+    if (config.hidden % config.heads !== 0) {
+      issue('heads', `${config.heads} heads do not divide the hidden width ${config.hidden}`)
+    } else if (config.hidden / config.heads > 128) {
+      issue('heads', `gives a head_dim of ${config.hidden / config.heads}; at most 128 is supported`)
+    }
+    if (config.imageSize % config.patch !== 0) {
+      issue('imageSize', `a patch of ${config.patch} does not divide it`)
+    }
+  })
+  .transform((config) => ({
+    ...config,
+    ffnWidth: config.ffnWidth ?? defaultFfnWidth(config),
+    interpolation: config.interpolation ?? {
+      antialias: config.registers > 0,
+      offset: config.registers > 0 ? 0 : 0.1,
+    },
+  }))
+
+export type VisionTransformerConfig = z.output<typeof visionTransformerConfigSchema>
+export type VisionTransformerOptions = z.input<typeof visionTransformerConfigSchema>
+
+function defaultFfnWidth({ ffn, hidden }: { ffn: 'mlp' | 'swiglu'; hidden: number }): number {
+  return ffn === 'mlp' ? 4 * hidden : Math.ceil(Math.trunc((4 * hidden * 2) / 3) / 8) * 8
+}

@@ -1,0 +1,61 @@
+import { FileFormatError } from '../formats/errors.ts'
+import { SafetensorsFile } from '../formats/safetensors.ts'
+import { TorchCheckpoint } from '../formats/torch-checkpoint.ts'
+import type { StateSource } from '../nn/state-dict.ts'
+
+/** A file of weights, opened: tensors are read one at a time when a model loads them. */
+export interface WeightsFile extends StateSource, AsyncDisposable {
+  /** What the writer noted beside the tensors; a torch checkpoint has no place for it. */
+  readonly metadata: Readonly<Record<string, string>>
+}
+
+/** Keys under which torch checkpoints hold the state dict, where it is not the file itself; the first that is there counts. */
+const STATE_DICT_KEYS = ['teacher', 'ema', 'model', 'state_dict', 'model_state_dict']
+
+/**
+ * Opens the state dict of a `.safetensors` file, or of any other name as what `torch.save` wrote (no code of it is run): there
+ * under the first of `keys` that is a dictionary, or at the top.
+ *
+ * @throws FileFormatError, FileAccessError
+ */
+export async function openWeights(path: string, keys: readonly string[] = STATE_DICT_KEYS): Promise<WeightsFile> {
+  return path.toLowerCase().endsWith('.safetensors') ? openSafetensors(path) : openTorch(path, keys)
+}
+
+async function openSafetensors(path: string): Promise<WeightsFile> {
+  const file = await SafetensorsFile.open(path)
+  return {
+    name: path,
+    names: [...file.tensors.keys()],
+    metadata: file.metadata,
+    shapeOf: (name) => tensorOf(path, file.tensors, name).shape,
+    read: (name) => file.read(name),
+    [Symbol.asyncDispose]: () => file.close(),
+  }
+}
+
+async function openTorch(path: string, keys: readonly string[]): Promise<WeightsFile> {
+  const file = await TorchCheckpoint.open(path)
+  try {
+    const { value } = file
+    const key = value instanceof Map ? keys.find((name) => value.get(name) instanceof Map) : undefined
+    const tensors = file.stateDict(key === undefined ? [] : [key])
+    return {
+      name: path,
+      names: [...tensors.keys()],
+      metadata: {},
+      shapeOf: (name) => tensorOf(path, tensors, name).shape,
+      read: async (name) => file.read(tensorOf(path, tensors, name)),
+      [Symbol.asyncDispose]: () => file.close(),
+    }
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+}
+
+function tensorOf<T>(path: string, tensors: ReadonlyMap<string, T>, name: string): T {
+  const tensor = tensors.get(name)
+  if (tensor === undefined) throw new FileFormatError(path, `there is no tensor ${JSON.stringify(name)}.`)
+  return tensor
+}

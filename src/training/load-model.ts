@@ -1,0 +1,70 @@
+import { readdir, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { inferSiTConfig } from '../models/infer-sit.ts'
+import { SiT } from '../models/sit.ts'
+import { openWeights } from '../models/weights-file.ts'
+import type { Device } from '../tensor/device.ts'
+import { CHECKPOINTS, loadCheckpoint, newestCheckpoint, readCheckpointState } from './checkpoint.ts'
+
+export interface LoadModelOptions {
+  readonly device: Device
+  /** Which weights of a training checkpoint. Default: the EMA, as the reference samples. */
+  readonly weights?: 'ema' | 'model'
+  /** Attention heads, for weights that come without a configuration and are of no preset's size. */
+  readonly heads?: number
+}
+
+export interface LoadedModel {
+  readonly model: SiT
+  /** Where the weights came from, for people. */
+  readonly source: string
+  /** The training path that the checkpoint was made with, where it says so. */
+  readonly path: 'linear' | 'cosine' | undefined
+}
+
+/**
+ * A SiT from a run's folder (its newest checkpoint), a checkpoint's folder, or a file of weights: `.safetensors`, or a
+ * `.pt`/`.pth` that is a bare state dict (as the published checkpoints are) or the reference's training checkpoint.
+ */
+export async function loadModel(path: string, options: LoadModelOptions): Promise<LoadedModel> {
+  const { device, weights = 'ema' } = options
+  if (!(await stat(path)).isDirectory()) return loadWeightsFile(path, options)
+  const names = await readdir(path)
+  const checkpoint = names.includes('state.json') ? path : await newestCheckpoint(join(path, CHECKPOINTS))
+  if (!checkpoint)
+    throw new Error(
+      `${path} is neither a checkpoint nor a run with one; give a folder with state.json, or a run's folder.`,
+    )
+  const state = await readCheckpointState(checkpoint)
+  const model = SiT.fromConfig(state.model, device)
+  try {
+    const role = weights === 'ema' ? 'ema' : 'weights'
+    await loadCheckpoint(checkpoint, model, [role])
+    model.arena.use(role)
+  } catch (error) {
+    model.dispose()
+    throw error
+  }
+  return { model, source: `${checkpoint} (${weights}, step ${state.step})`, path: pathOf(state.configuration) }
+}
+
+async function loadWeightsFile(
+  path: string,
+  { device, weights = 'ema', heads }: LoadModelOptions,
+): Promise<LoadedModel> {
+  await using source = await openWeights(path, [weights, 'state_dict'])
+  const shapes = new Map([...source.names].map((name) => [name, source.shapeOf(name)]))
+  const model = SiT.fromConfig(inferSiTConfig(shapes, path, heads), device)
+  try {
+    await model.load(source)
+  } catch (error) {
+    model.dispose()
+    throw error
+  }
+  return { model, source: path, path: undefined }
+}
+
+function pathOf(configuration: unknown): 'linear' | 'cosine' | undefined {
+  const training = (configuration as { training?: { path?: unknown } } | null)?.training
+  return training?.path === 'linear' || training?.path === 'cosine' ? training.path : undefined
+}

@@ -1,0 +1,97 @@
+import { createReadStream } from 'node:fs'
+import { type FileHandle, open, truncate } from 'node:fs/promises'
+import { EventWriter } from '../formats/tensorboard.ts'
+import type { TrainingStep } from './trainer.ts'
+
+/**
+ * What a run logs: `metrics.jsonl`, one line a step, and TensorBoard events beside it. `seconds` is the time since this process
+ * began to train, `skipped` a running count; what is not finite is null.
+ */
+export class MetricsLog {
+  readonly #lines: FileHandle
+  readonly #events: EventWriter
+
+  private constructor(lines: FileHandle, events: EventWriter) {
+    this.#lines = lines
+    this.#events = events
+  }
+
+  /** Opens the log of a run's folder; what it says of steps after `step`, which a resumed run makes again, is cut off. */
+  static async open(folder: string, metricsFile: string, step: number): Promise<MetricsLog> {
+    await cutAfter(metricsFile, step)
+    const lines = await open(metricsFile, 'a')
+    try {
+      return new MetricsLog(lines, await EventWriter.create(folder))
+    } catch (error) {
+      await lines.close()
+      throw error
+    }
+  }
+
+  async write(step: TrainingStep): Promise<void> {
+    const { index, loss, denoising, alignment, gradNorm, learningRate, imagesPerSecond, seconds, skipped } = step
+    const line = {
+      step: index,
+      loss,
+      denoising,
+      ...(alignment !== undefined && { alignment }),
+      gradNorm,
+      lr: learningRate,
+      imagesPerSecond: rounded(imagesPerSecond),
+      seconds: rounded(seconds),
+      skipped,
+    }
+    await this.#lines.write(`${JSON.stringify(line)}\n`)
+    this.#events.scalar('loss/total', loss, index)
+    this.#events.scalar('loss/denoising', denoising, index)
+    if (alignment !== undefined) this.#events.scalar('loss/alignment', alignment, index)
+    this.#events.scalar('gradient/norm', gradNorm, index)
+    this.#events.scalar('throughput/images_per_second', imagesPerSecond, index)
+  }
+
+  /** A grid of samples for TensorBoard. */
+  image(tag: string, png: Uint8Array, step: number): void {
+    this.#events.image(tag, png, step)
+  }
+
+  async flush(): Promise<void> {
+    await this.#events.flush()
+  }
+
+  async close(): Promise<void> {
+    await this.#lines.close()
+    await this.#events.close()
+  }
+}
+
+const rounded = (value: number) => Number(value.toPrecision(6))
+
+/** Cuts a file of JSON lines at its first line that is torn or of a later step. */
+async function cutAfter(file: string, step: number): Promise<void> {
+  let keep = 0
+  let rest = Buffer.alloc(0)
+  try {
+    for await (const chunk of createReadStream(file) as AsyncIterable<Buffer>) {
+      rest = Buffer.concat([rest, chunk])
+      for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
+        if (!(stepOf(rest.toString('utf8', 0, end)) <= step)) return await truncate(file, keep)
+        keep += end + 1
+        rest = rest.subarray(end + 1)
+      }
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
+    throw error
+  }
+  if (rest.length > 0) await truncate(file, keep)
+}
+
+/** NaN for what is not a line of ours. */
+function stepOf(line: string): number {
+  try {
+    const { step } = JSON.parse(line) as { step?: unknown }
+    return typeof step === 'number' ? step : Number.NaN
+  } catch {
+    return Number.NaN
+  }
+}

@@ -1,0 +1,281 @@
+/**
+ * A training run in a folder: `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/STEP/`, `samples/STEP.png`.
+ */
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import * as z from 'zod'
+import type { Encoder } from '../alignment/encoder.ts'
+import { loadEncoder } from '../alignment/encoders.ts'
+import { parseConfiguration } from '../configuration/parse.ts'
+import { Dataset } from '../data/dataset.ts'
+import { imageGrid } from '../data/grid.ts'
+import { encodePng } from '../data/png.ts'
+import { sampleImages } from '../diffusion/sample-images.ts'
+import { writeAtomically } from '../formats/atomic-file.ts'
+import { SIT_PRESETS } from '../models/presets.ts'
+import { SiT } from '../models/sit.ts'
+import type { Device } from '../tensor/device.ts'
+import { CHECKPOINTS, checkpointName, newestCheckpoint, tidyCheckpoints } from './checkpoint.ts'
+import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
+import { MetricsLog } from './metrics.ts'
+import { Trainer, type TrainingStep } from './trainer.ts'
+
+export interface TrainOptions {
+  /** A prepared data set's folder. */
+  readonly data: string
+  /** The run's folder. */
+  readonly out: string
+  /** What the configuration file and the flags say; the rest has the reference's defaults. */
+  readonly configuration: TrainingOptions
+  /** Go on from the newest whole checkpoint of `out`; then `configuration` may only change how long and how often. */
+  readonly resume?: boolean
+  readonly device: Device
+  readonly signal?: AbortSignal
+  readonly onStart?: (run: TrainingRun) => void
+  readonly onStep?: (step: TrainingStep) => void
+  /** Things to tell the user: a sentence each. */
+  readonly onNotice?: (sentence: string) => void
+}
+
+export interface TrainingRun {
+  readonly configuration: TrainingConfiguration
+  readonly model: SiT
+  readonly data: Dataset
+  /** Steps already made, when resumed. */
+  readonly step: number
+}
+
+export interface TrainResult {
+  readonly step: number
+  readonly checkpoint: string
+  /** Whether the signal ended the run before its last step. */
+  readonly interrupted: boolean
+  readonly last: TrainingStep | undefined
+}
+
+const METRICS = 'metrics.jsonl'
+const CONFIG = 'config.json'
+const SAMPLES = 'samples'
+
+/** What a resumed run may change: nothing that the weights depend on. */
+const FREE_ON_RESUME = new Set(['steps', 'checkpointEvery', 'sampleEvery', 'samples'])
+
+const storedSchema = z.strictObject({ data: z.string(), training: trainingSchema })
+
+/**
+ * Trains as the configuration says, or goes on with an earlier run. Saves at the end and when the signal aborts.
+ *
+ * @throws {ConfigurationError} for a configuration that does not fit its schema
+ * @throws {Error} where `out` holds a run and `resume` is not set, or the other way round; and what Trainer throws
+ */
+export async function train(options: TrainOptions): Promise<TrainResult> {
+  const { out, device } = options
+  const checkpoints = join(out, CHECKPOINTS)
+  const configuration = await resolveConfiguration(options)
+  const data = await Dataset.open(options.data)
+  const encoders: Encoder[] = []
+  try {
+    for (const { name, file } of configuration.encoders) {
+      encoders.push(await loadEncoder(name, file, { device, notice: options.onNotice }))
+    }
+    using model = createModel(configuration, data, device)
+    const stored = { data: options.data, training: configuration }
+    await using trainer = new Trainer({
+      ...configuration,
+      model,
+      data,
+      align:
+        encoders.length > 0
+          ? { encoder: encoders, depth: alignDepthOf(configuration), weight: configuration.alignWeight }
+          : undefined,
+      configuration: stored,
+    })
+    if (options.resume) await removeLeftovers(out)
+    const checkpoint = options.resume ? await newestCheckpoint(checkpoints) : undefined
+    if (checkpoint) await trainer.restore(checkpoint)
+    else if (options.resume) options.onNotice?.(`${out} has no whole checkpoint yet: the run begins at step 0.`)
+    await mkdir(out, { recursive: true })
+    await writeWhole(join(out, CONFIG), `${JSON.stringify(stored, null, 2)}\n`)
+    options.onStart?.({ configuration, model, data, step: trainer.step })
+    const log = await MetricsLog.open(out, join(out, METRICS), trainer.step)
+    try {
+      return await trainSegments(trainer, configuration, options, log, checkpoint)
+    } finally {
+      await log.close()
+    }
+  } finally {
+    for (const encoder of encoders) encoder[Symbol.dispose]()
+  }
+}
+
+/** Runs from one step at which something must be written to the next. */
+async function trainSegments(
+  trainer: Trainer,
+  configuration: TrainingConfiguration,
+  { out, signal, onStep, onNotice }: TrainOptions,
+  log: MetricsLog,
+  restored: string | undefined,
+): Promise<TrainResult> {
+  const { steps, checkpointEvery, sampleEvery } = configuration
+  const isDue = (every: number) => trainer.step % every === 0 || trainer.step === steps
+  let last: TrainingStep | undefined
+  let saved = restored === undefined ? undefined : { step: trainer.step, path: restored }
+  // The run may have been killed after this checkpoint and before its grid.
+  if (saved && isDue(sampleEvery) && !(await hasSamples(out, trainer.step)))
+    await writeSamples(trainer, configuration, out, log, signal)
+  while (trainer.step < steps && !signal?.aborted) {
+    const next = Math.min(steps, nextMultiple(trainer.step, checkpointEvery), nextMultiple(trainer.step, sampleEvery))
+    for await (const step of trainer.run({ steps: next, signal })) {
+      last = step
+      await log.write(step)
+      if (!step.finite)
+        onNotice?.(`Step ${step.index}: the gradient is not finite; the step was left out (${step.skipped} so far).`)
+      onStep?.(step)
+    }
+    await log.flush()
+    if (signal?.aborted) break
+    // Saved before it is sampled: sampling takes time, in which a kill would cost the steps.
+    if (isDue(checkpointEvery)) saved = await save(trainer, out)
+    if (isDue(sampleEvery)) await writeSamples(trainer, configuration, out, log, signal)
+  }
+  if (saved?.step !== trainer.step) saved = await save(trainer, out)
+  return { step: trainer.step, checkpoint: saved.path, interrupted: signal?.aborted ?? false, last }
+}
+
+const nextMultiple = (step: number, every: number) => (Math.floor(step / every) + 1) * every
+
+async function save(trainer: Trainer, out: string): Promise<{ step: number; path: string }> {
+  return { step: trainer.step, path: await trainer.save(out) }
+}
+
+const samplesFile = (out: string, step: number) => join(out, SAMPLES, `${checkpointName(step)}.png`)
+
+async function hasSamples(out: string, step: number): Promise<boolean> {
+  return stat(samplesFile(out, step)).then(
+    () => true,
+    () => false,
+  )
+}
+
+/** The grid `samples/STEP.png`: EMA weights, evaluation mode, the same noise and classes every time. */
+async function writeSamples(
+  { model, step }: Trainer,
+  { samples, path, seed }: TrainingConfiguration,
+  out: string,
+  log: MetricsLog,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const labels = Int32Array.from({ length: samples.count }, (_, i) => i % model.config.classes)
+  // Guidance needs the null class, which a model trained without label dropout has not.
+  const scale = model.config.classDropout > 0 ? samples.guidanceScale : 1
+  model.arena.use('ema')
+  try {
+    const images: Uint8Array[] = []
+    let size = { height: 0, width: 0 }
+    for await (const batch of sampleImages(model, {
+      labels,
+      seed,
+      batch: samples.count,
+      mode: 'ode',
+      steps: samples.steps,
+      path,
+      guidance: { scale, low: 0, high: 1 },
+      signal,
+    })) {
+      images.push(batch.images)
+      size = batch
+    }
+    const grid = imageGrid(Buffer.concat(images), [samples.count, 3, size.height, size.width])
+    const png = encodePng(grid.data, grid.width, grid.height, 3)
+    await mkdir(join(out, SAMPLES), { recursive: true })
+    await writeWhole(samplesFile(out, step), png)
+    log.image('samples', png, step)
+  } catch (error) {
+    if (!signal?.aborted) throw error
+  } finally {
+    model.arena.use('weights')
+  }
+}
+
+function createModel(configuration: TrainingConfiguration, data: Dataset, device: Device): SiT {
+  const { model, classDropout, projectorWidth, seed } = configuration
+  const size = typeof model === 'string' ? SIT_PRESETS[model] : model
+  const { kind: _, ...free } = { kind: 'SiT', ...size }
+  const [channels, height, width] = data.latentShape
+  const options = { channels, inputSize: [height, width] as [number, number], classes: data.classes }
+  return SiT.create(free, {
+    ...options,
+    classDropout,
+    projectorWidth,
+    alignDepth: alignDepthOf(configuration),
+    device,
+    seed,
+  })
+}
+
+/** The run's whole configuration: given, or stored with the run that goes on. */
+async function resolveConfiguration({
+  out,
+  data,
+  configuration,
+  resume,
+}: TrainOptions): Promise<TrainingConfiguration> {
+  const file = join(out, CONFIG)
+  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw error
+  })
+  if (!resume) {
+    if (text !== undefined) {
+      throw new Error(`${out} already holds a run; go on with it by --resume, or choose another --out.`)
+    }
+    return parseConfiguration(trainingSchema, configuration, 'the configuration')
+  }
+  if (text === undefined) throw new Error(`${out} holds no run to resume: ${file} is not there.`)
+  const stored = parseConfiguration(storedSchema, parseJson(text, file), file)
+  if (resolve(stored.data) !== resolve(data)) {
+    throw new Error(`The run in ${out} trains on ${stored.data}, not on ${data}; resume it with --data ${stored.data}.`)
+  }
+  const given = parseConfiguration(trainingSchema.partial(), configuration, 'the configuration')
+  for (const [key, value] of Object.entries(configuration)) {
+    if (value === undefined || FREE_ON_RESUME.has(key)) continue
+    const before = JSON.stringify(stored.training[key as keyof TrainingConfiguration])
+    const now = JSON.stringify(given[key as keyof TrainingConfiguration])
+    if (before !== now) {
+      throw new Error(`The run in ${out} has ${key} ${before}; a resumed run cannot change it to ${now}.`)
+    }
+  }
+  const changes = Object.fromEntries(
+    Object.keys(configuration)
+      .filter((key) => FREE_ON_RESUME.has(key))
+      .map((key) => [key, given[key as keyof typeof given]]),
+  )
+  return { ...stored.training, ...changes }
+}
+
+function parseJson(text: string, file: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new Error(`${file} is not JSON: ${(cause as Error).message}; restore it, or begin a new run.`, { cause })
+  }
+}
+
+/** So that no reader sees half a file. */
+async function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
+  await writeAtomically(path, {}, (file) =>
+    file.append(typeof content === 'string' ? new TextEncoder().encode(content) : content),
+  )
+}
+
+/** Removes what a killed run left half written. */
+async function removeLeftovers(out: string): Promise<void> {
+  await tidyCheckpoints(join(out, CHECKPOINTS))
+  for (const folder of [out, join(out, SAMPLES)]) {
+    const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return []
+      throw error
+    })
+    for (const name of names) if (/\.tmp-\d+$/.test(name)) await rm(join(folder, name), { force: true })
+  }
+}

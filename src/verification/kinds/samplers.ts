@@ -1,0 +1,77 @@
+/** `sampler.euler` (Euler and Heun for the ODE) and `sampler.euler-maruyama` (the SDE): REPA's samplers.py. */
+import * as z from 'zod'
+import { type SamplerOptions, sample } from '../../diffusion/samplers.ts'
+import { type HostTensor, hostFloat32, toFloat32 } from '../../tensor/host-tensor.ts'
+import { Tensor } from '../../tensor/tensor.ts'
+import type { GoldenFile } from '../golden-set.ts'
+import { ObservedTensors } from '../observed-tensors.ts'
+import type { Runner } from './kind.ts'
+import { loadSiT, sitArguments } from './sit-arguments.ts'
+
+const samplerArguments = z.object({
+  ...sitArguments,
+  num_steps: z.int().positive(),
+  heun: z.boolean().default(false),
+  cfg_scale: z.number().default(1),
+  guidance_low: z.number().default(0),
+  guidance_high: z.number().default(1),
+  path: z.enum(['linear', 'cosine']).default('linear'),
+  null_label: z.int().nonnegative().optional(),
+})
+
+const runner = (mode: SamplerOptions['mode']): Runner =>
+  async function* (file, device) {
+    const args = file.args(samplerArguments)
+    using model = await loadSiT(file.set, args, device)
+    using seen = new ObservedTensors()
+    const labels = await file.readInt32('y')
+    using noise = Tensor.fromHostTensor(await file.read('latents'), device)
+    const stochastic = mode === 'sde' ? await stepNoise(file) : undefined
+    let calls = 0
+    using out = await sample(model, noise, labels, {
+      mode,
+      solver: args.heun ? 'heun' : 'euler',
+      steps: args.num_steps,
+      path: args.path,
+      guidance: {
+        scale: args.cfg_scale,
+        low: args.guidance_low,
+        high: args.guidance_high,
+        ...(args.null_label !== undefined && { nullLabel: args.null_label }),
+      },
+      ...(stochastic && { noise: (step) => Tensor.from(stochastic(step), noise.shape, device) }),
+      observe: (input) => {
+        seen.observe(String(calls), input)
+        calls++
+      },
+    })
+    if ('model_in' in file.tensors) yield await file.compare('model_in', await stacked(seen, calls))
+    yield await file.compare('out', out)
+  }
+
+export const samplerEuler = runner('ode')
+export const samplerEulerMaruyama = runner('sde')
+
+/** The stored noise `eps` [steps − 1, N, C, H, W] (f64), a step at a time. */
+async function stepNoise(file: GoldenFile): Promise<(step: number) => Float64Array> {
+  const { dtype, shape, data } = await file.read('eps')
+  if (dtype !== 'f64') throw new Error(`${file.path}: eps is ${dtype}; f64 was expected.`)
+  const all = new Float64Array(data.slice().buffer)
+  const size = all.length / shape[0]!
+  return (step) => {
+    if (step >= shape[0]!) throw new Error(`${file.path}: eps holds ${shape[0]} steps' noise; step ${step} has none.`)
+    return all.slice(step * size, (step + 1) * size)
+  }
+}
+
+/** The model inputs of all calls, [calls, N, C, H, W]. */
+async function stacked(seen: ObservedTensors, calls: number): Promise<HostTensor> {
+  const inputs: HostTensor[] = []
+  for (let call = 0; call < calls; call++) inputs.push(await seen.get(String(call))!.toHost())
+  const size = toFloat32(inputs[0]!).length
+  const all = new Float32Array(calls * size)
+  inputs.forEach((input, call) => {
+    all.set(toFloat32(input), call * size)
+  })
+  return hostFloat32(all, [calls, ...inputs[0]!.shape])
+}

@@ -1,0 +1,39 @@
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { trainingFlops } from '../../src/benchmark/flops.ts'
+import { benchmarkStep } from '../../src/benchmark/step.ts'
+
+const model = { depth: 2, hidden: 48, heads: 2, patch: 8 }
+const worker = (mode: string) => [process.execPath, join(import.meta.dirname, 'fake-worker.mjs'), mode] as const
+
+test('times our own steps', async () => {
+  const seen: number[] = []
+  const result = await benchmarkStep({ model, batch: 2, rounds: 3, onRound: ({ index }) => seen.push(index) })
+  expect(seen).toEqual([0, 1, 2])
+  expect(result.baseline).toBeUndefined()
+  expect(result.ratio).toBeUndefined()
+  const { ours } = result
+  expect(ours.seconds.seconds).toHaveLength(3)
+  expect(ours.imagesPerSecond).toBe(2 / ours.seconds.median)
+  expect(ours.flops).toBe((2 * trainingFlops(result.model)) / ours.seconds.median)
+  expect(ours.shareOfPeak).toBe(ours.flops / ours.fmaPeak)
+  // Weights, gradients, two moments and the EMA, and what a step keeps besides.
+  expect(ours.peakDeviceBytes).toBeGreaterThan(5 * 4 * result.parameters)
+  expect(ours.peakRssBytes).toBeGreaterThan(ours.peakDeviceBytes)
+})
+
+test('takes turns with a baseline', async () => {
+  const result = await benchmarkStep({ model, batch: 2, against: 'python', command: worker('works') })
+  expect(result.baseline).toMatchObject({ torch: '0.0', blas: '/lib/libopenblas.so.0', peakRssBytes: 48_000 })
+  expect(result.baseline!.seconds.seconds).toHaveLength(7)
+  expect(result.ratio).toBe(result.baseline!.seconds.median / result.ours.seconds.median)
+})
+
+test.each([
+  [{ against: 'python', command: worker('refuses') }, 'The Python baseline: the BLAS is unfit; do this.'],
+  [{ against: 'python', command: worker('works'), rounds: 3 }, 'rounds is 3; a median wants an integer of at least 7'],
+  [{ device: 'cuda:0' }, 'there is no device "cuda:0" here'],
+  [{ signal: AbortSignal.abort(new Error('stopped')) }, 'stopped'],
+] as const)('refuses %o', async (options, message) => {
+  await expect(benchmarkStep({ model, batch: 1, ...options })).rejects.toThrow(message)
+})

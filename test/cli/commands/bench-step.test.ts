@@ -1,0 +1,34 @@
+import { expect, test } from 'vitest'
+import { dispatch } from '../../../src/cli/dispatch.ts'
+import { RecordingStream } from '../recording-stream.ts'
+
+async function repa(...words: string[]) {
+  const [stdout, stderr] = [new RecordingStream(), new RecordingStream()]
+  const status = await dispatch(words, { stdout, stderr, env: {}, signal: new AbortController().signal })
+  return { status, stdout: stdout.text, stderr: stderr.text }
+}
+
+test('one JSON object with the figures', async () => {
+  const words = ['--model', 'SiT-S/8', '--batch', '1', '--rounds', '2', '--json']
+  const { status, stdout, stderr } = await repa('bench', 'step', ...words)
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+  expect(JSON.parse(stdout)).toMatchObject({ model: 'SiT-S/8', batch: 1, device: 'cpu' })
+  expect(JSON.parse(stdout).ours.seconds.seconds).toHaveLength(2)
+})
+
+test('a table for people', async () => {
+  const { status, stdout, stderr } = await repa('bench', 'step', '--model', 'SiT-S/8', '--batch', '1', '--rounds', '1')
+  expect({ status, stdout }).toEqual({ status: 0, stdout: '' })
+  expect(stderr).toMatch(/^ +median +best +spread +images\/s +peak memory$/m)
+  expect(stderr).toMatch(/% of the multiply-add peak measured beside/)
+})
+
+test.each([
+  [['--model', 'SiT-M/2'], 2, 'expected SiT-S/2, SiT-S/4'],
+  [['--batch', '0'], 2, '--batch: expected'],
+  [['--device', 'cuda'], 1, 'there is no device "cuda" here'],
+] as const)('%o', async (words, status, message) => {
+  const result = await repa('bench', 'step', ...words)
+  expect(result).toMatchObject({ status, stdout: '' })
+  expect(result.stderr).toContain(message)
+})

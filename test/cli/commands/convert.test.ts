@@ -1,0 +1,44 @@
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { dispatch } from '../../../src/cli/dispatch.ts'
+import { writeTorchCheckpoint } from '../../../src/formats/torch-checkpoint-writer.ts'
+import { referenceCheckpoint } from '../../conversion/tiny-checkpoint.ts'
+import { temporaryFolder } from '../../formats/temporary-folder.ts'
+import { RecordingStream } from '../recording-stream.ts'
+
+async function repa(...words: string[]) {
+  const [stdout, stderr] = [new RecordingStream(), new RecordingStream()]
+  const status = await dispatch(words, { stdout, stderr, env: {}, signal: new AbortController().signal })
+  return { status, stdout: stdout.text, stderr: stderr.text }
+}
+
+test('converts, says what it assumed, and refuses to overwrite', async () => {
+  const folder = await temporaryFolder()
+  const [input, run, file] = [join(folder, 'a.pt'), join(folder, '0000007'), join(folder, 'a.safetensors')]
+  await writeTorchCheckpoint(input, referenceCheckpoint())
+  expect(await repa('convert', input, run)).toEqual({
+    status: 0,
+    stdout: '',
+    stderr:
+      'warning: The file does not tell the number of heads: 1 assumed; --heads sets it.\n' +
+      `${run}: training checkpoint, 150 tensors\n`,
+  })
+  const json = await repa('convert', run, file, '--weights', 'model', '--json')
+  expect(JSON.parse(json.stdout)).toEqual({ output: file, kind: 'tensors', tensors: 38, notes: [] })
+  expect(await repa('convert', run, file)).toEqual({
+    status: 1,
+    stdout: '',
+    stderr: `repa convert: ${file} exists already; --force replaces it, or choose another name.\n`,
+  })
+  expect(await repa('convert', run, file, '--force', '--quiet')).toEqual({ status: 0, stdout: '', stderr: '' })
+})
+
+test.each([
+  [['convert', 'a.pt'], 2, 'OUT is missing'],
+  [['convert', 'a.pt', 'b.safetensors', '--weights', 'both'], 2, 'expected ema or model'],
+  [['convert', '/no/such/file.pt', 'b.safetensors'], 1, 'there is no such file'],
+] as const)('%o', async (words, status, message) => {
+  const result = await repa(...words)
+  expect(result).toMatchObject({ status, stdout: '' })
+  expect(result.stderr).toContain(message)
+})

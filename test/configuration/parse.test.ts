@@ -1,0 +1,92 @@
+import { describe, expect, test } from 'vitest'
+import * as z from 'zod'
+import { ConfigurationError, parseConfiguration } from '../../src/configuration/parse.ts'
+import { trainingSchema } from '../../src/training/configuration.ts'
+
+const schema = z.strictObject({
+  steps: z.int().positive(),
+  name: z.string().optional(),
+  path: z.enum(['linear', 'cosine']).default('linear'),
+  betas: z.tuple([z.number(), z.number().lt(1)]).default([0.9, 0.999]),
+  samples: z.strictObject({ count: z.int(), steps: z.int().default(5) }).optional(),
+  model: z
+    .union([z.enum(['small', 'large']), z.strictObject({ depth: z.int(), heads: z.int().optional() })])
+    .default('small'),
+})
+
+test('gives the output with its defaults', () => {
+  expect(parseConfiguration(schema, { steps: 3, model: { depth: 2 } }, 'a.json')).toEqual({
+    steps: 3,
+    path: 'linear',
+    betas: [0.9, 0.999],
+    model: { depth: 2 },
+  })
+})
+
+describe('the message', () => {
+  const cases: readonly (readonly [input: unknown, sentence: string])[] = [
+    [{}, 'a.json: steps is missing: invalid input: expected number, received undefined.'],
+    [{ steps: 'ten' }, 'a.json: steps is "ten": invalid input: expected number, received string.'],
+    [{ steps: 0 }, 'a.json: steps is 0: too small: expected number to be >0.'],
+    [{ steps: 2.5 }, 'a.json: steps is 2.5: invalid input: expected int, received number.'],
+    [{ steps: 1, stpes: 2 }, 'a.json: there is no setting "stpes"; did you mean "steps"?'],
+    [{ steps: 1, zzz: 2 }, 'a.json: there is no setting "zzz".'],
+    [
+      { steps: 1, samples: { cuont: 2 } },
+      'a.json: samples.count is missing: invalid input: expected number, received undefined; there is no setting "cuont" in samples; did you mean "count"?',
+    ],
+    [{ steps: 1, betas: [0.9, 2] }, 'a.json: betas.1 is 2: too big: expected number to be <1.'],
+    [
+      { steps: 1, path: 'liner' },
+      'a.json: path is "liner": invalid option: expected one of "linear"|"cosine"; did you mean "linear"?',
+    ],
+    [{ steps: 1, path: 7 }, 'a.json: path is 7: invalid option: expected one of "linear"|"cosine".'],
+    [
+      { steps: 0, name: 1 },
+      'a.json: steps is 0: too small: expected number to be >0; name is 1: invalid input: expected string, received number.',
+    ],
+    // Of a union, the form that was meant: the names for a text, the sizes for an object.
+    [
+      { steps: 1, model: 'smal' },
+      'a.json: model is "smal": invalid option: expected one of "small"|"large"; did you mean "small"?',
+    ],
+    [
+      { steps: 1, model: { depth: 'x' } },
+      'a.json: model.depth is "x": invalid input: expected number, received string.',
+    ],
+    [
+      { steps: 1, model: { depth: 1, haeds: 2 } },
+      'a.json: there is no setting "haeds" in model; did you mean "heads"?',
+    ],
+    [{ steps: 1, model: null }, 'a.json: model is null, which is none of the forms it may have.'],
+    [[], 'a.json: the value is []: invalid input: expected object, received array.'],
+    ['text', 'a.json: the value is "text": invalid input: expected object, received string.'],
+    [
+      { steps: 'x'.repeat(100) },
+      `a.json: steps is "${'x'.repeat(56)}...: invalid input: expected number, received string.`,
+    ],
+  ]
+
+  test.each(cases)('%j', (input, sentence) => {
+    expect(() => parseConfiguration(schema, input, 'a.json')).toThrow(new ConfigurationError(sentence))
+  })
+})
+
+describe('of a training configuration', () => {
+  const cases: readonly (readonly [input: unknown, sentence: RegExp])[] = [
+    [{ model: 'SiT-XL/3' }, /^run: model is "SiT-XL\/3": .*"SiT-S\/2"\|.*; did you mean "SiT-XL\/2"\?$/],
+    [{ model: 'sit-s/2' }, /; did you mean "SiT-S\/2"\?$/],
+    [{ model: { kind: 'SiT', depth: 2, hidden: 32, heads: 2 } }, /^run: model\.patch is missing: [^;]*\.$/],
+    [{ model: { kind: 'DiT', depth: 2, hidden: 32, heads: 2, patch: 2 } }, /^run: model\.kind is "DiT": .*"SiT".*$/],
+    [
+      { encoders: [{ name: 'dinov2-vit-bb' }] },
+      /^run: encoders\.0\.name is "dinov2-vit-bb": .*; did you mean "dinov2-vit-b"\?$/,
+    ],
+    [{ learning_rate: 1 }, /^run: there is no setting "learning_rate"; did you mean "learningRate"\?$/],
+    [{ batch: 0, emaDecay: 1 }, /^run: batch is 0: .*; emaDecay is 1: .*\.$/],
+  ]
+
+  test.each(cases)('%j', (input, sentence) => {
+    expect(() => parseConfiguration(trainingSchema, input, 'run')).toThrow(sentence)
+  })
+})

@@ -1,0 +1,114 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import ts from 'typescript'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+
+/** How a child process ended. */
+export interface Ended {
+  readonly status: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** A command that runs. */
+export interface Running {
+  readonly child: ChildProcess
+  /** What it has written so far. */
+  readonly seen: { stdout: string; stderr: string }
+  readonly ended: Promise<Ended>
+}
+
+/**
+ * The package as it is installed, made from the present sources in a folder of its own, so that no test sees an older build.
+ * Commands run there as a user's would: in a process of their own, in `work`.
+ */
+export class Program implements AsyncDisposable {
+  readonly folder: string
+  /** An empty folder: where the commands run, and the place for what they make. */
+  readonly work: string
+
+  private constructor(folder: string) {
+    this.folder = folder
+    this.work = join(folder, 'work')
+  }
+
+  static async build(): Promise<Program> {
+    const program = new Program(await mkdtemp(join(tmpdir(), 'repa-end-to-end-')))
+    try {
+      await transpile(join(root, 'src'), join(program.folder, 'dist'))
+      await cp(join(root, 'package.json'), join(program.folder, 'package.json'))
+      for (const name of ['node_modules', 'build']) await symlink(join(root, name), join(program.folder, name))
+      await mkdir(program.work)
+      return program
+    } catch (error) {
+      await program[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  /** Starts `repa WORDS`. */
+  start(words: readonly string[], env: Readonly<Record<string, string>> = {}): Running {
+    return this.#spawn([join(this.folder, 'dist/cli/main.js'), ...words], env)
+  }
+
+  /** Runs `repa WORDS` to its end. */
+  repa(...words: string[]): Promise<Ended> {
+    return this.start(words).ended
+  }
+
+  /** Runs the text of a module that imports from `./dist/`. */
+  async script(text: string, env: Readonly<Record<string, string>> = {}): Promise<Ended> {
+    const file = join(this.folder, 'script.mjs')
+    await writeFile(file, text)
+    return this.#spawn([file], env).ended
+  }
+
+  #spawn(words: readonly string[], env: Readonly<Record<string, string>>): Running {
+    const child = spawn(process.execPath, words, { cwd: this.work, env: { ...process.env, ...env } })
+    const seen = { stdout: '', stderr: '' }
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      seen.stdout += text
+    })
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      seen.stderr += text
+    })
+    const ended = once(child, 'close').then(([status, signal]): Ended => ({ status, signal, ...seen }))
+    return { child, seen, ended }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await rm(this.folder, { recursive: true, force: true })
+  }
+}
+
+async function transpile(source: string, target: string): Promise<void> {
+  const compilerOptions: ts.CompilerOptions = {
+    target: ts.ScriptTarget.ES2023,
+    module: ts.ModuleKind.ESNext,
+    rewriteRelativeImportExtensions: true,
+    verbatimModuleSyntax: true,
+  }
+  for (const name of await readdir(source, { recursive: true })) {
+    if (!name.endsWith('.ts')) continue
+    const text = await readFile(join(source, name), 'utf8')
+    const file = join(target, name.replace(/\.ts$/, '.js'))
+    await mkdir(dirname(file), { recursive: true })
+    await writeFile(file, ts.transpileModule(text, { compilerOptions }).outputText)
+  }
+}
+
+/** Waits for a condition of what a command has written; throws where the command ends before. */
+export async function until(running: Running, condition: (seen: Running['seen']) => boolean): Promise<void> {
+  while (!condition(running.seen)) {
+    if (running.child.exitCode !== null || running.child.signalCode !== null) {
+      throw new Error(`The command ended early: ${running.seen.stderr}`)
+    }
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+}

@@ -1,0 +1,72 @@
+import { describe, expect, test } from 'vitest'
+import { SIT_PRESETS, type SiTPreset } from '../../src/models/presets.ts'
+import { parseSiTConfig, SiT } from '../../src/models/sit.ts'
+import { elementCount } from '../../src/tensor/dtype.ts'
+
+const entriesOf = (preset: SiTPreset, options: object = {}) =>
+  SiT.entriesOf(parseSiTConfig({ kind: 'SiT', inputSize: [32, 32], ...SIT_PRESETS[preset], ...options }))
+
+const count = (preset: SiTPreset, options?: object) =>
+  entriesOf(preset, options).reduce((sum, { shape }) => sum + elementCount(shape), 0)
+
+/** Numbers in the state dict at 256 px: without projector, and with one for features of width 768. */
+const COUNTS: readonly (readonly [SiTPreset, trunk: number, total: number])[] = [
+  ['SiT-S/2', 32_957_200, 39_515_664],
+  ['SiT-B/2', 130_500_112, 137_845_008],
+  ['SiT-L/2', 458_086_416, 465_955_600],
+  ['SiT-XL/2', 675_111_184, 683_242_512],
+]
+
+test.each(COUNTS)('%s has %i numbers, with a projector %i', (preset, trunk, total) => {
+  expect(count(preset)).toBe(trunk)
+  expect(count(preset, { alignWidths: [768] })).toBe(total)
+})
+
+// Another patch changes the patch embedding, the head and the position table, and nothing else.
+test.each(Object.keys(SIT_PRESETS) as SiTPreset[])('%s differs from its /2 by patch and positions alone', (preset) => {
+  const { hidden, patch } = SIT_PRESETS[preset]
+  const base = COUNTS.find(([name]) => name.split('/')[0] === preset.split('/')[0])![1]
+  const values = 4 * patch * patch - 4 * 2 * 2
+  const tokens = (32 / patch) ** 2 - 16 ** 2
+  expect(count(preset)).toBe(base + values * hidden + values * (hidden + 1) + tokens * hidden)
+})
+
+describe('the state dict of SiT-XL/2 with a projector', () => {
+  const entries = entriesOf('SiT-XL/2', { alignWidths: [768] })
+  const linear = (name: string, output: number, input: number) => [
+    [`${name}.weight`, [output, input]],
+    [`${name}.bias`, [output]],
+  ]
+
+  test('has the names, shapes and order of the published checkpoint', () => {
+    const blocks = Array.from({ length: 28 }, (_, i) => `blocks.${i}`).flatMap((block) => [
+      ...linear(`${block}.attn.qkv`, 3456, 1152),
+      ...linear(`${block}.attn.proj`, 1152, 1152),
+      ...linear(`${block}.mlp.fc1`, 4608, 1152),
+      ...linear(`${block}.mlp.fc2`, 1152, 4608),
+      ...linear(`${block}.adaLN_modulation.1`, 6912, 1152),
+    ])
+    const expected = [
+      ['pos_embed', [1, 256, 1152]],
+      ['x_embedder.proj.weight', [1152, 4, 2, 2]],
+      ['x_embedder.proj.bias', [1152]],
+      ...linear('t_embedder.mlp.0', 1152, 256),
+      ...linear('t_embedder.mlp.2', 1152, 1152),
+      ['y_embedder.embedding_table.weight', [1001, 1152]],
+      ...blocks,
+      ...linear('projectors.0.0', 2048, 1152),
+      ...linear('projectors.0.2', 2048, 2048),
+      ...linear('projectors.0.4', 768, 2048),
+      ...linear('final_layer.linear', 16, 1152),
+      ...linear('final_layer.adaLN_modulation.1', 2304, 1152),
+    ]
+    expect(expected).toHaveLength(298)
+    expect(entries.map(({ name, shape }) => [name, shape])).toEqual(expected)
+  })
+
+  test('at 512 px differs in pos_embed alone', () => {
+    const large = entriesOf('SiT-XL/2', { alignWidths: [768], inputSize: [64, 64] })
+    const differing = large.filter(({ shape }, i) => String(shape) !== String(entries[i]!.shape))
+    expect(differing.map(({ name, shape }) => [name, shape])).toEqual([['pos_embed', [1, 1024, 1152]]])
+  })
+})
