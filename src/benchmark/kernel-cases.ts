@@ -3,7 +3,7 @@ import { native } from '../native.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 
-/** A kernel at a shape of a training step. It is compared with the multiply-add peak (`flops`) or the copy rate (`bytes`). */
+/** A kernel at a shape of a training step. It is compared with the multiply-add peak (`flops`) or the memory's rate (`bytes`). */
 export interface KernelCase {
   readonly family: string
   readonly name: string

@@ -7,7 +7,7 @@ export const benchKernelsCommand = defineCommand({
   name: 'bench kernels',
   summary: "time the kernels of a training step against the machine's measured limits",
   description:
-    'Products and attention against the multiply-add peak, the rest against the rate of a copy; kernel and limit take turns, and the medians count. What stays in the caches can pass 100 % of a copy.',
+    'Products and attention against the multiply-add peak, the rest against the rate of the memory (sum += x); kernel and limit take turns, and the medians count. What stays in the caches can pass 100 %.',
   options: {
     model: {
       type: 'enum',
