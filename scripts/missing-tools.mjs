@@ -11,5 +11,5 @@ export function missingTools() {
   if (!['ninja', 'make'].some(runs)) missing.push('make or ninja')
   if (missing.length === 0) return undefined
   const platform = `${process.platform}-${process.arch}`
-  return `repa-native: there is no prebuilt addon for ${platform} in this package, and building it needs ${missing.join(' and ')}, which this machine has not; install that (Debian and Ubuntu: apt install g++ cmake make) and run npm install again.`
+  return `repa-native: this package holds no prebuilt addon that loads here (${platform}), and building one needs ${missing.join(' and ')}, which this machine has not; install that (Debian and Ubuntu: apt install g++ cmake make) and run npm install again.`
 }

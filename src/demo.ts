@@ -31,6 +31,7 @@ export interface DemoResult {
 
 const SIZE = 32
 const IMAGES_PER_CLASS = 200
+const SAMPLES_PER_CLASS = 5
 const BATCH = 16
 /** A step limit that no minute reaches: the demo is limited by its time. */
 const STEPS = 1_000_000
@@ -89,13 +90,13 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
   })
   signal?.throwIfAborted()
 
-  onPhase?.(`sampling ten of every class after ${result.step} steps`)
+  onPhase?.(`sampling ${SAMPLES_PER_CLASS} of every class after ${result.step} steps`)
   const grid = join(run, 'samples', `${String(result.step).padStart(7, '0')}.png`)
   const { model } = await loadModel(run, { device })
   using loaded = model
   await sampleToFolder(loaded, {
     folder: samples,
-    count: 10 * DEMO_CLASSES.length,
+    count: SAMPLES_PER_CLASS * DEMO_CLASSES.length,
     classes: DEMO_CLASSES.map((_, label) => label),
     seed,
     batch: 50,

@@ -34,9 +34,9 @@ export async function sampleToFolder(model: SiT, options: SampleToFolderOptions)
   const labels = await labelsFor(model, count, classes, options.seed)
   const isLatent = model.config.channels !== 3
   const [height, width] = model.config.inputSize
-  for (const path of [folder, ...[npz, grid].flatMap((file) => (file === undefined ? [] : [dirname(file)]))]) {
-    await mkdir(path, { recursive: true })
-  }
+  // All of them now: a missing folder must not cost the images that were drawn.
+  const files = [npz, grid].filter((file) => file !== undefined)
+  for (const path of [folder, ...files.map((file) => dirname(file))]) await mkdir(path, { recursive: true })
   const images = npz === undefined ? undefined : await ArrayFile.create(npz, 'arr_0', 'u8', [count, height, width, 3])
   const latents = isLatent
     ? await ArrayFile.create(join(folder, 'latents.npz'), 'latents', 'f64', [

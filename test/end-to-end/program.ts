@@ -30,6 +30,7 @@ export interface Running {
  */
 export class Program implements AsyncDisposable {
   readonly folder: string
+  readonly #children = new Set<ChildProcess>()
   /** An empty folder: where the commands run, and the place for what they make. */
   readonly work: string
 
@@ -71,6 +72,7 @@ export class Program implements AsyncDisposable {
 
   #spawn(words: readonly string[], env: Readonly<Record<string, string>>): Running {
     const child = spawn(process.execPath, words, { cwd: this.work, env: { ...process.env, ...env } })
+    this.#children.add(child)
     const seen = { stdout: '', stderr: '' }
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       seen.stdout += text
@@ -78,11 +80,18 @@ export class Program implements AsyncDisposable {
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       seen.stderr += text
     })
-    const ended = once(child, 'close').then(([status, signal]): Ended => ({ status, signal, ...seen }))
+    const ended = once(child, 'close').then(([status, signal]): Ended => {
+      this.#children.delete(child)
+      return { status, signal, ...seen }
+    })
     return { child, seen, ended }
   }
 
+  /** Kills what a failed test has left running, and removes everything. */
   async [Symbol.asyncDispose](): Promise<void> {
+    const closed = [...this.#children].map((child) => once(child, 'close'))
+    for (const child of this.#children) child.kill('SIGKILL')
+    await Promise.all(closed)
     await rm(this.folder, { recursive: true, force: true })
   }
 }

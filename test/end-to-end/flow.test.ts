@@ -1,0 +1,279 @@
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { decodeImage } from '../../src/data/image-decoding.ts'
+import { NpzFile } from '../../src/formats/npz.ts'
+import { Program } from './program.ts'
+import { shapePng, writeShapesZip } from './shapes-zip.ts'
+
+const MODEL = JSON.stringify({ kind: 'SiT', depth: 3, hidden: 64, heads: 2, patch: 4 })
+const TRAIN = ['train', '--data', 'data', '--model', MODEL, '--batch', '16', '--lr', '2e-3', '--ema-decay', '0.9']
+const SIZE = 16
+
+let program: Program
+const inWork = (...path: string[]) => join(program.work, ...path)
+
+beforeAll(async () => {
+  program = await Program.build()
+  await writeShapesZip(inWork('shapes.zip'), { perClass: 16, size: SIZE })
+})
+
+afterAll(() => program[Symbol.asyncDispose]())
+
+const jsonLines = (stdout: string): Record<string, unknown>[] =>
+  stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+
+async function pngSize(path: string): Promise<readonly [number, number]> {
+  const { width, height } = await decodeImage(await readFile(path), path)
+  return [width, height]
+}
+
+describe('prepare, train, sample, report', () => {
+  test('prepare makes a data set of a zip', async () => {
+    const { status, stdout, stderr } = await program.repa(
+      ...['prepare', 'shapes.zip', '--out', 'data', '--size', String(SIZE), '--json'],
+    )
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+    expect(jsonLines(stdout)).toEqual([
+      expect.objectContaining({
+        out: 'data',
+        images: 48,
+        classNames: ['blue', 'green', 'red'],
+        classCounts: [16, 16, 16],
+        skipped: [],
+      }),
+    ])
+    expect(await pngSize(inWork('data/images/00000/img00000047.png'))).toEqual([SIZE, SIZE])
+    expect(JSON.parse(await readFile(inWork('data/images/dataset.json'), 'utf8')).labels).toHaveLength(48)
+  })
+
+  test.each([
+    ['aligned', ['--encoder', 'hog', '--projector-width', '64']],
+    ['vanilla', []],
+  ])('train, %s: the loss falls', async (out, words) => {
+    const { status, stdout, stderr } = await program.repa(
+      ...[...TRAIN, '--out', out, '--steps', '100', '--sample-every', '50', '--json', ...words],
+    )
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+    const lines = jsonLines(stdout)
+    expect(lines.at(-1)).toEqual({ done: true, step: 100, checkpoint: `${out}/checkpoints/0000100` })
+    const steps = lines.slice(0, -1)
+    expect(steps.map(({ index }) => index)).toEqual(Array.from({ length: 100 }, (_, i) => i + 1))
+    const mean = (of: string, from: number, to: number) =>
+      steps.slice(from, to).reduce((sum, step) => sum + (step[of] as number), 0) / (to - from)
+    // At the start the prediction is 0 and the loss the mean square of the velocity; a hundred steps explain half of it.
+    expect(mean('denoising', 90, 100)).toBeLessThan(mean('denoising', 0, 1) / 2)
+    if (out === 'aligned') expect(mean('alignment', 90, 100)).toBeLessThan(mean('alignment', 0, 1) - 0.3)
+    else expect(steps.some((step) => 'alignment' in step)).toBe(false)
+    const names = await readdir(inWork(out))
+    expect(names.filter((name) => !name.startsWith('events.out.tfevents.')).sort()).toEqual([
+      'checkpoints',
+      'config.json',
+      'metrics.jsonl',
+      'samples',
+    ])
+    expect(await readdir(inWork(out, 'samples'))).toEqual(['0000050.png', '0000100.png'])
+  })
+
+  const SAMPLES: readonly (readonly [string, readonly string[]])[] = [
+    ['ode, euler', ['--mode', 'ode']],
+    ['ode, heun, without guidance', ['--solver', 'heun', '--cfg-scale', '1']],
+    ['sde', ['--mode', 'sde', '--cfg-scale', '1.5', '--guidance-low', '0.1']],
+    ['the weights of the last step', ['--weights', 'model', '--classes', '2,0']],
+  ]
+  test.each(SAMPLES)('sample: %s', async (name, words) => {
+    const out = `samples of ${name}`
+    const { status, stdout, stderr } = await program.repa(
+      ...['sample', '--checkpoint', 'aligned', '--out', out, '--num', '5', '--batch', '2', '--steps', '4', '--json'],
+      ...['--npz', `${out}.npz`, '--grid', `${out}.png`, ...words],
+    )
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+    const [result, ...more] = jsonLines(stdout)
+    expect(more).toEqual([])
+    expect(result).toMatchObject({ count: 5, folder: out, npz: `${out}.npz`, grid: `${out}.png` })
+    if (words.includes('--classes')) expect(result!.labels).toEqual([2, 0, 2, 0, 2])
+    const files = (await readdir(inWork(out))).sort()
+    expect(files).toEqual(Array.from({ length: 5 }, (_, i) => `00000${i}.png`))
+    expect(await pngSize(inWork(out, files[0]!))).toEqual([SIZE, SIZE])
+    await using npz = await NpzFile.open(inWork(`${out}.npz`))
+    const { dtype, shape, data } = await npz.read('arr_0')
+    expect({ dtype, shape }).toEqual({ dtype: 'u8', shape: [5, SIZE, SIZE, 3] })
+    // The pictures are the array's.
+    const last = await decodeImage(await readFile(inWork(out, files[4]!)), 'last')
+    expect(Buffer.from(last.data).equals(data.subarray(4 * SIZE * SIZE * 3))).toBe(true)
+    expect((await pngSize(inWork(`${out}.png`)))[0]).toBeGreaterThanOrEqual(2 * SIZE)
+  })
+
+  test('sample from a checkpoint, a run and a file of weights: the same pictures', async () => {
+    const pictures = await Promise.all(
+      ['aligned', 'aligned/checkpoints/0000100', 'aligned/checkpoints/0000100/ema.safetensors'].map(
+        async (checkpoint, i) => {
+          const words = ['--out', `from ${i}`, '--num', '1', '--steps', '2', '--heads', '2', '--quiet']
+          const result = await program.repa('sample', '--checkpoint', checkpoint, ...words)
+          expect(result).toMatchObject({ status: 0, stdout: '', stderr: '' })
+          return readFile(inWork(`from ${i}`, '000000.png'), 'base64')
+        },
+      ),
+    )
+    expect(new Set(pictures).size).toBe(1)
+  })
+
+  test('report: one page of both runs', async () => {
+    const { status, stdout, stderr } = await program.repa(
+      'report',
+      'aligned',
+      'vanilla',
+      '--out',
+      'both.html',
+      '--json',
+    )
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+    expect(jsonLines(stdout)).toEqual([
+      expect.objectContaining({
+        report: 'both.html',
+        runs: [
+          { name: 'aligned', steps: 100 },
+          { name: 'vanilla', steps: 100 },
+        ],
+      }),
+    ])
+    expect(await readFile(inWork('both.html'), 'utf8')).toMatch(/^<!doctype html>/i)
+  })
+})
+
+describe('demo', () => {
+  test('does the whole job in a few seconds', async () => {
+    const { status, stdout, stderr } = await program.repa('demo', '--out', 'demo', '--minutes', '0.05', '--json')
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+    const [result, ...more] = jsonLines(stdout)
+    expect(more).toEqual([])
+    expect(result).toMatchObject({ report: 'demo/report.html', run: 'demo/run' })
+    expect(result!.steps).toBeGreaterThan(0)
+    expect(await readFile(inWork('demo/report.html'), 'utf8')).toContain('<title>repa demo</title>')
+    expect(await readdir(inWork('demo/samples'))).toHaveLength(50)
+  }, 240_000)
+
+  test('leaves a folder alone that no demo made', async () => {
+    await mkdir(inWork('mine/data'), { recursive: true })
+    await writeFile(inWork('mine/data/precious'), 'years of work')
+    expect(await program.repa('demo', '--out', 'mine', '--minutes', '0.05')).toEqual({
+      status: 1,
+      signal: null,
+      stdout: '',
+      stderr: 'repa demo: mine is not empty and no earlier demo made it (it holds data); choose a new --out.\n',
+    })
+    expect(await readFile(inWork('mine/data/precious'), 'utf8')).toBe('years of work')
+  })
+})
+
+describe('bad input', () => {
+  const bad = { name: 'red/99-broken.png', data: shapePng(0, 0, SIZE).subarray(0, 60) }
+
+  test('a broken image among good ones is named, and left out where that is asked for', async () => {
+    await writeShapesZip(inWork('broken.zip'), { perClass: 2, size: SIZE, extra: [bad] })
+    const words = ['prepare', 'broken.zip', '--size', String(SIZE), '--out']
+    const failed = await program.repa(...words, 'stopped')
+    expect(failed).toMatchObject({ status: 1, stdout: '' })
+    expect(failed.stderr).toMatch(/repa prepare: .*red\/99-broken\.png.* is truncated.*\n$/)
+    const skipped = await program.repa(...words, 'skipped', '--on-corrupt', 'skip')
+    expect(skipped).toMatchObject({ status: 0, stdout: '' })
+    expect(skipped.stderr).toMatch(/^warning: red\/99-broken\.png: .*; skipped$/m)
+    expect(skipped.stderr).toMatch(/^skipped: 6 images of 16 x 16 in 3 classes$/m)
+  })
+
+  test.each([
+    ['leaves the archive', '../outside.png', /outside\.png/],
+    ['is absolute', '/etc/outside.png', /outside\.png/],
+  ])('a zip whose entry %s is refused, and nothing is written', async (_, name, sentence) => {
+    await writeShapesZip(inWork('hostile.zip'), { perClass: 1, size: SIZE, extra: [{ name, data: bad.data }] })
+    const before = (await readdir(program.folder, { recursive: true })).length
+    const { status, stdout, stderr } = await program.repa('prepare', 'hostile.zip', '--out', 'hostile', '--size', '16')
+    expect({ status, stdout }).toEqual({ status: 1, stdout: '' })
+    expect(stderr).toMatch(sentence)
+    expect((await readdir(program.folder, { recursive: true })).length).toBe(before)
+  })
+
+  test('an empty class folder is named, and left out where that is asked for', async () => {
+    for (const [folder, count] of [
+      ['red', 1],
+      ['green', 1],
+      ['nothing', 0],
+    ] as const) {
+      await mkdir(inWork('folders', folder), { recursive: true })
+      if (count > 0) await writeFile(inWork('folders', folder, '0.png'), shapePng(0, 0, SIZE))
+    }
+    const words = ['prepare', 'folders', '--size', String(SIZE), '--out']
+    const failed = await program.repa(...words, 'empty')
+    expect(failed).toMatchObject({ status: 1, stdout: '' })
+    expect(failed.stderr).toMatch(/^repa prepare: .*'nothing'\. Remove them, or allow empty classes.*\n$/)
+    expect(await program.repa(...words, 'empty', '--allow-empty-classes', '--json')).toMatchObject({ status: 0 })
+  })
+
+  const FAILURES: readonly (readonly [words: readonly string[], status: number, stderr: RegExp])[] = [
+    [['train'], 2, /^repa train: .*--data.*\n$/],
+    [[...TRAIN, '--out', 'x', '--bacth', '3'], 2, /did you mean '?--batch'?\?/],
+    [[...TRAIN, '--out', 'x', '--steps', '0'], 2, /--steps/],
+    [[...TRAIN, '--out', 'x', '--model', '{"kind"'], 2, /^repa train: --model \{"kind" is not JSON/],
+    [[...TRAIN, '--out', 'x', '--model', 'SiT-S/3'], 1, /did you mean "SiT-S\/\d"\?\n$/],
+    [[...TRAIN, '--out', 'x', '--device', 'cuda'], 1, /There is no cuda here/],
+    [[...TRAIN, '--out', 'x', '--precision', 'bf16'], 1, /^repa train: The CPU computes in fp32 only/],
+    [[...TRAIN, '--out', 'x', '--encoder', 'dinov2-vit-b'], 1, /needs the file of its weights/],
+    [[...TRAIN, '--out', 'x', '--encoder', 'dinov3'], 1, /"dinov3"/],
+    [
+      [...TRAIN, '--out', 'x', '--batch', '49'],
+      1,
+      /^repa train: A batch of 49 is more than the 48 images in data; take a smaller batch\.\n$/,
+    ],
+    [
+      [...TRAIN, '--out', 'x', '--model', MODEL.replace('"patch":4', '"patch":3')],
+      1,
+      /patch is 3: a patch of 3 does not divide an input of 16 x 16\.\n$/,
+    ],
+    [
+      [...TRAIN, '--out', 'x', '--encoder', 'hog', '--align-depth', '9'],
+      1,
+      /alignDepth is 9: block 9 does not exist in a model of 3 blocks\.\n$/,
+    ],
+    [[...TRAIN, '--out', 'x', '--data', 'missing'], 1, /^repa train: .*missing.*\n$/],
+    [[...TRAIN, '--out', 'x', '--config', 'shapes.zip'], 1, /^repa train: shapes\.zip is not JSON: .*\n$/],
+    [
+      ['prepare', 'data', '--out', 'x', '--autoencoder', 'sd'],
+      2,
+      /none \(latents by an autoencoder are not in this version\)/,
+    ],
+    [['prepare', 'missing', '--out', 'x'], 1, /^repa prepare: .*missing.*\n$/],
+    [
+      ['sample', '--checkpoint', 'aligned', '--out', 'x', '--num', '1', '--guidance-low', '0.9'],
+      2,
+      /^repa sample: --guidance-low 0\.9 is above --guidance-high 0\.7/,
+    ],
+    [
+      ['sample', '--checkpoint', 'aligned', '--out', 'x', '--num', '1', '--classes', '3'],
+      1,
+      /^repa sample: There is no class 3: the model has the classes 0 to 2\.\n$/m,
+    ],
+    [
+      ['sample', '--checkpoint', 'data', '--out', 'x', '--num', '1'],
+      1,
+      /^repa sample: data is neither a checkpoint nor a run with one/,
+    ],
+    [
+      ['sample', '--checkpoint', 'missing', '--out', 'x', '--num', '1'],
+      1,
+      /^repa sample: missing: there is no such file or folder/,
+    ],
+    [['sample', '--checkpoint', 'shapes.zip', '--out', 'x', '--num', '1'], 1, /^repa sample: shapes\.zip: .*\n$/],
+    [['demo', '--minutes', '0'], 2, /--minutes/],
+  ]
+  test.each(FAILURES)('repa %j exits %i', async (words, status, sentence) => {
+    const result = await program.repa(...words)
+    expect(result).toMatchObject({ status, stdout: '' })
+    expect(result.stderr).toMatch(sentence)
+    // No stack, and nothing made.
+    expect(result.stderr).not.toMatch(/^ +at /m)
+    expect(await readdir(program.work)).not.toContain('x')
+  })
+})

@@ -1,0 +1,77 @@
+import { readFileSync } from 'node:fs'
+import { dirname, join, normalize } from 'node:path'
+import ts from 'typescript'
+import { describe, expect, test } from 'vitest'
+import { ROOT, sourceFiles } from './source-files.ts'
+
+/** Which folders of src/ (or files at its top) each may import; the way down is written out, so that a new edge is a decision. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  'index.ts': ['*'],
+  cli: ['*'],
+  'demo.ts': ['training', 'diffusion', 'data', 'tensor'],
+  // The golden vectors exercise every layer.
+  verification: ['training', 'models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
+  benchmark: ['training', 'models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
+  conversion: ['training', 'models', 'formats', 'nn', 'tensor'],
+  doctor: ['benchmark', 'tensor', 'native.ts'],
+  training: ['models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
+  evaluation: ['models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
+  report: ['formats'],
+  // An encoder is a model with its preprocessing in front.
+  alignment: ['models', 'nn', 'tensor', 'native.ts'],
+  diffusion: ['models', 'tensor', 'native.ts'],
+  models: ['formats', 'nn', 'tensor', 'native.ts'],
+  data: ['formats', 'tensor'],
+  nn: ['tensor', 'native.ts'],
+  formats: ['tensor'],
+  // The names of dtypes are the tensors'; the addon's declaration only says which it takes.
+  tensor: ['native.ts'],
+  'native.ts': ['tensor'],
+  configuration: [],
+}
+
+/** Parsing outside input against a schema stands beside all layers: it imports nothing and any may import it. */
+const ANYWHERE = ['configuration']
+
+/** Single imports against the direction, each with its reason. */
+const EXCEPTIONS: Readonly<Record<string, string>> = {
+  'diffusion/sample-to-folder.ts → data/grid.ts': 'images that are sampled to a folder are also shown in a grid',
+  'diffusion/sample-to-folder.ts → data/png.ts': 'images that are sampled to a folder are PNG files',
+  'diffusion/sample-to-folder.ts → formats/npz.ts': 'and an npz file for the ADM suite',
+}
+
+const layerOf = (file: string) => file.split('/')[0]!
+
+const edges = sourceFiles('src', ['.ts']).flatMap((path) =>
+  ts.preProcessFile(readFileSync(join(ROOT, path), 'utf8')).importedFiles.flatMap(({ fileName }) => {
+    if (!fileName.startsWith('.')) return []
+    const from = path.slice('src/'.length)
+    const to = normalize(join(dirname(from), fileName))
+    return layerOf(from) === layerOf(to) ? [] : [{ from, to, text: `${from} → ${to}` }]
+  }),
+)
+
+describe('dependencies point one way', () => {
+  test('every folder imports only from those below it', () => {
+    expect(edges.length).toBeGreaterThan(100)
+    const wrong = edges.filter(({ from, to, text }) => {
+      const allowed = MAY_IMPORT[layerOf(from)] ?? []
+      return !(
+        allowed.includes('*') ||
+        allowed.includes(layerOf(to)) ||
+        ANYWHERE.includes(layerOf(to)) ||
+        text in EXCEPTIONS
+      )
+    })
+    expect(wrong.map(({ text }) => text)).toEqual([])
+  })
+
+  test('every exception is still needed', () => {
+    const texts = new Set(edges.map(({ text }) => text))
+    expect(Object.keys(EXCEPTIONS).filter((text) => !texts.has(text))).toEqual([])
+  })
+
+  test('nothing outside src/ is imported', () => {
+    expect(edges.filter(({ to }) => to.startsWith('..')).map(({ text }) => text)).toEqual([])
+  })
+})

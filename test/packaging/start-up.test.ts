@@ -1,0 +1,44 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { ROOT } from './source-files.ts'
+
+const built = existsSync(join(ROOT, 'dist/index.js'))
+const library = `import(${JSON.stringify(`file://${join(ROOT, 'dist/index.js')}`)})`
+const commandLine = join(ROOT, 'dist/cli/main.js')
+
+const AT_EXIT = `data:text/javascript,${encodeURIComponent(`
+  import { existsSync, readFileSync, writeSync } from 'node:fs'
+  process.on('exit', () => {
+    const { user, system } = process.cpuUsage()
+    const maps = existsSync('/proc/self/maps') ? readFileSync('/proc/self/maps', 'utf8') : ''
+    const addons = [...new Set(maps.match(/[^/]+\\.node$/gm))]
+    writeSync(2, '\\n' + JSON.stringify({ milliseconds: (user + system) / 1000, addons }))
+  })`)}`
+
+/** A Node program's processor time, which unlike its seconds does not grow with what else the machine does, and the addons it loaded. */
+function run(...words: string[]): { milliseconds: number; addons: string[] } {
+  const { status, stderr } = spawnSync(process.execPath, ['--import', AT_EXIT, ...words], { encoding: 'utf8' })
+  if (status !== 0) throw new Error(`node ${words.join(' ')} ended with ${status}: ${stderr}`)
+  return JSON.parse(stderr.trimEnd().split('\n').at(-1)!)
+}
+
+const cases = [
+  // `node -e 0` takes about 40 ms of a quiet machine: 100 ms for the help, 240 ms for all of the library.
+  { name: 'repa --help', words: [commandLine, '--help'], timesBareNode: 2.5 },
+  { name: "import 'repa-native'", words: ['-e', library], timesBareNode: 6 },
+]
+
+describe.skipIf(!built)('starting (dist is needed: npm run build:ts)', () => {
+  test.each(cases)('$name takes at most $timesBareNode times what bare Node takes', ({ words, timesBareNode }) => {
+    const rounds = Array.from({ length: 7 }, () => ({ bare: run('-e', '0'), ours: run(...words) }))
+    const bare = Math.min(...rounds.map((round) => round.bare.milliseconds))
+    const ours = Math.min(...rounds.map((round) => round.ours.milliseconds))
+    expect(ours, `${ours.toFixed(0)} ms; bare Node: ${bare.toFixed(0)} ms`).toBeLessThan(timesBareNode * bare)
+  })
+
+  test.each(cases)('$name loads no addon, neither its own nor the image decoder', ({ words }) => {
+    expect(run(...words).addons).toEqual([])
+  })
+})
