@@ -105,6 +105,7 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
     steps: 10,
     guidance: { scale: 2.5, low: 0, high: 1 },
     grid,
+    columns: DEMO_CLASSES.length,
     signal,
   })
   return { run, steps: result.step, grid }

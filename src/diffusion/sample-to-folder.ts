@@ -16,6 +16,8 @@ export interface SampleToFolderOptions extends Omit<SampleImagesOptions, 'labels
   readonly npz?: string
   /** One picture of all images. */
   readonly grid?: string
+  /** Images in a row of the grid. Default: about as many as rows. */
+  readonly columns?: number
 }
 
 export interface SampleResult {
@@ -30,7 +32,7 @@ export interface SampleResult {
  * Samples images to `FOLDER/000000.png` and on; of a model of latents also the latents, `FOLDER/latents.npz` (`latents`, f64).
  */
 export async function sampleToFolder(model: SiT, options: SampleToFolderOptions): Promise<SampleResult> {
-  const { folder, count, classes, npz, grid, ...sampling } = options
+  const { folder, count, classes, npz, grid, columns, ...sampling } = options
   const labels = await labelsFor(model, count, classes, options.seed)
   const isLatent = model.config.channels !== 3
   const [height, width] = model.config.inputSize
@@ -62,7 +64,7 @@ export async function sampleToFolder(model: SiT, options: SampleToFolderOptions)
     throw error
   }
   if (grid !== undefined) {
-    const picture = imageGrid(Buffer.concat(shown), [count, 3, height, width])
+    const picture = imageGrid(Buffer.concat(shown), [count, 3, height, width], columns === undefined ? {} : { columns })
     await writeFile(grid, encodePng(picture.data, picture.width, picture.height, 3))
   }
   return { count, folder, labels: [...labels], npz, grid }
