@@ -34,15 +34,16 @@ static inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exp(-x)); }
 /// x * sigmoid(x), torch's SiLU.
 static inline Vec silu(Vec x) { return x * sigmoid(x); }
 
-/// sigmoid(x) and 1 - sigmoid(x) = e^-x sigmoid(x), which keeps its digits where sigmoid(x) is nearly 1.
+/// sigmoid(x) and 1 - sigmoid(x) = e^-x sigmoid(x), which keeps its digits where sigmoid(x) is nearly 1. Where e^-x is beyond
+/// float32 both are 0: the second only ever meets the first as a factor, and infinity times 0 would be NaN.
 struct SigmoidPair {
   Vec s;
   Vec oneMinus;
 };
 static inline SigmoidPair sigmoidPair(Vec x) {
-  const Vec e = exp(minimum(-x, splat(80.0f)));
+  const Vec e = exp(-x);
   const Vec s = 1.0f / (1.0f + e);
-  return {s, e * s};
+  return {s, minimum(e, splat(3.0e38f)) * s};
 }
 
 /// d silu / dx.

@@ -1,5 +1,6 @@
 import { type InterpolantPath, native, type TimeWeighting } from '../native.ts'
 import type { Device } from './device.ts'
+import { elementCount } from './dtype.ts'
 import { Tensor } from './tensor.ts'
 
 /** What random numbers are drawn for: each has a stream of its own, so that no two uses ever share a number. */
@@ -31,11 +32,13 @@ export interface RandomKey {
 
 const stream = (key: RandomKey) => RANDOM_STREAMS[key.stream]
 
+/** Where the numbers of a tensor [B, ...] begin in the sequence. */
+const firstElement = (shape: readonly number[], key: RandomKey) => (key.firstSample ?? 0) * elementCount(shape.slice(1))
+
 /** N(0, 1) of shape [B, ...]. */
 export function randomNormal(shape: readonly number[], key: RandomKey, device: Device): Tensor {
   const out = Tensor.empty(shape, device)
-  const perSample = shape.slice(1).reduce((product, size) => product * size, 1)
-  native().fillNormal(out.handle, 1, BigInt(key.seed), stream(key), key.step, (key.firstSample ?? 0) * perSample)
+  fillNormal(out, 1, key)
   return out
 }
 
@@ -48,12 +51,12 @@ export function randomUniform(shape: readonly number[], key: RandomKey, device: 
 
 /** Overwrites with N(0, std²). */
 export function fillNormal(out: Tensor, std: number, key: RandomKey): void {
-  native().fillNormal(out.handle, std, BigInt(key.seed), stream(key), key.step, 0)
+  native().fillNormal(out.handle, std, BigInt(key.seed), stream(key), key.step, firstElement(out.shape, key))
 }
 
 /** Overwrites with U[low, high). */
 export function fillUniform(out: Tensor, low: number, high: number, key: RandomKey): void {
-  native().fillUniform(out.handle, low, high, BigInt(key.seed), stream(key), key.step, 0)
+  native().fillUniform(out.handle, low, high, BigInt(key.seed), stream(key), key.step, firstElement(out.shape, key))
 }
 
 /** Training times [B] in [0, 1): uniform, or lognormal as REPA's `--weighting lognormal` maps it onto the path. */

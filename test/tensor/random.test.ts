@@ -8,6 +8,7 @@ import {
   type RandomKey,
   randomNormal,
   randomTimesteps,
+  randomUniform,
 } from '../../src/tensor/random.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { lognormalTime } from '../reference/interpolant.ts'
@@ -124,6 +125,10 @@ for (const { device, missing } of DEVICES) {
       {
         name: 'randomNormal',
         draw: (batch, firstSample) => randomNormal([batch, 3, 5], { ...key, firstSample }, device),
+      },
+      {
+        name: 'randomUniform',
+        draw: (batch, firstSample) => randomUniform([batch, 3], { ...key, firstSample }, device),
       },
       ...(['uniform', 'lognormal'] as const).flatMap((weighting) =>
         (['linear', 'cosine'] as const).map((path) => ({

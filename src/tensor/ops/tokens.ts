@@ -27,6 +27,9 @@ export function dropTokens(x: Tensor, first: number): Tensor {
 /** x[:, first : first + count] of x [B, N, D]. Not differentiable. */
 export function takeTokens(x: Tensor, first: number, count: number): Tensor {
   const [batch, tokens, width] = x.shape
+  if (first < 0 || count < 0 || first + count > (tokens ?? 0)) {
+    throw new RangeError(`takeTokens: tokens ${first} to ${first + count} are not in a tensor of shape [${x.shape}].`)
+  }
   const ids = Int32Array.from(
     { length: batch! * count },
     (_, i) => Math.floor(i / count) * tokens! + first + (i % count),

@@ -3,6 +3,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
+import { native } from '../../../src/native.ts'
 
 // A process decides once for which instructions its kernels are, so the tables of cases run again in a process for each of
 // the other levels of this machine.
@@ -18,19 +19,10 @@ const TABLES = [
 
 const Report = z.object({ numPassedTests: z.number(), numFailedTests: z.number(), success: z.boolean() })
 
-/** The best level of this machine and build: what a process without REPA_CPU_LEVEL has. */
-function best(): (typeof LEVELS)[number] {
-  const script = `console.log(require('node-gyp-build')(${JSON.stringify(root)}).cpuInfo().level)`
-  const { REPA_CPU_LEVEL: _, ...env } = process.env
-  const { stdout } = spawnSync(process.execPath, ['-e', script], { cwd: root, env, encoding: 'utf8' })
-  return z.enum(LEVELS).parse(stdout.trim())
-}
-
-const here = process.env.REPA_CPU_LEVEL || best()
-const available = LEVELS.slice(0, LEVELS.indexOf(best()) + 1)
+const { level: here, levels } = native().cpuInfo()
 
 describe.each(LEVELS.filter((level) => level !== here))('kernels for %s', (level) => {
-  test.skipIf(!available.includes(level))(
+  test.skipIf(!levels.includes(level))(
     'pass the same tables',
     () => {
       const options = ['run', ...TABLES, '--exclude', '**/levels.test.ts', '--no-isolate', '--reporter', 'json']

@@ -1,8 +1,16 @@
 import { describe, expect, test } from 'vitest'
 import type { Activation } from '../../../src/native.ts'
-import { linear, linearAddend, linearGatedResidual, mlp, mlpGatedResidual } from '../../../src/tensor/ops/linear.ts'
+import {
+  linear,
+  linearActivation,
+  linearAddend,
+  linearGatedResidual,
+  mlp,
+  mlpGatedResidual,
+} from '../../../src/tensor/ops/linear.ts'
 import { linearLayerScale } from '../../../src/tensor/ops/residual.ts'
 import type { Tensor } from '../../../src/tensor/tensor.ts'
+import { activation as activate } from '../../reference/activation.ts'
 import { type NdArray, random, scaled, sum, zeros } from '../../reference/array.ts'
 import { gatedResidual, gatedResidualBackward, layerScale } from '../../reference/gated-residual.ts'
 import { linear as affine, linearBackward } from '../../reference/linear.ts'
@@ -196,6 +204,22 @@ function layerScaleCase(rows: readonly number[], stack: Stack): OpCase {
   }
 }
 
+function activationCase(rows: readonly number[], stack: Stack): OpCase {
+  const kind = stack.activation as Exclude<Activation, 'none'>
+  const table = mlpCase(rows, stack)
+  return {
+    ...table,
+    name: `${kind} of [${rows}] rows, ${text(stack)}`,
+    op: (tensors) => linearActivation(tensors.x!, layersOf(tensors, stack)[0], kind),
+    forward: () => activate(table.forward(), kind),
+    backward: undefined,
+    rounding: (dOut) => {
+      const { roundings, scale } = table.rounding(dOut).out!
+      return { out: { roundings, scale: STEEPEST * scale } }
+    },
+  }
+}
+
 const plain = (...widths: number[]): Stack => ({ widths, activation: 'none', bias: true })
 
 testOps('linear', [
@@ -232,6 +256,14 @@ testOps('linearAddend', [
   addendCase([3, 257], plain(4, 33)),
   addendCase([2, 3], { ...plain(588, 20), bias: false }),
 ])
+
+testOps(
+  'linearActivation',
+  (['silu', 'gelu-tanh', 'gelu-erf'] as const).flatMap((activation) => [
+    activationCase([1, 1], { ...plain(72, 145), activation }),
+    activationCase([257], { ...plain(19, 33), activation, bias: false }),
+  ]),
+)
 
 testOps('linearLayerScale', [
   layerScaleCase([1, 1], plain(72, 72)),

@@ -12,7 +12,7 @@ import { cosineAlignmentLoss, velocityLoss } from '../../../src/tensor/ops/loss.
 import { patchify, unpatchify } from '../../../src/tensor/ops/patch.ts'
 import { hog, normalizeImages, resizeGrid, toUint8 } from '../../../src/tensor/ops/pixels.ts'
 import { gatedResidual, layerScale, linearLayerScale } from '../../../src/tensor/ops/residual.ts'
-import { dropTokens, prependTokens } from '../../../src/tensor/ops/tokens.ts'
+import { dropTokens, prependTokens, takeTokens } from '../../../src/tensor/ops/tokens.ts'
 import { type DeviceDType, Tensor } from '../../../src/tensor/tensor.ts'
 import { DEVICES } from '../devices.ts'
 
@@ -320,6 +320,17 @@ for (const { device, missing } of DEVICES) {
         expect(thrown).toMatchObject({ code, message: expect.stringContaining(message) })
       },
     )
+
+    // They would be the next sample's.
+    test.each([
+      [1, 3],
+      [-1, 2],
+      [2, -1],
+    ])('takeTokens from %i, %i of them', (first, count) => {
+      expect(() => takeTokens(t([2, 3, 4]), first, count)).toThrow(
+        `takeTokens: tokens ${first} to ${first + count} are not in a tensor of shape [2,3,4].`,
+      )
+    })
 
     // What TypeScript would not let pass, from JavaScript.
     const handle = () => tensor([2]).handle

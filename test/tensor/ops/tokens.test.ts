@@ -1,5 +1,5 @@
-import { dropTokens, prependTokens } from '../../../src/tensor/ops/tokens.ts'
-import { type NdArray, random, zeros } from '../../reference/array.ts'
+import { dropTokens, prependTokens, takeTokens } from '../../../src/tensor/ops/tokens.ts'
+import { fromValues, type NdArray, random, zeros } from '../../reference/array.ts'
 import { opCase, testOps } from './op-case.ts'
 
 type Part = 'positions' | 'classToken' | 'classPosition' | 'registers'
@@ -59,22 +59,47 @@ testOps(
   ),
 )
 
+/** Tokens [first, end) of every sample. */
+function between(x: NdArray, first: number, end: number): NdArray {
+  const [batch, tokens, width] = x.shape
+  const sample = (b: number) => [...x.data.subarray((b * tokens + first) * width, (b * tokens + end) * width)]
+  return fromValues([batch, end - first, width], Array.from({ length: batch }, (_, b) => sample(b)).flat())
+}
+
+const EXACT = { out: { roundings: 0, scale: 0 } }
+
 testOps(
   'dropTokens',
   SHAPES.flatMap(([batch, tokens, width]) =>
-    [0, 1, tokens - 1].map((first) => {
+    [...new Set([0, 1, tokens - 1])].map((first) => {
       const x = random([batch, tokens, width], 1)
-      const kept = tokens - first
-      const sample = (b: number) => x.data.subarray((b * tokens + first) * width, (b + 1) * tokens * width)
       return opCase({
-        name: `${first} of [${[batch, tokens, width]}]`,
+        name: `${first} of [${x.shape}]`,
         inputs: { x },
         op: (t) => dropTokens(t.x, first),
-        forward: () => ({
-          shape: [batch, kept, width],
-          data: Float64Array.from(Array.from({ length: batch }, (_, b) => [...sample(b)]).flat()),
-        }),
-        rounding: () => ({ out: { roundings: 0, scale: 0 } }),
+        forward: () => between(x, first, tokens),
+        rounding: () => EXACT,
+      })
+    }),
+  ),
+)
+
+testOps(
+  'takeTokens',
+  SHAPES.flatMap(([batch, tokens, width]) =>
+    [
+      [0, 1],
+      [0, tokens],
+      [tokens - 1, tokens],
+      [Math.floor(tokens / 2), Math.floor(tokens / 2)],
+    ].map(([first, end]) => {
+      const x = random([batch, tokens, width], 1)
+      return opCase({
+        name: `${first} to ${end} of [${x.shape}]`,
+        inputs: { x },
+        op: (t) => takeTokens(t.x, first, end - first),
+        forward: () => between(x, first, end),
+        rounding: () => EXACT,
       })
     }),
   ),
