@@ -1,6 +1,8 @@
 #!/usr/bin/env node
 // Builds the addon with cmake-js into build/Release. Also what binding.gyp calls, and what prebuildify runs in node-gyp's
 // place (its arguments, rebuild --target=… --arch=…, mean nothing to CMake and are dropped).
+//   --no-cuda    no CUDA kernels, even where nvcc is found
+//   --simt       also the addon whose CUDA kernels run on the CPU, for the tests: into build/simt
 //   --debug      unoptimised JS surface and ops (kernels stay optimised)
 //   --sanitize   AddressSanitizer and UndefinedBehaviorSanitizer, into build/sanitize; then, for instance,
 //                REPA_NATIVE_PREBUILD=$PWD/build/sanitize LD_PRELOAD=$(gcc -print-file-name=libasan.so) \
@@ -29,6 +31,8 @@ const options = [
   ...['-p', String(availableParallelism())],
   ...['-l', 'warn'],
   `--CDREPA_SANITIZE=${sanitize ? 'ON' : 'OFF'}`,
+  `--CDREPA_CUDA=${process.argv.includes('--no-cuda') ? 'OFF' : 'ON'}`,
+  `--CDREPA_BUILD_SIMT=${process.argv.includes('--simt') ? 'ON' : 'OFF'}`,
 ]
 // Under make (node-gyp's) these would reach CMake's own make.
 const { MAKEFLAGS: _flags, MFLAGS: _mflags, MAKELEVEL: _level, ...env } = process.env

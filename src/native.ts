@@ -5,7 +5,7 @@
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { DType } from './tensor/dtype.ts'
+import type { ComputeDType, DType } from './tensor/dtype.ts'
 
 declare const nativeTensorTag: unique symbol
 
@@ -46,10 +46,31 @@ export interface OperationCost {
   seconds: number
 }
 
+/** Whether the addon has CUDA and can use it here; `reason` says why not, as a part of a sentence. */
+export interface CudaInfo {
+  state: 'not-built' | 'no-driver' | 'no-device' | 'too-old' | 'ready'
+  reason: string
+  /** As CUDA counts (13000 is 13.0); 0: unknown. */
+  driverVersion: number
+  runtimeVersion: number
+  devices: CudaDeviceInfo[]
+}
+
+export interface CudaDeviceInfo {
+  ordinal: number
+  name: string
+  memoryBytes: number
+  computeCapability: string
+  multiprocessors: number
+  /** Whether the kernels run on it. */
+  usable: boolean
+}
+
 type T = NativeTensor
 type MaybeT = NativeTensor | null
 
 export interface NativeAddon {
+  cudaInfo(): CudaInfo
   cpuInfo(): { level: CpuLevel; threads: number; levels: CpuLevel[] }
   measureFmaPeak(seconds: number): Promise<number>
   synchronize(device: string): Promise<void>
@@ -109,9 +130,16 @@ export interface NativeAddon {
   interpolant(x: T, noise: T, t: T, path: InterpolantPath): [interpolated: T, velocity: T]
   samplePosterior(moments: T, noise: T, scale: number, bias: number): T
 
-  layerNorm(x: T, weight: T, bias: T, epsilon: number): [T, mean: T, rstd: T]
+  layerNorm(x: T, weight: T, bias: T, epsilon: number, dtype: ComputeDType): [T, mean: T, rstd: T]
   layerNormBackward(dOut: T, x: T, mean: T, rstd: T, weight: T, dWeight: T, dBias: T, accumulate: boolean): T
-  layerNormModulate(x: T, modulation: T, shiftChunk: number, scaleChunk: number, epsilon: number): [T, mean: T, rstd: T]
+  layerNormModulate(
+    x: T,
+    modulation: T,
+    shiftChunk: number,
+    scaleChunk: number,
+    epsilon: number,
+    dtype: ComputeDType,
+  ): [T, mean: T, rstd: T]
   layerNormModulateBackward(
     dOut: T,
     x: T,
@@ -124,7 +152,14 @@ export interface NativeAddon {
     dModulation: T,
   ): T
 
-  linear(x: T, weight: T, bias: MaybeT, activation: Activation, keepPre: boolean): [out: T, pre: MaybeT]
+  linear(
+    x: T,
+    weight: T,
+    bias: MaybeT,
+    activation: Activation,
+    keepPre: boolean,
+    dtype: ComputeDType,
+  ): [out: T, pre: MaybeT]
   linearGatedResidual(
     x: T,
     weight: T,
@@ -152,6 +187,7 @@ export interface NativeAddon {
     firstMoment: T,
     secondMoment: T,
     ema: MaybeT,
+    computeWeight: MaybeT,
     frozen: readonly number[],
     state: T,
     learningRate: number,
@@ -162,10 +198,10 @@ export interface NativeAddon {
     emaDecay: number,
   ): void
 
-  patchify(image: T, patch: number): T
+  patchify(image: T, patch: number, dtype: ComputeDType): T
   patchifyBackward(dPatches: T, channels: number, height: number, width: number, patch: number): T
   unpatchify(tokens: T, channels: number, height: number, width: number, patch: number): T
-  unpatchifyBackward(dImage: T, patch: number): T
+  unpatchifyBackward(dImage: T, patch: number, dtype: ComputeDType): T
 
   normalizeImages(images: T, divisor: number, mean: readonly number[], std: readonly number[]): T
   toUint8(images: T, shift: number, scale: number, offset: number): T

@@ -1,8 +1,11 @@
 #include "addon/arguments.h"
 
+#include <charconv>
 #include <cmath>
+#include <string_view>
 
 #include "core/cpu_device.h"
+#include "cuda/cuda_device.h"
 
 namespace repa::addon {
 
@@ -82,7 +85,21 @@ std::vector<Tensor> Arguments::tensors(size_t index, const char* name) const {
 Device& Arguments::device(size_t index, const char* name) const {
   const std::string device = text(index, name);
   if (device == "cpu") return CpuDevice::instance();
-  throw Error(ErrorCode::device, std::string(operation_) + ": there is no device \"" + device + "\" here. This build has: cpu.");
+  constexpr std::string_view kCuda = "cuda:";
+  int ordinal = 0;
+  const char* digits = device.c_str() + kCuda.size();
+  const char* end = device.c_str() + device.size();
+  if (!device.starts_with(kCuda) || digits == end || std::from_chars(digits, end, ordinal).ptr != end)
+    throw Error(ErrorCode::device, std::string(operation_) + ": \"" + device + "\" is not a device: expected cpu or cuda:N.");
+  if constexpr (kBuiltWithCuda) {
+    try {
+      return CudaDevice::instance(ordinal);
+    } catch (const Error& error) {
+      throw Error(error.code(), std::string(operation_) + ": " + error.what());
+    }
+  } else {
+    throw Error(ErrorCode::device, std::string(operation_) + ": there is no " + device + " here: " + cudaStatus().reason + ".");
+  }
 }
 
 }  // namespace repa::addon

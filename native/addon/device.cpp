@@ -9,6 +9,7 @@
 #include "core/cpu_device.h"
 #include "cpu/fma_peak.h"
 #include "cpu/level.h"
+#include "cuda/status.h"
 
 namespace repa::addon {
 
@@ -40,6 +41,28 @@ const Export kExports[] = {
        for (cpu::CpuLevel level : {cpu::CpuLevel::portable, cpu::CpuLevel::avx2, cpu::CpuLevel::avx512})
          if (cpu::cpuLevelIsAvailable(level)) levels[levels.Length()] = Napi::String::New(a.env(), cpu::cpuLevelName(level));
        info.Set("levels", levels);
+       return info;
+     }},
+    {"cudaInfo",
+     [](const Arguments& a) -> Napi::Value {
+       const CudaStatus& status = cudaStatus();
+       Napi::Object info = Napi::Object::New(a.env());
+       info.Set("state", cudaStateName(status.state));
+       info.Set("reason", status.reason);
+       info.Set("driverVersion", status.driverVersion);
+       info.Set("runtimeVersion", status.runtimeVersion);
+       Napi::Array devices = Napi::Array::New(a.env());
+       for (const CudaDeviceInfo& device : status.devices) {
+         Napi::Object entry = Napi::Object::New(a.env());
+         entry.Set("ordinal", device.ordinal);
+         entry.Set("name", device.name);
+         entry.Set("memoryBytes", static_cast<double>(device.memoryBytes));
+         entry.Set("computeCapability", std::to_string(device.major) + "." + std::to_string(device.minor));
+         entry.Set("multiprocessors", device.multiprocessors);
+         entry.Set("usable", device.usable);
+         devices[devices.Length()] = entry;
+       }
+       info.Set("devices", devices);
        return info;
      }},
     {"measureFmaPeak",

@@ -48,13 +48,13 @@ const Export kExports[] = {
     {"interpolant", bind<ops::interpolant>, {"x", "noise", "t", "path"}},
     {"samplePosterior", bind<ops::samplePosterior>, {"moments", "noise", "scale", "bias"}},
 
-    {"layerNorm", bind<ops::layerNorm>, {"x", "weight", "bias", "epsilon"}},
+    {"layerNorm", bind<ops::layerNorm>, {"x", "weight", "bias", "epsilon", "dtype"}},
     {"layerNormBackward", bind<ops::layerNormBackward>, {"dOut", "x", "mean", "rstd", "weight", "dWeight", "dBias", "accumulate"}},
-    {"layerNormModulate", bind<ops::layerNormModulate>, {"x", "modulation", "shiftChunk", "scaleChunk", "epsilon"}},
+    {"layerNormModulate", bind<ops::layerNormModulate>, {"x", "modulation", "shiftChunk", "scaleChunk", "epsilon", "dtype"}},
     {"layerNormModulateBackward", bind<ops::layerNormModulateBackward>,
      {"dOut", "x", "mean", "rstd", "modulation", "shiftChunk", "scaleChunk", "dResidual", "dModulation"}},
 
-    {"linear", bind<ops::linear>, {"x", "weight", "bias", "activation", "keepPre"}},
+    {"linear", bind<ops::linear>, {"x", "weight", "bias", "activation", "keepPre", "dtype"}},
     {"linearGatedResidual", bind<ops::linearGatedResidual>, {"x", "weight", "bias", "residual", "modulation", "gateChunk", "keepY"}},
     {"linearLayerScale", bind<ops::linearLayerScale>, {"x", "weight", "bias", "residual", "gamma"}},
     {"linearAddend", bind<ops::linearAddend>, {"x", "weight", "bias", "addend"}},
@@ -69,12 +69,13 @@ const Export kExports[] = {
 
     {"clipGradientNorm", bind<ops::clipGradientNorm>, {"gradient", "frozen", "state", "maxNorm", "gradientScale"}},
     {"adamW", bind<ops::adamW>,
-     {"weight", "gradient", "firstMoment", "secondMoment", "ema", "frozen", "state", "learningRate", "beta1", "beta2", "epsilon", "weightDecay", "emaDecay"}},
+     {"weight", "gradient", "firstMoment", "secondMoment", "ema", "computeWeight", "frozen", "state", "learningRate", "beta1", "beta2", "epsilon", "weightDecay",
+      "emaDecay"}},
 
-    {"patchify", bind<ops::patchify>, {"image", "patch"}},
+    {"patchify", bind<ops::patchify>, {"image", "patch", "dtype"}},
     {"patchifyBackward", bind<ops::patchifyBackward>, {"dPatches", "channels", "height", "width", "patch"}},
     {"unpatchify", bind<ops::unpatchify>, {"tokens", "channels", "height", "width", "patch"}},
-    {"unpatchifyBackward", bind<ops::unpatchifyBackward>, {"dImage", "patch"}},
+    {"unpatchifyBackward", bind<ops::unpatchifyBackward>, {"dImage", "patch", "dtype"}},
 
     {"normalizeImages", bind<ops::normalizeImages>, {"images", "divisor", "mean", "std"}},
     {"toUint8", bind<ops::toUint8>, {"images", "shift", "scale", "offset"}},

@@ -1,50 +1,65 @@
 #include "ops/elementwise.h"
 
 #include "cpu/elementwise.h"
+#include "cuda/elementwise.h"
 #include "ops/require.h"
 
 namespace repa::ops {
 
 Tensor add(const Tensor& a, const Tensor& b) {
   const char* op = "add";
-  requireDType(op, "a", a, DType::f32);
-  requireShape(op, "b", b, a.shape());
-  CpuDevice& queue = cpuQueue(op, a);
-  const Tensor out = Tensor::empty(queue, a.shape(), DType::f32, op);
+  requireCompute(op, "a", a);
+  requireShape(op, "b", b, a.shape(), a.dtype());
+  const Tensor out = Tensor::empty(a.device(), a.shape(), a.dtype(), op);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(a)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::add(stream, a, b, out); });
+      return out;
+    }
   const cpu::AddArgs args{.count = a.elements(), .a = a.f32(), .b = b.f32(), .out = out.f32()};
-  queue.enqueue(op, [args](ThreadPool& pool) { cpu::elementwiseKernels().add(pool, args); });
+  cpuQueue(op, a).enqueue(op, [args](ThreadPool& pool) { cpu::elementwiseKernels().add(pool, args); });
   return out;
 }
 
 Tensor scale(const Tensor& x, double factor) {
   const char* op = "scale";
-  requireDType(op, "x", x, DType::f32);
-  CpuDevice& queue = cpuQueue(op, x);
-  const Tensor out = Tensor::empty(queue, x.shape(), DType::f32, op);
+  requireCompute(op, "x", x);
+  const Tensor out = Tensor::empty(x.device(), x.shape(), x.dtype(), op);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(x)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::scale(stream, x, static_cast<float>(factor), out); });
+      return out;
+    }
   const cpu::ScaleArgs args{.count = x.elements(), .factor = static_cast<float>(factor), .x = x.f32(), .out = out.f32()};
-  queue.enqueue(op, [args](ThreadPool& pool) { cpu::elementwiseKernels().scale(pool, args); });
+  cpuQueue(op, x).enqueue(op, [args](ThreadPool& pool) { cpu::elementwiseKernels().scale(pool, args); });
   return out;
 }
 
 void accumulate(const Tensor& sum, const Tensor& x) {
   const char* op = "accumulate";
-  requireDType(op, "x", x, DType::f32);
-  requireShape(op, "sum", sum, x.shape());
+  requireCompute(op, "x", x);
+  requireShape(op, "sum", sum, x.shape(), x.dtype());
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(x)) return cuda->enqueue(op, [&](cudaStream_t stream) { cuda::accumulate(stream, sum, x); });
   const cpu::AccumulateArgs args{.count = x.elements(), .x = x.f32(), .sum = sum.f32()};
   cpuQueue(op, x).enqueue(op, [args](ThreadPool& pool) { cpu::elementwiseKernels().accumulate(pool, args); });
 }
 
 void fill(const Tensor& out, double value) {
   const char* op = "fill";
-  requireDType(op, "out", out, DType::f32);
+  requireCompute(op, "out", out);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(out)) return cuda->enqueue(op, [&](cudaStream_t stream) { cuda::fill(stream, out, static_cast<float>(value)); });
   const cpu::FillArgs args{.count = out.elements(), .value = static_cast<float>(value), .out = out.f32()};
   cpuQueue(op, out).enqueue(op, [args](ThreadPool& pool) { cpu::elementwiseKernels().fill(pool, args); });
 }
 
 void copy(const Tensor& out, const Tensor& x) {
   const char* op = "copy";
-  requireDType(op, "x", x, DType::f32);
-  requireShape(op, "out", out, x.shape());
+  requireCompute(op, "x", x);
+  requireShape(op, "out", out, x.shape(), x.dtype());
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(x)) return cuda->enqueue(op, [&](cudaStream_t stream) { cuda::copy(stream, out, x); });
   const cpu::CopyArgs args{.count = x.elements(), .x = x.f32(), .out = out.f32()};
   cpuQueue(op, x).enqueue(op, [args](ThreadPool& pool) { cpu::elementwiseKernels().copy(pool, args); });
 }

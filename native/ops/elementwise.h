@@ -1,4 +1,4 @@
-// Arithmetic that the gradient tape needs between the larger kernels, element by element; fp32.
+// Arithmetic that the gradient tape needs between the larger kernels, element by element; operands of one dtype.
 #pragma once
 
 #include "core/tensor.h"

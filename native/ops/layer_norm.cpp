@@ -6,12 +6,14 @@
 
 namespace repa::ops {
 
-std::array<Tensor, 3> layerNormModulate(const Tensor& x, const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk, double epsilon) {
+std::array<Tensor, 3> layerNormModulate(const Tensor& x, const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk, double epsilon,
+                                        const std::string& dtype) {
   const char* op = "layerNormModulate";
   requireRank(op, "x", x, 3, "[B, T, D]");
+  const DType outDType = computeDType(op, x.device(), dtype);
   requireModulation(op, "modulation", modulation, x);
   CpuDevice& queue = cpuQueue(op, x);
-  const Tensor out = Tensor::empty(queue, x.shape(), DType::f32, op);
+  const Tensor out = Tensor::empty(queue, x.shape(), outDType, op);
   const Tensor mean = Tensor::empty(queue, {x.size(0), x.size(1)}, DType::f32, op);
   const Tensor rstd = Tensor::empty(queue, {x.size(0), x.size(1)}, DType::f32, op);
   const cpu::LayerNormModulateArgs args{.batch = x.size(0), .tokens = x.size(1), .width = x.size(2),
@@ -47,14 +49,15 @@ Tensor layerNormModulateBackward(const Tensor& dOut, const Tensor& x, const Tens
   return dX;
 }
 
-std::array<Tensor, 3> layerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon) {
+std::array<Tensor, 3> layerNorm(const Tensor& x, const Tensor& weight, const Tensor& bias, double epsilon, const std::string& dtype) {
   const char* op = "layerNorm";
   requireLastAxis(op, "x", x, "[..., D]");
   const int64_t width = x.size(-1), rows = rowsOf(x.shape());
   requireShape(op, "weight", weight, {width});
   requireShape(op, "bias", bias, {width});
+  const DType outDType = computeDType(op, x.device(), dtype);
   CpuDevice& queue = cpuQueue(op, x);
-  const Tensor out = Tensor::empty(queue, x.shape(), DType::f32, op);
+  const Tensor out = Tensor::empty(queue, x.shape(), outDType, op);
   const Tensor mean = Tensor::empty(queue, {rows}, DType::f32, op);
   const Tensor rstd = Tensor::empty(queue, {rows}, DType::f32, op);
   const cpu::LayerNormArgs args{.rows = rows, .width = width, .epsilon = static_cast<float>(epsilon), .x = x.f32(), .weight = weight.f32(),

@@ -70,13 +70,15 @@ GemmEpilogueKind backwardEpilogue(Activation activation) {
 
 }  // namespace
 
-std::array<Tensor, 2> linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const std::string& activation, bool keepPre) {
+std::array<Tensor, 2> linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const std::string& activation, bool keepPre,
+                             const std::string& dtype) {
   const char* op = "linear";
+  const DType outDType = computeDType(op, x.device(), dtype);
   GemmArgs args = forwardProduct(op, x, weight, bias);
   const Activation function = activationOf(op, activation);
   CpuDevice& queue = cpuQueue(op, x);
   const Shape shape = withLastAxis(x.shape(), args.n);
-  const Tensor out = Tensor::empty(queue, shape, DType::f32, op);
+  const Tensor out = Tensor::empty(queue, shape, outDType, op);
   Tensor pre;
   args.c = out.f32();
   args.epilogue.kind = forwardEpilogue(function);

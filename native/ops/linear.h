@@ -1,4 +1,5 @@
-// Linear layers with fused epilogues, and their gradients. Weights are [out, in] as torch stores them.
+// Linear layers with fused epilogues, and their gradients. Weights are [out, in] as torch stores them. x, weight, pre, y and dOut
+// have the dtype in which the model computes; biases, residual, modulation, gamma, addend and dWeight are f32.
 #pragma once
 
 #include <array>
@@ -9,8 +10,9 @@
 namespace repa::ops {
 
 /// f(x Wᵀ + b): x [..., in], weight [out, in], bias [out]; activation as activationOf names it.
-/// Returns {out [..., out], pre}: pre is x Wᵀ + b, kept for the backward pass where `keepPre` and there is an activation; else undefined.
-std::array<Tensor, 2> linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const std::string& activation, bool keepPre);
+/// Returns {out [..., out] of `dtype`, pre}: pre is x Wᵀ + b, kept for the backward pass where `keepPre` and there is an activation; else undefined.
+std::array<Tensor, 2> linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const std::string& activation, bool keepPre,
+                             const std::string& dtype);
 
 /// residual + gate ⊙ (x Wᵀ + b): x [B, T, in], residual [B, T, out], gate a chunk of modulation [B, chunks, out].
 /// Returns {out, y}: y = x Wᵀ + b, kept where `keepY` for the gate's gradient; else undefined.
@@ -23,7 +25,7 @@ Tensor linearLayerScale(const Tensor& x, const Tensor& weight, const std::option
 /// x Wᵀ + b + addend[row mod T]: x [B, T, in], addend [T, out]: patch embedding with its positions.
 Tensor linearAddend(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& addend);
 
-/// dX = dOut W, and with `pre` (the pre-activation of the Linear below) dX ⊙ f'(pre): dOut [..., out] -> [..., in].
+/// dX = dOut W, of dOut's dtype, and with `pre` (the pre-activation of the Linear below) dX ⊙ f'(pre): dOut [..., out] -> [..., in].
 Tensor linearInputGradient(const Tensor& dOut, const Tensor& weight, const std::optional<Tensor>& pre, const std::string& activation);
 
 /// Writes, or with `accumulate` adds, dOutᵀ x to dWeight [out, in].

@@ -49,7 +49,7 @@ void clipGradientNorm(const Tensor& gradient, const std::vector<double>& frozen,
 }
 
 void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment, const Tensor& secondMoment, const std::optional<Tensor>& ema,
-           const std::vector<double>& frozen, const Tensor& state, double learningRate, double beta1, double beta2, double epsilon,
+           const std::optional<Tensor>& computeWeight, const std::vector<double>& frozen, const Tensor& state, double learningRate, double beta1, double beta2, double epsilon,
            double weightDecay, double emaDecay) {
   const char* op = "adamW";
   requireRank(op, "weight", weight, 1, "[n]");
@@ -57,6 +57,10 @@ void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMome
   requireShape(op, "firstMoment", firstMoment, weight.shape());
   requireShape(op, "secondMoment", secondMoment, weight.shape());
   if (ema) requireShape(op, "ema", *ema, weight.shape());
+  if (computeWeight) {
+    requireCompute(op, "computeWeight", *computeWeight);
+    requireShape(op, "computeWeight", *computeWeight, weight.shape(), computeWeight->dtype());
+  }
   const Ranges ranges = rangesOf(op, frozen, weight.elements());
   const cpu::AdamWArgs args{.count = weight.elements(), .weight = weight.f32(), .gradient = gradient.f32(), .firstMoment = firstMoment.f32(),
                             .secondMoment = secondMoment.f32(), .ema = ema ? ema->f32() : nullptr, .frozen = ranges->data(),

@@ -15,12 +15,13 @@ void requireDivides(const char* op, int64_t height, int64_t width, int64_t patch
 using ToPatches = void (*)(ThreadPool&, const cpu::ImageToPatchesArgs&);
 using ToImage = void (*)(ThreadPool&, const cpu::PatchesToImageArgs&);
 
-Tensor imageToPatches(const char* op, const char* name, const Tensor& image, int64_t patch, ToPatches kernel) {
+Tensor imageToPatches(const char* op, const char* name, const Tensor& image, int64_t patch, const std::string& dtype, ToPatches kernel) {
+  const DType outDType = computeDType(op, image.device(), dtype);
   requireRank(op, name, image, 4, "[B, C, H, W]");
   const int64_t batch = image.size(0), channels = image.size(1), height = image.size(2), width = image.size(3);
   requireDivides(op, height, width, patch);
   CpuDevice& queue = cpuQueue(op, image);
-  const Tensor out = Tensor::empty(queue, {batch, (height / patch) * (width / patch), channels * patch * patch}, DType::f32, op);
+  const Tensor out = Tensor::empty(queue, {batch, (height / patch) * (width / patch), channels * patch * patch}, outDType, op);
   const cpu::ImageToPatchesArgs args{.batch = batch, .channels = channels, .height = height, .width = width, .patch = patch, .image = image.f32(), .patches = out.f32()};
   queue.enqueue(op, [args, kernel](ThreadPool& pool) { kernel(pool, args); });
   return out;
@@ -39,7 +40,9 @@ Tensor patchesToImage(const char* op, const char* name, const Tensor& patches, i
 
 }  // namespace
 
-Tensor patchify(const Tensor& image, int64_t patch) { return imageToPatches("patchify", "image", image, patch, cpu::patchKernels().patchify); }
+Tensor patchify(const Tensor& image, int64_t patch, const std::string& dtype) {
+  return imageToPatches("patchify", "image", image, patch, dtype, cpu::patchKernels().patchify);
+}
 
 Tensor patchifyBackward(const Tensor& dPatches, int64_t channels, int64_t height, int64_t width, int64_t patch) {
   return patchesToImage("patchifyBackward", "dPatches", dPatches, channels, height, width, patch, cpu::patchKernels().patchifyBackward);
@@ -49,8 +52,8 @@ Tensor unpatchify(const Tensor& tokens, int64_t channels, int64_t height, int64_
   return patchesToImage("unpatchify", "tokens", tokens, channels, height, width, patch, cpu::patchKernels().unpatchify);
 }
 
-Tensor unpatchifyBackward(const Tensor& dImage, int64_t patch) {
-  return imageToPatches("unpatchifyBackward", "dImage", dImage, patch, cpu::patchKernels().unpatchifyBackward);
+Tensor unpatchifyBackward(const Tensor& dImage, int64_t patch, const std::string& dtype) {
+  return imageToPatches("unpatchifyBackward", "dImage", dImage, patch, dtype, cpu::patchKernels().unpatchifyBackward);
 }
 
 }  // namespace repa::ops

@@ -5,6 +5,7 @@
 
 #include "core/cpu_device.h"
 #include "core/tensor.h"
+#include "ops/cuda_queue.h"
 
 namespace repa::ops {
 
@@ -23,6 +24,28 @@ inline void requireShape(const char* op, const char* name, const Tensor& tensor,
   requireDType(op, name, tensor, dtype);
   if (tensor.shape() != shape)
     fail(ErrorCode::shape, op, std::string(name) + " has shape " + tensor.shape().text() + "; expected " + shape.text() + ".");
+}
+
+/// The dtype in which a model computes: that of its activations and of the weights' copy that its products read. The residual
+/// stream, the modulation, statistics, losses and gradients of parameters are f32 beside any of them. A CPU computes in f32.
+inline bool computesIn(const Device& device, DType dtype) {
+  const bool narrow = dtype == DType::bf16 || dtype == DType::f16;
+  return dtype == DType::f32 || (narrow && !dynamic_cast<const CpuDevice*>(&device));
+}
+
+inline const char* computeDTypes(const Device& device) { return dynamic_cast<const CpuDevice*>(&device) ? "f32" : "f32, bf16 or f16"; }
+
+/// `tensor` is an activation, or a weight that products read.
+inline void requireCompute(const char* op, const char* name, const Tensor& tensor) {
+  if (!computesIn(tensor.device(), tensor.dtype()))
+    fail(ErrorCode::dtype, op, std::string(name) + " is " + dtypeName(tensor.dtype()) + "; expected " + computeDTypes(tensor.device()) + ".");
+}
+
+/// The dtype, by its name, in which an op is asked to give its result.
+inline DType computeDType(const char* op, const Device& device, const std::string& name) {
+  const DType dtype = dtypeOf(op, name);
+  if (!computesIn(device, dtype)) fail(ErrorCode::dtype, op, "the result cannot be " + name + " on " + device.name() + "; expected " + computeDTypes(device) + ".");
+  return dtype;
 }
 
 /// `axes` describes the expected axes in the message: "[B, T, D]".

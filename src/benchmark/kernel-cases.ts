@@ -32,7 +32,7 @@ export function kernelCases({ depth, hidden, heads }: TransformerSize, batch: nu
   const forward = (name: string, m: number, n: number, k: number, activation: 'none' | 'gelu-tanh' = 'none') =>
     matrix(name, m, n, k, (make) => {
       const [x, w, b] = [make(m, k), make(n, k), make(n)]
-      return () => void owned(addon.linear(x.handle, w.handle, b.handle, activation, activation !== 'none'))
+      return () => void owned(addon.linear(x.handle, w.handle, b.handle, activation, activation !== 'none', 'f32'))
     })
   const inputGradient = (name: string, m: number, n: number, k: number) =>
     matrix(name, m, n, k, (make) => {
@@ -88,7 +88,7 @@ export function kernelCases({ depth, hidden, heads }: TransformerSize, batch: nu
     }),
     pass('layerNormModulate', 'forward', 2, (make) => {
       const [x, modulation] = [make(batch, TOKENS, hidden), make(batch, chunks, hidden)]
-      return () => void owned(addon.layerNormModulate(x.handle, modulation.handle, 0, 1, 1e-6))
+      return () => void owned(addon.layerNormModulate(x.handle, modulation.handle, 0, 1, 1e-6, 'f32'))
     }),
     pass('layerNormModulate', 'backward, adds the residual', 4, (make) => {
       const [dOut, x, residual] = [
@@ -133,7 +133,7 @@ export function kernelCases({ depth, hidden, heads }: TransformerSize, batch: nu
         // Says that the gradient is finite, without which nothing is updated.
         addon.clipGradientNorm(g.handle, [], state.handle, 1, 1)
         const settings = [1e-4, 0.9, 0.999, 1e-8, 0, 0.9999] as const
-        const arrays = [w.handle, g.handle, m.handle, v.handle, ema.handle, [], state.handle] as const
+        const arrays = [w.handle, g.handle, m.handle, v.handle, ema.handle, null, [], state.handle] as const
         return () => addon.adamW(...arrays, ...settings)
       },
     },

@@ -1,6 +1,6 @@
 import { type NativeTensor, native } from '../native.ts'
 import type { Device } from './device.ts'
-import { elementCount } from './dtype.ts'
+import { type ComputeDType, elementCount } from './dtype.ts'
 import { type HostTensor, toFloat32 } from './host-tensor.ts'
 import type { Parameter } from './parameter.ts'
 import { adopt } from './scope.ts'
@@ -157,4 +157,10 @@ export class Tensor implements Disposable {
   [Symbol.dispose](): void {
     this.dispose()
   }
+}
+
+/** The dtype of an activation or of a weight that products read. Throws for what no model computes in. */
+export function computeDType({ dtype }: Tensor): ComputeDType {
+  if (dtype === 'f32' || dtype === 'bf16' || dtype === 'f16') return dtype
+  throw new TypeError(`A tensor of ${dtype} is no activation: expected f32, bf16 or f16.`)
 }

@@ -68,7 +68,7 @@ describe('sees a kernel that computes wrongly', () => {
       'AdamW and EMA',
       () =>
         vi.spyOn(addon, 'adamW').mockImplementation((...all) => {
-          all[7] *= 1.01
+          all[8] *= 1.01
           adamW(...all)
         }),
     ],

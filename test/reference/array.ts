@@ -52,6 +52,25 @@ export function random(shape: readonly number[], seed: number, scale = 1): NdArr
   return out
 }
 
+/**
+ * Rounds to nearest even to what a dtype holds: its significant bits, and its exponents down to the smallest normal number, below
+ * which the spacing stays.
+ */
+export function roundTo(dtype: 'f32' | 'bf16' | 'f16', value: number): number {
+  if (value === 0 || !Number.isFinite(value)) return value
+  const { bits, smallest } = {
+    f32: { bits: 24, smallest: -126 },
+    bf16: { bits: 8, smallest: -126 },
+    f16: { bits: 11, smallest: -14 },
+  }[dtype]
+  const exponent = Math.max(Math.floor(Math.log2(Math.abs(value))), smallest)
+  const spacing = 2 ** (exponent - bits + 1)
+  const steps = value / spacing
+  const below = Math.floor(steps)
+  const excess = steps - below
+  return (excess > 0.5 || (excess === 0.5 && below % 2 !== 0) ? below + 1 : below) * spacing
+}
+
 /** Integers in [0, below), for labels. */
 export function randomIntegers(count: number, below: number, seed: number): number[] {
   return Array.from({ length: count }, (_, i) => hash(i, seed) % below)

@@ -1,5 +1,5 @@
 import { native } from '../../native.ts'
-import { type DeviceDType, Tensor } from '../tensor.ts'
+import { Tensor } from '../tensor.ts'
 
 /** Σ coefficient · tensor in float64, one to six terms, f32 or f64: the arithmetic of the samplers. */
 export function linearCombination(terms: readonly (readonly [coefficient: number, tensor: Tensor])[]): Tensor {
@@ -8,9 +8,4 @@ export function linearCombination(terms: readonly (readonly [coefficient: number
     terms.map(([, tensor]) => tensor.handle),
   )
   return new Tensor(handle, terms[0]![1].device)
-}
-
-/** The values under another dtype. */
-export function cast(x: Tensor, dtype: DeviceDType): Tensor {
-  return new Tensor(native().cast(x.handle, dtype), x.device)
 }

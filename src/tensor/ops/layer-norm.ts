@@ -1,16 +1,18 @@
 import { native } from '../../native.ts'
+import type { ComputeDType } from '../dtype.ts'
 import { recordingTape } from '../tape.ts'
 import { Tensor } from '../tensor.ts'
 
 /**
  * modulate(LayerNorm(x), shift, scale) = x̂ (1 + scale) + shift, x [B, T, D]: shift and scale are chunks of the modulation
- * [B, chunks, D]; the LayerNorm has no parameters.
+ * [B, chunks, D]; the LayerNorm has no parameters. x is f32, the result of `dtype`: what the product behind it reads.
  */
 export function layerNormModulate(
   x: Tensor,
   modulation: Tensor,
-  { shift, scale, epsilon = 1e-6 }: { shift: number; scale: number; epsilon?: number },
+  options: { shift: number; scale: number; epsilon?: number; dtype?: ComputeDType },
 ): Tensor {
+  const { shift, scale, epsilon = 1e-6, dtype = 'f32' } = options
   const tape = recordingTape(x, modulation)
   const [handle, meanHandle, rstdHandle] = native().layerNormModulate(
     x.handle,
@@ -18,6 +20,7 @@ export function layerNormModulate(
     shift,
     scale,
     epsilon,
+    dtype,
   )
   const out = new Tensor(handle, x.device)
   const mean = new Tensor(meanHandle, x.device)
@@ -46,10 +49,16 @@ export function layerNormModulate(
   return out
 }
 
-/** torch.nn.LayerNorm over the last axis: x [..., D], weight and bias [D]. */
-export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, epsilon = 1e-6): Tensor {
+/** torch.nn.LayerNorm over the last axis: x [..., D], weight and bias [D], all f32; the result of `dtype`. */
+export function layerNorm(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor,
+  epsilon = 1e-6,
+  dtype: ComputeDType = 'f32',
+): Tensor {
   const tape = recordingTape(x, weight, bias)
-  const [handle, meanHandle, rstdHandle] = native().layerNorm(x.handle, weight.handle, bias.handle, epsilon)
+  const [handle, meanHandle, rstdHandle] = native().layerNorm(x.handle, weight.handle, bias.handle, epsilon, dtype)
   const out = new Tensor(handle, x.device)
   const mean = new Tensor(meanHandle, x.device)
   const rstd = new Tensor(rstdHandle, x.device)

@@ -1,8 +1,10 @@
 import { type Activation, native } from '../../native.ts'
+import type { ComputeDType } from '../dtype.ts'
 import { type Gradients, recordingTape } from '../tape.ts'
-import { Tensor } from '../tensor.ts'
+import { computeDType, Tensor } from '../tensor.ts'
+import { cast } from './cast.ts'
 
-/** Weight [out, in] and bias [out] of a linear layer. */
+/** Weight [out, in], in the dtype in which the model computes, and bias [out] (f32) of a linear layer. */
 export interface LinearWeights {
   readonly weight: Tensor
   readonly bias: Tensor | undefined
@@ -15,33 +17,54 @@ export interface GatedResidual {
   readonly gate: number
 }
 
-/** x Wᵀ + b: [..., in] → [..., out]. */
-export function linear(x: Tensor, layer: LinearWeights): Tensor {
-  return mlp(x, [layer], 'none')
+/** x Wᵀ + b: [..., in] → [..., out] of `dtype`, the weight's unless given. x of another dtype is converted first. */
+export function linear(x: Tensor, layer: LinearWeights, dtype?: ComputeDType): Tensor {
+  return mlp(x, [layer], 'none', dtype)
 }
 
 /** f(x Wᵀ + b) in one product: [..., in] → [..., out]. Not differentiable: `mlp` is. */
 export function linearActivation(x: Tensor, layer: LinearWeights, activation: Exclude<Activation, 'none'>): Tensor {
-  const [handle] = native().linear(x.handle, layer.weight.handle, layer.bias?.handle ?? null, activation, false)
+  const { weight, bias } = layer
+  const [handle] = native().linear(
+    x.handle,
+    weight.handle,
+    bias?.handle ?? null,
+    activation,
+    false,
+    computeDType(weight),
+  )
   return new Tensor(handle, x.device)
 }
 
 /**
- * Linear layers with an activation between them (not behind the last): [..., in] → [..., out]. In the backward pass the
- * activation's derivative is the epilogue of the product that goes through it.
+ * Linear layers with an activation between them (not behind the last): [..., in] → [..., out] of `dtype`, the weights' unless
+ * given. x of another dtype is converted first. In the backward pass the activation's derivative is the epilogue of the product
+ * that goes through it.
  */
-export function mlp(x: Tensor, layers: readonly LinearWeights[], activation: Activation): Tensor {
+export function mlp(
+  input: Tensor,
+  layers: readonly LinearWeights[],
+  activation: Activation,
+  dtype: ComputeDType = computeDType(layers[0]!.weight),
+): Tensor {
+  const x = cast(input, computeDType(layers[0]!.weight))
   const tape = recordingTape(x, ...layers.flatMap(({ weight, bias }) => [weight, bias]))
   const hidden = hiddenLayers(x, layers, activation, tape !== undefined)
   const last = layers.at(-1)!
-  const input = hidden.at(-1)?.out ?? x
-  const [handle] = native().linear(input.handle, last.weight.handle, last.bias?.handle ?? null, 'none', false)
+  const [handle] = native().linear(
+    (hidden.at(-1)?.out ?? x).handle,
+    last.weight.handle,
+    last.bias?.handle ?? null,
+    'none',
+    false,
+    dtype,
+  )
   const out = new Tensor(handle, x.device)
   if (!tape) hidden.at(-1)?.out.dispose()
   tape?.push([out], saved(hidden), (gradients) => {
     const dOut = gradients.take(out)!
     biasGradient(gradients, last, dOut)
-    layersBackward(gradients, x, hidden, layers, activation, dOut)
+    layersBackward(gradients, x, hidden, layers, activation, cast(dOut, computeDType(last.weight)))
   })
   return out
 }
@@ -108,7 +131,7 @@ export function linearAddend(x: Tensor, layer: LinearWeights, addend: Tensor): T
   tape?.push([out], [], (gradients) => {
     const dOut = gradients.take(out)!
     biasGradient(gradients, layer, dOut)
-    layersBackward(gradients, x, [], [layer], 'none', dOut)
+    layersBackward(gradients, x, [], [layer], 'none', cast(dOut, computeDType(layer.weight)))
   })
   return out
 }
@@ -123,7 +146,14 @@ function hiddenLayers(x: Tensor, layers: readonly LinearWeights[], activation: A
   const hidden: Hidden[] = []
   for (const { weight, bias } of layers.slice(0, -1)) {
     const input = hidden.at(-1)?.out ?? x
-    const [out, pre] = native().linear(input.handle, weight.handle, bias?.handle ?? null, activation, keepPre)
+    const [out, pre] = native().linear(
+      input.handle,
+      weight.handle,
+      bias?.handle ?? null,
+      activation,
+      keepPre,
+      computeDType(weight),
+    )
     if (!keepPre) hidden.at(-1)?.out.dispose()
     hidden.push({ out: new Tensor(out, x.device), pre: pre ? new Tensor(pre, x.device) : undefined })
   }

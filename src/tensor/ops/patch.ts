@@ -1,11 +1,12 @@
 import { native } from '../../native.ts'
+import type { ComputeDType } from '../dtype.ts'
 import { recordingTape } from '../tape.ts'
-import { Tensor } from '../tensor.ts'
+import { computeDType, Tensor } from '../tensor.ts'
 
-/** Image [B, C, H, W] → patches [B, T, C·p·p], elements (channel, py, px): the order of a patch embedding's weight. */
-export function patchify(image: Tensor, patch: number): Tensor {
+/** Image [B, C, H, W] → patches [B, T, C·p·p] of `dtype`, elements (channel, py, px): the order of a patch embedding's weight. */
+export function patchify(image: Tensor, patch: number, dtype: ComputeDType = 'f32'): Tensor {
   const tape = recordingTape(image)
-  const out = new Tensor(native().patchify(image.handle, patch), image.device)
+  const out = new Tensor(native().patchify(image.handle, patch, dtype), image.device)
   tape?.push([out], [], (gradients) => {
     const dOut = gradients.take(out)!
     const [, channels, height, width] = image.shape
@@ -21,10 +22,11 @@ export function unpatchify(
   { channels, height, width, patch }: { channels: number; height: number; width: number; patch: number },
 ): Tensor {
   const tape = recordingTape(tokens)
+  const dtype = computeDType(tokens)
   const out = new Tensor(native().unpatchify(tokens.handle, channels, height, width, patch), tokens.device)
   tape?.push([out], [], (gradients) => {
     const dOut = gradients.take(out)!
-    gradients.add(tokens, new Tensor(native().unpatchifyBackward(dOut.handle, patch), tokens.device))
+    gradients.add(tokens, new Tensor(native().unpatchifyBackward(dOut.handle, patch, dtype), tokens.device))
   })
   return out
 }

@@ -9,7 +9,7 @@ async function compute(count) {
   native.fill(x, 0.5)
   const reads = []
   for (let i = 0; i < count; i++) {
-    const [product] = native.linear(x, x, null, 'none', false)
+    const [product] = native.linear(x, x, null, 'none', false, 'f32')
     reads.push(native.read(product))
     native.dispose(product)
   }

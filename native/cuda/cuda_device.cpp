@@ -1,0 +1,246 @@
+#include "cuda/cuda_device.h"
+
+#include <cuda_runtime.h>
+
+#include <cstring>
+#include <future>
+
+#include "core/error.h"
+#include "cuda/check.h"
+
+namespace repa {
+
+namespace {
+
+/// Errors after which every later call of this process fails too: the GPU's context is lost.
+bool isSticky(cudaError_t error) {
+  switch (error) {
+    case cudaErrorIllegalAddress:
+    case cudaErrorLaunchTimeout:
+    case cudaErrorAssert:
+    case cudaErrorHardwareStackError:
+    case cudaErrorIllegalInstruction:
+    case cudaErrorMisalignedAddress:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
+    case cudaErrorLaunchFailure:
+    case cudaErrorECCUncorrectable:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+CudaDevice& CudaDevice::instance(int ordinal) {
+  static std::mutex mutex;
+  static std::map<int, CudaDevice*> devices;
+  const CudaStatus& status = cudaStatus();
+  if (status.state != CudaState::ready) throw Error(ErrorCode::device, "there is no cuda:" + std::to_string(ordinal) + " here: " + status.reason + ".");
+  std::lock_guard lock(mutex);
+  CudaDevice*& device = devices[ordinal];
+  if (device) return *device;
+  for (const CudaDeviceInfo& info : status.devices) {
+    if (info.ordinal != ordinal) continue;
+    if (!info.usable)
+      throw Error(ErrorCode::device, "cuda:" + std::to_string(ordinal) + " (" + info.name + ") has compute capability " + std::to_string(info.major) + "." +
+                                         std::to_string(info.minor) + "; the kernels need 8.0 or later.");
+    device = new CudaDevice(info);
+    return *device;
+  }
+  throw Error(ErrorCode::device, "there is no cuda:" + std::to_string(ordinal) + " here: " + std::to_string(status.devices.size()) + " GPUs are visible, counted from cuda:0.");
+}
+
+CudaDevice::CudaDevice(const CudaDeviceInfo& info) : info_(info), memory_(*this), allocator_(memory_, info.memoryBytes) {
+  makeCurrent();
+  // Not the legacy stream, which would wait for every other stream of the process.
+  cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "the compute stream");
+  staging_.open();
+  waiter_ = std::thread([this] { runCompletions(); });
+}
+
+void CudaDevice::makeCurrent() const { cuda::check(cudaSetDevice(info_.ordinal), "the device"); }
+
+std::string CudaDevice::failure() {
+  std::lock_guard lock(mutex_);
+  return failure_;
+}
+
+void CudaDevice::fail(const std::string& sentence, bool sticky) {
+  std::lock_guard lock(mutex_);
+  if (!failure_.empty()) return;
+  sticky_ = sticky;
+  failure_ = sentence;
+  if (sticky) failure_ += " The GPU is lost to this process; start a new one.";
+}
+
+void CudaDevice::enqueue(const char* operation, FunctionRef<void(cudaStream_t stream)> launch) {
+  if (!failure().empty()) return;
+  try {
+    makeCurrent();
+    bool timed = false;
+    {
+      std::lock_guard lock(mutex_);
+      timed = profiling_;
+    }
+    const cudaEvent_t began = timed ? takeEvent(true) : nullptr;
+    if (timed) cuda::check(cudaEventRecord(began, stream_), "an event");
+    launch(stream_);
+    if (timed) {
+      const cudaEvent_t ended = takeEvent(true);
+      cuda::check(cudaEventRecord(ended, stream_), "an event");
+      std::lock_guard lock(mutex_);
+      timed_.push_back({operation, began, ended});
+    }
+  } catch (const std::exception& error) {
+    fail(std::string(operation) + " failed on " + name() + ": " + error.what(), isSticky(cudaPeekAtLastError()));
+  }
+}
+
+void CudaDevice::upload(void* to, const void* from, int64_t bytes) {
+  if (bytes == 0) return;
+  enqueue("upload", [&](cudaStream_t stream) { staging_.upload(stream, to, from, bytes); });
+}
+
+void CudaDevice::download(void* to, const void* from, int64_t bytes, std::function<void(const std::string&)> done) {
+  if (bytes == 0) return whenIdle(std::move(done));
+  void* pinned = nullptr;
+  enqueue("download", [&](cudaStream_t stream) {
+    pinned = staging_.takePinned(bytes);
+    cuda::check(cudaMemcpyAsync(pinned, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream), "a download");
+  });
+  complete([this, to, pinned, bytes, done = std::move(done)](const std::string& failure) {
+    if (failure.empty()) std::memcpy(to, pinned, static_cast<size_t>(bytes));
+    if (pinned) staging_.givePinned(pinned, bytes);
+    done(failure);
+  });
+}
+
+void CudaDevice::whenIdle(std::function<void(const std::string&)> done) { complete(std::move(done)); }
+
+cudaEvent_t CudaDevice::takeEvent(bool timed) {
+  cudaEvent_t event = nullptr;
+  if (!timed) {
+    std::lock_guard lock(mutex_);
+    if (!freeEvents_.empty()) {
+      event = freeEvents_.back();
+      freeEvents_.pop_back();
+      return event;
+    }
+  }
+  // Blocking: the thread that waits sleeps instead of taking a core.
+  cuda::check(cudaEventCreateWithFlags(&event, cudaEventBlockingSync | (timed ? 0 : cudaEventDisableTiming)), "an event");
+  return event;
+}
+
+void CudaDevice::giveEvent(cudaEvent_t event) {
+  std::lock_guard lock(mutex_);
+  freeEvents_.push_back(event);
+}
+
+void CudaDevice::complete(std::function<void(const std::string&)> then) {
+  cudaEvent_t event = nullptr;
+  try {
+    makeCurrent();
+    event = takeEvent(false);
+    cuda::check(cudaEventRecord(event, stream_), "an event");
+  } catch (const std::exception& error) {
+    fail("Waiting for " + name() + " failed: " + error.what(), isSticky(cudaPeekAtLastError()));
+  }
+  {
+    std::lock_guard lock(mutex_);
+    completions_.push_back({event, std::move(then)});
+  }
+  wake_.notify_one();
+}
+
+void CudaDevice::runCompletions() {
+  cudaSetDevice(info_.ordinal);
+  for (;;) {
+    Completion completion;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return !completions_.empty(); });
+      completion = std::move(completions_.front());
+      completions_.pop_front();
+    }
+    if (completion.event) {
+      const cudaError_t waited = cudaEventSynchronize(completion.event);
+      // A kernel's own failure is reported by whatever call comes next, here: which of the operations enqueued so far it was,
+      // CUDA does not say.
+      if (waited != cudaSuccess) fail("A kernel failed on " + name() + ": " + cudaGetErrorString(waited) + " (" + cudaGetErrorName(waited) + ").", isSticky(waited));
+      giveEvent(completion.event);
+    }
+    completion.then(failure());
+  }
+}
+
+void CudaDevice::profile(bool on) {
+  std::vector<TimedOperation> dropped;
+  {
+    std::lock_guard lock(mutex_);
+    profiling_ = on;
+    if (!on) return;
+    costs_.clear();
+    dropped.swap(timed_);
+  }
+  for (const TimedOperation& operation : dropped) {
+    cudaEventDestroy(operation.began);
+    cudaEventDestroy(operation.ended);
+  }
+}
+
+void CudaDevice::addTimes() {
+  std::vector<TimedOperation> timed;
+  {
+    std::lock_guard lock(mutex_);
+    timed.swap(timed_);
+  }
+  for (const TimedOperation& operation : timed) {
+    float milliseconds = 0;
+    cuda::check(cudaEventSynchronize(operation.ended), "an event");
+    cuda::check(cudaEventElapsedTime(&milliseconds, operation.began, operation.ended), "an event");
+    cudaEventDestroy(operation.began);
+    cudaEventDestroy(operation.ended);
+    std::lock_guard lock(mutex_);
+    OperationCost& cost = costs_[operation.operation];
+    ++cost.calls;
+    cost.seconds += 1e-3 * milliseconds;
+  }
+}
+
+std::map<std::string, OperationCost> CudaDevice::costs() {
+  makeCurrent();
+  addTimes();
+  std::lock_guard lock(mutex_);
+  return costs_;
+}
+
+void CudaDevice::reset() {
+  std::lock_guard lock(mutex_);
+  if (sticky_) return;
+  failure_.clear();
+  cudaGetLastError();
+}
+
+void* CudaDevice::DeviceMemory::take(int64_t bytes) {
+  device_.makeCurrent();
+  void* block = nullptr;
+  if (cudaMalloc(&block, static_cast<size_t>(bytes)) == cudaSuccess) return block;
+  // Out of memory is the allocator's to report, not the next call's.
+  cudaGetLastError();
+  return nullptr;
+}
+
+void CudaDevice::DeviceMemory::give(void* block, int64_t) {
+  device_.makeCurrent();
+  cudaFree(block);
+}
+
+void CudaDevice::DeviceMemory::waitForQueue() {
+  device_.makeCurrent();
+  cudaStreamSynchronize(device_.stream_);
+}
+
+}  // namespace repa

@@ -1,0 +1,95 @@
+// One GPU as a device: a stream is the queue. Host code enqueues kernels and never waits for them; a thread of its own waits
+// for what has to be told to the host.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "core/device.h"
+#include "core/function_ref.h"
+#include "cuda/staging.h"
+#include "cuda/status.h"
+
+namespace repa {
+
+class CudaDevice final : public Device {
+ public:
+  /// The device of an ordinal, made at first use. Throws Error(device) with the reason, as a part of a
+  /// sentence, where it is not to be had. Never
+  /// destroyed, as the CPU device is not.
+  static CudaDevice& instance(int ordinal);
+
+  std::string name() const override { return "cuda:" + std::to_string(info_.ordinal); }
+  Allocator& allocator() override { return allocator_; }
+  void upload(void* to, const void* from, int64_t bytes) override;
+  void download(void* to, const void* from, int64_t bytes, std::function<void(const std::string&)> done) override;
+  void whenIdle(std::function<void(const std::string&)> done) override;
+  void profile(bool on) override;
+  std::map<std::string, OperationCost> costs() override;
+  /// Forgets a failure that left the GPU usable. What CUDA calls a sticky error (an illegal address, say) has taken the GPU
+  /// away from this process: the device goes on reporting it.
+  void reset() override;
+
+  /// Enqueues an operation's kernels under its name. `launch` gets the stream; what it throws, and any error of CUDA's, marks
+  /// the device failed: later work is left out and every wait is told, until reset().
+  void enqueue(const char* operation, FunctionRef<void(cudaStream_t stream)> launch);
+
+  const CudaDeviceInfo& info() const { return info_; }
+  /// 80 for compute capability 8.0: kernels with a Hopper variant take it at 90, exactly, for sm_90a code runs nowhere else.
+  int architecture() const { return 10 * info_.major + info_.minor; }
+
+ private:
+  class DeviceMemory final : public Allocator::Source {
+   public:
+    explicit DeviceMemory(CudaDevice& device) : device_(device) {}
+    void* take(int64_t bytes) override;
+    void give(void* block, int64_t bytes) override;
+    void waitForQueue() override;
+
+   private:
+    CudaDevice& device_;
+  };
+
+  /// What the waiting thread does once an event has happened.
+  struct Completion {
+    cudaEvent_t event;
+    std::function<void(const std::string& failure)> then;
+  };
+
+  struct TimedOperation {
+    const char* operation;
+    cudaEvent_t began, ended;
+  };
+
+  explicit CudaDevice(const CudaDeviceInfo& info);
+  void makeCurrent() const;
+  std::string failure();
+  void fail(const std::string& sentence, bool sticky);
+  cudaEvent_t takeEvent(bool timed);
+  void giveEvent(cudaEvent_t event);
+  /// Calls `then` on the waiting thread when everything enqueued so far has run.
+  void complete(std::function<void(const std::string& failure)> then);
+  void runCompletions();
+  void addTimes();
+
+  CudaDeviceInfo info_;
+  DeviceMemory memory_;
+  Allocator allocator_;
+  cudaStream_t stream_ = nullptr;
+  Staging staging_;
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable wake_;
+  std::deque<Completion> completions_;
+  std::vector<cudaEvent_t> freeEvents_;
+  std::string failure_;
+  bool sticky_ = false;
+  bool profiling_ = false;
+  std::vector<TimedOperation> timed_;
+  std::map<std::string, OperationCost> costs_;
+  std::thread waiter_;
+};
+
+}  // namespace repa

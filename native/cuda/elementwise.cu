@@ -1,0 +1,77 @@
+// Arithmetic element by element. Bound by memory: a thread takes one access of 16 bytes of every operand (one element where an
+// operand is not aligned), and neighbouring threads take neighbouring ones, so that a warp touches whole lines.
+#include "cuda/elementwise.h"
+
+#include "cuda/dtype_switch.h"
+#include "cuda/launch.h"
+#include "cuda/vector.h"
+
+namespace repa::cuda {
+
+namespace {
+
+constexpr int kThreads = 256;
+
+/// out[i] = function(i's operands): N elements a thread, and one at a time at the end that no N divides.
+template <int N, class T, class Function>
+__global__ void __launch_bounds__(kThreads) elementwiseKernel(int64_t count, const T* a, const T* b, T* out, Function function) {
+  const int64_t first = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * N;
+  if (first + N <= count) {
+    float x[N], y[N], result[N];
+    if (a) load(x, a + first);
+    if (b) load(y, b + first);
+#pragma unroll
+    for (int i = 0; i < N; ++i) result[i] = function(x[i], y[i]);
+    store(out + first, result);
+  } else {
+    for (int64_t i = first; i < count; ++i) out[i] = fromFloat<T>(function(a ? toFloat(a[i]) : 0.0f, b ? toFloat(b[i]) : 0.0f));
+  }
+}
+
+struct Add {
+  __device__ float operator()(float a, float b) const { return a + b; }
+};
+struct Scale {
+  float factor;
+  __device__ float operator()(float a, float) const { return factor * a; }
+};
+struct Fill {
+  float value;
+  __device__ float operator()(float, float) const { return value; }
+};
+
+/// a and b may be null: the function does not look at them then.
+template <class Function>
+void elementwise(cudaStream_t stream, const Tensor* a, const Tensor* b, const Tensor& out, Function function) {
+  const int64_t count = out.elements();
+  if (count == 0) return;
+  withComputeType(out.dtype(), [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    const T* pa = a ? elements<const T>(*a) : nullptr;
+    const T* pb = b ? elements<const T>(*b) : nullptr;
+    T* po = elements<T>(out);
+    const auto run = [&](auto kernel, int perThread) {
+      const int64_t perBlock = int64_t{kThreads} * perThread;
+      launch(stream, kernel, {.grid = dim3(static_cast<unsigned>((count + perBlock - 1) / perBlock)), .block = dim3(kThreads)}, count, pa, pb, po, function);
+    };
+    constexpr int N = kVectorLength<T>;
+    if (aligned16(pa, pb, po)) run(elementwiseKernel<N, T, Function>, N);
+    else run(elementwiseKernel<1, T, Function>, 1);
+  });
+}
+
+}  // namespace
+
+void add(cudaStream_t stream, const Tensor& a, const Tensor& b, const Tensor& out) { elementwise(stream, &a, &b, out, Add{}); }
+
+void scale(cudaStream_t stream, const Tensor& x, float factor, const Tensor& out) { elementwise(stream, &x, nullptr, out, Scale{factor}); }
+
+void accumulate(cudaStream_t stream, const Tensor& sum, const Tensor& x) { elementwise(stream, &sum, &x, sum, Add{}); }
+
+void fill(cudaStream_t stream, const Tensor& out, float value) { elementwise(stream, nullptr, nullptr, out, Fill{value}); }
+
+void copy(cudaStream_t stream, const Tensor& out, const Tensor& x) {
+  if (x.bytes() > 0) check(cudaMemcpyAsync(out.data(), x.data(), static_cast<size_t>(x.bytes()), cudaMemcpyDeviceToDevice, stream), "copy");
+}
+
+}  // namespace repa::cuda

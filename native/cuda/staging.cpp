@@ -1,0 +1,80 @@
+#include "cuda/staging.h"
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "core/error.h"
+#include "cuda/check.h"
+
+namespace repa {
+
+namespace {
+
+/// Few distinct sizes, so that slots are found again.
+int64_t slotBytes(int64_t bytes) { return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(bytes, 4096)))); }
+
+/// Pinned blocks for downloads that are kept, at most; more are given back to the system.
+constexpr size_t kKeptPinned = 16;
+
+void* takeHostMemory(int64_t bytes) {
+  void* block = nullptr;
+  cuda::check(cudaMallocHost(&block, static_cast<size_t>(bytes)), "page-locked host memory");
+  return block;
+}
+
+}  // namespace
+
+void Staging::open() { cuda::check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "the copy stream"); }
+
+Staging::Slot& Staging::freeSlot(int64_t bytes) {
+  const int64_t size = slotBytes(bytes);
+  for (Slot& slot : slots_)
+    if (slot.bytes == size && cudaEventQuery(slot.consumed) == cudaSuccess) return slot;
+  // cudaErrorNotReady of the queries above is no failure.
+  cudaGetLastError();
+  Slot slot{takeHostMemory(size), nullptr, size, nullptr, nullptr};
+  cuda::check(cudaMalloc(&slot.device, static_cast<size_t>(size)), "an upload's device memory");
+  cuda::check(cudaEventCreateWithFlags(&slot.arrived, cudaEventDisableTiming), "an event");
+  cuda::check(cudaEventCreateWithFlags(&slot.consumed, cudaEventDisableTiming), "an event");
+  slots_.push_back(slot);
+  return slots_.back();
+}
+
+void Staging::upload(cudaStream_t stream, void* to, const void* from, int64_t bytes) {
+  std::lock_guard lock(mutex_);
+  const size_t size = static_cast<size_t>(bytes);
+  Slot& slot = freeSlot(bytes);
+  std::memcpy(slot.pinned, from, size);
+  if (bytes <= kSmall) {
+    cuda::check(cudaMemcpyAsync(to, slot.pinned, size, cudaMemcpyHostToDevice, stream), "an upload");
+  } else {
+    cuda::check(cudaMemcpyAsync(slot.device, slot.pinned, size, cudaMemcpyHostToDevice, copies_), "an upload");
+    cuda::check(cudaEventRecord(slot.arrived, copies_), "an event");
+    cuda::check(cudaStreamWaitEvent(stream, slot.arrived, 0), "an event");
+    cuda::check(cudaMemcpyAsync(to, slot.device, size, cudaMemcpyDeviceToDevice, stream), "an upload");
+  }
+  cuda::check(cudaEventRecord(slot.consumed, stream), "an event");
+}
+
+void* Staging::takePinned(int64_t bytes) {
+  std::lock_guard lock(mutex_);
+  const int64_t size = slotBytes(bytes);
+  const auto found = std::find_if(pinned_.begin(), pinned_.end(), [&](const Pinned& pinned) { return pinned.bytes == size; });
+  if (found == pinned_.end()) return takeHostMemory(size);
+  void* block = found->block;
+  pinned_.erase(found);
+  return block;
+}
+
+void Staging::givePinned(void* block, int64_t bytes) {
+  std::lock_guard lock(mutex_);
+  pinned_.push_back({block, slotBytes(bytes)});
+  if (pinned_.size() <= kKeptPinned) return;
+  cudaFreeHost(pinned_.front().block);
+  pinned_.erase(pinned_.begin());
+}
+
+}  // namespace repa

@@ -1,0 +1,53 @@
+// Host memory on its way to the GPU and back.
+//
+// The GPU copies from and to page-locked memory only without stopping the caller. An upload therefore goes
+//     caller's bytes -> pinned slot -> (copy stream) device slot -> (compute stream) destination:
+// the copy over the bus overlaps with kernels that were enqueued before it, which may still read the destination, and only the
+// last, device-internal copy takes its turn in the queue.
+#pragma once
+
+#include <cstdint>
+#include <mutex>
+#include <vector>
+
+// CUDA's own names for its handles, so that nothing that includes this needs its headers.
+typedef struct CUstream_st* cudaStream_t;
+typedef struct CUevent_st* cudaEvent_t;
+
+namespace repa {
+
+class Staging {
+ public:
+  /// Uploads of at most this many bytes are copied by the compute stream itself: the detour would cost more.
+  static constexpr int64_t kSmall = 64 << 10;
+
+  void open();
+
+  /// Enqueues a copy of host bytes, which stay valid only during the call, to device memory, behind what `stream` has been given.
+  void upload(cudaStream_t stream, void* to, const void* from, int64_t bytes);
+
+  /// Page-locked memory for a download; given back when its bytes have been taken out.
+  void* takePinned(int64_t bytes);
+  void givePinned(void* block, int64_t bytes);
+
+ private:
+  struct Slot {
+    void* pinned;
+    void* device;
+    int64_t bytes;
+    cudaEvent_t arrived, consumed;
+  };
+
+  Slot& freeSlot(int64_t bytes);
+
+  std::mutex mutex_;
+  cudaStream_t copies_ = nullptr;
+  std::vector<Slot> slots_;
+  struct Pinned {
+    void* block;
+    int64_t bytes;
+  };
+  std::vector<Pinned> pinned_;
+};
+
+}  // namespace repa
