@@ -3,7 +3,7 @@ import { ParameterArena } from '../nn/parameter-arena.ts'
 import type { ParameterList, StateEntry } from '../nn/parameter-list.ts'
 import { loadState, type StateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
-import { elementCount } from '../tensor/dtype.ts'
+import { type ComputeDType, elementCount } from '../tensor/dtype.ts'
 import { fnv1a } from '../tensor/fnv1a.ts'
 
 /** What every model has: parameters in an arena, under the names and in the order of the reference's state dict. */
@@ -11,11 +11,23 @@ export abstract class Model implements Disposable {
   readonly device: Device
   #arena: ParameterArena
   #entries: readonly StateEntry[]
+  #dtype: ComputeDType = 'f32'
 
   protected constructor(list: ParameterList, device: Device) {
     this.device = device
     this.#entries = list.entries
     this.#arena = new ParameterArena(list.parameters, device)
+  }
+
+  /** In what activations and products are; f32 until `computeIn`. */
+  get dtype(): ComputeDType {
+    return this.#dtype
+  }
+
+  /** Lets activations and products be of another dtype from now on; parameters, statistics and the residual stream stay f32. */
+  computeIn(dtype: ComputeDType): void {
+    this.#dtype = dtype
+    this.#arena.computeIn(dtype)
   }
 
   /** The parameters' memory. */
@@ -36,6 +48,7 @@ export abstract class Model implements Disposable {
   /** Gives every parameter its first value; the same seed gives the same values on every machine. */
   initialise(seed: number): void {
     for (const entry of this.#entries) initialiseEntry(this.#arena, entry, seed)
+    this.#arena.refreshCompute()
   }
 
   /** Changes the declared parameters: those that were there keep their weights, new ones get their first values. */
@@ -52,6 +65,7 @@ export abstract class Model implements Disposable {
         initialiseEntry(arena, entry, seed)
       }
     }
+    arena.computeIn(this.#dtype)
     this.#arena.dispose()
     this.#arena = arena
     this.#entries = list.entries
@@ -60,6 +74,7 @@ export abstract class Model implements Disposable {
   /** Loads the weights from a state dict; throws one error that lists every missing, surplus and misshapen tensor. */
   async load(source: StateSource, options: { ignore?: (name: string) => boolean } = {}): Promise<void> {
     await loadState(this.#entries, this.#arena, 'weights', source, options.ignore)
+    this.#arena.refreshCompute()
   }
 
   dispose(): void {

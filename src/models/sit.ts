@@ -123,16 +123,22 @@ class Block {
   /** x [B, T, D], modulation [B, chunks, D] of all blocks → x + gated attention, + gated MLP. */
   forward(x: Tensor, modulation: Tensor, observe?: Observe): Tensor {
     const chunk = (which: keyof typeof BLOCK_CHUNKS) => this.#chunk + BLOCK_CHUNKS[which]
+    const { dtype } = this.#qkv
     const forAttention = layerNormModulate(x, modulation, {
       shift: chunk('shiftAttention'),
       scale: chunk('scaleAttention'),
+      dtype,
     })
     const attended = linearGatedResidual(this.#attention(forAttention, observe), this.#proj, {
       residual: x,
       modulation,
       gate: chunk('gateAttention'),
     })
-    const forMlp = layerNormModulate(attended, modulation, { shift: chunk('shiftMlp'), scale: chunk('scaleMlp') })
+    const forMlp = layerNormModulate(attended, modulation, {
+      shift: chunk('shiftMlp'),
+      scale: chunk('scaleMlp'),
+      dtype,
+    })
     return mlpGatedResidual(forMlp, [this.#fc1, this.#fc2], 'gelu-tanh', {
       residual: attended,
       modulation,
@@ -315,12 +321,17 @@ export class SiT extends Model {
   /** The modulation [B, 6·depth + 2, D] of all blocks and the final layer from one product. */
   #modulation(t: Tensor, labels: Tensor, observe?: Observe): Tensor {
     const frequencies = timestepEmbedding(t, FREQUENCIES)
-    const time = mlp(frequencies, this.#network.timeEmbedder, 'silu')
+    // The condition and the modulation are f32 under every precision: they are small, and every block reads them.
+    const time = mlp(frequencies, this.#network.timeEmbedder, 'silu', 'f32')
     const label = embedding(this.#network.labelTable.value, labels)
     const condition = add(time, label)
-    const adaLN: LinearWeights = { weight: this.#network.adaLN.weight.value, bias: this.#network.adaLN.bias.value }
+    const adaLN: LinearWeights = { weight: this.#network.adaLN.weight.compute, bias: this.#network.adaLN.bias.value }
     const { depth, hidden } = this.#config
-    const modulation = reshape(linear(silu(condition), adaLN), [t.shape[0]!, depth * CHUNKS_PER_BLOCK + 2, hidden])
+    const modulation = reshape(linear(silu(condition), adaLN, 'f32'), [
+      t.shape[0]!,
+      depth * CHUNKS_PER_BLOCK + 2,
+      hidden,
+    ])
     if (observe) {
       observe('t_freq', frequencies)
       observe('t_embedder', time)
@@ -338,8 +349,8 @@ export class SiT extends Model {
   #head(hidden: Tensor, modulation: Tensor, observe?: Observe): Tensor {
     const { depth, patch, channels, inputSize } = this.#config
     const shift = depth * CHUNKS_PER_BLOCK
-    const normed = layerNormModulate(hidden, modulation, { shift, scale: shift + 1 })
-    const patches = linear(normed, this.#network.final)
+    const normed = layerNormModulate(hidden, modulation, { shift, scale: shift + 1, dtype: this.#network.final.dtype })
+    const patches = linear(normed, this.#network.final, 'f32')
     observe?.('final_layer', patches)
     const [height, width] = inputSize
     return unpatchify(patches, { channels, height, width, patch })

@@ -8,6 +8,7 @@ import { ParameterList } from '../nn/parameter-list.ts'
 import { PatchEmbed } from '../nn/patch-embed.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
+import type { ComputeDType } from '../tensor/dtype.ts'
 import { attention } from '../tensor/ops/attention.ts'
 import { swiGLU } from '../tensor/ops/elementwise.ts'
 import { layerNorm } from '../tensor/ops/layer-norm.ts'
@@ -40,8 +41,9 @@ class LayerNorm {
     this.#bias = list.declare(`${name}.bias`, [width], zeros)
   }
 
-  forward(x: Tensor): Tensor {
-    return layerNorm(x, this.#weight.value, this.#bias.value)
+  /** The result has `dtype`: what the product behind it reads. */
+  forward(x: Tensor, dtype: ComputeDType = 'f32'): Tensor {
+    return layerNorm(x, this.#weight.value, this.#bias.value, 1e-6, dtype)
   }
 }
 
@@ -81,7 +83,7 @@ class Block {
   /** x [B, N, D] → x + γ1 ⊙ attention, + γ2 ⊙ FFN. */
   forward(x: Tensor): Tensor {
     const attended = scope(() => {
-      const normed = this.#norm1.forward(x)
+      const normed = this.#norm1.forward(x, this.#qkv.dtype)
       const qkv = linear(normed, this.#qkv)
       release(normed)
       const heads = attention(qkv, this.#heads)
@@ -89,7 +91,7 @@ class Block {
       return linearLayerScale(heads, this.#proj, x, this.#gamma1.value)
     })
     return scope(() => {
-      const normed = this.#norm2.forward(attended)
+      const normed = this.#norm2.forward(attended, this.#qkv.dtype)
       const hidden = this.#ffnHidden(normed)
       release(normed)
       return linearLayerScale(hidden, this.#ffn[1], attended, this.#gamma2.value)

@@ -1,6 +1,7 @@
+import type { ComputeDType } from '../tensor/dtype.ts'
 import type { LinearWeights } from '../tensor/ops/linear.ts'
 import type { Parameter } from '../tensor/parameter.ts'
-import type { Tensor } from '../tensor/tensor.ts'
+import { computeDType, type Tensor } from '../tensor/tensor.ts'
 import { type Initialiser, xavierUniform, zeros } from './initialiser.ts'
 import type { ParameterList } from './parameter-list.ts'
 
@@ -15,7 +16,12 @@ export class Linear implements LinearWeights {
   }
 
   get weight(): Tensor {
-    return this.#weight.value
+    return this.#weight.compute
+  }
+
+  /** In what the layer computes. */
+  get dtype(): ComputeDType {
+    return computeDType(this.weight)
   }
 
   get bias(): Tensor {

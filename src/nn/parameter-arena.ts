@@ -1,5 +1,7 @@
+import { native } from '../native.ts'
 import type { Device } from '../tensor/device.ts'
-import { elementCount } from '../tensor/dtype.ts'
+import { type ComputeDType, elementCount } from '../tensor/dtype.ts'
+import { cast } from '../tensor/ops/cast.ts'
 import type { Parameter } from '../tensor/parameter.ts'
 import { keep } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
@@ -24,6 +26,8 @@ export class ParameterArena {
   readonly frozen: readonly number[]
   readonly #offsets = new Map<Parameter, number>()
   readonly #arrays = new Map<ArenaRole, Tensor>()
+  #role: 'weights' | 'ema' = 'weights'
+  #compute: Tensor | undefined
 
   constructor(parameters: readonly Parameter[], device: Device) {
     this.device = device
@@ -57,10 +61,35 @@ export class ParameterArena {
 
   /** Lets the parameters be the values of one role: `weights`, or `ema` to run the averaged model. */
   use(role: 'weights' | 'ema'): void {
+    this.#role = role
     const array = this.array(role)
     for (const parameter of this.parameters) {
       parameter.bind(keep(array.view(this.#offsets.get(parameter)!, parameter.shape)))
     }
+    this.refreshCompute()
+  }
+
+  /** Lets products read a copy of the values in a narrower dtype; f32: the values themselves. */
+  computeIn(dtype: ComputeDType): void {
+    this.#compute?.dispose()
+    this.#compute = dtype === 'f32' ? undefined : keep(Tensor.empty([this.size], this.device, dtype))
+    for (const parameter of this.parameters) {
+      const copy = this.#compute?.view(this.#offsets.get(parameter)!, parameter.shape)
+      parameter.bindCompute(copy && keep(copy))
+    }
+    this.refreshCompute()
+  }
+
+  /** The flat copy of the values in the dtype of computation; undefined where that is f32. */
+  get compute(): Tensor | undefined {
+    return this.#compute
+  }
+
+  /** Makes the copy anew, after the values have been written by anything but the optimizer, which keeps it. */
+  refreshCompute(): void {
+    if (!this.#compute) return
+    using copy = cast(this.array(this.#role), this.#compute.dtype)
+    native().copy(this.#compute.handle, copy.handle)
   }
 
   /** Gives every trainable parameter a gradient: from now on a tape records what it takes part in. */
@@ -81,10 +110,13 @@ export class ParameterArena {
   dispose(): void {
     for (const parameter of this.parameters) {
       parameter.value.dispose()
+      parameter.bindCompute(undefined)
       parameter.gradient?.dispose()
       parameter.gradient = undefined
     }
     for (const array of this.#arrays.values()) array.dispose()
     this.#arrays.clear()
+    this.#compute?.dispose()
+    this.#compute = undefined
   }
 }

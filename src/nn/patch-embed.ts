@@ -1,7 +1,7 @@
 import { type LinearWeights, linearAddend } from '../tensor/ops/linear.ts'
 import { patchify } from '../tensor/ops/patch.ts'
 import type { Parameter } from '../tensor/parameter.ts'
-import type { Tensor } from '../tensor/tensor.ts'
+import { computeDType, type Tensor } from '../tensor/tensor.ts'
 import { xavierUniform, zeros } from './initialiser.ts'
 import type { ParameterList } from './parameter-list.ts'
 
@@ -24,7 +24,7 @@ export class PatchEmbed implements LinearWeights {
   }
 
   get weight(): Tensor {
-    return this.#weight.value
+    return this.#weight.compute
   }
 
   get bias(): Tensor {
@@ -33,6 +33,6 @@ export class PatchEmbed implements LinearWeights {
 
   /** With the positions [T, D] added in the same pass. */
   embed(image: Tensor, positions: Tensor): Tensor {
-    return linearAddend(patchify(image, this.patch), this, positions)
+    return linearAddend(patchify(image, this.patch, computeDType(this.weight)), this, positions)
   }
 }

@@ -10,6 +10,7 @@ export class Parameter {
   /** False for what training leaves alone (SiT's pos_embed): no gradient, no moments; the EMA still covers it. */
   readonly trainable: boolean
   #value: Tensor | undefined
+  #compute: Tensor | undefined
   /** Where the backward pass writes; undefined outside of training. */
   gradient: Tensor | undefined
 
@@ -25,10 +26,22 @@ export class Parameter {
     return this.#value
   }
 
+  /** What products read: the value, or its copy in the dtype in which the model computes. */
+  get compute(): Tensor {
+    return this.#compute ?? this.value
+  }
+
   /** Gives the parameter its memory: it owns this view from now on, and lets go of the one it had. */
   bind(value: Tensor): void {
     this.#value?.dispose()
     value.parameter = this
     this.#value = value
+  }
+
+  /** Gives the parameter its copy in the dtype of computation, which it owns; undefined: none. */
+  bindCompute(copy: Tensor | undefined): void {
+    this.#compute?.dispose()
+    if (copy) copy.parameter = this
+    this.#compute = copy
   }
 }

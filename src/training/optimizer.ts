@@ -68,7 +68,7 @@ export class AdamW implements Disposable {
       arena.array('firstMoments').handle,
       arena.array('secondMoments').handle,
       arena.array('ema').handle,
-      null,
+      arena.compute?.handle ?? null,
       arena.frozen,
       this.#state.handle,
       learningRate,

@@ -144,6 +144,7 @@ export class Trainer implements AsyncDisposable {
       )
     }
     await loadCheckpoint(checkpoint, this.model, ['weights', 'ema', 'firstMoments', 'secondMoments'])
+    this.model.arena.refreshCompute()
     this.#counters = countersOf(state)
     this.optimizer.restore(this.#counters)
     await this.#closeLoader()
