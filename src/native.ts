@@ -177,8 +177,20 @@ export interface NativeAddon {
   linearCombination(coefficients: readonly number[], values: readonly T[]): T
   cast(x: T, dtype: DType): T
 
-  cosineAlignmentLoss(projection: T, target: T, weight: number, wantGradient: boolean): [loss: T, gradient: MaybeT]
-  velocityLoss(prediction: T, target: T, weight: number, wantGradient: boolean): [loss: T, gradient: MaybeT]
+  cosineAlignmentLoss(
+    projection: T,
+    target: T,
+    weight: number,
+    state: MaybeT,
+    wantGradient: boolean,
+  ): [loss: T, gradient: MaybeT]
+  velocityLoss(
+    prediction: T,
+    target: T,
+    weight: number,
+    state: MaybeT,
+    wantGradient: boolean,
+  ): [loss: T, gradient: MaybeT]
 
   clipGradientNorm(gradient: T, frozen: readonly number[], state: T, maxNorm: number, gradientScale: number): void
   adamW(

@@ -22,6 +22,7 @@ const OPTIONS: AdamWOptions = {
   weightDecay: 0.1,
   maxGradNorm: 1,
   emaDecay: 0.75,
+  lossScale: 0,
 }
 /** Products, sums, a square root and divisions of one element's update. */
 const ROUNDINGS = 16
