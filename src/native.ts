@@ -75,6 +75,10 @@ export interface NativeAddon {
   measureFmaPeak(seconds: number): Promise<number>
   synchronize(device: string): Promise<void>
   resetDevice(device: string): void
+  beginCapture(device: string): void
+  endCapture(device: string): number
+  launchGraph(device: string, graph: number): void
+  destroyGraph(device: string, graph: number): void
   profile(device: string, on: boolean): void
   costs(device: string): Record<string, OperationCost>
   memoryStats(device: string): MemoryStats
