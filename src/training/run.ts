@@ -59,7 +59,7 @@ const CONFIG = 'config.json'
 const SAMPLES = 'samples'
 
 /** What a resumed run may change: nothing that the weights depend on. */
-const FREE_ON_RESUME = new Set(['steps', 'checkpointEvery', 'sampleEvery', 'samples'])
+const FREE_ON_RESUME = new Set(['steps', 'checkpointEvery', 'sampleEvery', 'samples', 'cudaGraph'])
 
 const storedSchema = z.strictObject({ data: z.string(), training: trainingSchema })
 
