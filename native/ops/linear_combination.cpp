@@ -2,6 +2,7 @@
 
 #include "cpu/cast.h"
 #include "cpu/linear_combination.h"
+#include "cuda/cast.h"
 #include "ops/require.h"
 
 namespace repa::ops {
@@ -44,10 +45,14 @@ Tensor cast(const Tensor& x, const std::string& dtype) {
     kernel = to == DType::bf16 ? kernels.f32ToBf16 : to == DType::f16 ? kernels.f32ToF16 : to == DType::f64 ? kernels.f32ToF64 : nullptr;
   }
   if (!kernel) fail(ErrorCode::dtype, op, std::string("there is no conversion from ") + dtypeName(x.dtype()) + " to " + dtypeName(to) + ".");
-  CpuDevice& queue = cpuQueue(op, x);
-  const Tensor out = Tensor::empty(queue, x.shape(), to, op);
+  const Tensor out = Tensor::empty(x.device(), x.shape(), to, op);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(x)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::cast(stream, x, out); });
+      return out;
+    }
   const cpu::CastArgs args{.input = x.data(), .output = out.data(), .count = x.elements()};
-  queue.enqueue(op, [args, kernel](ThreadPool& pool) { kernel(pool, args); });
+  cpuQueue(op, x).enqueue(op, [args, kernel](ThreadPool& pool) { kernel(pool, args); });
   return out;
 }
 
