@@ -1,14 +1,23 @@
+import { describe, expect, test } from 'vitest'
 import { native } from '../../../src/native.ts'
+import { memoryStats } from '../../../src/tensor/device.ts'
 import { cast } from '../../../src/tensor/ops/cast.ts'
 import { add } from '../../../src/tensor/ops/elementwise.ts'
-import { recordingTape } from '../../../src/tensor/tape.ts'
+import {
+  type Joined,
+  linearGatedResidualModulate,
+  mlpGatedResidualModulate,
+} from '../../../src/tensor/ops/half-block.ts'
+import { layerNormModulate as modulateOp } from '../../../src/tensor/ops/layer-norm.ts'
+import { linearGatedResidual, mlpGatedResidual } from '../../../src/tensor/ops/linear.ts'
+import { recordingTape, Tape } from '../../../src/tensor/tape.ts'
 import { Tensor } from '../../../src/tensor/tensor.ts'
-import { map, type NdArray, sum, zeros } from '../../reference/array.ts'
+import { map, type NdArray, random, sum, zeros } from '../../reference/array.ts'
 import { gatedResidual, gatedResidualBackward } from '../../reference/gated-residual.ts'
 import { layerNormModulate, layerNormModulateBackward } from '../../reference/layer-norm.ts'
 import { largestOf } from '../rounding.ts'
 import { layerNormRounding } from './layer-norm-rounding.ts'
-import { type Draw, type OpCase, opCase, testOps } from './op-case.ts'
+import { type Draw, type OpCase, opCase, testOps, upload } from './op-case.ts'
 
 /** Which of the two results something reads: of both, their sum is the case's result. */
 type Read = 'both' | 'modulated'
@@ -126,7 +135,76 @@ testOps('gatedResidualLayerNormModulate', (draw) => [
   joinCase(draw, [2, 257, 72], { read: 'modulated', accumulate: true }),
   joinCase(draw, [1, 40, 1153], { accumulate: true }),
   joinCase(draw, [5, 3, 12], { read: 'modulated' }),
+  joinCase(draw, [2, 0, 8]),
+  joinCase(draw, [0, 3, 5], { accumulate: true }),
   ...[200, 384, 768, 1024, 1152, 1540, 2048, 2052].map((width) => joinCase(draw, [2, 5, width])),
   joinCase(draw, [1, 70, 384], { read: 'modulated' }),
   joinCase(draw, [1, 33, 1152], { accumulate: true }),
 ])
+
+// A CPU takes the same kernels one by one, so the op and the ops that it joins give the same bits.
+describe('a branch that joins the stream, on a CPU', () => {
+  const [batch, tokens, width, between] = [2, 5, 24, 40]
+  const shapes = {
+    x: [batch, tokens, width],
+    residual: [batch, tokens, width],
+    modulation: [batch, 4, width],
+    weight: [width, width],
+    bias: [width],
+    weight1: [between, width],
+    bias1: [between],
+    weight2: [width, between],
+    bias2: [width],
+  }
+  type Inputs = Readonly<Record<keyof typeof shapes, Tensor>>
+  const next = { shift: 3, scale: 0 }
+  const targetOf = ({ residual, modulation }: Inputs) => ({ residual, modulation, gate: 1 })
+  const layersOf = ({ weight1, bias1, weight2, bias2 }: Inputs) => [
+    { weight: weight1, bias: bias1 },
+    { weight: weight2, bias: bias2 },
+  ]
+  const branches = {
+    'one product': {
+      joined: (t: Inputs) => linearGatedResidualModulate(t.x, t, targetOf(t), next),
+      stream: (t: Inputs) => linearGatedResidual(t.x, t, targetOf(t)),
+    },
+    'an MLP': {
+      joined: (t: Inputs) => mlpGatedResidualModulate(t.x, layersOf(t), 'gelu-tanh', targetOf(t), next),
+      stream: (t: Inputs) => mlpGatedResidual(t.x, layersOf(t), 'gelu-tanh', targetOf(t)),
+    },
+  }
+  const reads = {
+    'the stream': (joined: Joined) => joined.stream,
+    'the modulated stream': (joined: Joined) => joined.modulated,
+    both: (joined: Joined) => add(joined.stream, joined.modulated),
+  }
+
+  /** The result and the gradients of all inputs. */
+  async function run(op: (t: Inputs) => Tensor) {
+    const inputs = Object.fromEntries(
+      Object.entries(shapes).map(([name, shape], index) => [name, upload(random(shape, index), 'cpu')]),
+    ) as Inputs
+    using tape = new Tape()
+    tape.watch(...Object.values(inputs))
+    using out = tape.record(() => op(inputs))
+    tape.seed(out, upload(random(out.shape, 99), 'cpu'))
+    const gradients = tape.backward()
+    const values = [out, ...Object.values(inputs).map((tensor) => gradients.get(tensor))]
+    const all = await Promise.all(values.map(async (tensor) => tensor && [...(await tensor.data())]))
+    gradients.dispose()
+    for (const tensor of Object.values(inputs)) tensor.dispose()
+    return all
+  }
+
+  describe.each(Object.entries(branches))('%s', (_, { joined, stream }) => {
+    test.each(Object.entries(reads))('of which %s is read', async (_, read) => {
+      const before = memoryStats('cpu').liveBytes
+      const composed = (t: Inputs) => {
+        const out = stream(t)
+        return read({ stream: out, modulated: modulateOp(out, t.modulation, next) })
+      }
+      expect(await run((t) => read(joined(t)))).toEqual(await run(composed))
+      expect(memoryStats('cpu').liveBytes).toBe(before)
+    })
+  })
+})
