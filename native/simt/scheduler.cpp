@@ -176,7 +176,7 @@ void Machine::prepareBlock(Block& block, const uint3& index, unsigned rank) {
     thread.block = &block;
     thread.wait = Wait::none;
     thread.copies.clear();
-    thread.bulkStores.clear();
+    thread.bulkStores = {};
     thread.clusterArrived = false;
     thread.clusterPhase = 0;
     warp.block = &block;
@@ -313,8 +313,9 @@ bool Machine::run(const Launch& toRun) {
     }
   } catch (const LaunchFailed&) {
     succeeded = false;
-    // The fibers stand somewhere in the kernel; they start anew.
-    for (auto& thread : threads_) prepareFiber(thread->context, fiberMain);
+    // These fibers stand somewhere in the kernel; they start anew.
+    for (unsigned i = 0; i < threads; ++i)
+      if (threads_[i]->wait != Wait::finished) prepareFiber(threads_[i]->context, fiberMain);
   }
   for (unsigned char*& memory : sharedBlocks_) {
     std::free(memory);
