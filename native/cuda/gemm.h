@@ -91,19 +91,22 @@ struct GemmArgs {
 
 /// What computes a product.
 enum class GemmBackend : uint8_t {
-  mma,   // tensor cores from sm_80 on: bf16, f16, and f32 rounded to tf32 (gemm_mma.cu)
-  ffma,  // f32 to its last bit (gemm_ffma.cu)
+  ffma,   // f32 to its last bit (gemm_ffma.cu)
+  mma,    // tensor cores from sm_80 on: bf16, f16, and f32 rounded to tf32 (gemm_mma.cu)
+  wgmma,  // Hopper's, for bf16 and f16 operands whose rows are multiples of 16 bytes (gemm_sm90.cu)
 };
 
 /// How products that share a launch are computed.
 struct GemmPlan {
   GemmBackend backend;
+  int multiprocessors;
   /// By product: into how many parts its sum over k is cut. The parts are summed in order by a second kernel.
   std::vector<int> splits;
   int64_t scratchBytes;
 };
 
-/// The products share layout, dtype and allowTf32; only weight gradients may be more than one. Throws where a size is beyond 2^31.
+/// The products share layout, dtype and allowTf32; only weight gradients may be more than one. Throws where a size is beyond 2^30. The
+/// environment variable REPA_GEMM, "mma" or "wgmma", takes that backend wherever the device and the operands let it.
 GemmPlan planGemm(const CudaDeviceInfo& device, std::span<const GemmArgs> products);
 
 /// `scratch`: plan.scratchBytes bytes, aligned to 256.

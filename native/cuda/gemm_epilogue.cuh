@@ -136,35 +136,49 @@ class Epilogue {
   float bias_[N], sums_[N];
 };
 
-/// Finishes a slab of kSlabRows rows that a warp has laid down in shared memory: 8 lanes take a row, N columns each, so that a warp's
-/// access covers 4 rows, and two such rows' other operands are under way at once.
-constexpr int kSlabRows = 32;
-
-template <class T, int N, class Column>
-__device__ __forceinline__ void finishSlab(Epilogue<T, N>& epilogue, const float* slab, int pitch, Column physicalColumn, int firstRow, int m) {
+/// Finishes a slab of kRows x 8 N sums that a warp has laid down in shared memory, the number at (row, column) at slab[index(row, column)]:
+/// 8 lanes take a row, N columns each, so that a warp's access covers 4 rows, and two such rows' other operands are under way at once.
+template <int kRows, class T, int N, class Index>
+__device__ __forceinline__ void finishSlab(Epilogue<T, N>& epilogue, const float* slab, Index index, int firstRow, int m) {
   constexpr int kAtOnce = 2;
-  const int lane = threadIdx.x % 32;
-  const float* from = slab + lane / 8 * pitch + physicalColumn(lane % 8 * N);
-  int row = firstRow + lane / 8;
+  const int lane = threadIdx.x % 32, column = lane % 8 * N;
+  int row = lane / 8;
 #pragma unroll 1
-  for (int step = 0; step < kSlabRows / (4 * kAtOnce); ++step) {
+  for (int step = 0; step < kRows / (4 * kAtOnce); ++step) {
     float beside[kAtOnce][N];
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i)
-      if (row + 4 * i < m) epilogue.fetch(row + 4 * i, beside[i]);
+      if (firstRow + row + 4 * i < m) epilogue.fetch(firstRow + row + 4 * i, beside[i]);
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
       float v[N];
 #pragma unroll
       for (int j = 0; j < N; j += 4) {
-        const Vector<float, 4> piece = *reinterpret_cast<const Vector<float, 4>*>(from + 4 * i * pitch + j);
+        const Vector<float, 4> piece = *reinterpret_cast<const Vector<float, 4>*>(slab + index(row + 4 * i, column + j));
 #pragma unroll
         for (int l = 0; l < 4; ++l) v[j + l] = piece.values[l];
       }
-      if (row + 4 * i < m) epilogue.finish(row + 4 * i, v, beside[i]);
+      if (firstRow + row + 4 * i < m) epilogue.finish(firstRow + row + 4 * i, v, beside[i]);
     }
-    from += 4 * kAtOnce * pitch;
     row += 4 * kAtOnce;
+  }
+}
+
+/// Where the number at (row, column) of a slab 64 wide lies that is written from the fragments of mma: its rows' groups of 4 columns change
+/// places, so that the pairs that 16 lanes write and the fours that 8 lanes of a row read fall into different banks.
+__device__ __forceinline__ int fragmentSlabIndex(int row, int column) {
+  const int four = column / 4;
+  return row * 64 + (four ^ four / 8 ^ row % 4 * 2) * 4 + column % 4;
+}
+
+/// A warp's sums of 16 rows x 64 columns, eight columns after eight as mma leaves them, into a slab from `firstRow` on.
+template <class Sum>
+__device__ __forceinline__ void layFragmentsDown(float* slab, int firstRow, Sum sum) {
+  const int row = firstRow + threadIdx.x % 32 / 4, column = threadIdx.x % 4 * 2;
+#pragma unroll
+  for (int j = 0; j < 8; ++j) {
+    *reinterpret_cast<Vector<float, 2>*>(slab + fragmentSlabIndex(row, 8 * j + column)) = {sum(j, 0), sum(j, 1)};
+    *reinterpret_cast<Vector<float, 2>*>(slab + fragmentSlabIndex(row + 8, 8 * j + column)) = {sum(j, 2), sum(j, 3)};
   }
 }
 

@@ -18,7 +18,8 @@ constexpr int kThreads = 256;
 constexpr int kDepth = 8;
 constexpr int kPitch = kTileRows + 4;
 constexpr int kBufferFloats = kDepth * kPitch;
-constexpr int kSlabPitch = 36;
+constexpr int kBandRows = 16;
+constexpr int kSlabRows = 32, kSlabPitch = 36;
 constexpr int kSharedBytes = 4 * 8 * kSlabRows * kSlabPitch;
 static_assert(4 * 4 * kBufferFloats <= kSharedBytes);
 
@@ -82,7 +83,7 @@ template <GemmLayout layout>
 __global__ void __launch_bounds__(kThreads, 2) gemmFfmaKernel(const __grid_constant__ GemmGroup group) {
   REPA_DYNAMIC_SHARED(shared);
   float* const buffers = reinterpret_cast<float*>(shared);  // A and B of the one step, then of the other
-  const TilePlace place = tilePlace(group, static_cast<int>(blockIdx.x));
+  const TilePlace place = tilePlace<kBandRows>(group, static_cast<int>(blockIdx.x));
   const GemmProblem& problem = group.problems[place.problem];
   const GemmArgs& args = problem.args;
   const int m = static_cast<int>(args.m), n = static_cast<int>(args.n);
@@ -146,7 +147,8 @@ __global__ void __launch_bounds__(kThreads, 2) gemmFfmaKernel(const __grid_const
     if (part == 0) layDown(0);
     else layDown(4);
     __syncwarp();
-    finishSlab(epilogue, slab, kSlabPitch, [](int at) { return at; }, partRows + firstRow + 64 * warpRow + kSlabRows * part, partRows + m);
+    const auto index = [](int row, int column) { return row * kSlabPitch + column; };
+    finishSlab<kSlabRows>(epilogue, slab, index, partRows + firstRow + 64 * warpRow + kSlabRows * part, partRows + m);
     __syncwarp();
   }
   if (problem.columnSums) {

@@ -20,12 +20,10 @@ namespace repa::cuda {
 namespace {
 
 constexpr int kStages = 3;
-constexpr int kSlabPitch = 72;  // 8 more than a multiple of 32: the fragments' pairs fall into different banks
+constexpr int kBandRows = 16;
+constexpr int kSlabRows = 32, kSlabColumns = 64;
 constexpr int kSharedBytes = kStages * 2 * kStageBytes;
-static_assert(4 * kSlabRows * kSlabPitch * 4 <= kSharedBytes);
-
-/// Where a slab's column lies: the right half is moved by 4, so that the 16-byte accesses of 8 lanes fall into different banks.
-__device__ __forceinline__ int physicalColumn(int column) { return column + column / 32 * 4; }
+static_assert(4 * kSlabRows * kSlabColumns * 4 <= kSharedBytes);
 
 template <class T>
 __device__ __forceinline__ void multiplyAdd(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
@@ -37,7 +35,7 @@ template <class T, GemmLayout layout, bool kAligned>
 __global__ void __launch_bounds__(kMmaThreads, 2) gemmMmaKernel(const __grid_constant__ GemmGroup group) {
   constexpr bool kContiguousA = layout != GemmLayout::weightGradient, kContiguousB = layout == GemmLayout::forward;
   REPA_DYNAMIC_SHARED(shared);
-  const TilePlace place = tilePlace(group, static_cast<int>(blockIdx.x));
+  const TilePlace place = tilePlace<kBandRows>(group, static_cast<int>(blockIdx.x));
   const GemmProblem& problem = group.problems[place.problem];
   const GemmArgs& args = problem.args;
   const int m = static_cast<int>(args.m), n = static_cast<int>(args.n);
@@ -113,20 +111,13 @@ __global__ void __launch_bounds__(kMmaThreads, 2) gemmMmaKernel(const __grid_con
 
   cpAsyncWait<0>();
   __syncthreads();  // the slabs lie over the stages
-  float* const slab = reinterpret_cast<float*>(shared) + warp * kSlabRows * kSlabPitch;
+  float* const slab = reinterpret_cast<float*>(shared) + warp * kSlabRows * kSlabColumns;
   // Part by part of a sum that is cut: C has m rows for each.
   const int partRows = place.split * m;
   Epilogue<T, 8> epilogue(args, problem.wide, firstColumn + 64 * warpColumn + lane % 8 * 8);
 #pragma unroll 1
   for (int part = 0; part < 2; ++part) {
-    const auto layDown = [&](const float (&rows)[8][4], int row) {
-      float* const to = slab + (row + lane / 4) * kSlabPitch + lane % 4 * 2;
-#pragma unroll
-      for (int j = 0; j < 8; ++j) {
-        *reinterpret_cast<Vector<float, 2>*>(to + physicalColumn(8 * j)) = {rows[j][0], rows[j][1]};
-        *reinterpret_cast<Vector<float, 2>*>(to + 8 * kSlabPitch + physicalColumn(8 * j)) = {rows[j][2], rows[j][3]};
-      }
-    };
+    const auto layDown = [&](const float (&rows)[8][4], int row) { layFragmentsDown(slab, row, [&](int j, int i) { return rows[j][i]; }); };
     if (part == 0) {
       layDown(sums[0], 0);
       layDown(sums[1], 16);
@@ -135,7 +126,7 @@ __global__ void __launch_bounds__(kMmaThreads, 2) gemmMmaKernel(const __grid_con
       layDown(sums[3], 16);
     }
     __syncwarp();
-    finishSlab(epilogue, slab, kSlabPitch, physicalColumn, partRows + firstRow + 64 * warpRow + kSlabRows * part, partRows + m);
+    finishSlab<kSlabRows>(epilogue, slab, fragmentSlabIndex, partRows + firstRow + 64 * warpRow + kSlabRows * part, partRows + m);
     __syncwarp();
   }
   if (problem.columnSums) {

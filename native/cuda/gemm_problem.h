@@ -6,8 +6,9 @@
 
 namespace repa::cuda {
 
-/// Every kernel's tile of C. One size, so that a plan needs no more than the backend.
+/// A block's tile of C; Hopper's has more rows.
 constexpr int kTileRows = 128, kTileColumns = 128;
+constexpr int kTileRowsSm90 = 256;
 
 struct GemmProblem {
   /// With more than one split, C is the parts' scratch: f32, part after part, with no epilogue.
@@ -41,10 +42,9 @@ struct TilePlace {
   int split;
 };
 
-/// Tiles are taken in bands of this many rows, column by column within a band: the blocks that run at once then cover a nearly square
-/// part of C, whose rows of A and columns of B they share in the L2 cache.
-constexpr int kBandRows = 16;
-
+/// Tiles are taken in bands of so many rows of them, column by column within a band: with a band as high as wide, the blocks that run at
+/// once cover a square part of C, whose rows of A and columns of B they share in the L2 cache.
+template <int kBandRows>
 __device__ __forceinline__ TilePlace tilePlace(const GemmGroup& group, int tile) {
   int problem = 0;
   while (problem + 1 < group.count && tile >= group.problems[problem + 1].firstTile) ++problem;
@@ -60,9 +60,10 @@ __device__ __forceinline__ TilePlace tilePlace(const GemmGroup& group, int tile)
   return {problem, band * kBandRows + tile % height, tile / height, split};
 }
 
-/// The launches behind gemm(): `tiles` blocks of the group.
+/// The launches behind gemm(), for all `tiles` of the group.
 void launchGemmMma(cudaStream_t stream, const GemmGroup& group, int tiles);
 void launchGemmFfma(cudaStream_t stream, const GemmGroup& group, int tiles);
+void launchGemmSm90(cudaStream_t stream, const GemmGroup& group, int tiles, int multiprocessors);
 
 /// args.C = epilogue(Σ parts), part by part in order. `columnSums` [ceil(m / kSumRows), n] or null.
 constexpr int kSumRows = 8;
