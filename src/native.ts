@@ -239,6 +239,31 @@ export interface NativeAddon {
   columnSum(x: T, out: T, accumulate: boolean): void
   sum(x: T, factor: number): T
 
+  gatedResidualLayerNormModulate(
+    x: T,
+    y: T,
+    modulation: T,
+    gateChunk: number,
+    shiftChunk: number,
+    scaleChunk: number,
+    epsilon: number,
+  ): [stream: T, out: T, mean: T, rstd: T]
+  gatedResidualLayerNormModulateBackward(
+    dOut: T,
+    dStream: MaybeT,
+    stream: T,
+    mean: T,
+    rstd: T,
+    y: T,
+    modulation: T,
+    gateChunk: number,
+    shiftChunk: number,
+    scaleChunk: number,
+    dModulation: T,
+    dBias: MaybeT,
+    accumulateBias: boolean,
+  ): [dX: T, dY: T]
+
   gatedResidual(x: T, y: T, modulation: T, gateChunk: number): T
   gatedResidualBackward(
     dOut: T,

@@ -132,6 +132,34 @@ for (const { device, missing } of DEVICES) {
         'ERR_SHAPE',
         'gatedResidual: y has shape [1, 2, 4]; expected [1, 2, 3].',
       ],
+      [
+        () =>
+          native().gatedResidualLayerNormModulate(
+            t([1, 2, 3]).handle,
+            t([1, 2, 4]).handle,
+            t([1, 3, 3]).handle,
+            0,
+            1,
+            2,
+            0,
+          ),
+        'ERR_SHAPE',
+        'gatedResidualLayerNormModulate: y has shape [1, 2, 4]; expected [1, 2, 3].',
+      ],
+      [
+        () =>
+          native().gatedResidualLayerNormModulate(
+            t([1, 2, 3]).handle,
+            t([1, 2, 3]).handle,
+            t([1, 3, 3]).handle,
+            0,
+            3,
+            2,
+            0,
+          ),
+        'ERR_INVALID_ARGUMENT',
+        'gatedResidualLayerNormModulate: chunk 3 is outside a modulation of 3 chunks.',
+      ],
       [() => layerScale(t([2, 3]), t([2, 3]), t([2])), 'ERR_SHAPE', 'layerScale: gamma has shape [2]; expected [3].'],
       [() => layerScale(t([]), t([]), t([1])), 'ERR_SHAPE', 'layerScale: x has shape []; expected [..., D].'],
       [() => add(t([2, 3]), t([3, 2])), 'ERR_SHAPE', 'add: b has shape [3, 2]; expected [2, 3].'],
