@@ -175,8 +175,16 @@ export interface NativeAddon {
   ): [out: T, y: MaybeT]
   linearLayerScale(x: T, weight: T, bias: MaybeT, residual: T, gamma: T): T
   linearAddend(x: T, weight: T, bias: MaybeT, addend: T): T
-  linearInputGradient(dOut: T, weight: T, pre: MaybeT, activation: Activation): T
+  linearInputGradient(
+    dOut: T,
+    weight: T,
+    pre: MaybeT,
+    activation: Activation,
+    dBias: MaybeT,
+    accumulateBias: boolean,
+  ): T
   linearWeightGradient(dOut: T, x: T, dWeight: T, accumulate: boolean): void
+  linearWeightGradients(dOut: readonly T[], x: readonly T[], dWeight: readonly T[], accumulate: boolean): void
 
   linearCombination(coefficients: readonly number[], values: readonly T[]): T
   cast(x: T, dtype: DType): T

@@ -59,8 +59,9 @@ const Export kExports[] = {
     {"linearGatedResidual", bind<ops::linearGatedResidual>, {"x", "weight", "bias", "residual", "modulation", "gateChunk", "keepY"}},
     {"linearLayerScale", bind<ops::linearLayerScale>, {"x", "weight", "bias", "residual", "gamma"}},
     {"linearAddend", bind<ops::linearAddend>, {"x", "weight", "bias", "addend"}},
-    {"linearInputGradient", bind<ops::linearInputGradient>, {"dOut", "weight", "pre", "activation"}},
+    {"linearInputGradient", bind<ops::linearInputGradient>, {"dOut", "weight", "pre", "activation", "dBias", "accumulateBias"}},
     {"linearWeightGradient", bind<ops::linearWeightGradient>, {"dOut", "x", "dWeight", "accumulate"}},
+    {"linearWeightGradients", bind<ops::linearWeightGradients>, {"dOut", "x", "dWeight", "accumulate"}},
 
     {"linearCombination", bind<ops::linearCombination>, {"coefficients", "values"}},
     {"cast", bind<ops::cast>, {"x", "dtype"}},

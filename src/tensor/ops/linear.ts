@@ -194,15 +194,21 @@ export function layersBackward(
       native().linearWeightGradient(dOut.handle, input.handle, into.handle, accumulate)
     }
     if (below) {
-      const dPre = new Tensor(
-        native().linearInputGradient(dOut.handle, weight.handle, below.pre!.handle, activation),
-        x.device,
+      const { bias } = layers[i - 1]!
+      const dBias = bias && gradients.wants(bias) ? gradients.into(bias) : undefined
+      const dPre = native().linearInputGradient(
+        dOut.handle,
+        weight.handle,
+        below.pre!.handle,
+        activation,
+        dBias?.into.handle ?? null,
+        dBias?.accumulate ?? false,
       )
       if (dOut !== dLast) dOut.dispose()
-      dOut = dPre
-      biasGradient(gradients, layers[i - 1]!, dOut)
+      dOut = new Tensor(dPre, x.device)
     } else if (gradients.wants(x)) {
-      gradients.add(x, new Tensor(native().linearInputGradient(dOut.handle, weight.handle, null, 'none'), x.device))
+      const dX = native().linearInputGradient(dOut.handle, weight.handle, null, 'none', null, false)
+      gradients.add(x, new Tensor(dX, x.device))
     }
   }
 }

@@ -106,7 +106,7 @@ export function upload(a: NdArray, device: Device): Tensor {
   return Tensor.from(Float32Array.from(a.data), a.shape, device)
 }
 
-function uploadAs(a: NdArray, device: Device, dtype: ComputeDType): Tensor {
+export function uploadAs(a: NdArray, device: Device, dtype: ComputeDType): Tensor {
   const values = upload(a, device)
   const converted = cast(values, dtype)
   if (converted !== values) values.dispose()

@@ -86,12 +86,12 @@ for (const { device, missing } of DEVICES) {
         'linearLayerScale: gamma has shape [5]; expected [4].',
       ],
       [
-        () => native().linearInputGradient(t([3, 5]).handle, t([4, 5]).handle, null, 'none'),
+        () => native().linearInputGradient(t([3, 5]).handle, t([4, 5]).handle, null, 'none', null, false),
         'ERR_SHAPE',
         'linearInputGradient: dOut has shape [3, 5]; its last axis must be the 4 outputs of weight [4, 5].',
       ],
       [
-        () => native().linearInputGradient(t([3, 4]).handle, t([4, 5]).handle, null, 'silu'),
+        () => native().linearInputGradient(t([3, 4]).handle, t([4, 5]).handle, null, 'silu', null, false),
         'ERR_INVALID_ARGUMENT',
         'linearInputGradient: pre and an activation other than none go together.',
       ],
