@@ -1,4 +1,4 @@
-// Turns a CUDA error into an exception.
+// Errors of the CUDA runtime as exceptions.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -9,10 +9,12 @@
 
 namespace repa::cuda {
 
-/// `what` names what was asked for: "an event", a kernel's name.
+/// Throws Error(outOfMemory or failed) that says what was being done. `what` completes "CUDA failed to ...".
 inline void check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
-  throw Error(ErrorCode::failed, std::string(what) + ": " + cudaGetErrorString(error) + " (" + cudaGetErrorName(error) + ")");
+  cudaGetLastError();  // it is reported here, so the next call must not find it again
+  throw Error(error == cudaErrorMemoryAllocation ? ErrorCode::outOfMemory : ErrorCode::failed,
+              std::string("CUDA failed to ") + what + ": " + cudaGetErrorString(error) + " (" + cudaGetErrorName(error) + ").");
 }
 
 }  // namespace repa::cuda

@@ -1,0 +1,516 @@
+// The device, streams, events, graphs and launches of the runtime API.
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <string>
+
+#include "simt/device.h"
+#include "simt/failure.h"
+#include "simt/include/cuda_runtime.h"
+#include "simt/scheduler.h"
+#include "simt/simt.h"
+
+namespace repa::simt {
+
+namespace {
+
+constexpr size_t sharedPerBlock = 48 * 1024;
+constexpr size_t sharedPerBlockOptin = 227 * 1024;
+constexpr size_t sharedPerMultiprocessor = 228 * 1024;
+constexpr int multiprocessors = 2;
+constexpr int maxThreadsPerBlock = 1024;
+
+std::mutex stateMutex;
+cudaError_t sticky = cudaSuccess;
+std::set<CUstream_st*> streams;
+std::set<CUgraph_st*> captures;
+std::map<const void*, int> maxDynamicShared;
+thread_local cudaError_t lastError = cudaSuccess;
+
+int architecture() {
+  const char* text = std::getenv("REPA_SIMT_ARCH");
+  const int value = text ? std::atoi(text) : 90;
+  return value >= 70 && value < 200 ? value : 90;
+}
+
+double nowMilliseconds() {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+int maxDynamicSharedOf(const void* kernel) {
+  std::lock_guard lock(stateMutex);
+  const auto set = maxDynamicShared.find(kernel);
+  return set == maxDynamicShared.end() ? static_cast<int>(sharedPerBlock) : set->second;
+}
+
+/// Marks events; what waits for one sleeps here.
+std::mutex eventMutex;
+std::condition_variable eventReached;
+
+void waitForRecord(const EventRecord& record) {
+  std::unique_lock lock(eventMutex);
+  eventReached.wait(lock, [&] { return record.reached; });
+}
+
+}  // namespace
+
+cudaError_t deviceError() {
+  std::lock_guard lock(stateMutex);
+  return sticky;
+}
+
+void setDeviceError(cudaError_t error, const std::string& sentence) {
+  recordFailure(sentence);
+  std::lock_guard lock(stateMutex);
+  if (!sticky) sticky = error;
+}
+
+cudaError_t report(cudaError_t error) {
+  if (error) lastError = error;
+  return error;
+}
+
+CUstream_st& streamOf(cudaStream_t stream) {
+  // Never destroyed: at the process's end its thread may be inside a kernel.
+  static CUstream_st& defaultStream = *new CUstream_st;
+  return stream ? *stream : defaultStream;
+}
+
+void waitForAllStreams() {
+  std::set<CUstream_st*> all;
+  {
+    std::lock_guard lock(stateMutex);
+    all = streams;
+  }
+  for (CUstream_st* stream : all) stream->waitUntilIdle();
+  streamOf(nullptr).waitUntilIdle();
+}
+
+bool captureForbids() {
+  std::lock_guard lock(stateMutex);
+  for (const CUgraph_st* graph : captures)
+    if (graph->mode != cudaStreamCaptureModeRelaxed) return true;
+  return false;
+}
+
+std::mutex& launchMutex() {
+  static std::mutex& mutex = *new std::mutex;
+  return mutex;
+}
+
+void reset() {
+  waitForAllStreams();
+  clearFailure();
+  std::lock_guard lock(stateMutex);
+  sticky = cudaSuccess;
+  lastError = cudaSuccess;
+}
+
+cudaError_t setFunctionAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
+  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
+  if (value < 0 || value > static_cast<int>(sharedPerBlockOptin)) return report(cudaErrorInvalidValue);
+  std::lock_guard lock(stateMutex);
+  maxDynamicShared[kernel] = value;
+  return cudaSuccess;
+}
+
+cudaError_t functionAttributes(cudaFuncAttributes* attributes, const void* kernel) {
+  *attributes = {};
+  attributes->maxThreadsPerBlock = maxThreadsPerBlock;
+  attributes->numRegs = 128;
+  attributes->ptxVersion = attributes->binaryVersion = architecture();
+  attributes->maxDynamicSharedSizeBytes = maxDynamicSharedOf(kernel);
+  return cudaSuccess;
+}
+
+cudaError_t maxActiveBlocks(int* blocks, const void*, int blockSize, size_t sharedBytes) {
+  if (blockSize <= 0 || blockSize > maxThreadsPerBlock || sharedBytes > sharedPerBlockOptin) return report(cudaErrorInvalidValue);
+  *blocks = std::min<int>(2048 / blockSize, sharedBytes ? static_cast<int>(sharedPerMultiprocessor / (sharedBytes + 1024)) : 32);
+  return cudaSuccess;
+}
+
+namespace {
+
+/// A launch's arguments, for the queue and for each graph that replays it. Counted under a mutex, which ThreadSanitizer sees in code that
+/// it does not instrument, as it does not see an atomic counter.
+class SharedArguments {
+ public:
+  explicit SharedArguments(const BoundKernel& kernel) : kernel_(kernel), count_(new int(1)) {}
+  SharedArguments(const SharedArguments& other) : kernel_(other.kernel_), count_(other.count_) {
+    std::lock_guard lock(mutex());
+    ++*count_;
+  }
+  SharedArguments& operator=(const SharedArguments&) = delete;
+  ~SharedArguments() {
+    std::lock_guard lock(mutex());
+    if (--*count_ > 0) return;
+    delete count_;
+    kernel_.destroy(kernel_.arguments);
+  }
+  const BoundKernel& kernel() const { return kernel_; }
+
+ private:
+  static std::mutex& mutex() {
+    static std::mutex& mutex = *new std::mutex;
+    return mutex;
+  }
+
+  BoundKernel kernel_;
+  int* count_;
+};
+
+cudaError_t checkShape(const cudaLaunchConfig_t& config, const dim3& cluster, const void* kernel) {
+  const dim3 grid = config.gridDim, block = config.blockDim;
+  const uint64_t threads = uint64_t{block.x} * block.y * block.z;
+  const uint64_t clusterSize = uint64_t{cluster.x} * cluster.y * cluster.z;
+  if (threads == 0 || threads > maxThreadsPerBlock || block.z > 64) return cudaErrorInvalidConfiguration;
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535) return cudaErrorInvalidConfiguration;
+  if (clusterSize == 0 || clusterSize > 8 || grid.x % cluster.x || grid.y % cluster.y || grid.z % cluster.z) return cudaErrorInvalidConfiguration;
+  if (clusterSize > 1 && architecture() < 90) return cudaErrorInvalidConfiguration;
+  return config.dynamicSmemBytes > static_cast<size_t>(maxDynamicSharedOf(kernel)) ? cudaErrorInvalidValue : cudaSuccess;
+}
+
+}  // namespace
+
+cudaError_t enqueueLaunch(const cudaLaunchConfig_t& config, const BoundKernel& bound) {
+  const SharedArguments arguments(bound);
+  if (const cudaError_t error = deviceError()) return report(error);
+  dim3 cluster = {1, 1, 1};
+  for (unsigned i = 0; i < config.numAttrs; ++i) {
+    const cudaLaunchAttributeValue& value = config.attrs[i].val;
+    if (config.attrs[i].id == cudaLaunchAttributeClusterDimension) cluster = {value.clusterDim.x, value.clusterDim.y, value.clusterDim.z};
+  }
+  if (const cudaError_t error = checkShape(config, cluster, bound.kernel)) return report(error);
+  streamOf(config.stream).enqueue([arguments, cluster, grid = config.gridDim, block = config.blockDim, sharedBytes = config.dynamicSmemBytes] {
+    if (deviceError()) return;
+    const BoundKernel& kernel = arguments.kernel();
+    std::lock_guard lock(launchMutex());
+    if (!runLaunch({kernel.kernel, grid, block, sharedBytes, cluster.x * cluster.y * cluster.z, cluster, kernel.invoke, kernel.arguments}))
+      return setDeviceError(cudaErrorLaunchFailure, lastFailure());
+    const std::string damage = damagedAllocation();
+    if (!damage.empty()) setDeviceError(cudaErrorIllegalAddress, std::string("kernel ") + nameOfKernel(kernel.kernel) + ": " + damage);
+  });
+  return cudaSuccess;
+}
+
+}  // namespace repa::simt
+
+using namespace repa::simt;
+
+// ---- device
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 1;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : report(cudaErrorInvalidDevice); }
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  if (device != 0) return report(cudaErrorInvalidDevice);
+  *properties = {};
+  std::snprintf(properties->name, sizeof properties->name, "SIMT shim (CPU)");
+  cudaMemGetInfo(&properties->totalGlobalMem, &properties->totalGlobalMem);
+  properties->sharedMemPerBlock = sharedPerBlock;
+  properties->sharedMemPerBlockOptin = sharedPerBlockOptin;
+  properties->sharedMemPerMultiprocessor = sharedPerMultiprocessor;
+  properties->regsPerBlock = 65536;
+  properties->warpSize = 32;
+  properties->maxThreadsPerBlock = maxThreadsPerBlock;
+  properties->maxThreadsPerMultiProcessor = 2048;
+  properties->maxThreadsDim[0] = properties->maxThreadsDim[1] = 1024;
+  properties->maxThreadsDim[2] = 64;
+  properties->maxGridSize[0] = 0x7fffffff;
+  properties->maxGridSize[1] = properties->maxGridSize[2] = 65535;
+  properties->major = architecture() / 10;
+  properties->minor = architecture() % 10;
+  properties->multiProcessorCount = multiprocessors;
+  properties->l2CacheSize = 50 << 20;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
+  if (device != 0) return report(cudaErrorInvalidDevice);
+  switch (attribute) {
+    case cudaDevAttrMaxThreadsPerBlock: *value = maxThreadsPerBlock; return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerBlock: *value = sharedPerBlock; return cudaSuccess;
+    case cudaDevAttrWarpSize: *value = 32; return cudaSuccess;
+    case cudaDevAttrClockRate: *value = 1000000; return cudaSuccess;
+    case cudaDevAttrMultiProcessorCount: *value = multiprocessors; return cudaSuccess;
+    case cudaDevAttrL2CacheSize: *value = 50 << 20; return cudaSuccess;
+    case cudaDevAttrMaxThreadsPerMultiProcessor: *value = 2048; return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMajor: *value = architecture() / 10; return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMinor: *value = architecture() % 10; return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor: *value = sharedPerMultiprocessor; return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = sharedPerBlockOptin; return cudaSuccess;
+  }
+  return report(cudaErrorInvalidValue);
+}
+
+cudaError_t cudaDeviceSynchronize() {
+  if (captureForbids()) return report(cudaErrorStreamCaptureUnsupported);
+  waitForAllStreams();
+  return report(deviceError());
+}
+
+cudaError_t cudaFuncGetName(const char** name, const void* kernel) {
+  std::lock_guard lock(launchMutex());  // which the tables of symbols belong to
+  *name = nameOfKernel(kernel);
+  return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = CUDART_VERSION;
+  return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int* version) {
+  *version = CUDART_VERSION;
+  return cudaSuccess;
+}
+
+// ---- errors
+
+cudaError_t cudaPeekAtLastError() {
+  const cudaError_t error = deviceError();
+  return error ? error : lastError;
+}
+
+cudaError_t cudaGetLastError() {
+  const cudaError_t error = cudaPeekAtLastError();
+  lastError = cudaSuccess;
+  return error;
+}
+
+namespace {
+
+struct ErrorText {
+  cudaError_t error;
+  const char* name;
+  const char* text;
+};
+constexpr ErrorText errorTexts[] = {
+    {cudaSuccess, "cudaSuccess", "no error"},
+    {cudaErrorInvalidValue, "cudaErrorInvalidValue", "invalid argument"},
+    {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
+    {cudaErrorInitializationError, "cudaErrorInitializationError", "initialization error"},
+    {cudaErrorInvalidConfiguration, "cudaErrorInvalidConfiguration", "invalid configuration argument"},
+    {cudaErrorInvalidMemcpyDirection, "cudaErrorInvalidMemcpyDirection", "invalid copy direction for memcpy"},
+    {cudaErrorInsufficientDriver, "cudaErrorInsufficientDriver", "CUDA driver version is insufficient for CUDA runtime version"},
+    {cudaErrorInvalidDeviceFunction, "cudaErrorInvalidDeviceFunction", "invalid device function"},
+    {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
+    {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
+    {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
+    {cudaErrorSymbolNotFound, "cudaErrorSymbolNotFound", "named symbol not found"},
+    {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
+    {cudaErrorIllegalAddress, "cudaErrorIllegalAddress", "an illegal memory access was encountered"},
+    {cudaErrorLaunchFailure, "cudaErrorLaunchFailure", "unspecified launch failure"},
+    {cudaErrorNotSupported, "cudaErrorNotSupported", "operation not supported"},
+    {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported", "operation not permitted when stream is capturing"},
+    {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated", "operation failed due to a previous error during capture"},
+    {cudaErrorStreamCaptureUnjoined, "cudaErrorStreamCaptureUnjoined", "capturing stream has unjoined work"},
+    {cudaErrorUnknown, "cudaErrorUnknown", "unknown error"},
+};
+
+const ErrorText& textOf(cudaError_t error) {
+  for (const ErrorText& entry : errorTexts)
+    if (entry.error == error) return entry;
+  return errorTexts[std::size(errorTexts) - 1];
+}
+
+}  // namespace
+
+const char* cudaGetErrorName(cudaError_t error) { return textOf(error).name; }
+
+const char* cudaGetErrorString(cudaError_t error) {
+  // A failure of the device says what failed; a static string as CUDA's are, kept by the thread that asks.
+  static thread_local std::string sentence;
+  if (error != cudaErrorLaunchFailure && error != cudaErrorIllegalAddress) return textOf(error).text;
+  sentence = lastFailure();
+  return sentence.empty() ? textOf(error).text : sentence.c_str();
+}
+
+// ---- streams
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  if (const cudaError_t error = deviceError()) return report(error);
+  *stream = new CUstream_st;
+  std::lock_guard lock(stateMutex);
+  streams.insert(*stream);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, cudaStreamDefault); }
+
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int) { return cudaStreamCreateWithFlags(stream, flags); }
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  {
+    std::lock_guard lock(stateMutex);
+    if (!streams.erase(stream)) return report(cudaErrorInvalidResourceHandle);
+  }
+  delete stream;  // what is queued still runs
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  CUstream_st& queue = streamOf(stream);
+  if (queue.capture || captureForbids()) return report(cudaErrorStreamCaptureUnsupported);
+  queue.waitUntilIdle();
+  return report(deviceError());
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  CUstream_st& queue = streamOf(stream);
+  if (queue.capture || captureForbids()) return report(cudaErrorStreamCaptureUnsupported);
+  if (const cudaError_t error = deviceError()) return report(error);
+  return queue.idle() ? cudaSuccess : cudaErrorNotReady;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (const cudaError_t error = deviceError()) return report(error);
+  if (!event->record) return cudaSuccess;  // never recorded: nothing to wait for
+  CUstream_st& queue = streamOf(stream);
+  if (CUgraph_st* graph = event->record->capture) {
+    if (queue.capture == graph) return cudaSuccess;
+    if (queue.capture) return report(cudaErrorStreamCaptureInvalidated);
+    queue.capture = graph;
+    graph->joined.push_back(&queue);
+    return cudaSuccess;
+  }
+  queue.enqueue([record = event->record] { waitForRecord(*record); });
+  return cudaSuccess;
+}
+
+cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* userData) {
+  if (const cudaError_t error = deviceError()) return report(error);
+  streamOf(stream).enqueue([=] {
+    if (!deviceError()) function(userData);
+  });
+  return cudaSuccess;
+}
+
+// ---- events
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+  *event = new CUevent_st;
+  (*event)->timed = !(flags & cudaEventDisableTiming);
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (const cudaError_t error = deviceError()) return report(error);
+  CUstream_st& queue = streamOf(stream);
+  event->record = std::make_shared<EventRecord>();
+  event->record->capture = queue.capture;
+  if (queue.capture) return cudaSuccess;
+  queue.enqueue([record = event->record] {
+    {
+      std::lock_guard lock(eventMutex);
+      record->reached = true;
+      record->milliseconds = nowMilliseconds();
+    }
+    eventReached.notify_all();
+  });
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->record && event->record->capture) return report(cudaErrorStreamCaptureUnsupported);
+  if (event->record) waitForRecord(*event->record);
+  return report(deviceError());
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (event->record && event->record->capture) return report(cudaErrorStreamCaptureUnsupported);
+  if (const cudaError_t error = deviceError()) return report(error);
+  if (!event->record) return cudaSuccess;
+  std::lock_guard lock(eventMutex);
+  return event->record->reached ? cudaSuccess : cudaErrorNotReady;
+}
+
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
+  if (!start->record || !end->record || !start->timed || !end->timed) return report(cudaErrorInvalidResourceHandle);
+  std::lock_guard lock(eventMutex);
+  if (!start->record->reached || !end->record->reached) return cudaErrorNotReady;
+  *milliseconds = static_cast<float>(end->record->milliseconds - start->record->milliseconds);
+  return cudaSuccess;
+}
+
+// ---- graphs
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
+  if (const cudaError_t error = deviceError()) return report(error);
+  if (!stream) return report(cudaErrorStreamCaptureUnsupported);  // the default stream cannot be captured
+  if (stream->capture) return report(cudaErrorStreamCaptureInvalidated);
+  auto* graph = new CUgraph_st;
+  graph->mode = mode;
+  graph->origin = stream;
+  graph->joined.push_back(stream);
+  stream->capture = graph;
+  std::lock_guard lock(stateMutex);
+  captures.insert(graph);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  *graph = nullptr;
+  if (!stream || !stream->capture || stream->capture->origin != stream) return report(cudaErrorInvalidValue);
+  *graph = stream->capture;
+  for (CUstream_st* joined : (*graph)->joined) joined->capture = nullptr;
+  std::lock_guard lock(stateMutex);
+  captures.erase(*graph);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  *status = stream && stream->capture ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count) {
+  if (nodes) return report(cudaErrorNotSupported);  // one task a node; they have no handles here
+  *count = graph->tasks.size();
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  *exec = new CUgraphExec_st{graph->tasks};
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  if (const cudaError_t error = deviceError()) return report(error);
+  for (const Task& task : exec->tasks) streamOf(stream).enqueue(task);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  delete exec;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned, unsigned long long, cudaDriverEntryPointQueryResult* result) {
+  *function = driverFunction(symbol);
+  if (result) *result = *function ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+  return cudaSuccess;
+}

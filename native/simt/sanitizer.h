@@ -1,0 +1,87 @@
+// The hooks that tell the sanitizers about fibers.
+//
+// ThreadSanitizer: every CUDA thread is a fiber of its own, switched to without synchronisation; what synchronises is said by
+// acquire and release at barriers. The shim's own sources are built without instrumentation (REPA_SIMT_TSAN), and what an
+// emulated instruction reads or writes on a kernel's behalf is reported here, under the kernel's own line.
+// AddressSanitizer: every switch of stacks is announced.
+#pragma once
+
+#include <cstddef>
+
+#if defined(__SANITIZE_THREAD__) || defined(REPA_SIMT_TSAN)
+#define SIMT_TSAN 1
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define SIMT_ASAN 1
+#endif
+
+#if defined(SIMT_TSAN)
+extern "C" {
+void* __tsan_get_current_fiber(void);
+void* __tsan_create_fiber(unsigned flags);
+void __tsan_switch_to_fiber(void* fiber, unsigned flags);
+void __tsan_acquire(void* address);
+void __tsan_release(void* address);
+void __tsan_func_entry(void* callerPc);
+void __tsan_func_exit(void);
+void __tsan_read_range(void* address, unsigned long size);
+void __tsan_write_range(void* address, unsigned long size);
+void AnnotateIgnoreReadsBegin(const char* file, int line);
+void AnnotateIgnoreReadsEnd(const char* file, int line);
+void AnnotateIgnoreWritesBegin(const char* file, int line);
+void AnnotateIgnoreWritesEnd(const char* file, int line);
+}
+#endif
+#if defined(SIMT_ASAN)
+extern "C" {
+void __asan_poison_memory_region(const volatile void* address, size_t size);
+void __asan_unpoison_memory_region(const volatile void* address, size_t size);
+void __sanitizer_start_switch_fiber(void** fakeStackSave, const void* bottom, size_t size);
+void __sanitizer_finish_switch_fiber(void* fakeStackSave, const void** bottomOld, size_t* sizeOld);
+}
+#endif
+
+namespace repa::simt {
+
+#if defined(SIMT_TSAN)
+
+inline void acquire(void* object) { __tsan_acquire(object); }
+inline void release(void* object) { __tsan_release(object); }
+
+/// Within its scope, this fiber's reads and writes are the shim's bookkeeping: the libc functions that it calls are intercepted.
+struct Quiet {
+  Quiet() {
+    AnnotateIgnoreReadsBegin("", 0);
+    AnnotateIgnoreWritesBegin("", 0);
+  }
+  ~Quiet() {
+    AnnotateIgnoreWritesEnd("", 0);
+    AnnotateIgnoreReadsEnd("", 0);
+  }
+};
+
+/// Reports a kernel's access by an emulated instruction. `pc` is the instruction's place in the kernel.
+inline void tracedRead(const void* address, size_t size, void* pc) {
+  __tsan_func_entry(pc);
+  __tsan_read_range(const_cast<void*>(address), size);
+  __tsan_func_exit();
+}
+inline void tracedWrite(void* address, size_t size, void* pc) {
+  __tsan_func_entry(pc);
+  __tsan_write_range(address, size);
+  __tsan_func_exit();
+}
+
+#else
+
+inline void acquire(void*) {}
+inline void release(void*) {}
+struct Quiet {
+  Quiet() {}
+};
+inline void tracedRead(const void*, size_t, void*) {}
+inline void tracedWrite(void*, size_t, void*) {}
+
+#endif
+
+}  // namespace repa::simt

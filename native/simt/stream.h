@@ -1,0 +1,65 @@
+// Streams, events and graphs: a stream is a queue with a host thread of its own, so that what CUDA leaves asynchronous is so here.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "simt/runtime_api.h"
+
+namespace repa::simt {
+
+/// One record of an event.
+struct EventRecord {
+  bool reached = false;
+  double milliseconds = 0;
+  CUgraph_st* capture = nullptr;  // recorded while capturing: a fork or a join, not a point in time
+};
+
+using Task = std::function<void()>;
+
+}  // namespace repa::simt
+
+struct CUgraph_st {
+  std::vector<repa::simt::Task> tasks;  // in an order that respects every edge: the order of capture
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
+  CUstream_st* origin = nullptr;
+  std::vector<CUstream_st*> joined;  // streams that capture into it
+  bool invalidated = false;
+};
+
+struct CUgraphExec_st {
+  std::vector<repa::simt::Task> tasks;
+};
+
+struct CUstream_st {
+  CUstream_st();
+  ~CUstream_st();
+
+  /// Appends to the queue, or to the graph that is being captured.
+  void enqueue(repa::simt::Task task);
+  void waitUntilIdle();
+  bool idle();
+
+  CUgraph_st* capture = nullptr;  // touched by the threads that use the stream, which CUDA asks them to order
+
+ private:
+  void work();
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<repa::simt::Task> queue_;
+  bool busy_ = false;
+  bool closing_ = false;
+  std::thread worker_;
+};
+
+struct CUevent_st {
+  bool timed = true;
+  std::shared_ptr<repa::simt::EventRecord> record;  // the latest; null before the first
+};

@@ -1,0 +1,118 @@
+#include "simt/symbols.h"
+
+#include <cxxabi.h>
+#include <dlfcn.h>
+#include <elf.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <string_view>
+#include <unordered_map>
+
+namespace repa::simt {
+
+namespace {
+
+constexpr std::string_view sharedTag = "B11simt_shared";
+
+struct Module {
+  std::unordered_map<const void*, std::string> functions;
+  std::vector<SharedVariable> shared;
+};
+
+std::string demangle(const char* symbol) {
+  int status = 0;
+  char* text = abi::__cxa_demangle(symbol, nullptr, nullptr, &status);
+  std::string name = status == 0 ? text : symbol;
+  std::free(text);
+  return name;
+}
+
+/// "void repa::cuda::(anonymous namespace)::k<4>(float*)" -> "k<4>".
+std::string shortName(std::string name) {
+  int depth = 0;
+  size_t begin = 0, end = name.size();
+  for (size_t i = 0; i < name.size(); ++i) {
+    if (name.compare(i, 21, "(anonymous namespace)") == 0) {
+      i += 20;
+      continue;
+    }
+    if (name[i] == '<') ++depth;
+    if (name[i] == '>') --depth;
+    if (depth == 0 && name[i] == '(') {
+      end = i;
+      break;
+    }
+    if (depth == 0 && (name[i] == ' ' || name[i] == ':')) begin = i + 1;
+  }
+  return name.substr(begin, end - begin);
+}
+
+/// The variable's own name: the last identifier before the tag.
+std::string variableName(const char* symbol) {
+  std::string name = demangle(symbol);
+  name = name.substr(0, name.find("[abi:simt_shared]"));
+  const size_t colon = name.rfind("::");
+  return colon == std::string::npos ? name : name.substr(colon + 2);
+}
+
+void readSymbols(const char* bytes, size_t size, uintptr_t loadedAt, Module& module) {
+  if (size < sizeof(Elf64_Ehdr)) return;
+  const auto& header = *reinterpret_cast<const Elf64_Ehdr*>(bytes);
+  if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_shoff + header.e_shnum * sizeof(Elf64_Shdr) > size) return;
+  const uintptr_t base = header.e_type == ET_DYN ? loadedAt : 0;
+  const auto* sections = reinterpret_cast<const Elf64_Shdr*>(bytes + header.e_shoff);
+  for (int i = 0; i < header.e_shnum; ++i) {
+    if (sections[i].sh_type != SHT_SYMTAB) continue;
+    const char* names = bytes + sections[sections[i].sh_link].sh_offset;
+    const auto* symbols = reinterpret_cast<const Elf64_Sym*>(bytes + sections[i].sh_offset);
+    for (size_t s = 0; s < sections[i].sh_size / sizeof(Elf64_Sym); ++s) {
+      const char* name = names + symbols[s].st_name;
+      const int type = ELF64_ST_TYPE(symbols[s].st_info);
+      auto* address = reinterpret_cast<unsigned char*>(base + symbols[s].st_value);
+      if (symbols[s].st_shndx == SHN_UNDEF) continue;
+      if (type == STT_FUNC) module.functions.emplace(address, name);
+      if (type == STT_OBJECT && std::string_view(name).find(sharedTag) != std::string_view::npos)
+        module.shared.push_back({address, symbols[s].st_size, variableName(name)});
+    }
+  }
+  std::sort(module.shared.begin(), module.shared.end(), [](const auto& a, const auto& b) { return a.address < b.address; });
+}
+
+const Module& moduleOf(const void* function) {
+  static std::unordered_map<const void*, const Module*> byFunction;
+  static std::map<const void*, Module> byBase;
+  if (const auto known = byFunction.find(function); known != byFunction.end()) return *known->second;
+  Dl_info info = {};
+  dladdr(function, &info);
+  auto [entry, isNew] = byBase.try_emplace(info.dli_fbase);
+  if (isNew && info.dli_fname) {
+    // The main program's name is what it was called with; a shared library's is its path.
+    std::ifstream file(info.dli_fname, std::ios::binary);
+    if (!file) file.open("/proc/self/exe", std::ios::binary);
+    const std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    readSymbols(bytes.data(), bytes.size(), reinterpret_cast<uintptr_t>(info.dli_fbase), entry->second);
+  }
+  byFunction[function] = &entry->second;
+  return entry->second;
+}
+
+}  // namespace
+
+const std::vector<SharedVariable>& sharedVariables(const void* function) { return moduleOf(function).shared; }
+
+const std::string& functionName(const void* function) {
+  static std::unordered_map<const void*, std::string> names;
+  auto [entry, isNew] = names.try_emplace(function, "(unnamed kernel)");
+  if (isNew) {
+    const Module& module = moduleOf(function);
+    if (const auto symbol = module.functions.find(function); symbol != module.functions.end()) entry->second = shortName(demangle(symbol->second.c_str()));
+  }
+  return entry->second;
+}
+
+}  // namespace repa::simt
