@@ -1,8 +1,13 @@
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { defineConfig } from 'vitest/config'
+
+/** The addon whose CUDA kernels run on the CPU (native/simt), where this machine could build it. */
+const simt = resolve('build/simt')
+const haveSimt = existsSync(`${simt}/build/Release/repa_native.node`)
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
     reporters: ['default', './test/summary-reporter.ts'],
     // One process at a time: the addon owns every core, and two computing processes only slow each other down.
     // Not vmThreads, which breaks `instanceof` for errors made in C++.
@@ -12,5 +17,30 @@ export default defineConfig({
     // For a loaded machine of two cores; a test that hangs still ends the run.
     testTimeout: 120_000,
     hookTimeout: 120_000,
+    projects: [
+      {
+        extends: true,
+        test: { name: 'here', include: ['test/**/*.test.ts'], exclude: ['test/simt/**'] },
+      },
+      // The tables of cases once more, on the CUDA kernels.
+      ...(haveSimt
+        ? [
+            {
+              extends: true as const,
+              test: {
+                name: 'simt',
+                include: [
+                  'test/simt/**/*.test.ts',
+                  'test/tensor/**/*.test.ts',
+                  'test/training/optimizer.test.ts',
+                  'test/native/device.test.ts',
+                ],
+                exclude: ['test/tensor/ops/levels.test.ts'],
+                env: { REPA_NATIVE_PREBUILD: simt, REPA_TEST_DEVICES: 'cuda:0' },
+              },
+            },
+          ]
+        : []),
+    ],
   },
 })

@@ -10,29 +10,6 @@
 
 namespace repa {
 
-namespace {
-
-/// Errors after which every later call of this process fails too: the GPU's context is lost.
-bool isSticky(cudaError_t error) {
-  switch (error) {
-    case cudaErrorIllegalAddress:
-    case cudaErrorLaunchTimeout:
-    case cudaErrorAssert:
-    case cudaErrorHardwareStackError:
-    case cudaErrorIllegalInstruction:
-    case cudaErrorMisalignedAddress:
-    case cudaErrorInvalidAddressSpace:
-    case cudaErrorInvalidPc:
-    case cudaErrorLaunchFailure:
-    case cudaErrorECCUncorrectable:
-      return true;
-    default:
-      return false;
-  }
-}
-
-}  // namespace
-
 CudaDevice& CudaDevice::instance(int ordinal) {
   static std::mutex mutex;
   static std::map<int, CudaDevice*> devices;
@@ -55,24 +32,31 @@ CudaDevice& CudaDevice::instance(int ordinal) {
 CudaDevice::CudaDevice(const CudaDeviceInfo& info) : info_(info), memory_(*this), allocator_(memory_, info.memoryBytes) {
   makeCurrent();
   // Not the legacy stream, which would wait for every other stream of the process.
-  cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "the compute stream");
+  cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "make a stream");
   staging_.open();
   waiter_ = std::thread([this] { runCompletions(); });
 }
 
-void CudaDevice::makeCurrent() const { cuda::check(cudaSetDevice(info_.ordinal), "the device"); }
+void CudaDevice::makeCurrent() const { cuda::check(cudaSetDevice(info_.ordinal), "select the device"); }
+
+bool CudaDevice::isLost() {
+  const cudaError_t state = cudaStreamQuery(stream_);
+  cudaGetLastError();
+  return state != cudaSuccess && state != cudaErrorNotReady;
+}
 
 std::string CudaDevice::failure() {
   std::lock_guard lock(mutex_);
   return failure_;
 }
 
-void CudaDevice::fail(const std::string& sentence, bool sticky) {
+void CudaDevice::fail(const std::string& sentence) {
+  const bool lost = isLost();
   std::lock_guard lock(mutex_);
   if (!failure_.empty()) return;
-  sticky_ = sticky;
+  lost_ = lost;
   failure_ = sentence;
-  if (sticky) failure_ += " The GPU is lost to this process; start a new one.";
+  if (lost) failure_ += " The GPU is lost to this process; start a new one.";
 }
 
 void CudaDevice::enqueue(const char* operation, FunctionRef<void(cudaStream_t stream)> launch) {
@@ -85,16 +69,16 @@ void CudaDevice::enqueue(const char* operation, FunctionRef<void(cudaStream_t st
       timed = profiling_;
     }
     const cudaEvent_t began = timed ? takeEvent(true) : nullptr;
-    if (timed) cuda::check(cudaEventRecord(began, stream_), "an event");
+    if (timed) cuda::check(cudaEventRecord(began, stream_), "record an event");
     launch(stream_);
     if (timed) {
       const cudaEvent_t ended = takeEvent(true);
-      cuda::check(cudaEventRecord(ended, stream_), "an event");
+      cuda::check(cudaEventRecord(ended, stream_), "record an event");
       std::lock_guard lock(mutex_);
       timed_.push_back({operation, began, ended});
     }
   } catch (const std::exception& error) {
-    fail(std::string(operation) + " failed on " + name() + ": " + error.what(), isSticky(cudaPeekAtLastError()));
+    fail(std::string(operation) + " failed on " + name() + ": " + error.what());
   }
 }
 
@@ -108,7 +92,7 @@ void CudaDevice::download(void* to, const void* from, int64_t bytes, std::functi
   void* pinned = nullptr;
   enqueue("download", [&](cudaStream_t stream) {
     pinned = staging_.takePinned(bytes);
-    cuda::check(cudaMemcpyAsync(pinned, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream), "a download");
+    cuda::check(cudaMemcpyAsync(pinned, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream), "copy to the host");
   });
   complete([this, to, pinned, bytes, done = std::move(done)](const std::string& failure) {
     if (failure.empty()) std::memcpy(to, pinned, static_cast<size_t>(bytes));
@@ -130,7 +114,7 @@ cudaEvent_t CudaDevice::takeEvent(bool timed) {
     }
   }
   // Blocking: the thread that waits sleeps instead of taking a core.
-  cuda::check(cudaEventCreateWithFlags(&event, cudaEventBlockingSync | (timed ? 0 : cudaEventDisableTiming)), "an event");
+  cuda::check(cudaEventCreateWithFlags(&event, cudaEventBlockingSync | (timed ? 0 : cudaEventDisableTiming)), "make an event");
   return event;
 }
 
@@ -144,9 +128,9 @@ void CudaDevice::complete(std::function<void(const std::string&)> then) {
   try {
     makeCurrent();
     event = takeEvent(false);
-    cuda::check(cudaEventRecord(event, stream_), "an event");
+    cuda::check(cudaEventRecord(event, stream_), "record an event");
   } catch (const std::exception& error) {
-    fail("Waiting for " + name() + " failed: " + error.what(), isSticky(cudaPeekAtLastError()));
+    fail("Waiting for " + name() + " failed: " + error.what());
   }
   {
     std::lock_guard lock(mutex_);
@@ -169,7 +153,7 @@ void CudaDevice::runCompletions() {
       const cudaError_t waited = cudaEventSynchronize(completion.event);
       // A kernel's own failure is reported by whatever call comes next, here: which of the operations enqueued so far it was,
       // CUDA does not say.
-      if (waited != cudaSuccess) fail("A kernel failed on " + name() + ": " + cudaGetErrorString(waited) + " (" + cudaGetErrorName(waited) + ").", isSticky(waited));
+      if (waited != cudaSuccess) fail("A kernel failed on " + name() + ": " + cudaGetErrorString(waited) + " (" + cudaGetErrorName(waited) + ").");
       giveEvent(completion.event);
     }
     completion.then(failure());
@@ -199,8 +183,8 @@ void CudaDevice::addTimes() {
   }
   for (const TimedOperation& operation : timed) {
     float milliseconds = 0;
-    cuda::check(cudaEventSynchronize(operation.ended), "an event");
-    cuda::check(cudaEventElapsedTime(&milliseconds, operation.began, operation.ended), "an event");
+    cuda::check(cudaEventSynchronize(operation.ended), "wait for an event");
+    cuda::check(cudaEventElapsedTime(&milliseconds, operation.began, operation.ended), "read a time");
     cudaEventDestroy(operation.began);
     cudaEventDestroy(operation.ended);
     std::lock_guard lock(mutex_);
@@ -219,7 +203,7 @@ std::map<std::string, OperationCost> CudaDevice::costs() {
 
 void CudaDevice::reset() {
   std::lock_guard lock(mutex_);
-  if (sticky_) return;
+  if (lost_) return;
   failure_.clear();
   cudaGetLastError();
 }

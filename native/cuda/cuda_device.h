@@ -67,7 +67,9 @@ class CudaDevice final : public Device {
   explicit CudaDevice(const CudaDeviceInfo& info);
   void makeCurrent() const;
   std::string failure();
-  void fail(const std::string& sentence, bool sticky);
+  /// Whether an error was sticky: then every later call on the stream gives it again.
+  bool isLost();
+  void fail(const std::string& sentence);
   cudaEvent_t takeEvent(bool timed);
   void giveEvent(cudaEvent_t event);
   /// Calls `then` on the waiting thread when everything enqueued so far has run.
@@ -85,7 +87,7 @@ class CudaDevice final : public Device {
   std::deque<Completion> completions_;
   std::vector<cudaEvent_t> freeEvents_;
   std::string failure_;
-  bool sticky_ = false;
+  bool lost_ = false;
   bool profiling_ = false;
   std::vector<TimedOperation> timed_;
   std::map<std::string, OperationCost> costs_;

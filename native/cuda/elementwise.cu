@@ -17,7 +17,7 @@ template <int N, class T, class Function>
 __global__ void __launch_bounds__(kThreads) elementwiseKernel(int64_t count, const T* a, const T* b, T* out, Function function) {
   const int64_t first = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * N;
   if (first + N <= count) {
-    float x[N], y[N], result[N];
+    float x[N] = {}, y[N] = {}, result[N];
     if (a) load(x, a + first);
     if (b) load(y, b + first);
 #pragma unroll
@@ -71,7 +71,7 @@ void accumulate(cudaStream_t stream, const Tensor& sum, const Tensor& x) { eleme
 void fill(cudaStream_t stream, const Tensor& out, float value) { elementwise(stream, nullptr, nullptr, out, Fill{value}); }
 
 void copy(cudaStream_t stream, const Tensor& out, const Tensor& x) {
-  if (x.bytes() > 0) check(cudaMemcpyAsync(out.data(), x.data(), static_cast<size_t>(x.bytes()), cudaMemcpyDeviceToDevice, stream), "copy");
+  if (x.bytes() > 0) check(cudaMemcpyAsync(out.data(), x.data(), static_cast<size_t>(x.bytes()), cudaMemcpyDeviceToDevice, stream), "copy a tensor");
 }
 
 }  // namespace repa::cuda

@@ -21,13 +21,13 @@ constexpr size_t kKeptPinned = 16;
 
 void* takeHostMemory(int64_t bytes) {
   void* block = nullptr;
-  cuda::check(cudaMallocHost(&block, static_cast<size_t>(bytes)), "page-locked host memory");
+  cuda::check(cudaMallocHost(&block, static_cast<size_t>(bytes)), "page-lock host memory for a copy");
   return block;
 }
 
 }  // namespace
 
-void Staging::open() { cuda::check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "the copy stream"); }
+void Staging::open() { cuda::check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "make a stream"); }
 
 Staging::Slot& Staging::freeSlot(int64_t bytes) {
   const int64_t size = slotBytes(bytes);
@@ -36,9 +36,9 @@ Staging::Slot& Staging::freeSlot(int64_t bytes) {
   // cudaErrorNotReady of the queries above is no failure.
   cudaGetLastError();
   Slot slot{takeHostMemory(size), nullptr, size, nullptr, nullptr};
-  cuda::check(cudaMalloc(&slot.device, static_cast<size_t>(size)), "an upload's device memory");
-  cuda::check(cudaEventCreateWithFlags(&slot.arrived, cudaEventDisableTiming), "an event");
-  cuda::check(cudaEventCreateWithFlags(&slot.consumed, cudaEventDisableTiming), "an event");
+  cuda::check(cudaMalloc(&slot.device, static_cast<size_t>(size)), "take device memory for an upload");
+  cuda::check(cudaEventCreateWithFlags(&slot.arrived, cudaEventDisableTiming), "make an event");
+  cuda::check(cudaEventCreateWithFlags(&slot.consumed, cudaEventDisableTiming), "make an event");
   slots_.push_back(slot);
   return slots_.back();
 }
@@ -49,14 +49,14 @@ void Staging::upload(cudaStream_t stream, void* to, const void* from, int64_t by
   Slot& slot = freeSlot(bytes);
   std::memcpy(slot.pinned, from, size);
   if (bytes <= kSmall) {
-    cuda::check(cudaMemcpyAsync(to, slot.pinned, size, cudaMemcpyHostToDevice, stream), "an upload");
+    cuda::check(cudaMemcpyAsync(to, slot.pinned, size, cudaMemcpyHostToDevice, stream), "copy to the device");
   } else {
-    cuda::check(cudaMemcpyAsync(slot.device, slot.pinned, size, cudaMemcpyHostToDevice, copies_), "an upload");
-    cuda::check(cudaEventRecord(slot.arrived, copies_), "an event");
-    cuda::check(cudaStreamWaitEvent(stream, slot.arrived, 0), "an event");
-    cuda::check(cudaMemcpyAsync(to, slot.device, size, cudaMemcpyDeviceToDevice, stream), "an upload");
+    cuda::check(cudaMemcpyAsync(slot.device, slot.pinned, size, cudaMemcpyHostToDevice, copies_), "copy to the device");
+    cuda::check(cudaEventRecord(slot.arrived, copies_), "record an event");
+    cuda::check(cudaStreamWaitEvent(stream, slot.arrived, 0), "order two streams");
+    cuda::check(cudaMemcpyAsync(to, slot.device, size, cudaMemcpyDeviceToDevice, stream), "copy to the device");
   }
-  cuda::check(cudaEventRecord(slot.consumed, stream), "an event");
+  cuda::check(cudaEventRecord(slot.consumed, stream), "record an event");
 }
 
 void* Staging::takePinned(int64_t bytes) {

@@ -22,15 +22,6 @@ bool aligned16(const Pointers*... pointers) {
   return ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
 }
 
-__device__ __forceinline__ float toFloat(float x) { return x; }
-
-/// Rounds to nearest even.
-template <class T>
-__device__ __forceinline__ T fromFloat(float x) {
-  if constexpr (std::is_same_v<T, float>) return x;
-  else return T::fromFloat(x);
-}
-
 /// N elements from `from`, which is aligned to their size.
 template <int N, class T>
 __device__ __forceinline__ void load(float (&to)[N], const T* from) {

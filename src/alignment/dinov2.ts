@@ -9,6 +9,7 @@ import {
 import { DINOV2_PRESETS, type DINOv2Preset } from '../models/vit-presets.ts'
 import { openWeights } from '../models/weights-file.ts'
 import { type Device, synchronize } from '../tensor/device.ts'
+import type { ComputeDType } from '../tensor/dtype.ts'
 import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import type { Encoder } from './encoder.ts'
@@ -30,6 +31,10 @@ export class DINOv2Encoder implements Encoder {
 
   get width(): number {
     return this.model.config.hidden
+  }
+
+  computeIn(dtype: ComputeDType): void {
+    this.model.computeIn(dtype)
   }
 
   /** Images become grid · patch pixels: 256 with a grid of 16 x 16 become 224, 512 with 32 x 32 become 448, as in the reference. */

@@ -1,3 +1,4 @@
+import type { ComputeDType } from '../tensor/dtype.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 
 /** A frozen encoder that hidden states are aligned with. */
@@ -6,6 +7,8 @@ export interface Encoder extends Disposable {
   readonly name: string
   /** Width of a feature. */
   readonly width: number
+  /** Lets it compute in another dtype from now on, as the reference runs encoders under autocast. Without it: always in f32. */
+  computeIn?(dtype: ComputeDType): void
   /** RGB images u8 [B, 3, H, W] → one feature for every cell of a grid [rows, columns], row-major: [B, rows·columns, width]. */
   features(images: Tensor, grid: readonly [rows: number, columns: number]): Tensor
 }

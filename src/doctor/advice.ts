@@ -1,3 +1,4 @@
+import type { CudaInfo } from '../native.ts'
 import { formatBytes } from '../report/quantity.ts'
 import type { CpuReport } from './diagnose.ts'
 
@@ -21,7 +22,7 @@ export interface Surroundings {
 const ROOMY_BYTES = 8 * 2 ** 30
 
 /** What to install, set or stop to go faster here; a sentence each. */
-export function advise(cpu: CpuReport, around: Surroundings): string[] {
+export function advise(cpu: CpuReport, around: Surroundings, cuda: Pick<CudaInfo, 'state' | 'reason'>): string[] {
   const { level, levels, threads, memoryLimitBytes } = cpu
   const { env, cores, cpuQuota, load, hugePages, nvidiaDriver } = around
   const advice: string[] = []
@@ -54,8 +55,10 @@ export function advise(cpu: CpuReport, around: Surroundings): string[] {
   if (memoryLimitBytes < ROOMY_BYTES) {
     advice.push(`Only ${formatBytes(memoryLimitBytes)} of memory may be used: keep to small models and batches.`)
   }
-  if (nvidiaDriver !== undefined) {
-    advice.push(`There is an NVIDIA GPU (driver ${nvidiaDriver}), but this build has no CUDA: it computes on the CPU.`)
+  if (nvidiaDriver !== undefined && cuda.state !== 'ready') {
+    advice.push(
+      `There is an NVIDIA driver (${nvidiaDriver}), but ${cuda.reason}. Until then everything computes on the CPU.`,
+    )
   }
   return advice
 }

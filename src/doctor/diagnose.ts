@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { availableParallelism, cpus, loadavg, release } from 'node:os'
-import { type CpuLevel, native } from '../native.ts'
+import { type CpuLevel, type CudaInfo, native } from '../native.ts'
 import { type Surroundings as AdviceSurroundings, advise } from './advice.ts'
 import type { GemmRate } from './gemm-rate.ts'
 import type { SelfTest } from './self-test.ts'
@@ -27,7 +27,8 @@ export interface Diagnosis {
   readonly addon: { readonly loaded: true } | { readonly loaded: false; readonly reason: string }
   /** Undefined where the addon does not load. */
   readonly cpu: CpuReport | undefined
-  readonly cuda: { readonly built: false; readonly driver: string | undefined }
+  /** Undefined where the addon does not load. */
+  readonly cuda: CudaInfo | undefined
   /** None is used by this version. */
   readonly libraries: readonly SystemLibrary[]
   /** The image library, or why it does not load. */
@@ -50,9 +51,9 @@ export async function diagnose(): Promise<Diagnosis> {
     imageLibrary(),
     surroundings(),
   ])
-  const found = cpuReport()
+  const found = deviceReport()
   const isLoaded = 'cpu' in found
-  const selfTest = isLoaded ? await runSelfTest() : undefined
+  const selfTest = isLoaded ? await runSelfTest(found.cuda) : undefined
   const healthy = selfTest !== undefined && 'passed' in selfTest && selfTest.passed
   return {
     version,
@@ -62,33 +63,37 @@ export async function diagnose(): Promise<Diagnosis> {
     libc: libc(),
     addon: isLoaded ? { loaded: true } : { loaded: false, reason: found.reason },
     cpu: isLoaded ? found.cpu : undefined,
-    cuda: { built: false, driver: around.nvidiaDriver },
+    cuda: isLoaded ? found.cuda : undefined,
     libraries,
     sharp,
     selfTest,
     rate: healthy ? await (await import('./gemm-rate.ts')).measureGemmRate() : undefined,
-    advice: isLoaded ? advise(found.cpu, around) : [],
+    advice: isLoaded ? advise(found.cpu, around, found.cuda) : [],
     healthy,
   }
 }
 
-function cpuReport(): { cpu: CpuReport } | { reason: string } {
+function deviceReport(): { cpu: CpuReport; cuda: CudaInfo } | { reason: string } {
   try {
     const { level, levels, threads } = native().cpuInfo()
     const { limitBytes } = native().memoryStats('cpu')
     return {
       cpu: { model: cpus()[0]?.model.trim() ?? 'unknown', level, levels, threads, memoryLimitBytes: limitBytes },
+      cuda: native().cudaInfo(),
     }
   } catch (error) {
     return { reason: messageOf(error) }
   }
 }
 
-/** An operation that throws (out of memory, a device that failed) is a failed test, and its sentence the reason. */
-async function runSelfTest(): Promise<SelfTest | { reason: string }> {
+/**
+ * On the CPU and every GPU that the kernels run on. An operation that throws (out of memory, a device that failed) is a failed
+ * test, and its sentence the reason.
+ */
+async function runSelfTest({ devices }: CudaInfo): Promise<SelfTest | { reason: string }> {
   try {
     const { selfTest } = await import('./self-test.ts')
-    return await selfTest()
+    return await selfTest(['cpu', ...devices.flatMap(({ ordinal, usable }) => (usable ? [`cuda:${ordinal}`] : []))])
   } catch (error) {
     return { reason: messageOf(error) }
   }

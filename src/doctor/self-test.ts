@@ -5,6 +5,7 @@
  */
 import { SiT } from '../models/sit.ts'
 import { native } from '../native.ts'
+import type { Device } from '../tensor/device.ts'
 import { elementCount } from '../tensor/dtype.ts'
 import { linear } from '../tensor/ops/linear.ts'
 import { mean } from '../tensor/ops/loss.ts'
@@ -25,7 +26,7 @@ export interface SelfTest {
   readonly seconds: number
 }
 
-const CHECKS: Readonly<Record<string, () => Promise<number>>> = {
+const CHECKS: Readonly<Record<string, (device: Device) => Promise<number>>> = {
   'random numbers': randomNumbers,
   'matrix product': matrixProduct,
   attention: attentionAndGradient,
@@ -33,37 +34,38 @@ const CHECKS: Readonly<Record<string, () => Promise<number>>> = {
   'AdamW and EMA': optimizer,
 }
 
-const DEVICE = 'cpu'
 /** Unit roundoff of float32. */
 const ROUNDOFF = 2 ** -24
 
-/** Runs every check. Rejects only where an operation throws. */
-export async function selfTest(): Promise<SelfTest> {
+/** Runs every check on every device; those of a GPU say so in their names. Rejects only where an operation throws. */
+export async function selfTest(devices: readonly Device[] = ['cpu']): Promise<SelfTest> {
   const began = performance.now()
   const checks: SelfTestCheck[] = []
-  for (const [name, check] of Object.entries(CHECKS)) {
-    const error = await check()
-    checks.push({ name, error, passed: error <= 1 })
+  for (const device of devices) {
+    for (const [name, check] of Object.entries(CHECKS)) {
+      const error = await check(device)
+      checks.push({ name: device === 'cpu' ? name : `${name} on ${device}`, error, passed: error <= 1 })
+    }
   }
   return { checks, passed: checks.every(({ passed }) => passed), seconds: (performance.now() - began) / 1000 }
 }
 
 /** The known answer of Philox-4x32-10 for counter and key zero (Random123, kat_vectors). Exact. */
-async function randomNumbers(): Promise<number> {
+async function randomNumbers(device: Device): Promise<number> {
   const words = [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]
-  using out = Tensor.empty([words.length], DEVICE)
+  using out = Tensor.empty([words.length], device)
   native().fillUniform(out.handle, 0, 1, 0n, 0, 0, 0)
   const numbers = await out.data()
   return words.every((word, i) => numbers[i] === (word >>> 8) / 2 ** 24) ? 0 : Number.POSITIVE_INFINITY
 }
 
 /** x Wᵀ + b at a size that fills tiles and leaves rests, on all threads. A sum of k terms errs by at most k+2 roundings. */
-async function matrixProduct(): Promise<number> {
+async function matrixProduct(device: Device): Promise<number> {
   const [rows, inner, columns] = [301, 389, 203]
   const [x, w, b] = [values([rows, inner], 1), values([columns, inner], 2), values([columns], 3)]
-  using xTensor = Tensor.from(x, [rows, inner], DEVICE)
-  using weight = Tensor.from(w, [columns, inner], DEVICE)
-  using bias = Tensor.from(b, [columns], DEVICE)
+  using xTensor = Tensor.from(x, [rows, inner], device)
+  using weight = Tensor.from(w, [columns, inner], device)
+  using bias = Tensor.from(b, [columns], device)
   using out = linear(xTensor, { weight, bias })
   const actual = await out.data()
   let worst = 0
@@ -86,17 +88,17 @@ async function matrixProduct(): Promise<number> {
  * weights> along it, which a central difference of the float64 output gives. The direction has the gradient's signs, so that
  * nothing cancels and an error of any element shows.
  */
-async function attentionAndGradient(): Promise<number> {
+async function attentionAndGradient(device: Device): Promise<number> {
   const [tokens, heads, headDim] = [19, 2, 8]
   const shape = [1, tokens, 3 * heads * headDim]
   const qkv = values(shape, 4)
   const weights = values([1, tokens, heads * headDim], 6)
-  using input = Tensor.from(qkv, shape, DEVICE)
-  using dO = Tensor.from(weights, [1, tokens, heads * headDim], DEVICE)
+  using input = Tensor.from(qkv, shape, device)
+  using dO = Tensor.from(weights, [1, tokens, heads * headDim], device)
   const [oHandle, lseHandle] = native().attention(input.handle, heads, true)
-  using o = new Tensor(oHandle, DEVICE)
-  using lse = new Tensor(lseHandle!, DEVICE)
-  using gradient = new Tensor(native().attentionBackward(dO.handle, input.handle, o.handle, lse.handle, heads), DEVICE)
+  using o = new Tensor(oHandle, device)
+  using lse = new Tensor(lseHandle!, device)
+  using gradient = new Tensor(native().attentionBackward(dO.handle, input.handle, o.handle, lse.handle, heads), device)
   const [actual, dQkv] = [await o.data(), await gradient.data()]
   const direction = values(shape, 5).map((value, i) => Math.abs(value) * Math.sign(dQkv[i]!))
   const expected = float64Attention(Float64Array.from(qkv), tokens, heads, headDim)
@@ -153,7 +155,7 @@ const REFERENCE = {
   relativeTolerance: 2e-5,
 }
 
-function tinyModel(): SiT {
+function tinyModel(device: Device): SiT {
   const model = SiT.create(
     { depth: 2, hidden: 24, heads: 2, patch: 2 },
     {
@@ -163,7 +165,7 @@ function tinyModel(): SiT {
       alignDepth: 1,
       alignWidths: [12],
       projectorWidth: 20,
-      device: DEVICE,
+      device,
     },
   )
   for (const [i, entry] of model.entries.entries()) {
@@ -173,8 +175,8 @@ function tinyModel(): SiT {
   return model
 }
 
-async function modelAndGradient(): Promise<number> {
-  using model = tinyModel()
+async function modelAndGradient(device: Device): Promise<number> {
+  using model = tinyModel(device)
   using adamW = new AdamW(model.arena)
   const losses = lossesOf(model)
   using average = mean(losses.denoising)
@@ -194,11 +196,12 @@ async function modelAndGradient(): Promise<number> {
 }
 
 function lossesOf(model: SiT) {
-  using latents = Tensor.from(values([3, 3, 6, 6], 101, 4), [3, 3, 6, 6], DEVICE)
-  using noise = Tensor.from(values([3, 3, 6, 6], 102, 4), [3, 3, 6, 6], DEVICE)
-  using target = Tensor.from(values([3, 9, 12], 103), [3, 9, 12], DEVICE)
-  using t = Tensor.from(Float32Array.of(0.125, 0.5, 0.875), [3], DEVICE)
-  using labels = Tensor.from(Int32Array.of(0, 3, 5), [3], DEVICE)
+  const { device } = model
+  using latents = Tensor.from(values([3, 3, 6, 6], 101, 4), [3, 3, 6, 6], device)
+  using noise = Tensor.from(values([3, 3, 6, 6], 102, 4), [3, 3, 6, 6], device)
+  using target = Tensor.from(values([3, 9, 12], 103), [3, 9, 12], device)
+  using t = Tensor.from(Float32Array.of(0.125, 0.5, 0.875), [3], device)
+  using labels = Tensor.from(Int32Array.of(0, 3, 5), [3], device)
   return forwardBackward(model, { latents, labels, t, noise, targets: [target] }, { path: 'linear', alignWeight: 0.5 })
 }
 
@@ -206,8 +209,8 @@ function lossesOf(model: SiT) {
  * One update from its own gradient, against AdamW's equations in float64. The first moment after one step is (1 − β₁) g, so
  * its bias-corrected value is the clipped gradient g itself.
  */
-async function optimizer(): Promise<number> {
-  using model = tinyModel()
+async function optimizer(device: Device): Promise<number> {
+  using model = tinyModel(device)
   const weightDecay = 0.1
   const { learningRate, betas, epsilon, emaDecay, maxGradNorm } = REPA_ADAMW
   using adamW = new AdamW(model.arena, { weightDecay })

@@ -3,6 +3,30 @@ import { type MemoryStats, native, type OperationCost } from '../native.ts'
 /** `cpu`; `cuda:N` where the addon has CUDA. */
 export type Device = string
 
+/**
+ * What a user's `auto`, `cpu`, `cuda` or `cuda:N` means here: `auto` is the first GPU that the kernels run on, or the CPU where
+ * there is none; `cuda` that GPU. Throws, with the reason, where the named device is not to be had.
+ */
+export function resolveDevice(name: string): Device {
+  if (name === 'cpu') return 'cpu'
+  const { state, reason, devices } = native().cudaInfo()
+  const first = devices.find(({ usable }) => usable)
+  if (name === 'auto') return first ? `cuda:${first.ordinal}` : 'cpu'
+  if (!first || state !== 'ready') throw new Error(`There is no ${name} here: ${reason}. Use --device cpu or auto.`)
+  if (name === 'cuda') return `cuda:${first.ordinal}`
+  const named = devices.find(({ ordinal }) => name === `cuda:${ordinal}`)
+  if (!named) {
+    const present = devices.map(({ ordinal, name: model }) => `cuda:${ordinal} (${model})`).join(', ')
+    throw new Error(`There is no ${name} here; there ${devices.length === 1 ? 'is' : 'are'} ${present}.`)
+  }
+  if (!named.usable) {
+    throw new Error(
+      `${name} (${named.name}) has compute capability ${named.computeCapability}; the kernels need 8.0 or later. Use --device cpu.`,
+    )
+  }
+  return name
+}
+
 /** Waits until everything enqueued on the device has run; rejects with what failed there, by the operation's name. */
 export function synchronize(device: Device): Promise<void> {
   return native().synchronize(device)

@@ -32,8 +32,8 @@ export const trainingSchema = z.strictObject({
   /** Global L2 norm to which gradients are clipped. */
   maxGradNorm: z.number().positive().default(1),
   emaDecay: z.number().min(0).lt(1).default(0.9999),
-  /** fp32 is what the CPU computes in. */
-  precision: z.enum(['fp32', 'bf16', 'fp16']).default('fp32'),
+  /** Default: what the device is for, bf16 on a GPU and fp32 on the CPU; a run's config.json says which it was. */
+  precision: z.enum(['fp32', 'bf16', 'fp16']).optional(),
   /** Weight of the alignment loss (proj_coeff). */
   alignWeight: z.number().min(0).default(0.5),
   /** Block whose output is aligned, from 1. Default: 8 for presets, a third of the depth (at most 8) for free sizes. */

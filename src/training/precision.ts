@@ -1,10 +1,20 @@
 import type { Device } from '../tensor/device.ts'
+import type { ComputeDType } from '../tensor/dtype.ts'
 
 /** In what a model computes. Master weights, losses, statistics and reductions are fp32 under every policy. */
 export interface PrecisionPolicy {
   readonly name: 'fp32' | 'bf16' | 'fp16'
+  /** Of activations, and of the weights' copy that products read. */
+  readonly dtype: ComputeDType
   /** What multiplies the loss before the backward pass and is undone before the update. */
   readonly lossScale: number
+}
+
+const DTYPES = { fp32: 'f32', bf16: 'bf16', fp16: 'f16' } as const
+
+/** What a device computes in where nothing else is asked for: a CPU in fp32, a GPU's tensor cores in bf16. */
+export function defaultPrecision(device: Device): PrecisionPolicy['name'] {
+  return device === 'cpu' ? 'fp32' : 'bf16'
 }
 
 /** The policy of a name on a device. Throws where the device cannot compute in it. */
@@ -12,5 +22,5 @@ export function precisionPolicy(name: PrecisionPolicy['name'], device: Device): 
   if (name !== 'fp32' && device === 'cpu') {
     throw new RangeError(`The CPU computes in fp32 only, not in ${name}; pass --precision fp32.`)
   }
-  return { name, lossScale: 1 }
+  return { name, dtype: DTYPES[name], lossScale: 1 }
 }

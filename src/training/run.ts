@@ -18,6 +18,7 @@ import type { Device } from '../tensor/device.ts'
 import { CHECKPOINTS, checkpointName, newestCheckpoint, tidyCheckpoints } from './checkpoint.ts'
 import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
 import { MetricsLog } from './metrics.ts'
+import { defaultPrecision } from './precision.ts'
 import { Trainer, type TrainingStep } from './trainer.ts'
 
 export interface TrainOptions {
@@ -71,7 +72,8 @@ const storedSchema = z.strictObject({ data: z.string(), training: trainingSchema
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { out, device } = options
   const checkpoints = join(out, CHECKPOINTS)
-  const configuration = await resolveConfiguration(options)
+  const resolved = await resolveConfiguration(options)
+  const configuration = { ...resolved, precision: resolved.precision ?? defaultPrecision(device) }
   const data = await Dataset.open(options.data)
   const encoders: Encoder[] = []
   try {

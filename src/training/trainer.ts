@@ -21,7 +21,7 @@ import {
 } from './checkpoint.ts'
 import { forwardBackward, type TrainingBatch } from './objective.ts'
 import { AdamW, type AdamWOptions } from './optimizer.ts'
-import { type PrecisionPolicy, precisionPolicy } from './precision.ts'
+import { defaultPrecision, type PrecisionPolicy, precisionPolicy } from './precision.ts'
 
 /** What aligns the hidden states: one encoder or several, after block `depth`, with this weight in the loss. */
 export interface Alignment {
@@ -113,7 +113,8 @@ export class Trainer implements AsyncDisposable {
     this.data = data
     this.#encoders = encoders
     this.#alignWeight = align?.weight ?? 0.5
-    this.#lossScale = precisionPolicy(options.precision ?? 'fp32', model.device).lossScale
+    const precision = precisionPolicy(options.precision ?? defaultPrecision(model.device), model.device)
+    this.#lossScale = precision.lossScale
     this.#options = {
       batch,
       path: options.path ?? 'linear',
@@ -127,6 +128,8 @@ export class Trainer implements AsyncDisposable {
     if (String(widths) !== String(model.config.alignWidths) || depth !== model.config.alignDepth) {
       model.align({ widths, depth, seed: this.#options.seed })
     }
+    model.computeIn(precision.dtype)
+    for (const encoder of encoders) encoder.computeIn?.(precision.dtype)
     this.optimizer = new AdamW(model.arena, options)
   }
 

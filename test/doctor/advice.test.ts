@@ -19,8 +19,10 @@ const quiet: Surroundings = {
   nvidiaDriver: undefined,
 }
 
+const noCuda = { state: 'not-built', reason: 'this build has no CUDA kernels' } as const
+
 test('has nothing to say where all is well', () => {
-  expect(advise(cpu, quiet)).toEqual([])
+  expect(advise(cpu, quiet, noCuda)).toEqual([])
 })
 
 test.each<[string, Partial<CpuReport>, Partial<Surroundings>, string]>([
@@ -32,13 +34,13 @@ test.each<[string, Partial<CpuReport>, Partial<Surroundings>, string]>([
   ['a busy machine', {}, { load: 3.1 }, 'load 3.1 on 4 cores'],
   ['no huge pages', {}, { hugePages: 'never' }, 'transparent_hugepage'],
   ['little memory', { memoryLimitBytes: 2 ** 31 }, {}, 'Only 2.0 GiB of memory'],
-  ['a GPU', {}, { nvidiaDriver: '550.54' }, 'an NVIDIA GPU (driver 550.54), but this build has no CUDA'],
+  ['a GPU', {}, { nvidiaDriver: '550.54' }, 'an NVIDIA driver (550.54), but this build has no CUDA kernels'],
 ])('%s', (_, report, around, sentence) => {
-  const advice = advise({ ...cpu, ...report }, { ...quiet, ...around })
+  const advice = advise({ ...cpu, ...report }, { ...quiet, ...around }, noCuda)
   expect(advice).toHaveLength(1)
   expect(advice[0]).toContain(sentence)
 })
 
 test('portable kernels are all that ARM has', () => {
-  expect(advise({ ...cpu, level: 'portable', levels: ['portable'] }, { ...quiet, arch: 'arm64' })).toEqual([])
+  expect(advise({ ...cpu, level: 'portable', levels: ['portable'] }, { ...quiet, arch: 'arm64' }, noCuda)).toEqual([])
 })

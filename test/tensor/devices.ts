@@ -1,18 +1,18 @@
 import { native } from '../../src/native.ts'
 import type { Device } from '../../src/tensor/device.ts'
 
-/** Every device that the tables of cases run on; where one is missing, its tests are counted as skipped. */
-export const DEVICES: readonly { device: Device; missing: boolean }[] = ['cpu', 'cuda:0'].map((device) => ({
-  device,
-  missing: !isHere(device),
-}))
+/**
+ * Every device that the tables of cases run on: REPA_TEST_DEVICES where it is set (the suite's second run asks for the GPU
+ * that native/simt makes of the CPU), else the CPU and the GPUs that are here. A named device that is missing has its tests
+ * counted as skipped.
+ */
+export const DEVICES: readonly { device: Device; missing: boolean }[] = (
+  process.env.REPA_TEST_DEVICES?.split(',') ?? ['cpu', ...gpus()]
+).map((device) => ({ device, missing: device !== 'cpu' && !gpus().includes(device) }))
 
-function isHere(device: Device): boolean {
-  try {
-    native().memoryStats(device)
-    return true
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ERR_DEVICE') return false
-    throw error
-  }
+function gpus(): Device[] {
+  return native()
+    .cudaInfo()
+    .devices.filter(({ usable }) => usable)
+    .map(({ ordinal }) => `cuda:${ordinal}`)
 }

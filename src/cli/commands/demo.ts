@@ -1,7 +1,6 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { defineCommand } from '../command.ts'
-import { resolveDevice } from '../device.ts'
 import type { Progress } from '../progress.ts'
 
 export const demoCommand = defineCommand({
@@ -15,7 +14,8 @@ export const demoCommand = defineCommand({
   },
   examples: [{ command: 'repa demo', description: 'about two minutes on two cores; then open repa-demo/report.html' }],
   async run({ out: folder, minutes }, { device, seed, out, signal, progress }) {
-    const [{ demo }, { renderReport }, { readRun }] = await Promise.all([
+    const [{ resolveDevice }, { demo }, { renderReport }, { readRun }] = await Promise.all([
+      import('../../tensor/device.ts'),
       import('../../demo.ts'),
       import('../../report/report.ts'),
       import('../../report/run.ts'),

@@ -1,4 +1,5 @@
 import type { Diagnosis } from '../../doctor/diagnose.ts'
+import type { CudaInfo } from '../../native.ts'
 import { formatBytes, formatSignificant } from '../../report/quantity.ts'
 import { defineCommand } from '../command.ts'
 import type { Output } from '../output.ts'
@@ -57,7 +58,7 @@ function show(diagnosis: Diagnosis, out: Output): void {
       `matrix products ${giga(rate.gemm)}, ${share} of the multiply-add peak measured beside (${giga(rate.fmaPeak)})`,
     ])
   }
-  rows.push(['cuda', `not built with CUDA${cuda.driver ? ` (driver ${cuda.driver} is there)` : ''}`])
+  if (cuda) rows.push(...cudaRows(cuda))
   for (const { name, file } of libraries) {
     rows.push([name, `${file ?? 'not found'}; not used by this version`])
   }
@@ -73,5 +74,20 @@ function show(diagnosis: Diagnosis, out: Output): void {
   for (const [label, text] of rows) out.line(`${out.style.bold(label.padEnd(width))}  ${text}`)
   for (const [i, sentence] of advice.entries()) out.line(`${i === 0 ? '\n' : ''}${sentence}`)
 }
+
+/** A row for every GPU, or why there is none to compute on. */
+function cudaRows({ state, reason, driverVersion, runtimeVersion, devices }: CudaInfo): [string, string][] {
+  const versions =
+    runtimeVersion > 0 ? `; CUDA ${cudaVersion(runtimeVersion)}, driver for ${cudaVersion(driverVersion)}` : ''
+  if (state !== 'ready') return [['cuda', `${reason}${driverVersion > 0 ? versions : ''}`]]
+  return devices.map(({ ordinal, name, memoryBytes, computeCapability, multiprocessors, usable }) => [
+    `cuda:${ordinal}`,
+    `${name}, ${formatBytes(memoryBytes)}, compute capability ${computeCapability}, ${multiprocessors} multiprocessors` +
+      `${usable ? '' : ' (too old for the kernels)'}${versions}`,
+  ])
+}
+
+const cudaVersion = (number: number) =>
+  number === 0 ? 'none' : `${Math.floor(number / 1000)}.${Math.floor((number % 1000) / 10)}`
 
 const giga = (rate: number) => `${formatSignificant(rate / 1e9, 3)} GFLOP/s`

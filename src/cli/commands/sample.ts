@@ -1,5 +1,4 @@
 import { defineCommand } from '../command.ts'
-import { resolveDevice } from '../device.ts'
 import { UsageError } from '../failure.ts'
 
 export const sampleCommand = defineCommand({
@@ -35,6 +34,12 @@ export const sampleCommand = defineCommand({
       default: 'ema',
       description: 'which weights of a training checkpoint',
     },
+    precision: {
+      type: 'enum',
+      values: ['bf16', 'fp16', 'fp32'],
+      default: 'fp32',
+      description: "what the model computes in; the reference samples in fp32, a GPU's bf16 is several times as fast",
+    },
     heads: { type: 'integer', min: 1, description: "attention heads, for a bare file of weights of no preset's size" },
     npz: {
       type: 'string',
@@ -59,18 +64,24 @@ export const sampleCommand = defineCommand({
         `--guidance-low ${args.guidanceLow} is above --guidance-high ${args.guidanceHigh}: guidance would never be active; --cfg-scale 1 turns it off.`,
       )
     }
-    const [{ loadModel }, { sampleToFolder }] = await Promise.all([
+    const [{ resolveDevice }, { precisionPolicy }, { loadModel }, { sampleToFolder }] = await Promise.all([
+      import('../../tensor/device.ts'),
+      import('../../training/precision.ts'),
       import('../../training/load-model.ts'),
       import('../../diffusion/sample-to-folder.ts'),
     ])
     const { checkpoint, out: folder, num, mode, solver, steps, batch } = args
+    const where = resolveDevice(device)
+    // The parser has let through only these.
+    const { dtype } = precisionPolicy(args.precision as 'bf16' | 'fp16' | 'fp32', where)
     const { model, source, path } = await loadModel(checkpoint, {
-      device: resolveDevice(device),
+      device: where,
       weights: args.weights as 'ema' | 'model',
       heads: args.heads,
     })
     // Not `using`: with it, TypeScript leaves the extension of the dynamic imports above as it is.
     try {
+      model.computeIn(dtype)
       out.line(`${source}: ${(model.parameterCount / 1e6).toFixed(1)} M parameters`)
       if (model.config.channels !== 3) {
         out.warn(

@@ -1,7 +1,6 @@
 import { formatCount, formatDuration, formatSignificant } from '../../report/quantity.ts'
 import type { FileReport, VerifyReport } from '../../verification/verify.ts'
 import { defineCommand } from '../command.ts'
-import { resolveDevice } from '../device.ts'
 import type { Output } from '../output.ts'
 
 export const verifyCommand = defineCommand({
@@ -25,7 +24,10 @@ export const verifyCommand = defineCommand({
   ],
   async run({ directory, kind, case: cases, all }, { device, out, signal, progress }) {
     // Loaded here, so that `repa verify --help` does not wait for it.
-    const { verify } = await import('../../verification/verify.ts')
+    const [{ verify }, { resolveDevice }] = await Promise.all([
+      import('../../verification/verify.ts'),
+      import('../../tensor/device.ts'),
+    ])
     let shown: ReturnType<typeof progress> | undefined
     const report = await verify(directory, {
       device: resolveDevice(device),

@@ -25,7 +25,17 @@ describe.each(LEVELS.filter((level) => level !== here))('kernels for %s', (level
   test.skipIf(!levels.includes(level))(
     'pass the same tables',
     () => {
-      const options = ['run', ...TABLES, '--exclude', '**/levels.test.ts', '--no-isolate', '--reporter', 'json']
+      const options = [
+        'run',
+        '--project',
+        'here',
+        ...TABLES,
+        '--exclude',
+        '**/levels.test.ts',
+        '--no-isolate',
+        '--reporter',
+        'json',
+      ]
       const { status, stdout, stderr } = spawnSync(process.execPath, [vitest, ...options], {
         cwd: root,
         env: { ...process.env, REPA_CPU_LEVEL: level, NO_COLOR: '1' },
