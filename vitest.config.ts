@@ -6,6 +6,17 @@ import { defineConfig } from 'vitest/config'
 const simt = resolve('build/simt')
 const haveSimt = existsSync(`${simt}/build/Release/repa_native.node`)
 
+/** What runs on a GPU, a real one or the shim's. */
+const onDevice = {
+  include: [
+    'test/gpu/**/*.test.ts',
+    'test/tensor/**/*.test.ts',
+    'test/training/optimizer*.test.ts',
+    'test/native/device.test.ts',
+  ],
+  exclude: ['test/tensor/ops/levels.test.ts'],
+}
+
 export default defineConfig({
   test: {
     reporters: ['default', './test/summary-reporter.ts'],
@@ -20,8 +31,9 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'here', include: ['test/**/*.test.ts'], exclude: ['test/simt/**'] },
+        test: { name: 'here', include: ['test/**/*.test.ts'], exclude: ['test/simt/**', 'test/gpu/**'] },
       },
+      ...(process.env.REPA_TEST_GPU ? [{ extends: true as const, test: { name: 'gpu', ...onDevice } }] : []),
       // The tables of cases once more, on the CUDA kernels.
       ...(haveSimt
         ? [
@@ -29,13 +41,8 @@ export default defineConfig({
               extends: true as const,
               test: {
                 name: 'simt',
-                include: [
-                  'test/simt/**/*.test.ts',
-                  'test/tensor/**/*.test.ts',
-                  'test/training/optimizer.test.ts',
-                  'test/native/device.test.ts',
-                ],
-                exclude: ['test/tensor/ops/levels.test.ts'],
+                ...onDevice,
+                include: ['test/simt/**/*.test.ts', ...onDevice.include],
                 env: { REPA_NATIVE_PREBUILD: simt, REPA_TEST_DEVICES: 'cuda:0' },
               },
             },

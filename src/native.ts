@@ -75,6 +75,10 @@ export interface NativeAddon {
   measureFmaPeak(seconds: number): Promise<number>
   synchronize(device: string): Promise<void>
   resetDevice(device: string): void
+  beginCapture(device: string): void
+  endCapture(device: string): number
+  launchGraph(device: string, graph: number): void
+  destroyGraph(device: string, graph: number): void
   profile(device: string, on: boolean): void
   costs(device: string): Record<string, OperationCost>
   memoryStats(device: string): MemoryStats
@@ -177,8 +181,20 @@ export interface NativeAddon {
   linearCombination(coefficients: readonly number[], values: readonly T[]): T
   cast(x: T, dtype: DType): T
 
-  cosineAlignmentLoss(projection: T, target: T, weight: number, wantGradient: boolean): [loss: T, gradient: MaybeT]
-  velocityLoss(prediction: T, target: T, weight: number, wantGradient: boolean): [loss: T, gradient: MaybeT]
+  cosineAlignmentLoss(
+    projection: T,
+    target: T,
+    weight: number,
+    state: MaybeT,
+    wantGradient: boolean,
+  ): [loss: T, gradient: MaybeT]
+  velocityLoss(
+    prediction: T,
+    target: T,
+    weight: number,
+    state: MaybeT,
+    wantGradient: boolean,
+  ): [loss: T, gradient: MaybeT]
 
   clipGradientNorm(gradient: T, frozen: readonly number[], state: T, maxNorm: number, gradientScale: number): void
   adamW(

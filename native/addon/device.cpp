@@ -91,6 +91,22 @@ const Export kExports[] = {
        a.device(0, "device").reset();
        return a.nothing();
      }},
+    {"beginCapture",
+     [](const Arguments& a) -> Napi::Value {
+       a.device(0, "device").beginCapture();
+       return a.nothing();
+     }},
+    {"endCapture", [](const Arguments& a) -> Napi::Value { return Napi::Number::New(a.env(), static_cast<double>(a.device(0, "device").endCapture())); }},
+    {"launchGraph",
+     [](const Arguments& a) -> Napi::Value {
+       a.device(0, "device").launchGraph(a.integer(1, "graph"));
+       return a.nothing();
+     }},
+    {"destroyGraph",
+     [](const Arguments& a) -> Napi::Value {
+       a.device(0, "device").destroyGraph(a.integer(1, "graph"));
+       return a.nothing();
+     }},
     {"profile",
      [](const Arguments& a) -> Napi::Value {
        a.device(0, "device").profile(a.boolean(1, "on"));

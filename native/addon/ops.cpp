@@ -64,8 +64,8 @@ const Export kExports[] = {
     {"linearCombination", bind<ops::linearCombination>, {"coefficients", "values"}},
     {"cast", bind<ops::cast>, {"x", "dtype"}},
 
-    {"cosineAlignmentLoss", bind<ops::cosineAlignmentLoss>, {"projection", "target", "weight", "wantGradient"}},
-    {"velocityLoss", bind<ops::velocityLoss>, {"prediction", "target", "weight", "wantGradient"}},
+    {"cosineAlignmentLoss", bind<ops::cosineAlignmentLoss>, {"projection", "target", "weight", "state", "wantGradient"}},
+    {"velocityLoss", bind<ops::velocityLoss>, {"prediction", "target", "weight", "state", "wantGradient"}},
 
     {"clipGradientNorm", bind<ops::clipGradientNorm>, {"gradient", "frozen", "state", "maxNorm", "gradientScale"}},
     {"adamW", bind<ops::adamW>,

@@ -26,16 +26,9 @@ Allocator::Allocator(Source& source, int64_t limitBytes) : source_(source) { sta
 void* Allocator::allocate(int64_t bytes, const char* purpose) {
   std::lock_guard lock(mutex_);
   const int64_t size = blockSize(bytes < kLargestRequest ? bytes : kLargestRequest);
-  void* block = nullptr;
-  // A block up to a quarter larger than asked is better reused than left beside a new one.
-  if (auto found = free_.lower_bound(size); found != free_.end() && found->first <= size + size / 4) {
-    block = found->second.back();
-    found->second.pop_back();
-    stats_.cachedBytes -= found->first;
-    stats_.liveBytes += found->first;
-    sizes_[block] = found->first;
-    if (found->second.empty()) free_.erase(found);
-  } else {
+  void* block = open_ ? takeFree(open_->free, size) : nullptr;
+  if (!block) block = takeFree(free_, size);
+  if (!block) {
     const auto full = [&] { return stats_.liveBytes + stats_.cachedBytes + size > stats_.limitBytes; };
     if (full()) trimLocked();
     if (!full()) block = source_.take(size);
@@ -51,8 +44,51 @@ void* Allocator::allocate(int64_t bytes, const char* purpose) {
     stats_.liveBytes += size;
     sizes_[block] = size;
   }
+  if (open_) open_->blocks.insert(block);
   if (stats_.liveBytes > stats_.peakBytes) stats_.peakBytes = stats_.liveBytes;
   return block;
+}
+
+void* Allocator::takeFree(FreeBlocks& free, int64_t size) {
+  // A block up to a quarter larger than asked is better reused than left beside a new one.
+  const auto found = free.lower_bound(size);
+  if (found == free.end() || found->first > size + size / 4) return nullptr;
+  void* block = found->second.back();
+  found->second.pop_back();
+  stats_.cachedBytes -= found->first;
+  stats_.liveBytes += found->first;
+  sizes_[block] = found->first;
+  if (found->second.empty()) free.erase(found);
+  return block;
+}
+
+Allocator::Pool* Allocator::poolOf(void* block) {
+  for (auto& [number, pool] : pools_)
+    if (pool.blocks.contains(block)) return &pool;
+  return nullptr;
+}
+
+void Allocator::beginPool() {
+  std::lock_guard lock(mutex_);
+  if (open_) throw Error(ErrorCode::invalidArgument, "A pool of memory is open already; a capture cannot begin inside another.");
+  open_ = &pools_[nextPool_];
+}
+
+int64_t Allocator::endPool() {
+  std::lock_guard lock(mutex_);
+  open_ = nullptr;
+  return nextPool_++;
+}
+
+void Allocator::dropPool(int64_t pool) {
+  std::lock_guard lock(mutex_);
+  const auto found = pools_.find(pool);
+  if (found == pools_.end()) return;
+  for (auto& [size, blocks] : found->second.free) {
+    std::vector<void*>& free = free_[size];
+    free.insert(free.end(), blocks.begin(), blocks.end());
+  }
+  pools_.erase(found);
 }
 
 void Allocator::release(void* block) {
@@ -62,7 +98,8 @@ void Allocator::release(void* block) {
   sizes_.erase(found);
   stats_.liveBytes -= size;
   stats_.cachedBytes += size;
-  free_[size].push_back(block);
+  Pool* pool = pools_.empty() ? nullptr : poolOf(block);
+  (pool ? pool->free : free_)[size].push_back(block);
 }
 
 MemoryStats Allocator::stats() const {
@@ -86,12 +123,14 @@ void Allocator::trim() {
 }
 
 void Allocator::trimLocked() {
-  if (stats_.cachedBytes == 0) return;
+  if (free_.empty()) return;
   source_.waitForQueue();
   for (auto& [size, blocks] : free_)
-    for (void* block : blocks) source_.give(block, size);
+    for (void* block : blocks) {
+      source_.give(block, size);
+      stats_.cachedBytes -= size;
+    }
   free_.clear();
-  stats_.cachedBytes = 0;
 }
 
 }  // namespace repa

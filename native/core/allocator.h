@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,7 @@ namespace repa {
 struct MemoryStats {
   int64_t liveBytes;    // in tensors now
   int64_t peakBytes;    // the most that liveBytes ever was, since resetPeak
-  int64_t cachedBytes;  // free blocks that are kept for the next request
+  int64_t cachedBytes;  // free blocks that are kept for the next request, or for the graph that was captured with them
   int64_t limitBytes;   // live + cached may not pass this
   int64_t systemAllocations;  // how often the system was asked: constant once a training step repeats itself
 };
@@ -48,12 +49,31 @@ class Allocator {
   /// Gives every cached block back to the system.
   void trim();
 
+  /// From here to endPool(), every block that is handed out belongs to a pool: what a captured graph writes to at every replay.
+  /// A pool's blocks are handed out to nobody else, also once they are released, until the pool is dropped. Pools do not nest.
+  void beginPool();
+  /// The pool's number.
+  int64_t endPool();
+  void dropPool(int64_t pool);
+
  private:
+  using FreeBlocks = std::map<int64_t, std::vector<void*>>;  // by size
+  /// Blocks of a pool, and those of them that are free. While it is open they may be taken again; then they only wait.
+  struct Pool {
+    std::set<void*> blocks;
+    FreeBlocks free;
+  };
+
+  void* takeFree(FreeBlocks& free, int64_t size);
+  Pool* poolOf(void* block);
   void trimLocked();
 
   Source& source_;
   mutable std::mutex mutex_;
-  std::map<int64_t, std::vector<void*>> free_;  // by block size
+  FreeBlocks free_;
+  std::map<int64_t, Pool> pools_;
+  Pool* open_ = nullptr;
+  int64_t nextPool_ = 1;
   std::map<void*, int64_t> sizes_;              // of live blocks
   MemoryStats stats_{};
 };

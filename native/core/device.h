@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/allocator.h"
+#include "core/error.h"
 #include "core/thread_pool.h"
 
 namespace repa {
@@ -37,6 +38,17 @@ class Device {
   virtual std::map<std::string, OperationCost> costs() = 0;
   /// Forgets a failure, so that the device can be used again.
   virtual void reset() = 0;
+
+  /// From here to endCapture(), operations are recorded instead of run, with memory of their own: a step that is captured once
+  /// and replayed costs the host one call. Nothing may be uploaded, read or waited for meanwhile. A device without such a thing
+  /// throws Error(device).
+  virtual void beginCapture() { throw Error(ErrorCode::device, "A step cannot be captured on " + name() + "; only a GPU has graphs."); }
+  /// The graph's number. Throws what went wrong while capturing; then there is no graph, and nothing has run.
+  virtual int64_t endCapture() { throw Error(ErrorCode::device, "There is no capture on " + name() + " to end."); }
+  /// Enqueues everything that the graph holds.
+  virtual void launchGraph(int64_t graph) { throw Error(ErrorCode::device, "There is no graph " + std::to_string(graph) + " on " + name() + "."); }
+  /// Its memory becomes ordinary once what is enqueued has run.
+  virtual void destroyGraph(int64_t) {}
 };
 
 }  // namespace repa

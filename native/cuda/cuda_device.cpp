@@ -66,7 +66,7 @@ void CudaDevice::enqueue(const char* operation, FunctionRef<void(cudaStream_t st
     bool timed = false;
     {
       std::lock_guard lock(mutex_);
-      timed = profiling_;
+      timed = profiling_ && !capturing_;
     }
     const cudaEvent_t began = timed ? takeEvent(true) : nullptr;
     if (timed) cuda::check(cudaEventRecord(began, stream_), "record an event");
@@ -82,12 +82,70 @@ void CudaDevice::enqueue(const char* operation, FunctionRef<void(cudaStream_t st
   }
 }
 
+void CudaDevice::requireNoCapture(const char* what) const {
+  if (capturing_)
+    throw Error(ErrorCode::invalidArgument, std::string(what) + " is not possible while a step is captured on " + name() + ": do it before or after.");
+}
+
+void CudaDevice::beginCapture() {
+  requireNoCapture("Another capture");
+  if (const std::string failed = failure(); !failed.empty()) throw Error(ErrorCode::failed, failed);
+  makeCurrent();
+  allocator_.beginPool();
+  // Relaxed: taking memory from the system is allowed meanwhile, here and in other threads.
+  const cudaError_t begun = cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed);
+  if (begun != cudaSuccess) allocator_.dropPool(allocator_.endPool());
+  cuda::check(begun, "begin a capture");
+  capturing_ = true;
+}
+
+int64_t CudaDevice::endCapture() {
+  if (!capturing_) throw Error(ErrorCode::invalidArgument, "There is no capture on " + name() + " to end.");
+  capturing_ = false;
+  makeCurrent();
+  Graph graph{nullptr, allocator_.endPool()};
+  cudaGraph_t recorded = nullptr;
+  cudaError_t error = cudaStreamEndCapture(stream_, &recorded);
+  if (error == cudaSuccess) error = cudaGraphInstantiate(&graph.executable, recorded, 0);
+  if (recorded) cudaGraphDestroy(recorded);
+  std::string failed = failure();
+  if (error != cudaSuccess || !failed.empty()) {
+    if (graph.executable) cudaGraphExecDestroy(graph.executable);
+    allocator_.dropPool(graph.pool);
+    // An operation that could not be recorded has run nothing: the device is as it was.
+    reset();
+    if (!failed.empty()) throw Error(ErrorCode::failed, "The step could not be captured: " + failed);
+    cuda::check(error, "capture a step");
+  }
+  graphs_[nextGraph_] = graph;
+  return nextGraph_++;
+}
+
+void CudaDevice::launchGraph(int64_t graph) {
+  requireNoCapture("Running a captured step");
+  const auto found = graphs_.find(graph);
+  if (found == graphs_.end()) throw Error(ErrorCode::invalidArgument, "There is no graph " + std::to_string(graph) + " on " + name() + ".");
+  enqueue("graph", [&](cudaStream_t stream) { cuda::check(cudaGraphLaunch(found->second.executable, stream), "launch a captured step"); });
+}
+
+void CudaDevice::destroyGraph(int64_t graph) {
+  const auto found = graphs_.find(graph);
+  if (found == graphs_.end()) return;
+  makeCurrent();
+  // The next user of the pool's blocks is enqueued behind the last replay.
+  cudaGraphExecDestroy(found->second.executable);
+  allocator_.dropPool(found->second.pool);
+  graphs_.erase(found);
+}
+
 void CudaDevice::upload(void* to, const void* from, int64_t bytes) {
+  requireNoCapture("Writing to a tensor from the host");
   if (bytes == 0) return;
   enqueue("upload", [&](cudaStream_t stream) { staging_.upload(stream, to, from, bytes); });
 }
 
 void CudaDevice::download(void* to, const void* from, int64_t bytes, std::function<void(const std::string&)> done) {
+  requireNoCapture("Reading a tensor");
   if (bytes == 0) return whenIdle(std::move(done));
   void* pinned = nullptr;
   enqueue("download", [&](cudaStream_t stream) {
@@ -124,6 +182,7 @@ void CudaDevice::giveEvent(cudaEvent_t event) {
 }
 
 void CudaDevice::complete(std::function<void(const std::string&)> then) {
+  requireNoCapture("Waiting");
   cudaEvent_t event = nullptr;
   try {
     makeCurrent();

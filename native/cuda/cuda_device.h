@@ -37,6 +37,11 @@ class CudaDevice final : public Device {
   /// the device failed: later work is left out and every wait is told, until reset().
   void enqueue(const char* operation, FunctionRef<void(cudaStream_t stream)> launch);
 
+  void beginCapture() override;
+  int64_t endCapture() override;
+  void launchGraph(int64_t graph) override;
+  void destroyGraph(int64_t graph) override;
+
   const CudaDeviceInfo& info() const { return info_; }
   /// 80 for compute capability 8.0: kernels with a Hopper variant take it at 90, exactly, for sm_90a code runs nowhere else.
   int architecture() const { return 10 * info_.major + info_.minor; }
@@ -64,7 +69,13 @@ class CudaDevice final : public Device {
     cudaEvent_t began, ended;
   };
 
+  struct Graph {
+    cudaGraphExec_t executable;
+    int64_t pool;
+  };
+
   explicit CudaDevice(const CudaDeviceInfo& info);
+  void requireNoCapture(const char* what) const;
   void makeCurrent() const;
   std::string failure();
   /// Whether an error was sticky: then every later call on the stream gives it again.
@@ -82,6 +93,10 @@ class CudaDevice final : public Device {
   Allocator allocator_;
   cudaStream_t stream_ = nullptr;
   Staging staging_;
+  // Touched by the thread that enqueues.
+  bool capturing_ = false;
+  std::map<int64_t, Graph> graphs_;
+  int64_t nextGraph_ = 1;
   std::mutex mutex_;  // guards what follows
   std::condition_variable wake_;
   std::deque<Completion> completions_;

@@ -13,6 +13,7 @@
 // CUDA's own names for its handles, so that nothing that includes this needs its headers.
 typedef struct CUstream_st* cudaStream_t;
 typedef struct CUevent_st* cudaEvent_t;
+typedef struct CUgraphExec_st* cudaGraphExec_t;
 
 namespace repa {
 

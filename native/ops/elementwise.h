@@ -13,7 +13,7 @@ Tensor scale(const Tensor& x, double factor);
 void accumulate(const Tensor& sum, const Tensor& x);
 /// Every element becomes `value`, in place.
 void fill(const Tensor& out, double value);
-/// out = x, in place; equal shapes.
+/// out = x, in place; equal shapes and dtypes, any of them.
 void copy(const Tensor& out, const Tensor& x);
 
 }  // namespace repa::ops

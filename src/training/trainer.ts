@@ -64,6 +64,8 @@ export interface TrainingStep {
   readonly finite: boolean
   /** Steps left out so far. */
   readonly skipped: number
+  /** What the losses multiply the next gradient by; undefined without loss scaling. */
+  readonly lossScale: number | undefined
   readonly imagesPerSecond: number
   /** Since the first run() began. */
   readonly seconds: number
@@ -99,12 +101,10 @@ export class Trainer implements AsyncDisposable {
   readonly #options: Required<Pick<TrainerOptions, 'batch' | 'path' | 'weighting' | 'seed' | 'configuration'>>
   readonly #encoders: readonly Encoder[]
   readonly #alignWeight: number
-  readonly #lossScale: number
   #step = 0
   /** When the first run() began. */
   #began: number | undefined
   #batches: AsyncIterator<Batch, undefined> | undefined
-  #counters = { updates: 0, skipped: 0 }
 
   constructor(options: TrainerOptions) {
     const { model, data, align, batch } = options
@@ -114,7 +114,6 @@ export class Trainer implements AsyncDisposable {
     this.#encoders = encoders
     this.#alignWeight = align?.weight ?? 0.5
     const precision = precisionPolicy(options.precision ?? defaultPrecision(model.device), model.device)
-    this.#lossScale = precision.lossScale
     this.#options = {
       batch,
       path: options.path ?? 'linear',
@@ -130,7 +129,7 @@ export class Trainer implements AsyncDisposable {
     }
     model.computeIn(precision.dtype)
     for (const encoder of encoders) encoder.computeIn?.(precision.dtype)
-    this.optimizer = new AdamW(model.arena, options)
+    this.optimizer = new AdamW(model.arena, { ...options, lossScale: options.lossScale ?? precision.lossScale })
   }
 
   /** Steps made so far. */
@@ -148,20 +147,20 @@ export class Trainer implements AsyncDisposable {
     }
     await loadCheckpoint(checkpoint, this.model, ['weights', 'ema', 'firstMoments', 'secondMoments'])
     this.model.arena.refreshCompute()
-    this.#counters = countersOf(state)
-    this.optimizer.restore(this.#counters)
+    this.optimizer.restore(countersOf(state))
     await this.#closeLoader()
     this.#step = state.step
   }
 
   /** Writes `RUN/checkpoints/STEP/` (checkpoint.ts says what) and returns that folder; `repa sample --checkpoint RUN` takes it. */
   async save(run: string): Promise<string> {
-    const { updates, skipped } = await this.optimizer.state()
+    const { updates, skipped, lossScaling } = await this.optimizer.state()
     const { seed, configuration } = this.#options
     return saveCheckpoint(join(run, CHECKPOINTS), this.model, {
       step: this.#step,
       updates,
       skipped,
+      lossScaling,
       seed,
       configuration,
     })
@@ -223,13 +222,14 @@ export class Trainer implements AsyncDisposable {
       const losses = forwardBackward(this.model, this.#prepare(samples, step), {
         path,
         alignWeight: this.#alignWeight,
+        scaling: this.optimizer.scaling,
       })
       const reported = {
         denoising: mean(losses.denoising),
         alignment: losses.alignment && cast(losses.alignment, 'f32'),
       }
       // Last: where memory runs out before, the step has changed nothing.
-      this.optimizer.step(1 / this.#lossScale)
+      this.optimizer.step()
       return reported
     })
     this.#step++
@@ -246,6 +246,7 @@ export class Trainer implements AsyncDisposable {
       learningRate,
       finite: state.finite,
       skipped: state.skipped,
+      lossScale: state.lossScaling?.scale,
     }))
   }
 

@@ -9,7 +9,7 @@ using cuuint64_t = uint64_t;
 
 #define CUDA_VERSION 13000
 
-struct alignas(128) CUtensorMap {
+struct alignas(64) CUtensorMap {
   cuuint64_t opaque[16];
 };
 

@@ -1,0 +1,101 @@
+// Makes .offline/repa-native-VERSION-PLATFORM.tar.xz: Node, the addon, the compiled library, the suite and its runner, for a
+// machine with a GPU and neither Node nor a network, as clusters are:
+//     tar xf repa-native-….tar.xz && ./repa-native/repa doctor && ./repa-native/test-gpu
+//   --shared DIR  also the golden vectors of DIR (its folder golden), which test-gpu then verifies
+import { spawnSync } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..')
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+const name = `repa-native-${version}-${process.platform}-${process.arch}`
+const offline = join(root, '.offline')
+const folder = join(offline, 'repa-native')
+const archive = join(offline, `${name}.tar.xz`)
+
+/** What running and testing need; the rest of node_modules builds, formats and checks types. */
+const PACKAGES = ['zod', 'sharp', 'node-gyp-build', 'vitest', 'vite']
+const FILES = [
+  'package.json',
+  'tsconfig.json',
+  'vitest.config.ts',
+  'README.md',
+  'LICENSE',
+  'dist',
+  'src',
+  'test',
+  'bench',
+  'scripts/test-gpu.mjs',
+]
+const ADDON = 'build/Release/repa_native.node'
+
+/** Folders of the packages and all that they depend on, as the lock file has them and this machine has installed them. */
+function packageFolders() {
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8'))
+  const found = new Set()
+  const visit = (dependency, from) => {
+    // As Node looks: beside the package that asks, then further up.
+    for (let base = from; ; base = base.slice(0, Math.max(0, base.lastIndexOf('/node_modules/')))) {
+      const key = `${base ? `${base}/` : ''}node_modules/${dependency}`
+      if (packages[key]) {
+        if (found.has(key) || !existsSync(join(root, key))) return
+        found.add(key)
+        const { dependencies, optionalDependencies } = packages[key]
+        for (const next of Object.keys({ ...dependencies, ...optionalDependencies })) visit(next, key)
+        return
+      }
+      if (!base) return
+    }
+  }
+  for (const dependency of PACKAGES) visit(dependency, '')
+  return [...found]
+}
+
+function fail(sentence) {
+  console.error(`pack:offline: ${sentence}`)
+  process.exit(1)
+}
+
+for (const [path, command] of [
+  [ADDON, 'npm run build:native'],
+  ['dist', 'npm run build:ts'],
+]) {
+  if (!existsSync(join(root, path))) fail(`${path} is not there; run ${command} first.`)
+}
+const at = process.argv.indexOf('--shared')
+const shared = at < 0 ? undefined : process.argv[at + 1]
+if (at >= 0 && !(shared && existsSync(join(shared, 'golden', 'manifest.json'))))
+  fail(`--shared ${shared} has no golden/manifest.json.`)
+
+rmSync(folder, { recursive: true, force: true })
+mkdirSync(join(folder, 'bin'), { recursive: true })
+// A package's own folder only: what lies nested in it is in the list where it is needed.
+const copy = (path) =>
+  cpSync(join(root, path), join(folder, path), {
+    recursive: true,
+    dereference: true,
+    filter: (source) => !relative(join(root, path), source).split('/').includes('node_modules'),
+  })
+for (const path of [...FILES, ADDON, ...packageFolders()]) if (existsSync(join(root, path))) copy(path)
+const conformance = 'build/conformance'
+if (existsSync(join(root, conformance))) copy(conformance)
+if (shared) cpSync(join(shared, 'golden'), join(folder, 'shared/golden'), { recursive: true, dereference: true })
+cpSync(process.execPath, join(folder, 'bin/node'), { dereference: true })
+// Symbols are a sixth of Node's size, and nothing here reads them.
+spawnSync('strip', [join(folder, 'bin/node')], { stdio: 'ignore' })
+const script = (entry) => `#!/bin/sh
+here=$(cd "$(dirname "$0")" && pwd)
+[ -d "$here/shared" ] && : "\${REPA_SHARED:=$here/shared}" && export REPA_SHARED
+exec "$here/bin/node" "$here/${entry}" "$@"
+`
+writeFileSync(join(folder, 'repa'), script('dist/cli/main.js'), { mode: 0o755 })
+writeFileSync(join(folder, 'test-gpu'), script('scripts/test-gpu.mjs'), { mode: 0o755 })
+
+const packed = spawnSync('tar', ['-cJf', archive, '-C', offline, 'repa-native'], {
+  stdio: 'inherit',
+  env: { ...process.env, XZ_OPT: '-6 -T0' },
+})
+if (packed.status !== 0) fail('tar could not write the archive; it and xz must be installed.')
+rmSync(folder, { recursive: true, force: true })
+console.log(`${relative(root, archive)}: ${(statSync(archive).size / 2 ** 20).toFixed(1)} MiB`)
