@@ -2,6 +2,8 @@
 
 #include "cpu/activation.h"
 #include "cpu/swiglu.h"
+#include "cuda/activation.h"
+#include "cuda/swiglu.h"
 #include "ops/require.h"
 
 namespace repa::ops {
@@ -16,60 +18,78 @@ Activation activationOf(const char* op, const std::string& name) {
 
 Tensor activation(const Tensor& x, const std::string& kind) {
   const char* op = "activation";
-  requireDType(op, "x", x, DType::f32);
+  requireCompute(op, "x", x);
   const Activation function = activationOf(op, kind);
   require(function != Activation::none, op, "the kind is none; expected silu, gelu-tanh or gelu-erf.");
-  CpuDevice& queue = cpuQueue(op, x);
-  const Tensor out = Tensor::empty(queue, x.shape(), DType::f32, op);
+  const Tensor out = Tensor::empty(x.device(), x.shape(), x.dtype(), op);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(x)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::activation(stream, x, function, out); });
+      return out;
+    }
   const cpu::ActivationArgs args{.count = x.elements(), .x = x.f32(), .out = out.f32()};
   const auto& kernels = cpu::activationKernels();
   const auto kernel = function == Activation::silu ? kernels.silu : function == Activation::geluTanh ? kernels.geluTanh : kernels.geluErf;
-  queue.enqueue(op, [args, kernel](ThreadPool& pool) { kernel(pool, args); });
+  cpuQueue(op, x).enqueue(op, [args, kernel](ThreadPool& pool) { kernel(pool, args); });
   return out;
 }
 
 Tensor activationBackward(const Tensor& dOut, const Tensor& x, const std::string& kind) {
   const char* op = "activationBackward";
-  requireDType(op, "x", x, DType::f32);
-  requireShape(op, "dOut", dOut, x.shape());
+  requireCompute(op, "x", x);
+  requireShape(op, "dOut", dOut, x.shape(), x.dtype());
   const Activation function = activationOf(op, kind);
   require(function != Activation::none, op, "the kind is none; expected silu, gelu-tanh or gelu-erf.");
-  CpuDevice& queue = cpuQueue(op, x);
-  const Tensor dX = Tensor::empty(queue, x.shape(), DType::f32, op);
+  const Tensor dX = Tensor::empty(x.device(), x.shape(), x.dtype(), op);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(x)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::activationBackward(stream, dOut, x, function, dX); });
+      return dX;
+    }
   const cpu::ActivationBackwardArgs args{.count = x.elements(), .x = x.f32(), .dOut = dOut.f32(), .dX = dX.f32()};
   const auto& kernels = cpu::activationKernels();
   const auto kernel =
       function == Activation::silu ? kernels.siluBackward : function == Activation::geluTanh ? kernels.geluTanhBackward : kernels.geluErfBackward;
-  queue.enqueue(op, [args, kernel](ThreadPool& pool) { kernel(pool, args); });
+  cpuQueue(op, x).enqueue(op, [args, kernel](ThreadPool& pool) { kernel(pool, args); });
   return dX;
 }
 
 Tensor swiGLU(const Tensor& x) {
   const char* op = "swiGLU";
-  requireLastAxis(op, "x", x, "[..., 2 h]");
+  requireCompute(op, "x", x);
+  requireLastAxis(op, "x", x, "[..., 2 h]", x.dtype());
   const int64_t width = x.size(-1);
   require(width % 2 == 0 && width > 0, op, "x has shape " + x.shape().text() + "; its last axis must be even.");
-  CpuDevice& queue = cpuQueue(op, x);
   Shape shape;
   for (int axis = 0; axis + 1 < x.shape().rank(); ++axis) shape.append(x.size(axis));
   shape.append(width / 2);
-  const Tensor out = Tensor::empty(queue, shape, DType::f32, op);
+  const Tensor out = Tensor::empty(x.device(), shape, x.dtype(), op);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(x)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::swiGLU(stream, x, out); });
+      return out;
+    }
   const cpu::SwigluForwardArgs args{.in = x.f32(), .out = out.f32(), .rows = x.elements() / width, .hidden = width / 2};
-  queue.enqueue(op, [args](ThreadPool& pool) { cpu::swigluKernels().forward(pool, args); });
+  cpuQueue(op, x).enqueue(op, [args](ThreadPool& pool) { cpu::swigluKernels().forward(pool, args); });
   return out;
 }
 
 Tensor swiGLUBackward(const Tensor& dOut, const Tensor& x) {
   const char* op = "swiGLUBackward";
-  requireLastAxis(op, "x", x, "[..., 2 h]");
-  requireLastAxis(op, "dOut", dOut, "[..., h]");
+  requireCompute(op, "x", x);
+  requireLastAxis(op, "x", x, "[..., 2 h]", x.dtype());
+  requireLastAxis(op, "dOut", dOut, "[..., h]", x.dtype());
   const int64_t width = x.size(-1);
   require(width > 0 && dOut.elements() * 2 == x.elements() && dOut.size(-1) * 2 == width, op,
           "dOut has shape " + dOut.shape().text() + ", which is not half of x " + x.shape().text() + ".");
-  CpuDevice& queue = cpuQueue(op, x);
-  const Tensor dX = Tensor::empty(queue, x.shape(), DType::f32, op);
+  const Tensor dX = Tensor::empty(x.device(), x.shape(), x.dtype(), op);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(x)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::swiGLUBackward(stream, dOut, x, dX); });
+      return dX;
+    }
   const cpu::SwigluBackwardArgs args{.in = x.f32(), .dOut = dOut.f32(), .dIn = dX.f32(), .rows = x.elements() / width, .hidden = width / 2};
-  queue.enqueue(op, [args](ThreadPool& pool) { cpu::swigluKernels().backward(pool, args); });
+  cpuQueue(op, x).enqueue(op, [args](ThreadPool& pool) { cpu::swigluKernels().backward(pool, args); });
   return dX;
 }
 

@@ -63,10 +63,15 @@ inline int64_t rowsOf(const Shape& shape) {
 }
 
 /// `axes` describes the expected axes in the message: "[..., D]".
-inline void requireLastAxis(const char* op, const char* name, const Tensor& tensor, const char* axes) {
-  requireDType(op, name, tensor, DType::f32);
+inline void requireLastAxis(const char* op, const char* name, const Tensor& tensor, const char* axes, DType dtype = DType::f32) {
+  requireDType(op, name, tensor, dtype);
   if (tensor.shape().rank() < 1)
     fail(ErrorCode::shape, op, std::string(name) + " has shape " + tensor.shape().text() + "; expected " + axes + ".");
+}
+
+/// What a GPU's kernel indexes in 32 bits; `what` names it.
+inline void requireIndexable(const char* op, const char* what, int64_t elements) {
+  require(elements < int64_t{1} << 31, op, std::string(what) + " has " + std::to_string(elements) + " elements; a GPU takes fewer than 2^31.");
 }
 
 /// The queue of the CPU, where `tensor` must live.

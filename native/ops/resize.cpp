@@ -1,6 +1,7 @@
 #include "ops/resize.h"
 
 #include "cpu/resize.h"
+#include "cuda/resize.h"
 #include "ops/require.h"
 
 namespace repa::ops {
@@ -17,13 +18,20 @@ Tensor resize(const Tensor& x, int64_t outHeight, int64_t outWidth, const std::s
   };
   requireScale("scaleHeight", scaleHeight, x.size(1));
   requireScale("scaleWidth", scaleWidth, x.size(2));
-  CpuDevice& queue = cpuQueue(op, x);
-  const Tensor out = Tensor::empty(queue, {x.size(0), outHeight, outWidth, x.size(3)}, DType::f32, op);
+  const Tensor out = Tensor::empty(x.device(), {x.size(0), outHeight, outWidth, x.size(3)}, DType::f32, op);
   cpu::ResizeArgs args{.input = x.f32(), .output = out.f32(), .count = x.size(0), .inputHeight = x.size(1), .inputWidth = x.size(2),
                        .outputHeight = outHeight, .outputWidth = outWidth, .channels = x.size(3),
                        .filter = filter == "bicubic" ? cpu::ResizeFilter::bicubic : cpu::ResizeFilter::bilinear, .antialias = antialias,
                        .scaleHeight = scaleHeight > 0 ? scaleHeight : static_cast<double>(x.size(1)) / static_cast<double>(outHeight),
                        .scaleWidth = scaleWidth > 0 ? scaleWidth : static_cast<double>(x.size(2)) / static_cast<double>(outWidth), .scratch = nullptr};
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(x)) {
+      const Tensor scratch = Tensor::empty(*cuda, {cuda::resizeScratchFloats(args)}, DType::f32, op);
+      args.scratch = scratch.f32();
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::resize(stream, args); });
+      return out;
+    }
+  CpuDevice& queue = cpuQueue(op, x);
   const Tensor scratch = scratchFloats(queue, cpu::resizeKernels().resizeScratchFloats(args, queue.threads()), op);
   args.scratch = scratch.f32();
   queue.enqueue(op, [args](ThreadPool& pool) { cpu::resizeKernels().resize(pool, args); });

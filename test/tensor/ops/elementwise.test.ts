@@ -1,7 +1,7 @@
 import type { Activation } from '../../../src/native.ts'
 import { activation, add, silu, swiGLU } from '../../../src/tensor/ops/elementwise.ts'
 import * as reference from '../../reference/activation.ts'
-import { fromValues, type NdArray, random, sum } from '../../reference/array.ts'
+import { fromValues, map, type NdArray, sum } from '../../reference/array.ts'
 import { largestOf, type Rounding } from '../rounding.ts'
 import { type OpCase, opCase, testOps } from './op-case.ts'
 
@@ -25,6 +25,7 @@ function activationCase(kind: (typeof FUNCTIONS)[number], x: NdArray, name: stri
   return opCase({
     name: `${kind} of ${name}`,
     inputs: { x },
+    compute: ['x'],
     op: (t) => (kind === 'silu' ? silu(t.x) : activation(t.x, kind)),
     forward: () => reference.activation(x, kind),
     backward: (dOut) => ({ x: reference.activationBackward(dOut, x, kind) }),
@@ -32,38 +33,38 @@ function activationCase(kind: (typeof FUNCTIONS)[number], x: NdArray, name: stri
   })
 }
 
-/** From where the functions are 0 or x to float32, through every seam of their approximations. */
-const SWEEP = fromValues(
-  [2001],
-  Array.from({ length: 2001 }, (_, i) => Math.fround((i - 1000) / 80)),
-)
-/** Up to where the square of x, which the tanh form's slope takes, still is a float32. */
-const SATURATED = fromValues([8], [-1e18, -1e4, -100, -89, 89, 100, 1e4, 1e18].map(Math.fround))
-
-testOps('activation', [
-  ...FUNCTIONS.flatMap((kind) => SHAPES.map((shape) => activationCase(kind, random(shape, 1, 4), `[${shape}]`))),
-  ...FUNCTIONS.map((kind) => activationCase(kind, SWEEP, '-12.5 to 12.5')),
+testOps('activation', (draw) => [
+  ...FUNCTIONS.flatMap((kind) => SHAPES.map((shape) => activationCase(kind, draw(shape, 1, 4), `[${shape}]`))),
+  // From where the functions are 0 or x to float32, through every seam of their approximations.
+  ...FUNCTIONS.map((kind) => activationCase(kind, draw([2001], 2, 12.5), '-12.5 to 12.5')),
 ])
 
-// Beyond the middle the result is exactly x or 0, and the slope 1 or 0, at any magnitude.
-testOps(
-  'saturated activation',
-  FUNCTIONS.map((kind) => ({
-    ...activationCase(kind, SATURATED, 'large magnitudes'),
-    forward: () => fromValues([8], [0, 0, 0, 0, 89, 100, 1e4, Math.fround(1e18)]),
-    backward: (dOut: NdArray) => ({ x: { ...dOut, data: dOut.data.map((d, i) => (i < 4 ? 0 : d)) } }),
-    // Absolutely within 1e-35: nothing but what is below the normal numbers.
-    rounding: () => ({ out: { roundings: 1, scale: 2 ** 24 * 1e-35 }, x: { roundings: 1, scale: 2 ** 24 * 1e-35 } }),
-  })),
-)
+/** Beyond the middle the result is exactly x or 0, and the slope 1 or 0, at any magnitude. `magnitudes` are in ascending order. */
+function saturatedCases(magnitudes: readonly number[]): OpCase[] {
+  const shape = [2 * magnitudes.length]
+  const negative = magnitudes.map((value) => -value).reverse()
+  const x = fromValues(shape, [...negative, ...magnitudes])
+  // Absolutely within 1e-35: nothing but what is below the normal numbers.
+  const bound = { roundings: 1, scale: 2 ** 24 * 1e-35 }
+  return FUNCTIONS.map((kind) => ({
+    ...activationCase(kind, x, `magnitudes up to ${magnitudes.at(-1)}`),
+    forward: () => fromValues(shape, [...negative.map(() => 0), ...magnitudes]),
+    backward: (dOut: NdArray) => ({ x: map(dOut, (d, i) => (i < magnitudes.length ? 0 : d)) }),
+    rounding: () => ({ out: bound, x: bound }),
+  }))
+}
 
-testOps(
-  'swiGLU',
-  [[2], [1, 1, 6], [3, 34], [2, 257, 10], [1, 70_000]].map((shape) => {
-    const x = random(shape, 1, 3)
+// Up to where the square of x, which the tanh form's slope takes, still is a float32; and what every dtype holds exactly.
+testOps('saturated activation', saturatedCases([89, 100, 1e4, 1e18].map(Math.fround)))
+testOps('saturated activation', () => saturatedCases([96, 128, 2 ** 13, 2 ** 15]))
+
+testOps('swiGLU', (draw) =>
+  [[2], [1, 1, 6], [3, 34], [2, 257, 16], [1, 70_000]].map((shape) => {
+    const x = draw(shape, 1, 3)
     return opCase({
       name: `[${shape}]`,
       inputs: { x },
+      compute: ['x'],
       op: (t) => swiGLU(t.x),
       forward: () => reference.swiGlu(x),
       backward: (dOut) => ({ x: reference.swiGluBackward(dOut, x) }),
@@ -75,14 +76,14 @@ testOps(
   }),
 )
 
-testOps(
-  'add',
+testOps('add', (draw) =>
   SHAPES.map((shape) => {
-    const a = random(shape, 1)
-    const b = random(shape, 2)
+    const a = draw(shape, 1)
+    const b = draw(shape, 2)
     return opCase({
       name: `[${shape}]`,
       inputs: { a, b },
+      compute: ['a', 'b'],
       op: (t) => add(t.a, t.b),
       forward: () => sum(a, b),
       backward: (dOut) => ({ a: dOut, b: dOut }),

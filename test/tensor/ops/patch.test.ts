@@ -3,7 +3,7 @@ import { reshape } from '../../../src/tensor/ops/reshape.ts'
 import { type NdArray, random, reshape as view, zeros } from '../../reference/array.ts'
 import { patchEmbed, patchEmbedBackward } from '../../reference/patch-embed.ts'
 import * as reference from '../../reference/unpatchify.ts'
-import { type OpCase, opCase, testOps } from './op-case.ts'
+import { type Draw, type OpCase, opCase, testOps } from './op-case.ts'
 
 interface Image {
   readonly batch: number
@@ -32,26 +32,27 @@ function identity({ channels, patch }: Image): NdArray {
   return weight
 }
 
-function patchifyCase(image: Image): OpCase {
-  const x = random([image.batch, image.channels, image.rows * image.patch, image.columns * image.patch], 1)
+function patchifyCase(draw: Draw, image: Image): OpCase {
+  const x = draw([image.batch, image.channels, image.rows * image.patch, image.columns * image.patch], 1)
   const weight = identity(image)
   return opCase({
     name: text(image).join(', '),
     inputs: { x },
-    op: (t) => patchify(t.x, image.patch),
+    op: (t, _, dtype) => patchify(t.x, image.patch, dtype),
     forward: () => patchEmbed(x, weight, zeros([weight.shape[0]])),
     backward: (dOut) => ({ x: patchEmbedBackward(dOut, x, weight).dx }),
     rounding: () => ({ out: EXACT, x: EXACT }),
   })
 }
 
-function unpatchifyCase(image: Image): OpCase {
+function unpatchifyCase(draw: Draw, image: Image): OpCase {
   const { batch, channels, rows, columns, patch } = image
   const grid = { patch, channels, height: rows * patch, width: columns * patch }
-  const tokens = random([batch, rows * columns, patch * patch * channels], 1)
+  const tokens = draw([batch, rows * columns, patch * patch * channels], 1)
   return opCase({
     name: text(image).join(', '),
     inputs: { tokens },
+    compute: ['tokens'],
     op: (t) => unpatchify(t.tokens, grid),
     forward: () => reference.unpatchify(tokens, grid),
     backward: (dOut) => ({ tokens: reference.unpatchifyInverse(dOut, grid) }),
@@ -59,8 +60,8 @@ function unpatchifyCase(image: Image): OpCase {
   })
 }
 
-testOps('patchify', IMAGES.map(patchifyCase))
-testOps('unpatchify', IMAGES.map(unpatchifyCase))
+testOps('patchify', (draw) => IMAGES.map((image) => patchifyCase(draw, image)))
+testOps('unpatchify', (draw) => IMAGES.map((image) => unpatchifyCase(draw, image)))
 
 testOps(
   'reshape',

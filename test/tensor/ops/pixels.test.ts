@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import type { Device } from '../../../src/tensor/device.ts'
 import { hog, normalizeImages, toUint8 } from '../../../src/tensor/ops/pixels.ts'
 import { Tensor } from '../../../src/tensor/tensor.ts'
 import { map, random, randomIntegers } from '../../reference/array.ts'
@@ -91,6 +92,7 @@ for (const { device, missing } of DEVICES) {
       paints: readonly Paint[],
       [height, width]: readonly number[],
       grid: readonly number[],
+      on: Device = device,
     ) {
       const bytes = new Uint8Array(paints.length * 3 * height * width)
       bytes.forEach((_, i) => {
@@ -99,7 +101,7 @@ for (const { device, missing } of DEVICES) {
         const channel = Math.floor(i / (width * height)) % 3
         bytes[i] = paints[Math.floor(i / (3 * width * height))](x, y, channel)
       })
-      using images = Tensor.from(bytes, [paints.length, 3, height, width], device)
+      using images = Tensor.from(bytes, [paints.length, 3, height, width], on)
       using features = hog(images, grid[0], grid[1])
       expect(features.shape).toEqual([paints.length, grid[0] * grid[1], WIDTH])
       const values = await features.data()
@@ -114,6 +116,8 @@ for (const { device, missing } of DEVICES) {
     const flat: Paint = () => 128
     // 20 terms (or 108) in float32, and the square root and division after them.
     const UNIT = (108 + 8) * 2 ** -24
+    // A cell's average sums its pixels along an axis after the other, or the warps of a block: at most 60 roundings a term.
+    const MEAN = 60 * 2 ** -24
 
     test.each([
       { image: [1, 1], grid: [1, 1] },
@@ -130,9 +134,28 @@ for (const { device, missing } of DEVICES) {
 
     test('a flat image has no edges, and every token the same colours', async () => {
       const tokens = await describeImages([flat], [24, 24], [3, 3])
+      // The variance, of which 0 should be left, is within 3 MEAN / 4; the contrast, 2 sqrt(variance + 0.01²), magnifies that by 100,
+      // and the division by the colours' length, which is 0.1 or more, by 10. There are two tokens.
+      const tolerance = 2 * 10 * 100 * 0.75 * MEAN
       for (const { edges, colours } of tokens) {
         expect(length(edges)).toBe(0)
-        expect(colours).toEqual(tokens[0].colours)
+        colours.forEach((colour, i) => {
+          expect(Math.abs(colour - tokens[0].colours[i])).toBeLessThan(tolerance)
+        })
+      }
+    })
+
+    test.skipIf(device === 'cpu')('an image is described as on the CPU', async () => {
+      const [here, there] = await Promise.all(
+        [device, 'cpu' as const].map((on) => describeImages([noise], [33, 47], [5, 3], on)),
+      )
+      // Angles are within 2e-6 bins of each other. An edge is a share of the length that it is divided by; a colour at most 4 means
+      // and as much of a contrast, divided by 0.1 or more.
+      const within = (ours: Float32Array, theirs: Float32Array, tolerance: number) =>
+        ours.every((value, i) => Math.abs(value - theirs[i]) < tolerance)
+      for (const [t, { edges, colours }] of here.entries()) {
+        expect(edges).toSatisfy((ours: Float32Array) => within(ours, there[t].edges, 4 * MEAN + 2e-6))
+        expect(colours).toSatisfy((ours: Float32Array) => within(ours, there[t].colours, 10 * 8 * MEAN))
       }
     })
 

@@ -1,0 +1,76 @@
+// Activation functions of one number and their slopes, as cpu/vector_math.h has them for vectors. T is the dtype in which the model
+// computes: for float they are as exact as float32 allows; for a 16-bit type e^x and the reciprocal are one instruction each, whose
+// error of some 2^-22 no rounding to that type can see.
+#pragma once
+
+#include <type_traits>
+
+#include "cuda/kernel.h"
+
+namespace repa::cuda {
+
+template <class T>
+__device__ __forceinline__ float exponential(float x) {
+  if constexpr (std::is_same_v<T, float>) return expf(x);
+  else return exp2Approx(1.4426950408889634f * x);
+}
+
+template <class T>
+__device__ __forceinline__ float reciprocal(float x) {
+  if constexpr (std::is_same_v<T, float>) return 1.0f / x;
+  else return reciprocalApprox(x);
+}
+
+template <class T>
+__device__ __forceinline__ float sigmoid(float x) {
+  return reciprocal<T>(1.0f + exponential<T>(-x));
+}
+
+/// sigmoid(x) and 1 - sigmoid(x) = e^-x sigmoid(x), which keeps its digits where sigmoid(x) is nearly 1. Where e^-x is beyond
+/// float32 both are 0: the second only ever meets the first as a factor, and infinity times 0 would be NaN.
+struct SigmoidPair {
+  float s, oneMinus;
+};
+template <class T>
+__device__ __forceinline__ SigmoidPair sigmoidPair(float x) {
+  const float e = exponential<T>(-x);
+  const float s = reciprocal<T>(1.0f + e);
+  return {s, fminf(e, 3.0e38f) * s};
+}
+
+template <class T>
+__device__ __forceinline__ float silu(float x) {
+  return x * sigmoid<T>(x);
+}
+
+template <class T>
+__device__ __forceinline__ float siluSlope(float x) {
+  const SigmoidPair p = sigmoidPair<T>(x);
+  return p.s * (1.0f + x * p.oneMinus);
+}
+
+/// 2 u of GELU's tanh form 0.5 x (1 + tanh u) = x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3).
+__device__ __forceinline__ float geluTanhArgument(float x) { return x * (1.5957691216057308f + 0.07135481627164025f * x * x); }
+
+template <class T>
+__device__ __forceinline__ float geluTanh(float x) {
+  return x * sigmoid<T>(geluTanhArgument(x));
+}
+
+template <class T>
+__device__ __forceinline__ float geluTanhSlope(float x) {
+  const SigmoidPair p = sigmoidPair<T>(geluTanhArgument(x));
+  return p.s + x * p.s * p.oneMinus * (1.5957691216057308f + 0.2140644488149207f * x * x);
+}
+
+/// The normal distribution function. From erfc, so that its left tail keeps its digits, where 1 + erf cancels.
+__device__ __forceinline__ float normalCdf(float x) { return 0.5f * erfcf(-0.70710678118654752f * x); }
+
+__device__ __forceinline__ float geluErf(float x) { return x * normalCdf(x); }
+
+template <class T>
+__device__ __forceinline__ float geluErfSlope(float x) {
+  return normalCdf(x) + x * 0.39894228040143268f * exponential<T>(-0.5f * x * x);
+}
+
+}  // namespace repa::cuda

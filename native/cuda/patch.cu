@@ -1,0 +1,123 @@
+// Between images and rows of patches: a permutation, bound by memory.
+//
+// The pixels of one row of patches are one run of memory on the side of the patches and one run a channel on the side of the
+// image, and the permutation stays inside of them:
+//
+//   image    (channel | py, tx, px)          C runs of p W floats
+//   patches  (tx, channel, py, px)           one run of C p W elements; or (tx, py, px, channel)
+//
+// A block of the grid's x is a row of patches, of its y a share of the elements. Threads run along what is written, so that a warp
+// writes whole lines; what it reads are pieces of p pixels or C channels, whose lines its neighbours find in the caches.
+#include "cuda/patch.h"
+
+#include <algorithm>
+
+#include "cuda/divisor.h"
+#include "cuda/dtype_switch.h"
+#include "cuda/launch.h"
+
+namespace repa::cuda {
+
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kElementsPerThread = 4;
+
+struct Geometry {
+  int64_t channels, height, width;
+  int rowElements;                                           // C p W
+  Divisor patchesDown, patch, patchArea, patchSize, channel;  // H / p, p, p p, C p p, C
+  Divisor imageRow, channelRows;                             // W, p W
+};
+
+/// Where element i of the patches' run is, from the first pixel of the row of patches.
+template <PatchOrder order>
+__device__ __forceinline__ int64_t pixelOf(const Geometry& g, int i) {
+  const int tx = g.patchSize.divide(i);
+  int channel, px;
+  if constexpr (order == PatchOrder::channelFirst) {
+    channel = g.patchArea.divide(i);
+    px = i;
+  } else {
+    px = g.channel.divide(i);
+    channel = i;
+  }
+  const int py = g.patch.divide(px);
+  return (channel * g.height + py) * g.width + tx * g.patch.value() + px;
+}
+
+/// Where the pixel is that comes i-th in the order (channel, py, x), from the first element of the row of patches.
+template <PatchOrder order>
+__device__ __forceinline__ int elementOf(const Geometry& g, int i, int64_t* pixel) {
+  const int channel = g.channelRows.divide(i);
+  const int py = g.imageRow.divide(i);
+  *pixel = (channel * g.height + py) * g.width + i;
+  const int tx = g.patch.divide(i);
+  const int inside = order == PatchOrder::channelFirst ? (channel * g.patch.value() + py) * g.patch.value() + i
+                                                       : (py * g.patch.value() + i) * g.channel.value() + channel;
+  return tx * g.patchSize.value() + inside;
+}
+
+/// The first pixel of row of patches blockIdx.x.
+__device__ __forceinline__ int64_t firstPixel(const Geometry& g) {
+  int top = static_cast<int>(blockIdx.x);
+  const int64_t sample = g.patchesDown.divide(top);
+  return (sample * g.channels * g.height + int64_t{top} * g.patch.value()) * g.width;
+}
+
+template <PatchOrder order, class T>
+__global__ void __launch_bounds__(kThreads) imageToPatchesKernel(const Geometry g, const float* image, T* patches) {
+  image += firstPixel(g);
+  patches += int64_t{blockIdx.x} * g.rowElements;
+  for (int64_t i = int64_t{blockIdx.y} * kThreads + threadIdx.x; i < g.rowElements; i += int64_t{gridDim.y} * kThreads)
+    patches[i] = fromFloat<T>(image[pixelOf<order>(g, static_cast<int>(i))]);
+}
+
+template <PatchOrder order, class T>
+__global__ void __launch_bounds__(kThreads) patchesToImageKernel(const Geometry g, const T* patches, float* image) {
+  image += firstPixel(g);
+  patches += int64_t{blockIdx.x} * g.rowElements;
+  for (int64_t i = int64_t{blockIdx.y} * kThreads + threadIdx.x; i < g.rowElements; i += int64_t{gridDim.y} * kThreads) {
+    int64_t pixel;
+    const int element = elementOf<order>(g, static_cast<int>(i), &pixel);
+    image[pixel] = toFloat(patches[element]);
+  }
+}
+
+/// Calls run(geometry, shape) unless there is nothing to move.
+template <class Run>
+void forRowsOfPatches(const Tensor& image, int64_t patch, Run&& run) {
+  if (image.elements() == 0) return;
+  const int64_t channels = image.size(1), height = image.size(2), width = image.size(3), row = channels * patch * width;
+  const Geometry geometry{.channels = channels, .height = height, .width = width, .rowElements = static_cast<int>(row),
+                          .patchesDown = Divisor(height / patch), .patch = Divisor(patch), .patchArea = Divisor(patch * patch),
+                          .patchSize = Divisor(channels * patch * patch), .channel = Divisor(channels), .imageRow = Divisor(width),
+                          .channelRows = Divisor(patch * width)};
+  constexpr int64_t perBlock = kThreads * kElementsPerThread;
+  run(geometry, LaunchShape{.grid = dim3(static_cast<unsigned>(image.size(0) * (height / patch)), static_cast<unsigned>(std::min<int64_t>((row + perBlock - 1) / perBlock, 65535))),
+                            .block = dim3(kThreads)});
+}
+
+}  // namespace
+
+void imageToPatches(cudaStream_t stream, const Tensor& image, int64_t patch, PatchOrder order, const Tensor& patches) {
+  forRowsOfPatches(image, patch, [&](const Geometry& geometry, const LaunchShape& shape) {
+    withComputeType(patches.dtype(), [&](auto tag) {
+      using T = typename decltype(tag)::Type;
+      const auto kernel = order == PatchOrder::channelFirst ? imageToPatchesKernel<PatchOrder::channelFirst, T> : imageToPatchesKernel<PatchOrder::channelLast, T>;
+      launch(stream, kernel, shape, geometry, image.f32(), elements<T>(patches));
+    });
+  });
+}
+
+void patchesToImage(cudaStream_t stream, const Tensor& patches, int64_t patch, PatchOrder order, const Tensor& image) {
+  forRowsOfPatches(image, patch, [&](const Geometry& geometry, const LaunchShape& shape) {
+    withComputeType(patches.dtype(), [&](auto tag) {
+      using T = typename decltype(tag)::Type;
+      const auto kernel = order == PatchOrder::channelFirst ? patchesToImageKernel<PatchOrder::channelFirst, T> : patchesToImageKernel<PatchOrder::channelLast, T>;
+      launch(stream, kernel, shape, geometry, elements<const T>(patches), image.f32());
+    });
+  });
+}
+
+}  // namespace repa::cuda

@@ -1,0 +1,190 @@
+// Resampling as torch.nn.functional.interpolate(align_corners=False) does it, by the formulas of cpu/resize.h. It is separable:
+// out = Wy in Wx^T, where every row of W has a few neighbouring weights.
+//
+//   tables   one kernel, a thread an output row or column: `first[i]` and `count[i]` say which inputs count for output i,
+//            `weight[i taps]` how much. In float64, as on the CPU.
+//   images   a block makes up to 256 outputs of one output row, a thread each: as many columns as fit, of a tile of channels.
+//            The input rows under its vertical taps are blended into a row in shared memory, neighbours by neighbours, and the
+//            horizontal taps read that row. Where an output is made of more columns than the row holds (8 KB), its parts follow
+//            one another, always in the same order.
+//
+//   scratch  = vertical table | horizontal table, each  first | count | weight
+#include "cuda/resize.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "cuda/divisor.h"
+#include "cuda/launch.h"
+
+namespace repa::cuda {
+
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kRowFloats = 2048;
+
+struct Axis {
+  int64_t inputs, outputs;
+  double scale;     // input pixels per output pixel
+  double reach;     // of the filter to one side of its centre, in input pixels
+  int64_t taps;     // room for weights per output
+  int32_t *first, *count;
+  float* weight;
+};
+
+int64_t tableFloats(const Axis& axis) { return axis.outputs * (2 + axis.taps); }
+
+Axis axisOf(const cpu::ResizeArgs& args, int64_t inputs, int64_t outputs, double scale, float* memory) {
+  const double radius = args.filter == cpu::ResizeFilter::bicubic ? 2.0 : 1.0;
+  const double reach = radius * (args.antialias && scale > 1.0 ? scale : 1.0);
+  const int64_t taps = 2 * static_cast<int64_t>(std::ceil(reach)) + (args.antialias ? 1 : 0);
+  int32_t* first = reinterpret_cast<int32_t*>(memory);
+  return {.inputs = inputs, .outputs = outputs, .scale = scale, .reach = reach, .taps = taps, .first = first, .count = first + outputs, .weight = memory + 2 * outputs};
+}
+
+struct Axes {
+  Axis vertical, horizontal;
+};
+
+Axes axesOf(const cpu::ResizeArgs& args) {
+  const Axis vertical = axisOf(args, args.inputHeight, args.outputHeight, args.scaleHeight, args.scratch);
+  float* behind = args.scratch ? args.scratch + tableFloats(vertical) : nullptr;
+  return {vertical, axisOf(args, args.inputWidth, args.outputWidth, args.scaleWidth, behind)};
+}
+
+/// The triangle, or Keys' piecewise cubic: 1 at 0 and 0 at every other integer.
+__device__ double filterAt(bool bicubic, double a, double x) {
+  x = fabs(x);
+  if (!bicubic) return x < 1.0 ? 1.0 - x : 0.0;
+  if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
+  if (x < 2.0) return (((x - 5.0) * x + 8.0) * x - 4.0) * a;
+  return 0.0;
+}
+
+__device__ int64_t clampIndex(int64_t i, int64_t size) { return i < 0 ? 0 : i < size ? i : size - 1; }
+
+/// Without antialias: the taps around the sample point; those beyond the border read the border's pixel, which here gets their
+/// weights, so that the taps in use stay neighbours.
+__device__ void fillInterpolationRow(const Axis& axis, bool bicubic, int64_t i) {
+  double source = axis.scale * (static_cast<double>(i) + 0.5) - 0.5;
+  if (!bicubic && source < 0.0) source = 0.0;
+  const int64_t left = static_cast<int64_t>(floor(source)) - (bicubic ? 1 : 0);
+  const int64_t first = clampIndex(left, axis.inputs);
+  const int64_t last = clampIndex(left + axis.taps - 1, axis.inputs);
+  float* weight = axis.weight + i * axis.taps;
+  for (int64_t k = 0; k < axis.taps; ++k) weight[k] = 0.0f;
+  for (int64_t k = 0; k < axis.taps; ++k)
+    weight[clampIndex(left + k, axis.inputs) - first] += static_cast<float>(filterAt(bicubic, -0.75, source - static_cast<double>(left + k)));
+  axis.first[i] = static_cast<int32_t>(first);
+  axis.count[i] = static_cast<int32_t>(last - first + 1);
+}
+
+/// With antialias: the filter stretched by the scale, over the pixels that exist, its weights made to sum to 1.
+__device__ void fillAntialiasRow(const Axis& axis, bool bicubic, int64_t i) {
+  const double stretch = axis.scale > 1.0 ? axis.scale : 1.0;
+  const double centre = axis.scale * (static_cast<double>(i) + 0.5);
+  // Both ends are cut towards zero, as torch casts them.
+  int64_t first = static_cast<int64_t>(centre - axis.reach + 0.5);
+  int64_t end = static_cast<int64_t>(centre + axis.reach + 0.5);
+  first = clampIndex(first, axis.inputs);
+  end = end < axis.inputs ? end : axis.inputs;
+  if (end <= first) end = first + 1;
+  if (end - first > axis.taps) end = first + axis.taps;
+  float* weight = axis.weight + i * axis.taps;
+  double sum = 0.0;
+  for (int64_t k = 0; k < end - first; ++k) sum += filterAt(bicubic, -0.5, (static_cast<double>(first + k) - centre + 0.5) / stretch);
+  for (int64_t k = 0; k < end - first; ++k) {
+    const double w = filterAt(bicubic, -0.5, (static_cast<double>(first + k) - centre + 0.5) / stretch);
+    weight[k] = static_cast<float>(sum != 0.0 ? w / sum : w);
+  }
+  axis.first[i] = static_cast<int32_t>(first);
+  axis.count[i] = static_cast<int32_t>(end - first);
+}
+
+__global__ void __launch_bounds__(kThreads) resizeTablesKernel(const __grid_constant__ Axes axes, bool bicubic, bool antialias) {
+  int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const bool isVertical = i < axes.vertical.outputs;
+  const Axis& axis = isVertical ? axes.vertical : axes.horizontal;
+  if (!isVertical) i -= axes.vertical.outputs;
+  if (i >= axis.outputs) return;
+  if (antialias) fillAntialiasRow(axis, bicubic, i);
+  else fillInterpolationRow(axis, bicubic, i);
+}
+
+struct Images {
+  const float* input;
+  float* output;
+  int64_t channels;
+  int columnsPerBlock;
+  Divisor channelTile;
+};
+
+/// The grid: x output rows of all images, y pieces of the row, z tiles of channels.
+__global__ void __launch_bounds__(kThreads) resizeKernel(const Images images, const Axes axes) {
+  __shared__ float blended[kRowFloats];
+  const auto& [input, output, channels, columnsPerBlock, channelTile] = images;
+  const Axis &vertical = axes.vertical, &horizontal = axes.horizontal;
+  const int tile = channelTile.value();
+  const int64_t firstChannel = int64_t{blockIdx.z} * tile;
+
+  // What this thread makes: channel `channel` of output column x.
+  int inTile = static_cast<int>(threadIdx.x);
+  const int inBlock = channelTile.divide(inTile);
+  const int64_t firstColumn = int64_t{blockIdx.y} * columnsPerBlock;
+  const int64_t x = firstColumn + inBlock, channel = firstChannel + inTile;
+  const bool makes = inBlock < columnsPerBlock && x < horizontal.outputs && channel < channels;
+  const int begin = makes ? horizontal.first[x] : 0, end = makes ? begin + horizontal.count[x] : 0;
+  const float* weight = horizontal.weight + x * horizontal.taps;
+
+  // What all of them need of the input.
+  const int64_t lastColumn = min(firstColumn + columnsPerBlock, horizontal.outputs) - 1;
+  const int left = horizontal.first[firstColumn], right = horizontal.first[lastColumn] + horizontal.count[lastColumn];
+  const int64_t y = blockIdx.x % vertical.outputs, rowStride = horizontal.inputs * channels;
+  const float* rows = input + (blockIdx.x / vertical.outputs * vertical.inputs + vertical.first[y]) * rowStride + firstChannel;
+  const float* rowWeight = vertical.weight + y * vertical.taps;
+  const int rowCount = vertical.count[y];
+
+  const int part = kRowFloats / tile;
+  float sum = 0.0f;
+  for (int partBegin = left; partBegin < right; partBegin += part) {
+    const int partEnd = min(partBegin + part, right);
+    __syncthreads();
+    for (int i = static_cast<int>(threadIdx.x); i < (partEnd - partBegin) * tile; i += kThreads) {
+      int c = i;
+      const int64_t column = partBegin + channelTile.divide(c);
+      float value = 0.0f;
+      if (firstChannel + c < channels)
+        for (int k = 0; k < rowCount; ++k) value += rowWeight[k] * rows[k * rowStride + column * channels + c];
+      blended[i] = value;
+    }
+    __syncthreads();
+    for (int column = max(begin, partBegin); column < min(end, partEnd); ++column) sum += weight[column - begin] * blended[(column - partBegin) * tile + inTile];
+  }
+  if (makes) output[(int64_t{blockIdx.x} * horizontal.outputs + x) * channels + channel] = sum;
+}
+
+unsigned ceilDivide(int64_t a, int64_t b) { return static_cast<unsigned>((a + b - 1) / b); }
+
+}  // namespace
+
+int64_t resizeScratchFloats(const cpu::ResizeArgs& args) {
+  const Axes axes = axesOf(args);
+  return tableFloats(axes.vertical) + tableFloats(axes.horizontal);
+}
+
+void resize(cudaStream_t stream, const cpu::ResizeArgs& args) {
+  if (args.count == 0 || args.channels == 0) return;
+  const Axes axes = axesOf(args);
+  launch(stream, resizeTablesKernel, {.grid = dim3(ceilDivide(args.outputHeight + args.outputWidth, kThreads)), .block = dim3(kThreads)}, axes,
+         args.filter == cpu::ResizeFilter::bicubic, args.antialias);
+  const int64_t tile = std::min<int64_t>(args.channels, kThreads);
+  const int columns = static_cast<int>(kThreads / tile);
+  const Images images{.input = args.input, .output = args.output, .channels = args.channels, .columnsPerBlock = columns, .channelTile = Divisor(tile)};
+  launch(stream, resizeKernel,
+         {.grid = dim3(static_cast<unsigned>(args.count * args.outputHeight), ceilDivide(args.outputWidth, columns), ceilDivide(args.channels, tile)),
+          .block = dim3(kThreads)},
+         images, axes);
+}
+
+}  // namespace repa::cuda

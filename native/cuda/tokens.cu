@@ -1,0 +1,77 @@
+// The token sequence of a vision transformer: rows of D floats, copied from where they come and their positions added. Bound by
+// memory: a block takes one token, a thread an access of 16 bytes at a time (one float where D or a pointer is not aligned).
+#include "cuda/tokens.h"
+
+#include "cuda/launch.h"
+#include "cuda/vector.h"
+
+namespace repa::cuda {
+
+namespace {
+
+constexpr int kThreads = 128;
+
+/// out = token + position; position may be null.
+template <int N>
+__device__ __forceinline__ void writeToken(int64_t width, const float* token, const float* position, float* out) {
+  for (int64_t i = int64_t{threadIdx.x} * N; i < width; i += kThreads * N) {
+    float values[N];
+    load(values, token + i);
+    if (position) {
+      float added[N];
+      load(added, position + i);
+#pragma unroll
+      for (int k = 0; k < N; ++k) values[k] += added[k];
+    }
+    store(out + i, values);
+  }
+}
+
+/// As cpu/tokens.h, of which the null pointers are.
+struct Sequence {
+  unsigned tokens, classTokens, registers, patches;
+  int64_t width;
+  const float *patchTokens, *patchPositions, *classToken, *classPosition, *registerTokens;
+};
+
+template <int N>
+__global__ void __launch_bounds__(kThreads) prependTokensKernel(const Sequence s, float* out) {
+  const unsigned sample = blockIdx.x / s.tokens, token = blockIdx.x % s.tokens;
+  const unsigned before = s.classTokens + s.registers;
+  out += int64_t{blockIdx.x} * s.width;
+  if (token < s.classTokens) return writeToken<N>(s.width, s.classToken, s.classPosition, out);
+  if (token < before) return writeToken<N>(s.width, s.registerTokens + int64_t{token - s.classTokens} * s.width, nullptr, out);
+  const int64_t patch = token - before;
+  writeToken<N>(s.width, s.patchTokens + (int64_t{sample} * s.patches + patch) * s.width, s.patchPositions ? s.patchPositions + patch * s.width : nullptr, out);
+}
+
+template <int N>
+__global__ void __launch_bounds__(kThreads) dropTokensKernel(unsigned tokens, unsigned first, int64_t width, const float* x, float* out) {
+  const unsigned kept = tokens - first, sample = blockIdx.x / kept, token = first + blockIdx.x % kept;
+  writeToken<N>(width, x + (int64_t{sample} * tokens + token) * width, nullptr, out + int64_t{blockIdx.x} * width);
+}
+
+LaunchShape blockPerToken(const Tensor& out) { return {.grid = dim3(static_cast<unsigned>(out.size(0) * out.size(1))), .block = dim3(kThreads)}; }
+
+}  // namespace
+
+void prependTokens(cudaStream_t stream, const Tensor& patches, const std::optional<Tensor>& patchPositions, const std::optional<Tensor>& classToken,
+                   const std::optional<Tensor>& classPosition, const std::optional<Tensor>& registers, const Tensor& out) {
+  if (out.elements() == 0) return;
+  const auto pointer = [](const std::optional<Tensor>& tensor) -> const float* { return tensor ? tensor->f32() : nullptr; };
+  const Sequence s{.tokens = static_cast<unsigned>(out.size(1)), .classTokens = classToken ? 1u : 0u,
+                   .registers = registers ? static_cast<unsigned>(registers->size(0)) : 0u, .patches = static_cast<unsigned>(patches.size(1)),
+                   .width = out.size(2), .patchTokens = patches.f32(), .patchPositions = pointer(patchPositions), .classToken = pointer(classToken),
+                   .classPosition = pointer(classPosition), .registerTokens = pointer(registers)};
+  const bool vectors = s.width % 4 == 0 && aligned16(s.patchTokens, s.patchPositions, s.classToken, s.classPosition, s.registerTokens, out.f32());
+  launch(stream, vectors ? prependTokensKernel<4> : prependTokensKernel<1>, blockPerToken(out), s, out.f32());
+}
+
+void dropTokens(cudaStream_t stream, const Tensor& x, int64_t first, const Tensor& out) {
+  if (out.elements() == 0) return;
+  const int64_t width = x.size(2);
+  const bool vectors = width % 4 == 0 && aligned16(x.f32(), out.f32());
+  launch(stream, vectors ? dropTokensKernel<4> : dropTokensKernel<1>, blockPerToken(out), static_cast<unsigned>(x.size(1)), static_cast<unsigned>(first), width, x.f32(), out.f32());
+}
+
+}  // namespace repa::cuda

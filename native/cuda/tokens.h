@@ -1,0 +1,15 @@
+// The CUDA kernels of ops/tokens.h. Arguments were checked there.
+#pragma once
+
+#include <optional>
+
+#include "core/tensor.h"
+#include "cuda/staging.h"
+
+namespace repa::cuda {
+
+void prependTokens(cudaStream_t stream, const Tensor& patches, const std::optional<Tensor>& patchPositions, const std::optional<Tensor>& classToken,
+                   const std::optional<Tensor>& classPosition, const std::optional<Tensor>& registers, const Tensor& out);
+void dropTokens(cudaStream_t stream, const Tensor& x, int64_t first, const Tensor& out);
+
+}  // namespace repa::cuda
