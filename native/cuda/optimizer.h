@@ -12,7 +12,7 @@ namespace repa::cuda {
 
 /// Elements without a gradient, as a kernel's parameter: ascending ranges, in it where they are few, else in an array on the device.
 struct FrozenRanges {
-  static constexpr int kInside = 16;
+  static constexpr int kInside = 128;
 
   int64_t count = 0;
   const ArenaRange* array = nullptr;

@@ -225,6 +225,19 @@ for (const { device, missing } of DEVICES) {
       gradients.dispose()
     })
 
+    test('refuses a target of yet another dtype, and what is no state', () => {
+      using prediction = narrowTensor(random([1, 2, 3], 1), device, dtype)
+      using bytes = Tensor.from(new Uint8Array(24), [24], device)
+      using state = Tensor.from(new Uint8Array(40), [40], device)
+      const three = bytes.reshape([1, 2, 12]).view(0, [1, 2, 3])
+      for (const loss of [velocityLoss, cosineAlignmentLoss]) {
+        expect(() => loss(prediction, three)).toThrow('target is u8; expected f32.')
+        using target = narrowTensor(random([1, 2, 3], 2), device, 'f32')
+        expect(() => loss(prediction, target, 1, state)).toThrow('state has shape [40]; expected [48].')
+      }
+      three.dispose()
+    })
+
     test('two runs give the same bits', async () => {
       for (const table of [velocityCase(draw, [2, 257, 33]), cosineCase(draw, [3, 5, 768])]) {
         expect(await run(table)).toEqual(await run(table))
