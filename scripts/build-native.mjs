@@ -2,9 +2,7 @@
 // Builds the addon with cmake-js into build/Release. Also what binding.gyp calls, and what prebuildify runs in node-gyp's
 // place (its arguments, rebuild --target=… --arch=…, mean nothing to CMake and are dropped).
 //   --debug      unoptimised JS surface and ops (kernels stay optimised)
-//   --sanitize   AddressSanitizer and UndefinedBehaviorSanitizer, into build/sanitize; then, for instance,
-//                REPA_NATIVE_PREBUILD=$PWD/build/sanitize LD_PRELOAD=$(gcc -print-file-name=libasan.so) \
-//                  ASAN_OPTIONS=detect_leaks=0 node dist/cli/main.js demo --minutes 0.1
+//   --sanitize   AddressSanitizer and UndefinedBehaviorSanitizer, into build/sanitize (CONTRIBUTING.md says how to run the suite on it)
 import { spawnSync } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { availableParallelism } from 'node:os'
