@@ -249,7 +249,9 @@ describe('bad input', () => {
     const words = ['prepare', 'folders', '--size', String(SIZE), '--out']
     const failed = await program.repa(...words, 'empty')
     expect(failed).toMatchObject({ status: 1, stdout: '' })
-    expect(failed.stderr).toMatch(/^repa prepare: .*'nothing'\. Remove them, or allow empty classes.*\n$/)
+    expect(failed.stderr).toMatch(
+      /^repa prepare: .*'nothing'\. Remove them, or accept them by --allow-empty-classes\.\n$/,
+    )
     expect(await program.repa(...words, 'empty', '--allow-empty-classes', '--json')).toMatchObject({ status: 0 })
   })
 
