@@ -129,6 +129,13 @@ describe('prepare, train, sample, report', () => {
 
     await program.repa('convert', 'aligned/checkpoints/0000100', 'reference.pt')
     await program.repa('convert', 'reference.pt', 'adopted/checkpoints/0000100', '--heads', '2')
+    const other = JSON.stringify({ kind: 'SiT', depth: 3, hidden: 64, heads: 4, patch: 4 })
+    expect(
+      await program.repa('train', '--data', 'data', '--out', 'adopted', '--resume', '--model', other),
+    ).toMatchObject({
+      status: 1,
+      stderr: "repa train: adopted/checkpoints/0000100 is of a model with heads 2, this run's has 4.\n",
+    })
     // The encoder is among the file's arguments; the decay of the EMA is not.
     const go = ['train', '--data', 'data', '--out', 'adopted', '--steps', '102', '--ema-decay', '0.9', '--resume']
     const adopted = await program.repa(...go, '--quiet')
