@@ -1,6 +1,7 @@
 import * as z from 'zod'
 import { ENCODER_NAMES } from '../alignment/encoder-names.ts'
 import { SIT_PRESETS, type SiTPreset } from '../models/presets.ts'
+import type { SiTConfig } from '../models/sit.ts'
 
 const positive = z.int().positive()
 
@@ -65,4 +66,14 @@ export function alignDepthOf(configuration: Pick<TrainingConfiguration, 'model' 
   const { model, alignDepth } = configuration
   if (alignDepth !== undefined) return alignDepth
   return typeof model === 'string' ? 8 : Math.min(8, Math.max(1, Math.round(model.depth / 3)))
+}
+
+/** The setting `model` that gives a SiT of these sizes. */
+export function modelSetting({ depth, hidden, heads, patch, mlpRatio, qkNorm }: SiTConfig): TrainingOptions['model'] {
+  const size = { depth, hidden, heads, patch }
+  const preset = Object.entries(SIT_PRESETS).find(([, sizes]) =>
+    Object.entries(size).every(([name, value]) => sizes[name as keyof typeof size] === value),
+  )
+  if (preset && mlpRatio === 4 && !qkNorm) return preset[0] as SiTPreset
+  return { kind: 'SiT', ...size, mlpRatio, qkNorm }
 }

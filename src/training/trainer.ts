@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { Encoder } from '../alignment/encoder.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { type Batch, Loader } from '../data/loader.ts'
-import type { SiT } from '../models/sit.ts'
+import type { SiT, SiTConfig } from '../models/sit.ts'
 import type { InterpolantPath, TimeWeighting } from '../native.ts'
 import { synchronize } from '../tensor/device.ts'
 import { cast } from '../tensor/ops/cast.ts'
@@ -176,6 +176,7 @@ export class Trainer implements AsyncDisposable {
         `${checkpoint} was made with seed ${state.seed}, this run has ${this.#options.seed}; pass the same seed to go on exactly.`,
       )
     }
+    requireSameComputation(checkpoint, state.model, this.model.config)
     await loadCheckpoint(checkpoint, this.model, ['weights', 'ema', 'firstMoments', 'secondMoments'])
     this.model.arena.refreshCompute()
     this.optimizer.restore(countersOf(state))
@@ -339,6 +340,16 @@ export class Trainer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose()
+  }
+}
+
+/** What tensors of the right shapes do not show. Throws where the checkpoint's model computed otherwise with them. */
+function requireSameComputation(checkpoint: string, saved: SiTConfig, model: SiTConfig): void {
+  const keys = ['heads', ...(saved.alignWidths.length > 0 ? (['alignDepth'] as const) : [])] as const
+  for (const key of keys) {
+    if (saved[key] !== model[key]) {
+      throw new RangeError(`${checkpoint} is of a model with ${key} ${saved[key]}, this run's has ${model[key]}.`)
+    }
   }
 }
 
