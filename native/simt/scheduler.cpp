@@ -78,6 +78,7 @@ class Machine {
 
   Random random;
   const Launch* launch = nullptr;
+  const std::vector<SharedVariable>* staticShared = nullptr;  // of the running kernel's module
   uint64_t seed = initialSeed();
   Counters counters = {};
 
@@ -202,12 +203,12 @@ void Machine::prepareBlock(Block& block, const uint3& index, unsigned rank) {
 }
 
 void Machine::poisonStaticShared() {
-  for (const SharedVariable& variable : sharedVariables(launch->kernel)) std::memset(variable.address, 0xff, variable.bytes);
+  for (const SharedVariable& variable : *staticShared) std::memset(variable.address, 0xff, variable.bytes);
 }
 
 /// The blocks of a cluster would share one copy of the static variables.
 void Machine::checkStaticShared() {
-  for (const SharedVariable& variable : sharedVariables(launch->kernel))
+  for (const SharedVariable& variable : *staticShared)
     for (size_t byte = 0; byte < variable.bytes; ++byte)
       if (variable.address[byte] != 0xff)
         failLaunch("a kernel that is launched in clusters wrote the static shared variable " + variable.name +
@@ -263,6 +264,7 @@ void Machine::runCluster() {
 
 void Machine::finishCluster() {
   acquire(&endSync_);
+  acquire(&cluster_.engineSync);
   for (const BulkCopy& copy : cluster_.inFlight)
     failLaunch(std::string("a block ended while a TMA ") + (copy.kind == BulkCopy::Kind::load ? "load into" : "store from") +
                " its shared memory was under way (issued at " + copy.place.file_name() + ":" + std::to_string(copy.place.line()) + ").");
@@ -280,6 +282,7 @@ void Machine::finishCluster() {
 bool Machine::run(const Launch& toRun) {
   Quiet quiet;
   launch = &toRun;
+  staticShared = &sharedVariables(toRun.kernel);
   gridDim = toRun.grid;
   blockDim = toRun.block;
   random.seed(seed + 0x9E3779B97F4A7C15u * ++counters.launches);
@@ -311,8 +314,13 @@ bool Machine::run(const Launch& toRun) {
   } catch (const LaunchFailed&) {
     succeeded = false;
     // These fibers stand somewhere in the kernel; they start anew.
-    for (unsigned i = 0; i < threads; ++i)
-      if (threads_[i]->wait != Wait::finished) prepareFiber(threads_[i]->context, fiberMain);
+    for (unsigned i = 0; i < threads; ++i) {
+      if (threads_[i]->wait == Wait::finished) continue;
+      releaseAs(threads_[i]->context, host_, &endSync_);
+      prepareFiber(threads_[i]->context, fiberMain);
+    }
+    acquire(&endSync_);
+    acquire(&cluster_.engineSync);
   }
   for (unsigned char*& memory : sharedBlocks_) {
     std::free(memory);
@@ -398,9 +406,10 @@ void countBankConflicts(uint64_t extraCycles) { machine.counters.bankConflicts +
 bool inSharedMemory(const Block& block, const void* address, size_t bytes) {
   const auto* byte = static_cast<const unsigned char*>(address);
   if (byte >= block.sharedMemory && byte + bytes <= block.sharedMemory + block.sharedBytes) return true;
-  for (const SharedVariable& variable : sharedVariables(machine.launch->kernel))
-    if (byte >= variable.address && byte + bytes <= variable.address + variable.bytes) return true;
-  return false;
+  // The last variable that does not begin behind the address.
+  const auto& variables = *machine.staticShared;
+  const auto behind = std::upper_bound(variables.begin(), variables.end(), byte, [](const auto* at, const auto& one) { return at < one.address; });
+  return behind != variables.begin() && byte + bytes <= behind[-1].address + behind[-1].bytes;
 }
 
 std::string describeAddress(const void* address) {
@@ -413,7 +422,7 @@ std::string describeAddress(const void* address) {
       return text.str();
     }
   }
-  for (const SharedVariable& variable : sharedVariables(machine.launch->kernel))
+  for (const SharedVariable& variable : *machine.staticShared)
     if (byte >= variable.address && byte < variable.address + variable.bytes) {
       text << variable.name << " + " << byte - variable.address;
       return text.str();

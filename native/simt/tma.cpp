@@ -82,7 +82,6 @@ BulkCopy begin(BulkCopy::Kind kind, const void* map, const void* shared, const i
   static char syncs[1024];
   static unsigned next = 0;
   copy.sync = &syncs[next++ % sizeof syncs];
-  release(copy.sync);
   return copy;
 }
 
@@ -148,33 +147,37 @@ namespace {
 class EngineScope {
  public:
 #if defined(SIMT_TSAN)
-  EngineScope() : self_(__tsan_get_current_fiber()) {
+  explicit EngineScope(Cluster& cluster) : cluster_(cluster), self_(__tsan_get_current_fiber()) {
     static void* engine = __tsan_create_fiber(0);
     __tsan_switch_to_fiber(engine, 1);
   }
-  ~EngineScope() { __tsan_switch_to_fiber(self_, 1); }
+  ~EngineScope() {
+    release(&cluster_.engineSync);
+    __tsan_switch_to_fiber(self_, 1);
+  }
 
  private:
+  Cluster& cluster_;
   void* self_;
 #else
-  EngineScope() {}
+  explicit EngineScope(Cluster&) {}
 #endif
 };
 
 }  // namespace
 
 void landBulkCopy(const BulkCopy& copy) {
-  const EngineScope engine;
+  const EngineScope engine(*copy.block->cluster);
   acquire(copy.sync);
-  if (copy.kind == BulkCopy::Kind::load) return landLoad(copy);
-  landStore(copy);
-  release(copy.sync);
+  copy.kind == BulkCopy::Kind::load ? landLoad(copy) : landStore(copy);
+  if (copy.kind == BulkCopy::Kind::store) release(copy.sync);
 }
 
 void tmaLoad(void* shared, const void* map, uint64_t* barrier, const int* at, int rank, uint16_t multicast, const Place& place) {
   void* pc = __builtin_return_address(0);
   unsigned char* tiles[maxClusterBlocks] = {};
   size_t bytes = 0;
+  char* sync = nullptr;
   {
     Quiet quiet;
     BulkCopy copy = begin(BulkCopy::Kind::load, map, shared, at, rank, place);
@@ -194,9 +197,11 @@ void tmaLoad(void* shared, const void* map, uint64_t* barrier, const int* at, in
       std::memset(tiles[block.rankInCluster], 0xff, bytes);
     }
     cluster.inFlight.push_back(copy);
+    sync = copy.sync;
   }
   for (unsigned char* tile : tiles)
     if (tile) tracedWrite(tile, bytes, pc);
+  release(sync);
 }
 
 void tmaStore(const void* map, const void* shared, const int* at, int rank, const Place& place) {
@@ -204,6 +209,7 @@ void tmaStore(const void* map, const void* shared, const int* at, int rank, cons
   BulkCopy copy = begin(BulkCopy::Kind::store, map, shared, at, rank, place);
   copy.pc = __builtin_return_address(0);
   copy.group = thread().bulkStores.group;
+  release(copy.sync);
   copy.block->cluster->inFlight.push_back(copy);
 }
 
