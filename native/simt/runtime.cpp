@@ -166,8 +166,10 @@ cudaError_t checkShape(const cudaLaunchConfig_t& config, const dim3& cluster, co
   const uint64_t threads = uint64_t{block.x} * block.y * block.z;
   const uint64_t clusterSize = uint64_t{cluster.x} * cluster.y * cluster.z;
   if (threads == 0 || threads > maxThreadsPerBlock || block.z > 64) return cudaErrorInvalidConfiguration;
-  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535) return cudaErrorInvalidConfiguration;
-  if (clusterSize == 0 || clusterSize > 8 || grid.x % cluster.x || grid.y % cluster.y || grid.z % cluster.z) return cudaErrorInvalidConfiguration;
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
+    return cudaErrorInvalidConfiguration;
+  if (clusterSize == 0 || clusterSize > 8 || grid.x % cluster.x || grid.y % cluster.y || grid.z % cluster.z)
+    return cudaErrorInvalidConfiguration;
   if (clusterSize > 1 && architecture() < 90) return cudaErrorInvalidConfiguration;
   return config.dynamicSmemBytes > static_cast<size_t>(maxDynamicSharedOf(kernel)) ? cudaErrorInvalidValue : cudaSuccess;
 }
@@ -183,15 +185,17 @@ cudaError_t enqueueLaunch(const cudaLaunchConfig_t& config, const BoundKernel& b
     if (config.attrs[i].id == cudaLaunchAttributeClusterDimension) cluster = {value.clusterDim.x, value.clusterDim.y, value.clusterDim.z};
   }
   if (const cudaError_t error = checkShape(config, cluster, bound.kernel)) return report(error);
-  streamOf(config.stream).enqueue([arguments, cluster, grid = config.gridDim, block = config.blockDim, sharedBytes = config.dynamicSmemBytes] {
-    if (deviceError()) return;
-    const BoundKernel& kernel = arguments.kernel();
-    std::lock_guard lock(launchMutex());
-    if (!runLaunch({kernel.kernel, grid, block, sharedBytes, cluster.x * cluster.y * cluster.z, cluster, kernel.invoke, kernel.arguments}))
-      return setDeviceError(cudaErrorLaunchFailure, lastFailure());
-    const std::string damage = damagedAllocation();
-    if (!damage.empty()) setDeviceError(cudaErrorIllegalAddress, std::string("kernel ") + nameOfKernel(kernel.kernel) + ": " + damage);
-  });
+  streamOf(config.stream)
+      .enqueue([arguments, cluster, grid = config.gridDim, block = config.blockDim, sharedBytes = config.dynamicSmemBytes] {
+        if (deviceError()) return;
+        const BoundKernel& kernel = arguments.kernel();
+        std::lock_guard lock(launchMutex());
+        if (!runLaunch(
+                {kernel.kernel, grid, block, sharedBytes, cluster.x * cluster.y * cluster.z, cluster, kernel.invoke, kernel.arguments}))
+          return setDeviceError(cudaErrorLaunchFailure, lastFailure());
+        const std::string damage = damagedAllocation();
+        if (!damage.empty()) setDeviceError(cudaErrorIllegalAddress, std::string("kernel ") + nameOfKernel(kernel.kernel) + ": " + damage);
+      });
   return cudaSuccess;
 }
 
@@ -509,7 +513,8 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
   return cudaSuccess;
 }
 
-cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned, unsigned long long, cudaDriverEntryPointQueryResult* result) {
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned, unsigned long long,
+                                             cudaDriverEntryPointQueryResult* result) {
   *function = driverFunction(symbol);
   if (result) *result = *function ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
   return cudaSuccess;

@@ -194,7 +194,8 @@ void Machine::prepareBlock(Block& block, const uint3& index, unsigned rank) {
 #endif
   if (!sharedBlocks_[rank]) {
     void* memory = nullptr;
-    if (posix_memalign(&memory, 1024, std::max<size_t>(block.sharedBytes + guard, 1))) failLaunch("the host has no memory for the shared memory of a block.");
+    if (posix_memalign(&memory, 1024, std::max<size_t>(block.sharedBytes + guard, 1)))
+      failLaunch("the host has no memory for the shared memory of a block.");
     sharedBlocks_[rank] = static_cast<unsigned char*>(memory);
   }
   block.sharedMemory = sharedBlocks_[rank];
@@ -346,8 +347,8 @@ std::string describeWait(const Thread& thread) {
     case Wait::clusterBarrier: text << "in barrier.cluster.wait"; break;
     case Wait::mbarrier: {
       const Mbarrier& barrier = thread.block->mbarriers.objects[reinterpret_cast<uintptr_t>(thread.waitObject)];
-      text << "in " << thread.waitName << " for phase " << thread.waitPhase << " of the mbarrier at " << describeAddress(barrier.word) << " ("
-           << barrier.pending << " of " << barrier.expected << " arrivals missing, " << barrier.transactions
+      text << "in " << thread.waitName << " for phase " << thread.waitPhase << " of the mbarrier at " << describeAddress(barrier.word)
+           << " (" << barrier.pending << " of " << barrier.expected << " arrivals missing, " << barrier.transactions
            << " bytes expected that have not come)";
       break;
     }
@@ -408,7 +409,8 @@ bool inSharedMemory(const Block& block, const void* address, size_t bytes) {
   if (byte >= block.sharedMemory && byte + bytes <= block.sharedMemory + block.sharedBytes) return true;
   // The last variable that does not begin behind the address.
   const auto& variables = *machine.staticShared;
-  const auto behind = std::upper_bound(variables.begin(), variables.end(), byte, [](const auto* at, const auto& one) { return at < one.address; });
+  const auto behind =
+      std::upper_bound(variables.begin(), variables.end(), byte, [](const auto* at, const auto& one) { return at < one.address; });
   return behind != variables.begin() && byte + bytes <= behind[-1].address + behind[-1].bytes;
 }
 

@@ -4,8 +4,8 @@
 //     conformance --compare A B      names the probes that differ; exit status 1 if any does
 //
 // Built by nvcc it runs on a GPU, built against the shim on a CPU. The dumps are text, one line a probe: its name, "exact" or
-// "approximate", and the bits of the results. Exact lines must be the same; the floats of approximate ones are to agree to 2^-10 of their size
-// (tanh.approx has 11 bits; the others are far better). Products of matrices are of small integers, exact in any order of summation.
+// "approximate", and the bits of the results. Exact lines must be the same; the floats of approximate ones are to agree to 2^-10 of their
+// size (tanh.approx has 11 bits; the others are far better). Products of matrices are of small integers, exact in any order of summation.
 // Lines for sm_90a are left out on a device below.
 #include <cstdio>
 #include <cstdlib>
@@ -125,8 +125,8 @@ void dumpScalars(Dump& dump) {
 }
 
 template <int rank>
-void dumpTma(Dump& dump, const std::string& name, const std::vector<uint64_t>& extents, const std::vector<uint32_t>& box, Coordinates<rank> at,
-             CUtensorMapSwizzle swizzle) {
+void dumpTma(Dump& dump, const std::string& name, const std::vector<uint64_t>& extents, const std::vector<uint32_t>& box,
+             Coordinates<rank> at, CUtensorMapSwizzle swizzle) {
   size_t elements = 1, bytes = 2;
   for (const uint64_t extent : extents) elements *= extent;
   for (const uint32_t extent : box) bytes *= extent;

@@ -47,7 +47,9 @@ TEST(races) {
 #endif
 
 TEST(wrong_fragment_index) {
-  underSeeds([](const std::string& seed) { expect(!(gemmMmaError<bf16, gemmMma<bf16, false, 0, 0>>() < productTolerance), seed + ": went unseen"); });
+  underSeeds([](const std::string& seed) {
+    expect(!(gemmMmaError<bf16, gemmMma<bf16, false, 0, 0>>() < productTolerance), seed + ": went unseen");
+  });
 }
 
 // ---- Found by the shim.
@@ -262,7 +264,8 @@ __global__ void writePastShared(float*) {
   shared[1000 + threadIdx.x] = 1;
 }
 TEST(plain_write_past_the_end_of_shared_memory) {
-  expectFailure("wrote past the end of its 1024 bytes of dynamic shared memory, at byte 1024", [] { launchOne(writePastShared, 32, 1024); });
+  expectFailure("wrote past the end of its 1024 bytes of dynamic shared memory, at byte 1024",
+                [] { launchOne(writePastShared, 32, 1024); });
 }
 
 TEST(write_past_the_end_of_device_memory) {

@@ -38,7 +38,8 @@ struct RacyBug {
   /// The error of the result, NaN included, or a sentence from the shim.
   double (*run)();
   double tolerance;
-  /// Where the race is: the file, and what stands on the two lines. Null for what is no race: a thread that waits for too few of its own copies.
+  /// Where the race is: the file, and what stands on the two lines. Null for what is no race: a thread that waits for too few of its own
+  /// copies.
   const char* file;
   const char* oneLine;
   const char* otherLine;
@@ -50,7 +51,8 @@ inline const RacyBug racyBugs[] = {
     {"buffer_reused_too_early", [] { return gemmMmaError<bf16, gemmMma<bf16, true>>(); }, productTolerance, "gemm_mma.h",
      "cpAsync<16>(&tileA[stage]", "ldmatrix(fragmentA[i]"},
     {"wait_group_off_by_one", [] { return gemmMmaError<bf16, gemmMma<bf16, false, 1>>(); }, productTolerance, nullptr, nullptr, nullptr},
-    {"stage_refilled_while_it_is_read", [] { return gemmWgmmaError<bf16, gemmWgmma<bf16, 16384, 0, true>>(); }, productTolerance, nullptr, nullptr, nullptr},
+    {"stage_refilled_while_it_is_read", [] { return gemmWgmmaError<bf16, gemmWgmma<bf16, 16384, 0, true>>(); }, productTolerance, nullptr,
+     nullptr, nullptr},
     {"tile_read_before_it_landed", tileReadBeforeItLanded, unknowable, "racy_bugs.h", "tmaLoad(shared, &map", "out[i] = shared[i]"},
 };
 

@@ -69,7 +69,9 @@ TEST(a_stream_waits_for_an_event_of_another) {
   check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "make an event");
   DeviceArray<float> values(64);
   check(cudaMemsetAsync(values.data(), 0, 256, producer), "clear");
-  check(cudaLaunchHostFunc(producer, [](void*) { std::this_thread::sleep_for(std::chrono::milliseconds(10)); }, nullptr), "enqueue a host function");
+  check(cudaLaunchHostFunc(
+            producer, [](void*) { std::this_thread::sleep_for(std::chrono::milliseconds(10)); }, nullptr),
+        "enqueue a host function");
   add(producer, values, 5);
   check(cudaEventRecord(event, producer), "record");
   check(cudaStreamWaitEvent(consumer, event, 0), "wait for the event");
@@ -123,7 +125,8 @@ TEST(device_memory_begins_as_nan_and_is_counted) {
     expect(before - after == 4000, "4000 bytes are not counted");
   }
   void* memory = nullptr;
-  expect(cudaMalloc(&memory, total + 1) == cudaErrorMemoryAllocation && cudaGetLastError() == cudaErrorMemoryAllocation, "more memory than there is");
+  expect(cudaMalloc(&memory, total + 1) == cudaErrorMemoryAllocation && cudaGetLastError() == cudaErrorMemoryAllocation,
+         "more memory than there is");
   expect(cudaGetLastError() == cudaSuccess, "an error reported twice");
   void* pinned = nullptr;
   check(cudaMallocHost(&pinned, 100), "pin");
@@ -154,7 +157,8 @@ TEST(the_device_is_described) {
   cudaDeviceProp properties;
   check(cudaGetDeviceCount(&count), "count devices");
   check(cudaGetDeviceProperties(&properties, 0), "describe the device");
-  expect(count == 1 && std::string(properties.name) == "SIMT shim (CPU)" && properties.sharedMemPerBlockOptin == 227 * 1024, "the description");
+  expect(count == 1 && std::string(properties.name) == "SIMT shim (CPU)" && properties.sharedMemPerBlockOptin == 227 * 1024,
+         "the description");
   expect(cudaSetDevice(1) == cudaErrorInvalidDevice, "a second device");
   cudaGetLastError();
 }
