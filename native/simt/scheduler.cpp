@@ -8,6 +8,7 @@
 
 #include "simt/barrier.h"
 #include "simt/failure.h"
+#include "simt/random.h"
 #include "simt/simt.h"
 #include "simt/symbols.h"
 
@@ -21,35 +22,6 @@ Thread& thread() { return *currentThread; }
 #endif
 
 namespace {
-
-/// xoshiro256** (Blackman, Vigna).
-class Random {
- public:
-  void seed(uint64_t seed) {
-    for (uint64_t& word : state_) {  // splitmix64
-      seed += 0x9E3779B97F4A7C15u;
-      uint64_t z = seed;
-      z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-      z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-      word = z ^ (z >> 31);
-    }
-  }
-  uint64_t next() {
-    const uint64_t result = rotate(state_[1] * 5, 7) * 9;
-    const uint64_t shifted = state_[1] << 17;
-    state_[2] ^= state_[0];
-    state_[3] ^= state_[1];
-    state_[1] ^= state_[2];
-    state_[0] ^= state_[3];
-    state_[2] ^= shifted;
-    state_[3] = rotate(state_[3], 45);
-    return result;
-  }
-
- private:
-  static uint64_t rotate(uint64_t x, int bits) { return (x << bits) | (x >> (64 - bits)); }
-  uint64_t state_[4];
-};
 
 constexpr size_t sharedGuardBytes = 256;
 constexpr unsigned char guardByte = 0xA5;
@@ -330,33 +302,6 @@ bool Machine::run(const Launch& toRun) {
   currentThread = nullptr;
   launch = nullptr;
   return succeeded;
-}
-
-std::string describeWait(const Thread& thread) {
-  std::ostringstream text;
-  switch (thread.wait) {
-    case Wait::collective: text << "for other lanes in " << thread.waitName; break;
-    case Wait::barrier: {
-      const auto& barrier = *static_cast<const NamedBarrier*>(thread.waitObject);
-      text << "in " << thread.waitName << " (" << barrier.arrived << " of ";
-      if (barrier.wholeBlock) text << thread.block->alive;
-      else text << barrier.expected;
-      text << " threads have arrived)";
-      break;
-    }
-    case Wait::clusterBarrier: text << "in barrier.cluster.wait"; break;
-    case Wait::mbarrier: {
-      const Mbarrier& barrier = thread.block->mbarriers.objects[reinterpret_cast<uintptr_t>(thread.waitObject)];
-      text << "in " << thread.waitName << " for phase " << thread.waitPhase << " of the mbarrier at " << describeAddress(barrier.word)
-           << " (" << barrier.pending << " of " << barrier.expected << " arrivals missing, " << barrier.transactions
-           << " bytes expected that have not come)";
-      break;
-    }
-    case Wait::warpgroup: text << "in " << thread.waitName << " for the other warps of its warpgroup to issue the same wgmma"; break;
-    default: text << "to be run"; break;
-  }
-  if (thread.place.line()) text << " at " << thread.place.file_name() << ":" << thread.place.line();
-  return text.str();
 }
 
 void Machine::reportDeadlock() {

@@ -1,5 +1,6 @@
 // The runtime API of the shim: order, events, graphs, errors; and what blocks share.
 #include <chrono>
+#include <cstdlib>
 #include <thread>
 
 #include "cuda/kernel.h"
@@ -159,6 +160,12 @@ TEST(the_device_is_described) {
   check(cudaGetDeviceProperties(&properties, 0), "describe the device");
   expect(count == 1 && std::string(properties.name) == "SIMT shim (CPU)" && properties.sharedMemPerBlockOptin == 227 * 1024,
          "the description");
+  setenv("REPA_SIMT_ARCH", "80", 1);
+  check(cudaGetDeviceProperties(&properties, 0), "describe the device");
+  expect(properties.major == 8 && properties.minor == 0, "REPA_SIMT_ARCH=80");
+  unsetenv("REPA_SIMT_ARCH");
+  check(cudaGetDeviceProperties(&properties, 0), "describe the device");
+  expect(properties.major == 9 && properties.minor == 0, "without REPA_SIMT_ARCH");
   expect(cudaSetDevice(1) == cudaErrorInvalidDevice, "a second device");
   cudaGetLastError();
 }
