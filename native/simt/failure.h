@@ -7,8 +7,8 @@
 
 namespace repa::simt {
 
-/// Ends the launch that the calling CUDA thread belongs to, by an exception that unwinds the thread. The launch's other threads are left where
-/// they stand.
+/// Ends the launch that the calling CUDA thread belongs to, by an exception that unwinds the thread. The launch's other threads are left
+/// where they stand.
 [[noreturn]] void fail(const Place& place, const std::string& what);
 
 /// The same from the scheduler, of which no CUDA thread is the cause.

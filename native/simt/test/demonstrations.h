@@ -57,10 +57,12 @@ template <class T, auto kernel>
 double gemmWgmmaError(int m = 64, int n = 128, int k = 256) {
   return productError<T>(m, n, k, [&](T* a, T* b, float* c) {
     const auto map = [k](T* base, int rows) {
-      return tensorMap(base, {.extents = {static_cast<uint64_t>(k), static_cast<uint64_t>(rows)}, .box = {64, 64}, .swizzle = CU_TENSOR_MAP_SWIZZLE_128B});
+      return tensorMap(
+          base,
+          {.extents = {static_cast<uint64_t>(k), static_cast<uint64_t>(rows)}, .box = {64, 64}, .swizzle = CU_TENSOR_MAP_SWIZZLE_128B});
     };
-    launch(nullptr, kernel, LaunchShape{.grid = dim3(n / 64, m / 64), .block = 160, .sharedBytes = gemmWgmmaShared}, map(a, m), map(b, n), c,
-                 n, k);
+    launch(nullptr, kernel, LaunchShape{.grid = dim3(n / 64, m / 64), .block = 160, .sharedBytes = gemmWgmmaShared}, map(a, m), map(b, n),
+           c, n, k);
   });
 }
 

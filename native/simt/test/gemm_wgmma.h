@@ -11,10 +11,11 @@ namespace repa::cuda::test {
 /// What a block needs of dynamic shared memory.
 constexpr size_t gemmWgmmaShared = 2 * 2 * 8192 + 64;
 
-// Planted bugs: `expected` bytes other than 16384; `pending` groups other than 0 left to run when the sums are used; `forgetEmpty` refills a
-// stage without waiting until it was read; `forgetFence` leaves out wgmma.fence.
+// Planted bugs: `expected` bytes other than 16384; `pending` groups other than 0 left to run when the sums are used; `forgetEmpty` refills
+// a stage without waiting until it was read; `forgetFence` leaves out wgmma.fence.
 template <class T, int expected = 16384, int pending = 0, bool forgetEmpty = false, bool forgetFence = false>
-__global__ void __launch_bounds__(160) gemmWgmma(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB, float* c, int n, int k) {
+__global__ void __launch_bounds__(160)
+    gemmWgmma(const __grid_constant__ CUtensorMap mapA, const __grid_constant__ CUtensorMap mapB, float* c, int n, int k) {
   REPA_DYNAMIC_SHARED(shared);
   unsigned char* tilesA = shared;
   unsigned char* tilesB = shared + 2 * 8192;

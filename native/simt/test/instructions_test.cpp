@@ -30,7 +30,8 @@ void testLdmatrix() {
   for (int m = 0; m < count; ++m)
     for (int lane = 0; lane < 32; ++lane) {
       const auto [lo, hi] = matrixElements(m, lane, transposed);
-      expect(got[m * 32 + lane] == (elements[lo] | static_cast<uint32_t>(elements[hi]) << 16), "register " + std::to_string(m) + " of lane " + std::to_string(lane));
+      expect(got[m * 32 + lane] == (elements[lo] | static_cast<uint32_t>(elements[hi]) << 16),
+             "register " + std::to_string(m) + " of lane " + std::to_string(lane));
     }
 }
 
@@ -53,7 +54,8 @@ void testStmatrix() {
   for (int m = 0; m < count; ++m)
     for (int lane = 0; lane < 32; ++lane) {
       const auto [lo, hi] = matrixElements(m, lane, transposed);
-      expect(got[lo] == static_cast<uint16_t>(registers[m * 32 + lane]) && got[hi] == registers[m * 32 + lane] >> 16, "register " + std::to_string(m) + " of lane " + std::to_string(lane));
+      expect(got[lo] == static_cast<uint16_t>(registers[m * 32 + lane]) && got[hi] == registers[m * 32 + lane] >> 16,
+             "register " + std::to_string(m) + " of lane " + std::to_string(lane));
     }
 }
 
@@ -79,7 +81,8 @@ void testMma(int depth) {
     for (int r = 0; r < registersA; ++r) {
       const int row = group + (r % 2 ? 8 : 0);
       if (tf32) inA[r * 32 + lane] = detail::floatBits(a[row * depth + inGroup + (r >= 2 ? 4 : 0)]);
-      else inA[r * 32 + lane] = pack2<T>(a[row * depth + inGroup * 2 + (r >= 2 ? 8 : 0)], a[row * depth + inGroup * 2 + 1 + (r >= 2 ? 8 : 0)]);
+      else
+        inA[r * 32 + lane] = pack2<T>(a[row * depth + inGroup * 2 + (r >= 2 ? 8 : 0)], a[row * depth + inGroup * 2 + 1 + (r >= 2 ? 8 : 0)]);
     }
     for (int r = 0; r < registersB; ++r) {
       if (tf32) inB[r * 32 + lane] = detail::floatBits(b[(inGroup + 4 * r) * 8 + group]);
@@ -118,7 +121,8 @@ void testCpAsync() {
   const auto got = out.read();
   for (int lane = 0; lane < 32; ++lane)
     for (int i = 0; i < bytes; ++i)
-      expect(got[lane * bytes + i] == (i < lane ? values[lane * bytes + i] : 0), "byte " + std::to_string(i) + " of lane " + std::to_string(lane));
+      expect(got[lane * bytes + i] == (i < lane ? values[lane * bytes + i] : 0),
+             "byte " + std::to_string(i) + " of lane " + std::to_string(lane));
 }
 
 TEST(cp_async) {
@@ -155,7 +159,8 @@ TEST(shuffles_and_votes) {
           values[lane ^ 1],
           second & (lane < 16 ? 0xffffu : 0xffff0000u),
       };
-      for (int i = 0; i < 11; ++i) expect(got[i * 32 + lane] == want[i], seed + ": result " + std::to_string(i) + " of lane " + std::to_string(lane));
+      for (int i = 0; i < 11; ++i)
+        expect(got[i * 32 + lane] == want[i], seed + ": result " + std::to_string(i) + " of lane " + std::to_string(lane));
     }
   });
 }
@@ -179,7 +184,8 @@ std::vector<float> awkwardFloats() {
       values.push_back(std::ldexp(1.0f + offset, exponent));
       values.push_back(-std::ldexp(1.0f + offset, exponent));
     }
-  for (const float x : {0.0f, -0.0f, 65504.0f, 65519.9f, 65520.0f, 1e30f, 3.4e38f, INFINITY, -INFINITY, NAN, 2.5f, 3.5f, -2.5f, 2147483648.0f, -3e9f})
+  for (const float x :
+       {0.0f, -0.0f, 65504.0f, 65519.9f, 65520.0f, 1e30f, 3.4e38f, INFINITY, -INFINITY, NAN, 2.5f, 3.5f, -2.5f, 2147483648.0f, -3e9f})
     values.push_back(x);
   return values;
 }
@@ -193,7 +199,9 @@ TEST(conversions) {
   const auto got = out.read();
   for (int i = 0; i < n; ++i) {
     const float x = values[i];
-    const auto name = [&](const char* what) { return std::string(what) + " of " + std::to_string(x) + " (element " + std::to_string(i) + ")"; };
+    const auto name = [&](const char* what) {
+      return std::string(what) + " of " + std::to_string(x) + " (element " + std::to_string(i) + ")";
+    };
     const uint16_t b = static_cast<uint16_t>(got[i]), h = static_cast<uint16_t>(got[i] >> 16);
     if (std::isnan(x)) {
       expect(b == 0x7FFF && h == 0x7FFF, name("NaN"));
@@ -218,7 +226,8 @@ TEST(conversions) {
   for (uint32_t bits = 0; bits < 0x7C00; ++bits) {
     const int exponent = static_cast<int>(bits >> 10);
     const double want = exponent == 0 ? std::ldexp(bits, -24) : std::ldexp(1024 + (bits & 1023), exponent - 25);
-    expect(toFloat(f16{static_cast<uint16_t>(bits)}) == want && fromFloat<f16>(static_cast<float>(want)).bits == bits, "f16 " + std::to_string(bits));
+    expect(toFloat(f16{static_cast<uint16_t>(bits)}) == want && fromFloat<f16>(static_cast<float>(want)).bits == bits,
+           "f16 " + std::to_string(bits));
   }
 }
 
@@ -230,9 +239,11 @@ TEST(approximations) {
   const auto got = out.read();
   for (int i = 0; i < n; ++i) {
     const double x = values[i];
-    const double want[] = {std::exp2(x), std::log2(std::abs(x)), std::tanh(x), 1 / x, 1 / std::sqrt(std::abs(x)), std::exp(x), 1.5 / x, std::exp2(x), std::erf(x), std::tanh(x)};
+    const double want[] = {std::exp2(x), std::log2(std::abs(x)), std::tanh(x), 1 / x,       1 / std::sqrt(std::abs(x)), std::exp(x),
+                           1.5 / x,      std::exp2(x),           std::erf(x),  std::tanh(x)};
     for (int f = 0; f < approximations; ++f)
-      expect(std::abs(got[f * n + i] - want[f]) <= 1e-6 * std::max(1.0, std::abs(want[f])), "function " + std::to_string(f) + " of " + std::to_string(x));
+      expect(std::abs(got[f * n + i] - want[f]) <= 1e-6 * std::max(1.0, std::abs(want[f])),
+             "function " + std::to_string(f) + " of " + std::to_string(x));
   }
 }
 
@@ -280,12 +291,14 @@ void testTma(std::vector<uint64_t> extents, std::vector<uint32_t> box, Coordinat
     uint16_t value;
     std::memcpy(&value, &got[position], 2);
     const int64_t from = source(i);
-    expect(value == (from < 0 ? 0 : values[from]), "element " + std::to_string(i) + " of the tile loaded, swizzle " + std::to_string(swizzle));
+    expect(value == (from < 0 ? 0 : values[from]),
+           "element " + std::to_string(i) + " of the tile loaded, swizzle " + std::to_string(swizzle));
   }
 
   const auto image = randomBits<unsigned char>(bytes, 12);
   DeviceArray<unsigned char> deviceImage(image);
-  launch(nullptr, probeTmaStore<rank>, LaunchShape{.grid = 1, .block = 32, .sharedBytes = static_cast<size_t>(bytes)}, map, at, deviceImage.data(), bytes);
+  launch(nullptr, probeTmaStore<rank>, LaunchShape{.grid = 1, .block = 32, .sharedBytes = static_cast<size_t>(bytes)}, map, at,
+         deviceImage.data(), bytes);
   auto want = values;
   for (size_t i = 0; i < boxElements; ++i)
     if (source(i) >= 0) std::memcpy(&want[source(i)], &image[swizzledPosition(box[0] * 2, swizzle, i / box[0], i % box[0] * 2)], 2);

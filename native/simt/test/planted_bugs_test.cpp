@@ -1,6 +1,6 @@
 // Kernels with one bug each. Whatever the schedule, each must give a wrong result or a sentence that names it.
 #include "simt/test/check.h"
-#include "simt/test/demonstrations.h"
+#include "simt/test/racy_bugs.h"
 
 namespace repa::cuda::test {
 
@@ -14,26 +14,6 @@ TEST(the_kernels_without_bugs_are_right) {
     expect(gemmWgmmaError<f16, gemmWgmma<f16>>() < productTolerance, seed + ": wgmma, f16");
   });
 }
-
-// ---- Found by wrong results.
-
-TEST(missing_barrier) {
-  underSeeds([](const std::string& seed) { expect(!(layerNormError<layerNorm<true>>() < bf16Tolerance), seed + ": went unseen"); });
-}
-
-TEST(buffer_reused_too_early) {
-  underSeeds([](const std::string& seed) { expect(!(gemmMmaError<bf16, gemmMma<bf16, true>>() < productTolerance), seed + ": went unseen"); });
-}
-
-TEST(wait_group_off_by_one) {
-  underSeeds([](const std::string& seed) { expect(!(gemmMmaError<bf16, gemmMma<bf16, false, 1>>() < productTolerance), seed + ": went unseen"); });
-}
-
-TEST(wrong_fragment_index) {
-  underSeeds([](const std::string& seed) { expect(!(gemmMmaError<bf16, gemmMma<bf16, false, 0, 0>>() < productTolerance), seed + ": went unseen"); });
-}
-
-// ---- Found by the shim.
 
 /// The sentence that a launch fails with, after making the device usable again.
 template <class Run>
@@ -52,6 +32,28 @@ std::string failureOf(Run run) {
   return sentence.empty() ? thrown : sentence;
 }
 
+// ---- Found by wrong results.
+
+#if !defined(__SANITIZE_THREAD__)
+// Under ThreadSanitizer these are reported: sanitizers_test.cpp.
+TEST(races) {
+  for (const RacyBug& bug : racyBugs)
+    underSeeds([&](const std::string& seed) {
+      double error = 0;
+      const std::string sentence = failureOf([&] { error = bug.run(); });
+      expect(!sentence.empty() || !(error < bug.tolerance), std::string(bug.name) + ", " + seed + ": went unseen");
+    });
+}
+#endif
+
+TEST(wrong_fragment_index) {
+  underSeeds([](const std::string& seed) {
+    expect(!(gemmMmaError<bf16, gemmMma<bf16, false, 0, 0>>() < productTolerance), seed + ": went unseen");
+  });
+}
+
+// ---- Found by the shim.
+
 template <class Run>
 void expectFailure(const std::string& part, Run run) {
   underSeeds([&](const std::string& seed) {
@@ -60,6 +62,13 @@ void expectFailure(const std::string& part, Run run) {
   });
 }
 
+TEST(expect_tx_too_large) {
+  expectFailure("deadlock", [] { gemmWgmmaError<bf16, gemmWgmma<bf16, 16384 + 128>>(); });
+  expectFailure("128 bytes expected that have not come", [] { gemmWgmmaError<bf16, gemmWgmma<bf16, 16384 + 128>>(); });
+}
+
+#if !defined(__SANITIZE_THREAD__)
+// These are races too.
 TEST(wgmma_result_read_before_its_wait) {
   underSeeds([](const std::string& seed) {
     double error = 0;
@@ -68,23 +77,11 @@ TEST(wgmma_result_read_before_its_wait) {
   });
 }
 
-TEST(expect_tx_too_large) {
-  expectFailure("deadlock", [] { gemmWgmmaError<bf16, gemmWgmma<bf16, 16384 + 128>>(); });
-  expectFailure("128 bytes expected that have not come", [] { gemmWgmmaError<bf16, gemmWgmma<bf16, 16384 + 128>>(); });
-}
-
 TEST(expect_tx_too_small) {
   // Nobody waits for the last stage's second half, so the block may also end before it lands.
   expectFailure("TMA load", [] { gemmWgmmaError<bf16, gemmWgmma<bf16, 8192>>(); });
 }
-
-TEST(stage_refilled_while_it_is_read) {
-  underSeeds([](const std::string& seed) {
-    double error = 0;
-    const std::string sentence = failureOf([&] { error = gemmWgmmaError<bf16, gemmWgmma<bf16, 16384, 0, true>>(); });
-    expect(!sentence.empty() || !(error < productTolerance), seed + ": went unseen");
-  });
-}
+#endif
 
 TEST(wgmma_fence_missing) {
   expectFailure("wgmma.fence is missing", [] { gemmWgmmaError<bf16, gemmWgmma<bf16, 16384, 0, false, true>>(); });
@@ -197,10 +194,10 @@ TEST(mbarrier_arrived_at_too_often) {
 
 __global__ void leaveClusterEarly(float* out) {
   REPA_DYNAMIC_SHARED(shared);
-  reinterpret_cast<float*>(shared)[0] = 1;
+  reinterpret_cast<float*>(shared)[threadIdx.x] = 1;
   clusterArrive();
   clusterWait();
-  if (clusterRank() == 0) out[0] = clusterLoadFloat(clusterMap(shared, 1));
+  if (clusterRank() == 0) out[threadIdx.x] = clusterLoadFloat(clusterMap(shared, 1));
 }
 TEST(block_of_a_cluster_ends_while_another_reads_it) {
   // Whether the other block is gone is a matter of the schedule: some seeds must show it.
@@ -212,6 +209,54 @@ TEST(block_of_a_cluster_ends_while_another_reads_it) {
   expect(found > 0, "went unseen under all seeds");
 }
 
+#if !defined(__SANITIZE_THREAD__)
+__global__ void staticSharedInCluster(float* out) {
+  __shared__ float value;
+  if (threadIdx.x == 0) value = 1;
+  __syncthreads();
+  out[threadIdx.x] = value;
+}
+TEST(static_shared_memory_in_a_cluster) {
+  expectFailure("wrote the static shared variable value", [] { launchOne(staticSharedInCluster, 32, 0, 2); });
+}
+#endif
+
+/// The block ends with its tile still to be read.
+__global__ void storeWithoutWaiting(const __grid_constant__ CUtensorMap map) {
+  REPA_DYNAMIC_SHARED(shared);
+  for (int i = threadIdx.x; i < 1024; i += blockDim.x) shared[i] = 0;
+  fenceProxyAsync();
+  __syncwarp();
+  if (threadIdx.x != 0) return;
+  tmaStore(&map, shared, {0, 0});
+  bulkCommit();
+}
+TEST(tma_store_that_nobody_waits_for) {
+  // Where the engine was quick enough nothing is wrong to see.
+  int found = 0;
+  underSeeds([&](const std::string&) {
+    const std::string sentence = failureOf([] {
+      DeviceArray<uint16_t> tensor(512);
+      const CUtensorMap map = tensorMap(tensor.data(), {.extents = {64, 8}, .box = {64, 8}});
+      launch(nullptr, storeWithoutWaiting, LaunchShape{.grid = 1, .block = 32, .sharedBytes = 1024}, map);
+      check(cudaStreamSynchronize(nullptr), "run a planted bug");
+    });
+    if (sentence.find("a block ended while a TMA store from its shared memory was under way") != std::string::npos) ++found;
+  });
+  expect(found > 0, "went unseen under all seeds");
+}
+
+__global__ void overwrittenBarrier(float*) {
+  REPA_DYNAMIC_SHARED(shared);
+  auto* barrier = reinterpret_cast<uint64_t*>(shared);
+  mbarrierInit(barrier, 1);
+  shared[7] = 0;
+  mbarrierArrive(barrier);
+}
+TEST(mbarrier_written_over) {
+  expectFailure("something was written over it", [] { launchOne(overwrittenBarrier, 1, 64); });
+}
+
 #if !defined(__SANITIZE_ADDRESS__)
 // Under AddressSanitizer these end the process: sanitizers_test.cpp.
 __global__ void writePastShared(float*) {
@@ -219,7 +264,8 @@ __global__ void writePastShared(float*) {
   shared[1000 + threadIdx.x] = 1;
 }
 TEST(plain_write_past_the_end_of_shared_memory) {
-  expectFailure("wrote past the end of its 1024 bytes of dynamic shared memory, at byte 1024", [] { launchOne(writePastShared, 32, 1024); });
+  expectFailure("wrote past the end of its 1024 bytes of dynamic shared memory, at byte 1024",
+                [] { launchOne(writePastShared, 32, 1024); });
 }
 
 TEST(write_past_the_end_of_device_memory) {

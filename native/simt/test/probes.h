@@ -1,5 +1,5 @@
-// One kernel for each wrapper of cuda/ptx.h: it takes bits from global memory, executes the instruction and writes back what came of it. The
-// shim's tests compare with what the manual says, conformance.cu compares the shim with a chip.
+// One kernel for each wrapper of cuda/ptx.h: it takes bits from global memory, executes the instruction and writes back what came of it.
+// The shim's tests compare with what the manual says, conformance.cu compares the shim with a chip.
 #pragma once
 
 #include <cuda.h>

@@ -1,5 +1,6 @@
 // The runtime API of the shim: order, events, graphs, errors; and what blocks share.
 #include <chrono>
+#include <cstdlib>
 #include <thread>
 
 #include "cuda/kernel.h"
@@ -69,7 +70,9 @@ TEST(a_stream_waits_for_an_event_of_another) {
   check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "make an event");
   DeviceArray<float> values(64);
   check(cudaMemsetAsync(values.data(), 0, 256, producer), "clear");
-  check(cudaLaunchHostFunc(producer, [](void*) { std::this_thread::sleep_for(std::chrono::milliseconds(10)); }, nullptr), "enqueue a host function");
+  check(cudaLaunchHostFunc(
+            producer, [](void*) { std::this_thread::sleep_for(std::chrono::milliseconds(10)); }, nullptr),
+        "enqueue a host function");
   add(producer, values, 5);
   check(cudaEventRecord(event, producer), "record");
   check(cudaStreamWaitEvent(consumer, event, 0), "wait for the event");
@@ -123,7 +126,8 @@ TEST(device_memory_begins_as_nan_and_is_counted) {
     expect(before - after == 4000, "4000 bytes are not counted");
   }
   void* memory = nullptr;
-  expect(cudaMalloc(&memory, total + 1) == cudaErrorMemoryAllocation && cudaGetLastError() == cudaErrorMemoryAllocation, "more memory than there is");
+  expect(cudaMalloc(&memory, total + 1) == cudaErrorMemoryAllocation && cudaGetLastError() == cudaErrorMemoryAllocation,
+         "more memory than there is");
   expect(cudaGetLastError() == cudaSuccess, "an error reported twice");
   void* pinned = nullptr;
   check(cudaMallocHost(&pinned, 100), "pin");
@@ -154,7 +158,14 @@ TEST(the_device_is_described) {
   cudaDeviceProp properties;
   check(cudaGetDeviceCount(&count), "count devices");
   check(cudaGetDeviceProperties(&properties, 0), "describe the device");
-  expect(count == 1 && std::string(properties.name) == "SIMT shim (CPU)" && properties.sharedMemPerBlockOptin == 227 * 1024, "the description");
+  expect(count == 1 && std::string(properties.name) == "SIMT shim (CPU)" && properties.sharedMemPerBlockOptin == 227 * 1024,
+         "the description");
+  setenv("REPA_SIMT_ARCH", "80", 1);
+  check(cudaGetDeviceProperties(&properties, 0), "describe the device");
+  expect(properties.major == 8 && properties.minor == 0, "REPA_SIMT_ARCH=80");
+  unsetenv("REPA_SIMT_ARCH");
+  check(cudaGetDeviceProperties(&properties, 0), "describe the device");
+  expect(properties.major == 9 && properties.minor == 0, "without REPA_SIMT_ARCH");
   expect(cudaSetDevice(1) == cudaErrorInvalidDevice, "a second device");
   cudaGetLastError();
 }

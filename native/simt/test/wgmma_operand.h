@@ -61,7 +61,8 @@ struct OperandLayout {
     const unsigned piece = along % perLine * 2 / 16, byte = along % perLine * 2 % 16;
     // A group of eight lines is a square of 16-byte pieces; the piece is exchanged by the number of its line of 128 bytes.
     const unsigned lineOf128 = line % 8 * width() / 128;
-    return (major == Major::k ? 0 : along / perLine * leading) + line / 8 * stride + line % 8 * width() + (piece ^ (lineOf128 % (width() / 16))) * 16 + byte;
+    return (major == Major::k ? 0 : along / perLine * leading) + line / 8 * stride + line % 8 * width() +
+           (piece ^ (lineOf128 % (width() / 16))) * 16 + byte;
   }
 
   template <class T>

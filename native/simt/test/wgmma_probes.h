@@ -13,7 +13,8 @@ struct WgmmaProbe {
 };
 
 template <class T, int columns, Major majorA, Major majorB, Swizzle swizzleA, Swizzle swizzleB>
-__global__ void __launch_bounds__(128) probeWgmma(WgmmaProbe probe, const unsigned char* inA, const unsigned char* inB, const float* inC, float* out) {
+__global__ void __launch_bounds__(128)
+    probeWgmma(WgmmaProbe probe, const unsigned char* inA, const unsigned char* inB, const float* inC, float* out) {
   REPA_DYNAMIC_SHARED(shared);
   unsigned char* tileB = shared + (probe.bytesA + 1023) / 1024 * 1024;
   for (int i = threadIdx.x; i < probe.bytesA; i += 128) shared[i] = inA[i];
@@ -33,8 +34,8 @@ __global__ void __launch_bounds__(128) probeWgmma(WgmmaProbe probe, const unsign
 
 /// A in registers: in[r * 128 + thread]. Without the accumulators' old values if `fresh`.
 template <class T, int columns, Major majorB, Swizzle swizzleB, bool fresh>
-__global__ void __launch_bounds__(128) probeWgmmaRegisters(WgmmaProbe probe, const uint32_t* inA, const unsigned char* inB, const float* inC,
-                                                           float* out) {
+__global__ void __launch_bounds__(128)
+    probeWgmmaRegisters(WgmmaProbe probe, const uint32_t* inA, const unsigned char* inB, const float* inC, float* out) {
   REPA_DYNAMIC_SHARED(shared);
   for (int i = threadIdx.x; i < probe.bytesB; i += 128) shared[i] = inB[i];
   fenceProxyAsync();

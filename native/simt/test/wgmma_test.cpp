@@ -9,7 +9,8 @@
 namespace repa::cuda::test {
 
 /// a is 64 x 16 and b columns x 16, both row by row.
-std::vector<float> expected(const std::vector<float>& a, const std::vector<float>& b, const std::vector<float>& c, int columns, bool accumulate) {
+std::vector<float> expected(const std::vector<float>& a, const std::vector<float>& b, const std::vector<float>& c, int columns,
+                            bool accumulate) {
   std::vector<float> result(columns / 2 * 128);
   for (int i = 0; i < columns / 2; ++i)
     for (int thread = 0; thread < 128; ++thread) {
@@ -29,9 +30,12 @@ void testShared() {
   DeviceArray<float> deviceC(c), out(64 * columns);
   const WgmmaProbe probe = {layoutA.bytes, layoutB.bytes, layoutA.leading, layoutA.stride, layoutB.leading, layoutB.stride};
   const LaunchShape shape = {.grid = 1, .block = 128, .sharedBytes = static_cast<size_t>(layoutA.bytes + 1024 + layoutB.bytes)};
-  launch(nullptr, probeWgmma<T, columns, majorA, majorB, swizzleA, swizzleB>, shape, probe, deviceA.data(), deviceB.data(), deviceC.data(), out.data());
-  expect(out.read() == expected(a, b, c, columns, true), std::to_string(columns) + " columns, majors " + std::to_string(static_cast<int>(majorA)) +
-             std::to_string(static_cast<int>(majorB)) + ", swizzles " + std::to_string(static_cast<int>(swizzleA)) + std::to_string(static_cast<int>(swizzleB)));
+  launch(nullptr, probeWgmma<T, columns, majorA, majorB, swizzleA, swizzleB>, shape, probe, deviceA.data(), deviceB.data(), deviceC.data(),
+         out.data());
+  expect(out.read() == expected(a, b, c, columns, true),
+         std::to_string(columns) + " columns, majors " + std::to_string(static_cast<int>(majorA)) +
+             std::to_string(static_cast<int>(majorB)) + ", swizzles " + std::to_string(static_cast<int>(swizzleA)) +
+             std::to_string(static_cast<int>(swizzleB)));
 }
 
 template <class T, int columns, Swizzle swizzle>
@@ -70,7 +74,8 @@ void testRegisters() {
   DeviceArray<float> deviceC(c), out(64 * columns);
   const WgmmaProbe probe = {0, layoutB.bytes, 0, 0, layoutB.leading, layoutB.stride};
   const LaunchShape shape = {.grid = 1, .block = 128, .sharedBytes = static_cast<size_t>(layoutB.bytes)};
-  launch(nullptr, probeWgmmaRegisters<T, columns, majorB, swizzleB, fresh>, shape, probe, deviceA.data(), deviceB.data(), deviceC.data(), out.data());
+  launch(nullptr, probeWgmmaRegisters<T, columns, majorB, swizzleB, fresh>, shape, probe, deviceA.data(), deviceB.data(), deviceC.data(),
+         out.data());
   expect(out.read() == expected(a, b, c, columns, !fresh), std::to_string(columns) + " columns");
 }
 
