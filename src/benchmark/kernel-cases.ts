@@ -37,7 +37,7 @@ export function kernelCases({ depth, hidden, heads }: TransformerSize, batch: nu
   const inputGradient = (name: string, m: number, n: number, k: number) =>
     matrix(name, m, n, k, (make) => {
       const [dOut, w] = [make(m, k), make(k, n)]
-      return () => void owned([addon.linearInputGradient(dOut.handle, w.handle, null, 'none')])
+      return () => void owned([addon.linearInputGradient(dOut.handle, w.handle, null, 'none', null, false)])
     })
   const weightGradient = (name: string, m: number, n: number, k: number) =>
     matrix(name, m, n, k, (make) => {
