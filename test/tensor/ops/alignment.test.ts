@@ -2,7 +2,9 @@ import { describe, expect, test } from 'vitest'
 import type { Device } from '../../../src/tensor/device.ts'
 import { cast } from '../../../src/tensor/ops/cast.ts'
 import { activation, add, swiGLU } from '../../../src/tensor/ops/elementwise.ts'
+import { embedding } from '../../../src/tensor/ops/embedding.ts'
 import { linearCombination } from '../../../src/tensor/ops/float64.ts'
+import { interpolant, samplePosterior } from '../../../src/tensor/ops/interpolant.ts'
 import { patchify, unpatchify } from '../../../src/tensor/ops/patch.ts'
 import { hog, normalizeImages, resizeGrid, toUint8 } from '../../../src/tensor/ops/pixels.ts'
 import { dropTokens, prependTokens } from '../../../src/tensor/ops/tokens.ts'
@@ -41,6 +43,24 @@ const CASES: readonly Unaligned[] = [
   { name: 'normalizeImages', shape: [1, 3, 8, 8], dtypes: ['u8'], op: (x) => normalizeImages(x, IMAGENET) },
   { name: 'toUint8', shape: [1, 3, 8, 8], dtypes: ['f32', 'f64'], op: toUint8 },
   { name: 'hog', shape: [1, 3, 8, 8], dtypes: ['u8'], op: (x) => hog(x, 2, 2) },
+  {
+    name: 'samplePosterior',
+    shape: [1, 8, 4, 4],
+    dtypes: ['f32'],
+    op: (x) => samplePosterior(x, Tensor.full([1, 4, 4, 4], 0.3, x.device), 2, 1),
+  },
+  {
+    name: 'interpolant',
+    shape: [2, 32],
+    dtypes: ['f32'],
+    op: (x) => interpolant(x, x, Tensor.full([2], 0.25, x.device), 'cosine').velocity,
+  },
+  {
+    name: 'embedding',
+    shape: [4, 16],
+    dtypes: ['f32'],
+    op: (x) => embedding(x, Tensor.from(Int32Array.of(3, 1), [2], x.device)),
+  },
   { name: 'resize', shape: [1, 8, 8, 4], dtypes: ['f32'], op: (x) => resizeGrid(x, 4, 4, { filter: 'bicubic' }) },
 ]
 
