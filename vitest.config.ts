@@ -11,7 +11,7 @@ const onDevice = {
   include: [
     'test/gpu/**/*.test.ts',
     'test/tensor/**/*.test.ts',
-    'test/training/optimizer.test.ts',
+    'test/training/optimizer*.test.ts',
     'test/native/device.test.ts',
   ],
   exclude: ['test/tensor/ops/levels.test.ts'],

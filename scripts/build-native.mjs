@@ -4,9 +4,7 @@
 //   --no-cuda    no CUDA kernels, even where nvcc is found
 //   --simt       also the addon whose CUDA kernels run on the CPU, for the tests: into build/simt
 //   --debug      unoptimised JS surface and ops (kernels stay optimised)
-//   --sanitize   AddressSanitizer and UndefinedBehaviorSanitizer, into build/sanitize; then, for instance,
-//                REPA_NATIVE_PREBUILD=$PWD/build/sanitize LD_PRELOAD=$(gcc -print-file-name=libasan.so) \
-//                  ASAN_OPTIONS=detect_leaks=0 node dist/cli/main.js demo --minutes 0.1
+//   --sanitize   AddressSanitizer and UndefinedBehaviorSanitizer, into build/sanitize (CONTRIBUTING.md says how to run the suite on it)
 import { spawnSync } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { availableParallelism } from 'node:os'

@@ -1,25 +1,37 @@
 /** The library's front door. Importing it loads neither the addon nor anything that decodes images. */
 export type { Encoder } from './alignment/encoder.ts'
 export { loadEncoder } from './alignment/encoders.ts'
-export { benchmarkStep, type StepBenchmark, type StepBenchmarkOptions } from './benchmark/step.ts'
+export type { StepBenchmark, StepBenchmarkOptions } from './benchmark/step.ts'
 export { ConfigurationError } from './configuration/parse.ts'
-export { type Conversion, type ConvertOptions, convert } from './conversion/convert.ts'
+export type { Conversion, ConvertOptions } from './conversion/convert.ts'
 export { Dataset } from './data/dataset.ts'
 export { Loader } from './data/loader.ts'
-export { prepareDataset } from './data/prepare.ts'
-export { type DemoOptions, type DemoResult, demo } from './demo.ts'
+export type { PrepareOptions } from './data/prepare.ts'
+export type { DemoOptions, DemoResult } from './demo.ts'
 export { type SampledImages, sampleImages } from './diffusion/sample-images.ts'
-export { sampleToFolder } from './diffusion/sample-to-folder.ts'
+export type { SampleResult, SampleToFolderOptions } from './diffusion/sample-to-folder.ts'
 export { type Guidance, type SamplerOptions, sample } from './diffusion/samplers.ts'
-export { type Diagnosis, diagnose } from './doctor/diagnose.ts'
+export type { Diagnosis } from './doctor/diagnose.ts'
 export { SafetensorsFile } from './formats/safetensors.ts'
 export { writeSafetensors } from './formats/safetensors-writer.ts'
 export { TorchCheckpoint } from './formats/torch-checkpoint.ts'
 export { writeTorchCheckpoint } from './formats/torch-checkpoint-writer.ts'
+export {
+  benchmarkStep,
+  convert,
+  demo,
+  doctor,
+  prepare,
+  readRun,
+  renderReport,
+  sampleToFolder,
+  train,
+  verify,
+} from './jobs.ts'
 export { SIT_PRESETS, type SiTPreset } from './models/presets.ts'
 export { SiT, type SiTConfig, type SiTOutput } from './models/sit.ts'
-export { renderReport } from './report/report.ts'
-export { readRun } from './report/run.ts'
+export type { ReportOptions } from './report/report.ts'
+export type { ReadRunOptions, RunData } from './report/run.ts'
 export { memoryStats, setMemoryLimit, synchronize } from './tensor/device.ts'
 export { keep, release, scope } from './tensor/scope.ts'
 export { Tape } from './tensor/tape.ts'
@@ -28,5 +40,6 @@ export { type TrainingConfiguration, type TrainingOptions, trainingSchema } from
 export { type LoadedModel, loadModel } from './training/load-model.ts'
 export { forwardBackward } from './training/objective.ts'
 export { AdamW, type StepState } from './training/optimizer.ts'
-export { type TrainOptions, type TrainResult, train } from './training/run.ts'
+export type { TrainOptions, TrainResult } from './training/run.ts'
 export { Trainer, type TrainerOptions, type TrainingStep } from './training/trainer.ts'
+export type { VerifyOptions, VerifyReport } from './verification/verify.ts'

@@ -175,14 +175,34 @@ export interface NativeAddon {
   ): [out: T, y: MaybeT]
   linearLayerScale(x: T, weight: T, bias: MaybeT, residual: T, gamma: T): T
   linearAddend(x: T, weight: T, bias: MaybeT, addend: T): T
-  linearInputGradient(dOut: T, weight: T, pre: MaybeT, activation: Activation): T
+  linearInputGradient(
+    dOut: T,
+    weight: T,
+    pre: MaybeT,
+    activation: Activation,
+    dBias: MaybeT,
+    accumulateBias: boolean,
+  ): T
   linearWeightGradient(dOut: T, x: T, dWeight: T, accumulate: boolean): void
+  linearWeightGradients(dOut: readonly T[], x: readonly T[], dWeight: readonly T[], accumulate: boolean): void
 
   linearCombination(coefficients: readonly number[], values: readonly T[]): T
   cast(x: T, dtype: DType): T
 
-  cosineAlignmentLoss(projection: T, target: T, weight: number, wantGradient: boolean): [loss: T, gradient: MaybeT]
-  velocityLoss(prediction: T, target: T, weight: number, wantGradient: boolean): [loss: T, gradient: MaybeT]
+  cosineAlignmentLoss(
+    projection: T,
+    target: T,
+    weight: number,
+    state: MaybeT,
+    wantGradient: boolean,
+  ): [loss: T, gradient: MaybeT]
+  velocityLoss(
+    prediction: T,
+    target: T,
+    weight: number,
+    state: MaybeT,
+    wantGradient: boolean,
+  ): [loss: T, gradient: MaybeT]
 
   clipGradientNorm(gradient: T, frozen: readonly number[], state: T, maxNorm: number, gradientScale: number): void
   adamW(
@@ -234,6 +254,31 @@ export interface NativeAddon {
 
   columnSum(x: T, out: T, accumulate: boolean): void
   sum(x: T, factor: number): T
+
+  gatedResidualLayerNormModulate(
+    x: T,
+    y: T,
+    modulation: T,
+    gateChunk: number,
+    shiftChunk: number,
+    scaleChunk: number,
+    epsilon: number,
+  ): [stream: T, out: T, mean: T, rstd: T]
+  gatedResidualLayerNormModulateBackward(
+    dOut: T,
+    dStream: MaybeT,
+    stream: T,
+    mean: T,
+    rstd: T,
+    y: T,
+    modulation: T,
+    gateChunk: number,
+    shiftChunk: number,
+    scaleChunk: number,
+    dModulation: T,
+    dBias: MaybeT,
+    accumulateBias: boolean,
+  ): [dX: T, dY: T]
 
   gatedResidual(x: T, y: T, modulation: T, gateChunk: number): T
   gatedResidualBackward(

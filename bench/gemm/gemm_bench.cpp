@@ -7,7 +7,9 @@
 //
 // One round times, in turn, a burst of calls of each side (raw B, packed B, the BLAS) and a register-only FMA loop on
 // all threads. A pause before each lets the other side's threads stop spinning. Printed are medians over the rounds.
+// With one thread it is CPU time that counts, which others on the machine disturb less than the clock on the wall.
 #include <dlfcn.h>
+#include <time.h>
 
 #include <algorithm>
 #include <chrono>
@@ -21,15 +23,13 @@
 #include <vector>
 
 #include "core/thread_pool.h"
+#include "cpu/fma_peak.h"
 #include "cpu/gemm.h"
-#include "fma_peak.h"
 
 namespace {
 
 using repa::ThreadPool;
 using repa::cpu::GemmArgs;
-using Clock = std::chrono::steady_clock;
-
 constexpr auto kPause = std::chrono::milliseconds(5);
 constexpr double kBurstSeconds = 0.01;
 
@@ -130,11 +130,20 @@ struct Side {
   double best() const { return *std::min_element(seconds.begin(), seconds.end()); }
 };
 
+/// The clock that counts: CLOCK_MONOTONIC, or CLOCK_THREAD_CPUTIME_ID with one thread.
+clockid_t countingClock = CLOCK_MONOTONIC;
+
+double secondsNow() {
+  timespec now;
+  clock_gettime(countingClock, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
 template <class Call>
 double timeOnce(Call call) {
-  const auto start = Clock::now();
+  const double start = secondsNow();
   call();
-  return std::chrono::duration<double>(Clock::now() - start).count();
+  return secondsNow() - start;
 }
 
 /// Seconds per call over a burst.
@@ -195,21 +204,17 @@ Result measure(ThreadPool& pool, const Blas& blas, const Shape& s, int rounds) {
 
   const double flop = 2.0 * static_cast<double>(s.m * s.n) * static_cast<double>(s.k);
   const int calls = std::clamp(static_cast<int>(kBurstSeconds / timeOnce(theirs)), 1, 2000);
+  const auto& peak = repa::cpu::fmaPeakKernels();
+  std::vector<float> sinks(static_cast<size_t>(pool.threads()));
   Side oursSide, packedSide, theirsSide, peakSide;
   for (int round = 0; round < rounds; ++round) {
     timeBurst(oursSide, calls, ours);
     timeBurst(theirsSide, calls, theirs);
     timeBurst(packedSide, calls, oursPacked);
-    std::vector<float> sinks(static_cast<size_t>(pool.threads()) * 64, 0.25f);
-    double peakFlop = 0;
     std::this_thread::sleep_for(kPause);
-    const double seconds = timeOnce([&] {
-      pool.parallelFor(16 * pool.threads(), [&](int64_t, int thread) {
-        const double done = repa::cpu::fmaPeak().run(20000, &sinks[static_cast<size_t>(thread) * 64]);
-        if (thread == 0) peakFlop = done * 16 * pool.threads();
-      });
-    });
-    peakSide.seconds.push_back(seconds / peakFlop);
+    const int64_t chunks = 16 * pool.threads();
+    const double seconds = timeOnce([&] { peak.run(pool, {chunks, 0.999f, 0.5f, sinks.data()}); });
+    peakSide.seconds.push_back(seconds / static_cast<double>(chunks * peak.chunkFlops()));
   }
   return {flop / oursSide.median() * 1e-9,   flop / packedSide.median() * 1e-9, flop / theirsSide.median() * 1e-9,
           flop / oursSide.best() * 1e-9,     flop / theirsSide.best() * 1e-9,   1e-9 / peakSide.best(),
@@ -238,6 +243,7 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "Usage: gemm-bench LIBRARY [--rounds 15] [--threads 2] [--only TEXT]\n");
     return 1;
   }
+  if (threads == 1) countingClock = CLOCK_THREAD_CPUTIME_ID;
   const Blas blas = openBlas(library, threads);
   ThreadPool pool(threads);
   std::printf("level %s, %d threads, BLAS core %s, %d rounds; GFLOP/s are medians (best in brackets)\n",

@@ -5,6 +5,7 @@
 #include "ops/attention.h"
 #include "ops/elementwise.h"
 #include "ops/embedding.h"
+#include "ops/half_block.h"
 #include "ops/interpolant.h"
 #include "ops/layer_norm.h"
 #include "ops/linear.h"
@@ -58,14 +59,15 @@ const Export kExports[] = {
     {"linearGatedResidual", bind<ops::linearGatedResidual>, {"x", "weight", "bias", "residual", "modulation", "gateChunk", "keepY"}},
     {"linearLayerScale", bind<ops::linearLayerScale>, {"x", "weight", "bias", "residual", "gamma"}},
     {"linearAddend", bind<ops::linearAddend>, {"x", "weight", "bias", "addend"}},
-    {"linearInputGradient", bind<ops::linearInputGradient>, {"dOut", "weight", "pre", "activation"}},
+    {"linearInputGradient", bind<ops::linearInputGradient>, {"dOut", "weight", "pre", "activation", "dBias", "accumulateBias"}},
     {"linearWeightGradient", bind<ops::linearWeightGradient>, {"dOut", "x", "dWeight", "accumulate"}},
+    {"linearWeightGradients", bind<ops::linearWeightGradients>, {"dOut", "x", "dWeight", "accumulate"}},
 
     {"linearCombination", bind<ops::linearCombination>, {"coefficients", "values"}},
     {"cast", bind<ops::cast>, {"x", "dtype"}},
 
-    {"cosineAlignmentLoss", bind<ops::cosineAlignmentLoss>, {"projection", "target", "weight", "wantGradient"}},
-    {"velocityLoss", bind<ops::velocityLoss>, {"prediction", "target", "weight", "wantGradient"}},
+    {"cosineAlignmentLoss", bind<ops::cosineAlignmentLoss>, {"projection", "target", "weight", "state", "wantGradient"}},
+    {"velocityLoss", bind<ops::velocityLoss>, {"prediction", "target", "weight", "state", "wantGradient"}},
 
     {"clipGradientNorm", bind<ops::clipGradientNorm>, {"gradient", "frozen", "state", "maxNorm", "gradientScale"}},
     {"adamW", bind<ops::adamW>,
@@ -88,6 +90,11 @@ const Export kExports[] = {
 
     {"columnSum", bind<ops::columnSum>, {"x", "out", "accumulate"}},
     {"sum", bind<ops::sum>, {"x", "factor"}},
+
+    {"gatedResidualLayerNormModulate", bind<ops::gatedResidualLayerNormModulate>,
+     {"x", "y", "modulation", "gateChunk", "shiftChunk", "scaleChunk", "epsilon"}},
+    {"gatedResidualLayerNormModulateBackward", bind<ops::gatedResidualLayerNormModulateBackward>,
+     {"dOut", "dStream", "stream", "mean", "rstd", "y", "modulation", "gateChunk", "shiftChunk", "scaleChunk", "dModulation", "dBias", "accumulateBias"}},
 
     {"gatedResidual", bind<ops::gatedResidual>, {"x", "y", "modulation", "gateChunk"}},
     {"gatedResidualBackward", bind<ops::gatedResidualBackward>, {"dOut", "y", "modulation", "gateChunk", "dModulation", "dBias", "accumulateBias"}},

@@ -106,4 +106,22 @@ REPA_HOST_DEVICE static inline NormalPair boxMuller(uint32_t radiusBits, uint32_
   return onCircle(radius, angleBits);
 }
 
+/// Normal numbers 4 * block .. 4 * block + 3 of a position.
+REPA_HOST_DEVICE static inline void normalNumbers(const RandomPosition& position, uint64_t block, float* number) {
+  const PhiloxBlock bits = randomBlock(position, block);
+  const NormalPair a = boxMuller(bits.word[0], bits.word[1]);
+  const NormalPair b = boxMuller(bits.word[2], bits.word[3]);
+  number[0] = a.first;
+  number[1] = a.second;
+  number[2] = b.first;
+  number[3] = b.second;
+}
+
+/// Normal number `element`, alone.
+REPA_HOST_DEVICE static inline float normalNumber(const RandomPosition& position, int64_t element) {
+  float number[4];
+  normalNumbers(position, static_cast<uint64_t>(element / 4), number);
+  return number[element % 4];
+}
+
 }  // namespace repa

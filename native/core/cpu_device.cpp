@@ -69,6 +69,8 @@ void CpuDevice::enqueue(const char* operation, std::function<void(ThreadPool&)> 
 void CpuDevice::whenIdle(std::function<void(const std::string&)> done) { push({"wait", nullptr, std::move(done)}); }
 
 void CpuDevice::upload(void* to, const void* from, int64_t bytes) {
+  // Nothing may have no address, which memcpy forbids even for no bytes.
+  if (bytes == 0) return;
   // The destination may still be read by enqueued work, so the bytes wait in a buffer of their own.
   std::shared_ptr<char[]> staged(new char[static_cast<size_t>(bytes)]);
   std::memcpy(staged.get(), from, static_cast<size_t>(bytes));
@@ -76,7 +78,7 @@ void CpuDevice::upload(void* to, const void* from, int64_t bytes) {
 }
 
 void CpuDevice::download(void* to, const void* from, int64_t bytes, std::function<void(const std::string&)> done) {
-  enqueue("download", [to, from, bytes](ThreadPool&) { std::memcpy(to, from, static_cast<size_t>(bytes)); });
+  if (bytes > 0) enqueue("download", [to, from, bytes](ThreadPool&) { std::memcpy(to, from, static_cast<size_t>(bytes)); });
   whenIdle(std::move(done));
 }
 

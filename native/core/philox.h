@@ -10,11 +10,7 @@
 
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define REPA_HOST_DEVICE __host__ __device__
-#else
-#define REPA_HOST_DEVICE
-#endif
+#include "core/host_device.h"
 
 namespace repa {
 
@@ -59,6 +55,17 @@ REPA_HOST_DEVICE static constexpr PhiloxBlock randomBlock(const RandomPosition& 
 /// U[0, 1) from a word's upper 24 bits: every value is a multiple of 2^-24 and exact.
 REPA_HOST_DEVICE static constexpr float uniformFromBits(uint32_t word) {
   return static_cast<float>(word >> 8) * (1.0f / 16777216.0f);
+}
+
+/// Uniform numbers 4 * block .. 4 * block + 3 of a position.
+REPA_HOST_DEVICE static constexpr void uniformNumbers(const RandomPosition& position, uint64_t block, float* number) {
+  const PhiloxBlock bits = randomBlock(position, block);
+  for (int k = 0; k < 4; ++k) number[k] = uniformFromBits(bits.word[k]);
+}
+
+/// Uniform number `element`, alone.
+REPA_HOST_DEVICE static constexpr float uniformNumber(const RandomPosition& position, int64_t element) {
+  return uniformFromBits(randomBlock(position, static_cast<uint64_t>(element / 4)).word[element % 4]);
 }
 
 }  // namespace repa

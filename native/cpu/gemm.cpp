@@ -30,6 +30,10 @@ namespace {
 
 constexpr int64_t kChunkRowPanels = 70 / kTileRows;
 constexpr int64_t kChunkColumnPanels = 384 / kTileColumns;
+/// Transposed A is staged anew for every column block. Wide blocks save that; their B then comes from the L3 cache, as it
+/// does anyway once k has several steps blocks, and the kept tiles still fit the L2.
+constexpr int64_t kStagedChunkColumnPanels = 2304 / kTileColumns;
+constexpr int64_t kStagedChunkTiles = kChunkRowPanels * (1536 / kTileColumns);
 
 /// Packed B takes at most this much scratch; a larger B is multiplied segment by segment.
 constexpr int64_t kMaxPackedFloats = int64_t{8} << 20;
@@ -83,6 +87,7 @@ double chunkCost(int64_t rows, int64_t columns, int64_t k, bool directB) {
 Grid gridFor(const GemmArgs& args) {
   constexpr double kSmallChunk = 4e6;
   constexpr int64_t kManyChunks = 32;
+  constexpr int64_t kManyStagedChunks = 10;
   Grid grid{};
   grid.directB = args.m <= kFewRows && args.packedB == nullptr && !args.transB;
   grid.rowPanels = rowPanelsOf(args.m);
@@ -91,6 +96,12 @@ Grid gridFor(const GemmArgs& args) {
   int64_t& columnsPer = grid.columnPanelsPerChunk;
   rowsPer = least(grid.rowPanels, kChunkRowPanels);
   columnsPer = least(grid.columnPanels, kChunkColumnPanels);
+  const bool stagesColumns = args.transA && !readsInPlace(args.transA, args.lda, args.n, args.k);
+  if (stagesColumns && stepsBlocks(args.k) > 1) {
+    columnsPer = ceilDiv(grid.columnPanels, ceilDiv(grid.columnPanels, kStagedChunkColumnPanels));
+    rowsPer = least(rowsPer, most(2, kStagedChunkTiles / columnsPer));
+  }
+  const int64_t enoughChunks = stagesColumns ? kManyStagedChunks : kManyChunks / 2;
   const auto cost = [&](int64_t rowPanels) {
     return chunkCost(least(args.m, rowPanels * kTileRows), least(args.n, columnsPer * kTileColumns), args.k,
                      grid.directB);
@@ -108,7 +119,7 @@ Grid gridFor(const GemmArgs& args) {
   if (chunks() < kManyChunks / 2 && grid.rowPanels <= kChunkRowPanels)
     grid.slices = most(1, least(stepsBlocks(args.k),
                                 least(kManyChunks / chunks(), static_cast<int64_t>(cost(rowsPer) / kSmallChunk))));
-  while (grid.slices == 1 && chunks() < kManyChunks / 2 && cost(rowsPer) > kSmallChunk &&
+  while (grid.slices == 1 && chunks() < enoughChunks && cost(rowsPer) > kSmallChunk &&
          (columnsPer > 1 || rowsPer > 1)) {
     if (rowsPer > 2 || columnsPer == 1)
       rowsPer = ceilDiv(rowsPer, 2);
@@ -197,6 +208,7 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
   const int64_t columnCount = block.columnPanels.size();
   const int64_t blocks = stepsBlocks(args.k);
   const Range mySteps = part(blocks, grid.slices, chunk % grid.slices);
+  const Range blockRows{rowPanel(args.m, block.rowPanels.begin).begin, rowPanel(args.m, block.rowPanels.end - 1).end};
   const bool inPlace = readsInPlace(args.transA, args.lda, args.n, args.k);
   const int64_t strideA = inPlace ? args.lda : args.transA ? kStagedColumnStride : kStagedRowStride;
 
@@ -212,7 +224,8 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
     const bool last = grid.slices == 1 && b + 1 == mySteps.end;
 
     const int64_t stagedPanel = stagedPanelFloats(args.transA, steps.size());
-    if (args.transA && !inPlace) stageColumns(args.a, args.lda, args.m, block.rowPanels, steps, staged);
+    const bool stagesColumns = args.transA && !inPlace;
+    if (stagesColumns) stageColumns(args.a, args.lda, args.m, block.rowPanels, steps, staged);
     const auto panelOfA = [&](int64_t p) -> const float* {
       const Range rows = rowPanel(args.m, block.rowPanels.begin + p);
       if (args.transA) return inPlace ? args.a + steps.begin * args.lda + rows.begin : staged + p * stagedPanel;
@@ -256,6 +269,9 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
       const Range nextRows = rowPanel(args.m, block.rowPanels.begin + (wraps ? 0 : p + 1));
       const Range nextSteps = wraps ? part(args.k, blocks, b + 1) : steps;
       for (int64_t q = 0; q < columnCount; ++q) {
+        if (stagesColumns && b + 1 < mySteps.end)
+          prefetchColumns(args.a, args.lda, blockRows, part(args.k, blocks, b + 1), rowCount * columnCount,
+                          p * columnCount + q);
         if (hasNext) prefetchRows(args.a, args.lda, nextRows, nextSteps, columnCount, q);
         multiply(p, q, a);
       }

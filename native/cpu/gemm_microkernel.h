@@ -35,9 +35,9 @@ constexpr int kMaxSteps = 384;
 //     rows      A not transposed: a[row * strideA + step], in place wherever that is sound (see gemm_pack.h)
 //     columns   A transposed: a[step * strideA + row], mostly a copy ("staged")
 
-/// How far ahead B is prefetched. Packed B comes from the L2 or L3 cache, and 16 steps are some 450 cycles of full
-/// tiles; the caller's own B, read with few rows and so in less time, comes from memory.
-constexpr int64_t kPrefetchSteps = 16;
+/// How far ahead B is prefetched. Packed B comes from the L2 or L3 cache, and 32 steps are 450 cycles of full tiles where
+/// two multiply-adds start in a cycle; the caller's own B, read with few rows and so in less time, comes from memory.
+constexpr int64_t kPrefetchSteps = 32;
 constexpr int64_t kPrefetchStepsDirect = 64;
 
 /// All lanes equal. (x - 0 is x for every x, so the subtraction goes; x + 0 would not, because of -0.)

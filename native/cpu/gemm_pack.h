@@ -91,8 +91,15 @@ inline void packPanel(const float* b, int64_t ldb, bool transB, int64_t n, Range
   }
   const float* from = b + steps.begin * ldb + column;
   if (columns == kTileColumns) {
-    for (int64_t s = 0; s < steps.size(); ++s)
+    // Rows of B lie too far apart for the CPU to foresee them, and what is written has to be fetched first too.
+    constexpr int64_t kAhead = 16;
+    for (int64_t s = 0; s < steps.size(); ++s) {
+      for (int j = 0; j < kTileColumns; j += 16) {
+        __builtin_prefetch(from + (s + kAhead) * ldb + j);
+        __builtin_prefetch(to + (s + kAhead) * kTileColumns + j, 1);
+      }
       for (int j = 0; j < kTileColumns; j += kLanes) store(to + s * kTileColumns + j, load(from + s * ldb + j));
+    }
   } else {
     for (int64_t s = 0; s < steps.size(); ++s)
       for (int64_t j = 0; j < kTileColumns; ++j) to[s * kTileColumns + j] = j < columns ? from[s * ldb + j] : 0.0f;
@@ -140,6 +147,9 @@ inline void stageColumns(const float* a, int64_t lda, int64_t m, Range panels, R
       const float* from = a + steps.begin * lda + row;
       float* to = staged + (p - panels.begin) * panelFloats;
       for (int64_t s = begin; s < end; ++s) __builtin_prefetch(from + (s + kStepsAtOnce) * lda);
+      // Every panel's first line is the last of the panel before it, except that nothing comes after the last panel.
+      if (p + 1 == panels.end)
+        for (int64_t s = begin; s < end; ++s) __builtin_prefetch(from + (s + kStepsAtOnce) * lda + kTileRows - 1);
       // Whole vectors, so mostly a few floats of the next panel too; near the edge of A only what is there.
       for (int j = 0; j < kStagedColumnStride; j += kLanes) {
         const int64_t left = m - row - j;
@@ -160,6 +170,16 @@ inline void prefetchRows(const float* a, int64_t lda, Range rows, Range steps, i
   const Range mine = part(rows.size(), shares, index);
   for (int64_t row = rows.begin + mine.begin; row < rows.begin + mine.end; ++row)
     for (int64_t s = steps.begin; s < steps.end; s += kLine) __builtin_prefetch(a + row * lda + s, 0, 2);
+}
+
+/// Starts fetching share `index` of `shares` of rows [rows) of a transposed A, for stageColumns.
+inline void prefetchColumns(const float* a, int64_t lda, Range rows, Range steps, int64_t shares, int64_t index) {
+  constexpr int kLine = 16;
+  const Range mine = part(steps.size(), shares, index);
+  for (int64_t s = steps.begin + mine.begin; s < steps.begin + mine.end; ++s) {
+    for (int64_t row = rows.begin; row < rows.end; row += kLine) __builtin_prefetch(a + s * lda + row, 0, 2);
+    __builtin_prefetch(a + s * lda + rows.end - 1, 0, 2);
+  }
 }
 
 }  // namespace

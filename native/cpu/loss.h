@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "core/step_state.h"
 #include "core/thread_pool.h"
 #include "cpu/level.h"
 
@@ -15,6 +16,7 @@ struct CosineAlignmentArgs {
   float* loss;              ///< [batch]: -mean over tokens of cos(z, y), in [-1, 1]
   float* gradProjection;    ///< [batch, tokens, width], overwritten with weight * d(-cos(z, y)) / dz; null: loss only
   float weight;             ///< of one token's -cos in the caller's total: coefficient / (encoders * batch * tokens)
+  const StepState* state;   ///< its loss scale multiplies the gradient; may be null
   int64_t batch, tokens, width;
   float* scratch;
 };
@@ -26,6 +28,7 @@ struct VelocityLossArgs {
   float* loss;              ///< [batch]: mean of (prediction - target)^2
   float* gradPrediction;    ///< [batch, size], overwritten: weight * 2 (prediction - target) / (size * batch); or null
   float weight;             ///< of the mean of `loss` over the batch in the caller's total
+  const StepState* state;   ///< its loss scale multiplies the gradient; may be null
   int64_t batch, size;
 };
 

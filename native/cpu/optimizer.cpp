@@ -72,18 +72,7 @@ void sumOfSquares(ThreadPool& pool, const SumOfSquaresArgs& args) {
 int64_t sumOfSquaresScratchFloats(const SumOfSquaresArgs& args, int) { return 2 * ceilDivide(args.count, kArenaChunk); }
 
 void clipFactor(ThreadPool&, const ClipFactorArgs& args) {
-  StepState& state = *args.state;
-  state.gradNorm = std::sqrt(state.sumOfSquares) * std::fabs(static_cast<double>(args.gradientScale));
-  state.finite = std::isfinite(state.gradNorm) ? 1 : 0;
-  if (state.finite) {
-    // In float, as torch's clip_grad_norm_ does.
-    const float coefficient = args.maxNorm / (static_cast<float>(state.gradNorm) + 1e-6f);
-    state.clip = args.gradientScale * (coefficient < 1.0f ? coefficient : 1.0f);
-    ++state.step;
-  } else {
-    state.clip = 0.0f;
-    ++state.skipped;
-  }
+  finishGradient(*args.state, args.state->sumOfSquares, args.maxNorm, args.gradientScale);
 }
 
 inline Vec squareRoot(Vec x) {

@@ -7,16 +7,12 @@
 
 #include <cstdint>
 
+#include "core/arena_range.h"
 #include "core/step_state.h"
 #include "core/thread_pool.h"
 #include "cpu/level.h"
 
 namespace repa::cpu {
-
-/// Elements [begin, end) of the arena.
-struct ArenaRange {
-  int64_t begin, end;
-};
 
 /// state->sumOfSquares = sum of gradient^2 over all but the frozen elements, in double, where no finite gradient
 /// overflows: so it is finite exactly when they all are.
@@ -31,13 +27,12 @@ struct SumOfSquaresArgs {
   float* scratch;
 };
 
-/// From state->sumOfSquares: gradNorm, clip, finite; and one more step or, when not finite, one more skipped.
-/// clip = gradientScale min(1, maxNorm / (gradNorm + 1e-6)), torch.nn.utils.clip_grad_norm_'s coefficient.
+/// From state->sumOfSquares the rest of the state (finishGradient of core/step_state.h).
 struct ClipFactorArgs {
   StepState* state;
   /// INFINITY: no clipping.
   float maxNorm;
-  /// What undoes the loss scale or averages accumulated gradients; 1 when there is nothing to undo.
+  /// What averages accumulated gradients; 1 for a single one.
   float gradientScale;
 };
 

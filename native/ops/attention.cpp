@@ -2,6 +2,8 @@
 
 #include "cpu/attention.h"
 #include "cpu/qk_norm.h"
+#include "cuda/attention.h"
+#include "cuda/qk_norm.h"
 #include "ops/require.h"
 
 namespace repa::ops {
@@ -10,7 +12,8 @@ namespace {
 
 /// head_dim of a packed qkv [B, T, 3·H·d].
 int64_t headDim(const char* op, const Tensor& qkv, int64_t heads) {
-  requireRank(op, "qkv", qkv, 3, "[B, T, 3 H d]");
+  requireCompute(op, "qkv", qkv);
+  requireRank(op, "qkv", qkv, 3, "[B, T, 3 H d]", qkv.dtype());
   require(heads >= 1 && qkv.size(2) % (3 * heads) == 0, op,
           "qkv has shape " + qkv.shape().text() + ", whose last axis is not 3 x " + std::to_string(heads) + " heads x head_dim.");
   return qkv.size(2) / (3 * heads);
@@ -22,11 +25,16 @@ std::array<Tensor, 2> attention(const Tensor& qkv, int64_t heads, bool keepLse) 
   const char* op = "attention";
   const int64_t d = headDim(op, qkv, heads);
   require(d >= 1 && d <= 128, op, "head_dim is " + std::to_string(d) + "; it may be 1 to 128.");
-  CpuDevice& queue = cpuQueue(op, qkv);
-  const Tensor o = Tensor::empty(queue, {qkv.size(0), qkv.size(1), heads * d}, DType::f32, op);
+  const Tensor o = Tensor::empty(qkv.device(), {qkv.size(0), qkv.size(1), heads * d}, qkv.dtype(), op);
   Tensor lse;
-  if (keepLse) lse = Tensor::empty(queue, {qkv.size(0), heads, qkv.size(1)}, DType::f32, op);
+  if (keepLse) lse = Tensor::empty(qkv.device(), {qkv.size(0), heads, qkv.size(1)}, DType::f32, op);
   if (o.elements() == 0) return {o, lse};
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(qkv)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::attention(stream, qkv, heads, o, lse); });
+      return {o, lse};
+    }
+  CpuDevice& queue = cpuQueue(op, qkv);
   cpu::AttentionForwardArgs args{.qkv = qkv.f32(), .o = o.f32(), .lse = keepLse ? lse.f32() : nullptr, .batch = qkv.size(0), .tokens = qkv.size(1),
                                  .heads = heads, .headDim = d, .scratch = nullptr};
   const Tensor scratch = scratchFloats(queue, cpu::attentionKernels().forwardScratchFloats(args, queue.threads()), op);
@@ -39,12 +47,18 @@ Tensor attentionBackward(const Tensor& dO, const Tensor& qkv, const Tensor& o, c
   const char* op = "attentionBackward";
   const int64_t d = headDim(op, qkv, heads);
   require(d >= 1 && d <= 128, op, "head_dim is " + std::to_string(d) + "; it may be 1 to 128.");
-  requireShape(op, "o", o, {qkv.size(0), qkv.size(1), heads * d});
-  requireShape(op, "dO", dO, o.shape());
+  requireShape(op, "o", o, {qkv.size(0), qkv.size(1), heads * d}, qkv.dtype());
+  requireShape(op, "dO", dO, o.shape(), qkv.dtype());
   requireShape(op, "lse", lse, {qkv.size(0), heads, qkv.size(1)});
-  CpuDevice& queue = cpuQueue(op, qkv);
-  const Tensor dQkv = Tensor::empty(queue, qkv.shape(), DType::f32, op);
+  const Tensor dQkv = Tensor::empty(qkv.device(), qkv.shape(), qkv.dtype(), op);
   if (dQkv.elements() == 0) return dQkv;
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(qkv)) {
+      const Tensor scratch = Tensor::empty(*cuda, {cuda::attentionBackwardScratchFloats(qkv, heads)}, DType::f32, op);
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::attentionBackward(stream, dO, qkv, o, lse, heads, scratch.f32(), dQkv); });
+      return dQkv;
+    }
+  CpuDevice& queue = cpuQueue(op, qkv);
   cpu::AttentionBackwardArgs args{.qkv = qkv.f32(), .o = o.f32(), .lse = lse.f32(), .dO = dO.f32(), .dqkv = dQkv.f32(), .batch = qkv.size(0),
                                   .tokens = qkv.size(1), .heads = heads, .headDim = d, .scratch = nullptr};
   const Tensor scratch = scratchFloats(queue, cpu::attentionKernels().backwardScratchFloats(args, queue.threads()), op);
@@ -61,15 +75,21 @@ std::array<Tensor, 3> qkNorm(const Tensor& qkv, const Tensor& qWeight, const Ten
   requireShape(op, "qBias", qBias, {d});
   requireShape(op, "kWeight", kWeight, {d});
   requireShape(op, "kBias", kBias, {d});
-  CpuDevice& queue = cpuQueue(op, qkv);
   const Shape statistics{qkv.size(0), qkv.size(1), 2, heads};
-  const Tensor normed = Tensor::empty(queue, qkv.shape(), DType::f32, op);
-  const Tensor mean = Tensor::empty(queue, statistics, DType::f32, op);
-  const Tensor rstd = Tensor::empty(queue, statistics, DType::f32, op);
+  const Tensor normed = Tensor::empty(qkv.device(), qkv.shape(), qkv.dtype(), op);
+  const Tensor mean = Tensor::empty(qkv.device(), statistics, DType::f32, op);
+  const Tensor rstd = Tensor::empty(qkv.device(), statistics, DType::f32, op);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(qkv)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) {
+        cuda::qkNorm(stream, qkv, qWeight, qBias, kWeight, kBias, heads, static_cast<float>(epsilon), normed, mean, rstd);
+      });
+      return {normed, mean, rstd};
+    }
   const cpu::QkNormForwardArgs args{.qkv = qkv.f32(), .qWeight = qWeight.f32(), .qBias = qBias.f32(), .kWeight = kWeight.f32(), .kBias = kBias.f32(),
                                     .normed = normed.f32(), .mean = mean.f32(), .rstd = rstd.f32(), .rows = qkv.size(0) * qkv.size(1), .heads = heads,
                                     .headDim = d, .eps = static_cast<float>(epsilon)};
-  queue.enqueue(op, [args](ThreadPool& pool) { cpu::qkNormKernels().forward(pool, args); });
+  cpuQueue(op, qkv).enqueue(op, [args](ThreadPool& pool) { cpu::qkNormKernels().forward(pool, args); });
   return {normed, mean, rstd};
 }
 
@@ -77,15 +97,24 @@ Tensor qkNormBackward(const Tensor& dNormed, const Tensor& qkv, const Tensor& qW
                       int64_t heads, const Tensor& dqWeight, const Tensor& dqBias, const Tensor& dkWeight, const Tensor& dkBias, bool accumulate) {
   const char* op = "qkNormBackward";
   const int64_t d = headDim(op, qkv, heads);
-  requireShape(op, "dNormed", dNormed, qkv.shape());
+  requireShape(op, "dNormed", dNormed, qkv.shape(), qkv.dtype());
   for (const auto& [name, tensor] : {std::pair{"qWeight", &qWeight}, {"kWeight", &kWeight}, {"dqWeight", &dqWeight}, {"dqBias", &dqBias},
                                      {"dkWeight", &dkWeight}, {"dkBias", &dkBias}})
     requireShape(op, name, *tensor, {d});
   const Shape statistics{qkv.size(0), qkv.size(1), 2, heads};
   requireShape(op, "mean", mean, statistics);
   requireShape(op, "rstd", rstd, statistics);
+  const Tensor dQkv = Tensor::empty(qkv.device(), qkv.shape(), qkv.dtype(), op);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(qkv)) {
+      const Tensor scratch = Tensor::empty(*cuda, {cuda::qkNormBackwardScratchFloats(qkv, heads)}, DType::f32, op);
+      const cuda::QkNormGradients gradients{dqWeight.f32(), dqBias.f32(), dkWeight.f32(), dkBias.f32()};
+      cuda->enqueue(op, [&](cudaStream_t stream) {
+        cuda::qkNormBackward(stream, dNormed, qkv, qWeight, kWeight, mean, rstd, heads, gradients, accumulate, scratch.f32(), dQkv);
+      });
+      return dQkv;
+    }
   CpuDevice& queue = cpuQueue(op, qkv);
-  const Tensor dQkv = Tensor::empty(queue, qkv.shape(), DType::f32, op);
   cpu::QkNormBackwardArgs args{.qkv = qkv.f32(), .qWeight = qWeight.f32(), .kWeight = kWeight.f32(), .mean = mean.f32(), .rstd = rstd.f32(),
                                .dNormed = dNormed.f32(), .dqkv = dQkv.f32(), .dqWeight = dqWeight.f32(), .dqBias = dqBias.f32(), .dkWeight = dkWeight.f32(),
                                .dkBias = dkBias.f32(), .accumulate = accumulate, .rows = qkv.size(0) * qkv.size(1), .heads = heads, .headDim = d,

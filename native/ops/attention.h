@@ -1,4 +1,4 @@
-// Multi-head self-attention on the packed output of the qkv Linear.
+// Multi-head self-attention on the packed output of the qkv Linear. qkv, o, normed and their gradients have the dtype of computation.
 #pragma once
 
 #include <array>

@@ -1,6 +1,7 @@
 #include "ops/embedding.h"
 
 #include "cpu/embedding.h"
+#include "cuda/embedding.h"
 #include "ops/require.h"
 
 namespace repa::ops {
@@ -9,10 +10,14 @@ Tensor timestepEmbedding(const Tensor& t, int64_t dim, double maxPeriod) {
   const char* op = "timestepEmbedding";
   requireRank(op, "t", t, 1, "[B]");
   require(dim >= 1, op, "dim is " + std::to_string(dim) + "; expected at least 1.");
-  CpuDevice& queue = cpuQueue(op, t);
-  const Tensor out = Tensor::empty(queue, {t.size(0), dim}, DType::f32, op);
+  const Tensor out = Tensor::empty(t.device(), {t.size(0), dim}, DType::f32, op);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(t)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::timestepEmbedding(stream, t, maxPeriod, out); });
+      return out;
+    }
   const cpu::TimestepEmbeddingArgs args{.batch = t.size(0), .dim = dim, .maxPeriod = maxPeriod, .t = t.f32(), .out = out.f32()};
-  queue.enqueue(op, [args](ThreadPool& pool) { cpu::embeddingKernels().timestepEmbedding(pool, args); });
+  cpuQueue(op, t).enqueue(op, [args](ThreadPool& pool) { cpu::embeddingKernels().timestepEmbedding(pool, args); });
   return out;
 }
 
@@ -20,10 +25,14 @@ Tensor embedding(const Tensor& table, const Tensor& ids) {
   const char* op = "embedding";
   requireRank(op, "table", table, 2, "[rows, D]");
   requireRank(op, "ids", ids, 1, "[N]", DType::i32);
-  CpuDevice& queue = cpuQueue(op, table);
-  const Tensor out = Tensor::empty(queue, {ids.size(0), table.size(1)}, DType::f32, op);
+  const Tensor out = Tensor::empty(table.device(), {ids.size(0), table.size(1)}, DType::f32, op);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(table)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::embedding(stream, table, ids, out); });
+      return out;
+    }
   const cpu::EmbeddingArgs args{.count = ids.size(0), .rows = table.size(0), .width = table.size(1), .table = table.f32(), .ids = ids.i32(), .out = out.f32()};
-  queue.enqueue(op, [args](ThreadPool& pool) { cpu::embeddingKernels().lookup(pool, args); });
+  cpuQueue(op, table).enqueue(op, [args](ThreadPool& pool) { cpu::embeddingKernels().lookup(pool, args); });
   return out;
 }
 
@@ -32,6 +41,8 @@ void embeddingBackward(const Tensor& dOut, const Tensor& ids, const Tensor& dTab
   requireRank(op, "dTable", dTable, 2, "[rows, D]");
   requireRank(op, "ids", ids, 1, "[N]", DType::i32);
   requireShape(op, "dOut", dOut, {ids.size(0), dTable.size(1)});
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(dTable)) return cuda->enqueue(op, [&](cudaStream_t stream) { cuda::embeddingBackward(stream, dOut, ids, dTable, accumulate); });
   const cpu::EmbeddingBackwardArgs args{.count = ids.size(0), .rows = dTable.size(0), .width = dTable.size(1), .ids = ids.i32(), .dOut = dOut.f32(),
                                         .dTable = dTable.f32(), .accumulate = accumulate};
   cpuQueue(op, dTable).enqueue(op, [args](ThreadPool& pool) { cpu::embeddingKernels().lookupBackward(pool, args); });

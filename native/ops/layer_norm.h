@@ -15,7 +15,8 @@ namespace repa::ops {
 std::array<Tensor, 3> layerNormModulate(const Tensor& x, const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk, double epsilon,
                                         const std::string& dtype);
 
-/// The gradient of x, plus dResidual [B, T, D] when given. Overwrites dModulation's two chunks with those of shift and scale.
+/// The gradient of x in f32, from dOut of the result's dtype, plus dResidual [B, T, D] when given. Overwrites dModulation's two chunks
+/// with those of shift and scale.
 Tensor layerNormModulateBackward(const Tensor& dOut, const Tensor& x, const Tensor& mean, const Tensor& rstd, const Tensor& modulation,
                                  int64_t shiftChunk, int64_t scaleChunk, const std::optional<Tensor>& dResidual, const Tensor& dModulation);
 

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <optional>
+#include <vector>
 
 #include "core/tensor.h"
 
@@ -26,9 +27,14 @@ Tensor linearLayerScale(const Tensor& x, const Tensor& weight, const std::option
 Tensor linearAddend(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& addend);
 
 /// dX = dOut W, of dOut's dtype, and with `pre` (the pre-activation of the Linear below) dX ⊙ f'(pre): dOut [..., out] -> [..., in].
-Tensor linearInputGradient(const Tensor& dOut, const Tensor& weight, const std::optional<Tensor>& pre, const std::string& activation);
+/// dX is then the gradient of the Linear below: dBias [in] gets, or with `accumulateBias` is increased by, its sums over the rows.
+Tensor linearInputGradient(const Tensor& dOut, const Tensor& weight, const std::optional<Tensor>& pre, const std::string& activation,
+                           const std::optional<Tensor>& dBias, bool accumulateBias);
 
 /// Writes, or with `accumulate` adds, dOutᵀ x to dWeight [out, in].
 void linearWeightGradient(const Tensor& dOut, const Tensor& x, const Tensor& dWeight, bool accumulate);
+
+/// The same for several layers, which a GPU computes in one launch: alone, most weight gradients of a block leave it half empty.
+void linearWeightGradients(const std::vector<Tensor>& dOut, const std::vector<Tensor>& x, const std::vector<Tensor>& dWeight, bool accumulate);
 
 }  // namespace repa::ops

@@ -1,22 +1,45 @@
 #include "ops/loss.h"
 
 #include "cpu/loss.h"
+#include "cuda/loss.h"
 #include "ops/require.h"
 
 namespace repa::ops {
 
-std::array<Tensor, 2> cosineAlignmentLoss(const Tensor& projection, const Tensor& target, double weight, bool wantGradient) {
+namespace {
+
+/// The optimizer's state, or null.
+const StepState* stateOf(const char* op, const std::optional<Tensor>& state) {
+  if (!state) return nullptr;
+  requireShape(op, "state", *state, {static_cast<int64_t>(sizeof(StepState))}, DType::u8);
+  return static_cast<const StepState*>(state->data());
+}
+
+}  // namespace
+
+std::array<Tensor, 2> cosineAlignmentLoss(const Tensor& projection, const Tensor& target, double weight, const std::optional<Tensor>& state, bool wantGradient) {
   const char* op = "cosineAlignmentLoss";
-  requireRank(op, "projection", projection, 3, "[B, T, D]");
-  requireShape(op, "target", target, projection.shape());
-  CpuDevice& queue = cpuQueue(op, projection);
+  requireCompute(op, "projection", projection);
+  requireRank(op, "projection", projection, 3, "[B, T, D]", projection.dtype());
+  requireShape(op, "target", target, projection.shape(), target.dtype() == projection.dtype() ? projection.dtype() : DType::f32);
+  const StepState* const scaling = stateOf(op, state);
+  Device& device = projection.device();
   const int64_t batch = projection.size(0), tokens = projection.size(1);
-  const Tensor loss = Tensor::empty(queue, {batch}, DType::f32, op);
+  const Tensor loss = Tensor::empty(device, {batch}, DType::f32, op);
   Tensor gradient;
-  if (wantGradient) gradient = Tensor::empty(queue, projection.shape(), DType::f32, op);
+  if (wantGradient) gradient = Tensor::empty(device, projection.shape(), projection.dtype(), op);
+  const float tokenWeight = static_cast<float>(weight / (static_cast<double>(batch) * static_cast<double>(tokens)));
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(projection)) {
+      const Tensor tokenLosses = Tensor::empty(device, {batch * tokens}, DType::f32, op);
+      cuda->enqueue(op, [&](cudaStream_t stream) {
+        cuda::cosineAlignmentLoss(stream, projection, target, tokenWeight, state ? &*state : nullptr, loss, wantGradient ? &gradient : nullptr, tokenLosses);
+      });
+      return {loss, gradient};
+    }
+  CpuDevice& queue = cpuQueue(op, projection);
   cpu::CosineAlignmentArgs args{.projection = projection.f32(), .target = target.f32(), .loss = loss.f32(),
-                                .gradProjection = wantGradient ? gradient.f32() : nullptr,
-                                .weight = static_cast<float>(weight / (static_cast<double>(batch) * static_cast<double>(tokens))),
+                                .gradProjection = wantGradient ? gradient.f32() : nullptr, .weight = tokenWeight, .state = scaling,
                                 .batch = batch, .tokens = tokens, .width = projection.size(2), .scratch = nullptr};
   const Tensor scratch = scratchFloats(queue, cpu::lossKernels().cosineAlignmentScratchFloats(args, queue.threads()), op);
   args.scratch = scratch.f32();
@@ -24,19 +47,27 @@ std::array<Tensor, 2> cosineAlignmentLoss(const Tensor& projection, const Tensor
   return {loss, gradient};
 }
 
-std::array<Tensor, 2> velocityLoss(const Tensor& prediction, const Tensor& target, double weight, bool wantGradient) {
+std::array<Tensor, 2> velocityLoss(const Tensor& prediction, const Tensor& target, double weight, const std::optional<Tensor>& state, bool wantGradient) {
   const char* op = "velocityLoss";
-  requireDType(op, "prediction", prediction, DType::f32);
+  requireCompute(op, "prediction", prediction);
   require(prediction.shape().rank() >= 1 && prediction.size(0) > 0, op, "prediction has shape " + prediction.shape().text() + "; expected [B, ...].");
   requireShape(op, "target", target, prediction.shape());
-  CpuDevice& queue = cpuQueue(op, prediction);
-  const Tensor loss = Tensor::empty(queue, {prediction.size(0)}, DType::f32, op);
+  const StepState* const scaling = stateOf(op, state);
+  Device& device = prediction.device();
+  const Tensor loss = Tensor::empty(device, {prediction.size(0)}, DType::f32, op);
   Tensor gradient;
-  if (wantGradient) gradient = Tensor::empty(queue, prediction.shape(), DType::f32, op);
+  if (wantGradient) gradient = Tensor::empty(device, prediction.shape(), prediction.dtype(), op);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(prediction)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) {
+        cuda::velocityLoss(stream, prediction, target, static_cast<float>(weight), state ? &*state : nullptr, loss, wantGradient ? &gradient : nullptr);
+      });
+      return {loss, gradient};
+    }
   const cpu::VelocityLossArgs args{.prediction = prediction.f32(), .target = target.f32(), .loss = loss.f32(),
-                                   .gradPrediction = wantGradient ? gradient.f32() : nullptr, .weight = static_cast<float>(weight),
+                                   .gradPrediction = wantGradient ? gradient.f32() : nullptr, .weight = static_cast<float>(weight), .state = scaling,
                                    .batch = prediction.size(0), .size = prediction.elements() / prediction.size(0)};
-  queue.enqueue(op, [args](ThreadPool& pool) { cpu::lossKernels().velocityLoss(pool, args); });
+  cpuQueue(op, prediction).enqueue(op, [args](ThreadPool& pool) { cpu::lossKernels().velocityLoss(pool, args); });
   return {loss, gradient};
 }
 

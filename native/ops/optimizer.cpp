@@ -3,26 +3,37 @@
 #include <memory>
 
 #include "cpu/optimizer.h"
+#include "cuda/optimizer.h"
 #include "ops/require.h"
 
 namespace repa::ops {
 
 namespace {
 
-using Ranges = std::shared_ptr<std::vector<cpu::ArenaRange>>;
+using Ranges = std::shared_ptr<std::vector<ArenaRange>>;
 
 /// Pairs of begin and end, ascending; shared with the enqueued work.
 Ranges rangesOf(const char* op, const std::vector<double>& frozen, int64_t count) {
-  auto ranges = std::make_shared<std::vector<cpu::ArenaRange>>();
+  auto ranges = std::make_shared<std::vector<ArenaRange>>();
   require(frozen.size() % 2 == 0, op, "frozen must list pairs of begin and end.");
   int64_t previous = 0;
   for (size_t i = 0; i < frozen.size(); i += 2) {
-    const cpu::ArenaRange range{static_cast<int64_t>(frozen[i]), static_cast<int64_t>(frozen[i + 1])};
+    const ArenaRange range{static_cast<int64_t>(frozen[i]), static_cast<int64_t>(frozen[i + 1])};
     require(range.begin >= previous && range.end >= range.begin && range.end <= count, op, "the frozen ranges must ascend and lie inside the arena.");
     previous = range.end;
     ranges->push_back(range);
   }
   return ranges;
+}
+
+/// The ranges as an array on the device, which kernels read where they are more than fit into their parameters. Memory is
+/// stream-ordered: it may be let go of once the kernels are enqueued.
+Tensor rangesOn(Device& device, const std::vector<ArenaRange>& ranges, const char* op) {
+  if (ranges.size() <= cuda::FrozenRanges::kInside) return Tensor::empty(device, {0}, DType::u8, op);
+  const auto bytes = static_cast<int64_t>(ranges.size() * sizeof(ArenaRange));
+  const Tensor array = Tensor::empty(device, {bytes}, DType::u8, op);
+  device.upload(array.data(), ranges.data(), bytes);
+  return array;
 }
 
 StepState* stateOf(const char* op, const Tensor& state) {
@@ -35,13 +46,22 @@ StepState* stateOf(const char* op, const Tensor& state) {
 void clipGradientNorm(const Tensor& gradient, const std::vector<double>& frozen, const Tensor& state, double maxNorm, double gradientScale) {
   const char* op = "clipGradientNorm";
   requireRank(op, "gradient", gradient, 1, "[n]");
+  StepState* const into = stateOf(op, state);
   const Ranges ranges = rangesOf(op, frozen, gradient.elements());
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(gradient)) {
+      const Tensor array = rangesOn(*cuda, *ranges, op);
+      const Tensor scratch = Tensor::empty(*cuda, {cuda::clipGradientNormScratchBytes(gradient.elements())}, DType::u8, op);
+      return cuda->enqueue(op, [&](cudaStream_t stream) {
+        cuda::clipGradientNorm(stream, gradient, {*ranges, array.data()}, state, static_cast<float>(maxNorm), static_cast<float>(gradientScale), scratch);
+      });
+    }
   CpuDevice& queue = cpuQueue(op, gradient);
   cpu::SumOfSquaresArgs squares{.count = gradient.elements(), .gradient = gradient.f32(), .frozen = ranges->data(),
-                                .frozenCount = static_cast<int64_t>(ranges->size()), .state = stateOf(op, state), .scratch = nullptr};
+                                .frozenCount = static_cast<int64_t>(ranges->size()), .state = into, .scratch = nullptr};
   const Tensor scratch = scratchFloats(queue, cpu::optimizerKernels().sumOfSquaresScratchFloats(squares, queue.threads()), op);
   squares.scratch = scratch.f32();
-  const cpu::ClipFactorArgs clip{.state = squares.state, .maxNorm = static_cast<float>(maxNorm), .gradientScale = static_cast<float>(gradientScale)};
+  const cpu::ClipFactorArgs clip{.state = into, .maxNorm = static_cast<float>(maxNorm), .gradientScale = static_cast<float>(gradientScale)};
   queue.enqueue(op, [squares, clip, ranges](ThreadPool& pool) {
     cpu::optimizerKernels().sumOfSquares(pool, squares);
     cpu::optimizerKernels().clipFactor(pool, clip);
@@ -59,13 +79,24 @@ void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMome
   if (ema) requireShape(op, "ema", *ema, weight.shape());
   if (computeWeight) {
     requireCompute(op, "computeWeight", *computeWeight);
+    require(computeWeight->dtype() != DType::f32, op, "computeWeight is f32, as the weights are: there is nothing to copy; expected bf16 or f16, or none.");
     requireShape(op, "computeWeight", *computeWeight, weight.shape(), computeWeight->dtype());
   }
+  const StepState* const step = stateOf(op, state);
   const Ranges ranges = rangesOf(op, frozen, weight.elements());
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(weight)) {
+      const Tensor array = rangesOn(*cuda, *ranges, op);
+      return cuda->enqueue(op, [&](cudaStream_t stream) {
+        cuda::adamW(stream, cuda->info().multiprocessors, weight, gradient, firstMoment, secondMoment, ema ? &*ema : nullptr, computeWeight ? &*computeWeight : nullptr,
+                    {*ranges, array.data()}, state,
+                    {.learningRate = learningRate, .beta1 = beta1, .beta2 = beta2, .epsilon = epsilon, .weightDecay = weightDecay, .emaDecay = emaDecay});
+      });
+    }
   const cpu::AdamWArgs args{.count = weight.elements(), .weight = weight.f32(), .gradient = gradient.f32(), .firstMoment = firstMoment.f32(),
                             .secondMoment = secondMoment.f32(), .ema = ema ? ema->f32() : nullptr, .frozen = ranges->data(),
                             .frozenCount = static_cast<int64_t>(ranges->size()), .learningRate = learningRate, .beta1 = beta1, .beta2 = beta2,
-                            .epsilon = epsilon, .weightDecay = weightDecay, .emaDecay = emaDecay, .state = stateOf(op, state)};
+                            .epsilon = epsilon, .weightDecay = weightDecay, .emaDecay = emaDecay, .state = step};
   cpuQueue(op, weight).enqueue(op, [args, ranges](ThreadPool& pool) { cpu::optimizerKernels().adamW(pool, args); });
 }
 

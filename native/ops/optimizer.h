@@ -9,8 +9,9 @@
 
 namespace repa::ops {
 
-/// Fills `state` from the gradient arena [n]: its norm, the clip coefficient for maxNorm (Infinity: none), whether it is finite.
-/// `frozen` lists begin and end of the ranges without a gradient. gradientScale multiplies the gradient first.
+/// Fills `state` from the gradient arena [n]: its norm, the clip coefficient for maxNorm (Infinity: none), whether it is finite, and
+/// the loss scale of the next step (where there is one, that of this step is undone). `frozen` lists begin and end of the ranges
+/// without a gradient. gradientScale multiplies the gradient first.
 void clipGradientNorm(const Tensor& gradient, const std::vector<double>& frozen, const Tensor& state, double maxNorm, double gradientScale);
 
 /// AdamW and the EMA over arenas [n], as torch.optim.AdamW computes them; changes nothing where the state says not finite.

@@ -82,7 +82,7 @@ inline CpuDevice& cpuQueue(const char* op, const Tensor& tensor) {
 }
 
 /// Scratch for one enqueued kernel. Letting go of it right after the enqueue is safe: memory is stream-ordered.
-inline Tensor scratchFloats(CpuDevice& queue, int64_t floats, const char* op) {
+inline Tensor scratchFloats(Device& queue, int64_t floats, const char* op) {
   return Tensor::empty(queue, {floats > 0 ? floats : 1}, DType::f32, op);
 }
 

@@ -7,11 +7,11 @@
 
 namespace repa::ops {
 
-/// x + gate ⊙ y, gate being chunk number gateChunk of modulation [B, chunks, D]; x and y [B, T, D] (adaLN-zero).
+/// x + gate ⊙ y in f32 (adaLN-zero), gate being chunk number gateChunk of modulation [B, chunks, D]; x (f32) and y [B, T, D].
 Tensor gatedResidual(const Tensor& x, const Tensor& y, const Tensor& modulation, int64_t gateChunk);
 
-/// dY = gate ⊙ dOut; the gradient of x is dOut itself. Overwrites the gate's chunk of dModulation. With dBias [D], also writes
-/// (or adds) the sum of dY over all rows: the gradient of the bias that y's Linear added.
+/// dY = gate ⊙ dOut, of y's dtype; the gradient of x is dOut itself. Overwrites the gate's chunk of dModulation. With dBias [D], also
+/// writes (or adds) the sum of dY over all rows: the gradient of the bias that y's Linear added.
 Tensor gatedResidualBackward(const Tensor& dOut, const Tensor& y, const Tensor& modulation, int64_t gateChunk, const Tensor& dModulation,
                              const std::optional<Tensor>& dBias, bool accumulateBias);
 

@@ -5,6 +5,15 @@
 #include "ops/require.h"
 
 namespace repa::ops {
+namespace {
+
+// torch keeps the scale of float32 images in float32, and computes with it in double: at the far end of 256 pixels that moves
+// the sample points by 7e-6, which is more than everything else that rounds.
+double roundedScale(double given, int64_t inputs, int64_t outputs) {
+  return given > 0 ? static_cast<float>(given) : static_cast<float>(inputs) / static_cast<float>(outputs);
+}
+
+}  // namespace
 
 Tensor resize(const Tensor& x, int64_t outHeight, int64_t outWidth, const std::string& filter, bool antialias, double scaleHeight, double scaleWidth) {
   const char* op = "resize";
@@ -22,8 +31,7 @@ Tensor resize(const Tensor& x, int64_t outHeight, int64_t outWidth, const std::s
   cpu::ResizeArgs args{.input = x.f32(), .output = out.f32(), .count = x.size(0), .inputHeight = x.size(1), .inputWidth = x.size(2),
                        .outputHeight = outHeight, .outputWidth = outWidth, .channels = x.size(3),
                        .filter = filter == "bicubic" ? cpu::ResizeFilter::bicubic : cpu::ResizeFilter::bilinear, .antialias = antialias,
-                       .scaleHeight = scaleHeight > 0 ? scaleHeight : static_cast<double>(x.size(1)) / static_cast<double>(outHeight),
-                       .scaleWidth = scaleWidth > 0 ? scaleWidth : static_cast<double>(x.size(2)) / static_cast<double>(outWidth), .scratch = nullptr};
+                       .scaleHeight = roundedScale(scaleHeight, x.size(1), outHeight), .scaleWidth = roundedScale(scaleWidth, x.size(2), outWidth), .scratch = nullptr};
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(x)) {
       const Tensor scratch = Tensor::empty(*cuda, {cuda::resizeScratchFloats(args)}, DType::f32, op);

@@ -86,7 +86,7 @@ void prepareFiber(Context& fiber, void (*entry)()) {
   fiber.asanFakeStack = nullptr;
 #endif
 #if defined(SIMT_TSAN)
-  if (fiber.tsanFiber) __tsan_destroy_fiber(fiber.tsanFiber);
+  // One that was abandoned within a Quiet cannot be destroyed; it is left behind.
   fiber.tsanFiber = __tsan_create_fiber(0);
 #endif
   // At a function's first instruction the stack pointer is 8 below a multiple of 16, as after a call.

@@ -18,6 +18,7 @@ struct Mbarrier {
   unsigned pending = 0;      // arrivals still missing in the present phase
   int64_t transactions = 0;  // tx-count: bytes expected and not arrived
   unsigned phase = 0;        // how many phases have completed
+  uint32_t waiting[32] = {};  // lanes of each warp
   char sync[mbarrierSyncs] = {};
 };
 
@@ -27,18 +28,17 @@ struct Mbarriers {
 
 void mbarrierInit(uint64_t* barrier, unsigned arrivals, const Place& place);
 void mbarrierInvalidate(uint64_t* barrier, const Place& place);
-/// mbarrier.arrive.expect_tx with bytes > 0; plain arrive with 0.
-void mbarrierArrive(uint64_t* barrier, uint32_t expectedBytes, const Place& place);
-/// mbarrier.expect_tx: no arrival.
-void mbarrierExpect(uint64_t* barrier, uint32_t bytes, const Place& place);
+void mbarrierArrive(uint64_t* barrier, const Place& place);
+/// mbarrier.expect_tx, and with `arrives` mbarrier.arrive.expect_tx.
+void mbarrierExpect(uint64_t* barrier, uint32_t bytes, bool arrives, const Place& place);
 /// mbarrier.try_wait.parity, once.
 bool mbarrierTest(uint64_t* barrier, unsigned parity, const Place& place);
 /// try_wait.parity until it says yes.
 void mbarrierWait(uint64_t* barrier, unsigned parity, const Place& place);
-/// Arrives at the barrier of the same offset in another block of the cluster.
-void mbarrierArriveRemote(uint32_t clusterAddress, const Place& place);
 
-/// Bytes of a bulk copy have landed: complete_tx. `issuePhase` is the barrier's phase when the copy was issued.
+/// Another block's barrier, by the offset of its word: arrival from this block.
+void mbarrierArriveAt(Block& block, uint64_t* barrier, const Place& place);
+/// complete_tx: bytes of a bulk copy, issued when the barrier was in `issuePhase`, have landed.
 void mbarrierComplete(Block& block, uint64_t* barrier, uint32_t bytes, unsigned issuePhase, const Place& place);
 /// The barrier's phase, for the copies that will complete on it.
 unsigned mbarrierPhase(Block& block, uint64_t* barrier, const Place& place);

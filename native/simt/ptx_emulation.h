@@ -1,15 +1,21 @@
 // The wrappers of cuda/ptx.h for the CPU: the same names and signatures, and with each the place of its call.
 #pragma once
 
+#include <cuda.h>
+
 #include <cmath>
 #include <cstdint>
 
 #include "cuda/float16.h"
 #include "simt/async_copy.h"
 #include "simt/barrier.h"
+#include "simt/cluster.h"
 #include "simt/matrix.h"
+#include "simt/mbarrier.h"
+#include "simt/tma.h"
 #include "simt/vector_types.h"
 #include "simt/warp.h"
+#include "simt/wgmma.h"
 
 namespace repa::cuda {
 
@@ -74,5 +80,157 @@ inline void storeGlobalStreaming(void* global, const uint4& value) { *static_cas
 
 inline void namedBarrierSync(int id, int threads, Place place = Place::current()) { simt::barrierSync(id, threads, place); }
 inline void namedBarrierArrive(int id, int threads, Place place = Place::current()) { simt::barrierArrive(id, threads, place); }
+
+// ---- ptx_hopper.h
+
+template <int count>
+inline void stmatrix(void* row, const uint32_t (&r)[count], Place place = Place::current()) {
+  simt::storeMatrices(row, r, count, false, place);
+}
+template <int count>
+inline void stmatrixTransposed(void* row, const uint32_t (&r)[count], Place place = Place::current()) {
+  simt::storeMatrices(row, r, count, true, place);
+}
+
+inline bool electOne(Place place = Place::current()) { return simt::electLane(0xffffffffu, place); }
+
+template <int registers>
+inline void increaseRegisters() {
+  static_assert(registers >= 24 && registers <= 256 && registers % 8 == 0, "setmaxnreg takes a multiple of 8 from 24 to 256");
+}
+template <int registers>
+inline void decreaseRegisters() {
+  static_assert(registers >= 24 && registers <= 256 && registers % 8 == 0, "setmaxnreg takes a multiple of 8 from 24 to 256");
+}
+
+inline void gridDependencyWait() {}
+inline void gridDependencyLaunch() {}
+
+inline void mbarrierInit(uint64_t* barrier, unsigned arrivals, Place place = Place::current()) { simt::mbarrierInit(barrier, arrivals, place); }
+inline void mbarrierInvalidate(uint64_t* barrier, Place place = Place::current()) { simt::mbarrierInvalidate(barrier, place); }
+inline void mbarrierArrive(uint64_t* barrier, Place place = Place::current()) { simt::mbarrierArrive(barrier, place); }
+inline void mbarrierArriveExpect(uint64_t* barrier, uint32_t bytes, Place place = Place::current()) {
+  simt::mbarrierExpect(barrier, bytes, true, place);
+}
+inline void mbarrierExpect(uint64_t* barrier, uint32_t bytes, Place place = Place::current()) { simt::mbarrierExpect(barrier, bytes, false, place); }
+inline bool mbarrierTryWait(uint64_t* barrier, unsigned parity, Place place = Place::current()) {
+  return simt::mbarrierTest(barrier, parity, place);
+}
+inline void mbarrierWait(uint64_t* barrier, unsigned parity, Place place = Place::current()) { simt::mbarrierWait(barrier, parity, place); }
+
+inline void fenceProxyAsync() {}
+inline void fenceMbarrierInit() {}
+
+enum class L2Hint : uint64_t {
+  normal = 0x1000000000000000u,
+  evictFirst = 0x12F0000000000000u,
+  evictLast = 0x14F0000000000000u,
+};
+
+template <int rank>
+inline void tmaLoad(void* shared, const CUtensorMap* map, uint64_t* barrier, const int (&at)[rank], Place place = Place::current()) {
+  simt::tmaLoad(shared, map, barrier, at, rank, 0, place);
+}
+template <int rank>
+inline void tmaLoad(void* shared, const CUtensorMap* map, uint64_t* barrier, const int (&at)[rank], L2Hint, Place place = Place::current()) {
+  simt::tmaLoad(shared, map, barrier, at, rank, 0, place);
+}
+template <int rank>
+inline void tmaLoadMulticast(void* shared, const CUtensorMap* map, uint64_t* barrier, const int (&at)[rank], uint16_t blocks,
+                             Place place = Place::current()) {
+  simt::tmaLoad(shared, map, barrier, at, rank, blocks, place);
+}
+template <int rank>
+inline void tmaLoadMulticast(void* shared, const CUtensorMap* map, uint64_t* barrier, const int (&at)[rank], uint16_t blocks, L2Hint,
+                             Place place = Place::current()) {
+  simt::tmaLoad(shared, map, barrier, at, rank, blocks, place);
+}
+template <int rank>
+inline void tmaStore(const CUtensorMap* map, const void* shared, const int (&at)[rank], Place place = Place::current()) {
+  simt::tmaStore(map, shared, at, rank, place);
+}
+inline void tmaPrefetchMap(const CUtensorMap* map, Place place = Place::current()) { simt::tmaCheckMap(map, place); }
+inline void bulkCommit() { simt::bulkCommit(); }
+template <int newest>
+inline void bulkWaitRead() {
+  simt::bulkWait(newest);
+}
+template <int newest>
+inline void bulkWait() {
+  simt::bulkWait(newest);
+}
+
+struct ClusterAddress {
+  uint32_t value;
+};
+inline unsigned clusterRank() { return simt::clusterRank(); }
+inline unsigned clusterBlocks() { return simt::clusterBlocks(); }
+inline void clusterArrive(Place place = Place::current()) { simt::clusterArrive(place); }
+inline void clusterWait(Place place = Place::current()) { simt::clusterWait(place); }
+inline ClusterAddress clusterMap(const void* shared, unsigned rank, Place place = Place::current()) {
+  return {simt::clusterAddress(shared, rank, place)};
+}
+inline uint32_t clusterLoad(ClusterAddress address, Place place = Place::current()) {
+  uint32_t value;
+  simt::clusterRead(&value, address.value, sizeof value, place);
+  return value;
+}
+inline float clusterLoadFloat(ClusterAddress address, Place place = Place::current()) {
+  float value;
+  simt::clusterRead(&value, address.value, sizeof value, place);
+  return value;
+}
+inline float4 clusterLoadFloat4(ClusterAddress address, Place place = Place::current()) {
+  float4 value;
+  simt::clusterRead(&value, address.value, sizeof value, place);
+  return value;
+}
+inline void clusterStoreFloat(ClusterAddress address, float value, Place place = Place::current()) {
+  simt::clusterWrite(address.value, &value, sizeof value, place);
+}
+inline void clusterStoreAsync(ClusterAddress address, uint32_t value, ClusterAddress barrier, Place place = Place::current()) {
+  simt::clusterWriteAsync(address.value, &value, sizeof value, barrier.value, place);
+}
+inline void clusterMbarrierArrive(ClusterAddress barrier, Place place = Place::current()) { simt::clusterBarrierArrive(barrier.value, place); }
+
+// ---- ptx_wgmma.h
+
+enum class Swizzle : uint64_t { none = 0, bytes128 = 1, bytes64 = 2, bytes32 = 3 };
+enum class Major : int { k = 0, mn = 1 };
+
+struct MatrixDescriptor {
+  uint64_t bits;
+};
+inline MatrixDescriptor matrixDescriptor(const void* tile, unsigned leadingBytes, unsigned strideBytes, Swizzle swizzle,
+                                         Place place = Place::current()) {
+  return {static_cast<uint64_t>(simt::sharedWindowOffset(tile, place) >> 4 & 0x3FFF) | static_cast<uint64_t>(leadingBytes >> 4 & 0x3FFF) << 16 |
+          static_cast<uint64_t>(strideBytes >> 4 & 0x3FFF) << 32 | static_cast<uint64_t>(swizzle) << 62};
+}
+inline MatrixDescriptor advance(MatrixDescriptor descriptor, unsigned bytes) { return {descriptor.bits + (bytes >> 4)}; }
+
+inline void wgmmaFence(Place place = Place::current()) { simt::wgmmaFence(place); }
+inline void wgmmaCommit(Place place = Place::current()) { simt::wgmmaCommit(place); }
+template <int newest>
+inline void wgmmaWait(Place place = Place::current()) {
+  simt::wgmmaWait(newest, place);
+}
+
+template <int registers>
+inline void wgmmaHold(float (&)[registers]) {}
+
+template <class T, int columns, Major majorA = Major::k, Major majorB = Major::k>
+inline void wgmma(float (&d)[columns / 2], MatrixDescriptor a, MatrixDescriptor b, bool accumulate = true, Place place = Place::current()) {
+  static_assert(columns % 8 == 0 && columns >= 8 && columns <= 256, "wgmma has 8 to 256 columns, in steps of 8");
+  const simt::WgmmaShape shape = {columns, !isBf16<T>, false, majorA == Major::mn, majorB == Major::mn, accumulate};
+  simt::WgmmaIssue issue = {{shape, a.bits, b.bits, place, nullptr}, d, nullptr, false};
+  simt::wgmmaIssue(issue);
+}
+template <class T, int columns, Major majorB = Major::k>
+inline void wgmma(float (&d)[columns / 2], const uint32_t (&a)[4], MatrixDescriptor b, bool accumulate = true, Place place = Place::current()) {
+  static_assert(columns % 8 == 0 && columns >= 8 && columns <= 256, "wgmma has 8 to 256 columns, in steps of 8");
+  const simt::WgmmaShape shape = {columns, !isBf16<T>, true, false, majorB == Major::mn, accumulate};
+  simt::WgmmaIssue issue = {{shape, 0, b.bits, place, nullptr}, d, a, false};
+  simt::wgmmaIssue(issue);
+}
 
 }  // namespace repa::cuda

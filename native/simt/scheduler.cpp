@@ -59,7 +59,8 @@ uint64_t initialSeed() {
   return text ? std::strtoull(text, nullptr, 10) : 1;
 }
 
-/// The failure of a launch, thrown by the scheduler itself.
+/// The failure of a launch; its sentence is recorded. Thrown on the stack of the CUDA thread that failed, which it unwinds, or by the
+/// scheduler itself.
 struct LaunchFailed {};
 
 /// How a cluster is scheduled.
@@ -74,7 +75,6 @@ class Machine {
   bool run(const Launch& launch);
   void park(Thread& thread);
   void yield(Thread& thread);
-  [[noreturn]] void abandon();
 
   Random random;
   const Launch* launch = nullptr;
@@ -114,8 +114,13 @@ void Machine::fiberMain() {
   for (;;) {
     Thread& self = *currentThread;
     acquire(&machine.startSync_);
-    machine.launch->invoke(machine.launch->arguments);
-    threadExits(self);
+    try {
+      machine.launch->invoke(machine.launch->arguments);
+      threadExits(self);
+    } catch (const LaunchFailed&) {
+      machine.failed_ = true;
+      machine.turnLeft_ = 0;  // back to the scheduler, which ends the launch
+    }
     release(&machine.endSync_);
     self.wait = Wait::finished;
     machine.park(self);
@@ -146,14 +151,6 @@ void Machine::yield(Thread& self) {
   switchFrom(self.context, nullptr);
 }
 
-void Machine::abandon() {
-  failed_ = true;
-  Context& from = currentThread->context;
-  currentThread = nullptr;
-  switchContext(from, host_);
-  __builtin_unreachable();
-}
-
 void Machine::prepareBlock(Block& block, const uint3& index, unsigned rank) {
   const dim3 shape = launch->block;
   const unsigned threads = shape.x * shape.y * shape.z;
@@ -176,7 +173,7 @@ void Machine::prepareBlock(Block& block, const uint3& index, unsigned rank) {
     thread.block = &block;
     thread.wait = Wait::none;
     thread.copies.clear();
-    thread.bulkStores.clear();
+    thread.bulkStores = {};
     thread.clusterArrived = false;
     thread.clusterPhase = 0;
     warp.block = &block;
@@ -313,8 +310,9 @@ bool Machine::run(const Launch& toRun) {
     }
   } catch (const LaunchFailed&) {
     succeeded = false;
-    // The fibers stand somewhere in the kernel; they start anew.
-    for (auto& thread : threads_) prepareFiber(thread->context, fiberMain);
+    // These fibers stand somewhere in the kernel; they start anew.
+    for (unsigned i = 0; i < threads; ++i)
+      if (threads_[i]->wait != Wait::finished) prepareFiber(threads_[i]->context, fiberMain);
   }
   for (unsigned char*& memory : sharedBlocks_) {
     std::free(memory);
@@ -424,21 +422,18 @@ std::string describeAddress(const void* address) {
   return text.str();
 }
 
-void fail(const Place& place, std::string what) {
-  {
-    Quiet quiet;
-    const std::string moved = std::move(what);  // what stays on the abandoned stack is never destroyed
-    if (!currentThread) failLaunch(moved);
-    const Thread& thread = *currentThread;
-    const uint3& block = thread.block->index;
-    std::ostringstream text;
-    text << "kernel " << kernelName() << ": block (" << block.x << "," << block.y << "," << block.z << ") thread (" << thread.index.x << ","
-         << thread.index.y << "," << thread.index.z << ")";
-    if (place.line()) text << " at " << place.file_name() << ":" << place.line();
-    text << ": " << moved;
-    recordFailure(text.str());
-  }
-  machine.abandon();
+void fail(const Place& place, const std::string& what) {
+  Quiet quiet;
+  if (!currentThread) failLaunch(what);
+  const Thread& thread = *currentThread;
+  const uint3& block = thread.block->index;
+  std::ostringstream text;
+  text << "kernel " << kernelName() << ": block (" << block.x << "," << block.y << "," << block.z << ") thread (" << thread.index.x << ","
+       << thread.index.y << "," << thread.index.z << ")";
+  if (place.line()) text << " at " << place.file_name() << ":" << place.line();
+  text << ": " << what;
+  recordFailure(text.str());
+  throw LaunchFailed{};
 }
 
 void failLaunch(const std::string& what) {

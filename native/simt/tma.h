@@ -12,19 +12,20 @@ namespace repa::simt {
 struct Block;
 struct Thread;
 
+constexpr int maxTensorRank = 5;
+constexpr int maxClusterBlocks = 8;
+
 /// What a CUtensorMap holds here.
 struct TensorMap {
   uint64_t mark;
   unsigned char* base;
-  uint64_t strides[4];  // bytes, of dimensions 1 .. rank - 1
-  uint32_t extents[5];
-  uint16_t box[5];
-  uint8_t elementStrides[5];
+  uint64_t strides[maxTensorRank];  // bytes
+  uint32_t extents[maxTensorRank];
+  uint16_t box[maxTensorRank];
   uint8_t rank;
   uint8_t elementBytes;
   uint8_t swizzle;  // CUtensorMapSwizzle
   uint8_t nanFill;
-  uint8_t dataType;
 };
 static_assert(sizeof(TensorMap) <= 128);
 
@@ -32,40 +33,36 @@ static_assert(sizeof(TensorMap) <= 128);
 struct BulkCopy {
   enum class Kind : uint8_t { load, store } kind;
   TensorMap map;
-  int32_t coordinates[5];
-  unsigned char* shared;   // in the issuing block
-  uint64_t* barrier;       // loads
-  uint16_t multicast;      // ranks of the cluster that get the tile; loads
+  int32_t at[maxTensorRank];
+  unsigned char* shared;  // the tile, in the issuing block
   Block* block;
-  Thread* thread;          // stores: whose group it belongs to
-  unsigned group;
-  unsigned issuePhase[16];  // loads: the phase of each destination's barrier
   Place place;
   void* pc;
-  char* sync;
+  char* sync;  // what the engine's accesses come after
+  // Loads:
+  uint64_t* barrier;                      // in the issuing block
+  uint16_t destinations;                  // blocks of the cluster, by rank
+  unsigned issuePhase[maxClusterBlocks];  // of each destination's barrier
+  // Stores:
+  Thread* thread;
+  unsigned group;
 };
 
-/// A thread's bulk stores that it can wait for.
+/// A thread's bulk stores.
 struct BulkStores {
-  unsigned open = 0;       // number of the group that is being filled
-  void clear() { open = 0; }
+  unsigned group = 0;  // the number of the group that is being filled
 };
 
-struct TmaLoad {
-  const void* map;
-  void* destination;
-  uint64_t* barrier;
-  int rank;
-  int32_t coordinates[5];
-  uint16_t multicast = 0;  // 0: this block alone
-};
-
-void tmaLoad(const TmaLoad& load, const Place& place);
-void tmaStore(const void* map, const void* source, int rank, const int32_t* coordinates, const Place& place);
+/// cp.async.bulk.tensor.shared::cluster.global. `multicast`: the blocks of the cluster that get the tile; 0 for this block alone.
+void tmaLoad(void* shared, const void* map, uint64_t* barrier, const int* at, int rank, uint16_t multicast, const Place& place);
+/// cp.async.bulk.tensor.global.shared::cta.
+void tmaStore(const void* map, const void* shared, const int* at, int rank, const Place& place);
+void tmaCheckMap(const void* map, const Place& place);
 void bulkCommit();
-void bulkWait(int newest, bool readOnly, const Place& place);
+/// Waits until at most `newest` of this thread's groups are under way. Here a store is done when its source has been read.
+void bulkWait(int newest);
 
-/// Performs a transfer. Called by the scheduler, as the copy engine.
+/// Performs a transfer, as the copy engine.
 void landBulkCopy(const BulkCopy& copy);
 
 }  // namespace repa::simt

@@ -22,10 +22,11 @@ constexpr int wgmmaRowsPerWarp = 16;
 constexpr int wgmmaMaxColumns = 256;
 constexpr int wgmmaDepth = 16;
 
-/// A warp's rows of an accumulator while products on it are pending.
+/// A warp's rows of an accumulator, and while none is pending what they were when last written to the registers.
 struct WarpAccumulator {
   float* registers[32];
   int columns;
+  bool pending;
   unsigned lastGroup;  // of the warp's groups, the last that adds to it
   float rows[wgmmaRowsPerWarp][wgmmaMaxColumns];
 };
@@ -39,10 +40,16 @@ struct WgmmaShape {
   bool operator==(const WgmmaShape&) const = default;
 };
 
-struct WgmmaOperation {
+/// What is multiplied, and where the instruction stands.
+struct WgmmaOperands {
   WgmmaShape shape;
   uint64_t descriptorA, descriptorB;
   Place place;
+  void* pc;
+};
+
+struct WgmmaOperation {
+  WgmmaOperands operands;
   unsigned issuedWarps = 0;  // bits
   bool executed = false;
   uint64_t checksum = 0;
@@ -57,16 +64,16 @@ struct Warpgroup {
   /// For each warp the numbers that its closed groups end at, oldest first, and how many groups were retired.
   std::deque<uint64_t> groupEnds[warpgroupWarps];
   unsigned retiredGroups[warpgroupWarps] = {};
+  bool fenced[warpgroupWarps] = {};  // since registers were last written
   std::vector<std::unique_ptr<WarpAccumulator>> accumulators[warpgroupWarps];
 };
 
 /// What a lane hands to an issue.
 struct WgmmaIssue {
-  WgmmaShape shape;
+  WgmmaOperands operands;
   float* registers;
   const uint32_t* registersA;
-  uint64_t descriptorA, descriptorB;
-  Place place;
+  bool lastOfWarpgroup;  // set for one lane of the fourth warp to issue
 };
 
 void wgmmaIssue(WgmmaIssue& issue);

@@ -7,9 +7,15 @@ import type { Tensor } from '../tensor/tensor.ts'
 
 /**
  * −cos(projection, target) averaged over tokens, batch and encoders: a scalar (f64). Projections and targets [B, T, z], one of
- * each for every encoder. While a tape records, the gradient of `weight` times it is seeded.
+ * each for every encoder. While a tape records, the gradient of `weight` times it is seeded, multiplied by the loss scale of
+ * `scaling`, an optimizer's state.
  */
-export function alignmentLoss(projections: readonly Tensor[], targets: readonly Tensor[], weight: number): Tensor {
+export function alignmentLoss(
+  projections: readonly Tensor[],
+  targets: readonly Tensor[],
+  weight: number,
+  scaling?: Tensor,
+): Tensor {
   if (projections.length !== targets.length || projections.length === 0) {
     throw new RangeError(
       `alignmentLoss: ${projections.length} projections for ${targets.length} encoders' features; expected one each, at least one.`,
@@ -18,7 +24,7 @@ export function alignmentLoss(projections: readonly Tensor[], targets: readonly 
   return scope(() => {
     const share = 1 / projections.length
     const losses = projections.map((projection, k) =>
-      mean(cosineAlignmentLoss(projection, targets[k]!, weight * share)),
+      mean(cosineAlignmentLoss(projection, targets[k]!, weight * share, scaling)),
     )
     // Six terms at a time are summed; more encoders than that fold.
     let total = linearCombination(losses.slice(0, 5).map((loss) => [share, loss] as const))

@@ -2,6 +2,7 @@ import type { TransformerSize } from '../models/presets.ts'
 import { native } from '../native.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
+import { STATE_BYTES } from '../training/optimizer.ts'
 
 /** A kernel at a shape of a training step. It is compared with the multiply-add peak (`flops`) or the memory's rate (`bytes`). */
 export interface KernelCase {
@@ -18,7 +19,6 @@ const FLOAT_BYTES = 4
 /** AdamW reads weight, gradient, two moments and EMA, and writes all but the gradient. */
 const ADAMW_PASSES = 9
 const ADAMW_PARAMETERS = 2 ** 23
-const STEP_STATE_BYTES = 40
 
 /** The kernels of a training step of a SiT of this size; patch 2 on latents of 32 x 32. */
 export function kernelCases({ depth, hidden, heads }: TransformerSize, batch: number): KernelCase[] {
@@ -37,7 +37,7 @@ export function kernelCases({ depth, hidden, heads }: TransformerSize, batch: nu
   const inputGradient = (name: string, m: number, n: number, k: number) =>
     matrix(name, m, n, k, (make) => {
       const [dOut, w] = [make(m, k), make(k, n)]
-      return () => void owned([addon.linearInputGradient(dOut.handle, w.handle, null, 'none')])
+      return () => void owned([addon.linearInputGradient(dOut.handle, w.handle, null, 'none', null, false)])
     })
   const weightGradient = (name: string, m: number, n: number, k: number) =>
     matrix(name, m, n, k, (make) => {
@@ -129,7 +129,7 @@ export function kernelCases({ depth, hidden, heads }: TransformerSize, batch: nu
           Tensor,
           Tensor,
         ]
-        const state = own(Tensor.from(new Uint8Array(STEP_STATE_BYTES), [STEP_STATE_BYTES], w.device))
+        const state = own(Tensor.from(new Uint8Array(STATE_BYTES), [STATE_BYTES], w.device))
         // Says that the gradient is finite, without which nothing is updated.
         addon.clipGradientNorm(g.handle, [], state.handle, 1, 1)
         const settings = [1e-4, 0.9, 0.999, 1e-8, 0, 0.9999] as const

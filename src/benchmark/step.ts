@@ -2,6 +2,7 @@ import type { SiTPreset } from '../models/presets.ts'
 import { SiT, type SiTConfig } from '../models/sit.ts'
 import { type CpuLevel, native } from '../native.ts'
 import { type Device, memoryStats, resetPeakMemory } from '../tensor/device.ts'
+import { BusyProcess } from './busy-process.ts'
 import { trainingFlops } from './flops.ts'
 import { interleave, MINIMUM_ROUNDS, type TimeSeries, timeSeries } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
@@ -17,6 +18,8 @@ export interface StepBenchmarkOptions {
   readonly rounds?: number
   /** PyTorch's step in turn with ours (bench/python/step.py), on as many threads. */
   readonly against?: 'python'
+  /** Our step in turn alone and beside another process that keeps a core busy; at least 7 rounds, and no baseline. */
+  readonly besideBusyProcess?: boolean
   /** How the baseline's worker is started, where it is not the package's own. */
   readonly command?: readonly [string, ...string[]]
   readonly device?: Device
@@ -48,6 +51,15 @@ export interface StepBenchmark {
   readonly ratio?: number
   /** Median of each pair's ratio. */
   readonly pairedRatio?: number
+  /** Our step beside a busy process. */
+  readonly beside?: {
+    readonly seconds: TimeSeries
+    readonly imagesPerSecond: number
+    /** Its median over that of the steps alone. */
+    readonly slowdown: number
+    /** Median of each pair's slowdown. */
+    readonly pairedSlowdown: number
+  }
 }
 
 interface StepFigures {
@@ -67,10 +79,15 @@ const PEAK_SECONDS = 0.05
  * Times training steps of a SiT with REPA in fp32 on synthetic latents, the encoder's features given. With a baseline, its
  * steps and ours take turns.
  *
- * @throws {RangeError} for too few rounds; {Error} where the baseline does not start or refuses its surroundings
+ * @throws {RangeError} for too few rounds, or for a baseline and a busy process at once; {Error} where the baseline does not start or refuses its surroundings
  */
 export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise<StepBenchmark> {
   const { model: size = 'SiT-S/2', batch = 4, rounds = MINIMUM_ROUNDS, device = 'cpu', seed = 0, signal } = options
+  if (options.against !== undefined && options.besideBusyProcess) {
+    throw new RangeError(
+      'bench step: a baseline and a busy process cannot both be beside our step; measure one, then the other.',
+    )
+  }
   const depth = typeof size === 'string' ? ALIGN_DEPTH : Math.min(ALIGN_DEPTH, size.depth)
   using model = SiT.create(size, { alignWidths: [ENCODER_WIDTH], alignDepth: depth, device, seed })
   const { config } = model
@@ -97,6 +114,30 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
     }
   }
   const common = { model: config, parameters: model.parameterCount, batch, device, level, threads }
+
+  if (options.besideBusyProcess) {
+    const compared = await interleave({
+      ours,
+      baseline: async () => {
+        await using _busy = await BusyProcess.start()
+        return await step.run()
+      },
+      rounds,
+      warmup: WARMUP,
+      signal,
+      onRound: ({ index, ours: seconds }) => options.onRound?.({ index, rounds, seconds }),
+    })
+    return {
+      ...common,
+      ours: figuresOf(compared.ours),
+      beside: {
+        seconds: compared.baseline,
+        imagesPerSecond: batch / compared.baseline.median,
+        slowdown: compared.ratio,
+        pairedSlowdown: compared.pairedRatio,
+      },
+    }
+  }
 
   if (options.against === undefined) {
     const seconds: number[] = []

@@ -1,11 +1,13 @@
 import { readdir, stat } from 'node:fs/promises'
 import { basename, extname } from 'node:path'
+import * as z from 'zod'
 import { SafetensorsFile } from '../formats/safetensors.ts'
 import { writeSafetensors } from '../formats/safetensors-writer.ts'
 import { TorchCheckpoint } from '../formats/torch-checkpoint.ts'
 import { writeTorchCheckpoint } from '../formats/torch-checkpoint-writer.ts'
 import { sitEntries } from '../models/sit.ts'
 import { CHECKPOINT_FILES, STATE_FILE } from '../training/checkpoint.ts'
+import { modelSetting, trainingSchema } from '../training/configuration.ts'
 import { openCheckpointFolder, sourcesOf, writeCheckpointFolder } from './checkpoint-folder.ts'
 import { type ModelKnowledge, sitConfigOf } from './model-configuration.ts'
 import {
@@ -121,8 +123,11 @@ function startOfTraining(
   const tensors = fitted(entries, weights, 'weights', path)
   const moments = zeroMoments(entries)
   notes.push('There is no optimizer state in it: the checkpoint is of step 0, its EMA equal to the weights.')
+  const { alignDepth, projectorWidth, classDropout } = model
+  const training = trainingSchema.parse({ model: modelSetting(model), alignDepth, projectorWidth, classDropout })
+  const configuration = z.json().parse({ data: '', training })
   return {
-    state: { step: 0, updates: 0, skipped: 0, seed: 0, model, configuration: null },
+    state: { step: 0, updates: 0, skipped: 0, seed: training.seed, model, configuration },
     tensors: { weights: tensors, ema: tensors, firstMoments: moments, secondMoments: moments },
   }
 }

@@ -1,9 +1,13 @@
 import * as z from 'zod'
 import { ENCODER_NAMES, type EncoderName } from '../alignment/encoder-names.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
-import { SIT_PRESETS } from '../models/presets.ts'
 import type { SiTConfig } from '../models/sit.ts'
-import { type TrainingConfiguration, type TrainingOptions, trainingSchema } from '../training/configuration.ts'
+import {
+  modelSetting,
+  type TrainingConfiguration,
+  type TrainingOptions,
+  trainingSchema,
+} from '../training/configuration.ts'
 
 /** The settings of REPA's train.py that this package knows, as a checkpoint's `args` have them. */
 export const referenceArgumentsSchema = z.object({
@@ -47,7 +51,7 @@ export function trainingConfigurationOf(
   notes: string[],
 ): TrainingConfiguration {
   const options: TrainingOptions = withoutUndefined({
-    model: modelOf(model),
+    model: modelSetting(model),
     encoders: encodersOf(args, model, notes),
     steps: args.max_train_steps ?? undefined,
     batch: args.batch_size ?? undefined,
@@ -112,15 +116,6 @@ export function referenceArgumentsOf(
 
 /** Pixels of an image per latent of the SD autoencoder, along one axis. */
 const LATENT_PIXELS = 8
-
-function modelOf({ depth, hidden, heads, patch, mlpRatio, qkNorm }: SiTConfig): TrainingOptions['model'] {
-  const size = { depth, hidden, heads, patch }
-  const preset = Object.entries(SIT_PRESETS).find(([, sizes]) =>
-    Object.entries(size).every(([name, value]) => sizes[name as keyof typeof size] === value),
-  )
-  if (preset && mlpRatio === 4 && !qkNorm) return preset[0] as keyof typeof SIT_PRESETS
-  return { kind: 'SiT', ...size, mlpRatio, qkNorm }
-}
 
 function encodersOf(args: ReferenceArguments, model: SiTConfig, notes: string[]): { name: EncoderName }[] {
   if (model.alignWidths.length === 0) return []

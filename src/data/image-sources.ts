@@ -206,7 +206,7 @@ function labelsFromFolders(
     .sort(byCodePoint)
   if (empty.length > 0 && !options.allowEmptyClasses) {
     throw new Error(
-      `Class folders without images in '${place}': ${listNames(empty)}. Remove them, or allow empty classes to leave them out.`,
+      `Class folders without images in '${place}': ${listNames(empty)}. Remove them, or accept them by --allow-empty-classes.`,
     )
   }
   const index = new Map(classNames.map((name, i) => [name, i]))

@@ -206,7 +206,7 @@ async function run(
 }
 
 function withAdvice(error: ImageDecodeError): Error {
-  return new Error(`${error.message} Remove or replace it, or prepare with corrupt images skipped.`, { cause: error })
+  return new Error(`${error.message} Remove or replace it, or leave it out by --on-corrupt skip.`, { cause: error })
 }
 
 async function finish(

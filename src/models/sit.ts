@@ -10,11 +10,13 @@ import { Linear } from '../nn/linear.ts'
 import { ParameterList, type StateEntry } from '../nn/parameter-list.ts'
 import { PatchEmbed } from '../nn/patch-embed.ts'
 import type { Device } from '../tensor/device.ts'
+import type { ComputeDType } from '../tensor/dtype.ts'
 import { attention, qkNorm } from '../tensor/ops/attention.ts'
 import { add, silu } from '../tensor/ops/elementwise.ts'
 import { embedding, timestepEmbedding } from '../tensor/ops/embedding.ts'
+import { type Joined, linearGatedResidualModulate, mlpGatedResidualModulate } from '../tensor/ops/half-block.ts'
 import { layerNormModulate } from '../tensor/ops/layer-norm.ts'
-import { type LinearWeights, linear, linearGatedResidual, mlp, mlpGatedResidual } from '../tensor/ops/linear.ts'
+import { type LinearWeights, linear, mlp } from '../tensor/ops/linear.ts'
 import { unpatchify } from '../tensor/ops/patch.ts'
 import { reshape } from '../tensor/ops/reshape.ts'
 import type { Parameter } from '../tensor/parameter.ts'
@@ -81,6 +83,12 @@ const FREQUENCIES = 256
 const BLOCK_CHUNKS = { shiftAttention: 0, scaleAttention: 1, gateAttention: 2, shiftMlp: 3, scaleMlp: 4, gateMlp: 5 }
 const CHUNKS_PER_BLOCK = 6
 
+/** The modulation with which block `index` reads the stream first; the final layer's follows the last block's in the same way. */
+function entryModulation(index: number): { shift: number; scale: number } {
+  const first = index * CHUNKS_PER_BLOCK
+  return { shift: first + BLOCK_CHUNKS.shiftAttention, scale: first + BLOCK_CHUNKS.scaleAttention }
+}
+
 /** Is shown a forward pass's tensors by name; they live as long as the pass, so what is to stay is aliased and kept. */
 export type Observe = (name: string, tensor: Tensor) => void
 
@@ -120,30 +128,30 @@ class Block {
     adaLN(`${name}.adaLN_modulation.1`, CHUNKS_PER_BLOCK)
   }
 
-  /** x [B, T, D], modulation [B, chunks, D] of all blocks → x + gated attention, + gated MLP. */
-  forward(x: Tensor, modulation: Tensor, observe?: Observe): Tensor {
+  get dtype(): ComputeDType {
+    return this.#qkv.dtype
+  }
+
+  /**
+   * The stream [B, T, D] → stream + gated attention, + gated MLP. Both branches read the stream through a LayerNorm and a modulation,
+   * chunks of [B, chunks, D] of all blocks. They join the stream in one op with what reads it next: attention's with that of the MLP, the
+   * MLP's with that of `next`, the block or final layer of that number.
+   */
+  forward({ stream, modulated }: Joined, modulation: Tensor, next: number, observe?: Observe): Joined {
     const chunk = (which: keyof typeof BLOCK_CHUNKS) => this.#chunk + BLOCK_CHUNKS[which]
-    const { dtype } = this.#qkv
-    const forAttention = layerNormModulate(x, modulation, {
-      shift: chunk('shiftAttention'),
-      scale: chunk('scaleAttention'),
-      dtype,
-    })
-    const attended = linearGatedResidual(this.#attention(forAttention, observe), this.#proj, {
-      residual: x,
-      modulation,
-      gate: chunk('gateAttention'),
-    })
-    const forMlp = layerNormModulate(attended, modulation, {
-      shift: chunk('shiftMlp'),
-      scale: chunk('scaleMlp'),
-      dtype,
-    })
-    return mlpGatedResidual(forMlp, [this.#fc1, this.#fc2], 'gelu-tanh', {
-      residual: attended,
-      modulation,
-      gate: chunk('gateMlp'),
-    })
+    const attended = linearGatedResidualModulate(
+      this.#attention(modulated, observe),
+      this.#proj,
+      { residual: stream, modulation, gate: chunk('gateAttention') },
+      { shift: chunk('shiftMlp'), scale: chunk('scaleMlp') },
+    )
+    return mlpGatedResidualModulate(
+      attended.modulated,
+      [this.#fc1, this.#fc2],
+      'gelu-tanh',
+      { residual: attended.stream, modulation, gate: chunk('gateMlp') },
+      entryModulation(next),
+    )
   }
 
   #attention(x: Tensor, observe?: Observe): Tensor {
@@ -304,17 +312,24 @@ export class SiT extends Model {
   ): SiTOutput {
     return scope(() => {
       const modulation = this.#modulation(t, labels, observe)
-      let hidden = this.#network.patchEmbed.embed(x, this.#network.positions.value)
-      observe?.('tokens', hidden)
+      const { blocks } = this.#network
+      const tokens = this.#network.patchEmbed.embed(x, this.#network.positions.value)
+      observe?.('tokens', tokens)
+      const dtype = blocks[0]!.dtype
+      let hidden: Joined = {
+        stream: tokens,
+        modulated: layerNormModulate(tokens, modulation, { ...entryModulation(0), dtype }),
+      }
       let projections: readonly Tensor[] = []
-      this.#network.blocks.forEach((block, index) => {
+      blocks.forEach((block, index) => {
         const input = hidden
-        hidden = scope(() => block.forward(input, modulation, observe))
-        release(input)
-        observe?.(`blocks.${index}`, hidden)
-        if (project && index + 1 === this.#config.alignDepth) projections = this.#project(hidden)
+        hidden = scope(() => block.forward(input, modulation, index + 1, observe))
+        release(input.stream)
+        release(input.modulated)
+        observe?.(`blocks.${index}`, hidden.stream)
+        if (project && index + 1 === this.#config.alignDepth) projections = this.#project(hidden.stream)
       })
-      return { velocity: this.#head(hidden, modulation, observe), projections }
+      return { velocity: this.#head(hidden.modulated, observe), projections }
     })
   }
 
@@ -346,11 +361,9 @@ export class SiT extends Model {
     return this.#network.projectors.map((projector) => scope(() => mlp(hidden, projector, 'silu')))
   }
 
-  #head(hidden: Tensor, modulation: Tensor, observe?: Observe): Tensor {
-    const { depth, patch, channels, inputSize } = this.#config
-    const shift = depth * CHUNKS_PER_BLOCK
-    const normed = layerNormModulate(hidden, modulation, { shift, scale: shift + 1, dtype: this.#network.final.dtype })
-    const patches = linear(normed, this.#network.final, 'f32')
+  #head(modulated: Tensor, observe?: Observe): Tensor {
+    const { patch, channels, inputSize } = this.#config
+    const patches = linear(modulated, this.#network.final, 'f32')
     observe?.('final_layer', patches)
     const [height, width] = inputSize
     return unpatchify(patches, { channels, height, width, patch })

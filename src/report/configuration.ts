@@ -77,7 +77,15 @@ function shown(value: Json | undefined): Html {
   if (value === undefined) return html`<span class="absent">not set</span>`
   if (value === null) return html`<span class="absent">none</span>`
   if (typeof value === 'string') return value === '' ? html`<span class="absent">empty</span>` : html`${value}`
-  if (Array.isArray(value))
-    return html`${value.map((item) => (typeof item === 'string' ? item : JSON.stringify(item))).join(', ')}`
+  if (Array.isArray(value)) return html`${value.map(itemText).join(', ')}`
   return html`${JSON.stringify(value)}`
+}
+
+/** Of a list; an encoder, a name and maybe a file, reads as the command line spells it: `dinov2-vit-b=FILE`. */
+function itemText(item: Json): string {
+  if (typeof item === 'string') return item
+  if (item === null || typeof item !== 'object' || Array.isArray(item)) return JSON.stringify(item)
+  return Object.values(item)
+    .map((part) => (typeof part === 'string' ? part : JSON.stringify(part)))
+    .join('=')
 }

@@ -102,6 +102,7 @@ body:has(#show-raw:not(:checked)) .raw { display: none; }
 .strip h3 { margin-bottom: 0.7rem; }
 .frames { display: flex; gap: 1rem; overflow-x: auto; scroll-snap-type: x proximity; padding-bottom: 0.4rem; }
 .frames figure { flex: 0 0 auto; width: min(20rem, 80%); scroll-snap-align: start; }
+.frames figure:only-child { width: min(100%, 40rem); }
 .frames img { display: block; width: 100%; height: auto; border-radius: 8px; background: var(--grid); }
 .frames .small { image-rendering: pixelated; }
 .frames figcaption { margin-top: 0.45rem; font-size: 0.82rem; color: var(--soft); }

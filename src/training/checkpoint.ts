@@ -19,7 +19,7 @@ import { type SiTConfig, sitConfigSchema } from '../models/sit.ts'
 import type { ArenaRole } from '../nn/parameter-arena.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import { loadState, type StateSource } from '../nn/state-dict.ts'
-import type { StepState } from './optimizer.ts'
+import type { OptimizerCounters } from './optimizer.ts'
 
 /** Where a run's folder has them. */
 export const CHECKPOINTS = 'checkpoints'
@@ -32,6 +32,8 @@ const stateSchema = z.strictObject({
   step: z.int().nonnegative(),
   updates: z.int().nonnegative(),
   skipped: z.int().nonnegative(),
+  /** The optimizer's, where it scales the losses. */
+  lossScaling: z.strictObject({ scale: z.number().positive(), steps: z.int().nonnegative() }).optional(),
   seed: z.int().nonnegative(),
   model: sitConfigSchema,
   /** The run's resolved configuration, as config.json has it. */
@@ -240,9 +242,10 @@ export async function loadCheckpoint(checkpoint: string, model: Model, roles: re
 }
 
 /** Continues an optimizer's counters. */
-export const countersOf = ({ updates, skipped }: CheckpointState): Pick<StepState, 'updates' | 'skipped'> => ({
+export const countersOf = ({ updates, skipped, lossScaling }: CheckpointState): OptimizerCounters => ({
   updates,
   skipped,
+  lossScaling,
 })
 
 function messageOf(error: unknown): string {

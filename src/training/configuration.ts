@@ -1,6 +1,7 @@
 import * as z from 'zod'
 import { ENCODER_NAMES } from '../alignment/encoder-names.ts'
 import { SIT_PRESETS, type SiTPreset } from '../models/presets.ts'
+import type { SiTConfig } from '../models/sit.ts'
 
 const positive = z.int().positive()
 
@@ -34,6 +35,8 @@ export const trainingSchema = z.strictObject({
   emaDecay: z.number().min(0).lt(1).default(0.9999),
   /** Default: what the device is for, bf16 on a GPU and fp32 on the CPU; a run's config.json says which it was. */
   precision: z.enum(['fp32', 'bf16', 'fp16']).optional(),
+  /** Record the step once and replay it: a GPU's matter, and without influence on the results. */
+  cudaGraph: z.boolean().default(false),
   /** Weight of the alignment loss (proj_coeff). */
   alignWeight: z.number().min(0).default(0.5),
   /** Block whose output is aligned, from 1. Default: 8 for presets, a third of the depth (at most 8) for free sizes. */
@@ -63,4 +66,14 @@ export function alignDepthOf(configuration: Pick<TrainingConfiguration, 'model' 
   const { model, alignDepth } = configuration
   if (alignDepth !== undefined) return alignDepth
   return typeof model === 'string' ? 8 : Math.min(8, Math.max(1, Math.round(model.depth / 3)))
+}
+
+/** The setting `model` that gives a SiT of these sizes. */
+export function modelSetting({ depth, hidden, heads, patch, mlpRatio, qkNorm }: SiTConfig): TrainingOptions['model'] {
+  const size = { depth, hidden, heads, patch }
+  const preset = Object.entries(SIT_PRESETS).find(([, sizes]) =>
+    Object.entries(size).every(([name, value]) => sizes[name as keyof typeof size] === value),
+  )
+  if (preset && mlpRatio === 4 && !qkNorm) return preset[0] as SiTPreset
+  return { kind: 'SiT', ...size, mlpRatio, qkNorm }
 }

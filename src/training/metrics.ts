@@ -29,7 +29,8 @@ export class MetricsLog {
   }
 
   async write(step: TrainingStep): Promise<void> {
-    const { index, loss, denoising, alignment, gradNorm, learningRate, imagesPerSecond, seconds, skipped } = step
+    const { index, loss, denoising, alignment, gradNorm, learningRate, imagesPerSecond, seconds, skipped, lossScale } =
+      step
     const line = {
       step: index,
       loss,
@@ -40,12 +41,14 @@ export class MetricsLog {
       imagesPerSecond: rounded(imagesPerSecond),
       seconds: rounded(seconds),
       skipped,
+      ...(lossScale !== undefined && { lossScale }),
     }
     await this.#lines.write(`${JSON.stringify(line)}\n`)
     this.#events.scalar('loss/total', loss, index)
     this.#events.scalar('loss/denoising', denoising, index)
     if (alignment !== undefined) this.#events.scalar('loss/alignment', alignment, index)
     this.#events.scalar('gradient/norm', gradNorm, index)
+    if (lossScale !== undefined) this.#events.scalar('gradient/loss_scale', lossScale, index)
     this.#events.scalar('throughput/images_per_second', imagesPerSecond, index)
   }
 

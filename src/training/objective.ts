@@ -25,6 +25,8 @@ export interface ObjectiveOptions {
   readonly path: InterpolantPath
   /** Weight of the alignment loss (proj_coeff). */
   readonly alignWeight: number
+  /** An optimizer's state (`AdamW.scaling`), by whose loss scale all gradients are multiplied. */
+  readonly scaling?: Tensor
   /** Add to the gradients of an earlier pass. */
   readonly accumulate?: boolean
   /** Shown the pass's tensors: `interpolated`, `velocity` (the prediction), `projections.K`. */
@@ -40,7 +42,7 @@ export interface Losses {
 
 /** REPA's training loss and its gradients: mean(denoising) + alignWeight · alignment (loss.py). The caller disposes the losses. */
 export function forwardBackward(model: SiT, batch: TrainingBatch, options: ObjectiveOptions): Losses {
-  const { path, alignWeight, observe } = options
+  const { path, alignWeight, scaling, observe } = options
   return scope(() => {
     const { interpolated, velocity } = interpolant(batch.latents, batch.noise, batch.t, path)
     observe?.('interpolated', interpolated)
@@ -53,8 +55,8 @@ export function forwardBackward(model: SiT, batch: TrainingBatch, options: Objec
         observe?.(`projections.${k}`, projection)
       })
       return {
-        denoising: velocityLoss(output.velocity, velocity),
-        alignment: project ? alignmentLoss(output.projections, batch.targets, alignWeight) : undefined,
+        denoising: velocityLoss(output.velocity, velocity, 1, scaling),
+        alignment: project ? alignmentLoss(output.projections, batch.targets, alignWeight, scaling) : undefined,
       }
     })
     tape.backward(model.arena.parameters).dispose()

@@ -12,6 +12,11 @@ export interface AdamWOptions {
   readonly maxGradNorm: number
   /** e ← decay·e + (1 − decay)·p after every update, over all parameters, frozen ones included. */
   readonly emaDecay: number
+  /**
+   * What the losses multiply their first gradient by, so that fp16 holds its small elements; 0: no loss scaling. It then follows
+   * torch.amp.GradScaler: twice as much after 2000 updates, half as much (1 at least) when a gradient is not finite.
+   */
+  readonly lossScale: number
 }
 
 /** REPA's settings (train.py). */
@@ -22,6 +27,7 @@ export const REPA_ADAMW: AdamWOptions = {
   weightDecay: 0,
   maxGradNorm: 1,
   emaDecay: 0.9999,
+  lossScale: 0,
 }
 
 /** What the device knows of the last update: native/core/step_state.h, field by field. */
@@ -34,10 +40,22 @@ export interface StepState {
   readonly updates: number
   /** Steps left out so far because the gradient was not finite. */
   readonly skipped: number
+  /** Undefined without loss scaling. */
+  readonly lossScaling: LossScaling | undefined
 }
 
-const STATE_BYTES = 40
-const OFFSETS = { gradNorm: 8, finite: 20, updates: 24, skipped: 32 }
+export interface LossScaling {
+  /** What the losses multiply the next gradient by. */
+  readonly scale: number
+  /** Updates since it last changed. */
+  readonly steps: number
+}
+
+/** What goes on where a checkpoint stopped. */
+export type OptimizerCounters = Pick<StepState, 'updates' | 'skipped'> & Partial<Pick<StepState, 'lossScaling'>>
+
+export const STATE_BYTES = 48
+const OFFSETS = { gradNorm: 8, finite: 20, updates: 24, skipped: 32, lossScale: 40, stepsAtScale: 44 }
 
 /** AdamW with global-norm clipping and an exponential moving average, one pass over the arena; nothing returns to the host. */
 export class AdamW implements Disposable {
@@ -53,10 +71,19 @@ export class AdamW implements Disposable {
     arena.array('firstMoments')
     arena.array('secondMoments')
     native().copy(arena.array('ema').handle, arena.array('weights').handle)
-    this.#state = keep(Tensor.from(new Uint8Array(STATE_BYTES), [STATE_BYTES], arena.device))
+    this.#state = keep(Tensor.empty([STATE_BYTES], arena.device, 'u8'))
+    this.restore({ updates: 0, skipped: 0 })
   }
 
-  /** Clips, updates the weights and moments, and moves the EMA, unless a gradient is not finite: then nothing changes. */
+  /** The state on the device, for the losses, by whose scale they multiply their gradients; undefined without loss scaling. */
+  get scaling(): Tensor | undefined {
+    return this.options.lossScale > 0 ? this.#state : undefined
+  }
+
+  /**
+   * Clips, updates the weights and moments, and moves the EMA, unless a gradient is not finite: then nothing changes. The loss scale
+   * is undone; gradientScale (1 / passes) averages gradients that several passes accumulated.
+   */
   step(gradientScale = 1): void {
     const { learningRate, betas, epsilon, weightDecay, maxGradNorm, emaDecay } = this.options
     const arena = this.#arena
@@ -89,15 +116,26 @@ export class AdamW implements Disposable {
       finite: view.getInt32(OFFSETS.finite, true) !== 0,
       updates: Number(view.getBigInt64(OFFSETS.updates, true)),
       skipped: Number(view.getBigInt64(OFFSETS.skipped, true)),
+      lossScaling: this.scaling && {
+        scale: view.getFloat32(OFFSETS.lossScale, true),
+        steps: view.getInt32(OFFSETS.stepsAtScale, true),
+      },
     }
   }
 
-  /** Continues where a checkpoint stopped; the moments and the EMA are the arena's. */
-  restore({ updates, skipped }: Pick<StepState, 'updates' | 'skipped'>): void {
+  /**
+   * Continues where a checkpoint stopped; the moments and the EMA are the arena's. One of a run without loss scaling lets it begin
+   * anew, and a scale is left out where this optimizer has none.
+   */
+  restore({ updates, skipped, lossScaling }: OptimizerCounters): void {
     const bytes = new Uint8Array(STATE_BYTES)
     const view = new DataView(bytes.buffer)
     view.setBigInt64(OFFSETS.updates, BigInt(updates), true)
     view.setBigInt64(OFFSETS.skipped, BigInt(skipped), true)
+    if (this.scaling) {
+      view.setFloat32(OFFSETS.lossScale, lossScaling?.scale ?? this.options.lossScale, true)
+      view.setInt32(OFFSETS.stepsAtScale, lossScaling?.steps ?? 0, true)
+    }
     this.#state.write(bytes)
   }
 

@@ -6,9 +6,12 @@ export interface PrecisionPolicy {
   readonly name: 'fp32' | 'bf16' | 'fp16'
   /** Of activations, and of the weights' copy that products read. */
   readonly dtype: ComputeDType
-  /** What multiplies the loss before the backward pass and is undone before the update. */
+  /** With what dynamic loss scaling begins (AdamWOptions.lossScale); 0: losses are not scaled. */
   readonly lossScale: number
 }
+
+/** torch.amp.GradScaler's. bf16 has float32's range, and nothing to scale. */
+const FP16_LOSS_SCALE = 2 ** 16
 
 const DTYPES = { fp32: 'f32', bf16: 'bf16', fp16: 'f16' } as const
 
@@ -22,5 +25,5 @@ export function precisionPolicy(name: PrecisionPolicy['name'], device: Device): 
   if (name !== 'fp32' && device === 'cpu') {
     throw new RangeError(`The CPU computes in fp32 only, not in ${name}; pass --precision fp32.`)
   }
-  return { name, dtype: DTYPES[name], lossScale: 1 }
+  return { name, dtype: DTYPES[name], lossScale: name === 'fp16' ? FP16_LOSS_SCALE : 0 }
 }

@@ -1,12 +1,10 @@
 /**
  * A training run in a folder: `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/STEP/`, `samples/STEP.png`.
  */
-import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
-import * as z from 'zod'
+import { mkdir, readdir, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Encoder } from '../alignment/encoder.ts'
 import { loadEncoder } from '../alignment/encoders.ts'
-import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { imageGrid } from '../data/grid.ts'
 import { encodePng } from '../data/png.ts'
@@ -16,9 +14,10 @@ import { SIT_PRESETS } from '../models/presets.ts'
 import { SiT } from '../models/sit.ts'
 import type { Device } from '../tensor/device.ts'
 import { CHECKPOINTS, checkpointName, newestCheckpoint, tidyCheckpoints } from './checkpoint.ts'
-import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
+import { alignDepthOf, type TrainingConfiguration, type TrainingOptions } from './configuration.ts'
 import { MetricsLog } from './metrics.ts'
 import { defaultPrecision } from './precision.ts'
+import { CONFIG_FILE, resolveConfiguration, type StoredConfiguration } from './run-configuration.ts'
 import { Trainer, type TrainingStep } from './trainer.ts'
 
 export interface TrainOptions {
@@ -55,13 +54,7 @@ export interface TrainResult {
 }
 
 const METRICS = 'metrics.jsonl'
-const CONFIG = 'config.json'
 const SAMPLES = 'samples'
-
-/** What a resumed run may change: nothing that the weights depend on. */
-const FREE_ON_RESUME = new Set(['steps', 'checkpointEvery', 'sampleEvery', 'samples'])
-
-const storedSchema = z.strictObject({ data: z.string(), training: trainingSchema })
 
 /**
  * Trains as the configuration says, or goes on with an earlier run. Saves at the end and when the signal aborts.
@@ -81,7 +74,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       encoders.push(await loadEncoder(name, file, { device, notice: options.onNotice }))
     }
     using model = createModel(configuration, data, device)
-    const stored = { data: options.data, training: configuration }
+    const stored: StoredConfiguration = { data: options.data, training: configuration }
     await using trainer = new Trainer({
       ...configuration,
       model,
@@ -97,7 +90,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     if (checkpoint) await trainer.restore(checkpoint)
     else if (options.resume) options.onNotice?.(`${out} has no whole checkpoint yet: the run begins at step 0.`)
     await mkdir(out, { recursive: true })
-    await writeWhole(join(out, CONFIG), `${JSON.stringify(stored, null, 2)}\n`)
+    await writeWhole(join(out, CONFIG_FILE), `${JSON.stringify(stored, null, 2)}\n`)
     options.onStart?.({ configuration, model, data, step: trainer.step })
     const log = await MetricsLog.open(out, join(out, METRICS), trainer.step)
     try {
@@ -213,54 +206,6 @@ function createModel(configuration: TrainingConfiguration, data: Dataset, device
     device,
     seed,
   })
-}
-
-/** The run's whole configuration: given, or stored with the run that goes on. */
-async function resolveConfiguration({
-  out,
-  data,
-  configuration,
-  resume,
-}: TrainOptions): Promise<TrainingConfiguration> {
-  const file = join(out, CONFIG)
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined
-    throw error
-  })
-  if (!resume) {
-    if (text !== undefined) {
-      throw new Error(`${out} already holds a run; go on with it by --resume, or choose another --out.`)
-    }
-    return parseConfiguration(trainingSchema, configuration, 'the configuration')
-  }
-  if (text === undefined) throw new Error(`${out} holds no run to resume: ${file} is not there.`)
-  const stored = parseConfiguration(storedSchema, parseJson(text, file), file)
-  if (resolve(stored.data) !== resolve(data)) {
-    throw new Error(`The run in ${out} trains on ${stored.data}, not on ${data}; resume it with --data ${stored.data}.`)
-  }
-  const given = parseConfiguration(trainingSchema.partial(), configuration, 'the configuration')
-  for (const [key, value] of Object.entries(configuration)) {
-    if (value === undefined || FREE_ON_RESUME.has(key)) continue
-    const before = JSON.stringify(stored.training[key as keyof TrainingConfiguration])
-    const now = JSON.stringify(given[key as keyof TrainingConfiguration])
-    if (before !== now) {
-      throw new Error(`The run in ${out} has ${key} ${before}; a resumed run cannot change it to ${now}.`)
-    }
-  }
-  const changes = Object.fromEntries(
-    Object.keys(configuration)
-      .filter((key) => FREE_ON_RESUME.has(key))
-      .map((key) => [key, given[key as keyof typeof given]]),
-  )
-  return { ...stored.training, ...changes }
-}
-
-function parseJson(text: string, file: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch (cause) {
-    throw new Error(`${file} is not JSON: ${(cause as Error).message}; restore it, or begin a new run.`, { cause })
-  }
 }
 
 /** So that no reader sees half a file. */

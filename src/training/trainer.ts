@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { Encoder } from '../alignment/encoder.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { type Batch, Loader } from '../data/loader.ts'
-import type { SiT } from '../models/sit.ts'
+import type { SiT, SiTConfig } from '../models/sit.ts'
 import type { InterpolantPath, TimeWeighting } from '../native.ts'
 import { synchronize } from '../tensor/device.ts'
 import { cast } from '../tensor/ops/cast.ts'
@@ -11,6 +11,7 @@ import { mean } from '../tensor/ops/loss.ts'
 import { dropLabels, type RandomKey, randomNormal, randomTimesteps } from '../tensor/random.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
+import { CapturedStep } from './captured-step.ts'
 import {
   CHECKPOINTS,
   type CheckpointState,
@@ -19,7 +20,7 @@ import {
   readCheckpointState,
   saveCheckpoint,
 } from './checkpoint.ts'
-import { forwardBackward, type TrainingBatch } from './objective.ts'
+import { forwardBackward } from './objective.ts'
 import { AdamW, type AdamWOptions } from './optimizer.ts'
 import { defaultPrecision, type PrecisionPolicy, precisionPolicy } from './precision.ts'
 
@@ -40,6 +41,11 @@ export interface TrainerOptions extends Partial<AdamWOptions> {
   readonly align?: Alignment
   readonly batch: number
   readonly precision?: PrecisionPolicy['name']
+  /**
+   * On a GPU: record the step once and replay it as one call, which frees the host where steps are short (small models and batches).
+   * The results have the same bits; the step's memory stays taken between steps. Default false.
+   */
+  readonly cudaGraph?: boolean
   readonly path?: InterpolantPath
   readonly weighting?: TimeWeighting
   /** What a checkpoint keeps as the run's configuration. */
@@ -64,6 +70,8 @@ export interface TrainingStep {
   readonly finite: boolean
   /** Steps left out so far. */
   readonly skipped: number
+  /** What the losses multiply the next gradient by; undefined without loss scaling. */
+  readonly lossScale: number | undefined
   readonly imagesPerSecond: number
   /** Since the first run() began. */
   readonly seconds: number
@@ -79,6 +87,22 @@ export interface RunOptions {
 const LATENT_SCALE = 0.18215
 /** Steps that may be under way on the device before the host waits for the oldest. */
 const STEPS_AHEAD = 2
+
+/** What a step starts from, on the device: the samples, and what is drawn for them. */
+type StepInputs = {
+  /** Latents, or their posterior's moments, as the data hold them. */
+  readonly stored: Tensor
+  readonly posteriorNoise: Tensor | undefined
+  /** Undefined without encoders. */
+  readonly images: Tensor | undefined
+  /** Already dropped. */
+  readonly labels: Tensor
+  readonly t: Tensor
+  readonly noise: Tensor
+}
+
+/** Means over the batch. */
+type StepLosses = { readonly denoising: Tensor; readonly alignment: Tensor | undefined }
 
 type Pending = Promise<Omit<TrainingStep, 'imagesPerSecond' | 'seconds'>>
 
@@ -96,15 +120,18 @@ export class Trainer implements AsyncDisposable {
   readonly model: SiT
   readonly data: Dataset
   readonly optimizer: AdamW
-  readonly #options: Required<Pick<TrainerOptions, 'batch' | 'path' | 'weighting' | 'seed' | 'configuration'>>
+  readonly #options: Required<
+    Pick<TrainerOptions, 'batch' | 'path' | 'weighting' | 'seed' | 'configuration' | 'cudaGraph'>
+  >
   readonly #encoders: readonly Encoder[]
   readonly #alignWeight: number
-  readonly #lossScale: number
   #step = 0
   /** When the first run() began. */
   #began: number | undefined
   #batches: AsyncIterator<Batch, undefined> | undefined
-  #counters = { updates: 0, skipped: 0 }
+  /** Whether this trainer has made a step: then everything that is made once is there. */
+  #warm = false
+  #captured: CapturedStep<StepInputs, StepLosses> | undefined
 
   constructor(options: TrainerOptions) {
     const { model, data, align, batch } = options
@@ -114,15 +141,18 @@ export class Trainer implements AsyncDisposable {
     this.#encoders = encoders
     this.#alignWeight = align?.weight ?? 0.5
     const precision = precisionPolicy(options.precision ?? defaultPrecision(model.device), model.device)
-    this.#lossScale = precision.lossScale
     this.#options = {
       batch,
       path: options.path ?? 'linear',
       weighting: options.weighting ?? 'uniform',
       seed: options.seed ?? 0,
+      cudaGraph: options.cudaGraph ?? false,
       configuration: options.configuration ?? null,
     }
     requireFit(model, data, batch)
+    if (this.#options.cudaGraph && model.device === 'cpu') {
+      throw new RangeError('A step cannot be captured on the CPU; only a GPU has graphs. Leave cudaGraph out.')
+    }
     const widths = encoders.map((encoder) => encoder.width)
     const depth = align?.depth ?? Math.min(model.config.alignDepth, model.config.depth)
     if (String(widths) !== String(model.config.alignWidths) || depth !== model.config.alignDepth) {
@@ -130,7 +160,7 @@ export class Trainer implements AsyncDisposable {
     }
     model.computeIn(precision.dtype)
     for (const encoder of encoders) encoder.computeIn?.(precision.dtype)
-    this.optimizer = new AdamW(model.arena, options)
+    this.optimizer = new AdamW(model.arena, { ...options, lossScale: options.lossScale ?? precision.lossScale })
   }
 
   /** Steps made so far. */
@@ -146,22 +176,23 @@ export class Trainer implements AsyncDisposable {
         `${checkpoint} was made with seed ${state.seed}, this run has ${this.#options.seed}; pass the same seed to go on exactly.`,
       )
     }
+    requireSameComputation(checkpoint, state.model, this.model.config)
     await loadCheckpoint(checkpoint, this.model, ['weights', 'ema', 'firstMoments', 'secondMoments'])
     this.model.arena.refreshCompute()
-    this.#counters = countersOf(state)
-    this.optimizer.restore(this.#counters)
+    this.optimizer.restore(countersOf(state))
     await this.#closeLoader()
     this.#step = state.step
   }
 
   /** Writes `RUN/checkpoints/STEP/` (checkpoint.ts says what) and returns that folder; `repa sample --checkpoint RUN` takes it. */
   async save(run: string): Promise<string> {
-    const { updates, skipped } = await this.optimizer.state()
+    const { updates, skipped, lossScaling } = await this.optimizer.state()
     const { seed, configuration } = this.#options
     return saveCheckpoint(join(run, CHECKPOINTS), this.model, {
       step: this.#step,
       updates,
       skipped,
+      lossScaling,
       seed,
       configuration,
     })
@@ -216,26 +247,13 @@ export class Trainer implements AsyncDisposable {
 
   /** Enqueues one step; the promise settles when the device has made it. */
   #trainStep(samples: Batch): Pending {
-    const { path } = this.#options
     const { learningRate } = this.optimizer.options
     const step = this.#step
-    const { denoising, alignment } = scope(() => {
-      const losses = forwardBackward(this.model, this.#prepare(samples, step), {
-        path,
-        alignWeight: this.#alignWeight,
-      })
-      const reported = {
-        denoising: mean(losses.denoising),
-        alignment: losses.alignment && cast(losses.alignment, 'f32'),
-      }
-      // Last: where memory runs out before, the step has changed nothing.
-      this.optimizer.step(1 / this.#lossScale)
-      return reported
+    const { read } = scope(() => {
+      const { denoising, alignment } = this.#run(this.#draw(samples, step))
+      return { read: Promise.all([denoising.item(), alignment?.item(), this.optimizer.state()]) }
     })
     this.#step++
-    const read = Promise.all([denoising.item(), alignment?.item(), this.optimizer.state()])
-    denoising.dispose()
-    alignment?.dispose()
     return read.then(([denoisingLoss, alignmentLoss, state]) => ({
       index: step + 1,
       epoch: samples.epoch,
@@ -246,38 +264,64 @@ export class Trainer implements AsyncDisposable {
       learningRate,
       finite: state.finite,
       skipped: state.skipped,
+      lossScale: state.lossScaling?.scale,
     }))
   }
 
   /** A batch on the device, with everything that is drawn for it. */
-  #prepare(samples: Batch, step: number): TrainingBatch {
+  #draw(samples: Batch, step: number): StepInputs {
     const { path, weighting, seed, batch } = this.#options
     const { model, data } = this
     const { device } = model
     const key = (stream: RandomKey['stream']): RandomKey => ({ seed, stream, step })
     const shape = [batch, ...data.latentShape]
-    const stored = Tensor.from(samples.latents, [batch, ...data.storedLatentShape], device)
-    const latents =
-      data.latentKind === 'moments'
-        ? samplePosterior(stored, randomNormal(shape, key('posterior'), device), LATENT_SCALE, 0)
-        : stored
     const labels = Tensor.from(samples.labels, [batch], device)
     const { classDropout } = model.config
     return {
-      latents,
+      stored: Tensor.from(samples.latents, [batch, ...data.storedLatentShape], device),
+      posteriorNoise: data.latentKind === 'moments' ? randomNormal(shape, key('posterior'), device) : undefined,
+      images:
+        this.#encoders.length > 0
+          ? Tensor.from(samples.images!, [batch, 3, data.imageSize, data.imageSize], device)
+          : undefined,
       labels: classDropout > 0 ? dropLabels(labels, classDropout, model.nullClass, key('labelDropout')) : labels,
       t: randomTimesteps(batch, weighting, path, key('timesteps'), device),
       noise: randomNormal(shape, key('noise'), device),
-      targets: this.#targets(samples),
     }
   }
 
-  #targets(samples: Batch): Tensor[] {
-    if (this.#encoders.length === 0) return []
+  /** Enqueues all that follows from the inputs: as it is, or, after the first step of this trainer, as a captured graph. */
+  #run(inputs: StepInputs): StepLosses {
+    if (!this.#options.cudaGraph) return this.#compute(inputs)
+    if (!this.#warm) {
+      this.#warm = true
+      return this.#compute(inputs)
+    }
+    this.#captured ??= new CapturedStep(inputs, (own) => scope(() => this.#compute(own)))
+    this.#captured.replay(inputs)
+    return this.#captured.results
+  }
+
+  #compute({ stored, posteriorNoise, images, labels, t, noise }: StepInputs): StepLosses {
+    const latents = posteriorNoise ? samplePosterior(stored, posteriorNoise, LATENT_SCALE, 0) : stored
+    const { path } = this.#options
+    const losses = forwardBackward(
+      this.model,
+      { latents, labels, t, noise, targets: images ? this.#targets(images) : [] },
+      { path, alignWeight: this.#alignWeight, scaling: this.optimizer.scaling },
+    )
+    const reported = {
+      denoising: mean(losses.denoising),
+      alignment: losses.alignment && cast(losses.alignment, 'f32'),
+    }
+    // Last: where memory runs out before, the step has changed nothing.
+    this.optimizer.step()
+    return reported
+  }
+
+  #targets(images: Tensor): Tensor[] {
     const { patch, inputSize } = this.model.config
     const grid = [inputSize[0] / patch, inputSize[1] / patch] as const
-    const size = this.data.imageSize
-    const images = Tensor.from(samples.images!, [samples.labels.length, 3, size, size], this.model.device)
     return this.#encoders.map((encoder) => scope(() => encoder.features(images, grid)))
   }
 
@@ -288,12 +332,24 @@ export class Trainer implements AsyncDisposable {
 
   /** Frees the optimizer's state and closes the loader; the model stays. */
   async dispose(): Promise<void> {
+    this.#captured?.dispose()
+    this.#captured = undefined
     this.optimizer.dispose()
     await this.#closeLoader()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose()
+  }
+}
+
+/** What tensors of the right shapes do not show. Throws where the checkpoint's model computed otherwise with them. */
+function requireSameComputation(checkpoint: string, saved: SiTConfig, model: SiTConfig): void {
+  const keys = ['heads', ...(saved.alignWidths.length > 0 ? (['alignDepth'] as const) : [])] as const
+  for (const key of keys) {
+    if (saved[key] !== model[key]) {
+      throw new RangeError(`${checkpoint} is of a model with ${key} ${saved[key]}, this run's has ${model[key]}.`)
+    }
   }
 }
 

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type BaselineModel, findPython, PythonBaseline } from '../../src/benchmark/python-baseline.ts'
+import { isRunning } from './is-running.ts'
 
 const model: BaselineModel = {
   inputSize: 8,
@@ -105,15 +106,6 @@ test('the worker ends with the process that started it', async () => {
   expect(pid).toBeGreaterThan(0)
   await expect.poll(() => isRunning(pid), { timeout: 5000 }).toBe(false)
 })
-
-function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
-}
 
 describe('finding Python', () => {
   let directory = ''

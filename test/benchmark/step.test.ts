@@ -29,9 +29,24 @@ test('takes turns with a baseline', async () => {
   expect(result.ratio).toBe(result.baseline!.seconds.median / result.ours.seconds.median)
 })
 
+test('takes turns with itself beside a busy process', async () => {
+  const seen: (number | undefined)[] = []
+  const onRound = ({ baseline }: { baseline?: number }) => seen.push(baseline)
+  const { ours, beside, ratio } = await benchmarkStep({ model, batch: 2, besideBusyProcess: true, onRound })
+  expect(ours.seconds.seconds).toHaveLength(7)
+  expect(beside!.seconds.seconds).toHaveLength(7)
+  expect(beside!.slowdown).toBe(beside!.seconds.median / ours.seconds.median)
+  expect(beside!.imagesPerSecond).toBe(2 / beside!.seconds.median)
+  // Neither is a baseline.
+  expect(ratio).toBeUndefined()
+  expect(seen).toEqual(Array(7).fill(undefined))
+})
+
 test.each([
   [{ against: 'python', command: worker('refuses') }, 'The Python baseline: the BLAS is unfit; do this.'],
   [{ against: 'python', command: worker('works'), rounds: 3 }, 'rounds is 3; a median wants an integer of at least 7'],
+  [{ besideBusyProcess: true, rounds: 3 }, 'rounds is 3; a median wants an integer of at least 7'],
+  [{ besideBusyProcess: true, against: 'python' }, 'a baseline and a busy process cannot both be beside our step'],
   [{ device: 'cuda:0' }, 'there is no device "cuda:0" here'],
   [{ signal: AbortSignal.abort(new Error('stopped')) }, 'stopped'],
 ] as const)('refuses %o', async (options, message) => {

@@ -19,7 +19,7 @@ const FAULT = 1.0001
 
 describe('sees a kernel that computes wrongly', () => {
   const addon = native()
-  const { adamW, attention, attentionBackward, fillUniform, layerNormModulateBackward, linear } = addon
+  const { adamW, attention, attentionBackward, fillUniform, gatedResidualLayerNormModulateBackward, linear } = addon
   test.each<[string, string, () => void]>([
     [
       'fillUniform',
@@ -56,12 +56,13 @@ describe('sees a kernel that computes wrongly', () => {
           .mockImplementation((...all) => addon.scale(attentionBackward(...all), FAULT)),
     ],
     [
-      'layerNormModulateBackward',
+      'gatedResidualLayerNormModulateBackward',
       'SiT, loss and gradient',
       () =>
-        vi
-          .spyOn(addon, 'layerNormModulateBackward')
-          .mockImplementation((...all) => addon.scale(layerNormModulateBackward(...all), 1.01)),
+        vi.spyOn(addon, 'gatedResidualLayerNormModulateBackward').mockImplementation((...all) => {
+          const [dX, dY] = gatedResidualLayerNormModulateBackward(...all)
+          return [addon.scale(dX, 1.01), dY]
+        }),
     ],
     [
       'adamW',

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { decodeImage } from '../../src/data/image-decoding.ts'
@@ -121,6 +121,54 @@ describe('prepare, train, sample, report', () => {
     expect(new Set(pictures).size).toBe(1)
   })
 
+  test("convert: from the reference's file of a checkpoint a run goes on as from its own, to the byte", async () => {
+    const encoder = ['--encoder', 'hog', '--projector-width', '64']
+    await cp(inWork('aligned'), inWork('longer'), { recursive: true })
+    const resumed = await program.repa(...TRAIN, ...encoder, '--out', 'longer', '--steps', '102', '--resume', '--quiet')
+    expect(resumed).toMatchObject({ status: 0, stderr: '' })
+
+    await program.repa('convert', 'aligned/checkpoints/0000100', 'reference.pt')
+    await program.repa('convert', 'reference.pt', 'adopted/checkpoints/0000100', '--heads', '2')
+    const other = JSON.stringify({ kind: 'SiT', depth: 3, hidden: 64, heads: 4, patch: 4 })
+    expect(
+      await program.repa('train', '--data', 'data', '--out', 'adopted', '--resume', '--model', other),
+    ).toMatchObject({
+      status: 1,
+      stderr: "repa train: adopted/checkpoints/0000100 is of a model with heads 2, this run's has 4.\n",
+    })
+    // The encoder is among the file's arguments; the decay of the EMA is not.
+    const go = ['train', '--data', 'data', '--out', 'adopted', '--steps', '102', '--ema-decay', '0.9', '--resume']
+    const adopted = await program.repa(...go, '--quiet')
+    expect(adopted).toMatchObject({ status: 0, stdout: '', stderr: '' })
+    for (const file of ['model', 'ema', 'optimizer']) {
+      const of = (run: string) => readFile(inWork(run, `checkpoints/0000102/${file}.safetensors`))
+      expect((await of('adopted')).equals(await of('longer')), file).toBe(true)
+    }
+    // It has a configuration of its own now, by which it goes on.
+    expect(await program.repa(...go, '--lr', '1')).toMatchObject({
+      status: 1,
+      stderr: 'repa train: The run in adopted has learningRate 0.002; a resumed run cannot change it to 1.\n',
+    })
+  })
+
+  test('convert: a run that goes on from bare weights must name their encoders', async () => {
+    await program.repa('convert', 'aligned/checkpoints/0000100/ema.safetensors', 'bare/checkpoints/0000000')
+    const go = ['train', '--data', 'data', '--out', 'bare', '--steps', '2', '--batch', '4', '--resume']
+    const { status, stderr } = await program.repa(...go)
+    expect({ status, lines: stderr.trimEnd().split('\n').length }).toEqual({ status: 1, lines: 1 })
+    expect(stderr).toMatch(/checkpoints\/0000000 has projectors for 1 encoders .* name each by --encoder NAME=FILE/)
+    expect(await program.repa(...go, '--encoder', 'hog', '--quiet')).toMatchObject({ status: 0, stderr: '' })
+  })
+
+  test('--resume where there is nothing to resume says so', async () => {
+    const { status, stderr } = await program.repa('train', '--data', 'data', '--out', 'nowhere', '--resume')
+    expect({ status, stderr }).toEqual({
+      status: 1,
+      stderr:
+        'repa train: nowhere holds no run to resume: it has no config.json and no checkpoint in checkpoints/. Leave out --resume to begin one.\n',
+    })
+  })
+
   test('report: one page of both runs', async () => {
     const { status, stdout, stderr } = await program.repa(
       'report',
@@ -208,7 +256,9 @@ describe('bad input', () => {
     const words = ['prepare', 'folders', '--size', String(SIZE), '--out']
     const failed = await program.repa(...words, 'empty')
     expect(failed).toMatchObject({ status: 1, stdout: '' })
-    expect(failed.stderr).toMatch(/^repa prepare: .*'nothing'\. Remove them, or allow empty classes.*\n$/)
+    expect(failed.stderr).toMatch(
+      /^repa prepare: .*'nothing'\. Remove them, or accept them by --allow-empty-classes\.\n$/,
+    )
     expect(await program.repa(...words, 'empty', '--allow-empty-classes', '--json')).toMatchObject({ status: 0 })
   })
 

@@ -40,7 +40,8 @@ export function resize(x: NdArray, height: number, width: number, options: Resiz
 
 /** For every output position along one axis, the input positions that it reads and their weights. */
 export function resizeTaps(input: number, output: number, options: ResizeOptions, scaleFactor?: number): Tap[][] {
-  const step = scaleFactor === undefined ? input / output : 1 / scaleFactor
+  // torch rounds it to float32, for float32 images, and nothing after it.
+  const step = Math.fround(scaleFactor === undefined ? input / output : 1 / scaleFactor)
   return Array.from({ length: output }, (_, i) =>
     options.antialias ? antialiasedTaps(i, step, input, options.method) : plainTaps(i, step, input, options.method),
   )

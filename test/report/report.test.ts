@@ -110,6 +110,12 @@ test('equal configurations are said to be equal', async () => {
   expect(await page({ 'config.json': { a: 1 } }, { 'config.json': { a: 1 } })).toContain('configurations are equal')
 })
 
+test('encoders read as the command line spells them', async () => {
+  const encoders = [{ name: 'hog' }, { name: 'dinov2-vit-b', file: 'weights.pth' }]
+  const html = await page({ 'config.json': { data: 'd', training: { encoders } } })
+  expect(html).toContain('<dt>encoders</dt><dd>hog, dinov2-vit-b=weights.pth</dd>')
+})
+
 test('sample grids are embedded as they are', async () => {
   const html = await page({ 'samples/0000010.png': PNG, 'samples/0020000.png': PNG })
   const sources = [...html.matchAll(/src="data:image\/png;base64,([^"]*)"/g)].map(([, data]) => data)

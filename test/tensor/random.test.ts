@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { native } from '../../src/native.ts'
+import { type NativeTensor, native } from '../../src/native.ts'
 import {
   dropLabels,
   fillNormal,
@@ -85,6 +85,39 @@ for (const { device, missing } of DEVICES) {
       fillNormal(plain, 1, key)
       fillNormal(scaled, 0.02, key)
       expect(await scaled.data()).toEqual((await plain.data()).map((n) => 0.02 * n))
+    })
+
+    // Of every generator, scaled and not, from inside a block on and past the end of one of the GPU's blocks of threads.
+    test.each(POSITIONS.slice(0, 3))('the bits of the CPU at seed $seed, step $step, element $first', async (at) => {
+      const { seed, stream, step, first } = at
+      const fills: readonly ((out: NativeTensor) => void)[] = [
+        (out) => native().fillUniform(out, 0, 1, seed, stream, step, first),
+        (out) => native().fillUniform(out, -0.3, 0.7, seed, stream, step, first),
+        (out) => native().fillNormal(out, 1, seed, stream, step, first),
+        (out) => native().fillNormal(out, 0.02, seed, stream, step, first),
+        (out) => native().fillTimesteps(out, 'lognormal', 'linear', seed, stream, step, first),
+        (out) => native().fillTimesteps(out, 'lognormal', 'cosine', seed, stream, step, first),
+      ]
+      for (const fill of fills) {
+        using here = Tensor.empty([2077], device)
+        using there = Tensor.empty([2077], 'cpu')
+        for (const out of [here, there]) fill(out.handle)
+        const [actual, expected] = await Promise.all([here.data(), there.data()])
+        expect(new Uint32Array(actual.buffer)).toEqual(new Uint32Array(expected.buffer))
+      }
+    })
+
+    test('what begins inside an access of 16 bytes, or ends there, is filled and nothing beside it', async () => {
+      using whole = Tensor.zeros([40], device)
+      using expected = Tensor.empty([30], device)
+      native().fillNormal(expected.handle, 1, 1n, 2, 3, 4)
+      for (const offset of [1, 2, 4, 7]) {
+        using part = whole.view(offset, [30])
+        native().fillNormal(part.handle, 1, 1n, 2, 3, 4)
+        const all = await whole.data()
+        expect(all.subarray(offset, offset + 30)).toEqual(await expected.data())
+        expect([...all.subarray(offset + 30)]).toEqual(new Array(10 - offset).fill(0))
+      }
     })
 
     test('a stream, a step and a seed have numbers of their own', async () => {

@@ -22,6 +22,7 @@ const OPTIONS: AdamWOptions = {
   weightDecay: 0.1,
   maxGradNorm: 1,
   emaDecay: 0.75,
+  lossScale: 0,
 }
 /** Products, sums, a square root and divisions of one element's update. */
 const ROUNDINGS = 16
@@ -151,6 +152,67 @@ for (const { device, missing } of DEVICES) {
       const { gradNorm, finite } = await optimizer.state()
       expect(finite).toBe(true)
       expect(Math.abs(gradNorm / (Math.fround(1e30) * Math.sqrt(15 + 70_001 + 1)) - 1)).toBeLessThan(1e-12)
+    })
+
+    /** The gradients of step `step`, times a factor, and one step. */
+    function stepWith(optimizer: AdamW, step: number, factor = 1): void {
+      writeGradients(SHAPES.map(({ shape }, i) => map(random(shape, 10 * step + i), (value) => value * factor)))
+      optimizer.step()
+    }
+
+    test('a loss scale that is a power of two changes no bit', async () => {
+      const run = async (lossScale: number) => {
+        parameters.forEach((parameter, i) => {
+          parameter.value.write(Float32Array.from(start[i].data))
+        })
+        for (const role of ['firstMoments', 'secondMoments'] as const) {
+          arena.array(role).write(new Float32Array(arena.size))
+        }
+        using optimizer = new AdamW(arena, { ...OPTIONS, lossScale })
+        for (let step = 0; step < 3; step++) stepWith(optimizer, step, lossScale || 1)
+        const { gradNorm } = await optimizer.state()
+        return [
+          gradNorm,
+          ...(await Promise.all((['weights', 'firstMoments', 'secondMoments', 'ema'] as const).map(read))),
+        ]
+      }
+      expect(await run(65536)).toEqual(await run(0))
+    })
+
+    test("the loss scale follows torch.amp.GradScaler's rule", async () => {
+      using optimizer = new AdamW(arena, { ...OPTIONS, lossScale: 65536 })
+      const scaling = async () => (await optimizer.state()).lossScaling
+      expect(await scaling()).toEqual({ scale: 65536, steps: 0 })
+      stepWith(optimizer, 0)
+      stepWith(optimizer, 1)
+      expect(await scaling()).toEqual({ scale: 65536, steps: 2 })
+      stepWith(optimizer, 2, Number.POSITIVE_INFINITY)
+      expect(await optimizer.state()).toMatchObject({ updates: 2, skipped: 1, lossScaling: { scale: 32768, steps: 0 } })
+      optimizer.restore({ updates: 5000, skipped: 3, lossScaling: { scale: 32768, steps: 1998 } })
+      stepWith(optimizer, 3)
+      expect(await scaling()).toEqual({ scale: 32768, steps: 1999 })
+      stepWith(optimizer, 4)
+      expect(await scaling()).toEqual({ scale: 65536, steps: 0 })
+    })
+
+    test('the loss scale stops at 1 and where it would become infinite', async () => {
+      using optimizer = new AdamW(arena, { ...OPTIONS, lossScale: 65536 })
+      optimizer.restore({ updates: 0, skipped: 0, lossScaling: { scale: 1.5, steps: 7 } })
+      for (let step = 0; step < 2; step++) {
+        stepWith(optimizer, step, Number.NaN)
+        expect((await optimizer.state()).lossScaling).toEqual({ scale: 1, steps: 0 })
+      }
+      optimizer.restore({ updates: 0, skipped: 0, lossScaling: { scale: 2 ** 127, steps: 1999 } })
+      stepWith(optimizer, 2)
+      expect((await optimizer.state()).lossScaling).toEqual({ scale: 2 ** 127, steps: 0 })
+    })
+
+    test('without a loss scale there is none to report, whatever a checkpoint says', async () => {
+      using optimizer = new AdamW(arena, OPTIONS)
+      optimizer.restore({ updates: 1, skipped: 0, lossScaling: { scale: 8, steps: 1 } })
+      stepWith(optimizer, 0)
+      expect(optimizer.scaling).toBeUndefined()
+      expect((await optimizer.state()).lossScaling).toBeUndefined()
     })
 
     test('restore: the bias corrections go on where they stopped', async () => {

@@ -26,12 +26,17 @@ export const benchStepCommand = defineCommand({
       description: 'threads of either side; by default the cores that may be used',
     },
     against: { type: 'enum', values: ['python'], description: 'the baseline to alternate with: PyTorch under python3' },
+    besideBusyProcess: {
+      type: 'boolean',
+      description: 'alternate with steps beside another process that keeps one core busy; at least 7 rounds',
+    },
   },
   examples: [
     { command: 'repa bench step --model SiT-B/2', description: 'images per second and share of the peak' },
     { command: 'repa bench step --against python --threads 2 --json', description: 'the ratio to PyTorch' },
+    { command: 'repa bench step --beside-busy-process', description: 'how much a busy neighbour slows a step down' },
   ],
-  async run({ model, batch, rounds, threads, against }, { out, device, seed, signal, progress }) {
+  async run({ model, batch, rounds, threads, against, besideBusyProcess }, { out, device, seed, signal, progress }) {
     // The addon reads it when it is loaded, which is now.
     if (threads !== undefined) process.env.REPA_THREADS = String(threads)
     const { benchmarkStep } = await import('../../benchmark/step.ts')
@@ -46,6 +51,7 @@ export const benchStepCommand = defineCommand({
         device: device === 'auto' ? 'cpu' : device,
         ...(seed !== undefined && { seed }),
         ...(against !== undefined && { against: 'python' as const }),
+        besideBusyProcess,
         signal,
         onRound: ({ index }) => bar.update(index + 1),
       })
@@ -58,7 +64,7 @@ export const benchStepCommand = defineCommand({
 })
 
 function show(name: string, result: StepBenchmark, out: Output): void {
-  const { ours, baseline, ratio, pairedRatio, batch, threads, level, parameters } = result
+  const { ours, baseline, beside, ratio, pairedRatio, batch, threads, level, parameters } = result
   out.line(`${name}, batch ${batch}, ${formatCount(parameters)} parameters, fp32, ${threads} threads, ${level}`)
   const row = (
     side: string,
@@ -85,6 +91,11 @@ function show(name: string, result: StepBenchmark, out: Output): void {
     ],
     [row('repa-native', ours), ...(baseline ? [row(`PyTorch ${baseline.torch}`, baseline)] : [])],
   )
+  if (beside) {
+    const { seconds, slowdown, pairedSlowdown } = beside
+    const times = `${formatSignificant(slowdown, 3)} times as long (pair by pair ${formatSignificant(pairedSlowdown, 3)})`
+    out.line(`Beside a busy process a step takes ${formatDuration(seconds.median)}, ${times}`)
+  }
   const giga = (rate: number) => `${formatSignificant(rate / 1e9, 3)} GFLOP/s`
   const share = Math.round(100 * ours.shareOfPeak)
   out.line(`${giga(ours.flops)}, ${share} % of the multiply-add peak measured beside (${giga(ours.fmaPeak)})`)

@@ -37,7 +37,10 @@ export const convertCommand = defineCommand({
     force: { type: 'boolean', default: false, description: 'replace OUT where it exists' },
   },
   examples: [
-    { command: 'repa convert 0400000.pt runs/xl/checkpoints/0400000', description: "go on with the reference's run" },
+    {
+      command: 'repa convert 0400000.pt runs/xl/checkpoints/0400000',
+      description: "the reference's run; repa train --data DATA --out runs/xl --resume goes on with it",
+    },
     { command: 'repa convert runs/xl/checkpoints/0400000 xl.pt', description: 'the other way round' },
     { command: 'repa convert runs/xl/checkpoints/0400000 xl.safetensors', description: 'the EMA weights alone' },
   ],

@@ -36,6 +36,10 @@ export const trainCommand = defineCommand({
       values: ['bf16', 'fp16', 'fp32'],
       description: 'what the model computes in [bf16 on a GPU, fp32 on a CPU, which has no other]',
     },
+    cudaGraph: {
+      type: 'boolean',
+      description: 'on a GPU: capture the step once and replay it, which pays for small models and batches',
+    },
     alignWeight: { type: 'number', min: 0, description: 'weight of the alignment loss [0.5]' },
     alignDepth: {
       type: 'integer',

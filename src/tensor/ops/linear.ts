@@ -136,13 +136,18 @@ export function linearAddend(x: Tensor, layer: LinearWeights, addend: Tensor): T
   return out
 }
 
-interface Hidden {
+export interface Hidden {
   readonly out: Tensor
   /** The pre-activation, where a backward pass will come. */
   readonly pre: Tensor | undefined
 }
 
-function hiddenLayers(x: Tensor, layers: readonly LinearWeights[], activation: Activation, keepPre: boolean): Hidden[] {
+export function hiddenLayers(
+  x: Tensor,
+  layers: readonly LinearWeights[],
+  activation: Activation,
+  keepPre: boolean,
+): Hidden[] {
   const hidden: Hidden[] = []
   for (const { weight, bias } of layers.slice(0, -1)) {
     const input = hidden.at(-1)?.out ?? x
@@ -160,7 +165,7 @@ function hiddenLayers(x: Tensor, layers: readonly LinearWeights[], activation: A
   return hidden
 }
 
-function saved(hidden: readonly Hidden[]): (Tensor | undefined)[] {
+export function saved(hidden: readonly Hidden[]): (Tensor | undefined)[] {
   return hidden.flatMap(({ out, pre }) => [out, pre])
 }
 
@@ -171,7 +176,7 @@ function biasGradient(gradients: Gradients, { bias }: LinearWeights, dOut: Tenso
 }
 
 /** From the gradient of the last layer's product back to x's; the last layer's bias is the caller's. */
-function layersBackward(
+export function layersBackward(
   gradients: Gradients,
   x: Tensor,
   hidden: readonly Hidden[],
@@ -189,15 +194,21 @@ function layersBackward(
       native().linearWeightGradient(dOut.handle, input.handle, into.handle, accumulate)
     }
     if (below) {
-      const dPre = new Tensor(
-        native().linearInputGradient(dOut.handle, weight.handle, below.pre!.handle, activation),
-        x.device,
+      const { bias } = layers[i - 1]!
+      const dBias = bias && gradients.wants(bias) ? gradients.into(bias) : undefined
+      const dPre = native().linearInputGradient(
+        dOut.handle,
+        weight.handle,
+        below.pre!.handle,
+        activation,
+        dBias?.into.handle ?? null,
+        dBias?.accumulate ?? false,
       )
       if (dOut !== dLast) dOut.dispose()
-      dOut = dPre
-      biasGradient(gradients, layers[i - 1]!, dOut)
+      dOut = new Tensor(dPre, x.device)
     } else if (gradients.wants(x)) {
-      gradients.add(x, new Tensor(native().linearInputGradient(dOut.handle, weight.handle, null, 'none'), x.device))
+      const dX = native().linearInputGradient(dOut.handle, weight.handle, null, 'none', null, false)
+      gradients.add(x, new Tensor(dX, x.device))
     }
   }
 }

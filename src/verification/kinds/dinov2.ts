@@ -32,6 +32,7 @@ const referenceConfigSchema = z
     embed_dim: positive,
     depth: positive,
     num_heads: positive,
+    mlp_ratio: z.number().positive().default(4),
     ffn_layer: z.enum(['mlp', 'swiglu', 'swiglufused']),
     num_register_tokens: z.int().nonnegative(),
     interpolate_antialias: z.boolean(),
@@ -46,6 +47,7 @@ const referenceConfigSchema = z
       depth: config.depth,
       heads: config.num_heads,
       ffn: config.ffn_layer === 'mlp' ? 'mlp' : 'swiglu',
+      ffnWidth: ffnWidthOf(config),
       registers: config.num_register_tokens,
       interpolation: { antialias: config.interpolate_antialias, offset: config.interpolate_offset },
     })
@@ -53,6 +55,12 @@ const referenceConfigSchema = z
     for (const { path, message } of result.error.issues) context.addIssue({ code: 'custom', path: [...path], message })
     return z.NEVER
   })
+
+/** As the reference's constructors derive it; SwiGLU's two thirds are rounded up to a multiple of 8. */
+function ffnWidthOf(config: { embed_dim: number; mlp_ratio: number; ffn_layer: string }): number {
+  const width = Math.trunc(config.embed_dim * config.mlp_ratio)
+  return config.ffn_layer === 'mlp' ? width : Math.ceil(Math.trunc((width * 2) / 3) / 8) * 8
+}
 
 const modelArguments = { config: referenceConfigSchema, params: z.string() }
 
@@ -183,9 +191,9 @@ export const formulaDinov2RepaTeacher: Runner = async function* (file, device) {
   })
   // Of the rows and tokens, the file keeps every n-th; the class token whole.
   const axes: Readonly<Record<string, number>> = { preprocessed_rows: 2, pos_embed_rows: 1, x_norm_patchtokens: 1 }
-  for (const [name, { shape }] of Object.entries(file.tensors)) {
+  for (const [name, spec] of Object.entries(file.tensors)) {
     const whole = name === 'pos_embed_rows' ? await positionsOf(seen) : await seen.get(name)?.toHost()
     const axis = axes[name]
-    if (whole) yield await file.compare(name, axis === undefined ? whole : everyNth(whole, axis, shape[axis]!))
+    if (whole) yield await file.compare(name, axis === undefined ? whole : everyNth(whole, axis, spec))
   }
 }

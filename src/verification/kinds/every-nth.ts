@@ -1,16 +1,24 @@
 import { elementCount } from '../../tensor/dtype.ts'
 import { type HostTensor, hostFloat32, toFloat32 } from '../../tensor/host-tensor.ts'
+import type { ManifestTensor } from '../manifest.ts'
 
 /**
- * Of a tensor, every n-th index along an axis, from the first on: golden files of full-size models keep only so much. How
- * many were kept fixes n: the smallest with which an axis of that length gives so many.
+ * Of a tensor, every n-th index along an axis, from the first on: golden files of full-size models keep only so much. The
+ * description says n ("every 16th token"); where it does not, n is the smallest that keeps as many as the file has.
  */
-export function everyNth(tensor: HostTensor, axis: number, kept: number): HostTensor {
+export function everyNth(
+  tensor: HostTensor,
+  axis: number,
+  { shape: keptShape, desc }: Pick<ManifestTensor, 'shape' | 'desc'>,
+): HostTensor {
   const { shape } = tensor
   const length = shape[axis]!
-  const n = Math.ceil(length / kept)
+  const kept = keptShape[axis]!
+  const n = Number(/\bevery (\d+)(?:st|nd|rd|th)\b/.exec(desc)?.[1] ?? Math.ceil(length / kept))
   if (Math.ceil(length / n) !== kept) {
-    throw new Error(`No even choice along axis ${axis} of a tensor of shape [${shape}] keeps ${kept} of ${length}.`)
+    throw new Error(
+      `Every ${n}th of ${length} along axis ${axis} of a tensor of shape [${shape}] is ${Math.ceil(length / n)}; the file keeps ${kept}.`,
+    )
   }
   const outer = elementCount(shape.slice(0, axis))
   const inner = elementCount(shape.slice(axis + 1))

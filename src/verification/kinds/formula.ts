@@ -20,15 +20,15 @@ export const formulaSit: Runner = async function* (file, device) {
   using model = await formulaModel(file, config, formula, device)
   using seen = new ObservedTensors((name) => /^(velocity|projections\.\d+|blocks\.\d+)$/.test(name))
   await observeForward(file, model, seen)
-  for (const [name, { shape }] of Object.entries(file.tensors)) {
+  for (const [name, spec] of Object.entries(file.tensors)) {
     const projection = /^zs\.(\d+)(\.tokens)?$/.exec(name)
     if (name === 'out') {
       yield await file.compare(name, seen.get('velocity')!)
-    } else if (name === 'blocks_first2tokens') {
-      yield await file.compare(name, await firstTokens(seen, config.depth, shape[2]!))
+    } else if (/^blocks_first\d+tokens$/.test(name)) {
+      yield await file.compare(name, await firstTokens(seen, config.depth, spec.shape[2]!))
     } else if (projection) {
       const values = seen.get(`projections.${projection[1]}`)
-      if (values) yield await file.compare(name, everyNth(await values.toHost(), 1, shape[1]!))
+      if (values) yield await file.compare(name, everyNth(await values.toHost(), 1, spec))
     }
   }
 }

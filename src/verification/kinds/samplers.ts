@@ -39,7 +39,7 @@ const runner = (mode: SamplerOptions['mode']): Runner =>
         high: args.guidance_high,
         ...(args.null_label !== undefined && { nullLabel: args.null_label }),
       },
-      ...(stochastic && { noise: (step) => Tensor.from(stochastic(step), noise.shape, device) }),
+      ...(stochastic && { noise: (step) => Tensor.fromHostTensor(stochastic(step), device) }),
       observe: (input) => {
         seen.observe(String(calls), input)
         calls++
@@ -52,15 +52,14 @@ const runner = (mode: SamplerOptions['mode']): Runner =>
 export const samplerEuler = runner('ode')
 export const samplerEulerMaruyama = runner('sde')
 
-/** The stored noise `eps` [steps − 1, N, C, H, W] (f64), a step at a time. */
-async function stepNoise(file: GoldenFile): Promise<(step: number) => Float64Array> {
+/** The stored noise `eps` [steps − 1, N, C, H, W], a step at a time. */
+async function stepNoise(file: GoldenFile): Promise<(step: number) => HostTensor> {
   const { dtype, shape, data } = await file.read('eps')
-  if (dtype !== 'f64') throw new Error(`${file.path}: eps is ${dtype}; f64 was expected.`)
-  const all = new Float64Array(data.slice().buffer)
-  const size = all.length / shape[0]!
+  const [steps = 0, ...stepShape] = shape
+  const bytes = data.byteLength / steps
   return (step) => {
-    if (step >= shape[0]!) throw new Error(`${file.path}: eps holds ${shape[0]} steps' noise; step ${step} has none.`)
-    return all.slice(step * size, (step + 1) * size)
+    if (step >= steps) throw new Error(`${file.path}: eps holds ${steps} steps' noise; step ${step} has none.`)
+    return { dtype, shape: stepShape, data: data.subarray(step * bytes, (step + 1) * bytes) }
   }
 }
 

@@ -71,10 +71,14 @@ const lossArguments = z.object({
   proj_coeff: z.number(),
 })
 
+/** What the loss shows that files of `sit.loss` may hold. */
+const LOSS_TENSORS = /^(interpolated|velocity|projections\.\d+|denoising|alignment)$/
+
 export const sitLoss: Runner = async function* (file, device) {
   const args = file.args(lossArguments)
   using model = await loadSiT(file.set, args, device)
-  using seen = new ObservedTensors()
+  // Not the blocks' inside: of a full-size model that would be as much again as the backward pass needs.
+  using seen = new ObservedTensors((name) => LOSS_TENSORS.test(name))
   const [images, noise, t] = [await file.read('images'), await file.read('noise'), await file.read('time_input')]
   const labels = await file.readInt32('y_eff')
   const targets = await Promise.all(model.config.alignWidths.map((_, k) => file.read(`z_target.${k}`)))

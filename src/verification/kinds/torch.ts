@@ -5,6 +5,7 @@ import { TorchCheckpoint, type TorchValue } from '../../formats/torch-checkpoint
 import { TorchTensor } from '../../formats/torch-tensor.ts'
 import { type HostTensor, hostFloat32, toFloat32 } from '../../tensor/host-tensor.ts'
 import type { GoldenFile } from '../golden-set.ts'
+import type { ManifestTensor } from '../manifest.ts'
 import type { Runner } from './kind.ts'
 import { refusalOf } from './refusal.ts'
 
@@ -24,8 +25,9 @@ export const torchFile: Runner = async function* (file) {
     const leaf = found.get(name.slice(prefix.length))
     if (leaf === undefined) throw new Error(`${file.absolutePath} has no tensor ${name.slice(prefix.length)}.`)
     found.delete(name.slice(prefix.length))
-    const stored = leaf instanceof TorchTensor ? await checkpoint.read(leaf) : hostFloat32(Float32Array.of(leaf), [])
-    const actual = expected.tensors[name]?.dtype === 'F32' ? widened(stored) : stored
+    const { dtype } = expected.tensors[name]!
+    const stored = leaf instanceof TorchTensor ? await checkpoint.read(leaf) : scalarOf(leaf, dtype)
+    const actual = dtype === 'F32' ? widened(stored) : stored
     yield await expected.compare(name, actual, { sameDtype: true })
   }
   for (const [name, leaf] of found) {
@@ -51,6 +53,16 @@ function* leavesOf(value: TorchValue, path = ''): Generator<[string, TorchTensor
   }
   const entries = value instanceof Map || Array.isArray(value) ? value.entries() : []
   for (const [key, item] of entries) yield* leavesOf(item, path === '' ? String(key) : `${path}.${String(key)}`)
+}
+
+/** A number of a pickle has no dtype: it takes that of the tensor that is expected for it. */
+function scalarOf(value: number, dtype: ManifestTensor['dtype']): HostTensor {
+  const bytes = (array: ArrayBufferView) => new Uint8Array(array.buffer)
+  if (dtype === 'I64' && Number.isSafeInteger(value)) {
+    return { dtype: 'i64', shape: [], data: bytes(BigInt64Array.of(BigInt(value))) }
+  }
+  if (dtype === 'F64') return { dtype: 'f64', shape: [], data: bytes(Float64Array.of(value)) }
+  return hostFloat32(Float32Array.of(value), [])
 }
 
 function widened(tensor: HostTensor): HostTensor {

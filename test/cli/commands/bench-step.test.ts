@@ -23,6 +23,13 @@ test('a table for people', async () => {
   expect(stderr).toMatch(/% of the multiply-add peak measured beside/)
 })
 
+test('a line about the busy process', async () => {
+  const words = ['--model', 'SiT-S/8', '--batch', '1', '--beside-busy-process']
+  const { status, stdout, stderr } = await repa('bench', 'step', ...words)
+  expect({ status, stdout }).toEqual({ status: 0, stdout: '' })
+  expect(stderr).toMatch(/^Beside a busy process a step takes .+, [\d.]+ times as long \(pair by pair [\d.]+\)$/m)
+})
+
 test.each([
   [['--model', 'SiT-M/2'], 2, 'expected SiT-S/2, SiT-S/4'],
   [['--batch', '0'], 2, '--batch: expected'],

@@ -50,6 +50,6 @@ describe.each(LEVELS.filter((level) => level !== here))('kernels for %s', (level
       expect(report.numPassedTests).toBeGreaterThan(300)
       expect(status).toBe(0)
     },
-    300_000,
+    600_000,
   )
 })

@@ -1,28 +1,37 @@
 import { describe, expect, test } from 'vitest'
+import type { Device } from '../../../src/tensor/device.ts'
+import type { ComputeDType } from '../../../src/tensor/dtype.ts'
 import { cosineAlignmentLoss, mean, velocityLoss } from '../../../src/tensor/ops/loss.ts'
 import { Tape } from '../../../src/tensor/tape.ts'
-import type { Tensor } from '../../../src/tensor/tensor.ts'
-import { fromValues, map, type NdArray, random, scaled, zeros } from '../../reference/array.ts'
+import { Tensor } from '../../../src/tensor/tensor.ts'
+import { STATE_BYTES } from '../../../src/training/optimizer.ts'
+import { fromValues, map, type NdArray, random, roundTo, scaled, zeros } from '../../reference/array.ts'
 import * as cosine from '../../reference/cosine-alignment-loss.ts'
 import * as velocity from '../../reference/velocity-loss.ts'
 import { DEVICES } from '../devices.ts'
+import { narrowTensor, narrowValues } from '../narrow.ts'
 import { expectRounded, largestOf, type Rounding } from '../rounding.ts'
-import { ndArray, opCase, testOps, upload } from './op-case.ts'
+import { opCase, testOps } from './op-case.ts'
+
+/** Draws an input: `random`, its values rounded to what the dtype of computation holds. */
+type Draw = typeof random
 
 /** A loss that seeds the tape with its own gradient. */
 interface LossCase {
   readonly name: string
   readonly prediction: NdArray
   readonly target: NdArray
+  /** The target comes in the dtype of computation, as the prediction does; else in f32. */
+  readonly narrowTarget?: boolean
   readonly weight?: number
-  readonly loss: (prediction: Tensor, target: Tensor, weight?: number) => Tensor
+  readonly loss: (prediction: Tensor, target: Tensor, weight?: number, scaling?: Tensor) => Tensor
   readonly perSample: NdArray
   readonly gradient: NdArray
   readonly rounding: { readonly loss: Rounding; readonly gradient: Rounding }
 }
 
-function velocityCase(shape: readonly number[], weight?: number, like = random(shape, 2)): LossCase {
-  const prediction = random(shape, 1, 2)
+function velocityCase(draw: Draw, shape: readonly number[], weight?: number, like = random(shape, 2)): LossCase {
+  const prediction = draw(shape, 1, 2)
   const difference = 2 + largestOf(like)
   return {
     name: `velocityLoss of [${shape}]${weight === undefined ? '' : `, weight ${weight}`}`,
@@ -41,13 +50,14 @@ function velocityCase(shape: readonly number[], weight?: number, like = random(s
 }
 
 function cosineCase(
+  draw: Draw,
   shape: readonly [number, number, number],
   weight?: number,
-  like: { zeroRow?: boolean } = {},
+  like: { zeroRow?: boolean; narrowTarget?: boolean } = {},
 ): LossCase {
   const [batch, tokens, width] = shape
-  const prediction = random(shape, 1, 2)
-  const target = random(shape, 2, 30)
+  const prediction = draw(shape, 1, 2)
+  const target = draw(shape, 2, 30)
   if (like.zeroRow) {
     prediction.data.fill(0, 0, width)
     target.data.fill(0, 2 * width, 3 * width)
@@ -59,86 +69,144 @@ function cosineCase(
     perSample.data[Math.floor(r / tokens)] += cosine.cosineAlignmentLoss(row(prediction, r), row(target, r)) / tokens
   }
   const gradient = cosine.cosineAlignmentLossBackward(prediction, target, weight)
+  // A CPU sums a token in double. A GPU sums in float32: a lane's share of the row, its last vector of eight whole, and five more
+  // over the lanes. The dot product errs by that once, the norms, which are square roots, by half of it each.
+  const sums = 2 * (Math.ceil(width / 32) + 8 + 5)
   return {
-    name: `cosineAlignmentLoss of [${shape}]${weight === undefined ? '' : `, weight ${weight}`}${like.zeroRow ? ', zeros' : ''}`,
+    name: `cosineAlignmentLoss of [${shape}]${weight === undefined ? '' : `, weight ${weight}`}${like.zeroRow ? ', zeros' : ''}${like.narrowTarget ? ', of one dtype' : ''}`,
     prediction,
     target,
+    narrowTarget: like.narrowTarget,
     weight,
     loss: cosineAlignmentLoss,
     perSample,
     gradient,
-    // Sums in double; a token's cosine is rounded. In a gradient two products and their factors, at the row's own magnitude.
-    rounding: { loss: { roundings: 2, scale: 1 }, gradient: { roundings: 8, scale: 2 * largestOf(gradient) } },
+    // A token's cosine is a quotient of quotients. In a gradient two products and their factors, at the row's own magnitude.
+    rounding: {
+      loss: { roundings: sums + 5, scale: 1 },
+      gradient: { roundings: sums + 8, scale: 2 * largestOf(gradient) },
+    },
   }
 }
 
-const CASES: readonly LossCase[] = [
-  velocityCase([1]),
-  velocityCase([1, 1, 1, 1]),
-  velocityCase([3, 4, 3, 5]),
-  velocityCase([2, 257, 33], 0.25),
-  velocityCase([1, 70_001], 3),
-  cosineCase([1, 1, 72]),
-  cosineCase([2, 3, 5], 0.5),
-  cosineCase([3, 257, 33]),
-  cosineCase([1, 2, 1030], 2),
+const CASES = (draw: Draw): readonly LossCase[] => [
+  velocityCase(draw, [1]),
+  velocityCase(draw, [1, 1, 1, 1]),
+  velocityCase(draw, [3, 4, 3, 5]),
+  velocityCase(draw, [2, 4, 8, 8], 0.5),
+  velocityCase(draw, [2, 257, 33], 0.25),
+  velocityCase(draw, [1, 70_001], 3),
+  cosineCase(draw, [1, 1, 72]),
+  cosineCase(draw, [2, 3, 5], 0.5),
+  cosineCase(draw, [3, 257, 33]),
+  cosineCase(draw, [1, 2, 1030], 2),
+  // Rows in registers, at both sizes and at their seams.
+  cosineCase(draw, [2, 5, 384], 1, { narrowTarget: true }),
+  cosineCase(draw, [1, 3, 768]),
+  cosineCase(draw, [1, 2, 776]),
+  cosineCase(draw, [1, 9, 1536], 1, { narrowTarget: true }),
+  cosineCase(draw, [1, 1, 1544]),
 ]
 
+const dtypesOf = (device: Device): readonly ComputeDType[] => (device === 'cpu' ? ['f32'] : ['f32', 'bf16', 'f16'])
+
+/** An optimizer's state with this loss scale (native/core/step_state.h). */
+function stateWith(lossScale: number, device: Device): Tensor {
+  const bytes = new Uint8Array(STATE_BYTES)
+  new DataView(bytes.buffer).setFloat32(40, lossScale, true)
+  return Tensor.from(bytes, [STATE_BYTES], device)
+}
+
+/** Keeps the gradients of all cases above float16's smallest numbers and below its largest. */
+const LOSS_SCALE = 4096
+
 for (const { device, missing } of DEVICES) {
-  describe.skipIf(missing)(`losses on ${device}`, () => {
-    test.each(CASES)('$name', async (table) => {
-      using prediction = upload(table.prediction, device)
-      using target = upload(table.target, device)
+  describe.skipIf(missing).each(dtypesOf(device))(`losses on ${device} in %s`, (dtype) => {
+    const draw: Draw = (...options) => map(random(...options), (value) => roundTo(dtype, value))
+
+    /** The loss and its gradient. */
+    async function run(table: LossCase, scaling?: Tensor): Promise<{ loss: Float32Array; gradient: NdArray }> {
+      using prediction = narrowTensor(table.prediction, device, dtype)
+      using target = narrowTensor(table.target, device, table.narrowTarget ? dtype : 'f32')
       using tape = new Tape()
       tape.watch(prediction)
-      using loss = tape.record(() => table.loss(prediction, target, table.weight))
-      using gradients = { all: tape.backward(), [Symbol.dispose]: () => gradients.all.dispose() }
-      expectRounded('loss', await ndArray(loss), table.perSample, table.rounding.loss)
-      expectRounded('gradient', await ndArray(gradients.all.get(prediction)!), table.gradient, table.rounding.gradient)
+      using loss = tape.record(() => table.loss(prediction, target, table.weight, scaling))
+      const gradients = tape.backward()
+      const gradient = gradients.get(prediction)!
+      expect(gradient.dtype).toBe(dtype)
+      const values = { loss: await loss.data(), gradient: await narrowValues(gradient) }
+      gradients.dispose()
       using plain = table.loss(prediction, target, table.weight)
-      expect(await plain.data()).toEqual(await loss.data())
+      expect(await plain.data()).toEqual(values.loss)
+      return values
+    }
+
+    test.each(CASES(draw))('$name', async (table) => {
+      using scaling = stateWith(LOSS_SCALE, device)
+      const { loss, gradient } = await run(table, scaling)
+      expectRounded('loss', fromValues(table.perSample.shape, loss), table.perSample, table.rounding.loss)
+      const { roundings, scale } = table.rounding.gradient
+      const bound = { roundings, scale: scale * LOSS_SCALE }
+      expectRounded('gradient', gradient, scaled(table.gradient, LOSS_SCALE), bound, dtype, dtype)
     })
 
-    // torch's normalize takes a norm of at least 1e-12: a row of zeros has the cosine 0 and a gradient of target / 1e-12.
-    test('a token of zeros', async () => {
-      const table = cosineCase([1, 3, 8], 1, { zeroRow: true })
-      using prediction = upload(table.prediction, device)
-      using target = upload(table.target, device)
-      using tape = new Tape()
-      tape.watch(prediction)
-      using loss = tape.record(() => cosineAlignmentLoss(prediction, target))
-      const gradients = tape.backward()
-      expectRounded('loss', await ndArray(loss), table.perSample, table.rounding.loss)
-      const actual = await ndArray(gradients.get(prediction)!)
-      const large = map(table.gradient, (value, i) => (i < 8 ? value : 0))
-      expectRounded(
-        'of zeros',
-        map(actual, (value, i) => (i < 8 ? value : 0)),
-        large,
-        {
-          roundings: 8,
-          scale: largestOf(large),
-        },
-      )
-      const rest = map(table.gradient, (value, i) => (i < 8 ? 0 : value))
-      expectRounded(
-        'of the rest',
-        map(actual, (value, i) => (i < 8 ? 0 : value)),
-        rest,
-        {
-          roundings: 8,
-          scale: 2 * largestOf(rest),
-        },
-      )
-      gradients.dispose()
+    test.each(CASES(draw).slice(-4))(
+      '$name: without a loss scale, or with 0, the gradient is as with 1',
+      async (table) => {
+        using one = stateWith(1, device)
+        using none = stateWith(0, device)
+        const expected = await run(table)
+        expect(await run(table, one)).toEqual(expected)
+        expect(await run(table, none)).toEqual(expected)
+      },
+    )
+
+    test('what is not aligned gives the same numbers', async () => {
+      for (const table of [velocityCase(draw, [3, 4, 8]), cosineCase(draw, [2, 3, 16])]) {
+        const shifted = async (offset: number) => {
+          const shape = table.prediction.shape
+          const at = (a: NdArray) => fromValues([a.data.length + offset], [...new Array(offset).fill(0), ...a.data])
+          using wholePrediction = narrowTensor(at(table.prediction), device, dtype)
+          using wholeTarget = narrowTensor(at(table.target), device, 'f32')
+          using prediction = wholePrediction.view(offset, shape)
+          using target = wholeTarget.view(offset, shape)
+          using tape = new Tape()
+          tape.watch(prediction)
+          using loss = tape.record(() => table.loss(prediction, target))
+          const gradients = tape.backward()
+          const values = [fromValues(loss.shape, await loss.data()), await narrowValues(gradients.get(prediction)!)]
+          gradients.dispose()
+          return values
+        }
+        const [[loss, gradient], [alignedLoss, alignedGradient]] = [await shifted(1), await shifted(0)]
+        // The order of a sum's terms differs; the bounds hold for any.
+        expectRounded('loss', loss, alignedLoss, { ...table.rounding.loss, scale: 2 * table.rounding.loss.scale })
+        const bound = { ...table.rounding.gradient, scale: 2 * table.rounding.gradient.scale }
+        expectRounded('gradient', gradient, alignedGradient, bound, dtype, dtype)
+      }
+    })
+
+    // torch's normalize takes a norm of at least 1e-12: a row of zeros has the cosine 0 and a gradient of target / 1e-12,
+    // which float16 cannot hold.
+    const holding = dtype === 'f16' ? [] : [dtype]
+    test.each(holding)('a token of zeros in %s', async () => {
+      const table = cosineCase(draw, [1, 3, 8], 1, { zeroRow: true })
+      const { loss, gradient: actual } = await run(table)
+      expectRounded('loss', fromValues([1], loss), table.perSample, table.rounding.loss)
+      const part = (a: NdArray, isFirst: boolean) => map(a, (value, i) => (i < 8 === isFirst ? value : 0))
+      for (const isFirst of [true, false]) {
+        const expected = part(table.gradient, isFirst)
+        const bound = { ...table.rounding.gradient, scale: 2 * largestOf(expected) }
+        expectRounded(isFirst ? 'of zeros' : 'of the rest', part(actual, isFirst), expected, bound, dtype, dtype)
+      }
     })
 
     test('two losses of one prediction add their gradients, and the scale of a loss is its weight', async () => {
       const shape = [2, 3, 8]
-      const [p, a, b] = [random(shape, 1), random(shape, 2), random(shape, 3)]
-      using prediction = upload(p, device)
-      using first = upload(a, device)
-      using second = upload(b, device)
+      const [p, a, b] = [draw(shape, 1), random(shape, 2), random(shape, 3)]
+      using prediction = narrowTensor(p, device, dtype)
+      using first = narrowTensor(a, device, 'f32')
+      using second = narrowTensor(b, device, 'f32')
       using tape = new Tape()
       tape.watch(prediction)
       tape
@@ -151,8 +219,29 @@ for (const { device, missing } of DEVICES) {
       velocity.velocityLossBackward(p, b, 2).data.forEach((value, i) => {
         expected.data[i] += value
       })
-      expectRounded('gradient', await ndArray(gradients.get(prediction)!), expected, { roundings: 6, scale: 8 / 48 })
+      // Each of the two is rounded to the dtype of computation before they are added.
+      const bound = { roundings: 6, scale: 8 / 48, computeRoundings: 1 }
+      expectRounded('gradient', await narrowValues(gradients.get(prediction)!), expected, bound, dtype, dtype)
       gradients.dispose()
+    })
+
+    test('refuses a target of yet another dtype, and what is no state', () => {
+      using prediction = narrowTensor(random([1, 2, 3], 1), device, dtype)
+      using bytes = Tensor.from(new Uint8Array(24), [24], device)
+      using state = Tensor.from(new Uint8Array(40), [40], device)
+      const three = bytes.reshape([1, 2, 12]).view(0, [1, 2, 3])
+      for (const loss of [velocityLoss, cosineAlignmentLoss]) {
+        expect(() => loss(prediction, three)).toThrow('target is u8; expected f32.')
+        using target = narrowTensor(random([1, 2, 3], 2), device, 'f32')
+        expect(() => loss(prediction, target, 1, state)).toThrow('state has shape [40]; expected [48].')
+      }
+      three.dispose()
+    })
+
+    test('two runs give the same bits', async () => {
+      for (const table of [velocityCase(draw, [2, 257, 33]), cosineCase(draw, [3, 5, 768])]) {
+        expect(await run(table)).toEqual(await run(table))
+      }
     })
   })
 }

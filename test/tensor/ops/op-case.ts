@@ -14,7 +14,7 @@ export interface OpCase<Name extends string = string> {
   readonly name: string
   readonly inputs: Readonly<Record<Name, NdArray>>
   /** Inputs that come in the dtype in which the model computes; the others are f32 in any. */
-  readonly compute?: readonly Name[]
+  readonly compute?: readonly NoInfer<Name>[]
   readonly op: (inputs: Readonly<Record<Name, Tensor>>, device: Device, dtype: ComputeDType) => Tensor
   /** The result. */
   readonly forward: () => NdArray
@@ -106,7 +106,7 @@ export function upload(a: NdArray, device: Device): Tensor {
   return Tensor.from(Float32Array.from(a.data), a.shape, device)
 }
 
-function uploadAs(a: NdArray, device: Device, dtype: ComputeDType): Tensor {
+export function uploadAs(a: NdArray, device: Device, dtype: ComputeDType): Tensor {
   const values = upload(a, device)
   const converted = cast(values, dtype)
   if (converted !== values) values.dispose()

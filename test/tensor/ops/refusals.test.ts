@@ -86,12 +86,12 @@ for (const { device, missing } of DEVICES) {
         'linearLayerScale: gamma has shape [5]; expected [4].',
       ],
       [
-        () => native().linearInputGradient(t([3, 5]).handle, t([4, 5]).handle, null, 'none'),
+        () => native().linearInputGradient(t([3, 5]).handle, t([4, 5]).handle, null, 'none', null, false),
         'ERR_SHAPE',
         'linearInputGradient: dOut has shape [3, 5]; its last axis must be the 4 outputs of weight [4, 5].',
       ],
       [
-        () => native().linearInputGradient(t([3, 4]).handle, t([4, 5]).handle, null, 'silu'),
+        () => native().linearInputGradient(t([3, 4]).handle, t([4, 5]).handle, null, 'silu', null, false),
         'ERR_INVALID_ARGUMENT',
         'linearInputGradient: pre and an activation other than none go together.',
       ],
@@ -131,6 +131,34 @@ for (const { device, missing } of DEVICES) {
         () => gatedResidual(t([1, 2, 3]), t([1, 2, 4]), t([1, 1, 3]), 0),
         'ERR_SHAPE',
         'gatedResidual: y has shape [1, 2, 4]; expected [1, 2, 3].',
+      ],
+      [
+        () =>
+          native().gatedResidualLayerNormModulate(
+            t([1, 2, 3]).handle,
+            t([1, 2, 4]).handle,
+            t([1, 3, 3]).handle,
+            0,
+            1,
+            2,
+            0,
+          ),
+        'ERR_SHAPE',
+        'gatedResidualLayerNormModulate: y has shape [1, 2, 4]; expected [1, 2, 3].',
+      ],
+      [
+        () =>
+          native().gatedResidualLayerNormModulate(
+            t([1, 2, 3]).handle,
+            t([1, 2, 3]).handle,
+            t([1, 3, 3]).handle,
+            0,
+            3,
+            2,
+            0,
+          ),
+        'ERR_INVALID_ARGUMENT',
+        'gatedResidualLayerNormModulate: chunk 3 is outside a modulation of 3 chunks.',
       ],
       [() => layerScale(t([2, 3]), t([2, 3]), t([2])), 'ERR_SHAPE', 'layerScale: gamma has shape [2]; expected [3].'],
       [() => layerScale(t([]), t([]), t([1])), 'ERR_SHAPE', 'layerScale: x has shape []; expected [..., D].'],

@@ -1,8 +1,7 @@
 import { gatedResidual, layerScale } from '../../../src/tensor/ops/residual.ts'
-import { random } from '../../reference/array.ts'
 import * as reference from '../../reference/gated-residual.ts'
 import { largestOf } from '../rounding.ts'
-import { type OpCase, opCase, testOps } from './op-case.ts'
+import { type Draw, type OpCase, opCase, testOps } from './op-case.ts'
 
 type Shape = readonly [batch: number, tokens: number, width: number]
 
@@ -12,16 +11,19 @@ const SHAPES: readonly Shape[] = [
   [3, 3, 33],
   [2, 257, 72],
   [1, 70, 1030],
+  [2, 20, 384],
+  [2, 9, 1152],
 ]
 
-function gatedCase(shape: Shape, chunks: number, gate: number): OpCase {
+function gatedCase(draw: Draw, shape: Shape, chunks: number, gate: number): OpCase {
   const [batch, tokens, width] = shape
-  const x = random(shape, 1)
-  const y = random(shape, 2)
-  const modulation = random([batch, chunks, width], 3)
+  const x = draw(shape, 1)
+  const y = draw(shape, 2)
+  const modulation = draw([batch, chunks, width], 3)
   return opCase({
     name: `[${shape}], chunk ${gate} of ${chunks}`,
     inputs: { x, y, modulation },
+    compute: ['y'],
     op: (t) => gatedResidual(t.x, t.y, t.modulation, gate),
     forward: () => reference.gatedResidual(x, y, modulation, gate),
     backward: (dOut) => {
@@ -37,14 +39,15 @@ function gatedCase(shape: Shape, chunks: number, gate: number): OpCase {
   })
 }
 
-function layerScaleCase(shape: readonly number[]): OpCase {
-  const x = random(shape, 1)
-  const y = random(shape, 2)
-  const gamma = random([shape.at(-1)!], 3)
+function layerScaleCase(draw: Draw, shape: readonly number[]): OpCase {
+  const x = draw(shape, 1)
+  const y = draw(shape, 2)
+  const gamma = draw([shape.at(-1)!], 3)
   const rows = x.data.length / gamma.data.length
   return opCase({
     name: `[${shape}]`,
     inputs: { x, y, gamma },
+    compute: ['y'],
     op: (t) => layerScale(t.x, t.y, t.gamma),
     forward: () => reference.layerScale(x, y, gamma),
     backward: (dOut) => {
@@ -60,10 +63,10 @@ function layerScaleCase(shape: readonly number[]): OpCase {
   })
 }
 
-testOps('gatedResidual', [
-  ...SHAPES.map((shape) => gatedCase(shape, 6, 2)),
-  gatedCase([2, 3, 17], 1, 0),
-  gatedCase([2, 3, 17], 3, 2),
+testOps('gatedResidual', (draw) => [
+  ...SHAPES.map((shape) => gatedCase(draw, shape, 6, 2)),
+  gatedCase(draw, [2, 3, 17], 1, 0),
+  gatedCase(draw, [2, 3, 17], 3, 2),
 ])
 
-testOps('layerScale', [...SHAPES, [7], [257, 3]].map(layerScaleCase))
+testOps('layerScale', (draw) => [...SHAPES, [7], [257, 3]].map((shape) => layerScaleCase(draw, shape)))

@@ -1,6 +1,9 @@
+import { describe, expect, test } from 'vitest'
 import { resizeGrid, resizePlanes } from '../../../src/tensor/ops/pixels.ts'
+import { Tensor } from '../../../src/tensor/tensor.ts'
 import { type NdArray, random, zeros } from '../../reference/array.ts'
 import { resize } from '../../reference/resize.ts'
+import { DEVICES } from '../devices.ts'
 import { largestOf } from '../rounding.ts'
 import { type OpCase, opCase, testOps } from './op-case.ts'
 
@@ -90,3 +93,22 @@ function gridCase(table: Resize, channels: number): OpCase {
 
 testOps('resizePlanes', RESIZES.map(planesCase))
 testOps('resizeGrid', [...RESIZES.map((table) => gridCase(table, 5)), gridCase(DINO, 72), gridCase(DINO, 1)])
+
+describe('the sample points are those of torch, whose scale is rounded to float32', () => {
+  // Weights of inputs 252 to 255 for output 190 of 192, measured on torch 1.13. At exactly 253.5 they would be symmetric.
+  const torch = [-0.09374857, 0.59374011, 0.59375989, -0.09375143]
+
+  for (const { device, missing } of DEVICES) {
+    test.skipIf(missing).each(torch.map((weight, i) => ({ input: 252 + i, weight })))(
+      `$input of 256 on ${device}`,
+      async ({ input, weight }) => {
+        const row = new Float32Array(256)
+        row[input] = 1
+        using x = Tensor.from(row, [1, 1, 1, 256], device)
+        using resized = resizePlanes(x, 1, 192, { filter: 'bicubic' })
+        // Torch computes the weight itself in float32, in four roundings of numbers up to 4.
+        expect(Math.abs((await resized.data())[190]! - weight)).toBeLessThan(4 * 4 * 2 ** -24)
+      },
+    )
+  }
+})

@@ -1,0 +1,88 @@
+// Which of attention's kernels runs: FMAs for f32; for bf16 and f16 tensor cores, resident where a head fits into shared memory.
+#include "cuda/attention.h"
+
+#include <cmath>
+
+#include "cuda/attention_arguments.h"
+#include "cuda/dtype_switch.h"
+#include "cuda/launch.h"
+#include "cuda/vector.h"
+
+namespace repa::cuda {
+
+namespace {
+
+/// A grid has at most 2^31 - 1 blocks; every block here has at least one head and some of its rows.
+void requireGrid(int64_t batch, int64_t tokens, int64_t heads) {
+  constexpr int64_t most = 0x7fffffff;
+  constexpr int64_t rowsOfBlock = 16;
+  if (tokens > most || heads > most || batch > most || batch * heads > most / ((tokens + rowsOfBlock - 1) / rowsOfBlock))
+    throw Error(ErrorCode::shape, "attention: " + std::to_string(batch) + " samples of " + std::to_string(tokens) + " tokens in " + std::to_string(heads) +
+                                      " heads are more blocks than a CUDA grid has (2^31 - 1); pass fewer samples at a time.");
+}
+
+int headDimOf(const Tensor& qkv, int64_t heads) { return static_cast<int>(qkv.size(2) / (3 * heads)); }
+
+float scaleOf(int headDim) { return 1.0f / std::sqrt(static_cast<float>(headDim)); }
+
+/// A row of a head begins a whole number of rows after the tensor, so the tensor's alignment and a whole number of units of 16
+/// bytes in a row are enough.
+template <class T, class... Pointers>
+bool rowsAligned(int headDim, const Pointers*... pointers) {
+  return headDim % (16 / sizeof(T)) == 0 && aligned16(pointers...);
+}
+
+}  // namespace
+
+void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, const Tensor& o, const Tensor& lse) {
+  const int64_t batch = qkv.size(0), tokens = qkv.size(1);
+  if (o.elements() == 0) return;
+  requireGrid(batch, tokens, heads);
+  const int headDim = headDimOf(qkv, heads);
+  withComputeType(qkv.dtype(), [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    const AttentionForward<T> a{.qkv = elements<const T>(qkv),
+                                .o = elements<T>(o),
+                                .lse = lse.defined() ? lse.f32() : nullptr,
+                                .batch = batch,
+                                .tokens = static_cast<int>(tokens),
+                                .heads = static_cast<int>(heads),
+                                .headDim = headDim,
+                                .scale = scaleOf(headDim),
+                                .scaleLog2 = scaleOf(headDim) * kLog2E,
+                                .aligned = rowsAligned<T>(headDim, elements<const T>(qkv), elements<const T>(o))};
+    if constexpr (std::is_same_v<T, float>) attentionF32(stream, a);
+    else if (!attentionResident(stream, a)) attentionStreamed(stream, a);
+  });
+}
+
+int64_t attentionBackwardScratchFloats(const Tensor& qkv, int64_t heads) { return 2 * qkv.size(0) * heads * qkv.size(1); }
+
+void attentionBackward(cudaStream_t stream, const Tensor& dO, const Tensor& qkv, const Tensor& o, const Tensor& lse, int64_t heads, float* scratch, const Tensor& dqkv) {
+  const int64_t batch = qkv.size(0), tokens = qkv.size(1);
+  if (dqkv.elements() == 0) return;
+  requireGrid(batch, tokens, heads);
+  const int headDim = headDimOf(qkv, heads);
+  withComputeType(qkv.dtype(), [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    const AttentionBackward<T> a{
+        .qkv = elements<const T>(qkv),
+        .o = elements<const T>(o),
+        .lse = lse.f32(),
+        .dO = elements<const T>(dO),
+        .dqkv = elements<T>(dqkv),
+        .delta = scratch,
+        .factor = scratch + batch * heads * tokens,
+        .batch = batch,
+        .tokens = static_cast<int>(tokens),
+        .heads = static_cast<int>(heads),
+        .headDim = headDim,
+        .scale = scaleOf(headDim),
+        .scaleLog2 = scaleOf(headDim) * kLog2E,
+        .aligned = rowsAligned<T>(headDim, elements<const T>(qkv), elements<const T>(o), elements<const T>(dO), elements<const T>(dqkv))};
+    if constexpr (std::is_same_v<T, float>) attentionBackwardF32(stream, a);
+    else if (!attentionBackwardResident(stream, a)) attentionBackwardStreamed(stream, a);
+  });
+}
+
+}  // namespace repa::cuda

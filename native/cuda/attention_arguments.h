@@ -1,0 +1,92 @@
+// What attention's kernels are given, and where in it a head lies. Which kernel runs is chosen in attention.cu.
+#pragma once
+
+#include "cuda/kernel.h"
+
+namespace repa::cuda {
+
+/// One head's rows in a packed tensor: row t begins at data + t * stride.
+template <class T>
+struct HeadRows {
+  T* data;
+  int64_t stride;
+
+  __device__ __forceinline__ T* row(int64_t t) const { return data + t * stride; }
+};
+
+/// A head among the B H of a batch, sample by sample: fewer than 2^31, for each is a block of a grid.
+struct Head {
+  int index;
+  int sample;
+  int head;
+
+  __device__ __forceinline__ Head(unsigned index, int heads)
+      : index(static_cast<int>(index)), sample(static_cast<int>(index) / heads), head(static_cast<int>(index) % heads) {}
+};
+
+enum QkvPart { kQuery, kKey, kValue };
+
+/// The queries, keys or values of a head in qkv [B, T, 3, H, d].
+template <class T>
+__device__ __forceinline__ HeadRows<T> headOfQkv(T* qkv, const Head& at, QkvPart part, int tokens, int heads, int headDim) {
+  const int64_t width = int64_t{heads} * headDim;
+  return {qkv + (int64_t{at.sample} * tokens * 3 + part) * width + at.head * headDim, 3 * width};
+}
+
+/// A head in o or dO [B, T, H, d].
+template <class T>
+__device__ __forceinline__ HeadRows<T> headOfOutput(T* o, const Head& at, int tokens, int heads, int headDim) {
+  const int64_t width = int64_t{heads} * headDim;
+  return {o + int64_t{at.sample} * tokens * width + at.head * headDim, width};
+}
+
+template <class T>
+struct AttentionForward {
+  const T* qkv;  // [B, T, 3, H, d]
+  T* o;          // [B, T, H, d]
+  float* lse;    // [B, H, T], the natural logarithm; null when there will be no backward pass
+  int64_t batch;
+  int tokens;
+  int heads;
+  int headDim;
+  float scale;      // headDim^(-1/2)
+  float scaleLog2;  // the same times log2 e, for exponentials to the base 2
+  bool aligned;     // every head's row may be read and written in accesses of 16 bytes
+};
+
+template <class T>
+struct AttentionBackward {
+  const T* qkv;      // [B, T, 3, H, d]
+  const T* o;        // [B, T, H, d]
+  const float* lse;  // [B, H, T]
+  const T* dO;       // [B, T, H, d]
+  T* dqkv;           // [B, T, 3, H, d]
+  float* delta;      // scratch [B, H, T]: sum over d of dO * o
+  float* factor;     // scratch [B, H, T], in f32 only: what the exponentials of a row must be divided by to sum to one
+  int64_t batch;
+  int tokens;
+  int heads;
+  int headDim;
+  float scale;
+  float scaleLog2;
+  bool aligned;
+};
+
+constexpr float kLog2E = 1.44269504088896341f;
+constexpr float kLn2 = 0.693147180559945309f;
+
+// f32, any size: attention_f32.cu.
+void attentionF32(cudaStream_t stream, const AttentionForward<float>& a);
+void attentionBackwardF32(cudaStream_t stream, const AttentionBackward<float>& a);
+
+// bf16 and f16. The resident kernels hold a whole head in shared memory and take the sizes for which theirs fits; the streamed ones take any.
+template <class T>
+bool attentionResident(cudaStream_t stream, const AttentionForward<T>& a);
+template <class T>
+void attentionStreamed(cudaStream_t stream, const AttentionForward<T>& a);
+template <class T>
+bool attentionBackwardResident(cudaStream_t stream, const AttentionBackward<T>& a);
+template <class T>
+void attentionBackwardStreamed(cudaStream_t stream, const AttentionBackward<T>& a);
+
+}  // namespace repa::cuda

@@ -1,0 +1,299 @@
+// The backward pass of where a residual branch ends and the next begins, in one pass over the rows. Forward, branch output y joins the
+// stream, x = residual + gate y, and the next branch begins with out = xhat (base + factor) + offset, xhat = (x - mean) rstd. So with
+// g = dOut (base + factor):
+//
+//     dX = rstd (g - mean_D(g) - xhat mean_D(g xhat)) + dResidual        (the LayerNorm; dResidual reaches x past that branch)
+//     dY = gate dX                                                      (the branch below; dX is the gradient of `residual` too)
+//
+//     dOffset = sum dOut    dFactor = sum dOut xhat    dGate = sum dX y    dBias = sum dY        over the rows of a group
+//
+// A group is what shares factor, offset and gate: a sample (adaLN), or all rows (an affine LayerNorm, LayerScale). Either half may be
+// absent: without the LayerNorm dX is dResidual, without the branch there is no dY.
+//
+// Nine passes over an activation in 16 bits, where x, dResidual and dX are two each, and every one is needed: this is the traffic of
+// an ideal machine. So all that counts is to keep memory busy:
+//
+//     part 0 of group 0      | part 1     one block a part of a group's rows. A batch of 256 is 256 blocks, two on each SM at once; other
+//     part 0 of group 1      | part 1     batches are cut into more parts where that fills the machine.
+//
+//     row r      warp 0 | warp 1 | ... | warp 8      a thread owns 4 neighbouring columns (1152 = 9 * 32 * 4) and keeps its 16 sums over
+//     row r + 1  warp 0 | warp 1 | ... | warp 8      the rows in registers: no sum over rows leaves the block but once, at the end.
+//
+// A row's two means cross its warps: 6 shuffles for the 4 sums of two rows at once (warp_sum.h), then one barrier. Narrow models have
+// several such teams of warps, each with rows of its own, joined at the end.
+//
+// Memory plan. Every thread copies its own columns of the rows to come into a ring in shared memory with cp.async and reads only what it
+// copied itself, so the ring needs no barrier, and two or three steps of two rows stay under way while a step is computed:
+//
+//     ring   [team, stage, 2 rows] of  x (16 bytes a thread) | dResidual (16) | dOut (4 elements) | y (4 elements)
+//     sums   [2, team, warp] float4    the row sums of a warp; two of them, so that one barrier a step is enough
+//
+// 12 bytes a column and row in 16 bits: 83 KB at 1152 with three stages, 55 KB of them under way in each of two blocks an SM, where
+// 23 KB an SM hide the latency of 4.3 TB/s. No more than 99 KB is asked for, what every chip since sm_80 has (sm_86 the least). 96
+// registers, so the two blocks of 9 warps fit an SM in that respect too.
+//
+// Rows that are wider than 2048, not a multiple of 4 wide or not aligned take the kernels of branch_backward_elements.h.
+#pragma once
+
+#include "cuda/branch_backward_arguments.h"
+#include "cuda/branch_backward_elements.h"
+#include "cuda/launch.h"
+#include "cuda/partial_sums.h"
+#include "cuda/read_only.h"
+#include "cuda/vector.h"
+#include "cuda/warp_sum.h"
+
+namespace repa::cuda {
+
+namespace branch_backward {
+
+constexpr int kColumnsOfWarp = 128;
+constexpr int kRowsAtOnce = 2;
+constexpr int kMostStages = 3;
+/// Of a block, which bounds the registers to 112: two blocks of 9 warps (a width of 1152) share an SM.
+constexpr int kMostThreads = 576;
+constexpr int64_t kMostSharedBytes = 99 * 1024;
+
+/// One team's ring: `warps` warps share a row.
+template <class T, bool kNorm, bool kGate>
+struct Ring {
+  static constexpr int kBytesOfThread = 16 + (kNorm ? 16 + 4 * sizeof(T) : 0) + (kGate ? 4 * sizeof(T) : 0);
+
+  unsigned char* base;
+  int threads;  // of the team
+  int thread;
+
+  __host__ __device__ static constexpr int64_t bytes(int threads, int stages) {
+    return int64_t{threads} * kBytesOfThread * kRowsAtOnce * stages;
+  }
+
+  __device__ unsigned char* row(int stage, int r) const { return base + (stage * kRowsAtOnce + r) * threads * kBytesOfThread; }
+  __device__ float* residual(int stage, int r) const { return reinterpret_cast<float*>(row(stage, r)) + 4 * thread; }
+  __device__ float* x(int stage, int r) const { return reinterpret_cast<float*>(row(stage, r) + 16 * threads) + 4 * thread; }
+  __device__ T* dOut(int stage, int r) const { return reinterpret_cast<T*>(row(stage, r) + 32 * threads) + 4 * thread; }
+  __device__ T* y(int stage, int r) const {
+    return reinterpret_cast<T*>(row(stage, r) + (kNorm ? 32 + 4 * sizeof(T) : 16) * threads) + 4 * thread;
+  }
+};
+
+template <class T, bool kNorm, bool kGate>
+__global__ void __launch_bounds__(kMostThreads, 1) vectorKernel(Arguments<T> args, int teams, int warpsOfTeam, int stages) {
+  REPA_DYNAMIC_SHARED(shared);
+  const BranchBackward<T>& of = args.of;
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const int threads = 32 * warpsOfTeam;
+  const int team = static_cast<int>(threadIdx.x) / threads;
+  const int thread = static_cast<int>(threadIdx.x) % threads;
+  const int column = 4 * thread;
+  const bool inside = column < of.width;
+
+  const int64_t group = blockIdx.x / args.parts;
+  const int part = static_cast<int>(blockIdx.x % args.parts);
+  const Rows rows = rowsOfPart(args, group, part);
+  const int steps = static_cast<int>((rows.end - rows.begin + teams * kRowsAtOnce - 1) / (teams * kRowsAtOnce));
+  const auto firstRow = [&](int step) { return rows.begin + (int64_t{step} * teams + team) * kRowsAtOnce; };
+
+  using TeamRing = Ring<T, kNorm, kGate>;
+  const int64_t ringBytes = TeamRing::bytes(threads, stages);
+  const TeamRing ring{shared + team * ringBytes, threads, thread};
+  float4* const rowSums = reinterpret_cast<float4*>(shared + teams * ringBytes) + team * warpsOfTeam;
+
+  const auto copyStep = [&](int step) {
+    const int stage = step % stages;
+#pragma unroll
+    for (int r = 0; r < kRowsAtOnce; ++r) {
+      const int64_t row = firstRow(step) + r;
+      if (inside && row < rows.end) {
+        const int64_t at = row * of.width + column;
+        if constexpr (kNorm) {
+          cpAsync<16>(ring.x(stage, r), of.x + at);
+          cpAsync<4 * sizeof(T)>(ring.dOut(stage, r), of.dOut + at);
+        }
+        if (!kNorm || of.dResidual) cpAsync<16>(ring.residual(stage, r), of.dResidual + at);
+        if constexpr (kGate) cpAsync<4 * sizeof(T)>(ring.y(stage, r), of.y + at);
+      }
+    }
+    cpAsyncCommit();
+  };
+  // Lane r holds row r's mean, lane kRowsAtOnce + r its rstd.
+  const auto statisticOf = [&](int step) {
+    const int64_t row = firstRow(step) + lane % kRowsAtOnce;
+    return lane < 2 * kRowsAtOnce && row < rows.end ? __ldg((lane < kRowsAtOnce ? of.mean : of.rstd) + row) : 0.0f;
+  };
+
+  for (int step = 0; step < stages - 1; ++step) copyStep(step);
+  float statistic = 0.0f;
+  if constexpr (kNorm) statistic = statisticOf(0);
+
+  float factor[4] = {}, gate[4] = {};
+  if (inside) {
+    if constexpr (kNorm) {
+      loadReadOnly(factor, of.factor + group * of.factorStride + column);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) factor[j] += of.base;
+    }
+    if constexpr (kGate) loadReadOnly(gate, of.gate + group * of.gateStride + column);
+  }
+  float offsetSum[4] = {}, factorSum[4] = {}, gateSum[4] = {}, dXSum[4] = {};
+
+  for (int step = 0; step < steps; ++step) {
+    copyStep(step + stages - 1);  // into what the last step has read
+    if (stages == kMostStages) cpAsyncWait<kMostStages - 1>();
+    else cpAsyncWait<kMostStages - 2>();
+    const int stage = step % stages;
+    const int64_t first = firstRow(step);
+
+    float g[kRowsAtOnce][4] = {}, xhat[kRowsAtOnce][4] = {};
+    float rstd[kRowsAtOnce], meanG[kRowsAtOnce], meanGXhat[kRowsAtOnce];
+    if constexpr (kNorm) {
+      float sums[2 * kRowsAtOnce] = {};
+#pragma unroll
+      for (int r = 0; r < kRowsAtOnce; ++r) {
+        const float mean = __shfl_sync(0xffffffffu, statistic, r);
+        rstd[r] = __shfl_sync(0xffffffffu, statistic, kRowsAtOnce + r);
+        if (inside && first + r < rows.end) {
+          float x[4], d[4];
+          load(x, ring.x(stage, r));
+          load(d, ring.dOut(stage, r));
+#pragma unroll
+          for (int j = 0; j < 4; ++j) {
+            xhat[r][j] = (x[j] - mean) * rstd[r];
+            g[r][j] = d[j] * factor[j];
+            sums[2 * r] += g[r][j];
+            sums[2 * r + 1] += g[r][j] * xhat[r][j];
+            offsetSum[j] += d[j];
+            factorSum[j] += d[j] * xhat[r][j];
+          }
+        }
+      }
+      statistic = statisticOf(step + 1);
+
+      static_assert(kRowsAtOnce == 2, "a row sum of a warp is a float4");
+      float4* const ofStep = rowSums + (step % 2) * teams * warpsOfTeam;
+      const float sum = warpSums(sums, lane);
+      if (lane % 8 == 0) reinterpret_cast<float*>(ofStep + thread / 32)[lane / 8] = sum;
+      namedBarrierSync(1 + team, threads);
+      float4 total = {0.0f, 0.0f, 0.0f, 0.0f};
+      for (int warp = 0; warp < warpsOfTeam; ++warp) {
+        const float4 add = ofStep[warp];
+        total.x += add.x, total.y += add.y, total.z += add.z, total.w += add.w;
+      }
+      const float scale = 1.0f / static_cast<float>(of.width);
+      meanG[0] = total.x * scale, meanGXhat[0] = total.y * scale, meanG[1] = total.z * scale, meanGXhat[1] = total.w * scale;
+    }
+
+#pragma unroll
+    for (int r = 0; r < kRowsAtOnce; ++r) {
+      if (inside && first + r < rows.end) {
+        const int64_t at = (first + r) * of.width + column;
+        float dX[4] = {};
+        if (!kNorm || of.dResidual) load(dX, ring.residual(stage, r));
+        if constexpr (kNorm) {
+#pragma unroll
+          for (int j = 0; j < 4; ++j) dX[j] += rstd[r] * (g[r][j] - meanG[r] - xhat[r][j] * meanGXhat[r]);
+          store(of.dX + at, dX);
+        }
+        if constexpr (kGate) {
+          float y[4], dY[4];
+          load(y, ring.y(stage, r));
+#pragma unroll
+          for (int j = 0; j < 4; ++j) {
+            dY[j] = gate[j] * dX[j];
+            gateSum[j] += dX[j] * y[j];
+            dXSum[j] += dX[j];
+          }
+          store(of.dY + at, dY);
+        }
+      }
+    }
+  }
+
+  // The teams' sums, joined in their order; the first team writes them.
+  float* const sums[kSums] = {offsetSum, factorSum, gateSum, dXSum};
+  constexpr int first = kNorm ? 0 : 2, last = kGate ? kSums : 2;
+  if (teams > 1) {
+    float4* const joined = reinterpret_cast<float4*>(shared);
+    __syncthreads();  // the rings have been read
+#pragma unroll
+    for (int i = first; i < last; ++i)
+      joined[(i - first) * teams * threads + threadIdx.x] = {sums[i][0], sums[i][1], sums[i][2], sums[i][3]};
+    __syncthreads();
+    if (team > 0) return;
+#pragma unroll
+    for (int i = first; i < last; ++i) {
+      for (int other = 1; other < teams; ++other) {
+        const float4 add = joined[((i - first) * teams + other) * threads + thread];
+        sums[i][0] += add.x, sums[i][1] += add.y, sums[i][2] += add.z, sums[i][3] += add.w;
+      }
+    }
+  }
+  if (!inside) return;
+  // The gate is one for all rows: the sum of dY is that of dX, times the gate.
+#pragma unroll
+  for (int j = 0; j < 4; ++j) dXSum[j] *= gate[j];
+#pragma unroll
+  for (int i = first; i < last; ++i) {
+    const PartSums& to = args.sums[i];
+    if (to.at) store(to.at + group * to.groupStride + part * to.partStride + column, *reinterpret_cast<float(*)[4]>(sums[i]));
+  }
+}
+
+}  // namespace branch_backward
+
+inline int64_t branchBackwardScratchFloats(int64_t groups, int64_t rows, int64_t width) {
+  return branch_backward::kSums * groups * branch_backward::partsOf(groups, rows) * width;
+}
+
+template <bool kNorm, bool kGate, class T>
+void branchBackward(cudaStream_t stream, const BranchBackward<T>& of) {
+  using namespace branch_backward;
+  if (of.width == 0) return;
+  Arguments<T> args = {.of = of, .parts = static_cast<int>(partsOf(of.groups, of.rows)), .sums = {}};
+
+  // A sum whose groups have one part each goes straight to its place; the others through scratch.
+  const RowSum wanted[kSums] = {of.dOffset, of.dFactor, of.dGate, of.dBias};
+  PartialSums partial[kSums];
+  int partials = 0;
+  bool vectors = true;
+  for (int i = 0; i < kSums; ++i) {
+    const RowSum& sum = wanted[i];
+    if (!sum.out) continue;
+    if (args.parts == 1 && !sum.acrossGroups && !sum.accumulate) {
+      args.sums[i] = {sum.out, sum.stride, 0};
+      vectors = vectors && aligned16(sum.out) && sum.stride % 4 == 0;
+    } else {
+      float* at = of.scratch + i * of.groups * args.parts * of.width;
+      args.sums[i] = {at, args.parts * of.width, of.width};
+      partial[partials++] = {at, sum.acrossGroups ? 1 : of.groups, sum.acrossGroups ? of.groups * args.parts : args.parts,
+                             sum.out, sum.stride, sum.accumulate};
+    }
+  }
+
+  const auto count = [](int64_t n) { return dim3(static_cast<unsigned>(n)); };
+  if (of.groups > 0) {
+    const int warps = static_cast<int>((of.width + kColumnsOfWarp - 1) / kColumnsOfWarp);
+    const int teams = warps < 8 ? 8 / warps : 1;
+    const int threads = 32 * warps * teams;
+    const auto sharedBytes = [&](int stages) {
+      return teams * Ring<T, kNorm, kGate>::bytes(32 * warps, stages) + 2 * teams * warps * static_cast<int64_t>(sizeof(float4));
+    };
+    const int stages = sharedBytes(kMostStages) <= kMostSharedBytes ? kMostStages : kMostStages - 1;
+    vectors = vectors && of.width % 4 == 0 && of.factorStride % 4 == 0 && of.gateStride % 4 == 0 && threads <= kMostThreads &&
+              sharedBytes(stages) <= kMostSharedBytes &&
+              aligned16(of.dOut, of.x, of.factor, of.dResidual, of.dX, of.y, of.gate, of.dY, of.scratch);
+    if (vectors) {
+      const size_t bytes = static_cast<size_t>(sharedBytes(stages));
+      launch(stream, vectorKernel<T, kNorm, kGate>, {.grid = count(of.groups * args.parts), .block = count(threads), .sharedBytes = bytes},
+             args, teams, warps, stages);
+    } else {
+      const dim3 block = count(kElementThreads);
+      const int64_t rows = of.groups * of.rows, rowsOfBlock = kElementThreads / 32, strips = (of.width + 31) / 32;
+      if (rows > 0)
+        launch(stream, rowKernel<T, kNorm, kGate>, {.grid = count((rows + rowsOfBlock - 1) / rowsOfBlock), .block = block}, args);
+      launch(stream, columnKernel<T, kNorm, kGate>, {.grid = count(of.groups * args.parts * strips), .block = block}, args);
+    }
+  }
+  addPartialSums(stream, of.width, partial, partials);
+}
+
+}  // namespace repa::cuda

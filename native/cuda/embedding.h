@@ -1,0 +1,13 @@
+// The CUDA kernels of ops/embedding.h. Arguments were checked there.
+#pragma once
+
+#include "core/tensor.h"
+#include "cuda/staging.h"
+
+namespace repa::cuda {
+
+void timestepEmbedding(cudaStream_t stream, const Tensor& t, double maxPeriod, const Tensor& out);
+void embedding(cudaStream_t stream, const Tensor& table, const Tensor& ids, const Tensor& out);
+void embeddingBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& ids, const Tensor& dTable, bool accumulate);
+
+}  // namespace repa::cuda

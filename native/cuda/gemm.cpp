@@ -1,0 +1,185 @@
+#include "cuda/gemm.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+#include <string>
+
+#include "core/error.h"
+#include "cuda/gemm_problem.h"
+
+namespace repa::cuda {
+
+namespace {
+
+using Kind = GemmEpilogueKind;
+
+constexpr int64_t kScratchAlignment = 256;
+
+int64_t divideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
+int64_t roundUp(int64_t a, int64_t b) { return divideUp(a, b) * b; }
+
+int64_t tileRowsOf(GemmBackend backend) { return backend == GemmBackend::wgmma ? kTileRowsSm90 : kTileRows; }
+int64_t tilesOf(const GemmArgs& args, GemmBackend backend) { return divideUp(args.m, tileRowsOf(backend)) * divideUp(args.n, kTileColumns); }
+
+/// The largest power of two that divides every address and row of an operand in bytes, up to 16.
+int granuleOf(const GemmArgs& args) {
+  const uint64_t bytes = static_cast<uint64_t>(dtypeBytes(args.dtype));
+  const uint64_t all = reinterpret_cast<uintptr_t>(args.a) | reinterpret_cast<uintptr_t>(args.b) | static_cast<uint64_t>(args.lda) * bytes |
+                       static_cast<uint64_t>(args.ldb) * bytes | 16;
+  return static_cast<int>(all & -all);
+}
+
+/// Whether a matrix (null counts as one) has its rows at multiples of 16 bytes.
+bool isWide(const void* first, int64_t stride, int64_t elementBytes) {
+  return first == nullptr || (reinterpret_cast<uintptr_t>(first) % 16 == 0 && stride * elementBytes % 16 == 0);
+}
+
+bool isWide(const GemmArgs& args) {
+  const GemmEpilogue& e = args.epilogue;
+  return isWide(args.c, args.ldc, dtypeBytes(args.cDType)) && isWide(e.aux, e.auxStride, dtypeBytes(args.dtype)) && isWide(e.bias, 0, 4) &&
+         isWide(e.residual, e.residualStride, 4) && isWide(e.gate, e.gateStride, 4) && isWide(e.addend, e.addendStride, 4);
+}
+
+/// Splits of a long sum whose result has few rows: the input gradient of the adaLN projections of all blocks, k = 195,840. Not a
+/// function of m, so that a row's bits are the same in a batch of any size.
+int splitsOfLongSum(int64_t k) {
+  constexpr int64_t kLong = 32768, kPart = 8192;
+  return k < kLong ? 1 : static_cast<int>(divideUp(k, kPart));
+}
+
+/// Splits of weight gradients that share a launch, the same for each: what minimises the time of the last block to end, in units of one
+/// uncut tile. A part's write and read cost as much as some 800 summands of a tile's main loop.
+int splitsOfWeightGradients(const CudaDeviceInfo& device, GemmBackend backend, std::span<const GemmArgs> products) {
+  constexpr int kMostSplits = 32, kLeastDepth = 256;
+  constexpr double kPartCost = 800;
+  const int64_t slots = (backend == GemmBackend::wgmma ? 1 : 2) * std::max(device.multiprocessors, 1);
+  int64_t k = 1, tiles = 0;
+  for (const GemmArgs& args : products) {
+    k = std::max(k, args.k);
+    tiles += tilesOf(args, backend);
+  }
+  int best = 1;
+  double least = std::numeric_limits<double>::infinity();
+  for (int splits = 1; splits <= kMostSplits && (splits == 1 || k / splits >= kLeastDepth); ++splits) {
+    const double waves = static_cast<double>(divideUp(tiles * splits, slots)) / splits;
+    const double sums = splits == 1 ? 0.0 : kPartCost / static_cast<double>(k) * splits * static_cast<double>(divideUp(tiles, slots));
+    if (waves + sums < least) {
+      least = waves + sums;
+      best = splits;
+    }
+  }
+  return best;
+}
+
+void checkSizes(const GemmArgs& args) {
+  // Indices of rows, columns and summands are 32 bits in the kernels, with room for a tile and for the parts of a sum.
+  constexpr int64_t most = int64_t{1} << 30;
+  if (args.m >= most || args.n >= most || args.k >= most || tilesOf(args, GemmBackend::mma) >= most)
+    throw Error(ErrorCode::shape, "a product of " + std::to_string(args.m) + " x " + std::to_string(args.k) + " by " + std::to_string(args.k) + " x " +
+                                      std::to_string(args.n) + " has a size beyond what its kernels count to, 2^30.");
+}
+
+/// Not a function of m in forward and inputGradient: the backends need not give the same bits.
+GemmBackend pickBackend(const CudaDeviceInfo& device, std::span<const GemmArgs> products) {
+  const char* const text = std::getenv("REPA_GEMM");
+  const std::string wish = text ? text : "";
+  if (wish != "" && wish != "mma" && wish != "wgmma") throw Error(ErrorCode::invalidArgument, "REPA_GEMM is \"" + wish + "\"; expected mma or wgmma.");
+  const bool aligned = std::ranges::all_of(products, [](const GemmArgs& args) { return granuleOf(args) == 16; });
+  if (products[0].dtype == DType::f32) return aligned && products[0].allowTf32 ? GemmBackend::mma : GemmBackend::ffma;
+  // sm_90a code runs on compute capability 9.0 alone.
+  const bool hopper = device.major == 9 && device.minor == 0;
+  return hopper && aligned && wish != "mma" ? GemmBackend::wgmma : GemmBackend::mma;
+}
+
+/// Where a product's scratch lies: its parts, then its partial column sums.
+struct ScratchPlace {
+  int64_t parts, columnSums;
+  int sumRows;
+  int64_t end;
+};
+
+ScratchPlace placeScratch(const GemmArgs& args, GemmBackend backend, int splits, int64_t begin) {
+  const int64_t partBytes = splits > 1 ? roundUp(splits * args.m * args.n * 4, kScratchAlignment) : 0;
+  const int64_t sumRows = divideUp(args.m, splits > 1 ? kSumRows : tileRowsOf(backend));
+  const int64_t sumBytes = args.epilogue.columnSums ? roundUp(sumRows * args.n * 4, kScratchAlignment) : 0;
+  return {.parts = begin, .columnSums = begin + partBytes, .sumRows = static_cast<int>(sumRows), .end = begin + partBytes + sumBytes};
+}
+
+void launchTiles(cudaStream_t stream, const GemmPlan& plan, const GemmGroup& group, int tiles) {
+  switch (plan.backend) {
+    case GemmBackend::ffma: return launchGemmFfma(stream, group, tiles);
+    case GemmBackend::mma: return launchGemmMma(stream, group, tiles);
+    case GemmBackend::wgmma: return launchGemmSm90(stream, group, tiles, plan.multiprocessors);
+  }
+}
+
+}  // namespace
+
+GemmPlan planGemm(const CudaDeviceInfo& device, std::span<const GemmArgs> products) {
+  for (const GemmArgs& args : products) checkSizes(args);
+  GemmPlan plan{.backend = pickBackend(device, products), .multiprocessors = device.multiprocessors, .splits = {}, .scratchBytes = 0};
+  for (const GemmArgs& args : products) {
+    const int splits = args.layout == GemmLayout::weightGradient ? splitsOfWeightGradients(device, plan.backend, products) : splitsOfLongSum(args.k);
+    plan.splits.push_back(splits);
+    plan.scratchBytes = placeScratch(args, plan.backend, splits, plan.scratchBytes).end;
+  }
+  return plan;
+}
+
+void gemm(cudaStream_t stream, const GemmPlan& plan, std::span<const GemmArgs> products, void* scratch) {
+  char* const bytes = static_cast<char*>(scratch);
+  int64_t begin = 0;
+  for (size_t done = 0; done < products.size();) {
+    GemmGroup group{};
+    int tiles = 0;
+    const size_t firstOfGroup = done;
+    const int64_t beginOfGroup = begin;
+    for (; done < products.size() && group.count < GemmGroup::kMost; ++done) {
+      const GemmArgs& args = products[done];
+      const int splits = plan.splits[done];
+      const ScratchPlace place = placeScratch(args, plan.backend, splits, begin);
+      begin = place.end;
+      if (args.m == 0 || args.n == 0) continue;
+      const int granule = granuleOf(args);
+      GemmProblem& problem = group.problems[group.count++];
+      problem = {.args = args,
+                 .wide = false,
+                 .aligned = granule == 16,
+                 .granule = std::min(granule, 8),
+                 .splits = splits,
+                 .depth = static_cast<int>(roundUp(divideUp(args.k, splits), 64)),
+                 .rowTiles = static_cast<int>(divideUp(args.m, tileRowsOf(plan.backend))),
+                 .columnTiles = static_cast<int>(divideUp(args.n, kTileColumns)),
+                 .firstTile = tiles,
+                 .columnSums = nullptr};
+      if (splits > 1) {
+        problem.args.c = bytes + place.parts;
+        problem.args.ldc = args.n;
+        problem.args.cDType = DType::f32;
+        problem.args.accumulate = false;
+        problem.args.epilogue = {};
+      } else if (args.epilogue.columnSums) {
+        problem.columnSums = reinterpret_cast<float*>(bytes + place.columnSums);
+      }
+      problem.wide = isWide(problem.args);
+      tiles += problem.rowTiles * problem.columnTiles * splits;
+    }
+    if (tiles > 0) launchTiles(stream, plan, group, tiles);
+    begin = beginOfGroup;
+    for (size_t i = firstOfGroup; i < done; ++i) {
+      const GemmArgs& args = products[i];
+      const int splits = plan.splits[i];
+      const ScratchPlace place = placeScratch(args, plan.backend, splits, begin);
+      begin = place.end;
+      if (args.n == 0) continue;
+      float* const sums = args.epilogue.columnSums ? reinterpret_cast<float*>(bytes + place.columnSums) : nullptr;
+      if (splits > 1 && args.m > 0)
+        launchSumSplits(stream, args, isWide(args) && args.n % 4 == 0, reinterpret_cast<const float*>(bytes + place.parts), splits, sums);
+      if (sums)
+        launchSumRows(stream, sums, place.sumRows, static_cast<int>(args.n), args.epilogue.columnSums, args.epilogue.accumulateColumnSums);
+    }
+  }
+}
+
+}  // namespace repa::cuda

@@ -1,0 +1,115 @@
+// Matrix products of linear layers on a GPU, each with what follows it fused into the write of its result.
+//
+// For a layer y = x Wᵀ + b with W [out, in] as torch stores it, all matrices row-major and none ever transposed in memory:
+//     forward         y  = x · Wᵀ      A [m, k], B [n, k]      m = rows, n = out, k = in
+//     inputGradient   dx = dy · W      A [m, k], B [k, n]      m = rows, n = in,  k = out
+//     weightGradient  dW = dyᵀ · x     A [k, m], B [k, n]      m = out,  n = in,  k = rows
+//
+// Results are the same bits at every run. In forward and inputGradient a row's do not depend on how many other rows there are; a
+// weight gradient's sums over the rows are cut where that fills the GPU, so they depend on its number of multiprocessors.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/dtype.h"
+#include "cuda/staging.h"
+#include "cuda/status.h"
+
+namespace repa::cuda {
+
+enum class GemmLayout : uint8_t { forward, inputGradient, weightGradient };
+
+/// What happens to acc = Σ A B on its way to C. Every row index is C's row, every column index C's column.
+enum class GemmEpilogueKind : uint8_t {
+  none,               // C = acc, or C += acc with `accumulate`
+  bias,               // C = acc + bias
+  biasSilu,           // p = acc + bias; C = silu(p); aux = p
+  biasGeluTanh,       // p = acc + bias; C = gelu(p), tanh form; aux = p
+  biasGeluErf,        // p = acc + bias; C = gelu(p), exact; aux = p
+  biasGatedResidual,  // y = acc + bias; C = residual + gate[row / rowsPerGate] * y; aux = y
+  biasAddend,         // C = acc + bias + addend[row % addendRows]
+  siluBackward,       // C = acc * silu'(aux)
+  geluTanhBackward,   // C = acc * gelu'(aux), tanh form
+  geluErfBackward,    // C = acc * gelu'(aux), exact
+};
+
+struct GemmEpilogue {
+  GemmEpilogueKind kind = GemmEpilogueKind::none;
+
+  /// [n], or null for no bias.
+  const float* bias = nullptr;
+
+  /// [m, n] of the operands' dtype. Forward kinds write it, and skip that when it is null; backward kinds read it: the stored
+  /// pre-activation.
+  void* aux = nullptr;
+  int64_t auxStride = 0;
+
+  /// biasGatedResidual: residual [m, n] (it may be C itself), gate [ceil(m / rowsPerGate), n]. gateStride is free, so that a gate may
+  /// be one sixth of an adaLN row; LayerScale is rowsPerGate = m.
+  const float* residual = nullptr;
+  int64_t residualStride = 0;
+  const float* gate = nullptr;
+  int64_t gateStride = 0;
+  int64_t rowsPerGate = 1;
+
+  /// biasAddend: [addendRows, n], repeated down the rows.
+  const float* addend = nullptr;
+  int64_t addendStride = 0;
+  int64_t addendRows = 1;
+
+  /// [n], or null: gets, or with `accumulateColumnSums` is increased by, the sums of C's columns. What a backward kind writes is the
+  /// gradient of the layer below, and these are its bias's.
+  float* columnSums = nullptr;
+  bool accumulateColumnSums = false;
+};
+
+struct GemmArgs {
+  GemmLayout layout = GemmLayout::forward;
+  /// Of A and B: f32, bf16 or f16. Sums are f32.
+  DType dtype = DType::f32;
+  /// Lets f32 operands be rounded to tf32's 10 bits of significand, for the tensor cores' sake.
+  bool allowTf32 = false;
+  int64_t m = 0;
+  int64_t n = 0;
+  /// k = 0 is legal: acc is zero and the epilogue still runs.
+  int64_t k = 0;
+  /// Any alignment is legal; multiples of 16 bytes, of the leading dimensions (elements from row to row) too, are fast.
+  const void* a = nullptr;
+  int64_t lda = 0;
+  const void* b = nullptr;
+  int64_t ldb = 0;
+  /// f32 or the operands' dtype. Overlaps neither A nor B; aux, residual and addend either are C itself or do not overlap it.
+  void* c = nullptr;
+  int64_t ldc = 0;
+  DType cDType = DType::f32;
+  /// C += acc; only with GemmEpilogueKind::none and a C of f32.
+  bool accumulate = false;
+  GemmEpilogue epilogue;
+};
+
+/// What computes a product.
+enum class GemmBackend : uint8_t {
+  ffma,   // f32 to its last bit (gemm_ffma.cu)
+  mma,    // tensor cores from sm_80 on: bf16, f16, and f32 rounded to tf32 (gemm_mma.cu)
+  wgmma,  // Hopper's, for bf16 and f16 operands whose rows are multiples of 16 bytes (gemm_sm90.cu)
+};
+
+/// How products that share a launch are computed.
+struct GemmPlan {
+  GemmBackend backend;
+  int multiprocessors;
+  /// By product: into how many parts its sum over k is cut. The parts are summed in order by a second kernel.
+  std::vector<int> splits;
+  int64_t scratchBytes;
+};
+
+/// The products share layout, dtype and allowTf32; only weight gradients may be more than one. Throws where a size is beyond 2^30. The
+/// environment variable REPA_GEMM, "mma" or "wgmma", takes that backend wherever the device and the operands let it.
+GemmPlan planGemm(const CudaDeviceInfo& device, std::span<const GemmArgs> products);
+
+/// `scratch`: plan.scratchBytes bytes, aligned to 256.
+void gemm(cudaStream_t stream, const GemmPlan& plan, std::span<const GemmArgs> products, void* scratch);
+
+}  // namespace repa::cuda

@@ -1,0 +1,75 @@
+// Products as the kernels get them, and the order in which blocks take their tiles.
+#pragma once
+
+#include "cuda/gemm.h"
+#include "cuda/kernel.h"
+
+namespace repa::cuda {
+
+/// A block's tile of C; Hopper's has more rows.
+constexpr int kTileRows = 128, kTileColumns = 128;
+constexpr int kTileRowsSm90 = 256;
+
+struct GemmProblem {
+  /// With more than one split, C is the parts' scratch: f32, part after part, with no epilogue.
+  GemmArgs args;
+  /// C and all that the epilogue reads and writes may be accessed 16 bytes at a time.
+  bool wide;
+  /// A and B may be; and if not, in how many bytes.
+  bool aligned;
+  int granule;
+  int splits;
+  /// Summands of a part: a multiple of 64 (the last part may have less).
+  int depth;
+  int rowTiles, columnTiles;
+  /// The number of the first of its tiles in the launch.
+  int firstTile;
+  /// [rowTiles, n], or null: the column sums of each row of tiles.
+  float* columnSums;
+};
+
+/// What one launch computes.
+struct GemmGroup {
+  static constexpr int kMost = 4;
+  int count;
+  GemmProblem problems[kMost];
+};
+
+/// A block's part of a launch.
+struct TilePlace {
+  int problem;
+  int row, column;  // of tiles
+  int split;
+};
+
+/// Tiles are taken in bands of so many rows of them, column by column within a band: with a band as high as wide, the blocks that run at
+/// once cover a square part of C, whose rows of A and columns of B they share in the L2 cache.
+template <int kBandRows>
+__device__ __forceinline__ TilePlace tilePlace(const GemmGroup& group, int tile) {
+  int problem = 0;
+  while (problem + 1 < group.count && tile >= group.problems[problem + 1].firstTile) ++problem;
+  const GemmProblem& p = group.problems[problem];
+  tile -= p.firstTile;
+  const int tiles = p.rowTiles * p.columnTiles;
+  const int split = tile / tiles;
+  tile -= split * tiles;
+  const int bandTiles = kBandRows * p.columnTiles;
+  const int band = tile / bandTiles;
+  tile -= band * bandTiles;
+  const int height = min(kBandRows, p.rowTiles - band * kBandRows);
+  return {problem, band * kBandRows + tile % height, tile / height, split};
+}
+
+/// The launches behind gemm(), for all `tiles` of the group.
+void launchGemmMma(cudaStream_t stream, const GemmGroup& group, int tiles);
+void launchGemmFfma(cudaStream_t stream, const GemmGroup& group, int tiles);
+void launchGemmSm90(cudaStream_t stream, const GemmGroup& group, int tiles, int multiprocessors);
+
+/// args.C = epilogue(Σ parts), part by part in order. `columnSums` [ceil(m / kSumRows), n] or null.
+constexpr int kSumRows = 8;
+void launchSumSplits(cudaStream_t stream, const GemmArgs& args, bool wide, const float* parts, int splits, float* columnSums);
+
+/// out (+)= the sums of `parts` [rows, n] over its rows, in order.
+void launchSumRows(cudaStream_t stream, const float* parts, int rows, int n, float* out, bool accumulate);
+
+}  // namespace repa::cuda

@@ -1,0 +1,29 @@
+// The CUDA kernels of ops/half_block.h. Arguments were checked there.
+#pragma once
+
+#include "core/tensor.h"
+#include "cuda/staging.h"
+
+namespace repa::cuda {
+
+void gatedResidualLayerNormModulate(cudaStream_t stream, const Tensor& x, const Tensor& y, const Tensor& modulation, int64_t gateChunk,
+                                    int64_t shiftChunk, int64_t scaleChunk, float epsilon, const Tensor& joined, const Tensor& out,
+                                    const Tensor& mean, const Tensor& rstd);
+
+struct HalfBlockGradients {
+  const Tensor& dX;
+  const Tensor& dY;
+  const Tensor& dModulation;
+  const Tensor* dBias;
+  bool accumulateBias;
+};
+
+/// `dResidual` may be null. `scratch` is f32 [halfBlockBackwardScratchFloats].
+void gatedResidualLayerNormModulateBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, const Tensor& mean,
+                                            const Tensor& rstd, const Tensor& y, const Tensor& modulation, int64_t gateChunk,
+                                            int64_t shiftChunk, int64_t scaleChunk, const Tensor* dResidual,
+                                            const HalfBlockGradients& gradients, const Tensor& scratch);
+
+int64_t halfBlockBackwardScratchFloats(int64_t batch, int64_t tokens, int64_t width);
+
+}  // namespace repa::cuda

@@ -1,0 +1,128 @@
+// LayerNorm over the last axis, modulated by a sample's condition (adaLN) or affine. Forward: normalize_rows.h; backward:
+// branch_backward.h without a branch below. Modulated, (1 + scale) is a sample's factor and shift its offset; affine, weight and bias
+// are those of one group of all rows.
+#include "cuda/layer_norm.h"
+
+#include "cuda/branch_backward.h"
+#include "cuda/dtype_switch.h"
+#include "cuda/modulation.h"
+#include "cuda/normalize_rows.h"
+
+namespace repa::cuda {
+
+namespace {
+
+constexpr float kModulateBase = 1.0f;
+constexpr float kAffineBase = 0.0f;
+
+}  // namespace
+
+void layerNormModulate(cudaStream_t stream, const Tensor& x, const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk,
+                       float epsilon, const Tensor& out, const Tensor& mean, const Tensor& rstd) {
+  withComputeType(out.dtype(), [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    normalizeRows<false, T>(stream, {.rows = x.size(0) * x.size(1),
+                                     .width = static_cast<int>(x.size(2)),
+                                     .groupRows = x.size(1),
+                                     .epsilon = epsilon,
+                                     .x = x.f32(),
+                                     .y = nullptr,
+                                     .gate = nullptr,
+                                     .gateStride = 0,
+                                     .stream = nullptr,
+                                     .base = kModulateBase,
+                                     .factor = chunkOf(modulation, scaleChunk),
+                                     .offset = chunkOf(modulation, shiftChunk),
+                                     .factorStride = strideOf(modulation),
+                                     .out = elements<T>(out),
+                                     .mean = mean.f32(),
+                                     .rstd = rstd.f32()});
+  });
+}
+
+void layerNormModulateBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, const Tensor& mean, const Tensor& rstd,
+                               const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk, const Tensor* dResidual,
+                               const Tensor& dModulation, const Tensor& dX, const Tensor& scratch) {
+  withComputeType(dOut.dtype(), [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    branchBackward<true, false, T>(stream, {.groups = x.size(0),
+                                            .rows = x.size(1),
+                                            .width = x.size(2),
+                                            .dOut = elements<const T>(dOut),
+                                            .x = x.f32(),
+                                            .mean = mean.f32(),
+                                            .rstd = rstd.f32(),
+                                            .base = kModulateBase,
+                                            .factor = chunkOf(modulation, scaleChunk),
+                                            .factorStride = strideOf(modulation),
+                                            .dResidual = dResidual ? dResidual->f32() : nullptr,
+                                            .dX = dX.f32(),
+                                            .y = nullptr,
+                                            .gate = nullptr,
+                                            .gateStride = 0,
+                                            .dY = nullptr,
+                                            .dOffset = {.out = chunkOf(dModulation, shiftChunk), .stride = strideOf(dModulation)},
+                                            .dFactor = {.out = chunkOf(dModulation, scaleChunk), .stride = strideOf(dModulation)},
+                                            .dGate = {},
+                                            .dBias = {},
+                                            .scratch = scratch.f32()});
+  });
+}
+
+void layerNorm(cudaStream_t stream, const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon, const Tensor& out,
+               const Tensor& mean, const Tensor& rstd) {
+  withComputeType(out.dtype(), [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    normalizeRows<false, T>(stream, {.rows = mean.elements(),
+                                     .width = static_cast<int>(x.size(-1)),
+                                     .groupRows = mean.elements(),
+                                     .epsilon = epsilon,
+                                     .x = x.f32(),
+                                     .y = nullptr,
+                                     .gate = nullptr,
+                                     .gateStride = 0,
+                                     .stream = nullptr,
+                                     .base = kAffineBase,
+                                     .factor = weight.f32(),
+                                     .offset = bias.f32(),
+                                     .factorStride = 0,
+                                     .out = elements<T>(out),
+                                     .mean = mean.f32(),
+                                     .rstd = rstd.f32()});
+  });
+}
+
+void layerNormBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, const Tensor& mean, const Tensor& rstd,
+                       const Tensor& weight, const Tensor& dWeight, const Tensor& dBias, bool accumulate, const Tensor& dX,
+                       const Tensor& scratch) {
+  withComputeType(dOut.dtype(), [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    branchBackward<true, false, T>(stream, {.groups = 1,
+                                            .rows = mean.elements(),
+                                            .width = x.size(-1),
+                                            .dOut = elements<const T>(dOut),
+                                            .x = x.f32(),
+                                            .mean = mean.f32(),
+                                            .rstd = rstd.f32(),
+                                            .base = kAffineBase,
+                                            .factor = weight.f32(),
+                                            .factorStride = 0,
+                                            .dResidual = nullptr,
+                                            .dX = dX.f32(),
+                                            .y = nullptr,
+                                            .gate = nullptr,
+                                            .gateStride = 0,
+                                            .dY = nullptr,
+                                            .dOffset = {.out = dBias.f32(), .accumulate = accumulate},
+                                            .dFactor = {.out = dWeight.f32(), .accumulate = accumulate},
+                                            .dGate = {},
+                                            .dBias = {},
+                                            .scratch = scratch.f32()});
+  });
+}
+
+int64_t layerNormBackwardScratchFloats(int64_t groups, int64_t rows, int64_t width) {
+  return branchBackwardScratchFloats(groups, rows, width);
+}
+
+}  // namespace repa::cuda

@@ -1,0 +1,27 @@
+// The CUDA kernels of ops/layer_norm.h. Arguments were checked there.
+#pragma once
+
+#include "core/tensor.h"
+#include "cuda/staging.h"
+
+namespace repa::cuda {
+
+void layerNormModulate(cudaStream_t stream, const Tensor& x, const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk,
+                       float epsilon, const Tensor& out, const Tensor& mean, const Tensor& rstd);
+
+/// `dResidual` may be null. `scratch` is f32 [layerNormBackwardScratchFloats].
+void layerNormModulateBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, const Tensor& mean, const Tensor& rstd,
+                               const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk, const Tensor* dResidual,
+                               const Tensor& dModulation, const Tensor& dX, const Tensor& scratch);
+
+void layerNorm(cudaStream_t stream, const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon, const Tensor& out,
+               const Tensor& mean, const Tensor& rstd);
+
+void layerNormBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, const Tensor& mean, const Tensor& rstd,
+                       const Tensor& weight, const Tensor& dWeight, const Tensor& dBias, bool accumulate, const Tensor& dX,
+                       const Tensor& scratch);
+
+/// For `groups` samples of `rows` tokens each; the affine LayerNorm has one group.
+int64_t layerNormBackwardScratchFloats(int64_t groups, int64_t rows, int64_t width);
+
+}  // namespace repa::cuda

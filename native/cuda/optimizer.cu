@@ -1,0 +1,239 @@
+// The optimizer step over a flat arena of n parameters, on the device alone: the host learns of it some steps late.
+//
+//   sumOfSquares     one block a chunk of the gradient: the sum of its squares, in double, into scratch          reads 4 B a parameter
+//   finishGradient   one block: the sum over the chunks; norm, clip coefficient, finite, loss scale              a few microseconds
+//   adamW            AdamW, EMA and the copy of the weights that products read, where the gradient is finite     36 or 38 B a parameter
+//                    (gradient read; weight, both moments and EMA read and written; bf16 or f16 copy written)
+//
+// All three stream. A thread takes accesses of 16 bytes of every array (single elements where an array is not aligned), neighbours
+// take neighbouring ones. Nothing depends on the order in which blocks run: chunks are fixed, and sums have one order.
+//
+// Frozen elements are left alone by all but the EMA. A vector that a frozen range cuts, or the arena's end, is taken element by element.
+#include "cuda/optimizer.h"
+
+#include "core/step_state.h"
+#include "cuda/dtype_switch.h"
+#include "cuda/launch.h"
+#include "cuda/vector.h"
+
+namespace repa::cuda {
+
+namespace {
+
+constexpr int kWarp = 32;
+constexpr int kThreads = 256;
+/// Elements of the gradient that one block sums: 128 KiB, and 20,600 partial sums of SiT-XL's 675 M parameters.
+constexpr int kChunk = 32768;
+constexpr int kFinishThreads = 1024;
+/// Blocks of adamW on a multiprocessor, at 55 registers a thread: 1024 threads with 80 bytes under way each, about three times what
+/// a rate of 4.3 TB/s over 132 multiprocessors and a latency of 800 ns ask for.
+constexpr int kAdamWBlocks = 4;
+
+enum class Part { trainable, frozen, mixed };
+
+/// What the `length` elements from `begin` on are.
+__device__ __forceinline__ Part partOf(const FrozenRanges& ranges, int64_t begin, int length) {
+  const ArenaRange* frozen = ranges.array ? ranges.array : ranges.inside;
+  int64_t first = 0;  // the first range that ends behind `begin`
+  for (int64_t last = ranges.count; first < last;) {
+    const int64_t middle = (first + last) / 2;
+    if (frozen[middle].end > begin) last = middle;
+    else first = middle + 1;
+  }
+  if (first == ranges.count || frozen[first].begin >= begin + length) return Part::trainable;
+  return frozen[first].begin <= begin && frozen[first].end >= begin + length ? Part::frozen : Part::mixed;
+}
+
+/// The sum over the block's threads, in thread 0: a butterfly over each warp, then over the warps.
+template <int threads>
+__device__ __forceinline__ double blockSum(double value) {
+  constexpr int warps = threads / kWarp;
+  __shared__ double ofWarp[warps];
+#pragma unroll
+  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) value += __shfl_xor_sync(0xffffffffu, value, lanes);
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+  if (lane == 0) ofWarp[warp] = value;
+  __syncthreads();
+  if (warp > 0) return 0;
+  value = lane < warps ? ofWarp[lane] : 0;
+#pragma unroll
+  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) value += __shfl_xor_sync(0xffffffffu, value, lanes);
+  return value;
+}
+
+template <int N>
+__device__ __forceinline__ void addSquares(double (&sums)[N], const float* from) {
+  float g[N];
+  load(g, from);
+#pragma unroll
+  for (int j = 0; j < N; ++j) sums[j] += double{g[j]} * g[j];
+}
+
+/// In double the squares of floats neither overflow nor round: the sum is finite exactly where all elements are.
+template <int N>
+__global__ void __launch_bounds__(kThreads) sumOfSquaresKernel(int64_t count, const float* gradient, const __grid_constant__ FrozenRanges frozen, double* chunkSums) {
+  const int64_t begin = int64_t{blockIdx.x} * kChunk;
+  const int64_t end = begin + kChunk < count ? begin + kChunk : count;
+  double sums[N] = {};
+  if (end - begin == kChunk && partOf(frozen, begin, kChunk) == Part::trainable) {
+    // Nothing to look at between the loads: several are under way.
+#pragma unroll 4
+    for (int i = threadIdx.x * N; i < kChunk; i += kThreads * N) addSquares(sums, gradient + begin + i);
+  } else {
+    for (int64_t i = begin + threadIdx.x * N; i < end; i += kThreads * N) {
+      const Part part = i + N <= end ? partOf(frozen, i, N) : Part::mixed;
+      if (part == Part::trainable) addSquares(sums, gradient + i);
+      if (part != Part::mixed) continue;
+      for (int64_t j = i; j < i + N && j < end; ++j)
+        if (partOf(frozen, j, 1) == Part::trainable) sums[0] += double{gradient[j]} * gradient[j];
+    }
+  }
+#pragma unroll
+  for (int j = 1; j < N; ++j) sums[0] += sums[j];
+  const double sum = blockSum<kThreads>(sums[0]);
+  if (threadIdx.x == 0) chunkSums[blockIdx.x] = sum;
+}
+
+__global__ void __launch_bounds__(kFinishThreads) finishGradientKernel(int64_t chunks, const double* chunkSums, StepState* state, float maxNorm, float gradientScale) {
+  double sum = 0;
+  for (int64_t chunk = threadIdx.x; chunk < chunks; chunk += kFinishThreads) sum += chunkSums[chunk];
+  sum = blockSum<kFinishThreads>(sum);
+  if (threadIdx.x == 0) finishGradient(*state, sum, maxNorm, gradientScale);
+}
+
+/// The scalars of one step, computed in double and then rounded, where torch does so.
+struct AdamWScalars {
+  float clip, decay, beta1, oneMinusBeta1, beta2, oneMinusBeta2, rootBiasCorrection2, epsilon, stepSize, emaDecay, oneMinusEmaDecay;
+};
+
+__device__ __forceinline__ AdamWScalars scalarsOf(const AdamWSettings& settings, const StepState& state) {
+  const double steps = static_cast<double>(state.step);
+  return {.clip = state.clip,
+          .decay = static_cast<float>(1.0 - settings.learningRate * settings.weightDecay),
+          .beta1 = static_cast<float>(settings.beta1),
+          .oneMinusBeta1 = static_cast<float>(1.0 - settings.beta1),
+          .beta2 = static_cast<float>(settings.beta2),
+          .oneMinusBeta2 = static_cast<float>(1.0 - settings.beta2),
+          .rootBiasCorrection2 = static_cast<float>(sqrt(1.0 - pow(settings.beta2, steps))),
+          .epsilon = static_cast<float>(settings.epsilon),
+          .stepSize = static_cast<float>(settings.learningRate / (1.0 - pow(settings.beta1, steps))),
+          .emaDecay = static_cast<float>(settings.emaDecay),
+          .oneMinusEmaDecay = static_cast<float>(1.0 - settings.emaDecay)};
+}
+
+/// The arena's arrays; ema and compute may be null.
+template <class C>
+struct Arrays {
+  float* weight;
+  const float* gradient;
+  float *firstMoment, *secondMoment, *ema;
+  C* compute;
+};
+
+template <int N, class C>
+__device__ __forceinline__ void averageWeights(const Arrays<C>& to, const AdamWScalars& s, int64_t i, const float (&p)[N]) {
+  float e[N];
+  load(e, to.ema + i);
+#pragma unroll
+  for (int j = 0; j < N; ++j) e[j] = s.emaDecay * e[j] + s.oneMinusEmaDecay * p[j];
+  store(to.ema + i, e);
+}
+
+template <int N, class C>
+__device__ __forceinline__ void updateTrainable(const Arrays<C>& to, const AdamWScalars& s, int64_t i) {
+  float p[N], g[N], m[N], v[N];
+  load(g, to.gradient + i);
+  load(m, to.firstMoment + i);
+  load(v, to.secondMoment + i);
+  load(p, to.weight + i);
+#pragma unroll
+  for (int j = 0; j < N; ++j) {
+    g[j] *= s.clip;
+    m[j] = s.beta1 * m[j] + s.oneMinusBeta1 * g[j];
+    v[j] = s.beta2 * v[j] + s.oneMinusBeta2 * g[j] * g[j];
+    p[j] = s.decay * p[j] - s.stepSize * m[j] / (sqrtf(v[j]) / s.rootBiasCorrection2 + s.epsilon);
+  }
+  store(to.firstMoment + i, m);
+  store(to.secondMoment + i, v);
+  store(to.weight + i, p);
+  if (to.compute) store(to.compute + i, p);
+  if (to.ema) averageWeights(to, s, i, p);
+}
+
+template <int N, class C>
+__device__ __forceinline__ void updateFrozen(const Arrays<C>& to, const AdamWScalars& s, int64_t i) {
+  if (!to.ema) return;
+  float p[N];
+  load(p, to.weight + i);
+  averageWeights(to, s, i, p);
+}
+
+/// As many blocks as run at once, which go over the arena together: the powers of the bias corrections are taken once a block.
+template <int N, class C>
+__global__ void __launch_bounds__(kThreads, kAdamWBlocks)
+    adamWKernel(int64_t count, const Arrays<C> to, const __grid_constant__ FrozenRanges frozen, const StepState* state, const AdamWSettings settings) {
+  __shared__ AdamWScalars shared;
+  if (!state->finite) return;
+  if (threadIdx.x == 0) shared = scalarsOf(settings, *state);
+  __syncthreads();
+  const AdamWScalars s = shared;
+  const int64_t stride = int64_t{gridDim.x} * kThreads * N;
+  for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * N; i < count; i += stride) {
+    const Part part = i + N <= count ? partOf(frozen, i, N) : Part::mixed;
+    if (part == Part::trainable) {
+      updateTrainable<N>(to, s, i);
+    } else if (part == Part::frozen) {
+      updateFrozen<N>(to, s, i);
+    } else {
+      for (int64_t j = i; j < i + N && j < count; ++j) {
+        if (partOf(frozen, j, 1) == Part::trainable) updateTrainable<1>(to, s, j);
+        else updateFrozen<1>(to, s, j);
+      }
+    }
+  }
+}
+
+StepState* stateOf(const Tensor& state) { return static_cast<StepState*>(state.data()); }
+
+int64_t chunksOf(int64_t count) { return (count + kChunk - 1) / kChunk; }
+
+template <class C>
+void adamWOf(cudaStream_t stream, int multiprocessors, int64_t count, const Arrays<C>& to, const FrozenRanges& frozen, const StepState* state,
+             const AdamWSettings& settings) {
+  const auto run = [&](auto kernel, int perThread) {
+    const int64_t perBlock = int64_t{kThreads} * perThread;
+    const int64_t blocks = std::min<int64_t>((count + perBlock - 1) / perBlock, int64_t{multiprocessors} * kAdamWBlocks);
+    launch(stream, kernel, {.grid = dim3(static_cast<unsigned>(blocks)), .block = dim3(kThreads)}, count, to, frozen, state, settings);
+  };
+  if (aligned16(to.weight, to.gradient, to.firstMoment, to.secondMoment, to.ema, to.compute)) run(adamWKernel<4, C>, 4);
+  else run(adamWKernel<1, C>, 1);
+}
+
+}  // namespace
+
+int64_t clipGradientNormScratchBytes(int64_t count) { return chunksOf(count) * static_cast<int64_t>(sizeof(double)); }
+
+void clipGradientNorm(cudaStream_t stream, const Tensor& gradient, const FrozenRanges& frozen, const Tensor& state, float maxNorm, float gradientScale,
+                      const Tensor& scratch) {
+  const int64_t count = gradient.elements(), chunks = chunksOf(count);
+  double* chunkSums = static_cast<double*>(scratch.data());
+  if (chunks > 0) {
+    const auto kernel = aligned16(gradient.f32()) ? sumOfSquaresKernel<4> : sumOfSquaresKernel<1>;
+    launch(stream, kernel, {.grid = dim3(static_cast<unsigned>(chunks)), .block = dim3(kThreads)}, count, gradient.f32(), frozen, chunkSums);
+  }
+  launch(stream, finishGradientKernel, {.grid = dim3(1), .block = dim3(kFinishThreads)}, chunks, chunkSums, stateOf(state), maxNorm, gradientScale);
+}
+
+void adamW(cudaStream_t stream, int multiprocessors, const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment, const Tensor& secondMoment, const Tensor* ema,
+           const Tensor* computeWeight, const FrozenRanges& frozen, const Tensor& state, const AdamWSettings& settings) {
+  const int64_t count = weight.elements();
+  if (count == 0) return;
+  withComputeType(computeWeight ? computeWeight->dtype() : DType::f32, [&](auto tag) {
+    using C = typename decltype(tag)::Type;
+    const Arrays<C> to = {weight.f32(), gradient.f32(), firstMoment.f32(), secondMoment.f32(), ema ? ema->f32() : nullptr,
+                          computeWeight ? elements<C>(*computeWeight) : nullptr};
+    adamWOf(stream, multiprocessors, count, to, frozen, stateOf(state), settings);
+  });
+}
+
+}  // namespace repa::cuda

@@ -1,0 +1,41 @@
+// The CUDA kernels of ops/optimizer.h. Arguments were checked there.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "core/arena_range.h"
+#include "core/tensor.h"
+#include "cuda/staging.h"
+
+namespace repa::cuda {
+
+/// Elements without a gradient, as a kernel's parameter: ascending ranges, in it where they are few, else in an array on the device.
+struct FrozenRanges {
+  static constexpr int kInside = 128;
+
+  int64_t count = 0;
+  const ArenaRange* array = nullptr;
+  ArenaRange inside[kInside] = {};
+
+  /// `array`: the same on the device; not looked at where they are few.
+  FrozenRanges(const std::vector<ArenaRange>& ranges, const void* onDevice) : count(static_cast<int64_t>(ranges.size())) {
+    if (count > kInside) array = static_cast<const ArenaRange*>(onDevice);
+    else std::copy(ranges.begin(), ranges.end(), inside);
+  }
+};
+
+struct AdamWSettings {
+  double learningRate, beta1, beta2, epsilon, weightDecay, emaDecay;
+};
+
+/// Bytes of clipGradientNorm's `scratch` (8-byte aligned) for an arena of so many elements.
+int64_t clipGradientNormScratchBytes(int64_t count);
+
+void clipGradientNorm(cudaStream_t stream, const Tensor& gradient, const FrozenRanges& frozen, const Tensor& state, float maxNorm, float gradientScale,
+                      const Tensor& scratch);
+/// `ema` and `computeWeight` may be null. `multiprocessors`: of the device.
+void adamW(cudaStream_t stream, int multiprocessors, const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment, const Tensor& secondMoment, const Tensor* ema,
+           const Tensor* computeWeight, const FrozenRanges& frozen, const Tensor& state, const AdamWSettings& settings);
+
+}  // namespace repa::cuda

@@ -1,0 +1,26 @@
+// The CUDA kernels of ops/attention.h's qkNorm. Arguments were checked there.
+#pragma once
+
+#include "core/tensor.h"
+#include "cuda/staging.h"
+
+namespace repa::cuda {
+
+void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const Tensor& qBias, const Tensor& kWeight, const Tensor& kBias, int64_t heads, float epsilon,
+            const Tensor& normed, const Tensor& mean, const Tensor& rstd);
+
+/// Where the four parameters' gradients go.
+struct QkNormGradients {
+  float* dqWeight;
+  float* dqBias;
+  float* dkWeight;
+  float* dkBias;
+};
+
+/// Floats of scratch that qkNormBackward wants.
+int64_t qkNormBackwardScratchFloats(const Tensor& qkv, int64_t heads);
+
+void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qkv, const Tensor& qWeight, const Tensor& kWeight, const Tensor& mean, const Tensor& rstd,
+                    int64_t heads, const QkNormGradients& gradients, bool accumulate, float* scratch, const Tensor& dqkv);
+
+}  // namespace repa::cuda

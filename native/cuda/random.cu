@@ -1,0 +1,92 @@
+// Random tensors with the CPU's bits: the numbers are made by the same code (core/philox.h, core/box_muller.h, core/lognormal_time.h),
+// which is exact, or rounds in one way only.
+//
+// A thread makes one Philox block, four numbers, and stores them as one access of 16 bytes where `out` lets it; a batch may begin in
+// the middle of a block, of which then a part is kept.
+#include "cuda/random.h"
+
+#include "core/box_muller.h"
+#include "core/lognormal_time.h"
+#include "cuda/launch.h"
+#include "cuda/vector.h"
+
+namespace repa::cuda {
+
+namespace {
+
+constexpr int kThreads = 256;
+
+struct Uniform {
+  __device__ void operator()(const RandomPosition& position, uint64_t block, float* number) const { uniformNumbers(position, block, number); }
+};
+struct Normal {
+  __device__ void operator()(const RandomPosition& position, uint64_t block, float* number) const { normalNumbers(position, block, number); }
+};
+
+struct Scaling {
+  double offset, factor;
+};
+
+/// `whole`: blocks coincide with accesses of 16 bytes.
+template <class Draw>
+__global__ void __launch_bounds__(kThreads) fillKernel(float* out, int64_t count, RandomPosition position, int64_t first, bool whole, Scaling scaling, Draw draw) {
+  const int64_t block = first / 4 + int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const int64_t begin = 4 * block - first;  // where the block's first number belongs; up to 3 before `out`
+  if (begin >= count) return;
+  float number[4];
+  draw(position, static_cast<uint64_t>(block), number);
+  if (scaling.offset != 0 || scaling.factor != 1) {
+    // Rounded as on the CPU: the product and the sum apart, in double, then once to float.
+#pragma unroll
+    for (int k = 0; k < 4; ++k) number[k] = static_cast<float>(scaling.offset + roundedProduct(scaling.factor, number[k]));
+  }
+  if (whole && begin + 4 <= count) return store(out + begin, number);
+#pragma unroll
+  for (int k = 0; k < 4; ++k)
+    if (begin + k >= 0 && begin + k < count) out[begin + k] = number[k];
+}
+
+__global__ void __launch_bounds__(kThreads) timestepsKernel(float* t, int64_t batch, bool lognormal, bool cosinePath, RandomPosition position, int64_t first) {
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i >= batch) return;
+  t[i] = lognormal ? lognormalTime(normalNumber(position, first + i), cosinePath) : uniformNumber(position, first + i);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    dropLabelsKernel(const int32_t* labels, int32_t* out, int64_t batch, double probability, int32_t nullClass, RandomPosition position, int64_t first) {
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i < batch) out[i] = uniformNumber(position, first + i) < probability ? nullClass : labels[i];
+}
+
+LaunchShape shapeOf(int64_t threads) { return {.grid = dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads)), .block = dim3(kThreads)}; }
+
+template <class Draw>
+void fill(cudaStream_t stream, const Tensor& out, const Scaling& scaling, const RandomPosition& position, int64_t first, Draw draw) {
+  const int64_t count = out.elements();
+  if (count == 0) return;
+  const int64_t blocks = (first % 4 + count + 3) / 4;
+  const bool whole = first % 4 == 0 && aligned16(out.f32());
+  launch(stream, fillKernel<Draw>, shapeOf(blocks), out.f32(), count, position, first, whole, scaling, draw);
+}
+
+}  // namespace
+
+void fillUniform(cudaStream_t stream, const Tensor& out, double offset, double factor, const RandomPosition& position, int64_t first) {
+  fill(stream, out, {offset, factor}, position, first, Uniform{});
+}
+
+void fillNormal(cudaStream_t stream, const Tensor& out, double offset, double factor, const RandomPosition& position, int64_t first) {
+  fill(stream, out, {offset, factor}, position, first, Normal{});
+}
+
+void fillTimesteps(cudaStream_t stream, const Tensor& out, bool lognormal, bool cosinePath, const RandomPosition& position, int64_t first) {
+  const int64_t batch = out.elements();
+  if (batch > 0) launch(stream, timestepsKernel, shapeOf(batch), out.f32(), batch, lognormal, cosinePath, position, first);
+}
+
+void dropLabels(cudaStream_t stream, const Tensor& labels, double probability, int32_t nullClass, const RandomPosition& position, int64_t first, const Tensor& out) {
+  const int64_t batch = labels.elements();
+  if (batch > 0) launch(stream, dropLabelsKernel, shapeOf(batch), labels.i32(), out.i32(), batch, probability, nullClass, position, first);
+}
+
+}  // namespace repa::cuda

@@ -1,0 +1,45 @@
+#include "cuda/tensor_map.h"
+
+#include <cuda_runtime.h>
+
+#include <string>
+
+#include "cuda/check.h"
+
+namespace repa::cuda {
+
+namespace {
+
+using Encode = decltype(&cuTensorMapEncodeTiled);
+
+/// From the driver that is loaded already: libcuda is not linked, so that the addon loads where there is none.
+Encode encodeFunction() {
+  static const Encode encode = [] {
+    void* function = nullptr;
+    cudaDriverEntryPointQueryResult found;
+    constexpr unsigned version = 12000;  // the first to have it
+    check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, version, cudaEnableDefault, &found), "find cuTensorMapEncodeTiled");
+    if (found != cudaDriverEntryPointSuccess || !function) throw Error(ErrorCode::failed, "the driver has no cuTensorMapEncodeTiled; Hopper's kernels need one for CUDA 12.0 or later.");
+    return reinterpret_cast<Encode>(function);
+  }();
+  return encode;
+}
+
+}  // namespace
+
+CUtensorMap matrixMap(DType dtype, const void* base, int64_t rows, int64_t columns, int64_t pitch, int boxRows, int boxColumns) {
+  CUtensorMap map;
+  const cuuint64_t extents[2] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(pitch * dtypeBytes(dtype))};
+  const cuuint32_t box[2] = {static_cast<cuuint32_t>(boxColumns), static_cast<cuuint32_t>(boxRows)};
+  const cuuint32_t steps[2] = {1, 1};
+  const CUresult result = encodeFunction()(
+      &map, dtype == DType::bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 2, const_cast<void*>(base), extents, strides, box,
+      steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS)
+    throw Error(ErrorCode::failed, "the driver makes no tensor map of a matrix of " + std::to_string(rows) + " x " + std::to_string(columns) + ", rows " +
+                                       std::to_string(pitch) + " apart (error " + std::to_string(static_cast<int>(result)) + ").");
+  return map;
+}
+
+}  // namespace repa::cuda

@@ -1,0 +1,19 @@
+/** What one call does from beginning to end. Each is loaded when it is called: importing the library waits for none of them. */
+
+/** An async function that is loaded at its first call. */
+function loaded<A extends unknown[], R>(
+  load: () => Promise<(...args: A) => R | Promise<R>>,
+): (...args: A) => Promise<R> {
+  return async (...args) => (await load())(...args)
+}
+
+export const benchmarkStep = loaded(async () => (await import('./benchmark/step.ts')).benchmarkStep)
+export const convert = loaded(async () => (await import('./conversion/convert.ts')).convert)
+export const demo = loaded(async () => (await import('./demo.ts')).demo)
+export const doctor = loaded(async () => (await import('./doctor/diagnose.ts')).diagnose)
+export const prepare = loaded(async () => (await import('./data/prepare.ts')).prepareDataset)
+export const readRun = loaded(async () => (await import('./report/run.ts')).readRun)
+export const renderReport = loaded(async () => (await import('./report/report.ts')).renderReport)
+export const sampleToFolder = loaded(async () => (await import('./diffusion/sample-to-folder.ts')).sampleToFolder)
+export const train = loaded(async () => (await import('./training/run.ts')).train)
+export const verify = loaded(async () => (await import('./verification/verify.ts')).verify)

@@ -1,0 +1,51 @@
+import { native } from '../native.ts'
+import { Graph } from '../tensor/graph.ts'
+import { keep } from '../tensor/scope.ts'
+import { Tensor } from '../tensor/tensor.ts'
+
+/** Tensors by name; some may be missing, but the same ones at every step. */
+type Tensors = Readonly<Record<string, Tensor | undefined>>
+
+/**
+ * A step that was recorded once and is replayed: its inputs are copied into tensors of its own, and its results are the same
+ * tensors every time.
+ */
+export class CapturedStep<Inputs extends Tensors, Results extends Tensors> implements Disposable {
+  readonly #inputs: Inputs
+  readonly #graph: Graph
+  /** What the last replay computes; valid until the next is enqueued. Not the caller's to dispose. */
+  readonly results: Results
+
+  /** Records `enqueue`, without running it. It must have run before: what it makes once and keeps must not be made while it is recorded. */
+  constructor(inputs: Inputs, enqueue: (inputs: Inputs) => Results) {
+    const copies = Object.entries(inputs).map(([name, tensor]) => {
+      return [name, tensor && keep(Tensor.empty(tensor.shape, tensor.device, tensor.dtype))]
+    })
+    this.#inputs = Object.fromEntries(copies) as Inputs
+    const { device } = Object.values(inputs).find((tensor) => tensor !== undefined)!
+    const { graph, result } = Graph.capture(device, () => {
+      const results = enqueue(this.#inputs)
+      for (const tensor of Object.values(results)) if (tensor) keep(tensor)
+      return results
+    })
+    this.#graph = graph
+    this.results = result
+  }
+
+  /** Enqueues the step on other inputs of the same shapes. */
+  replay(inputs: Inputs): void {
+    for (const [name, tensor] of Object.entries(inputs)) {
+      if (tensor) native().copy(this.#inputs[name]!.handle, tensor.handle)
+    }
+    this.#graph.replay()
+  }
+
+  dispose(): void {
+    for (const tensor of [...Object.values(this.#inputs), ...Object.values(this.results)]) tensor?.dispose()
+    this.#graph.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}

@@ -1,0 +1,107 @@
+/** The configuration of a run in a folder: given when it begins, `config.json` from then on. */
+import { readFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import * as z from 'zod'
+import { parseConfiguration } from '../configuration/parse.ts'
+import { CHECKPOINTS, newestCheckpoint, readCheckpointState } from './checkpoint.ts'
+import { type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
+
+export const CONFIG_FILE = 'config.json'
+
+/** What `config.json` holds, and a checkpoint's `configuration`. */
+export const storedConfigurationSchema = z.strictObject({ data: z.string(), training: trainingSchema })
+
+export type StoredConfiguration = z.output<typeof storedConfigurationSchema>
+
+/** What a resumed run may change: nothing that the weights depend on. */
+const FREE_ON_RESUME = new Set(['steps', 'checkpointEvery', 'sampleEvery', 'samples', 'cudaGraph'])
+
+export interface ConfigurationRequest {
+  /** The data set's folder. */
+  readonly data: string
+  /** The run's folder. */
+  readonly out: string
+  /** Settings given now. */
+  readonly configuration: TrainingOptions
+  readonly resume?: boolean
+}
+
+/** The run's whole configuration: given, or stored with the run that goes on. */
+export async function resolveConfiguration(request: ConfigurationRequest): Promise<TrainingConfiguration> {
+  const { out, configuration, resume } = request
+  const file = join(out, CONFIG_FILE)
+  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw error
+  })
+  if (resume) {
+    return text === undefined ? adoptedConfiguration(request) : resumedConfiguration(request, parseJson(text, file))
+  }
+  if (text !== undefined) {
+    throw new Error(`${out} already holds a run; go on with it by --resume, or choose another --out.`)
+  }
+  return parseConfiguration(trainingSchema, configuration, 'the configuration')
+}
+
+function resumedConfiguration(
+  { data, out, configuration }: ConfigurationRequest,
+  json: unknown,
+): TrainingConfiguration {
+  const stored = parseConfiguration(storedConfigurationSchema, json, join(out, CONFIG_FILE))
+  if (resolve(stored.data) !== resolve(data)) {
+    throw new Error(`The run in ${out} trains on ${stored.data}, not on ${data}; resume it with --data ${stored.data}.`)
+  }
+  const given = parseConfiguration(trainingSchema.partial(), configuration, 'the configuration')
+  for (const [key, value] of Object.entries(configuration)) {
+    if (value === undefined || FREE_ON_RESUME.has(key)) continue
+    const before = JSON.stringify(stored.training[key as keyof TrainingConfiguration])
+    const now = JSON.stringify(given[key as keyof TrainingConfiguration])
+    if (before !== now) {
+      throw new Error(`The run in ${out} has ${key} ${before}; a resumed run cannot change it to ${now}.`)
+    }
+  }
+  const changes = Object.fromEntries(
+    Object.keys(configuration)
+      .filter((key) => FREE_ON_RESUME.has(key))
+      .map((key) => [key, given[key as keyof typeof given]]),
+  )
+  return { ...stored.training, ...changes }
+}
+
+/**
+ * Of a folder that has a checkpoint and no run yet, as `repa convert` leaves it: what the checkpoint says of its training, where
+ * nothing else was given. Files of encoders it cannot know.
+ */
+async function adoptedConfiguration({ out, configuration }: ConfigurationRequest): Promise<TrainingConfiguration> {
+  const checkpoint = await newestCheckpoint(join(out, CHECKPOINTS))
+  if (checkpoint === undefined) {
+    throw new Error(
+      `${out} holds no run to resume: it has no ${CONFIG_FILE} and no checkpoint in ${CHECKPOINTS}/. ` +
+        'Leave out --resume to begin one.',
+    )
+  }
+  const { model, configuration: told } = await readCheckpointState(checkpoint)
+  const stored = parseConfiguration(storedConfigurationSchema, told, `${checkpoint}, configuration`)
+  const adopted = parseConfiguration(
+    trainingSchema,
+    { ...stored.training, ...configuration },
+    `the configuration of ${checkpoint} with what was given`,
+  )
+  const { encoders } = adopted
+  const wanted = model.alignWidths
+  if (encoders.length !== wanted.length) {
+    throw new Error(
+      `${checkpoint} has projectors for ${wanted.length} encoders (features of ${wanted.join(', ') || 'none'}), and ` +
+        `${encoders.length} are named; name each by --encoder NAME=FILE, in their order.`,
+    )
+  }
+  return adopted
+}
+
+function parseJson(text: string, file: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new Error(`${file} is not JSON: ${(cause as Error).message}; restore it, or begin a new run.`, { cause })
+  }
+}

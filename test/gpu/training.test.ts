@@ -1,0 +1,164 @@
+import { createHash } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { loadEncoder } from '../../src/alignment/encoders.ts'
+import { Dataset } from '../../src/data/dataset.ts'
+import { DEMO_CLASSES, writeDemoImages } from '../../src/data/demo-images.ts'
+import { prepareDataset } from '../../src/data/prepare.ts'
+import { sampleImages } from '../../src/diffusion/sample-images.ts'
+import { SiT } from '../../src/models/sit.ts'
+import { native } from '../../src/native.ts'
+import { memoryStats, setMemoryLimit, synchronize } from '../../src/tensor/device.ts'
+import { Tensor } from '../../src/tensor/tensor.ts'
+import { Trainer, type TrainingStep } from '../../src/training/trainer.ts'
+import { DEVICES } from '../tensor/devices.ts'
+
+/** The shim makes some thousand products a second: what runs a thousand steps on a chip runs a few on it. */
+const isShim = native()
+  .cudaInfo()
+  .devices.some(({ name }) => name.includes('SIMT'))
+const STEPS = isShim ? 6 : 1000
+const SIZE = isShim ? 8 : 32
+const MODEL = isShim ? { depth: 2, hidden: 48, heads: 2, patch: 4 } : { depth: 6, hidden: 192, heads: 3, patch: 4 }
+
+let folder: string
+let data: Dataset
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'repa-gpu-'))
+  await writeDemoImages(join(folder, 'drawn'), { perClass: 8, size: SIZE, seed: 0 })
+  await prepareDataset({ source: join(folder, 'drawn'), out: join(folder, 'data'), size: SIZE })
+  data = await Dataset.open(join(folder, 'data'))
+})
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+interface Trained {
+  readonly losses: readonly number[]
+  /** Of weights and EMA together. */
+  readonly digest: string
+  readonly steps: readonly TrainingStep[]
+}
+
+async function trained(
+  device: string,
+  options: {
+    precision: 'fp32' | 'bf16' | 'fp16'
+    steps?: number
+    cudaGraph?: boolean
+    onStep?: (index: number) => void
+  },
+): Promise<Trained> {
+  const { precision, steps = STEPS, cudaGraph = false, onStep } = options
+  using model = SiT.create(MODEL, {
+    classes: DEMO_CLASSES.length,
+    channels: 3,
+    inputSize: [SIZE, SIZE],
+    device,
+    seed: 1,
+  })
+  const encoder = await loadEncoder('hog', undefined, { device })
+  await using trainer = new Trainer({
+    model,
+    data,
+    align: { encoder, depth: 1, weight: 0.5 },
+    batch: isShim ? 2 : 16,
+    learningRate: 1e-3,
+    precision,
+    cudaGraph,
+  })
+  const made: TrainingStep[] = []
+  for await (const step of trainer.run({ steps })) {
+    made.push(step)
+    onStep?.(step.index)
+  }
+  const hash = createHash('sha256')
+  for (const role of ['weights', 'ema'] as const)
+    hash.update(new Uint8Array((await model.arena.array(role).data()).buffer))
+  return { losses: made.map(({ loss }) => loss), digest: hash.digest('hex'), steps: made }
+}
+
+for (const { device, missing } of DEVICES) {
+  describe.skipIf(missing || device === 'cpu')(`training on ${device}`, () => {
+    test.each(['fp32', 'bf16', 'fp16'] as const)(
+      'in %s: the loss falls, and a second run has the same bits',
+      async (precision) => {
+        const first = await trained(device, { precision })
+        expect(first.steps.every(({ finite }) => finite)).toBe(true)
+        const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value / values.length, 0)
+        const part = Math.max(2, Math.floor(STEPS / 5))
+        if (!isShim) expect(mean(first.losses.slice(-part))).toBeLessThan(0.7 * mean(first.losses.slice(0, part)))
+        expect(await trained(device, { precision })).toMatchObject({ losses: first.losses, digest: first.digest })
+      },
+    )
+
+    test('is the same as on the CPU in fp32, up to rounding', async () => {
+      const steps = Math.min(STEPS, 4)
+      const here = await trained(device, { precision: 'fp32', steps })
+      const there = await trained('cpu', { precision: 'fp32', steps })
+      for (const [i, loss] of here.losses.entries()) expect(loss).toBeCloseTo(there.losses[i]!, 4)
+    })
+
+    test('as a captured graph has the same bits as without', async () => {
+      const plain = await trained(device, { precision: 'bf16' })
+      expect(await trained(device, { precision: 'bf16', cudaGraph: true })).toMatchObject({
+        losses: plain.losses,
+        digest: plain.digest,
+      })
+    })
+
+    test('does not grow in memory after step 5', async () => {
+      const seen: { live: number; cached: number; system: number }[] = []
+      await trained(device, {
+        precision: 'bf16',
+        steps: Math.max(STEPS, 8),
+        onStep: () => {
+          const { liveBytes, cachedBytes, systemAllocations } = memoryStats(device)
+          seen.push({ live: liveBytes, cached: cachedBytes, system: systemAllocations })
+        },
+      })
+      expect(seen.at(-2)).toEqual(seen[5])
+    })
+
+    test('out of memory is an error that names the op and the sizes, and the process goes on', async () => {
+      const { limitBytes, liveBytes, cachedBytes } = memoryStats(device)
+      setMemoryLimit(device, liveBytes + cachedBytes + 2 ** 20)
+      try {
+        await expect(trained(device, { precision: 'bf16', steps: 1 })).rejects.toMatchObject({
+          code: 'ERR_OUT_OF_MEMORY',
+          message: expect.stringMatching(/^\w+: out of memory: \d+ MiB asked for, \d+ MiB in use, limit \d+ MiB/),
+        })
+      } finally {
+        setMemoryLimit(device, limitBytes)
+      }
+      using x = Tensor.full([4], 2, device)
+      expect([...(await x.data())]).toEqual([2, 2, 2, 2])
+    })
+
+    test('and then samples', async () => {
+      using model = SiT.create(MODEL, {
+        classes: DEMO_CLASSES.length,
+        channels: 3,
+        inputSize: [SIZE, SIZE],
+        device,
+        seed: 1,
+      })
+      model.computeIn('bf16')
+      for await (const { images } of sampleImages(model, {
+        labels: Int32Array.of(0, 1),
+        seed: 0,
+        batch: 2,
+        mode: 'sde',
+        steps: 3,
+        path: 'linear',
+        guidance: { scale: 2, low: 0, high: 1 },
+      })) {
+        expect(images.length).toBe(2 * 3 * SIZE * SIZE)
+        expect(new Set(images).size).toBeGreaterThan(8)
+      }
+      await synchronize(device)
+    })
+  })
+}

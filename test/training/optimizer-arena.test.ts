@@ -1,0 +1,184 @@
+/** The two native calls of an optimizer step on bare arrays: frozen ranges, arrays that are not aligned, the narrow copy. */
+import { describe, expect, test } from 'vitest'
+import { native } from '../../src/native.ts'
+import type { Device } from '../../src/tensor/device.ts'
+import { Tensor } from '../../src/tensor/tensor.ts'
+import { STATE_BYTES } from '../../src/training/optimizer.ts'
+import { random, roundTo } from '../reference/array.ts'
+import { DEVICES } from '../tensor/devices.ts'
+import { narrowValues } from '../tensor/narrow.ts'
+
+interface Step {
+  readonly gradient: Float32Array
+  readonly frozen: readonly number[]
+  readonly maxNorm?: number
+  readonly ema?: boolean
+  readonly compute?: 'bf16' | 'f16'
+  /** Elements by which every array is off its alignment. */
+  readonly shift?: number
+}
+
+interface Arrays {
+  readonly weight: Float32Array
+  readonly firstMoment: Float32Array
+  readonly secondMoment: Float32Array
+  readonly ema: Float32Array
+  readonly compute: ArrayLike<number> | undefined
+  readonly gradNorm: number
+  readonly finite: boolean
+}
+
+const values = (count: number, seed: number, scale = 1) => Float32Array.from(random([count], seed, scale).data)
+
+/** What two steps make of arrays of random numbers. */
+async function run(
+  device: Device,
+  { gradient, frozen, maxNorm, ema = true, compute, shift = 0 }: Step,
+): Promise<Arrays> {
+  const count = gradient.length
+  const made: Tensor[] = []
+  const own = (tensor: Tensor) => {
+    made.push(tensor)
+    return tensor
+  }
+  const array = (data: Float32Array) => {
+    const whole = own(Tensor.empty([count + shift], device))
+    const view = own(whole.view(shift, [count]))
+    view.write(data)
+    return view
+  }
+  const [weight, g, m, v, e] = [
+    values(count, 1),
+    gradient,
+    values(count, 2),
+    values(count, 3).map(Math.abs),
+    values(count, 4),
+  ].map(array) as [Tensor, Tensor, Tensor, Tensor, Tensor]
+  const copy = compute && own(own(Tensor.empty([count + shift], device, compute)).view(shift, [count]))
+  const state = own(Tensor.from(new Uint8Array(STATE_BYTES), [STATE_BYTES], device))
+  for (let step = 0; step < 2; step++) {
+    native().clipGradientNorm(g.handle, frozen, state.handle, maxNorm ?? Number.POSITIVE_INFINITY, 1)
+    const settings = [1e-2, 0.9, 0.999, 1e-8, 0.1, 0.75] as const
+    const arrays = [weight, g, m, v].map(({ handle }) => handle) as [never, never, never, never]
+    native().adamW(...arrays, ema ? e.handle : null, copy?.handle ?? null, frozen, state.handle, ...settings)
+  }
+  const view = new DataView((await state.dataAs('u8')).buffer)
+  const result = {
+    weight: await weight.data(),
+    firstMoment: await m.data(),
+    secondMoment: await v.data(),
+    ema: await e.data(),
+    compute: copy && (await narrowValues(copy)).data,
+    gradNorm: view.getFloat64(8, true),
+    finite: view.getInt32(20, true) !== 0,
+  }
+  for (const tensor of made) tensor.dispose()
+  return result
+}
+
+/** Ascending ranges: empty ones, neighbours, one element, some that cut accesses of four and some that span blocks. */
+function ranges(count: number, total: number): number[] {
+  const out: number[] = []
+  for (let i = 0; i < total; i++) {
+    const begin = Math.floor((i * count) / total) + (i % 5)
+    out.push(
+      begin,
+      Math.min(begin + [0, 1, 3, 4, 9][i % 5]! + (i % 3 === 0 ? Math.floor(count / total / 2) : 0), count),
+    )
+  }
+  return out
+}
+
+const isIn = (frozen: readonly number[], i: number) =>
+  frozen.some((begin, k) => k % 2 === 0 && begin <= i && i < frozen[k + 1]!)
+
+for (const { device, missing } of DEVICES) {
+  describe.skipIf(missing)(`an optimizer step over bare arrays on ${device}`, () => {
+    // 128 ranges travel with a kernel, more lie in an array on the device.
+    test.each([0, 1, 16, 128, 129])(
+      '%d frozen ranges: only the EMA moves there, and their gradient is not read',
+      async (total) => {
+        const count = 33_333
+        const frozen = ranges(count, total)
+        const gradient = values(count, 9)
+        const free = await run(device, { gradient, frozen: [] })
+        const held = await run(device, { gradient: gradient.map((g, i) => (isIn(frozen, i) ? Number.NaN : g)), frozen })
+        expect(held.finite).toBe(true)
+        const start = {
+          weight: values(count, 1),
+          firstMoment: values(count, 2),
+          secondMoment: values(count, 3).map(Math.abs),
+        }
+        for (const name of ['weight', 'firstMoment', 'secondMoment'] as const) {
+          expect(held[name]).toEqual(free[name].map((value, i) => (isIn(frozen, i) ? start[name][i]! : value)))
+        }
+        const squares = gradient.reduce((sum, g, i) => sum + (isIn(frozen, i) ? 0 : g * g), 0)
+        expect(Math.abs(held.gradNorm / Math.sqrt(squares) - 1)).toBeLessThan(1e-12)
+        const average = (e: number, w: number) => 0.75 * e + 0.25 * w
+        const ema = values(count, 4)
+        for (let i = 0; i < count; i++) {
+          if (!isIn(frozen, i)) expect(held.ema[i]).toBe(free.ema[i])
+          else expect(held.ema[i]).toBeCloseTo(average(average(ema[i]!, start.weight[i]!), start.weight[i]!), 5)
+        }
+      },
+    )
+
+    test('everything frozen: the norm is 0, and only the EMA moves', async () => {
+      const { weight, ema, gradNorm, finite } = await run(device, { gradient: values(1000, 9), frozen: [0, 1000] })
+      expect({ gradNorm, finite }).toEqual({ gradNorm: 0, finite: true })
+      expect(weight).toEqual(values(1000, 1))
+      expect(ema).not.toEqual(values(1000, 4))
+    })
+
+    test.each([1, 2, 3, 5, 1023, 1025, 70_001])('%d parameters, aligned or not: the same bits', async (count) => {
+      const gradient = values(count, 9)
+      const frozen = count > 5 ? [3, 5] : []
+      const aligned = await run(device, { gradient, frozen })
+      const shifted = await run(device, { gradient, frozen, shift: 1 })
+      // The order in which squares are summed may differ.
+      expect(Math.abs(shifted.gradNorm / aligned.gradNorm - 1)).toBeLessThan(1e-12)
+      expect({ ...shifted, gradNorm: 0 }).toEqual({ ...aligned, gradNorm: 0 })
+      expect(await run(device, { gradient, frozen })).toEqual(aligned)
+    })
+
+    test('without an EMA the rest has the same bits', async () => {
+      const step = { gradient: values(5000, 9), frozen: [100, 103], maxNorm: 1 }
+      const [withEma, without] = [await run(device, step), await run(device, { ...step, ema: false })]
+      expect(without).toEqual({ ...withEma, ema: values(5000, 4) })
+    })
+
+    test('no parameters at all', async () => {
+      expect(await run(device, { gradient: new Float32Array(0), frozen: [] })).toMatchObject({
+        gradNorm: 0,
+        finite: true,
+      })
+    })
+
+    // A CPU computes in f32, and keeps no copy.
+    const narrow = device === 'cpu' ? [] : (['bf16', 'f16'] as const)
+    describe.each(narrow)('a copy in %s', (compute) => {
+      test.each([0, 1])(
+        'is what the weights round to, %d elements off alignment; frozen ones are left alone',
+        async (shift) => {
+          const count = 9001
+          const frozen = [17, 80, 4000, 4001]
+          const step = { gradient: values(count, 9), frozen, compute, shift }
+          const { compute: copy, ...rest } = await run(device, step)
+          const { compute: _, ...without } = await run(device, { ...step, compute: undefined })
+          expect(rest).toEqual(without)
+          for (let i = 0; i < count; i++) {
+            if (!isIn(frozen, i)) expect(copy![i]).toBe(roundTo(compute, rest.weight[i]!))
+          }
+        },
+      )
+    })
+
+    test('a copy in f32 would copy nothing', () => {
+      using array = Tensor.zeros([8], device)
+      using state = Tensor.from(new Uint8Array(STATE_BYTES), [STATE_BYTES], device)
+      const a = array.handle
+      const call = () => native().adamW(a, a, a, a, null, a, [], state.handle, 1, 0.9, 0.999, 1e-8, 0, 0.9)
+      expect(call).toThrow('adamW: computeWeight is f32, as the weights are: there is nothing to copy')
+    })
+  })
+}
