@@ -1,19 +1,23 @@
-"""Checks sit_repa.py against golden vectors: check.py GOLDEN_DIRECTORY
+"""Checks the baseline against golden vectors: check.py GOLDEN_DIRECTORY
 
-Compares forward, losses, gradients and training steps of the groups `sit-repa` and `training`, prints one line a file
-and exits with 1 if anything is outside the manifest's tolerance. Needs numpy and torch alone.
+Compares forward, losses, gradients and training steps of the groups `sit-repa` and `training` in both variants, and the
+encoder with `dinov2`; prints one line a file and variant and exits with 1 if anything is outside the manifest's
+tolerance. Needs numpy and torch alone.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from sit_repa import SiT, Trainer, repa_losses
+from dinov2 import DINOv2
+from sit_repa import SiT, projection_loss, repa_losses
 from torch import Tensor
+from trainer import VARIANTS, Trainer
 
 DTYPES = {"F32": np.float32, "F64": np.float64, "I64": np.int64, "I32": np.int32}
 CONSTRUCTOR = (
@@ -38,9 +42,10 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 class Golden:
-    def __init__(self, directory: Path, path: str, entry: dict, grad_order: list[str]) -> None:
+    def __init__(self, directory: Path, path: str, entry: dict, grad_order: list[str], variant: str) -> None:
         self.directory = directory
         self.path = path
+        self.variant = variant
         self.args = entry["args"] or {}
         self.manifest = entry["tensors"]
         self.grad_order = grad_order
@@ -48,7 +53,7 @@ class Golden:
 
     def model(self) -> SiT:
         config = self.args["config"]
-        model = SiT(**{name: config[name] for name in CONSTRUCTOR})
+        model = SiT(**{name: config[name] for name in CONSTRUCTOR}, as_written=self.variant == "as-written")
         model.y_embedder.dropout_prob = 0.0
         model.load_state_dict(read_safetensors(self.directory / self.args["params"]))
         return model
@@ -69,7 +74,7 @@ class Golden:
             if not ratio <= worst:
                 worst, where = ratio, name
         passed = worst <= 1.0
-        print(f"{'ok  ' if passed else 'FAIL'} {self.path}: {worst:.3f} of the tolerance ({where})")
+        print(f"{'ok  ' if passed else 'FAIL'} {self.path}, {self.variant}: {worst:.3f} of the tolerance ({where})")
         return passed
 
 
@@ -100,6 +105,7 @@ def check_loss(golden: Golden) -> bool:
         golden.targets(),
         golden.args["path"],
         golden.args["proj_coeff"],
+        functools.partial(projection_loss, as_written=golden.variant == "as-written"),
     )
     losses.total.backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -128,6 +134,7 @@ def train(golden: Golden, steps: int) -> tuple[dict[str, Tensor], Tensor]:
         ema_decay=args["ema_decay"],
         max_grad_norm=args["max_grad_norm"],
         proj_coeff=args["proj_coeff"],
+        variant=golden.variant,
     )
     log = []
     for step in range(steps):
@@ -159,12 +166,39 @@ def check_log(golden: Golden) -> bool:
     return golden.compare({"log": train(golden, golden.args["steps"])[1]}, {"loss"})
 
 
+def check_encoder(golden: Golden) -> bool:
+    """The table of positions is taken as it was used, resampled already."""
+    config, inputs = golden.args["config"], golden.tensors
+    positions = inputs["pos_embed_used"]
+    encoder = DINOv2(
+        tokens=positions.shape[1] - 1,
+        hidden_size=config["embed_dim"],
+        depth=config["depth"],
+        num_heads=config["num_heads"],
+    )
+    weights = read_safetensors(golden.directory / golden.args["params"])
+    del weights["mask_token"]
+    encoder.load_state_dict({**weights, "pos_embed": positions})
+    name = "x_norm_patchtokens"
+    golden.manifest = {name: golden.manifest[name]}
+    return golden.compare({name: encoder(inputs["x"])}, {"output"})
+
+
 CHECKS = {
     "sit.forward": check_forward,
     "sit.loss": check_loss,
     "train.state": check_state,
     "train.log": check_log,
+    "dinov2.forward": check_encoder,
 }
+
+
+def variants(entry: dict) -> tuple[str, ...]:
+    """Those in which a file is checked: none for what the baseline does not have."""
+    if entry["kind"] == "dinov2.forward":
+        config = entry["args"]["config"]
+        return VARIANTS[:1] if config["num_register_tokens"] == 0 and config["ffn_layer"] == "mlp" else ()
+    return VARIANTS if entry["kind"] in CHECKS else ()
 
 
 def main() -> int:
@@ -174,12 +208,12 @@ def main() -> int:
     directory = Path(sys.argv[1])
     manifest = json.loads((directory / "manifest.json").read_text())
     results = [
-        CHECKS[entry["kind"]](Golden(directory, path, entry, case["hyper"].get("grad_order", [])))
+        CHECKS[entry["kind"]](Golden(directory, path, entry, case["hyper"].get("grad_order", []), variant))
         for case in manifest["cases"]
         for path, entry in case["files"].items()
-        if entry["kind"] in CHECKS
+        for variant in variants(entry)
     ]
-    print(f"{sum(results)} of {len(results)} files are within tolerance.")
+    print(f"{sum(results)} of {len(results)} checks are within tolerance.")
     return 0 if results and all(results) else 1
 
 

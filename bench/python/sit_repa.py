@@ -1,14 +1,16 @@
 """SiT with REPA in plain PyTorch (1.13 or later): the yardstick of the benchmark, never part of the product.
 
-Parameters carry the names of the official state dict, so checkpoints and golden vectors load as they are. Everything is
-eager and as fast as eager PyTorch gets on a CPU: fused multiply-adds for modulation and gates, one vectorised loss.
+Parameters carry the names of the official state dict, so checkpoints and golden vectors load as they are. There are two
+ways to write the same mathematics, and both are measured:
+    as written    operation by operation as the official code does it, with its loop over the samples in the loss
+    tuned         as fast as eager PyTorch gets: fused multiply-adds for modulation and gates, one vectorised loss
 Shapes: B samples, T tokens, D hidden width, H heads, p patch size.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Callable, List, NamedTuple, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -30,18 +32,32 @@ def sin_cos_table(dim: int, grid: int) -> Tensor:
     return torch.cat([columns, rows], dim=2).reshape(grid * grid, dim).float()
 
 
-def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor, as_written: bool) -> Tensor:
     """LayerNorm without affine, then x (1 + scale) + shift; shift and scale are [B, 1, D]."""
-    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=LAYER_NORM_EPS), 1 + scale)
+    normed = F.layer_norm(x, x.shape[-1:], eps=LAYER_NORM_EPS)
+    if as_written:
+        return normed * (1 + scale) + shift
+    return torch.addcmul(shift.to(normed.dtype), normed, (1 + scale).to(normed.dtype))
+
+
+def gated_residual(x: Tensor, gate: Tensor, branch: Tensor, as_written: bool) -> Tensor:
+    """x + gate branch; gate is [B, 1, D]."""
+    # Under autocast the branch is narrower than the stream, and addcmul would first widen it in a pass of its own.
+    if as_written or branch.dtype != x.dtype:
+        return x + gate * branch
+    return torch.addcmul(x, gate, branch)
 
 
 class PatchEmbed(nn.Module):
-    def __init__(self, patch_size: int, in_channels: int, hidden_size: int) -> None:
+    def __init__(self, patch_size: int, in_channels: int, hidden_size: int, as_written: bool) -> None:
         super().__init__()
         self.proj = nn.Conv2d(in_channels, hidden_size, patch_size, stride=patch_size)
+        self.as_written = as_written
 
     def forward(self, x: Tensor) -> Tensor:
-        """Latents [B, C, h, w] to tokens [B, T, D]; the convolution is one matrix product over unfolded patches."""
+        """Latents [B, C, h, w] to tokens [B, T, D]; tuned, the convolution is one matrix product over unfolded patches."""
+        if self.as_written:
+            return self.proj(x).flatten(2).transpose(1, 2)
         batch, channels, height, width = x.shape
         p = self.proj.kernel_size[0]
         patches = x.reshape(batch, channels, height // p, p, width // p, p).permute(0, 2, 4, 1, 3, 5)
@@ -72,7 +88,7 @@ class LabelEmbedder(nn.Module):
     def forward(self, labels: Tensor) -> Tensor:
         """In training each label becomes the null class with the dropout probability."""
         if self.training and self.dropout_prob > 0:
-            drop = torch.rand(labels.shape[0]) < self.dropout_prob
+            drop = torch.rand(labels.shape[0], device=labels.device) < self.dropout_prob
             labels = torch.where(drop, self.num_classes, labels)
         return self.embedding_table(labels)
 
@@ -110,8 +126,9 @@ class Mlp(nn.Module):
 
 
 class SiTBlock(nn.Module):
-    def __init__(self, hidden_size: int, num_heads: int, mlp_ratio: float, qk_norm: bool) -> None:
+    def __init__(self, hidden_size: int, num_heads: int, mlp_ratio: float, qk_norm: bool, as_written: bool) -> None:
         super().__init__()
+        self.as_written = as_written
         self.attn = Attention(hidden_size, num_heads, qk_norm)
         self.mlp = Mlp(hidden_size, mlp_ratio)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 6 * hidden_size))
@@ -119,23 +136,26 @@ class SiTBlock(nn.Module):
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         modulation = self.adaLN_modulation(c)[:, None, :]
         shift_msa, scale_msa, gate_msa, shift_mlp, scale_mlp, gate_mlp = modulation.chunk(6, dim=-1)
-        x = torch.addcmul(x, gate_msa, self.attn(modulated_norm(x, shift_msa, scale_msa)))
-        return torch.addcmul(x, gate_mlp, self.mlp(modulated_norm(x, shift_mlp, scale_mlp)))
+        attended = self.attn(modulated_norm(x, shift_msa, scale_msa, self.as_written))
+        x = gated_residual(x, gate_msa, attended, self.as_written)
+        transformed = self.mlp(modulated_norm(x, shift_mlp, scale_mlp, self.as_written))
+        return gated_residual(x, gate_mlp, transformed, self.as_written)
 
 
 class FinalLayer(nn.Module):
-    def __init__(self, hidden_size: int, outputs: int) -> None:
+    def __init__(self, hidden_size: int, outputs: int, as_written: bool) -> None:
         super().__init__()
+        self.as_written = as_written
         self.linear = nn.Linear(hidden_size, outputs)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 2 * hidden_size))
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         shift, scale = self.adaLN_modulation(c)[:, None, :].chunk(2, dim=-1)
-        return self.linear(modulated_norm(x, shift, scale))
+        return self.linear(modulated_norm(x, shift, scale, self.as_written))
 
 
 class SiT(nn.Module):
-    """Velocity model; arguments are spelt as in the official constructor."""
+    """Velocity model; arguments are spelt as in the official constructor, and `as_written` is said above."""
 
     def __init__(
         self,
@@ -153,6 +173,7 @@ class SiT(nn.Module):
         projector_dim: int = 2048,
         z_dims: tuple[int, ...] = (768,),
         qk_norm: bool = False,
+        as_written: bool = False,
     ) -> None:
         super().__init__()
         self.patch_size = patch_size
@@ -160,10 +181,12 @@ class SiT(nn.Module):
         self.encoder_depth = encoder_depth
         table = sin_cos_table(hidden_size, input_size // patch_size)
         self.pos_embed = nn.Parameter(table[None], requires_grad=False)
-        self.x_embedder = PatchEmbed(patch_size, in_channels, hidden_size)
+        self.x_embedder = PatchEmbed(patch_size, in_channels, hidden_size, as_written)
         self.t_embedder = TimestepEmbedder(hidden_size)
         self.y_embedder = LabelEmbedder(num_classes, hidden_size, class_dropout_prob)
-        self.blocks = nn.ModuleList(SiTBlock(hidden_size, num_heads, mlp_ratio, qk_norm) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            SiTBlock(hidden_size, num_heads, mlp_ratio, qk_norm, as_written) for _ in range(depth)
+        )
         self.projectors = nn.ModuleList(
             nn.Sequential(
                 nn.Linear(hidden_size, projector_dim),
@@ -174,7 +197,7 @@ class SiT(nn.Module):
             )
             for z_dim in z_dims
         )
-        self.final_layer = FinalLayer(hidden_size, patch_size * patch_size * in_channels)
+        self.final_layer = FinalLayer(hidden_size, patch_size * patch_size * in_channels, as_written)
         self.initialize_weights()
 
     def initialize_weights(self) -> None:
@@ -224,8 +247,29 @@ def path_coefficients(path: str, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
     return angle.cos(), angle.sin(), -(math.pi / 2) * angle.sin(), (math.pi / 2) * angle.cos()
 
 
+def projection_loss(projections: list[Tensor], targets: list[Tensor], as_written: bool = False) -> Tensor:
+    """Minus the mean cosine of each token's projection to its target, averaged over the encoders."""
+    if as_written:
+        total = torch.zeros((), device=targets[0].device)
+        for projected, features in zip(projections, targets):
+            for projected_sample, features_sample in zip(projected, features):
+                projected_sample = F.normalize(projected_sample, dim=-1)
+                features_sample = F.normalize(features_sample, dim=-1)
+                total = total + (-(features_sample * projected_sample).sum(dim=-1)).mean()
+        return total / (len(targets) * targets[0].shape[0])
+    cosines = [
+        (F.normalize(projected, dim=-1) * F.normalize(features, dim=-1)).sum(dim=-1).mean()
+        for projected, features in zip(projections, targets)
+    ]
+    return -torch.stack(cosines).mean()
+
+
+Forward = Callable[[Tensor, Tensor, Tensor], Tuple[Tensor, List[Tensor]]]
+ProjectionLoss = Callable[[List[Tensor], List[Tensor]], Tensor]
+
+
 def repa_losses(
-    model: nn.Module,
+    model: Forward,
     images: Tensor,
     noise: Tensor,
     t: Tensor,
@@ -233,56 +277,12 @@ def repa_losses(
     targets: list[Tensor],
     path: str = "linear",
     proj_coeff: float = 0.5,
+    alignment: ProjectionLoss = projection_loss,
 ) -> Losses:
-    """REPA's objective: the velocity's squared error plus proj_coeff times minus the mean cosine to the targets."""
+    """REPA's objective: the velocity's squared error plus proj_coeff times `alignment`."""
     alpha, sigma, d_alpha, d_sigma = path_coefficients(path, t.view(-1, 1, 1, 1))
     output, projections = model(alpha * images + sigma * noise, t, labels)
     target = d_alpha * images + d_sigma * noise
     denoising = (output - target).square().mean(dim=(1, 2, 3))
-    cosines = [
-        (F.normalize(z, dim=-1) * F.normalize(features, dim=-1)).sum(dim=-1).mean()
-        for z, features in zip(projections, targets)
-    ]
-    projection = -torch.stack(cosines).mean() if cosines else torch.zeros(())
+    projection = alignment(projections, targets) if targets else torch.zeros((), device=images.device)
     return Losses(denoising, projection, denoising.mean() + proj_coeff * projection)
-
-
-class Trainer:
-    """Loss, backward, clip, AdamW and EMA with the official settings."""
-
-    def __init__(
-        self,
-        model: SiT,
-        *,
-        lr: float = 1e-4,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        ema_decay: float = 0.9999,
-        max_grad_norm: float = 1.0,
-        proj_coeff: float = 0.5,
-        foreach: bool = True,
-    ) -> None:
-        self.model = model.train()
-        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.ema = [parameter.detach().clone() for parameter in self.parameters]
-        self.ema_decay = ema_decay
-        self.max_grad_norm = max_grad_norm
-        self.proj_coeff = proj_coeff
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, foreach=foreach
-        )
-
-    def step(
-        self, images: Tensor, noise: Tensor, t: Tensor, labels: Tensor, targets: list[Tensor]
-    ) -> tuple[Losses, Tensor]:
-        """One optimizer step; returns the losses and the gradient norm before clipping."""
-        losses = repa_losses(self.model, images, noise, t, labels, targets, proj_coeff=self.proj_coeff)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
-        self.optimizer.step()
-        with torch.no_grad():
-            torch._foreach_mul_(self.ema, self.ema_decay)
-            torch._foreach_add_(self.ema, self.parameters, alpha=1 - self.ema_decay)
-        return losses, norm

@@ -2,10 +2,17 @@
 
     {"configure": {"model": {...}, "batch": 4, "threads": 2, "seed": 0}}  -> {"ready": {...}}
     {"step": 3}       -> {"seconds": [s, s, s]}, each around loss, backward, clip, AdamW and EMA
-    {"memory": true}  -> {"peak_rss_bytes": n}
+    {"memory": true}  -> {"peak_rss_bytes": n}, on a GPU with "peak_device_bytes" too
     {"quit": true}    -> the process ends
 
-`model` holds arguments of sit_repa.SiT. What cannot be done is answered with {"error": "a sentence"}.
+`model` holds arguments of sit_repa.SiT. What cannot be done is answered with {"error": "a sentence"}. "configure" may
+also hold
+    device      "cpu" (default) or "cuda:N"
+    variant     "tuned" (default) or "as-written": trainer.py
+    precision   "fp32" (default; its products are TF32 on a GPU) or "bf16", by autocast
+    compile     a mode of torch.compile ("default", "max-autotune") for the model, the loss and the encoder
+    encoder     a name of dinov2.SIZES, or arguments of dinov2.DINOv2: each step then makes its target of the images, u8
+                and 8 times as wide as the latents, by an encoder of random weights. Without, targets are given.
 
 Threads. OpenBLAS's OpenMP build and PyTorch share one pool, so both get `threads`; OMP_WAIT_POLICY is passive unless
 the environment says otherwise, in which case that is used and reported.
@@ -32,35 +39,83 @@ import os
 import resource
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 class Worker:
-    def __init__(self, model: dict[str, Any], batch: int, threads: int, seed: int) -> None:
+    def __init__(
+        self,
+        model: dict[str, Any],
+        batch: int,
+        threads: int,
+        seed: int,
+        device: str = "cpu",
+        variant: str = "tuned",
+        precision: str = "fp32",
+        compile: Optional[str] = None,
+        encoder: Union[str, dict[str, int], None] = None,
+    ) -> None:
         # OpenMP reads these once, when torch loads it; so torch is imported here and not above.
         os.environ["OMP_NUM_THREADS"] = str(threads)
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         import torch
         from blas import blas_in_use
-        from sit_repa import SiT, Trainer
+        from sit_repa import SiT
+        from trainer import Trainer
 
         self.torch = torch
+        self.device = torch.device(device)
+        self.on_gpu = self.device.type == "cuda"
+        if self.on_gpu and not torch.cuda.is_available():
+            raise ValueError(f"PyTorch {torch.__version__} finds no GPU here, so nothing can run on {device}.")
+        self.compiled = compile is not None
         torch.set_num_threads(threads)
         torch.manual_seed(seed)
         torch.ones(64, 64) @ torch.ones(64, 64)
-        self.blas = blas_in_use(torch.__config__.show())
-        self.threads = threads
+        # On a GPU the CPU's library has nothing to do.
+        self.blas = f"cuBLAS of CUDA {torch.version.cuda}" if self.on_gpu else blas_in_use(torch.__config__.show())
+        if self.on_gpu:
+            torch.set_float32_matmul_precision("high")
         self.batch = batch
         z_dims = tuple(model.pop("z_dims", (768,)))
-        self.model = SiT(z_dims=z_dims, **model)
-        self.trainer = Trainer(self.model)
+        self.model = SiT(z_dims=z_dims, **model, as_written=variant == "as-written").to(self.device)
+        self.trainer = Trainer(self.model, variant=variant, precision=precision, compile_mode=compile)
         size = model.get("input_size", 32)
-        tokens = (size // self.model.patch_size) ** 2
-        self.images = torch.randn(batch, self.model.in_channels, size, size)
-        self.labels = torch.randint(0, self.model.y_embedder.num_classes, (batch,))
-        self.targets = [torch.randn(batch, tokens, z_dim) for z_dim in z_dims]
+        grid = size // self.model.patch_size
+        self.images = torch.randn(batch, self.model.in_channels, size, size, device=device)
+        self.labels = torch.randint(0, self.model.y_embedder.num_classes, (batch,), device=device)
+        self.targets = [torch.randn(batch, grid * grid, z_dim, device=device) for z_dim in z_dims]
+        self.features = None if encoder is None else self.encoder(encoder, size, grid, z_dims)
+        if self.on_gpu:
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def encoder(
+        self, size: Union[str, dict[str, int]], latent_side: int, grid: int, z_dims: tuple[int, ...]
+    ) -> Callable[[], list[Tensor]]:
+        """What makes a step's targets."""
+        torch = self.torch
+        from dinov2 import PATCH, SIZES, DINOv2, preprocess
+        from trainer import autocast, compiled
+
+        arguments = SIZES[size] if isinstance(size, str) else size
+        if z_dims != (arguments["hidden_size"],):
+            raise ValueError(f"The projectors give {z_dims}; the encoder has a width of {arguments['hidden_size']}.")
+        frozen = DINOv2(tokens=grid * grid, **arguments).to(self.device).eval().requires_grad_(False)
+        forward = compiled(frozen, self.trainer.compile_mode)
+        side = 8 * latent_side
+        pixels = torch.randint(0, 256, (self.batch, 3, side, side), dtype=torch.uint8, device=self.device)
+
+        @torch.no_grad()
+        def features() -> list[Tensor]:
+            with autocast(self.device, self.trainer.precision):
+                return [forward(preprocess(pixels, PATCH * grid))]
+
+        return features
 
     def info(self) -> dict[str, Any]:
         torch = self.torch
@@ -73,26 +128,47 @@ class Worker:
             "wait_policy": os.environ["OMP_WAIT_POLICY"],
             "cpu_capability": capability[0].split(":")[-1].strip().split()[-1] if capability else "unknown",
             "parameters": sum(parameter.numel() for parameter in self.trainer.parameters),
+            **(self.gpu_info() if self.on_gpu else {}),
         }
+
+    def gpu_info(self) -> dict[str, Any]:
+        torch = self.torch
+        return {"gpu": torch.cuda.get_device_name(self.device), "cudnn": torch.backends.cudnn.version()}
+
+    def synchronize(self) -> None:
+        if self.on_gpu:
+            self.torch.cuda.synchronize(self.device)
 
     def step(self) -> float:
         """Seconds of one step; noise and times are drawn outside of them."""
-        noise = self.torch.randn_like(self.images)
-        t = self.torch.rand(self.batch)
+        torch = self.torch
+        if self.compiled and hasattr(torch.compiler, "cudagraph_mark_step_begin"):
+            torch.compiler.cudagraph_mark_step_begin()
+        noise = torch.randn_like(self.images)
+        t = torch.rand(self.batch, device=self.device)
+        self.synchronize()
         start = time.perf_counter()
-        self.trainer.step(self.images, noise, t, self.labels, self.targets)
+        targets = self.features() if self.features else self.targets
+        self.trainer.step(self.images, noise, t, self.labels, targets)
+        self.synchronize()
         return time.perf_counter() - start
+
+    def memory(self) -> dict[str, int]:
+        peak = {"peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAX_RSS_UNIT}
+        if self.on_gpu:
+            peak["peak_device_bytes"] = self.torch.cuda.max_memory_allocated(self.device)
+        return peak
 
 
 def answer(worker: Worker | None, request: dict[str, Any]) -> tuple[Worker | None, dict[str, Any]]:
     if "configure" in request:
         worker = Worker(**request["configure"])
         return worker, {"ready": worker.info()}
-    if "memory" in request:
-        return worker, {"peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAX_RSS_UNIT}
-    if "step" in request:
+    if "step" in request or "memory" in request:
         if worker is None:
-            raise ValueError("A step was asked for before {\"configure\": ...}.")
+            raise ValueError(f"{json.dumps(request)} was asked for before {{\"configure\": ...}}.")
+        if "memory" in request:
+            return worker, worker.memory()
         return worker, {"seconds": [worker.step() for _ in range(request["step"])]}
     raise ValueError(f"The request {json.dumps(request)} is none of configure, step, memory and quit.")
 
@@ -106,7 +182,8 @@ def main() -> None:
                 return
             worker, reply = answer(worker, request)
         except Exception as error:
-            reply = {"error": f"{type(error).__name__}: {error}" if not isinstance(error, RuntimeError) else str(error)}
+            is_sentence = isinstance(error, (RuntimeError, ValueError))
+            reply = {"error": str(error) if is_sentence else f"{type(error).__name__}: {error}"}
         print(json.dumps(reply), flush=True)
 
 

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
 import { promisify } from 'node:util'
 import { z } from 'zod'
+import type { Device } from '../tensor/device.ts'
 
 /** The SiT that both sides train; `hidden`, `depth` and the like as in the model's own configuration. */
 export interface BaselineModel {
@@ -29,12 +30,29 @@ export interface PythonBaselineOptions {
   /** Threads of PyTorch and of its BLAS, which share one pool. */
   readonly threads: number
   readonly seed?: number
+  /** Default `cpu`. */
+  readonly device?: Device
+  /** `tuned` (default): as fast as PyTorch gets; `as-written`: as the official code does it (bench/python/trainer.py). */
+  readonly variant?: 'tuned' | 'as-written'
+  /** Default `fp32`, whose products a GPU makes in TF32; `bf16` by autocast. */
+  readonly precision?: 'fp32' | 'bf16'
+  /** A mode of torch.compile. */
+  readonly compile?: 'default' | 'max-autotune'
+  /** An encoder of random weights makes each step's target; without it the targets are given. */
+  readonly encoder?: BaselineEncoder
   /**
    * Program and arguments of the worker. By default the package's own, under `REPA_PYTHON` where that is set, else
    * under the first of `python3` and `/usr/bin/python3` that can import torch.
    */
   readonly command?: readonly [string, ...string[]]
 }
+
+/** By name, or of any size: its width must be the model's only feature width. */
+export type BaselineEncoder =
+  | 'dinov2-vit-s'
+  | 'dinov2-vit-b'
+  | 'dinov2-vit-l'
+  | { readonly hidden: number; readonly depth: number; readonly heads: number }
 
 const Info = z.strictObject({
   torch: z.string(),
@@ -44,18 +62,23 @@ const Info = z.strictObject({
   wait_policy: z.string(),
   cpu_capability: z.string(),
   parameters: z.number().int().positive(),
+  gpu: z.string().optional(),
+  cudnn: z.number().int().optional(),
 })
 const Failure = z.strictObject({ error: z.string() })
 const Ready = z.strictObject({ ready: Info })
 const Seconds = z.strictObject({ seconds: z.array(z.number().positive()) })
-const Memory = z.strictObject({ peak_rss_bytes: z.number().int().positive() })
+const Memory = z.strictObject({
+  peak_rss_bytes: z.number().int().positive(),
+  peak_device_bytes: z.number().int().positive().optional(),
+})
 
 /** What the baseline runs on. */
 export interface PythonBaselineInfo {
   readonly torch: string
   readonly python: string
   readonly threads: number
-  /** Path of the OpenBLAS that was loaded, or `mkl` or `accelerate`. */
+  /** Path of the OpenBLAS that was loaded, or `mkl` or `accelerate`; on a GPU, which cuBLAS. */
   readonly blas: string
   /** OMP_WAIT_POLICY. */
   readonly waitPolicy: string
@@ -63,6 +86,9 @@ export interface PythonBaselineInfo {
   readonly cpuCapability: string
   /** Trained parameters. */
   readonly parameters: number
+  /** The GPU's name and cuDNN's version, on a GPU. */
+  readonly gpu?: string
+  readonly cudnn?: number
 }
 
 // From src/benchmark and from dist/benchmark alike.
@@ -118,6 +144,12 @@ export class PythonBaseline implements AsyncDisposable {
           batch: options.batch,
           threads: options.threads,
           seed: options.seed ?? 0,
+          // What is not said is the worker's own default.
+          device: options.device,
+          variant: options.variant,
+          precision: options.precision,
+          compile: options.compile,
+          encoder: options.encoder && encoderArguments(options.encoder),
         },
       })
       const { wait_policy: waitPolicy, cpu_capability: cpuCapability, ...rest } = ready
@@ -146,6 +178,11 @@ export class PythonBaseline implements AsyncDisposable {
   /** Peak resident memory of the child so far, in bytes. */
   async peakRssBytes(): Promise<number> {
     return (await this.#request(Memory, { memory: true })).peak_rss_bytes
+  }
+
+  /** Most memory of the GPU that the child's tensors took, in bytes; undefined on a CPU. */
+  async peakDeviceBytes(): Promise<number | undefined> {
+    return (await this.#request(Memory, { memory: true })).peak_device_bytes
   }
 
   /** Ends the child, by force where it does not go by itself; safe to call twice. */
@@ -221,6 +258,11 @@ function constructorArguments(model: BaselineModel): Record<string, unknown> {
     z_dims: model.zDims,
     qk_norm: model.qkNorm ?? false,
   }
+}
+
+function encoderArguments(encoder: BaselineEncoder): string | Record<string, number> {
+  if (typeof encoder === 'string') return encoder
+  return { hidden_size: encoder.hidden, depth: encoder.depth, num_heads: encoder.heads }
 }
 
 function parseJson(line: string): unknown {

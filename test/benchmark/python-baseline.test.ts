@@ -135,14 +135,16 @@ describe('finding Python', () => {
 
 // Either the real worker trains, or it says in a sentence which BLAS it will not be measured with.
 const python = await findPython().catch(() => undefined)
+/** The error with which a worker refuses the machine's BLAS is no failure; any other is. */
+const refusedBlas = (error: Error) => {
+  expect(error.message).toMatch(/not .*OpenMP build; on Debian, as root: .*update-alternatives --set lib/)
+  return undefined
+}
 test.skipIf(!python)(
   'the real worker trains, or refuses the BLAS and says what to do',
   { timeout: 180_000 },
   async () => {
-    const start = PythonBaseline.start({ model, batch: 2, threads: 2 })
-    const baseline = await start.catch((error: Error) => {
-      expect(error.message).toMatch(/not .*OpenMP build; on Debian, as root: .*update-alternatives --set lib/)
-    })
+    const baseline = await PythonBaseline.start({ model, batch: 2, threads: 2 }).catch(refusedBlas)
     if (!baseline) return
     await using worker = baseline
     // Counted by hand from the shapes of the official state dict, pos_embed left out.
@@ -163,5 +165,32 @@ test.skipIf(!python)(
     expect(seconds).toHaveLength(2)
     for (const value of seconds) expect(value).toBeLessThan(30)
     expect(await worker.peakRssBytes()).toBeGreaterThan(50e6)
+  },
+)
+
+// Golden vectors hold the two variants together: bench/python/check.py.
+test.skipIf(!python).each(['tuned', 'as-written'] as const)(
+  'the real worker trains %s, in bf16 and with an encoder in the loop',
+  { timeout: 180_000 },
+  async (variant) => {
+    const encoder = { hidden: 24, depth: 1, heads: 2 }
+    // Without qk-norm, for which PyTorch 1.13's autocast on a CPU has no kernel.
+    const baseline = await PythonBaseline.start({
+      model: { ...model, zDims: [24], qkNorm: false },
+      ...{ batch: 2, threads: 2, variant, precision: 'bf16', encoder },
+    }).catch(refusedBlas)
+    if (!baseline) return
+    await using worker = baseline
+    expect(await worker.step(2)).toHaveLength(2)
+    expect(await worker.peakDeviceBytes()).toBeUndefined()
+  },
+)
+
+test.skipIf(!python)(
+  'the real worker refuses a projection that no encoder of its makes',
+  { timeout: 60_000 },
+  async () => {
+    const start = PythonBaseline.start({ model, batch: 2, threads: 2, encoder: 'dinov2-vit-b' })
+    await expect(start).rejects.toThrow(/The projectors give \(24, 40\); the encoder has a width of 768\.|OpenMP build/)
   },
 )
