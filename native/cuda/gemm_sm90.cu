@@ -24,6 +24,7 @@
 // The order of a sum is fixed: k upwards, 16 at a time.
 #include "cuda/gemm_epilogue.cuh"
 #include "cuda/launch.h"
+#include "cuda/ptx_prefetch.h"
 #include "cuda/tensor_map.h"
 
 namespace repa::cuda {
@@ -122,6 +123,48 @@ __device__ __forceinline__ MatrixDescriptor operandDescriptor(const unsigned cha
 template <Major major>
 constexpr unsigned kStepBytes = major == Major::k ? 32 : 16 * 128;
 
+/// What the epilogue reads of a tile beside the sums, if it is a matrix as large as C: brought into L2 while the tile is multiplied, row by
+/// row, so that the epilogue does not wait for DRAM.
+class BesidePrefetch {
+ public:
+  __device__ __forceinline__ BesidePrefetch(const GemmProblem& problem, int elementBytes, int firstRow, int firstColumn) {
+    const GemmArgs& args = problem.args;
+    const GemmEpilogue& e = args.epilogue;
+    const void* from = nullptr;
+    int64_t stride = 0;
+    switch (e.kind) {
+      case GemmEpilogueKind::none:
+        if (args.accumulate) from = args.c, stride = 4 * args.ldc;
+        elementBytes = 4;
+        break;
+      case GemmEpilogueKind::biasGatedResidual:
+        from = e.residual, stride = 4 * e.residualStride;
+        elementBytes = 4;
+        break;
+      case GemmEpilogueKind::siluBackward:
+      case GemmEpilogueKind::geluTanhBackward:
+      case GemmEpilogueKind::geluErfBackward: from = e.aux, stride = elementBytes * e.auxStride; break;
+      default: break;
+    }
+    bytes_ = static_cast<unsigned>(min(kColumns, static_cast<int>(args.n) - firstColumn) * elementBytes) & ~15u;
+    if (!from || !problem.wide || bytes_ == 0) return;
+    rows_ = min(128, static_cast<int>(args.m) - firstRow);
+    stride_ = stride;
+    row_ = static_cast<const char*>(from) + firstRow * stride + firstColumn * elementBytes;
+  }
+
+  /// The next of the rows, as many as come on one of `steps` steps.
+  __device__ __forceinline__ void next(int steps) {
+    for (int i = 0; i < rows_ && i * steps < 128; ++i, --rows_, row_ += stride_) prefetchToL2(row_, bytes_);
+  }
+
+ private:
+  const char* row_ = nullptr;
+  int64_t stride_ = 0;
+  int rows_ = 0;
+  unsigned bytes_ = 0;
+};
+
 template <class T, GemmLayout layout>
 __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_constant__ Sm90Group launched) {
   using Share = Work<layout>;
@@ -150,6 +193,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
         const TilePlace place = tilePlace<Share::bandRows>(group, tile);
         const Span span(group.problems[place.problem], place.split);
         const OperandMaps& maps = launched.maps[place.problem];
+        BesidePrefetch beside(group.problems[place.problem], sizeof(T), place.row * Share::rows, place.column * kColumns);
         for (int step = 0; step < span.steps; ++step) {
           mbarrierWait(&empty[pipeline.stage], pipeline.parity ^ 1);
           unsigned char* const stage = shared + pipeline.stage * Share::stageBytes;
@@ -158,6 +202,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
           copyOperand<majorA, Share::rows>(stage, &maps.a, barrier, place.row * Share::rows, span.first + step * kDepth);
           copyOperand<majorB, kColumns>(stage + Share::bytesA, &maps.b, barrier, place.column * kColumns, span.first + step * kDepth);
           pipeline.next();
+          if (Share::inTurns) beside.next(span.steps);
         }
       }
     }
