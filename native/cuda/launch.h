@@ -59,9 +59,9 @@ void launch(cudaStream_t stream, void (*kernel)(Parameters...), const LaunchShap
   cudaGetLastError();
   const auto text = [](const dim3& size) { return std::to_string(size.x) + "x" + std::to_string(size.y) + "x" + std::to_string(size.z); };
   throw Error(error == cudaErrorMemoryAllocation ? ErrorCode::outOfMemory : ErrorCode::failed,
-              "CUDA refused to launch " + kernelName(reinterpret_cast<const void*>(kernel)) + " with a grid of " + text(shape.grid) + " blocks of " + text(shape.block) +
-                  " threads and " + std::to_string(shape.sharedBytes) + " bytes of shared memory: " + cudaGetErrorString(error) + " (" +
-                  cudaGetErrorName(error) + ").");
+              "CUDA refused to launch " + kernelName(reinterpret_cast<const void*>(kernel)) + " with a grid of " + text(shape.grid) +
+                  " blocks of " + text(shape.block) + " threads and " + std::to_string(shape.sharedBytes) +
+                  " bytes of shared memory: " + cudaGetErrorString(error) + " (" + cudaGetErrorName(error) + ").");
 }
 
 }  // namespace repa::cuda

@@ -1,4 +1,5 @@
-// Instructions of sm_90a, without wgmma. Included by ptx.h. In other device code they do nothing: a kernel that uses them is not launched there.
+// Instructions of sm_90a, without wgmma. Included by ptx.h. In other device code they do nothing: a kernel that uses them is not launched
+// there.
 #pragma once
 
 #include <cuda.h>
@@ -27,7 +28,8 @@ __device__ __forceinline__ void stmatrix(void* row, const uint32_t (&r)[4]) {
                  : "memory");
 }
 __device__ __forceinline__ void stmatrixTransposed(void* row, const uint32_t (&r)[2]) {
-  REPA_SM90A_ASM("stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%0], {%1,%2};" ::"r"(sharedAddress(row)), "r"(r[0]), "r"(r[1]) : "memory");
+  REPA_SM90A_ASM("stmatrix.sync.aligned.m8n8.x2.trans.shared.b16 [%0], {%1,%2};" ::"r"(sharedAddress(row)), "r"(r[0]),
+                 "r"(r[1]) : "memory");
 }
 __device__ __forceinline__ void stmatrixTransposed(void* row, const uint32_t (&r)[4]) {
   REPA_SM90A_ASM("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(sharedAddress(row)), "r"(r[0]), "r"(r[1]),
@@ -123,29 +125,27 @@ __device__ __forceinline__ void tmaLoad(void* shared, const CUtensorMap* map, ui
   static_assert(rank >= 2 && rank <= 4, "tensor maps have 2 to 4 dimensions here");
   if constexpr (rank == 2) {
     REPA_SM90A_ASM(
-        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%4,%5}], [%2], %3;" ::"r"(
-            sharedAddress(shared)),
-        "l"(map), "r"(sharedAddress(barrier)), "l"(static_cast<uint64_t>(hint)), "r"(at[0]), "r"(at[1])
-        : "memory");
+        "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%4,%5}], [%2], %3;" ::
+            "r"(sharedAddress(shared)),
+        "l"(map), "r"(sharedAddress(barrier)), "l"(static_cast<uint64_t>(hint)), "r"(at[0]), "r"(at[1]) : "memory");
   } else if constexpr (rank == 3) {
     REPA_SM90A_ASM(
-        "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%4,%5,%6}], [%2], %3;" ::"r"(
-            sharedAddress(shared)),
-        "l"(map), "r"(sharedAddress(barrier)), "l"(static_cast<uint64_t>(hint)), "r"(at[0]), "r"(at[1]), "r"(at[2])
-        : "memory");
+        "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%4,%5,%6}], [%2], "
+        "%3;" ::"r"(sharedAddress(shared)),
+        "l"(map), "r"(sharedAddress(barrier)), "l"(static_cast<uint64_t>(hint)), "r"(at[0]), "r"(at[1]), "r"(at[2]) : "memory");
   } else {
     REPA_SM90A_ASM(
-        "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%4,%5,%6,%7}], [%2], %3;" ::"r"(
-            sharedAddress(shared)),
-        "l"(map), "r"(sharedAddress(barrier)), "l"(static_cast<uint64_t>(hint)), "r"(at[0]), "r"(at[1]), "r"(at[2]), "r"(at[3])
-        : "memory");
+        "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%4,%5,%6,%7}], [%2], "
+        "%3;" ::"r"(sharedAddress(shared)),
+        "l"(map), "r"(sharedAddress(barrier)), "l"(static_cast<uint64_t>(hint)), "r"(at[0]), "r"(at[1]), "r"(at[2]), "r"(at[3]) : "memory");
   }
 }
 
-/// The same into several blocks of the cluster: bit r of `blocks` is the block of rank r. Tile and barrier stand at the same offsets in each.
+/// The same into several blocks of the cluster: bit r of `blocks` is the block of rank r. Tile and barrier stand at the same offsets in
+/// each.
 template <int rank>
-__device__ __forceinline__ void tmaLoadMulticast(void* shared, const CUtensorMap* map, uint64_t* barrier, const int (&at)[rank], uint16_t blocks,
-                                                 L2Hint hint = L2Hint::normal) {
+__device__ __forceinline__ void tmaLoadMulticast(void* shared, const CUtensorMap* map, uint64_t* barrier, const int (&at)[rank],
+                                                 uint16_t blocks, L2Hint hint = L2Hint::normal) {
   static_assert(rank >= 2 && rank <= 4, "tensor maps have 2 to 4 dimensions here");
   if constexpr (rank == 2) {
     REPA_SM90A_ASM(
@@ -177,9 +177,8 @@ __device__ __forceinline__ void tmaStore(const CUtensorMap* map, const void* sha
                    "r"(at[0]), "r"(at[1])
                    : "memory");
   } else if constexpr (rank == 3) {
-    REPA_SM90A_ASM("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%2,%3,%4}], [%1];" ::"l"(map), "r"(sharedAddress(shared)),
-                   "r"(at[0]), "r"(at[1]), "r"(at[2])
-                   : "memory");
+    REPA_SM90A_ASM("cp.async.bulk.tensor.3d.global.shared::cta.tile.bulk_group [%0, {%2,%3,%4}], [%1];" ::"l"(map),
+                   "r"(sharedAddress(shared)), "r"(at[0]), "r"(at[1]), "r"(at[2]) : "memory");
   } else {
     REPA_SM90A_ASM("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%0, {%2,%3,%4,%5}], [%1];" ::"l"(map),
                    "r"(sharedAddress(shared)), "r"(at[0]), "r"(at[1]), "r"(at[2]), "r"(at[3])
@@ -203,7 +202,7 @@ __device__ __forceinline__ void bulkWait() {
 
 __device__ __forceinline__ void tmaPrefetchMap(const CUtensorMap* map) { REPA_SM90A_ASM("prefetch.tensormap [%0];" ::"l"(map) : "memory"); }
 
-// ---- Clusters: blocks that run together and see each other's shared memory. 9.7.13.4, 9.7.9.23.
+// ---- Clusters: blocks that run together and see each other's shared memory. 9.7.13.3, 9.7.9.23.
 
 /// An address in some block of the cluster.
 struct ClusterAddress {

@@ -23,18 +23,22 @@ struct MatrixDescriptor {
 };
 
 /// A swizzled tile consists of lines of W = 32, 64 or 128 bytes in groups of eight; it starts at a multiple of 8 W bytes.
-///   K-major: a line is one row (M or N) and W / 2 elements along K. `strideBytes` from eight rows to the next; `leadingBytes` is not used.
-///   MN-major: a line is one k and W / 2 elements along M or N. `strideBytes` from eight k to the next, `leadingBytes` from W / 2 elements along M
-///   or N to the next.
-/// Without swizzle a tile consists of 8 x 8 matrices of 128 contiguous bytes. K-major: `leadingBytes` from one to the next along K, `strideBytes`
-/// along M or N. MN-major: `leadingBytes` along K, `strideBytes` along M or N.
-__device__ __forceinline__ MatrixDescriptor matrixDescriptor(const void* tile, unsigned leadingBytes, unsigned strideBytes, Swizzle swizzle) {
+///   K-major: a line is one row (M or N) and W / 2 elements along K. `strideBytes` from eight rows to the next; `leadingBytes` is not
+///   used.
+///   MN-major: a line is one k and W / 2 elements along M or N. `strideBytes` from eight k to the next, `leadingBytes` from W / 2
+///   elements along M or N to the next.
+/// Without swizzle a tile consists of 8 x 8 matrices of 128 contiguous bytes, lines of 16 bytes like those above: `leadingBytes` from one
+/// to the next along K, `strideBytes` along M or N.
+__device__ __forceinline__ MatrixDescriptor matrixDescriptor(const void* tile, unsigned leadingBytes, unsigned strideBytes,
+                                                             Swizzle swizzle) {
   return {static_cast<uint64_t>(sharedAddress(tile) >> 4 & 0x3FFF) | static_cast<uint64_t>(leadingBytes >> 4 & 0x3FFF) << 16 |
           static_cast<uint64_t>(strideBytes >> 4 & 0x3FFF) << 32 | static_cast<uint64_t>(swizzle) << 62};
 }
 
 /// The tile that starts so many bytes further: 32 for the next 16 elements along K within a line.
-__device__ __forceinline__ MatrixDescriptor advance(MatrixDescriptor descriptor, unsigned bytes) { return {descriptor.bits + (bytes >> 4)}; }
+__device__ __forceinline__ MatrixDescriptor advance(MatrixDescriptor descriptor, unsigned bytes) {
+  return {descriptor.bits + (bytes >> 4)};
+}
 
 /// Orders what the threads did to registers before the wgmma that follow.
 __device__ __forceinline__ void wgmmaFence() { REPA_SM90A_ASM("wgmma.fence.sync.aligned;" ::: "memory"); }
@@ -59,7 +63,7 @@ namespace detail {
 template <class T, int columns, Major majorA, Major majorB>
 struct Wgmma;
 
-// Register lists, four at a time: the 16 columns that they cover are 8 n .. 8 n + 7 for both row groups.
+// The accumulator's registers by number of columns: their names in the instruction, and the operands. Eight columns are four registers.
 #define REPA_WGMMA_NAMES_8 "%0,%1,%2,%3"
 #define REPA_WGMMA_NAMES_16 REPA_WGMMA_NAMES_8 ",%4,%5,%6,%7"
 #define REPA_WGMMA_NAMES_24 REPA_WGMMA_NAMES_16 ",%8,%9,%10,%11"
@@ -126,21 +130,21 @@ struct Wgmma;
 #define REPA_WGMMA_REGISTERS_256 REPA_WGMMA_REGISTERS_248, "+f"(d[124]), "+f"(d[125]), "+f"(d[126]), "+f"(d[127])
 
 // `r0` .. name the operands after the registers: %(N / 2) and so on.
-#define REPA_WGMMA(T, type, N, r0, r1, r2, r3, r4, r5, r6)                                                                                   \
-  template <Major majorA, Major majorB>                                                                                                      \
-  struct Wgmma<T, N, majorA, majorB> {                                                                                                       \
-    static __device__ __forceinline__ void fromShared(float (&d)[N / 2], uint64_t a, uint64_t b, int accumulate) {                           \
+#define REPA_WGMMA(T, type, N, r0, r1, r2, r3, r4, r5, r6)                                                                                 \
+  template <Major majorA, Major majorB>                                                                                                    \
+  struct Wgmma<T, N, majorA, majorB> {                                                                                                     \
+    static __device__ __forceinline__ void fromShared(float (&d)[N / 2], uint64_t a, uint64_t b, int accumulate) {                         \
       REPA_SM90A_ASM("{\n .reg .pred p;\n setp.ne.b32 p, " r2 ", 0;\n wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." type "." type " {"  \
-                     REPA_WGMMA_NAMES_##N "}, " r0 ", " r1 ", p, 1, 1, " r3 ", " r4 ";\n}"                                                   \
-                     : REPA_WGMMA_REGISTERS_##N                                                                                              \
-                     : "l"(a), "l"(b), "r"(accumulate), "n"(static_cast<int>(majorA)), "n"(static_cast<int>(majorB)));                       \
-    }                                                                                                                                        \
-    static __device__ __forceinline__ void fromRegisters(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, int accumulate) {            \
+                     REPA_WGMMA_NAMES_##N "}, " r0 ", " r1 ", p, 1, 1, " r3 ", " r4 ";\n}"                                                 \
+                     : REPA_WGMMA_REGISTERS_##N                                                                                            \
+                     : "l"(a), "l"(b), "r"(accumulate), "n"(static_cast<int>(majorA)), "n"(static_cast<int>(majorB)));                     \
+    }                                                                                                                                      \
+    static __device__ __forceinline__ void fromRegisters(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, int accumulate) {          \
       REPA_SM90A_ASM("{\n .reg .pred p;\n setp.ne.b32 p, " r5 ", 0;\n wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." type "." type " {"  \
-                     REPA_WGMMA_NAMES_##N "}, {" r0 "," r1 "," r2 "," r3 "}, " r4 ", p, 1, 1, " r6 ";\n}"                                    \
-                     : REPA_WGMMA_REGISTERS_##N                                                                                              \
-                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate), "n"(static_cast<int>(majorB)));                  \
-    }                                                                                                                                        \
+                     REPA_WGMMA_NAMES_##N "}, {" r0 "," r1 "," r2 "," r3 "}, " r4 ", p, 1, 1, " r6 ";\n}"                                  \
+                     : REPA_WGMMA_REGISTERS_##N                                                                                            \
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate), "n"(static_cast<int>(majorB)));                \
+    }                                                                                                                                      \
   };
 #define REPA_WGMMA_BOTH(N, ...)           \
   REPA_WGMMA(bf16, "bf16", N, __VA_ARGS__) \

@@ -53,7 +53,8 @@ NamedBarrier& arrive(int id, int threads, bool wholeBlock, const Place& place, u
     barrier.wholeBlock = wholeBlock;
     barrier.place = place;
   } else if (barrier.wholeBlock != wholeBlock || (!wholeBlock && barrier.expected != static_cast<unsigned>(threads))) {
-    fail(place, "named barrier " + std::to_string(id) + " is waited for with different numbers of threads, here and at " + line(barrier.place) + ".");
+    fail(place, "named barrier " + std::to_string(id) + " is waited for with different numbers of threads, here and at " +
+                    line(barrier.place) + ".");
   } else if (wholeBlock && !samePlace(barrier.place, place)) {
     fail(place, "divergence: threads of this block wait at different __syncthreads, here and at " + line(barrier.place) + ".");
   }
@@ -136,10 +137,11 @@ void meet(const Collective& collective, uint32_t mask, void* operands, const Pla
     const int other = std::countr_zero(others);
     const Place& there = warp.lanes[other]->place;
     if (warp.collective[other] != &collective)
-      fail(place, std::string("divergence: this lane comes to ") + collective.name + ", lane " + std::to_string(other) + " of its warp to " +
-                      warp.collective[other]->name + " at " + line(there) + ".");
+      fail(place, std::string("divergence: this lane comes to ") + collective.name + ", lane " + std::to_string(other) +
+                      " of its warp to " + warp.collective[other]->name + " at " + line(there) + ".");
     if (warp.mask[other] != mask)
-      fail(place, std::string("divergence: lanes of a warp come to ") + collective.name + " with different masks, here and at " + line(there) + ".");
+      fail(place, std::string("divergence: lanes of a warp come to ") + collective.name + " with different masks, here and at " +
+                      line(there) + ".");
     if (collective.aligned && !samePlace(there, place))
       fail(place, std::string("divergence: ") + collective.name + " is .aligned, but lane " + std::to_string(other) +
                       " of this warp executes another one, at " + line(there) + ".");

@@ -14,7 +14,7 @@ void barrierSync(int id, int threads, const Place& place);
 /// bar.arrive id, threads.
 void barrierArrive(int id, int threads, const Place& place);
 
-/// barrier.cluster.arrive and .wait (PTX ISA 9.7.13.4).
+/// barrier.cluster.arrive and .wait (PTX ISA 9.7.13.3).
 void clusterArrive(const Place& place);
 void clusterWait(const Place& place);
 

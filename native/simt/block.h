@@ -111,6 +111,7 @@ struct Cluster {
   unsigned alive = 0;  // threads
   ClusterBarrier barrier;
   std::vector<BulkCopy> inFlight;  // TMA transfers that have not landed
+  char engineSync = 0;             // those that have
 };
 
 inline Thread* currentThread = nullptr;

@@ -24,10 +24,15 @@ Target resolve(uint32_t address, size_t bytes, const Place& place) {
   Cluster& cluster = *thread().block->cluster;
   const size_t rank = address >> rankShift, offset = address & ((1u << rankShift) - 1);
   if (rank >= cluster.blocks.size() || offset + bytes > cluster.blocks[rank].sharedBytes)
-    fail(place, "the address " + std::to_string(offset) + " of block " + std::to_string(rank) + " is outside of the cluster's shared memory.");
+    fail(place,
+         "the address " + std::to_string(offset) + " of block " + std::to_string(rank) + " is outside of the cluster's shared memory.");
   Block& block = cluster.blocks[rank];
-  if (offset % bytes) fail(place, "an access of " + std::to_string(bytes) + " bytes to a cluster's shared memory at " + std::to_string(offset) + " is misaligned.");
-  if (block.alive == 0) fail(place, "block " + std::to_string(rank) + " of the cluster has ended; its shared memory is gone. A barrier.cluster is missing at its end.");
+  if (offset % bytes)
+    fail(place,
+         "an access of " + std::to_string(bytes) + " bytes to a cluster's shared memory at " + std::to_string(offset) + " is misaligned.");
+  if (block.alive == 0)
+    fail(place, "block " + std::to_string(rank) +
+                    " of the cluster has ended; its shared memory is gone. A barrier.cluster is missing at its end.");
   return {block, block.sharedMemory + offset};
 }
 
@@ -39,7 +44,8 @@ unsigned clusterBlocks() { return static_cast<unsigned>(thread().block->cluster-
 uint32_t clusterAddress(const void* shared, unsigned rank, const Place& place) {
   Quiet quiet;
   const uint32_t offset = sharedWindowOffset(shared, place);
-  if (rank >= clusterBlocks()) fail(place, "mapa: the cluster has " + std::to_string(clusterBlocks()) + " blocks; there is no block " + std::to_string(rank) + ".");
+  if (rank >= clusterBlocks())
+    fail(place, "mapa: the cluster has " + std::to_string(clusterBlocks()) + " blocks; there is no block " + std::to_string(rank) + ".");
   return rank << rankShift | offset;
 }
 

@@ -22,6 +22,11 @@ cudaError_t report(cudaError_t error);
 /// The stream of a handle; null is the default stream.
 CUstream_st& streamOf(cudaStream_t stream);
 void waitForAllStreams();
+void registerStream(CUstream_st* stream);
+/// False if there is no such stream.
+bool forgetStream(CUstream_st* stream);
+void registerCapture(CUgraph_st* graph);
+void forgetCapture(CUgraph_st* graph);
 
 /// Whether a call that capture forbids may be made.
 bool captureForbids();

@@ -12,7 +12,9 @@
 
 // __syncthreads() and __syncwarp() are functions, so that the place of the call is the argument's default.
 inline void __syncthreads(repa::simt::Place place = repa::simt::Place::current()) { repa::simt::syncThreads(place); }
-inline void __syncwarp(unsigned mask = 0xffffffffu, repa::simt::Place place = repa::simt::Place::current()) { repa::simt::syncWarp(mask, place); }
+inline void __syncwarp(unsigned mask = 0xffffffffu, repa::simt::Place place = repa::simt::Place::current()) {
+  repa::simt::syncWarp(mask, place);
+}
 
 template <class T>
 T __shfl_sync(unsigned mask, T value, int lane, int width = 32, repa::simt::Place place = repa::simt::Place::current()) {

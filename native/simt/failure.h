@@ -7,8 +7,9 @@
 
 namespace repa::simt {
 
-/// Ends the launch that the calling CUDA thread belongs to. Never comes back: the thread's fiber is abandoned where it stands.
-[[noreturn]] void fail(const Place& place, std::string what);
+/// Ends the launch that the calling CUDA thread belongs to, by an exception that unwinds the thread. The launch's other threads are left
+/// where they stand.
+[[noreturn]] void fail(const Place& place, const std::string& what);
 
 /// The same from the scheduler, of which no CUDA thread is the cause.
 [[noreturn]] void failLaunch(const std::string& what);

@@ -115,4 +115,15 @@ void adoptHostThread(Context& host) {
   (void)host;
 }
 
+void releaseAs(Context& fiber, Context& host, void* object) {
+#if defined(SIMT_TSAN)
+  __tsan_switch_to_fiber(fiber.tsanFiber, 1);
+  release(object);
+  __tsan_switch_to_fiber(host.tsanFiber, 1);
+#endif
+  (void)fiber;
+  (void)host;
+  (void)object;
+}
+
 }  // namespace repa::simt

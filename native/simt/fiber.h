@@ -28,4 +28,7 @@ void prepareFiber(Context& fiber, void (*entry)());
 /// Fills in what the sanitizers need to know of the host thread that calls.
 void adoptHostThread(Context& host);
 
+/// For ThreadSanitizer: what the stopped `fiber` did comes before what those do who acquire `object`.
+void releaseAs(Context& fiber, Context& host, void* object);
+
 }  // namespace repa::simt

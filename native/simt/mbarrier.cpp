@@ -62,7 +62,8 @@ void mbarrierInit(uint64_t* word, unsigned arrivals, const Place& place) {
     Quiet quiet;
     Block& block = ownBlock();
     if (reinterpret_cast<uintptr_t>(word) & 7 || !inSharedMemory(block, word, 8))
-      fail(place, "an mbarrier stands at a multiple of 8 bytes in the block's shared memory; this one is at " + describeAddress(word) + ".");
+      fail(place,
+           "an mbarrier stands at a multiple of 8 bytes in the block's shared memory; this one is at " + describeAddress(word) + ".");
     if (arrivals == 0 || arrivals > maxCount)
       fail(place, "an mbarrier counts 1 to " + std::to_string(maxCount) + " arrivals, not " + std::to_string(arrivals) + ".");
     Mbarrier barrier;
@@ -95,8 +96,8 @@ void mbarrierExpect(uint64_t* word, uint32_t bytes, bool arrives, const Place& p
   Mbarrier& barrier = find(ownBlock(), word, place);
   barrier.transactions += bytes;
   if (barrier.transactions > maxTransactions)
-    fail(place, "the mbarrier " + describeAddress(word) + " is to expect " + std::to_string(barrier.transactions) + " bytes; it counts to " +
-                    std::to_string(maxTransactions) + ".");
+    fail(place, "the mbarrier " + describeAddress(word) + " is to expect " + std::to_string(barrier.transactions) +
+                    " bytes; it counts to " + std::to_string(maxTransactions) + ".");
   if (arrives) arrive(ownBlock(), barrier, place);
 }
 
@@ -148,8 +149,8 @@ void mbarrierComplete(Block& block, uint64_t* word, uint32_t bytes, unsigned iss
   Quiet quiet;
   Mbarrier& barrier = find(block, word, place);
   if (barrier.phase != issuePhase)
-    fail(place, "wrong expect_tx: the phase of the mbarrier " + describeAddress(word) + " was complete before the " + std::to_string(bytes) +
-                    " bytes of the TMA load issued at " + place.file_name() + ":" + std::to_string(place.line()) +
+    fail(place, "wrong expect_tx: the phase of the mbarrier " + describeAddress(word) + " was complete before the " +
+                    std::to_string(bytes) + " bytes of the TMA load issued at " + place.file_name() + ":" + std::to_string(place.line()) +
                     " landed; fewer bytes were expected than were loaded.");
   release(&barrier.sync[barrier.phase % mbarrierSyncs]);
   barrier.transactions -= bytes;

@@ -40,7 +40,8 @@ cudaError_t copyNow(void* destination, const void* source, size_t bytes, cudaMem
   const bool fromDevice = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
   const auto outside = [&](const void* address, const char* role) {
     char text[200];
-    std::snprintf(text, sizeof text, "cudaMemcpyAsync of %zu bytes: the %s %p .. is not within one allocation of device memory.", bytes, role, address);
+    std::snprintf(text, sizeof text, "cudaMemcpyAsync of %zu bytes: the %s %p .. is not within one allocation of device memory.", bytes,
+                  role, address);
     setDeviceError(cudaErrorIllegalAddress, text);
     return cudaErrorIllegalAddress;
   };
@@ -151,7 +152,8 @@ cudaError_t cudaMemsetAsync(void* pointer, int value, size_t bytes, cudaStream_t
   streamOf(stream).enqueue([=] {
     if (deviceError()) return;
     if (!inDeviceMemory(pointer, bytes)) {
-      setDeviceError(cudaErrorIllegalAddress, "cudaMemsetAsync of " + std::to_string(bytes) + " bytes reaches outside of an allocation of device memory.");
+      setDeviceError(cudaErrorIllegalAddress,
+                     "cudaMemsetAsync of " + std::to_string(bytes) + " bytes reaches outside of an allocation of device memory.");
       return;
     }
     std::memset(pointer, value, bytes);

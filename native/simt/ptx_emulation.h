@@ -106,13 +106,17 @@ inline void decreaseRegisters() {
 inline void gridDependencyWait() {}
 inline void gridDependencyLaunch() {}
 
-inline void mbarrierInit(uint64_t* barrier, unsigned arrivals, Place place = Place::current()) { simt::mbarrierInit(barrier, arrivals, place); }
+inline void mbarrierInit(uint64_t* barrier, unsigned arrivals, Place place = Place::current()) {
+  simt::mbarrierInit(barrier, arrivals, place);
+}
 inline void mbarrierInvalidate(uint64_t* barrier, Place place = Place::current()) { simt::mbarrierInvalidate(barrier, place); }
 inline void mbarrierArrive(uint64_t* barrier, Place place = Place::current()) { simt::mbarrierArrive(barrier, place); }
 inline void mbarrierArriveExpect(uint64_t* barrier, uint32_t bytes, Place place = Place::current()) {
   simt::mbarrierExpect(barrier, bytes, true, place);
 }
-inline void mbarrierExpect(uint64_t* barrier, uint32_t bytes, Place place = Place::current()) { simt::mbarrierExpect(barrier, bytes, false, place); }
+inline void mbarrierExpect(uint64_t* barrier, uint32_t bytes, Place place = Place::current()) {
+  simt::mbarrierExpect(barrier, bytes, false, place);
+}
 inline bool mbarrierTryWait(uint64_t* barrier, unsigned parity, Place place = Place::current()) {
   return simt::mbarrierTest(barrier, parity, place);
 }
@@ -132,7 +136,8 @@ inline void tmaLoad(void* shared, const CUtensorMap* map, uint64_t* barrier, con
   simt::tmaLoad(shared, map, barrier, at, rank, 0, place);
 }
 template <int rank>
-inline void tmaLoad(void* shared, const CUtensorMap* map, uint64_t* barrier, const int (&at)[rank], L2Hint, Place place = Place::current()) {
+inline void tmaLoad(void* shared, const CUtensorMap* map, uint64_t* barrier, const int (&at)[rank], L2Hint,
+                    Place place = Place::current()) {
   simt::tmaLoad(shared, map, barrier, at, rank, 0, place);
 }
 template <int rank>
@@ -191,7 +196,9 @@ inline void clusterStoreFloat(ClusterAddress address, float value, Place place =
 inline void clusterStoreAsync(ClusterAddress address, uint32_t value, ClusterAddress barrier, Place place = Place::current()) {
   simt::clusterWriteAsync(address.value, &value, sizeof value, barrier.value, place);
 }
-inline void clusterMbarrierArrive(ClusterAddress barrier, Place place = Place::current()) { simt::clusterBarrierArrive(barrier.value, place); }
+inline void clusterMbarrierArrive(ClusterAddress barrier, Place place = Place::current()) {
+  simt::clusterBarrierArrive(barrier.value, place);
+}
 
 // ---- ptx_wgmma.h
 
@@ -203,8 +210,9 @@ struct MatrixDescriptor {
 };
 inline MatrixDescriptor matrixDescriptor(const void* tile, unsigned leadingBytes, unsigned strideBytes, Swizzle swizzle,
                                          Place place = Place::current()) {
-  return {static_cast<uint64_t>(simt::sharedWindowOffset(tile, place) >> 4 & 0x3FFF) | static_cast<uint64_t>(leadingBytes >> 4 & 0x3FFF) << 16 |
-          static_cast<uint64_t>(strideBytes >> 4 & 0x3FFF) << 32 | static_cast<uint64_t>(swizzle) << 62};
+  return {static_cast<uint64_t>(simt::sharedWindowOffset(tile, place) >> 4 & 0x3FFF) |
+          static_cast<uint64_t>(leadingBytes >> 4 & 0x3FFF) << 16 | static_cast<uint64_t>(strideBytes >> 4 & 0x3FFF) << 32 |
+          static_cast<uint64_t>(swizzle) << 62};
 }
 inline MatrixDescriptor advance(MatrixDescriptor descriptor, unsigned bytes) { return {descriptor.bits + (bytes >> 4)}; }
 
@@ -226,7 +234,8 @@ inline void wgmma(float (&d)[columns / 2], MatrixDescriptor a, MatrixDescriptor 
   simt::wgmmaIssue(issue);
 }
 template <class T, int columns, Major majorB = Major::k>
-inline void wgmma(float (&d)[columns / 2], const uint32_t (&a)[4], MatrixDescriptor b, bool accumulate = true, Place place = Place::current()) {
+inline void wgmma(float (&d)[columns / 2], const uint32_t (&a)[4], MatrixDescriptor b, bool accumulate = true,
+                  Place place = Place::current()) {
   static_assert(columns % 8 == 0 && columns >= 8 && columns <= 256, "wgmma has 8 to 256 columns, in steps of 8");
   const simt::WgmmaShape shape = {columns, !isBf16<T>, true, false, majorB == Major::mn, accumulate};
   simt::WgmmaIssue issue = {{shape, 0, b.bits, place, nullptr}, d, a, false};

@@ -1,5 +1,5 @@
-// The device, streams, events, graphs and launches of the runtime API.
-#include <chrono>
+// The device, its errors and launches in the runtime API.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -35,23 +35,10 @@ int architecture() {
   return value >= 70 && value < 200 ? value : 90;
 }
 
-double nowMilliseconds() {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 int maxDynamicSharedOf(const void* kernel) {
   std::lock_guard lock(stateMutex);
   const auto set = maxDynamicShared.find(kernel);
   return set == maxDynamicShared.end() ? static_cast<int>(sharedPerBlock) : set->second;
-}
-
-/// Marks events; what waits for one sleeps here.
-std::mutex eventMutex;
-std::condition_variable eventReached;
-
-void waitForRecord(const EventRecord& record) {
-  std::unique_lock lock(eventMutex);
-  eventReached.wait(lock, [&] { return record.reached; });
 }
 
 }  // namespace
@@ -86,6 +73,26 @@ void waitForAllStreams() {
   }
   for (CUstream_st* stream : all) stream->waitUntilIdle();
   streamOf(nullptr).waitUntilIdle();
+}
+
+void registerStream(CUstream_st* stream) {
+  std::lock_guard lock(stateMutex);
+  streams.insert(stream);
+}
+
+bool forgetStream(CUstream_st* stream) {
+  std::lock_guard lock(stateMutex);
+  return streams.erase(stream) > 0;
+}
+
+void registerCapture(CUgraph_st* graph) {
+  std::lock_guard lock(stateMutex);
+  captures.insert(graph);
+}
+
+void forgetCapture(CUgraph_st* graph) {
+  std::lock_guard lock(stateMutex);
+  captures.erase(graph);
 }
 
 bool captureForbids() {
@@ -166,8 +173,10 @@ cudaError_t checkShape(const cudaLaunchConfig_t& config, const dim3& cluster, co
   const uint64_t threads = uint64_t{block.x} * block.y * block.z;
   const uint64_t clusterSize = uint64_t{cluster.x} * cluster.y * cluster.z;
   if (threads == 0 || threads > maxThreadsPerBlock || block.z > 64) return cudaErrorInvalidConfiguration;
-  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535) return cudaErrorInvalidConfiguration;
-  if (clusterSize == 0 || clusterSize > 8 || grid.x % cluster.x || grid.y % cluster.y || grid.z % cluster.z) return cudaErrorInvalidConfiguration;
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
+    return cudaErrorInvalidConfiguration;
+  if (clusterSize == 0 || clusterSize > 8 || grid.x % cluster.x || grid.y % cluster.y || grid.z % cluster.z)
+    return cudaErrorInvalidConfiguration;
   if (clusterSize > 1 && architecture() < 90) return cudaErrorInvalidConfiguration;
   return config.dynamicSmemBytes > static_cast<size_t>(maxDynamicSharedOf(kernel)) ? cudaErrorInvalidValue : cudaSuccess;
 }
@@ -183,15 +192,17 @@ cudaError_t enqueueLaunch(const cudaLaunchConfig_t& config, const BoundKernel& b
     if (config.attrs[i].id == cudaLaunchAttributeClusterDimension) cluster = {value.clusterDim.x, value.clusterDim.y, value.clusterDim.z};
   }
   if (const cudaError_t error = checkShape(config, cluster, bound.kernel)) return report(error);
-  streamOf(config.stream).enqueue([arguments, cluster, grid = config.gridDim, block = config.blockDim, sharedBytes = config.dynamicSmemBytes] {
-    if (deviceError()) return;
-    const BoundKernel& kernel = arguments.kernel();
-    std::lock_guard lock(launchMutex());
-    if (!runLaunch({kernel.kernel, grid, block, sharedBytes, cluster.x * cluster.y * cluster.z, cluster, kernel.invoke, kernel.arguments}))
-      return setDeviceError(cudaErrorLaunchFailure, lastFailure());
-    const std::string damage = damagedAllocation();
-    if (!damage.empty()) setDeviceError(cudaErrorIllegalAddress, std::string("kernel ") + nameOfKernel(kernel.kernel) + ": " + damage);
-  });
+  streamOf(config.stream)
+      .enqueue([arguments, cluster, grid = config.gridDim, block = config.blockDim, sharedBytes = config.dynamicSmemBytes] {
+        if (deviceError()) return;
+        const BoundKernel& kernel = arguments.kernel();
+        std::lock_guard lock(launchMutex());
+        if (!runLaunch(
+                {kernel.kernel, grid, block, sharedBytes, cluster.x * cluster.y * cluster.z, cluster, kernel.invoke, kernel.arguments}))
+          return setDeviceError(cudaErrorLaunchFailure, lastFailure());
+        const std::string damage = damagedAllocation();
+        if (!damage.empty()) setDeviceError(cudaErrorIllegalAddress, std::string("kernel ") + nameOfKernel(kernel.kernel) + ": " + damage);
+      });
   return cudaSuccess;
 }
 
@@ -337,179 +348,8 @@ const char* cudaGetErrorString(cudaError_t error) {
   return sentence.empty() ? textOf(error).text : sentence.c_str();
 }
 
-// ---- streams
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  if (const cudaError_t error = deviceError()) return report(error);
-  *stream = new CUstream_st;
-  std::lock_guard lock(stateMutex);
-  streams.insert(*stream);
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, cudaStreamDefault); }
-
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int) { return cudaStreamCreateWithFlags(stream, flags); }
-
-cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  {
-    std::lock_guard lock(stateMutex);
-    if (!streams.erase(stream)) return report(cudaErrorInvalidResourceHandle);
-  }
-  delete stream;  // what is queued still runs
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  CUstream_st& queue = streamOf(stream);
-  if (queue.capture || captureForbids()) return report(cudaErrorStreamCaptureUnsupported);
-  queue.waitUntilIdle();
-  return report(deviceError());
-}
-
-cudaError_t cudaStreamQuery(cudaStream_t stream) {
-  CUstream_st& queue = streamOf(stream);
-  if (queue.capture || captureForbids()) return report(cudaErrorStreamCaptureUnsupported);
-  if (const cudaError_t error = deviceError()) return report(error);
-  return queue.idle() ? cudaSuccess : cudaErrorNotReady;
-}
-
-cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-  if (const cudaError_t error = deviceError()) return report(error);
-  if (!event->record) return cudaSuccess;  // never recorded: nothing to wait for
-  CUstream_st& queue = streamOf(stream);
-  if (CUgraph_st* graph = event->record->capture) {
-    if (queue.capture == graph) return cudaSuccess;
-    if (queue.capture) return report(cudaErrorStreamCaptureInvalidated);
-    queue.capture = graph;
-    graph->joined.push_back(&queue);
-    return cudaSuccess;
-  }
-  queue.enqueue([record = event->record] { waitForRecord(*record); });
-  return cudaSuccess;
-}
-
-cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* userData) {
-  if (const cudaError_t error = deviceError()) return report(error);
-  streamOf(stream).enqueue([=] {
-    if (!deviceError()) function(userData);
-  });
-  return cudaSuccess;
-}
-
-// ---- events
-
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
-  *event = new CUevent_st;
-  (*event)->timed = !(flags & cudaEventDisableTiming);
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
-
-cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  delete event;
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  if (const cudaError_t error = deviceError()) return report(error);
-  CUstream_st& queue = streamOf(stream);
-  event->record = std::make_shared<EventRecord>();
-  event->record->capture = queue.capture;
-  if (queue.capture) return cudaSuccess;
-  queue.enqueue([record = event->record] {
-    {
-      std::lock_guard lock(eventMutex);
-      record->reached = true;
-      record->milliseconds = nowMilliseconds();
-    }
-    eventReached.notify_all();
-  });
-  return cudaSuccess;
-}
-
-cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  if (event->record && event->record->capture) return report(cudaErrorStreamCaptureUnsupported);
-  if (event->record) waitForRecord(*event->record);
-  return report(deviceError());
-}
-
-cudaError_t cudaEventQuery(cudaEvent_t event) {
-  if (event->record && event->record->capture) return report(cudaErrorStreamCaptureUnsupported);
-  if (const cudaError_t error = deviceError()) return report(error);
-  if (!event->record) return cudaSuccess;
-  std::lock_guard lock(eventMutex);
-  return event->record->reached ? cudaSuccess : cudaErrorNotReady;
-}
-
-cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
-  if (!start->record || !end->record || !start->timed || !end->timed) return report(cudaErrorInvalidResourceHandle);
-  std::lock_guard lock(eventMutex);
-  if (!start->record->reached || !end->record->reached) return cudaErrorNotReady;
-  *milliseconds = static_cast<float>(end->record->milliseconds - start->record->milliseconds);
-  return cudaSuccess;
-}
-
-// ---- graphs
-
-cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
-  if (const cudaError_t error = deviceError()) return report(error);
-  if (!stream) return report(cudaErrorStreamCaptureUnsupported);  // the default stream cannot be captured
-  if (stream->capture) return report(cudaErrorStreamCaptureInvalidated);
-  auto* graph = new CUgraph_st;
-  graph->mode = mode;
-  graph->origin = stream;
-  graph->joined.push_back(stream);
-  stream->capture = graph;
-  std::lock_guard lock(stateMutex);
-  captures.insert(graph);
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-  *graph = nullptr;
-  if (!stream || !stream->capture || stream->capture->origin != stream) return report(cudaErrorInvalidValue);
-  *graph = stream->capture;
-  for (CUstream_st* joined : (*graph)->joined) joined->capture = nullptr;
-  std::lock_guard lock(stateMutex);
-  captures.erase(*graph);
-  return cudaSuccess;
-}
-
-cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
-  *status = stream && stream->capture ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
-  return cudaSuccess;
-}
-
-cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count) {
-  if (nodes) return report(cudaErrorNotSupported);  // one task a node; they have no handles here
-  *count = graph->tasks.size();
-  return cudaSuccess;
-}
-
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
-  *exec = new CUgraphExec_st{graph->tasks};
-  return cudaSuccess;
-}
-
-cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
-  if (const cudaError_t error = deviceError()) return report(error);
-  for (const Task& task : exec->tasks) streamOf(stream).enqueue(task);
-  return cudaSuccess;
-}
-
-cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-  delete graph;
-  return cudaSuccess;
-}
-
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
-  delete exec;
-  return cudaSuccess;
-}
-
-cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned, unsigned long long, cudaDriverEntryPointQueryResult* result) {
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned, unsigned long long,
+                                             cudaDriverEntryPointQueryResult* result) {
   *function = driverFunction(symbol);
   if (result) *result = *function ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
   return cudaSuccess;

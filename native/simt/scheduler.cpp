@@ -8,6 +8,7 @@
 
 #include "simt/barrier.h"
 #include "simt/failure.h"
+#include "simt/random.h"
 #include "simt/simt.h"
 #include "simt/symbols.h"
 
@@ -22,35 +23,6 @@ Thread& thread() { return *currentThread; }
 
 namespace {
 
-/// xoshiro256** (Blackman, Vigna).
-class Random {
- public:
-  void seed(uint64_t seed) {
-    for (uint64_t& word : state_) {  // splitmix64
-      seed += 0x9E3779B97F4A7C15u;
-      uint64_t z = seed;
-      z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-      z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-      word = z ^ (z >> 31);
-    }
-  }
-  uint64_t next() {
-    const uint64_t result = rotate(state_[1] * 5, 7) * 9;
-    const uint64_t shifted = state_[1] << 17;
-    state_[2] ^= state_[0];
-    state_[3] ^= state_[1];
-    state_[1] ^= state_[2];
-    state_[0] ^= state_[3];
-    state_[2] ^= shifted;
-    state_[3] = rotate(state_[3], 45);
-    return result;
-  }
-
- private:
-  static uint64_t rotate(uint64_t x, int bits) { return (x << bits) | (x >> (64 - bits)); }
-  uint64_t state_[4];
-};
-
 constexpr size_t sharedGuardBytes = 256;
 constexpr unsigned char guardByte = 0xA5;
 
@@ -59,7 +31,8 @@ uint64_t initialSeed() {
   return text ? std::strtoull(text, nullptr, 10) : 1;
 }
 
-/// The failure of a launch, thrown by the scheduler itself.
+/// The failure of a launch; its sentence is recorded. Thrown on the stack of the CUDA thread that failed, which it unwinds, or by the
+/// scheduler itself.
 struct LaunchFailed {};
 
 /// How a cluster is scheduled.
@@ -74,10 +47,10 @@ class Machine {
   bool run(const Launch& launch);
   void park(Thread& thread);
   void yield(Thread& thread);
-  [[noreturn]] void abandon();
 
   Random random;
   const Launch* launch = nullptr;
+  const std::vector<SharedVariable>* staticShared = nullptr;  // of the running kernel's module
   uint64_t seed = initialSeed();
   Counters counters = {};
 
@@ -114,8 +87,13 @@ void Machine::fiberMain() {
   for (;;) {
     Thread& self = *currentThread;
     acquire(&machine.startSync_);
-    machine.launch->invoke(machine.launch->arguments);
-    threadExits(self);
+    try {
+      machine.launch->invoke(machine.launch->arguments);
+      threadExits(self);
+    } catch (const LaunchFailed&) {
+      machine.failed_ = true;
+      machine.turnLeft_ = 0;  // back to the scheduler, which ends the launch
+    }
     release(&machine.endSync_);
     self.wait = Wait::finished;
     machine.park(self);
@@ -144,14 +122,6 @@ void Machine::park(Thread& self) { switchFrom(self.context, --turnLeft_ > 0 ? ne
 void Machine::yield(Thread& self) {
   self.warp->ready |= 1u << self.lane;
   switchFrom(self.context, nullptr);
-}
-
-void Machine::abandon() {
-  failed_ = true;
-  Context& from = currentThread->context;
-  currentThread = nullptr;
-  switchContext(from, host_);
-  __builtin_unreachable();
 }
 
 void Machine::prepareBlock(Block& block, const uint3& index, unsigned rank) {
@@ -196,7 +166,8 @@ void Machine::prepareBlock(Block& block, const uint3& index, unsigned rank) {
 #endif
   if (!sharedBlocks_[rank]) {
     void* memory = nullptr;
-    if (posix_memalign(&memory, 1024, std::max<size_t>(block.sharedBytes + guard, 1))) failLaunch("the host has no memory for the shared memory of a block.");
+    if (posix_memalign(&memory, 1024, std::max<size_t>(block.sharedBytes + guard, 1)))
+      failLaunch("the host has no memory for the shared memory of a block.");
     sharedBlocks_[rank] = static_cast<unsigned char*>(memory);
   }
   block.sharedMemory = sharedBlocks_[rank];
@@ -205,12 +176,12 @@ void Machine::prepareBlock(Block& block, const uint3& index, unsigned rank) {
 }
 
 void Machine::poisonStaticShared() {
-  for (const SharedVariable& variable : sharedVariables(launch->kernel)) std::memset(variable.address, 0xff, variable.bytes);
+  for (const SharedVariable& variable : *staticShared) std::memset(variable.address, 0xff, variable.bytes);
 }
 
 /// The blocks of a cluster would share one copy of the static variables.
 void Machine::checkStaticShared() {
-  for (const SharedVariable& variable : sharedVariables(launch->kernel))
+  for (const SharedVariable& variable : *staticShared)
     for (size_t byte = 0; byte < variable.bytes; ++byte)
       if (variable.address[byte] != 0xff)
         failLaunch("a kernel that is launched in clusters wrote the static shared variable " + variable.name +
@@ -266,6 +237,7 @@ void Machine::runCluster() {
 
 void Machine::finishCluster() {
   acquire(&endSync_);
+  acquire(&cluster_.engineSync);
   for (const BulkCopy& copy : cluster_.inFlight)
     failLaunch(std::string("a block ended while a TMA ") + (copy.kind == BulkCopy::Kind::load ? "load into" : "store from") +
                " its shared memory was under way (issued at " + copy.place.file_name() + ":" + std::to_string(copy.place.line()) + ").");
@@ -283,6 +255,7 @@ void Machine::finishCluster() {
 bool Machine::run(const Launch& toRun) {
   Quiet quiet;
   launch = &toRun;
+  staticShared = &sharedVariables(toRun.kernel);
   gridDim = toRun.grid;
   blockDim = toRun.block;
   random.seed(seed + 0x9E3779B97F4A7C15u * ++counters.launches);
@@ -314,8 +287,13 @@ bool Machine::run(const Launch& toRun) {
   } catch (const LaunchFailed&) {
     succeeded = false;
     // These fibers stand somewhere in the kernel; they start anew.
-    for (unsigned i = 0; i < threads; ++i)
-      if (threads_[i]->wait != Wait::finished) prepareFiber(threads_[i]->context, fiberMain);
+    for (unsigned i = 0; i < threads; ++i) {
+      if (threads_[i]->wait == Wait::finished) continue;
+      releaseAs(threads_[i]->context, host_, &endSync_);
+      prepareFiber(threads_[i]->context, fiberMain);
+    }
+    acquire(&endSync_);
+    acquire(&cluster_.engineSync);
   }
   for (unsigned char*& memory : sharedBlocks_) {
     std::free(memory);
@@ -324,33 +302,6 @@ bool Machine::run(const Launch& toRun) {
   currentThread = nullptr;
   launch = nullptr;
   return succeeded;
-}
-
-std::string describeWait(const Thread& thread) {
-  std::ostringstream text;
-  switch (thread.wait) {
-    case Wait::collective: text << "for other lanes in " << thread.waitName; break;
-    case Wait::barrier: {
-      const auto& barrier = *static_cast<const NamedBarrier*>(thread.waitObject);
-      text << "in " << thread.waitName << " (" << barrier.arrived << " of ";
-      if (barrier.wholeBlock) text << thread.block->alive;
-      else text << barrier.expected;
-      text << " threads have arrived)";
-      break;
-    }
-    case Wait::clusterBarrier: text << "in barrier.cluster.wait"; break;
-    case Wait::mbarrier: {
-      const Mbarrier& barrier = thread.block->mbarriers.objects[reinterpret_cast<uintptr_t>(thread.waitObject)];
-      text << "in " << thread.waitName << " for phase " << thread.waitPhase << " of the mbarrier at " << describeAddress(barrier.word) << " ("
-           << barrier.pending << " of " << barrier.expected << " arrivals missing, " << barrier.transactions
-           << " bytes expected that have not come)";
-      break;
-    }
-    case Wait::warpgroup: text << "in " << thread.waitName << " for the other warps of its warpgroup to issue the same wgmma"; break;
-    default: text << "to be run"; break;
-  }
-  if (thread.place.line()) text << " at " << thread.place.file_name() << ":" << thread.place.line();
-  return text.str();
 }
 
 void Machine::reportDeadlock() {
@@ -401,9 +352,11 @@ void countBankConflicts(uint64_t extraCycles) { machine.counters.bankConflicts +
 bool inSharedMemory(const Block& block, const void* address, size_t bytes) {
   const auto* byte = static_cast<const unsigned char*>(address);
   if (byte >= block.sharedMemory && byte + bytes <= block.sharedMemory + block.sharedBytes) return true;
-  for (const SharedVariable& variable : sharedVariables(machine.launch->kernel))
-    if (byte >= variable.address && byte + bytes <= variable.address + variable.bytes) return true;
-  return false;
+  // The last variable that does not begin behind the address.
+  const auto& variables = *machine.staticShared;
+  const auto behind =
+      std::upper_bound(variables.begin(), variables.end(), byte, [](const auto* at, const auto& one) { return at < one.address; });
+  return behind != variables.begin() && byte + bytes <= behind[-1].address + behind[-1].bytes;
 }
 
 std::string describeAddress(const void* address) {
@@ -416,7 +369,7 @@ std::string describeAddress(const void* address) {
       return text.str();
     }
   }
-  for (const SharedVariable& variable : sharedVariables(machine.launch->kernel))
+  for (const SharedVariable& variable : *machine.staticShared)
     if (byte >= variable.address && byte < variable.address + variable.bytes) {
       text << variable.name << " + " << byte - variable.address;
       return text.str();
@@ -425,21 +378,18 @@ std::string describeAddress(const void* address) {
   return text.str();
 }
 
-void fail(const Place& place, std::string what) {
-  {
-    Quiet quiet;
-    const std::string moved = std::move(what);  // what stays on the abandoned stack is never destroyed
-    if (!currentThread) failLaunch(moved);
-    const Thread& thread = *currentThread;
-    const uint3& block = thread.block->index;
-    std::ostringstream text;
-    text << "kernel " << kernelName() << ": block (" << block.x << "," << block.y << "," << block.z << ") thread (" << thread.index.x << ","
-         << thread.index.y << "," << thread.index.z << ")";
-    if (place.line()) text << " at " << place.file_name() << ":" << place.line();
-    text << ": " << moved;
-    recordFailure(text.str());
-  }
-  machine.abandon();
+void fail(const Place& place, const std::string& what) {
+  Quiet quiet;
+  if (!currentThread) failLaunch(what);
+  const Thread& thread = *currentThread;
+  const uint3& block = thread.block->index;
+  std::ostringstream text;
+  text << "kernel " << kernelName() << ": block (" << block.x << "," << block.y << "," << block.z << ") thread (" << thread.index.x << ","
+       << thread.index.y << "," << thread.index.z << ")";
+  if (place.line()) text << " at " << place.file_name() << ":" << place.line();
+  text << ": " << what;
+  recordFailure(text.str());
+  throw LaunchFailed{};
 }
 
 void failLaunch(const std::string& what) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "simt/block.h"
 
@@ -41,7 +42,10 @@ inline bool oneIn(unsigned n) { return randomBits() % n == 0; }
 
 void countBankConflicts(uint64_t extraCycles);
 
-/// "shared memory + 0x40" or the address itself.
+/// "in __syncthreads (32 of 64 threads have arrived) at file:12".
+std::string describeWait(const Thread& thread);
+
+/// "dynamic shared memory + 64", "tile + 64" or the address itself.
 std::string describeAddress(const void* address);
 /// Whether [address, address + bytes) lies in the block's shared memory, dynamic or static.
 bool inSharedMemory(const Block& block, const void* address, size_t bytes);

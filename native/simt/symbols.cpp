@@ -110,7 +110,8 @@ const std::string& functionName(const void* function) {
   auto [entry, isNew] = names.try_emplace(function, "(unnamed kernel)");
   if (isNew) {
     const Module& module = moduleOf(function);
-    if (const auto symbol = module.functions.find(function); symbol != module.functions.end()) entry->second = shortName(demangle(symbol->second.c_str()));
+    if (const auto symbol = module.functions.find(function); symbol != module.functions.end())
+      entry->second = shortName(demangle(symbol->second.c_str()));
   }
   return entry->second;
 }

@@ -69,7 +69,8 @@ BulkCopy begin(BulkCopy::Kind kind, const void* map, const void* shared, const i
   copy.thread = &self;
   copy.place = place;
   if (copy.map.rank != rank)
-    fail(place, "the tensor map has " + std::to_string(copy.map.rank) + " dimensions; the instruction gives " + std::to_string(rank) + " coordinates.");
+    fail(place, "the tensor map has " + std::to_string(copy.map.rank) + " dimensions; the instruction gives " + std::to_string(rank) +
+                    " coordinates.");
   for (int d = 0; d < rank; ++d) copy.at[d] = at[d];
   const size_t offset = copy.shared - self.block->sharedMemory;
   const bool dynamic = copy.shared >= self.block->sharedMemory && offset <= self.block->sharedBytes;
@@ -82,7 +83,6 @@ BulkCopy begin(BulkCopy::Kind kind, const void* map, const void* shared, const i
   static char syncs[1024];
   static unsigned next = 0;
   copy.sync = &syncs[next++ % sizeof syncs];
-  release(copy.sync);
   return copy;
 }
 
@@ -118,7 +118,8 @@ void landLoad(const BulkCopy& copy) {
       if (source) tracedRead(source + first * map.elementBytes, (last - first) * map.elementBytes, copy.pc);
     });
     tracedWrite(tile, boxBytes(map), copy.pc);
-    mbarrierComplete(block, inBlock(copy, block, copy.barrier), static_cast<uint32_t>(boxBytes(map)), copy.issuePhase[block.rankInCluster], copy.place);
+    mbarrierComplete(block, inBlock(copy, block, copy.barrier), static_cast<uint32_t>(boxBytes(map)), copy.issuePhase[block.rankInCluster],
+                     copy.place);
   }
 }
 
@@ -148,33 +149,37 @@ namespace {
 class EngineScope {
  public:
 #if defined(SIMT_TSAN)
-  EngineScope() : self_(__tsan_get_current_fiber()) {
+  explicit EngineScope(Cluster& cluster) : cluster_(cluster), self_(__tsan_get_current_fiber()) {
     static void* engine = __tsan_create_fiber(0);
     __tsan_switch_to_fiber(engine, 1);
   }
-  ~EngineScope() { __tsan_switch_to_fiber(self_, 1); }
+  ~EngineScope() {
+    release(&cluster_.engineSync);
+    __tsan_switch_to_fiber(self_, 1);
+  }
 
  private:
+  Cluster& cluster_;
   void* self_;
 #else
-  EngineScope() {}
+  explicit EngineScope(Cluster&) {}
 #endif
 };
 
 }  // namespace
 
 void landBulkCopy(const BulkCopy& copy) {
-  const EngineScope engine;
+  const EngineScope engine(*copy.block->cluster);
   acquire(copy.sync);
-  if (copy.kind == BulkCopy::Kind::load) return landLoad(copy);
-  landStore(copy);
-  release(copy.sync);
+  copy.kind == BulkCopy::Kind::load ? landLoad(copy) : landStore(copy);
+  if (copy.kind == BulkCopy::Kind::store) release(copy.sync);
 }
 
 void tmaLoad(void* shared, const void* map, uint64_t* barrier, const int* at, int rank, uint16_t multicast, const Place& place) {
   void* pc = __builtin_return_address(0);
   unsigned char* tiles[maxClusterBlocks] = {};
   size_t bytes = 0;
+  char* sync = nullptr;
   {
     Quiet quiet;
     BulkCopy copy = begin(BulkCopy::Kind::load, map, shared, at, rank, place);
@@ -184,7 +189,8 @@ void tmaLoad(void* shared, const void* map, uint64_t* barrier, const int* at, in
     copy.destinations = multicast ? multicast : static_cast<uint16_t>(1u << copy.block->rankInCluster);
     if (copy.destinations >> cluster.blocks.size())
       fail(place, "the multicast mask names blocks that the cluster of " + std::to_string(cluster.blocks.size()) + " does not have.");
-    if (cluster.blocks.size() > 1 && !(copy.shared >= copy.block->sharedMemory && copy.shared < copy.block->sharedMemory + copy.block->sharedBytes))
+    if (cluster.blocks.size() > 1 &&
+        !(copy.shared >= copy.block->sharedMemory && copy.shared < copy.block->sharedMemory + copy.block->sharedBytes))
       fail(place, "under the shim a kernel that runs in clusters loads into dynamic shared memory only.");
     bytes = boxBytes(copy.map);
     for (Block& block : cluster.blocks) {
@@ -194,9 +200,11 @@ void tmaLoad(void* shared, const void* map, uint64_t* barrier, const int* at, in
       std::memset(tiles[block.rankInCluster], 0xff, bytes);
     }
     cluster.inFlight.push_back(copy);
+    sync = copy.sync;
   }
   for (unsigned char* tile : tiles)
     if (tile) tracedWrite(tile, bytes, pc);
+  release(sync);
 }
 
 void tmaStore(const void* map, const void* shared, const int* at, int rank, const Place& place) {
@@ -204,6 +212,7 @@ void tmaStore(const void* map, const void* shared, const int* at, int rank, cons
   BulkCopy copy = begin(BulkCopy::Kind::store, map, shared, at, rank, place);
   copy.pc = __builtin_return_address(0);
   copy.group = thread().bulkStores.group;
+  release(copy.sync);
   copy.block->cluster->inFlight.push_back(copy);
 }
 
@@ -254,7 +263,8 @@ int elementBytes(CUtensorMapDataType type) {
 // The driver's conditions (CUDA driver API, cuTensorMapEncodeTiled), for tiles without interleaving.
 CUresult cuTensorMapEncodeTiled(CUtensorMap* tensorMap, CUtensorMapDataType type, cuuint32_t rank, void* base, const cuuint64_t* extents,
                                 const cuuint64_t* strides, const cuuint32_t* box, const cuuint32_t* elementStrides,
-                                CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill fill) {
+                                CUtensorMapInterleave interleave, CUtensorMapSwizzle swizzle, CUtensorMapL2promotion,
+                                CUtensorMapFloatOOBfill fill) {
   using namespace repa::simt;
   const auto multipleOf16 = [](uint64_t x) { return x % 16 == 0; };
   if (interleave != CU_TENSOR_MAP_INTERLEAVE_NONE) return CUDA_ERROR_NOT_SUPPORTED;

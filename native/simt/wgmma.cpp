@@ -56,15 +56,16 @@ struct Descriptor {
 template <class Visit>
 void forEachChunk(const Block& block, uint64_t bits, bool transposed, int extent, const Place& place, Visit visit) {
   const Descriptor descriptor(bits);
-  if (descriptor.baseOffset != 0) fail(place, "the shim knows wgmma's matrix descriptors with base offset 0 only: start tiles at multiples of 1024 bytes.");
+  if (descriptor.baseOffset != 0)
+    fail(place, "the shim knows wgmma's matrix descriptors with base offset 0 only: start tiles at multiples of 1024 bytes.");
   const int lines = transposed ? wgmmaDepth : extent;
   const int chunks = (transposed ? extent : wgmmaDepth) / chunkElements;
   for (int line = 0; line < lines; ++line)
     for (int chunk = 0; chunk < chunks; ++chunk) {
       const size_t offset = descriptor.chunkOffset(line, chunk, transposed);
       if (offset + 16 > block.sharedBytes)
-        fail(place, "a wgmma operand reaches to byte " + std::to_string(offset + 16) + " of the block's " + std::to_string(block.sharedBytes) +
-                        " bytes of dynamic shared memory: its descriptor is wrong.");
+        fail(place, "a wgmma operand reaches to byte " + std::to_string(offset + 16) + " of the block's " +
+                        std::to_string(block.sharedBytes) + " bytes of dynamic shared memory: its descriptor is wrong.");
       visit(block.sharedMemory + offset, line, chunk);
     }
 }
@@ -112,19 +113,21 @@ void execute(const Block& block, WgmmaOperation& operation) {
   if (shape.registersA) {
     std::memcpy(a, operation.registersA, sizeof a);
   } else {
-    forEachChunk(block, operation.operands.descriptorA, shape.transposeA, rows, operation.operands.place, [&](const unsigned char* address, int line, int chunk) {
-      float values[chunkElements];
-      widen<T>(address, values);
-      for (int i = 0; i < chunkElements; ++i)
-        shape.transposeA ? a[chunk * chunkElements + i][line] = values[i] : a[line][chunk * chunkElements + i] = values[i];
-    });
+    forEachChunk(block, operation.operands.descriptorA, shape.transposeA, rows, operation.operands.place,
+                 [&](const unsigned char* address, int line, int chunk) {
+                   float values[chunkElements];
+                   widen<T>(address, values);
+                   for (int i = 0; i < chunkElements; ++i)
+                     shape.transposeA ? a[chunk * chunkElements + i][line] = values[i] : a[line][chunk * chunkElements + i] = values[i];
+                 });
   }
-  forEachChunk(block, operation.operands.descriptorB, shape.transposeB, shape.columns, operation.operands.place, [&](const unsigned char* address, int line, int chunk) {
-    float values[chunkElements];
-    widen<T>(address, values);
-    for (int i = 0; i < chunkElements; ++i)
-      shape.transposeB ? b[line][chunk * chunkElements + i] = values[i] : b[chunk * chunkElements + i][line] = values[i];
-  });
+  forEachChunk(block, operation.operands.descriptorB, shape.transposeB, shape.columns, operation.operands.place,
+               [&](const unsigned char* address, int line, int chunk) {
+                 float values[chunkElements];
+                 widen<T>(address, values);
+                 for (int i = 0; i < chunkElements; ++i)
+                   shape.transposeB ? b[line][chunk * chunkElements + i] = values[i] : b[chunk * chunkElements + i][line] = values[i];
+               });
   for (int row = 0; row < rows; ++row) {
     float* sums = operation.accumulators[row / wgmmaRowsPerWarp]->rows[row % wgmmaRowsPerWarp];
     for (int column = 0; column < shape.columns; column += chunkElements) {
@@ -153,7 +156,8 @@ void gather(WarpAccumulator& accumulator) {
 bool registersUnchanged(const WarpAccumulator& accumulator) {
   for (int lane = 0; lane < warpLanes; ++lane)
     for (int i = 0; i < accumulator.columns / 2; ++i)
-      if (std::memcmp(&accumulator.rows[fragmentRow(lane, i)][fragmentColumn(lane, i)], &accumulator.registers[lane][i], sizeof(float))) return false;
+      if (std::memcmp(&accumulator.rows[fragmentRow(lane, i)][fragmentColumn(lane, i)], &accumulator.registers[lane][i], sizeof(float)))
+        return false;
   return true;
 }
 
@@ -220,7 +224,8 @@ void executeIssue(Warp& warp, uint32_t) {
   WgmmaOperation& operation = group.operations[number - group.firstOperation];
   if (!same(operation.operands))
     fail(operands.place, "divergence: the warps of a warpgroup issue different wgmma, or with different descriptors; the other one is at " +
-                             std::string(operation.operands.place.file_name()) + ":" + std::to_string(operation.operands.place.line()) + ".");
+                             std::string(operation.operands.place.file_name()) + ":" + std::to_string(operation.operands.place.line()) +
+                             ".");
   WarpAccumulator& accumulator = accumulatorFor(warp, group, warpInGroup);
   accumulator.lastGroup = group.retiredGroups[warpInGroup] + static_cast<unsigned>(group.groupEnds[warpInGroup].size());
   operation.accumulators[warpInGroup] = &accumulator;

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace repa::simt::test {
+namespace repa::cuda::test {
 
 struct Test {
   const char* name;
@@ -39,7 +39,7 @@ struct Registration {
 #define SIMT_TEST_NAME(line) SIMT_TEST_NAME2(line)
 #define TEST(name)                                                                                   \
   static void SIMT_TEST_NAME(__LINE__)();                                                            \
-  static ::repa::simt::test::Registration registration##__COUNTER__##name(#name, SIMT_TEST_NAME(__LINE__)); \
+  static ::repa::cuda::test::Registration registration##__COUNTER__##name(#name, SIMT_TEST_NAME(__LINE__)); \
   static void SIMT_TEST_NAME(__LINE__)()
 
-}  // namespace repa::simt::test
+}  // namespace repa::cuda::test

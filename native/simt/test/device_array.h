@@ -7,14 +7,14 @@
 
 #include "cuda/check.h"
 
-namespace repa::simt::test {
+namespace repa::cuda::test {
 
 template <class T>
 class DeviceArray {
  public:
-  explicit DeviceArray(size_t size) : size_(size) { cuda::check(cudaMalloc(&data_, size * sizeof(T)), "allocate a test's memory"); }
+  explicit DeviceArray(size_t size) : size_(size) { check(cudaMalloc(&data_, size * sizeof(T)), "allocate a test's memory"); }
   explicit DeviceArray(const std::vector<T>& values) : DeviceArray(values.size()) {
-    cuda::check(cudaMemcpy(data_, values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice), "fill a test's memory");
+    check(cudaMemcpy(data_, values.data(), size_ * sizeof(T), cudaMemcpyHostToDevice), "fill a test's memory");
   }
   ~DeviceArray() { cudaFree(data_); }
   DeviceArray(const DeviceArray&) = delete;
@@ -25,7 +25,7 @@ class DeviceArray {
 
   std::vector<T> read() const {
     std::vector<T> values(size_);
-    cuda::check(cudaMemcpy(values.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost), "read a test's memory");
+    check(cudaMemcpy(values.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost), "read a test's memory");
     return values;
   }
 
@@ -34,4 +34,4 @@ class DeviceArray {
   size_t size_;
 };
 
-}  // namespace repa::simt::test
+}  // namespace repa::cuda::test

@@ -3,7 +3,7 @@
 
 #include "cuda/kernel.h"
 
-namespace repa::simt::test {
+namespace repa::cuda::test {
 
 // Planted bugs: `forgetBarrier` refills a buffer while other warps may still read it, `pendingTooMany` makes cp.async.wait_group off by
 // so many, `fragmentRow` other than 8 loads a wrong fragment.
@@ -17,9 +17,9 @@ __global__ void __launch_bounds__(128) gemmMma(const T* a, const T* b, float* c,
   const int warpRow = warp / 2 * 32, warpColumn = warp % 2 * 32;
   const auto load = [&](int stage, int k0) {
     const int row = thread / 2, column = thread % 2 * 8;
-    cuda::cpAsync<16>(&tileA[stage][row][column], a + static_cast<size_t>(row0 + row) * k + k0 + column);
-    cuda::cpAsync<16>(&tileB[stage][row][column], b + static_cast<size_t>(column0 + row) * k + k0 + column);
-    cuda::cpAsyncCommit();
+    cpAsync<16>(&tileA[stage][row][column], a + static_cast<size_t>(row0 + row) * k + k0 + column);
+    cpAsync<16>(&tileB[stage][row][column], b + static_cast<size_t>(column0 + row) * k + k0 + column);
+    cpAsyncCommit();
   };
   float sums[2][4][4] = {};
   load(0, 0);
@@ -27,19 +27,19 @@ __global__ void __launch_bounds__(128) gemmMma(const T* a, const T* b, float* c,
     const int stage = k0 / 16 % 2;
     if (k0 + 16 < k) {
       load(stage ^ 1, k0 + 16);
-      cuda::cpAsyncWait<1 + pendingTooMany>();
+      cpAsyncWait<1 + pendingTooMany>();
     } else {
-      cuda::cpAsyncWait<pendingTooMany>();
+      cpAsyncWait<pendingTooMany>();
     }
     __syncthreads();
     uint32_t fragmentA[2][4], fragmentB[2][4];
-    for (int i = 0; i < 2; ++i) cuda::ldmatrix(fragmentA[i], &tileA[stage][warpRow + 16 * i + lane % 16][lane / 16 * 8]);
+    for (int i = 0; i < 2; ++i) ldmatrix(fragmentA[i], &tileA[stage][warpRow + 16 * i + lane % 16][lane / 16 * 8]);
     for (int j = 0; j < 2; ++j)
-      cuda::ldmatrix(fragmentB[j], &tileB[stage][warpColumn + 16 * j + lane % 8 + lane / 16 * fragmentRow][lane / 8 % 2 * 8]);
+      ldmatrix(fragmentB[j], &tileB[stage][warpColumn + 16 * j + lane % 8 + lane / 16 * fragmentRow][lane / 8 % 2 * 8]);
     for (int i = 0; i < 2; ++i)
       for (int j = 0; j < 4; ++j) {
         const uint32_t columnB[2] = {fragmentB[j / 2][j % 2 * 2], fragmentB[j / 2][j % 2 * 2 + 1]};
-        cuda::mmaM16N8K16<T>(sums[i][j], fragmentA[i], columnB);
+        mmaM16N8K16<T>(sums[i][j], fragmentA[i], columnB);
       }
     if constexpr (!forgetBarrier) __syncthreads();
   }
@@ -51,4 +51,4 @@ __global__ void __launch_bounds__(128) gemmMma(const T* a, const T* b, float* c,
       }
 }
 
-}  // namespace repa::simt::test
+}  // namespace repa::cuda::test

@@ -3,9 +3,8 @@
 
 #include "cuda/kernel.h"
 
-namespace repa::simt::test {
+namespace repa::cuda::test {
 
-using cuda::bf16;
 
 /// `forgetBarrier` plants a missing __syncthreads, `overrun` a write past the row's end.
 template <bool forgetBarrier = false, int overrun = 0>
@@ -34,8 +33,8 @@ __global__ void __launch_bounds__(128) layerNorm(const float* x, const float* sc
   for (int i = threadIdx.x; i < width + overrun; i += 128) {
     const int column = i < width ? i : 0;
     y[static_cast<size_t>(blockIdx.x) * width + i] =
-        cuda::fromFloat<bf16>((row[column] - mean) * inverse * (1.0f + scale[column]) + shift[column]);
+        fromFloat<bf16>((row[column] - mean) * inverse * (1.0f + scale[column]) + shift[column]);
   }
 }
 
-}  // namespace repa::simt::test
+}  // namespace repa::cuda::test

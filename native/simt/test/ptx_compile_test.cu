@@ -116,7 +116,8 @@ void useAll(cudaStream_t stream, void* memory, const CUtensorMap& map) {
   launch(stream, useAmpere, LaunchShape{.grid = 1, .block = 64, .sharedBytes = 1024}, words, memory, 1.0f);
   launch(stream, useHopper, LaunchShape{.grid = 2, .block = 128, .sharedBytes = 65536, .cluster = 2}, words, map);
   auto* out = static_cast<float*>(memory);
-  useAllWgmmas<bf16, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 144, 160, 176, 192, 208, 224, 240, 256>(stream, out);
+  useAllWgmmas<bf16, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 144, 160, 176, 192, 208, 224, 240, 256>(stream,
+                                                                                                                                out);
   useAllWgmmas<f16, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120, 128, 144, 160, 176, 192, 208, 224, 240, 256>(stream, out);
 }
 
