@@ -19,8 +19,8 @@ constexpr int64_t kScratchAlignment = 256;
 int64_t divideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t roundUp(int64_t a, int64_t b) { return divideUp(a, b) * b; }
 
-int64_t tileRowsOf(GemmBackend backend) { return backend == GemmBackend::wgmma ? kTileRowsSm90 : kTileRows; }
-int64_t tilesOf(const GemmArgs& args, GemmBackend backend) { return divideUp(args.m, tileRowsOf(backend)) * divideUp(args.n, kTileColumns); }
+int64_t rowTilesOf(const GemmArgs& args, GemmBackend backend) { return divideUp(args.m, backend == GemmBackend::wgmma ? tileRowsSm90(args.layout) : kTileRows); }
+int64_t tilesOf(const GemmArgs& args, GemmBackend backend) { return rowTilesOf(args, backend) * divideUp(args.n, kTileColumns); }
 
 /// The largest power of two that divides every address and row of an operand in bytes, up to 16.
 int granuleOf(const GemmArgs& args) {
@@ -101,7 +101,7 @@ struct ScratchPlace {
 
 ScratchPlace placeScratch(const GemmArgs& args, GemmBackend backend, int splits, int64_t begin) {
   const int64_t partBytes = splits > 1 ? roundUp(splits * args.m * args.n * 4, kScratchAlignment) : 0;
-  const int64_t sumRows = divideUp(args.m, splits > 1 ? kSumRows : tileRowsOf(backend));
+  const int64_t sumRows = splits > 1 ? divideUp(args.m, kSumRows) : rowTilesOf(args, backend);
   const int64_t sumBytes = args.epilogue.columnSums ? roundUp(sumRows * args.n * 4, kScratchAlignment) : 0;
   return {.parts = begin, .columnSums = begin + partBytes, .sumRows = static_cast<int>(sumRows), .end = begin + partBytes + sumBytes};
 }
@@ -149,7 +149,7 @@ void gemm(cudaStream_t stream, const GemmPlan& plan, std::span<const GemmArgs> p
                  .granule = std::min(granule, 8),
                  .splits = splits,
                  .depth = static_cast<int>(roundUp(divideUp(args.k, splits), 64)),
-                 .rowTiles = static_cast<int>(divideUp(args.m, tileRowsOf(plan.backend))),
+                 .rowTiles = static_cast<int>(rowTilesOf(args, plan.backend)),
                  .columnTiles = static_cast<int>(divideUp(args.n, kTileColumns)),
                  .firstTile = tiles,
                  .columnSums = nullptr};

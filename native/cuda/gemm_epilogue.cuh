@@ -136,36 +136,38 @@ class Epilogue {
   float bias_[N], sums_[N];
 };
 
-/// Finishes a slab of kRows x 8 N sums that a warp has laid down in shared memory, the number at (row, column) at slab[index(row, column)]:
-/// 8 lanes take a row, N columns each, so that a warp's access covers 4 rows, and two such rows' other operands are under way at once.
-template <int kRows, class T, int N, class Index>
+/// Finishes a slab of kRows x kColumns sums that a warp has laid down in shared memory, the number at (row, column) at
+/// slab[index(row, column)]. Its lanes take N columns each of one or more rows at once, and kAtOnce times that have their other operands
+/// under way together.
+template <int kRows, int kColumns, int kAtOnce, class T, int N, class Index>
 __device__ __forceinline__ void finishSlab(Epilogue<T, N>& epilogue, const float* slab, Index index, int firstRow, int m) {
-  constexpr int kAtOnce = 2;
-  const int lane = threadIdx.x % 32, column = lane % 8 * N;
-  int row = lane / 8;
+  constexpr int kLanes = kColumns / N, kAccessRows = 32 / kLanes;
+  const int lane = threadIdx.x % 32, column = lane % kLanes * N;
+  int row = lane / kLanes;
 #pragma unroll 1
-  for (int step = 0; step < kRows / (4 * kAtOnce); ++step) {
+  for (int step = 0; step < kRows / (kAccessRows * kAtOnce); ++step) {
     float beside[kAtOnce][N];
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i)
-      if (firstRow + row + 4 * i < m) epilogue.fetch(firstRow + row + 4 * i, beside[i]);
+      if (firstRow + row + kAccessRows * i < m) epilogue.fetch(firstRow + row + kAccessRows * i, beside[i]);
 #pragma unroll
     for (int i = 0; i < kAtOnce; ++i) {
       float v[N];
 #pragma unroll
       for (int j = 0; j < N; j += 4) {
-        const Vector<float, 4> piece = *reinterpret_cast<const Vector<float, 4>*>(slab + index(row + 4 * i, column + j));
+        const Vector<float, 4> piece = *reinterpret_cast<const Vector<float, 4>*>(slab + index(row + kAccessRows * i, column + j));
 #pragma unroll
         for (int l = 0; l < 4; ++l) v[j + l] = piece.values[l];
       }
-      if (firstRow + row + 4 * i < m) epilogue.finish(firstRow + row + 4 * i, v, beside[i]);
+      if (firstRow + row + kAccessRows * i < m) epilogue.finish(firstRow + row + kAccessRows * i, v, beside[i]);
     }
-    row += 4 * kAtOnce;
+    row += kAccessRows * kAtOnce;
   }
 }
 
 /// Where the number at (row, column) of a slab 64 wide lies that is written from the fragments of mma: its rows' groups of 4 columns change
-/// places, so that the pairs that 16 lanes write and the fours that 8 lanes of a row read fall into different banks.
+/// places, so that the pairs that 16 lanes write and the fours that 8 lanes of a row read (neighbours, or every other one) fall into
+/// different banks.
 __device__ __forceinline__ int fragmentSlabIndex(int row, int column) {
   const int four = column / 4;
   return row * 64 + (four ^ four / 8 ^ row % 4 * 2) * 4 + column % 4;

@@ -19,7 +19,7 @@ constexpr int kDepth = 8;
 constexpr int kPitch = kTileRows + 4;
 constexpr int kBufferFloats = kDepth * kPitch;
 constexpr int kBandRows = 16;
-constexpr int kSlabRows = 32, kSlabPitch = 36;
+constexpr int kSlabRows = 32, kSlabColumns = 32, kSlabPitch = kSlabColumns + 4;
 constexpr int kSharedBytes = 4 * 8 * kSlabRows * kSlabPitch;
 static_assert(4 * 4 * kBufferFloats <= kSharedBytes);
 
@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(kThreads, 2) gemmFfmaKernel(const __grid_const
     else layDown(4);
     __syncwarp();
     const auto index = [](int row, int column) { return row * kSlabPitch + column; };
-    finishSlab<kSlabRows>(epilogue, slab, index, partRows + firstRow + 64 * warpRow + kSlabRows * part, partRows + m);
+    finishSlab<kSlabRows, kSlabColumns, 2>(epilogue, slab, index, partRows + firstRow + 64 * warpRow + kSlabRows * part, partRows + m);
     __syncwarp();
   }
   if (problem.columnSums) {

@@ -126,7 +126,7 @@ __global__ void __launch_bounds__(kMmaThreads, 2) gemmMmaKernel(const __grid_con
       layDown(sums[3], 16);
     }
     __syncwarp();
-    finishSlab<kSlabRows>(epilogue, slab, fragmentSlabIndex, partRows + firstRow + 64 * warpRow + kSlabRows * part, partRows + m);
+    finishSlab<kSlabRows, kSlabColumns, 2>(epilogue, slab, fragmentSlabIndex, partRows + firstRow + 64 * warpRow + kSlabRows * part, partRows + m);
     __syncwarp();
   }
   if (problem.columnSums) {

@@ -6,9 +6,9 @@
 
 namespace repa::cuda {
 
-/// A block's tile of C; Hopper's has more rows.
+/// A tile of C; Hopper's weight gradients have more rows.
 constexpr int kTileRows = 128, kTileColumns = 128;
-constexpr int kTileRowsSm90 = 256;
+constexpr int tileRowsSm90(GemmLayout layout) { return layout == GemmLayout::weightGradient ? 256 : kTileRows; }
 
 struct GemmProblem {
   /// With more than one split, C is the parts' scratch: f32, part after part, with no epilogue.

@@ -1,43 +1,65 @@
 // Products of bf16 and f16 matrices on Hopper: TMA brings the operands, wgmma multiplies them, and a block stays for tile after tile.
 //
-// A block computes tiles of 256 x 128 with three warpgroups (the scheme of CUTLASS's cooperative kernels and of ThunderKittens):
+// A block is three warpgroups, one that brings operands and two that multiply, in one of CUTLASS's two ways:
 //
-//     producer      one thread: TMA ──▶ stage s of 4: A 256 x 64 | B 128 x 64     full[s] ──▶     ◀── empty[s]
-//     consumer 0    rows   0-127 of the tile: 2 x wgmma m64n128k16, four times a stage; then the epilogue
-//     consumer 1    rows 128-255
+//     forward, inputGradient: in turns ("ping-pong")         weightGradient: together ("cooperative")
+//     producer    one thread: TMA ──▶ stages ──▶             the same
+//     consumer 0  tiles 0, 2, 4 ... of 128 x 128             rows   0-127 of every tile of 256 x 128
+//     consumer 1  tiles 1, 3, 5 ...                          rows 128-255
 //
-// While the consumers finish a tile, the producer already fills the stages with the next tile's operands. Either operand may have k
-// contiguous (K-major) or its rows (MN-major); the TMA lays both down in lines of 128 bytes, swizzled, as wgmma's descriptors take them:
-//     K-major     [rows][64 of k]                 16 of k further: 32 bytes
-//     MN-major    [rows / 64][64 of k][64 rows]   16 of k further: 16 lines
+// In turns, a tile's epilogue, which reads and writes global memory and evaluates activations, runs under the main loop of the next: with
+// k = 1152 that is a third of the time. A weight gradient's sums are so long that its epilogue is nothing, and a larger tile reads less
+// of its operands from L2: 85 instead of 64 multiply-adds for each byte. A consumer's step is 2 x wgmma m64n128k16, four times a stage.
 //
-// Shared memory: 4 stages of 32 + 16 KiB, a slab of 16 x 64 floats and 64 column sums for each consumer warp (34 KiB), the barriers:
-// 226 KiB of 227, one block on a multiprocessor. Registers: 168 at launch; the producer gives back, so that a consumer has 232: 128 sums and the epilogue.
+// Stages hold A 128 (256) x 64 and B 128 x 64: 6 (4) of 32 (48) KiB. Barrier full[s] says that the TMA has filled one, empty[s] that its
+// consumers have read it. Either operand may have k contiguous (K-major) or its rows (MN-major); the TMA lays both down in lines of 128
+// bytes, swizzled, as wgmma's descriptors take them:
+//     K-major     [rows][64 of k]                    16 of k further: 32 bytes
+//     MN-major    [rows / 64][64 of k][64 rows]      16 of k further: 16 lines
+//
+// Shared memory: 192 KiB of stages, a slab of 16 x 64 floats and 64 column sums for each consumer warp (34 KiB), the barriers: 226 KiB of
+// 227, one block on a multiprocessor. Registers: 168 at launch; the producer gives back, so that a consumer has 232: 128 sums and the
+// epilogue.
 //
 // The order of a sum is fixed: k upwards, 16 at a time.
 #include "cuda/gemm_epilogue.cuh"
 #include "cuda/launch.h"
+#include "cuda/ptx_prefetch.h"
 #include "cuda/tensor_map.h"
 
 namespace repa::cuda {
 
 namespace {
 
-constexpr int kRows = kTileRowsSm90, kColumns = kTileColumns, kDepth = 64;
-constexpr int kStages = 4;
+constexpr int kColumns = kTileColumns, kDepth = 64;
 constexpr int kConsumers = 2, kWarpgroup = 128, kConsumerWarps = 4 * kConsumers;
 constexpr int kThreads = (kConsumers + 1) * kWarpgroup;
+constexpr int kTurnBarrier = 1, kSumsBarrier = 3;  // and the next: one for each consumer; 0 is __syncthreads'
 constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
-constexpr int kBandRows = 8;
 constexpr int kLine = 64;                        // elements in a line of 128 bytes
 constexpr int kBoxBytes = kLine * kDepth * 2;    // of 64 rows: what an MN-major operand is copied in
-constexpr int kBytesA = kRows * kDepth * 2, kBytesB = kColumns * kDepth * 2, kStageBytes = kBytesA + kBytesB;
+constexpr int kStagesBytes = 192 * 1024;
 constexpr int kSlabRows = 16, kSlabColumns = 64, kSlabFloats = kSlabRows * kSlabColumns;
-constexpr int kSlabsAt = kStages * kStageBytes;
+constexpr int kLaneColumns = 4, kSlabLanes = kSlabColumns / kLaneColumns, kRowsAtOnce = 4;  // 4 columns a lane: 8 would cost too many registers
+static_assert(kSlabLanes == 16);
+constexpr int kSlabsAt = kStagesBytes;
 constexpr int kColumnSumsAt = kSlabsAt + 4 * kConsumerWarps * kSlabFloats;
 constexpr int kBarriersAt = kColumnSumsAt + 4 * kConsumerWarps * kSlabColumns;
-constexpr int kSharedBytes = kBarriersAt + 2 * kStages * 8;
+constexpr int kMostStages = 6;
+constexpr int kSharedBytes = kBarriersAt + 2 * kMostStages * 8;
 static_assert(kSharedBytes <= 227 * 1024);
+
+/// How the consumers share the work.
+template <GemmLayout layout>
+struct Work {
+  static constexpr int rows = tileRowsSm90(layout);
+  static constexpr bool inTurns = rows == 128;
+  static constexpr int bytesA = rows * kDepth * 2, bytesB = kColumns * kDepth * 2, stageBytes = bytesA + bytesB;
+  static constexpr int stages = kStagesBytes / stageBytes;
+  static constexpr int readers = inTurns ? kConsumerWarps / kConsumers : kConsumerWarps;  // warps that read a stage, and that finish a tile
+  static constexpr int bandRows = 2048 / rows;
+  static_assert(stages <= kMostStages && (inTurns || rows == 128 * kConsumers));
+};
 
 struct OperandMaps {
   CUtensorMap a, b;
@@ -49,16 +71,24 @@ struct Sm90Group {
   OperandMaps maps[GemmGroup::kMost];
 };
 
-/// The stage after this one, and the parity of its phase.
+/// A stage, and the parity of its phase.
+template <int stages>
 struct Pipeline {
   int stage = 0;
   unsigned parity = 0;
   __device__ __forceinline__ void next() {
-    if (++stage == kStages) {
+    if (++stage == stages) {
       stage = 0;
       parity ^= 1;
     }
   }
+  /// Passes over what another consumer reads.
+  __device__ __forceinline__ void skip(int steps) {
+    const int at = stage + steps;
+    parity ^= at / stages & 1;
+    stage = at % stages;
+  }
+  __device__ __forceinline__ int before() const { return stage == 0 ? stages - 1 : stage - 1; }
 };
 
 /// A tile's sum over k.
@@ -84,49 +114,95 @@ __device__ __forceinline__ void copyOperand(unsigned char* to, const CUtensorMap
   }
 }
 
-/// The descriptor of an operand from row firstRow (a multiple of 64) on, and how far the next 16 of k are.
-template <Major major>
+/// The descriptor of an operand from row firstRow (a multiple of 64) on: the same in either form, for 64 rows fill a box.
 __device__ __forceinline__ MatrixDescriptor operandDescriptor(const unsigned char* operand, int firstRow) {
-  // Eight lines of 128 bytes lie one after the other in either form; MN-major, 64 more rows are a box further.
+  // Eight lines of 128 bytes lie one after the other; MN-major, 64 more rows are a box further.
   return matrixDescriptor(operand + firstRow * kDepth * 2, kBoxBytes, 1024, Swizzle::bytes128);
 }
+/// How far the next 16 of k are.
 template <Major major>
 constexpr unsigned kStepBytes = major == Major::k ? 32 : 16 * 128;
 
+/// What the epilogue reads of a tile beside the sums, if it is a matrix as large as C: brought into L2 while the tile is multiplied, row by
+/// row, so that the epilogue does not wait for DRAM.
+class BesidePrefetch {
+ public:
+  __device__ __forceinline__ BesidePrefetch(const GemmProblem& problem, int elementBytes, int firstRow, int firstColumn) {
+    const GemmArgs& args = problem.args;
+    const GemmEpilogue& e = args.epilogue;
+    const void* from = nullptr;
+    int64_t stride = 0;
+    switch (e.kind) {
+      case GemmEpilogueKind::none:
+        if (args.accumulate) from = args.c, stride = 4 * args.ldc;
+        elementBytes = 4;
+        break;
+      case GemmEpilogueKind::biasGatedResidual:
+        from = e.residual, stride = 4 * e.residualStride;
+        elementBytes = 4;
+        break;
+      case GemmEpilogueKind::siluBackward:
+      case GemmEpilogueKind::geluTanhBackward:
+      case GemmEpilogueKind::geluErfBackward: from = e.aux, stride = elementBytes * e.auxStride; break;
+      default: break;
+    }
+    bytes_ = static_cast<unsigned>(min(kColumns, static_cast<int>(args.n) - firstColumn) * elementBytes) & ~15u;
+    if (!from || !problem.wide || bytes_ == 0) return;
+    rows_ = min(128, static_cast<int>(args.m) - firstRow);
+    stride_ = stride;
+    row_ = static_cast<const char*>(from) + firstRow * stride + firstColumn * elementBytes;
+  }
+
+  /// The next of the rows, as many as come on one of `steps` steps.
+  __device__ __forceinline__ void next(int steps) {
+    for (int i = 0; i < rows_ && i * steps < 128; ++i, --rows_, row_ += stride_) prefetchToL2(row_, bytes_);
+  }
+
+ private:
+  const char* row_ = nullptr;
+  int64_t stride_ = 0;
+  int rows_ = 0;
+  unsigned bytes_ = 0;
+};
+
 template <class T, GemmLayout layout>
 __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_constant__ Sm90Group launched) {
+  using Share = Work<layout>;
   constexpr Major majorA = layout == GemmLayout::weightGradient ? Major::mn : Major::k;
   constexpr Major majorB = layout == GemmLayout::forward ? Major::k : Major::mn;
   REPA_DYNAMIC_SHARED(shared);
   uint64_t* const full = reinterpret_cast<uint64_t*>(shared + kBarriersAt);
-  uint64_t* const empty = full + kStages;
+  uint64_t* const empty = full + Share::stages;
   const GemmGroup& group = launched.group;
   const int warpgroup = threadIdx.x / kWarpgroup;
+  const int firstTile = static_cast<int>(blockIdx.x), everyTile = static_cast<int>(gridDim.x);
   if (threadIdx.x == 0) {
-    for (int stage = 0; stage < kStages; ++stage) {
+    for (int stage = 0; stage < Share::stages; ++stage) {
       mbarrierInit(&full[stage], 1);
-      mbarrierInit(&empty[stage], kConsumerWarps);
+      mbarrierInit(&empty[stage], Share::readers);
     }
     fenceMbarrierInit();
   }
   __syncthreads();
 
-  Pipeline pipeline;
+  Pipeline<Share::stages> pipeline;
   if (warpgroup == kConsumers) {
     decreaseRegisters<kProducerRegisters>();
     if (threadIdx.x == kConsumers * kWarpgroup) {
-      for (int tile = static_cast<int>(blockIdx.x); tile < launched.tiles; tile += static_cast<int>(gridDim.x)) {
-        const TilePlace place = tilePlace<kBandRows>(group, tile);
+      for (int tile = firstTile; tile < launched.tiles; tile += everyTile) {
+        const TilePlace place = tilePlace<Share::bandRows>(group, tile);
         const Span span(group.problems[place.problem], place.split);
         const OperandMaps& maps = launched.maps[place.problem];
+        BesidePrefetch beside(group.problems[place.problem], sizeof(T), place.row * Share::rows, place.column * kColumns);
         for (int step = 0; step < span.steps; ++step) {
           mbarrierWait(&empty[pipeline.stage], pipeline.parity ^ 1);
-          unsigned char* const stage = shared + pipeline.stage * kStageBytes;
+          unsigned char* const stage = shared + pipeline.stage * Share::stageBytes;
           uint64_t* const barrier = &full[pipeline.stage];
-          mbarrierArriveExpect(barrier, kStageBytes);
-          copyOperand<majorA, kRows>(stage, &maps.a, barrier, place.row * kRows, span.first + step * kDepth);
-          copyOperand<majorB, kColumns>(stage + kBytesA, &maps.b, barrier, place.column * kColumns, span.first + step * kDepth);
+          mbarrierArriveExpect(barrier, Share::stageBytes);
+          copyOperand<majorA, Share::rows>(stage, &maps.a, barrier, place.row * Share::rows, span.first + step * kDepth);
+          copyOperand<majorB, kColumns>(stage + Share::bytesA, &maps.b, barrier, place.column * kColumns, span.first + step * kDepth);
           pipeline.next();
+          if (Share::inTurns) beside.next(span.steps);
         }
       }
     }
@@ -135,23 +211,32 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
 
   increaseRegisters<kConsumerRegisters>();
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;  // of the consumers' eight
+  const int rowsBefore = Share::inTurns ? 0 : 128 * warpgroup;   // this warpgroup's within the tile
   float* const slab = reinterpret_cast<float*>(shared + kSlabsAt) + warp * kSlabFloats;
   float* const columnSums = reinterpret_cast<float*>(shared + kColumnSumsAt);
-  for (int tile = static_cast<int>(blockIdx.x); tile < launched.tiles; tile += static_cast<int>(gridDim.x)) {
-    const TilePlace place = tilePlace<kBandRows>(group, tile);
+  int turn = 0;
+  for (int tile = firstTile; tile < launched.tiles; tile += everyTile) {
+    const TilePlace place = tilePlace<Share::bandRows>(group, tile);
     const GemmProblem& problem = group.problems[place.problem];
     const GemmArgs& args = problem.args;
     const Span span(problem, place.split);
+    if (Share::inTurns && turn++ % kConsumers != warpgroup) {
+      pipeline.skip(span.steps);
+      continue;
+    }
     float sums[2][64];
+    // A consumer enters its main loop when the other has left its own: so the multiplications of tiles come one after the other, and no
+    // consumer ever waits for a phase of full[] but the one after the last that somebody has seen.
+    if (Share::inTurns && tile != firstTile) namedBarrierSync(kTurnBarrier + warpgroup, kConsumers * kWarpgroup);
     if (span.steps == 0) {
 #pragma unroll
       for (int i = 0; i < 64; ++i) sums[0][i] = sums[1][i] = 0.0f;
     }
     for (int step = 0; step < span.steps; ++step) {
       mbarrierWait(&full[pipeline.stage], pipeline.parity);
-      const unsigned char* const stage = shared + pipeline.stage * kStageBytes;
-      const MatrixDescriptor a0 = operandDescriptor<majorA>(stage, 128 * warpgroup), a1 = operandDescriptor<majorA>(stage, 128 * warpgroup + 64);
-      const MatrixDescriptor b = operandDescriptor<majorB>(stage + kBytesA, 0);
+      const unsigned char* const stage = shared + pipeline.stage * Share::stageBytes;
+      const MatrixDescriptor a0 = operandDescriptor(stage, rowsBefore), a1 = operandDescriptor(stage, rowsBefore + 64);
+      const MatrixDescriptor b = operandDescriptor(stage + Share::bytesA, 0);
       wgmmaFence();
 #pragma unroll
       for (int k = 0; k < kDepth / 16; ++k) {
@@ -161,23 +246,24 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
         wgmma<T, kColumns, majorA, majorB>(sums[1], advance(a1, k * kStepBytes<majorA>), bk, accumulate);
       }
       wgmmaCommit();
-      // The step before has been read by now: its stage, the one before this, may be filled again.
+      // The step before has been read by now: its stage may be filled again.
       wgmmaWait<1>();
-      if (step > 0 && lane == 0) mbarrierArrive(&empty[(pipeline.stage + kStages - 1) % kStages]);
+      if (step > 0 && lane == 0) mbarrierArrive(&empty[pipeline.before()]);
       pipeline.next();
     }
+    if (Share::inTurns && tile + everyTile < launched.tiles) namedBarrierArrive(kTurnBarrier + (1 - warpgroup), kConsumers * kWarpgroup);
     wgmmaWait<0>();
     wgmmaHold(sums[0]);
     wgmmaHold(sums[1]);
-    if (span.steps > 0 && lane == 0) mbarrierArrive(&empty[(pipeline.stage + kStages - 1) % kStages]);
+    if (span.steps > 0 && lane == 0) mbarrierArrive(&empty[pipeline.before()]);
 
     // Of each 64 rows of the warpgroup a warp holds 16; it finishes them 64 columns at a time.
     const int m = static_cast<int>(args.m), n = static_cast<int>(args.n);
     const int partRows = place.split * m;  // C has m rows for each part of a sum that is cut
-    const int firstRow = partRows + place.row * kRows + 128 * warpgroup + 16 * (warp % 4), firstColumn = place.column * kColumns;
+    const int firstRow = partRows + place.row * Share::rows + rowsBefore + 16 * (warp % 4), firstColumn = place.column * kColumns;
 #pragma unroll 1
     for (int half = 0; half < 2; ++half) {
-      Epilogue<T, 8> epilogue(args, problem.wide, firstColumn + 64 * half + lane % 8 * 8);
+      Epilogue<T, kLaneColumns> epilogue(args, problem.wide, firstColumn + 64 * half + lane % kSlabLanes * kLaneColumns);
 #pragma unroll 1
       for (int block = 0; block < 2; ++block) {
         const auto layDown = [&](const float (&from)[64], int first) { layFragmentsDown(slab, 0, [&](int j, int i) { return from[first + 4 * j + i]; }); };
@@ -189,27 +275,26 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
           else layDown(sums[1], 32);
         }
         __syncwarp();
-        finishSlab<kSlabRows>(epilogue, slab, fragmentSlabIndex, firstRow + 64 * block, partRows + m);
+        finishSlab<kSlabRows, kSlabColumns, kRowsAtOnce>(epilogue, slab, fragmentSlabIndex, firstRow + 64 * block, partRows + m);
         __syncwarp();
       }
       if (problem.columnSums) {
-        constexpr int kBarrier = 1;  // __syncthreads' is 0
+        // Of the warps that share the tile.
+        const int barrier = kSumsBarrier + (Share::inTurns ? warpgroup : 0), firstWarp = Share::inTurns ? 4 * warpgroup : 0;
 #pragma unroll
-        for (int i = 0; i < 8; ++i) {
-          float sum = epilogue.sums()[i];
-          sum += __shfl_xor_sync(0xffffffffu, sum, 8);
-          sum += __shfl_xor_sync(0xffffffffu, sum, 16);
-          if (lane < 8) columnSums[warp * kSlabColumns + lane * 8 + i] = sum;
+        for (int i = 0; i < kLaneColumns; ++i) {
+          const float sum = epilogue.sums()[i] + __shfl_xor_sync(0xffffffffu, epilogue.sums()[i], kSlabLanes);
+          if (lane < kSlabLanes) columnSums[warp * kSlabColumns + lane * kLaneColumns + i] = sum;
         }
-        namedBarrierSync(kBarrier, kConsumers * kWarpgroup);
-        const int own = threadIdx.x, column = firstColumn + 64 * half + own;
+        namedBarrierSync(barrier, 32 * Share::readers);
+        const int own = threadIdx.x - 32 * firstWarp, column = firstColumn + 64 * half + own;
         if (own < kSlabColumns && column < n) {
           float sum = 0.0f;
 #pragma unroll
-          for (int w = 0; w < kConsumerWarps; ++w) sum += columnSums[w * kSlabColumns + own];
+          for (int w = 0; w < Share::readers; ++w) sum += columnSums[(firstWarp + w) * kSlabColumns + own];
           problem.columnSums[static_cast<int64_t>(place.row) * n + column] = sum;
         }
-        namedBarrierSync(kBarrier, kConsumers * kWarpgroup);
+        namedBarrierSync(barrier, 32 * Share::readers);
       }
     }
   }
@@ -236,7 +321,7 @@ void launchGemmSm90(cudaStream_t stream, const GemmGroup& group, int tiles, int 
   for (int i = 0; i < group.count; ++i) {
     const GemmArgs& args = group.problems[i].args;
     if (args.k == 0) continue;  // nobody copies, and an empty matrix has no map
-    launched.maps[i] = {.a = operandMap(args, args.a, args.lda, args.m, args.layout != GemmLayout::weightGradient, kRows),
+    launched.maps[i] = {.a = operandMap(args, args.a, args.lda, args.m, args.layout != GemmLayout::weightGradient, tileRowsSm90(args.layout)),
                         .b = operandMap(args, args.b, args.ldb, args.n, args.layout == GemmLayout::forward, kColumns)};
   }
   const LaunchShape shape{.grid = dim3(static_cast<unsigned>(tiles < multiprocessors ? tiles : multiprocessors)), .block = dim3(kThreads), .sharedBytes = kSharedBytes};

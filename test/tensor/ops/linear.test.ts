@@ -302,6 +302,7 @@ testOps('linear', (draw) => [
     [[5, 2, 3], plain(129, 31)],
     [[4], plain(257, 97)],
     [[67], { ...plain(19, 130), bias: false }],
+    [[2, 150], plain(328, 264)],
   ].map(([rows, stack]) => mlpCase(draw, rows as number[], stack as Stack)),
   ...(['silu', 'gelu-tanh', 'gelu-erf'] as const).map((activation) =>
     mlpCase(draw, [1, 3], { ...plain(72, 145, 18), activation }),
