@@ -79,7 +79,16 @@ const copy = (path) =>
   })
 for (const path of [...FILES, ADDON, ...packageFolders()]) if (existsSync(join(root, path))) copy(path)
 const conformance = 'build/conformance'
-if (existsSync(join(root, conformance))) copy(conformance)
+if (existsSync(join(root, conformance))) {
+  const dump = spawnSync(
+    join(root, 'build/cmake/native/simt/simt_conformance'),
+    [join(root, conformance, 'shim-dump')],
+    { stdio: 'inherit' },
+  )
+  if (dump.status !== 0)
+    fail('the shim could not say what each instruction gives (build/cmake/native/simt/simt_conformance).')
+  copy(conformance)
+}
 if (shared) cpSync(join(shared, 'golden'), join(folder, 'shared/golden'), { recursive: true, dereference: true })
 cpSync(process.execPath, join(folder, 'bin/node'), { dereference: true })
 // Symbols are a sixth of Node's size, and nothing here reads them.
