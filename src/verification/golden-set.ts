@@ -15,11 +15,14 @@ import type { Manifest, ManifestCase, ManifestFile, ManifestTensor } from './man
 /** A golden directory: opens its files by their path in the manifest, each checked once against what the manifest says. */
 export class GoldenSet {
   readonly directory: string
+  /** In what models compute; bf16 has tolerances of its own. */
+  readonly dtype: 'f32' | 'bf16'
   readonly #places = new Map<string, { readonly file: ManifestFile; readonly goldenCase: ManifestCase }>()
   readonly #intact = new Map<string, Promise<void>>()
 
-  constructor(directory: string, manifest: Manifest) {
+  constructor(directory: string, manifest: Manifest, dtype: 'f32' | 'bf16' = 'f32') {
     this.directory = directory
+    this.dtype = dtype
     for (const goldenCase of manifest.cases) {
       for (const [path, file] of Object.entries(goldenCase.files)) this.#places.set(path, { file, goldenCase })
     }
@@ -158,7 +161,8 @@ export class GoldenFile {
   async compare(name: string, actual: HostTensor | Tensor, rules?: ComparisonRules): Promise<Comparison> {
     const spec = this.#describe(name)
     const host = actual instanceof Tensor ? await actual.toHost() : actual
-    return compareTensors({ name, role: spec.role }, host, await this.read(name), spec.tol, rules)
+    const tolerance = this.set.dtype === 'bf16' ? spec.tol_bf16 : spec.tol
+    return compareTensors({ name, role: spec.role }, host, await this.read(name), tolerance, rules)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -19,6 +19,8 @@ const tensorSchema = z.object({
   role: z.enum(ROLES),
   desc: z.string().default(''),
   tol: toleranceSchema.optional(),
+  /** For models that compute in bf16. */
+  tol_bf16: toleranceSchema.optional(),
 })
 
 const fileSchema = z.object({

@@ -1,14 +1,20 @@
 /** Runs golden vectors: inputs and results of the reference PyTorch code, that every device must reproduce. */
 import { type Device, memoryStats, synchronize } from '../tensor/device.ts'
+import { precisionPolicy } from '../training/precision.ts'
 import type { Comparison } from './comparison.ts'
 import { GoldenSet } from './golden-set.ts'
 import { DATA_KINDS, RUNNERS } from './kinds/registry.ts'
-import { type ManifestFile, readManifest, type TensorRole } from './manifest.ts'
+import { type ManifestFile, type ManifestTensor, readManifest, type TensorRole } from './manifest.ts'
 import { matchesGlob } from './name-glob.ts'
 
 export interface VerifyOptions {
   /** Where to compute. */
   readonly device?: Device
+  /**
+   * In what models compute; default fp32. bf16, on a GPU, has wider tolerances, which the manifest states for some tensors of some
+   * files: those are verified.
+   */
+  readonly precision?: 'fp32' | 'bf16'
   /** Patterns (`*`, `?`) of file kinds; default: all. */
   readonly kinds?: readonly string[]
   /** Patterns of case ids; default: all. */
@@ -73,15 +79,18 @@ interface Selected {
  * @throws {Error} where the manifest cannot be read or the device is not there; the signal's reason when aborted
  */
 export async function verify(directory: string, options: VerifyOptions = {}): Promise<VerifyReport> {
-  const { device = 'cpu', kinds = ['*'], cases = ['*'], signal, onFile } = options
+  const { device = 'cpu', precision = 'fp32', kinds = ['*'], cases = ['*'], signal, onFile } = options
   const started = performance.now()
   const manifest = await readManifest(directory)
   memoryStats(device)
-  const set = new GoldenSet(directory, manifest)
+  const { dtype } = precisionPolicy(precision, device)
+  const set = new GoldenSet(directory, manifest, dtype === 'bf16' ? 'bf16' : 'f32')
   const selected: Selected[] = manifest.cases.flatMap(({ id, files }) =>
     cases.some((pattern) => matchesGlob(id, pattern))
       ? Object.entries(files).flatMap(([path, file]) =>
-          kinds.some((pattern) => matchesGlob(file.kind, pattern)) ? [{ caseId: id, path, file }] : [],
+          kinds.some((pattern) => matchesGlob(file.kind, pattern)) && isStated(file, set)
+            ? [{ caseId: id, path, file }]
+            : [],
         )
       : [],
   )
@@ -114,6 +123,12 @@ export async function verify(directory: string, options: VerifyOptions = {}): Pr
     reports,
   }
 }
+
+/** Whether the manifest says how close a tensor must come in the set's dtype; what needs no tolerance counts for f32. */
+const isStatedTensor = ({ tol_bf16 }: ManifestTensor, { dtype }: GoldenSet) => dtype === 'f32' || tol_bf16 !== undefined
+
+const isStated = ({ tensors }: ManifestFile, set: GoldenSet) =>
+  set.dtype === 'f32' || Object.values(tensors).some((tensor) => isStatedTensor(tensor, set))
 
 const hasKind = (files: readonly ManifestFile[], pattern: string) =>
   files.some(({ kind }) => matchesGlob(kind, pattern))
@@ -157,7 +172,7 @@ async function verifyFile(set: GoldenSet, { caseId, path, file: spec }: Selected
       await using file = set.file(path)
       for await (const finding of runner(file, device)) {
         if ('note' in finding) notes.push(finding.note)
-        else comparisons.push(finding)
+        else if (isStatedTensor(spec.tensors[finding.tensor]!, set)) comparisons.push(finding)
       }
     } else if (isData) {
       await set.requireIntact(path)
@@ -170,7 +185,9 @@ async function verifyFile(set: GoldenSet, { caseId, path, file: spec }: Selected
   const compared = new Set(comparisons.map(({ tensor }) => tensor))
   const left = runner ? Object.entries(spec.tensors).filter(([name]) => !compared.has(name)) : []
   if (runner && problems.length === 0) {
-    const missed = left.flatMap(([name, { role }]) => (RESULTS.has(role) ? [name] : []))
+    const missed = left.flatMap(([name, tensor]) =>
+      RESULTS.has(tensor.role) && isStatedTensor(tensor, set) ? [name] : [],
+    )
     if (missed.length > 0) problems.push(`nothing was computed for ${listed(missed)}`)
     await synchronize(device)
     const leaked = memoryStats(device).liveBytes - liveBefore

@@ -15,6 +15,13 @@ export const verifyCommand = defineCommand({
       placeholder: 'K,…',
       description: "kinds of files to verify, '*' standing for anything: 'sit.*,sampler.*'; by default all",
     },
+    precision: {
+      type: 'enum',
+      values: ['bf16', 'fp32'],
+      default: 'fp32',
+      description:
+        'what models compute in; bf16, on a GPU, is verified at the wider tolerances that the manifest states for it',
+    },
     case: { type: 'list', placeholder: 'GLOB,…', description: 'cases to verify, as patterns; by default all' },
     all: { type: 'boolean', default: false, description: "list every tensor, not only each file's worst" },
   },
@@ -22,7 +29,7 @@ export const verifyCommand = defineCommand({
     { command: 'repa verify golden', description: 'everything' },
     { command: "repa verify golden --kind 'sit.*,sampler.*' --all", description: 'the SiT, tensor by tensor' },
   ],
-  async run({ directory, kind, case: cases, all }, { device, out, signal, progress }) {
+  async run({ directory, kind, precision, case: cases, all }, { device, out, signal, progress }) {
     // Loaded here, so that `repa verify --help` does not wait for it.
     const [{ verify }, { resolveDevice }] = await Promise.all([
       import('../../verification/verify.ts'),
@@ -31,6 +38,8 @@ export const verifyCommand = defineCommand({
     let shown: ReturnType<typeof progress> | undefined
     const report = await verify(directory, {
       device: resolveDevice(device),
+      // The parser has let through only these.
+      precision: precision as 'bf16' | 'fp32',
       ...(kind && { kinds: kind }),
       ...(cases && { cases }),
       signal,

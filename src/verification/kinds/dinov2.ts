@@ -70,7 +70,7 @@ async function loadVisionTransformer(
   device: Device,
 ): Promise<VisionTransformer> {
   await using file = set.file(params)
-  return await loadModel(VisionTransformer.fromConfig(config, device), file.state())
+  return await loadModel(set, VisionTransformer.fromConfig(config, device), file.state())
 }
 
 /** Runs the model on a normalised image and keeps what it gives under the names of forward_features' dictionary. */
@@ -179,7 +179,7 @@ const teacherSize = (resolution: number) => 224 * Math.floor(resolution / 256)
 export const formulaDinov2RepaTeacher: Runner = async function* (file, device) {
   const { config, formula } = file.args(teacherArguments)
   const table = await readFormulaTable(file.set, formula)
-  using model = await loadModel(VisionTransformer.fromConfig(config, device), formulaSource(table, formula))
+  using model = await loadModel(file.set, VisionTransformer.fromConfig(config, device), formulaSource(table, formula))
   using seen = new ObservedTensors()
   const photo = await file.read('image_u8')
   scope(() => {

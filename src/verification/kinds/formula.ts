@@ -39,7 +39,11 @@ async function formulaModel(file: GoldenFile, config: SiTConfig, formula: string
   const [rows, columns] = config.inputSize.map((size) => size / config.patch) as [number, number]
   const values = () => sinCosPositions(config.hidden, rows, columns)
   const positions = { shape: [1, rows * columns, config.hidden], values }
-  return await loadModel(SiT.fromConfig(config, device), formulaSource(table, formula, { pos_embed: positions }))
+  return await loadModel(
+    file.set,
+    SiT.fromConfig(config, device),
+    formulaSource(table, formula, { pos_embed: positions }),
+  )
 }
 
 /** The first tokens that leave every block, [depth, N, count, D]. */

@@ -71,5 +71,5 @@ export async function loadSiT(
   device: Device,
 ): Promise<SiT> {
   await using file = set.file(params)
-  return await loadModel(SiT.fromConfig(config, device), file.state())
+  return await loadModel(set, SiT.fromConfig(config, device), file.state())
 }
