@@ -54,8 +54,10 @@ __device__ __forceinline__ void copyRow(const T* from, T* to, int d) {
 // ---- Forward.
 
 struct ForwardParameters {
-  const float* weight[2];  // of queries and of keys
-  const float* bias[2];
+  const float* qWeight;
+  const float* qBias;
+  const float* kWeight;
+  const float* kBias;
 };
 
 template <class T, int kWidth>
@@ -81,8 +83,8 @@ __global__ void __launch_bounds__(32 * kMostWarps) qkNormKernel(const T* qkv, Fo
     for (int i = 0; i < kWidth; ++i) squares += (values[i] - centre) * (values[i] - centre);
   });
   const float factor = 1.0f / sqrtf(sumOfWarp(squares) / static_cast<float>(d) + epsilon);
-  const float* const weight = parameters.weight[at.part];
-  const float* const bias = parameters.bias[at.part];
+  const float* const weight = at.part == 0 ? parameters.qWeight : parameters.kWeight;
+  const float* const bias = at.part == 0 ? parameters.qBias : parameters.kBias;
   eachColumn<kWidth>(d, [&](int c) {
     load(values, x + c);
 #pragma unroll
@@ -115,7 +117,7 @@ struct BackwardPlan {
 
 /// partials [blocks, 4, d]: dqWeight, dqBias, dkWeight, dkBias of the block's rows.
 template <class T, int kWidth>
-__global__ void __launch_bounds__(32 * kMostWarps) qkNormBackwardKernel(const T* dNormed, const T* qkv, const float* qWeight, const float* kWeight, const float* mean,
+__global__ void __launch_bounds__(32 * kMostWarps, 4) qkNormBackwardKernel(const T* dNormed, const T* qkv, const float* qWeight, const float* kWeight, const float* mean,
                                                                         const float* rstd, T* dqkv, float* partials, int64_t rows, int64_t rowsOfBlock, int heads, int d) {
   REPA_DYNAMIC_SHARED(shared);
   const int warps = blockDim.x / 32, warp = threadIdx.x / 32;
@@ -174,7 +176,7 @@ __global__ void __launch_bounds__(32 * kMostWarps) qkNormBackwardKernel(const T*
 constexpr int kSumColumns = 32, kSumSlices = 8;
 
 /// 32 of the 4 d columns a block: 8 warps add a slice of the blocks' sums each, and the slices are added in order.
-__global__ void __launch_bounds__(kSumColumns* kSumSlices) qkNormSumKernel(const float* partials, QkNormGradients gradients, int64_t blocks, int d, bool accumulate) {
+__global__ void __launch_bounds__(kSumColumns * kSumSlices) qkNormSumKernel(const float* partials, QkNormGradients gradients, int64_t blocks, int d, bool accumulate) {
   __shared__ double slices[kSumSlices][kSumColumns];
   const int lane = threadIdx.x % kSumColumns, slice = threadIdx.x / kSumColumns;
   const int column = blockIdx.x * kSumColumns + lane;
@@ -214,7 +216,7 @@ void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const
   if (sizes.rows == 0) return;
   withComputeType(qkv.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::Type;
-    const ForwardParameters parameters{{qWeight.f32(), kWeight.f32()}, {qBias.f32(), kBias.f32()}};
+    const ForwardParameters parameters{qWeight.f32(), qBias.f32(), kWeight.f32(), kBias.f32()};
     const T* const x = elements<const T>(qkv);
     T* const y = elements<T>(normed);
     withWidth<T>(
@@ -230,15 +232,16 @@ void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const
 
 int64_t qkNormBackwardScratchFloats(const Tensor& qkv, int64_t heads) {
   const Sizes sizes(qkv, heads);
-  return BackwardPlan(sizes.rows, sizes.d).blocks * 4 * sizes.d;
+  const BackwardPlan plan(sizes.rows, sizes.d);
+  if (plan.warps == 0)
+    throw Error(ErrorCode::shape, "qkNormBackward: head_dim is " + std::to_string(sizes.d) + "; on a GPU it may be up to " + std::to_string(BackwardPlan::kMostFloats / 4) + ".");
+  return plan.blocks * 4 * sizes.d;
 }
 
 void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qkv, const Tensor& qWeight, const Tensor& kWeight, const Tensor& mean, const Tensor& rstd,
                     int64_t heads, const QkNormGradients& gradients, bool accumulate, float* scratch, const Tensor& dqkv) {
   const Sizes sizes(qkv, heads);
   const BackwardPlan plan(sizes.rows, sizes.d);
-  if (plan.warps == 0)
-    throw Error(ErrorCode::shape, "qkNormBackward: head_dim is " + std::to_string(sizes.d) + "; on a GPU it may be up to " + std::to_string(BackwardPlan::kMostFloats / 4) + ".");
   if (sizes.rows > 0)
     withComputeType(qkv.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::Type;

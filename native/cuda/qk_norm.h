@@ -17,7 +17,7 @@ struct QkNormGradients {
   float* dkBias;
 };
 
-/// Floats of scratch that qkNormBackward wants.
+/// Floats of scratch that qkNormBackward wants. Throws Error(shape) where head_dim is too large for its sums.
 int64_t qkNormBackwardScratchFloats(const Tensor& qkv, int64_t heads);
 
 void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qkv, const Tensor& qWeight, const Tensor& kWeight, const Tensor& mean, const Tensor& rstd,
