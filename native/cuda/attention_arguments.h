@@ -1,6 +1,7 @@
 // What attention's kernels are given, and where in it a head lies. Which kernel runs is chosen in attention.cu.
 #pragma once
 
+#include "cuda/check.h"
 #include "cuda/kernel.h"
 
 namespace repa::cuda {
@@ -71,6 +72,17 @@ struct AttentionBackward {
   float scaleLog2;
   bool aligned;
 };
+
+/// Of the device whose stream the kernels go to.
+inline int deviceAttribute(cudaDeviceAttr attribute) {
+  int device = 0, value = 0;
+  check(cudaGetDevice(&device), "say which device is current");
+  check(cudaDeviceGetAttribute(&value, attribute, device), "read an attribute of the device");
+  return value;
+}
+
+/// Whether a block may have so much shared memory: up to 227 KB on sm_90 and sm_100, 163 KB on sm_80, 99 KB on the smaller chips.
+inline bool fitsIntoSharedMemory(size_t bytes) { return bytes <= static_cast<size_t>(deviceAttribute(cudaDevAttrMaxSharedMemoryPerBlockOptin)); }
 
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kLn2 = 0.693147180559945309f;

@@ -18,14 +18,15 @@
 //   dS               2 * 256 rows x 144 bytes      73,728     o lies there first, for delta
 //   lse, delta       2 * 256 floats                 2,048     223,236 with the head's index: one CTA an SM
 //
+// Registers, of 255 with 256 threads (sm_90a): 255 at 72 columns, 250 at 64. Chips with less shared memory stream instead.
+//
 // With two dS there is one barrier for 64 queries: who has finished its dQ goes on. When a block's rows of Q and dO have been used for
 // the last time, the next head's begin to arrive in their place: of what a head reads, that leaves K, V and o to be waited for.
 // SiT-XL at batch 256: 4096 heads on 132 SMs are 31.03 each; the grid is one CTA an SM, and 4 of them do a 32nd head.
-#include "cuda/attention_backward_tile.cuh"
-#include "cuda/check.h"
-#include "cuda/launch.h"
-
 #include <algorithm>
+
+#include "cuda/attention_backward_tile.cuh"
+#include "cuda/launch.h"
 
 namespace repa::cuda {
 
@@ -144,13 +145,6 @@ __global__ void __launch_bounds__(32 * kWarps, 1) attentionBackwardResidentKerne
   }
 }
 
-int deviceAttribute(cudaDeviceAttr attribute) {
-  int device = 0, value = 0;
-  check(cudaGetDevice(&device), "say which device is current");
-  check(cudaDeviceGetAttribute(&value, attribute, device), "read an attribute of the device");
-  return value;
-}
-
 }  // namespace
 
 template <class T>
@@ -158,8 +152,7 @@ bool attentionBackwardResident(cudaStream_t stream, const AttentionBackward<T>& 
   if (!a.aligned || a.tokens < kLeastTokens || a.tokens > kMostTokens) return false;
   const auto run = [&]<int kColumns>() {
     constexpr size_t bytes = sharedBytes<kColumns>();
-    // 163 KB on sm_80, 99 KB on the smaller chips.
-    if (bytes > static_cast<size_t>(deviceAttribute(cudaDevAttrMaxSharedMemoryPerBlockOptin))) return false;
+    if (!fitsIntoSharedMemory(bytes)) return false;
     const int allHeads = static_cast<int>(a.batch * a.heads);
     launch(stream, attentionBackwardResidentKernel<T, kColumns>,
            {.grid = dim3(static_cast<unsigned>(std::min(allHeads, deviceAttribute(cudaDevAttrMultiProcessorCount)))), .block = dim3(32 * kWarps), .sharedBytes = bytes}, a,

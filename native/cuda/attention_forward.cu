@@ -17,12 +17,13 @@
 //             each 64 a cp.async group of its own: the first products               Q  4 slabs of 32 rows
 //             start when 37 KB of the head's 110 KB have come
 //
-//   head_dim 72, 256 tokens: 2 * 256 * 144 + 128 * 144 = 92,160 bytes, so 2 CTAs an SM, one loading or in its exponentials while the
-//   other multiplies. SiT-XL at batch 256 is 4096 CTAs = 15.5 waves of 2 * 132. 257 tokens are 9 tiles of 32 queries for 4 warps: one warp
-//   makes a third pass.
+//   head_dim 72, 256 tokens: 2 * 256 * 144 + 128 * 144 = 92,160 bytes and 240 registers (218 at 64 columns, 246 at 80; sm_90a), so 2 CTAs
+//   an SM, one loading or in its exponentials while the other multiplies. SiT-XL at batch 256 is 4096 CTAs = 15.5 waves of 2 * 132. 257
+//   tokens are 9 tiles of 32 queries for 4 warps: one warp makes a third pass.
 //
 // Streamed (any other size): a CTA is 128 queries of a head (64 above 80 columns), and 64 keys and values at a time pass through two
-// stages of shared memory, the next while this one is worked on; one barrier a stage.
+// stages of shared memory, the next while this one is worked on; one barrier a stage. 55 KB and 236 registers at 72 columns, 87 KB and
+// 197 at 128: 2 CTAs an SM.
 #include "cuda/attention_tile.cuh"
 #include "cuda/launch.h"
 
@@ -284,8 +285,9 @@ template <class T>
 bool attentionResident(cudaStream_t stream, const AttentionForward<T>& a) {
   if (!a.aligned || a.tokens > kMostResidentTokens) return false;
   const auto run = [&]<int kColumns>() {
-    launch(stream, attentionResidentKernel<T, kColumns>,
-           {.grid = dim3(static_cast<unsigned>(a.batch * a.heads)), .block = dim3(32 * kWarps), .sharedBytes = residentBytes<kColumns>(a.tokens)}, a);
+    const size_t bytes = residentBytes<kColumns>(a.tokens);
+    if (!fitsIntoSharedMemory(bytes)) return false;
+    launch(stream, attentionResidentKernel<T, kColumns>, {.grid = dim3(static_cast<unsigned>(a.batch * a.heads)), .block = dim3(32 * kWarps), .sharedBytes = bytes}, a);
     return true;
   };
   switch (a.headDim) {
