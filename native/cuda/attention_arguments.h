@@ -82,7 +82,9 @@ inline int deviceAttribute(cudaDeviceAttr attribute) {
 }
 
 /// Whether a block may have so much shared memory: up to 227 KB on sm_90 and sm_100, 163 KB on sm_80, 99 KB on the smaller chips.
-inline bool fitsIntoSharedMemory(size_t bytes) { return bytes <= static_cast<size_t>(deviceAttribute(cudaDevAttrMaxSharedMemoryPerBlockOptin)); }
+inline bool fitsIntoSharedMemory(size_t bytes) {
+  return bytes <= static_cast<size_t>(deviceAttribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
+}
 
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kLn2 = 0.693147180559945309f;
@@ -91,7 +93,8 @@ constexpr float kLn2 = 0.693147180559945309f;
 void attentionF32(cudaStream_t stream, const AttentionForward<float>& a);
 void attentionBackwardF32(cudaStream_t stream, const AttentionBackward<float>& a);
 
-// bf16 and f16. The resident kernels hold a whole head in shared memory and take the sizes for which theirs fits; the streamed ones take any.
+// bf16 and f16. The resident kernels hold a whole head in shared memory and refuse (false) where it does not fit; the streamed ones take
+// any size.
 template <class T>
 bool attentionResident(cudaStream_t stream, const AttentionForward<T>& a);
 template <class T>

@@ -41,7 +41,8 @@ constexpr int kLeastTokens = kMostTokens / 2 + 1;
 constexpr int kBlock = 64;              // queries between two barriers
 constexpr int kScorePitch = kBlock + 8;  // elements between dS of two keys
 
-/// Q, K, V, dO; two dS; lse and delta; the head. The same for any number of tokens, so that every address in it is one register and a constant.
+/// Q, K, V, dO; two dS; lse and delta; the head. The same for any number of tokens, so that every address in it is one register and a
+/// constant.
 template <int kColumns>
 constexpr size_t sharedBytes() {
   return kMostTokens * (sizeof(bf16) * (4 * kPitch<kColumns> + 2 * kScorePitch) + 2 * sizeof(float)) + sizeof(int);
@@ -105,7 +106,8 @@ __global__ void __launch_bounds__(32 * kWarps, 1) attentionBackwardResidentKerne
     float sum = 0.0f;
 #pragma unroll
     for (int column = 0; column < kColumns; column += 8)
-      sum += dotOfEight<T>(*reinterpret_cast<const uint4*>(dO + row * pitch + column), *reinterpret_cast<const uint4*>(staging + row * pitch + column));
+      sum += dotOfEight<T>(*reinterpret_cast<const uint4*>(dO + row * pitch + column),
+                           *reinterpret_cast<const uint4*>(staging + row * pitch + column));
     delta[row] = sum;
     __syncthreads();
 
@@ -120,18 +122,20 @@ __global__ void __launch_bounds__(32 * kWarps, 1) attentionBackwardResidentKerne
           const int first = kBlock * block + part;
           if (first >= tokens) break;  // their dS stays what it is: it counts for nobody else's dQ
           T* const to = dS + (firstKey + laneId() / 4) * kScorePitch + part + laneId() % 4 * 2;
-          own.attend(k + firstKey * pitch, v + firstKey * pitch, q + first * pitch, dO + first * pitch, lse + first, delta + first, a.scaleLog2, keys,
-                     [&](int step, const uint32_t(&dSOfStep)[kKeyTiles][4]) {
+          own.attend(k + firstKey * pitch, v + firstKey * pitch, q + first * pitch, dO + first * pitch, lse + first, delta + first,
+                     a.scaleLog2, keys, [&](int step, const uint32_t (&dSOfStep)[kKeyTiles][4]) {
 #pragma unroll
                        for (int i = 0; i < kKeyTiles; ++i)
 #pragma unroll
                          for (int r = 0; r < 4; ++r)
-                           *reinterpret_cast<uint32_t*>(to + (16 * i + 8 * (r % 2)) * kScorePitch + 16 * step + 8 * (r / 2)) = dSOfStep[i][r];
+                           *reinterpret_cast<uint32_t*>(to + (16 * i + 8 * (r % 2)) * kScorePitch + 16 * step + 8 * (r / 2)) =
+                               dSOfStep[i][r];
                      });
         }
       }
       __syncthreads();
-      if (const unsigned next = *current + gridDim.x; next < static_cast<unsigned>(allHeads)) loadQueries(Head(next, a.heads), kBlock * block, kBlock);
+      if (const unsigned next = *current + gridDim.x; next < static_cast<unsigned>(allHeads))
+        loadQueries(Head(next, a.heads), kBlock * block, kBlock);
       const int tile = warpId() % 4, first = kBlock * block + 16 * tile;
       if (first < tokens) {
         if ((warpId() / 4 + block) % 2 == 0) queryGradient<kColumns, 0, 4>(dS + 16 * tile, k, a, Head(*current, a.heads), first);
@@ -155,8 +159,10 @@ bool attentionBackwardResident(cudaStream_t stream, const AttentionBackward<T>& 
     if (!fitsIntoSharedMemory(bytes)) return false;
     const int allHeads = static_cast<int>(a.batch * a.heads);
     launch(stream, attentionBackwardResidentKernel<T, kColumns>,
-           {.grid = dim3(static_cast<unsigned>(std::min(allHeads, deviceAttribute(cudaDevAttrMultiProcessorCount)))), .block = dim3(32 * kWarps), .sharedBytes = bytes}, a,
-           allHeads);
+           {.grid = dim3(static_cast<unsigned>(std::min(allHeads, deviceAttribute(cudaDevAttrMultiProcessorCount)))),
+            .block = dim3(32 * kWarps),
+            .sharedBytes = bytes},
+           a, allHeads);
     return true;
   };
   switch (a.headDim) {

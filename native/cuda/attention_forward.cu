@@ -97,7 +97,8 @@ struct Queries {
       for (int half = 0; half < 2; ++half) {
         top[i][half] = -INFINITY;
 #pragma unroll
-        for (int column = 0; column < kKeys / 8; ++column) top[i][half] = fmaxf(top[i][half], fmaxf(s[i][column][2 * half], s[i][column][2 * half + 1]));
+        for (int column = 0; column < kKeys / 8; ++column)
+          top[i][half] = fmaxf(top[i][half], fmaxf(s[i][column][2 * half], s[i][column][2 * half + 1]));
         raise |= top[i][half] * c > shift[i][half] + kSlack;
       }
     }
@@ -140,7 +141,8 @@ struct Queries {
         total += __shfl_xor_sync(kAll, total, 2);
         factor[half] = 1.0f / total;
         const int row = first + 16 * i + laneId() / 4 + 8 * half;
-        if (a.lse && laneId() % 4 == 0 && row < a.tokens) a.lse[int64_t{at.index} * a.tokens + row] = kLn2 * (shift[i][half] + log2f(total));
+        if (a.lse && laneId() % 4 == 0 && row < a.tokens)
+          a.lse[int64_t{at.index} * a.tokens + row] = kLn2 * (shift[i][half] + log2f(total));
       }
       storeRows(o[i], factor, headOfOutput(a.o, at, a.tokens, a.heads, headDim), first + 16 * i, a.tokens, headDim, aligned);
     }
@@ -248,9 +250,12 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attentionStreamedKernel(Attent
   const Head at(blockIdx.x / blocks, a.heads);
   const int firstOfBlock = static_cast<int>(blockIdx.x % blocks) * queriesOfBlock;
   T* const q = reinterpret_cast<T*>(shared);
-  const auto stage = [&](int index, QkvPart part) { return q + (queriesOfBlock + (index % 2 * 2 + (part == kValue ? 1 : 0)) * 64) * pitch; };
+  const auto stage = [&](int index, QkvPart part) {
+    return q + (queriesOfBlock + (index % 2 * 2 + (part == kValue ? 1 : 0)) * 64) * pitch;
+  };
   const auto load = [&](T* tile, QkvPart part, int first, int count) {
-    loadRows<kColumns>(tile, headOfQkv(a.qkv, at, part, tokens, a.heads, a.headDim), first, count, tokens, a.headDim, a.aligned, threadIdx.x, blockDim.x);
+    loadRows<kColumns>(tile, headOfQkv(a.qkv, at, part, tokens, a.heads, a.headDim), first, count, tokens, a.headDim, a.aligned,
+                       threadIdx.x, blockDim.x);
   };
   load(q, kQuery, firstOfBlock, queriesOfBlock);
   load(stage(0, kKey), kKey, 0, 64);
@@ -287,7 +292,8 @@ bool attentionResident(cudaStream_t stream, const AttentionForward<T>& a) {
   const auto run = [&]<int kColumns>() {
     const size_t bytes = residentBytes<kColumns>(a.tokens);
     if (!fitsIntoSharedMemory(bytes)) return false;
-    launch(stream, attentionResidentKernel<T, kColumns>, {.grid = dim3(static_cast<unsigned>(a.batch * a.heads)), .block = dim3(32 * kWarps), .sharedBytes = bytes}, a);
+    launch(stream, attentionResidentKernel<T, kColumns>,
+           {.grid = dim3(static_cast<unsigned>(a.batch * a.heads)), .block = dim3(32 * kWarps), .sharedBytes = bytes}, a);
     return true;
   };
   switch (a.headDim) {
@@ -303,7 +309,10 @@ void attentionStreamed(cudaStream_t stream, const AttentionForward<T>& a) {
   const auto run = [&]<int kColumns>() {
     const int64_t blocks = (a.tokens + kQueriesOfBlock<kColumns> - 1) / kQueriesOfBlock<kColumns>;
     launch(stream, attentionStreamedKernel<T, kColumns>,
-           {.grid = dim3(static_cast<unsigned>(a.batch * a.heads * blocks)), .block = dim3(32 * kWarps), .sharedBytes = streamedBytes<kColumns>()}, a);
+           {.grid = dim3(static_cast<unsigned>(a.batch * a.heads * blocks)),
+            .block = dim3(32 * kWarps),
+            .sharedBytes = streamedBytes<kColumns>()},
+           a);
   };
   if (a.headDim <= 32) run.template operator()<32>();
   else if (a.headDim <= 64) run.template operator()<64>();

@@ -23,7 +23,8 @@ __device__ __forceinline__ int warpId() { return static_cast<int>(threadIdx.x / 
 /// Begins to copy rows [first, first + count) of a head to a tile, by `threads` threads of which this is `thread`; rows past the
 /// tokens and columns past headDim become zeros. Aligned rows are copied asynchronously, for the caller to commit and wait for.
 template <int kColumns, class T>
-__device__ __forceinline__ void loadRows(T* tile, HeadRows<const T> head, int first, int count, int tokens, int headDim, bool aligned, int thread, int threads) {
+__device__ __forceinline__ void loadRows(T* tile, HeadRows<const T> head, int first, int count, int tokens, int headDim, bool aligned,
+                                         int thread, int threads) {
   if (aligned) {
     constexpr int units = kColumns / 8;
 #pragma unroll 1
@@ -166,7 +167,8 @@ __device__ __forceinline__ void multiplyByRows(float (&d)[kLefts][kTiles][4], co
 
 /// d[i] [16 x 8 kTiles] += left[i] [16 x 16] * 16 rows of a tile, columns [column, column + 8 kTiles).
 template <class T, int kColumns, int kLefts, int kTiles>
-__device__ __forceinline__ void multiplyRows(float (&d)[kLefts][kTiles][4], const uint32_t (&left)[kLefts][4], const T* tile, int column = 0) {
+__device__ __forceinline__ void multiplyRows(float (&d)[kLefts][kTiles][4], const uint32_t (&left)[kLefts][4], const T* tile,
+                                             int column = 0) {
   const T* row = tile + quadrantOffset<kColumns>() + column;
 #pragma unroll
   for (int pair = 0; pair < kTiles / 2; ++pair) {
@@ -217,8 +219,8 @@ __device__ __forceinline__ void transposeQuad(uint32_t (&r)[4]) {
 /// columns `column` and on; what lies past the tokens and headDim is left out. Four lanes that share a row first gather 16 bytes each:
 /// a row's 64 columns are one run of 128 bytes in two stores.
 template <class T, int kTiles>
-__device__ __forceinline__ void storeRows(const float (&d)[kTiles][4], const float (&factor)[2], HeadRows<T> head, int first, int tokens, int headDim,
-                                          bool aligned, int column = 0) {
+__device__ __forceinline__ void storeRows(const float (&d)[kTiles][4], const float (&factor)[2], HeadRows<T> head, int first, int tokens,
+                                          int headDim, bool aligned, int column = 0) {
   const int t = laneId() % 4;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -239,7 +241,8 @@ __device__ __forceinline__ void storeRows(const float (&d)[kTiles][4], const flo
 #pragma unroll
       for (int tile = kTiles / 4 * 4; tile < kTiles; ++tile) {
         const int at = 8 * tile + 2 * t;
-        if (at < columns) *reinterpret_cast<uint32_t*>(to + at) = pack2<T>(d[tile][2 * half] * factor[half], d[tile][2 * half + 1] * factor[half]);
+        if (at < columns)
+          *reinterpret_cast<uint32_t*>(to + at) = pack2<T>(d[tile][2 * half] * factor[half], d[tile][2 * half + 1] * factor[half]);
       }
     } else {
 #pragma unroll
