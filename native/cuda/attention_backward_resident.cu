@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(32 * kWarps, 1) attentionBackwardResidentKerne
   int* const current = reinterpret_cast<int*>(delta + rows);
 
   const auto load = [&](T* tile, HeadRows<const T> head, int first, int count) {
-    loadRows<kColumns>(tile + first * pitch, head, first, count, tokens, kColumns, true, threadIdx.x, 32 * kWarps);
+    loadRows<kColumns, true>(tile + first * pitch, head, first, count, tokens, kColumns, true, threadIdx.x, 32 * kWarps);
   };
   const auto loadQueries = [&](const Head& at, int first, int count) {
     load(q, headOfQkv(a.qkv, at, kQuery, tokens, a.heads, kColumns), first, count);

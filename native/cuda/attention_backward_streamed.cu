@@ -7,7 +7,7 @@
 //   dK, dV   a CTA is 128 (64) keys of a head and all queries pass by, 32 at a time; attention_backward_tile.cuh.
 //
 // What passes by does so through two stages of shared memory, the next while this one is worked on: one barrier a stage. At 72
-// columns either kernel takes 56 KB and up to 254 registers of 128 threads, at 128 columns 70 KB and 224: 2 CTAs an SM.
+// columns either kernel takes 56 KB and up to 255 registers of 128 threads, at 128 columns 70 KB and 228: 2 CTAs an SM.
 #include "cuda/attention_backward_tile.cuh"
 #include "cuda/launch.h"
 

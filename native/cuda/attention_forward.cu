@@ -4,7 +4,7 @@
 //
 // A warp owns 32 queries (16 above 80 columns), whose fragments, shift, sum and o stay in its registers while it goes over
 // the keys, 64 at a time; keys that are no whole 64 end in steps of 16, masked. 32 and not 16, because a right operand comes from
-// shared memory in 2 cycles and feeds one product of 1.6 cycles (sm_90; 2 on sm_80) for each 16 queries: with 16 the kernel would wait
+// shared memory in 2 cycles and feeds one product of an estimated 1.6 (sm_90; 2 on sm_80) for each 16 queries: with 16 it would wait
 // for shared memory. P is rounded to the dtype of computation before its product; its sum is of the unrounded P. Exponentials are to
 // the base 2: the scale costs nothing beside the multiply-add that subtracts the shift.
 //
@@ -17,13 +17,13 @@
 //             each 64 a cp.async group of its own: the first products               Q  4 slabs of 32 rows
 //             start when 37 KB of the head's 110 KB have come
 //
-//   head_dim 72, 256 tokens: 2 * 256 * 144 + 128 * 144 = 92,160 bytes and 240 registers (218 at 64 columns, 246 at 80; sm_90a), so 2 CTAs
+//   head_dim 72, 256 tokens: 2 * 256 * 144 + 128 * 144 = 92,160 bytes and 242 registers (224 at 64 columns, 246 at 80; sm_90a), so 2 CTAs
 //   an SM, one loading or in its exponentials while the other multiplies. SiT-XL at batch 256 is 4096 CTAs = 15.5 waves of 2 * 132. 257
 //   tokens are 9 tiles of 32 queries for 4 warps: one warp makes a third pass.
 //
 // Streamed (any other size): a CTA is 128 queries of a head (64 above 80 columns), and 64 keys and values at a time pass through two
-// stages of shared memory, the next while this one is worked on; one barrier a stage. 55 KB and 236 registers at 72 columns, 87 KB and
-// 197 at 128: 2 CTAs an SM.
+// stages of shared memory, the next while this one is worked on; one barrier a stage. 55 KB and 242 registers at 72 columns, 87 KB and
+// 203 at 128: 2 CTAs an SM.
 #include "cuda/attention_tile.cuh"
 #include "cuda/launch.h"
 
@@ -185,8 +185,8 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attentionResidentKernel(Attent
 #pragma unroll 1
   for (int group = 0; group < kKeyGroups; ++group) {
     const int first = 64 * group, count = min(64, steps - first);
-    loadRows<kColumns>(k + first * pitch, rowsOf(kKey), first, count, tokens, kColumns, true, threadIdx.x, blockDim.x);
-    loadRows<kColumns>(v + first * pitch, rowsOf(kValue), first, count, tokens, kColumns, true, threadIdx.x, blockDim.x);
+    loadRows<kColumns>(k + first * pitch, rowsOf(kKey), first, count, tokens, kColumns, true, threadIdx.x, 32 * kWarps);
+    loadRows<kColumns>(v + first * pitch, rowsOf(kValue), first, count, tokens, kColumns, true, threadIdx.x, 32 * kWarps);
     cpAsyncCommit();
   }
 
@@ -255,7 +255,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attentionStreamedKernel(Attent
   };
   const auto load = [&](T* tile, QkvPart part, int first, int count) {
     loadRows<kColumns>(tile, headOfQkv(a.qkv, at, part, tokens, a.heads, a.headDim), first, count, tokens, a.headDim, a.aligned,
-                       threadIdx.x, blockDim.x);
+                       threadIdx.x, 32 * kWarps);
   };
   load(q, kQuery, firstOfBlock, queriesOfBlock);
   load(stage(0, kKey), kKey, 0, 64);

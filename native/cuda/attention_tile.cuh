@@ -22,16 +22,31 @@ __device__ __forceinline__ int warpId() { return static_cast<int>(threadIdx.x / 
 
 /// Begins to copy rows [first, first + count) of a head to a tile, by `threads` threads of which this is `thread`; rows past the
 /// tokens and columns past headDim become zeros. Aligned rows are copied asynchronously, for the caller to commit and wait for.
-template <int kColumns, class T>
+/// A thread keeps its column and goes down the rows, at two additions a copy; with kFewRegisters it divides for every copy instead, and
+/// keeps nothing while the rest of a kernel runs.
+template <int kColumns, bool kFewRegisters = false, class T>
 __device__ __forceinline__ void loadRows(T* tile, HeadRows<const T> head, int first, int count, int tokens, int headDim, bool aligned,
                                          int thread, int threads) {
-  if (aligned) {
-    constexpr int units = kColumns / 8;
+  constexpr int units = kColumns / 8;
+  if (aligned && kFewRegisters) {
 #pragma unroll 1
     for (int i = thread; i < count * units; i += threads) {
       const int row = i / units, column = i % units * 8;
       const bool inside = first + row < tokens && column < headDim;
       cpAsync<16>(tile + row * kPitch<kColumns> + column, inside ? head.row(first + row) + column : head.data, inside ? 16 : 0);
+    }
+  } else if (aligned) {
+    const int rowsAtOnce = threads / units, column = thread % units * 8;
+    int row = thread / units;
+    if (row >= rowsAtOnce) return;  // the threads that make no whole row
+    const T* from = head.row(first + row) + column;
+    T* to = tile + row * kPitch<kColumns> + column;
+#pragma unroll 1
+    for (; row < count; row += rowsAtOnce) {
+      const bool inside = first + row < tokens && column < headDim;
+      cpAsync<16>(to, inside ? from : head.data, inside ? 16 : 0);
+      from += rowsAtOnce * head.stride;
+      to += rowsAtOnce * kPitch<kColumns>;
     }
   } else {
 #pragma unroll 1
