@@ -17,7 +17,8 @@ void requireGrid(int64_t batch, int64_t tokens, int64_t heads) {
   constexpr int64_t most = 0x7fffffff;
   constexpr int64_t rowsOfBlock = 16;
   if (tokens > most || heads > most || batch > most || batch * heads > most / ((tokens + rowsOfBlock - 1) / rowsOfBlock))
-    throw Error(ErrorCode::shape, "attention: " + std::to_string(batch) + " samples of " + std::to_string(tokens) + " tokens in " + std::to_string(heads) +
+    throw Error(ErrorCode::shape, "attention: " + std::to_string(batch) + " samples of " + std::to_string(tokens) + " tokens in " +
+                                      std::to_string(heads) +
                                       " heads are more blocks than a CUDA grid has (2^31 - 1); pass fewer samples at a time.");
 }
 
@@ -58,7 +59,8 @@ void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, const Tens
 
 int64_t attentionBackwardScratchFloats(const Tensor& qkv, int64_t heads) { return 2 * qkv.size(0) * heads * qkv.size(1); }
 
-void attentionBackward(cudaStream_t stream, const Tensor& dO, const Tensor& qkv, const Tensor& o, const Tensor& lse, int64_t heads, float* scratch, const Tensor& dqkv) {
+void attentionBackward(cudaStream_t stream, const Tensor& dO, const Tensor& qkv, const Tensor& o, const Tensor& lse, int64_t heads,
+                       float* scratch, const Tensor& dqkv) {
   const int64_t batch = qkv.size(0), tokens = qkv.size(1);
   if (dqkv.elements() == 0) return;
   requireGrid(batch, tokens, heads);

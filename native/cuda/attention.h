@@ -13,6 +13,7 @@ void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, const Tens
 int64_t attentionBackwardScratchFloats(const Tensor& qkv, int64_t heads);
 
 /// dqkv [B, T, 3 H d].
-void attentionBackward(cudaStream_t stream, const Tensor& dO, const Tensor& qkv, const Tensor& o, const Tensor& lse, int64_t heads, float* scratch, const Tensor& dqkv);
+void attentionBackward(cudaStream_t stream, const Tensor& dO, const Tensor& qkv, const Tensor& o, const Tensor& lse, int64_t heads,
+                       float* scratch, const Tensor& dqkv);
 
 }  // namespace repa::cuda

@@ -1,6 +1,7 @@
 // What attention's kernels are given, and where in it a head lies. Which kernel runs is chosen in attention.cu.
 #pragma once
 
+#include "cuda/check.h"
 #include "cuda/kernel.h"
 
 namespace repa::cuda {
@@ -72,6 +73,19 @@ struct AttentionBackward {
   bool aligned;
 };
 
+/// Of the device whose stream the kernels go to.
+inline int deviceAttribute(cudaDeviceAttr attribute) {
+  int device = 0, value = 0;
+  check(cudaGetDevice(&device), "say which device is current");
+  check(cudaDeviceGetAttribute(&value, attribute, device), "read an attribute of the device");
+  return value;
+}
+
+/// Whether a block may have so much shared memory: up to 227 KB on sm_90 and sm_100, 163 KB on sm_80, 99 KB on the smaller chips.
+inline bool fitsIntoSharedMemory(size_t bytes) {
+  return bytes <= static_cast<size_t>(deviceAttribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
+}
+
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kLn2 = 0.693147180559945309f;
 
@@ -79,7 +93,8 @@ constexpr float kLn2 = 0.693147180559945309f;
 void attentionF32(cudaStream_t stream, const AttentionForward<float>& a);
 void attentionBackwardF32(cudaStream_t stream, const AttentionBackward<float>& a);
 
-// bf16 and f16. The resident kernels hold a whole head in shared memory and take the sizes for which theirs fits; the streamed ones take any.
+// bf16 and f16. The resident kernels hold a whole head in shared memory and refuse (false) where it does not fit; the streamed ones take
+// any size.
 template <class T>
 bool attentionResident(cudaStream_t stream, const AttentionForward<T>& a);
 template <class T>

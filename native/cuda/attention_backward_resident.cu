@@ -18,14 +18,15 @@
 //   dS               2 * 256 rows x 144 bytes      73,728     o lies there first, for delta
 //   lse, delta       2 * 256 floats                 2,048     223,236 with the head's index: one CTA an SM
 //
+// Registers, of 255 with 256 threads (sm_90a): 255 at 72 columns, 250 at 64. Chips with less shared memory stream instead.
+//
 // With two dS there is one barrier for 64 queries: who has finished its dQ goes on. When a block's rows of Q and dO have been used for
 // the last time, the next head's begin to arrive in their place: of what a head reads, that leaves K, V and o to be waited for.
 // SiT-XL at batch 256: 4096 heads on 132 SMs are 31.03 each; the grid is one CTA an SM, and 4 of them do a 32nd head.
-#include "cuda/attention_backward_tile.cuh"
-#include "cuda/check.h"
-#include "cuda/launch.h"
-
 #include <algorithm>
+
+#include "cuda/attention_backward_tile.cuh"
+#include "cuda/launch.h"
 
 namespace repa::cuda {
 
@@ -40,7 +41,8 @@ constexpr int kLeastTokens = kMostTokens / 2 + 1;
 constexpr int kBlock = 64;              // queries between two barriers
 constexpr int kScorePitch = kBlock + 8;  // elements between dS of two keys
 
-/// Q, K, V, dO; two dS; lse and delta; the head. The same for any number of tokens, so that every address in it is one register and a constant.
+/// Q, K, V, dO; two dS; lse and delta; the head. The same for any number of tokens, so that every address in it is one register and a
+/// constant.
 template <int kColumns>
 constexpr size_t sharedBytes() {
   return kMostTokens * (sizeof(bf16) * (4 * kPitch<kColumns> + 2 * kScorePitch) + 2 * sizeof(float)) + sizeof(int);
@@ -78,7 +80,7 @@ __global__ void __launch_bounds__(32 * kWarps, 1) attentionBackwardResidentKerne
   int* const current = reinterpret_cast<int*>(delta + rows);
 
   const auto load = [&](T* tile, HeadRows<const T> head, int first, int count) {
-    loadRows<kColumns>(tile + first * pitch, head, first, count, tokens, kColumns, true, threadIdx.x, 32 * kWarps);
+    loadRows<kColumns, true>(tile + first * pitch, head, first, count, tokens, kColumns, true, threadIdx.x, 32 * kWarps);
   };
   const auto loadQueries = [&](const Head& at, int first, int count) {
     load(q, headOfQkv(a.qkv, at, kQuery, tokens, a.heads, kColumns), first, count);
@@ -104,7 +106,8 @@ __global__ void __launch_bounds__(32 * kWarps, 1) attentionBackwardResidentKerne
     float sum = 0.0f;
 #pragma unroll
     for (int column = 0; column < kColumns; column += 8)
-      sum += dotOfEight<T>(*reinterpret_cast<const uint4*>(dO + row * pitch + column), *reinterpret_cast<const uint4*>(staging + row * pitch + column));
+      sum += dotOfEight<T>(*reinterpret_cast<const uint4*>(dO + row * pitch + column),
+                           *reinterpret_cast<const uint4*>(staging + row * pitch + column));
     delta[row] = sum;
     __syncthreads();
 
@@ -119,18 +122,20 @@ __global__ void __launch_bounds__(32 * kWarps, 1) attentionBackwardResidentKerne
           const int first = kBlock * block + part;
           if (first >= tokens) break;  // their dS stays what it is: it counts for nobody else's dQ
           T* const to = dS + (firstKey + laneId() / 4) * kScorePitch + part + laneId() % 4 * 2;
-          own.attend(k + firstKey * pitch, v + firstKey * pitch, q + first * pitch, dO + first * pitch, lse + first, delta + first, a.scaleLog2, keys,
-                     [&](int step, const uint32_t(&dSOfStep)[kKeyTiles][4]) {
+          own.attend(k + firstKey * pitch, v + firstKey * pitch, q + first * pitch, dO + first * pitch, lse + first, delta + first,
+                     a.scaleLog2, keys, [&](int step, const uint32_t (&dSOfStep)[kKeyTiles][4]) {
 #pragma unroll
                        for (int i = 0; i < kKeyTiles; ++i)
 #pragma unroll
                          for (int r = 0; r < 4; ++r)
-                           *reinterpret_cast<uint32_t*>(to + (16 * i + 8 * (r % 2)) * kScorePitch + 16 * step + 8 * (r / 2)) = dSOfStep[i][r];
+                           *reinterpret_cast<uint32_t*>(to + (16 * i + 8 * (r % 2)) * kScorePitch + 16 * step + 8 * (r / 2)) =
+                               dSOfStep[i][r];
                      });
         }
       }
       __syncthreads();
-      if (const unsigned next = *current + gridDim.x; next < static_cast<unsigned>(allHeads)) loadQueries(Head(next, a.heads), kBlock * block, kBlock);
+      if (const unsigned next = *current + gridDim.x; next < static_cast<unsigned>(allHeads))
+        loadQueries(Head(next, a.heads), kBlock * block, kBlock);
       const int tile = warpId() % 4, first = kBlock * block + 16 * tile;
       if (first < tokens) {
         if ((warpId() / 4 + block) % 2 == 0) queryGradient<kColumns, 0, 4>(dS + 16 * tile, k, a, Head(*current, a.heads), first);
@@ -144,13 +149,6 @@ __global__ void __launch_bounds__(32 * kWarps, 1) attentionBackwardResidentKerne
   }
 }
 
-int deviceAttribute(cudaDeviceAttr attribute) {
-  int device = 0, value = 0;
-  check(cudaGetDevice(&device), "say which device is current");
-  check(cudaDeviceGetAttribute(&value, attribute, device), "read an attribute of the device");
-  return value;
-}
-
 }  // namespace
 
 template <class T>
@@ -158,12 +156,13 @@ bool attentionBackwardResident(cudaStream_t stream, const AttentionBackward<T>& 
   if (!a.aligned || a.tokens < kLeastTokens || a.tokens > kMostTokens) return false;
   const auto run = [&]<int kColumns>() {
     constexpr size_t bytes = sharedBytes<kColumns>();
-    // 163 KB on sm_80, 99 KB on the smaller chips.
-    if (bytes > static_cast<size_t>(deviceAttribute(cudaDevAttrMaxSharedMemoryPerBlockOptin))) return false;
+    if (!fitsIntoSharedMemory(bytes)) return false;
     const int allHeads = static_cast<int>(a.batch * a.heads);
     launch(stream, attentionBackwardResidentKernel<T, kColumns>,
-           {.grid = dim3(static_cast<unsigned>(std::min(allHeads, deviceAttribute(cudaDevAttrMultiProcessorCount)))), .block = dim3(32 * kWarps), .sharedBytes = bytes}, a,
-           allHeads);
+           {.grid = dim3(static_cast<unsigned>(std::min(allHeads, deviceAttribute(cudaDevAttrMultiProcessorCount)))),
+            .block = dim3(32 * kWarps),
+            .sharedBytes = bytes},
+           a, allHeads);
     return true;
   };
   switch (a.headDim) {

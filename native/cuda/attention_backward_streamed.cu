@@ -7,7 +7,7 @@
 //   dK, dV   a CTA is 128 (64) keys of a head and all queries pass by, 32 at a time; attention_backward_tile.cuh.
 //
 // What passes by does so through two stages of shared memory, the next while this one is worked on: one barrier a stage. At 72
-// columns either kernel takes 56 KB and up to 255 registers of 128 threads: 2 CTAs an SM.
+// columns either kernel takes 56 KB and up to 255 registers of 128 threads, at 128 columns 70 KB and 228: 2 CTAs an SM.
 #include "cuda/attention_backward_tile.cuh"
 #include "cuda/launch.h"
 
@@ -38,10 +38,15 @@ struct Tiles {
   T* const a;
   T* const b;
 
-  __device__ __forceinline__ explicit Tiles(unsigned char* shared) : a(reinterpret_cast<T*>(shared)), b(a + kRowsOfBlock<kColumns> * kPitch<kColumns>) {}
-  __device__ __forceinline__ T* passingA(int stage) const { return b + (kRowsOfBlock<kColumns> + stage % 2 * 2 * kPassing) * kPitch<kColumns>; }
+  __device__ __forceinline__ explicit Tiles(unsigned char* shared)
+      : a(reinterpret_cast<T*>(shared)), b(a + kRowsOfBlock<kColumns> * kPitch<kColumns>) {}
+  __device__ __forceinline__ T* passingA(int stage) const {
+    return b + (kRowsOfBlock<kColumns> + stage % 2 * 2 * kPassing) * kPitch<kColumns>;
+  }
   __device__ __forceinline__ T* passingB(int stage) const { return passingA(stage) + kPassing * kPitch<kColumns>; }
-  __device__ __forceinline__ float* statistics(int stage) const { return reinterpret_cast<float*>(passingA(0) + 4 * kPassing * kPitch<kColumns>) + stage % 2 * 2 * kPassing; }
+  __device__ __forceinline__ float* statistics(int stage) const {
+    return reinterpret_cast<float*>(passingA(0) + 4 * kPassing * kPitch<kColumns>) + stage % 2 * 2 * kPassing;
+  }
   __device__ __forceinline__ int* head() const { return reinterpret_cast<int*>(statistics(0) + 4 * kPassing); }
 };
 
@@ -175,8 +180,8 @@ __global__ void __launch_bounds__(kThreads, 2) attentionBackwardKeysKernel(Atten
     __syncthreads();  // this stage has come, and nobody reads the other one any more
     if (kPassing * (stage + 1) < tokens) loadStage(stage + 1);
     if (keys <= 0) continue;
-    own.attend(k, v, tile.passingA(stage), tile.passingB(stage), tile.statistics(stage), tile.statistics(stage) + kPassing, a.scaleLog2, keys,
-               [](int, const auto&) {});
+    own.attend(k, v, tile.passingA(stage), tile.passingB(stage), tile.statistics(stage), tile.statistics(stage) + kPassing, a.scaleLog2,
+               keys, [](int, const auto&) {});
   }
   if (keys > 0) own.finish(a, Head(*tile.head(), a.heads), firstOfBlock + firstOfWarp, a.headDim, a.aligned);
 }
@@ -187,7 +192,8 @@ template <class T>
 void attentionBackwardStreamed(cudaStream_t stream, const AttentionBackward<T>& a) {
   const auto run = [&]<int kColumns>() {
     const int64_t blocks = (a.tokens + kRowsOfBlock<kColumns> - 1) / kRowsOfBlock<kColumns>;
-    const LaunchShape shape{.grid = dim3(static_cast<unsigned>(a.batch * a.heads * blocks)), .block = dim3(kThreads), .sharedBytes = sharedBytes<kColumns>()};
+    const LaunchShape shape{
+        .grid = dim3(static_cast<unsigned>(a.batch * a.heads * blocks)), .block = dim3(kThreads), .sharedBytes = sharedBytes<kColumns>()};
     launch(stream, attentionBackwardQueriesKernel<T, kColumns>, shape, a);
     launch(stream, attentionBackwardKeysKernel<T, kColumns>, shape, a);
   };

@@ -21,7 +21,8 @@ struct Keys {
   /// Adds what kQueries queries give. `keys` of the warp's 16 kTiles keys are there; lse is to the base 2, infinite for what is no
   /// query. Calls give(step, dS) with the left operands of every 16 queries.
   template <class Give>
-  __device__ __forceinline__ void attend(const T* k, const T* v, const T* q, const T* dO, const float* lse, const float* delta, float c, int keys, Give&& give) {
+  __device__ __forceinline__ void attend(const T* k, const T* v, const T* q, const T* dO, const float* lse, const float* delta, float c,
+                                         int keys, Give&& give) {
     constexpr int columns = kQueries / 8;
     const int g = laneId() / 4, t = laneId() % 4;
     float p[kTiles][columns][4] = {};

@@ -35,7 +35,8 @@ __device__ __forceinline__ int threadY() { return static_cast<int>(threadIdx.x /
 
 /// Rows [first, first + count) of a head, times `factor`, to a tile; zeros past the tokens and past headDim.
 template <int kColumns>
-__device__ __forceinline__ void loadFloatRows(float* tile, HeadRows<const float> head, int first, int count, int tokens, int headDim, float factor = 1.0f) {
+__device__ __forceinline__ void loadFloatRows(float* tile, HeadRows<const float> head, int first, int count, int tokens, int headDim,
+                                              float factor = 1.0f) {
   for (int i = threadIdx.x; i < count * kColumns; i += kThreads) {
     const int row = i / kColumns, column = i % kColumns;
     tile[row * kRowPitch<kColumns> + column] = first + row < tokens && column < headDim ? head.row(first + row)[column] * factor : 0.0f;
@@ -104,8 +105,8 @@ __device__ __forceinline__ void keepScores(float* p, const float (&s)[kRows][4])
 
 /// factor[i] times the thread's rows of a result.
 template <int kColumns, int kRows>
-__device__ __forceinline__ void storeFloatRows(const float (&d)[kRows][kColumns / 32][4], const float (&factor)[kRows], HeadRows<float> head, int first,
-                                               int tokens, int headDim) {
+__device__ __forceinline__ void storeFloatRows(const float (&d)[kRows][kColumns / 32][4], const float (&factor)[kRows],
+                                               HeadRows<float> head, int first, int tokens, int headDim) {
 #pragma unroll
   for (int i = 0; i < kRows; ++i) {
     const int row = first + kRows * threadY() + i;
@@ -259,7 +260,8 @@ __global__ void __launch_bounds__(kThreads, 3) attentionBackwardQueriesF32Kernel
   }
   __syncthreads();
   // P is corrected by way of dO, in which everything is linear. Then delta, a thread a row.
-  for (int i = threadIdx.x; i < kBlock * kColumns; i += kThreads) dO[i / kColumns * kRowPitch<kColumns> + i % kColumns] *= factors[i / kColumns];
+  for (int i = threadIdx.x; i < kBlock * kColumns; i += kThreads)
+    dO[i / kColumns * kRowPitch<kColumns> + i % kColumns] *= factors[i / kColumns];
   __syncthreads();
   if (threadIdx.x < kBlock) {
     const int row = first + static_cast<int>(threadIdx.x);
@@ -334,7 +336,8 @@ __global__ void __launch_bounds__(kThreads, 3) attentionBackwardKeysF32Kernel(At
     const HeadRows<const float> rowsOfDO = headOfOutput(a.dO, at, tokens, a.heads, headDim);
     for (int i = threadIdx.x; i < kBlock * kColumns; i += kThreads) {
       const int row = i / kColumns, column = i % kColumns;
-      dO[row * kRowPitch<kColumns> + column] = firstQuery + row < tokens && column < headDim ? rowsOfDO.row(firstQuery + row)[column] * factors[row] : 0.0f;
+      dO[row * kRowPitch<kColumns> + column] =
+          firstQuery + row < tokens && column < headDim ? rowsOfDO.row(firstQuery + row)[column] * factors[row] : 0.0f;
     }
     __syncthreads();
     float s[kBackwardRows][4] = {}, dP[kBackwardRows][4] = {};
@@ -370,22 +373,29 @@ void withColumns(int headDim, Run&& run) {
   else run.template operator()<128>();
 }
 
-unsigned gridOf(int64_t batch, int heads, int tokens, int rows) { return static_cast<unsigned>(batch * heads * ((tokens + rows - 1) / rows)); }
+unsigned gridOf(int64_t batch, int heads, int tokens, int rows) {
+  return static_cast<unsigned>(batch * heads * ((tokens + rows - 1) / rows));
+}
 
 }  // namespace
 
 void attentionF32(cudaStream_t stream, const AttentionForward<float>& a) {
   withColumns(a.headDim, [&]<int kColumns>() {
     launch(stream, attentionF32Kernel<kColumns>,
-           {.grid = dim3(gridOf(a.batch, a.heads, a.tokens, kForwardQueries)), .block = dim3(kThreads), .sharedBytes = forwardBytes<kColumns>()}, a);
+           {.grid = dim3(gridOf(a.batch, a.heads, a.tokens, kForwardQueries)),
+            .block = dim3(kThreads),
+            .sharedBytes = forwardBytes<kColumns>()},
+           a);
   });
 }
 
 void attentionBackwardF32(cudaStream_t stream, const AttentionBackward<float>& a) {
   const dim3 grid(gridOf(a.batch, a.heads, a.tokens, kBlock));
   withColumns(a.headDim, [&]<int kColumns>() {
-    launch(stream, attentionBackwardQueriesF32Kernel<kColumns>, {.grid = grid, .block = dim3(kThreads), .sharedBytes = backwardQueriesBytes<kColumns>()}, a);
-    launch(stream, attentionBackwardKeysF32Kernel<kColumns>, {.grid = grid, .block = dim3(kThreads), .sharedBytes = backwardKeysBytes<kColumns>()}, a);
+    launch(stream, attentionBackwardQueriesF32Kernel<kColumns>,
+           {.grid = grid, .block = dim3(kThreads), .sharedBytes = backwardQueriesBytes<kColumns>()}, a);
+    launch(stream, attentionBackwardKeysF32Kernel<kColumns>,
+           {.grid = grid, .block = dim3(kThreads), .sharedBytes = backwardKeysBytes<kColumns>()}, a);
   });
 }
 

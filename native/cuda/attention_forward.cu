@@ -4,7 +4,7 @@
 //
 // A warp owns 32 queries (16 above 80 columns), whose fragments, shift, sum and o stay in its registers while it goes over
 // the keys, 64 at a time; keys that are no whole 64 end in steps of 16, masked. 32 and not 16, because a right operand comes from
-// shared memory in 2 cycles and feeds one product of 1.6 cycles (sm_90; 2 on sm_80) for each 16 queries: with 16 the kernel would wait
+// shared memory in 2 cycles and feeds one product of an estimated 1.6 (sm_90; 2 on sm_80) for each 16 queries: with 16 it would wait
 // for shared memory. P is rounded to the dtype of computation before its product; its sum is of the unrounded P. Exponentials are to
 // the base 2: the scale costs nothing beside the multiply-add that subtracts the shift.
 //
@@ -17,12 +17,13 @@
 //             each 64 a cp.async group of its own: the first products               Q  4 slabs of 32 rows
 //             start when 37 KB of the head's 110 KB have come
 //
-//   head_dim 72, 256 tokens: 2 * 256 * 144 + 128 * 144 = 92,160 bytes, so 2 CTAs an SM, one loading or in its exponentials while the
-//   other multiplies. SiT-XL at batch 256 is 4096 CTAs = 15.5 waves of 2 * 132. 257 tokens are 9 tiles of 32 queries for 4 warps: one warp
-//   makes a third pass.
+//   head_dim 72, 256 tokens: 2 * 256 * 144 + 128 * 144 = 92,160 bytes and 242 registers (224 at 64 columns, 246 at 80; sm_90a), so 2 CTAs
+//   an SM, one loading or in its exponentials while the other multiplies. SiT-XL at batch 256 is 4096 CTAs = 15.5 waves of 2 * 132. 257
+//   tokens are 9 tiles of 32 queries for 4 warps: one warp makes a third pass.
 //
 // Streamed (any other size): a CTA is 128 queries of a head (64 above 80 columns), and 64 keys and values at a time pass through two
-// stages of shared memory, the next while this one is worked on; one barrier a stage.
+// stages of shared memory, the next while this one is worked on; one barrier a stage. 55 KB and 242 registers at 72 columns, 87 KB and
+// 203 at 128: 2 CTAs an SM.
 #include "cuda/attention_tile.cuh"
 #include "cuda/launch.h"
 
@@ -96,7 +97,8 @@ struct Queries {
       for (int half = 0; half < 2; ++half) {
         top[i][half] = -INFINITY;
 #pragma unroll
-        for (int column = 0; column < kKeys / 8; ++column) top[i][half] = fmaxf(top[i][half], fmaxf(s[i][column][2 * half], s[i][column][2 * half + 1]));
+        for (int column = 0; column < kKeys / 8; ++column)
+          top[i][half] = fmaxf(top[i][half], fmaxf(s[i][column][2 * half], s[i][column][2 * half + 1]));
         raise |= top[i][half] * c > shift[i][half] + kSlack;
       }
     }
@@ -139,7 +141,8 @@ struct Queries {
         total += __shfl_xor_sync(kAll, total, 2);
         factor[half] = 1.0f / total;
         const int row = first + 16 * i + laneId() / 4 + 8 * half;
-        if (a.lse && laneId() % 4 == 0 && row < a.tokens) a.lse[int64_t{at.index} * a.tokens + row] = kLn2 * (shift[i][half] + log2f(total));
+        if (a.lse && laneId() % 4 == 0 && row < a.tokens)
+          a.lse[int64_t{at.index} * a.tokens + row] = kLn2 * (shift[i][half] + log2f(total));
       }
       storeRows(o[i], factor, headOfOutput(a.o, at, a.tokens, a.heads, headDim), first + 16 * i, a.tokens, headDim, aligned);
     }
@@ -182,8 +185,8 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attentionResidentKernel(Attent
 #pragma unroll 1
   for (int group = 0; group < kKeyGroups; ++group) {
     const int first = 64 * group, count = min(64, steps - first);
-    loadRows<kColumns>(k + first * pitch, rowsOf(kKey), first, count, tokens, kColumns, true, threadIdx.x, blockDim.x);
-    loadRows<kColumns>(v + first * pitch, rowsOf(kValue), first, count, tokens, kColumns, true, threadIdx.x, blockDim.x);
+    loadRows<kColumns>(k + first * pitch, rowsOf(kKey), first, count, tokens, kColumns, true, threadIdx.x, 32 * kWarps);
+    loadRows<kColumns>(v + first * pitch, rowsOf(kValue), first, count, tokens, kColumns, true, threadIdx.x, 32 * kWarps);
     cpAsyncCommit();
   }
 
@@ -247,9 +250,12 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attentionStreamedKernel(Attent
   const Head at(blockIdx.x / blocks, a.heads);
   const int firstOfBlock = static_cast<int>(blockIdx.x % blocks) * queriesOfBlock;
   T* const q = reinterpret_cast<T*>(shared);
-  const auto stage = [&](int index, QkvPart part) { return q + (queriesOfBlock + (index % 2 * 2 + (part == kValue ? 1 : 0)) * 64) * pitch; };
+  const auto stage = [&](int index, QkvPart part) {
+    return q + (queriesOfBlock + (index % 2 * 2 + (part == kValue ? 1 : 0)) * 64) * pitch;
+  };
   const auto load = [&](T* tile, QkvPart part, int first, int count) {
-    loadRows<kColumns>(tile, headOfQkv(a.qkv, at, part, tokens, a.heads, a.headDim), first, count, tokens, a.headDim, a.aligned, threadIdx.x, blockDim.x);
+    loadRows<kColumns>(tile, headOfQkv(a.qkv, at, part, tokens, a.heads, a.headDim), first, count, tokens, a.headDim, a.aligned,
+                       threadIdx.x, 32 * kWarps);
   };
   load(q, kQuery, firstOfBlock, queriesOfBlock);
   load(stage(0, kKey), kKey, 0, 64);
@@ -284,8 +290,10 @@ template <class T>
 bool attentionResident(cudaStream_t stream, const AttentionForward<T>& a) {
   if (!a.aligned || a.tokens > kMostResidentTokens) return false;
   const auto run = [&]<int kColumns>() {
+    const size_t bytes = residentBytes<kColumns>(a.tokens);
+    if (!fitsIntoSharedMemory(bytes)) return false;
     launch(stream, attentionResidentKernel<T, kColumns>,
-           {.grid = dim3(static_cast<unsigned>(a.batch * a.heads)), .block = dim3(32 * kWarps), .sharedBytes = residentBytes<kColumns>(a.tokens)}, a);
+           {.grid = dim3(static_cast<unsigned>(a.batch * a.heads)), .block = dim3(32 * kWarps), .sharedBytes = bytes}, a);
     return true;
   };
   switch (a.headDim) {
@@ -301,7 +309,10 @@ void attentionStreamed(cudaStream_t stream, const AttentionForward<T>& a) {
   const auto run = [&]<int kColumns>() {
     const int64_t blocks = (a.tokens + kQueriesOfBlock<kColumns> - 1) / kQueriesOfBlock<kColumns>;
     launch(stream, attentionStreamedKernel<T, kColumns>,
-           {.grid = dim3(static_cast<unsigned>(a.batch * a.heads * blocks)), .block = dim3(32 * kWarps), .sharedBytes = streamedBytes<kColumns>()}, a);
+           {.grid = dim3(static_cast<unsigned>(a.batch * a.heads * blocks)),
+            .block = dim3(32 * kWarps),
+            .sharedBytes = streamedBytes<kColumns>()},
+           a);
   };
   if (a.headDim <= 32) run.template operator()<32>();
   else if (a.headDim <= 64) run.template operator()<64>();

@@ -22,15 +22,31 @@ __device__ __forceinline__ int warpId() { return static_cast<int>(threadIdx.x / 
 
 /// Begins to copy rows [first, first + count) of a head to a tile, by `threads` threads of which this is `thread`; rows past the
 /// tokens and columns past headDim become zeros. Aligned rows are copied asynchronously, for the caller to commit and wait for.
-template <int kColumns, class T>
-__device__ __forceinline__ void loadRows(T* tile, HeadRows<const T> head, int first, int count, int tokens, int headDim, bool aligned, int thread, int threads) {
-  if (aligned) {
-    constexpr int units = kColumns / 8;
+/// A thread keeps its column and goes down the rows, at two additions a copy; with kFewRegisters it divides for every copy instead, and
+/// keeps nothing while the rest of a kernel runs.
+template <int kColumns, bool kFewRegisters = false, class T>
+__device__ __forceinline__ void loadRows(T* tile, HeadRows<const T> head, int first, int count, int tokens, int headDim, bool aligned,
+                                         int thread, int threads) {
+  constexpr int units = kColumns / 8;
+  if (aligned && kFewRegisters) {
 #pragma unroll 1
     for (int i = thread; i < count * units; i += threads) {
       const int row = i / units, column = i % units * 8;
       const bool inside = first + row < tokens && column < headDim;
       cpAsync<16>(tile + row * kPitch<kColumns> + column, inside ? head.row(first + row) + column : head.data, inside ? 16 : 0);
+    }
+  } else if (aligned) {
+    const int rowsAtOnce = threads / units, column = thread % units * 8;
+    int row = thread / units;
+    if (row >= rowsAtOnce) return;  // the threads that make no whole row
+    const T* from = head.row(first + row) + column;
+    T* to = tile + row * kPitch<kColumns> + column;
+#pragma unroll 1
+    for (; row < count; row += rowsAtOnce) {
+      const bool inside = first + row < tokens && column < headDim;
+      cpAsync<16>(to, inside ? from : head.data, inside ? 16 : 0);
+      from += rowsAtOnce * head.stride;
+      to += rowsAtOnce * kPitch<kColumns>;
     }
   } else {
 #pragma unroll 1
@@ -166,7 +182,8 @@ __device__ __forceinline__ void multiplyByRows(float (&d)[kLefts][kTiles][4], co
 
 /// d[i] [16 x 8 kTiles] += left[i] [16 x 16] * 16 rows of a tile, columns [column, column + 8 kTiles).
 template <class T, int kColumns, int kLefts, int kTiles>
-__device__ __forceinline__ void multiplyRows(float (&d)[kLefts][kTiles][4], const uint32_t (&left)[kLefts][4], const T* tile, int column = 0) {
+__device__ __forceinline__ void multiplyRows(float (&d)[kLefts][kTiles][4], const uint32_t (&left)[kLefts][4], const T* tile,
+                                             int column = 0) {
   const T* row = tile + quadrantOffset<kColumns>() + column;
 #pragma unroll
   for (int pair = 0; pair < kTiles / 2; ++pair) {
@@ -217,8 +234,8 @@ __device__ __forceinline__ void transposeQuad(uint32_t (&r)[4]) {
 /// columns `column` and on; what lies past the tokens and headDim is left out. Four lanes that share a row first gather 16 bytes each:
 /// a row's 64 columns are one run of 128 bytes in two stores.
 template <class T, int kTiles>
-__device__ __forceinline__ void storeRows(const float (&d)[kTiles][4], const float (&factor)[2], HeadRows<T> head, int first, int tokens, int headDim,
-                                          bool aligned, int column = 0) {
+__device__ __forceinline__ void storeRows(const float (&d)[kTiles][4], const float (&factor)[2], HeadRows<T> head, int first, int tokens,
+                                          int headDim, bool aligned, int column = 0) {
   const int t = laneId() % 4;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
@@ -239,7 +256,8 @@ __device__ __forceinline__ void storeRows(const float (&d)[kTiles][4], const flo
 #pragma unroll
       for (int tile = kTiles / 4 * 4; tile < kTiles; ++tile) {
         const int at = 8 * tile + 2 * t;
-        if (at < columns) *reinterpret_cast<uint32_t*>(to + at) = pack2<T>(d[tile][2 * half] * factor[half], d[tile][2 * half + 1] * factor[half]);
+        if (at < columns)
+          *reinterpret_cast<uint32_t*>(to + at) = pack2<T>(d[tile][2 * half] * factor[half], d[tile][2 * half + 1] * factor[half]);
       }
     } else {
 #pragma unroll

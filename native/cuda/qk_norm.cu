@@ -48,19 +48,22 @@ struct Row {
 
 template <class T, int kWidth>
 __device__ __forceinline__ void copyRow(const T* from, T* to, int d) {
-  eachColumn<kWidth>(d, [&](int c) { *reinterpret_cast<Vector<T, kWidth>*>(to + c) = *reinterpret_cast<const Vector<T, kWidth>*>(from + c); });
+  eachColumn<kWidth>(d,
+                     [&](int c) { *reinterpret_cast<Vector<T, kWidth>*>(to + c) = *reinterpret_cast<const Vector<T, kWidth>*>(from + c); });
 }
 
 // ---- Forward.
 
 struct ForwardParameters {
-  const float* weight[2];  // of queries and of keys
-  const float* bias[2];
+  const float* qWeight;
+  const float* qBias;
+  const float* kWeight;
+  const float* kBias;
 };
 
 template <class T, int kWidth>
-__global__ void __launch_bounds__(32 * kMostWarps) qkNormKernel(const T* qkv, ForwardParameters parameters, T* normed, float* mean, float* rstd, int64_t rows, int heads,
-                                                                int d, float epsilon) {
+__global__ void __launch_bounds__(32 * kMostWarps) qkNormKernel(const T* qkv, ForwardParameters parameters, T* normed, float* mean,
+                                                                float* rstd, int64_t rows, int heads, int d, float epsilon) {
   const int64_t row = int64_t{blockIdx.x} * kMostWarps + threadIdx.x / 32;
   if (row >= rows) return;
   const Row at(row, heads);
@@ -81,8 +84,8 @@ __global__ void __launch_bounds__(32 * kMostWarps) qkNormKernel(const T* qkv, Fo
     for (int i = 0; i < kWidth; ++i) squares += (values[i] - centre) * (values[i] - centre);
   });
   const float factor = 1.0f / sqrtf(sumOfWarp(squares) / static_cast<float>(d) + epsilon);
-  const float* const weight = parameters.weight[at.part];
-  const float* const bias = parameters.bias[at.part];
+  const float* const weight = at.part == 0 ? parameters.qWeight : parameters.kWeight;
+  const float* const bias = at.part == 0 ? parameters.qBias : parameters.kBias;
   eachColumn<kWidth>(d, [&](int c) {
     load(values, x + c);
 #pragma unroll
@@ -115,8 +118,9 @@ struct BackwardPlan {
 
 /// partials [blocks, 4, d]: dqWeight, dqBias, dkWeight, dkBias of the block's rows.
 template <class T, int kWidth>
-__global__ void __launch_bounds__(32 * kMostWarps) qkNormBackwardKernel(const T* dNormed, const T* qkv, const float* qWeight, const float* kWeight, const float* mean,
-                                                                        const float* rstd, T* dqkv, float* partials, int64_t rows, int64_t rowsOfBlock, int heads, int d) {
+__global__ void __launch_bounds__(32 * kMostWarps, 4)
+    qkNormBackwardKernel(const T* dNormed, const T* qkv, const float* qWeight, const float* kWeight, const float* mean, const float* rstd,
+                         T* dqkv, float* partials, int64_t rows, int64_t rowsOfBlock, int heads, int d) {
   REPA_DYNAMIC_SHARED(shared);
   const int warps = blockDim.x / 32, warp = threadIdx.x / 32;
   float* const sums = reinterpret_cast<float*>(shared);
@@ -174,19 +178,25 @@ __global__ void __launch_bounds__(32 * kMostWarps) qkNormBackwardKernel(const T*
 constexpr int kSumColumns = 32, kSumSlices = 8;
 
 /// 32 of the 4 d columns a block: 8 warps add a slice of the blocks' sums each, and the slices are added in order.
-__global__ void __launch_bounds__(kSumColumns* kSumSlices) qkNormSumKernel(const float* partials, QkNormGradients gradients, int64_t blocks, int d, bool accumulate) {
+__global__ void __launch_bounds__(kSumColumns * kSumSlices)
+    qkNormSumKernel(const float* partials, QkNormGradients gradients, int64_t blocks, int d, bool accumulate) {
   __shared__ double slices[kSumSlices][kSumColumns];
   const int lane = threadIdx.x % kSumColumns, slice = threadIdx.x / kSumColumns;
   const int column = blockIdx.x * kSumColumns + lane;
   double total = 0.0;
   if (column < 4 * d)
-    for (int64_t block = blocks * slice / kSumSlices; block < blocks * (slice + 1) / kSumSlices; ++block) total += partials[block * 4 * d + column];
+    for (int64_t block = blocks * slice / kSumSlices; block < blocks * (slice + 1) / kSumSlices; ++block)
+      total += partials[block * 4 * d + column];
   slices[slice][lane] = total;
   __syncthreads();
   if (slice != 0 || column >= 4 * d) return;
   for (int i = 1; i < kSumSlices; ++i) total += slices[i][lane];
   const int which = column / d;
-  float* const to = (which == 0 ? gradients.dqWeight : which == 1 ? gradients.dqBias : which == 2 ? gradients.dkWeight : gradients.dkBias) + column % d;
+  float* const to = (which == 0   ? gradients.dqWeight
+                     : which == 1 ? gradients.dqBias
+                     : which == 2 ? gradients.dkWeight
+                                  : gradients.dkBias) +
+                    column % d;
   *to = static_cast<float>(accumulate ? *to + total : total);
 }
 
@@ -208,21 +218,21 @@ void withWidth(int d, Run&& run, const Pointers*... pointers) {
 
 }  // namespace
 
-void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const Tensor& qBias, const Tensor& kWeight, const Tensor& kBias, int64_t heads, float epsilon,
-            const Tensor& normed, const Tensor& mean, const Tensor& rstd) {
+void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const Tensor& qBias, const Tensor& kWeight, const Tensor& kBias,
+            int64_t heads, float epsilon, const Tensor& normed, const Tensor& mean, const Tensor& rstd) {
   const Sizes sizes(qkv, heads);
   if (sizes.rows == 0) return;
   withComputeType(qkv.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::Type;
-    const ForwardParameters parameters{{qWeight.f32(), kWeight.f32()}, {qBias.f32(), kBias.f32()}};
+    const ForwardParameters parameters{qWeight.f32(), qBias.f32(), kWeight.f32(), kBias.f32()};
     const T* const x = elements<const T>(qkv);
     T* const y = elements<T>(normed);
     withWidth<T>(
         sizes.d,
         [&](auto width) {
           launch(stream, qkNormKernel<T, width.value>,
-                 {.grid = dim3(static_cast<unsigned>((sizes.rows + kMostWarps - 1) / kMostWarps)), .block = dim3(32 * kMostWarps)}, x, parameters, y, mean.f32(),
-                 rstd.f32(), sizes.rows, sizes.heads, sizes.d, epsilon);
+                 {.grid = dim3(static_cast<unsigned>((sizes.rows + kMostWarps - 1) / kMostWarps)), .block = dim3(32 * kMostWarps)}, x,
+                 parameters, y, mean.f32(), rstd.f32(), sizes.rows, sizes.heads, sizes.d, epsilon);
         },
         x, y);
   });
@@ -230,15 +240,18 @@ void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const
 
 int64_t qkNormBackwardScratchFloats(const Tensor& qkv, int64_t heads) {
   const Sizes sizes(qkv, heads);
-  return BackwardPlan(sizes.rows, sizes.d).blocks * 4 * sizes.d;
-}
-
-void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qkv, const Tensor& qWeight, const Tensor& kWeight, const Tensor& mean, const Tensor& rstd,
-                    int64_t heads, const QkNormGradients& gradients, bool accumulate, float* scratch, const Tensor& dqkv) {
-  const Sizes sizes(qkv, heads);
   const BackwardPlan plan(sizes.rows, sizes.d);
   if (plan.warps == 0)
-    throw Error(ErrorCode::shape, "qkNormBackward: head_dim is " + std::to_string(sizes.d) + "; on a GPU it may be up to " + std::to_string(BackwardPlan::kMostFloats / 4) + ".");
+    throw Error(ErrorCode::shape, "qkNormBackward: head_dim is " + std::to_string(sizes.d) + "; on a GPU it may be up to " +
+                                      std::to_string(BackwardPlan::kMostFloats / 4) + ".");
+  return plan.blocks * 4 * sizes.d;
+}
+
+void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qkv, const Tensor& qWeight, const Tensor& kWeight,
+                    const Tensor& mean, const Tensor& rstd, int64_t heads, const QkNormGradients& gradients, bool accumulate,
+                    float* scratch, const Tensor& dqkv) {
+  const Sizes sizes(qkv, heads);
+  const BackwardPlan plan(sizes.rows, sizes.d);
   if (sizes.rows > 0)
     withComputeType(qkv.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::Type;
@@ -249,16 +262,18 @@ void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qk
           sizes.d,
           [&](auto width) {
             launch(stream, qkNormBackwardKernel<T, width.value>,
-                   {.grid = dim3(static_cast<unsigned>(plan.blocks)), .block = dim3(static_cast<unsigned>(32 * plan.warps)),
+                   {.grid = dim3(static_cast<unsigned>(plan.blocks)),
+                    .block = dim3(static_cast<unsigned>(32 * plan.warps)),
                     .sharedBytes = sizeof(float) * 4 * sizes.d * plan.warps},
-                   dy, x, qWeight.f32(), kWeight.f32(), mean.f32(), rstd.f32(), dx, scratch, sizes.rows, plan.rowsOfBlock, sizes.heads, sizes.d);
+                   dy, x, qWeight.f32(), kWeight.f32(), mean.f32(), rstd.f32(), dx, scratch, sizes.rows, plan.rowsOfBlock, sizes.heads,
+                   sizes.d);
           },
           dy, x, dx);
     });
   if (sizes.d > 0)
     launch(stream, qkNormSumKernel,
-           {.grid = dim3(static_cast<unsigned>((4 * sizes.d + kSumColumns - 1) / kSumColumns)), .block = dim3(kSumColumns * kSumSlices)}, scratch, gradients, plan.blocks,
-           sizes.d, accumulate);
+           {.grid = dim3(static_cast<unsigned>((4 * sizes.d + kSumColumns - 1) / kSumColumns)), .block = dim3(kSumColumns * kSumSlices)},
+           scratch, gradients, plan.blocks, sizes.d, accumulate);
 }
 
 }  // namespace repa::cuda

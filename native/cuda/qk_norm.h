@@ -6,8 +6,8 @@
 
 namespace repa::cuda {
 
-void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const Tensor& qBias, const Tensor& kWeight, const Tensor& kBias, int64_t heads, float epsilon,
-            const Tensor& normed, const Tensor& mean, const Tensor& rstd);
+void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const Tensor& qBias, const Tensor& kWeight, const Tensor& kBias,
+            int64_t heads, float epsilon, const Tensor& normed, const Tensor& mean, const Tensor& rstd);
 
 /// Where the four parameters' gradients go.
 struct QkNormGradients {
@@ -17,10 +17,11 @@ struct QkNormGradients {
   float* dkBias;
 };
 
-/// Floats of scratch that qkNormBackward wants.
+/// Floats of scratch that qkNormBackward wants. Throws Error(shape) where head_dim is too large for its sums.
 int64_t qkNormBackwardScratchFloats(const Tensor& qkv, int64_t heads);
 
-void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qkv, const Tensor& qWeight, const Tensor& kWeight, const Tensor& mean, const Tensor& rstd,
-                    int64_t heads, const QkNormGradients& gradients, bool accumulate, float* scratch, const Tensor& dqkv);
+void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qkv, const Tensor& qWeight, const Tensor& kWeight,
+                    const Tensor& mean, const Tensor& rstd, int64_t heads, const QkNormGradients& gradients, bool accumulate,
+                    float* scratch, const Tensor& dqkv);
 
 }  // namespace repa::cuda

@@ -26,7 +26,7 @@ export interface Rounding {
   readonly computeRoundings?: number
 }
 
-const LAMBDA = 8
+export const LAMBDA = 8
 
 /** A bound beyond this share of the largest expected value would prove nothing. */
 const MEANINGFUL = { f32: 0.01, bf16: 0.2, f16: 0.05 } as const

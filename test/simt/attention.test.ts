@@ -1,0 +1,11 @@
+import { expect, test } from 'vitest'
+import { runProgram } from '../native/run-program.ts'
+
+test('attention and its gradients are the same bits in whatever order the threads run', () => {
+  const digests = ['1', '2', '77'].map((seed) => {
+    const { stdout, stderr } = runProgram('attention', { env: { REPA_SIMT_SEED: seed } })
+    expect(stdout, stderr).toMatch(/^[0-9a-f]{64}\n$/)
+    return stdout
+  })
+  expect(new Set(digests).size).toBe(1)
+})
