@@ -40,7 +40,9 @@ constexpr float kSmallestLossScale = 1.0f;
 // The functions are static so that a file compiled for one CPU level never lends its copy to another.
 
 /// What a loss multiplies its gradient by; `state` may be null.
-REPA_HOST_DEVICE static inline float lossScaleOf(const StepState* state) { return state && state->lossScale != 0.0f ? state->lossScale : 1.0f; }
+REPA_HOST_DEVICE static inline float lossScaleOf(const StepState* state) {
+  return state && state->lossScale != 0.0f ? state->lossScale : 1.0f;
+}
 
 /// From the sum of the gradient's squares: everything else in the state.
 ///   clip = gradientScale / lossScale min(1, maxNorm / (gradNorm + 1e-6)), torch.nn.utils.clip_grad_norm_'s coefficient.

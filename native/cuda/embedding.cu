@@ -20,7 +20,8 @@ constexpr int kThreads = 256;
 
 /// Exponent, frequency and argument are each rounded to float32, as in the reference, whose arguments a t near 1000 moves by
 /// 6e-5 against exact arithmetic. Cosine and sine are taken in double.
-__global__ void __launch_bounds__(kThreads) timestepEmbeddingKernel(int64_t batch, int64_t dim, float negativeLogPeriod, const float* t, float* out) {
+__global__ void __launch_bounds__(kThreads) timestepEmbeddingKernel(int64_t batch, int64_t dim, float negativeLogPeriod, const float* t,
+                                                                    float* out) {
   const int64_t half = dim / 2;
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   const int64_t columns = half + dim % 2;
@@ -40,7 +41,8 @@ __global__ void __launch_bounds__(kThreads) timestepEmbeddingKernel(int64_t batc
 
 /// N divides the width.
 template <int N>
-__global__ void __launch_bounds__(kThreads) embeddingKernel(int64_t rows, int64_t width, const float* table, const int32_t* ids, float* out) {
+__global__ void __launch_bounds__(kThreads) embeddingKernel(int64_t rows, int64_t width, const float* table, const int32_t* ids,
+                                                            float* out) {
   const int64_t id = ids[blockIdx.x];
   const bool isInside = id >= 0 && id < rows;
   for (int64_t column = threadIdx.x * N; column < width; column += kThreads * N) {
@@ -87,8 +89,8 @@ void timestepEmbedding(cudaStream_t stream, const Tensor& t, double maxPeriod, c
   const int64_t batch = out.size(0), dim = out.size(1), threads = batch * (dim / 2 + dim % 2);
   if (threads == 0) return;
   const auto negativeLogPeriod = static_cast<float>(-std::log(maxPeriod));
-  launch(stream, timestepEmbeddingKernel, {.grid = dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads)), .block = dim3(kThreads)}, batch, dim, negativeLogPeriod,
-         t.f32(), out.f32());
+  const LaunchShape shape = {.grid = dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads)), .block = dim3(kThreads)};
+  launch(stream, timestepEmbeddingKernel, shape, batch, dim, negativeLogPeriod, t.f32(), out.f32());
 }
 
 void embedding(cudaStream_t stream, const Tensor& table, const Tensor& ids, const Tensor& out) {
@@ -102,8 +104,8 @@ void embedding(cudaStream_t stream, const Tensor& table, const Tensor& ids, cons
 void embeddingBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& ids, const Tensor& dTable, bool accumulate) {
   const int64_t rows = dTable.size(0), width = dTable.size(1);
   if (dTable.elements() == 0) return;
-  launch(stream, embeddingBackwardKernel, {.grid = dim3(static_cast<unsigned>(rows)), .block = dim3(kThreads)}, ids.size(0), width, ids.i32(), dOut.f32(), dTable.f32(),
-         accumulate);
+  launch(stream, embeddingBackwardKernel, {.grid = dim3(static_cast<unsigned>(rows)), .block = dim3(kThreads)}, ids.size(0), width,
+         ids.i32(), dOut.f32(), dTable.f32(), accumulate);
 }
 
 }  // namespace repa::cuda

@@ -38,8 +38,8 @@ __device__ __forceinline__ Place placeOf(int64_t piecesPerSample) {
 
 /// N divides the size.
 template <int N>
-__global__ void __launch_bounds__(kThreads) interpolantKernel(int64_t size, int64_t piecesPerSample, bool cosinePath, const float* x, const float* noise, const float* t,
-                                                              float* interpolated, float* velocity) {
+__global__ void __launch_bounds__(kThreads) interpolantKernel(int64_t size, int64_t piecesPerSample, bool cosinePath, const float* x,
+                                                              const float* noise, const float* t, float* interpolated, float* velocity) {
   const auto [sample, offset] = placeOf<N>(piecesPerSample);
   __shared__ Coefficients shared;
   if (threadIdx.x == 0) shared = coefficientsAt(cosinePath, t[sample]);
@@ -62,7 +62,8 @@ __global__ void __launch_bounds__(kThreads) interpolantKernel(int64_t size, int6
 /// N divides the size.
 template <int N>
 __global__ void __launch_bounds__(kThreads)
-    samplePosteriorKernel(int64_t size, int64_t piecesPerSample, const float* moments, const float* noise, float scale, float bias, float* latent) {
+    samplePosteriorKernel(int64_t size, int64_t piecesPerSample, const float* moments, const float* noise, float scale, float bias,
+                          float* latent) {
   const auto [sample, offset] = placeOf<N>(piecesPerSample);
   if (offset >= size) return;
   float mean[N], deviation[N], drawn[N];
@@ -84,12 +85,14 @@ void overSamples(cudaStream_t stream, Kernel kernel, int64_t batch, int64_t size
 
 }  // namespace
 
-void interpolant(cudaStream_t stream, const Tensor& x, const Tensor& noise, const Tensor& t, bool cosinePath, const Tensor& interpolated, const Tensor& velocity) {
+void interpolant(cudaStream_t stream, const Tensor& x, const Tensor& noise, const Tensor& t, bool cosinePath, const Tensor& interpolated,
+                 const Tensor& velocity) {
   if (x.elements() == 0) return;
   const int64_t batch = x.size(0), size = x.elements() / batch;
   const bool wide = size % 4 == 0 && aligned16(x.f32(), noise.f32(), interpolated.f32(), velocity.f32());
   const auto run = [&]<int N>() {
-    overSamples<N>(stream, interpolantKernel<N>, batch, size, cosinePath, x.f32(), noise.f32(), t.f32(), interpolated.f32(), velocity.f32());
+    overSamples<N>(stream, interpolantKernel<N>, batch, size, cosinePath, x.f32(), noise.f32(), t.f32(), interpolated.f32(),
+                   velocity.f32());
   };
   if (wide) run.operator()<4>();
   else run.operator()<1>();

@@ -217,8 +217,8 @@ void cosineAlignmentTokens(cudaStream_t stream, const CosineAlignment<Z, Y>& arg
 
 }  // namespace
 
-void cosineAlignmentLoss(cudaStream_t stream, const Tensor& projection, const Tensor& target, float weight, const Tensor* state, const Tensor& loss, const Tensor* gradient,
-                         const Tensor& tokenLosses) {
+void cosineAlignmentLoss(cudaStream_t stream, const Tensor& projection, const Tensor& target, float weight, const Tensor* state,
+                         const Tensor& loss, const Tensor* gradient, const Tensor& tokenLosses) {
   const int64_t batch = projection.size(0), tokens = projection.size(1);
   if (batch == 0) return;
   if (tokens > 0)
@@ -226,7 +226,8 @@ void cosineAlignmentLoss(cudaStream_t stream, const Tensor& projection, const Te
       using Z = typename decltype(tag)::Type;
       const auto run = [&]<class Y>(const Y* targets) {
         cosineAlignmentTokens<Z, Y>(stream, {elements<const Z>(projection), targets, weight, stateOf(state), tokenLosses.f32(),
-                                             gradient ? elements<Z>(*gradient) : nullptr, batch * tokens, static_cast<int>(projection.size(2))});
+                                             gradient ? elements<Z>(*gradient) : nullptr, batch * tokens,
+                                             static_cast<int>(projection.size(2))});
       };
       if (target.dtype() == DType::f32) run(elements<const float>(target));
       else run(elements<const Z>(target));
@@ -234,12 +235,14 @@ void cosineAlignmentLoss(cudaStream_t stream, const Tensor& projection, const Te
   launch(stream, sampleMeanKernel, {.grid = dim3(blocksOf(batch)), .block = dim3(kThreads)}, batch, tokens, tokenLosses.f32(), loss.f32());
 }
 
-void velocityLoss(cudaStream_t stream, const Tensor& prediction, const Tensor& target, float weight, const Tensor* state, const Tensor& loss, const Tensor* gradient) {
+void velocityLoss(cudaStream_t stream, const Tensor& prediction, const Tensor& target, float weight, const Tensor* state,
+                  const Tensor& loss, const Tensor* gradient) {
   const int64_t batch = prediction.size(0), size = prediction.elements() / batch;
   const float gradientScale = static_cast<float>(2.0 * weight / static_cast<double>(size * batch));
   withComputeType(prediction.dtype(), [&](auto tag) {
     using P = typename decltype(tag)::Type;
-    const VelocityLoss<P> args = {elements<const P>(prediction), target.f32(), gradientScale, stateOf(state), loss.f32(), gradient ? elements<P>(*gradient) : nullptr, size};
+    const VelocityLoss<P> args = {elements<const P>(prediction), target.f32(), gradientScale, stateOf(state), loss.f32(),
+                                  gradient ? elements<P>(*gradient) : nullptr, size};
     const LaunchShape shape = {.grid = dim3(static_cast<unsigned>(batch)), .block = dim3(kThreads)};
     if (size % 4 == 0 && aligned16(args.prediction, args.target, args.gradient)) launch(stream, velocityLossKernel<4, P>, shape, args);
     else launch(stream, velocityLossKernel<1, P>, shape, args);

@@ -7,9 +7,10 @@
 namespace repa::cuda {
 
 /// `weight`: of one token's -cos in the caller's total. `state` and `gradient` may be null; `tokenLosses` [B T] is scratch.
-void cosineAlignmentLoss(cudaStream_t stream, const Tensor& projection, const Tensor& target, float weight, const Tensor* state, const Tensor& loss, const Tensor* gradient,
-                         const Tensor& tokenLosses);
+void cosineAlignmentLoss(cudaStream_t stream, const Tensor& projection, const Tensor& target, float weight, const Tensor* state,
+                         const Tensor& loss, const Tensor* gradient, const Tensor& tokenLosses);
 /// `weight`: of the mean of the losses over the batch in the caller's total. `state` and `gradient` may be null.
-void velocityLoss(cudaStream_t stream, const Tensor& prediction, const Tensor& target, float weight, const Tensor* state, const Tensor& loss, const Tensor* gradient);
+void velocityLoss(cudaStream_t stream, const Tensor& prediction, const Tensor& target, float weight, const Tensor* state,
+                  const Tensor& loss, const Tensor* gradient);
 
 }  // namespace repa::cuda

@@ -71,7 +71,8 @@ __device__ __forceinline__ void addSquares(double (&sums)[N], const float* from)
 
 /// In double the squares of floats neither overflow nor round: the sum is finite exactly where all elements are.
 template <int N>
-__global__ void __launch_bounds__(kThreads) sumOfSquaresKernel(int64_t count, const float* gradient, const __grid_constant__ FrozenRanges frozen, double* chunkSums) {
+__global__ void __launch_bounds__(kThreads) sumOfSquaresKernel(int64_t count, const float* gradient,
+                                                               const __grid_constant__ FrozenRanges frozen, double* chunkSums) {
   const int64_t begin = int64_t{blockIdx.x} * kChunk;
   const int64_t end = begin + kChunk < count ? begin + kChunk : count;
   double sums[N] = {};
@@ -94,7 +95,8 @@ __global__ void __launch_bounds__(kThreads) sumOfSquaresKernel(int64_t count, co
   if (threadIdx.x == 0) chunkSums[blockIdx.x] = sum;
 }
 
-__global__ void __launch_bounds__(kFinishThreads) finishGradientKernel(int64_t chunks, const double* chunkSums, StepState* state, float maxNorm, float gradientScale) {
+__global__ void __launch_bounds__(kFinishThreads) finishGradientKernel(int64_t chunks, const double* chunkSums, StepState* state,
+                                                                       float maxNorm, float gradientScale) {
   double sum = 0;
   for (int64_t chunk = threadIdx.x; chunk < chunks; chunk += kFinishThreads) sum += chunkSums[chunk];
   sum = blockSum<kFinishThreads>(sum);
@@ -109,16 +111,13 @@ struct AdamWScalars {
 __device__ __forceinline__ AdamWScalars scalarsOf(const AdamWSettings& settings, const StepState& state) {
   const double steps = static_cast<double>(state.step);
   return {.clip = state.clip,
-          .decay = static_cast<float>(1.0 - settings.learningRate * settings.weightDecay),
-          .beta1 = static_cast<float>(settings.beta1),
-          .oneMinusBeta1 = static_cast<float>(1.0 - settings.beta1),
-          .beta2 = static_cast<float>(settings.beta2),
+          .decay = static_cast<float>(1.0 - settings.learningRate * settings.weightDecay), .beta1 = static_cast<float>(settings.beta1),
+          .oneMinusBeta1 = static_cast<float>(1.0 - settings.beta1), .beta2 = static_cast<float>(settings.beta2),
           .oneMinusBeta2 = static_cast<float>(1.0 - settings.beta2),
           .rootBiasCorrection2 = static_cast<float>(sqrt(1.0 - pow(settings.beta2, steps))),
           .epsilon = static_cast<float>(settings.epsilon),
           .stepSize = static_cast<float>(settings.learningRate / (1.0 - pow(settings.beta1, steps))),
-          .emaDecay = static_cast<float>(settings.emaDecay),
-          .oneMinusEmaDecay = static_cast<float>(1.0 - settings.emaDecay)};
+          .emaDecay = static_cast<float>(settings.emaDecay), .oneMinusEmaDecay = static_cast<float>(1.0 - settings.emaDecay)};
 }
 
 /// The arena's arrays; ema and compute may be null.
@@ -171,7 +170,8 @@ __device__ __forceinline__ void updateFrozen(const Arrays<C>& to, const AdamWSca
 /// As many blocks as run at once, which go over the arena together: the powers of the bias corrections are taken once a block.
 template <int N, class C>
 __global__ void __launch_bounds__(kThreads, kAdamWBlocks)
-    adamWKernel(int64_t count, const Arrays<C> to, const __grid_constant__ FrozenRanges frozen, const StepState* state, const AdamWSettings settings) {
+    adamWKernel(int64_t count, const Arrays<C> to, const __grid_constant__ FrozenRanges frozen, const StepState* state,
+                const AdamWSettings settings) {
   __shared__ AdamWScalars shared;
   if (!state->finite) return;
   if (threadIdx.x == 0) shared = scalarsOf(settings, *state);
@@ -198,8 +198,8 @@ StepState* stateOf(const Tensor& state) { return static_cast<StepState*>(state.d
 int64_t chunksOf(int64_t count) { return (count + kChunk - 1) / kChunk; }
 
 template <class C>
-void adamWOf(cudaStream_t stream, int multiprocessors, int64_t count, const Arrays<C>& to, const FrozenRanges& frozen, const StepState* state,
-             const AdamWSettings& settings) {
+void adamWOf(cudaStream_t stream, int multiprocessors, int64_t count, const Arrays<C>& to, const FrozenRanges& frozen,
+             const StepState* state, const AdamWSettings& settings) {
   const auto run = [&](auto kernel, int perThread) {
     const int64_t perBlock = int64_t{kThreads} * perThread;
     const int64_t blocks = std::min<int64_t>((count + perBlock - 1) / perBlock, int64_t{multiprocessors} * kAdamWBlocks);
@@ -213,18 +213,21 @@ void adamWOf(cudaStream_t stream, int multiprocessors, int64_t count, const Arra
 
 int64_t clipGradientNormScratchBytes(int64_t count) { return chunksOf(count) * static_cast<int64_t>(sizeof(double)); }
 
-void clipGradientNorm(cudaStream_t stream, const Tensor& gradient, const FrozenRanges& frozen, const Tensor& state, float maxNorm, float gradientScale,
-                      const Tensor& scratch) {
+void clipGradientNorm(cudaStream_t stream, const Tensor& gradient, const FrozenRanges& frozen, const Tensor& state, float maxNorm,
+                      float gradientScale, const Tensor& scratch) {
   const int64_t count = gradient.elements(), chunks = chunksOf(count);
   double* chunkSums = static_cast<double*>(scratch.data());
   if (chunks > 0) {
     const auto kernel = aligned16(gradient.f32()) ? sumOfSquaresKernel<4> : sumOfSquaresKernel<1>;
-    launch(stream, kernel, {.grid = dim3(static_cast<unsigned>(chunks)), .block = dim3(kThreads)}, count, gradient.f32(), frozen, chunkSums);
+    launch(stream, kernel, {.grid = dim3(static_cast<unsigned>(chunks)), .block = dim3(kThreads)}, count, gradient.f32(), frozen,
+           chunkSums);
   }
-  launch(stream, finishGradientKernel, {.grid = dim3(1), .block = dim3(kFinishThreads)}, chunks, chunkSums, stateOf(state), maxNorm, gradientScale);
+  launch(stream, finishGradientKernel, {.grid = dim3(1), .block = dim3(kFinishThreads)}, chunks, chunkSums, stateOf(state), maxNorm,
+         gradientScale);
 }
 
-void adamW(cudaStream_t stream, int multiprocessors, const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment, const Tensor& secondMoment, const Tensor* ema,
+void adamW(cudaStream_t stream, int multiprocessors, const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment,
+           const Tensor& secondMoment, const Tensor* ema,
            const Tensor* computeWeight, const FrozenRanges& frozen, const Tensor& state, const AdamWSettings& settings) {
   const int64_t count = weight.elements();
   if (count == 0) return;

@@ -32,10 +32,11 @@ struct AdamWSettings {
 /// Bytes of clipGradientNorm's `scratch` (8-byte aligned) for an arena of so many elements.
 int64_t clipGradientNormScratchBytes(int64_t count);
 
-void clipGradientNorm(cudaStream_t stream, const Tensor& gradient, const FrozenRanges& frozen, const Tensor& state, float maxNorm, float gradientScale,
-                      const Tensor& scratch);
+void clipGradientNorm(cudaStream_t stream, const Tensor& gradient, const FrozenRanges& frozen, const Tensor& state, float maxNorm,
+                      float gradientScale, const Tensor& scratch);
 /// `ema` and `computeWeight` may be null. `multiprocessors`: of the device.
-void adamW(cudaStream_t stream, int multiprocessors, const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment, const Tensor& secondMoment, const Tensor* ema,
+void adamW(cudaStream_t stream, int multiprocessors, const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment,
+           const Tensor& secondMoment, const Tensor* ema,
            const Tensor* computeWeight, const FrozenRanges& frozen, const Tensor& state, const AdamWSettings& settings);
 
 }  // namespace repa::cuda

@@ -17,10 +17,10 @@ namespace {
 constexpr int kThreads = 256;
 
 struct Uniform {
-  __device__ void operator()(const RandomPosition& position, uint64_t block, float* number) const { uniformNumbers(position, block, number); }
+  __device__ void operator()(const RandomPosition& at, uint64_t block, float* number) const { uniformNumbers(at, block, number); }
 };
 struct Normal {
-  __device__ void operator()(const RandomPosition& position, uint64_t block, float* number) const { normalNumbers(position, block, number); }
+  __device__ void operator()(const RandomPosition& at, uint64_t block, float* number) const { normalNumbers(at, block, number); }
 };
 
 struct Scaling {
@@ -29,7 +29,8 @@ struct Scaling {
 
 /// `whole`: blocks coincide with accesses of 16 bytes.
 template <class Draw>
-__global__ void __launch_bounds__(kThreads) fillKernel(float* out, int64_t count, RandomPosition position, int64_t first, bool whole, Scaling scaling, Draw draw) {
+__global__ void __launch_bounds__(kThreads) fillKernel(float* out, int64_t count, RandomPosition position, int64_t first, bool whole,
+                                                       Scaling scaling, Draw draw) {
   const int64_t block = first / 4 + int64_t{blockIdx.x} * kThreads + threadIdx.x;
   const int64_t begin = 4 * block - first;  // where the block's first number belongs; up to 3 before `out`
   if (begin >= count) return;
@@ -46,19 +47,23 @@ __global__ void __launch_bounds__(kThreads) fillKernel(float* out, int64_t count
     if (begin + k >= 0 && begin + k < count) out[begin + k] = number[k];
 }
 
-__global__ void __launch_bounds__(kThreads) timestepsKernel(float* t, int64_t batch, bool lognormal, bool cosinePath, RandomPosition position, int64_t first) {
+__global__ void __launch_bounds__(kThreads) timestepsKernel(float* t, int64_t batch, bool lognormal, bool cosinePath,
+                                                            RandomPosition position, int64_t first) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= batch) return;
   t[i] = lognormal ? lognormalTime(normalNumber(position, first + i), cosinePath) : uniformNumber(position, first + i);
 }
 
 __global__ void __launch_bounds__(kThreads)
-    dropLabelsKernel(const int32_t* labels, int32_t* out, int64_t batch, double probability, int32_t nullClass, RandomPosition position, int64_t first) {
+    dropLabelsKernel(const int32_t* labels, int32_t* out, int64_t batch, double probability, int32_t nullClass, RandomPosition position,
+                     int64_t first) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i < batch) out[i] = uniformNumber(position, first + i) < probability ? nullClass : labels[i];
 }
 
-LaunchShape shapeOf(int64_t threads) { return {.grid = dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads)), .block = dim3(kThreads)}; }
+LaunchShape shapeOf(int64_t threads) {
+  return {.grid = dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads)), .block = dim3(kThreads)};
+}
 
 template <class Draw>
 void fill(cudaStream_t stream, const Tensor& out, const Scaling& scaling, const RandomPosition& position, int64_t first, Draw draw) {
@@ -84,7 +89,8 @@ void fillTimesteps(cudaStream_t stream, const Tensor& out, bool lognormal, bool 
   if (batch > 0) launch(stream, timestepsKernel, shapeOf(batch), out.f32(), batch, lognormal, cosinePath, position, first);
 }
 
-void dropLabels(cudaStream_t stream, const Tensor& labels, double probability, int32_t nullClass, const RandomPosition& position, int64_t first, const Tensor& out) {
+void dropLabels(cudaStream_t stream, const Tensor& labels, double probability, int32_t nullClass, const RandomPosition& position,
+                int64_t first, const Tensor& out) {
   const int64_t batch = labels.elements();
   if (batch > 0) launch(stream, dropLabelsKernel, shapeOf(batch), labels.i32(), out.i32(), batch, probability, nullClass, position, first);
 }

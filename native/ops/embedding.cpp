@@ -31,7 +31,8 @@ Tensor embedding(const Tensor& table, const Tensor& ids) {
       cuda->enqueue(op, [&](cudaStream_t stream) { cuda::embedding(stream, table, ids, out); });
       return out;
     }
-  const cpu::EmbeddingArgs args{.count = ids.size(0), .rows = table.size(0), .width = table.size(1), .table = table.f32(), .ids = ids.i32(), .out = out.f32()};
+  const cpu::EmbeddingArgs args{.count = ids.size(0), .rows = table.size(0), .width = table.size(1), .table = table.f32(), .ids = ids.i32(),
+                                .out = out.f32()};
   cpuQueue(op, table).enqueue(op, [args](ThreadPool& pool) { cpu::embeddingKernels().lookup(pool, args); });
   return out;
 }
@@ -42,9 +43,10 @@ void embeddingBackward(const Tensor& dOut, const Tensor& ids, const Tensor& dTab
   requireRank(op, "ids", ids, 1, "[N]", DType::i32);
   requireShape(op, "dOut", dOut, {ids.size(0), dTable.size(1)});
   if constexpr (kBuiltWithCuda)
-    if (CudaDevice* cuda = cudaQueue(dTable)) return cuda->enqueue(op, [&](cudaStream_t stream) { cuda::embeddingBackward(stream, dOut, ids, dTable, accumulate); });
-  const cpu::EmbeddingBackwardArgs args{.count = ids.size(0), .rows = dTable.size(0), .width = dTable.size(1), .ids = ids.i32(), .dOut = dOut.f32(),
-                                        .dTable = dTable.f32(), .accumulate = accumulate};
+    if (CudaDevice* cuda = cudaQueue(dTable))
+      return cuda->enqueue(op, [&](cudaStream_t stream) { cuda::embeddingBackward(stream, dOut, ids, dTable, accumulate); });
+  const cpu::EmbeddingBackwardArgs args{.count = ids.size(0), .rows = dTable.size(0), .width = dTable.size(1), .ids = ids.i32(),
+                                        .dOut = dOut.f32(), .dTable = dTable.f32(), .accumulate = accumulate};
   cpuQueue(op, dTable).enqueue(op, [args](ThreadPool& pool) { cpu::embeddingKernels().lookupBackward(pool, args); });
 }
 

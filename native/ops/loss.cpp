@@ -17,7 +17,8 @@ const StepState* stateOf(const char* op, const std::optional<Tensor>& state) {
 
 }  // namespace
 
-std::array<Tensor, 2> cosineAlignmentLoss(const Tensor& projection, const Tensor& target, double weight, const std::optional<Tensor>& state, bool wantGradient) {
+std::array<Tensor, 2> cosineAlignmentLoss(const Tensor& projection, const Tensor& target, double weight, const std::optional<Tensor>& state,
+                                          bool wantGradient) {
   const char* op = "cosineAlignmentLoss";
   requireCompute(op, "projection", projection);
   requireRank(op, "projection", projection, 3, "[B, T, D]", projection.dtype());
@@ -33,7 +34,8 @@ std::array<Tensor, 2> cosineAlignmentLoss(const Tensor& projection, const Tensor
     if (CudaDevice* cuda = cudaQueue(projection)) {
       const Tensor tokenLosses = Tensor::empty(device, {batch * tokens}, DType::f32, op);
       cuda->enqueue(op, [&](cudaStream_t stream) {
-        cuda::cosineAlignmentLoss(stream, projection, target, tokenWeight, state ? &*state : nullptr, loss, wantGradient ? &gradient : nullptr, tokenLosses);
+        cuda::cosineAlignmentLoss(stream, projection, target, tokenWeight, state ? &*state : nullptr, loss,
+                                  wantGradient ? &gradient : nullptr, tokenLosses);
       });
       return {loss, gradient};
     }
@@ -47,10 +49,12 @@ std::array<Tensor, 2> cosineAlignmentLoss(const Tensor& projection, const Tensor
   return {loss, gradient};
 }
 
-std::array<Tensor, 2> velocityLoss(const Tensor& prediction, const Tensor& target, double weight, const std::optional<Tensor>& state, bool wantGradient) {
+std::array<Tensor, 2> velocityLoss(const Tensor& prediction, const Tensor& target, double weight, const std::optional<Tensor>& state,
+                                   bool wantGradient) {
   const char* op = "velocityLoss";
   requireCompute(op, "prediction", prediction);
-  require(prediction.shape().rank() >= 1 && prediction.size(0) > 0, op, "prediction has shape " + prediction.shape().text() + "; expected [B, ...].");
+  require(prediction.shape().rank() >= 1 && prediction.size(0) > 0, op,
+          "prediction has shape " + prediction.shape().text() + "; expected [B, ...].");
   requireShape(op, "target", target, prediction.shape());
   const StepState* const scaling = stateOf(op, state);
   Device& device = prediction.device();
@@ -60,13 +64,14 @@ std::array<Tensor, 2> velocityLoss(const Tensor& prediction, const Tensor& targe
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(prediction)) {
       cuda->enqueue(op, [&](cudaStream_t stream) {
-        cuda::velocityLoss(stream, prediction, target, static_cast<float>(weight), state ? &*state : nullptr, loss, wantGradient ? &gradient : nullptr);
+        cuda::velocityLoss(stream, prediction, target, static_cast<float>(weight), state ? &*state : nullptr, loss,
+                           wantGradient ? &gradient : nullptr);
       });
       return {loss, gradient};
     }
   const cpu::VelocityLossArgs args{.prediction = prediction.f32(), .target = target.f32(), .loss = loss.f32(),
-                                   .gradPrediction = wantGradient ? gradient.f32() : nullptr, .weight = static_cast<float>(weight), .state = scaling,
-                                   .batch = prediction.size(0), .size = prediction.elements() / prediction.size(0)};
+                                   .gradPrediction = wantGradient ? gradient.f32() : nullptr, .weight = static_cast<float>(weight),
+                                   .state = scaling, .batch = prediction.size(0), .size = prediction.elements() / prediction.size(0)};
   cpuQueue(op, prediction).enqueue(op, [args](ThreadPool& pool) { cpu::lossKernels().velocityLoss(pool, args); });
   return {loss, gradient};
 }

@@ -19,7 +19,8 @@ Ranges rangesOf(const char* op, const std::vector<double>& frozen, int64_t count
   int64_t previous = 0;
   for (size_t i = 0; i < frozen.size(); i += 2) {
     const ArenaRange range{static_cast<int64_t>(frozen[i]), static_cast<int64_t>(frozen[i + 1])};
-    require(range.begin >= previous && range.end >= range.begin && range.end <= count, op, "the frozen ranges must ascend and lie inside the arena.");
+    require(range.begin >= previous && range.end >= range.begin && range.end <= count, op,
+            "the frozen ranges must ascend and lie inside the arena.");
     previous = range.end;
     ranges->push_back(range);
   }
@@ -43,7 +44,8 @@ StepState* stateOf(const char* op, const Tensor& state) {
 
 }  // namespace
 
-void clipGradientNorm(const Tensor& gradient, const std::vector<double>& frozen, const Tensor& state, double maxNorm, double gradientScale) {
+void clipGradientNorm(const Tensor& gradient, const std::vector<double>& frozen, const Tensor& state, double maxNorm,
+                      double gradientScale) {
   const char* op = "clipGradientNorm";
   requireRank(op, "gradient", gradient, 1, "[n]");
   StepState* const into = stateOf(op, state);
@@ -53,7 +55,8 @@ void clipGradientNorm(const Tensor& gradient, const std::vector<double>& frozen,
       const Tensor array = rangesOn(*cuda, *ranges, op);
       const Tensor scratch = Tensor::empty(*cuda, {cuda::clipGradientNormScratchBytes(gradient.elements())}, DType::u8, op);
       return cuda->enqueue(op, [&](cudaStream_t stream) {
-        cuda::clipGradientNorm(stream, gradient, {*ranges, array.data()}, state, static_cast<float>(maxNorm), static_cast<float>(gradientScale), scratch);
+        cuda::clipGradientNorm(stream, gradient, {*ranges, array.data()}, state, static_cast<float>(maxNorm),
+                               static_cast<float>(gradientScale), scratch);
       });
     }
   CpuDevice& queue = cpuQueue(op, gradient);
@@ -68,9 +71,10 @@ void clipGradientNorm(const Tensor& gradient, const std::vector<double>& frozen,
   });
 }
 
-void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment, const Tensor& secondMoment, const std::optional<Tensor>& ema,
-           const std::optional<Tensor>& computeWeight, const std::vector<double>& frozen, const Tensor& state, double learningRate, double beta1, double beta2, double epsilon,
-           double weightDecay, double emaDecay) {
+void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment, const Tensor& secondMoment,
+           const std::optional<Tensor>& ema,
+           const std::optional<Tensor>& computeWeight, const std::vector<double>& frozen, const Tensor& state, double learningRate,
+           double beta1, double beta2, double epsilon, double weightDecay, double emaDecay) {
   const char* op = "adamW";
   requireRank(op, "weight", weight, 1, "[n]");
   requireShape(op, "gradient", gradient, weight.shape());
@@ -79,7 +83,8 @@ void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMome
   if (ema) requireShape(op, "ema", *ema, weight.shape());
   if (computeWeight) {
     requireCompute(op, "computeWeight", *computeWeight);
-    require(computeWeight->dtype() != DType::f32, op, "computeWeight is f32, as the weights are: there is nothing to copy; expected bf16 or f16, or none.");
+    require(computeWeight->dtype() != DType::f32, op,
+            "computeWeight is f32, as the weights are: there is nothing to copy; expected bf16 or f16, or none.");
     requireShape(op, "computeWeight", *computeWeight, weight.shape(), computeWeight->dtype());
   }
   const StepState* const step = stateOf(op, state);
@@ -88,15 +93,17 @@ void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMome
     if (CudaDevice* cuda = cudaQueue(weight)) {
       const Tensor array = rangesOn(*cuda, *ranges, op);
       return cuda->enqueue(op, [&](cudaStream_t stream) {
-        cuda::adamW(stream, cuda->info().multiprocessors, weight, gradient, firstMoment, secondMoment, ema ? &*ema : nullptr, computeWeight ? &*computeWeight : nullptr,
-                    {*ranges, array.data()}, state,
-                    {.learningRate = learningRate, .beta1 = beta1, .beta2 = beta2, .epsilon = epsilon, .weightDecay = weightDecay, .emaDecay = emaDecay});
+        cuda::adamW(stream, cuda->info().multiprocessors, weight, gradient, firstMoment, secondMoment, ema ? &*ema : nullptr,
+                    computeWeight ? &*computeWeight : nullptr, {*ranges, array.data()}, state,
+                    {.learningRate = learningRate, .beta1 = beta1, .beta2 = beta2, .epsilon = epsilon, .weightDecay = weightDecay,
+                     .emaDecay = emaDecay});
       });
     }
-  const cpu::AdamWArgs args{.count = weight.elements(), .weight = weight.f32(), .gradient = gradient.f32(), .firstMoment = firstMoment.f32(),
+  const cpu::AdamWArgs args{.count = weight.elements(), .weight = weight.f32(), .gradient = gradient.f32(),
+                            .firstMoment = firstMoment.f32(),
                             .secondMoment = secondMoment.f32(), .ema = ema ? ema->f32() : nullptr, .frozen = ranges->data(),
-                            .frozenCount = static_cast<int64_t>(ranges->size()), .learningRate = learningRate, .beta1 = beta1, .beta2 = beta2,
-                            .epsilon = epsilon, .weightDecay = weightDecay, .emaDecay = emaDecay, .state = step};
+                            .frozenCount = static_cast<int64_t>(ranges->size()), .learningRate = learningRate, .beta1 = beta1,
+                            .beta2 = beta2, .epsilon = epsilon, .weightDecay = weightDecay, .emaDecay = emaDecay, .state = step};
   cpuQueue(op, weight).enqueue(op, [args, ranges](ThreadPool& pool) { cpu::optimizerKernels().adamW(pool, args); });
 }
 

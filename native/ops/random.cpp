@@ -23,8 +23,8 @@ void requireElements(const char* op, int64_t first, int64_t count) {
 
 using Fill = void (*)(ThreadPool&, const cpu::RandomFillArgs&);
 
-/// On a CPU: out = offset + factor · number. The scaling is a plain loop of its own, product and sum rounded apart, so that a model's first
-/// weights are the same bits at every CPU level.
+/// On a CPU: out = offset + factor · number. The scaling is a plain loop of its own, product and sum rounded apart, so that a
+/// model's first weights are the same bits at every CPU level.
 void fillRandom(const char* op, const Tensor& out, double offset, double factor, const RandomPosition& at, int64_t first, Fill kernel) {
   const cpu::RandomFillArgs args{.out = out.f32(), .count = out.elements(), .position = at, .firstElement = first};
   cpuQueue(op, out).enqueue(op, [args, kernel, offset, factor](ThreadPool& pool) {
@@ -42,7 +42,8 @@ void fillUniform(const Tensor& out, double low, double high, uint64_t seed, int6
   requireDType(op, "out", out, DType::f32);
   requireElements(op, first, out.elements());
   if constexpr (kBuiltWithCuda)
-    if (CudaDevice* cuda = cudaQueue(out)) return cuda->enqueue(op, [&](cudaStream_t queue) { cuda::fillUniform(queue, out, low, high - low, at, first); });
+    if (CudaDevice* cuda = cudaQueue(out))
+      return cuda->enqueue(op, [&](cudaStream_t queue) { cuda::fillUniform(queue, out, low, high - low, at, first); });
   fillRandom(op, out, low, high - low, at, first, cpu::randomKernels().uniform);
 }
 
@@ -52,15 +53,18 @@ void fillNormal(const Tensor& out, double std, uint64_t seed, int64_t stream, ui
   requireDType(op, "out", out, DType::f32);
   requireElements(op, first, out.elements());
   if constexpr (kBuiltWithCuda)
-    if (CudaDevice* cuda = cudaQueue(out)) return cuda->enqueue(op, [&](cudaStream_t queue) { cuda::fillNormal(queue, out, 0, std, at, first); });
+    if (CudaDevice* cuda = cudaQueue(out))
+      return cuda->enqueue(op, [&](cudaStream_t queue) { cuda::fillNormal(queue, out, 0, std, at, first); });
   fillRandom(op, out, 0, std, at, first, cpu::randomKernels().normal);
 }
 
-void fillTimesteps(const Tensor& out, const std::string& weighting, const std::string& path, uint64_t seed, int64_t stream, uint64_t step, int64_t first) {
+void fillTimesteps(const Tensor& out, const std::string& weighting, const std::string& path, uint64_t seed, int64_t stream, uint64_t step,
+                   int64_t first) {
   const char* op = "fillTimesteps";
   requireRank(op, "out", out, 1, "[B]");
   requireElements(op, first, out.size(0));
-  require(weighting == "uniform" || weighting == "lognormal", op, "\"" + weighting + "\" is not a weighting: expected uniform or lognormal.");
+  require(weighting == "uniform" || weighting == "lognormal", op,
+          "\"" + weighting + "\" is not a weighting: expected uniform or lognormal.");
   const auto timeWeighting = weighting == "uniform" ? cpu::TimeWeighting::uniform : cpu::TimeWeighting::lognormal;
   const cpu::InterpolantPath onPath = interpolantPathOf(op, path);
   const RandomPosition at = position(op, seed, stream, step);
@@ -69,11 +73,13 @@ void fillTimesteps(const Tensor& out, const std::string& weighting, const std::s
       return cuda->enqueue(op, [&](cudaStream_t queue) {
         cuda::fillTimesteps(queue, out, timeWeighting == cpu::TimeWeighting::lognormal, onPath == cpu::InterpolantPath::cosine, at, first);
       });
-  const cpu::TimestepsArgs args{.t = out.f32(), .batch = out.size(0), .weighting = timeWeighting, .path = onPath, .position = at, .firstSample = first};
+  const cpu::TimestepsArgs args{.t = out.f32(), .batch = out.size(0), .weighting = timeWeighting, .path = onPath, .position = at,
+                                .firstSample = first};
   cpuQueue(op, out).enqueue(op, [args](ThreadPool& pool) { cpu::randomKernels().timesteps(pool, args); });
 }
 
-Tensor dropLabels(const Tensor& labels, double probability, int64_t nullClass, uint64_t seed, int64_t stream, uint64_t step, int64_t first) {
+Tensor dropLabels(const Tensor& labels, double probability, int64_t nullClass, uint64_t seed, int64_t stream, uint64_t step,
+                  int64_t first) {
   const char* op = "dropLabels";
   requireRank(op, "labels", labels, 1, "[B]", DType::i32);
   requireElements(op, first, labels.size(0));
@@ -82,7 +88,9 @@ Tensor dropLabels(const Tensor& labels, double probability, int64_t nullClass, u
   const Tensor out = Tensor::empty(labels.device(), labels.shape(), DType::i32, op);
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(labels)) {
-      cuda->enqueue(op, [&](cudaStream_t queue) { cuda::dropLabels(queue, labels, probability, static_cast<int32_t>(nullClass), at, first, out); });
+      cuda->enqueue(op, [&](cudaStream_t queue) {
+        cuda::dropLabels(queue, labels, probability, static_cast<int32_t>(nullClass), at, first, out);
+      });
       return out;
     }
   const cpu::DropLabelsArgs args{.labels = labels.i32(), .out = out.i32(), .batch = labels.size(0), .probability = probability,

@@ -13,7 +13,8 @@ void fillUniform(const Tensor& out, double low, double high, uint64_t seed, int6
 /// N(0, std²) in place, fp32.
 void fillNormal(const Tensor& out, double std, uint64_t seed, int64_t stream, uint64_t step, int64_t first);
 /// Training times [B] in place; weighting "uniform" or "lognormal", path "linear" or "cosine".
-void fillTimesteps(const Tensor& out, const std::string& weighting, const std::string& path, uint64_t seed, int64_t stream, uint64_t step, int64_t first);
+void fillTimesteps(const Tensor& out, const std::string& weighting, const std::string& path, uint64_t seed, int64_t stream, uint64_t step,
+                   int64_t first);
 /// labels i32 [B] -> the same with each replaced by nullClass with the given probability.
 Tensor dropLabels(const Tensor& labels, double probability, int64_t nullClass, uint64_t seed, int64_t stream, uint64_t step, int64_t first);
 
