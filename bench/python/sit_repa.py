@@ -55,7 +55,7 @@ class PatchEmbed(nn.Module):
         self.as_written = as_written
 
     def forward(self, x: Tensor) -> Tensor:
-        """Latents [B, C, h, w] to tokens [B, T, D]; tuned, the convolution is one matrix product over unfolded patches."""
+        """Latents [B, C, h, w] to tokens [B, T, D]; tuned, the convolution is one product over unfolded patches."""
         if self.as_written:
             return self.proj(x).flatten(2).transpose(1, 2)
         batch, channels, height, width = x.shape

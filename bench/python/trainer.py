@@ -54,7 +54,7 @@ class Trainer:
         compile_mode: Optional[str] = None,
     ) -> None:
         if variant not in VARIANTS or precision not in PRECISIONS:
-            raise ValueError(f"{variant} in {precision} is not known: expected one of {VARIANTS} in one of {PRECISIONS}.")
+            raise ValueError(f"{variant} in {precision} is not known: expected one of {VARIANTS}, in one of {PRECISIONS}.")
         self.model = model.train()
         self.device = model.pos_embed.device
         self.as_written = variant == "as-written"

@@ -3,6 +3,7 @@
 #include "cuda/activation.h"
 
 #include "cuda/activation_math.h"
+#include "cuda/blocks.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
 #include "cuda/vector.h"
@@ -58,8 +59,7 @@ __global__ void __launch_bounds__(kThreads) activationBackwardKernel(int64_t cou
 }
 
 LaunchShape covering(int64_t count, int perThread) {
-  const int64_t perBlock = int64_t{kThreads} * perThread;
-  return {.grid = dim3(static_cast<unsigned>((count + perBlock - 1) / perBlock)), .block = dim3(kThreads)};
+  return {.grid = dim3(blocksFor(count, int64_t{kThreads} * perThread)), .block = dim3(kThreads)};
 }
 
 template <ops::Activation function>

@@ -5,6 +5,7 @@
 
 #include <type_traits>
 
+#include "cuda/blocks.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
 #include "cuda/vector.h"
@@ -48,8 +49,7 @@ void castElements(cudaStream_t stream, const Tensor& x, const Tensor& out) {
   const From* from = elements<const From>(x);
   To* to = elements<To>(out);
   const auto run = [&](auto kernel, int perThread) {
-    const int64_t perBlock = int64_t{kThreads} * perThread;
-    launch(stream, kernel, {.grid = dim3(static_cast<unsigned>((count + perBlock - 1) / perBlock)), .block = dim3(kThreads)}, count, from, to);
+    launch(stream, kernel, {.grid = dim3(blocksFor(count, int64_t{kThreads} * perThread)), .block = dim3(kThreads)}, count, from, to);
   };
   constexpr int N = 16 / (sizeof(From) > sizeof(To) ? sizeof(From) : sizeof(To));
   if (aligned16(from, to)) run(castKernel<N, From, To>, N);

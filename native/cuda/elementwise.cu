@@ -2,6 +2,7 @@
 // operand is not aligned), and neighbouring threads take neighbouring ones, so that a warp touches whole lines.
 #include "cuda/elementwise.h"
 
+#include "cuda/blocks.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
 #include "cuda/vector.h"
@@ -51,8 +52,7 @@ void elementwise(cudaStream_t stream, const Tensor* a, const Tensor* b, const Te
     const T* pb = b ? elements<const T>(*b) : nullptr;
     T* po = elements<T>(out);
     const auto run = [&](auto kernel, int perThread) {
-      const int64_t perBlock = int64_t{kThreads} * perThread;
-      launch(stream, kernel, {.grid = dim3(static_cast<unsigned>((count + perBlock - 1) / perBlock)), .block = dim3(kThreads)}, count, pa, pb, po, function);
+      launch(stream, kernel, {.grid = dim3(blocksFor(count, int64_t{kThreads} * perThread)), .block = dim3(kThreads)}, count, pa, pb, po, function);
     };
     constexpr int N = kVectorLength<T>;
     if (aligned16(pa, pb, po)) run(elementwiseKernel<N, T, Function>, N);

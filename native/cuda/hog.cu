@@ -11,7 +11,9 @@
 
 #include <cmath>
 
+#include "cuda/blocks.h"
 #include "cuda/launch.h"
+#include "cuda/warp_sum.h"
 
 namespace repa::cuda {
 
@@ -40,7 +42,8 @@ struct Weights {
 
 Weights weightsAt(float* memory, int64_t pixels, int64_t cells) {
   int32_t* begin = reinterpret_cast<int32_t*>(memory);
-  return {.pixels = pixels, .cells = cells, .room = 2 * ((pixels + cells - 1) / cells) + 1, .begin = begin, .end = begin + cells, .weight = memory + 2 * cells};
+  return {.pixels = pixels, .cells = cells, .room = 2 * ((pixels + cells - 1) / cells) + 1,
+          .begin = begin, .end = begin + cells, .weight = memory + 2 * cells};
 }
 
 int64_t weightFloats(const Weights& weights) { return weights.cells * (2 + weights.room); }
@@ -77,7 +80,8 @@ __global__ void __launch_bounds__(kThreads) hogWeightsKernel(const __grid_consta
   int64_t end = begin;
   double sum = 0.0;
   for (; end < weights.pixels && weightOf(weights, cell, end) > kRim; ++end) sum += weightOf(weights, cell, end);
-  for (int64_t pixel = begin; pixel < end; ++pixel) weights.weight[cell * weights.room + pixel - begin] = static_cast<float>(weightOf(weights, cell, pixel) / sum);
+  float* weight = weights.weight + cell * weights.room;
+  for (int64_t pixel = begin; pixel < end; ++pixel) weight[pixel - begin] = static_cast<float>(weightOf(weights, cell, pixel) / sum);
   weights.begin[cell] = static_cast<int32_t>(begin);
   weights.end[cell] = static_cast<int32_t>(end);
 }
@@ -102,8 +106,10 @@ __device__ __forceinline__ float orientation(float x, float y) {
 }
 
 /// sums += weight times the 18 values of the pixel at (x, y).
-__device__ __forceinline__ void addPixel(const uint8_t* image, int64_t height, int64_t width, int64_t x, int64_t y, float weight, float (&sums)[kPlanes]) {
-  const int64_t left = max(x - 1, int64_t{0}), right = min(x + 1, width - 1), above = max(y - 1, int64_t{0}), below = min(y + 1, height - 1);
+__device__ __forceinline__ void addPixel(const uint8_t* image, int64_t height, int64_t width, int64_t x, int64_t y, float weight,
+                                         float (&sums)[kPlanes]) {
+  const int64_t left = max(x - 1, int64_t{0}), right = min(x + 1, width - 1);
+  const int64_t above = max(y - 1, int64_t{0}), below = min(y + 1, height - 1);
   float gradientX = 0.0f, gradientY = 0.0f, square = 0.0f;
 #pragma unroll
   for (int c = 0; c < 3; ++c) {
@@ -123,12 +129,6 @@ __device__ __forceinline__ void addPixel(const uint8_t* image, int64_t height, i
   sums[0] += weight * (magnitude * fmaxf(1.0f - fminf(bin, kBins - bin), 0.0f));
 #pragma unroll
   for (int k = 1; k < kBins; ++k) sums[k] += weight * (magnitude * fmaxf(1.0f - fabsf(bin - static_cast<float>(k)), 0.0f));
-}
-
-__device__ __forceinline__ float warpSum(float value) {
-#pragma unroll
-  for (int lanes = 16; lanes > 0; lanes /= 2) value += __shfl_xor_sync(0xffffffffu, value, lanes);
-  return value;
 }
 
 __global__ void __launch_bounds__(kThreads) hogCellsKernel(const uint8_t* images, const Weights down, const Weights along, float* cells) {
@@ -164,7 +164,8 @@ __global__ void __launch_bounds__(kThreads) hogCellsKernel(const uint8_t* images
 }
 
 /// Step 3 of cpu/hog.h.
-__global__ void __launch_bounds__(kThreads) hogDescriptorsKernel(const float* cells, int64_t tokens, int gridHeight, int gridWidth, float* descriptors) {
+__global__ void __launch_bounds__(kThreads)
+hogDescriptorsKernel(const float* cells, int64_t tokens, int gridHeight, int gridWidth, float* descriptors) {
   const int64_t token = int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
   if (token >= tokens) return;
   const int lane = static_cast<int>(threadIdx.x) % 32;
@@ -224,8 +225,6 @@ __global__ void __launch_bounds__(kThreads) hogDescriptorsKernel(const float* ce
   if (lane < kColours) descriptor[kEdges + lane] = colour * scale;
 }
 
-unsigned ceilDivide(int64_t a, int64_t b) { return static_cast<unsigned>((a + b - 1) / b); }
-
 }  // namespace
 
 int64_t hogScratchFloats(const cpu::HogArgs& args) {
@@ -237,11 +236,13 @@ void hog(cudaStream_t stream, const cpu::HogArgs& args) {
   const int64_t tokens = args.batch * args.gridHeight * args.gridWidth;
   if (tokens == 0) return;
   const Layout layout = layoutOf(args);
-  const LaunchShape perCell{.grid = dim3(static_cast<unsigned>(tokens)), .block = dim3(kThreads)};
-  launch(stream, hogWeightsKernel, {.grid = dim3(ceilDivide(args.gridHeight + args.gridWidth, kThreads)), .block = dim3(kThreads)}, layout.down, layout.along);
+  const LaunchShape perCell{.grid = dim3(blocksFor(tokens, 1)), .block = dim3(kThreads)};
+  const LaunchShape perWeights{.grid = dim3(blocksFor(args.gridHeight + args.gridWidth, kThreads)), .block = dim3(kThreads)};
+  launch(stream, hogWeightsKernel, perWeights, layout.down, layout.along);
   launch(stream, hogCellsKernel, perCell, args.images, layout.down, layout.along, layout.cells);
-  launch(stream, hogDescriptorsKernel, {.grid = dim3(ceilDivide(tokens, kWarps)), .block = dim3(kThreads)}, static_cast<const float*>(layout.cells), tokens,
-         static_cast<int>(args.gridHeight), static_cast<int>(args.gridWidth), args.descriptors);
+  const LaunchShape warpPerToken{.grid = dim3(blocksFor(tokens, kWarps)), .block = dim3(kThreads)};
+  launch(stream, hogDescriptorsKernel, warpPerToken, static_cast<const float*>(layout.cells), tokens, static_cast<int>(args.gridHeight),
+         static_cast<int>(args.gridWidth), args.descriptors);
 }
 
 }  // namespace repa::cuda

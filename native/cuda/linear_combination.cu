@@ -5,6 +5,7 @@
 #include "cuda/linear_combination.h"
 
 #include "cpu/linear_combination.h"
+#include "cuda/blocks.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
 #include "cuda/vector.h"
@@ -63,8 +64,8 @@ void linearCombination(cudaStream_t stream, const std::vector<double>& coefficie
     aligned = aligned && aligned16(static_cast<const char*>(values[k].data()));
   }
   const auto run = [&](auto kernel, int perThread) {
-    const int64_t perBlock = int64_t{kThreads} * perThread;
-    launch(stream, kernel, {.grid = dim3(static_cast<unsigned>((count + perBlock - 1) / perBlock)), .block = dim3(kThreads)}, count, terms, out.f64());
+    const LaunchShape shape{.grid = dim3(blocksFor(count, int64_t{kThreads} * perThread)), .block = dim3(kThreads)};
+    launch(stream, kernel, shape, count, terms, out.f64());
   };
   if (aligned) run(linearCombinationKernel<2>, 2);
   else run(linearCombinationKernel<1>, 1);

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 
+#include "cuda/blocks.h"
 #include "cuda/divisor.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
@@ -93,9 +94,8 @@ void forRowsOfPatches(const Tensor& image, int64_t patch, Run&& run) {
                           .patchesDown = Divisor(height / patch), .patch = Divisor(patch), .patchArea = Divisor(patch * patch),
                           .patchSize = Divisor(channels * patch * patch), .channel = Divisor(channels), .imageRow = Divisor(width),
                           .channelRows = Divisor(patch * width)};
-  constexpr int64_t perBlock = kThreads * kElementsPerThread;
-  run(geometry, LaunchShape{.grid = dim3(static_cast<unsigned>(image.size(0) * (height / patch)), static_cast<unsigned>(std::min<int64_t>((row + perBlock - 1) / perBlock, 65535))),
-                            .block = dim3(kThreads)});
+  const unsigned rows = blocksFor(image.size(0) * (height / patch), 1);
+  run(geometry, LaunchShape{.grid = dim3(rows, std::min(blocksFor(row, kThreads * kElementsPerThread), 65535u)), .block = dim3(kThreads)});
 }
 
 }  // namespace
@@ -104,7 +104,8 @@ void imageToPatches(cudaStream_t stream, const Tensor& image, int64_t patch, Pat
   forRowsOfPatches(image, patch, [&](const Geometry& geometry, const LaunchShape& shape) {
     withComputeType(patches.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::Type;
-      const auto kernel = order == PatchOrder::channelFirst ? imageToPatchesKernel<PatchOrder::channelFirst, T> : imageToPatchesKernel<PatchOrder::channelLast, T>;
+      const auto kernel = order == PatchOrder::channelFirst ? imageToPatchesKernel<PatchOrder::channelFirst, T>
+                                                            : imageToPatchesKernel<PatchOrder::channelLast, T>;
       launch(stream, kernel, shape, geometry, image.f32(), elements<T>(patches));
     });
   });
@@ -114,7 +115,8 @@ void patchesToImage(cudaStream_t stream, const Tensor& patches, int64_t patch, P
   forRowsOfPatches(image, patch, [&](const Geometry& geometry, const LaunchShape& shape) {
     withComputeType(patches.dtype(), [&](auto tag) {
       using T = typename decltype(tag)::Type;
-      const auto kernel = order == PatchOrder::channelFirst ? patchesToImageKernel<PatchOrder::channelFirst, T> : patchesToImageKernel<PatchOrder::channelLast, T>;
+      const auto kernel = order == PatchOrder::channelFirst ? patchesToImageKernel<PatchOrder::channelFirst, T>
+                                                            : patchesToImageKernel<PatchOrder::channelLast, T>;
       launch(stream, kernel, shape, geometry, elements<const T>(patches), image.f32());
     });
   });

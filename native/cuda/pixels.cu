@@ -1,6 +1,7 @@
 // Between 8-bit images and float tensors, with the bits of cpu/pixels.h. Bound by memory.
 #include "cuda/pixels.h"
 
+#include "cuda/blocks.h"
 #include "cuda/divisor.h"
 #include "cuda/launch.h"
 #include "cuda/vector.h"
@@ -11,6 +12,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kPixelsPerThread = 16;
+constexpr int64_t kPixelsPerBlock = kThreads * kPixelsPerThread;
 
 // ---- A byte has 256 values, so a channel has 256 results: a block makes their table with one division pair a thread, and its
 // pixels are looked up. Two divisions a pixel, rounded as IEEE 754 has it, would cost more than the memory does.
@@ -23,7 +25,8 @@ struct Normalization {
 
 /// N neighbouring pixels a thread and turn.
 template <int N>
-__global__ void __launch_bounds__(kThreads) normalizeImagesKernel(const __grid_constant__ Normalization n, const uint8_t* images, float* out) {
+__global__ void __launch_bounds__(kThreads)
+normalizeImagesKernel(const __grid_constant__ Normalization n, const uint8_t* images, float* out) {
   __shared__ float levels[256];
   static_assert(kThreads == 256, "a thread makes one level");
   const unsigned plane = blockIdx.x / n.blocksPerPlane;
@@ -31,7 +34,7 @@ __global__ void __launch_bounds__(kThreads) normalizeImagesKernel(const __grid_c
   __syncthreads();
   images += plane * n.pixels;
   out += plane * n.pixels;
-  const int64_t begin = int64_t{blockIdx.x % n.blocksPerPlane} * kThreads * kPixelsPerThread;
+  const int64_t begin = int64_t{blockIdx.x % n.blocksPerPlane} * kPixelsPerBlock;
 #pragma unroll
   for (int turn = 0; turn < kPixelsPerThread / N; ++turn) {
     const int64_t i = begin + (turn * kThreads + static_cast<int>(threadIdx.x)) * N;
@@ -64,7 +67,7 @@ __global__ void __launch_bounds__(kThreads) toUint8Kernel(const Levels l, const 
   const int64_t image = blockIdx.x / l.blocksPerImage;
   images += image * l.imageElements;
   out += image * l.imageElements;
-  const int64_t begin = int64_t{blockIdx.x % l.blocksPerImage} * kThreads * kPixelsPerThread;
+  const int64_t begin = int64_t{blockIdx.x % l.blocksPerImage} * kPixelsPerBlock;
   const Value shift = static_cast<Value>(l.shift), scale = static_cast<Value>(l.scale), offset = static_cast<Value>(l.offset);
 #pragma unroll 4
   for (int turn = 0; turn < kPixelsPerThread; ++turn) {
@@ -80,28 +83,24 @@ __global__ void __launch_bounds__(kThreads) toUint8Kernel(const Levels l, const 
   }
 }
 
-unsigned blocksFor(int64_t elements) {
-  constexpr int64_t perBlock = kThreads * kPixelsPerThread;
-  return static_cast<unsigned>((elements + perBlock - 1) / perBlock);
-}
-
 }  // namespace
 
 void normalizeImages(cudaStream_t stream, const cpu::NormalizeImagesArgs& args) {
   if (args.batch == 0 || args.pixels == 0) return;
-  const Normalization n{.pixels = args.pixels, .blocksPerPlane = blocksFor(args.pixels), .divisor = args.divisor,
+  const Normalization n{.pixels = args.pixels, .blocksPerPlane = blocksFor(args.pixels, kPixelsPerBlock), .divisor = args.divisor,
                         .mean = {args.mean[0], args.mean[1], args.mean[2]}, .std = {args.std[0], args.std[1], args.std[2]}};
   const bool vectors = args.pixels % 4 == 0 && aligned16(args.images, args.out);
   launch(stream, vectors ? normalizeImagesKernel<4> : normalizeImagesKernel<1>,
-         {.grid = dim3(static_cast<unsigned>(args.batch * 3 * n.blocksPerPlane)), .block = dim3(kThreads)}, n, args.images, args.out);
+         {.grid = dim3(blocksFor(args.batch * 3 * n.blocksPerPlane, 1)), .block = dim3(kThreads)}, n, args.images, args.out);
 }
 
 void toUint8(cudaStream_t stream, const cpu::ToUint8Args& args) {
   const int64_t imageElements = args.channels * args.pixels;
   if (args.batch == 0 || imageElements == 0) return;
-  const Levels l{.imageElements = static_cast<int>(imageElements), .pixels = args.pixels, .blocksPerImage = blocksFor(imageElements),
-                 .channels = Divisor(args.channels), .shift = args.shift, .scale = args.scale, .offset = args.offset};
-  const LaunchShape shape{.grid = dim3(static_cast<unsigned>(args.batch * l.blocksPerImage)), .block = dim3(kThreads)};
+  const Levels l{.imageElements = static_cast<int>(imageElements), .pixels = args.pixels,
+                 .blocksPerImage = blocksFor(imageElements, kPixelsPerBlock), .channels = Divisor(args.channels), .shift = args.shift,
+                 .scale = args.scale, .offset = args.offset};
+  const LaunchShape shape{.grid = dim3(blocksFor(args.batch * l.blocksPerImage, 1)), .block = dim3(kThreads)};
   if (args.isDouble) launch(stream, toUint8Kernel<double>, shape, l, static_cast<const double*>(args.images), args.out);
   else launch(stream, toUint8Kernel<float>, shape, l, static_cast<const float*>(args.images), args.out);
 }

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cuda/blocks.h"
 #include "cuda/divisor.h"
 #include "cuda/launch.h"
 
@@ -40,7 +41,8 @@ Axis axisOf(const cpu::ResizeArgs& args, int64_t inputs, int64_t outputs, double
   const double reach = radius * (args.antialias && scale > 1.0 ? scale : 1.0);
   const int64_t taps = 2 * static_cast<int64_t>(std::ceil(reach)) + (args.antialias ? 1 : 0);
   int32_t* first = reinterpret_cast<int32_t*>(memory);
-  return {.inputs = inputs, .outputs = outputs, .scale = scale, .reach = reach, .taps = taps, .first = first, .count = first + outputs, .weight = memory + 2 * outputs};
+  return {.inputs = inputs, .outputs = outputs, .scale = scale, .reach = reach, .taps = taps,
+          .first = first, .count = first + outputs, .weight = memory + 2 * outputs};
 }
 
 struct Axes {
@@ -74,8 +76,10 @@ __device__ void fillInterpolationRow(const Axis& axis, bool bicubic, int64_t i) 
   const int64_t last = clampIndex(left + axis.taps - 1, axis.inputs);
   float* weight = axis.weight + i * axis.taps;
   for (int64_t k = 0; k < axis.taps; ++k) weight[k] = 0.0f;
-  for (int64_t k = 0; k < axis.taps; ++k)
-    weight[clampIndex(left + k, axis.inputs) - first] += static_cast<float>(filterAt(bicubic, -0.75, source - static_cast<double>(left + k)));
+  for (int64_t k = 0; k < axis.taps; ++k) {
+    const double w = filterAt(bicubic, -0.75, source - static_cast<double>(left + k));
+    weight[clampIndex(left + k, axis.inputs) - first] += static_cast<float>(w);
+  }
   axis.first[i] = static_cast<int32_t>(first);
   axis.count[i] = static_cast<int32_t>(last - first + 1);
 }
@@ -159,12 +163,11 @@ __global__ void __launch_bounds__(kThreads) resizeKernel(const Images images, co
       blended[i] = value;
     }
     __syncthreads();
-    for (int column = max(begin, partBegin); column < min(end, partEnd); ++column) sum += weight[column - begin] * blended[(column - partBegin) * tile + inTile];
+    for (int column = max(begin, partBegin); column < min(end, partEnd); ++column)
+      sum += weight[column - begin] * blended[(column - partBegin) * tile + inTile];
   }
   if (makes) output[(int64_t{blockIdx.x} * horizontal.outputs + x) * channels + channel] = sum;
 }
-
-unsigned ceilDivide(int64_t a, int64_t b) { return static_cast<unsigned>((a + b - 1) / b); }
 
 }  // namespace
 
@@ -176,13 +179,14 @@ int64_t resizeScratchFloats(const cpu::ResizeArgs& args) {
 void resize(cudaStream_t stream, const cpu::ResizeArgs& args) {
   if (args.count == 0 || args.channels == 0) return;
   const Axes axes = axesOf(args);
-  launch(stream, resizeTablesKernel, {.grid = dim3(ceilDivide(args.outputHeight + args.outputWidth, kThreads)), .block = dim3(kThreads)}, axes,
-         args.filter == cpu::ResizeFilter::bicubic, args.antialias);
+  const LaunchShape perOutput{.grid = dim3(blocksFor(args.outputHeight + args.outputWidth, kThreads)), .block = dim3(kThreads)};
+  launch(stream, resizeTablesKernel, perOutput, axes, args.filter == cpu::ResizeFilter::bicubic, args.antialias);
   const int64_t tile = std::min<int64_t>(args.channels, kThreads);
   const int columns = static_cast<int>(kThreads / tile);
-  const Images images{.input = args.input, .output = args.output, .channels = args.channels, .columnsPerBlock = columns, .channelTile = Divisor(tile)};
+  const Images images{.input = args.input, .output = args.output, .channels = args.channels, .columnsPerBlock = columns,
+                      .channelTile = Divisor(tile)};
   launch(stream, resizeKernel,
-         {.grid = dim3(static_cast<unsigned>(args.count * args.outputHeight), ceilDivide(args.outputWidth, columns), ceilDivide(args.channels, tile)),
+         {.grid = dim3(blocksFor(args.count * args.outputHeight, 1), blocksFor(args.outputWidth, columns), blocksFor(args.channels, tile)),
           .block = dim3(kThreads)},
          images, axes);
 }

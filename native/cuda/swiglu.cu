@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "cuda/activation_math.h"
+#include "cuda/blocks.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
 #include "cuda/vector.h"
@@ -62,9 +63,8 @@ void withRowVectors(int64_t rows, int64_t hidden, Run&& run, const Pointers*... 
   if (rows == 0 || hidden == 0) return;
   constexpr int N = kVectorLength<T>;
   const auto shape = [&](int perThread) -> LaunchShape {
-    const int64_t perBlock = int64_t{kThreads} * perThread;
-    return {.grid = dim3(static_cast<unsigned>((hidden + perBlock - 1) / perBlock), static_cast<unsigned>(std::min(rows, kMostRowsAtOnce))),
-            .block = dim3(kThreads)};
+    const unsigned rowsAtOnce = static_cast<unsigned>(std::min(rows, kMostRowsAtOnce));
+    return {.grid = dim3(blocksFor(hidden, int64_t{kThreads} * perThread), rowsAtOnce), .block = dim3(kThreads)};
   };
   if (hidden % N == 0 && aligned16(pointers...)) run(std::integral_constant<int, N>{}, shape(N));
   else run(std::integral_constant<int, 1>{}, shape(1));
@@ -78,7 +78,10 @@ void swiGLU(cudaStream_t stream, const Tensor& x, const Tensor& out) {
     using T = typename decltype(tag)::Type;
     const T* px = elements<const T>(x);
     T* po = elements<T>(out);
-    withRowVectors<T>(rows, hidden, [&](auto n, const LaunchShape& shape) { launch(stream, swigluKernel<decltype(n)::value, T>, shape, rows, hidden, px, po); }, px, po);
+    const auto run = [&](auto n, const LaunchShape& shape) {
+      launch(stream, swigluKernel<decltype(n)::value, T>, shape, rows, hidden, px, po);
+    };
+    withRowVectors<T>(rows, hidden, run, px, po);
   });
 }
 
@@ -89,8 +92,10 @@ void swiGLUBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, co
     const T* pd = elements<const T>(dOut);
     const T* px = elements<const T>(x);
     T* po = elements<T>(dX);
-    withRowVectors<T>(
-        rows, hidden, [&](auto n, const LaunchShape& shape) { launch(stream, swigluBackwardKernel<decltype(n)::value, T>, shape, rows, hidden, pd, px, po); }, pd, px, po);
+    const auto run = [&](auto n, const LaunchShape& shape) {
+      launch(stream, swigluBackwardKernel<decltype(n)::value, T>, shape, rows, hidden, pd, px, po);
+    };
+    withRowVectors<T>(rows, hidden, run, pd, px, po);
   });
 }
 

@@ -2,6 +2,7 @@
 // memory: a block takes one token, a thread an access of 16 bytes at a time (one float where D or a pointer is not aligned).
 #include "cuda/tokens.h"
 
+#include "cuda/blocks.h"
 #include "cuda/launch.h"
 #include "cuda/vector.h"
 
@@ -42,7 +43,8 @@ __global__ void __launch_bounds__(kThreads) prependTokensKernel(const Sequence s
   if (token < s.classTokens) return writeToken<N>(s.width, s.classToken, s.classPosition, out);
   if (token < before) return writeToken<N>(s.width, s.registerTokens + int64_t{token - s.classTokens} * s.width, nullptr, out);
   const int64_t patch = token - before;
-  writeToken<N>(s.width, s.patchTokens + (int64_t{sample} * s.patches + patch) * s.width, s.patchPositions ? s.patchPositions + patch * s.width : nullptr, out);
+  const float* position = s.patchPositions ? s.patchPositions + patch * s.width : nullptr;
+  writeToken<N>(s.width, s.patchTokens + (int64_t{sample} * s.patches + patch) * s.width, position, out);
 }
 
 template <int N>
@@ -51,19 +53,22 @@ __global__ void __launch_bounds__(kThreads) dropTokensKernel(unsigned tokens, un
   writeToken<N>(width, x + (int64_t{sample} * tokens + token) * width, nullptr, out + int64_t{blockIdx.x} * width);
 }
 
-LaunchShape blockPerToken(const Tensor& out) { return {.grid = dim3(static_cast<unsigned>(out.size(0) * out.size(1))), .block = dim3(kThreads)}; }
+LaunchShape blockPerToken(const Tensor& out) { return {.grid = dim3(blocksFor(out.size(0) * out.size(1), 1)), .block = dim3(kThreads)}; }
 
 }  // namespace
 
-void prependTokens(cudaStream_t stream, const Tensor& patches, const std::optional<Tensor>& patchPositions, const std::optional<Tensor>& classToken,
-                   const std::optional<Tensor>& classPosition, const std::optional<Tensor>& registers, const Tensor& out) {
+void prependTokens(cudaStream_t stream, const Tensor& patches, const std::optional<Tensor>& patchPositions,
+                   const std::optional<Tensor>& classToken, const std::optional<Tensor>& classPosition,
+                   const std::optional<Tensor>& registers, const Tensor& out) {
   if (out.elements() == 0) return;
   const auto pointer = [](const std::optional<Tensor>& tensor) -> const float* { return tensor ? tensor->f32() : nullptr; };
   const Sequence s{.tokens = static_cast<unsigned>(out.size(1)), .classTokens = classToken ? 1u : 0u,
-                   .registers = registers ? static_cast<unsigned>(registers->size(0)) : 0u, .patches = static_cast<unsigned>(patches.size(1)),
-                   .width = out.size(2), .patchTokens = patches.f32(), .patchPositions = pointer(patchPositions), .classToken = pointer(classToken),
-                   .classPosition = pointer(classPosition), .registerTokens = pointer(registers)};
-  const bool vectors = s.width % 4 == 0 && aligned16(s.patchTokens, s.patchPositions, s.classToken, s.classPosition, s.registerTokens, out.f32());
+                   .registers = registers ? static_cast<unsigned>(registers->size(0)) : 0u,
+                   .patches = static_cast<unsigned>(patches.size(1)), .width = out.size(2), .patchTokens = patches.f32(),
+                   .patchPositions = pointer(patchPositions), .classToken = pointer(classToken), .classPosition = pointer(classPosition),
+                   .registerTokens = pointer(registers)};
+  const bool vectors = s.width % 4 == 0 &&
+                       aligned16(s.patchTokens, s.patchPositions, s.classToken, s.classPosition, s.registerTokens, out.f32());
   launch(stream, vectors ? prependTokensKernel<4> : prependTokensKernel<1>, blockPerToken(out), s, out.f32());
 }
 
@@ -71,7 +76,8 @@ void dropTokens(cudaStream_t stream, const Tensor& x, int64_t first, const Tenso
   if (out.elements() == 0) return;
   const int64_t width = x.size(2);
   const bool vectors = width % 4 == 0 && aligned16(x.f32(), out.f32());
-  launch(stream, vectors ? dropTokensKernel<4> : dropTokensKernel<1>, blockPerToken(out), static_cast<unsigned>(x.size(1)), static_cast<unsigned>(first), width, x.f32(), out.f32());
+  launch(stream, vectors ? dropTokensKernel<4> : dropTokensKernel<1>, blockPerToken(out), static_cast<unsigned>(x.size(1)),
+         static_cast<unsigned>(first), width, x.f32(), out.f32());
 }
 
 }  // namespace repa::cuda

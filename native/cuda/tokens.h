@@ -8,8 +8,9 @@
 
 namespace repa::cuda {
 
-void prependTokens(cudaStream_t stream, const Tensor& patches, const std::optional<Tensor>& patchPositions, const std::optional<Tensor>& classToken,
-                   const std::optional<Tensor>& classPosition, const std::optional<Tensor>& registers, const Tensor& out);
+void prependTokens(cudaStream_t stream, const Tensor& patches, const std::optional<Tensor>& patchPositions,
+                   const std::optional<Tensor>& classToken, const std::optional<Tensor>& classPosition,
+                   const std::optional<Tensor>& registers, const Tensor& out);
 void dropTokens(cudaStream_t stream, const Tensor& x, int64_t first, const Tensor& out);
 
 }  // namespace repa::cuda
