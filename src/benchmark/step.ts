@@ -88,6 +88,8 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
       'bench step: a baseline and a busy process cannot both be beside our step; measure one, then the other.',
     )
   }
+  // Its limit, the multiply-adds of the cores, and its baseline are a CPU's.
+  if (device !== 'cpu') throw new RangeError(`bench step: it measures the CPU, not ${device}; leave --device out.`)
   const depth = typeof size === 'string' ? ALIGN_DEPTH : Math.min(ALIGN_DEPTH, size.depth)
   using model = SiT.create(size, { alignWidths: [ENCODER_WIDTH], alignDepth: depth, device, seed })
   const { config } = model

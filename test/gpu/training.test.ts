@@ -86,7 +86,9 @@ for (const { device, missing } of DEVICES) {
       'in %s: the loss falls, and a second run has the same bits',
       async (precision) => {
         const first = await trained(device, { precision })
-        expect(first.steps.every(({ finite }) => finite)).toBe(true)
+        // fp16's loss scale may have to come down from where it starts.
+        const left = first.steps.filter(({ finite }) => !finite).length
+        expect(left).toBeLessThanOrEqual(precision === 'fp16' ? 8 : 0)
         const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value / values.length, 0)
         const part = Math.max(2, Math.floor(STEPS / 5))
         if (!isShim) expect(mean(first.losses.slice(-part))).toBeLessThan(0.7 * mean(first.losses.slice(0, part)))

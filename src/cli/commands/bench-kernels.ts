@@ -22,7 +22,7 @@ export const benchKernelsCommand = defineCommand({
   examples: [{ command: 'repa bench kernels --model SiT-B/2', description: 'rates and shares as a table' }],
   async run({ model, batch, rounds }, { out, device, signal, progress }) {
     if (device !== 'auto' && device !== 'cpu') {
-      throw new Error(`There is no device "${device}" here. This build has: cpu.`)
+      throw new Error(`It measures the CPU, not ${device}; leave --device out.`)
     }
     const { benchmarkKernels } = await import('../../benchmark/kernels.ts')
     const bar = progress({ label: model, unit: 'kernel' })

@@ -33,7 +33,7 @@ test('a line about the busy process', async () => {
 test.each([
   [['--model', 'SiT-M/2'], 2, 'expected SiT-S/2, SiT-S/4'],
   [['--batch', '0'], 2, '--batch: expected'],
-  [['--device', 'cuda'], 1, 'there is no device "cuda" here'],
+  [['--device', 'cuda'], 1, 'it measures the CPU, not cuda'],
 ] as const)('%o', async (words, status, message) => {
   const result = await repa('bench', 'step', ...words)
   expect(result).toMatchObject({ status, stdout: '' })
