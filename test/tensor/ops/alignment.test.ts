@@ -7,6 +7,7 @@ import { linearCombination } from '../../../src/tensor/ops/float64.ts'
 import { interpolant, samplePosterior } from '../../../src/tensor/ops/interpolant.ts'
 import { patchify, unpatchify } from '../../../src/tensor/ops/patch.ts'
 import { hog, normalizeImages, resizeGrid, toUint8 } from '../../../src/tensor/ops/pixels.ts'
+import { gatedResidual, layerScale } from '../../../src/tensor/ops/residual.ts'
 import { dropTokens, prependTokens } from '../../../src/tensor/ops/tokens.ts'
 import { scope } from '../../../src/tensor/scope.ts'
 import { type DeviceDType, Tensor } from '../../../src/tensor/tensor.ts'
@@ -60,6 +61,18 @@ const CASES: readonly Unaligned[] = [
     shape: [4, 16],
     dtypes: ['f32'],
     op: (x) => embedding(x, Tensor.from(Int32Array.of(3, 1), [2], x.device)),
+  },
+  {
+    name: 'gatedResidual',
+    shape: [2, 2, 16],
+    dtypes: COMPUTE,
+    op: (y) => gatedResidual(Tensor.full(y.shape, 0.7, y.device), y, Tensor.full([2, 1, 16], 0.3, y.device), 0),
+  },
+  {
+    name: 'layerScale',
+    shape: [4, 16],
+    dtypes: COMPUTE,
+    op: (y) => layerScale(Tensor.full(y.shape, 0.7, y.device), y, Tensor.full([16], 0.3, y.device)),
   },
   { name: 'resize', shape: [1, 8, 8, 4], dtypes: ['f32'], op: (x) => resizeGrid(x, 4, 4, { filter: 'bicubic' }) },
 ]
