@@ -5,6 +5,7 @@
 
 #include "cuda/activation_math.h"
 #include "cuda/gemm_problem.h"
+#include "cuda/kernel.h"
 #include "cuda/vector.h"
 
 namespace repa::cuda {

@@ -8,6 +8,7 @@
 // writes fall into different banks; global memory is read one step ahead into registers. The epilogue's slabs lie over the buffers:
 // 36 KiB. 128 registers at most, so that two blocks share a multiprocessor.
 #include "cuda/gemm_epilogue.cuh"
+#include "cuda/gemm_tile_place.cuh"
 #include "cuda/launch.h"
 
 namespace repa::cuda {

@@ -13,6 +13,7 @@
 // The order of a sum is fixed: k upwards, 16 (tf32: 8) at a time. It depends on nothing but where the plan cuts it.
 #include "cuda/gemm_epilogue.cuh"
 #include "cuda/gemm_operand.cuh"
+#include "cuda/gemm_tile_place.cuh"
 #include "cuda/launch.h"
 
 namespace repa::cuda {

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "cuda/gemm_problem.h"
+#include "cuda/kernel.h"
 
 namespace repa::cuda {
 

@@ -1,8 +1,7 @@
-// Products as the kernels get them, and the order in which blocks take their tiles.
+// Products as the kernels get them, and the launches of those.
 #pragma once
 
 #include "cuda/gemm.h"
-#include "cuda/kernel.h"
 
 namespace repa::cuda {
 
@@ -34,31 +33,6 @@ struct GemmGroup {
   int count;
   GemmProblem problems[kMost];
 };
-
-/// A block's part of a launch.
-struct TilePlace {
-  int problem;
-  int row, column;  // of tiles
-  int split;
-};
-
-/// Tiles are taken in bands of so many rows of them, column by column within a band: with a band as high as wide, the blocks that run at
-/// once cover a square part of C, whose rows of A and columns of B they share in the L2 cache.
-template <int kBandRows>
-__device__ __forceinline__ TilePlace tilePlace(const GemmGroup& group, int tile) {
-  int problem = 0;
-  while (problem + 1 < group.count && tile >= group.problems[problem + 1].firstTile) ++problem;
-  const GemmProblem& p = group.problems[problem];
-  tile -= p.firstTile;
-  const int tiles = p.rowTiles * p.columnTiles;
-  const int split = tile / tiles;
-  tile -= split * tiles;
-  const int bandTiles = kBandRows * p.columnTiles;
-  const int band = tile / bandTiles;
-  tile -= band * bandTiles;
-  const int height = min(kBandRows, p.rowTiles - band * kBandRows);
-  return {problem, band * kBandRows + tile % height, tile / height, split};
-}
 
 /// The launches behind gemm(), for all `tiles` of the group.
 void launchGemmMma(cudaStream_t stream, const GemmGroup& group, int tiles);

@@ -23,6 +23,7 @@
 //
 // The order of a sum is fixed: k upwards, 16 at a time.
 #include "cuda/gemm_epilogue.cuh"
+#include "cuda/gemm_tile_place.cuh"
 #include "cuda/launch.h"
 #include "cuda/ptx_prefetch.h"
 #include "cuda/tensor_map.h"
