@@ -5,6 +5,7 @@ import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Encoder } from '../alignment/encoder.ts'
 import { loadEncoder } from '../alignment/encoders.ts'
+import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { imageGrid } from '../data/grid.ts'
 import { encodePng } from '../data/png.ts'
@@ -14,7 +15,7 @@ import { SIT_PRESETS } from '../models/presets.ts'
 import { SiT } from '../models/sit.ts'
 import type { Device } from '../tensor/device.ts'
 import { CHECKPOINTS, checkpointName, newestCheckpoint, tidyCheckpoints } from './checkpoint.ts'
-import { alignDepthOf, type TrainingConfiguration, type TrainingOptions } from './configuration.ts'
+import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
 import { MetricsLog } from './metrics.ts'
 import { defaultPrecision } from './precision.ts'
 import { CONFIG_FILE, resolveConfiguration, type StoredConfiguration } from './run-configuration.ts'
@@ -66,7 +67,12 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const { out, device } = options
   const checkpoints = join(out, CHECKPOINTS)
   const resolved = await resolveConfiguration(options)
-  const configuration = { ...resolved, precision: resolved.precision ?? defaultPrecision(device) }
+  // Through the schema, in whose order config.json has it.
+  const configuration = parseConfiguration(
+    trainingSchema,
+    { ...resolved, precision: resolved.precision ?? defaultPrecision(device) },
+    'the configuration',
+  )
   const data = await Dataset.open(options.data)
   const encoders: Encoder[] = []
   try {

@@ -125,7 +125,8 @@ export async function verify(directory: string, options: VerifyOptions = {}): Pr
 }
 
 /** Whether the manifest says how close a tensor must come in the set's dtype; what needs no tolerance counts for f32. */
-const isStatedTensor = ({ tol_bf16 }: ManifestTensor, { dtype }: GoldenSet) => dtype === 'f32' || tol_bf16 !== undefined
+const isStatedTensor = (tensor: ManifestTensor | undefined, { dtype }: GoldenSet) =>
+  dtype === 'f32' || tensor?.tol_bf16 !== undefined
 
 const isStated = ({ tensors }: ManifestFile, set: GoldenSet) =>
   set.dtype === 'f32' || Object.values(tensors).some((tensor) => isStatedTensor(tensor, set))
@@ -172,7 +173,7 @@ async function verifyFile(set: GoldenSet, { caseId, path, file: spec }: Selected
       await using file = set.file(path)
       for await (const finding of runner(file, device)) {
         if ('note' in finding) notes.push(finding.note)
-        else if (isStatedTensor(spec.tensors[finding.tensor]!, set)) comparisons.push(finding)
+        else if (isStatedTensor(spec.tensors[finding.tensor], set)) comparisons.push(finding)
       }
     } else if (isData) {
       await set.requireIntact(path)

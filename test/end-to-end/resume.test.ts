@@ -243,7 +243,11 @@ const REFUSED: readonly (readonly [string, readonly string[], string])[] = [
     ['--resume', '--data', 'elsewhere'],
     'The run in refused trains on data, not on elsewhere; resume it with --data data.',
   ],
-  ['no run', ['--resume', '--out', 'nowhere'], 'nowhere holds no run to resume: nowhere/config.json is not there.'],
+  [
+    'no run',
+    ['--resume', '--out', 'nowhere'],
+    'nowhere holds no run to resume: it has no config.json and no checkpoint in checkpoints/. Leave out --resume to begin one.',
+  ],
 ]
 
 test.each(REFUSED)('refused: %s', async (_, words, sentence) => {

@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { native } from '../../src/native.ts'
+import { isShim } from '../tensor/devices.ts'
 
 /** Made by `npm run pack:offline` on the machine that builds: the probes for a GPU, and what the shim says of each. */
 const folder = join(import.meta.dirname, '../../build/conformance')
 const probes = join(folder, 'conformance')
 const expected = join(folder, 'shim-dump')
 const { devices } = native().cudaInfo()
-const isShim = devices.some(({ name }) => name.includes('SIMT'))
 const missing =
   isShim || devices.length === 0 ? 'no GPU here' : existsSync(expected) ? '' : 'build/conformance is not here'
 

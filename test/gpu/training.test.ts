@@ -9,16 +9,11 @@ import { DEMO_CLASSES, writeDemoImages } from '../../src/data/demo-images.ts'
 import { prepareDataset } from '../../src/data/prepare.ts'
 import { sampleImages } from '../../src/diffusion/sample-images.ts'
 import { SiT } from '../../src/models/sit.ts'
-import { native } from '../../src/native.ts'
-import { memoryStats, setMemoryLimit, synchronize } from '../../src/tensor/device.ts'
+import { memoryStats, setMemoryLimit, synchronize, trimMemory } from '../../src/tensor/device.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { Trainer, type TrainingStep } from '../../src/training/trainer.ts'
-import { DEVICES } from '../tensor/devices.ts'
+import { DEVICES, isShim } from '../tensor/devices.ts'
 
-/** The shim makes some thousand products a second: what runs a thousand steps on a chip runs a few on it. */
-const isShim = native()
-  .cudaInfo()
-  .devices.some(({ name }) => name.includes('SIMT'))
 const STEPS = isShim ? 6 : 1000
 const SIZE = isShim ? 8 : 32
 const MODEL = isShim ? { depth: 2, hidden: 48, heads: 2, patch: 4 } : { depth: 6, hidden: 192, heads: 3, patch: 4 }
@@ -125,6 +120,7 @@ for (const { device, missing } of DEVICES) {
     })
 
     test('out of memory is an error that names the op and the sizes, and the process goes on', async () => {
+      trimMemory(device)
       const { limitBytes, liveBytes, cachedBytes } = memoryStats(device)
       setMemoryLimit(device, liveBytes + cachedBytes + 2 ** 16)
       try {

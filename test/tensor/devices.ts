@@ -10,6 +10,11 @@ export const DEVICES: readonly { device: Device; missing: boolean }[] = (
   process.env.REPA_TEST_DEVICES?.split(',') ?? ['cpu', ...gpus()]
 ).map((device) => ({ device, missing: device !== 'cpu' && !gpus().includes(device) }))
 
+/** Whether the GPU here is the one that native/simt makes of the CPU: it does in a minute what a chip does in a millisecond. */
+export const isShim = native()
+  .cudaInfo()
+  .devices.some(({ name }) => name.includes('SIMT'))
+
 function gpus(): Device[] {
   return native()
     .cudaInfo()
