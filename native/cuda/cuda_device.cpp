@@ -152,10 +152,12 @@ void CudaDevice::download(void* to, const void* from, int64_t bytes, std::functi
     pinned = staging_.takePinned(bytes);
     cuda::check(cudaMemcpyAsync(pinned, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream), "copy to the host");
   });
-  complete([this, to, pinned, bytes, done = std::move(done)](const std::string& failure) {
-    if (failure.empty()) std::memcpy(to, pinned, static_cast<size_t>(bytes));
+  // What was not copied has failed, also where the device is reset before this is told.
+  complete([this, to, pinned, bytes, uncopied = pinned ? std::string() : failure(), done = std::move(done)](const std::string& failure) {
+    const std::string& failed = failure.empty() ? uncopied : failure;
+    if (failed.empty()) std::memcpy(to, pinned, static_cast<size_t>(bytes));
     if (pinned) staging_.givePinned(pinned, bytes);
-    done(failure);
+    done(failed);
   });
 }
 

@@ -23,13 +23,18 @@ export class CapturedStep<Inputs extends Tensors, Results extends Tensors> imple
     })
     this.#inputs = Object.fromEntries(copies) as Inputs
     const { device } = Object.values(inputs).find((tensor) => tensor !== undefined)!
-    const { graph, result } = Graph.capture(device, () => {
-      const results = enqueue(this.#inputs)
-      for (const tensor of Object.values(results)) if (tensor) keep(tensor)
-      return results
-    })
-    this.#graph = graph
-    this.results = result
+    try {
+      const { graph, result } = Graph.capture(device, () => {
+        const results = enqueue(this.#inputs)
+        for (const tensor of Object.values(results)) if (tensor) keep(tensor)
+        return results
+      })
+      this.#graph = graph
+      this.results = result
+    } catch (error) {
+      for (const tensor of Object.values(this.#inputs)) tensor?.dispose()
+      throw error
+    }
   }
 
   /** Enqueues the step on other inputs of the same shapes. */
