@@ -1,4 +1,5 @@
-import type { SiTConfig } from '../models/sit.ts'
+import { outputChannels } from '../models/diffusion-transformer.ts'
+import type { TransformerConfig } from '../models/transformer-config.ts'
 
 /** Width of the sinusoidal time features. */
 const FREQUENCIES = 256
@@ -10,10 +11,10 @@ const FREQUENCIES = 256
  * products of attention have two gradients each. As DiT counts (arXiv 2212.09748), whose "118.64 GFLOPs" for the forward
  * pass of XL/2 are multiply-adds, half of this count.
  */
-export function trainingFlops(config: SiTConfig): number {
+export function trainingFlops(config: TransformerConfig): number {
   const { depth, hidden, patch, channels, inputSize, mlpRatio, alignWidths, projectorWidth } = config
   const tokens = (inputSize[0] / patch) * (inputSize[1] / patch)
-  const pixels = patch * patch * channels
+  const pixels = patch * patch
   const mlp = Math.trunc(hidden * mlpRatio)
   // Multiply-adds of the forward pass.
   const block = tokens * hidden * (3 * hidden + hidden + 2 * mlp) + 2 * tokens * tokens * hidden
@@ -22,7 +23,8 @@ export function trainingFlops(config: SiTConfig): number {
     (sum, width) => sum + tokens * (hidden * projectorWidth + projectorWidth ** 2 + projectorWidth * width),
     0,
   )
-  const inner = depth * block + modulation + projectors + hidden * hidden + tokens * hidden * pixels
-  const first = tokens * pixels * hidden + FREQUENCIES * hidden
+  const inner =
+    depth * block + modulation + projectors + hidden * hidden + tokens * hidden * pixels * outputChannels(config)
+  const first = tokens * pixels * channels * hidden + FREQUENCIES * hidden
   return 2 * (3 * inner + 2 * first)
 }

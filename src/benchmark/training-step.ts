@@ -6,6 +6,7 @@ import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { forwardBackward } from '../training/objective.ts'
 import { AdamW } from '../training/optimizer.ts'
+import { SiTObjective } from '../training/sit-objective.ts'
 
 /**
  * Training steps on synthetic data, as Trainer makes them: loss, backward pass, clipping, AdamW and EMA. Latents, labels and
@@ -45,7 +46,7 @@ export class TrainingStep implements Disposable {
     const began = performance.now()
     scope(() => {
       const batch = { latents: this.#latents, labels: this.#labels, t, noise, targets: this.#targets }
-      const losses = forwardBackward(this.#model, batch, { path: 'linear', alignWeight: 0.5 })
+      const losses = forwardBackward(this.#model, batch, { objective: new SiTObjective(), alignWeight: 0.5 })
       this.#optimizer.step()
       mean(losses.denoising)
     })

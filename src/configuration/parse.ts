@@ -30,7 +30,8 @@ function describe(issue: z.core.$ZodIssue, input: unknown, schema: z.ZodType): s
     })
   }
   const value = valueAt(input, issue.path)
-  if (issue.code === 'invalid_union') {
+  // A union that is told apart by a field has no problems of its forms to show where that field names none: its message is all.
+  if (issue.code === 'invalid_union' && issue.errors.length > 0) {
     const meant = issue.errors.filter((problems) => !problems.some((problem) => isOfAnotherKind(problem, value)))
     if (meant.length === 1) {
       return meant[0]!.flatMap((inner) => describe({ ...inner, path: [...issue.path, ...inner.path] }, input, schema))

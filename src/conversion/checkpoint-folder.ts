@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { SafetensorsFile } from '../formats/safetensors.ts'
 import type { TensorSource } from '../formats/tensor-source.ts'
-import { sitEntries } from '../models/sit.ts'
+import { transformerEntries } from '../models/diffusion-transformer.ts'
 import { CHECKPOINT_FILES, type CheckpointRole, readCheckpointState, writeCheckpoint } from '../training/checkpoint.ts'
 import { fitted, type TensorSources, type TrainingCheckpoint } from './training-checkpoint.ts'
 
@@ -13,7 +13,7 @@ export interface OpenedFolder extends AsyncDisposable {
 /** Opens a run's checkpoint folder (src/training/checkpoint.ts); reads its JSON and the files' headers. */
 export async function openCheckpointFolder(path: string): Promise<OpenedFolder> {
   const { format: _, ...state } = await readCheckpointState(path)
-  const entries = sitEntries(state.model)
+  const entries = transformerEntries(state.model)
   const opened: SafetensorsFile[] = []
   const close = async () => {
     for (const file of opened) await file.close()

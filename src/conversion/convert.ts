@@ -5,11 +5,11 @@ import { SafetensorsFile } from '../formats/safetensors.ts'
 import { writeSafetensors } from '../formats/safetensors-writer.ts'
 import { TorchCheckpoint } from '../formats/torch-checkpoint.ts'
 import { writeTorchCheckpoint } from '../formats/torch-checkpoint-writer.ts'
-import { sitEntries } from '../models/sit.ts'
+import { transformerEntries } from '../models/diffusion-transformer.ts'
 import { CHECKPOINT_FILES, STATE_FILE } from '../training/checkpoint.ts'
 import { modelSetting, trainingSchema } from '../training/configuration.ts'
 import { openCheckpointFolder, sourcesOf, writeCheckpointFolder } from './checkpoint-folder.ts'
-import { type ModelKnowledge, sitConfigOf } from './model-configuration.ts'
+import { type ModelKnowledge, modelConfigOf } from './model-configuration.ts'
 import {
   isReferenceCheckpoint,
   readReferenceCheckpoint,
@@ -48,7 +48,7 @@ type Form = 'torch' | 'safetensors' | 'folder'
 const TORCH_EXTENSIONS = ['.pt', '.pth', '.th']
 const SAFETENSORS_EXTENSION = '.safetensors'
 
-/** One set of weights, or what training goes on from: then `training` checks that it is a whole checkpoint of a SiT. */
+/** One set of weights, or what training goes on from: then `training` checks that it is a whole checkpoint of a model. */
 type Content =
   | { readonly kind: 'weights'; readonly weights: TensorSources }
   | {
@@ -118,8 +118,8 @@ function startOfTraining(
   path: string,
   notes: string[],
 ): TrainingCheckpoint {
-  const model = sitConfigOf(weights, knowledgeOf(options), path, notes)
-  const entries = sitEntries(model)
+  const model = modelConfigOf(weights, knowledgeOf(options), path, notes)
+  const entries = transformerEntries(model)
   const tensors = fitted(entries, weights, 'weights', path)
   const moments = zeroMoments(entries)
   notes.push('There is no optimizer state in it: the checkpoint is of step 0, its EMA equal to the weights.')

@@ -1,7 +1,7 @@
 import { parseConfiguration } from '../configuration/parse.ts'
-import { inferSiTConfig } from '../models/infer-sit.ts'
+import { inferTransformerConfig } from '../models/infer-transformer.ts'
 import { SIT_PRESETS } from '../models/presets.ts'
-import { type SiTConfig, sitConfigSchema } from '../models/sit.ts'
+import { type AnyTransformerConfig, transformerConfigSchema } from '../models/transformer-kinds.ts'
 import type { TensorSources } from './training-checkpoint.ts'
 
 /** What tensors do not show, as far as something else tells it. */
@@ -12,14 +12,19 @@ export interface ModelKnowledge {
 }
 
 /**
- * A SiT's configuration from the names and shapes of its state dict. What they do not show is taken from `known`, or else
+ * A model's configuration from the names and shapes of its state dict. What they do not show is taken from `known`, or else
  * assumed, with a sentence in `notes` for each assumption.
  *
- * @throws {Error} where the tensors are not those of a SiT
+ * @throws {Error} where the tensors are not those of a SiT or a DiT
  */
-export function sitConfigOf(tensors: TensorSources, known: ModelKnowledge, path: string, notes: string[]): SiTConfig {
+export function modelConfigOf(
+  tensors: TensorSources,
+  known: ModelKnowledge,
+  path: string,
+  notes: string[],
+): AnyTransformerConfig {
   const shapes = new Map([...tensors].map(([name, { shape }]) => [name, shape]))
-  const inferred = inferSiTConfig(shapes, path, known.heads ?? headsOfNorm(shapes))
+  const inferred = inferTransformerConfig(shapes, path, { heads: known.heads ?? headsOfNorm(shapes) })
   const { depth, hidden, heads, alignWidths } = inferred
   // A published size tells its heads, as do norms of queries and keys.
   const isTold = known.heads !== undefined || inferred.qkNorm
@@ -32,7 +37,7 @@ export function sitConfigOf(tensors: TensorSources, known: ModelKnowledge, path:
     notes.push(`The label table of ${labels} rows is taken for ${classes} classes and the null class.`)
   }
   return parseConfiguration(
-    sitConfigSchema,
+    transformerConfigSchema,
     {
       ...inferred,
       classes,

@@ -1,7 +1,7 @@
 import * as z from 'zod'
 import { ENCODER_NAMES, type EncoderName } from '../alignment/encoder-names.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
-import type { SiTConfig } from '../models/sit.ts'
+import type { AnyTransformerConfig } from '../models/transformer-kinds.ts'
 import {
   modelSetting,
   type TrainingConfiguration,
@@ -46,7 +46,7 @@ export interface ReferenceParameterGroup {
 export function trainingConfigurationOf(
   args: ReferenceArguments,
   group: ReferenceParameterGroup | undefined,
-  model: SiTConfig,
+  model: AnyTransformerConfig,
   path: string,
   notes: string[],
 ): TrainingConfiguration {
@@ -79,7 +79,7 @@ export function trainingConfigurationOf(
 /** The reverse: what the reference's scripts would have been called with. A run without a configuration gives its model. */
 export function referenceArgumentsOf(
   configuration: unknown,
-  model: SiTConfig,
+  model: AnyTransformerConfig,
   seed: number,
 ): Record<string, string | number | boolean | null> {
   const stored = z.object({ data: z.string(), training: trainingSchema }).safeParse(configuration)
@@ -117,7 +117,7 @@ export function referenceArgumentsOf(
 /** Pixels of an image per latent of the SD autoencoder, along one axis. */
 const LATENT_PIXELS = 8
 
-function encodersOf(args: ReferenceArguments, model: SiTConfig, notes: string[]): { name: EncoderName }[] {
+function encodersOf(args: ReferenceArguments, model: AnyTransformerConfig, notes: string[]): { name: EncoderName }[] {
   if (model.alignWidths.length === 0) return []
   const names = (args.enc_type ?? '').split(',').filter((name) => name !== '' && name !== 'None')
   const known = names.filter((name): name is EncoderName => (ENCODER_NAMES as readonly string[]).includes(name))

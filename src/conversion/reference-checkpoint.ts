@@ -16,12 +16,12 @@ import type { TensorSource } from '../formats/tensor-source.ts'
 import type { TorchCheckpoint, TorchValue } from '../formats/torch-checkpoint.ts'
 import type { WritableTorchValue } from '../formats/torch-checkpoint-writer.ts'
 import { TorchTensor } from '../formats/torch-tensor.ts'
-import { sitEntries } from '../models/sit.ts'
+import { transformerEntries } from '../models/diffusion-transformer.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import { elementAt } from '../tensor/host-tensor.ts'
 import { trainingSchema } from '../training/configuration.ts'
 import { REPA_ADAMW } from '../training/optimizer.ts'
-import { type ModelKnowledge, sitConfigOf } from './model-configuration.ts'
+import { type ModelKnowledge, modelConfigOf } from './model-configuration.ts'
 import {
   type ReferenceParameterGroup,
   referenceArgumentsOf,
@@ -69,8 +69,8 @@ export async function readReferenceCheckpoint(
     ...(settings.encoder_depth != null && { alignDepth: settings.encoder_depth }),
     ...given,
   }
-  const model = sitConfigOf(weights, known, path, notes)
-  const entries = sitEntries(model)
+  const model = modelConfigOf(weights, known, path, notes)
+  const entries = transformerEntries(model)
   const optimizer = await readOptimizer(file, value.get('opt') as TorchDictionary, entries)
   const configuration = trainingConfigurationOf(settings, optimizer.group, model, path, notes)
   const steps = value.get('steps')
@@ -162,7 +162,7 @@ async function updatesOf(file: TorchCheckpoint, step: TorchValue | undefined): P
 /** The dictionary that REPA's train.py resumes from and its generate.py samples from. `args` is a dictionary here: a
  * Namespace would keep torch's safe loader (weights_only) from reading the file, and neither script looks at it. */
 export function referenceCheckpointOf({ state, tensors }: TrainingCheckpoint): WritableTorchValue {
-  const entries = sitEntries(state.model)
+  const entries = transformerEntries(state.model)
   const stored = z.object({ training: trainingSchema }).safeParse(state.configuration)
   const { learningRate, betas, epsilon, weightDecay } = stored.success ? stored.data.training : REPA_ADAMW
   const states = new Map<number, WritableTorchValue>()

@@ -1,4 +1,5 @@
-import type { SiT } from '../models/sit.ts'
+import { SiT } from '../models/sit.ts'
+import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { toUint8 } from '../tensor/ops/pixels.ts'
 import { randomNormal } from '../tensor/random.ts'
 import { previewLatents } from './latent-preview.ts'
@@ -30,10 +31,11 @@ export interface SampledImages {
  * of sample i.
  */
 export async function* sampleImages(
-  model: SiT,
+  model: AnyTransformer,
   options: SampleImagesOptions,
 ): AsyncGenerator<SampledImages, void, void> {
   const { labels, seed, batch, onProgress, ...sampler } = options
+  if (!(model instanceof SiT)) throw new TypeError('sampleImages: only a SiT can be sampled.')
   const { channels, inputSize } = model.config
   const [height, width] = inputSize
   const { device } = model

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path'
 import { imageGrid } from '../data/grid.ts'
 import { encodePng } from '../data/png.ts'
 import { type NpzArrayWriter, NpzWriter } from '../formats/npz.ts'
-import type { SiT } from '../models/sit.ts'
+import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { randomUniform } from '../tensor/random.ts'
 import { type SampledImages, type SampleImagesOptions, sampleImages } from './sample-images.ts'
 
@@ -31,7 +31,7 @@ export interface SampleResult {
 /**
  * Samples images to `FOLDER/000000.png` and on; of a model of latents also the latents, `FOLDER/latents.npz` (`latents`, f64).
  */
-export async function sampleToFolder(model: SiT, options: SampleToFolderOptions): Promise<SampleResult> {
+export async function sampleToFolder(model: AnyTransformer, options: SampleToFolderOptions): Promise<SampleResult> {
   const { folder, count, classes, npz, grid, columns, ...sampling } = options
   const labels = await labelsFor(model, count, classes, options.seed)
   const isLatent = model.config.channels !== 3
@@ -122,7 +122,7 @@ async function writeImages(
 }
 
 async function labelsFor(
-  model: SiT,
+  model: AnyTransformer,
   count: number,
   classes: readonly number[] | undefined,
   seed: number,

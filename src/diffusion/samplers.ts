@@ -111,11 +111,11 @@ class VelocityField {
     const input = cast(x, 'f32')
     observe?.(input, t)
     const guided = guidance && guidance.scale > 1 && guidedAt >= guidance.low && guidedAt <= guidance.high
-    if (!guided) return [[1, this.#model.forward(input, this.#time(t, batch), this.#labels).velocity]]
+    if (!guided) return [[1, this.#model.forward(input, this.#time(t, batch), this.#labels).prediction]]
     const doubled = Tensor.empty([2 * batch, ...x.shape.slice(1)], x.device)
     native().copy(doubled.slice(0, batch).handle, input.handle)
     native().copy(doubled.slice(batch, 2 * batch).handle, input.handle)
-    const { velocity } = this.#model.forward(doubled, this.#time(t, 2 * batch), this.#doubledLabels)
+    const { prediction: velocity } = this.#model.forward(doubled, this.#time(t, 2 * batch), this.#doubledLabels)
     return [
       [guidance.scale, velocity.slice(0, batch)],
       [1 - guidance.scale, velocity.slice(batch, 2 * batch)],

@@ -12,6 +12,7 @@ import { mean } from '../tensor/ops/loss.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { forwardBackward } from '../training/objective.ts'
 import { AdamW, REPA_ADAMW } from '../training/optimizer.ts'
+import { SiTObjective } from '../training/sit-objective.ts'
 
 export interface SelfTestCheck {
   readonly name: string
@@ -202,7 +203,11 @@ function lossesOf(model: SiT) {
   using target = Tensor.from(values([3, 9, 12], 103), [3, 9, 12], device)
   using t = Tensor.from(Float32Array.of(0.125, 0.5, 0.875), [3], device)
   using labels = Tensor.from(Int32Array.of(0, 3, 5), [3], device)
-  return forwardBackward(model, { latents, labels, t, noise, targets: [target] }, { path: 'linear', alignWeight: 0.5 })
+  return forwardBackward(
+    model,
+    { latents, labels, t, noise, targets: [target] },
+    { objective: new SiTObjective(), alignWeight: 0.5 },
+  )
 }
 
 /**

@@ -16,11 +16,33 @@ export interface TransformerSize {
   readonly patch: number
 }
 
-export type SiTPreset = `SiT-${Size}/${(typeof PATCHES)[number]}`
+type PresetOf<K extends string> = `${K}-${Size}/${(typeof PATCHES)[number]}`
+
+export type SiTPreset = PresetOf<'SiT'>
+export type DiTPreset = PresetOf<'DiT'>
+export type TransformerPreset = SiTPreset | DiTPreset
+
+function presetsOf<K extends string>(kind: K): Readonly<Record<PresetOf<K>, TransformerSize>> {
+  return Object.fromEntries(
+    Object.entries(SIZES).flatMap(([size, dimensions]) =>
+      PATCHES.map((patch) => [`${kind}-${size}/${patch}`, { ...dimensions, patch }]),
+    ),
+  ) as Record<PresetOf<K>, TransformerSize>
+}
 
 /** `SiT-S/2` to `SiT-XL/8`. */
-export const SIT_PRESETS: Readonly<Record<SiTPreset, TransformerSize>> = Object.fromEntries(
-  Object.entries(SIZES).flatMap(([size, dimensions]) =>
-    PATCHES.map((patch) => [`SiT-${size}/${patch}`, { ...dimensions, patch }]),
-  ),
-) as Record<SiTPreset, TransformerSize>
+export const SIT_PRESETS = presetsOf('SiT')
+
+/** `DiT-S/2` to `DiT-XL/8`. */
+export const DIT_PRESETS = presetsOf('DiT')
+
+/** The sizes of a preset by its name; free sizes as they are. Throws where there is no such preset. */
+export function presetSize<P extends string, S extends object>(
+  presets: Readonly<Record<P, TransformerSize>>,
+  model: P | S,
+): TransformerSize | S {
+  if (typeof model !== 'string') return model
+  const size = (presets as Readonly<Record<string, TransformerSize>>)[model]
+  if (size) return size
+  throw new RangeError(`There is no model "${model}": expected one of ${Object.keys(presets).join(', ')}.`)
+}

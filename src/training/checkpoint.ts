@@ -15,7 +15,7 @@ import type { WritableFileSystem } from '../formats/atomic-file.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
 import { type SafetensorsSource, writeSafetensors } from '../formats/safetensors-writer.ts'
 import type { Model } from '../models/model.ts'
-import { type SiTConfig, sitConfigSchema } from '../models/sit.ts'
+import { type AnyTransformerConfig, transformerConfigSchema } from '../models/transformer-kinds.ts'
 import type { ArenaRole } from '../nn/parameter-arena.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import { loadState, type StateSource } from '../nn/state-dict.ts'
@@ -35,7 +35,7 @@ const stateSchema = z.strictObject({
   /** The optimizer's, where it scales the losses. */
   lossScaling: z.strictObject({ scale: z.number().positive(), steps: z.int().nonnegative() }).optional(),
   seed: z.int().nonnegative(),
-  model: sitConfigSchema,
+  model: transformerConfigSchema,
   /** The run's resolved configuration, as config.json has it. */
   configuration: z.json(),
 })
@@ -78,7 +78,7 @@ function entriesOf(model: Model, role: ArenaRole): StateEntry[] {
  */
 export async function saveCheckpoint(
   folder: string,
-  model: Model & { readonly config: SiTConfig },
+  model: Model & { readonly config: AnyTransformerConfig },
   state: Omit<CheckpointState, 'format' | 'model'>,
   options: { fileSystem?: WritableFileSystem } = {},
 ): Promise<string> {

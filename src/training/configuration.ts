@@ -1,21 +1,30 @@
 import * as z from 'zod'
 import { ENCODER_NAMES } from '../alignment/encoder-names.ts'
-import { SIT_PRESETS, type SiTPreset } from '../models/presets.ts'
-import type { SiTConfig } from '../models/sit.ts'
+import type { TransformerPreset } from '../models/presets.ts'
+import { type AnyTransformerConfig, TRANSFORMER_PRESETS, UNKNOWN_KIND } from '../models/transformer-kinds.ts'
 
 const positive = z.int().positive()
 
+const sizes = {
+  depth: positive,
+  hidden: positive,
+  heads: positive,
+  patch: positive,
+  mlpRatio: z.number().positive().optional(),
+  qkNorm: z.boolean().optional(),
+  learnSigma: z.boolean().optional(),
+}
+
 const modelSchema = z.union([
-  z.enum(Object.keys(SIT_PRESETS) as [SiTPreset, ...SiTPreset[]]),
-  z.strictObject({
-    kind: z.literal('SiT'),
-    depth: positive,
-    hidden: positive,
-    heads: positive,
-    patch: positive,
-    mlpRatio: z.number().positive().optional(),
-    qkNorm: z.boolean().optional(),
-  }),
+  z.enum(Object.keys(TRANSFORMER_PRESETS) as [TransformerPreset, ...TransformerPreset[]]),
+  z.discriminatedUnion(
+    'kind',
+    [
+      z.strictObject({ kind: z.literal('SiT'), ...sizes, convention: z.enum(['repa', 'sit']).optional() }),
+      z.strictObject({ kind: z.literal('DiT'), ...sizes }),
+    ],
+    { error: UNKNOWN_KIND },
+  ),
 ])
 
 /** How a training run goes: one schema for the JSON file, the command line and the library. Defaults are the reference's. */
@@ -68,12 +77,27 @@ export function alignDepthOf(configuration: Pick<TrainingConfiguration, 'model' 
   return typeof model === 'string' ? 8 : Math.min(8, Math.max(1, Math.round(model.depth / 3)))
 }
 
-/** The setting `model` that gives a SiT of these sizes. */
-export function modelSetting({ depth, hidden, heads, patch, mlpRatio, qkNorm }: SiTConfig): TrainingOptions['model'] {
+/** The setting `model` that gives a model of these sizes. */
+export function modelSetting(config: AnyTransformerConfig): TrainingOptions['model'] {
+  const { kind, depth, hidden, heads, patch, mlpRatio, qkNorm, learnSigma } = config
   const size = { depth, hidden, heads, patch }
-  const preset = Object.entries(SIT_PRESETS).find(([, sizes]) =>
-    Object.entries(size).every(([name, value]) => sizes[name as keyof typeof size] === value),
+  const preset = Object.entries(TRANSFORMER_PRESETS).find(
+    ([name, sizes]) =>
+      name.startsWith(kind) && Object.entries(size).every(([key, value]) => sizes[key as keyof typeof size] === value),
   )
-  if (preset && mlpRatio === 4 && !qkNorm) return preset[0] as SiTPreset
-  return { kind: 'SiT', ...size, mlpRatio, qkNorm }
+  const isUsual = mlpRatio === 4 && !qkNorm && learnSigma === (kind === 'DiT')
+  if (config.kind === 'DiT') {
+    if (preset && isUsual) return preset[0] as TransformerPreset
+    return { kind: 'DiT', ...size, mlpRatio, qkNorm, learnSigma }
+  }
+  const { convention } = config
+  if (preset && isUsual && convention === 'repa') return preset[0] as TransformerPreset
+  return {
+    kind: 'SiT',
+    ...size,
+    mlpRatio,
+    qkNorm,
+    ...(learnSigma && { learnSigma }),
+    ...(convention !== 'repa' && { convention }),
+  }
 }

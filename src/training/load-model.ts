@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { inferSiTConfig } from '../models/infer-sit.ts'
-import { SiT } from '../models/sit.ts'
+import { inferTransformerConfig } from '../models/infer-transformer.ts'
+import { type AnyTransformer, transformerFromConfig } from '../models/transformer-kinds.ts'
 import { openWeights } from '../models/weights-file.ts'
 import type { Device } from '../tensor/device.ts'
 import { CHECKPOINTS, loadCheckpoint, newestCheckpoint, readCheckpointState } from './checkpoint.ts'
@@ -15,7 +15,7 @@ export interface LoadModelOptions {
 }
 
 export interface LoadedModel {
-  readonly model: SiT
+  readonly model: AnyTransformer
   /** Where the weights came from, for people. */
   readonly source: string
   /** The training path that the checkpoint was made with, where it says so. */
@@ -23,7 +23,7 @@ export interface LoadedModel {
 }
 
 /**
- * A SiT from a run's folder (its newest checkpoint), a checkpoint's folder, or a file of weights: `.safetensors`, or a
+ * A SiT or DiT from a run's folder (its newest checkpoint), a checkpoint's folder, or a file of weights: `.safetensors`, or a
  * `.pt`/`.pth` that is a bare state dict (as the published checkpoints are) or the reference's training checkpoint.
  */
 export async function loadModel(path: string, options: LoadModelOptions): Promise<LoadedModel> {
@@ -36,7 +36,7 @@ export async function loadModel(path: string, options: LoadModelOptions): Promis
       `${path} is neither a checkpoint nor a run with one; give a folder with state.json, or a run's folder.`,
     )
   const state = await readCheckpointState(checkpoint)
-  const model = SiT.fromConfig(state.model, device)
+  const model = transformerFromConfig(state.model, device)
   try {
     const role = weights === 'ema' ? 'ema' : 'weights'
     await loadCheckpoint(checkpoint, model, [role])
@@ -54,7 +54,7 @@ async function loadWeightsFile(
 ): Promise<LoadedModel> {
   await using source = await openWeights(path, [weights, 'state_dict'])
   const shapes = new Map([...source.names].map((name) => [name, source.shapeOf(name)]))
-  const model = SiT.fromConfig(inferSiTConfig(shapes, path, heads), device)
+  const model = transformerFromConfig(inferTransformerConfig(shapes, path, { heads }), device)
   try {
     await model.load(source)
   } catch (error) {

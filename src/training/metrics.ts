@@ -29,12 +29,13 @@ export class MetricsLog {
   }
 
   async write(step: TrainingStep): Promise<void> {
-    const { index, loss, denoising, alignment, gradNorm, learningRate, imagesPerSecond, seconds, skipped, lossScale } =
-      step
+    const { index, loss, denoising, vb, alignment, gradNorm, learningRate, imagesPerSecond } = step
+    const { seconds, skipped, lossScale } = step
     const line = {
       step: index,
       loss,
       denoising,
+      ...(vb !== undefined && { vb }),
       ...(alignment !== undefined && { alignment }),
       gradNorm,
       lr: learningRate,
@@ -46,6 +47,7 @@ export class MetricsLog {
     await this.#lines.write(`${JSON.stringify(line)}\n`)
     this.#events.scalar('loss/total', loss, index)
     this.#events.scalar('loss/denoising', denoising, index)
+    if (vb !== undefined) this.#events.scalar('loss/vb', vb, index)
     if (alignment !== undefined) this.#events.scalar('loss/alignment', alignment, index)
     this.#events.scalar('gradient/norm', gradNorm, index)
     if (lossScale !== undefined) this.#events.scalar('gradient/loss_scale', lossScale, index)

@@ -1,8 +1,11 @@
+/**
+ * One pass of training: an objective noises the latents and takes the losses of what the model says of them, REPA's alignment is added,
+ * and the gradients follow.
+ */
 import { alignmentLoss } from '../alignment/repa.ts'
-import type { SiT } from '../models/sit.ts'
-import type { InterpolantPath } from '../native.ts'
-import { interpolant } from '../tensor/ops/interpolant.ts'
-import { velocityLoss } from '../tensor/ops/loss.ts'
+import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
+import type { Device } from '../tensor/device.ts'
+import type { RandomKey } from '../tensor/random.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tape } from '../tensor/tape.ts'
 import type { Tensor } from '../tensor/tensor.ts'
@@ -13,7 +16,7 @@ export interface TrainingBatch {
   readonly latents: Tensor
   /** Labels i32 [B], already dropped. */
   readonly labels: Tensor
-  /** Times [B]. */
+  /** Times [B], as the objective draws them. */
   readonly t: Tensor
   /** N(0, 1) [B, C, H, W]. */
   readonly noise: Tensor
@@ -21,42 +24,72 @@ export interface TrainingBatch {
   readonly targets: readonly Tensor[]
 }
 
-export interface ObjectiveOptions {
-  readonly path: InterpolantPath
+/** What a kind of model learns: SiT a velocity (sit-objective.ts), DiT noise and variance (dit-objective.ts). */
+export interface Objective extends Disposable {
+  /** Times [B] of a step's samples. Drawn before the step, so that a captured step only reads them. */
+  drawTimes(batch: number, key: RandomKey, device: Device): Tensor
+  /** Noises a batch. Enqueues only work that depends on the batch's tensors, so that a step can be captured. */
+  noised(batch: Pick<TrainingBatch, 'latents' | 'noise' | 't'>): Noised
+}
+
+/** A noised batch. */
+export interface Noised {
+  /** What the model is shown, [B, C, H, W]. */
+  readonly input: Tensor
+  /** The times [B] that the model is told. */
+  readonly t: Tensor
+  /**
+   * The losses of the model's prediction. While a tape records, also seeds its backward pass with the gradient of their means' sum,
+   * multiplied by the loss scale of `scaling`, an optimizer's state.
+   */
+  losses(prediction: Tensor, scaling?: Tensor): DenoisingLosses
+}
+
+/** Per sample [B]; the training loss is the sum of their means. */
+export interface DenoisingLosses {
+  /** The mean squared error of the velocity, or of the noise. */
+  readonly denoising: Tensor
+  /** DiT's variational bound, in bits a dimension. */
+  readonly vb?: Tensor
+}
+
+export interface Losses extends DenoisingLosses {
+  /** The projection loss, a scalar f64; undefined without encoders. */
+  readonly alignment: Tensor | undefined
+}
+
+export interface PassOptions {
+  readonly objective: Objective
   /** Weight of the alignment loss (proj_coeff). */
   readonly alignWeight: number
   /** An optimizer's state (`AdamW.scaling`), by whose loss scale all gradients are multiplied. */
   readonly scaling?: Tensor
   /** Add to the gradients of an earlier pass. */
   readonly accumulate?: boolean
-  /** Shown the pass's tensors: `interpolated`, `velocity` (the prediction), `projections.K`. */
+  /** Shown the pass's tensors: the model's `input` and `prediction`, `projections.K`. */
   readonly observe?: (name: string, tensor: Tensor) => void
 }
 
-export interface Losses {
-  /** Per sample, the mean squared error of the velocity [B]. */
-  readonly denoising: Tensor
-  /** The projection loss, a scalar f64; undefined without encoders. */
-  readonly alignment: Tensor | undefined
-}
-
-/** REPA's training loss and its gradients: mean(denoising) + alignWeight · alignment (loss.py). The caller disposes the losses. */
-export function forwardBackward(model: SiT, batch: TrainingBatch, options: ObjectiveOptions): Losses {
-  const { path, alignWeight, scaling, observe } = options
+/**
+ * The training loss, mean(denoising) [+ mean(vb)] + alignWeight · alignment (REPA's loss.py), and its gradients. The caller disposes
+ * the losses.
+ */
+export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatch, options: PassOptions): Losses {
+  const { objective, alignWeight, scaling, observe } = options
   return scope(() => {
-    const { interpolated, velocity } = interpolant(batch.latents, batch.noise, batch.t, path)
-    observe?.('interpolated', interpolated)
+    const noised = objective.noised(batch)
+    observe?.('input', noised.input)
     using tape = new Tape({ accumulate: options.accumulate })
     const losses = tape.record((): Losses => {
       const project = batch.targets.length > 0
-      const output = model.forward(interpolated, batch.t, batch.labels, { project })
-      observe?.('velocity', output.velocity)
-      output.projections.forEach((projection, k) => {
+      const { prediction, projections } = model.forward(noised.input, noised.t, batch.labels, { project })
+      observe?.('prediction', prediction)
+      projections.forEach((projection, k) => {
         observe?.(`projections.${k}`, projection)
       })
       return {
-        denoising: velocityLoss(output.velocity, velocity, 1, scaling),
-        alignment: project ? alignmentLoss(output.projections, batch.targets, alignWeight, scaling) : undefined,
+        ...noised.losses(prediction, scaling),
+        alignment: project ? alignmentLoss(projections, batch.targets, alignWeight, scaling) : undefined,
       }
     })
     tape.backward(model.arena.parameters).dispose()

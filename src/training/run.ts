@@ -11,8 +11,12 @@ import { imageGrid } from '../data/grid.ts'
 import { encodePng } from '../data/png.ts'
 import { sampleImages } from '../diffusion/sample-images.ts'
 import { writeAtomically } from '../formats/atomic-file.ts'
-import { SIT_PRESETS } from '../models/presets.ts'
-import { SiT } from '../models/sit.ts'
+import {
+  type AnyTransformer,
+  transformerConfigSchema,
+  transformerFromConfig,
+  transformerOfPreset,
+} from '../models/transformer-kinds.ts'
 import type { Device } from '../tensor/device.ts'
 import { CHECKPOINTS, checkpointName, newestCheckpoint, tidyCheckpoints } from './checkpoint.ts'
 import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
@@ -40,7 +44,7 @@ export interface TrainOptions {
 
 export interface TrainingRun {
   readonly configuration: TrainingConfiguration
-  readonly model: SiT
+  readonly model: AnyTransformer
   readonly data: Dataset
   /** Steps already made, when resumed. */
   readonly step: number
@@ -198,20 +202,25 @@ async function writeSamples(
   }
 }
 
-function createModel(configuration: TrainingConfiguration, data: Dataset, device: Device): SiT {
+function createModel(configuration: TrainingConfiguration, data: Dataset, device: Device): AnyTransformer {
   const { model, classDropout, projectorWidth, seed } = configuration
-  const size = typeof model === 'string' ? SIT_PRESETS[model] : model
-  const { kind: _, ...free } = { kind: 'SiT', ...size }
   const [channels, height, width] = data.latentShape
-  const options = { channels, inputSize: [height, width] as [number, number], classes: data.classes }
-  return SiT.create(free, {
-    ...options,
-    classDropout,
-    projectorWidth,
-    alignDepth: alignDepthOf(configuration),
-    device,
-    seed,
-  })
+  const config = parseConfiguration(
+    transformerConfigSchema,
+    {
+      ...(typeof model === 'string' ? transformerOfPreset(model) : model),
+      channels,
+      inputSize: [height, width],
+      classes: data.classes,
+      classDropout,
+      projectorWidth,
+      alignDepth: alignDepthOf(configuration),
+    },
+    "the model's configuration",
+  )
+  const created = transformerFromConfig(config, device)
+  created.initialise(seed)
+  return created
 }
 
 /** So that no reader sees half a file. */

@@ -2,13 +2,14 @@ import { join } from 'node:path'
 import type { Encoder } from '../alignment/encoder.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { type Batch, Loader } from '../data/loader.ts'
-import type { SiT, SiTConfig } from '../models/sit.ts'
+import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
+import type { AnyTransformer, AnyTransformerConfig } from '../models/transformer-kinds.ts'
 import type { InterpolantPath, TimeWeighting } from '../native.ts'
 import { synchronize } from '../tensor/device.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { samplePosterior } from '../tensor/ops/interpolant.ts'
 import { mean } from '../tensor/ops/loss.ts'
-import { dropLabels, type RandomKey, randomNormal, randomTimesteps } from '../tensor/random.ts'
+import { dropLabels, type RandomKey, randomNormal } from '../tensor/random.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { CapturedStep } from './captured-step.ts'
@@ -20,7 +21,8 @@ import {
   readCheckpointState,
   saveCheckpoint,
 } from './checkpoint.ts'
-import { forwardBackward } from './objective.ts'
+import { forwardBackward, type Objective } from './objective.ts'
+import { objectiveFor } from './objectives.ts'
 import { AdamW, type AdamWOptions } from './optimizer.ts'
 import { defaultPrecision, type PrecisionPolicy, precisionPolicy } from './precision.ts'
 
@@ -35,9 +37,9 @@ export interface Alignment {
 
 export interface TrainerOptions extends Partial<AdamWOptions> {
   /** Trained in place; gains projectors for the alignment's encoders where it has none. */
-  readonly model: SiT
+  readonly model: AnyTransformer
   readonly data: Dataset
-  /** None: the plain SiT objective. */
+  /** None: the model's plain objective. */
   readonly align?: Alignment
   readonly batch: number
   readonly precision?: PrecisionPolicy['name']
@@ -46,7 +48,9 @@ export interface TrainerOptions extends Partial<AdamWOptions> {
    * The results have the same bits; the step's memory stays taken between steps. Default false.
    */
   readonly cudaGraph?: boolean
+  /** SiT's interpolant. Default: linear. */
   readonly path?: InterpolantPath
+  /** How SiT's times are drawn. Default: uniform. */
   readonly weighting?: TimeWeighting
   /** What a checkpoint keeps as the run's configuration. */
   readonly configuration?: CheckpointState['configuration']
@@ -58,9 +62,11 @@ export interface TrainingStep {
   /** From 1. */
   readonly index: number
   readonly epoch: number
-  /** denoising + weight · alignment. */
+  /** denoising [+ vb] + weight · alignment. */
   readonly loss: number
   readonly denoising: number
+  /** DiT's variational bound, in bits a dimension; undefined where the objective has none. */
+  readonly vb: number | undefined
   /** In [−1, 1]; undefined without encoders. */
   readonly alignment: number | undefined
   /** Before clipping. */
@@ -102,12 +108,16 @@ type StepInputs = {
 }
 
 /** Means over the batch. */
-type StepLosses = { readonly denoising: Tensor; readonly alignment: Tensor | undefined }
+type StepLosses = {
+  readonly denoising: Tensor
+  readonly vb: Tensor | undefined
+  readonly alignment: Tensor | undefined
+}
 
 type Pending = Promise<Omit<TrainingStep, 'imagesPerSecond' | 'seconds'>>
 
 /**
- * Trains a SiT with REPA:
+ * Trains a SiT or a DiT with REPA:
  *
  *     const trainer = new Trainer({ model, data, align: { encoder, depth: 8, weight: 0.5 }, batch: 256 })
  *     for await (const step of trainer.run({ steps: 400_000 })) console.log(step.index, step.loss)
@@ -117,12 +127,11 @@ type Pending = Promise<Omit<TrainingStep, 'imagesPerSecond' | 'seconds'>>
  * unbroken one would have.
  */
 export class Trainer implements AsyncDisposable {
-  readonly model: SiT
+  readonly model: AnyTransformer
   readonly data: Dataset
   readonly optimizer: AdamW
-  readonly #options: Required<
-    Pick<TrainerOptions, 'batch' | 'path' | 'weighting' | 'seed' | 'configuration' | 'cudaGraph'>
-  >
+  readonly #options: Required<Pick<TrainerOptions, 'batch' | 'seed' | 'configuration' | 'cudaGraph'>>
+  readonly #objective: Objective
   readonly #encoders: readonly Encoder[]
   readonly #alignWeight: number
   #step = 0
@@ -143,8 +152,6 @@ export class Trainer implements AsyncDisposable {
     const precision = precisionPolicy(options.precision ?? defaultPrecision(model.device), model.device)
     this.#options = {
       batch,
-      path: options.path ?? 'linear',
-      weighting: options.weighting ?? 'uniform',
       seed: options.seed ?? 0,
       cudaGraph: options.cudaGraph ?? false,
       configuration: options.configuration ?? null,
@@ -160,6 +167,7 @@ export class Trainer implements AsyncDisposable {
     }
     model.computeIn(precision.dtype)
     for (const encoder of encoders) encoder.computeIn?.(precision.dtype)
+    this.#objective = objectiveFor(model, options)
     this.optimizer = new AdamW(model.arena, { ...options, lossScale: options.lossScale ?? precision.lossScale })
   }
 
@@ -250,16 +258,17 @@ export class Trainer implements AsyncDisposable {
     const { learningRate } = this.optimizer.options
     const step = this.#step
     const { read } = scope(() => {
-      const { denoising, alignment } = this.#run(this.#draw(samples, step))
-      return { read: Promise.all([denoising.item(), alignment?.item(), this.optimizer.state()]) }
+      const { denoising, vb, alignment } = this.#run(this.#draw(samples, step))
+      return { read: Promise.all([denoising.item(), vb?.item(), alignment?.item(), this.optimizer.state()]) }
     })
     this.#step++
-    return read.then(([denoisingLoss, alignmentLoss, state]) => ({
+    return read.then(([denoising, vb, alignment, state]) => ({
       index: step + 1,
       epoch: samples.epoch,
-      loss: denoisingLoss + this.#alignWeight * (alignmentLoss ?? 0),
-      denoising: denoisingLoss,
-      alignment: alignmentLoss,
+      loss: denoising + (vb ?? 0) + this.#alignWeight * (alignment ?? 0),
+      denoising,
+      vb,
+      alignment,
       gradNorm: state.gradNorm,
       learningRate,
       finite: state.finite,
@@ -270,7 +279,7 @@ export class Trainer implements AsyncDisposable {
 
   /** A batch on the device, with everything that is drawn for it. */
   #draw(samples: Batch, step: number): StepInputs {
-    const { path, weighting, seed, batch } = this.#options
+    const { seed, batch } = this.#options
     const { model, data } = this
     const { device } = model
     const key = (stream: RandomKey['stream']): RandomKey => ({ seed, stream, step })
@@ -285,7 +294,7 @@ export class Trainer implements AsyncDisposable {
           ? Tensor.from(samples.images!, [batch, 3, data.imageSize, data.imageSize], device)
           : undefined,
       labels: classDropout > 0 ? dropLabels(labels, classDropout, model.nullClass, key('labelDropout')) : labels,
-      t: randomTimesteps(batch, weighting, path, key('timesteps'), device),
+      t: this.#objective.drawTimes(batch, key('timesteps'), device),
       noise: randomNormal(shape, key('noise'), device),
     }
   }
@@ -304,14 +313,14 @@ export class Trainer implements AsyncDisposable {
 
   #compute({ stored, posteriorNoise, images, labels, t, noise }: StepInputs): StepLosses {
     const latents = posteriorNoise ? samplePosterior(stored, posteriorNoise, LATENT_SCALE, 0) : stored
-    const { path } = this.#options
     const losses = forwardBackward(
       this.model,
       { latents, labels, t, noise, targets: images ? this.#targets(images) : [] },
-      { path, alignWeight: this.#alignWeight, scaling: this.optimizer.scaling },
+      { objective: this.#objective, alignWeight: this.#alignWeight, scaling: this.optimizer.scaling },
     )
     const reported = {
       denoising: mean(losses.denoising),
+      vb: losses.vb && mean(losses.vb),
       alignment: losses.alignment && cast(losses.alignment, 'f32'),
     }
     // Last: where memory runs out before, the step has changed nothing.
@@ -335,6 +344,7 @@ export class Trainer implements AsyncDisposable {
     this.#captured?.dispose()
     this.#captured = undefined
     this.optimizer.dispose()
+    this.#objective[Symbol.dispose]()
     await this.#closeLoader()
   }
 
@@ -344,7 +354,15 @@ export class Trainer implements AsyncDisposable {
 }
 
 /** What tensors of the right shapes do not show. Throws where the checkpoint's model computed otherwise with them. */
-function requireSameComputation(checkpoint: string, saved: SiTConfig, model: SiTConfig): void {
+function requireSameComputation(checkpoint: string, saved: AnyTransformerConfig, model: AnyTransformerConfig): void {
+  if (saved.kind !== model.kind) {
+    throw new RangeError(`${checkpoint} is of a ${saved.kind}, this run's model is a ${model.kind}.`)
+  }
+  if (saved.kind === 'SiT' && model.kind === 'SiT' && saved.convention !== model.convention) {
+    throw new RangeError(
+      `${checkpoint} is of a SiT whose time runs by the convention ${saved.convention}, this run's by ${model.convention}.`,
+    )
+  }
   const keys = ['heads', ...(saved.alignWidths.length > 0 ? (['alignDepth'] as const) : [])] as const
   for (const key of keys) {
     if (saved[key] !== model[key]) {
@@ -353,7 +371,7 @@ function requireSameComputation(checkpoint: string, saved: SiTConfig, model: SiT
   }
 }
 
-function requireFit({ config }: SiT, data: Dataset, batch: number): void {
+function requireFit({ config }: DiffusionTransformer, data: Dataset, batch: number): void {
   const [channels, height, width] = data.latentShape
   const [modelHeight, modelWidth] = config.inputSize
   if (channels !== config.channels || height !== modelHeight || width !== modelWidth) {

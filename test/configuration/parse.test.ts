@@ -77,7 +77,10 @@ describe('of a training configuration', () => {
     [{ model: 'SiT-XL/3' }, /^run: model is "SiT-XL\/3": .*"SiT-S\/2"\|.*; did you mean "SiT-XL\/2"\?$/],
     [{ model: 'sit-s/2' }, /; did you mean "SiT-S\/2"\?$/],
     [{ model: { kind: 'SiT', depth: 2, hidden: 32, heads: 2 } }, /^run: model\.patch is missing: [^;]*\.$/],
-    [{ model: { kind: 'DiT', depth: 2, hidden: 32, heads: 2, patch: 2 } }, /^run: model\.kind is "DiT": .*"SiT".*$/],
+    [
+      { model: { kind: 'UNet', depth: 2, hidden: 32, heads: 2, patch: 2 } },
+      /^run: model\.kind is "UNet": expected "SiT" or "DiT"\.$/,
+    ],
     [
       { encoders: [{ name: 'dinov2-vit-bb' }] },
       /^run: encoders\.0\.name is "dinov2-vit-bb": .*; did you mean "dinov2-vit-b"\?$/,

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { convert } from '../../src/conversion/convert.ts'
 import { Dataset } from '../../src/data/dataset.ts'
-import { SiT } from '../../src/models/sit.ts'
+import { transformerFromConfig } from '../../src/models/transformer-kinds.ts'
 import { readCheckpointState } from '../../src/training/checkpoint.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
@@ -15,7 +15,7 @@ describe.skipIf(!haveGolden)(`training goes on from the reference's checkpoint${
     const reference = join(folder, '0000003')
     await convert(join(goldenFolder, 'pt/repa-ckpt.pt'), reference, { heads: 2, alignDepth: 1 })
     const { model: config } = await readCheckpointState(reference)
-    using model = SiT.fromConfig(config, 'cpu')
+    using model = transformerFromConfig(config, 'cpu')
     const data = await Dataset.open(await tinyDataset())
     await using trainer = new Trainer({ model, data, align: { encoder, depth: 1 }, batch: 2 })
     await trainer.restore(reference)

@@ -7,7 +7,7 @@ import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { TorchCheckpoint } from '../../src/formats/torch-checkpoint.ts'
 import { type WritableTorchValue, writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
 import { TorchTensor } from '../../src/formats/torch-tensor.ts'
-import { sitEntries } from '../../src/models/sit.ts'
+import { transformerEntries } from '../../src/models/diffusion-transformer.ts'
 import type { HostTensor } from '../../src/tensor/host-tensor.ts'
 import { readCheckpointState } from '../../src/training/checkpoint.ts'
 import { temporaryFolder } from '../formats/temporary-folder.ts'
@@ -86,7 +86,7 @@ describe('bare state dicts', () => {
   })
 
   test('a SiT becomes a checkpoint folder of step 0', async () => {
-    const weights = new Map(sitEntries(tinyModel).map(({ name, shape }, i) => [name, tensor(shape, i)]))
+    const weights = new Map(transformerEntries(tinyModel).map(({ name, shape }, i) => [name, tensor(shape, i)]))
     const { folder, path } = await written('sit.pt', weights)
     const out = join(folder, 'run', 'checkpoints', '0000000')
     const { notes } = await convert(path, out, { heads: 2, alignDepth: 1 })
@@ -119,7 +119,10 @@ describe('training checkpoints', () => {
     ])
     const back = join(folder, 'back.pt')
     const { tensors, kind } = await convert(run, back)
-    expect({ tensors, kind }).toEqual({ tensors: 4 * sitEntries(tinyModel).length - 2, kind: 'training checkpoint' })
+    expect({ tensors, kind }).toEqual({
+      tensors: 4 * transformerEntries(tinyModel).length - 2,
+      kind: 'training checkpoint',
+    })
     const [before, after] = [await torchValue(path), await torchValue(back)] as Map<string, unknown>[]
     for (const part of ['model', 'ema', 'opt', 'steps']) expect(after.get(part)).toEqual(before.get(part))
     const again = join(folder, 'again')
@@ -156,7 +159,7 @@ describe('training checkpoints', () => {
     await convert(path, out)
     expect([...(await safetensors(out)).values()]).toEqual([tensor([2], 2)])
     await expect(convert(path, join(folder, 'dit'))).rejects.toThrow(
-      'dit.pt is not the state dict of a SiT: it has no tensor pos_embed.',
+      'dit.pt is not the state dict of a SiT or a DiT: it has no tensor pos_embed.',
     )
   })
 
@@ -247,7 +250,7 @@ describe.skipIf(!haveGolden)(`the reference's own checkpoint${goldenSuffix}`, ()
     const state = await readCheckpointState(out)
     expect(state).toMatchObject({ step: 3, updates: 3, skipped: 0, seed: 0 })
     expect(state.model).toMatchObject({ depth: 2, hidden: 16, heads: 2, patch: 2, inputSize: [8, 8], classes: 10 })
-    const order = sitEntries(state.model).map(({ name }) => name)
+    const order = transformerEntries(state.model).map(({ name }) => name)
     const expected = await safetensors(join(goldenFolder, 'pt/repa-ckpt.expected.safetensors'))
     const actual = new Map<string, HostTensor>()
     for (const part of ['model', 'ema'] as const) {

@@ -1,4 +1,5 @@
-import { type SiTConfig, sitConfigSchema, sitEntries } from '../../src/models/sit.ts'
+import { transformerEntries } from '../../src/models/diffusion-transformer.ts'
+import { type SiTConfig, sitConfigSchema } from '../../src/models/sit.ts'
 import { elementCount } from '../../src/tensor/dtype.ts'
 import { type HostTensor, hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import type { CheckpointState } from '../../src/training/checkpoint.ts'
@@ -26,11 +27,11 @@ export function tensor(shape: readonly number[], seed: number): HostTensor {
   )
 }
 
-const trainable = sitEntries(tinyModel).filter(({ parameter }) => parameter.trainable)
+const trainable = transformerEntries(tinyModel).filter(({ parameter }) => parameter.trainable)
 
 /** What REPA's train.py would have saved at step 7 of training the tiny model, one step of them skipped. */
 export function referenceCheckpoint() {
-  const entries = sitEntries(tinyModel)
+  const entries = transformerEntries(tinyModel)
   const stateDict = (seed: number) =>
     new Map(entries.map(({ name, shape }, i): [string, HostTensor] => [name, tensor(shape, seed + i)]))
   const state = new Map(

@@ -4,6 +4,7 @@ import type { Device } from '../../src/tensor/device.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { forwardBackward } from '../../src/training/objective.ts'
 import { AdamW } from '../../src/training/optimizer.ts'
+import { SiTObjective } from '../../src/training/sit-objective.ts'
 import { random } from '../reference/array.ts'
 import { DEVICES } from '../tensor/devices.ts'
 
@@ -79,5 +80,5 @@ function lossOf(model: SiT, scaling: Tensor | undefined, device: Device): Tensor
   using labels = Tensor.from(Int32Array.of(0, 2), [2], device)
   using t = Tensor.from(Float32Array.of(0.25, 0.75), [2], device)
   const batch = { latents, noise, labels, t, targets: [] }
-  return forwardBackward(model, batch, { path: 'linear', alignWeight: 0, scaling }).denoising
+  return forwardBackward(model, batch, { objective: new SiTObjective(), alignWeight: 0, scaling }).denoising
 }

@@ -2,10 +2,12 @@ import { createHash } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import * as z from 'zod'
 import { ConfigurationError } from '../../src/configuration/parse.ts'
-import { inferSiTConfig } from '../../src/models/infer-sit.ts'
+import { transformerEntries } from '../../src/models/diffusion-transformer.ts'
+import { inferTransformerConfig } from '../../src/models/infer-transformer.ts'
 import { sinCosPositions } from '../../src/models/positions.ts'
 import { SIT_PRESETS, type SiTPreset } from '../../src/models/presets.ts'
-import { parseSiTConfig, SiT, type SiTConfig, type SiTOptions } from '../../src/models/sit.ts'
+import { parseSiTConfig, SiT, type SiTOptions } from '../../src/models/sit.ts'
+import type { TransformerConfig } from '../../src/models/transformer-config.ts'
 import { memoryStats, synchronize } from '../../src/tensor/device.ts'
 import { elementCount } from '../../src/tensor/dtype.ts'
 import { toFloat32 } from '../../src/tensor/host-tensor.ts'
@@ -95,7 +97,7 @@ describe.skipIf(officialStates.length === 0)('the reference implementation', () 
 
   test.each(officialStates)('its state dict $path tells the configuration', ({ path, config }) => {
     const shapes = new Map([...goldenTensors(path)].map(([name, { shape }]) => [name, shape]))
-    expect(inferSiTConfig(shapes, path, config.heads)).toEqual({
+    expect(inferTransformerConfig(shapes, path, { heads: config.heads })).toEqual({
       ...config,
       alignDepth: Math.min(8, config.depth),
     })
@@ -166,13 +168,13 @@ describe('initialisation', () => {
 
   test('the prediction is exactly 0, whatever goes in, and the projections are not', async () => {
     using model = tiny({ alignWidths: [32], alignDepth: 2 })
-    const { velocity, projections } = forward(model, { project: true })
-    const values = await velocity.data()
-    expect(velocity.shape).toEqual([3, 3, 8, 8])
+    const { prediction, projections } = forward(model, { project: true })
+    const values = await prediction.data()
+    expect(prediction.shape).toEqual([3, 3, 8, 8])
     expect(values.every((value) => value === 0)).toBe(true)
     expect(projections.map(({ shape }) => shape)).toEqual([[3, 16, 32]])
     expect((await projections[0]!.data()).every((value) => Number.isFinite(value) && value !== 0)).toBe(true)
-    for (const tensor of [velocity, ...projections]) tensor.dispose()
+    for (const tensor of [prediction, ...projections]) tensor.dispose()
   })
 
   test('depends on the seed alone: the same bits for every instruction set', async () => {
@@ -217,12 +219,12 @@ describe('projectors', () => {
     expect([...aligned.keys()].filter((name) => !before.has(name))).toEqual(
       [0, 1].flatMap((k) => [0, 2, 4].flatMap((i) => [`projectors.${k}.${i}.weight`, `projectors.${k}.${i}.bias`])),
     )
-    const { velocity, projections } = forward(model, { project: true })
+    const { prediction, projections } = forward(model, { project: true })
     expect(projections.map(({ shape }) => shape)).toEqual([
       [3, 16, 32],
       [3, 16, 16],
     ])
-    for (const tensor of [velocity, ...projections]) tensor.dispose()
+    for (const tensor of [prediction, ...projections]) tensor.dispose()
     model.align({ widths: [], depth: 2 })
     expect(await stateOf(model)).toEqual(before)
   })
@@ -269,9 +271,10 @@ describe('a configuration that cannot be', () => {
   })
 })
 
-describe('inferSiTConfig', () => {
+describe('inferTransformerConfig', () => {
   const base = { kind: 'SiT', ...SIZES, ...OPTIONS } as const
-  const shapesOf = (config: SiTConfig) => new Map(SiT.entriesOf(config).map(({ name, shape }) => [name, shape]))
+  const shapesOf = (config: TransformerConfig) =>
+    new Map(transformerEntries(config).map(({ name, shape }) => [name, shape]))
 
   test.each<Partial<SiTOptions>>([
     {},
@@ -284,7 +287,7 @@ describe('inferSiTConfig', () => {
     { hidden: 44, heads: 4, mlpRatio: 15.5 / 44 },
   ])('tells %j from the shapes', (change) => {
     const config = parseSiTConfig({ ...base, alignDepth: 3, ...change })
-    const inferred = inferSiTConfig(shapesOf(config), 'a file', config.heads)
+    const inferred = inferTransformerConfig(shapesOf(config), 'a file', { heads: config.heads })
     expect(shapesOf(inferred)).toEqual(shapesOf(config))
     expect(inferred).toEqual({
       ...config,
@@ -301,16 +304,16 @@ describe('inferSiTConfig', () => {
   ] as const)('knows the heads of %s: %i', (preset, heads) => {
     const config = parseSiTConfig({ kind: 'SiT', inputSize: [32, 32], ...SIT_PRESETS[preset] })
     const shapes = shapesOf(config)
-    expect(inferSiTConfig(shapes, 'a file')).toMatchObject({ heads, classes: 1000, inputSize: [32, 32] })
+    expect(inferTransformerConfig(shapes, 'a file')).toMatchObject({ heads, classes: 1000, inputSize: [32, 32] })
   })
 
   test('names what is missing, and what does not add up', () => {
     const shapes = shapesOf(parseSiTConfig(base))
     const without = new Map([...shapes].filter(([name]) => name !== 'pos_embed'))
-    expect(() => inferSiTConfig(without, 'a.pt')).toThrow(
-      'a.pt is not the state dict of a SiT: it has no tensor pos_embed.',
+    expect(() => inferTransformerConfig(without, 'a.pt')).toThrow(
+      'a.pt is not the state dict of a SiT or a DiT: it has no tensor pos_embed.',
     )
-    expect(() => inferSiTConfig(shapes, 'a.pt', 5)).toThrow(
+    expect(() => inferTransformerConfig(shapes, 'a.pt', { heads: 5 })).toThrow(
       'a.pt: heads is 5: 5 heads do not divide the hidden width 64.',
     )
   })
@@ -324,9 +327,9 @@ describe('memory', () => {
       using model = tiny({ alignWidths: [32], alignDepth: 2 })
       model.arena.use('ema')
       model.arena.use('weights')
-      const { velocity } = forward(model)
-      await velocity.data()
-      velocity.dispose()
+      const { prediction } = forward(model)
+      await prediction.data()
+      prediction.dispose()
       model.align({ widths: [], depth: 2 })
     }
     await synchronize('cpu')

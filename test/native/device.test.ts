@@ -17,6 +17,7 @@ import { keep, scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { forwardBackward } from '../../src/training/objective.ts'
 import { AdamW } from '../../src/training/optimizer.ts'
+import { SiTObjective } from '../../src/training/sit-objective.ts'
 import { DEVICES, isShim } from '../tensor/devices.ts'
 
 for (const { device, missing } of DEVICES) {
@@ -223,7 +224,7 @@ for (const { device, missing } of DEVICES) {
               noise: randomNormal([3, 4, 8, 8], { ...key, stream: 'noise' }, device),
               targets: [randomNormal([3, 16, 16], { ...key, stream: 'sampleNoise' }, device)],
             }
-            const { denoising } = forwardBackward(model, batch, { path: 'linear', alignWeight: 0.5 })
+            const { denoising } = forwardBackward(model, batch, { objective: new SiTObjective(), alignWeight: 0.5 })
             optimizer.step()
             return keep(mean(denoising))
           })

@@ -18,12 +18,12 @@ const formulaSitArguments = z.object({ ...sitConfigArgument, formula: z.string()
 export const formulaSit: Runner = async function* (file, device) {
   const { config, formula } = file.args(formulaSitArguments)
   using model = await formulaModel(file, config, formula, device)
-  using seen = new ObservedTensors((name) => /^(velocity|projections\.\d+|blocks\.\d+)$/.test(name))
+  using seen = new ObservedTensors((name) => /^(prediction|projections\.\d+|blocks\.\d+)$/.test(name))
   await observeForward(file, model, seen)
   for (const [name, spec] of Object.entries(file.tensors)) {
     const projection = /^zs\.(\d+)(\.tokens)?$/.exec(name)
     if (name === 'out') {
-      yield await file.compare(name, seen.get('velocity')!)
+      yield await file.compare(name, seen.get('prediction')!)
     } else if (/^blocks_first\d+tokens$/.test(name)) {
       yield await file.compare(name, await firstTokens(seen, config.depth, spec.shape[2]!))
     } else if (projection) {

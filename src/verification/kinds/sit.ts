@@ -6,6 +6,7 @@ import { type HostTensor, hostFloat32, toFloat32 } from '../../tensor/host-tenso
 import { scope } from '../../tensor/scope.ts'
 import { Tensor } from '../../tensor/tensor.ts'
 import { forwardBackward } from '../../training/objective.ts'
+import { SiTObjective } from '../../training/sit-objective.ts'
 import type { GoldenFile } from '../golden-set.ts'
 import { ObservedTensors } from '../observed-tensors.ts'
 import type { Runner } from './kind.ts'
@@ -25,7 +26,7 @@ export const sitForward: Runner = async function* (file, device) {
   }
 }
 
-/** Runs the model on the file's `x`, `t` and `y`, and keeps `velocity`, `projections.K` and what the model shows. */
+/** Runs the model on the file's `x`, `t` and `y`, and keeps `prediction`, `projections.K` and what the model shows. */
 export async function observeForward(file: GoldenFile, model: SiT, seen: ObservedTensors): Promise<void> {
   const [x, t, y] = [await file.read('x'), await file.read('t'), await file.readInt32('y')]
   scope(() => {
@@ -36,7 +37,7 @@ export async function observeForward(file: GoldenFile, model: SiT, seen: Observe
       Tensor.from(y, [y.length], device),
       { project: true, observe: seen.observe },
     )
-    seen.observe('velocity', output.velocity)
+    seen.observe('prediction', output.prediction)
     output.projections.forEach((projection, k) => {
       seen.observe(`projections.${k}`, projection)
     })
@@ -45,7 +46,7 @@ export async function observeForward(file: GoldenFile, model: SiT, seen: Observe
 
 /** What the model has shown under a golden file's name of it, if it has. */
 async function forwardTensor(name: string, seen: ObservedTensors): Promise<Tensor | HostTensor | undefined> {
-  if (name === 'out') return seen.get('velocity')
+  if (name === 'out') return seen.get('prediction')
   if (name.startsWith('zs.')) return seen.get(name.replace('zs', 'projections'))
   if (name === 'mid.tokens_in') return seen.get('tokens')
   const block = /^mid\.blocks\.(\d+)\.adaLN$/.exec(name)
@@ -72,7 +73,7 @@ const lossArguments = z.object({
 })
 
 /** What the loss shows that files of `sit.loss` may hold. */
-const LOSS_TENSORS = /^(interpolated|velocity|projections\.\d+|denoising|alignment)$/
+const LOSS_TENSORS = /^(input|prediction|projections\.\d+|denoising|alignment)$/
 
 export const sitLoss: Runner = async function* (file, device) {
   const args = file.args(lossArguments)
@@ -92,7 +93,11 @@ export const sitLoss: Runner = async function* (file, device) {
       targets: targets.map((target) => Tensor.fromHostTensor(target, device)),
     }
     const { path, proj_coeff: alignWeight } = args
-    const losses = forwardBackward(model, batch, { path, alignWeight, observe: seen.observe })
+    const losses = forwardBackward(model, batch, {
+      objective: new SiTObjective({ path }),
+      alignWeight,
+      observe: seen.observe,
+    })
     seen.observe('denoising', losses.denoising)
     if (losses.alignment) seen.observe('alignment', losses.alignment)
   })
@@ -108,8 +113,8 @@ export const sitLoss: Runner = async function* (file, device) {
   const order = file.goldenCase.hyper.grad_order
   const names = order === undefined ? [...gradients.keys()] : z.array(z.string()).parse(order)
   const computed: Record<string, () => HostTensor | Tensor | undefined> = {
-    model_input: () => seen.get('interpolated'),
-    model_output: () => seen.get('velocity'),
+    model_input: () => seen.get('input'),
+    model_output: () => seen.get('prediction'),
     denoising_loss: () => seen.get('denoising'),
     proj_loss: () => scalar(alignment),
     total_loss: () => scalar(meanOf(denoising) + args.proj_coeff * alignment),

@@ -10,6 +10,7 @@ import { scope } from '../../tensor/scope.ts'
 import { Tensor } from '../../tensor/tensor.ts'
 import { forwardBackward } from '../../training/objective.ts'
 import { AdamW } from '../../training/optimizer.ts'
+import { SiTObjective } from '../../training/sit-objective.ts'
 import type { ComparisonRules } from '../comparison.ts'
 import type { GoldenFile, GoldenSet } from '../golden-set.ts'
 import { ObservedTensors } from '../observed-tensors.ts'
@@ -195,7 +196,7 @@ class TrainingRun implements Disposable {
           noise: Tensor.from(gather(noise, 2, rows), shapeOf(noise, 2), device),
           targets: features.map((feature) => Tensor.from(gather(feature, 1, samples), shapeOf(feature, 1), device)),
         },
-        { path: this.#path, alignWeight: this.#args.proj_coeff },
+        { objective: new SiTObjective({ path: this.#path }), alignWeight: this.#args.proj_coeff },
       )
       this.#seen.observe('denoising', losses.denoising)
       if (losses.alignment) this.#seen.observe('alignment', losses.alignment)

@@ -1,21 +1,31 @@
+import { parseConfiguration } from '../configuration/parse.ts'
 import { SIT_PRESETS } from './presets.ts'
-import { parseSiTConfig, type SiTConfig } from './sit.ts'
+import { type AnyTransformerConfig, type TransformerKind, transformerConfigSchema } from './transformer-kinds.ts'
+
+/** What shapes do not tell of a model. */
+export interface TransformerKnowledge {
+  /** Default: the preset's of that depth and width, else one head per 64 features. */
+  readonly heads?: number
+  /** Default: SiT where the head has the input's channels, else DiT. */
+  readonly kind?: TransformerKind
+}
 
 /**
- * The configuration of the SiT that a state dict belongs to, from its names and shapes alone. The number of heads, which no
- * shape tells, is the preset's of that depth and width, else one per 64 features unless `heads` says otherwise; the input is
- * taken to be square.
+ * The configuration of the model that a state dict belongs to, from its names and shapes alone; the input is taken to be square.
  *
- * @throws {Error} naming what is missing where the tensors are no SiT's
+ * A head with the input's channels is a SiT's of REPA. One with twice as many is a DiT's or, the layouts being the same, an original
+ * SiT's: `kind` tells which (model-kind.ts finds out from the weights), and a SiT's time then runs as in its own code.
+ *
+ * @throws {Error} naming what is missing where the tensors are no diffusion transformer's
  */
-export function inferSiTConfig(
+export function inferTransformerConfig(
   shapes: ReadonlyMap<string, readonly number[]>,
   what: string,
-  heads?: number,
-): SiTConfig {
+  { heads, kind }: TransformerKnowledge = {},
+): AnyTransformerConfig {
   const shape = (name: string): readonly number[] => {
     const found = shapes.get(name)
-    if (!found) throw new Error(`${what} is not the state dict of a SiT: it has no tensor ${name}.`)
+    if (!found) throw new Error(`${what} is not the state dict of a SiT or a DiT: it has no tensor ${name}.`)
     return found
   }
   const count = (pattern: RegExp) =>
@@ -24,13 +34,17 @@ export function inferSiTConfig(
   const [hidden, channels, patch] = shape('x_embedder.proj.weight')
   const [labels] = shape('y_embedder.embedding_table.weight')
   const [mlpWidth] = shape('blocks.0.mlp.fc1.weight')
+  const [headRows] = shape('final_layer.linear.weight')
   const depth = count(/^blocks\.(\d+)\./)
   const encoders = count(/^projectors\.(\d+)\./)
   const side = Math.sqrt(tokens!) * patch!
   const preset = Object.values(SIT_PRESETS).find((size) => size.depth === depth && size.hidden === hidden)
-  return parseSiTConfig(
+  const learnSigma = headRows === 2 * channels! * patch! * patch!
+  const inferred = kind ?? (learnSigma ? 'DiT' : 'SiT')
+  return parseConfiguration(
+    transformerConfigSchema,
     {
-      kind: 'SiT',
+      kind: inferred,
       depth,
       hidden: hidden!,
       heads: heads ?? preset?.heads ?? Math.max(1, Math.round(hidden! / 64)),
@@ -43,6 +57,8 @@ export function inferSiTConfig(
       alignDepth: Math.min(8, depth),
       alignWidths: Array.from({ length: encoders }, (_, k) => shape(`projectors.${k}.4.weight`)[0]!),
       projectorWidth: encoders > 0 ? shape('projectors.0.0.weight')[0]! : undefined,
+      learnSigma,
+      ...(inferred === 'SiT' && learnSigma && { convention: 'sit' }),
     },
     what,
   )

@@ -1,0 +1,218 @@
+/**
+ * The trunk that DiT (arXiv 2212.09748) and SiT (arXiv 2401.08740) share: patches with fixed positions, a condition made of time and
+ * label, adaLN-zero blocks and a modulated linear head; and REPA's projectors (arXiv 2410.06940), which map the hidden states after
+ * one block to the features of frozen encoders. Parameter names, shapes, order and initialisation are those of the reference's
+ * models.py of all three.
+ */
+import { normal, values, zeros } from '../nn/initialiser.ts'
+import { Linear } from '../nn/linear.ts'
+import { ParameterList, type StateEntry } from '../nn/parameter-list.ts'
+import { PatchEmbed } from '../nn/patch-embed.ts'
+import type { Device } from '../tensor/device.ts'
+import { add, silu } from '../tensor/ops/elementwise.ts'
+import { embedding, timestepEmbedding } from '../tensor/ops/embedding.ts'
+import type { Joined } from '../tensor/ops/half-block.ts'
+import { layerNormModulate } from '../tensor/ops/layer-norm.ts'
+import { type LinearWeights, linear, mlp } from '../tensor/ops/linear.ts'
+import { unpatchify } from '../tensor/ops/patch.ts'
+import { reshape } from '../tensor/ops/reshape.ts'
+import type { Parameter } from '../tensor/parameter.ts'
+import { release, scope } from '../tensor/scope.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import { AdaLNBlock, type AdaLNPart, CHUNKS_PER_BLOCK, entryModulation, type Observe } from './adaln-block.ts'
+import { Model } from './model.ts'
+import { sinCosPositions } from './positions.ts'
+import { Projector } from './projector.ts'
+import type { TransformerConfig } from './transformer-config.ts'
+
+/** Width of the sinusoidal features that the time embedder takes. */
+const FREQUENCIES = 256
+
+/** Channels of the head's output. */
+export function outputChannels({ channels, learnSigma }: TransformerConfig): number {
+  return learnSigma ? 2 * channels : channels
+}
+
+export interface ForwardOptions {
+  /** Also project the hidden states for every encoder. */
+  readonly project?: boolean
+  readonly observe?: Observe
+}
+
+export interface TransformerOutput {
+  /** What the model says of its input, [B, C, H, W]: see each model's `forward`. */
+  readonly prediction: Tensor
+  /** For every encoder the projected hidden states [B, T, z]; empty when not asked for. */
+  readonly projections: readonly Tensor[]
+}
+
+/** The layers of a diffusion transformer, declared in the order in which the reference's state dict lists them. */
+class Network {
+  readonly positions: Parameter
+  readonly patchEmbed: PatchEmbed
+  readonly timeEmbedder: readonly Linear[]
+  readonly labelTable: Parameter
+  readonly blocks: readonly AdaLNBlock[]
+  /** The adaLN projections of all blocks and of the final layer, side by side. */
+  readonly adaLN: { readonly weight: Parameter; readonly bias: Parameter }
+  readonly projectors: readonly Projector[]
+  readonly final: Linear
+
+  constructor(list: ParameterList, config: TransformerConfig) {
+    const { depth, hidden, patch, channels, inputSize, projectorWidth } = config
+    const [rows, columns] = [inputSize[0] / patch, inputSize[1] / patch]
+    const positions = values(() => sinCosPositions(hidden, rows, columns))
+    this.positions = list.declare('pos_embed', [rows * columns, hidden], positions, {
+      trainable: false,
+      fileShape: [1, rows * columns, hidden],
+    })
+    this.patchEmbed = new PatchEmbed(list, 'x_embedder.proj', { channels, patch, hidden })
+    this.timeEmbedder = [
+      new Linear(list, 't_embedder.mlp.0', FREQUENCIES, hidden, normal(0.02)),
+      new Linear(list, 't_embedder.mlp.2', hidden, hidden, normal(0.02)),
+    ]
+    const labels = config.classes + (config.classDropout > 0 ? 1 : 0)
+    this.labelTable = list.declare('y_embedder.embedding_table.weight', [labels, hidden], normal(0.02))
+
+    // All blocks see one condition, so the adaLN projections of a step are one product: their weights stand side by side in
+    // one parameter, and files hold its parts under the blocks' names.
+    const chunks = depth * CHUNKS_PER_BLOCK + 2
+    const weight = list.declareShared('adaLN_modulation.weight', [chunks * hidden, hidden])
+    const bias = list.declareShared('adaLN_modulation.bias', [chunks * hidden])
+    const adaLN: AdaLNPart = (name, count) => {
+      weight.part(`${name}.weight`, [count * hidden, hidden], zeros)
+      bias.part(`${name}.bias`, [count * hidden], zeros)
+    }
+    this.adaLN = { weight: weight.parameter, bias: bias.parameter }
+    this.blocks = Array.from({ length: depth }, (_, index) => new AdaLNBlock(list, index, config, adaLN))
+    this.projectors = config.alignWidths.map(
+      (width, index) => new Projector(list, `projectors.${index}`, { hidden, projectorWidth, width }),
+    )
+    this.final = new Linear(list, 'final_layer.linear', hidden, patch * patch * outputChannels(config), zeros)
+    adaLN('final_layer.adaLN_modulation.1', 2)
+  }
+}
+
+/** The state dict's tensors of a model of this configuration, in the reference's order: names and shapes, without memory for them. */
+export function transformerEntries(config: TransformerConfig): readonly StateEntry[] {
+  const list = new ParameterList()
+  new Network(list, config)
+  return list.entries
+}
+
+export abstract class DiffusionTransformer<C extends TransformerConfig = TransformerConfig> extends Model {
+  #config: C
+  #network: Network
+
+  protected constructor(config: C, device: Device) {
+    const list = new ParameterList()
+    const network = new Network(list, config)
+    super(list, device)
+    this.#config = config
+    this.#network = network
+  }
+
+  get config(): C {
+    return this.#config
+  }
+
+  /** The configuration with other values, checked. */
+  protected abstract reconfigured(change: Partial<TransformerConfig>): C
+
+  /** Input x [B, C, H, W], times t [B] and labels i32 [B] (already dropped, in training) → what the model predicts, [B, C, H, W]. */
+  abstract forward(x: Tensor, t: Tensor, labels: Tensor, options?: ForwardOptions): TransformerOutput
+
+  /**
+   * Gives the model projectors for encoders of these feature widths, with fresh weights, after block `depth`; every other
+   * weight stays as it is.
+   */
+  align({ widths, depth, seed = 0 }: { widths: readonly number[]; depth: number; seed?: number }): void {
+    const config = this.reconfigured({ alignWidths: [...widths], alignDepth: depth })
+    const list = new ParameterList()
+    const network = new Network(list, config)
+    this.redeclare(list, seed)
+    this.#config = config
+    this.#network = network
+  }
+
+  /** The label that stands for no label: the last row of the label table. */
+  get nullClass(): number {
+    return this.#config.classes
+  }
+
+  /** Tokens of an input. */
+  get tokens(): number {
+    const [height, width] = this.#config.inputSize
+    return (height / this.#config.patch) * (width / this.#config.patch)
+  }
+
+  /**
+   * The head's output [B, output channels, H, W], and with `project` the projections of the hidden states for every encoder.
+   * `observe` is shown what arises on the way: the time's features `t_freq` [B, 256] and embedding `t_embedder`, the label's
+   * `y_embedder` and their sum `c`, [B, D] each; the `modulation` [B, 6·depth + 2, D]; `tokens` [B, T, D], which enter the first
+   * block; of block N (from 0) `blocks.N.attn.qkv` [B, T, 3D] and its output `blocks.N`; and `final_layer` [B, T, p·p·C].
+   */
+  protected run(
+    x: Tensor,
+    t: Tensor,
+    labels: Tensor,
+    { project = false, observe }: ForwardOptions = {},
+  ): TransformerOutput {
+    return scope(() => {
+      const modulation = this.#modulation(t, labels, observe)
+      const { blocks } = this.#network
+      const tokens = this.#network.patchEmbed.embed(x, this.#network.positions.value)
+      observe?.('tokens', tokens)
+      const dtype = blocks[0]!.dtype
+      let hidden: Joined = {
+        stream: tokens,
+        modulated: layerNormModulate(tokens, modulation, { ...entryModulation(0), dtype }),
+      }
+      let projections: readonly Tensor[] = []
+      blocks.forEach((block, index) => {
+        const input = hidden
+        hidden = scope(() => block.forward(input, modulation, index + 1, observe))
+        release(input.stream)
+        release(input.modulated)
+        observe?.(`blocks.${index}`, hidden.stream)
+        if (project && index + 1 === this.#config.alignDepth) {
+          const { stream } = hidden
+          projections = this.#network.projectors.map((projector) => projector.forward(stream))
+        }
+      })
+      return { prediction: this.#head(hidden.modulated, observe), projections }
+    })
+  }
+
+  /** The modulation [B, 6·depth + 2, D] of all blocks and the final layer from one product. */
+  #modulation(t: Tensor, labels: Tensor, observe?: Observe): Tensor {
+    const frequencies = timestepEmbedding(t, FREQUENCIES)
+    // The condition and the modulation are f32 under every precision: they are small, and every block reads them.
+    const time = mlp(frequencies, this.#network.timeEmbedder, 'silu', 'f32')
+    const label = embedding(this.#network.labelTable.value, labels)
+    const condition = add(time, label)
+    const adaLN: LinearWeights = { weight: this.#network.adaLN.weight.compute, bias: this.#network.adaLN.bias.value }
+    const { depth, hidden } = this.#config
+    const modulation = reshape(linear(silu(condition), adaLN, 'f32'), [
+      t.shape[0]!,
+      depth * CHUNKS_PER_BLOCK + 2,
+      hidden,
+    ])
+    if (observe) {
+      observe('t_freq', frequencies)
+      observe('t_embedder', time)
+      observe('y_embedder', label)
+      observe('c', condition)
+      observe('modulation', modulation)
+    }
+    return modulation
+  }
+
+  #head(modulated: Tensor, observe?: Observe): Tensor {
+    const { patch, inputSize } = this.#config
+    const patches = linear(modulated, this.#network.final, 'f32')
+    observe?.('final_layer', patches)
+    const [height, width] = inputSize
+    return unpatchify(patches, { channels: outputChannels(this.#config), height, width, patch })
+  }
+}

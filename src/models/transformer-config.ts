@@ -1,0 +1,53 @@
+/** The settings that DiT and SiT have in common. */
+import * as z from 'zod'
+
+const positive = z.int().positive()
+
+/** Everything, but for the kind and what it adds, that fixes a diffusion transformer's parameters and computation. */
+export const transformerSettings = {
+  depth: positive,
+  hidden: positive.refine((hidden) => hidden % 4 === 0, 'must be a multiple of 4 (sine-cosine positions)'),
+  heads: positive,
+  patch: positive,
+  /** Of the latent (or image): [height, width], multiples of the patch. */
+  inputSize: z.tuple([positive, positive]),
+  channels: positive.default(4),
+  classes: positive.default(1000),
+  /** Hidden width of a block's MLP over `hidden`. */
+  mlpRatio: z.number().positive().default(4),
+  /** LayerNorm of queries and keys over head_dim. */
+  qkNorm: z.boolean().default(false),
+  /** Probability with which training replaces a label by the null class; 0 leaves the null class out of the label table. */
+  classDropout: z.number().min(0).max(1).default(0.1),
+  /** Number of the block after which the hidden states are projected (encoder_depth), counted from 1. */
+  alignDepth: positive.default(8),
+  /** Feature width of each encoder that is aligned with (z_dims); empty: no alignment. */
+  alignWidths: z.array(positive).default([]),
+  /** Width of the projectors' two hidden layers (projector_dim). */
+  projectorWidth: positive.default(2048),
+}
+
+const settings = z.object(transformerSettings)
+
+/** What the trunk is made from; each model's configuration has it, with a default of its own for `learnSigma`. */
+export interface TransformerConfig extends z.output<typeof settings> {
+  /** Whether the head makes twice the input's channels, the second half being about the variance (learn_sigma). */
+  readonly learnSigma: boolean
+}
+
+/** Adds an issue for every two settings that do not go together. */
+export function requireConsistent(config: TransformerConfig, context: z.core.$RefinementCtx): void {
+  const issue = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message })
+  const [height, width] = config.inputSize
+  if (config.hidden % config.heads !== 0) {
+    issue('heads', `${config.heads} heads do not divide the hidden width ${config.hidden}`)
+  } else if (config.hidden / config.heads > 128) {
+    issue('heads', `gives a head_dim of ${config.hidden / config.heads}; at most 128 is supported`)
+  }
+  if (height % config.patch !== 0 || width % config.patch !== 0) {
+    issue('patch', `a patch of ${config.patch} does not divide an input of ${height} x ${width}`)
+  }
+  if (config.alignWidths.length > 0 && config.alignDepth > config.depth) {
+    issue('alignDepth', `block ${config.alignDepth} does not exist in a model of ${config.depth} blocks`)
+  }
+}

@@ -1,0 +1,34 @@
+/** The kinds of diffusion transformer, chosen by a configuration's `kind`. */
+import * as z from 'zod'
+import type { Device } from '../tensor/device.ts'
+import { DiT, ditConfigSchema } from './dit.ts'
+import { DIT_PRESETS, SIT_PRESETS, type TransformerPreset, type TransformerSize } from './presets.ts'
+import { SiT, sitConfigSchema } from './sit.ts'
+
+/** What a union of the kinds says of another one. */
+export const UNKNOWN_KIND = 'expected "SiT" or "DiT"'
+
+export const transformerConfigSchema = z.discriminatedUnion('kind', [sitConfigSchema, ditConfigSchema], {
+  error: UNKNOWN_KIND,
+})
+
+export type AnyTransformerConfig = z.output<typeof transformerConfigSchema>
+export type AnyTransformer = SiT | DiT
+export type TransformerKind = AnyTransformerConfig['kind']
+
+export const TRANSFORMER_KINDS = ['SiT', 'DiT'] as const satisfies readonly TransformerKind[]
+
+export const TRANSFORMER_PRESETS: Readonly<Record<TransformerPreset, TransformerSize>> = {
+  ...SIT_PRESETS,
+  ...DIT_PRESETS,
+}
+
+/** The kind and the sizes of a preset. */
+export function transformerOfPreset(preset: TransformerPreset): TransformerSize & { readonly kind: TransformerKind } {
+  return { kind: preset in DIT_PRESETS ? 'DiT' : 'SiT', ...TRANSFORMER_PRESETS[preset] }
+}
+
+/** A model with undefined weights: for loading a state dict, or `initialise`. */
+export function transformerFromConfig(config: AnyTransformerConfig, device: Device): AnyTransformer {
+  return config.kind === 'DiT' ? DiT.fromConfig(config, device) : SiT.fromConfig(config, device)
+}

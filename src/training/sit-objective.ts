@@ -1,0 +1,63 @@
+import type { SiTConvention } from '../models/sit.ts'
+import type { InterpolantPath, TimeWeighting } from '../native.ts'
+import type { Device } from '../tensor/device.ts'
+import { cast } from '../tensor/ops/cast.ts'
+import { linearCombination } from '../tensor/ops/float64.ts'
+import { interpolant } from '../tensor/ops/interpolant.ts'
+import { velocityLoss } from '../tensor/ops/loss.ts'
+import { type RandomKey, randomTimesteps } from '../tensor/random.ts'
+import { Tensor } from '../tensor/tensor.ts'
+import type { Noised, Objective, TrainingBatch } from './objective.ts'
+
+export interface SiTObjectiveOptions {
+  /** Default: linear. */
+  readonly path?: InterpolantPath
+  /** How times are drawn. Default: uniform. */
+  readonly weighting?: TimeWeighting
+  /** The model's. Default: repa. */
+  readonly convention?: SiTConvention
+}
+
+/** SiT's, as REPA has it (loss.py): the velocity of the interpolant between latents (t = 0) and noise (t = 1). */
+export class SiTObjective implements Objective {
+  readonly #path: InterpolantPath
+  readonly #weighting: TimeWeighting
+  readonly #convention: SiTConvention
+
+  constructor({ path = 'linear', weighting = 'uniform', convention = 'repa' }: SiTObjectiveOptions = {}) {
+    this.#path = path
+    this.#weighting = weighting
+    this.#convention = convention
+  }
+
+  drawTimes(batch: number, key: RandomKey, device: Device): Tensor {
+    return randomTimesteps(batch, this.#weighting, this.#path, key, device)
+  }
+
+  noised({ latents, noise, t }: Pick<TrainingBatch, 'latents' | 'noise' | 't'>): Noised {
+    const { interpolated, velocity } = interpolant(latents, noise, t, this.#path)
+    const [time, target] = this.#convention === 'repa' ? [t, velocity] : [oneMinus(t), negated(velocity)]
+    return {
+      input: interpolated,
+      t: time,
+      losses: (prediction, scaling) => ({ denoising: velocityLoss(prediction, target, 1, scaling) }),
+    }
+  }
+
+  [Symbol.dispose](): void {}
+}
+
+function oneMinus(t: Tensor): Tensor {
+  const one = Tensor.full(t.shape, 1, t.device)
+  return cast(
+    linearCombination([
+      [1, one],
+      [-1, t],
+    ]),
+    'f32',
+  )
+}
+
+function negated(x: Tensor): Tensor {
+  return cast(linearCombination([[-1, x]]), 'f32')
+}
