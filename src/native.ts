@@ -127,6 +127,11 @@ export interface NativeAddon {
   fill(out: T, value: number): void
   copy(out: T, x: T): void
 
+  combineSamples(x: T, y: MaybeT, rows: T, coefficients: T): T
+  denoisingStep(x: T, prediction: T, noise: MaybeT, coefficients: readonly number[], clip: boolean): T
+  guide(prediction: T, scale: number, channels: number): T
+  resizeChannels(x: T, channels: number): T
+
   timestepEmbedding(t: T, dim: number, maxPeriod: number): T
   embedding(table: T, ids: T): T
   embeddingBackward(dOut: T, ids: T, dTable: T, accumulate: boolean): void
@@ -204,6 +209,19 @@ export interface NativeAddon {
     wantGradient: boolean,
   ): [loss: T, gradient: MaybeT]
 
+  hybridLoss(
+    prediction: T,
+    target: T,
+    x0: T,
+    t: T,
+    table: T,
+    mseWeight: number,
+    vbWeight: number,
+    throughMean: boolean,
+    state: MaybeT,
+    wantGradient: boolean,
+  ): [mse: T, vb: T, gradient: MaybeT]
+
   clipGradientNorm(gradient: T, frozen: readonly number[], state: T, maxNorm: number, gradientScale: number): void
   adamW(
     weight: T,
@@ -242,6 +260,7 @@ export interface NativeAddon {
     step: number,
     first: number,
   ): void
+  fillIntegers(out: T, low: number, high: number, seed: bigint, stream: number, step: number, first: number): void
   dropLabels(
     labels: T,
     probability: number,

@@ -3,9 +3,11 @@
 #include "addon/families.h"
 #include "ops/activation.h"
 #include "ops/attention.h"
+#include "ops/diffusion.h"
 #include "ops/elementwise.h"
 #include "ops/embedding.h"
 #include "ops/half_block.h"
+#include "ops/hybrid_loss.h"
 #include "ops/interpolant.h"
 #include "ops/layer_norm.h"
 #include "ops/linear.h"
@@ -42,6 +44,11 @@ const Export kExports[] = {
     {"fill", bind<ops::fill>, {"out", "value"}},
     {"copy", bind<ops::copy>, {"out", "x"}},
 
+    {"combineSamples", bind<ops::combineSamples>, {"x", "y", "rows", "coefficients"}},
+    {"denoisingStep", bind<ops::denoisingStep>, {"x", "prediction", "noise", "coefficients", "clip"}},
+    {"guide", bind<ops::guide>, {"prediction", "scale", "channels"}},
+    {"resizeChannels", bind<ops::resizeChannels>, {"x", "channels"}},
+
     {"timestepEmbedding", bind<ops::timestepEmbedding>, {"t", "dim", "maxPeriod"}},
     {"embedding", bind<ops::embedding>, {"table", "ids"}},
     {"embeddingBackward", bind<ops::embeddingBackward>, {"dOut", "ids", "dTable", "accumulate"}},
@@ -69,6 +76,9 @@ const Export kExports[] = {
     {"cosineAlignmentLoss", bind<ops::cosineAlignmentLoss>, {"projection", "target", "weight", "state", "wantGradient"}},
     {"velocityLoss", bind<ops::velocityLoss>, {"prediction", "target", "weight", "state", "wantGradient"}},
 
+    {"hybridLoss", bind<ops::hybridLoss>,
+     {"prediction", "target", "x0", "t", "table", "mseWeight", "vbWeight", "throughMean", "state", "wantGradient"}},
+
     {"clipGradientNorm", bind<ops::clipGradientNorm>, {"gradient", "frozen", "state", "maxNorm", "gradientScale"}},
     {"adamW", bind<ops::adamW>,
      {"weight", "gradient", "firstMoment", "secondMoment", "ema", "computeWeight", "frozen", "state", "learningRate", "beta1", "beta2", "epsilon", "weightDecay",
@@ -86,6 +96,7 @@ const Export kExports[] = {
     {"fillUniform", bind<ops::fillUniform>, {"out", "low", "high", "seed", "stream", "step", "first"}},
     {"fillNormal", bind<ops::fillNormal>, {"out", "std", "seed", "stream", "step", "first"}},
     {"fillTimesteps", bind<ops::fillTimesteps>, {"out", "weighting", "path", "seed", "stream", "step", "first"}},
+    {"fillIntegers", bind<ops::fillIntegers>, {"out", "low", "high", "seed", "stream", "step", "first"}},
     {"dropLabels", bind<ops::dropLabels>, {"labels", "probability", "nullClass", "seed", "stream", "step", "first"}},
 
     {"columnSum", bind<ops::columnSum>, {"x", "out", "accumulate"}},

@@ -68,4 +68,9 @@ REPA_HOST_DEVICE static constexpr float uniformNumber(const RandomPosition& posi
   return uniformFromBits(randomBlock(position, static_cast<uint64_t>(element / 4)).word[element % 4]);
 }
 
+/// floor(u · count) of a uniform number u, exact: one of 0 .. count - 1, count at most 2^24.
+REPA_HOST_DEVICE static constexpr int32_t integerBelow(float uniform, int64_t count) {
+  return static_cast<int32_t>((static_cast<int64_t>(uniform * 16777216.0f) * count) >> 24);
+}
+
 }  // namespace repa

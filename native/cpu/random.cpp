@@ -48,6 +48,10 @@ void timesteps(ThreadPool&, const TimestepsArgs& args) {
   }
 }
 
+void integers(ThreadPool&, const IntegersArgs& args) {
+  for (int64_t b = 0; b < args.batch; ++b) args.out[b] = args.low + integerBelow(uniformNumber(args.position, args.firstSample + b), args.count);
+}
+
 void dropLabels(ThreadPool&, const DropLabelsArgs& args) {
   for (int64_t b = 0; b < args.batch; ++b) {
     const bool drop = uniformNumber(args.position, args.firstSample + b) < args.probability;
@@ -63,7 +67,7 @@ namespace repa::cpu {
 template <>
 const RandomKernels& randomKernels<CpuLevel::REPA_LEVEL>() {
   using namespace REPA_LEVEL;
-  static constexpr RandomKernels table = {uniform, normal, timesteps, dropLabels};
+  static constexpr RandomKernels table = {uniform, normal, timesteps, integers, dropLabels};
   return table;
 }
 

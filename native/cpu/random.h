@@ -33,6 +33,16 @@ struct TimestepsArgs {
   int64_t firstSample;  ///< of this process in the global batch; a sample is one element
 };
 
+/// out = low + floor(u · count), u ~ U[0, 1) in steps of 2^-24: whole numbers, each as likely as its neighbour to within count / 2^24.
+struct IntegersArgs {
+  int32_t* out;  ///< [batch]
+  int64_t batch;
+  int32_t low;
+  int64_t count;  ///< how many numbers there are to choose from
+  RandomPosition position;
+  int64_t firstSample;  ///< of this process in the global batch; a sample is one element
+};
+
 /// Classifier-free guidance's label dropout: out = u < probability ? nullClass : label, u ~ U[0, 1).
 struct DropLabelsArgs {
   const int32_t* labels;  ///< [batch]
@@ -50,6 +60,7 @@ struct RandomKernels {
   /// N(0, 1) by Box-Muller (core/box_muller.h), within 4 half-ulps of the exact transform; |value| <= 6.77.
   void (*normal)(ThreadPool& pool, const RandomFillArgs& args);
   void (*timesteps)(ThreadPool& pool, const TimestepsArgs& args);
+  void (*integers)(ThreadPool& pool, const IntegersArgs& args);
   void (*dropLabels)(ThreadPool& pool, const DropLabelsArgs& args);
 };
 

@@ -55,6 +55,12 @@ __global__ void __launch_bounds__(kThreads) timestepsKernel(float* t, int64_t ba
 }
 
 __global__ void __launch_bounds__(kThreads)
+    integersKernel(int32_t* out, int64_t batch, int32_t low, int64_t count, RandomPosition position, int64_t first) {
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i < batch) out[i] = low + integerBelow(uniformNumber(position, first + i), count);
+}
+
+__global__ void __launch_bounds__(kThreads)
     dropLabelsKernel(const int32_t* labels, int32_t* out, int64_t batch, double probability, int32_t nullClass, RandomPosition position,
                      int64_t first) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
@@ -87,6 +93,11 @@ void fillNormal(cudaStream_t stream, const Tensor& out, double offset, double fa
 void fillTimesteps(cudaStream_t stream, const Tensor& out, bool lognormal, bool cosinePath, const RandomPosition& position, int64_t first) {
   const int64_t batch = out.elements();
   if (batch > 0) launch(stream, timestepsKernel, shapeOf(batch), out.f32(), batch, lognormal, cosinePath, position, first);
+}
+
+void fillIntegers(cudaStream_t stream, const Tensor& out, int32_t low, int64_t count, const RandomPosition& position, int64_t first) {
+  const int64_t batch = out.elements();
+  if (batch > 0) launch(stream, integersKernel, shapeOf(batch), out.i32(), batch, low, count, position, first);
 }
 
 void dropLabels(cudaStream_t stream, const Tensor& labels, double probability, int32_t nullClass, const RandomPosition& position,

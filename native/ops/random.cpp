@@ -78,6 +78,21 @@ void fillTimesteps(const Tensor& out, const std::string& weighting, const std::s
   cpuQueue(op, out).enqueue(op, [args](ThreadPool& pool) { cpu::randomKernels().timesteps(pool, args); });
 }
 
+void fillIntegers(const Tensor& out, int64_t low, int64_t high, uint64_t seed, int64_t stream, uint64_t step, int64_t first) {
+  const char* op = "fillIntegers";
+  requireRank(op, "out", out, 1, "[B]", DType::i32);
+  requireElements(op, first, out.size(0));
+  require(low >= -(int64_t{1} << 31) && high <= int64_t{1} << 31 && high > low && high - low <= int64_t{1} << 24, op,
+          "the range from " + std::to_string(low) + " to " + std::to_string(high) + " must be of 32-bit numbers and hold 1 to 2^24 of them.");
+  const RandomPosition at = position(op, seed, stream, step);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(out))
+      return cuda->enqueue(op, [&](cudaStream_t queue) { cuda::fillIntegers(queue, out, static_cast<int32_t>(low), high - low, at, first); });
+  const cpu::IntegersArgs args{.out = out.i32(), .batch = out.size(0), .low = static_cast<int32_t>(low), .count = high - low, .position = at,
+                               .firstSample = first};
+  cpuQueue(op, out).enqueue(op, [args](ThreadPool& pool) { cpu::randomKernels().integers(pool, args); });
+}
+
 Tensor dropLabels(const Tensor& labels, double probability, int64_t nullClass, uint64_t seed, int64_t stream, uint64_t step,
                   int64_t first) {
   const char* op = "dropLabels";

@@ -15,6 +15,8 @@ void fillNormal(const Tensor& out, double std, uint64_t seed, int64_t stream, ui
 /// Training times [B] in place; weighting "uniform" or "lognormal", path "linear" or "cosine".
 void fillTimesteps(const Tensor& out, const std::string& weighting, const std::string& path, uint64_t seed, int64_t stream, uint64_t step,
                    int64_t first);
+/// Whole numbers from low to high - 1 in place, i32 [B].
+void fillIntegers(const Tensor& out, int64_t low, int64_t high, uint64_t seed, int64_t stream, uint64_t step, int64_t first);
 /// labels i32 [B] -> the same with each replaced by nullClass with the given probability.
 Tensor dropLabels(const Tensor& labels, double probability, int64_t nullClass, uint64_t seed, int64_t stream, uint64_t step, int64_t first);
 

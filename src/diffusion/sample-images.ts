@@ -1,11 +1,26 @@
-import { SiT } from '../models/sit.ts'
-import type { AnyTransformer } from '../models/transformer-kinds.ts'
+import { DiT } from '../models/dit.ts'
+import type { AnyTransformer, TransformerKind } from '../models/transformer-kinds.ts'
 import { toUint8 } from '../tensor/ops/pixels.ts'
 import { randomNormal } from '../tensor/random.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import { type DiffusionSamplerOptions, sampleDiffusion } from './ddpm-sampler.ts'
 import { previewLatents } from './latent-preview.ts'
 import { type SamplerOptions, sample } from './samplers.ts'
 
-export interface SampleImagesOptions extends Omit<SamplerOptions, 'noise' | 'onStep'> {
+/** How a model is sampled: a SiT through its ODE or SDE, a DiT back through its diffusion (`ddpm`, `ddim`). */
+export type SamplingOptions =
+  | Omit<SamplerOptions, 'noise' | 'onStep' | 'observe'>
+  | Omit<DiffusionSamplerOptions, 'noise' | 'onStep' | 'observe' | 'observeInput'>
+
+export type SamplingMode = SamplingOptions['mode']
+
+/** The modes in which a kind of model is sampled, the reference's first. */
+export const SAMPLING_MODES = {
+  SiT: ['ode', 'sde'],
+  DiT: ['ddpm', 'ddim'],
+} as const satisfies Record<TransformerKind, readonly SamplingMode[]>
+
+export interface BatchOptions {
   /** A class for each image; the null class: none. */
   readonly labels: Int32Array
   readonly seed: number
@@ -26,6 +41,8 @@ export interface SampledImages {
   readonly width: number
 }
 
+export type SampleImagesOptions = SamplingOptions & BatchOptions
+
 /**
  * Samples images in batches. Image number i depends on the seed, i and its label alone, never on the batch: its noise is that
  * of sample i.
@@ -35,7 +52,6 @@ export async function* sampleImages(
   options: SampleImagesOptions,
 ): AsyncGenerator<SampledImages, void, void> {
   const { labels, seed, batch, onProgress, ...sampler } = options
-  if (!(model instanceof SiT)) throw new TypeError('sampleImages: only a SiT can be sampled.')
   const { channels, inputSize } = model.config
   const [height, width] = inputSize
   const { device } = model
@@ -43,7 +59,7 @@ export async function* sampleImages(
     const count = Math.min(batch, labels.length - first)
     const shape = [count, channels, height, width]
     using noise = randomNormal(shape, { seed, stream: 'sampleNoise', step: 0, firstSample: first }, device)
-    using state = await sample(model, noise, labels.subarray(first, first + count), {
+    using state = await sampleBatch(model, noise, labels.subarray(first, first + count), {
       ...sampler,
       noise: (step) => randomNormal(shape, { seed, stream: 'sdeNoise', step, firstSample: first }, device),
       onStep: (step, steps) => onProgress?.(first + (count * step) / steps),
@@ -58,6 +74,28 @@ export async function* sampleImages(
     }
     yield { first, count, latents, images, height, width }
   }
+}
+
+/** Samples as the mode says, which must be one of the model's kind. */
+function sampleBatch(
+  model: AnyTransformer,
+  noise: Tensor,
+  labels: Int32Array,
+  options: SamplerOptions | DiffusionSamplerOptions,
+): Promise<Tensor> {
+  if (model instanceof DiT) {
+    if (isOfDiffusion(options)) return sampleDiffusion(model, noise, labels, options)
+  } else if (!isOfDiffusion(options)) {
+    return sample(model, noise, labels, options)
+  }
+  const { kind } = model.config
+  throw new RangeError(
+    `A ${kind} is sampled in the modes ${SAMPLING_MODES[kind].join(' and ')}, not in ${options.mode}.`,
+  )
+}
+
+function isOfDiffusion(options: SamplerOptions | DiffusionSamplerOptions): options is DiffusionSamplerOptions {
+  return options.mode === 'ddpm' || options.mode === 'ddim'
 }
 
 /** [N, area, 3] → [N, 3, area]. */

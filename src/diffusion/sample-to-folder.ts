@@ -5,9 +5,9 @@ import { encodePng } from '../data/png.ts'
 import { type NpzArrayWriter, NpzWriter } from '../formats/npz.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { randomUniform } from '../tensor/random.ts'
-import { type SampledImages, type SampleImagesOptions, sampleImages } from './sample-images.ts'
+import { type BatchOptions, type SampledImages, type SamplingOptions, sampleImages } from './sample-images.ts'
 
-export interface SampleToFolderOptions extends Omit<SampleImagesOptions, 'labels'> {
+interface FolderOptions {
   readonly folder: string
   readonly count: number
   /** Classes in turn; drawn uniformly for each image where not given. */
@@ -19,6 +19,8 @@ export interface SampleToFolderOptions extends Omit<SampleImagesOptions, 'labels
   /** Images in a row of the grid. Default: about as many as rows. */
   readonly columns?: number
 }
+
+export type SampleToFolderOptions = SamplingOptions & Omit<BatchOptions, 'labels'> & FolderOptions
 
 export interface SampleResult {
   readonly count: number

@@ -3,23 +3,15 @@
  * classifier-free guidance in an interval of times. The state is float64 and the model runs in float32, as there.
  */
 import type { SiT } from '../models/sit.ts'
-import { type InterpolantPath, native } from '../native.ts'
+import type { InterpolantPath } from '../native.ts'
 import { synchronize } from '../tensor/device.ts'
 import { cast } from '../tensor/ops/cast.ts'
+import { guide } from '../tensor/ops/diffusion.ts'
 import { linearCombination } from '../tensor/ops/float64.ts'
-import { keep, scope } from '../tensor/scope.ts'
-import { Tensor } from '../tensor/tensor.ts'
+import { scope } from '../tensor/scope.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import { ConditionalModel, type Guidance, guidedChannels, isGuidedAt } from './guidance.ts'
 import { pathCoefficients } from './path.ts'
-
-export interface Guidance {
-  /** 1: none. */
-  readonly scale: number
-  /** Active while low ≤ t ≤ high, t being the step's beginning. */
-  readonly low: number
-  readonly high: number
-  /** The label of the unconditional half; by default the model's null class. */
-  readonly nullLabel?: number
-}
 
 export interface SamplerOptions {
   readonly mode: 'ode' | 'sde'
@@ -60,7 +52,7 @@ export async function sample(model: SiT, noise: Tensor, labels: Int32Array, opti
   if (steps < 1) throw new RangeError(`sample: ${steps} steps; expected at least 1.`)
   const times = mode === 'ode' ? odeTimes(steps) : sdeTimes(steps)
   const step = mode === 'sde' ? sdeStep : solver === 'heun' ? heunStep : eulerStep
-  const field = new VelocityField(model, labels, options)
+  using field = new VelocityField(model, labels, options)
   let state = cast(noise, 'f64')
   try {
     for (let i = 0; i < steps; i++) {
@@ -76,8 +68,6 @@ export async function sample(model: SiT, noise: Tensor, labels: Int32Array, opti
   } catch (error) {
     state.dispose()
     throw error
-  } finally {
-    field.dispose()
   }
 }
 
@@ -86,49 +76,41 @@ type Terms = readonly (readonly [number, Tensor])[]
 
 const scaled = (terms: Terms, factor: number): Terms => terms.map(([coefficient, x]) => [coefficient * factor, x])
 
-/** The model's velocity, guided where guidance is active. */
-class VelocityField {
+/** The model's velocity from data (t = 0) to noise (t = 1), guided where guidance is active. */
+class VelocityField implements Disposable {
   readonly #model: SiT
+  readonly #conditional: ConditionalModel
   readonly #options: SamplerOptions
-  readonly #labels: Tensor
-  readonly #doubledLabels: Tensor
   readonly path: InterpolantPath
 
   constructor(model: SiT, labels: Int32Array, options: SamplerOptions) {
     this.#model = model
+    this.#conditional = new ConditionalModel(model, labels, options.guidance?.nullLabel)
     this.#options = options
     this.path = options.path ?? 'linear'
-    const doubled = new Int32Array(2 * labels.length).fill(options.guidance?.nullLabel ?? model.nullClass)
-    doubled.set(labels)
-    this.#labels = keep(Tensor.from(labels, [labels.length], model.device))
-    this.#doubledLabels = keep(Tensor.from(doubled, [doubled.length], model.device))
   }
 
   /** At state x (f64) and time t; `guidedAt` is the time that decides whether guidance is active. */
   at(x: Tensor, t: number, guidedAt: number): Terms {
+    const { convention, channels } = this.#model.config
     const { guidance, observe } = this.#options
     const batch = x.shape[0]!
     const input = cast(x, 'f32')
     observe?.(input, t)
-    const guided = guidance && guidance.scale > 1 && guidedAt >= guidance.low && guidedAt <= guidance.high
-    if (!guided) return [[1, this.#model.forward(input, this.#time(t, batch), this.#labels).prediction]]
-    const doubled = Tensor.empty([2 * batch, ...x.shape.slice(1)], x.device)
-    native().copy(doubled.slice(0, batch).handle, input.handle)
-    native().copy(doubled.slice(batch, 2 * batch).handle, input.handle)
-    const { prediction: velocity } = this.#model.forward(doubled, this.#time(t, 2 * batch), this.#doubledLabels)
+    // The original SiT's time runs the other way: so does its velocity.
+    const [time, direction] = convention === 'repa' ? [t, 1] : [1 - t, -1]
+    if (!isGuidedAt(guidance, guidedAt)) return [[direction, this.#conditional.predict(input, time)]]
+    const both = this.#conditional.predictBoth(input, time)
+    const guided = guidedChannels(this.#model, guidance)
+    if (guided < channels) return [[direction, guide(both, guidance.scale, guided).slice(0, batch)]]
     return [
-      [guidance.scale, velocity.slice(0, batch)],
-      [1 - guidance.scale, velocity.slice(batch, 2 * batch)],
+      [direction * guidance.scale, both.slice(0, batch)],
+      [direction * (1 - guidance.scale), both.slice(batch, 2 * batch)],
     ]
   }
 
-  #time(t: number, batch: number): Tensor {
-    return Tensor.full([batch], t, this.#model.device)
-  }
-
-  dispose(): void {
-    this.#labels.dispose()
-    this.#doubledLabels.dispose()
+  [Symbol.dispose](): void {
+    this.#conditional[Symbol.dispose]()
   }
 }
 

@@ -6,6 +6,8 @@ import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import type { Device } from '../tensor/device.ts'
+import { cast } from '../tensor/ops/cast.ts'
+import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import {
   DiffusionTransformer,
@@ -65,11 +67,11 @@ export class DiT extends DiffusionTransformer<DiTConfig> {
   }
 
   /**
-   * x [B, C, H, W], t [B] (f32 holding whole numbers: steps of the diffusion, 0 the cleanest), labels i32 [B] → [B, 2C, H, W]: the noise
+   * x [B, C, H, W], t [B] (whole numbers, i32 or f32: steps of the diffusion, 0 the cleanest), labels i32 [B] → [B, 2C, H, W]: the noise
    * in x, then v in about [−1, 1], where the log-variance of the step back lies between the posterior's and β_t's. Without
    * `learnSigma`, the noise alone.
    */
   override forward(x: Tensor, t: Tensor, labels: Tensor, options: ForwardOptions = {}): TransformerOutput {
-    return this.run(x, t, labels, options)
+    return scope(() => this.run(x, cast(t, 'f32'), labels, options))
   }
 }

@@ -6,6 +6,8 @@ import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import type { Device } from '../tensor/device.ts'
+import { resizeChannels } from '../tensor/ops/diffusion.ts'
+import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import {
   DiffusionTransformer,
@@ -25,7 +27,7 @@ export const sitConfigSchema = z
      * Whether the head has twice the channels (learn_sigma), as in the published checkpoints of the original SiT: they come from DiT's
      * code, and nothing reads the second half.
      */
-    learnSigma: z.literal(false).default(false),
+    learnSigma: z.boolean().default(false),
     /**
      * Which way the model's time runs: `repa`, from data at t = 0 to noise at t = 1; `sit`, as in willisma/SiT, from noise at t = 0 to
      * data at t = 1, its velocity pointing to the data.
@@ -75,6 +77,11 @@ export class SiT extends DiffusionTransformer<SiTConfig> {
 
   /** x [B, C, H, W], t [B] in [0, 1] (config.convention says which end is noise), labels i32 [B] → the velocity [B, C, H, W] by the model's time. */
   override forward(x: Tensor, t: Tensor, labels: Tensor, options: ForwardOptions = {}): TransformerOutput {
-    return this.run(x, t, labels, options)
+    const { channels, learnSigma } = this.config
+    if (!learnSigma) return this.run(x, t, labels, options)
+    return scope(() => {
+      const { prediction, projections } = this.run(x, t, labels, options)
+      return { prediction: resizeChannels(prediction, channels), projections }
+    })
   }
 }

@@ -72,6 +72,13 @@ export function randomTimesteps(
   return out
 }
 
+/** Whole numbers i32 [B] from low to high − 1, all equally likely. */
+export function randomIntegers(batch: number, low: number, high: number, key: RandomKey, device: Device): Tensor {
+  const out = Tensor.empty([batch], device, 'i32')
+  native().fillIntegers(out.handle, low, high, BigInt(key.seed), stream(key), key.step, key.firstSample ?? 0)
+  return out
+}
+
 /** Labels i32 [B] with each replaced by the null class with the given probability. */
 export function dropLabels(labels: Tensor, probability: number, nullClass: number, key: RandomKey): Tensor {
   const handle = native().dropLabels(

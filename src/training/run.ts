@@ -181,9 +181,8 @@ async function writeSamples(
       labels,
       seed,
       batch: samples.count,
-      mode: 'ode',
+      ...(model.config.kind === 'DiT' ? { mode: 'ddpm' } : { mode: 'ode', path }),
       steps: samples.steps,
-      path,
       guidance: { scale, low: 0, high: 1 },
       signal,
     })) {

@@ -37,6 +37,44 @@ export function velocityLoss(prediction: Tensor, target: Tensor, weight = 1, sca
   return new Tensor(loss, prediction.device)
 }
 
+export interface HybridLossOptions {
+  /** Of the mean of mse over the batch, in the caller's total. Default 1. */
+  readonly mseWeight?: number
+  /** Of the mean of vb. Default 1. */
+  readonly vbWeight?: number
+  /** Whether the bound teaches the prediction too, and not the variance alone. Default false. */
+  readonly throughMean?: boolean
+  /** An optimizer's state, whose loss scale multiplies the gradient. */
+  readonly scaling?: Tensor
+}
+
+/**
+ * DiT's losses of a prediction [B, 2C, ...] — of the target, then of the variance — for target and x0 [B, C, ...], t i32 [B] and the
+ * schedule's table f64 [steps, 4] (native/cpu/hybrid_loss.h's HybridLossStep): per sample the mean squared error, and the variational
+ * bound in bits a dimension, [B] each. While a tape records, also seeds its backward pass with the gradient of both, weighted.
+ */
+export function hybridLoss(
+  prediction: Tensor,
+  { target, x0, t, table }: { target: Tensor; x0: Tensor; t: Tensor; table: Tensor },
+  { mseWeight = 1, vbWeight = 1, throughMean = false, scaling }: HybridLossOptions = {},
+): { mse: Tensor; vb: Tensor } {
+  const tape = recordingTape(prediction)
+  const [mse, vb, gradient] = native().hybridLoss(
+    prediction.handle,
+    target.handle,
+    x0.handle,
+    t.handle,
+    table.handle,
+    mseWeight,
+    vbWeight,
+    throughMean,
+    scaling?.handle ?? null,
+    tape !== undefined,
+  )
+  if (gradient) tape!.seed(prediction, new Tensor(gradient, prediction.device))
+  return { mse: new Tensor(mse, prediction.device), vb: new Tensor(vb, prediction.device) }
+}
+
 /** The mean of all elements, a scalar; summed in double. */
 export function mean(x: Tensor): Tensor {
   return new Tensor(native().sum(x.handle, 1 / x.elements), x.device)

@@ -1,0 +1,65 @@
+import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
+import { native } from '../native.ts'
+import { keep } from '../tensor/scope.ts'
+import { Tensor } from '../tensor/tensor.ts'
+
+/** Classifier-free guidance: the prediction u + scale · (c − u), from the conditional one c and the unconditional one u. */
+export interface Guidance {
+  /** 1: none. */
+  readonly scale: number
+  /** Active while low ≤ t ≤ high, t being the step's beginning: 0 at the data, 1 at the noise. */
+  readonly low: number
+  readonly high: number
+  /** How many of the first channels are guided. Default: three for DiT and the original SiT, as their code does; all for REPA's SiT. */
+  readonly channels?: number
+  /** The label of the unconditional half; by default the model's null class. */
+  readonly nullLabel?: number
+}
+
+/** The channels that the forward_with_cfg of DiT and of the original SiT guides. */
+const REFERENCE_GUIDED_CHANNELS = 3
+
+/** How many channels are guided, of those that the model's input has. */
+export function guidedChannels({ config }: DiffusionTransformer, { channels }: Guidance): number {
+  const guidesFirst = config.learnSigma
+  return Math.min(channels ?? (guidesFirst ? REFERENCE_GUIDED_CHANNELS : config.channels), config.channels)
+}
+
+/** Whether guidance is active at a time from 0 (data) to 1 (noise). */
+export function isGuidedAt(guidance: Guidance | undefined, time: number): guidance is Guidance {
+  return guidance !== undefined && guidance.scale > 1 && time >= guidance.low && time <= guidance.high
+}
+
+/** A model and the labels of a batch, asked with them alone or also without. */
+export class ConditionalModel implements Disposable {
+  readonly model: DiffusionTransformer
+  readonly #labels: Tensor
+  readonly #doubledLabels: Tensor
+
+  constructor(model: DiffusionTransformer, labels: Int32Array, nullLabel = model.nullClass) {
+    this.model = model
+    const doubled = new Int32Array(2 * labels.length).fill(nullLabel)
+    doubled.set(labels)
+    this.#labels = keep(Tensor.from(labels, [labels.length], model.device))
+    this.#doubledLabels = keep(Tensor.from(doubled, [doubled.length], model.device))
+  }
+
+  /** The prediction of x [B, C, H, W] at a time, with the labels. */
+  predict(x: Tensor, t: number): Tensor {
+    return this.model.forward(x, Tensor.full([x.shape[0]!], t, x.device), this.#labels).prediction
+  }
+
+  /** The predictions [2B, C, H, W]: with the labels, then without. */
+  predictBoth(x: Tensor, t: number): Tensor {
+    const batch = x.shape[0]!
+    const doubled = Tensor.empty([2 * batch, ...x.shape.slice(1)], x.device)
+    native().copy(doubled.slice(0, batch).handle, x.handle)
+    native().copy(doubled.slice(batch, 2 * batch).handle, x.handle)
+    return this.model.forward(doubled, Tensor.full([2 * batch], t, x.device), this.#doubledLabels).prediction
+  }
+
+  [Symbol.dispose](): void {
+    this.#labels.dispose()
+    this.#doubledLabels.dispose()
+  }
+}
