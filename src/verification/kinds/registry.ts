@@ -1,5 +1,7 @@
 import { datasetFile } from './dataset.ts'
+import { diffusionLoss, diffusionLossVariants, diffusionSample, diffusionSchedules } from './diffusion.ts'
 import { dinov2Forward, dinov2Intermediate, formulaDinov2RepaTeacher, tablePosResample } from './dinov2.ts'
+import { ditForward } from './dit.ts'
 import { formulaSit } from './formula.ts'
 import { imageDecode, imageMustFail } from './images.ts'
 import type { Runner } from './kind.ts'
@@ -19,6 +21,11 @@ export const RUNNERS: ReadonlyMap<string, Runner> = new Map([
   ['sampler.euler-maruyama', samplerEulerMaruyama],
   ['train.log', trainLog],
   ['train.state', trainState],
+  ['dit.forward', ditForward],
+  ['diffusion.loss', diffusionLoss],
+  ['diffusion.loss-variants', diffusionLossVariants],
+  ['diffusion.schedules', diffusionSchedules],
+  ['diffusion.sample', diffusionSample],
   ['dinov2.forward', dinov2Forward],
   ['dinov2.intermediate', dinov2Intermediate],
   ['table.pos-embed', tablePosEmbed],

@@ -1,12 +1,13 @@
 /** `sampler.euler` (Euler and Heun for the ODE) and `sampler.euler-maruyama` (the SDE): REPA's samplers.py. */
 import * as z from 'zod'
 import { type SamplerOptions, sample } from '../../diffusion/samplers.ts'
-import { type HostTensor, hostFloat32, toFloat32 } from '../../tensor/host-tensor.ts'
+import type { HostTensor } from '../../tensor/host-tensor.ts'
 import { Tensor } from '../../tensor/tensor.ts'
 import type { GoldenFile } from '../golden-set.ts'
 import { ObservedTensors } from '../observed-tensors.ts'
 import type { Runner } from './kind.ts'
 import { loadSiT, sitArguments } from './sit-arguments.ts'
+import { rowOf, stacked } from './stacked.ts'
 
 const samplerArguments = z.object({
   ...sitArguments,
@@ -45,7 +46,7 @@ const runner = (mode: SamplerOptions['mode']): Runner =>
         calls++
       },
     })
-    if ('model_in' in file.tensors) yield await file.compare('model_in', await stacked(seen, calls))
+    if ('model_in' in file.tensors) yield await file.compare('model_in', await inputsOf(seen, calls))
     yield await file.compare('out', out)
   }
 
@@ -54,23 +55,17 @@ export const samplerEulerMaruyama = runner('sde')
 
 /** The stored noise `eps` [steps − 1, N, C, H, W], a step at a time. */
 async function stepNoise(file: GoldenFile): Promise<(step: number) => HostTensor> {
-  const { dtype, shape, data } = await file.read('eps')
-  const [steps = 0, ...stepShape] = shape
-  const bytes = data.byteLength / steps
+  const eps = await file.read('eps')
   return (step) => {
-    if (step >= steps) throw new Error(`${file.path}: eps holds ${steps} steps' noise; step ${step} has none.`)
-    return { dtype, shape: stepShape, data: data.subarray(step * bytes, (step + 1) * bytes) }
+    if (step >= eps.shape[0]!)
+      throw new Error(`${file.path}: eps holds ${eps.shape[0]} steps' noise; step ${step} has none.`)
+    return rowOf(eps, step)
   }
 }
 
 /** The model inputs of all calls, [calls, N, C, H, W]. */
-async function stacked(seen: ObservedTensors, calls: number): Promise<HostTensor> {
+async function inputsOf(seen: ObservedTensors, calls: number): Promise<HostTensor> {
   const inputs: HostTensor[] = []
   for (let call = 0; call < calls; call++) inputs.push(await seen.get(String(call))!.toHost())
-  const size = toFloat32(inputs[0]!).length
-  const all = new Float32Array(calls * size)
-  inputs.forEach((input, call) => {
-    all.set(toFloat32(input), call * size)
-  })
-  return hostFloat32(all, [calls, ...inputs[0]!.shape])
+  return stacked(inputs)
 }

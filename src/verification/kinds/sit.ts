@@ -1,5 +1,6 @@
 /** `sit.forward` and `sit.loss`: REPA's SiT (models/sit.py) and its training loss with all gradients (loss.py). */
 import * as z from 'zod'
+import type { DiffusionTransformer } from '../../models/diffusion-transformer.ts'
 import type { SiT } from '../../models/sit.ts'
 import { elementCount } from '../../tensor/dtype.ts'
 import { type HostTensor, hostFloat32, toFloat32 } from '../../tensor/host-tensor.ts'
@@ -139,7 +140,7 @@ export const sitLoss: Runner = async function* (file, device) {
 export const meanOf = (values: Float32Array): number => values.reduce((sum, value) => sum + value, 0) / values.length
 
 /** A parameter's gradient by its state dict name, as a view that the caller disposes. */
-function gradientOf(model: SiT, name: string): Tensor {
+export function gradientOf(model: DiffusionTransformer, name: string): Tensor {
   const entry = model.entries.find((candidate) => candidate.name === name && candidate.parameter.trainable)
   if (!entry) throw new Error(`The model has no trainable parameter ${name}.`)
   return model.arena.view('gradients', entry)
