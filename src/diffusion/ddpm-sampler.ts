@@ -3,13 +3,12 @@
  * classifier-free guidance. The state is float64 and the model runs in float32.
  */
 import type { DiT } from '../models/dit.ts'
-import { synchronize } from '../tensor/device.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { type DenoisingStep, denoisingStep, guide } from '../tensor/ops/diffusion.ts'
-import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { DIFFUSION_STEPS, type GaussianDiffusion, gaussianDiffusion } from './gaussian-diffusion.ts'
 import { ConditionalModel, type Guidance, guidedChannels, isGuidedAt } from './guidance.ts'
+import { type StepThroughOptions, stepThrough } from './step-through.ts'
 
 export interface DiffusionStepOptions {
   readonly mode: 'ddpm' | 'ddim'
@@ -19,14 +18,9 @@ export interface DiffusionStepOptions {
   readonly clip?: boolean
 }
 
-export interface DenoiseOptions extends DiffusionStepOptions {
+export interface DenoiseOptions extends DiffusionStepOptions, StepThroughOptions {
   /** N(0, 1) of the state's shape, f32, for step number `step` from 0; not called where a step adds none. */
   readonly noise?: (step: number) => Tensor
-  /** Called after each step. */
-  readonly onStep?: (step: number, steps: number) => void
-  /** Shown the state after each step. */
-  readonly observe?: (state: Tensor, step: number) => void
-  readonly signal?: AbortSignal
 }
 
 export interface DiffusionSamplerOptions extends DenoiseOptions {
@@ -69,30 +63,14 @@ export async function denoise(
   noise: Tensor,
   options: DenoiseOptions,
 ): Promise<Tensor> {
-  const { signal, onStep, observe } = options
   const { steps } = diffusion
-  let state = cast(noise, 'f64')
-  try {
-    for (let i = 0; i < steps; i++) {
-      signal?.throwIfAborted()
-      const t = steps - 1 - i
-      const next = scope(() => {
-        const prediction = predict(cast(state, 'f32'), diffusion.timestepMap[t]!)
-        const step = stepCoefficients(diffusion, t, options, prediction.shape[1] !== state.shape[1])
-        return denoisingStep(state, prediction, isNoisy(step, t) ? noiseOf(options, i) : undefined, step)
-      })
-      state.dispose()
-      state = next
-      observe?.(state, i)
-      // Keeps the host from running ahead, and the event loop free.
-      await synchronize(noise.device)
-      onStep?.(i + 1, steps)
-    }
-    return state
-  } catch (error) {
-    state.dispose()
-    throw error
+  const step = (state: Tensor, i: number): Tensor => {
+    const t = steps - 1 - i
+    const prediction = predict(cast(state, 'f32'), diffusion.timestepMap[t]!)
+    const back = stepCoefficients(diffusion, t, options, prediction.shape[1] !== state.shape[1])
+    return denoisingStep(state, prediction, isNoisy(back, t) ? noiseOf(options, i) : undefined, back)
   }
+  return await stepThrough(noise, steps, step, options)
 }
 
 /** The last step, and DDIM with an η of 0, add no noise. */

@@ -4,14 +4,13 @@
  */
 import type { SiT } from '../models/sit.ts'
 import type { InterpolantPath } from '../native.ts'
-import { synchronize } from '../tensor/device.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { guide } from '../tensor/ops/diffusion.ts'
 import { linearCombination } from '../tensor/ops/float64.ts'
-import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { ConditionalModel, type Guidance, guidedChannels, isGuidedAt } from './guidance.ts'
 import { pathCoefficients } from './path.ts'
+import { stepThrough } from './step-through.ts'
 
 export interface SamplerOptions {
   readonly mode: 'ode' | 'sde'
@@ -53,22 +52,10 @@ export async function sample(model: SiT, noise: Tensor, labels: Int32Array, opti
   const times = mode === 'ode' ? odeTimes(steps) : sdeTimes(steps)
   const step = mode === 'sde' ? sdeStep : solver === 'heun' ? heunStep : eulerStep
   using field = new VelocityField(model, labels, options)
-  let state = cast(noise, 'f64')
-  try {
-    for (let i = 0; i < steps; i++) {
-      signal?.throwIfAborted()
-      const next = scope(() => step(field, state, times[i]!, times[i + 1]!, i, options))
-      state.dispose()
-      state = next
-      // Keeps the host from running ahead, and the event loop free.
-      await synchronize(model.device)
-      onStep?.(i + 1, steps)
-    }
-    return state
-  } catch (error) {
-    state.dispose()
-    throw error
-  }
+  return await stepThrough(noise, steps, (state, i) => step(field, state, times[i]!, times[i + 1]!, i, options), {
+    signal,
+    onStep,
+  })
 }
 
 /** A velocity as terms of a linear combination: c·v_cond + (1 − c)·v_null, never formed by itself. */

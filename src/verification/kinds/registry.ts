@@ -12,6 +12,7 @@ import { sitForward, sitLoss } from './sit.ts'
 import { tablePosEmbed, tableTimestep } from './tables.ts'
 import { torchFile, torchMustFail } from './torch.ts'
 import { trainLog, trainState } from './training.ts'
+import { sitOriginalForward, transportOde, transportSde, transportTrainingLoss } from './transport.ts'
 
 /** How each kind of golden file is verified. */
 export const RUNNERS: ReadonlyMap<string, Runner> = new Map([
@@ -21,6 +22,10 @@ export const RUNNERS: ReadonlyMap<string, Runner> = new Map([
   ['sampler.euler-maruyama', samplerEulerMaruyama],
   ['train.log', trainLog],
   ['train.state', trainState],
+  ['sit-orig.forward', sitOriginalForward],
+  ['transport.loss', transportTrainingLoss],
+  ['transport.ode', transportOde],
+  ['transport.sde', transportSde],
   ['dit.forward', ditForward],
   ['diffusion.loss', diffusionLoss],
   ['diffusion.loss-variants', diffusionLossVariants],
