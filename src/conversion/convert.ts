@@ -6,6 +6,7 @@ import { writeSafetensors } from '../formats/safetensors-writer.ts'
 import { TorchCheckpoint } from '../formats/torch-checkpoint.ts'
 import { writeTorchCheckpoint } from '../formats/torch-checkpoint-writer.ts'
 import { transformerEntries } from '../models/diffusion-transformer.ts'
+import type { TransformerKind } from '../models/transformer-kinds.ts'
 import { CHECKPOINT_FILES, STATE_FILE } from '../training/checkpoint.ts'
 import { modelSetting, trainingSchema } from '../training/configuration.ts'
 import { openCheckpointFolder, sourcesOf, writeCheckpointFolder } from './checkpoint-folder.ts'
@@ -30,6 +31,7 @@ export interface ConvertOptions {
   /** For a checkpoint folder, what the input does not tell of its model. */
   readonly heads?: number
   readonly alignDepth?: number
+  readonly kind?: TransformerKind
   /** Replace the output where it exists. */
   readonly force?: boolean
 }
@@ -89,7 +91,7 @@ export async function convert(input: string, output: string, options: ConvertOpt
   const training =
     opened.content.kind === 'training' && weights === undefined
       ? await opened.content.training()
-      : startOfTraining(weights!, options, input, notes)
+      : await startOfTraining(weights!, options, input, notes)
   if (target === 'folder') await writeCheckpointFolder(output, training)
   else await writeTorchCheckpoint(output, referenceCheckpointOf(training), { fsync: true })
   const tensors = Object.values(training.tensors).reduce((count, { size }) => count + size, 0)
@@ -112,13 +114,13 @@ function chosenWeights(
 }
 
 /** A run at step 0 that begins with these weights. */
-function startOfTraining(
+async function startOfTraining(
   weights: TensorSources,
   options: ConvertOptions,
   path: string,
   notes: string[],
-): TrainingCheckpoint {
-  const model = modelConfigOf(weights, knowledgeOf(options), path, notes)
+): Promise<TrainingCheckpoint> {
+  const model = await modelConfigOf(weights, knowledgeOf(options), path, notes)
   const entries = transformerEntries(model)
   const tensors = fitted(entries, weights, 'weights', path)
   const moments = zeroMoments(entries)
@@ -132,8 +134,12 @@ function startOfTraining(
   }
 }
 
-function knowledgeOf({ heads, alignDepth }: ConvertOptions): ModelKnowledge {
-  return { ...(heads !== undefined && { heads }), ...(alignDepth !== undefined && { alignDepth }) }
+function knowledgeOf({ heads, alignDepth, kind }: ConvertOptions): ModelKnowledge {
+  return {
+    ...(heads !== undefined && { heads }),
+    ...(alignDepth !== undefined && { alignDepth }),
+    ...(kind !== undefined && { kind }),
+  }
 }
 
 async function openInput(path: string, options: ConvertOptions, notes: string[]): Promise<Input> {

@@ -1,12 +1,19 @@
 import { parseConfiguration } from '../configuration/parse.ts'
+import { inferKind } from '../models/infer-kind.ts'
 import { inferTransformerConfig } from '../models/infer-transformer.ts'
 import { SIT_PRESETS } from '../models/presets.ts'
-import { type AnyTransformerConfig, transformerConfigSchema } from '../models/transformer-kinds.ts'
+import {
+  type AnyTransformerConfig,
+  type TransformerKind,
+  transformerConfigSchema,
+} from '../models/transformer-kinds.ts'
+import type { HostTensor } from '../tensor/host-tensor.ts'
 import type { TensorSources } from './training-checkpoint.ts'
 
 /** What tensors do not show, as far as something else tells it. */
 export interface ModelKnowledge {
   readonly heads?: number
+  readonly kind?: TransformerKind
   readonly classes?: number
   readonly alignDepth?: number
 }
@@ -17,14 +24,21 @@ export interface ModelKnowledge {
  *
  * @throws {Error} where the tensors are not those of a SiT or a DiT
  */
-export function modelConfigOf(
+export async function modelConfigOf(
   tensors: TensorSources,
   known: ModelKnowledge,
   path: string,
   notes: string[],
-): AnyTransformerConfig {
+): Promise<AnyTransformerConfig> {
   const shapes = new Map([...tensors].map(([name, { shape }]) => [name, shape]))
-  const inferred = inferTransformerConfig(shapes, path, { heads: known.heads ?? headsOfNorm(shapes) })
+  const read = async (name: string): Promise<HostTensor> => {
+    const { dtype, shape, data } = tensors.get(name)!
+    return { dtype, shape, data: typeof data === 'function' ? await data() : data }
+  }
+  const found = known.kind === undefined ? await inferKind({ shapes, read, path }) : undefined
+  if (found) notes.push(found.sentence)
+  const kind = known.kind ?? found?.kind
+  const inferred = inferTransformerConfig(shapes, path, { heads: known.heads ?? headsOfNorm(shapes), kind })
   const { depth, hidden, heads, alignWidths } = inferred
   // A published size tells its heads, as do norms of queries and keys.
   const isTold = known.heads !== undefined || inferred.qkNorm

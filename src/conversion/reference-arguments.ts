@@ -11,6 +11,7 @@ import {
 
 /** The settings of REPA's train.py that this package knows, as a checkpoint's `args` have them. */
 export const referenceArgumentsSchema = z.object({
+  model: z.string().nullish(),
   data_dir: z.string().nullish(),
   num_classes: z.int().positive().nullish(),
   encoder_depth: z.int().positive().nullish(),

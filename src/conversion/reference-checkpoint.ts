@@ -17,6 +17,7 @@ import type { TorchCheckpoint, TorchValue } from '../formats/torch-checkpoint.ts
 import type { WritableTorchValue } from '../formats/torch-checkpoint-writer.ts'
 import { TorchTensor } from '../formats/torch-tensor.ts'
 import { transformerEntries } from '../models/diffusion-transformer.ts'
+import { TRANSFORMER_KINDS } from '../models/transformer-kinds.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import { elementAt } from '../tensor/host-tensor.ts'
 import { trainingSchema } from '../training/configuration.ts'
@@ -66,10 +67,11 @@ export async function readReferenceCheckpoint(
   )
   const known: ModelKnowledge = {
     ...(settings.num_classes != null && { classes: settings.num_classes }),
+    ...kindOf(settings.model),
     ...(settings.encoder_depth != null && { alignDepth: settings.encoder_depth }),
     ...given,
   }
-  const model = modelConfigOf(weights, known, path, notes)
+  const model = await modelConfigOf(weights, known, path, notes)
   const entries = transformerEntries(model)
   const optimizer = await readOptimizer(file, value.get('opt') as TorchDictionary, entries)
   const configuration = trainingConfigurationOf(settings, optimizer.group, model, path, notes)
@@ -93,6 +95,12 @@ export async function readReferenceCheckpoint(
       secondMoments: fitted(entries, optimizer.secondMoments, 'secondMoments', path),
     },
   }
+}
+
+/** DiT's and SiT's train.py name their model, DiT-XL/2. */
+function kindOf(model: string | null | undefined): Pick<ModelKnowledge, 'kind'> {
+  const kind = TRANSFORMER_KINDS.find((name) => model?.startsWith(`${name}-`))
+  return kind === undefined ? {} : { kind }
 }
 
 /** Tensors of a torch file as sources. */

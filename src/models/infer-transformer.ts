@@ -1,5 +1,6 @@
 import { parseConfiguration } from '../configuration/parse.ts'
 import { SIT_PRESETS } from './presets.ts'
+import type { SiTConvention } from './sit.ts'
 import { type AnyTransformerConfig, type TransformerKind, transformerConfigSchema } from './transformer-kinds.ts'
 
 /** What shapes do not tell of a model. */
@@ -8,20 +9,22 @@ export interface TransformerKnowledge {
   readonly heads?: number
   /** Default: SiT where the head has the input's channels, else DiT. */
   readonly kind?: TransformerKind
+  /** Of a SiT. Default: that of REPA where the head has the input's channels, else that of the original SiT. */
+  readonly convention?: SiTConvention
 }
 
 /**
  * The configuration of the model that a state dict belongs to, from its names and shapes alone; the input is taken to be square.
  *
  * A head with the input's channels is a SiT's of REPA. One with twice as many is a DiT's or, the layouts being the same, an original
- * SiT's: `kind` tells which (model-kind.ts finds out from the weights), and a SiT's time then runs as in its own code.
+ * SiT's: `kind` tells which (infer-kind.ts finds out from the weights), and such a SiT's time runs as in its own code.
  *
  * @throws {Error} naming what is missing where the tensors are no diffusion transformer's
  */
 export function inferTransformerConfig(
   shapes: ReadonlyMap<string, readonly number[]>,
   what: string,
-  { heads, kind }: TransformerKnowledge = {},
+  { heads, kind, convention }: TransformerKnowledge = {},
 ): AnyTransformerConfig {
   const shape = (name: string): readonly number[] => {
     const found = shapes.get(name)
@@ -58,7 +61,7 @@ export function inferTransformerConfig(
       alignWidths: Array.from({ length: encoders }, (_, k) => shape(`projectors.${k}.4.weight`)[0]!),
       projectorWidth: encoders > 0 ? shape('projectors.0.0.weight')[0]! : undefined,
       learnSigma,
-      ...(inferred === 'SiT' && learnSigma && { convention: 'sit' }),
+      ...(inferred === 'SiT' && { convention: convention ?? (learnSigma ? 'sit' : 'repa') }),
     },
     what,
   )

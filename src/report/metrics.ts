@@ -8,6 +8,7 @@ const MetricsLine = z.object({
   step: z.int().nonnegative(),
   loss: value,
   denoising: value,
+  vb: value.optional(),
   alignment: value.optional(),
   gradNorm: value,
   lr: value,
@@ -21,6 +22,7 @@ type MetricsLine = z.infer<typeof MetricsLine>
 export const METRICS = [
   'loss',
   'denoising',
+  'vb',
   'alignment',
   'gradNorm',
   'lr',

@@ -65,6 +65,7 @@ function curvesOf(step: Float64Array, columns: Readonly<Record<MetricName, Float
 }
 
 const MEAN_SQUARED_ERROR = 'Mean squared error of the prediction.'
+const VARIATIONAL_BOUND = 'By which the variance is learned, in bits a dimension.'
 const COSINE_SIMILARITY = 'Mean negative cosine similarity to the encoder’s features.'
 
 function renderCurves(runs: readonly RunData[], names: readonly string[], curves: readonly Curves[]): Html {
@@ -82,7 +83,12 @@ function renderCurves(runs: readonly RunData[], names: readonly string[], curves
       steps,
       series: curves.map((own, run) => ({ run, name: names[run]!, curve: own[metric] })),
     })
-  const hasAlignment = curves.some(({ alignment }) => alignment.raw.x.length > 0)
+  const has = (metric: MetricName) => curves.some((own) => own[metric].raw.x.length > 0)
+  const parts = [
+    'denoising',
+    ...(has('vb') ? ['variational bound'] : []),
+    ...(has('alignment') ? ['weighted alignment'] : []),
+  ]
   return html`<section class="curves" aria-labelledby="curves">
 <header><h2 id="curves">Training</h2><fieldset class="controls" aria-label="What the charts show">${
     names.length > 1 ? names.map(renderRunToggle) : undefined
@@ -90,11 +96,12 @@ function renderCurves(runs: readonly RunData[], names: readonly string[], curves
 <div class="charts">
 ${chart('loss', {
   title: 'Loss',
-  description: hasAlignment ? 'What is minimised: denoising plus weighted alignment.' : MEAN_SQUARED_ERROR,
+  description: parts.length > 1 ? `What is minimised: ${parts.join(' plus ')}.` : MEAN_SQUARED_ERROR,
   width: 'full',
 })}
-${hasAlignment ? chart('denoising', { title: 'Denoising loss', description: MEAN_SQUARED_ERROR, width: 'half' }) : undefined}
-${hasAlignment ? chart('alignment', { title: 'Alignment loss', description: COSINE_SIMILARITY, width: 'half' }) : undefined}
+${parts.length > 1 ? chart('denoising', { title: 'Denoising loss', description: MEAN_SQUARED_ERROR, width: 'half' }) : undefined}
+${has('vb') ? chart('vb', { title: 'Variational bound', description: VARIATIONAL_BOUND, width: 'half' }) : undefined}
+${has('alignment') ? chart('alignment', { title: 'Alignment loss', description: COSINE_SIMILARITY, width: 'half' }) : undefined}
 ${chart('gradNorm', { title: 'Gradient norm', description: 'Global norm, before clipping.', width: 'third' })}
 ${chart('imagesPerSecond', { title: 'Throughput', description: 'Images per second.', width: 'third', fromZero: true })}
 ${chart('lr', { title: 'Learning rate', description: 'As the optimizer used it.', width: 'third', fromZero: true })}

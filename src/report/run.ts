@@ -71,6 +71,7 @@ const EMPTY_METRICS: Metrics = {
   columns: {
     loss: NONE,
     denoising: NONE,
+    vb: NONE,
     alignment: NONE,
     gradNorm: NONE,
     lr: NONE,

@@ -5,7 +5,7 @@ import { formatCount, formatDuration, formatSignificant } from './quantity.ts'
 import type { RunData } from './run.ts'
 
 /** A run's curves by the metric's name, as far as the run logged them. */
-export type RunCurves = Readonly<Record<'loss' | 'denoising' | 'alignment', Curve>>
+export type RunCurves = Readonly<Record<'loss' | 'denoising' | 'vb' | 'alignment', Curve>>
 
 /** A headline number of a run. */
 interface Figure {
@@ -16,8 +16,8 @@ interface Figure {
 
 /** The headline numbers: tiles for one run, a table for several. */
 export function renderSummary(runs: readonly RunData[], names: readonly string[], curves: readonly RunCurves[]): Html {
-  const anyAligned = curves.some(({ alignment }) => alignment.raw.y.length > 0)
-  const figures = runs.map((run, i) => trainingFigures(run, curves[i]!, anyAligned))
+  const inParts = curves.some(({ vb, alignment }) => vb.raw.y.length > 0 || alignment.raw.y.length > 0)
+  const figures = runs.map((run, i) => trainingFigures(run, curves[i]!, inParts))
   if (runs.length === 1) {
     const found = evaluationFigures(runs[0]!)
     return html`<section class="headline" aria-label="Headline numbers">${[figures[0]!, found]
@@ -43,7 +43,7 @@ function renderTile({ label, value, remark }: Figure): Html {
   }</div>`
 }
 
-/** `parts`: whether to name the loss's parts, which are told apart only where some run is aligned. */
+/** `parts`: whether to name the loss's parts, which are told apart only where some run has several. */
 function trainingFigures({ metrics }: RunData, curves: RunCurves, parts: boolean): Figure[] {
   const { step, columns } = metrics
   const figures: Figure[] = []
@@ -51,6 +51,7 @@ function trainingFigures({ metrics }: RunData, curves: RunCurves, parts: boolean
   for (const [label, curve] of [
     ['Loss', curves.loss],
     ['Denoising', parts ? curves.denoising : undefined],
+    ['Variational bound', parts ? curves.vb : undefined],
     ['Alignment', parts ? curves.alignment : undefined],
   ] as const) {
     const trend = curve?.smooth.y

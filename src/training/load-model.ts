@@ -1,7 +1,9 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { inferKind } from '../models/infer-kind.ts'
 import { inferTransformerConfig } from '../models/infer-transformer.ts'
-import { type AnyTransformer, transformerFromConfig } from '../models/transformer-kinds.ts'
+import type { SiTConvention } from '../models/sit.ts'
+import { type AnyTransformer, type TransformerKind, transformerFromConfig } from '../models/transformer-kinds.ts'
 import { openWeights } from '../models/weights-file.ts'
 import type { Device } from '../tensor/device.ts'
 import { CHECKPOINTS, loadCheckpoint, newestCheckpoint, readCheckpointState } from './checkpoint.ts'
@@ -12,6 +14,12 @@ export interface LoadModelOptions {
   readonly weights?: 'ema' | 'model'
   /** Attention heads, for weights that come without a configuration and are of no preset's size. */
   readonly heads?: number
+  /** The kind, for weights that come without a configuration and could be a DiT's or an original SiT's. Default: inferred. */
+  readonly kind?: TransformerKind
+  /** Which way a SiT's time runs, for weights that come without a configuration. Default: inferred. */
+  readonly convention?: SiTConvention
+  /** Told what was inferred: a sentence each. */
+  readonly notice?: (sentence: string) => void
 }
 
 export interface LoadedModel {
@@ -50,11 +58,14 @@ export async function loadModel(path: string, options: LoadModelOptions): Promis
 
 async function loadWeightsFile(
   path: string,
-  { device, weights = 'ema', heads }: LoadModelOptions,
+  { device, weights = 'ema', heads, kind, convention, notice }: LoadModelOptions,
 ): Promise<LoadedModel> {
   await using source = await openWeights(path, [weights, 'state_dict'])
   const shapes = new Map([...source.names].map((name) => [name, source.shapeOf(name)]))
-  const model = transformerFromConfig(inferTransformerConfig(shapes, path, { heads }), device)
+  const inferred = kind === undefined ? await inferKind({ shapes, read: (name) => source.read(name), path }) : undefined
+  if (inferred) notice?.(inferred.sentence)
+  const config = inferTransformerConfig(shapes, path, { heads, kind: kind ?? inferred?.kind, convention })
+  const model = transformerFromConfig(config, device)
   try {
     await model.load(source)
   } catch (error) {

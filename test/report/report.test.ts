@@ -153,6 +153,7 @@ test('a run of 400,000 steps gives a page below 2 MB, its spikes kept', () => {
     columns: {
       loss,
       denoising: loss,
+      vb: loss,
       alignment: column((i) => -0.6 + noise(i)),
       gradNorm: column((i) => 1 + noise(i)),
       lr: column((i) => Math.min(1, i / 10_000) * 1e-4),

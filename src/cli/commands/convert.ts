@@ -34,6 +34,12 @@ export const convertCommand = defineCommand({
       placeholder: 'N',
       description: 'the block that is aligned, counted from 1, where the input does not tell it',
     },
+    kind: {
+      type: 'enum',
+      values: ['SiT', 'DiT'],
+      description:
+        'for a checkpoint folder: the model, where the input could be of a DiT or an original SiT [inferred]',
+    },
     force: { type: 'boolean', default: false, description: 'replace OUT where it exists' },
   },
   examples: [
@@ -44,7 +50,7 @@ export const convertCommand = defineCommand({
     { command: 'repa convert runs/xl/checkpoints/0400000 xl.pt', description: 'the other way round' },
     { command: 'repa convert runs/xl/checkpoints/0400000 xl.safetensors', description: 'the EMA weights alone' },
   ],
-  async run({ input, output, weights, key, heads, alignDepth, force }, { out }) {
+  async run({ input, output, weights, key, heads, alignDepth, kind, force }, { out }) {
     const { convert } = await import('../../conversion/convert.ts')
     const result = await convert(input, output, {
       force,
@@ -52,6 +58,7 @@ export const convertCommand = defineCommand({
       ...(key !== undefined && { key }),
       ...(heads !== undefined && { heads }),
       ...(alignDepth !== undefined && { alignDepth }),
+      ...(kind !== undefined && { kind: kind as 'SiT' | 'DiT' }),
     })
     for (const note of result.notes) out.warn(note)
     out.line(`${result.output}: ${result.kind === 'tensors' ? '' : 'training checkpoint, '}${result.tensors} tensors`)

@@ -1,6 +1,9 @@
 import { defineCommand } from '../command.ts'
 import { UsageError } from '../failure.ts'
 
+/** What a kind's own evaluation samples with. */
+const DEFAULTS = { SiT: { cfgScale: 1.8, guidanceHigh: 0.7 }, DiT: { cfgScale: 1.5, guidanceHigh: 1 } } as const
+
 export const sampleCommand = defineCommand({
   name: 'sample',
   summary: 'draw images from a checkpoint',
@@ -12,15 +15,21 @@ export const sampleCommand = defineCommand({
     num: { type: 'integer', min: 1, description: 'how many images', required: true },
     mode: {
       type: 'enum',
-      values: ['ode', 'sde'],
-      default: 'ode',
-      description: 'probability-flow ODE, or reverse SDE (Euler-Maruyama)',
+      values: ['ode', 'sde', 'ddpm', 'ddim'],
+      description:
+        'of a SiT: the probability-flow ODE, or the reverse SDE (Euler-Maruyama) [ode]; of a DiT: ancestral sampling, or DDIM [ddpm]',
     },
     solver: { type: 'enum', values: ['euler', 'heun'], default: 'euler', description: 'of the ODE' },
-    steps: { type: 'integer', min: 1, default: 250, description: 'solver steps' },
-    cfgScale: { type: 'number', min: 0, default: 1.8, description: 'guidance scale; 1: none' },
+    steps: { type: 'integer', min: 1, default: 250, description: 'solver steps; of a DiT, how many of its 1000' },
+    eta: { type: 'number', min: 0, max: 1, default: 0, description: "of DDIM: its share of DDPM's noise" },
+    cfgScale: { type: 'number', min: 0, description: 'guidance scale; 1: none [1.8; 1.5 of a DiT]' },
     guidanceLow: { type: 'number', min: 0, max: 1, default: 0, description: 'guidance is active from this time' },
-    guidanceHigh: { type: 'number', min: 0, max: 1, default: 0.7, description: 'to this time' },
+    guidanceHigh: { type: 'number', min: 0, max: 1, description: 'to this time [0.7; 1 of a DiT]' },
+    guidedChannels: {
+      type: 'enum',
+      values: ['3', 'all'],
+      description: 'channels that are guided [all; 3, as in their own code, of a DiT and of an original SiT]',
+    },
     classes: { type: 'list', items: 'integer', description: 'classes in turn; by default drawn at random' },
     path: {
       type: 'enum',
@@ -41,6 +50,17 @@ export const sampleCommand = defineCommand({
       description: "what the model computes in; the reference samples in fp32, a GPU's bf16 is several times as fast",
     },
     heads: { type: 'integer', min: 1, description: "attention heads, for a bare file of weights of no preset's size" },
+    kind: {
+      type: 'enum',
+      values: ['SiT', 'DiT'],
+      description: 'the model of a bare file of weights that could be of a DiT or an original SiT [inferred]',
+    },
+    convention: {
+      type: 'enum',
+      values: ['repa', 'sit'],
+      description:
+        "which way the time of a SiT from a bare file of weights runs: REPA's, or the original SiT's from noise to data [inferred]",
+    },
     npz: {
       type: 'string',
       placeholder: 'FILE',
@@ -57,20 +77,26 @@ export const sampleCommand = defineCommand({
       command: 'repa sample --checkpoint runs/cifar --out samples --num 64 --steps 50 --grid grid.png',
       description: 'a quick look',
     },
+    {
+      command: 'repa sample --checkpoint DiT-XL-2-256x256.pt --out samples --num 8 --cfg-scale 4 --grid grid.png',
+      description: 'pictures of the published DiT, by its own sampler',
+    },
   ],
   async run(args, { device, seed = 0, out, signal, progress }) {
-    if (args.guidanceLow > args.guidanceHigh) {
+    if (args.guidanceLow > (args.guidanceHigh ?? 1)) {
       throw new UsageError(
         `--guidance-low ${args.guidanceLow} is above --guidance-high ${args.guidanceHigh}: guidance would never be active; --cfg-scale 1 turns it off.`,
       )
     }
-    const [{ resolveDevice }, { precisionPolicy }, { loadModel }, { sampleToFolder }] = await Promise.all([
-      import('../../tensor/device.ts'),
-      import('../../training/precision.ts'),
-      import('../../training/load-model.ts'),
-      import('../../diffusion/sample-to-folder.ts'),
-    ])
-    const { checkpoint, out: folder, num, mode, solver, steps, batch } = args
+    const [{ resolveDevice }, { precisionPolicy }, { loadModel }, { sampleToFolder }, { SAMPLING_MODES }] =
+      await Promise.all([
+        import('../../tensor/device.ts'),
+        import('../../training/precision.ts'),
+        import('../../training/load-model.ts'),
+        import('../../diffusion/sample-to-folder.ts'),
+        import('../../diffusion/sample-images.ts'),
+      ])
+    const { checkpoint, out: folder, num, steps, batch } = args
     const where = resolveDevice(device)
     // The parser has let through only these.
     const { dtype } = precisionPolicy(args.precision as 'bf16' | 'fp16' | 'fp32', where)
@@ -78,6 +104,9 @@ export const sampleCommand = defineCommand({
       device: where,
       weights: args.weights as 'ema' | 'model',
       heads: args.heads,
+      kind: args.kind as 'SiT' | 'DiT' | undefined,
+      convention: args.convention as 'repa' | 'sit' | undefined,
+      notice: (sentence) => out.warn(sentence),
     })
     // Not `using`: with it, TypeScript leaves the extension of the dynamic imports above as it is.
     try {
@@ -88,22 +117,41 @@ export const sampleCommand = defineCommand({
           'The model makes latents and no autoencoder is in this version: the images are a linear preview of them, one pixel per latent element; the latents go to latents.npz.',
         )
       }
-      const guided = model.config.classDropout > 0
-      if (!guided && args.cfgScale > 1) {
+      const { kind } = model.config
+      const defaults = DEFAULTS[kind]
+      const mode = args.mode ?? SAMPLING_MODES[kind][0]
+      if (!(SAMPLING_MODES[kind] as readonly string[]).includes(mode)) {
+        throw new UsageError(`--mode ${mode} is not for a ${kind}: expected ${SAMPLING_MODES[kind].join(' or ')}.`)
+      }
+      const hasNullClass = model.config.classDropout > 0
+      const scale = args.cfgScale ?? defaults.cfgScale
+      if (!hasNullClass && scale > 1) {
         out.warn('The model was trained without label dropout and has no null class: sampling without guidance.')
+      }
+      const guidance = {
+        scale: hasNullClass ? scale : 1,
+        low: args.guidanceLow,
+        high: args.guidanceHigh ?? defaults.guidanceHigh,
+        ...(args.guidedChannels !== undefined && {
+          channels: args.guidedChannels === 'all' ? model.config.channels : Number(args.guidedChannels),
+        }),
       }
       const bar = progress({ label: 'sample', unit: 'images', total: num })
       const result = await sampleToFolder(model, {
+        ...(mode === 'ddpm' || mode === 'ddim'
+          ? { mode, eta: args.eta }
+          : {
+              mode: mode as 'ode' | 'sde',
+              solver: args.solver as 'euler' | 'heun',
+              path: (args.path as 'linear' | 'cosine' | undefined) ?? path ?? 'linear',
+            }),
         folder,
         count: num,
         classes: args.classes as number[] | undefined,
         seed,
         batch,
-        mode: mode as 'ode' | 'sde',
-        solver: solver as 'euler' | 'heun',
         steps,
-        path: (args.path as 'linear' | 'cosine' | undefined) ?? path ?? 'linear',
-        guidance: { scale: guided ? args.cfgScale : 1, low: args.guidanceLow, high: args.guidanceHigh },
+        guidance,
         npz: args.npz,
         grid: args.grid,
         signal,

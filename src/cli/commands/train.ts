@@ -6,7 +6,7 @@ import type { Progress } from '../progress.ts'
 
 export const trainCommand = defineCommand({
   name: 'train',
-  summary: 'train a SiT, with representation alignment where an encoder is named',
+  summary: 'train a SiT or a DiT, with representation alignment where an encoder is named',
   description:
     'RUN gets config.json, metrics.jsonl, TensorBoard events, checkpoints/STEP/ and samples/STEP.png. Settings come from --config, and flags override it; what neither names is as in the reference. Ctrl-C saves and exits; --resume goes on exactly as the unbroken run would have.',
   options: {
@@ -20,7 +20,7 @@ export const trainCommand = defineCommand({
     model: {
       type: 'string',
       placeholder: 'SiT-B/2',
-      description: 'preset, SiT-{S,B,L,XL}/{2,4,8}, or free sizes as JSON like config.json has them [SiT-B/2]',
+      description: 'preset, SiT- or DiT-{S,B,L,XL}/{2,4,8}, or free sizes as JSON like config.json has them [SiT-B/2]',
     },
     encoder: {
       type: 'string',
@@ -47,8 +47,8 @@ export const trainCommand = defineCommand({
       description: 'block whose output is aligned, from 1 [8; a third of the depth for free sizes]',
     },
     projectorWidth: { type: 'integer', min: 1, description: 'hidden width of the projectors [2048]' },
-    path: { type: 'enum', values: ['linear', 'cosine'], description: 'interpolant [linear]' },
-    weighting: { type: 'enum', values: ['uniform', 'lognormal'], description: 'how times are drawn [uniform]' },
+    path: { type: 'enum', values: ['linear', 'cosine'], description: "SiT's interpolant [linear]" },
+    weighting: { type: 'enum', values: ['uniform', 'lognormal'], description: "how SiT's times are drawn [uniform]" },
     classDropout: { type: 'number', min: 0, max: 1, description: 'probability of leaving out the label [0.1]' },
     emaDecay: { type: 'number', min: 0, max: 1, description: 'decay of the averaged weights [0.9999]' },
     weightDecay: { type: 'number', min: 0, description: 'weight decay of AdamW [0]' },
@@ -98,7 +98,9 @@ export const trainCommand = defineCommand({
       onNotice: (sentence) => out.warn(sentence),
       onStart: ({ configuration: resolved, model, data: dataset, step }) => {
         const name =
-          typeof resolved.model === 'string' ? resolved.model : `SiT ${model.config.depth} x ${model.config.hidden}`
+          typeof resolved.model === 'string'
+            ? resolved.model
+            : `${model.config.kind} ${model.config.depth} x ${model.config.hidden}`
         const encoders = resolved.encoders.map((encoder) => encoder.name).join(', ') || 'no encoder'
         out.line(
           `${name}: ${(model.parameterCount / 1e6).toFixed(1)} M parameters, ${encoders}, ${dataset.length} images in ${dataset.classes} classes`,
@@ -109,6 +111,7 @@ export const trainCommand = defineCommand({
       onStep: (step) => {
         bar?.update(step.index, {
           loss: step.loss,
+          ...(step.vb !== undefined && { vb: step.vb }),
           ...(step.alignment !== undefined && { align: step.alignment }),
           'images/s': step.imagesPerSecond,
         })
