@@ -1,4 +1,5 @@
 import { describe, test } from 'vitest'
+import { gaussianDiffusion } from '../../src/diffusion/gaussian-diffusion.ts'
 import { type Activation, activation, activationBackward, swiGlu, swiGluBackward } from './activation.ts'
 import { type NdArray, random, randomIntegers } from './array.ts'
 import { attention, attentionBackward } from './attention.ts'
@@ -6,6 +7,7 @@ import { cosineAlignmentLoss, cosineAlignmentLossBackward } from './cosine-align
 import { embedding, embeddingBackward } from './embedding.ts'
 import { gatedResidual, gatedResidualBackward, layerScale, layerScaleBackward } from './gated-residual.ts'
 import { checkGradients, type DifferentiableOp } from './gradient-check.ts'
+import { hybridLoss, hybridLossBackward } from './hybrid-loss.ts'
 import { layerNorm, layerNormBackward, layerNormModulate, layerNormModulateBackward } from './layer-norm.ts'
 import { linear, linearBackward } from './linear.ts'
 import { patchEmbed, patchEmbedBackward } from './patch-embed.ts'
@@ -141,6 +143,37 @@ const cases: [string, DifferentiableOp][] = [
         inputs: { tokens: random([2, 6, patch * patch * 3], 1) },
         forward: ({ tokens }) => unpatchify(tokens, grid),
         backward: (dy) => ({ tokens: unpatchifyInverse(dy, grid) }),
+      },
+    ]
+  }),
+  ...(
+    [
+      ['epsilon', [0, 0, 0]],
+      ['epsilon', [1, 60, 999]],
+      // Not at step 0, where the deviation is a hundredth of x_0's range and the differences' step a tenth of that.
+      ['x-start', [1, 60, 999]],
+    ] as const
+  ).map(([predicts, t]): [string, DifferentiableOp] => {
+    // At step 0 near the data, where the likelihood is not clamped; one value beyond either edge of the grey levels.
+    const noise = random([3, 2, 2], 2, t[0] === 0 ? 0.05 : 1)
+    const x0 = random([3, 2, 2], 3)
+    x0.data.set([1, -1])
+    const weights = { mse: 0.7, vb: 1.3, throughMean: true }
+    const inputs = (prediction: NdArray) => ({ prediction, noise, x0, t, predicts })
+    const diffusion = gaussianDiffusion()
+    return [
+      `hybridLoss of ${predicts} at the steps ${t}`,
+      {
+        inputs: { prediction: random([3, 4, 2], 1) },
+        forward: ({ prediction }) => {
+          const { mse, vb } = hybridLoss(inputs(prediction), diffusion)
+          const meanOf = (loss: NdArray) => loss.data.reduce((a, b) => a + b, 0) / t.length
+          return scalar(weights.mse * meanOf(mse) + weights.vb * meanOf(vb))
+        },
+        backward: (dLoss, { prediction }) => {
+          const gradient = hybridLossBackward(inputs(prediction), diffusion, weights)
+          return { prediction: { ...gradient, data: gradient.data.map((value) => value * dLoss.data[0]) } }
+        },
       },
     ]
   }),

@@ -52,6 +52,24 @@ for (const { device, missing } of DEVICES) {
       expect(await out.data()).toEqual(Float32Array.from(expected))
     })
 
+    test.each([
+      [0, 1000],
+      [-5, 2],
+      [7, 8],
+      [0, 2 ** 24],
+    ])('integers from %i to below %i', async (low, high) => {
+      for (const at of POSITIONS) {
+        using out = Tensor.empty([COUNT], device, 'i32')
+        native().fillIntegers(out.handle, low, high, at.seed, at.stream, at.step, at.first)
+        const expected = elements.map((i) =>
+          Math.floor(low + uniform(word(at.seed, at.stream, at.step, at.first + i)) * (high - low)),
+        )
+        expect(await out.dataAs('i32')).toEqual(Int32Array.from(expected))
+      }
+      using empty = Tensor.empty([0], device, 'i32')
+      expect(() => native().fillIntegers(empty.handle, high, low, 0n, 0, 0, 0)).toThrow('fillIntegers: the range from')
+    })
+
     test.each(POSITIONS)('normals at seed $seed, stream $stream, step $step, element $first', async (at) => {
       using out = Tensor.empty([COUNT], device)
       native().fillNormal(out.handle, 1, at.seed, at.stream, at.step, at.first)
