@@ -1,5 +1,6 @@
 /**
- * REPA's samplers (samplers.py): Euler and Heun for the probability-flow ODE, Euler–Maruyama for the reverse SDE, with
+ * REPA's samplers (samplers.py): Euler and Heun for the probability-flow ODE, Euler–Maruyama for the reverse SDE; and dopri5, with
+ * which the original SiT solves the ODE; all with
  * classifier-free guidance in an interval of times. The state is float64 and the model runs in float32, as there.
  */
 import type { SiT } from '../models/sit.ts'
@@ -8,14 +9,16 @@ import { cast } from '../tensor/ops/cast.ts'
 import { guide } from '../tensor/ops/diffusion.ts'
 import { linearCombination } from '../tensor/ops/float64.ts'
 import type { Tensor } from '../tensor/tensor.ts'
+import { dopri5 } from './dopri5.ts'
 import { ConditionalModel, type Guidance, guidedChannels, isGuidedAt } from './guidance.ts'
 import { pathCoefficients } from './path.ts'
 import { stepThrough } from './step-through.ts'
 
 export interface SamplerOptions {
   readonly mode: 'ode' | 'sde'
-  /** Of the ODE; the SDE's is Euler–Maruyama. */
-  readonly solver?: 'euler' | 'heun'
+  /** Of the ODE; the SDE's is Euler–Maruyama. dopri5 chooses its steps, to errors of 1e-3 relative and 1e-6 absolute. */
+  readonly solver?: 'euler' | 'heun' | 'dopri5'
+  /** How many; dopri5 only counts its progress in them. */
   readonly steps: number
   readonly path?: InterpolantPath
   readonly guidance?: Guidance
@@ -33,6 +36,9 @@ export function odeTimes(steps: number): number[] {
   return Array.from({ length: steps + 1 }, (_, i) => 1 - i / steps)
 }
 
+/** SiT's (sample_ddp.py). */
+const DOPRI5_TOLERANCES = { atol: 1e-6, rtol: 1e-3 }
+
 /** Where the SDE stops being stochastic: its last step, from here to 0, adds no noise. */
 const LAST_STEP = 0.04
 
@@ -49,9 +55,17 @@ export function sdeTimes(steps: number): number[] {
 export async function sample(model: SiT, noise: Tensor, labels: Int32Array, options: SamplerOptions): Promise<Tensor> {
   const { mode, solver = 'euler', steps, signal, onStep } = options
   if (steps < 1) throw new RangeError(`sample: ${steps} steps; expected at least 1.`)
+  using field = new VelocityField(model, labels, options)
+  if (mode === 'ode' && solver === 'dopri5') {
+    // It goes up in time.
+    return await dopri5((x, s) => linearCombination(scaled(field.at(x, 1 - s, 1 - s), -1)), noise, [0, 1], {
+      ...DOPRI5_TOLERANCES,
+      onStep: (reached) => onStep?.(steps * reached, steps),
+      signal,
+    })
+  }
   const times = mode === 'ode' ? odeTimes(steps) : sdeTimes(steps)
   const step = mode === 'sde' ? sdeStep : solver === 'heun' ? heunStep : eulerStep
-  using field = new VelocityField(model, labels, options)
   return await stepThrough(noise, steps, (state, i) => step(field, state, times[i]!, times[i + 1]!, i, options), {
     signal,
     onStep,

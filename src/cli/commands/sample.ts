@@ -19,7 +19,12 @@ export const sampleCommand = defineCommand({
       description:
         'of a SiT: the probability-flow ODE, or the reverse SDE (Euler-Maruyama) [ode]; of a DiT: ancestral sampling, or DDIM [ddpm]',
     },
-    solver: { type: 'enum', values: ['euler', 'heun'], default: 'euler', description: 'of the ODE' },
+    solver: {
+      type: 'enum',
+      values: ['euler', 'heun', 'dopri5'],
+      default: 'euler',
+      description: 'of the ODE; dopri5 chooses its steps itself, as the original SiT is evaluated',
+    },
     steps: { type: 'integer', min: 1, default: 250, description: 'solver steps; of a DiT, how many of its 1000' },
     eta: { type: 'number', min: 0, max: 1, default: 0, description: "of DDIM: its share of DDPM's noise" },
     cfgScale: { type: 'number', min: 0, description: 'guidance scale; 1: none [1.8; 1.5 of a DiT]' },
@@ -142,7 +147,7 @@ export const sampleCommand = defineCommand({
           ? { mode, eta: args.eta }
           : {
               mode: mode as 'ode' | 'sde',
-              solver: args.solver as 'euler' | 'heun',
+              solver: args.solver as 'euler' | 'heun' | 'dopri5',
               path: (args.path as 'linear' | 'cosine' | undefined) ?? path ?? 'linear',
             }),
         folder,

@@ -5,8 +5,8 @@
 import { cast } from '../../tensor/ops/cast.ts'
 import { linearCombination } from '../../tensor/ops/float64.ts'
 import type { Tensor } from '../../tensor/tensor.ts'
+import { type Derivative, dopri5 } from '../dopri5.ts'
 import { stepThrough } from '../step-through.ts'
-import { dopri5 } from './dopri5.ts'
 import { evenTimes, fieldValue, type Predict } from './field.ts'
 import { interval, type Transport, velocityField } from './transport.ts'
 
@@ -27,9 +27,6 @@ export interface TransportOdeOptions {
   readonly observe?: (state: Tensor, point: number) => void
   readonly signal?: AbortSignal
 }
-
-/** dx/dt at a state (f64) and a time, f64. */
-export type Derivative = (state: Tensor, t: number) => Tensor
 
 /** From noise [B, C, H, W] (f32) to the last state, f64; the caller disposes it. */
 export async function sampleTransportOde(

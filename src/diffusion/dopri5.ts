@@ -3,17 +3,21 @@
  * its steps as torchdiffeq's dopri5: a step is kept where its estimated error is within the tolerance, in the root mean square over
  * all numbers of all samples.
  */
-import { cast } from '../../tensor/ops/cast.ts'
-import { linearCombination } from '../../tensor/ops/float64.ts'
-import { keep, scope } from '../../tensor/scope.ts'
-import type { Tensor } from '../../tensor/tensor.ts'
-import type { Derivative } from './ode.ts'
+import { cast } from '../tensor/ops/cast.ts'
+import { linearCombination } from '../tensor/ops/float64.ts'
+import { keep, scope } from '../tensor/scope.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+
+/** dx/dt at a state (f64) and a time, f64. */
+export type Derivative = (state: Tensor, t: number) => Tensor
 
 export interface Dopri5Options {
   readonly atol: number
   readonly rtol: number
   /** Shown the state at every one of the times. */
   readonly observe?: (state: Tensor, point: number) => void
+  /** Called after each step that is kept, with the time it has come to. */
+  readonly onStep?: (reached: number) => void
   readonly signal?: AbortSignal
 }
 
@@ -59,7 +63,7 @@ export async function dopri5(
   derivative: Derivative,
   start: Tensor,
   times: readonly number[],
-  { atol, rtol, observe, signal }: Dopri5Options,
+  { atol, rtol, observe, onStep, signal }: Dopri5Options,
 ): Promise<Tensor> {
   const first = times[0]!
   let state = copied(start)
@@ -85,6 +89,7 @@ export async function dopri5(
           step?.dispose()
           step = tried
           reached += length
+          onStep?.(Math.min(reached, times.at(-1)!))
           state.dispose()
           slope.dispose()
           state = tried.end.alias()
