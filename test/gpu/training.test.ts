@@ -8,6 +8,7 @@ import { Dataset } from '../../src/data/dataset.ts'
 import { DEMO_CLASSES, writeDemoImages } from '../../src/data/demo-images.ts'
 import { prepareDataset } from '../../src/data/prepare.ts'
 import { sampleImages } from '../../src/diffusion/sample-images.ts'
+import { DiT } from '../../src/models/dit.ts'
 import { SiT } from '../../src/models/sit.ts'
 import { memoryStats, setMemoryLimit, synchronize, trimMemory } from '../../src/tensor/device.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
@@ -30,6 +31,15 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 
+type Kind = 'SiT' | 'DiT'
+const KINDS: readonly Kind[] = ['SiT', 'DiT']
+
+function create(kind: Kind, device: string): SiT | DiT {
+  const inputSize: [number, number] = [SIZE, SIZE]
+  const options = { classes: DEMO_CLASSES.length, channels: 3, inputSize, device, seed: 1 }
+  return kind === 'DiT' ? DiT.create(MODEL, options) : SiT.create(MODEL, options)
+}
+
 interface Trained {
   readonly losses: readonly number[]
   /** Of weights and EMA together. */
@@ -43,17 +53,12 @@ async function trained(
     precision: 'fp32' | 'bf16' | 'fp16'
     steps?: number
     cudaGraph?: boolean
+    kind?: Kind
     onStep?: (index: number) => void
   },
 ): Promise<Trained> {
-  const { precision, steps = STEPS, cudaGraph = false, onStep } = options
-  using model = SiT.create(MODEL, {
-    classes: DEMO_CLASSES.length,
-    channels: 3,
-    inputSize: [SIZE, SIZE],
-    device,
-    seed: 1,
-  })
+  const { precision, steps = STEPS, cudaGraph = false, kind = 'SiT', onStep } = options
+  using model = create(kind, device)
   const encoder = await loadEncoder('hog', undefined, { device })
   await using trainer = new Trainer({
     model,
@@ -91,16 +96,16 @@ for (const { device, missing } of DEVICES) {
       },
     )
 
-    test('is the same as on the CPU in fp32, up to rounding', async () => {
+    test.each(KINDS)('of a %s is the same as on the CPU in fp32, up to rounding', async (kind) => {
       const steps = Math.min(STEPS, 4)
-      const here = await trained(device, { precision: 'fp32', steps })
-      const there = await trained('cpu', { precision: 'fp32', steps })
+      const here = await trained(device, { kind, precision: 'fp32', steps })
+      const there = await trained('cpu', { kind, precision: 'fp32', steps })
       for (const [i, loss] of here.losses.entries()) expect(loss).toBeCloseTo(there.losses[i]!, 4)
     })
 
-    test('as a captured graph has the same bits as without', async () => {
-      const plain = await trained(device, { precision: 'bf16' })
-      expect(await trained(device, { precision: 'bf16', cudaGraph: true })).toMatchObject({
+    test.each(KINDS)('of a %s as a captured graph has the same bits as without', async (kind) => {
+      const plain = await trained(device, { kind, precision: 'bf16' })
+      expect(await trained(device, { kind, precision: 'bf16', cudaGraph: true })).toMatchObject({
         losses: plain.losses,
         digest: plain.digest,
       })
@@ -135,26 +140,20 @@ for (const { device, missing } of DEVICES) {
       expect([...(await x.data())]).toEqual([2, 2, 2, 2])
     })
 
-    test('and then samples', async () => {
-      using model = SiT.create(MODEL, {
-        classes: DEMO_CLASSES.length,
-        channels: 3,
-        inputSize: [SIZE, SIZE],
-        device,
-        seed: 1,
-      })
+    test.each(KINDS)('and then a %s samples', async (kind) => {
+      using model = create(kind, device)
       model.computeIn('bf16')
       for await (const { images } of sampleImages(model, {
         labels: Int32Array.of(0, 1),
         seed: 0,
         batch: 2,
-        mode: 'sde',
+        ...(kind === 'DiT' ? { mode: 'ddpm' } : { mode: 'sde', path: 'linear' }),
         steps: 3,
-        path: 'linear',
         guidance: { scale: 2, low: 0, high: 1 },
       })) {
         expect(images.length).toBe(2 * 3 * SIZE * SIZE)
-        expect(new Set(images).size).toBeGreaterThan(8)
+        // An untrained DiT, which sees no noise, makes nearly all of it black or white.
+        expect(new Set(images).size).toBeGreaterThan(kind === 'DiT' ? 2 : 8)
       }
       await synchronize(device)
     })

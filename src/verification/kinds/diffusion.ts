@@ -197,7 +197,10 @@ async function lossTensors(seen: ObservedTensors): Promise<Record<string, HostTe
 
 const sampleArguments = z.object({
   ...ditArguments,
-  timestep_respacing: z.string(),
+  timestep_respacing: z
+    .union([z.string(), z.int(), z.array(z.int())])
+    .nullable()
+    .transform((respacing) => String(respacing ?? '')),
   ddim: z.boolean(),
   eta: z.number().default(0),
   /** 0: no guidance; else the batch is doubled, its second half unconditional. */
@@ -210,7 +213,9 @@ export const diffusionSample: Runner = async function* (file, device) {
   const args = file.args(sampleArguments)
   using model = await loadDiT(file.set, args, device)
   const diffusion = gaussianDiffusion({ respacing: args.timestep_respacing })
-  const [noise, y] = [await file.read('noise'), await file.readInt32('y')]
+  // Where no step adds noise, a file need not have any.
+  const noise = 'noise' in file.tensors ? await file.read('noise') : undefined
+  const y = await file.readInt32('y')
   using labels = Tensor.from(y, [y.length], device)
   const half = y.length / 2
   const predict = (x: Tensor, t: number): Tensor => {
@@ -227,7 +232,7 @@ export const diffusionSample: Runner = async function* (file, device) {
     mode: args.ddim ? 'ddim' : 'ddpm',
     eta: args.eta,
     clip: args.clip_denoised,
-    noise: (step) => Tensor.fromHostTensor(rowOf(noise, step), device),
+    ...(noise && { noise: (step) => Tensor.fromHostTensor(rowOf(noise, step), device) }),
     observe: (state) => states.push(state.toHost()),
   })
   yield await file.compare('samples', stacked(await Promise.all(states)))
