@@ -2,8 +2,7 @@ import { join } from 'node:path'
 import type { Encoder } from '../alignment/encoder.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { type Batch, Loader } from '../data/loader.ts'
-import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
-import type { AnyTransformer, AnyTransformerConfig } from '../models/transformer-kinds.ts'
+import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath, TimeWeighting } from '../native.ts'
 import { synchronize } from '../tensor/device.ts'
 import { cast } from '../tensor/ops/cast.ts'
@@ -25,6 +24,7 @@ import { forwardBackward, type Objective } from './objective.ts'
 import { objectiveFor } from './objectives.ts'
 import { AdamW, type AdamWOptions } from './optimizer.ts'
 import { defaultPrecision, type PrecisionPolicy, precisionPolicy } from './precision.ts'
+import { requireFit, requireSameComputation } from './requirements.ts'
 
 /** What aligns the hidden states: one encoder or several, after block `depth`, with this weight in the loss. */
 export interface Alignment {
@@ -350,42 +350,5 @@ export class Trainer implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose()
-  }
-}
-
-/** What tensors of the right shapes do not show. Throws where the checkpoint's model computed otherwise with them. */
-function requireSameComputation(checkpoint: string, saved: AnyTransformerConfig, model: AnyTransformerConfig): void {
-  if (saved.kind !== model.kind) {
-    throw new RangeError(`${checkpoint} is of a ${saved.kind}, this run's model is a ${model.kind}.`)
-  }
-  if (saved.kind === 'SiT' && model.kind === 'SiT' && saved.convention !== model.convention) {
-    throw new RangeError(
-      `${checkpoint} is of a SiT whose time runs by the convention ${saved.convention}, this run's by ${model.convention}.`,
-    )
-  }
-  const keys = ['heads', ...(saved.alignWidths.length > 0 ? (['alignDepth'] as const) : [])] as const
-  for (const key of keys) {
-    if (saved[key] !== model[key]) {
-      throw new RangeError(`${checkpoint} is of a model with ${key} ${saved[key]}, this run's has ${model[key]}.`)
-    }
-  }
-}
-
-function requireFit({ config }: DiffusionTransformer, data: Dataset, batch: number): void {
-  const [channels, height, width] = data.latentShape
-  const [modelHeight, modelWidth] = config.inputSize
-  if (channels !== config.channels || height !== modelHeight || width !== modelWidth) {
-    throw new RangeError(
-      `The data in ${data.path} are ${data.latentKind === 'pixels' ? 'pixels' : 'latents'} of ${channels} x ${height} x ${width}, ` +
-        `the model takes ${config.channels} x ${modelHeight} x ${modelWidth}; give the model channels and inputSize to match.`,
-    )
-  }
-  if (data.classes > config.classes) {
-    throw new RangeError(`The data in ${data.path} have ${data.classes} classes, the model ${config.classes}.`)
-  }
-  if (batch > data.length) {
-    throw new RangeError(
-      `A batch of ${batch} is more than the ${data.length} images in ${data.path}; take a smaller batch.`,
-    )
   }
 }

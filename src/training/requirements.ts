@@ -1,0 +1,46 @@
+/** What must agree before a training step: checkpoint, model and data. */
+import type { Dataset } from '../data/dataset.ts'
+import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
+import type { AnyTransformerConfig } from '../models/transformer-kinds.ts'
+
+/** What tensors of the right shapes do not show. Throws where the checkpoint's model computed otherwise with them. */
+export function requireSameComputation(
+  checkpoint: string,
+  saved: AnyTransformerConfig,
+  model: AnyTransformerConfig,
+): void {
+  if (saved.kind !== model.kind) {
+    throw new RangeError(`${checkpoint} is of a ${saved.kind}, this run's model is a ${model.kind}.`)
+  }
+  if (saved.kind === 'SiT' && model.kind === 'SiT' && saved.convention !== model.convention) {
+    throw new RangeError(
+      `${checkpoint} is of a SiT whose time runs by the convention ${saved.convention}, this run's by ${model.convention}.`,
+    )
+  }
+  const keys = ['heads', ...(saved.alignWidths.length > 0 ? (['alignDepth'] as const) : [])] as const
+  for (const key of keys) {
+    if (saved[key] !== model[key]) {
+      throw new RangeError(`${checkpoint} is of a model with ${key} ${saved[key]}, this run's has ${model[key]}.`)
+    }
+  }
+}
+
+/** Throws where the model cannot train on the data, or the data do not fill a batch. */
+export function requireFit({ config }: DiffusionTransformer, data: Dataset, batch: number): void {
+  const [channels, height, width] = data.latentShape
+  const [modelHeight, modelWidth] = config.inputSize
+  if (channels !== config.channels || height !== modelHeight || width !== modelWidth) {
+    throw new RangeError(
+      `The data in ${data.path} are ${data.latentKind === 'pixels' ? 'pixels' : 'latents'} of ${channels} x ${height} x ${width}, ` +
+        `the model takes ${config.channels} x ${modelHeight} x ${modelWidth}; give the model channels and inputSize to match.`,
+    )
+  }
+  if (data.classes > config.classes) {
+    throw new RangeError(`The data in ${data.path} have ${data.classes} classes, the model ${config.classes}.`)
+  }
+  if (batch > data.length) {
+    throw new RangeError(
+      `A batch of ${batch} is more than the ${data.length} images in ${data.path}; take a smaller batch.`,
+    )
+  }
+}
