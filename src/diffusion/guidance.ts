@@ -10,19 +10,15 @@ export interface Guidance {
   /** Active while low ≤ t ≤ high, t being the step's beginning: 0 at the data, 1 at the noise. */
   readonly low: number
   readonly high: number
-  /** How many of the first channels are guided. Default: three for DiT and the original SiT, as their code does; all for REPA's SiT. */
+  /** How many of the first channels are guided. Default: as many as the model's own code guides. */
   readonly channels?: number
   /** The label of the unconditional half; by default the model's null class. */
   readonly nullLabel?: number
 }
 
-/** The channels that the forward_with_cfg of DiT and of the original SiT guides. */
-const REFERENCE_GUIDED_CHANNELS = 3
-
 /** How many channels are guided, of those that the model's input has. */
-export function guidedChannels({ config }: DiffusionTransformer, { channels }: Guidance): number {
-  const guidesFirst = config.learnSigma
-  return Math.min(channels ?? (guidesFirst ? REFERENCE_GUIDED_CHANNELS : config.channels), config.channels)
+export function guidedChannels(model: DiffusionTransformer, { channels = model.guidedChannels }: Guidance): number {
+  return Math.min(channels, model.config.channels)
 }
 
 /** Whether guidance is active at a time from 0 (data) to 1 (noise). */

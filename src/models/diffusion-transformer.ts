@@ -100,6 +100,9 @@ export function transformerEntries(config: TransformerConfig): readonly StateEnt
   return list.entries
 }
 
+/** The channels that forward_with_cfg guides, in DiT's code and the original SiT's. */
+export const FIRST_GUIDED_CHANNELS = 3
+
 export abstract class DiffusionTransformer<C extends TransformerConfig = TransformerConfig> extends Model {
   #config: C
   #network: Network
@@ -115,6 +118,9 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
   get config(): C {
     return this.#config
   }
+
+  /** How many of its first channels the model's own code guides (forward_with_cfg), of however many there are. */
+  abstract get guidedChannels(): number
 
   /** The configuration with other values, checked. */
   protected abstract reconfigured(change: Partial<TransformerConfig>): C

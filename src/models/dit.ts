@@ -11,6 +11,7 @@ import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import {
   DiffusionTransformer,
+  FIRST_GUIDED_CHANNELS,
   type ForwardOptions,
   type TransformerOutput,
   transformerEntries,
@@ -60,6 +61,10 @@ export class DiT extends DiffusionTransformer<DiTConfig> {
   /** A DiT with undefined weights: for loading a state dict. */
   static fromConfig(config: DiTConfig, device: Device): DiT {
     return new DiT(config, device)
+  }
+
+  override get guidedChannels(): number {
+    return FIRST_GUIDED_CHANNELS
   }
 
   protected override reconfigured(change: Partial<TransformerConfig>): DiTConfig {

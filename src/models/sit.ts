@@ -11,6 +11,7 @@ import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import {
   DiffusionTransformer,
+  FIRST_GUIDED_CHANNELS,
   type ForwardOptions,
   type TransformerOutput,
   transformerEntries,
@@ -69,6 +70,10 @@ export class SiT extends DiffusionTransformer<SiTConfig> {
   /** A SiT with undefined weights: for loading a state dict. */
   static fromConfig(config: SiTConfig, device: Device): SiT {
     return new SiT(config, device)
+  }
+
+  override get guidedChannels(): number {
+    return this.config.convention === 'sit' ? FIRST_GUIDED_CHANNELS : this.config.channels
   }
 
   protected override reconfigured(change: Partial<TransformerConfig>): SiTConfig {

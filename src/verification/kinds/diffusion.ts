@@ -18,7 +18,6 @@ import { DiTObjective } from '../../training/dit-objective.ts'
 import { forwardBackward } from '../../training/objective.ts'
 import type { GoldenFile } from '../golden-set.ts'
 import { ObservedTensors } from '../observed-tensors.ts'
-import { GUIDED_CHANNELS } from './dit.ts'
 import type { Runner } from './kind.ts'
 import { gradientOf } from './sit.ts'
 import { rowOf, stacked } from './stacked.ts'
@@ -224,7 +223,7 @@ export const diffusionSample: Runner = async function* (file, device) {
     // forward_with_cfg shows the model the first half twice.
     const combined = Tensor.empty(x.shape, device)
     for (const begin of [0, half]) native().copy(combined.slice(begin, begin + half).handle, x.slice(0, half).handle)
-    return guide(model.forward(combined, times, labels).prediction, args.cfg_scale, GUIDED_CHANNELS)
+    return guide(model.forward(combined, times, labels).prediction, args.cfg_scale, model.guidedChannels)
   }
   const states: Promise<HostTensor>[] = []
   using z = Tensor.fromHostTensor(await file.read('z'), device)

@@ -4,9 +4,6 @@ import { guide } from '../../tensor/ops/diffusion.ts'
 import type { Runner } from './kind.ts'
 import { ditArguments, forwardInputs, loadDiT, predict } from './transformer-arguments.ts'
 
-/** The channels that forward_with_cfg guides. */
-export const GUIDED_CHANNELS = 3
-
 export const ditForward: Runner = async function* (file, device) {
   const args = file.args(z.object({ ...ditArguments, cfg_scale: z.number().default(1) }))
   using model = await loadDiT(file.set, args, device)
@@ -17,7 +14,7 @@ export const ditForward: Runner = async function* (file, device) {
   }
   if ('out_cfg' in file.tensors) {
     using both = predict(model, twice)
-    using guided = guide(both, args.cfg_scale, GUIDED_CHANNELS)
+    using guided = guide(both, args.cfg_scale, model.guidedChannels)
     yield await file.compare('out_cfg', guided)
   }
 }

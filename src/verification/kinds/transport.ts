@@ -12,7 +12,6 @@ import { scope } from '../../tensor/scope.ts'
 import { Tensor } from '../../tensor/tensor.ts'
 import type { GoldenFile } from '../golden-set.ts'
 import { ObservedTensors } from '../observed-tensors.ts'
-import { GUIDED_CHANNELS } from './dit.ts'
 import type { Runner } from './kind.ts'
 import { rowOf, stacked } from './stacked.ts'
 import { forwardInputs, loadOriginalSiT, originalSiTArguments, predict } from './transformer-arguments.ts'
@@ -28,7 +27,7 @@ export const sitOriginalForward: Runner = async function* (file, device) {
   // Named by its scale: out_cfg4.
   for (const name of Object.keys(file.tensors).filter((tensor) => /^out_cfg/.test(tensor))) {
     using both = predict(model, twice)
-    using guided = guide(both, args.cfg_scale, GUIDED_CHANNELS)
+    using guided = guide(both, args.cfg_scale, model.guidedChannels)
     yield await file.compare(name, guided)
   }
 }
