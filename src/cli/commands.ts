@@ -28,7 +28,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'train',
-    summary: 'train a SiT, with representation alignment where an encoder is named',
+    summary: 'train a SiT or a DiT, with representation alignment where an encoder is named',
     load: async () => (await import('./commands/train.ts')).trainCommand,
   },
   {

@@ -88,11 +88,6 @@ export const sampleCommand = defineCommand({
     },
   ],
   async run(args, { device, seed = 0, out, signal, progress }) {
-    if (args.guidanceLow > (args.guidanceHigh ?? 1)) {
-      throw new UsageError(
-        `--guidance-low ${args.guidanceLow} is above --guidance-high ${args.guidanceHigh}: guidance would never be active; --cfg-scale 1 turns it off.`,
-      )
-    }
     const [{ resolveDevice }, { precisionPolicy }, { loadModel }, { sampleToFolder }, { SAMPLING_MODES }] =
       await Promise.all([
         import('../../tensor/device.ts'),
@@ -116,17 +111,23 @@ export const sampleCommand = defineCommand({
     // Not `using`: with it, TypeScript leaves the extension of the dynamic imports above as it is.
     try {
       model.computeIn(dtype)
+      const { kind } = model.config
+      const defaults = DEFAULTS[kind]
+      const guidanceHigh = args.guidanceHigh ?? defaults.guidanceHigh
+      if (args.guidanceLow > guidanceHigh) {
+        throw new UsageError(
+          `--guidance-low ${args.guidanceLow} is above --guidance-high ${guidanceHigh}: guidance would never be active; --cfg-scale 1 turns it off.`,
+        )
+      }
+      const mode = args.mode ?? SAMPLING_MODES[kind][0]
+      if (!(SAMPLING_MODES[kind] as readonly string[]).includes(mode)) {
+        throw new UsageError(`--mode ${mode} is not for a ${kind}: expected ${SAMPLING_MODES[kind].join(' or ')}.`)
+      }
       out.line(`${source}: ${(model.parameterCount / 1e6).toFixed(1)} M parameters`)
       if (model.config.channels !== 3) {
         out.warn(
           'The model makes latents and no autoencoder is in this version: the images are a linear preview of them, one pixel per latent element; the latents go to latents.npz.',
         )
-      }
-      const { kind } = model.config
-      const defaults = DEFAULTS[kind]
-      const mode = args.mode ?? SAMPLING_MODES[kind][0]
-      if (!(SAMPLING_MODES[kind] as readonly string[]).includes(mode)) {
-        throw new UsageError(`--mode ${mode} is not for a ${kind}: expected ${SAMPLING_MODES[kind].join(' or ')}.`)
       }
       const hasNullClass = model.config.classDropout > 0
       const scale = args.cfgScale ?? defaults.cfgScale
@@ -136,7 +137,7 @@ export const sampleCommand = defineCommand({
       const guidance = {
         scale: hasNullClass ? scale : 1,
         low: args.guidanceLow,
-        high: args.guidanceHigh ?? defaults.guidanceHigh,
+        high: guidanceHigh,
         ...(args.guidedChannels !== undefined && {
           channels: args.guidedChannels === 'all' ? model.config.channels : Number(args.guidedChannels),
         }),
