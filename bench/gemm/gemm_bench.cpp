@@ -67,40 +67,47 @@ struct Shape {
   int64_t n;
   int64_t k;
   bool accumulate = false;
+  /// How often a training step of SiT-S/2 with REPA at batch 4 makes this product.
+  int perStep = 0;
 };
 
 /// The three products of a linear layer [in -> out] on `tokens` rows.
 void addLinear(std::vector<Shape>& shapes, const std::string& name, int64_t tokens, int64_t out, int64_t in,
-               bool backward = true) {
+               int perStep = 0) {
+  shapes.push_back({name + " forward", false, true, tokens, out, in, false, perStep});
+  shapes.push_back({name + " dgrad", false, false, tokens, in, out, false, perStep});
+  shapes.push_back({name + " wgrad", true, false, out, in, tokens, true, perStep});
+}
+
+void addForward(std::vector<Shape>& shapes, const std::string& name, int64_t tokens, int64_t out, int64_t in) {
   shapes.push_back({name + " forward", false, true, tokens, out, in});
-  if (!backward) return;
-  shapes.push_back({name + " dgrad", false, false, tokens, in, out});
-  shapes.push_back({name + " wgrad", true, false, out, in, tokens, true});
 }
 
 std::vector<Shape> allShapes() {
   std::vector<Shape> shapes;
-  addLinear(shapes, "S qkv", 1024, 1152, 384);
-  addLinear(shapes, "S proj", 1024, 384, 384);
-  addLinear(shapes, "S fc1", 1024, 1536, 384);
-  addLinear(shapes, "S fc2", 1024, 384, 1536);
-  addLinear(shapes, "S projector 1", 1024, 2048, 384);
-  addLinear(shapes, "projector 2", 1024, 2048, 2048);
-  addLinear(shapes, "projector 3", 1024, 768, 2048);
-  addLinear(shapes, "S adaLN, batch 4", 4, 28416, 384);
-  addLinear(shapes, "S final layer", 1024, 16, 384);
-  addLinear(shapes, "S patch embed", 1024, 384, 16);
-  addLinear(shapes, "DINOv2-S patch embed", 1024, 384, 588, false);
-  addLinear(shapes, "DINOv2-S qkv, 1 image", 257, 1152, 384, false);
-  addLinear(shapes, "DINOv2-S fc1, 2 images", 514, 1536, 384, false);
-  addLinear(shapes, "DINOv2-S fc2, 2 images", 514, 384, 1536, false);
-  addLinear(shapes, "DINOv2-B qkv, 4 images", 1028, 2304, 768, false);
+  addLinear(shapes, "S qkv", 1024, 1152, 384, 12);
+  addLinear(shapes, "S proj", 1024, 384, 384, 12);
+  addLinear(shapes, "S fc1", 1024, 1536, 384, 12);
+  addLinear(shapes, "S fc2", 1024, 384, 1536, 12);
+  addLinear(shapes, "S projector 1", 1024, 2048, 384, 1);
+  addLinear(shapes, "projector 2", 1024, 2048, 2048, 1);
+  addLinear(shapes, "projector 3", 1024, 768, 2048, 1);
+  addLinear(shapes, "S adaLN, batch 4", 4, 28416, 384, 1);
+  addLinear(shapes, "S final layer", 1024, 16, 384, 1);
+  addForward(shapes, "S patch embed", 1024, 384, 16);
+  shapes.back().perStep = 1;
+  shapes.push_back({"S patch embed wgrad", true, false, 384, 16, 1024, true, 1});
+  addForward(shapes, "DINOv2-S patch embed", 1024, 384, 588);
+  addForward(shapes, "DINOv2-S qkv, 1 image", 257, 1152, 384);
+  addForward(shapes, "DINOv2-S fc1, 2 images", 514, 1536, 384);
+  addForward(shapes, "DINOv2-S fc2, 2 images", 514, 384, 1536);
+  addForward(shapes, "DINOv2-B qkv, 4 images", 1028, 2304, 768);
   addLinear(shapes, "B fc1", 1024, 3072, 768);
   addLinear(shapes, "B fc2", 1024, 768, 3072);
   addLinear(shapes, "XL fc1", 1024, 4608, 1152);
   addLinear(shapes, "XL fc2", 1024, 1152, 4608);
-  addLinear(shapes, "t embed, 1 row", 1, 384, 256, false);
-  addLinear(shapes, "t embed, 3 rows", 3, 384, 384, false);
+  addForward(shapes, "t embed, 1 row", 1, 384, 256);
+  addForward(shapes, "t embed, 3 rows", 3, 384, 384);
   return shapes;
 }
 
@@ -250,6 +257,7 @@ int main(int argc, char** argv) {
               repa::cpu::cpuLevelName(repa::cpu::cpuLevel()), threads, blas.core.c_str(), rounds);
   std::printf("%-28s %-22s %15s %8s %15s %7s %7s %6s %9s\n", "product", "m x n x k", "ours", "packed", "BLAS", "ratio",
               "best/b", "share", "max diff");
+  double oursStep = 0, theirsStep = 0;
   for (const Shape& s : allShapes()) {
     if (s.name.find(only) == std::string::npos) continue;
     const Result r = measure(pool, blas, s, rounds);
@@ -259,5 +267,11 @@ int main(int argc, char** argv) {
                 size.c_str(), r.ours, r.oursBest, r.packed, r.theirs, r.theirsBest, r.ours / r.theirs, r.oursBest / r.theirsBest,
                 100 * r.ours / r.peak, r.difference);
     std::fflush(stdout);
+    const double gflop = 2e-9 * static_cast<double>(s.m * s.n) * static_cast<double>(s.k);
+    oursStep += s.perStep * gflop / r.ours;
+    theirsStep += s.perStep * gflop / r.theirs;
   }
+  if (*only == '\0')
+    std::printf("All products of a training step, SiT-S/2 + REPA, batch 4: ours %.1f ms, BLAS %.1f ms, ratio %.2f\n", 1e3 * oursStep,
+                1e3 * theirsStep, theirsStep / oursStep);
 }

@@ -1,7 +1,7 @@
 // C = epilogue(op(A) op(B)): a packed GEMM in the manner of Goto and van de Geijn (ACM TOMS 34(3), 2008).
 //
 //   pack     B into panels of kTileColumns columns, all threads together, once per product (not at all when the caller
-//            did it, or when A has so few rows that reading B is all there is)
+//            did it, when A has so few rows that reading B is all there is, or when B stays in L2 as it lies)
 //   compute  C in chunks of some row panels x at most 384 columns, one chunk one thread:
 //
 //                        column block (one steps block of its packed B stays in L2, from chunk to chunk)
@@ -89,7 +89,7 @@ Grid gridFor(const GemmArgs& args) {
   constexpr int64_t kManyChunks = 32;
   constexpr int64_t kManyStagedChunks = 10;
   Grid grid{};
-  grid.directB = args.m <= kFewRows && args.packedB == nullptr && !args.transB;
+  grid.directB = readsBInPlace(args);
   grid.rowPanels = rowPanelsOf(args.m);
   grid.columnPanels = panelsOf(args.n);
   int64_t& rowsPer = grid.rowPanelsPerChunk;
@@ -216,6 +216,8 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
   float* keptTiles = grid.slices > 1 ? product.chunkTiles(chunk) : staged + product.layout.staged;
   float* lastPanel = staged + product.layout.staged + product.layout.tiles;
   const bool keepsTiles = grid.slices > 1 || blocks > 1;
+  const bool fewRows = grid.directB && args.m <= kFewRows;
+  const int64_t prefetchSteps = fewRows ? kPrefetchStepsFewRows : kPrefetchStepsShared;
   alignas(64) float oneTile[kTileFloats];
 
   for (int64_t b = mySteps.begin; b < mySteps.end; ++b) {
@@ -230,7 +232,7 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
       const Range rows = rowPanel(args.m, block.rowPanels.begin + p);
       if (args.transA) return inPlace ? args.a + steps.begin * args.lda + rows.begin : staged + p * stagedPanel;
       if (inPlace) return args.a + rows.begin * args.lda + steps.begin;
-      float* to = staged + (grid.directB ? p * stagedPanel : 0);
+      float* to = staged + (fewRows ? p * stagedPanel : 0);
       stageRows(args.a, args.lda, rows, steps, to);
       return to;
     };
@@ -240,40 +242,46 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
       if (last) prefetchTile(args, place);
       if (grid.directB && place.columns == kTileColumns) {
         const float* from = args.b + steps.begin * args.ldb + place.column;
-        microkernelFor<true>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, args.ldb, tile,
-                                                                     first);
+        microkernelFor<true>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, args.ldb,
+                                                                     prefetchSteps, tile, first);
       } else {
         const float* from = grid.directB
                                 ? lastPanel
                                 : product.packed + packedOffset(args.n, steps, block.columnPanels.begin + q);
         microkernelFor<false>(place.rows, place.columns, args.transA)(steps.size(), a, strideA, from, kTileColumns,
-                                                                      tile, first);
+                                                                      kPrefetchSteps, tile, first);
       }
       if (last) product.finish(args, tile, place);
     };
 
-    if (grid.directB) {
+    if (grid.directB && args.n % kTileColumns != 0 && block.columnPanels.end == grid.columnPanels)
+      packPanel(args.b, args.ldb, false, args.n, steps, grid.columnPanels - 1, lastPanel);
+    if (fewRows) {
       // B is what takes the time, so every column panel of it meets all rows while it is near.
-      if (args.n % kTileColumns != 0 && block.columnPanels.end == grid.columnPanels)
-        packPanel(args.b, args.ldb, false, args.n, steps, grid.columnPanels - 1, lastPanel);
       const float* a[kFewRows / kTileRows + 1];
       for (int64_t p = 0; p < rowCount; ++p) a[p] = panelOfA(p);
       for (int64_t q = 0; q < columnCount; ++q)
         for (int64_t p = 0; p < rowCount; ++p) multiply(p, q, a[p]);
       continue;
     }
-    for (int64_t p = 0; p < rowCount; ++p) {
-      const float* a = panelOfA(p);
-      const bool wraps = p + 1 == rowCount;
-      const bool hasNext = !args.transA && (!wraps || b + 1 < mySteps.end);
-      const Range nextRows = rowPanel(args.m, block.rowPanels.begin + (wraps ? 0 : p + 1));
-      const Range nextSteps = wraps ? part(args.k, blocks, b + 1) : steps;
-      for (int64_t q = 0; q < columnCount; ++q) {
-        if (stagesColumns && b + 1 < mySteps.end)
-          prefetchColumns(args.a, args.lda, blockRows, part(args.k, blocks, b + 1), rowCount * columnCount,
-                          p * columnCount + q);
-        if (hasNext) prefetchRows(args.a, args.lda, nextRows, nextSteps, columnCount, q);
-        multiply(p, q, a);
+    // Staged A is there at once, so columns can go by parts, each of whose B stays in the L2 cache from row panel to row panel.
+    const int64_t parts = stagesColumns ? ceilDiv(columnCount, kChunkColumnPanels) : 1;
+    int64_t tilesBegun = 0;
+    for (int64_t i = 0; i < parts; ++i) {
+      const Range columns = part(columnCount, parts, i);
+      for (int64_t p = 0; p < rowCount; ++p) {
+        const float* a = panelOfA(p);
+        const bool wraps = p + 1 == rowCount;
+        const bool hasNext = !args.transA && (!wraps || b + 1 < mySteps.end);
+        const Range nextRows = rowPanel(args.m, block.rowPanels.begin + (wraps ? 0 : p + 1));
+        const Range nextSteps = wraps ? part(args.k, blocks, b + 1) : steps;
+        for (int64_t q = columns.begin; q < columns.end; ++q) {
+          if (stagesColumns && b + 1 < mySteps.end)
+            prefetchColumns(args.a, args.lda, blockRows, part(args.k, blocks, b + 1), rowCount * columnCount,
+                            tilesBegun++);
+          if (hasNext) prefetchRows(args.a, args.lda, nextRows, nextSteps, columnCount, q);
+          multiply(p, q, a);
+        }
       }
     }
   }

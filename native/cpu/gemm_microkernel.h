@@ -36,18 +36,20 @@ constexpr int kMaxSteps = 384;
 //     columns   A transposed: a[step * strideA + row], mostly a copy ("staged")
 
 /// How far ahead B is prefetched. Packed B comes from the L2 or L3 cache, and 32 steps are 450 cycles of full tiles where
-/// two multiply-adds start in a cycle; the caller's own B, read with few rows and so in less time, comes from memory.
+/// two multiply-adds start in a cycle. The caller's own B comes from memory when few rows read it once; when many rows
+/// share it, from the L2 cache, and its rows, far apart, would push each other out of the L1 cache if more were on the way.
 constexpr int64_t kPrefetchSteps = 32;
-constexpr int64_t kPrefetchStepsDirect = 64;
+constexpr int64_t kPrefetchStepsFewRows = 64;
+constexpr int64_t kPrefetchStepsShared = 20;
 
 /// All lanes equal. (x - 0 is x for every x, so the subtraction goes; x + 0 would not, because of -0.)
 inline Vec broadcast(float value) { return value - Vec{}; }
 
 /// tile[Rows][Vecs * kLanes], row stride kTileColumns: overwritten when `first`, else added to. B's step s is at
-/// b + s * strideB; strideB is kTileColumns unless kDirectB.
+/// b + s * strideB, and is prefetched `prefetchSteps` steps before; packed B has strides of its own, unless kDirectB.
 template <int Rows, int Vecs, bool kColumns, bool kDirectB>
 void microkernel(int64_t steps, const float* __restrict a, int64_t strideA, const float* __restrict b, int64_t strideB,
-                 float* __restrict tile, bool first) {
+                 int64_t prefetchSteps, float* __restrict tile, bool first) {
   Vec acc[Rows][Vecs];
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i)
@@ -59,11 +61,16 @@ void microkernel(int64_t steps, const float* __restrict a, int64_t strideA, cons
   const float* rows[kRowPointers];
   for (int i = 0; i < kRowPointers; ++i) rows[i] = a + 3 * i * strideA;
 
+  // Past the end of a packed panel lies the next one, which comes next.
+  if constexpr (!kDirectB) {
+    strideB = kTileColumns;
+    prefetchSteps = kPrefetchSteps;
+  }
+  const int64_t prefetchDistance = prefetchSteps * strideB;
+
 #pragma GCC unroll 4
   for (int64_t s = 0; s < steps; ++s) {
-    // Past the end of a packed panel lies the next one, which comes next.
-    if constexpr (!kDirectB) strideB = kTileColumns;
-    const float* ahead = b + (kDirectB ? kPrefetchStepsDirect : kPrefetchSteps) * strideB;
+    const float* ahead = b + prefetchDistance;
     for (int j = 0; j < Vecs * kLanes; j += 16) __builtin_prefetch(ahead + j);
     if constexpr (kDirectB) __builtin_prefetch(ahead + Vecs * kLanes - 1);
     Vec row[Vecs];
@@ -90,7 +97,7 @@ void microkernel(int64_t steps, const float* __restrict a, int64_t strideA, cons
 }
 
 using Microkernel = void (*)(int64_t steps, const float* a, int64_t strideA, const float* b, int64_t strideB,
-                             float* tile, bool first);
+                             int64_t prefetchSteps, float* tile, bool first);
 
 template <int Vecs, bool kColumns, bool kDirectB, int... row>
 Microkernel microkernelOfRows(int64_t rows, std::integer_sequence<int, row...>) {

@@ -10,6 +10,7 @@
 
 #include <utility>
 
+#include "cpu/gemm.h"
 #include "cpu/gemm_microkernel.h"
 
 namespace repa::cpu::REPA_LEVEL {
@@ -118,6 +119,17 @@ inline bool readsInPlace(bool transA, int64_t lda, int64_t n, int64_t k) {
   const int64_t bytes = lda * static_cast<int64_t>(sizeof(float)) % 4096;
   return bytes != 0 && bytes != 2048;
 }
+
+/// Whether B is read where the caller has it, one row a step: worth it when few rows of A would meet a packed copy, and when
+/// a steps block of it stays in the L2 cache as it lies, without the rows' distance making them meet in one set there.
+inline bool readsBInPlace(const GemmArgs& args) {
+  constexpr int64_t kSharedBytes = 640 << 10;
+  if (args.packedB != nullptr || args.transB) return false;
+  if (args.m <= kFewRows) return true;
+  const int64_t rowBytes = args.ldb * static_cast<int64_t>(sizeof(float));
+  return args.n >= kTileColumns && least(args.k, kMaxSteps) * rowBytes <= kSharedBytes && rowBytes % 1024 != 0;
+}
+
 /// The strides of staged A. Rows: 64 bytes more than the row, so that they do not meet.
 constexpr int64_t kStagedRowStride = kMaxSteps + 16;
 constexpr int64_t kStagedColumnStride = (kTileRows + kLanes - 1) / kLanes * kLanes;
