@@ -14,7 +14,7 @@ export interface NativeTensor {
   readonly [nativeTensorTag]: true
 }
 
-export type Activation = 'none' | 'silu' | 'gelu-tanh' | 'gelu-erf'
+export type Activation = 'none' | 'silu' | 'gelu-tanh' | 'gelu-erf' | 'quick-gelu'
 export type InterpolantPath = 'linear' | 'cosine'
 export type TimeWeighting = 'uniform' | 'lognormal'
 

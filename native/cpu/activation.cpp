@@ -40,9 +40,10 @@ template <>
 const ActivationKernels& activationKernels<CpuLevel::REPA_LEVEL>() {
   namespace level = REPA_LEVEL;
   static constexpr ActivationKernels table = {
-      level::forward<level::silu>,     level::backward<level::siluDerivative>,
-      level::forward<level::geluTanh>, level::backward<level::geluTanhDerivative>,
-      level::forward<level::geluErf>,  level::backward<level::geluErfDerivative>};
+      level::forward<level::silu>,      level::backward<level::siluDerivative>,
+      level::forward<level::geluTanh>,  level::backward<level::geluTanhDerivative>,
+      level::forward<level::geluErf>,   level::backward<level::geluErfDerivative>,
+      level::forward<level::quickGelu>, level::backward<level::quickGeluDerivative>};
   return table;
 }
 

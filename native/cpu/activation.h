@@ -33,6 +33,9 @@ struct ActivationKernels {
   /// 0.5 x (1 + erf(x / sqrt(2))): torch's GELU(), DINOv2's.
   void (*geluErf)(ThreadPool&, const ActivationArgs&);
   void (*geluErfBackward)(ThreadPool&, const ActivationBackwardArgs&);
+  /// x sigmoid(1.702 x): CLIP's QuickGELU.
+  void (*quickGelu)(ThreadPool&, const ActivationArgs&);
+  void (*quickGeluBackward)(ThreadPool&, const ActivationBackwardArgs&);
 };
 
 REPA_CPU_KERNELS(ActivationKernels, activationKernels);

@@ -21,11 +21,13 @@ enum class GemmEpilogueKind {
   bias,              ///< C = acc + bias
   biasGeluTanh,      ///< p = acc + bias; C = gelu(p), tanh form; aux = p
   biasGeluErf,       ///< p = acc + bias; C = gelu(p), exact; aux = p
+  biasQuickGelu,     ///< p = acc + bias; C = p sigmoid(1.702 p); aux = p
   biasSilu,          ///< p = acc + bias; C = p sigmoid(p); aux = p
   biasGatedResidual, ///< y = acc + bias; C = residual + gate[row / rowsPerGate] * y; aux = y
   biasAddend,        ///< C = acc + bias + addend[row % addendRows]
   geluTanhBackward,  ///< C = acc * gelu'(aux), tanh form: the gradient with respect to the pre-activation
   geluErfBackward,   ///< C = acc * gelu'(aux), exact
+  quickGeluBackward, ///< C = acc * quickGelu'(aux)
   siluBackward,      ///< C = acc * silu'(aux)
 };
 

@@ -28,7 +28,7 @@ template <GemmEpilogueKind kind, bool accumulate>
 void finishTile(const GemmArgs& args, const float* tile, const TilePlace& place) {
   using Kind = GemmEpilogueKind;
   constexpr bool kBackward =
-      kind == Kind::geluTanhBackward || kind == Kind::geluErfBackward || kind == Kind::siluBackward;
+      kind == Kind::geluTanhBackward || kind == Kind::geluErfBackward || kind == Kind::quickGeluBackward || kind == Kind::siluBackward;
   constexpr bool kHasBias = kind != Kind::none && !kBackward;
   const GemmEpilogue& e = args.epilogue;
   for (int64_t i = 0; i < place.rows; ++i) {
@@ -49,9 +49,12 @@ void finishTile(const GemmArgs& args, const float* tile, const TilePlace& place)
       if constexpr (kHasBias)
         if (e.bias != nullptr) v += loadLanes(e.bias + place.column + j, count);
 
-      if constexpr (kind == Kind::biasGeluTanh || kind == Kind::biasGeluErf || kind == Kind::biasSilu) {
+      if constexpr (kind == Kind::biasGeluTanh || kind == Kind::biasGeluErf || kind == Kind::biasQuickGelu || kind == Kind::biasSilu) {
         if (aux != nullptr) storeLanes(aux + j, v, count);
-        v = kind == Kind::biasGeluTanh ? geluTanh(v) : kind == Kind::biasGeluErf ? geluErf(v) : silu(v);
+        v = kind == Kind::biasGeluTanh    ? geluTanh(v)
+            : kind == Kind::biasGeluErf   ? geluErf(v)
+            : kind == Kind::biasQuickGelu ? quickGelu(v)
+                                          : silu(v);
       }
       if constexpr (kind == Kind::biasGatedResidual) {
         if (aux != nullptr) storeLanes(aux + j, v, count);
@@ -60,9 +63,10 @@ void finishTile(const GemmArgs& args, const float* tile, const TilePlace& place)
       if constexpr (kind == Kind::biasAddend) v += loadLanes(beside + j, count);
       if constexpr (kBackward) {
         const Vec p = loadLanes(aux + j, count);
-        v *= kind == Kind::geluTanhBackward  ? geluTanhDerivative(p)
-             : kind == Kind::geluErfBackward ? geluErfDerivative(p)
-                                             : siluDerivative(p);
+        v *= kind == Kind::geluTanhBackward    ? geluTanhDerivative(p)
+             : kind == Kind::geluErfBackward   ? geluErfDerivative(p)
+             : kind == Kind::quickGeluBackward ? quickGeluDerivative(p)
+                                               : siluDerivative(p);
       }
       if constexpr (accumulate) v += loadLanes(c + j, count);
       storeLanes(c + j, v, count);
@@ -81,6 +85,8 @@ inline FinishTile finishTileFor(const GemmArgs& args) {
       return finishTile<Kind::biasGeluTanh, false>;
     case Kind::biasGeluErf:
       return finishTile<Kind::biasGeluErf, false>;
+    case Kind::biasQuickGelu:
+      return finishTile<Kind::biasQuickGelu, false>;
     case Kind::biasSilu:
       return finishTile<Kind::biasSilu, false>;
     case Kind::biasGatedResidual:
@@ -91,6 +97,8 @@ inline FinishTile finishTileFor(const GemmArgs& args) {
       return finishTile<Kind::geluTanhBackward, false>;
     case Kind::geluErfBackward:
       return finishTile<Kind::geluErfBackward, false>;
+    case Kind::quickGeluBackward:
+      return finishTile<Kind::quickGeluBackward, false>;
     case Kind::siluBackward:
       return finishTile<Kind::siluBackward, false>;
     default:

@@ -52,6 +52,15 @@ static inline Vec siluDerivative(Vec x) {
   return p.s * (1.0f + x * p.oneMinus);
 }
 
+/// CLIP's QuickGELU, x sigmoid(1.702 x).
+static inline Vec quickGelu(Vec x) { return x * sigmoid(1.702f * x); }
+
+/// d quickGelu / dx.
+static inline Vec quickGeluDerivative(Vec x) {
+  const SigmoidPair p = sigmoidPair(1.702f * x);
+  return p.s * (1.0f + 1.702f * x * p.oneMinus);
+}
+
 // GELU's tanh form: 0.5 x (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3).
 static inline Vec geluTanhArgument(Vec x) { return x * (1.5957691216057308f + 0.07135481627164025f * x * x); }
 

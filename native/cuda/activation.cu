@@ -18,14 +18,16 @@ template <ops::Activation function, class T>
 __device__ __forceinline__ float value(float x) {
   if constexpr (function == ops::Activation::silu) return silu<T>(x);
   else if constexpr (function == ops::Activation::geluTanh) return geluTanh<T>(x);
-  else return geluErf(x);
+  else if constexpr (function == ops::Activation::geluErf) return geluErf(x);
+  else return quickGelu<T>(x);
 }
 
 template <ops::Activation function, class T>
 __device__ __forceinline__ float slope(float x) {
   if constexpr (function == ops::Activation::silu) return siluSlope<T>(x);
   else if constexpr (function == ops::Activation::geluTanh) return geluTanhSlope<T>(x);
-  else return geluErfSlope<T>(x);
+  else if constexpr (function == ops::Activation::geluErf) return geluErfSlope<T>(x);
+  else return quickGeluSlope<T>(x);
 }
 
 /// N elements a thread, and one at a time at the end that no N divides.
@@ -97,6 +99,7 @@ void activation(cudaStream_t stream, const Tensor& x, ops::Activation function, 
     case ops::Activation::silu: return forward<ops::Activation::silu>(stream, x, out);
     case ops::Activation::geluTanh: return forward<ops::Activation::geluTanh>(stream, x, out);
     case ops::Activation::geluErf: return forward<ops::Activation::geluErf>(stream, x, out);
+    case ops::Activation::quickGelu: return forward<ops::Activation::quickGelu>(stream, x, out);
     case ops::Activation::none: return;
   }
 }
@@ -107,6 +110,7 @@ void activationBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x
     case ops::Activation::silu: return backward<ops::Activation::silu>(stream, dOut, x, dX);
     case ops::Activation::geluTanh: return backward<ops::Activation::geluTanh>(stream, dOut, x, dX);
     case ops::Activation::geluErf: return backward<ops::Activation::geluErf>(stream, dOut, x, dX);
+    case ops::Activation::quickGelu: return backward<ops::Activation::quickGelu>(stream, dOut, x, dX);
     case ops::Activation::none: return;
   }
 }

@@ -49,6 +49,18 @@ __device__ __forceinline__ float siluSlope(float x) {
   return p.s * (1.0f + x * p.oneMinus);
 }
 
+/// CLIP's QuickGELU.
+template <class T>
+__device__ __forceinline__ float quickGelu(float x) {
+  return x * sigmoid<T>(1.702f * x);
+}
+
+template <class T>
+__device__ __forceinline__ float quickGeluSlope(float x) {
+  const SigmoidPair p = sigmoidPair<T>(1.702f * x);
+  return p.s * (1.0f + 1.702f * x * p.oneMinus);
+}
+
 /// 2 u of GELU's tanh form 0.5 x (1 + tanh u) = x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3).
 __device__ __forceinline__ float geluTanhArgument(float x) { return x * (1.5957691216057308f + 0.07135481627164025f * x * x); }
 

@@ -28,11 +28,13 @@ enum class GemmEpilogueKind : uint8_t {
   biasSilu,           // p = acc + bias; C = silu(p); aux = p
   biasGeluTanh,       // p = acc + bias; C = gelu(p), tanh form; aux = p
   biasGeluErf,        // p = acc + bias; C = gelu(p), exact; aux = p
+  biasQuickGelu,      // p = acc + bias; C = p sigmoid(1.702 p); aux = p
   biasGatedResidual,  // y = acc + bias; C = residual + gate[row / rowsPerGate] * y; aux = y
   biasAddend,         // C = acc + bias + addend[row % addendRows]
   siluBackward,       // C = acc * silu'(aux)
   geluTanhBackward,   // C = acc * gelu'(aux), tanh form
   geluErfBackward,    // C = acc * gelu'(aux), exact
+  quickGeluBackward,  // C = acc * quickGelu'(aux)
 };
 
 struct GemmEpilogue {

@@ -35,7 +35,8 @@ class Epilogue {
       case GemmEpilogueKind::biasAddend: read(beside, e.addend + at(row % static_cast<int>(e.addendRows), e.addendStride)); break;
       case GemmEpilogueKind::siluBackward:
       case GemmEpilogueKind::geluTanhBackward:
-      case GemmEpilogueKind::geluErfBackward: read(beside, static_cast<const T*>(e.aux) + at(row, e.auxStride)); break;
+      case GemmEpilogueKind::geluErfBackward:
+      case GemmEpilogueKind::quickGeluBackward: read(beside, static_cast<const T*>(e.aux) + at(row, e.auxStride)); break;
       default: break;
     }
   }
@@ -59,6 +60,10 @@ class Epilogue {
         addBias(row, v);
         each(v, [](int, float x) { return geluErf(x); });
         break;
+      case GemmEpilogueKind::biasQuickGelu:
+        addBias(row, v);
+        each(v, [](int, float x) { return quickGelu<T>(x); });
+        break;
       case GemmEpilogueKind::biasGatedResidual: {
         addBias(row, v);
         float gate[N];
@@ -69,6 +74,7 @@ class Epilogue {
       case GemmEpilogueKind::siluBackward: each(v, [&](int i, float x) { return x * siluSlope<T>(beside[i]); }); break;
       case GemmEpilogueKind::geluTanhBackward: each(v, [&](int i, float x) { return x * geluTanhSlope<T>(beside[i]); }); break;
       case GemmEpilogueKind::geluErfBackward: each(v, [&](int i, float x) { return x * geluErfSlope<T>(beside[i]); }); break;
+      case GemmEpilogueKind::quickGeluBackward: each(v, [&](int i, float x) { return x * quickGeluSlope<T>(beside[i]); }); break;
     }
 #pragma unroll
     for (int i = 0; i < N; ++i) sums_[i] += v[i];

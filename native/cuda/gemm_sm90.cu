@@ -144,7 +144,8 @@ class BesidePrefetch {
         break;
       case GemmEpilogueKind::siluBackward:
       case GemmEpilogueKind::geluTanhBackward:
-      case GemmEpilogueKind::geluErfBackward: from = e.aux, stride = elementBytes * e.auxStride; break;
+      case GemmEpilogueKind::geluErfBackward:
+      case GemmEpilogueKind::quickGeluBackward: from = e.aux, stride = elementBytes * e.auxStride; break;
       default: break;
     }
     bytes_ = static_cast<unsigned>(min(kColumns, static_cast<int>(args.n) - firstColumn) * elementBytes) & ~15u;

@@ -8,19 +8,44 @@
 
 namespace repa::ops {
 
+namespace {
+
+auto forwardKernel(Activation function) {
+  const cpu::ActivationKernels& kernels = cpu::activationKernels();
+  switch (function) {
+    case Activation::geluTanh: return kernels.geluTanh;
+    case Activation::geluErf: return kernels.geluErf;
+    case Activation::quickGelu: return kernels.quickGelu;
+    default: return kernels.silu;
+  }
+}
+
+auto backwardKernel(Activation function) {
+  const cpu::ActivationKernels& kernels = cpu::activationKernels();
+  switch (function) {
+    case Activation::geluTanh: return kernels.geluTanhBackward;
+    case Activation::geluErf: return kernels.geluErfBackward;
+    case Activation::quickGelu: return kernels.quickGeluBackward;
+    default: return kernels.siluBackward;
+  }
+}
+
+}  // namespace
+
 Activation activationOf(const char* op, const std::string& name) {
   if (name == "none") return Activation::none;
   if (name == "silu") return Activation::silu;
   if (name == "gelu-tanh") return Activation::geluTanh;
   if (name == "gelu-erf") return Activation::geluErf;
-  throw Error(ErrorCode::invalidArgument, std::string(op) + ": \"" + name + "\" is not an activation: expected none, silu, gelu-tanh or gelu-erf.");
+  if (name == "quick-gelu") return Activation::quickGelu;
+  throw Error(ErrorCode::invalidArgument, std::string(op) + ": \"" + name + "\" is not an activation: expected none, silu, gelu-tanh, gelu-erf or quick-gelu.");
 }
 
 Tensor activation(const Tensor& x, const std::string& kind) {
   const char* op = "activation";
   requireCompute(op, "x", x);
   const Activation function = activationOf(op, kind);
-  require(function != Activation::none, op, "the kind is none; expected silu, gelu-tanh or gelu-erf.");
+  require(function != Activation::none, op, "the kind is none; expected silu, gelu-tanh, gelu-erf or quick-gelu.");
   const Tensor out = Tensor::empty(x.device(), x.shape(), x.dtype(), op);
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(x)) {
@@ -28,8 +53,7 @@ Tensor activation(const Tensor& x, const std::string& kind) {
       return out;
     }
   const cpu::ActivationArgs args{.count = x.elements(), .x = x.f32(), .out = out.f32()};
-  const auto& kernels = cpu::activationKernels();
-  const auto kernel = function == Activation::silu ? kernels.silu : function == Activation::geluTanh ? kernels.geluTanh : kernels.geluErf;
+  const auto kernel = forwardKernel(function);
   cpuQueue(op, x).enqueue(op, [args, kernel](ThreadPool& pool) { kernel(pool, args); });
   return out;
 }
@@ -39,7 +63,7 @@ Tensor activationBackward(const Tensor& dOut, const Tensor& x, const std::string
   requireCompute(op, "x", x);
   requireShape(op, "dOut", dOut, x.shape(), x.dtype());
   const Activation function = activationOf(op, kind);
-  require(function != Activation::none, op, "the kind is none; expected silu, gelu-tanh or gelu-erf.");
+  require(function != Activation::none, op, "the kind is none; expected silu, gelu-tanh, gelu-erf or quick-gelu.");
   const Tensor dX = Tensor::empty(x.device(), x.shape(), x.dtype(), op);
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(x)) {
@@ -47,9 +71,7 @@ Tensor activationBackward(const Tensor& dOut, const Tensor& x, const std::string
       return dX;
     }
   const cpu::ActivationBackwardArgs args{.count = x.elements(), .x = x.f32(), .dOut = dOut.f32(), .dX = dX.f32()};
-  const auto& kernels = cpu::activationKernels();
-  const auto kernel =
-      function == Activation::silu ? kernels.siluBackward : function == Activation::geluTanh ? kernels.geluTanhBackward : kernels.geluErfBackward;
+  const auto kernel = backwardKernel(function);
   cpuQueue(op, x).enqueue(op, [args, kernel](ThreadPool& pool) { kernel(pool, args); });
   return dX;
 }

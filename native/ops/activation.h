@@ -7,9 +7,9 @@
 
 namespace repa::ops {
 
-enum class Activation { none, silu, geluTanh, geluErf };
+enum class Activation { none, silu, geluTanh, geluErf, quickGelu };
 
-/// "none", "silu", "gelu-tanh" (SiT's) or "gelu-erf" (DINOv2's).
+/// "none", "silu", "gelu-tanh" (SiT's), "gelu-erf" (DINOv2's) or "quick-gelu" (CLIP's).
 Activation activationOf(const char* op, const std::string& name);
 
 /// f(x), of x's shape.

@@ -65,6 +65,7 @@ Kind forwardEpilogue(Activation activation) {
     case Activation::silu: return Kind::biasSilu;
     case Activation::geluTanh: return Kind::biasGeluTanh;
     case Activation::geluErf: return Kind::biasGeluErf;
+    case Activation::quickGelu: return Kind::biasQuickGelu;
   }
   return Kind::bias;
 }
@@ -76,6 +77,7 @@ Kind backwardEpilogue(Activation activation) {
     case Activation::silu: return Kind::siluBackward;
     case Activation::geluTanh: return Kind::geluTanhBackward;
     case Activation::geluErf: return Kind::geluErfBackward;
+    case Activation::quickGelu: return Kind::quickGeluBackward;
   }
   return Kind::none;
 }

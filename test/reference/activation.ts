@@ -1,6 +1,6 @@
 import { map, type NdArray, sum, zeros } from './array.ts'
 
-export type Activation = 'none' | 'gelu-tanh' | 'gelu-erf' | 'silu'
+export type Activation = 'none' | 'gelu-tanh' | 'gelu-erf' | 'quick-gelu' | 'silu'
 
 const SQRT_2_OVER_PI = Math.sqrt(2 / Math.PI)
 
@@ -30,6 +30,8 @@ export function activate(kind: Activation, x: number): number {
       return x
     case 'silu':
       return x * sigmoid(x)
+    case 'quick-gelu':
+      return x * sigmoid(1.702 * x)
     case 'gelu-erf':
       return 0.5 * x * (1 + erf(x / Math.SQRT2))
     case 'gelu-tanh':
@@ -44,6 +46,8 @@ export function activationDerivative(kind: Activation, x: number): number {
       return 1
     case 'silu':
       return sigmoid(x) * (1 + x * (1 - sigmoid(x)))
+    case 'quick-gelu':
+      return sigmoid(1.702 * x) * (1 + 1.702 * x * (1 - sigmoid(1.702 * x)))
     case 'gelu-erf':
       return 0.5 * (1 + erf(x / Math.SQRT2)) + (x * Math.exp(-0.5 * x * x)) / Math.sqrt(2 * Math.PI)
     case 'gelu-tanh': {

@@ -15,7 +15,7 @@ import { qkNorm, qkNormBackward } from './qk-norm.ts'
 import { unpatchify, unpatchifyInverse } from './unpatchify.ts'
 import { velocityLoss, velocityLossBackward } from './velocity-loss.ts'
 
-const ACTIVATIONS: Activation[] = ['none', 'gelu-tanh', 'gelu-erf', 'silu']
+const ACTIVATIONS: Activation[] = ['none', 'gelu-tanh', 'gelu-erf', 'quick-gelu', 'silu']
 
 const cases: [string, DifferentiableOp][] = [
   ...ACTIVATIONS.map((kind): [string, DifferentiableOp] => [

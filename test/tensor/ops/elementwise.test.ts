@@ -7,7 +7,7 @@ import { type OpCase, opCase, testOps } from './op-case.ts'
 
 /** Below, at and beyond a vector, a row and a chunk. */
 const SHAPES: readonly (readonly number[])[] = [[], [1], [3], [1, 17], [2, 257, 3], [33_000]]
-const FUNCTIONS = ['silu', 'gelu-tanh', 'gelu-erf'] as const
+const FUNCTIONS = ['silu', 'gelu-tanh', 'gelu-erf', 'quick-gelu'] as const
 
 /**
  * Operations of the longest of the kernels' formulas; native/cpu/vector_math.h gives e^x within 3 and the error function within 4

@@ -303,7 +303,7 @@ testOps('linear', (draw) => [
     [[67], { ...plain(19, 130), bias: false }],
     [[2, 150], plain(328, 264)],
   ].map(([rows, stack]) => mlpCase(draw, rows as number[], stack as Stack)),
-  ...(['silu', 'gelu-tanh', 'gelu-erf'] as const).map((activation) =>
+  ...(['silu', 'gelu-tanh', 'gelu-erf', 'quick-gelu'] as const).map((activation) =>
     mlpCase(draw, [1, 3], { ...plain(72, 145, 18), activation }),
   ),
   mlpCase(draw, [2, 131], { ...plain(16, 37, 5), activation: 'gelu-tanh' }),
@@ -327,7 +327,7 @@ testOps('linearAddend', (draw) => [
 ])
 
 testOps('linearActivation', (draw) =>
-  (['silu', 'gelu-tanh', 'gelu-erf'] as const).flatMap((activation) => [
+  (['silu', 'gelu-tanh', 'gelu-erf', 'quick-gelu'] as const).flatMap((activation) => [
     activationCase(draw, [1, 1], { ...plain(72, 145), activation }),
     activationCase(draw, [257], { ...plain(19, 33), activation, bias: false }),
   ]),

@@ -22,6 +22,7 @@ const CASES: readonly NonFiniteCase[] = [
   { name: 'silu', op: (x) => activation(x, 'silu') },
   { name: 'gelu-tanh', op: (x) => activation(x, 'gelu-tanh') },
   { name: 'gelu-erf', op: (x) => activation(x, 'gelu-erf') },
+  { name: 'quick-gelu', op: (x) => activation(x, 'quick-gelu') },
   { name: 'swiGLU', op: (x) => swiGLU(x) },
   { name: 'add', op: (x) => add(x, x) },
   { name: 'linear', op: (x, make) => linear(x, { weight: make(5, 12), bias: undefined }) },

@@ -174,12 +174,12 @@ for (const { device, missing } of DEVICES) {
       [
         () => activation(t([1]), 'none' as Exclude<Activation, 'none'>),
         'ERR_INVALID_ARGUMENT',
-        'activation: the kind is none; expected silu, gelu-tanh or gelu-erf.',
+        'activation: the kind is none; expected silu, gelu-tanh, gelu-erf or quick-gelu.',
       ],
       [
         () => activation(t([1]), 'relu' as Exclude<Activation, 'none'>),
         'ERR_INVALID_ARGUMENT',
-        'activation: "relu" is not an activation: expected none, silu, gelu-tanh or gelu-erf.',
+        'activation: "relu" is not an activation: expected none, silu, gelu-tanh, gelu-erf or quick-gelu.',
       ],
       [() => embedding(t([5, 2]), t([3])), 'ERR_DTYPE', 'embedding: ids is f32; expected i32.'],
       [() => embedding(t([5]), t([3], 'i32')), 'ERR_SHAPE', 'embedding: table has shape [5]; expected [rows, D].'],
