@@ -9,6 +9,8 @@ export interface Encoder extends Disposable {
   readonly width: number
   /** Lets it compute in another dtype from now on, as the reference runs encoders under autocast. Without it: always in f32. */
   computeIn?(dtype: ComputeDType): void
+  /** Throws, in a sentence, where it has no features for a grid of this size. Without it: it has them for any. */
+  requireGrid?(grid: readonly [rows: number, columns: number]): void
   /** RGB images u8 [B, 3, H, W] → one feature for every cell of a grid [rows, columns], row-major: [B, rows·columns, width]. */
   features(images: Tensor, grid: readonly [rows: number, columns: number]): Tensor
 }

@@ -1,10 +1,11 @@
 import { nearest } from '../configuration/nearest.ts'
-import { DINOV2_PRESETS, type DINOv2Preset } from '../models/vit-presets.ts'
+import type { VisionTransformerPreset } from '../models/vit-presets.ts'
 import type { Device } from '../tensor/device.ts'
-import { loadDINOv2 } from './dinov2.ts'
 import type { Encoder } from './encoder.ts'
-import { ENCODER_NAMES, MISSING_ENCODER_FAMILIES } from './encoder-names.ts'
+import { ENCODER_FAMILIES } from './encoder-families.ts'
+import { ENCODER_NAMES } from './encoder-names.ts'
 import { HogEncoder } from './hog.ts'
+import { loadVisionEncoder } from './vision-encoder.ts'
 
 export interface LoadEncoderOptions {
   /** Default `cpu`. */
@@ -16,9 +17,10 @@ export interface LoadEncoderOptions {
 }
 
 /**
- * A frozen encoder to align with: the built-in `hog`, or a DINOv2 from the file that its authors publish (`.pth`), a checkpoint
- * of their training code, or the same tensors as `.safetensors`. Every size follows from the tensors. A file of no standard
- * size is accepted under any DINOv2 name, with a notice; the file of another standard size than the name's is an error.
+ * A frozen encoder to align with: the built-in `hog`, or one of the paper's from the file that its authors publish, a checkpoint
+ * of their training code, or the same tensors as `.safetensors` (alignment/FAMILY.ts says what of it is read). Every size follows
+ * from the tensors. A file of no published size is accepted under any name of its family, with a notice; the file of another
+ * published size than the name's is an error.
  *
  * @throws Error for an unknown name, a missing or surplus file, and a file that does not fit; what the file readers throw
  */
@@ -28,28 +30,19 @@ export async function loadEncoder(name: string, file?: string, options: LoadEnco
     if (file !== undefined) throw new Error(`The encoder hog is built in and takes no file; ${file} was given.`)
     return new HogEncoder()
   }
-  if (!isDINOv2(name)) throw new Error(unknownEncoder(name))
+  const family = ENCODER_FAMILIES.find(({ presets }) => Object.hasOwn(presets, name))
+  if (!family) throw new Error(unknownEncoder(name))
+  const preset = name as VisionTransformerPreset
   if (file === undefined) {
-    throw new Error(`The encoder ${name} needs the file of its weights; the published one is ${publishedFile(name)}.`)
+    throw new Error(
+      `The encoder ${name} needs the file of its weights; the published one is ${family.publishedFile(preset)}.`,
+    )
   }
-  return loadDINOv2(name, file, { device, heads, notice })
-}
-
-function isDINOv2(name: string): name is DINOv2Preset {
-  return Object.hasOwn(DINOV2_PRESETS, name)
+  return loadVisionEncoder(family, preset, file, { device, heads, notice })
 }
 
 function unknownEncoder(name: string): string {
-  const present = `The encoders are ${ENCODER_NAMES.join(', ')}.`
-  const family = MISSING_ENCODER_FAMILIES.find((missing) => name.toLowerCase().startsWith(`${missing}-`))
-  if (family !== undefined) return `The encoder ${name} is not supported yet. ${present}`
   const right = nearest(name, ENCODER_NAMES)
-  return `There is no encoder "${name}"${right ? `; did you mean ${right}?` : '.'} ${present}`
-}
-
-/** `dinov2reg-vit-b` → …/dinov2_vitb14/dinov2_vitb14_reg4_pretrain.pth */
-function publishedFile(name: DINOv2Preset): string {
-  const model = `dinov2_vit${name.at(-1)}14`
-  const registers = name.startsWith('dinov2reg-') ? '_reg4' : ''
-  return `https://dl.fbaipublicfiles.com/dinov2/${model}/${model}${registers}_pretrain.pth`
+  const advice = right ? `; did you mean ${right}?` : '.'
+  return `There is no encoder "${name}"${advice} The encoders are ${ENCODER_NAMES.join(', ')}.`
 }

@@ -3,16 +3,30 @@ import { normalizeImages, resizePlanes } from '../tensor/ops/pixels.ts'
 import { release, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 
-/** ImageNet's mean and standard deviation of the channels of [0, 1]. */
-const IMAGENET = { divisor: 255, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] } as const
+/** Mean and standard deviation of the channels of [0, 1]. */
+export interface ChannelStatistics {
+  readonly mean: readonly number[]
+  readonly std: readonly number[]
+}
+
+export const IMAGENET: ChannelStatistics = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
+export const CLIP: ChannelStatistics = {
+  mean: [0.48145466, 0.4578275, 0.40821073],
+  std: [0.26862954, 0.26130258, 0.27577711],
+}
 
 /**
- * RGB images u8 [B, 3, H, W] → x / 255, normalised by ImageNet's statistics, and only then resized: [B, 3, height, width], f32.
- * The resizing is torch's bicubic (a = −0.75, half-pixel centres, no antialias), and nothing is clamped.
+ * RGB images u8 [B, 3, H, W] → x / 255, normalised by the statistics, and resized: [B, 3, height, width], f32. The resizing is
+ * torch's bicubic (a = −0.75, half-pixel centres, no antialias), and nothing is clamped. REPA resizes CLIP's images before it
+ * normalises them and all others after; an interpolation whose weights sum to 1 gives the same in either order.
  */
-export function imageNetInput(images: Tensor, [height, width]: readonly [number, number]): Tensor {
+export function normalizedInput(
+  images: Tensor,
+  [height, width]: readonly [number, number],
+  statistics: ChannelStatistics,
+): Tensor {
   return scope(() => {
-    const normalised = normalizeImages(images, IMAGENET)
+    const normalised = normalizeImages(images, { divisor: 255, ...statistics })
     // At its own size bicubic interpolation is the identity.
     if (images.shape[2] === height && images.shape[3] === width) return normalised
     const resized = resizePlanes(normalised, height, width, { filter: 'bicubic' })

@@ -8,27 +8,33 @@ import type { PositionInterpolation } from './vit-config.ts'
 export type Grid = readonly [rows: number, columns: number]
 
 /**
- * A learnt position table [1 + side², D], the class token's entry first, for images of any grid. A table that was resampled is
- * kept until `clear()`.
+ * A position table [side², D] for images of any grid, or [1 + side², D] with the class token's entry first. A table that was
+ * resampled is kept until `clear()`.
  */
 export class PositionTable {
   readonly #parameter: Parameter
   readonly #side: number
   readonly #width: number
+  /** Where the patches' entries begin. */
+  readonly #first: number
   readonly #resampled = new Map<string, Tensor>()
 
-  constructor(parameter: Parameter) {
+  constructor(parameter: Parameter, { classToken = true }: { classToken?: boolean } = {}) {
     const [entries, width] = parameter.shape
     this.#parameter = parameter
-    this.#side = Math.sqrt(entries! - 1)
+    this.#first = classToken ? width! : 0
+    this.#side = Math.sqrt(entries! - (classToken ? 1 : 0))
     this.#width = width!
     if (!Number.isInteger(this.#side)) {
-      throw new RangeError(`${parameter.name} has ${entries} entries, which is not one more than a square.`)
+      throw new RangeError(
+        `${parameter.name} has ${entries} entries, which is not ${classToken ? 'one more than ' : ''}a square.`,
+      )
     }
   }
 
-  /** The class token's entry, [D]; it is not resampled. */
+  /** The class token's entry, [D], of a table that has one; it is not resampled. */
   classEntry(): Tensor {
+    if (this.#first === 0) throw new RangeError(`${this.#parameter.name} has no entry for a class token.`)
     return this.#parameter.value.view(0, [this.#width])
   }
 
@@ -36,13 +42,13 @@ export class PositionTable {
   patchEntries([rows, columns]: Grid, { antialias, offset }: PositionInterpolation): Tensor {
     const side = this.#side
     const table = this.#parameter.value
-    if (rows === side && columns === side) return table.view(this.#width, [side * side, this.#width])
+    if (rows === side && columns === side) return table.view(this.#first, [side * side, this.#width])
     const key = `${rows} x ${columns}, ${antialias}, ${offset}`
     let entries = this.#resampled.get(key)
     if (!entries) {
       entries = keep(
         scope(() => {
-          const learnt = table.view(this.#width, [1, side, side, this.#width])
+          const learnt = table.view(this.#first, [1, side, side, this.#width])
           const resampled = resizeGrid(learnt, rows, columns, {
             filter: 'bicubic',
             antialias,

@@ -14,7 +14,7 @@ const interpolationSchema = z.strictObject({
 
 export type PositionInterpolation = z.output<typeof interpolationSchema>
 
-/** Everything that fixes the parameters and the computation of DINOv2's vision transformer. */
+/** Everything that fixes the parameters and the computation of a vision transformer. What is left out is as in DINOv2. */
 export const visionTransformerConfigSchema = z
   .strictObject({
     /** Side of the square images that the position table was learnt on. */
@@ -27,7 +27,23 @@ export const visionTransformerConfigSchema = z
     ffn: z.enum(['mlp', 'swiglu']).default('mlp'),
     /** Of the FFN's hidden layer. Default: DINOv2's, 4·hidden, or two thirds of it rounded up to a multiple of 8 for SwiGLU. */
     ffnWidth: positive.optional(),
+    /** Of an MLP. */
+    activation: z.enum(['gelu-erf', 'quick-gelu']).default('gelu-erf'),
+    /** Whether a class token, with a position of its own, stands before the patches. */
+    classToken: z.boolean().default(true),
     registers: z.int().nonnegative().default(0),
+    /** Whether files hold a `mask_token`, which takes part in training only. */
+    maskToken: z.boolean().default(true),
+    /** Whether the patch embedding has a bias. */
+    patchBias: z.boolean().default(true),
+    /** Whether a LayerNorm stands before the first block (CLIP's ln_pre). */
+    preNorm: z.boolean().default(false),
+    /** Whether branches are scaled by a vector (`ls1.gamma`, `ls2.gamma`) before they join the stream. */
+    layerScale: z.boolean().default(true),
+    /** Whether features are taken behind a last LayerNorm. */
+    finalNorm: z.boolean().default(true),
+    /** Of the LayerNorms. */
+    epsilon: z.number().positive().default(1e-6),
     /** Default: what the published models without, or with, registers have. */
     interpolation: interpolationSchema.optional(),
   })
@@ -40,6 +56,9 @@ export const visionTransformerConfigSchema = z
     }
     if (config.imageSize % config.patch !== 0) {
       issue('imageSize', `a patch of ${config.patch} does not divide it`)
+    }
+    if (config.registers > 0 && !config.classToken) {
+      issue('registers', 'stand behind a class token, and there is none')
     }
   })
   .transform((config) => ({
@@ -56,4 +75,9 @@ export type VisionTransformerOptions = z.input<typeof visionTransformerConfigSch
 
 function defaultFfnWidth({ ffn, hidden }: { ffn: 'mlp' | 'swiglu'; hidden: number }): number {
   return ffn === 'mlp' ? 4 * hidden : Math.ceil(Math.trunc((4 * hidden * 2) / 3) / 8) * 8
+}
+
+/** Tokens that stand before the patches: the class token and the registers. */
+export function prefixTokens({ classToken, registers }: VisionTransformerConfig): number {
+  return (classToken ? 1 : 0) + registers
 }

@@ -1,21 +1,91 @@
 import type { VisionTransformerOptions } from './vit-config.ts'
 
+/** What a family's models have in common: all that is not their size. */
+type Traits = Omit<VisionTransformerOptions, 'hidden' | 'depth' | 'heads'>
+
+const B = { hidden: 768, depth: 12, heads: 12 } as const
+const L = { hidden: 1024, depth: 24, heads: 16 } as const
+const H = { hidden: 1280, depth: 32, heads: 16 } as const
+
 /** The sizes of DINOv2 (arXiv 2304.07193), by their letter. All have a head_dim of 64. */
-const SIZES = {
+const DINOV2_SIZES = {
   s: { hidden: 384, depth: 12, heads: 6 },
-  b: { hidden: 768, depth: 12, heads: 12 },
-  l: { hidden: 1024, depth: 24, heads: 16 },
+  b: B,
+  l: L,
   g: { hidden: 1536, depth: 40, heads: 24, ffn: 'swiglu' },
 } as const
 
-export type DINOv2Preset = `${'dinov2' | 'dinov2reg'}-vit-${keyof typeof SIZES}`
+export type DINOv2Preset = `${'dinov2' | 'dinov2reg'}-vit-${keyof typeof DINOV2_SIZES}`
 
 /** The published models, as REPA spells them: `dinov2-vit-b`; with 4 registers (arXiv 2309.16588), `dinov2reg-vit-b`. */
 export const DINOV2_PRESETS: Readonly<Record<DINOv2Preset, VisionTransformerOptions>> = Object.fromEntries(
   (['dinov2', 'dinov2reg'] as const).flatMap((family) =>
-    Object.entries(SIZES).map(([letter, size]) => [
+    Object.entries(DINOV2_SIZES).map(([letter, size]) => [
       `${family}-vit-${letter}`,
       { ...size, registers: family === 'dinov2reg' ? 4 : 0 },
     ]),
   ),
 ) as Record<DINOv2Preset, VisionTransformerOptions>
+
+/** The plain vision transformer of 224-pixel images and patches of 16 that DINO, MoCo v3 and MAE share. */
+const PLAIN = { imageSize: 224, patch: 16, layerScale: false, maskToken: false } as const satisfies Traits
+
+/** DINO (arXiv 2104.14294). */
+export const DINOV1_TRAITS = PLAIN satisfies Traits
+export const DINOV1_PRESETS = { 'dinov1-vit-b': { ...DINOV1_TRAITS, ...B } } as const satisfies Presets
+
+/** MoCo v3 (arXiv 2104.02057), whose ViT-S has 12 heads of 32. */
+export const MOCOV3_TRAITS = PLAIN satisfies Traits
+export const MOCOV3_PRESETS = {
+  'mocov3-vit-s': { ...MOCOV3_TRAITS, hidden: 384, depth: 12, heads: 12 },
+  'mocov3-vit-b': { ...MOCOV3_TRAITS, ...B },
+  'mocov3-vit-l': { ...MOCOV3_TRAITS, ...L },
+} as const satisfies Presets
+
+/** MAE (arXiv 2111.06377). REPA takes what leaves its last block, before the norm. */
+export const MAE_TRAITS = { ...PLAIN, finalNorm: false } as const satisfies Traits
+export const MAE_PRESETS = { 'mae-vit-l': { ...MAE_TRAITS, ...L } } as const satisfies Presets
+
+/** The image tower of CLIP (arXiv 2103.00020). REPA takes what leaves its last block, before ln_post and the projection. */
+export const CLIP_TRAITS = {
+  imageSize: 224,
+  patch: 14,
+  activation: 'quick-gelu',
+  patchBias: false,
+  preNorm: true,
+  finalNorm: false,
+  layerScale: false,
+  maskToken: false,
+  epsilon: 1e-5,
+} as const satisfies Traits
+export const CLIP_PRESETS = { 'clip-vit-L': { ...CLIP_TRAITS, ...L } } as const satisfies Presets
+
+/** I-JEPA (arXiv 2301.08243), which has no class token. */
+export const JEPA_TRAITS = {
+  imageSize: 224,
+  patch: 14,
+  classToken: false,
+  layerScale: false,
+  maskToken: false,
+} as const satisfies Traits
+export const JEPA_PRESETS = { 'jepa-vit-h': { ...JEPA_TRAITS, ...H } } as const satisfies Presets
+
+type Presets = Readonly<Record<string, VisionTransformerOptions>>
+
+export type VisionTransformerPreset =
+  | DINOv2Preset
+  | keyof typeof DINOV1_PRESETS
+  | keyof typeof MOCOV3_PRESETS
+  | keyof typeof MAE_PRESETS
+  | keyof typeof CLIP_PRESETS
+  | keyof typeof JEPA_PRESETS
+
+/** All of them, in the order in which they are listed to users. */
+export const VISION_TRANSFORMER_PRESETS: Readonly<Record<VisionTransformerPreset, VisionTransformerOptions>> = {
+  ...DINOV2_PRESETS,
+  ...DINOV1_PRESETS,
+  ...MOCOV3_PRESETS,
+  ...MAE_PRESETS,
+  ...CLIP_PRESETS,
+  ...JEPA_PRESETS,
+}

@@ -1,53 +1,16 @@
-/** Files of DINOv2 weights: their tensors under the reference's names, and the sizes that follow from them. */
+/** Files of vision transformers' weights: what the shapes of their tensors, and a note beside them, tell of the model. */
 import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
 import type { StateSource } from '../nn/state-dict.ts'
-import { type VisionTransformerConfig, visionTransformerConfigSchema } from './vit-config.ts'
+import {
+  type VisionTransformerConfig,
+  type VisionTransformerOptions,
+  visionTransformerConfigSchema,
+} from './vit-config.ts'
 
 /**
- * A file's tensors under the names of the published models. Training writes others: the backbone beside the heads
- * (`backbone.norm.weight`, `dino_head.…`), maybe of student and teacher both, of which the teacher counts; and its blocks in
- * chunks, `blocks.CHUNK.INDEX.…`, where INDEX counts over all chunks.
- */
-export function dinov2State(file: StateSource): StateSource {
-  const prefix = prefixOf(file)
-  const names = new Map<string, string>()
-  for (const name of file.names) {
-    if (!name.startsWith(prefix)) continue
-    names.set(name.slice(prefix.length).replace(/^blocks\.\d+\.(\d+\.)/, 'blocks.$1'), name)
-  }
-  return {
-    name: file.name,
-    names: [...names.keys()],
-    shapeOf: (name) => file.shapeOf(names.get(name)!),
-    read: (name) => file.read(names.get(name)!),
-  }
-}
-
-/** What stands before the backbone's names. */
-function prefixOf(file: StateSource): string {
-  const names = [...file.names]
-  const prefixes = names
-    .filter((name) => /(^|\.)cls_token$/.test(name))
-    .map((name) => name.slice(0, -'cls_token'.length))
-  const prefix = prefixes.find((found) => found === '' || found.startsWith('teacher.')) ?? prefixes[0]
-  if (prefix !== undefined && names.includes(`${prefix}pos_embed`)) return prefix
-  const transformers = names.some((name) => name.endsWith('embeddings.cls_token'))
-  throw new Error(
-    transformers
-      ? `${file.name} names its tensors as the Transformers library does; expected the file that DINOv2 publishes, such as dinov2_vitb14_pretrain.pth.`
-      : `${file.name} holds no DINOv2 weights: it has no cls_token with a pos_embed beside it. ${listed(names)}`,
-  )
-}
-
-function listed(names: readonly string[]): string {
-  const shown = names.slice(0, 5).join(', ')
-  return `It has ${shown}${names.length > 5 ? `, … (${names.length} tensors)` : ''}.`
-}
-
-/**
- * What a writer may note under the metadata key `config`: arguments of the reference's DinoVisionTransformer. Those that do not
- * change what is computed from the weights (drop_path_rate, block_chunks, …) are of no interest.
+ * What a writer may note under the metadata key `config`: arguments of the reference's constructor. Those that do not change
+ * what is computed from the weights (drop_path_rate, block_chunks, …) are of no interest.
  */
 const statedConfigSchema = z.object({
   img_size: z.int().optional(),
@@ -75,34 +38,44 @@ export function statedConfig(file: string, metadata: Readonly<Record<string, str
   return parseConfiguration(statedConfigSchema, json, `${file}, metadata "config"`)
 }
 
+export interface ConfigOptions {
+  /** What the family is called in messages. */
+  readonly family: string
+  /** What no tensor's shape tells. */
+  readonly traits?: Partial<VisionTransformerOptions>
+  readonly heads?: number | undefined
+  readonly stated?: StatedConfig | undefined
+  /** Published sizes, for their heads. */
+  readonly known?: readonly VisionTransformerOptions[]
+}
+
 /**
  * The configuration that a state dict's shapes tell. The number of heads leaves no trace in them: it is `heads`, else what the
- * metadata states, else the width over 64, which is the head_dim of every published model.
+ * metadata states, else that of the published size of this width and depth, else the width over 64.
  *
- * @throws Error where the shapes are not DINOv2's or contradict the metadata, or the number of heads stays unknown
+ * @throws Error where the shapes are not the family's or contradict the metadata, or the number of heads stays unknown
  */
-export function dinov2Config(
+export function vitConfig(
   state: StateSource,
-  { heads, stated = {} }: { heads?: number | undefined; stated?: StatedConfig | undefined } = {},
+  { family, traits = {}, heads, stated = {}, known = [] }: ConfigOptions,
 ): VisionTransformerConfig {
   const names = new Set(state.names)
   const axis = (name: string, index: number, rank: number): number => {
     const shape = names.has(name) ? state.shapeOf(name) : undefined
     if (shape?.length === rank) return shape[index]!
     const found = shape ? `its shape [${shape}] is not of ${rank} axes` : `it is missing. ${listed([...names])}`
-    throw new Error(`${state.name} holds no DINOv2 weights: ${name} was looked for, and ${found}`)
+    throw new Error(`${state.name} holds no ${family} weights: ${name} was looked for, and ${found}`)
   }
-  const hidden = axis('cls_token', 2, 3)
+  const classToken = traits.classToken ?? true
+  const hidden = axis('pos_embed', 2, 3)
   const entries = axis('pos_embed', 1, 3)
-  const side = Math.sqrt(entries - 1)
+  const side = Math.sqrt(entries - (classToken ? 1 : 0))
   if (!Number.isInteger(side) || side === 0) {
-    throw new Error(
-      `${state.name}: pos_embed has ${entries} entries; expected one for the class token and those of a square grid.`,
-    )
+    const expected = classToken ? 'one for the class token and those of a square grid' : 'those of a square grid'
+    throw new Error(`${state.name}: pos_embed has ${entries} entries; expected ${expected}.`)
   }
   const patch = axis('patch_embed.proj.weight', 2, 4)
   const isSwiGLU = names.has('blocks.0.mlp.w12.weight')
-  const registers = names.has('register_tokens') ? axis('register_tokens', 1, 3) : 0
   const seen = {
     imageSize: side * patch,
     patch,
@@ -111,9 +84,10 @@ export function dinov2Config(
     depth: depthOf(names),
     ffn: isSwiGLU ? 'swiglu' : 'mlp',
     ffnWidth: isSwiGLU ? axis('blocks.0.mlp.w12.weight', 0, 2) / 2 : axis('blocks.0.mlp.fc1.weight', 0, 2),
-    registers,
+    registers: names.has('register_tokens') ? axis('register_tokens', 1, 3) : 0,
   }
   requireAgreement(state.name, seen, stated)
+  const published = known.find((size) => size.hidden === seen.hidden && size.depth === seen.depth)
   const { interpolate_antialias: antialias, interpolate_offset: offset } = stated
   // One of the two alone: the other is the reference constructor's default.
   const interpolation =
@@ -123,12 +97,19 @@ export function dinov2Config(
   return parseConfiguration(
     visionTransformerConfigSchema,
     {
+      ...traits,
       ...seen,
-      heads: headsOf(state.name, hidden, heads, stated.num_heads),
+      heads: headsOf(state.name, hidden, { given: heads, stated: stated.num_heads, published: published?.heads }),
       interpolation,
     },
     state.name,
   )
+}
+
+/** What a message says of a file that holds something else. */
+export function listed(names: readonly string[]): string {
+  const shown = names.slice(0, 5).join(', ')
+  return `It has ${shown}${names.length > 5 ? `, … (${names.length} tensors)` : ''}.`
 }
 
 function depthOf(names: Iterable<string>): number {
@@ -159,11 +140,19 @@ function requireAgreement(
   }
 }
 
-function headsOf(file: string, hidden: number, given: number | undefined, stated: number | undefined): number {
+function headsOf(
+  file: string,
+  hidden: number,
+  {
+    given,
+    stated,
+    published,
+  }: { given: number | undefined; stated: number | undefined; published: number | undefined },
+): number {
   if (given !== undefined && stated !== undefined && given !== stated) {
     throw new Error(`${file}: its metadata states ${stated} heads, but heads: ${given} was asked for.`)
   }
-  const heads = given ?? stated ?? hidden / 64
+  const heads = given ?? stated ?? published ?? hidden / 64
   if (Number.isInteger(heads)) return heads
   throw new Error(
     `${file}: its width of ${hidden} is no multiple of 64, so the number of heads cannot be told; pass it as the option ` +

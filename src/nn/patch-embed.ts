@@ -12,23 +12,27 @@ import type { ParameterList } from './parameter-list.ts'
 export class PatchEmbed implements LinearWeights {
   readonly patch: number
   readonly #weight: Parameter
-  readonly #bias: Parameter
+  readonly #bias: Parameter | undefined
 
-  constructor(list: ParameterList, name: string, options: { channels: number; patch: number; hidden: number }) {
-    const { channels, patch, hidden } = options
+  constructor(
+    list: ParameterList,
+    name: string,
+    options: { channels: number; patch: number; hidden: number; bias?: boolean },
+  ) {
+    const { channels, patch, hidden, bias = true } = options
     this.patch = patch
     this.#weight = list.declare(`${name}.weight`, [hidden, channels * patch * patch], xavierUniform, {
       fileShape: [hidden, channels, patch, patch],
     })
-    this.#bias = list.declare(`${name}.bias`, [hidden], zeros)
+    if (bias) this.#bias = list.declare(`${name}.bias`, [hidden], zeros)
   }
 
   get weight(): Tensor {
     return this.#weight.compute
   }
 
-  get bias(): Tensor {
-    return this.#bias.value
+  get bias(): Tensor | undefined {
+    return this.#bias?.value
   }
 
   /** With the positions [T, D] added in the same pass. */

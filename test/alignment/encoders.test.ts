@@ -2,10 +2,11 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
-import { DINOv2Encoder } from '../../src/alignment/dinov2.ts'
+import { dinov2 } from '../../src/alignment/dinov2.ts'
 import { ENCODER_NAMES } from '../../src/alignment/encoder-names.ts'
 import { loadEncoder } from '../../src/alignment/encoders.ts'
-import { imageNetInput } from '../../src/alignment/preprocessing.ts'
+import { IMAGENET, normalizedInput } from '../../src/alignment/preprocessing.ts'
+import { VisionEncoder } from '../../src/alignment/vision-encoder.ts'
 import { SafetensorsFile } from '../../src/formats/safetensors.ts'
 import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { type WritableTorchValue, writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
@@ -129,7 +130,7 @@ describe('the way REPA runs its teacher', () => {
     '%s',
     async (path, file) => {
       const model = VisionTransformer.create('dinov2reg-vit-s')
-      using encoder = new DINOv2Encoder('dinov2reg-vit-s', model)
+      using encoder = new VisionEncoder(dinov2, 'dinov2reg-vit-s', model)
       await model.load(formulaWeights(join(goldenDirectory!, String(file.args.formula))))
       await using tensors = await SafetensorsFile.open(join(goldenDirectory!, path))
       const image = await tensors.read('image_u8')
@@ -146,10 +147,10 @@ describe('the way REPA runs its teacher', () => {
 
   test("without registers, too, the table is resampled with antialias, which is not DINOv2's own way", async () => {
     const model = VisionTransformer.create(TINY, { seed: 6 })
-    using encoder = new DINOv2Encoder('dinov2-vit-s', model)
+    using encoder = new VisionEncoder(dinov2, 'dinov2-vit-s', model)
     using images = photos(1, [64, 64])
     using features = encoder.features(images, [3, 3])
-    using input = imageNetInput(images, [42, 42])
+    using input = normalizedInput(images, [42, 42], IMAGENET)
     using expected = model.patchFeatures(input, { interpolation: { antialias: true, offset: 0 } })
     using own = model.patchFeatures(input)
     expect(await features.data()).toEqual(await expected.data())
@@ -385,22 +386,28 @@ describe('names', () => {
     { name: 'DINOv2-ViT-L', message: 'did you mean dinov2-vit-l?' },
     { name: 'resnet', message: 'There is no encoder "resnet". The encoders are hog, dinov2-vit-s, ' },
     { name: 'toString', message: 'There is no encoder "toString". ' },
-    ...['dinov1-vit-b', 'mocov3-vit-l', 'mae-vit-l', 'clip-vit-L', 'jepa-vit-h'].map((name) => ({
-      name,
-      message: `The encoder ${name} is not supported yet. The encoders are hog, dinov2-vit-s, `,
-    })),
+    { name: 'mae-vit-b', message: 'did you mean mae-vit-l?' },
+    { name: 'clip-vit-l', message: 'did you mean clip-vit-L?' },
+    { name: 'mocov3-resnet-50', message: 'There is no encoder "mocov3-resnet-50"' },
   ]
   test.each(WRONG)('$name is an error', async ({ name, message }) => {
     await expect(loadEncoder(name, 'weights.pth')).rejects.toThrow(message)
   })
 
+  const FILES: Readonly<Record<string, string>> = {
+    'dinov2-vit-g': '/dinov2_vitg14/dinov2_vitg14_pretrain.pth.',
+    'dinov2reg-vit-s': '/dinov2_vits14/dinov2_vits14_reg4_pretrain.pth.',
+    'dinov1-vit-b': '/dino_vitbase16_pretrain.pth.',
+    'mocov3-vit-s': '/vit-s-300ep.pth.tar.',
+    'mae-vit-l': '/mae_pretrain_vit_large.pth.',
+    'clip-vit-L': '/ViT-L-14.pt.',
+    'jepa-vit-h': '/IN1K-vit.h.14-300e.pth.tar.',
+  }
   test.each(ENCODER_NAMES.filter((name) => name !== 'hog'))(
     '%s without a file is an error that says which',
     async (name) => {
-      const letter = name.at(-1)
-      const file = `dinov2_vit${letter}14${name.startsWith('dinov2reg') ? '_reg4' : ''}_pretrain.pth`
       await expect(loadEncoder(name)).rejects.toThrow(`The encoder ${name} needs the file of its weights`)
-      await expect(loadEncoder(name)).rejects.toThrow(`/dinov2_vit${letter}14/${file}.`)
+      await expect(loadEncoder(name)).rejects.toThrow(FILES[name] ?? 'https://')
     },
   )
 

@@ -1,7 +1,7 @@
 /** `dinov2.*`, `table.pos-resample` and `formula.dinov2-repa-teacher`: DINOv2's vision transformer, as itself and as REPA's teacher. */
 import * as z from 'zod'
-import { REPA_INTERPOLATION } from '../../alignment/dinov2.ts'
-import { imageNetInput } from '../../alignment/preprocessing.ts'
+import { IMAGENET, normalizedInput } from '../../alignment/preprocessing.ts'
+import { REPA_INTERPOLATION } from '../../alignment/vision-encoder.ts'
 import { type Grid, PositionTable } from '../../models/position-table.ts'
 import { VisionTransformer } from '../../models/vit.ts'
 import {
@@ -81,7 +81,7 @@ function observeFeatures(
   seen: ObservedTensors,
 ): void {
   const output = model.forward(image, { interpolation })
-  seen.observe('x_norm_clstoken', output.clsToken)
+  if (output.clsToken) seen.observe('x_norm_clstoken', output.clsToken)
   seen.observe('x_norm_patchtokens', output.patchTokens)
   seen.observe('x_prenorm', output.prenorm)
   if (output.registerTokens) seen.observe('x_norm_regtokens', output.registerTokens)
@@ -144,7 +144,7 @@ export const dinov2Intermediate: Runner = async function* (file, device) {
     const order = [...new Set(blocks)].sort((a, b) => a - b)
     model.intermediateLayers(Tensor.fromHostTensor(x, device), blocks).forEach((tokens, i) => {
       seen.observe(`${order[i]}.patch`, tokens.patchTokens)
-      seen.observe(`${order[i]}.cls`, tokens.clsToken)
+      if (tokens.clsToken) seen.observe(`${order[i]}.cls`, tokens.clsToken)
     })
   })
   for (const { name, n, part } of outputs) {
@@ -185,7 +185,7 @@ export const formulaDinov2RepaTeacher: Runner = async function* (file, device) {
   scope(() => {
     const [, , height, width] = photo.shape as [number, number, number, number]
     const images = Tensor.from(photo.data, photo.shape, device)
-    const input = imageNetInput(images, [teacherSize(height), teacherSize(width)])
+    const input = normalizedInput(images, [teacherSize(height), teacherSize(width)], IMAGENET)
     seen.observe('preprocessed_rows', input)
     observeFeatures(model, input, REPA_INTERPOLATION, seen)
   })

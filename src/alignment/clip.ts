@@ -1,0 +1,110 @@
+import { type FileTensor, renamedState } from '../models/renamed-state.ts'
+import { CLIP_PRESETS, CLIP_TRAITS } from '../models/vit-presets.ts'
+import { listed } from '../models/vit-weights.ts'
+import type { StateSource } from '../nn/state-dict.ts'
+import type { EncoderFamily } from './encoder-family.ts'
+import { CLIP } from './preprocessing.ts'
+
+/** OpenAI's names of a block's layers, and open_clip's. */
+const OPENAI_LAYERS: Readonly<Record<string, string>> = {
+  ln_1: 'norm1',
+  'attn.in_proj': 'attn.qkv',
+  'attn.out_proj': 'attn.proj',
+  ln_2: 'norm2',
+  'mlp.c_fc': 'mlp.fc1',
+  'mlp.c_proj': 'mlp.fc2',
+}
+
+/** The Transformers library's, but for the three projections of attention. */
+const TRANSFORMERS_LAYERS: Readonly<Record<string, string>> = {
+  layer_norm1: 'norm1',
+  'self_attn.out_proj': 'attn.proj',
+  layer_norm2: 'norm2',
+  'mlp.fc1': 'mlp.fc1',
+  'mlp.fc2': 'mlp.fc2',
+}
+
+/**
+ * The image tower of OpenAI's CLIP (arXiv 2103.00020): the patch tokens as they leave the last block, before ln_post and the
+ * projection. Read are the file that OpenAI publishes, a TorchScript archive whose parameters are f16 (its code is not run); the
+ * state dict of the model, or of `visual` alone, in OpenAI's names, which open_clip has too; and in those of the Transformers
+ * library. No file tells its activation, which is OpenAI's QuickGELU here; other weights under these names (LAION's) were
+ * trained with the exact GELU.
+ */
+export const clip: EncoderFamily = {
+  title: 'CLIP',
+  presets: CLIP_PRESETS,
+  others: {
+    'CLIP ViT-B/32': { ...CLIP_TRAITS, hidden: 768, depth: 12, heads: 12, patch: 32 },
+    'CLIP ViT-B/16': { ...CLIP_TRAITS, hidden: 768, depth: 12, heads: 12, patch: 16 },
+    'CLIP ViT-L/14 of 336 pixels': { ...CLIP_TRAITS, hidden: 1024, depth: 24, heads: 16, imageSize: 336 },
+  },
+  traits: CLIP_TRAITS,
+  statistics: CLIP,
+  publishedFile: () =>
+    'https://openaipublic.azureedge.net/clip/models/b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836/ViT-L-14.pt',
+  stateKeys: ['state_dict', 'model_state_dict'],
+  state(file) {
+    for (const prefix of ['visual.', '', 'model.visual.']) {
+      if (file.names.includes(`${prefix}class_embedding`)) return renamedState(file, openaiTensors(file, prefix))
+    }
+    for (const prefix of ['vision_model.', '']) {
+      if (file.names.includes(`${prefix}embeddings.class_embedding`)) {
+        return renamedState(file, transformersTensors(file, prefix))
+      }
+    }
+    throw new Error(
+      `${file.name} holds no CLIP weights: it has no visual.class_embedding, nor the Transformers library's ` +
+        `vision_model.embeddings.class_embedding. ${listed(file.names)}`,
+    )
+  },
+}
+
+function openaiTensors(file: StateSource, prefix: string): Map<string, FileTensor> {
+  const tensors = new Map<string, FileTensor>([
+    ['cls_token', { from: `${prefix}class_embedding`, leadingAxes: 2 }],
+    ['pos_embed', { from: `${prefix}positional_embedding`, leadingAxes: 1 }],
+    ['patch_embed.proj.weight', { from: `${prefix}conv1.weight` }],
+    ['norm_pre.weight', { from: `${prefix}ln_pre.weight` }],
+    ['norm_pre.bias', { from: `${prefix}ln_pre.bias` }],
+  ])
+  for (const from of file.names) {
+    // Attention's first projection is one parameter: in_proj_weight, not in_proj.weight.
+    const [, index, layer, kind] =
+      /^transformer\.resblocks\.(\d+)\.(.+)[._](weight|bias)$/.exec(without(from, prefix)) ?? []
+    const name = layer !== undefined && Object.hasOwn(OPENAI_LAYERS, layer) ? OPENAI_LAYERS[layer] : layer
+    if (name !== undefined) tensors.set(`blocks.${index}.${name}.${kind}`, { from })
+  }
+  return present(tensors, file)
+}
+
+function transformersTensors(file: StateSource, prefix: string): Map<string, FileTensor> {
+  const tensors = new Map<string, FileTensor>([
+    ['cls_token', { from: `${prefix}embeddings.class_embedding`, leadingAxes: 2 }],
+    ['pos_embed', { from: `${prefix}embeddings.position_embedding.weight`, leadingAxes: 1 }],
+    ['patch_embed.proj.weight', { from: `${prefix}embeddings.patch_embedding.weight` }],
+    // The library's own spelling.
+    ['norm_pre.weight', { from: `${prefix}pre_layrnorm.weight` }],
+    ['norm_pre.bias', { from: `${prefix}pre_layrnorm.bias` }],
+  ])
+  for (const from of file.names) {
+    const [, index, layer, kind] = /^encoder\.layers\.(\d+)\.(.+)\.(weight|bias)$/.exec(without(from, prefix)) ?? []
+    if (layer === undefined) continue
+    if (layer === 'self_attn.q_proj') {
+      const parts = ['q', 'k', 'v'].map((part) => `${prefix}encoder.layers.${index}.self_attn.${part}_proj.${kind}`)
+      tensors.set(`blocks.${index}.attn.qkv.${kind}`, { from: parts })
+    } else if (!/^self_attn\.[kv]_proj$/.test(layer)) {
+      const name = Object.hasOwn(TRANSFORMERS_LAYERS, layer) ? TRANSFORMERS_LAYERS[layer] : layer
+      tensors.set(`blocks.${index}.${name}.${kind}`, { from })
+    }
+  }
+  return present(tensors, file)
+}
+
+const without = (name: string, prefix: string) => (name.startsWith(prefix) ? name.slice(prefix.length) : '')
+
+/** Leaves out what the file lacks, so that it is reported under the model's name. */
+function present(tensors: Map<string, FileTensor>, file: StateSource): Map<string, FileTensor> {
+  const names = new Set(file.names)
+  return new Map([...tensors].filter(([, { from }]) => [from].flat().every((part) => names.has(part))))
+}

@@ -1,0 +1,10 @@
+import { clip } from './clip.ts'
+import { dinov1 } from './dinov1.ts'
+import { dinov2 } from './dinov2.ts'
+import type { EncoderFamily } from './encoder-family.ts'
+import { jepa } from './jepa.ts'
+import { mae } from './mae.ts'
+import { mocov3 } from './mocov3.ts'
+
+/** Every family of encoders that files of weights can be had for. */
+export const ENCODER_FAMILIES: readonly EncoderFamily[] = [dinov2, dinov1, mocov3, mae, clip, jepa]

@@ -1,0 +1,32 @@
+import type { VisionTransformerOptions } from '../models/vit-config.ts'
+import type { VisionTransformerPreset } from '../models/vit-presets.ts'
+import type { StateSource } from '../nn/state-dict.ts'
+import type { ChannelStatistics } from './preprocessing.ts'
+
+/** A family of published encoders: their sizes, their files, and how REPA (utils.py, train.py) takes features from them. */
+export interface EncoderFamily {
+  /** As its authors write it. */
+  readonly title: string
+  /** The models that can be named, by REPA's names. */
+  readonly presets: Readonly<Partial<Record<VisionTransformerPreset, VisionTransformerOptions>>>
+  /** Published models that REPA does not align with, to tell a user whose file is one of them. */
+  readonly others?: Readonly<Record<string, VisionTransformerOptions>>
+  /** What all of its models have in common. */
+  readonly traits: Partial<VisionTransformerOptions>
+  readonly statistics: ChannelStatistics
+  /** Where the weights of a model are published. */
+  readonly publishedFile: (name: VisionTransformerPreset) => string
+  /** Keys of the state dict in a torch checkpoint, where it is not the file itself; default: the usual ones. */
+  readonly stateKeys?: readonly string[]
+  /**
+   * The file's tensors under the names of models/vit.ts, without the heads, decoders and towers that are known and not wanted.
+   *
+   * @throws Error, in a sentence, for a file of another model
+   */
+  readonly state: (file: StateSource) => StateSource
+  /**
+   * Whether the model of this name is run on grids beyond 16 x 16, as those of 512-pixel images are. REPA does that with DINOv2
+   * without registers alone (train.py asserts it).
+   */
+  readonly largeGrids?: (name: VisionTransformerPreset) => boolean
+}

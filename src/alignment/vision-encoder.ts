@@ -1,0 +1,137 @@
+import { basename } from 'node:path'
+import { VisionTransformer } from '../models/vit.ts'
+import {
+  type PositionInterpolation,
+  type VisionTransformerConfig,
+  type VisionTransformerOptions,
+  visionTransformerConfigSchema,
+} from '../models/vit-config.ts'
+import type { VisionTransformerPreset } from '../models/vit-presets.ts'
+import { statedConfig, vitConfig } from '../models/vit-weights.ts'
+import { openWeights } from '../models/weights-file.ts'
+import { type Device, synchronize } from '../tensor/device.ts'
+import type { ComputeDType } from '../tensor/dtype.ts'
+import { scope } from '../tensor/scope.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import type { Encoder } from './encoder.ts'
+import type { EncoderFamily } from './encoder-family.ts'
+import { normalizedInput } from './preprocessing.ts'
+
+/** REPA fits every table to the grid with timm's resample_abs_pos_embed, not in the models' own ways, which give others. */
+export const REPA_INTERPOLATION: PositionInterpolation = { antialias: true, offset: 0 }
+
+/** Rows and columns at most of what REPA runs encoders on that have no mode for images of 512 pixels. */
+const LARGEST_GRID = 16
+
+/** A frozen vision transformer as REPA's teacher: its patch tokens. */
+export class VisionEncoder implements Encoder {
+  readonly name: VisionTransformerPreset
+  readonly model: VisionTransformer
+  readonly #family: EncoderFamily
+
+  /** Takes the model over: disposing the encoder disposes it. */
+  constructor(family: EncoderFamily, name: VisionTransformerPreset, model: VisionTransformer) {
+    this.name = name
+    this.model = model
+    this.#family = family
+  }
+
+  get width(): number {
+    return this.model.config.hidden
+  }
+
+  computeIn(dtype: ComputeDType): void {
+    this.model.computeIn(dtype)
+  }
+
+  /** Throws for a grid beyond 16 x 16 where the reference runs the model on none. */
+  requireGrid([rows, columns]: readonly [number, number]): void {
+    if (Math.max(rows, columns) <= LARGEST_GRID || this.#family.largeGrids?.(this.name)) return
+    throw new RangeError(
+      `The encoder ${this.name} has no mode for images of 512 pixels, whose grid is ${rows} x ${columns}: as in the reference, ` +
+        `it goes up to ${LARGEST_GRID} x ${LARGEST_GRID}. Take dinov2-vit-s, -b, -l or -g, or a model of larger patches.`,
+    )
+  }
+
+  /** Images become grid · patch pixels: 256 with a grid of 16 x 16 and a patch of 14 become 224, 512 with 32 x 32 become 448. */
+  features(images: Tensor, grid: readonly [number, number]): Tensor {
+    this.requireGrid(grid)
+    const { patch } = this.model.config
+    return scope(() => {
+      const input = normalizedInput(images, [grid[0] * patch, grid[1] * patch], this.#family.statistics)
+      return this.model.patchFeatures(input, { interpolation: REPA_INTERPOLATION })
+    })
+  }
+
+  [Symbol.dispose](): void {
+    this.model.dispose()
+  }
+}
+
+/** Loads a file of a family's weights; see `loadEncoder`. */
+export async function loadVisionEncoder(
+  family: EncoderFamily,
+  name: VisionTransformerPreset,
+  path: string,
+  options: { device: Device; heads?: number | undefined; notice: (message: string) => void },
+): Promise<VisionEncoder> {
+  await using file = await openWeights(path, family.stateKeys)
+  const state = family.state(file)
+  const config = vitConfig(state, {
+    family: family.title,
+    traits: family.traits,
+    heads: options.heads,
+    stated: statedConfig(path, file.metadata),
+    known: Object.values({ ...family.presets, ...family.others }),
+  })
+  const isStandard = hasNamedSize(family, name, config, path)
+  const model = VisionTransformer.fromConfig(config, options.device)
+  try {
+    await model.load(state)
+    await synchronize(options.device)
+  } catch (error) {
+    model.dispose()
+    throw error
+  }
+  if (!isStandard) {
+    options.notice(
+      `${basename(path)} is not the standard ${name} (${sizesOf(parsed(family.presets[name]!))}); it is used as it is: ` +
+        `${sizesOf(config)}.`,
+    )
+  }
+  return new VisionEncoder(family, name, model)
+}
+
+/**
+ * Whether a model is of the size that the name says.
+ *
+ * @throws Error where it is of another published size of the family
+ */
+export function hasNamedSize(
+  family: EncoderFamily,
+  name: VisionTransformerPreset,
+  config: VisionTransformerConfig,
+  path: string,
+): boolean {
+  const wanted = sizesOf(parsed(family.presets[name]!))
+  const found = sizesOf(config)
+  if (found === wanted) return true
+  const published = Object.entries({ ...family.presets, ...family.others })
+  const other = published.find(([, size]) => sizesOf(parsed(size)) === found)?.[0]
+  if (other === undefined) return false
+  const advice = Object.hasOwn(family.presets, other) ? `name the encoder ${other}, or pass` : 'pass'
+  throw new Error(`${path} holds ${other} (${found}), not ${name} (${wanted}); ${advice} the file of ${name}.`)
+}
+
+const parsed = (options: VisionTransformerOptions) => visionTransformerConfigSchema.parse(options)
+
+/** Everything that tells one size from another, for comparison and to be read. */
+function sizesOf(config: VisionTransformerConfig): string {
+  const { hidden, depth, heads, ffn, ffnWidth, registers, patch, channels, imageSize, classToken } = config
+  const entries = (classToken ? 1 : 0) + (imageSize / patch) ** 2
+  const input = channels === 3 ? '' : `, ${channels} channels`
+  return (
+    `width ${hidden}, depth ${depth}, ${heads} heads, ${ffn} ${ffnWidth}, ${registers} registers, patch ${patch}, ` +
+    `pos_embed [1, ${entries}, ${hidden}]${input}`
+  )
+}

@@ -1,0 +1,316 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { ENCODER_FAMILIES } from '../../src/alignment/encoder-families.ts'
+import { loadEncoder } from '../../src/alignment/encoders.ts'
+import { hasNamedSize, VisionEncoder } from '../../src/alignment/vision-encoder.ts'
+import { writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
+import { VisionTransformer } from '../../src/models/vit.ts'
+import { type VisionTransformerOptions, visionTransformerConfigSchema } from '../../src/models/vit-config.ts'
+import { VISION_TRANSFORMER_PRESETS, type VisionTransformerPreset } from '../../src/models/vit-presets.ts'
+import { vitConfig } from '../../src/models/vit-weights.ts'
+import { memoryStats } from '../../src/tensor/device.ts'
+import { elementCount } from '../../src/tensor/dtype.ts'
+import { Tensor } from '../../src/tensor/tensor.ts'
+import { compare, expectClose, fromValues, map, type NdArray, random, randomIntegers } from '../reference/array.ts'
+import { resize } from '../reference/resize.ts'
+import { patchFeatures, type ViTReference } from '../reference/vit.ts'
+import {
+  type Checkpoint,
+  dinoFile,
+  dinoTrainingFile,
+  jepaFile,
+  maeFile,
+  maeWithDecoderFile,
+  mocoFile,
+  openaiFile,
+  transformersFile,
+  type Weights,
+} from './published-files.ts'
+
+interface Family {
+  readonly name: string
+  readonly patch: number
+  readonly hidden: number
+  readonly heads: number
+  readonly depth: number
+  readonly how: Omit<ViTReference, 'weights' | 'depth' | 'heads'>
+  readonly files: readonly (readonly [what: string, write: (weights: Weights) => Checkpoint])[]
+}
+
+const PLAIN = {
+  epsilon: 1e-6,
+  activation: 'gelu-erf',
+  classToken: true,
+  preNorm: false,
+  finalNorm: true,
+  patchBias: true,
+} as const
+
+/** As the facts and the families' papers say; sizes are small, but for MoCo's depth, on which its misspelt names depend. */
+const FAMILIES: readonly Family[] = [
+  {
+    name: 'dinov1-vit-b',
+    ...{ patch: 16, hidden: 48, heads: 3, depth: 2 },
+    how: PLAIN,
+    files: [
+      ['dino_vitbase16_pretrain.pth', dinoFile],
+      ['a checkpoint of its training', dinoTrainingFile],
+    ],
+  },
+  {
+    name: 'mocov3-vit-l',
+    ...{ patch: 16, hidden: 32, heads: 2, depth: 15 },
+    how: PLAIN,
+    files: [['vit-b-300ep.pth.tar', mocoFile]],
+  },
+  {
+    name: 'mae-vit-l',
+    ...{ patch: 16, hidden: 48, heads: 2, depth: 2 },
+    how: { ...PLAIN, finalNorm: false },
+    files: [
+      ['mae_pretrain_vit_large.pth', maeFile],
+      ['mae_visualize_vit_large.pth', maeWithDecoderFile],
+    ],
+  },
+  {
+    name: 'clip-vit-L',
+    ...{ patch: 14, hidden: 48, heads: 2, depth: 2 },
+    how: { ...PLAIN, epsilon: 1e-5, activation: 'quick-gelu', preNorm: true, finalNorm: false, patchBias: false },
+    files: [
+      ['a state dict in OpenAI’s names', openaiFile],
+      ['a state dict in the Transformers library’s names', transformersFile],
+    ],
+  },
+  {
+    name: 'jepa-vit-h',
+    ...{ patch: 14, hidden: 80, heads: 1, depth: 2 },
+    how: { ...PLAIN, classToken: false },
+    files: [['IN1K-vit.h.14-300e.pth.tar', jepaFile]],
+  },
+]
+
+/** Side of the position table's grid, and the grid of 60-pixel images on which features are taken. */
+const SIDE = 3
+const GRID = [4, 4] as const
+
+/** Small in the stream, so that the LayerNorms' epsilon is seen: variances are of the order of 1e-3. */
+function weightsOf({ hidden, depth, patch, how }: Family): Weights {
+  const weights = new Map<string, NdArray>()
+  let seed = 100
+  const add = (name: string, shape: readonly number[], scale: number, offset = 0) =>
+    weights.set(
+      name,
+      map(random(shape, seed++, scale), (value) => Math.fround(value + offset)),
+    )
+  const norm = (name: string) => {
+    add(`${name}.weight`, [hidden], 0.3, 1)
+    add(`${name}.bias`, [hidden], 0.1)
+  }
+  const dense = (name: string, output: number, input: number, scale: number) => {
+    add(`${name}.weight`, [output, input], scale / Math.sqrt(input))
+    add(`${name}.bias`, [output], 0.02)
+  }
+  if (how.classToken) add('cls_token', [1, 1, hidden], 0.02)
+  add('pos_embed', [1, SIDE ** 2 + (how.classToken ? 1 : 0), hidden], 0.02)
+  add('patch_embed.proj.weight', [hidden, 3, patch, patch], 0.001)
+  if (how.patchBias) add('patch_embed.proj.bias', [hidden], 0.01)
+  if (how.preNorm) norm('norm_pre')
+  for (let i = 0; i < depth; i++) {
+    norm(`blocks.${i}.norm1`)
+    dense(`blocks.${i}.attn.qkv`, 3 * hidden, hidden, 1.5)
+    dense(`blocks.${i}.attn.proj`, hidden, hidden, 0.1)
+    norm(`blocks.${i}.norm2`)
+    dense(`blocks.${i}.mlp.fc1`, 4 * hidden, hidden, 1.5)
+    dense(`blocks.${i}.mlp.fc2`, hidden, 4 * hidden, 0.1)
+  }
+  if (how.finalNorm) norm('norm')
+  return weights
+}
+
+const BATCH = 2
+const PIXELS = 60
+const photo = Uint8Array.from(randomIntegers(BATCH * 3 * PIXELS ** 2, 256, 7))
+
+/** REPA's preprocess_raw_image in float64, in its own order of steps: CLIP's images are resized first. */
+function preprocessed(name: string, patch: number): NdArray {
+  const clip = name.startsWith('clip')
+  const mean = clip ? [0.48145466, 0.4578275, 0.40821073] : [0.485, 0.456, 0.406]
+  const std = clip ? [0.26862954, 0.26130258, 0.27577711] : [0.229, 0.224, 0.225]
+  const unit = map(fromValues([BATCH, 3, PIXELS, PIXELS], photo), (value) => value / 255)
+  const normalised = (x: NdArray) => {
+    const plane = x.shape[2]! * x.shape[3]!
+    return map(x, (value, i) => (value - mean[Math.floor(i / plane) % 3]!) / std[Math.floor(i / plane) % 3]!)
+  }
+  const fitted = (x: NdArray) => resize(x, GRID[0] * patch, GRID[1] * patch, { method: 'bicubic', antialias: false })
+  return clip ? normalised(fitted(unit)) : fitted(normalised(unit))
+}
+
+async function write(checkpoint: Checkpoint): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'repa-families-'))
+  onTestFinished(() => rm(folder, { recursive: true, force: true }))
+  const path = join(folder, 'weights.pth')
+  await writeTorchCheckpoint(path, checkpoint)
+  return path
+}
+
+async function featuresOf(family: Family, path: string): Promise<NdArray> {
+  using encoder = await loadEncoder(family.name, path, { heads: family.heads })
+  using images = Tensor.from(photo, [BATCH, 3, PIXELS, PIXELS], 'cpu')
+  using features = encoder.features(images, GRID)
+  return fromValues(features.shape, await features.data())
+}
+
+/**
+ * Half an ulp of the largest number for every term that a feature's longest chain of sums adds up: the patch's elements, and in
+ * every block the widths that its four products and its attention sum over.
+ */
+function tolerance({ patch, hidden, depth }: Family, expected: NdArray): { atol: number; rtol: number } {
+  const terms = 3 * patch ** 2 + depth * (hidden + GRID[0] * GRID[1] + hidden + hidden + 4 * hidden)
+  const largest = expected.data.reduce((most, value) => Math.max(most, Math.abs(value)), 1)
+  return { atol: terms * 2 ** -24 * largest, rtol: 0 }
+}
+
+let liveBytes: number
+beforeEach(() => {
+  liveBytes = memoryStats('cpu').liveBytes
+})
+afterEach(() => {
+  expect(memoryStats('cpu').liveBytes, 'tensors that were left').toBe(liveBytes)
+})
+
+describe.each(FAMILIES)('$name', (family) => {
+  const weights = weightsOf(family)
+  const input = preprocessed(family.name, family.patch)
+  const reference: ViTReference = { ...family.how, weights, depth: family.depth, heads: family.heads }
+  const expected = patchFeatures(input, reference)
+
+  test.each(family.files)('the features from %s are those of the float64 reference', async (_, layout) => {
+    expectClose(
+      'features',
+      await featuresOf(family, await write(layout(weights))),
+      expected,
+      tolerance(family, expected),
+    )
+  })
+
+  const CHANGES: Readonly<Record<string, Partial<ViTReference>>> = {
+    epsilon: { epsilon: family.how.epsilon === 1e-6 ? 1e-5 : 1e-6 },
+    activation: { activation: family.how.activation === 'gelu-erf' ? 'quick-gelu' : 'gelu-erf' },
+    ...(family.how.finalNorm ? { 'final norm': { finalNorm: false } } : {}),
+    ...(family.how.preNorm ? { 'norm before the blocks': { preNorm: false } } : {}),
+    ...(family.how.patchBias ? { 'bias of the patch embedding': { patchBias: false } } : {}),
+  }
+  test.each(Object.entries(CHANGES))('the bound notices another %s', (_, change) => {
+    const other = patchFeatures(input, { ...reference, ...change })
+    expect(compare(other, expected, tolerance(family, expected)).close).toBe(false)
+  })
+
+  test('a tensor that is missing is named as the model names it', async () => {
+    const name = 'blocks.1.mlp.fc2.bias'
+    const path = await write(family.files[0]![1](new Map([...weights].filter(([key]) => key !== name))))
+    await expect(loadEncoder(family.name, path, { heads: family.heads })).rejects.toThrow(
+      `does not fit the model: ${name} [${family.hidden}] is missing.`,
+    )
+  })
+})
+
+describe('sizes', () => {
+  const parse = (options: VisionTransformerOptions) => visionTransformerConfigSchema.parse(options)
+  const pairs = ENCODER_FAMILIES.flatMap((family) =>
+    (Object.keys(family.presets) as VisionTransformerPreset[]).flatMap((name) =>
+      Object.entries({ ...family.presets, ...family.others })
+        .filter(([other]) => other !== name)
+        .map(([other, size]) => ({ family, name, other, size })),
+    ),
+  )
+  test.each(pairs)('the file of $other as $name is an error that says so', ({ family, name, other, size }) => {
+    const advice = Object.hasOwn(family.presets, other)
+      ? `; name the encoder ${other}, or pass the file of `
+      : '; pass the file of '
+    const misfit = () => hasNamedSize(family, name, parse(size), 'weights.pth')
+    expect(misfit).toThrow(`weights.pth holds ${other} (width ${size.hidden}, depth ${size.depth}, `)
+    expect(misfit).toThrow(`), not ${name} (`)
+    expect(misfit).toThrow(`${advice}${name}.`)
+  })
+
+  const PUBLISHED: readonly { name: VisionTransformerPreset; heads: number; parameters: number }[] = [
+    { name: 'dinov2-vit-s', heads: 6, parameters: 22_056_576 },
+    { name: 'dinov2-vit-b', heads: 12, parameters: 86_580_480 },
+    { name: 'dinov2-vit-l', heads: 16, parameters: 304_368_640 },
+    { name: 'dinov2-vit-g', heads: 24, parameters: 1_136_480_768 },
+    { name: 'dinov1-vit-b', heads: 12, parameters: 85_798_656 },
+    { name: 'mocov3-vit-s', heads: 12, parameters: 21_665_664 },
+    { name: 'mocov3-vit-b', heads: 12, parameters: 85_798_656 },
+    { name: 'mocov3-vit-l', heads: 16, parameters: 303_301_632 },
+    // Without the two vectors of the norm that is not used.
+    { name: 'mae-vit-l', heads: 16, parameters: 303_301_632 - 2 * 1024 },
+    // OpenAI's 303,966,208 without ln_post's two vectors and the projection [1024, 768].
+    { name: 'clip-vit-L', heads: 16, parameters: 303_966_208 - 2 * 1024 - 1024 * 768 },
+    // MAE's ViT-H/14 has 630,764,800, the class token and its position among them.
+    { name: 'jepa-vit-h', heads: 16, parameters: 630_764_800 - 2 * 1280 },
+  ]
+  test.each(PUBLISHED)(
+    '$name has $parameters parameters, and its heads are known',
+    async ({ name, heads, parameters }) => {
+      const entries = VisionTransformer.entriesOf(parse(VISION_TRANSFORMER_PRESETS[name]))
+      expect(entries.reduce((count, { shape }) => count + elementCount(shape), 0)).toBe(parameters)
+      const family = ENCODER_FAMILIES.find(({ presets }) => Object.hasOwn(presets, name))!
+      const { traits, title } = family
+      const shapes = new Map(entries.map((entry) => [entry.name, entry.shape]))
+      const state = {
+        name: 'file',
+        names: [...shapes.keys()],
+        shapeOf: (key: string) => shapes.get(key)!,
+        read: unread,
+      }
+      const known = Object.values({ ...family.presets, ...family.others })
+      expect(vitConfig(state, { family: title, traits, known })).toEqual(parse(VISION_TRANSFORMER_PRESETS[name]))
+      expect(parse(VISION_TRANSFORMER_PRESETS[name]).heads).toBe(heads)
+    },
+  )
+})
+
+async function unread(): Promise<never> {
+  throw new Error('a configuration follows from shapes alone')
+}
+
+describe('grids', () => {
+  const encoderOf = (name: VisionTransformerPreset) => {
+    const family = ENCODER_FAMILIES.find(({ presets }) => Object.hasOwn(presets, name))!
+    const { registers } = visionTransformerConfigSchema.parse(VISION_TRANSFORMER_PRESETS[name])
+    const model = VisionTransformer.create({
+      ...family.traits,
+      registers,
+      patch: 2,
+      imageSize: 6,
+      hidden: 16,
+      depth: 1,
+      heads: 2,
+    })
+    return new VisionEncoder(family, name, model)
+  }
+
+  test.each(Object.keys(VISION_TRANSFORMER_PRESETS) as VisionTransformerPreset[])('%s', (name) => {
+    using encoder = encoderOf(name)
+    using images = Tensor.from(new Uint8Array(3 * 64 * 64).fill(9), [1, 3, 64, 64], 'cpu')
+    for (const grid of [
+      [16, 16],
+      [3, 3],
+      [1, 5],
+    ] as const) {
+      using features = encoder.features(images, grid)
+      expect(features.shape).toEqual([1, grid[0] * grid[1], 16])
+    }
+    const large = () => encoder.features(images, [32, 32])
+    if (/^dinov2-/.test(name)) {
+      using features = large()
+      expect(features.shape).toEqual([1, 1024, 16])
+    } else {
+      expect(large).toThrow(
+        `The encoder ${name} has no mode for images of 512 pixels, whose grid is 32 x 32: as in the reference, it goes up to 16 x 16.`,
+      )
+    }
+  })
+})
