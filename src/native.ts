@@ -123,6 +123,7 @@ export interface NativeAddon {
 
   add(a: T, b: T): T
   scale(x: T, factor: number): T
+  clamp(x: T, low: number, high: number): T
   accumulate(sum: T, x: T): void
   fill(out: T, value: number): void
   copy(out: T, x: T): void
@@ -221,6 +222,32 @@ export interface NativeAddon {
     state: MaybeT,
     wantGradient: boolean,
   ): [mse: T, vb: T, gradient: MaybeT]
+  smoothL1Loss(
+    prediction: T,
+    target: T,
+    beta: number,
+    weight: number,
+    state: MaybeT,
+    wantGradient: boolean,
+  ): [loss: T, gradient: MaybeT]
+
+  l2Normalize(x: T): [unit: T, norms: T]
+  l2NormalizeBackward(dUnit: T, unit: T, norms: T, dtype: ComputeDType): T
+  crossEntropyLoss(
+    logits: T,
+    temperature: number,
+    weight: number,
+    state: MaybeT,
+    wantGradient: boolean,
+  ): [loss: T, dLogits: MaybeT]
+  squaredDistances(x: T): T
+  dispersiveLoss(
+    distances: T,
+    scale: number,
+    weight: number,
+    state: MaybeT,
+    wantGradient: boolean,
+  ): [loss: T, pull: MaybeT]
 
   clipGradientNorm(gradient: T, frozen: readonly number[], state: T, maxNorm: number, gradientScale: number): void
   adamW(
@@ -324,6 +351,10 @@ export interface NativeAddon {
 
   prependTokens(patches: T, patchPositions: MaybeT, classToken: MaybeT, classPosition: MaybeT, registers: MaybeT): T
   dropTokens(x: T, first: number): T
+
+  unfoldTokens(x: T, rows: number, columns: number): T
+  unfoldTokensBackward(dOut: T, rows: number, columns: number): T
+  standardizeTokens(x: T, share: number, epsilon: number): T
 }
 
 const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..')

@@ -3,6 +3,7 @@
 #include "addon/families.h"
 #include "ops/activation.h"
 #include "ops/attention.h"
+#include "ops/contrast.h"
 #include "ops/diffusion.h"
 #include "ops/elementwise.h"
 #include "ops/embedding.h"
@@ -20,6 +21,8 @@
 #include "ops/reduction.h"
 #include "ops/residual.h"
 #include "ops/resize.h"
+#include "ops/smooth_l1.h"
+#include "ops/token_grid.h"
 #include "ops/tokens.h"
 
 namespace repa::addon {
@@ -40,6 +43,7 @@ const Export kExports[] = {
 
     {"add", bind<ops::add>, {"a", "b"}},
     {"scale", bind<ops::scale>, {"x", "factor"}},
+    {"clamp", bind<ops::clamp>, {"x", "low", "high"}},
     {"accumulate", bind<ops::accumulate>, {"sum", "x"}},
     {"fill", bind<ops::fill>, {"out", "value"}},
     {"copy", bind<ops::copy>, {"out", "x"}},
@@ -75,6 +79,13 @@ const Export kExports[] = {
 
     {"cosineAlignmentLoss", bind<ops::cosineAlignmentLoss>, {"projection", "target", "weight", "state", "wantGradient"}},
     {"velocityLoss", bind<ops::velocityLoss>, {"prediction", "target", "weight", "state", "wantGradient"}},
+    {"smoothL1Loss", bind<ops::smoothL1Loss>, {"prediction", "target", "beta", "weight", "state", "wantGradient"}},
+
+    {"l2Normalize", bind<ops::l2Normalize>, {"x"}},
+    {"l2NormalizeBackward", bind<ops::l2NormalizeBackward>, {"dUnit", "unit", "norms", "dtype"}},
+    {"crossEntropyLoss", bind<ops::crossEntropyLoss>, {"logits", "temperature", "weight", "state", "wantGradient"}},
+    {"squaredDistances", bind<ops::squaredDistances>, {"x"}},
+    {"dispersiveLoss", bind<ops::dispersiveLoss>, {"distances", "scale", "weight", "state", "wantGradient"}},
 
     {"hybridLoss", bind<ops::hybridLoss>,
      {"prediction", "target", "x0", "t", "table", "mseWeight", "vbWeight", "throughMean", "state", "wantGradient"}},
@@ -116,6 +127,10 @@ const Export kExports[] = {
 
     {"prependTokens", bind<ops::prependTokens>, {"patches", "patchPositions", "classToken", "classPosition", "registers"}},
     {"dropTokens", bind<ops::dropTokens>, {"x", "first"}},
+
+    {"unfoldTokens", bind<ops::unfoldTokens>, {"x", "rows", "columns"}},
+    {"unfoldTokensBackward", bind<ops::unfoldTokensBackward>, {"dOut", "rows", "columns"}},
+    {"standardizeTokens", bind<ops::standardizeTokens>, {"x", "share", "epsilon"}},
 };
 
 }  // namespace

@@ -27,6 +27,14 @@ void scale(ThreadPool& pool, const ScaleArgs& args) {
   });
 }
 
+void clamp(ThreadPool& pool, const ClampArgs& args) {
+  forEach(pool, args.count, [&args](int64_t i, auto lanes) {
+    const Vec x = load(args.x + i, lanes);
+    const Vec above = x < args.low ? splat(args.low) : x;
+    store(args.out + i, above > args.high ? splat(args.high) : above, lanes);
+  });
+}
+
 void accumulate(ThreadPool& pool, const AccumulateArgs& args) {
   forEach(pool, args.count, [&args](int64_t i, auto lanes) {
     store(args.sum + i, load(args.sum + i, lanes) + load(args.x + i, lanes), lanes);
@@ -53,7 +61,7 @@ namespace repa::cpu {
 template <>
 const ElementwiseKernels& elementwiseKernels<CpuLevel::REPA_LEVEL>() {
   namespace level = REPA_LEVEL;
-  static constexpr ElementwiseKernels table = {level::add, level::scale, level::accumulate, level::fill, level::copy};
+  static constexpr ElementwiseKernels table = {level::add, level::scale, level::clamp, level::accumulate, level::fill, level::copy};
   return table;
 }
 

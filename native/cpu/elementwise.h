@@ -24,6 +24,14 @@ struct ScaleArgs {
   float* out;
 };
 
+/// out = x held within [low, high], over `count` elements; NaN stays NaN. out may be the memory of x.
+struct ClampArgs {
+  int64_t count;
+  float low, high;
+  const float* x;
+  float* out;
+};
+
 /// sum += x, over `count` elements.
 struct AccumulateArgs {
   int64_t count;
@@ -48,6 +56,7 @@ struct CopyArgs {
 struct ElementwiseKernels {
   void (*add)(ThreadPool&, const AddArgs&);
   void (*scale)(ThreadPool&, const ScaleArgs&);
+  void (*clamp)(ThreadPool&, const ClampArgs&);
   void (*accumulate)(ThreadPool&, const AccumulateArgs&);
   void (*fill)(ThreadPool&, const FillArgs&);
   void (*copy)(ThreadPool&, const CopyArgs&);

@@ -36,6 +36,13 @@ struct Scale {
   float factor;
   __device__ float operator()(float a, float) const { return factor * a; }
 };
+struct Clamp {
+  float low, high;
+  __device__ float operator()(float a, float) const {
+    const float above = a < low ? low : a;
+    return above > high ? high : above;
+  }
+};
 struct Fill {
   float value;
   __device__ float operator()(float, float) const { return value; }
@@ -65,6 +72,8 @@ void elementwise(cudaStream_t stream, const Tensor* a, const Tensor* b, const Te
 void add(cudaStream_t stream, const Tensor& a, const Tensor& b, const Tensor& out) { elementwise(stream, &a, &b, out, Add{}); }
 
 void scale(cudaStream_t stream, const Tensor& x, float factor, const Tensor& out) { elementwise(stream, &x, nullptr, out, Scale{factor}); }
+
+void clamp(cudaStream_t stream, const Tensor& x, float low, float high, const Tensor& out) { elementwise(stream, &x, nullptr, out, Clamp{low, high}); }
 
 void accumulate(cudaStream_t stream, const Tensor& sum, const Tensor& x) { elementwise(stream, &sum, &x, sum, Add{}); }
 

@@ -37,6 +37,21 @@ Tensor scale(const Tensor& x, double factor) {
   return out;
 }
 
+Tensor clamp(const Tensor& x, double low, double high) {
+  const char* op = "clamp";
+  requireCompute(op, "x", x);
+  require(low <= high, op, "the bounds are " + std::to_string(low) + " and " + std::to_string(high) + "; expected the lower one first.");
+  const Tensor out = Tensor::empty(x.device(), x.shape(), x.dtype(), op);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(x)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::clamp(stream, x, static_cast<float>(low), static_cast<float>(high), out); });
+      return out;
+    }
+  const cpu::ClampArgs args{.count = x.elements(), .low = static_cast<float>(low), .high = static_cast<float>(high), .x = x.f32(), .out = out.f32()};
+  cpuQueue(op, x).enqueue(op, [args](ThreadPool& pool) { cpu::elementwiseKernels().clamp(pool, args); });
+  return out;
+}
+
 void accumulate(const Tensor& sum, const Tensor& x) {
   const char* op = "accumulate";
   requireCompute(op, "x", x);

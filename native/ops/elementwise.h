@@ -9,6 +9,9 @@ namespace repa::ops {
 Tensor add(const Tensor& a, const Tensor& b);
 /// factor · x.
 Tensor scale(const Tensor& x, double factor);
+
+/// x held within [low, high]; NaN stays NaN.
+Tensor clamp(const Tensor& x, double low, double high);
 /// sum += x, in place.
 void accumulate(const Tensor& sum, const Tensor& x);
 /// Every element becomes `value`, in place.

@@ -3,19 +3,9 @@
 #include "cpu/loss.h"
 #include "cuda/loss.h"
 #include "ops/require.h"
+#include "ops/step_state_argument.h"
 
 namespace repa::ops {
-
-namespace {
-
-/// The optimizer's state, or null.
-const StepState* stateOf(const char* op, const std::optional<Tensor>& state) {
-  if (!state) return nullptr;
-  requireShape(op, "state", *state, {static_cast<int64_t>(sizeof(StepState))}, DType::u8);
-  return static_cast<const StepState*>(state->data());
-}
-
-}  // namespace
 
 std::array<Tensor, 2> cosineAlignmentLoss(const Tensor& projection, const Tensor& target, double weight, const std::optional<Tensor>& state,
                                           bool wantGradient) {

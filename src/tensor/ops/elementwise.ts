@@ -40,3 +40,8 @@ export function add(a: Tensor, b: Tensor): Tensor {
   })
   return out
 }
+
+/** x held within [low, high]. Not differentiable. */
+export function clamp(x: Tensor, low: number, high: number): Tensor {
+  return new Tensor(native().clamp(x.handle, low, high), x.device)
+}

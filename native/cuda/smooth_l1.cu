@@ -1,0 +1,50 @@
+// The smooth L1 loss: one block a sample, whose elements are read once and summed in double, in one order. Bound by memory.
+#include "cuda/smooth_l1.h"
+
+#include "cuda/dtype_switch.h"
+#include "cuda/launch.h"
+
+namespace repa::cuda {
+
+namespace {
+
+constexpr int kWarp = 32;
+constexpr int kThreads = 512;
+constexpr int kWarps = kThreads / kWarp;
+
+template <class P>
+__global__ void __launch_bounds__(kThreads) smoothL1Kernel(int64_t size, const P* prediction, const float* target, float beta, float weight,
+                                                          const StepState* state, float* loss, P* gradient) {
+  __shared__ double ofWarp[kWarps];
+  const int64_t sample = int64_t{blockIdx.x} * size;
+  weight *= lossScaleOf(state);
+  double sum = 0;
+  for (int64_t i = sample + threadIdx.x; i < sample + size; i += kThreads) {
+    const float d = toFloat(prediction[i]) - target[i];
+    const float slope = fmaxf(fminf(d / beta, 1.0f), -1.0f);
+    // Both branches at once: within beta the clamped slope is d / beta, beyond it the sign of d.
+    sum += slope * (d - 0.5f * beta * slope);
+    if (gradient) gradient[i] = fromFloat<P>(weight * slope);
+  }
+#pragma unroll
+  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, lanes);
+  if (threadIdx.x % kWarp == 0) ofWarp[threadIdx.x / kWarp] = sum;
+  __syncthreads();
+  if (threadIdx.x > 0) return;
+  for (int warp = 1; warp < kWarps; ++warp) sum += ofWarp[warp];
+  loss[blockIdx.x] = static_cast<float>(sum / static_cast<double>(size));
+}
+
+}  // namespace
+
+void smoothL1Loss(cudaStream_t stream, const Tensor& prediction, const Tensor& target, float beta, float weight, const StepState* state,
+                  const Tensor& loss, const Tensor* gradient) {
+  const int64_t batch = prediction.size(0);
+  withComputeType(prediction.dtype(), [&](auto tag) {
+    using P = typename decltype(tag)::Type;
+    launch(stream, smoothL1Kernel<P>, {.grid = dim3(static_cast<unsigned>(batch)), .block = dim3(kThreads)}, prediction.elements() / batch,
+           elements<const P>(prediction), target.f32(), beta, weight, state, loss.f32(), gradient ? elements<P>(*gradient) : nullptr);
+  });
+}
+
+}  // namespace repa::cuda
