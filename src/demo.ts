@@ -7,7 +7,7 @@ import type { Device } from './tensor/device.ts'
 import type { TrainingOptions } from './training/configuration.ts'
 import { loadModel } from './training/load-model.ts'
 import { train } from './training/run.ts'
-import type { TrainingStep } from './training/trainer.ts'
+import type { TrainingStep } from './training/trainer-options.ts'
 
 export interface DemoOptions {
   /** Folder for everything: new, empty, or that of an earlier demo, which it replaces. */

@@ -43,7 +43,7 @@ export const clip: EncoderFamily = {
   statistics: CLIP,
   publishedFile: () =>
     'https://openaipublic.azureedge.net/clip/models/b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836/ViT-L-14.pt',
-  stateKeys: ['state_dict', 'model_state_dict'],
+  stateKeys: ['state_dict', 'model_state_dict', 'model'],
   state(file) {
     for (const prefix of ['visual.', '', 'model.visual.']) {
       if (file.names.includes(`${prefix}class_embedding`)) return renamedState(file, openaiTensors(file, prefix))

@@ -6,8 +6,18 @@ import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 
 /**
- * −cos(projection, target) averaged over tokens, batch and encoders: a scalar (f64). Projections and targets [B, T, z], one of
- * each for every encoder. While a tape records, the gradient of `weight` times it is seeded, multiplied by the loss scale of
+ * How far a projection is from an encoder's features, both [B, T, z]: a scalar (f64). While a tape records, the gradient of `weight`
+ * times it is seeded, multiplied by the loss scale of `scaling`, an optimizer's state.
+ */
+export type FeatureLoss = (projection: Tensor, target: Tensor, weight: number, scaling: Tensor | undefined) => Tensor
+
+/** REPA's own: −cos(projection, target), averaged over tokens and batch. */
+export const negativeCosine: FeatureLoss = (projection, target, weight, scaling) =>
+  mean(cosineAlignmentLoss(projection, target, weight, scaling))
+
+/**
+ * `loss` of every projection and target, averaged over the encoders: a scalar (f64). Projections and targets [B, T, z], one of each for
+ * every encoder. While a tape records, the gradient of `weight` times it is seeded, multiplied by the loss scale of
  * `scaling`, an optimizer's state.
  */
 export function alignmentLoss(
@@ -15,6 +25,7 @@ export function alignmentLoss(
   targets: readonly Tensor[],
   weight: number,
   scaling?: Tensor,
+  loss: FeatureLoss = negativeCosine,
 ): Tensor {
   if (projections.length !== targets.length || projections.length === 0) {
     throw new RangeError(
@@ -23,13 +34,11 @@ export function alignmentLoss(
   }
   return scope(() => {
     const share = 1 / projections.length
-    const losses = projections.map((projection, k) =>
-      mean(cosineAlignmentLoss(projection, targets[k]!, weight * share, scaling)),
-    )
+    const losses = projections.map((projection, k) => loss(projection, targets[k]!, weight * share, scaling))
     // Six terms at a time are summed; more encoders than that fold.
-    let total = linearCombination(losses.slice(0, 5).map((loss) => [share, loss] as const))
+    let total = linearCombination(losses.slice(0, 5).map((each) => [share, each] as const))
     for (let k = 5; k < losses.length; k += 5) {
-      total = linearCombination([[1, total], ...losses.slice(k, k + 5).map((loss) => [share, loss] as const)])
+      total = linearCombination([[1, total], ...losses.slice(k, k + 5).map((each) => [share, each] as const)])
     }
     return total
   })

@@ -20,9 +20,11 @@ import type { Parameter } from '../tensor/parameter.ts'
 import { release, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { AdaLNBlock, type AdaLNPart, CHUNKS_PER_BLOCK, entryModulation, type Observe } from './adaln-block.ts'
+import { ConvProjector } from './conv-projector.ts'
 import { Model } from './model.ts'
 import { sinCosPositions } from './positions.ts'
-import { Projector } from './projector.ts'
+import { MLPProjector, type Projector } from './projector.ts'
+import { SelfAlignmentHead } from './self-alignment-head.ts'
 import type { TransformerConfig } from './transformer-config.ts'
 
 /** Width of the sinusoidal features that the time embedder takes. */
@@ -56,6 +58,7 @@ class Network {
   /** The adaLN projections of all blocks and of the final layer, side by side. */
   readonly adaLN: { readonly weight: Parameter; readonly bias: Parameter }
   readonly projectors: readonly Projector[]
+  readonly selfAlignmentHead: SelfAlignmentHead | undefined
   readonly final: Linear
 
   constructor(list: ParameterList, config: TransformerConfig) {
@@ -85,9 +88,13 @@ class Network {
     }
     this.adaLN = { weight: weight.parameter, bias: bias.parameter }
     this.blocks = Array.from({ length: depth }, (_, index) => new AdaLNBlock(list, index, config, adaLN))
-    this.projectors = config.alignWidths.map(
-      (width, index) => new Projector(list, `projectors.${index}`, { hidden, projectorWidth, width }),
-    )
+    this.projectors = config.alignWidths.map((width, index) => {
+      const name = `projectors.${index}`
+      return config.projector === 'conv'
+        ? new ConvProjector(list, name, { hidden, width })
+        : new MLPProjector(list, name, { hidden, projectorWidth, width })
+    })
+    if (config.selfAlignment) this.selfAlignmentHead = new SelfAlignmentHead(list, 'ap_head', { hidden })
     this.final = new Linear(list, 'final_layer.linear', hidden, patch * patch * outputChannels(config), zeros)
     adaLN('final_layer.adaLN_modulation.1', 2)
   }
@@ -102,6 +109,14 @@ export function transformerEntries(config: TransformerConfig): readonly StateEnt
 
 /** The channels that forward_with_cfg guides, in DiT's code and the original SiT's. */
 export const FIRST_GUIDED_CHANNELS = 3
+
+/** What a model has for its alignment. */
+export interface AlignmentParts {
+  readonly widths: readonly number[]
+  readonly depth: number
+  readonly projector?: TransformerConfig['projector']
+  readonly selfAlignment?: boolean
+}
 
 export abstract class DiffusionTransformer<C extends TransformerConfig = TransformerConfig> extends Model {
   #config: C
@@ -129,11 +144,11 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
   abstract forward(x: Tensor, t: Tensor, labels: Tensor, options?: ForwardOptions): TransformerOutput
 
   /**
-   * Gives the model projectors for encoders of these feature widths, with fresh weights, after block `depth`; every other
-   * weight stays as it is.
+   * Gives the model projectors for encoders of these feature widths, with fresh weights, after block `depth`, and with `selfAlignment`
+   * the head of that name; every other weight stays as it is. What is not said of projectors and head stays as well.
    */
-  align({ widths, depth, seed = 0 }: { widths: readonly number[]; depth: number; seed?: number }): void {
-    const config = this.reconfigured({ alignWidths: [...widths], alignDepth: depth })
+  align({ widths, depth, seed = 0, ...parts }: AlignmentParts & { seed?: number }): void {
+    const config = this.reconfigured({ alignWidths: [...widths], alignDepth: depth, ...parts })
     const list = new ParameterList()
     const network = new Network(list, config)
     this.redeclare(list, seed)
@@ -146,10 +161,38 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
     return this.#config.classes
   }
 
+  /** Rows and columns of an input's tokens. */
+  get grid(): readonly [rows: number, columns: number] {
+    const { inputSize, patch } = this.#config
+    return [inputSize[0] / patch, inputSize[1] / patch]
+  }
+
   /** Tokens of an input. */
   get tokens(): number {
-    const [height, width] = this.#config.inputSize
-    return (height / this.#config.patch) * (width / this.#config.patch)
+    return this.grid[0] * this.grid[1]
+  }
+
+  /** The hidden states [B, T, D] as they leave block `depth` (from 1), of what `forward` takes; no later block is run. */
+  hiddenStates(x: Tensor, t: Tensor, labels: Tensor, depth: number): Tensor {
+    return scope(() => {
+      const modulation = this.#modulation(t, labels)
+      let hidden = this.#enter(x, modulation)
+      this.#network.blocks.slice(0, depth).forEach((block, index) => {
+        const input = hidden
+        hidden = scope(() => block.forward(input, modulation, index + 1))
+        release(input.stream)
+        release(input.modulated)
+      })
+      return hidden.stream
+    })
+  }
+
+  /** Hidden states [B, T, D] by SRA's head: what is compared with those of the averaged model, [B, T, D]. */
+  selfAlignmentProjection(hidden: Tensor): Tensor {
+    const head = this.#network.selfAlignmentHead
+    if (!head)
+      throw new TypeError('The model has no head for self-alignment; give it one by align({ …, selfAlignment: true }).')
+    return head.forward(hidden)
   }
 
   /**
@@ -167,13 +210,7 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
     return scope(() => {
       const modulation = this.#modulation(t, labels, observe)
       const { blocks } = this.#network
-      const tokens = this.#network.patchEmbed.embed(x, this.#network.positions.value)
-      observe?.('tokens', tokens)
-      const dtype = blocks[0]!.dtype
-      let hidden: Joined = {
-        stream: tokens,
-        modulated: layerNormModulate(tokens, modulation, { ...entryModulation(0), dtype }),
-      }
+      let hidden = this.#enter(x, modulation, observe)
       let projections: readonly Tensor[] = []
       blocks.forEach((block, index) => {
         const input = hidden
@@ -183,11 +220,20 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
         observe?.(`blocks.${index}`, hidden.stream)
         if (project && index + 1 === this.#config.alignDepth) {
           const { stream } = hidden
-          projections = this.#network.projectors.map((projector) => projector.forward(stream))
+          projections = this.#network.projectors.map((projector) => projector.forward(stream, this.grid))
         }
       })
       return { prediction: this.#head(hidden.modulated, observe), projections }
     })
+  }
+
+  /** The tokens, and what the first block reads of them. */
+  #enter(x: Tensor, modulation: Tensor, observe?: Observe): Joined {
+    const { blocks, patchEmbed, positions } = this.#network
+    const tokens = patchEmbed.embed(x, positions.value)
+    observe?.('tokens', tokens)
+    const { dtype } = blocks[0]!
+    return { stream: tokens, modulated: layerNormModulate(tokens, modulation, { ...entryModulation(0), dtype }) }
   }
 
   /** The modulation [B, 6·depth + 2, D] of all blocks and the final layer from one product. */

@@ -40,6 +40,7 @@ export function inferTransformerConfig(
   const [headRows] = shape('final_layer.linear.weight')
   const depth = count(/^blocks\.(\d+)\./)
   const encoders = count(/^projectors\.(\d+)\./)
+  const isConv = shapes.has('projectors.0.projection_layer.weight')
   const side = Math.sqrt(tokens!) * patch!
   const preset = Object.values(SIT_PRESETS).find((size) => size.depth === depth && size.hidden === hidden)
   const learnSigma = headRows === 2 * channels! * patch! * patch!
@@ -58,8 +59,13 @@ export function inferTransformerConfig(
       mlpRatio: mlpRatioOf(mlpWidth!, hidden!),
       qkNorm: shapes.has('blocks.0.attn.q_norm.weight'),
       alignDepth: Math.min(8, depth),
-      alignWidths: Array.from({ length: encoders }, (_, k) => shape(`projectors.${k}.4.weight`)[0]!),
-      projectorWidth: encoders > 0 ? shape('projectors.0.0.weight')[0]! : undefined,
+      alignWidths: Array.from(
+        { length: encoders },
+        (_, k) => shape(`projectors.${k}.${isConv ? 'projection_layer' : '4'}.weight`)[0]!,
+      ),
+      projector: isConv ? 'conv' : 'mlp',
+      projectorWidth: encoders > 0 && !isConv ? shape('projectors.0.0.weight')[0]! : undefined,
+      selfAlignment: shapes.has('ap_head.linear1.weight'),
       learnSigma,
       ...(inferred === 'SiT' && { convention: convention ?? (learnSigma ? 'sit' : 'repa') }),
     },

@@ -4,8 +4,13 @@ import { mlp } from '../tensor/ops/linear.ts'
 import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 
+/** What maps hidden states [B, T, D], row-major over the grid of tokens, to an encoder's features [B, T, z]. */
+export interface Projector {
+  forward(hidden: Tensor, grid: readonly [rows: number, columns: number]): Tensor
+}
+
 /** REPA's projector: an MLP of three layers with SiLU between them that maps hidden states, token by token, to an encoder's features. */
-export class Projector {
+export class MLPProjector implements Projector {
   readonly #layers: readonly Linear[]
 
   constructor(

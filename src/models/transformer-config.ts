@@ -23,8 +23,12 @@ export const transformerSettings = {
   alignDepth: positive.default(8),
   /** Feature width of each encoder that is aligned with (z_dims); empty: no alignment. */
   alignWidths: z.array(positive).default([]),
-  /** Width of the projectors' two hidden layers (projector_dim). */
+  /** What projects hidden states to features: REPA's MLP, or iREPA's 3 x 3 convolution on the grid of tokens. */
+  projector: z.enum(['mlp', 'conv']).default('mlp'),
+  /** Width of an MLP's two hidden layers (projector_dim). */
   projectorWidth: positive.default(2048),
+  /** Whether the model has SRA's head, which maps hidden states to those of its own average. */
+  selfAlignment: z.boolean().default(false),
 }
 
 const settings = z.object(transformerSettings)

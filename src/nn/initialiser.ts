@@ -22,6 +22,12 @@ export const xavierUniform: Initialiser = (tensor, key) => {
   fillUniform(tensor, -bound, bound, key)
 }
 
+/** U(±bound). */
+export const uniform =
+  (bound: number): Initialiser =>
+  (tensor, key) =>
+    fillUniform(tensor, -bound, bound, key)
+
 /** Fixed values, computed when they are needed. */
 export const values =
   (make: () => Float32Array): Initialiser =>

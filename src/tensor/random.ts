@@ -13,6 +13,7 @@ export const RANDOM_STREAMS = {
   sampleNoise: 5,
   sampleLabels: 6,
   sdeNoise: 7,
+  teacherTimes: 8,
 } as const
 
 export type RandomStream = keyof typeof RANDOM_STREAMS

@@ -50,7 +50,32 @@ export const trainingSchema = z.strictObject({
   alignWeight: z.number().min(0).default(0.5),
   /** Block whose output is aligned, from 1. Default: 8 for presets, a third of the depth (at most 8) for free sizes. */
   alignDepth: positive.optional(),
+  /** How projections are compared with an encoder's features: REPA's cosine, or NT-Xent. */
+  alignLoss: z.enum(['cosine', 'nt-xent']).default('cosine'),
+  /** Of NT-Xent. */
+  alignTemperature: z.number().positive().default(0.1),
+  /** Steps with alignment, after which there is none (HASTE). Default: all. */
+  alignUntil: positive.optional(),
+  /** How the weight gets to 0 at `alignUntil`. */
+  alignDecay: z.enum(['none', 'linear', 'cosine']).default('none'),
+  /** iREPA's spatial normalisation of the features: how much of their mean is taken off. Default: none. */
+  alignSpatialNorm: z.number().min(0).optional(),
+  /** REPA's MLP, or iREPA's convolution. */
+  projector: z.enum(['mlp', 'conv']).default('mlp'),
   projectorWidth: positive.default(2048),
+  /** Of the loss that pushes the samples of a batch apart; 0: there is none. */
+  dispersiveWeight: z.number().min(0).default(0),
+  dispersiveTemperature: z.number().positive().default(0.5),
+  /** Block whose output is dispersed, from 1. Default: at a quarter of the depth. */
+  dispersiveDepth: positive.optional(),
+  /** Of the alignment with the model's own average (SRA); 0: there is none. */
+  selfAlignWeight: z.number().min(0).default(0),
+  /** Block that is aligned with it, from 1. Default: as `alignDepth`. */
+  selfAlignDepth: positive.optional(),
+  /** Block of the average. Default: at five sevenths of the depth, 20 of XL's 28. */
+  selfAlignTeacherDepth: positive.optional(),
+  /** How much earlier, of the whole, the average's time is at most. */
+  selfAlignTimeOffset: z.number().min(0).max(1).default(0.2),
   path: z.enum(['linear', 'cosine']).default('linear'),
   weighting: z.enum(['uniform', 'lognormal']).default('uniform'),
   classDropout: z.number().min(0).max(1).default(0.1),

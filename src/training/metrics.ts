@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { type FileHandle, open, truncate } from 'node:fs/promises'
 import { EventWriter } from '../formats/tensorboard.ts'
-import type { TrainingStep } from './trainer.ts'
+import type { TrainingStep } from './trainer-options.ts'
 
 /**
  * What a run logs: `metrics.jsonl`, one line a step, and TensorBoard events beside it. `seconds` is the time since this process
@@ -30,13 +30,17 @@ export class MetricsLog {
 
   async write(step: TrainingStep): Promise<void> {
     const { index, loss, denoising, vb, alignment, gradNorm, learningRate, imagesPerSecond } = step
-    const { seconds, skipped, lossScale } = step
+    const { seconds, skipped, lossScale, alignWeight, selfAlignment, selfAlignWeight, dispersive } = step
     const line = {
       step: index,
       loss,
       denoising,
       ...(vb !== undefined && { vb }),
       ...(alignment !== undefined && { alignment }),
+      ...(alignWeight !== undefined && { alignWeight }),
+      ...(selfAlignment !== undefined && { selfAlignment }),
+      ...(selfAlignWeight !== undefined && { selfAlignWeight }),
+      ...(dispersive !== undefined && { dispersive }),
       gradNorm,
       lr: learningRate,
       imagesPerSecond: rounded(imagesPerSecond),
@@ -49,6 +53,10 @@ export class MetricsLog {
     this.#events.scalar('loss/denoising', denoising, index)
     if (vb !== undefined) this.#events.scalar('loss/vb', vb, index)
     if (alignment !== undefined) this.#events.scalar('loss/alignment', alignment, index)
+    if (alignWeight !== undefined) this.#events.scalar('weight/alignment', alignWeight, index)
+    if (selfAlignment !== undefined) this.#events.scalar('loss/self_alignment', selfAlignment, index)
+    if (selfAlignWeight !== undefined) this.#events.scalar('weight/self_alignment', selfAlignWeight, index)
+    if (dispersive !== undefined) this.#events.scalar('loss/dispersive', dispersive, index)
     this.#events.scalar('gradient/norm', gradNorm, index)
     if (lossScale !== undefined) this.#events.scalar('gradient/loss_scale', lossScale, index)
     this.#events.scalar('throughput/images_per_second', imagesPerSecond, index)

@@ -2,7 +2,9 @@
  * One pass of training: an objective noises the latents and takes the losses of what the model says of them, REPA's alignment is added,
  * and the gradients follow.
  */
-import { alignmentLoss } from '../alignment/repa.ts'
+import { type Dispersive, dispersiveLoss } from '../alignment/dispersive.ts'
+import { alignmentLoss, type FeatureLoss } from '../alignment/repa.ts'
+import { type SelfAlignment, selfAlignmentLoss } from '../alignment/self-alignment.ts'
 import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import type { Device } from '../tensor/device.ts'
 import type { RandomKey } from '../tensor/random.ts'
@@ -22,12 +24,19 @@ export interface TrainingBatch {
   readonly noise: Tensor
   /** Features [B, T, z] of each encoder; empty: no alignment. */
   readonly targets: readonly Tensor[]
+  /** Hidden states [B, T, D] of the averaged model, where there is self-alignment. */
+  readonly teacher?: Tensor
 }
 
 /** What a kind of model learns: SiT a velocity (sit-objective.ts), DiT noise and variance (dit-objective.ts). */
 export interface Objective extends Disposable {
   /** Times [B] of a step's samples. Drawn before the step, so that a captured step only reads them. */
   drawTimes(batch: number, key: RandomKey, device: Device): Tensor
+  /**
+   * Times [B] less noisy than `t`, by up to `offset` of the whole, drawn uniformly, and none before the data's. Left out where the kind of
+   * model has no such times.
+   */
+  drawEarlierTimes?(t: Tensor, offset: number, key: RandomKey): Tensor
   /** Noises a batch. Enqueues only work that depends on the batch's tensors, so that a step can be captured. */
   noised(batch: Pick<TrainingBatch, 'latents' | 'noise' | 't'>): Noised
 }
@@ -56,12 +65,21 @@ export interface DenoisingLosses {
 export interface Losses extends DenoisingLosses {
   /** The projection loss, a scalar f64; undefined without encoders. */
   readonly alignment: Tensor | undefined
+  /** A scalar f64; undefined without self-alignment. */
+  readonly selfAlignment?: Tensor | undefined
+  /** One number; undefined where nothing is dispersed. */
+  readonly dispersive?: Tensor | undefined
 }
 
 export interface PassOptions {
   readonly objective: Objective
   /** Weight of the alignment loss (proj_coeff). */
   readonly alignWeight: number
+  /** Default: REPA's negative cosine. */
+  readonly featureLoss?: FeatureLoss
+  /** Takes part where the batch has a teacher's states. */
+  readonly selfAlignment?: Pick<SelfAlignment, 'weight' | 'depth'>
+  readonly dispersive?: Dispersive
   /** An optimizer's state (`AdamW.scaling`), by whose loss scale all gradients are multiplied. */
   readonly scaling?: Tensor
   /** Add to the gradients of an earlier pass. */
@@ -71,25 +89,37 @@ export interface PassOptions {
 }
 
 /**
- * The training loss, mean(denoising) [+ mean(vb)] + alignWeight · alignment (REPA's loss.py), and its gradients. The caller disposes
- * the losses.
+ * The training loss, mean(denoising) [+ mean(vb)] + alignWeight · alignment (REPA's loss.py) and what the options add, each by its
+ * weight; and its gradients. The caller disposes the losses.
  */
 export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatch, options: PassOptions): Losses {
-  const { objective, alignWeight, scaling, observe } = options
+  const { objective, alignWeight, scaling, observe, dispersive } = options
+  const { teacher } = batch
+  const selfAlignment = teacher && options.selfAlignment
   return scope(() => {
     const noised = objective.noised(batch)
     observe?.('input', noised.input)
     using tape = new Tape({ accumulate: options.accumulate })
     const losses = tape.record((): Losses => {
       const project = batch.targets.length > 0
-      const { prediction, projections } = model.forward(noised.input, noised.t, batch.labels, { project })
+      const hidden = new Map<string, Tensor>()
+      const { prediction, projections } = model.forward(noised.input, noised.t, batch.labels, {
+        project,
+        ...((selfAlignment || dispersive) && { observe: (name, tensor) => hidden.set(name, tensor) }),
+      })
+      const after = (depth: number) => hidden.get(`blocks.${depth - 1}`)!
       observe?.('prediction', prediction)
       projections.forEach((projection, k) => {
         observe?.(`projections.${k}`, projection)
       })
       return {
         ...noised.losses(prediction, scaling),
-        alignment: project ? alignmentLoss(projections, batch.targets, alignWeight, scaling) : undefined,
+        alignment: project
+          ? alignmentLoss(projections, batch.targets, alignWeight, scaling, options.featureLoss)
+          : undefined,
+        selfAlignment:
+          selfAlignment && selfAlignmentLoss(model, after(selfAlignment.depth), teacher, selfAlignment.weight, scaling),
+        dispersive: dispersive && dispersiveLoss(after(dispersive.depth), dispersive, scaling),
       }
     })
     tape.backward(model.arena.parameters).dispose()

@@ -2,6 +2,7 @@
 import type { Dataset } from '../data/dataset.ts'
 import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import type { AnyTransformerConfig } from '../models/transformer-kinds.ts'
+import type { TrainerOptions } from './trainer-options.ts'
 
 /** What tensors of the right shapes do not show. Throws where the checkpoint's model computed otherwise with them. */
 export function requireSameComputation(
@@ -17,10 +18,27 @@ export function requireSameComputation(
       `${checkpoint} is of a SiT whose time runs by the convention ${saved.convention}, this run's by ${model.convention}.`,
     )
   }
-  const keys = ['heads', ...(saved.alignWidths.length > 0 ? (['alignDepth'] as const) : [])] as const
+  const keys = ['heads', ...(saved.alignWidths.length > 0 ? (['alignDepth', 'projector'] as const) : [])] as const
   for (const key of keys) {
     if (saved[key] !== model[key]) {
       throw new RangeError(`${checkpoint} is of a model with ${key} ${saved[key]}, this run's has ${model[key]}.`)
+    }
+  }
+}
+
+/** Throws for a block that the model does not have. */
+export function requireBlocks(
+  { config }: DiffusionTransformer,
+  { selfAlign, disperse }: Pick<TrainerOptions, 'selfAlign' | 'disperse'>,
+): void {
+  const blocks = [
+    ['Self-alignment is of', selfAlign?.depth],
+    ['Self-alignment aims at', selfAlign?.teacherDepth],
+    ['The dispersive loss is of', disperse?.depth],
+  ] as const
+  for (const [what, depth] of blocks) {
+    if (depth !== undefined && !(Number.isInteger(depth) && depth >= 1 && depth <= config.depth)) {
+      throw new RangeError(`${what} block ${depth}, and the model has blocks 1 to ${config.depth}.`)
     }
   }
 }

@@ -18,12 +18,14 @@ import {
   transformerOfPreset,
 } from '../models/transformer-kinds.ts'
 import type { Device } from '../tensor/device.ts'
+import { alignmentOf, requireConsistentAlignment } from './alignment-settings.ts'
 import { CHECKPOINTS, checkpointName, newestCheckpoint, tidyCheckpoints } from './checkpoint.ts'
 import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
 import { MetricsLog } from './metrics.ts'
 import { defaultPrecision } from './precision.ts'
 import { CONFIG_FILE, resolveConfiguration, type StoredConfiguration } from './run-configuration.ts'
-import { Trainer, type TrainingStep } from './trainer.ts'
+import { Trainer } from './trainer.ts'
+import type { TrainingStep } from './trainer-options.ts'
 
 export interface TrainOptions {
   /** A prepared data set's folder. */
@@ -77,6 +79,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     { ...resolved, precision: resolved.precision ?? defaultPrecision(device) },
     'the configuration',
   )
+  requireConsistentAlignment(configuration)
   const data = await Dataset.open(options.data)
   const encoders: Encoder[] = []
   try {
@@ -89,10 +92,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       ...configuration,
       model,
       data,
-      align:
-        encoders.length > 0
-          ? { encoder: encoders, depth: alignDepthOf(configuration), weight: configuration.alignWeight }
-          : undefined,
+      ...alignmentOf(configuration, encoders, model.config.depth),
       configuration: stored,
     })
     if (options.resume) await removeLeftovers(out)

@@ -2,10 +2,11 @@ import type { SiTConvention } from '../models/sit.ts'
 import type { InterpolantPath, TimeWeighting } from '../native.ts'
 import type { Device } from '../tensor/device.ts'
 import { cast } from '../tensor/ops/cast.ts'
+import { add, clamp } from '../tensor/ops/elementwise.ts'
 import { linearCombination } from '../tensor/ops/float64.ts'
 import { interpolant } from '../tensor/ops/interpolant.ts'
 import { velocityLoss } from '../tensor/ops/loss.ts'
-import { type RandomKey, randomTimesteps } from '../tensor/random.ts'
+import { fillUniform, type RandomKey, randomTimesteps } from '../tensor/random.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { Noised, Objective, TrainingBatch } from './objective.ts'
 
@@ -32,6 +33,12 @@ export class SiTObjective implements Objective {
 
   drawTimes(batch: number, key: RandomKey, device: Device): Tensor {
     return randomTimesteps(batch, this.#weighting, this.#path, key, device)
+  }
+
+  drawEarlierTimes(t: Tensor, offset: number, key: RandomKey): Tensor {
+    const offsets = Tensor.empty(t.shape, t.device)
+    fillUniform(offsets, -offset, 0, key)
+    return clamp(add(t, offsets), 0, 1)
   }
 
   noised({ latents, noise, t }: Pick<TrainingBatch, 'latents' | 'noise' | 't'>): Noised {

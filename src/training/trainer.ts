@@ -1,9 +1,14 @@
 import { join } from 'node:path'
+import type { Dispersive } from '../alignment/dispersive.ts'
 import type { Encoder } from '../alignment/encoder.ts'
+import { ntXent } from '../alignment/nt-xent.ts'
+import type { FeatureLoss } from '../alignment/repa.ts'
+import { type AlignmentSchedule, isOver, scheduleFactor } from '../alignment/schedule.ts'
+import { type SelfAlignment, teacherStates } from '../alignment/self-alignment.ts'
+import { spatiallyNormalized } from '../alignment/spatial-norm.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { type Batch, Loader } from '../data/loader.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
-import type { InterpolantPath, TimeWeighting } from '../native.ts'
 import { synchronize } from '../tensor/device.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { samplePosterior } from '../tensor/ops/interpolant.ts'
@@ -12,82 +17,13 @@ import { dropLabels, type RandomKey, randomNormal } from '../tensor/random.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { CapturedStep } from './captured-step.ts'
-import {
-  CHECKPOINTS,
-  type CheckpointState,
-  countersOf,
-  loadCheckpoint,
-  readCheckpointState,
-  saveCheckpoint,
-} from './checkpoint.ts'
+import { CHECKPOINTS, countersOf, loadCheckpoint, readCheckpointState, saveCheckpoint } from './checkpoint.ts'
 import { forwardBackward, type Objective } from './objective.ts'
 import { objectiveFor } from './objectives.ts'
-import { AdamW, type AdamWOptions } from './optimizer.ts'
-import { defaultPrecision, type PrecisionPolicy, precisionPolicy } from './precision.ts'
-import { requireFit, requireSameComputation } from './requirements.ts'
-
-/** What aligns the hidden states: one encoder or several, after block `depth`, with this weight in the loss. */
-export interface Alignment {
-  readonly encoder: Encoder | readonly Encoder[]
-  /** Default: the model's `alignDepth`, at most its last block. */
-  readonly depth?: number
-  /** Default 0.5. */
-  readonly weight?: number
-}
-
-export interface TrainerOptions extends Partial<AdamWOptions> {
-  /** Trained in place; gains projectors for the alignment's encoders where it has none. */
-  readonly model: AnyTransformer
-  readonly data: Dataset
-  /** None: the model's plain objective. */
-  readonly align?: Alignment
-  readonly batch: number
-  readonly precision?: PrecisionPolicy['name']
-  /**
-   * On a GPU: record the step once and replay it as one call, which frees the host where steps are short (small models and batches).
-   * The results have the same bits; the step's memory stays taken between steps. Default false.
-   */
-  readonly cudaGraph?: boolean
-  /** SiT's interpolant. Default: linear. */
-  readonly path?: InterpolantPath
-  /** How SiT's times are drawn. Default: uniform. */
-  readonly weighting?: TimeWeighting
-  /** What a checkpoint keeps as the run's configuration. */
-  readonly configuration?: CheckpointState['configuration']
-  readonly seed?: number
-}
-
-/** One training step, as seen some steps later: the host does not wait for the device. */
-export interface TrainingStep {
-  /** From 1. */
-  readonly index: number
-  readonly epoch: number
-  /** denoising [+ vb] + weight · alignment. */
-  readonly loss: number
-  readonly denoising: number
-  /** DiT's variational bound, in bits a dimension; undefined where the objective has none. */
-  readonly vb: number | undefined
-  /** In [−1, 1]; undefined without encoders. */
-  readonly alignment: number | undefined
-  /** Before clipping. */
-  readonly gradNorm: number
-  readonly learningRate: number
-  /** False: the gradient held an infinity or NaN, and weights, moments and EMA were left alone. */
-  readonly finite: boolean
-  /** Steps left out so far. */
-  readonly skipped: number
-  /** What the losses multiply the next gradient by; undefined without loss scaling. */
-  readonly lossScale: number | undefined
-  readonly imagesPerSecond: number
-  /** Since the first run() began. */
-  readonly seconds: number
-}
-
-export interface RunOptions {
-  /** Total number of steps, those before a resumption included. */
-  readonly steps: number
-  readonly signal?: AbortSignal
-}
+import { AdamW } from './optimizer.ts'
+import { defaultPrecision, precisionPolicy } from './precision.ts'
+import { requireBlocks, requireFit, requireSameComputation } from './requirements.ts'
+import type { RunOptions, TrainerOptions, TrainingStep } from './trainer-options.ts'
 
 /** REPA's scale of SD-VAE latents. */
 const LATENT_SCALE = 0.18215
@@ -104,6 +40,8 @@ type StepInputs = {
   /** Already dropped. */
   readonly labels: Tensor
   readonly t: Tensor
+  /** Undefined without self-alignment. */
+  readonly teacherT: Tensor | undefined
   readonly noise: Tensor
 }
 
@@ -112,6 +50,8 @@ type StepLosses = {
   readonly denoising: Tensor
   readonly vb: Tensor | undefined
   readonly alignment: Tensor | undefined
+  readonly selfAlignment: Tensor | undefined
+  readonly dispersive: Tensor | undefined
 }
 
 type Pending = Promise<Omit<TrainingStep, 'imagesPerSecond' | 'seconds'>>
@@ -134,7 +74,14 @@ export class Trainer implements AsyncDisposable {
   readonly #objective: Objective
   readonly #encoders: readonly Encoder[]
   readonly #alignWeight: number
+  readonly #featureLoss: FeatureLoss | undefined
+  readonly #spatialNorm: number | undefined
+  readonly #selfAlign: SelfAlignment | undefined
+  readonly #schedule: AlignmentSchedule
+  readonly #disperse: Dispersive | undefined
   #step = 0
+  /** Whether what was opened or captured for the next step includes the alignment. */
+  #isAligning = true
   /** When the first run() began. */
   #began: number | undefined
   #batches: AsyncIterator<Batch, undefined> | undefined
@@ -143,12 +90,17 @@ export class Trainer implements AsyncDisposable {
   #captured: CapturedStep<StepInputs, StepLosses> | undefined
 
   constructor(options: TrainerOptions) {
-    const { model, data, align, batch } = options
+    const { model, data, align, batch, selfAlign, alignSchedule = {}, disperse } = options
     const encoders = align ? [align.encoder].flat() : []
     this.model = model
     this.data = data
     this.#encoders = encoders
     this.#alignWeight = align?.weight ?? 0.5
+    this.#featureLoss = align?.loss === 'nt-xent' ? ntXent(align.temperature ?? 0.1) : undefined
+    this.#spatialNorm = align?.spatialNorm
+    this.#selfAlign = selfAlign
+    this.#schedule = alignSchedule
+    this.#disperse = disperse
     const precision = precisionPolicy(options.precision ?? defaultPrecision(model.device), model.device)
     this.#options = {
       batch,
@@ -157,17 +109,35 @@ export class Trainer implements AsyncDisposable {
       configuration: options.configuration ?? null,
     }
     requireFit(model, data, batch)
+    requireBlocks(model, { selfAlign, disperse })
     if (this.#options.cudaGraph && model.device === 'cpu') {
       throw new RangeError('A step cannot be captured on the CPU; only a GPU has graphs. Leave cudaGraph out.')
     }
+    if (this.#options.cudaGraph && (alignSchedule.decay ?? 'none') !== 'none') {
+      throw new RangeError(
+        `A captured step has one weight of the alignment, and a ${alignSchedule.decay} decay changes it at every step. Leave cudaGraph out.`,
+      )
+    }
+    for (const encoder of encoders) encoder.requireGrid?.(model.grid)
     const widths = encoders.map((encoder) => encoder.width)
     const depth = align?.depth ?? Math.min(model.config.alignDepth, model.config.depth)
-    if (String(widths) !== String(model.config.alignWidths) || depth !== model.config.alignDepth) {
-      model.align({ widths, depth, seed: this.#options.seed })
+    const projector = align?.projector ?? model.config.projector
+    const selfAlignment = selfAlign !== undefined
+    const parts = { alignWidths: widths, alignDepth: depth, projector, selfAlignment }
+    if (
+      Object.entries(parts).some(([key, value]) => String(value) !== String(model.config[key as keyof typeof parts]))
+    ) {
+      model.align({ widths, depth, projector, selfAlignment, seed: this.#options.seed })
     }
     model.computeIn(precision.dtype)
     for (const encoder of encoders) encoder.computeIn?.(precision.dtype)
     this.#objective = objectiveFor(model, options)
+    if (selfAlign && !this.#objective.drawEarlierTimes) {
+      this.#objective[Symbol.dispose]()
+      throw new RangeError(
+        `Self-alignment needs times between steps, which a ${model.config.kind} has not; it is for SiT models.`,
+      )
+    }
     this.optimizer = new AdamW(model.arena, { ...options, lossScale: options.lossScale ?? precision.lossScale })
   }
 
@@ -227,6 +197,7 @@ export class Trainer implements AsyncDisposable {
     }
     try {
       while (this.#step < steps && !signal?.aborted) {
+        if (this.#isAligning && isOver(this.#step, this.#schedule)) await this.#endAlignment()
         const { value: samples, done } = await this.#batches.next()
         if (done) break
         const step = this.#trainStep(samples)
@@ -249,32 +220,64 @@ export class Trainer implements AsyncDisposable {
   /** Batches from the next step on; kept between runs, with what it has read ahead. */
   #openLoader(): AsyncIterator<Batch, undefined> {
     const { batch, seed } = this.#options
-    const loader = new Loader(this.data, { batch, seed, images: this.#encoders.length > 0, startStep: this.#step })
+    const isAligning = !isOver(this.#step, this.#schedule)
+    if (isAligning !== this.#isAligning) {
+      this.#captured?.dispose()
+      this.#captured = undefined
+    }
+    this.#isAligning = isAligning
+    const images = this.#isAligning && this.#encoders.length > 0
+    const loader = new Loader(this.data, { batch, seed, images, startStep: this.#step })
     return loader[Symbol.asyncIterator]()
+  }
+
+  /** From now on no images are read, and a captured step is recorded without encoders and projectors. */
+  async #endAlignment(): Promise<void> {
+    await this.#closeLoader()
+    await synchronize(this.model.device)
+    this.#batches = this.#openLoader()
   }
 
   /** Enqueues one step; the promise settles when the device has made it. */
   #trainStep(samples: Batch): Pending {
     const { learningRate } = this.optimizer.options
     const step = this.#step
+    const weights = this.#weightsAt(step)
     const { read } = scope(() => {
-      const { denoising, vb, alignment } = this.#run(this.#draw(samples, step))
-      return { read: Promise.all([denoising.item(), vb?.item(), alignment?.item(), this.optimizer.state()]) }
+      const losses = this.#run(this.#draw(samples, step))
+      const order = ['vb', 'alignment', 'selfAlignment', 'dispersive'] as const
+      const rest = order.map((name) => losses[name]?.item())
+      return { read: Promise.all([losses.denoising.item(), this.optimizer.state(), ...rest]) }
     })
     this.#step++
-    return read.then(([denoising, vb, alignment, state]) => ({
+    return read.then(([denoising, state, vb, alignment, selfAlignment, dispersive]) => ({
       index: step + 1,
       epoch: samples.epoch,
-      loss: denoising + (vb ?? 0) + this.#alignWeight * (alignment ?? 0),
+      loss:
+        denoising +
+        (vb ?? 0) +
+        weights.align * (alignment ?? 0) +
+        weights.selfAlign * (selfAlignment ?? 0) +
+        (this.#disperse?.weight ?? 0) * (dispersive ?? 0),
       denoising,
       vb,
       alignment,
+      alignWeight: this.#encoders.length > 0 ? weights.align : undefined,
+      selfAlignment,
+      selfAlignWeight: this.#selfAlign && weights.selfAlign,
+      dispersive,
       gradNorm: state.gradNorm,
       learningRate,
       finite: state.finite,
       skipped: state.skipped,
       lossScale: state.lossScaling?.scale,
     }))
+  }
+
+  /** Of the alignments in the loss of a step. */
+  #weightsAt(step: number): { readonly align: number; readonly selfAlign: number } {
+    const factor = scheduleFactor(step, this.#schedule)
+    return { align: factor * this.#alignWeight, selfAlign: factor * (this.#selfAlign?.weight ?? 0) }
   }
 
   /** A batch on the device, with everything that is drawn for it. */
@@ -286,15 +289,18 @@ export class Trainer implements AsyncDisposable {
     const shape = [batch, ...data.latentShape]
     const labels = Tensor.from(samples.labels, [batch], device)
     const { classDropout } = model.config
+    const t = this.#objective.drawTimes(batch, key('timesteps'), device)
+    const selfAlign = this.#isAligning ? this.#selfAlign : undefined
     return {
       stored: Tensor.from(samples.latents, [batch, ...data.storedLatentShape], device),
       posteriorNoise: data.latentKind === 'moments' ? randomNormal(shape, key('posterior'), device) : undefined,
       images:
-        this.#encoders.length > 0
+        this.#isAligning && this.#encoders.length > 0
           ? Tensor.from(samples.images!, [batch, 3, data.imageSize, data.imageSize], device)
           : undefined,
       labels: classDropout > 0 ? dropLabels(labels, classDropout, model.nullClass, key('labelDropout')) : labels,
-      t: this.#objective.drawTimes(batch, key('timesteps'), device),
+      t,
+      teacherT: selfAlign && this.#objective.drawEarlierTimes!(t, selfAlign.timeOffset, key('teacherTimes')),
       noise: randomNormal(shape, key('noise'), device),
     }
   }
@@ -311,17 +317,34 @@ export class Trainer implements AsyncDisposable {
     return this.#captured.results
   }
 
-  #compute({ stored, posteriorNoise, images, labels, t, noise }: StepInputs): StepLosses {
+  #compute({ stored, posteriorNoise, images, labels, t, teacherT, noise }: StepInputs): StepLosses {
     const latents = posteriorNoise ? samplePosterior(stored, posteriorNoise, LATENT_SCALE, 0) : stored
+    const weights = this.#weightsAt(this.#step)
     const losses = forwardBackward(
       this.model,
-      { latents, labels, t, noise, targets: images ? this.#targets(images) : [] },
-      { objective: this.#objective, alignWeight: this.#alignWeight, scaling: this.optimizer.scaling },
+      {
+        latents,
+        labels,
+        t,
+        noise,
+        targets: images ? this.#targets(images) : [],
+        teacher: teacherT && this.#teacher({ latents, noise, t: teacherT }, labels),
+      },
+      {
+        objective: this.#objective,
+        alignWeight: weights.align,
+        featureLoss: this.#featureLoss,
+        selfAlignment: this.#selfAlign && { depth: this.#selfAlign.depth, weight: weights.selfAlign },
+        dispersive: this.#disperse,
+        scaling: this.optimizer.scaling,
+      },
     )
     const reported = {
       denoising: mean(losses.denoising),
       vb: losses.vb && mean(losses.vb),
       alignment: losses.alignment && cast(losses.alignment, 'f32'),
+      selfAlignment: losses.selfAlignment && cast(losses.selfAlignment, 'f32'),
+      dispersive: losses.dispersive,
     }
     // Last: where memory runs out before, the step has changed nothing.
     this.optimizer.step()
@@ -329,9 +352,21 @@ export class Trainer implements AsyncDisposable {
   }
 
   #targets(images: Tensor): Tensor[] {
-    const { patch, inputSize } = this.model.config
-    const grid = [inputSize[0] / patch, inputSize[1] / patch] as const
-    return this.#encoders.map((encoder) => scope(() => encoder.features(images, grid)))
+    const gamma = this.#spatialNorm
+    return this.#encoders.map((encoder) =>
+      scope(() => {
+        const features = encoder.features(images, this.model.grid)
+        return gamma === undefined ? features : spatiallyNormalized(features, gamma)
+      }),
+    )
+  }
+
+  /** What the averaged model makes of the batch at other times. */
+  #teacher(batch: { latents: Tensor; noise: Tensor; t: Tensor }, labels: Tensor): Tensor {
+    return scope(() => {
+      const { input, t } = this.#objective.noised(batch)
+      return teacherStates(this.model, { input, t, labels }, this.#selfAlign!.teacherDepth)
+    })
   }
 
   async #closeLoader(): Promise<void> {

@@ -12,7 +12,8 @@ import { DiT } from '../../src/models/dit.ts'
 import { SiT } from '../../src/models/sit.ts'
 import { memoryStats, setMemoryLimit, synchronize, trimMemory } from '../../src/tensor/device.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
-import { Trainer, type TrainingStep } from '../../src/training/trainer.ts'
+import { Trainer } from '../../src/training/trainer.ts'
+import type { TrainerOptions, TrainingStep } from '../../src/training/trainer-options.ts'
 import { DEVICES, isShim } from '../tensor/devices.ts'
 
 const STEPS = isShim ? 6 : 1000
@@ -30,6 +31,13 @@ beforeAll(async () => {
 })
 
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const IREPA = { loss: 'nt-xent', projector: 'conv', spatialNorm: 0.6 } as const
+const VARIANTS: Partial<TrainerOptions> = {
+  selfAlign: { weight: 0.2, depth: 1, teacherDepth: 2, timeOffset: 0.2 },
+  disperse: { weight: 0.5, temperature: 0.5, depth: 1 },
+  alignSchedule: { until: 3 },
+}
 
 type Kind = 'SiT' | 'DiT'
 const KINDS: readonly Kind[] = ['SiT', 'DiT']
@@ -54,16 +62,19 @@ async function trained(
     steps?: number
     cudaGraph?: boolean
     kind?: Kind
+    /** Every alignment variant at once, the alignments ending after three steps. */
+    variants?: boolean
     onStep?: (index: number) => void
   },
 ): Promise<Trained> {
-  const { precision, steps = STEPS, cudaGraph = false, kind = 'SiT', onStep } = options
+  const { precision, steps = STEPS, cudaGraph = false, kind = 'SiT', variants = false, onStep } = options
   using model = create(kind, device)
   const encoder = await loadEncoder('hog', undefined, { device })
   await using trainer = new Trainer({
     model,
     data,
-    align: { encoder, depth: 1, weight: 0.5 },
+    align: { encoder, depth: 1, weight: 0.5, ...(variants && IREPA) },
+    ...(variants && VARIANTS),
     batch: isShim ? 2 : 16,
     learningRate: 1e-3,
     precision,
@@ -106,6 +117,21 @@ for (const { device, missing } of DEVICES) {
     test.each(KINDS)('of a %s as a captured graph has the same bits as without', async (kind) => {
       const plain = await trained(device, { kind, precision: 'bf16' })
       expect(await trained(device, { kind, precision: 'bf16', cudaGraph: true })).toMatchObject({
+        losses: plain.losses,
+        digest: plain.digest,
+      })
+    })
+
+    test('with every alignment variant is the same as on the CPU in fp32, up to rounding', async () => {
+      const steps = 5
+      const here = await trained(device, { variants: true, precision: 'fp32', steps })
+      const there = await trained('cpu', { variants: true, precision: 'fp32', steps })
+      for (const [i, loss] of here.losses.entries()) expect(loss).toBeCloseTo(there.losses[i]!, 3)
+    })
+
+    test('with every alignment variant as a captured graph has the same bits as without', async () => {
+      const plain = await trained(device, { variants: true, precision: 'bf16', steps: 6 })
+      expect(await trained(device, { variants: true, precision: 'bf16', steps: 6, cudaGraph: true })).toMatchObject({
         losses: plain.losses,
         digest: plain.digest,
       })

@@ -3,6 +3,16 @@ import { gaussianDiffusion } from '../../src/diffusion/gaussian-diffusion.ts'
 import { type Activation, activation, activationBackward, swiGlu, swiGluBackward } from './activation.ts'
 import { type NdArray, random, randomIntegers } from './array.ts'
 import { attention, attentionBackward } from './attention.ts'
+import {
+  crossEntropy,
+  crossEntropyBackward,
+  dispersion,
+  dispersionBackward,
+  l2Normalize,
+  l2NormalizeBackward,
+  matchingLoss,
+  matchingLossBackward,
+} from './contrast.ts'
 import { cosineAlignmentLoss, cosineAlignmentLossBackward } from './cosine-alignment-loss.ts'
 import { embedding, embeddingBackward } from './embedding.ts'
 import { gatedResidual, gatedResidualBackward, layerScale, layerScaleBackward } from './gated-residual.ts'
@@ -12,6 +22,8 @@ import { layerNorm, layerNormBackward, layerNormModulate, layerNormModulateBackw
 import { linear, linearBackward } from './linear.ts'
 import { patchEmbed, patchEmbedBackward } from './patch-embed.ts'
 import { qkNorm, qkNormBackward } from './qk-norm.ts'
+import { smoothL1, smoothL1Backward } from './smooth-l1.ts'
+import { unfoldTokens, unfoldTokensBackward } from './token-grid.ts'
 import { unpatchify, unpatchifyInverse } from './unpatchify.ts'
 import { velocityLoss, velocityLossBackward } from './velocity-loss.ts'
 
@@ -185,6 +197,62 @@ const cases: [string, DifferentiableOp][] = [
       backward: (dLoss, { prediction }) => ({
         prediction: velocityLossBackward(prediction, random([3, 2, 2, 2], 2), dLoss.data[0]),
       }),
+    },
+  ],
+  [
+    'crossEntropy',
+    {
+      inputs: { logits: random([4, 4], 1, 2) },
+      forward: ({ logits }) => crossEntropy(logits, 0.7),
+      backward: (dLoss, { logits }) => ({ logits: crossEntropyBackward(dLoss, logits, 0.7) }),
+    },
+  ],
+  [
+    'l2Normalize',
+    {
+      inputs: { x: random([3, 5], 1, 2) },
+      forward: ({ x }) => l2Normalize(x),
+      backward: (dUnit, { x }) => ({ x: l2NormalizeBackward(dUnit, x) }),
+    },
+  ],
+  [
+    'matchingLoss',
+    {
+      inputs: { z: random([5, 3], 1, 2) },
+      forward: ({ z }) => {
+        const losses = matchingLoss(z, random([5, 3], 2), 3, 0.5)
+        return scalar(losses.data.reduce((sum, loss) => sum + loss, 0) / 5)
+      },
+      backward: (dLoss, { z }) => ({ z: matchingLossBackward(dLoss.data[0], z, random([5, 3], 2), 3, 0.5) }),
+    },
+  ],
+  [
+    'dispersion',
+    {
+      inputs: { x: random([4, 6], 1) },
+      forward: ({ x }) => scalar(dispersion(x, 0.5)),
+      backward: (dLoss, { x }) => ({ x: dispersionBackward(dLoss.data[0], x, 0.5) }),
+    },
+  ],
+  [
+    'smoothL1',
+    {
+      inputs: { prediction: random([3, 5], 1, 0.2) },
+      forward: ({ prediction }) => {
+        const losses = smoothL1(prediction, random([3, 5], 2, 0.2), 0.05)
+        return scalar(losses.data.reduce((sum, loss) => sum + loss, 0) / 3)
+      },
+      backward: (dLoss, { prediction }) => ({
+        prediction: smoothL1Backward(dLoss.data[0], prediction, random([3, 5], 2, 0.2), 0.05),
+      }),
+    },
+  ],
+  [
+    'unfoldTokens',
+    {
+      inputs: { x: random([2, 6, 3], 1) },
+      forward: ({ x }) => unfoldTokens(x, [2, 3]),
+      backward: (dOut) => ({ x: unfoldTokensBackward(dOut, [2, 3]) }),
     },
   ],
   [

@@ -47,7 +47,59 @@ export const trainCommand = defineCommand({
       min: 1,
       description: 'block whose output is aligned, from 1 [8; a third of the depth for free sizes]',
     },
+    alignLoss: {
+      type: 'enum',
+      values: ['cosine', 'nt-xent'],
+      description: "how projections are compared with an encoder's features [cosine]",
+    },
+    alignTemperature: { type: 'number', min: 0, description: 'of --align-loss nt-xent [0.1]' },
+    alignUntil: { type: 'integer', min: 1, description: 'steps with alignment, after which there is none [all]' },
+    alignDecay: {
+      type: 'enum',
+      values: ['none', 'linear', 'cosine'],
+      description: 'how the weight of the alignment gets to 0 at --align-until [none: at once]',
+    },
+    alignSpatialNorm: {
+      type: 'number',
+      min: 0,
+      placeholder: 'GAMMA',
+      description:
+        "normalise an encoder's features over an image, this much of their mean taken off; iREPA's code has 0.6 [off]",
+    },
+    projector: {
+      type: 'enum',
+      values: ['mlp', 'conv'],
+      description: "what projects hidden states: REPA's MLP or iREPA's convolution [mlp]",
+    },
     projectorWidth: { type: 'integer', min: 1, description: 'hidden width of the projectors [2048]' },
+    dispersiveWeight: {
+      type: 'number',
+      min: 0,
+      description: 'push the samples of a batch apart, by this weight; needs no encoder [0]',
+    },
+    dispersiveTemperature: { type: 'number', min: 0, description: 'of the dispersive loss [0.5]' },
+    dispersiveDepth: {
+      type: 'integer',
+      min: 1,
+      description: 'block whose output is dispersed, from 1 [a quarter of the depth]',
+    },
+    selfAlignWeight: {
+      type: 'number',
+      min: 0,
+      description: "align the model with its own average, by this weight; needs no encoder; SRA's code has 0.2 [0]",
+    },
+    selfAlignDepth: {
+      type: 'integer',
+      min: 1,
+      description: 'block that is aligned with the average [as --align-depth]',
+    },
+    selfAlignTeacherDepth: { type: 'integer', min: 1, description: "the average's block [five sevenths of the depth]" },
+    selfAlignTimeOffset: {
+      type: 'number',
+      min: 0,
+      max: 1,
+      description: "how much less noisy the average's input is at most [0.2]",
+    },
     path: { type: 'enum', values: ['linear', 'cosine'], description: "SiT's interpolant [linear]" },
     weighting: { type: 'enum', values: ['uniform', 'lognormal'], description: "how SiT's times are drawn [uniform]" },
     classDropout: { type: 'number', min: 0, max: 1, description: 'probability of leaving out the label [0.1]' },
@@ -72,6 +124,11 @@ export const trainCommand = defineCommand({
     {
       command: 'repa train --data data/cifar --model SiT-S/4 --encoder hog --batch 64 --steps 2000 --out runs/cifar',
       description: 'nothing to download',
+    },
+    {
+      command:
+        'repa train --data data/cifar --model SiT-S/4 --self-align-weight 0.2 --dispersive-weight 0.5 --out runs/alone',
+      description: 'aligned without any encoder',
     },
     {
       command: 'repa train --data data/imagenet256 --out runs/xl --resume',

@@ -4,6 +4,7 @@ import { layerNorm, layerNormModulate } from '../../../src/tensor/ops/layer-norm
 import { linear, linearAddend, linearGatedResidual } from '../../../src/tensor/ops/linear.ts'
 import { patchify } from '../../../src/tensor/ops/patch.ts'
 import { gatedResidual, layerScale } from '../../../src/tensor/ops/residual.ts'
+import { unfoldTokens } from '../../../src/tensor/ops/token-grid.ts'
 import { dropTokens } from '../../../src/tensor/ops/tokens.ts'
 import type { Tensor } from '../../../src/tensor/tensor.ts'
 import { fromValues, type NdArray, random, zeros } from '../../reference/array.ts'
@@ -68,6 +69,7 @@ testOps('nothing', [
     (t) => linearGatedResidual(t.x, layer(t), { residual: t.residual, modulation: t.modulation, gate: 0 }),
     empty(2, 0, 4),
   ),
+  emptyCase('unfoldTokens of no samples', { x: empty(0, 4, 3) }, (t) => unfoldTokens(t.x, [2, 2]), empty(0, 4, 27)),
   emptyCase('attention of no samples', { qkv: empty(0, 5, 12) }, (t) => attention(t.qkv, 2), empty(0, 5, 4)),
   emptyCase('attention of no tokens', { qkv: empty(2, 0, 12) }, (t) => attention(t.qkv, 2), empty(2, 0, 4)),
   emptyCase(

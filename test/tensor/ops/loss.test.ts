@@ -1,34 +1,15 @@
 import { describe, expect, test } from 'vitest'
-import type { Device } from '../../../src/tensor/device.ts'
-import type { ComputeDType } from '../../../src/tensor/dtype.ts'
 import { cosineAlignmentLoss, mean, velocityLoss } from '../../../src/tensor/ops/loss.ts'
 import { Tape } from '../../../src/tensor/tape.ts'
 import { Tensor } from '../../../src/tensor/tensor.ts'
-import { STATE_BYTES } from '../../../src/training/optimizer.ts'
 import { fromValues, map, type NdArray, random, roundTo, scaled, zeros } from '../../reference/array.ts'
 import * as cosine from '../../reference/cosine-alignment-loss.ts'
 import * as velocity from '../../reference/velocity-loss.ts'
 import { DEVICES } from '../devices.ts'
 import { narrowTensor, narrowValues } from '../narrow.ts'
-import { expectRounded, largestOf, type Rounding } from '../rounding.ts'
+import { expectRounded, largestOf } from '../rounding.ts'
+import { type Draw, dtypesOf, expectLoss, type LossCase, runLoss, stateWith } from './loss-case.ts'
 import { opCase, testOps } from './op-case.ts'
-
-/** Draws an input: `random`, its values rounded to what the dtype of computation holds. */
-type Draw = typeof random
-
-/** A loss that seeds the tape with its own gradient. */
-interface LossCase {
-  readonly name: string
-  readonly prediction: NdArray
-  readonly target: NdArray
-  /** The target comes in the dtype of computation, as the prediction does; else in f32. */
-  readonly narrowTarget?: boolean
-  readonly weight?: number
-  readonly loss: (prediction: Tensor, target: Tensor, weight?: number, scaling?: Tensor) => Tensor
-  readonly perSample: NdArray
-  readonly gradient: NdArray
-  readonly rounding: { readonly loss: Rounding; readonly gradient: Rounding }
-}
 
 function velocityCase(draw: Draw, shape: readonly number[], weight?: number, like = random(shape, 2)): LossCase {
   const prediction = draw(shape, 1, 2)
@@ -108,47 +89,13 @@ const CASES = (draw: Draw): readonly LossCase[] => [
   cosineCase(draw, [1, 1, 1544]),
 ]
 
-const dtypesOf = (device: Device): readonly ComputeDType[] => (device === 'cpu' ? ['f32'] : ['f32', 'bf16', 'f16'])
-
-/** An optimizer's state with this loss scale (native/core/step_state.h). */
-function stateWith(lossScale: number, device: Device): Tensor {
-  const bytes = new Uint8Array(STATE_BYTES)
-  new DataView(bytes.buffer).setFloat32(40, lossScale, true)
-  return Tensor.from(bytes, [STATE_BYTES], device)
-}
-
-/** Keeps the gradients of all cases above float16's smallest numbers and below its largest. */
-const LOSS_SCALE = 4096
-
 for (const { device, missing } of DEVICES) {
   describe.skipIf(missing).each(dtypesOf(device))(`losses on ${device} in %s`, (dtype) => {
     const draw: Draw = (...options) => map(random(...options), (value) => roundTo(dtype, value))
 
-    /** The loss and its gradient. */
-    async function run(table: LossCase, scaling?: Tensor): Promise<{ loss: Float32Array; gradient: NdArray }> {
-      using prediction = narrowTensor(table.prediction, device, dtype)
-      using target = narrowTensor(table.target, device, table.narrowTarget ? dtype : 'f32')
-      using tape = new Tape()
-      tape.watch(prediction)
-      using loss = tape.record(() => table.loss(prediction, target, table.weight, scaling))
-      const gradients = tape.backward()
-      const gradient = gradients.get(prediction)!
-      expect(gradient.dtype).toBe(dtype)
-      const values = { loss: await loss.data(), gradient: await narrowValues(gradient) }
-      gradients.dispose()
-      using plain = table.loss(prediction, target, table.weight)
-      expect(await plain.data()).toEqual(values.loss)
-      return values
-    }
+    const run = (table: LossCase, scaling?: Tensor) => runLoss(table, device, dtype, scaling)
 
-    test.each(CASES(draw))('$name', async (table) => {
-      using scaling = stateWith(LOSS_SCALE, device)
-      const { loss, gradient } = await run(table, scaling)
-      expectRounded('loss', fromValues(table.perSample.shape, loss), table.perSample, table.rounding.loss)
-      const { roundings, scale } = table.rounding.gradient
-      const bound = { roundings, scale: scale * LOSS_SCALE }
-      expectRounded('gradient', gradient, scaled(table.gradient, LOSS_SCALE), bound, dtype, dtype)
-    })
+    test.each(CASES(draw))('$name', (table) => expectLoss(table, device, dtype))
 
     test.each(CASES(draw).slice(-4))(
       '$name: without a loss scale, or with 0, the gradient is as with 1',

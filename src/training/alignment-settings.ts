@@ -1,0 +1,85 @@
+/** What a configuration says of alignment and its kin, for a Trainer. */
+import type { Encoder } from '../alignment/encoder.ts'
+import { alignDepthOf, type TrainingConfiguration } from './configuration.ts'
+import type { TrainerOptions } from './trainer-options.ts'
+
+/** Settings that only mean something beside others: what is set, whether it is without them, and what it lacks. */
+function contradictions(configuration: TrainingConfiguration): readonly (readonly [boolean, string])[] {
+  const { encoders, alignLoss, alignSpatialNorm, alignDecay, alignUntil, projector, cudaGraph } = configuration
+  const noEncoder = encoders.length === 0
+  const noAlignment = noEncoder && configuration.selfAlignWeight === 0
+  const name = 'name one by --encoder NAME=FILE, or --encoder hog'
+  return [
+    [
+      noEncoder && alignLoss !== 'cosine',
+      `alignLoss ${alignLoss} compares with an encoder, and none is named; ${name}.`,
+    ],
+    [
+      noEncoder && projector !== 'mlp',
+      `The projector ${projector} projects to an encoder's features, and none is named; ${name}.`,
+    ],
+    [
+      noEncoder && alignSpatialNorm !== undefined,
+      `alignSpatialNorm normalises an encoder's features, and none is named; ${name}.`,
+    ],
+    [
+      noAlignment && alignUntil !== undefined,
+      'alignUntil ends an alignment, and there is none; name an encoder, or give --self-align-weight.',
+    ],
+    [
+      alignDecay !== 'none' && alignUntil === undefined,
+      `alignDecay ${alignDecay} needs the step at which the weight is 0; give --align-until.`,
+    ],
+    [
+      cudaGraph && alignDecay !== 'none',
+      `cudaGraph replays a step with one weight of the alignment, and alignDecay ${alignDecay} changes it at every step; leave one out.`,
+    ],
+  ]
+}
+
+/** Throws, in a sentence, where settings contradict each other. */
+export function requireConsistentAlignment(configuration: TrainingConfiguration): void {
+  const sentence = contradictions(configuration).find(([holds]) => holds)?.[1]
+  if (sentence !== undefined) throw new Error(sentence)
+}
+
+/** The Trainer's options of a model of `depth` blocks. */
+export function alignmentOf(
+  configuration: TrainingConfiguration,
+  encoders: readonly Encoder[],
+  depth: number,
+): Pick<TrainerOptions, 'align' | 'selfAlign' | 'alignSchedule' | 'disperse'> {
+  const { alignLoss, alignTemperature, alignWeight, alignUntil, alignDecay, alignSpatialNorm, projector } =
+    configuration
+  const { dispersiveWeight, dispersiveTemperature, dispersiveDepth } = configuration
+  const { selfAlignWeight, selfAlignDepth, selfAlignTeacherDepth, selfAlignTimeOffset } = configuration
+  return {
+    alignSchedule: { until: alignUntil, decay: alignDecay },
+    ...(encoders.length > 0 && {
+      align: {
+        encoder: encoders,
+        depth: alignDepthOf(configuration),
+        weight: alignWeight,
+        loss: alignLoss,
+        temperature: alignTemperature,
+        projector,
+        spatialNorm: alignSpatialNorm,
+      },
+    }),
+    ...(dispersiveWeight > 0 && {
+      disperse: {
+        weight: dispersiveWeight,
+        temperature: dispersiveTemperature,
+        depth: dispersiveDepth ?? Math.max(1, Math.round(depth / 4)),
+      },
+    }),
+    ...(selfAlignWeight > 0 && {
+      selfAlign: {
+        weight: selfAlignWeight,
+        depth: selfAlignDepth ?? alignDepthOf(configuration),
+        teacherDepth: selfAlignTeacherDepth ?? Math.max(1, Math.round((5 * depth) / 7)),
+        timeOffset: selfAlignTimeOffset,
+      },
+    }),
+  }
+}

@@ -1,0 +1,96 @@
+/** What a Trainer takes and what it reports. */
+import type { Dispersive } from '../alignment/dispersive.ts'
+import type { Encoder } from '../alignment/encoder.ts'
+import type { AlignmentSchedule } from '../alignment/schedule.ts'
+import type { SelfAlignment } from '../alignment/self-alignment.ts'
+import type { Dataset } from '../data/dataset.ts'
+import type { AnyTransformer } from '../models/transformer-kinds.ts'
+import type { InterpolantPath, TimeWeighting } from '../native.ts'
+import type { CheckpointState } from './checkpoint.ts'
+import type { AdamWOptions } from './optimizer.ts'
+import type { PrecisionPolicy } from './precision.ts'
+
+/** What aligns the hidden states: one encoder or several, after block `depth`, with this weight in the loss. */
+export interface Alignment {
+  readonly encoder: Encoder | readonly Encoder[]
+  /** Default: the model's `alignDepth`, at most its last block. */
+  readonly depth?: number
+  /** Default 0.5. */
+  readonly weight?: number
+  /** How projections are compared with features: REPA's cosine, or NT-Xent. Default: cosine. */
+  readonly loss?: 'cosine' | 'nt-xent'
+  /** Of NT-Xent. Default 0.1. */
+  readonly temperature?: number
+  /** What projects the hidden states: REPA's MLP or iREPA's convolution. Default: the model's own setting. */
+  readonly projector?: 'mlp' | 'conv'
+  /** iREPA's spatial normalisation of the features: how much of their mean is taken off. Default: none. */
+  readonly spatialNorm?: number
+}
+
+export interface TrainerOptions extends Partial<AdamWOptions> {
+  /** Trained in place; gains projectors for the alignment's encoders where it has none. */
+  readonly model: AnyTransformer
+  readonly data: Dataset
+  /** None: the model's plain objective. */
+  readonly align?: Alignment
+  /** Aligns the model with its own average (SRA). The model gains a head for it where it has none. */
+  readonly selfAlign?: SelfAlignment
+  /** How the weights of `align` and `selfAlign` run. */
+  readonly alignSchedule?: AlignmentSchedule
+  /** Pushes the samples of a batch apart. */
+  readonly disperse?: Dispersive
+  readonly batch: number
+  readonly precision?: PrecisionPolicy['name']
+  /**
+   * On a GPU: record the step once and replay it as one call, which frees the host where steps are short (small models and batches).
+   * The results have the same bits; the step's memory stays taken between steps. Default false.
+   */
+  readonly cudaGraph?: boolean
+  /** SiT's interpolant. Default: linear. */
+  readonly path?: InterpolantPath
+  /** How SiT's times are drawn. Default: uniform. */
+  readonly weighting?: TimeWeighting
+  /** What a checkpoint keeps as the run's configuration. */
+  readonly configuration?: CheckpointState['configuration']
+  readonly seed?: number
+}
+
+/** One training step, as seen some steps later: the host does not wait for the device. */
+export interface TrainingStep {
+  /** From 1. */
+  readonly index: number
+  readonly epoch: number
+  /** denoising [+ vb] + weight · alignment [+ those of the other losses]. */
+  readonly loss: number
+  readonly denoising: number
+  /** DiT's variational bound, in bits a dimension; undefined where the objective has none. */
+  readonly vb: number | undefined
+  /** In [−1, 1] for the cosine; undefined without encoders, and once the alignment is over. */
+  readonly alignment: number | undefined
+  /** That the alignment had in this step's loss; undefined without encoders. */
+  readonly alignWeight: number | undefined
+  /** The distance from the averaged model; undefined without self-alignment, and once it is over. */
+  readonly selfAlignment: number | undefined
+  /** That the self-alignment had in this step's loss; undefined without. */
+  readonly selfAlignWeight: number | undefined
+  /** At most 0: the log of the samples' mean similarity; undefined where nothing is dispersed. */
+  readonly dispersive: number | undefined
+  /** Before clipping. */
+  readonly gradNorm: number
+  readonly learningRate: number
+  /** False: the gradient held an infinity or NaN, and weights, moments and EMA were left alone. */
+  readonly finite: boolean
+  /** Steps left out so far. */
+  readonly skipped: number
+  /** What the losses multiply the next gradient by; undefined without loss scaling. */
+  readonly lossScale: number | undefined
+  readonly imagesPerSecond: number
+  /** Since the first run() began. */
+  readonly seconds: number
+}
+
+export interface RunOptions {
+  /** Total number of steps, those before a resumption included. */
+  readonly steps: number
+  readonly signal?: AbortSignal
+}
