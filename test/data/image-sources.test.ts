@@ -3,7 +3,8 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ImageDecodeError } from '../../src/data/image-decoding.ts'
-import { byCodePoint, type ImageSourceOptions, openImageSource } from '../../src/data/image-sources.ts'
+import { byCodePoint } from '../../src/data/image-labels.ts'
+import { type ImageSourceOptions, openImageSource } from '../../src/data/image-sources.ts'
 import { type RawEntry, rawZip } from '../formats/raw-zip.ts'
 import { haveImages, imagesFolder, imagesSuffix } from '../shared-folder.ts'
 import { temporaryFolder, writeTree } from './temporary-folder.ts'
@@ -212,7 +213,8 @@ describe('openImageSource', () => {
   })
 
   test.each([
-    ['tar', 'a.tar.gz', Buffer.from('x'), 'is an archive that cannot be read in place; unpack it'],
+    ['7z', 'a.7z', Buffer.from('x'), 'is an archive that cannot be read in place; unpack it'],
+    ['no tar', 'a.tar.gz', Buffer.alloc(512, 'x'), 'a.tar.gz: this is no tar archive.'],
     [
       'no zip',
       'a.zip',

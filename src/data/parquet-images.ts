@@ -1,0 +1,298 @@
+import * as zlib from 'node:zlib'
+import type { AsyncBuffer, Compressors, FileMetaData, SchemaElement } from 'hyparquet'
+import * as z from 'zod'
+import { FileFormatError } from '../formats/errors.ts'
+import { RandomAccessFile } from '../formats/random-access-file.ts'
+
+type Parquet = typeof import('hyparquet')
+
+/** Which columns of a parquet file hold what. */
+export interface ParquetColumns {
+  readonly image: string
+  /** Undefined where there is none and none is wanted. */
+  readonly label: string | undefined
+  /** Of the label column, where the file's Hugging Face metadata names them. */
+  readonly classNames: readonly string[] | undefined
+}
+
+export interface ParquetColumnOptions {
+  readonly imageColumn?: string | undefined
+  readonly labelColumn?: string | undefined
+  readonly unlabelled?: boolean | undefined
+}
+
+/** Names under which data sets keep their labels where no metadata tells. */
+const LABEL_NAMES = ['label', 'labels', 'cls', 'class', 'target']
+
+/** Rows are read in spans of about so many bytes, where the file's index of pages allows it; else a row group at a time. */
+const SPAN_BYTES = 2 ** 26
+
+/** What the key `huggingface` of a file's metadata says of its columns: `datasets` writes it. */
+const huggingFaceSchema = z.object({ info: z.object({ features: z.record(z.string(), z.unknown()) }) })
+
+const featureSchema = z.object({ _type: z.string(), names: z.array(z.string()).optional() })
+
+type Features = Readonly<Record<string, z.output<typeof featureSchema>>>
+
+/**
+ * A parquet file with a column of images, as Hugging Face's `datasets` writes them: encoded files, either as a struct of `bytes`
+ * and `path` or as binary data.
+ */
+export class ParquetImages {
+  readonly path: string
+  readonly rows: number
+  readonly columns: ParquetColumns
+  readonly #parquet: Parquet
+  readonly #file: RandomAccessFile
+  readonly #buffer: AsyncBuffer
+  readonly #metadata: FileMetaData
+  readonly #spans: readonly Span[]
+  /** The two spans that were read last: rows are asked for in order, some ahead of others. */
+  #recent: { readonly span: Span; readonly images: Promise<readonly (Uint8Array | undefined)[]> }[] = []
+
+  private constructor(
+    parquet: Parquet,
+    file: RandomAccessFile,
+    buffer: AsyncBuffer,
+    metadata: FileMetaData,
+    columns: ParquetColumns,
+  ) {
+    this.path = file.path
+    this.rows = Number(metadata.num_rows)
+    this.columns = columns
+    this.#parquet = parquet
+    this.#file = file
+    this.#buffer = buffer
+    this.#metadata = metadata
+    this.#spans = spansOf(metadata, columns.image)
+  }
+
+  /** @throws {FileFormatError} for a file that is no parquet file, or that has not one column of images and one of labels */
+  static async open(path: string, options: ParquetColumnOptions): Promise<ParquetImages> {
+    const parquet = await import('hyparquet')
+    const file = await RandomAccessFile.open(path)
+    try {
+      const buffer: AsyncBuffer = {
+        byteLength: file.size,
+        slice: async (begin, end = file.size) => {
+          const { buffer: bytes } = await file.read(begin, Math.min(end, file.size) - begin)
+          return bytes as ArrayBuffer
+        },
+      }
+      const metadata = await reading(path, () => parquet.parquetMetadataAsync(buffer))
+      const schema = parquet.parquetSchema(metadata).children
+      const columns = columnsOf(path, schema, featuresOf(metadata), options)
+      return new ParquetImages(parquet, file, buffer, metadata, columns)
+    } catch (error) {
+      await file.close()
+      throw error
+    }
+  }
+
+  /** The label of each row. */
+  async labels(): Promise<Int32Array> {
+    const { label } = this.columns
+    if (label === undefined) throw new Error(`${this.path} has no column of labels.`)
+    const rows = await reading(this.path, () =>
+      this.#parquet.parquetReadObjects({
+        file: this.#buffer,
+        metadata: this.#metadata,
+        columns: [label],
+        compressors: COMPRESSORS,
+      }),
+    )
+    return Int32Array.from(rows, ({ [label]: value }, row) => {
+      const number = Number(value)
+      if ((typeof value === 'number' || typeof value === 'bigint') && number >= 0 && number < 2 ** 31) return number
+      throw new FileFormatError(
+        this.path,
+        `row ${row} has the label ${String(value)} in the column "${label}"; the number of a class, from 0, was expected.`,
+      )
+    })
+  }
+
+  /** The encoded image of a row, or undefined where it has none. */
+  async image(row: number): Promise<Uint8Array | undefined> {
+    const span = this.#spans[lastAtMost(this.#spans, row)]!
+    let recent = this.#recent.find((entry) => entry.span === span)
+    if (!recent) {
+      const images = this.#imagesOf(span)
+      // Its failure belongs to whoever asks for a row.
+      images.catch(() => {})
+      recent = { span, images }
+      this.#recent = [recent, ...this.#recent.slice(0, 1)]
+    }
+    // A copy: the span's buffer must not live on with one of its images.
+    return (await recent.images)[row - span.begin]?.slice()
+  }
+
+  close(): Promise<void> {
+    return this.#file.close()
+  }
+
+  async #imagesOf({ begin, end, isPart }: Span): Promise<readonly (Uint8Array | undefined)[]> {
+    const { image } = this.columns
+    const rows = await reading(this.path, () =>
+      this.#parquet.parquetReadObjects({
+        file: this.#buffer,
+        metadata: this.#metadata,
+        columns: [image],
+        rowStart: begin,
+        rowEnd: end,
+        utf8: false,
+        useOffsetIndex: isPart,
+        compressors: COMPRESSORS,
+      }),
+    )
+    return rows.map((row) => {
+      const value: unknown = row[image]
+      if (value instanceof Uint8Array) return value
+      const bytes = typeof value === 'object' && value !== null && 'bytes' in value ? value.bytes : undefined
+      return bytes instanceof Uint8Array ? bytes : undefined
+    })
+  }
+}
+
+/** Consecutive rows that are read together. */
+interface Span {
+  readonly begin: number
+  readonly end: number
+  /** Whether they are a part of a row group. */
+  readonly isPart: boolean
+}
+
+function spansOf(metadata: FileMetaData, image: string): Span[] {
+  const spans: Span[] = []
+  let begin = 0
+  for (const { columns, num_rows } of metadata.row_groups) {
+    const rows = Number(num_rows)
+    const chunks = columns.filter(({ meta_data }) => meta_data?.path_in_schema[0] === image)
+    const bytes = chunks.reduce((sum, { meta_data }) => sum + Number(meta_data!.total_compressed_size), 0)
+    const isIndexed = chunks.every(({ offset_index_offset }) => offset_index_offset !== undefined)
+    const parts = isIndexed ? Math.min(rows, Math.ceil(bytes / SPAN_BYTES)) : 1
+    for (let part = 0; part < parts; part++) {
+      spans.push({
+        begin: begin + Math.floor((rows * part) / parts),
+        end: begin + Math.floor((rows * (part + 1)) / parts),
+        isPart: parts > 1,
+      })
+    }
+    begin += rows
+  }
+  return spans
+}
+
+/** The index of the last span that begins at or before a row. */
+function lastAtMost(spans: readonly Span[], row: number): number {
+  let low = 0
+  let high = spans.length - 1
+  while (low < high) {
+    const middle = (low + high + 1) >> 1
+    if (spans[middle]!.begin <= row) low = middle
+    else high = middle - 1
+  }
+  return low
+}
+
+type Schema = readonly { readonly element: SchemaElement; readonly children: Schema }[]
+
+function columnsOf(
+  path: string,
+  schema: Schema,
+  features: Features,
+  { imageColumn, labelColumn, unlabelled }: ParquetColumnOptions,
+): ParquetColumns {
+  const names = schema.map(({ element }) => element.name)
+  const listed = schema.map((column) => `${column.element.name} (${kindOf(column)})`).join(', ') || 'none'
+  const choose = (what: string, flag: string, given: string | undefined, found: readonly string[]): string => {
+    if (given !== undefined) {
+      if (names.includes(given)) return given
+      throw new FileFormatError(path, `it has no column "${given}"; its columns are ${listed}.`)
+    }
+    if (found.length === 1) return found[0]!
+    const problem = found.length === 0 ? `no column holds ${what}` : `several columns hold ${what}: ${found.join(', ')}`
+    throw new FileFormatError(path, `${problem}; its columns are ${listed}. ${flag} names the right one.`)
+  }
+  const ofType = (type: string): string[] => names.filter((name) => features[name]?._type === type)
+  const first = (...candidates: readonly string[][]): string[] => candidates.find(({ length }) => length > 0) ?? []
+  const binary = schema.filter((column) => ['struct with bytes', 'binary'].includes(kindOf(column)))
+  const image = choose(
+    'images (encoded files, as binary data or as a struct of bytes and path)',
+    '--image-column',
+    imageColumn,
+    first(
+      ofType('Image'),
+      binary.map(({ element }) => element.name),
+    ),
+  )
+  if (unlabelled) return { image, label: undefined, classNames: undefined }
+  const integers = schema.filter((column) => kindOf(column) === 'integer').map(({ element }) => element.name)
+  const label = choose(
+    'labels (integers, called label)',
+    '--unlabelled takes all images as class 0, or --label-column',
+    labelColumn,
+    first(
+      ofType('ClassLabel'),
+      integers.filter((name) => LABEL_NAMES.includes(name)),
+    ),
+  )
+  return { image, label, classNames: features[label]?.names }
+}
+
+function kindOf({ element, children }: Schema[number]): string {
+  if (children.length > 0) {
+    return children.some((child) => child.element.name === 'bytes' && kindOf(child) === 'binary')
+      ? 'struct with bytes'
+      : 'struct'
+  }
+  const { type, converted_type, logical_type } = element
+  if (type === 'BYTE_ARRAY') return converted_type === undefined && logical_type === undefined ? 'binary' : 'text'
+  return type === 'INT32' || type === 'INT64' ? 'integer' : String(type).toLowerCase()
+}
+
+function featuresOf({ key_value_metadata }: FileMetaData): Features {
+  const text = key_value_metadata?.find(({ key }) => key === 'huggingface')?.value
+  if (text === undefined) return {}
+  let json: unknown
+  try {
+    json = JSON.parse(text)
+  } catch {
+    return {}
+  }
+  const parsed = huggingFaceSchema.safeParse(json)
+  if (!parsed.success) return {}
+  return Object.fromEntries(
+    Object.entries(parsed.data.info.features).flatMap(([name, value]) => {
+      // Features of other kinds, such as lists, are of no matter here.
+      const feature = featureSchema.safeParse(value)
+      return feature.success ? [[name, feature.data] as const] : []
+    }),
+  )
+}
+
+/** Node has Zstandard since 22.15. */
+const zstd = (zlib as { zstdDecompressSync?: (data: Uint8Array, options: { maxOutputLength: number }) => Uint8Array })
+  .zstdDecompressSync
+
+/** Besides Snappy, which `hyparquet` has. */
+const COMPRESSORS: Compressors = {
+  GZIP: (input, length) => zlib.gunzipSync(input, { maxOutputLength: Math.max(length, 1) }),
+  BROTLI: (input, length) => zlib.brotliDecompressSync(input, { maxOutputLength: Math.max(length, 1) }),
+  ZSTD: (input, length) => {
+    if (zstd) return zstd(input, { maxOutputLength: Math.max(length, 1) })
+    throw new Error(
+      `its columns are packed with Zstandard, which Node ${process.versions.node} cannot unpack: use 22.15`,
+    )
+  },
+}
+
+/** What the reader throws is about the file's bytes. */
+async function reading<T>(path: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read()
+  } catch (error) {
+    if (error instanceof FileFormatError) throw error
+    const reason = error instanceof Error ? error.message.replace(/\.$/, '') : String(error)
+    throw new FileFormatError(path, `it cannot be read as a parquet file (${reason}).`, { cause: error })
+  }
+}

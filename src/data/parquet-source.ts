@@ -1,0 +1,81 @@
+import { basename } from 'node:path'
+import { ImageDecodeError } from './image-decoding.ts'
+import type { ImageSource, ImageSourceOptions, SourceImage } from './image-sources.ts'
+import { listNames } from './name-list.ts'
+import { type ParquetColumns, ParquetImages } from './parquet-images.ts'
+
+/** The images of one parquet file, or of several that are shards of one set, row by row. */
+export async function openParquetSource(paths: readonly string[], options: ImageSourceOptions): Promise<ImageSource> {
+  const files: ParquetImages[] = []
+  const close = async (): Promise<void> => {
+    for (const file of files) await file.close()
+  }
+  try {
+    for (const path of paths) files.push(await ParquetImages.open(path, options))
+    return await labelRows(files, options, close)
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+async function labelRows(
+  files: readonly ParquetImages[],
+  options: ImageSourceOptions,
+  close: () => Promise<void>,
+): Promise<ImageSource> {
+  const [first] = files as [ParquetImages]
+  const images: SourceImage[] = []
+  const places = new Map<string, { readonly file: ParquetImages; readonly row: number }>()
+  for (const file of files) {
+    requireSameClasses(first, file)
+    const labels = options.unlabelled ? undefined : await file.labels()
+    for (let row = 0; row < file.rows; row++) {
+      const name = `${basename(file.path)}, row ${row}`
+      if (places.has(name)) {
+        throw new Error(
+          `Two parquet files have the name '${basename(file.path)}'; rename one, for errors to tell them apart.`,
+        )
+      }
+      places.set(name, { file, row })
+      images.push({ name, label: labels?.[row] ?? 0 })
+    }
+  }
+  const root = files.length === 1 ? first.path : `${first.path} and ${files.length - 1} more`
+  if (images.length === 0) throw new Error(`'${root}' has no rows.`)
+  const classNames = options.unlabelled ? undefined : first.columns.classNames
+  requireNames(root, images, classNames)
+  return {
+    path: root,
+    images,
+    classNames,
+    ignored: [],
+    notes: notesOf(first.columns),
+    read: async ({ name }) => {
+      const { file, row } = places.get(name)!
+      const bytes = await file.image(row)
+      if (bytes !== undefined) return bytes
+      throw new ImageDecodeError(name, `the column "${file.columns.image}" has no bytes there`)
+    },
+    close,
+  }
+}
+
+function requireSameClasses(first: ParquetImages, file: ParquetImages): void {
+  if (String(first.columns.classNames) !== String(file.columns.classNames)) {
+    throw new Error(`'${file.path}' has other class names than '${first.path}': they are not shards of one set.`)
+  }
+}
+
+function requireNames(root: string, images: readonly SourceImage[], classNames: readonly string[] | undefined): void {
+  const foreign = classNames && images.find(({ label }) => label >= classNames.length)
+  if (foreign) {
+    throw new Error(
+      `'${root}': ${foreign.name} has the label ${foreign.label}; there are ${classNames.length} classes: ${listNames(classNames)}.`,
+    )
+  }
+}
+
+function notesOf({ image, label }: ParquetColumns): string[] {
+  return [`Read the images from the column "${image}"${label ? ` and their labels from "${label}"` : ''}.`]
+}

@@ -1,0 +1,188 @@
+import { FileFormatError } from '../formats/errors.ts'
+import { RandomAccessFile } from '../formats/random-access-file.ts'
+import { readTar, type TarEntry } from '../formats/tar.ts'
+import { isGzip, openTarInput, type TarInput } from '../formats/tar-input.ts'
+import { safeEntryName } from '../formats/zip-entry-name.ts'
+import { isSampleLabelFile, type SampleLabels, sampleLabelOf } from './webdataset.ts'
+
+/** No image is this large; a member that says so is an accident or an attack. */
+const MAX_MEMBER_BYTES = 2 ** 30
+
+/** A tar archive, listed once, whose members can be read. */
+export interface TarArchive {
+  readonly path: string
+  /** Every file, in the archive's order. */
+  readonly files: readonly string[]
+  readonly folders: readonly string[]
+  /** WebDataset labels that stand beside the images, by sample. */
+  readonly sampleLabels: SampleLabels
+  /** The members called dataset.json, by name. */
+  readonly datasetJsons: ReadonlyMap<string, string>
+  /**
+   * The bytes of one file. A gzipped archive is unpacked front to back: reads in the archive's order cost one pass over it, and
+   * one that goes back begins it anew.
+   */
+  read(name: string): Promise<Uint8Array>
+  close(): Promise<void>
+}
+
+/** @throws {FileFormatError} if the archive is damaged or cut off, or holds a name that is not safe or that stands there twice */
+export async function openTar(path: string): Promise<TarArchive> {
+  const files = new Map<string, Member>()
+  const folders = new Set<string>()
+  const sampleLabels = new Map<string, number>()
+  const datasetJsons = new Map<string, string>()
+  const input = await openTarInput(path)
+  try {
+    for await (const entry of readTar(input)) {
+      // The folder that was packed as `.` has no name of its own.
+      if (entry.kind === 'other' || (entry.kind === 'folder' && /^[./]*$/.test(entry.name))) continue
+      const name = entry.kind === 'folder' ? entry.name.replace(/\/+$/, '') : entry.name
+      requireSafe(path, name)
+      for (let slash = name.indexOf('/'); slash >= 0; slash = name.indexOf('/', slash + 1)) {
+        folders.add(name.slice(0, slash))
+      }
+      if (entry.kind === 'folder') {
+        folders.add(name)
+        continue
+      }
+      if (files.has(name)) {
+        throw new FileFormatError(path, `the tar archive has two members named ${JSON.stringify(name)}.`)
+      }
+      files.set(name, { index: files.size, offset: entry.offset, size: entry.size })
+      if (isSampleLabelFile(name)) addLabel(sampleLabels, path, name, await textOf(path, entry))
+      if (/(^|\/)dataset\.json$/.test(name)) datasetJsons.set(name, await textOf(path, entry))
+    }
+  } finally {
+    await input.close()
+  }
+  const reader = (await isGzip(path)) ? new SequentialReader(path, files) : await RandomReader.open(path, files)
+  return {
+    path,
+    files: [...files.keys()],
+    folders: [...folders],
+    sampleLabels,
+    datasetJsons,
+    read: (name) => reader.read(name),
+    close: () => reader.close(),
+  }
+}
+
+interface Member {
+  /** Its place among the files. */
+  readonly index: number
+  readonly offset: number
+  readonly size: number
+}
+
+function requireSafe(path: string, name: string): void {
+  try {
+    safeEntryName(name)
+  } catch (error) {
+    throw new FileFormatError(path, `${(error as Error).message} Pack the archive again with relative names.`, {
+      cause: error,
+    })
+  }
+}
+
+function addLabel(labels: Map<string, number>, path: string, name: string, text: string): void {
+  const found = sampleLabelOf(path, name, text)
+  // The label of a .cls file counts more than what else a .json says.
+  if (found && (found.isOnly || !labels.has(found.sample))) labels.set(found.sample, found.label)
+}
+
+async function textOf(path: string, entry: TarEntry): Promise<string> {
+  requireReadable(path, entry.name, entry.size)
+  return Buffer.from(await entry.read()).toString('utf8')
+}
+
+function requireReadable(path: string, name: string, size: number): void {
+  if (size <= MAX_MEMBER_BYTES) return
+  throw new FileFormatError(
+    path,
+    `the member ${JSON.stringify(name)} has ${size} bytes; at most ${MAX_MEMBER_BYTES} are accepted here.`,
+  )
+}
+
+function memberOf(path: string, members: ReadonlyMap<string, Member>, name: string): Member {
+  const member = members.get(name)
+  if (member === undefined) throw new FileFormatError(path, `the archive has no member ${JSON.stringify(name)}.`)
+  requireReadable(path, name, member.size)
+  return member
+}
+
+class RandomReader {
+  readonly #file: RandomAccessFile
+  readonly #members: ReadonlyMap<string, Member>
+
+  private constructor(file: RandomAccessFile, members: ReadonlyMap<string, Member>) {
+    this.#file = file
+    this.#members = members
+  }
+
+  static async open(path: string, members: ReadonlyMap<string, Member>): Promise<RandomReader> {
+    return new RandomReader(await RandomAccessFile.open(path), members)
+  }
+
+  async read(name: string): Promise<Uint8Array> {
+    const { offset, size } = memberOf(this.#file.path, this.#members, name)
+    return this.#file.read(offset, size)
+  }
+
+  close(): Promise<void> {
+    return this.#file.close()
+  }
+}
+
+/** Serves reads one after the other from one pass over the archive. */
+class SequentialReader {
+  readonly #path: string
+  readonly #members: ReadonlyMap<string, Member>
+  #pass: { readonly input: TarInput; readonly entries: AsyncGenerator<TarEntry>; next: number } | undefined
+  #turn: Promise<unknown> = Promise.resolve()
+
+  constructor(path: string, members: ReadonlyMap<string, Member>) {
+    this.#path = path
+    this.#members = members
+  }
+
+  read(name: string): Promise<Uint8Array> {
+    const result = this.#turn.then(() => this.#readNow(name))
+    this.#turn = result.catch(() => {})
+    return result
+  }
+
+  async close(): Promise<void> {
+    await this.#turn
+    await this.#end()
+  }
+
+  async #readNow(name: string): Promise<Uint8Array> {
+    const { index } = memberOf(this.#path, this.#members, name)
+    if (this.#pass === undefined || this.#pass.next > index) {
+      await this.#end()
+      const input = await openTarInput(this.#path)
+      this.#pass = { input, entries: readTar(input), next: 0 }
+    }
+    for await (const entry of drained(this.#pass.entries)) {
+      if (entry.kind !== 'file') continue
+      this.#pass.next++
+      if (entry.name === name) return entry.read()
+    }
+    throw new FileFormatError(this.#path, 'the archive changed while it was being read.')
+  }
+
+  async #end(): Promise<void> {
+    await this.#pass?.input.close()
+    this.#pass = undefined
+  }
+}
+
+/** Iterates without ending the generator where the loop is left. */
+async function* drained<T>(entries: AsyncGenerator<T>): AsyncGenerator<T> {
+  for (;;) {
+    const { value, done } = await entries.next()
+    if (done) return
+    yield value
+  }
+}

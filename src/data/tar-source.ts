@@ -1,0 +1,150 @@
+import { basename, extname } from 'node:path'
+import { FileFormatError } from '../formats/errors.ts'
+import { parseDatasetJson } from './dataset-json.ts'
+import { IMAGE_EXTENSIONS, ImageDecodeError } from './image-decoding.ts'
+import {
+  byCodePoint,
+  enterSingleFolders,
+  isHidden,
+  isImage,
+  LABEL_ADVICE,
+  type Labelled,
+  type LabelOptions,
+  labelsFromFolders,
+  labelsFromJson,
+} from './image-labels.ts'
+import type { ImageSource } from './image-sources.ts'
+import { listNames } from './name-list.ts'
+import { openTar, type TarArchive } from './tar-archive.ts'
+import { sampleOf } from './webdataset.ts'
+
+/** An image of a set of archives. */
+interface TarImage {
+  readonly archive: TarArchive
+  /** Inside its archive. */
+  readonly name: string
+}
+
+/** The images of one tar archive, or of several that are shards of one set, in their order. */
+export async function openTarSource(paths: readonly string[], options: LabelOptions): Promise<ImageSource> {
+  const archives: TarArchive[] = []
+  const close = async (): Promise<void> => {
+    for (const archive of archives) await archive.close()
+  }
+  try {
+    for (const path of paths) archives.push(await openTar(path))
+    return labelTarImages(paths, archives, options, close)
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+function labelTarImages(
+  paths: readonly string[],
+  archives: readonly TarArchive[],
+  options: LabelOptions,
+  close: () => Promise<void>,
+): ImageSource {
+  const isWebDataset = archives.some(({ sampleLabels }) => sampleLabels.size > 0)
+  const isTaken = isWebDataset ? isSampleImage : isImage
+  const images = archives.flatMap((archive) => archive.files.filter(isTaken).map((name) => ({ archive, name })))
+  const root = paths.length === 1 ? paths[0]! : `${paths[0]} and ${paths.length - 1} more`
+  if (images.length === 0) throw new Error(noImages(root, archives))
+  const labelled = labelsOf(root, archives, images, isWebDataset, options)
+  // Shards name their samples alike, so the archive's name comes first.
+  const inSource =
+    archives.length === 1 ? (name: string) => name : (name: string, { path }: TarArchive) => `${basename(path)}/${name}`
+  const byName = new Map(images.map((image) => [inSource(image.name, image.archive), image]))
+  const labels = isWebDataset || options.unlabelled ? (name: string) => isLabelFile(name) : () => false
+  const ignored = archives.flatMap((archive) =>
+    archive.files
+      .filter((name) => !isTaken(name) && !labels(name) && !/(^|\/)dataset\.json$/.test(name))
+      .map((name) => inSource(name, archive)),
+  )
+  return {
+    path: root,
+    images: [...byName.keys()].map((name, i) => ({ name, label: labelled.labels[i]! })),
+    classNames: labelled.classNames,
+    ignored,
+    notes: labelled.notes,
+    read: ({ name }) => readMember(byName.get(name)!, name),
+    close,
+  }
+}
+
+async function readMember({ archive, name }: TarImage, shown: string): Promise<Uint8Array> {
+  try {
+    return await archive.read(name)
+  } catch (error) {
+    if (!(error instanceof FileFormatError)) throw error
+    throw new ImageDecodeError(shown, error.problem.replace(/\.$/, ''), { cause: error })
+  }
+}
+
+const isLabelFile = (name: string): boolean => ['.cls', '.json'].includes(extname(name))
+
+/** What follows a sample's key says what the file is: `jpg` is its image, `mask.png` is not. */
+function isSampleImage(name: string): boolean {
+  return IMAGE_EXTENSIONS.has(`.${sampleOf(name).extension}`) && !isHidden(name)
+}
+
+function noImages(root: string, archives: readonly TarArchive[]): string {
+  const inner = archives.flatMap(({ files }) => files.filter((name) => /\.tar$/i.test(name)))
+  const endings = [...IMAGE_EXTENSIONS].join(' ')
+  return inner.length === 0
+    ? `'${root}' holds no images (${endings}).`
+    : `'${root}' holds no images but ${inner.length} tar archives; unpack it once and name the folder that holds them.`
+}
+
+function labelsOf(
+  root: string,
+  archives: readonly TarArchive[],
+  images: readonly TarImage[],
+  isWebDataset: boolean,
+  options: LabelOptions,
+): Labelled {
+  const names = images.map(({ name }) => name)
+  if (options.unlabelled) return { labels: names.map(() => 0), classNames: undefined, notes: [] }
+  if (isWebDataset) return labelsFromSamples(root, images)
+  const shards = labelsFromShards(images)
+  if (shards) return shards
+  const [only] = archives.length === 1 ? archives : []
+  const prefix = enterSingleFolders(names, new Set(only?.datasetJsons.keys()))
+  const notes =
+    prefix === '' ? [] : [`Took the classes from inside '${prefix.slice(0, -1)}', the only folder at the top.`]
+  const json = only?.datasetJsons.get(`${prefix}dataset.json`)
+  const file = `${root}/${prefix}dataset.json`
+  const folders = archives.flatMap((archive) => archive.folders)
+  const labelled =
+    json === undefined
+      ? labelsFromFolders(names, prefix, { root, folders: [...new Set(folders)] }, options)
+      : labelsFromJson(names, prefix, parseDatasetJson(json, file), file)
+  return { ...labelled, notes: [...notes, ...labelled.notes] }
+}
+
+function labelsFromSamples(root: string, images: readonly TarImage[]): Labelled {
+  const labels = images.map(({ archive, name }) => archive.sampleLabels.get(sampleOf(name).sample))
+  const without = images.filter((_, i) => labels[i] === undefined).map(({ name }) => name)
+  if (without.length > 0) {
+    throw new Error(
+      `'${root}' has no label for ${without.length} of ${images.length} images: ${listNames(without)}. ` +
+        'Each needs a .cls file, or a .json file with an integer "label", under its own name.',
+    )
+  }
+  return { labels: labels as number[], classNames: undefined, notes: [] }
+}
+
+/** ImageNet's own form: an archive for each class, `n01440764.tar`, whose images are called `n01440764_10026.JPEG`. */
+function labelsFromShards(images: readonly TarImage[]): Labelled | undefined {
+  const classOf = ({ archive }: TarImage): string => basename(archive.path).split('.')[0]!
+  if (!images.every((image) => image.name.startsWith(`${classOf(image)}_`))) return undefined
+  const classNames = [...new Set(images.map(classOf))].sort(byCodePoint)
+  if (classNames.length < 2) throw new Error(`All images are of the archive '${classNames[0]}.tar'. ${LABEL_ADVICE}`)
+  const index = new Map(classNames.map((name, i) => [name, i]))
+  return {
+    labels: images.map((image) => index.get(classOf(image))!),
+    classNames,
+    notes: [`Took each archive for a class, as its images begin with its name: ${listNames(classNames)}.`],
+  }
+}

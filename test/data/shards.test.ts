@@ -1,0 +1,39 @@
+import { describe, expect, test } from 'vitest'
+import { expandBraces, requireOneSplit } from '../../src/data/shards.ts'
+
+test.each([
+  ['plain.tar', ['plain.tar']],
+  ['s/{0000..0002}.tar', ['s/0000.tar', 's/0001.tar', 's/0002.tar']],
+  ['{8..11}.tar', ['8.tar', '9.tar', '10.tar', '11.tar']],
+  ['{a,b}-{0..1}', ['a-0', 'a-1', 'b-0', 'b-1']],
+  ['odd{name}.tar', ['odd{name}.tar']],
+  ['x{,y}', ['x', 'xy']],
+])('expandBraces(%s)', (pattern, names) => {
+  expect(expandBraces(pattern)).toEqual(names)
+})
+
+test.each([
+  ['{3..1}', 'has the range 3..1; the first number must come first.'],
+  ['{1..9999999}', 'has the range 1..9999999'],
+  ['{0..9999}{0..9999}', 'stands for more than 1000000 names'],
+])('expandBraces refuses %s', (pattern, message) => {
+  expect(() => expandBraces(pattern)).toThrow(message)
+})
+
+describe('requireOneSplit', () => {
+  test.each([
+    [['train-00000-of-00002.parquet', 'train-00001-of-00002.parquet']],
+    [['0.tar', '1.tar', '12.tar']],
+    [['cat.tar', 'dog.tar']],
+    [['a/part.000.tar', 'a/part.001.tar']],
+  ])('accepts %j', (names) => {
+    expect(() => requireOneSplit('folder', names)).not.toThrow()
+  })
+
+  test('refuses the shards of two sets', () => {
+    const names = ['test-0.tar', 'train-0.tar', 'train-1.tar']
+    expect(() => requireOneSplit('folder', names)).toThrow(
+      "the shards of 2 sets: 'test' (1), 'train' (2). Name those of one",
+    )
+  })
+})
