@@ -1,21 +1,51 @@
 import { z } from 'zod'
 import { TRANSFORMS } from './transforms.ts'
 
-/** What decides the bytes of a prepared data set; an unfinished preparation goes on only under the same settings. */
-export const prepareSettings = z.strictObject({
+/** What decides the bytes of the images. */
+export const imageSettings = z.strictObject({
   /** SHA-256 over the names and labels of the source's images, in order. */
   listing: z.string(),
   size: z.int().positive(),
   transform: z.enum(TRANSFORMS),
   wideHeight: z.int().positive(),
-  /** `pixels`, or the autoencoder that made the latents and the shape [2C, h, w] of mean and std. */
-  latents: z.union([
-    z.literal('pixels'),
-    z.strictObject({ encoder: z.string(), shape: z.tuple([z.int(), z.int(), z.int()]) }),
-  ]),
 })
 
-export type PrepareSettings = z.infer<typeof prepareSettings>
+export type ImageSettings = z.infer<typeof imageSettings>
+
+/** What decides the bytes of the latents. */
+export const latentSettings = z.strictObject({
+  /** The autoencoder that made them. */
+  encoder: z.string(),
+  /** [2C, h, w]: mean and standard deviation. */
+  shape: z.tuple([z.int(), z.int(), z.int()]),
+})
+
+export type LatentSettings = z.infer<typeof latentSettings>
+
+/** What decides the bytes of one encoder's cached features. */
+export const featureSettings = z.strictObject({
+  /** As the command line spells it. */
+  encoder: z.string(),
+  /** SHA-256 of its file of weights; absent where it is built in. */
+  weights: z.string().optional(),
+  /** Rows and columns of the tokens. */
+  grid: z.tuple([z.int().positive(), z.int().positive()]),
+  width: z.int().positive(),
+})
+
+export type FeatureSettings = z.infer<typeof featureSettings>
+
+/** What a preparation is asked to make; an unfinished one goes on only where it is asked for the same. */
+export const preparation = z.strictObject({
+  /** Absent where it adds to images that are there already. */
+  images: imageSettings.optional(),
+  latents: latentSettings.optional(),
+  features: z.array(featureSettings),
+  /** Whether latents and features are made of each image's mirror image too. */
+  flip: z.boolean(),
+})
+
+export type Preparation = z.infer<typeof preparation>
 
 /** Why an image of the source has no place in the data set. */
 export const skippedImage = z.strictObject({ name: z.string(), reason: z.string() })
@@ -26,7 +56,8 @@ export type SkippedImage = z.infer<typeof skippedImage>
 export const datasetInfo = z.strictObject({
   format: z.literal('repa-native-dataset-1'),
   source: z.string(),
-  settings: prepareSettings,
+  /** Absent where another tool made the images. */
+  settings: imageSettings.optional(),
   images: z.int().positive(),
   /** By label; absent where the source's labels have no names. */
   classNames: z.array(z.string()).optional(),
@@ -36,6 +67,11 @@ export const datasetInfo = z.strictObject({
   /** Files of the source that are no images: how many, and the first of them. */
   ignored: z.strictObject({ count: z.int(), names: z.array(z.string()) }),
   notes: z.array(z.string()),
+  /** Absent where the pixels are the latents. */
+  latents: latentSettings.optional(),
+  features: z.array(featureSettings).default([]),
+  /** Whether training may take each image's mirror image in its place: its latents and features are there as well. */
+  flip: z.boolean().default(false),
 })
 
 export type DatasetInfo = z.infer<typeof datasetInfo>
@@ -44,6 +80,10 @@ export type DatasetInfo = z.infer<typeof datasetInfo>
 export const LAYOUT = {
   images: 'images',
   latents: 'vae-sd',
+  /** The latents of the images' mirror images, under the names of the images' own. */
+  flippedLatents: 'vae-sd-flip',
+  /** A folder for each encoder: shards of cached features. */
+  features: 'features',
   labels: 'dataset.json',
   info: 'dataset-info.json',
   /** Stands there as long as the preparation is unfinished. */

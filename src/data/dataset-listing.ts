@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
-import { type DatasetInfo, datasetInfo, LAYOUT } from './dataset-info.ts'
+import { type DatasetInfo, datasetInfo, type FeatureSettings, LAYOUT } from './dataset-info.ts'
 import { type Labels, parseDatasetJson, parseJson } from './dataset-json.ts'
 import { openFolder } from './file-tree.ts'
 import { IMAGE_EXTENSIONS } from './image-decoding.ts'
@@ -13,6 +13,39 @@ export interface DatasetListing {
   readonly latents: readonly string[] | undefined
   readonly labels: Int32Array
   readonly classNames: readonly string[] | undefined
+  /** Whether there are latents and cached features of the images' mirror images. */
+  readonly flip: boolean
+  /** Encoders whose features are cached. */
+  readonly features: readonly FeatureSettings[]
+}
+
+/** The images of a data set, by index, whatever else is or is not there yet. */
+export interface ImageListing {
+  readonly names: readonly string[]
+  /** The number that each name ends in. */
+  readonly numbers: readonly number[]
+  readonly labels: readonly number[]
+}
+
+/**
+ * Lists the images of a data set with the labels of `images/dataset.json`.
+ *
+ * @throws {Error} if there are none, or one has no label
+ */
+export async function listImages(path: string): Promise<ImageListing> {
+  const images = await numberedImages(path)
+  const file = join(path, LAYOUT.images, LAYOUT.labels)
+  const labels = parseDatasetJson(await readFile(file, 'utf8'), file)
+  if (labels === null)
+    throw new Error(`'${file}' declares that there are no labels; training needs one for each image.`)
+  const numbers = [...images.keys()].sort((a, b) => a - b)
+  const labelOf = new Map(labels.map(([name, label]) => [numberOf(name, file), label]))
+  checkLabels(file, numbers, images, labels, labelOf)
+  return {
+    names: numbers.map((number) => images.get(number)!),
+    numbers,
+    labels: numbers.map((number) => labelOf.get(number)!),
+  }
 }
 
 /**
@@ -29,10 +62,7 @@ export async function listDataset(path: string): Promise<DatasetListing> {
   if (!(await isThere(join(path, LAYOUT.images)))) {
     throw new Error(`'${path}' is not a prepared data set: it has no folder '${LAYOUT.images}'. Prepare it first.`)
   }
-  const isImage = (name: string): boolean =>
-    IMAGE_EXTENSIONS.has(extname(name).toLowerCase()) || extname(name) === '.npy'
-  const images = await listNumbered(join(path, LAYOUT.images), isImage)
-  if (images.size === 0) throw new Error(`'${join(path, LAYOUT.images)}' holds no images.`)
+  const images = await numberedImages(path)
   const latents = (await isThere(join(path, LAYOUT.latents)))
     ? await listNumbered(join(path, LAYOUT.latents), (name) => extname(name) === '.npy')
     : undefined
@@ -53,7 +83,17 @@ export async function listDataset(path: string): Promise<DatasetListing> {
     latents: latents && numbers.map((number) => latents.get(number)!),
     labels: Int32Array.from(numbers, (number) => labelOf.get(number)!),
     classNames,
+    flip: info?.flip ?? false,
+    features: info?.features ?? [],
   }
+}
+
+async function numberedImages(path: string): Promise<Map<number, string>> {
+  const isImage = (name: string): boolean =>
+    IMAGE_EXTENSIONS.has(extname(name).toLowerCase()) || extname(name) === '.npy'
+  const images = await listNumbered(join(path, LAYOUT.images), isImage)
+  if (images.size === 0) throw new Error(`'${join(path, LAYOUT.images)}' holds no images.`)
+  return images
 }
 
 async function isThere(path: string): Promise<boolean> {
@@ -127,7 +167,8 @@ async function readLabels(path: string): Promise<{ labels: Labels; file: string 
   )
 }
 
-async function readInfo(path: string): Promise<DatasetInfo | undefined> {
+/** What `dataset-info.json` says; undefined where another tool made the set. */
+export async function readInfo(path: string): Promise<DatasetInfo | undefined> {
   const file = join(path, LAYOUT.info)
   return (await isThere(file)) ? parseJson(datasetInfo, await readFile(file, 'utf8'), file) : undefined
 }

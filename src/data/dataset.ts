@@ -1,9 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import { extname, join } from 'node:path'
 import { readNpy } from '../formats/npy.ts'
-import { LAYOUT } from './dataset-info.ts'
+import { type FeatureSettings, LAYOUT } from './dataset-info.ts'
 import { type DatasetListing, listDataset } from './dataset-listing.ts'
+import { FeatureStore } from './feature-store.ts'
 import { decodeImage } from './image-decoding.ts'
+import { mirror } from './mirror.ts'
 import { toPlanes } from './rgb-image.ts'
 
 /** What a data set holds as latents: the posterior of an autoencoder, or the pixels themselves. */
@@ -22,6 +24,8 @@ export interface Sample {
 export interface SampleTarget {
   readonly image?: Uint8Array
   readonly latent?: Float32Array
+  /** Whether the mirror image is read instead. */
+  readonly flipped?: boolean
 }
 
 /** x/127.5 − 1 in float32, each operation rounded as the reference's tensors are. */
@@ -52,6 +56,10 @@ export class Dataset {
   readonly latentShape: readonly [number, number, number]
   /** The class of each sample. */
   readonly labels: Int32Array
+  /** Whether a sample's mirror image can be read in its place. */
+  readonly flip: boolean
+  /** Encoders whose features are there: `openFeatures`. */
+  readonly features: readonly FeatureSettings[]
   readonly #images: readonly string[]
   readonly #latents: readonly string[] | undefined
 
@@ -61,6 +69,8 @@ export class Dataset {
     this.labels = listing.labels
     this.classNames = listing.classNames
     this.classes = listing.classNames?.length ?? listing.labels.reduce((max, label) => Math.max(max, label), 0) + 1
+    this.flip = listing.flip
+    this.features = listing.features
     this.imageSize = imageSize
     this.latentKind = momentsShape ? 'moments' : 'pixels'
     const [channels, height, width] = momentsShape ?? [6, imageSize, imageSize]
@@ -113,17 +123,21 @@ export class Dataset {
   }
 
   /** As `read`, into buffers of the caller: `imageLength` bytes, and as many floats as `storedLatentShape` holds. */
-  async readInto(index: number, { image, latent }: SampleTarget): Promise<void> {
+  async readInto(index: number, { image, latent, flipped = false }: SampleTarget): Promise<void> {
     if (!(Number.isInteger(index) && index >= 0 && index < this.length)) {
       throw new RangeError(`There is no sample ${index} in '${this.path}', which has ${this.length}.`)
     }
+    if (flipped && !this.flip) throw new Error(`'${this.path}' was not prepared with mirror images.`)
     if (this.latentKind === 'moments') {
-      await Promise.all([image && this.#readImage(index, image), latent && this.#readMoments(index, latent)])
+      await Promise.all([
+        image && this.#readImage(index, image, flipped),
+        latent && this.#readMoments(index, latent, flipped),
+      ])
       return
     }
     const pixels = image ?? (latent && new Uint8Array(this.imageLength))
     if (!pixels) return
-    await this.#readImage(index, pixels)
+    await this.#readImage(index, pixels, flipped)
     if (latent) pixelsToLatent(pixels, latent)
   }
 
@@ -132,7 +146,12 @@ export class Dataset {
     return channels * height * width
   }
 
-  async #readImage(index: number, out: Uint8Array): Promise<void> {
+  /** The cached features of one of `features`; the caller closes it. */
+  openFeatures(settings: FeatureSettings): Promise<FeatureStore> {
+    return FeatureStore.open(this.path, settings, this.length, this.flip)
+  }
+
+  async #readImage(index: number, out: Uint8Array, flipped: boolean): Promise<void> {
     const file = join(this.path, LAYOUT.images, this.#images[index]!)
     const { data, size } = await readPlanes(file)
     if (size[0] !== this.imageSize || size[1] !== this.imageSize) {
@@ -140,11 +159,13 @@ export class Dataset {
         `The image '${file}' is ${size[1]}×${size[0]} pixels; the first of the set is ${this.imageSize}×${this.imageSize}.`,
       )
     }
-    out.set(data)
+    if (flipped) mirror(data, this.imageSize, 1, out)
+    else out.set(data)
   }
 
-  async #readMoments(index: number, out: Float32Array): Promise<void> {
-    const file = join(this.path, LAYOUT.latents, this.#latents![index]!)
+  async #readMoments(index: number, out: Float32Array, flipped: boolean): Promise<void> {
+    const folder = flipped ? LAYOUT.flippedLatents : LAYOUT.latents
+    const file = join(this.path, folder, this.#latents![index]!)
     const { dtype, shape, data } = await readNpy(file)
     const expected = this.storedLatentShape
     if (dtype !== 'f32' || shape.join() !== expected.join()) {

@@ -1,5 +1,7 @@
 import { availableParallelism } from 'node:os'
 import type { Dataset } from './dataset.ts'
+import type { FeatureStore } from './feature-store.ts'
+import { keyedRandom } from './keyed-random.ts'
 import { KeyedPermutation } from './permutation.ts'
 import { SampleCache } from './sample-cache.ts'
 
@@ -12,6 +14,8 @@ export interface Batch {
   readonly labels: Int32Array
   /** `[B, 3, S, S]` bytes, where they were asked for. */
   readonly images?: Uint8Array
+  /** For each of the loader's feature stores, `[B, T, width]` as the bits of float16. */
+  readonly features: readonly Uint16Array[]
   /** `[B, 2C, h, w]` (`moments`) or `[B, 3, S, S]` (`pixels`), as `Dataset.storedLatentShape` says. */
   readonly latents: Float32Array
 }
@@ -22,6 +26,13 @@ export interface LoaderOptions {
   readonly seed: number
   /** Whether the batches bring the images, which only the alignment's encoder needs. */
   readonly images: boolean
+  /** Cached features that the batches bring. They stay the caller's to close, after the iteration. */
+  readonly features?: readonly FeatureStore[]
+  /**
+   * Whether each sample may be its mirror image, with probability ½: drawn by (seed, step) and the sample's place in the batch
+   * alone. The data set must have been prepared for it.
+   */
+  readonly flip?: boolean
   /** Batches that are read ahead of the one in use. */
   readonly prefetch?: number
   /** The first step, counted from 0 over all epochs: that of an unbroken run at which a resumed one goes on. */
@@ -33,6 +44,9 @@ export interface LoaderOptions {
   /** Ends the iteration: it throws the signal's reason. */
   readonly signal?: AbortSignal
 }
+
+/** Keeps the draws of flips apart from whatever else is drawn by seed and step: "flip" in ASCII. */
+const FLIP_STREAM = 0x66_6c_69_70
 
 const DEFAULT_CACHE_BYTES = 512 * 2 ** 20
 
@@ -56,6 +70,8 @@ export class Loader implements AsyncIterable<Batch> {
   constructor(dataset: Dataset, options: LoaderOptions) {
     const { signal, ...numbers } = options
     this.#options = {
+      features: [],
+      flip: false,
       prefetch: 2,
       startStep: 0,
       concurrency: Math.max(8, 2 * availableParallelism()),
@@ -71,6 +87,9 @@ export class Loader implements AsyncIterable<Batch> {
       throw new RangeError(
         `A batch of ${batch} is more than the ${dataset.length} images of '${dataset.path}'. Take a smaller batch.`,
       )
+    }
+    if (this.#options.flip && !dataset.flip) {
+      throw new RangeError(`'${dataset.path}' was prepared without mirror images; prepare it with --flip.`)
     }
     this.stepsPerEpoch = Math.floor(dataset.length / batch)
     this.#dataset = dataset
@@ -89,6 +108,15 @@ export class Loader implements AsyncIterable<Batch> {
     const { order } = this.#permutation
     const first = (step % this.stepsPerEpoch) * batch
     return Int32Array.from({ length: batch }, (_, i) => order.at(first + i))
+  }
+
+  /** Which samples of a step are mirror images: 1 where one is. */
+  flipsOf(step: number): Uint8Array {
+    const { batch, seed, flip } = this.#options
+    const flips = new Uint8Array(batch)
+    if (!flip) return flips
+    const random = keyedRandom(seed, FLIP_STREAM, step)
+    return flips.map(() => (random.uniform() < 0.5 ? 1 : 0))
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Batch, never, undefined> {
@@ -117,20 +145,33 @@ export class Loader implements AsyncIterable<Batch> {
   async #readBatch(step: number, stop: AbortSignal): Promise<Batch> {
     const dataset = this.#dataset
     const indices = this.indicesOf(step)
+    const flips = this.flipsOf(step)
+    const stores = this.#options.features
     const imageLength = dataset.imageLength
     const [channels, height, width] = dataset.storedLatentShape
     const latentLength = channels * height * width
     const images = this.#options.images ? new Uint8Array(indices.length * imageLength) : undefined
     const latents = new Float32Array(indices.length * latentLength)
+    const features = stores.map(({ imageBytes }) => new Uint8Array(indices.length * imageBytes))
     const reads: Promise<void>[] = []
     for (const [i, index] of indices.entries()) {
       const image = images?.subarray(i * imageLength, (i + 1) * imageLength)
-      const target = { ...(image && { image }), latent: latents.subarray(i * latentLength, (i + 1) * latentLength) }
+      const flipped = flips[i] === 1
+      const latent = latents.subarray(i * latentLength, (i + 1) * latentLength)
+      const target = { ...(image && { image }), latent, flipped }
+      for (const [k, store] of stores.entries()) {
+        const out = features[k]!.subarray(i * store.imageBytes, (i + 1) * store.imageBytes)
+        const read = async (): Promise<void> => {
+          stop.throwIfAborted()
+          await store.readInto(index, flipped, out)
+        }
+        reads.push(this.#slots.run(read))
+      }
       if (this.#cache?.copyTo(index, target)) continue
       const read = async (): Promise<void> => {
         stop.throwIfAborted()
         if (!this.#cache) return dataset.readInto(index, target)
-        await this.#cache.fill(dataset, index)
+        await this.#cache.fill(dataset, index, flipped)
         this.#cache.copyTo(index, target)
       }
       reads.push(this.#slots.run(read))
@@ -144,6 +185,7 @@ export class Loader implements AsyncIterable<Batch> {
       indices,
       labels: Int32Array.from(indices, (index) => dataset.labels[index]!),
       ...(images && { images }),
+      features: features.map(({ buffer }) => new Uint16Array(buffer)),
       latents,
     }
   }

@@ -1,50 +1,81 @@
 import { type FileHandle, open, readFile, truncate } from 'node:fs/promises'
 import { z } from 'zod'
-import { type PrepareSettings, prepareSettings, skippedImage } from './dataset-info.ts'
+import { FileAccessError } from '../formats/errors.ts'
+import { type Preparation, preparation, skippedImage } from './dataset-info.ts'
 import { parseJson } from './dataset-json.ts'
 
-const journalHead = z.strictObject({ settings: prepareSettings })
+const journalHead = z.strictObject({ settings: preparation })
 const takenImage = z.strictObject({ name: z.string(), label: z.int() })
-const journalLine = z.union([takenImage, skippedImage])
+const encodedImages = z.strictObject({ latents: z.int().nonnegative() })
+const journalLine = z.union([takenImage, skippedImage, encodedImages])
 
 /** One image of the source that is done: taken, with its label, or skipped, with the reason. */
-export type JournalEntry = z.infer<typeof journalLine>
+export type JournalEntry = z.infer<typeof takenImage> | z.infer<typeof skippedImage>
+
+/** What a journal says is done. */
+export interface JournalState {
+  /** Undefined where it was killed before its first line was whole. */
+  readonly settings: Preparation | undefined
+  readonly entries: JournalEntry[]
+  /** Images whose latents are there. */
+  readonly latents: number
+}
 
 /**
- * The record of an unfinished preparation: one JSON line with the settings, then one for each image that is done, in
- * order, written after the image's own files. A run that was killed goes on where the journal ends.
+ * The record of an unfinished preparation: one JSON line with what it is to make, one for each image that is done, in order, and
+ * then one for each batch of latents, each written after the files that it stands for. A run that was killed goes on where the
+ * journal ends.
  */
 export class PrepareJournal {
+  readonly #path: string
   readonly #file: FileHandle
 
-  private constructor(file: FileHandle) {
+  private constructor(path: string, file: FileHandle) {
+    this.#path = path
     this.#file = file
   }
 
-  static async create(path: string, settings: PrepareSettings): Promise<PrepareJournal> {
-    const file = await open(path, 'wx')
-    await file.write(`${JSON.stringify({ settings })}\n`)
-    return new PrepareJournal(file)
+  static async create(path: string, settings: Preparation): Promise<PrepareJournal> {
+    const journal = new PrepareJournal(path, await open(path, 'wx'))
+    await journal.#write([{ settings }])
+    return journal
   }
 
   /** Opens a journal to go on with it. A last line that a kill cut short is dropped. */
-  static async resume(
-    path: string,
-  ): Promise<{ journal: PrepareJournal; settings: PrepareSettings | undefined; entries: JournalEntry[] }> {
+  static async resume(path: string): Promise<{ journal: PrepareJournal } & JournalState> {
     const bytes = await readFile(path)
     const end = bytes.lastIndexOf('\n') + 1
     const [head, ...lines] = bytes.toString('utf8', 0, end).split('\n').slice(0, -1)
     const settings = head === undefined ? undefined : parseJson(journalHead, head, path).settings
-    const entries = lines.map((line) => parseJson(journalLine, line, path))
+    const entries: JournalEntry[] = []
+    let latents = 0
+    for (const line of lines) {
+      const entry = parseJson(journalLine, line, path)
+      if ('latents' in entry) latents = entry.latents
+      else entries.push(entry)
+    }
     if (end < bytes.length) await truncate(path, end)
-    return { journal: new PrepareJournal(await open(path, 'a')), settings, entries }
+    return { journal: new PrepareJournal(path, await open(path, 'a')), settings, entries, latents }
   }
 
   async append(entries: readonly JournalEntry[]): Promise<void> {
-    await this.#file.write(entries.map((entry) => `${JSON.stringify(entry)}\n`).join(''))
+    await this.#write(entries)
+  }
+
+  /** Records that the first so many images have latents. */
+  async appendLatents(latents: number): Promise<void> {
+    await this.#write([{ latents }])
   }
 
   close(): Promise<void> {
     return this.#file.close()
+  }
+
+  async #write(lines: readonly object[]): Promise<void> {
+    try {
+      await this.#file.appendFile(lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
+    } catch (error) {
+      throw new FileAccessError('write', this.#path, error)
+    }
   }
 }

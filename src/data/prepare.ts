@@ -1,91 +1,100 @@
 import { createHash } from 'node:crypto'
-import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
-import { availableParallelism } from 'node:os'
-import { join } from 'node:path'
-import { writeAtomically } from '../formats/atomic-file.ts'
-import { type DatasetInfo, datasetInfo, LAYOUT, type PrepareSettings, type SkippedImage } from './dataset-info.ts'
-import { formatDatasetJson, type Labels, parseJson } from './dataset-json.ts'
-import { DatasetWriter, imageName, latentName, type Rendered } from './dataset-writer.ts'
-import { ImageDecodeError } from './image-decoding.ts'
-import { type ImageSource, openImageSource, type SourceImage } from './image-sources.ts'
+import { rm, stat } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { convertImages } from './convert-images.ts'
+import { latentName, writeText } from './dataset-files.ts'
+import { type DatasetInfo, datasetInfo, type ImageSettings, LAYOUT, type Preparation } from './dataset-info.ts'
+import { formatDatasetJson, type Labels } from './dataset-json.ts'
+import { readInfo } from './dataset-listing.ts'
+import { packDataset } from './dataset-zip.ts'
+import { encodeFeatures } from './encode-features.ts'
+import { encodeLatents } from './encode-latents.ts'
+import { type FeatureEncoder, featureSettingsOf, type TokenGrid } from './feature-encoder.ts'
+import { announceFeatures } from './feature-space.ts'
+import { finishImages, infoOfOthers } from './finish-images.ts'
+import { type ImageSource, type ImageSourceOptions, openImageSource, type SourceImage } from './image-sources.ts'
 import { type LatentEncoder, latentShape } from './latent-encoder.ts'
-import { mapInOrder } from './ordered-map.ts'
-import { type JournalEntry, PrepareJournal } from './prepare-journal.ts'
-import { renderTrainingImage } from './training-image.ts'
+import type { JournalEntry, PrepareJournal } from './prepare-journal.ts'
+import { openOutput } from './prepare-output.ts'
+import { openPreparedImages, type PreparedImages } from './prepared-images.ts'
 import type { Transform } from './transforms.ts'
 
+/** The reference tool's `convert` and `encode`, and the caching of features. */
+export type PrepareStep = 'images' | 'latents' | 'features'
+
 export interface PrepareProgress {
-  /** Images of the source that are done, skipped ones included. */
+  readonly step: PrepareStep
+  /** Whose features. */
+  readonly encoder?: string
+  /** Images that are done, skipped ones included. */
   readonly done: number
   readonly total: number
   readonly skipped: number
 }
 
-export interface PrepareOptions {
-  /** A folder of class folders, a zip of them, or either in the reference's layout with a dataset.json. */
-  readonly source: string
-  /** The folder to write: new, empty, or left unfinished by a run with the same settings. */
+export interface PrepareOptions extends ImageSourceOptions {
+  /**
+   * What `openImageSource` opens; several paths are the shards of one set. `out` itself, or its folder `images`: the images that
+   * are there, to which latents or features are added.
+   */
+  readonly source: string | readonly string[]
+  /**
+   * The folder to write: new, empty, left unfinished by the same call, or a whole set to add to. Or a name that ends in `.zip`: an
+   * archive of one step's files as the reference's tool writes it, the latents where there is an autoencoder and else the images.
+   */
   readonly out: string
-  /** Side of the square training images in pixels. */
+  /** Side of the square training images in pixels; those that are there tell theirs. */
   readonly size: number
   readonly transform?: Transform
   /** Height of the strip of `center-crop-wide`; `size` where it is not given. */
   readonly wideHeight?: number
   /** What to do with an image file that cannot be read: leave it out and name it, or stop. */
   readonly onCorrupt?: 'skip' | 'fail'
-  /** `none` keeps the pixels, x/127.5 − 1, as the latent. */
+  /** `none` keeps the pixels, x/127.5 − 1, as the latent; latents that are there stay. */
   readonly latents?: 'none' | LatentEncoder
+  /** Encoders whose features are kept, so that training need not run them. */
+  readonly features?: readonly FeatureEncoder[]
+  /** Patch of the model that is to be aligned: the features' grid is the latents' over it. Default: 2; 4 where pixels are the latents. */
+  readonly featurePatch?: number
+  /** Encodes the images' mirror images too, so that training can take either. */
+  readonly flip?: boolean
   /** Takes only the first images of the source, in its order. */
   readonly maxImages?: number
-  readonly allowEmptyClasses?: boolean
-  readonly unlabelled?: boolean
   /** Stops after the images at hand. What is done is kept, and the same call goes on from there. */
   readonly signal?: AbortSignal
   readonly onProgress?: (progress: PrepareProgress) => void
+  /** Things to tell the user before they happen: a sentence each. */
+  readonly onNotice?: (sentence: string) => void
 }
 
-const IGNORED_NAMES_KEPT = 100
-
 /**
- * Writes a training data set in the reference's layout: `images/00000/img00000000.png` and on, `images/dataset.json`
- * and, with an encoder, `vae-sd/00000/img-mean-std-00000000.npy` and on, `vae-sd/dataset.json`; beside them
- * `dataset-info.json`. Images are numbered without gaps in the order of the source, and the bytes do not depend on the
- * number of cores.
+ * Writes a training data set in the reference's layout, in up to three steps:
+ * 1. `images/00000/img00000000.png` and on, `images/dataset.json`;
+ * 2. with an autoencoder `vae-sd/00000/img-mean-std-00000000.npy` and on, `vae-sd/dataset.json`, and with `flip` the mirror
+ *    images' latents under the same names in `vae-sd-flip/`;
+ * 3. with encoders `features/NAME/` (feature-store.ts).
+ * Beside them `dataset-info.json`. Images are numbered without gaps in the order of the source, and the bytes do not depend on
+ * the number of cores.
  *
- * The dataset.json files come last. A run that ends before leaves a journal instead: `Dataset.open` refuses such a
- * folder, and the same call goes on where it ended. A call on a set that is already whole changes nothing.
+ * The steps can be made by one call or by several, on the same folder. A call that ends before its last step leaves a journal:
+ * `Dataset.open` refuses such a folder, and the same call goes on where it ended. A call that finds all it is asked for changes
+ * nothing.
  *
  * @returns what `dataset-info.json` says
  */
 export async function prepareDataset(options: PrepareOptions): Promise<DatasetInfo> {
-  const { size, wideHeight = size, latents = 'none' } = options
-  checkOptions(size, wideHeight, latents, options.maxImages)
+  checkOptions(options)
+  if (/\.zip$/i.test(options.out)) return prepareZip(options)
+  if (isInPlace(options)) return addToSet(options, undefined)
   const source = await openImageSource(options.source, options)
   try {
-    const images = source.images.slice(0, options.maxImages)
-    const settings: PrepareSettings = {
-      listing: digestListing(images),
-      size,
-      transform: options.transform ?? 'center-crop-dhariwal',
-      wideHeight,
-      latents: latents === 'none' ? 'pixels' : { encoder: latents.name, shape: latentShape(latents, size) },
-    }
-    const state = await openOutput(options.out, settings)
-    if ('images' in state) return state
-    const { journal, entries } = state
-    const writer = new DatasetWriter(options.out, settings, latents, journal, entries)
-    try {
-      await run(source, images, writer, options)
-    } finally {
-      await journal.close()
-    }
-    return await finish(options.out, source, images, settings, writer.entries)
+    return await addToSet(options, source)
   } finally {
     await source.close()
   }
 }
 
-function checkOptions(size: number, wideHeight: number, latents: 'none' | LatentEncoder, maxImages = 1): void {
+function checkOptions({ size, wideHeight = size, latents = 'none', maxImages = 1 }: PrepareOptions): void {
   if (!Number.isInteger(size) || size < 1) {
     throw new RangeError(`The image size ${size} is not a whole number of pixels, at least 1.`)
   }
@@ -95,156 +104,163 @@ function checkOptions(size: number, wideHeight: number, latents: 'none' | Latent
   if (!Number.isInteger(maxImages) || maxImages < 1) {
     throw new RangeError(`The limit of ${maxImages} images is not a whole number, at least 1.`)
   }
-  if (latents !== 'none' && size % latents.downsampling !== 0) {
+  if (latents !== 'none') checkShrinking(latents, size)
+}
+
+function checkShrinking({ downsampling, name }: LatentEncoder, size: number): void {
+  if (size % downsampling === 0) return
+  throw new RangeError(
+    `The image size ${size} is not a multiple of ${downsampling}, by which the autoencoder '${name}' shrinks it.`,
+  )
+}
+
+/** Whether the source is the images of the set itself. */
+function isInPlace({ source, out }: PrepareOptions): boolean {
+  const paths = [source].flat()
+  return paths.length === 1 && [out, join(out, LAYOUT.images)].some((path) => resolve(path) === resolve(paths[0]!))
+}
+
+/** The archive is packed from a folder beside it, which a killed call leaves and the next one goes on with. */
+async function prepareZip(options: PrepareOptions): Promise<DatasetInfo> {
+  const { out, latents = 'none', features = [], flip } = options
+  if (features.length > 0 || flip) {
     throw new RangeError(
-      `The image size ${size} is not a multiple of ${latents.downsampling}, by which the autoencoder '${latents.name}' shrinks it.`,
+      `'${out}' is an archive of one step's files, as the reference has it; features and flips need a folder.`,
     )
+  }
+  if (await stat(out).catch(() => undefined))
+    throw new Error(`'${out}' exists already; remove it or choose another name.`)
+  const folder = `${out}.partial`
+  const info = await prepareDataset({ ...options, out: folder })
+  await packDataset(join(folder, latents === 'none' ? LAYOUT.images : LAYOUT.latents), out)
+  await rm(folder, { recursive: true })
+  return info
+}
+
+async function addToSet(options: PrepareOptions, source: ImageSource | undefined): Promise<DatasetInfo> {
+  const { out, latents = 'none' } = options
+  const images = source?.images.slice(0, options.maxImages) ?? []
+  const there = source ? undefined : await openPreparedImages(out)
+  const size = there?.size ?? options.size
+  if (latents !== 'none') checkShrinking(latents, size)
+  const grid = await featureGrid(options, size)
+  const request: Preparation = {
+    ...(source && { images: imageSettingsOf(images, options) }),
+    ...(latents !== 'none' && { latents: { encoder: latents.name, shape: latentShape(latents, size) } }),
+    features: (options.features ?? []).map((encoder) => featureSettingsOf(encoder, grid)),
+    flip: options.flip ?? false,
+  }
+  const state = await openOutput(out, request)
+  if ('images' in state) return state
+  const { journal, entries } = state
+  try {
+    let { info } = state
+    if (source && info === undefined) {
+      await makeImages(source, images, journal, entries, options)
+      info = await finishImages(out, source, images, request.images!, entries)
+    }
+    const prepared = there ?? (await openPreparedImages(out))
+    info ??= infoOfOthers(out, prepared)
+    const flip = request.flip || info.flip
+    if (latents !== 'none')
+      await makeLatents(prepared, latents, journal, { ...options, info, flip, done: state.latents })
+    await makeFeatures(prepared, { ...options, info, flip, grid })
+    const cached = new Map([...info.features, ...request.features].map((settings) => [settings.encoder, settings]))
+    // Through the schema, in whose order the file has it.
+    info = datasetInfo.parse({
+      ...info,
+      ...(request.latents && { latents: request.latents }),
+      features: [...cached.values()],
+      flip,
+    })
+    await writeText(join(out, LAYOUT.info), `${JSON.stringify(info, null, 2)}\n`)
+    await rm(join(out, LAYOUT.journal))
+    return info
+  } finally {
+    await journal.close()
   }
 }
 
-function digestListing(images: readonly SourceImage[]): string {
+function imageSettingsOf(images: readonly SourceImage[], options: PrepareOptions): ImageSettings {
+  const { size, transform = 'center-crop-dhariwal', wideHeight = size } = options
   const hash = createHash('sha256')
   for (const { name, label } of images) hash.update(`${name}\0${label}\n`)
-  return hash.digest('hex')
+  return { listing: hash.digest('hex'), size, transform, wideHeight }
 }
 
-/** A finished set of the same settings, or a journal to write on. Throws for a folder that holds anything else. */
-async function openOutput(
-  out: string,
-  settings: PrepareSettings,
-): Promise<DatasetInfo | { journal: PrepareJournal; entries: JournalEntry[] }> {
-  await mkdir(out, { recursive: true })
-  const there = await readdir(out)
-  const journalPath = join(out, LAYOUT.journal)
-  if (there.includes(LAYOUT.journal)) {
-    const { journal, settings: begun, entries } = await PrepareJournal.resume(journalPath)
-    const difference = begun && describeDifference(begun, settings)
-    if (begun && !difference) return { journal, entries }
-    await journal.close()
-    if (difference) {
-      throw new Error(
-        `'${out}' holds an unfinished preparation with ${difference}. Repeat the call that began it, or remove the folder.`,
-      )
-    }
-    // Killed before its first line was whole: nothing was written yet.
-    await rm(journalPath)
-    return { journal: await PrepareJournal.create(journalPath, settings), entries: [] }
-  }
-  if (there.includes(LAYOUT.info)) {
-    const path = join(out, LAYOUT.info)
-    const info = parseJson(datasetInfo, await readFile(path, 'utf8'), path)
-    const difference = describeDifference(info.settings, settings)
-    if (!difference) return info
-    throw new Error(`'${out}' holds a data set with ${difference}. Choose another folder, or remove this one.`)
-  }
-  if (there.length > 0) {
-    throw new Error(
-      `'${out}' is not empty and holds no prepared data set (it holds '${there[0]}'). Choose a new or empty folder.`,
+/** The tokens of the model that the features are for. */
+async function featureGrid(
+  { out, latents = 'none', features = [], featurePatch }: PrepareOptions,
+  size: number,
+): Promise<TokenGrid> {
+  if (features.length === 0) return [1, 1]
+  const info = await readInfo(out)
+  const shape = latents === 'none' ? info?.latents?.shape : latentShape(latents, size)
+  // Of latents that another tool made: the Stable Diffusion VAE's, which is the reference's.
+  const isOthers = !info && (await stat(join(out, LAYOUT.latents)).catch(() => undefined)) !== undefined
+  const side = shape?.[1] ?? (isOthers ? size / 8 : size)
+  const patch = featurePatch ?? (side === size ? 4 : 2)
+  if (side % patch !== 0) {
+    throw new RangeError(
+      `A patch of ${patch} does not divide latents of ${side} × ${side}; choose another by --feature-patch.`,
     )
   }
-  return { journal: await PrepareJournal.create(journalPath, settings), entries: [] }
+  return [side / patch, side / patch]
 }
 
-function describeDifference(before: PrepareSettings, now: PrepareSettings): string | undefined {
-  const show = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value))
-  const keys = Object.keys(now) as (keyof PrepareSettings)[]
-  const key = keys.find((key) => show(before[key]) !== show(now[key]))
-  if (key === undefined) return undefined
-  return key === 'listing'
-    ? 'other source images or labels'
-    : `${key} ${show(before[key])}, not ${show(now[key])} as asked for`
-}
-
-async function run(
+async function makeImages(
   source: ImageSource,
   images: readonly SourceImage[],
-  writer: DatasetWriter,
+  journal: PrepareJournal,
+  entries: JournalEntry[],
   options: PrepareOptions,
 ): Promise<void> {
-  const { size, wideHeight = size, transform = 'center-crop-dhariwal', onCorrupt = 'fail', signal } = options
-  const render = async (image: SourceImage): Promise<Rendered> => {
-    try {
-      const bytes = await source.read(image)
-      const rendered = await renderTrainingImage(bytes, image.name, { transform, size, wideHeight })
-      return rendered ? { source: image, image: rendered } : { source: image, reason: 'it is too small for the strip' }
-    } catch (error) {
-      if (!(error instanceof ImageDecodeError)) throw error
-      if (onCorrupt === 'fail') throw withAdvice(error)
-      return { source: image, reason: error.reason }
-    }
-  }
-  const report = (): void =>
-    options.onProgress?.({
-      done: writer.entries.length,
-      total: images.length,
-      skipped: writer.entries.length - writer.taken,
+  const { size, transform = 'center-crop-dhariwal', wideHeight = size, onCorrupt = 'fail', out, signal } = options
+  const onProgress = (done: number, skipped: number): void =>
+    options.onProgress?.({ step: 'images', done, total: images.length, skipped })
+  await convertImages(source, images, journal, entries, {
+    ...{ out, size, transform, wideHeight, onCorrupt, signal, onProgress },
+  })
+}
+
+/** What the steps after the first are told besides the options. */
+type StepOptions = PrepareOptions & { readonly info: DatasetInfo; readonly flip: boolean }
+
+async function makeLatents(
+  prepared: PreparedImages,
+  encoder: LatentEncoder,
+  journal: PrepareJournal,
+  { out, info, flip, done, signal, onProgress }: StepOptions & { readonly done: number },
+): Promise<void> {
+  const total = prepared.names.length
+  const parts = { plain: info.latents === undefined, flipped: flip && !(info.flip && info.latents) }
+  if ((parts.plain || parts.flipped) && done < total) {
+    await encodeLatents(prepared, encoder, journal, {
+      ...{ out, parts, done, signal },
+      onProgress: (done) => onProgress?.({ step: 'latents', done, total, skipped: 0 }),
     })
-  // One block is written while the next is decoded.
-  let block: Rendered[] = []
-  let writing: Promise<void> = Promise.resolve()
-  const flush = async (): Promise<void> => {
-    await writing
-    report()
-    writing = writer.write(block)
-    writing.catch(() => {})
-    block = []
   }
-  try {
-    // One more than there are cores, so that reading never leaves one idle.
-    const pending = images.slice(writer.entries.length)
-    for await (const rendered of mapInOrder(pending, availableParallelism() + 1, render)) {
-      block.push(rendered)
-      if (signal?.aborted) break
-      if (block.length >= writer.blockImages) await flush()
-    }
-    if (block.length > 0) await flush()
-  } finally {
-    await writing
-  }
-  report()
-  signal?.throwIfAborted()
+  const labels: Labels = prepared.labels.map((label, i) => [latentName(prepared.numbers[i]!), label])
+  await writeText(join(out, LAYOUT.latents, LAYOUT.labels), formatDatasetJson(labels))
 }
 
-function withAdvice(error: ImageDecodeError): Error {
-  return new Error(`${error.message} Remove or replace it, or leave it out by --on-corrupt skip.`, { cause: error })
-}
-
-async function finish(
-  out: string,
-  source: ImageSource,
-  images: readonly SourceImage[],
-  settings: PrepareSettings,
-  entries: readonly JournalEntry[],
-): Promise<DatasetInfo> {
-  const labels = entries.flatMap((entry) => ('label' in entry ? [entry.label] : []))
-  const skipped: SkippedImage[] = entries.flatMap((entry) => ('reason' in entry ? [entry] : []))
-  if (labels.length === 0) {
-    throw new Error(
-      `None of the ${images.length} images of '${source.path}' could be used; the first: ${skipped[0]?.reason}.`,
-    )
+async function makeFeatures(
+  prepared: PreparedImages,
+  options: StepOptions & { readonly grid: TokenGrid },
+): Promise<void> {
+  const { out, info, flip, grid, signal, onProgress, onNotice } = options
+  const total = prepared.names.length
+  const missing = (options.features ?? []).filter(
+    ({ name }) => !(info.features.some(({ encoder }) => encoder === name) && info.flip === flip),
+  )
+  if (missing.length === 0) return
+  const settings = missing.map((encoder) => featureSettingsOf(encoder, grid))
+  const announcement = await announceFeatures(out, settings, total, flip)
+  onNotice?.(announcement)
+  for (const encoder of missing) {
+    await encodeFeatures(prepared, encoder, {
+      ...{ out, grid, flip, signal },
+      onProgress: (done) => onProgress?.({ step: 'features', encoder: encoder.name, done, total, skipped: 0 }),
+    })
   }
-  const classes = source.classNames?.length ?? labels.reduce((max, label) => Math.max(max, label), 0) + 1
-  const classCounts = new Array<number>(classes).fill(0)
-  for (const label of labels) classCounts[label]! += 1
-  const info: DatasetInfo = {
-    format: 'repa-native-dataset-1',
-    source: source.path,
-    settings,
-    images: labels.length,
-    ...(source.classNames ? { classNames: [...source.classNames] } : {}),
-    classCounts,
-    skipped,
-    ignored: { count: source.ignored.length, names: source.ignored.slice(0, IGNORED_NAMES_KEPT) },
-    notes: [...source.notes],
-  }
-  const write = (path: string, text: string) =>
-    writeAtomically(path, { fsync: true }, (file) => file.append(Buffer.from(text)))
-  await write(join(out, LAYOUT.info), `${JSON.stringify(info, null, 2)}\n`)
-  const listing = (name: (index: number) => string): Labels => labels.map((label, i) => [name(i), label])
-  if (settings.latents !== 'pixels') {
-    await write(join(out, LAYOUT.latents, LAYOUT.labels), formatDatasetJson(listing(latentName)))
-  }
-  await write(join(out, LAYOUT.images, LAYOUT.labels), formatDatasetJson(listing(imageName)))
-  await rm(join(out, LAYOUT.journal))
-  return info
 }

@@ -1,49 +1,77 @@
 import { type Dataset, pixelsToLatent, type SampleTarget } from './dataset.ts'
+import { mirror } from './mirror.ts'
 
 /**
  * The decoded samples of a small data set, kept in memory as they are first read: the images as bytes and the moments as
- * floats. Latents that are the pixels themselves are made from the image again, a quarter of the memory.
+ * floats. Latents that are the pixels themselves are made from the image again, a quarter of the memory, and mirror images from
+ * the images.
  */
 export class SampleCache {
   readonly #images: Uint8Array | undefined
   readonly #moments: Float32Array | undefined
   readonly #imageLength: number
+  readonly #imageSize: number
   readonly #momentsLength: number
+  /** 2 where there are moments of the mirror images: each sample's follow its own. */
+  readonly #variants: number
   readonly #isFilled: Uint8Array
 
   private constructor(dataset: Dataset, images: boolean) {
     this.#imageLength = images ? dataset.imageLength : 0
+    this.#imageSize = dataset.imageSize
     this.#momentsLength = momentsLength(dataset)
+    this.#variants = variantsOf(dataset)
     if (images) this.#images = new Uint8Array(dataset.length * this.#imageLength)
-    if (this.#momentsLength > 0) this.#moments = new Float32Array(dataset.length * this.#momentsLength)
-    this.#isFilled = new Uint8Array(dataset.length)
+    if (this.#momentsLength > 0) {
+      this.#moments = new Float32Array(dataset.length * this.#variants * this.#momentsLength)
+    }
+    this.#isFilled = new Uint8Array(dataset.length * this.#variants)
   }
 
   /** A cache for the wanted parts of a data set, or undefined where they would need more than `maxBytes`. */
   static create(dataset: Dataset, wanted: { images: boolean }, maxBytes: number): SampleCache | undefined {
     const images = wanted.images || dataset.latentKind === 'pixels'
-    const bytes = dataset.length * ((images ? dataset.imageLength : 0) + 4 * momentsLength(dataset) + 1)
+    const latentBytes = variantsOf(dataset) * (4 * momentsLength(dataset) + 1)
+    const bytes = dataset.length * ((images ? dataset.imageLength : 0) + latentBytes)
     return bytes <= maxBytes ? new SampleCache(dataset, images) : undefined
   }
 
   /** Copies a sample into the target; false where it has not been read yet. */
-  copyTo(index: number, { image, latent }: SampleTarget): boolean {
-    if (this.#isFilled[index] !== 1) return false
+  copyTo(index: number, { image, latent, flipped = false }: SampleTarget): boolean {
+    if (this.#isFilled[this.#slot(index, flipped)] !== 1) return false
     const pixels = this.#images?.subarray(index * this.#imageLength, (index + 1) * this.#imageLength)
-    if (image) image.set(pixels!)
-    if (latent && this.#moments) {
-      latent.set(this.#moments.subarray(index * this.#momentsLength, (index + 1) * this.#momentsLength))
-    } else if (latent) pixelsToLatent(pixels!, latent)
+    const shown = flipped && pixels ? mirror(pixels, this.#imageSize, 1, image) : pixels
+    if (image && image !== shown) image.set(shown!)
+    if (latent && this.#moments) latent.set(this.#momentsOf(index, flipped)!)
+    else if (latent) pixelsToLatent(shown!, latent)
     return true
   }
 
-  /** Reads a sample into the cache. */
-  async fill(dataset: Dataset, index: number): Promise<void> {
+  /** Reads a sample, or its mirror image, into the cache. */
+  async fill(dataset: Dataset, index: number, flipped: boolean): Promise<void> {
     const image = this.#images?.subarray(index * this.#imageLength, (index + 1) * this.#imageLength)
-    const latent = this.#moments?.subarray(index * this.#momentsLength, (index + 1) * this.#momentsLength)
-    await dataset.readInto(index, { ...(image && { image }), ...(latent && { latent }) })
-    this.#isFilled[index] = 1
+    const latent = this.#momentsOf(index, flipped)
+    // The image is kept as it is, whichever is wanted.
+    await Promise.all([
+      image && dataset.readInto(index, { image }),
+      latent && dataset.readInto(index, { latent, flipped }),
+    ])
+    this.#isFilled[this.#slot(index, flipped)] = 1
   }
+
+  /** Without moments a sample and its mirror image are one. */
+  #slot(index: number, flipped: boolean): number {
+    return index * this.#variants + (flipped ? this.#variants - 1 : 0)
+  }
+
+  #momentsOf(index: number, flipped: boolean): Float32Array | undefined {
+    const slot = this.#slot(index, flipped)
+    return this.#moments?.subarray(slot * this.#momentsLength, (slot + 1) * this.#momentsLength)
+  }
+}
+
+function variantsOf(dataset: Dataset): number {
+  return dataset.flip && dataset.latentKind === 'moments' ? 2 : 1
 }
 
 /** Floats of the stored posterior of one sample; 0 where the latents are the pixels. */

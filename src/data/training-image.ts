@@ -11,26 +11,18 @@ export interface TrainingImageOptions {
   readonly wideHeight: number
 }
 
-export interface TrainingImage {
-  /** `size × size × 3` bytes, channels fastest. */
-  readonly pixels: Uint8Array
-  /** The same as a stored (uncompressed) PNG file, the form that the reference writes and that is quickest to read. */
-  readonly png: Uint8Array
-}
-
 /**
  * Decodes, crops and encodes one image file.
  *
- * @returns undefined where the transform leaves the picture out because it is too small
+ * @returns a stored (uncompressed) PNG file, the form that the reference writes and that is quickest to read; undefined where the transform leaves the picture out because it is too small
  * @throws {ImageDecodeError} if the file cannot be read as an image
  */
 export async function renderTrainingImage(
   bytes: Uint8Array,
   name: string,
   options: TrainingImageOptions,
-): Promise<TrainingImage | undefined> {
+): Promise<Uint8Array | undefined> {
   const { size } = options
   const image = transformImage(await decodeImage(bytes, name), options.transform, size, options.wideHeight)
-  if (!image) return undefined
-  return { pixels: image.data, png: encodePng(image.data, size, size, 3, { compressionLevel: 0 }) }
+  return image && encodePng(image.data, size, size, 3, { compressionLevel: 0 })
 }

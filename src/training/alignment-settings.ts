@@ -1,5 +1,6 @@
 /** What a configuration says of alignment and its kin, for a Trainer. */
-import type { Encoder } from '../alignment/encoder.ts'
+
+import type { AlignmentEncoder } from './alignment-encoders.ts'
 import { alignDepthOf, type TrainingConfiguration } from './configuration.ts'
 import type { TrainerOptions } from './trainer-options.ts'
 
@@ -46,7 +47,7 @@ export function requireConsistentAlignment(configuration: TrainingConfiguration)
 /** The Trainer's options of a model of `depth` blocks. */
 export function alignmentOf(
   configuration: TrainingConfiguration,
-  encoders: readonly Encoder[],
+  encoders: readonly AlignmentEncoder[],
   depth: number,
 ): Pick<TrainerOptions, 'align' | 'selfAlign' | 'alignSchedule' | 'disperse'> {
   const { alignLoss, alignTemperature, alignWeight, alignUntil, alignDecay, alignSpatialNorm, projector } =

@@ -78,6 +78,8 @@ export const trainingSchema = z.strictObject({
   selfAlignTimeOffset: z.number().min(0).max(1).default(0.2),
   path: z.enum(['linear', 'cosine']).default('linear'),
   weighting: z.enum(['uniform', 'lognormal']).default('uniform'),
+  /** Takes each image's mirror image in its place with probability ½. Default: where the data were prepared for it. */
+  flip: z.boolean().optional(),
   classDropout: z.number().min(0).max(1).default(0.1),
   seed: z.int().min(0).default(0),
   checkpointEvery: positive.default(50_000),

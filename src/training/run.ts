@@ -3,8 +3,6 @@
  */
 import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Encoder } from '../alignment/encoder.ts'
-import { loadEncoder } from '../alignment/encoders.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { imageGrid } from '../data/grid.ts'
@@ -18,6 +16,7 @@ import {
   transformerOfPreset,
 } from '../models/transformer-kinds.ts'
 import type { Device } from '../tensor/device.ts'
+import { type AlignmentEncoder, disposeEncoders, isCached, openEncoders } from './alignment-encoders.ts'
 import { alignmentOf, requireConsistentAlignment } from './alignment-settings.ts'
 import { CHECKPOINTS, checkpointName, newestCheckpoint, tidyCheckpoints } from './checkpoint.ts'
 import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
@@ -48,6 +47,8 @@ export interface TrainingRun {
   readonly configuration: TrainingConfiguration
   readonly model: AnyTransformer
   readonly data: Dataset
+  /** Encoders whose features are read from the data set, so that they do not run. */
+  readonly cachedEncoders: readonly string[]
   /** Steps already made, when resumed. */
   readonly step: number
 }
@@ -73,19 +74,17 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const { out, device } = options
   const checkpoints = join(out, CHECKPOINTS)
   const resolved = await resolveConfiguration(options)
+  const data = await Dataset.open(options.data)
   // Through the schema, in whose order config.json has it.
   const configuration = parseConfiguration(
     trainingSchema,
-    { ...resolved, precision: resolved.precision ?? defaultPrecision(device) },
+    { ...resolved, precision: resolved.precision ?? defaultPrecision(device), flip: resolved.flip ?? data.flip },
     'the configuration',
   )
   requireConsistentAlignment(configuration)
-  const data = await Dataset.open(options.data)
-  const encoders: Encoder[] = []
+  let encoders: AlignmentEncoder[] = []
   try {
-    for (const { name, file } of configuration.encoders) {
-      encoders.push(await loadEncoder(name, file, { device, notice: options.onNotice }))
-    }
+    encoders = await openEncoders(configuration, data, { device, notice: (sentence) => options.onNotice?.(sentence) })
     using model = createModel(configuration, data, device)
     const stored: StoredConfiguration = { data: options.data, training: configuration }
     await using trainer = new Trainer({
@@ -101,7 +100,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     else if (options.resume) options.onNotice?.(`${out} has no whole checkpoint yet: the run begins at step 0.`)
     await mkdir(out, { recursive: true })
     await writeWhole(join(out, CONFIG_FILE), `${JSON.stringify(stored, null, 2)}\n`)
-    options.onStart?.({ configuration, model, data, step: trainer.step })
+    const cachedEncoders = encoders.filter(isCached).map(({ name }) => name)
+    options.onStart?.({ configuration, model, data, cachedEncoders, step: trainer.step })
     const log = await MetricsLog.open(out, join(out, METRICS), trainer.step)
     try {
       return await trainSegments(trainer, configuration, options, log, checkpoint)
@@ -109,7 +109,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       await log.close()
     }
   } finally {
-    for (const encoder of encoders) encoder[Symbol.dispose]()
+    await disposeEncoders(encoders)
   }
 }
 

@@ -1,18 +1,18 @@
 /** What a Trainer takes and what it reports. */
 import type { Dispersive } from '../alignment/dispersive.ts'
-import type { Encoder } from '../alignment/encoder.ts'
 import type { AlignmentSchedule } from '../alignment/schedule.ts'
 import type { SelfAlignment } from '../alignment/self-alignment.ts'
 import type { Dataset } from '../data/dataset.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath, TimeWeighting } from '../native.ts'
+import type { AlignmentEncoder } from './alignment-encoders.ts'
 import type { CheckpointState } from './checkpoint.ts'
 import type { AdamWOptions } from './optimizer.ts'
 import type { PrecisionPolicy } from './precision.ts'
 
 /** What aligns the hidden states: one encoder or several, after block `depth`, with this weight in the loss. */
 export interface Alignment {
-  readonly encoder: Encoder | readonly Encoder[]
+  readonly encoder: AlignmentEncoder | readonly AlignmentEncoder[]
   /** Default: the model's `alignDepth`, at most its last block. */
   readonly depth?: number
   /** Default 0.5. */
@@ -50,6 +50,8 @@ export interface TrainerOptions extends Partial<AdamWOptions> {
   readonly path?: InterpolantPath
   /** How SiT's times are drawn. Default: uniform. */
   readonly weighting?: TimeWeighting
+  /** Takes each image's mirror image in its place with probability ½. Default: where the data were prepared for it. */
+  readonly flip?: boolean
   /** What a checkpoint keeps as the run's configuration. */
   readonly configuration?: CheckpointState['configuration']
   readonly seed?: number

@@ -1,6 +1,5 @@
 import { join } from 'node:path'
 import type { Dispersive } from '../alignment/dispersive.ts'
-import type { Encoder } from '../alignment/encoder.ts'
 import { ntXent } from '../alignment/nt-xent.ts'
 import type { FeatureLoss } from '../alignment/repa.ts'
 import { type AlignmentSchedule, isOver, scheduleFactor } from '../alignment/schedule.ts'
@@ -16,6 +15,8 @@ import { mean } from '../tensor/ops/loss.ts'
 import { dropLabels, type RandomKey, randomNormal } from '../tensor/random.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
+import { type AlignmentEncoder, isCached } from './alignment-encoders.ts'
+import { featureTargets, uploadFeatures } from './cached-targets.ts'
 import { CapturedStep } from './captured-step.ts'
 import { CHECKPOINTS, countersOf, loadCheckpoint, readCheckpointState, saveCheckpoint } from './checkpoint.ts'
 import { forwardBackward, type Objective } from './objective.ts'
@@ -35,8 +36,10 @@ type StepInputs = {
   /** Latents, or their posterior's moments, as the data hold them. */
   readonly stored: Tensor
   readonly posteriorNoise: Tensor | undefined
-  /** Undefined without encoders. */
+  /** Undefined where no encoder runs. */
   readonly images: Tensor | undefined
+  /** Cached features, by the encoder's place among those that are cached. */
+  readonly [cached: `features${number}`]: Tensor | undefined
   /** Already dropped. */
   readonly labels: Tensor
   readonly t: Tensor
@@ -70,9 +73,9 @@ export class Trainer implements AsyncDisposable {
   readonly model: AnyTransformer
   readonly data: Dataset
   readonly optimizer: AdamW
-  readonly #options: Required<Pick<TrainerOptions, 'batch' | 'seed' | 'configuration' | 'cudaGraph'>>
+  readonly #options: Required<Pick<TrainerOptions, 'batch' | 'seed' | 'configuration' | 'cudaGraph' | 'flip'>>
   readonly #objective: Objective
-  readonly #encoders: readonly Encoder[]
+  readonly #encoders: readonly AlignmentEncoder[]
   readonly #alignWeight: number
   readonly #featureLoss: FeatureLoss | undefined
   readonly #spatialNorm: number | undefined
@@ -106,6 +109,7 @@ export class Trainer implements AsyncDisposable {
       batch,
       seed: options.seed ?? 0,
       cudaGraph: options.cudaGraph ?? false,
+      flip: options.flip ?? data.flip,
       configuration: options.configuration ?? null,
     }
     requireFit(model, data, batch)
@@ -118,7 +122,7 @@ export class Trainer implements AsyncDisposable {
         `A captured step has one weight of the alignment, and a ${alignSchedule.decay} decay changes it at every step. Leave cudaGraph out.`,
       )
     }
-    for (const encoder of encoders) encoder.requireGrid?.(model.grid)
+    for (const encoder of encoders) if (!isCached(encoder)) encoder.requireGrid?.(model.grid)
     const widths = encoders.map((encoder) => encoder.width)
     const depth = align?.depth ?? Math.min(model.config.alignDepth, model.config.depth)
     const projector = align?.projector ?? model.config.projector
@@ -130,7 +134,7 @@ export class Trainer implements AsyncDisposable {
       model.align({ widths, depth, projector, selfAlignment, seed: this.#options.seed })
     }
     model.computeIn(precision.dtype)
-    for (const encoder of encoders) encoder.computeIn?.(precision.dtype)
+    for (const encoder of encoders) if (!isCached(encoder)) encoder.computeIn?.(precision.dtype)
     this.#objective = objectiveFor(model, options)
     if (selfAlign && !this.#objective.drawEarlierTimes) {
       this.#objective[Symbol.dispose]()
@@ -219,15 +223,19 @@ export class Trainer implements AsyncDisposable {
 
   /** Batches from the next step on; kept between runs, with what it has read ahead. */
   #openLoader(): AsyncIterator<Batch, undefined> {
-    const { batch, seed } = this.#options
+    const { batch, seed, flip } = this.#options
     const isAligning = !isOver(this.#step, this.#schedule)
     if (isAligning !== this.#isAligning) {
       this.#captured?.dispose()
       this.#captured = undefined
     }
     this.#isAligning = isAligning
-    const images = this.#isAligning && this.#encoders.length > 0
-    const loader = new Loader(this.data, { batch, seed, images, startStep: this.#step })
+    const loader = new Loader(this.data, {
+      ...{ batch, seed, flip },
+      images: this.#encodersRun,
+      features: isAligning ? this.#encoders.filter(isCached).map(({ store }) => store) : [],
+      startStep: this.#step,
+    })
     return loader[Symbol.asyncIterator]()
   }
 
@@ -294,14 +302,19 @@ export class Trainer implements AsyncDisposable {
     return {
       stored: Tensor.from(samples.latents, [batch, ...data.storedLatentShape], device),
       posteriorNoise: data.latentKind === 'moments' ? randomNormal(shape, key('posterior'), device) : undefined,
-      images:
-        this.#isAligning && this.#encoders.length > 0
-          ? Tensor.from(samples.images!, [batch, 3, data.imageSize, data.imageSize], device)
-          : undefined,
+      images: this.#encodersRun
+        ? Tensor.from(samples.images!, [batch, 3, data.imageSize, data.imageSize], device)
+        : undefined,
       labels: classDropout > 0 ? dropLabels(labels, classDropout, model.nullClass, key('labelDropout')) : labels,
       t,
       teacherT: selfAlign && this.#objective.drawEarlierTimes!(t, selfAlign.timeOffset, key('teacherTimes')),
       noise: randomNormal(shape, key('noise'), device),
+      ...Object.fromEntries(
+        (this.#isAligning ? this.#encoders.filter(isCached) : []).map(({ width }, k) => {
+          const features = samples.features[k]!
+          return [`features${k}`, uploadFeatures(features, [batch, features.length / batch / width, width], device)]
+        }),
+      ),
     }
   }
 
@@ -317,7 +330,8 @@ export class Trainer implements AsyncDisposable {
     return this.#captured.results
   }
 
-  #compute({ stored, posteriorNoise, images, labels, t, teacherT, noise }: StepInputs): StepLosses {
+  #compute(inputs: StepInputs): StepLosses {
+    const { stored, posteriorNoise, labels, t, teacherT, noise } = inputs
     const latents = posteriorNoise ? samplePosterior(stored, posteriorNoise, LATENT_SCALE, 0) : stored
     const weights = this.#weightsAt(this.#step)
     const losses = forwardBackward(
@@ -327,7 +341,7 @@ export class Trainer implements AsyncDisposable {
         labels,
         t,
         noise,
-        targets: images ? this.#targets(images) : [],
+        targets: this.#targets(inputs),
         teacher: teacherT && this.#teacher({ latents, noise, t: teacherT }, labels),
       },
       {
@@ -351,11 +365,20 @@ export class Trainer implements AsyncDisposable {
     return reported
   }
 
-  #targets(images: Tensor): Tensor[] {
+  /** Whether an encoder has to see the images. */
+  get #encodersRun(): boolean {
+    return this.#isAligning && this.#encoders.some((encoder) => !isCached(encoder))
+  }
+
+  #targets(inputs: StepInputs): Tensor[] {
+    if (!this.#isAligning) return []
     const gamma = this.#spatialNorm
+    let cached = 0
     return this.#encoders.map((encoder) =>
       scope(() => {
-        const features = encoder.features(images, this.model.grid)
+        const features = isCached(encoder)
+          ? featureTargets(inputs[`features${cached++}`]!)
+          : encoder.features(inputs.images!, this.model.grid)
         return gamma === undefined ? features : spatiallyNormalized(features, gamma)
       }),
     )

@@ -228,7 +228,7 @@ describe('Dataset.open', () => {
     JSON.stringify({
       format: 'repa-native-dataset-1',
       source: 'x',
-      settings: { listing: '', size: 8, transform: 'none', wideHeight: 8, latents: 'pixels' },
+      settings: { listing: '', size: 8, transform: 'none', wideHeight: 8 },
       images: 3,
       classNames,
       classCounts: [2, 1],

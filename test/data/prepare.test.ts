@@ -1,66 +1,17 @@
-import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
 import { decodeImage } from '../../src/data/image-decoding.ts'
 import { openImageSource } from '../../src/data/image-sources.ts'
-import type { LatentEncoder } from '../../src/data/latent-encoder.ts'
-import { encodePng } from '../../src/data/png.ts'
 import { type PrepareOptions, prepareDataset } from '../../src/data/prepare.ts'
 import { toPlanes } from '../../src/data/rgb-image.ts'
 import { centerCropDhariwal } from '../../src/data/transforms.ts'
 import { goldenFolder, goldenSuffix, haveGolden, haveImages, imagesFolder, imagesSuffix } from '../shared-folder.ts'
 import { folderDigest } from './folder-digest.ts'
 import { maxDifference } from './max-difference.ts'
-import { syntheticImage } from './synthetic-image.ts'
+import { blockMoments, momentsOfBlocks, pictures, png, setup } from './preparing.ts'
 import { temporaryFolder, writeTree } from './temporary-folder.ts'
-
-function png(width: number, height: number, seed: number): Uint8Array {
-  return encodePng(syntheticImage(width, height, seed).data, width, height, 3)
-}
-
-/** `count` pictures of 20×16 in three classes. */
-function pictures(count: number): Record<string, Uint8Array> {
-  const name = (i: number): string => `class${i % 3}/${String(i).padStart(3, '0')}.png`
-  return Object.fromEntries(Array.from({ length: count }, (_, i) => [name(i), png(20, 16, i + 1)]))
-}
-
-/** The means and standard deviations of 8×8 blocks of each channel: an encoder of the right shape, and checkable. */
-const blockMoments: LatentEncoder = {
-  name: 'block-moments',
-  latentChannels: 3,
-  downsampling: 8,
-  batchSize: 4,
-  encode: async (images, size) => images.map((pixels) => momentsOfBlocks(pixels, size)),
-}
-
-function momentsOfBlocks(pixels: Uint8Array, size: number): Float32Array {
-  const side = size / 8
-  const out = new Float32Array(6 * side * side)
-  for (let c = 0; c < 3; c++) {
-    for (let block = 0; block < side * side; block++) {
-      const values = Array.from({ length: 64 }, (_, i) => {
-        const y = Math.floor(block / side) * 8 + (i >> 3)
-        const x = (block % side) * 8 + (i & 7)
-        return pixels[(y * size + x) * 3 + c]!
-      })
-      const mean = values.reduce((sum, value) => sum + value, 0) / 64
-      out[c * side * side + block] = mean
-      out[(c + 3) * side * side + block] = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / 64)
-    }
-  }
-  return out
-}
-
-function setup(
-  files: Readonly<Record<string, Uint8Array | string>>,
-  more: Partial<PrepareOptions> = {},
-): PrepareOptions {
-  const root = temporaryFolder()
-  const source = join(root, 'source')
-  writeTree(source, files)
-  return { source, out: join(root, 'out'), size: 16, ...more }
-}
 
 describe('prepareDataset on real images', () => {
   test.skipIf(!haveImages).each([
@@ -194,40 +145,6 @@ describe('prepareDataset and corrupt images', () => {
 })
 
 describe('an interrupted preparation', () => {
-  test('goes on where it ended, to the same bytes as an unbroken one', async () => {
-    const files = { ...pictures(30), 'class1/005.png': 'no image' }
-    const options = setup(files, { latents: blockMoments, onCorrupt: 'skip' })
-    const control = { ...options, out: `${options.out}-unbroken` }
-    await prepareDataset(control)
-
-    const controller = new AbortController()
-    const onProgress = ({ done }: { done: number }): void => {
-      if (done >= 8) controller.abort(new Error('interrupted'))
-    }
-    await expect(prepareDataset({ ...options, onProgress, signal: controller.signal })).rejects.toThrow('interrupted')
-    expect(existsSync(join(options.out, 'images/dataset.json'))).toBe(false)
-    await expect(Dataset.open(options.out)).rejects.toThrow('is an unfinished preparation')
-
-    // What a kill can leave: a torn journal line, files that the journal does not know yet, a half-written one.
-    const journal = join(options.out, 'prepare-journal.jsonl')
-    appendFileSync(journal, '{"name":"class1/0')
-    writeFileSync(join(options.out, 'images/00000/img00000020.png'), 'torn')
-    const begun = readFileSync(journal, 'utf8').split('\n').length - 2
-    expect(begun).toBeGreaterThanOrEqual(8)
-    expect(begun).toBeLessThan(30)
-
-    let first = -1
-    await prepareDataset({
-      ...options,
-      onProgress: ({ done }) => {
-        if (first < 0) first = done
-      },
-    })
-    expect(first).toBe(begun)
-    expect(folderDigest(options.out)).toEqual(folderDigest(control.out))
-    expect(existsSync(journal)).toBe(false)
-  })
-
   test('that never wrote a whole line starts anew', async () => {
     const options = setup(pictures(3))
     writeTree(options.out, { 'prepare-journal.jsonl': '{"sett' })
@@ -257,7 +174,6 @@ describe('the output folder of prepareDataset', () => {
   test.each<[string, Partial<PrepareOptions>, string]>([
     ['size', { size: 8 }, 'holds a data set with size 16, not 8 as asked for'],
     ['transform', { transform: 'none' }, 'with transform center-crop-dhariwal, not none'],
-    ['latents', { latents: blockMoments }, 'with latents pixels, not {"encoder":"block-moments","shape":[6,2,2]}'],
     ['images', { maxImages: 2 }, 'with other source images or labels'],
   ])('a whole set of another %s is refused', async (_, change, message) => {
     const options = setup(pictures(4))

@@ -1,14 +1,18 @@
+import type { DatasetInfo } from '../../data/dataset-info.ts'
+import type { FeatureEncoder } from '../../data/feature-encoder.ts'
 import { TRANSFORMS } from '../../data/transforms.ts'
 import { defineCommand } from '../command.ts'
+import type { Output } from '../output.ts'
+import type { Progress } from '../progress.ts'
 
 export const prepareCommand = defineCommand({
   name: 'prepare',
-  summary: 'turn folders or zips of images into a training data set',
+  summary: 'turn images into a training data set: crops, latents, cached features',
   description:
-    "SRC is a folder of class folders, a zip of them, or the reference's dataset with its dataset.json. DATA gets images/ and dataset.json as the reference writes them, and dataset-info.json for people. An interrupted run goes on where it ended.",
-  positionals: { source: { placeholder: 'SRC', description: 'folder or zip of images' } },
+    "SRC is a folder of class folders, a zip or tar (.tar, .tar.gz) of them, the reference's dataset with its dataset.json, WebDataset tars (KEY.jpg with KEY.cls or KEY.json), or parquet files with a column of images as Hugging Face writes them. Several tars or parquet files, a pattern such as 'train-{0000..0127}.tar', or a folder of nothing else are the shards of one set. DATA gets images/ and vae-sd/ with their dataset.json as the reference writes them, and dataset-info.json for people; a name in .zip gets one step's files as the reference's tool packs them. An interrupted run goes on where it ended. The steps may be made one by one: with DATA itself as SRC, latents or features are added to the images that are there.",
+  positionals: { source: { placeholder: 'SRC', description: 'folder, zip, tar or parquet of images', repeated: true } },
   options: {
-    out: { type: 'string', placeholder: 'DATA', description: 'folder to write', required: true },
+    out: { type: 'string', placeholder: 'DATA', description: 'folder to write, or a .zip', required: true },
     size: { type: 'integer', min: 1, default: 256, description: 'side of the square images in pixels' },
     transform: {
       type: 'enum',
@@ -24,6 +28,26 @@ export const prepareCommand = defineCommand({
       expected: 'none (latents by an autoencoder are not in this version)',
       description: 'none keeps the pixels, x/127.5 - 1, as the latent',
     },
+    features: {
+      type: 'string',
+      placeholder: 'NAME=FILE',
+      repeated: true,
+      description:
+        "keep this encoder's features of every image, as float16, so that training need not run it; how much they take is said first",
+    },
+    featurePatch: {
+      type: 'integer',
+      min: 1,
+      placeholder: 'N',
+      description: 'patch of the model that the features are for [2; 4 where pixels are the latent]',
+    },
+    flip: {
+      type: 'boolean',
+      default: false,
+      description: 'encode the mirror images too (vae-sd-flip/); training then takes either, with even chances',
+    },
+    imageColumn: { type: 'string', placeholder: 'NAME', description: 'of parquet files: the column of images' },
+    labelColumn: { type: 'string', placeholder: 'NAME', description: 'of parquet files: the column of labels' },
     onCorrupt: {
       type: 'enum',
       values: ['fail', 'skip'],
@@ -40,35 +64,91 @@ export const prepareCommand = defineCommand({
       description: '256-pixel images, classes by folder name',
     },
     { command: 'repa prepare cifar10.zip --out data/cifar --size 32', description: 'from a zip' },
+    {
+      command: "repa prepare 'imagenet/train-{0000..0146}.tar' --out data/imagenet256",
+      description: 'from WebDataset shards',
+    },
+    {
+      command:
+        'repa prepare data/imagenet256 --out data/imagenet256 --features dinov2-vit-b=dinov2_vitb14_pretrain.pth',
+      description: 'add cached features to a set that is there',
+    },
   ],
   async run(
-    { source, out: folder, size, transform, onCorrupt, maxImages, unlabelled, allowEmptyClasses },
-    { out, signal, progress },
+    { source, out: folder, size, transform, autoencoder: _, onCorrupt, features, ...rest },
+    { device, out, signal, progress },
   ) {
     const { prepareDataset } = await import('../../data/prepare.ts')
-    let bar: ReturnType<typeof progress> | undefined
-    const info = await prepareDataset({
-      source,
-      out: folder,
-      size,
-      transform: transform as (typeof TRANSFORMS)[number],
-      onCorrupt: onCorrupt as 'fail' | 'skip',
-      maxImages,
-      unlabelled,
-      allowEmptyClasses,
-      signal,
-      onProgress: ({ done, total, skipped }) => {
-        bar ??= progress({ label: 'prepare', unit: 'images', total })
-        bar.update(done, skipped > 0 ? { skipped } : {})
-      },
-    }).finally(() => bar?.end())
-    for (const note of info.notes) out.line(note)
-    for (const { name, reason } of info.skipped) out.warn(`${name}: ${reason}; skipped`)
-    if (info.ignored.count > 0)
-      out.line(
-        `${info.ignored.count} files are no images: ${info.ignored.names.slice(0, 5).join(', ')}${info.ignored.count > 5 ? ', ...' : ''}`,
-      )
-    out.line(`${folder}: ${info.images} images of ${size} x ${size} in ${info.classCounts.length} classes`)
-    out.json({ ...info, out: folder })
+    const encoders = await openEncoders(features ?? [], device, (sentence) => out.warn(sentence))
+    let bar: { readonly label: string; readonly progress: Progress } | undefined
+    try {
+      const info = await prepareDataset({
+        ...rest,
+        source,
+        out: folder,
+        size,
+        transform: transform as (typeof TRANSFORMS)[number],
+        onCorrupt: onCorrupt as 'fail' | 'skip',
+        features: encoders,
+        signal,
+        onNotice: (sentence) => out.line(sentence),
+        onProgress: ({ step, encoder, done, total, skipped }) => {
+          const label = encoder ?? step
+          if (bar?.label !== label) {
+            bar?.progress.end()
+            bar = { label, progress: progress({ label, unit: 'images', total, initial: done }) }
+          }
+          bar.progress.update(done, skipped > 0 ? { skipped } : {})
+        },
+      })
+      bar?.progress.end()
+      report(folder, info, out)
+    } finally {
+      bar?.progress.end()
+      for (const encoder of encoders) encoder[Symbol.dispose]()
+    }
   },
 })
+
+async function openEncoders(
+  features: readonly string[],
+  deviceName: string,
+  notice: (sentence: string) => void,
+): Promise<(FeatureEncoder & Disposable)[]> {
+  if (features.length === 0) return []
+  const [{ openFeatureEncoder }, { resolveDevice }] = await Promise.all([
+    import('../../training/feature-encoder.ts'),
+    import('../../tensor/device.ts'),
+  ])
+  const device = resolveDevice(deviceName)
+  const opened: (FeatureEncoder & Disposable)[] = []
+  try {
+    for (const text of features) {
+      const equals = text.indexOf('=')
+      const [name, file] = equals < 0 ? [text] : [text.slice(0, equals), text.slice(equals + 1)]
+      opened.push(await openFeatureEncoder(name!, file, { device, notice }))
+    }
+    return opened
+  } catch (error) {
+    for (const encoder of opened) encoder[Symbol.dispose]()
+    throw error
+  }
+}
+
+function report(folder: string, info: DatasetInfo, out: Output): void {
+  for (const note of info.notes) out.line(note)
+  for (const { name, reason } of info.skipped) out.warn(`${name}: ${reason}; skipped`)
+  const { count, names } = info.ignored
+  if (count > 0) {
+    out.line(`${count} files are no images: ${names.slice(0, 5).join(', ')}${count > 5 ? ', ...' : ''}`)
+  }
+  const parts = [
+    ...(info.latents ? [`latents [${info.latents.shape.join(', ')}] by ${info.latents.encoder}`] : []),
+    ...info.features.map(({ encoder, grid, width }) => `features of ${encoder} [${grid.join(' x ')}, ${width}]`),
+    ...(info.flip ? ['mirror images'] : []),
+  ]
+  const size = info.settings ? ` of ${info.settings.size} x ${info.settings.size}` : ''
+  const added = parts.length > 0 ? `; ${parts.join('; ')}` : ''
+  out.line(`${folder}: ${info.images} images${size} in ${info.classCounts.length} classes${added}`)
+  out.json({ ...info, out: folder })
+}

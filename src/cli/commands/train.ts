@@ -102,6 +102,10 @@ export const trainCommand = defineCommand({
     },
     path: { type: 'enum', values: ['linear', 'cosine'], description: "SiT's interpolant [linear]" },
     weighting: { type: 'enum', values: ['uniform', 'lognormal'], description: "how SiT's times are drawn [uniform]" },
+    flip: {
+      type: 'boolean',
+      description: 'take either an image or its mirror image [where repa prepare --flip made both]',
+    },
     classDropout: { type: 'number', min: 0, max: 1, description: 'probability of leaving out the label [0.1]' },
     emaDecay: { type: 'number', min: 0, max: 1, description: 'decay of the averaged weights [0.9999]' },
     weightDecay: { type: 'number', min: 0, description: 'weight decay of AdamW [0]' },
@@ -154,12 +158,15 @@ export const trainCommand = defineCommand({
       device: resolveDevice(device),
       signal,
       onNotice: (sentence) => out.warn(sentence),
-      onStart: ({ configuration: resolved, model, data: dataset, step }) => {
+      onStart: ({ configuration: resolved, model, data: dataset, cachedEncoders, step }) => {
         const name =
           typeof resolved.model === 'string'
             ? resolved.model
             : `${model.config.kind} ${model.config.depth} x ${model.config.hidden}`
-        const encoders = resolved.encoders.map((encoder) => encoder.name).join(', ') || 'no encoder'
+        const isCached = new Set(cachedEncoders)
+        const encoders =
+          resolved.encoders.map(({ name }) => (isCached.has(name) ? `${name} (cached)` : name)).join(', ') ||
+          'no encoder'
         out.line(
           `${name}: ${(model.parameterCount / 1e6).toFixed(1)} M parameters, ${encoders}, ${dataset.length} images in ${dataset.classes} classes`,
         )

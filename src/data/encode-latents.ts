@@ -1,0 +1,79 @@
+/** The second step of a preparation, the reference tool's `encode`: images to the moments of their latents. */
+import { join } from 'node:path'
+import { encodeNpy } from '../formats/npy.ts'
+import { hostFloat32 } from '../tensor/host-tensor.ts'
+import { FolderWriter, latentName, settled } from './dataset-files.ts'
+import { LAYOUT } from './dataset-info.ts'
+import { type LatentEncoder, latentShape } from './latent-encoder.ts'
+import type { PrepareJournal } from './prepare-journal.ts'
+import { mirrored, type PreparedImages, pixelBatches } from './prepared-images.ts'
+
+export interface EncodeLatentsOptions {
+  readonly out: string
+  /** What is to be encoded: the images as they are, their mirror images. */
+  readonly parts: { readonly plain: boolean; readonly flipped: boolean }
+  /** Images that are done. */
+  readonly done: number
+  readonly signal: AbortSignal | undefined
+  readonly onProgress: (done: number) => void
+}
+
+/**
+ * Writes `vae-sd/00000/img-mean-std-00000000.npy` and on, f32 [2C, h, w], and the mirror images' under the same names in `vae-sd-flip/`.
+ * Batches begin at multiples of the encoder's batch size, also after a kill, so that the bytes are an unbroken run's.
+ */
+export async function encodeLatents(
+  images: PreparedImages,
+  encoder: LatentEncoder,
+  journal: PrepareJournal,
+  { out, parts, done, signal, onProgress }: EncodeLatentsOptions,
+): Promise<void> {
+  const { batchSize } = encoder
+  const { size, numbers } = images
+  const files = new FolderWriter()
+  const shape = latentShape(encoder, size)
+  const writeBatch = (folder: string, begin: number, latents: readonly Float32Array[]): Promise<void> =>
+    settled(
+      latents.map((latent, i) =>
+        files.write(join(out, folder, latentName(numbers[begin + i]!)), encodeNpy(hostFloat32(latent, shape))),
+      ),
+    )
+  const first = Math.floor(done / batchSize) * batchSize
+  onProgress(first)
+  // One batch is written while the next is encoded.
+  let writing: Promise<void> = Promise.resolve()
+  try {
+    for await (const batch of pixelBatches(images, first, batchSize)) {
+      const latents = parts.plain ? await encodeChecked(encoder, batch.images, size) : []
+      const flipped = parts.flipped ? await encodeChecked(encoder, mirrored(batch, size), size) : []
+      await writing
+      onProgress(batch.begin)
+      writing = settled([
+        writeBatch(LAYOUT.latents, batch.begin, latents),
+        writeBatch(LAYOUT.flippedLatents, batch.begin, flipped),
+      ]).then(() => journal.appendLatents(batch.end))
+      writing.catch(() => {})
+      if (signal?.aborted) break
+    }
+  } finally {
+    await writing
+  }
+  signal?.throwIfAborted()
+  onProgress(numbers.length)
+}
+
+async function encodeChecked(
+  encoder: LatentEncoder,
+  images: readonly Uint8Array[],
+  size: number,
+): Promise<readonly Float32Array[]> {
+  const shape = latentShape(encoder, size)
+  const length = shape[0] * shape[1] * shape[2]
+  const latents = await encoder.encode(images, size)
+  const wrong = latents.find((latent) => latent.length !== length)
+  if (latents.length === images.length && !wrong) return latents
+  throw new Error(
+    `The autoencoder '${encoder.name}' gave ${latents.length} latents of ${(wrong ?? latents[0])?.length} floats ` +
+      `for ${images.length} images; ${length} floats each, of shape [${shape}], were expected.`,
+  )
+}

@@ -1,0 +1,125 @@
+/** What a preparation finds in the folder that it is to write. */
+import { mkdir, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type DatasetInfo, LAYOUT, type Preparation } from './dataset-info.ts'
+import { readInfo } from './dataset-listing.ts'
+import { type JournalEntry, PrepareJournal } from './prepare-journal.ts'
+
+/** A preparation that is under way: its journal, and what is done. */
+export interface BegunPreparation {
+  readonly journal: PrepareJournal
+  readonly entries: JournalEntry[]
+  /** Images whose latents are there. */
+  readonly latents: number
+  /** Undefined as long as the images are not whole, and where another tool made them. */
+  readonly info: DatasetInfo | undefined
+}
+
+/**
+ * A set that has all that is asked for, or a journal to write on.
+ *
+ * @throws {Error} for a folder that holds anything else, or that was prepared in another way
+ */
+export async function openOutput(out: string, request: Preparation): Promise<DatasetInfo | BegunPreparation> {
+  await mkdir(out, { recursive: true })
+  const there = await readdir(out)
+  const path = join(out, LAYOUT.journal)
+  const info = await readInfo(out)
+  if (there.includes(LAYOUT.journal)) {
+    const { journal, settings: begun, entries, latents } = await PrepareJournal.resume(path)
+    const difference = begun && describeDifference(begun, request)
+    if (begun && !difference) return { journal, entries, latents, info }
+    await journal.close()
+    if (difference) {
+      throw new Error(
+        `'${out}' holds an unfinished preparation with ${difference}. Repeat the call that began it, or remove the folder.`,
+      )
+    }
+    // Killed before its first line was whole: nothing was written yet.
+    await rm(path)
+  }
+  if (info) {
+    requireAddable(out, info, request, there)
+    if (isComplete(info, request)) return info
+  } else if (request.images) {
+    const [first] = there.filter((name) => name !== LAYOUT.journal)
+    if (first !== undefined) {
+      throw new Error(
+        `'${out}' is not empty and holds no prepared data set (it holds '${first}'). Choose a new or empty folder.`,
+      )
+    }
+  } else requireNoLatents(out, request, there)
+  return { journal: await PrepareJournal.create(path, request), entries: [], latents: 0, info }
+}
+
+function isComplete(info: DatasetInfo, { latents, features, flip }: Preparation): boolean {
+  const cached = new Set(info.features.map(({ encoder }) => encoder))
+  return (
+    (!latents || info.latents !== undefined) &&
+    features.every(({ encoder }) => cached.has(encoder)) &&
+    (!flip || info.flip)
+  )
+}
+
+/** Throws where the set is another than the one asked for: what it has, it must have in the same way. */
+function requireAddable(out: string, info: DatasetInfo, request: Preparation, there: readonly string[]): void {
+  const refuse = (difference: string): never => {
+    throw new Error(`'${out}' holds a data set with ${difference}. Choose another folder, or remove this one.`)
+  }
+  if (request.images) {
+    const difference = describeDifference(
+      { images: info.settings, features: [], flip: false },
+      { ...request, features: [], flip: false, latents: undefined },
+    )
+    if (difference) refuse(difference)
+  }
+  if (request.latents && info.latents) {
+    const { images: _, ...rest } = request
+    const difference = describeDifference({ ...rest, latents: info.latents }, rest)
+    if (difference) refuse(difference)
+  }
+  if (!info.latents) requireNoLatents(out, request, there)
+  for (const settings of request.features) {
+    const cached = info.features.find(({ encoder }) => encoder === settings.encoder)
+    if (cached && show(cached) !== show(settings))
+      refuse(`features ${show(cached)}, not ${show(settings)} as asked for`)
+  }
+  if (!request.flip || info.flip) return
+  const wanted = [...(info.latents ? ['its autoencoder'] : []), ...info.features.map(({ encoder }) => encoder)]
+  const given = new Set([
+    ...(request.latents ? ['its autoencoder'] : []),
+    ...request.features.map(({ encoder }) => encoder),
+  ])
+  const missing = wanted.filter((name) => !given.has(name))
+  if (missing.length > 0) {
+    throw new Error(
+      `'${out}' holds what was encoded without mirror images; to add those, name ${missing.join(', ')} again.`,
+    )
+  }
+}
+
+function requireNoLatents(out: string, request: Preparation, there: readonly string[]): void {
+  if ((request.latents || request.flip) && there.includes(LAYOUT.latents)) {
+    throw new Error(
+      `'${out}' has latents in '${LAYOUT.latents}' of which it does not say what made them. Move them away to encode the images anew.`,
+    )
+  }
+}
+
+/** Of the values that are not the same the first, in words. */
+function describeDifference(before: Preparation, now: Preparation): string | undefined {
+  const [old, wanted] = [before, now].map(flattened) as [Record<string, unknown>, Record<string, unknown>]
+  const key = Object.keys({ ...old, ...wanted }).find((key) => show(old[key]) !== show(wanted[key]))
+  if (key === undefined) return undefined
+  return key === 'listing'
+    ? 'other source images or labels'
+    : `${key} ${show(old[key])}, not ${show(wanted[key])} as asked for`
+}
+
+function flattened({ images, latents, features, flip }: Preparation): Record<string, unknown> {
+  return { ...images, latents: latents ?? 'none', features: features.length > 0 ? features : 'none', flip }
+}
+
+function show(value: unknown): string {
+  return typeof value === 'string' ? value : JSON.stringify(value ?? 'none')
+}

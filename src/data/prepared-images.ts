@@ -1,0 +1,70 @@
+import { readFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { LAYOUT } from './dataset-info.ts'
+import { listImages } from './dataset-listing.ts'
+import { decodeImage } from './image-decoding.ts'
+import { mirror } from './mirror.ts'
+import { mapInOrder } from './ordered-map.ts'
+
+/** The images of a data set, as the steps after the first read them. */
+export interface PreparedImages {
+  readonly folder: string
+  /** Relative to `images/`, by index. */
+  readonly names: readonly string[]
+  /** The number that each name ends in: its latent has the same. */
+  readonly numbers: readonly number[]
+  readonly labels: readonly number[]
+  /** Side of the square images in pixels. */
+  readonly size: number
+}
+
+/** Consecutive images: their pixels, each `size × size × 3` bytes, channels fastest. */
+export interface PixelBatch {
+  readonly begin: number
+  readonly end: number
+  readonly images: readonly Uint8Array[]
+}
+
+/** @throws {Error} if images or labels are missing, or the first image is not square */
+export async function openPreparedImages(out: string): Promise<PreparedImages> {
+  const { names, numbers, labels } = await listImages(out)
+  const folder = join(out, LAYOUT.images)
+  const { width, height } = await readPixels(join(folder, names[0]!))
+  if (width !== height) {
+    throw new Error(`'${names[0]}' in '${folder}' is ${width}×${height} pixels; the images must be square.`)
+  }
+  return { folder, names, numbers, labels, size: width }
+}
+
+/** The images from one on, in batches of `size` that begin at multiples of it; one batch is decoded while another is in use. */
+export async function* pixelBatches(
+  { folder, names, size }: PreparedImages,
+  first: number,
+  batch: number,
+): AsyncGenerator<PixelBatch, void, undefined> {
+  const read = async (name: string): Promise<Uint8Array> => {
+    const { width, height, data } = await readPixels(join(folder, name))
+    if (width === size && height === size) return data
+    throw new Error(`The image '${join(folder, name)}' is ${width}×${height} pixels; the first is ${size}×${size}.`)
+  }
+  let begin = first
+  let images: Uint8Array[] = []
+  for await (const pixels of mapInOrder(names.slice(first), batch + availableParallelism(), read)) {
+    images.push(pixels)
+    const end = begin + images.length
+    if (images.length < batch && end < names.length) continue
+    yield { begin, end, images }
+    begin = end
+    images = []
+  }
+}
+
+/** The batch's mirror images. */
+export function mirrored({ images }: PixelBatch, size: number): Uint8Array[] {
+  return images.map((pixels) => mirror(pixels, size, 3))
+}
+
+async function readPixels(file: string): Promise<{ width: number; height: number; data: Uint8Array }> {
+  return decodeImage(await readFile(file), file)
+}

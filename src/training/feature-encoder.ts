@@ -1,0 +1,61 @@
+import type { Encoder } from '../alignment/encoder.ts'
+import { loadEncoder } from '../alignment/encoders.ts'
+import type { FeatureEncoder, TokenGrid } from '../data/feature-encoder.ts'
+import { toPlanes } from '../data/rgb-image.ts'
+import { fileDigest } from '../formats/file-digest.ts'
+import type { Device } from '../tensor/device.ts'
+import { elementCount } from '../tensor/dtype.ts'
+import { numberToFloat16 } from '../tensor/float16.ts'
+import { cast } from '../tensor/ops/cast.ts'
+import { scope } from '../tensor/scope.ts'
+import { Tensor } from '../tensor/tensor.ts'
+
+export interface OpenFeatureEncoderOptions {
+  readonly device: Device
+  readonly notice: (sentence: string) => void
+}
+
+/** Enough images to fill the device. */
+const BATCH = { cpu: 8, gpu: 64 } as const
+
+/** An encoder of `loadEncoder`, for `prepareDataset` to cache its features: they are computed in f32 and rounded to f16. */
+export async function openFeatureEncoder(
+  name: string,
+  file: string | undefined,
+  { device, notice }: OpenFeatureEncoderOptions,
+): Promise<FeatureEncoder & Disposable> {
+  const encoder = await loadEncoder(name, file, { device, notice })
+  try {
+    const weights = file === undefined ? undefined : await fileDigest(file)
+    return {
+      name: encoder.name,
+      weights,
+      width: encoder.width,
+      batchSize: device === 'cpu' ? BATCH.cpu : BATCH.gpu,
+      encode: (images, size, grid) => encode(encoder, images, size, grid, device),
+      [Symbol.dispose]: () => encoder[Symbol.dispose](),
+    }
+  } catch (error) {
+    encoder[Symbol.dispose]()
+    throw error
+  }
+}
+
+async function encode(
+  encoder: Encoder,
+  images: readonly Uint8Array[],
+  size: number,
+  grid: TokenGrid,
+  device: Device,
+): Promise<Uint16Array[]> {
+  const planes = new Uint8Array(images.length * 3 * size * size)
+  for (const [i, data] of images.entries()) toPlanes({ width: size, height: size, data }, planes, i * 3 * size * size)
+  using features = scope(() => {
+    const found = encoder.features(Tensor.from(planes, [images.length, 3, size, size], device), grid)
+    return device === 'cpu' ? found : cast(found, 'f16')
+  })
+  const values = await features.data()
+  const halves = values instanceof Uint16Array ? values : Uint16Array.from(values, numberToFloat16)
+  const length = elementCount(features.shape) / images.length
+  return images.map((_, i) => halves.subarray(i * length, (i + 1) * length))
+}
