@@ -3,6 +3,7 @@ export type { Encoder } from './alignment/encoder.ts'
 export { loadEncoder } from './alignment/encoders.ts'
 export type { StepBenchmark, StepBenchmarkOptions } from './benchmark/step.ts'
 export { ConfigurationError } from './configuration/parse.ts'
+export type { Adoption } from './conversion/adopt.ts'
 export type { Conversion, ConvertOptions } from './conversion/convert.ts'
 export { Dataset } from './data/dataset.ts'
 export { Loader } from './data/loader.ts'
@@ -24,6 +25,7 @@ export { writeSafetensors } from './formats/safetensors-writer.ts'
 export { TorchCheckpoint } from './formats/torch-checkpoint.ts'
 export { writeTorchCheckpoint } from './formats/torch-checkpoint-writer.ts'
 export {
+  adoptCheckpoint,
   benchmarkStep,
   convert,
   demo,

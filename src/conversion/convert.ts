@@ -6,6 +6,7 @@ import { writeSafetensors } from '../formats/safetensors-writer.ts'
 import { TorchCheckpoint } from '../formats/torch-checkpoint.ts'
 import { writeTorchCheckpoint } from '../formats/torch-checkpoint-writer.ts'
 import { transformerEntries } from '../models/diffusion-transformer.ts'
+import { withCanonicalNames } from '../models/state-dict-names.ts'
 import type { TransformerKind } from '../models/transformer-kinds.ts'
 import { CHECKPOINT_FILES, STATE_FILE } from '../training/checkpoint.ts'
 import { modelSetting, trainingSchema } from '../training/configuration.ts'
@@ -98,6 +99,29 @@ export async function convert(input: string, output: string, options: ConvertOpt
   return { output, kind: 'training checkpoint', tensors, notes }
 }
 
+/**
+ * Opens what training goes on from; its tensors can be read until it is disposed of.
+ *
+ * @throws {Error} where the input holds weights alone, or is no whole checkpoint
+ */
+export async function readTraining(
+  input: string,
+  options: ConvertOptions,
+  notes: string[],
+): Promise<AsyncDisposable & { readonly training: TrainingCheckpoint }> {
+  const opened = await openInput(input, options, notes)
+  try {
+    if (opened.content.kind === 'weights') {
+      throw new Error(`${input} holds weights and no optimizer state to go on with; begin a run from them by --init.`)
+    }
+    const training = await opened.content.training()
+    return { training, [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose]() }
+  } catch (error) {
+    await opened[Symbol.asyncDispose]()
+    throw error
+  }
+}
+
 /** The one set of weights that goes to the output, or undefined: all of training does. */
 function chosenWeights(
   content: Content,
@@ -115,11 +139,12 @@ function chosenWeights(
 
 /** A run at step 0 that begins with these weights. */
 async function startOfTraining(
-  weights: TensorSources,
+  named: TensorSources,
   options: ConvertOptions,
   path: string,
   notes: string[],
 ): Promise<TrainingCheckpoint> {
+  const weights = withCanonicalNames(named)
   const model = await modelConfigOf(weights, knowledgeOf(options), path, notes)
   const entries = transformerEntries(model)
   const tensors = fitted(entries, weights, 'weights', path)

@@ -17,6 +17,7 @@ import type { TorchCheckpoint, TorchValue } from '../formats/torch-checkpoint.ts
 import type { WritableTorchValue } from '../formats/torch-checkpoint-writer.ts'
 import { TorchTensor } from '../formats/torch-tensor.ts'
 import { transformerEntries } from '../models/diffusion-transformer.ts'
+import { withCanonicalNames } from '../models/state-dict-names.ts'
 import { TRANSFORMER_KINDS } from '../models/transformer-kinds.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import { elementAt } from '../tensor/host-tensor.ts'
@@ -58,7 +59,7 @@ export async function readReferenceCheckpoint(
   notes: string[],
 ): Promise<TrainingCheckpoint> {
   const { path } = file
-  const weights = sourcesOf(file, file.stateDict(['model']))
+  const weights = withCanonicalNames(sourcesOf(file, file.stateDict(['model'])))
   const args = value.get('args')
   const settings = parseConfiguration(
     referenceArgumentsSchema,
@@ -73,7 +74,9 @@ export async function readReferenceCheckpoint(
   }
   const model = await modelConfigOf(weights, known, path, notes)
   const entries = transformerEntries(model)
-  const optimizer = await readOptimizer(file, value.get('opt') as TorchDictionary, entries)
+  const fittedWeights = fitted(entries, weights, 'weights', path)
+  const order = [...weights.keys()].flatMap((name) => entries.find((entry) => entry.name === name) ?? [])
+  const optimizer = await readOptimizer(file, value.get('opt') as TorchDictionary, order)
   const configuration = trainingConfigurationOf(settings, optimizer.group, model, path, notes)
   const steps = value.get('steps')
   const step = typeof steps === 'number' && Number.isSafeInteger(steps) && steps >= 0 ? steps : optimizer.updates
@@ -89,8 +92,8 @@ export async function readReferenceCheckpoint(
       configuration: z.json().parse({ data: settings.data_dir ?? '', training: configuration }),
     },
     tensors: {
-      weights: fitted(entries, weights, 'weights', path),
-      ema: fitted(entries, sourcesOf(file, file.stateDict(['ema'])), 'ema', path),
+      weights: fittedWeights,
+      ema: fitted(entries, withCanonicalNames(sourcesOf(file, file.stateDict(['ema']))), 'ema', path),
       firstMoments: fitted(entries, optimizer.firstMoments, 'firstMoments', path),
       secondMoments: fitted(entries, optimizer.secondMoments, 'secondMoments', path),
     },
@@ -119,6 +122,7 @@ interface OptimizerState {
   readonly secondMoments: TensorSources
 }
 
+/** @param entries in the order of the file's state dict, by which torch numbers the parameters */
 async function readOptimizer(
   file: TorchCheckpoint,
   optimizer: TorchDictionary,
@@ -150,8 +154,8 @@ async function readOptimizer(
     const state = states.get(indices[place]!)
     for (const name of ['exp_avg', 'exp_avg_sq'] as const) {
       const moment = state instanceof Map ? state.get(name) : undefined
-      // A parameter that never had a gradient has no state yet.
-      if (state === undefined) moments[name].set(entry.name, zeros(entry.shape))
+      // Before the first update there is no state.
+      if (states.size === 0) moments[name].set(entry.name, zeros(entry.shape))
       else if (moment instanceof TorchTensor) moments[name].set(entry.name, sourceOf(file, moment))
       else throw new FileFormatError(path, `["opt"] has no ${name} for parameter ${indices[place]} (${entry.name}).`)
     }

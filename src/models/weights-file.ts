@@ -2,6 +2,7 @@ import { FileFormatError } from '../formats/errors.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
 import { TorchCheckpoint } from '../formats/torch-checkpoint.ts'
 import type { StateSource } from '../nn/state-dict.ts'
+import { canonicalNames } from './state-dict-names.ts'
 
 /** A file of weights, opened: tensors are read one at a time when a model loads them. */
 export interface WeightsFile extends StateSource, AsyncDisposable {
@@ -20,6 +21,20 @@ const STATE_DICT_KEYS = ['teacher', 'ema', 'model', 'state_dict', 'model_state_d
  */
 export async function openWeights(path: string, keys: readonly string[] = STATE_DICT_KEYS): Promise<WeightsFile> {
   return path.toLowerCase().endsWith('.safetensors') ? openSafetensors(path) : openTorch(path, keys)
+}
+
+/** As `openWeights`, of a SiT or a DiT: its tensors under the names of state-dict-names.ts, whichever the file has. */
+export async function openTransformerWeights(path: string, keys?: readonly string[]): Promise<WeightsFile> {
+  const file = await openWeights(path, keys)
+  const stored = canonicalNames(file.names)
+  return {
+    name: file.name,
+    names: [...stored.keys()],
+    metadata: file.metadata,
+    shapeOf: (name) => file.shapeOf(stored.get(name) ?? name),
+    read: (name) => file.read(stored.get(name) ?? name),
+    [Symbol.asyncDispose]: () => file[Symbol.asyncDispose](),
+  }
 }
 
 async function openSafetensors(path: string): Promise<WeightsFile> {

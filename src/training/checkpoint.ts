@@ -189,6 +189,16 @@ export async function newestCheckpoint(folder: string): Promise<string | undefin
   return newest && join(folder, newest.name)
 }
 
+/** A checkpoint's folder: the path itself, or the newest whole one of a run there. Throws where it is neither. */
+export async function checkpointOf(path: string): Promise<string> {
+  const names = await readdir(path)
+  const checkpoint = names.includes(STATE_FILE) ? path : await newestCheckpoint(join(path, CHECKPOINTS))
+  if (checkpoint !== undefined) return checkpoint
+  throw new Error(
+    `${path} is neither a checkpoint nor a run with one; give a folder with ${STATE_FILE}, or a run's folder.`,
+  )
+}
+
 /** Makes good what a kill left: half a checkpoint is removed, one that was moved aside for its successor gets its name back. */
 export async function tidyCheckpoints(folder: string): Promise<void> {
   const found = await listCheckpoints(folder)

@@ -33,6 +33,8 @@ export const trainingSchema = z.strictObject({
   model: modelSchema.default('SiT-B/2'),
   /** Encoders to align with; none: no alignment. `file` holds the weights, except for the built-in `hog`. */
   encoders: z.array(z.strictObject({ name: z.enum(ENCODER_NAMES), file: z.string().optional() })).default([]),
+  /** Weights that the run begins from: a run, a checkpoint's folder or a file. Default: the reference's initialisation. */
+  init: z.string().optional(),
   steps: positive.default(400_000),
   batch: positive.default(256),
   learningRate: z.number().positive().default(1e-4),

@@ -1,12 +1,11 @@
-import { readdir, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { stat } from 'node:fs/promises'
 import { inferKind } from '../models/infer-kind.ts'
 import { inferTransformerConfig } from '../models/infer-transformer.ts'
 import type { SiTConvention } from '../models/sit.ts'
 import { type AnyTransformer, type TransformerKind, transformerFromConfig } from '../models/transformer-kinds.ts'
-import { openWeights } from '../models/weights-file.ts'
+import { openTransformerWeights } from '../models/weights-file.ts'
 import type { Device } from '../tensor/device.ts'
-import { CHECKPOINTS, loadCheckpoint, newestCheckpoint, readCheckpointState } from './checkpoint.ts'
+import { checkpointOf, loadCheckpoint, readCheckpointState } from './checkpoint.ts'
 
 export interface LoadModelOptions {
   readonly device: Device
@@ -37,12 +36,7 @@ export interface LoadedModel {
 export async function loadModel(path: string, options: LoadModelOptions): Promise<LoadedModel> {
   const { device, weights = 'ema' } = options
   if (!(await stat(path)).isDirectory()) return loadWeightsFile(path, options)
-  const names = await readdir(path)
-  const checkpoint = names.includes('state.json') ? path : await newestCheckpoint(join(path, CHECKPOINTS))
-  if (!checkpoint)
-    throw new Error(
-      `${path} is neither a checkpoint nor a run with one; give a folder with state.json, or a run's folder.`,
-    )
+  const checkpoint = await checkpointOf(path)
   const state = await readCheckpointState(checkpoint)
   const model = transformerFromConfig(state.model, device)
   try {
@@ -60,7 +54,7 @@ async function loadWeightsFile(
   path: string,
   { device, weights = 'ema', heads, kind, convention, notice }: LoadModelOptions,
 ): Promise<LoadedModel> {
-  await using source = await openWeights(path, [weights, 'state_dict'])
+  await using source = await openTransformerWeights(path, [weights, 'state_dict'])
   const shapes = new Map([...source.names].map((name) => [name, source.shapeOf(name)]))
   const inferred = kind === undefined ? await inferKind({ shapes, read: (name) => source.read(name), path }) : undefined
   if (inferred) notice?.(inferred.sentence)

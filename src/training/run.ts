@@ -20,6 +20,7 @@ import { type AlignmentEncoder, disposeEncoders, isCached, openEncoders } from '
 import { alignmentOf, requireConsistentAlignment } from './alignment-settings.ts'
 import { CHECKPOINTS, checkpointName, newestCheckpoint, tidyCheckpoints } from './checkpoint.ts'
 import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
+import { loadInitialWeights, modelOfWeights } from './initial-weights.ts'
 import { MetricsLog } from './metrics.ts'
 import { defaultPrecision } from './precision.ts'
 import { CONFIG_FILE, resolveConfiguration, type StoredConfiguration } from './run-configuration.ts'
@@ -73,7 +74,7 @@ const SAMPLES = 'samples'
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { out, device } = options
   const checkpoints = join(out, CHECKPOINTS)
-  const resolved = await resolveConfiguration(options)
+  const resolved = await resolveConfiguration(await withModelOfInit(options))
   const data = await Dataset.open(options.data)
   // Through the schema, in whose order config.json has it.
   const configuration = parseConfiguration(
@@ -98,6 +99,9 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const checkpoint = options.resume ? await newestCheckpoint(checkpoints) : undefined
     if (checkpoint) await trainer.restore(checkpoint)
     else if (options.resume) options.onNotice?.(`${out} has no whole checkpoint yet: the run begins at step 0.`)
+    if (!checkpoint && configuration.init !== undefined) {
+      await loadInitialWeights(model, configuration.init, (sentence) => options.onNotice?.(sentence))
+    }
     await mkdir(out, { recursive: true })
     await writeWhole(join(out, CONFIG_FILE), `${JSON.stringify(stored, null, 2)}\n`)
     const cachedEncoders = encoders.filter(isCached).map(({ name }) => name)
@@ -111,6 +115,14 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   } finally {
     await disposeEncoders(encoders)
   }
+}
+
+/** A run that begins from weights and names no model is of the weights' own. */
+async function withModelOfInit(options: TrainOptions): Promise<TrainOptions> {
+  const { configuration, resume, onNotice } = options
+  if (resume || configuration.init === undefined || configuration.model !== undefined) return options
+  const model = await modelOfWeights(configuration.init, (sentence) => onNotice?.(sentence))
+  return { ...options, configuration: { ...configuration, model } }
 }
 
 /** Runs from one step at which something must be written to the next. */

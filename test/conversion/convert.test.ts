@@ -1,6 +1,7 @@
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { adoptCheckpoint } from '../../src/conversion/adopt.ts'
 import { convert } from '../../src/conversion/convert.ts'
 import { SafetensorsFile } from '../../src/formats/safetensors.ts'
 import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
@@ -176,6 +177,76 @@ describe('training checkpoints', () => {
   })
 })
 
+describe("other code's names", () => {
+  /** A model of three blocks, of which the first is before the alignment. */
+  const legacy = (name: string) =>
+    name.replace(/^blocks\.(\d+)\./, (whole, index) => (index === '0' ? whole : `decoder_blocks.${index - 1}.`))
+  const renamed = <T>(tensors: ReadonlyMap<string, T>, rename: (name: string) => string) =>
+    new Map([...tensors].map(([name, value]) => [rename(name), value]))
+
+  test.each<[string, (name: string) => string]>([
+    ['of DistributedDataParallel', (name) => `module.${name}`],
+    ['of torch.compile, wrapped again', (name) => `module._orig_mod.${name}`],
+    ["of REPA's early checkpoints", legacy],
+    ['both', (name) => `module.${legacy(name)}`],
+  ])('%s: a training checkpoint goes on', async (_, rename) => {
+    const reference = referenceCheckpoint()
+    const [model, ema] = [renamed(reference.model, rename), renamed(reference.ema, rename)]
+    const { folder, path } = await written('0000007.pt', { ...reference, model, ema })
+    const out = join(folder, 'checkpoint')
+    await convert(path, out, { heads: 2 })
+    expect(await readCheckpointState(out)).toEqual(tinyState)
+    expect([...(await safetensors(join(out, 'model.safetensors')))]).toEqual([...reference.model])
+    expect([...(await safetensors(join(out, 'ema.safetensors')))]).toEqual([...reference.ema])
+    // Between files names stay as they are.
+    await convert(path, join(folder, 'ema.safetensors'))
+    expect([...(await safetensors(join(folder, 'ema.safetensors')))]).toEqual([...ema])
+  })
+
+  test("the optimizer's parameters are numbered as the file's own state dict is ordered", async () => {
+    const reference = referenceCheckpoint()
+    const last = ([a]: [string, unknown], [b]: [string, unknown]) =>
+      Number(a.startsWith('x_')) - Number(b.startsWith('x_'))
+    const reordered = new Map([...reference.model].sort(last))
+    const names = [...reference.model.keys()]
+    const moved = [...reordered.keys()].map((name) => names.indexOf(name))
+    const state = new Map(
+      moved.flatMap((from, to) => {
+        const entry = reference.opt.state.get(from)
+        return entry ? [[to, entry] as const] : []
+      }),
+    )
+    const { folder, path } = await written('a.pt', {
+      ...reference,
+      model: reordered,
+      opt: { ...reference.opt, state },
+    })
+    const plain = await written('b.pt', reference)
+    await convert(path, join(folder, 'a'), { heads: 2 })
+    await convert(plain.path, join(folder, 'b'), { heads: 2 })
+    const [a, b] = await Promise.all(['a', 'b'].map((name) => safetensors(join(folder, name, 'optimizer.safetensors'))))
+    expect([...a!]).toEqual([...b!])
+  })
+})
+
+describe('adoptCheckpoint', () => {
+  test('makes a run of a training checkpoint, and of nothing less', async () => {
+    const { folder, path } = await written('0000007.pt', referenceCheckpoint())
+    const run = join(folder, 'run')
+    expect(await adoptCheckpoint(path, run, { heads: 2 })).toEqual({
+      checkpoint: join(run, 'checkpoints/0000007'),
+      step: 7,
+      notes: [],
+    })
+    expect(await readCheckpointState(join(run, 'checkpoints/0000007'))).toEqual(tinyState)
+    await expect(adoptCheckpoint(path, run)).rejects.toThrow('already holds a run; go on with it by --resume')
+    const bare = await written('bare.pt', referenceCheckpoint().model)
+    await expect(adoptCheckpoint(bare.path, join(folder, 'other'))).rejects.toThrow(
+      'bare.pt holds weights and no optimizer state to go on with; begin a run from them by --init.',
+    )
+  })
+})
+
 describe('bad input', () => {
   const reference = referenceCheckpoint()
   test.each<[string, WritableTorchValue, string]>([
@@ -192,6 +263,11 @@ describe('bad input', () => {
         opt: { ...reference.opt, param_groups: [{ ...reference.opt.param_groups[0]!, params: [0, 1] }] },
       },
       '["opt"] has 2 parameters, the model has',
+    ],
+    [
+      'an optimizer without one parameter',
+      { ...reference, opt: { ...reference.opt, state: new Map([...reference.opt.state].slice(1)) } },
+      '["opt"] has no exp_avg for parameter 1 (x_embedder.proj.weight).',
     ],
     ['an EMA of another model', { ...reference, ema: { pos_embed: tensor([1], 1) } }, 'the EMA does not fit the model'],
     ['settings that are none', { ...reference, args: { path_type: 'curved' } }, 'path_type is "curved"'],

@@ -115,6 +115,17 @@ export const trainCommand = defineCommand({
       placeholder: 'FILE.json',
       description: 'settings by their configuration names (config.json of a run, or its "training" part)',
     },
+    init: {
+      type: 'string',
+      placeholder: 'C',
+      description:
+        'begin from these weights: a run, a checkpoint folder, .safetensors or .pt; without --model the model is theirs',
+    },
+    continue: {
+      type: 'string',
+      placeholder: 'FILE.pt',
+      description: "make a new run of the reference's training checkpoint, optimizer state included, and go on with it",
+    },
     checkpointEvery: { type: 'integer', min: 1, description: 'steps between checkpoints [50000]' },
     sampleEvery: { type: 'integer', min: 1, description: 'steps between grids of samples [10000]' },
     resume: { type: 'boolean', default: false, description: 'go on from the newest whole checkpoint of RUN' },
@@ -135,11 +146,22 @@ export const trainCommand = defineCommand({
       description: 'aligned without any encoder',
     },
     {
+      command: 'repa train --data data/imagenet256 --continue 0400000.pt --out runs/xl --steps 4000000',
+      description: "go on with the reference's run",
+    },
+    {
+      command: 'repa train --data data/mine --init runs/xl --lr 2e-5 --steps 20000 --out runs/mine',
+      description: 'fine-tune on other images and classes',
+    },
+    {
       command: 'repa train --data data/imagenet256 --out runs/xl --resume',
       description: 'go on after an interruption',
     },
   ],
-  async run({ data, out: folder, config, resume, ...flags }, { device, seed, out, signal, progress }) {
+  async run(
+    { data, out: folder, config, resume, continue: adopted, ...flags },
+    { device, seed, out, signal, progress },
+  ) {
     const [{ train }, { resolveDevice }] = await Promise.all([
       import('../../training/run.ts'),
       import('../../tensor/device.ts'),
@@ -149,12 +171,18 @@ export const trainCommand = defineCommand({
       ...configurationOf(flags),
       ...(seed !== undefined && { seed }),
     }
+    if (adopted !== undefined) {
+      const { adoptCheckpoint } = await import('../../conversion/adopt.ts')
+      const { step, notes } = await adoptCheckpoint(adopted, folder)
+      for (const note of notes) out.warn(note)
+      out.line(`${adopted}: training checkpoint of step ${step}`)
+    }
     let bar: Progress | undefined
     const result = await train({
       data,
       out: folder,
       configuration,
-      resume,
+      resume: resume || adopted !== undefined,
       device: resolveDevice(device),
       signal,
       onNotice: (sentence) => out.warn(sentence),
