@@ -44,7 +44,7 @@ export function sourcesOf(file: SafetensorsFile, prefix = ''): TensorSources {
       .filter(([name]) => name.startsWith(prefix))
       .map(([name, { dtype, shape }]): [string, TensorSource] => [
         name.slice(prefix.length),
-        { dtype, shape, data: async () => (await file.read(name)).data },
+        { dtype, shape, data: async () => (await file.read(name)).data, pieces: () => file.pieces(name) },
       ]),
   )
 }

@@ -112,7 +112,8 @@ export function sourcesOf(file: TorchCheckpoint, tensors: ReadonlyMap<string, To
 }
 
 function sourceOf(file: TorchCheckpoint, tensor: TorchTensor): TensorSource {
-  return { dtype: tensor.dtype, shape: tensor.shape, data: async () => (await file.read(tensor)).data }
+  const { dtype, shape } = tensor
+  return { dtype, shape, data: async () => (await file.read(tensor)).data, pieces: () => file.pieces(tensor) }
 }
 
 interface OptimizerState {

@@ -4,12 +4,17 @@ import { FileAccessError, FileFormatError } from './errors.ts'
 /** One read call of Node takes at most 2^31 - 1 bytes; this is the largest page multiple below that. */
 const MAX_BYTES_PER_READ = 2 ** 31 - 4096
 
+/** Bytes that `pieces` reads at a time. */
+const PIECE_BYTES = 2 ** 20
+
 /** A regular file, read by range. Every failure names the file. */
 export class RandomAccessFile {
   readonly path: string
   /** Bytes, when it was opened. */
   readonly size: number
   #handle: FileHandle | undefined
+  /** The buffer of `pieces`, between two calls of it. */
+  #spare: Uint8Array | undefined
 
   private constructor(path: string, size: number, handle: FileHandle) {
     this.path = path
@@ -41,6 +46,25 @@ export class RandomAccessFile {
     const target = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)
     await this.readInto(target, offset)
     return target
+  }
+
+  /**
+   * `length` bytes from `offset`, piece by piece. All pieces share one buffer: each is valid until the next is asked for, so that a
+   * file of any size leaves nothing for the garbage collector.
+   */
+  async *pieces(offset: number, length: number): AsyncGenerator<Uint8Array, void, undefined> {
+    // Two that run at the same time have one each.
+    const buffer = this.#spare ?? new Uint8Array(PIECE_BYTES)
+    this.#spare = undefined
+    try {
+      for (let done = 0; done < length; done += PIECE_BYTES) {
+        const piece = buffer.subarray(0, Math.min(PIECE_BYTES, length - done))
+        await this.readInto(piece, offset + done)
+        yield piece
+      }
+    } finally {
+      this.#spare = buffer
+    }
   }
 
   /** Fills `target` from `offset`. */

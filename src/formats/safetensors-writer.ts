@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib'
 import { type AtomicWriteOptions, writeAtomically } from './atomic-file.ts'
 import { CHECKSUM_KEY, serialiseHeader } from './safetensors-header.ts'
-import { sourceByteLength, sourceBytes, type TensorSource } from './tensor-source.ts'
+import { sourceByteLength, sourcePieces, type TensorSource } from './tensor-source.ts'
 
 export interface SafetensorsSource extends TensorSource {
   readonly name: string
@@ -14,7 +14,7 @@ export interface WriteSafetensorsOptions extends AtomicWriteOptions {
 }
 
 /**
- * Writes a safetensors file, the tensors in the given order, one at a time: at most one fetched tensor is in memory. The
+ * Writes a safetensors file, the tensors in the given order, one at a time: at most one fetched tensor, or a piece, is in memory. The
  * file appears under its name only when it is whole.
  *
  * @throws RangeError or TypeError for entries that contradict themselves, FileAccessError where the system refuses.
@@ -49,9 +49,10 @@ export async function writeSafetensors(
   await writeAtomically(path, options, async (file) => {
     await file.skip(headerBytes)
     for (const [i, tensor] of tensors.entries()) {
-      const data = await sourceBytes(tensor, quoted(tensor))
-      if (options.checksum) checksums[i] = crc32(data)
-      await file.append(data)
+      for await (const piece of sourcePieces(tensor, quoted(tensor))) {
+        if (options.checksum) checksums[i] = crc32(piece, checksums[i])
+        await file.append(piece)
+      }
     }
     await file.writeAt(header(), 0)
   })

@@ -67,6 +67,24 @@ export class SafetensorsFile {
 
   /** Reads one tensor, in a buffer of its own. */
   async read(name: string): Promise<HostTensor> {
+    const location = this.#location(name)
+    const data = await this.#file.read(this.#dataStart + location.begin, location.byteLength)
+    if (this.#checksums) this.#verify(name, crc32(data))
+    return { dtype: location.dtype, shape: location.shape, data }
+  }
+
+  /** The bytes of one tensor piece by piece, each valid until the next is asked for; where there are checksums, a damaged one fails at the end. */
+  async *pieces(name: string): AsyncGenerator<Uint8Array, void, undefined> {
+    const { begin, byteLength } = this.#location(name)
+    let sum = 0
+    for await (const piece of this.#file.pieces(this.#dataStart + begin, byteLength)) {
+      sum = crc32(piece, sum)
+      yield piece
+    }
+    this.#verify(name, sum)
+  }
+
+  #location(name: string): TensorLocation {
     const location = this.#locations.get(name)
     if (location === undefined) {
       const examples = [...this.tensors.keys()].slice(0, 5).map((key) => JSON.stringify(key))
@@ -76,15 +94,17 @@ export class SafetensorsFile {
         `there is no tensor ${JSON.stringify(name)}; there is ${examples.join(', ') || 'none'}${rest}.`,
       )
     }
-    const data = await this.#file.read(this.#dataStart + location.begin, location.byteLength)
+    return location
+  }
+
+  #verify(name: string, sum: number): void {
     const expected = this.#checksums?.get(name)
-    if (expected !== undefined && crc32(data) !== expected) {
+    if (expected !== undefined && sum !== expected) {
       throw new FileFormatError(
         this.path,
         `tensor ${JSON.stringify(name)} does not match its checksum; the file was damaged after it was written.`,
       )
     }
-    return { dtype: location.dtype, shape: location.shape, data }
   }
 
   /** Reads every tensor, in the header's order. */

@@ -8,6 +8,8 @@ export interface TensorSource {
   readonly dtype: DType
   readonly shape: readonly number[]
   readonly data: Uint8Array | (() => Promise<Uint8Array>)
+  /** The same bytes piece by piece, each valid until the next is asked for, where they can be had so: writers prefer it, as it keeps no tensor in memory. */
+  readonly pieces?: () => AsyncIterable<Uint8Array>
 }
 
 /** Bytes of the tensor; throws where the shape is not one or is too large to count. `what` names it in the error. */
@@ -23,14 +25,30 @@ export function sourceByteLength(source: TensorSource, what: string): number {
   return bytes
 }
 
-/** The bytes of the tensor, fetched if need be and checked to be as many as its shape says. */
-export async function sourceBytes(source: TensorSource, what: string): Promise<Uint8Array> {
-  const data = source.data instanceof Uint8Array ? source.data : await source.data()
-  requireBytes(source, data, elementCount(source.shape) * DTYPE_BYTES[source.dtype], what)
-  return data
+/** The bytes of the tensor, in one piece or several, checked to be as many as its shape says. */
+export async function* sourcePieces(source: TensorSource, what: string): AsyncGenerator<Uint8Array, void, undefined> {
+  const expected = elementCount(source.shape) * DTYPE_BYTES[source.dtype]
+  if (source.pieces === undefined) {
+    const data = source.data instanceof Uint8Array ? source.data : await source.data()
+    requireBytes(source, data, expected, what)
+    yield data
+    return
+  }
+  let byteLength = 0
+  for await (const piece of source.pieces()) {
+    byteLength += piece.byteLength
+    if (byteLength > expected) break
+    yield piece
+  }
+  requireBytes(source, { byteLength }, expected, what)
 }
 
-function requireBytes(source: TensorSource, data: Uint8Array, expected: number, what: string): void {
+function requireBytes(
+  source: TensorSource,
+  data: { readonly byteLength: number },
+  expected: number,
+  what: string,
+): void {
   if (data.byteLength === expected) return
   throw new RangeError(
     `${what} holds ${data.byteLength} bytes, but ${source.dtype} [${source.shape}] takes ${expected} bytes.`,

@@ -13,8 +13,8 @@ export interface TorchStorageReader {
   read(key: string): Promise<Uint8Array>
   /** A part of them, not verified. */
   readRange(key: string, begin: number, length: number): Promise<Uint8Array>
-  /** Verifies a storage that is too large to hold in memory. */
-  verify(key: string): Promise<void>
+  /** All of them, piece by piece, each valid until the next is asked for; a damaged storage fails at the end, if the file has checksums. */
+  pieces(key: string): AsyncIterable<Uint8Array>
   close(): Promise<void>
 }
 
@@ -110,10 +110,8 @@ class ArchiveStorageReader implements TorchStorageReader {
     return this.#zip.readRange(this.#name(key), begin, length)
   }
 
-  async verify(key: string): Promise<void> {
-    for await (const _ of this.#zip.stream(this.#name(key))) {
-      // Reading to the end is what compares the checksum.
-    }
+  pieces(key: string): AsyncIterable<Uint8Array> {
+    return this.#zip.stream(this.#name(key))
   }
 
   close(): Promise<void> {

@@ -2,7 +2,7 @@ import { elementCount } from '../tensor/dtype.ts'
 import type { AtomicWriteOptions } from './atomic-file.ts'
 import { PickleWriter } from './pickle-writer.ts'
 import { contiguousStride } from './strided.ts'
-import { sourceByteLength, sourceBytes, type TensorSource } from './tensor-source.ts'
+import { sourceByteLength, sourcePieces, type TensorSource } from './tensor-source.ts'
 import { STORAGE_CLASS } from './torch-tensor.ts'
 import { ZipWriter } from './zip-writer.ts'
 
@@ -46,7 +46,9 @@ export async function writeTorchCheckpoint(
     await zip.add('archive/data.pkl', pickle)
     await zip.add('archive/byteorder', encoder.encode('little'))
     for (const [key, { source, place }] of tensors.entries()) {
-      await zip.add(`archive/data/${key}`, await sourceBytes(source, place))
+      const entry = await zip.open(`archive/data/${key}`, sourceByteLength(source, place))
+      for await (const piece of sourcePieces(source, place)) await entry.write(piece)
+      await entry.close()
     }
     // The version of the container, which torch checks.
     await zip.add('archive/version', encoder.encode('3\n'))

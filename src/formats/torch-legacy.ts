@@ -177,7 +177,10 @@ class LegacyStorageReader implements TorchStorageReader {
   }
 
   /** The format has no checksums. */
-  async verify(): Promise<void> {}
+  pieces(key: string): AsyncIterable<Uint8Array> {
+    const { offset, byteLength } = this.#location(key)
+    return this.#file.pieces(offset, byteLength)
+  }
 
   close(): Promise<void> {
     return this.#file.close()

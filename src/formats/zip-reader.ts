@@ -100,13 +100,15 @@ export class ZipFile {
     return this.#verified(entry, data, crc32(data))
   }
 
-  /** The entry's bytes in pieces, unpacked, in bounded memory; throws after the last one if the CRC-32 differs. */
+  /** The entry's bytes in pieces, unpacked, each valid until the next is asked for; throws after the last one if the CRC-32 differs. */
   async *stream(name: string): AsyncGenerator<Uint8Array> {
     const entry = this.#entry(name)
-    const pieces = this.#packedPieces(entry, await this.#dataStart(entry))
+    const start = await this.#dataStart(entry)
     let sum = 0
     let size = 0
-    for await (const piece of entry.method === STORED ? pieces : this.#inflated(entry, pieces)) {
+    for await (const piece of entry.method === STORED
+      ? this.#file.pieces(start, entry.compressedSize)
+      : this.#inflated(entry, this.#packedPieces(entry, start))) {
       sum = crc32(piece, sum)
       size += piece.length
       if (size > entry.size) throw this.#fault(entry, `unpacks to more than its ${entry.size} bytes`)

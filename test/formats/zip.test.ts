@@ -15,7 +15,7 @@ async function readEverything(path: string): Promise<Map<string, Buffer>> {
   for (const name of zip.entries.keys()) {
     const whole = Buffer.from(await zip.read(name))
     const pieces: Uint8Array[] = []
-    for await (const piece of zip.stream(name)) pieces.push(piece)
+    for await (const piece of zip.stream(name)) pieces.push(piece.slice())
     expect(Buffer.concat(pieces).equals(whole)).toBe(true)
     all.set(name, whole)
   }
