@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { DEFAULT_LATENT_SCALE } from './latent-encoder.ts'
 import { TRANSFORMS } from './transforms.ts'
 
 /** What decides the bytes of the images. */
@@ -18,6 +19,8 @@ export const latentSettings = z.strictObject({
   encoder: z.string(),
   /** [2C, h, w]: mean and standard deviation. */
   shape: z.tuple([z.int(), z.int(), z.int()]),
+  /** What training multiplies them by. */
+  scale: z.number().positive().default(DEFAULT_LATENT_SCALE),
 })
 
 export type LatentSettings = z.infer<typeof latentSettings>

@@ -4,6 +4,7 @@ import { type DatasetInfo, datasetInfo, type FeatureSettings, LAYOUT } from './d
 import { type Labels, parseDatasetJson, parseJson } from './dataset-json.ts'
 import { openFolder } from './file-tree.ts'
 import { IMAGE_EXTENSIONS } from './image-decoding.ts'
+import { DEFAULT_LATENT_SCALE } from './latent-encoder.ts'
 import { listNames } from './name-list.ts'
 
 /** The names and labels of a prepared data set, by index. */
@@ -13,6 +14,8 @@ export interface DatasetListing {
   readonly latents: readonly string[] | undefined
   readonly labels: Int32Array
   readonly classNames: readonly string[] | undefined
+  /** What latents are multiplied by for training. */
+  readonly latentScale: number
   /** Whether there are latents and cached features of the images' mirror images. */
   readonly flip: boolean
   /** Encoders whose features are cached. */
@@ -83,6 +86,7 @@ export async function listDataset(path: string): Promise<DatasetListing> {
     latents: latents && numbers.map((number) => latents.get(number)!),
     labels: Int32Array.from(numbers, (number) => labelOf.get(number)!),
     classNames,
+    latentScale: info?.latents?.scale ?? DEFAULT_LATENT_SCALE,
     flip: info?.flip ?? false,
     features: info?.features ?? [],
   }

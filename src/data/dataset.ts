@@ -54,6 +54,11 @@ export class Dataset {
   readonly latentKind: LatentKind
   /** `[C, h, w]` of one latent sample. `moments` store twice as many channels. */
   readonly latentShape: readonly [number, number, number]
+  /**
+   * What latents of kind `moments` are multiplied by when they are drawn from their posterior: as dataset-info.json says, else
+   * 0.18215, the reference's for the Stable Diffusion VAE. Pixels are taken as they are.
+   */
+  readonly latentScale: number
   /** The class of each sample. */
   readonly labels: Int32Array
   /** Whether a sample's mirror image can be read in its place. */
@@ -69,6 +74,7 @@ export class Dataset {
     this.labels = listing.labels
     this.classNames = listing.classNames
     this.classes = listing.classNames?.length ?? listing.labels.reduce((max, label) => Math.max(max, label), 0) + 1
+    this.latentScale = listing.latentScale
     this.flip = listing.flip
     this.features = listing.features
     this.imageSize = imageSize

@@ -3,7 +3,14 @@ import { rm, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { convertImages } from './convert-images.ts'
 import { latentName, writeText } from './dataset-files.ts'
-import { type DatasetInfo, datasetInfo, type ImageSettings, LAYOUT, type Preparation } from './dataset-info.ts'
+import {
+  type DatasetInfo,
+  datasetInfo,
+  type ImageSettings,
+  LAYOUT,
+  type LatentSettings,
+  type Preparation,
+} from './dataset-info.ts'
 import { formatDatasetJson, type Labels } from './dataset-json.ts'
 import { readInfo } from './dataset-listing.ts'
 import { packDataset } from './dataset-zip.ts'
@@ -13,7 +20,7 @@ import { type FeatureEncoder, featureSettingsOf, type TokenGrid } from './featur
 import { announceFeatures } from './feature-space.ts'
 import { finishImages, infoOfOthers } from './finish-images.ts'
 import { type ImageSource, type ImageSourceOptions, openImageSource, type SourceImage } from './image-sources.ts'
-import { type LatentEncoder, latentShape } from './latent-encoder.ts'
+import { DEFAULT_LATENT_SCALE, type LatentEncoder, latentShape } from './latent-encoder.ts'
 import type { JournalEntry, PrepareJournal } from './prepare-journal.ts'
 import { openOutput } from './prepare-output.ts'
 import { openPreparedImages, type PreparedImages } from './prepared-images.ts'
@@ -146,7 +153,7 @@ async function addToSet(options: PrepareOptions, source: ImageSource | undefined
   const grid = await featureGrid(options, size)
   const request: Preparation = {
     ...(source && { images: imageSettingsOf(images, options) }),
-    ...(latents !== 'none' && { latents: { encoder: latents.name, shape: latentShape(latents, size) } }),
+    ...(latents !== 'none' && { latents: latentSettingsOf(latents, size) }),
     features: (options.features ?? []).map((encoder) => featureSettingsOf(encoder, grid)),
     flip: options.flip ?? false,
   }
@@ -206,6 +213,11 @@ async function featureGrid(
     )
   }
   return [side / patch, side / patch]
+}
+
+function latentSettingsOf(encoder: LatentEncoder, size: number): LatentSettings {
+  const { name, latentScale: scale = DEFAULT_LATENT_SCALE } = encoder
+  return { encoder: name, shape: latentShape(encoder, size), scale }
 }
 
 async function makeImages(

@@ -99,7 +99,7 @@ describe('the steps of prepareDataset', () => {
     [
       'latents',
       { latents: { ...blockMoments, name: 'other' } },
-      'latents {"encoder":"block-moments","shape":[6,2,2]}, not {"encoder":"other"',
+      'latents {"encoder":"block-moments","shape":[6,2,2],"scale":0.18215}, not {"encoder":"other"',
     ],
     [
       'features',
