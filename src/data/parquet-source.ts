@@ -34,7 +34,7 @@ async function labelRows(
       const name = `${basename(file.path)}, row ${row}`
       if (places.has(name)) {
         throw new Error(
-          `Two parquet files have the name '${basename(file.path)}'; rename one, for errors to tell them apart.`,
+          `Two of the files are called '${basename(file.path)}'; name each once, or rename one, for errors to tell them apart.`,
         )
       }
       places.set(name, { file, row })

@@ -55,6 +55,7 @@ function labelTarImages(
   // Shards name their samples alike, so the archive's name comes first.
   const inSource =
     archives.length === 1 ? (name: string) => name : (name: string, { path }: TarArchive) => `${basename(path)}/${name}`
+  requireOwnNames(paths)
   const byName = new Map(images.map((image) => [inSource(image.name, image.archive), image]))
   const labels = isWebDataset || options.unlabelled ? (name: string) => isLabelFile(name) : () => false
   const ignored = archives.flatMap((archive) =>
@@ -70,6 +71,17 @@ function labelTarImages(
     notes: labelled.notes,
     read: ({ name }) => readMember(byName.get(name)!, name),
     close,
+  }
+}
+
+/** Errors name an image by its archive's name, which must tell it from the others. */
+function requireOwnNames(paths: readonly string[]): void {
+  const names = paths.map((path) => basename(path))
+  const twice = names.find((name, i) => names.indexOf(name) < i)
+  if (twice !== undefined) {
+    throw new Error(
+      `Two of the archives are called '${twice}'; name each once, or rename one, for errors to tell them apart.`,
+    )
   }
 }
 

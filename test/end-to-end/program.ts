@@ -63,6 +63,11 @@ export class Program implements AsyncDisposable {
     return this.start(words).ended
   }
 
+  /** Starts `node WORDS`. */
+  node(...words: string[]): Running {
+    return this.#spawn(words, {})
+  }
+
   /** Runs the text of a module that imports from `./dist/`. */
   async script(text: string, env: Readonly<Record<string, string>> = {}): Promise<Ended> {
     const file = join(this.folder, 'script.mjs')

@@ -173,7 +173,11 @@ export const trainCommand = defineCommand({
     }
     if (adopted !== undefined) {
       const { adoptCheckpoint } = await import('../../conversion/adopt.ts')
-      const { step, notes } = await adoptCheckpoint(adopted, folder)
+      const model = flags.model === undefined ? undefined : modelOf(flags.model)
+      const { step, notes } = await adoptCheckpoint(adopted, folder, {
+        ...(typeof model === 'object' && { heads: model.heads }),
+        ...(flags.alignDepth !== undefined && { alignDepth: flags.alignDepth }),
+      })
       for (const note of notes) out.warn(note)
       out.line(`${adopted}: training checkpoint of step ${step}`)
     }
