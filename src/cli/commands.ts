@@ -23,7 +23,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'prepare',
-    summary: 'turn folders or zips of images into a training data set',
+    summary: 'turn images into a training data set: crops, latents, cached features',
     load: async () => (await import('./commands/prepare.ts')).prepareCommand,
   },
   {

@@ -295,7 +295,7 @@ describe('training from given weights', () => {
     await writeFile(inWork('two.tar'), samples(2))
     await program.repa('prepare', 'two.tar', '--out', 'two', '--size', '16', '--quiet')
     const other = await program.repa(
-      ...['train', '--data', 'two', '--out', 'other', '--init', 'first', '--batch', '2', '--steps', '1', '--quiet'],
+      ...['train', '--data', 'two', '--out', 'other-classes', '--init', 'first', '--batch', '2', '--steps', '1', '--quiet'],
       ...['--encoder', 'hog', '--projector-width', '8'],
     )
     expect(other).toMatchObject({ status: 0 })
