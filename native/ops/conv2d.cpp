@@ -30,7 +30,7 @@ Tensor conv2d(const Tensor& x, const std::optional<Tensor>& coefficients, const 
   if (weight.size(3) != channels || weight.elements() == 0)
     fail(ErrorCode::shape, op, "weight has shape " + weight.shape().text() + "; its last axis must be the " + std::to_string(channels) +
                                    " channels of x " + x.shape().text() + ", and no axis empty.");
-  require(upsample >= 1 && upsample <= 8, op, "upsample is " + std::to_string(upsample) + "; expected 1 to 8.");
+  require(upsample == 1 || upsample == 2, op, "upsample is " + std::to_string(upsample) + "; expected 1 or 2.");
   const Window window = windowOf(op, x.size(1) * upsample, x.size(2) * upsample, {static_cast<double>(weight.size(1)), static_cast<double>(weight.size(2))}, stride, padding);
   const Shape shape{batch, window.outHeight, window.outWidth, outChannels};
   if (bias) requireShape(op, "bias", *bias, {outChannels});

@@ -14,7 +14,7 @@ namespace repa::ops {
 ///
 /// weight [O, kernelHeight, kernelWidth, C] in the dtype in which the model computes, which x has or f32; bias [O] and residual (of
 /// the result's shape) f32. `coefficients` [N, 2, C] f32, scale then shift, as groupNormCoefficients makes them; without them x is
-/// taken as it is and inputActivation is none. `upsample` u: the convolution sees every pixel u x u times (nearest neighbour).
+/// taken as it is and inputActivation is none. `upsample` 2: the convolution sees every pixel 2 x 2 times (nearest neighbour); 1: once.
 /// stride: rows, columns. padding: zeros above, below, left, right, behind the normalisation. Activations: none, silu, relu;
 /// a residual goes with none and relu.
 Tensor conv2d(const Tensor& x, const std::optional<Tensor>& coefficients, const std::string& inputActivation, int64_t upsample, const Tensor& weight,

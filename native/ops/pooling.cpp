@@ -31,6 +31,7 @@ Tensor pool2d(const Tensor& x, const std::string& kind, const std::vector<double
                            .paddedWidth = x.size(2) + w.padLeft + w.padRight, .outHeight = w.outHeight, .outWidth = w.outWidth, .out = out.f32()};
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(x)) {
+      requireIndexable(op, "the result", out.elements());
       cuda->enqueue(op, [&](cudaStream_t stream) { cuda::pool2d(stream, args); });
       return out;
     }

@@ -61,7 +61,7 @@ class Sequential {
   conv(
     inputs: number,
     outputs: number,
-    options: { bias?: boolean; stride?: number; upsample?: number; relu?: boolean } = {},
+    options: { bias?: boolean; stride?: number; upsample?: 1 | 2; relu?: boolean } = {},
   ): this {
     const { bias = true, stride = 1, upsample = 1, relu = false } = options
     if (upsample > 1) this.#index++
@@ -135,7 +135,7 @@ export class TaesdDecoder extends ConvolutionalModel {
 
   constructor(config: TaesdConfig, device: Device) {
     const { width, latentChannels } = config
-    const up = { upsample: 2, bias: false }
+    const up = { upsample: 2, bias: false } as const
     const layers = new Sequential()
       .clamp()
       .conv(latentChannels, width, { relu: true })

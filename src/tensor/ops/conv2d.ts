@@ -20,8 +20,8 @@ export type Padding = readonly [top: number, bottom: number, left: number, right
 
 export interface Conv2dOptions {
   readonly norm?: ConvNorm
-  /** The convolution sees every pixel so many times in each direction (nearest neighbour). Default 1. */
-  readonly upsample?: number
+  /** 2: the convolution sees every pixel twice in each direction (nearest neighbour). Default 1. */
+  readonly upsample?: 1 | 2
   /** Default 1. */
   readonly stride?: number | readonly [rows: number, columns: number]
   /** A number for all four sides. Default: half of the kernel, rounded down, which keeps the size of an odd kernel's image. */
