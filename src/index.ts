@@ -35,8 +35,10 @@ export {
   train,
   verify,
 } from './jobs.ts'
+export { Autoencoder } from './models/autoencoder.ts'
 export type { TransformerOutput } from './models/diffusion-transformer.ts'
 export { DiT, type DiTConfig } from './models/dit.ts'
+export { type LoadAutoencoderOptions, loadAutoencoder } from './models/load-autoencoder.ts'
 export { DIT_PRESETS, type DiTPreset, SIT_PRESETS, type SiTPreset } from './models/presets.ts'
 export { SiT, type SiTConfig } from './models/sit.ts'
 export type { ReportOptions } from './report/report.ts'

@@ -15,7 +15,6 @@ export interface NativeTensor {
 }
 
 export type Activation = 'none' | 'silu' | 'gelu-tanh' | 'gelu-erf' | 'quick-gelu'
-export type Activation = 'none' | 'silu' | 'gelu-tanh' | 'gelu-erf'
 export type ConvActivation = 'none' | 'silu' | 'relu'
 export type PoolKind = 'max' | 'average' | 'average-including-zeros'
 export type InterpolantPath = 'linear' | 'cosine'

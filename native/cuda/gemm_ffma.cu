@@ -8,7 +8,6 @@
 // writes fall into different banks; global memory is read one step ahead into registers. The epilogue's slabs lie over the buffers:
 // 36 KiB. 128 registers at most, so that two blocks share a multiprocessor.
 #include "cuda/gemm_ffma_tile.cuh"
-#include "cuda/gemm_tile_place.cuh"
 #include "cuda/launch.h"
 
 namespace repa::cuda {
@@ -32,8 +31,7 @@ __global__ void __launch_bounds__(kFfmaThreads, 2) gemmFfmaKernel(const __grid_c
   float sums[8][8] = {};
   const int steps = (kEnd - kBegin + kFfmaDepth - 1) / kFfmaDepth;
   multiplyFfmaTile(shared, panelA, panelB, steps, sums);
-  float* const columnSums = problem.columnSums ? problem.columnSums + static_cast<int64_t>(place.row) * n : nullptr;
-  finishFfmaTile(shared, sums, args, problem.wide, firstRow, firstColumn, place.split * m, columnSums);
+  finishFfmaTile(shared, sums, problem, place);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/gemm_epilogue.cuh"
+#include "cuda/gemm_tile_place.cuh"
 
 namespace repa::cuda {
 
@@ -71,9 +72,9 @@ __device__ __forceinline__ void loadEight(float (&to)[8], const float* from, int
 }
 
 /// sums (zeros) += the tile's product over `steps` steps. PanelA and PanelB have fetch(), which reads a step's numbers into registers, and
-/// put(buffer), which lays them down; shared: kFfmaSharedBytes.
+/// put(buffer), which lays them down; shared: kFfmaSharedBytes. By value: by reference, ptxas of CUDA 13 spills a weight gradient's.
 template <class PanelA, class PanelB>
-__device__ __forceinline__ void multiplyFfmaTile(unsigned char* shared, PanelA& panelA, PanelB& panelB, int steps, float (&sums)[8][8]) {
+__device__ __forceinline__ void multiplyFfmaTile(unsigned char* shared, PanelA panelA, PanelB panelB, int steps, float (&sums)[8][8]) {
   float* const buffers = reinterpret_cast<float*>(shared);  // A and B of the one step, then of the other
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int row = 64 * (warp / 4) + lane / 4 * 4, column = 32 * (warp % 4) + lane % 4 * 4;
@@ -110,16 +111,18 @@ __device__ __forceinline__ void multiplyFfmaTile(unsigned char* shared, PanelA& 
   }
 }
 
-/// The tile's sums to C, as finishMmaTile's.
-__device__ __forceinline__ void finishFfmaTile(unsigned char* shared, const float (&sums)[8][8], const GemmArgs& args, bool wide, int firstRow,
-                                               int firstColumn, int partRows, float* columnSums) {
+/// The tile's sums to C.
+__device__ __forceinline__ void finishFfmaTile(unsigned char* shared, const float (&sums)[8][8], const GemmProblem& problem, const TilePlace& place) {
   float* const buffers = reinterpret_cast<float*>(shared);
+  const GemmArgs& args = problem.args;
   const int m = static_cast<int>(args.m), n = static_cast<int>(args.n);
+  const int firstRow = place.row * kTileRows, firstColumn = place.column * kTileColumns;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int warpRow = warp / 4, warpColumn = warp % 4;
   __syncthreads();  // the slabs lie over the buffers
   float* const slab = buffers + warp * kFfmaSlabRows * kFfmaSlabPitch;
-  Epilogue<float, 4> epilogue(args, wide, firstColumn + 32 * warpColumn + lane % 8 * 4);
+  Epilogue<float, 4> epilogue(args, problem.wide, firstColumn + 32 * warpColumn + lane % 8 * 4);
+  const int partRows = place.split * m;  // C has m rows for each part of a sum that is cut
 #pragma unroll 1
   for (int part = 0; part < 2; ++part) {
     const auto layDown = [&](int first) {
@@ -138,10 +141,10 @@ __device__ __forceinline__ void finishFfmaTile(unsigned char* shared, const floa
     finishSlab<kFfmaSlabRows, kFfmaSlabColumns, 2>(epilogue, slab, index, partRows + firstRow + 64 * warpRow + kFfmaSlabRows * part, partRows + m);
     __syncwarp();
   }
-  if (columnSums) {
+  if (problem.columnSums) {
     __syncthreads();
     storeColumnSums<2>(epilogue.sums(), buffers, 32 * warpColumn + lane % 8 * 4, warpRow,
-                       columnSums + firstColumn, firstColumn, n);
+                       problem.columnSums + static_cast<int64_t>(place.row) * n + firstColumn, firstColumn, n);
   }
 }
 

@@ -12,7 +12,6 @@
 //
 // The order of a sum is fixed: k upwards, 16 (tf32: 8) at a time. It depends on nothing but where the plan cuts it.
 #include "cuda/gemm_mma_tile.cuh"
-#include "cuda/gemm_tile_place.cuh"
 #include "cuda/launch.h"
 
 namespace repa::cuda {
@@ -37,8 +36,7 @@ __global__ void __launch_bounds__(kMmaThreads, 2) gemmMmaKernel(const __grid_con
   float sums[4][8][4] = {};
   const int steps = (kEnd - kBegin + kStageDepth<T> - 1) / kStageDepth<T>;
   multiplyMmaTile<T, kContiguousA, kContiguousB>(shared, copyA, copyB, steps, sums);
-  float* const columnSums = problem.columnSums ? problem.columnSums + static_cast<int64_t>(place.row) * n : nullptr;
-  finishMmaTile<T>(shared, sums, args, problem.wide, firstRow, firstColumn, place.split * m, columnSums);
+  finishMmaTile<T>(shared, sums, problem, place);
 }
 
 template <class T, GemmLayout layout>

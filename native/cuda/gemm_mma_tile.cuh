@@ -4,6 +4,7 @@
 
 #include "cuda/gemm_epilogue.cuh"
 #include "cuda/gemm_operand.cuh"
+#include "cuda/gemm_tile_place.cuh"
 
 namespace repa::cuda {
 
@@ -21,7 +22,7 @@ __device__ __forceinline__ void multiplyAdd(float (&d)[4], const uint32_t (&a)[4
 /// sums (zeros) += the tile's product over `steps` stages. CopyA and CopyB have next(stage), which begins to copy the next stage's 128 rows
 /// to `stage` by cp.async or writes them there; shared: kMmaSharedBytes.
 template <class T, bool kContiguousA, bool kContiguousB, class CopyA, class CopyB>
-__device__ __forceinline__ void multiplyMmaTile(unsigned char* shared, CopyA& copyA, CopyB& copyB, int steps, float (&sums)[4][8][4]) {
+__device__ __forceinline__ void multiplyMmaTile(unsigned char* shared, CopyA copyA, CopyB copyB, int steps, float (&sums)[4][8][4]) {
   const int warp = threadIdx.x / 32;
   const OperandFragments<T, kContiguousA> fragmentsA(64 * (warp / 2));
   const OperandFragments<T, kContiguousB> fragmentsB(64 * (warp % 2));
@@ -85,18 +86,19 @@ __device__ __forceinline__ void multiplyMmaTile(unsigned char* shared, CopyA& co
   }
 }
 
-/// The tile's sums to C, from (firstRow, firstColumn) on. Part by part of a sum that is cut, C has m rows for each: those of this one
-/// begin at partRows. `columnSums`, or null: of this row of tiles, [n].
+/// The tile's sums to C.
 template <class T>
-__device__ __forceinline__ void finishMmaTile(unsigned char* shared, const float (&sums)[4][8][4], const GemmArgs& args, bool wide, int firstRow,
-                                              int firstColumn, int partRows, float* columnSums) {
+__device__ __forceinline__ void finishMmaTile(unsigned char* shared, const float (&sums)[4][8][4], const GemmProblem& problem, const TilePlace& place) {
+  const GemmArgs& args = problem.args;
   const int m = static_cast<int>(args.m), n = static_cast<int>(args.n);
+  const int firstRow = place.row * kTileRows, firstColumn = place.column * kTileColumns;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int warpRow = warp / 2, warpColumn = warp % 2;
   cpAsyncWait<0>();
   __syncthreads();  // the slabs lie over the stages
   float* const slab = reinterpret_cast<float*>(shared) + warp * kMmaSlabRows * kMmaSlabColumns;
-  Epilogue<T, 8> epilogue(args, wide, firstColumn + 64 * warpColumn + lane % 8 * 8);
+  Epilogue<T, 8> epilogue(args, problem.wide, firstColumn + 64 * warpColumn + lane % 8 * 8);
+  const int partRows = place.split * m;  // C has m rows for each part of a sum that is cut
 #pragma unroll 1
   for (int part = 0; part < 2; ++part) {
     const auto layDown = [&](const float (&rows)[8][4], int row) { layFragmentsDown(slab, row, [&](int j, int i) { return rows[j][i]; }); };
@@ -111,10 +113,10 @@ __device__ __forceinline__ void finishMmaTile(unsigned char* shared, const float
     finishSlab<kMmaSlabRows, kMmaSlabColumns, 2>(epilogue, slab, fragmentSlabIndex, partRows + firstRow + 64 * warpRow + kMmaSlabRows * part, partRows + m);
     __syncwarp();
   }
-  if (columnSums) {
+  if (problem.columnSums) {
     __syncthreads();
     storeColumnSums<2>(epilogue.sums(), reinterpret_cast<float*>(shared), 64 * warpColumn + lane % 8 * 8, warpRow,
-                       columnSums + firstColumn, firstColumn, n);
+                       problem.columnSums + static_cast<int64_t>(place.row) * n + firstColumn, firstColumn, n);
   }
 }
 

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { DEFAULT_LATENT_SCALE } from './latent-encoder.ts'
 import { TRANSFORMS } from './transforms.ts'
 
 /** What decides the bytes of a prepared data set; an unfinished preparation goes on only under the same settings. */
@@ -11,7 +12,12 @@ export const prepareSettings = z.strictObject({
   /** `pixels`, or the autoencoder that made the latents and the shape [2C, h, w] of mean and std. */
   latents: z.union([
     z.literal('pixels'),
-    z.strictObject({ encoder: z.string(), shape: z.tuple([z.int(), z.int(), z.int()]) }),
+    z.strictObject({
+      encoder: z.string(),
+      shape: z.tuple([z.int(), z.int(), z.int()]),
+      /** What training multiplies them by. */
+      scale: z.number().positive().default(DEFAULT_LATENT_SCALE),
+    }),
   ]),
 })
 

@@ -4,6 +4,7 @@ import { type DatasetInfo, datasetInfo, LAYOUT } from './dataset-info.ts'
 import { type Labels, parseDatasetJson, parseJson } from './dataset-json.ts'
 import { openFolder } from './file-tree.ts'
 import { IMAGE_EXTENSIONS } from './image-decoding.ts'
+import { DEFAULT_LATENT_SCALE } from './latent-encoder.ts'
 import { listNames } from './name-list.ts'
 
 /** The names and labels of a prepared data set, by index. */
@@ -13,6 +14,8 @@ export interface DatasetListing {
   readonly latents: readonly string[] | undefined
   readonly labels: Int32Array
   readonly classNames: readonly string[] | undefined
+  /** What latents are multiplied by for training. */
+  readonly latentScale: number
 }
 
 /**
@@ -53,7 +56,13 @@ export async function listDataset(path: string): Promise<DatasetListing> {
     latents: latents && numbers.map((number) => latents.get(number)!),
     labels: Int32Array.from(numbers, (number) => labelOf.get(number)!),
     classNames,
+    latentScale: latentScaleOf(info),
   }
+}
+
+function latentScaleOf(info: DatasetInfo | undefined): number {
+  const latents = info?.settings.latents
+  return latents === undefined || latents === 'pixels' ? DEFAULT_LATENT_SCALE : latents.scale
 }
 
 async function isThere(path: string): Promise<boolean> {

@@ -50,6 +50,11 @@ export class Dataset {
   readonly latentKind: LatentKind
   /** `[C, h, w]` of one latent sample. `moments` store twice as many channels. */
   readonly latentShape: readonly [number, number, number]
+  /**
+   * What latents of kind `moments` are multiplied by when they are drawn from their posterior: as dataset-info.json says, else
+   * 0.18215, the reference's for the Stable Diffusion VAE. Pixels are taken as they are.
+   */
+  readonly latentScale: number
   /** The class of each sample. */
   readonly labels: Int32Array
   readonly #images: readonly string[]
@@ -63,6 +68,7 @@ export class Dataset {
     this.classes = listing.classNames?.length ?? listing.labels.reduce((max, label) => Math.max(max, label), 0) + 1
     this.imageSize = imageSize
     this.latentKind = momentsShape ? 'moments' : 'pixels'
+    this.latentScale = listing.latentScale
     const [channels, height, width] = momentsShape ?? [6, imageSize, imageSize]
     this.latentShape = [channels! / 2, height!, width!]
     this.#images = listing.images

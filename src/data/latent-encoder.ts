@@ -6,6 +6,11 @@ export interface LatentEncoder {
   readonly latentChannels: number
   /** Pixels per latent element along one side; 8 for the Stable Diffusion VAE. */
   readonly downsampling: number
+  /**
+   * What training multiplies the data set's latents by; recorded with it. 0.18215 for the Stable Diffusion VAE, 1 for latents that are
+   * at a model's scale already (TAESD's). Default: `DEFAULT_LATENT_SCALE`.
+   */
+  readonly latentScale?: number
   /** How many images `encode` wants at a time; the last call may bring fewer. */
   readonly batchSize: number
   /**
@@ -16,6 +21,9 @@ export interface LatentEncoder {
    */
   encode(images: readonly Uint8Array[], size: number): Promise<readonly Float32Array[]>
 }
+
+/** REPA's scale of Stable Diffusion latents: that of data sets which do not say, the reference's own among them. */
+export const DEFAULT_LATENT_SCALE = 0.18215
 
 /** `[2C, h, w]`: the shape of the posteriors of `size × size` images. */
 export function latentShape(encoder: LatentEncoder, size: number): [number, number, number] {

@@ -8,7 +8,7 @@ import { formatDatasetJson, type Labels, parseJson } from './dataset-json.ts'
 import { DatasetWriter, imageName, latentName, type Rendered } from './dataset-writer.ts'
 import { ImageDecodeError } from './image-decoding.ts'
 import { type ImageSource, openImageSource, type SourceImage } from './image-sources.ts'
-import { type LatentEncoder, latentShape } from './latent-encoder.ts'
+import { DEFAULT_LATENT_SCALE, type LatentEncoder, latentShape } from './latent-encoder.ts'
 import { mapInOrder } from './ordered-map.ts'
 import { type JournalEntry, PrepareJournal } from './prepare-journal.ts'
 import { renderTrainingImage } from './training-image.ts'
@@ -68,7 +68,14 @@ export async function prepareDataset(options: PrepareOptions): Promise<DatasetIn
       size,
       transform: options.transform ?? 'center-crop-dhariwal',
       wideHeight,
-      latents: latents === 'none' ? 'pixels' : { encoder: latents.name, shape: latentShape(latents, size) },
+      latents:
+        latents === 'none'
+          ? 'pixels'
+          : {
+              encoder: latents.name,
+              shape: latentShape(latents, size),
+              scale: latents.latentScale ?? DEFAULT_LATENT_SCALE,
+            },
     }
     const state = await openOutput(options.out, settings)
     if ('images' in state) return state

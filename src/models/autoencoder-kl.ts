@@ -9,6 +9,7 @@ import { Conv2d } from '../nn/conv2d.ts'
 import { GroupNorm } from '../nn/group-norm.ts'
 import { Linear } from '../nn/linear.ts'
 import { ParameterList } from '../nn/parameter-list.ts'
+import type { StateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
 import { conv2d, convDType } from '../tensor/ops/conv2d.ts'
 import { add } from '../tensor/ops/elementwise.ts'
@@ -260,18 +261,21 @@ class Decoder {
   }
 }
 
+/** A half of an autoencoder. */
+export type AutoencoderHalf = 'encoder' | 'decoder'
+
 export class AutoencoderKL extends ConvolutionalModel {
   readonly config: AutoencoderKLConfig
-  readonly #encoder: Encoder
-  readonly #decoder: Decoder
-  readonly #quant: Conv2d
-  readonly #postQuant: Conv2d
+  /** The only half that is there; undefined: both are. */
+  readonly half: AutoencoderHalf | undefined
+  readonly #encoder: { readonly network: Encoder; readonly quant: Conv2d } | undefined
+  readonly #decoder: { readonly network: Decoder; readonly postQuant: Conv2d } | undefined
 
-  private constructor(config: AutoencoderKLConfig, device: Device) {
+  private constructor(config: AutoencoderKLConfig, device: Device, half: AutoencoderHalf | undefined) {
     const list = new ParameterList()
     const { latentChannels } = config
-    const encoder = new Encoder(list, config)
-    const decoder = new Decoder(list, config)
+    const encoder = half === 'decoder' ? undefined : new Encoder(list, config)
+    const decoder = half === 'encoder' ? undefined : new Decoder(list, config)
     const quant = new Conv2d(list, 'quant_conv', { inputs: 2 * latentChannels, outputs: 2 * latentChannels, kernel: 1 })
     const postQuant = new Conv2d(list, 'post_quant_conv', {
       inputs: latentChannels,
@@ -280,15 +284,19 @@ export class AutoencoderKL extends ConvolutionalModel {
     })
     super(list, device)
     this.config = config
-    this.#encoder = encoder
-    this.#decoder = decoder
-    this.#quant = quant
-    this.#postQuant = postQuant
+    this.half = half
+    this.#encoder = encoder && { network: encoder, quant }
+    this.#decoder = decoder && { network: decoder, postQuant }
   }
 
-  /** With undefined weights: for loading a state dict, or `initialise(seed)`. */
-  static fromConfig(config: AutoencoderKLConfig, device: Device): AutoencoderKL {
-    return new AutoencoderKL(config, device)
+  /** With undefined weights: for loading a state dict, or `initialise(seed)`. `half`: the other half takes no memory and is not loaded. */
+  static fromConfig(config: AutoencoderKLConfig, device: Device, half?: AutoencoderHalf): AutoencoderKL {
+    return new AutoencoderKL(config, device, half)
+  }
+
+  override load(source: StateSource): Promise<void> {
+    const other = this.half === undefined ? undefined : this.half === 'encoder' ? 'decoder.' : 'encoder.'
+    return super.load(source, { ignore: (name) => other !== undefined && name.startsWith(other) })
   }
 
   /** Pixels of the image per latent element along one side. */
@@ -308,7 +316,8 @@ export class AutoencoderKL extends ConvolutionalModel {
         `AutoencoderKL.encode: the images have shape [${images.shape}]; expected [N, H, W, ${this.config.inChannels}] with H and W multiples of ${downsampling}.`,
       )
     }
-    return scope(() => channelsFirst(conv2d(this.#encoder.forward(images.alias()), this.#quant)))
+    const { network, quant } = this.#encoder ?? this.#missing('encoder')
+    return scope(() => channelsFirst(conv2d(network.forward(images.alias()), quant)))
   }
 
   /** Latents [N, C, h, w] f32, not scaled → images [N, 3, H, W] f32, in about [−1, 1]. */
@@ -318,6 +327,11 @@ export class AutoencoderKL extends ConvolutionalModel {
         `AutoencoderKL.decode: the latents have shape [${latents.shape}]; expected [N, ${this.config.latentChannels}, h, w].`,
       )
     }
-    return scope(() => channelsFirst(this.#decoder.forward(conv2d(channelsLast(latents), this.#postQuant))))
+    const { network, postQuant } = this.#decoder ?? this.#missing('decoder')
+    return scope(() => channelsFirst(network.forward(conv2d(channelsLast(latents), postQuant))))
+  }
+
+  #missing(half: AutoencoderHalf): never {
+    throw new Error(`This AutoencoderKL was made without its ${half}.`)
   }
 }

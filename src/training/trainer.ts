@@ -25,8 +25,6 @@ import { defaultPrecision, precisionPolicy } from './precision.ts'
 import { requireBlocks, requireFit, requireSameComputation } from './requirements.ts'
 import type { RunOptions, TrainerOptions, TrainingStep } from './trainer-options.ts'
 
-/** REPA's scale of SD-VAE latents. */
-const LATENT_SCALE = 0.18215
 /** Steps that may be under way on the device before the host waits for the oldest. */
 const STEPS_AHEAD = 2
 
@@ -318,7 +316,7 @@ export class Trainer implements AsyncDisposable {
   }
 
   #compute({ stored, posteriorNoise, images, labels, t, teacherT, noise }: StepInputs): StepLosses {
-    const latents = posteriorNoise ? samplePosterior(stored, posteriorNoise, LATENT_SCALE, 0) : stored
+    const latents = posteriorNoise ? samplePosterior(stored, posteriorNoise, this.data.latentScale, 0) : stored
     const weights = this.#weightsAt(this.#step)
     const losses = forwardBackward(
       this.model,

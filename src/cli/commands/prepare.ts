@@ -18,11 +18,16 @@ export const prepareCommand = defineCommand({
     },
     autoencoder: {
       type: 'string',
-      placeholder: 'none',
+      placeholder: 'FILE|none',
       default: 'none',
-      pattern: /^none$/,
-      expected: 'none (latents by an autoencoder are not in this version)',
-      description: 'none keeps the pixels, x/127.5 - 1, as the latent',
+      description:
+        "makes the latents: diffusers' AutoencoderKL (file or folder), or TAESD; none keeps the pixels, x/127.5 - 1",
+    },
+    autoencoderTile: {
+      type: 'integer',
+      min: 8,
+      placeholder: 'N',
+      description: 'encode in blended tiles of N latent elements: bounds memory, not exact [the whole image]',
     },
     onCorrupt: {
       type: 'enum',
@@ -39,18 +44,35 @@ export const prepareCommand = defineCommand({
       command: 'repa prepare imagenet/train --out data/imagenet256',
       description: '256-pixel images, classes by folder name',
     },
+    {
+      command: 'repa prepare imagenet/train --out data/imagenet256 --autoencoder sd-vae-ft-mse',
+      description: 'with the latents that the paper trains on',
+    },
     { command: 'repa prepare cifar10.zip --out data/cifar --size 32', description: 'from a zip' },
   ],
   async run(
-    { source, out: folder, size, transform, onCorrupt, maxImages, unlabelled, allowEmptyClasses },
-    { out, signal, progress },
+    {
+      source,
+      out: folder,
+      size,
+      transform,
+      autoencoder,
+      autoencoderTile: tile,
+      onCorrupt,
+      maxImages,
+      unlabelled,
+      allowEmptyClasses,
+    },
+    { device, out, signal, progress },
   ) {
     const { prepareDataset } = await import('../../data/prepare.ts')
+    const encoder = autoencoder === 'none' ? undefined : await openEncoder(autoencoder, device, tile)
     let bar: ReturnType<typeof progress> | undefined
     const info = await prepareDataset({
       source,
       out: folder,
       size,
+      ...(encoder && { latents: encoder }),
       transform: transform as (typeof TRANSFORMS)[number],
       onCorrupt: onCorrupt as 'fail' | 'skip',
       maxImages,
@@ -61,7 +83,10 @@ export const prepareCommand = defineCommand({
         bar ??= progress({ label: 'prepare', unit: 'images', total })
         bar.update(done, skipped > 0 ? { skipped } : {})
       },
-    }).finally(() => bar?.end())
+    }).finally(() => {
+      bar?.end()
+      encoder?.dispose()
+    })
     for (const note of info.notes) out.line(note)
     for (const { name, reason } of info.skipped) out.warn(`${name}: ${reason}; skipped`)
     if (info.ignored.count > 0)
@@ -72,3 +97,11 @@ export const prepareCommand = defineCommand({
     out.json({ ...info, out: folder })
   },
 })
+
+async function openEncoder(file: string, device: string, tile: number | undefined) {
+  const [{ loadAutoencoder }, { resolveDevice }] = await Promise.all([
+    import('../../models/load-autoencoder.ts'),
+    import('../../tensor/device.ts'),
+  ])
+  return loadAutoencoder(file, { device: resolveDevice(device), half: 'encoder', tile })
+}

@@ -111,6 +111,11 @@ export const trainCommand = defineCommand({
       placeholder: 'FILE.json',
       description: 'settings by their configuration names (config.json of a run, or its "training" part)',
     },
+    autoencoder: {
+      type: 'string',
+      placeholder: 'FILE',
+      description: 'decode the grids of samples: an AutoencoderKL or TAESD [a linear preview of the latents]',
+    },
     checkpointEvery: { type: 'integer', min: 1, description: 'steps between checkpoints [50000]' },
     sampleEvery: { type: 'integer', min: 1, description: 'steps between grids of samples [10000]' },
     resume: { type: 'boolean', default: false, description: 'go on from the newest whole checkpoint of RUN' },

@@ -18,9 +18,9 @@ export function imageInput(bytes: Tensor, { divisor, mean }: { divisor: number; 
   return values.reshape(shape)
 }
 
-/** Images [B, C, H, W] in [−1, 1] → u8 [B, H, W, C], as REPA writes them: (x + 1) / 2 · 255, clamped, truncated. */
-export function toUint8(images: Tensor): Tensor {
-  return new Tensor(native().toUint8(images.handle, 1, 127.5, 0), images.device)
+/** Images [B, C, H, W] in `range`, [−1, 1] → u8 [B, H, W, C], as REPA writes them: (x + 1) / 2 · 255, clamped, truncated. */
+export function toUint8(images: Tensor, [low, high]: readonly [number, number] = [-1, 1]): Tensor {
+  return new Tensor(native().toUint8(images.handle, -low, 255 / (high - low), 0), images.device)
 }
 
 /** Histogram-of-gradients descriptors [B, gridHeight·gridWidth, 128] of u8 [B, 3, H, W]. */
