@@ -1,6 +1,7 @@
 /** The library's front door. Importing it loads neither the addon nor anything that decodes images. */
 export type { Encoder } from './alignment/encoder.ts'
 export { loadEncoder } from './alignment/encoders.ts'
+export type { DecodeBenchmark, DecodeBenchmarkOptions } from './benchmark/decode.ts'
 export type { StepBenchmark, StepBenchmarkOptions } from './benchmark/step.ts'
 export { ConfigurationError } from './configuration/parse.ts'
 export type { Conversion, ConvertOptions } from './conversion/convert.ts'
@@ -24,6 +25,7 @@ export { writeSafetensors } from './formats/safetensors-writer.ts'
 export { TorchCheckpoint } from './formats/torch-checkpoint.ts'
 export { writeTorchCheckpoint } from './formats/torch-checkpoint-writer.ts'
 export {
+  benchmarkDecode,
   benchmarkStep,
   convert,
   demo,

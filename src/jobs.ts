@@ -7,6 +7,7 @@ function loaded<A extends unknown[], R>(
   return async (...args) => (await load())(...args)
 }
 
+export const benchmarkDecode = loaded(async () => (await import('./benchmark/decode.ts')).benchmarkDecode)
 export const benchmarkStep = loaded(async () => (await import('./benchmark/step.ts')).benchmarkStep)
 export const convert = loaded(async () => (await import('./conversion/convert.ts')).convert)
 export const demo = loaded(async () => (await import('./demo.ts')).demo)

@@ -133,6 +133,7 @@ export interface NativeAddon {
     stride: readonly number[],
     padding: readonly number[],
     residual: MaybeT,
+    intoResidual: boolean,
     activation: ConvActivation,
     dtype: ComputeDType,
   ): T

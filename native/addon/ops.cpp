@@ -46,7 +46,7 @@ const Export kExports[] = {
      {"dNormed", "qkv", "qWeight", "kWeight", "mean", "rstd", "heads", "dqWeight", "dqBias", "dkWeight", "dkBias", "accumulate"}},
 
     {"conv2d", bind<ops::conv2d>,
-     {"x", "coefficients", "inputActivation", "upsample", "weight", "bias", "stride", "padding", "residual", "activation", "dtype"}},
+     {"x", "coefficients", "inputActivation", "upsample", "weight", "bias", "stride", "padding", "residual", "intoResidual", "activation", "dtype"}},
     {"groupNormCoefficients", bind<ops::groupNormCoefficients>, {"x", "weight", "bias", "groups", "epsilon"}},
     {"groupNormApply", bind<ops::groupNormApply>, {"x", "coefficients", "activation", "dtype"}},
     {"pool2d", bind<ops::pool2d>, {"x", "kind", "kernel", "stride", "padding"}},

@@ -19,7 +19,7 @@ cpu::ConvActivation activationNamed(const char* op, const char* what, const std:
 
 Tensor conv2d(const Tensor& x, const std::optional<Tensor>& coefficients, const std::string& inputActivation, int64_t upsample, const Tensor& weight,
               const std::optional<Tensor>& bias, const std::vector<double>& stride, const std::vector<double>& padding,
-              const std::optional<Tensor>& residual, const std::string& activation, const std::string& dtype) {
+              const std::optional<Tensor>& residual, bool intoResidual, const std::string& activation, const std::string& dtype) {
   const char* op = "conv2d";
   requireCompute(op, "x", x);
   requireCompute(op, "weight", weight);
@@ -41,8 +41,9 @@ Tensor conv2d(const Tensor& x, const std::optional<Tensor>& coefficients, const 
   const auto before = activationNamed(op, "inputActivation", inputActivation), after = activationNamed(op, "activation", activation);
   require(coefficients || before == cpu::ConvActivation::none, op, "inputActivation goes with coefficients, and there are none.");
   require(!residual || after != cpu::ConvActivation::silu, op, "a residual goes with the activations none and relu, not silu.");
+  require(!intoResidual || (residual && outDType == DType::f32), op, "a result of " + dtype + " cannot take the memory of a residual" + (residual ? "." : " that is not there."));
 
-  const Tensor out = Tensor::empty(x.device(), shape, outDType, op);
+  const Tensor out = intoResidual ? *residual : Tensor::empty(x.device(), shape, outDType, op);
   const auto floats = [](const std::optional<Tensor>& tensor) -> const float* { return tensor ? tensor->f32() : nullptr; };
   cpu::Conv2dArgs args{.x = x.f32(), .batch = batch, .height = x.size(1), .width = x.size(2), .channels = channels, .upsample = upsample,
                        .coefficients = floats(coefficients), .inputActivation = before, .weight = weight.f32(), .outChannels = outChannels,

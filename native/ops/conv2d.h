@@ -16,9 +16,9 @@ namespace repa::ops {
 /// the result's shape) f32. `coefficients` [N, 2, C] f32, scale then shift, as groupNormCoefficients makes them; without them x is
 /// taken as it is and inputActivation is none. `upsample` 2: the convolution sees every pixel 2 x 2 times (nearest neighbour); 1: once.
 /// stride: rows, columns. padding: zeros above, below, left, right, behind the normalisation. Activations: none, silu, relu;
-/// a residual goes with none and relu.
+/// a residual goes with none and relu. `intoResidual`: the result takes the residual's memory, whose values are gone then.
 Tensor conv2d(const Tensor& x, const std::optional<Tensor>& coefficients, const std::string& inputActivation, int64_t upsample, const Tensor& weight,
               const std::optional<Tensor>& bias, const std::vector<double>& stride, const std::vector<double>& padding,
-              const std::optional<Tensor>& residual, const std::string& activation, const std::string& dtype);
+              const std::optional<Tensor>& residual, bool intoResidual, const std::string& activation, const std::string& dtype);
 
 }  // namespace repa::ops

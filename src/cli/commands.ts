@@ -47,6 +47,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/bench-step.ts')).benchStepCommand,
   },
   {
+    name: 'bench decode',
+    summary: "time the autoencoder's decoder: seconds and peak memory, ratio to PyTorch",
+    load: async () => (await import('./commands/bench-decode.ts')).benchDecodeCommand,
+  },
+  {
     name: 'bench kernels',
     summary: "time the kernels of a training step against the machine's measured limits",
     load: async () => (await import('./commands/bench-kernels.ts')).benchKernelsCommand,

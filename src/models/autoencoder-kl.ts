@@ -64,20 +64,20 @@ class ResnetBlock {
     }
   }
 
-  /** Takes x over: it is freed as soon as nothing reads it. */
+  /** Takes x over: its memory becomes the result's, or is freed as soon as nothing reads it. */
   forward(x: Tensor): Tensor {
     return scope(() => {
       const hidden = normalizedConv(x, this.#norm1, this.#conv1, convDType(this.#conv1))
       const residual = this.#shortcut ? conv2d(x, this.#shortcut) : x
       if (residual !== x) release(x)
       const out = normalizedConv(hidden, this.#norm2, this.#conv2, 'f32', residual)
-      if (residual === x) release(x)
+      release(residual)
       return out
     })
   }
 }
 
-/** conv(silu(norm(x))) + residual. */
+/** conv(silu(norm(x))) + residual, in the residual's memory where there is one. */
 function normalizedConv(
   x: Tensor,
   norm: GroupNorm,
@@ -86,7 +86,11 @@ function normalizedConv(
   residual?: Tensor,
 ): Tensor {
   using coefficients = norm.coefficients(x)
-  return conv2d(x, conv, { norm: { coefficients, activation: 'silu' }, dtype, ...(residual && { residual }) })
+  return conv2d(x, conv, {
+    norm: { coefficients, activation: 'silu' },
+    dtype,
+    ...(residual && { residual, intoResidual: true }),
+  })
 }
 
 /** x + attention over all pixels, one head as wide as the block. */
@@ -276,17 +280,15 @@ export class AutoencoderKL extends ConvolutionalModel {
     const { latentChannels } = config
     const encoder = half === 'decoder' ? undefined : new Encoder(list, config)
     const decoder = half === 'encoder' ? undefined : new Decoder(list, config)
-    const quant = new Conv2d(list, 'quant_conv', { inputs: 2 * latentChannels, outputs: 2 * latentChannels, kernel: 1 })
-    const postQuant = new Conv2d(list, 'post_quant_conv', {
-      inputs: latentChannels,
-      outputs: latentChannels,
-      kernel: 1,
-    })
+    const pointwise = (name: string, channels: number) =>
+      new Conv2d(list, name, { inputs: channels, outputs: channels, kernel: 1 })
+    const encode = encoder && { network: encoder, quant: pointwise('quant_conv', 2 * latentChannels) }
+    const decode = decoder && { network: decoder, postQuant: pointwise('post_quant_conv', latentChannels) }
     super(list, device)
     this.config = config
     this.half = half
-    this.#encoder = encoder && { network: encoder, quant }
-    this.#decoder = decoder && { network: decoder, postQuant }
+    this.#encoder = encode
+    this.#decoder = decode
   }
 
   /** With undefined weights: for loading a state dict, or `initialise(seed)`. `half`: the other half takes no memory and is not loaded. */
@@ -295,8 +297,8 @@ export class AutoencoderKL extends ConvolutionalModel {
   }
 
   override load(source: StateSource): Promise<void> {
-    const other = this.half === undefined ? undefined : this.half === 'encoder' ? 'decoder.' : 'encoder.'
-    return super.load(source, { ignore: (name) => other !== undefined && name.startsWith(other) })
+    const other = { encoder: /^(decoder|post_quant_conv)\./, decoder: /^(encoder|quant_conv)\./ }
+    return super.load(source, { ignore: (name) => this.half !== undefined && other[this.half].test(name) })
   }
 
   /** Pixels of the image per latent element along one side. */

@@ -36,6 +36,7 @@ class Block {
     this.#convs = [conv(0), conv(2), conv(4)]
   }
 
+  /** The result takes x's memory. */
   forward(x: Tensor): Tensor {
     const [first, second, third] = this.#convs
     return scope(() => {
@@ -43,7 +44,7 @@ class Block {
       const one = conv2d(x, first, { activation: 'relu', dtype })
       const two = conv2d(one, second, { activation: 'relu', dtype })
       release(one)
-      return conv2d(two, third, { residual: x, activation: 'relu' })
+      return conv2d(two, third, { residual: x, intoResidual: true, activation: 'relu' })
     })
   }
 }

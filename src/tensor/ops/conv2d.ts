@@ -28,6 +28,8 @@ export interface Conv2dOptions {
   readonly padding?: number | Padding
   /** Of the result's shape, f32: added before the activation. */
   readonly residual?: Tensor
+  /** The result takes the residual's memory, whose values are gone then. */
+  readonly intoResidual?: boolean
   /** Default `none`. */
   readonly activation?: ConvActivation
   /** Of the result; default f32. */
@@ -36,7 +38,7 @@ export interface Conv2dOptions {
 
 /** torch's conv2d, channels last: x [N, H, W, C] → [N, H', W', O]. Not differentiable. */
 export function conv2d(x: Tensor, { weight, bias }: Conv2dWeights, options: Conv2dOptions = {}): Tensor {
-  const { norm, upsample = 1, stride = 1, residual, activation = 'none', dtype = 'f32' } = options
+  const { norm, upsample = 1, stride = 1, residual, intoResidual = false, activation = 'none', dtype = 'f32' } = options
   const [, kernelHeight, kernelWidth] = weight.shape
   const [rows, columns] = [Math.floor(kernelHeight! / 2), Math.floor(kernelWidth! / 2)]
   const { padding = [rows, rows, columns, columns] } = options
@@ -50,6 +52,7 @@ export function conv2d(x: Tensor, { weight, bias }: Conv2dWeights, options: Conv
     typeof stride === 'number' ? [stride, stride] : stride,
     typeof padding === 'number' ? [padding, padding, padding, padding] : padding,
     residual?.handle ?? null,
+    intoResidual,
     activation,
     dtype,
   )
