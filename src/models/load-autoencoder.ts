@@ -42,8 +42,8 @@ export async function loadAutoencoder(path: string, options: LoadAutoencoderOpti
   const files = await filesOf(path)
   await using first = await openWeights(files[0]!)
   const { names } = first
-  if (isAutoencoderKL(names)) return loadKL(first, { device, half, tile })
-  if (taesdHalf(names) !== undefined) return loadTaesd(files, { device, half, tile })
+  if (isAutoencoderKL(names)) return await loadKL(first, { device, half, tile })
+  if (taesdHalf(names) !== undefined) return await loadTaesd(files, { device, half, tile })
   const shown = names.slice(0, 4).join(', ')
   const compVis = names.some((name) => /^(first_stage_model\.)?(encoder|decoder)\.(down|up|mid)\./.test(name))
   throw new Error(

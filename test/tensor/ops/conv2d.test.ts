@@ -7,7 +7,7 @@ import * as reference from '../../reference/conv2d.ts'
 import { silu } from '../../reference/group-norm.ts'
 import { DEVICES } from '../devices.ts'
 import { largestNorm, largestOf, squares } from '../rounding.ts'
-import { type Draw, type OpCase, opCase, testOps } from './op-case.ts'
+import { type Draw, type OpCase, opCase, testOps, upload } from './op-case.ts'
 
 interface Convolution {
   readonly batch?: number
@@ -182,6 +182,20 @@ for (const { device, missing } of DEVICES) {
       ],
     ])('%s', (_, run, message) => {
       expect(run).toThrow(message)
+    })
+
+    test("a result in the residual's memory has the bits of one in its own", async () => {
+      const inputs = [
+        [1, 5, 6, 7],
+        [9, 3, 3, 7],
+        [1, 5, 6, 9],
+      ].map((shape, i) => upload(random(shape, i + 1), device))
+      const [x, weight, residual] = inputs as [Tensor, Tensor, Tensor]
+      using apart = conv2d(x, { weight, bias: undefined }, { residual })
+      using into = conv2d(x, { weight, bias: undefined }, { residual, intoResidual: true })
+      expect(await into.data()).toEqual(await apart.data())
+      expect(await residual.data()).toEqual(await apart.data())
+      for (const tensor of inputs) tensor.dispose()
     })
 
     test('the maximum of a window with a NaN is NaN, and so is what ReLU makes of one', async () => {
