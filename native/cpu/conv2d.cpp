@@ -253,7 +253,8 @@ void conv2d(ThreadPool& pool, const Conv2dArgs& args) {
                                     least(kTileColumns, args.outChannels - column)};
               float* sums = rowTiles + q * kTileFloats;
               microkernelFor<false>(place.rows, place.columns, false)(
-                  steps.size(), a, strideA, packed + packedOffset(args.outChannels, steps, firstColumn + q), kTileColumns, sums, run == 0);
+                  steps.size(), a, strideA, packed + packedOffset(args.outChannels, steps, firstColumn + q), kTileColumns, kPrefetchSteps, sums,
+                  run == 0);
               if (run + 1 == runCount) finish(product, sums, place);
             }
           }
