@@ -400,6 +400,23 @@ let loaded: NativeAddon | undefined
 
 /** The addon, loaded at first use: so that importing the library costs nothing. Throws an Error that says what to do. */
 export function native(): NativeAddon {
+  if (standIn) return standIn
   loaded ??= load()
   return loaded
+}
+
+let standIn: NativeAddon | undefined
+
+/**
+ * Runs synchronous code on another implementation of the addon's surface, of the whole program meanwhile: the planning device's
+ * (planning/planning-device.ts), which works out shapes and what they cost and computes nothing. The addon need not be there.
+ */
+export function withAddon<R>(addon: NativeAddon, body: () => R): R {
+  const outer = standIn
+  standIn = addon
+  try {
+    return body()
+  } finally {
+    standIn = outer
+  }
 }

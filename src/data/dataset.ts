@@ -99,6 +99,26 @@ export class Dataset {
     return new Dataset(listing, size[0], shape)
   }
 
+  /** A data set of which only this is known, for planning: nothing can be read from it. `storedLatentShape` undefined: pixels. */
+  static described(description: {
+    readonly path: string
+    readonly length: number
+    readonly classes: number
+    readonly imageSize: number
+    readonly storedLatentShape: readonly [number, number, number] | undefined
+  }): Dataset {
+    const { path, length, classes, imageSize, storedLatentShape } = description
+    const classNames = Array.from({ length: classes }, (_, index) => String(index))
+    const listing = {
+      path,
+      images: new Array<string>(length),
+      latents: undefined,
+      labels: new Int32Array(length),
+      classNames,
+    }
+    return new Dataset(listing, imageSize, storedLatentShape)
+  }
+
   /** Bytes of one image: 3 · S · S. */
   get imageLength(): number {
     return 3 * this.imageSize * this.imageSize

@@ -230,7 +230,8 @@ async function openAutoencoder(
   )
 }
 
-function createModel(configuration: TrainingConfiguration, data: Dataset, device: Device): AnyTransformer {
+/** The model that a configuration wants for these data, with its first weights and without projectors. */
+export function createModel(configuration: TrainingConfiguration, data: Dataset, device: Device): AnyTransformer {
   const { model, classDropout, projectorWidth, seed } = configuration
   const [channels, height, width] = data.latentShape
   const config = parseConfiguration(

@@ -215,6 +215,11 @@ export class Trainer implements AsyncDisposable {
     }
   }
 
+  /** Enqueues one step on samples that are not the data's own, as planning does. */
+  async makeStep(samples: Batch): Promise<void> {
+    await this.#trainStep(samples)
+  }
+
   /** Batches from the next step on; kept between runs, with what it has read ahead. */
   #openLoader(): AsyncIterator<Batch, undefined> {
     const { batch, seed } = this.#options
