@@ -27,6 +27,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/prepare.ts')).prepareCommand,
   },
   {
+    name: 'plan',
+    summary: 'say what a recipe takes before it is begun: memory, work, days, disk',
+    load: async () => (await import('./commands/plan.ts')).planCommand,
+  },
+  {
     name: 'train',
     summary: 'train a SiT or a DiT, with representation alignment where an encoder is named',
     load: async () => (await import('./commands/train.ts')).trainCommand,
