@@ -30,6 +30,7 @@ export {
   convert,
   demo,
   doctor,
+  plan,
   prepare,
   readRun,
   renderReport,
@@ -43,6 +44,7 @@ export { DiT, type DiTConfig } from './models/dit.ts'
 export { type LoadAutoencoderOptions, loadAutoencoder } from './models/load-autoencoder.ts'
 export { DIT_PRESETS, type DiTPreset, SIT_PRESETS, type SiTPreset } from './models/presets.ts'
 export { SiT, type SiTConfig } from './models/sit.ts'
+export type { PlanOptions, TrainingPlan } from './planning/plan.ts'
 export type { ReportOptions } from './report/report.ts'
 export type { ReadRunOptions, RunData } from './report/run.ts'
 export { memoryStats, setMemoryLimit, synchronize } from './tensor/device.ts'

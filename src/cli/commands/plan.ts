@@ -1,3 +1,4 @@
+import { GPU_NAMES } from '../../planning/gpus.ts'
 import type { TrainingPlan } from '../../planning/plan.ts'
 import { formatBytes, formatCount, formatDuration, formatSignificant } from '../../report/quantity.ts'
 import { defineCommand } from '../command.ts'
@@ -7,7 +8,7 @@ export const planCommand = defineCommand({
   name: 'plan',
   summary: 'say what a recipe takes before it is begun: memory, work, days, disk',
   description:
-    'RECIPE is the name of one of the package (repa plan --list names them) or a file like it. Its model, encoders and optimizer are built at full size and make a step on a device that computes shapes and no numbers: nothing is allocated, and neither the device nor the data have to be here. Speed comes from the newest measured step; where there is none, it says that it is assumed.',
+    'RECIPE is the name of one of the package (repa plan --list names them) or a file like it. Its model, encoders and optimizer are built at full size and make a step on a device that computes shapes and no numbers: nothing is allocated, and neither the device nor the data have to be here. It is for one GPU unless --device is cpu. Speed comes from the newest measured step; where there is none, it says that it is assumed.',
   positionals: { recipe: { placeholder: 'RECIPE', description: 'name of a recipe, or its file', optional: true } },
   options: {
     list: { type: 'boolean', default: false, description: 'name the recipes instead' },
@@ -18,10 +19,10 @@ export const planCommand = defineCommand({
     },
     gpu: {
       type: 'enum',
-      values: ['A100', 'H100', 'H200', 'L40S', 'RTX-3090', 'RTX-4090'],
+      values: GPU_NAMES,
       default: 'H100',
       placeholder: 'NAME',
-      description: 'the GPU to plan for; it need not be here',
+      description: `the GPU to plan for, which need not be here: ${GPU_NAMES.join(', ')}`,
     },
     gpus: { type: 'integer', min: 1, max: 1, default: 1, description: 'how many; this version trains on one' },
     batch: { type: 'integer', min: 1, description: "images a step [the recipe's]" },
@@ -77,7 +78,9 @@ const right = (heading: string) => ({ heading, align: 'right' as const })
 function show(plan: TrainingPlan, out: Output): void {
   const { title, machine, model, precision, batch, steps, data, epochs } = plan
   const threads = machine.threads === undefined ? '' : ` of ${machine.threads} threads`
-  out.line(`${title}: ${model}, batch ${formatCount(batch)}, ${precision}, on one ${machine.name}${threads}`)
+  out.line(
+    `${title}: ${model}, batch ${formatCount(batch)}, ${precision}, on ${machine.threads === undefined ? 'an' : 'a'} ${machine.name}${threads}`,
+  )
   out.line(
     `${data.name}: ${formatCount(data.images)} images of ${data.size} pixels in ${formatCount(data.classes)} classes; ` +
       `${formatCount(steps)} steps are ${formatSignificant(epochs, 3)} epochs`,
@@ -136,7 +139,7 @@ function showMemory({ memory, machine, device }: TrainingPlan, out: Output): voi
       ['taken from the device', formatBytes(memory.taken)],
     ],
   )
-  const room = `${formatBytes(machine.memoryBytes)} that ${device === 'cuda' ? `a ${machine.name} has for tensors` : 'this machine has'}`
+  const room = `${formatBytes(machine.memoryBytes)} that ${device === 'cuda' ? `an ${machine.name} has for tensors` : 'this machine has'}`
   if (memory.fits) out.line(`It fits into the ${room}.`)
   else if (memory.largestBatch === 0) out.warn(`Not even a batch of 1 fits into the ${room}.`)
   else out.warn(`It does not fit into the ${room}; the largest batch that does is ${memory.largestBatch}.`)
@@ -205,7 +208,7 @@ function showCommands({ commands, evaluations }: TrainingPlan, out: Output): voi
             ...figure('precision', published.precision),
             ...figure('recall', published.recall),
           ].join(', ')
-        : 'nothing'
+        : 'nothing is published of this'
       return [`step ${formatCount(step)}, ${mode} ${steps}, ${guided}`, source ? `${figures} (${source})` : figures]
     }),
   )
