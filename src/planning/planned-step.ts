@@ -9,7 +9,9 @@ import type { ArenaRole, ParameterArena } from '../nn/parameter-arena.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import type { Device } from '../tensor/device.ts'
 import { elementCount } from '../tensor/dtype.ts'
-import { alignDepthOf, type TrainingConfiguration } from '../training/configuration.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import { alignmentOf, requireConsistentAlignment } from '../training/alignment-settings.ts'
+import type { TrainingConfiguration } from '../training/configuration.ts'
 import { createModel } from '../training/run.ts'
 import { Trainer } from '../training/trainer.ts'
 import type { Phase, Purpose } from './ledger.ts'
@@ -58,25 +60,21 @@ const ROLES: Readonly<Record<ArenaRole, Purpose>> = {
 
 /** Builds the model, its encoders and its optimizer at full size and makes two steps, without memory for any of it. */
 export function planStep({ configuration, data, device, machine }: PlannedStepOptions): PlannedStep {
+  requireConsistentAlignment(configuration)
   const planning = new PlanningDevice(machine)
   const { allocator, ledger } = planning.planner
   return withAddon(planning.addon, () => {
     const encoders = configuration.encoders.map(({ name }) => countingEncoder(name, device, planning))
     const model = createModel(configuration, data, device)
-    const { alignWeight } = configuration
     const trainer = new Trainer({
       ...configuration,
       // Of what a graph keeps there is no account: the step is planned as it is enqueued.
       cudaGraph: false,
       model,
       data,
-      align:
-        encoders.length > 0
-          ? { encoder: encoders, depth: alignDepthOf(configuration), weight: alignWeight }
-          : undefined,
+      ...alignmentOf(configuration, encoders, model.config.depth),
     })
-    bookArena(model.arena)
-    planning.nameParts(partsOf(model.arena))
+    bookArena(model.arena, planning)
     const step = () => {
       planning.during('batch', () => void trainer.makeStep(emptyBatch(configuration.batch)))
     }
@@ -141,25 +139,28 @@ function countingEncoder(
       planning.during('encoder', () => encoder.computeIn?.(dtype))
       bookWeights()
     },
+    requireGrid: (grid) => encoder.requireGrid?.(grid),
     features: (images, grid) => planning.during('encoder', () => encoder.features(images, grid)),
     [Symbol.dispose]: () => encoder[Symbol.dispose](),
   }
 }
 
-/** Books the arrays of an arena under their roles. */
-function bookArena(arena: ParameterArena): void {
-  for (const [role, purpose] of Object.entries(ROLES) as [ArenaRole, Purpose][]) {
-    if (arena.has(role)) plannedOf(arena.array(role).handle).storage.assign(purpose)
+/** Books the arrays of an arena under their roles, and what is computed with their parts under the parts' names. */
+function bookArena(arena: ParameterArena, planning: PlanningDevice): void {
+  const parts = new Map(
+    arena.parameters.map(({ name, value }) => [
+      plannedOf(value.handle).offset,
+      /^(blocks\.\d+|[a-zA-Z_]+)/.exec(name)![0],
+    ]),
+  )
+  const book = (array: Tensor, purpose: Purpose) => {
+    plannedOf(array.handle).storage.assign(purpose)
+    planning.nameParts(array.handle, parts)
   }
-  if (arena.compute) plannedOf(arena.compute.handle).storage.assign('low-precision weights')
-}
-
-/** The parameters by the part of the model that reads them. */
-function partsOf(arena: ParameterArena) {
-  return arena.parameters.map(({ name, value, compute, gradient }) => ({
-    part: /^(blocks\.\d+|[a-zA-Z_]+)/.exec(name)![0],
-    handles: [value, compute, ...(gradient ? [gradient] : [])].map(({ handle }) => handle),
-  }))
+  for (const [role, purpose] of Object.entries(ROLES) as [ArenaRole, Purpose][]) {
+    if (arena.has(role)) book(arena.array(role), purpose)
+  }
+  if (arena.compute) book(arena.compute, 'low-precision weights')
 }
 
 function countByPart(entries: readonly StateEntry[]): ReadonlyMap<string, number> {

@@ -43,13 +43,16 @@ export class PlannedTensor {
   readonly shape: readonly number[]
   readonly dtype: DType
   readonly device: string
+  /** Of the first element in the block, in elements. */
+  readonly offset: number
   #disposed = false
 
-  constructor(storage: PlannedStorage, shape: readonly number[], dtype: DType, device: string) {
+  constructor(storage: PlannedStorage, shape: readonly number[], dtype: DType, device: string, offset = 0) {
     this.storage = storage
     this.shape = shape
     this.dtype = dtype
     this.device = device
+    this.offset = offset
   }
 
   get elements(): number {
@@ -67,10 +70,10 @@ export class PlannedTensor {
     return size
   }
 
-  /** Another tensor on the same block. */
-  sharing(shape: readonly number[], dtype: DType = this.dtype): PlannedTensor {
+  /** Another tensor on the same block, which begins `offset` elements behind this one's begin. */
+  sharing(shape: readonly number[], offset = 0): PlannedTensor {
     this.storage.users++
-    return new PlannedTensor(this.storage, shape, dtype, this.device)
+    return new PlannedTensor(this.storage, shape, this.dtype, this.device, this.offset + offset)
   }
 
   dispose(): void {

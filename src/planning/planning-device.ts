@@ -5,7 +5,7 @@
  */
 import type { NativeAddon, NativeTensor } from '../native.ts'
 import type { Phase } from './ledger.ts'
-import { PlannedTensor, plannedOf } from './planned-tensor.ts'
+import { type PlannedStorage, PlannedTensor, plannedOf } from './planned-tensor.ts'
 import { type PlannedMachine, Planner } from './planner.ts'
 import { attentionRules } from './rules/attention.ts'
 import { elementwiseRules } from './rules/elementwise.ts'
@@ -24,8 +24,8 @@ export class PlanningDevice {
   readonly planner: Planner
   /** For `withAddon`. */
   readonly addon: NativeAddon
-  /** Of parameters' values, copies and gradients: the part of the model that they belong to. */
-  readonly #parts = new WeakMap<PlannedTensor, string>()
+  /** Of the arrays that hold parameters, their copies and gradients: which part of the model begins at which element. */
+  readonly #parts = new Map<PlannedStorage, ReadonlyMap<number, string>>()
 
   constructor(machine: PlannedMachine) {
     const planner = new Planner(machine)
@@ -59,11 +59,9 @@ export class PlanningDevice {
     })
   }
 
-  /** Lets what is made with these parameters be booked under a part of the model. */
-  nameParts(parameters: Iterable<{ readonly part: string; readonly handles: readonly NativeTensor[] }>): void {
-    for (const { part, handles } of parameters) {
-      for (const handle of handles) this.#parts.set(plannedOf(handle), part)
-    }
+  /** Lets what is made with parameters in this array be booked under parts of the model, by the element at which each begins. */
+  nameParts(array: NativeTensor, parts: ReadonlyMap<number, string>): void {
+    this.#parts.set(plannedOf(array).storage, parts)
   }
 
   /** Runs code whose memory and work are of another phase. */
@@ -83,7 +81,7 @@ export class PlanningDevice {
     if (ledger.phase === 'setup' || ledger.phase === 'encoder') return
     const part = values
       .flat()
-      .flatMap((value) => (value instanceof PlannedTensor ? [this.#parts.get(value)] : []))
+      .flatMap((value) => (value instanceof PlannedTensor ? [this.#parts.get(value.storage)?.get(value.offset)] : []))
       .find((found) => found !== undefined)
     if (OPTIMIZER.has(name)) ledger.phase = 'optimizer'
     else if (BACKWARD.test(name)) ledger.phase = 'backward'

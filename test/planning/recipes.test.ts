@@ -16,7 +16,7 @@ import { memoryStats } from '../../src/tensor/device.ts'
 import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import type { TrainingOptions } from '../../src/training/configuration.ts'
 import { train } from '../../src/training/run.ts'
-import type { TrainingStep } from '../../src/training/trainer.ts'
+import type { TrainingStep } from '../../src/training/trainer-options.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { haveImages, imagesFolder, imagesSuffix } from '../shared-folder.ts'
 

@@ -11,6 +11,7 @@ export const elementwiseRules = (planner: Planner) =>
     swiGLUBackward: (_dOut, x) => planner.like(x),
     add: (a) => planner.like(a),
     scale: (x) => planner.like(x),
+    clamp: (x) => planner.like(x),
     accumulate: () => {},
     timestepEmbedding: (t, dim) => planner.like(t, [plannedOf(t).size(0), dim], 'f32'),
     embedding: (table, ids) => planner.like(table, [plannedOf(ids).size(0), plannedOf(table).size(1)]),

@@ -5,7 +5,10 @@ import { isOnCpu, type Planner } from '../planner.ts'
 /** Width of the built-in encoder's features (native/cpu/hog.h). */
 const HOG_WIDTH = 128
 
-/** Pixels, patches and tokens (native/ops/{patch,pixels,resize,tokens}.h). */
+/** Cells that a convolution of 3 x 3 reads. */
+const CELLS = 9
+
+/** Pixels, patches and tokens (native/ops/{patch,pixels,resize,tokens,token_grid}.h). */
 export const imageRules = (planner: Planner) =>
   ({
     patchify: (image, patch, dtype) => {
@@ -40,6 +43,10 @@ export const imageRules = (planner: Planner) =>
       const more = (classToken ? 1 : 0) + (registers ? plannedOf(registers).size(0) : 0)
       return planner.like(patches, [batch!, tokens! + more, width!], 'f32')
     },
+    unfoldTokens: (x) => planner.like(x, [...plannedOf(x).shape.slice(0, -1), CELLS * plannedOf(x).size(-1)]),
+    unfoldTokensBackward: (dOut) =>
+      planner.like(dOut, [...plannedOf(dOut).shape.slice(0, -1), plannedOf(dOut).size(-1) / CELLS]),
+    standardizeTokens: (x) => planner.like(x),
     dropTokens: (x, first) => {
       const [batch, tokens, width] = plannedOf(x).shape
       return planner.like(x, [batch!, tokens! - first, width!], 'f32')

@@ -24,6 +24,25 @@ export const lossRules = (planner: Planner) => {
       perSample(prediction),
       wantGradient ? planner.like(prediction) : null,
     ],
+    smoothL1Loss: (prediction, _target, _beta, _weight, _state, wantGradient) => [
+      perSample(prediction),
+      wantGradient ? planner.like(prediction) : null,
+    ],
+    l2Normalize: (x) => [planner.like(x, undefined, 'f32'), planner.like(x, plannedOf(x).shape.slice(0, -1), 'f32')],
+    l2NormalizeBackward: (_dUnit, unit, _norms, dtype) => planner.like(unit, undefined, dtype),
+    crossEntropyLoss: (logits, _temperature, _weight, _state, wantGradient) => [
+      perSample(logits),
+      wantGradient ? planner.like(logits) : null,
+    ],
+    squaredDistances: (x) => {
+      const [batch, { elements }] = [plannedOf(x).size(0), plannedOf(x)]
+      planner.ledger.addFlops(2 * batch * elements)
+      return planner.like(x, [batch, batch], 'f32')
+    },
+    dispersiveLoss: (distances, _scale, _weight, _state, wantGradient) => [
+      planner.like(distances, [1]),
+      wantGradient ? planner.like(distances) : null,
+    ],
     clipGradientNorm: (gradient) => {
       planner.workspace(8 * Math.ceil(plannedOf(gradient).elements / CHUNK) * (isOnCpu(gradient) ? 1 : 2))
     },

@@ -27,7 +27,7 @@ export const tensorRules = (planner: Planner) =>
       if (offset < 0 || offset + elementCount(shape) > from.elements) {
         throw new RangeError(`view: [${shape}] at element ${offset} does not fit into [${from.shape}].`)
       }
-      return handleOf(from.sharing(shape))
+      return handleOf(from.sharing(shape, offset))
     },
     fill: () => {},
     copy: () => {},
