@@ -216,8 +216,9 @@ export class Trainer implements AsyncDisposable {
   }
 
   /** Enqueues one step on samples that are not the data's own, as planning does. */
-  async makeStep(samples: Batch): Promise<void> {
-    await this.#trainStep(samples)
+  makeStep(samples: Batch): Promise<void> {
+    // Not async: what cannot be enqueued is thrown at once.
+    return this.#trainStep(samples).then(() => {})
   }
 
   /** Batches from the next step on; kept between runs, with what it has read ahead. */
