@@ -114,6 +114,8 @@ export class Dataset {
       images: new Array<string>(length),
       latents: undefined,
       labels: new Int32Array(length),
+      // Of values, of which a plan has none.
+      latentScale: 1,
       classNames,
     }
     return new Dataset(listing, imageSize, storedLatentShape)

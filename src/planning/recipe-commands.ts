@@ -15,7 +15,9 @@ export function recipeCommands(recipe: Recipe): RecipeCommands {
     prepare: line(['repa prepare', data.source, '--out', data.folder, '--size', data.size], {
       '--autoencoder': data.encoder,
     }),
-    train: line(['repa train --config', name, '--data', data.folder, '--out', runOf(recipe)]),
+    train: line(['repa train --config', name, '--data', data.folder, '--out', runOf(recipe)], {
+      '--autoencoder': data.decoder,
+    }),
     evaluations: evaluations.map((evaluation) => evaluationCommands(recipe, evaluation)),
   }
 }

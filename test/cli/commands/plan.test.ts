@@ -24,7 +24,7 @@ test('a recipe of the package: every part of the plan, and the commands', async 
     'warning: The speed is ASSUMED, not measured: 40 % of an H200',
     '8 checkpoints of 2.1 GiB, all kept',
     'FID 24.4, sFID 6.4, IS 59.9, precision 0.59, recall 0.65 (arXiv 2410.06940, Tables 3 and 7)',
-    'repa train --config sit-b-2-repa --data data/imagenet256 --out runs/sit-b-2-repa\n',
+    'repa train --config sit-b-2-repa --data data/imagenet256 --out runs/sit-b-2-repa --autoencoder weights/sd-vae-ft-ema.safetensors\n',
     '--num 50000 --mode sde --steps 250 --cfg-scale 1 ',
   ]) {
     expect(stderr).toContain(line)
