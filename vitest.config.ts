@@ -12,6 +12,7 @@ const onDevice = {
     'test/gpu/**/*.test.ts',
     'test/tensor/**/*.test.ts',
     'test/training/optimizer*.test.ts',
+    'test/planning/memory.test.ts',
     'test/native/device.test.ts',
   ],
   exclude: ['test/tensor/ops/levels.test.ts'],

@@ -1,6 +1,7 @@
 /** The library's front door. Importing it loads neither the addon nor anything that decodes images. */
 export type { Encoder } from './alignment/encoder.ts'
 export { loadEncoder } from './alignment/encoders.ts'
+export type { DecodeBenchmark, DecodeBenchmarkOptions } from './benchmark/decode.ts'
 export type { StepBenchmark, StepBenchmarkOptions } from './benchmark/step.ts'
 export { ConfigurationError } from './configuration/parse.ts'
 export type { Adoption } from './conversion/adopt.ts'
@@ -26,10 +27,12 @@ export { TorchCheckpoint } from './formats/torch-checkpoint.ts'
 export { writeTorchCheckpoint } from './formats/torch-checkpoint-writer.ts'
 export {
   adoptCheckpoint,
+  benchmarkDecode,
   benchmarkStep,
   convert,
   demo,
   doctor,
+  plan,
   prepare,
   readRun,
   renderReport,
@@ -37,10 +40,13 @@ export {
   train,
   verify,
 } from './jobs.ts'
+export { Autoencoder } from './models/autoencoder.ts'
 export type { TransformerOutput } from './models/diffusion-transformer.ts'
 export { DiT, type DiTConfig } from './models/dit.ts'
+export { type LoadAutoencoderOptions, loadAutoencoder } from './models/load-autoencoder.ts'
 export { DIT_PRESETS, type DiTPreset, SIT_PRESETS, type SiTPreset } from './models/presets.ts'
 export { SiT, type SiTConfig } from './models/sit.ts'
+export type { PlanOptions, TrainingPlan } from './planning/plan.ts'
 export type { ReportOptions } from './report/report.ts'
 export type { ReadRunOptions, RunData } from './report/run.ts'
 export { memoryStats, setMemoryLimit, synchronize } from './tensor/device.ts'

@@ -8,10 +8,12 @@ function loaded<A extends unknown[], R>(
 }
 
 export const adoptCheckpoint = loaded(async () => (await import('./conversion/adopt.ts')).adoptCheckpoint)
+export const benchmarkDecode = loaded(async () => (await import('./benchmark/decode.ts')).benchmarkDecode)
 export const benchmarkStep = loaded(async () => (await import('./benchmark/step.ts')).benchmarkStep)
 export const convert = loaded(async () => (await import('./conversion/convert.ts')).convert)
 export const demo = loaded(async () => (await import('./demo.ts')).demo)
 export const doctor = loaded(async () => (await import('./doctor/diagnose.ts')).diagnose)
+export const plan = loaded(async () => (await import('./planning/plan.ts')).planTraining)
 export const prepare = loaded(async () => (await import('./data/prepare.ts')).prepareDataset)
 export const readRun = loaded(async () => (await import('./report/run.ts')).readRun)
 export const renderReport = loaded(async () => (await import('./report/report.ts')).renderReport)

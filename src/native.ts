@@ -15,6 +15,8 @@ export interface NativeTensor {
 }
 
 export type Activation = 'none' | 'silu' | 'gelu-tanh' | 'gelu-erf' | 'quick-gelu'
+export type ConvActivation = 'none' | 'silu' | 'relu'
+export type PoolKind = 'max' | 'average' | 'average-including-zeros'
 export type InterpolantPath = 'linear' | 'cosine'
 export type TimeWeighting = 'uniform' | 'lognormal'
 
@@ -121,9 +123,29 @@ export interface NativeAddon {
     accumulate: boolean,
   ): T
 
+  conv2d(
+    x: T,
+    coefficients: MaybeT,
+    inputActivation: ConvActivation,
+    upsample: number,
+    weight: T,
+    bias: MaybeT,
+    stride: readonly number[],
+    padding: readonly number[],
+    residual: MaybeT,
+    intoResidual: boolean,
+    activation: ConvActivation,
+    dtype: ComputeDType,
+  ): T
+  groupNormCoefficients(x: T, weight: T, bias: T, groups: number, epsilon: number): T
+  groupNormApply(x: T, coefficients: T, activation: 'none' | 'silu', dtype: ComputeDType): T
+  pool2d(x: T, kind: PoolKind, kernel: readonly number[], stride: readonly number[], padding: readonly number[]): T
+  softmax(x: T, scale: number, dtype: ComputeDType): T
+
   add(a: T, b: T): T
   scale(x: T, factor: number): T
   clamp(x: T, low: number, high: number): T
+  softClamp(x: T, limit: number): T
   accumulate(sum: T, x: T): void
   fill(out: T, value: number): void
   copy(out: T, x: T): void
@@ -378,6 +400,23 @@ let loaded: NativeAddon | undefined
 
 /** The addon, loaded at first use: so that importing the library costs nothing. Throws an Error that says what to do. */
 export function native(): NativeAddon {
+  if (standIn) return standIn
   loaded ??= load()
   return loaded
+}
+
+let standIn: NativeAddon | undefined
+
+/**
+ * Runs synchronous code on another implementation of the addon's surface, of the whole program meanwhile: the planning device's
+ * (planning/planning-device.ts), which works out shapes and what they cost and computes nothing. The addon need not be there.
+ */
+export function withAddon<R>(addon: NativeAddon, body: () => R): R {
+  const outer = standIn
+  standIn = addon
+  try {
+    return body()
+  } finally {
+    standIn = outer
+  }
 }

@@ -4,9 +4,11 @@
 #include "ops/activation.h"
 #include "ops/attention.h"
 #include "ops/contrast.h"
+#include "ops/conv2d.h"
 #include "ops/diffusion.h"
 #include "ops/elementwise.h"
 #include "ops/embedding.h"
+#include "ops/group_norm.h"
 #include "ops/half_block.h"
 #include "ops/hybrid_loss.h"
 #include "ops/interpolant.h"
@@ -17,11 +19,13 @@
 #include "ops/optimizer.h"
 #include "ops/patch.h"
 #include "ops/pixels.h"
+#include "ops/pooling.h"
 #include "ops/random.h"
 #include "ops/reduction.h"
 #include "ops/residual.h"
 #include "ops/resize.h"
 #include "ops/smooth_l1.h"
+#include "ops/softmax.h"
 #include "ops/token_grid.h"
 #include "ops/tokens.h"
 
@@ -41,9 +45,17 @@ const Export kExports[] = {
     {"qkNormBackward", bind<ops::qkNormBackward>,
      {"dNormed", "qkv", "qWeight", "kWeight", "mean", "rstd", "heads", "dqWeight", "dqBias", "dkWeight", "dkBias", "accumulate"}},
 
+    {"conv2d", bind<ops::conv2d>,
+     {"x", "coefficients", "inputActivation", "upsample", "weight", "bias", "stride", "padding", "residual", "intoResidual", "activation", "dtype"}},
+    {"groupNormCoefficients", bind<ops::groupNormCoefficients>, {"x", "weight", "bias", "groups", "epsilon"}},
+    {"groupNormApply", bind<ops::groupNormApply>, {"x", "coefficients", "activation", "dtype"}},
+    {"pool2d", bind<ops::pool2d>, {"x", "kind", "kernel", "stride", "padding"}},
+    {"softmax", bind<ops::softmax>, {"x", "scale", "dtype"}},
+
     {"add", bind<ops::add>, {"a", "b"}},
     {"scale", bind<ops::scale>, {"x", "factor"}},
     {"clamp", bind<ops::clamp>, {"x", "low", "high"}},
+    {"softClamp", bind<ops::softClamp>, {"x", "limit"}},
     {"accumulate", bind<ops::accumulate>, {"sum", "x"}},
     {"fill", bind<ops::fill>, {"out", "value"}},
     {"copy", bind<ops::copy>, {"out", "x"}},

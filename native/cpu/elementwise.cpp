@@ -2,6 +2,7 @@
 
 #include "cpu/chunks.h"
 #include "cpu/vector_loop.h"
+#include "cpu/vector_math.h"
 
 namespace repa::cpu::REPA_LEVEL {
 namespace {
@@ -35,6 +36,15 @@ void clamp(ThreadPool& pool, const ClampArgs& args) {
   });
 }
 
+/// tanh u = 1 - 2 / (1 + e^2u): absolute error within the rounding of 1, which is what a clamped value has anyway.
+void softClamp(ThreadPool& pool, const SoftClampArgs& args) {
+  const Vec limit = splat(args.limit);
+  const Vec twice = splat(2.0f / args.limit);
+  forEach(pool, args.count, [=, &args](int64_t i, auto lanes) {
+    store(args.out + i, limit * (1.0f - 2.0f / (1.0f + exp(twice * load(args.x + i, lanes)))), lanes);
+  });
+}
+
 void accumulate(ThreadPool& pool, const AccumulateArgs& args) {
   forEach(pool, args.count, [&args](int64_t i, auto lanes) {
     store(args.sum + i, load(args.sum + i, lanes) + load(args.x + i, lanes), lanes);
@@ -61,7 +71,7 @@ namespace repa::cpu {
 template <>
 const ElementwiseKernels& elementwiseKernels<CpuLevel::REPA_LEVEL>() {
   namespace level = REPA_LEVEL;
-  static constexpr ElementwiseKernels table = {level::add, level::scale, level::clamp, level::accumulate, level::fill, level::copy};
+  static constexpr ElementwiseKernels table = {level::add, level::scale, level::clamp, level::softClamp, level::accumulate, level::fill, level::copy};
   return table;
 }
 

@@ -32,6 +32,14 @@ struct ClampArgs {
   float* out;
 };
 
+/// out = limit tanh(x / limit), over `count` elements; out may be the memory of x.
+struct SoftClampArgs {
+  int64_t count;
+  float limit;
+  const float* x;
+  float* out;
+};
+
 /// sum += x, over `count` elements.
 struct AccumulateArgs {
   int64_t count;
@@ -57,6 +65,7 @@ struct ElementwiseKernels {
   void (*add)(ThreadPool&, const AddArgs&);
   void (*scale)(ThreadPool&, const ScaleArgs&);
   void (*clamp)(ThreadPool&, const ClampArgs&);
+  void (*softClamp)(ThreadPool&, const SoftClampArgs&);
   void (*accumulate)(ThreadPool&, const AccumulateArgs&);
   void (*fill)(ThreadPool&, const FillArgs&);
   void (*copy)(ThreadPool&, const CopyArgs&);

@@ -23,8 +23,10 @@ enum class GemmEpilogueKind {
   biasGeluErf,       ///< p = acc + bias; C = gelu(p), exact; aux = p
   biasQuickGelu,     ///< p = acc + bias; C = p sigmoid(1.702 p); aux = p
   biasSilu,          ///< p = acc + bias; C = p sigmoid(p); aux = p
+  biasRelu,          ///< C = max(acc + bias, 0)
   biasGatedResidual, ///< y = acc + bias; C = residual + gate[row / rowsPerGate] * y; aux = y
   biasAddend,        ///< C = acc + bias + addend[row % addendRows]
+  biasAddendRelu,    ///< C = max(acc + bias + addend[row % addendRows], 0)
   geluTanhBackward,  ///< C = acc * gelu'(aux), tanh form: the gradient with respect to the pre-activation
   geluErfBackward,   ///< C = acc * gelu'(aux), exact
   quickGeluBackward, ///< C = acc * quickGelu'(aux)
@@ -49,7 +51,7 @@ struct GemmEpilogue {
   int64_t gateStride = 0;
   int64_t rowsPerGate = 1;
 
-  /// biasAddend: [addendRows, n], repeated down the rows (positional embedding: addendRows = tokens of one image).
+  /// biasAddend, biasAddendRelu: [addendRows, n], repeated down the rows (positional embedding: addendRows = tokens of one image).
   const float* addend = nullptr;
   int64_t addendStride = 0;
   int64_t addendRows = 1;

@@ -30,6 +30,7 @@ void finishTile(const GemmArgs& args, const float* tile, const TilePlace& place)
   constexpr bool kBackward =
       kind == Kind::geluTanhBackward || kind == Kind::geluErfBackward || kind == Kind::quickGeluBackward || kind == Kind::siluBackward;
   constexpr bool kHasBias = kind != Kind::none && !kBackward;
+  constexpr bool kHasAddend = kind == Kind::biasAddend || kind == Kind::biasAddendRelu;
   const GemmEpilogue& e = args.epilogue;
   for (int64_t i = 0; i < place.rows; ++i) {
     const int64_t row = place.row + i;
@@ -41,7 +42,7 @@ void finishTile(const GemmArgs& args, const float* tile, const TilePlace& place)
       beside = e.residual + row * e.residualStride + place.column;
       gate = e.gate + row / e.rowsPerGate * e.gateStride + place.column;
     }
-    if constexpr (kind == Kind::biasAddend) beside = e.addend + row % e.addendRows * e.addendStride + place.column;
+    if constexpr (kHasAddend) beside = e.addend + row % e.addendRows * e.addendStride + place.column;
 
     for (int64_t j = 0; j < place.columns; j += kLanes) {
       const int count = static_cast<int>(place.columns - j < kLanes ? place.columns - j : kLanes);
@@ -60,7 +61,9 @@ void finishTile(const GemmArgs& args, const float* tile, const TilePlace& place)
         if (aux != nullptr) storeLanes(aux + j, v, count);
         v = loadLanes(beside + j, count) + loadLanes(gate + j, count) * v;
       }
-      if constexpr (kind == Kind::biasAddend) v += loadLanes(beside + j, count);
+      if constexpr (kHasAddend) v += loadLanes(beside + j, count);
+      // Not maximum(): a NaN stays one, as in torch.
+      if constexpr (kind == Kind::biasRelu || kind == Kind::biasAddendRelu) v = v < 0.0f ? Vec{} : v;
       if constexpr (kBackward) {
         const Vec p = loadLanes(aux + j, count);
         v *= kind == Kind::geluTanhBackward    ? geluTanhDerivative(p)
@@ -89,10 +92,14 @@ inline FinishTile finishTileFor(const GemmArgs& args) {
       return finishTile<Kind::biasQuickGelu, false>;
     case Kind::biasSilu:
       return finishTile<Kind::biasSilu, false>;
+    case Kind::biasRelu:
+      return finishTile<Kind::biasRelu, false>;
     case Kind::biasGatedResidual:
       return finishTile<Kind::biasGatedResidual, false>;
     case Kind::biasAddend:
       return finishTile<Kind::biasAddend, false>;
+    case Kind::biasAddendRelu:
+      return finishTile<Kind::biasAddendRelu, false>;
     case Kind::geluTanhBackward:
       return finishTile<Kind::geluTanhBackward, false>;
     case Kind::geluErfBackward:

@@ -43,6 +43,10 @@ struct Clamp {
     return above > high ? high : above;
   }
 };
+struct SoftClamp {
+  float limit;
+  __device__ float operator()(float a, float) const { return limit * tanhf(a / limit); }
+};
 struct Fill {
   float value;
   __device__ float operator()(float, float) const { return value; }
@@ -74,6 +78,8 @@ void add(cudaStream_t stream, const Tensor& a, const Tensor& b, const Tensor& ou
 void scale(cudaStream_t stream, const Tensor& x, float factor, const Tensor& out) { elementwise(stream, &x, nullptr, out, Scale{factor}); }
 
 void clamp(cudaStream_t stream, const Tensor& x, float low, float high, const Tensor& out) { elementwise(stream, &x, nullptr, out, Clamp{low, high}); }
+
+void softClamp(cudaStream_t stream, const Tensor& x, float limit, const Tensor& out) { elementwise(stream, &x, nullptr, out, SoftClamp{limit}); }
 
 void accumulate(cudaStream_t stream, const Tensor& sum, const Tensor& x) { elementwise(stream, &sum, &x, sum, Add{}); }
 

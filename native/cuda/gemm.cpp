@@ -116,6 +116,24 @@ void launchTiles(cudaStream_t stream, const GemmPlan& plan, const GemmGroup& gro
 
 }  // namespace
 
+GemmGroup uncutGroup(const GemmArgs& args) {
+  checkSizes(args);
+  const int granule = granuleOf(args);
+  GemmGroup group{};
+  group.count = 1;
+  group.problems[0] = {.args = args,
+                       .wide = isWide(args),
+                       .aligned = granule == 16,
+                       .granule = std::min(granule, 8),
+                       .splits = 1,
+                       .depth = static_cast<int>(roundUp(args.k, 64)),
+                       .rowTiles = static_cast<int>(rowTilesOf(args, GemmBackend::mma)),
+                       .columnTiles = static_cast<int>(divideUp(args.n, kTileColumns)),
+                       .firstTile = 0,
+                       .columnSums = nullptr};
+  return group;
+}
+
 GemmPlan planGemm(const CudaDeviceInfo& device, std::span<const GemmArgs> products) {
   for (const GemmArgs& args : products) checkSizes(args);
   GemmPlan plan{.backend = pickBackend(device, products), .multiprocessors = device.multiprocessors, .splits = {}, .scratchBytes = 0};

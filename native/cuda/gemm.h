@@ -26,11 +26,13 @@ enum class GemmEpilogueKind : uint8_t {
   none,               // C = acc, or C += acc with `accumulate`
   bias,               // C = acc + bias
   biasSilu,           // p = acc + bias; C = silu(p); aux = p
+  biasRelu,           // C = max(acc + bias, 0)
   biasGeluTanh,       // p = acc + bias; C = gelu(p), tanh form; aux = p
   biasGeluErf,        // p = acc + bias; C = gelu(p), exact; aux = p
   biasQuickGelu,      // p = acc + bias; C = p sigmoid(1.702 p); aux = p
   biasGatedResidual,  // y = acc + bias; C = residual + gate[row / rowsPerGate] * y; aux = y
   biasAddend,         // C = acc + bias + addend[row % addendRows]
+  biasAddendRelu,     // C = max(acc + bias + addend[row % addendRows], 0)
   siluBackward,       // C = acc * silu'(aux)
   geluTanhBackward,   // C = acc * gelu'(aux), tanh form
   geluErfBackward,    // C = acc * gelu'(aux), exact
@@ -56,7 +58,7 @@ struct GemmEpilogue {
   int64_t gateStride = 0;
   int64_t rowsPerGate = 1;
 
-  /// biasAddend: [addendRows, n], repeated down the rows.
+  /// biasAddend, biasAddendRelu: [addendRows, n], repeated down the rows.
   const float* addend = nullptr;
   int64_t addendStride = 0;
   int64_t addendRows = 1;

@@ -32,7 +32,8 @@ class Epilogue {
         if (args_.accumulate) read(beside, static_cast<const float*>(args_.c) + at(row, args_.ldc));
         break;
       case GemmEpilogueKind::biasGatedResidual: read(beside, e.residual + at(row, e.residualStride)); break;
-      case GemmEpilogueKind::biasAddend: read(beside, e.addend + at(row % static_cast<int>(e.addendRows), e.addendStride)); break;
+      case GemmEpilogueKind::biasAddend:
+      case GemmEpilogueKind::biasAddendRelu: read(beside, e.addend + at(row % static_cast<int>(e.addendRows), e.addendStride)); break;
       case GemmEpilogueKind::siluBackward:
       case GemmEpilogueKind::geluTanhBackward:
       case GemmEpilogueKind::geluErfBackward:
@@ -48,6 +49,14 @@ class Epilogue {
       case GemmEpilogueKind::none: each(v, [&](int i, float x) { return x + beside[i]; }); break;
       case GemmEpilogueKind::bias: each(v, [&](int i, float x) { return x + bias_[i]; }); break;
       case GemmEpilogueKind::biasAddend: each(v, [&](int i, float x) { return x + bias_[i] + beside[i]; }); break;
+      // A NaN stays one, as in torch.
+      case GemmEpilogueKind::biasRelu:
+      case GemmEpilogueKind::biasAddendRelu:
+        each(v, [&](int i, float x) {
+          const float sum = x + bias_[i] + beside[i];
+          return sum < 0.0f ? 0.0f : sum;
+        });
+        break;
       case GemmEpilogueKind::biasSilu:
         addBias(row, v);
         each(v, [](int, float x) { return silu<T>(x); });

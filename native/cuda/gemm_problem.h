@@ -34,6 +34,9 @@ struct GemmGroup {
   GemmProblem problems[kMost];
 };
 
+/// A launch of one product whose sum is not cut, in tiles of kTileRows x kTileColumns. Throws where a size is beyond 2^30.
+GemmGroup uncutGroup(const GemmArgs& args);
+
 /// The launches behind gemm(), for all `tiles` of the group.
 void launchGemmMma(cudaStream_t stream, const GemmGroup& group, int tiles);
 void launchGemmFfma(cudaStream_t stream, const GemmGroup& group, int tiles);

@@ -52,6 +52,21 @@ Tensor clamp(const Tensor& x, double low, double high) {
   return out;
 }
 
+Tensor softClamp(const Tensor& x, double limit) {
+  const char* op = "softClamp";
+  requireDType(op, "x", x, DType::f32);
+  require(limit > 0, op, "the limit is " + std::to_string(limit) + "; expected a number above 0.");
+  const Tensor out = Tensor::empty(x.device(), x.shape(), DType::f32, op);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(x)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::softClamp(stream, x, static_cast<float>(limit), out); });
+      return out;
+    }
+  const cpu::SoftClampArgs args{.count = x.elements(), .limit = static_cast<float>(limit), .x = x.f32(), .out = out.f32()};
+  cpuQueue(op, x).enqueue(op, [args](ThreadPool& pool) { cpu::elementwiseKernels().softClamp(pool, args); });
+  return out;
+}
+
 void accumulate(const Tensor& sum, const Tensor& x) {
   const char* op = "accumulate";
   requireCompute(op, "x", x);

@@ -12,6 +12,8 @@ Tensor scale(const Tensor& x, double factor);
 
 /// x held within [low, high]; NaN stays NaN.
 Tensor clamp(const Tensor& x, double low, double high);
+/// limit tanh(x / limit), f32: nearly x where that is small, and never beyond the limit.
+Tensor softClamp(const Tensor& x, double limit);
 /// sum += x, in place.
 void accumulate(const Tensor& sum, const Tensor& x);
 /// Every element becomes `value`, in place.

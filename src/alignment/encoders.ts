@@ -1,11 +1,13 @@
 import { nearest } from '../configuration/nearest.ts'
+import { VisionTransformer } from '../models/vit.ts'
+import { visionTransformerConfigSchema } from '../models/vit-config.ts'
 import type { VisionTransformerPreset } from '../models/vit-presets.ts'
 import type { Device } from '../tensor/device.ts'
 import type { Encoder } from './encoder.ts'
 import { ENCODER_FAMILIES } from './encoder-families.ts'
-import { ENCODER_NAMES } from './encoder-names.ts'
+import { ENCODER_NAMES, type EncoderName } from './encoder-names.ts'
 import { HogEncoder } from './hog.ts'
-import { loadVisionEncoder } from './vision-encoder.ts'
+import { loadVisionEncoder, VisionEncoder } from './vision-encoder.ts'
 
 export interface LoadEncoderOptions {
   /** Default `cpu`. */
@@ -39,6 +41,14 @@ export async function loadEncoder(name: string, file?: string, options: LoadEnco
     )
   }
   return loadVisionEncoder(family, preset, file, { device, heads, notice })
+}
+
+/** An encoder of its published size with undefined weights: for planning, which has no file. */
+export function emptyEncoder(name: EncoderName, device: Device): Encoder {
+  if (name === 'hog') return new HogEncoder()
+  const family = ENCODER_FAMILIES.find(({ presets }) => Object.hasOwn(presets, name))!
+  const config = visionTransformerConfigSchema.parse(family.presets[name])
+  return new VisionEncoder(family, name, VisionTransformer.fromConfig(config, device))
 }
 
 function unknownEncoder(name: string): string {

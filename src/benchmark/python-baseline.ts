@@ -47,6 +47,23 @@ export interface PythonBaselineOptions {
   readonly command?: readonly [string, ...string[]]
 }
 
+/** The decoder that both sides run on a square latent. */
+export interface PythonDecoderOptions {
+  readonly model: {
+    readonly channels: readonly number[]
+    /** Residual blocks of a level of the encoder; the decoder has one more. */
+    readonly layers: number
+    readonly latentChannels: number
+    readonly groups: number
+    readonly outChannels: number
+  }
+  /** Side of the latent. */
+  readonly latents: number
+  readonly threads: number
+  readonly seed: number
+  readonly command?: readonly [string, ...string[]]
+}
+
 /** By name, or of any size: its width must be the model's only feature width. */
 export type BaselineEncoder =
   | 'dinov2-vit-s'
@@ -92,7 +109,7 @@ export interface PythonBaselineInfo {
 }
 
 // From src/benchmark and from dist/benchmark alike.
-const SCRIPT = join(import.meta.dirname, '../../bench/python/step.py')
+const SCRIPTS = join(import.meta.dirname, '../../bench/python')
 const CLOSE_GRACE_MS = 2000
 const STDERR_TAIL = 2000
 
@@ -135,23 +152,38 @@ export class PythonBaseline implements AsyncDisposable {
    * @throws {Error} where no Python with torch is found, or where the worker refuses: because of an unfit BLAS, say.
    */
   static async start(options: PythonBaselineOptions): Promise<PythonBaseline> {
-    const [program, ...args] = options.command ?? [await findPython(), '-B', SCRIPT]
+    return PythonBaseline.#configured('step.py', options.command, {
+      model: constructorArguments(options.model),
+      batch: options.batch,
+      threads: options.threads,
+      seed: options.seed ?? 0,
+      // What is not said is the worker's own default.
+      device: options.device,
+      variant: options.variant,
+      precision: options.precision,
+      compile: options.compile,
+      encoder: options.encoder && encoderArguments(options.encoder),
+    })
+  }
+
+  /** As `start`, with the Stable Diffusion VAE's decoder, of which `step` times decodes. */
+  static async startDecoder({ model, command, ...options }: PythonDecoderOptions): Promise<PythonBaseline> {
+    const { channels, layers, latentChannels, groups, outChannels } = model
+    return PythonBaseline.#configured('decode.py', command, {
+      model: { channels, layers, latent_channels: latentChannels, groups, out_channels: outChannels },
+      ...options,
+    })
+  }
+
+  static async #configured(
+    script: string,
+    command: readonly [string, ...string[]] | undefined,
+    configure: object,
+  ): Promise<PythonBaseline> {
+    const [program, ...args] = command ?? [await findPython(), '-B', join(SCRIPTS, script)]
     const baseline = new PythonBaseline(program, args)
     try {
-      const { ready } = await baseline.#request(Ready, {
-        configure: {
-          model: constructorArguments(options.model),
-          batch: options.batch,
-          threads: options.threads,
-          seed: options.seed ?? 0,
-          // What is not said is the worker's own default.
-          device: options.device,
-          variant: options.variant,
-          precision: options.precision,
-          compile: options.compile,
-          encoder: options.encoder && encoderArguments(options.encoder),
-        },
-      })
+      const { ready } = await baseline.#request(Ready, { configure })
       const { wait_policy: waitPolicy, cpu_capability: cpuCapability, ...rest } = ready
       baseline.#info = { ...rest, waitPolicy, cpuCapability }
       return baseline

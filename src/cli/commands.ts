@@ -27,6 +27,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/prepare.ts')).prepareCommand,
   },
   {
+    name: 'plan',
+    summary: 'say what a recipe takes before it is begun: memory, work, days, disk',
+    load: async () => (await import('./commands/plan.ts')).planCommand,
+  },
+  {
     name: 'train',
     summary: 'train a SiT or a DiT, with representation alignment where an encoder is named',
     load: async () => (await import('./commands/train.ts')).trainCommand,
@@ -45,6 +50,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'bench step',
     summary: 'time training steps: throughput, share of the measured peak, ratio to PyTorch',
     load: async () => (await import('./commands/bench-step.ts')).benchStepCommand,
+  },
+  {
+    name: 'bench decode',
+    summary: "time the autoencoder's decoder: seconds and peak memory, ratio to PyTorch",
+    load: async () => (await import('./commands/bench-decode.ts')).benchDecodeCommand,
   },
   {
     name: 'bench kernels',

@@ -79,6 +79,7 @@ export class Dataset {
     this.features = listing.features
     this.imageSize = imageSize
     this.latentKind = momentsShape ? 'moments' : 'pixels'
+    this.latentScale = listing.latentScale
     const [channels, height, width] = momentsShape ?? [6, imageSize, imageSize]
     this.latentShape = [channels! / 2, height!, width!]
     this.#images = listing.images
@@ -107,6 +108,30 @@ export class Dataset {
       )
     }
     return new Dataset(listing, size[0], shape)
+  }
+
+  /** A data set of which only this is known, for planning: nothing can be read from it. `storedLatentShape` undefined: pixels. */
+  static described(description: {
+    readonly path: string
+    readonly length: number
+    readonly classes: number
+    readonly imageSize: number
+    readonly storedLatentShape: readonly [number, number, number] | undefined
+  }): Dataset {
+    const { path, length, classes, imageSize, storedLatentShape } = description
+    const classNames = Array.from({ length: classes }, (_, index) => String(index))
+    const listing = {
+      path,
+      images: new Array<string>(length),
+      latents: undefined,
+      labels: new Int32Array(length),
+      // Of values, of which a plan has none.
+      latentScale: 1,
+      classNames,
+      flip: false,
+      features: [],
+    }
+    return new Dataset(listing, imageSize, storedLatentShape)
   }
 
   /** Bytes of one image: 3 · S · S. */

@@ -1,5 +1,7 @@
+import type { Autoencoder } from '../models/autoencoder.ts'
 import { DiT } from '../models/dit.ts'
 import type { AnyTransformer, TransformerKind } from '../models/transformer-kinds.ts'
+import { cast } from '../tensor/ops/cast.ts'
 import { toUint8 } from '../tensor/ops/pixels.ts'
 import { randomNormal } from '../tensor/random.ts'
 import type { Tensor } from '../tensor/tensor.ts'
@@ -25,6 +27,8 @@ export interface BatchOptions {
   readonly labels: Int32Array
   readonly seed: number
   readonly batch: number
+  /** Decodes the latents of a latent model. Without, the images are a linear preview, one pixel per latent element. */
+  readonly autoencoder?: Autoencoder | undefined
   /** Called after each solver step of each batch, with the images' worth of work done so far. */
   readonly onProgress?: (imagesDone: number) => void
 }
@@ -35,7 +39,7 @@ export interface SampledImages {
   readonly count: number
   /** What the sampler ended with, [count, C, H, W]. */
   readonly latents: Float64Array
-  /** Bytes [count, 3, H, W]: the pixels of a pixel model, a linear preview of a latent model's latents. */
+  /** Bytes [count, 3, H, W]: the pixels of a pixel model; of a latent model its decoded latents, or a linear preview of them. */
   readonly images: Uint8Array
   readonly height: number
   readonly width: number
@@ -51,7 +55,8 @@ export async function* sampleImages(
   model: AnyTransformer,
   options: SampleImagesOptions,
 ): AsyncGenerator<SampledImages, void, void> {
-  const { labels, seed, batch, onProgress, ...sampler } = options
+  const { labels, seed, batch, autoencoder, onProgress, ...sampler } = options
+  requireDecodable(model, autoencoder)
   const { channels, inputSize } = model.config
   const [height, width] = inputSize
   const { device } = model
@@ -65,14 +70,7 @@ export async function* sampleImages(
       onStep: (step, steps) => onProgress?.(first + (count * step) / steps),
     })
     const latents = await state.dataAs('f64')
-    let images: Uint8Array
-    if (channels === 3) {
-      using bytes = toUint8(state)
-      images = planar(await bytes.dataAs('u8'), count, height * width)
-    } else {
-      images = previewLatents(latents, shape)
-    }
-    yield { first, count, latents, images, height, width }
+    yield { first, count, latents, ...(await imagesOf(state, latents, autoencoder)) }
   }
 }
 
@@ -96,6 +94,41 @@ function sampleBatch(
 
 function isOfDiffusion(options: SamplerOptions | DiffusionSamplerOptions): options is DiffusionSamplerOptions {
   return options.mode === 'ddpm' || options.mode === 'ddim'
+}
+
+/** Height and width of the images that `sampleImages` gives. */
+export function imageSizeOf(
+  model: AnyTransformer,
+  autoencoder: Autoencoder | undefined,
+): [height: number, width: number] {
+  const { channels, inputSize } = model.config
+  const factor = channels === 3 ? 1 : (autoencoder?.downsampling ?? 1)
+  return [inputSize[0] * factor, inputSize[1] * factor]
+}
+
+function requireDecodable({ config }: AnyTransformer, autoencoder: Autoencoder | undefined): void {
+  if (autoencoder && config.channels !== 3 && config.channels !== autoencoder.latentChannels) {
+    throw new RangeError(
+      `The model makes latents of ${config.channels} channels; the autoencoder ${autoencoder.name} decodes ${autoencoder.latentChannels}.`,
+    )
+  }
+}
+
+/** What a sampler ended with, f64 [N, C, h, w], as planes of bytes [N, 3, H, W]. */
+async function imagesOf(
+  state: Tensor,
+  latents: Float64Array,
+  autoencoder: Autoencoder | undefined,
+): Promise<Pick<SampledImages, 'images' | 'height' | 'width'>> {
+  const [count, channels, height, width] = state.shape as [number, number, number, number]
+  if (channels === 3) {
+    using bytes = toUint8(state)
+    return { images: planar(await bytes.dataAs('u8'), count, height * width), height, width }
+  }
+  if (!autoencoder) return { images: previewLatents(latents, state.shape), height, width }
+  using z = cast(state, 'f32')
+  const { bytes, ...size } = await autoencoder.decode(z)
+  return { images: planar(bytes, count, size.height * size.width), ...size }
 }
 
 /** [N, area, 3] → [N, 3, area]. */

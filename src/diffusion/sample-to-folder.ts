@@ -5,7 +5,13 @@ import { encodePng } from '../data/png.ts'
 import { type NpzArrayWriter, NpzWriter } from '../formats/npz.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { randomUniform } from '../tensor/random.ts'
-import { type BatchOptions, type SampledImages, type SamplingOptions, sampleImages } from './sample-images.ts'
+import {
+  type BatchOptions,
+  imageSizeOf,
+  type SampledImages,
+  type SamplingOptions,
+  sampleImages,
+} from './sample-images.ts'
 
 interface FolderOptions {
   readonly folder: string
@@ -37,7 +43,8 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
   const { folder, count, classes, npz, grid, columns, ...sampling } = options
   const labels = await labelsFor(model, count, classes, options.seed)
   const isLatent = model.config.channels !== 3
-  const [height, width] = model.config.inputSize
+  const [height, width] = imageSizeOf(model, options.autoencoder)
+  const [latentHeight, latentWidth] = model.config.inputSize
   // All of them now: a missing folder must not cost the images that were drawn.
   const files = [npz, grid].filter((file) => file !== undefined)
   for (const path of [folder, ...files.map((file) => dirname(file))]) await mkdir(path, { recursive: true })
@@ -46,8 +53,8 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     ? await ArrayFile.create(join(folder, 'latents.npz'), 'latents', 'f64', [
         count,
         model.config.channels,
-        height,
-        width,
+        latentHeight,
+        latentWidth,
       ])
     : undefined
   const shown: Uint8Array[] = []

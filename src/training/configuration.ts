@@ -84,6 +84,8 @@ export const trainingSchema = z.strictObject({
   flip: z.boolean().optional(),
   classDropout: z.number().min(0).max(1).default(0.1),
   seed: z.int().min(0).default(0),
+  /** File or folder of the autoencoder that decodes the grids of samples; without, they are a linear preview of the latents. */
+  autoencoder: z.string().optional(),
   checkpointEvery: positive.default(50_000),
   sampleEvery: positive.default(10_000),
   /** The grids of samples during training, drawn from the EMA weights. */

@@ -14,7 +14,7 @@ export const storedConfigurationSchema = z.strictObject({ data: z.string(), trai
 export type StoredConfiguration = z.output<typeof storedConfigurationSchema>
 
 /** What a resumed run may change: nothing that the weights depend on. */
-const FREE_ON_RESUME = new Set(['steps', 'checkpointEvery', 'sampleEvery', 'samples', 'cudaGraph'])
+const FREE_ON_RESUME = new Set(['steps', 'checkpointEvery', 'sampleEvery', 'samples', 'autoencoder', 'cudaGraph'])
 
 export interface ConfigurationRequest {
   /** The data set's folder. */

@@ -9,6 +9,8 @@ import { imageGrid } from '../data/grid.ts'
 import { encodePng } from '../data/png.ts'
 import { sampleImages } from '../diffusion/sample-images.ts'
 import { writeAtomically } from '../formats/atomic-file.ts'
+import type { Autoencoder } from '../models/autoencoder.ts'
+import { loadAutoencoder } from '../models/load-autoencoder.ts'
 import {
   type AnyTransformer,
   transformerConfigSchema,
@@ -87,6 +89,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   try {
     encoders = await openEncoders(configuration, data, { device, notice: (sentence) => options.onNotice?.(sentence) })
     using model = createModel(configuration, data, device)
+    using autoencoder = await openAutoencoder(configuration, data, options)
     const stored: StoredConfiguration = { data: options.data, training: configuration }
     await using trainer = new Trainer({
       ...configuration,
@@ -108,7 +111,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     options.onStart?.({ configuration, model, data, cachedEncoders, step: trainer.step })
     const log = await MetricsLog.open(out, join(out, METRICS), trainer.step)
     try {
-      return await trainSegments(trainer, configuration, options, log, checkpoint)
+      return await trainSegments(trainer, configuration, options, log, checkpoint, autoencoder)
     } finally {
       await log.close()
     }
@@ -132,6 +135,7 @@ async function trainSegments(
   { out, signal, onStep, onNotice }: TrainOptions,
   log: MetricsLog,
   restored: string | undefined,
+  autoencoder: Autoencoder | undefined,
 ): Promise<TrainResult> {
   const { steps, checkpointEvery, sampleEvery } = configuration
   const isDue = (every: number) => trainer.step % every === 0 || trainer.step === steps
@@ -139,7 +143,7 @@ async function trainSegments(
   let saved = restored === undefined ? undefined : { step: trainer.step, path: restored }
   // The run may have been killed after this checkpoint and before its grid.
   if (saved && isDue(sampleEvery) && !(await hasSamples(out, trainer.step)))
-    await writeSamples(trainer, configuration, out, log, signal)
+    await writeSamples(trainer, configuration, out, log, signal, autoencoder)
   while (trainer.step < steps && !signal?.aborted) {
     const next = Math.min(steps, nextMultiple(trainer.step, checkpointEvery), nextMultiple(trainer.step, sampleEvery))
     for await (const step of trainer.run({ steps: next, signal })) {
@@ -153,7 +157,7 @@ async function trainSegments(
     if (signal?.aborted) break
     // Saved before it is sampled: sampling takes time, in which a kill would cost the steps.
     if (isDue(checkpointEvery)) saved = await save(trainer, out)
-    if (isDue(sampleEvery)) await writeSamples(trainer, configuration, out, log, signal)
+    if (isDue(sampleEvery)) await writeSamples(trainer, configuration, out, log, signal, autoencoder)
   }
   if (saved?.step !== trainer.step) saved = await save(trainer, out)
   return { step: trainer.step, checkpoint: saved.path, interrupted: signal?.aborted ?? false, last }
@@ -181,6 +185,7 @@ async function writeSamples(
   out: string,
   log: MetricsLog,
   signal: AbortSignal | undefined,
+  autoencoder: Autoencoder | undefined,
 ): Promise<void> {
   const labels = Int32Array.from({ length: samples.count }, (_, i) => i % model.config.classes)
   // Guidance needs the null class, which a model trained without label dropout has not.
@@ -196,6 +201,7 @@ async function writeSamples(
       ...(model.config.kind === 'DiT' ? { mode: 'ddpm' } : { mode: 'ode', path }),
       steps: samples.steps,
       guidance: { scale, low: 0, high: 1 },
+      autoencoder,
       signal,
     })) {
       images.push(batch.images)
@@ -213,7 +219,31 @@ async function writeSamples(
   }
 }
 
-function createModel(configuration: TrainingConfiguration, data: Dataset, device: Device): AnyTransformer {
+/** What decodes the grids of samples. Loaded before the first step, so that a wrong file costs none. */
+async function openAutoencoder(
+  { autoencoder: file }: TrainingConfiguration,
+  data: Dataset,
+  { device, onNotice }: TrainOptions,
+): Promise<Autoencoder | undefined> {
+  if (data.latentKind === 'pixels') {
+    if (file !== undefined)
+      throw new Error(`The data in ${data.path} are pixels, which need no autoencoder; leave out ${file}.`)
+    return undefined
+  }
+  if (file === undefined) {
+    onNotice?.('Without --autoencoder the grids of samples are a linear preview of the latents, one pixel per element.')
+    return undefined
+  }
+  const autoencoder = await loadAutoencoder(file, { device, half: 'decoder' })
+  if (autoencoder.latentChannels === data.latentShape[0]) return autoencoder
+  autoencoder.dispose()
+  throw new Error(
+    `The data in ${data.path} are latents of ${data.latentShape[0]} channels; the autoencoder ${file} decodes ${autoencoder.latentChannels}.`,
+  )
+}
+
+/** The model that a configuration wants for these data, with its first weights and without projectors. */
+export function createModel(configuration: TrainingConfiguration, data: Dataset, device: Device): AnyTransformer {
   const { model, classDropout, projectorWidth, seed } = configuration
   const [channels, height, width] = data.latentShape
   const config = parseConfiguration(

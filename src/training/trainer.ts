@@ -219,6 +219,12 @@ export class Trainer implements AsyncDisposable {
     }
   }
 
+  /** Enqueues one step on samples that are not the data's own, as planning does. */
+  makeStep(samples: Batch): Promise<void> {
+    // Not async: what cannot be enqueued is thrown at once.
+    return this.#trainStep(samples).then(() => {})
+  }
+
   /** Batches from the next step on; kept between runs, with what it has read ahead. */
   #openLoader(): AsyncIterator<Batch, undefined> {
     const { batch, seed, flip } = this.#options

@@ -1,4 +1,4 @@
-// Stands in for bench/python/step.py: the same lines of JSON, without torch. The mode says how it misbehaves.
+// Stands in for bench/python/step.py and decode.py: the same lines of JSON, without torch. The mode says how it misbehaves.
 import { createInterface } from 'node:readline'
 
 const [mode] = process.argv.slice(2)
@@ -29,6 +29,6 @@ for await (const line of createInterface({ input: process.stdin })) {
   } else if (mode === 'babbles') process.stdout.write('Segmentation fault\n')
   else if (mode === 'negative') say({ seconds: [-1] })
   else if (mode === 'few') say({ seconds: [1] })
-  else if (request.memory) say({ peak_rss_bytes: 1000 * configured.model.hidden_size })
-  else say({ seconds: Array.from({ length: request.step }, (_, i) => (i + 1) / configured.batch) })
+  else if (request.memory) say({ peak_rss_bytes: 1000 * (configured.model.hidden_size ?? 1) })
+  else say({ seconds: Array.from({ length: request.step }, (_, i) => (i + 1) / (configured.batch ?? 1)) })
 }

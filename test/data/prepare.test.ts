@@ -66,12 +66,19 @@ describe('prepareDataset with an autoencoder', () => {
     const labels = JSON.parse(readFileSync(join(options.out, 'vae-sd/dataset.json'), 'utf8')).labels
     expect(labels[10]).toEqual(['00000/img-mean-std-00000010.npy', 2])
     const dataset = await Dataset.open(options.out)
-    expect(dataset).toMatchObject({ length: 11, latentKind: 'moments', latentShape: [3, 2, 2] })
+    expect(dataset).toMatchObject({ length: 11, latentKind: 'moments', latentShape: [3, 2, 2], latentScale: 0.18215 })
     for (let i = 0; i < 11; i++) {
       const { image, latent } = await dataset.read(i, { image: true, latent: true })
       const interleaved = Uint8Array.from(image!, (_, o) => image![(o % 3) * 256 + Math.floor(o / 3)]!)
       expect(maxDifference(latent!, momentsOfBlocks(interleaved, 16))).toBe(0)
     }
+  })
+
+  test("records the scale of latents that are at a model's already", async () => {
+    const options = setup(pictures(3), { latents: { ...blockMoments, latentScale: 1 } })
+    await prepareDataset(options)
+    expect(await Dataset.open(options.out)).toMatchObject({ latentKind: 'moments', latentScale: 1 })
+    await expect(prepareDataset({ ...options, latents: blockMoments })).rejects.toThrow('holds a data set with latents')
   })
 
   test.each([

@@ -291,8 +291,8 @@ describe('bad input', () => {
     [[...TRAIN, '--out', 'x', '--config', 'shapes.zip'], 1, /^repa train: shapes\.zip is not JSON: .*\n$/],
     [
       ['prepare', 'data', '--out', 'x', '--autoencoder', 'sd'],
-      2,
-      /none \(latents by an autoencoder are not in this version\)/,
+      1,
+      /^repa prepare: There is no autoencoder sd: expected a file of weights or a folder with one\.\n$/,
     ],
     [['prepare', 'missing', '--out', 'x'], 1, /^repa prepare: .*missing.*\n$/],
     [

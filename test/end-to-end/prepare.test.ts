@@ -5,9 +5,12 @@ import { gzipSync } from 'node:zlib'
 import { parquetWriteBuffer } from 'hyparquet-writer'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { encodePng } from '../../src/data/png.ts'
+import { readNpy } from '../../src/formats/npy.ts'
+import { toFloat32 } from '../../src/tensor/host-tensor.ts'
 import { folderDigest } from '../data/folder-digest.ts'
 import { syntheticImage } from '../data/synthetic-image.ts'
 import { rawTar } from '../formats/raw-tar.ts'
+import { imagesFolder, sharedFolder } from '../shared-folder.ts'
 import { Program, type Running, until } from './program.ts'
 import { shapePng } from './shapes-zip.ts'
 
@@ -193,6 +196,39 @@ describe('repa prepare', () => {
   })
 })
 
+const taesd = join(sharedFolder, 'weights/taesd_encoder.safetensors')
+const photos = join(imagesFolder, 'trashnet/photos180-256px.zip')
+const haveTaesd = existsSync(taesd) && existsSync(photos)
+
+describe.skipIf(!haveTaesd)(`latents of photos by TAESD${haveTaesd ? '' : ' (skipped: no weights and photos)'}`, () => {
+  test('with the images or after them: the same files, which a model trains on', async () => {
+    const words = ['--size', '64', '--max-images', '6', '--quiet', '--flip']
+    const latents = ['--autoencoder', taesd, '--features', 'hog']
+    expect(await program.repa('prepare', photos, '--out', 'photos', ...words, ...latents)).toMatchObject({ status: 0 })
+    expect(await program.repa('prepare', photos, '--out', 'later', ...words)).toMatchObject({ status: 0 })
+    expect(await program.repa('prepare', photos, '--out', 'later', ...words, ...latents)).toMatchObject({ status: 0 })
+    expect(folderDigest(inWork('later'))).toEqual(folderDigest(inWork('photos')))
+    const { shape, dtype, data } = await readNpy(inWork('photos/vae-sd/00000/img-mean-std-00000005.npy'))
+    expect({ shape, dtype }).toEqual({ shape: [8, 8, 8], dtype: 'f32' })
+    expect(data).not.toEqual((await readNpy(inWork('photos/vae-sd-flip/00000/img-mean-std-00000005.npy'))).data)
+    // Its latents have no spread and are at a model's scale already.
+    expect(
+      toFloat32({ dtype, shape, data })
+        .subarray(256)
+        .every((value) => value === 0),
+    ).toBe(true)
+    expect(JSON.parse(await readFile(inWork('photos/dataset-info.json'), 'utf8'))).toMatchObject({
+      latents: { shape: [8, 8, 8], scale: 1 },
+      features: [{ encoder: 'hog', grid: [4, 4], width: 128 }],
+      flip: true,
+    })
+    const model = MODEL.replace('"patch":4', '"patch":2')
+    const trained = await train('photos', 'run-photos', '--model', model, '--steps', '2')
+    expect(trained.status).toBe(0)
+    expect(stepsOf(trained.stdout)).toHaveLength(2)
+  })
+})
+
 const MODEL = JSON.stringify({ kind: 'SiT', depth: 2, hidden: 32, heads: 2, patch: 4 })
 const train = (data: string, out: string, ...words: string[]) =>
   program.repa(
@@ -295,7 +331,20 @@ describe('training from given weights', () => {
     await writeFile(inWork('two.tar'), samples(2))
     await program.repa('prepare', 'two.tar', '--out', 'two', '--size', '16', '--quiet')
     const other = await program.repa(
-      ...['train', '--data', 'two', '--out', 'other-classes', '--init', 'first', '--batch', '2', '--steps', '1', '--quiet'],
+      ...[
+        'train',
+        '--data',
+        'two',
+        '--out',
+        'other-classes',
+        '--init',
+        'first',
+        '--batch',
+        '2',
+        '--steps',
+        '1',
+        '--quiet',
+      ],
       ...['--encoder', 'hog', '--projector-width', '8'],
     )
     expect(other).toMatchObject({ status: 0 })

@@ -31,10 +31,14 @@ test('the package holds what running and building it needs, and nothing else', (
     ...sourceFiles('scripts', ['.mjs']),
     // The baseline that `repa bench --against python` runs.
     ...sourceFiles('bench/python', ['.py']),
+    // What `repa plan` reads.
+    ...sourceFiles('bench/results', ['.json']),
+    ...sourceFiles('recipes', ['.jsonc']),
     ...sourceFiles('src', ['.ts']).map((file) => file.replace(/^src/, 'dist').replace(/ts$/, 'js')),
     'dist/index.d.ts',
   ]
   expect(needed.filter((file) => !files.includes(file))).toEqual([])
-  const allowed = /^(dist\/.*\.(js|d\.ts)|native\/.*|scripts\/.*\.mjs|bench\/python\/.*\.py|prebuilds\/.*\.node|[^/]+)$/
+  const allowed =
+    /^(dist\/.*\.(js|d\.ts)|native\/.*|scripts\/.*\.mjs|bench\/(python\/.*\.py|results\/.*\.json)|recipes\/.*\.jsonc|prebuilds\/.*\.node|[^/]+)$/
   expect(files.filter((file) => !allowed.test(file) || file.includes('__pycache__'))).toEqual([])
 })

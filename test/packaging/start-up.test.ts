@@ -38,6 +38,10 @@ describe.skipIf(!built)('starting (dist is needed: npm run build:ts)', () => {
     expect(ours, `${ours.toFixed(0)} ms; bare Node: ${bare.toFixed(0)} ms`).toBeLessThan(timesBareNode * bare)
   })
 
+  test('repa plan computes nothing, so it loads no addon either', () => {
+    expect(run(commandLine, 'plan', 'sit-xl-2-repa', '--quiet').addons).toEqual([])
+  })
+
   test.each(cases)('$name loads no addon, neither its own nor the image decoder', ({ words }) => {
     expect(run(...words).addons).toEqual([])
   })

@@ -22,11 +22,16 @@ export const prepareCommand = defineCommand({
     },
     autoencoder: {
       type: 'string',
-      placeholder: 'none',
+      placeholder: 'FILE|none',
       default: 'none',
-      pattern: /^none$/,
-      expected: 'none (latents by an autoencoder are not in this version)',
-      description: 'none keeps the pixels, x/127.5 - 1, as the latent',
+      description:
+        "makes the latents: diffusers' AutoencoderKL (file or folder), or TAESD; none keeps the pixels, x/127.5 - 1",
+    },
+    autoencoderTile: {
+      type: 'integer',
+      min: 8,
+      placeholder: 'N',
+      description: 'encode in blended tiles of N latent elements: bounds memory, not exact [the whole image]',
     },
     features: {
       type: 'string',
@@ -63,6 +68,10 @@ export const prepareCommand = defineCommand({
       command: 'repa prepare imagenet/train --out data/imagenet256',
       description: '256-pixel images, classes by folder name',
     },
+    {
+      command: 'repa prepare imagenet/train --out data/imagenet256 --autoencoder sd-vae-ft-mse',
+      description: 'with the latents that the paper trains on',
+    },
     { command: 'repa prepare cifar10.zip --out data/cifar --size 32', description: 'from a zip' },
     {
       command: "repa prepare 'imagenet/train-{0000..0146}.tar' --out data/imagenet256",
@@ -75,18 +84,21 @@ export const prepareCommand = defineCommand({
     },
   ],
   async run(
-    { source, out: folder, size, transform, autoencoder: _, onCorrupt, features, ...rest },
+    { source, out: folder, size, transform, autoencoder, autoencoderTile: tile, onCorrupt, features, ...rest },
     { device, out, signal, progress },
   ) {
     const { prepareDataset } = await import('../../data/prepare.ts')
-    const encoders = await openEncoders(features ?? [], device, (sentence) => out.warn(sentence))
+    const latents = autoencoder === 'none' ? undefined : await openLatentEncoder(autoencoder, device, tile)
+    const encoders: (FeatureEncoder & Disposable)[] = []
     let bar: { readonly label: string; readonly progress: Progress } | undefined
     try {
+      encoders.push(...(await openEncoders(features ?? [], device, (sentence) => out.warn(sentence))))
       const info = await prepareDataset({
         ...rest,
         source,
         out: folder,
         size,
+        ...(latents && { latents }),
         transform: transform as (typeof TRANSFORMS)[number],
         onCorrupt: onCorrupt as 'fail' | 'skip',
         features: encoders,
@@ -106,9 +118,18 @@ export const prepareCommand = defineCommand({
     } finally {
       bar?.progress.end()
       for (const encoder of encoders) encoder[Symbol.dispose]()
+      latents?.dispose()
     }
   },
 })
+
+async function openLatentEncoder(file: string, device: string, tile: number | undefined) {
+  const [{ loadAutoencoder }, { resolveDevice }] = await Promise.all([
+    import('../../models/load-autoencoder.ts'),
+    import('../../tensor/device.ts'),
+  ])
+  return loadAutoencoder(file, { device: resolveDevice(device), half: 'encoder', tile })
+}
 
 async function openEncoders(
   features: readonly string[],

@@ -71,6 +71,17 @@ export const sampleCommand = defineCommand({
       placeholder: 'FILE',
       description: 'also one npz with arr_0, uint8 [N, H, W, 3], as the ADM suite reads',
     },
+    autoencoder: {
+      type: 'string',
+      placeholder: 'FILE',
+      description: "decodes a latent model's latents: diffusers' AutoencoderKL (file or folder), or TAESD",
+    },
+    autoencoderTile: {
+      type: 'integer',
+      min: 8,
+      placeholder: 'N',
+      description: 'decode in blended tiles of N latent elements: bounds memory, not exact [the whole image]',
+    },
     grid: { type: 'string', placeholder: 'FILE.png', description: 'also one picture of them all' },
   },
   examples: [
@@ -86,16 +97,27 @@ export const sampleCommand = defineCommand({
       command: 'repa sample --checkpoint DiT-XL-2-256x256.pt --out samples --num 8 --cfg-scale 4 --grid grid.png',
       description: 'pictures of the published DiT, by its own sampler',
     },
+    {
+      command: 'repa sample --checkpoint runs/xl --autoencoder sd-vae-ft-ema --out samples --num 16 --grid grid.png',
+      description: 'latents decoded to pixels',
+    },
   ],
   async run(args, { device, seed = 0, out, signal, progress }) {
-    const [{ resolveDevice }, { precisionPolicy }, { loadModel }, { sampleToFolder }, { SAMPLING_MODES }] =
-      await Promise.all([
-        import('../../tensor/device.ts'),
-        import('../../training/precision.ts'),
-        import('../../training/load-model.ts'),
-        import('../../diffusion/sample-to-folder.ts'),
-        import('../../diffusion/sample-images.ts'),
-      ])
+    const [
+      { resolveDevice },
+      { precisionPolicy },
+      { loadModel },
+      { sampleToFolder },
+      { SAMPLING_MODES },
+      { loadAutoencoder },
+    ] = await Promise.all([
+      import('../../tensor/device.ts'),
+      import('../../training/precision.ts'),
+      import('../../training/load-model.ts'),
+      import('../../diffusion/sample-to-folder.ts'),
+      import('../../diffusion/sample-images.ts'),
+      import('../../models/load-autoencoder.ts'),
+    ])
     const { checkpoint, out: folder, num, steps, batch } = args
     const where = resolveDevice(device)
     // The parser has let through only these.
@@ -108,6 +130,7 @@ export const sampleCommand = defineCommand({
       convention: args.convention as 'repa' | 'sit' | undefined,
       notice: (sentence) => out.warn(sentence),
     })
+    const opened: { dispose(): void }[] = [model]
     // Not `using`: with it, TypeScript leaves the extension of the dynamic imports above as it is.
     try {
       model.computeIn(dtype)
@@ -124,9 +147,20 @@ export const sampleCommand = defineCommand({
         throw new UsageError(`--mode ${mode} is not for a ${kind}: expected ${SAMPLING_MODES[kind].join(' or ')}.`)
       }
       out.line(`${source}: ${(model.parameterCount / 1e6).toFixed(1)} M parameters`)
-      if (model.config.channels !== 3) {
+      const decoder =
+        args.autoencoder === undefined
+          ? undefined
+          : await loadAutoencoder(args.autoencoder, { device: where, half: 'decoder', tile: args.autoencoderTile })
+      decoder?.computeIn(dtype)
+      opened.push(...(decoder ? [decoder] : []))
+      if (model.config.channels !== 3 && !decoder) {
         out.warn(
-          'The model makes latents and no autoencoder is in this version: the images are a linear preview of them, one pixel per latent element; the latents go to latents.npz.',
+          'The model makes latents and there is no --autoencoder: the images are a linear preview of them, one pixel per latent element; the latents go to latents.npz.',
+        )
+      }
+      if (decoder && args.autoencoderTile !== undefined) {
+        out.warn(
+          `Images of latents larger than ${args.autoencoderTile} are decoded in blended tiles, each normalised by its own statistics: not exactly what the whole would give.`,
         )
       }
       const hasNullClass = model.config.classDropout > 0
@@ -158,6 +192,7 @@ export const sampleCommand = defineCommand({
         batch,
         steps,
         guidance,
+        autoencoder: decoder,
         npz: args.npz,
         grid: args.grid,
         signal,
@@ -168,7 +203,7 @@ export const sampleCommand = defineCommand({
       )
       out.json(result)
     } finally {
-      model.dispose()
+      for (const part of opened) part.dispose()
     }
   },
 })

@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises'
 import type { TrainingOptions } from '../../training/configuration.ts'
 import { defineCommand } from '../command.ts'
 import { UsageError } from '../failure.ts'
@@ -113,7 +112,13 @@ export const trainCommand = defineCommand({
     config: {
       type: 'string',
       placeholder: 'FILE.json',
-      description: 'settings by their configuration names (config.json of a run, or its "training" part)',
+      description:
+        'settings by their configuration names (config.json of a run, its "training" part, or a recipe by its name: sit-xl-2-repa)',
+    },
+    autoencoder: {
+      type: 'string',
+      placeholder: 'FILE',
+      description: 'decode the grids of samples: an AutoencoderKL or TAESD [a linear preview of the latents]',
     },
     init: {
       type: 'string',
@@ -257,16 +262,12 @@ function encoderOf(text: string): { name: string; file?: string } {
   return equals < 0 ? { name: text } : { name: text.slice(0, equals), file: text.slice(equals + 1) }
 }
 
-/** The settings of a JSON file: a plain object of them, or a run's config.json. */
-async function configurationFile(path: string | undefined): Promise<object> {
-  if (path === undefined) return {}
-  let json: unknown
-  try {
-    json = JSON.parse(await readFile(path, 'utf8'))
-  } catch (error) {
-    if (error instanceof SyntaxError) throw new Error(`${path} is not JSON: ${error.message}.`)
-    throw error
-  }
+/** The settings of a file of JSON, comments allowed, or of a recipe: a plain object of them, or one that has them as its "training". */
+async function configurationFile(nameOrPath: string | undefined): Promise<object> {
+  if (nameOrPath === undefined) return {}
+  const { findRecipe, readJsonc } = await import('../../planning/recipe.ts')
+  const path = await findRecipe(nameOrPath)
+  const json = await readJsonc(path)
   if (typeof json !== 'object' || json === null || Array.isArray(json))
     throw new Error(`${path} must hold a JSON object of settings.`)
   return 'training' in json && typeof json.training === 'object' ? (json.training as object) : json

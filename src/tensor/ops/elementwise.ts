@@ -45,3 +45,8 @@ export function add(a: Tensor, b: Tensor): Tensor {
 export function clamp(x: Tensor, low: number, high: number): Tensor {
   return new Tensor(native().clamp(x.handle, low, high), x.device)
 }
+
+/** factor · x. Not differentiable. */
+export function scale(x: Tensor, factor: number): Tensor {
+  return new Tensor(native().scale(x.handle, factor), x.device)
+}

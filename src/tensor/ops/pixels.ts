@@ -9,9 +9,18 @@ export function normalizeImages(
   return new Tensor(native().normalizeImages(images.handle, divisor, mean, std), images.device)
 }
 
-/** Images [B, C, H, W] in [−1, 1] → u8 [B, H, W, C], as REPA writes them: (x + 1) / 2 · 255, clamped, truncated. */
-export function toUint8(images: Tensor): Tensor {
-  return new Tensor(native().toUint8(images.handle, 1, 127.5, 0), images.device)
+/** Bytes u8 [N, H, W, 3] → x / divisor − mean, f32 of the same shape: what an autoencoder's first convolution reads. */
+export function imageInput(bytes: Tensor, { divisor, mean }: { divisor: number; mean: number }): Tensor {
+  const { shape } = bytes
+  // The same is done to all channels, so that it does not matter which axis they are.
+  using pixels = bytes.reshape([1, 3, bytes.elements / 3, 1])
+  using values = normalizeImages(pixels, { divisor, mean: [mean, mean, mean], std: [1, 1, 1] })
+  return values.reshape(shape)
+}
+
+/** Images [B, C, H, W] in `range`, [−1, 1] → u8 [B, H, W, C], as REPA writes them: (x + 1) / 2 · 255, clamped, truncated. */
+export function toUint8(images: Tensor, [low, high]: readonly [number, number] = [-1, 1]): Tensor {
+  return new Tensor(native().toUint8(images.handle, -low, 255 / (high - low), 0), images.device)
 }
 
 /** Histogram-of-gradients descriptors [B, gridHeight·gridWidth, 128] of u8 [B, 3, H, W]. */

@@ -1,3 +1,4 @@
+import { autoencoderKLForward, formulaAutoencoderKL, taesdForward } from './autoencoders.ts'
 import { datasetFile } from './dataset.ts'
 import { diffusionLoss, diffusionLossVariants, diffusionSample, diffusionSchedules } from './diffusion.ts'
 import { dinov2Forward, dinov2Intermediate, formulaDinov2RepaTeacher, tablePosResample } from './dinov2.ts'
@@ -38,6 +39,9 @@ export const RUNNERS: ReadonlyMap<string, Runner> = new Map([
   ['table.pos-resample', tablePosResample],
   ['formula.sit', formulaSit],
   ['formula.dinov2-repa-teacher', formulaDinov2RepaTeacher],
+  ['autoencoder-kl.forward', autoencoderKLForward],
+  ['formula.autoencoder-kl', formulaAutoencoderKL],
+  ['taesd.forward', taesdForward],
   ['preprocess.center-crop', preprocessCenterCrop],
   ['preprocess.grid', preprocessGrid],
   ['image.decode', imageDecode],

@@ -1,4 +1,4 @@
-// Prints a digest of products, attention, normalisation and sums forward and backward, of sizes that every pool cuts differently.
+// Prints a digest of products, attention, normalisation and sums forward and backward, and of a convolution, of sizes that every pool cuts differently.
 import { createHash } from 'node:crypto'
 import { native } from './addon.mjs'
 
@@ -24,8 +24,28 @@ const dX = native.layerNormModulateBackward(dNormed, x, mean, rstd, modulation, 
 const columns = native.empty([216], 'f32', 'cpu')
 native.columnSum(dQkv, columns, false)
 
+const image = random([2, 19, 37, 24], 5)
+const [one, none] = [random([24], 6), random([24], 7)]
+const coefficients = native.groupNormCoefficients(image, one, none, 4, 1e-6)
+const kernel = random([40, 3, 3, 24], 8)
+const convolved = native.conv2d(
+  image,
+  coefficients,
+  'silu',
+  1,
+  kernel,
+  null,
+  [1, 1],
+  [1, 1, 1, 1],
+  null,
+  false,
+  'none',
+  'f32',
+)
+const shares = native.softmax(native.reshape(convolved, [2 * 19 * 37, 40]), 0.3, 'f32')
+
 const hash = createHash('sha256')
-for (const tensor of [qkv, o, lse, dQkv, dWeight, dNormed, dX, zeros, columns, native.sum(dX, 1)]) {
+for (const tensor of [qkv, o, lse, dQkv, dWeight, dNormed, dX, zeros, columns, native.sum(dX, 1), convolved, shares]) {
   hash.update(new Uint8Array(await native.read(tensor)))
 }
 console.log(JSON.stringify({ threads: native.cpuInfo().threads, digest: hash.digest('hex') }))

@@ -1,0 +1,233 @@
+import type { Device } from '../tensor/device.ts'
+import type { ComputeDType } from '../tensor/dtype.ts'
+import { imageInput, toUint8 } from '../tensor/ops/pixels.ts'
+import { Tensor } from '../tensor/tensor.ts'
+import { blendTiles, type Tile, type TilePlace, tilePlaces } from './tiles.ts'
+
+/** Pixels of the images that pass through the network together: enough that small images fill the processor. */
+const PIXELS_AT_ONCE = { cpu: 512 * 512, gpu: 4 * 512 * 512 } as const
+/** How many images a preparation hands over at a time: what a kill may cost. */
+const BATCH = { cpu: 8, gpu: 32 } as const
+
+/** Bytes [N, H, W, 3]. */
+export interface DecodedImages {
+  readonly bytes: Uint8Array
+  readonly height: number
+  readonly width: number
+}
+
+export interface AutoencoderOptions {
+  readonly name: string
+  readonly device: Device
+  /**
+   * Side of square tiles in latent elements. Images whose latents are larger are encoded and decoded tile by tile, a quarter of
+   * each overlapping its neighbours', where they are blended (as diffusers does): memory is then that of one tile. Not exact:
+   * group statistics and attention are a tile's, not the image's. Default: the whole image at once.
+   */
+  readonly tile?: number | undefined
+}
+
+/**
+ * An autoencoder as data sets and samplers use it: photos to latents as data sets store them, and a model's latents to photos.
+ * Made by `loadAutoencoder`.
+ */
+export abstract class Autoencoder implements Disposable {
+  /** Recorded with the data sets that it encodes. */
+  readonly name: string
+  readonly device: Device
+  readonly #tile: number | undefined
+  abstract readonly latentChannels: number
+  /** Pixels per latent element along one side. */
+  abstract readonly downsampling: number
+  /** A model's latents are a data set's times this. */
+  abstract readonly latentScale: number
+  /** What `encodeBatch` takes: bytes / divisor − mean. */
+  protected abstract readonly input: { readonly divisor: number; readonly mean: number }
+  /** Black and white of what `decodeBatch` gives. */
+  protected abstract readonly range: readonly [number, number]
+
+  protected constructor({ name, device, tile }: AutoencoderOptions) {
+    if (tile !== undefined && !(Number.isInteger(tile) && tile >= 8)) {
+      throw new RangeError(
+        `The tiles of an autoencoder are ${tile} latent elements wide; expected a whole number of at least 8.`,
+      )
+    }
+    this.name = name
+    this.device = device
+    this.#tile = tile
+  }
+
+  /** How many images a preparation should hand over at a time. */
+  get batchSize(): number {
+    return this.device === 'cpu' ? BATCH.cpu : BATCH.gpu
+  }
+
+  /** Images [n, H, W, 3] f32 → mean and standard deviation, [n, 2C, h, w], not scaled. */
+  protected abstract encodeBatch(images: Tensor): Promise<Float32Array>
+
+  /** Latents [n, C, h, w] f32, at a model's scale → images [n, 3, H, W] f32. */
+  protected abstract decodeBatch(latents: Tensor): Tensor
+
+  /** Lets activations and products be of another dtype from now on; the residual stream and statistics stay f32. */
+  abstract computeIn(dtype: ComputeDType): void
+
+  abstract dispose(): void
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+
+  /**
+   * The posteriors of square images.
+   *
+   * @param images each `size × size × 3` bytes, channels fastest
+   * @returns for each image 2C × h × w floats: the mean, then the standard deviation, not scaled
+   */
+  async encode(images: readonly Uint8Array[], size: number): Promise<Float32Array[]> {
+    const { downsampling, latentChannels } = this
+    if (size % downsampling !== 0) {
+      throw new RangeError(
+        `${this.name} encodes images whose sides are multiples of ${downsampling}; these are ${size} wide.`,
+      )
+    }
+    const latents: Float32Array[] = []
+    const side = size / downsampling
+    for (const batch of batchesOf(images.length, this.#atOnce(size * size))) {
+      using bytes = Tensor.from(
+        Buffer.concat(images.slice(batch.first, batch.end)),
+        [batch.count, size, size, 3],
+        this.device,
+      )
+      const moments = await this.#encodePixels(bytes)
+      const length = 2 * latentChannels * side * side
+      for (let n = 0; n < batch.count; n++) latents.push(moments.slice(n * length, (n + 1) * length))
+    }
+    return latents
+  }
+
+  /** A model's latents [N, C, h, w], f32, at the model's scale → images as REPA writes them: clamped and truncated to bytes. */
+  async decode(latents: Tensor): Promise<DecodedImages> {
+    const [count, channels, h, w] = latents.shape as [number, number, number, number]
+    const { latentChannels, downsampling } = this
+    if (latents.shape.length !== 4 || channels !== latentChannels) {
+      throw new RangeError(
+        `${this.name} decodes latents [N, ${latentChannels}, h, w]; these have shape [${latents.shape}].`,
+      )
+    }
+    const [height, width] = [h * downsampling, w * downsampling]
+    const bytes = new Uint8Array(count * height * width * 3)
+    const atOnce = this.#isTiled(h, w) ? 1 : this.#atOnce(height * width)
+    for (const { first, end } of batchesOf(count, atOnce)) {
+      using batch = latents.slice(first, end)
+      const images = this.#isTiled(h, w)
+        ? await this.#decodeTiles(batch)
+        : await this.#whole(() => this.decodeBatch(batch))
+      using decoded = images
+      using pixels = toUint8(decoded, this.range)
+      bytes.set(await pixels.dataAs('u8'), first * height * width * 3)
+    }
+    return { bytes, height, width }
+  }
+
+  #atOnce(pixels: number): number {
+    const most = this.device === 'cpu' ? PIXELS_AT_ONCE.cpu : PIXELS_AT_ONCE.gpu
+    return Math.max(1, Math.floor(most / pixels))
+  }
+
+  #isTiled(h: number, w: number): boolean {
+    return this.#tile !== undefined && Math.max(h, w) > this.#tile
+  }
+
+  /** Says how to go on where the whole image does not fit. */
+  async #whole<R>(run: () => R | Promise<R>): Promise<R> {
+    try {
+      return await run()
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== 'ERR_OUT_OF_MEMORY') throw error
+      throw new Error(
+        `${(error as Error).message} An autoencoder can also work in tiles, which bounds its memory (--autoencoder-tile 64).`,
+        { cause: error },
+      )
+    }
+  }
+
+  async #encodePixels(bytes: Tensor): Promise<Float32Array> {
+    const [count, height, width] = bytes.shape as [number, number, number, number]
+    const { downsampling, latentChannels } = this
+    const [h, w] = [height / downsampling, width / downsampling]
+    if (!this.#isTiled(h, w)) {
+      using images = imageInput(bytes, this.input)
+      return await this.#whole(() => this.encodeBatch(images))
+    }
+    const moments: Float32Array[] = []
+    const host = await bytes.dataAs('u8')
+    for (let n = 0; n < count; n++) {
+      const image = host.subarray(n * height * width * 3, (n + 1) * height * width * 3)
+      const tiles: Tile[] = []
+      for (const place of tilePlaces(h, w, this.#tile!)) {
+        const { rows, columns } = place
+        const part = cropBytes(image, width, scaled(place, downsampling))
+        using tile = Tensor.from(part, [1, rows * downsampling, columns * downsampling, 3], this.device)
+        using input = imageInput(tile, this.input)
+        tiles.push({ place, values: await this.encodeBatch(input) })
+      }
+      moments.push(blendTiles(tiles, 2 * latentChannels, h, w))
+    }
+    return concat(moments)
+  }
+
+  /** One image's latents, tile by tile. */
+  async #decodeTiles(latents: Tensor): Promise<Tensor> {
+    const [, channels, h, w] = latents.shape as [number, number, number, number]
+    const { downsampling } = this
+    const host = await latents.data()
+    const tiles: Tile[] = []
+    for (const place of tilePlaces(h, w, this.#tile!)) {
+      const { top, left, rows, columns } = place
+      const part = new Float32Array(channels * rows * columns)
+      for (let c = 0; c < channels; c++) {
+        for (let y = 0; y < rows; y++) {
+          const from = (c * h + top + y) * w + left
+          part.set(host.subarray(from, from + columns), (c * rows + y) * columns)
+        }
+      }
+      using tile = Tensor.from(part, [1, channels, rows, columns], this.device)
+      using decoded = this.decodeBatch(tile)
+      tiles.push({ place: scaled(place, downsampling), values: await decoded.data() })
+    }
+    const [height, width] = [h * downsampling, w * downsampling]
+    return Tensor.from(blendTiles(tiles, 3, height, width), [1, 3, height, width], this.device)
+  }
+}
+
+/** A tile of latents as a tile of pixels. */
+function scaled({ top, left, rows, columns }: TilePlace, factor: number): TilePlace {
+  return { top: top * factor, left: left * factor, rows: rows * factor, columns: columns * factor }
+}
+
+/** A rectangle of an image [H, W, 3]. */
+function cropBytes(image: Uint8Array, width: number, { top, left, rows, columns }: TilePlace): Uint8Array {
+  const out = new Uint8Array(rows * columns * 3)
+  for (let y = 0; y < rows; y++) {
+    const from = ((top + y) * width + left) * 3
+    out.set(image.subarray(from, from + columns * 3), y * columns * 3)
+  }
+  return out
+}
+
+function* batchesOf(total: number, size: number): Generator<{ first: number; end: number; count: number }> {
+  for (let first = 0; first < total; first += size) {
+    const end = Math.min(total, first + size)
+    yield { first, end, count: end - first }
+  }
+}
+
+function concat(parts: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(parts.reduce((length, part) => length + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    all.set(part, at)
+    at += part.length
+  }
+  return all
+}

@@ -1,0 +1,249 @@
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { basename, dirname, extname, join } from 'node:path'
+import { parseConfiguration } from '../configuration/parse.ts'
+import type { StateSource } from '../nn/state-dict.ts'
+import type { Device } from '../tensor/device.ts'
+import type { ComputeDType } from '../tensor/dtype.ts'
+import { scale } from '../tensor/ops/elementwise.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import { Autoencoder, type AutoencoderOptions } from './autoencoder.ts'
+import { type AutoencoderHalf, AutoencoderKL } from './autoencoder-kl.ts'
+import {
+  autoencoderKLConfig,
+  autoencoderKLState,
+  type DiffusersConfig,
+  diffusersConfigSchema,
+  isAutoencoderKL,
+} from './autoencoder-kl-weights.ts'
+import { momentsOf } from './posterior.ts'
+import { TAESD_DOWNSAMPLING, TaesdDecoder, TaesdEncoder, taesdConfig, taesdHalf } from './taesd.ts'
+import { openWeights, type WeightsFile } from './weights-file.ts'
+
+export interface LoadAutoencoderOptions {
+  /** Default `cpu`. */
+  readonly device?: Device
+  /** What it is wanted for: the other half is then neither loaded nor missed. Default: both halves. */
+  readonly half?: AutoencoderHalf
+  /** See `AutoencoderOptions`. */
+  readonly tile?: number | undefined
+}
+
+/**
+ * An autoencoder from files, whose kind its tensors tell:
+ *
+ * - the Stable Diffusion VAE as diffusers writes it: the folder with config.json, or the file of weights alone (`.safetensors`,
+ *   `.bin`, `.pt`), with config.json read where it lies beside;
+ * - TAESD: the folder with both files, or one of them, to which the other is found by its name (`encoder` for `decoder`).
+ *
+ * @throws {Error} where there is no such file, it is of another model, or blocks are missing; what the file readers throw
+ */
+export async function loadAutoencoder(path: string, options: LoadAutoencoderOptions = {}): Promise<Autoencoder> {
+  const { device = 'cpu', half, tile } = options
+  const files = await filesOf(path)
+  await using first = await openWeights(files[0]!)
+  const { names } = first
+  if (isAutoencoderKL(names)) return await loadKL(first, { device, half, tile })
+  if (taesdHalf(names) !== undefined) return await loadTaesd(files, { device, half, tile })
+  const shown = names.slice(0, 4).join(', ')
+  const compVis = names.some((name) => /^(first_stage_model\.)?(encoder|decoder)\.(down|up|mid)\./.test(name))
+  throw new Error(
+    `${files[0]} holds no autoencoder that is known here, which are diffusers' AutoencoderKL and TAESD. ` +
+      (compVis
+        ? "It has the Stable Diffusion VAE under CompVis's names; give the file that diffusers publishes (vae/diffusion_pytorch_model.safetensors)."
+        : `It has ${shown}${names.length > 4 ? `, … (${names.length} tensors)` : ''}.`),
+  )
+}
+
+const WEIGHTS = ['.safetensors', '.bin', '.pt', '.pth']
+const DIFFUSERS_NAME = 'diffusion_pytorch_model'
+
+/** The files of weights that a path means: one, or TAESD's two. */
+async function filesOf(path: string): Promise<string[]> {
+  const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT')
+      throw new Error(`There is no autoencoder ${path}: expected a file of weights or a folder with one.`)
+    throw error
+  })
+  if (!found.isDirectory()) {
+    const other = counterpartOf(path)
+    const isThere = other !== undefined && (await stat(other).catch(() => undefined)) !== undefined
+    return isThere ? [path, other] : [path]
+  }
+  const names = (await readdir(path)).filter((name) => WEIGHTS.includes(extname(name).toLowerCase()))
+  const rank = (name: string) => WEIGHTS.indexOf(extname(name).toLowerCase())
+  const diffusers = names.filter((name) => name.startsWith(`${DIFFUSERS_NAME}.`)).sort((a, b) => rank(a) - rank(b))
+  if (diffusers.length > 0) return [join(path, diffusers[0]!)]
+  const halves = names.filter((name) => counterpartOf(name) !== undefined && names.includes(counterpartOf(name)!))
+  const pair = halves.sort((a, b) => rank(a) - rank(b))[0]
+  if (pair !== undefined) return [join(path, pair), join(path, counterpartOf(pair)!)]
+  if (names.length === 1) return [join(path, names[0]!)]
+  throw new Error(
+    `${path} holds ${names.length === 0 ? 'no file' : 'several files'} of weights (${WEIGHTS.join(', ')}); name the autoencoder's file.`,
+  )
+}
+
+/** The name of TAESD's other half. */
+function counterpartOf(path: string): string | undefined {
+  const name = basename(path)
+  const other = name.includes('encoder')
+    ? name.replace('encoder', 'decoder')
+    : name.includes('decoder')
+      ? name.replace('decoder', 'encoder')
+      : undefined
+  return other === undefined ? undefined : path.slice(0, path.length - name.length) + other
+}
+
+interface LoadOptions {
+  readonly device: Device
+  readonly half: AutoencoderHalf | undefined
+  readonly tile: number | undefined
+}
+
+async function loadKL(file: WeightsFile, { device, half, tile }: LoadOptions): Promise<Autoencoder> {
+  const state = autoencoderKLState(file)
+  const model = AutoencoderKL.fromConfig(autoencoderKLConfig(state, await statedConfig(file)), device, half)
+  try {
+    await model.load(state)
+    const stem = basename(file.name, extname(file.name))
+    const name = stem === DIFFUSERS_NAME ? basename(dirname(file.name)) : stem
+    return new StableDiffusionAutoencoder(model, { name, device, tile })
+  } catch (error) {
+    model.dispose()
+    throw error
+  }
+}
+
+/** What config.json beside the file says, else the file's metadata. */
+async function statedConfig(file: WeightsFile): Promise<DiffusersConfig> {
+  const path = join(dirname(file.name), 'config.json')
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw error
+  })
+  const [source, json] = text === undefined ? [`${file.name}, metadata "config"`, file.metadata.config] : [path, text]
+  if (json === undefined) return {}
+  let stated: unknown
+  try {
+    stated = JSON.parse(json)
+  } catch (cause) {
+    throw new Error(`${source} is not JSON: ${(cause as Error).message}.`, { cause })
+  }
+  return parseConfiguration(diffusersConfigSchema, stated, source)
+}
+
+class StableDiffusionAutoencoder extends Autoencoder {
+  readonly latentChannels: number
+  readonly downsampling: number
+  readonly latentScale: number
+  protected readonly input = { divisor: 127.5, mean: 1 }
+  protected readonly range = [-1, 1] as const
+  readonly #model: AutoencoderKL
+
+  constructor(model: AutoencoderKL, options: AutoencoderOptions) {
+    super(options)
+    this.#model = model
+    this.latentChannels = model.config.latentChannels
+    this.downsampling = model.downsampling
+    this.latentScale = model.config.scalingFactor
+  }
+
+  protected async encodeBatch(images: Tensor): Promise<Float32Array> {
+    using parameters = this.#model.encode(images)
+    return momentsOf(await parameters.data(), parameters.shape)
+  }
+
+  protected decodeBatch(latents: Tensor): Tensor {
+    using unscaled = scale(latents, 1 / this.latentScale)
+    return this.#model.decode(unscaled)
+  }
+
+  computeIn(dtype: ComputeDType): void {
+    this.#model.computeIn(dtype)
+  }
+
+  dispose(): void {
+    this.#model.dispose()
+  }
+}
+
+async function loadTaesd(files: readonly string[], { device, half, tile }: LoadOptions): Promise<Autoencoder> {
+  let encoder: TaesdEncoder | undefined
+  let decoder: TaesdDecoder | undefined
+  try {
+    for (const path of files) {
+      await using source = await openWeights(path)
+      const found = taesdHalf(source.names)
+      if (found === undefined || (half !== undefined && found !== half)) continue
+      const config = taesdConfig(source, found)
+      if (found === 'encoder') encoder = await loaded(new TaesdEncoder(config, device), source)
+      else decoder = await loaded(new TaesdDecoder(config, device), source)
+    }
+    if (half !== undefined && !encoder && !decoder) {
+      const other = half === 'encoder' ? 'decoder' : 'encoder'
+      throw new Error(
+        `${files[0]} is TAESD's ${other} alone, and its ${half} is wanted: put that beside it, under the same name with "${half}" for "${other}".`,
+      )
+    }
+    return new TaesdAutoencoder(encoder, decoder, { name: 'taesd', device, tile })
+  } catch (error) {
+    encoder?.dispose()
+    decoder?.dispose()
+    throw error
+  }
+}
+
+async function loaded<M extends TaesdEncoder | TaesdDecoder>(model: M, source: StateSource): Promise<M> {
+  try {
+    await model.load(source)
+    return model
+  } catch (error) {
+    model.dispose()
+    throw error
+  }
+}
+
+/** Its latents are at a model's scale already, and there is no deviation: the posterior is a point. */
+class TaesdAutoencoder extends Autoencoder {
+  readonly latentChannels: number
+  readonly downsampling = TAESD_DOWNSAMPLING
+  readonly latentScale = 1
+  protected readonly input = { divisor: 255, mean: 0 }
+  protected readonly range = [0, 1] as const
+  readonly #encoder: TaesdEncoder | undefined
+  readonly #decoder: TaesdDecoder | undefined
+
+  constructor(encoder: TaesdEncoder | undefined, decoder: TaesdDecoder | undefined, options: AutoencoderOptions) {
+    super(options)
+    this.#encoder = encoder
+    this.#decoder = decoder
+    this.latentChannels = (encoder ?? decoder)!.config.latentChannels
+  }
+
+  protected async encodeBatch(images: Tensor): Promise<Float32Array> {
+    using latents = (this.#encoder ?? this.#missing('encoder')).encode(images)
+    const mean = await latents.data()
+    const count = latents.shape[0]!
+    const length = mean.length / count
+    const moments = new Float32Array(2 * mean.length)
+    for (let n = 0; n < count; n++) moments.set(mean.subarray(n * length, (n + 1) * length), 2 * n * length)
+    return moments
+  }
+
+  protected decodeBatch(latents: Tensor): Tensor {
+    return (this.#decoder ?? this.#missing('decoder')).decode(latents)
+  }
+
+  #missing(half: AutoencoderHalf): never {
+    throw new Error(`TAESD's ${half} is not here: its file was neither given nor found beside the other half's.`)
+  }
+
+  computeIn(dtype: ComputeDType): void {
+    this.#encoder?.computeIn(dtype)
+    this.#decoder?.computeIn(dtype)
+  }
+
+  dispose(): void {
+    this.#encoder?.dispose()
+    this.#decoder?.dispose()
+  }
+}

@@ -1,0 +1,217 @@
+/** What a training takes, before anything of it is done. */
+import { availableParallelism, totalmem } from 'node:os'
+import { parseConfiguration } from '../configuration/parse.ts'
+import { Dataset } from '../data/dataset.ts'
+import { elementCount } from '../tensor/dtype.ts'
+import { type TrainingConfiguration, trainingSchema } from '../training/configuration.ts'
+import { defaultPrecision, type PrecisionPolicy, precisionPolicy } from '../training/precision.ts'
+import { type DiskPlan, planDisk } from './disk.ts'
+import { GPUS, type Gpu, RESERVED_BYTES } from './gpus.ts'
+import { type MeasuredStep, measuredSteps } from './measurements.ts'
+import { type MemoryPlan, memoryPlan } from './memory.ts'
+import { type PlannedStep, planStep } from './planned-step.ts'
+import { type Recipe, type RecipeData, readRecipe } from './recipe.ts'
+import { type RecipeCommands, recipeCommands } from './recipe-commands.ts'
+import { type ExpectedSpeed, expectedSpeed } from './speed.ts'
+
+export interface PlanOptions {
+  /** The name of a recipe of the package, or a file. */
+  readonly recipe: string
+  /** A prepared data set, in whose place the recipe's description stands otherwise. */
+  readonly data?: string
+  /** Neither has to be here. Default: cuda. */
+  readonly device?: 'cpu' | 'cuda'
+  /** One of GPU_NAMES. Default: H100. */
+  readonly gpu?: string
+  readonly batch?: number
+  readonly precision?: PrecisionPolicy['name']
+  readonly steps?: number
+  /** Of the GPU's peak, from 0 to 1, in place of a measurement. */
+  readonly shareOfPeak?: number
+  /** In place of the package's own. */
+  readonly measurements?: readonly MeasuredStep[]
+}
+
+export interface TrainingPlan {
+  readonly recipe: string
+  readonly title: string
+  readonly device: 'cpu' | 'cuda'
+  /** What is planned for: a GPU of the table, or this machine's CPU. */
+  readonly machine: { readonly name: string; readonly memoryBytes: number; readonly threads: number | undefined }
+  readonly model: string
+  readonly precision: PrecisionPolicy['name']
+  readonly batch: number
+  readonly steps: number
+  readonly data: Pick<RecipeData, 'name' | 'images' | 'classes' | 'size'>
+  readonly epochs: number
+  readonly parameters: {
+    readonly total: number
+    readonly trunk: number
+    readonly embedders: number
+    readonly projectors: number
+    /** Frozen ones, by their names. */
+    readonly encoders: Readonly<Record<string, number>>
+  }
+  readonly memory: MemoryPlan & {
+    readonly fits: boolean
+    /** The largest that fits; undefined where this one does, 0 where none. */
+    readonly largestBatch: number | undefined
+  }
+  /** Of one step. */
+  readonly work: {
+    readonly encoderFlops: number
+    readonly forwardFlops: number
+    readonly backwardFlops: number
+    readonly flops: number
+    readonly flopsPerImage: number
+    /** Read and written by clipping, AdamW and EMA. */
+    readonly optimizerBytes: number
+  }
+  readonly speed: ExpectedSpeed | undefined
+  /** Until the last step, at that speed. Checkpoints, sample grids and waiting for the disk are not in it. */
+  readonly seconds: number | undefined
+  readonly disk: DiskPlan
+  readonly commands: RecipeCommands
+  readonly evaluations: Recipe['evaluations']
+}
+
+/**
+ * Plans a recipe: builds its model, encoders and optimizer at full size on the planning device, makes a step there, and says what that
+ * takes. Needs neither the device nor the data, takes no memory worth speaking of, and does not load the addon.
+ *
+ * @throws {Error} for an unknown recipe or GPU, and for settings that a training would refuse
+ */
+export async function planTraining(options: PlanOptions): Promise<TrainingPlan> {
+  const { device = 'cuda', shareOfPeak } = options
+  const recipe = await readRecipe(options.recipe)
+  const where = device === 'cuda' ? 'cuda:0' : 'cpu'
+  const gpu = gpuOf(options.gpu ?? 'H100')
+  const precision = precisionPolicy(
+    options.precision ?? recipe.training.precision ?? defaultPrecision(where),
+    where,
+  ).name
+  const given = Object.fromEntries(
+    Object.entries({ batch: options.batch, steps: options.steps }).filter(([, value]) => value !== undefined),
+  )
+  const training = parseConfiguration(trainingSchema, { ...recipe.training, ...given, precision }, recipe.path)
+  const data = options.data === undefined ? describedData(recipe) : await Dataset.open(options.data)
+  const threads = availableParallelism()
+  const planAt = (batch: number): PlannedStep =>
+    planStep({
+      configuration: { ...training, batch, precision },
+      data,
+      device: where,
+      machine: { threads, multiprocessors: gpu.multiprocessors },
+    })
+  const step = planAt(training.batch)
+  const memoryBytes = device === 'cuda' ? gpu.memoryGiB * 2 ** 30 - RESERVED_BYTES : totalmem()
+  const fits = (planned: PlannedStep) => planned.takenBytes <= memoryBytes
+  const model = typeof training.model === 'string' ? training.model : `${step.model.kind} of free sizes`
+  const work = workOf(step, training.batch)
+  const speed = expectedSpeed(
+    {
+      ...{ model, batch: training.batch, device, precision, gpu, share: shareOfPeak },
+      flopsPerImage: work.flopsPerImage,
+      trainingFlopsPerImage: (work.forwardFlops + work.backwardFlops) / training.batch,
+    },
+    options.measurements ?? (await measuredSteps()),
+  )
+  return {
+    recipe: recipe.name,
+    title: recipe.title,
+    device,
+    machine: {
+      name: device === 'cuda' ? gpu.name : 'CPU',
+      memoryBytes,
+      threads: device === 'cpu' ? threads : undefined,
+    },
+    model,
+    precision,
+    batch: training.batch,
+    steps: training.steps,
+    data: { name: options.data ?? recipe.data.name, images: data.length, classes: data.classes, size: data.imageSize },
+    epochs: (training.steps * training.batch) / data.length,
+    parameters: parametersOf(step),
+    memory: {
+      ...memoryPlan(step),
+      fits: fits(step),
+      largestBatch: fits(step) ? undefined : largestBatch(planAt, fits, training.batch),
+    },
+    work,
+    speed,
+    seconds: speed && (training.steps * training.batch) / speed.imagesPerSecond,
+    disk: diskOf(step, training, data),
+    commands: recipeCommands(recipe),
+    evaluations: recipe.evaluations,
+  }
+}
+
+function gpuOf(name: string): Gpu {
+  const gpu = GPUS.find((entry) => entry.name.toLowerCase() === name.toLowerCase())
+  if (gpu) return gpu
+  throw new Error(`There is no GPU "${name}" to plan for; there are ${GPUS.map((entry) => entry.name).join(', ')}.`)
+}
+
+function describedData({ path, data }: Recipe): Dataset {
+  const { images, classes, size, latents } = data
+  return Dataset.described({ path, length: images, classes, imageSize: size, storedLatentShape: latents })
+}
+
+/** By halves, for a step's memory grows with its batch. */
+function largestBatch(
+  planAt: (batch: number) => PlannedStep,
+  fits: (step: PlannedStep) => boolean,
+  batch: number,
+): number {
+  let [good, bad] = [0, batch]
+  while (bad - good > 1) {
+    const middle = Math.floor((good + bad) / 2)
+    if (fits(planAt(middle))) good = middle
+    else bad = middle
+  }
+  return good
+}
+
+function parametersOf({ parameters, encoders }: PlannedStep): TrainingPlan['parameters'] {
+  const sum = (wanted: (part: string) => boolean) =>
+    [...parameters].reduce((total, [part, count]) => total + (wanted(part) ? count : 0), 0)
+  const isEmbedder = (part: string) => part.endsWith('_embedder') || part === 'pos_embed'
+  const isProjector = (part: string) => part === 'projectors'
+  return {
+    total: sum(() => true),
+    trunk: sum((part) => !isEmbedder(part) && !isProjector(part)),
+    embedders: sum(isEmbedder),
+    projectors: sum(isProjector),
+    encoders: Object.fromEntries(encoders),
+  }
+}
+
+function workOf({ flops, optimizerTraffic }: PlannedStep, batch: number): TrainingPlan['work'] {
+  const { encoder, forward, backward } = flops
+  const total = encoder + forward + backward
+  return {
+    encoderFlops: encoder,
+    forwardFlops: forward,
+    backwardFlops: backward,
+    flops: total,
+    flopsPerImage: total / batch,
+    optimizerBytes: optimizerTraffic,
+  }
+}
+
+function diskOf({ model, entries }: PlannedStep, training: TrainingConfiguration, data: Dataset): DiskPlan {
+  const { steps, checkpointEvery, sampleEvery, samples } = training
+  const count = (wanted: (entry: PlannedStep['entries'][number]) => boolean) =>
+    entries.filter(wanted).reduce((sum, { shape }) => sum + elementCount(shape), 0)
+  const tokens = (model.inputSize[0] / model.patch) * (model.inputSize[1] / model.patch)
+  return planDisk({
+    images: data.length,
+    size: data.imageSize,
+    latents: data.latentKind === 'moments' ? data.storedLatentShape : undefined,
+    features: model.alignWidths.map((width) => ({ tokens, width })),
+    parameters: count(() => true),
+    trainable: count(({ parameter }) => parameter.trainable),
+    gridImages: samples.count,
+    ...{ steps, checkpointEvery, sampleEvery },
+  })
+}

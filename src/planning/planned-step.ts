@@ -1,0 +1,180 @@
+/** One training step on the planning device: the Trainer's own, with everything that it makes and frees. */
+import type { Encoder } from '../alignment/encoder.ts'
+import type { EncoderName } from '../alignment/encoder-names.ts'
+import { emptyEncoder } from '../alignment/encoders.ts'
+import type { Dataset } from '../data/dataset.ts'
+import type { AnyTransformerConfig } from '../models/transformer-kinds.ts'
+import { withAddon } from '../native.ts'
+import type { ArenaRole, ParameterArena } from '../nn/parameter-arena.ts'
+import type { StateEntry } from '../nn/parameter-list.ts'
+import type { Device } from '../tensor/device.ts'
+import { elementCount } from '../tensor/dtype.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import { alignmentOf, requireConsistentAlignment } from '../training/alignment-settings.ts'
+import type { TrainingConfiguration } from '../training/configuration.ts'
+import { createModel } from '../training/run.ts'
+import { Trainer } from '../training/trainer.ts'
+import type { Phase, Purpose } from './ledger.ts'
+import { plannedOf } from './planned-tensor.ts'
+import type { PlannedMachine } from './planner.ts'
+import { PlanningDevice } from './planning-device.ts'
+
+export interface PlannedStepOptions {
+  /** `precision` must be said. */
+  readonly configuration: TrainingConfiguration & { readonly precision: 'fp32' | 'bf16' | 'fp16' }
+  readonly data: Dataset
+  /** `cpu`, or `cuda:N` for any GPU. */
+  readonly device: Device
+  readonly machine: PlannedMachine
+}
+
+export interface PlannedStep {
+  readonly model: AnyTransformerConfig
+  /** Numbers in the state dict by the first part of their names: `blocks`, `projectors`, `y_embedder`. */
+  readonly parameters: ReadonlyMap<string, number>
+  /** Numbers of the encoders, by their names. */
+  readonly encoders: ReadonlyMap<string, number>
+  /** Bytes at the moment at which most are taken, by what for. */
+  readonly atPeak: ReadonlyMap<Purpose, number>
+  /** The most that tensors take at once, in bytes, as `memoryStats(device).peakBytes` counts it. */
+  readonly peakBytes: number
+  /** What the allocator has taken from the system after a step, in bytes. */
+  readonly takenBytes: number
+  /** Between two steps. */
+  readonly restingBytes: number
+  /** Floating-point operations of a step, of products and attention, a multiply-add being two. */
+  readonly flops: Readonly<Record<'encoder' | 'forward' | 'backward', number>>
+  /** What the optimizer's pass reads and writes, in bytes. */
+  readonly optimizerTraffic: number
+  /** The state dict, in the reference's order. */
+  readonly entries: readonly StateEntry[]
+}
+
+const ROLES: Readonly<Record<ArenaRole, Purpose>> = {
+  weights: 'weights',
+  gradients: 'gradients',
+  firstMoments: 'moments',
+  secondMoments: 'moments',
+  ema: 'EMA',
+}
+
+/** Builds the model, its encoders and its optimizer at full size and makes two steps, without memory for any of it. */
+export function planStep({ configuration, data, device, machine }: PlannedStepOptions): PlannedStep {
+  requireConsistentAlignment(configuration)
+  const planning = new PlanningDevice(machine)
+  const { allocator, ledger } = planning.planner
+  return withAddon(planning.addon, () => {
+    const encoders = configuration.encoders.map(({ name }) => countingEncoder(name, device, planning))
+    const model = createModel(configuration, data, device)
+    const trainer = new Trainer({
+      ...configuration,
+      // Of what a graph keeps there is no account: the step is planned as it is enqueued.
+      cudaGraph: false,
+      model,
+      data,
+      ...alignmentOf(configuration, encoders, model.config.depth),
+    })
+    bookArena(model.arena, planning)
+    const step = () => {
+      planning.during('batch', () => void trainer.makeStep(emptyBatch(configuration.batch)))
+    }
+    // What is made once, as a resampled table of positions, is there after the first step.
+    step()
+    ledger.restart()
+    allocator.resetPeak()
+    const restingBytes = allocator.liveBytes
+    step()
+    return {
+      model: model.config,
+      parameters: countByPart(model.entries),
+      encoders: new Map(encoders.map(({ name, parameterCount }) => [name, parameterCount])),
+      atPeak: ledger.atPeak,
+      peakBytes: allocator.peakBytes,
+      takenBytes: allocator.takenBytes,
+      restingBytes,
+      flops: flopsOf(ledger),
+      optimizerTraffic: optimizerTraffic(model.arena),
+      entries: model.entries,
+    }
+  })
+}
+
+const flopsOf = (ledger: { flopsOf(phase: Phase): number }) => ({
+  encoder: ledger.flopsOf('encoder'),
+  forward: ledger.flopsOf('forward'),
+  backward: ledger.flopsOf('backward'),
+})
+
+/** Nothing looks at the values. */
+function emptyBatch(batch: number) {
+  return {
+    step: 0,
+    epoch: 0,
+    indices: new Int32Array(0),
+    labels: new Int32Array(batch),
+    images: new Uint8Array(0),
+    latents: new Float32Array(0),
+    features: [],
+  }
+}
+
+/** An encoder whose memory and work are booked as its own. */
+function countingEncoder(
+  name: EncoderName,
+  device: Device,
+  planning: PlanningDevice,
+): Encoder & { readonly parameterCount: number } {
+  const encoder = planning.during('encoder', () => emptyEncoder(name, device))
+  const model = 'model' in encoder ? (encoder.model as { arena: ParameterArena; parameterCount: number }) : undefined
+  const bookWeights = () => {
+    if (!model) return
+    plannedOf(model.arena.array('weights').handle).storage.assign('encoder weights')
+    if (model.arena.compute) plannedOf(model.arena.compute.handle).storage.assign('encoder weights')
+  }
+  bookWeights()
+  return {
+    name,
+    width: encoder.width,
+    parameterCount: model?.parameterCount ?? 0,
+    computeIn: (dtype) => {
+      planning.during('encoder', () => encoder.computeIn?.(dtype))
+      bookWeights()
+    },
+    requireGrid: (grid) => encoder.requireGrid?.(grid),
+    features: (images, grid) => planning.during('encoder', () => encoder.features(images, grid)),
+    [Symbol.dispose]: () => encoder[Symbol.dispose](),
+  }
+}
+
+/** Books the arrays of an arena under their roles, and what is computed with their parts under the parts' names. */
+function bookArena(arena: ParameterArena, planning: PlanningDevice): void {
+  const parts = new Map(
+    arena.parameters.map(({ name, value }) => [
+      plannedOf(value.handle).offset,
+      /^(blocks\.\d+|[a-zA-Z_]+)/.exec(name)![0],
+    ]),
+  )
+  const book = (array: Tensor, purpose: Purpose) => {
+    plannedOf(array.handle).storage.assign(purpose)
+    planning.nameParts(array.handle, parts)
+  }
+  for (const [role, purpose] of Object.entries(ROLES) as [ArenaRole, Purpose][]) {
+    if (arena.has(role)) book(arena.array(role), purpose)
+  }
+  if (arena.compute) book(arena.compute, 'low-precision weights')
+}
+
+function countByPart(entries: readonly StateEntry[]): ReadonlyMap<string, number> {
+  const counts = new Map<string, number>()
+  for (const { name, shape } of entries) {
+    const part = name.split('.')[0]!
+    counts.set(part, (counts.get(part) ?? 0) + elementCount(shape))
+  }
+  return counts
+}
+
+/** Clipping reads the gradients; AdamW reads them again, and reads and writes weights, both moments and the EMA, and writes the copy. */
+function optimizerTraffic(arena: ParameterArena): number {
+  const FLOAT = 4
+  return arena.size * FLOAT * (2 + 2 * 4) + (arena.compute ? arena.size * 2 : 0)
+}

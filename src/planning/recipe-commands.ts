@@ -1,0 +1,60 @@
+import { CHECKPOINTS, checkpointName } from '../training/checkpoint.ts'
+import type { Recipe, RecipeEvaluation } from './recipe.ts'
+
+/** What is typed for a recipe from its images to its figures. */
+export interface RecipeCommands {
+  readonly prepare: string
+  readonly train: string
+  /** In the order of the recipe's evaluations. */
+  readonly evaluations: readonly { readonly sample: string; readonly evaluate: string | undefined }[]
+}
+
+export function recipeCommands(recipe: Recipe): RecipeCommands {
+  const { name, data, evaluations } = recipe
+  return {
+    prepare: line(['repa prepare', data.source, '--out', data.folder, '--size', data.size], {
+      '--autoencoder': data.encoder,
+    }),
+    train: line(['repa train --config', name, '--data', data.folder, '--out', runOf(recipe)], {
+      '--autoencoder': data.decoder,
+    }),
+    evaluations: evaluations.map((evaluation) => evaluationCommands(recipe, evaluation)),
+  }
+}
+
+const runOf = ({ name }: Recipe) => `runs/${name}`
+
+function evaluationCommands(
+  recipe: Recipe,
+  { step, sampling }: RecipeEvaluation,
+): RecipeCommands['evaluations'][number] {
+  const { mode, steps, cfgScale, interval, num } = sampling
+  const guidance = cfgScale === 1 ? '' : `-cfg${cfgScale}${interval[1] < 1 ? `-to${interval[1]}` : ''}`
+  const samples = `samples/${recipe.name}-${step}${guidance}`
+  const checkpoint = `${runOf(recipe)}/${CHECKPOINTS}/${checkpointName(step)}`
+  return {
+    sample: line(
+      ['repa sample --checkpoint', checkpoint, '--out', samples, '--num', num, '--mode', mode, '--steps', steps],
+      {
+        '--cfg-scale': cfgScale,
+        '--guidance-low': cfgScale === 1 ? undefined : interval[0],
+        '--guidance-high': cfgScale === 1 ? undefined : interval[1],
+        '--autoencoder': recipe.data.decoder,
+        '--npz': recipe.reference && `${samples}.npz`,
+      },
+    ),
+    evaluate:
+      recipe.reference &&
+      line(['repa evaluate fid --reference', recipe.reference, '--samples', `${samples}.npz`], {
+        '--inception': 'weights/pt_inception-2015-12-05-6726825d.pth',
+      }),
+  }
+}
+
+function line(
+  words: readonly (string | number)[],
+  flags: Readonly<Record<string, string | number | undefined>> = {},
+): string {
+  const given = Object.entries(flags).flatMap(([flag, value]) => (value === undefined ? [] : [flag, value]))
+  return [...words, ...given].join(' ')
+}

@@ -1,0 +1,51 @@
+import type { NativeAddon, NativeTensor } from '../../native.ts'
+import { plannedOf } from '../planned-tensor.ts'
+import { isOnCpu, type Planner } from '../planner.ts'
+
+/** Doubles of partial sums: one for every chunk of the gradient (native/core/arena_range.h's neighbours). */
+const CHUNK = 32_768
+
+/** Losses, each with the gradient that seeds the backward pass, and the optimizer's pass. */
+export const lossRules = (planner: Planner) => {
+  const perSample = (x: NativeTensor) => planner.like(x, [plannedOf(x).size(0)], 'f32')
+  return {
+    cosineAlignmentLoss: (projection, _target, _weight, _state, wantGradient) => {
+      const loss = perSample(projection)
+      const gradient = wantGradient ? planner.like(projection) : null
+      planner.workspace(4 * plannedOf(projection).size(0) * plannedOf(projection).size(1))
+      return [loss, gradient]
+    },
+    velocityLoss: (prediction, _target, _weight, _state, wantGradient) => [
+      perSample(prediction),
+      wantGradient ? planner.like(prediction) : null,
+    ],
+    hybridLoss: (prediction, _target, _x0, _t, _table, _mse, _vb, _throughMean, _state, wantGradient) => [
+      perSample(prediction),
+      perSample(prediction),
+      wantGradient ? planner.like(prediction) : null,
+    ],
+    smoothL1Loss: (prediction, _target, _beta, _weight, _state, wantGradient) => [
+      perSample(prediction),
+      wantGradient ? planner.like(prediction) : null,
+    ],
+    l2Normalize: (x) => [planner.like(x, undefined, 'f32'), planner.like(x, plannedOf(x).shape.slice(0, -1), 'f32')],
+    l2NormalizeBackward: (_dUnit, unit, _norms, dtype) => planner.like(unit, undefined, dtype),
+    crossEntropyLoss: (logits, _temperature, _weight, _state, wantGradient) => [
+      perSample(logits),
+      wantGradient ? planner.like(logits) : null,
+    ],
+    squaredDistances: (x) => {
+      const [batch, { elements }] = [plannedOf(x).size(0), plannedOf(x)]
+      planner.ledger.addFlops(2 * batch * elements)
+      return planner.like(x, [batch, batch], 'f32')
+    },
+    dispersiveLoss: (distances, _scale, _weight, _state, wantGradient) => [
+      planner.like(distances, [1]),
+      wantGradient ? planner.like(distances) : null,
+    ],
+    clipGradientNorm: (gradient) => {
+      planner.workspace(8 * Math.ceil(plannedOf(gradient).elements / CHUNK) * (isOnCpu(gradient) ? 1 : 2))
+    },
+    adamW: () => {},
+  } satisfies Partial<NativeAddon>
+}

@@ -1,0 +1,122 @@
+/**
+ * What operations take beside their results while they run, in bytes: the formulas of the kernels (native/cpu, native/cuda), those of
+ * the CPU's products for its widest level. A few per cent of a step's memory at most.
+ */
+
+const FLOAT = 4
+const ceilDivide = (a: number, b: number) => Math.ceil(a / b)
+const roundUp = (a: number, b: number) => ceilDivide(a, b) * b
+
+/** A matrix product [m, k] · [k, n]. */
+export interface Product {
+  readonly layout: 'forward' | 'inputGradient' | 'weightGradient'
+  readonly m: number
+  readonly n: number
+  readonly k: number
+  /** Whether the sums of the result's columns are made with it (a bias's gradient). */
+  readonly columnSums?: boolean
+  /** f32 products have a kernel of their own. */
+  readonly isFloat32: boolean
+}
+
+// native/cpu/gemm.cpp, gemm_microkernel.h, gemm_pack.h.
+const TILE_ROWS = 14
+const TILE_COLUMNS = 32
+const FEW_ROWS = 32
+const SHORT_K = 16
+const MOST_STEPS = 384
+const CHUNK_ROW_PANELS = 5
+const CHUNK_COLUMN_PANELS = 12
+const MOST_PACKED_FLOATS = 8 * 2 ** 20
+
+/** native/cpu/gemm.cpp: packed B, and what each thread stages. */
+export function cpuProductWorkspace({ layout, m, n, k }: Product, threads: number): number {
+  const isTransposedA = layout === 'weightGradient'
+  const isTransposedB = layout === 'forward'
+  if (m <= FEW_ROWS && isTransposedB) return FLOAT
+  if (k <= SHORT_K && !isTransposedB) return FLOAT
+  const readsBInPlace = m <= FEW_ROWS && !isTransposedB
+  const packed = readsBInPlace ? 0 : Math.min(roundUp(n, TILE_COLUMNS) * k, MOST_PACKED_FLOATS)
+  const steps = Math.min(k, MOST_STEPS)
+  const staged = isTransposedA ? CHUNK_ROW_PANELS * roundUp(TILE_ROWS, 16) * steps : TILE_ROWS * steps
+  const tiles = k > MOST_STEPS ? CHUNK_ROW_PANELS * CHUNK_COLUMN_PANELS * TILE_ROWS * TILE_COLUMNS : 0
+  return FLOAT * (packed + threads * (staged + tiles))
+}
+
+const GPU_TILE = 128
+const LONG_SUM = 32_768
+const LONG_SUM_PART = 8192
+const MOST_SPLITS = 32
+const LEAST_DEPTH = 256
+const PART_COST = 800
+const SUM_ROWS = 8
+
+/** native/cuda/gemm.cpp, planGemm: the parts of a product whose sum is cut, and its partial column sums. */
+export function cudaProductWorkspace(product: Product, multiprocessors: number): number {
+  const { layout, m, n, k, columnSums = false } = product
+  const splits =
+    layout === 'weightGradient' ? splitsOf(product, multiprocessors) : k < LONG_SUM ? 1 : ceilDivide(k, LONG_SUM_PART)
+  const parts = splits > 1 ? splits * m * n * FLOAT : 0
+  const sums = columnSums ? ceilDivide(m, splits > 1 ? SUM_ROWS : GPU_TILE) * n * FLOAT : 0
+  return roundUp(parts, 256) + roundUp(sums, 256)
+}
+
+function splitsOf({ m, n, k, isFloat32 }: Product, multiprocessors: number): number {
+  const rows = isFloat32 ? GPU_TILE : 2 * GPU_TILE
+  const slots = (isFloat32 ? 2 : 1) * multiprocessors
+  const tiles = ceilDivide(m, rows) * ceilDivide(n, GPU_TILE)
+  let best = { splits: 1, cost: Number.POSITIVE_INFINITY }
+  for (let splits = 1; splits <= MOST_SPLITS && (splits === 1 || k / splits >= LEAST_DEPTH); splits++) {
+    const waves = ceilDivide(tiles * splits, slots) / splits
+    const cost = waves + (splits === 1 ? 0 : (PART_COST / k) * splits * ceilDivide(tiles, slots))
+    if (cost < best.cost) best = { splits, cost }
+  }
+  return best.splits
+}
+
+// native/cpu/chunks.h, attention_blocks.h.
+const CHUNK_FLOATS = 32_768
+const LEAST_ROWS = 32
+const MOST_KEYS = 320
+const MOST_QUERIES = 512
+const QUERY_BLOCK = 64
+
+/** Parts into which rows are cut where each part costs a row of sums. */
+function rowParts(rows: number, width: number): number {
+  return ceilDivide(rows, Math.max(Math.floor(CHUNK_FLOATS / Math.max(width, 1)), LEAST_ROWS))
+}
+
+/** Sums over the rows of [groups, rows, width], `sums` of them in one pass. */
+export function rowSumWorkspace(groups: number, rows: number, width: number, sums: number, isCpu: boolean): number {
+  if (isCpu) return FLOAT * groups * rowParts(rows, width) * sums * width
+  // native/cuda/branch_backward_arguments.h, partsOf: as many blocks as fill two waves, no part of fewer than 8 rows.
+  const parts = Math.max(1, Math.min(Math.floor(rows / 8), ceilDivide(264, groups)))
+  return FLOAT * 4 * groups * parts * width
+}
+
+/** One head's attention on the CPU, by thread; on a GPU the backward pass keeps two numbers of every row. */
+export function attentionWorkspace(
+  { batch, tokens, heads, headDim }: { batch: number; tokens: number; heads: number; headDim: number },
+  direction: 'forward' | 'backward',
+  { isCpu, threads }: { isCpu: boolean; threads: number },
+): number {
+  if (!isCpu) return direction === 'forward' ? 0 : FLOAT * 2 * batch * heads * tokens
+  const keys = roundUp(ceilDivide(tokens, ceilDivide(tokens, MOST_KEYS)), 16)
+  const keyStride = roundUp(keys, 16)
+  const dimStride = roundUp(headDim, 16)
+  const queries = Math.min(tokens, MOST_QUERIES)
+  const perThread =
+    direction === 'forward'
+      ? headDim * keyStride + (keys + QUERY_BLOCK + queries) * dimStride + QUERY_BLOCK * keyStride + 2 * queries
+      : 2 * headDim * keyStride + 3 * (keys + QUERY_BLOCK) * dimStride + 2 * QUERY_BLOCK * keyStride
+  return FLOAT * threads * perThread
+}
+
+/** The gradients of qk-norm's weights, [parts, 4, d] of them (native/cpu/qk_norm.cpp, native/cuda/qk_norm.cu). */
+export function qkNormWorkspace(rows: number, heads: number, headDim: number, isCpu: boolean): number {
+  const vectors = 3 * heads * rows
+  const parts = isCpu
+    ? ceilDivide(rows, ceilDivide(CHUNK_FLOATS, 3 * heads * headDim))
+    : ceilDivide(vectors, Math.max(64, ceilDivide(vectors, 528)))
+  return FLOAT * parts * 4 * roundUp(headDim, isCpu ? 16 : 1)
+}

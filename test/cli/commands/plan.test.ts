@@ -1,0 +1,108 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { dispatch } from '../../../src/cli/dispatch.ts'
+import type { TrainingPlan } from '../../../src/planning/plan.ts'
+import { temporaryFolder } from '../../data/temporary-folder.ts'
+import { tinyDataset } from '../../data/tiny-dataset.ts'
+import { RecordingStream } from '../recording-stream.ts'
+
+async function repa(...words: string[]) {
+  const [stdout, stderr] = [new RecordingStream(), new RecordingStream()]
+  const status = await dispatch(words, { stdout, stderr, env: {}, signal: new AbortController().signal })
+  return { status, stdout: stdout.text, stderr: stderr.text }
+}
+
+test('a recipe of the package: every part of the plan, and the commands', async () => {
+  const { status, stdout, stderr } = await repa('plan', 'sit-b-2-repa', '--gpu', 'H200')
+  expect({ status, stdout }).toEqual({ status: 0, stdout: '' })
+  for (const line of [
+    'SiT-B/2 + REPA, 400K steps: SiT-B/2, batch 256, bf16, on an H200',
+    'model                 137,845,008',
+    'dinov2-vit-b, frozen   86,580,480',
+    'activations: 12 blocks, 2.0 GiB each',
+    'warning: The speed is ASSUMED, not measured: 40 % of an H200',
+    '8 checkpoints of 2.1 GiB, all kept',
+    'FID 24.4, sFID 6.4, IS 59.9, precision 0.59, recall 0.65 (arXiv 2410.06940, Tables 3 and 7)',
+    'repa train --config sit-b-2-repa --data data/imagenet256 --out runs/sit-b-2-repa --autoencoder weights/sd-vae-ft-ema.safetensors\n',
+    '--num 50000 --mode sde --steps 250 --cfg-scale 1 ',
+  ]) {
+    expect(stderr).toContain(line)
+  }
+})
+
+test('--json is one object, and even then an assumption is said to be one', async () => {
+  const { status, stdout, stderr } = await repa('plan', 'own-images', '--json')
+  expect(status).toBe(0)
+  const plan = JSON.parse(stdout) as TrainingPlan
+  expect(plan).toMatchObject({
+    recipe: 'own-images',
+    batch: 64,
+    steps: 100_000,
+    speed: { basis: 'assumed', share: 0.4 },
+  })
+  expect(stderr).toMatch(/^warning: The speed is ASSUMED, not measured: .*\n$/)
+})
+
+test('on a CPU the speed comes from the newest measurement, by file and machine', async () => {
+  const { stderr, stdout } = await repa('plan', 'sit-b-2-repa', '--device', 'cpu', '--batch', '4', '--json')
+  const { speed, precision } = JSON.parse(stdout) as TrainingPlan
+  expect(precision).toBe('fp32')
+  expect(speed).toMatchObject({
+    basis: 'scaled from a measurement',
+    measurement: { machine: expect.stringContaining('AMD EPYC') },
+  })
+  expect(stderr).toBe('')
+})
+
+test('--data: the images and classes are those that are there', async () => {
+  const folder = temporaryFolder()
+  const recipe = join(folder, 'mine.jsonc')
+  const data = { name: 'x', source: 'x', folder: 'x', images: 5, classes: 2, size: 64, latents: [8, 8, 8] }
+  const evaluations = [{ step: 10, sampling: { mode: 'ode', steps: 5 } }]
+  const model = { kind: 'SiT', depth: 2, hidden: 32, heads: 2, patch: 2 }
+  writeFileSync(
+    recipe,
+    `// mine\n${JSON.stringify({ training: { model, batch: 2, steps: 10 }, recipe: { title: 'mine', data, evaluations } })}`,
+  )
+  const described = JSON.parse((await repa('plan', recipe, '--json')).stdout) as TrainingPlan
+  expect(described.data).toMatchObject({ images: 5, classes: 2, size: 64 })
+  const real = JSON.parse((await repa('plan', recipe, '--data', await tinyDataset(), '--json')).stdout) as TrainingPlan
+  expect(real.data).toMatchObject({ images: 2, classes: 5, size: 64 })
+  expect(real.epochs).toBe(10)
+})
+
+test('without a recipe, or with --list: what recipes there are', async () => {
+  const listed = await repa('plan', '--list')
+  expect(listed).toMatchObject({ status: 0, stdout: '' })
+  expect(listed.stderr).toMatch(/^sit-xl-2-repa +SiT-XL\/2 \+ REPA, 400K steps$/m)
+  expect(await repa('plan')).toEqual(listed)
+  expect(JSON.parse((await repa('plan', '--json')).stdout)).toMatchObject({
+    recipes: expect.arrayContaining([expect.objectContaining({ name: 'own-images' })]),
+  })
+})
+
+test.each([
+  ['an unknown name', ['plan', 'sit-xl-2-rapa'], 'did you mean sit-xl-2-repa?'],
+  ['a file that is no JSON', ['plan', 'FILE', '--json'], 'is not JSON: '],
+  [
+    'training by an unknown name',
+    ['train', '--config', 'sit-x', '--data', 'd', '--out', 'o'],
+    'There is neither a file sit-x nor a recipe',
+  ],
+  // It got as far as the data: the recipe's settings were taken.
+  [
+    'training by a name',
+    ['train', '--config', 'sit-b-2-repa', '--data', 'nowhere', '--out', 'FOLDER'],
+    "'nowhere' is not a prepared data set",
+  ],
+])('%s', async (_name, words, message) => {
+  const folder = temporaryFolder()
+  const file = join(folder, 'recipe.jsonc')
+  writeFileSync(file, '// a comment\n{ "training": {}, }')
+  const { status, stderr } = await repa(
+    ...words.map((word) => ({ FILE: file, FOLDER: join(folder, 'run') })[word] ?? word),
+  )
+  expect(status).toBe(1)
+  expect(stderr).toContain(message)
+})

@@ -1,0 +1,111 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { decodeImage } from '../../src/data/image-decoding.ts'
+import { NpzFile } from '../../src/formats/npz.ts'
+import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
+import { TaesdDecoder, TaesdEncoder } from '../../src/models/taesd.ts'
+import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
+import { random } from '../reference/array.ts'
+import { Program } from './program.ts'
+import { writeShapesZip } from './shapes-zip.ts'
+
+const SIZE = 32
+const MODEL = JSON.stringify({ kind: 'SiT', depth: 2, hidden: 32, heads: 2, patch: 2 })
+
+let program: Program
+const inWork = (...path: string[]) => join(program.work, ...path)
+
+beforeAll(async () => {
+  program = await Program.build()
+  await writeShapesZip(inWork('shapes.zip'), { perClass: 4, size: SIZE })
+  // A TAESD of the published layout, narrow and with random weights.
+  const config = { width: 8, latentChannels: 4 }
+  for (const model of [new TaesdEncoder(config, 'cpu'), new TaesdDecoder(config, 'cpu')]) {
+    const half = model instanceof TaesdEncoder ? 'encoder' : 'decoder'
+    const tensors = model.entries.map(({ name, shape }, i) => {
+      const values = Float32Array.from(random(shape, i + 1, shape.length > 1 ? 0.2 : 0.1).data)
+      return { name, ...hostFloat32(values, shape) }
+    })
+    await writeSafetensors(inWork(`taesd_${half}.safetensors`), tensors)
+    model.dispose()
+  }
+})
+
+afterAll(() => program[Symbol.asyncDispose]())
+
+async function repa(...words: string[]): Promise<string> {
+  const { status, stderr } = await program.repa(...words)
+  expect({ words, status, stderr: status === 0 ? '' : stderr }).toEqual({ words, status: 0, stderr: '' })
+  return stderr
+}
+
+test('photos to latents, a model of them, and its samples decoded to pixels', async () => {
+  await repa(
+    'prepare',
+    'shapes.zip',
+    '--out',
+    'data',
+    '--size',
+    String(SIZE),
+    '--autoencoder',
+    'taesd_encoder.safetensors',
+  )
+  const info = JSON.parse(await readFile(inWork('data/dataset-info.json'), 'utf8'))
+  expect(info.settings.latents).toEqual({ encoder: 'taesd', shape: [8, 4, 4], scale: 1 })
+  expect(JSON.parse(await readFile(inWork('data/vae-sd/dataset.json'), 'utf8')).labels).toHaveLength(12)
+
+  const train = ['train', '--data', 'data', '--model', MODEL, '--batch', '4', '--steps', '3', '--sample-every', '3']
+  const preview = await repa(...train, '--out', 'plain')
+  expect(preview).toContain('Without --autoencoder the grids of samples are a linear preview')
+  const decoded = await repa(...train, '--out', 'run', '--autoencoder', 'taesd_decoder.safetensors')
+  expect(decoded).not.toContain('linear preview')
+  const [small, large] = await Promise.all(
+    ['plain', 'run'].map(async (run) => {
+      const file = inWork(run, 'samples/0000003.png')
+      return decodeImage(await readFile(file), file)
+    }),
+  )
+  // Four in a row, with the same gaps.
+  expect(large!.width - small!.width).toBe(4 * (SIZE - SIZE / 8))
+  const stored = JSON.parse(await readFile(inWork('run/config.json'), 'utf8'))
+  expect(stored.training.autoencoder).toBe('taesd_decoder.safetensors')
+
+  const sample = ['sample', '--checkpoint', 'run', '--num', '3', '--steps', '2', '--npz', 'samples.npz']
+  await repa(...sample, '--out', 'samples', '--autoencoder', 'taesd_decoder.safetensors')
+  const image = await decodeImage(await readFile(inWork('samples/000002.png')), '000002.png')
+  expect([image.width, image.height]).toEqual([SIZE, SIZE])
+  await using npz = await NpzFile.open(inWork('samples.npz'))
+  const { shape, data } = await npz.read('arr_0')
+  expect(shape).toEqual([3, SIZE, SIZE, 3])
+  expect([...data.subarray(2 * SIZE * SIZE * 3)]).toEqual([...image.data])
+})
+
+test('a file of another model, and an autoencoder for pixels', async () => {
+  const wrong = await program.repa(
+    'sample',
+    '--checkpoint',
+    'run',
+    '--out',
+    'x',
+    '--num',
+    '1',
+    '--autoencoder',
+    'run/checkpoints/0000003/model.safetensors',
+  )
+  expect(wrong.status).toBe(1)
+  expect(wrong.stderr).toMatch(/repa sample: .*model\.safetensors holds no autoencoder that is known here.*\n$/)
+  await repa('prepare', 'shapes.zip', '--out', 'pixels', '--size', '8')
+  const pixels = await program.repa(
+    'train',
+    '--data',
+    'pixels',
+    '--out',
+    'y',
+    '--model',
+    MODEL,
+    '--autoencoder',
+    'taesd_decoder.safetensors',
+  )
+  expect(pixels).toMatchObject({ status: 1, stderr: expect.stringContaining('are pixels, which need no autoencoder') })
+})

@@ -1,0 +1,148 @@
+import { expect, test } from 'vitest'
+import { emptyEncoder } from '../../src/alignment/encoders.ts'
+import { Dataset } from '../../src/data/dataset.ts'
+import { native } from '../../src/native.ts'
+import { planStep } from '../../src/planning/planned-step.ts'
+import { memoryStats, resetPeakMemory, trimMemory } from '../../src/tensor/device.ts'
+import { alignmentOf } from '../../src/training/alignment-settings.ts'
+import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
+import { createModel } from '../../src/training/run.ts'
+import { Trainer } from '../../src/training/trainer.ts'
+import { DEVICES, isShim } from '../tensor/devices.ts'
+
+const small = { depth: 4, hidden: 192, heads: 3, patch: 2 }
+const dinov2 = { name: 'dinov2-vit-s', file: 'none' } as const
+
+interface Case {
+  readonly name: string
+  readonly training: TrainingOptions
+  /** Of the images, in pixels. */
+  readonly size: number
+  readonly moments: boolean
+  /** Published encoders of this size take the GPU of native/simt a minute. */
+  readonly isLong?: true
+}
+
+const CASES: readonly Case[] = [
+  { name: 'SiT without alignment', training: { model: { kind: 'SiT', ...small }, batch: 8 }, size: 256, moments: true },
+  {
+    name: 'SiT with REPA and DINOv2-S',
+    training: { model: { kind: 'SiT', ...small }, encoders: [dinov2], batch: 4, projectorWidth: 512 },
+    size: 256,
+    moments: true,
+  },
+  {
+    name: 'deep SiT of few tokens, on pixels, with hog',
+    training: { model: { kind: 'SiT', ...small, depth: 12, patch: 4 }, encoders: [{ name: 'hog' }], batch: 16 },
+    size: 32,
+    moments: false,
+  },
+  {
+    name: 'NT-Xent, a convolution and normalised features',
+    training: {
+      model: { kind: 'SiT', ...small },
+      encoders: [{ name: 'hog' }],
+      batch: 4,
+      alignLoss: 'nt-xent',
+      projector: 'conv',
+      alignSpatialNorm: 0.6,
+    },
+    size: 256,
+    moments: true,
+  },
+  {
+    name: 'self-alignment and dispersion',
+    training: { model: { kind: 'SiT', ...small }, batch: 4, selfAlignWeight: 0.2, dispersiveWeight: 0.5 },
+    size: 256,
+    moments: true,
+  },
+  {
+    name: 'CLIP and MoCo v3 at once',
+    training: {
+      model: { kind: 'SiT', ...small },
+      encoders: [
+        { name: 'clip-vit-L', file: 'none' },
+        { name: 'mocov3-vit-b', file: 'none' },
+      ],
+      batch: 2,
+      projectorWidth: 128,
+    },
+    size: 256,
+    moments: true,
+    isLong: true,
+  },
+  {
+    name: 'DiT with REPA and qk-norm',
+    training: { model: { kind: 'DiT', ...small, qkNorm: true }, encoders: [{ name: 'hog' }], batch: 6 },
+    size: 256,
+    moments: true,
+  },
+]
+
+/** The scratch of products is planned for the widest CPU level and an H100; the sizes of blocks are rounded to an eighth. */
+const TOLERANCE = 0.01
+
+/** What the GPU of native/simt can do in seconds. */
+function shrunken(entry: Case): Case {
+  const model = entry.training.model as { readonly hidden: number }
+  return {
+    ...entry,
+    size: Math.min(entry.size, 64),
+    training: { ...entry.training, model: { ...model, hidden: 96 } as never, batch: 2, projectorWidth: 128 },
+  }
+}
+
+test.for(
+  DEVICES.flatMap(({ device, missing }) =>
+    CASES.filter(({ isLong }) => !(isShim && isLong)).map((entry) => ({
+      device,
+      missing,
+      ...(isShim ? shrunken(entry) : entry),
+    })),
+  ),
+)(
+  'the planned peak is the real one: $name, on $device',
+  async ({ device, missing, training, size, moments }, { skip }) => {
+    if (missing) skip(`there is no ${device} here`)
+    const precision = device === 'cpu' ? ('fp32' as const) : ('bf16' as const)
+    const configuration = { ...trainingSchema.parse({ ...training, precision }), precision }
+    const data = Dataset.described({
+      path: 'nowhere',
+      length: 1000,
+      classes: 10,
+      imageSize: size,
+      storedLatentShape: moments ? [8, size / 8, size / 8] : undefined,
+    })
+    const machine = { threads: native().cpuInfo().threads, multiprocessors: 132 }
+    const planned = planStep({ configuration, data, device, machine })
+
+    // Blocks that an earlier test left would be handed out again, though they are larger.
+    trimMemory(device)
+    using model = createModel(configuration, data, device)
+    const encoders = configuration.encoders.map(({ name }) => emptyEncoder(name, device))
+    await using trainer = new Trainer({
+      ...configuration,
+      model,
+      data,
+      ...alignmentOf(configuration, encoders, model.config.depth),
+    })
+    const { batch } = configuration
+    const samples = {
+      step: 0,
+      epoch: 0,
+      indices: new Int32Array(batch),
+      labels: new Int32Array(batch),
+      images: new Uint8Array(batch * 3 * size ** 2),
+      latents: new Float32Array(batch * data.storedLatentShape.reduce((product, side) => product * side, 1)),
+      features: [],
+    }
+    await trainer.makeStep(samples)
+    const resting = memoryStats(device).liveBytes
+    resetPeakMemory(device)
+    await trainer.makeStep(samples)
+    const { peakBytes } = memoryStats(device)
+    for (const encoder of encoders) encoder[Symbol.dispose]()
+    expect(Math.abs(planned.restingBytes / resting - 1)).toBeLessThan(TOLERANCE)
+    expect(Math.abs(planned.peakBytes / peakBytes - 1)).toBeLessThan(TOLERANCE)
+  },
+)

@@ -1,0 +1,190 @@
+import { expect, test } from 'vitest'
+import { trainingFlops } from '../../src/benchmark/flops.ts'
+import { Dataset } from '../../src/data/dataset.ts'
+import { withAddon } from '../../src/native.ts'
+import { AllocatorModel, blockSize } from '../../src/planning/allocator-model.ts'
+import { planDisk } from '../../src/planning/disk.ts'
+import { GPUS } from '../../src/planning/gpus.ts'
+import { type MeasuredStep, measuredSteps } from '../../src/planning/measurements.ts'
+import { planTraining } from '../../src/planning/plan.ts'
+import { planStep } from '../../src/planning/planned-step.ts'
+import { PlanningDevice } from '../../src/planning/planning-device.ts'
+import { expectedSpeed, type SpeedRequest } from '../../src/planning/speed.ts'
+import { scope } from '../../src/tensor/scope.ts'
+import { Tensor } from '../../src/tensor/tensor.ts'
+import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
+
+const machine = { threads: 2, multiprocessors: 132 }
+
+const step = (options: TrainingOptions) =>
+  planStep({
+    configuration: { ...trainingSchema.parse({ ...options, precision: 'bf16' }), precision: 'bf16' },
+    data: Dataset.described({
+      ...{ path: 'nowhere', length: 1000, classes: 1000, imageSize: 256, storedLatentShape: [8, 32, 32] as const },
+    }),
+    device: 'cuda:0',
+    machine,
+  })
+
+test.each(['SiT-S/2', 'SiT-XL/2', 'SiT-B/8', 'DiT-L/4'] as const)(
+  '%s: the operations that its step makes are those that bench step counts',
+  (model) => {
+    const { flops, model: config } = step({ model, batch: 3, encoders: [{ name: 'hog' }] })
+    expect(flops.forward + flops.backward).toBe(3 * trainingFlops(config))
+    expect(flops.encoder).toBe(0)
+  },
+)
+
+test('an encoder is counted apart: DINOv2-B at 224 pixels makes 23.2 GMAC', () => {
+  const { flops } = step({ batch: 2, encoders: [{ name: 'dinov2-vit-b', file: 'none' }] })
+  expect(flops.encoder / 2 / 2e9).toBeCloseTo(23.2, 1)
+})
+
+test('activations grow with the batch, and nothing that belongs to the parameters does', () => {
+  const [small, large] = [step({ model: 'SiT-B/2', batch: 16 }), step({ model: 'SiT-B/2', batch: 32 })]
+  for (const purpose of ['weights', 'gradients', 'moments', 'EMA', 'low-precision weights']) {
+    expect([purpose, large.atPeak.get(purpose)]).toEqual([purpose, small.atPeak.get(purpose)])
+  }
+  expect(large.atPeak.get('activations:blocks.5')).toBe(2 * small.atPeak.get('activations:blocks.5')!)
+})
+
+test('an operation without a rule is named', () => {
+  const planning = new PlanningDevice(machine)
+  withAddon(planning.addon, () => {
+    expect(() => planning.addon.measureFmaPeak(1)).toThrow('no rule for the operation measureFmaPeak')
+  })
+})
+
+test('memory is shared and given back as on a device', () => {
+  const planning = new PlanningDevice(machine)
+  const { allocator } = planning.planner
+  withAddon(planning.addon, () => {
+    scope(() => {
+      const whole = Tensor.zeros([64, 64], 'cpu')
+      const part = whole.view(64, [4, 64])
+      whole.dispose()
+      whole.dispose()
+      expect(allocator.liveBytes).toBe(4 * 64 * 64)
+      part.dispose()
+      expect(allocator.liveBytes).toBe(0)
+      expect(allocator.takenBytes).toBe(4 * 64 * 64)
+      expect(() => part.reshape([3, 3])).toThrow(RangeError)
+    })
+  })
+})
+
+test.each([
+  [1, 256],
+  [256, 256],
+  [257, 288],
+  [1024, 1024],
+  [1025, 1152],
+  [3 * 2 ** 20, 3 * 2 ** 20],
+  [3 * 2 ** 20 + 1, 3.25 * 2 ** 20],
+])('a request of %d bytes takes %d', (bytes, taken) => {
+  expect(blockSize(bytes)).toBe(taken)
+})
+
+test('a free block is handed out again where it is at most a quarter larger', () => {
+  const allocator = new AllocatorModel()
+  allocator.release(allocator.allocate(1024))
+  const reused = allocator.allocate(900)
+  expect(reused.bytes).toBe(1024)
+  allocator.release(reused)
+  expect(allocator.allocate(512).bytes).toBe(512)
+  expect(allocator.takenBytes).toBe(1024 + 512)
+  expect(allocator.peakBytes).toBe(1024)
+})
+
+test('disk of ImageNet and of a checkpoint of SiT-XL/2, as the reference writes them', () => {
+  const disk = planDisk({
+    ...{ images: 1_281_167, size: 256, latents: [8, 32, 32], features: [{ tokens: 256, width: 768 }] },
+    ...{ parameters: 683_242_512, trainable: 682_947_600, steps: 400_000, checkpointEvery: 50_000 },
+    ...{ sampleEvery: 10_000, gridImages: 16 },
+  })
+  expect(disk.images / 1e9).toBeCloseTo(252, -0.5)
+  expect(disk.latents / 1e9).toBeCloseTo(42.1, 0)
+  expect(disk.cachedFeatures / 1e9).toBeCloseTo(504, 0)
+  expect(disk.checkpoint / 1e9).toBeCloseTo(10.9, 1)
+  expect(disk.checkpoints).toEqual({ count: 8, bytes: 8 * disk.checkpoint })
+  expect(disk.grids.count).toBe(40)
+})
+
+const onGpu: SpeedRequest = {
+  ...{ model: 'SiT-B/2', batch: 256, device: 'cuda', precision: 'bf16', share: undefined },
+  ...{ flopsPerImage: 200e9, trainingFlopsPerImage: 150e9, gpu: GPUS.find(({ name }) => name === 'H100')! },
+}
+
+const measured = (change: Partial<MeasuredStep>): MeasuredStep => ({
+  ...{ file: 'new.json', date: '2026-12-01', machine: 'a machine', model: 'SiT-B/2', batch: 256, device: 'cuda:0' },
+  ...{ threads: undefined, precision: 'bf16', imagesPerSecond: 1000, flops: 150e12 },
+  ...change,
+})
+
+test('a speed is never said to be measured where it is not', () => {
+  const only = (request: Partial<SpeedRequest>, ...steps: MeasuredStep[]) =>
+    expectedSpeed({ ...onGpu, ...request }, steps)
+  // Of a GPU only a guess, and it says so.
+  expect(only({}, measured({ device: 'cpu', precision: 'fp32' }))).toMatchObject({
+    basis: 'assumed',
+    imagesPerSecond: (0.4 * 989e12) / 200e9,
+  })
+  expect(only({})?.explanation).toMatch(/^ASSUMED, not measured: 40 % of an H100's 989 TFLOP\/s/)
+  // Of a CPU not even that.
+  expect(only({ device: 'cpu', precision: 'fp32' }, measured({}))).toBeUndefined()
+  // The same model and batch, but not with this encoder.
+  expect(only({}, measured({}))).toMatchObject({ basis: 'scaled from a measurement', imagesPerSecond: 150e12 / 200e9 })
+  expect(only({ flopsPerImage: 150e9 }, measured({}))).toMatchObject({ basis: 'measured', imagesPerSecond: 1000 })
+  expect(only({ flopsPerImage: 150e9 }, measured({ batch: 64 }))?.basis).toBe('scaled from a measurement')
+  // Another precision is another kernel.
+  expect(only({}, measured({ precision: 'fp32' }))?.basis).toBe('assumed')
+  // What the user says goes before all.
+  expect(only({ share: 0.2 }, measured({}))).toMatchObject({
+    basis: 'assumed',
+    imagesPerSecond: (0.2 * 989e12) / 200e9,
+  })
+})
+
+test('the newest file counts, and in it the nearest step', () => {
+  const steps = [
+    measured({ file: 'new.json', model: 'SiT-S/2', batch: 256, flops: 1e12 }),
+    measured({ file: 'new.json', batch: 8, flops: 2e12 }),
+    measured({ file: 'new.json', batch: 128, flops: 3e12 }),
+    measured({ file: 'old.json', flops: 4e12 }),
+  ]
+  expect(expectedSpeed(onGpu, steps)).toMatchObject({ flops: 3e12, measurement: { file: 'new.json', batch: 128 } })
+})
+
+test("the package's measurements are read, newest first, without those beside a busy process", async () => {
+  const steps = await measuredSteps()
+  expect(steps.length).toBeGreaterThan(0)
+  expect(steps.map(({ date }) => date)).toEqual(
+    steps
+      .map(({ date }) => date)
+      .sort()
+      .reverse(),
+  )
+  for (const { imagesPerSecond, machine: where } of steps) {
+    expect(imagesPerSecond).toBeGreaterThan(0)
+    expect(where).not.toBe('')
+  }
+  const own = steps.filter(({ file }) => file === '2026-11-26-cpu-step.json')
+  expect(own.map(({ imagesPerSecond }) => imagesPerSecond)).not.toContain(8.096980580881928)
+})
+
+test('what does not fit is said, with the largest batch that does', async () => {
+  const plan = await planTraining({ recipe: 'sit-xl-2-repa', gpu: 'RTX-4090' })
+  expect(plan.memory.fits).toBe(false)
+  const largest = plan.memory.largestBatch!
+  expect((await planTraining({ recipe: 'sit-xl-2-repa', gpu: 'RTX-4090', batch: largest })).memory.fits).toBe(true)
+  expect((await planTraining({ recipe: 'sit-xl-2-repa', gpu: 'RTX-4090', batch: largest + 1 })).memory.fits).toBe(false)
+})
+
+test.each([
+  [{ recipe: 'sit-xl' }, 'There is neither a file sit-xl nor a recipe of that name; did you mean sit-xl-2?'],
+  [{ recipe: 'sit-xl-2', gpu: 'V100' }, 'There is no GPU "V100" to plan for'],
+  [{ recipe: 'sit-xl-2', device: 'cpu', precision: 'bf16' }, 'The CPU computes in fp32 only'],
+  [{ recipe: 'sit-xl-2', data: '/nowhere' }, "'/nowhere' is not a prepared data set"],
+] as const)('%j: %s', async (options, message) => {
+  await expect(planTraining(options)).rejects.toThrow(message)
+})
