@@ -13,26 +13,57 @@ export interface Curve {
   readonly bulk: readonly [low: number, high: number]
 }
 
-/** A chart is some hundreds of pixels wide: more slices than this could not be seen. */
-const SLICES = 480
+/** A chart is some hundreds of pixels wide: more slices than this could hardly be seen. */
+export const SLICES = 480
 
 /** Below this many values there is no noise to speak of: the trend is the values themselves. */
 const FEWEST_TO_SMOOTH = 24
 
 /**
- * Drops values that are not finite, reduces what is left to what can be seen, and finds its trend. `exact` is for what
- * carries no noise (a schedule): its trend is the values themselves.
+ * Reduces points to what can be seen in so many slices, and finds their trend. `exact` is for what carries no noise (a
+ * schedule): its trend is the values themselves. All values must be finite.
  */
-export function curveOf(x: Float64Array, y: Float64Array, kind: 'noisy' | 'exact' = 'noisy'): Curve {
-  const kept = finitePoints(x, y)
-  const bulk = bulkOf(kept.y)
-  if (kept.x.length < FEWEST_TO_SMOOTH) return { raw: kept, smooth: kept, bulk }
+export function curveOf(points: Points, kind: 'noisy' | 'exact' = 'noisy', slices = SLICES): Curve {
+  const bulk = bulkOf(points.y)
+  if (points.x.length < FEWEST_TO_SMOOTH) return { raw: points, smooth: points, bulk }
   if (kind === 'exact') {
-    const reduced = extremes(kept, SLICES)
+    const reduced = extremes(points, slices)
     return { raw: reduced, smooth: reduced, bulk }
   }
-  const means = sliceMeans(kept, SLICES)
-  return { raw: extremes(kept, SLICES), smooth: localLinearFit(means, 0.015), bulk }
+  return { raw: extremes(points, slices), smooth: localLinearFit(sliceMeans(points, slices), 0.015), bulk }
+}
+
+/** The points of finite value. */
+export function finitePoints(x: Float64Array, y: Float64Array): Points {
+  if (y.every(Number.isFinite)) return { x, y }
+  const kept = Uint32Array.from(y.keys()).filter((i) => Number.isFinite(y[i]!))
+  return { x: Float64Array.from(kept, (i) => x[i]!), y: Float64Array.from(kept, (i) => y[i]!) }
+}
+
+/** The points from `low` to `high`, and the next one on either side, so that a line runs on to the edge. */
+export function pointsWithin({ x, y }: Points, low: number, high: number): Points {
+  const begin = Math.max(0, firstAtLeast(x, low) - 1)
+  let end = firstAtLeast(x, high)
+  end = Math.min(x.length, end + (x[end] === high ? 2 : 1))
+  return { x: x.subarray(begin, end), y: y.subarray(begin, end) }
+}
+
+/** Index of the first of rising values that is not below `value`; their count where all are. */
+export function firstAtLeast(sorted: Float64Array, value: number): number {
+  let low = 0
+  let high = sorted.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (sorted[middle]! < value) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+/** Index of the one of rising values that lies nearest to `value`. */
+export function nearest(sorted: Float64Array, value: number): number {
+  const above = Math.min(firstAtLeast(sorted, value), sorted.length - 1)
+  return above > 0 && value - sorted[above - 1]! < sorted[above]! - value ? above - 1 : above
 }
 
 /**
@@ -142,18 +173,16 @@ export function median(values: Float64Array): number {
   return quantile(values.filter((value) => !Number.isNaN(value)).sort(), 0.5)
 }
 
+/** Of more values than this, the bulk is that of evenly spread ones: sorting all would take longer than drawing them. */
+const MOST_TO_SORT = 8192
+
 function bulkOf(values: Float64Array): [low: number, high: number] {
-  const sorted = values.slice().sort()
+  const every = Math.ceil(values.length / MOST_TO_SORT)
+  const sorted = (every > 1 ? values.filter((_, i) => i % every === 0) : values.slice()).sort()
   return [quantile(sorted, 0.01), quantile(sorted, 0.99)]
 }
 
 /** The value that a share `q` of the sorted values does not exceed (nearest rank). */
 function quantile(sorted: Float64Array, q: number): number {
   return sorted.length === 0 ? Number.NaN : sorted[Math.round(q * (sorted.length - 1))]!
-}
-
-function finitePoints(x: Float64Array, y: Float64Array): Points {
-  if (y.every(Number.isFinite)) return { x, y }
-  const kept = Uint32Array.from(y.keys()).filter((i) => Number.isFinite(y[i]!))
-  return { x: Float64Array.from(kept, (i) => x[i]!), y: Float64Array.from(kept, (i) => y[i]!) }
 }

@@ -1,31 +1,38 @@
 import { type Html, html, trusted } from './html.ts'
+import { flattenJson } from './json.ts'
 import { formatCount } from './quantity.ts'
 import type { RunData } from './run.ts'
+import { renderSampleMatrix, type SampleSource } from './sample-matrix.ts'
 
 /**
- * The sample grids of all runs over time. A strip to scroll through; the page's script turns it into one grid per run
- * with a slider over the steps.
+ * The runs' sample grids over time. Of one run a strip to scroll through, which the page's script turns into one grid with
+ * a slider over the steps; of several a matrix of steps and runs.
  */
-export function renderGallery(runs: readonly RunData[], names: readonly string[]): Html {
+export function renderGallery(runs: readonly RunData[], names: readonly string[], source: SampleSource): Html {
   if (runs.every(({ samples }) => samples.shown.length === 0)) return html``
+  const grids = runs.length === 1 ? renderStrip(runs[0]!, names[0]!, source) : renderSampleMatrix(runs, names, source)
   return html`<section class="gallery" aria-labelledby="samples">
 <header><h2 id="samples">Samples</h2><p>${remark(runs)}</p></header>
-<div class="grids">${runs.map((run, i) => (run.samples.shown.length === 0 ? undefined : renderStrip(run, names, i)))}</div>
+${grids}
 </section>`
 }
 
-function renderStrip({ samples }: RunData, names: readonly string[], index: number): Html {
-  const heading = names.length > 1 ? html`<h3><i class="swatch run-${index}"></i>${names[index]!}</h3>` : undefined
-  return html`<div class="card strip run-${index}">${heading}<div class="frames">${samples.shown.map(
-    ({ step, png, width, height }) => html`<figure data-step="${step}">
-<img class="${width < 640 ? 'small' : ''}" width="${width}" height="${height}" alt="Samples of ${names[index]!} at step ${formatCount(step)}" src="data:image/png;base64,${trusted(Buffer.from(png).toString('base64'))}">
-<figcaption>Step ${formatCount(step)}</figcaption></figure>`,
-  )}</div></div>`
+function renderStrip({ samples }: RunData, name: string, source: SampleSource): Html {
+  return html`<div class="card strip"><div class="frames">${samples.shown.map((grid) => {
+    const { step, width, height } = grid
+    return html`<figure data-step="${step}">
+<img class="${width < 640 ? 'small' : ''}" width="${width}" height="${height}" alt="Samples of ${name} at step ${formatCount(step)}" src="${trusted(source(0, grid))}">
+<figcaption>Step ${formatCount(step)}</figcaption></figure>`
+  })}</div></div>`
 }
 
 function remark(runs: readonly RunData[]): string {
   const shown = runs.reduce((sum, { samples }) => sum + samples.shown.length, 0)
   const available = runs.reduce((sum, { samples }) => sum + samples.available, 0)
-  const what = 'The same noise and classes, drawn again as training went on.'
+  const seeds = new Set(runs.map(({ config }) => JSON.stringify(flattenJson(config).get('training.seed') ?? null)))
+  const what =
+    seeds.size > 1
+      ? 'Each run’s noise and classes, drawn again as training went on. The runs’ seeds differ, and with them the noise.'
+      : 'The same noise and classes, drawn again as training went on.'
   return shown === available ? what : `${what} ${shown} of ${available} grids are shown, spread evenly over the run.`
 }

@@ -11,7 +11,8 @@ export type PackedNumbers =
 
 export function unpackNumbers(packed: PackedNumbers): Float64Array<ArrayBuffer> {
   if (Array.isArray(packed)) return Float64Array.from(packed as readonly number[])
-  if ('count' in packed) return Float64Array.from({ length: packed.count }, (_, i) => packed.first + i * packed.distance)
+  if ('count' in packed)
+    return Float64Array.from({ length: packed.count }, (_, i) => packed.first + i * packed.distance)
   if ('distances' in packed) {
     const bytes = viewOf(packed.distances)
     const numbers = new Float64Array(bytes.byteLength / 2 + 1)

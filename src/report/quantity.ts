@@ -21,6 +21,17 @@ export function formatSignificant(value: number, digits: number): string {
   return Math.abs(value) >= 1000 ? formatCount(Number(text)) : text
 }
 
+/** A share of one in per cent, without the sign, which stands at the axis: `0.25` → `25`, `0.1234` → `12.3`. */
+export function formatShare(share: number): string {
+  return String(Number((share * 100).toFixed(1)))
+}
+
+/** A count in few characters, for labels: `250`, `20K`, `1.5M`. */
+export function formatShortCount(count: number): string {
+  if (count >= 1e6) return `${formatCount(count / 1e6)}M`
+  return count >= 1e4 ? `${formatCount(count / 1e3)}K` : formatCount(count)
+}
+
 /** Seconds as `850 ms`, `12.3 s`, `3 min 05 s`, `2 h 07 min`, `4 d 03 h`. */
 export function formatDuration(seconds: number): string {
   if (!Number.isFinite(seconds)) return '–'

@@ -1,15 +1,17 @@
 import { createHash } from 'node:crypto'
 import { type Chart, renderChart } from './chart.ts'
 import { renderConfiguration } from './configuration.ts'
-import { type Curve, curveOf } from './curve.ts'
+import { extremes, finitePoints } from './curve.ts'
+import { renderEvaluations } from './evaluation-charts.ts'
 import { renderGallery } from './gallery.ts'
 import { type Html, html, trusted } from './html.ts'
-import { METRICS, type MetricName } from './metrics.ts'
+import { METRICS, type MetricName, type Metrics } from './metrics-table.ts'
+import { pageScript } from './page-script.ts'
 import { formatCount } from './quantity.ts'
 import { distinctNames, type RunData } from './run.ts'
-import { SCRIPT } from './script.ts'
+import type { SampleSource } from './sample-matrix.ts'
 import { stylesheet } from './stylesheet.ts'
-import { renderSummary } from './summary.ts'
+import { type RunPoints, renderSummary } from './summary.ts'
 
 export interface ReportOptions {
   /** The page's heading; the default names the runs. */
@@ -19,18 +21,35 @@ export interface ReportOptions {
 }
 
 /**
- * One self-contained HTML page about one or several runs: headline numbers, curves over training, sample grids, and the
- * configuration (of several runs: what differs). It asks for nothing from outside, and its content security policy forbids
- * that it ever does; everything that comes from the runs' files is escaped.
+ * One self-contained HTML page about one or several runs: headline numbers, curves over training, what `repa evaluate`
+ * found, sample grids, and the configuration (of several runs: what differs). It asks for nothing from outside, and its
+ * content security policy forbids that it ever does; everything that comes from the runs' files is escaped.
  *
  * @throws RangeError where no run is given.
  */
 export function renderReport(runs: readonly RunData[], options: ReportOptions = {}): string {
+  return renderPage(runs, options)
+}
+
+/** What a page has that a server keeps in step with the runs. */
+export interface LivePage {
+  /** What the page shows, for the server to know what is new. */
+  readonly cursor: string
+  readonly source: SampleSource
+}
+
+/** The report, or the page of a server that follows the runs: that one may load from its own server, and nothing else. */
+export function renderPage(runs: readonly RunData[], options: ReportOptions, live?: LivePage): string {
   if (runs.length === 0) throw new RangeError('renderReport: expected at least one run, got none.')
   const names = distinctNames(runs)
-  const curves = runs.map(({ metrics }) => curvesOf(metrics.step, metrics.columns))
+  const columns = runs.map(({ metrics }) => columnsOf(metrics))
   const title = options.title ?? (runs.length === 1 ? names[0]! : `${runs.length} runs compared`)
-  const policy = `default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-${sha256(SCRIPT)}'`
+  const script = pageScript()
+  const own = live ? "img-src 'self' data:; connect-src 'self'" : 'img-src data:'
+  const policy = `default-src 'none'; ${own}; style-src 'unsafe-inline'; script-src 'sha256-${sha256(script)}'; base-uri 'none'; form-action 'none'`
+  const source: SampleSource =
+    live?.source ?? ((_, { png }) => `data:image/png;base64,${Buffer.from(png).toString('base64')}`)
+  const cursor = live ? html` data-cursor="${live.cursor}"` : undefined
   return html`<!doctype html>
 <html lang="en">
 <head>
@@ -38,73 +57,131 @@ export function renderReport(runs: readonly RunData[], options: ReportOptions = 
 <meta http-equiv="Content-Security-Policy" content="${policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="generator" content="repa-native">
+<link rel="icon" href="data:,">
 <title>${title}</title>
 <style>${trusted(stylesheet(runs.length))}</style>
 </head>
-<body>
+<body${cursor}>
 <main>
-<header><h1>${title}</h1><p class="lead">${leadOf(runs, names)}</p></header>
-${renderSummary(runs, names, curves)}
-${renderCurves(runs, names, curves)}
-${renderGallery(runs, names)}
-${renderConfiguration(runs, names)}
+<header><h1>${title}</h1><p class="lead"><span data-part="lead">${leadOf(runs, names)}</span>${live ? html` <span class="live" role="status"></span>` : undefined}</p></header>
+<div data-part="summary">${renderSummary(runs, names, columns)}</div>
+<div data-part="curves">${renderCurves(runs, names, columns)}</div>
+<div data-part="evaluations">${renderEvaluations(runs, names)}</div>
+<div data-part="samples">${renderGallery(runs, names, source)}</div>
+<div data-part="configuration">${renderConfiguration(runs, names)}</div>
 <footer>${footerOf(options.writtenAt)}</footer>
 </main>
-<script>${trusted(SCRIPT)}</script>
+<script>${trusted(script)}</script>
 </body>
 </html>
 `.markup
 }
 
-type Curves = Readonly<Record<MetricName, Curve>>
-
-function curvesOf(step: Float64Array, columns: Readonly<Record<MetricName, Float64Array>>): Curves {
-  return Object.fromEntries(
-    METRICS.map((name) => [name, curveOf(step, columns[name], name === 'lr' ? 'exact' : 'noisy')]),
-  ) as Record<MetricName, Curve>
+/** The parts of the page that change with every step, but for the curves, as `renderPage` has them. */
+export function renderProgress(runs: readonly RunData[]): Record<string, string> {
+  const names = distinctNames(runs)
+  const columns = runs.map(({ metrics }) => columnsOf(metrics))
+  return {
+    lead: html`${leadOf(runs, names)}`.markup,
+    summary: renderSummary(runs, names, columns).markup,
+  }
 }
+
+function columnsOf({ step, columns }: Metrics): RunPoints {
+  return Object.fromEntries(METRICS.map((name) => [name, finitePoints(step, columns[name])])) as RunPoints
+}
+
+/**
+ * A page holds at most about so many points: all of a run of 100,000 logged steps, and of more the lowest and the highest
+ * of every slice. At six to eight characters a point that is 4 MB.
+ */
+const POINTS_PER_PAGE = 2 ** 19
 
 const MEAN_SQUARED_ERROR = 'Mean squared error of the prediction.'
 const VARIATIONAL_BOUND = 'By which the variance is learned, in bits a dimension.'
 const COSINE_SIMILARITY = 'Mean negative cosine similarity to the encoder’s features.'
 
-function renderCurves(runs: readonly RunData[], names: readonly string[], curves: readonly Curves[]): Html {
+function renderCurves(runs: readonly RunData[], names: readonly string[], columns: readonly RunPoints[]): Html {
   const logged = runs.filter(({ metrics }) => metrics.step.length > 0)
   if (logged.length === 0) {
     return html`<section class="curves"><p class="card empty">No step has been logged yet.</p></section>`
   }
-  const steps: [number, number] = [
-    Math.min(...logged.map(({ metrics }) => metrics.step[0]!)),
-    Math.max(...logged.map(({ metrics }) => metrics.step.at(-1)!)),
-  ]
-  const chart = (metric: MetricName, about: Omit<Chart, 'series' | 'steps'>) =>
-    renderChart({
-      ...about,
-      steps,
-      series: curves.map((own, run) => ({ run, name: names[run]!, curve: own[metric] })),
-    })
-  const has = (metric: MetricName) => curves.some((own) => own[metric].raw.x.length > 0)
+  const has = (metric: MetricName) => columns.some((own) => own[metric].x.length > 0)
   const parts = [
     'denoising',
     ...(has('vb') ? ['variational bound'] : []),
     ...(has('alignment') ? ['weighted alignment'] : []),
   ]
+  const charts: (Pick<Chart, 'title' | 'description' | 'yLabel' | 'width' | 'fromZero'> & { metric: MetricName })[] = [
+    {
+      metric: 'loss',
+      title: 'Loss',
+      description: parts.length > 1 ? `What is minimised: ${parts.join(' plus ')}.` : MEAN_SQUARED_ERROR,
+      yLabel: 'Loss',
+      width: 'full',
+    },
+    ...(parts.length > 1
+      ? [
+          {
+            metric: 'denoising',
+            title: 'Denoising loss',
+            description: MEAN_SQUARED_ERROR,
+            yLabel: 'Loss',
+            width: 'half',
+          } as const,
+        ]
+      : []),
+    {
+      metric: 'vb',
+      title: 'Variational bound',
+      description: VARIATIONAL_BOUND,
+      yLabel: 'Bits a dimension',
+      width: 'half',
+    },
+    { metric: 'alignment', title: 'Alignment loss', description: COSINE_SIMILARITY, yLabel: 'Loss', width: 'half' },
+    {
+      metric: 'gradNorm',
+      title: 'Gradient norm',
+      description: 'Global norm, before clipping.',
+      yLabel: 'L2 norm',
+      width: 'third',
+    },
+    {
+      metric: 'imagesPerSecond',
+      title: 'Throughput',
+      description: 'Of the training steps alone.',
+      yLabel: 'Images/s',
+      width: 'third',
+      fromZero: true,
+    },
+    {
+      metric: 'lr',
+      title: 'Learning rate',
+      description: 'As the optimizer used it.',
+      yLabel: 'Learning rate',
+      width: 'third',
+      fromZero: true,
+    },
+  ]
+  const range = [
+    Math.min(...logged.map(({ metrics }) => metrics.step[0]!)),
+    Math.max(...logged.map(({ metrics }) => metrics.step.at(-1)!)),
+  ] as const
+  const slices = Math.floor(POINTS_PER_PAGE / (charts.length * runs.length) / 2)
   return html`<section class="curves" aria-labelledby="curves">
-<header><h2 id="curves">Training</h2><fieldset class="controls" aria-label="What the charts show">${
+<header><h2 id="curves">Training</h2><fieldset class="controls" aria-label="What the charts show"><button type="button" class="reset" hidden>Whole run</button>${
     names.length > 1 ? names.map(renderRunToggle) : undefined
-  }<label><input type="checkbox" id="show-raw" checked>Raw values</label><label><input type="checkbox" id="log-scale">Log scale</label></fieldset></header>
+  }<label><input type="checkbox" id="show-raw" checked>Logged values</label><label class="scripted-only"><input type="checkbox" id="log-scale">Log scale</label></fieldset></header>
 <div class="charts">
-${chart('loss', {
-  title: 'Loss',
-  description: parts.length > 1 ? `What is minimised: ${parts.join(' plus ')}.` : MEAN_SQUARED_ERROR,
-  width: 'full',
-})}
-${parts.length > 1 ? chart('denoising', { title: 'Denoising loss', description: MEAN_SQUARED_ERROR, width: 'half' }) : undefined}
-${has('vb') ? chart('vb', { title: 'Variational bound', description: VARIATIONAL_BOUND, width: 'half' }) : undefined}
-${has('alignment') ? chart('alignment', { title: 'Alignment loss', description: COSINE_SIMILARITY, width: 'half' }) : undefined}
-${chart('gradNorm', { title: 'Gradient norm', description: 'Global norm, before clipping.', width: 'third' })}
-${chart('imagesPerSecond', { title: 'Throughput', description: 'Images per second.', width: 'third', fromZero: true })}
-${chart('lr', { title: 'Learning rate', description: 'As the optimizer used it.', width: 'third', fromZero: true })}
+${charts.map((chart) =>
+  renderChart({
+    ...chart,
+    across: 'step',
+    drawing: chart.metric === 'lr' ? 'exact' : 'noisy',
+    range,
+    series: columns.map((own, run) => ({ run, name: names[run]!, points: extremes(own[chart.metric], slices) })),
+  }),
+)}
 </div></section>`
 }
 

@@ -1,9 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { z } from 'zod'
+import { type Evaluation, readEvaluations } from './evaluations.ts'
 import { type JsonObject, JsonObjectSchema } from './json.ts'
-import { type Metrics, readMetrics } from './metrics.ts'
-import { readSampleGrids, type SampleGrids } from './sample-grids.ts'
+import { readMetrics } from './metrics.ts'
+import { type Metrics, NO_METRICS } from './metrics-table.ts'
+import { chooseSteps, listSampleSteps, readSampleGrids, type SampleGrids } from './sample-grids.ts'
 
 /** What a report shows of one run. */
 export interface RunData {
@@ -14,8 +16,8 @@ export interface RunData {
   readonly config: JsonObject
   readonly metrics: Metrics
   readonly samples: SampleGrids
-  /** What `repa evaluate` found, where the folder holds an `evaluation.json`. */
-  readonly evaluation: JsonObject | undefined
+  /** What `repa evaluate` found and left in the folder's `evaluation/`. */
+  readonly evaluations: readonly Evaluation[]
 }
 
 export interface ReadRunOptions {
@@ -24,24 +26,59 @@ export interface ReadRunOptions {
 }
 
 /**
- * Reads a run's folder as `repa train` writes it: `config.json`, `metrics.jsonl`, `samples/`, `evaluation.json`. Only the
- * configuration must be there: a run that has just begun has logged nothing yet.
+ * Reads a run's folder as `repa train` and `repa evaluate` write it: `config.json`, `metrics.jsonl`, `samples/`,
+ * `evaluation/`. Only the configuration must be there: a run that has just begun has logged nothing yet.
  *
  * @throws Error naming the file that is missing, unreadable or of the wrong form.
  */
-export async function readRun(directory: string, { sampleLimit = 12 }: ReadRunOptions = {}): Promise<RunData> {
+export async function readRun(directory: string, options: ReadRunOptions = {}): Promise<RunData> {
+  return (await readRuns([directory], options))[0]!
+}
+
+/**
+ * Reads several runs that are to be compared: sample grids are of the same steps in all of them, as far as they have them.
+ *
+ * @throws Error as `readRun` does.
+ */
+export async function readRuns(
+  directories: readonly string[],
+  { sampleLimit = 12, signal }: ReadRunOptions & { readonly signal?: AbortSignal } = {},
+): Promise<RunData[]> {
+  const configs: JsonObject[] = []
+  for (const directory of directories) configs.push(await readConfig(directory))
+  const available = await Promise.all(directories.map((directory) => listSampleSteps(join(directory, 'samples'))))
+  const shown = chooseSteps(available, sampleLimit)
+  const runs: RunData[] = []
+  for (const [i, directory] of directories.entries()) {
+    signal?.throwIfAborted()
+    const steps = available[i]!
+    runs.push({
+      name: basename(resolve(directory)),
+      directory: resolve(directory),
+      config: configs[i]!,
+      metrics: await readMetrics(join(directory, 'metrics.jsonl')).catch(ifMissing(NO_METRICS)),
+      samples: {
+        shown: await readSampleGrids(
+          join(directory, 'samples'),
+          steps.filter((step) => shown.has(step)),
+        ),
+        available: steps.length,
+      },
+      evaluations: await readEvaluations(join(directory, 'evaluation')),
+    })
+  }
+  return runs
+}
+
+/**
+ * A run's `config.json`.
+ *
+ * @throws Error where the folder has none, or it is no JSON object.
+ */
+export async function readConfig(directory: string): Promise<JsonObject> {
   const config = await readJson(join(directory, 'config.json'), JsonObjectSchema)
-  if (config === undefined) {
-    throw new Error(`${directory}: not a run's folder, it has no config.json; give the --out folder of 'repa train'.`)
-  }
-  return {
-    name: basename(resolve(directory)),
-    directory: resolve(directory),
-    config,
-    metrics: await readMetrics(join(directory, 'metrics.jsonl')).catch(ifMissing(EMPTY_METRICS)),
-    samples: await readSampleGrids(join(directory, 'samples'), sampleLimit),
-    evaluation: await readJson(join(directory, 'evaluation.json'), JsonObjectSchema),
-  }
+  if (config !== undefined) return config
+  throw new Error(`${directory}: not a run's folder, it has no config.json; give the --out folder of 'repa train'.`)
 }
 
 /** A name for each run that tells it from the others: the folder's name, with its parents' names where those are equal. */
@@ -63,22 +100,6 @@ export function distinctNames(runs: readonly Pick<RunData, 'name' | 'directory'>
     const earlier = names.slice(0, i).filter((other) => other === name).length
     return earlier === 0 ? name : `${name} (${earlier + 1})`
   })
-}
-
-const NONE = new Float64Array()
-const EMPTY_METRICS: Metrics = {
-  step: NONE,
-  columns: {
-    loss: NONE,
-    denoising: NONE,
-    vb: NONE,
-    alignment: NONE,
-    gradNorm: NONE,
-    lr: NONE,
-    imagesPerSecond: NONE,
-    seconds: NONE,
-    skipped: NONE,
-  },
 }
 
 function ifMissing<T>(value: T): (error: unknown) => T {

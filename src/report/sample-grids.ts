@@ -19,23 +19,27 @@ export interface SampleGrids {
 const PNG_SIGNATURE = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a])
 
 /**
- * Reads the grids `<STEP>.png` of a `samples` folder: at most `limit`, spread evenly over the run, first and last included.
- * No folder is no grids.
+ * Reads the grids `<STEP>.png` of a `samples` folder.
  *
  * @throws Error naming a file that is no PNG.
  */
-export async function readSampleGrids(directory: string, limit: number): Promise<SampleGrids> {
-  const steps = (await listSteps(directory)).sort((a, b) => a.step - b.step)
-  const shown: SampleGrid[] = []
-  for (const { step, name } of spreadEvenly(steps, limit)) {
-    const file = join(directory, name)
+export async function readSampleGrids(directory: string, steps: readonly number[]): Promise<SampleGrid[]> {
+  const grids: SampleGrid[] = []
+  for (const step of steps) {
+    const file = join(directory, gridName(step))
     const png = await readFile(file)
-    shown.push({ step, png, ...pngSize(png, file) })
+    grids.push({ step, png, ...pngSize(png, file) })
   }
-  return { shown, available: steps.length }
+  return grids
 }
 
-async function listSteps(directory: string): Promise<{ step: number; name: string }[]> {
+/** A grid's file, as the training names it: the step in at least seven digits. */
+export function gridName(step: number): string {
+  return `${String(step).padStart(7, '0')}.png`
+}
+
+/** The steps of which a `samples` folder holds grids, in order; of no folder none. */
+export async function listSampleSteps(directory: string): Promise<number[]> {
   let names: string[]
   try {
     names = await readdir(directory)
@@ -43,7 +47,22 @@ async function listSteps(directory: string): Promise<{ step: number; name: strin
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
     throw error
   }
-  return names.filter((name) => /^\d{7,}\.png$/.test(name)).map((name) => ({ step: Number.parseInt(name, 10), name }))
+  const steps = names.filter((name) => /^\d{7,}\.png$/.test(name)).map((name) => Number.parseInt(name, 10))
+  return steps.filter((step) => names.includes(gridName(step))).sort((a, b) => a - b)
+}
+
+/**
+ * At most `limit` steps to show of runs that are compared, spread evenly: those that all runs with grids have, where there
+ * are two at least, else of all; the very last in any case.
+ */
+export function chooseSteps(available: readonly (readonly number[])[], limit: number): Set<number> {
+  const held = available.filter((steps) => steps.length > 0)
+  const all = [...new Set(held.flat())].sort((a, b) => a - b)
+  const common = all.filter((step) => held.every((steps) => steps.includes(step)))
+  if (common.length < 2 || common.length === all.length) return new Set(spreadEvenly(all, limit))
+  const last = all.at(-1)!
+  if (common.at(-1) === last) return new Set(spreadEvenly(common, limit))
+  return new Set([...spreadEvenly(common, Math.max(0, limit - 1)), ...(limit > 0 ? [last] : [])])
 }
 
 /** At most `limit` of the items, evenly spread, with both ends. */

@@ -5,7 +5,7 @@ export function stylesheet(runs: number): string {
   const hidden = Array.from(
     { length: runs },
     (_, i) =>
-      `body:has(#show-run-${i}:not(:checked)) .strip.run-${i},body:has(#show-run-${i}:not(:checked)) svg .run-${i}{display:none}`,
+      `body:has(#show-run-${i}:not(:checked)) :is(.matrix tr.run-${i}, svg .run-${i}, .legend .run-${i}){display:none}`,
   )
   return `${LIGHT}
 ${runRules(runs, 'light')}
@@ -17,15 +17,16 @@ ${PRINT}`
 
 const LIGHT = `:root {
   color-scheme: light dark;
-  --page: #f7f7f5; --card: #ffffff; --ink: #1c1d20; --soft: #62656c; --line: #e3e3df; --grid: #ecece8; --accent: #0067a8; --raw: 0.24;
+  --page: #f7f7f5; --card: #ffffff; --ink: #1c1d20; --soft: #62656c; --line: #e3e3df; --grid: #ecece8; --accent: #0067a8; --raw: 0.24; --good: #00724f; --bad: #b3372a;
 }`
 
 const DARK = `:root {
-  --page: #131416; --card: #1b1d20; --ink: #ececea; --soft: #9b9fa8; --line: #2d3035; --grid: #282b30; --accent: #5db8f0; --raw: 0.36;
+  --page: #131416; --card: #1b1d20; --ink: #ececea; --soft: #9b9fa8; --line: #2d3035; --grid: #282b30; --accent: #5db8f0; --raw: 0.36; --good: #2fc796; --bad: #ff8f80;
 }`
 
 const LAYOUT = `
 *, *::before, *::after { box-sizing: border-box; }
+[hidden] { display: none !important; }
 body {
   margin: 0; background: var(--page); color: var(--ink);
   font: 400 1rem/1.5 ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Inter, Roboto, 'Helvetica Neue', Arial, sans-serif;
@@ -62,22 +63,25 @@ tbody th { white-space: nowrap; }
 .settings td { overflow-wrap: anywhere; min-width: 8rem; }
 
 .controls { display: flex; flex-wrap: wrap; gap: 0.5rem; margin: 0; padding: 0; border: 0; }
-.controls label { display: inline-flex; align-items: center; padding: 0.28rem 0.8rem; border: 1px solid var(--line);
+.controls label, .reset { display: inline-flex; align-items: center; padding: 0.28rem 0.8rem; border: 1px solid var(--line);
   border-radius: 99px; background: var(--card); font-size: 0.85rem; cursor: pointer; user-select: none; overflow-wrap: anywhere; }
 .controls label:has(input:not(:checked)) { color: var(--soft); background: none; }
 .controls label:has(input:not(:checked)) .swatch { background: none; box-shadow: inset 0 0 0 1.5px var(--run); }
 .controls label:not(:has(.swatch)):has(:checked) { border-color: var(--accent); color: var(--accent); }
 .controls label:has(:focus-visible) { outline: 2px solid var(--accent); outline-offset: 2px; }
 .controls input { position: absolute; opacity: 0; pointer-events: none; }
+.controls .reset { color: var(--accent); border-color: var(--accent); font: inherit; font-size: 0.85rem; }
 .curves > header { display: flex; flex-wrap: wrap; gap: 0.6rem 1.2rem; align-items: center; justify-content: space-between; }
 .charts { display: grid; grid-template-columns: repeat(6, 1fr); gap: 1rem; }
 .full { grid-column: span 6; } .half { grid-column: span 3; } .third { grid-column: span 2; }
 .chart { display: flex; flex-direction: column; justify-content: space-between; padding: 1rem 1.1rem 0.8rem 0.6rem; min-width: 0; position: relative; }
 .chart figcaption { padding-left: 0.5rem; margin-bottom: 0.9rem; }
 .chart figcaption p { color: var(--soft); font-size: 0.82rem; line-height: 1.4; }
-.plot { display: grid; grid-template: 13rem 1.5rem / 3.1rem 1fr; position: relative; font-size: 0.74rem; color: var(--soft); }
+.plot { display: grid; grid-template: 13rem 1.5rem / 3.1rem 1fr; position: relative; font-size: 0.76rem; color: var(--soft); }
 .full .plot { grid-template-rows: clamp(14rem, 32vw, 22rem) 1.5rem; }
 .plot svg { grid-area: 1 / 2; width: 100%; height: 100%; display: block; overflow: hidden; }
+.y-title, .x-title { font-size: 0.76rem; color: var(--soft); line-height: 1.3; }
+.y-title { margin: 0 0 0.5rem 0.5rem; } .x-title { text-align: center; margin: 0.1rem 0 0 3.1rem; }
 .y-labels { grid-area: 1 / 1; position: relative; }
 .y-labels span { position: absolute; right: 0.6rem; transform: translateY(-50%); white-space: nowrap; }
 .x-labels { grid-area: 2 / 2; position: relative; }
@@ -85,26 +89,47 @@ tbody th { white-space: nowrap; }
 .plot path { fill: none; vector-effect: non-scaling-stroke; stroke-linejoin: round; stroke-linecap: round; }
 .grid { stroke: var(--grid); stroke-width: 1; }
 .raw { stroke: var(--run); stroke-width: 1; opacity: var(--raw); }
-.smooth { stroke: var(--run); stroke-width: 2; stroke-dasharray: var(--dash); }
+.trend { stroke: var(--run); stroke-width: 2; stroke-dasharray: var(--dash); }
 .point { stroke-width: 7; stroke-dasharray: none; }
-.log, body:has(#log-scale:checked) .has-log .linear { display: none !important; }
-body:has(#log-scale:checked) .has-log .log { display: block !important; }
-body:has(#show-raw:not(:checked)) .raw { display: none; }
-.pointer { grid-area: 1 / 2; position: relative; touch-action: pan-y; cursor: crosshair; }
+.measured .raw { stroke: var(--strength); stroke-width: 7; opacity: 1; } .measured .trend { stroke: var(--strength); } .measured .point { stroke-width: 0; }
+.age-0 { --strength: var(--run); } .age-1 { --strength: color-mix(in oklab, var(--run) 76%, var(--card)); }
+.age-2 { --strength: color-mix(in oklab, var(--run) 58%, var(--card)); } .age-3 { --strength: color-mix(in oklab, var(--run) 44%, var(--card)); }
+.legend { list-style: none; display: flex; flex-wrap: wrap; gap: 0.1rem 1rem; margin: 0.5rem 0 0; padding: 0; font-size: 0.82rem; }
+.legend li { display: inline-flex; align-items: center; gap: 0.45rem; overflow-wrap: anywhere; }
+.legend .key { flex: none; width: 1.1rem; height: 3px; border-radius: 2px; background: var(--strength); }
+body:has(#show-raw:not(:checked)) .noisy .raw { display: none; }
+html:not(.scripted) .scripted-only { display: none; }
+.pointer { grid-area: 1 / 2; position: relative; touch-action: pan-y; cursor: crosshair; user-select: none; -webkit-user-select: none; }
+.pointer:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; } .pointer > * { pointer-events: none; }
 .pointer .rule { position: absolute; top: 0; bottom: 0; width: 1px; background: var(--soft); opacity: 0.5; }
-.pointer .dot { position: absolute; width: 9px; height: 9px; margin: -4.5px; border-radius: 50%; background: var(--run); border: 2px solid var(--card); }
-.tip { position: absolute; z-index: 2; top: 0.25rem; padding: 0.45rem 0.7rem; border-radius: 8px; background: var(--card); color: var(--ink);
-  border: 1px solid var(--line); box-shadow: 0 4px 16px rgb(0 0 0 / 0.14); pointer-events: none; white-space: nowrap; font-size: 0.8rem; line-height: 1.5; }
+.pointer .band { position: absolute; top: 0; bottom: 0; background: var(--accent); opacity: 0.14; }
+.pointer .dot { position: absolute; width: 10px; height: 10px; margin: -5px; border-radius: 50%; background: var(--run); border: 2px solid var(--card); }
+.tip { position: absolute; z-index: 2; top: 0.25rem; width: max-content; max-width: min(22rem, 78vw); padding: 0.45rem 0.7rem; border-radius: 8px; background: var(--card); color: var(--ink);
+  border: 1px solid var(--line); box-shadow: 0 4px 16px rgb(0 0 0 / 0.14); font-size: 0.82rem; line-height: 1.5; overflow-wrap: anywhere; }
 .tip b { font-weight: 620; } .tip span { color: var(--soft); }
 
-.grids { display: flex; flex-wrap: wrap; gap: 1rem; }
-.strip { flex: 1 1 min(22rem, 100%); min-width: 0; padding: 1rem; }
-.strip h3 { margin-bottom: 0.7rem; }
+.live { display: inline-flex; align-items: center; gap: 0.45em; margin-left: 0.6em; color: var(--good); }
+.live::before { content: ''; width: 0.55em; height: 0.55em; border-radius: 50%; background: currentColor; }
+.live.trouble { color: var(--bad); }
+
+.card.strip { min-width: 0; padding: 1rem; }
+.matrix table { width: auto; } .matrix th, .matrix td { border: 0; padding: 0.35rem; vertical-align: middle; }
+.matrix thead th { padding-top: 0.8rem; text-align: center; } .matrix td:last-child, .matrix thead th:last-child { padding-right: 0.9rem; }
+.matrix tbody tr:last-child > * { padding-bottom: 0.9rem; }
+.matrix tbody th, .matrix thead th:first-child { position: sticky; left: 0; z-index: 1; background: var(--card); white-space: normal; font-weight: 600; font-size: 0.85rem;
+  min-width: 5.5rem; max-width: 10rem; padding-inline: 0.9rem 0.6rem; overflow-wrap: anywhere; }
+.matrix .cell { width: clamp(7.5rem, 15vw, 12rem); overflow: hidden; border-radius: 6px; background: var(--grid); }
+.matrix img { display: block; width: 100%; max-width: none; height: auto; transform-origin: 0 0; }
+.matrix img, .frames img { cursor: zoom-in; } .small { image-rendering: pixelated; }
+.matrix.one .cell { width: clamp(5.5rem, 9vw, 8rem); }
+.tiles-choice { margin-bottom: 0.8rem; gap: 0.35rem; }
+.enlarged { border: 0; padding: 0; background: none; color: #fff; max-width: none; max-height: none; text-align: center; cursor: zoom-out; }
+.enlarged::backdrop { background: rgb(0 0 0 / 0.8); }
+.enlarged img { width: min(92vw, 84vh); height: auto; border-radius: 6px; } .enlarged p { margin-top: 0.4rem; font-size: 0.9rem; }
 .frames { display: flex; gap: 1rem; overflow-x: auto; scroll-snap-type: x proximity; padding-bottom: 0.4rem; }
 .frames figure { flex: 0 0 auto; width: min(20rem, 80%); scroll-snap-align: start; }
 .frames figure:only-child { width: min(100%, 40rem); }
 .frames img { display: block; width: 100%; height: auto; border-radius: 8px; background: var(--grid); }
-.frames .small { image-rendering: pixelated; }
 .frames figcaption { margin-top: 0.45rem; font-size: 0.82rem; color: var(--soft); }
 .stage .frames { display: block; overflow: visible; padding: 0; }
 .stage .frames figure { width: min(100%, 40rem); margin-inline: auto; }
@@ -136,7 +161,7 @@ const PRINT = `@media print {
   @page { margin: 14mm; }
   body { background: none; font-size: 10pt; } main { padding: 0; max-width: none; }
   .controls, .timeline { display: none; }
-  .charts, .grids { display: block; } .strip { margin-bottom: 1rem; }
+  .charts { display: block; } .strip { margin-bottom: 1rem; }
   .charts > figure { display: inline-flex; width: 49%; margin: 0 0.4% 0.8rem 0; vertical-align: top; } .charts > .full { width: 98.8%; }
   .card, .tile { break-inside: avoid; } h2, h3 { break-after: avoid; }
   .scroll { overflow: visible; } .numbers { font-size: 8pt; } .numbers :is(th, td) { padding-inline: 0.4rem; }

@@ -1,11 +1,12 @@
-import { type Curve, median } from './curve.ts'
+import { curveOf, median, type Points } from './curve.ts'
+import type { Evaluation } from './evaluations.ts'
 import { type Html, html } from './html.ts'
-import { flattenJson } from './json.ts'
-import { formatCount, formatDuration, formatSignificant } from './quantity.ts'
+import type { MetricName } from './metrics-table.ts'
+import { formatCount, formatDuration, formatShare, formatShortCount, formatSignificant } from './quantity.ts'
 import type { RunData } from './run.ts'
 
-/** A run's curves by the metric's name, as far as the run logged them. */
-export type RunCurves = Readonly<Record<'loss' | 'denoising' | 'vb' | 'alignment', Curve>>
+/** A run's finite values by the metric's name, as far as the run logged them. */
+export type RunPoints = Readonly<Record<MetricName, Points>>
 
 /** A headline number of a run. */
 interface Figure {
@@ -15,9 +16,9 @@ interface Figure {
 }
 
 /** The headline numbers: tiles for one run, a table for several. */
-export function renderSummary(runs: readonly RunData[], names: readonly string[], curves: readonly RunCurves[]): Html {
-  const inParts = curves.some(({ vb, alignment }) => vb.raw.y.length > 0 || alignment.raw.y.length > 0)
-  const figures = runs.map((run, i) => trainingFigures(run, curves[i]!, inParts))
+export function renderSummary(runs: readonly RunData[], names: readonly string[], points: readonly RunPoints[]): Html {
+  const inParts = points.some(({ vb, alignment }) => vb.y.length > 0 || alignment.y.length > 0)
+  const figures = runs.map((run, i) => trainingFigures(run, points[i]!, inParts))
   if (runs.length === 1) {
     const found = evaluationFigures(runs[0]!)
     return html`<section class="headline" aria-label="Headline numbers">${[figures[0]!, found]
@@ -44,18 +45,18 @@ function renderTile({ label, value, remark }: Figure): Html {
 }
 
 /** `parts`: whether to name the loss's parts, which are told apart only where some run has several. */
-function trainingFigures({ metrics }: RunData, curves: RunCurves, parts: boolean): Figure[] {
+function trainingFigures({ metrics }: RunData, points: RunPoints, parts: boolean): Figure[] {
   const { step, columns } = metrics
   const figures: Figure[] = []
   if (step.length > 0) figures.push({ label: 'Steps', value: formatCount(step.at(-1)!) })
-  for (const [label, curve] of [
-    ['Loss', curves.loss],
-    ['Denoising', parts ? curves.denoising : undefined],
-    ['Variational bound', parts ? curves.vb : undefined],
-    ['Alignment', parts ? curves.alignment : undefined],
+  for (const [label, own] of [
+    ['Loss', points.loss],
+    ['Denoising', parts ? points.denoising : undefined],
+    ['Variational bound', parts ? points.vb : undefined],
+    ['Alignment', parts ? points.alignment : undefined],
   ] as const) {
-    const trend = curve?.smooth.y
-    if (trend === undefined || trend.length === 0) continue
+    if (own === undefined || own.y.length === 0) continue
+    const trend = curveOf(own).smooth.y
     const remark = `from ${formatSignificant(trend[0]!, 3)}`
     figures.push({ label, value: formatSignificant(trend.at(-1)!, 4), ...(trend.length > 1 && { remark }) })
   }
@@ -72,21 +73,45 @@ function trainingFigures({ metrics }: RunData, curves: RunCurves, parts: boolean
   return figures
 }
 
-function evaluationFigures({ evaluation }: RunData): Figure[] {
-  if (evaluation === undefined) return []
-  return [...flattenJson(evaluation)].flatMap(([path, value]) =>
-    typeof value === 'number'
-      ? [{ label: EVALUATION_LABELS[path] ?? path, value: String(Number(value.toPrecision(4))) }]
-      : [],
-  )
+/** Of each measure what was found last: of the newest checkpoint, or where no step is known, of the last file. */
+function evaluationFigures({ evaluations }: RunData): Figure[] {
+  const figures = new Map<string, { readonly step: number; readonly value: string; readonly remark: string }>()
+  for (const evaluation of evaluations) {
+    const { step = Number.POSITIVE_INFINITY } = evaluation
+    const of = evaluation.step === undefined ? '' : `step ${formatShortCount(evaluation.step)}`
+    for (const [label, value, where] of headlinesOf(evaluation)) {
+      if ((figures.get(label)?.step ?? -1) > step) continue
+      figures.set(label, { step, value, remark: [where, of].filter((part) => part !== '').join(', ') })
+    }
+  }
+  return [...figures].map(([label, { value, remark }]) => ({ label, value, ...(remark !== '' && { remark }) }))
 }
 
-const EVALUATION_LABELS: Readonly<Record<string, string>> = {
-  fid: 'FID',
-  sfid: 'sFID',
-  is: 'IS',
-  precision: 'Precision',
-  recall: 'Recall',
+function headlinesOf(evaluation: Evaluation): (readonly [label: string, value: string, where: string])[] {
+  if (evaluation.kind === 'fid') {
+    const { features, fid, sfid, is, precision, recall } = evaluation
+    const distance = features === 'inception' ? 'FID' : `Fréchet distance (${features})`
+    const of = features === 'inception' ? '' : ` (${features})`
+    const numbers: (readonly [string, number | undefined])[] = [
+      [distance, fid],
+      ['sFID', sfid],
+      ['IS', is],
+      [`Precision${of}`, precision],
+      [`Recall${of}`, recall],
+    ]
+    return numbers.flatMap(([label, value]) =>
+      value === undefined ? [] : [[label, String(Number(value.toPrecision(4))), ''] as const],
+    )
+  }
+  const values =
+    evaluation.kind === 'probe'
+      ? evaluation.points.map(({ layer, accuracy }) => ({ layer, value: accuracy }))
+      : evaluation.points.map(({ layer, cknna }) => ({ layer, value: cknna }))
+  if (values.length === 0) return []
+  const { layer, value } = values.reduce((best, own) => (own.value > best.value ? own : best))
+  return evaluation.kind === 'probe'
+    ? [['Probing', `${formatShare(value)} %`, `layer ${layer}`]]
+    : [[`CKNNA to ${evaluation.encoder} (${evaluation.formula})`, formatSignificant(value, 3), `layer ${layer}`]]
 }
 
 /** `seconds` counts from the start of the process that wrote the line: a resumed run begins anew, and the parts add up. */

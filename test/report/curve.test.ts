@@ -1,6 +1,15 @@
 import { describe, expect, test } from 'vitest'
 import { linearAxis, logAxis, positionOn, stepAxis } from '../../src/report/axis.ts'
-import { curveOf, extremes, localLinearFit, median } from '../../src/report/curve.ts'
+import {
+  curveOf,
+  extremes,
+  finitePoints,
+  firstAtLeast,
+  localLinearFit,
+  median,
+  nearest,
+  pointsWithin,
+} from '../../src/report/curve.ts'
 
 const range = (count: number, f: (i: number) => number) => Float64Array.from({ length: count }, (_, i) => f(i))
 
@@ -39,10 +48,10 @@ describe('localLinearFit', () => {
     const truth = (i: number) => 1 + Math.exp(-i / 200)
     // The golden ratio's multiples: evenly spread over (−0.5, 0.5), so their variance is 1/12.
     const noise = (i: number) => ((i * 0.618033988749895) % 1) - 0.5
-    const { smooth } = curveOf(
-      range(2000, (i) => i),
-      range(2000, (i) => truth(i) + 0.2 * noise(i)),
-    )
+    const { smooth } = curveOf({
+      x: range(2000, (i) => i),
+      y: range(2000, (i) => truth(i) + 0.2 * noise(i)),
+    })
     const worst = Math.max(...Array.from(smooth.y, (value, i) => Math.abs(value - truth(smooth.x[i]!))))
     expect(worst).toBeLessThan(0.2 / Math.sqrt(12))
   })
@@ -56,20 +65,42 @@ describe('localLinearFit', () => {
 })
 
 test('what is not finite is left out', () => {
-  const { raw } = curveOf(Float64Array.of(1, 2, 3, 4), Float64Array.of(1, Number.NaN, Number.POSITIVE_INFINITY, 4))
-  expect([[...raw.x], [...raw.y]]).toEqual([
+  const { x, y } = finitePoints(
+    Float64Array.of(1, 2, 3, 4),
+    Float64Array.of(1, Number.NaN, Number.POSITIVE_INFINITY, 4),
+  )
+  expect([[...x], [...y]]).toEqual([
     [1, 4],
     [1, 4],
   ])
 })
 
+test.each([
+  [0, 1, [1, 2]],
+  [1, 2, [1, 2, 4]],
+  [3, 3.5, [2, 4]],
+  [2, 4, [1, 2, 4, 8]],
+  [9, 10, [8]],
+])('points within %d and %d, and one on either side', (low, high, expected) => {
+  const x = Float64Array.of(1, 2, 4, 8)
+  expect([...pointsWithin({ x, y: x }, low, high).x]).toEqual(expected)
+})
+
+test.each([
+  [0, 0, 0],
+  [1, 0, 0],
+  [2.9, 2, 1],
+  [3.1, 2, 2],
+  [4, 2, 2],
+  [9, 4, 3],
+])('%d among 1, 2, 4, 8: first at least it, nearest to it', (value, first, near) => {
+  const sorted = Float64Array.of(1, 2, 4, 8)
+  expect([firstAtLeast(sorted, value), nearest(sorted, value)]).toEqual([first, near])
+})
+
 test('a schedule keeps its corners', () => {
   const y = range(5000, (i) => Math.min(1, i / 1000))
-  const { smooth } = curveOf(
-    range(5000, (i) => i),
-    y,
-    'exact',
-  )
+  const { smooth } = curveOf({ x: range(5000, (i) => i), y }, 'exact')
   for (let i = 0; i < smooth.x.length; i++) expect(smooth.y[i]).toBe(y[smooth.x[i]!])
 })
 

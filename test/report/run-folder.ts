@@ -1,6 +1,6 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { encodePng } from '../../src/data/png.ts'
 
 /** Files of a run's folder; objects become JSON, arrays JSON lines. */
@@ -24,6 +24,7 @@ export class RunFolders implements AsyncDisposable {
     for (const [file, content] of Object.entries(files)) {
       const isText = typeof content === 'string' || content instanceof Uint8Array
       const lines = Array.isArray(content) ? content.map((line) => `${JSON.stringify(line)}\n`).join('') : undefined
+      await mkdir(dirname(join(directory, file)), { recursive: true })
       await writeFile(join(directory, file), isText ? content : (lines ?? JSON.stringify(content)))
     }
     return directory

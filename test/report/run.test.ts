@@ -11,10 +11,13 @@ test('reads all of a run', async () => {
     'samples/0001000.png': PNG,
     'samples/notes.txt': 'not a grid',
     'samples/12.png': 'not padded: not a grid of ours',
-    'evaluation.json': { fid: 8.5 },
+    'evaluation/b.json': { kind: 'probe', step: 9, images: 10, points: [{ layer: 8, noise: 0.5, accuracy: 0.7 }] },
+    'evaluation/a.json': { kind: 'fid', features: 'hog', reference: 'r.zip', images: 10, fid: 8.5 },
+    'evaluation/notes.txt': 'not an evaluation',
   })
   const run = await readRun(`${directory}/`)
-  expect(run).toMatchObject({ name: 'xl', directory, config: { model: 'SiT-XL/2' }, evaluation: { fid: 8.5 } })
+  expect(run).toMatchObject({ name: 'xl', directory, config: { model: 'SiT-XL/2' } })
+  expect(run.evaluations.map(({ kind }) => kind)).toEqual(['fid', 'probe'])
   expect([...run.metrics.step]).toEqual([1, 2])
   expect([...run.metrics.columns.alignment]).toEqual([-0.1, Number.NaN])
   expect([...run.metrics.columns.skipped]).toEqual([Number.NaN, 1])
@@ -30,7 +33,7 @@ test('a run that has just begun has only its configuration', async () => {
   const run = await readRun(await folders.add('new', { 'config.json': {} }))
   expect(run.metrics.step.length).toBe(0)
   expect(run.samples).toEqual({ shown: [], available: 0 })
-  expect(run.evaluation).toBeUndefined()
+  expect(run.evaluations).toEqual([])
 })
 
 describe('metrics.jsonl', () => {
@@ -103,7 +106,25 @@ describe('refuses', () => {
       /:1: 'loss': /,
     ],
     ['a grid that is no PNG', { ...config, 'samples/0000001.png': 'GIF89a' }, /0000001\.png: expected a PNG image; /],
-    ['a torn evaluation', { ...config, 'evaluation.json': '' }, /evaluation\.json: expected JSON: /],
+    ['a torn evaluation', { ...config, 'evaluation/x.json': '' }, /evaluation\/x\.json: expected JSON: /],
+    [
+      'an evaluation of another kind',
+      { ...config, 'evaluation/x.json': '{"kind":"taste"}' },
+      /evaluation\/x\.json: 'kind': .*expected what 'repa evaluate/,
+    ],
+    [
+      'an evaluation with a share above one',
+      {
+        ...config,
+        'evaluation/x.json': '{"kind":"probe","images":1,"points":[{"layer":1,"noise":0,"accuracy":70.3}]}',
+      },
+      /x\.json: 'points\.0\.accuracy': /,
+    ],
+    [
+      'an evaluation that says more than is known',
+      { ...config, 'evaluation/x.json': '{"kind":"fid","features":"hog","reference":"r","images":1,"fid":1,"kid":2}' },
+      /x\.json: .*kid/,
+    ],
   ])('%s', async (_, files, message) => {
     await using folders = await RunFolders.create()
     await expect(readRun(await folders.add('r', files))).rejects.toThrow(message)

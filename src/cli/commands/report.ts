@@ -1,14 +1,13 @@
 import { join } from 'node:path'
 import { writeAtomically } from '../../formats/atomic-file.ts'
 import { formatBytes, formatCount } from '../../report/quantity.ts'
-import type { RunData } from '../../report/run.ts'
 import { defineCommand } from '../command.ts'
 
 export const reportCommand = defineCommand({
   name: 'report',
   summary: 'write one self-contained HTML page about one or several runs',
   description:
-    'Curves, sample grids over time and the configuration; of several runs, their curves in one chart and what differs between their configurations.',
+    "Curves, sample grids over time, what 'repa evaluate' left in RUN/evaluation, and the configuration; of several runs, their curves in one chart, their samples in one matrix and what differs between their configurations.",
   positionals: {
     runs: { placeholder: 'RUN', description: "a run's folder, as 'repa train --out RUN' wrote it", repeated: true },
   },
@@ -35,15 +34,11 @@ export const reportCommand = defineCommand({
   ],
   async run({ runs: directories, out: file, title, samples }, { out, signal }) {
     // Loaded here, so that `repa report --help` does not wait for it.
-    const [{ renderReport }, { readRun }] = await Promise.all([
+    const [{ renderReport }, { readRuns }] = await Promise.all([
       import('../../report/report.ts'),
       import('../../report/run.ts'),
     ])
-    const runs: RunData[] = []
-    for (const directory of directories) {
-      signal.throwIfAborted()
-      runs.push(await readRun(directory, { sampleLimit: samples }))
-    }
+    const runs = await readRuns(directories, { sampleLimit: samples, signal })
     const page = renderReport(runs, { ...(title !== undefined && { title }), writtenAt: new Date() })
     const path = file ?? (directories.length === 1 ? join(directories[0]!, 'report.html') : 'report.html')
     const bytes = Buffer.from(page)

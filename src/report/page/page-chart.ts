@@ -1,0 +1,313 @@
+import { positionOn, type Tick } from '../axis.ts'
+import type { ChartData } from '../chart-data.ts'
+import { type Curve, curveOf, nearest, pointsWithin, rangeOf } from '../curve.ts'
+import type { LoggedPoints } from '../live-message.ts'
+import { unpackNumbers } from '../packed-numbers.ts'
+import { axisBegin, type Plot, plotOf } from '../plot.ts'
+import { formatCount, formatShare, formatSignificant } from '../quantity.ts'
+import type { ChartGroup, GroupedChart } from './chart-group.ts'
+import { appendElement, isChecked, isRunShown } from './elements.ts'
+import { GrowingPoints } from './growing-points.ts'
+
+/** A line as it is drawn now. */
+interface DrawnSeries {
+  readonly series: PageSeries
+  readonly curve: Curve
+}
+
+interface PageSeries {
+  readonly run: number
+  readonly name: string
+  readonly points: GrowingPoints
+  readonly raw: SVGPathElement
+  readonly trend: SVGPathElement
+}
+
+/** Narrower selections are slips of the mouse. */
+const NARROWEST_SELECTION = 8
+
+/** A chart of the page come to life: it reads values, magnifies, grows. */
+export class PageChart implements GroupedChart {
+  readonly figure: HTMLElement
+  readonly #data: ChartData
+  readonly #group: ChartGroup
+  readonly #series: readonly PageSeries[]
+  readonly #pointer: HTMLElement
+  #first: number
+  #last: number
+  #plot: Plot | undefined
+  #drawn: readonly DrawnSeries[] = []
+  #frame = 0
+  /** Where the arrow keys go on from. */
+  #keyed: number | undefined
+  /** Where fingers or the pressed mouse are and where they began, in pixels across. */
+  readonly #pressed = new Map<number, { readonly from: number; at: number }>()
+
+  constructor(figure: HTMLElement, data: ChartData, group: ChartGroup) {
+    this.figure = figure
+    this.#data = data
+    this.#group = group
+    this.#first = data.first
+    this.#last = data.last
+    const [raw, trend] = ['raw', 'trend'].map((kind) => figure.querySelectorAll<SVGPathElement>(`svg .${kind}`))
+    this.#series = data.series.map(({ run, name, x, y }, i) => ({
+      run,
+      name,
+      points: new GrowingPoints({ x: unpackNumbers(x), y: unpackNumbers(y) }),
+      raw: raw![i]!,
+      trend: trend![i]!,
+    }))
+    this.#pointer = appendElement(figure.querySelector('.plot')!, 'div', 'pointer')
+    this.#pointer.tabIndex = 0
+    this.#pointer.setAttribute('role', 'group')
+    this.#pointer.setAttribute('aria-label', `Values of ${figure.dataset.chart}: arrow keys`)
+    this.#listen()
+    group.add(this)
+    this.#draw()
+  }
+
+  /** Takes in what was logged; `first` and `last` are the ends of all runs. */
+  append(logged: readonly LoggedPoints[], first: number, last: number): void {
+    const { metric } = this.#data
+    if (metric === undefined) return
+    for (const { run, from, step, columns } of logged) {
+      const column = columns[metric]
+      for (const series of this.#series) if (series.run === run) series.points.replaceFrom(from, step, column ?? [])
+    }
+    this.#first = axisBegin(first, last)
+    this.#last = last
+    this.update()
+  }
+
+  update(): void {
+    this.#frame ||= requestAnimationFrame(() => this.#draw())
+  }
+
+  dispose(): void {
+    cancelAnimationFrame(this.#frame)
+    this.#group.delete(this)
+  }
+
+  clear(): void {
+    this.#pointer.replaceChildren()
+  }
+
+  mark(x: number, withValues: boolean): void {
+    this.clear()
+    const plot = this.#plot
+    if (!plot || x < plot.x.low || x > plot.x.high) return
+    const isMeasured = this.#data.drawing === 'measured'
+    const readings = this.#drawn.flatMap((drawn) => this.#read(drawn, x) ?? [])
+    if (readings.length === 0) return
+    const marked = readings.reduce((best, own) => (Math.abs(own.x - x) < Math.abs(best.x - x) ? own : best)).x
+    // Of what was measured at few places, only what was measured at this one.
+    const here = isMeasured ? readings.filter((reading) => reading.x === marked) : readings
+    const share = positionOn(plot.x, marked)
+    if (share < 0 || share > 1) return
+    appendElement(this.#pointer, 'i', 'rule').style.left = `${share * 100}%`
+    for (const { series, x: at, y } of here) {
+      const height = positionOn(plot.y, y)
+      if (!(height >= 0 && height <= 1)) continue
+      const dot = appendElement(this.#pointer, 'i', `dot run-${series.run}`)
+      dot.style.left = `${positionOn(plot.x, at) * 100}%`
+      dot.style.top = `${(1 - height) * 100}%`
+    }
+    if (withValues) this.#showValues(marked, share, here)
+  }
+
+  /** A line's value nearest to x: its trend, and what was logged where that is another thing. */
+  #read({ series, curve }: DrawnSeries, x: number): Reading | undefined {
+    const { points } = series.points.points.x.length > 0 ? series.points : { points: undefined }
+    if (!points || curve.smooth.x.length === 0) return undefined
+    if (this.#data.drawing === 'measured') {
+      const i = nearest(points.x, x)
+      return { series, x: points.x[i]!, y: points.y[i]!, logged: undefined }
+    }
+    if (x < points.x[0]! || x > points.x.at(-1)!) {
+      // Beyond a line's end lies nothing, but the ends themselves must be within reach.
+      const reach = (this.#plot!.x.high - this.#plot!.x.low) * 0.01
+      if (x < points.x[0]! - reach || x > points.x.at(-1)! + reach) return undefined
+    }
+    const i = nearest(points.x, x)
+    const trend = curve.smooth.y[nearest(curve.smooth.x, points.x[i]!)]!
+    const isTrend = this.#data.drawing === 'noisy' && curve.smooth !== curve.raw
+    return { series, x: points.x[i]!, y: isTrend ? trend : points.y[i]!, logged: isTrend ? points.y[i]! : undefined }
+  }
+
+  #showValues(x: number, share: number, readings: readonly Reading[]): void {
+    const tip = appendElement(this.#pointer, 'div', 'tip')
+    tip.setAttribute('role', 'status')
+    const { across } = this.#data
+    const place =
+      across === 'step'
+        ? `Step ${formatCount(x)}`
+        : across === 'layer'
+          ? `Layer ${x}`
+          : `t = ${Number(x.toPrecision(4))}`
+    appendElement(tip, 'span', '', place)
+    for (const { series, y, logged } of readings) {
+      const row = appendElement(tip, 'div')
+      if (this.#series.length > 1) {
+        appendElement(row, 'i', `swatch run-${series.run}`)
+        row.append(`${series.name} `)
+      }
+      appendElement(row, 'b', '', this.#format(y))
+      if (logged !== undefined && isChecked('show-raw', true)) {
+        row.append(' ')
+        appendElement(row, 'span', '', `logged ${this.#format(logged)}`)
+      }
+    }
+    // Beside the rule, and inside the page however narrow that is.
+    const room = this.#pointer.clientWidth
+    const beside = share < 0.5 ? share * room + 12 : share * room - tip.offsetWidth - 12
+    tip.style.left = `${Math.max(-24, Math.min(room - tip.offsetWidth + 8, beside))}px`
+  }
+
+  #format(value: number): string {
+    return this.#data.percent ? `${(value * 100).toFixed(1)} %` : formatSignificant(value, 4)
+  }
+
+  #draw(): void {
+    this.#frame = 0
+    const { across, drawing, fromZero, values, ticks } = this.#data
+    const view = across === 'step' ? this.#group.view : undefined
+    const slices = Math.max(240, Math.min(1600, this.#pointer.clientWidth))
+    this.#drawn = this.#series
+      .filter(({ run }) => isRunShown(run))
+      .map((series) => {
+        const all = series.points.points
+        const points = view && drawing !== 'measured' ? pointsWithin(all, ...view) : all
+        return { series, curve: curveOf(points, drawing === 'noisy' ? 'noisy' : 'exact', slices) }
+      })
+    const curves = this.#drawn.map(({ curve }) => curve)
+    const held = curves.filter(({ raw }) => raw.x.length > 0)
+    // All runs hidden: what was drawn stays, invisible, as the style sheet has it.
+    if (held.length === 0) return
+    const isPositive = held.every(({ raw }) => rangeOf(raw.y)[0] > 0)
+    const scale = across === 'step' && isPositive && isChecked('log-scale', false) ? 'log' : 'linear'
+    const [first, last] = view ?? [this.#first, this.#last]
+    const plot = plotOf(curves, { across, drawing, first, last, scale, fromZero, values, ticks })
+    this.#plot = plot
+    this.figure.querySelector('svg .grid')!.setAttribute('d', plot.grid)
+    for (const [i, { series }] of this.#drawn.entries()) {
+      series.raw.setAttribute('d', plot.raw[i]!)
+      series.trend.setAttribute('d', plot.trend[i]!)
+      series.trend.classList.toggle('point', curves[i]!.smooth.x.length === 1)
+    }
+    this.#labels('.y-labels', 'top', plot.y.ticks, (value) => 1 - positionOn(plot.y, value), this.#data.percent)
+    this.#labels('.x-labels', 'left', plot.x.ticks, (value) => positionOn(plot.x, value), false)
+    const note = this.figure.querySelector('.above')!
+    note.textContent =
+      plot.above === undefined ? '' : `The highest value, ${formatSignificant(plot.above, 3)}, lies above the axis.`
+    this.clear()
+    this.#group.markAgain(this)
+  }
+
+  #labels(
+    selector: string,
+    side: 'top' | 'left',
+    ticks: readonly Tick[],
+    position: (value: number) => number,
+    percent: boolean,
+  ): void {
+    const parent = this.figure.querySelector(selector)!
+    parent.replaceChildren()
+    for (const { value, label } of ticks) {
+      const text = percent ? formatShare(value) : label
+      appendElement(parent, 'span', '', text).style[side] = `${(position(value) * 100).toFixed(2)}%`
+    }
+  }
+
+  #listen(): void {
+    const pointer = this.#pointer
+    pointer.addEventListener('pointerdown', (event) => {
+      const across = this.#across(event)
+      this.#pressed.set(event.pointerId, { from: across, at: across })
+      this.#markAt(event)
+    })
+    pointer.addEventListener('pointermove', (event) => {
+      const pressed = this.#pressed.get(event.pointerId)
+      if (pressed) pressed.at = this.#across(event)
+      this.#markAt(event)
+      const selection = this.#selection(event.pointerType)
+      if (!selection) return
+      // Only for a real drag: capturing at once would swallow a tap.
+      if (event.pointerType === 'mouse') pointer.setPointerCapture(event.pointerId)
+      const band = appendElement(pointer, 'i', 'band')
+      band.style.left = `${selection[0]}px`
+      band.style.width = `${selection[1] - selection[0]}px`
+    })
+    const end = (event: PointerEvent) => {
+      const selection = event.type === 'pointerup' ? this.#selection(event.pointerType) : undefined
+      this.#pressed.clear()
+      if (selection) this.#magnify(selection)
+    }
+    pointer.addEventListener('pointerup', end)
+    pointer.addEventListener('pointercancel', end)
+    pointer.addEventListener('pointerleave', (event) => {
+      // A finger that is lifted leaves what it read; the next touch elsewhere takes it away.
+      if (event.pointerType === 'mouse') this.#group.clear()
+    })
+    pointer.addEventListener('dblclick', () => {
+      this.#group.view = undefined
+    })
+    pointer.addEventListener('keydown', (event) => this.#key(event))
+    pointer.addEventListener('blur', () => this.#group.clear())
+  }
+
+  #key(event: KeyboardEvent): void {
+    if (event.key === 'Escape') this.#group.view = undefined
+    const direction = event.key === 'ArrowLeft' ? -1 : event.key === 'ArrowRight' ? 1 : 0
+    const plot = this.#plot
+    if (direction === 0 || !plot) return
+    event.preventDefault()
+    const span = plot.x.high - plot.x.low
+    const by = this.#data.across === 'layer' ? 1 : span / 50
+    const from = this.#keyed ?? (direction > 0 ? plot.x.low : plot.x.high)
+    this.#keyed = Math.min(plot.x.high, Math.max(plot.x.low, from + direction * by))
+    this.#group.mark(this.#keyed, this)
+  }
+
+  /** Pixels across that the mouse has dragged over, or that lie between two fingers. */
+  #selection(pointerType: string): readonly [number, number] | undefined {
+    if (this.#data.across !== 'step' || this.#data.drawing === 'measured') return undefined
+    const pressed = [...this.#pressed.values()]
+    const ends =
+      pointerType === 'mouse'
+        ? pressed.flatMap(({ from, at }) => [from, at])
+        : pressed.length === 2
+          ? pressed.map(({ at }) => at)
+          : []
+    if (ends.length < 2) return undefined
+    const [low, high] = [Math.min(...ends), Math.max(...ends)]
+    return high - low < NARROWEST_SELECTION ? undefined : [low, high]
+  }
+
+  #magnify([low, high]: readonly [number, number]): void {
+    const [from, to] = [this.#stepAt(low), this.#stepAt(high)]
+    if (to - from >= 2) this.#group.view = [from, to]
+  }
+
+  #markAt(event: PointerEvent): void {
+    if (!this.#plot) return
+    this.#keyed = this.#stepAt(this.#across(event))
+    this.#group.mark(this.#keyed, this)
+  }
+
+  #across(event: PointerEvent): number {
+    const { left, width } = this.#pointer.getBoundingClientRect()
+    return Math.min(width, Math.max(0, event.clientX - left))
+  }
+
+  #stepAt(pixels: number): number {
+    const { low, high } = this.#plot!.x
+    return low + (pixels / this.#pointer.clientWidth) * (high - low)
+  }
+}
+
+interface Reading {
+  readonly series: PageSeries
+  readonly x: number
+  readonly y: number
+  readonly logged: number | undefined
+}
