@@ -35,10 +35,12 @@ export {
   plan,
   prepare,
   readRun,
+  readRuns,
   renderReport,
   sampleToFolder,
   train,
   verify,
+  watch,
 } from './jobs.ts'
 export { Autoencoder } from './models/autoencoder.ts'
 export type { TransformerOutput } from './models/diffusion-transformer.ts'
@@ -47,8 +49,10 @@ export { type LoadAutoencoderOptions, loadAutoencoder } from './models/load-auto
 export { DIT_PRESETS, type DiTPreset, SIT_PRESETS, type SiTPreset } from './models/presets.ts'
 export { SiT, type SiTConfig } from './models/sit.ts'
 export type { PlanOptions, TrainingPlan } from './planning/plan.ts'
+export type { Evaluation } from './report/evaluations.ts'
 export type { ReportOptions } from './report/report.ts'
 export type { ReadRunOptions, RunData } from './report/run.ts'
+export type { Watch, WatchOptions } from './report/watch/watch.ts'
 export { memoryStats, setMemoryLimit, synchronize } from './tensor/device.ts'
 export { keep, release, scope } from './tensor/scope.ts'
 export { Tape } from './tensor/tape.ts'

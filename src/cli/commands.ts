@@ -67,6 +67,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/report.ts')).reportCommand,
   },
   {
+    name: 'watch',
+    summary: "show the report of one or several runs live in a browser, while 'repa train' writes them",
+    load: async () => (await import('./commands/watch.ts')).watchCommand,
+  },
+  {
     name: 'verify',
     summary: 'compare this build with golden vectors of the reference PyTorch code',
     load: async () => (await import('./commands/verify.ts')).verifyCommand,

@@ -114,7 +114,7 @@ function qualityCharts(all: readonly (readonly Evaluation[])[], names: readonly 
   })
 }
 
-/** How much sooner the run that ends lowest was as good as each other run at its last measurement. */
+/** How many times fewer steps the run that ends lowest needs to be as good as each other run is at its last measurement. */
 function accelerationOf(series: readonly ChartSeries[]): string {
   const measured = series.filter(({ points }) => points.x.length > 0)
   if (measured.length < 2) return ''
@@ -125,7 +125,7 @@ function accelerationOf(series: readonly ChartSeries[]): string {
     if (name === best.name || at < 0 || best.points.x[at]! >= last || best.points.x[at]! === 0) return []
     const step = best.points.x[at]!
     return [
-      `${best.name} is as good at step ${formatShortCount(step)} as ${name} at step ${formatShortCount(last)}: ${formatSignificant(last / step, 2)} times sooner.`,
+      `${best.name} needs ${formatShortCount(step)} steps for what ${name} reaches in ${formatShortCount(last)}: ${formatSignificant(last / step, 2)} times fewer.`,
     ]
   })
   return sentences.join(' ')

@@ -43,7 +43,7 @@ export function renderSampleMatrix(runs: readonly RunData[], names: readonly str
 
 function renderCell(grid: SampleGrid, run: number, name: string, source: SampleSource): Html {
   const { step, width, height } = grid
-  return html`<div class="cell"><img class="${width < 640 ? 'small' : ''}" width="${width}" height="${height}" loading="lazy" alt="Samples of ${name} at step ${formatCount(step)}" src="${trusted(source(run, grid))}"></div>`
+  return html`<div class="cell"><img class="${width < 640 ? 'small' : ''}" width="${width}" height="${height}" alt="Samples of ${name} at step ${formatCount(step)}" src="${trusted(source(run, grid))}"></div>`
 }
 
 /** The layout that all grids share; undefined where they do not, or where it is not known. */

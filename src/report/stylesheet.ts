@@ -58,8 +58,8 @@ th, td { padding: 0.6rem 1rem; text-align: left; vertical-align: top; border-top
 thead th { border-top: 0; color: var(--soft); font-size: 0.8rem; white-space: nowrap; }
 tbody th { white-space: nowrap; }
 .numbers :is(th, td) { padding-inline: 0.75rem; } .numbers :is(th, td):first-child { padding-left: 1.1rem; } .numbers :is(th, td):last-child { padding-right: 1.1rem; }
-.numbers td, .numbers thead th:not(:first-child) { text-align: right; white-space: nowrap; }
-.numbers tbody th { font-weight: 600; }
+.numbers td, .numbers thead th:not(:first-child) { text-align: right; } .numbers td { white-space: nowrap; }
+.numbers tbody th { font-weight: 600; } .numbers thead th { white-space: normal; vertical-align: bottom; line-height: 1.3; }
 .settings td { overflow-wrap: anywhere; min-width: 8rem; }
 
 .controls { display: flex; flex-wrap: wrap; gap: 0.5rem; margin: 0; padding: 0; border: 0; }
@@ -92,8 +92,8 @@ tbody th { white-space: nowrap; }
 .trend { stroke: var(--run); stroke-width: 2; stroke-dasharray: var(--dash); }
 .point { stroke-width: 7; stroke-dasharray: none; }
 .measured .raw { stroke: var(--strength); stroke-width: 7; opacity: 1; } .measured .trend { stroke: var(--strength); } .measured .point { stroke-width: 0; }
-.age-0 { --strength: var(--run); } .age-1 { --strength: color-mix(in oklab, var(--run) 76%, var(--card)); }
-.age-2 { --strength: color-mix(in oklab, var(--run) 58%, var(--card)); } .age-3 { --strength: color-mix(in oklab, var(--run) 44%, var(--card)); }
+.age-0 { --strength: var(--run); } .age-1 { --strength: color-mix(in oklab, var(--run) 80%, var(--card)); }
+.age-2 { --strength: color-mix(in oklab, var(--run) 66%, var(--card)); } .age-3 { --strength: color-mix(in oklab, var(--run) 54%, var(--card)); }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 0.1rem 1rem; margin: 0.5rem 0 0; padding: 0; font-size: 0.82rem; }
 .legend li { display: inline-flex; align-items: center; gap: 0.45rem; overflow-wrap: anywhere; }
 .legend .key { flex: none; width: 1.1rem; height: 3px; border-radius: 2px; background: var(--strength); }
@@ -113,15 +113,15 @@ html:not(.scripted) .scripted-only { display: none; }
 .live.trouble { color: var(--bad); }
 
 .card.strip { min-width: 0; padding: 1rem; }
-.matrix table { width: auto; } .matrix th, .matrix td { border: 0; padding: 0.35rem; vertical-align: middle; }
+.matrix table { width: 100%; } .matrix th, .matrix td { border: 0; padding: 0.35rem; vertical-align: middle; }
 .matrix thead th { padding-top: 0.8rem; text-align: center; } .matrix td:last-child, .matrix thead th:last-child { padding-right: 0.9rem; }
 .matrix tbody tr:last-child > * { padding-bottom: 0.9rem; }
 .matrix tbody th, .matrix thead th:first-child { position: sticky; left: 0; z-index: 1; background: var(--card); white-space: normal; font-weight: 600; font-size: 0.85rem;
-  min-width: 5.5rem; max-width: 10rem; padding-inline: 0.9rem 0.6rem; overflow-wrap: anywhere; }
-.matrix .cell { width: clamp(7.5rem, 15vw, 12rem); overflow: hidden; border-radius: 6px; background: var(--grid); }
+  width: 1%; min-width: 6.5rem; max-width: 10rem; padding-inline: 0.9rem 0.6rem; overflow-wrap: anywhere; }
+.matrix .cell { width: 100%; min-width: 6.5rem; max-width: 18rem; overflow: hidden; border-radius: 6px; background: var(--grid); }
 .matrix img { display: block; width: 100%; max-width: none; height: auto; transform-origin: 0 0; }
 .matrix img, .frames img { cursor: zoom-in; } .small { image-rendering: pixelated; }
-.matrix.one .cell { width: clamp(5.5rem, 9vw, 8rem); }
+.matrix.one .cell { min-width: 5rem; max-width: 10rem; }
 .tiles-choice { margin-bottom: 0.8rem; gap: 0.35rem; }
 .enlarged { border: 0; padding: 0; background: none; color: #fff; max-width: none; max-height: none; text-align: center; cursor: zoom-out; }
 .enlarged::backdrop { background: rgb(0 0 0 / 0.8); }

@@ -100,7 +100,7 @@ function headlinesOf(evaluation: Evaluation): (readonly [label: string, value: s
       [`Recall${of}`, recall],
     ]
     return numbers.flatMap(([label, value]) =>
-      value === undefined ? [] : [[label, String(Number(value.toPrecision(4))), ''] as const],
+      value === undefined ? [] : [[label, formatSignificant(value, value < 100 ? 3 : 4), ''] as const],
     )
   }
   const values =
