@@ -1,0 +1,385 @@
+import { appendFile, truncate, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { encodePng } from '../../src/data/png.ts'
+import { renderReport } from '../../src/report/report.ts'
+import { readRuns } from '../../src/report/run.ts'
+import { watch } from '../../src/report/watch/watch.ts'
+import { chromiumPath, chromiumSuffix, launchChromium } from './chromium.ts'
+import { metricsLine, type RunFiles, RunFolders } from './run-folder.ts'
+
+/** Sixteen tiles of 8 × 8 with the border of two pixels that `repa train` puts around them. */
+const GRID = encodePng(new Uint8Array(42 * 42 * 3).fill(120), 42, 42, 3)
+const CONFIG = { model: 'SiT-S/2', training: { seed: 0, samples: { count: 16 } } }
+const LAYERS = [2, 4, 6]
+
+/** What a reader sees there, line by line. */
+// biome-ignore lint/performance/useDomNodeTextContent: textContent has no line breaks between the rows of a box
+const shownText = (place: Locator) => place.innerText()
+
+/** A run of ten steps with everything that a report shows; `better` is by how much. */
+function wholeRun(better: number): RunFiles {
+  return {
+    'config.json': CONFIG,
+    'metrics.jsonl': Array.from({ length: 10 }, (_, i) => metricsLine(i + 1, { loss: 1 / (i + 1 + better) })),
+    'samples/0000005.png': GRID,
+    'samples/0000010.png': GRID,
+    ...Object.fromEntries(
+      [5, 10].map((step) => [
+        `evaluation/fid-${step}.json`,
+        {
+          kind: 'fid',
+          step,
+          features: 'hog',
+          reference: 'ref.zip',
+          images: 100,
+          fid: 80 / (step + better),
+          recall: 0.5,
+        },
+      ]),
+    ),
+    'evaluation/probe.json': {
+      kind: 'probe',
+      step: 10,
+      images: 100,
+      points: [0, 0.5].flatMap((noise) =>
+        LAYERS.map((layer) => ({ layer, noise, accuracy: 0.1 * layer - 0.1 * noise + 0.01 * better })),
+      ),
+    },
+    'evaluation/cknna.json': {
+      kind: 'cknna',
+      step: 10,
+      encoder: 'hog',
+      formula: 'paper',
+      neighbours: 10,
+      images: 100,
+      points: LAYERS.map((layer) => ({ layer, noise: 0, cknna: 0.05 * layer + 0.01 * better })),
+    },
+  }
+}
+
+describe.skipIf(chromiumPath === undefined)(`the report in a browser${chromiumSuffix}`, () => {
+  let browser: Browser
+  beforeAll(async () => {
+    browser = await launchChromium()
+  })
+  afterAll(() => browser?.close())
+
+  /** Opens a page; what it complains about, and what it asks for besides itself. */
+  async function open(url: string, options: BrowserContextOptions = {}) {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
+    const page = await context.newPage()
+    const complaints: string[] = []
+    const requests: string[] = []
+    page.on('console', (message) => complaints.push(`${message.type()}: ${message.text()}`))
+    page.on('pageerror', (error) => complaints.push(error.message))
+    page.on('request', (request) => requests.push(request.url()))
+    await page.goto(url)
+    return {
+      page,
+      complaints,
+      requests: () => requests.filter((own) => own !== url && !own.startsWith('data:')),
+      [Symbol.asyncDispose]: () => context.close(),
+    }
+  }
+
+  /** Writes the report of runs as `repa report` does; its address. */
+  async function written(folders: RunFolders, ...runs: RunFiles[]): Promise<string> {
+    const names = ['aligned', 'vanilla']
+    const directories = await Promise.all(runs.map((files, i) => folders.add(names[i]!, files)))
+    const file = join(folders.root, 'report.html')
+    await writeFile(file, renderReport(await readRuns(directories)))
+    return pathToFileURL(file).href
+  }
+
+  const chart = (page: Page, title: string) => page.locator(`.chart[data-chart="${title}"]`)
+
+  /** Puts the pointer on a chart, `across` of its width. */
+  async function pointAt(page: Page, title: string, across: number): Promise<string> {
+    const pointer = chart(page, title).locator('.pointer')
+    await pointer.scrollIntoViewIfNeeded()
+    const box = (await pointer.boundingBox())!
+    await page.mouse.move(box.x + box.width * across, box.y + box.height / 2)
+    return shownText(chart(page, title).locator('.tip'))
+  }
+
+  const screens: [string, BrowserContextOptions][] = [
+    ['a large screen, light', { colorScheme: 'light' }],
+    ['a large screen, dark', { colorScheme: 'dark' }],
+    ['a phone, light', { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true }],
+    ['a phone, dark', { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true, colorScheme: 'dark' }],
+  ]
+
+  test.each(screens)('%s: curves and pictures are there, nothing is asked for, nothing is wrong', async (_, screen) => {
+    await using folders = await RunFolders.create()
+    await using opened = await open(await written(folders, wholeRun(2), wholeRun(0)), screen)
+    const { page } = opened
+    const lines = await page.locator('.chart path.trend').evaluateAll((paths) =>
+      paths.map((path) => {
+        const { width, height } = (path as SVGGraphicsElement).getBBox()
+        return width + height
+      }),
+    )
+    // Two runs in four charts of training, two of quality, three of probing and one of CKNNA.
+    expect(lines.length).toBe(20)
+    expect(Math.min(...lines)).toBeGreaterThan(0)
+    const images = await page
+      .locator('img')
+      .evaluateAll((all) => all.map((image) => (image as HTMLImageElement).naturalWidth))
+    expect(images).toEqual([42, 42, 42, 42])
+    // Nothing is wider than the screen, no text smaller than 11 pixels, none overlaps another on an axis.
+    const layout = await page.evaluate(() => ({
+      overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+      smallest: Math.min(
+        ...[...document.querySelectorAll('main *')]
+          .filter((own) => [...own.childNodes].some((node) => node.nodeType === 3 && node.textContent!.trim() !== ''))
+          .map((own) => Number.parseFloat(getComputedStyle(own).fontSize)),
+      ),
+      overlapping: [...document.querySelectorAll('.x-labels, .y-labels')].flatMap((labels) => {
+        const boxes = [...labels.children].map((own) => own.getBoundingClientRect()).filter(({ width }) => width > 0)
+        return boxes.flatMap((a, i) =>
+          boxes
+            .slice(i + 1)
+            .filter((b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom)
+            .map(() => labels.textContent),
+        )
+      }),
+    }))
+    expect(layout).toEqual({ overflow: 0, smallest: expect.any(Number), overlapping: [] })
+    expect(layout.smallest).toBeGreaterThanOrEqual(11)
+    expect(opened.requests()).toEqual([])
+    expect(opened.complaints).toEqual([])
+  })
+
+  test('the pointer reads values on every chart', async () => {
+    await using folders = await RunFolders.create()
+    await using opened = await open(await written(folders, wholeRun(2), wholeRun(0)))
+    const { page } = opened
+    // The last of ten steps: 1/12 and 1/10.
+    expect(await pointAt(page, 'Loss', 0.999)).toBe('Step 10\naligned 0.08333\nvanilla 0.1000')
+    expect(await pointAt(page, 'Fréchet distance', 0.98)).toBe('Step 10\naligned 6.667\nvanilla 8.000')
+    expect(await pointAt(page, 'Linear probing, t = 0.5', 0.5)).toBe('Layer 4\naligned 37.0 %\nvanilla 35.0 %')
+    expect(await pointAt(page, 'Linear probing by noise level', 0.98)).toBe('t = 0.5\naligned 57.0 %\nvanilla 55.0 %')
+    expect(await pointAt(page, 'CKNNA to hog', 0.5)).toBe('Layer 4\naligned 0.2200\nvanilla 0.2000')
+    const titles = await page
+      .locator('.chart')
+      .evaluateAll((all) => all.map((own) => (own as HTMLElement).dataset.chart!))
+    expect(titles.length).toBeGreaterThan(9)
+    for (const title of titles) expect(await pointAt(page, title, 0.5), title).toMatch(/^(Step|Layer|t =) .*\d/)
+    // What is hidden is not read.
+    await page.getByText('vanilla', { exact: true }).locator('visible=true').nth(1).click()
+    expect(await pointAt(page, 'Loss', 0.999)).toBe('Step 10\naligned 0.08333')
+    expect(opened.complaints).toEqual([])
+  })
+
+  test('a finger reads values, and they stay when it is lifted', async () => {
+    await using folders = await RunFolders.create()
+    const phone = { viewport: { width: 360, height: 740 }, hasTouch: true, isMobile: true }
+    await using opened = await open(await written(folders, wholeRun(2), wholeRun(0)), phone)
+    const { page } = opened
+    const pointer = chart(page, 'CKNNA to hog').locator('.pointer')
+    await pointer.scrollIntoViewIfNeeded()
+    await pointer.tap()
+    const tip = chart(page, 'CKNNA to hog').locator('.tip')
+    expect(await shownText(tip)).toContain('Layer 4')
+    const { x, width } = (await tip.boundingBox())!
+    expect([x >= 0, x + width <= 360]).toEqual([true, true])
+    await page.locator('h1').tap()
+    expect(await tip.count()).toBe(0)
+  })
+
+  test('the arrow keys read values too', async () => {
+    await using folders = await RunFolders.create()
+    await using opened = await open(await written(folders, wholeRun(0)))
+    const pointer = chart(opened.page, 'Linear probing, t = 0').locator('.pointer')
+    await pointer.focus()
+    await pointer.press('ArrowRight')
+    await pointer.press('ArrowRight')
+    expect(await shownText(chart(opened.page, 'Linear probing, t = 0').locator('.tip'))).toMatch(/^Layer 4\n/)
+  })
+
+  test('dragging magnifies all training curves, a button shows all again; the logarithm where it can be taken', async () => {
+    await using folders = await RunFolders.create()
+    await using opened = await open(await written(folders, wholeRun(2), wholeRun(0)))
+    const { page } = opened
+    const labels = (title: string, axis: string) => chart(page, title).locator(`.${axis}-labels span`).allInnerTexts()
+    const before = await labels('Gradient norm', 'x')
+    const box = (await chart(page, 'Loss').locator('.pointer').boundingBox())!
+    await page.mouse.move(box.x + box.width * 0.5, box.y + 50)
+    await page.mouse.down()
+    await page.mouse.move(box.x + box.width * 0.9, box.y + 50, { steps: 5 })
+    await page.mouse.up()
+    await expect.poll(() => labels('Gradient norm', 'x')).not.toEqual(before)
+    expect(Number((await labels('Gradient norm', 'x'))[0])).toBeGreaterThanOrEqual(5)
+    await page.getByRole('button', { name: 'Whole run' }).click()
+    await expect.poll(() => labels('Gradient norm', 'x')).toEqual(before)
+    await page.getByText('Log scale').click()
+    // 1/12 to 1: ticks at 1, 2 and 5 times a power of ten.
+    await expect.poll(() => labels('Loss', 'y')).toEqual(['0.1', '0.2', '0.5', '1'])
+    expect(opened.complaints).toEqual([])
+  })
+
+  test('one sample of every grid', async () => {
+    await using folders = await RunFolders.create()
+    await using opened = await open(await written(folders, wholeRun(2), wholeRun(0)))
+    const { page } = opened
+    expect(await page.locator('.matrix thead th').allInnerTexts()).toEqual(['', 'Step 5', 'Step 10'])
+    await page.locator('.tiles-choice').getByText('6', { exact: true }).click()
+    // The sixth of four in a row: its corner, at (12, 12), lies on the cell's.
+    const offsets = await page.locator('.matrix .cell').evaluateAll((cells) =>
+      cells.map((cell) => {
+        const [own, image] = [cell.getBoundingClientRect(), cell.querySelector('img')!.getBoundingClientRect()]
+        return [own.left - image.left, own.top - image.top].map((offset) => (offset / image.width) * 42)
+      }),
+    )
+    expect(offsets.length).toBe(4)
+    // Chromium lays out in 64ths of a pixel.
+    for (const offset of offsets.flat()) expect(offset).toBeCloseTo(12, 1)
+    await page.locator('.matrix img').first().click()
+    await expect.poll(() => page.locator('dialog.enlarged img').count()).toBe(1)
+  })
+
+  test('follows a run in progress, without loading the page again', async () => {
+    await using folders = await RunFolders.create()
+    const run = await folders.add('r', { 'config.json': CONFIG })
+    const log = join(run, 'metrics.jsonl')
+    const lines = (from: number, to: number, loss: number) =>
+      Array.from({ length: to - from + 1 }, (_, i) => `${JSON.stringify(metricsLine(from + i, { loss }))}\n`).join('')
+    await writeFile(log, '')
+    await using watching = await watch([run], { port: 0, interval: 20 })
+    await using opened = await open(watching.url)
+    const { page } = opened
+    await page.evaluate(() => Object.assign(window, { isFirstPage: true }))
+    const seen = () => shownText(page.locator('.lead [data-part=lead]'))
+    await expect.poll(() => shownText(page.locator('.live'))).toBe('Live')
+    expect(await page.locator('.chart').count()).toBe(0)
+    await appendFile(log, lines(1, 20, 0.5))
+    await expect.poll(() => page.locator('.chart').count()).toBe(4)
+    await expect.poll(seen).toBe('SiT-S/2, step 20')
+    await pointAt(page, 'Loss', 0.5)
+
+    // What the pointer reads stays while points come in, half a line is waited for.
+    const next = lines(21, 21, 0.75)
+    await appendFile(log, next.slice(0, 50))
+    await appendFile(log, next.slice(50))
+    await expect.poll(seen).toBe('SiT-S/2, step 21')
+    expect(await shownText(chart(page, 'Loss').locator('.tip'))).toMatch(/^Step 1\d\n0.5000$/)
+    expect(await pointAt(page, 'Loss', 0.999)).toBe('Step 21\n0.7500')
+
+    // Resumed: steps that had been logged are made again.
+    await truncate(log, lines(1, 15, 0.5).length)
+    await appendFile(log, lines(16, 18, 0.25))
+    await expect.poll(seen).toBe('SiT-S/2, step 18')
+    await expect.poll(() => pointAt(page, 'Loss', 0.999)).toBe('Step 18\n0.2500')
+
+    // Alignment is logged from here on, a grid and an evaluation come.
+    await appendFile(log, `${JSON.stringify(metricsLine(19, { alignment: -0.4 }))}\n`)
+    await expect.poll(() => chart(page, 'Alignment loss').count()).toBe(1)
+    await writeFile(join(run, 'samples/0000019.png'), GRID)
+    await expect.poll(() => page.locator('.gallery img').count()).toBe(1)
+    await expect
+      .poll(() => page.locator('.gallery img').evaluate((image) => (image as HTMLImageElement).naturalWidth))
+      .toBe(42)
+    await writeFile(join(run, 'samples/0000020.png'), GRID)
+    await expect.poll(() => shownText(page.locator('.timeline output'))).toBe('Step 20')
+
+    expect(await page.evaluate(() => 'isFirstPage' in window)).toBe(true)
+    expect(opened.requests().every((url) => url.startsWith(watching.url))).toBe(true)
+    expect(opened.complaints).toEqual([])
+  })
+
+  test('keeps what is magnified while points come in', async () => {
+    await using folders = await RunFolders.create()
+    const run = await folders.add('r', {
+      'config.json': CONFIG,
+      'metrics.jsonl': Array.from({ length: 100 }, (_, i) => metricsLine(i + 1)),
+    })
+    await using watching = await watch([run], { port: 0, interval: 20 })
+    await using opened = await open(watching.url)
+    const { page } = opened
+    const box = (await chart(page, 'Loss').locator('.pointer').boundingBox())!
+    await page.mouse.move(box.x + box.width * 0.2, box.y + 50)
+    await page.mouse.down()
+    await page.mouse.move(box.x + box.width * 0.4, box.y + 50, { steps: 5 })
+    await page.mouse.up()
+    const labels = () => chart(page, 'Loss').locator('.x-labels span').allInnerTexts()
+    await expect.poll(async () => (await labels()).at(-1)).toBe('40')
+    const magnified = await labels()
+    await appendFile(join(run, 'metrics.jsonl'), `${JSON.stringify(metricsLine(101))}\n`)
+    await expect.poll(() => shownText(page.locator('.lead [data-part=lead]'))).toBe('SiT-S/2, step 101')
+    expect(await labels()).toEqual(magnified)
+  })
+
+  test('100,000 points: reading values fits a frame, magnifying and appending are felt as immediate', async () => {
+    const count = 100_000
+    const spike = 54_321
+    await using folders = await RunFolders.create()
+    const noise = (i: number) => ((i * 0.618033988749895) % 1) - 0.5
+    const line = (step: number) =>
+      metricsLine(step, {
+        loss: step === spike ? 9 : 0.5 + 1 / (1 + step / 1000) + 0.2 * noise(step),
+        denoising: 0.5,
+        alignment: -0.5 + 0.1 * noise(step),
+        gradNorm: 1 + noise(step),
+        imagesPerSecond: 100 + 10 * noise(step),
+      })
+    const run = await folders.add('r', {
+      'config.json': {},
+      'metrics.jsonl': Array.from({ length: count }, (_, i) => line(i + 1)),
+    })
+    await using watching = await watch([run], { port: 0, interval: 20 })
+    await using opened = await open(watching.url)
+    const { page } = opened
+    const box = (await chart(page, 'Loss').locator('.pointer').boundingBox())!
+
+    // The spike is drawn, though 83 steps share each pixel, and the pointer reads single steps of the 100,000.
+    const top = await chart(page, 'Loss')
+      .locator('path.raw')
+      .evaluate((path) => (path as SVGGraphicsElement).getBBox().y)
+    expect(top).toBeLessThan(0)
+    const tip = await pointAt(page, 'Loss', (spike + 0.2) / count)
+    const step = Number(tip.match(/^Step ([\d,]+)/)![1]!.replaceAll(',', ''))
+    expect(tip).toContain(`logged ${step === spike ? '9.000' : (line(step) as { loss: number }).loss.toFixed(4)}`)
+
+    // The time that the page's main thread computed (not the clock's, which other processes push on): script, style,
+    // layout and paint of one hover, in which every chart marks the step.
+    const devtools = await page.context().newCDPSession(page)
+    await devtools.send('Performance.enable', { timeDomain: 'threadTicks' })
+    const busy = async () => {
+      const { metrics } = await devtools.send('Performance.getMetrics')
+      return metrics.find(({ name }) => name === 'TaskDuration')!.value * 1000
+    }
+    const moves = 120
+    const beforeHover = await busy()
+    for (let i = 0; i < moves; i++) {
+      await page.mouse.move(box.x + (box.width * (i + 0.5)) / moves, box.y + 80)
+      await page.evaluate(() => new Promise((done) => requestAnimationFrame(done)))
+    }
+    const hover = ((await busy()) - beforeHover) / moves
+
+    const beforeZoom = await busy()
+    await page.mouse.move(box.x + box.width * 0.3, box.y + 80)
+    await page.mouse.down()
+    await page.mouse.move(box.x + box.width * 0.7, box.y + 80)
+    await page.mouse.up()
+    const ends = async () =>
+      (await chart(page, 'Loss').locator('.x-labels span').allInnerTexts()).map(Number.parseFloat)
+    await expect.poll(async () => (await ends())[0]).toBeGreaterThan(0)
+    const zoom = (await busy()) - beforeZoom
+
+    await page.getByRole('button', { name: 'Whole run' }).click()
+    const beforeAppend = await busy()
+    await appendFile(join(run, 'metrics.jsonl'), `${JSON.stringify(line(count + 1))}\n`)
+    await expect.poll(() => shownText(page.locator('.lead [data-part=lead]'))).toBe('step 100,001')
+    const append = (await busy()) - beforeAppend
+    console.log(`hover ${hover.toFixed(2)} ms, magnify ${zoom.toFixed(1)} ms, append ${append.toFixed(1)} ms`)
+    // A frame of 60 a second has 16.7 ms.
+    expect(hover).toBeLessThan(1000 / 60)
+    // What answers within 100 ms is felt as immediate (R. B. Miller, 1968; J. Nielsen, "Usability Engineering", 1993, 5.5).
+    expect(zoom).toBeLessThan(100)
+    expect(append).toBeLessThan(100)
+    expect(opened.complaints).toEqual([])
+  })
+})
