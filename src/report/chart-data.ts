@@ -21,6 +21,8 @@ export interface SeriesData {
   /** The run's index in the page, which gives the series its colour. */
   readonly run: number
   readonly name: string
+  /** How faint it is drawn, as its class says: 0 is the newest. */
+  readonly age: number
   readonly x: PackedNumbers
   readonly y: PackedNumbers
 }

@@ -70,9 +70,10 @@ export function renderChart(chart: Chart): Html {
     ...(values && { values }),
     ticks,
     percent,
-    series: series.map(({ run, name, points }) => ({
+    series: series.map(({ run, name, points, age = 0 }) => ({
       run,
       name,
+      age: ageClass(age),
       x: packNumbers(points.x),
       y: packNumbers(points.y),
     })),

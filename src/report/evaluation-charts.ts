@@ -72,10 +72,10 @@ function qualityCharts(all: readonly (readonly Evaluation[])[], names: readonly 
         evaluation.kind === 'fid' && evaluation.step !== undefined ? [{ run, evaluation, step: evaluation.step }] : [],
       ),
     ),
-    ({ evaluation: { features, reference } }) => JSON.stringify([features, reference]),
+    ({ evaluation: { network, reference } }) => JSON.stringify([network, reference]),
   )
   return groups.flatMap((group) => {
-    const { features, reference, images } = group[0]!.evaluation
+    const { network, reference, sampleImages } = group[0]!.evaluation
     const steps = group.map(({ step }) => step)
     const range = [Math.min(...steps), Math.max(...steps)] as const
     const seriesOf = (key: keyof FidEvaluation & ('fid' | (typeof QUALITY)[number]['key'])): ChartSeries[] =>
@@ -85,20 +85,20 @@ function qualityCharts(all: readonly (readonly Evaluation[])[], names: readonly 
         points: pointsOf(
           group.flatMap(({ run: of, step, evaluation }) => {
             const value = evaluation[key]
-            return of === run && value !== undefined ? [[step, value]] : []
+            return of === run && typeof value === 'number' ? [[step, value]] : []
           }),
         ),
       }))
-    const suffix = groups.length > 1 ? `, ${features} against ${basename(reference)}` : ''
-    const isInception = features === 'inception'
+    const suffix = groups.length > 1 ? `, ${network} against ${basename(reference)}` : ''
+    const isInception = network === 'inception'
     const fid = seriesOf('fid')
-    const own = QUALITY.filter(({ key }) => group.some(({ evaluation }) => evaluation[key] !== undefined))
+    const own = QUALITY.filter(({ key }) => group.some(({ evaluation }) => typeof evaluation[key] === 'number'))
     const chart = { across: 'step', drawing: 'measured', range, legend: names.length > 1 } as const
     return [
       {
         ...chart,
         title: `${isInception ? 'FID' : 'Fréchet distance'}${suffix}`,
-        description: `${formatCount(images)} samples against ${basename(reference)}, in the features of ${isInception ? 'Inception' : features}. Lower is better. ${accelerationOf(fid)}`,
+        description: `${sampleImages === null ? 'Samples' : `${formatCount(sampleImages)} samples`} against ${basename(reference)}, in the features of ${isInception ? 'Inception' : network}. Lower is better. ${accelerationOf(fid)}`,
         yLabel: isInception ? 'FID' : 'Fréchet distance',
         series: fid,
         width: 'full' as const,
@@ -157,27 +157,33 @@ function probeMeasures(all: readonly (readonly Evaluation[])[]): LayerMeasure[] 
   ]
 }
 
+const CKNNA_FORMULAS = [
+  { key: 'cknna', suffix: '', formula: 'the paper’s formula' },
+  { key: 'platonicCknna', suffix: ' (platonic-rep)', formula: 'the formula of platonic-rep’s code' },
+] as const
+
 function cknnaMeasures(all: readonly (readonly Evaluation[])[]): LayerMeasure[] {
   const found = all.flatMap((own, run) =>
     own.flatMap((evaluation) => (evaluation.kind === 'cknna' ? [{ run, evaluation }] : [])),
   )
-  const groups = groupBy(found, ({ evaluation: { encoder, formula, neighbours } }) =>
-    JSON.stringify([encoder, formula, neighbours]),
-  )
-  return groups.map((group) => {
-    const { encoder, formula, neighbours } = group[0]!.evaluation
-    const formulaName = formula === 'paper' ? 'the paper’s formula' : 'the formula of platonic-rep'
-    return {
-      title: `CKNNA to ${encoder}${groups.length > 1 ? ` (${formula}, k = ${neighbours})` : ''}`,
-      description: `How far neighbours among the layer’s features are neighbours among the encoder’s; ${formulaName}, k = ${neighbours}.`,
+  const groups = groupBy(found, ({ evaluation: { encoder, neighbours } }) => JSON.stringify([encoder, neighbours]))
+  return groups.flatMap((group) => {
+    const { encoder, neighbours } = group[0]!.evaluation
+    const isOnlyOne = groups.filter((other) => other[0]!.evaluation.encoder === encoder).length === 1
+    return CKNNA_FORMULAS.map(({ key, suffix, formula }) => ({
+      title: `CKNNA to ${encoder}${isOnlyOne ? '' : `, k = ${neighbours}`}${suffix}`,
+      description: `How far neighbours among the layer’s features are neighbours among the encoder’s; ${formula}, k = ${neighbours}.`,
       yLabel: 'CKNNA',
       percent: false,
       profiles: group.map(({ run, evaluation: { step, points } }) => ({
         run,
         step,
-        values: points.map(({ layer, noise, cknna }) => ({ layer, noise, value: cknna })),
+        values: points.flatMap(({ layer, noise, ...point }) => {
+          const value = point[key]
+          return value === undefined ? [] : [{ layer, noise, value }]
+        }),
       })),
-    }
+    }))
   })
 }
 

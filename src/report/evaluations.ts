@@ -1,88 +1,113 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { JsonObjectSchema } from './json.ts'
 
-const step = z.int().nonnegative()
 const count = z.int().positive()
 const layer = z.int().nonnegative()
 const share = z.number().min(0).max(1)
 
+/** What was evaluated. The step is that of the checkpoint's name (`…/checkpoints/0400000`) where it is not given. */
+const evaluated = {
+  /** Steps that the model had been trained for; where neither this nor the checkpoint says it, the numbers are in no curve by step. */
+  step: z.int().nonnegative().optional(),
+  checkpoint: z.string().optional(),
+}
+
 /**
  * How good samples are (`repa evaluate fid`). With Inception's features the five numbers of the ADM suite; with an encoder's
- * the Fréchet distance, precision and recall.
+ * the Fréchet distance, precision and recall. Null is what could not be measured.
  *
  * ```json
- * { "kind": "fid", "step": 400000, "features": "inception", "reference": "VIRTUAL_imagenet256_labeled.npz", "images": 50000,
+ * { "kind": "fid", "step": 400000, "network": "inception", "reference": "VIRTUAL_imagenet256_labeled.npz", "samples": "samples.npz",
+ *   "features": 2048, "referenceImages": 10000, "sampleImages": 50000,
  *   "fid": 7.9, "sfid": 5.06, "is": 122.6, "precision": 0.7, "recall": 0.65 }
  * ```
  */
 const FidEvaluation = z.strictObject({
   kind: z.literal('fid'),
-  /** Steps that the model had been trained for; without it the numbers stand in no curve. */
-  step: step.optional(),
+  ...evaluated,
   /** `inception`, or the encoder's name as `--features` spells it. */
-  features: z.string().min(1),
-  /** What the samples were compared with, as it was named on the command line. */
+  network: z.string().min(1),
+  /** What the samples were compared with, and the samples, as they were named on the command line. */
   reference: z.string(),
-  /** Samples that were compared. */
-  images: count,
-  fid: z.number(),
-  sfid: z.number().optional(),
-  is: z.number().optional(),
-  precision: share.optional(),
-  recall: share.optional(),
+  samples: z.string().optional(),
+  /** Width of the features. */
+  features: count.optional(),
+  /** Images of each side; null where stored statistics do not say. */
+  referenceImages: count.nullable().optional(),
+  sampleImages: count.nullable(),
+  fid: z.number().nullable(),
+  sfid: z.number().nullable().optional(),
+  is: z.number().nullable().optional(),
+  precision: share.nullable().optional(),
+  recall: share.nullable().optional(),
 })
+
+/** The grid of what was measured, which the points say as well. */
+const grid = { layers: z.array(layer).optional(), noise: z.array(share).optional() }
+const place = {
+  /** Block whose output it is, from 1. */
+  layer,
+  /** Time of the path at which the images were noised: 0 is a clean image, 1 is noise. */
+  noise: share,
+}
 
 /**
  * How much of the classes a linear classifier reads from a layer's features (`repa evaluate probe`).
  *
  * ```json
- * { "kind": "probe", "step": 400000, "images": 10000, "points": [{ "layer": 8, "noise": 0, "accuracy": 0.703 }] }
+ * { "kind": "probe", "checkpoint": "runs/xl/checkpoints/0400000", "data": "data/imagenet256", "trainImages": 40000, "testImages": 10000,
+ *   "points": [{ "layer": 8, "noise": 0, "accuracy": 0.703, "trainAccuracy": 0.81 }] }
  * ```
  */
 const ProbeEvaluation = z.strictObject({
   kind: z.literal('probe'),
-  step: step.optional(),
+  ...evaluated,
+  ...grid,
+  data: z.string().optional(),
+  trainImages: count.optional(),
   /** Held-out images on which the accuracy was measured. */
-  images: count,
-  points: z.array(
-    z.strictObject({
-      /** Blocks that the features went through: 1 is the first block's output, 0 the embedded patches. */
-      layer,
-      /** Time of the path at which the images were noised: 0 is a clean image, 1 is noise. */
-      noise: share,
-      /** Share of images whose class was named first. */
-      accuracy: share,
-    }),
-  ),
+  testImages: count,
+  schedule: JsonObjectSchema.optional(),
+  /** Shares of images whose class was named first. */
+  points: z.array(z.strictObject({ ...place, accuracy: share, trainAccuracy: share.optional() })),
 })
 
 /**
  * How far a layer's features align with an encoder's (`repa evaluate cknna`).
  *
  * ```json
- * { "kind": "cknna", "step": 400000, "encoder": "dinov2-vit-g", "formula": "paper", "neighbours": 10, "images": 10000,
- *   "points": [{ "layer": 8, "noise": 0, "cknna": 0.53 }] }
+ * { "kind": "cknna", "checkpoint": "runs/xl/checkpoints/0400000", "encoder": "dinov2-vit-g", "images": 10000, "neighbours": 10,
+ *   "points": [{ "layer": 8, "noise": 0, "cknna": 0.53, "platonicCknna": 0.31, "mutualKnn": 0.2 }] }
  * ```
  */
 const CknnaEvaluation = z.strictObject({
   kind: z.literal('cknna'),
-  step: step.optional(),
+  ...evaluated,
+  ...grid,
+  data: z.string().optional(),
   encoder: z.string().min(1),
-  /** `paper`: equations 21 to 24 of REPA; `platonic`: the code of "The Platonic Representation Hypothesis". */
-  formula: z.enum(['paper', 'platonic']),
-  /** k: nearest neighbours that must be shared. */
-  neighbours: count,
   images: count,
-  points: z.array(z.strictObject({ layer, noise: share, cknna: z.number() })),
+  /** k: nearest neighbours among which mutual ones are looked for. */
+  neighbours: count,
+  points: z.array(
+    z.strictObject({
+      ...place,
+      /** Equations 21 to 24 of REPA's paper. */
+      cknna: z.number(),
+      /** By the code of "The Platonic Representation Hypothesis". */
+      platonicCknna: z.number().optional(),
+      /** Mean share of neighbours that are mutual. */
+      mutualKnn: share.optional(),
+    }),
+  ),
 })
 
 /** What a file `RUN/evaluation/NAME.json` holds, whatever its name: one evaluation of one checkpoint of the run. */
 export const EvaluationSchema = z.discriminatedUnion('kind', [FidEvaluation, ProbeEvaluation, CknnaEvaluation])
 export type Evaluation = z.output<typeof EvaluationSchema>
 export type FidEvaluation = z.output<typeof FidEvaluation>
-export type ProbeEvaluation = z.output<typeof ProbeEvaluation>
-export type CknnaEvaluation = z.output<typeof CknnaEvaluation>
 
 /**
  * Reads every `.json` of a run's folder `evaluation`, in the order of their names; no folder is none.
@@ -110,8 +135,14 @@ function parseEvaluation(text: string, file: string): Evaluation {
     throw new Error(`${file}: expected JSON: ${(error as Error).message}.`)
   }
   const checked = EvaluationSchema.safeParse(json)
-  if (checked.success) return checked.data
+  if (checked.success) return withStep(checked.data)
   const { path, message } = checked.error.issues[0]!
   const field = path.length > 0 ? `'${path.join('.')}': ` : ''
   throw new Error(`${file}: ${field}${message}; expected what 'repa evaluate fid|probe|cknna --out' writes.`)
+}
+
+/** A checkpoint's folder is named by its step. */
+function withStep(evaluation: Evaluation): Evaluation {
+  const [, digits] = evaluation.checkpoint?.match(/(?:^|[\\/])(\d{7,})[\\/]*$/) ?? []
+  return evaluation.step !== undefined || digits === undefined ? evaluation : { ...evaluation, step: Number(digits) }
 }

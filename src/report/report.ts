@@ -5,6 +5,7 @@ import { extremes, finitePoints } from './curve.ts'
 import { renderEvaluations } from './evaluation-charts.ts'
 import { renderGallery } from './gallery.ts'
 import { type Html, html, trusted } from './html.ts'
+import { flattenJson, type JsonObject } from './json.ts'
 import { METRICS, type MetricName, type Metrics } from './metrics-table.ts'
 import { pageScript } from './page-script.ts'
 import { formatCount } from './quantity.ts'
@@ -191,11 +192,23 @@ function renderRunToggle(name: string, run: number): Html {
 
 /** The model and how far the run has come, where its configuration says so. */
 function leadOf(runs: readonly RunData[], names: readonly string[]): string {
-  if (runs.length > 1) return names.join(' · ')
-  const { config, metrics } = runs[0]!
-  const model = typeof config.model === 'string' ? `${config.model}, ` : ''
-  const steps = metrics.step.length === 0 ? 'not a step logged yet' : `step ${formatCount(metrics.step.at(-1)!)}`
-  return `${model}${steps}`
+  if (runs.length > 1) return names.map((name, i) => `${name}: ${stepOf(runs[i]!)}`).join(' · ')
+  const model = modelOf(runs[0]!.config)
+  return model === undefined ? stepOf(runs[0]!) : `${model}, ${stepOf(runs[0]!)}`
+}
+
+function stepOf({ metrics }: RunData): string {
+  return metrics.step.length === 0 ? 'not a step logged yet' : `step ${formatCount(metrics.step.at(-1)!)}`
+}
+
+/** A preset's name, or the sizes of a model that is none. */
+function modelOf(config: JsonObject): string | undefined {
+  const settings = flattenJson(config)
+  const setting = (name: string) => settings.get(`training.model${name}`) ?? settings.get(`model${name}`)
+  const preset = setting('')
+  if (typeof preset === 'string') return preset
+  const [kind, depth, hidden] = ['.kind', '.depth', '.hidden'].map(setting)
+  return typeof kind === 'string' ? `${kind} of ${depth} blocks of ${hidden}` : undefined
 }
 
 function footerOf(writtenAt: Date | undefined): string {

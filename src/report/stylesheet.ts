@@ -43,7 +43,7 @@ section > h2, section > header { margin-bottom: 0.9rem; }
 section > h3 { margin-bottom: 0.6rem; color: var(--soft); }
 header p, .remark { color: var(--soft); font-size: 0.9rem; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; }
-.swatch { display: inline-block; width: 0.7em; height: 0.7em; border-radius: 3px; margin-right: 0.5em; background: var(--run); }
+.swatch { display: inline-block; width: 0.7em; height: 0.7em; border-radius: 3px; margin-right: 0.5em; background: var(--strength, var(--run)); }
 
 .headline { display: grid; gap: 0.75rem; margin-top: clamp(1.5rem, 3vw, 2.25rem); }
 .tiles { display: flex; flex-wrap: wrap; gap: 1px; overflow: hidden; background: var(--card); border: 1px solid var(--line); border-radius: 12px; }
@@ -103,7 +103,7 @@ html:not(.scripted) .scripted-only { display: none; }
 .pointer:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; } .pointer > * { pointer-events: none; }
 .pointer .rule { position: absolute; top: 0; bottom: 0; width: 1px; background: var(--soft); opacity: 0.5; }
 .pointer .band { position: absolute; top: 0; bottom: 0; background: var(--accent); opacity: 0.14; }
-.pointer .dot { position: absolute; width: 10px; height: 10px; margin: -5px; border-radius: 50%; background: var(--run); border: 2px solid var(--card); }
+.pointer .dot { position: absolute; width: 10px; height: 10px; margin: -5px; border-radius: 50%; background: var(--strength); border: 2px solid var(--card); }
 .tip { position: absolute; z-index: 2; top: 0.25rem; width: max-content; max-width: min(22rem, 78vw); padding: 0.45rem 0.7rem; border-radius: 8px; background: var(--card); color: var(--ink);
   border: 1px solid var(--line); box-shadow: 0 4px 16px rgb(0 0 0 / 0.14); font-size: 0.82rem; line-height: 1.5; overflow-wrap: anywhere; }
 .tip b { font-weight: 620; } .tip span { color: var(--soft); }
@@ -155,6 +155,7 @@ footer { margin-top: 3.5rem; color: var(--soft); font-size: 0.8rem; }
   .x-labels span:nth-child(even) { display: none; }
   .tile { padding: 0.8rem 0.9rem; } .tile .value { font-size: 1.3rem; }
   .tile { flex-basis: 40%; }
+  .matrix tbody th, .matrix thead th:first-child { min-width: 4.5rem; max-width: 5.5rem; padding-inline: 0.7rem 0.4rem; }
 }`
 
 const PRINT = `@media print {

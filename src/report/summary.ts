@@ -2,7 +2,7 @@ import { curveOf, median, type Points } from './curve.ts'
 import type { Evaluation } from './evaluations.ts'
 import { type Html, html } from './html.ts'
 import type { MetricName } from './metrics-table.ts'
-import { formatCount, formatDuration, formatShare, formatShortCount, formatSignificant } from './quantity.ts'
+import { formatCount, formatDuration, formatShortCount, formatSignificant } from './quantity.ts'
 import type { RunData } from './run.ts'
 
 /** A run's finite values by the metric's name, as far as the run logged them. */
@@ -89,10 +89,10 @@ function evaluationFigures({ evaluations }: RunData): Figure[] {
 
 function headlinesOf(evaluation: Evaluation): (readonly [label: string, value: string, where: string])[] {
   if (evaluation.kind === 'fid') {
-    const { features, fid, sfid, is, precision, recall } = evaluation
-    const distance = features === 'inception' ? 'FID' : `Fréchet distance (${features})`
-    const of = features === 'inception' ? '' : ` (${features})`
-    const numbers: (readonly [string, number | undefined])[] = [
+    const { network, fid, sfid, is, precision, recall } = evaluation
+    const distance = network === 'inception' ? 'FID' : `Fréchet distance (${network})`
+    const of = network === 'inception' ? '' : ` (${network})`
+    const numbers: (readonly [string, number | null | undefined])[] = [
       [distance, fid],
       ['sFID', sfid],
       ['IS', is],
@@ -100,7 +100,7 @@ function headlinesOf(evaluation: Evaluation): (readonly [label: string, value: s
       [`Recall${of}`, recall],
     ]
     return numbers.flatMap(([label, value]) =>
-      value === undefined ? [] : [[label, formatSignificant(value, value < 100 ? 3 : 4), ''] as const],
+      typeof value !== 'number' ? [] : [[label, formatSignificant(value, value < 100 ? 3 : 4), ''] as const],
     )
   }
   const values =
@@ -110,8 +110,8 @@ function headlinesOf(evaluation: Evaluation): (readonly [label: string, value: s
   if (values.length === 0) return []
   const { layer, value } = values.reduce((best, own) => (own.value > best.value ? own : best))
   return evaluation.kind === 'probe'
-    ? [['Probing', `${formatShare(value)} %`, `layer ${layer}`]]
-    : [[`CKNNA to ${evaluation.encoder} (${evaluation.formula})`, formatSignificant(value, 3), `layer ${layer}`]]
+    ? [['Probing', `${(value * 100).toFixed(1)} %`, `layer ${layer}`]]
+    : [[`CKNNA to ${evaluation.encoder}`, formatSignificant(value, 3), `layer ${layer}`]]
 }
 
 /** `seconds` counts from the start of the process that wrote the line: a resumed run begins anew, and the parts add up. */

@@ -32,9 +32,9 @@ function wholeRun(better: number): RunFiles {
         {
           kind: 'fid',
           step,
-          features: 'hog',
+          network: 'hog',
           reference: 'ref.zip',
-          images: 100,
+          sampleImages: 100,
           fid: 80 / (step + better),
           recall: 0.5,
         },
@@ -43,7 +43,7 @@ function wholeRun(better: number): RunFiles {
     'evaluation/probe.json': {
       kind: 'probe',
       step: 10,
-      images: 100,
+      testImages: 100,
       points: [0, 0.5].flatMap((noise) =>
         LAYERS.map((layer) => ({ layer, noise, accuracy: 0.1 * layer - 0.1 * noise + 0.01 * better })),
       ),
@@ -52,7 +52,6 @@ function wholeRun(better: number): RunFiles {
       kind: 'cknna',
       step: 10,
       encoder: 'hog',
-      formula: 'paper',
       neighbours: 10,
       images: 100,
       points: LAYERS.map((layer) => ({ layer, noise: 0, cknna: 0.05 * layer + 0.01 * better })),

@@ -18,11 +18,11 @@ function chartTitles(html: string): string[] {
   return [...html.matchAll(/<figure class="card chart[^>]*>\s*<figcaption><h3>([^<]*)/g)].map(([, title]) => title!)
 }
 
-const FID = { kind: 'fid', features: 'inception', reference: 'ref.npz', images: 50_000, fid: 8, is: 141.2 }
+const FID = { kind: 'fid', network: 'inception', reference: 'ref.npz', sampleImages: 50_000, fid: 8, is: 141.2 }
 const PROBE = {
   kind: 'probe',
   step: 1000,
-  images: 100,
+  testImages: 100,
   points: [
     { layer: 4, noise: 0, accuracy: 0.5 },
     { layer: 8, noise: 0, accuracy: 0.703 },
@@ -135,7 +135,7 @@ test('hostile text stays text', async () => {
   const run = {
     ...(await readRun(directory)),
     name: attack,
-    evaluations: [{ ...FID, kind: 'fid' as const, step: 1, features: attack, reference: attack }],
+    evaluations: [{ ...FID, kind: 'fid' as const, step: 1, network: attack, reference: attack }],
   }
   const other = { ...run, config: {}, name: `${attack}2` }
   for (const html of [renderReport([run], { title: attack }), renderReport([run, other])]) {

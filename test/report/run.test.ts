@@ -11,13 +11,21 @@ test('reads all of a run', async () => {
     'samples/0001000.png': PNG,
     'samples/notes.txt': 'not a grid',
     'samples/12.png': 'not padded: not a grid of ours',
-    'evaluation/b.json': { kind: 'probe', step: 9, images: 10, points: [{ layer: 8, noise: 0.5, accuracy: 0.7 }] },
-    'evaluation/a.json': { kind: 'fid', features: 'hog', reference: 'r.zip', images: 10, fid: 8.5 },
+    'evaluation/b.json': {
+      kind: 'probe',
+      checkpoint: 'runs/xl/checkpoints/0000900',
+      testImages: 10,
+      points: [{ layer: 8, noise: 0.5, accuracy: 0.7 }],
+    },
+    'evaluation/a.json': { kind: 'fid', network: 'hog', reference: 'r.zip', sampleImages: 10, fid: 8.5 },
     'evaluation/notes.txt': 'not an evaluation',
   })
   const run = await readRun(`${directory}/`)
   expect(run).toMatchObject({ name: 'xl', directory, config: { model: 'SiT-XL/2' } })
-  expect(run.evaluations.map(({ kind }) => kind)).toEqual(['fid', 'probe'])
+  expect(run.evaluations.map(({ kind, step }) => [kind, step])).toEqual([
+    ['fid', undefined],
+    ['probe', 900],
+  ])
   expect([...run.metrics.step]).toEqual([1, 2])
   expect([...run.metrics.columns.alignment]).toEqual([-0.1, Number.NaN])
   expect([...run.metrics.columns.skipped]).toEqual([Number.NaN, 1])
@@ -116,13 +124,16 @@ describe('refuses', () => {
       'an evaluation with a share above one',
       {
         ...config,
-        'evaluation/x.json': '{"kind":"probe","images":1,"points":[{"layer":1,"noise":0,"accuracy":70.3}]}',
+        'evaluation/x.json': '{"kind":"probe","testImages":1,"points":[{"layer":1,"noise":0,"accuracy":70.3}]}',
       },
       /x\.json: 'points\.0\.accuracy': /,
     ],
     [
       'an evaluation that says more than is known',
-      { ...config, 'evaluation/x.json': '{"kind":"fid","features":"hog","reference":"r","images":1,"fid":1,"kid":2}' },
+      {
+        ...config,
+        'evaluation/x.json': '{"kind":"fid","network":"hog","reference":"r","sampleImages":1,"fid":1,"kid":2}',
+      },
       /x\.json: .*kid/,
     ],
   ])('%s', async (_, files, message) => {

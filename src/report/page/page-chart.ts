@@ -18,6 +18,7 @@ interface DrawnSeries {
 interface PageSeries {
   readonly run: number
   readonly name: string
+  readonly age: number
   readonly points: GrowingPoints
   readonly raw: SVGPathElement
   readonly trend: SVGPathElement
@@ -50,9 +51,10 @@ export class PageChart implements GroupedChart {
     this.#first = data.first
     this.#last = data.last
     const [raw, trend] = ['raw', 'trend'].map((kind) => figure.querySelectorAll<SVGPathElement>(`svg .${kind}`))
-    this.#series = data.series.map(({ run, name, x, y }, i) => ({
+    this.#series = data.series.map(({ run, name, age, x, y }, i) => ({
       run,
       name,
+      age,
       points: new GrowingPoints({ x: unpackNumbers(x), y: unpackNumbers(y) }),
       raw: raw![i]!,
       trend: trend![i]!,
@@ -108,7 +110,7 @@ export class PageChart implements GroupedChart {
     for (const { series, x: at, y } of here) {
       const height = positionOn(plot.y, y)
       if (!(height >= 0 && height <= 1)) continue
-      const dot = appendElement(this.#pointer, 'i', `dot run-${series.run}`)
+      const dot = appendElement(this.#pointer, 'i', `dot run-${series.run} age-${series.age}`)
       dot.style.left = `${positionOn(plot.x, at) * 100}%`
       dot.style.top = `${(1 - height) * 100}%`
     }
@@ -148,7 +150,7 @@ export class PageChart implements GroupedChart {
     for (const { series, y, logged } of readings) {
       const row = appendElement(tip, 'div')
       if (this.#series.length > 1) {
-        appendElement(row, 'i', `swatch run-${series.run}`)
+        appendElement(row, 'i', `swatch run-${series.run} age-${series.age}`)
         row.append(`${series.name} `)
       }
       appendElement(row, 'b', '', this.#format(y))

@@ -113,7 +113,7 @@ test('tells of points, of steps that were made again, and of grids and evaluatio
   expect(await next(stream, 'points')).toMatchObject({ last: 1, logged: [{ from: 2, step: [] }] })
   await writeFile(join(run, 'samples/0000001.png'), PNG)
   expect(await next(stream, 'page')).toMatchObject({ whole: false })
-  const fid = { kind: 'fid', step: 1, features: 'hog', reference: 'r.zip', images: 9, fid: 77.5 }
+  const fid = { kind: 'fid', step: 1, network: 'hog', reference: 'r.zip', sampleImages: 9, fid: 77.5 }
   await mkdir(join(run, 'evaluation'))
   await writeFile(join(run, 'evaluation/fid.json'), JSON.stringify(fid))
   expect(await next(stream, 'page')).toMatchObject({ whole: false })
@@ -153,7 +153,7 @@ test('what cannot be read is said, and again when it can', async () => {
   expect(await next(stream, 'problem')).toMatchObject({ sentence: expect.stringContaining('fid.json: expected JSON') })
   await writeFile(
     join(run, 'evaluation/fid.json'),
-    '{"kind":"fid","features":"hog","reference":"r","images":1,"fid":2}',
+    '{"kind":"fid","network":"hog","reference":"r","sampleImages":1,"fid":2}',
   )
   expect(await next(stream, 'problem')).toMatchObject({ sentence: '' })
   await stream.return(undefined)
