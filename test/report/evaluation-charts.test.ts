@@ -1,0 +1,164 @@
+import { describe, expect, test } from 'vitest'
+import { renderEvaluations } from '../../src/report/evaluation-charts.ts'
+import { type Evaluation, EvaluationSchema } from '../../src/report/evaluations.ts'
+
+const fid = (step: number | undefined, value: number, more: object = {}): Evaluation =>
+  EvaluationSchema.parse({
+    kind: 'fid',
+    step,
+    network: 'inception',
+    reference: 'a/ref.npz',
+    sampleImages: 10,
+    fid: value,
+    ...more,
+  })
+const probe = (step: number | undefined, noise: number[], layers: Record<number, number>): Evaluation =>
+  EvaluationSchema.parse({
+    kind: 'probe',
+    step,
+    testImages: 10,
+    points: noise.flatMap((t) =>
+      Object.entries(layers).map(([layer, accuracy]) => ({
+        layer: Number(layer),
+        noise: t,
+        accuracy: accuracy * (1 - t),
+      })),
+    ),
+  })
+const cknna = (more: object, point: object = {}): Evaluation =>
+  EvaluationSchema.parse({
+    kind: 'cknna',
+    encoder: 'hog',
+    images: 10,
+    neighbours: 10,
+    points: [1, 2].map((layer) => ({ layer, noise: 0, cknna: 0.1 * layer, ...point })),
+    ...more,
+  })
+
+/** Every chart's title, and the names and values of its lines. */
+function charts(...runs: Evaluation[][]) {
+  const { markup } = renderEvaluations(
+    runs.map((evaluations) => ({ evaluations })),
+    ['aligned', 'vanilla'].slice(0, runs.length),
+  )
+  return [
+    ...markup.matchAll(
+      /data-chart="([^"]*)"[\s\S]*?<p>([\s\S]*?)<span[\s\S]*?<script type="application\/json">(.*?)<\/script>/g,
+    ),
+  ].map(([, title, description, json]) => ({
+    title,
+    description,
+    lines: JSON.parse(json!).series.map((own: { name: string; age: number; x: number[]; y: number[] }) => [
+      own.name,
+      own.age,
+      Object.fromEntries(own.x.map((x, i) => [x, own.y[i]])),
+    ]),
+  }))
+}
+
+test('nothing evaluated, nothing shown', () => {
+  expect(renderEvaluations([{ evaluations: [] }], ['r']).markup).toBe('')
+})
+
+describe('sample quality', () => {
+  test('by step, in the order of the steps; one without a step is in no curve', () => {
+    const shown = charts([fid(200, 5), fid(100, 9), fid(undefined, 1)], [fid(100, 20)])
+    expect(shown.map(({ title }) => title)).toEqual(['FID'])
+    expect(shown[0]!.lines).toEqual([
+      ['aligned', 0, { 100: 9, 200: 5 }],
+      ['vanilla', 0, { 100: 20 }],
+    ])
+  })
+
+  test('what was measured beside the distance', () => {
+    const shown = charts([fid(1, 5, { sfid: 6, is: 7, precision: 0.5, recall: null })])
+    expect(shown.map(({ title }) => title)).toEqual(['FID', 'sFID', 'Inception Score', 'Precision'])
+  })
+
+  test('other features and references are charts of their own', () => {
+    const shown = charts([fid(1, 5), fid(1, 70, { network: 'hog' }), fid(1, 6, { reference: 'b/other.zip' })])
+    expect(shown.map(({ title }) => title)).toEqual([
+      'FID, inception against ref.npz',
+      'Fréchet distance, hog against ref.npz',
+      'FID, inception against other.zip',
+    ])
+  })
+
+  test.each<[string, Evaluation[][], expected: string | undefined]>([
+    [
+      'reached sooner',
+      [
+        [fid(50, 40), fid(100, 19), fid(400, 8)],
+        [fid(50, 50), fid(400, 20)],
+      ],
+      'aligned needs 100 steps for what vanilla reaches in 400: 4.0 times fewer.',
+    ],
+    [
+      'better with the other',
+      [
+        [fid(100, 30), fid(400, 20)],
+        [fid(200, 15), fid(400, 10)],
+      ],
+      'vanilla needs 200 steps for what aligned reaches in 400: 2.0 times fewer.',
+    ],
+    ['only at the end', [[fid(400, 8)], [fid(400, 20)]], undefined],
+    ['one run', [[fid(100, 9), fid(200, 8)]], undefined],
+  ])('how many fewer steps: %s', (_, runs, expected) => {
+    const { description } = charts(...runs)[0]!
+    if (expected === undefined) expect(description).not.toContain('fewer')
+    else expect(description).toContain(expected)
+  })
+})
+
+describe('features', () => {
+  test('by layer, at each noise level, by noise level and by step', () => {
+    const shown = charts(
+      [probe(100, [0, 0.5], { 1: 0.2, 2: 0.4 }), probe(200, [0, 0.5], { 1: 0.3, 2: 0.6 })],
+      [probe(200, [0, 0.5], { 1: 0.1, 2: 0.2 })],
+    )
+    expect(shown.map(({ title, lines }) => [title, lines])).toEqual([
+      [
+        'Linear probing, t = 0',
+        [
+          ['aligned, step 100', 3, { 1: 0.2, 2: 0.4 }],
+          ['aligned, step 200', 0, { 1: 0.3, 2: 0.6 }],
+          ['vanilla', 0, { 1: 0.1, 2: 0.2 }],
+        ],
+      ],
+      [
+        'Linear probing, t = 0.5',
+        [
+          ['aligned, step 100', 3, { 1: 0.1, 2: 0.2 }],
+          ['aligned, step 200', 0, { 1: 0.15, 2: 0.3 }],
+          ['vanilla', 0, { 1: 0.05, 2: 0.1 }],
+        ],
+      ],
+      [
+        'Linear probing by noise level',
+        [
+          ['aligned, step 100', 3, { 0: 0.4, 0.5: 0.2 }],
+          ['aligned, step 200', 0, { 0: 0.6, 0.5: 0.3 }],
+          ['vanilla', 0, { 0: 0.2, 0.5: 0.1 }],
+        ],
+      ],
+      [
+        'Linear probing by step',
+        [
+          ['aligned', 0, { 100: 0.4, 200: 0.6 }],
+          ['vanilla', 0, { 200: 0.2 }],
+        ],
+      ],
+    ])
+  })
+
+  test('the two formulas of CKNNA and other encoders are charts of their own', () => {
+    const both = cknna({}, { platonicCknna: 0.5, mutualKnn: 0.1 })
+    const shown = charts([both, cknna({ encoder: 'dinov2-vit-g' })])
+    expect(shown.map(({ title }) => title)).toEqual([
+      'CKNNA to hog',
+      'CKNNA to hog (platonic-rep)',
+      'CKNNA to dinov2-vit-g',
+    ])
+    expect(shown[1]!.lines).toEqual([['aligned', 0, { 1: 0.5, 2: 0.5 }]])
+  })
+})
