@@ -31,14 +31,18 @@ export const watchCommand = defineCommand({
   ],
   async run({ runs, port, title, samples }, { out, signal }) {
     const { watch } = await import('../../report/watch/watch.ts')
-    await using watching = await watch(runs, {
+    const watching = await watch(runs, {
       port,
       sampleLimit: samples,
       ...(title !== undefined && { title }),
       onProblem: (sentence) => (sentence === '' ? out.line('All files can be read again.') : out.warn(sentence)),
     })
-    out.line(`${watching.url} shows ${runs.join(', ')}; Ctrl-C ends it.`)
-    out.json({ url: watching.url, port: watching.port, runs })
-    if (!signal.aborted) await once(signal, 'abort')
+    try {
+      out.line(`${watching.url} shows ${runs.join(', ')}; Ctrl-C ends it.`)
+      out.json({ url: watching.url, port: watching.port, runs })
+      if (!signal.aborted) await once(signal, 'abort')
+    } finally {
+      await watching[Symbol.asyncDispose]()
+    }
   },
 })
