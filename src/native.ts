@@ -141,6 +141,14 @@ export interface NativeAddon {
   groupNormApply(x: T, coefficients: T, activation: 'none' | 'silu', dtype: ComputeDType): T
   pool2d(x: T, kind: PoolKind, kernel: readonly number[], stride: readonly number[], padding: readonly number[]): T
   softmax(x: T, scale: number, dtype: ComputeDType): T
+  concatenate(parts: readonly T[]): T
+
+  accumulateCovariance(x: T, shift: T, sum: T, products: T): void
+  float64Product(a: T, b: T): T
+  symmetricEigen(matrix: T, vectors: boolean): [values: T, vectors: MaybeT]
+  neighbourRadii(x: T, k: number): T
+  insideBalls(points: T, centres: T, squaredRadii: T): T
+  mostSimilar(x: T, k: number, includeSelf: boolean): T
 
   add(a: T, b: T): T
   scale(x: T, factor: number): T

@@ -3,6 +3,7 @@
 #include "addon/families.h"
 #include "ops/activation.h"
 #include "ops/attention.h"
+#include "ops/concatenate.h"
 #include "ops/contrast.h"
 #include "ops/conv2d.h"
 #include "ops/diffusion.h"
@@ -26,6 +27,7 @@
 #include "ops/resize.h"
 #include "ops/smooth_l1.h"
 #include "ops/softmax.h"
+#include "ops/statistics.h"
 #include "ops/token_grid.h"
 #include "ops/tokens.h"
 
@@ -51,6 +53,14 @@ const Export kExports[] = {
     {"groupNormApply", bind<ops::groupNormApply>, {"x", "coefficients", "activation", "dtype"}},
     {"pool2d", bind<ops::pool2d>, {"x", "kind", "kernel", "stride", "padding"}},
     {"softmax", bind<ops::softmax>, {"x", "scale", "dtype"}},
+    {"concatenate", bind<ops::concatenate>, {"parts"}},
+
+    {"accumulateCovariance", bind<ops::accumulateCovariance>, {"x", "shift", "sum", "products"}},
+    {"float64Product", bind<ops::float64Product>, {"a", "b"}},
+    {"symmetricEigen", bind<ops::symmetricEigen>, {"matrix", "vectors"}},
+    {"neighbourRadii", bind<ops::neighbourRadii>, {"x", "k"}},
+    {"insideBalls", bind<ops::insideBalls>, {"points", "centres", "squaredRadii"}},
+    {"mostSimilar", bind<ops::mostSimilar>, {"x", "k", "includeSelf"}},
 
     {"add", bind<ops::add>, {"a", "b"}},
     {"scale", bind<ops::scale>, {"x", "factor"}},

@@ -1,0 +1,63 @@
+#include "core/tridiagonal_ql.h"
+
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "core/error.h"
+
+namespace repa {
+
+namespace {
+
+/// One or two are usual.
+constexpr int kMostSweepsPerEigenvalue = 60;
+
+}  // namespace
+
+void tridiagonalQl(double* d, double* e, int64_t n, RotationLog* log) {
+  if (n > 0) e[n - 1] = 0;
+  constexpr double epsilon = std::numeric_limits<double>::epsilon();
+  for (int64_t first = 0; first < n; ++first) {
+    for (int sweep = 0;; ++sweep) {
+      int64_t last = first;
+      while (last + 1 < n && std::abs(e[last]) > epsilon * (std::abs(d[last]) + std::abs(d[last + 1]))) ++last;
+      if (last == first) break;
+      if (sweep == kMostSweepsPerEigenvalue)
+        throw Error(ErrorCode::failed, "symmetricEigen: eigenvalue " + std::to_string(first) + " of " + std::to_string(n) + " does not converge; the matrix holds what is no finite number.");
+      // Wilkinson's shift.
+      double g = (d[first + 1] - d[first]) / (2 * e[first]);
+      double r = std::hypot(g, 1.0);
+      g = d[last] - d[first] + e[first] / (g + std::copysign(r, g));
+      double s = 1, c = 1, p = 0;
+      const size_t logged = log ? log->rotations.size() : 0;
+      int64_t i = last - 1;
+      for (; i >= first; --i) {
+        const double f = s * e[i], b = c * e[i];
+        r = std::sqrt(f * f + g * g);
+        e[i + 1] = r;
+        if (r == 0) {
+          // Underflow: the matrix has come apart here.
+          d[i + 1] -= p;
+          e[last] = 0;
+          break;
+        }
+        s = f / r;
+        c = g / r;
+        g = d[i + 1] - p;
+        r = (d[i] - g) * s + 2 * c * b;
+        p = s * r;
+        d[i + 1] = g + p;
+        g = c * r - b;
+        if (log) log->rotations.push_back({c, s});
+      }
+      if (log && log->rotations.size() > logged) log->sweeps.push_back({i + 1, last});
+      if (i >= first) continue;
+      d[first] -= p;
+      e[first] = g;
+      e[last] = 0;
+    }
+  }
+}
+
+}  // namespace repa

@@ -1,0 +1,74 @@
+import { float64Product, symmetricEigen, symmetricEigenvalues } from '../tensor/ops/statistics.ts'
+import { Tensor } from '../tensor/tensor.ts'
+import type { Gaussian } from './feature-statistics.ts'
+
+/** Eigenvalues below this share of the largest are rounding: the directions that too few images leave empty. */
+const RELATIVE_RANK = 2 ** -44
+
+/**
+ * The Fréchet distance of two Gaussians, |μ₁ − μ₂|² + tr Σ₁ + tr Σ₂ − 2 tr (Σ₁Σ₂)^½ (Heusel et al., arXiv 1706.08500), in float64.
+ *
+ * With Σ₁ = VᵀDV, the eigenvectors being V's rows, the last trace is the sum of the square roots of the eigenvalues of
+ * D^½VΣ₂VᵀD^½: symmetric, so that there is no complex root and nothing to add to the diagonal where a covariance is singular.
+ *
+ * @throws RangeError where the widths differ or a number is not finite
+ */
+export async function frechetDistance(a: Gaussian, b: Gaussian): Promise<number> {
+  const width = a.mean.length
+  if (b.mean.length !== width) {
+    throw new RangeError(
+      `The one set has ${width} features an image, the other ${b.mean.length}: statistics of two different networks cannot be compared.`,
+    )
+  }
+  for (const { mean, covariance } of [a, b]) {
+    if (!isFinite64(mean) || !isFinite64(covariance)) {
+      throw new RangeError('A mean or covariance holds what is not a finite number; there is no Fréchet distance.')
+    }
+  }
+  let distance = trace(a.covariance, width) + trace(b.covariance, width) - 2 * (await rootTrace(a, b))
+  for (let i = 0; i < width; i++) distance += (a.mean[i]! - b.mean[i]!) ** 2
+  return distance
+}
+
+/** tr (Σ₁Σ₂)^½. */
+async function rootTrace(a: Gaussian, b: Gaussian): Promise<number> {
+  const width = a.mean.length
+  using first = Tensor.from(a.covariance, [width, width], 'cpu')
+  const { values, vectors } = symmetricEigen(first)
+  using allVectors = vectors
+  using allValues = values
+  const eigenvalues = await allValues.dataAs('f64')
+  const largest = eigenvalues.at(-1) ?? 0
+  const empty = eigenvalues.findIndex((value) => value > largest * RELATIVE_RANK)
+  if (!(largest > 0) || empty < 0) return 0
+  const rank = width - empty
+  const roots = eigenvalues.subarray(empty).map(Math.sqrt)
+  using axes = allVectors.slice(empty, width)
+  using second = Tensor.from(b.covariance, [width, width], 'cpu')
+  using half = float64Product(axes, second)
+  using turned = float64Product(half, axes)
+  const product = await turned.dataAs('f64')
+  for (let i = 0; i < rank; i++) {
+    for (let j = 0; j <= i; j++) {
+      const mean = (product[i * rank + j]! + product[j * rank + i]!) / 2
+      const value = roots[i]! * mean * roots[j]!
+      product[i * rank + j] = value
+      product[j * rank + i] = value
+    }
+  }
+  using symmetric = Tensor.from(product, [rank, rank], 'cpu')
+  using squares = symmetricEigenvalues(symmetric)
+  // What should be 0 comes out a little below as often as above.
+  return (await squares.dataAs('f64')).reduce((sum, value) => sum + Math.sqrt(Math.max(0, value)), 0)
+}
+
+function trace(matrix: Float64Array, width: number): number {
+  let sum = 0
+  for (let i = 0; i < width; i++) sum += matrix[i * width + i]!
+  return sum
+}
+
+function isFinite64(values: Float64Array): boolean {
+  for (let i = 0; i < values.length; i++) if (!Number.isFinite(values[i])) return false
+  return true
+}
