@@ -1,4 +1,5 @@
 import { autoencoderKLForward, formulaAutoencoderKL, taesdForward } from './autoencoders.ts'
+import { formulaInception, resNetCifarForward } from './classifiers.ts'
 import { datasetFile } from './dataset.ts'
 import { diffusionLoss, diffusionLossVariants, diffusionSample, diffusionSchedules } from './diffusion.ts'
 import { dinov2Forward, dinov2Intermediate, formulaDinov2RepaTeacher, tablePosResample } from './dinov2.ts'
@@ -6,6 +7,7 @@ import { ditForward } from './dit.ts'
 import { formulaSit } from './formula.ts'
 import { imageDecode, imageMustFail } from './images.ts'
 import type { Runner } from './kind.ts'
+import { metricAlignment, metricFrechet, metricInceptionScore, metricPrecisionRecall } from './metrics.ts'
 import { numpyFile } from './numpy.ts'
 import { preprocessCenterCrop, preprocessGrid } from './preprocess.ts'
 import { samplerEuler, samplerEulerMaruyama } from './samplers.ts'
@@ -42,6 +44,12 @@ export const RUNNERS: ReadonlyMap<string, Runner> = new Map([
   ['autoencoder-kl.forward', autoencoderKLForward],
   ['formula.autoencoder-kl', formulaAutoencoderKL],
   ['taesd.forward', taesdForward],
+  ['formula.inception-fid', formulaInception],
+  ['resnet-cifar.forward', resNetCifarForward],
+  ['metric.alignment', metricAlignment],
+  ['metric.frechet', metricFrechet],
+  ['metric.precision-recall', metricPrecisionRecall],
+  ['metric.inception-score', metricInceptionScore],
   ['preprocess.center-crop', preprocessCenterCrop],
   ['preprocess.grid', preprocessGrid],
   ['image.decode', imageDecode],
