@@ -42,6 +42,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/sample.ts')).sampleCommand,
   },
   {
+    name: 'evaluate fid',
+    summary: 'compare images with a reference: FID, sFID, Inception Score, precision, recall',
+    load: async () => (await import('./commands/evaluate-fid.ts')).evaluateFidCommand,
+  },
+  {
     name: 'convert',
     summary: 'convert weights and checkpoints between torch, safetensors and checkpoint folders',
     load: async () => (await import('./commands/convert.ts')).convertCommand,

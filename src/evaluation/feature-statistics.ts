@@ -11,18 +11,24 @@ export interface Gaussian {
   readonly covariance: Float64Array
 }
 
+const ROWS_AT_ONCE = 512
+
 /**
  * Mean and covariance of features that come batch by batch, in float64 and in memory that depends on their width alone. What is
- * summed is the features less the first batch's mean, so that nothing cancels where the mean is large against the spread.
+ * summed is the features less the mean of the first of them, so that nothing cancels where the mean is large against the spread.
  */
 export class FeatureStatistics implements Disposable {
   readonly width: number
   #count = 0
+  /** Rows that wait for a sum of their own: a product of few rows would be all memory traffic. */
+  readonly #pending: Float32Array
+  #filled = 0
   #shift: Float64Array | undefined
   #sums: { shift: Tensor; sum: Tensor; products: Tensor } | undefined
 
   constructor(width: number) {
     this.width = width
+    this.#pending = new Float32Array(ROWS_AT_ONCE * width)
   }
 
   get count(): number {
@@ -32,19 +38,22 @@ export class FeatureStatistics implements Disposable {
   /** @param features [n, width], row by row. */
   add(features: Float32Array): void {
     const { width } = this
-    const rows = features.length / width
-    if (!Number.isInteger(rows)) {
+    if (features.length % width !== 0) {
       throw new RangeError(`FeatureStatistics: ${features.length} numbers are no rows of ${width} features.`)
     }
-    if (rows === 0) return
-    this.#sums ??= this.#start(features, rows)
-    using x = Tensor.from(features, [rows, width], 'cpu')
-    accumulateCovariance(x, this.#sums)
-    this.#count += rows
+    for (let at = 0; at < features.length; ) {
+      const count = Math.min(features.length - at, this.#pending.length - this.#filled)
+      this.#pending.set(features.subarray(at, at + count), this.#filled)
+      at += count
+      this.#filled += count
+      if (this.#filled === this.#pending.length) this.#flush()
+    }
+    this.#count += features.length / width
   }
 
   /** @throws RangeError for fewer than two features, which have no covariance. */
   async finish(): Promise<Gaussian> {
+    this.#flush()
     const { width } = this
     const count = this.#count
     if (count < 2 || !this.#sums || !this.#shift) {
@@ -65,6 +74,16 @@ export class FeatureStatistics implements Disposable {
   [Symbol.dispose](): void {
     for (const tensor of Object.values(this.#sums ?? {})) tensor.dispose()
     this.#sums = undefined
+  }
+
+  #flush(): void {
+    const rows = this.#filled / this.width
+    if (rows === 0) return
+    const features = this.#pending.subarray(0, this.#filled)
+    this.#sums ??= this.#start(features, rows)
+    using x = Tensor.from(features, [rows, this.width], 'cpu')
+    accumulateCovariance(x, this.#sums)
+    this.#filled = 0
   }
 
   #start(features: Float32Array, rows: number) {

@@ -27,7 +27,8 @@ export async function frechetDistance(a: Gaussian, b: Gaussian): Promise<number>
   }
   let distance = trace(a.covariance, width) + trace(b.covariance, width) - 2 * (await rootTrace(a, b))
   for (let i = 0; i < width; i++) distance += (a.mean[i]! - b.mean[i]!) ** 2
-  return distance
+  // Of equal Gaussians rounding leaves as often a little less than 0 as a little more.
+  return Math.max(0, distance)
 }
 
 /** tr (Σ₁Σ₂)^½. */

@@ -1,5 +1,6 @@
 import type { TrainingOptions } from '../../training/configuration.ts'
 import { defineCommand } from '../command.ts'
+import { encoderOf } from '../encoder-argument.ts'
 import { UsageError } from '../failure.ts'
 import type { Progress } from '../progress.ts'
 
@@ -255,11 +256,6 @@ function modelOf(text: string): TrainingOptions['model'] {
   } catch (error) {
     throw new UsageError(`--model ${text} is not JSON: ${(error as Error).message}.`)
   }
-}
-
-function encoderOf(text: string): { name: string; file?: string } {
-  const equals = text.indexOf('=')
-  return equals < 0 ? { name: text } : { name: text.slice(0, equals), file: text.slice(equals + 1) }
 }
 
 /** The settings of a file of JSON, comments allowed, or of a recipe: a plain object of them, or one that has them as its "training". */

@@ -1,0 +1,279 @@
+import { extname } from 'node:path'
+import { NpzFile } from '../formats/npz.ts'
+import { toFloat32 } from '../tensor/host-tensor.ts'
+import type { FeatureNetwork } from './feature-network.ts'
+import { FeatureStatistics, type Gaussian } from './feature-statistics.ts'
+import { FeatureStore } from './feature-store.ts'
+import { frechetDistance } from './frechet-distance.ts'
+import { IMAGES_ARRAY, type ImageBatch, type ImageSet, openImageSet, openNpzImages } from './image-set.ts'
+import { InceptionScore } from './inception-score.ts'
+import { PRECISION_RECALL_NEIGHBOURS, precisionRecall } from './precision-recall.ts'
+import {
+  isStatisticsFile,
+  readNpzStatistics,
+  readStatistics,
+  type StoredStatistics,
+  writeStatistics,
+} from './stored-statistics.ts'
+
+/** Images of a side whose features are kept for precision and recall: as many as the ADM suite samples. */
+const KEPT_FEATURES = 50_000
+/** Of the reference's, that are stored with its statistics: as many as the ADM suite's reference batch holds. */
+const STORED_FEATURES = 10_000
+/** How far the features of the fixed picture may be apart, relative to their length, on two machines. */
+const FINGERPRINT_TOLERANCE = 1e-3
+
+export type ComparisonSide = 'reference' | 'samples'
+
+export interface CompareImagesOptions {
+  /** A folder or zip of images, an npz (`arr_0`, or `mu` and `sigma`), or stored statistics (.safetensors). */
+  readonly reference: string
+  /** Likewise. Without it only the reference's statistics are made, for `saveStatistics`. */
+  readonly samples?: string | undefined
+  readonly network: FeatureNetwork
+  /** Where the reference's statistics go, as safetensors. */
+  readonly saveStatistics?: string | undefined
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: (side: ComparisonSide, done: number, total: number) => void
+  /** Is told, in a sentence, what makes the numbers less than they seem. */
+  readonly onNotice?: (message: string) => void
+}
+
+export interface ImageComparison {
+  /** The Fréchet distance in the network's features. */
+  readonly fid: number | null
+  /** That of the spatial features of the Inception network; null with any other. */
+  readonly sfid: number | null
+  /** The samples' Inception Score; likewise. */
+  readonly is: number | null
+  /** Null where a side has statistics alone, and no features. */
+  readonly precision: number | null
+  readonly recall: number | null
+  readonly network: string
+  readonly features: number
+  /** Images of each side; null where a file of statistics does not say. */
+  readonly referenceImages: number | null
+  readonly sampleImages: number | null
+}
+
+/** What is known of one side. */
+interface Side extends Disposable {
+  readonly gaussian: Gaussian
+  readonly spatial: Gaussian | undefined
+  readonly store: FeatureStore | undefined
+  readonly inceptionScore: number | undefined
+}
+
+/**
+ * How close samples are to a reference in a network's features: Fréchet distance, precision and recall, and with the Inception
+ * network sFID and the Inception Score, as the ADM suite computes them. Images are streamed: what grows with their number are the
+ * features that precision and recall compare, of at most 50,000 images a side.
+ *
+ * @throws Error in one sentence for images of mixed sizes, features that are not finite, and statistics of another network
+ */
+export async function compareImages(options: CompareImagesOptions): Promise<ImageComparison> {
+  const { network, samples, saveStatistics, onNotice = () => {} } = options
+  using reference = await collect(options.reference, 'reference', options)
+  warnOfFewImages(reference.gaussian, 'reference', network, onNotice)
+  if (saveStatistics !== undefined) await save(saveStatistics, reference, network)
+  const about = { network: network.name, features: network.width, referenceImages: reference.gaussian.count ?? null }
+  if (samples === undefined) {
+    return { fid: null, sfid: null, is: null, precision: null, recall: null, ...about, sampleImages: null }
+  }
+  using sampled = await collect(samples, 'samples', options)
+  warnOfFewImages(sampled.gaussian, 'samples', network, onNotice)
+  const fid = await frechetDistance(reference.gaussian, sampled.gaussian)
+  const sfid =
+    reference.spatial && sampled.spatial ? await frechetDistance(reference.spatial, sampled.spatial) : undefined
+  const neighbours = await compareNeighbours(reference, sampled, onNotice)
+  return {
+    fid,
+    sfid: sfid ?? null,
+    is: sampled.inceptionScore ?? null,
+    precision: neighbours?.precision ?? null,
+    recall: neighbours?.recall ?? null,
+    ...about,
+    sampleImages: sampled.gaussian.count ?? null,
+  }
+}
+
+async function compareNeighbours(reference: Side, samples: Side, onNotice: (message: string) => void) {
+  if (!reference.store || !samples.store) {
+    const side = reference.store ? 'samples' : 'reference'
+    onNotice(`The ${side} are statistics without features or images: there is no precision and recall.`)
+    return undefined
+  }
+  const fewest = Math.min(reference.store.count, samples.store.count)
+  if (fewest <= PRECISION_RECALL_NEIGHBOURS) {
+    onNotice(`With ${fewest} images on a side there is no precision and recall: they need at least 4.`)
+    return undefined
+  }
+  return precisionRecall(reference.store, samples.store)
+}
+
+/** FID of a covariance that lacks directions is of another size than that of one that does not. */
+function warnOfFewImages(
+  { count }: Gaussian,
+  side: ComparisonSide,
+  { name, width }: FeatureNetwork,
+  onNotice: (message: string) => void,
+): void {
+  if (count === undefined || count > width) return
+  onNotice(
+    `The ${side} ${side === 'reference' ? 'is' : 'are'} ${count} images, fewer than the ${width + 1} that a covariance of ${name}'s ${width} features needs: it is singular (rank ${count - 1}), the Fréchet distance comes out too large, and it cannot be compared with one of another number of images.`,
+  )
+}
+
+async function collect(path: string, side: ComparisonSide, options: CompareImagesOptions): Promise<Side> {
+  const { network } = options
+  if (isStatisticsFile(path)) return ofStatistics(await readStatistics(path), network, undefined)
+  if (extname(path).toLowerCase() !== '.npz') {
+    await using images = await openImageSet(path)
+    return await ofImages(images, side, options)
+  }
+  const file = await NpzFile.open(path)
+  let stored: StoredStatistics | undefined
+  try {
+    stored = await readNpzStatistics(file)
+  } catch (error) {
+    await file.close()
+    throw error
+  }
+  if (stored && !file.names.includes(IMAGES_ARRAY)) {
+    await file.close()
+    return ofStatistics(stored, network, undefined)
+  }
+  await using images = await openNpzImages(file)
+  if (!stored) return await ofImages(images, side, options)
+  // The ADM suite's reference batch: statistics of all images, and some of the images for precision and recall.
+  await requireSameNetwork(stored, network)
+  return ofStatistics(stored, network, (await ofImages(images, side, options)).store)
+}
+
+async function ofImages(images: ImageSet, side: ComparisonSide, options: CompareImagesOptions): Promise<Side> {
+  const { network, signal, onProgress } = options
+  using statistics = new FeatureStatistics(network.width)
+  using spatial = network.spatialWidth === undefined ? undefined : new FeatureStatistics(network.spatialWidth)
+  const score = network.classes === undefined ? undefined : new InceptionScore(network.classes)
+  const store = new FeatureStore(network.width, images.count, KEPT_FEATURES)
+  try {
+    let done = 0
+    const take = async ({ batch, output }: Running) => {
+      const made = await output
+      requireFinite(made.features, done, images.path, network)
+      statistics.add(made.features)
+      if (made.spatial) spatial?.add(made.spatial)
+      if (made.logits) score?.addLogits(made.logits)
+      store.add(made.features)
+      done += batch.count
+      onProgress?.(side, done, images.count)
+    }
+    // One batch is in the network while the next is decoded.
+    let running: Running | undefined
+    for await (const batch of images.batches(network.batch)) {
+      signal?.throwIfAborted()
+      if (running) await take(running)
+      running = { batch, output: network.run(batch) }
+      running.output.catch(() => {})
+    }
+    if (running) await take(running)
+    return {
+      gaussian: await statistics.finish(),
+      spatial: await spatial?.finish(),
+      store,
+      inceptionScore: score?.finish(),
+      [Symbol.dispose]: () => store[Symbol.dispose](),
+    }
+  } catch (error) {
+    store[Symbol.dispose]()
+    throw error instanceof RangeError ? new Error(`${images.path}: ${error.message}`, { cause: error }) : error
+  }
+}
+
+interface Running {
+  readonly batch: ImageBatch
+  readonly output: ReturnType<FeatureNetwork['run']>
+}
+
+function requireFinite(features: Float32Array, first: number, path: string, { name, width }: FeatureNetwork): void {
+  const bad = features.findIndex((value) => !Number.isFinite(value))
+  if (bad < 0) return
+  throw new Error(
+    `${path}: ${name} gives image ${first + Math.floor(bad / width)} (from 0) a feature that is ${features[bad]}; check the network's weights.`,
+  )
+}
+
+async function ofStatistics(
+  stored: StoredStatistics,
+  network: FeatureNetwork,
+  store: FeatureStore | undefined,
+): Promise<Side> {
+  await requireSameNetwork(stored, network)
+  let features = store
+  if (!features && stored.features) {
+    const [count, width] = stored.features.shape as [number, number]
+    features = new FeatureStore(width, count, count)
+    features.add(toFloat32(stored.features))
+  }
+  return {
+    gaussian: stored.gaussian,
+    spatial: network.spatialWidth === undefined ? undefined : stored.spatial,
+    store: features,
+    inceptionScore: undefined,
+    [Symbol.dispose]: () => features?.[Symbol.dispose](),
+  }
+}
+
+async function requireSameNetwork(stored: StoredStatistics, network: FeatureNetwork): Promise<void> {
+  const { path, network: name, gaussian, fingerprint } = stored
+  const width = gaussian.mean.length
+  if ((name !== undefined && name !== network.name) || width !== network.width) {
+    const whose = name === undefined ? 'another network' : name
+    throw new Error(
+      `${path} holds statistics of ${width} features of ${whose}; ${network.name} has ${network.width}. Only statistics of one network can be compared: make them again from the images.`,
+    )
+  }
+  if (!fingerprint) return
+  const own = await fingerprintOf(network)
+  let [difference, length] = [0, 0]
+  own.forEach((value, i) => {
+    difference += (value - fingerprint[i]!) ** 2
+    length += value ** 2
+  })
+  if (difference <= FINGERPRINT_TOLERANCE ** 2 * length) return
+  throw new Error(
+    `${path} holds statistics that ${network.name} made with other weights than these; make them again with the same file of weights.`,
+  )
+}
+
+/** Side of the picture that tells networks apart. */
+const PICTURE = 64
+
+/** A network's features of a fixed picture. */
+async function fingerprintOf(network: FeatureNetwork): Promise<Float32Array> {
+  const pixels = new Uint8Array(PICTURE * PICTURE * 3)
+  for (let i = 0; i < pixels.length; i++) {
+    const [x, y, channel] = [Math.floor(i / 3) % PICTURE, Math.floor(i / 3 / PICTURE), i % 3]
+    pixels[i] = (x * (2 + channel) + 3 * y + ((x * y) >> 3)) & 255
+  }
+  return (await network.run({ pixels, count: 1, height: PICTURE, width: PICTURE })).features
+}
+
+async function save(path: string, reference: Side, network: FeatureNetwork): Promise<void> {
+  const { gaussian, spatial, store } = reference
+  using kept = store && (await spreadOver(store, STORED_FEATURES))
+  await writeStatistics(path, {
+    network: network.name,
+    fingerprint: await fingerprintOf(network),
+    gaussian,
+    spatial,
+    features: kept ? (await kept.tensor.data()).subarray(0, kept.count * kept.width) : new Float32Array(0),
+  })
+}
+
+/** At most `capacity` of a store's features, evenly spread over them, in a store of their own. */
+async function spreadOver(store: FeatureStore, capacity: number): Promise<FeatureStore> {
+  const part = new FeatureStore(store.width, store.count, capacity)
+  part.add((await store.tensor.data()).subarray(0, store.count * store.width))
+  return part
+}
