@@ -1,5 +1,6 @@
 #include "core/tridiagonal_ql.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -16,15 +17,25 @@ constexpr int kMostSweepsPerEigenvalue = 60;
 }  // namespace
 
 void tridiagonalQl(double* d, double* e, int64_t n, RotationLog* log) {
-  if (n > 0) e[n - 1] = 0;
-  constexpr double epsilon = std::numeric_limits<double>::epsilon();
+  if (n == 0) return;
+  e[n - 1] = 0;
+  double scale = 0;
+  for (int64_t i = 0; i < n; ++i) scale = std::max({scale, std::abs(d[i]), std::abs(e[i])});
+  if (scale == 0) return;
+  // Of largest element 1 nothing overflows, and an element counts as 0 where it is so against the whole matrix, as in EISPACK's tql2:
+  // a singular matrix leaves a block of rounding errors none of which is small beside its neighbours, and sweeps that carry large
+  // shifts through it would never end.
+  for (int64_t i = 0; i < n; ++i) {
+    d[i] /= scale;
+    e[i] /= scale;
+  }
   for (int64_t first = 0; first < n; ++first) {
     for (int sweep = 0;; ++sweep) {
       int64_t last = first;
-      while (last + 1 < n && std::abs(e[last]) > epsilon * (std::abs(d[last]) + std::abs(d[last + 1]))) ++last;
+      while (last + 1 < n && std::abs(e[last]) > std::numeric_limits<double>::epsilon()) ++last;
       if (last == first) break;
       if (sweep == kMostSweepsPerEigenvalue)
-        throw Error(ErrorCode::failed, "symmetricEigen: eigenvalue " + std::to_string(first) + " of " + std::to_string(n) + " does not converge; the matrix holds what is no finite number.");
+        throw Error(ErrorCode::failed, "symmetricEigen: eigenvalue " + std::to_string(first) + " of " + std::to_string(n) + " does not converge; is every element of the matrix a finite number?");
       // Wilkinson's shift.
       double g = (d[first + 1] - d[first]) / (2 * e[first]);
       double r = std::hypot(g, 1.0);
@@ -58,6 +69,7 @@ void tridiagonalQl(double* d, double* e, int64_t n, RotationLog* log) {
       e[last] = 0;
     }
   }
+  for (int64_t i = 0; i < n; ++i) d[i] *= scale;
 }
 
 }  // namespace repa

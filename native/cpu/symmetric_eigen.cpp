@@ -35,14 +35,26 @@ void addScaled(double* to, double factor, const double* from, int64_t count) {
   for (int64_t i = 0; i < count; ++i) to[i] += factor * from[i];
 }
 
-/// x becomes the v of H = 1 - tau v v^T, v[0] = 1, with H x = beta e_0 (LAPACK's dlarfg).
-double reflect(double* x, int64_t count, double& tau) {
+/// Against a matrix of largest element 1: far below the rounding of its elements.
+constexpr double kNegligible = 0x1p-100;
+
+double largestOf(const double* x, int64_t count) {
   double largest = 0;
   for (int64_t i = 0; i < count; ++i) largest = std::fabs(x[i]) > largest ? std::fabs(x[i]) : largest;
+  return largest;
+}
+
+/// x becomes the v of H = 1 - tau v v^T, v[0] = 1, with H x = beta e_0 (LAPACK's dlarfg). What is at most `negligible` counts as 0: the
+/// part of a singular matrix that holds noise of noise would end in denormal numbers, by whose inverse nothing can be scaled.
+double reflect(double* x, int64_t count, double negligible, double& tau) {
+  const double largest = largestOf(x, count);
   const double alpha = x[0];
   tau = 0;
   x[0] = 1;
-  if (largest == 0) return alpha;
+  if (largest <= negligible) {
+    for (int64_t i = 1; i < count; ++i) x[i] = 0;
+    return 0;
+  }
   // Scaled: the squares of what is small would vanish.
   double squares = 0;
   for (int64_t i = 1; i < count; ++i) squares += (x[i] / largest) * (x[i] / largest);
@@ -110,6 +122,7 @@ void tridiagonalise(ThreadPool& pool, const TridiagonaliseArgs& args) {
   const int64_t n = args.n;
   const Panel panel{args.scratch, args.scratch + kReflectionPanel * n};
   double* column = args.scratch + 2 * kReflectionPanel * n;
+  const double negligible = kNegligible * largestOf(args.matrix, n * n);
   for (int64_t first = 0; first < n; first += kReflectionPanel) {
     const int64_t used = n - first < kReflectionPanel ? n - first : kReflectionPanel;
     for (int64_t j = 0; j < used; ++j) {
@@ -129,7 +142,7 @@ void tridiagonalise(ThreadPool& pool, const TridiagonaliseArgs& args) {
       args.offDiagonal[k] = 0;
       if (rest == 0) continue;
       double tau = 0;
-      args.offDiagonal[k] = reflect(column + k + 1, rest, tau);
+      args.offDiagonal[k] = reflect(column + k + 1, rest, negligible, tau);
       args.tau[k] = tau;
       for (int64_t i = k + 1; i < n; ++i) row[i] = v[i] = column[i];
       if (tau == 0) continue;

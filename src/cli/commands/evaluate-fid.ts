@@ -86,6 +86,7 @@ export const evaluateFidCommand = defineCommand({
             bar = { side, shown: progress({ label: side, unit: 'images', total }) }
           }
           bar.shown.update(done)
+          if (done === total) bar.shown.end()
         },
       })
       bar?.shown.end()
