@@ -47,6 +47,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/evaluate-fid.ts')).evaluateFidCommand,
   },
   {
+    name: 'evaluate probe',
+    summary: 'linear probing: how much of the class the layers of a model know',
+    load: async () => (await import('./commands/evaluate-probe.ts')).evaluateProbeCommand,
+  },
+  {
+    name: 'evaluate cknna',
+    summary: "alignment of a model's layers with an encoder: CKNNA",
+    load: async () => (await import('./commands/evaluate-cknna.ts')).evaluateCknnaCommand,
+  },
+  {
     name: 'convert',
     summary: 'convert weights and checkpoints between torch, safetensors and checkpoint folders',
     load: async () => (await import('./commands/convert.ts')).convertCommand,

@@ -104,10 +104,13 @@ export async function loadFeatureNetwork(
   return encoderNetwork(await loadEncoder(name, file, { device, ...(notice && { notice }) }), device)
 }
 
+/** Cells along a side of the grid on which an encoder sees an image that is so many pixels long there. */
+export function encoderGrid(name: string, side: number): number {
+  return name === 'hog' ? Math.max(1, Math.min(GRID, Math.floor(side / HOG_CELL))) : GRID * (side >= 512 ? 2 : 1)
+}
+
 /** Takes the encoder over. */
 export function encoderNetwork(encoder: Encoder, device: Device): FeatureNetwork {
-  const gridOf = (side: number) =>
-    encoder.name === 'hog' ? Math.max(1, Math.min(GRID, Math.floor(side / HOG_CELL))) : GRID * (side >= 512 ? 2 : 1)
   return {
     name: encoder.name,
     width: encoder.width,
@@ -115,7 +118,9 @@ export function encoderNetwork(encoder: Encoder, device: Device): FeatureNetwork
     [Symbol.dispose]: () => encoder[Symbol.dispose](),
     async run(images) {
       using planes = planesOf(images, device)
-      using mean = meanOfTokens(() => encoder.features(planes, [gridOf(images.height), gridOf(images.width)]))
+      using mean = meanOfTokens(() =>
+        encoder.features(planes, [encoderGrid(encoder.name, images.height), encoderGrid(encoder.name, images.width)]),
+      )
       return { features: await mean.data() }
     },
   }

@@ -1,0 +1,57 @@
+import type { Dataset } from '../data/dataset.ts'
+import type { SiT } from '../models/sit.ts'
+import type { InterpolantPath } from '../native.ts'
+import type { CommandContext } from './command.ts'
+
+/** Options of the commands that look into a model. */
+export const MODEL_OPTIONS = {
+  checkpoint: { type: 'string', placeholder: 'C', description: 'run, checkpoint folder or weights', required: true },
+  data: { type: 'string', placeholder: 'DATA', description: 'a prepared data set', required: true },
+  layers: { type: 'list', items: 'integer', description: 'blocks whose output is looked at, from 1 [all]' },
+  noise: {
+    type: 'list',
+    items: 'number',
+    default: [0],
+    description: 'times of the noisy input: 0 is the image, 1 noise',
+  },
+  images: { type: 'integer', min: 1, description: 'how many images of DATA are used, drawn by the seed' },
+  batch: { type: 'integer', min: 1, default: 64, description: 'images that pass through the model at a time' },
+  weights: { type: 'enum', values: ['ema', 'model'], default: 'ema', description: 'which weights of a checkpoint' },
+  path: { type: 'enum', values: ['linear', 'cosine'], description: "interpolant [the checkpoint's, else linear]" },
+  out: { type: 'string', placeholder: 'FILE.json', description: 'write the curve here too' },
+} as const
+
+export interface EvaluatedModel extends Disposable {
+  readonly model: SiT
+  readonly data: Dataset
+  readonly path: InterpolantPath
+}
+
+/** Opens what MODEL_OPTIONS name and says what it is. */
+export async function openModel(
+  args: { checkpoint: string; data: string; noise: readonly number[]; weights: string; path: string | undefined },
+  { device, out }: CommandContext,
+): Promise<EvaluatedModel> {
+  const [{ loadModel }, { Dataset: Data }, { resolveDevice }] = await Promise.all([
+    import('../training/load-model.ts'),
+    import('../data/dataset.ts'),
+    import('../tensor/device.ts'),
+  ])
+  const wrong = args.noise.find((level) => !(level >= 0 && level <= 1))
+  if (wrong !== undefined) throw new Error(`--noise ${wrong} is no time of the path: expected numbers from 0 to 1.`)
+  const data = await Data.open(args.data)
+  const loaded = await loadModel(args.checkpoint, {
+    device: resolveDevice(device),
+    weights: args.weights as 'ema' | 'model',
+  })
+  const { model, source } = loaded
+  out.line(
+    `${source}: ${model.config.depth} blocks of ${model.config.hidden}; ${data.length} images in ${data.classes} classes`,
+  )
+  return {
+    model,
+    data,
+    path: (args.path as InterpolantPath | undefined) ?? loaded.path ?? 'linear',
+    [Symbol.dispose]: () => model.dispose(),
+  }
+}

@@ -1,0 +1,140 @@
+import type { Encoder } from '../alignment/encoder.ts'
+import type { Dataset } from '../data/dataset.ts'
+import { mapInOrder } from '../data/ordered-map.ts'
+import type { SiT } from '../models/sit.ts'
+import type { InterpolantPath } from '../native.ts'
+import { interpolant, samplePosterior } from '../tensor/ops/interpolant.ts'
+import { randomNormal } from '../tensor/random.ts'
+import { keep, scope } from '../tensor/scope.ts'
+import { Tensor } from '../tensor/tensor.ts'
+import { meanOfTokens } from './feature-network.ts'
+
+/** Samples that are read at a time. */
+const READ_AT_ONCE = 8
+/** Steps of a run end far below: noise and posteriors of an evaluation are none that the training drew. */
+const EVALUATION_STEP = 2 ** 40
+
+export interface BlockFeaturesOptions {
+  readonly model: SiT
+  readonly data: Dataset
+  /** The samples, by their places in the data set. */
+  readonly indices: ArrayLike<number>
+  /** Blocks whose output is looked at, from 1. */
+  readonly layers: readonly number[]
+  /** The time t of the noisy input: 0 is the data, 1 noise. */
+  readonly noise: number
+  readonly path: InterpolantPath
+  readonly seed: number
+  readonly batch: number
+  /** Whose features of the images come along, averaged over their tokens. */
+  readonly encoder?: { readonly encoder: Encoder; readonly grid: readonly [number, number] } | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+export interface BlockFeatures {
+  readonly labels: Int32Array
+  /** For every layer [n, hidden]: its output, averaged over the tokens. */
+  readonly layers: readonly Float32Array[]
+  /** [n, width] of the encoder. */
+  readonly encoder: Float32Array | undefined
+}
+
+/**
+ * What a model's blocks make of noisy samples, batch by batch, in the order of `indices`. The model is told no class (the null class
+ * of guidance), so that nothing of the label leaks in. The noise of sample i of `indices` depends on the seed, the noise level and i.
+ *
+ * @throws Error for a model without null class, or one that does not fit the data
+ */
+export async function* blockFeatures(options: BlockFeaturesOptions): AsyncGenerator<BlockFeatures> {
+  const { model, data, indices, layers, encoder, signal } = options
+  requireFit(model, data, layers)
+  const latentLength = data.storedLatentShape.reduce((product, size) => product * size, 1)
+  for (let first = 0; first < indices.length; first += options.batch) {
+    signal?.throwIfAborted()
+    const count = Math.min(options.batch, indices.length - first)
+    const latents = new Float32Array(count * latentLength)
+    const images = encoder && new Uint8Array(count * data.imageLength)
+    const labels = new Int32Array(count)
+    const places = Array.from({ length: count }, (_, i) => i)
+    const reading = mapInOrder(places, READ_AT_ONCE, async (i) => {
+      const index = indices[first + i]!
+      labels[i] = data.labels[index]!
+      await data.readInto(index, {
+        latent: latents.subarray(i * latentLength, (i + 1) * latentLength),
+        ...(images && { image: images.subarray(i * data.imageLength, (i + 1) * data.imageLength) }),
+      })
+    })
+    for await (const _ of reading);
+    yield { labels, ...(await ofBatch(options, { first, count, latents, images })) }
+  }
+}
+
+interface LoadedBatch {
+  readonly first: number
+  readonly count: number
+  readonly latents: Float32Array
+  readonly images: Uint8Array | undefined
+}
+
+async function ofBatch(
+  { model, data, layers, noise, path, seed, encoder }: BlockFeaturesOptions,
+  { first, count, latents, images }: LoadedBatch,
+): Promise<Omit<BlockFeatures, 'labels'>> {
+  const { device } = model
+  const shape = [count, ...data.latentShape]
+  const key = { seed, step: EVALUATION_STEP + Math.round(noise * 2 ** 20), firstSample: first }
+  const pooled = new Map<number, Tensor>()
+  try {
+    scope(() => {
+      let clean = Tensor.from(latents, [count, ...data.storedLatentShape], device)
+      if (data.latentKind === 'moments') {
+        const drawn = randomNormal(shape, { ...key, stream: 'posterior' }, device)
+        clean = samplePosterior(clean, drawn, data.latentScale, 0)
+      }
+      const t = Tensor.full([count], noise, device)
+      const { interpolated } = interpolant(clean, randomNormal(shape, { ...key, stream: 'noise' }, device), t, path)
+      const labels = Tensor.from(new Int32Array(count).fill(model.nullClass), [count], device)
+      model.forward(interpolated, t, labels, {
+        observe: (name, tensor) => {
+          const layer = Number(/^blocks\.(\d+)$/.exec(name)?.[1] ?? Number.NaN) + 1
+          if (layers.includes(layer)) pooled.set(layer, keep(meanOfTokens(() => tensor.alias())))
+        },
+      })
+    })
+    const outputs = await Promise.all(layers.map((layer) => pooled.get(layer)!.data()))
+    return { layers: outputs, encoder: encoder && images && (await encoded(encoder, images, count, data, device)) }
+  } finally {
+    for (const tensor of pooled.values()) tensor.dispose()
+  }
+}
+
+async function encoded(
+  { encoder, grid }: NonNullable<BlockFeaturesOptions['encoder']>,
+  images: Uint8Array,
+  count: number,
+  { imageSize }: Dataset,
+  device: string,
+): Promise<Float32Array> {
+  using planes = Tensor.from(images, [count, 3, imageSize, imageSize], device)
+  using mean = meanOfTokens(() => encoder.features(planes, grid))
+  return await mean.data()
+}
+
+function requireFit(model: SiT, data: Dataset, layers: readonly number[]): void {
+  const { config } = model
+  const wanted = [config.channels, ...config.inputSize]
+  if (String(wanted) !== String(data.latentShape)) {
+    throw new Error(
+      `The model takes latents of shape [${wanted}], those of '${data.path}' have [${data.latentShape}]; give the data that it was trained on, or such as is prepared in the same way.`,
+    )
+  }
+  if (config.classDropout === 0) {
+    throw new Error(
+      'The model was trained without label dropout and has no null class, so that its features cannot be had without telling it the class.',
+    )
+  }
+  const beyond = layers.find((layer) => layer < 1 || layer > config.depth)
+  if (beyond !== undefined) {
+    throw new RangeError(`There is no layer ${beyond}; the model has the blocks 1 to ${config.depth}.`)
+  }
+}

@@ -1,0 +1,118 @@
+import type { Dataset } from '../data/dataset.ts'
+import { KeyedPermutation } from '../data/permutation.ts'
+import type { SiT } from '../models/sit.ts'
+import type { InterpolantPath } from '../native.ts'
+import { blockFeatures } from './block-features.ts'
+import { PAPER_SCHEDULE, type ProbeAccuracy, type ProbeSchedule, type ProbeSet, trainProbes } from './linear-probe.ts'
+
+/** The epoch whose permutation splits a data set: none that a training reaches. */
+const SPLIT = 2 ** 40
+/** The share of a data set that is held out where there is no other to test on. */
+const HELD_OUT = 0.2
+
+export interface EvaluateProbeOptions {
+  readonly model: SiT
+  readonly data: Dataset
+  /** What the probes are tested on. Default: a fifth of `data`, drawn by the seed, which is then left out of the training. */
+  readonly test?: Dataset | undefined
+  /** At most so many images of `data` are used. Default: all. */
+  readonly images?: number | undefined
+  /** Blocks, from 1. Default: every block. */
+  readonly layers?: readonly number[] | undefined
+  /** Times t of the noisy input. Default: 0, the data itself. */
+  readonly noise?: readonly number[] | undefined
+  readonly path: InterpolantPath
+  readonly schedule?: Partial<ProbeSchedule> | undefined
+  readonly seed: number
+  /** Images that pass through the model at a time. */
+  readonly batch: number
+  readonly signal?: AbortSignal | undefined
+  /** `features`: images; `probes`: epochs. */
+  readonly onProgress?: (stage: 'features' | 'probes', noise: number, done: number, total: number) => void
+}
+
+/** One point of the curve. */
+export interface ProbePoint extends ProbeAccuracy {
+  readonly layer: number
+  readonly noise: number
+}
+
+export interface ProbeResult {
+  readonly kind: 'probe'
+  readonly layers: readonly number[]
+  readonly noise: readonly number[]
+  readonly trainImages: number
+  readonly testImages: number
+  readonly schedule: ProbeSchedule
+  readonly points: readonly ProbePoint[]
+}
+
+/** The parts of the images that are trained and tested on, by their places. */
+function split({ data, test, images, seed }: EvaluateProbeOptions): { train: Int32Array; test: Int32Array } {
+  const order = new KeyedPermutation(data.length, seed, SPLIT)
+  const drawn = Int32Array.from({ length: Math.min(images ?? data.length, data.length) }, (_, i) => order.at(i))
+  if (test) return { train: drawn, test: Int32Array.from({ length: test.length }, (_, i) => i) }
+  const held = Math.round(drawn.length * HELD_OUT)
+  return { test: drawn.subarray(0, held), train: drawn.subarray(held) }
+}
+
+/**
+ * How much of the class a model's layers know: the accuracy of linear classifiers on their outputs, averaged over the tokens, by layer
+ * and noise level (REPA, figures 2 and 3; no code of theirs was released). The model is told no class. Features are held in memory:
+ * images × layers × width floats.
+ */
+export async function evaluateProbe(options: EvaluateProbeOptions): Promise<ProbeResult> {
+  const { model, data, test = data, noise = [0], schedule: changes = {}, seed, signal, onProgress } = options
+  const layers = options.layers ?? Array.from({ length: model.config.depth }, (_, i) => i + 1)
+  const schedule = { ...PAPER_SCHEDULE, ...changes }
+  const parts = split(options)
+  if (parts.train.length === 0 || parts.test.length === 0) {
+    throw new Error(
+      `There are ${parts.train.length} images to train probes on and ${parts.test.length} to test them on; expected more.`,
+    )
+  }
+  const classes = Math.max(data.classes, test.classes)
+  const points: ProbePoint[] = []
+  for (const level of noise) {
+    const total = parts.train.length + parts.test.length
+    let done = 0
+    const featuresOf = async (dataset: Dataset, indices: Int32Array, firstSeed: number): Promise<ProbeSet> => {
+      const width = model.config.hidden
+      const set = {
+        layers: layers.map(() => new Float32Array(indices.length * width)),
+        labels: new Int32Array(indices.length),
+        width,
+      }
+      let at = 0
+      const batches = blockFeatures({ ...options, data: dataset, indices, layers, noise: level, seed: firstSeed })
+      for await (const batch of batches) {
+        set.labels.set(batch.labels, at)
+        batch.layers.forEach((features, layer) => {
+          set.layers[layer]!.set(features, at * width)
+        })
+        at += batch.labels.length
+        done += batch.labels.length
+        onProgress?.('features', level, done, total)
+      }
+      return set
+    }
+    const train = await featuresOf(data, parts.train, seed)
+    // Other noise than that of the training images.
+    const tested = await featuresOf(test, parts.test, seed + 1)
+    const accuracies = await trainProbes({
+      train,
+      test: tested,
+      classes,
+      schedule,
+      seed,
+      device: model.device,
+      signal,
+      onEpoch: (epoch) => onProgress?.('probes', level, epoch, schedule.epochs),
+    })
+    accuracies.forEach((accuracy, i) => {
+      points.push({ layer: layers[i]!, noise: level, ...accuracy })
+    })
+  }
+  const { length: trainImages } = parts.train
+  return { kind: 'probe', layers, noise, trainImages, testImages: parts.test.length, schedule, points }
+}
