@@ -11,7 +11,18 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   cli: ['*'],
   'demo.ts': ['training', 'diffusion', 'data', 'tensor'],
   // The golden vectors exercise every layer.
-  verification: ['evaluation', 'training', 'models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
+  verification: [
+    'evaluation',
+    'training',
+    'models',
+    'alignment',
+    'diffusion',
+    'data',
+    'formats',
+    'nn',
+    'tensor',
+    'native.ts',
+  ],
   benchmark: ['training', 'models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
   // A planned step is the trainer's, and its machine's speed is what was benchmarked.
   planning: ['training', 'models', 'alignment', 'data', 'nn', 'tensor', 'native.ts'],
