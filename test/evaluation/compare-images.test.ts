@@ -1,0 +1,150 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { encodePng } from '../../src/data/png.ts'
+import { compareImages } from '../../src/evaluation/compare-images.ts'
+import { type FeatureNetwork, loadFeatureNetwork } from '../../src/evaluation/feature-network.ts'
+import { NpzWriter } from '../../src/formats/npz.ts'
+import { memoryStats, synchronize } from '../../src/tensor/device.ts'
+import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
+import { temporaryFolder } from '../data/temporary-folder.ts'
+import { random } from '../reference/array.ts'
+
+const SIDE = 16
+
+function pixelsOf(count: number, seed: number): Uint8Array {
+  return Uint8Array.from(random([count * SIDE * SIDE * 3], seed).data, (value) => 128 + 50 * value)
+}
+
+/** The same images as a folder of PNG files and as an npz. */
+async function images(count: number, seed: number): Promise<{ folder: string; npz: string }> {
+  const root = temporaryFolder()
+  const pixels = pixelsOf(count, seed)
+  const length = SIDE * SIDE * 3
+  mkdirSync(join(root, 'folder'))
+  for (let n = 0; n < count; n++) {
+    const name = `${String(n).padStart(6, '0')}.png`
+    writeFileSync(join(root, 'folder', name), encodePng(pixels.subarray(n * length, (n + 1) * length), SIDE, SIDE, 3))
+  }
+  const npz = join(root, 'images.npz')
+  await writeNpz(npz, { arr_0: { dtype: 'u8', shape: [count, SIDE, SIDE, 3], data: pixels } })
+  return { folder: join(root, 'folder'), npz }
+}
+
+async function writeNpz(path: string, arrays: Record<string, Parameters<NpzWriter['add']>[1]>): Promise<void> {
+  const writer = await NpzWriter.create(path)
+  for (const [name, tensor] of Object.entries(arrays)) await writer.add(name, tensor)
+  await writer.close()
+}
+
+const hog = () => loadFeatureNetwork('hog', undefined, { device: 'cpu' })
+
+describe('compareImages', () => {
+  test('a set against itself, as a folder, an npz or stored statistics, is at 0, wholly precise and recalled', async () => {
+    const { folder, npz } = await images(150, 1)
+    const statistics = join(temporaryFolder(), 'reference.safetensors')
+    using network = await hog()
+    await synchronize('cpu')
+    const before = memoryStats('cpu').liveBytes
+    const made = await compareImages({ reference: folder, network, saveStatistics: statistics })
+    expect(made).toMatchObject({ fid: null, precision: null, referenceImages: 150 })
+    for (const [reference, samples] of [
+      [folder, folder],
+      [folder, npz],
+      [statistics, npz],
+      [npz, statistics],
+    ] as const) {
+      const progress: string[] = []
+      const result = await compareImages({
+        reference,
+        samples,
+        network,
+        onProgress: (side, done, total) => progress.push(`${side} ${done}/${total}`),
+      })
+      expect(result).toMatchObject({
+        precision: 1,
+        recall: 1,
+        sfid: null,
+        is: null,
+        referenceImages: 150,
+        sampleImages: 150,
+      })
+      expect(result.fid).toBeLessThan(1e-3)
+      if (samples !== statistics) expect(progress.at(-1)).toBe('samples 150/150')
+    }
+    await synchronize('cpu')
+    expect(memoryStats('cpu').liveBytes).toBe(before)
+  })
+
+  test('other images are further away', async () => {
+    using network = await hog()
+    const flat = join(temporaryFolder(), 'flat.npz')
+    await writeNpz(flat, {
+      arr_0: { dtype: 'u8', shape: [150, SIDE, SIDE, 3], data: new Uint8Array(150 * SIDE * SIDE * 3) },
+    })
+    const { npz } = await images(150, 1)
+    const result = await compareImages({ reference: npz, samples: flat, network })
+    expect(result.fid).toBeGreaterThan(0.1)
+    expect(result).toMatchObject({ precision: 0, recall: 0 })
+  })
+
+  test('fewer images than features are said to make the distance too large', async () => {
+    const { npz } = await images(20, 2)
+    using network = await hog()
+    const notices: string[] = []
+    await compareImages({ reference: npz, samples: npz, network, onNotice: (message) => notices.push(message) })
+    expect(notices).toHaveLength(2)
+    expect(notices[0]).toContain('The reference is 20 images, fewer than the 129 that a covariance')
+    expect(notices[0]).toContain('the Fréchet distance comes out too large')
+  })
+
+  test('each bad input is one sentence that says what is wrong', async () => {
+    const root = temporaryFolder()
+    const { folder, npz } = await images(12, 3)
+    const file = (name: string) => join(root, name)
+    await writeNpz(file('other.npz'), { images: hostFloat32(new Float32Array(3), [3]) })
+    await writeNpz(file('narrow.npz'), {
+      mu: hostFloat32(new Float32Array(64), [64]),
+      sigma: hostFloat32(new Float32Array(64 * 64), [64, 64]),
+    })
+    await writeNpz(file('crooked.npz'), {
+      mu: hostFloat32(new Float32Array(128), [128]),
+      sigma: hostFloat32(new Float32Array(64), [64]),
+    })
+    await writeNpz(file('grey.npz'), { arr_0: { dtype: 'u8', shape: [2, 4, 4], data: new Uint8Array(32) } })
+    writeFileSync(join(folder, 'zzz.png'), encodePng(new Uint8Array(8 * 8 * 3), 8, 8, 3))
+    using network = await hog()
+    const broken: FeatureNetwork = {
+      ...network,
+      name: 'broken',
+      run: async ({ count }) => ({ features: new Float32Array(count * 128).fill(1).fill(Number.NaN, 130, 131) }),
+    }
+    await compareImages({
+      reference: npz,
+      network: { ...network, name: 'another' },
+      saveStatistics: file('a.safetensors'),
+    })
+    const darker: FeatureNetwork = {
+      ...network,
+      run: async (batch) => ({ features: (await network.run(batch)).features.map((value) => 1.01 * value) }),
+    }
+    await compareImages({ reference: npz, network: darker, saveStatistics: file('darker.safetensors') })
+    const cases: readonly (readonly [samples: string, network: FeatureNetwork, message: string])[] = [
+      [folder, network, `'zzz.png' is 8×8 pixels and '000000.png' 16×16; images that are compared must be of one size`],
+      [
+        file('other.npz'),
+        network,
+        'has no array arr_0 (images, u8 [N, H, W, 3]) and no statistics (mu and sigma); it has images.',
+      ],
+      [file('grey.npz'), network, 'arr_0 is u8 of shape [2,4,4]; expected images, u8 [N, H, W, 3].'],
+      [file('narrow.npz'), network, 'holds statistics of 64 features of another network; hog has 128.'],
+      [file('crooked.npz'), network, 'mu has shape [128] and sigma [64]; expected [D] and [D, D].'],
+      [file('a.safetensors'), network, 'holds statistics of 128 features of another; hog has 128.'],
+      [file('darker.safetensors'), network, 'holds statistics that hog made with other weights than these'],
+      [npz, broken, 'broken gives image 1 (from 0) a feature that is NaN'],
+    ]
+    for (const [samples, used, message] of cases) {
+      await expect(compareImages({ reference: samples, samples, network: used })).rejects.toThrow(message)
+    }
+  })
+})

@@ -1,0 +1,133 @@
+import { describe, expect, test } from 'vitest'
+import { Dataset } from '../../src/data/dataset.ts'
+import { blockFeatures } from '../../src/evaluation/block-features.ts'
+import { evaluateCknna } from '../../src/evaluation/cknna.ts'
+import { evaluateProbe } from '../../src/evaluation/probe.ts'
+import { type Observe, SiT } from '../../src/models/sit.ts'
+import { memoryStats, synchronize } from '../../src/tensor/device.ts'
+import { keep } from '../../src/tensor/scope.ts'
+import { Tensor } from '../../src/tensor/tensor.ts'
+import { constantEncoder, tinyDataset } from '../data/tiny-dataset.ts'
+
+const SIZES = { depth: 3, hidden: 16, heads: 2, patch: 4 }
+const tiny = (options: { classDropout?: number } = {}) => {
+  const model = SiT.create(SIZES, { inputSize: [8, 8], channels: 4, classes: 5, seed: 1, ...options })
+  // Blocks of a new model are the identity.
+  for (const entry of model.entries) {
+    if (!entry.name.includes('adaLN')) continue
+    using view = model.arena.view('weights', entry)
+    view.write(Float32Array.from({ length: view.elements }, (_, i) => 0.1 * Math.sin(i)))
+  }
+  return model
+}
+
+const common = { path: 'linear', seed: 4, batch: 3 } as const
+
+async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const found: T[] = []
+  for await (const item of items) found.push(item)
+  return found
+}
+
+describe('blockFeatures', () => {
+  test('come in order, whatever the batch, differ by layer, visit and noise, and leave nothing on the device', async () => {
+    const data = await Dataset.open(await tinyDataset())
+    using model = tiny()
+    await synchronize('cpu')
+    const before = memoryStats('cpu').liveBytes
+    const options = { ...common, model, data, indices: [1, 0, 1, 1], layers: [3, 1] }
+    const batches = await all(blockFeatures({ ...options, noise: 0 }))
+    expect(batches.map(({ labels }) => [...labels])).toEqual([[4, 0, 4], [4]])
+    await synchronize('cpu')
+    expect(memoryStats('cpu').liveBytes).toBe(before)
+
+    // Sample 1 came first and third; with moments each visit draws from the posterior anew.
+    const [first] = batches[0]!.layers
+    expect([...first!.subarray(0, 16)]).not.toEqual([...first!.subarray(32, 48)])
+    // The same from scratch: the batch's size does not matter.
+    const single = await all(blockFeatures({ ...options, batch: 1, noise: 0 }))
+    const joined = (layer: number) => [...single.flatMap(({ layers }) => [...layers[layer]!])]
+    const whole = (layer: number) => batches.flatMap(({ layers }) => [...layers[layer]!])
+    joined(0).forEach((value, i) => {
+      expect(value).toBeCloseTo(whole(0)[i]!, 5)
+    })
+    expect(whole(0)).not.toEqual(whole(1))
+    const noisy = await all(blockFeatures({ ...options, noise: 0.5 }))
+    expect([...noisy[0]!.layers[0]!]).not.toEqual([...first!])
+  })
+
+  test('the model is told the null class, and its tokens are averaged', async () => {
+    const data = await Dataset.open(await tinyDataset())
+    using model = tiny()
+    let shown: Tensor | undefined
+    const spy = new Proxy(model, {
+      get: (target, key) => {
+        if (key === 'forward') {
+          return (x: Tensor, t: Tensor, labels: Tensor, { observe }: { observe: Observe }) => {
+            const nulls = Tensor.from(new Int32Array(labels.shape[0]!).fill(5), labels.shape, 'cpu')
+            return target.forward(x, t, nulls, {
+              observe: (name, tensor) => {
+                if (name === 'blocks.1') shown = keep(tensor.alias())
+                observe(name, tensor)
+              },
+            })
+          }
+        }
+        const value = Reflect.get(target, key, target) as unknown
+        return typeof value === 'function' ? value.bind(target) : value
+      },
+    })
+    const options = { ...common, data, indices: [0, 1], layers: [2], noise: 0.3 }
+    const [plain] = await all(blockFeatures({ ...options, model }))
+    const [spied] = await all(blockFeatures({ ...options, model: spy }))
+    expect(spied!.layers).toEqual(plain!.layers)
+    using block = shown!
+    const tokens = await block.data()
+    const [count, length, width] = block.shape as [number, number, number]
+    expect([count, length, width]).toEqual([2, 4, 16])
+    plain!.layers[0]!.forEach((value, i) => {
+      const [sample, d] = [Math.floor(i / width), i % width]
+      let sum = 0
+      for (let token = 0; token < length; token++) sum += tokens[(sample * length + token) * width + d]!
+      expect(value).toBeCloseTo(sum / length, 5)
+    })
+  })
+
+  test.each([
+    [{ layers: [4] }, {}, 'There is no layer 4; the model has the blocks 1 to 3.'],
+    [{}, { classDropout: 0 }, 'has no null class'],
+  ])('refuses %o of a model with %o', async (changes, modelOptions, message) => {
+    const data = await Dataset.open(await tinyDataset())
+    using model = tiny(modelOptions)
+    const features = blockFeatures({ ...common, model, data, indices: [0], layers: [1], noise: 0, ...changes })
+    await expect(features.next()).rejects.toThrow(message)
+  })
+})
+
+test('evaluateProbe has a point for every layer and noise level', async () => {
+  const data = await Dataset.open(await tinyDataset())
+  using model = tiny()
+  const schedule = { epochs: 2, batch: 2 }
+  const result = await evaluateProbe({ ...common, model, data, test: data, noise: [0, 0.5], layers: [1, 3], schedule })
+  expect(result.points.map(({ layer, noise }) => [layer, noise])).toEqual([
+    [1, 0],
+    [3, 0],
+    [1, 0.5],
+    [3, 0.5],
+  ])
+  expect(result).toMatchObject({
+    kind: 'probe',
+    trainImages: 2,
+    testImages: 2,
+    schedule: { epochs: 2, learningRate: 1e-3 },
+  })
+  for (const { accuracy } of result.points) expect([0, 0.5, 1]).toContain(accuracy)
+})
+
+test('evaluateCknna says where there are too few images', async () => {
+  const data = await Dataset.open(await tinyDataset())
+  using model = tiny()
+  await expect(evaluateCknna({ ...common, model, data, encoder: constantEncoder })).rejects.toThrow(
+    '2 images are too few for 10 neighbours of each',
+  )
+})
