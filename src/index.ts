@@ -21,6 +21,12 @@ export { sampleTransportOde, type TransportOdeOptions } from './diffusion/transp
 export { sampleTransportSde, type TransportSdeOptions } from './diffusion/transport/sde.ts'
 export { type Transport, transport } from './diffusion/transport/transport.ts'
 export type { Diagnosis } from './doctor/diagnose.ts'
+export type { CknnaPoint, CknnaResult, EvaluateCknnaOptions } from './evaluation/cknna.ts'
+export type { CompareImagesOptions, ImageComparison } from './evaluation/compare-images.ts'
+export { type FeatureNetwork, loadFeatureNetwork, loadInceptionNetwork } from './evaluation/feature-network.ts'
+export { FeatureStatistics, type Gaussian } from './evaluation/feature-statistics.ts'
+export { frechetDistance } from './evaluation/frechet-distance.ts'
+export type { EvaluateProbeOptions, ProbePoint, ProbeResult } from './evaluation/probe.ts'
 export { SafetensorsFile } from './formats/safetensors.ts'
 export { writeSafetensors } from './formats/safetensors-writer.ts'
 export { TorchCheckpoint } from './formats/torch-checkpoint.ts'
@@ -29,10 +35,13 @@ export {
   adoptCheckpoint,
   benchmarkDecode,
   benchmarkStep,
+  compareImages,
   convert,
   demo,
   doctor,
   plan,
+  evaluateCknna,
+  evaluateProbe,
   prepare,
   readRun,
   readRuns,

@@ -62,6 +62,8 @@ interface Side extends Disposable {
   readonly spatial: Gaussian | undefined
   readonly store: FeatureStore | undefined
   readonly inceptionScore: number | undefined
+  /** Of its images, `WIDTH×HEIGHT`; undefined where they were not seen. */
+  readonly size: string | undefined
 }
 
 /**
@@ -82,6 +84,11 @@ export async function compareImages(options: CompareImagesOptions): Promise<Imag
   }
   using sampled = await collect(samples, 'samples', options)
   warnOfFewImages(sampled.gaussian, 'samples', network, onNotice)
+  if (reference.size !== undefined && sampled.size !== undefined && reference.size !== sampled.size) {
+    onNotice(
+      `The reference's images are ${reference.size} pixels and the samples ${sampled.size}: the distance is that of the sizes, too.`,
+    )
+  }
   const fid = await frechetDistance(reference.gaussian, sampled.gaussian)
   const sfid =
     reference.spatial && sampled.spatial ? await frechetDistance(reference.spatial, sampled.spatial) : undefined
@@ -158,6 +165,7 @@ async function ofImages(images: ImageSet, side: ComparisonSide, options: Compare
   const store = new FeatureStore(network.width, images.count, KEPT_FEATURES)
   try {
     let done = 0
+    let size: string | undefined
     const take = async ({ batch, output }: Running) => {
       const made = await output
       requireFinite(made.features, done, images.path, network)
@@ -172,6 +180,7 @@ async function ofImages(images: ImageSet, side: ComparisonSide, options: Compare
     let running: Running | undefined
     for await (const batch of images.batches(network.batch)) {
       signal?.throwIfAborted()
+      size ??= `${batch.width}×${batch.height}`
       if (running) await take(running)
       running = { batch, output: network.run(batch) }
       running.output.catch(() => {})
@@ -182,6 +191,7 @@ async function ofImages(images: ImageSet, side: ComparisonSide, options: Compare
       spatial: await spatial?.finish(),
       store,
       inceptionScore: score?.finish(),
+      size,
       [Symbol.dispose]: () => store[Symbol.dispose](),
     }
   } catch (error) {
@@ -220,6 +230,7 @@ async function ofStatistics(
     spatial: network.spatialWidth === undefined ? undefined : stored.spatial,
     store: features,
     inceptionScore: undefined,
+    size: undefined,
     [Symbol.dispose]: () => features?.[Symbol.dispose](),
   }
 }
