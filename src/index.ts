@@ -23,9 +23,8 @@ export { type Transport, transport } from './diffusion/transport/transport.ts'
 export type { Diagnosis } from './doctor/diagnose.ts'
 export type { CknnaPoint, CknnaResult, EvaluateCknnaOptions } from './evaluation/cknna.ts'
 export type { CompareImagesOptions, ImageComparison } from './evaluation/compare-images.ts'
-export { type FeatureNetwork, loadFeatureNetwork, loadInceptionNetwork } from './evaluation/feature-network.ts'
+export type { FeatureNetwork } from './evaluation/feature-network.ts'
 export { FeatureStatistics, type Gaussian } from './evaluation/feature-statistics.ts'
-export { frechetDistance } from './evaluation/frechet-distance.ts'
 export type { EvaluateProbeOptions, ProbePoint, ProbeResult } from './evaluation/probe.ts'
 export { SafetensorsFile } from './formats/safetensors.ts'
 export { writeSafetensors } from './formats/safetensors-writer.ts'
@@ -42,6 +41,9 @@ export {
   plan,
   evaluateCknna,
   evaluateProbe,
+  frechetDistance,
+  loadFeatureNetwork,
+  loadInceptionNetwork,
   prepare,
   readRun,
   readRuns,

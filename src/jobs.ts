@@ -17,6 +17,13 @@ export const doctor = loaded(async () => (await import('./doctor/diagnose.ts')).
 export const plan = loaded(async () => (await import('./planning/plan.ts')).planTraining)
 export const evaluateCknna = loaded(async () => (await import('./evaluation/cknna.ts')).evaluateCknna)
 export const evaluateProbe = loaded(async () => (await import('./evaluation/probe.ts')).evaluateProbe)
+export const frechetDistance = loaded(async () => (await import('./evaluation/frechet-distance.ts')).frechetDistance)
+export const loadFeatureNetwork = loaded(
+  async () => (await import('./evaluation/feature-network.ts')).loadFeatureNetwork,
+)
+export const loadInceptionNetwork = loaded(
+  async () => (await import('./evaluation/feature-network.ts')).loadInceptionNetwork,
+)
 export const prepare = loaded(async () => (await import('./data/prepare.ts')).prepareDataset)
 export const readRun = loaded(async () => (await import('./report/run.ts')).readRun)
 export const readRuns = loaded(async () => (await import('./report/run.ts')).readRuns)

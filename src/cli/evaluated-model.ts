@@ -1,5 +1,5 @@
 import type { Dataset } from '../data/dataset.ts'
-import type { SiT } from '../models/sit.ts'
+import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
 import type { CommandContext } from './command.ts'
 
@@ -12,7 +12,7 @@ export const MODEL_OPTIONS = {
     type: 'list',
     items: 'number',
     default: [0],
-    description: 'times of the noisy input: 0 is the image, 1 noise',
+    description: 'noise levels of the input: 0 is the image, 1 noise',
   },
   images: { type: 'integer', min: 1, description: 'how many images of DATA are used, drawn by the seed' },
   batch: { type: 'integer', min: 1, default: 64, description: 'images that pass through the model at a time' },
@@ -22,7 +22,7 @@ export const MODEL_OPTIONS = {
 } as const
 
 export interface EvaluatedModel extends Disposable {
-  readonly model: SiT
+  readonly model: AnyTransformer
   readonly data: Dataset
   readonly path: InterpolantPath
 }
@@ -43,6 +43,7 @@ export async function openModel(
   const loaded = await loadModel(args.checkpoint, {
     device: resolveDevice(device),
     weights: args.weights as 'ema' | 'model',
+    notice: (sentence) => out.line(sentence),
   })
   const { model, source } = loaded
   out.line(

@@ -1,13 +1,14 @@
 import type { Encoder } from '../alignment/encoder.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { mapInOrder } from '../data/ordered-map.ts'
-import type { SiT } from '../models/sit.ts'
+import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
-import { interpolant, samplePosterior } from '../tensor/ops/interpolant.ts'
+import { samplePosterior } from '../tensor/ops/interpolant.ts'
 import { randomNormal } from '../tensor/random.ts'
 import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { meanOfTokens } from './feature-network.ts'
+import { noisyInput } from './noisy-input.ts'
 
 /** Samples that are read at a time. */
 const READ_AT_ONCE = 8
@@ -15,13 +16,13 @@ const READ_AT_ONCE = 8
 const EVALUATION_STEP = 2 ** 40
 
 export interface BlockFeaturesOptions {
-  readonly model: SiT
+  readonly model: AnyTransformer
   readonly data: Dataset
   /** The samples, by their places in the data set. */
   readonly indices: ArrayLike<number>
   /** Blocks whose output is looked at, from 1. */
   readonly layers: readonly number[]
-  /** The time t of the noisy input: 0 is the data, 1 noise. */
+  /** From 0, the data, to 1, noise: see `noisyInput`. */
   readonly noise: number
   readonly path: InterpolantPath
   readonly seed: number
@@ -91,10 +92,9 @@ async function ofBatch(
         const drawn = randomNormal(shape, { ...key, stream: 'posterior' }, device)
         clean = samplePosterior(clean, drawn, data.latentScale, 0)
       }
-      const t = Tensor.full([count], noise, device)
-      const { interpolated } = interpolant(clean, randomNormal(shape, { ...key, stream: 'noise' }, device), t, path)
+      const { x, t } = noisyInput(model, clean, randomNormal(shape, { ...key, stream: 'noise' }, device), noise, path)
       const labels = Tensor.from(new Int32Array(count).fill(model.nullClass), [count], device)
-      model.forward(interpolated, t, labels, {
+      model.forward(x, t, labels, {
         observe: (name, tensor) => {
           const layer = Number(/^blocks\.(\d+)$/.exec(name)?.[1] ?? Number.NaN) + 1
           if (layers.includes(layer)) pooled.set(layer, keep(meanOfTokens(() => tensor.alias())))
@@ -120,7 +120,7 @@ async function encoded(
   return await mean.data()
 }
 
-function requireFit(model: SiT, data: Dataset, layers: readonly number[]): void {
+function requireFit(model: AnyTransformer, data: Dataset, layers: readonly number[]): void {
   const { config } = model
   const wanted = [config.channels, ...config.inputSize]
   if (String(wanted) !== String(data.latentShape)) {

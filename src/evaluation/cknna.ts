@@ -1,7 +1,7 @@
 import type { Encoder } from '../alignment/encoder.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { KeyedPermutation } from '../data/permutation.ts'
-import type { SiT } from '../models/sit.ts'
+import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
 import { blockFeatures } from './block-features.ts'
 import { encoderGrid } from './feature-network.ts'
@@ -20,7 +20,7 @@ const PAPER = { images: 10_000, neighbours: 10 } as const
 const DRAW = 2 ** 40 + 1
 
 export interface EvaluateCknnaOptions {
-  readonly model: SiT
+  readonly model: AnyTransformer
   readonly data: Dataset
   readonly encoder: Encoder
   /** Images, drawn by the seed. Default 10,000, or all where there are fewer. */
@@ -29,7 +29,7 @@ export interface EvaluateCknnaOptions {
   readonly neighbours?: number | undefined
   /** Blocks, from 1. Default: every block. */
   readonly layers?: readonly number[] | undefined
-  /** Times t of the noisy input. Default: 0, the data itself. */
+  /** Noise levels from 0 to 1: see `noisyInput`. Default: 0, the data itself. */
   readonly noise?: readonly number[] | undefined
   readonly path: InterpolantPath
   readonly seed: number

@@ -1,6 +1,6 @@
 import type { Dataset } from '../data/dataset.ts'
 import { KeyedPermutation } from '../data/permutation.ts'
-import type { SiT } from '../models/sit.ts'
+import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
 import { blockFeatures } from './block-features.ts'
 import { PAPER_SCHEDULE, type ProbeAccuracy, type ProbeSchedule, type ProbeSet, trainProbes } from './linear-probe.ts'
@@ -11,7 +11,7 @@ const SPLIT = 2 ** 40
 const HELD_OUT = 0.2
 
 export interface EvaluateProbeOptions {
-  readonly model: SiT
+  readonly model: AnyTransformer
   readonly data: Dataset
   /** What the probes are tested on. Default: a fifth of `data`, drawn by the seed, which is then left out of the training. */
   readonly test?: Dataset | undefined
@@ -19,7 +19,7 @@ export interface EvaluateProbeOptions {
   readonly images?: number | undefined
   /** Blocks, from 1. Default: every block. */
   readonly layers?: readonly number[] | undefined
-  /** Times t of the noisy input. Default: 0, the data itself. */
+  /** Noise levels from 0 to 1: see `noisyInput`. Default: 0, the data itself. */
   readonly noise?: readonly number[] | undefined
   readonly path: InterpolantPath
   readonly schedule?: Partial<ProbeSchedule> | undefined

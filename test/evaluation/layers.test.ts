@@ -2,10 +2,13 @@ import { describe, expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
 import { blockFeatures } from '../../src/evaluation/block-features.ts'
 import { evaluateCknna } from '../../src/evaluation/cknna.ts'
+import { noisyInput } from '../../src/evaluation/noisy-input.ts'
 import { evaluateProbe } from '../../src/evaluation/probe.ts'
-import { type Observe, SiT } from '../../src/models/sit.ts'
+import type { Observe } from '../../src/models/adaln-block.ts'
+import { DiT } from '../../src/models/dit.ts'
+import { SiT } from '../../src/models/sit.ts'
 import { memoryStats, synchronize } from '../../src/tensor/device.ts'
-import { keep } from '../../src/tensor/scope.ts'
+import { keep, scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { constantEncoder, tinyDataset } from '../data/tiny-dataset.ts'
 
@@ -130,4 +133,47 @@ test('evaluateCknna says where there are too few images', async () => {
   await expect(evaluateCknna({ ...common, model, data, encoder: constantEncoder })).rejects.toThrow(
     '2 images are too few for 10 neighbours of each',
   )
+})
+
+describe('noisyInput', () => {
+  const clean = Float32Array.from({ length: 8 }, (_, i) => i - 3)
+  const noise = Float32Array.from({ length: 8 }, (_, i) => Math.cos(i))
+  const sizes = { inputSize: [2, 2] as [number, number], channels: 1, classes: 3 }
+  const size = { depth: 1, hidden: 8, heads: 1, patch: 2 }
+  /** √ᾱ of DiT's step 500: β from 1e-4 to 0.02 over 1000 steps. */
+  const signal = Math.sqrt(
+    Array.from({ length: 501 }, (_, i) => 1 - (1e-4 + (i * (0.02 - 1e-4)) / 999)).reduce((a, b) => a * b, 1),
+  )
+
+  test.each([
+    { name: 'SiT of REPA', make: () => SiT.create(size, sizes), level: 0.25, t: 0.25, alpha: 0.75, sigma: 0.25 },
+    {
+      name: 'the original SiT, whose time runs backwards',
+      make: () => SiT.create(size, { ...sizes, convention: 'sit' }),
+      level: 0.25,
+      t: 0.75,
+      alpha: 0.75,
+      sigma: 0.25,
+    },
+    {
+      name: 'DiT',
+      make: () => DiT.create(size, sizes),
+      level: 500 / 999,
+      t: 500,
+      alpha: signal,
+      sigma: Math.sqrt(1 - signal ** 2),
+    },
+  ])('of $name', async ({ make, level, t, alpha, sigma }) => {
+    using model = make()
+    using x = Tensor.from(clean, [2, 1, 2, 2], 'cpu')
+    using e = Tensor.from(noise, [2, 1, 2, 2], 'cpu')
+    const made = scope(() => noisyInput(model, x, e, level, 'linear'))
+    using input = made.x
+    using time = made.t
+    expect([...(await time.data())]).toEqual([t, t])
+    const actual = await input.data()
+    actual.forEach((value, i) => {
+      expect(value).toBeCloseTo(alpha * clean[i]! + sigma * noise[i]!, 5)
+    })
+  })
 })
