@@ -2,6 +2,8 @@
 export type { Encoder } from './alignment/encoder.ts'
 export { loadEncoder } from './alignment/encoders.ts'
 export type { DecodeBenchmark, DecodeBenchmarkOptions } from './benchmark/decode.ts'
+export type { GpuKernelBenchmark, GpuKernelBenchmarkOptions } from './benchmark/gpu-kernels.ts'
+export type { GpuStepBenchmark, GpuStepBenchmarkOptions } from './benchmark/gpu-step.ts'
 export type { StepBenchmark, StepBenchmarkOptions } from './benchmark/step.ts'
 export { ConfigurationError } from './configuration/parse.ts'
 export type { Adoption } from './conversion/adopt.ts'
@@ -33,6 +35,8 @@ export { writeTorchCheckpoint } from './formats/torch-checkpoint-writer.ts'
 export {
   adoptCheckpoint,
   benchmarkDecode,
+  benchmarkGpuKernels,
+  benchmarkGpuStep,
   benchmarkStep,
   compareImages,
   convert,

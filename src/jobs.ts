@@ -9,6 +9,8 @@ function loaded<A extends unknown[], R>(
 
 export const adoptCheckpoint = loaded(async () => (await import('./conversion/adopt.ts')).adoptCheckpoint)
 export const benchmarkDecode = loaded(async () => (await import('./benchmark/decode.ts')).benchmarkDecode)
+export const benchmarkGpuKernels = loaded(async () => (await import('./benchmark/gpu-kernels.ts')).benchmarkGpuKernels)
+export const benchmarkGpuStep = loaded(async () => (await import('./benchmark/gpu-step.ts')).benchmarkGpuStep)
 export const benchmarkStep = loaded(async () => (await import('./benchmark/step.ts')).benchmarkStep)
 export const compareImages = loaded(async () => (await import('./evaluation/compare-images.ts')).compareImages)
 export const convert = loaded(async () => (await import('./conversion/convert.ts')).convert)

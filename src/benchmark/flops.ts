@@ -1,5 +1,6 @@
 import { outputChannels } from '../models/diffusion-transformer.ts'
 import type { TransformerConfig } from '../models/transformer-config.ts'
+import type { VisionTransformerConfig } from '../models/vit-config.ts'
 
 /** Width of the sinusoidal time features. */
 const FREQUENCIES = 256
@@ -27,4 +28,13 @@ export function trainingFlops(config: TransformerConfig): number {
     depth * block + modulation + projectors + hidden * hidden + tokens * hidden * pixels * outputChannels(config)
   const first = tokens * pixels * channels * hidden + FREQUENCIES * hidden
   return 2 * (3 * inner + 2 * first)
+}
+
+/** Floating-point operations of a frozen encoder's forward pass for one image of so many patches, counted in the same way. */
+export function encoderFlops(config: VisionTransformerConfig, patches: number): number {
+  const { hidden, depth, patch, channels, ffn, ffnWidth, registers } = config
+  const tokens = 1 + registers + patches
+  const products = 4 * hidden * hidden + (ffn === 'swiglu' ? 3 : 2) * hidden * ffnWidth
+  const block = tokens * products + 2 * tokens * tokens * hidden
+  return 2 * (patches * patch * patch * channels * hidden + depth * block)
 }

@@ -2,11 +2,12 @@ import type { SiTPreset } from '../models/presets.ts'
 import { SiT, type SiTConfig } from '../models/sit.ts'
 import { type CpuLevel, native } from '../native.ts'
 import { type Device, memoryStats, resetPeakMemory } from '../tensor/device.ts'
+import { baselineModel } from './baseline-model.ts'
 import { BusyProcess } from './busy-process.ts'
 import { trainingFlops } from './flops.ts'
 import { interleave, MINIMUM_ROUNDS, type TimeSeries, timeSeries } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
-import { type BaselineModel, PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
+import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 import { TrainingStep } from './training-step.ts'
 
 export interface StepBenchmarkOptions {
@@ -88,14 +89,16 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
       'bench step: a baseline and a busy process cannot both be beside our step; measure one, then the other.',
     )
   }
-  // Its limit, the multiply-adds of the cores, and its baseline are a CPU's.
-  if (device !== 'cpu') throw new RangeError(`bench step: it measures the CPU, not ${device}; leave --device out.`)
+  // Its limit is a CPU's, the multiply-adds of the cores.
+  if (device !== 'cpu') {
+    throw new RangeError(`benchmarkStep measures the CPU, not ${device}; benchmarkGpuStep measures a GPU.`)
+  }
   const depth = typeof size === 'string' ? ALIGN_DEPTH : Math.min(ALIGN_DEPTH, size.depth)
   using model = SiT.create(size, { alignWidths: [ENCODER_WIDTH], alignDepth: depth, device, seed })
   const { config } = model
   const { level, threads } = native().cpuInfo()
   resetPeakMemory(device)
-  using step = new TrainingStep(model, batch, seed)
+  using step = new TrainingStep(model, { batch, seed })
   const peaks: number[] = []
   const ours = async () => {
     const seconds = await step.run()
@@ -180,21 +183,5 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
     },
     ratio: compared.ratio,
     pairedRatio: compared.pairedRatio,
-  }
-}
-
-function baselineModel(config: SiTConfig): BaselineModel {
-  return {
-    inputSize: config.inputSize[0],
-    channels: config.channels,
-    patch: config.patch,
-    hidden: config.hidden,
-    depth: config.depth,
-    heads: config.heads,
-    classes: config.classes,
-    encoderDepth: config.alignDepth,
-    projectorDim: config.projectorWidth,
-    zDims: config.alignWidths,
-    qkNorm: config.qkNorm,
   }
 }

@@ -1,62 +1,139 @@
+import type { Encoder } from '../alignment/encoder.ts'
 import type { SiT } from '../models/sit.ts'
 import { synchronize } from '../tensor/device.ts'
+import { cast } from '../tensor/ops/cast.ts'
 import { mean } from '../tensor/ops/loss.ts'
 import { type RandomKey, randomNormal, randomTimesteps } from '../tensor/random.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
+import { CapturedStep } from '../training/captured-step.ts'
 import { forwardBackward } from '../training/objective.ts'
-import { AdamW } from '../training/optimizer.ts'
+import { AdamW, type AdamWOptions } from '../training/optimizer.ts'
 import { SiTObjective } from '../training/sit-objective.ts'
 
+export interface TrainingStepOptions {
+  readonly batch: number
+  readonly seed?: number
+  /** Makes each step's targets of the images, u8 and 8 times as wide as the latents; without it the targets are given. */
+  readonly encoder?: Encoder
+  /** Default 0: losses are not scaled. */
+  readonly lossScale?: AdamWOptions['lossScale']
+  /** On a GPU: the second step is recorded, and it and all that follow are replayed. */
+  readonly cudaGraph?: boolean
+}
+
+/** Pixels of an image's side for one of its latent. */
+const PIXELS_PER_LATENT = 8
+
+type Inputs = {
+  readonly latents: Tensor
+  readonly labels: Tensor
+  readonly images: Tensor | undefined
+  readonly t: Tensor
+  readonly noise: Tensor
+}
+
+type Losses = { readonly denoising: Tensor; readonly alignment: Tensor | undefined }
+
 /**
- * Training steps on synthetic data, as Trainer makes them: loss, backward pass, clipping, AdamW and EMA. Latents, labels and
- * the encoder's features are drawn once; noise and times for each step, outside of what is timed.
+ * Training steps on synthetic data, as Trainer makes them: the encoder where there is one, loss, backward pass, clipping, AdamW and EMA.
+ * Latents, labels and images (or the encoder's features) are drawn once; noise and times for each step, outside of what is timed.
  */
 export class TrainingStep implements Disposable {
   readonly #model: SiT
-  readonly #batch: number
+  readonly #options: TrainingStepOptions
   readonly #seed: number
   readonly #optimizer: AdamW
+  readonly #objective = new SiTObjective()
   readonly #latents: Tensor
   readonly #labels: Tensor
+  readonly #images: Tensor | undefined
   readonly #targets: readonly Tensor[]
+  #captured: CapturedStep<Inputs, Losses> | undefined
   #step = 0
 
-  constructor(model: SiT, batch: number, seed = 0) {
+  constructor(model: SiT, options: TrainingStepOptions) {
+    const { batch, seed = 0, encoder, lossScale = 0 } = options
     this.#model = model
-    this.#batch = batch
+    this.#options = options
     this.#seed = seed
-    this.#optimizer = new AdamW(model.arena)
+    this.#optimizer = new AdamW(model.arena, { lossScale })
     this.#latents = randomNormal(this.#latentShape, this.#key('posterior'), model.device)
     const { classes, alignWidths } = model.config
     const labels = Int32Array.from({ length: batch }, (_, i) => (i * 7919) % classes)
     this.#labels = Tensor.from(labels, [batch], model.device)
-    this.#targets = alignWidths.map((width, k) =>
-      randomNormal([batch, model.tokens, width], { ...this.#key('sampleNoise'), step: k }, model.device),
-    )
+    this.#images = encoder && this.#makeImages()
+    this.#targets = encoder
+      ? []
+      : alignWidths.map((width, k) =>
+          randomNormal([batch, model.tokens, width], { ...this.#key('sampleNoise'), step: k }, model.device),
+        )
   }
 
   /** Makes one step; the seconds that it took, the device being idle before and after. */
-  async run(): Promise<number> {
+  run(): Promise<number> {
+    return this.#timed(this.#options.cudaGraph === true && this.#step > 0)
+  }
+
+  /** The same, its operations launched one by one also where steps are recorded: to see what each of them costs. */
+  async runPlain(): Promise<void> {
+    await this.#timed(false)
+  }
+
+  async #timed(replay: boolean): Promise<number> {
     const { device } = this.#model
     using noise = randomNormal(this.#latentShape, this.#key('noise'), device)
-    using t = randomTimesteps(this.#batch, 'uniform', 'linear', this.#key('timesteps'), device)
+    using t = randomTimesteps(this.#options.batch, 'uniform', 'linear', this.#key('timesteps'), device)
+    const inputs = { latents: this.#latents, labels: this.#labels, images: this.#images, t, noise }
     this.#step++
     await synchronize(device)
     const began = performance.now()
-    scope(() => {
-      const batch = { latents: this.#latents, labels: this.#labels, t, noise, targets: this.#targets }
-      const losses = forwardBackward(this.#model, batch, { objective: new SiTObjective(), alignWeight: 0.5 })
-      this.#optimizer.step()
-      mean(losses.denoising)
-    })
+    if (replay) this.#replay(inputs)
+    else scope(() => void this.#compute(inputs))
     await synchronize(device)
     return (performance.now() - began) / 1000
   }
 
+  #replay(inputs: Inputs): void {
+    this.#captured ??= new CapturedStep(inputs, (own) => scope(() => this.#compute(own)))
+    this.#captured.replay(inputs)
+  }
+
+  #compute({ latents, labels, images, t, noise }: Inputs): Losses {
+    const targets = images ? [this.#features(images)] : this.#targets
+    const batch = { latents, labels, t, noise, targets }
+    const losses = forwardBackward(this.#model, batch, {
+      objective: this.#objective,
+      alignWeight: 0.5,
+      scaling: this.#optimizer.scaling,
+    })
+    this.#optimizer.step()
+    return {
+      denoising: mean(losses.denoising),
+      alignment: losses.alignment && cast(losses.alignment, 'f32'),
+    }
+  }
+
+  #features(images: Tensor): Tensor {
+    const { patch, inputSize } = this.#model.config
+    return scope(() => this.#options.encoder!.features(images, [inputSize[0] / patch, inputSize[1] / patch]))
+  }
+
+  #makeImages(): Tensor {
+    const [height, width] = this.#model.config.inputSize.map((side) => PIXELS_PER_LATENT * side) as [number, number]
+    const bytes = new Uint8Array(this.#options.batch * 3 * height * width)
+    // A linear congruential generator's upper byte: anything but an even picture does.
+    let state = this.#seed
+    for (let i = 0; i < bytes.length; i++) {
+      state = (Math.imul(state, 1664525) + 1013904223) | 0
+      bytes[i] = state >>> 24
+    }
+    return Tensor.from(bytes, [this.#options.batch, 3, height, width], this.#model.device)
+  }
+
   get #latentShape(): readonly number[] {
     const { channels, inputSize } = this.#model.config
-    return [this.#batch, channels, ...inputSize]
+    return [this.#options.batch, channels, ...inputSize]
   }
 
   #key(stream: RandomKey['stream']): RandomKey {
@@ -64,7 +141,8 @@ export class TrainingStep implements Disposable {
   }
 
   dispose(): void {
-    for (const tensor of [this.#latents, this.#labels, ...this.#targets]) tensor.dispose()
+    this.#captured?.dispose()
+    for (const tensor of [this.#latents, this.#labels, this.#images, ...this.#targets]) tensor?.dispose()
     this.#optimizer.dispose()
   }
 

@@ -1,7 +1,9 @@
 import { expect, test } from 'vitest'
-import { trainingFlops } from '../../src/benchmark/flops.ts'
+import { encoderFlops, trainingFlops } from '../../src/benchmark/flops.ts'
 import { SIT_PRESETS, type SiTPreset } from '../../src/models/presets.ts'
 import { sitConfigSchema } from '../../src/models/sit.ts'
+import { visionTransformerConfigSchema } from '../../src/models/vit-config.ts'
+import { DINOV2_PRESETS } from '../../src/models/vit-presets.ts'
 
 const config = (model: SiTPreset, alignWidths: number[] = []) =>
   sitConfigSchema.parse({ kind: 'SiT', inputSize: [32, 32], ...SIT_PRESETS[model], alignWidths })
@@ -22,4 +24,11 @@ test.each([
 test('a projector adds its three products', () => {
   const added = trainingFlops(config('SiT-B/2', [768])) - trainingFlops(config('SiT-B/2'))
   expect(added).toBe(6 * 256 * (768 * 2048 + 2048 * 2048 + 2048 * 768))
+})
+
+// By hand for 256 patches, a class token and 12 blocks of width 768: per token and block 12 · 768² of products, 2 · 257 · 768 of attention.
+test('the forward pass of DINOv2 ViT-B', () => {
+  const block = 257 * (12 * 768 ** 2 + 2 * 257 * 768)
+  const flops = encoderFlops(visionTransformerConfigSchema.parse(DINOV2_PRESETS['dinov2-vit-b']), 256)
+  expect(flops).toBe(2 * (256 * 588 * 768 + 12 * block))
 })

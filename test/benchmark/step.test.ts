@@ -47,7 +47,7 @@ test.each([
   [{ against: 'python', command: worker('works'), rounds: 3 }, 'rounds is 3; a median wants an integer of at least 7'],
   [{ besideBusyProcess: true, rounds: 3 }, 'rounds is 3; a median wants an integer of at least 7'],
   [{ besideBusyProcess: true, against: 'python' }, 'a baseline and a busy process cannot both be beside our step'],
-  [{ device: 'cuda:0' }, 'it measures the CPU, not cuda:0'],
+  [{ device: 'cuda:0' }, 'benchmarkStep measures the CPU, not cuda:0; benchmarkGpuStep measures a GPU'],
   [{ signal: AbortSignal.abort(new Error('stopped')) }, 'stopped'],
 ] as const)('refuses %o', async (options, message) => {
   await expect(benchmarkStep({ model, batch: 1, ...options })).rejects.toThrow(message)

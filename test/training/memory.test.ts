@@ -10,7 +10,7 @@ const model = { depth: 2, hidden: 96, heads: 2, patch: 4 }
 
 test(`${STEPS} steps take no more memory than ${SETTLED}`, { timeout: 300_000 }, async () => {
   using sit = SiT.create(model, { alignWidths: [32], alignDepth: 1, projectorWidth: 64 })
-  using step = new TrainingStep(sit, BATCH)
+  using step = new TrainingStep(sit, { batch: BATCH })
   for (let i = 0; i < SETTLED; i++) await step.run()
   resetPeakMemory(sit.device)
   await step.run()

@@ -7,7 +7,7 @@ export const benchKernelsCommand = defineCommand({
   name: 'bench kernels',
   summary: "time the kernels of a training step against the machine's measured limits",
   description:
-    'Products and attention against the multiply-add peak, the rest against the rate of the memory (sum += x); kernel and limit take turns, and the medians count. What stays in the caches can pass 100 %.',
+    'On the CPU, products and attention against the multiply-add peak, the rest against the rate of the memory (sum += x). On a GPU, by its own clock, every kernel against the larger of two floors: its products at the rate of a large one, its operands and results at the rate of a copy. Kernel and limits take turns, and the medians count. What stays in the caches can pass 100 %.',
   options: {
     model: {
       type: 'enum',
@@ -18,11 +18,51 @@ export const benchKernelsCommand = defineCommand({
     },
     batch: { type: 'integer', min: 1, default: 4, description: 'images of a step' },
     rounds: { type: 'integer', min: 1, default: 7, description: 'measurements of each' },
+    precision: {
+      type: 'enum',
+      values: ['bf16', 'fp16', 'fp32'],
+      description: 'of the operands [bf16 on a GPU, fp32 on a CPU, which has no other]',
+    },
+    probeSide: {
+      type: 'integer',
+      min: 16,
+      description: 'on a GPU: side of the large product whose rate is the limit [8192]',
+    },
   },
-  examples: [{ command: 'repa bench kernels --model SiT-B/2', description: 'rates and shares as a table' }],
-  async run({ model, batch, rounds }, { out, device, signal, progress }) {
-    if (device !== 'auto' && device !== 'cpu') {
-      throw new Error(`It measures the CPU, not ${device}; leave --device out.`)
+  examples: [
+    { command: 'repa bench kernels --model SiT-B/2', description: 'rates and shares as a table' },
+    {
+      command: 'repa bench kernels --device cuda --model SiT-XL/2 --batch 256 --json',
+      description: 'TFLOP/s, TB/s and shares of every CUDA kernel',
+    },
+  ],
+  async run({ model, batch, rounds, precision, probeSide }, context) {
+    const { out, signal, progress } = context
+    const { resolveDevice } = await import('../../tensor/device.ts')
+    const device = resolveDevice(context.device)
+    if (device !== 'cpu') {
+      const [{ benchmarkGpuKernels }, { showGpuKernels }] = await Promise.all([
+        import('../../benchmark/gpu-kernels.ts'),
+        import('../gpu-benchmark-tables.ts'),
+      ])
+      const bar = progress({ label: model, unit: 'kernel' })
+      const result = await benchmarkGpuKernels({
+        device,
+        // The parser has let through only these.
+        model: model as SiTPreset,
+        batch,
+        rounds,
+        ...(probeSide !== undefined && { probeSide }),
+        ...(precision && { precision: precision as 'bf16' | 'fp16' | 'fp32' }),
+        signal,
+        onCase: (done) => bar.update(done),
+      }).finally(() => bar.end())
+      showGpuKernels(result, out)
+      out.json({ model, batch, rounds, ...result })
+      return
+    }
+    if (precision !== undefined && precision !== 'fp32') {
+      throw new RangeError(`The CPU computes in fp32 only, not in ${precision}.`)
     }
     const { benchmarkKernels } = await import('../../benchmark/kernels.ts')
     const bar = progress({ label: model, unit: 'kernel' })

@@ -8,7 +8,7 @@ export const benchStepCommand = defineCommand({
   name: 'bench step',
   summary: 'time training steps: throughput, share of the measured peak, ratio to PyTorch',
   description:
-    "A SiT with REPA's projector in fp32 on synthetic latents of 256-pixel images: loss, backward pass, clipping, AdamW and EMA; data, noise and the encoder's features are prepared outside of what is timed. With --against python the steps take turns with those of PyTorch on the same machine, and the medians are compared.",
+    "A SiT with REPA's projector on synthetic latents of 256-pixel images: loss, backward pass, clipping, AdamW and EMA; data and noise are prepared outside of what is timed, and without --encoder the features too. On the CPU in fp32, against its multiply-add peak; on a GPU in bf16 against the rate of a large product measured in turn, with what each operation costs. With --against python the steps take turns with those of PyTorch on the same machine, and the medians are compared.",
   options: {
     model: {
       type: 'enum',
@@ -28,17 +28,85 @@ export const benchStepCommand = defineCommand({
     against: { type: 'enum', values: ['python'], description: 'the baseline to alternate with: PyTorch under python3' },
     besideBusyProcess: {
       type: 'boolean',
-      description: 'alternate with steps beside another process that keeps one core busy; at least 7 rounds',
+      description:
+        'on the CPU: alternate with steps beside another process that keeps one core busy; at least 7 rounds',
+    },
+    precision: {
+      type: 'enum',
+      values: ['bf16', 'fp16', 'fp32'],
+      description: 'what the model computes in [bf16 on a GPU, fp32 on a CPU, which has no other]',
+    },
+    encoder: {
+      type: 'enum',
+      values: ['dinov2-vit-s', 'dinov2-vit-b', 'dinov2-vit-l'],
+      description: "on a GPU: makes each step's features of images, with random weights",
+    },
+    cudaGraph: { type: 'boolean', description: 'on a GPU: record the step once and replay it' },
+    baselineVariant: {
+      type: 'enum',
+      values: ['tuned', 'as-written'],
+      description: 'on a GPU: PyTorch as fast as it gets, or as the official code has it [tuned]',
+    },
+    baselineCompile: {
+      type: 'enum',
+      values: ['default', 'max-autotune'],
+      description: 'on a GPU: a mode of torch.compile for the baseline [none]',
+    },
+    turns: {
+      type: 'enum',
+      values: ['steps', 'blocks'],
+      description: 'on a GPU: alternate step by step, or, where both do not fit in its memory, in blocks [steps]',
+    },
+    probeSide: {
+      type: 'integer',
+      min: 16,
+      description: 'on a GPU: side of the large product whose rate is the limit [8192]',
     },
   },
   examples: [
     { command: 'repa bench step --model SiT-B/2', description: 'images per second and share of the peak' },
     { command: 'repa bench step --against python --threads 2 --json', description: 'the ratio to PyTorch' },
     { command: 'repa bench step --beside-busy-process', description: 'how much a busy neighbour slows a step down' },
+    {
+      command: 'repa bench step --device cuda --model SiT-L/2 --batch 64 --encoder dinov2-vit-b --against python',
+      description: 'on a GPU, beside PyTorch there',
+    },
   ],
-  async run({ model, batch, rounds, threads, against, besideBusyProcess }, { out, device, seed, signal, progress }) {
+  async run(options, context) {
+    const { model, batch, rounds, threads, against, besideBusyProcess, probeSide } = options
+    const { out, seed, signal, progress } = context
     // The addon reads it when it is loaded, which is now.
     if (threads !== undefined) process.env.REPA_THREADS = String(threads)
+    const { resolveDevice } = await import('../../tensor/device.ts')
+    const device = resolveDevice(context.device)
+    const onGpu = device !== 'cpu'
+    requireOptionsOf(onGpu, options)
+    if (onGpu) {
+      const [{ benchmarkGpuStep }, { showGpuStep }] = await Promise.all([
+        import('../../benchmark/gpu-step.ts'),
+        import('../gpu-benchmark-tables.ts'),
+      ])
+      const bar = progress({ total: rounds, label: model, unit: 'step' })
+      // Of the enumerations, the parser has let through only what they name.
+      const { precision, encoder, cudaGraph, baselineVariant, baselineCompile, turns } = options as GpuChoices
+      const result = await benchmarkGpuStep({
+        device,
+        model: model as SiTPreset,
+        batch,
+        rounds,
+        ...(precision && { precision }),
+        ...(probeSide !== undefined && { probeSide }),
+        ...(encoder && { encoder }),
+        ...(cudaGraph && { cudaGraph }),
+        ...(against && { against: { variant: baselineVariant, compile: baselineCompile, turns } }),
+        ...(seed !== undefined && { seed }),
+        signal,
+        onRound: ({ index }) => bar.update(index + 1),
+      }).finally(() => bar.end())
+      showGpuStep(model, result, out)
+      out.json({ ...result, model })
+      return
+    }
     const { benchmarkStep } = await import('../../benchmark/step.ts')
     const bar = progress({ total: rounds, label: model, unit: 'step' })
     let result: StepBenchmark
@@ -48,7 +116,7 @@ export const benchStepCommand = defineCommand({
         model: model as SiTPreset,
         batch,
         rounds,
-        device: device === 'auto' ? 'cpu' : device,
+        device,
         ...(seed !== undefined && { seed }),
         ...(against !== undefined && { against: 'python' as const }),
         besideBusyProcess,
@@ -62,6 +130,31 @@ export const benchStepCommand = defineCommand({
     out.json({ ...result, model })
   },
 })
+
+const GPU_OPTIONS = ['encoder', 'cudaGraph', 'baselineVariant', 'baselineCompile', 'turns', 'probeSide'] as const
+
+interface GpuChoices {
+  readonly precision?: 'bf16' | 'fp16' | 'fp32'
+  readonly encoder?: 'dinov2-vit-s' | 'dinov2-vit-b' | 'dinov2-vit-l'
+  readonly cudaGraph?: boolean
+  readonly baselineVariant?: 'tuned' | 'as-written'
+  readonly baselineCompile?: 'default' | 'max-autotune'
+  readonly turns?: 'steps' | 'blocks'
+}
+
+/** Throws where an option is given that the device has nothing to do with. */
+function requireOptionsOf(onGpu: boolean, options: Readonly<Record<string, unknown>>): void {
+  const flag = (name: string) => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
+  if (onGpu) {
+    if (options.besideBusyProcess) throw new RangeError('--beside-busy-process measures the CPU; pass --device cpu.')
+    return
+  }
+  const given = GPU_OPTIONS.find((name) => options[name] !== undefined)
+  if (given) throw new RangeError(`${flag(given)} is for a GPU, and this measures the CPU; pass --device cuda.`)
+  if (options.precision !== undefined && options.precision !== 'fp32') {
+    throw new RangeError(`The CPU computes in fp32 only, not in ${options.precision}.`)
+  }
+}
 
 function show(name: string, result: StepBenchmark, out: Output): void {
   const { ours, baseline, beside, ratio, pairedRatio, batch, threads, level, parameters } = result

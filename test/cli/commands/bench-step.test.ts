@@ -9,7 +9,7 @@ async function repa(...words: string[]) {
 }
 
 test('one JSON object with the figures', async () => {
-  const words = ['--model', 'SiT-S/8', '--batch', '1', '--rounds', '2', '--json']
+  const words = ['--device', 'cpu', '--model', 'SiT-S/8', '--batch', '1', '--rounds', '2', '--json']
   const { status, stdout, stderr } = await repa('bench', 'step', ...words)
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
   expect(JSON.parse(stdout)).toMatchObject({ model: 'SiT-S/8', batch: 1, device: 'cpu' })
@@ -17,14 +17,15 @@ test('one JSON object with the figures', async () => {
 })
 
 test('a table for people', async () => {
-  const { status, stdout, stderr } = await repa('bench', 'step', '--model', 'SiT-S/8', '--batch', '1', '--rounds', '1')
+  const words = ['--device', 'cpu', '--model', 'SiT-S/8', '--batch', '1', '--rounds', '1']
+  const { status, stdout, stderr } = await repa('bench', 'step', ...words)
   expect({ status, stdout }).toEqual({ status: 0, stdout: '' })
   expect(stderr).toMatch(/^ +median +best +spread +images\/s +peak memory$/m)
   expect(stderr).toMatch(/% of the multiply-add peak measured beside/)
 })
 
 test('a line about the busy process', async () => {
-  const words = ['--model', 'SiT-S/8', '--batch', '1', '--beside-busy-process']
+  const words = ['--device', 'cpu', '--model', 'SiT-S/8', '--batch', '1', '--beside-busy-process']
   const { status, stdout, stderr } = await repa('bench', 'step', ...words)
   expect({ status, stdout }).toEqual({ status: 0, stdout: '' })
   expect(stderr).toMatch(/^Beside a busy process a step takes .+, [\d.]+ times as long \(pair by pair [\d.]+\)$/m)
@@ -33,7 +34,10 @@ test('a line about the busy process', async () => {
 test.each([
   [['--model', 'SiT-M/2'], 2, 'expected SiT-S/2, SiT-S/4'],
   [['--batch', '0'], 2, '--batch: expected'],
-  [['--device', 'cuda'], 1, 'it measures the CPU, not cuda'],
+  [['--device', 'cuda:99'], 1, 'There is no cuda:99 here'],
+  [['--device', 'cpu', '--cuda-graph'], 1, '--cuda-graph is for a GPU, and this measures the CPU'],
+  [['--device', 'cpu', '--probe-side', '64'], 1, '--probe-side is for a GPU'],
+  [['--device', 'cpu', '--precision', 'bf16'], 1, 'The CPU computes in fp32 only, not in bf16'],
 ] as const)('%o', async (words, status, message) => {
   const result = await repa('bench', 'step', ...words)
   expect(result).toMatchObject({ status, stdout: '' })

@@ -1,0 +1,12 @@
+/** Dense bf16 (and fp16) FLOP per second by NVIDIA's data sheets, which the field's MFU is a share of. */
+const DENSE_16_BIT: readonly (readonly [name: RegExp, rate: number])[] = [
+  [/H100 PCIe/, 756e12],
+  [/H100 NVL/, 835e12],
+  [/H[12]00|GH200/, 989.4e12],
+  [/A100/, 312e12],
+]
+
+/** Of a GPU by CUDA's name for it; undefined for one that is not in the table. */
+export function dataSheetRate(name: string): number | undefined {
+  return DENSE_16_BIT.find(([pattern]) => pattern.test(name))?.[1]
+}

@@ -1,0 +1,255 @@
+import type { SiTPreset } from '../models/presets.ts'
+import type { SiTConfig } from '../models/sit.ts'
+import { type CudaDeviceInfo, native } from '../native.ts'
+import { type Device, trimMemory } from '../tensor/device.ts'
+import type { PrecisionPolicy } from '../training/precision.ts'
+import { baselineModel } from './baseline-model.ts'
+import { dataSheetRate } from './data-sheet.ts'
+import { type GpuClocks, readGpuClocks } from './gpu-clocks.ts'
+import { gpuOf } from './gpu-kernels.ts'
+import { type GpuOperation, type GpuSideFigures, GpuTrainingSide } from './gpu-training-side.ts'
+import { interleave, MINIMUM_ROUNDS, type TimeSeries, timeSeries } from './interleave.ts'
+import { peakResidentBytes } from './peak-memory.ts'
+import {
+  type BaselineEncoder,
+  PythonBaseline,
+  type PythonBaselineInfo,
+  type PythonBaselineOptions,
+} from './python-baseline.ts'
+
+export interface GpuStepBenchmarkOptions {
+  readonly device: Device
+  /** Default SiT-B/2. */
+  readonly model?: SiTPreset | FreeSizes
+  /** Default 64. */
+  readonly batch?: number
+  /** Measured steps, at least 7 against a baseline. */
+  readonly rounds?: number
+  /** Default bf16. */
+  readonly precision?: PrecisionPolicy['name']
+  /** Of random weights, makes each step's targets of images; without it the targets are given, as wide as DINOv2 ViT-B's. */
+  readonly encoder?: BaselineEncoder
+  readonly cudaGraph?: boolean
+  /** PyTorch's step on the same GPU. */
+  readonly against?: GpuBaseline
+  readonly seed?: number
+  /** Side of the large product whose rate is the limit. Default 8192. */
+  readonly probeSide?: number
+  readonly signal?: AbortSignal
+  readonly onRound?: (round: { index: number; rounds: number; seconds: number; baseline?: number }) => void
+}
+
+/** A model of any size; what is not said is as the presets have it. */
+type FreeSizes = Pick<SiTConfig, 'depth' | 'hidden' | 'heads' | 'patch'> &
+  Partial<Pick<SiTConfig, 'inputSize' | 'classes' | 'projectorWidth'>>
+
+export interface GpuBaseline extends Pick<PythonBaselineOptions, 'variant' | 'compile' | 'command'> {
+  /**
+   * `steps` (default): the two sides' steps take turns, which wants memory for both. `blocks`: each side is alone on the GPU, ours
+   * before and after.
+   */
+  readonly turns?: 'steps' | 'blocks'
+}
+
+export interface GpuStepBenchmark {
+  readonly model: SiTConfig
+  readonly parameters: number
+  readonly batch: number
+  readonly device: Device
+  readonly gpu: CudaDeviceInfo
+  /** As CUDA counts: 13000 is 13.0. */
+  readonly driverVersion: number
+  readonly precision: PrecisionPolicy['name']
+  readonly encoder: BaselineEncoder | undefined
+  readonly cudaGraph: boolean
+  /** Undefined where nvidia-smi does not answer. */
+  readonly clocks: { readonly before: GpuClocks | undefined; readonly after: GpuClocks | undefined }
+  readonly ours: {
+    readonly seconds: TimeSeries
+    readonly imagesPerSecond: number
+    /** Per second, by the median. */
+    readonly flops: number
+    /** FLOP per second of a large product and bytes per second of a copy, measured in turn with the steps. */
+    readonly productRate: TimeSeries
+    readonly copyRate: TimeSeries
+    /** `flops` over the median of `productRate`. */
+    readonly shareOfProductRate: number
+    /** `flops` over the data sheet's dense 16-bit rate; undefined in fp32 and for a GPU that is not in the table. */
+    readonly mfu: number | undefined
+    /** Most that the tensors of the step took. */
+    readonly peakDeviceBytes: number
+    readonly peakRssBytes: number
+  }
+  /** What the operations of one step cost, launched one by one: by the GPU's clock, the dearest first. */
+  readonly operations: readonly GpuOperation[]
+  readonly baseline?: PythonBaselineInfo &
+    Pick<GpuBaseline, 'variant' | 'compile' | 'turns'> & {
+      readonly seconds: TimeSeries
+      readonly imagesPerSecond: number
+      readonly peakDeviceBytes: number | undefined
+      readonly peakRssBytes: number
+    }
+  /** Baseline's median over ours: above 1 we are faster. */
+  readonly ratio?: number
+  /** Median of each pair's ratio, where the steps took turns. */
+  readonly pairedRatio?: number
+}
+
+/** PyTorch compiles, tunes and records in its first steps. */
+const BASELINE_WARMUP = 5
+
+/**
+ * Times training steps of a SiT with REPA on a GPU, on synthetic latents and images. With a baseline, its steps and ours take turns.
+ *
+ * @throws {RangeError} for too few rounds; {Error} where the baseline does not start, or memory does not suffice for both
+ */
+export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promise<GpuStepBenchmark> {
+  const { device, batch = 64, rounds = MINIMUM_ROUNDS, precision = 'bf16', against, seed = 0 } = options
+  if (against && rounds < MINIMUM_ROUNDS) {
+    throw new RangeError(`bench step: rounds is ${rounds}; a median wants an integer of at least ${MINIMUM_ROUNDS}.`)
+  }
+  const before = await readGpuClocks(device)
+  const measured = await measureSides(options)
+  const { config, parameters, flopsPerImage, rates, times, operations } = measured
+  const seconds = timeSeries(times.ours)
+  const flops = (batch * flopsPerImage) / seconds.median
+  const gpu = gpuOf(device)
+  const sheet = precision === 'fp32' ? undefined : dataSheetRate(gpu.name)
+  const productRate = timeSeries(rates.products)
+  return {
+    model: config,
+    parameters,
+    batch,
+    device,
+    gpu,
+    driverVersion: native().cudaInfo().driverVersion,
+    precision,
+    encoder: options.encoder,
+    cudaGraph: options.cudaGraph ?? false,
+    clocks: { before, after: await readGpuClocks(device) },
+    ours: {
+      seconds,
+      imagesPerSecond: batch / seconds.median,
+      flops,
+      productRate,
+      copyRate: timeSeries(rates.copy),
+      shareOfProductRate: flops / productRate.median,
+      mfu: sheet && flops / sheet,
+      peakDeviceBytes: measured.peakDeviceBytes,
+      peakRssBytes: peakResidentBytes(),
+    },
+    operations,
+    ...(measured.baseline && {
+      baseline: {
+        ...measured.baseline.info,
+        variant: against?.variant ?? 'tuned',
+        ...(against?.compile && { compile: against.compile }),
+        turns: against?.turns ?? 'steps',
+        seconds: timeSeries(times.baseline),
+        imagesPerSecond: batch / timeSeries(times.baseline).median,
+        peakDeviceBytes: measured.baseline.peakDeviceBytes,
+        peakRssBytes: measured.baseline.peakRssBytes,
+      },
+      ratio: timeSeries(times.baseline).median / seconds.median,
+      ...(measured.pairedRatio !== undefined && { pairedRatio: measured.pairedRatio }),
+    }),
+  }
+
+  async function measureSides({ signal, onRound }: GpuStepBenchmarkOptions): Promise<Measured> {
+    const times = { ours: [] as number[], baseline: [] as number[] }
+    const startBaseline = (config: SiTConfig) => startWarmBaseline(options, config, precision)
+    if (!against || against.turns === 'blocks') {
+      const first = await measureOurs(options, against ? Math.ceil(rounds / 2) : rounds, times.ours)
+      if (!against) return { ...first, times }
+      trimMemory(device)
+      const baseline = await (async () => {
+        await using worker = await startBaseline(first.config)
+        for (let index = 0; index < rounds; index++) {
+          signal?.throwIfAborted()
+          times.baseline.push((await worker.step())[0]!)
+        }
+        return await baselineFigures(worker)
+      })()
+      const second = await measureOurs(options, Math.floor(rounds / 2), times.ours)
+      const rates = {
+        products: [...first.rates.products, ...second.rates.products],
+        copy: [...first.rates.copy, ...second.rates.copy],
+      }
+      return { ...first, rates, times, baseline }
+    }
+    using side = await GpuTrainingSide.start(options)
+    await using worker = await startBaseline(side.config)
+    const compared = await interleave({
+      ours: () => side.step(),
+      baseline: async () => (await worker.step())[0]!,
+      rounds,
+      warmup: 1,
+      signal,
+      onRound: ({ index, ours, baseline }) => onRound?.({ index, rounds, seconds: ours, baseline }),
+    })
+    times.ours.push(...compared.ours.seconds)
+    times.baseline.push(...compared.baseline.seconds)
+    return {
+      ...(await side.figures()),
+      times,
+      baseline: await baselineFigures(worker),
+      pairedRatio: compared.pairedRatio,
+    }
+  }
+
+  async function measureOurs(
+    { signal, onRound }: GpuStepBenchmarkOptions,
+    count: number,
+    into: number[],
+  ): Promise<GpuSideFigures> {
+    using side = await GpuTrainingSide.start(options)
+    for (let index = 0; index < count; index++) {
+      signal?.throwIfAborted()
+      const time = await side.step()
+      into.push(time)
+      onRound?.({ index: into.length - 1, rounds, seconds: time })
+    }
+    return await side.figures()
+  }
+
+  async function startWarmBaseline(
+    { encoder }: GpuStepBenchmarkOptions,
+    config: SiTConfig,
+    name: PrecisionPolicy['name'],
+  ): Promise<PythonBaseline> {
+    if (name === 'fp16') throw new RangeError('bench step: the baseline trains in bf16 or fp32, not in fp16.')
+    const worker = await PythonBaseline.start({
+      model: baselineModel(config),
+      batch,
+      threads: native().cpuInfo().threads,
+      seed,
+      device,
+      precision: name,
+      ...(encoder && { encoder }),
+      ...(against?.variant && { variant: against.variant }),
+      ...(against?.compile && { compile: against.compile }),
+      ...(against?.command && { command: against.command }),
+    })
+    try {
+      await worker.step(BASELINE_WARMUP)
+      return worker
+    } catch (error) {
+      await worker.close()
+      throw error
+    }
+  }
+}
+
+interface Measured extends GpuSideFigures {
+  readonly times: { readonly ours: readonly number[]; readonly baseline: readonly number[] }
+  readonly baseline?: Awaited<ReturnType<typeof baselineFigures>>
+  readonly pairedRatio?: number
+}
+
+async function baselineFigures(worker: PythonBaseline) {
+  return {
+    info: worker.info,
+    peakDeviceBytes: await worker.peakDeviceBytes(),
+    peakRssBytes: await worker.peakRssBytes(),
+  }
+}

@@ -1,0 +1,119 @@
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { encoderFlops, trainingFlops } from '../../src/benchmark/flops.ts'
+import type { GpuKernelSizes } from '../../src/benchmark/gpu-kernel-cases.ts'
+import { benchmarkGpuKernels } from '../../src/benchmark/gpu-kernels.ts'
+import { benchmarkGpuStep } from '../../src/benchmark/gpu-step.ts'
+import { showGpuKernels, showGpuStep } from '../../src/cli/gpu-benchmark-tables.ts'
+import { Output } from '../../src/cli/output.ts'
+import { visionTransformerConfigSchema } from '../../src/models/vit-config.ts'
+import { memoryStats } from '../../src/tensor/device.ts'
+import { RecordingStream } from '../cli/recording-stream.ts'
+import { DEVICES } from '../tensor/devices.ts'
+
+const probeSide = 64
+const sizes: GpuKernelSizes = {
+  depth: 1,
+  hidden: 48,
+  heads: 2,
+  tokens: 16,
+  batch: 2,
+  features: 24,
+  projector: 40,
+  parameters: 4096,
+}
+const inputSize: [number, number] = [8, 8]
+const model = { depth: 2, hidden: 48, heads: 2, patch: 2, inputSize, classes: 10, projectorWidth: 64 }
+const encoder = { hidden: 32, depth: 1, heads: 2 }
+const command = [process.execPath, join(import.meta.dirname, '../benchmark/fake-worker.mjs'), 'works'] as const
+
+/** What people are told of a result. */
+function told(show: (out: Output) => void): string {
+  const stderr = new RecordingStream({ columns: 200 })
+  show(new Output({ stdout: new RecordingStream(), stderr, env: {}, json: false, quiet: false }))
+  return stderr.text
+}
+
+for (const { device, missing } of DEVICES) {
+  describe.skipIf(missing || device === 'cpu')(`benchmarks on ${device}`, () => {
+    test.each(['bf16', 'fp16', 'fp32'] as const)('every kernel of a step in %s, by events', async (precision) => {
+      const before = memoryStats(device).liveBytes
+      const seen: number[] = []
+      const result = await benchmarkGpuKernels({
+        device,
+        model: sizes,
+        precision,
+        rounds: 2,
+        probeSide,
+        onCase: (done) => seen.push(done),
+      })
+      const { kernels, limits, gpu } = result
+      expect(seen).toEqual(kernels.map((_, i) => i + 1))
+      expect(gpu.usable).toBe(true)
+      expect(new Set(kernels.map(({ family }) => family))).toEqual(
+        new Set(['GEMM', 'norms', 'attention', 'losses', 'optimizer']),
+      )
+      expect(limits.products.seconds).toHaveLength(2 * kernels.length)
+      for (const { family, seconds, flops, bytes, floorSeconds, share } of kernels) {
+        expect(seconds.seconds).toHaveLength(2)
+        expect(seconds.minimum).toBeGreaterThan(0)
+        expect(bytes).toBeGreaterThan(0)
+        expect(flops !== undefined).toBe(family === 'GEMM' || family === 'attention')
+        expect(share).toBe(floorSeconds / seconds.median)
+      }
+      const text = told((out) => showGpuKernels(result, out))
+      expect(text).toMatch(/^kernel +shape +time +spread +TFLOP\/s +TB\/s +of its floor$/m)
+      for (const { name } of kernels) expect(text).toContain(name)
+      expect(memoryStats(device).liveBytes).toBe(before)
+    })
+
+    test.each([
+      { cudaGraph: false, precision: 'bf16', encoder },
+      { cudaGraph: true, precision: 'bf16', encoder },
+      { cudaGraph: true, precision: 'fp16' },
+    ] as const)('steps: %o', async (options) => {
+      const before = memoryStats(device).liveBytes
+      const seen: number[] = []
+      const onRound = ({ index }: { index: number }) => seen.push(index)
+      const result = await benchmarkGpuStep({ device, model, batch: 2, rounds: 3, probeSide, onRound, ...options })
+      expect(seen).toEqual([0, 1, 2])
+      const { ours, operations } = result
+      expect(ours.seconds.seconds).toHaveLength(3)
+      expect(ours.imagesPerSecond).toBe(2 / ours.seconds.median)
+      const ofEncoder = 'encoder' in options ? encoderFlops(visionTransformerConfigSchema.parse(encoder), 16) : 0
+      expect(ours.flops).toBe((2 * (trainingFlops(result.model) + ofEncoder)) / ours.seconds.median)
+      expect(ours.shareOfProductRate).toBe(ours.flops / ours.productRate.median)
+      // Weights, gradients, two moments and the EMA, and what a step keeps besides.
+      expect(ours.peakDeviceBytes).toBeGreaterThan(5 * 4 * result.parameters)
+      const names = operations.map(({ name }) => name)
+      expect(names).toEqual(expect.arrayContaining(['attention', 'attentionBackward', 'adamW']))
+      expect(names).not.toContain('graph')
+      expect(operations.reduce((sum, { share }) => sum + share, 0)).toBeCloseTo(1, 9)
+      expect(memoryStats(device).liveBytes).toBe(before)
+    })
+
+    test.each(['steps', 'blocks'] as const)('beside a baseline, taking turns in %s', async (turns) => {
+      const against = { turns, command, compile: 'max-autotune' } as const
+      const result = await benchmarkGpuStep({ device, model, batch: 2, probeSide, against })
+      expect(result.ours.seconds.seconds).toHaveLength(7)
+      expect(result.baseline).toMatchObject({ torch: '0.0', turns, variant: 'tuned', compile: 'max-autotune' })
+      expect(result.baseline!.seconds.seconds).toHaveLength(7)
+      expect(result.ratio).toBe(result.baseline!.seconds.median / result.ours.seconds.median)
+      expect(result.pairedRatio !== undefined).toBe(turns === 'steps')
+      const text = told((out) => showGpuStep('tiny', result, out))
+      expect(text).toMatch(/^ +median +best +spread +images\/s +peak GPU memory$/m)
+      expect(text).toMatch(/^operation +calls +time +share$/m)
+      expect(text).toMatch(/times as fast as PyTorch, tuned, compiled \(max-autotune\)/)
+    })
+
+    test.each([
+      [{ against: { command }, rounds: 3 }, 'rounds is 3; a median wants an integer of at least 7'],
+      [{ against: { command }, precision: 'fp16' }, 'the baseline trains in bf16 or fp32, not in fp16'],
+      [{ signal: AbortSignal.abort(new Error('stopped')) }, 'stopped'],
+    ] as const)('refuses %o and leaves nothing behind', async (options, message) => {
+      const before = memoryStats(device).liveBytes
+      await expect(benchmarkGpuStep({ device, model, batch: 1, probeSide, ...options })).rejects.toThrow(message)
+      expect(memoryStats(device).liveBytes).toBe(before)
+    })
+  })
+}
