@@ -1,6 +1,7 @@
 // Makes .offline/repa-native-VERSION-PLATFORM.tar.xz: Node, the addon, the compiled library, the suite and its runner, for a
 // machine with a GPU and neither Node nor a network, as clusters are:
 //     tar xf repa-native-….tar.xz && ./repa-native/repa doctor && ./repa-native/test-gpu
+//     ./repa-native/gpu-session OUT    all of it, and how fast everything is, as JSON under OUT
 //   --shared DIR  also the golden vectors of DIR (its folder golden), which test-gpu then verifies
 import { spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -27,6 +28,9 @@ const FILES = [
   'test',
   'bench',
   'scripts/test-gpu.mjs',
+  'scripts/gpu-session.mjs',
+  'scripts/gpu-session-plan.mjs',
+  'scripts/gpu-products.mjs',
 ]
 const ADDON = 'build/Release/repa_native.node'
 
@@ -99,7 +103,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 exec "$here/bin/node" "$here/${entry}" "$@"
 `
 writeFileSync(join(folder, 'repa'), script('dist/cli/main.js'), { mode: 0o755 })
-writeFileSync(join(folder, 'test-gpu'), script('scripts/test-gpu.mjs'), { mode: 0o755 })
+for (const program of ['test-gpu', 'gpu-session'])
+  writeFileSync(join(folder, program), script(`scripts/${program}.mjs`), { mode: 0o755 })
 
 const packed = spawnSync('tar', ['-cJf', archive, '-C', offline, 'repa-native'], {
   stdio: 'inherit',

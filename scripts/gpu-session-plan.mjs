@@ -1,0 +1,123 @@
+// What a session on a GPU runs (gpu-session.mjs), in the order of what would be missed most.
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+
+/**
+ * @typedef {object} Step
+ * @property {string} name
+ * @property {string} group  what `--only` names
+ * @property {readonly [string, ...string[]]} command
+ * @property {number} limit  seconds after which it is ended
+ * @property {'object' | 'lines'} [json]  what its stdout is: one JSON object, or one a line
+ * @property {Record<string, string>} [env]
+ * @property {string} [missing]  why it cannot run here, as a part of a sentence
+ */
+
+/** Model, batch and whether the step is a graph: alone, with DINOv2 ViT-B making the features. */
+const STEPS = [
+  ['SiT-B/2', 256, false],
+  ['SiT-B/2', 256, true],
+  ['SiT-XL/2', 256, false],
+  ['SiT-L/2', 256, false],
+  ['SiT-S/2', 16, false],
+  ['SiT-S/2', 16, true],
+  ['SiT-XL/2', 64, false],
+  ['SiT-XL/2', 64, true],
+]
+/** Beside PyTorch: model, batch, how the sides alternate, and what the baseline is. */
+const AGAINST = [
+  ['SiT-B/2', 64, 'steps', []],
+  ['SiT-XL/2', 64, 'blocks', []],
+  ['SiT-XL/2', 64, 'blocks', ['--baseline-compile', 'max-autotune']],
+  ['SiT-XL/2', 64, 'blocks', ['--baseline-variant', 'as-written']],
+  ['SiT-B/2', 64, 'steps', ['--baseline-compile', 'max-autotune']],
+  ['SiT-L/2', 64, 'blocks', []],
+  ['SiT-XL/2', 256, 'blocks', []],
+]
+
+/**
+ * @param {{ root: string, out: string, device: string, python?: string, sanitizer?: string }} where  `python`: one that can import
+ * torch; `sanitizer`: compute-sanitizer; undefined where there is none
+ * @returns {Step[]}
+ */
+export function gpuSessionPlan({ root, out, device, python, sanitizer }) {
+  const node = process.execPath
+  const repa = (...words) => [node, join(root, 'dist/cli/main.js'), ...words, '--device', device, '--json']
+  const probes = join(root, 'build/conformance/conformance')
+  const shim = join(root, 'build/conformance/shim-dump')
+  const noProbes = existsSync(probes) ? undefined : 'build/conformance/conformance is not here (npm run pack:offline)'
+  const noDump = existsSync(shim) ? noProbes : 'build/conformance/shim-dump is not here (npm run pack:offline)'
+  const noSanitizer = sanitizer ? undefined : 'there is no compute-sanitizer here'
+  const noPython = python ? undefined : 'there is no python3 with torch here'
+  const chip = join(out, 'chip-dump')
+  const sanitized = (tool) => ({
+    name: `${tool} of the products and of attention`,
+    group: 'sanitizer',
+    command: [
+      ...[sanitizer ?? 'compute-sanitizer', '--tool', tool, '--error-exitcode', '9'],
+      ...[node, join(root, 'scripts/gpu-products.mjs'), device],
+    ],
+    limit: 120,
+    missing: noSanitizer,
+  })
+  const step = (model, batch, ...more) =>
+    repa('bench', 'step', '--model', model, '--batch', String(batch), '--encoder', 'dinov2-vit-b', ...more)
+  return [
+    { name: 'doctor', group: 'doctor', command: repa('doctor'), limit: 60, json: 'object' },
+    { name: 'conformance: the chip', group: 'conformance', command: [probes, chip], limit: 60, missing: noProbes },
+    {
+      name: 'conformance: beside the shim',
+      group: 'conformance',
+      command: [probes, '--compare', chip, shim],
+      limit: 60,
+      missing: noDump,
+    },
+    {
+      name: 'kernels of SiT-XL/2 at batch 256',
+      group: 'kernels',
+      command: repa('bench', 'kernels', '--model', 'SiT-XL/2', '--batch', '256'),
+      limit: 120,
+      json: 'object',
+    },
+    {
+      name: 'test:gpu, the tables of cases',
+      group: 'test',
+      command: [node, join(root, 'scripts/test-gpu.mjs'), 'test/tensor', 'test/gpu/graph.test.ts'],
+      limit: 240,
+      env: { REPA_TEST_DEVICES: device },
+    },
+    ...STEPS.map(([model, batch, graph]) => ({
+      name: `step of ${model} at batch ${batch}${graph ? ' as a graph' : ''}`,
+      group: 'steps',
+      command: step(model, batch, ...(graph ? ['--cuda-graph'] : [])),
+      limit: 90,
+      json: 'object',
+    })),
+    sanitized('racecheck'),
+    sanitized('memcheck'),
+    {
+      name: 'test:gpu, everything',
+      group: 'test',
+      command: [node, join(root, 'scripts/test-gpu.mjs')],
+      limit: 590,
+      env: { REPA_TEST_DEVICES: device },
+    },
+    {
+      name: "PyTorch's attention by backend",
+      group: 'python',
+      command: [python ?? 'python3', '-B', join(root, 'bench/python/sdpa.py'), device],
+      limit: 120,
+      json: 'lines',
+      missing: noPython,
+    },
+    ...AGAINST.map(([model, batch, turns, baseline]) => ({
+      name: `step of ${model} at batch ${batch} beside PyTorch${baseline.length ? ` (${baseline[1]})` : ''}`,
+      group: 'python',
+      command: step(model, batch, '--against', 'python', '--turns', turns, ...baseline),
+      limit: baseline.includes('max-autotune') ? 400 : 150,
+      json: 'object',
+      env: { REPA_PYTHON: python ?? '' },
+      missing: noPython,
+    })),
+  ]
+}

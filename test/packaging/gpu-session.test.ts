@@ -1,0 +1,135 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { COMMANDS } from '../../src/cli/commands.ts'
+import { parseCommandLine } from '../../src/cli/parse.ts'
+import { ROOT } from './source-files.ts'
+
+interface Step {
+  readonly name: string
+  readonly group: string
+  readonly command: readonly string[]
+  readonly limit: number
+  readonly json?: 'object' | 'lines'
+  readonly missing?: string
+}
+interface Outcome {
+  readonly name: string
+  readonly status: 'passed' | 'failed' | 'timed out' | 'skipped'
+  readonly seconds?: number
+  readonly said?: string
+  readonly reason?: string
+  readonly result?: unknown
+}
+interface Session {
+  runSession(
+    steps: readonly Step[],
+    options: { out: string; budget?: number; say?: (line: string) => void },
+  ): Promise<Outcome[]>
+  summary(outcomes: readonly Outcome[]): string[]
+}
+interface Plan {
+  gpuSessionPlan(where: { root: string; out: string; device: string; python?: string; sanitizer?: string }): Step[]
+}
+
+const load = async <T>(script: string): Promise<T> => await import(pathToFileURL(join(ROOT, 'scripts', script)).href)
+const { runSession, summary } = await load<Session>('gpu-session.mjs')
+const { gpuSessionPlan } = await load<Plan>('gpu-session-plan.mjs')
+
+/** A step that runs a line of JavaScript. */
+const js = (name: string, code: string, more: Partial<Step> = {}): Step => {
+  return { name, group: 'a', command: [process.execPath, '-e', code], limit: 30, ...more }
+}
+
+describe('a session', () => {
+  let out: string
+  beforeEach(() => {
+    out = mkdtempSync(join(tmpdir(), 'repa-session-'))
+  })
+  afterEach(() => rmSync(out, { recursive: true, force: true }))
+  const run = (steps: readonly Step[], budget?: number) => runSession(steps, { out, budget, say: () => {} })
+
+  test('goes on after whatever fails, and keeps every result', async () => {
+    const outcomes = await run([
+      js('object', 'console.error("loading"); console.log(JSON.stringify({ a: 1 }))', { json: 'object' }),
+      js('fails', 'console.error("no such GPU"); process.exit(3)'),
+      js('lines', 'console.log("{\\"a\\":1}\\nwarning\\n{\\"a\\":2}")', { json: 'lines' }),
+      js('rubbish', 'console.log("Segmentation fault")', { json: 'object' }),
+      js('not here', '', { missing: 'there is no such tool here' }),
+      { ...js('no program', ''), command: [join(out, 'nothing')] },
+      js('last', 'console.log("42 passed")'),
+    ])
+    const said = Object.fromEntries(outcomes.map(({ name, status, result }) => [name, [status, result]]))
+    expect(said).toEqual({
+      object: ['passed', { a: 1 }],
+      fails: ['failed', undefined],
+      lines: ['passed', [{ a: 1 }, { a: 2 }]],
+      rubbish: ['failed', undefined],
+      'not here': ['skipped', undefined],
+      'no program': ['failed', undefined],
+      last: ['passed', undefined],
+    })
+    expect(outcomes[1]!.said).toBe('no such GPU')
+    expect(outcomes[3]!.said).toContain('Segmentation fault')
+    expect(outcomes[5]!.said).toContain('ENOENT')
+    expect(outcomes[6]!.said).toBe('42 passed')
+    expect(JSON.parse(readFileSync(join(out, 'session.json'), 'utf8')).outcomes).toEqual(
+      JSON.parse(JSON.stringify(outcomes)),
+    )
+    const log = readFileSync(join(out, 'session.log'), 'utf8')
+    for (const text of ['==== object', 'loading', 'no such GPU', '42 passed']) expect(log).toContain(text)
+    expect(summary(outcomes).at(-1)).toBe('3 passed, 3 failed, 0 timed out, 1 skipped')
+    expect(summary(outcomes)[0]).toBe('fails failed: no such GPU')
+  })
+
+  test('ends what runs past its limit, with what that has started', async () => {
+    const code = `
+      const { pid } = require("node:child_process").spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"])
+      console.log(pid); setInterval(() => {}, 1000)`
+    const [outcome] = await run([js('hangs', code, { limit: 2 })])
+    expect(outcome!.status).toBe('timed out')
+    const child = Number(outcome!.said)
+    expect(child).toBeGreaterThan(1)
+    await expect
+      .poll(() => !existsSync(`/proc/${child}`) || / Z /.test(readFileSync(`/proc/${child}/stat`, 'utf8')))
+      .toBe(true)
+  })
+
+  test('begins nothing for which the budget does not suffice', async () => {
+    const outcomes = await run([js('short', '', { limit: 1 }), js('long', '', { limit: 300 })], 10)
+    expect(outcomes.map(({ status, reason }) => [status, reason])).toEqual([
+      ['passed', undefined],
+      ['skipped', 'the budget is spent'],
+    ])
+  })
+})
+
+test('every command of the plan is one, and what this machine lacks is said', async () => {
+  const where = { root: ROOT, out: '/somewhere', device: 'cuda:0' }
+  const plan = gpuSessionPlan({ ...where, python: 'python3', sanitizer: 'compute-sanitizer' })
+  expect(new Set(plan.map(({ name }) => name)).size).toBe(plan.length)
+  for (const { command, limit, json } of plan) {
+    expect(limit).toBeLessThanOrEqual(600)
+    const at = command.findIndex((word) => word.endsWith('dist/cli/main.js'))
+    for (const word of command) {
+      if (
+        /^(scripts|bench|test)\//.test(word) ||
+        word.startsWith(`${ROOT}/scripts`) ||
+        word.startsWith(`${ROOT}/bench`)
+      )
+        expect(existsSync(join(word.startsWith('/') ? '' : ROOT, word)), word).toBe(true)
+    }
+    if (at < 0) continue
+    expect(json).toBe('object')
+    const words = command.slice(at + 1)
+    const entry = COMMANDS.find(({ name }) => words.join(' ').startsWith(name))!
+    const loaded = await entry.load()
+    expect(() => parseCommandLine(loaded, words.slice(entry.name.split(' ').length))).not.toThrow()
+  }
+  const without = gpuSessionPlan(where)
+  const lacks = (group: string) => new Set(without.filter((step) => step.group === group).map(({ missing }) => missing))
+  expect(lacks('python')).toEqual(new Set(['there is no python3 with torch here']))
+  expect(lacks('sanitizer')).toEqual(new Set(['there is no compute-sanitizer here']))
+})
