@@ -36,11 +36,11 @@ const AGAINST = [
 ]
 
 /**
- * @param {{ root: string, out: string, device: string, python?: string, sanitizer?: string }} where  `python`: one that can import
- * torch; `sanitizer`: compute-sanitizer; undefined where there is none
+ * @param {{ root: string, out: string, device: string, python?: string, sanitizer?: string, cublasLt?: string }} where  `python`: one
+ * that can import torch; `sanitizer`: compute-sanitizer; `cublasLt`: its file; undefined where there is none
  * @returns {Step[]}
  */
-export function gpuSessionPlan({ root, out, device, python, sanitizer }) {
+export function gpuSessionPlan({ root, out, device, python, sanitizer, cublasLt }) {
   const node = process.execPath
   const repa = (...words) => [node, join(root, 'dist/cli/main.js'), ...words, '--device', device, '--json']
   const probes = join(root, 'build/conformance/conformance')
@@ -49,6 +49,8 @@ export function gpuSessionPlan({ root, out, device, python, sanitizer }) {
   const noDump = existsSync(shim) ? noProbes : 'build/conformance/shim-dump is not here (npm run pack:offline)'
   const noSanitizer = sanitizer ? undefined : 'there is no compute-sanitizer here'
   const noPython = python ? undefined : 'there is no python3 with torch here'
+  const noLibrary = cublasLt ? undefined : 'there is no cuBLASLt here'
+  const library = { REPA_CUBLASLT: cublasLt ?? '', REPA_GEMM_CHOICES: join(out, 'gemm-choices.txt') }
   const chip = join(out, 'chip-dump')
   const sanitized = (tool) => ({
     name: `${tool} of the products and of attention`,
@@ -80,11 +82,33 @@ export function gpuSessionPlan({ root, out, device, python, sanitizer }) {
       json: 'object',
     },
     {
+      name: 'kernels of SiT-XL/2 at batch 256 by cuBLASLt',
+      group: 'kernels',
+      command: repa('bench', 'kernels', '--model', 'SiT-XL/2', '--batch', '256'),
+      limit: 120,
+      json: 'object',
+      env: { ...library, REPA_GEMM: 'cublaslt' },
+      missing: noLibrary,
+    },
+    {
       name: 'test:gpu, the tables of cases',
       group: 'test',
       command: [node, join(root, 'scripts/test-gpu.mjs'), 'test/tensor', 'test/gpu/graph.test.ts'],
       limit: 240,
       env: { REPA_TEST_DEVICES: device },
+    },
+    {
+      name: 'test:gpu, products by cuBLASLt',
+      group: 'test',
+      command: [
+        node,
+        join(root, 'scripts/test-gpu.mjs'),
+        'test/tensor/ops/linear.test.ts',
+        'test/tensor/ops/products.test.ts',
+      ],
+      limit: 120,
+      env: { ...library, REPA_TEST_DEVICES: device, REPA_GEMM: 'cublaslt' },
+      missing: noLibrary,
     },
     ...STEPS.map(([model, batch, graph]) => ({
       name: `step of ${model} at batch ${batch}${graph ? ' as a graph' : ''}`,
@@ -93,6 +117,15 @@ export function gpuSessionPlan({ root, out, device, python, sanitizer }) {
       limit: 90,
       json: 'object',
     })),
+    {
+      name: 'step of SiT-XL/2 at batch 256, the fastest products',
+      group: 'steps',
+      command: step('SiT-XL/2', 256),
+      limit: 120,
+      json: 'object',
+      env: { ...library, REPA_GEMM: 'auto' },
+      missing: noLibrary,
+    },
     sanitized('racecheck'),
     sanitized('memcheck'),
     {

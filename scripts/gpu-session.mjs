@@ -126,6 +126,18 @@ function firstThat(programs, ...question) {
   )
 }
 
+/** cuBLASLt's file: where the loader's cache has it, or in the wheels beside torch. */
+function findCublasLt(python) {
+  const named = process.env.REPA_CUBLASLT
+  if (named) return named
+  const cache = spawnSync('ldconfig', ['-p'], { encoding: 'utf8' }).stdout ?? ''
+  const inCache = cache.match(/libcublasLt\.so\.1[23] .*=> (.+)/)?.[1]
+  if (inCache || !python) return inCache
+  const code =
+    'import glob, os, torch; print(*glob.glob(os.path.dirname(torch.__file__) + "/../nvidia/*/lib/libcublasLt.so.1[23]"))'
+  return spawnSync(python, ['-c', code], { encoding: 'utf8' }).stdout?.trim().split(' ')[0] || undefined
+}
+
 async function main() {
   const { positionals, values } = parseArgs({
     allowPositionals: true,
@@ -139,7 +151,7 @@ async function main() {
   const out = resolve(positionals[0])
   const python = firstThat([process.env.REPA_PYTHON, 'python3', '/usr/bin/python3'], '-c', 'import torch')
   const sanitizer = firstThat(['compute-sanitizer', '/usr/local/cuda/bin/compute-sanitizer'], '--version')
-  const plan = gpuSessionPlan({ root, out, device: values.device, python, sanitizer })
+  const plan = gpuSessionPlan({ root, out, device: values.device, python, sanitizer, cublasLt: findCublasLt(python) })
   const groups = new Set(plan.map(({ group }) => group))
   const only = values.only?.split(',') ?? [...groups]
   const unknown = only.find((group) => !groups.has(group))

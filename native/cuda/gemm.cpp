@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "cuda/cublaslt.h"
 #include "cuda/gemm_problem.h"
 
 namespace repa::cuda {
@@ -33,12 +34,6 @@ int granuleOf(const GemmArgs& args) {
 /// Whether a matrix (null counts as one) has its rows at multiples of 16 bytes.
 bool isWide(const void* first, int64_t stride, int64_t elementBytes) {
   return first == nullptr || (reinterpret_cast<uintptr_t>(first) % 16 == 0 && stride * elementBytes % 16 == 0);
-}
-
-bool isWide(const GemmArgs& args) {
-  const GemmEpilogue& e = args.epilogue;
-  return isWide(args.c, args.ldc, dtypeBytes(args.cDType)) && isWide(e.aux, e.auxStride, dtypeBytes(args.dtype)) && isWide(e.bias, 0, 4) &&
-         isWide(e.residual, e.residualStride, 4) && isWide(e.gate, e.gateStride, 4) && isWide(e.addend, e.addendStride, 4);
 }
 
 /// Splits of a long sum whose result has few rows: the input gradient of the adaLN projections of all blocks, k = 195,840. Not a
@@ -81,15 +76,15 @@ void checkSizes(const GemmArgs& args) {
 }
 
 /// Not a function of m in forward and inputGradient: the backends need not give the same bits.
-GemmBackend pickBackend(const CudaDeviceInfo& device, std::span<const GemmArgs> products) {
-  const char* const text = std::getenv("REPA_GEMM");
-  const std::string wish = text ? text : "";
-  if (wish != "" && wish != "mma" && wish != "wgmma") throw Error(ErrorCode::invalidArgument, "REPA_GEMM is \"" + wish + "\"; expected mma or wgmma.");
+GemmBackend pickBackend(const CudaDeviceInfo& device, std::span<const GemmArgs> products, GemmWish wish) {
+  if (wish == GemmWish::cublasLt &&
+      std::ranges::all_of(products, [](const GemmArgs& args) { return cublasLtTakes(args) && cublasLtAlgorithms(args) > 0; }))
+    return GemmBackend::cublasLt;
   const bool aligned = std::ranges::all_of(products, [](const GemmArgs& args) { return granuleOf(args) == 16; });
   if (products[0].dtype == DType::f32) return aligned && products[0].allowTf32 ? GemmBackend::mma : GemmBackend::ffma;
   // sm_90a code runs on compute capability 9.0 alone.
   const bool hopper = device.major == 9 && device.minor == 0;
-  return hopper && aligned && wish != "mma" ? GemmBackend::wgmma : GemmBackend::mma;
+  return hopper && aligned && wish != GemmWish::mma ? GemmBackend::wgmma : GemmBackend::mma;
 }
 
 /// Where a product's scratch lies: its parts, then its partial column sums.
@@ -111,6 +106,7 @@ void launchTiles(cudaStream_t stream, const GemmPlan& plan, const GemmGroup& gro
     case GemmBackend::ffma: return launchGemmFfma(stream, group, tiles);
     case GemmBackend::mma: return launchGemmMma(stream, group, tiles);
     case GemmBackend::wgmma: return launchGemmSm90(stream, group, tiles, plan.multiprocessors);
+    case GemmBackend::cublasLt: return;  // has no tiles of ours
   }
 }
 
@@ -134,9 +130,38 @@ GemmGroup uncutGroup(const GemmArgs& args) {
   return group;
 }
 
-GemmPlan planGemm(const CudaDeviceInfo& device, std::span<const GemmArgs> products) {
+bool isWide(const GemmArgs& args) {
+  const GemmEpilogue& e = args.epilogue;
+  return isWide(args.c, args.ldc, dtypeBytes(args.cDType)) && isWide(e.aux, e.auxStride, dtypeBytes(args.dtype)) && isWide(e.bias, 0, 4) &&
+         isWide(e.residual, e.residualStride, 4) && isWide(e.gate, e.gateStride, 4) && isWide(e.addend, e.addendStride, 4);
+}
+
+GemmWish gemmWish() {
+  const char* const text = std::getenv("REPA_GEMM");
+  const std::string wish = text ? text : "";
+  if (wish == "") return GemmWish::own;
+  if (wish == "mma") return GemmWish::mma;
+  if (wish == "wgmma") return GemmWish::wgmma;
+  if (wish == "cublaslt") return GemmWish::cublasLt;
+  if (wish == "auto") return GemmWish::fastest;
+  throw Error(ErrorCode::invalidArgument, "REPA_GEMM is \"" + wish + "\"; expected mma, wgmma, cublaslt or auto.");
+}
+
+GemmPlan planCublasLt(std::span<const GemmArgs> products, std::vector<int> algorithms) {
   for (const GemmArgs& args : products) checkSizes(args);
-  GemmPlan plan{.backend = pickBackend(device, products), .multiprocessors = device.multiprocessors, .splits = {}, .scratchBytes = 0};
+  GemmPlan plan{.backend = GemmBackend::cublasLt, .multiprocessors = 0, .splits = {}, .algorithms = std::move(algorithms), .scratchBytes = 0};
+  // One after the other, so that they share it.
+  for (size_t i = 0; i < products.size(); ++i)
+    plan.scratchBytes = std::max(plan.scratchBytes, cublasLtScratchBytes(products[i], plan.algorithms.at(i)));
+  return plan;
+}
+
+GemmPlan planGemm(const CudaDeviceInfo& device, std::span<const GemmArgs> products, GemmWish wish) {
+  for (const GemmArgs& args : products) checkSizes(args);
+  const GemmBackend backend = pickBackend(device, products, wish);
+  // The first is the one that it holds to be the fastest.
+  if (backend == GemmBackend::cublasLt) return planCublasLt(products, std::vector<int>(products.size(), 0));
+  GemmPlan plan{.backend = backend, .multiprocessors = device.multiprocessors, .splits = {}, .algorithms = {}, .scratchBytes = 0};
   for (const GemmArgs& args : products) {
     const int splits = args.layout == GemmLayout::weightGradient ? splitsOfWeightGradients(device, plan.backend, products) : splitsOfLongSum(args.k);
     plan.splits.push_back(splits);
@@ -146,6 +171,10 @@ GemmPlan planGemm(const CudaDeviceInfo& device, std::span<const GemmArgs> produc
 }
 
 void gemm(cudaStream_t stream, const GemmPlan& plan, std::span<const GemmArgs> products, void* scratch) {
+  if (plan.backend == GemmBackend::cublasLt) {
+    for (size_t i = 0; i < products.size(); ++i) cublasLtGemm(stream, products[i], plan.algorithms[i], scratch);
+    return;
+  }
   char* const bytes = static_cast<char*>(scratch);
   int64_t begin = 0;
   for (size_t done = 0; done < products.size();) {

@@ -6,7 +6,8 @@
 //     weightGradient  dW = dyᵀ · x     A [k, m], B [k, n]      m = out,  n = in,  k = rows
 //
 // Results are the same bits at every run. In forward and inputGradient a row's do not depend on how many other rows there are; a
-// weight gradient's sums over the rows are cut where that fills the GPU, so they depend on its number of multiprocessors.
+// weight gradient's sums over the rows are cut where that fills the GPU, so they depend on its number of multiprocessors. (By cuBLASLt,
+// which only computes where it is asked to, a row's bits do depend on the others.)
 #pragma once
 
 #include <cstdint>
@@ -98,7 +99,15 @@ enum class GemmBackend : uint8_t {
   ffma,   // f32 to its last bit (gemm_ffma.cu)
   mma,    // tensor cores from sm_80 on: bf16, f16, and f32 rounded to tf32 (gemm_mma.cu)
   wgmma,  // Hopper's, for bf16 and f16 operands whose rows are multiples of 16 bytes (gemm_sm90.cu)
+  cublasLt,  // NVIDIA's library, where it is there and asked for (cublaslt.h)
 };
+
+/// What the environment variable REPA_GEMM asks for: the best of the own kernels, one of them, or cuBLASLt, wherever the device and the
+/// operands let it; or whatever measures fastest (gemm_choice.h).
+enum class GemmWish : uint8_t { own, mma, wgmma, cublasLt, fastest };
+
+/// Throws where REPA_GEMM is none of mma, wgmma, cublaslt and auto.
+GemmWish gemmWish();
 
 /// How products that share a launch are computed.
 struct GemmPlan {
@@ -106,12 +115,16 @@ struct GemmPlan {
   int multiprocessors;
   /// By product: into how many parts its sum over k is cut. The parts are summed in order by a second kernel.
   std::vector<int> splits;
+  /// By product: which of cuBLASLt's algorithms.
+  std::vector<int> algorithms;
   int64_t scratchBytes;
 };
 
-/// The products share layout, dtype and allowTf32; only weight gradients may be more than one. Throws where a size is beyond 2^30. The
-/// environment variable REPA_GEMM, "mma" or "wgmma", takes that backend wherever the device and the operands let it.
-GemmPlan planGemm(const CudaDeviceInfo& device, std::span<const GemmArgs> products);
+/// The products share layout, dtype and allowTf32; only weight gradients may be more than one. Throws where a size is beyond 2^30.
+GemmPlan planGemm(const CudaDeviceInfo& device, std::span<const GemmArgs> products, GemmWish wish);
+
+/// By those of cuBLASLt's algorithms, one for each product.
+GemmPlan planCublasLt(std::span<const GemmArgs> products, std::vector<int> algorithms);
 
 /// `scratch`: plan.scratchBytes bytes, aligned to 256.
 void gemm(cudaStream_t stream, const GemmPlan& plan, std::span<const GemmArgs> products, void* scratch);

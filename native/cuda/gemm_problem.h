@@ -27,6 +27,9 @@ struct GemmProblem {
   float* columnSums;
 };
 
+/// Whether C and all that the epilogue reads and writes may be accessed 16 bytes at a time.
+bool isWide(const GemmArgs& args);
+
 /// What one launch computes.
 struct GemmGroup {
   static constexpr int kMost = 4;

@@ -2,6 +2,7 @@
 #include "cuda/linear.h"
 
 #include "cuda/cuda_device.h"
+#include "cuda/gemm_choice.h"
 
 namespace repa::cuda {
 
@@ -16,7 +17,9 @@ int64_t rowsOf(const Shape& shape) {
 }
 
 void run(cudaStream_t stream, Device& device, std::span<const GemmArgs> products) {
-  const GemmPlan plan = planGemm(static_cast<CudaDevice&>(device).info(), products);
+  const CudaDeviceInfo& info = static_cast<CudaDevice&>(device).info();
+  const GemmWish wish = gemmWish();
+  const GemmPlan plan = wish == GemmWish::fastest ? fastestGemm(stream, device, info, products) : planGemm(info, products, wish);
   Tensor scratch;  // memory is stream-ordered: it may be given back right after the launches
   if (plan.scratchBytes > 0) scratch = Tensor::empty(device, {plan.scratchBytes}, DType::u8, "the scratch of a product");
   gemm(stream, plan, products, scratch.defined() ? scratch.data() : nullptr);

@@ -40,6 +40,8 @@ export interface GpuKernelBenchmark {
   readonly device: Device
   readonly gpu: CudaDeviceInfo
   readonly precision: PrecisionPolicy['name']
+  /** What REPA_GEMM asked for: which kernel makes the products. */
+  readonly gemm: string
   readonly sizes: GpuKernelSizes
   /** Medians over the whole run: FLOP per second of a large product, bytes per second of a copy. */
   readonly limits: { readonly products: TimeSeries; readonly copy: TimeSeries }
@@ -106,6 +108,7 @@ export async function benchmarkGpuKernels(options: GpuKernelBenchmarkOptions): P
     device,
     gpu: gpuOf(device),
     precision,
+    gemm: process.env.REPA_GEMM || 'own',
     sizes,
     limits: { products: timeSeries(rates.products), copy: timeSeries(rates.copy) },
     clocks: { before, after: await readGpuClocks(device) },

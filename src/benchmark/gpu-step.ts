@@ -60,6 +60,8 @@ export interface GpuStepBenchmark {
   /** As CUDA counts: 13000 is 13.0. */
   readonly driverVersion: number
   readonly precision: PrecisionPolicy['name']
+  /** What REPA_GEMM asked for: which kernel makes the products. */
+  readonly gemm: string
   readonly encoder: BaselineEncoder | undefined
   readonly cudaGraph: boolean
   /** Undefined where nvidia-smi does not answer. */
@@ -124,6 +126,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
     gpu,
     driverVersion: native().cudaInfo().driverVersion,
     precision,
+    gemm: process.env.REPA_GEMM || 'own',
     encoder: options.encoder,
     cudaGraph: options.cudaGraph ?? false,
     clocks: { before, after: await readGpuClocks(device) },

@@ -16,7 +16,8 @@ const LIBRARIES = [
 ] as const
 
 /**
- * Looks where the loader would: in the folders of LD_LIBRARY_PATH, then in its cache. Nothing is loaded.
+ * Looks where the loader would: in the folders of LD_LIBRARY_PATH, then in its cache. Nothing is loaded. Of cuBLASLt, REPA_CUBLASLT
+ * names the file.
  *
  * @param readCache gives what `ldconfig -p` prints
  */
@@ -34,7 +35,11 @@ export async function findSystemLibraries(
   for (const [, name, path] of (await readCache()).matchAll(/^\s*(\S+) \([^)]*\) => (.+)$/gm)) {
     files.push({ name: name!, path: path! })
   }
-  return LIBRARIES.map(({ name, pattern }) => ({ name, file: files.find((file) => pattern.test(file.name))?.path }))
+  const named = env.REPA_CUBLASLT || undefined
+  return LIBRARIES.map(({ name, pattern }) => ({
+    name,
+    file: (name === 'cuBLASLt' ? named : undefined) ?? files.find((file) => pattern.test(file.name))?.path,
+  }))
 }
 
 async function loaderCache(): Promise<string> {

@@ -31,7 +31,14 @@ interface Session {
   summary(outcomes: readonly Outcome[]): string[]
 }
 interface Plan {
-  gpuSessionPlan(where: { root: string; out: string; device: string; python?: string; sanitizer?: string }): Step[]
+  gpuSessionPlan(where: {
+    root: string
+    out: string
+    device: string
+    python?: string
+    sanitizer?: string
+    cublasLt?: string
+  }): Step[]
 }
 
 const load = async <T>(script: string): Promise<T> => await import(pathToFileURL(join(ROOT, 'scripts', script)).href)

@@ -60,7 +60,8 @@ function show(diagnosis: Diagnosis, out: Output): void {
   }
   if (cuda) rows.push(...cudaRows(cuda))
   for (const { name, file } of libraries) {
-    rows.push([name, `${file ?? 'not found'}; not used by this version`])
+    const use = name === 'cuBLASLt' ? 'computes products with REPA_GEMM=cublaslt or auto' : 'not used by this version'
+    rows.push([name, `${file ?? 'not found'}; ${use}`])
   }
   rows.push([
     'sharp',

@@ -1,0 +1,175 @@
+#include "cuda/gemm_choice.h"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <sstream>
+#include <string>
+
+#include "core/error.h"
+#include "core/tensor.h"
+#include "cuda/check.h"
+#include "cuda/cublaslt.h"
+#include "cuda/cublaslt_api.h"
+#include "cuda/gemm_choices_file.h"
+
+namespace repa::cuda {
+
+namespace {
+
+constexpr int kWarmUps = 1, kMeasurements = 3;
+constexpr const char* kOwn = "own";
+constexpr const char* kLibrary = "cublaslt";
+
+/// The products' sizes and all else that a choice depends on, as a file's key.
+std::string keyOf(const CudaDeviceInfo& info, std::span<const GemmArgs> products) {
+  std::ostringstream key;
+  key << info.name << " " << info.major << "." << info.minor << " x" << info.multiprocessors << ", cuBLASLt " << cublasLt().cublasLtGetVersion();
+  const auto alignment = [](const void* pointer) {
+    const uint64_t bits = reinterpret_cast<uintptr_t>(pointer) | 256;
+    return bits & -bits;
+  };
+  constexpr const char* layouts[] = {"forward", "inputGradient", "weightGradient"};
+  for (const GemmArgs& args : products) {
+    const GemmEpilogue& e = args.epilogue;
+    key << "; " << layouts[static_cast<int>(args.layout)] << " " << dtypeName(args.dtype) << "-" << dtypeName(args.cDType) << (args.allowTf32 ? " tf32" : "")
+        << " " << args.m << "x" << args.n << "x" << args.k << " ld " << args.lda << "," << args.ldb << "," << args.ldc << " at " << alignment(args.a) << ","
+        << alignment(args.b) << "," << alignment(args.c) << " kind " << static_cast<int>(e.kind) << (e.aux ? " aux" : "") << (e.columnSums ? " sums" : "")
+        << (args.accumulate ? " accumulated" : "");
+  }
+  return key.str();
+}
+
+/// Events that time what is enqueued between them.
+class Stopwatch {
+ public:
+  explicit Stopwatch(cudaStream_t stream) : stream_(stream) {
+    check(cudaEventCreateWithFlags(&began_, cudaEventDefault), "make an event");
+    check(cudaEventCreateWithFlags(&ended_, cudaEventDefault), "make an event");
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+  ~Stopwatch() {
+    cudaEventDestroy(began_);
+    cudaEventDestroy(ended_);
+  }
+
+  /// The least of several times, in milliseconds: what disturbs a measurement makes it longer.
+  template <class Work>
+  float least(Work work) {
+    for (int i = 0; i < kWarmUps; ++i) work();
+    float least = std::numeric_limits<float>::infinity();
+    for (int i = 0; i < kMeasurements; ++i) {
+      float milliseconds = 0;
+      check(cudaEventRecord(began_, stream_), "record an event");
+      work();
+      check(cudaEventRecord(ended_, stream_), "record an event");
+      check(cudaEventSynchronize(ended_), "wait for an event");
+      check(cudaEventElapsedTime(&milliseconds, began_, ended_), "read a time");
+      least = std::min(least, milliseconds);
+    }
+    return least;
+  }
+
+ private:
+  cudaStream_t stream_;
+  cudaEvent_t began_ = nullptr, ended_ = nullptr;
+};
+
+/// The products with everything that they write turned to memory of their own, which they may write again and again: C may be the
+/// residual, and an accumulated C would grow.
+class Rehearsal {
+ public:
+  Rehearsal(Device& device, std::span<const GemmArgs> products) : products_(products.begin(), products.end()) {
+    for (GemmArgs& args : products_) {
+      args.c = take(device, args.m * args.ldc * dtypeBytes(args.cDType));
+      GemmEpilogue& e = args.epilogue;
+      if (writesAux(e.kind) && e.aux) e.aux = take(device, args.m * e.auxStride * dtypeBytes(args.dtype));
+      if (e.columnSums) e.columnSums = static_cast<float*>(take(device, args.n * 4));
+    }
+  }
+
+  std::span<const GemmArgs> products() const { return products_; }
+
+ private:
+  static bool writesAux(GemmEpilogueKind kind) {
+    return kind != GemmEpilogueKind::siluBackward && kind != GemmEpilogueKind::geluTanhBackward && kind != GemmEpilogueKind::geluErfBackward;
+  }
+
+  void* take(Device& device, int64_t bytes) {
+    memory_.push_back(Tensor::empty(device, {bytes}, DType::u8, "the rehearsal of a product"));
+    return memory_.back().data();
+  }
+
+  std::vector<GemmArgs> products_;
+  std::vector<Tensor> memory_;
+};
+
+std::string measure(cudaStream_t stream, Device& device, const CudaDeviceInfo& info, std::span<const GemmArgs> products) {
+  const Rehearsal rehearsal(device, products);
+  Stopwatch stopwatch(stream);
+  const auto time = [&](std::span<const GemmArgs> some, const GemmPlan& plan) {
+    Tensor scratch;
+    if (plan.scratchBytes > 0) scratch = Tensor::empty(device, {plan.scratchBytes}, DType::u8, "the scratch of a product");
+    return stopwatch.least([&] { gemm(stream, plan, some, scratch.defined() ? scratch.data() : nullptr); });
+  };
+  const float own = time(rehearsal.products(), planGemm(info, rehearsal.products(), GemmWish::own));
+  float library = 0;
+  std::string choice = kLibrary;
+  // Each on its own, for the library launches them one by one.
+  for (const GemmArgs& args : rehearsal.products()) {
+    float least = std::numeric_limits<float>::infinity();
+    int best = 0;
+    for (int algorithm = 0; algorithm < cublasLtAlgorithms(args); ++algorithm) {
+      const float milliseconds = time({&args, 1}, planCublasLt({&args, 1}, {algorithm}));
+      if (milliseconds < least) {
+        least = milliseconds;
+        best = algorithm;
+      }
+    }
+    library += least;
+    choice += " " + std::to_string(best);
+  }
+  return library < own ? choice : kOwn;
+}
+
+GemmPlan planOf(const std::string& choice, const std::string& path, const CudaDeviceInfo& info, std::span<const GemmArgs> products) {
+  if (choice == kOwn) return planGemm(info, products, GemmWish::own);
+  std::istringstream words(choice);
+  std::string backend;
+  words >> backend;
+  std::vector<int> algorithms;
+  for (int algorithm; words >> algorithm;) algorithms.push_back(algorithm);
+  bool fits = backend == kLibrary && words.eof() && algorithms.size() == products.size();
+  for (size_t i = 0; fits && i < products.size(); ++i) fits = algorithms[i] >= 0 && algorithms[i] < cublasLtAlgorithms(products[i]);
+  if (!fits)
+    throw Error(ErrorCode::invalidArgument, path + " holds the choice \"" + choice + "\", which is none of this cuBLASLt's; delete the file to measure anew.");
+  return planCublasLt(products, std::move(algorithms));
+}
+
+}  // namespace
+
+GemmPlan fastestGemm(cudaStream_t stream, Device& device, const CudaDeviceInfo& info, std::span<const GemmArgs> products) {
+  const bool canChoose = std::ranges::all_of(products, [](const GemmArgs& args) { return cublasLtTakes(args) && cublasLtAlgorithms(args) > 0; });
+  if (!canChoose) return planGemm(info, products, GemmWish::own);
+  static std::mutex mutex;
+  static std::map<std::string, std::string> known;
+  const std::string key = keyOf(info, products), path = gemmChoicesPath();
+  std::lock_guard lock(mutex);
+  auto found = known.find(key);
+  if (found == known.end()) {
+    std::optional<std::string> choice = readGemmChoice(path, key);
+    if (!choice) {
+      cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
+      check(cudaStreamIsCapturing(stream, &capturing), "ask whether a step is captured");
+      if (capturing != cudaStreamCaptureStatusNone)
+        throw Error(ErrorCode::invalidArgument, "REPA_GEMM=auto has not measured a product of this shape yet, and cannot while a step is captured; run the step once before.");
+      choice = keepGemmChoice(path, key, measure(stream, device, info, products));
+    }
+    found = known.emplace(key, *choice).first;
+  }
+  return planOf(found->second, path, info, products);
+}
+
+}  // namespace repa::cuda

@@ -1,0 +1,59 @@
+#include "cuda/gemm_choices_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "core/error.h"
+
+namespace repa::cuda {
+
+namespace {
+
+constexpr const char* kSeparator = " = ";
+
+[[noreturn]] void fail(const std::string& path, const std::string& reason) {
+  throw Error(ErrorCode::invalidArgument, "REPA_GEMM=auto keeps its choices in " + path + ", so that another run makes the same ones, and that " + reason +
+                                              "; let REPA_GEMM_CHOICES name a file that can be written.");
+}
+
+}  // namespace
+
+std::string gemmChoicesPath() {
+  if (const char* named = std::getenv("REPA_GEMM_CHOICES"); named && *named) return named;
+  const std::string file = "/repa-native/gemm-choices.txt";
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache && *cache) return cache + file;
+  const char* home = std::getenv("HOME");
+  return std::string(home && *home ? home : ".") + "/.cache" + file;
+}
+
+std::optional<std::string> readGemmChoice(const std::string& path, const std::string& key) {
+  std::ifstream file(path);
+  const std::string begin = key + kSeparator;
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with(begin)) return line.substr(begin.size());
+  return std::nullopt;
+}
+
+std::string keepGemmChoice(const std::string& path, const std::string& key, const std::string& choice) {
+  std::error_code ignored;  // what could not be made shows at once
+  if (const auto folder = std::filesystem::path(path).parent_path(); !folder.empty()) std::filesystem::create_directories(folder, ignored);
+  const std::string line = key + kSeparator + choice + "\n";
+  const int file = open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+  if (file < 0) fail(path, std::string("cannot be written (") + std::strerror(errno) + ")");
+  // One write to the end, which other processes' do not come between.
+  const ssize_t written = write(file, line.data(), line.size());
+  const int error = errno;
+  close(file);
+  if (written != static_cast<ssize_t>(line.size())) fail(path, std::string("cannot be written (") + std::strerror(error) + ")");
+  const std::optional<std::string> kept = readGemmChoice(path, key);
+  if (!kept) fail(path, "cannot be read");
+  return *kept;
+}
+
+}  // namespace repa::cuda
