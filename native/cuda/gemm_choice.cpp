@@ -129,7 +129,8 @@ std::string measure(cudaStream_t stream, Device& device, const CudaDeviceInfo& i
       }
     }
     library += least;
-    choice += " " + std::to_string(best);
+    choice += ' ';
+    choice += std::to_string(best);
   }
   return library < own ? choice : kOwn;
 }
