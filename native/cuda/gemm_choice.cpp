@@ -94,7 +94,8 @@ class Rehearsal {
 
  private:
   static bool writesAux(GemmEpilogueKind kind) {
-    return kind != GemmEpilogueKind::siluBackward && kind != GemmEpilogueKind::geluTanhBackward && kind != GemmEpilogueKind::geluErfBackward;
+    return kind != GemmEpilogueKind::siluBackward && kind != GemmEpilogueKind::geluTanhBackward && kind != GemmEpilogueKind::geluErfBackward &&
+           kind != GemmEpilogueKind::quickGeluBackward;
   }
 
   void* take(Device& device, int64_t bytes) {

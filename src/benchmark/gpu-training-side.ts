@@ -1,4 +1,5 @@
-import { DINOv2Encoder } from '../alignment/dinov2.ts'
+import { dinov2 } from '../alignment/dinov2.ts'
+import { VisionEncoder } from '../alignment/vision-encoder.ts'
 import { SiT, type SiTConfig } from '../models/sit.ts'
 import { VisionTransformer } from '../models/vit.ts'
 import { type Device, memoryStats, profile, resetPeakMemory } from '../tensor/device.ts'
@@ -38,7 +39,7 @@ export class GpuTrainingSide implements Disposable {
   readonly config: SiTConfig
   readonly #options: GpuStepBenchmarkOptions
   readonly #model: SiT
-  readonly #encoder: DINOv2Encoder | undefined
+  readonly #encoder: VisionEncoder | undefined
   readonly #training: TrainingStep
   readonly #limits: GpuLimits
   readonly #peakDeviceBytes: number
@@ -47,7 +48,7 @@ export class GpuTrainingSide implements Disposable {
   private constructor(
     options: GpuStepBenchmarkOptions,
     model: SiT,
-    encoder: DINOv2Encoder | undefined,
+    encoder: VisionEncoder | undefined,
     training: TrainingStep,
     limits: GpuLimits,
     peakDeviceBytes: number,
@@ -132,7 +133,7 @@ export class GpuTrainingSide implements Disposable {
 }
 
 /** With weights of its own, as no published file is needed to know how long it takes. */
-function randomEncoder(encoder: BaselineEncoder, device: Device, seed: number): DINOv2Encoder {
+function randomEncoder(encoder: BaselineEncoder, device: Device, seed: number): VisionEncoder {
   const model = VisionTransformer.create(encoder, { device, seed })
-  return new DINOv2Encoder(typeof encoder === 'string' ? encoder : 'dinov2-vit-s', model)
+  return new VisionEncoder(dinov2, typeof encoder === 'string' ? encoder : 'dinov2-vit-s', model)
 }
