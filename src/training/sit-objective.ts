@@ -7,6 +7,7 @@ import { linearCombination } from '../tensor/ops/float64.ts'
 import { interpolant } from '../tensor/ops/interpolant.ts'
 import { velocityLoss } from '../tensor/ops/loss.ts'
 import { fillUniform, type RandomKey, randomTimesteps } from '../tensor/random.ts'
+import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { Noised, Objective, TrainingBatch } from './objective.ts'
 
@@ -36,9 +37,11 @@ export class SiTObjective implements Objective {
   }
 
   drawEarlierTimes(t: Tensor, offset: number, key: RandomKey): Tensor {
-    const offsets = Tensor.empty(t.shape, t.device)
-    fillUniform(offsets, -offset, 0, key)
-    return clamp(add(t, offsets), 0, 1)
+    return scope(() => {
+      const offsets = Tensor.empty(t.shape, t.device)
+      fillUniform(offsets, -offset, 0, key)
+      return clamp(add(t, offsets), 0, 1)
+    })
   }
 
   noised({ latents, noise, t }: Pick<TrainingBatch, 'latents' | 'noise' | 't'>): Noised {
