@@ -1,6 +1,6 @@
 /** The library's front door. Importing it loads neither the addon nor anything that decodes images. */
 export type { Encoder } from './alignment/encoder.ts'
-export { loadEncoder } from './alignment/encoders.ts'
+export type { LoadEncoderOptions } from './alignment/encoders.ts'
 export type { DecodeBenchmark, DecodeBenchmarkOptions } from './benchmark/decode.ts'
 export type { GpuKernelBenchmark, GpuKernelBenchmarkOptions } from './benchmark/gpu-kernels.ts'
 export type { GpuStepBenchmark, GpuStepBenchmarkOptions } from './benchmark/gpu-step.ts'
@@ -12,15 +12,15 @@ export { Dataset } from './data/dataset.ts'
 export { Loader } from './data/loader.ts'
 export type { PrepareOptions } from './data/prepare.ts'
 export type { DemoOptions, DemoResult } from './demo.ts'
-export { type DiffusionSamplerOptions, sampleDiffusion } from './diffusion/ddpm-sampler.ts'
+export type { DiffusionSamplerOptions } from './diffusion/ddpm-sampler.ts'
 export { type GaussianDiffusion, gaussianDiffusion } from './diffusion/gaussian-diffusion.ts'
 export type { Guidance } from './diffusion/guidance.ts'
 export { type SampledImages, sampleImages } from './diffusion/sample-images.ts'
 export type { SampleResult, SampleToFolderOptions } from './diffusion/sample-to-folder.ts'
 export { type SamplerOptions, sample } from './diffusion/samplers.ts'
 export { type TransportLossWeight, transportLoss, transportPlan } from './diffusion/transport/loss.ts'
-export { sampleTransportOde, type TransportOdeOptions } from './diffusion/transport/ode.ts'
-export { sampleTransportSde, type TransportSdeOptions } from './diffusion/transport/sde.ts'
+export type { TransportOdeOptions } from './diffusion/transport/ode.ts'
+export type { TransportSdeOptions } from './diffusion/transport/sde.ts'
 export { type Transport, transport } from './diffusion/transport/transport.ts'
 export type { Diagnosis } from './doctor/diagnose.ts'
 export type { CknnaPoint, CknnaResult, EvaluateCknnaOptions } from './evaluation/cknna.ts'
@@ -31,7 +31,6 @@ export type { EvaluateProbeOptions, ProbePoint, ProbeResult } from './evaluation
 export { SafetensorsFile } from './formats/safetensors.ts'
 export { writeSafetensors } from './formats/safetensors-writer.ts'
 export { TorchCheckpoint } from './formats/torch-checkpoint.ts'
-export { writeTorchCheckpoint } from './formats/torch-checkpoint-writer.ts'
 export {
   adoptCheckpoint,
   benchmarkDecode,
@@ -45,22 +44,29 @@ export {
   evaluateCknna,
   evaluateProbe,
   frechetDistance,
+  loadAutoencoder,
+  loadEncoder,
   loadFeatureNetwork,
   loadInceptionNetwork,
+  loadModel,
   plan,
   prepare,
   readRun,
   readRuns,
   renderReport,
+  sampleDiffusion,
   sampleToFolder,
+  sampleTransportOde,
+  sampleTransportSde,
   train,
   verify,
   watch,
+  writeTorchCheckpoint,
 } from './jobs.ts'
-export { Autoencoder } from './models/autoencoder.ts'
+export type { Autoencoder } from './models/autoencoder.ts'
 export type { TransformerOutput } from './models/diffusion-transformer.ts'
 export { DiT, type DiTConfig } from './models/dit.ts'
-export { type LoadAutoencoderOptions, loadAutoencoder } from './models/load-autoencoder.ts'
+export type { LoadAutoencoderOptions } from './models/load-autoencoder.ts'
 export { DIT_PRESETS, type DiTPreset, SIT_PRESETS, type SiTPreset } from './models/presets.ts'
 export { SiT, type SiTConfig } from './models/sit.ts'
 export type { PlanOptions, TrainingPlan } from './planning/plan.ts'
@@ -73,7 +79,7 @@ export { keep, release, scope } from './tensor/scope.ts'
 export { Tape } from './tensor/tape.ts'
 export { Tensor } from './tensor/tensor.ts'
 export { type TrainingConfiguration, type TrainingOptions, trainingSchema } from './training/configuration.ts'
-export { type LoadedModel, loadModel } from './training/load-model.ts'
+export type { LoadedModel } from './training/load-model.ts'
 export { forwardBackward, type Objective } from './training/objective.ts'
 export { objectiveFor } from './training/objectives.ts'
 export { AdamW, type StepState } from './training/optimizer.ts'

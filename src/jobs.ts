@@ -26,11 +26,20 @@ export const loadFeatureNetwork = loaded(
 export const loadInceptionNetwork = loaded(
   async () => (await import('./evaluation/feature-network.ts')).loadInceptionNetwork,
 )
+export const loadAutoencoder = loaded(async () => (await import('./models/load-autoencoder.ts')).loadAutoencoder)
+export const loadEncoder = loaded(async () => (await import('./alignment/encoders.ts')).loadEncoder)
+export const loadModel = loaded(async () => (await import('./training/load-model.ts')).loadModel)
 export const prepare = loaded(async () => (await import('./data/prepare.ts')).prepareDataset)
 export const readRun = loaded(async () => (await import('./report/run.ts')).readRun)
 export const readRuns = loaded(async () => (await import('./report/run.ts')).readRuns)
 export const renderReport = loaded(async () => (await import('./report/report.ts')).renderReport)
+export const sampleDiffusion = loaded(async () => (await import('./diffusion/ddpm-sampler.ts')).sampleDiffusion)
 export const sampleToFolder = loaded(async () => (await import('./diffusion/sample-to-folder.ts')).sampleToFolder)
+export const sampleTransportOde = loaded(async () => (await import('./diffusion/transport/ode.ts')).sampleTransportOde)
+export const sampleTransportSde = loaded(async () => (await import('./diffusion/transport/sde.ts')).sampleTransportSde)
 export const train = loaded(async () => (await import('./training/run.ts')).train)
 export const verify = loaded(async () => (await import('./verification/verify.ts')).verify)
 export const watch = loaded(async () => (await import('./report/watch/watch.ts')).watch)
+export const writeTorchCheckpoint = loaded(
+  async () => (await import('./formats/torch-checkpoint-writer.ts')).writeTorchCheckpoint,
+)

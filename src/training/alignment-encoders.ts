@@ -1,25 +1,10 @@
-import type { Encoder } from '../alignment/encoder.ts'
 import { loadEncoder } from '../alignment/encoders.ts'
 import type { Dataset } from '../data/dataset.ts'
-import type { FeatureStore } from '../data/feature-store.ts'
 import { fileDigest } from '../formats/file-digest.ts'
 import { transformerOfPreset } from '../models/transformer-kinds.ts'
 import type { Device } from '../tensor/device.ts'
+import { type AlignmentEncoder, isCached } from './cached-encoder.ts'
 import type { TrainingConfiguration } from './configuration.ts'
-
-/** An encoder that need not run: its features of the training images are with the data set, rounded to float16. */
-export interface CachedEncoder {
-  readonly name: string
-  readonly width: number
-  readonly store: FeatureStore
-}
-
-/** What hidden states are aligned with. */
-export type AlignmentEncoder = Encoder | CachedEncoder
-
-export function isCached(encoder: AlignmentEncoder): encoder is CachedEncoder {
-  return 'store' in encoder
-}
 
 export interface OpenEncodersOptions {
   readonly device: Device
@@ -28,8 +13,9 @@ export interface OpenEncodersOptions {
 }
 
 /**
- * Opens the encoders of a configuration, for the caller to dispose of by `disposeEncoders`. One whose features the data set has is not loaded: where its file is named it must be the
- * one that the features were made with, and their grid must be the model's; otherwise the encoder runs, and `notice` is told why.
+ * Opens the encoders of a configuration, for the caller to dispose of by `disposeEncoders`. One whose features the data set has is
+ * not loaded: where its file is named it must be the one that the features were made with, and their grid must be the model's;
+ * otherwise the encoder runs, and `notice` is told why.
  *
  * @throws what `loadEncoder` throws; {Error} where no file is named and the features do not fit the model
  */

@@ -1,6 +1,6 @@
 /** What a configuration says of alignment and its kin, for a Trainer. */
 
-import type { AlignmentEncoder } from './alignment-encoders.ts'
+import type { AlignmentEncoder } from './cached-encoder.ts'
 import { alignDepthOf, type TrainingConfiguration } from './configuration.ts'
 import type { TrainerOptions } from './trainer-options.ts'
 

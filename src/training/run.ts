@@ -18,8 +18,9 @@ import {
   transformerOfPreset,
 } from '../models/transformer-kinds.ts'
 import type { Device } from '../tensor/device.ts'
-import { type AlignmentEncoder, disposeEncoders, isCached, openEncoders } from './alignment-encoders.ts'
+import { disposeEncoders, openEncoders } from './alignment-encoders.ts'
 import { alignmentOf, requireConsistentAlignment } from './alignment-settings.ts'
+import { type AlignmentEncoder, isCached } from './cached-encoder.ts'
 import { CHECKPOINTS, checkpointName, newestCheckpoint, tidyCheckpoints } from './checkpoint.ts'
 import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
 import { loadInitialWeights, modelOfWeights } from './initial-weights.ts'

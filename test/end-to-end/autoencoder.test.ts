@@ -52,7 +52,7 @@ test('photos to latents, a model of them, and its samples decoded to pixels', as
     'taesd_encoder.safetensors',
   )
   const info = JSON.parse(await readFile(inWork('data/dataset-info.json'), 'utf8'))
-  expect(info.settings.latents).toEqual({ encoder: 'taesd', shape: [8, 4, 4], scale: 1 })
+  expect(info.latents).toEqual({ encoder: 'taesd', shape: [8, 4, 4], scale: 1 })
   expect(JSON.parse(await readFile(inWork('data/vae-sd/dataset.json'), 'utf8')).labels).toHaveLength(12)
 
   const train = ['train', '--data', 'data', '--model', MODEL, '--batch', '4', '--steps', '3', '--sample-every', '3']
