@@ -18,13 +18,19 @@ export const MODEL_OPTIONS = {
   batch: { type: 'integer', min: 1, default: 64, description: 'images that pass through the model at a time' },
   weights: { type: 'enum', values: ['ema', 'model'], default: 'ema', description: 'which weights of a checkpoint' },
   path: { type: 'enum', values: ['linear', 'cosine'], description: "interpolant [the checkpoint's, else linear]" },
-  out: { type: 'string', placeholder: 'FILE.json', description: 'write the curve here too' },
+  out: {
+    type: 'string',
+    placeholder: 'FILE.json',
+    description: 'write the curve here too; in RUN/evaluation/ repa report shows it',
+  },
 } as const
 
 export interface EvaluatedModel extends Disposable {
   readonly model: AnyTransformer
   readonly data: Dataset
   readonly path: InterpolantPath
+  /** Steps that the model was trained for, where its checkpoint says so. */
+  readonly step: number | undefined
 }
 
 /** Opens what MODEL_OPTIONS name and says what it is. */
@@ -53,6 +59,7 @@ export async function openModel(
     model,
     data,
     path: (args.path as InterpolantPath | undefined) ?? loaded.path ?? 'linear',
+    step: loaded.step,
     [Symbol.dispose]: () => model.dispose(),
   }
 }

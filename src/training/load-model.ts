@@ -27,6 +27,8 @@ export interface LoadedModel {
   readonly source: string
   /** The training path that the checkpoint was made with, where it says so. */
   readonly path: 'linear' | 'cosine' | undefined
+  /** Steps that it was trained for, where the checkpoint says so. */
+  readonly step: number | undefined
 }
 
 /**
@@ -47,7 +49,12 @@ export async function loadModel(path: string, options: LoadModelOptions): Promis
     model.dispose()
     throw error
   }
-  return { model, source: `${checkpoint} (${weights}, step ${state.step})`, path: pathOf(state.configuration) }
+  return {
+    model,
+    source: `${checkpoint} (${weights}, step ${state.step})`,
+    path: pathOf(state.configuration),
+    step: state.step,
+  }
 }
 
 async function loadWeightsFile(
@@ -66,7 +73,7 @@ async function loadWeightsFile(
     model.dispose()
     throw error
   }
-  return { model, source: path, path: undefined }
+  return { model, source: path, path: undefined, step: undefined }
 }
 
 function pathOf(configuration: unknown): 'linear' | 'cosine' | undefined {

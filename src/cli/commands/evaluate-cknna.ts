@@ -3,6 +3,7 @@ import { defineCommand } from '../command.ts'
 import { curveTable } from '../curve-table.ts'
 import { encoderOf } from '../encoder-argument.ts'
 import { MODEL_OPTIONS, openModel } from '../evaluated-model.ts'
+import { writeRecord } from '../evaluation-record.ts'
 import type { Progress } from '../progress.ts'
 
 export const evaluateCknnaCommand = defineCommand({
@@ -28,17 +29,16 @@ export const evaluateCknnaCommand = defineCommand({
     },
     {
       command:
-        'repa evaluate cknna --checkpoint runs/cifar --data data/cifar --encoder hog --noise 0,0.5 --out cknna.json',
+        'repa evaluate cknna --checkpoint runs/cifar --data data/cifar --encoder hog --noise 0,0.5 --out runs/cifar/evaluation/cknna.json',
       description: 'nothing to download',
     },
   ],
   async run(args, context) {
     const { device, out, signal, progress, seed = 0 } = context
-    const [{ evaluateCknna }, { loadEncoder }, { resolveDevice }, { writeFile }] = await Promise.all([
+    const [{ evaluateCknna }, { loadEncoder }, { resolveDevice }] = await Promise.all([
       import('../../evaluation/cknna.ts'),
       import('../../alignment/encoders.ts'),
       import('../../tensor/device.ts'),
-      import('node:fs/promises'),
     ])
     const { name, file } = encoderOf(args.encoder)
     const encoder = await loadEncoder(name, file, {
@@ -83,8 +83,9 @@ export const evaluateCknnaCommand = defineCommand({
       out.line(title)
       curveTable(out, result, (point: CknnaPoint) => point[key].toFixed(3))
     }
-    const record = { checkpoint: args.checkpoint, data: args.data, ...result }
-    if (args.out !== undefined) await writeFile(args.out, `${JSON.stringify(record, null, 2)}\n`)
+    const step = opened.step === undefined ? {} : { step: opened.step }
+    const record = { checkpoint: args.checkpoint, ...step, data: args.data, ...result }
+    if (args.out !== undefined) await writeRecord(args.out, record)
     out.json(record)
   },
 })

@@ -1,6 +1,7 @@
 import type { FeatureNetwork } from '../../evaluation/feature-network.ts'
 import { defineCommand } from '../command.ts'
 import { encoderOf } from '../encoder-argument.ts'
+import { writeRecord } from '../evaluation-record.ts'
 import { UsageError } from '../failure.ts'
 import type { Progress } from '../progress.ts'
 
@@ -28,6 +29,12 @@ export const evaluateFidCommand = defineCommand({
       placeholder: 'FILE',
       description: "write the reference's statistics, .safetensors, to give them as R another time",
     },
+    out: {
+      type: 'string',
+      placeholder: 'FILE.json',
+      description: 'write the numbers here too; in RUN/evaluation/ repa report shows them',
+    },
+    step: { type: 'integer', min: 0, description: 'steps that the model of S was trained for, for --out' },
   },
   examples: [
     {
@@ -111,7 +118,10 @@ export const evaluateFidCommand = defineCommand({
       )
       if (samples !== undefined) out.table([{ heading: 'measure' }, { heading: 'value', align: 'right' }], rows)
       if (saveStatistics !== undefined) out.line(`statistics of ${reference} in ${saveStatistics}`)
-      out.json(result)
+      const step = args.step === undefined ? {} : { step: args.step }
+      const record = { kind: 'fid', ...step, reference, ...(samples !== undefined && { samples }), ...result }
+      if (args.out !== undefined) await writeRecord(args.out, record)
+      out.json(record)
     } finally {
       bar?.shown.end()
       network[Symbol.dispose]()

@@ -2,6 +2,7 @@ import type { ProbePoint } from '../../evaluation/probe.ts'
 import { defineCommand } from '../command.ts'
 import { curveTable } from '../curve-table.ts'
 import { MODEL_OPTIONS, openModel } from '../evaluated-model.ts'
+import { writeRecord } from '../evaluation-record.ts'
 import type { Progress } from '../progress.ts'
 
 export const evaluateProbeCommand = defineCommand({
@@ -24,16 +25,15 @@ export const evaluateProbeCommand = defineCommand({
     },
     {
       command:
-        'repa evaluate probe --checkpoint runs/cifar --data data/cifar --noise 0,0.25,0.5 --probe-batch 1024 --out probe.json',
+        'repa evaluate probe --checkpoint runs/cifar --data data/cifar --noise 0,0.25,0.5 --probe-batch 1024 --out runs/cifar/evaluation/probe.json',
       description: 'every layer at three noise levels, as JSON too',
     },
   ],
   async run(args, context) {
     const { out, signal, progress, seed = 0 } = context
-    const [{ evaluateProbe }, { Dataset }, { writeFile }] = await Promise.all([
+    const [{ evaluateProbe }, { Dataset }] = await Promise.all([
       import('../../evaluation/probe.ts'),
       import('../../data/dataset.ts'),
-      import('node:fs/promises'),
     ])
     const test = args.test === undefined ? undefined : await Dataset.open(args.test)
     const opened = await openModel(args, context)
@@ -65,8 +65,9 @@ export const evaluateProbeCommand = defineCommand({
       `accuracy of ${result.testImages} images after training on ${result.trainImages}, by layer and noise level:`,
     )
     curveTable(out, result, (point: ProbePoint) => `${(100 * point.accuracy).toFixed(1)} %`)
-    const record = { checkpoint: args.checkpoint, data: args.data, ...result }
-    if (args.out !== undefined) await writeFile(args.out, `${JSON.stringify(record, null, 2)}\n`)
+    const step = opened.step === undefined ? {} : { step: opened.step }
+    const record = { checkpoint: args.checkpoint, ...step, data: args.data, ...result }
+    if (args.out !== undefined) await writeRecord(args.out, record)
     out.json(record)
   },
 })
