@@ -75,7 +75,7 @@ function renderComparison(settings: readonly Setting[], names: readonly string[]
 
 function shown(value: Json | undefined): Html {
   if (value === undefined) return html`<span class="absent">not set</span>`
-  if (value === null) return html`<span class="absent">none</span>`
+  if (value === null || (Array.isArray(value) && value.length === 0)) return html`<span class="absent">none</span>`
   if (typeof value === 'string') return value === '' ? html`<span class="absent">empty</span>` : html`${value}`
   if (Array.isArray(value)) return html`${value.map(itemText).join(', ')}`
   return html`${JSON.stringify(value)}`

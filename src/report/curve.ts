@@ -168,18 +168,22 @@ export function rangeOf(values: Float64Array): [lowest: number, highest: number]
   return [lowest, highest]
 }
 
-/** The middle value; NaN of none. NaNs are left out. */
+/** The middle value, of very many that of evenly spread ones; NaN of none. NaNs are left out. */
 export function median(values: Float64Array): number {
-  return quantile(values.filter((value) => !Number.isNaN(value)).sort(), 0.5)
+  return quantile(sortedSample(values.filter((value) => !Number.isNaN(value))), 0.5)
 }
 
-/** Of more values than this, the bulk is that of evenly spread ones: sorting all would take longer than drawing them. */
+function bulkOf(values: Float64Array): [low: number, high: number] {
+  const sorted = sortedSample(values)
+  return [quantile(sorted, 0.01), quantile(sorted, 0.99)]
+}
+
+/** Of more values than this, evenly spread ones stand for all: sorting all would take longer than drawing them. */
 const MOST_TO_SORT = 8192
 
-function bulkOf(values: Float64Array): [low: number, high: number] {
+function sortedSample(values: Float64Array): Float64Array {
   const every = Math.ceil(values.length / MOST_TO_SORT)
-  const sorted = (every > 1 ? values.filter((_, i) => i % every === 0) : values.slice()).sort()
-  return [quantile(sorted, 0.01), quantile(sorted, 0.99)]
+  return (every > 1 ? values.filter((_, i) => i % every === 0) : values.slice()).sort()
 }
 
 /** The value that a share `q` of the sorted values does not exceed (nearest rank). */

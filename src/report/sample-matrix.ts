@@ -32,7 +32,7 @@ export function renderSampleMatrix(runs: readonly RunData[], names: readonly str
 <tbody>${runs.map(({ samples }, run) =>
     samples.shown.length === 0
       ? undefined
-      : html`<tr class="strip run-${run}"><th><i class="swatch run-${run}"></i>${names[run]!}</th>${steps.map(
+      : html`<tr class="strip run-${run}"><th><i class="swatch run-${run}"></i><span class="run-name">${names[run]!}</span></th>${steps.map(
           (step) => {
             const grid = samples.shown.find((own) => own.step === step)
             return html`<td>${grid && renderCell(grid, run, names[run]!, source)}</td>`

@@ -117,7 +117,9 @@ html:not(.scripted) .scripted-only { display: none; }
 .matrix thead th { padding-top: 0.8rem; text-align: center; } .matrix td:last-child, .matrix thead th:last-child { padding-right: 0.9rem; }
 .matrix tbody tr:last-child > * { padding-bottom: 0.9rem; }
 .matrix tbody th, .matrix thead th:first-child { position: sticky; left: 0; z-index: 1; background: var(--card); white-space: normal; font-weight: 600; font-size: 0.85rem;
-  width: 1%; min-width: 6.5rem; max-width: 10rem; padding-inline: 0.9rem 0.6rem; overflow-wrap: anywhere; }
+  width: 1%; padding-inline: 0.9rem 0.6rem; }
+.run-name { display: inline-block; width: max-content; max-width: 8rem; overflow-wrap: anywhere; vertical-align: top; }
+.matrix .swatch { margin-top: 0.35em; vertical-align: top; }
 .matrix .cell { width: 100%; min-width: 6.5rem; max-width: 18rem; overflow: hidden; border-radius: 6px; background: var(--grid); }
 .matrix img { display: block; width: 100%; max-width: none; height: auto; transform-origin: 0 0; }
 .matrix img, .frames img { cursor: zoom-in; } .small { image-rendering: pixelated; }
@@ -155,7 +157,7 @@ footer { margin-top: 3.5rem; color: var(--soft); font-size: 0.8rem; }
   .x-labels span:nth-child(even) { display: none; }
   .tile { padding: 0.8rem 0.9rem; } .tile .value { font-size: 1.3rem; }
   .tile { flex-basis: 40%; }
-  .matrix tbody th, .matrix thead th:first-child { min-width: 4.5rem; max-width: 5.5rem; padding-inline: 0.7rem 0.4rem; }
+  .matrix tbody th, .matrix thead th:first-child { padding-inline: 0.7rem 0.4rem; } .run-name { max-width: 5.5rem; }
 }`
 
 const PRINT = `@media print {

@@ -236,7 +236,7 @@ describe.skipIf(chromiumPath === undefined)(`the report in a browser${chromiumSu
     expect(offsets.length).toBe(4)
     // Chromium lays out in 64ths of a pixel.
     for (const offset of offsets.flat()) expect(offset).toBeCloseTo(12, 1)
-    await page.locator('.matrix img').first().click()
+    await page.locator('.matrix .cell').first().click()
     await expect.poll(() => page.locator('dialog.enlarged img').count()).toBe(1)
   })
 

@@ -118,6 +118,7 @@ test('encoders read as the command line spells them', async () => {
   const encoders = [{ name: 'hog' }, { name: 'dinov2-vit-b', file: 'weights.pth' }]
   const html = await page({ 'config.json': { data: 'd', training: { encoders } } })
   expect(html).toContain('<dt>encoders</dt><dd>hog, dinov2-vit-b=weights.pth</dd>')
+  expect(await page({ 'config.json': { training: { encoders: [] } } })).toContain('<span class="absent">none</span>')
 })
 
 test('sample grids are embedded as they are', async () => {
