@@ -16,29 +16,48 @@ inline bool isShortK(const GemmArgs& args) {
          args.epilogue.kind == GemmEpilogueKind::none;
 }
 
-/// Rows [row, row + Rows) of C.
-template <int Rows>
-void shortKRows(const GemmArgs& args, int64_t row) {
+/// Vecs * kLanes columns from `column`, the last of them `count` lanes, of rows [row, row + Rows) of C. Eight sums at a time
+/// keep both multiply-add units busy while each waits for its own last step.
+template <int Rows, int Vecs>
+inline void shortKBlock(const GemmArgs& args, int64_t row, int64_t column, int count) {
   const float* a = args.a + (args.transA ? row : row * args.lda);
   const int64_t rowStride = args.transA ? 1 : args.lda;
   const int64_t stepStride = args.transA ? args.lda : 1;
-  for (int64_t j = 0; j < args.n; j += kLanes) {
-    const int count = static_cast<int>(least(kLanes, args.n - j));
-    // C comes from memory: start on the same place two row groups on.
+  const auto lanesOf = [&](int v) { return v + 1 == Vecs ? count : kLanes; };
+  // C comes from memory: start on the same place two row groups on.
 #pragma GCC unroll 8
-    for (int i = 0; i < Rows; ++i) __builtin_prefetch(args.c + (row + 2 * Rows + i) * args.ldc + j, 1);
-    Vec acc[Rows] = {};
-    for (int64_t s = 0; s < args.k; ++s) {
-      const Vec b = loadLanes(args.b + s * args.ldb + j, count);
-#pragma GCC unroll 8
-      for (int i = 0; i < Rows; ++i) acc[i] += broadcast(a[i * rowStride + s * stepStride]) * b;
-    }
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+    for (int v = 0; v < Vecs; ++v)
+      __builtin_prefetch(args.c + (row + 2 * Rows + i) * args.ldc + column + v * kLanes, 1);
+  Vec acc[Rows][Vecs] = {};
+  for (int64_t s = 0; s < args.k; ++s) {
+    Vec b[Vecs];
+#pragma GCC unroll 2
+    for (int v = 0; v < Vecs; ++v) b[v] = loadLanes(args.b + s * args.ldb + column + v * kLanes, lanesOf(v));
 #pragma GCC unroll 8
     for (int i = 0; i < Rows; ++i) {
-      float* c = args.c + (row + i) * args.ldc + j;
-      storeLanes(c, args.accumulate ? acc[i] + loadLanes(c, count) : acc[i], count);
+      const Vec x = broadcast(a[i * rowStride + s * stepStride]);
+#pragma GCC unroll 2
+      for (int v = 0; v < Vecs; ++v) acc[i][v] += x * b[v];
     }
   }
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+    for (int v = 0; v < Vecs; ++v) {
+      float* c = args.c + (row + i) * args.ldc + column + v * kLanes;
+      storeLanes(c, args.accumulate ? acc[i][v] + loadLanes(c, lanesOf(v)) : acc[i][v], lanesOf(v));
+    }
+}
+
+/// Rows [row, row + Rows) of C.
+template <int Rows>
+void shortKRows(const GemmArgs& args, int64_t row) {
+  int64_t column = 0;
+  for (; column + 2 * kLanes <= args.n; column += 2 * kLanes) shortKBlock<Rows, 2>(args, row, column, kLanes);
+  for (; column < args.n; column += kLanes)
+    shortKBlock<Rows, 1>(args, row, column, static_cast<int>(least(kLanes, args.n - column)));
 }
 
 void gemmShortK(ThreadPool& pool, const GemmArgs& args) {
