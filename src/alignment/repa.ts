@@ -35,11 +35,6 @@ export function alignmentLoss(
   return scope(() => {
     const share = 1 / projections.length
     const losses = projections.map((projection, k) => loss(projection, targets[k]!, weight * share, scaling))
-    // Six terms at a time are summed; more encoders than that fold.
-    let total = linearCombination(losses.slice(0, 5).map((each) => [share, each] as const))
-    for (let k = 5; k < losses.length; k += 5) {
-      total = linearCombination([[1, total], ...losses.slice(k, k + 5).map((each) => [share, each] as const)])
-    }
-    return total
+    return linearCombination(losses.map((each) => [share, each] as const))
   })
 }

@@ -164,14 +164,7 @@ function alongSlopes(
   length: number,
 ): Tensor {
   const terms = weights.flatMap((weight, i) => (weight === 0 ? [] : [[length * weight, slopes[i]!] as const]))
-  return sumOf(state ? [[1, state], ...terms] : terms)
-}
-
-/** A linear combination of any number of terms: six at a time. */
-function sumOf(terms: readonly (readonly [number, Tensor])[]): Tensor {
-  let sum = linearCombination(terms.slice(0, 6))
-  for (let i = 6; i < terms.length; i += 5) sum = linearCombination([[1, sum], ...terms.slice(i, i + 5)])
-  return sum
+  return linearCombination(state ? [[1, state], ...terms] : terms)
 }
 
 /** The polynomial of degree 4 through both ends, their slopes and the middle, at `x` from 0 to 1. */

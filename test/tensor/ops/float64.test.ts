@@ -88,6 +88,8 @@ for (const { device, missing } of DEVICES) {
       { shape: [3], terms: ['f64', 'f32'] },
       { shape: [2, 257], terms: ['f32', 'f64', 'f32'] },
       { shape: [33_000], terms: ['f64', 'f64', 'f32', 'f32', 'f64', 'f32'] },
+      { shape: [5], terms: ['f64', 'f64', 'f32', 'f32', 'f64', 'f32', 'f64'] },
+      { shape: [7], terms: Array.from({ length: 12 }, () => 'f32' as const) },
     ] as const)('$terms.length terms of [$shape]', async ({ shape, terms }) => {
       const values = terms.map((_, k) => random(shape, k + 1))
       const coefficients = terms.map((_, k) => (k % 2 === 0 ? 1 : -1) / (k + 3))
