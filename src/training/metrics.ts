@@ -3,6 +3,21 @@ import { type FileHandle, open, truncate } from 'node:fs/promises'
 import { EventWriter } from '../formats/tensorboard.ts'
 import type { TrainingStep } from './trainer-options.ts'
 
+/** TensorBoard's tags, and what of a step is drawn under each. */
+const SCALARS = [
+  ['loss/total', 'loss'],
+  ['loss/denoising', 'denoising'],
+  ['loss/vb', 'vb'],
+  ['loss/alignment', 'alignment'],
+  ['weight/alignment', 'alignWeight'],
+  ['loss/self_alignment', 'selfAlignment'],
+  ['weight/self_alignment', 'selfAlignWeight'],
+  ['loss/dispersive', 'dispersive'],
+  ['gradient/norm', 'gradNorm'],
+  ['gradient/loss_scale', 'lossScale'],
+  ['throughput/images_per_second', 'imagesPerSecond'],
+] as const
+
 /**
  * What a run logs: `metrics.jsonl`, one line a step, and TensorBoard events beside it. `seconds` is the time since this process
  * began to train, `skipped` a running count; what is not finite is null.
@@ -29,37 +44,29 @@ export class MetricsLog {
   }
 
   async write(step: TrainingStep): Promise<void> {
-    const { index, loss, denoising, vb, alignment, gradNorm, learningRate, imagesPerSecond } = step
-    const { seconds, skipped, lossScale, alignWeight, selfAlignment, selfAlignWeight, dispersive } = step
+    // JSON leaves out what is undefined.
     const line = {
-      step: index,
-      loss,
-      denoising,
-      ...(vb !== undefined && { vb }),
-      ...(alignment !== undefined && { alignment }),
-      ...(alignWeight !== undefined && { alignWeight }),
-      ...(selfAlignment !== undefined && { selfAlignment }),
-      ...(selfAlignWeight !== undefined && { selfAlignWeight }),
-      ...(dispersive !== undefined && { dispersive }),
-      gradNorm,
-      lr: learningRate,
-      imagesPerSecond: rounded(imagesPerSecond),
-      seconds: rounded(seconds),
-      skipped,
-      ...(lossScale !== undefined && { lossScale }),
+      step: step.index,
+      loss: step.loss,
+      denoising: step.denoising,
+      vb: step.vb,
+      alignment: step.alignment,
+      alignWeight: step.alignWeight,
+      selfAlignment: step.selfAlignment,
+      selfAlignWeight: step.selfAlignWeight,
+      dispersive: step.dispersive,
+      gradNorm: step.gradNorm,
+      lr: step.learningRate,
+      imagesPerSecond: rounded(step.imagesPerSecond),
+      seconds: rounded(step.seconds),
+      skipped: step.skipped,
+      lossScale: step.lossScale,
     }
     await this.#lines.write(`${JSON.stringify(line)}\n`)
-    this.#events.scalar('loss/total', loss, index)
-    this.#events.scalar('loss/denoising', denoising, index)
-    if (vb !== undefined) this.#events.scalar('loss/vb', vb, index)
-    if (alignment !== undefined) this.#events.scalar('loss/alignment', alignment, index)
-    if (alignWeight !== undefined) this.#events.scalar('weight/alignment', alignWeight, index)
-    if (selfAlignment !== undefined) this.#events.scalar('loss/self_alignment', selfAlignment, index)
-    if (selfAlignWeight !== undefined) this.#events.scalar('weight/self_alignment', selfAlignWeight, index)
-    if (dispersive !== undefined) this.#events.scalar('loss/dispersive', dispersive, index)
-    this.#events.scalar('gradient/norm', gradNorm, index)
-    if (lossScale !== undefined) this.#events.scalar('gradient/loss_scale', lossScale, index)
-    this.#events.scalar('throughput/images_per_second', imagesPerSecond, index)
+    for (const [tag, name] of SCALARS) {
+      const value = step[name]
+      if (value !== undefined) this.#events.scalar(tag, value, step.index)
+    }
   }
 
   /** A grid of samples for TensorBoard. */
