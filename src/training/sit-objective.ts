@@ -1,9 +1,7 @@
 import type { SiTConvention } from '../models/sit.ts'
 import type { InterpolantPath, TimeWeighting } from '../native.ts'
 import type { Device } from '../tensor/device.ts'
-import { cast } from '../tensor/ops/cast.ts'
-import { add, clamp } from '../tensor/ops/elementwise.ts'
-import { linearCombination } from '../tensor/ops/float64.ts'
+import { add, clamp, scale } from '../tensor/ops/elementwise.ts'
 import { interpolant } from '../tensor/ops/interpolant.ts'
 import { velocityLoss } from '../tensor/ops/loss.ts'
 import { fillUniform, type RandomKey, randomTimesteps } from '../tensor/random.ts'
@@ -46,7 +44,7 @@ export class SiTObjective implements Objective {
 
   noised({ latents, noise, t }: Pick<TrainingBatch, 'latents' | 'noise' | 't'>): Noised {
     const { interpolated, velocity } = interpolant(latents, noise, t, this.#path)
-    const [time, target] = this.#convention === 'repa' ? [t, velocity] : [oneMinus(t), negated(velocity)]
+    const [time, target] = this.#convention === 'repa' ? [t, velocity] : [oneMinus(t), scale(velocity, -1)]
     return {
       input: interpolated,
       t: time,
@@ -58,16 +56,5 @@ export class SiTObjective implements Objective {
 }
 
 function oneMinus(t: Tensor): Tensor {
-  const one = Tensor.full(t.shape, 1, t.device)
-  return cast(
-    linearCombination([
-      [1, one],
-      [-1, t],
-    ]),
-    'f32',
-  )
-}
-
-function negated(x: Tensor): Tensor {
-  return cast(linearCombination([[-1, x]]), 'f32')
+  return add(Tensor.full(t.shape, 1, t.device), scale(t, -1))
 }
