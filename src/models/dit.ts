@@ -4,7 +4,6 @@
  */
 import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
-import type { StateEntry } from '../nn/parameter-list.ts'
 import type { Device } from '../tensor/device.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { scope } from '../tensor/scope.ts'
@@ -14,7 +13,6 @@ import {
   FIRST_GUIDED_CHANNELS,
   type ForwardOptions,
   type TransformerOutput,
-  transformerEntries,
 } from './diffusion-transformer.ts'
 import { DIT_PRESETS, type DiTPreset, presetSize } from './presets.ts'
 import { requireConsistent, type TransformerConfig, transformerSettings } from './transformer-config.ts'
@@ -51,11 +49,6 @@ export class DiT extends DiffusionTransformer<DiTConfig> {
     const dit = DiT.fromConfig(parseDiTConfig({ kind: 'DiT', inputSize: [32, 32], ...size, ...rest }), device)
     dit.initialise(seed)
     return dit
-  }
-
-  /** The state dict's tensors of a model of this configuration, in the reference's order. Takes no memory for them. */
-  static entriesOf(config: DiTConfig): readonly StateEntry[] {
-    return transformerEntries(config)
   }
 
   /** A DiT with undefined weights: for loading a state dict. */

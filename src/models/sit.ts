@@ -4,7 +4,6 @@
  */
 import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
-import type { StateEntry } from '../nn/parameter-list.ts'
 import type { Device } from '../tensor/device.ts'
 import { resizeChannels } from '../tensor/ops/diffusion.ts'
 import { scope } from '../tensor/scope.ts'
@@ -14,7 +13,6 @@ import {
   FIRST_GUIDED_CHANNELS,
   type ForwardOptions,
   type TransformerOutput,
-  transformerEntries,
 } from './diffusion-transformer.ts'
 import { presetSize, SIT_PRESETS, type SiTPreset } from './presets.ts'
 import { requireConsistent, type TransformerConfig, transformerSettings } from './transformer-config.ts'
@@ -60,11 +58,6 @@ export class SiT extends DiffusionTransformer<SiTConfig> {
     const sit = SiT.fromConfig(parseSiTConfig({ kind: 'SiT', inputSize: [32, 32], ...size, ...rest }), device)
     sit.initialise(seed)
     return sit
-  }
-
-  /** The state dict's tensors of a model of this configuration, in the reference's order. Takes no memory for them. */
-  static entriesOf(config: SiTConfig): readonly StateEntry[] {
-    return transformerEntries(config)
   }
 
   /** A SiT with undefined weights: for loading a state dict. */

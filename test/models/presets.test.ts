@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest'
+import { transformerEntries } from '../../src/models/diffusion-transformer.ts'
 import { SIT_PRESETS, type SiTPreset } from '../../src/models/presets.ts'
-import { parseSiTConfig, SiT } from '../../src/models/sit.ts'
+import { parseSiTConfig } from '../../src/models/sit.ts'
 import { elementCount } from '../../src/tensor/dtype.ts'
 
 const entriesOf = (preset: SiTPreset, options: object = {}) =>
-  SiT.entriesOf(parseSiTConfig({ kind: 'SiT', inputSize: [32, 32], ...SIT_PRESETS[preset], ...options }))
+  transformerEntries(parseSiTConfig({ kind: 'SiT', inputSize: [32, 32], ...SIT_PRESETS[preset], ...options }))
 
 const count = (preset: SiTPreset, options?: object) =>
   entriesOf(preset, options).reduce((sum, { shape }) => sum + elementCount(shape), 0)

@@ -87,7 +87,7 @@ const officialStates = goldenFiles('params').flatMap(({ path, args, gradOrder })
 describe.skipIf(officialStates.length === 0)('the reference implementation', () => {
   test.each(officialStates)('has the names, shapes and order of $path', ({ path, config, gradOrder }) => {
     const official = goldenTensors(path)
-    const entries = SiT.entriesOf(config)
+    const entries = transformerEntries(config)
     expect(new Map(entries.map(({ name, shape }) => [name, shape]))).toEqual(
       new Map([...official].map(([name, { shape }]) => [name, shape])),
     )
@@ -345,6 +345,6 @@ describe('memory', () => {
 
 test('parameterCount counts the state dict, frozen positions included', () => {
   using model = tiny()
-  const expected = SiT.entriesOf(model.config).reduce((sum, { shape }) => sum + elementCount(shape), 0)
+  const expected = transformerEntries(model.config).reduce((sum, { shape }) => sum + elementCount(shape), 0)
   expect(model.parameterCount).toBe(expected)
 })
