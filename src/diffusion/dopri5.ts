@@ -3,7 +3,6 @@
  * its steps as torchdiffeq's dopri5: a step is kept where its estimated error is within the tolerance, in the root mean square over
  * all numbers of all samples.
  */
-import { cast } from '../tensor/ops/cast.ts'
 import { linearCombination } from '../tensor/ops/float64.ts'
 import { keep, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
@@ -242,5 +241,5 @@ function own(make: () => Tensor): Tensor {
 
 /** In f64, in memory of its own. */
 function copied(x: Tensor): Tensor {
-  return own(() => linearCombination([[1, x.dtype === 'f64' ? x : cast(x, 'f64')]]))
+  return own(() => linearCombination([[1, x]]))
 }
