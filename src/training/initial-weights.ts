@@ -1,8 +1,7 @@
 /** Fine-tuning: a run that begins from given weights. */
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { inferKind } from '../models/infer-kind.ts'
-import { inferTransformerConfig } from '../models/infer-transformer.ts'
+import { configOfWeights } from '../models/config-of-weights.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { openTransformerWeights, type WeightsFile } from '../models/weights-file.ts'
 import { loadState } from '../nn/state-dict.ts'
@@ -32,10 +31,7 @@ export async function modelOfWeights(
   if ((await stat(path)).isDirectory())
     return modelSetting((await readCheckpointState(await checkpointOf(path))).model)!
   await using source = await openTransformerWeights(path, WEIGHTS_KEYS)
-  const shapes = new Map(source.names.map((name) => [name, source.shapeOf(name)]))
-  const inferred = await inferKind({ shapes, read: (name) => source.read(name), path })
-  if (inferred) notice(inferred.sentence)
-  return modelSetting(inferTransformerConfig(shapes, path, { kind: inferred?.kind }))!
+  return modelSetting(await configOfWeights(source, {}, notice))!
 }
 
 /**

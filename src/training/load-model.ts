@@ -1,6 +1,5 @@
 import { stat } from 'node:fs/promises'
-import { inferKind } from '../models/infer-kind.ts'
-import { inferTransformerConfig } from '../models/infer-transformer.ts'
+import { configOfWeights } from '../models/config-of-weights.ts'
 import type { SiTConvention } from '../models/sit.ts'
 import { type AnyTransformer, type TransformerKind, transformerFromConfig } from '../models/transformer-kinds.ts'
 import { openTransformerWeights } from '../models/weights-file.ts'
@@ -62,10 +61,7 @@ async function loadWeightsFile(
   { device, weights = 'ema', heads, kind, convention, notice }: LoadModelOptions,
 ): Promise<LoadedModel> {
   await using source = await openTransformerWeights(path, [weights, 'state_dict'])
-  const shapes = new Map([...source.names].map((name) => [name, source.shapeOf(name)]))
-  const inferred = kind === undefined ? await inferKind({ shapes, read: (name) => source.read(name), path }) : undefined
-  if (inferred) notice?.(inferred.sentence)
-  const config = inferTransformerConfig(shapes, path, { heads, kind: kind ?? inferred?.kind, convention })
+  const config = await configOfWeights(source, { heads, kind, convention }, notice)
   const model = transformerFromConfig(config, device)
   try {
     await model.load(source)

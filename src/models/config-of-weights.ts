@@ -1,0 +1,22 @@
+import { inferKind } from './infer-kind.ts'
+import { inferTransformerConfig, type TransformerKnowledge } from './infer-transformer.ts'
+import type { AnyTransformerConfig } from './transformer-kinds.ts'
+import type { WeightsFile } from './weights-file.ts'
+
+/**
+ * The configuration of the model whose weights a file holds, as `inferTransformerConfig` has it. Where the kind is not known it is found
+ * out from the weights, and `notice` is told.
+ *
+ * @throws {Error} where the tensors are no diffusion transformer's
+ */
+export async function configOfWeights(
+  file: WeightsFile,
+  knowledge: TransformerKnowledge,
+  notice: ((sentence: string) => void) | undefined,
+): Promise<AnyTransformerConfig> {
+  const shapes = new Map(file.names.map((name) => [name, file.shapeOf(name)]))
+  const evidence = { shapes, read: (name: string) => file.read(name), path: file.name }
+  const inferred = knowledge.kind === undefined ? await inferKind(evidence) : undefined
+  if (inferred) notice?.(inferred.sentence)
+  return inferTransformerConfig(shapes, file.name, { ...knowledge, kind: knowledge.kind ?? inferred?.kind })
+}
