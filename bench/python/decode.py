@@ -14,14 +14,10 @@ convolutions leave oneDNN's fast kernels there). The convolutions are oneDNN's e
 
 from __future__ import annotations
 
-import json
-import os
-import resource
-import sys
 import time
-from typing import Any, Optional
+from typing import Any
 
-MAX_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+from worker import peak_rss, serve, set_threads, surroundings
 
 
 def decoder(channels: list[int], layers: int, latent_channels: int, groups: int, out_channels: int) -> Any:
@@ -86,9 +82,7 @@ class Worker:
     def __init__(
         self, model: dict[str, Any], latents: int, threads: int, seed: int, layout: str = "contiguous"
     ) -> None:
-        # OpenMP reads these once, when torch loads it; so torch is imported here and not above.
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        set_threads(threads)
         import torch
         from blas import blas_in_use
 
@@ -103,15 +97,9 @@ class Worker:
         self.latent = latent.to(memory_format=formats[layout])
 
     def info(self) -> dict[str, Any]:
-        torch = self.torch
-        capability = [line for line in torch.__config__.show().splitlines() if "CPU capability" in line]
         return {
-            "torch": torch.__version__,
-            "python": sys.version.split()[0],
-            "threads": torch.get_num_threads(),
+            **surroundings(self.torch),
             "blas": self.blas,
-            "wait_policy": os.environ["OMP_WAIT_POLICY"],
-            "cpu_capability": capability[0].split(":")[-1].strip().split()[-1] if capability else "unknown",
             "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
         }
 
@@ -122,35 +110,8 @@ class Worker:
             return time.perf_counter() - start
 
     def memory(self) -> dict[str, int]:
-        return {"peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAX_RSS_UNIT}
-
-
-def answer(worker: Optional[Worker], request: dict[str, Any]) -> tuple[Optional[Worker], dict[str, Any]]:
-    if "configure" in request:
-        worker = Worker(**request["configure"])
-        return worker, {"ready": worker.info()}
-    if "step" in request or "memory" in request:
-        if worker is None:
-            raise ValueError(f"{json.dumps(request)} was asked for before {{\"configure\": ...}}.")
-        if "memory" in request:
-            return worker, worker.memory()
-        return worker, {"seconds": [worker.step() for _ in range(request["step"])]}
-    raise ValueError(f"The request {json.dumps(request)} is none of configure, step, memory and quit.")
-
-
-def main() -> None:
-    worker: Optional[Worker] = None
-    for line in sys.stdin:
-        try:
-            request = json.loads(line)
-            if "quit" in request:
-                return
-            worker, reply = answer(worker, request)
-        except Exception as error:
-            is_sentence = isinstance(error, (RuntimeError, ValueError))
-            reply = {"error": str(error) if is_sentence else f"{type(error).__name__}: {error}"}
-        print(json.dumps(reply), flush=True)
+        return peak_rss()
 
 
 if __name__ == "__main__":
-    main()
+    serve(Worker)

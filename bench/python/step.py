@@ -34,17 +34,13 @@ something, and a quiet machine, where spinning should cost less, has not been me
 
 from __future__ import annotations
 
-import json
-import os
-import resource
-import sys
 import time
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
+from worker import peak_rss, serve, set_threads, surroundings
+
 if TYPE_CHECKING:
     from torch import Tensor
-
-MAX_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 class Worker:
@@ -60,9 +56,7 @@ class Worker:
         compile: Optional[str] = None,
         encoder: Union[str, dict[str, int], None] = None,
     ) -> None:
-        # OpenMP reads these once, when torch loads it; so torch is imported here and not above.
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        set_threads(threads)
         import torch
         from blas import blas_in_use
         from sit_repa import SiT
@@ -118,15 +112,9 @@ class Worker:
         return features
 
     def info(self) -> dict[str, Any]:
-        torch = self.torch
-        capability = [line for line in torch.__config__.show().splitlines() if "CPU capability" in line]
         return {
-            "torch": torch.__version__,
-            "python": sys.version.split()[0],
-            "threads": torch.get_num_threads(),
+            **surroundings(self.torch),
             "blas": self.blas,
-            "wait_policy": os.environ["OMP_WAIT_POLICY"],
-            "cpu_capability": capability[0].split(":")[-1].strip().split()[-1] if capability else "unknown",
             "parameters": sum(parameter.numel() for parameter in self.trainer.parameters),
             **(self.gpu_info() if self.on_gpu else {}),
         }
@@ -154,38 +142,11 @@ class Worker:
         return time.perf_counter() - start
 
     def memory(self) -> dict[str, int]:
-        peak = {"peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAX_RSS_UNIT}
+        peak = peak_rss()
         if self.on_gpu:
             peak["peak_device_bytes"] = self.torch.cuda.max_memory_allocated(self.device)
         return peak
 
 
-def answer(worker: Worker | None, request: dict[str, Any]) -> tuple[Worker | None, dict[str, Any]]:
-    if "configure" in request:
-        worker = Worker(**request["configure"])
-        return worker, {"ready": worker.info()}
-    if "step" in request or "memory" in request:
-        if worker is None:
-            raise ValueError(f"{json.dumps(request)} was asked for before {{\"configure\": ...}}.")
-        if "memory" in request:
-            return worker, worker.memory()
-        return worker, {"seconds": [worker.step() for _ in range(request["step"])]}
-    raise ValueError(f"The request {json.dumps(request)} is none of configure, step, memory and quit.")
-
-
-def main() -> None:
-    worker: Worker | None = None
-    for line in sys.stdin:
-        try:
-            request = json.loads(line)
-            if "quit" in request:
-                return
-            worker, reply = answer(worker, request)
-        except Exception as error:
-            is_sentence = isinstance(error, (RuntimeError, ValueError))
-            reply = {"error": str(error) if is_sentence else f"{type(error).__name__}: {error}"}
-        print(json.dumps(reply), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    serve(Worker)
