@@ -2,7 +2,7 @@ import { AutoencoderKL, autoencoderKLConfigSchema } from '../models/autoencoder-
 import { type CpuLevel, native } from '../native.ts'
 import { type Device, memoryStats, resetPeakMemory, synchronize } from '../tensor/device.ts'
 import { randomNormal } from '../tensor/random.ts'
-import { interleave, MINIMUM_ROUNDS, type TimeSeries, timeSeries } from './interleave.ts'
+import { interleave, MINIMUM_ROUNDS, type TimeSeries, timeAlone } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 
@@ -80,15 +80,8 @@ export async function benchmarkDecode(options: DecodeBenchmarkOptions = {}): Pro
   const common = { size, parameters: model.parameterCount, device, level, threads }
 
   if (options.against === undefined) {
-    const seconds: number[] = []
-    for (let index = -WARMUP; index < rounds; index++) {
-      signal?.throwIfAborted()
-      const time = await ours()
-      if (index < 0) continue
-      seconds.push(time)
-      options.onRound?.({ index, rounds, seconds: time })
-    }
-    return { ...common, ours: figuresOf(timeSeries(seconds)) }
+    const seconds = await timeAlone({ ours, rounds, warmup: WARMUP, signal, onRound: options.onRound })
+    return { ...common, ours: figuresOf(seconds) }
   }
 
   if (device !== 'cpu')

@@ -16,6 +16,14 @@ export interface InterleaveOptions {
   readonly signal?: AbortSignal
 }
 
+/** As {@link InterleaveOptions}, of one side. */
+export interface TimeAloneOptions extends Pick<InterleaveOptions, 'ours' | 'signal'> {
+  readonly rounds: number
+  /** Runs that come before and are not counted. */
+  readonly warmup: number
+  readonly onRound?: (round: { index: number; rounds: number; seconds: number }) => void
+}
+
 /** The times of one side, in seconds. */
 export interface TimeSeries {
   readonly seconds: readonly number[]
@@ -79,6 +87,19 @@ export async function interleave(options: InterleaveOptions): Promise<Interleave
       0.5,
     ),
   }
+}
+
+/** Times one side with nothing in turn. */
+export async function timeAlone({ ours, rounds, warmup, signal, onRound }: TimeAloneOptions): Promise<TimeSeries> {
+  const times: number[] = []
+  for (let index = -warmup; index < rounds; index++) {
+    signal?.throwIfAborted()
+    const seconds = await ours()
+    if (index < 0) continue
+    times.push(seconds)
+    onRound?.({ index, rounds, seconds })
+  }
+  return timeSeries(times)
 }
 
 /** Median and spread of the times of one side. */

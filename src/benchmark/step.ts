@@ -5,7 +5,7 @@ import { type Device, memoryStats, resetPeakMemory } from '../tensor/device.ts'
 import { baselineModel } from './baseline-model.ts'
 import { BusyProcess } from './busy-process.ts'
 import { trainingFlops } from './flops.ts'
-import { interleave, MINIMUM_ROUNDS, type TimeSeries, timeSeries } from './interleave.ts'
+import { interleave, MINIMUM_ROUNDS, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 import { TrainingStep } from './training-step.ts'
@@ -145,15 +145,8 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
   }
 
   if (options.against === undefined) {
-    const seconds: number[] = []
-    for (let index = -WARMUP; index < rounds; index++) {
-      signal?.throwIfAborted()
-      const time = await ours()
-      if (index < 0) continue
-      seconds.push(time)
-      options.onRound?.({ index, rounds, seconds: time })
-    }
-    return { ...common, ours: figuresOf(timeSeries(seconds)) }
+    const seconds = await timeAlone({ ours, rounds, warmup: WARMUP, signal, onRound: options.onRound })
+    return { ...common, ours: figuresOf(seconds) }
   }
 
   await using baseline = await PythonBaseline.start({
