@@ -1,10 +1,9 @@
-import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { FileAccessError } from '../formats/errors.ts'
+import { fileDigest } from '../formats/file-digest.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { HostTensor } from '../tensor/host-tensor.ts'
@@ -57,25 +56,16 @@ export class GoldenSet {
   async #check(path: string): Promise<void> {
     const { bytes, sha256 } = this.#places.get(path)!.file
     const absolute = join(this.directory, path)
-    try {
-      const { size } = await stat(absolute)
-      if (size !== bytes)
-        throw new DamagedFile(`${absolute} is damaged: it has ${size} bytes, the manifest says ${bytes}.`)
-      if (sha256 === undefined) return
-      const hash = createHash('sha256')
-      for await (const chunk of createReadStream(absolute, { highWaterMark: 2 ** 20 })) hash.update(chunk as Buffer)
-      const found = hash.digest('hex')
-      if (found !== sha256) {
-        throw new DamagedFile(`${absolute} is damaged: its SHA-256 is ${found}, the manifest says ${sha256}.`)
-      }
-    } catch (error) {
-      throw error instanceof DamagedFile ? error : new FileAccessError('read', absolute, error)
+    const { size } = await stat(absolute).catch((error: unknown) => {
+      throw new FileAccessError('read', absolute, error)
+    })
+    if (size !== bytes) throw new Error(`${absolute} is damaged: it has ${size} bytes, the manifest says ${bytes}.`)
+    if (sha256 === undefined) return
+    const found = await fileDigest(absolute)
+    if (found !== sha256) {
+      throw new Error(`${absolute} is damaged: its SHA-256 is ${found}, the manifest says ${sha256}.`)
     }
   }
-}
-
-class DamagedFile extends Error {
-  override readonly name = 'DamagedFile'
 }
 
 /** One file of a golden directory. Its tensors are read when asked for, after the file was found intact. */
