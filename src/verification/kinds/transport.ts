@@ -5,11 +5,12 @@ import { ODE_METHODS, sampleTransportOde } from '../../diffusion/transport/ode.t
 import { TRANSPORT_PATHS } from '../../diffusion/transport/path.ts'
 import { DIFFUSION_FORMS, LAST_STEPS, SDE_METHODS, sampleTransportSde } from '../../diffusion/transport/sde.ts'
 import { TRANSPORT_PREDICTIONS, type Transport, transport } from '../../diffusion/transport/transport.ts'
-import type { SiT } from '../../models/sit.ts'
+import type { Device } from '../../tensor/device.ts'
 import { elementAt, type HostTensor } from '../../tensor/host-tensor.ts'
 import { guide } from '../../tensor/ops/diffusion.ts'
 import { scope } from '../../tensor/scope.ts'
 import { Tensor } from '../../tensor/tensor.ts'
+import type { Comparison } from '../comparison.ts'
 import type { GoldenFile } from '../golden-set.ts'
 import { ObservedTensors } from '../observed-tensors.ts'
 import type { Runner } from './kind.ts'
@@ -56,12 +57,13 @@ export const transportTrainingLoss: Runner = async function* (file, device) {
   const y = await file.readInt32('y')
   const t = numbersOf(times)
   using seen = new ObservedTensors()
+  const kind = transportOf(args)
   scope(() => {
     const noise = Tensor.fromHostTensor(x0, device)
-    const { xt, ut } = transportPlan(transportOf(args), { x0: noise, x1: Tensor.fromHostTensor(x1, device), t })
+    const { xt, ut } = transportPlan(kind, { x0: noise, x1: Tensor.fromHostTensor(x1, device), t })
     const labels = Tensor.from(y, [y.length], device)
     const { prediction } = model.forward(xt, Tensor.fromHostTensor(times, device), labels)
-    const loss = transportLoss(transportOf(args), prediction, { x0: noise, ut, t }, args.loss_weight ?? undefined)
+    const loss = transportLoss(kind, prediction, { x0: noise, ut, t }, args.loss_weight ?? undefined)
     for (const [name, tensor] of Object.entries({ xt, ut, pred: prediction, loss })) seen.observe(name, tensor)
   })
   for (const name of Object.keys(file.tensors)) {
@@ -85,17 +87,14 @@ const odeArguments = z.object({
 /** Sampler.sample_ode: the states `xs` at all points of time, the first being `z`. */
 export const transportOde: Runner = async function* (file, device) {
   const args = file.args(odeArguments)
-  yield await file.compare(
-    'xs',
-    await statesOf(file, await loadOriginalSiT(file.set, args, device), (predictor, z0, observe) =>
-      sampleTransportOde(transportOf(args), predictor, z0, {
-        method: args.sampling_method,
-        points: args.num_steps,
-        atol: args.atol,
-        rtol: args.rtol,
-        observe,
-      }),
-    ),
+  yield await compareStates(file, args, device, (predictor, z0, observe) =>
+    sampleTransportOde(transportOf(args), predictor, z0, {
+      method: args.sampling_method,
+      points: args.num_steps,
+      atol: args.atol,
+      rtol: args.rtol,
+      observe,
+    }),
   )
 }
 
@@ -119,20 +118,17 @@ const sdeArguments = z.object({
 export const transportSde: Runner = async function* (file, device) {
   const args = file.args(sdeArguments)
   const w = await file.read('w')
-  yield await file.compare(
-    'xs',
-    await statesOf(file, await loadOriginalSiT(file.set, args, device), (predictor, z0, observe) =>
-      sampleTransportSde(transportOf(args), predictor, z0, {
-        method: args.sampling_method,
-        form: args.diffusion_form,
-        norm: args.diffusion_norm,
-        lastStep: args.last_step,
-        lastStepSize: args.last_step_size,
-        steps: args.num_steps,
-        noise: (step) => Tensor.fromHostTensor(rowOf(w, step), device),
-        observe,
-      }),
-    ),
+  yield await compareStates(file, args, device, (predictor, z0, observe) =>
+    sampleTransportSde(transportOf(args), predictor, z0, {
+      method: args.sampling_method,
+      form: args.diffusion_form,
+      norm: args.diffusion_norm,
+      lastStep: args.last_step,
+      lastStepSize: args.last_step_size,
+      steps: args.num_steps,
+      noise: (step) => Tensor.fromHostTensor(rowOf(w, step), device),
+      observe,
+    }),
   )
 }
 
@@ -142,18 +138,22 @@ type Sampler = (
   observe: (state: Tensor) => void,
 ) => Promise<Tensor>
 
-/** All states that a sampler shows, from the file's `z` and labels `y`. Disposes the model. */
-async function statesOf(file: GoldenFile, model: SiT, sampler: Sampler): Promise<HostTensor> {
-  using owned = model
-  const { device } = owned
+/** All states that a sampler shows, from the file's `z` and labels `y`, against its `xs`. */
+async function compareStates(
+  file: GoldenFile,
+  args: TransportArguments,
+  device: Device,
+  sampler: Sampler,
+): Promise<Comparison> {
+  using model = await loadOriginalSiT(file.set, args, device)
   const y = await file.readInt32('y')
   using labels = Tensor.from(y, [y.length], device)
   using z0 = Tensor.fromHostTensor(await file.read('z'), device)
   const states: Promise<HostTensor>[] = []
   using _last = await sampler(
-    (x, t) => owned.forward(x, Tensor.full([y.length], t, device), labels).prediction,
+    (x, t) => model.forward(x, Tensor.full([y.length], t, device), labels).prediction,
     z0,
     (state) => states.push(state.toHost()),
   )
-  return stacked(await Promise.all(states))
+  return file.compare('xs', stacked(await Promise.all(states)))
 }
