@@ -3,7 +3,7 @@ import { FileFormatError } from '../formats/errors.ts'
 import type { NpzFile } from '../formats/npz.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
 import { writeSafetensors } from '../formats/safetensors-writer.ts'
-import { elementAt, type HostTensor, hostFloat32, toFloat32 } from '../tensor/host-tensor.ts'
+import { elementAt, type HostTensor, hostFloat32, hostFloat64, toFloat32 } from '../tensor/host-tensor.ts'
 import type { Gaussian } from './feature-statistics.ts'
 
 /** Statistics of a set of images, as a file holds them, so that the images need not be seen again. */
@@ -95,14 +95,9 @@ export async function writeStatistics(path: string, statistics: StatisticsToWrit
 
 function gaussianTensors({ mean, covariance }: Gaussian, suffix: string): [string, HostTensor][] {
   const width = mean.length
-  const tensor = ({ buffer, byteOffset, byteLength }: Float64Array, shape: readonly number[]): HostTensor => ({
-    dtype: 'f64',
-    shape,
-    data: new Uint8Array(buffer, byteOffset, byteLength),
-  })
   return [
-    [`mu${suffix}`, tensor(mean, [width])],
-    [`sigma${suffix}`, tensor(covariance, [width, width])],
+    [`mu${suffix}`, hostFloat64(mean, [width])],
+    [`sigma${suffix}`, hostFloat64(covariance, [width, width])],
   ]
 }
 

@@ -16,6 +16,14 @@ export function hostFloat32(values: Float32Array, shape: readonly number[]): Hos
   return { dtype: 'f32', shape, data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) }
 }
 
+/** Wraps float64 values, without a copy. */
+export function hostFloat64(values: Float64Array, shape: readonly number[]): HostTensor {
+  if (values.length !== elementCount(shape)) {
+    throw new RangeError(`hostFloat64: ${values.length} values do not fill the shape [${shape}].`)
+  }
+  return { dtype: 'f64', shape, data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength) }
+}
+
 /** The elements as float32: a view where dtype and alignment allow, else a converted copy. `i64` beyond 2^24 rounds. */
 export function toFloat32(tensor: HostTensor): Float32Array {
   const { data, dtype } = tensor

@@ -9,7 +9,7 @@ import { type GaussianDiffusion, gaussianDiffusion } from '../../diffusion/gauss
 import { type DiffusionPrediction, hybridLossTable, noisingTable } from '../../diffusion/hybrid-loss-table.ts'
 import type { DiT } from '../../models/dit.ts'
 import { native } from '../../native.ts'
-import { type HostTensor, hostFloat32 } from '../../tensor/host-tensor.ts'
+import { type HostTensor, hostFloat32, hostFloat64 } from '../../tensor/host-tensor.ts'
 import { combineSamples, guide, resizeChannels } from '../../tensor/ops/diffusion.ts'
 import { hybridLoss, velocityLoss } from '../../tensor/ops/loss.ts'
 import { scope } from '../../tensor/scope.ts'
@@ -41,11 +41,7 @@ function scheduleOf(name: string): { schedule: BetaSchedule; steps?: number; res
   return /^ddim\d+$/.test(name) ? { schedule: 'linear', respacing: name } : undefined
 }
 
-const float64 = (values: Float64Array): HostTensor => ({
-  dtype: 'f64',
-  shape: [values.length],
-  data: new Uint8Array(values.buffer),
-})
+const float64 = (values: Float64Array): HostTensor => hostFloat64(values, [values.length])
 
 const TABLES: Readonly<Record<string, (diffusion: GaussianDiffusion) => HostTensor>> = {
   betas: ({ betas }) => float64(betas),

@@ -14,7 +14,7 @@ import {
   type Representation,
   removeOutliers,
 } from '../../evaluation/representation-alignment.ts'
-import { type HostTensor, hostFloat32, toFloat32 } from '../../tensor/host-tensor.ts'
+import { type HostTensor, hostFloat32, hostFloat64, toFloat32 } from '../../tensor/host-tensor.ts'
 import { compareTensors } from '../comparison.ts'
 import type { GoldenFile } from '../golden-set.ts'
 import type { Runner } from './kind.ts'
@@ -165,11 +165,5 @@ export const metricInceptionScore: Runner = async function* (file) {
     yield await file.compare(name, scalar(score.finish()))
   }
 }
-
-const hostFloat64 = (values: Float64Array, shape: readonly number[]): HostTensor => ({
-  dtype: 'f64',
-  shape,
-  data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
-})
 
 const scalar = (value: number): HostTensor => hostFloat64(Float64Array.of(value), [])

@@ -3,7 +3,7 @@ import * as z from 'zod'
 import type { DiffusionTransformer } from '../../models/diffusion-transformer.ts'
 import type { SiT } from '../../models/sit.ts'
 import { elementCount } from '../../tensor/dtype.ts'
-import { type HostTensor, hostFloat32, toFloat32 } from '../../tensor/host-tensor.ts'
+import { type HostTensor, hostFloat32, hostFloat64, toFloat32 } from '../../tensor/host-tensor.ts'
 import { scope } from '../../tensor/scope.ts'
 import { Tensor } from '../../tensor/tensor.ts'
 import { forwardBackward } from '../../training/objective.ts'
@@ -105,11 +105,7 @@ export const sitLoss: Runner = async function* (file, device) {
 
   const denoising = await seen.get('denoising')!.data()
   const alignment = seen.get('alignment') ? (await seen.get('alignment')!.dataAs('f64'))[0]! : 0
-  const scalar = (value: number): HostTensor => ({
-    dtype: 'f64',
-    shape: [],
-    data: new Uint8Array(Float64Array.of(value).buffer),
-  })
+  const scalar = (value: number): HostTensor => hostFloat64(Float64Array.of(value), [])
   const gradients = await gradientNorms(model)
   const order = file.goldenCase.hyper.grad_order
   const names = order === undefined ? [...gradients.keys()] : z.array(z.string()).parse(order)
@@ -119,11 +115,11 @@ export const sitLoss: Runner = async function* (file, device) {
     denoising_loss: () => seen.get('denoising'),
     proj_loss: () => scalar(alignment),
     total_loss: () => scalar(meanOf(denoising) + args.proj_coeff * alignment),
-    grad_norms: () => ({
-      dtype: 'f64',
-      shape: [names.length],
-      data: new Uint8Array(Float64Array.from(names, (name) => gradients.get(name) ?? Number.NaN).buffer),
-    }),
+    grad_norms: () =>
+      hostFloat64(
+        Float64Array.from(names, (name) => gradients.get(name) ?? Number.NaN),
+        [names.length],
+      ),
     grad_norm_total: () => scalar(Math.hypot(...gradients.values())),
   }
   for (const name of Object.keys(file.tensors)) {

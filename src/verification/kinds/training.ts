@@ -5,7 +5,7 @@ import type { ArenaRole } from '../../nn/parameter-arena.ts'
 import type { StateEntry } from '../../nn/parameter-list.ts'
 import type { Device } from '../../tensor/device.ts'
 import { elementCount } from '../../tensor/dtype.ts'
-import { type HostTensor, toFloat32 } from '../../tensor/host-tensor.ts'
+import { type HostTensor, hostFloat64, toFloat32 } from '../../tensor/host-tensor.ts'
 import { scope } from '../../tensor/scope.ts'
 import { Tensor } from '../../tensor/tensor.ts'
 import { forwardBackward } from '../../training/objective.ts'
@@ -54,11 +54,7 @@ export const trainLog: Runner = async function* (file, device) {
     const gradNorm = await run.update()
     rows.push(denoising, alignment, denoising + args.proj_coeff * alignment, gradNorm)
   }
-  yield await file.compare('log', {
-    dtype: 'f64',
-    shape: [args.steps, 4],
-    data: new Uint8Array(Float64Array.from(rows).buffer),
-  })
+  yield await file.compare('log', hostFloat64(Float64Array.from(rows), [args.steps, 4]))
 }
 
 export const trainState: Runner = async function* (file, device) {
