@@ -3,10 +3,10 @@ import { NpzFile } from '../formats/npz.ts'
 import { toFloat32 } from '../tensor/host-tensor.ts'
 import type { FeatureNetwork } from './feature-network.ts'
 import { FeatureStatistics, type Gaussian } from './feature-statistics.ts'
-import { FeatureStore } from './feature-store.ts'
 import { frechetDistance } from './frechet-distance.ts'
 import { IMAGES_ARRAY, type ImageBatch, type ImageSet, openImageSet, openNpzImages } from './image-set.ts'
 import { InceptionScore } from './inception-score.ts'
+import { KeptFeatures } from './kept-features.ts'
 import { PRECISION_RECALL_NEIGHBOURS, precisionRecall } from './precision-recall.ts'
 import {
   isStatisticsFile,
@@ -60,7 +60,7 @@ export interface ImageComparison {
 interface Side extends Disposable {
   readonly gaussian: Gaussian
   readonly spatial: Gaussian | undefined
-  readonly store: FeatureStore | undefined
+  readonly store: KeptFeatures | undefined
   readonly inceptionScore: number | undefined
   /** Of its images, `WIDTH×HEIGHT`; undefined where they were not seen. */
   readonly size: string | undefined
@@ -162,7 +162,7 @@ async function ofImages(images: ImageSet, side: ComparisonSide, options: Compare
   using statistics = new FeatureStatistics(network.width)
   using spatial = network.spatialWidth === undefined ? undefined : new FeatureStatistics(network.spatialWidth)
   const score = network.classes === undefined ? undefined : new InceptionScore(network.classes)
-  const store = new FeatureStore(network.width, images.count, KEPT_FEATURES)
+  const store = new KeptFeatures(network.width, images.count, KEPT_FEATURES)
   try {
     let done = 0
     let size: string | undefined
@@ -216,13 +216,13 @@ function requireFinite(features: Float32Array, first: number, path: string, { na
 async function ofStatistics(
   stored: StoredStatistics,
   network: FeatureNetwork,
-  store: FeatureStore | undefined,
+  store: KeptFeatures | undefined,
 ): Promise<Side> {
   await requireSameNetwork(stored, network)
   let features = store
   if (!features && stored.features) {
     const [count, width] = stored.features.shape as [number, number]
-    features = new FeatureStore(width, count, count)
+    features = new KeptFeatures(width, count, count)
     features.add(toFloat32(stored.features))
   }
   return {
@@ -283,8 +283,8 @@ async function save(path: string, reference: Side, network: FeatureNetwork): Pro
 }
 
 /** At most `capacity` of a store's features, evenly spread over them, in a store of their own. */
-async function spreadOver(store: FeatureStore, capacity: number): Promise<FeatureStore> {
-  const part = new FeatureStore(store.width, store.count, capacity)
+async function spreadOver(store: KeptFeatures, capacity: number): Promise<KeptFeatures> {
+  const part = new KeptFeatures(store.width, store.count, capacity)
   part.add((await store.tensor.data()).subarray(0, store.count * store.width))
   return part
 }

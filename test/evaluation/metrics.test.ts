@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { FeatureStatistics, type Gaussian } from '../../src/evaluation/feature-statistics.ts'
-import { FeatureStore } from '../../src/evaluation/feature-store.ts'
 import { frechetDistance } from '../../src/evaluation/frechet-distance.ts'
 import { InceptionScore } from '../../src/evaluation/inception-score.ts'
+import { KeptFeatures } from '../../src/evaluation/kept-features.ts'
 import { precisionRecall } from '../../src/evaluation/precision-recall.ts'
 import {
   cknnaOfPaper,
@@ -177,8 +177,8 @@ describe('InceptionScore', () => {
 })
 
 describe('precisionRecall', () => {
-  function store(rows: readonly (readonly number[])[]): FeatureStore {
-    const features = new FeatureStore(rows[0]!.length, rows.length, rows.length)
+  function store(rows: readonly (readonly number[])[]): KeptFeatures {
+    const features = new KeptFeatures(rows[0]!.length, rows.length, rows.length)
     features.add(Float32Array.from(rows.flat()))
     return features
   }
@@ -204,8 +204,8 @@ describe('precisionRecall', () => {
   })
 })
 
-test('a FeatureStore that cannot keep all keeps evenly spread ones', async () => {
-  using store = new FeatureStore(1, 10, 4)
+test('KeptFeatures, where not all fit, are evenly spread ones', async () => {
+  using store = new KeptFeatures(1, 10, 4)
   for (let i = 0; i < 10; i += 5) store.add(Float32Array.from({ length: 5 }, (_, j) => i + j))
   expect(store.count).toBe(4)
   expect([...(await store.tensor.data())]).toEqual([2, 4, 7, 9])

@@ -1,9 +1,9 @@
 /** `metric.*`: measures of alignment, the Fréchet distance, precision and recall, the Inception Score. */
 import * as z from 'zod'
 import { FeatureStatistics } from '../../evaluation/feature-statistics.ts'
-import { FeatureStore } from '../../evaluation/feature-store.ts'
 import { frechetDistance } from '../../evaluation/frechet-distance.ts'
 import { InceptionScore } from '../../evaluation/inception-score.ts'
+import { KeptFeatures } from '../../evaluation/kept-features.ts'
 import { precisionRecall } from '../../evaluation/precision-recall.ts'
 import {
   cka,
@@ -149,7 +149,7 @@ export const metricPrecisionRecall: Runner = async function* (file) {
 
 async function featuresOf(file: GoldenFile, name: string) {
   const tensor = await file.read(name)
-  const store = new FeatureStore(tensor.shape[1]!, tensor.shape[0]!, tensor.shape[0]!)
+  const store = new KeptFeatures(tensor.shape[1]!, tensor.shape[0]!, tensor.shape[0]!)
   store.add(toFloat32(tensor))
   return store
 }

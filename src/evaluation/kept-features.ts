@@ -5,7 +5,7 @@ import type { FeatureMatrix } from './precision-recall.ts'
  * Features of at most `capacity` of `total` images, evenly spread over them: every k-th where they do not all fit, so that images that
  * are sorted by class stay mixed. They lie in one tensor, which precision and recall read in place.
  */
-export class FeatureStore implements FeatureMatrix, Disposable {
+export class KeptFeatures implements FeatureMatrix, Disposable {
   readonly tensor: Tensor
   readonly width: number
   readonly #capacity: number
