@@ -3,7 +3,7 @@ import { DEFAULT_LATENT_SCALE } from './latent-encoder.ts'
 import { TRANSFORMS } from './transforms.ts'
 
 /** What decides the bytes of the images. */
-export const imageSettings = z.strictObject({
+const imageSettings = z.strictObject({
   /** SHA-256 over the names and labels of the source's images, in order. */
   listing: z.string(),
   size: z.int().positive(),
@@ -14,7 +14,7 @@ export const imageSettings = z.strictObject({
 export type ImageSettings = z.infer<typeof imageSettings>
 
 /** What decides the bytes of the latents. */
-export const latentSettings = z.strictObject({
+const latentSettings = z.strictObject({
   /** The autoencoder that made them. */
   encoder: z.string(),
   /** [2C, h, w]: mean and standard deviation. */
@@ -26,7 +26,7 @@ export const latentSettings = z.strictObject({
 export type LatentSettings = z.infer<typeof latentSettings>
 
 /** What decides the bytes of one encoder's cached features. */
-export const featureSettings = z.strictObject({
+const featureSettings = z.strictObject({
   /** As the command line spells it. */
   encoder: z.string(),
   /** SHA-256 of its file of weights; absent where it is built in. */

@@ -26,7 +26,7 @@ export function imagesPerShard(settings: FeatureSettings): number {
   return Math.max(1, Math.floor(SHARD_BYTES / featureBytes(settings)))
 }
 
-export function shardPath(folder: string, settings: FeatureSettings, flip: boolean, shard: number): string {
+function shardPath(folder: string, settings: FeatureSettings, flip: boolean, shard: number): string {
   const name = `${flip ? 'flip-' : ''}${String(shard).padStart(5, '0')}.safetensors`
   return join(folder, LAYOUT.features, settings.encoder, name)
 }

@@ -110,7 +110,7 @@ export function encoderGrid(name: string, side: number): number {
 }
 
 /** Takes the encoder over. */
-export function encoderNetwork(encoder: Encoder, device: Device): FeatureNetwork {
+function encoderNetwork(encoder: Encoder, device: Device): FeatureNetwork {
   return {
     name: encoder.name,
     width: encoder.width,
@@ -161,7 +161,7 @@ async function loadResNetCifar(file: string, { device }: FeatureNetworkOptions):
 }
 
 /** [N, H, W, 3] bytes → u8 [N, 3, H, W] on the device. */
-export function planesOf({ pixels, count, height, width }: ImageBatch, device: Device): Tensor {
+function planesOf({ pixels, count, height, width }: ImageBatch, device: Device): Tensor {
   const length = 3 * height * width
   const planes = new Uint8Array(count * length)
   for (let n = 0; n < count; n++) {

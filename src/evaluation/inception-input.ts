@@ -35,7 +35,7 @@ function product(x: Tensor, size: number, device: string): Tensor {
 }
 
 /** [299, size], in the float32 arithmetic of TensorFlow's kernel. */
-export function interpolationMatrix(size: number): Float32Array {
+function interpolationMatrix(size: number): Float32Array {
   const matrix = new Float32Array(INCEPTION_SIZE * size)
   const scale = Math.fround(size / INCEPTION_SIZE)
   for (let out = 0; out < INCEPTION_SIZE; out++) {

@@ -1,5 +1,5 @@
 /** Images of a split, in the ADM suite. */
-export const INCEPTION_SCORE_SPLIT = 5000
+const INCEPTION_SCORE_SPLIT = 5000
 
 /**
  * The Inception Score (Salimans et al., arXiv 1606.03498) as the ADM suite computes it: the images in their order in splits, the last

@@ -19,7 +19,7 @@ export interface TarInput {
 const WINDOW_BYTES = 2 ** 14
 
 /** A tar file that is not compressed: skipping costs nothing. */
-export class TarFileInput implements TarInput {
+class TarFileInput implements TarInput {
   readonly path: string
   readonly #file: RandomAccessFile
   #position = 0
@@ -70,7 +70,7 @@ export class TarFileInput implements TarInput {
 }
 
 /** A gzipped tar file: a stream, in which what is skipped must be unpacked too. */
-export class TarGzipInput implements TarInput {
+class TarGzipInput implements TarInput {
   readonly path: string
   readonly #source: Readable
   readonly #unpacked: Readable
