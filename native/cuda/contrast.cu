@@ -29,12 +29,6 @@ constexpr float kSmallestNorm = 1e-12f;
 
 LaunchShape warpPerRow(int64_t rows) { return {.grid = dim3(blocksFor(rows, kWarps)), .block = dim3(kThreads)}; }
 
-__device__ __forceinline__ double warpSumDouble(double x) {
-#pragma unroll
-  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) x += __shfl_xor_sync(0xffffffffu, x, lanes);
-  return x;
-}
-
 template <class T>
 __global__ void __launch_bounds__(kThreads) l2NormalizeKernel(int64_t rows, int64_t width, const T* x, float* unit, float* norms) {
   const int lane = threadIdx.x % kWarp;
@@ -149,7 +143,7 @@ __global__ void __launch_bounds__(kThreads) similaritySumsKernel(int64_t batch, 
   if (row >= batch) return;
   double sum = 0;
   for (int64_t i = lane; i < batch; i += kWarp) sum += expf(-scale * distances[row * batch + i]);
-  sum = warpSumDouble(sum);
+  sum = warpSum(sum);
   if (lane == 0) rowSums[row] = sum;
 }
 
@@ -160,7 +154,7 @@ __global__ void __launch_bounds__(kThreads) dispersiveKernel(int64_t batch, cons
   if (row >= batch) return;
   double total = 0;
   for (int64_t i = lane; i < batch; i += kWarp) total += rowSums[i];
-  total = warpSumDouble(total);
+  total = warpSum(total);
   if (row == 0 && lane == 0) *loss = static_cast<float>(log(total / (static_cast<double>(batch) * static_cast<double>(batch))));
   if (!pull) return;
   const float factor = static_cast<float>(4.0 * scale * weight / total) * lossScaleOf(state);

@@ -13,6 +13,7 @@
 #include "cpu/hybrid_loss.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
+#include "cuda/warp_sum.h"
 
 namespace repa::cuda {
 
@@ -56,11 +57,7 @@ struct Sums {
 /// The block's sums, in thread 0.
 __device__ __forceinline__ Sums blockSums(Sums sums) {
   __shared__ Sums ofWarp[kWarps];
-#pragma unroll
-  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) {
-    sums.mse += __shfl_xor_sync(0xffffffffu, sums.mse, lanes);
-    sums.vb += __shfl_xor_sync(0xffffffffu, sums.vb, lanes);
-  }
+  sums = {warpSum(sums.mse), warpSum(sums.vb)};
   if (threadIdx.x % kWarp == 0) ofWarp[threadIdx.x / kWarp] = sums;
   __syncthreads();
   if (threadIdx.x > 0) return sums;

@@ -14,6 +14,7 @@
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
 #include "cuda/vector.h"
+#include "cuda/warp_sum.h"
 
 namespace repa::cuda {
 
@@ -26,13 +27,6 @@ constexpr int kWarps = kThreads / kWarp;
 constexpr int kColumns = 8;
 /// torch.nn.functional.normalize's.
 constexpr float kSmallestNorm = 1e-12f;
-
-template <class T>
-__device__ __forceinline__ T warpSum(T value) {
-#pragma unroll
-  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) value += __shfl_xor_sync(0xffffffffu, value, lanes);
-  return value;
-}
 
 /// Eight columns, in accesses of 16 bytes.
 template <class T>

@@ -15,6 +15,7 @@
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
 #include "cuda/vector.h"
+#include "cuda/warp_sum.h"
 
 namespace repa::cuda {
 
@@ -49,16 +50,12 @@ template <int threads>
 __device__ __forceinline__ double blockSum(double value) {
   constexpr int warps = threads / kWarp;
   __shared__ double ofWarp[warps];
-#pragma unroll
-  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) value += __shfl_xor_sync(0xffffffffu, value, lanes);
+  value = warpSum(value);
   const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   if (lane == 0) ofWarp[warp] = value;
   __syncthreads();
   if (warp > 0) return 0;
-  value = lane < warps ? ofWarp[lane] : 0;
-#pragma unroll
-  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) value += __shfl_xor_sync(0xffffffffu, value, lanes);
-  return value;
+  return warpSum(lane < warps ? ofWarp[lane] : 0);
 }
 
 template <int N>

@@ -3,6 +3,7 @@
 
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
+#include "cuda/warp_sum.h"
 
 namespace repa::cuda {
 
@@ -26,8 +27,7 @@ __global__ void __launch_bounds__(kThreads) smoothL1Kernel(int64_t size, const P
     sum += slope * (d - 0.5f * beta * slope);
     if (gradient) gradient[i] = fromFloat<P>(weight * slope);
   }
-#pragma unroll
-  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, lanes);
+  sum = warpSum(sum);
   if (threadIdx.x % kWarp == 0) ofWarp[threadIdx.x / kWarp] = sum;
   __syncthreads();
   if (threadIdx.x > 0) return;

@@ -6,7 +6,8 @@
 namespace repa::cuda {
 
 /// The sum of all lanes' x, in every lane.
-__device__ __forceinline__ float warpSum(float x) {
+template <class T>
+__device__ __forceinline__ T warpSum(T x) {
 #pragma unroll
   for (int lanes = 16; lanes > 0; lanes /= 2) x += __shfl_xor_sync(0xffffffffu, x, lanes);
   return x;
