@@ -9,7 +9,6 @@
 #include <cmath>
 
 #include "core/discretized_gaussian.h"
-#include "core/step_state.h"
 #include "cpu/hybrid_loss.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
@@ -119,7 +118,7 @@ __global__ void __launch_bounds__(kThreads) hybridLossKernel(const HybridLoss<P>
 }  // namespace
 
 void hybridLoss(cudaStream_t stream, const Tensor& prediction, const Tensor& target, const Tensor& x0, const Tensor& t, const Tensor& table,
-                double mseWeight, double vbWeight, bool throughMean, const Tensor* state, const Tensor& mse, const Tensor& vb,
+                double mseWeight, double vbWeight, bool throughMean, const StepState* state, const Tensor& mse, const Tensor& vb,
                 const Tensor* gradient) {
   const int64_t batch = target.size(0), size = target.elements() / batch;
   const double count = static_cast<double>(batch) * static_cast<double>(size);
@@ -136,7 +135,7 @@ void hybridLoss(cudaStream_t stream, const Tensor& prediction, const Tensor& tar
                                 .mseScale = mseWeight / count,
                                 .vbScale = vbWeight / (count * kLn2),
                                 .throughMean = throughMean,
-                                .state = state ? static_cast<const StepState*>(state->data()) : nullptr,
+                                .state = state,
                                 .size = size,
                                 .steps = table.size(0)};
     launch(stream, hybridLossKernel<P>, {.grid = dim3(static_cast<unsigned>(batch)), .block = dim3(kThreads)}, args);

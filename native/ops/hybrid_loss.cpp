@@ -4,6 +4,7 @@
 #include "cuda/hybrid_loss.h"
 #include "ops/channels.h"
 #include "ops/require.h"
+#include "ops/step_state_argument.h"
 
 namespace repa::ops {
 
@@ -18,7 +19,7 @@ std::array<Tensor, 3> hybridLoss(const Tensor& prediction, const Tensor& target,
   requireShape(op, "t", t, {target.size(0)}, DType::i32);
   requireRank(op, "table", table, 2, "[steps, 4]", DType::f64);
   requireShape(op, "table", table, {table.size(0), 4}, DType::f64);
-  if (state) requireShape(op, "state", *state, {static_cast<int64_t>(sizeof(StepState))}, DType::u8);
+  const StepState* const scaling = stateOf(op, state);
   Device& device = prediction.device();
   const Tensor mse = Tensor::empty(device, {target.size(0)}, DType::f32, op);
   const Tensor vb = Tensor::empty(device, {target.size(0)}, DType::f32, op);
@@ -27,7 +28,7 @@ std::array<Tensor, 3> hybridLoss(const Tensor& prediction, const Tensor& target,
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(prediction)) {
       cuda->enqueue(op, [&](cudaStream_t stream) {
-        cuda::hybridLoss(stream, prediction, target, x0, t, table, mseWeight, vbWeight, throughMean, state ? &*state : nullptr, mse, vb,
+        cuda::hybridLoss(stream, prediction, target, x0, t, table, mseWeight, vbWeight, throughMean, scaling, mse, vb,
                          wantGradient ? &gradient : nullptr);
       });
       return {mse, vb, gradient};
@@ -35,7 +36,7 @@ std::array<Tensor, 3> hybridLoss(const Tensor& prediction, const Tensor& target,
   const cpu::HybridLossArgs args{.prediction = prediction.f32(), .target = target.f32(), .x0 = x0.f32(), .t = t.i32(),
                                  .table = static_cast<const cpu::HybridLossStep*>(table.data()), .mse = mse.f32(), .vb = vb.f32(),
                                  .gradPrediction = wantGradient ? gradient.f32() : nullptr, .mseWeight = mseWeight, .vbWeight = vbWeight,
-                                 .throughMean = throughMean, .state = state ? static_cast<const StepState*>(state->data()) : nullptr,
+                                 .throughMean = throughMean, .state = scaling,
                                  .batch = target.size(0), .size = target.elements() / target.size(0), .steps = table.size(0)};
   cpuQueue(op, prediction).enqueue(op, [args](ThreadPool& pool) { cpu::hybridLossKernels().hybridLoss(pool, args); });
   return {mse, vb, gradient};
