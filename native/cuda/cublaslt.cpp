@@ -64,12 +64,6 @@ int typeOf(DType dtype) { return dtype == DType::f32 ? kTypeR32F : dtype == DTyp
 /// Whether the product goes straight to C.
 bool isDirect(const GemmArgs& args) { return args.epilogue.kind == GemmEpilogueKind::none && !args.epilogue.columnSums; }
 
-/// Of bytes, the largest power of two that divides the address, up to 256: more is of no use to the library.
-uint32_t alignmentOf(const void* pointer) {
-  const uint64_t bits = reinterpret_cast<uintptr_t>(pointer) | kScratchAlignment;
-  return static_cast<uint32_t>(bits & -bits);
-}
-
 /// The product in the library's terms. A row-major matrix is the transposed column-major one, so it computes Cᵀ [n, m]: its A is our
 /// B, and its B our A.
 struct Product {
@@ -111,10 +105,10 @@ Key keyOf(const GemmArgs& args, int ordinal) {
           args.lda,
           args.ldb,
           direct ? args.ldc : args.n,
-          alignmentOf(args.a),
-          alignmentOf(args.b),
+          cublasLtAlignment(args.a),
+          cublasLtAlignment(args.b),
           // Scratch is aligned to as much as there is to say.
-          direct ? alignmentOf(args.c) : kScratchAlignment};
+          direct ? cublasLtAlignment(args.c) : kScratchAlignment};
 }
 
 using Algorithms = std::vector<cublasLtMatmulHeuristicResult_t>;
@@ -173,14 +167,23 @@ ScratchPlace placeScratch(const GemmArgs& args, const cublasLtMatmulHeuristicRes
   return place;
 }
 
-}  // namespace
-
-bool cublasLtTakes(const GemmArgs& args) {
-  cublasLt();
+bool takesOperands(const GemmArgs& args) {
   if (args.m == 0 || args.n == 0 || args.k == 0 || (args.dtype == DType::f32 && !args.allowTf32)) return false;
   const int64_t bytes = dtypeBytes(args.dtype);
-  const bool aligned = alignmentOf(args.a) >= 16 && alignmentOf(args.b) >= 16 && args.lda * bytes % 16 == 0 && args.ldb * bytes % 16 == 0;
-  return aligned && (!isDirect(args) || (alignmentOf(args.c) >= 16 && args.ldc * dtypeBytes(args.cDType) % 16 == 0));
+  const bool aligned = cublasLtAlignment(args.a) >= 16 && cublasLtAlignment(args.b) >= 16 && args.lda * bytes % 16 == 0 && args.ldb * bytes % 16 == 0;
+  return aligned && (!isDirect(args) || (cublasLtAlignment(args.c) >= 16 && args.ldc * dtypeBytes(args.cDType) % 16 == 0));
+}
+
+}  // namespace
+
+uint32_t cublasLtAlignment(const void* pointer) {
+  const uint64_t bits = reinterpret_cast<uintptr_t>(pointer) | kScratchAlignment;
+  return static_cast<uint32_t>(bits & -bits);
+}
+
+bool cublasLtTakes(std::span<const GemmArgs> products) {
+  cublasLt();
+  return std::ranges::all_of(products, [](const GemmArgs& args) { return takesOperands(args) && cublasLtAlgorithms(args) > 0; });
 }
 
 int cublasLtAlgorithms(const GemmArgs& args) { return static_cast<int>(algorithmsOf(args).size()); }

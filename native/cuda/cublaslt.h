@@ -8,6 +8,9 @@
 
 #include <cuda_runtime.h>
 
+#include <cstdint>
+#include <span>
+
 #include "cuda/gemm.h"
 
 namespace repa::cuda {
@@ -15,11 +18,14 @@ namespace repa::cuda {
 /// How many of its heuristics' algorithms are considered.
 constexpr int kMostAlgorithms = 8;
 
-/// Whether it can compute the product: 16-bit operands, or f32 ones that may be rounded to tf32, with rows at multiples of 16 bytes.
-/// Throws where there is no cuBLASLt.
-bool cublasLtTakes(const GemmArgs& args);
+/// Whether it computes all of the products: 16-bit operands, or f32 ones that may be rounded to tf32, with rows at multiples of 16 bytes,
+/// for which it has an algorithm. Throws where there is no cuBLASLt.
+bool cublasLtTakes(std::span<const GemmArgs> products);
 
-/// How many algorithms it offers for the product, at most kMostAlgorithms, from what it holds to be the fastest; 0 where it has none.
+/// Of bytes, the largest power of two that divides the address, up to 256: all that its algorithms depend on of a pointer.
+uint32_t cublasLtAlignment(const void* pointer);
+
+/// How many algorithms it offers for a product of operands as above, at most kMostAlgorithms, from what it holds to be the fastest; 0 where it has none.
 int cublasLtAlgorithms(const GemmArgs& args);
 
 /// Scratch of the product by one of those algorithms, in bytes, a multiple of 256.

@@ -77,9 +77,7 @@ void checkSizes(const GemmArgs& args) {
 
 /// Not a function of m in forward and inputGradient: the backends need not give the same bits.
 GemmBackend pickBackend(const CudaDeviceInfo& device, std::span<const GemmArgs> products, GemmWish wish) {
-  if (wish == GemmWish::cublasLt &&
-      std::ranges::all_of(products, [](const GemmArgs& args) { return cublasLtTakes(args) && cublasLtAlgorithms(args) > 0; }))
-    return GemmBackend::cublasLt;
+  if (wish == GemmWish::cublasLt && cublasLtTakes(products)) return GemmBackend::cublasLt;
   const bool aligned = std::ranges::all_of(products, [](const GemmArgs& args) { return granuleOf(args) == 16; });
   if (products[0].dtype == DType::f32) return aligned && products[0].allowTf32 ? GemmBackend::mma : GemmBackend::ffma;
   // sm_90a code runs on compute capability 9.0 alone.

@@ -26,16 +26,12 @@ constexpr const char* kLibrary = "cublaslt";
 std::string keyOf(const CudaDeviceInfo& info, std::span<const GemmArgs> products) {
   std::ostringstream key;
   key << info.name << " " << info.major << "." << info.minor << " x" << info.multiprocessors << ", cuBLASLt " << cublasLt().cublasLtGetVersion();
-  const auto alignment = [](const void* pointer) {
-    const uint64_t bits = reinterpret_cast<uintptr_t>(pointer) | 256;
-    return bits & -bits;
-  };
   constexpr const char* layouts[] = {"forward", "inputGradient", "weightGradient"};
   for (const GemmArgs& args : products) {
     const GemmEpilogue& e = args.epilogue;
     key << "; " << layouts[static_cast<int>(args.layout)] << " " << dtypeName(args.dtype) << "-" << dtypeName(args.cDType) << (args.allowTf32 ? " tf32" : "")
-        << " " << args.m << "x" << args.n << "x" << args.k << " ld " << args.lda << "," << args.ldb << "," << args.ldc << " at " << alignment(args.a) << ","
-        << alignment(args.b) << "," << alignment(args.c) << " kind " << static_cast<int>(e.kind) << (e.aux ? " aux" : "") << (e.columnSums ? " sums" : "")
+        << " " << args.m << "x" << args.n << "x" << args.k << " ld " << args.lda << "," << args.ldb << "," << args.ldc << " at " << cublasLtAlignment(args.a) << ","
+        << cublasLtAlignment(args.b) << "," << cublasLtAlignment(args.c) << " kind " << static_cast<int>(e.kind) << (e.aux ? " aux" : "") << (e.columnSums ? " sums" : "")
         << (args.accumulate ? " accumulated" : "");
   }
   return key.str();
@@ -153,8 +149,7 @@ GemmPlan planOf(const std::string& choice, const std::string& path, const CudaDe
 }  // namespace
 
 GemmPlan fastestGemm(cudaStream_t stream, Device& device, const CudaDeviceInfo& info, std::span<const GemmArgs> products) {
-  const bool canChoose = std::ranges::all_of(products, [](const GemmArgs& args) { return cublasLtTakes(args) && cublasLtAlgorithms(args) > 0; });
-  if (!canChoose) return planGemm(info, products, GemmWish::own);
+  if (!cublasLtTakes(products)) return planGemm(info, products, GemmWish::own);
   static std::mutex mutex;
   static std::map<std::string, std::string> known;
   const std::string key = keyOf(info, products), path = gemmChoicesPath();
