@@ -19,7 +19,7 @@ struct GroupNormCoefficientsArgs {
   const float* bias;    ///< [channels]
   double epsilon;
   float* coefficients;  ///< [batch, 2, channels]: scale, then shift
-  float* scratch;       ///< groupNormScratchFloats(args) floats, aligned to 64 bytes
+  float* scratch;       ///< scratchFloats(args) floats, aligned to 64 bytes
 };
 
 /// out = f(x scale + shift), f the identity or SiLU.
