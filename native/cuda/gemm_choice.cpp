@@ -19,6 +19,8 @@ namespace repa::cuda {
 namespace {
 
 constexpr int kWarmUps = 1, kMeasurements = 3;
+/// Of fresh memory, and the most that cublasLtAlignment says.
+constexpr uint32_t kBestAlignment = 256;
 constexpr const char* kOwn = "own";
 constexpr const char* kLibrary = "cublaslt";
 
@@ -74,15 +76,15 @@ class Stopwatch {
 };
 
 /// The products with everything that they write turned to memory of their own, which they may write again and again: C may be the
-/// residual, and an accumulated C would grow.
+/// residual, and an accumulated C would grow. It is aligned as the product's own is, for cuBLASLt's algorithms depend on that.
 class Rehearsal {
  public:
   Rehearsal(Device& device, std::span<const GemmArgs> products) : products_(products.begin(), products.end()) {
     for (GemmArgs& args : products_) {
-      args.c = take(device, args.m * args.ldc * dtypeBytes(args.cDType));
+      args.c = take(device, args.m * args.ldc * dtypeBytes(args.cDType), args.c);
       GemmEpilogue& e = args.epilogue;
-      if (writesAux(e.kind) && e.aux) e.aux = take(device, args.m * e.auxStride * dtypeBytes(args.dtype));
-      if (e.columnSums) e.columnSums = static_cast<float*>(take(device, args.n * 4));
+      if (writesAux(e.kind) && e.aux) e.aux = take(device, args.m * e.auxStride * dtypeBytes(args.dtype), e.aux);
+      if (e.columnSums) e.columnSums = static_cast<float*>(take(device, args.n * 4, e.columnSums));
     }
   }
 
@@ -94,9 +96,10 @@ class Rehearsal {
            kind != GemmEpilogueKind::quickGeluBackward;
   }
 
-  void* take(Device& device, int64_t bytes) {
-    memory_.push_back(Tensor::empty(device, {bytes}, DType::u8, "the rehearsal of a product"));
-    return memory_.back().data();
+  void* take(Device& device, int64_t bytes, const void* like) {
+    const int64_t offset = static_cast<int64_t>(cublasLtAlignment(like) % kBestAlignment);
+    memory_.push_back(Tensor::empty(device, {bytes + offset}, DType::u8, "the rehearsal of a product"));
+    return static_cast<char*>(memory_.back().data()) + offset;
   }
 
   std::vector<GemmArgs> products_;

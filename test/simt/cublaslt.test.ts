@@ -100,6 +100,14 @@ describe('whatever is fastest', () => {
     expect(run({}).said).not.toBe(first.said)
   })
 
+  test('is measured with a result that is aligned as it will be', () => {
+    // Of an unevenly aligned result the library knows three algorithms, of which the second does not work.
+    const first = run({ FAKE_CUBLASLT_FAST: '3' }, 'uneven')
+    expect(first.said, first.stderr).toMatch(/^[0-9a-f]{64}$/)
+    expect(lines(choices)).toEqual([expect.stringMatching(/ at \d+,\d+,32 .* = (own|cublaslt [01])$/)])
+    expect(run({}, 'uneven').said).toBe(first.said)
+  })
+
   test('is the own kernel where the library is slower, with the bits that it has without', () => {
     const plain = run({ REPA_GEMM: '' }).said
     expect(run({ FAKE_CUBLASLT_FAST: '99' }).said).toBe(plain)

@@ -1,4 +1,5 @@
 // Prints a digest of what products of every layout give on cuda:0 in bf16, twice the same ones.
+//   products.mjs uneven           of one product, a weight gradient that begins 32 bytes into its memory
 //   products.mjs capture [warm]   records them as a graph, after they have run where `warm` is said, and says what comes of it
 import { createHash } from 'node:crypto'
 import { native } from './addon.mjs'
@@ -33,7 +34,16 @@ function products() {
   ]
 }
 
-if (mode === 'capture') {
+if (mode === 'uneven') {
+  const narrow = normal('bf16', 12, m, 8)
+  const gradient = native.view(normal('f32', 13, n + 1, 8), 8, [n, 8])
+  native.linearWeightGradient(dOut, narrow, gradient, false)
+  console.log(
+    createHash('sha256')
+      .update(new Uint8Array(await native.read(gradient)))
+      .digest('hex'),
+  )
+} else if (mode === 'capture') {
   if (warm) products()
   native.beginCapture(device)
   products()
