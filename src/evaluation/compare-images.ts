@@ -112,7 +112,8 @@ async function compareNeighbours(reference: Side, samples: Side, onNotice: (mess
   }
   const fewest = Math.min(reference.store.count, samples.store.count)
   if (fewest <= PRECISION_RECALL_NEIGHBOURS) {
-    onNotice(`With ${fewest} images on a side there is no precision and recall: they need at least 4.`)
+    const needed = PRECISION_RECALL_NEIGHBOURS + 1
+    onNotice(`With ${fewest} images on a side there is no precision and recall: they need at least ${needed}.`)
     return undefined
   }
   return precisionRecall(reference.store, samples.store)
