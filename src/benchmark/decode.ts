@@ -54,6 +54,9 @@ const WARMUP = 1
  */
 export async function benchmarkDecode(options: DecodeBenchmarkOptions = {}): Promise<DecodeBenchmark> {
   const { size = 512, rounds = MINIMUM_ROUNDS, device = 'cpu', seed = 0, signal } = options
+  if (options.against !== undefined && device !== 'cpu') {
+    throw new RangeError(`bench decode: its baseline runs on the CPU, not on ${device}; leave --device out.`)
+  }
   const config = autoencoderKLConfigSchema.parse({})
   using model = AutoencoderKL.fromConfig(config, device, 'decoder')
   if (size % model.downsampling !== 0) {
@@ -84,8 +87,6 @@ export async function benchmarkDecode(options: DecodeBenchmarkOptions = {}): Pro
     return { ...common, ours: figuresOf(seconds) }
   }
 
-  if (device !== 'cpu')
-    throw new RangeError(`bench decode: its baseline runs on the CPU, not on ${device}; leave --device out.`)
   await using baseline = await PythonBaseline.startDecoder({
     model: {
       channels: config.blockChannels,
