@@ -12,7 +12,7 @@ import type { Tensor } from '../tensor/tensor.ts'
 export type FeatureLoss = (projection: Tensor, target: Tensor, weight: number, scaling: Tensor | undefined) => Tensor
 
 /** REPA's own: −cos(projection, target), averaged over tokens and batch. */
-export const negativeCosine: FeatureLoss = (projection, target, weight, scaling) =>
+const negativeCosine: FeatureLoss = (projection, target, weight, scaling) =>
   mean(cosineAlignmentLoss(projection, target, weight, scaling))
 
 /**

@@ -8,7 +8,7 @@ import { Tensor } from '../tensor/tensor.ts'
 import { TimedKernel } from './timed-kernel.ts'
 
 /** Of the square product that is the probe: so large that neither the caches nor the ends of the kernels matter. */
-export const PROBE_SIDE = 8192
+const PROBE_SIDE = 8192
 /** Copied for each element of a matrix of that side: 1 GiB in all. */
 const COPIED_BYTES = 16
 

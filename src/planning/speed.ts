@@ -4,7 +4,7 @@ import { peakFlops } from './gpus.ts'
 import type { MeasuredStep } from './measurements.ts'
 
 /** Where nothing is measured: a share of the data sheet's peak. A guess, no figure of ours. */
-export const ASSUMED_SHARE = 0.4
+const ASSUMED_SHARE = 0.4
 
 export interface SpeedRequest {
   readonly model: string

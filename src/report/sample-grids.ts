@@ -34,7 +34,7 @@ export async function readSampleGrids(directory: string, steps: readonly number[
 }
 
 /** A grid's file, as the training names it: the step in at least seven digits. */
-export function gridName(step: number): string {
+function gridName(step: number): string {
   return `${String(step).padStart(7, '0')}.png`
 }
 
@@ -66,7 +66,7 @@ export function chooseSteps(available: readonly (readonly number[])[], limit: nu
 }
 
 /** At most `limit` of the items, evenly spread, with both ends. */
-export function spreadEvenly<T>(items: readonly T[], limit: number): T[] {
+function spreadEvenly<T>(items: readonly T[], limit: number): T[] {
   if (items.length <= limit) return [...items]
   if (limit <= 1) return items.slice(items.length - limit)
   return Array.from({ length: limit }, (_, i) => items[Math.round((i * (items.length - 1)) / (limit - 1))]!)
