@@ -19,6 +19,9 @@ export interface AdamWOptions {
   readonly lossScale: number
 }
 
+/** What a schedule gives each step; what it leaves out is as in the options. */
+export type StepSettings = Partial<Pick<AdamWOptions, 'learningRate' | 'weightDecay' | 'emaDecay'>>
+
 /** REPA's settings (train.py). */
 export const REPA_ADAMW: AdamWOptions = {
   learningRate: 1e-4,
