@@ -51,6 +51,7 @@ export {
   loadModel,
   plan,
   prepare,
+  pretrainEncoder,
   readRun,
   readRuns,
   renderReport,
@@ -70,6 +71,8 @@ export type { LoadAutoencoderOptions } from './models/load-autoencoder.ts'
 export { DIT_PRESETS, type DiTPreset, SIT_PRESETS, type SiTPreset } from './models/presets.ts'
 export { SiT, type SiTConfig } from './models/sit.ts'
 export type { PlanOptions, TrainingPlan } from './planning/plan.ts'
+export type { PretrainingOptions } from './pretraining/configuration.ts'
+export type { PretrainEncoderOptions, PretrainEncoderResult } from './pretraining/run.ts'
 export type { Evaluation } from './report/evaluations.ts'
 export type { ReportOptions } from './report/report.ts'
 export type { ReadRunOptions, RunData } from './report/run.ts'

@@ -30,6 +30,7 @@ export const loadAutoencoder = loaded(async () => (await import('./models/load-a
 export const loadEncoder = loaded(async () => (await import('./alignment/encoders.ts')).loadEncoder)
 export const loadModel = loaded(async () => (await import('./training/load-model.ts')).loadModel)
 export const prepare = loaded(async () => (await import('./data/prepare.ts')).prepareDataset)
+export const pretrainEncoder = loaded(async () => (await import('./pretraining/run.ts')).pretrainEncoder)
 export const readRun = loaded(async () => (await import('./report/run.ts')).readRun)
 export const readRuns = loaded(async () => (await import('./report/run.ts')).readRuns)
 export const renderReport = loaded(async () => (await import('./report/report.ts')).renderReport)

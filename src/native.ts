@@ -288,6 +288,7 @@ export interface NativeAddon {
     ema: MaybeT,
     computeWeight: MaybeT,
     frozen: readonly number[],
+    undecayed: readonly number[],
     state: T,
     learningRate: number,
     beta1: number,
@@ -381,6 +382,8 @@ export interface NativeAddon {
 
   prependTokens(patches: T, patchPositions: MaybeT, classToken: MaybeT, classPosition: MaybeT, registers: MaybeT): T
   dropTokens(x: T, first: number): T
+  gatherTokens(x: T, ids: T, fill: MaybeT): T
+  gatherTokensBackward(dOut: T, ids: T, tokens: number, filled: boolean): [dX: T, dFill: MaybeT]
 
   unfoldTokens(x: T, rows: number, columns: number): T
   unfoldTokensBackward(dOut: T, rows: number, columns: number): T

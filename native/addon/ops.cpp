@@ -114,7 +114,7 @@ const Export kExports[] = {
 
     {"clipGradientNorm", bind<ops::clipGradientNorm>, {"gradient", "frozen", "state", "maxNorm", "gradientScale"}},
     {"adamW", bind<ops::adamW>,
-     {"weight", "gradient", "firstMoment", "secondMoment", "ema", "computeWeight", "frozen", "state", "learningRate", "beta1", "beta2", "epsilon", "weightDecay",
+     {"weight", "gradient", "firstMoment", "secondMoment", "ema", "computeWeight", "frozen", "undecayed", "state", "learningRate", "beta1", "beta2", "epsilon", "weightDecay",
       "emaDecay"}},
 
     {"patchify", bind<ops::patchify>, {"image", "patch", "dtype"}},
@@ -149,6 +149,8 @@ const Export kExports[] = {
 
     {"prependTokens", bind<ops::prependTokens>, {"patches", "patchPositions", "classToken", "classPosition", "registers"}},
     {"dropTokens", bind<ops::dropTokens>, {"x", "first"}},
+    {"gatherTokens", bind<ops::gatherTokens>, {"x", "ids", "fill"}},
+    {"gatherTokensBackward", bind<ops::gatherTokensBackward>, {"dOut", "ids", "tokens", "filled"}},
 
     {"unfoldTokens", bind<ops::unfoldTokens>, {"x", "rows", "columns"}},
     {"unfoldTokensBackward", bind<ops::unfoldTokensBackward>, {"dOut", "rows", "columns"}},

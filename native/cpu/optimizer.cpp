@@ -16,20 +16,20 @@ Range arenaChunk(int64_t count, int64_t chunk) {
   return {begin, count - begin < kArenaChunk ? count : begin + kArenaChunk};
 }
 
-/// Splits `range` where frozen ranges begin and end: trainable(part) and frozenPart(part), in ascending order.
-template <class Trainable, class Frozen>
-void splitAtFrozen(Range range, const ArenaRange* frozen, int64_t frozenCount, Trainable trainable, Frozen frozenPart) {
+/// Splits `range` where the listed ranges begin and end: outside(part) and inside(part), in ascending order.
+template <class Outside, class Inside>
+void splitAt(const ArenaRange* listed, int64_t count, Range range, Outside outside, Inside inside) {
   int64_t begin = range.begin;
-  for (int64_t f = 0; f < frozenCount && begin < range.end; ++f) {
-    if (frozen[f].end <= begin) continue;
-    const int64_t from = frozen[f].begin < range.end ? frozen[f].begin : range.end;
-    const int64_t to = frozen[f].end < range.end ? frozen[f].end : range.end;
-    if (begin < from) trainable(Range{begin, from});
+  for (int64_t i = 0; i < count && begin < range.end; ++i) {
+    if (listed[i].end <= begin) continue;
+    const int64_t from = listed[i].begin < range.end ? listed[i].begin : range.end;
+    const int64_t to = listed[i].end < range.end ? listed[i].end : range.end;
+    if (begin < from) outside(Range{begin, from});
     begin = begin < from ? from : begin;
-    if (begin < to) frozenPart(Range{begin, to});
+    if (begin < to) inside(Range{begin, to});
     begin = begin < to ? to : begin;
   }
-  if (begin < range.end) trainable(Range{begin, range.end});
+  if (begin < range.end) outside(Range{begin, range.end});
 }
 
 /// In double: squares of floats neither overflow nor round, and the order is the same at every level.
@@ -58,8 +58,8 @@ void sumOfSquares(ThreadPool& pool, const SumOfSquaresArgs& args) {
   const int64_t chunks = ceilDivide(args.count, kArenaChunk);
   pool.parallelFor(chunks, [&](int64_t chunk, int) {
     double total = 0.0;
-    splitAtFrozen(
-        arenaChunk(args.count, chunk), args.frozen, args.frozenCount,
+    splitAt(
+        args.frozen, args.frozenCount, arenaChunk(args.count, chunk),
         [&](Range part) { total += sumOfSquaresInDouble(args.gradient + part.begin, part.end - part.begin); },
         [](Range) {});
     partials[chunk] = total;
@@ -104,14 +104,14 @@ struct AdamWScalars {
 };
 
 template <bool kEma>
-void updateTrainable(const AdamWArgs& args, const AdamWScalars& s, Range part) {
+void updateTrainable(const AdamWArgs& args, const AdamWScalars& s, float decay, Range part) {
   forEachVector(part.end - part.begin, [&](int64_t offset, auto lanes, int) {
     const int64_t i = part.begin + offset;
     const Vec g = s.clip * load(args.gradient + i, lanes);
     const Vec m = s.beta1 * load(args.firstMoment + i, lanes) + s.oneMinusBeta1 * g;
     const Vec v = s.beta2 * load(args.secondMoment + i, lanes) + s.oneMinusBeta2 * g * g;
     const Vec denominator = squareRoot(v) / s.rootBiasCorrection2 + s.epsilon;
-    const Vec p = s.decay * load(args.weight + i, lanes) - s.stepSize * m / denominator;
+    const Vec p = decay * load(args.weight + i, lanes) - s.stepSize * m / denominator;
     store(args.firstMoment + i, m, lanes);
     store(args.secondMoment + i, v, lanes);
     store(args.weight + i, p, lanes);
@@ -131,14 +131,19 @@ void adamW(ThreadPool& pool, const AdamWArgs& args) {
   if (!args.state->finite) return;
   const AdamWScalars scalars(args);
   pool.parallelFor(ceilDivide(args.count, kArenaChunk), [&](int64_t chunk, int) {
-    splitAtFrozen(
-        arenaChunk(args.count, chunk), args.frozen, args.frozenCount,
-        [&](Range part) {
-          if (args.ema) {
-            updateTrainable<true>(args, scalars, part);
-          } else {
-            updateTrainable<false>(args, scalars, part);
-          }
+    const auto update = [&](float decay, Range part) {
+      if (args.ema) {
+        updateTrainable<true>(args, scalars, decay, part);
+      } else {
+        updateTrainable<false>(args, scalars, decay, part);
+      }
+    };
+    splitAt(
+        args.frozen, args.frozenCount, arenaChunk(args.count, chunk),
+        [&](Range trainable) {
+          splitAt(
+              args.undecayed, args.undecayedCount, trainable, [&](Range part) { update(scalars.decay, part); },
+              [&](Range part) { update(1.0f, part); });
         },
         [&](Range part) {
           if (args.ema) updateFrozen(args, scalars, part);

@@ -52,6 +52,9 @@ struct AdamWArgs {
   /// Elements that only the EMA visits (gradient and moments are left alone), in ascending order, not overlapping.
   const ArenaRange* frozen;
   int64_t frozenCount;
+  /// Elements that weightDecay leaves alone, in ascending order, not overlapping.
+  const ArenaRange* undecayed;
+  int64_t undecayedCount;
   double learningRate, beta1, beta2, epsilon, weightDecay, emaDecay;
   const StepState* state;
 };

@@ -1,5 +1,7 @@
 #include "cpu/tokens.h"
 
+#include <cmath>
+
 #include "cpu/chunks.h"
 #include "cpu/vector_loop.h"
 
@@ -56,6 +58,46 @@ void dropTokens(ThreadPool& pool, const DropTokensArgs& args) {
   });
 }
 
+void gatherTokens(ThreadPool& pool, const GatherTokensArgs& args) {
+  const int64_t rows = args.batch * args.taken;
+  const int64_t parts = rowParts(rows, args.width, 1);
+  pool.parallelFor(parts, [&](int64_t part, int) {
+    const Range range = evenPart(rows, parts, part);
+    for (int64_t row = range.begin; row < range.end; ++row) {
+      const int64_t id = args.ids[row];
+      float* out = args.out + row * args.width;
+      if (id >= 0 && id < args.tokens) {
+        writeToken(args.width, args.x + (row / args.taken * args.tokens + id) * args.width, nullptr, out);
+      } else if (id == -1 && args.fill) {
+        writeToken(args.width, args.fill, nullptr, out);
+      } else {
+        for (int64_t i = 0; i < args.width; ++i) out[i] = NAN;
+      }
+    }
+  });
+}
+
+/// Each row of the result looks through its sample's ids, which are few, for its own.
+void gatherTokensBackward(ThreadPool& pool, const GatherTokensBackwardArgs& args) {
+  const int64_t sums = args.tokens + (args.dFill ? 1 : 0);
+  const int64_t rows = args.batch * sums;
+  const int64_t parts = rowParts(rows, args.width, 2);
+  pool.parallelFor(parts, [&](int64_t part, int) {
+    const Range range = evenPart(rows, parts, part);
+    for (int64_t row = range.begin; row < range.end; ++row) {
+      const int64_t sample = row / sums, token = row % sums;
+      const bool isFill = token == args.tokens;
+      const int64_t id = isFill ? -1 : token;
+      float* sum = isFill ? args.dFill + sample * args.width : args.dX + (sample * args.tokens + token) * args.width;
+      std::memset(sum, 0, sizeof(float) * static_cast<size_t>(args.width));
+      for (int64_t m = 0; m < args.taken; ++m) {
+        const int64_t place = sample * args.taken + m;
+        if (args.ids[place] == id) writeToken(args.width, args.dOut + place * args.width, sum, sum);
+      }
+    }
+  });
+}
+
 }  // namespace
 }  // namespace repa::cpu::REPA_LEVEL
 
@@ -64,7 +106,8 @@ namespace repa::cpu {
 template <>
 const TokensKernels& tokensKernels<CpuLevel::REPA_LEVEL>() {
   namespace level = REPA_LEVEL;
-  static constexpr TokensKernels table = {level::prependTokens, level::dropTokens};
+  static constexpr TokensKernels table = {level::prependTokens, level::dropTokens, level::gatherTokens,
+                                          level::gatherTokensBackward};
   return table;
 }
 

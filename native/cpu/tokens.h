@@ -1,4 +1,4 @@
-// The token sequence of a vision transformer: what stands before the patch tokens, and leaving it out again.
+// The token sequence of a vision transformer: what stands before the patch tokens, leaving it out again, and other orders of it.
 #pragma once
 
 #include <cstdint>
@@ -33,9 +33,33 @@ struct DropTokensArgs {
   float* out;
 };
 
+/// out[b, m] = x[b, ids[b, m]], or `fill` where the id is -1; NaN where a sample has no token of that id.
+/// x is [batch, tokens, width], ids [batch, taken], out [batch, taken, width].
+struct GatherTokensArgs {
+  int64_t batch, tokens, taken, width;
+  const float* x;
+  const int32_t* ids;
+  /// [width]; null: -1 is no token either.
+  const float* fill;
+  float* out;
+};
+
+/// dX[b, n] = sum over the m with ids[b, m] = n of dOut[b, m], in the order of m, and dFill[b] the same for -1: the fill's gradient is
+/// the sum over b. Shapes are those of the forward.
+struct GatherTokensBackwardArgs {
+  int64_t batch, tokens, taken, width;
+  const float* dOut;
+  const int32_t* ids;
+  float* dX;
+  /// [batch, width]; null: no fill.
+  float* dFill;
+};
+
 struct TokensKernels {
   void (*prependTokens)(ThreadPool&, const PrependTokensArgs&);
   void (*dropTokens)(ThreadPool&, const DropTokensArgs&);
+  void (*gatherTokens)(ThreadPool&, const GatherTokensArgs&);
+  void (*gatherTokensBackward)(ThreadPool&, const GatherTokensBackwardArgs&);
 };
 
 REPA_CPU_KERNELS(TokensKernels, tokensKernels);

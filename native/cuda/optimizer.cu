@@ -8,7 +8,7 @@
 // All three stream. A thread takes accesses of 16 bytes of every array (single elements where an array is not aligned), neighbours
 // take neighbouring ones. Nothing depends on the order in which blocks run: chunks are fixed, and sums have one order.
 //
-// Frozen elements are left alone by all but the EMA. A vector that a frozen range cuts, or the arena's end, is taken element by element.
+// Frozen elements are left alone by all but the EMA. A vector that a range cuts, or the arena's end, is taken element by element.
 #include "cuda/optimizer.h"
 
 #include "core/step_state.h"
@@ -30,19 +30,19 @@ constexpr int kFinishThreads = 1024;
 /// a rate of 4.3 TB/s over 132 multiprocessors and a latency of 800 ns ask for.
 constexpr int kAdamWBlocks = 4;
 
-enum class Part { trainable, frozen, mixed };
+enum class Part { outside, inside, mixed };
 
-/// What the `length` elements from `begin` on are.
-__device__ __forceinline__ Part partOf(const FrozenRanges& ranges, int64_t begin, int length) {
-  const ArenaRange* frozen = ranges.array ? ranges.array : ranges.inside;
+/// Whether the `length` elements from `begin` on are in the ranges.
+__device__ __forceinline__ Part partOf(const ArenaRanges& ranges, int64_t begin, int length) {
+  const ArenaRange* listed = ranges.array ? ranges.array : ranges.inside;
   int64_t first = 0;  // the first range that ends behind `begin`
   for (int64_t last = ranges.count; first < last;) {
     const int64_t middle = (first + last) / 2;
-    if (frozen[middle].end > begin) last = middle;
+    if (listed[middle].end > begin) last = middle;
     else first = middle + 1;
   }
-  if (first == ranges.count || frozen[first].begin >= begin + length) return Part::trainable;
-  return frozen[first].begin <= begin && frozen[first].end >= begin + length ? Part::frozen : Part::mixed;
+  if (first == ranges.count || listed[first].begin >= begin + length) return Part::outside;
+  return listed[first].begin <= begin && listed[first].end >= begin + length ? Part::inside : Part::mixed;
 }
 
 /// The sum over the block's threads, in thread 0: a butterfly over each warp, then over the warps.
@@ -69,21 +69,21 @@ __device__ __forceinline__ void addSquares(double (&sums)[N], const float* from)
 /// In double the squares of floats neither overflow nor round: the sum is finite exactly where all elements are.
 template <int N>
 __global__ void __launch_bounds__(kThreads) sumOfSquaresKernel(int64_t count, const float* gradient,
-                                                               const __grid_constant__ FrozenRanges frozen, double* chunkSums) {
+                                                               const __grid_constant__ ArenaRanges frozen, double* chunkSums) {
   const int64_t begin = int64_t{blockIdx.x} * kChunk;
   const int64_t end = begin + kChunk < count ? begin + kChunk : count;
   double sums[N] = {};
-  if (end - begin == kChunk && partOf(frozen, begin, kChunk) == Part::trainable) {
+  if (end - begin == kChunk && partOf(frozen, begin, kChunk) == Part::outside) {
     // Nothing to look at between the loads: several are under way.
 #pragma unroll 4
     for (int i = threadIdx.x * N; i < kChunk; i += kThreads * N) addSquares(sums, gradient + begin + i);
   } else {
     for (int64_t i = begin + threadIdx.x * N; i < end; i += kThreads * N) {
       const Part part = i + N <= end ? partOf(frozen, i, N) : Part::mixed;
-      if (part == Part::trainable) addSquares(sums, gradient + i);
+      if (part == Part::outside) addSquares(sums, gradient + i);
       if (part != Part::mixed) continue;
       for (int64_t j = i; j < i + N && j < end; ++j)
-        if (partOf(frozen, j, 1) == Part::trainable) sums[0] += double{gradient[j]} * gradient[j];
+        if (partOf(frozen, j, 1) == Part::outside) sums[0] += double{gradient[j]} * gradient[j];
     }
   }
 #pragma unroll
@@ -136,7 +136,7 @@ __device__ __forceinline__ void averageWeights(const Arrays<C>& to, const AdamWS
 }
 
 template <int N, class C>
-__device__ __forceinline__ void updateTrainable(const Arrays<C>& to, const AdamWScalars& s, int64_t i) {
+__device__ __forceinline__ void updateTrainable(const Arrays<C>& to, const AdamWScalars& s, float decay, int64_t i) {
   float p[N], g[N], m[N], v[N];
   load(g, to.gradient + i);
   load(m, to.firstMoment + i);
@@ -147,7 +147,7 @@ __device__ __forceinline__ void updateTrainable(const Arrays<C>& to, const AdamW
     g[j] *= s.clip;
     m[j] = s.beta1 * m[j] + s.oneMinusBeta1 * g[j];
     v[j] = s.beta2 * v[j] + s.oneMinusBeta2 * g[j] * g[j];
-    p[j] = s.decay * p[j] - s.stepSize * m[j] / (sqrtf(v[j]) / s.rootBiasCorrection2 + s.epsilon);
+    p[j] = decay * p[j] - s.stepSize * m[j] / (sqrtf(v[j]) / s.rootBiasCorrection2 + s.epsilon);
   }
   store(to.firstMoment + i, m);
   store(to.secondMoment + i, v);
@@ -167,8 +167,8 @@ __device__ __forceinline__ void updateFrozen(const Arrays<C>& to, const AdamWSca
 /// As many blocks as run at once, which go over the arena together: the powers of the bias corrections are taken once a block.
 template <int N, class C>
 __global__ void __launch_bounds__(kThreads, kAdamWBlocks)
-    adamWKernel(int64_t count, const Arrays<C> to, const __grid_constant__ FrozenRanges frozen, const StepState* state,
-                const AdamWSettings settings) {
+    adamWKernel(int64_t count, const Arrays<C> to, const __grid_constant__ ArenaRanges frozen,
+                const __grid_constant__ ArenaRanges undecayed, const StepState* state, const AdamWSettings settings) {
   __shared__ AdamWScalars shared;
   if (!state->finite) return;
   if (threadIdx.x == 0) shared = scalarsOf(settings, *state);
@@ -177,14 +177,15 @@ __global__ void __launch_bounds__(kThreads, kAdamWBlocks)
   const int64_t stride = int64_t{gridDim.x} * kThreads * N;
   for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * N; i < count; i += stride) {
     const Part part = i + N <= count ? partOf(frozen, i, N) : Part::mixed;
-    if (part == Part::trainable) {
-      updateTrainable<N>(to, s, i);
-    } else if (part == Part::frozen) {
+    const Part plain = partOf(undecayed, i, N);
+    if (part == Part::inside) {
       updateFrozen<N>(to, s, i);
+    } else if (part == Part::outside && plain != Part::mixed) {
+      updateTrainable<N>(to, s, plain == Part::inside ? 1.0f : s.decay, i);
     } else {
       for (int64_t j = i; j < i + N && j < count; ++j) {
-        if (partOf(frozen, j, 1) == Part::trainable) updateTrainable<1>(to, s, j);
-        else updateFrozen<1>(to, s, j);
+        if (partOf(frozen, j, 1) == Part::inside) updateFrozen<1>(to, s, j);
+        else updateTrainable<1>(to, s, partOf(undecayed, j, 1) == Part::inside ? 1.0f : s.decay, j);
       }
     }
   }
@@ -195,12 +196,13 @@ StepState* stateOf(const Tensor& state) { return static_cast<StepState*>(state.d
 int64_t chunksOf(int64_t count) { return (count + kChunk - 1) / kChunk; }
 
 template <class C>
-void adamWOf(cudaStream_t stream, int multiprocessors, int64_t count, const Arrays<C>& to, const FrozenRanges& frozen,
-             const StepState* state, const AdamWSettings& settings) {
+void adamWOf(cudaStream_t stream, int multiprocessors, int64_t count, const Arrays<C>& to, const ArenaRanges& frozen,
+             const ArenaRanges& undecayed, const StepState* state, const AdamWSettings& settings) {
   const auto run = [&](auto kernel, int perThread) {
     const int64_t perBlock = int64_t{kThreads} * perThread;
     const int64_t blocks = std::min<int64_t>((count + perBlock - 1) / perBlock, int64_t{multiprocessors} * kAdamWBlocks);
-    launch(stream, kernel, {.grid = dim3(static_cast<unsigned>(blocks)), .block = dim3(kThreads)}, count, to, frozen, state, settings);
+    launch(stream, kernel, {.grid = dim3(static_cast<unsigned>(blocks)), .block = dim3(kThreads)}, count, to, frozen, undecayed, state,
+           settings);
   };
   if (aligned16(to.weight, to.gradient, to.firstMoment, to.secondMoment, to.ema, to.compute)) run(adamWKernel<4, C>, 4);
   else run(adamWKernel<1, C>, 1);
@@ -210,7 +212,7 @@ void adamWOf(cudaStream_t stream, int multiprocessors, int64_t count, const Arra
 
 int64_t clipGradientNormScratchBytes(int64_t count) { return chunksOf(count) * static_cast<int64_t>(sizeof(double)); }
 
-void clipGradientNorm(cudaStream_t stream, const Tensor& gradient, const FrozenRanges& frozen, const Tensor& state, float maxNorm,
+void clipGradientNorm(cudaStream_t stream, const Tensor& gradient, const ArenaRanges& frozen, const Tensor& state, float maxNorm,
                       float gradientScale, const Tensor& scratch) {
   const int64_t count = gradient.elements(), chunks = chunksOf(count);
   double* chunkSums = static_cast<double*>(scratch.data());
@@ -225,14 +227,15 @@ void clipGradientNorm(cudaStream_t stream, const Tensor& gradient, const FrozenR
 
 void adamW(cudaStream_t stream, int multiprocessors, const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment,
            const Tensor& secondMoment, const Tensor* ema,
-           const Tensor* computeWeight, const FrozenRanges& frozen, const Tensor& state, const AdamWSettings& settings) {
+           const Tensor* computeWeight, const ArenaRanges& frozen, const ArenaRanges& undecayed, const Tensor& state,
+           const AdamWSettings& settings) {
   const int64_t count = weight.elements();
   if (count == 0) return;
   withComputeType(computeWeight ? computeWeight->dtype() : DType::f32, [&](auto tag) {
     using C = typename decltype(tag)::Type;
     const Arrays<C> to = {weight.f32(), gradient.f32(), firstMoment.f32(), secondMoment.f32(), ema ? ema->f32() : nullptr,
                           computeWeight ? elements<C>(*computeWeight) : nullptr};
-    adamWOf(stream, multiprocessors, count, to, frozen, stateOf(state), settings);
+    adamWOf(stream, multiprocessors, count, to, frozen, undecayed, stateOf(state), settings);
   });
 }
 

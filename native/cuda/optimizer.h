@@ -10,16 +10,17 @@
 
 namespace repa::cuda {
 
-/// Elements without a gradient, as a kernel's parameter: ascending ranges, in it where they are few, else in an array on the device.
-struct FrozenRanges {
-  static constexpr int kInside = 128;
+/// Elements of an arena, as a kernel's parameter, of which it has two: ascending ranges, in it where they are few, else in an array on
+/// the device.
+struct ArenaRanges {
+  static constexpr int kInside = 96;
 
   int64_t count = 0;
   const ArenaRange* array = nullptr;
   ArenaRange inside[kInside] = {};
 
   /// `array`: the same on the device; not looked at where they are few.
-  FrozenRanges(const std::vector<ArenaRange>& ranges, const void* onDevice) : count(static_cast<int64_t>(ranges.size())) {
+  ArenaRanges(const std::vector<ArenaRange>& ranges, const void* onDevice) : count(static_cast<int64_t>(ranges.size())) {
     if (count > kInside) array = static_cast<const ArenaRange*>(onDevice);
     else std::copy(ranges.begin(), ranges.end(), inside);
   }
@@ -32,11 +33,12 @@ struct AdamWSettings {
 /// Bytes of clipGradientNorm's `scratch` (8-byte aligned) for an arena of so many elements.
 int64_t clipGradientNormScratchBytes(int64_t count);
 
-void clipGradientNorm(cudaStream_t stream, const Tensor& gradient, const FrozenRanges& frozen, const Tensor& state, float maxNorm,
+void clipGradientNorm(cudaStream_t stream, const Tensor& gradient, const ArenaRanges& frozen, const Tensor& state, float maxNorm,
                       float gradientScale, const Tensor& scratch);
 /// `ema` and `computeWeight` may be null. `multiprocessors`: of the device.
 void adamW(cudaStream_t stream, int multiprocessors, const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment,
            const Tensor& secondMoment, const Tensor* ema,
-           const Tensor* computeWeight, const FrozenRanges& frozen, const Tensor& state, const AdamWSettings& settings);
+           const Tensor* computeWeight, const ArenaRanges& frozen, const ArenaRanges& undecayed, const Tensor& state,
+           const AdamWSettings& settings);
 
 }  // namespace repa::cuda

@@ -2,6 +2,8 @@
 // memory: a block takes one token, a thread an access of 16 bytes at a time (one float where D or a pointer is not aligned).
 #include "cuda/tokens.h"
 
+#include <cmath>
+
 #include "cuda/blocks.h"
 #include "cuda/launch.h"
 #include "cuda/vector.h"
@@ -53,6 +55,40 @@ __global__ void __launch_bounds__(kThreads) dropTokensKernel(unsigned tokens, un
   writeToken<N>(width, x + (int64_t{sample} * tokens + token) * width, nullptr, out + int64_t{blockIdx.x} * width);
 }
 
+/// fill may be null.
+template <int N>
+__global__ void __launch_bounds__(kThreads) gatherTokensKernel(unsigned tokens, unsigned taken, int64_t width, const float* x,
+                                                               const int32_t* ids, const float* fill, float* out) {
+  const unsigned sample = blockIdx.x / taken;
+  const int64_t id = ids[blockIdx.x];
+  out += int64_t{blockIdx.x} * width;
+  if (id >= 0 && id < tokens) return writeToken<N>(width, x + (int64_t{sample} * tokens + id) * width, nullptr, out);
+  if (id == -1 && fill) return writeToken<N>(width, fill, nullptr, out);
+  for (int64_t i = threadIdx.x; i < width; i += kThreads) out[i] = NAN;
+}
+
+/// A block takes one token of x, or the fill of one sample, and looks through the sample's ids, which are few, for its own.
+template <int N>
+__global__ void __launch_bounds__(kThreads) gatherTokensBackwardKernel(unsigned tokens, unsigned taken, int64_t width, const float* dOut,
+                                                                       const int32_t* ids, float* dX, float* dFill) {
+  const unsigned sums = tokens + (dFill ? 1 : 0), sample = blockIdx.x / sums, token = blockIdx.x % sums;
+  const bool isFill = token == tokens;
+  const int32_t own = isFill ? -1 : static_cast<int32_t>(token);
+  float* sum = isFill ? dFill + int64_t{sample} * width : dX + (int64_t{sample} * tokens + token) * width;
+  const int64_t first = int64_t{sample} * taken;
+  for (int64_t i = int64_t{threadIdx.x} * N; i < width; i += kThreads * N) {
+    float total[N] = {};
+    for (int64_t row = first; row < first + taken; ++row) {
+      if (ids[row] != own) continue;
+      float values[N];
+      load(values, dOut + row * width + i);
+#pragma unroll
+      for (int k = 0; k < N; ++k) total[k] += values[k];
+    }
+    store(sum + i, total);
+  }
+}
+
 LaunchShape blockPerToken(const Tensor& out) { return {.grid = dim3(blocksFor(out.size(0) * out.size(1), 1)), .block = dim3(kThreads)}; }
 
 }  // namespace
@@ -78,6 +114,25 @@ void dropTokens(cudaStream_t stream, const Tensor& x, int64_t first, const Tenso
   const bool vectors = width % 4 == 0 && aligned16(x.f32(), out.f32());
   launch(stream, vectors ? dropTokensKernel<4> : dropTokensKernel<1>, blockPerToken(out), static_cast<unsigned>(x.size(1)),
          static_cast<unsigned>(first), width, x.f32(), out.f32());
+}
+
+void gatherTokens(cudaStream_t stream, const Tensor& x, const Tensor& ids, const Tensor* fill, const Tensor& out) {
+  if (out.elements() == 0) return;
+  const int64_t width = x.size(2);
+  const float* filled = fill ? fill->f32() : nullptr;
+  const bool vectors = width % 4 == 0 && aligned16(x.f32(), filled, out.f32());
+  launch(stream, vectors ? gatherTokensKernel<4> : gatherTokensKernel<1>, blockPerToken(out), static_cast<unsigned>(x.size(1)),
+         static_cast<unsigned>(out.size(1)), width, x.f32(), ids.i32(), filled, out.f32());
+}
+
+void gatherTokensBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& ids, const Tensor& dX, const Tensor* dFill) {
+  const int64_t width = dX.size(2), sums = dX.size(0) * (dX.size(1) + (dFill ? 1 : 0));
+  if (sums * width == 0) return;
+  float* filled = dFill ? dFill->f32() : nullptr;
+  const bool vectors = width % 4 == 0 && aligned16(dOut.f32(), dX.f32(), filled);
+  const LaunchShape shape = {.grid = dim3(blocksFor(sums, 1)), .block = dim3(kThreads)};
+  launch(stream, vectors ? gatherTokensBackwardKernel<4> : gatherTokensBackwardKernel<1>, shape, static_cast<unsigned>(dX.size(1)),
+         static_cast<unsigned>(dOut.size(1)), width, dOut.f32(), ids.i32(), dX.f32(), filled);
 }
 
 }  // namespace repa::cuda

@@ -12,5 +12,8 @@ void prependTokens(cudaStream_t stream, const Tensor& patches, const std::option
                    const std::optional<Tensor>& classToken, const std::optional<Tensor>& classPosition,
                    const std::optional<Tensor>& registers, const Tensor& out);
 void dropTokens(cudaStream_t stream, const Tensor& x, int64_t first, const Tensor& out);
+/// `fill` and `dFill` may be null.
+void gatherTokens(cudaStream_t stream, const Tensor& x, const Tensor& ids, const Tensor* fill, const Tensor& out);
+void gatherTokensBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& ids, const Tensor& dX, const Tensor* dFill);
 
 }  // namespace repa::cuda

@@ -13,14 +13,14 @@ namespace {
 using Ranges = std::shared_ptr<std::vector<ArenaRange>>;
 
 /// Pairs of begin and end, ascending; shared with the enqueued work.
-Ranges rangesOf(const char* op, const std::vector<double>& frozen, int64_t count) {
+Ranges rangesOf(const char* op, const std::string& name, const std::vector<double>& pairs, int64_t count) {
   auto ranges = std::make_shared<std::vector<ArenaRange>>();
-  require(frozen.size() % 2 == 0, op, "frozen must list pairs of begin and end.");
+  require(pairs.size() % 2 == 0, op, name + " must list pairs of begin and end.");
   int64_t previous = 0;
-  for (size_t i = 0; i < frozen.size(); i += 2) {
-    const ArenaRange range{static_cast<int64_t>(frozen[i]), static_cast<int64_t>(frozen[i + 1])};
+  for (size_t i = 0; i < pairs.size(); i += 2) {
+    const ArenaRange range{static_cast<int64_t>(pairs[i]), static_cast<int64_t>(pairs[i + 1])};
     require(range.begin >= previous && range.end >= range.begin && range.end <= count, op,
-            "the frozen ranges must ascend and lie inside the arena.");
+            "the " + name + " ranges must ascend and lie inside the arena.");
     previous = range.end;
     ranges->push_back(range);
   }
@@ -30,7 +30,7 @@ Ranges rangesOf(const char* op, const std::vector<double>& frozen, int64_t count
 /// The ranges as an array on the device, which kernels read where they are more than fit into their parameters. Memory is
 /// stream-ordered: it may be let go of once the kernels are enqueued.
 Tensor rangesOn(Device& device, const std::vector<ArenaRange>& ranges, const char* op) {
-  if (ranges.size() <= cuda::FrozenRanges::kInside) return Tensor::empty(device, {0}, DType::u8, op);
+  if (ranges.size() <= cuda::ArenaRanges::kInside) return Tensor::empty(device, {0}, DType::u8, op);
   const auto bytes = static_cast<int64_t>(ranges.size() * sizeof(ArenaRange));
   const Tensor array = Tensor::empty(device, {bytes}, DType::u8, op);
   device.upload(array.data(), ranges.data(), bytes);
@@ -49,7 +49,7 @@ void clipGradientNorm(const Tensor& gradient, const std::vector<double>& frozen,
   const char* op = "clipGradientNorm";
   requireRank(op, "gradient", gradient, 1, "[n]");
   StepState* const into = stateOf(op, state);
-  const Ranges ranges = rangesOf(op, frozen, gradient.elements());
+  const Ranges ranges = rangesOf(op, "frozen", frozen, gradient.elements());
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(gradient)) {
       const Tensor array = rangesOn(*cuda, *ranges, op);
@@ -73,8 +73,8 @@ void clipGradientNorm(const Tensor& gradient, const std::vector<double>& frozen,
 
 void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment, const Tensor& secondMoment,
            const std::optional<Tensor>& ema,
-           const std::optional<Tensor>& computeWeight, const std::vector<double>& frozen, const Tensor& state, double learningRate,
-           double beta1, double beta2, double epsilon, double weightDecay, double emaDecay) {
+           const std::optional<Tensor>& computeWeight, const std::vector<double>& frozen, const std::vector<double>& undecayed,
+           const Tensor& state, double learningRate, double beta1, double beta2, double epsilon, double weightDecay, double emaDecay) {
   const char* op = "adamW";
   requireRank(op, "weight", weight, 1, "[n]");
   requireShape(op, "gradient", gradient, weight.shape());
@@ -88,13 +88,14 @@ void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMome
     requireShape(op, "computeWeight", *computeWeight, weight.shape(), computeWeight->dtype());
   }
   const StepState* const step = stateOf(op, state);
-  const Ranges ranges = rangesOf(op, frozen, weight.elements());
+  const Ranges ranges = rangesOf(op, "frozen", frozen, weight.elements());
+  const Ranges plain = rangesOf(op, "undecayed", undecayed, weight.elements());
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(weight)) {
-      const Tensor array = rangesOn(*cuda, *ranges, op);
+      const Tensor array = rangesOn(*cuda, *ranges, op), plainArray = rangesOn(*cuda, *plain, op);
       return cuda->enqueue(op, [&](cudaStream_t stream) {
         cuda::adamW(stream, cuda->info().multiprocessors, weight, gradient, firstMoment, secondMoment, ema ? &*ema : nullptr,
-                    computeWeight ? &*computeWeight : nullptr, {*ranges, array.data()}, state,
+                    computeWeight ? &*computeWeight : nullptr, {*ranges, array.data()}, {*plain, plainArray.data()}, state,
                     {.learningRate = learningRate, .beta1 = beta1, .beta2 = beta2, .epsilon = epsilon, .weightDecay = weightDecay,
                      .emaDecay = emaDecay});
       });
@@ -102,9 +103,10 @@ void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMome
   const cpu::AdamWArgs args{.count = weight.elements(), .weight = weight.f32(), .gradient = gradient.f32(),
                             .firstMoment = firstMoment.f32(),
                             .secondMoment = secondMoment.f32(), .ema = ema ? ema->f32() : nullptr, .frozen = ranges->data(),
-                            .frozenCount = static_cast<int64_t>(ranges->size()), .learningRate = learningRate, .beta1 = beta1,
+                            .frozenCount = static_cast<int64_t>(ranges->size()), .undecayed = plain->data(),
+                            .undecayedCount = static_cast<int64_t>(plain->size()), .learningRate = learningRate, .beta1 = beta1,
                             .beta2 = beta2, .epsilon = epsilon, .weightDecay = weightDecay, .emaDecay = emaDecay, .state = step};
-  cpuQueue(op, weight).enqueue(op, [args, ranges](ThreadPool& pool) { cpu::optimizerKernels().adamW(pool, args); });
+  cpuQueue(op, weight).enqueue(op, [args, ranges, plain](ThreadPool& pool) { cpu::optimizerKernels().adamW(pool, args); });
 }
 
 }  // namespace repa::ops

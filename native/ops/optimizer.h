@@ -15,10 +15,11 @@ namespace repa::ops {
 void clipGradientNorm(const Tensor& gradient, const std::vector<double>& frozen, const Tensor& state, double maxNorm, double gradientScale);
 
 /// AdamW and the EMA over arenas [n], as torch.optim.AdamW computes them; changes nothing where the state says not finite.
+/// `undecayed` lists begin and end of the ranges without weight decay, as `frozen` those without a gradient; a range may be of both.
 /// `computeWeight` [n], bf16 or f16, is the copy of the weights that a model of that precision computes with: written in the same pass.
 void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment, const Tensor& secondMoment,
            const std::optional<Tensor>& ema,
-           const std::optional<Tensor>& computeWeight, const std::vector<double>& frozen, const Tensor& state, double learningRate,
-           double beta1, double beta2, double epsilon, double weightDecay, double emaDecay);
+           const std::optional<Tensor>& computeWeight, const std::vector<double>& frozen, const std::vector<double>& undecayed,
+           const Tensor& state, double learningRate, double beta1, double beta2, double epsilon, double weightDecay, double emaDecay);
 
 }  // namespace repa::ops

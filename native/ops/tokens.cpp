@@ -49,4 +49,42 @@ Tensor dropTokens(const Tensor& x, int64_t first) {
   return out;
 }
 
+Tensor gatherTokens(const Tensor& x, const Tensor& ids, const std::optional<Tensor>& fill) {
+  const char* op = "gatherTokens";
+  requireRank(op, "x", x, 3, "[B, N, D]");
+  requireRank(op, "ids", ids, 2, "[B, M]", DType::i32);
+  const int64_t batch = x.size(0), taken = ids.size(1), width = x.size(2);
+  requireShape(op, "ids", ids, {batch, taken}, DType::i32);
+  if (fill) requireShape(op, "fill", *fill, {width});
+  const Tensor out = Tensor::empty(x.device(), {batch, taken, width}, DType::f32, op);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(x)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::gatherTokens(stream, x, ids, fill ? &*fill : nullptr, out); });
+      return out;
+    }
+  const cpu::GatherTokensArgs args{.batch = batch, .tokens = x.size(1), .taken = taken, .width = width, .x = x.f32(), .ids = ids.i32(),
+                                   .fill = fill ? fill->f32() : nullptr, .out = out.f32()};
+  cpuQueue(op, x).enqueue(op, [args](ThreadPool& pool) { cpu::tokensKernels().gatherTokens(pool, args); });
+  return out;
+}
+
+std::array<Tensor, 2> gatherTokensBackward(const Tensor& dOut, const Tensor& ids, int64_t tokens, bool filled) {
+  const char* op = "gatherTokensBackward";
+  requireRank(op, "dOut", dOut, 3, "[B, M, D]");
+  const int64_t batch = dOut.size(0), taken = dOut.size(1), width = dOut.size(2);
+  requireShape(op, "ids", ids, {batch, taken}, DType::i32);
+  require(tokens >= 0, op, "tokens is " + std::to_string(tokens) + "; expected the number of tokens of x.");
+  const Tensor dX = Tensor::empty(dOut.device(), {batch, tokens, width}, DType::f32, op);
+  const Tensor dFill = filled ? Tensor::empty(dOut.device(), {batch, width}, DType::f32, op) : Tensor();
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(dOut)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::gatherTokensBackward(stream, dOut, ids, dX, filled ? &dFill : nullptr); });
+      return {dX, dFill};
+    }
+  const cpu::GatherTokensBackwardArgs args{.batch = batch, .tokens = tokens, .taken = taken, .width = width, .dOut = dOut.f32(),
+                                           .ids = ids.i32(), .dX = dX.f32(), .dFill = filled ? dFill.f32() : nullptr};
+  cpuQueue(op, dOut).enqueue(op, [args](ThreadPool& pool) { cpu::tokensKernels().gatherTokensBackward(pool, args); });
+  return {dX, dFill};
+}
+
 }  // namespace repa::ops

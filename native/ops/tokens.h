@@ -1,6 +1,8 @@
-// The token sequence of a vision transformer: what stands before the patch tokens, and leaving it out again. Inference only.
+// The token sequence of a vision transformer: what stands before the patch tokens, and leaving it out again, and
+// other orders of it.
 #pragma once
 
+#include <array>
 #include <optional>
 
 #include "core/tensor.h"
@@ -14,5 +16,11 @@ Tensor prependTokens(const Tensor& patches, const std::optional<Tensor>& patchPo
 
 /// x[:, first:] of x [B, N, D].
 Tensor dropTokens(const Tensor& x, int64_t first);
+
+/// x [B, N, D] at ids i32 [B, M], each of its own sample -> [B, M, D]: `fill` [D] where an id is -1, NaN where there is no such token.
+Tensor gatherTokens(const Tensor& x, const Tensor& ids, const std::optional<Tensor>& fill);
+
+/// dOut [B, M, D] of x with so many tokens -> dX [B, N, D] and, where there was a fill, its gradient by sample [B, D].
+std::array<Tensor, 2> gatherTokensBackward(const Tensor& dOut, const Tensor& ids, int64_t tokens, bool filled);
 
 }  // namespace repa::ops

@@ -7,6 +7,8 @@ export interface Encoder extends Disposable {
   readonly name: string
   /** Width of a feature. */
   readonly width: number
+  /** The grid of the images that it was trained on here. Without it: what is asked for is the published code's. */
+  readonly grid?: readonly [rows: number, columns: number] | undefined
   /** Lets it compute in another dtype from now on, as the reference runs encoders under autocast. Without it: always in f32. */
   computeIn?(dtype: ComputeDType): void
   /** Throws, in a sentence, where it has no features for a grid of this size. Without it: it has them for any. */

@@ -7,7 +7,7 @@ import type { Encoder } from './encoder.ts'
 import { ENCODER_FAMILIES } from './encoder-families.ts'
 import { ENCODER_NAMES, type EncoderName } from './encoder-names.ts'
 import { HogEncoder } from './hog.ts'
-import { loadVisionEncoder, VisionEncoder } from './vision-encoder.ts'
+import { loadStatedEncoder, loadVisionEncoder, VisionEncoder } from './vision-encoder.ts'
 
 export interface LoadEncoderOptions {
   /** Default `cpu`. */
@@ -19,7 +19,7 @@ export interface LoadEncoderOptions {
 }
 
 /**
- * A frozen encoder to align with: the built-in `hog`, or one of the paper's from the file that its authors publish, a checkpoint
+ * A frozen encoder to align with: the built-in `hog`, `vit` from the file that `repa pretrain-encoder` wrote, or one of the paper's from the file that its authors publish, a checkpoint
  * of their training code, or the same tensors as `.safetensors` (alignment/FAMILY.ts says what of it is read). Every size follows
  * from the tensors. A file of no published size is accepted under any name of its family, with a notice; the file of another
  * published size than the name's is an error.
@@ -31,6 +31,12 @@ export async function loadEncoder(name: string, file?: string, options: LoadEnco
   if (name === 'hog') {
     if (file !== undefined) throw new Error(`The encoder hog is built in and takes no file; ${file} was given.`)
     return new HogEncoder()
+  }
+  if (name === 'vit') {
+    if (file !== undefined) return loadStatedEncoder(file, device)
+    throw new Error(
+      'The encoder vit needs the file of one that repa pretrain-encoder trained: vit=RUN/encoder.safetensors.',
+    )
   }
   const family = ENCODER_FAMILIES.find(({ presets }) => Object.hasOwn(presets, name))
   if (!family) throw new Error(unknownEncoder(name))
@@ -46,6 +52,11 @@ export async function loadEncoder(name: string, file?: string, options: LoadEnco
 /** An encoder of its published size with undefined weights: for planning, which has no file. */
 export function emptyEncoder(name: EncoderName, device: Device): Encoder {
   if (name === 'hog') return new HogEncoder()
+  if (name === 'vit') {
+    throw new Error(
+      'The sizes of the encoder vit stand in its file alone, and a plan has no file; name a published one of the like.',
+    )
+  }
   const family = ENCODER_FAMILIES.find(({ presets }) => Object.hasOwn(presets, name))!
   const config = visionTransformerConfigSchema.parse(family.presets[name])
   return new VisionEncoder(family, name, VisionTransformer.fromConfig(config, device))

@@ -16,21 +16,27 @@ import type { Tensor } from '../tensor/tensor.ts'
 import type { Encoder } from './encoder.ts'
 import type { EncoderFamily } from './encoder-family.ts'
 import { normalizedInput } from './preprocessing.ts'
+import { encoderStatement } from './stated-encoder.ts'
 
 /** REPA fits every table to the grid with timm's resample_abs_pos_embed, not in the models' own ways, which give others. */
 export const REPA_INTERPOLATION: PositionInterpolation = { antialias: true, offset: 0 }
 
+type VisionEncoderName = VisionTransformerPreset | 'vit'
+
 /** Rows and columns at most of what REPA runs encoders on that have no mode for images of 512 pixels. */
 const LARGEST_GRID = 16
 
+/** What of a family the features depend on. */
+type Preprocessing = Pick<EncoderFamily, 'statistics' | 'largeGrids'>
+
 /** A frozen vision transformer as REPA's teacher: its patch tokens. */
 export class VisionEncoder implements Encoder {
-  readonly name: VisionTransformerPreset
+  readonly name: VisionEncoderName
   readonly model: VisionTransformer
-  readonly #family: EncoderFamily
+  readonly #family: Preprocessing
 
   /** Takes the model over: disposing the encoder disposes it. */
-  constructor(family: EncoderFamily, name: VisionTransformerPreset, model: VisionTransformer) {
+  constructor(family: Preprocessing, name: VisionEncoderName, model: VisionTransformer) {
     this.name = name
     this.model = model
     this.#family = family
@@ -40,15 +46,21 @@ export class VisionEncoder implements Encoder {
     return this.model.config.hidden
   }
 
+  get grid(): readonly [number, number] | undefined {
+    const { imageSize, patch } = this.model.config
+    return this.name === 'vit' ? [imageSize / patch, imageSize / patch] : undefined
+  }
+
   computeIn(dtype: ComputeDType): void {
     this.model.computeIn(dtype)
   }
 
   /** Throws for a grid beyond 16 x 16 where the reference runs the model on none. */
   requireGrid([rows, columns]: readonly [number, number]): void {
-    if (Math.max(rows, columns) <= LARGEST_GRID || this.#family.largeGrids?.(this.name)) return
+    const { name } = this
+    if (Math.max(rows, columns) <= LARGEST_GRID || name === 'vit' || this.#family.largeGrids?.(name)) return
     throw new RangeError(
-      `The encoder ${this.name} has no mode for images of 512 pixels, whose grid is ${rows} x ${columns}: as in the reference, ` +
+      `The encoder ${name} has no mode for images of 512 pixels, whose grid is ${rows} x ${columns}: as in the reference, ` +
         `it goes up to ${LARGEST_GRID} x ${LARGEST_GRID}. Take dinov2-vit-s, -b, -l or -g, or a model of larger patches.`,
     )
   }
@@ -66,6 +78,21 @@ export class VisionEncoder implements Encoder {
   [Symbol.dispose](): void {
     this.model.dispose()
   }
+}
+
+/** Loads the file of an encoder that was trained here, which states all that there is to know of it. */
+export async function loadStatedEncoder(path: string, device: Device): Promise<VisionEncoder> {
+  await using file = await openWeights(path)
+  const { model: config, statistics } = encoderStatement(path, file.metadata)
+  const model = VisionTransformer.fromConfig(config, device)
+  try {
+    await model.load(file)
+    await synchronize(device)
+  } catch (error) {
+    model.dispose()
+    throw error
+  }
+  return new VisionEncoder({ statistics }, 'vit', model)
 }
 
 /** Loads a file of a family's weights; see `loadEncoder`. */

@@ -312,6 +312,7 @@ function optimizerCases(parameters: number, dtype: ComputeDType): GpuKernelCase[
           ema.handle,
           cast?.handle ?? null,
           [],
+          [],
           into.handle,
         ] as const
         return () => addon.adamW(...arrays, ...settings)

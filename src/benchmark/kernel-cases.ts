@@ -133,7 +133,7 @@ export function kernelCases({ depth, hidden, heads }: TransformerSize, batch: nu
         // Says that the gradient is finite, without which nothing is updated.
         addon.clipGradientNorm(g.handle, [], state.handle, 1, 1)
         const settings = [1e-4, 0.9, 0.999, 1e-8, 0, 0.9999] as const
-        const arrays = [w.handle, g.handle, m.handle, v.handle, ema.handle, null, [], state.handle] as const
+        const arrays = [w.handle, g.handle, m.handle, v.handle, ema.handle, null, [], [], state.handle] as const
         return () => addon.adamW(...arrays, ...settings)
       },
     },

@@ -32,6 +32,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/plan.ts')).planCommand,
   },
   {
+    name: 'pretrain-encoder',
+    summary: 'train a vision transformer to align with on the images themselves, without labels',
+    load: async () => (await import('./commands/pretrain-encoder.ts')).pretrainEncoderCommand,
+  },
+  {
     name: 'train',
     summary: 'train a SiT or a DiT, with representation alignment where an encoder is named',
     load: async () => (await import('./commands/train.ts')).trainCommand,

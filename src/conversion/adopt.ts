@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { CHECKPOINTS, checkpointName } from '../training/checkpoint.ts'
+import { CHECKPOINTS, checkpointName } from '../training/checkpoint-files.ts'
 import { CONFIG_FILE } from '../training/run-configuration.ts'
 import { writeCheckpointFolder } from './checkpoint-folder.ts'
 import { type ConvertOptions, readTraining } from './convert.ts'

@@ -2,7 +2,8 @@ import { join } from 'node:path'
 import { SafetensorsFile } from '../formats/safetensors.ts'
 import type { TensorSource } from '../formats/tensor-source.ts'
 import { transformerEntries } from '../models/diffusion-transformer.ts'
-import { CHECKPOINT_FILES, type CheckpointRole, readCheckpointState, writeCheckpoint } from '../training/checkpoint.ts'
+import { CHECKPOINT_FILES, readCheckpointState, writeCheckpoint } from '../training/checkpoint.ts'
+import type { CheckpointRole } from '../training/checkpoint-files.ts'
 import { fitted, type TensorSources, type TrainingCheckpoint } from './training-checkpoint.ts'
 
 /** An opened folder: its files stay open until the tensors are read. */

@@ -2,7 +2,8 @@ import type { TensorSource } from '../formats/tensor-source.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import { requireFit } from '../nn/state-dict.ts'
 import { DTYPE_BYTES, elementCount } from '../tensor/dtype.ts'
-import type { CheckpointRole, CheckpointState } from '../training/checkpoint.ts'
+import type { CheckpointState } from '../training/checkpoint.ts'
+import type { CheckpointRole } from '../training/checkpoint-files.ts'
 
 /** Tensors by name, in their order, not yet read. */
 export type TensorSources = ReadonlyMap<string, TensorSource>

@@ -16,7 +16,7 @@ export interface Batch {
   readonly images?: Uint8Array
   /** For each of the loader's feature stores, `[B, T, width]` as the bits of float16. */
   readonly features: readonly Uint16Array[]
-  /** `[B, 2C, h, w]` (`moments`) or `[B, 3, S, S]` (`pixels`), as `Dataset.storedLatentShape` says. */
+  /** `[B, 2C, h, w]` (`moments`) or `[B, 3, S, S]` (`pixels`), as `Dataset.storedLatentShape` says; empty where they were not asked for. */
   readonly latents: Float32Array
 }
 
@@ -26,6 +26,8 @@ export interface LoaderOptions {
   readonly seed: number
   /** Whether the batches bring the images, which only the alignment's encoder needs. */
   readonly images: boolean
+  /** Whether they bring the latents. Default: true. */
+  readonly latents?: boolean
   /** Cached features that the batches bring. They stay the caller's to close, after the iteration. */
   readonly features?: readonly FeatureStore[]
   /**
@@ -70,6 +72,7 @@ export class Loader implements AsyncIterable<Batch> {
   constructor(dataset: Dataset, options: LoaderOptions) {
     const { signal, ...numbers } = options
     this.#options = {
+      latents: true,
       features: [],
       flip: false,
       prefetch: 2,
@@ -78,7 +81,7 @@ export class Loader implements AsyncIterable<Batch> {
       cacheBytes: DEFAULT_CACHE_BYTES,
       ...numbers,
     }
-    const { batch, prefetch, startStep, concurrency, cacheBytes, images } = this.#options
+    const { batch, prefetch, startStep, concurrency, cacheBytes, images, latents } = this.#options
     checkInteger('batch', batch, 1)
     checkInteger('prefetch', prefetch, 0)
     checkInteger('startStep', startStep, 0)
@@ -94,7 +97,7 @@ export class Loader implements AsyncIterable<Batch> {
     this.stepsPerEpoch = Math.floor(dataset.length / batch)
     this.#dataset = dataset
     this.#signal = signal
-    this.#cache = SampleCache.create(dataset, { images }, cacheBytes)
+    this.#cache = SampleCache.create(dataset, { images, latents }, cacheBytes)
     this.#slots = new Slots(concurrency)
   }
 
@@ -149,7 +152,7 @@ export class Loader implements AsyncIterable<Batch> {
     const stores = this.#options.features
     const imageLength = dataset.imageLength
     const [channels, height, width] = dataset.storedLatentShape
-    const latentLength = channels * height * width
+    const latentLength = this.#options.latents ? channels * height * width : 0
     const images = this.#options.images ? new Uint8Array(indices.length * imageLength) : undefined
     const latents = new Float32Array(indices.length * latentLength)
     const features = stores.map(({ imageBytes }) => new Uint8Array(indices.length * imageBytes))
@@ -157,8 +160,8 @@ export class Loader implements AsyncIterable<Batch> {
     for (const [i, index] of indices.entries()) {
       const image = images?.subarray(i * imageLength, (i + 1) * imageLength)
       const flipped = flips[i] === 1
-      const latent = latents.subarray(i * latentLength, (i + 1) * latentLength)
-      const target = { ...(image && { image }), latent, flipped }
+      const latent = this.#options.latents ? latents.subarray(i * latentLength, (i + 1) * latentLength) : undefined
+      const target = { ...(image && { image }), ...(latent && { latent }), flipped }
       for (const [k, store] of stores.entries()) {
         const out = features[k]!.subarray(i * store.imageBytes, (i + 1) * store.imageBytes)
         const read = async (): Promise<void> => {

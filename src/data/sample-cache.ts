@@ -1,6 +1,12 @@
 import { type Dataset, pixelsToLatent, type SampleTarget } from './dataset.ts'
 import { mirror } from './mirror.ts'
 
+/** Parts of a sample. */
+interface Wanted {
+  readonly images: boolean
+  readonly latents: boolean
+}
+
 /**
  * The decoded samples of a small data set, kept in memory as they are first read: the images as bytes and the moments as
  * floats. Latents that are the pixels themselves are made from the image again, a quarter of the memory, and mirror images from
@@ -16,10 +22,10 @@ export class SampleCache {
   readonly #variants: number
   readonly #isFilled: Uint8Array
 
-  private constructor(dataset: Dataset, images: boolean) {
+  private constructor(dataset: Dataset, { images, latents }: Wanted) {
     this.#imageLength = images ? dataset.imageLength : 0
     this.#imageSize = dataset.imageSize
-    this.#momentsLength = momentsLength(dataset)
+    this.#momentsLength = latents ? momentsLength(dataset) : 0
     this.#variants = variantsOf(dataset)
     if (images) this.#images = new Uint8Array(dataset.length * this.#imageLength)
     if (this.#momentsLength > 0) {
@@ -29,11 +35,12 @@ export class SampleCache {
   }
 
   /** A cache for the wanted parts of a data set, or undefined where they would need more than `maxBytes`. */
-  static create(dataset: Dataset, wanted: { images: boolean }, maxBytes: number): SampleCache | undefined {
-    const images = wanted.images || dataset.latentKind === 'pixels'
-    const latentBytes = variantsOf(dataset) * (4 * momentsLength(dataset) + 1)
+  static create(dataset: Dataset, wanted: Wanted, maxBytes: number): SampleCache | undefined {
+    const { latents } = wanted
+    const images = wanted.images || (latents && dataset.latentKind === 'pixels')
+    const latentBytes = variantsOf(dataset) * (4 * (latents ? momentsLength(dataset) : 0) + 1)
     const bytes = dataset.length * ((images ? dataset.imageLength : 0) + latentBytes)
-    return bytes <= maxBytes ? new SampleCache(dataset, images) : undefined
+    return bytes <= maxBytes ? new SampleCache(dataset, { images, latents }) : undefined
   }
 
   /** Copies a sample into the target; false where it has not been read yet. */

@@ -75,7 +75,7 @@ export async function evaluateCknna(options: EvaluateCknnaOptions): Promise<Cknn
   }
   const order = new KeyedPermutation(data.length, seed, DRAW)
   const indices = Int32Array.from({ length: count }, (_, i) => order.at(i))
-  const grid = encoderGrid(encoder.name, data.imageSize)
+  const grid = encoderGrid(encoder, data.imageSize)
   const points: CknnaPoint[] = []
   let target: PreparedRepresentation | undefined
   for (const level of noise) {

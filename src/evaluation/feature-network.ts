@@ -105,7 +105,8 @@ export async function loadFeatureNetwork(
 }
 
 /** Cells along a side of the grid on which an encoder sees an image that is so many pixels long there. */
-export function encoderGrid(name: string, side: number): number {
+export function encoderGrid({ name, grid }: Pick<Encoder, 'name' | 'grid'>, side: number): number {
+  if (grid) return grid[0]
   return name === 'hog' ? Math.max(1, Math.min(GRID, Math.floor(side / HOG_CELL))) : GRID * (side >= 512 ? 2 : 1)
 }
 
@@ -119,7 +120,7 @@ function encoderNetwork(encoder: Encoder, device: Device): FeatureNetwork {
     async run(images) {
       using planes = planesOf(images, device)
       using mean = meanOfTokens(() =>
-        encoder.features(planes, [encoderGrid(encoder.name, images.height), encoderGrid(encoder.name, images.width)]),
+        encoder.features(planes, [encoderGrid(encoder, images.height), encoderGrid(encoder, images.width)]),
       )
       return { features: await mean.data() }
     },

@@ -10,20 +10,24 @@ const SPLIT = 2 ** 40
 /** The share of a data set that is held out where there is no other to test on. */
 const HELD_OUT = 0.2
 
-export interface EvaluateProbeOptions {
-  readonly model: AnyTransformer
+/** Which images a probe is trained and tested on. */
+export interface ProbeImages {
   readonly data: Dataset
   /** What the probes are tested on. Default: a fifth of `data`, drawn by the seed, which is then left out of the training. */
   readonly test?: Dataset | undefined
   /** At most so many images of `data` are used. Default: all. */
   readonly images?: number | undefined
+  readonly seed: number
+}
+
+export interface EvaluateProbeOptions extends ProbeImages {
+  readonly model: AnyTransformer
   /** Blocks, from 1. Default: every block. */
   readonly layers?: readonly number[] | undefined
   /** Noise levels from 0 to 1: see `noisyInput`. Default: 0, the data itself. */
   readonly noise?: readonly number[] | undefined
   readonly path: InterpolantPath
   readonly schedule?: Partial<ProbeSchedule> | undefined
-  readonly seed: number
   /** Images that pass through the model at a time. */
   readonly batch: number
   readonly signal?: AbortSignal | undefined
@@ -47,13 +51,22 @@ export interface ProbeResult {
   readonly points: readonly ProbePoint[]
 }
 
-/** The parts of the images that are trained and tested on, by their places. */
-function split({ data, test, images, seed }: EvaluateProbeOptions): { train: Int32Array; test: Int32Array } {
+/**
+ * The parts of the images that are trained and tested on, by their places.
+ *
+ * @throws Error where either has none
+ */
+export function probeSplit({ data, test, images, seed }: ProbeImages): { train: Int32Array; test: Int32Array } {
   const order = new KeyedPermutation(data.length, seed, SPLIT)
   const drawn = Int32Array.from({ length: Math.min(images ?? data.length, data.length) }, (_, i) => order.at(i))
-  if (test) return { train: drawn, test: Int32Array.from({ length: test.length }, (_, i) => i) }
   const held = Math.round(drawn.length * HELD_OUT)
-  return { test: drawn.subarray(0, held), train: drawn.subarray(held) }
+  const parts = test
+    ? { train: drawn, test: Int32Array.from({ length: test.length }, (_, i) => i) }
+    : { test: drawn.subarray(0, held), train: drawn.subarray(held) }
+  if (parts.train.length > 0 && parts.test.length > 0) return parts
+  throw new Error(
+    `There are ${parts.train.length} images to train probes on and ${parts.test.length} to test them on; expected more.`,
+  )
 }
 
 /**
@@ -65,12 +78,7 @@ export async function evaluateProbe(options: EvaluateProbeOptions): Promise<Prob
   const { model, data, test = data, noise = [0], schedule: changes = {}, seed, signal, onProgress } = options
   const layers = options.layers ?? Array.from({ length: model.config.depth }, (_, i) => i + 1)
   const schedule = { ...PAPER_SCHEDULE, ...changes }
-  const parts = split(options)
-  if (parts.train.length === 0 || parts.test.length === 0) {
-    throw new Error(
-      `There are ${parts.train.length} images to train probes on and ${parts.test.length} to test them on; expected more.`,
-    )
-  }
+  const parts = probeSplit(options)
   const classes = Math.max(data.classes, test.classes)
   const points: ProbePoint[] = []
   for (const level of noise) {

@@ -45,6 +45,21 @@ export class ParameterArena {
     this.use('weights')
   }
 
+  /** Begin and end, in pairs and ascending, of some of the parameters; what only gaps part is one range. */
+  rangesOf(wanted: (parameter: Parameter) => boolean): number[] {
+    const ranges: number[] = []
+    let before = false
+    for (const parameter of this.parameters) {
+      const begin = this.#offsets.get(parameter)!
+      const end = begin + elementCount(parameter.shape)
+      const isWanted = wanted(parameter)
+      if (isWanted && before) ranges[ranges.length - 1] = end
+      else if (isWanted) ranges.push(begin, end)
+      before = isWanted
+    }
+    return ranges
+  }
+
   /** The flat array of a role, made of zeros at first use. */
   array(role: ArenaRole): Tensor {
     let array = this.#arrays.get(role)

@@ -1,4 +1,4 @@
-import { CHECKPOINTS, checkpointName } from '../training/checkpoint.ts'
+import { CHECKPOINTS, checkpointName } from '../training/checkpoint-files.ts'
 import type { Recipe, RecipeEvaluation } from './recipe.ts'
 
 /** What is typed for a recipe from its images to its figures. */

@@ -5,7 +5,8 @@ import { configOfWeights } from '../models/config-of-weights.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { openTransformerWeights, type WeightsFile } from '../models/weights-file.ts'
 import { loadState } from '../nn/state-dict.ts'
-import { checkpointOf, readCheckpointState } from './checkpoint.ts'
+import { readCheckpointState } from './checkpoint.ts'
+import { checkpointOf } from './checkpoint-files.ts'
 import { modelSetting, type TrainingOptions } from './configuration.ts'
 
 /** What may be other than the file's: made for other encoders, other classes, another size of image. */

@@ -4,7 +4,8 @@ import type { SiTConvention } from '../models/sit.ts'
 import { type AnyTransformer, type TransformerKind, transformerFromConfig } from '../models/transformer-kinds.ts'
 import { openTransformerWeights } from '../models/weights-file.ts'
 import type { Device } from '../tensor/device.ts'
-import { checkpointOf, loadCheckpoint, readCheckpointState } from './checkpoint.ts'
+import { loadCheckpoint, readCheckpointState } from './checkpoint.ts'
+import { checkpointOf } from './checkpoint-files.ts'
 
 export interface LoadModelOptions {
   readonly device: Device

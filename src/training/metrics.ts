@@ -62,11 +62,19 @@ export class MetricsLog {
       skipped: step.skipped,
       lossScale: step.lossScale,
     }
+    await this.append(
+      line,
+      SCALARS.map(([tag, name]) => [tag, step[name]]),
+    )
+  }
+
+  /** A line of any training, and what of it TensorBoard draws under which tag. */
+  async append(
+    line: Readonly<Record<string, number | undefined>> & { readonly step: number },
+    scalars: readonly (readonly [tag: string, value: number | undefined])[],
+  ): Promise<void> {
     await this.#lines.write(`${JSON.stringify(line)}\n`)
-    for (const [tag, name] of SCALARS) {
-      const value = step[name]
-      if (value !== undefined) this.#events.scalar(tag, value, step.index)
-    }
+    for (const [tag, value] of scalars) if (value !== undefined) this.#events.scalar(tag, value, line.step)
   }
 
   /** A grid of samples for TensorBoard. */
@@ -84,7 +92,8 @@ export class MetricsLog {
   }
 }
 
-const rounded = (value: number) => Number(value.toPrecision(6))
+/** To six digits: of times and rates more would be noise. */
+export const rounded = (value: number) => Number(value.toPrecision(6))
 
 /** Cuts a file of JSON lines at its first line that is torn or of a later step. */
 async function cutAfter(file: string, step: number): Promise<void> {

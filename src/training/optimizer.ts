@@ -17,6 +17,8 @@ export interface AdamWOptions {
    * torch.amp.GradScaler: twice as much after 2000 updates, half as much (1 at least) when a gradient is not finite.
    */
   readonly lossScale: number
+  /** Begin and end, in pairs, of the arena's ranges without weight decay (`ParameterArena.rangesOf`). */
+  readonly undecayed?: readonly number[]
 }
 
 /** What a schedule gives each step; what it leaves out is as in the options. */
@@ -85,10 +87,22 @@ export class AdamW implements Disposable {
 
   /**
    * Clips, updates the weights and moments, and moves the EMA, unless a gradient is not finite: then nothing changes. The loss scale
-   * is undone; gradientScale (1 / passes) averages gradients that several passes accumulated.
+   * is undone; gradientScale (1 / passes) averages gradients that several passes accumulated. `settings` are this step's, where they
+   * are not as in the options.
    */
-  step(gradientScale = 1): void {
-    const { learningRate, betas, epsilon, weightDecay, maxGradNorm, emaDecay } = this.options
+  step(gradientScale = 1, settings: StepSettings = {}): void {
+    const {
+      learningRate,
+      betas,
+      epsilon,
+      weightDecay,
+      maxGradNorm,
+      emaDecay,
+      undecayed = [],
+    } = {
+      ...this.options,
+      ...settings,
+    }
     const arena = this.#arena
     const gradients = arena.array('gradients').handle
     native().clipGradientNorm(gradients, arena.frozen, this.#state.handle, maxGradNorm, gradientScale)
@@ -100,6 +114,7 @@ export class AdamW implements Disposable {
       arena.array('ema').handle,
       arena.compute?.handle ?? null,
       arena.frozen,
+      undecayed,
       this.#state.handle,
       learningRate,
       betas[0],

@@ -69,7 +69,7 @@ describe('sees a kernel that computes wrongly', () => {
       'AdamW and EMA',
       () =>
         vi.spyOn(addon, 'adamW').mockImplementation((...all) => {
-          all[8] *= 1.01
+          all[9] *= 1.01
           adamW(...all)
         }),
     ],

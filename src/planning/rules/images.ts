@@ -51,4 +51,13 @@ export const imageRules = (planner: Planner) =>
       const [batch, tokens, width] = plannedOf(x).shape
       return planner.like(x, [batch!, tokens! - first, width!], 'f32')
     },
+    gatherTokens: (x, ids) =>
+      planner.like(x, [plannedOf(x).size(0), plannedOf(ids).size(1), plannedOf(x).size(2)], 'f32'),
+    gatherTokensBackward: (dOut, _ids, tokens, filled) => {
+      const [batch, , width] = plannedOf(dOut).shape
+      return [
+        planner.like(dOut, [batch!, tokens, width!], 'f32'),
+        filled ? planner.like(dOut, [batch!, width!], 'f32') : null,
+      ]
+    },
   }) satisfies Partial<NativeAddon>

@@ -22,20 +22,6 @@ export function linear(x: Tensor, layer: LinearWeights, dtype?: ComputeDType): T
   return mlp(x, [layer], 'none', dtype)
 }
 
-/** f(x Wᵀ + b) in one product: [..., in] → [..., out]. Not differentiable: `mlp` is. */
-export function linearActivation(x: Tensor, layer: LinearWeights, activation: Exclude<Activation, 'none'>): Tensor {
-  const { weight, bias } = layer
-  const [handle] = native().linear(
-    x.handle,
-    weight.handle,
-    bias?.handle ?? null,
-    activation,
-    false,
-    computeDType(weight),
-  )
-  return new Tensor(handle, x.device)
-}
-
 /**
  * Linear layers with an activation between them (not behind the last): [..., in] → [..., out] of `dtype`, the weights' unless
  * given. x of another dtype is converted first. In the backward pass the activation's derivative is the epilogue of the product
@@ -114,6 +100,58 @@ export function mlpGatedResidual(
     layersBackward(gradients, x, hidden, layers, activation, dY)
   })
   return out
+}
+
+/** Where a branch of a plain transformer joins its stream: residual + γ ⊙ branch. */
+export interface ScaledResidual {
+  readonly residual: Tensor
+  /** γ [D] of LayerScale; undefined: the branch joins as it is. */
+  readonly gamma: Tensor | undefined
+  /** [D] of ones, by which the product's epilogue multiplies where there is no γ. */
+  readonly ones: Tensor
+}
+
+/** residual + γ ⊙ mlp(x): a branch of a plain transformer, added in the last product's epilogue; x [..., in], the rest [..., D]. */
+export function mlpResidual(
+  x: Tensor,
+  layers: readonly LinearWeights[],
+  activation: Activation,
+  { residual, gamma, ones }: ScaledResidual,
+): Tensor {
+  const tape = recordingTape(x, residual, gamma, ...layers.flatMap(({ weight, bias }) => [weight, bias]))
+  const hidden = hiddenLayers(x, layers, activation, tape !== undefined)
+  const last = layers.at(-1)!
+  const product = [(hidden.at(-1)?.out ?? x).handle, last.weight.handle, last.bias?.handle ?? null] as const
+  // γ's gradient needs the branch by itself.
+  const y =
+    tape && gamma
+      ? new Tensor(native().linear(...product, 'none', false, computeDType(last.weight))[0], x.device)
+      : undefined
+  const out = new Tensor(
+    y
+      ? native().layerScale(residual.handle, y.handle, gamma!.handle)
+      : native().linearLayerScale(...product, residual.handle, (gamma ?? ones).handle),
+    x.device,
+  )
+  if (!tape) hidden.at(-1)?.out.dispose()
+  tape?.push([out], [...saved(hidden), y], (gradients) => {
+    const dOut = gradients.take(out)!
+    let dY = cast(dOut, computeDType(last.weight))
+    if (y) {
+      const { into, accumulate } = gradients.into(gamma!)
+      const dBranch = native().layerScaleBackward(dOut.handle, y.handle, gamma!.handle, into.handle, accumulate)
+      dY = new Tensor(dBranch, x.device)
+    }
+    biasGradient(gradients, last, y ? dY : dOut)
+    layersBackward(gradients, x, hidden, layers, activation, dY)
+    gradients.add(residual, dOut.alias())
+  })
+  return out
+}
+
+/** residual + γ ⊙ (x Wᵀ + b). */
+export function linearResidual(x: Tensor, layer: LinearWeights, target: ScaledResidual): Tensor {
+  return mlpResidual(x, [layer], 'none', target)
 }
 
 /** residual + gate ⊙ (x Wᵀ + b): attention's output projection in an adaLN-zero block. */

@@ -1,7 +1,6 @@
 import { native } from '../../native.ts'
 import { recordingTape } from '../tape.ts'
 import { Tensor } from '../tensor.ts'
-import type { LinearWeights } from './linear.ts'
 
 /** x + gate ⊙ y, x and y [B, T, D], the gate being a chunk of the modulation [B, chunks, D]. */
 export function gatedResidual(x: Tensor, y: Tensor, modulation: Tensor, gate: number): Tensor {
@@ -37,12 +36,4 @@ export function layerScale(x: Tensor, y: Tensor, gamma: Tensor): Tensor {
     gradients.add(x, dOut.alias())
   })
   return out
-}
-
-/** residual + gamma ⊙ (x Wᵀ + b) in one product: a frozen ViT's branch. Not differentiable. */
-export function linearLayerScale(x: Tensor, layer: LinearWeights, residual: Tensor, gamma: Tensor): Tensor {
-  return new Tensor(
-    native().linearLayerScale(x.handle, layer.weight.handle, layer.bias?.handle ?? null, residual.handle, gamma.handle),
-    x.device,
-  )
 }

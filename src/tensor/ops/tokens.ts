@@ -1,44 +1,78 @@
 import { native } from '../../native.ts'
 import { scope } from '../scope.ts'
+import { type Gradients, recordingTape } from '../tape.ts'
 import { Tensor } from '../tensor.ts'
 
-/** [class + its position | registers | patches + positions] for patches [B, T, D]. Not differentiable. */
+/** [class + its position | registers | patches + positions] for patches [B, T, D]. Not differentiable in the positions. */
 export function prependTokens(
   patches: Tensor,
   parts: { positions?: Tensor; classToken?: Tensor; classPosition?: Tensor; registers?: Tensor },
 ): Tensor {
-  return new Tensor(
+  const { positions, classToken, classPosition, registers } = parts
+  const tape = recordingTape(patches, classToken, registers)
+  const out = new Tensor(
     native().prependTokens(
       patches.handle,
-      parts.positions?.handle ?? null,
-      parts.classToken?.handle ?? null,
-      parts.classPosition?.handle ?? null,
-      parts.registers?.handle ?? null,
+      positions?.handle ?? null,
+      classToken?.handle ?? null,
+      classPosition?.handle ?? null,
+      registers?.handle ?? null,
     ),
     patches.device,
   )
+  tape?.push([out], [], (gradients) => {
+    const dOut = gradients.take(out)!
+    const before = classToken ? 1 : 0
+    const prefix = before + (registers?.shape[0] ?? 0)
+    if (classToken) sharedTokensGradient(gradients, classToken, takeTokens(dOut, 0, before))
+    if (registers) sharedTokensGradient(gradients, registers, takeTokens(dOut, before, prefix - before))
+    gradients.add(patches, prefix === 0 ? dOut.alias() : dropTokens(dOut, prefix))
+  })
+  return out
 }
 
-/** x[:, first:] of x [B, N, D]. Not differentiable. */
+/** Of tokens that every sample has: the sum over the batch of dTokens [B, R, D]. */
+function sharedTokensGradient(gradients: Gradients, tokens: Tensor, dTokens: Tensor): void {
+  if (!gradients.wants(tokens)) return
+  const { into, accumulate } = gradients.into(tokens)
+  const columns = tokens.elements
+  native().columnSum(dTokens.reshape([dTokens.shape[0]!, columns]).handle, into.reshape([columns]).handle, accumulate)
+}
+
+/** x[:, first:] of x [B, N, D]. */
 export function dropTokens(x: Tensor, first: number): Tensor {
-  return new Tensor(native().dropTokens(x.handle, first), x.device)
+  const tape = recordingTape(x)
+  const out = new Tensor(native().dropTokens(x.handle, first), x.device)
+  tape?.push([out], [], (gradients) => {
+    const dOut = gradients.take(out)!
+    const dropped = Tensor.zeros([first, x.shape[2]!], x.device)
+    gradients.add(x, first === 0 ? dOut.alias() : prependTokens(dOut, { registers: dropped }))
+  })
+  return out
 }
 
-/** x[:, first : first + count] of x [B, N, D]. Not differentiable. */
+/** x[:, first : first + count] of x [B, N, D]. */
 export function takeTokens(x: Tensor, first: number, count: number): Tensor {
-  const [batch, tokens, width] = x.shape
+  const [batch, tokens] = x.shape
   if (first < 0 || count < 0 || first + count > (tokens ?? 0)) {
     throw new RangeError(`takeTokens: tokens ${first} to ${first + count} are not in a tensor of shape [${x.shape}].`)
   }
-  const ids = Int32Array.from(
-    { length: batch! * count },
-    (_, i) => Math.floor(i / count) * tokens! + first + (i % count),
-  )
-  return scope(() => {
-    const rows = new Tensor(
-      native().embedding(x.reshape([batch! * tokens!, width!]).handle, Tensor.from(ids, [ids.length], x.device).handle),
-      x.device,
-    )
-    return rows.reshape([batch!, count, width!])
+  const ids = Int32Array.from({ length: batch! * count }, (_, i) => first + (i % count))
+  return scope(() => gatherTokens(x, Tensor.from(ids, [batch!, count], x.device)))
+}
+
+/**
+ * Tokens in another order: x [B, N, D] at ids i32 [B, M], each of its own sample → [B, M, D]. An id of −1 is `fill` [D] (MAE's mask
+ * token); of no token at all, NaN.
+ */
+export function gatherTokens(x: Tensor, ids: Tensor, fill?: Tensor): Tensor {
+  const tape = recordingTape(x, fill)
+  const out = new Tensor(native().gatherTokens(x.handle, ids.handle, fill?.handle ?? null), x.device)
+  tape?.push([out], [], (gradients) => {
+    const dOut = gradients.take(out)!
+    const [dX, dFill] = native().gatherTokensBackward(dOut.handle, ids.handle, x.shape[1]!, fill !== undefined)
+    gradients.add(x, new Tensor(dX, x.device))
+    if (fill) sharedTokensGradient(gradients, fill, new Tensor(dFill!, x.device))
   })
+  return out
 }

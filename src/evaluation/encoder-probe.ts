@@ -1,0 +1,90 @@
+import type { Encoder } from '../alignment/encoder.ts'
+import type { Dataset } from '../data/dataset.ts'
+import { mapInOrder } from '../data/ordered-map.ts'
+import type { Device } from '../tensor/device.ts'
+import { Tensor } from '../tensor/tensor.ts'
+import { encoderGrid, meanOfTokens } from './feature-network.ts'
+import { PAPER_SCHEDULE, type ProbeAccuracy, type ProbeSchedule, type ProbeSet, trainProbes } from './linear-probe.ts'
+import { type ProbeImages, probeSplit } from './probe.ts'
+
+/** Images that are read at a time. */
+const READ_AT_ONCE = 8
+
+export interface EvaluateEncoderProbeOptions extends ProbeImages {
+  readonly encoder: Encoder
+  readonly schedule?: Partial<ProbeSchedule> | undefined
+  /** Images that pass through the encoder at a time. */
+  readonly batch: number
+  readonly device: Device
+  readonly signal?: AbortSignal | undefined
+  /** `features`: images; `probes`: epochs. */
+  readonly onProgress?: (stage: 'features' | 'probes', done: number, total: number) => void
+}
+
+export interface EncoderProbeResult extends ProbeAccuracy {
+  readonly kind: 'encoder-probe'
+  readonly encoder: string
+  readonly grid: readonly [number, number]
+  readonly trainImages: number
+  readonly testImages: number
+  readonly schedule: ProbeSchedule
+}
+
+/**
+ * How much of the class an encoder's features know: the accuracy of a linear classifier on the mean of an image's patch features, by
+ * the schedule by which the layers of a model are probed. Features are held in memory: images × width floats.
+ */
+export async function evaluateEncoderProbe(options: EvaluateEncoderProbeOptions): Promise<EncoderProbeResult> {
+  const { encoder, data, test = data, schedule: changes = {}, seed, device, signal, onProgress } = options
+  const schedule = { ...PAPER_SCHEDULE, ...changes }
+  const side = encoderGrid(encoder, data.imageSize)
+  const grid = [side, side] as const
+  const parts = probeSplit(options)
+  const total = parts.train.length + parts.test.length
+  let done = 0
+  const featuresOf = async (dataset: Dataset, indices: Int32Array): Promise<ProbeSet> => {
+    const { width } = encoder
+    const pooled = new Float32Array(indices.length * width)
+    const labels = Int32Array.from(indices, (index) => dataset.labels[index]!)
+    for (let first = 0; first < indices.length; first += options.batch) {
+      signal?.throwIfAborted()
+      const batch = indices.subarray(first, first + options.batch)
+      using images = await imagesOf(dataset, batch, device)
+      using mean = meanOfTokens(() => encoder.features(images, grid))
+      pooled.set(await mean.data(), first * width)
+      done += batch.length
+      onProgress?.('features', done, total)
+    }
+    return { layers: [pooled], labels, width }
+  }
+  const [accuracy] = await trainProbes({
+    train: await featuresOf(data, parts.train),
+    test: await featuresOf(test, parts.test),
+    classes: Math.max(data.classes, test.classes),
+    schedule,
+    seed,
+    device,
+    signal,
+    onEpoch: (epoch) => onProgress?.('probes', epoch, schedule.epochs),
+  })
+  return {
+    kind: 'encoder-probe',
+    encoder: encoder.name,
+    grid,
+    trainImages: parts.train.length,
+    testImages: parts.test.length,
+    schedule,
+    ...accuracy!,
+  }
+}
+
+/** u8 [n, 3, S, S]. */
+async function imagesOf(data: Dataset, indices: Int32Array, device: Device): Promise<Tensor> {
+  const bytes = new Uint8Array(indices.length * data.imageLength)
+  const places = Array.from(indices, (_, i) => i)
+  const reading = mapInOrder(places, READ_AT_ONCE, (i) =>
+    data.readInto(indices[i]!, { image: bytes.subarray(i * data.imageLength, (i + 1) * data.imageLength) }),
+  )
+  for await (const _ of reading);
+  return Tensor.from(bytes, [indices.length, 3, data.imageSize, data.imageSize], device)
+}

@@ -1,0 +1,180 @@
+import type { ChannelStatistics } from '../alignment/preprocessing.ts'
+import type { Dataset } from '../data/dataset.ts'
+import { type Batch, Loader } from '../data/loader.ts'
+import type { VisionTransformerConfig } from '../models/vit-config.ts'
+import { type Device, synchronize } from '../tensor/device.ts'
+import { scope } from '../tensor/scope.ts'
+import { AdamW, type OptimizerCounters } from '../training/optimizer.ts'
+import { defaultPrecision, type PrecisionPolicy, precisionPolicy } from '../training/precision.ts'
+import type { MethodName, PretrainingMethod } from './method.ts'
+import { createMethod } from './methods.ts'
+
+/** Steps that may be under way on the device before the host waits for the oldest. */
+const STEPS_AHEAD = 2
+
+export interface PretrainerOptions {
+  readonly method: MethodName
+  readonly data: Dataset
+  /** Of its channels. */
+  readonly statistics: ChannelStatistics
+  readonly encoder: VisionTransformerConfig
+  readonly batch: number
+  /** In all: the schedules end with the last. */
+  readonly steps: number
+  readonly learningRate?: number | undefined
+  readonly precision?: PrecisionPolicy['name'] | undefined
+  readonly seed: number
+  readonly device: Device
+}
+
+/** One step, as seen some steps later: the host does not wait for the device. */
+export interface PretrainingStep {
+  /** From 1. */
+  readonly index: number
+  readonly epoch: number
+  readonly loss: number
+  /** What it is made of, by the method's names, where it is more than one. */
+  readonly parts: Readonly<Record<string, number>>
+  readonly gradNorm: number
+  readonly learningRate: number
+  /** False: the gradient held an infinity or NaN, and the step changed nothing. */
+  readonly finite: boolean
+  /** Steps left out so far. */
+  readonly skipped: number
+  readonly imagesPerSecond: number
+  /** Since the first run() began. */
+  readonly seconds: number
+}
+
+type Pending = Promise<Omit<PretrainingStep, 'imagesPerSecond' | 'seconds'>>
+
+/** Trains an encoder by a self-supervised objective. What a step does depends on the seed and its number alone. */
+export class Pretrainer implements AsyncDisposable {
+  readonly method: PretrainingMethod
+  readonly optimizer: AdamW
+  readonly #options: PretrainerOptions
+  #step = 0
+  /** When the first run() began. */
+  #began: number | undefined
+  #batches: AsyncIterator<Batch, undefined> | undefined
+
+  constructor(options: PretrainerOptions) {
+    const { data, encoder, device } = options
+    this.#options = options
+    if (data.imageSize !== encoder.imageSize) {
+      throw new RangeError(
+        `The encoder is of images of ${encoder.imageSize} pixels, those of ${data.path} have ${data.imageSize}.`,
+      )
+    }
+    const precision = precisionPolicy(options.precision ?? defaultPrecision(device), device)
+    this.method = createMethod(options.method, { ...options, learningRate: options.learningRate })
+    const { model } = this.method
+    model.computeIn(precision.dtype)
+    const plain = new Set(model.entries.filter(({ shape }) => shape.length < 2).map(({ parameter }) => parameter))
+    this.optimizer = new AdamW(model.arena, {
+      ...this.method.optimizer,
+      lossScale: precision.lossScale,
+      undecayed: model.arena.rangesOf((parameter) => plain.has(parameter)),
+    })
+  }
+
+  /** Steps made so far. */
+  get step(): number {
+    return this.#step
+  }
+
+  /** Goes on where a checkpoint stopped, whose arrays are in the model's arena. */
+  async restore(step: number, counters: OptimizerCounters): Promise<void> {
+    this.method.model.arena.refreshCompute()
+    this.optimizer.restore(counters)
+    await this.#closeLoader()
+    this.#step = step
+  }
+
+  /**
+   * Trains up to step number `until`, yielding each step some steps after it was enqueued. Leaving the loop, or aborting the signal,
+   * waits for what is under way.
+   */
+  async *run({ until, signal }: { until: number; signal?: AbortSignal }): AsyncGenerator<PretrainingStep, void, void> {
+    const { batch, device } = this.#options
+    this.#batches ??= this.#openLoader()
+    this.#began ??= performance.now()
+    const began = this.#began
+    const pending: Pending[] = []
+    let last = performance.now()
+    const finish = async (step: Pending): Promise<PretrainingStep> => {
+      const report = await step
+      const now = performance.now()
+      const imagesPerSecond = (1000 * batch) / (now - last)
+      last = now
+      return { ...report, imagesPerSecond, seconds: (now - began) / 1000 }
+    }
+    try {
+      while (this.#step < until && !signal?.aborted) {
+        const { value: samples, done } = await this.#batches.next()
+        if (done) break
+        const step = this.#trainStep(samples)
+        // A failure is reported when the step's turn comes; until then it must not count as unhandled.
+        step.catch(() => {})
+        pending.push(step)
+        if (pending.length > STEPS_AHEAD) yield await finish(pending.shift()!)
+      }
+      while (pending.length > 0) yield await finish(pending.shift()!)
+    } catch (error) {
+      // Its position may be past the step's by now: the next run opens it anew.
+      await this.#closeLoader()
+      throw error
+    } finally {
+      await Promise.allSettled(pending)
+      await synchronize(device)
+    }
+  }
+
+  /** Enqueues one step; the promise settles when the device has made it. */
+  #trainStep(samples: Batch): Pending {
+    const { data, steps, batch } = this.#options
+    const { method, optimizer } = this
+    const number = { step: this.#step, total: steps }
+    const settings = { ...optimizer.options, ...method.schedule(number) }
+    const read = scope(() => {
+      const images = { data: samples.images!, count: batch, size: data.imageSize }
+      const { loss, ...parts } = method.forwardBackward(images, number, optimizer.scaling)
+      optimizer.step(1, settings)
+      method.afterUpdate?.(number)
+      const items = Object.entries(parts).map(async ([name, value]) => [name, await value.item()] as const)
+      return { reads: Promise.all([loss.item(), optimizer.state(), Promise.all(items)]) }
+    }).reads
+    this.#step++
+    return read.then(([loss, state, parts]) => ({
+      index: number.step + 1,
+      epoch: samples.epoch,
+      loss,
+      parts: Object.fromEntries(parts),
+      gradNorm: state.gradNorm,
+      learningRate: settings.learningRate,
+      finite: state.finite,
+      skipped: state.skipped,
+    }))
+  }
+
+  #openLoader(): AsyncIterator<Batch, undefined> {
+    const { data, batch, seed } = this.#options
+    const loader = new Loader(data, { batch, seed, images: true, latents: false, startStep: this.#step })
+    return loader[Symbol.asyncIterator]()
+  }
+
+  async #closeLoader(): Promise<void> {
+    await this.#batches?.return?.()
+    this.#batches = undefined
+  }
+
+  async dispose(): Promise<void> {
+    this.optimizer.dispose()
+    this.method[Symbol.dispose]()
+    await this.#closeLoader()
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose()
+  }
+}

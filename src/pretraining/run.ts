@@ -1,0 +1,232 @@
+/** A pretraining in a folder: `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/STEP/`, and at its end the encoder. */
+import { mkdir, readFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import * as z from 'zod'
+import { parseConfiguration } from '../configuration/parse.ts'
+import { Dataset } from '../data/dataset.ts'
+import { writeAtomically } from '../formats/atomic-file.ts'
+import { type VisionTransformerConfig, visionTransformerConfigSchema } from '../models/vit-config.ts'
+import type { Device } from '../tensor/device.ts'
+import { CHECKPOINTS, newestCheckpoint, tidyCheckpoints } from '../training/checkpoint-files.ts'
+import { MetricsLog, rounded } from '../training/metrics.ts'
+import { defaultPrecision } from '../training/precision.ts'
+import { channelStatistics } from './channel-statistics.ts'
+import { restoreCheckpoint, saveCheckpoint } from './checkpoint.ts'
+import { type PretrainingConfiguration, type PretrainingOptions, pretrainingSchema } from './configuration.ts'
+import { writeEncoder } from './encoder-file.ts'
+import { Pretrainer, type PretrainingStep } from './pretrainer.ts'
+
+const CONFIG_FILE = 'config.json'
+const METRICS = 'metrics.jsonl'
+/** The encoder that a finished run leaves. */
+export const ENCODER_FILE = 'encoder.safetensors'
+
+/** What `config.json` holds. */
+const storedSchema = z.strictObject({ data: z.string(), pretraining: pretrainingSchema })
+
+type Stored = z.output<typeof storedSchema>
+
+/** Side of an image from which on it has 16 patches to a side, and not 8. */
+const LARGE_IMAGES = 128
+
+export interface PretrainEncoderOptions {
+  /** A prepared data set's folder. */
+  readonly data: string
+  /** The run's folder. */
+  readonly out: string
+  /** The rest has defaults. */
+  readonly configuration: PretrainingOptions
+  /** Go on from the newest whole checkpoint of `out`; then the configuration is the stored one. */
+  readonly resume?: boolean
+  readonly device: Device
+  readonly signal?: AbortSignal
+  readonly onStart?: (run: PretrainingRun) => void
+  readonly onStep?: (step: PretrainingStep) => void
+  /** Things to tell the user: a sentence each. */
+  readonly onNotice?: (sentence: string) => void
+}
+
+export interface PretrainingRun {
+  readonly configuration: PretrainingConfiguration
+  readonly encoder: VisionTransformerConfig
+  /** Of the encoder, and of all that is trained. */
+  readonly parameters: { readonly encoder: number; readonly all: number }
+  readonly data: Dataset
+  /** Steps already made, when resumed. */
+  readonly step: number
+}
+
+export interface PretrainEncoderResult {
+  readonly step: number
+  readonly checkpoint: string
+  /** The encoder's file; undefined where the signal ended the run before its last step. */
+  readonly encoder: string | undefined
+  readonly last: PretrainingStep | undefined
+}
+
+/**
+ * Trains a vision transformer on a data set's images by a self-supervised objective, or goes on with an earlier run. Saves at the end
+ * and when the signal aborts.
+ *
+ * @throws {ConfigurationError} for a configuration that does not fit its schema
+ * @throws {Error} where `out` holds a run and `resume` is not set, or the other way round
+ */
+export async function pretrainEncoder(options: PretrainEncoderOptions): Promise<PretrainEncoderResult> {
+  const { out, device, signal } = options
+  const data = await Dataset.open(options.data)
+  const resolved = await resolveConfiguration(options)
+  const configuration: PretrainingConfiguration = {
+    ...resolved,
+    patch: resolved.patch ?? defaultPatch(data),
+    precision: resolved.precision ?? defaultPrecision(device),
+  }
+  const encoder = encoderOf(configuration, data)
+  const statistics = await channelStatistics(data, configuration.seed, signal)
+  await using pretrainer = new Pretrainer({ ...configuration, data, encoder, statistics, device })
+  const checkpoints = join(out, CHECKPOINTS)
+  if (options.resume) await tidyCheckpoints(checkpoints)
+  const checkpoint = options.resume ? await newestCheckpoint(checkpoints) : undefined
+  if (checkpoint) await restoreCheckpoint(checkpoint, pretrainer)
+  else if (options.resume) options.onNotice?.(`${out} has no whole checkpoint yet: the run begins at step 0.`)
+  const stored: Stored = { data: options.data, pretraining: configuration }
+  await mkdir(out, { recursive: true })
+  await writeWhole(join(out, CONFIG_FILE), `${JSON.stringify(stored, null, 2)}\n`)
+  const { method } = pretrainer
+  options.onStart?.({
+    configuration,
+    encoder: method.encoder.config,
+    parameters: { encoder: parameterCount(method.encoder.tensors), all: method.model.parameterCount },
+    data,
+    step: pretrainer.step,
+  })
+  const log = await MetricsLog.open(out, join(out, METRICS), pretrainer.step)
+  try {
+    const run = await runSegments(pretrainer, stored, options, log, checkpoint)
+    if (pretrainer.step < configuration.steps) return { ...run, encoder: undefined }
+    const file = join(out, ENCODER_FILE)
+    const { steps, batch } = configuration
+    await writeEncoder(file, method, { statistics, training: { data: options.data, steps, batch } })
+    return { ...run, encoder: file }
+  } finally {
+    await log.close()
+  }
+}
+
+/** Runs from one checkpoint to the next. */
+async function runSegments(
+  pretrainer: Pretrainer,
+  stored: Stored,
+  { out, signal, onStep, onNotice }: PretrainEncoderOptions,
+  log: MetricsLog,
+  restored: string | undefined,
+): Promise<Omit<PretrainEncoderResult, 'encoder'>> {
+  const { steps, checkpointEvery } = stored.pretraining
+  const save = async () => ({
+    step: pretrainer.step,
+    path: await saveCheckpoint(join(out, CHECKPOINTS), pretrainer, stored),
+  })
+  let last: PretrainingStep | undefined
+  let saved = restored === undefined ? undefined : { step: pretrainer.step, path: restored }
+  while (pretrainer.step < steps && !signal?.aborted) {
+    const until = Math.min(steps, (Math.floor(pretrainer.step / checkpointEvery) + 1) * checkpointEvery)
+    for await (const step of pretrainer.run({ until, ...(signal && { signal }) })) {
+      last = step
+      await write(log, step)
+      if (!step.finite)
+        onNotice?.(`Step ${step.index}: the gradient is not finite; the step was left out (${step.skipped} so far).`)
+      onStep?.(step)
+    }
+    await log.flush()
+    if (!signal?.aborted) saved = await save()
+  }
+  if (saved?.step !== pretrainer.step) saved = await save()
+  return { step: saved.step, checkpoint: saved.path, last }
+}
+
+async function write(log: MetricsLog, step: PretrainingStep): Promise<void> {
+  const { index, loss, parts, gradNorm, learningRate, imagesPerSecond, seconds, skipped } = step
+  const line = {
+    step: index,
+    loss,
+    ...parts,
+    gradNorm,
+    lr: learningRate,
+    imagesPerSecond: rounded(imagesPerSecond),
+    seconds: rounded(seconds),
+    skipped,
+  }
+  await log.append(line, [
+    ['loss/total', loss],
+    ...Object.entries(parts).map(([name, value]) => [`loss/${name}`, value] as const),
+    ['gradient/norm', gradNorm],
+    ['throughput/images_per_second', imagesPerSecond],
+  ])
+}
+
+/** The run's whole configuration: given, or stored with the run that goes on. */
+async function resolveConfiguration({
+  data,
+  out,
+  configuration,
+  resume,
+}: PretrainEncoderOptions): Promise<PretrainingConfiguration> {
+  const file = join(out, CONFIG_FILE)
+  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw error
+  })
+  if (!resume) {
+    if (text === undefined) return parseConfiguration(pretrainingSchema, configuration, 'the configuration')
+    throw new Error(`${out} already holds a run; go on with it by --resume, or choose another --out.`)
+  }
+  if (text === undefined) {
+    throw new Error(`${out} holds no run to resume: it has no ${CONFIG_FILE}. Leave out --resume to begin one.`)
+  }
+  const stored = parseConfiguration(storedSchema, parseJson(text, file), file)
+  if (resolve(stored.data) !== resolve(data)) {
+    throw new Error(`The run in ${out} trains on ${stored.data}, not on ${data}; resume it with --data ${stored.data}.`)
+  }
+  const given = parseConfiguration(pretrainingSchema.partial(), configuration, 'the configuration')
+  for (const key of Object.keys(configuration) as (keyof PretrainingConfiguration)[]) {
+    if (given[key] === undefined || key === 'checkpointEvery' || stored.pretraining[key] === given[key]) continue
+    throw new Error(
+      `The run in ${out} has ${key} ${stored.pretraining[key]}; a resumed run cannot change it to ${given[key]}` +
+        `${key === 'steps' ? ', for its learning rate falls to 0 at the last step' : ''}.`,
+    )
+  }
+  const { checkpointEvery = stored.pretraining.checkpointEvery } = configuration
+  return { ...stored.pretraining, checkpointEvery }
+}
+
+function parseJson(text: string, file: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new Error(`${file} is not JSON: ${(cause as Error).message}; restore it, or begin a new run.`, { cause })
+  }
+}
+
+function defaultPatch({ imageSize, path }: Dataset): number {
+  const patch = imageSize / (imageSize < LARGE_IMAGES ? 8 : 16)
+  if (Number.isInteger(patch)) return patch
+  throw new Error(
+    `The images in ${path} have ${imageSize} pixels, which gives no usual patch; say --patch, a divisor of ${imageSize}.`,
+  )
+}
+
+/** The plain vision transformer of MAE and DINO, of the wanted sizes. */
+function encoderOf({ patch, hidden, depth, heads }: PretrainingConfiguration, data: Dataset): VisionTransformerConfig {
+  const config = {
+    ...{ imageSize: data.imageSize, patch, hidden, depth, heads },
+    ...{ layerScale: false, maskToken: false },
+  }
+  return parseConfiguration(visionTransformerConfigSchema, config, "the encoder's configuration")
+}
+
+const parameterCount = (tensors: readonly { readonly entry: { readonly shape: readonly number[] } }[]) =>
+  tensors.reduce((sum, { entry }) => sum + entry.shape.reduce((product, size) => product * size, 1), 0)
+
+/** So that no reader sees half a file. */
+async function writeWhole(path: string, content: string): Promise<void> {
+  await writeAtomically(path, {}, (file) => file.append(new TextEncoder().encode(content)))
+}

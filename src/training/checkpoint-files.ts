@@ -1,0 +1,219 @@
+/**
+ * Folders of checkpoints, whatever they are of: `checkpoints/STEP/` (seven digits) of safetensors files and a JSON. Each is written
+ * beside, synced and renamed, so a kill at any instant leaves the last whole one.
+ * (A second checkpoint of one step first moves the old one aside, and a kill in between is made good by the next reader.)
+ */
+import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { WritableFileSystem } from '../formats/atomic-file.ts'
+import { SafetensorsFile } from '../formats/safetensors.ts'
+import { type SafetensorsSource, writeSafetensors } from '../formats/safetensors-writer.ts'
+import type { Model } from '../models/model.ts'
+import type { ArenaRole } from '../nn/parameter-arena.ts'
+import type { StateEntry } from '../nn/parameter-list.ts'
+import { loadState, type StateSource } from '../nn/state-dict.ts'
+
+/** Where a run's folder has them. */
+export const CHECKPOINTS = 'checkpoints'
+
+export const STATE_FILE = 'state.json'
+
+/** `0050000`. */
+export const checkpointName = (step: number) => String(step).padStart(7, '0')
+
+/** The arrays of an arena that a checkpoint holds. */
+export type CheckpointRole = Exclude<ArenaRole, 'gradients'>
+
+/** What one of a checkpoint's files holds: its name, arrays of the arena, and the prefix of the tensors' names. */
+export interface CheckpointFile {
+  readonly file: string
+  readonly parts: readonly { readonly role: CheckpointRole; readonly prefix: string }[]
+}
+
+export const MODEL_FILE: CheckpointFile = { file: 'model.safetensors', parts: [{ role: 'weights', prefix: '' }] }
+export const EMA_FILE: CheckpointFile = { file: 'ema.safetensors', parts: [{ role: 'ema', prefix: '' }] }
+/** Under torch's names of the two moments. */
+export const OPTIMIZER_FILE: CheckpointFile = {
+  file: 'optimizer.safetensors',
+  parts: [
+    { role: 'firstMoments', prefix: 'exp_avg.' },
+    { role: 'secondMoments', prefix: 'exp_avg_sq.' },
+  ],
+}
+
+/** The entries that a role covers: moments exist for trainable parameters only. */
+function entriesOf(model: Model, role: ArenaRole): StateEntry[] {
+  const moments = role === 'firstMoments' || role === 'secondMoments'
+  return model.entries.filter(({ parameter }) => !moments || parameter.trainable)
+}
+
+/** The tensors of one of an arena's arrays, read when they are written. */
+export function arenaTensors(model: Model, role: CheckpointRole): SafetensorsSource[] {
+  return entriesOf(model, role).map((entry) => ({
+    name: entry.name,
+    dtype: 'f32' as const,
+    shape: entry.shape,
+    data: async () => {
+      using view = model.arena.view(role, entry)
+      return (await view.toHost()).data
+    },
+  }))
+}
+
+/**
+ * Writes a checkpoint's folder, one tensor at a time. Throws, leaving what was there, when the disk refuses. `fileSystem` stands in for
+ * Node's where the tensors are written.
+ */
+export async function writeCheckpointFiles<S extends { readonly step: number }>(
+  target: string,
+  files: readonly { readonly file: string; readonly tensors: readonly SafetensorsSource[] }[],
+  state: S,
+  { fileSystem }: { fileSystem?: WritableFileSystem } = {},
+): Promise<void> {
+  const folder = dirname(target)
+  const partial = `${target}.partial-${process.pid}`
+  try {
+    await mkdir(folder, { recursive: true })
+    await rm(partial, { recursive: true, force: true })
+    await mkdir(partial)
+    for (const { file, tensors } of files) {
+      await writeSafetensors(join(partial, file), tensors, {
+        checksum: true,
+        fsync: true,
+        ...(fileSystem && { fileSystem }),
+      })
+    }
+    const json = await open(join(partial, STATE_FILE), 'wx')
+    try {
+      await json.writeFile(`${JSON.stringify(state, null, 2)}\n`)
+      await json.sync()
+    } finally {
+      await json.close()
+    }
+    await syncFolder(partial)
+    await replaceFolder(target, partial)
+    await syncFolder(folder)
+  } catch (cause) {
+    await rm(partial, { recursive: true, force: true })
+    throw new Error(`The checkpoint of step ${state.step} could not be written: ${messageOf(cause)}`, { cause })
+  }
+}
+
+/** Gives a folder its name; what had the name is moved aside first, for no rename replaces a folder that is not empty. */
+async function replaceFolder(target: string, partial: string): Promise<void> {
+  const replaced = `${target}.replaced-${process.pid}`
+  const isThere = await rename(target, replaced).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return false
+      throw error
+    },
+  )
+  try {
+    await rename(partial, target)
+  } catch (error) {
+    if (isThere) await rename(replaced, target)
+    throw error
+  }
+  await rm(replaced, { recursive: true, force: true })
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}
+
+/** Checkpoints under a run's `checkpoints` folder: what they are called, their step, and what is not under its own name. */
+async function listCheckpoints(folder: string): Promise<{ name: string; step: number; leftover?: string }[]> {
+  let names: string[]
+  try {
+    names = await readdir(folder)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
+    throw error
+  }
+  return names.flatMap((name) => {
+    const [, step, leftover] = /^(\d{7,})(?:\.(partial|replaced)-\d+)?$/.exec(name) ?? []
+    return step === undefined ? [] : [{ name, step: Number(step), ...(leftover && { leftover }) }]
+  })
+}
+
+/** The newest whole checkpoint of a run's `checkpoints` folder, or undefined. Changes nothing: a run may be writing there. */
+export async function newestCheckpoint(folder: string): Promise<string | undefined> {
+  const whole = (await listCheckpoints(folder)).filter(({ leftover }) => leftover !== 'partial')
+  const [newest] = whole.sort((a, b) => b.step - a.step || a.name.length - b.name.length)
+  return newest && join(folder, newest.name)
+}
+
+/** A checkpoint's folder: the path itself, or the newest whole one of a run there. Throws where it is neither. */
+export async function checkpointOf(path: string): Promise<string> {
+  const names = await readdir(path)
+  const checkpoint = names.includes(STATE_FILE) ? path : await newestCheckpoint(join(path, CHECKPOINTS))
+  if (checkpoint !== undefined) return checkpoint
+  throw new Error(
+    `${path} is neither a checkpoint nor a run with one; give a folder with ${STATE_FILE}, or a run's folder.`,
+  )
+}
+
+/** Makes good what a kill left: half a checkpoint is removed, one that was moved aside for its successor gets its name back. */
+export async function tidyCheckpoints(folder: string): Promise<void> {
+  const found = await listCheckpoints(folder)
+  const named = new Set(found.filter(({ leftover }) => !leftover).map(({ step }) => step))
+  for (const { name, step, leftover } of found) {
+    if (!leftover) continue
+    if (leftover === 'partial' || named.has(step)) {
+      await rm(join(folder, name), { recursive: true, force: true })
+    } else {
+      await rename(join(folder, name), join(folder, checkpointName(step)))
+      named.add(step)
+    }
+  }
+}
+
+/** Reads a checkpoint's JSON, which has not been checked yet. */
+export async function readCheckpointJson(checkpoint: string): Promise<{ path: string; json: unknown }> {
+  const path = join(checkpoint, STATE_FILE)
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (cause) {
+    throw new Error(`${checkpoint} is not a checkpoint: ${messageOf(cause)}`, { cause })
+  }
+  try {
+    return { path, json: JSON.parse(text) }
+  } catch (cause) {
+    throw new Error(`${path} is not JSON: ${messageOf(cause)}`, { cause })
+  }
+}
+
+/** Loads arrays of a checkpoint into a model. */
+export async function loadArena(
+  checkpoint: string,
+  model: Model,
+  files: readonly CheckpointFile[],
+  roles: readonly ArenaRole[],
+): Promise<void> {
+  for (const { file, parts } of files) {
+    const wanted = parts.filter(({ role }) => roles.includes(role))
+    if (wanted.length === 0) continue
+    await using opened = await SafetensorsFile.open(join(checkpoint, file))
+    for (const { role, prefix } of wanted) {
+      const names = [...opened.tensors.keys()].filter((name) => name.startsWith(prefix))
+      const source: StateSource = {
+        name: opened.path,
+        names: names.map((name) => name.slice(prefix.length)),
+        shapeOf: (name) => opened.tensors.get(prefix + name)!.shape,
+        read: (name) => opened.read(prefix + name),
+      }
+      await loadState(entriesOf(model, role), model.arena, role, source)
+    }
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
