@@ -53,7 +53,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'evaluate probe',
-    summary: 'linear probing: how much of the class the layers of a model know',
+    summary: 'linear probing: how much of the class the layers of a model, or an encoder, know',
     load: async () => (await import('./commands/evaluate-probe.ts')).evaluateProbeCommand,
   },
   {

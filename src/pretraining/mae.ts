@@ -5,12 +5,12 @@ import { mean, velocityLoss } from '../tensor/ops/loss.ts'
 import { patchify } from '../tensor/ops/patch.ts'
 import { normalizeImages } from '../tensor/ops/pixels.ts'
 import { gatherTokens } from '../tensor/ops/tokens.ts'
-import { keep, scope } from '../tensor/scope.ts'
+import { scope } from '../tensor/scope.ts'
 import { Tape } from '../tensor/tape.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { StepSettings } from '../training/optimizer.ts'
 import { type DecoderSizes, MaskedAutoencoder, type MaskedTokens } from './mae-model.ts'
-import { randomMasks } from './masking.ts'
+import { type Masks, randomMasks } from './masking.ts'
 import type {
   ImageBatch,
   MethodOptions,
@@ -49,8 +49,6 @@ export class MaskedAutoencoding implements PretrainingMethod {
   readonly #statistics: ChannelStatistics
   readonly #seed: number
   readonly #learningRate: number
-  /** What LayerNorm over a patch is given so that it divides by the unbiased deviation, as the reference does. */
-  readonly #patchNorm: { readonly weight: Tensor; readonly bias: Tensor; readonly epsilon: number }
 
   constructor({ encoder, statistics, batch, learningRate, seed, device }: MethodOptions) {
     this.#statistics = statistics
@@ -58,13 +56,6 @@ export class MaskedAutoencoding implements PretrainingMethod {
     this.#learningRate = learningRate ?? (BASE_LEARNING_RATE * batch) / 256
     this.model = new MaskedAutoencoder(encoder, decoderOf(encoder), device)
     this.model.initialise(seed)
-    const elements = encoder.channels * encoder.patch ** 2
-    const ratio = (elements - 1) / elements
-    this.#patchNorm = {
-      weight: keep(Tensor.full([elements], Math.sqrt(ratio), device)),
-      bias: keep(Tensor.zeros([elements], device)),
-      epsilon: PATCH_EPSILON * ratio,
-    }
   }
 
   get encoder(): TrainedEncoder {
@@ -96,9 +87,8 @@ export class MaskedAutoencoding implements PretrainingMethod {
     return scope(() => {
       const pixels = Tensor.from(crops, [images.count, 3, imageSize, imageSize], model.device)
       const patches = patchify(normalizeImages(pixels, { divisor: 255, ...this.#statistics }), patch)
-      const { tokens, hidden } = this.#drawMasks(images.count, patches.shape[1]!, step)
-      const { weight, bias, epsilon } = this.#patchNorm
-      const target = layerNorm(gatherTokens(patches, hidden), weight, bias, epsilon)
+      const masks = randomMasks(images.count, patches.shape[1]!, MASK_RATIO, keyedRandom(this.#seed, MASK_STREAM, step))
+      const { tokens, target } = maskedTokens(patches, masks)
       using tape = new Tape()
       const loss = tape.record(() => velocityLoss(model.forward(patches, tokens), target, 1, scaling))
       tape.backward(model.arena.parameters).dispose()
@@ -106,38 +96,38 @@ export class MaskedAutoencoding implements PretrainingMethod {
     })
   }
 
-  /** The masks of a step, and which patches are hidden by them, i32 [B, M]. */
-  #drawMasks(batch: number, patches: number, step: number): { tokens: MaskedTokens; hidden: Tensor } {
-    const { visibleCount, maskedCount, visible, masked, order } = randomMasks(
-      batch,
-      patches,
-      MASK_RATIO,
-      keyedRandom(this.#seed, MASK_STREAM, step),
-    )
-    const { device } = this.model
-    // The class token stands before the patches.
-    const restored = Int32Array.from({ length: batch * (1 + patches) }, (_, i) => {
-      const place = i % (1 + patches)
-      if (place === 0) return 0
-      const index = order[Math.floor(i / (1 + patches)) * patches + place - 1]!
-      return index < 0 ? -1 : 1 + index
-    })
-    const ofMasked = (ids: Int32Array) => Tensor.from(ids, [batch, maskedCount], device)
-    return {
-      tokens: {
-        visible: Tensor.from(visible, [batch, visibleCount], device),
-        restored: Tensor.from(restored, [batch, 1 + patches], device),
-        masked: ofMasked(masked.map((place) => 1 + place)),
-      },
-      hidden: ofMasked(masked),
-    }
-  }
-
   [Symbol.dispose](): void {
-    this.#patchNorm.weight.dispose()
-    this.#patchNorm.bias.dispose()
     this.model.dispose()
   }
+}
+
+/** What a batch's masks mean for its patches f32 [B, T, C·p·p], and the masked ones' pixels, each patch normalised: [B, M, C·p·p]. */
+export function maskedTokens(patches: Tensor, masks: Masks): { tokens: MaskedTokens; target: Tensor } {
+  const { device } = patches
+  const [batch, count, elements] = patches.shape as [number, number, number]
+  const { visibleCount, maskedCount, visible, masked, order } = masks
+  // The class token stands before the patches.
+  const restored = Int32Array.from({ length: batch * (1 + count) }, (_, i) => {
+    const place = i % (1 + count)
+    if (place === 0) return 0
+    const index = order[Math.floor(i / (1 + count)) * count + place - 1]!
+    return index < 0 ? -1 : 1 + index
+  })
+  const ofMasked = (ids: Int32Array) => Tensor.from(ids, [batch, maskedCount], device)
+  // The reference divides by the unbiased deviation, LayerNorm by the biased one.
+  const ratio = (elements - 1) / elements
+  const target = layerNorm(
+    gatherTokens(patches, ofMasked(masked)),
+    Tensor.full([elements], Math.sqrt(ratio), device),
+    Tensor.zeros([elements], device),
+    PATCH_EPSILON * ratio,
+  )
+  const tokens = {
+    visible: Tensor.from(visible, [batch, visibleCount], device),
+    restored: Tensor.from(restored, [batch, 1 + count], device),
+    masked: ofMasked(masked.map((place) => 1 + place)),
+  }
+  return { tokens, target }
 }
 
 /** Half as wide as the encoder, with heads of the same width, and two blocks deep. */

@@ -21,13 +21,7 @@ export interface ViTReference {
 
 /** The patch tokens [B, T, D] that REPA takes from a normalised image [B, 3, H, W], the table resampled to its grid by timm. */
 export function patchFeatures(image: NdArray, model: ViTReference): NdArray {
-  const of = (name: string): NdArray => {
-    const value = model.weights.get(name)
-    if (!value) throw new Error(`the reference has no ${name}`)
-    return value
-  }
-  const norm = (x: NdArray, name: string) => layerNorm(x, of(`${name}.weight`), of(`${name}.bias`), model.epsilon)
-  const dense = (x: NdArray, name: string) => linear(x, of(`${name}.weight`), of(`${name}.bias`))
+  const { of, norm } = layersOf(model)
   const kernel = of('patch_embed.proj.weight')
   const [hidden, , patch] = kernel.shape as [number, number, number]
   const grid = [image.shape[2]! / patch, image.shape[3]! / patch] as const
@@ -38,21 +32,37 @@ export function patchFeatures(image: NdArray, model: ViTReference): NdArray {
   let x = model.classToken ? withFirstToken(patches, of('cls_token'), of('pos_embed')) : patches
   if (model.preNorm) x = norm(x, 'norm_pre')
   for (let i = 0; i < model.depth; i++) {
-    const block = `blocks.${i}`
-    const [batch, tokens] = x.shape as [number, number]
-    const qkv = reshape(dense(norm(x, `${block}.norm1`), `${block}.attn.qkv`), [
-      batch,
-      tokens,
-      3,
-      model.heads,
-      hidden / model.heads,
-    ])
-    x = sum(x, dense(attention(qkv).o, `${block}.attn.proj`))
-    const inner = activation(dense(norm(x, `${block}.norm2`), `${block}.mlp.fc1`), model.activation)
-    x = sum(x, dense(inner, `${block}.mlp.fc2`))
+    x = block(x, `blocks.${i}`, model)
   }
   if (model.finalNorm) x = norm(x, 'norm')
   return withoutTokens(x, first)
+}
+
+type Layers = Pick<ViTReference, 'weights' | 'epsilon'>
+
+/** Weights and layers by their names. */
+export function layersOf({ weights, epsilon }: Layers) {
+  const of = (name: string): NdArray => {
+    const value = weights.get(name)
+    if (!value) throw new Error(`the reference has no ${name}`)
+    return value
+  }
+  return {
+    of,
+    norm: (x: NdArray, name: string) => layerNorm(x, of(`${name}.weight`), of(`${name}.bias`), epsilon),
+    dense: (x: NdArray, name: string) => linear(x, of(`${name}.weight`), of(`${name}.bias`)),
+  }
+}
+
+/** What leaves the block of a name, x [B, N, D]. */
+export function block(x: NdArray, name: string, model: Layers & Pick<ViTReference, 'heads' | 'activation'>): NdArray {
+  const { norm, dense } = layersOf(model)
+  const [batch, tokens, hidden] = x.shape as [number, number, number]
+  const heads = [batch, tokens, 3, model.heads, hidden / model.heads]
+  const qkv = reshape(dense(norm(x, `${name}.norm1`), `${name}.attn.qkv`), heads)
+  const attended = sum(x, dense(attention(qkv).o, `${name}.attn.proj`))
+  const inner = activation(dense(norm(attended, `${name}.norm2`), `${name}.mlp.fc1`), model.activation)
+  return sum(attended, dense(inner, `${name}.mlp.fc2`))
 }
 
 /** timm's resample_abs_pos_embed of the entries behind the first `first`: bicubic with antialias, [rows·columns, D]. */

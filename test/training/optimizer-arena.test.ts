@@ -11,6 +11,7 @@ import { narrowValues } from '../tensor/narrow.ts'
 interface Step {
   readonly gradient: Float32Array
   readonly frozen: readonly number[]
+  readonly undecayed?: readonly number[]
   readonly maxNorm?: number
   readonly ema?: boolean
   readonly compute?: 'bf16' | 'f16'
@@ -33,7 +34,7 @@ const values = (count: number, seed: number, scale = 1) => Float32Array.from(ran
 /** What two steps make of arrays of random numbers. */
 async function run(
   device: Device,
-  { gradient, frozen, maxNorm, ema = true, compute, shift = 0 }: Step,
+  { gradient, frozen, undecayed = [], maxNorm, ema = true, compute, shift = 0 }: Step,
 ): Promise<Arrays> {
   const count = gradient.length
   const made: Tensor[] = []
@@ -60,7 +61,7 @@ async function run(
     native().clipGradientNorm(g.handle, frozen, state.handle, maxNorm ?? Number.POSITIVE_INFINITY, 1)
     const settings = [1e-2, 0.9, 0.999, 1e-8, 0.1, 0.75] as const
     const arrays = [weight, g, m, v].map(({ handle }) => handle) as [never, never, never, never]
-    native().adamW(...arrays, ema ? e.handle : null, copy?.handle ?? null, frozen, state.handle, ...settings)
+    native().adamW(...arrays, ema ? e.handle : null, copy?.handle ?? null, frozen, undecayed, state.handle, ...settings)
   }
   const view = new DataView((await state.dataAs('u8')).buffer)
   const result = {
@@ -94,8 +95,8 @@ const isIn = (frozen: readonly number[], i: number) =>
 
 for (const { device, missing } of DEVICES) {
   describe.skipIf(missing)(`an optimizer step over bare arrays on ${device}`, () => {
-    // 128 ranges travel with a kernel, more lie in an array on the device.
-    test.each([0, 1, 16, 128, 129])(
+    // 96 ranges travel with a kernel, more lie in an array on the device.
+    test.each([0, 1, 16, 96, 97])(
       '%d frozen ranges: only the EMA moves there, and their gradient is not read',
       async (total) => {
         const count = 33_333
@@ -120,6 +121,23 @@ for (const { device, missing } of DEVICES) {
           if (!isIn(frozen, i)) expect(held.ema[i]).toBe(free.ema[i])
           else expect(held.ema[i]).toBeCloseTo(average(average(ema[i]!, start.weight[i]!), start.weight[i]!), 5)
         }
+      },
+    )
+
+    test.each([0, 1, 16, 96, 97])(
+      '%d ranges without decay: as in a step without it, frozen ones as ever',
+      async (total) => {
+        const count = 33_333
+        const undecayed = ranges(count, total)
+        const frozen = total > 0 ? [undecayed[0]!, undecayed[0]! + 2, 20_000, 20_003] : []
+        const gradient = values(count, 9)
+        const plain = await run(device, { gradient, frozen })
+        const without = await run(device, { gradient, frozen, undecayed: [0, count] })
+        const mixed = await run(device, { gradient, frozen, undecayed })
+        for (const name of ['weight', 'firstMoment', 'secondMoment', 'ema'] as const) {
+          expect(mixed[name]).toEqual(plain[name].map((value, i) => (isIn(undecayed, i) ? without[name][i]! : value)))
+        }
+        expect(plain.weight[12_345]).not.toBe(without.weight[12_345])
       },
     )
 
@@ -177,7 +195,7 @@ for (const { device, missing } of DEVICES) {
       using array = Tensor.zeros([8], device)
       using state = Tensor.from(new Uint8Array(STATE_BYTES), [STATE_BYTES], device)
       const a = array.handle
-      const call = () => native().adamW(a, a, a, a, null, a, [], state.handle, 1, 0.9, 0.999, 1e-8, 0, 0.9)
+      const call = () => native().adamW(a, a, a, a, null, a, [], [], state.handle, 1, 0.9, 0.999, 1e-8, 0, 0.9)
       expect(call).toThrow('adamW: computeWeight is f32, as the weights are: there is nothing to copy')
     })
   })

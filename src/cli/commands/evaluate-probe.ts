@@ -1,17 +1,32 @@
+import type { Dataset } from '../../data/dataset.ts'
+import type { ProbeSchedule } from '../../evaluation/linear-probe.ts'
 import type { ProbePoint } from '../../evaluation/probe.ts'
-import { defineCommand } from '../command.ts'
+import { type CommandContext, defineCommand } from '../command.ts'
 import { curveTable } from '../curve-table.ts'
+import { encoderOf } from '../encoder-argument.ts'
 import { MODEL_OPTIONS, openModel } from '../evaluated-model.ts'
 import { writeRecord } from '../evaluation-record.ts'
+import { UsageError } from '../failure.ts'
 import type { Progress } from '../progress.ts'
 
 export const evaluateProbeCommand = defineCommand({
   name: 'evaluate probe',
-  summary: 'linear probing: how much of the class the layers of a model know',
+  summary: 'linear probing: how much of the class the layers of a model, or an encoder, know',
   description:
-    "Trains a linear classifier on the output of each block, averaged over its tokens, behind a batch normalisation without parameters, and says how many images of the test set it gets right. The model is told no class. The schedule is the paper's (90 epochs, batches of 16,384, Adam, a cosine from 1e-3 to 0); a batch is at most the training set. Without --test a fifth of DATA, drawn by the seed, is held out. Features stay in memory: images × layers × width × 4 bytes.",
+    "Trains a linear classifier on the output of each block, averaged over its tokens, behind a batch normalisation without parameters, and says how many images of the test set it gets right. The model is told no class. The schedule is the paper's (90 epochs, batches of 16,384, Adam, a cosine from 1e-3 to 0); a batch is at most the training set. Without --test a fifth of DATA, drawn by the seed, is held out. Features stay in memory: images × layers × width × 4 bytes. With --encoder in place of --checkpoint it is an encoder's patch features that are probed, averaged over the image.",
   options: {
     ...MODEL_OPTIONS,
+    checkpoint: {
+      type: 'string',
+      placeholder: 'C',
+      description: 'run, checkpoint folder or weights of the model to probe',
+    },
+    encoder: {
+      type: 'string',
+      placeholder: 'NAME=FILE',
+      description:
+        'the encoder to probe: vit=RUN/encoder.safetensors, dinov2-vit-b=FILE and its kin, or the built-in hog',
+    },
     test: { type: 'string', placeholder: 'DATA2', description: 'a prepared data set to test on, of the same classes' },
     epochs: { type: 'integer', min: 1, default: 90, description: 'passes over the training features' },
     probeBatch: { type: 'integer', min: 1, default: 16384, description: 'features of a step' },
@@ -28,46 +43,124 @@ export const evaluateProbeCommand = defineCommand({
         'repa evaluate probe --checkpoint runs/cifar --data data/cifar --noise 0,0.25,0.5 --probe-batch 1024 --out runs/cifar/evaluation/probe.json',
       description: 'every layer at three noise levels, as JSON too',
     },
+    {
+      command:
+        'repa evaluate probe --encoder vit=runs/encoder/encoder.safetensors --data data/cifar --probe-batch 1024',
+      description: 'an encoder of your own',
+    },
   ],
-  async run(args, context) {
-    const { out, signal, progress, seed = 0 } = context
-    const [{ evaluateProbe }, { Dataset }] = await Promise.all([
-      import('../../evaluation/probe.ts'),
-      import('../../data/dataset.ts'),
-    ])
+  async run({ checkpoint, encoder, ...args }, context) {
+    if ((checkpoint === undefined) === (encoder === undefined)) {
+      throw new UsageError(
+        checkpoint === undefined
+          ? 'What is to be probed? Give a model by --checkpoint, or an encoder by --encoder.'
+          : 'Both --checkpoint and --encoder are given; probe one at a time.',
+      )
+    }
+    const { Dataset } = await import('../../data/dataset.ts')
     const test = args.test === undefined ? undefined : await Dataset.open(args.test)
-    const opened = await openModel(args, context)
-    let bar: { readonly label: string; readonly shown: Progress } | undefined
-    const result = await evaluateProbe({
-      ...opened,
-      test,
-      images: args.images,
-      layers: args.layers,
-      noise: args.noise,
-      schedule: { epochs: args.epochs, batch: args.probeBatch, learningRate: args.lr },
-      seed,
-      batch: args.batch,
-      signal,
-      onProgress: (stage, noise, done, total) => {
-        const label = `${stage}, noise ${noise}`
-        if (bar?.label !== label) {
-          bar?.shown.end()
-          bar = { label, shown: progress({ label, unit: stage === 'features' ? 'images' : 'epochs', total }) }
-        }
-        bar.shown.update(done)
-        if (done === total) bar.shown.end()
-      },
-    }).finally(() => {
-      bar?.shown.end()
-      opened[Symbol.dispose]()
-    })
-    out.line(
-      `accuracy of ${result.testImages} images after training on ${result.trainImages}, by layer and noise level:`,
-    )
-    curveTable(out, result, (point: ProbePoint) => `${(100 * point.accuracy).toFixed(1)} %`)
-    const step = opened.step === undefined ? {} : { step: opened.step }
-    const record = { checkpoint: args.checkpoint, ...step, data: args.data, ...result }
+    const schedule = { epochs: args.epochs, batch: args.probeBatch, learningRate: args.lr }
+    const record =
+      encoder === undefined
+        ? await probeModel({ ...args, checkpoint: checkpoint! }, { test, schedule }, context)
+        : await probeEncoder(encoder, args, { test, schedule }, context)
     if (args.out !== undefined) await writeRecord(args.out, record)
-    out.json(record)
+    context.out.json(record)
   },
 })
+
+interface Probing {
+  readonly test: Dataset | undefined
+  readonly schedule: ProbeSchedule
+}
+
+interface ModelArguments {
+  readonly checkpoint: string
+  readonly data: string
+  readonly layers: readonly number[] | undefined
+  readonly noise: readonly number[]
+  readonly images: number | undefined
+  readonly batch: number
+  readonly weights: string
+  readonly path: string | undefined
+}
+
+async function probeModel(args: ModelArguments, probing: Probing, context: CommandContext): Promise<object> {
+  const { out, signal, seed = 0 } = context
+  const { evaluateProbe } = await import('../../evaluation/probe.ts')
+  const opened = await openModel(args, context)
+  const bars = stageBars(context)
+  const result = await evaluateProbe({
+    ...opened,
+    ...probing,
+    images: args.images,
+    layers: args.layers,
+    noise: args.noise,
+    seed,
+    batch: args.batch,
+    signal,
+    onProgress: (stage, noise, done, total) => bars.update(stage, `${stage}, noise ${noise}`, done, total),
+  }).finally(() => {
+    bars.end()
+    opened[Symbol.dispose]()
+  })
+  out.line(`accuracy of ${result.testImages} images after training on ${result.trainImages}, by layer and noise level:`)
+  curveTable(out, result, (point: ProbePoint) => `${(100 * point.accuracy).toFixed(1)} %`)
+  const step = opened.step === undefined ? {} : { step: opened.step }
+  return { checkpoint: args.checkpoint, ...step, data: args.data, ...result }
+}
+
+async function probeEncoder(
+  named: string,
+  args: { readonly data: string; readonly images: number | undefined; readonly batch: number },
+  probing: Probing,
+  context: CommandContext,
+): Promise<object> {
+  const { out, signal, seed = 0 } = context
+  const [{ evaluateEncoderProbe }, { loadEncoder }, { resolveDevice }, { Dataset: Data }] = await Promise.all([
+    import('../../evaluation/encoder-probe.ts'),
+    import('../../alignment/encoders.ts'),
+    import('../../tensor/device.ts'),
+    import('../../data/dataset.ts'),
+  ])
+  const device = resolveDevice(context.device)
+  const { name, file } = encoderOf(named)
+  const data = await Data.open(args.data)
+  const encoder = await loadEncoder(name, file, { device, notice: (sentence) => out.warn(sentence) })
+  const bars = stageBars(context)
+  const result = await evaluateEncoderProbe({
+    ...probing,
+    encoder,
+    data,
+    images: args.images,
+    seed,
+    batch: args.batch,
+    device,
+    signal,
+    onProgress: (stage, done, total) => bars.update(stage, stage, done, total),
+  }).finally(() => {
+    bars.end()
+    encoder[Symbol.dispose]()
+  })
+  out.line(
+    `${name}: ${(100 * result.accuracy).toFixed(1)} % of ${result.testImages} images right after training on ` +
+      `${result.trainImages} (of which ${(100 * result.trainAccuracy).toFixed(1)} %), features of a grid of ${result.grid.join(' x ')}`,
+  )
+  return { ...(file !== undefined && { file }), data: args.data, ...result }
+}
+
+/** A progress bar for every stage, one after the other. */
+function stageBars({ progress }: CommandContext) {
+  let bar: { readonly label: string; readonly shown: Progress } | undefined
+  return {
+    update(stage: 'features' | 'probes', label: string, done: number, total: number): void {
+      if (bar?.label !== label) {
+        bar?.shown.end()
+        bar = { label, shown: progress({ label, unit: stage === 'features' ? 'images' : 'epochs', total }) }
+      }
+      bar.shown.update(done)
+      if (done === total) bar.shown.end()
+    },
+    end: () => bar?.shown.end(),
+  }
+}

@@ -111,7 +111,10 @@ export interface ScaledResidual {
   readonly ones: Tensor
 }
 
-/** residual + γ ⊙ mlp(x): a branch of a plain transformer, added in the last product's epilogue; x [..., in], the rest [..., D]. */
+/**
+ * residual + γ ⊙ mlp(x): a branch of a plain transformer, added in the last product's epilogue; x [..., in], the rest [..., D]. Where
+ * there is a γ, the backward pass makes the last product once more, for the branch by itself.
+ */
 export function mlpResidual(
   x: Tensor,
   layers: readonly LinearWeights[],
@@ -122,28 +125,22 @@ export function mlpResidual(
   const hidden = hiddenLayers(x, layers, activation, tape !== undefined)
   const last = layers.at(-1)!
   const product = [(hidden.at(-1)?.out ?? x).handle, last.weight.handle, last.bias?.handle ?? null] as const
-  // γ's gradient needs the branch by itself.
-  const y =
-    tape && gamma
-      ? new Tensor(native().linear(...product, 'none', false, computeDType(last.weight))[0], x.device)
-      : undefined
-  const out = new Tensor(
-    y
-      ? native().layerScale(residual.handle, y.handle, gamma!.handle)
-      : native().linearLayerScale(...product, residual.handle, (gamma ?? ones).handle),
-    x.device,
-  )
+  const out = new Tensor(native().linearLayerScale(...product, residual.handle, (gamma ?? ones).handle), x.device)
   if (!tape) hidden.at(-1)?.out.dispose()
-  tape?.push([out], [...saved(hidden), y], (gradients) => {
+  tape?.push([out], saved(hidden), (gradients) => {
     const dOut = gradients.take(out)!
-    let dY = cast(dOut, computeDType(last.weight))
-    if (y) {
-      const { into, accumulate } = gradients.into(gamma!)
-      const dBranch = native().layerScaleBackward(dOut.handle, y.handle, gamma!.handle, into.handle, accumulate)
-      dY = new Tensor(dBranch, x.device)
+    const dtype = computeDType(last.weight)
+    let dBranch = dOut
+    if (gamma) {
+      const y = new Tensor(native().linear(...product, 'none', false, dtype)[0], x.device)
+      const { into, accumulate } = gradients.into(gamma)
+      dBranch = new Tensor(
+        native().layerScaleBackward(dOut.handle, y.handle, gamma.handle, into.handle, accumulate),
+        x.device,
+      )
     }
-    biasGradient(gradients, last, y ? dY : dOut)
-    layersBackward(gradients, x, hidden, layers, activation, dY)
+    biasGradient(gradients, last, dBranch)
+    layersBackward(gradients, x, hidden, layers, activation, cast(dBranch, dtype))
     gradients.add(residual, dOut.alias())
   })
   return out

@@ -2,17 +2,16 @@ import { describe, expect, test } from 'vitest'
 import type { Activation } from '../../../src/native.ts'
 import {
   linear,
-  linearActivation,
   linearAddend,
   linearGatedResidual,
+  linearResidual,
   mlp,
   mlpGatedResidual,
+  mlpResidual,
 } from '../../../src/tensor/ops/linear.ts'
-import { linearLayerScale } from '../../../src/tensor/ops/residual.ts'
-import type { Tensor } from '../../../src/tensor/tensor.ts'
-import { activation as activate } from '../../reference/activation.ts'
-import { type NdArray, random, scaled, sum, zeros } from '../../reference/array.ts'
-import { gatedResidual, gatedResidualBackward, layerScale } from '../../reference/gated-residual.ts'
+import { Tensor } from '../../../src/tensor/tensor.ts'
+import { map, type NdArray, random, scaled, sum, zeros } from '../../reference/array.ts'
+import { gatedResidual, gatedResidualBackward, layerScale, layerScaleBackward } from '../../reference/gated-residual.ts'
 import { linear as affine, linearBackward } from '../../reference/linear.ts'
 import { expectRounded, largestOf, type Rounding } from '../rounding.ts'
 import { type Draw, type OpCase, opCase, testOps } from './op-case.ts'
@@ -254,38 +253,60 @@ function addendCase(draw: Draw, rows: readonly [number, number], stack: Stack): 
   }
 }
 
-function layerScaleCase(draw: Draw, rows: readonly number[], stack: Stack): OpCase {
-  const residual = draw([...rows, stack.widths[1]], 4)
-  const gamma = draw([stack.widths[1]], 5)
-  const table = mlpCase(draw, rows, stack)
-  return {
-    ...table,
-    name: `layer scale of [${rows}] rows, ${text(stack)}`,
-    inputs: { ...table.inputs, residual, gamma },
-    op: (tensors) => linearLayerScale(tensors.x!, layersOf(tensors, stack)[0], tensors.residual!, tensors.gamma!),
-    forward: () => layerScale(residual, table.forward(), gamma),
-    backward: undefined,
-    rounding: (dOut) => {
-      const { roundings, scale } = table.rounding(dOut).out!
-      return { out: { roundings: roundings + 2, scale: largestOf(residual) + largestOf(gamma) * scale } }
+function residualCase(draw: Draw, rows: readonly number[], stack: Stack, scaled: boolean): OpCase {
+  const width = stack.widths.at(-1)!
+  const x = draw([...rows, stack.widths[0]], 1)
+  const residual = draw([...rows, width], 4)
+  const gamma = draw([width], 5)
+  const one = map(zeros([width]), () => 1)
+  const factor = scaled ? gamma : one
+  const named: Record<string, NdArray> = { ...(scaled && { gamma }), ...parameters(draw, stack) }
+  const layers = layersOf(named, stack)
+  const inputs = stackForward(x, layers, stack.activation)
+  const y = inputs.at(-1)!
+  const all: Record<string, NdArray> = { x, residual, ...named }
+  return opCase({
+    name: `${scaled ? 'scaled ' : ''}residual of [${rows}] rows, ${text(stack)}`,
+    inputs: all,
+    compute: computeInputs(stack),
+    op: (tensors: Record<string, Tensor>, device) => {
+      const ones = Tensor.full([width], 1, device)
+      const target = { residual: tensors.residual!, gamma: tensors.gamma, ones }
+      return stack.widths.length === 2
+        ? linearResidual(tensors.x!, layersOf(tensors, stack)[0], target)
+        : mlpResidual(tensors.x!, layersOf(tensors, stack), stack.activation, target)
     },
-  }
-}
-
-function activationCase(draw: Draw, rows: readonly number[], stack: Stack): OpCase {
-  const kind = stack.activation as Exclude<Activation, 'none'>
-  const table = mlpCase(draw, rows, stack)
-  return {
-    ...table,
-    name: `${kind} of [${rows}] rows, ${text(stack)}`,
-    op: (tensors) => linearActivation(tensors.x!, layersOf(tensors, stack)[0], kind),
-    forward: () => activate(table.forward(), kind),
-    backward: undefined,
-    rounding: (dOut) => {
-      const { roundings, scale } = table.rounding(dOut).out!
-      return { out: { roundings, scale: STEEPEST * scale } }
+    forward: () => layerScale(residual, y, factor),
+    backward: (dOut) => {
+      const { dx, dy, dGamma } = layerScaleBackward(dOut, y, factor)
+      return {
+        ...stackBackward(dy, inputs, layers, stack.activation),
+        residual: dx,
+        ...(scaled && { gamma: dGamma }),
+      }
     },
-  }
+    rounding: (dOut) => {
+      const bounds = stackRounding(x, layers, largestOf(dOut) * largestOf(factor))
+      const { roundings, scale } = bounds.out!
+      // The branch's gradient is rounded before the stack's backward pass, and y for γ's gradient.
+      const { dy } = layerScaleBackward(dOut, y, factor)
+      const errors = stackErrors(dy, largestOf(dy), inputs, layers, stack.activation)
+      const sums = Math.sqrt(x.data.length / stack.widths[0]) * largestOf(dOut)
+      return withErrors(
+        {
+          ...bounds,
+          out: { roundings: roundings + 2, scale: largestOf(residual) + largestOf(factor) * scale },
+          residual: { roundings: 0, scale: 0 },
+          gamma: { roundings, scale: sums * scale },
+        },
+        {
+          ...errors,
+          out: largestOf(factor) * errors.out!,
+          gamma: sums * (errors.out! + largestOf(y)),
+        },
+      )
+    },
+  })
 }
 
 const plain = (...widths: number[]): Stack => ({ widths, activation: 'none', bias: true })
@@ -326,18 +347,15 @@ testOps('linearAddend', (draw) => [
   addendCase(draw, [2, 3], { ...plain(588, 20), bias: false }),
 ])
 
-testOps('linearActivation', (draw) =>
-  (['silu', 'gelu-tanh', 'gelu-erf', 'quick-gelu'] as const).flatMap((activation) => [
-    activationCase(draw, [1, 1], { ...plain(72, 145), activation }),
-    activationCase(draw, [257], { ...plain(19, 33), activation, bias: false }),
+testOps('linearResidual and mlpResidual', (draw) =>
+  [false, true].flatMap((scaled) => [
+    residualCase(draw, [1, 1], plain(72, 72), scaled),
+    residualCase(draw, [2, 257], plain(33, 20), scaled),
+    residualCase(draw, [3], { ...plain(7, 130), bias: false }, scaled),
+    residualCase(draw, [2, 3], { ...plain(24, 96, 24), activation: 'gelu-erf' }, scaled),
+    residualCase(draw, [1, 257], { ...plain(9, 37, 9), activation: 'quick-gelu', bias: false }, scaled),
   ]),
 )
-
-testOps('linearLayerScale', (draw) => [
-  layerScaleCase(draw, [1, 1], plain(72, 72)),
-  layerScaleCase(draw, [2, 257], plain(33, 20)),
-  layerScaleCase(draw, [3], { ...plain(7, 130), bias: false }),
-])
 
 // The bounds above must see what they are for: one term of a long sum left out, one bias forgotten.
 describe('the bounds notice', () => {

@@ -8,12 +8,12 @@ import { embedding, timestepEmbedding } from '../../../src/tensor/ops/embedding.
 import { linearCombination } from '../../../src/tensor/ops/float64.ts'
 import { interpolant, samplePosterior } from '../../../src/tensor/ops/interpolant.ts'
 import { layerNorm, layerNormModulate } from '../../../src/tensor/ops/layer-norm.ts'
-import { linear, linearActivation, linearAddend, linearGatedResidual } from '../../../src/tensor/ops/linear.ts'
+import { linear, linearAddend, linearGatedResidual, linearResidual } from '../../../src/tensor/ops/linear.ts'
 import { cosineAlignmentLoss, velocityLoss } from '../../../src/tensor/ops/loss.ts'
 import { patchify, unpatchify } from '../../../src/tensor/ops/patch.ts'
 import { hog, normalizeImages, resizeGrid, toUint8 } from '../../../src/tensor/ops/pixels.ts'
-import { gatedResidual, layerScale, linearLayerScale } from '../../../src/tensor/ops/residual.ts'
-import { dropTokens, prependTokens, takeTokens } from '../../../src/tensor/ops/tokens.ts'
+import { gatedResidual, layerScale } from '../../../src/tensor/ops/residual.ts'
+import { dropTokens, gatherTokens, prependTokens, takeTokens } from '../../../src/tensor/ops/tokens.ts'
 import { type DeviceDType, Tensor } from '../../../src/tensor/tensor.ts'
 import { DEVICES } from '../devices.ts'
 
@@ -56,7 +56,11 @@ for (const { device, missing } of DEVICES) {
         'ERR_SHAPE',
         'linear: weight has shape [5]; expected [out, in].',
       ],
-      [() => linearActivation(t([2, 5], 'u8'), layer(4, 5), 'silu'), 'ERR_DTYPE', 'linear: x is u8; expected f32'],
+      [
+        () => native().linear(t([2, 5], 'u8').handle, t([4, 5]).handle, null, 'silu', false, 'f32'),
+        'ERR_DTYPE',
+        'linear: x is u8; expected f32',
+      ],
       [
         () => linearAddend(t([1, 3, 5]), layer(4, 5), t([4, 4])),
         'ERR_SHAPE',
@@ -81,7 +85,7 @@ for (const { device, missing } of DEVICES) {
         'linearGatedResidual: chunk 6 is outside a modulation of 6 chunks.',
       ],
       [
-        () => linearLayerScale(t([3, 5]), layer(4, 5), t([3, 4]), t([5])),
+        () => linearResidual(t([3, 5]), layer(4, 5), { residual: t([3, 4]), gamma: t([5]), ones: t([4]) }),
         'ERR_SHAPE',
         'linearLayerScale: gamma has shape [5]; expected [4].',
       ],
@@ -291,6 +295,17 @@ for (const { device, missing } of DEVICES) {
         () => prependTokens(t([1, 2, 3]), { classPosition: t([3]) }),
         'ERR_INVALID_ARGUMENT',
         'prependTokens: a classPosition without a classToken has nothing to be added to.',
+      ],
+      [
+        () => gatherTokens(t([1, 2, 3]), t([2, 2], 'i32')),
+        'ERR_SHAPE',
+        'gatherTokens: ids has shape [2, 2]; expected [1, 2].',
+      ],
+      [() => gatherTokens(t([1, 2, 3]), t([1, 2])), 'ERR_DTYPE', 'gatherTokens: ids is f32; expected i32.'],
+      [
+        () => gatherTokens(t([1, 2, 3]), t([1, 2], 'i32'), t([2])),
+        'ERR_SHAPE',
+        'gatherTokens: fill has shape [2]; expected [3].',
       ],
       [() => dropTokens(t([1, 2, 3]), 3), 'ERR_INVALID_ARGUMENT', 'dropTokens: first is 3; x has 2 tokens.'],
 
