@@ -1,0 +1,142 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { loadEncoder } from '../../src/alignment/encoders.ts'
+import { encoderStatement } from '../../src/alignment/stated-encoder.ts'
+import { Dataset } from '../../src/data/dataset.ts'
+import { evaluateEncoderProbe } from '../../src/evaluation/encoder-probe.ts'
+import { SafetensorsFile } from '../../src/formats/safetensors.ts'
+import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
+import { METHOD_NAMES } from '../../src/pretraining/method.ts'
+import { type PretrainEncoderOptions, pretrainEncoder } from '../../src/pretraining/run.ts'
+import { memoryStats } from '../../src/tensor/device.ts'
+import { scope } from '../../src/tensor/scope.ts'
+import { Tensor } from '../../src/tensor/tensor.ts'
+import { temporaryFolder } from '../data/temporary-folder.ts'
+import { DEVICES } from '../tensor/devices.ts'
+import { stripedDataset } from './striped-dataset.ts'
+
+const TINY = { hidden: 24, depth: 2, heads: 3, batch: 8, seed: 3 } as const
+
+/** Every line of a run's metrics, without what a clock says. */
+function logOf(run: string): object[] {
+  const lines = readFileSync(join(run, 'metrics.jsonl'), 'utf8').trim().split('\n')
+  return lines.map((line) => {
+    const { seconds: _, imagesPerSecond: __, ...rest } = JSON.parse(line) as Record<string, unknown>
+    return rest
+  })
+}
+
+for (const { device, missing } of DEVICES) {
+  describe.skipIf(missing).each(METHOD_NAMES)(`pretrainEncoder on ${device}: %s`, (method) => {
+    test('a run that was stopped and resumed leaves the bits of an unbroken one', async () => {
+      const data = stripedDataset()
+      const [whole, broken] = [temporaryFolder(), temporaryFolder()]
+      const options = { data, device, configuration: { ...TINY, method, steps: 7, checkpointEvery: 3 } }
+      const before = memoryStats(device).liveBytes
+      const result = await pretrainEncoder({ ...options, out: whole })
+      expect(memoryStats(device).liveBytes, 'tensors that were left').toBe(before)
+      expect(result).toMatchObject({ step: 7, encoder: join(whole, 'encoder.safetensors') })
+
+      const stop = new AbortController()
+      const onStep: PretrainEncoderOptions['onStep'] = ({ index }) => {
+        if (index === 4) stop.abort()
+      }
+      const first = await pretrainEncoder({ ...options, out: broken, signal: stop.signal, onStep })
+      expect(first.encoder).toBeUndefined()
+      expect(first.step).toBeLessThan(7)
+      const second = await pretrainEncoder({ ...options, out: broken, configuration: {}, resume: true })
+      expect(second.step).toBe(7)
+      for (const file of [
+        'encoder.safetensors',
+        'checkpoints/0000007/model.safetensors',
+        'checkpoints/0000007/optimizer.safetensors',
+      ]) {
+        expect(readFileSync(join(broken, file)).equals(readFileSync(join(whole, file))), file).toBe(true)
+      }
+      expect(logOf(broken)).toEqual(logOf(whole))
+    })
+  })
+}
+
+describe('an encoder of one’s own', () => {
+  test('learns, states itself, is aligned with under the name vit, and is probed', async () => {
+    const data = stripedDataset({ count: 64 })
+    const out = temporaryFolder()
+    const losses: number[] = []
+    const { encoder: file } = await pretrainEncoder({
+      data,
+      out,
+      device: 'cpu',
+      configuration: { ...TINY, batch: 32, steps: 300, learningRate: 5e-3 },
+      onStep: ({ loss }) => void losses.push(loss),
+    })
+    const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
+    // A patch of normalised pixels of which nothing is known has a mean square of about 1.
+    expect(mean(losses.slice(-10))).toBeLessThan(0.9 * mean(losses.slice(5, 15)))
+
+    const opened = await SafetensorsFile.open(file!)
+    const statement = encoderStatement(file!, opened.metadata)
+    await opened.close()
+    expect(statement).toMatchObject({
+      method: 'mae',
+      model: { imageSize: 16, patch: 2, hidden: 24, depth: 2, heads: 3 },
+      training: { data, steps: 300, batch: 32 },
+    })
+    using encoder = await loadEncoder('vit', file!)
+    expect(encoder).toMatchObject({ name: 'vit', width: 24, grid: [8, 8] })
+    const features = scope(() => encoder.features(Tensor.from(new Uint8Array(768), [1, 3, 16, 16], 'cpu'), [8, 8]))
+    expect(features.shape).toEqual([1, 64, 24])
+    features.dispose()
+
+    const set = await Dataset.open(data)
+    const probe = { encoder, data: set, seed: 1, batch: 16, device: 'cpu', schedule: { batch: 16, learningRate: 0.03 } }
+    const { accuracy, testImages, grid } = await evaluateEncoderProbe(probe)
+    expect({ testImages, grid }).toEqual({ testImages: 13, grid: [8, 8] })
+    expect(accuracy).toBeGreaterThan(0.6)
+  })
+
+  test('of weights that state nothing is refused, and so is none', async () => {
+    const file = join(temporaryFolder(), 'bare.safetensors')
+    await writeSafetensors(file, [{ name: 'cls_token', dtype: 'f32', shape: [1], data: async () => new Uint8Array(4) }])
+    await expect(loadEncoder('vit', file)).rejects.toThrow(
+      `${file} does not say what encoder it holds: the encoder vit needs a file that repa pretrain-encoder wrote.`,
+    )
+    await expect(loadEncoder('vit')).rejects.toThrow('vit=RUN/encoder.safetensors')
+  })
+})
+
+describe('what a run refuses', () => {
+  const REFUSALS: readonly { what: string; change: Partial<PretrainEncoderOptions>; message: string }[] = [
+    { what: 'a folder that holds one', change: {}, message: 'already holds a run; go on with it by --resume' },
+    {
+      what: 'another number of steps',
+      change: { resume: true, configuration: { steps: 9 } },
+      message: 'has steps 2; a resumed run cannot change it to 9, for its learning rate falls to 0 at the last step',
+    },
+    {
+      what: 'another width',
+      change: { resume: true, configuration: { hidden: 48 } },
+      message: 'has hidden 24; a resumed run cannot change it to 48',
+    },
+  ]
+  test.each(REFUSALS)('$what', async ({ change, message }) => {
+    const [data, out] = [stripedDataset({ count: 8 }), temporaryFolder()]
+    const options = { data, out, device: 'cpu', configuration: { ...TINY, steps: 2 } }
+    await pretrainEncoder(options)
+    await expect(pretrainEncoder({ ...options, ...change })).rejects.toThrow(message)
+  })
+
+  test('to resume what has not begun', async () => {
+    const [data, out] = [stripedDataset({ count: 8 }), join(temporaryFolder(), 'none')]
+    await expect(pretrainEncoder({ data, out, device: 'cpu', configuration: {}, resume: true })).rejects.toThrow(
+      `${out} holds no run to resume: it has no config.json. Leave out --resume to begin one.`,
+    )
+  })
+
+  test('images for which no patch is usual', async () => {
+    const [data, out] = [stripedDataset({ count: 8, size: 18 }), temporaryFolder()]
+    const options = { data, out, device: 'cpu', configuration: { ...TINY, steps: 1 } }
+    await expect(pretrainEncoder(options)).rejects.toThrow('have 18 pixels, which gives no usual patch; say --patch')
+  })
+})
