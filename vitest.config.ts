@@ -12,6 +12,8 @@ const onDevice = {
     'test/gpu/**/*.test.ts',
     'test/tensor/**/*.test.ts',
     'test/training/optimizer*.test.ts',
+    'test/models/vit-gradient.test.ts',
+    'test/pretraining/*.test.ts',
     'test/planning/memory.test.ts',
     'test/native/device.test.ts',
   ],

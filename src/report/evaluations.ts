@@ -75,6 +75,30 @@ const ProbeEvaluation = z.strictObject({
 })
 
 /**
+ * How much of the classes a linear classifier reads from an encoder's features (`repa evaluate probe --encoder`).
+ *
+ * ```json
+ * { "kind": "encoder-probe", "encoder": "vit", "file": "runs/encoder/encoder.safetensors", "data": "data/mine", "grid": [8, 8],
+ *   "trainImages": 40000, "testImages": 10000, "accuracy": 0.52, "trainAccuracy": 0.53 }
+ * ```
+ */
+const EncoderProbeEvaluation = z.strictObject({
+  kind: z.literal('encoder-probe'),
+  step: z.int().nonnegative().optional(),
+  checkpoint: z.undefined().optional(),
+  encoder: z.string().min(1),
+  file: z.string().optional(),
+  data: z.string().optional(),
+  /** Rows and columns of patches that it was asked for. */
+  grid: z.array(count).length(2).optional(),
+  trainImages: count.optional(),
+  testImages: count,
+  schedule: JsonObjectSchema.optional(),
+  accuracy: share,
+  trainAccuracy: share.optional(),
+})
+
+/**
  * How far a layer's features align with an encoder's (`repa evaluate cknna`).
  *
  * ```json
@@ -105,7 +129,12 @@ const CknnaEvaluation = z.strictObject({
 })
 
 /** What a file `RUN/evaluation/NAME.json` holds, whatever its name: one evaluation of one checkpoint of the run. */
-export const EvaluationSchema = z.discriminatedUnion('kind', [FidEvaluation, ProbeEvaluation, CknnaEvaluation])
+export const EvaluationSchema = z.discriminatedUnion('kind', [
+  FidEvaluation,
+  ProbeEvaluation,
+  EncoderProbeEvaluation,
+  CknnaEvaluation,
+])
 export type Evaluation = z.output<typeof EvaluationSchema>
 export type FidEvaluation = z.output<typeof FidEvaluation>
 

@@ -8,7 +8,8 @@ const value = z.number().nullable()
 const MetricsLine = z.object({
   step: z.int().nonnegative(),
   loss: value,
-  denoising: value,
+  /** Pretraining an encoder has none. */
+  denoising: value.optional(),
   vb: value.optional(),
   alignment: value.optional(),
   gradNorm: value,

@@ -117,7 +117,7 @@ function renderCurves(runs: readonly RunData[], names: readonly string[], column
     {
       metric: 'loss',
       title: 'Loss',
-      description: parts.length > 1 ? `What is minimised: ${parts.join(' plus ')}.` : MEAN_SQUARED_ERROR,
+      description: lossDescription(parts, has('denoising')),
       yLabel: 'Loss',
       width: 'full',
     },
@@ -184,6 +184,12 @@ ${charts.map((chart) =>
   }),
 )}
 </div></section>`
+}
+
+/** Of runs that denoise something, or of an encoder's pretraining, whose objective is its method's. */
+function lossDescription(parts: readonly string[], isDenoising: boolean): string {
+  if (parts.length > 1) return `What is minimised: ${parts.join(' plus ')}.`
+  return isDenoising ? MEAN_SQUARED_ERROR : 'What is minimised.'
 }
 
 function renderRunToggle(name: string, run: number): Html {

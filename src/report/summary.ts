@@ -103,6 +103,9 @@ function headlinesOf(evaluation: Evaluation): (readonly [label: string, value: s
       typeof value !== 'number' ? [] : [[label, formatSignificant(value, value < 100 ? 3 : 4), ''] as const],
     )
   }
+  if (evaluation.kind === 'encoder-probe') {
+    return [[`Probing (${evaluation.encoder})`, `${(evaluation.accuracy * 100).toFixed(1)} %`, '']]
+  }
   const values =
     evaluation.kind === 'probe'
       ? evaluation.points.map(({ layer, accuracy }) => ({ layer, value: accuracy }))
