@@ -20,8 +20,10 @@ interface FolderOptions {
   readonly classes?: readonly number[]
   /** An ADM-style npz: `arr_0`, uint8 [count, H, W, 3]. */
   readonly npz?: string
-  /** One picture of all images. */
+  /** One picture of the images. */
   readonly grid?: string
+  /** How many images the grid shows, the first ones. Default: all. */
+  readonly gridCount?: number
   /** Images in a row of the grid. Default: about as many as rows. */
   readonly columns?: number
 }
@@ -40,7 +42,7 @@ export interface SampleResult {
  * Samples images to `FOLDER/000000.png` and on; of a model of latents also the latents, `FOLDER/latents.npz` (`latents`, f64).
  */
 export async function sampleToFolder(model: AnyTransformer, options: SampleToFolderOptions): Promise<SampleResult> {
-  const { folder, count, classes, npz, grid, columns, ...sampling } = options
+  const { folder, count, classes, npz, grid, gridCount = count, columns, ...sampling } = options
   const labels = await labelsFor(model, count, classes, options.seed)
   const isLatent = model.config.channels !== 3
   const [height, width] = imageSizeOf(model, options.autoencoder)
@@ -63,7 +65,8 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
       const interleaved = await writeImages(folder, batch)
       await images?.append(interleaved)
       await latents?.append(new Uint8Array(batch.latents.buffer))
-      if (grid !== undefined) shown.push(batch.images)
+      const wanted = grid === undefined ? 0 : Math.max(0, gridCount - batch.first)
+      if (wanted > 0) shown.push(batch.images.subarray(0, wanted * 3 * height * width))
     }
     await images?.close()
     await latents?.close()
@@ -73,7 +76,11 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     throw error
   }
   if (grid !== undefined) {
-    const picture = imageGrid(Buffer.concat(shown), [count, 3, height, width], columns === undefined ? {} : { columns })
+    const picture = imageGrid(
+      Buffer.concat(shown),
+      [Math.min(gridCount, count), 3, height, width],
+      columns === undefined ? {} : { columns },
+    )
     await writeFile(grid, encodePng(picture.data, picture.width, picture.height, 3))
   }
   return { count, folder, labels: [...labels], npz, grid }

@@ -43,6 +43,7 @@ export interface ProbePoint extends ProbeAccuracy {
 
 export interface ProbeResult {
   readonly kind: 'probe'
+  readonly classes: number
   readonly layers: readonly number[]
   readonly noise: readonly number[]
   readonly trainImages: number
@@ -122,5 +123,5 @@ export async function evaluateProbe(options: EvaluateProbeOptions): Promise<Prob
     })
   }
   const { length: trainImages } = parts.train
-  return { kind: 'probe', layers, noise, trainImages, testImages: parts.test.length, schedule, points }
+  return { kind: 'probe', classes, layers, noise, trainImages, testImages: parts.test.length, schedule, points }
 }

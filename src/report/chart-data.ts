@@ -14,7 +14,14 @@ export interface ChartData {
   readonly ticks: number
   /** A share of one, read as per cent. */
   readonly percent: boolean
+  readonly references: readonly Reference[]
   readonly series: readonly SeriesData[]
+}
+
+/** A value that all lines are to be judged by, drawn right across the chart. */
+export interface Reference {
+  readonly name: string
+  readonly value: number
 }
 
 export interface SeriesData {

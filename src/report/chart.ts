@@ -1,5 +1,5 @@
 import { positionOn, type Tick } from './axis.ts'
-import type { ChartData } from './chart-data.ts'
+import type { ChartData, Reference } from './chart-data.ts'
 import { type Curve, curveOf, type Points } from './curve.ts'
 import { type Html, html, jsonForHtml, trusted } from './html.ts'
 import { packNumbers } from './pack-numbers.ts'
@@ -37,6 +37,8 @@ export interface Chart {
   readonly percent?: boolean
   /** The column of `metrics.jsonl` that is shown; a page that is followed live appends to it. */
   readonly metric?: string
+  /** Values that the lines are to be judged by; the axis holds them. */
+  readonly references?: readonly Reference[]
   /** Names the lines below the title: for charts whose lines are not one a run. */
   readonly legend?: boolean
 }
@@ -52,13 +54,15 @@ const ACROSS: Readonly<Record<Across, string>> = {
  * single values.
  */
 export function renderChart(chart: Chart): Html {
-  const { title, description, yLabel, across, drawing, width, range, fromZero = false, values, percent = false } = chart
+  const { title, description, yLabel, across, drawing, width, range, fromZero = false, percent = false } = chart
+  const { references = [] } = chart
   const series = chart.series.filter(({ points }) => points.x.length > 0)
   if (series.length === 0) return html``
   const curves = series.map(({ points }) => curveOf(points, drawing === 'noisy' ? 'noisy' : 'exact'))
   const last = range[1]
   const first = across === 'step' ? axisBegin(range[0], last) : range[0]
   const ticks = width === 'full' ? 8 : 5
+  const values = including(chart.values, references)
   const plot = plotOf(curves, { across, drawing, first, last, scale: 'linear', fromZero, values, ticks })
   const data: ChartData = {
     across,
@@ -70,6 +74,7 @@ export function renderChart(chart: Chart): Html {
     ...(values && { values }),
     ticks,
     percent,
+    references,
     series: series.map(({ run, name, points, age = 0 }) => ({
       run,
       name,
@@ -87,11 +92,12 @@ export function renderChart(chart: Chart): Html {
 <div class="y-title">${yLabel}</div>
 <div class="plot">
 <div class="y-labels">${plot.y.ticks.map((tick) => renderTick('top', 1 - positionOn(plot.y, tick.value), tick, percent))}</div>
-<svg viewBox="0 0 ${UNITS} ${UNITS}" preserveAspectRatio="none" role="img" aria-label="${spoken(title, across, series, curves)}">
+<svg viewBox="0 0 ${UNITS} ${UNITS}" preserveAspectRatio="none" role="img" aria-label="${spoken(chart, series, curves)}">
 <path class="grid" d="${trusted(plot.grid)}"/>
 ${series.map(({ run, age = 0 }, i) => html`<path class="raw run-${run} age-${ageClass(age)}" d="${trusted(plot.raw[i]!)}"/>`)}
 ${series.map(({ run, age = 0, points }, i) => html`<path class="trend run-${run} age-${ageClass(age)}${points.x.length === 1 ? ' point' : ''}" d="${trusted(plot.trend[i]!)}"/>`)}
 </svg>
+<div class="references">${references.map(({ name, value }) => renderReference(name, positionOn(plot.y, value)))}</div>
 <div class="x-labels">${plot.x.ticks.map((tick) => renderTick('left', positionOn(plot.x, tick.value), tick, false))}</div>
 </div>
 <div class="x-title">${ACROSS[across]}</div>
@@ -106,6 +112,18 @@ function renderLegend(series: readonly ChartSeries[]): Html {
   )}</ul>`
 }
 
+/** The name stands above its line, or below it where there is no room. */
+function renderReference(name: string, height: number): Html {
+  const side = height > 0.9 ? ' below' : ''
+  return html`<div class="reference${side}" style="top:${((1 - height) * 100).toFixed(2)}%"><span>${name}</span></div>`
+}
+
+/** The range of values that holds the references too; undefined where there are neither. */
+function including(values: Chart['values'], references: readonly Reference[]): Chart['values'] {
+  const all = [...(values ?? []), ...references.map(({ value }) => value)]
+  return all.length === 0 ? undefined : [Math.min(...all), Math.max(...all)]
+}
+
 /** Four strengths can be told apart. */
 function ageClass(age: number): number {
   return Math.round(age * 3)
@@ -115,12 +133,17 @@ function renderTick(side: 'left' | 'top', position: number, tick: Tick, percent:
   return html`<span style="${side}:${(position * 100).toFixed(2)}%">${percent ? formatShare(tick.value) : tick.label}</span>`
 }
 
-function spoken(title: string, across: Across, series: readonly ChartSeries[], curves: readonly Curve[]): string {
+function spoken(
+  { title, across, references = [] }: Chart,
+  series: readonly ChartSeries[],
+  curves: readonly Curve[],
+): string {
   const where = across === 'noise' ? 'noise level' : across
   const sentences = series.map(({ name }, i) => {
     const { x, y } = curves[i]!.smooth
     const [first, last] = [y[0]!, y.at(-1)!].map((value) => formatSignificant(value, 3))
     return `${name}: from ${first} at ${where} ${formatCount(x[0]!)} to ${last} at ${where} ${formatCount(x.at(-1)!)}`
   })
-  return `${title}. ${sentences.join('; ')}.`
+  const compared = references.map(({ name, value }) => `${name}: ${formatSignificant(value, 3)}`)
+  return `${title}. ${[...sentences, ...compared].join('; ')}.`
 }

@@ -1,5 +1,6 @@
 import { basename } from 'node:path'
 import { type Chart, type ChartSeries, renderChart } from './chart.ts'
+import type { Reference } from './chart-data.ts'
 import type { Points } from './curve.ts'
 import type { Evaluation, FidEvaluation } from './evaluations.ts'
 import { type Html, html } from './html.ts'
@@ -26,6 +27,8 @@ interface LayerMeasure {
   readonly description: string
   readonly yLabel: string
   readonly percent: boolean
+  /** Values that no run of these has, to judge theirs by. */
+  readonly references: readonly Reference[]
   readonly profiles: readonly LayerProfile[]
 }
 
@@ -134,7 +137,7 @@ function accelerationOf(series: readonly ChartSeries[]): string {
 function probeMeasures(all: readonly (readonly Evaluation[])[]): LayerMeasure[] {
   const profiles = all.flatMap((own, run) =>
     own.flatMap((evaluation) =>
-      evaluation.kind === 'probe'
+      evaluation.kind === 'probe' && evaluation.encoder === undefined
         ? [
             {
               run,
@@ -152,8 +155,29 @@ function probeMeasures(all: readonly (readonly Evaluation[])[]): LayerMeasure[] 
       description: 'Held-out images whose class a linear classifier names, from the layer’s mean over the patches.',
       yLabel: 'Top-1 accuracy, %',
       percent: true,
+      references: probeReferences(all.flat()),
       profiles,
     },
+  ]
+}
+
+/** What guessing would name right, where all was measured with as many classes; and what the encoders know of clean images. */
+function probeReferences(all: readonly Evaluation[]): Reference[] {
+  const probes = all.filter((evaluation) => evaluation.kind === 'probe')
+  const [classes, ...others] = distinct(probes.map((own) => own.classes ?? Number.NaN))
+  const isChanceKnown = classes !== undefined && !Number.isNaN(classes) && others.length === 0
+  const encoders = groupBy(
+    probes.filter((own) => own.encoder !== undefined),
+    (own) => own.encoder!,
+  )
+  return [
+    ...encoders.flatMap((group) =>
+      best(
+        group.flatMap(({ points }) => points.map(({ layer, noise, accuracy }) => ({ layer, noise, value: accuracy }))),
+        0,
+      ).map(([, value]) => ({ name: group[0]!.encoder!, value })),
+    ),
+    ...(isChanceKnown ? [{ name: 'chance', value: 1 / classes }] : []),
   ]
 }
 
@@ -175,6 +199,7 @@ function cknnaMeasures(all: readonly (readonly Evaluation[])[]): LayerMeasure[] 
       description: `How far neighbours among the layer’s features are neighbours among the encoder’s; ${formula}, k = ${neighbours}.`,
       yLabel: 'CKNNA',
       percent: false,
+      references: [],
       profiles: group.map(({ run, evaluation: { step, points } }) => ({
         run,
         step,
@@ -194,12 +219,20 @@ function layerCharts(measure: LayerMeasure, names: readonly string[]): Chart[] {
   if (values.length === 0) return []
   const noises = distinct(values.map(({ noise }) => noise))
   const layers = distinct(values.map(({ layer }) => layer))
-  const { title, description, yLabel, percent } = measure
+  const { title, description, yLabel, percent, references } = measure
   const extent = [
     Math.min(0, ...values.map(({ value }) => value)),
     Math.max(...values.map(({ value }) => value)),
   ] as const
-  const chart = { drawing: 'measured', yLabel, percent, fromZero: true, values: extent, legend: true } as const
+  const chart = {
+    drawing: 'measured',
+    yLabel,
+    percent,
+    fromZero: true,
+    values: extent,
+    references,
+    legend: true,
+  } as const
   const steps = distinct(profiles.flatMap(({ step }) => step ?? []))
   const charts: Chart[] = noises.map((noise) => ({
     ...chart,

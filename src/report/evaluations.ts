@@ -57,15 +57,19 @@ const place = {
  * How much of the classes a linear classifier reads from a layer's features (`repa evaluate probe`).
  *
  * ```json
- * { "kind": "probe", "checkpoint": "runs/xl/checkpoints/0400000", "data": "data/imagenet256", "trainImages": 40000, "testImages": 10000,
+ * { "kind": "probe", "checkpoint": "runs/xl/checkpoints/0400000", "data": "data/imagenet256", "classes": 1000, "trainImages": 40000, "testImages": 10000,
  *   "points": [{ "layer": 8, "noise": 0, "accuracy": 0.703, "trainAccuracy": 0.81 }] }
  * ```
  */
 const ProbeEvaluation = z.strictObject({
   kind: z.literal('probe'),
   ...evaluated,
+  /** The encoder whose features these are, where they are no checkpoint's. */
+  encoder: z.string().min(1).optional(),
   ...grid,
   data: z.string().optional(),
+  /** Classes to choose from. */
+  classes: count.optional(),
   trainImages: count.optional(),
   /** Held-out images on which the accuracy was measured. */
   testImages: count,

@@ -98,6 +98,10 @@ tbody th { white-space: nowrap; }
 .legend li { display: inline-flex; align-items: center; gap: 0.45rem; overflow-wrap: anywhere; }
 .legend .key { flex: none; width: 1.1rem; height: 3px; border-radius: 2px; background: var(--strength); }
 body:has(#show-raw:not(:checked)) .noisy .raw { display: none; }
+.references { grid-area: 1 / 2; position: relative; pointer-events: none; }
+.reference { position: absolute; inset-inline: 0; border-top: 1.5px dashed var(--soft); opacity: 0.8; }
+.reference span { position: absolute; right: 0.3rem; bottom: 0.15rem; line-height: 1.2; text-shadow: 0 0 3px var(--card), 0 0 3px var(--card), 0 0 3px var(--card); }
+.reference.below span { bottom: auto; top: 0.2rem; }
 html:not(.scripted) .scripted-only { display: none; }
 .pointer { grid-area: 1 / 2; position: relative; touch-action: pan-y; cursor: crosshair; user-select: none; -webkit-user-select: none; }
 .pointer:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; } .pointer > * { pointer-events: none; }

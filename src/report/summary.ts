@@ -77,6 +77,7 @@ function trainingFigures({ metrics }: RunData, points: RunPoints, parts: boolean
 function evaluationFigures({ evaluations }: RunData): Figure[] {
   const figures = new Map<string, { readonly step: number; readonly value: string; readonly remark: string }>()
   for (const evaluation of evaluations) {
+    if (evaluation.kind === 'probe' && evaluation.encoder !== undefined) continue
     const { step = Number.POSITIVE_INFINITY } = evaluation
     const of = evaluation.step === undefined ? '' : `step ${formatShortCount(evaluation.step)}`
     for (const [label, value, where] of headlinesOf(evaluation)) {

@@ -200,8 +200,22 @@ describe('demo', () => {
     expect(more).toEqual([])
     expect(result).toMatchObject({ report: 'demo/report.html', run: 'demo/run' })
     expect(result!.steps).toBeGreaterThan(0)
-    expect(await readFile(inWork('demo/report.html'), 'utf8')).toContain('<title>repa demo</title>')
-    expect(await readdir(inWork('demo/samples'))).toHaveLength(50)
+    const page = await readFile(inWork('demo/report.html'), 'utf8')
+    expect(page).toContain('<title>repa demo</title>')
+    for (const title of ['Fréchet distance', 'Linear probing, t = 0.5', 'CKNNA to hog, t = 0'])
+      expect(page).toContain(title)
+    expect(await readdir(inWork('demo/samples'))).toHaveLength(200)
+    expect((await readdir(inWork('demo'))).sort()).toEqual(
+      ['data', 'held-out', 'made-by-repa-demo', 'report.html', 'run', 'samples'].sort(),
+    )
+    // Whatever so short a training makes of the samples: newly drawn images are nearer to those that were drawn before.
+    const { samples, drawn, probe } = result!.evaluation as Record<string, Record<string, number>>
+    expect(drawn!.fid).toBeLessThan(samples!.fid!)
+    expect([samples!.sampleImages, drawn!.sampleImages, probe!.testImages]).toEqual([200, 200, 200])
+    const again = ['--reference', 'demo/data/images', '--samples', 'demo/samples', '--features', 'hog', '--json']
+    const [compared] = jsonLines((await program.repa('evaluate', 'fid', ...again)).stdout)
+    const record = JSON.parse(await readFile(inWork('demo/run/evaluation/fid.json'), 'utf8'))
+    expect(record).toEqual({ ...compared, step: result!.steps })
   }, 240_000)
 
   test('leaves a folder alone that no demo made', async () => {

@@ -9,7 +9,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'index.ts': ['*'],
   'jobs.ts': ['*'],
   cli: ['*'],
-  'demo.ts': ['training', 'diffusion', 'data', 'tensor'],
+  'demo.ts': ['evaluation', 'training', 'alignment', 'diffusion', 'data', 'tensor'],
   // The golden vectors exercise every layer.
   verification: [
     'evaluation',

@@ -48,6 +48,8 @@ function charts(...runs: Evaluation[][]) {
   ].map(([, title, description, json]) => ({
     title,
     description,
+    references: JSON.parse(json!).references,
+    values: JSON.parse(json!).values,
     lines: JSON.parse(json!).series.map((own: { name: string; age: number; x: number[]; y: number[] }) => [
       own.name,
       own.age,
@@ -149,6 +151,28 @@ describe('features', () => {
         ],
       ],
     ])
+  })
+
+  test('values to judge probes by: chance where the classes are known, and encoders that were probed', () => {
+    const known = (evaluation: Evaluation, more: object) => EvaluationSchema.parse({ ...evaluation, ...more })
+    const own = known(probe(100, [0, 0.5], { 1: 0.2, 2: 0.4 }), { classes: 10 })
+    const encoder = known(probe(undefined, [0], { 12: 0.8 }), { classes: 10, encoder: 'dinov2-vit-b' })
+    const references = (...runs: Evaluation[][]) => charts(...runs).map(({ title, references }) => [title, references])
+    const [chance, known80] = [
+      { name: 'chance', value: 0.1 },
+      { name: 'dinov2-vit-b', value: 0.8 },
+    ]
+    expect(references([own, encoder], [own, encoder, cknna({})])).toEqual([
+      ['Linear probing, t = 0', [known80, chance]],
+      ['Linear probing, t = 0.5', [known80, chance]],
+      ['Linear probing by noise level', [known80, chance]],
+      ['CKNNA to hog', []],
+    ])
+    expect(charts([own, encoder])[0]!.lines.map(([name]: [string]) => name)).toEqual(['aligned, step 100'])
+    expect(charts([own, encoder])[0]!.values).toEqual([0, 0.8])
+    // Guessing among ten and among a hundred are two things.
+    expect(references([own, known(own, { classes: 100 })])[0]![1]).toEqual([])
+    expect(references([probe(100, [0], { 1: 0.2 })])[0]![1]).toEqual([])
   })
 
   test('the two formulas of CKNNA and other encoders are charts of their own', () => {

@@ -1,13 +1,14 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { DemoEvaluation } from '../../demo.ts'
 import { defineCommand } from '../command.ts'
 import type { Progress } from '../progress.ts'
 
 export const demoCommand = defineCommand({
   name: 'demo',
-  summary: 'the whole job on images that the package draws: prepare, train, sample, report',
+  summary: 'the whole job on images that the package draws: prepare, train, sample, evaluate, report',
   description:
-    'Nothing to download. Draws a small image set of ten classes, trains a small SiT with representation alignment on it, samples every class and writes report.html.',
+    'Nothing to download. Draws a small image set of ten classes, trains a small SiT with representation alignment on it, samples every class, evaluates samples and layers and writes report.html.',
   options: {
     out: { type: 'string', placeholder: 'DIR', default: 'repa-demo', description: 'folder for everything' },
     minutes: { type: 'number', min: 0.01, default: 1.5, description: 'time for the training' },
@@ -45,7 +46,24 @@ export const demoCommand = defineCommand({
     }).finally(() => bar?.end())
     const page = join(folder, 'report.html')
     await writeFile(page, renderReport([await readRun(result.run)], { title: 'repa demo', writtenAt: new Date() }))
+    for (const sentence of findings(result.evaluation)) out.line(sentence)
     out.line(`${result.steps} steps. Open ${page}; the samples are also in ${join(folder, 'samples')}.`)
     out.json({ ...result, report: page })
   },
 })
+
+/** What the evaluation found, each figure beside the one that it is to be judged by. */
+function findings({ samples, drawn, probe, cknna }: DemoEvaluation): string[] {
+  const quality = ({ fid, precision, recall }: DemoEvaluation['samples']) =>
+    `${fid!.toFixed(3)}, precision ${precision!.toFixed(2)}, recall ${recall!.toFixed(2)}`
+  const clean = (points: DemoEvaluation['probe']['points']) => points.filter(({ noise }) => noise === 0)
+  const probed = clean(probe.points).reduce((best, own) => (own.accuracy > best.accuracy ? own : best))
+  const aligned = cknna.points
+    .filter(({ noise }) => noise === 0)
+    .reduce((best, own) => (own.cknna > best.cknna ? own : best))
+  return [
+    `Fréchet distance (${samples.network}) of ${samples.sampleImages} samples ${quality(samples)}; of as many newly drawn images ${quality(drawn)}`,
+    `linear probe: ${(100 * probed.accuracy).toFixed(1)} % of ${probe.testImages} newly drawn images at layer ${probed.layer}; chance is ${(100 / probe.classes).toFixed(0)} %`,
+    `CKNNA to ${cknna.encoder}: ${aligned.cknna.toFixed(3)} at layer ${aligned.layer}`,
+  ]
+}

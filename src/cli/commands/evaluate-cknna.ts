@@ -1,9 +1,9 @@
 import type { CknnaPoint } from '../../evaluation/cknna.ts'
+import { writeRecord } from '../../evaluation/evaluation-record.ts'
 import { defineCommand } from '../command.ts'
 import { curveTable } from '../curve-table.ts'
 import { encoderOf } from '../encoder-argument.ts'
 import { MODEL_OPTIONS, openModel } from '../evaluated-model.ts'
-import { writeRecord } from '../evaluation-record.ts'
 import type { Progress } from '../progress.ts'
 
 export const evaluateCknnaCommand = defineCommand({

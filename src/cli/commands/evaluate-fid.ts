@@ -1,7 +1,7 @@
+import { writeRecord } from '../../evaluation/evaluation-record.ts'
 import type { FeatureNetwork } from '../../evaluation/feature-network.ts'
 import { defineCommand } from '../command.ts'
 import { encoderOf } from '../encoder-argument.ts'
-import { writeRecord } from '../evaluation-record.ts'
 import { UsageError } from '../failure.ts'
 import type { Progress } from '../progress.ts'
 

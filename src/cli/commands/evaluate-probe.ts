@@ -1,11 +1,11 @@
 import type { Dataset } from '../../data/dataset.ts'
+import { writeRecord } from '../../evaluation/evaluation-record.ts'
 import type { ProbeSchedule } from '../../evaluation/linear-probe.ts'
 import type { ProbePoint } from '../../evaluation/probe.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { curveTable } from '../curve-table.ts'
 import { encoderOf } from '../encoder-argument.ts'
 import { MODEL_OPTIONS, openModel } from '../evaluated-model.ts'
-import { writeRecord } from '../evaluation-record.ts'
 import { UsageError } from '../failure.ts'
 import type { Progress } from '../progress.ts'
 

@@ -198,6 +198,12 @@ export class PageChart implements GroupedChart {
     }
     this.#labels('.y-labels', 'top', plot.y.ticks, (value) => 1 - positionOn(plot.y, value), this.#data.percent)
     this.#labels('.x-labels', 'left', plot.x.ticks, (value) => positionOn(plot.x, value), false)
+    for (const [i, line] of [...this.figure.querySelectorAll<HTMLElement>('.reference')].entries()) {
+      const height = positionOn(plot.y, this.#data.references[i]!.value)
+      line.style.top = `${((1 - height) * 100).toFixed(2)}%`
+      line.classList.toggle('below', height > 0.9)
+      line.hidden = !(height >= 0 && height <= 1)
+    }
     const note = this.figure.querySelector('.above')!
     note.textContent =
       plot.above === undefined ? '' : `The highest value, ${formatSignificant(plot.above, 3)}, lies above the axis.`

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { writeRecord } from '../../src/cli/evaluation-record.ts'
+import { writeRecord } from '../../src/evaluation/evaluation-record.ts'
 
 let directory: string
 beforeEach(async () => {
