@@ -14,10 +14,11 @@ export interface Axis {
   readonly ticks: readonly Tick[]
 }
 
-/** An axis from `low` to `high`, with about `count` ticks at 1, 2 or 5 times a power of ten. */
-export function linearAxis(low: number, high: number, count: number): Axis {
+/** An axis from `low` to `high`, with about `count` ticks at 1, 2 or 5 times a power of ten, or with ticks at the places given. */
+export function linearAxis(low: number, high: number, count: number, at?: readonly number[]): Axis {
   const [from, to] = widened(low, high)
-  return { scale: 'linear', low: from, high: to, ticks: linearTicks(from, to, count) }
+  const ticks = at?.map((value) => ({ value, label: String(Number(value.toPrecision(3))) }))
+  return { scale: 'linear', low: from, high: to, ticks: ticks ?? linearTicks(from, to, count) }
 }
 
 /** A logarithmic axis; `low` must be above zero. */
@@ -29,11 +30,11 @@ export function logAxis(low: number, high: number, count: number): Axis {
   return { scale: 'log', low: from, high: to, ticks }
 }
 
-/** A linear axis of training steps: whole numbers, labelled short. */
-export function stepAxis(low: number, high: number, count: number): Axis {
+/** A linear axis of training steps: whole numbers, labelled short; ticks as `linearAxis` has them. */
+export function stepAxis(low: number, high: number, count: number, at?: readonly number[]): Axis {
   const [from, to] = low < high ? [low, high] : [low - 1, high + 1]
   const spacing = Math.max(1, roundSpacing((to - from) / count))
-  const ticks = multiplesOf(spacing, from, to).map((value) => ({ value, label: stepLabel(value, to) }))
+  const ticks = (at ?? multiplesOf(spacing, from, to)).map((value) => ({ value, label: stepLabel(value, to) }))
   return { scale: 'linear', low: from, high: to, ticks }
 }
 
@@ -84,9 +85,15 @@ function multiplesOf(spacing: number, low: number, high: number): number[] {
 
 function tickLabel(value: number, spacing: number, digits: number, largest: number): string {
   if (value === 0) return '0'
-  if (spacing < 1e-3) return formatSignificant(value, digits)
+  if (spacing < 1e-3) return largest < 1e-2 ? exponential(value, digits) : formatSignificant(value, digits)
   const decimals = Math.max(0, -Math.floor(Math.log10(spacing) + 1e-9))
   return value >= 1e3 ? stepLabel(value, largest) : value.toFixed(decimals)
+}
+
+/** `0.001` → `1e-3`. */
+function exponential(value: number, digits: number): string {
+  const [mantissa, exponent] = value.toExponential(digits - 1).split('e')
+  return `${Number(mantissa)}e${Number(exponent)}`
 }
 
 function decadeTicks(low: number, high: number, count: number): Tick[] {

@@ -49,7 +49,7 @@ export function plotOf(curves: readonly Curve[], frame: Frame): Plot {
   const [low, high, highest] = valueRange(shown, frame)
   const lowest = Math.min(...shown.map(({ raw }) => rangeOf(raw.y)[0]))
   const y = scale === 'log' ? logAxis(Math.max(lowest, high * 1e-6), high, 5) : linearAxis(low, high, 5)
-  const x = axisAcross(frame)
+  const x = axisAcross(frame, shown)
   const horizontal = y.ticks.map((tick) => `M0 ${unit(1 - positionOn(y, tick.value))}H${UNITS}`)
   const vertical = x.ticks.map((tick) => `M${unit(positionOn(x, tick.value))} 0V${UNITS}`)
   return {
@@ -64,11 +64,22 @@ export function plotOf(curves: readonly Curve[], frame: Frame): Plot {
   }
 }
 
-function axisAcross({ across, drawing, first, last, ticks }: Frame): Axis {
+/** Labels of layers and noise levels are few digits wide: so many have room. */
+const SHORT_TICKS = 12
+
+function axisAcross({ across, drawing, first, last, ticks }: Frame, curves: readonly Curve[]): Axis {
   const margin = drawing === 'measured' ? (last - first) * EDGE : 0
-  return across === 'noise'
-    ? linearAxis(first - margin, last + margin, ticks)
-    : stepAxis(first - margin, last + margin, ticks)
+  const [low, high] = [first - margin, last + margin]
+  if (across === 'layer') return stepAxis(low, high, SHORT_TICKS)
+  const at = drawing === 'measured' ? fewPlaces(curves, (high - low) / (ticks + 1)) : undefined
+  return across === 'step' ? stepAxis(low, high, ticks, at) : linearAxis(low, high, ticks, at)
+}
+
+/** Where values were measured, if that is at places so far apart that each can have its own label. */
+function fewPlaces(curves: readonly Curve[], apart: number): readonly number[] | undefined {
+  const places = [...new Set(curves.flatMap(({ raw }) => [...raw.x]))].sort((a, b) => a - b)
+  const isRoomy = places.every((place, i) => i === 0 || place - places[i - 1]! >= apart)
+  return places.length > 1 && isRoomy ? places : undefined
 }
 
 /** Where an axis of steps begins: at zero, unless that would leave a tenth of it empty. */
@@ -96,7 +107,8 @@ function valueRange(
     high = Math.max(high, rawHigh < top + span * 0.4 ? rawHigh : top)
     highest = Math.max(highest, rawHigh)
   }
-  if (fromZero && low >= 0) return [0, high * 1.05, highest]
+  if (fromZero && low >= 0) return [0, high > 0 ? high * 1.05 : 1, highest]
+  if (low === high && low >= 0) return [low / 2, high > 0 ? high * 1.5 : 1, highest]
   const margin = (high - low) * 0.04
   // The margin must not reach below zero where no value does.
   return [low >= 0 ? Math.max(0, low - margin) : low - margin, high + margin, highest]

@@ -5,7 +5,7 @@ export function stylesheet(runs: number): string {
   const hidden = Array.from(
     { length: runs },
     (_, i) =>
-      `body:has(#show-run-${i}:not(:checked)) :is(.matrix tr.run-${i}, svg .run-${i}, .legend .run-${i}){display:none}`,
+      `body:has(#show-run-${i}:not(:checked)) :is(.matrix tr.run-${i}, .numbers tr.run-${i}, svg .run-${i}, .legend .run-${i}){display:none}`,
   )
   return `${LIGHT}
 ${runRules(runs, 'light')}
@@ -60,6 +60,7 @@ tbody th { white-space: nowrap; }
 .numbers :is(th, td) { padding-inline: 0.75rem; } .numbers :is(th, td):first-child { padding-left: 1.1rem; } .numbers :is(th, td):last-child { padding-right: 1.1rem; }
 .numbers td, .numbers thead th:not(:first-child) { text-align: right; } .numbers td { white-space: nowrap; }
 .numbers tbody th { font-weight: 600; } .numbers thead th { white-space: normal; vertical-align: bottom; line-height: 1.3; }
+caption { padding: 0.9rem 1.1rem 0.3rem; text-align: left; color: var(--soft); font-size: 0.85rem; }
 .settings td { overflow-wrap: anywhere; min-width: 8rem; }
 
 .controls { display: flex; flex-wrap: wrap; gap: 0.5rem; margin: 0; padding: 0; border: 0; }
@@ -72,6 +73,8 @@ tbody th { white-space: nowrap; }
 .controls input { position: absolute; opacity: 0; pointer-events: none; }
 .controls .reset { color: var(--accent); border-color: var(--accent); font: inherit; font-size: 0.85rem; }
 .curves > header { display: flex; flex-wrap: wrap; gap: 0.6rem 1.2rem; align-items: center; justify-content: space-between; }
+.measure + .measure, section > .charts + *, section > .card + * { margin-top: 1.6rem; } .measure > .remark, details > .remark { margin: 0.2rem 0 0.8rem; max-width: 100ch; }
+.measure > h3 { font-size: 1.05rem; }
 .charts { display: grid; grid-template-columns: repeat(6, 1fr); gap: 1rem; }
 .full { grid-column: span 6; } .half { grid-column: span 3; } .third { grid-column: span 2; }
 .chart { display: flex; flex-direction: column; justify-content: space-between; padding: 1rem 1.1rem 0.8rem 0.6rem; min-width: 0; position: relative; }
@@ -81,7 +84,7 @@ tbody th { white-space: nowrap; }
 .full .plot { grid-template-rows: clamp(14rem, 32vw, 22rem) 1.5rem; }
 .plot svg { grid-area: 1 / 2; width: 100%; height: 100%; display: block; overflow: hidden; }
 .y-title, .x-title { font-size: 0.76rem; color: var(--soft); line-height: 1.3; }
-.y-title { margin: 0 0 0.5rem 0.5rem; } .x-title { text-align: center; margin: 0.1rem 0 0 3.1rem; }
+.y-title { margin: 0 0 0.75rem 0.5rem; } .x-title { text-align: center; margin: 0.1rem 0 0 3.1rem; }
 .y-labels { grid-area: 1 / 1; position: relative; }
 .y-labels span { position: absolute; right: 0.6rem; transform: translateY(-50%); white-space: nowrap; }
 .x-labels { grid-area: 2 / 2; position: relative; }
@@ -120,9 +123,9 @@ html:not(.scripted) .scripted-only { display: none; }
 .matrix table { width: 100%; } .matrix th, .matrix td { border: 0; padding: 0.35rem; vertical-align: middle; }
 .matrix thead th { padding-top: 0.8rem; text-align: center; } .matrix td:last-child, .matrix thead th:last-child { padding-right: 0.9rem; }
 .matrix tbody tr:last-child > * { padding-bottom: 0.9rem; }
-.matrix tbody th, .matrix thead th:first-child { position: sticky; left: 0; z-index: 1; background: var(--card); white-space: normal; font-weight: 600; font-size: 0.85rem;
+.matrix tbody th, .matrix thead th:first-child { position: sticky; left: 0; z-index: 1; background: var(--card); white-space: nowrap; font-weight: 600; font-size: 0.85rem;
   width: 1%; padding-inline: 0.9rem 0.6rem; }
-.run-name { display: inline-block; width: max-content; max-width: 8rem; overflow-wrap: anywhere; vertical-align: top; }
+.run-name { display: inline-block; white-space: normal; width: max-content; max-width: 8rem; overflow-wrap: anywhere; vertical-align: top; }
 .matrix .swatch { margin-top: 0.35em; vertical-align: top; }
 .matrix .cell { width: 100%; min-width: 6.5rem; max-width: 18rem; overflow: hidden; border-radius: 6px; background: var(--grid); }
 .matrix img { display: block; width: 100%; max-width: none; height: auto; transform-origin: 0 0; }
@@ -134,7 +137,7 @@ html:not(.scripted) .scripted-only { display: none; }
 .enlarged img { width: min(92vw, 84vh); height: auto; border-radius: 6px; } .enlarged p { margin-top: 0.4rem; font-size: 0.9rem; }
 .frames { display: flex; gap: 1rem; overflow-x: auto; scroll-snap-type: x proximity; padding-bottom: 0.4rem; }
 .frames figure { flex: 0 0 auto; width: min(20rem, 80%); scroll-snap-align: start; }
-.frames figure:only-child { width: min(100%, 40rem); }
+.frames figure:only-child { width: min(100%, 40rem); margin-inline: auto; }
 .frames img { display: block; width: 100%; height: auto; border-radius: 8px; background: var(--grid); }
 .frames figcaption { margin-top: 0.45rem; font-size: 0.82rem; color: var(--soft); }
 .stage .frames { display: block; overflow: visible; padding: 0; }
@@ -147,6 +150,7 @@ html:not(.scripted) .scripted-only { display: none; }
 .sections { columns: 23rem; column-gap: 1rem; }
 .section { break-inside: avoid; padding: 0.9rem 1.1rem 0.5rem; margin-bottom: 1rem; }
 .section h3 { margin-bottom: 0.35rem; }
+.section:has(dl > :nth-child(13)) { column-span: all; margin-block: 1rem; } .section:has(dl > :nth-child(13)) dl { columns: 20rem; column-gap: 2.4rem; } .section dl div { break-inside: avoid; }
 dl div { display: flex; justify-content: space-between; gap: 1.5rem; padding: 0.36rem 0; border-top: 1px solid var(--grid); font-size: 0.88rem; }
 dt { color: var(--soft); max-width: 55%; overflow-wrap: break-word; }
 dd { text-align: right; overflow-wrap: anywhere; min-width: 30%; }
@@ -158,7 +162,7 @@ footer { margin-top: 3.5rem; color: var(--soft); font-size: 0.8rem; }
 @media (max-width: 44rem) { .charts > figure { grid-column: span 6; } }
 @media (max-width: 34rem) {
   .plot { grid-template-columns: 2.7rem 1fr; } .chart { padding-right: 0.9rem; }
-  .x-labels span:nth-child(even) { display: none; }
+  .x-labels:has(:nth-child(6)) span:nth-child(even) { display: none; }
   .tile { padding: 0.8rem 0.9rem; } .tile .value { font-size: 1.3rem; }
   .tile { flex-basis: 40%; }
   .matrix tbody th, .matrix thead th:first-child { padding-inline: 0.7rem 0.4rem; } .run-name { max-width: 5.5rem; }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { chartWidths } from '../../src/report/chart-widths.ts'
 import { renderEvaluations } from '../../src/report/evaluation-charts.ts'
 import { type Evaluation, EvaluationSchema } from '../../src/report/evaluations.ts'
 
@@ -73,16 +74,24 @@ describe('sample quality', () => {
   })
 
   test('what was measured beside the distance', () => {
-    const shown = charts([fid(1, 5, { sfid: 6, is: 7, precision: 0.5, recall: null })])
+    const shown = charts([1, 2].map((step) => fid(step, 5, { sfid: 6, is: 7, precision: 0.5, recall: null })))
     expect(shown.map(({ title }) => title)).toEqual(['FID', 'sFID', 'Inception Score', 'Precision'])
   })
 
   test('other features and references are charts of their own', () => {
-    const shown = charts([fid(1, 5), fid(1, 70, { network: 'hog' }), fid(1, 6, { reference: 'b/other.zip' })])
+    const shown = charts(
+      [1, 2].flatMap((step) => [
+        fid(step, 5),
+        fid(step, 70, { network: 'hog' }),
+        fid(step, 6, { reference: 'b/other.zip' }),
+        fid(step, 6, { reference: 'data/cifar/images' }),
+      ]),
+    )
     expect(shown.map(({ title }) => title)).toEqual([
       'FID, inception against ref.npz',
       'Fréchet distance, hog against ref.npz',
       'FID, inception against other.zip',
+      'FID, inception against cifar/images',
     ])
   })
 
@@ -103,13 +112,43 @@ describe('sample quality', () => {
       ],
       'vanilla needs 200 steps for what aligned reaches in 400: 2.0 times fewer.',
     ],
-    ['only at the end', [[fid(400, 8)], [fid(400, 20)]], undefined],
+    ['only at the end', [[fid(100, 30), fid(400, 8)], [fid(400, 20)]], undefined],
     ['one run', [[fid(100, 9), fid(200, 8)]], undefined],
   ])('how many fewer steps: %s', (_, runs, expected) => {
     const { description } = charts(...runs)[0]!
     if (expected === undefined) expect(description).not.toContain('fewer')
     else expect(description).toContain(expected)
   })
+})
+
+test('sample quality of a single step is a table', () => {
+  const { markup } = renderEvaluations(
+    [{ evaluations: [fid(300, 5, { recall: 0.25 })] }, { evaluations: [fid(undefined, 7)] }, { evaluations: [] }],
+    ['aligned', 'vanilla', 'new'],
+  )
+  expect(markup).not.toContain('<svg')
+  const rows = [...markup.matchAll(/<tr.*?<\/tr>/gs)].map(([row]) =>
+    [...row.matchAll(/<(t[hd])>(?:<i[^>]*><\/i>)?(.*?)<\/\1>/g)].map(([, , cell]) => cell),
+  )
+  expect(rows).toEqual([
+    ['Run', 'Step', 'FID', 'Recall'],
+    ['aligned', '300', '5.00', '0.250'],
+    ['vanilla', '–', '7.00', '–'],
+  ])
+  // Statistics of a reference alone say nothing of samples.
+  const alone = EvaluationSchema.parse({ ...fid(300, 5), fid: null })
+  expect(renderEvaluations([{ evaluations: [alone] }], ['r']).markup).toBe('')
+})
+
+test.each([
+  [1, ['full']],
+  [2, ['half', 'half']],
+  [3, ['third', 'third', 'third']],
+  [4, ['half', 'half', 'half', 'half']],
+  [5, ['third', 'third', 'third', 'half', 'half']],
+  [7, ['third', 'third', 'third', 'half', 'half', 'half', 'half']],
+])('%i charts fill their rows', (count, widths) => {
+  expect(chartWidths(count)).toEqual(widths)
 })
 
 describe('features', () => {
