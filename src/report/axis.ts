@@ -38,6 +38,9 @@ export function stepAxis(low: number, high: number, count: number, at?: readonly
   return { scale: 'linear', low: from, high: to, ticks }
 }
 
+/** Labels that lie so far to the right are drawn to the left of their place, lest they leave the box. */
+export const END_LABEL = 0.985
+
 /** Where a value lies on the axis: 0 at `low`, 1 at `high`. */
 export function positionOn({ scale, low, high }: Axis, value: number): number {
   if (scale === 'log') return Math.log(value / low) / Math.log(high / low)

@@ -1,4 +1,4 @@
-import { positionOn, type Tick } from './axis.ts'
+import { END_LABEL, positionOn, type Tick } from './axis.ts'
 import type { ChartData, Reference } from './chart-data.ts'
 import { type Curve, curveOf, type Points } from './curve.ts'
 import { type Html, html, jsonForHtml, trusted } from './html.ts'
@@ -130,7 +130,8 @@ function ageClass(age: number): number {
 }
 
 function renderTick(side: 'left' | 'top', position: number, tick: Tick, percent: boolean): Html {
-  return html`<span style="${side}:${(position * 100).toFixed(2)}%">${percent ? formatShare(tick.value) : tick.label}</span>`
+  const end = side === 'left' && position > END_LABEL ? html` class="end"` : undefined
+  return html`<span${end} style="${side}:${(position * 100).toFixed(2)}%">${percent ? formatShare(tick.value) : tick.label}</span>`
 }
 
 function spoken(

@@ -112,7 +112,7 @@ function cknnaMeasures(all: readonly (readonly Evaluation[])[]): LayerMeasure[] 
     const isOnlyOne = groups.filter((other) => other[0]!.evaluation.encoder === encoder).length === 1
     return CKNNA_FORMULAS.map(({ key, suffix, formula }) => ({
       title: `CKNNA to ${encoder}${isOnlyOne ? '' : `, k = ${neighbours}`}${suffix}`,
-      description: `How far neighbours among the layer’s features are neighbours among the encoder’s; ${formula}, k = ${neighbours}.`,
+      description: `How far neighbours among the layer’s features are neighbours among the encoder’s; ${formula}, k\u00a0=\u00a0${neighbours}.`,
       yLabel: 'CKNNA',
       percent: false,
       isFolded: key !== 'cknna',

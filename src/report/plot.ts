@@ -48,7 +48,7 @@ export function plotOf(curves: readonly Curve[], frame: Frame): Plot {
   const shown = curves.filter(({ raw }) => raw.x.length > 0)
   const [low, high, highest] = valueRange(shown, frame)
   const lowest = Math.min(...shown.map(({ raw }) => rangeOf(raw.y)[0]))
-  const y = scale === 'log' ? logAxis(Math.max(lowest, high * 1e-6), high, 5) : linearAxis(low, high, 5)
+  const y = scale === 'log' ? logAxis(Math.max(lowest, high * 1e-6), high, 5) : linearAxis(low, high, 7)
   const x = axisAcross(frame, shown)
   const horizontal = y.ticks.map((tick) => `M0 ${unit(1 - positionOn(y, tick.value))}H${UNITS}`)
   const vertical = x.ticks.map((tick) => `M${unit(positionOn(x, tick.value))} 0V${UNITS}`)

@@ -59,7 +59,7 @@ thead th { border-top: 0; color: var(--soft); font-size: 0.8rem; white-space: no
 tbody th { white-space: nowrap; }
 .numbers :is(th, td) { padding-inline: 0.75rem; } .numbers :is(th, td):first-child { padding-left: 1.1rem; } .numbers :is(th, td):last-child { padding-right: 1.1rem; }
 .numbers td, .numbers thead th:not(:first-child) { text-align: right; } .numbers td { white-space: nowrap; }
-.numbers tbody th { font-weight: 600; } .numbers thead th { white-space: normal; vertical-align: bottom; line-height: 1.3; }
+.numbers tbody th { font-weight: 600; } .numbers tr > :first-child { position: sticky; left: 0; z-index: 1; background: var(--card); } .numbers thead th { white-space: normal; vertical-align: bottom; line-height: 1.3; }
 caption { padding: 0.9rem 1.1rem 0.3rem; text-align: left; color: var(--soft); font-size: 0.85rem; }
 .settings td { overflow-wrap: anywhere; min-width: 8rem; }
 
@@ -83,12 +83,14 @@ caption { padding: 0.9rem 1.1rem 0.3rem; text-align: left; color: var(--soft); f
 .plot { display: grid; grid-template: 13rem 1.5rem / 3.1rem 1fr; position: relative; font-size: 0.76rem; color: var(--soft); }
 .full .plot { grid-template-rows: clamp(14rem, 32vw, 22rem) 1.5rem; }
 .plot svg { grid-area: 1 / 2; width: 100%; height: 100%; display: block; overflow: hidden; }
+.measured .plot svg { overflow: visible; clip-path: inset(-5px); }
 .y-title, .x-title { font-size: 0.76rem; color: var(--soft); line-height: 1.3; }
 .y-title { margin: 0 0 0.75rem 0.5rem; } .x-title { text-align: center; margin: 0.1rem 0 0 3.1rem; }
 .y-labels { grid-area: 1 / 1; position: relative; }
 .y-labels span { position: absolute; right: 0.6rem; transform: translateY(-50%); white-space: nowrap; }
 .x-labels { grid-area: 2 / 2; position: relative; }
 .x-labels span { position: absolute; top: 0.4rem; transform: translateX(-50%); white-space: nowrap; }
+.x-labels span.end { transform: translateX(calc(-100% + 0.7rem)); }
 .plot path { fill: none; vector-effect: non-scaling-stroke; stroke-linejoin: round; stroke-linecap: round; }
 .grid { stroke: var(--grid); stroke-width: 1; }
 .raw { stroke: var(--run); stroke-width: 1; opacity: var(--raw); }
@@ -113,6 +115,7 @@ html:not(.scripted) .scripted-only { display: none; }
 .pointer .dot { position: absolute; width: 10px; height: 10px; margin: -5px; border-radius: 50%; background: var(--strength); border: 2px solid var(--card); }
 .tip { position: absolute; z-index: 2; top: 0.25rem; width: max-content; max-width: min(22rem, 78vw); padding: 0.45rem 0.7rem; border-radius: 8px; background: var(--card); color: var(--ink);
   border: 1px solid var(--line); box-shadow: 0 4px 16px rgb(0 0 0 / 0.14); font-size: 0.82rem; line-height: 1.5; overflow-wrap: anywhere; }
+.tip.low { top: auto; bottom: 0.25rem; }
 .tip b { font-weight: 620; } .tip span { color: var(--soft); }
 
 .live { display: inline-flex; align-items: center; gap: 0.45em; margin-left: 0.6em; color: var(--good); }

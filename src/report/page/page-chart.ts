@@ -1,4 +1,4 @@
-import { positionOn, type Tick } from '../axis.ts'
+import { END_LABEL, positionOn, type Tick } from '../axis.ts'
 import type { ChartData } from '../chart-data.ts'
 import { type Curve, curveOf, nearest, pointsWithin, rangeOf } from '../curve.ts'
 import type { LoggedPoints } from '../live-message.ts'
@@ -162,6 +162,10 @@ export class PageChart implements GroupedChart {
     // Beside the rule, and inside the page however narrow that is.
     const room = this.#pointer.clientWidth
     const beside = share < 0.5 ? share * room + 12 : share * room - tip.offsetWidth - 12
+    const isFitting = beside >= -24 && beside <= room - tip.offsetWidth + 8
+    // Where it must lie on the rule it leaves the half in which most of the values are.
+    const heights = readings.map(({ y }) => positionOn(this.#plot!.y, y))
+    tip.classList.toggle('low', !isFitting && heights.filter((height) => height > 0.5).length * 2 > heights.length)
     tip.style.left = `${Math.max(-24, Math.min(room - tip.offsetWidth + 8, beside))}px`
   }
 
@@ -222,7 +226,9 @@ export class PageChart implements GroupedChart {
     parent.replaceChildren()
     for (const { value, label } of ticks) {
       const text = percent ? formatShare(value) : label
-      appendElement(parent, 'span', '', text).style[side] = `${(position(value) * 100).toFixed(2)}%`
+      const place = position(value)
+      const end = side === 'left' && place > END_LABEL ? 'end' : ''
+      appendElement(parent, 'span', end, text).style[side] = `${(place * 100).toFixed(2)}%`
     }
   }
 
