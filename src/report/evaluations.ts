@@ -64,8 +64,6 @@ const place = {
 const ProbeEvaluation = z.strictObject({
   kind: z.literal('probe'),
   ...evaluated,
-  /** The encoder whose features these are, where they are no checkpoint's. */
-  encoder: z.string().min(1).optional(),
   ...grid,
   data: z.string().optional(),
   /** Classes to choose from. */
@@ -79,7 +77,7 @@ const ProbeEvaluation = z.strictObject({
 })
 
 /**
- * How much of the classes a linear classifier reads from an encoder's features (`repa evaluate probe --encoder`).
+ * How much of the classes a linear classifier reads from an encoder's features of clean images (`repa evaluate probe --encoder`).
  *
  * ```json
  * { "kind": "encoder-probe", "encoder": "vit", "file": "runs/encoder/encoder.safetensors", "data": "data/mine", "grid": [8, 8],
@@ -91,10 +89,12 @@ const EncoderProbeEvaluation = z.strictObject({
   step: z.int().nonnegative().optional(),
   checkpoint: z.undefined().optional(),
   encoder: z.string().min(1),
+  /** Its weights, as they were named on the command line. */
   file: z.string().optional(),
   data: z.string().optional(),
-  /** Rows and columns of patches that it was asked for. */
-  grid: z.array(count).length(2).optional(),
+  classes: count.optional(),
+  /** Rows and columns of features over the image. */
+  grid: z.tuple([count, count]).optional(),
   trainImages: count.optional(),
   testImages: count,
   schedule: JsonObjectSchema.optional(),
@@ -132,7 +132,10 @@ const CknnaEvaluation = z.strictObject({
   ),
 })
 
-/** What a file `RUN/evaluation/NAME.json` holds, whatever its name: one evaluation of one checkpoint of the run. */
+/**
+ * What a file `RUN/evaluation/NAME.json` holds, whatever its name: one evaluation of one checkpoint of the run, or of an encoder
+ * that the run is to be compared with.
+ */
 export const EvaluationSchema = z.discriminatedUnion('kind', [
   FidEvaluation,
   ProbeEvaluation,
@@ -176,6 +179,7 @@ function parseEvaluation(text: string, file: string): Evaluation {
 
 /** A checkpoint's folder is named by its step. */
 function withStep(evaluation: Evaluation): Evaluation {
+  if (evaluation.kind === 'encoder-probe') return evaluation
   const [, digits] = evaluation.checkpoint?.match(/(?:^|[\\/])(\d{7,})[\\/]*$/) ?? []
   return evaluation.step !== undefined || digits === undefined ? evaluation : { ...evaluation, step: Number(digits) }
 }

@@ -53,7 +53,7 @@ function renderMeasure({ title, description, isFolded = false }: LayerMeasure, c
 function probeMeasures(all: readonly (readonly Evaluation[])[]): LayerMeasure[] {
   const profiles = all.flatMap((own, run) =>
     own.flatMap((evaluation) =>
-      evaluation.kind === 'probe' && evaluation.encoder === undefined
+      evaluation.kind === 'probe'
         ? [
             {
               run,
@@ -79,21 +79,13 @@ function probeMeasures(all: readonly (readonly Evaluation[])[]): LayerMeasure[] 
 
 /** What guessing would name right, where all was measured with as many classes; and what the encoders know of clean images. */
 function probeReferences(all: readonly Evaluation[]): Reference[] {
-  const probes = all.filter((evaluation) => evaluation.kind === 'probe')
-  const [classes, ...others] = distinct(probes.map((own) => own.classes ?? Number.NaN))
-  const isChanceKnown = classes !== undefined && !Number.isNaN(classes) && others.length === 0
-  const encoders = groupBy(
-    probes.filter((own) => own.encoder !== undefined),
-    (own) => own.encoder!,
+  const counts = distinct(all.flatMap((own) => (own.kind === 'probe' ? (own.classes ?? 0) : [])))
+  const encoders = new Map(
+    all.flatMap((own) => (own.kind === 'encoder-probe' ? [[own.encoder, own.accuracy] as const] : [])),
   )
   return [
-    ...encoders.flatMap((group) =>
-      best(
-        group.flatMap(({ points }) => points.map(({ layer, noise, accuracy }) => ({ layer, noise, value: accuracy }))),
-        0,
-      ).map(([, value]) => ({ name: group[0]!.encoder!, value })),
-    ),
-    ...(isChanceKnown ? [{ name: 'chance', value: 1 / classes }] : []),
+    ...Array.from(encoders, ([name, value]) => ({ name, value })),
+    ...(counts.length === 1 && counts[0]! > 0 ? [{ name: 'chance', value: 1 / counts[0]! }] : []),
   ]
 }
 

@@ -74,13 +74,12 @@ function trainingFigures({ metrics }: RunData, points: RunPoints, parts: boolean
 }
 
 /** The order of the evaluations' headline numbers. */
-const KINDS: readonly Evaluation['kind'][] = ['fid', 'probe', 'cknna']
+const KINDS: readonly Evaluation['kind'][] = ['fid', 'probe', 'encoder-probe', 'cknna']
 
 /** Of each measure what was found last: of the newest checkpoint, or where no step is known, of the last file. */
 function evaluationFigures({ evaluations }: RunData): Figure[] {
   const figures = new Map<string, { readonly step: number; readonly value: string; readonly remark: string }>()
   for (const evaluation of [...evaluations].sort((a, b) => KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind))) {
-    if (evaluation.kind === 'probe' && evaluation.encoder !== undefined) continue
     const { step = Number.POSITIVE_INFINITY } = evaluation
     const of = evaluation.step === undefined ? '' : `step ${formatShortCount(evaluation.step)}`
     for (const [label, value, where] of headlinesOf(evaluation)) {

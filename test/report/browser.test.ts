@@ -43,11 +43,13 @@ function wholeRun(better: number): RunFiles {
     'evaluation/probe.json': {
       kind: 'probe',
       step: 10,
+      classes: 20,
       testImages: 100,
       points: [0, 0.5].flatMap((noise) =>
         LAYERS.map((layer) => ({ layer, noise, accuracy: 0.1 * layer - 0.1 * noise + 0.01 * better })),
       ),
     },
+    'evaluation/encoder.json': { kind: 'encoder-probe', encoder: 'dinov2-vit-b', testImages: 100, accuracy: 0.8 },
     'evaluation/cknna.json': {
       kind: 'cknna',
       step: 10,
@@ -171,6 +173,32 @@ describe.skipIf(chromiumPath === undefined)(`the report in a browser${chromiumSu
     await page.getByText('vanilla', { exact: true }).locator('visible=true').nth(1).click()
     expect(await pointAt(page, 'Loss', 0.999)).toBe('Step 10\naligned 0.08333')
     expect(opened.complaints).toEqual([])
+  })
+
+  test('lines to judge by lie where their values are', async () => {
+    await using folders = await RunFolders.create()
+    await using opened = await open(await written(folders, wholeRun(2), wholeRun(0)))
+    const { page } = opened
+    const places = (title: string) =>
+      chart(page, title)
+        .locator('.reference')
+        .evaluateAll((lines) =>
+          lines.map((line) => {
+            const [own, box] = [line.getBoundingClientRect(), line.parentElement!.getBoundingClientRect()]
+            return [line.textContent, (box.bottom - own.top) / box.height]
+          }),
+        )
+    // The axis goes from 0 to 5 % above the highest value, the encoder's 80 %; chance is 5 %.
+    const expected = [
+      ['dinov2-vit-b', expect.closeTo(1 / 1.05, 2)],
+      ['chance', expect.closeTo(0.05 / (0.8 * 1.05), 2)],
+    ]
+    expect(await places('Linear probing, t = 0')).toEqual(expected)
+    expect(await places('Linear probing by noise level')).toEqual(expected)
+    expect(await places('CKNNA to hog')).toEqual([])
+    expect(await chart(page, 'Linear probing, t = 0').locator('svg').getAttribute('aria-label')).toContain(
+      'dinov2-vit-b: 0.800; chance: 0.0500.',
+    )
   })
 
   test('a finger reads values, and they stay when it is lifted', async () => {

@@ -195,7 +195,12 @@ describe('features', () => {
   test('values to judge probes by: chance where the classes are known, and encoders that were probed', () => {
     const known = (evaluation: Evaluation, more: object) => EvaluationSchema.parse({ ...evaluation, ...more })
     const own = known(probe(100, [0, 0.5], { 1: 0.2, 2: 0.4 }), { classes: 10 })
-    const encoder = known(probe(undefined, [0], { 12: 0.8 }), { classes: 10, encoder: 'dinov2-vit-b' })
+    const encoder = EvaluationSchema.parse({
+      kind: 'encoder-probe',
+      encoder: 'dinov2-vit-b',
+      testImages: 9,
+      accuracy: 0.8,
+    })
     const references = (...runs: Evaluation[][]) => charts(...runs).map(({ title, references }) => [title, references])
     const [chance, known80] = [
       { name: 'chance', value: 0.1 },

@@ -22,7 +22,7 @@ test('reads all of a run', async () => {
   })
   const run = await readRun(`${directory}/`)
   expect(run).toMatchObject({ name: 'xl', directory, config: { model: 'SiT-XL/2' } })
-  expect(run.evaluations.map(({ kind, step }) => [kind, step])).toEqual([
+  expect(run.evaluations.map((own) => [own.kind, 'step' in own ? own.step : undefined])).toEqual([
     ['fid', undefined],
     ['probe', 900],
   ])
