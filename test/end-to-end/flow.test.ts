@@ -205,6 +205,9 @@ describe('demo', () => {
     for (const title of ['Fréchet distance', 'Linear probing, t = 0.5', 'CKNNA to hog, t = 0'])
       expect(page).toContain(title)
     expect(await readdir(inWork('demo/samples'))).toHaveLength(200)
+    // Ten classes across, five of each down, each of 32 pixels with a border of two.
+    const grid = await readFile(inWork(result!.grid as string))
+    expect([grid.readUInt32BE(16), grid.readUInt32BE(20)]).toEqual([10 * 34 + 2, 5 * 34 + 2])
     expect((await readdir(inWork('demo'))).sort()).toEqual(
       ['data', 'held-out', 'made-by-repa-demo', 'report.html', 'run', 'samples'].sort(),
     )
