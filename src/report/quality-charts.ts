@@ -63,17 +63,20 @@ function referenceOf({ reference }: FidEvaluation): string {
   return name === 'images' && parent !== '' && parent !== '.' ? `${parent}/${name}` : name
 }
 
-function comparisonOf({ sampleImages, network, ...evaluation }: FidEvaluation): string {
-  const samples = sampleImages === null ? 'Samples' : `${formatCount(sampleImages)} samples`
-  const features = network === 'inception' ? 'Inception' : network
-  return `${samples} against ${referenceOf({ sampleImages, network, ...evaluation })}, in the features of ${features}.`
+/** What was compared; the distance depends on the number of samples, so numbers that differ are said. */
+function comparisonOf(group: readonly Measured[]): string {
+  const { evaluation: first } = group[0]!
+  const counts = distinct(group.flatMap(({ evaluation }) => evaluation.sampleImages ?? [])).map(formatCount)
+  const samples = counts.length === 0 ? 'Samples' : `${[...new Set([counts[0], counts.at(-1)])].join(' to ')} samples`
+  const features = first.network === 'inception' ? 'Inception' : first.network
+  return `${samples} against ${referenceOf(first)}, in the features of ${features}.`
 }
 
 function renderTable(group: readonly Measured[], names: readonly string[]): Html {
   const { evaluation: first } = group[0]!
   const shown = (value: number | null | undefined) => (typeof value === 'number' ? formatSignificant(value, 3) : '–')
   const measures = measuresOf(group)
-  return html`<div class="card scroll"><table class="numbers"><caption>${comparisonOf(first)}</caption>
+  return html`<div class="card scroll"><table class="numbers"><caption>${comparisonOf(group)}</caption>
 <thead><tr><th>Run</th><th>Step</th><th>${distanceOf(first)}</th>${measures.map(({ title }) => html`<th>${title}</th>`)}</tr></thead>
 <tbody>${group.map(
     ({ run, evaluation }) =>
@@ -110,7 +113,7 @@ function qualityCharts(
     {
       ...chart,
       title: distanceOf(first) + suffix,
-      description: `${comparisonOf(first)} Lower is better. ${accelerationOf(fid)}`,
+      description: `${comparisonOf(group)} Lower is better. ${accelerationOf(fid)}`,
       yLabel: distanceOf(first),
       series: fid,
       width: 'full',

@@ -78,6 +78,13 @@ describe('sample quality', () => {
     expect(shown.map(({ title }) => title)).toEqual(['FID', 'sFID', 'Inception Score', 'Precision'])
   })
 
+  test('how many samples there were', () => {
+    const described = (...counts: number[]) =>
+      charts(counts.map((sampleImages, i) => fid(i, 5, { sampleImages })))[0]!.description
+    expect(described(50_000, 50_000)).toMatch(/^50,000 samples against ref.npz, in the features of Inception\./)
+    expect(described(10_000, 200, 1000)).toMatch(/^200 to 10,000 samples against/)
+  })
+
   test('other features and references are charts of their own', () => {
     const shown = charts(
       [1, 2].flatMap((step) => [
