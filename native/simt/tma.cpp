@@ -7,6 +7,7 @@
 
 #include "simt/block.h"
 #include "simt/device.h"
+#include "simt/engine.h"
 #include "simt/failure.h"
 #include "simt/scheduler.h"
 
@@ -143,33 +144,9 @@ void landStore(const BulkCopy& copy) {
 
 }  // namespace
 
-namespace {
-
-/// ThreadSanitizer sees the copy engine as a thread of its own, ordered after the issue of what it moves.
-class EngineScope {
- public:
-#if defined(SIMT_TSAN)
-  explicit EngineScope(Cluster& cluster) : cluster_(cluster), self_(__tsan_get_current_fiber()) {
-    static void* engine = __tsan_create_fiber(0);
-    __tsan_switch_to_fiber(engine, 1);
-  }
-  ~EngineScope() {
-    release(&cluster_.engineSync);
-    __tsan_switch_to_fiber(self_, 1);
-  }
-
- private:
-  Cluster& cluster_;
-  void* self_;
-#else
-  explicit EngineScope(Cluster&) {}
-#endif
-};
-
-}  // namespace
-
 void landBulkCopy(const BulkCopy& copy) {
-  const EngineScope engine(*copy.block->cluster);
+  static void* fiber = nullptr;
+  const AsEngine copyEngine(fiber, *copy.block->cluster);
   acquire(copy.sync);
   copy.kind == BulkCopy::Kind::load ? landLoad(copy) : landStore(copy);
   if (copy.kind == BulkCopy::Kind::store) release(copy.sync);

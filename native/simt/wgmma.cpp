@@ -7,6 +7,7 @@
 
 #include "cuda/float16.h"
 #include "simt/barrier.h"
+#include "simt/engine.h"
 #include "simt/failure.h"
 #include "simt/scheduler.h"
 
@@ -236,6 +237,7 @@ void executeIssue(Warp& warp, uint32_t) {
   operation.issuedWarps |= 1u << warpInGroup;
   if (operation.issuedWarps != 0xf) return;
   operation.checksum = checksum(*warp.block, operation.operands);
+  release(&group.issueSync[number % wgmmaSyncs]);
   issue.lastOfWarpgroup = true;
   // Those who wait for the warpgroup's other warps look again.
   const int first = warp.index - warpInGroup;
@@ -270,15 +272,24 @@ bool allIssued(const Warpgroup& group, uint64_t end) {
   return true;
 }
 
-void executeUpTo(Block& block, Warpgroup& group, uint64_t end) {
+void executeUpTo(Block& block, int warpgroup, uint64_t end) {
+  static void* fibers[maxClusterBlocks][maxWarps / warpgroupWarps] = {};
+  Warpgroup& group = *block.warpgroups[warpgroup];
   for (uint64_t number = group.firstOperation; number < end; ++number) {
     WgmmaOperation& operation = group.operations[number - group.firstOperation];
     if (operation.executed) continue;
-    if (checksum(block, operation.operands) != operation.checksum)
-      fail(operation.operands.place, "shared memory that this wgmma reads changed between its issue and its wait.");
-    operation.operands.shape.half ? execute<f16>(block, operation) : execute<bf16>(block, operation);
+    {
+      Quiet quiet;
+      if (checksum(block, operation.operands) != operation.checksum)
+        fail(operation.operands.place, "shared memory that this wgmma reads changed between its issue and its wait.");
+      operation.operands.shape.half ? execute<f16>(block, operation) : execute<bf16>(block, operation);
+    }
+    const AsEngine tensorCore(fibers[block.rankInCluster][warpgroup], *block.cluster);
+    acquire(&group.issueSync[number % wgmmaSyncs]);
     trace(block, operation.operands);
+    release(&group.readSync[number % wgmmaSyncs]);
   }
+  Quiet quiet;
   while (!group.operations.empty() && group.operations.front().executed) {
     group.operations.pop_front();
     ++group.firstOperation;
@@ -322,19 +333,24 @@ void wgmmaWait(int newest, const Place& place) {
     Quiet quiet;
     park(self, Wait::warpgroup, "wgmma.wait_group", nullptr, place);
   }
-  if (!outstanding()) return;
-  executeUpTo(*self.block, group, ends[ends.size() - newest - 1]);
-  Quiet quiet;
-  while (outstanding()) {
-    ends.pop_front();
-    ++retired;
+  uint64_t& done = group.retiredOperations[warpInGroup];
+  if (outstanding()) {
+    const uint64_t end = ends[ends.size() - newest - 1];
+    executeUpTo(*self.block, self.warp->index / warpgroupWarps, end);
+    Quiet quiet;
+    done = end;
+    while (outstanding()) {
+      ends.pop_front();
+      ++retired;
+    }
+    for (auto& accumulator : group.accumulators[warpInGroup]) {
+      if (!accumulator->pending || accumulator->lastGroup >= retired) continue;
+      accumulator->pending = false;
+      scatter(*accumulator);
+    }
+    group.fenced[warpInGroup] = false;
   }
-  for (auto& accumulator : group.accumulators[warpInGroup]) {
-    if (!accumulator->pending || accumulator->lastGroup >= retired) continue;
-    accumulator->pending = false;
-    scatter(*accumulator);
-  }
-  group.fenced[warpInGroup] = false;
+  if (done > 0) acquire(&group.readSync[(done - 1) % wgmmaSyncs]);
 }
 
 uint32_t sharedWindowOffset(const void* address, const Place& place) {

@@ -3,6 +3,10 @@
 // The accumulators are gathered from the lanes' registers at the issue and the registers poisoned with NaN; shared memory is read, once
 // per warpgroup, and the registers are written at the wait. A checksum of the operands, taken when the fourth warp issues, tells
 // whether shared memory changed in between.
+//
+// For ThreadSanitizer the tensor core that reads is a thread of its own, as wgmma is asynchronous (8.6): it comes after the issue, and
+// every lane that has waited comes after it. A kernel may let any one lane say that a buffer has been read (gemm_sm90.cu lets lane 0),
+// whichever lane's wait the reads happened to be made in here.
 #pragma once
 
 #include <cstdint>
@@ -21,6 +25,8 @@ constexpr int warpgroupWarps = 4;
 constexpr int wgmmaRowsPerWarp = 16;
 constexpr int wgmmaMaxColumns = 256;
 constexpr int wgmmaDepth = 16;
+/// More than are ever pending at once, so that none is ordered after what was issued since.
+constexpr int wgmmaSyncs = 64;
 
 /// A warp's rows of an accumulator, and while none is pending what they were when last written to the registers.
 struct WarpAccumulator {
@@ -64,7 +70,10 @@ struct Warpgroup {
   /// For each warp the numbers that its closed groups end at, oldest first, and how many groups were retired.
   std::deque<uint64_t> groupEnds[warpgroupWarps];
   unsigned retiredGroups[warpgroupWarps] = {};
+  uint64_t retiredOperations[warpgroupWarps] = {};  // the number that the last retired group ends at
   bool fenced[warpgroupWarps] = {};  // since registers were last written
+  /// For ThreadSanitizer, by an operation's number: what the tensor core's reads come after, and what comes after them.
+  char issueSync[wgmmaSyncs] = {}, readSync[wgmmaSyncs] = {};
   std::vector<std::unique_ptr<WarpAccumulator>> accumulators[warpgroupWarps];
 };
 
