@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(kThreads) columnSumKernel(int64_t rows, int64_
   }
 }
 
-/// The sum of every thread's value, in thread 0.
+/// The sum of every thread's value, in thread 0; 0 in the others.
 __device__ double blockSum(double value) {
   __shared__ double joined[kThreads];
   joined[threadIdx.x] = value;
@@ -75,7 +75,7 @@ __device__ double blockSum(double value) {
     __syncthreads();
     if (static_cast<int>(threadIdx.x) < half) joined[threadIdx.x] += joined[threadIdx.x + half];
   }
-  return joined[0];
+  return threadIdx.x == 0 ? joined[0] : 0.0;  // thread 0 alone: it has just written that
 }
 
 template <int N>
