@@ -77,6 +77,7 @@ export interface NativeAddon {
   measureFmaPeak(seconds: number): Promise<number>
   synchronize(device: string): Promise<void>
   resetDevice(device: string): void
+  allowTf32(device: string, on: boolean): void
   beginCapture(device: string): void
   endCapture(device: string): number
   launchGraph(device: string, graph: number): void

@@ -91,6 +91,11 @@ const Export kExports[] = {
        a.device(0, "device").reset();
        return a.nothing();
      }},
+    {"allowTf32",
+     [](const Arguments& a) -> Napi::Value {
+       a.device(0, "device").allowTf32(a.boolean(1, "on"));
+       return a.nothing();
+     }},
     {"beginCapture",
      [](const Arguments& a) -> Napi::Value {
        a.device(0, "device").beginCapture();

@@ -39,6 +39,12 @@ class Device {
   /// Forgets a failure, so that the device can be used again.
   virtual void reset() = 0;
 
+  /// Whether products of f32 matrices that are enqueued from here on may round their operands to tf32's 10 bits of significand, for the
+  /// tensor cores' sake; at first they may not. A device that has none throws Error(device) where it is turned on.
+  virtual void allowTf32(bool on) {
+    if (on) throw Error(ErrorCode::device, "Products cannot be made in tf32 on " + name() + "; only a GPU's tensor cores make them.");
+  }
+
   /// From here to endCapture(), operations are recorded instead of run, with memory of their own: a step that is captured once
   /// and replayed costs the host one call. Nothing may be uploaded, read or waited for meanwhile. A device without such a thing
   /// throws Error(device).

@@ -2,6 +2,7 @@
 // for what has to be told to the host.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -32,6 +33,8 @@ class CudaDevice final : public Device {
   /// Forgets a failure that left the GPU usable. What CUDA calls a sticky error (an illegal address, say) has taken the GPU
   /// away from this process: the device goes on reporting it.
   void reset() override;
+  void allowTf32(bool on) override { allowsTf32_ = on; }
+  bool allowsTf32() const { return allowsTf32_; }
 
   /// Enqueues an operation's kernels under its name. `launch` gets the stream; what it throws, and any error of CUDA's, marks
   /// the device failed: later work is left out and every wait is told, until reset().
@@ -93,6 +96,7 @@ class CudaDevice final : public Device {
   Allocator allocator_;
   cudaStream_t stream_ = nullptr;
   Staging staging_;
+  std::atomic<bool> allowsTf32_ = false;
   // Touched by the thread that enqueues.
   bool capturing_ = false;
   std::map<int64_t, Graph> graphs_;

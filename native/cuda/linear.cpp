@@ -16,6 +16,9 @@ int64_t rowsOf(const Shape& shape) {
   return rows;
 }
 
+/// Whether a product of operands of this dtype may round them to tf32.
+bool allowsTf32(Device& device, DType operands) { return operands == DType::f32 && static_cast<CudaDevice&>(device).allowsTf32(); }
+
 void run(cudaStream_t stream, Device& device, std::span<const GemmArgs> products) {
   const CudaDeviceInfo& info = static_cast<CudaDevice&>(device).info();
   const GemmWish wish = gemmWish();
@@ -31,6 +34,7 @@ GemmArgs forwardProduct(const Tensor& x, const Tensor& weight, const std::option
   GemmArgs args;
   args.layout = GemmLayout::forward;
   args.dtype = x.dtype();
+  args.allowTf32 = allowsTf32(out.device(), args.dtype);
   args.m = rowsOf(x.shape());
   args.n = weight.size(0);
   args.k = weight.size(1);
@@ -96,6 +100,7 @@ void linearInputGradient(cudaStream_t stream, const Tensor& dOut, const Tensor& 
   GemmArgs args;
   args.layout = GemmLayout::inputGradient;
   args.dtype = dOut.dtype();
+  args.allowTf32 = allowsTf32(dX.device(), args.dtype);
   args.m = rowsOf(dOut.shape());
   args.n = weight.size(1);
   args.k = weight.size(0);
@@ -119,6 +124,7 @@ void linearWeightGradients(cudaStream_t stream, std::span<const Tensor> dOut, st
     GemmArgs& args = products.emplace_back();
     args.layout = GemmLayout::weightGradient;
     args.dtype = x[i].dtype();
+    args.allowTf32 = allowsTf32(dWeight[i].device(), args.dtype);
     args.m = dWeight[i].size(0);
     args.n = dWeight[i].size(1);
     args.k = rowsOf(x[i].shape());

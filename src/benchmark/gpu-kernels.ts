@@ -1,7 +1,7 @@
 import { SIT_PRESETS, type SiTPreset } from '../models/presets.ts'
 import { type CudaDeviceInfo, native } from '../native.ts'
-import type { Device } from '../tensor/device.ts'
-import { type PrecisionPolicy, precisionPolicy } from '../training/precision.ts'
+import { allowTf32, type Device } from '../tensor/device.ts'
+import { type Precision, precisionPolicy } from '../training/precision.ts'
 import { type GpuClocks, readGpuClocks } from './gpu-clocks.ts'
 import { type GpuKernelCase, type GpuKernelSizes, gpuKernelCases, Operands } from './gpu-kernel-cases.ts'
 import { GpuLimits } from './gpu-limits.ts'
@@ -15,7 +15,7 @@ export interface GpuKernelBenchmarkOptions {
   /** Of a preset. Default 256. */
   readonly batch?: number
   /** Default bf16. */
-  readonly precision?: PrecisionPolicy['name']
+  readonly precision?: Precision
   readonly rounds?: number
   /** Side of the large product whose rate is the limit. Default 8192. */
   readonly probeSide?: number
@@ -39,7 +39,7 @@ export interface GpuKernelResult extends Pick<GpuKernelCase, 'family' | 'name' |
 export interface GpuKernelBenchmark {
   readonly device: Device
   readonly gpu: CudaDeviceInfo
-  readonly precision: PrecisionPolicy['name']
+  readonly precision: Precision
   /** What REPA_GEMM asked for: which kernel makes the products. */
   readonly gemm: string
   readonly sizes: GpuKernelSizes
@@ -82,7 +82,8 @@ export async function benchmarkGpuKernels(options: GpuKernelBenchmarkOptions): P
     signal,
     onCase,
   } = options
-  const { dtype } = precisionPolicy(precision, device)
+  const { dtype, tf32 } = precisionPolicy(precision, device)
+  allowTf32(device, tf32)
   const sizes = typeof model === 'string' ? gpuKernelSizes(model, batch) : model
   const before = await readGpuClocks(device)
   using limits = await GpuLimits.prepare(device, dtype, options.probeSide)

@@ -2,7 +2,7 @@ import type { SiTPreset } from '../models/presets.ts'
 import type { SiTConfig } from '../models/sit.ts'
 import { type CudaDeviceInfo, native } from '../native.ts'
 import { type Device, trimMemory } from '../tensor/device.ts'
-import type { PrecisionPolicy } from '../training/precision.ts'
+import type { Precision } from '../training/precision.ts'
 import { baselineModel } from './baseline-model.ts'
 import { dataSheetRate } from './data-sheet.ts'
 import { type GpuClocks, readGpuClocks } from './gpu-clocks.ts'
@@ -26,7 +26,7 @@ export interface GpuStepBenchmarkOptions {
   /** Measured steps, at least 7 against a baseline. */
   readonly rounds?: number
   /** Default bf16. */
-  readonly precision?: PrecisionPolicy['name']
+  readonly precision?: Precision
   /** Of random weights, makes each step's targets of images; without it the targets are given, as wide as DINOv2 ViT-B's. */
   readonly encoder?: BaselineEncoder
   readonly cudaGraph?: boolean
@@ -59,7 +59,7 @@ export interface GpuStepBenchmark {
   readonly gpu: CudaDeviceInfo
   /** As CUDA counts: 13000 is 13.0. */
   readonly driverVersion: number
-  readonly precision: PrecisionPolicy['name']
+  readonly precision: Precision
   /** What REPA_GEMM asked for: which kernel makes the products. */
   readonly gemm: string
   readonly encoder: BaselineEncoder | undefined
@@ -116,7 +116,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
   const seconds = timeSeries(times.ours)
   const flops = (batch * flopsPerImage) / seconds.median
   const gpu = gpuOf(device)
-  const sheet = precision === 'fp32' ? undefined : dataSheetRate(gpu.name)
+  const sheet = dataSheetRate(gpu.name, precision)
   const productRate = timeSeries(rates.products)
   return {
     model: config,
@@ -218,7 +218,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
   async function startWarmBaseline(
     { encoder }: GpuStepBenchmarkOptions,
     config: SiTConfig,
-    name: PrecisionPolicy['name'],
+    name: Precision,
   ): Promise<PythonBaseline> {
     if (name === 'fp16') throw new RangeError('bench step: the baseline trains in bf16 or fp32, not in fp16.')
     const worker = await PythonBaseline.start({
@@ -227,7 +227,8 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
       threads: native().cpuInfo().threads,
       seed,
       device,
-      precision: name,
+      // What the worker calls fp32 is tf32 on a GPU.
+      precision: name === 'tf32' ? 'fp32' : name,
       ...(encoder && { encoder }),
       ...(against?.variant && { variant: against.variant }),
       ...(against?.compile && { compile: against.compile }),

@@ -2,7 +2,7 @@ import { dinov2 } from '../alignment/dinov2.ts'
 import { VisionEncoder } from '../alignment/vision-encoder.ts'
 import { SiT, type SiTConfig } from '../models/sit.ts'
 import { VisionTransformer } from '../models/vit.ts'
-import { type Device, memoryStats, profile, resetPeakMemory } from '../tensor/device.ts'
+import { allowTf32, type Device, memoryStats, profile, resetPeakMemory } from '../tensor/device.ts'
 import { precisionPolicy } from '../training/precision.ts'
 import { encoderFlops, trainingFlops } from './flops.ts'
 import { GpuLimits } from './gpu-limits.ts'
@@ -64,7 +64,8 @@ export class GpuTrainingSide implements Disposable {
 
   static async start(options: GpuStepBenchmarkOptions): Promise<GpuTrainingSide> {
     const { device, model: size = 'SiT-B/2', batch = 64, precision = 'bf16', seed = 0, cudaGraph = false } = options
-    const { dtype, lossScale } = precisionPolicy(precision, device)
+    const { dtype, tf32, lossScale } = precisionPolicy(precision, device)
+    allowTf32(device, tf32)
     const made: Disposable[] = []
     const own = <T extends Disposable>(value: T): T => {
       made.unshift(value)

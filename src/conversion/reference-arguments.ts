@@ -99,7 +99,7 @@ export function referenceArgumentsOf(
       adam_epsilon: training.epsilon,
       adam_weight_decay: training.weightDecay,
       max_grad_norm: training.maxGradNorm,
-      mixed_precision: { fp32: 'no', bf16: 'bf16', fp16: 'fp16' }[training.precision ?? 'fp32'],
+      mixed_precision: { fp32: 'no', tf32: 'no', bf16: 'bf16', fp16: 'fp16' }[training.precision ?? 'fp32'],
       path_type: training.path,
       weighting: training.weighting,
       proj_coeff: training.alignWeight,

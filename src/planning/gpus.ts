@@ -1,4 +1,4 @@
-import type { PrecisionPolicy } from '../training/precision.ts'
+import type { Precision } from '../training/precision.ts'
 
 /** A GPU that can be planned for without being here: figures of NVIDIA's data sheets. */
 export interface Gpu {
@@ -25,5 +25,6 @@ export const GPU_NAMES = GPUS.map(({ name }) => name)
 /** What the driver, the kernels and the graph of a step take besides tensors: an allowance. */
 export const RESERVED_BYTES = 2 ** 30
 
-export const peakFlops = (gpu: Gpu, precision: PrecisionPolicy['name']) =>
-  precision === 'fp32' ? gpu.floatFlops : gpu.tensorFlops
+/** The tensor cores of all of these multiply tf32 at half the rate of bf16. */
+export const peakFlops = (gpu: Gpu, precision: Precision) =>
+  ({ fp32: gpu.floatFlops, tf32: gpu.tensorFlops / 2, bf16: gpu.tensorFlops, fp16: gpu.tensorFlops })[precision]

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
+import { PRECISIONS, type Precision } from '../training/precision.ts'
 
 /** The package's own, beside `dist/` or `src/`. */
 const FOLDER = fileURLToPath(new URL('../../bench/results', import.meta.url))
@@ -17,7 +18,7 @@ const reportSchema = z.looseObject({
   device: z.string(),
   threads: z.int().positive().optional(),
   /** `repa bench step` on a CPU measures in fp32 and does not say so. */
-  precision: z.enum(['fp32', 'bf16', 'fp16']).default('fp32'),
+  precision: z.enum(PRECISIONS).default('fp32'),
   ours: z.looseObject({ imagesPerSecond: z.number().positive(), flops: z.number().positive() }),
 })
 
@@ -31,7 +32,7 @@ export interface MeasuredStep {
   readonly batch: number
   readonly device: string
   readonly threads: number | undefined
-  readonly precision: 'fp32' | 'bf16' | 'fp16'
+  readonly precision: Precision
   readonly imagesPerSecond: number
   /** FLOP/s, as benchmark/flops.ts counts a step. */
   readonly flops: number

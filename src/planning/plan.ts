@@ -4,7 +4,7 @@ import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { elementCount } from '../tensor/dtype.ts'
 import { type TrainingConfiguration, trainingSchema } from '../training/configuration.ts'
-import { defaultPrecision, type PrecisionPolicy, precisionPolicy } from '../training/precision.ts'
+import { defaultPrecision, type Precision, precisionPolicy } from '../training/precision.ts'
 import { type DiskPlan, planDisk } from './disk.ts'
 import { GPUS, type Gpu, RESERVED_BYTES } from './gpus.ts'
 import { type MeasuredStep, measuredSteps } from './measurements.ts'
@@ -24,7 +24,7 @@ export interface PlanOptions {
   /** One of GPU_NAMES. Default: H100. */
   readonly gpu?: string
   readonly batch?: number
-  readonly precision?: PrecisionPolicy['name']
+  readonly precision?: Precision
   readonly steps?: number
   /** Of the GPU's peak, from 0 to 1, in place of a measurement. */
   readonly shareOfPeak?: number
@@ -39,7 +39,7 @@ export interface TrainingPlan {
   /** What is planned for: a GPU of the table, or this machine's CPU. */
   readonly machine: { readonly name: string; readonly memoryBytes: number; readonly threads: number | undefined }
   readonly model: string
-  readonly precision: PrecisionPolicy['name']
+  readonly precision: Precision
   readonly batch: number
   readonly steps: number
   readonly data: Pick<RecipeData, 'name' | 'images' | 'classes' | 'size'>

@@ -12,6 +12,7 @@ import { elementCount } from '../tensor/dtype.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { alignmentOf, requireConsistentAlignment } from '../training/alignment-settings.ts'
 import type { TrainingConfiguration } from '../training/configuration.ts'
+import type { Precision } from '../training/precision.ts'
 import { createModel } from '../training/run.ts'
 import { Trainer } from '../training/trainer.ts'
 import type { Phase, Purpose } from './ledger.ts'
@@ -21,7 +22,7 @@ import { PlanningDevice } from './planning-device.ts'
 
 export interface PlannedStepOptions {
   /** `precision` must be said. */
-  readonly configuration: TrainingConfiguration & { readonly precision: 'fp32' | 'bf16' | 'fp16' }
+  readonly configuration: TrainingConfiguration & { readonly precision: Precision }
   readonly data: Dataset
   /** `cpu`, or `cuda:N` for any GPU. */
   readonly device: Device

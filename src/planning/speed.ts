@@ -1,4 +1,5 @@
 /** How fast a planned step may be expected to run, and on what that rests. */
+import type { Precision } from '../training/precision.ts'
 import type { Gpu } from './gpus.ts'
 import { peakFlops } from './gpus.ts'
 import type { MeasuredStep } from './measurements.ts'
@@ -10,7 +11,7 @@ export interface SpeedRequest {
   readonly model: string
   readonly batch: number
   readonly device: 'cpu' | 'cuda'
-  readonly precision: 'fp32' | 'bf16' | 'fp16'
+  readonly precision: Precision
   /** Of a whole step for one image, the encoder's among them. */
   readonly flopsPerImage: number
   /** Without the encoder's. */

@@ -37,6 +37,15 @@ export function resetDevice(device: Device): void {
   native().resetDevice(device)
 }
 
+/**
+ * Whether products of f32 matrices that are enqueued on the device from here on may round their operands to tf32's 10 bits of significand,
+ * for the tensor cores' sake, as `torch.backends.cuda.matmul.allow_tf32` lets them. At first they may not. Throws where it is turned
+ * on for the CPU.
+ */
+export function allowTf32(device: Device, on: boolean): void {
+  native().allowTf32(device, on)
+}
+
 /** What the device's allocator holds, in bytes. */
 export function memoryStats(device: Device): MemoryStats {
   return native().memoryStats(device)

@@ -2,6 +2,7 @@ import * as z from 'zod'
 import { ENCODER_NAMES } from '../alignment/encoder-names.ts'
 import type { TransformerPreset } from '../models/presets.ts'
 import { type AnyTransformerConfig, TRANSFORMER_PRESETS, UNKNOWN_KIND } from '../models/transformer-kinds.ts'
+import { PRECISIONS } from './precision.ts'
 
 const positive = z.int().positive()
 
@@ -45,7 +46,7 @@ export const trainingSchema = z.strictObject({
   maxGradNorm: z.number().positive().default(1),
   emaDecay: z.number().min(0).lt(1).default(0.9999),
   /** Default: what the device is for, bf16 on a GPU and fp32 on the CPU; a run's config.json says which it was. */
-  precision: z.enum(['fp32', 'bf16', 'fp16']).optional(),
+  precision: z.enum(PRECISIONS).optional(),
   /** Record the step once and replay it: a GPU's matter, and without influence on the results. */
   cudaGraph: z.boolean().default(false),
   /** Weight of the alignment loss (proj_coeff). */

@@ -8,7 +8,7 @@ import type { InterpolantPath, TimeWeighting } from '../native.ts'
 import type { AlignmentEncoder } from './cached-encoder.ts'
 import type { CheckpointState } from './checkpoint.ts'
 import type { AdamWOptions } from './optimizer.ts'
-import type { PrecisionPolicy } from './precision.ts'
+import type { Precision } from './precision.ts'
 
 /** What aligns the hidden states: one encoder or several, after block `depth`, with this weight in the loss. */
 export interface Alignment {
@@ -40,7 +40,7 @@ export interface TrainerOptions extends Partial<AdamWOptions> {
   /** Pushes the samples of a batch apart. */
   readonly disperse?: Dispersive
   readonly batch: number
-  readonly precision?: PrecisionPolicy['name']
+  readonly precision?: Precision
   /**
    * On a GPU: record the step once and replay it as one call, which frees the host where steps are short (small models and batches).
    * The results have the same bits; the step's memory stays taken between steps. Default false.

@@ -8,7 +8,7 @@ import { spatiallyNormalized } from '../alignment/spatial-norm.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { type Batch, Loader } from '../data/loader.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
-import { synchronize } from '../tensor/device.ts'
+import { allowTf32, synchronize } from '../tensor/device.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { samplePosterior } from '../tensor/ops/interpolant.ts'
 import { mean } from '../tensor/ops/loss.ts'
@@ -81,6 +81,7 @@ export class Trainer implements AsyncDisposable {
   readonly #selfAlign: SelfAlignment | undefined
   readonly #schedule: AlignmentSchedule
   readonly #disperse: Dispersive | undefined
+  readonly #tf32: boolean
   #step = 0
   /** Whether what was opened or captured for the next step includes the alignment. */
   #isAligning = true
@@ -104,6 +105,7 @@ export class Trainer implements AsyncDisposable {
     this.#schedule = alignSchedule
     this.#disperse = disperse
     const precision = precisionPolicy(options.precision ?? defaultPrecision(model.device), model.device)
+    this.#tf32 = precision.tf32
     this.#options = {
       batch,
       seed: options.seed ?? 0,
@@ -255,6 +257,8 @@ export class Trainer implements AsyncDisposable {
   #trainStep(samples: Batch): Pending {
     const { learningRate } = this.optimizer.options
     const step = this.#step
+    // At every step, for the device is not this trainer's alone.
+    allowTf32(this.model.device, this.#tf32)
     const weights = this.#weightsAt(step)
     const { read } = scope(() => {
       const losses = this.#run(this.#draw(samples, step))

@@ -9,22 +9,42 @@ import type { StateSource } from '../nn/state-dict.ts'
 import type { HostTensor } from '../tensor/host-tensor.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { type Comparison, type ComparisonRules, compareTensors } from './comparison.ts'
-import type { Manifest, ManifestCase, ManifestFile, ManifestTensor } from './manifest.ts'
+import type { Manifest, ManifestCase, ManifestFile, ManifestTensor, Tolerance } from './manifest.ts'
+
+/** In what models compute when they are compared with golden vectors. */
+export type GoldenPrecision = 'fp32' | 'tf32' | 'bf16'
+
+/** 2⁻¹¹ and 2⁻⁸: what rounding to 10 and to 7 stored bits of significand moves a number by at most, of itself. */
+const TF32_OF_BF16 = 2 ** -11 / 2 ** -8
+
+/**
+ * How close a tensor must come. tf32 rounds what bf16 does not leave alone either, the operands of products, to an eighth of its error, and
+ * the rest of the computation is fp32's: so an eighth of bf16's tolerance beside the whole of fp32's.
+ */
+function toleranceIn(precision: GoldenPrecision, { tol, tol_bf16: bf16 }: ManifestTensor): Tolerance | undefined {
+  if (precision !== 'tf32') return precision === 'bf16' ? bf16 : tol
+  return tol && bf16 && { atol: tol.atol + TF32_OF_BF16 * bf16.atol, rtol: tol.rtol + TF32_OF_BF16 * bf16.rtol }
+}
 
 /** A golden directory: opens its files by their path in the manifest, each checked once against what the manifest says. */
 export class GoldenSet {
   readonly directory: string
-  /** In what models compute; bf16 has tolerances of its own. */
-  readonly dtype: 'f32' | 'bf16'
+  /** In what models compute; each has tolerances of its own. */
+  readonly precision: GoldenPrecision
   readonly #places = new Map<string, { readonly file: ManifestFile; readonly goldenCase: ManifestCase }>()
   readonly #intact = new Map<string, Promise<void>>()
 
-  constructor(directory: string, manifest: Manifest, dtype: 'f32' | 'bf16' = 'f32') {
+  constructor(directory: string, manifest: Manifest, precision: GoldenPrecision = 'fp32') {
     this.directory = directory
-    this.dtype = dtype
+    this.precision = precision
     for (const goldenCase of manifest.cases) {
       for (const [path, file] of Object.entries(goldenCase.files)) this.#places.set(path, { file, goldenCase })
     }
+  }
+
+  /** Of the models' activations. */
+  get dtype(): 'f32' | 'bf16' {
+    return this.precision === 'bf16' ? 'bf16' : 'f32'
   }
 
   /** Every file, in the manifest's order. */
@@ -151,7 +171,7 @@ export class GoldenFile {
   async compare(name: string, actual: HostTensor | Tensor, rules?: ComparisonRules): Promise<Comparison> {
     const spec = this.#describe(name)
     const host = actual instanceof Tensor ? await actual.toHost() : actual
-    const tolerance = this.set.dtype === 'bf16' ? spec.tol_bf16 : spec.tol
+    const tolerance = toleranceIn(this.set.precision, spec)
     return compareTensors({ name, role: spec.role }, host, await this.read(name), tolerance, rules)
   }
 

@@ -1,8 +1,8 @@
 /** Runs golden vectors: inputs and results of the reference PyTorch code, that every device must reproduce. */
-import { type Device, memoryStats, synchronize } from '../tensor/device.ts'
+import { allowTf32, type Device, memoryStats, synchronize } from '../tensor/device.ts'
 import { precisionPolicy } from '../training/precision.ts'
 import type { Comparison } from './comparison.ts'
-import { GoldenSet } from './golden-set.ts'
+import { type GoldenPrecision, GoldenSet } from './golden-set.ts'
 import { DATA_KINDS, RUNNERS } from './kinds/registry.ts'
 import { type ManifestFile, type ManifestTensor, readManifest, type TensorRole } from './manifest.ts'
 import { matchesGlob } from './name-glob.ts'
@@ -12,9 +12,9 @@ export interface VerifyOptions {
   readonly device?: Device
   /**
    * In what models compute; default fp32. bf16, on a GPU, has wider tolerances, which the manifest states for some tensors of some
-   * files: those are verified.
+   * files: those are verified, and in tf32 too (golden-set.ts says within what).
    */
-  readonly precision?: 'fp32' | 'bf16'
+  readonly precision?: GoldenPrecision
   /** Patterns (`*`, `?`) of file kinds; default: all. */
   readonly kinds?: readonly string[]
   /** Patterns of case ids; default: all. */
@@ -83,8 +83,9 @@ export async function verify(directory: string, options: VerifyOptions = {}): Pr
   const started = performance.now()
   const manifest = await readManifest(directory)
   memoryStats(device)
-  const { dtype } = precisionPolicy(precision, device)
-  const set = new GoldenSet(directory, manifest, dtype === 'bf16' ? 'bf16' : 'f32')
+  const { tf32 } = precisionPolicy(precision, device)
+  const set = new GoldenSet(directory, manifest, precision)
+  allowTf32(device, tf32)
   const selected: Selected[] = manifest.cases.flatMap(({ id, files }) =>
     cases.some((pattern) => matchesGlob(id, pattern))
       ? Object.entries(files).flatMap(([path, file]) =>
@@ -124,12 +125,12 @@ export async function verify(directory: string, options: VerifyOptions = {}): Pr
   }
 }
 
-/** Whether the manifest says how close a tensor must come in the set's dtype; what needs no tolerance counts for f32. */
-const isStatedTensor = (tensor: ManifestTensor | undefined, { dtype }: GoldenSet) =>
-  dtype === 'f32' || tensor?.tol_bf16 !== undefined
+/** Whether the manifest says how close a tensor must come in the set's precision; what needs no tolerance counts for fp32. */
+const isStatedTensor = (tensor: ManifestTensor | undefined, { precision }: GoldenSet) =>
+  precision === 'fp32' || tensor?.tol_bf16 !== undefined
 
 const isStated = ({ tensors }: ManifestFile, set: GoldenSet) =>
-  set.dtype === 'f32' || Object.values(tensors).some((tensor) => isStatedTensor(tensor, set))
+  set.precision === 'fp32' || Object.values(tensors).some((tensor) => isStatedTensor(tensor, set))
 
 const hasKind = (files: readonly ManifestFile[], pattern: string) =>
   files.some(({ kind }) => matchesGlob(kind, pattern))

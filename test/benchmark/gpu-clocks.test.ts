@@ -51,4 +51,8 @@ test.each([
   ['NVIDIA H100 PCIe', 756e12],
   ['NVIDIA A100-SXM4-80GB', 312e12],
   ['SIMT shim', undefined],
-])('the data sheet of %s', (name, rate) => expect(dataSheetRate(name)).toBe(rate))
+])('the data sheet of %s', (name, rate) => {
+  expect(dataSheetRate(name, 'bf16')).toBe(rate)
+  expect(dataSheetRate(name, 'tf32')).toBe(rate && rate / 2)
+  expect(dataSheetRate(name, 'fp32')).toBeUndefined()
+})

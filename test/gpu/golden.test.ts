@@ -10,7 +10,7 @@ const KINDS = [...RUNNERS.keys()].filter((kind) => /^(sit|sampler|train|dinov2|t
 
 for (const { device, missing } of DEVICES) {
   describe.skipIf(missing || device === 'cpu' || !haveGolden)(`golden vectors on ${device}${goldenSuffix}`, () => {
-    test.each(['fp32', 'bf16'] as const)(
+    test.each(['fp32', 'tf32', 'bf16'] as const)(
       'in %s',
       async (precision) => {
         const report = await verify(GOLDEN, { device, precision, kinds: KINDS })

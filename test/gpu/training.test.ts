@@ -12,6 +12,7 @@ import { DiT } from '../../src/models/dit.ts'
 import { SiT } from '../../src/models/sit.ts'
 import { memoryStats, setMemoryLimit, synchronize, trimMemory } from '../../src/tensor/device.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
+import type { Precision } from '../../src/training/precision.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainerOptions, TrainingStep } from '../../src/training/trainer-options.ts'
 import { DEVICES, isShim } from '../tensor/devices.ts'
@@ -58,7 +59,7 @@ interface Trained {
 async function trained(
   device: string,
   options: {
-    precision: 'fp32' | 'bf16' | 'fp16'
+    precision: Precision
     steps?: number
     cudaGraph?: boolean
     kind?: Kind
@@ -93,7 +94,7 @@ async function trained(
 
 for (const { device, missing } of DEVICES) {
   describe.skipIf(missing || device === 'cpu')(`training on ${device}`, () => {
-    test.each(['fp32', 'bf16', 'fp16'] as const)(
+    test.each(['fp32', 'tf32', 'bf16', 'fp16'] as const)(
       'in %s: the loss falls, and a second run has the same bits',
       async (precision) => {
         const first = await trained(device, { precision })

@@ -130,6 +130,7 @@ test('a speed is never said to be measured where it is not', () => {
     imagesPerSecond: (0.4 * 989e12) / 200e9,
   })
   expect(only({})?.explanation).toMatch(/^ASSUMED, not measured: 40 % of an H100's 989 TFLOP\/s/)
+  expect(only({ precision: 'tf32' })?.explanation).toMatch(/an H100's 495 TFLOP\/s of tf32/)
   // Of a CPU not even that.
   expect(only({ device: 'cpu', precision: 'fp32' }, measured({}))).toBeUndefined()
   // The same model and batch, but not with this encoder.
@@ -184,6 +185,7 @@ test.each([
   [{ recipe: 'sit-xl' }, 'There is neither a file sit-xl nor a recipe of that name; did you mean sit-xl-2?'],
   [{ recipe: 'sit-xl-2', gpu: 'V100' }, 'There is no GPU "V100" to plan for'],
   [{ recipe: 'sit-xl-2', device: 'cpu', precision: 'bf16' }, 'The CPU computes in fp32 only'],
+  [{ recipe: 'sit-xl-2', device: 'cpu', precision: 'tf32' }, 'The CPU computes in fp32 only, not in tf32'],
   [{ recipe: 'sit-xl-2', data: '/nowhere' }, "'/nowhere' is not a prepared data set"],
 ] as const)('%j: %s', async (options, message) => {
   await expect(planTraining(options)).rejects.toThrow(message)

@@ -1,6 +1,7 @@
 import type { KernelResult } from '../../benchmark/kernels.ts'
 import { SIT_PRESETS, type SiTPreset } from '../../models/presets.ts'
 import { formatSignificant } from '../../report/quantity.ts'
+import { PRECISIONS, type Precision } from '../../training/precision.ts'
 import { defineCommand } from '../command.ts'
 
 export const benchKernelsCommand = defineCommand({
@@ -20,7 +21,7 @@ export const benchKernelsCommand = defineCommand({
     rounds: { type: 'integer', min: 1, default: 7, description: 'measurements of each' },
     precision: {
       type: 'enum',
-      values: ['bf16', 'fp16', 'fp32'],
+      values: PRECISIONS,
       description: 'of the operands [bf16 on a GPU, fp32 on a CPU, which has no other]',
     },
     probeSide: {
@@ -53,7 +54,7 @@ export const benchKernelsCommand = defineCommand({
         batch,
         rounds,
         ...(probeSide !== undefined && { probeSide }),
-        ...(precision && { precision: precision as 'bf16' | 'fp16' | 'fp32' }),
+        ...(precision && { precision: precision as Precision }),
         signal,
         onCase: (done) => bar.update(done),
       }).finally(() => bar.end())

@@ -1,6 +1,7 @@
 import type { StepBenchmark } from '../../benchmark/step.ts'
 import { SIT_PRESETS, type SiTPreset } from '../../models/presets.ts'
 import { formatBytes, formatCount, formatDuration, formatSignificant } from '../../report/quantity.ts'
+import { PRECISIONS, type Precision } from '../../training/precision.ts'
 import { defineCommand } from '../command.ts'
 import type { Output } from '../output.ts'
 
@@ -33,7 +34,7 @@ export const benchStepCommand = defineCommand({
     },
     precision: {
       type: 'enum',
-      values: ['bf16', 'fp16', 'fp32'],
+      values: PRECISIONS,
       description: 'what the model computes in [bf16 on a GPU, fp32 on a CPU, which has no other]',
     },
     encoder: {
@@ -134,7 +135,7 @@ export const benchStepCommand = defineCommand({
 const GPU_OPTIONS = ['encoder', 'cudaGraph', 'baselineVariant', 'baselineCompile', 'turns', 'probeSide'] as const
 
 interface GpuChoices {
-  readonly precision?: 'bf16' | 'fp16' | 'fp32'
+  readonly precision?: Precision
   readonly encoder?: 'dinov2-vit-s' | 'dinov2-vit-b' | 'dinov2-vit-l'
   readonly cudaGraph?: boolean
   readonly baselineVariant?: 'tuned' | 'as-written'

@@ -1,6 +1,7 @@
 import { GPU_NAMES } from '../../planning/gpus.ts'
 import type { TrainingPlan } from '../../planning/plan.ts'
 import { formatBytes, formatCount, formatDuration, formatSignificant } from '../../report/quantity.ts'
+import { PRECISIONS, type Precision } from '../../training/precision.ts'
 import { defineCommand } from '../command.ts'
 import type { Output } from '../output.ts'
 
@@ -28,7 +29,7 @@ export const planCommand = defineCommand({
     batch: { type: 'integer', min: 1, description: "images a step [the recipe's]" },
     precision: {
       type: 'enum',
-      values: ['bf16', 'fp16', 'fp32'],
+      values: PRECISIONS,
       description: "what the model computes in [the recipe's; bf16 on a GPU, fp32 on a CPU]",
     },
     steps: { type: 'integer', min: 1, description: "steps in all [the recipe's]" },
@@ -53,7 +54,7 @@ export const planCommand = defineCommand({
     const plan = await planTraining({
       ...{ recipe, data, gpu, batch, steps, shareOfPeak },
       // The parser has let through only these.
-      precision: precision as 'bf16' | 'fp16' | 'fp32' | undefined,
+      precision: precision as Precision | undefined,
       // A plan is for where the training will be, and `auto` says nothing of that: a GPU is what recipes are for.
       device: device === 'cpu' ? 'cpu' : 'cuda',
     })

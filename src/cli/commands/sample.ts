@@ -1,3 +1,4 @@
+import { PRECISIONS, type Precision } from '../../training/precision.ts'
 import { defineCommand } from '../command.ts'
 import { UsageError } from '../failure.ts'
 
@@ -50,9 +51,10 @@ export const sampleCommand = defineCommand({
     },
     precision: {
       type: 'enum',
-      values: ['bf16', 'fp16', 'fp32'],
+      values: PRECISIONS,
       default: 'fp32',
-      description: "what the model computes in; the reference samples in fp32, a GPU's bf16 is several times as fast",
+      description:
+        'what the model computes in; the reference samples with products in tf32, which a GPU has; its bf16 is faster still',
     },
     heads: { type: 'integer', min: 1, description: "attention heads, for a bare file of weights of no preset's size" },
     kind: {
@@ -104,7 +106,7 @@ export const sampleCommand = defineCommand({
   ],
   async run(args, { device, seed = 0, out, signal, progress }) {
     const [
-      { resolveDevice },
+      { allowTf32, resolveDevice },
       { precisionPolicy },
       { loadModel },
       { sampleToFolder },
@@ -121,7 +123,8 @@ export const sampleCommand = defineCommand({
     const { checkpoint, out: folder, num, steps, batch } = args
     const where = resolveDevice(device)
     // The parser has let through only these.
-    const { dtype } = precisionPolicy(args.precision as 'bf16' | 'fp16' | 'fp32', where)
+    const { dtype, tf32 } = precisionPolicy(args.precision as Precision, where)
+    allowTf32(where, tf32)
     const { model, source, path } = await loadModel(checkpoint, {
       device: where,
       weights: args.weights as 'ema' | 'model',

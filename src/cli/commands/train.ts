@@ -1,4 +1,5 @@
 import type { TrainingOptions } from '../../training/configuration.ts'
+import { PRECISIONS } from '../../training/precision.ts'
 import { defineCommand } from '../command.ts'
 import { encoderOf } from '../encoder-argument.ts'
 import { UsageError } from '../failure.ts'
@@ -34,8 +35,9 @@ export const trainCommand = defineCommand({
     lr: { type: 'number', description: 'learning rate of AdamW [1e-4]' },
     precision: {
       type: 'enum',
-      values: ['bf16', 'fp16', 'fp32'],
-      description: 'what the model computes in [bf16 on a GPU, fp32 on a CPU, which has no other]',
+      values: PRECISIONS,
+      description:
+        'what the model computes in; tf32 is fp32 with the operands of products rounded for the tensor cores [bf16 on a GPU, fp32 on a CPU, which has no other]',
     },
     cudaGraph: {
       type: 'boolean',

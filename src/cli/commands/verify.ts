@@ -17,10 +17,10 @@ export const verifyCommand = defineCommand({
     },
     precision: {
       type: 'enum',
-      values: ['bf16', 'fp32'],
+      values: ['bf16', 'tf32', 'fp32'],
       default: 'fp32',
       description:
-        'what models compute in; bf16, on a GPU, is verified at the wider tolerances that the manifest states for it',
+        "what models compute in; bf16, on a GPU, is verified at the wider tolerances that the manifest states for it, tf32 at those of fp32 and an eighth of bf16's",
     },
     case: { type: 'list', placeholder: 'GLOB,…', description: 'cases to verify, as patterns; by default all' },
     all: { type: 'boolean', default: false, description: "list every tensor, not only each file's worst" },
@@ -39,7 +39,7 @@ export const verifyCommand = defineCommand({
     const report = await verify(directory, {
       device: resolveDevice(device),
       // The parser has let through only these.
-      precision: precision as 'bf16' | 'fp32',
+      precision: precision as 'bf16' | 'tf32' | 'fp32',
       ...(kind && { kinds: kind }),
       ...(cases && { cases }),
       signal,

@@ -37,4 +37,6 @@ export const tensorRules = (planner: Planner) =>
     fillIntegers: () => {},
     dropLabels: (labels) => planner.like(labels),
     synchronize: async () => {},
+    // A product takes the same memory either way.
+    allowTf32: () => {},
   }) satisfies Partial<NativeAddon>
