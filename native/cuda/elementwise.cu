@@ -53,22 +53,24 @@ struct Fill {
 };
 
 /// a and b may be null: the function does not look at them then.
-template <class Function>
-void elementwise(cudaStream_t stream, const Tensor* a, const Tensor* b, const Tensor& out, Function function) {
+template <class T, class Function>
+void elementwiseIn(cudaStream_t stream, const Tensor* a, const Tensor* b, const Tensor& out, Function function) {
   const int64_t count = out.elements();
   if (count == 0) return;
-  withComputeType(out.dtype(), [&](auto tag) {
-    using T = typename decltype(tag)::Type;
-    const T* pa = a ? elements<const T>(*a) : nullptr;
-    const T* pb = b ? elements<const T>(*b) : nullptr;
-    T* po = elements<T>(out);
-    const auto run = [&](auto kernel, int perThread) {
-      launch(stream, kernel, {.grid = dim3(blocksFor(count, int64_t{kThreads} * perThread)), .block = dim3(kThreads)}, count, pa, pb, po, function);
-    };
-    constexpr int N = kVectorLength<T>;
-    if (aligned16(pa, pb, po)) run(elementwiseKernel<N, T, Function>, N);
-    else run(elementwiseKernel<1, T, Function>, 1);
-  });
+  const T* pa = a ? elements<const T>(*a) : nullptr;
+  const T* pb = b ? elements<const T>(*b) : nullptr;
+  T* po = elements<T>(out);
+  const auto run = [&](auto kernel, int perThread) {
+    launch(stream, kernel, {.grid = dim3(blocksFor(count, int64_t{kThreads} * perThread)), .block = dim3(kThreads)}, count, pa, pb, po, function);
+  };
+  constexpr int N = kVectorLength<T>;
+  if (aligned16(pa, pb, po)) run(elementwiseKernel<N, T, Function>, N);
+  else run(elementwiseKernel<1, T, Function>, 1);
+}
+
+template <class Function>
+void elementwise(cudaStream_t stream, const Tensor* a, const Tensor* b, const Tensor& out, Function function) {
+  withComputeType(out.dtype(), [&](auto tag) { elementwiseIn<typename decltype(tag)::Type>(stream, a, b, out, function); });
 }
 
 }  // namespace
@@ -79,7 +81,7 @@ void scale(cudaStream_t stream, const Tensor& x, float factor, const Tensor& out
 
 void clamp(cudaStream_t stream, const Tensor& x, float low, float high, const Tensor& out) { elementwise(stream, &x, nullptr, out, Clamp{low, high}); }
 
-void softClamp(cudaStream_t stream, const Tensor& x, float limit, const Tensor& out) { elementwise(stream, &x, nullptr, out, SoftClamp{limit}); }
+void softClamp(cudaStream_t stream, const Tensor& x, float limit, const Tensor& out) { elementwiseIn<float>(stream, &x, nullptr, out, SoftClamp{limit}); }
 
 void accumulate(cudaStream_t stream, const Tensor& sum, const Tensor& x) { elementwise(stream, &sum, &x, sum, Add{}); }
 

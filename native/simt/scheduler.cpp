@@ -8,6 +8,7 @@
 
 #include "simt/barrier.h"
 #include "simt/failure.h"
+#include "simt/launched_kernels.h"
 #include "simt/random.h"
 #include "simt/simt.h"
 #include "simt/symbols.h"
@@ -329,7 +330,10 @@ void Machine::reportDeadlock() {
 
 }  // namespace
 
-bool runLaunch(const Launch& launch) { return machine.run(launch); }
+bool runLaunch(const Launch& launch) {
+  noteKernel(launch.kernel);
+  return machine.run(launch);
+}
 
 const char* nameOfKernel(const void* kernel) { return functionName(kernel).c_str(); }
 const char* kernelName() { return machine.launch ? nameOfKernel(machine.launch->kernel) : "(none)"; }

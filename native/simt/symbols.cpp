@@ -18,9 +18,11 @@ namespace repa::simt {
 namespace {
 
 constexpr std::string_view sharedTag = "B11simt_shared";
+constexpr std::string_view kernelTag = "B11simt_kernel", readableKernelTag = "[abi:simt_kernel]";
 
 struct Module {
   std::unordered_map<const void*, std::string> functions;
+  std::map<const void*, std::string> kernels;  // with their files
   std::vector<SharedVariable> shared;
 };
 
@@ -32,8 +34,9 @@ std::string demangle(const char* symbol) {
   return name;
 }
 
-/// "void repa::cuda::(anonymous namespace)::k<4>(float*)" -> "k<4>".
+/// "void repa::cuda::(anonymous namespace)::k[abi:simt_kernel]<4>(float*)" -> "k<4>".
 std::string shortName(std::string name) {
+  if (const size_t tag = name.find(readableKernelTag); tag != std::string::npos) name.erase(tag, readableKernelTag.size());
   int depth = 0;
   size_t begin = 0, end = name.size();
   for (size_t i = 0; i < name.size(); ++i) {
@@ -50,6 +53,11 @@ std::string shortName(std::string name) {
     if (depth == 0 && (name[i] == ' ' || name[i] == ':')) begin = i + 1;
   }
   return name.substr(begin, end - begin);
+}
+
+/// Whether a function is a kernel: not one within it, as a lambda is, and not a piece that the compiler has split off.
+bool isKernel(std::string_view symbol) {
+  return symbol.find(kernelTag) != std::string_view::npos && !symbol.starts_with("_ZZ") && symbol.find('.') == std::string_view::npos;
 }
 
 /// The variable's own name: the last identifier before the tag.
@@ -70,12 +78,15 @@ void readSymbols(const char* bytes, size_t size, uintptr_t loadedAt, Module& mod
     if (sections[i].sh_type != SHT_SYMTAB) continue;
     const char* names = bytes + sections[sections[i].sh_link].sh_offset;
     const auto* symbols = reinterpret_cast<const Elf64_Sym*>(bytes + sections[i].sh_offset);
+    std::string source;  // a file's local symbols follow its name
     for (size_t s = 0; s < sections[i].sh_size / sizeof(Elf64_Sym); ++s) {
       const char* name = names + symbols[s].st_name;
       const int type = ELF64_ST_TYPE(symbols[s].st_info);
       auto* address = reinterpret_cast<unsigned char*>(base + symbols[s].st_value);
       if (symbols[s].st_shndx == SHN_UNDEF) continue;
+      if (type == STT_FILE) source = name;
       if (type == STT_FUNC) module.functions.emplace(address, name);
+      if (type == STT_FUNC && isKernel(name)) module.kernels.emplace(address, source + ": " + shortName(demangle(name)));
       if (type == STT_OBJECT && std::string_view(name).find(sharedTag) != std::string_view::npos)
         module.shared.push_back({address, symbols[s].st_size, variableName(name)});
     }
@@ -114,6 +125,19 @@ const std::string& functionName(const void* function) {
       entry->second = shortName(demangle(symbol->second.c_str()));
   }
   return entry->second;
+}
+
+const std::string& kernelInFile(const void* kernel) {
+  static const std::string unknown = "(unnamed kernel)";
+  const Module& module = moduleOf(kernel);
+  const auto entry = module.kernels.find(kernel);
+  return entry == module.kernels.end() ? unknown : entry->second;
+}
+
+std::vector<std::string> kernelsInFiles(const void* function) {
+  std::vector<std::string> names;
+  for (const auto& [address, name] : moduleOf(function).kernels) names.push_back(name);
+  return names;
 }
 
 }  // namespace repa::simt

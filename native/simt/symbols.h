@@ -1,5 +1,5 @@
-// What the shim reads from the symbol table of the module that holds a kernel: names of functions, and where the `__shared__`
-// variables are. `__shared__` expands to a static with an ABI tag, so the tag stands in the variable's mangled name.
+// What the shim reads from the symbol table of the module that holds a kernel: names of functions, which of them are kernels, and where the
+// `__shared__` variables are. `__global__` and `__shared__` expand to ABI tags, so these stand in the mangled names.
 #pragma once
 
 #include <cstddef>
@@ -19,5 +19,11 @@ const std::vector<SharedVariable>& sharedVariables(const void* function);
 
 /// The function's name, demangled, without its parameters.
 const std::string& functionName(const void* function);
+
+/// A kernel with the file that it was compiled from: "layer_norm.cu: vectorKernel<float, 1, false>". Kernels of two files may have the same name.
+const std::string& kernelInFile(const void* kernel);
+
+/// Of all kernels in the module of `function`, each instance of a template among them.
+std::vector<std::string> kernelsInFiles(const void* function);
 
 }  // namespace repa::simt

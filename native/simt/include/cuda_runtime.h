@@ -10,7 +10,8 @@
 #include "simt/device_functions.h"
 #include "simt/runtime_api.h"
 
-#define __global__
+// The tag names the kernel in the symbol table, where the shim finds what there is to launch (simt/symbols.h).
+#define __global__ __attribute__((abi_tag("simt_kernel")))
 #define __device__
 #define __host__
 #define __constant__ static

@@ -1,0 +1,276 @@
+// Runs every CUDA kernel on cuda:0, every instance of a template among them, at the smallest sizes that take its paths: what the
+// sanitizers watch (test/simt/sanitizers.test.ts), under which the tables of cases would take most of an hour. One list for both of the
+// shim's architectures; which kernels there are and which have run, the shim says (REPA_SIMT_KERNELS).
+//   every-kernel.mjs [first-read]   with the address of a row before its tensor's beginning read: a planted bug
+import { native } from './addon.mjs'
+
+const device = 'cuda:0'
+let drawn = 0
+
+function f32(...shape) {
+  const out = native.empty(shape, 'f32', device)
+  native.fillNormal(out, 1, 1n, 0, drawn++, 0)
+  return out
+}
+const drawIn = (dtype) => (dtype === 'f32' ? f32 : (...shape) => native.cast(f32(...shape), dtype))
+const i32 = (...values) => native.fromHost(Int32Array.from(values), [values.length], 'i32', device)
+const f64 = (...shape) => native.cast(f32(...shape), 'f64')
+const u8 = (...shape) =>
+  native.fromHost(
+    Uint8Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => (37 * i) % 251),
+    shape,
+    'u8',
+    device,
+  )
+const fill = (tensor, value) => {
+  native.fill(tensor, value)
+  return tensor
+}
+const zeros = (...shape) => fill(native.empty(shape, 'f32', device), 0)
+/** The same values one element further into their memory: no access is wide. */
+function shifted(tensor) {
+  const shape = native.shapeOf(tensor)
+  const elements = shape.reduce((a, b) => a * b)
+  return native.view(native.empty([elements + 1], native.dtypeOf(tensor), device), 1, shape)
+}
+const STATE = native.fromHost(new Uint8Array(48), [48], 'u8', device)
+
+/** By the file in native/cuda: what runs its kernels in a dtype. */
+const KERNELS = {}
+
+const FUNCTIONS = ['silu', 'gelu-tanh', 'gelu-erf', 'quick-gelu']
+/** Of rows that a warp holds in 1, 2, 3, 4, 6, 8, 9, 12 and 16 pieces of 128, and in none. */
+const WIDTHS = [8, 132, 260, 388, 516, 772, 1028, 1156, 1540, 33]
+
+KERNELS.activation = (dtype) => {
+  const draw = drawIn(dtype)
+  for (const kind of FUNCTIONS)
+    for (const x of [draw(2, 8), shifted(draw(2, 8))]) {
+      native.activation(x, kind)
+      native.activationBackward(draw(2, 8), x, kind)
+    }
+  for (const x of [draw(3, 32), draw(3, 6)]) {
+    native.swiGLU(x)
+    native.swiGLUBackward(draw(3, native.shapeOf(x)[1] / 2), x)
+  }
+}
+
+/** With fewer the streamed backward pass is faster. */
+const LEAST_RESIDENT_TOKENS = 129
+
+KERNELS.attention = (dtype) => {
+  const draw = drawIn(dtype)
+  // Head dimensions by the kernels' padded ones; a head that fits into shared memory where it is 64, 72 or 80 and aligned.
+  for (const headDim of [32, 64, 72, 80, 96, 128])
+    for (const [tokens, place] of dtype !== 'f32' && headDim >= 64 && headDim <= 80
+      ? [
+          [LEAST_RESIDENT_TOKENS, (x) => x],
+          [9, shifted],
+        ]
+      : [[9, (x) => x]]) {
+      const qkv = place(draw(1, tokens, 3 * headDim))
+      const [o, lse] = native.attention(qkv, 1, true)
+      native.attentionBackward(draw(1, tokens, headDim), qkv, o, lse, 1)
+    }
+}
+
+KERNELS['qk-norm'] = (dtype) => {
+  const draw = drawIn(dtype)
+  for (const headDim of [8, 5]) {
+    const vectors = () => [0, 1, 2, 3].map(() => f32(headDim))
+    const [qWeight, qBias, kWeight, kBias] = vectors()
+    const qkv = draw(2, 3, 3 * headDim)
+    const [normed, mean, rstd] = native.qkNorm(qkv, qWeight, qBias, kWeight, kBias, 1, 1e-5)
+    native.qkNormBackward(normed, qkv, qWeight, kWeight, mean, rstd, 1, ...vectors(), false)
+  }
+}
+
+/** Products of every layout: whole units of 16 bytes, which Hopper's kernel takes, and nothing whole. */
+KERNELS.gemm = (dtype) => {
+  const draw = drawIn(dtype)
+  for (const [m, n, k] of [
+    [32, 24, 72],
+    [19, 7, 13],
+  ]) {
+    const [x, w, dOut] = [draw(m, k), draw(n, k), draw(m, n)]
+    for (const kind of ['none', ...FUNCTIONS]) native.linear(x, w, f32(n), kind, true, dtype)
+    const [residual, into] = [f32(1, m, n), f32(n, k)]
+    native.linearGatedResidual(draw(1, m, k), w, f32(n), residual, f32(1, 2, n), 1, true)
+    native.linearLayerScale(x, w, f32(n), f32(m, n), f32(n))
+    native.linearAddend(draw(1, m, k), w, f32(n), f32(m, n))
+    native.linearInputGradient(dOut, w, null, 'none', f32(k), true)
+    for (const kind of FUNCTIONS) native.linearInputGradient(dOut, w, draw(m, k), kind, f32(k), false)
+    native.linearWeightGradient(dOut, x, into, true)
+    native.linearWeightGradients([dOut, dOut], [x, x], [into, f32(n, k)], false)
+  }
+  // Sums of more steps than the pipelines have stages, one so long that it is cut, and more tiles than there are blocks.
+  native.linear(draw(8, 520), draw(8, 520), null, 'none', false, dtype)
+  native.linearInputGradient(draw(8, 520), draw(520, 8), null, 'none', null, false)
+  native.linearWeightGradient(draw(520, 8), draw(520, 8), zeros(8, 8), false)
+  native.linearInputGradient(draw(1, 32768), draw(32768, 8), null, 'none', f32(8), false)
+  native.linear(draw(300, 16), draw(264, 16), null, 'none', false, dtype)
+}
+
+KERNELS.conv2d = (dtype) => {
+  const draw = drawIn(dtype)
+  for (const channels of [8, 3]) {
+    const x = draw(1, 4, 4, channels)
+    const coefficients = native.groupNormCoefficients(x, f32(channels), f32(channels), 1, 1e-5)
+    const weight = draw(5, 3, 3, channels)
+    native.conv2d(x, coefficients, 'silu', 2, weight, f32(5), [2, 2], [1, 1, 1, 1], null, false, 'silu', dtype)
+    native.conv2d(x, null, 'none', 1, weight, null, [1, 1], [0, 0, 0, 0], f32(1, 2, 2, 5), false, 'relu', 'f32')
+    for (const out of ['f32', 'bf16', 'f16']) native.groupNormApply(x, coefficients, 'silu', out)
+  }
+  native.softmax(f32(3, 37), 0.5, dtype)
+}
+
+KERNELS['layer-norm'] = (dtype) => {
+  const draw = drawIn(dtype)
+  for (const width of WIDTHS) {
+    const x = f32(1, 2, width)
+    native.layerNorm(x, f32(width), f32(width), 1e-6, dtype)
+    native.gatedResidualLayerNormModulate(x, draw(1, 2, width), f32(1, 3, width), 0, 1, 2, 1e-6)
+  }
+  for (const width of [72, 33]) {
+    const [x, y, modulation] = [f32(2, 9, width), draw(2, 9, width), f32(2, 3, width)]
+    const sums = () => [zeros(width), zeros(width)]
+    const [normed, mean, rstd] = native.layerNorm(x, f32(width), f32(width), 1e-6, dtype)
+    native.layerNormBackward(normed, x, mean, rstd, f32(width), ...sums(), false)
+    const [modulated, mean2, rstd2] = native.layerNormModulate(x, modulation, 0, 1, 1e-6, dtype)
+    native.layerNormModulateBackward(modulated, x, mean2, rstd2, modulation, 0, 1, f32(2, 9, width), zeros(2, 3, width))
+    const [stream, out, mean3, rstd3] = native.gatedResidualLayerNormModulate(x, y, modulation, 0, 1, 2, 1e-6)
+    const statistics = [stream, mean3, rstd3, y, modulation, 0, 1, 2]
+    native.gatedResidualLayerNormModulateBackward(out, stream, ...statistics, zeros(2, 3, width), zeros(width), true)
+    native.gatedResidual(x, y, modulation, 0)
+    native.gatedResidualBackward(x, y, modulation, 0, zeros(2, 3, width), zeros(width), false)
+    native.layerScale(x, y, f32(width))
+    native.layerScaleBackward(x, y, f32(width), zeros(width), false)
+    native.columnSum(y, zeros(width), true)
+    native.columnSum(native.reshape(y, [18, width]), zeros(width), false)
+  }
+}
+
+KERNELS.loss = (dtype) => {
+  const draw = drawIn(dtype)
+  for (const target of dtype === 'f32' ? [f32] : [f32, draw])
+    for (const width of [8, 1024, 33])
+      native.cosineAlignmentLoss(draw(2, 3, width), target(2, 3, width), 0.5, STATE, true)
+  for (const width of [8, 7]) native.velocityLoss(draw(2, width), f32(2, width), 1, null, true)
+  native.smoothL1Loss(draw(2, 7), f32(2, 7), 0.05, 1, null, true)
+  native.hybridLoss(draw(2, 4, 3), f32(2, 2, 3), f32(2, 2, 3), i32(0, 1), f64(2, 4), 1, 1, true, null, true)
+  const [unit, norms] = native.l2Normalize(draw(3, 33))
+  native.l2NormalizeBackward(unit, unit, norms, dtype)
+}
+
+KERNELS.elementwise = (dtype) => {
+  const draw = drawIn(dtype)
+  for (const [a, b] of [
+    [draw(2, 8), draw(2, 8)],
+    [shifted(draw(2, 8)), draw(2, 8)],
+  ]) {
+    native.add(a, b)
+    native.scale(a, 0.5)
+    native.clamp(a, -1, 1)
+    native.fill(a, 1)
+    native.accumulate(a, b)
+    for (const to of dtype === 'f32' ? ['bf16', 'f16', 'f64'] : ['f32']) native.cast(a, to)
+  }
+  for (const order of [patchesOf, imagesOf]) order(dtype, draw)
+  native.unfoldTokensBackward(native.unfoldTokens(draw(1, 6, 5), 2, 3), 2, 3)
+}
+
+function patchesOf(dtype, draw) {
+  for (const width of [4, 6]) {
+    native.patchify(f32(1, 2, 4, width), 2, dtype)
+    native.patchifyBackward(draw(1, width, 8), 2, 4, width, 2)
+  }
+}
+
+function imagesOf(dtype, draw) {
+  for (const width of [4, 6]) {
+    native.unpatchify(draw(1, width, 8), 2, 4, width, 2)
+    native.unpatchifyBackward(f32(1, 2, 4, width), 2, dtype)
+  }
+}
+
+/** What has no dtype of its own. */
+function single() {
+  native.cast(f64(8), 'f32')
+  native.cast(shifted(f64(8)), 'f32')
+  for (const place of [(x) => x, shifted]) {
+    native.softClamp(place(f32(2, 8)), 3)
+    for (const integers of [u8(8), i32(1, 2, 3, 4)]) native.cast(place(integers), 'f32')
+  }
+  native.crossEntropyLoss(f32(3, 3), 0.5, 1, null, true)
+  native.dispersiveLoss(native.squaredDistances(f32(3, 40)), 0.5, 1, null, true)
+  native.combineSamples(f32(2, 8), f32(2, 8), i32(0, 1), f64(2, 2))
+  native.denoisingStep(f64(1, 2, 3), f32(1, 4, 3), f32(1, 2, 3), [1, 1, 1, 1, -9, 0], true)
+  native.guide(f32(2, 2, 3), 1.5, 1)
+  native.resizeChannels(f32(1, 2, 3), 3)
+  native.timestepEmbedding(f32(3), 9, 10000)
+  for (const width of [8, 7]) {
+    const rows = native.embedding(f32(4, width), i32(1, 3, 3))
+    native.embeddingBackward(rows, i32(1, 3, 3), zeros(4, width), true)
+    for (const path of ['linear', 'cosine']) native.interpolant(f32(2, width), f32(2, width), f32(2), path)
+    native.samplePosterior(f32(1, 2, 1, width), f32(1, 1, 1, width), 0.18, 0)
+    native.prependTokens(f32(2, 3, width), f32(3, width), f32(width), f32(width), f32(2, width))
+    native.dropTokens(f32(2, 3, width), 1)
+    native.sum(f32(width), 1)
+    native.linearCombination([0.5, 2], [f64(width), f32(width)])
+  }
+  native.sum(f32(5000), 1)
+  native.linearCombination([1, 2], [shifted(f64(8)), f64(8)])
+  native.standardizeTokens(f32(2, 4, 5), 0.5, 1e-6)
+  native.concatenate([f32(2, 3), f32(2, 4)])
+  native.pool2d(f32(1, 4, 4, 3), 'max', [3, 3], [2, 2], [1, 1, 1, 1])
+  native.pool2d(f32(1, 4, 4, 3), 'average', [2, 2], [2, 2], [0, 0, 0, 0])
+  for (const width of [8, 5]) native.normalizeImages(u8(1, 3, 3, width), 255, [0, 0, 0], [1, 1, 1])
+  native.toUint8(f32(1, 3, 2, 2), 1, 127.5, 0)
+  native.toUint8(f64(1, 3, 2, 2), 1, 127.5, 0)
+  native.hog(u8(1, 3, 16, 16), 2, 2)
+  for (const filter of ['bilinear', 'bicubic']) native.resize(f32(1, 3, 4, 2), 5, 2, filter, filter === 'bicubic', 0, 0)
+  for (const drawn of [native.empty([7], 'f32', device)]) {
+    native.fillUniform(drawn, 0, 1, 1n, 0, 0, 0)
+    for (const weighting of ['uniform', 'lognormal']) native.fillTimesteps(drawn, weighting, 'cosine', 1n, 0, 0, 0)
+  }
+  native.fillIntegers(i32(0, 0, 0), 0, 9, 1n, 0, 0, 0)
+  native.dropLabels(i32(1, 2, 3), 0.5, 9, 1n, 0, 0, 0)
+  for (const place of [(x) => x, shifted]) {
+    const [weight, gradient, first, second, ema] = [0, 1, 2, 3, 4].map(() => place(f32(1032)))
+    native.clipGradientNorm(gradient, [8, 16], STATE, 1, 1)
+    for (const copy of [null, 'bf16', 'f16']) {
+      const compute = copy && place(native.empty([1032], copy, device))
+      native.adamW(weight, gradient, first, second, ema, compute, [8, 16], STATE, 1e-4, 0.9, 0.999, 1e-8, 0, 0.999)
+    }
+  }
+}
+
+const [planted] = process.argv.slice(2)
+if (planted === 'overlap') {
+  // Each element is read by one thread and written by its neighbour.
+  const whole = f32(257)
+  native.accumulate(native.view(whole, 1, [256]), native.view(whole, 0, [256]))
+} else if (planted === 'freed') {
+  // A recorded step keeps its own memory, and not what it was given.
+  const x = f32(64)
+  native.beginCapture(device)
+  native.scale(x, 2)
+  const graph = native.endCapture(device)
+  native.dispose(x)
+  native.trimMemory(device)
+  native.launchGraph(device, graph)
+} else {
+  for (const [name, run] of Object.entries(KERNELS))
+    for (const dtype of ['f32', 'bf16', 'f16']) await within(`${name} in ${dtype}`, () => run(dtype))
+  native.allowTf32(device, true)
+  await within('gemm in tf32', () => KERNELS.gemm('f32'))
+  await within('the rest', single)
+}
+await native.synchronize(device)
+
+/** Waits, so that what goes wrong is told of by its name. */
+async function within(name, body) {
+  body()
+  await native.synchronize(device)
+  console.log(name)
+}

@@ -1,0 +1,88 @@
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+
+const root = join(import.meta.dirname, '../..')
+const scratch = mkdtempSync(join(tmpdir(), 'repa-sanitizers-'))
+
+afterAll(() => rmSync(scratch, { recursive: true, force: true }))
+
+interface Configuration {
+  readonly name: string
+  /** Of build/. */
+  readonly addon: string
+  readonly runtime?: 'asan' | 'tsan'
+}
+
+const CONFIGURATIONS: readonly Configuration[] = [
+  { name: 'plain', addon: 'simt' },
+  { name: 'AddressSanitizer', addon: 'simt-asan', runtime: 'asan' },
+  { name: 'ThreadSanitizer', addon: 'simt-tsan', runtime: 'tsan' },
+]
+
+/** A sanitised addon loads into a process that its runtime was in from the beginning: the one that it is linked with. */
+function preload(addon: string, runtime: 'asan' | 'tsan'): string {
+  const { stdout } = spawnSync('ldd', [join(root, 'build', addon, 'build/Release/repa_native.node')], {
+    encoding: 'utf8',
+  })
+  const path = new RegExp(`lib${runtime}\\.so\\S* => (\\S+)`).exec(stdout)?.[1]
+  if (path === undefined) throw new Error(`${addon} is not linked with lib${runtime}: ${stdout}`)
+  return path
+}
+
+function everyKernel(
+  { addon, runtime }: Configuration,
+  words: readonly string[],
+  env: Readonly<Record<string, string>>,
+) {
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [join(root, 'test/native/programs/every-kernel.mjs'), ...words],
+    {
+      encoding: 'utf8',
+      maxBuffer: 1 << 26,
+      env: {
+        ...process.env,
+        ...env,
+        REPA_NATIVE_PREBUILD: join(root, 'build', addon),
+        ...(runtime && { LD_PRELOAD: preload(addon, runtime) }),
+        // Node keeps memory to its end, and is not instrumented itself.
+        ASAN_OPTIONS: 'detect_leaks=0',
+        TSAN_OPTIONS: 'ignore_noninstrumented_modules=1 exitcode=66',
+      },
+    },
+  )
+  return { status, text: stdout + stderr }
+}
+
+describe.each(CONFIGURATIONS)('every kernel, $name', (configuration) => {
+  // Kernels for one architecture alone are Hopper's, and those that it has better ones for.
+  test('runs on both architectures, and nothing is found', () => {
+    const lines = (['80', '90'] as const).flatMap((architecture) => {
+      const REPA_SIMT_KERNELS = join(scratch, `${configuration.addon}-${architecture}`)
+      const { status, text } = everyKernel(configuration, [], { REPA_SIMT_KERNELS, REPA_SIMT_ARCH: architecture })
+      expect({ status, end: text.trim().split('\n').at(-1) }, text).toEqual({ status: 0, end: 'the rest' })
+      return readFileSync(REPA_SIMT_KERNELS, 'utf8').split('\n')
+    })
+    const said = (verb: string) => new Set(lines.filter((line) => line.startsWith(verb)).map((line) => line.slice(4)))
+    const has = said('has ')
+    expect(has.size).toBeGreaterThan(300)
+    const ran = said('ran ')
+    expect([...has].filter((kernel) => !ran.has(kernel))).toEqual([])
+  }, 900_000)
+})
+
+describe('what a caller does wrong is found in the kernel that it happens in', () => {
+  test.each([
+    ['AddressSanitizer', 'freed', /AddressSanitizer: heap-use-after-free/],
+    ['ThreadSanitizer', 'overlap', /ThreadSanitizer: data race/],
+  ] as const)('%s: %s', (name, planted, report) => {
+    const configuration = CONFIGURATIONS.find((each) => each.name === name)!
+    const { status, text } = everyKernel(configuration, [planted], {})
+    expect(status, text).not.toBe(0)
+    expect(text).toMatch(report)
+    expect(text).toMatch(/elementwise\.cu:\d+/)
+  })
+})
