@@ -280,6 +280,17 @@ export interface NativeAddon {
     wantGradient: boolean,
   ): [loss: T, pull: MaybeT]
 
+  entropy(p: T): T
+  distillationLoss(
+    student: T,
+    targets: T,
+    firstView: number,
+    temperature: number,
+    weight: number,
+    state: MaybeT,
+    wantGradient: boolean,
+  ): [loss: T, dStudent: MaybeT]
+
   clipGradientNorm(gradient: T, frozen: readonly number[], state: T, maxNorm: number, gradientScale: number): void
   adamW(
     weight: T,

@@ -7,6 +7,7 @@
 #include "ops/contrast.h"
 #include "ops/conv2d.h"
 #include "ops/diffusion.h"
+#include "ops/distillation.h"
 #include "ops/elementwise.h"
 #include "ops/embedding.h"
 #include "ops/group_norm.h"
@@ -108,6 +109,10 @@ const Export kExports[] = {
     {"crossEntropyLoss", bind<ops::crossEntropyLoss>, {"logits", "temperature", "weight", "state", "wantGradient"}},
     {"squaredDistances", bind<ops::squaredDistances>, {"x"}},
     {"dispersiveLoss", bind<ops::dispersiveLoss>, {"distances", "scale", "weight", "state", "wantGradient"}},
+
+    {"entropy", bind<ops::entropy>, {"p"}},
+    {"distillationLoss", bind<ops::distillationLoss>,
+     {"student", "targets", "firstView", "temperature", "weight", "state", "wantGradient"}},
 
     {"hybridLoss", bind<ops::hybridLoss>,
      {"prediction", "target", "x0", "t", "table", "mseWeight", "vbWeight", "throughMean", "state", "wantGradient"}},

@@ -13,6 +13,7 @@
 // All sums have one order, and those of many terms run in double.
 #include "cuda/contrast.h"
 
+#include "cuda/block_combine.h"
 #include "cuda/blocks.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
@@ -22,7 +23,6 @@ namespace repa::cuda {
 
 namespace {
 
-constexpr int kWarp = 32;
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 constexpr float kSmallestNorm = 1e-12f;
@@ -58,19 +58,6 @@ __global__ void __launch_bounds__(kThreads) l2NormalizeBackwardKernel(int64_t ro
   for (int64_t i = row * width + lane; i < (row + 1) * width; i += kWarp) dX[i] = fromFloat<T>((dUnit[i] - along * unit[i]) / length);
 }
 
-/// What all threads' values make, by the block's warps and then one value of each, in every thread. `ofWarp` is nobody else's.
-template <class Combine>
-__device__ __forceinline__ float blockCombine(float value, float* ofWarp, Combine combine) {
-#pragma unroll
-  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) value = combine(value, __shfl_xor_sync(0xffffffffu, value, lanes));
-  if (threadIdx.x % kWarp == 0) ofWarp[threadIdx.x / kWarp] = value;
-  __syncthreads();
-  float all = ofWarp[0];
-#pragma unroll
-  for (int warp = 1; warp < kWarps; ++warp) all = combine(all, ofWarp[warp]);
-  return all;
-}
-
 __global__ void __launch_bounds__(kThreads) crossEntropyKernel(int64_t width, const float* logits, float scale, float weight, const StepState* state,
                                                               float* loss, float* dLogits) {
   __shared__ float largestOfWarp[kWarps], sumOfWarp[kWarps];
@@ -78,10 +65,10 @@ __global__ void __launch_bounds__(kThreads) crossEntropyKernel(int64_t width, co
   logits += row * width;
   float largest = logits[0];
   for (int64_t i = threadIdx.x; i < width; i += kThreads) largest = fmaxf(largest, logits[i]);
-  largest = blockCombine(largest, largestOfWarp, [](float a, float b) { return fmaxf(a, b); });
+  largest = blockCombine<kWarps>(largest, largestOfWarp, [](float a, float b) { return fmaxf(a, b); });
   float sum = 0;
   for (int64_t i = threadIdx.x; i < width; i += kThreads) sum += expf(scale * (logits[i] - largest));
-  sum = blockCombine(sum, sumOfWarp, [](float a, float b) { return a + b; });
+  sum = blockCombine<kWarps>(sum, sumOfWarp, [](float a, float b) { return a + b; });
   if (threadIdx.x == 0) loss[row] = logf(sum) - scale * (logits[row] - largest);
   if (!dLogits) return;
   weight *= scale * lossScaleOf(state);

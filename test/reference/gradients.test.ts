@@ -1,7 +1,7 @@
 import { describe, test } from 'vitest'
 import { gaussianDiffusion } from '../../src/diffusion/gaussian-diffusion.ts'
 import { type Activation, activation, activationBackward, swiGlu, swiGluBackward } from './activation.ts'
-import { type NdArray, random, randomIntegers } from './array.ts'
+import { map, type NdArray, random, randomIntegers } from './array.ts'
 import { attention, attentionBackward } from './attention.ts'
 import {
   crossEntropy,
@@ -14,6 +14,7 @@ import {
   matchingLossBackward,
 } from './contrast.ts'
 import { cosineAlignmentLoss, cosineAlignmentLossBackward } from './cosine-alignment-loss.ts'
+import { distillationLoss, distillationLossBackward } from './distillation.ts'
 import { embedding, embeddingBackward } from './embedding.ts'
 import { gatedResidual, gatedResidualBackward, layerScale, layerScaleBackward } from './gated-residual.ts'
 import { checkGradients, type DifferentiableOp } from './gradient-check.ts'
@@ -28,6 +29,9 @@ import { unpatchify, unpatchifyInverse } from './unpatchify.ts'
 import { velocityLoss, velocityLossBackward } from './velocity-loss.ts'
 
 const ACTIVATIONS: Activation[] = ['none', 'gelu-tanh', 'gelu-erf', 'quick-gelu', 'silu']
+
+/** Any weights do, also ones that are no distributions. */
+const TARGETS = map(random([2, 2, 5], 2), Math.abs)
 
 const cases: [string, DifferentiableOp][] = [
   ...ACTIVATIONS.map((kind): [string, DifferentiableOp] => [
@@ -232,6 +236,16 @@ const cases: [string, DifferentiableOp][] = [
       inputs: { x: random([4, 6], 1) },
       forward: ({ x }) => scalar(dispersion(x, 0.5)),
       backward: (dLoss, { x }) => ({ x: dispersionBackward(dLoss.data[0], x, 0.5) }),
+    },
+  ],
+  [
+    'distillationLoss',
+    {
+      inputs: { student: random([3, 2, 5], 1) },
+      forward: ({ student }) => distillationLoss(student, TARGETS, { temperature: 0.5, firstView: 1 }),
+      backward: (dLoss, { student }) => ({
+        student: distillationLossBackward(dLoss, student, TARGETS, { temperature: 0.5, firstView: 1 }),
+      }),
     },
   ],
   [

@@ -43,6 +43,11 @@ export const lossRules = (planner: Planner) => {
       planner.like(distances, [1]),
       wantGradient ? planner.like(distances) : null,
     ],
+    entropy: (p) => planner.like(p, plannedOf(p).shape.slice(0, -1)),
+    distillationLoss: (student, _targets, _firstView, _temperature, _weight, _state, wantGradient) => [
+      planner.like(student, plannedOf(student).shape.slice(0, -1)),
+      wantGradient ? planner.like(student) : null,
+    ],
     clipGradientNorm: (gradient) => {
       planner.workspace(8 * Math.ceil(plannedOf(gradient).elements / CHUNK) * (isOnCpu(gradient) ? 1 : 2))
     },

@@ -62,6 +62,19 @@ export function matchingLoss(
   return losses
 }
 
+/** x / max(|x|, 1e-12) over the last axis, f32: torch.nn.functional.normalize. */
+export function l2Normalize(x: Tensor): Tensor {
+  const tape = recordingTape(x)
+  const { unit, norms } = normalized(x)
+  if (!tape) norms.dispose()
+  tape?.push([unit], [norms], (gradients) => {
+    const dUnit = gradients.take(unit)!
+    const dX = native().l2NormalizeBackward(dUnit.handle, unit.handle, norms.handle, computeDType(x))
+    gradients.add(x, new Tensor(dX, x.device))
+  })
+  return unit
+}
+
 function normalized(x: Tensor): { unit: Tensor; norms: Tensor } {
   const [unit, norms] = native().l2Normalize(x.handle)
   return { unit: new Tensor(unit, x.device), norms: new Tensor(norms, x.device) }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { native } from '../../../src/native.ts'
-import { dispersion, matchingLoss } from '../../../src/tensor/ops/contrast.ts'
+import { dispersion, l2Normalize, matchingLoss } from '../../../src/tensor/ops/contrast.ts'
 import { smoothL1Loss } from '../../../src/tensor/ops/smooth-l1.ts'
 import { Tensor } from '../../../src/tensor/tensor.ts'
 import { fromValues, map, random } from '../../reference/array.ts'
@@ -9,6 +9,7 @@ import { smoothL1, smoothL1Backward } from '../../reference/smooth-l1.ts'
 import { DEVICES } from '../devices.ts'
 import { largestOf } from '../rounding.ts'
 import { type Draw, type LossCase, testLosses } from './loss-case.ts'
+import { opCase, testOps } from './op-case.ts'
 
 /**
  * A logit is a dot product of unit vectors, D products of at most 1 whose two operands are rounded twice each, over the temperature;
@@ -48,6 +49,36 @@ testLosses('matchingLoss', (draw) => [
   matchingCase(draw, [131, 33], 64, 1),
   matchingCase(draw, [300, 17], 300, 0.3),
 ])
+
+testOps('l2Normalize', (draw) =>
+  [
+    [1, 3],
+    [7, 5],
+    [2, 3, 257],
+    [33, 72],
+  ].map((shape) => {
+    const x = draw(shape, 1, 2)
+    const width = shape.at(-1)!
+    const shortest = Math.min(
+      ...Array.from({ length: x.data.length / width }, (_, row) =>
+        Math.hypot(...x.data.subarray(row * width, (row + 1) * width)),
+      ),
+    )
+    return opCase({
+      name: `of [${shape}]`,
+      inputs: { x },
+      compute: ['x'],
+      op: (tensors) => l2Normalize(tensors.x!),
+      forward: () => contrast.l2Normalize(x),
+      backward: (dOut) => ({ x: contrast.l2NormalizeBackward(dOut, x) }),
+      // The norm is a sum of D squares, then a root and a quotient; the gradient takes another dot product, of D terms of at most |dOut|.
+      rounding: (dOut) => ({
+        out: { roundings: width + 3, scale: 1 },
+        x: { roundings: 2 * width + 8, scale: (Math.sqrt(width) * largestOf(dOut)) / shortest },
+      }),
+    })
+  }),
+)
 
 function smoothL1Case(draw: Draw, shape: readonly number[], beta: number, weight?: number): LossCase {
   const prediction = draw(shape, 1, 0.2)
