@@ -7,7 +7,7 @@ import type { Tensor } from '../tensor/tensor.ts'
 import type { AdamWOptions, StepSettings } from '../training/optimizer.ts'
 
 /** The self-supervised objectives, as the command line spells them. */
-export const METHOD_NAMES = ['mae'] as const
+export const METHOD_NAMES = ['mae', 'dino'] as const
 
 export type MethodName = (typeof METHOD_NAMES)[number]
 

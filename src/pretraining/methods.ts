@@ -1,3 +1,4 @@
+import { SelfDistillation } from './dino.ts'
 import { MaskedAutoencoding } from './mae.ts'
 import type { MethodName, MethodOptions, PretrainingMethod } from './method.ts'
 
@@ -6,6 +7,8 @@ export function createMethod(name: MethodName, options: MethodOptions): Pretrain
   switch (name) {
     case 'mae':
       return new MaskedAutoencoding(options)
+    case 'dino':
+      return new SelfDistillation(options)
     default:
       return name satisfies never
   }

@@ -1,7 +1,7 @@
 import type { RandomStream } from '../data/keyed-random.ts'
 import { mirror } from '../data/mirror.ts'
 import { resize } from '../data/resample.ts'
-import { toPlanes } from '../data/rgb-image.ts'
+import { type RgbImage, toPlanes } from '../data/rgb-image.ts'
 import type { ImageBatch } from './method.ts'
 
 export interface CropOptions {
@@ -24,22 +24,27 @@ interface Box {
 /** Draws until a box fits into the image before the whole of it is taken (torchvision's RandomResizedCrop). */
 const ATTEMPTS = 10
 
-/**
- * torchvision's RandomResizedCrop with Pillow's bicubic filter, then a mirror image with even chances, for every image of a batch:
- * u8 [count, 3, size, size].
- */
+/** `randomResizedCrop` of every image of a batch: u8 [count, 3, size, size]. */
 export function randomResizedCrops(images: ImageBatch, options: CropOptions, random: RandomStream): Uint8Array {
-  const { size } = options
-  const length = 3 * size * size
+  const length = 3 * options.size ** 2
   const out = new Uint8Array(images.count * length)
-  for (let i = 0; i < images.count; i++) {
-    const box = drawBox(images.size, options, random)
-    const isMirrored = random.uniform() < 0.5
-    const resized = resize(crop(images, i, box), size, size, 'bicubic')
-    if (isMirrored) mirror(resized.data, size, 3, resized.data)
-    toPlanes(resized, out, i * length)
-  }
+  for (let i = 0; i < images.count; i++) toPlanes(randomResizedCrop(images, i, options, random), out, i * length)
   return out
+}
+
+/** torchvision's RandomResizedCrop with Pillow's bicubic filter, then a mirror image with even chances, of one image of a batch. */
+export function randomResizedCrop(
+  images: ImageBatch,
+  index: number,
+  options: CropOptions,
+  random: RandomStream,
+): RgbImage {
+  const { size } = options
+  const box = drawBox(images.size, options, random)
+  const isMirrored = random.uniform() < 0.5
+  const resized = resize(crop(images, index, box), size, size, 'bicubic')
+  if (isMirrored) mirror(resized.data, size, 3, resized.data)
+  return resized
 }
 
 function drawBox(side: number, { area, aspect = [3 / 4, 4 / 3] }: CropOptions, random: RandomStream): Box {

@@ -16,7 +16,7 @@ export const pretrainEncoderCommand = defineCommand({
       required: true,
     },
     out: { type: 'string', placeholder: 'RUN', description: 'folder of the run', required: true },
-    method: { type: 'enum', values: ['mae'], description: 'self-supervised objective [mae]' },
+    method: { type: 'enum', values: ['mae', 'dino'], description: 'self-supervised objective [mae]' },
     patch: {
       type: 'integer',
       min: 1,

@@ -1,0 +1,229 @@
+import type { ChannelStatistics } from '../alignment/preprocessing.ts'
+import type { VisionTransformerConfig } from '../models/vit-config.ts'
+import { native } from '../native.ts'
+import { distillationLoss, entropy, sharpened } from '../tensor/ops/distillation.ts'
+import { add, scale } from '../tensor/ops/elementwise.ts'
+import { mean } from '../tensor/ops/loss.ts'
+import { normalizeImages } from '../tensor/ops/pixels.ts'
+import { reshape } from '../tensor/ops/reshape.ts'
+import { keep, scope } from '../tensor/scope.ts'
+import { Tape } from '../tensor/tape.ts'
+import { Tensor } from '../tensor/tensor.ts'
+import type { StepSettings } from '../training/optimizer.ts'
+import type { DinoHeadSizes } from './dino-head.ts'
+import { DinoModel } from './dino-model.ts'
+import { drawViews, type Views } from './dino-views.ts'
+import type {
+  ImageBatch,
+  MethodOptions,
+  PretrainingLosses,
+  PretrainingMethod,
+  StepNumber,
+  TrainedEncoder,
+} from './method.ts'
+import { warmupCosine } from './warmup-cosine.ts'
+
+export interface DinoSettings {
+  /** Views of a part of each image that the student alone sees. */
+  readonly localViews: number
+  readonly head: Omit<DinoHeadSizes, 'input'>
+  /** Learning rate for 256 images a step, at its highest. */
+  readonly baseLearningRate: number
+  /** Decay of the teacher at the first step; 1 at the last. */
+  readonly teacherDecay: number
+}
+
+/** Of the learning rate: where it ends, and the share of the steps that warm up (main_dino.py: 10 epochs of 100). */
+const LEAST_LEARNING_RATE = 1e-6
+const WARMUP = 0.1
+
+/** Weight decay, from the first step to the last. */
+const WEIGHT_DECAY = [0.04, 0.4] as const
+
+const STUDENT_TEMPERATURE = 0.1
+/** The teacher's, from the first step to the end of its warm-up, 30 epochs of 100. */
+const TEACHER_TEMPERATURE = [0.04, 0.07] as const
+const TEMPERATURE_WARMUP = 0.3
+
+const CENTRE_MOMENTUM = 0.9
+
+/** Share of the steps in which the prototypes stay as they are: an epoch of 100. */
+const FROZEN_PROTOTYPES = 0.01
+
+/**
+ * DINO (arXiv 2104.14294): a student says of every view of an image what a teacher, the student's moving average, says of the image's
+ * other global views. The teacher's logits are centred and sharpened, so that neither one prototype nor all of them win for every image.
+ * Settings are the paper's where they do not depend on the size of data and model; epochs are shares of the run.
+ */
+export class SelfDistillation implements PretrainingMethod {
+  readonly name = 'dino'
+  readonly model: DinoModel
+  readonly optimizer = { maxGradNorm: 3 } as const
+  readonly buffers: { readonly centre: Tensor }
+  readonly #settings: DinoSettings
+  readonly #statistics: ChannelStatistics
+  readonly #seed: number
+  readonly #learningRate: number
+  /** Of the last step's logits of the teacher, less the centre: their sum, [K], and how many they are. */
+  readonly #logitSum: Tensor
+  #logitCount = 0
+
+  constructor(
+    { encoder, statistics, batch, learningRate, seed, device }: MethodOptions,
+    settings: Partial<DinoSettings> = {},
+  ) {
+    this.#settings = { ...defaultSettings(encoder), ...settings }
+    this.#statistics = statistics
+    this.#seed = seed
+    this.#learningRate = learningRate ?? (this.#settings.baseLearningRate * batch) / 256
+    this.model = new DinoModel(encoder, this.#settings.head, device)
+    this.model.initialise(seed)
+    const { prototypes } = this.#settings.head
+    this.buffers = { centre: keep(Tensor.zeros([prototypes], device)) }
+    this.#logitSum = keep(Tensor.zeros([prototypes], device))
+  }
+
+  get encoder(): TrainedEncoder {
+    const { backbone, backboneEntries } = this.model
+    return { config: backbone.config, role: 'ema', tensors: backboneEntries }
+  }
+
+  schedule(number: StepNumber): StepSettings {
+    return {
+      learningRate: warmupCosine(number, {
+        peak: this.#learningRate,
+        floor: Math.min(LEAST_LEARNING_RATE, this.#learningRate),
+        warmup: WARMUP,
+      }),
+      weightDecay: cosineBetween(number, WEIGHT_DECAY),
+      emaDecay: cosineBetween(number, [this.#settings.teacherDecay, 1]),
+    }
+  }
+
+  forwardBackward(images: ImageBatch, number: StepNumber, scaling?: Tensor): PretrainingLosses {
+    const { model } = this
+    const { localViews } = this.#settings
+    const { config } = model.backbone
+    const { global, local } = drawViews(
+      images,
+      { localViews, globalSize: config.imageSize, localSize: localSizeOf(config) },
+      { seed: this.#seed, step: number.step },
+    )
+    return scope(() => {
+      const globalImages = this.#normalised(global)
+      const targets = this.#targets(globalImages, images.count, number)
+      const pairs = 2 * (2 + localViews) - 2
+      const frozen = number.step < FROZEN_PROTOTYPES * number.total
+      using tape = new Tape()
+      const losses = tape.record(() => {
+        const prototypes = model.head.unitPrototypes({ frozen })
+        const lossOf = (pixels: Tensor, firstView: number) => {
+          const logits = model.head.forward(model.classTokens(pixels), prototypes)
+          return distillationLoss(byView(logits, images.count), targets.distributions, {
+            temperature: STUDENT_TEMPERATURE,
+            firstView,
+            weight: 1 / (pairs * images.count),
+            scaling,
+          })
+        }
+        const each = [lossOf(globalImages, 0)]
+        if (localViews > 0) each.push(lossOf(this.#normalised(local), 2))
+        return each
+      })
+      tape.backward(model.arena.parameters).dispose()
+      return {
+        loss: losses.map((each) => scale(mean(each), each.shape[0]! / pairs)).reduce(add),
+        ...targets.statistics,
+      }
+    })
+  }
+
+  afterUpdate(): void {
+    scope(() => {
+      const moved = scale(this.#logitSum, (1 - CENTRE_MOMENTUM) / this.#logitCount)
+      native().accumulate(this.buffers.centre.handle, moved.handle)
+    })
+  }
+
+  /** What the teacher says of the global views, and how it says it. */
+  #targets(images: Tensor, count: number, number: StepNumber): Targets {
+    const { model } = this
+    const { centre } = this.buffers
+    return model.asTeacher(() =>
+      scope(() => {
+        const prototypes = model.head.unitPrototypes({ frozen: true })
+        const logits = model.head.forward(model.classTokens(images), prototypes, scale(centre, -1))
+        this.#logitCount = logits.shape[0]!
+        native().columnSum(logits.handle, this.#logitSum.handle, false)
+        const rows = sharpened(logits, teacherTemperature(number))
+        const ofAll = Tensor.empty(centre.shape, model.device)
+        native().columnSum(rows.handle, ofAll.handle, false)
+        const meanEntropy = entropy(scale(ofAll, 1 / this.#logitCount))
+        return {
+          distributions: byView(rows, count),
+          statistics: {
+            teacher_entropy: mean(entropy(rows)),
+            teacher_kl_uniform: add(Tensor.full([], Math.log(centre.elements), model.device), scale(meanEntropy, -1)),
+          },
+        }
+      }),
+    )
+  }
+
+  #normalised({ pixels, size }: Views): Tensor {
+    return scope(() => {
+      const bytes = Tensor.from(pixels, [pixels.length / (3 * size * size), 3, size, size], this.model.device)
+      return normalizeImages(bytes, { divisor: 255, ...this.#statistics })
+    })
+  }
+
+  [Symbol.dispose](): void {
+    this.buffers.centre.dispose()
+    this.#logitSum.dispose()
+    this.model.dispose()
+  }
+}
+
+interface Targets {
+  /** [2, B, K]. */
+  readonly distributions: Tensor
+  readonly statistics: {
+    /** Mean of the distributions' entropies: 0 to log K. */
+    readonly teacher_entropy: Tensor
+    /**
+     * Divergence of the batch's mean distribution from the uniform one: 0 where all prototypes are used alike, log K where one is used
+     * alone. Collapsed is a teacher whose entropy is log K or whose divergence stays there.
+     */
+    readonly teacher_kl_uniform: Tensor
+  }
+}
+
+/** Rows [V · B, K], a view after the other, → [V, B, K]. */
+function byView(rows: Tensor, batch: number): Tensor {
+  return reshape(rows, [rows.shape[0]! / batch, batch, rows.shape[1]!])
+}
+
+function teacherTemperature({ step, total }: StepNumber): number {
+  const [first, last] = TEACHER_TEMPERATURE
+  return first + (last - first) * Math.min(1, step / (TEMPERATURE_WARMUP * total))
+}
+
+/** Half a cosine from the first step's value towards the one behind the last. */
+function cosineBetween({ step, total }: StepNumber, [first, last]: readonly [number, number]): number {
+  return last + ((first - last) * (1 + Math.cos((Math.PI * step) / total))) / 2
+}
+
+/** Half a global view, in whole patches. */
+function localSizeOf({ imageSize, patch }: VisionTransformerConfig): number {
+  return patch * Math.max(1, Math.round(imageSize / patch / 2))
+}
+
+/** The paper's head and number of views, at the size of the model and for data of some ten thousand images. */
+function defaultSettings({ hidden }: VisionTransformerConfig): DinoSettings {
+  return {
+    localViews: 4,
+    head: { hidden: 4 * hidden, bottleneck: 256, prototypes: 4096 },
+    baseLearningRate: 5e-4,
+    teacherDecay: 0.996,
+  }
+}
