@@ -1,6 +1,7 @@
 import { Model } from '../models/model.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
 import { VisionNetwork } from '../models/vit-network.ts'
+import { xavierUniform } from '../nn/initialiser.ts'
 import { ParameterList, type StateEntry } from '../nn/parameter-list.ts'
 import type { Device } from '../tensor/device.ts'
 import { reshape } from '../tensor/ops/reshape.ts'
@@ -24,7 +25,7 @@ export class DinoModel extends Model {
   constructor(config: VisionTransformerConfig, sizes: Omit<DinoHeadSizes, 'input'>, device: Device) {
     if (!config.classToken) throw new RangeError('DINO trains a vision transformer with a class token.')
     const list = new ParameterList()
-    const backbone = new VisionNetwork(list, config, { prefix: BACKBONE, fixedPositions: true })
+    const backbone = new VisionNetwork(list, config, { prefix: BACKBONE, init: xavierUniform, fixedPositions: true })
     const entries = list.entries.map((entry) => ({ name: entry.name.slice(BACKBONE.length), entry }))
     const head = new DinoHead(list, 'head', { ...sizes, input: config.hidden })
     super(list, device)

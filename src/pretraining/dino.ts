@@ -31,6 +31,8 @@ export interface DinoSettings {
   readonly baseLearningRate: number
   /** Decay of the teacher at the first step; 1 at the last. */
   readonly teacherDecay: number
+  /** Temperature of the teacher at the first step, and from the end of its warm-up on. */
+  readonly teacherTemperature: readonly [first: number, last: number]
 }
 
 /** Of the learning rate: where it ends, and the share of the steps that warm up (main_dino.py: 10 epochs of 100). */
@@ -41,14 +43,14 @@ const WARMUP = 0.1
 const WEIGHT_DECAY = [0.04, 0.4] as const
 
 const STUDENT_TEMPERATURE = 0.1
-/** The teacher's, from the first step to the end of its warm-up, 30 epochs of 100. */
-const TEACHER_TEMPERATURE = [0.04, 0.07] as const
-const TEMPERATURE_WARMUP = 0.3
 
 const CENTRE_MOMENTUM = 0.9
 
 /** Share of the steps in which the prototypes stay as they are: an epoch of 100. */
 const FROZEN_PROTOTYPES = 0.01
+
+/** Share of the steps in which the teacher's temperature rises. */
+const TEMPERATURE_WARMUP = 0.3
 
 /**
  * DINO (arXiv 2104.14294): a student says of every view of an image what a teacher, the student's moving average, says of the image's
@@ -100,7 +102,7 @@ export class SelfDistillation implements PretrainingMethod {
     }
   }
 
-  forwardBackward(images: ImageBatch, number: StepNumber, scaling?: Tensor): PretrainingLosses {
+  forwardBackward(images: ImageBatch, number: StepNumber, scaling?: Tensor): PretrainingLosses & DinoStatistics {
     const { model } = this
     const { localViews } = this.#settings
     const { config } = model.backbone
@@ -131,10 +133,8 @@ export class SelfDistillation implements PretrainingMethod {
         return each
       })
       tape.backward(model.arena.parameters).dispose()
-      return {
-        loss: losses.map((each) => scale(mean(each), each.shape[0]! / pairs)).reduce(add),
-        ...targets.statistics,
-      }
+      const loss = losses.map((each) => scale(mean(each), each.shape[0]! / pairs)).reduce(add)
+      return { loss, ...this.#statisticsOf(targets, loss) }
     })
   }
 
@@ -155,19 +155,25 @@ export class SelfDistillation implements PretrainingMethod {
         const logits = model.head.forward(model.classTokens(images), prototypes, scale(centre, -1))
         this.#logitCount = logits.shape[0]!
         native().columnSum(logits.handle, this.#logitSum.handle, false)
-        const rows = sharpened(logits, teacherTemperature(number))
+        const rows = sharpened(logits, teacherTemperature(number, this.#settings.teacherTemperature))
         const ofAll = Tensor.empty(centre.shape, model.device)
         native().columnSum(rows.handle, ofAll.handle, false)
-        const meanEntropy = entropy(scale(ofAll, 1 / this.#logitCount))
         return {
           distributions: byView(rows, count),
-          statistics: {
-            teacher_entropy: mean(entropy(rows)),
-            teacher_kl_uniform: add(Tensor.full([], Math.log(centre.elements), model.device), scale(meanEntropy, -1)),
-          },
+          entropy: mean(entropy(rows)),
+          meanEntropy: entropy(scale(ofAll, 1 / this.#logitCount)),
         }
       }),
     )
+  }
+
+  #statisticsOf({ entropy, meanEntropy }: Targets, loss: Tensor): DinoStatistics {
+    const flat = Tensor.full([], Math.log(this.#settings.head.prototypes), this.model.device)
+    return {
+      teacher_entropy: entropy,
+      teacher_kl_uniform: add(flat, scale(meanEntropy, -1)),
+      view_information: add(meanEntropy, scale(loss, -1)),
+    }
   }
 
   #normalised({ pixels, size }: Views): Tensor {
@@ -184,18 +190,27 @@ export class SelfDistillation implements PretrainingMethod {
   }
 }
 
+/** Whether the teacher has collapsed, and what is learnt. In nats, K being the number of prototypes. */
+export interface DinoStatistics {
+  /** Mean of the entropies of the teacher's distributions: log K where it says nothing of any image. */
+  readonly teacher_entropy: Tensor
+  /** Divergence of their mean over the batch from the uniform distribution: log K where it says the same of all. */
+  readonly teacher_kl_uniform: Tensor
+  /**
+   * Entropy of that mean, less the loss: what the student knows of the teacher's answer by having seen another view, at least. It rises
+   * from 0, where the loss falls in a collapse as well.
+   */
+  readonly view_information: Tensor
+}
+
+/** What the teacher says of the global views. */
 interface Targets {
   /** [2, B, K]. */
   readonly distributions: Tensor
-  readonly statistics: {
-    /** Mean of the distributions' entropies: 0 to log K. */
-    readonly teacher_entropy: Tensor
-    /**
-     * Divergence of the batch's mean distribution from the uniform one: 0 where all prototypes are used alike, log K where one is used
-     * alone. Collapsed is a teacher whose entropy is log K or whose divergence stays there.
-     */
-    readonly teacher_kl_uniform: Tensor
-  }
+  /** Mean of their entropies. */
+  readonly entropy: Tensor
+  /** Entropy of their mean. */
+  readonly meanEntropy: Tensor
 }
 
 /** Rows [V · B, K], a view after the other, → [V, B, K]. */
@@ -203,8 +218,8 @@ function byView(rows: Tensor, batch: number): Tensor {
   return reshape(rows, [rows.shape[0]! / batch, batch, rows.shape[1]!])
 }
 
-function teacherTemperature({ step, total }: StepNumber): number {
-  const [first, last] = TEACHER_TEMPERATURE
+/** Linear over the warm-up, 30 epochs of 100. */
+function teacherTemperature({ step, total }: StepNumber, [first, last]: DinoSettings['teacherTemperature']): number {
   return first + (last - first) * Math.min(1, step / (TEMPERATURE_WARMUP * total))
 }
 
@@ -225,5 +240,6 @@ function defaultSettings({ hidden }: VisionTransformerConfig): DinoSettings {
     head: { hidden: 4 * hidden, bottleneck: 256, prototypes: 4096 },
     baseLearningRate: 5e-4,
     teacherDecay: 0.996,
+    teacherTemperature: [0.04, 0.04],
   }
 }
