@@ -31,7 +31,7 @@ const STREAM = 0x76_69_65_77
 
 /** Shares of an image's area: the reference's, but that a local view of a small image is of a tenth at least. */
 const GLOBAL_AREA = [0.4, 1] as const
-const LOCAL_AREA = [0.1, 0.4] as const
+const LOCAL_AREA = [0.2, 0.5] as const
 
 /** torchvision's ColorJitter of the reference: factors within 1 ± these, and a turn of the hue of up to a tenth of the circle. */
 const JITTER = { brightness: 0.4, contrast: 0.4, saturation: 0.2, hue: 0.1 }

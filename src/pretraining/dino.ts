@@ -237,9 +237,9 @@ function localSizeOf({ imageSize, patch }: VisionTransformerConfig): number {
 function defaultSettings({ hidden }: VisionTransformerConfig): DinoSettings {
   return {
     localViews: 4,
-    head: { hidden: 4 * hidden, bottleneck: 256, prototypes: 4096 },
-    baseLearningRate: 5e-4,
+    head: { hidden: 4 * hidden, bottleneck: 256, prototypes: 1024 },
+    baseLearningRate: 2e-3,
     teacherDecay: 0.996,
-    teacherTemperature: [0.04, 0.04],
+    teacherTemperature: [0.03, 0.03],
   }
 }

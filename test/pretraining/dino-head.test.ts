@@ -113,5 +113,29 @@ for (const { device, missing } of DEVICES) {
         arena.dispose()
       },
     )
+
+    test.skipIf(device === 'cpu').each(['bf16', 'f16'] as const)('computes in %s', async (dtype) => {
+      const { entries, head, arena } = build()
+      arena.computeIn(dtype)
+      const expected = exact()
+      using input = upload(x)
+      using tape = new Tape()
+      tape.watch(input)
+      using out = tape.record(() => head.forward(input, head.unitPrototypes({ frozen: false })))
+      expect(out.dtype).toBe('f32')
+      tape.seed(out, upload(dOut))
+      tape.backward(arena.parameters).dispose()
+      // Either operand of a product is rounded, in four products there and four back: each moves what comes out by a unit roundoff of
+      // its length.
+      const bound = 16 * (dtype === 'bf16' ? 2 ** -8 : 2 ** -11)
+      for (const entry of entries) {
+        using gradient = arena.view('gradients', entry)
+        const values = await gradient.data()
+        const wanted = expected.gradients[entry.name]!
+        const error = Math.hypot(...values.map((value, i) => value - wanted.data[i]!))
+        expect(error / Math.hypot(...wanted.data), entry.name).toBeLessThan(bound)
+      }
+      arena.dispose()
+    })
   })
 }

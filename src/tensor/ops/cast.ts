@@ -8,7 +8,10 @@ export function cast(x: Tensor, dtype: DeviceDType): Tensor {
   const tape = recordingTape(x)
   const out = new Tensor(native().cast(x.handle, dtype), x.device)
   tape?.push([out], [], (gradients) => {
-    gradients.add(x, new Tensor(native().cast(gradients.take(out)!.handle, x.dtype), x.device))
+    const dOut = gradients.take(out)!
+    // That of a product's weight is f32 already.
+    const dX = dOut.dtype === x.dtype ? dOut.alias() : new Tensor(native().cast(dOut.handle, x.dtype), x.device)
+    gradients.add(x, dX)
   })
   return out
 }
