@@ -31,23 +31,29 @@ __global__ void __launch_bounds__(kThreads) entropyKernel(const cpu::EntropyArgs
   if (threadIdx.x == 0) args.entropy[blockIdx.x] = sum;
 }
 
-__global__ void __launch_bounds__(kThreads) distillationLossKernel(const cpu::DistillationLossArgs args) {
+/// Σ over the teacher's views but `ownView` of its distribution of a sample, at one class; `targets` is of the sample and class in view 0.
+__device__ __forceinline__ float targetAt(const float* targets, int teacherViews, int ownView, int64_t viewElements) {
+  float q = 0;
+#pragma unroll 1
+  for (int view = 0; view < teacherViews; ++view, targets += viewElements)
+    if (view != ownView) q += *targets;
+  return q;
+}
+
+__global__ void __launch_bounds__(kThreads) distillationLossKernel(const __grid_constant__ cpu::DistillationLossArgs args) {
   __shared__ float ofWarp[4][kWarps];
-  const int64_t row = blockIdx.x, ownView = args.firstView + row / args.batch, sample = row % args.batch;
-  const float* student = args.student + row * args.columns;
-  const float* targets = args.targets + sample * args.columns;
-  const auto target = [&](int64_t i) {
-    float q = 0;
-    for (int64_t view = 0; view < args.teacherViews; ++view)
-      if (view != ownView) q += targets[view * args.batch * args.columns + i];
-    return q;
-  };
+  const int64_t row = blockIdx.x;
+  const int columns = static_cast<int>(args.columns), teacherViews = static_cast<int>(args.teacherViews);
+  const int ownView = static_cast<int>(min(args.firstView + row / args.batch, args.teacherViews));
+  const int64_t viewElements = args.batch * args.columns;
+  const float* const student = args.student + row * args.columns;
+  const float* const targets = args.targets + row % args.batch * args.columns;
   float top = student[0];
-  for (int64_t i = threadIdx.x; i < args.columns; i += kThreads) top = fmaxf(top, student[i]);
+  for (int i = threadIdx.x; i < columns; i += kThreads) top = fmaxf(top, student[i]);
   top = blockCombine<kWarps>(top, ofWarp[0], larger);
   float sum = 0, mass = 0, products = 0;
-  for (int64_t i = threadIdx.x; i < args.columns; i += kThreads) {
-    const float z = args.scale * (student[i] - top), q = target(i);
+  for (int i = threadIdx.x; i < columns; i += kThreads) {
+    const float z = args.scale * (student[i] - top), q = targetAt(targets + i, teacherViews, ownView, viewElements);
     sum += expf(z);
     mass += q;
     products += q * z;
@@ -58,8 +64,10 @@ __global__ void __launch_bounds__(kThreads) distillationLossKernel(const cpu::Di
   if (threadIdx.x == 0) args.loss[row] = mass * logf(sum) - products;
   if (!args.dStudent) return;
   const float weight = args.weight * args.scale * lossScaleOf(args.state), factor = weight * mass / sum;
-  for (int64_t i = threadIdx.x; i < args.columns; i += kThreads)
-    args.dStudent[row * args.columns + i] = factor * expf(args.scale * (student[i] - top)) - weight * target(i);
+  for (int i = threadIdx.x; i < columns; i += kThreads) {
+    const float q = targetAt(targets + i, teacherViews, ownView, viewElements);
+    args.dStudent[row * args.columns + i] = factor * expf(args.scale * (student[i] - top)) - weight * q;
+  }
 }
 
 }  // namespace

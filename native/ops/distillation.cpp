@@ -43,6 +43,7 @@ std::array<Tensor, 2> distillationLoss(const Tensor& student, const Tensor& targ
                                        .dStudent = wantGradient ? dStudent.f32() : nullptr};
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(student)) {
+      requireIndexable(op, "a row", args.columns);
       cuda->enqueue(op, [&](cudaStream_t stream) { cuda::distillationLoss(stream, args); });
       return {loss, dStudent};
     }
