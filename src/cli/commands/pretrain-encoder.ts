@@ -7,7 +7,7 @@ export const pretrainEncoderCommand = defineCommand({
   name: 'pretrain-encoder',
   summary: 'train a vision transformer to align with on the images themselves, without labels',
   description:
-    "For images that no published encoder has seen the like of, or where none can be downloaded. A small vision transformer learns by a self-supervised objective: mae hides three quarters of an image's patches and fills them in (arXiv 2111.06377). RUN gets config.json, metrics.jsonl, TensorBoard events and checkpoints/STEP/, and at the end encoder.safetensors, which repa train, prepare and evaluate take as the encoder vit. Ctrl-C saves and exits; --resume goes on exactly as the unbroken run would have. How much of the classes it knows says repa evaluate probe --encoder.",
+    "For images that no published encoder has seen the like of, or where none can be downloaded. A small vision transformer learns by a self-supervised objective: mae hides three quarters of an image's patches and fills them in (arXiv 2111.06377); dino says of one crop of an image what an average of itself says of another (arXiv 2104.14294), for which it sees two crops and four smaller ones a step, and needs many steps more. RUN gets config.json, metrics.jsonl, TensorBoard events and checkpoints/STEP/, and at the end encoder.safetensors, which repa train, prepare and evaluate take as the encoder vit. Ctrl-C saves and exits; --resume goes on exactly as the unbroken run would have. How much of the classes it knows says repa evaluate probe --encoder.",
   options: {
     data: {
       type: 'string',
@@ -40,6 +40,10 @@ export const pretrainEncoderCommand = defineCommand({
     {
       command: 'repa pretrain-encoder --data data/mine --out runs/encoder',
       description: 'a small encoder of your own images',
+    },
+    {
+      command: 'repa pretrain-encoder --data data/mine --method dino --steps 100000 --out runs/dino',
+      description: 'by DINO; view_information says what it has learnt so far, in nats',
     },
     {
       command:
