@@ -10,6 +10,7 @@ import { attention, qkNorm } from '../tensor/ops/attention.ts'
 import { type Joined, linearGatedResidualModulate, mlpGatedResidualModulate } from '../tensor/ops/half-block.ts'
 import { linear } from '../tensor/ops/linear.ts'
 import type { Parameter } from '../tensor/parameter.ts'
+import { tapeSection } from '../tensor/tape.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 
 /** What a block's parameters and computation depend on. */
@@ -82,19 +83,22 @@ export class AdaLNBlock {
    */
   forward({ stream, modulated }: Joined, modulation: Tensor, next: number, observe?: Observe): Joined {
     const chunk = (which: keyof typeof BLOCK_CHUNKS) => this.#chunk + BLOCK_CHUNKS[which]
-    const attended = linearGatedResidualModulate(
-      this.#attention(modulated, observe),
-      this.#proj,
-      { residual: stream, modulation, gate: chunk('gateAttention') },
-      { shift: chunk('shiftMlp'), scale: chunk('scaleMlp') },
-    )
-    return mlpGatedResidualModulate(
-      attended.modulated,
-      [this.#fc1, this.#fc2],
-      'gelu-tanh',
-      { residual: attended.stream, modulation, gate: chunk('gateMlp') },
-      entryModulation(next),
-    )
+    // The weight gradients of a block's four layers are one launch.
+    return tapeSection(() => {
+      const attended = linearGatedResidualModulate(
+        this.#attention(modulated, observe),
+        this.#proj,
+        { residual: stream, modulation, gate: chunk('gateAttention') },
+        { shift: chunk('shiftMlp'), scale: chunk('scaleMlp') },
+      )
+      return mlpGatedResidualModulate(
+        attended.modulated,
+        [this.#fc1, this.#fc2],
+        'gelu-tanh',
+        { residual: attended.stream, modulation, gate: chunk('gateMlp') },
+        entryModulation(next),
+      )
+    })
   }
 
   #attention(x: Tensor, observe?: Observe): Tensor {

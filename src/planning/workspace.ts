@@ -51,20 +51,27 @@ const LEAST_DEPTH = 256
 const PART_COST = 800
 const SUM_ROWS = 8
 
-/** native/cuda/gemm.cpp, planGemm: the parts of a product whose sum is cut, and its partial column sums. */
-export function cudaProductWorkspace(product: Product, multiprocessors: number): number {
-  const { layout, m, n, k, columnSums = false } = product
-  const splits =
-    layout === 'weightGradient' ? splitsOf(product, multiprocessors) : k < LONG_SUM ? 1 : ceilDivide(k, LONG_SUM_PART)
-  const parts = splits > 1 ? splits * m * n * FLOAT : 0
-  const sums = columnSums ? ceilDivide(m, splits > 1 ? SUM_ROWS : GPU_TILE) * n * FLOAT : 0
-  return roundUp(parts, 256) + roundUp(sums, 256)
+/**
+ * native/cuda/gemm.cpp, planGemm: the parts of products whose sums are cut, and their partial column sums. Only weight gradients may be
+ * several, which share a launch.
+ */
+export function cudaProductsWorkspace(products: readonly Product[], multiprocessors: number): number {
+  return products.reduce((bytes, { layout, m, n, k, columnSums = false }) => {
+    const long = k < LONG_SUM ? 1 : ceilDivide(k, LONG_SUM_PART)
+    const splits = layout === 'weightGradient' ? splitsOfWeightGradients(products, multiprocessors) : long
+    const parts = splits > 1 ? splits * m * n * FLOAT : 0
+    const sums = columnSums ? ceilDivide(m, splits > 1 ? SUM_ROWS : GPU_TILE) * n * FLOAT : 0
+    return bytes + roundUp(parts, 256) + roundUp(sums, 256)
+  }, 0)
 }
 
-function splitsOf({ m, n, k, isFloat32 }: Product, multiprocessors: number): number {
+/** The parts of the sums of weight gradients that share a launch, the same for each. */
+export function splitsOfWeightGradients(products: readonly Omit<Product, 'layout'>[], multiprocessors: number): number {
+  const { isFloat32 } = products[0]!
   const rows = isFloat32 ? GPU_TILE : 2 * GPU_TILE
   const slots = (isFloat32 ? 2 : 1) * multiprocessors
-  const tiles = ceilDivide(m, rows) * ceilDivide(n, GPU_TILE)
+  const k = Math.max(1, ...products.map((product) => product.k))
+  const tiles = products.reduce((sum, { m, n }) => sum + ceilDivide(m, rows) * ceilDivide(n, GPU_TILE), 0)
   let best = { splits: 1, cost: Number.POSITIVE_INFINITY }
   for (let splits = 1; splits <= MOST_SPLITS && (splits === 1 || k / splits >= LEAST_DEPTH); splits++) {
     const waves = ceilDivide(tiles * splits, slots) / splits

@@ -6,12 +6,14 @@ import { native } from '../native.ts'
 import type { Parameter } from './parameter.ts'
 import { adopt, collect, keep, scope, tensorsIn } from './scope.ts'
 import { Tensor } from './tensor.ts'
+import { WeightGradientQueue } from './weight-gradients.ts'
 
 interface Node {
   /** Tensors that the op made: what it returned and what it saved. Freed once its backward has run. */
   readonly made: readonly Tensor[]
   readonly outputs: readonly Tensor[]
   readonly backward: (gradients: Gradients) => void
+  readonly section: number
 }
 
 let current: Tape | undefined
@@ -21,12 +23,26 @@ export function recordingTape(...inputs: readonly (Tensor | undefined)[]): Tape 
   return current && inputs.some((input) => input && current!.tracks(input)) ? current : undefined
 }
 
+/**
+ * Runs a part of a forward pass, a block say, as a section of its own of the tape that records, if one does. Weight gradients that share
+ * a launch are of one section, which bounds for how long what they read is held.
+ */
+export function tapeSection<R>(body: () => R): R {
+  current?.beginSection()
+  try {
+    return body()
+  } finally {
+    current?.beginSection()
+  }
+}
+
 /** The gradients of one backward pass, by the tensor they belong to. */
 export class Gradients {
   readonly #tape: Tape
   readonly #byTensor = new Map<Tensor, Tensor>()
   readonly #written = new Set<Parameter>()
   readonly #chunks = new Map<Tensor, Set<number>>()
+  readonly #weightGradients = new WeightGradientQueue()
   #taken: Tensor[] = []
 
   constructor(tape: Tape) {
@@ -44,12 +60,12 @@ export class Gradients {
 
   /** The gradient so far, or undefined; it stays with the tensor. */
   get(tensor: Tensor): Tensor | undefined {
-    return this.#byTensor.get(tensor)
+    return this.#settled(this.#byTensor.get(tensor))
   }
 
   /** Takes the gradient so far away from the tensor; it lives until the end of the op's backward. */
   take(tensor: Tensor): Tensor | undefined {
-    const gradient = this.#byTensor.get(tensor)
+    const gradient = this.get(tensor)
     if (!gradient) return undefined
     this.#byTensor.delete(tensor)
     this.#taken.push(gradient)
@@ -58,7 +74,7 @@ export class Gradients {
 
   /** Adds to a tensor's gradient and becomes the owner of `gradient`. */
   add(tensor: Tensor, gradient: Tensor): void {
-    const before = this.#byTensor.get(tensor)
+    const before = this.get(tensor)
     if (this.wants(tensor) && !before) {
       this.#byTensor.set(tensor, keep(gradient))
       return
@@ -78,9 +94,9 @@ export class Gradients {
     if (parameter?.gradient) {
       const accumulate = this.#tape.accumulates || this.#written.has(parameter)
       this.#written.add(parameter)
-      return { into: parameter.gradient, accumulate }
+      return { into: this.#settled(parameter.gradient), accumulate }
     }
-    const before = this.#byTensor.get(tensor)
+    const before = this.get(tensor)
     if (before && !native().sharesStorage(before.handle)) return { into: before, accumulate: true }
     const fresh = keep(Tensor.empty(tensor.shape, tensor.device))
     this.#byTensor.set(tensor, fresh)
@@ -96,6 +112,22 @@ export class Gradients {
     const accumulate = slots.some((slot) => slot.accumulate)
     for (const slot of slots) if (accumulate && !slot.accumulate) native().fill(slot.into.handle, 0)
     return { into: slots.map(({ into }) => into), accumulate }
+  }
+
+  /** Adds dOutᵀ input to the gradient of a linear layer's weight [out, in]; `dOut` [..., out] and `input` [..., in] stay the caller's. */
+  addWeightGradient(weight: Tensor, dOut: Tensor, input: Tensor): void {
+    this.#weightGradients.add({ dOut, input, ...this.into(weight) })
+  }
+
+  /** Enqueues the weight gradients that wait for others to share a launch with. */
+  flushWeightGradients(): void {
+    this.#weightGradients.flush()
+  }
+
+  /** A gradient with all that was added to it. */
+  #settled<G extends Tensor | undefined>(gradient: G): G {
+    if (gradient && this.#weightGradients.awaits(gradient)) this.#weightGradients.flush()
+    return gradient
   }
 
   /**
@@ -128,6 +160,7 @@ export class Gradients {
 
   /** Brings to parameters' memory what came as a tensor's gradient, and zeroes the parameters that the pass has not reached. */
   finish(parameters: Iterable<Parameter>): void {
+    this.flushWeightGradients()
     for (const [tensor, gradient] of this.#byTensor) {
       if (!tensor.parameter?.gradient) continue
       const { into, accumulate } = this.into(tensor)
@@ -144,6 +177,7 @@ export class Gradients {
 
   /** Frees every gradient that is left. */
   dispose(): void {
+    this.#weightGradients.dispose()
     this.releaseTaken()
     for (const gradient of this.#byTensor.values()) gradient.dispose()
     this.#byTensor.clear()
@@ -158,6 +192,7 @@ export class Tape implements Disposable {
   /** Everything that recording made and did not return. */
   readonly #owned = new Set<Tensor>()
   readonly #seeds: { tensor: Tensor; gradient: Tensor }[] = []
+  #section = 0
 
   constructor(options: { accumulate?: boolean } = {}) {
     this.accumulates = options.accumulate ?? false
@@ -198,7 +233,13 @@ export class Tape implements Disposable {
     backward: (gradients: Gradients) => void,
   ): void {
     for (const output of outputs) this.#tracked.add(output)
-    this.#nodes.push({ outputs, made: [...outputs, ...saved.filter((tensor) => tensor !== undefined)], backward })
+    const made = [...outputs, ...saved.filter((tensor) => tensor !== undefined)]
+    this.#nodes.push({ outputs, made, backward, section: this.#section })
+  }
+
+  /** What is recorded from here on is of another section than what was before (`tapeSection`). */
+  beginSection(): void {
+    this.#section++
   }
 
   /** Called by losses: the gradient of the total with respect to one of the pass's tensors. */
@@ -217,8 +258,11 @@ export class Tape implements Disposable {
         this.#owned.delete(gradient)
         gradients.add(tensor, gradient)
       }
+      let section = this.#section
       while (this.#nodes.length > 0) {
         const node = this.#nodes.pop()!
+        if (node.section !== section) gradients.flushWeightGradients()
+        section = node.section
         if (node.outputs.some((output) => gradients.has(output))) scope(() => node.backward(gradients))
         for (const output of node.outputs) gradients.take(output)
         gradients.releaseTaken()

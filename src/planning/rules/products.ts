@@ -1,18 +1,22 @@
 import type { NativeAddon, NativeTensor } from '../../native.ts'
 import { plannedOf } from '../planned-tensor.ts'
 import { isOnCpu, type Planner } from '../planner.ts'
-import { cpuProductWorkspace, cudaProductWorkspace, type Product } from '../workspace.ts'
+import { cpuProductWorkspace, cudaProductsWorkspace, type Product } from '../workspace.ts'
 import { reductionRules } from './reductions.ts'
 
 /** The products of linear layers, as native/ops/linear.h has them. A multiply-add is two operations. */
 export const productRules = (planner: Planner) => {
   const rowsOf = (x: NativeTensor) => plannedOf(x).elements / plannedOf(x).size(-1)
 
-  const multiply = (at: NativeTensor, product: Omit<Product, 'isFloat32'>) => {
-    const whole = { ...product, isFloat32: plannedOf(at).dtype === 'f32' }
+  type Sizes = Omit<Product, 'isFloat32'>
+  const multiply = (at: NativeTensor, ...products: readonly Sizes[]) => {
+    const whole = products.map((product) => ({ ...product, isFloat32: plannedOf(at).dtype === 'f32' }))
     const { threads, multiprocessors } = planner.machine
-    planner.workspace(isOnCpu(at) ? cpuProductWorkspace(whole, threads) : cudaProductWorkspace(whole, multiprocessors))
-    planner.ledger.addFlops(2 * product.m * product.n * product.k)
+    if (!isOnCpu(at)) planner.workspace(cudaProductsWorkspace(whole, multiprocessors))
+    for (const product of whole) {
+      if (isOnCpu(at)) planner.workspace(cpuProductWorkspace(product, threads))
+      planner.ledger.addFlops(2 * product.m * product.n * product.k)
+    }
   }
   const forward = (x: NativeTensor, weight: NativeTensor) => {
     const [n, k] = [plannedOf(weight).size(0), plannedOf(weight).size(1)]
@@ -22,9 +26,12 @@ export const productRules = (planner: Planner) => {
     ...plannedOf(x).shape.slice(0, -1),
     plannedOf(weight).size(0),
   ]
-  const weightGradient = (dOut: NativeTensor, x: NativeTensor, dWeight: NativeTensor) => {
-    const [m, n] = [plannedOf(dWeight).size(0), plannedOf(dWeight).size(1)]
-    multiply(dOut, { layout: 'weightGradient', m, n, k: rowsOf(x) })
+  const weightGradients = (x: readonly NativeTensor[], dWeight: readonly NativeTensor[]) => {
+    const sizes = dWeight.map((gradient, i): Sizes => {
+      const [m, n] = [plannedOf(gradient).size(0), plannedOf(gradient).size(1)]
+      return { layout: 'weightGradient', m, n, k: rowsOf(x[i]!) }
+    })
+    multiply(x[0]!, ...sizes)
   }
 
   return {
@@ -58,10 +65,7 @@ export const productRules = (planner: Planner) => {
       if (dBias && isOnCpu(dOut)) reductionRules(planner).columnSum(dX)
       return dX
     },
-    linearWeightGradient: (dOut, x, dWeight) => weightGradient(dOut, x, dWeight),
-    linearWeightGradients: (dOut, x, dWeight) =>
-      dWeight.forEach((gradient, i) => {
-        weightGradient(dOut[i]!, x[i]!, gradient)
-      }),
+    linearWeightGradient: (_dOut, x, dWeight) => weightGradients([x], [dWeight]),
+    linearWeightGradients: (_dOut, x, dWeight) => weightGradients(x, dWeight),
   } satisfies Partial<NativeAddon>
 }

@@ -224,10 +224,7 @@ export function layersBackward(
     const { weight } = layers[i]!
     const below = hidden[i - 1]
     const input = below?.out ?? x
-    if (gradients.wants(weight)) {
-      const { into, accumulate } = gradients.into(weight)
-      native().linearWeightGradient(dOut.handle, input.handle, into.handle, accumulate)
-    }
+    if (gradients.wants(weight)) gradients.addWeightGradient(weight, dOut, input)
     if (below) {
       const { bias } = layers[i - 1]!
       const dBias = bias && gradients.wants(bias) ? gradients.into(bias) : undefined
