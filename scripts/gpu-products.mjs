@@ -38,7 +38,17 @@ function attended(tokens, heads, headDim) {
   const qkv = normal('bf16', 1, tokens, 3 * heads * headDim)
   const [o, lse] = native().attention(qkv.handle, heads, true)
   owned([o, lse])
-  owned(native().attentionBackward(normal('bf16', 1, tokens, heads * headDim).handle, qkv.handle, o, lse, heads))
+  owned(
+    native().attentionBackward(
+      normal('bf16', 1, tokens, heads * headDim).handle,
+      qkv.handle,
+      o,
+      lse,
+      heads,
+      null,
+      false,
+    ),
+  )
   attention(qkv, heads)
 }
 

@@ -107,7 +107,7 @@ export interface NativeAddon {
   swiGLUBackward(dOut: T, x: T): T
 
   attention(qkv: T, heads: number, keepLse: boolean): [o: T, lse: MaybeT]
-  attentionBackward(dO: T, qkv: T, o: T, lse: T, heads: number): T
+  attentionBackward(dO: T, qkv: T, o: T, lse: T, heads: number, dBias: MaybeT, accumulate: boolean): T
   qkNorm(qkv: T, qWeight: T, qBias: T, kWeight: T, kBias: T, heads: number, epsilon: number): [T, mean: T, rstd: T]
   qkNormBackward(
     dNormed: T,

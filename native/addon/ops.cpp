@@ -43,7 +43,7 @@ const Export kExports[] = {
     {"swiGLUBackward", bind<ops::swiGLUBackward>, {"dOut", "x"}},
 
     {"attention", bind<ops::attention>, {"qkv", "heads", "keepLse"}},
-    {"attentionBackward", bind<ops::attentionBackward>, {"dO", "qkv", "o", "lse", "heads"}},
+    {"attentionBackward", bind<ops::attentionBackward>, {"dO", "qkv", "o", "lse", "heads", "dBias", "accumulate"}},
     {"qkNorm", bind<ops::qkNorm>, {"qkv", "qWeight", "qBias", "kWeight", "kBias", "heads", "epsilon"}},
     {"qkNormBackward", bind<ops::qkNormBackward>,
      {"dNormed", "qkv", "qWeight", "kWeight", "mean", "rstd", "heads", "dqWeight", "dqBias", "dkWeight", "dkBias", "accumulate"}},

@@ -6,6 +6,7 @@
 #include "cuda/attention_arguments.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
+#include "cuda/partial_sums.h"
 #include "cuda/vector.h"
 
 namespace repa::cuda {
@@ -57,14 +58,20 @@ void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, const Tens
   });
 }
 
-int64_t attentionBackwardScratchFloats(const Tensor& qkv, int64_t heads) { return 2 * qkv.size(0) * heads * qkv.size(1); }
+bool attentionBackwardSums(const Tensor& qkv) { return qkv.dtype() != DType::f32; }
+
+int64_t attentionBackwardScratchFloats(const Tensor& qkv, int64_t heads, bool sums) {
+  const int64_t rows = streamedRowsOfBlock(headDimOf(qkv, heads)), parts = qkv.size(0) * ((qkv.size(1) + rows - 1) / rows);
+  return 2 * qkv.size(0) * heads * qkv.size(1) + (sums ? parts * qkv.size(2) : 0);
+}
 
 void attentionBackward(cudaStream_t stream, const Tensor& dO, const Tensor& qkv, const Tensor& o, const Tensor& lse, int64_t heads,
-                       float* scratch, const Tensor& dqkv) {
+                       float* scratch, const Tensor& dqkv, const std::optional<Tensor>& dBias, bool accumulate) {
   const int64_t batch = qkv.size(0), tokens = qkv.size(1);
   if (dqkv.elements() == 0) return;
   requireGrid(batch, tokens, heads);
   const int headDim = headDimOf(qkv, heads);
+  float* const columnSums = dBias ? scratch + 2 * batch * heads * tokens : nullptr;
   withComputeType(qkv.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::Type;
     const AttentionBackward<T> a{
@@ -73,6 +80,7 @@ void attentionBackward(cudaStream_t stream, const Tensor& dO, const Tensor& qkv,
         .lse = lse.f32(),
         .dO = elements<const T>(dO),
         .dqkv = elements<T>(dqkv),
+        .columnSums = columnSums,
         .delta = scratch,
         .factor = scratch + batch * heads * tokens,
         .batch = batch,
@@ -82,8 +90,20 @@ void attentionBackward(cudaStream_t stream, const Tensor& dO, const Tensor& qkv,
         .scale = scaleOf(headDim),
         .scaleLog2 = scaleOf(headDim) * kLog2E,
         .aligned = rowsAligned<T>(headDim, elements<const T>(qkv), elements<const T>(o), elements<const T>(dO), elements<const T>(dqkv))};
-    if constexpr (std::is_same_v<T, float>) attentionBackwardF32(stream, a);
-    else if (!attentionBackwardResident(stream, a)) attentionBackwardStreamed(stream, a);
+    if constexpr (std::is_same_v<T, float>) {
+      attentionBackwardF32(stream, a);
+    } else {
+      int64_t parts = batch;
+      if (!attentionBackwardResident(stream, a)) {
+        attentionBackwardStreamed(stream, a);
+        const int64_t rows = streamedRowsOfBlock(headDim);
+        parts = batch * ((tokens + rows - 1) / rows);
+      }
+      if (!dBias) return;
+      const PartialSums sums{
+          .partials = columnSums, .groups = 1, .parts = parts, .out = dBias->f32(), .outStride = 0, .accumulate = accumulate};
+      addPartialSums(stream, qkv.size(2), &sums, 1);
+    }
   });
 }
 

@@ -1,6 +1,8 @@
 // The CUDA kernels of ops/attention.h's attention. Arguments were checked there.
 #pragma once
 
+#include <optional>
+
 #include "core/tensor.h"
 #include "cuda/staging.h"
 
@@ -9,11 +11,14 @@ namespace repa::cuda {
 /// qkv [B, T, 3 H d] -> o [B, T, H d] and, where it is defined, lse [B, H, T].
 void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, const Tensor& o, const Tensor& lse);
 
-/// Floats of scratch that attentionBackward wants.
-int64_t attentionBackwardScratchFloats(const Tensor& qkv, int64_t heads);
+/// Whether attentionBackward sums dqkv's columns: not in f32.
+bool attentionBackwardSums(const Tensor& qkv);
 
-/// dqkv [B, T, 3 H d].
+/// Floats of scratch that attentionBackward wants.
+int64_t attentionBackwardScratchFloats(const Tensor& qkv, int64_t heads, bool sums);
+
+/// dqkv [B, T, 3 H d]. dBias [3 H d] gets, or with `accumulate` is increased by, the sums of its columns, before they are rounded.
 void attentionBackward(cudaStream_t stream, const Tensor& dO, const Tensor& qkv, const Tensor& o, const Tensor& lse, int64_t heads,
-                       float* scratch, const Tensor& dqkv);
+                       float* scratch, const Tensor& dqkv, const std::optional<Tensor>& dBias, bool accumulate);
 
 }  // namespace repa::cuda

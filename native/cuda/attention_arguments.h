@@ -62,6 +62,7 @@ struct AttentionBackward {
   const float* lse;  // [B, H, T]
   const T* dO;       // [B, T, H, d]
   T* dqkv;           // [B, T, 3, H, d]
+  float* columnSums; // scratch [parts, 3, H, d], or null: the sums of dqkv's columns over the tokens of a sample or of a block of them
   float* delta;      // scratch [B, H, T]: sum over d of dO * o
   float* factor;     // scratch [B, H, T], in f32 only: what the exponentials of a row must be divided by to sum to one
   int64_t batch;
@@ -72,6 +73,9 @@ struct AttentionBackward {
   float scaleLog2;
   bool aligned;
 };
+
+/// The tokens of a sample that a block of the streamed backward kernels owns.
+constexpr int streamedRowsOfBlock(int headDim) { return headDim <= 72 ? 128 : 64; }
 
 /// Of the device whose stream the kernels go to.
 inline int deviceAttribute(cudaDeviceAttr attribute) {
@@ -99,6 +103,7 @@ template <class T>
 bool attentionResident(cudaStream_t stream, const AttentionForward<T>& a);
 template <class T>
 void attentionStreamed(cudaStream_t stream, const AttentionForward<T>& a);
+// The backward kernels write one part of column sums for each sample, or for each block of a sample's tokens.
 template <class T>
 bool attentionBackwardResident(cudaStream_t stream, const AttentionBackward<T>& a);
 template <class T>

@@ -16,12 +16,17 @@
 // Shared memory, of 227 KB:
 //   K, V, Q, dO      4 * 256 rows x 144 bytes     147,456
 //   dS               2 * 256 rows x 144 bytes      73,728     o lies there first, for delta
-//   lse, delta       2 * 256 floats                 2,048     223,236 with the head's index: one CTA an SM
+//   lse, delta       2 * 256 floats                 2,048
+//   column sums      8 warps * 3 * 72 floats        6,912     230,148 with the head's index: one CTA an SM
 //
 // Registers, of 255 with 256 threads (sm_90a): 255 at 72 columns, 250 at 64. Chips with less shared memory stream instead.
 //
 // With two dS there is one barrier for 64 queries: who has finished its dQ goes on. When a block's rows of Q and dO have been used for
 // the last time, the next head's begin to arrive in their place: of what a head reads, that leaves K, V and o to be waited for.
+// The sums of dqkv's columns come along where the qkv Linear's bias wants its gradient. A warp adds up the rows that it has in registers and
+// lays the sums down in a row of its own, dQ's after every 64 queries; at the head's end they are added up and go to scratch. That is some
+// 600 shuffles a head. A pass of its own over dqkv would read all of it again: at SiT-XL's 453 MB a block, 3.3 TB/s make it 137 us.
+//
 // SiT-XL at batch 256: 4096 heads on 132 SMs are 31.03 each; the grid is one CTA an SM, and 4 of them do a 32nd head.
 #include <algorithm>
 
@@ -40,17 +45,21 @@ constexpr int kMostTokens = kWarps * kKeysOfWarp;
 constexpr int kLeastTokens = kMostTokens / 2 + 1;
 constexpr int kBlock = 64;              // queries between two barriers
 constexpr int kScorePitch = kBlock + 8;  // elements between dS of two keys
+template <int kColumns>
+constexpr int kSumPitch = 3 * kColumns;  // floats between the column sums, of dQ, dK and dV, of two warps
 
-/// Q, K, V, dO; two dS; lse and delta; the head. The same for any number of tokens, so that every address in it is one register and a
+/// Q, K, V, dO; two dS; lse and delta; the head; the column sums. The same for any number of tokens, so that every address in it is one register and a
 /// constant.
 template <int kColumns>
 constexpr size_t sharedBytes() {
-  return kMostTokens * (sizeof(bf16) * (4 * kPitch<kColumns> + 2 * kScorePitch) + 2 * sizeof(float)) + sizeof(int);
+  return kMostTokens * (sizeof(bf16) * (4 * kPitch<kColumns> + 2 * kScorePitch) + 2 * sizeof(float)) + sizeof(int) + sizeof(float) * kWarps * kSumPitch<kColumns>;
 }
 
-/// dQ of 16 queries, columns [column, column + 8 kTiles): `dS` points at their column of the first key.
+/// dQ of 16 queries, columns [column, column + 8 kTiles): `dS` points at their column of the first key. The warp's column sums of dQ begin,
+/// or with `more` go on, in its row of `sums`.
 template <int kColumns, int column, int kTiles, class T>
-__device__ __forceinline__ void queryGradient(const T* dS, const T* k, const AttentionBackward<T>& a, const Head& at, int first) {
+__device__ __forceinline__ void queryGradient(const T* dS, const T* k, const AttentionBackward<T>& a, const Head& at, int first, float* sums,
+                                              bool more) {
   float dQ[1][kTiles][4] = {};
   const T* row = dS + (laneId() / 16 * 8 + laneId() % 8) * kScorePitch + laneId() / 8 % 2 * 8;
 #pragma unroll 2
@@ -61,6 +70,11 @@ __device__ __forceinline__ void queryGradient(const T* dS, const T* k, const Att
   }
   const float factor[2] = {a.scale, a.scale};
   storeRows(dQ[0], factor, headOfQkv(a.dqkv, at, kQuery, a.tokens, a.heads, kColumns), first, a.tokens, kColumns, true, column);
+  if (a.columnSums)
+    sumColumns(dQ, a.scale, [&](int warp, int i, float sum) {
+      float* const to = sums + warp * kSumPitch<kColumns> + column + i;
+      *to = more ? *to + sum : sum;
+    });
 }
 
 template <class T, int kColumns>
@@ -78,6 +92,7 @@ __global__ void __launch_bounds__(32 * kWarps, 1) attentionBackwardResidentKerne
   float* const delta = lse + rows;
   // Which of the B H heads this is. In shared memory, because dK and dV leave no register for what lives as long as they do.
   int* const current = reinterpret_cast<int*>(delta + rows);
+  float* const columnSums = reinterpret_cast<float*>(current + 1);  // by warp, of dQ, dK and dV
 
   const auto load = [&](T* tile, HeadRows<const T> head, int first, int count) {
     loadRows<kColumns, true>(tile + first * pitch, head, first, count, tokens, kColumns, true, threadIdx.x, 32 * kWarps);
@@ -138,13 +153,18 @@ __global__ void __launch_bounds__(32 * kWarps, 1) attentionBackwardResidentKerne
         loadQueries(Head(next, a.heads), kBlock * block, kBlock);
       const int tile = warpId() % 4, first = kBlock * block + 16 * tile;
       if (first < tokens) {
-        if ((warpId() / 4 + block) % 2 == 0) queryGradient<kColumns, 0, 4>(dS + 16 * tile, k, a, Head(*current, a.heads), first);
-        else queryGradient<kColumns, 32, kColumns / 8 - 4>(dS + 16 * tile, k, a, Head(*current, a.heads), first);
+        const bool more = block >= 2;  // the first two, which no head here lacks, are one for each half of the columns
+        if ((warpId() / 4 + block) % 2 == 0) queryGradient<kColumns, 0, 4>(dS + 16 * tile, k, a, Head(*current, a.heads), first, columnSums, more);
+        else queryGradient<kColumns, 32, kColumns / 8 - 4>(dS + 16 * tile, k, a, Head(*current, a.heads), first, columnSums, more);
       }
     }
-    if (keys > 0) own.finish(a, Head(*current, a.heads), firstKey, kColumns, true);
+    const Head at(*current, a.heads);
+    if (keys > 0) own.finish(a, at, firstKey, kColumns, true);
+    if (a.columnSums) own.layColumnSumsDown(a, columnSums + kColumns, kSumPitch<kColumns>);
     __syncthreads();  // nobody reads K, dS, lse any more
     if (threadIdx.x == 0) *current += gridDim.x;
+    if (const int own = readThread(); a.columnSums && own < kSumPitch<kColumns>)
+      storeColumnSum(a, at, at.sample, static_cast<QkvPart>(own / kColumns), own % kColumns, kColumns, columnSums + own, kWarps, kSumPitch<kColumns>);
     __syncthreads();
   }
 }

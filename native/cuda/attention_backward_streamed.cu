@@ -8,6 +8,9 @@
 //
 // What passes by does so through two stages of shared memory, the next while this one is worked on: one barrier a stage. At 72
 // columns either kernel takes 56 KB and up to 255 registers of 128 threads, at 128 columns 70 KB and 228: 2 CTAs an SM.
+//
+// The sums of dqkv's columns, where they are wanted, come along: each kernel adds up its own part's over the rows of a CTA, over its tiles
+// when they have been used.
 #include "cuda/attention_backward_tile.cuh"
 #include "cuda/launch.h"
 
@@ -20,11 +23,11 @@ constexpr int kThreads = 32 * kWarps;
 constexpr int kPassing = kQueries;  // keys or queries that pass by at a time
 
 template <int kColumns>
-inline constexpr int kTilesOfWarp = kColumns <= 72 ? 2 : 1;
+inline constexpr int kRowsOfBlock = streamedRowsOfBlock(kColumns);
 template <int kColumns>
-inline constexpr int kRowsOfWarp = 16 * kTilesOfWarp<kColumns>;
+inline constexpr int kRowsOfWarp = kRowsOfBlock<kColumns> / kWarps;
 template <int kColumns>
-inline constexpr int kRowsOfBlock = kWarps * kRowsOfWarp<kColumns>;
+inline constexpr int kTilesOfWarp = kRowsOfWarp<kColumns> / 16;
 
 /// Two tiles that stay, two stages of two tiles that pass by, two floats for each row that does, and a number.
 template <int kColumns>
@@ -133,11 +136,19 @@ __global__ void __launch_bounds__(kThreads, 2) attentionBackwardQueriesKernel(At
       multiplyRows<T, kColumns>(dQ, dS, k + 16 * step * pitch);
     }
   }
-  if (!some) return;
-  const float factor[2] = {a.scale, a.scale};
+  if (some) {
+    const float factor[2] = {a.scale, a.scale};
 #pragma unroll
-  for (int i = 0; i < tiles; ++i)
-    storeRows(dQ[i], factor, headOfQkv(a.dqkv, at, kQuery, tokens, a.heads, a.headDim), first + 16 * i, tokens, a.headDim, a.aligned);
+    for (int i = 0; i < tiles; ++i)
+      storeRows(dQ[i], factor, headOfQkv(a.dqkv, at, kQuery, tokens, a.heads, a.headDim), first + 16 * i, tokens, a.headDim, a.aligned);
+  }
+  if (!a.columnSums) return;
+  float* const sums = reinterpret_cast<float*>(shared);
+  __syncthreads();  // nobody reads the tiles any more
+  sumColumns(dQ, a.scale, [&](int warp, int column, float sum) { sums[warp * kColumns + column] = sum; });
+  __syncthreads();
+  if (const int column = threadIdx.x; column < a.headDim)
+    storeColumnSum(a, at, int64_t{at.sample} * blocks + blockIdx.x % blocks, kQuery, column, a.headDim, sums + column, kWarps, kColumns);
 }
 
 template <class T, int kColumns>
@@ -183,7 +194,17 @@ __global__ void __launch_bounds__(kThreads, 2) attentionBackwardKeysKernel(Atten
     own.attend(k, v, tile.passingA(stage), tile.passingB(stage), tile.statistics(stage), tile.statistics(stage) + kPassing, a.scaleLog2,
                keys, [](int, const auto&) {});
   }
-  if (keys > 0) own.finish(a, Head(*tile.head(), a.heads), firstOfBlock + firstOfWarp, a.headDim, a.aligned);
+  const Head head(*tile.head(), a.heads);
+  if (keys > 0) own.finish(a, head, firstOfBlock + firstOfWarp, a.headDim, a.aligned);
+  if (!a.columnSums) return;
+  float* const sums = reinterpret_cast<float*>(shared);
+  __syncthreads();  // nobody reads the tiles any more
+  own.layColumnSumsDown(a, sums, 2 * kColumns);
+  __syncthreads();
+  for (int i = threadIdx.x; i < 2 * kColumns; i += kThreads)
+    if (const int column = i % kColumns; column < a.headDim)
+      storeColumnSum(a, head, int64_t{head.sample} * blocks + blockIdx.x % blocks, i < kColumns ? kKey : kValue, column, a.headDim, sums + i, kWarps,
+                     2 * kColumns);
 }
 
 }  // namespace

@@ -7,11 +7,63 @@
 #pragma once
 
 #include "cuda/attention_tile.cuh"
+#include "cuda/ptx_thread.h"
 
 namespace repa::cuda {
 
 /// Queries at a time. With 32 keys and 72 columns, S and dP take 32 registers each beside the 144 of dK and dV.
 constexpr int kQueries = 32;
+
+// ---- The sums of dqkv's columns, which are the gradient of the qkv Linear's bias: a warp's rows in registers, the warps' sums in shared
+// memory, and those of samples or blocks, which stand in scratch, by a pass of their own (partial_sums.h). Always in the same order.
+
+/// Sums values over the eight lanes of the same t = lane % 4, of which each brings N: of N columns' sums three exchanges leave an eighth to
+/// each lane, at N shuffles or so instead of 3 N. Calls give(i, sum) for value i, in one of the eight lanes.
+template <int kDistance = 16, int N, class Give>
+__device__ __forceinline__ void sumOverLanes(const float (&values)[N], int lane, int first, int count, Give&& give) {
+  if constexpr (kDistance < 4) {
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+      if (i < count) give(first + i, values[i]);
+  } else {
+    constexpr int kHalf = (N + 1) / 2;
+    const bool upper = (lane & kDistance) != 0;
+    float kept[kHalf];
+#pragma unroll
+    for (int i = 0; i < kHalf; ++i) {
+      const float low = values[i], high = i + kHalf < N ? values[i + kHalf] : 0.0f;
+      kept[i] = (upper ? high : low) + __shfl_xor_sync(0xffffffffu, upper ? low : high, kDistance);
+    }
+    sumOverLanes<kDistance / 2>(kept, lane, upper ? first + kHalf : first, upper ? count - kHalf : min(count, kHalf), give);
+  }
+}
+
+/// Calls give(warp, column, sum) with the sum, times factor, of each of 8 kTiles columns over all rows of a warp's accumulators: in one
+/// lane, always the same for a column. Rows that are not there must be zeros.
+template <int kLefts, int kTiles, class Give>
+__device__ __forceinline__ void sumColumns(const float (&d)[kLefts][kTiles][4], float factor, Give&& give) {
+  float sums[2 * kTiles];
+#pragma unroll
+  for (int tile = 0; tile < kTiles; ++tile)
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      float sum = d[0][tile][i] + d[0][tile][2 + i];
+#pragma unroll
+      for (int left = 1; left < kLefts; ++left) sum += d[left][tile][i] + d[left][tile][2 + i];
+      sums[2 * tile + i] = sum * factor;
+    }
+  const int thread = readThread(), lane = thread % 32;
+  sumOverLanes(sums, lane, 0, 2 * kTiles, [&](int i, float sum) { give(thread / 32, i / 2 * 8 + lane % 4 * 2 + i % 2, sum); });
+}
+
+/// The sum of a column, to scratch: `warps` warps have laid theirs down in shared memory, `pitch` floats apart.
+template <class T>
+__device__ __forceinline__ void storeColumnSum(const AttentionBackward<T>& a, const Head& at, int64_t part, QkvPart which, int column, int headDim,
+                                               const float* sums, int warps, int pitch) {
+  float sum = 0.0f;
+  for (int warp = 0; warp < warps; ++warp) sum += sums[warp * pitch];
+  a.columnSums[((part * 3 + which) * a.heads + at.head) * headDim + column] = sum;
+}
 
 template <class T, int kColumns, int kTiles>
 struct Keys {
@@ -69,6 +121,12 @@ struct Keys {
       give(step, dS);
       multiplyRows<T, kColumns>(dK, dS, q + 16 * step * kPitch<kColumns>);
     }
+  }
+
+  /// The sums of dK's columns, and of dV's kColumns further, to shared memory: a warp's `pitch` floats behind those of the one before.
+  __device__ __forceinline__ void layColumnSumsDown(const AttentionBackward<T>& a, float* sums, int pitch) const {
+    sumColumns(dK, a.scale, [&](int warp, int column, float sum) { sums[warp * pitch + column] = sum; });
+    sumColumns(dV, 1.0f, [&](int warp, int column, float sum) { sums[warp * pitch + kColumns + column] = sum; });
   }
 
   /// Writes dK and dV of the keys from `first` on.

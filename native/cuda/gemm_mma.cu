@@ -10,6 +10,8 @@
 // 48 KiB and at most 255 registers, so that two blocks share a multiprocessor: one's epilogue runs under the other's main loop. A warp
 // reads 8 KiB of shared memory for 64 x 64 x 32 multiply-adds, half of what shared memory could give in the time that they take.
 //
+// Several weight gradients may share a launch (gemm_sm90.cu says what for): the tiles of one follow those of another.
+//
 // The order of a sum is fixed: k upwards, 16 (tf32: 8) at a time. It depends on nothing but where the plan cuts it.
 #include "cuda/gemm_mma_tile.cuh"
 #include "cuda/launch.h"

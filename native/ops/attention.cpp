@@ -4,6 +4,7 @@
 #include "cpu/qk_norm.h"
 #include "cuda/attention.h"
 #include "cuda/qk_norm.h"
+#include "ops/reduction.h"
 #include "ops/require.h"
 
 namespace repa::ops {
@@ -43,19 +44,27 @@ std::array<Tensor, 2> attention(const Tensor& qkv, int64_t heads, bool keepLse) 
   return {o, lse};
 }
 
-Tensor attentionBackward(const Tensor& dO, const Tensor& qkv, const Tensor& o, const Tensor& lse, int64_t heads) {
+Tensor attentionBackward(const Tensor& dO, const Tensor& qkv, const Tensor& o, const Tensor& lse, int64_t heads, const std::optional<Tensor>& dBias,
+                         bool accumulate) {
   const char* op = "attentionBackward";
   const int64_t d = headDim(op, qkv, heads);
   require(d >= 1 && d <= 128, op, "head_dim is " + std::to_string(d) + "; it may be 1 to 128.");
   requireShape(op, "o", o, {qkv.size(0), qkv.size(1), heads * d}, qkv.dtype());
   requireShape(op, "dO", dO, o.shape(), qkv.dtype());
   requireShape(op, "lse", lse, {qkv.size(0), heads, qkv.size(1)});
+  if (dBias) requireShape(op, "dBias", *dBias, {qkv.size(2)});
   const Tensor dQkv = Tensor::empty(qkv.device(), qkv.shape(), qkv.dtype(), op);
-  if (dQkv.elements() == 0) return dQkv;
+  if (dQkv.elements() == 0) {
+    if (dBias) columnSum(dQkv, *dBias, accumulate);
+    return dQkv;
+  }
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(qkv)) {
-      const Tensor scratch = Tensor::empty(*cuda, {cuda::attentionBackwardScratchFloats(qkv, heads)}, DType::f32, op);
-      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::attentionBackward(stream, dO, qkv, o, lse, heads, scratch.f32(), dQkv); });
+      const bool sums = dBias && cuda::attentionBackwardSums(qkv);
+      const std::optional<Tensor> here = sums ? dBias : std::nullopt;
+      const Tensor scratch = Tensor::empty(*cuda, {cuda::attentionBackwardScratchFloats(qkv, heads, sums)}, DType::f32, op);
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::attentionBackward(stream, dO, qkv, o, lse, heads, scratch.f32(), dQkv, here, accumulate); });
+      if (dBias && !sums) columnSum(dQkv, *dBias, accumulate);
       return dQkv;
     }
   CpuDevice& queue = cpuQueue(op, qkv);
@@ -64,6 +73,7 @@ Tensor attentionBackward(const Tensor& dO, const Tensor& qkv, const Tensor& o, c
   const Tensor scratch = scratchFloats(queue, cpu::attentionKernels().backwardScratchFloats(args, queue.threads()), op);
   args.scratch = scratch.f32();
   queue.enqueue(op, [args](ThreadPool& pool) { cpu::attentionKernels().backward(pool, args); });
+  if (dBias) columnSum(dQkv, *dBias, accumulate);
   return dQkv;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 
 #include "core/tensor.h"
 
@@ -11,8 +12,10 @@ namespace repa::ops {
 /// Returns {o, lse [B, H, T]}: lse is kept where `keepLse`, for the backward pass; else undefined.
 std::array<Tensor, 2> attention(const Tensor& qkv, int64_t heads, bool keepLse);
 
-/// The gradient of qkv.
-Tensor attentionBackward(const Tensor& dO, const Tensor& qkv, const Tensor& o, const Tensor& lse, int64_t heads);
+/// The gradient of qkv. dBias [3·H·d] gets, or with `accumulate` is increased by, its sums over the rows: the gradient of the bias of the
+/// Linear below.
+Tensor attentionBackward(const Tensor& dO, const Tensor& qkv, const Tensor& o, const Tensor& lse, int64_t heads, const std::optional<Tensor>& dBias,
+                         bool accumulate);
 
 /// LayerNorm over head_dim with weight and bias [d], of every query and every key (timm's qk_norm); values pass.
 /// Returns {normed as qkv, mean [B, T, 2, H], rstd [B, T, 2, H]}.

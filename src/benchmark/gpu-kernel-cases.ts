@@ -235,13 +235,15 @@ export function gpuKernelCases(sizes: GpuKernelSizes, dtype: ComputeDType): GpuK
       return freed(operands, () => addon.gatedResidualLayerNormModulateBackward(...first, ...last))
     }),
     // The logits are computed again: five products.
-    attention('backward', 5, 8, (operands) => {
+    attention('backward, bias gradient', 5, 8, (operands) => {
       const qkv = operands.normal(dtype, batch, tokens, 3 * hidden)
       const dO = operands.normal(dtype, batch, tokens, hidden)
       const [o, lse] = addon.attention(qkv.handle, heads, true).map((handle) => {
         return operands.own(new Tensor(handle!, operands.device))
       }) as [Tensor, Tensor]
-      return freed(operands, () => [addon.attentionBackward(dO.handle, qkv.handle, o.handle, lse.handle, heads)])
+      const dBias = operands.normal('f32', 3 * hidden)
+      const given = [dO.handle, qkv.handle, o.handle, lse.handle] as const
+      return freed(operands, () => [addon.attentionBackward(...given, heads, dBias.handle, false)])
     }),
     inputGradient('qkv dgrad', rows, hidden, 3 * hidden),
     pass('norms', 'layerNormModulate backward, adds the residual', 3 * stream + activation, (operands) => {

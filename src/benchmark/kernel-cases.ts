@@ -84,7 +84,8 @@ export function kernelCases({ depth, hidden, heads }: TransformerSize, batch: nu
         make(batch, TOKENS, hidden),
         make(batch, heads, TOKENS),
       ]
-      return () => void owned([addon.attentionBackward(dO.handle, qkv.handle, o.handle, lse.handle, heads)])
+      return () =>
+        void owned([addon.attentionBackward(dO.handle, qkv.handle, o.handle, lse.handle, heads, null, false)])
     }),
     pass('layerNormModulate', 'forward', 2, (make) => {
       const [x, modulation] = [make(batch, TOKENS, hidden), make(batch, chunks, hidden)]

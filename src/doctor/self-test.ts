@@ -99,7 +99,10 @@ async function attentionAndGradient(device: Device): Promise<number> {
   const [oHandle, lseHandle] = native().attention(input.handle, heads, true)
   using o = new Tensor(oHandle, device)
   using lse = new Tensor(lseHandle!, device)
-  using gradient = new Tensor(native().attentionBackward(dO.handle, input.handle, o.handle, lse.handle, heads), device)
+  using gradient = new Tensor(
+    native().attentionBackward(dO.handle, input.handle, o.handle, lse.handle, heads, null, false),
+    device,
+  )
   const [actual, dQkv] = [await o.data(), await gradient.data()]
   const direction = values(shape, 5).map((value, i) => Math.abs(value) * Math.sign(dQkv[i]!))
   const expected = float64Attention(Float64Array.from(qkv), tokens, heads, headDim)

@@ -6,7 +6,7 @@ import { ones, zeros } from '../nn/initialiser.ts'
 import { Linear } from '../nn/linear.ts'
 import type { ParameterList } from '../nn/parameter-list.ts'
 import type { ComputeDType } from '../tensor/dtype.ts'
-import { attention, qkNorm } from '../tensor/ops/attention.ts'
+import { attention, linearAttention, qkNorm } from '../tensor/ops/attention.ts'
 import { type Joined, linearGatedResidualModulate, mlpGatedResidualModulate } from '../tensor/ops/half-block.ts'
 import { linear } from '../tensor/ops/linear.ts'
 import type { Parameter } from '../tensor/parameter.ts'
@@ -102,9 +102,14 @@ export class AdaLNBlock {
   }
 
   #attention(x: Tensor, observe?: Observe): Tensor {
+    const name = `${this.#name}.attn.qkv`
+    if (!this.#qkNorm) {
+      const { qkv, o } = linearAttention(x, this.#qkv, this.#heads)
+      observe?.(name, qkv)
+      return o
+    }
     const qkv = linear(x, this.#qkv)
-    observe?.(`${this.#name}.attn.qkv`, qkv)
-    if (!this.#qkNorm) return attention(qkv, this.#heads)
+    observe?.(name, qkv)
     const { qWeight, qBias, kWeight, kBias } = this.#qkNorm
     const weights = { qWeight: qWeight.value, qBias: qBias.value, kWeight: kWeight.value, kBias: kBias.value }
     return attention(qkNorm(qkv, weights, this.#heads), this.#heads)

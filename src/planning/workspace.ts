@@ -101,13 +101,19 @@ export function rowSumWorkspace(groups: number, rows: number, width: number, sum
   return FLOAT * 4 * groups * parts * width
 }
 
-/** One head's attention on the CPU, by thread; on a GPU the backward pass keeps two numbers of every row. */
+/**
+ * One head's attention on the CPU, by thread; on a GPU the backward pass keeps two numbers of every row, and where it sums dqkv's columns
+ * a part of them for every 128 tokens of a sample, or 64 (native/cuda/attention_arguments.h).
+ */
 export function attentionWorkspace(
   { batch, tokens, heads, headDim }: { batch: number; tokens: number; heads: number; headDim: number },
   direction: 'forward' | 'backward',
-  { isCpu, threads }: { isCpu: boolean; threads: number },
+  { isCpu, threads, columnSums }: { isCpu: boolean; threads: number; columnSums: boolean },
 ): number {
-  if (!isCpu) return direction === 'forward' ? 0 : FLOAT * 2 * batch * heads * tokens
+  if (!isCpu) {
+    const parts = columnSums ? batch * ceilDivide(tokens, headDim <= 72 ? 128 : 64) : 0
+    return direction === 'forward' ? 0 : FLOAT * (2 * batch * heads * tokens + parts * 3 * heads * headDim)
+  }
   const keys = roundUp(ceilDivide(tokens, ceilDivide(tokens, MOST_KEYS)), 16)
   const keyStride = roundUp(keys, 16)
   const dimStride = roundUp(headDim, 16)

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
+import { emptyEncoder } from '../../src/alignment/encoders.ts'
 import { trainingFlops } from '../../src/benchmark/flops.ts'
 import { Dataset } from '../../src/data/dataset.ts'
-import { withAddon } from '../../src/native.ts'
+import { type NativeAddon, withAddon } from '../../src/native.ts'
 import { AllocatorModel, blockSize } from '../../src/planning/allocator-model.ts'
 import { planDisk } from '../../src/planning/disk.ts'
 import { GPUS } from '../../src/planning/gpus.ts'
@@ -10,9 +11,13 @@ import { planTraining } from '../../src/planning/plan.ts'
 import { planStep } from '../../src/planning/planned-step.ts'
 import { PlanningDevice } from '../../src/planning/planning-device.ts'
 import { expectedSpeed, type SpeedRequest } from '../../src/planning/speed.ts'
+import { splitsOfWeightGradients } from '../../src/planning/workspace.ts'
 import { scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
+import { alignmentOf } from '../../src/training/alignment-settings.ts'
 import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
+import { createModel } from '../../src/training/run.ts'
+import { Trainer } from '../../src/training/trainer.ts'
 
 const machine = { threads: 2, multiprocessors: 132 }
 
@@ -189,4 +194,65 @@ test.each([
   [{ recipe: 'sit-xl-2', data: '/nowhere' }, "'/nowhere' is not a prepared data set"],
 ] as const)('%j: %s', async (options, message) => {
   await expect(planTraining(options)).rejects.toThrow(message)
+})
+
+// The table in native/cuda/gemm_sm90.cu.
+test('weight gradients of a block of SiT-XL/2 at batch 256: alone three of four sums are cut, in one launch none', () => {
+  const block = [
+    [3456, 1152],
+    [1152, 1152],
+    [4608, 1152],
+    [1152, 4608],
+  ].map(([m, n]) => ({ m: m!, n: n!, k: 256 * 256, isFloat32: false }))
+  expect(block.map((product) => splitsOfWeightGradients([product], 132))).toEqual([1, 5, 4, 5])
+  expect(splitsOfWeightGradients(block, 132)).toBe(1)
+})
+
+test('a step on a GPU computes the weight gradients of each block in one launch, and those of projectors in another', () => {
+  const model = { kind: 'SiT', depth: 3, hidden: 192, heads: 3, patch: 2 } as const
+  const options = {
+    model,
+    encoders: [{ name: 'hog' }],
+    alignDepth: 2,
+    batch: 4,
+    projectorWidth: 64,
+    precision: 'bf16',
+  } as const
+  const configuration = { ...trainingSchema.parse(options), precision: 'bf16' as const }
+  const data = Dataset.described({
+    path: 'nowhere',
+    length: 9,
+    classes: 10,
+    imageSize: 256,
+    storedLatentShape: [8, 32, 32],
+  })
+  const launches: string[][] = []
+  const planning = new PlanningDevice(machine)
+  const addon = new Proxy(planning.addon, {
+    get: (target, name: keyof NativeAddon) => {
+      if (name === 'linearWeightGradient') throw new Error('a weight gradient is computed by itself')
+      if (name !== 'linearWeightGradients') return target[name]
+      return ((dOut, x, dWeight, accumulate) => {
+        launches.push(dWeight.map((handle) => target.shapeOf(handle).join('x')))
+        target.linearWeightGradients(dOut, x, dWeight, accumulate)
+      }) satisfies NativeAddon['linearWeightGradients']
+    },
+  })
+  withAddon(addon, () => {
+    const transformer = createModel(configuration, data, 'cuda:0')
+    const encoders = configuration.encoders.map(({ name }) => emptyEncoder(name, 'cuda:0'))
+    const settings = alignmentOf(configuration, encoders, transformer.config.depth)
+    const trainer = new Trainer({ ...configuration, cudaGraph: false, model: transformer, data, ...settings })
+    const batch = {
+      step: 0,
+      epoch: 0,
+      indices: new Int32Array(4),
+      labels: new Int32Array(4),
+      images: new Uint8Array(0),
+    }
+    void trainer.makeStep({ ...batch, latents: new Float32Array(0), features: [] })
+  })
+  const block = ['192x768', '768x192', '192x192', '576x192']
+  expect(launches.slice(0, 5)).toEqual([['16x192'], block, expect.anything(), block, block])
+  expect(launches[2]).toHaveLength(3)
 })

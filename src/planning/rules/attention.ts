@@ -2,6 +2,7 @@ import type { NativeAddon, NativeTensor } from '../../native.ts'
 import { plannedOf } from '../planned-tensor.ts'
 import { isOnCpu, type Planner } from '../planner.ts'
 import { attentionWorkspace, qkNormWorkspace } from '../workspace.ts'
+import { reductionRules } from './reductions.ts'
 
 /** Attention and qk-norm, as native/ops/attention.h has them. */
 export const attentionRules = (planner: Planner) => {
@@ -9,10 +10,10 @@ export const attentionRules = (planner: Planner) => {
     const [batch, tokens, packed] = [plannedOf(qkv).size(0), plannedOf(qkv).size(1), plannedOf(qkv).size(2)]
     return { batch, tokens, heads, headDim: packed / 3 / heads }
   }
-  const run = (qkv: NativeTensor, heads: number, direction: 'forward' | 'backward') => {
+  const run = (qkv: NativeTensor, heads: number, direction: 'forward' | 'backward', columnSums = false) => {
     const sizes = sizesOf(qkv, heads)
     const { threads } = planner.machine
-    planner.workspace(attentionWorkspace(sizes, direction, { isCpu: isOnCpu(qkv), threads }))
+    planner.workspace(attentionWorkspace(sizes, direction, { isCpu: isOnCpu(qkv), threads, columnSums }))
     const product = 2 * sizes.batch * heads * sizes.tokens ** 2 * sizes.headDim
     // Two products, and two gradients of each; that a backward pass makes one of them anew is no work of the model's.
     planner.ledger.addFlops((direction === 'forward' ? 2 : 4) * product)
@@ -25,9 +26,11 @@ export const attentionRules = (planner: Planner) => {
       run(qkv, heads, 'forward')
       return [o, lse]
     },
-    attentionBackward: (_dO, qkv, _o, _lse, heads) => {
+    attentionBackward: (_dO, qkv, _o, _lse, heads, dBias) => {
       const dQkv = planner.like(qkv)
-      run(qkv, heads, 'backward')
+      const isApart = plannedOf(qkv).dtype === 'f32'
+      run(qkv, heads, 'backward', dBias !== null && !isApart)
+      if (dBias && isApart) reductionRules(planner).columnSum(dQkv)
       return dQkv
     },
     qkNorm: (qkv, _qWeight, _qBias, _kWeight, _kBias, heads) => {

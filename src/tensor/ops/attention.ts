@@ -1,6 +1,8 @@
-import { native } from '../../native.ts'
+import { type NativeTensor, native } from '../../native.ts'
 import { recordingTape } from '../tape.ts'
-import { Tensor } from '../tensor.ts'
+import { computeDType, Tensor } from '../tensor.ts'
+import { cast } from './cast.ts'
+import { type LinearWeights, layersBackward } from './linear.ts'
 
 /** softmax(q kᵀ / √d) v for every head: qkv [B, T, 3·H·d], q | k | v each split by head → [B, T, H·d]. */
 export function attention(qkv: Tensor, heads: number): Tensor {
@@ -10,10 +12,42 @@ export function attention(qkv: Tensor, heads: number): Tensor {
   const lse = lseHandle ? new Tensor(lseHandle, qkv.device) : undefined
   tape?.push([o], [lse], (gradients) => {
     const dO = gradients.take(o)!
-    const dQkv = native().attentionBackward(dO.handle, qkv.handle, o.handle, lse!.handle, heads)
+    const dQkv = native().attentionBackward(dO.handle, qkv.handle, o.handle, lse!.handle, heads, null, false)
     gradients.add(qkv, new Tensor(dQkv, qkv.device))
   })
   return o
+}
+
+/**
+ * The attention of queries, keys and values that a layer makes: qkv = x Wᵀ + b [B, T, 3·H·d], o = attention(qkv) [B, T, H·d]. One op for
+ * both, because the gradient of b is the sums of dqkv's columns, which the kernel that makes dqkv has at hand. qkv is there to be looked
+ * at: no gradient flows through it.
+ */
+export function linearAttention(input: Tensor, layer: LinearWeights, heads: number): { qkv: Tensor; o: Tensor } {
+  const { weight, bias } = layer
+  const dtype = computeDType(weight)
+  const x = cast(input, dtype)
+  const tape = recordingTape(x, weight, bias)
+  const made = (handle: NativeTensor) => new Tensor(handle, x.device)
+  const qkv = made(native().linear(x.handle, weight.handle, bias?.handle ?? null, 'none', false, dtype)[0])
+  const [oHandle, lseHandle] = native().attention(qkv.handle, heads, tape !== undefined)
+  const o = made(oHandle)
+  const lse = lseHandle ? made(lseHandle) : undefined
+  tape?.push([o], [qkv, lse], (gradients) => {
+    const dO = gradients.take(o)!
+    const dBias = bias && gradients.wants(bias) ? gradients.into(bias) : undefined
+    const dQkv = native().attentionBackward(
+      dO.handle,
+      qkv.handle,
+      o.handle,
+      lse!.handle,
+      heads,
+      dBias?.into.handle ?? null,
+      dBias?.accumulate ?? false,
+    )
+    layersBackward(gradients, x, [], [layer], 'none', made(dQkv))
+  })
+  return { qkv, o }
 }
 
 /** Weights and biases [d] of qk-norm. */

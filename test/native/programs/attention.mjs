@@ -26,10 +26,12 @@ for (const [tokens, heads, headDim] of [
     const vector = (step) => random([headDim], step, 'f32')
     const [normed, mean, rstd] = native.qkNorm(qkv, vector(2), vector(3), vector(4), vector(5), heads, 1e-5)
     const [o, lse] = native.attention(normed, heads, true)
-    const dNormed = native.attentionBackward(random([1, tokens, heads * headDim], 6, dtype), normed, o, lse, heads)
+    const dBias = random([3 * heads * headDim], 11, 'f32')
+    const dO = random([1, tokens, heads * headDim], 6, dtype)
+    const dNormed = native.attentionBackward(dO, normed, o, lse, heads, dBias, true)
     const sums = [7, 8, 9, 10].map(vector)
     const dQkv = native.qkNormBackward(dNormed, qkv, vector(2), vector(4), mean, rstd, heads, ...sums, true)
-    await digest(normed, mean, rstd, o, lse, dNormed, dQkv, ...sums)
+    await digest(normed, mean, rstd, o, lse, dNormed, dBias, dQkv, ...sums)
   }
 }
 console.log(hash.digest('hex'))

@@ -49,6 +49,41 @@ for (const { device, missing } of DEVICES) {
         expect((await compute(2)).map(({ data }) => data)).toEqual(once.map((a) => scaled(a, 2).data))
       })
 
+      // Fewer rows than a sum is cut at: each is summed as if alone.
+      test.each([
+        [
+          [40, 24],
+          [264, 136],
+          [8, 8],
+          [128, 256],
+        ],
+        [
+          [7, 131],
+          [3, 5],
+        ],
+      ])('weight gradients %j, %j that share a launch have the bits of those that do not', async (...sizes) => {
+        const gradients = sizes.map(([out, width], i) => ({
+          dOut: draw([300, out!], 80 + i),
+          x: draw([300, width!], 90 + i),
+        }))
+        using tensors = new Tensors()
+        const handles = (of: 'dOut' | 'x') =>
+          gradients.map((gradient) => tensors.add(uploadAs(gradient[of], device, dtype)).handle)
+        const [dOut, x] = [handles('dOut'), handles('x')]
+        const empty = () => sizes.map((size) => tensors.add(Tensor.empty(size, device)))
+        const [together, alone] = [empty(), empty()]
+        const into = (of: Tensor[]) => of.map(({ handle }) => handle)
+        for (const accumulate of [false, true]) {
+          native().linearWeightGradients(dOut, x, into(together), accumulate)
+          for (const [i, { handle }] of alone.entries()) {
+            native().linearWeightGradient(dOut[i]!, x[i]!, handle, accumulate)
+          }
+          for (const [i, gradient] of together.entries()) {
+            expect((await ndArray(gradient)).data).toEqual((await ndArray(alone[i]!)).data)
+          }
+        }
+      })
+
       test.each([
         { rows: 300, out: 40, width: 136 },
         { rows: 11, out: 32800, width: 5 },

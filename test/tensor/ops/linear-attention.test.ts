@@ -1,0 +1,119 @@
+import { describe, expect, test } from 'vitest'
+import { native } from '../../../src/native.ts'
+import { memoryStats } from '../../../src/tensor/device.ts'
+import { attention, linearAttention } from '../../../src/tensor/ops/attention.ts'
+import { type LinearWeights, linear } from '../../../src/tensor/ops/linear.ts'
+import { Tape } from '../../../src/tensor/tape.ts'
+import { Tensor } from '../../../src/tensor/tensor.ts'
+import { map, type NdArray, random, roundTo, zeros } from '../../reference/array.ts'
+import { DEVICES } from '../devices.ts'
+import { expectRounded, largestOf } from '../rounding.ts'
+import { ndArray, upload, uploadAs } from './op-case.ts'
+
+/** A head in shared memory, where some warps have no keys and where all have; streamed, in one block of tokens and in several. */
+const SIZES = [
+  { batch: 2, tokens: 129, heads: 2, headDim: 72 },
+  { batch: 1, tokens: 200, heads: 1, headDim: 72 },
+  { batch: 1, tokens: 256, heads: 3, headDim: 64 },
+  { batch: 2, tokens: 3, heads: 3, headDim: 24 },
+  { batch: 1, tokens: 128, heads: 1, headDim: 72 },
+  { batch: 2, tokens: 70, heads: 2, headDim: 80 },
+  { batch: 1, tokens: 130, heads: 2, headDim: 33 },
+  { batch: 1, tokens: 257, heads: 1, headDim: 64 },
+  { batch: 1, tokens: 140, heads: 1, headDim: 128 },
+  { batch: 1, tokens: 33, heads: 1, headDim: 5 },
+] as const
+
+for (const { device, missing } of DEVICES) {
+  describe.skipIf(missing).each(device === 'cpu' ? (['f32'] as const) : (['f32', 'bf16', 'f16'] as const))(
+    `linearAttention on ${device} in %s`,
+    (dtype) => {
+      const draw = (shape: readonly number[], seed: number, scale = 1) =>
+        map(random([...shape], seed, scale), (value) => roundTo(dtype, value))
+
+      /** o, and the gradients of x, weight and bias, which have 1 in them where the pass adds to them. */
+      async function run(
+        { batch, tokens, heads, headDim }: (typeof SIZES)[number],
+        op: (x: Tensor, layer: LinearWeights, heads: number) => Tensor,
+      ) {
+        const [input, width] = [20, 3 * heads * headDim]
+        const x = uploadAs(draw([batch, tokens, input], 1), device, dtype)
+        const weight = uploadAs(draw([width, input], 2, Math.sqrt(3 / input)), device, dtype)
+        const bias = upload(draw([width], 3), device)
+        const dO = uploadAs(draw([batch, tokens, heads * headDim], 4), device, dtype)
+        using tape = new Tape()
+        tape.watch(x, weight, bias)
+        using o = tape.record(() => op(x, { weight, bias }, heads))
+        tape.seed(o, dO)
+        const gradients = tape.backward()
+        const all = await Promise.all([o, ...[x, weight, bias].map((tensor) => gradients.get(tensor)!)].map(ndArray))
+        gradients.dispose()
+        for (const tensor of [x, weight, bias]) tensor.dispose()
+        return all as [NdArray, NdArray, NdArray, NdArray]
+      }
+
+      test.each(SIZES)('$batch x $tokens tokens, $heads heads of $headDim', async (sizes) => {
+        const { batch, tokens, heads } = sizes
+        const before = memoryStats(device).liveBytes
+        const [o, dx, dWeight, dBias] = await run(sizes, (x, layer) => linearAttention(x, layer, heads).o)
+        const apart = await run(sizes, (x, layer) => attention(linear(x, layer), heads))
+        expect(memoryStats(device).liveBytes).toBe(before)
+        // The same kernels, but for the sums: the bias's gradient is not made of what was rounded.
+        expect([o, dx, dWeight].map(({ data }) => data)).toEqual(apart.slice(0, 3).map(({ data }) => data))
+        if (dtype === 'f32') expect(dBias.data).toEqual(apart[3].data)
+        const rows = batch * tokens
+        const dQkv = await gradientOfQkv(sizes)
+        expectRounded('dBias', dBias, apart[3], boundOfSums(rows, dQkv), dtype)
+      })
+
+      /** dqkv [B, T, 3·H·d] and its columns' sums, beside what they are added to. */
+      async function backward({ batch, tokens, heads, headDim }: (typeof SIZES)[number], start?: NdArray) {
+        const qkv = uploadAs(draw([batch, tokens, 3 * heads * headDim], 5), device, dtype)
+        const dO = uploadAs(draw([batch, tokens, heads * headDim], 6), device, dtype)
+        const [o, lse] = native().attention(qkv.handle, heads, true)
+        const [oTensor, lseTensor] = [new Tensor(o, device), new Tensor(lse!, device)]
+        const sums = upload(start ?? map(zeros([3 * heads * headDim]), () => Number.NaN), device)
+        const dQkv = new Tensor(
+          native().attentionBackward(dO.handle, qkv.handle, o, lse!, heads, sums.handle, start !== undefined),
+          device,
+        )
+        const result = { dQkv: await ndArray(dQkv), sums: await ndArray(sums) }
+        for (const tensor of [qkv, dO, oTensor, lseTensor, sums, dQkv]) tensor.dispose()
+        return result
+      }
+      const gradientOfQkv = async (sizes: (typeof SIZES)[number]) => (await backward(sizes)).dQkv
+
+      /** Of what was rounded once more than what is summed. */
+      const boundOfSums = (rows: number, dQkv: NdArray) => ({
+        roundings: 2 * rows + 16,
+        scale: Math.sqrt(rows) * largestOf(dQkv),
+        computeRoundings: 1,
+      })
+
+      test.each(SIZES)('sums of $batch x $tokens rows, $heads heads of $headDim, written and added', async (sizes) => {
+        const { dQkv, sums } = await backward(sizes)
+        const width = sums.shape[0]!
+        const expected = zeros([width])
+        for (const [i, value] of dQkv.data.entries()) expected.data[i % width] += value
+        expectRounded('sums', sums, expected, boundOfSums(dQkv.data.length / width, dQkv), dtype)
+        const start = random([width], 7)
+        const added = await backward(sizes, map(start, Math.fround))
+        expect(added.dQkv.data).toEqual(dQkv.data)
+        expect(added.sums.data).toEqual(map(start, (value, i) => Math.fround(Math.fround(value) + sums.data[i]!)).data)
+      })
+
+      test('no samples: sums of nothing', async () => {
+        using qkv = uploadAs(zeros([0, 5, 6]), device, dtype)
+        using dO = uploadAs(zeros([0, 5, 2]), device, dtype)
+        using lse = upload(zeros([0, 1, 5]), device)
+        using sums = upload(random([6], 8), device)
+        using dQkv = new Tensor(
+          native().attentionBackward(dO.handle, qkv.handle, dO.handle, lse.handle, 1, sums.handle, false),
+          device,
+        )
+        expect(dQkv.shape).toEqual([0, 5, 6])
+        expect([...(await sums.data())]).toEqual([0, 0, 0, 0, 0, 0])
+      })
+    },
+  )
+}
