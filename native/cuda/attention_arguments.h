@@ -57,14 +57,14 @@ struct AttentionForward {
 
 template <class T>
 struct AttentionBackward {
-  const T* qkv;      // [B, T, 3, H, d]
-  const T* o;        // [B, T, H, d]
-  const float* lse;  // [B, H, T]
-  const T* dO;       // [B, T, H, d]
-  T* dqkv;           // [B, T, 3, H, d]
-  float* columnSums; // scratch [parts, 3, H, d], or null: the sums of dqkv's columns over the tokens of a sample or of a block of them
-  float* delta;      // scratch [B, H, T]: sum over d of dO * o
-  float* factor;     // scratch [B, H, T], in f32 only: what the exponentials of a row must be divided by to sum to one
+  const T* qkv;       // [B, T, 3, H, d]
+  const T* o;         // [B, T, H, d]
+  const float* lse;   // [B, H, T]
+  const T* dO;        // [B, T, H, d]
+  T* dqkv;            // [B, T, 3, H, d]
+  float* columnSums;  // scratch [parts, 3, H, d], or null: the sums of dqkv's columns over the tokens of a sample or of a block of them
+  float* delta;       // scratch [B, H, T]: sum over d of dO * o
+  float* factor;      // scratch [B, H, T], in f32 only: what the exponentials of a row must be divided by to sum to one
   int64_t batch;
   int tokens;
   int heads;

@@ -19,13 +19,14 @@
 //   lse, delta       2 * 256 floats                 2,048
 //   column sums      8 warps * 3 * 72 floats        6,912     230,148 with the head's index: one CTA an SM
 //
-// Registers, of 255 with 256 threads (sm_90a): 255 at 72 columns, 250 at 64. Chips with less shared memory stream instead.
+// Registers, of 255 with 256 threads (sm_90a): 255 at 72 columns, 251 at 64. Chips with less shared memory stream instead.
 //
 // With two dS there is one barrier for 64 queries: who has finished its dQ goes on. When a block's rows of Q and dO have been used for
 // the last time, the next head's begin to arrive in their place: of what a head reads, that leaves K, V and o to be waited for.
-// The sums of dqkv's columns come along where the qkv Linear's bias wants its gradient. A warp adds up the rows that it has in registers and
-// lays the sums down in a row of its own, dQ's after every 64 queries; at the head's end they are added up and go to scratch. That is some
-// 600 shuffles a head. A pass of its own over dqkv would read all of it again: at SiT-XL's 453 MB a block, 3.3 TB/s make it 137 us.
+//
+// The sums of dqkv's columns come along where the qkv Linear's bias wants its gradient. A warp adds up the rows that it has in registers
+// and lays the sums down in a row of its own, dQ's after every 64 queries; at the head's end they are added up and go to scratch. That is
+// some 600 shuffles a head. A pass of its own over dqkv would read it again: 453 MB a block for SiT-XL at batch 256, 137 us at 3.3 TB/s.
 //
 // SiT-XL at batch 256: 4096 heads on 132 SMs are 31.03 each; the grid is one CTA an SM, and 4 of them do a 32nd head.
 #include <algorithm>
@@ -48,11 +49,12 @@ constexpr int kScorePitch = kBlock + 8;  // elements between dS of two keys
 template <int kColumns>
 constexpr int kSumPitch = 3 * kColumns;  // floats between the column sums, of dQ, dK and dV, of two warps
 
-/// Q, K, V, dO; two dS; lse and delta; the head; the column sums. The same for any number of tokens, so that every address in it is one register and a
-/// constant.
+/// Q, K, V, dO; two dS; lse and delta; the head; the column sums. The same for any number of tokens, so that every address in it is one
+/// register and a constant.
 template <int kColumns>
 constexpr size_t sharedBytes() {
-  return kMostTokens * (sizeof(bf16) * (4 * kPitch<kColumns> + 2 * kScorePitch) + 2 * sizeof(float)) + sizeof(int) + sizeof(float) * kWarps * kSumPitch<kColumns>;
+  return kMostTokens * (sizeof(bf16) * (4 * kPitch<kColumns> + 2 * kScorePitch) + 2 * sizeof(float)) + sizeof(int) +
+         kWarps * kSumPitch<kColumns> * sizeof(float);
 }
 
 /// dQ of 16 queries, columns [column, column + 8 kTiles): `dS` points at their column of the first key. The warp's column sums of dQ begin,
@@ -153,9 +155,10 @@ __global__ void __launch_bounds__(32 * kWarps, 1) attentionBackwardResidentKerne
         loadQueries(Head(next, a.heads), kBlock * block, kBlock);
       const int tile = warpId() % 4, first = kBlock * block + 16 * tile;
       if (first < tokens) {
+        const Head at(*current, a.heads);
         const bool more = block >= 2;  // the first two, which no head here lacks, are one for each half of the columns
-        if ((warpId() / 4 + block) % 2 == 0) queryGradient<kColumns, 0, 4>(dS + 16 * tile, k, a, Head(*current, a.heads), first, columnSums, more);
-        else queryGradient<kColumns, 32, kColumns / 8 - 4>(dS + 16 * tile, k, a, Head(*current, a.heads), first, columnSums, more);
+        if ((warpId() / 4 + block) % 2 == 0) queryGradient<kColumns, 0, 4>(dS + 16 * tile, k, a, at, first, columnSums, more);
+        else queryGradient<kColumns, 32, kColumns / 8 - 4>(dS + 16 * tile, k, a, at, first, columnSums, more);
       }
     }
     const Head at(*current, a.heads);
@@ -163,8 +166,9 @@ __global__ void __launch_bounds__(32 * kWarps, 1) attentionBackwardResidentKerne
     if (a.columnSums) own.layColumnSumsDown(a, columnSums + kColumns, kSumPitch<kColumns>);
     __syncthreads();  // nobody reads K, dS, lse any more
     if (threadIdx.x == 0) *current += gridDim.x;
-    if (const int own = readThread(); a.columnSums && own < kSumPitch<kColumns>)
-      storeColumnSum(a, at, at.sample, static_cast<QkvPart>(own / kColumns), own % kColumns, kColumns, columnSums + own, kWarps, kSumPitch<kColumns>);
+    if (const int i = readThread(); a.columnSums && i < kSumPitch<kColumns>)
+      storeColumnSum(a, at, at.sample, static_cast<QkvPart>(i / kColumns), i % kColumns, kColumns,
+                     sumOfWarps<kWarps>(columnSums + i, kSumPitch<kColumns>));
     __syncthreads();
   }
 }

@@ -148,7 +148,8 @@ __global__ void __launch_bounds__(kThreads, 2) attentionBackwardQueriesKernel(At
   sumColumns(dQ, a.scale, [&](int warp, int column, float sum) { sums[warp * kColumns + column] = sum; });
   __syncthreads();
   if (const int column = threadIdx.x; column < a.headDim)
-    storeColumnSum(a, at, int64_t{at.sample} * blocks + blockIdx.x % blocks, kQuery, column, a.headDim, sums + column, kWarps, kColumns);
+    storeColumnSum(a, at, int64_t{at.sample} * blocks + blockIdx.x % blocks, kQuery, column, a.headDim,
+                   sumOfWarps<kWarps>(sums + column, kColumns));
 }
 
 template <class T, int kColumns>
@@ -203,8 +204,8 @@ __global__ void __launch_bounds__(kThreads, 2) attentionBackwardKeysKernel(Atten
   __syncthreads();
   for (int i = threadIdx.x; i < 2 * kColumns; i += kThreads)
     if (const int column = i % kColumns; column < a.headDim)
-      storeColumnSum(a, head, int64_t{head.sample} * blocks + blockIdx.x % blocks, i < kColumns ? kKey : kValue, column, a.headDim, sums + i, kWarps,
-                     2 * kColumns);
+      storeColumnSum(a, head, int64_t{head.sample} * blocks + blockIdx.x % blocks, i < kColumns ? kKey : kValue, column, a.headDim,
+                     sumOfWarps<kWarps>(sums + i, 2 * kColumns));
 }
 
 }  // namespace

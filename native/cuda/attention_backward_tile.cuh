@@ -56,12 +56,19 @@ __device__ __forceinline__ void sumColumns(const float (&d)[kLefts][kTiles][4], 
   sumOverLanes(sums, lane, 0, 2 * kTiles, [&](int i, float sum) { give(thread / 32, i / 2 * 8 + lane % 4 * 2 + i % 2, sum); });
 }
 
-/// The sum of a column, to scratch: `warps` warps have laid theirs down in shared memory, `pitch` floats apart.
-template <class T>
-__device__ __forceinline__ void storeColumnSum(const AttentionBackward<T>& a, const Head& at, int64_t part, QkvPart which, int column, int headDim,
-                                               const float* sums, int warps, int pitch) {
+/// A column's sum of all warps, each of which has laid its own down `pitch` floats behind that of the one before.
+template <int kWarps>
+__device__ __forceinline__ float sumOfWarps(const float* sums, int pitch) {
   float sum = 0.0f;
-  for (int warp = 0; warp < warps; ++warp) sum += sums[warp * pitch];
+#pragma unroll
+  for (int warp = 0; warp < kWarps; ++warp) sum += sums[warp * pitch];
+  return sum;
+}
+
+/// The sum of a column of one of the head's three gradients over the rows of `part`, to scratch.
+template <class T>
+__device__ __forceinline__ void storeColumnSum(const AttentionBackward<T>& a, const Head& at, int64_t part, QkvPart which, int column,
+                                               int headDim, float sum) {
   a.columnSums[((part * 3 + which) * a.heads + at.head) * headDim + column] = sum;
 }
 
