@@ -31,63 +31,68 @@ for (const { device, missing } of DEVICES) {
       const draw = (shape: readonly number[], seed: number, scale = 1) =>
         map(random([...shape], seed, scale), (value) => roundTo(dtype, value))
 
-      /** o, and the gradients of x, weight and bias, which have 1 in them where the pass adds to them. */
-      async function run(
-        { batch, tokens, heads, headDim }: (typeof SIZES)[number],
-        op: (x: Tensor, layer: LinearWeights, heads: number) => Tensor,
-      ) {
-        const [input, width] = [20, 3 * heads * headDim]
-        const x = uploadAs(draw([batch, tokens, input], 1), device, dtype)
-        const weight = uploadAs(draw([width, input], 2, Math.sqrt(3 / input)), device, dtype)
-        const bias = upload(draw([width], 3), device)
-        const dO = uploadAs(draw([batch, tokens, heads * headDim], 4), device, dtype)
+      type Sizes = (typeof SIZES)[number]
+      type Inputs = Readonly<Record<'x' | 'weight' | 'bias' | 'dO', Tensor>>
+      const INPUT = 20
+      const inputsOf = ({ batch, tokens, heads, headDim }: Sizes): Inputs => {
+        const width = 3 * heads * headDim
+        return {
+          x: uploadAs(draw([batch, tokens, INPUT], 1), device, dtype),
+          weight: uploadAs(draw([width, INPUT], 2, Math.sqrt(3 / INPUT)), device, dtype),
+          bias: upload(draw([width], 3), device),
+          dO: uploadAs(draw([batch, tokens, heads * headDim], 4), device, dtype),
+        }
+      }
+      const disposeAll = (tensors: Readonly<Record<string, Tensor>>) => {
+        for (const tensor of Object.values(tensors)) tensor.dispose()
+      }
+
+      /** o, and the gradients of x, weight and bias. */
+      async function run(sizes: Sizes, op: (x: Tensor, layer: LinearWeights, heads: number) => Tensor) {
+        const inputs = inputsOf(sizes)
+        const { x, weight, bias, dO } = inputs
         using tape = new Tape()
         tape.watch(x, weight, bias)
-        using o = tape.record(() => op(x, { weight, bias }, heads))
-        tape.seed(o, dO)
+        using o = tape.record(() => op(x, { weight, bias }, sizes.heads))
+        tape.seed(o, dO.alias())
         const gradients = tape.backward()
         const all = await Promise.all([o, ...[x, weight, bias].map((tensor) => gradients.get(tensor)!)].map(ndArray))
         gradients.dispose()
-        for (const tensor of [x, weight, bias]) tensor.dispose()
+        disposeAll(inputs)
         return all as [NdArray, NdArray, NdArray, NdArray]
       }
 
+      /** dqkv [B, T, 3·H·d], and what its columns' sums are written, or added, to. */
+      async function backward(sizes: Sizes, start?: NdArray) {
+        const inputs = inputsOf(sizes)
+        const { x, weight, bias, dO } = inputs
+        const [qkv] = native().linear(x.handle, weight.handle, bias.handle, 'none', false, dtype)
+        const [o, lse] = native().attention(qkv, sizes.heads, true)
+        const sums = upload(start ?? map(zeros(bias.shape), () => Number.NaN), device)
+        const last = [sums.handle, start !== undefined] as const
+        const dQkv = new Tensor(native().attentionBackward(dO.handle, qkv, o, lse!, sizes.heads, ...last), device)
+        const result = { dQkv: await ndArray(dQkv), sums: await ndArray(sums) }
+        for (const handle of [qkv, o, lse!]) native().dispose(handle)
+        disposeAll({ ...inputs, sums, dQkv })
+        return result
+      }
+
+      /** Of sums over the rows of dqkv, as it is where one side of the comparison has it rounded. */
+      const boundOfSums = (dQkv: NdArray) => {
+        const rows = dQkv.data.length / dQkv.shape.at(-1)!
+        return { roundings: 2 * rows + 16, scale: Math.sqrt(rows) * largestOf(dQkv), computeRoundings: 1 }
+      }
+
       test.each(SIZES)('$batch x $tokens tokens, $heads heads of $headDim', async (sizes) => {
-        const { batch, tokens, heads } = sizes
         const before = memoryStats(device).liveBytes
-        const [o, dx, dWeight, dBias] = await run(sizes, (x, layer) => linearAttention(x, layer, heads).o)
-        const apart = await run(sizes, (x, layer) => attention(linear(x, layer), heads))
+        const [o, dx, dWeight, dBias] = await run(sizes, (x, layer, heads) => linearAttention(x, layer, heads).o)
+        const apart = await run(sizes, (x, layer, heads) => attention(linear(x, layer), heads))
         expect(memoryStats(device).liveBytes).toBe(before)
         // The same kernels, but for the sums: the bias's gradient is not made of what was rounded.
         expect([o, dx, dWeight].map(({ data }) => data)).toEqual(apart.slice(0, 3).map(({ data }) => data))
         if (dtype === 'f32') expect(dBias.data).toEqual(apart[3].data)
-        const rows = batch * tokens
-        const dQkv = await gradientOfQkv(sizes)
-        expectRounded('dBias', dBias, apart[3], boundOfSums(rows, dQkv), dtype)
-      })
-
-      /** dqkv [B, T, 3·H·d] and its columns' sums, beside what they are added to. */
-      async function backward({ batch, tokens, heads, headDim }: (typeof SIZES)[number], start?: NdArray) {
-        const qkv = uploadAs(draw([batch, tokens, 3 * heads * headDim], 5), device, dtype)
-        const dO = uploadAs(draw([batch, tokens, heads * headDim], 6), device, dtype)
-        const [o, lse] = native().attention(qkv.handle, heads, true)
-        const [oTensor, lseTensor] = [new Tensor(o, device), new Tensor(lse!, device)]
-        const sums = upload(start ?? map(zeros([3 * heads * headDim]), () => Number.NaN), device)
-        const dQkv = new Tensor(
-          native().attentionBackward(dO.handle, qkv.handle, o, lse!, heads, sums.handle, start !== undefined),
-          device,
-        )
-        const result = { dQkv: await ndArray(dQkv), sums: await ndArray(sums) }
-        for (const tensor of [qkv, dO, oTensor, lseTensor, sums, dQkv]) tensor.dispose()
-        return result
-      }
-      const gradientOfQkv = async (sizes: (typeof SIZES)[number]) => (await backward(sizes)).dQkv
-
-      /** Of what was rounded once more than what is summed. */
-      const boundOfSums = (rows: number, dQkv: NdArray) => ({
-        roundings: 2 * rows + 16,
-        scale: Math.sqrt(rows) * largestOf(dQkv),
-        computeRoundings: 1,
+        const { dQkv } = await backward(sizes)
+        expectRounded('dBias', dBias, apart[3], boundOfSums(dQkv), dtype)
       })
 
       test.each(SIZES)('sums of $batch x $tokens rows, $heads heads of $headDim, written and added', async (sizes) => {
@@ -95,11 +100,11 @@ for (const { device, missing } of DEVICES) {
         const width = sums.shape[0]!
         const expected = zeros([width])
         for (const [i, value] of dQkv.data.entries()) expected.data[i % width] += value
-        expectRounded('sums', sums, expected, boundOfSums(dQkv.data.length / width, dQkv), dtype)
-        const start = random([width], 7)
-        const added = await backward(sizes, map(start, Math.fround))
+        expectRounded('sums', sums, expected, boundOfSums(dQkv), dtype)
+        const start = map(random([width], 7), Math.fround)
+        const added = await backward(sizes, start)
         expect(added.dQkv.data).toEqual(dQkv.data)
-        expect(added.sums.data).toEqual(map(start, (value, i) => Math.fround(Math.fround(value) + sums.data[i]!)).data)
+        expect(added.sums.data).toEqual(map(start, (value, i) => Math.fround(value + sums.data[i]!)).data)
       })
 
       test('no samples: sums of nothing', async () => {
