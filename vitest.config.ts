@@ -14,6 +14,7 @@ const onDevice = {
     'test/training/optimizer*.test.ts',
     'test/models/vit-gradient.test.ts',
     'test/pretraining/*.test.ts',
+    'test/training/recomputation.test.ts',
     'test/planning/memory.test.ts',
     'test/native/device.test.ts',
   ],

@@ -22,7 +22,8 @@ namespace repa::cuda {
 
 enum class GemmLayout : uint8_t { forward, inputGradient, weightGradient };
 
-/// What happens to acc = Σ A B on its way to C. Every row index is C's row, every column index C's column.
+/// What happens to acc = Σ A B on its way to C. Every row index is C's row, every column index C's column. An activation is of p as the
+/// operands' dtype holds it, which is what aux keeps.
 enum class GemmEpilogueKind : uint8_t {
   none,               // C = acc, or C += acc with `accumulate`
   bias,               // C = acc + bias

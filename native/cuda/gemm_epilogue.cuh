@@ -58,19 +58,19 @@ class Epilogue {
         });
         break;
       case GemmEpilogueKind::biasSilu:
-        addBias(row, v);
+        preActivation(row, v);
         each(v, [](int, float x) { return silu<T>(x); });
         break;
       case GemmEpilogueKind::biasGeluTanh:
-        addBias(row, v);
+        preActivation(row, v);
         each(v, [](int, float x) { return geluTanh<T>(x); });
         break;
       case GemmEpilogueKind::biasGeluErf:
-        addBias(row, v);
+        preActivation(row, v);
         each(v, [](int, float x) { return geluErf(x); });
         break;
       case GemmEpilogueKind::biasQuickGelu:
-        addBias(row, v);
+        preActivation(row, v);
         each(v, [](int, float x) { return quickGelu<T>(x); });
         break;
       case GemmEpilogueKind::biasGatedResidual: {
@@ -124,6 +124,13 @@ class Epilogue {
   __device__ __forceinline__ void addBias(int row, float (&v)[N]) const {
     each(v, [&](int i, float x) { return x + bias_[i]; });
     if (args_.epilogue.aux) write(static_cast<T*>(args_.epilogue.aux) + at(row, args_.epilogue.auxStride), v);
+  }
+
+  /// As addBias, and v is what was kept: an activation of that tensor (activation.cu) makes this layer's result again, bit for bit. It is
+  /// rounded where nothing is kept too, so that a model computes the same with a backward pass as without.
+  __device__ __forceinline__ void preActivation(int row, float (&v)[N]) const {
+    addBias(row, v);
+    each(v, [](int, float x) { return toFloat(fromFloat<T>(x)); });
   }
 
   template <class U>

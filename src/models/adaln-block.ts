@@ -10,6 +10,7 @@ import { attention, linearAttention, qkNorm } from '../tensor/ops/attention.ts'
 import { type Joined, linearGatedResidualModulate, mlpGatedResidualModulate } from '../tensor/ops/half-block.ts'
 import { linear } from '../tensor/ops/linear.ts'
 import type { Parameter } from '../tensor/parameter.ts'
+import { release } from '../tensor/scope.ts'
 import { tapeSection } from '../tensor/tape.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 
@@ -91,13 +92,16 @@ export class AdaLNBlock {
         { residual: stream, modulation, gate: chunk('gateAttention') },
         { shift: chunk('shiftMlp'), scale: chunk('scaleMlp') },
       )
-      return mlpGatedResidualModulate(
+      const left = mlpGatedResidualModulate(
         attended.modulated,
         [this.#fc1, this.#fc2],
         'gelu-tanh',
         { residual: attended.stream, modulation, gate: chunk('gateMlp') },
         entryModulation(next),
       )
+      release(attended.stream)
+      release(attended.modulated)
+      return left
     })
   }
 

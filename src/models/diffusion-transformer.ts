@@ -263,6 +263,7 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
   #head(modulated: Tensor, observe?: Observe): Tensor {
     const { patch, inputSize } = this.#config
     const patches = linear(modulated, this.#network.final, 'f32')
+    release(modulated)
     observe?.('final_layer', patches)
     const [height, width] = inputSize
     return unpatchify(patches, { channels: outputChannels(this.#config), height, width, patch })

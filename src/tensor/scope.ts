@@ -20,10 +20,13 @@ export function keep<T extends Tensor>(tensor: T): T {
   return tensor
 }
 
-/** Frees a tensor before its scope ends, unless a tape records, which may still need it. */
+/**
+ * Frees a tensor before its scope ends. While a tape records, the backward pass may still need it: then it is only forgotten, where it
+ * can be computed again.
+ */
 export function release(tensor: Tensor): void {
-  if (current?.holds) return
-  keep(tensor).dispose()
+  if (current?.holds) tensor.forget()
+  else keep(tensor).dispose()
 }
 
 /**

@@ -184,9 +184,17 @@ export class Gradients {
   }
 }
 
+/**
+ * What a backward pass computes again instead of keeping it: nothing, or what single passes over what is kept give back with the same
+ * bits (activations, LayerNorms with their modulations, every other state of the residual stream).
+ */
+export type Recomputation = 'none' | 'elementwise'
+
 export class Tape implements Disposable {
   /** Add to the parameters' gradients instead of overwriting them: for all but the first of several accumulated passes. */
   readonly accumulates: boolean
+  /** Ops ask it when they are recorded, and let what they can compute again be forgotten. */
+  readonly recompute: Recomputation
   readonly #nodes: Node[] = []
   readonly #tracked = new Set<Tensor>()
   /** Everything that recording made and did not return. */
@@ -194,8 +202,9 @@ export class Tape implements Disposable {
   readonly #seeds: { tensor: Tensor; gradient: Tensor }[] = []
   #section = 0
 
-  constructor(options: { accumulate?: boolean } = {}) {
+  constructor(options: { accumulate?: boolean; recompute?: Recomputation } = {}) {
     this.accumulates = options.accumulate ?? false
+    this.recompute = options.recompute ?? 'none'
   }
 
   /** Wants the gradient of a tensor that is no parameter: backward() leaves it in the Gradients it returns. */

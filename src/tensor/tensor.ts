@@ -23,16 +23,19 @@ export type DeviceDType = keyof HostArrays
  * or by the tape that recorded it; the garbage collector is only the safety net.
  */
 export class Tensor implements Disposable {
-  readonly handle: NativeTensor
+  #handle: NativeTensor
   readonly device: Device
   /** The parameter whose value this is, if it is one. */
   parameter: Parameter | undefined
   #shape: readonly number[] | undefined
   #dtype: DeviceDType | undefined
+  /** Computes the values again and gives them to `restore`; undefined where nobody can. */
+  #recompute: (() => void) | undefined
+  #forgotten = false
 
   /** Takes over a handle that the addon made. */
   constructor(handle: NativeTensor, device: Device) {
-    this.handle = handle
+    this.#handle = handle
     this.device = device
     adopt(this)
   }
@@ -72,6 +75,12 @@ export class Tensor implements Disposable {
   /** A file's tensor as f32 on the device. */
   static fromHostTensor(tensor: HostTensor, device: Device): Tensor {
     return Tensor.from(toFloat32(tensor), tensor.shape, device)
+  }
+
+  /** What the addon knows the tensor by. Of a forgotten tensor, its values are computed again first. */
+  get handle(): NativeTensor {
+    if (this.#forgotten) this.#recompute!()
+    return this.#handle
   }
 
   get shape(): readonly number[] {
@@ -149,9 +158,37 @@ export class Tensor implements Disposable {
     return new Tensor(native().alias(this.handle), this.device)
   }
 
+  /** Whether `forget` would free the memory. */
+  get isRecomputable(): boolean {
+    return this.#recompute !== undefined
+  }
+
+  /** How a forgotten tensor's values are made again and given to `restore`: see recomputable.ts. */
+  recomputeBy(recompute: () => void): void {
+    this.#recompute = recompute
+  }
+
+  /** Frees the memory until somebody asks for the values, where somebody has said how they are made again. */
+  forget(): void {
+    if (!this.#recompute || this.#forgotten) return
+    this.#shape = this.shape
+    this.#dtype = this.dtype
+    native().dispose(this.#handle)
+    this.#forgotten = true
+  }
+
+  /** Takes over values computed again; frees them where the own ones are still there. */
+  restore(handle: NativeTensor): void {
+    if (this.#forgotten) this.#handle = handle
+    else native().dispose(handle)
+    this.#forgotten = false
+  }
+
   /** Frees the memory (shared memory with its last handle). A second call does nothing; any other use afterwards throws ERR_DISPOSED. */
   dispose(): void {
-    native().dispose(this.handle)
+    this.#forgotten = false
+    this.#recompute = undefined
+    native().dispose(this.#handle)
   }
 
   [Symbol.dispose](): void {

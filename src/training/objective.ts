@@ -9,7 +9,7 @@ import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import type { Device } from '../tensor/device.ts'
 import type { RandomKey } from '../tensor/random.ts'
 import { scope } from '../tensor/scope.ts'
-import { Tape } from '../tensor/tape.ts'
+import { type Recomputation, Tape } from '../tensor/tape.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 
 /** What one training pass is made of, on the device. */
@@ -84,6 +84,8 @@ export interface PassOptions {
   readonly scaling?: Tensor
   /** Add to the gradients of an earlier pass. */
   readonly accumulate?: boolean
+  /** What is computed again in the backward pass instead of being kept: the same bits in less memory. Default: nothing. */
+  readonly recompute?: Recomputation
   /** Shown the pass's tensors: the model's `input` and `prediction`, `projections.K`. */
   readonly observe?: (name: string, tensor: Tensor) => void
 }
@@ -99,7 +101,7 @@ export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatc
   return scope(() => {
     const noised = objective.noised(batch)
     observe?.('input', noised.input)
-    using tape = new Tape({ accumulate: options.accumulate })
+    using tape = new Tape({ accumulate: options.accumulate, recompute: options.recompute })
     const losses = tape.record((): Losses => {
       const project = batch.targets.length > 0
       const hidden = new Map<string, Tensor>()

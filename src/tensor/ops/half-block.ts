@@ -1,13 +1,18 @@
 import { type Activation, type NativeTensor, native } from '../../native.ts'
+import { recomputable } from '../recomputable.ts'
 import { recordingTape } from '../tape.ts'
 import { computeDType, Tensor } from '../tensor.ts'
-import { type GatedResidual, hiddenLayers, type LinearWeights, layersBackward, saved } from './linear.ts'
+import { remodulatable } from './layer-norm.ts'
+import { doneWith, type GatedResidual, hiddenLayers, type LinearWeights, layersBackward, saved } from './linear.ts'
 
 /** Between two branches: the residual stream [B, T, D] (f32), and what the next branch reads of it, modulate(LayerNorm(stream)). */
 export interface Joined {
   readonly stream: Tensor
   readonly modulated: Tensor
 }
+
+/** Of the LayerNorms. */
+const EPSILON = 1e-6
 
 /** The next branch's modulation: chunks of the tensor that holds the gate too. */
 export interface NextModulation {
@@ -19,7 +24,8 @@ export interface NextModulation {
 /**
  * A branch joins the stream, residual + gate ⊙ mlp(x), and the next branch begins: modulate(LayerNorm(stream)), of the dtype of the
  * weights. One op for both, because their backward passes are one pass over the stream, and such passes are most of what a training
- * step's time beside its products goes to.
+ * step's time beside its products goes to. A tape that recomputes lets the modulated stream be forgotten, and every other stream with it:
+ * one that follows a stream that is kept.
  */
 export function mlpGatedResidualModulate(
   x: Tensor,
@@ -30,11 +36,13 @@ export function mlpGatedResidualModulate(
 ): Joined {
   const { residual, modulation, gate } = target
   const tape = recordingTape(x, residual, modulation, ...layers.flatMap(({ weight, bias }) => [weight, bias]))
-  const hidden = hiddenLayers(x, layers, activation, tape !== undefined)
+  const hidden = hiddenLayers(x, layers, activation, tape)
   const last = layers.at(-1)!
   const joined = join(hidden.at(-1)?.out ?? x, last, target, next, tape !== undefined)
   const { stream, modulated, mean, rstd, y } = joined
-  if (!tape) for (const tensor of [hidden.at(-1)?.out, mean, rstd, y]) tensor?.dispose()
+  doneWith(hidden.at(-1), tape)
+  if (!tape) for (const tensor of [mean, rstd, y]) tensor?.dispose()
+  if (tape?.recompute === 'elementwise') letForget(joined, target, next)
 
   tape?.push([stream, modulated], [...saved(hidden), mean, rstd, y], (gradients) => {
     const dStream = gradients.take(stream)
@@ -83,6 +91,31 @@ export function linearGatedResidualModulate(
   return mlpGatedResidualModulate(x, [layer], 'none', target, next)
 }
 
+/** From the stream where that is kept, else from the one before it and the branch: single passes over what is kept. */
+function letForget(
+  { stream, modulated, y }: Joined & { y: Tensor | undefined },
+  { residual, modulation, gate }: GatedResidual,
+  { shift, scale, epsilon = EPSILON }: NextModulation,
+): void {
+  if (residual.isRecomputable) {
+    remodulatable(modulated, stream, modulation, { shift, scale, epsilon })
+    return
+  }
+  recomputable([stream, modulated], () => {
+    const [streamAgain, modulatedAgain, ...statistics] = native().gatedResidualLayerNormModulate(
+      residual.handle,
+      y!.handle,
+      modulation.handle,
+      gate,
+      shift,
+      scale,
+      epsilon,
+    )
+    for (const handle of statistics) native().dispose(handle)
+    return [streamAgain, modulatedAgain]
+  })
+}
+
 /**
  * The last product, the join and the modulation; y is the branch's output. A CPU's product adds the gated branch in its epilogue and
  * keeps y only where a backward pass will need it. A GPU's product stores y, and the pass that joins it normalises as well: one
@@ -92,7 +125,7 @@ function join(
   input: Tensor,
   { weight, bias }: LinearWeights,
   { residual, modulation, gate }: GatedResidual,
-  { shift, scale, epsilon = 1e-6 }: NextModulation,
+  { shift, scale, epsilon = EPSILON }: NextModulation,
   keepY: boolean,
 ): Joined & { mean: Tensor; rstd: Tensor; y: Tensor | undefined } {
   const { device } = input

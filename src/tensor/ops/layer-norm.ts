@@ -1,7 +1,8 @@
 import { native } from '../../native.ts'
 import type { ComputeDType } from '../dtype.ts'
+import { recomputable } from '../recomputable.ts'
 import { recordingTape } from '../tape.ts'
-import { Tensor } from '../tensor.ts'
+import { computeDType, Tensor } from '../tensor.ts'
 
 /**
  * modulate(LayerNorm(x), shift, scale) = x̂ (1 + scale) + shift, x [B, T, D]: shift and scale are chunks of the modulation
@@ -29,6 +30,7 @@ export function layerNormModulate(
     mean.dispose()
     rstd.dispose()
   }
+  if (tape?.recompute === 'elementwise') remodulatable(out, x, modulation, { shift, scale, epsilon })
   tape?.push([out], [mean, rstd], (gradients) => {
     const dOut = gradients.take(out)!
     // What reaches x past this branch is added in the same pass.
@@ -47,6 +49,21 @@ export function layerNormModulate(
     gradients.add(x, new Tensor(dX, x.device))
   })
   return out
+}
+
+/** Lets layerNormModulate's result be forgotten, x being kept. */
+export function remodulatable(
+  out: Tensor,
+  x: Tensor,
+  modulation: Tensor,
+  { shift, scale, epsilon }: { shift: number; scale: number; epsilon: number },
+): void {
+  const dtype = computeDType(out)
+  recomputable([out], () => {
+    const [again, ...statistics] = native().layerNormModulate(x.handle, modulation.handle, shift, scale, epsilon, dtype)
+    for (const handle of statistics) native().dispose(handle)
+    return [again]
+  })
 }
 
 /** torch.nn.LayerNorm over the last axis: x [..., D], weight and bias [D], all f32; the result of `dtype`. */

@@ -1,6 +1,8 @@
 import { type Activation, native } from '../../native.ts'
 import type { ComputeDType } from '../dtype.ts'
-import { type Gradients, recordingTape } from '../tape.ts'
+import { recomputable } from '../recomputable.ts'
+import { release } from '../scope.ts'
+import { type Gradients, recordingTape, type Tape } from '../tape.ts'
 import { computeDType, Tensor } from '../tensor.ts'
 import { cast } from './cast.ts'
 
@@ -35,7 +37,7 @@ export function mlp(
 ): Tensor {
   const x = cast(input, computeDType(layers[0]!.weight))
   const tape = recordingTape(x, ...layers.flatMap(({ weight, bias }) => [weight, bias]))
-  const hidden = hiddenLayers(x, layers, activation, tape !== undefined)
+  const hidden = hiddenLayers(x, layers, activation, tape)
   const last = layers.at(-1)!
   const [handle] = native().linear(
     (hidden.at(-1)?.out ?? x).handle,
@@ -46,7 +48,7 @@ export function mlp(
     dtype,
   )
   const out = new Tensor(handle, x.device)
-  if (!tape) hidden.at(-1)?.out.dispose()
+  doneWith(hidden.at(-1), tape)
   tape?.push([out], saved(hidden), (gradients) => {
     const dOut = gradients.take(out)!
     biasGradient(gradients, last, dOut)
@@ -66,7 +68,7 @@ export function mlpGatedResidual(
   { residual, modulation, gate }: GatedResidual,
 ): Tensor {
   const tape = recordingTape(x, residual, modulation, ...layers.flatMap(({ weight, bias }) => [weight, bias]))
-  const hidden = hiddenLayers(x, layers, activation, tape !== undefined)
+  const hidden = hiddenLayers(x, layers, activation, tape)
   const last = layers.at(-1)!
   const input = hidden.at(-1)?.out ?? x
   const [handle, yHandle] = native().linearGatedResidual(
@@ -80,7 +82,7 @@ export function mlpGatedResidual(
   )
   const out = new Tensor(handle, x.device)
   const y = yHandle ? new Tensor(yHandle, x.device) : undefined
-  if (!tape) hidden.at(-1)?.out.dispose()
+  doneWith(hidden.at(-1), tape)
   tape?.push([out], [...saved(hidden), y], (gradients) => {
     const dOut = gradients.take(out)!
     const bias = last.bias && gradients.wants(last.bias) ? gradients.into(last.bias) : undefined
@@ -122,17 +124,17 @@ export function mlpResidual(
   { residual, gamma, ones }: ScaledResidual,
 ): Tensor {
   const tape = recordingTape(x, residual, gamma, ...layers.flatMap(({ weight, bias }) => [weight, bias]))
-  const hidden = hiddenLayers(x, layers, activation, tape !== undefined)
+  const hidden = hiddenLayers(x, layers, activation, tape)
   const last = layers.at(-1)!
-  const product = [(hidden.at(-1)?.out ?? x).handle, last.weight.handle, last.bias?.handle ?? null] as const
-  const out = new Tensor(native().linearLayerScale(...product, residual.handle, (gamma ?? ones).handle), x.device)
-  if (!tape) hidden.at(-1)?.out.dispose()
+  const product = () => [(hidden.at(-1)?.out ?? x).handle, last.weight.handle, last.bias?.handle ?? null] as const
+  const out = new Tensor(native().linearLayerScale(...product(), residual.handle, (gamma ?? ones).handle), x.device)
+  doneWith(hidden.at(-1), tape)
   tape?.push([out], saved(hidden), (gradients) => {
     const dOut = gradients.take(out)!
     const dtype = computeDType(last.weight)
     let dBranch = dOut
     if (gamma) {
-      const y = new Tensor(native().linear(...product, 'none', false, dtype)[0], x.device)
+      const y = new Tensor(native().linear(...product(), 'none', false, dtype)[0], x.device)
       const { into, accumulate } = gradients.into(gamma)
       dBranch = new Tensor(
         native().layerScaleBackward(dOut.handle, y.handle, gamma.handle, into.handle, accumulate),
@@ -177,11 +179,12 @@ export interface Hidden {
   readonly pre: Tensor | undefined
 }
 
+/** The layers but the last. What a tape that recomputes forgets of them, `out`, is f(pre). */
 export function hiddenLayers(
   x: Tensor,
   layers: readonly LinearWeights[],
   activation: Activation,
-  keepPre: boolean,
+  tape: Tape | undefined,
 ): Hidden[] {
   const hidden: Hidden[] = []
   for (const { weight, bias } of layers.slice(0, -1)) {
@@ -191,13 +194,24 @@ export function hiddenLayers(
       weight.handle,
       bias?.handle ?? null,
       activation,
-      keepPre,
+      tape !== undefined,
       computeDType(weight),
     )
-    if (!keepPre) hidden.at(-1)?.out.dispose()
-    hidden.push({ out: new Tensor(out, x.device), pre: pre ? new Tensor(pre, x.device) : undefined })
+    doneWith(hidden.at(-1), tape)
+    const layer = { out: new Tensor(out, x.device), pre: pre ? new Tensor(pre, x.device) : undefined }
+    if (tape?.recompute === 'elementwise' && layer.pre && activation !== 'none') {
+      const before = layer.pre
+      recomputable([layer.out], () => [native().activation(before.handle, activation)])
+    }
+    hidden.push(layer)
   }
   return hidden
+}
+
+/** The forward pass has used a hidden layer's result for the last time. */
+export function doneWith(layer: Hidden | undefined, tape: Tape | undefined): void {
+  if (tape) layer?.out.forget()
+  else layer?.out.dispose()
 }
 
 export function saved(hidden: readonly Hidden[]): (Tensor | undefined)[] {
@@ -226,6 +240,7 @@ export function layersBackward(
     const input = below?.out ?? x
     if (gradients.wants(weight)) gradients.addWeightGradient(weight, dOut, input)
     if (below) {
+      release(below.out)
       const { bias } = layers[i - 1]!
       const dBias = bias && gradients.wants(bias) ? gradients.into(bias) : undefined
       const dPre = native().linearInputGradient(

@@ -115,8 +115,8 @@ function stackRounding(
 }
 
 /**
- * What a narrow dtype adds, in units of its roundoff: every hidden layer's result, its pre-activation and its gradient are rounded
- * to it once, and each such error goes on as the values do: through ‖w‖, through a slope, and from a pre-activation into the slope
+ * What a narrow dtype adds, in units of its roundoff: every hidden layer's pre-activation, the result of that and its gradient are
+ * rounded to it once, and each such error goes on as the values do: through ‖w‖, through a slope, and from a pre-activation into the slope
  * (|f''| <= 1.2; of a value's own rounding |p f''(p)| <= 0.35). `dError`: how far dOut is off already.
  */
 function stackErrors(
@@ -129,9 +129,10 @@ function stackErrors(
   const matrix = (a: NdArray) => ({ ...a, shape: [a.data.length / a.shape.at(-1)!, a.shape.at(-1)!] })
   const last = layers.length - 1
   const ofInputs = [0]
-  const ofProducts = layers.map(({ weight }, i) => {
+  const ofProducts = layers.map(({ weight, bias }, i) => {
     const error = norm(weight, 'row') * ofInputs[i]
-    ofInputs.push(STEEPEST * error + largestOf(inputs[i + 1]))
+    const pre = largestOf(affine(inputs[i], weight, bias, 'none'))
+    ofInputs.push(STEEPEST * (error + pre) + largestOf(inputs[i + 1]))
     return error
   })
   const errors: Record<string, number> = { out: ofProducts[last] }
