@@ -118,6 +118,13 @@ export function gpuSessionPlan({ root, out, device, python, sanitizer, cublasLt 
       json: 'object',
     })),
     {
+      name: 'step of SiT-XL/2 at batch 256, computing again what fits an H100 then',
+      group: 'steps',
+      command: step('SiT-XL/2', 256, '--recompute', 'elementwise'),
+      limit: 120,
+      json: 'object',
+    },
+    {
       name: 'step of SiT-XL/2 at batch 256, the fastest products',
       group: 'steps',
       command: step('SiT-XL/2', 256),

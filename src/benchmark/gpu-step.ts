@@ -2,12 +2,13 @@ import type { SiTPreset } from '../models/presets.ts'
 import type { SiTConfig } from '../models/sit.ts'
 import { type CudaDeviceInfo, native } from '../native.ts'
 import { type Device, trimMemory } from '../tensor/device.ts'
+import type { Recomputation } from '../tensor/tape.ts'
 import type { Precision } from '../training/precision.ts'
 import { baselineModel } from './baseline-model.ts'
-import { dataSheetRate } from './data-sheet.ts'
 import { type GpuClocks, readGpuClocks } from './gpu-clocks.ts'
 import { gpuOf } from './gpu-kernels.ts'
 import { type GpuOperation, type GpuSideFigures, GpuTrainingSide } from './gpu-training-side.ts'
+import { gpuByCudaName, peakFlops } from './gpus.ts'
 import { interleave, MINIMUM_ROUNDS, type TimeSeries, timeSeries } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import {
@@ -30,6 +31,8 @@ export interface GpuStepBenchmarkOptions {
   /** Of random weights, makes each step's targets of images; without it the targets are given, as wide as DINOv2 ViT-B's. */
   readonly encoder?: BaselineEncoder
   readonly cudaGraph?: boolean
+  /** What our backward pass computes again. Default: nothing. */
+  readonly recompute?: Recomputation
   /** PyTorch's step on the same GPU. */
   readonly against?: GpuBaseline
   readonly seed?: number
@@ -64,6 +67,7 @@ export interface GpuStepBenchmark {
   readonly gemm: string
   readonly encoder: BaselineEncoder | undefined
   readonly cudaGraph: boolean
+  readonly recompute: Recomputation
   /** Undefined where nvidia-smi does not answer. */
   readonly clocks: { readonly before: GpuClocks | undefined; readonly after: GpuClocks | undefined }
   readonly ours: {
@@ -76,7 +80,7 @@ export interface GpuStepBenchmark {
     readonly copyRate: TimeSeries
     /** `flops` over the median of `productRate`. */
     readonly shareOfProductRate: number
-    /** `flops` over the data sheet's dense 16-bit rate; undefined in fp32 and for a GPU that is not in the table. */
+    /** `flops` over the data sheet's dense rate in the precision; undefined in fp32 and for a GPU that is not in the table. */
     readonly mfu: number | undefined
     /** Most that the tensors of the step took. */
     readonly peakDeviceBytes: number
@@ -103,20 +107,21 @@ const BASELINE_WARMUP = 5
 /**
  * Times training steps of a SiT with REPA on a GPU, on synthetic latents and images. With a baseline, its steps and ours take turns.
  *
- * @throws {RangeError} for too few rounds; {Error} where the baseline does not start, or memory does not suffice for both
+ * @throws {RangeError} for too few rounds, or fp16 beside a baseline; {Error} where the baseline does not start, or memory does not suffice for both
  */
 export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promise<GpuStepBenchmark> {
   const { device, batch = 64, rounds = MINIMUM_ROUNDS, precision = 'bf16', against, seed = 0 } = options
   if (against && rounds < MINIMUM_ROUNDS) {
     throw new RangeError(`bench step: rounds is ${rounds}; a median wants an integer of at least ${MINIMUM_ROUNDS}.`)
   }
+  const baselinePrecision = against && precisionOfBaseline(precision)
   const before = await readGpuClocks(device)
   const measured = await measureSides(options)
   const { config, parameters, flopsPerImage, rates, times, operations } = measured
   const seconds = timeSeries(times.ours)
   const flops = (batch * flopsPerImage) / seconds.median
   const gpu = gpuOf(device)
-  const sheet = dataSheetRate(gpu.name, precision)
+  const sheet = gpuByCudaName(gpu.name)
   const productRate = timeSeries(rates.products)
   return {
     model: config,
@@ -129,6 +134,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
     gemm: process.env.REPA_GEMM || 'own',
     encoder: options.encoder,
     cudaGraph: options.cudaGraph ?? false,
+    recompute: options.recompute ?? 'none',
     clocks: { before, after: await readGpuClocks(device) },
     ours: {
       seconds,
@@ -137,7 +143,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
       productRate,
       copyRate: timeSeries(rates.copy),
       shareOfProductRate: flops / productRate.median,
-      mfu: sheet && flops / sheet,
+      mfu: sheet && precision !== 'fp32' ? flops / peakFlops(sheet, precision) : undefined,
       peakDeviceBytes: measured.peakDeviceBytes,
       peakRssBytes: peakResidentBytes(),
     },
@@ -160,7 +166,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
 
   async function measureSides({ signal, onRound }: GpuStepBenchmarkOptions): Promise<Measured> {
     const times = { ours: [] as number[], baseline: [] as number[] }
-    const startBaseline = (config: SiTConfig) => startWarmBaseline(options, config, precision)
+    const startBaseline = (config: SiTConfig) => startWarmBaseline(options, config, baselinePrecision)
     if (!against || against.turns === 'blocks') {
       const first = await measureOurs(options, against ? Math.ceil(rounds / 2) : rounds, times.ours)
       if (!against) return { ...first, times }
@@ -218,17 +224,15 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
   async function startWarmBaseline(
     { encoder }: GpuStepBenchmarkOptions,
     config: SiTConfig,
-    name: Precision,
+    name: ReturnType<typeof precisionOfBaseline> | undefined,
   ): Promise<PythonBaseline> {
-    if (name === 'fp16') throw new RangeError('bench step: the baseline trains in bf16 or fp32, not in fp16.')
     const worker = await PythonBaseline.start({
       model: baselineModel(config),
       batch,
       threads: native().cpuInfo().threads,
       seed,
       device,
-      // What the worker calls fp32 is tf32 on a GPU.
-      precision: name === 'tf32' ? 'fp32' : name,
+      precision: name,
       ...(encoder && { encoder }),
       ...(against?.variant && { variant: against.variant }),
       ...(against?.compile && { compile: against.compile }),
@@ -242,6 +246,12 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
       throw error
     }
   }
+}
+
+function precisionOfBaseline(precision: Precision): 'bf16' | 'fp32' {
+  if (precision === 'fp16') throw new RangeError('bench step: the baseline trains in bf16 or fp32, not in fp16.')
+  // What the worker calls fp32 is tf32 on a GPU.
+  return precision === 'tf32' ? 'fp32' : precision
 }
 
 interface Measured extends GpuSideFigures {

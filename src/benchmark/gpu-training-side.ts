@@ -63,7 +63,15 @@ export class GpuTrainingSide implements Disposable {
   }
 
   static async start(options: GpuStepBenchmarkOptions): Promise<GpuTrainingSide> {
-    const { device, model: size = 'SiT-B/2', batch = 64, precision = 'bf16', seed = 0, cudaGraph = false } = options
+    const {
+      device,
+      model: size = 'SiT-B/2',
+      batch = 64,
+      precision = 'bf16',
+      seed = 0,
+      cudaGraph = false,
+      recompute,
+    } = options
     const { dtype, tf32, lossScale } = precisionPolicy(precision, device)
     allowTf32(device, tf32)
     const made: Disposable[] = []
@@ -85,7 +93,9 @@ export class GpuTrainingSide implements Disposable {
         }),
       )
       model.computeIn(dtype)
-      const training = own(new TrainingStep(model, { batch, seed, lossScale, cudaGraph, ...(encoder && { encoder }) }))
+      const training = own(
+        new TrainingStep(model, { batch, seed, lossScale, cudaGraph, recompute, ...(encoder && { encoder }) }),
+      )
       for (let i = 0; i < WARMUP; i++) await training.run()
       const peakDeviceBytes = memoryStats(device).peakBytes - before
       const limits = own(await GpuLimits.prepare(device, dtype, options.probeSide))

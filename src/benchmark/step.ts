@@ -2,6 +2,7 @@ import type { SiTPreset } from '../models/presets.ts'
 import { SiT, type SiTConfig } from '../models/sit.ts'
 import { type CpuLevel, native } from '../native.ts'
 import { type Device, memoryStats, resetPeakMemory } from '../tensor/device.ts'
+import type { Recomputation } from '../tensor/tape.ts'
 import { baselineModel } from './baseline-model.ts'
 import { BusyProcess } from './busy-process.ts'
 import { trainingFlops } from './flops.ts'
@@ -24,6 +25,8 @@ export interface StepBenchmarkOptions {
   /** How the baseline's worker is started, where it is not the package's own. */
   readonly command?: readonly [string, ...string[]]
   readonly device?: Device
+  /** What the backward pass computes again. Default: nothing. */
+  readonly recompute?: Recomputation
   readonly seed?: number
   readonly signal?: AbortSignal
   /** Called after each measured step. */
@@ -98,7 +101,7 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
   const { config } = model
   const { level, threads } = native().cpuInfo()
   resetPeakMemory(device)
-  using step = new TrainingStep(model, { batch, seed })
+  using step = new TrainingStep(model, { batch, seed, recompute: options.recompute })
   const peaks: number[] = []
   const ours = async () => {
     const seconds = await step.run()

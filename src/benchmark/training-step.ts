@@ -5,6 +5,7 @@ import { cast } from '../tensor/ops/cast.ts'
 import { mean } from '../tensor/ops/loss.ts'
 import { type RandomKey, randomNormal, randomTimesteps } from '../tensor/random.ts'
 import { scope } from '../tensor/scope.ts'
+import type { Recomputation } from '../tensor/tape.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { CapturedStep } from '../training/captured-step.ts'
 import { forwardBackward } from '../training/objective.ts'
@@ -18,6 +19,8 @@ export interface TrainingStepOptions {
   readonly encoder?: Encoder
   /** Default 0: losses are not scaled. */
   readonly lossScale?: AdamWOptions['lossScale']
+  /** What the backward pass computes again. Default: nothing. */
+  readonly recompute?: Recomputation
   /** On a GPU: the second step is recorded, and it and all that follow are replayed. */
   readonly cudaGraph?: boolean
 }
@@ -106,6 +109,7 @@ export class TrainingStep implements Disposable {
       objective: this.#objective,
       alignWeight: 0.5,
       scaling: this.#optimizer.scaling,
+      recompute: this.#options.recompute,
     })
     this.#optimizer.step()
     return {

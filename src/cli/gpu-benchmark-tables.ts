@@ -32,8 +32,20 @@ export function showGpuKernels(result: GpuKernelBenchmark, out: Output): void {
 }
 
 export function showGpuStep(name: string, result: GpuStepBenchmark, out: Output): void {
-  const { gpu, ours, baseline, batch, parameters, precision, encoder, cudaGraph, operations, ratio, pairedRatio } =
-    result
+  const {
+    gpu,
+    ours,
+    baseline,
+    batch,
+    parameters,
+    precision,
+    encoder,
+    cudaGraph,
+    recompute,
+    operations,
+    ratio,
+    pairedRatio,
+  } = result
   const said = [
     name,
     `batch ${batch}`,
@@ -41,6 +53,7 @@ export function showGpuStep(name: string, result: GpuStepBenchmark, out: Output)
     precision,
     ...(encoder === undefined ? [] : [`with ${typeof encoder === 'string' ? encoder : 'an encoder'}`]),
     ...(cudaGraph ? ['as a graph'] : []),
+    ...(recompute === 'elementwise' ? ['elementwise passes computed again'] : []),
     gpu.name,
   ]
   out.line(said.join(', '))

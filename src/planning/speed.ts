@@ -1,7 +1,6 @@
 /** How fast a planned step may be expected to run, and on what that rests. */
+import { type Gpu, peakFlops } from '../benchmark/gpus.ts'
 import type { Precision } from '../training/precision.ts'
-import type { Gpu } from './gpus.ts'
-import { peakFlops } from './gpus.ts'
 import type { MeasuredStep } from './measurements.ts'
 
 /** Where nothing is measured: a share of the data sheet's peak. A guess, no figure of ours. */

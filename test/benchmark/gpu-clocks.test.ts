@@ -2,8 +2,8 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { dataSheetRate } from '../../src/benchmark/data-sheet.ts'
 import { parseGpuClocks, readGpuClocks } from '../../src/benchmark/gpu-clocks.ts'
+import { gpuByCudaName, peakFlops } from '../../src/benchmark/gpus.ts'
 
 const line = '580.65.06, 1980, 1980, 3201, 131.27, 700.00, 41'
 const clocks = {
@@ -52,7 +52,7 @@ test.each([
   ['NVIDIA A100-SXM4-80GB', 312e12],
   ['SIMT shim', undefined],
 ])('the data sheet of %s', (name, rate) => {
-  expect(dataSheetRate(name, 'bf16')).toBe(rate)
-  expect(dataSheetRate(name, 'tf32')).toBe(rate && rate / 2)
-  expect(dataSheetRate(name, 'fp32')).toBeUndefined()
+  const gpu = gpuByCudaName(name)
+  expect(gpu?.tensorFlops).toBe(rate)
+  expect(gpu && peakFlops(gpu, 'tf32')).toBe(rate && rate / 2)
 })

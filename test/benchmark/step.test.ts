@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { trainingFlops } from '../../src/benchmark/flops.ts'
+import { benchmarkGpuStep } from '../../src/benchmark/gpu-step.ts'
 import { benchmarkStep } from '../../src/benchmark/step.ts'
 
 const model = { depth: 2, hidden: 48, heads: 2, patch: 8 }
@@ -40,6 +41,17 @@ test('takes turns with itself beside a busy process', async () => {
   // Neither is a baseline.
   expect(ratio).toBeUndefined()
   expect(seen).toEqual(Array(7).fill(undefined))
+})
+
+test('a GPU refuses a baseline in fp16 before it is looked for', async () => {
+  const asked = benchmarkGpuStep({ device: 'cuda:0', model, precision: 'fp16', against: {} })
+  await expect(asked).rejects.toThrow('the baseline trains in bf16 or fp32, not in fp16')
+})
+
+test('what is computed again takes less memory', async () => {
+  const bytes = async (recompute: 'none' | 'elementwise') =>
+    (await benchmarkStep({ model, batch: 8, rounds: 1, recompute })).ours.peakDeviceBytes
+  expect(await bytes('elementwise')).toBeLessThan(await bytes('none'))
 })
 
 test.each([

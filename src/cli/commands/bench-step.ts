@@ -37,6 +37,12 @@ export const benchStepCommand = defineCommand({
       values: PRECISIONS,
       description: 'what the model computes in [bf16 on a GPU, fp32 on a CPU, which has no other]',
     },
+    recompute: {
+      type: 'enum',
+      values: ['none', 'elementwise'],
+      default: 'none',
+      description: 'what our backward pass computes again: the same bits in less memory',
+    },
     encoder: {
       type: 'enum',
       values: ['dinov2-vit-s', 'dinov2-vit-b', 'dinov2-vit-l'],
@@ -75,6 +81,8 @@ export const benchStepCommand = defineCommand({
   ],
   async run(options, context) {
     const { model, batch, rounds, threads, against, besideBusyProcess, probeSide } = options
+    // The parser has let through only these.
+    const recompute = options.recompute as 'none' | 'elementwise'
     const { out, seed, signal, progress } = context
     // The addon reads it when it is loaded, which is now.
     if (threads !== undefined) process.env.REPA_THREADS = String(threads)
@@ -95,6 +103,7 @@ export const benchStepCommand = defineCommand({
         model: model as SiTPreset,
         batch,
         rounds,
+        recompute,
         ...(precision && { precision }),
         ...(probeSide !== undefined && { probeSide }),
         ...(encoder && { encoder }),
@@ -118,6 +127,7 @@ export const benchStepCommand = defineCommand({
         batch,
         rounds,
         device,
+        recompute,
         ...(seed !== undefined && { seed }),
         ...(against !== undefined && { against: 'python' as const }),
         besideBusyProcess,
