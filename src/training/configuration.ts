@@ -38,6 +38,16 @@ export const trainingSchema = z.strictObject({
   init: z.string().optional(),
   steps: positive.default(400_000),
   batch: positive.default(256),
+  /**
+   * Equal passes in which a step goes through its batch, their gradients averaged: memory of a pass, work of a batch. Results differ by
+   * the rounding of the sums.
+   */
+  accumulate: positive.default(1),
+  /**
+   * What the backward pass computes again instead of keeping it: the same bits in less memory. `auto`: nothing, unless a step would not
+   * fit into the device's memory otherwise.
+   */
+  recompute: z.enum(['auto', 'none', 'elementwise']).default('auto'),
   learningRate: z.number().positive().default(1e-4),
   betas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).default([0.9, 0.999]),
   epsilon: z.number().positive().default(1e-8),

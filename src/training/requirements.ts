@@ -1,4 +1,5 @@
 /** What must agree before a training step: checkpoint, model and data. */
+import { contrastedImages } from '../alignment/nt-xent.ts'
 import type { Dataset } from '../data/dataset.ts'
 import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import type { AnyTransformerConfig } from '../models/transformer-kinds.ts'
@@ -40,6 +41,32 @@ export function requireBlocks(
     if (depth !== undefined && !(Number.isInteger(depth) && depth >= 1 && depth <= config.depth)) {
       throw new RangeError(`${what} block ${depth}, and the model has blocks 1 to ${config.depth}.`)
     }
+  }
+}
+
+/** Throws where a batch cannot be cut into so many equal passes, or a loss would see another batch for it. */
+export function requireIndependentPasses(
+  { tokens }: DiffusionTransformer,
+  { batch, accumulate = 1, align, disperse }: Pick<TrainerOptions, 'batch' | 'accumulate' | 'align' | 'disperse'>,
+): void {
+  if (!Number.isInteger(accumulate) || accumulate < 1 || batch % accumulate !== 0) {
+    throw new RangeError(
+      `A batch of ${batch} cannot be cut into ${accumulate} equal passes; let accumulate be a divisor of the batch.`,
+    )
+  }
+  if (accumulate === 1) return
+  if (disperse) {
+    throw new RangeError(
+      `The dispersive loss is of all samples of a batch at once, and accumulate ${accumulate} shows it ${batch / accumulate} of ${batch}; ` +
+        'leave one of the two out.',
+    )
+  }
+  const group = contrastedImages(tokens)
+  if (align?.loss === 'nt-xent' && (batch / accumulate) % group !== 0) {
+    throw new RangeError(
+      `NT-Xent contrasts groups of ${group} images, and accumulate ${accumulate} makes passes of ${batch / accumulate}, which cuts groups; ` +
+        `let a pass be a multiple of ${group} images.`,
+    )
   }
 }
 

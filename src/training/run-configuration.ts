@@ -15,7 +15,15 @@ export const storedConfigurationSchema = z.strictObject({ data: z.string(), trai
 export type StoredConfiguration = z.output<typeof storedConfigurationSchema>
 
 /** What a resumed run may change: nothing that the weights depend on. */
-const FREE_ON_RESUME = new Set(['steps', 'checkpointEvery', 'sampleEvery', 'samples', 'autoencoder', 'cudaGraph'])
+const FREE_ON_RESUME = new Set([
+  'steps',
+  'checkpointEvery',
+  'sampleEvery',
+  'samples',
+  'autoencoder',
+  'cudaGraph',
+  'recompute',
+])
 
 export interface ConfigurationRequest {
   /** The data set's folder. */

@@ -18,6 +18,7 @@ import {
   transformerOfPreset,
 } from '../models/transformer-kinds.ts'
 import type { Device } from '../tensor/device.ts'
+import type { Recomputation } from '../tensor/tape.ts'
 import { disposeEncoders, openEncoders } from './alignment-encoders.ts'
 import { alignmentOf, requireConsistentAlignment } from './alignment-settings.ts'
 import { type AlignmentEncoder, isCached } from './cached-encoder.ts'
@@ -25,7 +26,7 @@ import { CHECKPOINTS, checkpointName, newestCheckpoint, tidyCheckpoints } from '
 import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
 import { loadInitialWeights, modelOfWeights } from './initial-weights.ts'
 import { MetricsLog } from './metrics.ts'
-import { defaultPrecision } from './precision.ts'
+import { defaultPrecision, type PrecisionPolicy } from './precision.ts'
 import { CONFIG_FILE, resolveConfiguration, type StoredConfiguration } from './run-configuration.ts'
 import { Trainer } from './trainer.ts'
 import type { TrainingStep } from './trainer-options.ts'
@@ -40,11 +41,23 @@ export interface TrainOptions {
   /** Go on from the newest whole checkpoint of `out`; then `configuration` may only change how long and how often. */
   readonly resume?: boolean
   readonly device: Device
+  /**
+   * What `recompute: 'auto'` comes to for a step of this configuration, telling the user where it is something. Default: nothing is
+   * computed again; planning/fit.ts decides by the memory that there is.
+   */
+  readonly fit?: (request: FitRequest) => Recomputation
   readonly signal?: AbortSignal
   readonly onStart?: (run: TrainingRun) => void
   readonly onStep?: (step: TrainingStep) => void
   /** Things to tell the user: a sentence each. */
   readonly onNotice?: (sentence: string) => void
+}
+
+export interface FitRequest {
+  readonly configuration: TrainingConfiguration & { readonly precision: PrecisionPolicy['name'] }
+  readonly data: Dataset
+  readonly device: Device
+  readonly notice: (sentence: string) => void
 }
 
 export interface TrainingRun {
@@ -86,6 +99,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     'the configuration',
   )
   requireConsistentAlignment(configuration)
+  const recompute = recomputationOf(configuration, data, options)
   let encoders: AlignmentEncoder[] = []
   try {
     encoders = await openEncoders(configuration, data, { device, notice: (sentence) => options.onNotice?.(sentence) })
@@ -94,6 +108,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const stored: StoredConfiguration = { data: options.data, training: configuration }
     await using trainer = new Trainer({
       ...configuration,
+      recompute,
       model,
       data,
       ...alignmentOf(configuration, encoders, model.config.depth),
@@ -119,6 +134,17 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   } finally {
     await disposeEncoders(encoders)
   }
+}
+
+function recomputationOf(
+  configuration: TrainingConfiguration,
+  data: Dataset,
+  { device, fit, onNotice }: TrainOptions,
+): Recomputation {
+  const { recompute, precision = defaultPrecision(device) } = configuration
+  if (recompute !== 'auto') return recompute
+  const notice = (sentence: string) => onNotice?.(sentence)
+  return fit?.({ configuration: { ...configuration, precision }, data, device, notice }) ?? 'none'
 }
 
 /** A run that begins from weights and names no model is of the weights' own. */

@@ -5,6 +5,7 @@ import type { SelfAlignment } from '../alignment/self-alignment.ts'
 import type { Dataset } from '../data/dataset.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath, TimeWeighting } from '../native.ts'
+import type { Recomputation } from '../tensor/tape.ts'
 import type { AlignmentEncoder } from './cached-encoder.ts'
 import type { CheckpointState } from './checkpoint.ts'
 import type { AdamWOptions } from './optimizer.ts'
@@ -39,7 +40,15 @@ export interface TrainerOptions extends Partial<AdamWOptions> {
   readonly alignSchedule?: AlignmentSchedule
   /** Pushes the samples of a batch apart. */
   readonly disperse?: Dispersive
+  /** Samples of a step. */
   readonly batch: number
+  /**
+   * Equal passes that a step's batch is cut into, whose gradients are averaged: a pass takes the memory of batch / accumulate samples.
+   * What is drawn for a sample does not depend on it; results differ by the rounding of the sums. Default 1.
+   */
+  readonly accumulate?: number
+  /** What the backward pass computes again instead of keeping it, with the same bits in less memory. Default: nothing. */
+  readonly recompute?: Recomputation
   readonly precision?: Precision
   /**
    * On a GPU: record the step once and replay it as one call, which frees the host where steps are short (small models and batches).

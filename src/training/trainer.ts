@@ -23,38 +23,13 @@ import { CHECKPOINTS } from './checkpoint-files.ts'
 import { forwardBackward, type Objective } from './objective.ts'
 import { objectiveFor } from './objectives.ts'
 import { AdamW } from './optimizer.ts'
+import { inputsOfPass, lossesOfPasses, type StepInputs, type StepLosses } from './passes.ts'
 import { defaultPrecision, precisionPolicy } from './precision.ts'
-import { requireBlocks, requireFit, requireSameComputation } from './requirements.ts'
+import { requireBlocks, requireFit, requireIndependentPasses, requireSameComputation } from './requirements.ts'
 import type { RunOptions, TrainerOptions, TrainingStep } from './trainer-options.ts'
 
 /** Steps that may be under way on the device before the host waits for the oldest. */
 const STEPS_AHEAD = 2
-
-/** What a step starts from, on the device: the samples, and what is drawn for them. */
-type StepInputs = {
-  /** Latents, or their posterior's moments, as the data hold them. */
-  readonly stored: Tensor
-  readonly posteriorNoise: Tensor | undefined
-  /** Undefined where no encoder runs. */
-  readonly images: Tensor | undefined
-  /** Cached features, by the encoder's place among those that are cached. */
-  readonly [cached: `features${number}`]: Tensor | undefined
-  /** Already dropped. */
-  readonly labels: Tensor
-  readonly t: Tensor
-  /** Undefined without self-alignment. */
-  readonly teacherT: Tensor | undefined
-  readonly noise: Tensor
-}
-
-/** Means over the batch. */
-type StepLosses = {
-  readonly denoising: Tensor
-  readonly vb: Tensor | undefined
-  readonly alignment: Tensor | undefined
-  readonly selfAlignment: Tensor | undefined
-  readonly dispersive: Tensor | undefined
-}
 
 type Pending = Promise<Omit<TrainingStep, 'imagesPerSecond' | 'seconds'>>
 
@@ -72,7 +47,9 @@ export class Trainer implements AsyncDisposable {
   readonly model: AnyTransformer
   readonly data: Dataset
   readonly optimizer: AdamW
-  readonly #options: Required<Pick<TrainerOptions, 'batch' | 'seed' | 'configuration' | 'cudaGraph' | 'flip'>>
+  readonly #options: Required<
+    Pick<TrainerOptions, 'batch' | 'accumulate' | 'recompute' | 'seed' | 'configuration' | 'cudaGraph' | 'flip'>
+  >
   readonly #objective: Objective
   readonly #encoders: readonly AlignmentEncoder[]
   readonly #alignWeight: number
@@ -93,7 +70,7 @@ export class Trainer implements AsyncDisposable {
   #captured: CapturedStep<StepInputs, StepLosses> | undefined
 
   constructor(options: TrainerOptions) {
-    const { model, data, align, batch, selfAlign, alignSchedule = {}, disperse } = options
+    const { model, data, align, batch, accumulate = 1, selfAlign, alignSchedule = {}, disperse } = options
     const encoders = align ? [align.encoder].flat() : []
     this.model = model
     this.data = data
@@ -108,12 +85,15 @@ export class Trainer implements AsyncDisposable {
     this.#tf32 = precision.tf32
     this.#options = {
       batch,
+      accumulate,
+      recompute: options.recompute ?? 'none',
       seed: options.seed ?? 0,
       cudaGraph: options.cudaGraph ?? false,
       flip: options.flip ?? data.flip,
       configuration: options.configuration ?? null,
     }
     requireFit(model, data, batch)
+    requireIndependentPasses(model, options)
     requireBlocks(model, { selfAlign, disperse })
     if (this.#options.cudaGraph && model.device === 'cpu') {
       throw new RangeError('A step cannot be captured on the CPU; only a GPU has graphs. Leave cudaGraph out.')
@@ -340,6 +320,18 @@ export class Trainer implements AsyncDisposable {
   }
 
   #compute(inputs: StepInputs): StepLosses {
+    const { accumulate } = this.#options
+    const passes = Array.from({ length: accumulate }, (_, pass) =>
+      scope(() => this.#pass(inputsOfPass(inputs, pass, accumulate), pass > 0)),
+    )
+    const losses = lossesOfPasses(passes)
+    // Last: where memory runs out before, the step has changed nothing.
+    this.optimizer.step(1 / accumulate)
+    return losses
+  }
+
+  /** Losses and gradients of some samples; `accumulate` adds the gradients to those that are there. */
+  #pass(inputs: StepInputs, accumulate: boolean): StepLosses {
     const { stored, posteriorNoise, labels, t, teacherT, noise } = inputs
     const latents = posteriorNoise ? samplePosterior(stored, posteriorNoise, this.data.latentScale, 0) : stored
     const weights = this.#weightsAt(this.#step)
@@ -360,18 +352,17 @@ export class Trainer implements AsyncDisposable {
         selfAlignment: this.#selfAlign && { depth: this.#selfAlign.depth, weight: weights.selfAlign },
         dispersive: this.#disperse,
         scaling: this.optimizer.scaling,
+        accumulate,
+        recompute: this.#options.recompute,
       },
     )
-    const reported = {
+    return {
       denoising: mean(losses.denoising),
       vb: losses.vb && mean(losses.vb),
       alignment: losses.alignment && cast(losses.alignment, 'f32'),
       selfAlignment: losses.selfAlignment && cast(losses.selfAlignment, 'f32'),
       dispersive: losses.dispersive,
     }
-    // Last: where memory runs out before, the step has changed nothing.
-    this.optimizer.step()
-    return reported
   }
 
   /** Whether an encoder has to see the images. */

@@ -14,13 +14,14 @@ export const constantEncoder: Encoder = {
   [Symbol.dispose]() {},
 }
 
-/** Two samples of 8 x 8 latents in the reference's layout. */
-export async function tinyDataset(): Promise<string> {
+/** Samples of 8 x 8 latents in the reference's layout, two unless more are asked for. */
+export async function tinyDataset(samples = 2): Promise<string> {
   const root = temporaryFolder()
   const png = encodePng(new Uint8Array(3 * 64 * 64).fill(90), 64, 64, 3)
-  const listing = (names: string[]) => JSON.stringify({ labels: names.map((name, i) => [name, 4 * i]) })
-  const images = ['00000/img00000000.png', '00000/img00000001.png']
-  const latents = ['00000/img-mean-std-00000000.npy', '00000/img-mean-std-00000001.npy']
+  const listing = (names: string[]) => JSON.stringify({ labels: names.map((name, i) => [name, (4 * i) % 10]) })
+  const numbers = Array.from({ length: samples }, (_, i) => String(i).padStart(8, '0'))
+  const images = numbers.map((number) => `00000/img${number}.png`)
+  const latents = numbers.map((number) => `00000/img-mean-std-${number}.npy`)
   writeTree(root, {
     'images/dataset.json': listing(images),
     'vae-sd/dataset.json': listing(latents),

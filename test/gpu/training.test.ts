@@ -11,6 +11,7 @@ import { sampleImages } from '../../src/diffusion/sample-images.ts'
 import { DiT } from '../../src/models/dit.ts'
 import { SiT } from '../../src/models/sit.ts'
 import { memoryStats, setMemoryLimit, synchronize, trimMemory } from '../../src/tensor/device.ts'
+import type { Recomputation } from '../../src/tensor/tape.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import type { Precision } from '../../src/training/precision.ts'
 import { Trainer } from '../../src/training/trainer.ts'
@@ -65,10 +66,12 @@ async function trained(
     kind?: Kind
     /** Every alignment variant at once, the alignments ending after three steps. */
     variants?: boolean
+    accumulate?: number
+    recompute?: Recomputation
     onStep?: (index: number) => void
   },
 ): Promise<Trained> {
-  const { precision, steps = STEPS, cudaGraph = false, kind = 'SiT', variants = false, onStep } = options
+  const { precision, steps = STEPS, cudaGraph = false, kind = 'SiT', variants = false, onStep, ...more } = options
   using model = create(kind, device)
   const encoder = await loadEncoder('hog', undefined, { device })
   await using trainer = new Trainer({
@@ -80,6 +83,7 @@ async function trained(
     learningRate: 1e-3,
     precision,
     cudaGraph,
+    ...more,
   })
   const made: TrainingStep[] = []
   for await (const step of trainer.run({ steps })) {
@@ -128,6 +132,24 @@ for (const { device, missing } of DEVICES) {
       const here = await trained(device, { variants: true, precision: 'fp32', steps })
       const there = await trained('cpu', { variants: true, precision: 'fp32', steps })
       for (const [i, loss] of here.losses.entries()) expect(loss).toBeCloseTo(there.losses[i]!, 3)
+    })
+
+    test.each(['bf16', 'fp16'] as const)(
+      'in two passes and %s, what is computed again, in a captured graph too, has the same bits',
+      async (precision) => {
+        const options = { precision, accumulate: 2, steps: Math.min(STEPS, 20) }
+        const { losses, digest } = await trained(device, options)
+        expect(await trained(device, { ...options, recompute: 'elementwise' })).toMatchObject({ losses, digest })
+        const captured = await trained(device, { ...options, recompute: 'elementwise', cudaGraph: true })
+        expect(captured).toMatchObject({ losses, digest })
+      },
+    )
+
+    test('in two passes is the same as on the CPU in fp32, up to rounding', async () => {
+      const steps = Math.min(STEPS, 4)
+      const here = await trained(device, { precision: 'fp32', accumulate: 2, steps })
+      const there = await trained('cpu', { precision: 'fp32', steps })
+      for (const [i, loss] of here.losses.entries()) expect(loss).toBeCloseTo(there.losses[i]!, 4)
     })
 
     test('with every alignment variant as a captured graph has the same bits as without', async () => {

@@ -1,0 +1,57 @@
+/** A step and the equal passes that it may be made in (gradient accumulation): what each sees of the batch, and what they say together. */
+import { cast } from '../tensor/ops/cast.ts'
+import { linearCombination } from '../tensor/ops/float64.ts'
+import { scope } from '../tensor/scope.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+
+/** What a step starts from, on the device: the samples, and what is drawn for them. The leading axis of each is the batch. */
+export type StepInputs = {
+  /** Latents, or their posterior's moments, as the data hold them. */
+  readonly stored: Tensor
+  readonly posteriorNoise: Tensor | undefined
+  /** Undefined where no encoder runs. */
+  readonly images: Tensor | undefined
+  /** Cached features, by the encoder's place among those that are cached. */
+  readonly [cached: `features${number}`]: Tensor | undefined
+  /** Already dropped. */
+  readonly labels: Tensor
+  readonly t: Tensor
+  /** Undefined without self-alignment. */
+  readonly teacherT: Tensor | undefined
+  readonly noise: Tensor
+}
+
+/** Means over the batch, one number (f32) each. */
+export type StepLosses = {
+  readonly denoising: Tensor
+  readonly vb: Tensor | undefined
+  readonly alignment: Tensor | undefined
+  readonly selfAlignment: Tensor | undefined
+  readonly dispersive: Tensor | undefined
+}
+
+/** The samples of pass `pass`, from 0, of `passes`: views, with everything that was drawn for them in the whole batch. */
+export function inputsOfPass(inputs: StepInputs, pass: number, passes: number): StepInputs {
+  if (passes === 1) return inputs
+  const part = (tensor: Tensor) => {
+    const samples = tensor.shape[0]! / passes
+    return tensor.slice(pass * samples, (pass + 1) * samples)
+  }
+  return Object.fromEntries(
+    Object.entries(inputs).map(([name, tensor]) => [name, tensor && part(tensor)]),
+  ) as StepInputs
+}
+
+/** The batch's means from those of its passes, which have equally many samples. */
+export function lossesOfPasses(passes: readonly StepLosses[]): StepLosses {
+  const [first] = passes
+  if (passes.length === 1) return first!
+  const share = 1 / passes.length
+  return scope(() => {
+    const entries = Object.entries(first!).map(([name, loss]) => [
+      name,
+      loss && cast(linearCombination(passes.map((losses) => [share, losses[name as keyof StepLosses]!])), 'f32'),
+    ])
+    return Object.fromEntries(entries) as StepLosses
+  })
+}
