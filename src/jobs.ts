@@ -1,5 +1,7 @@
 /** What one call does from beginning to end. Each is loaded when it is called: importing the library waits for none of them. */
 
+import type { TrainOptions } from './training/run.ts'
+
 /** An async function that is loaded at its first call. */
 function loaded<A extends unknown[], R>(
   load: () => Promise<(...args: A) => R | Promise<R>>,
@@ -38,7 +40,13 @@ export const sampleDiffusion = loaded(async () => (await import('./diffusion/ddp
 export const sampleToFolder = loaded(async () => (await import('./diffusion/sample-to-folder.ts')).sampleToFolder)
 export const sampleTransportOde = loaded(async () => (await import('./diffusion/transport/ode.ts')).sampleTransportOde)
 export const sampleTransportSde = loaded(async () => (await import('./diffusion/transport/sde.ts')).sampleTransportSde)
-export const train = loaded(async () => (await import('./training/run.ts')).train)
+export const train = loaded(async () => {
+  const [{ train }, { chooseRecomputation }] = await Promise.all([
+    import('./training/run.ts'),
+    import('./planning/fit.ts'),
+  ])
+  return (options: TrainOptions) => train({ fit: chooseRecomputation, ...options })
+})
 export const verify = loaded(async () => (await import('./verification/verify.ts')).verify)
 export const watch = loaded(async () => (await import('./report/watch/watch.ts')).watch)
 export const writeTorchCheckpoint = loaded(

@@ -1,15 +1,17 @@
 /** What a training takes, before anything of it is done. */
 import { availableParallelism, totalmem } from 'node:os'
+import { GPUS, type Gpu } from '../benchmark/gpus.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { elementCount } from '../tensor/dtype.ts'
+import type { Recomputation } from '../tensor/tape.ts'
 import { type TrainingConfiguration, trainingSchema } from '../training/configuration.ts'
 import { defaultPrecision, type Precision, precisionPolicy } from '../training/precision.ts'
 import { type DiskPlan, planDisk } from './disk.ts'
-import { GPUS, type Gpu, RESERVED_BYTES } from './gpus.ts'
+import { fewestPasses, fitStep, RESERVED_BYTES } from './fit.ts'
 import { type MeasuredStep, measuredSteps } from './measurements.ts'
 import { type MemoryPlan, memoryPlan } from './memory.ts'
-import { type PlannedStep, planStep } from './planned-step.ts'
+import type { PlannedStep } from './planned-step.ts'
 import { type Recipe, type RecipeData, readRecipe } from './recipe.ts'
 import { type RecipeCommands, recipeCommands } from './recipe-commands.ts'
 import { type ExpectedSpeed, expectedSpeed } from './speed.ts'
@@ -24,6 +26,8 @@ export interface PlanOptions {
   /** One of GPU_NAMES. Default: H100. */
   readonly gpu?: string
   readonly batch?: number
+  readonly accumulate?: number
+  readonly recompute?: TrainingConfiguration['recompute']
   readonly precision?: Precision
   readonly steps?: number
   /** Of the GPU's peak, from 0 to 1, in place of a measurement. */
@@ -41,6 +45,8 @@ export interface TrainingPlan {
   readonly model: string
   readonly precision: Precision
   readonly batch: number
+  /** Passes in which a step goes through its batch. */
+  readonly accumulate: number
   readonly steps: number
   readonly data: Pick<RecipeData, 'name' | 'images' | 'classes' | 'size'>
   readonly epochs: number
@@ -54,7 +60,13 @@ export interface TrainingPlan {
   }
   readonly memory: MemoryPlan & {
     readonly fits: boolean
-    /** The largest that fits; undefined where this one does, 0 where none. */
+    /** What the backward pass computes again instead of keeping it: as asked for, or what is needed to fit. */
+    readonly recompute: Recomputation
+    /** What would be taken, had nothing been computed again. */
+    readonly takenPlain: number
+    /** The fewest passes in which this batch fits; undefined where it does already, or in none. */
+    readonly fewestPasses: number | undefined
+    /** The largest that fits in one pass; undefined where this one fits as it is, 0 where none does. */
     readonly largestBatch: number | undefined
   }
   /** Of one step. */
@@ -91,21 +103,25 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
     where,
   ).name
   const given = Object.fromEntries(
-    Object.entries({ batch: options.batch, steps: options.steps }).filter(([, value]) => value !== undefined),
+    Object.entries({
+      batch: options.batch,
+      accumulate: options.accumulate,
+      recompute: options.recompute,
+      steps: options.steps,
+    }).filter(([, value]) => value !== undefined),
   )
   const training = parseConfiguration(trainingSchema, { ...recipe.training, ...given, precision }, recipe.path)
   const data = options.data === undefined ? describedData(recipe) : await Dataset.open(options.data)
   const threads = availableParallelism()
-  const planAt = (batch: number): PlannedStep =>
-    planStep({
-      configuration: { ...training, batch, precision },
-      data,
-      device: where,
-      machine: { threads, multiprocessors: gpu.multiprocessors },
-    })
-  const step = planAt(training.batch)
   const memoryBytes = device === 'cuda' ? gpu.memoryGiB * 2 ** 30 - RESERVED_BYTES : totalmem()
-  const fits = (planned: PlannedStep) => planned.takenBytes <= memoryBytes
+  const stepOf = (change: Pick<TrainingConfiguration, 'batch' | 'accumulate'>) => ({
+    configuration: { ...training, ...change, precision },
+    data,
+    device: where,
+    machine: { threads, multiprocessors: gpu.multiprocessors },
+  })
+  const asked = stepOf(training)
+  const { step, recompute, fits, plainBytes } = fitStep(asked, memoryBytes)
   const model = typeof training.model === 'string' ? training.model : `${step.model.kind} of free sizes`
   const work = workOf(step, training.batch)
   const speed = expectedSpeed(
@@ -128,14 +144,20 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
     model,
     precision,
     batch: training.batch,
+    accumulate: training.accumulate,
     steps: training.steps,
     data: { name: options.data ?? recipe.data.name, images: data.length, classes: data.classes, size: data.imageSize },
     epochs: (training.steps * training.batch) / data.length,
     parameters: parametersOf(step),
     memory: {
       ...memoryPlan(step),
-      fits: fits(step),
-      largestBatch: fits(step) ? undefined : largestBatch(planAt, fits, training.batch),
+      fits,
+      recompute,
+      takenPlain: plainBytes,
+      fewestPasses: fits ? undefined : fewestPasses(asked, memoryBytes),
+      largestBatch: fits
+        ? undefined
+        : largestBatch((batch) => fitStep(stepOf({ batch, accumulate: 1 }), memoryBytes).fits, training.batch),
     },
     work,
     speed,
@@ -158,15 +180,11 @@ function describedData({ path, data }: Recipe): Dataset {
 }
 
 /** By halves, for a step's memory grows with its batch. */
-function largestBatch(
-  planAt: (batch: number) => PlannedStep,
-  fits: (step: PlannedStep) => boolean,
-  batch: number,
-): number {
+function largestBatch(fits: (batch: number) => boolean, batch: number): number {
   let [good, bad] = [0, batch]
   while (bad - good > 1) {
     const middle = Math.floor((good + bad) / 2)
-    if (fits(planAt(middle))) good = middle
+    if (fits(middle)) good = middle
     else bad = middle
   }
   return good

@@ -9,6 +9,7 @@ import type { ArenaRole, ParameterArena } from '../nn/parameter-arena.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import type { Device } from '../tensor/device.ts'
 import { elementCount } from '../tensor/dtype.ts'
+import type { Recomputation } from '../tensor/tape.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { alignmentOf, requireConsistentAlignment } from '../training/alignment-settings.ts'
 import type { TrainingConfiguration } from '../training/configuration.ts'
@@ -23,6 +24,8 @@ import { PlanningDevice } from './planning-device.ts'
 export interface PlannedStepOptions {
   /** `precision` must be said. */
   readonly configuration: TrainingConfiguration & { readonly precision: Precision }
+  /** In place of the configuration's, which may leave it open. Default: nothing. */
+  readonly recompute?: Recomputation
   readonly data: Dataset
   /** `cpu`, or `cuda:N` for any GPU. */
   readonly device: Device
@@ -60,7 +63,8 @@ const ROLES: Readonly<Record<ArenaRole, Purpose>> = {
 }
 
 /** Builds the model, its encoders and its optimizer at full size and makes two steps, without memory for any of it. */
-export function planStep({ configuration, data, device, machine }: PlannedStepOptions): PlannedStep {
+export function planStep(options: PlannedStepOptions): PlannedStep {
+  const { configuration, recompute = 'none', data, device, machine } = options
   requireConsistentAlignment(configuration)
   const planning = new PlanningDevice(machine)
   const { allocator, ledger } = planning.planner
@@ -71,6 +75,7 @@ export function planStep({ configuration, data, device, machine }: PlannedStepOp
       ...configuration,
       // Of what a graph keeps there is no account: the step is planned as it is enqueued.
       cudaGraph: false,
+      recompute,
       model,
       data,
       ...alignmentOf(configuration, encoders, model.config.depth),

@@ -19,6 +19,8 @@ import { tensorRules } from './rules/tensors.ts'
 /** Ops with which a step comes to another part of itself. */
 const BACKWARD = /Backward$|Gradients?$/
 const OPTIMIZER = new Set(['clipGradientNorm', 'adamW'])
+/** What a pass over samples begins with: a step may make several. */
+const PASS = new Set(['samplePosterior', 'interpolant', 'combineSamples'])
 
 export class PlanningDevice {
   readonly planner: Planner
@@ -83,7 +85,8 @@ export class PlanningDevice {
       .flat()
       .flatMap((value) => (value instanceof PlannedTensor ? [this.#parts.get(value.storage)?.get(value.offset)] : []))
       .find((found) => found !== undefined)
-    if (OPTIMIZER.has(name)) ledger.phase = 'optimizer'
+    if (PASS.has(name)) ledger.phase = 'batch'
+    else if (OPTIMIZER.has(name)) ledger.phase = 'optimizer'
     else if (BACKWARD.test(name)) ledger.phase = 'backward'
     else if (part !== undefined && ledger.phase === 'batch') ledger.phase = 'forward'
     if (part !== undefined) ledger.part = part

@@ -24,8 +24,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'native.ts',
   ],
   benchmark: ['training', 'models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
-  // A planned step is the trainer's, and its machine's speed is what was benchmarked.
-  planning: ['training', 'models', 'alignment', 'data', 'nn', 'tensor', 'native.ts'],
+  // A planned step is the trainer's, and its machine's speed is what was benchmarked, or a data sheet's.
+  planning: ['benchmark', 'training', 'models', 'alignment', 'data', 'nn', 'tensor', 'native.ts'],
   conversion: ['training', 'models', 'alignment', 'formats', 'nn', 'tensor'],
   // Its self-test is a small training step.
   doctor: ['benchmark', 'training', 'models', 'tensor', 'native.ts'],
@@ -53,6 +53,7 @@ const ANYWHERE = ['configuration']
 /** Single imports against the direction, each with its reason. */
 const EXCEPTIONS: Readonly<Record<string, string>> = {
   'doctor/advice.ts → report/quantity.ts': 'both write quantities for people',
+  'planning/fit.ts → report/quantity.ts': 'both write quantities for people',
   'diffusion/sample-to-folder.ts → data/grid.ts': 'images that are sampled to a folder are also shown in a grid',
   'diffusion/sample-to-folder.ts → data/png.ts': 'images that are sampled to a folder are PNG files',
   'diffusion/sample-to-folder.ts → formats/npz.ts': 'and an npz file for the ADM suite',

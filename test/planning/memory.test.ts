@@ -4,6 +4,7 @@ import { Dataset } from '../../src/data/dataset.ts'
 import { native } from '../../src/native.ts'
 import { planStep } from '../../src/planning/planned-step.ts'
 import { memoryStats, resetPeakMemory, trimMemory } from '../../src/tensor/device.ts'
+import type { Recomputation } from '../../src/tensor/tape.ts'
 import { alignmentOf } from '../../src/training/alignment-settings.ts'
 import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
 import { createModel } from '../../src/training/run.ts'
@@ -16,6 +17,7 @@ const dinov2 = { name: 'dinov2-vit-s', file: 'none' } as const
 interface Case {
   readonly name: string
   readonly training: TrainingOptions
+  readonly recompute?: Recomputation
   /** Of the images, in pixels. */
   readonly size: number
   readonly moments: boolean
@@ -52,7 +54,14 @@ const CASES: readonly Case[] = [
   },
   {
     name: 'self-alignment and dispersion',
-    training: { model: { kind: 'SiT', ...small }, batch: 4, selfAlignWeight: 0.2, dispersiveWeight: 0.5 },
+    training: { model: { kind: 'SiT', ...small }, batch: 8, selfAlignWeight: 0.2, dispersiveWeight: 0.5 },
+    size: 256,
+    moments: true,
+  },
+  {
+    name: 'REPA in two passes, with what single passes give back computed again',
+    training: { model: { kind: 'SiT', ...small }, encoders: [{ name: 'hog' }], batch: 8, accumulate: 2 },
+    recompute: 'elementwise',
     size: 256,
     moments: true,
   },
@@ -102,7 +111,7 @@ test.for(
   ),
 )(
   'the planned peak is the real one: $name, on $device',
-  async ({ device, missing, training, size, moments }, { skip }) => {
+  async ({ device, missing, training, recompute, size, moments }, { skip }) => {
     if (missing) skip(`there is no ${device} here`)
     const precision = device === 'cpu' ? ('fp32' as const) : ('bf16' as const)
     const configuration = { ...trainingSchema.parse({ ...training, precision }), precision }
@@ -114,7 +123,7 @@ test.for(
       storedLatentShape: moments ? [8, size / 8, size / 8] : undefined,
     })
     const machine = { threads: native().cpuInfo().threads, multiprocessors: 132 }
-    const planned = planStep({ configuration, data, device, machine })
+    const planned = planStep({ configuration, recompute, data, device, machine })
 
     // Blocks that an earlier test left would be handed out again, though they are larger.
     trimMemory(device)
@@ -122,6 +131,7 @@ test.for(
     const encoders = configuration.encoders.map(({ name }) => emptyEncoder(name, device))
     await using trainer = new Trainer({
       ...configuration,
+      recompute,
       model,
       data,
       ...alignmentOf(configuration, encoders, model.config.depth),

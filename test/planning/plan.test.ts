@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest'
 import { emptyEncoder } from '../../src/alignment/encoders.ts'
 import { trainingFlops } from '../../src/benchmark/flops.ts'
+import { GPUS } from '../../src/benchmark/gpus.ts'
 import { Dataset } from '../../src/data/dataset.ts'
 import { type NativeAddon, withAddon } from '../../src/native.ts'
 import { AllocatorModel, blockSize } from '../../src/planning/allocator-model.ts'
 import { planDisk } from '../../src/planning/disk.ts'
-import { GPUS } from '../../src/planning/gpus.ts'
 import { type MeasuredStep, measuredSteps } from '../../src/planning/measurements.ts'
 import { planTraining } from '../../src/planning/plan.ts'
 import { planStep } from '../../src/planning/planned-step.ts'
@@ -132,7 +132,7 @@ test('a speed is never said to be measured where it is not', () => {
   // Of a GPU only a guess, and it says so.
   expect(only({}, measured({ device: 'cpu', precision: 'fp32' }))).toMatchObject({
     basis: 'assumed',
-    imagesPerSecond: (0.4 * 989e12) / 200e9,
+    imagesPerSecond: (0.4 * 989.4e12) / 200e9,
   })
   expect(only({})?.explanation).toMatch(/^ASSUMED, not measured: 40 % of an H100's 989 TFLOP\/s/)
   expect(only({ precision: 'tf32' })?.explanation).toMatch(/an H100's 495 TFLOP\/s of tf32/)
@@ -147,7 +147,7 @@ test('a speed is never said to be measured where it is not', () => {
   // What the user says goes before all.
   expect(only({ share: 0.2 }, measured({}))).toMatchObject({
     basis: 'assumed',
-    imagesPerSecond: (0.2 * 989e12) / 200e9,
+    imagesPerSecond: (0.2 * 989.4e12) / 200e9,
   })
 })
 

@@ -125,9 +125,13 @@ describe('on the planning device, at full size', () => {
     // The weights' array has gaps between parameters, and its block is rounded to an eighth.
     expect(parts.weights / (4 * plan.parameters.total)).toBeGreaterThan(1)
     expect(parts.weights / (4 * plan.parameters.total)).toBeLessThan(1.13)
-    const { taken, fits: _, largestBatch: __, ...held } = parts
-    expect(Object.values(held).reduce((sum, bytes) => sum + bytes, activations.total)).toBe(peak)
-    expect(taken).toBeGreaterThanOrEqual(peak)
+    const ofModel = parts.weights + parts.lowPrecisionWeights + parts.gradients + parts.moments + parts.ema
+    const ofEncoders = parts.encoderWeights + parts.encoderActivations
+    const ofStep = activations.total + parts.activationGradients + parts.batch + parts.workspace + parts.other
+    expect(ofModel + ofEncoders + ofStep).toBe(peak)
+    expect(parts.taken).toBeGreaterThanOrEqual(peak)
+    // Batch 256, on the H100 that the reference has.
+    expect(parts.fits).toBe(true)
   })
 })
 

@@ -1,4 +1,4 @@
-import { GPU_NAMES } from '../../planning/gpus.ts'
+import { GPU_NAMES } from '../../benchmark/gpus.ts'
 import type { TrainingPlan } from '../../planning/plan.ts'
 import { formatBytes, formatCount, formatDuration, formatSignificant } from '../../report/quantity.ts'
 import { PRECISIONS, type Precision } from '../../training/precision.ts'
@@ -27,6 +27,13 @@ export const planCommand = defineCommand({
     },
     gpus: { type: 'integer', min: 1, max: 1, default: 1, description: 'how many; this version trains on one' },
     batch: { type: 'integer', min: 1, description: "images a step [the recipe's]" },
+    accumulate: { type: 'integer', min: 1, description: "passes in which a step goes through them [the recipe's, 1]" },
+    recompute: {
+      type: 'enum',
+      values: ['auto', 'none', 'elementwise'],
+      description:
+        "what the backward pass computes again instead of keeping it [the recipe's, auto: what is needed to fit]",
+    },
     precision: {
       type: 'enum',
       values: PRECISIONS,
@@ -48,12 +55,13 @@ export const planCommand = defineCommand({
     },
     { command: 'repa plan sit-b-2-repa --device cpu --batch 4', description: 'why not to do it on a CPU' },
   ],
-  async run({ recipe, list, data, gpu, batch, precision, steps, shareOfPeak }, { device, out }) {
+  async run({ recipe, list, data, gpu, batch, accumulate, recompute, precision, steps, shareOfPeak }, { device, out }) {
     if (list || recipe === undefined) return listRecipes(out)
     const { planTraining } = await import('../../planning/plan.ts')
     const plan = await planTraining({
-      ...{ recipe, data, gpu, batch, steps, shareOfPeak },
+      ...{ recipe, data, gpu, batch, accumulate, steps, shareOfPeak },
       // The parser has let through only these.
+      recompute: recompute as 'auto' | 'none' | 'elementwise' | undefined,
       precision: precision as Precision | undefined,
       // A plan is for where the training will be, and `auto` says nothing of that: a GPU is what recipes are for.
       device: device === 'cpu' ? 'cpu' : 'cuda',
@@ -77,10 +85,10 @@ const LEFT = { heading: '' }
 const right = (heading: string) => ({ heading, align: 'right' as const })
 
 function show(plan: TrainingPlan, out: Output): void {
-  const { title, machine, model, precision, batch, steps, data, epochs } = plan
+  const { title, machine, model, precision, batch, accumulate, steps, data, epochs } = plan
   const threads = machine.threads === undefined ? '' : ` of ${machine.threads} threads`
   out.line(
-    `${title}: ${model}, batch ${formatCount(batch)}, ${precision}, on ${machine.threads === undefined ? 'an' : 'a'} ${machine.name}${threads}`,
+    `${title}: ${model}, batch ${formatCount(batch)}${accumulate > 1 ? ` in ${accumulate} passes` : ''}, ${precision}, on ${machine.threads === undefined ? 'an' : 'a'} ${machine.name}${threads}`,
   )
   out.line(
     `${data.name}: ${formatCount(data.images)} images of ${data.size} pixels in ${formatCount(data.classes)} classes; ` +
@@ -140,10 +148,26 @@ function showMemory({ memory, machine, device }: TrainingPlan, out: Output): voi
       ['taken from the device', formatBytes(memory.taken)],
     ],
   )
-  const room = `${formatBytes(machine.memoryBytes)} that ${device === 'cuda' ? `an ${machine.name} has for tensors` : 'this machine has'}`
-  if (memory.fits) out.line(`It fits into the ${room}.`)
-  else if (memory.largestBatch === 0) out.warn(`Not even a batch of 1 fits into the ${room}.`)
-  else out.warn(`It does not fit into the ${room}; the largest batch that does is ${memory.largestBatch}.`)
+  showFit(memory, machine, device, out)
+}
+
+function showFit(
+  { fits, largestBatch, fewestPasses, recompute, takenPlain }: TrainingPlan['memory'],
+  { name, memoryBytes }: TrainingPlan['machine'],
+  device: TrainingPlan['device'],
+  out: Output,
+): void {
+  const room = `${formatBytes(memoryBytes)} that ${device === 'cuda' ? `an ${name} has for tensors` : 'this machine has'}`
+  if (recompute === 'elementwise') {
+    out.line(
+      'Activations, LayerNorms and every other state of the stream are computed again in the backward pass, with the same bits; ' +
+        `kept, they would make it ${formatBytes(takenPlain)} (--recompute none).`,
+    )
+  }
+  const passes = fewestPasses === undefined ? '' : `, and --accumulate ${fewestPasses} makes this one fit`
+  if (fits) out.line(`It fits into the ${room}.`)
+  else if (largestBatch === 0) out.warn(`Not even a batch of 1 fits into the ${room}.`)
+  else out.warn(`It does not fit into the ${room}; the largest batch that does is ${largestBatch}${passes}.`)
 }
 
 function showWork({ work, speed, seconds, batch }: TrainingPlan, out: Output): void {

@@ -32,6 +32,17 @@ export const trainCommand = defineCommand({
     },
     steps: { type: 'integer', min: 1, description: 'steps in all, those before a resumption included [400000]' },
     batch: { type: 'integer', min: 1, description: 'images a step [256]' },
+    accumulate: {
+      type: 'integer',
+      min: 1,
+      description: 'go through the batch in so many equal passes, for less memory; the gradients are averaged [1]',
+    },
+    recompute: {
+      type: 'enum',
+      values: ['auto', 'none', 'elementwise'],
+      description:
+        'compute activations and LayerNorms again in the backward pass, for less memory and the same bits [auto: where a step would not fit otherwise]',
+    },
     lr: { type: 'number', description: 'learning rate of AdamW [1e-4]' },
     precision: {
       type: 'enum',
@@ -154,6 +165,10 @@ export const trainCommand = defineCommand({
       description: 'aligned without any encoder',
     },
     {
+      command: 'repa train --config sit-xl-2-repa --data data/imagenet256 --accumulate 16 --out runs/xl',
+      description: "the paper's batch of 256 on a GPU of 24 GB",
+    },
+    {
       command: 'repa train --data data/imagenet256 --continue 0400000.pt --out runs/xl --steps 4000000',
       description: "go on with the reference's run",
     },
@@ -170,8 +185,9 @@ export const trainCommand = defineCommand({
     { data, out: folder, config, resume, continue: adopted, ...flags },
     { device, seed, out, signal, progress },
   ) {
-    const [{ train }, { resolveDevice }] = await Promise.all([
+    const [{ train }, { chooseRecomputation }, { resolveDevice }] = await Promise.all([
       import('../../training/run.ts'),
+      import('../../planning/fit.ts'),
       import('../../tensor/device.ts'),
     ])
     const configuration = {
@@ -196,6 +212,7 @@ export const trainCommand = defineCommand({
       configuration,
       resume: resume || adopted !== undefined,
       device: resolveDevice(device),
+      fit: chooseRecomputation,
       signal,
       onNotice: (sentence) => out.warn(sentence),
       onStart: ({ configuration: resolved, model, data: dataset, cachedEncoders, step }) => {

@@ -1,0 +1,106 @@
+import { afterEach, describe, expect, test } from 'vitest'
+import { ENCODER_NAMES } from '../../src/alignment/encoder-names.ts'
+import { Dataset } from '../../src/data/dataset.ts'
+import { chooseRecomputation, fewestPasses, fitStep } from '../../src/planning/fit.ts'
+import { planTraining } from '../../src/planning/plan.ts'
+import { planStep } from '../../src/planning/planned-step.ts'
+import { memoryStats, setMemoryLimit } from '../../src/tensor/device.ts'
+import type { Recomputation } from '../../src/tensor/tape.ts'
+import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
+
+const options = (training: TrainingOptions) => ({
+  configuration: { ...trainingSchema.parse(training), precision: 'fp32' as const },
+  data: Dataset.described({
+    ...{ path: 'nowhere', length: 1000, classes: 1000, imageSize: 256, storedLatentShape: [8, 32, 32] as const },
+  }),
+  device: 'cpu',
+  machine: { threads: 2, multiprocessors: 132 },
+})
+
+const small = options({ model: 'SiT-S/2', encoders: [{ name: 'hog' }], batch: 8 })
+const taken = (recompute: 'none' | 'elementwise') => planStep({ ...small, recompute }).takenBytes
+
+const inPasses = (accumulate: number) => ({ ...small, configuration: { ...small.configuration, accumulate } })
+
+describe('a step by the room that there is', () => {
+  test('auto keeps everything where it fits, to the byte', () => {
+    const bytes = taken('none')
+    expect(fitStep(small, bytes)).toMatchObject({ recompute: 'none', fits: true, plainBytes: bytes })
+    expect(fitStep(small, bytes - 1)).toMatchObject({ recompute: 'elementwise', fits: true, plainBytes: bytes })
+  })
+
+  test('and says where even what is computed again leaves too little', () => {
+    expect(fitStep(small, taken('elementwise') - 1)).toMatchObject({ recompute: 'elementwise', fits: false })
+  })
+
+  test('what is asked for is what is planned', () => {
+    const asked = (recompute: 'none' | 'elementwise') => ({
+      ...small,
+      configuration: { ...small.configuration, recompute },
+    })
+    expect(fitStep(asked('none'), 0)).toMatchObject({ recompute: 'none', fits: false })
+    expect(fitStep(asked('elementwise'), Number.POSITIVE_INFINITY)).toMatchObject({
+      ...{ recompute: 'elementwise', fits: true, plainBytes: taken('none') },
+    })
+  })
+
+  test('the fewest passes are the first divisor whose step fits', () => {
+    const bytes = [2, 4].map((accumulate) => planStep({ ...inPasses(accumulate), recompute: 'elementwise' }).takenBytes)
+    expect(bytes[1]).toBeLessThan(bytes[0]!)
+    expect(fewestPasses(small, bytes[0]!)).toBe(2)
+    expect(fewestPasses(small, bytes[0]! - 1)).toBe(4)
+    expect(fewestPasses(inPasses(4), bytes[0]!)).toBe(8)
+    expect(fewestPasses(small, 0)).toBeUndefined()
+    // Its loss is of the whole batch.
+    const dispersed = { ...small, configuration: { ...small.configuration, dispersiveWeight: 1 } }
+    expect(fewestPasses(dispersed, bytes[0]!)).toBeUndefined()
+  })
+})
+
+describe('the choice on a device that is here', () => {
+  const limit = memoryStats('cpu').limitBytes
+  afterEach(() => setMemoryLimit('cpu', limit))
+
+  test.each<readonly [string, () => number, Recomputation, readonly RegExp[]]>([
+    ['enough', () => taken('none'), 'none', []],
+    [
+      'less',
+      () => taken('none') - 1,
+      'elementwise',
+      [/^A step would take .*, and this machine has .*: activations, .* no bit of the results\.$/],
+    ],
+    [
+      'too little',
+      () => planStep({ ...inPasses(4), recompute: 'elementwise' }).takenBytes,
+      'elementwise',
+      [/Even that does not fit; --accumulate 4 makes the same batch in 4 passes that do\.$/],
+    ],
+    ['nothing', () => 1, 'elementwise', [/Even that does not fit; take a smaller batch or model\.$/]],
+  ])('%s', (_, room, choice, said) => {
+    setMemoryLimit('cpu', room())
+    const notices: string[] = []
+    expect(chooseRecomputation({ ...small, notice: (sentence) => notices.push(sentence) })).toBe(choice)
+    expect(notices).toHaveLength(said.length)
+    for (const [i, pattern] of said.entries()) expect(notices[i]).toMatch(pattern)
+  })
+
+  test.each(ENCODER_NAMES)('a step with %s can be planned', (name) => {
+    const training = { model: { kind: 'SiT', depth: 2, hidden: 32, heads: 2, patch: 2 }, batch: 2 } as const
+    const { recompute } = fitStep(options({ ...training, encoders: [{ name, file: 'none' }] }), 2 ** 50)
+    expect(recompute).toBe('none')
+  })
+})
+
+test('SiT-XL/2 with REPA at batch 256 fits into 80 GB, and in passes into 24', async () => {
+  const recipe = 'sit-xl-2-repa'
+  const { memory } = await planTraining({ recipe, gpu: 'H100' })
+  expect(memory).toMatchObject({ fits: true, recompute: 'elementwise', fewestPasses: undefined })
+  expect(memory.taken).toBeLessThan(75 * 2 ** 30)
+  expect(memory.takenPlain).toBeGreaterThan(80 * 2 ** 30)
+  // 12 of 20 tensors [B, T, D] in 16 bits.
+  const kept = (await planTraining({ recipe, gpu: 'H100', recompute: 'none' })).memory
+  expect(kept).toMatchObject({ fits: false, recompute: 'none', taken: memory.takenPlain })
+  expect(memory.activations.blocks[3]! / kept.activations.blocks[3]!).toBeCloseTo(12 / 20, 1)
+  const { fewestPasses: passes } = (await planTraining({ recipe, gpu: 'RTX-4090' })).memory
+  expect((await planTraining({ recipe, gpu: 'RTX-4090', accumulate: passes })).memory.fits).toBe(true)
+})
