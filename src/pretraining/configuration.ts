@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { PRECISIONS } from '../training/precision.ts'
 import { METHOD_NAMES } from './method.ts'
 
 const positive = z.int().positive()
@@ -17,7 +18,7 @@ export const pretrainingSchema = z.strictObject({
   /** At its highest. Default: the method's, by the batch. */
   learningRate: z.number().positive().optional(),
   /** Default: what the device is for, bf16 on a GPU and fp32 on the CPU; a run's config.json says which it was. */
-  precision: z.enum(['fp32', 'bf16', 'fp16']).optional(),
+  precision: z.enum(PRECISIONS).optional(),
   seed: z.int().min(0).default(0),
   checkpointEvery: positive.default(5_000),
 })

@@ -2,10 +2,10 @@ import type { ChannelStatistics } from '../alignment/preprocessing.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { type Batch, Loader } from '../data/loader.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
-import { type Device, synchronize } from '../tensor/device.ts'
+import { allowTf32, type Device, synchronize } from '../tensor/device.ts'
 import { scope } from '../tensor/scope.ts'
 import { AdamW, type OptimizerCounters } from '../training/optimizer.ts'
-import { defaultPrecision, type PrecisionPolicy, precisionPolicy } from '../training/precision.ts'
+import { defaultPrecision, type Precision, precisionPolicy } from '../training/precision.ts'
 import type { MethodName, PretrainingMethod } from './method.ts'
 import { createMethod } from './methods.ts'
 
@@ -22,7 +22,7 @@ export interface PretrainerOptions {
   /** In all: the schedules end with the last. */
   readonly steps: number
   readonly learningRate?: number | undefined
-  readonly precision?: PrecisionPolicy['name'] | undefined
+  readonly precision?: Precision | undefined
   readonly seed: number
   readonly device: Device
 }
@@ -53,6 +53,7 @@ export class Pretrainer implements AsyncDisposable {
   readonly method: PretrainingMethod
   readonly optimizer: AdamW
   readonly #options: PretrainerOptions
+  readonly #tf32: boolean
   #step = 0
   /** When the first run() began. */
   #began: number | undefined
@@ -70,6 +71,7 @@ export class Pretrainer implements AsyncDisposable {
     this.method = createMethod(options.method, { ...options, learningRate: options.learningRate })
     const { model } = this.method
     model.computeIn(precision.dtype)
+    this.#tf32 = precision.tf32
     const plain = new Set(model.entries.filter(({ shape }) => shape.length < 2).map(({ parameter }) => parameter))
     this.optimizer = new AdamW(model.arena, {
       ...this.method.optimizer,
@@ -132,8 +134,10 @@ export class Pretrainer implements AsyncDisposable {
 
   /** Enqueues one step; the promise settles when the device has made it. */
   #trainStep(samples: Batch): Pending {
-    const { data, steps, batch } = this.#options
+    const { data, steps, batch, device } = this.#options
     const { method, optimizer } = this
+    // At every step, for the device is not this pretrainer's alone.
+    allowTf32(device, this.#tf32)
     const number = { step: this.#step, total: steps }
     const settings = { ...optimizer.options, ...method.schedule(number) }
     const read = scope(() => {

@@ -26,7 +26,7 @@ import { CHECKPOINTS, checkpointName, newestCheckpoint, tidyCheckpoints } from '
 import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
 import { loadInitialWeights, modelOfWeights } from './initial-weights.ts'
 import { MetricsLog } from './metrics.ts'
-import { defaultPrecision, type PrecisionPolicy } from './precision.ts'
+import { defaultPrecision, type Precision } from './precision.ts'
 import { CONFIG_FILE, resolveConfiguration, type StoredConfiguration } from './run-configuration.ts'
 import { Trainer } from './trainer.ts'
 import type { TrainingStep } from './trainer-options.ts'
@@ -54,7 +54,7 @@ export interface TrainOptions {
 }
 
 export interface FitRequest {
-  readonly configuration: TrainingConfiguration & { readonly precision: PrecisionPolicy['name'] }
+  readonly configuration: TrainingConfiguration & { readonly precision: Precision }
   readonly data: Dataset
   readonly device: Device
   readonly notice: (sentence: string) => void

@@ -1,5 +1,6 @@
 import type { PretrainingOptions } from '../../pretraining/configuration.ts'
 import { formatCount } from '../../report/quantity.ts'
+import { PRECISIONS } from '../../training/precision.ts'
 import { defineCommand } from '../command.ts'
 import type { Progress } from '../progress.ts'
 
@@ -30,7 +31,7 @@ export const pretrainEncoderCommand = defineCommand({
     lr: { type: 'number', description: "highest learning rate of AdamW [the method's, by the batch]" },
     precision: {
       type: 'enum',
-      values: ['bf16', 'fp16', 'fp32'],
+      values: PRECISIONS,
       description: 'what the model computes in [bf16 on a GPU, fp32 on a CPU, which has no other]',
     },
     checkpointEvery: { type: 'integer', min: 1, description: 'steps between checkpoints [5000]' },
