@@ -1,0 +1,150 @@
+import { availableParallelism, cpus } from 'node:os'
+import * as z from 'zod'
+import { Dataset } from '../../src/data/dataset.ts'
+import { compareImages } from '../../src/evaluation/compare-images.ts'
+import { type FeatureNetwork, loadFeatureNetwork } from '../../src/evaluation/feature-network.ts'
+import { readStatistics } from '../../src/evaluation/stored-statistics.ts'
+import { fileDigest } from '../../src/formats/file-digest.ts'
+import type { Device } from '../../src/tensor/device.ts'
+import { type Console, prepareDataSets, type Sources } from './data-sets.ts'
+import { distanceOfPhotographs } from './floor.ts'
+import { madeOnce, readJson, writeJson } from './json-file.ts'
+import { type Measurement, type MeasuringTools, measure, measurementSchema } from './measurement.ts'
+import { ARMS, type Arm, type Places, placesIn } from './places.ts'
+import { type Result, resultSchema } from './result.ts'
+import type { Size } from './sizes.ts'
+import { Stopwatch } from './stopwatch.ts'
+import { keepFeatures, probeTeacher, requireTeacher, type Teacher, teacherProbeSchema } from './teacher.ts'
+import { checkpointOf, trainRun } from './training-run.ts'
+
+export interface ExperimentOptions {
+  /** How the result names the size. */
+  readonly name: string
+  readonly size: Size
+  readonly sources: Sources
+  /** Takes only the first images of each source. */
+  readonly maxImages?: number
+  /** In whose features the Fréchet distance is: nobody's teacher. */
+  readonly judge: { readonly name: string; readonly file?: string }
+  readonly teacher: Teacher
+  readonly seeds: readonly number[]
+  /** The folder for everything that is made. What is in it already is not made again. */
+  readonly out: string
+  readonly device: Device
+  readonly console: Console
+}
+
+/**
+ * Trains a SiT twice for every seed, with and without alignment, everything else equal, measures both at the same steps, and writes
+ * `result.json`. An interrupted experiment goes on where it was.
+ *
+ * @throws Error where `out` holds an experiment of other settings
+ */
+export async function runExperiment(options: ExperimentOptions): Promise<Result> {
+  const { size, sources, maxImages, judge: network, teacher, seeds, out, device, console } = options
+  const places = placesIn(out)
+  await requireTeacher(teacher)
+  const weights = teacher.file === undefined ? undefined : await fileDigest(teacher.file)
+  const settings = { size, maxImages, teacher: { name: teacher.name, weights } }
+  await requireSameSettings(places, settings)
+  const stopwatch = await Stopwatch.open(places.seconds)
+  await stopwatch.time('prepare images', () => prepareDataSets(sources, places, { maxImages, console }))
+  await stopwatch.time('teacher: features', () => keepFeatures(teacher, size, places, { device, console }))
+  const [train, heldOut, test] = (await Promise.all(
+    [places.train, places.heldOut, places.test].map((path) => Dataset.open(path)),
+  )) as [Dataset, Dataset, Dataset]
+  const { accuracy } = await madeOnce(places.teacherProbe, teacherProbeSchema, () =>
+    stopwatch.time('teacher: probe', () => probeTeacher(teacher, size, { train, test }, { device, console })),
+  )
+  using judge = await loadFeatureNetwork(network.name, network.file, { device })
+  await stopwatch.time('statistics of the training images', () => keepStatistics(places, judge, console))
+  const { gaussian: reference } = await readStatistics(places.statistics)
+  const floor = await madeOnce(places.floor, z.number(), () =>
+    distanceOfPhotographs(heldOut, { judge, reference, count: size.measures.samples }),
+  )
+  const { signal } = console
+  const tools = { measures: size.measures, train, heldOut, test, judge, reference, device, stopwatch, signal }
+  const runs: Result['runs'][number][] = []
+  for (const seed of seeds) {
+    for (const arm of ARMS) {
+      const folder = places.run(seed, arm)
+      await stopwatch.time(`train: seed ${seed}, ${arm}`, () =>
+        trainRun({ ...{ size, seed, arm, teacher, device, console }, data: places.train, out: folder }),
+      )
+      runs.push({ seed, arm, points: await measureRun(seed, arm, { places, size, tools, console }) })
+    }
+  }
+  const result = resultSchema.parse({
+    format: 'repa-native-acceleration-1',
+    date: new Date().toISOString().slice(0, 10),
+    size: options.name,
+    settings: { ...size },
+    machine: { device, processor: cpus()[0]?.model ?? 'unknown', threads: availableParallelism() },
+    teacher: { name: teacher.name, ...(weights !== undefined && { weights }), accuracy },
+    floor,
+    images: { train: train.length, heldOut: heldOut.length, test: test.length },
+    seconds: stopwatch.all,
+    runs,
+  })
+  await writeJson(places.result, result)
+  return result
+}
+
+/** What the numbers of a folder depend on must not change between two calls. */
+async function requireSameSettings(places: Places, settings: unknown): Promise<void> {
+  const given = JSON.parse(JSON.stringify(settings))
+  const stored = await madeOnce(places.settings, z.json(), async () => given)
+  if (JSON.stringify(stored) === JSON.stringify(given)) return
+  throw new Error(
+    `${places.settings} is of an experiment with other settings (size, images or teacher); give another --out, or the same settings to go on.`,
+  )
+}
+
+async function keepStatistics(places: Places, judge: FeatureNetwork, { progress, signal }: Console): Promise<void> {
+  if (await readStatistics(places.statistics).catch(() => undefined)) return
+  let bar: ReturnType<Console['progress']> | undefined
+  try {
+    await compareImages({
+      reference: `${places.train}/images`,
+      network: judge,
+      saveStatistics: places.statistics,
+      signal,
+      onProgress: (_, done, total) => {
+        bar ??= progress({ label: 'statistics of the training images', unit: 'images', total })
+        bar.update(done)
+      },
+    })
+  } finally {
+    bar?.end()
+  }
+}
+
+/** Measures every checkpoint of a run that is not measured yet. */
+async function measureRun(
+  seed: number,
+  arm: Arm,
+  {
+    places,
+    size,
+    tools,
+    console,
+  }: {
+    readonly places: Places
+    readonly size: Size
+    readonly tools: MeasuringTools
+    readonly console: Console
+  },
+): Promise<[Measurement, ...Measurement[]]> {
+  const { steps } = size.training
+  const all = Array.from({ length: Math.floor(steps / size.measureEvery) }, (_, i) => (i + 1) * size.measureEvery)
+  const points: Measurement[] = []
+  using bar = console.progress({ label: `measure seed ${seed}, ${arm}`, unit: 'checkpoints', total: all.length })
+  for (const step of all) {
+    const files = places.measurement(seed, arm, step)
+    const there = await readJson(files.json, measurementSchema)
+    points.push(there ?? (await measure(checkpointOf(places.run(seed, arm), step), step, files, tools)))
+    const { loss, distance, accuracy } = points.at(-1)!
+    bar.update(points.length, { loss, distance, accuracy })
+  }
+  return points as [Measurement, ...Measurement[]]
+}

@@ -1,0 +1,37 @@
+import { mkdir, readFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import type * as z from 'zod'
+import { parseConfiguration } from '../../src/configuration/parse.ts'
+import { writeAtomically } from '../../src/formats/atomic-file.ts'
+
+/** Writes a file that is whole whenever it is there, and its folder. */
+export async function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
+  await mkdir(dirname(path), { recursive: true })
+  await writeAtomically(path, {}, (file) => file.append(typeof content === 'string' ? Buffer.from(content) : content))
+}
+
+export function writeJson(path: string, value: unknown): Promise<void> {
+  return writeWhole(path, `${JSON.stringify(value, null, 2)}\n`)
+}
+
+/** What a file holds, checked; undefined where it is not there. */
+export async function readJson<S extends z.ZodType>(path: string, schema: S): Promise<z.output<S> | undefined> {
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw error
+  })
+  return text === undefined ? undefined : parseConfiguration(schema, JSON.parse(text), path)
+}
+
+/** What a file holds; where it is not there it is made first. */
+export async function madeOnce<S extends z.ZodType>(
+  path: string,
+  schema: S,
+  make: () => Promise<z.input<S>>,
+): Promise<z.output<S>> {
+  const there = await readJson(path, schema)
+  if (there !== undefined) return there
+  const made = parseConfiguration(schema, await make(), path)
+  await writeJson(path, made)
+  return made
+}
