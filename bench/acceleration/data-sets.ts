@@ -4,7 +4,7 @@ import { prepareDataset } from '../../src/data/prepare.ts'
 import type { Places } from './places.ts'
 
 /** What of a command's surroundings every part is given. */
-export type Console = Pick<CommandContext, 'out' | 'progress' | 'signal'>
+export type Terminal = Pick<CommandContext, 'out' | 'progress' | 'signal'>
 
 /** The images, as folders or archives with a folder for each class. */
 export interface Sources {
@@ -29,9 +29,9 @@ const SIZE = 32
 export async function prepareDataSets(
   sources: Sources,
   places: Places,
-  { maxImages, console }: { readonly maxImages?: number | undefined; readonly console: Console },
+  { maxImages, terminal }: { readonly maxImages?: number | undefined; readonly terminal: Terminal },
 ): Promise<void> {
-  const { progress, signal } = console
+  const { progress, signal } = terminal
   for (const name of ['train', 'heldOut', 'test'] as const) {
     let bar: ReturnType<typeof progress> | undefined
     try {

@@ -6,7 +6,7 @@ import { type FeatureNetwork, loadFeatureNetwork } from '../../src/evaluation/fe
 import { readStatistics } from '../../src/evaluation/stored-statistics.ts'
 import { fileDigest } from '../../src/formats/file-digest.ts'
 import type { Device } from '../../src/tensor/device.ts'
-import { type Console, prepareDataSets, type Sources } from './data-sets.ts'
+import { prepareDataSets, type Sources, type Terminal } from './data-sets.ts'
 import { distanceOfPhotographs } from './floor.ts'
 import { madeOnce, readJson, writeJson } from './json-file.ts'
 import { type Measurement, type MeasuringTools, measure, measurementSchema } from './measurement.ts'
@@ -31,7 +31,7 @@ export interface ExperimentOptions {
   /** The folder for everything that is made. What is in it already is not made again. */
   readonly out: string
   readonly device: Device
-  readonly console: Console
+  readonly terminal: Terminal
 }
 
 /**
@@ -41,37 +41,37 @@ export interface ExperimentOptions {
  * @throws Error where `out` holds an experiment of other settings
  */
 export async function runExperiment(options: ExperimentOptions): Promise<Result> {
-  const { size, sources, maxImages, judge: network, teacher, seeds, out, device, console } = options
+  const { size, sources, maxImages, judge: network, teacher, seeds, out, device, terminal } = options
   const places = placesIn(out)
   await requireTeacher(teacher)
   const weights = teacher.file === undefined ? undefined : await fileDigest(teacher.file)
   const settings = { size, maxImages, teacher: { name: teacher.name, weights } }
   await requireSameSettings(places, settings)
   const stopwatch = await Stopwatch.open(places.seconds)
-  await stopwatch.time('prepare images', () => prepareDataSets(sources, places, { maxImages, console }))
-  await stopwatch.time('teacher: features', () => keepFeatures(teacher, size, places, { device, console }))
+  await stopwatch.time('prepare images', () => prepareDataSets(sources, places, { maxImages, terminal }))
+  await stopwatch.time('teacher: features', () => keepFeatures(teacher, size, places, { device, terminal }))
   const [train, heldOut, test] = (await Promise.all(
     [places.train, places.heldOut, places.test].map((path) => Dataset.open(path)),
   )) as [Dataset, Dataset, Dataset]
   const { accuracy } = await madeOnce(places.teacherProbe, teacherProbeSchema, () =>
-    stopwatch.time('teacher: probe', () => probeTeacher(teacher, size, { train, test }, { device, console })),
+    stopwatch.time('teacher: probe', () => probeTeacher(teacher, size, { train, test }, { device, terminal })),
   )
   using judge = await loadFeatureNetwork(network.name, network.file, { device })
-  await stopwatch.time('statistics of the training images', () => keepStatistics(places, judge, console))
+  await stopwatch.time('statistics of the training images', () => keepStatistics(places, judge, terminal))
   const { gaussian: reference } = await readStatistics(places.statistics)
   const floor = await madeOnce(places.floor, z.number(), () =>
     distanceOfPhotographs(heldOut, { judge, reference, count: size.measures.samples }),
   )
-  const { signal } = console
+  const { signal } = terminal
   const tools = { measures: size.measures, train, heldOut, test, judge, reference, device, stopwatch, signal }
   const runs: Result['runs'][number][] = []
   for (const seed of seeds) {
     for (const arm of ARMS) {
       const folder = places.run(seed, arm)
       await stopwatch.time(`train: seed ${seed}, ${arm}`, () =>
-        trainRun({ ...{ size, seed, arm, teacher, device, console }, data: places.train, out: folder }),
+        trainRun({ ...{ size, seed, arm, teacher, device, terminal }, data: places.train, out: folder }),
       )
-      runs.push({ seed, arm, points: await measureRun(seed, arm, { places, size, tools, console }) })
+      runs.push({ seed, arm, points: await measureRun(seed, arm, { places, size, tools, terminal }) })
     }
   }
   const result = resultSchema.parse({
@@ -100,9 +100,9 @@ async function requireSameSettings(places: Places, settings: unknown): Promise<v
   )
 }
 
-async function keepStatistics(places: Places, judge: FeatureNetwork, { progress, signal }: Console): Promise<void> {
+async function keepStatistics(places: Places, judge: FeatureNetwork, { progress, signal }: Terminal): Promise<void> {
   if (await readStatistics(places.statistics).catch(() => undefined)) return
-  let bar: ReturnType<Console['progress']> | undefined
+  let bar: ReturnType<Terminal['progress']> | undefined
   try {
     await compareImages({
       reference: `${places.train}/images`,
@@ -127,18 +127,18 @@ async function measureRun(
     places,
     size,
     tools,
-    console,
+    terminal,
   }: {
     readonly places: Places
     readonly size: Size
     readonly tools: MeasuringTools
-    readonly console: Console
+    readonly terminal: Terminal
   },
 ): Promise<[Measurement, ...Measurement[]]> {
   const { steps } = size.training
   const all = Array.from({ length: Math.floor(steps / size.measureEvery) }, (_, i) => (i + 1) * size.measureEvery)
   const points: Measurement[] = []
-  using bar = console.progress({ label: `measure seed ${seed}, ${arm}`, unit: 'checkpoints', total: all.length })
+  using bar = terminal.progress({ label: `measure seed ${seed}, ${arm}`, unit: 'checkpoints', total: all.length })
   for (const step of all) {
     const files = places.measurement(seed, arm, step)
     const there = await readJson(files.json, measurementSchema)

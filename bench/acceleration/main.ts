@@ -7,7 +7,7 @@ import { Output } from '../../src/cli/output.ts'
 import { Progress } from '../../src/cli/progress.ts'
 import { parseConfiguration } from '../../src/configuration/parse.ts'
 import { resolveDevice } from '../../src/tensor/device.ts'
-import { type Console, cifarSources } from './data-sets.ts'
+import { cifarSources, type Terminal } from './data-sets.ts'
 import { runExperiment } from './experiment.ts'
 import { placesIn } from './places.ts'
 import { publish } from './publication.ts'
@@ -44,7 +44,7 @@ const argumentsSchema = z.strictObject({
 /** Images of each set in a rehearsal. */
 const REHEARSED_IMAGES = 64
 
-async function main(words: readonly string[], console: Console): Promise<void> {
+async function main(words: readonly string[], terminal: Terminal): Promise<void> {
   const { values } = parseArgs({
     args: [...words],
     options: {
@@ -67,12 +67,12 @@ async function main(words: readonly string[], console: Console): Promise<void> {
     judge: { name: 'resnet-cifar', file: given.resnet },
     teacher: { name: 'hog', file: undefined },
     seeds: given.seeds,
-    ...{ out, device: resolveDevice(given.device), console },
+    ...{ out, device: resolveDevice(given.device), terminal },
   })
-  for (const line of summaryLines(result)) console.out.line(line)
+  for (const line of summaryLines(result)) terminal.out.line(line)
   const folder = given.publish && !rehearse ? import.meta.dirname : out
   await publish(result, placesIn(out), folder)
-  console.out.line(`written: ${join(folder, 'README.md')}`)
+  terminal.out.line(`written: ${join(folder, 'README.md')}`)
 }
 
 const controller = new AbortController()

@@ -46,9 +46,9 @@ export const SIZES = {
   small: {
     summary: 'two CPU cores',
     model: { kind: 'SiT', depth: 6, hidden: 192, heads: 3, patch: 4 },
-    training: { steps: 2400, batch: 64, learningRate: 2e-3, emaDecay: 0.99 },
+    training: { steps: 3600, batch: 32, learningRate: 2e-3, emaDecay: 0.995 },
     alignment: { alignDepth: 2, alignWeight: 0.5, projectorWidth: 512 },
-    measureEvery: 300,
+    measureEvery: 600,
     measures: {
       heldOut: 1000,
       samples: 1000,

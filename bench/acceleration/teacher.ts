@@ -10,7 +10,7 @@ import { type ProbeSet, trainProbes } from '../../src/evaluation/linear-probe.ts
 import type { Device } from '../../src/tensor/device.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { openFeatureEncoder } from '../../src/training/feature-encoder.ts'
-import type { Console } from './data-sets.ts'
+import type { Terminal } from './data-sets.ts'
 import type { Places } from './places.ts'
 import type { Size } from './sizes.ts'
 
@@ -32,9 +32,9 @@ export async function keepFeatures(
   { name, file }: Teacher,
   size: Size,
   places: Places,
-  { device, console }: { readonly device: Device; readonly console: Console },
+  { device, terminal }: { readonly device: Device; readonly terminal: Terminal },
 ): Promise<void> {
-  const { progress, signal, out } = console
+  const { progress, signal, out } = terminal
   using encoder = await openFeatureEncoder(name, file, { device, notice: (sentence) => out.line(sentence) })
   const data = await Dataset.open(places.train)
   let bar: ReturnType<typeof progress> | undefined
@@ -62,14 +62,14 @@ export async function probeTeacher(
   { name, file }: Teacher,
   size: Size,
   sets: { readonly train: Dataset; readonly test: Dataset },
-  { device, console }: { readonly device: Device; readonly console: Console },
+  { device, terminal }: { readonly device: Device; readonly terminal: Terminal },
 ): Promise<z.output<typeof teacherProbeSchema>> {
   const { probe, batch } = size.measures
-  using encoder = await loadEncoder(name, file, { device, notice: (sentence) => console.out.line(sentence) })
+  using encoder = await loadEncoder(name, file, { device, notice: (sentence) => terminal.out.line(sentence) })
   const features = async (data: Dataset, images: readonly number[]): Promise<ProbeSet> => {
     const rows: Float32Array[] = []
     for (let first = 0; first < images.length; first += batch) {
-      console.signal.throwIfAborted()
+      terminal.signal.throwIfAborted()
       const part = images.slice(first, first + batch)
       const pixels = new Uint8Array(part.length * data.imageLength)
       await Promise.all(
@@ -92,7 +92,7 @@ export async function probeTeacher(
     test: await features(test, [...test.labels.keys()]),
     classes: Math.max(train.classes, test.classes),
     schedule: { epochs: probe.epochs, batch: probe.batch, learningRate: probe.learningRate },
-    ...{ seed: 0, device, signal: console.signal },
+    ...{ seed: 0, device, signal: terminal.signal },
   })
   return { accuracy: found!.accuracy }
 }

@@ -5,7 +5,7 @@ import { CHECKPOINTS, checkpointName } from '../../src/training/checkpoint.ts'
 import type { TrainingOptions } from '../../src/training/configuration.ts'
 import { train } from '../../src/training/run.ts'
 import { CONFIG_FILE } from '../../src/training/run-configuration.ts'
-import type { Console } from './data-sets.ts'
+import type { Terminal } from './data-sets.ts'
 import type { Arm } from './places.ts'
 import type { Size } from './sizes.ts'
 import type { Teacher } from './teacher.ts'
@@ -19,7 +19,7 @@ export interface TrainingRunOptions {
   readonly data: string
   readonly out: string
   readonly device: Device
-  readonly console: Console
+  readonly terminal: Terminal
 }
 
 /** The settings of a run: those of the two runs of a seed differ in the alignment alone. */
@@ -41,26 +41,26 @@ export const checkpointOf = (run: string, step: number): string => join(run, CHE
 
 /** Trains one run to its end, from where an earlier call left it. */
 export async function trainRun(options: TrainingRunOptions): Promise<void> {
-  const { size, seed, arm, teacher, data, out, device, console } = options
+  const { size, seed, arm, teacher, data, out, device, terminal } = options
   const { steps } = size.training
   if (await isThere(checkpointOf(out, steps))) return
-  let bar: ReturnType<Console['progress']> | undefined
+  let bar: ReturnType<Terminal['progress']> | undefined
   try {
     await train({
-      ...{ data, out, device, signal: console.signal },
+      ...{ data, out, device, signal: terminal.signal },
       configuration: configurationOf(size, seed, arm, teacher),
       resume: await isThere(join(out, CONFIG_FILE)),
       onStart: ({ step }) => {
-        bar = console.progress({ label: `seed ${seed}, ${arm}`, unit: 'steps', total: steps, initial: step })
+        bar = terminal.progress({ label: `seed ${seed}, ${arm}`, unit: 'steps', total: steps, initial: step })
       },
       onStep: ({ index, denoising, alignment, imagesPerSecond }) =>
         bar?.update(index, { denoising, ...(alignment !== undefined && { alignment }), 'images/s': imagesPerSecond }),
-      onNotice: (sentence) => console.out.line(sentence),
+      onNotice: (sentence) => terminal.out.line(sentence),
     })
   } finally {
     bar?.end()
   }
-  console.signal.throwIfAborted()
+  terminal.signal.throwIfAborted()
 }
 
 function isThere(path: string): Promise<boolean> {
