@@ -49,7 +49,9 @@ export async function runExperiment(options: ExperimentOptions): Promise<Result>
   await requireSameSettings(places, settings)
   const stopwatch = await Stopwatch.open(places.seconds)
   await stopwatch.time('prepare images', () => prepareDataSets(sources, places, { maxImages, terminal }))
-  await stopwatch.time('teacher: features', () => keepFeatures(teacher, size, places, { device, terminal }))
+  if (size.keepFeatures) {
+    await stopwatch.time('teacher: features', () => keepFeatures(teacher, size, places, { device, terminal }))
+  }
   const [train, heldOut, test] = (await Promise.all(
     [places.train, places.heldOut, places.test].map((path) => Dataset.open(path)),
   )) as [Dataset, Dataset, Dataset]

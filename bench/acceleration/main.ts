@@ -20,7 +20,7 @@ const USAGE = `usage: npm run bench:acceleration -- --size small|gpu --cifar DIR
   --cifar DIR          the folder with train45k-rest-jpg.tar.gz, train5k-jpg.zip and test1k-jpg.zip
   --resnet FILE        resnet20-12fca82f.th, in whose features the Fréchet distance is
   --out DIR            everything that is made; a call that was interrupted goes on from there
-  --seeds 0,1,2        one pair of runs each
+  --seeds A,B,…        a pair of runs each; default: ${SIZES.small.seeds.join(',')} of small, ${SIZES.gpu.seeds.join(',')} of gpu
   --teacher FILE|hog   what the aligned runs are aligned with; default: trained first, DIR/teacher
   --device NAME        auto, cpu, cuda or cuda:N
   --rehearse           two steps on a few images: shows that everything works here
@@ -34,7 +34,8 @@ const argumentsSchema = z.strictObject({
   seeds: z
     .string()
     .regex(/^\d+(,\d+)*$/, 'whole numbers between commas were expected')
-    .transform((text) => [...new Set(text.split(',').map(Number))]),
+    .transform((text) => [...new Set(text.split(',').map(Number))])
+    .optional(),
   teacher: z.string().optional(),
   device: z.string(),
   rehearse: z.boolean(),
@@ -49,7 +50,7 @@ async function main(words: readonly string[], terminal: Terminal): Promise<void>
     args: [...words],
     options: {
       ...{ size: { type: 'string' }, cifar: { type: 'string' }, resnet: { type: 'string' }, out: { type: 'string' } },
-      seeds: { type: 'string', default: '0,1,2' },
+      seeds: { type: 'string' },
       teacher: { type: 'string' },
       device: { type: 'string', default: 'auto' },
       rehearse: { type: 'boolean', default: false },
@@ -66,7 +67,7 @@ async function main(words: readonly string[], terminal: Terminal): Promise<void>
     ...(rehearse && { maxImages: REHEARSED_IMAGES }),
     judge: { name: 'resnet-cifar', file: given.resnet },
     teacher: { name: 'hog', file: undefined },
-    seeds: given.seeds,
+    seeds: given.seeds ?? size.seeds,
     ...{ out, device: resolveDevice(given.device), terminal },
   })
   for (const line of summaryLines(result)) terminal.out.line(line)

@@ -7,6 +7,7 @@ import type { Gaussian } from '../../src/evaluation/feature-statistics.ts'
 import { evaluateProbe } from '../../src/evaluation/probe.ts'
 import type { Device } from '../../src/tensor/device.ts'
 import { loadModel } from '../../src/training/load-model.ts'
+import { defaultPrecision, precisionPolicy } from '../../src/training/precision.ts'
 import { generatedDistance } from './generated-distance.ts'
 import { heldOutLoss } from './held-out-loss.ts'
 import { writeJson, writeWhole } from './json-file.ts'
@@ -53,6 +54,7 @@ export async function measure(
   const { batch, probe } = measures
   const { model } = await loadModel(checkpoint, { device })
   using loaded = model
+  loaded.computeIn(precisionPolicy(defaultPrecision(device), device).dtype)
   const loss = await stopwatch.time('measure: held-out loss', () =>
     heldOutLoss(loaded, { data: heldOut, count: measures.heldOut, batch, signal }),
   )

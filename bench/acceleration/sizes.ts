@@ -17,6 +17,13 @@ export interface Size {
   readonly alignment: Required<Pick<TrainingOptions, 'alignDepth' | 'alignWeight' | 'projectorWidth'>>
   /** Steps between two measurements. */
   readonly measureEvery: number
+  /** Of the pairs of runs, where none are named. */
+  readonly seeds: readonly number[]
+  /**
+   * Whether the teacher's features of the training images are kept on the disk, so that each is computed once and not once an epoch
+   * and run: a CPU reads them faster than it computes them, a GPU does not.
+   */
+  readonly keepFeatures: boolean
   readonly measures: Measures
 }
 
@@ -49,6 +56,8 @@ export const SIZES = {
     training: { steps: 3600, batch: 32, learningRate: 2e-3, emaDecay: 0.995 },
     alignment: { alignDepth: 2, alignWeight: 0.5, projectorWidth: 512 },
     measureEvery: 600,
+    seeds: [0, 1, 2],
+    keepFeatures: true,
     measures: {
       heldOut: 1000,
       samples: 1000,
@@ -60,14 +69,16 @@ export const SIZES = {
   gpu: {
     summary: 'one data-centre GPU',
     model: { kind: 'SiT', depth: 12, hidden: 384, heads: 6, patch: 2 },
-    training: { steps: 8000, batch: 256, learningRate: 4e-4, emaDecay: 0.999 },
+    training: { steps: 3000, batch: 256, learningRate: 4e-4, emaDecay: 0.999 },
     alignment: { alignDepth: 4, alignWeight: 0.5, projectorWidth: 2048 },
-    measureEvery: 1000,
+    measureEvery: 500,
+    seeds: [0],
+    keepFeatures: false,
     measures: {
       heldOut: 5000,
-      samples: 5000,
+      samples: 2000,
       samplerSteps: 12,
-      probe: { images: 10_000, layer: 6, noise: 0.2, epochs: 30, batch: 1000, learningRate: 3e-3 },
+      probe: { images: 5000, layer: 6, noise: 0.2, epochs: 30, batch: 1000, learningRate: 3e-3 },
       batch: 500,
     },
   },
