@@ -14,7 +14,7 @@ import { ARMS, type Arm, type Places, placesIn } from './places.ts'
 import { type Result, resultSchema } from './result.ts'
 import type { Size } from './sizes.ts'
 import { Stopwatch } from './stopwatch.ts'
-import { keepFeatures, probeTeacher, requireTeacher, type Teacher, teacherProbeSchema } from './teacher.ts'
+import { keepFeatures, openTeacher, probeTeacher, type TeacherChoice, teacherProbeSchema } from './teacher.ts'
 import { checkpointOf, trainRun } from './training-run.ts'
 
 export interface ExperimentOptions {
@@ -26,7 +26,7 @@ export interface ExperimentOptions {
   readonly maxImages?: number
   /** In whose features the Fréchet distance is: nobody's teacher. */
   readonly judge: { readonly name: string; readonly file?: string }
-  readonly teacher: Teacher
+  readonly teacher: TeacherChoice
   readonly seeds: readonly number[]
   /** The folder for everything that is made. What is in it already is not made again. */
   readonly out: string
@@ -41,14 +41,15 @@ export interface ExperimentOptions {
  * @throws Error where `out` holds an experiment of other settings
  */
 export async function runExperiment(options: ExperimentOptions): Promise<Result> {
-  const { size, sources, maxImages, judge: network, teacher, seeds, out, device, terminal } = options
+  const { size, sources, maxImages, judge: network, seeds, out, device, terminal } = options
   const places = placesIn(out)
-  await requireTeacher(teacher)
-  const weights = teacher.file === undefined ? undefined : await fileDigest(teacher.file)
-  const settings = { size, maxImages, teacher: { name: teacher.name, weights } }
-  await requireSameSettings(places, settings)
+  await requireSameSettings(places, { size, maxImages, teacher: await identityOf(options.teacher) })
   const stopwatch = await Stopwatch.open(places.seconds)
   await stopwatch.time('prepare images', () => prepareDataSets(sources, places, { maxImages, terminal }))
+  const teacher = await stopwatch.time('teacher: training', () =>
+    openTeacher(options.teacher, size, places, { device, terminal }),
+  )
+  const weights = teacher.file === undefined ? undefined : await fileDigest(teacher.file)
   if (size.keepFeatures) {
     await stopwatch.time('teacher: features', () => keepFeatures(teacher, size, places, { device, terminal }))
   }
@@ -90,6 +91,11 @@ export async function runExperiment(options: ExperimentOptions): Promise<Result>
   })
   await writeJson(places.result, result)
   return result
+}
+
+/** What tells one teacher from another, before it is trained. */
+async function identityOf(choice: TeacherChoice): Promise<string> {
+  return typeof choice === 'string' ? choice : fileDigest(choice.file)
 }
 
 /** What the numbers of a folder depend on must not change between two calls. */

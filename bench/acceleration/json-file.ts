@@ -1,4 +1,4 @@
-import { mkdir, readFile } from 'node:fs/promises'
+import { mkdir, readFile, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type * as z from 'zod'
 import { parseConfiguration } from '../../src/configuration/parse.ts'
@@ -34,4 +34,11 @@ export async function madeOnce<S extends z.ZodType>(
   const made = parseConfiguration(schema, await make(), path)
   await writeJson(path, made)
   return made
+}
+
+export function isThere(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  )
 }

@@ -13,6 +13,7 @@ import { placesIn } from './places.ts'
 import { publish } from './publication.ts'
 import { rehearsal, SIZES, type SizeName } from './sizes.ts'
 import { summaryLines } from './tables.ts'
+import type { TeacherChoice } from './teacher.ts'
 
 const USAGE = `usage: npm run bench:acceleration -- --size small|gpu --cifar DIR --resnet FILE --out DIR [options]
 
@@ -42,6 +43,11 @@ const argumentsSchema = z.strictObject({
   publish: z.boolean(),
 })
 
+function teacherOf(given: string | undefined): TeacherChoice {
+  if (given === undefined) return 'trained'
+  return given === 'hog' ? 'hog' : { file: given }
+}
+
 /** Images of each set in a rehearsal. */
 const REHEARSED_IMAGES = 64
 
@@ -66,7 +72,7 @@ async function main(words: readonly string[], terminal: Terminal): Promise<void>
     sources: cifarSources(given.cifar),
     ...(rehearse && { maxImages: REHEARSED_IMAGES }),
     judge: { name: 'resnet-cifar', file: given.resnet },
-    teacher: { name: 'hog', file: undefined },
+    teacher: teacherOf(given.teacher),
     seeds: given.seeds ?? size.seeds,
     ...{ out, device: resolveDevice(given.device), terminal },
   })

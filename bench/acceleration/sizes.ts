@@ -1,4 +1,5 @@
 /** What is trained and how it is measured, by size: everything that two runs of one seed share. */
+import type { PretrainingOptions } from '../../src/pretraining/configuration.ts'
 import type { TrainingOptions } from '../../src/training/configuration.ts'
 
 export interface Size {
@@ -13,6 +14,8 @@ export interface Size {
   }
   /** The settings of both runs of a seed, alignment aside. */
   readonly training: Required<Pick<TrainingOptions, 'batch' | 'learningRate' | 'emaDecay' | 'steps'>> & TrainingOptions
+  /** Of the teacher, where it is trained here; its patches are the model's. */
+  readonly teacher: Required<Pick<PretrainingOptions, 'method' | 'steps' | 'batch'>> & Omit<PretrainingOptions, 'patch'>
   /** Of the aligned run. */
   readonly alignment: Required<Pick<TrainingOptions, 'alignDepth' | 'alignWeight' | 'projectorWidth'>>
   /** Steps between two measurements. */
@@ -54,6 +57,7 @@ export const SIZES = {
     summary: 'two CPU cores',
     model: { kind: 'SiT', depth: 6, hidden: 192, heads: 3, patch: 4 },
     training: { steps: 3600, batch: 32, learningRate: 2e-3, emaDecay: 0.995 },
+    teacher: { method: 'mae', steps: 20_000, batch: 256 },
     alignment: { alignDepth: 2, alignWeight: 0.5, projectorWidth: 512 },
     measureEvery: 600,
     seeds: [0, 1, 2],
@@ -70,6 +74,7 @@ export const SIZES = {
     summary: 'one data-centre GPU',
     model: { kind: 'SiT', depth: 12, hidden: 384, heads: 6, patch: 2 },
     training: { steps: 3000, batch: 256, learningRate: 4e-4, emaDecay: 0.999 },
+    teacher: { method: 'mae', steps: 20_000, batch: 256 },
     alignment: { alignDepth: 4, alignWeight: 0.5, projectorWidth: 2048 },
     measureEvery: 500,
     seeds: [0],
@@ -92,6 +97,7 @@ export function rehearsal(size: Size): Size {
   return {
     ...size,
     training: { ...size.training, steps: 2, batch: 4 },
+    teacher: { ...size.teacher, steps: 2, batch: 4 },
     measureEvery: 1,
     measures: {
       ...measures,

@@ -1,16 +1,16 @@
-import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import * as z from 'zod'
 import type { EncoderName } from '../../src/alignment/encoder-names.ts'
 import { loadEncoder } from '../../src/alignment/encoders.ts'
 import { Dataset } from '../../src/data/dataset.ts'
-import { KeyedPermutation } from '../../src/data/permutation.ts'
 import { prepareDataset } from '../../src/data/prepare.ts'
-import { meanOfTokens } from '../../src/evaluation/feature-network.ts'
-import { type ProbeSet, trainProbes } from '../../src/evaluation/linear-probe.ts'
+import { evaluateEncoderProbe } from '../../src/evaluation/encoder-probe.ts'
+import { ENCODER_FILE, pretrainEncoder } from '../../src/pretraining/run.ts'
 import type { Device } from '../../src/tensor/device.ts'
-import { Tensor } from '../../src/tensor/tensor.ts'
 import { openFeatureEncoder } from '../../src/training/feature-encoder.ts'
+import { CONFIG_FILE } from '../../src/training/run-configuration.ts'
 import type { Terminal } from './data-sets.ts'
+import { isThere } from './json-file.ts'
 import type { Places } from './places.ts'
 import type { Size } from './sizes.ts'
 
@@ -21,30 +21,70 @@ export interface Teacher {
   readonly file: string | undefined
 }
 
-export const teacherProbeSchema = z.strictObject({ accuracy: z.number().min(0).max(1) })
+/** The teacher that is wanted: the built-in encoder, a file that `repa pretrain-encoder` wrote, or one that is trained here. */
+export type TeacherChoice = 'hog' | 'trained' | { readonly file: string }
 
-/** Rows and columns of the model's tokens. */
-const gridOf = (size: Size, data: Dataset) =>
-  [data.imageSize / size.model.patch, data.imageSize / size.model.patch] as const
+interface Surroundings {
+  readonly device: Device
+  readonly terminal: Terminal
+}
 
-/** Keeps the teacher's features of the training images beside them: each is then computed once and not once an epoch and run. */
+/**
+ * The teacher that was chosen; one that is to be trained is trained now, on the training images without their classes, from where an
+ * earlier call left it.
+ */
+export async function openTeacher(
+  choice: TeacherChoice,
+  size: Size,
+  places: Places,
+  surroundings: Surroundings,
+): Promise<Teacher> {
+  if (choice === 'hog') return { name: 'hog', file: undefined }
+  if (choice === 'trained') return { name: 'vit', file: await trainedTeacher(size, places, surroundings) }
+  return { name: 'vit', file: choice.file }
+}
+
+async function trainedTeacher(size: Size, places: Places, { device, terminal }: Surroundings): Promise<string> {
+  const { signal, out } = terminal
+  const file = join(places.teacher, ENCODER_FILE)
+  if (await isThere(file)) return file
+  const configuration = { ...size.teacher, patch: size.model.patch }
+  let bar: ReturnType<Terminal['progress']> | undefined
+  try {
+    await pretrainEncoder({
+      ...{ data: places.train, out: places.teacher, configuration, device, signal },
+      resume: await isThere(join(places.teacher, CONFIG_FILE)),
+      onStart: ({ step, configuration: { method, steps } }) => {
+        bar = terminal.progress({ label: `teacher (${method})`, unit: 'steps', total: steps, initial: step })
+      },
+      onStep: ({ index, loss, imagesPerSecond }) => bar?.update(index, { loss, 'images/s': imagesPerSecond }),
+      onNotice: (sentence) => out.line(sentence),
+    })
+  } finally {
+    bar?.end()
+  }
+  signal.throwIfAborted()
+  return file
+}
+
+/** Keeps the teacher's features of the training images beside them. */
 export async function keepFeatures(
   { name, file }: Teacher,
   size: Size,
   places: Places,
-  { device, terminal }: { readonly device: Device; readonly terminal: Terminal },
+  { device, terminal }: Surroundings,
 ): Promise<void> {
-  const { progress, signal, out } = terminal
+  const { signal, out } = terminal
   using encoder = await openFeatureEncoder(name, file, { device, notice: (sentence) => out.line(sentence) })
   const data = await Dataset.open(places.train)
-  let bar: ReturnType<typeof progress> | undefined
+  let bar: ReturnType<Terminal['progress']> | undefined
   try {
     await prepareDataset({
       ...{ source: places.train, out: places.train, size: data.imageSize, signal },
       ...{ features: [encoder], featurePatch: size.model.patch },
       onNotice: (sentence) => out.line(sentence),
       onProgress: ({ done, total }) => {
-        bar ??= progress({ label: `features of ${name}`, unit: 'images', total })
+        bar ??= terminal.progress({ label: `features of ${name}`, unit: 'images', total })
         bar.update(done)
       },
     })
@@ -54,6 +94,8 @@ export async function keepFeatures(
   signal.throwIfAborted()
 }
 
+export const teacherProbeSchema = z.strictObject({ accuracy: z.number().min(0).max(1) })
+
 /**
  * How much of the class the teacher's features know: a linear probe on their mean over the tokens, trained and tested on the images
  * of the runs' probes and by their schedule. The images are shown without noise.
@@ -62,44 +104,14 @@ export async function probeTeacher(
   { name, file }: Teacher,
   size: Size,
   sets: { readonly train: Dataset; readonly test: Dataset },
-  { device, terminal }: { readonly device: Device; readonly terminal: Terminal },
+  { device, terminal }: Surroundings,
 ): Promise<z.output<typeof teacherProbeSchema>> {
   const { probe, batch } = size.measures
   using encoder = await loadEncoder(name, file, { device, notice: (sentence) => terminal.out.line(sentence) })
-  const features = async (data: Dataset, images: readonly number[]): Promise<ProbeSet> => {
-    const rows: Float32Array[] = []
-    for (let first = 0; first < images.length; first += batch) {
-      terminal.signal.throwIfAborted()
-      const part = images.slice(first, first + batch)
-      const pixels = new Uint8Array(part.length * data.imageLength)
-      await Promise.all(
-        part.map((image, i) =>
-          data.readInto(image, { image: pixels.subarray(i * data.imageLength, (i + 1) * data.imageLength) }),
-        ),
-      )
-      using planes = Tensor.from(pixels, [part.length, 3, data.imageSize, data.imageSize], device)
-      using mean = meanOfTokens(() => encoder.features(planes, gridOf(size, data)))
-      rows.push(await mean.data())
-    }
-    const layer = Float32Array.from(rows.flatMap((row) => [...row]))
-    return { layers: [layer], labels: Int32Array.from(images, (i) => data.labels[i]!), width: encoder.width }
-  }
-  const { train, test } = sets
-  const order = new KeyedPermutation(train.length, 0, 0)
-  const drawn = Array.from({ length: Math.min(probe.images, train.length) }, (_, i) => order.at(i))
-  const [found] = await trainProbes({
-    train: await features(train, drawn),
-    test: await features(test, [...test.labels.keys()]),
-    classes: Math.max(train.classes, test.classes),
+  const { accuracy } = await evaluateEncoderProbe({
+    ...{ encoder, data: sets.train, test: sets.test, images: probe.images, seed: 0, batch, device },
     schedule: { epochs: probe.epochs, batch: probe.batch, learningRate: probe.learningRate },
-    ...{ seed: 0, device, signal: terminal.signal },
+    signal: terminal.signal,
   })
-  return { accuracy: found!.accuracy }
-}
-
-/** @throws Error where the file is not there */
-export async function requireTeacher({ name, file }: Teacher): Promise<void> {
-  if (file === undefined) return
-  const there = await stat(file).catch(() => undefined)
-  if (!there) throw new Error(`There is no teacher ${file} (${name}); train it first, or name another by --teacher.`)
+  return { accuracy }
 }

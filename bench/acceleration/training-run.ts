@@ -1,11 +1,11 @@
-import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Device } from '../../src/tensor/device.ts'
-import { CHECKPOINTS, checkpointName } from '../../src/training/checkpoint.ts'
+import { CHECKPOINTS, checkpointName } from '../../src/training/checkpoint-files.ts'
 import type { TrainingOptions } from '../../src/training/configuration.ts'
 import { train } from '../../src/training/run.ts'
 import { CONFIG_FILE } from '../../src/training/run-configuration.ts'
 import type { Terminal } from './data-sets.ts'
+import { isThere } from './json-file.ts'
 import type { Arm } from './places.ts'
 import type { Size } from './sizes.ts'
 import type { Teacher } from './teacher.ts'
@@ -61,11 +61,4 @@ export async function trainRun(options: TrainingRunOptions): Promise<void> {
     bar?.end()
   }
   terminal.signal.throwIfAborted()
-}
-
-function isThere(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  )
 }

@@ -18,6 +18,7 @@ const SIZE: Size = {
   ...SIZES.small,
   model: { kind: 'SiT', depth: 2, hidden: 32, heads: 2, patch: 4 },
   training: { steps: 4, batch: 8, learningRate: 1e-3, emaDecay: 0.5 },
+  teacher: { method: 'mae', steps: 2, batch: 8, hidden: 24, depth: 1, heads: 2 },
   alignment: { alignDepth: 1, alignWeight: 0.5, projectorWidth: 32 },
   measureEvery: 2,
   measures: {
@@ -46,7 +47,7 @@ function call(name: string, changes: Partial<ExperimentOptions> = {}, signal = n
     labels,
     options: {
       ...{ name: 'small', size: SIZE, sources: { train: images, heldOut: images, test: images } },
-      ...{ judge: { name: 'hog' }, teacher: { name: 'hog', file: undefined }, seeds: [0, 1], device: 'cpu' },
+      ...{ judge: { name: 'hog' }, teacher: 'hog', seeds: [0, 1], device: 'cpu' },
       out: join(root, name),
       terminal: {
         out,
@@ -109,8 +110,18 @@ describe('the experiment', () => {
   })
 
   test('a teacher that is not there is named', async () => {
-    const { options } = call('nobody', { teacher: { name: 'dinov1-vit-b', file: join(root, 'none.safetensors') } })
-    await expect(runExperiment(options)).rejects.toThrow('none.safetensors (dinov1-vit-b)')
+    const { options } = call('nobody', { teacher: { file: join(root, 'none.safetensors') } })
+    await expect(runExperiment(options)).rejects.toThrow('none.safetensors')
+  })
+
+  test('a teacher is trained on the images, and can then be given as a file', async () => {
+    const { options } = call('taught', { seeds: [0], teacher: 'trained' })
+    const taught = await runExperiment(options)
+    expect(taught.teacher).toMatchObject({ name: 'vit', weights: expect.stringMatching(/^[0-9a-f]{64}$/) })
+    const file = join(placesIn(options.out).teacher, 'encoder.safetensors')
+    const given = await runExperiment(call('given', { seeds: [0], teacher: { file } }).options)
+    expect(given.teacher).toEqual(taught.teacher)
+    expect(given.runs).toEqual(taught.runs)
   })
 })
 
