@@ -56,10 +56,10 @@ export const SIZES = {
   small: {
     summary: 'two CPU cores',
     model: { kind: 'SiT', depth: 6, hidden: 192, heads: 3, patch: 4 },
-    training: { steps: 3600, batch: 32, learningRate: 2e-3, emaDecay: 0.995 },
+    training: { steps: 3000, batch: 32, learningRate: 2e-3, emaDecay: 0.995 },
     teacher: { method: 'mae', steps: 20_000, batch: 256 },
     alignment: { alignDepth: 2, alignWeight: 0.5, projectorWidth: 512 },
-    measureEvery: 600,
+    measureEvery: 500,
     seeds: [0, 1, 2],
     keepFeatures: true,
     measures: {
