@@ -35,7 +35,7 @@ export async function loadEncoder(name: string, file?: string, options: LoadEnco
   if (name === 'vit') {
     if (file !== undefined) return loadStatedEncoder(file, device)
     throw new Error(
-      'The encoder vit needs the file of one that repa pretrain-encoder trained: vit=RUN/encoder.safetensors.',
+      'The encoder vit needs the file of its weights: vit=RUN/encoder.safetensors, as repa pretrain-encoder writes it.',
     )
   }
   const family = ENCODER_FAMILIES.find(({ presets }) => Object.hasOwn(presets, name))

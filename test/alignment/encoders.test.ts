@@ -384,7 +384,7 @@ describe('names', () => {
       message: 'There is no encoder "dinov2-vit-bb"; did you mean dinov2-vit-b? The encoders are hog, ',
     },
     { name: 'DINOv2-ViT-L', message: 'did you mean dinov2-vit-l?' },
-    { name: 'resnet', message: 'There is no encoder "resnet". The encoders are hog, dinov2-vit-s, ' },
+    { name: 'resnet', message: 'There is no encoder "resnet". The encoders are hog, vit, dinov2-vit-s, ' },
     { name: 'toString', message: 'There is no encoder "toString". ' },
     { name: 'mae-vit-b', message: 'did you mean mae-vit-l?' },
     { name: 'clip-vit-l', message: 'did you mean clip-vit-L?' },
@@ -401,6 +401,7 @@ describe('names', () => {
     'mocov3-vit-s': '/vit-s-300ep.pth.tar.',
     'mae-vit-l': '/mae_pretrain_vit_large.pth.',
     'clip-vit-L': '/ViT-L-14.pt.',
+    vit: 'vit=RUN/encoder.safetensors, as repa pretrain-encoder writes it',
     'jepa-vit-h': '/IN1K-vit.h.14-300e.pth.tar.',
   }
   test.each(ENCODER_NAMES.filter((name) => name !== 'hog'))(
