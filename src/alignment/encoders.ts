@@ -1,6 +1,6 @@
 import { nearest } from '../configuration/nearest.ts'
 import { VisionTransformer } from '../models/vit.ts'
-import { visionTransformerConfigSchema } from '../models/vit-config.ts'
+import { type VisionTransformerConfig, visionTransformerConfigSchema } from '../models/vit-config.ts'
 import type { VisionTransformerPreset } from '../models/vit-presets.ts'
 import type { Device } from '../tensor/device.ts'
 import type { Encoder } from './encoder.ts'
@@ -49,13 +49,21 @@ export async function loadEncoder(name: string, file?: string, options: LoadEnco
   return loadVisionEncoder(family, preset, file, { device, heads, notice })
 }
 
-/** An encoder of its published size with undefined weights: for planning, which has no file. */
-export function emptyEncoder(name: EncoderName, device: Device): Encoder {
+/**
+ * An encoder with undefined weights, for planning: of its published size, or, of one that was trained here, of the size that its file
+ * states.
+ */
+export function emptyEncoder(name: EncoderName, device: Device, stated?: VisionTransformerConfig): Encoder {
   if (name === 'hog') return new HogEncoder()
   if (name === 'vit') {
-    throw new Error(
-      'The sizes of the encoder vit stand in its file alone, and a plan has no file; name a published one of the like.',
-    )
+    if (!stated) {
+      throw new Error(
+        'The sizes of the encoder vit stand in its file alone: name it, vit=RUN/encoder.safetensors, or plan for a published encoder.',
+      )
+    }
+    // What images are normalised by takes neither memory nor time.
+    const statistics = { mean: [0, 0, 0], std: [1, 1, 1] } as const
+    return new VisionEncoder({ statistics }, name, VisionTransformer.fromConfig(stated, device))
   }
   const family = ENCODER_FAMILIES.find(({ presets }) => Object.hasOwn(presets, name))!
   const config = visionTransformerConfigSchema.parse(family.presets[name])

@@ -1,6 +1,7 @@
 import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { type VisionTransformerConfig, visionTransformerConfigSchema } from '../models/vit-config.ts'
+import { openWeights } from '../models/weights-file.ts'
 import type { ChannelStatistics } from './preprocessing.ts'
 
 /** The metadata key of a safetensors file under which an encoder states itself. */
@@ -56,4 +57,17 @@ export function encoderStatement(path: string, metadata: Readonly<Record<string,
   }
   const { format: _, ...statement } = parseConfiguration(statementSchema, json, `${path}, metadata "${KEY}"`)
   return statement
+}
+
+/** The models of the encoders `vit` among these, by their files, which alone say their sizes. */
+export async function statedModels(
+  encoders: readonly { readonly name: string; readonly file?: string | undefined }[],
+): Promise<ReadonlyMap<string, VisionTransformerConfig>> {
+  const models = new Map<string, VisionTransformerConfig>()
+  for (const { name, file: path } of encoders) {
+    if (name !== 'vit' || path === undefined) continue
+    await using file = await openWeights(path)
+    models.set(path, encoderStatement(path, file.metadata).model)
+  }
+  return models
 }

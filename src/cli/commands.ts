@@ -18,7 +18,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'demo',
-    summary: 'the whole job on images that the package draws: prepare, train, sample, report',
+    summary: 'the whole job on images that the package draws: prepare, train, sample, evaluate, report',
     load: async () => (await import('./commands/demo.ts')).demoCommand,
   },
   {

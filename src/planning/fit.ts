@@ -57,13 +57,13 @@ export function fewestPasses(options: Omit<PlannedStepOptions, 'recompute'>, roo
  * For `train`: what `recompute: 'auto'` comes to on a device that is here. Says so where it is something, and where even that is too
  * little. Encoders are planned as running; cached features take less.
  */
-export function chooseRecomputation({ configuration, data, device, notice }: FitRequest): Recomputation {
+export function chooseRecomputation({ configuration, data, statedModels, device, notice }: FitRequest): Recomputation {
   const gpu = native()
     .cudaInfo()
     .devices.find(({ ordinal }) => device === `cuda:${ordinal}`)
   const room = memoryStats(device).limitBytes - (gpu ? RESERVED_BYTES : 0)
   const machine = { threads: native().cpuInfo().threads, multiprocessors: gpu?.multiprocessors ?? 0 }
-  const options = { configuration, data, device, machine }
+  const options = { configuration, data, statedModels, device, machine }
   const { recompute, fits, step, plainBytes } = fitStep(options, room)
   if (recompute === 'none') return recompute
   const sentences = [

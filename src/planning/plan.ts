@@ -1,5 +1,6 @@
 /** What a training takes, before anything of it is done. */
 import { availableParallelism, totalmem } from 'node:os'
+import { statedModels } from '../alignment/stated-encoder.ts'
 import { GPUS, type Gpu } from '../benchmark/gpus.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
@@ -114,9 +115,11 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
   const data = options.data === undefined ? describedData(recipe) : await Dataset.open(options.data)
   const threads = availableParallelism()
   const memoryBytes = device === 'cuda' ? gpu.memoryGiB * 2 ** 30 - RESERVED_BYTES : totalmem()
+  const models = await statedModels(training.encoders)
   const stepOf = (change: Pick<TrainingConfiguration, 'batch' | 'accumulate'>) => ({
     configuration: { ...training, ...change, precision },
     data,
+    statedModels: models,
     device: where,
     machine: { threads, multiprocessors: gpu.multiprocessors },
   })

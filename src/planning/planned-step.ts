@@ -4,13 +4,14 @@ import type { EncoderName } from '../alignment/encoder-names.ts'
 import { emptyEncoder } from '../alignment/encoders.ts'
 import type { Dataset } from '../data/dataset.ts'
 import type { AnyTransformerConfig } from '../models/transformer-kinds.ts'
+import type { VisionTransformerConfig } from '../models/vit-config.ts'
 import { withAddon } from '../native.ts'
 import type { ArenaRole, ParameterArena } from '../nn/parameter-arena.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import type { Device } from '../tensor/device.ts'
 import { elementCount } from '../tensor/dtype.ts'
 import type { Recomputation } from '../tensor/tape.ts'
-import type { Tensor } from '../tensor/tensor.ts'
+import { Tensor } from '../tensor/tensor.ts'
 import { alignmentOf, requireConsistentAlignment } from '../training/alignment-settings.ts'
 import type { TrainingConfiguration } from '../training/configuration.ts'
 import type { Precision } from '../training/precision.ts'
@@ -27,6 +28,8 @@ export interface PlannedStepOptions {
   /** In place of the configuration's, which may leave it open. Default: nothing. */
   readonly recompute?: Recomputation
   readonly data: Dataset
+  /** Of the encoders `vit`, by their files. */
+  readonly statedModels?: ReadonlyMap<string, VisionTransformerConfig>
   /** `cpu`, or `cuda:N` for any GPU. */
   readonly device: Device
   readonly machine: PlannedMachine
@@ -69,7 +72,7 @@ export function planStep(options: PlannedStepOptions): PlannedStep {
   const planning = new PlanningDevice(machine)
   const { allocator, ledger } = planning.planner
   return withAddon(planning.addon, () => {
-    const encoders = configuration.encoders.map(({ name }) => countingEncoder(name, device, planning))
+    const encoders = configuration.encoders.map((encoder) => countingEncoder(encoder, options, planning))
     const model = createModel(configuration, data, device)
     const trainer = new Trainer({
       ...configuration,
@@ -126,11 +129,16 @@ function emptyBatch(batch: number) {
 
 /** An encoder whose memory and work are booked as its own. */
 function countingEncoder(
-  name: EncoderName,
-  device: Device,
+  { name, file }: TrainingConfiguration['encoders'][number],
+  { data, device, statedModels }: PlannedStepOptions,
   planning: PlanningDevice,
 ): Encoder & { readonly parameterCount: number } {
-  const encoder = planning.during('encoder', () => emptyEncoder(name, device))
+  const cached = data.features.find((settings) => settings.encoder === name)
+  const encoder = planning.during('encoder', () =>
+    name === 'vit' && file === undefined && cached
+      ? featuresOf(name, cached.width)
+      : emptyEncoder(name, device, file === undefined ? undefined : statedModels?.get(file)),
+  )
   const model = 'model' in encoder ? (encoder.model as { arena: ParameterArena; parameterCount: number }) : undefined
   const bookWeights = () => {
     if (!model) return
@@ -149,6 +157,16 @@ function countingEncoder(
     requireGrid: (grid) => encoder.requireGrid?.(grid),
     features: (images, grid) => planning.during('encoder', () => encoder.features(images, grid)),
     [Symbol.dispose]: () => encoder[Symbol.dispose](),
+  }
+}
+
+/** In place of an encoder whose size nothing says, and whose features are with the data. */
+function featuresOf(name: EncoderName, width: number): Encoder {
+  return {
+    name,
+    width,
+    features: (images, [rows, columns]) => Tensor.empty([images.shape[0]!, rows * columns, width], images.device),
+    [Symbol.dispose]: () => {},
   }
 }
 

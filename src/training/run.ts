@@ -3,6 +3,7 @@
  */
 import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { statedModels } from '../alignment/stated-encoder.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { imageGrid } from '../data/grid.ts'
@@ -17,6 +18,7 @@ import {
   transformerFromConfig,
   transformerOfPreset,
 } from '../models/transformer-kinds.ts'
+import type { VisionTransformerConfig } from '../models/vit-config.ts'
 import type { Device } from '../tensor/device.ts'
 import type { Recomputation } from '../tensor/tape.ts'
 import { disposeEncoders, openEncoders } from './alignment-encoders.ts'
@@ -56,6 +58,8 @@ export interface TrainOptions {
 export interface FitRequest {
   readonly configuration: TrainingConfiguration & { readonly precision: Precision }
   readonly data: Dataset
+  /** Of the encoders `vit`, by their files. */
+  readonly statedModels: ReadonlyMap<string, VisionTransformerConfig>
   readonly device: Device
   readonly notice: (sentence: string) => void
 }
@@ -99,7 +103,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     'the configuration',
   )
   requireConsistentAlignment(configuration)
-  const recompute = recomputationOf(configuration, data, options)
+  const recompute = await recomputationOf(configuration, data, options)
   let encoders: AlignmentEncoder[] = []
   try {
     encoders = await openEncoders(configuration, data, { device, notice: (sentence) => options.onNotice?.(sentence) })
@@ -136,15 +140,17 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   }
 }
 
-function recomputationOf(
+async function recomputationOf(
   configuration: TrainingConfiguration,
   data: Dataset,
   { device, fit, onNotice }: TrainOptions,
-): Recomputation {
+): Promise<Recomputation> {
   const { recompute, precision = defaultPrecision(device) } = configuration
   if (recompute !== 'auto') return recompute
   const notice = (sentence: string) => onNotice?.(sentence)
-  return fit?.({ configuration: { ...configuration, precision }, data, device, notice }) ?? 'none'
+  if (!fit) return 'none'
+  const models = await statedModels(configuration.encoders)
+  return fit({ configuration: { ...configuration, precision }, data, statedModels: models, device, notice })
 }
 
 /** A run that begins from weights and names no model is of the weights' own. */

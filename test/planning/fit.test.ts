@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import { ENCODER_NAMES } from '../../src/alignment/encoder-names.ts'
 import { Dataset } from '../../src/data/dataset.ts'
+import { visionTransformerConfigSchema } from '../../src/models/vit-config.ts'
 import { chooseRecomputation, fewestPasses, fitStep } from '../../src/planning/fit.ts'
 import { planTraining } from '../../src/planning/plan.ts'
 import { planStep } from '../../src/planning/planned-step.ts'
@@ -79,15 +80,27 @@ describe('the choice on a device that is here', () => {
   ])('%s', (_, room, choice, said) => {
     setMemoryLimit('cpu', room())
     const notices: string[] = []
-    expect(chooseRecomputation({ ...small, notice: (sentence) => notices.push(sentence) })).toBe(choice)
+    expect(chooseRecomputation({ ...small, statedModels: new Map(), notice: (sentence) => notices.push(sentence) })).toBe(choice)
     expect(notices).toHaveLength(said.length)
     for (const [i, pattern] of said.entries()) expect(notices[i]).toMatch(pattern)
   })
 
+  const training = { model: { kind: 'SiT', depth: 2, hidden: 32, heads: 2, patch: 2 }, batch: 2 } as const
+
   test.each(ENCODER_NAMES)('a step with %s can be planned', (name) => {
-    const training = { model: { kind: 'SiT', depth: 2, hidden: 32, heads: 2, patch: 2 }, batch: 2 } as const
-    const { recompute } = fitStep(options({ ...training, encoders: [{ name, file: 'none' }] }), 2 ** 50)
-    expect(recompute).toBe('none')
+    const file = 'encoder.safetensors'
+    // Of vit alone does the file say the size.
+    const stated = visionTransformerConfigSchema.parse({ hidden: 48, depth: 1, heads: 3, imageSize: 32, patch: 2 })
+    const asked = { ...options({ ...training, encoders: [{ name, file }] }), statedModels: new Map([[file, stated]]) }
+    expect(fitStep(asked, 2 ** 50).recompute).toBe('none')
+  })
+
+  test('of vit without a file the features that are with the data say the width', () => {
+    const { data, ...rest } = options({ ...training, encoders: [{ name: 'vit' }] })
+    expect(() => fitStep({ ...rest, data }, 2 ** 50)).toThrow(/stand in its file alone: name it, vit=RUN/)
+    const features = [{ encoder: 'vit', width: 48, grid: [16, 16] as const, images: 1000 }]
+    const cached = Object.create(data, { features: { value: features } }) as Dataset
+    expect(fitStep({ ...rest, data: cached }, 2 ** 50).recompute).toBe('none')
   })
 })
 
