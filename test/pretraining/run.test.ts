@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { loadEncoder } from '../../src/alignment/encoders.ts'
@@ -7,57 +6,13 @@ import { Dataset } from '../../src/data/dataset.ts'
 import { evaluateEncoderProbe } from '../../src/evaluation/encoder-probe.ts'
 import { SafetensorsFile } from '../../src/formats/safetensors.ts'
 import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
-import { METHOD_NAMES } from '../../src/pretraining/method.ts'
 import { type PretrainEncoderOptions, pretrainEncoder } from '../../src/pretraining/run.ts'
-import { memoryStats } from '../../src/tensor/device.ts'
 import { scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
-import { DEVICES } from '../tensor/devices.ts'
 import { stripedDataset } from './striped-dataset.ts'
 
 const TINY = { hidden: 24, depth: 2, heads: 3, batch: 8, seed: 3 } as const
-
-/** Every line of a run's metrics, without what a clock says. */
-function logOf(run: string): object[] {
-  const lines = readFileSync(join(run, 'metrics.jsonl'), 'utf8').trim().split('\n')
-  return lines.map((line) => {
-    const { seconds: _, imagesPerSecond: __, ...rest } = JSON.parse(line) as Record<string, unknown>
-    return rest
-  })
-}
-
-for (const { device, missing } of DEVICES) {
-  describe.skipIf(missing).each(METHOD_NAMES)(`pretrainEncoder on ${device}: %s`, (method) => {
-    test('a run that was stopped and resumed leaves the bits of an unbroken one', async () => {
-      const data = stripedDataset()
-      const [whole, broken] = [temporaryFolder(), temporaryFolder()]
-      const options = { data, device, configuration: { ...TINY, method, steps: 7, checkpointEvery: 3 } }
-      const before = memoryStats(device).liveBytes
-      const result = await pretrainEncoder({ ...options, out: whole })
-      expect(memoryStats(device).liveBytes, 'tensors that were left').toBe(before)
-      expect(result).toMatchObject({ step: 7, encoder: join(whole, 'encoder.safetensors') })
-
-      const stop = new AbortController()
-      const onStep: PretrainEncoderOptions['onStep'] = ({ index }) => {
-        if (index === 4) stop.abort()
-      }
-      const first = await pretrainEncoder({ ...options, out: broken, signal: stop.signal, onStep })
-      expect(first.encoder).toBeUndefined()
-      expect(first.step).toBeLessThan(7)
-      const second = await pretrainEncoder({ ...options, out: broken, configuration: {}, resume: true })
-      expect(second.step).toBe(7)
-      for (const file of [
-        'encoder.safetensors',
-        'checkpoints/0000007/model.safetensors',
-        'checkpoints/0000007/optimizer.safetensors',
-      ]) {
-        expect(readFileSync(join(broken, file)).equals(readFileSync(join(whole, file))), file).toBe(true)
-      }
-      expect(logOf(broken)).toEqual(logOf(whole))
-    })
-  })
-}
 
 describe('an encoder of one’s own', () => {
   test('learns, states itself, is aligned with under the name vit, and is probed', async () => {

@@ -1,0 +1,54 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { METHOD_NAMES } from '../../src/pretraining/method.ts'
+import { type PretrainEncoderOptions, pretrainEncoder } from '../../src/pretraining/run.ts'
+import { memoryStats } from '../../src/tensor/device.ts'
+import { temporaryFolder } from '../data/temporary-folder.ts'
+import { DEVICES } from '../tensor/devices.ts'
+import { stripedDataset } from './striped-dataset.ts'
+
+/** As small as it can be: the shim runs it thread by thread. */
+const TINY = { hidden: 16, depth: 1, heads: 1, patch: 4, batch: 4, seed: 3 } as const
+const STEPS = 6
+
+/** Every line of a run's metrics, without what a clock says. */
+function logOf(run: string): object[] {
+  const lines = readFileSync(join(run, 'metrics.jsonl'), 'utf8').trim().split('\n')
+  return lines.map((line) => {
+    const { seconds: _, imagesPerSecond: __, ...rest } = JSON.parse(line) as Record<string, unknown>
+    return rest
+  })
+}
+
+for (const { device, missing } of DEVICES) {
+  describe.skipIf(missing).each(METHOD_NAMES)(`pretrainEncoder on ${device}: %s`, (method) => {
+    test('a run that was stopped and resumed leaves the bits of an unbroken one', async () => {
+      const data = stripedDataset()
+      const [whole, broken] = [temporaryFolder(), temporaryFolder()]
+      const options = { data, device, configuration: { ...TINY, method, steps: STEPS, checkpointEvery: 2 } }
+      const before = memoryStats(device).liveBytes
+      const result = await pretrainEncoder({ ...options, out: whole })
+      expect(memoryStats(device).liveBytes, 'tensors that were left').toBe(before)
+      expect(result).toMatchObject({ step: STEPS, encoder: join(whole, 'encoder.safetensors') })
+
+      const stop = new AbortController()
+      const onStep: PretrainEncoderOptions['onStep'] = ({ index }) => {
+        if (index === 2) stop.abort()
+      }
+      const first = await pretrainEncoder({ ...options, out: broken, signal: stop.signal, onStep })
+      expect(first.encoder).toBeUndefined()
+      expect(first.step).toBeLessThan(STEPS)
+      const second = await pretrainEncoder({ ...options, out: broken, configuration: {}, resume: true })
+      expect(second.step).toBe(STEPS)
+      for (const file of [
+        'encoder.safetensors',
+        'checkpoints/0000006/model.safetensors',
+        'checkpoints/0000006/optimizer.safetensors',
+      ]) {
+        expect(readFileSync(join(broken, file)).equals(readFileSync(join(whole, file))), file).toBe(true)
+      }
+      expect(logOf(broken)).toEqual(logOf(whole))
+    })
+  })
+}
