@@ -104,6 +104,8 @@ test('a file of another model, and an autoencoder for pixels', async () => {
     'y',
     '--model',
     MODEL,
+    '--batch',
+    '4',
     '--autoencoder',
     'taesd_decoder.safetensors',
   )
