@@ -80,7 +80,9 @@ describe('the choice on a device that is here', () => {
   ])('%s', (_, room, choice, said) => {
     setMemoryLimit('cpu', room())
     const notices: string[] = []
-    expect(chooseRecomputation({ ...small, statedModels: new Map(), notice: (sentence) => notices.push(sentence) })).toBe(choice)
+    expect(
+      chooseRecomputation({ ...small, statedModels: new Map(), notice: (sentence) => notices.push(sentence) }),
+    ).toBe(choice)
     expect(notices).toHaveLength(said.length)
     for (const [i, pattern] of said.entries()) expect(notices[i]).toMatch(pattern)
   })

@@ -70,7 +70,8 @@ KERNELS.attention = (dtype) => {
       : [[9, (x) => x]]) {
       const qkv = place(draw(1, tokens, 3 * headDim))
       const [o, lse] = native.attention(qkv, 1, true)
-      native.attentionBackward(draw(1, tokens, headDim), qkv, o, lse, 1)
+      for (const dBias of [null, zeros(3 * headDim)])
+        native.attentionBackward(draw(1, tokens, headDim), qkv, o, lse, 1, dBias, dBias !== null)
     }
 }
 
@@ -202,6 +203,8 @@ function single() {
     for (const integers of [u8(8), i32(1, 2, 3, 4)]) native.cast(place(integers), 'f32')
   }
   native.crossEntropyLoss(f32(3, 3), 0.5, 1, null, true)
+  native.distillationLoss(f32(3, 2, 40), native.softmax(f32(2, 2, 40), 1, 'f32'), 0, 0.1, 1, null, true)
+  native.entropy(native.softmax(f32(2, 40), 1, 'f32'))
   native.dispersiveLoss(native.squaredDistances(f32(3, 40)), 0.5, 1, null, true)
   native.combineSamples(f32(2, 8), f32(2, 8), i32(0, 1), f64(2, 2))
   native.denoisingStep(f64(1, 2, 3), f32(1, 4, 3), f32(1, 2, 3), [1, 1, 1, 1, -9, 0], true)
@@ -215,6 +218,12 @@ function single() {
     native.samplePosterior(f32(1, 2, 1, width), f32(1, 1, 1, width), 0.18, 0)
     native.prependTokens(f32(2, 3, width), f32(3, width), f32(width), f32(width), f32(2, width))
     native.dropTokens(f32(2, 3, width), 1)
+    const ids = native.view(i32(0, 2, 2, -1), 0, [2, 2])
+    for (const isFilled of [true, false]) {
+      const taken = isFilled ? ids : native.view(i32(0, 2, 1, 2), 0, [2, 2])
+      const gathered = native.gatherTokens(f32(2, 3, width), taken, isFilled ? f32(width) : null)
+      native.gatherTokensBackward(gathered, taken, 3, isFilled)
+    }
     native.sum(f32(width), 1)
     native.linearCombination([0.5, 2], [f64(width), f32(width)])
   }
@@ -240,7 +249,23 @@ function single() {
     native.clipGradientNorm(gradient, [8, 16], STATE, 1, 1)
     for (const copy of [null, 'bf16', 'f16']) {
       const compute = copy && place(native.empty([1032], copy, device))
-      native.adamW(weight, gradient, first, second, ema, compute, [8, 16], STATE, 1e-4, 0.9, 0.999, 1e-8, 0, 0.999)
+      native.adamW(
+        weight,
+        gradient,
+        first,
+        second,
+        ema,
+        compute,
+        [8, 16],
+        [24, 32],
+        STATE,
+        1e-4,
+        0.9,
+        0.999,
+        1e-8,
+        0,
+        0.999,
+      )
     }
   }
 }

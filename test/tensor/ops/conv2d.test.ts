@@ -111,15 +111,21 @@ function convCase(draw: Draw, table: Convolution): OpCase {
       const summed = reference.conv2d(input, weight, bias, geometry)
       return map(residual ? sum(summed, residual) : summed, ACTIVATIONS[activation])
     },
-    rounding: () => ({
-      out: {
-        // The sum with bias and residual; the normalisation is two roundings and SiLU ten more, on either side.
-        roundings: kernel[0] * kernel[1] * channels + 2 + (norm ? 12 : 0) + (activation === 'silu' ? 10 : 0),
-        scale: largestNorm(plain(squares(magnitude), squares(weight))) + (bias ? 1 : 0) + (residual ? 1 : 0),
-        // What is normalised or converted is rounded before it is multiplied. Upsampled, up to four terms have the same rounding: √4.
-        computeRoundings: norm || table.wideInput ? (upsample ?? 1) : 0,
-      },
-    }),
+    rounding: () => {
+      const scale = largestNorm(plain(squares(magnitude), squares(weight))) + (bias ? 1 : 0) + (residual ? 1 : 0)
+      // SiLU is of a sum that has been rounded; its slope is nowhere beyond 1.1.
+      const ofSum =
+        activation === 'silu' ? (1.1 * largestOf(reference.conv2d(input, weight, bias, geometry))) / scale : 0
+      return {
+        out: {
+          // The sum with bias and residual; the normalisation is two roundings and SiLU ten more, on either side.
+          roundings: kernel[0] * kernel[1] * channels + 2 + (norm ? 12 : 0) + (activation === 'silu' ? 10 : 0),
+          scale,
+          // What is normalised or converted is rounded before it is multiplied. Upsampled, up to four terms have the same rounding: √4.
+          computeRoundings: (norm || table.wideInput ? (upsample ?? 1) : 0) + ofSum,
+        },
+      }
+    },
   })
 }
 
