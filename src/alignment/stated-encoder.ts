@@ -4,6 +4,9 @@ import { type VisionTransformerConfig, visionTransformerConfigSchema } from '../
 import { openWeights } from '../models/weights-file.ts'
 import type { ChannelStatistics } from './preprocessing.ts'
 
+/** The tensor of such a file that is no weight: AverageFeatures', f32 [rows · columns, D]. */
+export const AVERAGE_FEATURES = 'average_features'
+
 /** The metadata key of a safetensors file under which an encoder states itself. */
 const KEY = 'encoder'
 

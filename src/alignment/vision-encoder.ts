@@ -9,14 +9,17 @@ import {
 import type { VisionTransformerPreset } from '../models/vit-presets.ts'
 import { statedConfig, vitConfig } from '../models/vit-weights.ts'
 import { openWeights } from '../models/weights-file.ts'
+import type { StateSource } from '../nn/state-dict.ts'
 import { type Device, synchronize } from '../tensor/device.ts'
 import type { ComputeDType } from '../tensor/dtype.ts'
+import { toFloat32 } from '../tensor/host-tensor.ts'
 import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
+import { AverageFeatures } from './average-features.ts'
 import type { Encoder } from './encoder.ts'
 import type { EncoderFamily } from './encoder-family.ts'
 import { normalizedInput } from './preprocessing.ts'
-import { encoderStatement } from './stated-encoder.ts'
+import { AVERAGE_FEATURES, encoderStatement } from './stated-encoder.ts'
 
 /** REPA fits every table to the grid with timm's resample_abs_pos_embed, not in the models' own ways, which give others. */
 export const REPA_INTERPOLATION: PositionInterpolation = { antialias: true, offset: 0 }
@@ -34,12 +37,14 @@ export class VisionEncoder implements Encoder {
   readonly name: VisionEncoderName
   readonly model: VisionTransformer
   readonly #family: Preprocessing
+  readonly #average: AverageFeatures | undefined
 
-  /** Takes the model over: disposing the encoder disposes it. */
-  constructor(family: Preprocessing, name: VisionEncoderName, model: VisionTransformer) {
+  /** Takes the model over, and the average that is taken off its features: disposing the encoder disposes them. */
+  constructor(family: Preprocessing, name: VisionEncoderName, model: VisionTransformer, average?: AverageFeatures) {
     this.name = name
     this.model = model
     this.#family = family
+    this.#average = average
   }
 
   get width(): number {
@@ -71,11 +76,13 @@ export class VisionEncoder implements Encoder {
     const { patch } = this.model.config
     return scope(() => {
       const input = normalizedInput(images, [grid[0] * patch, grid[1] * patch], this.#family.statistics)
-      return this.model.patchFeatures(input, { interpolation: REPA_INTERPOLATION })
+      const features = this.model.patchFeatures(input, { interpolation: REPA_INTERPOLATION })
+      return this.#average?.takenOff(features, grid) ?? features
     })
   }
 
   [Symbol.dispose](): void {
+    this.#average?.[Symbol.dispose]()
     this.model.dispose()
   }
 }
@@ -84,15 +91,26 @@ export class VisionEncoder implements Encoder {
 export async function loadStatedEncoder(path: string, device: Device): Promise<VisionEncoder> {
   await using file = await openWeights(path)
   const { model: config, statistics } = encoderStatement(path, file.metadata)
+  const side = config.imageSize / config.patch
+  const average = await averageOf(path, file, [side * side, config.hidden])
   const model = VisionTransformer.fromConfig(config, device)
   try {
-    await model.load(file)
+    await model.load(file, { ignore: (name) => name === AVERAGE_FEATURES })
     await synchronize(device)
   } catch (error) {
     model.dispose()
     throw error
   }
-  return new VisionEncoder({ statistics }, 'vit', model)
+  return new VisionEncoder({ statistics }, 'vit', model, new AverageFeatures(average, [side, side]))
+}
+
+async function averageOf(path: string, file: StateSource, shape: readonly [number, number]): Promise<Float32Array> {
+  if (!file.names.includes(AVERAGE_FEATURES)) {
+    throw new Error(`${path} has no ${AVERAGE_FEATURES}; write it anew by repa pretrain-encoder --resume.`)
+  }
+  const own = file.shapeOf(AVERAGE_FEATURES)
+  if (String(own) === String(shape)) return toFloat32(await file.read(AVERAGE_FEATURES))
+  throw new Error(`${path}: ${AVERAGE_FEATURES} has shape [${own}]; the encoder that it states gives [${shape}].`)
 }
 
 /** Loads a file of a family's weights; see `loadEncoder`. */

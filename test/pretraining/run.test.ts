@@ -45,6 +45,18 @@ describe('an encoder of one’s own', () => {
     features.dispose()
 
     const set = await Dataset.open(data)
+    // What all images have in common is no part of a feature, and nothing else is missing.
+    const bytes = new Uint8Array(64 * set.imageLength)
+    for (let i = 0; i < 64; i++) await set.readInto(i, { image: bytes.subarray(i * 768, (i + 1) * 768) })
+    const seen = scope(() => encoder.features(Tensor.from(bytes, [64, 3, 16, 16], 'cpu'), [8, 8]))
+    const values = await seen.data()
+    seen.dispose()
+    const places = Array.from({ length: 64 * 24 }, (_, j) =>
+      mean(Array.from({ length: 64 }, (_, i) => values[i * 1536 + j]!)),
+    )
+    expect(Math.max(...places.map(Math.abs))).toBeLessThan(1e-5)
+    expect(Math.max(...values)).toBeGreaterThan(0.1)
+
     const probe = { encoder, data: set, seed: 1, batch: 16, device: 'cpu', schedule: { batch: 16, learningRate: 0.03 } }
     const { accuracy, testImages, grid } = await evaluateEncoderProbe(probe)
     expect({ testImages, grid }).toEqual({ testImages: 13, grid: [8, 8] })
@@ -56,6 +68,18 @@ describe('an encoder of one’s own', () => {
     await writeSafetensors(file, [{ name: 'cls_token', dtype: 'f32', shape: [1], data: async () => new Uint8Array(4) }])
     await expect(loadEncoder('vit', file)).rejects.toThrow(
       `${file} does not say what encoder it holds: the encoder vit needs a file that repa pretrain-encoder wrote.`,
+    )
+    const { encoder } = await pretrainEncoder({
+      ...{ data: stripedDataset({ count: 8 }), out: temporaryFolder(), device: 'cpu' },
+      configuration: { ...TINY, steps: 1 },
+    })
+    await using whole = await SafetensorsFile.open(encoder!)
+    const weights = [...whole.tensors].filter(([name]) => name !== 'average_features')
+    const tensors = await Promise.all(weights.map(async ([name]) => ({ name, ...(await whole.read(name)) })))
+    const old = join(temporaryFolder(), 'old.safetensors')
+    await writeSafetensors(old, tensors, { metadata: { encoder: whole.metadata.encoder! } })
+    await expect(loadEncoder('vit', old)).rejects.toThrow(
+      `${old} has no average_features; write it anew by repa pretrain-encoder --resume.`,
     )
     await expect(loadEncoder('vit')).rejects.toThrow('vit=RUN/encoder.safetensors')
   })

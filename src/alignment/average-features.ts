@@ -1,0 +1,51 @@
+import { prependTokens } from '../tensor/ops/tokens.ts'
+import { keep } from '../tensor/scope.ts'
+import { Tensor } from '../tensor/tensor.ts'
+
+type Grid = readonly [rows: number, columns: number]
+
+/**
+ * What an encoder gives for the average image, f32 [rows · columns, D], and is taken off its features: most of what a transformer of few
+ * steps says of a patch is where it is, the same for every image, and a cosine with that is large whatever the image shows.
+ */
+export class AverageFeatures implements Disposable {
+  readonly #grid: Grid
+  /** Negated: what is added. */
+  readonly #values: Float32Array
+  readonly #width: number
+  /** By grid. */
+  readonly #tables = new Map<string, Tensor>()
+
+  /** `values` [rows · columns, width], of the grid of the images that the encoder was trained on. */
+  constructor(values: Float32Array, grid: Grid) {
+    this.#grid = grid
+    this.#values = values.map((value) => -value)
+    this.#width = values.length / (grid[0] * grid[1])
+  }
+
+  /** Features f32 [B, rows · columns, D] without the average. Of another grid's, the mean over all places is taken off. */
+  takenOff(features: Tensor, grid: Grid): Tensor {
+    const key = `${features.device} ${grid.join(' x ')}`
+    let table = this.#tables.get(key)
+    if (!table) {
+      const isOwn = grid[0] === this.#grid[0] && grid[1] === this.#grid[1]
+      const rows = isOwn ? this.#values : this.#meanOfPlaces(grid[0] * grid[1])
+      table = keep(Tensor.from(rows, [grid[0] * grid[1], this.#width], features.device))
+      this.#tables.set(key, table)
+    }
+    return prependTokens(features, { positions: table })
+  }
+
+  #meanOfPlaces(count: number): Float32Array {
+    const width = this.#width
+    const places = this.#values.length / width
+    const sums = new Float64Array(width)
+    for (const [i, value] of this.#values.entries()) sums[i % width]! += value / places
+    return Float32Array.from({ length: count * width }, (_, i) => sums[i % width]!)
+  }
+
+  [Symbol.dispose](): void {
+    for (const table of this.#tables.values()) table.dispose()
+    this.#tables.clear()
+  }
+}
