@@ -3,9 +3,9 @@ import { VisionEncoder } from '../alignment/vision-encoder.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { KeyedPermutation } from '../data/permutation.ts'
 import { VisionTransformer } from '../models/vit.ts'
-import { native } from '../native.ts'
 import { stateSource } from '../nn/state-dict.ts'
 import type { HostTensor } from '../tensor/host-tensor.ts'
+import { columnSum } from '../tensor/ops/elementwise.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { PretrainingMethod } from './method.ts'
@@ -38,9 +38,7 @@ export async function averageFeatures(
     using sum = scope(() => {
       const pixels = Tensor.from(bytes, [images, 3, data.imageSize, data.imageSize], device)
       const features = encoder.features(pixels, [side, side])
-      const total = Tensor.empty([sums.length], device)
-      native().columnSum(features.reshape([images, sums.length]).handle, total.handle, false)
-      return total
+      return columnSum(features.reshape([images, sums.length]))
     })
     for (const [i, value] of (await sum.data()).entries()) sums[i]! += value
   }

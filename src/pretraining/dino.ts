@@ -1,8 +1,7 @@
 import type { ChannelStatistics } from '../alignment/preprocessing.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
-import { native } from '../native.ts'
 import { distillationLoss, entropy, sharpened } from '../tensor/ops/distillation.ts'
-import { add, scale } from '../tensor/ops/elementwise.ts'
+import { accumulate, add, columnSum, scale } from '../tensor/ops/elementwise.ts'
 import { mean } from '../tensor/ops/loss.ts'
 import { normalizeImages } from '../tensor/ops/pixels.ts'
 import { reshape } from '../tensor/ops/reshape.ts'
@@ -66,9 +65,8 @@ export class SelfDistillation implements PretrainingMethod {
   readonly #statistics: ChannelStatistics
   readonly #seed: number
   readonly #learningRate: number
-  /** Of the last step's logits of the teacher, less the centre: their sum, [K], and how many they are. */
-  readonly #logitSum: Tensor
-  #logitCount = 0
+  /** Of the last step's logits of the teacher, less the centre, [K]. */
+  #meanLogits: Tensor | undefined
 
   constructor(
     { encoder, statistics, batch, learningRate, seed, device }: MethodOptions,
@@ -82,7 +80,6 @@ export class SelfDistillation implements PretrainingMethod {
     this.model.initialise(seed)
     const { prototypes } = this.#settings.head
     this.buffers = { centre: keep(Tensor.zeros([prototypes], device)) }
-    this.#logitSum = keep(Tensor.zeros([prototypes], device))
   }
 
   get encoder(): TrainedEncoder {
@@ -140,8 +137,7 @@ export class SelfDistillation implements PretrainingMethod {
 
   afterUpdate(): void {
     scope(() => {
-      const moved = scale(this.#logitSum, (1 - CENTRE_MOMENTUM) / this.#logitCount)
-      native().accumulate(this.buffers.centre.handle, moved.handle)
+      if (this.#meanLogits) accumulate(this.buffers.centre, scale(this.#meanLogits, 1 - CENTRE_MOMENTUM))
     })
   }
 
@@ -153,15 +149,13 @@ export class SelfDistillation implements PretrainingMethod {
       scope(() => {
         const prototypes = model.head.unitPrototypes({ frozen: true })
         const logits = model.head.forward(model.classTokens(images), prototypes, scale(centre, -1))
-        this.#logitCount = logits.shape[0]!
-        native().columnSum(logits.handle, this.#logitSum.handle, false)
+        this.#meanLogits?.dispose()
+        this.#meanLogits = keep(meanOfRows(logits))
         const rows = sharpened(logits, teacherTemperature(number, this.#settings.teacherTemperature))
-        const ofAll = Tensor.empty(centre.shape, model.device)
-        native().columnSum(rows.handle, ofAll.handle, false)
         return {
           distributions: byView(rows, count),
           entropy: mean(entropy(rows)),
-          meanEntropy: entropy(scale(ofAll, 1 / this.#logitCount)),
+          meanEntropy: entropy(meanOfRows(rows)),
         }
       }),
     )
@@ -185,7 +179,7 @@ export class SelfDistillation implements PretrainingMethod {
 
   [Symbol.dispose](): void {
     this.buffers.centre.dispose()
-    this.#logitSum.dispose()
+    this.#meanLogits?.dispose()
     this.model.dispose()
   }
 }
@@ -216,6 +210,10 @@ interface Targets {
 /** Rows [V · B, K], a view after the other, → [V, B, K]. */
 function byView(rows: Tensor, batch: number): Tensor {
   return reshape(rows, [rows.shape[0]! / batch, batch, rows.shape[1]!])
+}
+
+function meanOfRows(x: Tensor): Tensor {
+  return scope(() => scale(columnSum(x), 1 / x.shape[0]!))
 }
 
 /** Linear over the warm-up, 30 epochs of 100. */

@@ -30,7 +30,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   // Its self-test is a small training step.
   doctor: ['benchmark', 'training', 'models', 'tensor', 'native.ts'],
   // An encoder of one's own is trained with the optimizer and the checkpoints of all training.
-  pretraining: ['training', 'models', 'alignment', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
+  pretraining: ['training', 'models', 'alignment', 'data', 'formats', 'nn', 'tensor'],
   training: ['models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
   evaluation: ['models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
   report: ['formats'],

@@ -50,3 +50,15 @@ export function clamp(x: Tensor, low: number, high: number): Tensor {
 export function scale(x: Tensor, factor: number): Tensor {
   return new Tensor(native().scale(x.handle, factor), x.device)
 }
+
+/** sum += x, in place. Not differentiable. */
+export function accumulate(sum: Tensor, x: Tensor): void {
+  native().accumulate(sum.handle, x.handle)
+}
+
+/** The sum of the rows of x [N, C] → [C]. Not differentiable. */
+export function columnSum(x: Tensor): Tensor {
+  const out = Tensor.empty(x.shape.slice(-1), x.device)
+  native().columnSum(x.handle, out.handle, false)
+  return out
+}
