@@ -1,5 +1,5 @@
 import { formatCount, formatDuration, formatSignificant } from '../../src/report/quantity.ts'
-import { type Comparison, compare, MEASURES, type Measure, type Reach, spreadOf } from './analysis.ts'
+import { type Comparison, compare, MEASURES, type Measure, type Reach, type Spread, spreadOf } from './analysis.ts'
 import { curveOf, type Result, seedsOf } from './result.ts'
 
 export const MEASURE_NAMES = Object.keys(MEASURES) as readonly Measure[]
@@ -7,6 +7,14 @@ export const MEASURE_NAMES = Object.keys(MEASURES) as readonly Measure[]
 /** A value of a measure, as it is written. */
 export function formatValue(measure: Measure, value: number): string {
   return measure === 'accuracy' ? `${(100 * value).toFixed(1)} %` : formatSignificant(value, 4)
+}
+
+/** How far two values are apart, or their mean and its deviation over seeds: with a sign, and of shares in percentage points. */
+export function formatDifference(measure: Measure, { mean, deviation }: Spread): string {
+  const isShare = measure === 'accuracy'
+  const write = (size: number): string => (isShare ? (100 * size).toFixed(1) : formatSignificant(size, 3))
+  const spread = deviation === undefined ? '' : ` ± ${write(deviation)}`
+  return `${mean < 0 ? '−' : '+'}${write(Math.abs(mean))}${spread}${isShare ? ' points' : ''}`
 }
 
 export function comparisonsOf(result: Result, measure: Measure): readonly (Comparison & { readonly seed: number })[] {
@@ -43,7 +51,7 @@ export function measureTable(result: Result, measure: Measure): string {
     `seed ${row.seed}`,
     write(row.vanilla),
     write(row.aligned),
-    write(difference(row)),
+    formatDifference(measure, spreadOf([difference(row)])),
     formatReach(row.reach),
     formatSpeedUp(row),
   ])
@@ -57,7 +65,7 @@ export function measureTable(result: Result, measure: Measure): string {
       rows.map(({ aligned }) => aligned),
       write,
     ),
-    withDeviation(rows.map(difference), write),
+    formatDifference(measure, spreadOf(rows.map(difference))),
     `reached by ${reached.length} of ${rows.length}`,
     reached.length === rows.length ? withDeviation(reached, (value) => `${value.toFixed(2)} ×`) : '–',
   ]

@@ -8,6 +8,7 @@ import {
   reach,
   spreadOf,
 } from '../../bench/acceleration/analysis.ts'
+import { formatDifference } from '../../bench/acceleration/tables.ts'
 
 /** Points at the steps 100, 200, … */
 const curve = (...values: number[]): CurvePoints => values.map((value, i) => ({ step: 100 * (i + 1), value }))
@@ -65,6 +66,15 @@ describe('means and deviations', () => {
 
   test('of curves, point by point', () => {
     expect(meanCurve([curve(1, 2), curve(3, 6)])).toEqual(curve(2, 4))
+  })
+
+  test.each([
+    ['accuracy', [0.056], '+5.6 points'],
+    ['accuracy', [-0.01, -0.03], '−2.0 ± 1.4 points'],
+    ['distance', [-0.4938], '−0.494'],
+    ['distance', [1, 3], '+2.00 ± 1.41'],
+  ] as const)('of differences of %s, %j, are written %s', (measure, values, written) => {
+    expect(formatDifference(measure, spreadOf(values))).toBe(written)
   })
 
   test('of nothing are refused', () => {
