@@ -1,7 +1,7 @@
 import { type Axis, positionOn } from '../../src/report/axis.ts'
 import { curveOf as curveOfPoints, type Points } from '../../src/report/curve.ts'
 import { type Html, html, trusted } from '../../src/report/html.ts'
-import { plotOf, UNITS } from '../../src/report/plot.ts'
+import { type Plot, plotOf, UNITS } from '../../src/report/plot.ts'
 import { formatCount, formatShare } from '../../src/report/quantity.ts'
 import { type CurvePoints, MEASURES, type Measure, reach } from './analysis.ts'
 import { ARMS, type Arm } from './places.ts'
@@ -56,7 +56,12 @@ ${lines.map(({ arm, kind }, i) => {
   return html`${stroke}<path d="${trusted(plot.raw[i]!)}" stroke="${COLOURS[arm]}" stroke-width="5" vector-effect="non-scaling-stroke"/>`
 })}
 </svg>
-${target(result, measure, plot)}
+${target(
+  result,
+  measure,
+  lines.map(({ curve }) => curve),
+  plot,
+)}
 ${plot.y.ticks.map(
   ({ value, label }) =>
     html`<text x="-6" y="${(level(plot.y, value) + 4).toFixed(1)}" text-anchor="end">${measure === 'accuracy' ? `${formatShare(value)} %` : label}</text>`,
@@ -70,14 +75,46 @@ ${plot.x.ticks.map(
 }
 
 /** From the vanilla runs' last mean to where the aligned runs' mean reaches it. */
-function target(result: Result, measure: Measure, { x, y }: { readonly x: Axis; readonly y: Axis }): Html {
+function target(result: Result, measure: Measure, curves: readonly CurvePoints[], { x, y }: Plot): Html {
   const { width, height } = PANEL
   const vanilla = meanCurveOf(result, 'vanilla', measure).at(-1)!
   const found = reach(meanCurveOf(result, 'aligned', measure), vanilla.value, MEASURES[measure].better)
   if (found.kind !== 'reached') return html``
-  const place = (value: number): string => (positionOn(x, value) * width).toFixed(1)
-  const level = ((1 - positionOn(y, vanilla.value)) * height).toFixed(1)
-  return html`<path d="M${place(vanilla.step)} ${level}H${place(found.step)}V${height}" fill="none" stroke="${INK}" stroke-dasharray="4 3"/><text x="${place(found.step)}" y="${height - 5}" dx="-4" text-anchor="end">${formatCount(Math.round(found.step))}</text>`
+  const across = (step: number): number => positionOn(x, step) * width
+  const level = (value: number): number => (1 - positionOn(y, value)) * height
+  const drawn = curves.map((curve) => curve.map(({ step, value }) => [across(step), level(value)] as const))
+  const label = formatCount(Math.round(found.step))
+  const { left, baseline } = labelPlace(across(found.step), label.length * CHARACTER, drawn)
+  return html`<path d="M${across(vanilla.step).toFixed(1)} ${level(vanilla.value).toFixed(1)}H${across(found.step).toFixed(1)}V${height}" fill="none" stroke="${INK}" stroke-dasharray="4 3"/><text x="${left.toFixed(1)}" y="${baseline.toFixed(1)}">${label}</text>`
+}
+
+/** A digit's width and height in the figure's font, in pixels, and the air around a label. */
+const CHARACTER = 6.5
+const DIGIT_HEIGHT = 9
+const AIR = 5
+
+/**
+ * Where the label of a line that meets the axis at `at` crosses no curve: to the line's right where the panel has room for it, else to
+ * its left; at the axis if every curve passes above, else above all of them.
+ */
+function labelPlace(
+  at: number,
+  length: number,
+  curves: readonly (readonly (readonly [x: number, y: number])[])[],
+): { readonly left: number; readonly baseline: number } {
+  const left = at + AIR + length <= PANEL.width ? at + AIR : at - AIR - length
+  const right = left + length
+  const levels = curves.flatMap((curve) =>
+    curve.slice(1).flatMap(([toX, toY], i) => {
+      const [fromX, fromY] = curve[i]!
+      if (toX < left || fromX > right) return []
+      const levelAt = (x: number): number => fromY + ((toY - fromY) * (x - fromX)) / (toX - fromX)
+      return [levelAt(Math.max(left, fromX)), levelAt(Math.min(right, toX))]
+    }),
+  )
+  const atAxis = PANEL.height - AIR
+  const isFree = levels.every((level) => level < atAxis - DIGIT_HEIGHT - AIR / 2)
+  return { left, baseline: isFree ? atAxis : Math.min(...levels) - AIR }
 }
 
 function legend(): Html {
