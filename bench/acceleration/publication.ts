@@ -13,7 +13,7 @@ const begin = (size: string): string => `<!-- ${size}: written by --publish, fro
 const end = (size: string): string => `<!-- ${size}: to here -->`
 
 /** What a result says, in Markdown, with the figures that `publish` puts beside it. */
-export function section(result: Result): string {
+function section(result: Result): string {
   const { size, teacher, floor, images, machine, date } = result
   const seeds = seedsOf(result)
   const steps = shownSteps(result).map(formatCount)
@@ -30,7 +30,7 @@ export function section(result: Result): string {
 }
 
 /** The text with the section of the result's size in place of the one between its marks. */
-export function withSection(readme: string, result: Result): string {
+function withSection(readme: string, result: Result): string {
   const [from, to] = [begin(result.size), end(result.size)]
   const [first, last] = [readme.indexOf(from), readme.indexOf(to)]
   if (first < 0 || last < first) {
