@@ -2,15 +2,13 @@ import type { ChannelStatistics } from '../alignment/preprocessing.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { type Batch, Loader } from '../data/loader.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
-import { allowTf32, type Device, synchronize } from '../tensor/device.ts'
+import { allowTf32, type Device } from '../tensor/device.ts'
 import { scope } from '../tensor/scope.ts'
 import { AdamW, type OptimizerCounters } from '../training/optimizer.ts'
 import { defaultPrecision, type Precision, precisionPolicy } from '../training/precision.ts'
+import { type StepTiming, stepsAhead } from '../training/steps-ahead.ts'
 import type { MethodName, PretrainingMethod } from './method.ts'
 import { createMethod } from './methods.ts'
-
-/** Steps that may be under way on the device before the host waits for the oldest. */
-const STEPS_AHEAD = 2
 
 export interface PretrainerOptions {
   readonly method: MethodName
@@ -28,7 +26,7 @@ export interface PretrainerOptions {
 }
 
 /** One step, as seen some steps later: the host does not wait for the device. */
-export interface PretrainingStep {
+export interface PretrainingStep extends StepTiming {
   /** From 1. */
   readonly index: number
   readonly epoch: number
@@ -41,12 +39,9 @@ export interface PretrainingStep {
   readonly finite: boolean
   /** Steps left out so far. */
   readonly skipped: number
-  readonly imagesPerSecond: number
-  /** Since the first run() began. */
-  readonly seconds: number
 }
 
-type Pending = Promise<Omit<PretrainingStep, 'imagesPerSecond' | 'seconds'>>
+type Pending = Promise<Omit<PretrainingStep, keyof StepTiming>>
 
 /** Trains an encoder by a self-supervised objective. What a step does depends on the seed and its number alone. */
 export class Pretrainer implements AsyncDisposable {
@@ -101,35 +96,17 @@ export class Pretrainer implements AsyncDisposable {
     const { batch, device } = this.#options
     this.#batches ??= this.#openLoader()
     this.#began ??= performance.now()
-    const began = this.#began
-    const pending: Pending[] = []
-    let last = performance.now()
-    const finish = async (step: Pending): Promise<PretrainingStep> => {
-      const report = await step
-      const now = performance.now()
-      const imagesPerSecond = (1000 * batch) / (now - last)
-      last = now
-      return { ...report, imagesPerSecond, seconds: (now - began) / 1000 }
-    }
-    try {
-      while (this.#step < until && !signal?.aborted) {
-        const { value: samples, done } = await this.#batches.next()
-        if (done) break
-        const step = this.#trainStep(samples)
-        // A failure is reported when the step's turn comes; until then it must not count as unhandled.
-        step.catch(() => {})
-        pending.push(step)
-        if (pending.length > STEPS_AHEAD) yield await finish(pending.shift()!)
-      }
-      while (pending.length > 0) yield await finish(pending.shift()!)
-    } catch (error) {
-      // Its position may be past the step's by now: the next run opens it anew.
-      await this.#closeLoader()
-      throw error
-    } finally {
-      await Promise.allSettled(pending)
-      await synchronize(device)
-    }
+    yield* stepsAhead({
+      next: async () => {
+        if (this.#step >= until || signal?.aborted) return undefined
+        return (await this.#batches!.next()).value
+      },
+      enqueue: (samples) => this.#trainStep(samples),
+      closeLoader: () => this.#closeLoader(),
+      batch,
+      device,
+      began: this.#began,
+    })
   }
 
   /** Enqueues one step; the promise settles when the device has made it. */

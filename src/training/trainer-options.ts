@@ -10,6 +10,7 @@ import type { AlignmentEncoder } from './cached-encoder.ts'
 import type { CheckpointState } from './checkpoint.ts'
 import type { AdamWOptions } from './optimizer.ts'
 import type { Precision } from './precision.ts'
+import type { StepTiming } from './steps-ahead.ts'
 
 /** What aligns the hidden states: one encoder or several, after block `depth`, with this weight in the loss. */
 export interface Alignment {
@@ -67,7 +68,7 @@ export interface TrainerOptions extends Partial<AdamWOptions> {
 }
 
 /** One training step, as seen some steps later: the host does not wait for the device. */
-export interface TrainingStep {
+export interface TrainingStep extends StepTiming {
   /** From 1. */
   readonly index: number
   readonly epoch: number
@@ -95,9 +96,6 @@ export interface TrainingStep {
   readonly skipped: number
   /** What the losses multiply the next gradient by; undefined without loss scaling. */
   readonly lossScale: number | undefined
-  readonly imagesPerSecond: number
-  /** Since the first run() began. */
-  readonly seconds: number
 }
 
 export interface RunOptions {

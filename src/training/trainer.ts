@@ -26,12 +26,10 @@ import { AdamW } from './optimizer.ts'
 import { inputsOfPass, lossesOfPasses, type StepInputs, type StepLosses } from './passes.ts'
 import { defaultPrecision, precisionPolicy } from './precision.ts'
 import { requireBlocks, requireFit, requireIndependentPasses, requireSameComputation } from './requirements.ts'
+import { type StepTiming, stepsAhead } from './steps-ahead.ts'
 import type { RunOptions, TrainerOptions, TrainingStep } from './trainer-options.ts'
 
-/** Steps that may be under way on the device before the host waits for the oldest. */
-const STEPS_AHEAD = 2
-
-type Pending = Promise<Omit<TrainingStep, 'imagesPerSecond' | 'seconds'>>
+type Pending = Promise<Omit<TrainingStep, keyof StepTiming>>
 
 /**
  * Trains a SiT or a DiT with REPA:
@@ -170,36 +168,18 @@ export class Trainer implements AsyncDisposable {
     const { batch } = this.#options
     this.#batches ??= this.#openLoader()
     this.#began ??= performance.now()
-    const began = this.#began
-    const pending: Pending[] = []
-    let last = performance.now()
-    const finish = async (step: Pending): Promise<TrainingStep> => {
-      const report = await step
-      const now = performance.now()
-      const imagesPerSecond = (1000 * batch) / (now - last)
-      last = now
-      return { ...report, imagesPerSecond, seconds: (now - began) / 1000 }
-    }
-    try {
-      while (this.#step < steps && !signal?.aborted) {
+    yield* stepsAhead({
+      next: async () => {
+        if (this.#step >= steps || signal?.aborted) return undefined
         if (this.#isAligning && isOver(this.#step, this.#schedule)) await this.#endAlignment()
-        const { value: samples, done } = await this.#batches.next()
-        if (done) break
-        const step = this.#trainStep(samples)
-        // A failure is reported when the step's turn comes; until then it must not count as unhandled.
-        step.catch(() => {})
-        pending.push(step)
-        if (pending.length > STEPS_AHEAD) yield await finish(pending.shift()!)
-      }
-      while (pending.length > 0) yield await finish(pending.shift()!)
-    } catch (error) {
-      // Its position may be past the step's by now: the next run opens it anew.
-      await this.#closeLoader()
-      throw error
-    } finally {
-      await Promise.allSettled(pending)
-      await synchronize(this.model.device)
-    }
+        return (await this.#batches!.next()).value
+      },
+      enqueue: (samples) => this.#trainStep(samples),
+      closeLoader: () => this.#closeLoader(),
+      batch,
+      device: this.model.device,
+      began: this.#began,
+    })
   }
 
   /** Enqueues one step on samples that are not the data's own, as planning does. */
