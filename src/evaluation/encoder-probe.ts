@@ -1,14 +1,10 @@
 import type { Encoder } from '../alignment/encoder.ts'
 import type { Dataset } from '../data/dataset.ts'
-import { mapInOrder } from '../data/ordered-map.ts'
+import { imageBatch } from '../data/image-batch.ts'
 import type { Device } from '../tensor/device.ts'
-import { Tensor } from '../tensor/tensor.ts'
 import { encoderGrid, meanOfTokens } from './feature-network.ts'
 import { PAPER_SCHEDULE, type ProbeAccuracy, type ProbeSchedule, type ProbeSet, trainProbes } from './linear-probe.ts'
 import { type ProbeImages, probeSplit } from './probe.ts'
-
-/** Images that are read at a time. */
-const READ_AT_ONCE = 8
 
 export interface EvaluateEncoderProbeOptions extends ProbeImages {
   readonly encoder: Encoder
@@ -49,7 +45,7 @@ export async function evaluateEncoderProbe(options: EvaluateEncoderProbeOptions)
     for (let first = 0; first < indices.length; first += options.batch) {
       signal?.throwIfAborted()
       const batch = indices.subarray(first, first + options.batch)
-      using images = await imagesOf(dataset, batch, device)
+      using images = await imageBatch(dataset, batch, device)
       using mean = meanOfTokens(() => encoder.features(images, grid))
       pooled.set(await mean.data(), first * width)
       done += batch.length
@@ -76,15 +72,4 @@ export async function evaluateEncoderProbe(options: EvaluateEncoderProbeOptions)
     schedule,
     ...accuracy!,
   }
-}
-
-/** u8 [n, 3, S, S]. */
-async function imagesOf(data: Dataset, indices: Int32Array, device: Device): Promise<Tensor> {
-  const bytes = new Uint8Array(indices.length * data.imageLength)
-  const places = Array.from(indices, (_, i) => i)
-  const reading = mapInOrder(places, READ_AT_ONCE, (i) =>
-    data.readInto(indices[i]!, { image: bytes.subarray(i * data.imageLength, (i + 1) * data.imageLength) }),
-  )
-  for await (const _ of reading);
-  return Tensor.from(bytes, [indices.length, 3, data.imageSize, data.imageSize], device)
 }

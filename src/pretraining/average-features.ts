@@ -1,13 +1,13 @@
 import type { ChannelStatistics } from '../alignment/preprocessing.ts'
 import { VisionEncoder } from '../alignment/vision-encoder.ts'
 import type { Dataset } from '../data/dataset.ts'
+import { imageBatch } from '../data/image-batch.ts'
 import { KeyedPermutation } from '../data/permutation.ts'
 import { VisionTransformer } from '../models/vit.ts'
 import { stateSource } from '../nn/state-dict.ts'
 import type { HostTensor } from '../tensor/host-tensor.ts'
 import { columnSum } from '../tensor/ops/elementwise.ts'
 import { scope } from '../tensor/scope.ts'
-import { Tensor } from '../tensor/tensor.ts'
 import type { PretrainingMethod } from './method.ts'
 
 /** Images that are looked at, of a larger set drawn by the seed: their mean is off by a 64th of the features' own spread. */
@@ -29,16 +29,11 @@ export async function averageFeatures(
   const sums = new Float64Array(side * side * config.hidden)
   for (let first = 0; first < count; first += BATCH) {
     signal?.throwIfAborted()
-    const images = Math.min(BATCH, count - first)
-    const bytes = new Uint8Array(images * data.imageLength)
-    for (let i = 0; i < images; i++) {
-      const image = bytes.subarray(i * data.imageLength, (i + 1) * data.imageLength)
-      await data.readInto(order.at(first + i), { image })
-    }
+    const indices = Array.from({ length: Math.min(BATCH, count - first) }, (_, i) => order.at(first + i))
+    using images = await imageBatch(data, indices, device)
     using sum = scope(() => {
-      const pixels = Tensor.from(bytes, [images, 3, data.imageSize, data.imageSize], device)
-      const features = encoder.features(pixels, [side, side])
-      return columnSum(features.reshape([images, sums.length]))
+      const features = encoder.features(images, [side, side])
+      return columnSum(features.reshape([indices.length, sums.length]))
     })
     for (const [i, value] of (await sum.data()).entries()) sums[i]! += value
   }
