@@ -2,7 +2,7 @@
 import { native } from '../native.ts'
 import { formatBytes } from '../report/quantity.ts'
 import { memoryStats } from '../tensor/device.ts'
-import type { Recomputation } from '../tensor/tape.ts'
+import type { Recomputation } from '../tensor/recomputation.ts'
 import type { TrainingConfiguration } from '../training/configuration.ts'
 import type { FitRequest } from '../training/run.ts'
 import { type PlannedStep, type PlannedStepOptions, planStep } from './planned-step.ts'

@@ -4,6 +4,7 @@
  */
 import { native } from '../native.ts'
 import type { Parameter } from './parameter.ts'
+import type { Recomputation } from './recomputation.ts'
 import { adopt, collect, keep, scope, tensorsIn } from './scope.ts'
 import { Tensor } from './tensor.ts'
 import { WeightGradientQueue } from './weight-gradients.ts'
@@ -183,12 +184,6 @@ export class Gradients {
     this.#byTensor.clear()
   }
 }
-
-/**
- * What a backward pass computes again instead of keeping it: nothing, or what single passes over what is kept give back with the same
- * bits (activations, LayerNorms with their modulations, every other state of the residual stream).
- */
-export type Recomputation = 'none' | 'elementwise'
 
 export class Tape implements Disposable {
   /** Add to the parameters' gradients instead of overwriting them: for all but the first of several accumulated passes. */

@@ -2,6 +2,7 @@ import * as z from 'zod'
 import { ENCODER_NAMES } from '../alignment/encoder-names.ts'
 import type { TransformerPreset } from '../models/presets.ts'
 import { type AnyTransformerConfig, TRANSFORMER_PRESETS, UNKNOWN_KIND } from '../models/transformer-kinds.ts'
+import { RECOMPUTE_SETTINGS } from '../tensor/recomputation.ts'
 import { PRECISIONS } from './precision.ts'
 
 const positive = z.int().positive()
@@ -47,7 +48,7 @@ export const trainingSchema = z.strictObject({
    * What the backward pass computes again instead of keeping it: the same bits in less memory. `auto`: nothing, unless a step would not
    * fit into the device's memory otherwise.
    */
-  recompute: z.enum(['auto', 'none', 'elementwise']).default('auto'),
+  recompute: z.enum(RECOMPUTE_SETTINGS).default('auto'),
   learningRate: z.number().positive().default(1e-4),
   betas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).default([0.9, 0.999]),
   epsilon: z.number().positive().default(1e-8),

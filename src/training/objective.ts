@@ -8,8 +8,9 @@ import { type SelfAlignment, selfAlignmentLoss } from '../alignment/self-alignme
 import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import type { Device } from '../tensor/device.ts'
 import type { RandomKey } from '../tensor/random.ts'
+import type { Recomputation } from '../tensor/recomputation.ts'
 import { scope } from '../tensor/scope.ts'
-import { type Recomputation, Tape } from '../tensor/tape.ts'
+import { Tape } from '../tensor/tape.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 
 /** What one training pass is made of, on the device. */

@@ -20,7 +20,7 @@ import {
 } from '../models/transformer-kinds.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
 import type { Device } from '../tensor/device.ts'
-import type { Recomputation } from '../tensor/tape.ts'
+import type { Recomputation } from '../tensor/recomputation.ts'
 import { disposeEncoders, openEncoders } from './alignment-encoders.ts'
 import { alignmentOf, requireConsistentAlignment } from './alignment-settings.ts'
 import { type AlignmentEncoder, isCached } from './cached-encoder.ts'

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { trainingFlops } from '../../src/benchmark/flops.ts'
 import { benchmarkGpuStep } from '../../src/benchmark/gpu-step.ts'
 import { benchmarkStep } from '../../src/benchmark/step.ts'
+import type { Recomputation } from '../../src/tensor/recomputation.ts'
 
 const model = { depth: 2, hidden: 48, heads: 2, patch: 8 }
 const worker = (mode: string) => [process.execPath, join(import.meta.dirname, 'fake-worker.mjs'), mode] as const
@@ -49,7 +50,7 @@ test('a GPU refuses a baseline in fp16 before it is looked for', async () => {
 })
 
 test('what is computed again takes less memory', async () => {
-  const bytes = async (recompute: 'none' | 'elementwise') =>
+  const bytes = async (recompute: Recomputation) =>
     (await benchmarkStep({ model, batch: 8, rounds: 1, recompute })).ours.peakDeviceBytes
   expect(await bytes('elementwise')).toBeLessThan(await bytes('none'))
 })

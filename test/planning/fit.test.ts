@@ -6,7 +6,7 @@ import { chooseRecomputation, fewestPasses, fitStep } from '../../src/planning/f
 import { planTraining } from '../../src/planning/plan.ts'
 import { planStep } from '../../src/planning/planned-step.ts'
 import { memoryStats, setMemoryLimit } from '../../src/tensor/device.ts'
-import type { Recomputation } from '../../src/tensor/tape.ts'
+import type { Recomputation } from '../../src/tensor/recomputation.ts'
 import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
 
 const options = (training: TrainingOptions) => ({
@@ -19,7 +19,7 @@ const options = (training: TrainingOptions) => ({
 })
 
 const small = options({ model: 'SiT-S/2', encoders: [{ name: 'hog' }], batch: 8 })
-const taken = (recompute: 'none' | 'elementwise') => planStep({ ...small, recompute }).takenBytes
+const taken = (recompute: Recomputation) => planStep({ ...small, recompute }).takenBytes
 
 const inPasses = (accumulate: number) => ({ ...small, configuration: { ...small.configuration, accumulate } })
 
@@ -35,7 +35,7 @@ describe('a step by the room that there is', () => {
   })
 
   test('what is asked for is what is planned', () => {
-    const asked = (recompute: 'none' | 'elementwise') => ({
+    const asked = (recompute: Recomputation) => ({
       ...small,
       configuration: { ...small.configuration, recompute },
     })

@@ -1,6 +1,7 @@
 import type { StepBenchmark } from '../../benchmark/step.ts'
 import { SIT_PRESETS, type SiTPreset } from '../../models/presets.ts'
 import { formatBytes, formatCount, formatDuration, formatSignificant } from '../../report/quantity.ts'
+import { RECOMPUTATIONS, type Recomputation } from '../../tensor/recomputation.ts'
 import { PRECISIONS, type Precision } from '../../training/precision.ts'
 import { defineCommand } from '../command.ts'
 import type { Output } from '../output.ts'
@@ -39,7 +40,7 @@ export const benchStepCommand = defineCommand({
     },
     recompute: {
       type: 'enum',
-      values: ['none', 'elementwise'],
+      values: RECOMPUTATIONS,
       default: 'none',
       description: 'what our backward pass computes again: the same bits in less memory',
     },
@@ -82,7 +83,7 @@ export const benchStepCommand = defineCommand({
   async run(options, context) {
     const { model, batch, rounds, threads, against, besideBusyProcess, probeSide } = options
     // The parser has let through only these.
-    const recompute = options.recompute as 'none' | 'elementwise'
+    const recompute = options.recompute as Recomputation
     const { out, seed, signal, progress } = context
     // The addon reads it when it is loaded, which is now.
     if (threads !== undefined) process.env.REPA_THREADS = String(threads)

@@ -1,6 +1,7 @@
 import { GPU_NAMES } from '../../benchmark/gpus.ts'
-import type { TrainingPlan } from '../../planning/plan.ts'
+import type { PlanOptions, TrainingPlan } from '../../planning/plan.ts'
 import { formatBytes, formatCount, formatDuration, formatSignificant } from '../../report/quantity.ts'
+import { RECOMPUTE_SETTINGS } from '../../tensor/recomputation.ts'
 import { PRECISIONS, type Precision } from '../../training/precision.ts'
 import { defineCommand } from '../command.ts'
 import type { Output } from '../output.ts'
@@ -30,7 +31,7 @@ export const planCommand = defineCommand({
     accumulate: { type: 'integer', min: 1, description: "passes in which a step goes through them [the recipe's, 1]" },
     recompute: {
       type: 'enum',
-      values: ['auto', 'none', 'elementwise'],
+      values: RECOMPUTE_SETTINGS,
       description:
         "what the backward pass computes again instead of keeping it [the recipe's, auto: what is needed to fit]",
     },
@@ -61,7 +62,7 @@ export const planCommand = defineCommand({
     const plan = await planTraining({
       ...{ recipe, data, gpu, batch, accumulate, steps, shareOfPeak },
       // The parser has let through only these.
-      recompute: recompute as 'auto' | 'none' | 'elementwise' | undefined,
+      recompute: recompute as PlanOptions['recompute'],
       precision: precision as Precision | undefined,
       // A plan is for where the training will be, and `auto` says nothing of that: a GPU is what recipes are for.
       device: device === 'cpu' ? 'cpu' : 'cuda',

@@ -1,3 +1,4 @@
+import { RECOMPUTE_SETTINGS } from '../../tensor/recomputation.ts'
 import type { TrainingOptions } from '../../training/configuration.ts'
 import { PRECISIONS } from '../../training/precision.ts'
 import { defineCommand } from '../command.ts'
@@ -39,7 +40,7 @@ export const trainCommand = defineCommand({
     },
     recompute: {
       type: 'enum',
-      values: ['auto', 'none', 'elementwise'],
+      values: RECOMPUTE_SETTINGS,
       description:
         'compute activations and LayerNorms again in the backward pass, for less memory and the same bits [auto: where a step would not fit otherwise]',
     },
