@@ -1,4 +1,5 @@
 /** Whether a training's step fits into a device's memory, and what makes it fit. */
+import { statedModels } from '../alignment/stated-encoder.ts'
 import { native } from '../native.ts'
 import { formatBytes } from '../report/quantity.ts'
 import { memoryStats } from '../tensor/device.ts'
@@ -57,13 +58,13 @@ export function fewestPasses(options: Omit<PlannedStepOptions, 'recompute'>, roo
  * For `train`: what `recompute: 'auto'` comes to on a device that is here. Says so where it is something, and where even that is too
  * little. Encoders are planned as running; cached features take less.
  */
-export function chooseRecomputation({ configuration, data, statedModels, device, notice }: FitRequest): Recomputation {
+export async function chooseRecomputation({ configuration, data, device, notice }: FitRequest): Promise<Recomputation> {
   const gpu = native()
     .cudaInfo()
     .devices.find(({ ordinal }) => device === `cuda:${ordinal}`)
   const room = memoryStats(device).limitBytes - (gpu ? RESERVED_BYTES : 0)
   const machine = { threads: native().cpuInfo().threads, multiprocessors: gpu?.multiprocessors ?? 0 }
-  const options = { configuration, data, statedModels, device, machine }
+  const options = { configuration, data, statedModels: await statedModels(configuration.encoders), device, machine }
   const { recompute, fits, step, plainBytes } = fitStep(options, room)
   if (recompute === 'none') return recompute
   const sentences = [

@@ -3,7 +3,6 @@
  */
 import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { statedModels } from '../alignment/stated-encoder.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { imageGrid } from '../data/grid.ts'
@@ -18,7 +17,6 @@ import {
   transformerFromConfig,
   transformerOfPreset,
 } from '../models/transformer-kinds.ts'
-import type { VisionTransformerConfig } from '../models/vit-config.ts'
 import type { Device } from '../tensor/device.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import { disposeEncoders, openEncoders } from './alignment-encoders.ts'
@@ -47,7 +45,7 @@ export interface TrainOptions {
    * What `recompute: 'auto'` comes to for a step of this configuration, telling the user where it is something. Default: nothing is
    * computed again; planning/fit.ts decides by the memory that there is.
    */
-  readonly fit?: (request: FitRequest) => Recomputation
+  readonly fit?: (request: FitRequest) => Promise<Recomputation>
   readonly signal?: AbortSignal
   readonly onStart?: (run: TrainingRun) => void
   readonly onStep?: (step: TrainingStep) => void
@@ -58,8 +56,6 @@ export interface TrainOptions {
 export interface FitRequest {
   readonly configuration: TrainingConfiguration & { readonly precision: Precision }
   readonly data: Dataset
-  /** Of the encoders `vit`, by their files. */
-  readonly statedModels: ReadonlyMap<string, VisionTransformerConfig>
   readonly device: Device
   readonly notice: (sentence: string) => void
 }
@@ -147,10 +143,9 @@ async function recomputationOf(
 ): Promise<Recomputation> {
   const { recompute, precision = defaultPrecision(device) } = configuration
   if (recompute !== 'auto') return recompute
-  const notice = (sentence: string) => onNotice?.(sentence)
   if (!fit) return 'none'
-  const models = await statedModels(configuration.encoders)
-  return fit({ configuration: { ...configuration, precision }, data, statedModels: models, device, notice })
+  const notice = (sentence: string) => onNotice?.(sentence)
+  return fit({ configuration: { ...configuration, precision }, data, device, notice })
 }
 
 /** A run that begins from weights and names no model is of the weights' own. */

@@ -77,12 +77,10 @@ describe('the choice on a device that is here', () => {
       [/Even that does not fit; --accumulate 4 makes the same batch in 4 passes that do\.$/],
     ],
     ['nothing', () => 1, 'elementwise', [/Even that does not fit; take a smaller batch or model\.$/]],
-  ])('%s', (_, room, choice, said) => {
+  ])('%s', async (_, room, choice, said) => {
     setMemoryLimit('cpu', room())
     const notices: string[] = []
-    expect(
-      chooseRecomputation({ ...small, statedModels: new Map(), notice: (sentence) => notices.push(sentence) }),
-    ).toBe(choice)
+    expect(await chooseRecomputation({ ...small, notice: (sentence) => notices.push(sentence) })).toBe(choice)
     expect(notices).toHaveLength(said.length)
     for (const [i, pattern] of said.entries()) expect(notices[i]).toMatch(pattern)
   })
