@@ -10,7 +10,7 @@ import { type TrainingConfiguration, type TrainingOptions, trainingSchema } from
 export const CONFIG_FILE = 'config.json'
 
 /** What `config.json` holds, and a checkpoint's `configuration`. */
-export const storedConfigurationSchema = z.strictObject({ data: z.string(), training: trainingSchema })
+const storedConfigurationSchema = z.strictObject({ data: z.string(), training: trainingSchema })
 
 export type StoredConfiguration = z.output<typeof storedConfigurationSchema>
 
