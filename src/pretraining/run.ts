@@ -10,11 +10,11 @@ import type { Device } from '../tensor/device.ts'
 import { CHECKPOINTS, newestCheckpoint, tidyCheckpoints } from '../training/checkpoint-files.ts'
 import { MetricsLog, rounded } from '../training/metrics.ts'
 import { defaultPrecision } from '../training/precision.ts'
-import { averageFeatures } from './average-features.ts'
 import { channelStatistics } from './channel-statistics.ts'
 import { restoreCheckpoint, saveCheckpoint } from './checkpoint.ts'
 import { type PretrainingConfiguration, type PretrainingOptions, pretrainingSchema } from './configuration.ts'
 import { writeEncoder } from './encoder-file.ts'
+import { featureStatistics } from './feature-statistics.ts'
 import { Pretrainer, type PretrainingStep } from './pretrainer.ts'
 
 const CONFIG_FILE = 'config.json'
@@ -106,8 +106,8 @@ export async function pretrainEncoder(options: PretrainEncoderOptions): Promise<
     if (pretrainer.step < configuration.steps) return { ...run, encoder: undefined }
     const file = join(out, ENCODER_FILE)
     const { steps, batch } = configuration
-    const average = await averageFeatures(method, data, { statistics, seed: configuration.seed, signal })
-    await writeEncoder(file, method, { statistics, training: { data: options.data, steps, batch } }, average)
+    const features = await featureStatistics(method, data, { statistics, seed: configuration.seed, signal })
+    await writeEncoder(file, method, { statistics, training: { data: options.data, steps, batch } }, features)
     return { ...run, encoder: file }
   } finally {
     await log.close()

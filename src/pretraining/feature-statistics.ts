@@ -6,7 +6,6 @@ import { KeyedPermutation } from '../data/permutation.ts'
 import { VisionTransformer } from '../models/vit.ts'
 import { stateSource } from '../nn/state-dict.ts'
 import type { HostTensor } from '../tensor/host-tensor.ts'
-import { columnSum } from '../tensor/ops/elementwise.ts'
 import { scope } from '../tensor/scope.ts'
 import type { PretrainingMethod } from './method.ts'
 
@@ -14,12 +13,20 @@ import type { PretrainingMethod } from './method.ts'
 const IMAGES = 4096
 const BATCH = 64
 
-/** The mean over a data set's images of an encoder's features at each place of its grid, f32 [rows · columns, D]. */
-export async function averageFeatures(
+/** Of an encoder's features over a data set's images. */
+export interface FeatureStatistics {
+  /** The mean at each place of the grid, [rows · columns, D]. */
+  readonly average: Float64Array
+  /** Of each channel [D], over all places: the deviation from the place's average. */
+  readonly deviation: Float64Array
+}
+
+/** What the features of a method's encoder are of a data set's images, and how far they differ from image to image. */
+export async function featureStatistics(
   method: PretrainingMethod,
   data: Dataset,
   { statistics, seed, signal }: { statistics: ChannelStatistics; seed: number; signal?: AbortSignal | undefined },
-): Promise<Float32Array> {
+): Promise<FeatureStatistics> {
   const { config } = method.encoder
   const { device } = method.model
   using encoder = new VisionEncoder({ statistics }, 'vit', await frozen(method))
@@ -27,17 +34,27 @@ export async function averageFeatures(
   const count = Math.min(IMAGES, data.length)
   const order = new KeyedPermutation(data.length, seed, 0)
   const sums = new Float64Array(side * side * config.hidden)
+  const squares = new Float64Array(config.hidden)
   for (let first = 0; first < count; first += BATCH) {
     signal?.throwIfAborted()
     const indices = Array.from({ length: Math.min(BATCH, count - first) }, (_, i) => order.at(first + i))
     using images = await imageBatch(data, indices, device)
-    using sum = scope(() => {
-      const features = encoder.features(images, [side, side])
-      return columnSum(features.reshape([indices.length, sums.length]))
-    })
-    for (const [i, value] of (await sum.data()).entries()) sums[i]! += value
+    using features = scope(() => encoder.features(images, [side, side]))
+    for (const [i, value] of (await features.data()).entries()) {
+      sums[i % sums.length]! += value
+      squares[i % config.hidden]! += value * value
+    }
   }
-  return Float32Array.from(sums, (sum) => sum / count)
+  const average = sums.map((sum) => sum / count)
+  return { average, deviation: deviationOf(squares, average, count) }
+}
+
+function deviationOf(squares: Float64Array, average: Float64Array, count: number): Float64Array {
+  const width = squares.length
+  const ofAverage = new Float64Array(width)
+  for (const [i, value] of average.entries()) ofAverage[i % width]! += value * value
+  const images = (count * average.length) / width
+  return squares.map((sum, i) => Math.sqrt(Math.max(0, sum - count * ofAverage[i]!) / images))
 }
 
 /** The encoder as it is now, by itself. */
