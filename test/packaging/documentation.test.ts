@@ -1,0 +1,67 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { COMMANDS } from '../../src/cli/commands.ts'
+import { parseCommandLine } from '../../src/cli/parse.ts'
+import { ROOT, sourceFiles } from './source-files.ts'
+
+/** Every page that is written for readers. */
+const PAGES = [
+  ...readdirSync(ROOT).filter((name) => name.endsWith('.md')),
+  ...['docs', 'bench', 'recipes', 'native'].flatMap((folder) => sourceFiles(folder, ['.md'])),
+]
+
+const text = (page: string) => readFileSync(join(ROOT, page), 'utf8')
+
+/** Targets of links and images that lie in this repository. */
+const linksOf = (page: string) =>
+  [...text(page).matchAll(/\]\(([^)\s]+)\)/g)].map(([, target]) => target!).filter((target) => !/^https?:/.test(target))
+
+/** Lines of a page's shell blocks that call this package, continued lines as one, without comments. */
+function commandLinesOf(page: string): string[] {
+  const blocks = [...text(page).matchAll(/^```(?:sh|console)?\n([\s\S]*?)^```/gm)].map(([, block]) => block!)
+  return blocks
+    .flatMap((block) => block.replaceAll(/\\\n\s*/g, ' ').split('\n'))
+    .map((line) => line.replace(/^\$ /, '').replace(/\s+#.*$/, ''))
+    .filter((line) => line.startsWith('repa '))
+}
+
+/** The words of a line as a shell would hand them over. */
+const wordsOf = (line: string) =>
+  [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, bare]) => quoted ?? bare!).slice(1)
+
+async function parse(line: string): Promise<unknown> {
+  const words = wordsOf(line)
+  for (const length of [2, 1]) {
+    const entry = COMMANDS.find(({ name }) => name === words.slice(0, length).join(' '))
+    if (entry) return parseCommandLine(await entry.load(), words.slice(length))
+  }
+  throw new Error(`there is no such command: ${line}`)
+}
+
+describe('the documentation', () => {
+  test('is found', () => {
+    expect(PAGES).toEqual(expect.arrayContaining(['README.md', 'docs/training.md', 'bench/acceleration/README.md']))
+    expect(commandLinesOf('README.md').length).toBeGreaterThan(3)
+  })
+
+  test.each(PAGES)('%s leads nowhere that is not there', (page) => {
+    const missing = linksOf(page).filter((target) => !existsSync(join(ROOT, dirname(page), target.split('#')[0]!)))
+    expect(missing).toEqual([])
+  })
+
+  test.each(PAGES.flatMap((page) => commandLinesOf(page).map((line) => ({ page, line }))))(
+    '$page: $line is a command',
+    async ({ line }) => {
+      await expect(parse(line)).resolves.toBeDefined()
+    },
+  )
+
+  test.each(COMMANDS.map(({ name, load }) => ({ name, load })))(
+    'the examples of repa $name are commands',
+    async (entry) => {
+      const { examples } = await entry.load()
+      for (const { command } of examples) await expect(parse(command), command).resolves.toBeDefined()
+    },
+  )
+})
