@@ -1,9 +1,13 @@
+import type { Points } from './curve.ts'
+
 /** The names of what a run logs at each step. */
 export const METRICS = [
   'loss',
   'denoising',
   'vb',
   'alignment',
+  'selfAlignment',
+  'dispersive',
   'gradNorm',
   'lr',
   'imagesPerSecond',
@@ -17,6 +21,9 @@ export interface Metrics {
   readonly step: Float64Array
   readonly columns: Readonly<Record<MetricName, Float64Array>>
 }
+
+/** A run's finite values by the metric's name, as far as the run logged them. */
+export type RunPoints = Readonly<Record<MetricName, Points>>
 
 /** One line of `metrics.jsonl`: null or nothing where there is no (finite) value. */
 export type MetricsRow = { readonly step: number } & Readonly<Partial<Record<MetricName, number | null>>>

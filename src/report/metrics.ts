@@ -12,6 +12,8 @@ const MetricsLine = z.object({
   denoising: value.optional(),
   vb: value.optional(),
   alignment: value.optional(),
+  selfAlignment: value.optional(),
+  dispersive: value.optional(),
   gradNorm: value,
   lr: value,
   imagesPerSecond: value,

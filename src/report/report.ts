@@ -1,18 +1,20 @@
 import { createHash } from 'node:crypto'
 import { type Chart, renderChart } from './chart.ts'
+import { chartWidths } from './chart-widths.ts'
 import { renderConfiguration } from './configuration.ts'
 import { extremes, finitePoints } from './curve.ts'
 import { renderEvaluations } from './evaluation-charts.ts'
 import { renderGallery } from './gallery.ts'
 import { type Html, html, trusted } from './html.ts'
 import { flattenJson, type JsonObject } from './json.ts'
-import { METRICS, type MetricName, type Metrics } from './metrics-table.ts'
+import { type LossPart, lossPartsOf } from './loss-parts.ts'
+import { METRICS, type MetricName, type Metrics, type RunPoints } from './metrics-table.ts'
 import { pageScript } from './page-script.ts'
 import { formatCount } from './quantity.ts'
 import { distinctNames, type RunData } from './run.ts'
 import type { SampleSource } from './sample-matrix.ts'
 import { stylesheet } from './stylesheet.ts'
-import { type RunPoints, renderSummary } from './summary.ts'
+import { renderSummary } from './summary.ts'
 
 export interface ReportOptions {
   /** The page's heading; the default names the runs. */
@@ -98,48 +100,23 @@ function columnsOf({ step, columns }: Metrics): RunPoints {
  */
 const POINTS_PER_PAGE = 2 ** 19
 
-const MEAN_SQUARED_ERROR = 'Mean squared error of the prediction.'
-const VARIATIONAL_BOUND = 'By which the variance is learned, in bits a dimension.'
-const COSINE_SIMILARITY = 'Mean negative cosine similarity to the encoder’s features.'
-
 function renderCurves(runs: readonly RunData[], names: readonly string[], columns: readonly RunPoints[]): Html {
   const logged = runs.filter(({ metrics }) => metrics.step.length > 0)
   if (logged.length === 0) {
     return html`<section class="curves"><p class="card empty">No step has been logged yet.</p></section>`
   }
-  const has = (metric: MetricName) => columns.some((own) => own[metric].x.length > 0)
-  const parts = [
-    'denoising',
-    ...(has('vb') ? ['variational bound'] : []),
-    ...(has('alignment') ? ['weighted alignment'] : []),
-  ]
-  const charts: (Pick<Chart, 'title' | 'description' | 'yLabel' | 'width' | 'fromZero'> & { metric: MetricName })[] = [
-    {
-      metric: 'loss',
-      title: 'Loss',
-      description: lossDescription(parts, has('denoising')),
-      yLabel: 'Loss',
-      width: 'full',
-    },
-    ...(parts.length > 1
-      ? [
-          {
-            metric: 'denoising',
-            title: 'Denoising loss',
-            description: MEAN_SQUARED_ERROR,
-            yLabel: 'Loss',
-            width: 'half',
-          } as const,
-        ]
-      : []),
-    {
-      metric: 'vb',
-      title: 'Variational bound',
-      description: VARIATIONAL_BOUND,
-      yLabel: 'Bits a dimension',
-      width: 'half',
-    },
-    { metric: 'alignment', title: 'Alignment loss', description: COSINE_SIMILARITY, yLabel: 'Loss', width: 'half' },
+  const parts = lossPartsOf(columns)
+  const partsShown = parts.length > 1 ? parts : []
+  const widths = chartWidths(partsShown.length)
+  const all: (Pick<Chart, 'title' | 'description' | 'yLabel' | 'width' | 'fromZero'> & { metric: MetricName })[] = [
+    { metric: 'loss', title: 'Loss', description: lossDescription(parts), yLabel: 'Loss', width: 'full' },
+    ...partsShown.map(({ metric, title, description, yLabel }, i) => ({
+      metric,
+      title,
+      description,
+      yLabel,
+      width: widths[i]!,
+    })),
     {
       metric: 'gradNorm',
       title: 'Gradient norm',
@@ -164,6 +141,7 @@ function renderCurves(runs: readonly RunData[], names: readonly string[], column
       fromZero: true,
     },
   ]
+  const charts = all.filter(({ metric }) => columns.some((own) => own[metric].x.length > 0))
   const range = [
     Math.min(...logged.map(({ metrics }) => metrics.step[0]!)),
     Math.max(...logged.map(({ metrics }) => metrics.step.at(-1)!)),
@@ -186,10 +164,11 @@ ${charts.map((chart) =>
 </div></section>`
 }
 
-/** Of runs that denoise something, or of an encoder's pretraining, whose objective is its method's. */
-function lossDescription(parts: readonly string[], isDenoising: boolean): string {
-  if (parts.length > 1) return `What is minimised: ${parts.join(' plus ')}.`
-  return isDenoising ? MEAN_SQUARED_ERROR : 'What is minimised.'
+/** Of an encoder's pretraining, whose objective is its method's, no part is known. */
+function lossDescription(parts: readonly LossPart[]): string {
+  if (parts.length === 1) return parts[0]!.description
+  const sum = parts.length > 1 ? `: ${parts.map(({ name }) => name).join(' plus ')}` : ''
+  return `What is minimised${sum}.`
 }
 
 function renderRunToggle(name: string, run: number): Html {

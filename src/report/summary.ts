@@ -1,12 +1,10 @@
-import { curveOf, median, type Points } from './curve.ts'
+import { curveOf, median } from './curve.ts'
 import type { Evaluation } from './evaluations.ts'
 import { type Html, html } from './html.ts'
-import type { MetricName } from './metrics-table.ts'
+import { type LossPart, lossPartsOf } from './loss-parts.ts'
+import type { RunPoints } from './metrics-table.ts'
 import { formatCount, formatDuration, formatShortCount, formatSignificant } from './quantity.ts'
 import type { RunData } from './run.ts'
-
-/** A run's finite values by the metric's name, as far as the run logged them. */
-export type RunPoints = Readonly<Record<MetricName, Points>>
 
 /** A headline number of a run. */
 interface Figure {
@@ -17,8 +15,8 @@ interface Figure {
 
 /** The headline numbers: tiles for one run, a table for several. */
 export function renderSummary(runs: readonly RunData[], names: readonly string[], points: readonly RunPoints[]): Html {
-  const inParts = points.some(({ vb, alignment }) => vb.y.length > 0 || alignment.y.length > 0)
-  const figures = runs.map((run, i) => trainingFigures(run, points[i]!, inParts))
+  const parts = lossPartsOf(points)
+  const figures = runs.map((run, i) => trainingFigures(run, points[i]!, parts.length > 1 ? parts : []))
   if (runs.length === 1) {
     const found = evaluationFigures(runs[0]!)
     return html`<section class="headline" aria-label="Headline numbers">${[figures[0]!, found]
@@ -44,18 +42,14 @@ function renderTile({ label, value, remark }: Figure): Html {
   }</div>`
 }
 
-/** `parts`: whether to name the loss's parts, which are told apart only where some run has several. */
-function trainingFigures({ metrics }: RunData, points: RunPoints, parts: boolean): Figure[] {
+/** `parts`: those of the loss, which are told apart only where there are several. */
+function trainingFigures({ metrics }: RunData, points: RunPoints, parts: readonly LossPart[]): Figure[] {
   const { step, columns } = metrics
   const figures: Figure[] = []
   if (step.length > 0) figures.push({ label: 'Steps', value: formatCount(step.at(-1)!) })
-  for (const [label, own] of [
-    ['Loss', points.loss],
-    ['Denoising', parts ? points.denoising : undefined],
-    ['Variational bound', parts ? points.vb : undefined],
-    ['Alignment', parts ? points.alignment : undefined],
-  ] as const) {
-    if (own === undefined || own.y.length === 0) continue
+  for (const { label, metric } of [{ label: 'Loss', metric: 'loss' } as const, ...parts]) {
+    const own = points[metric]
+    if (own.y.length === 0) continue
     const trend = curveOf(own).smooth.y
     const remark = `from ${formatSignificant(trend[0]!, 3)}`
     figures.push({ label, value: formatSignificant(trend.at(-1)!, 4), ...(trend.length > 1 && { remark }) })

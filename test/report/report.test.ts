@@ -66,6 +66,45 @@ test('charts of a run without and with alignment', async () => {
   expect(chartTitles(aligned).slice(0, 3)).toEqual(['Loss', 'Denoising loss', 'Alignment loss'])
 })
 
+test.each<[string, object, sum: string, charts: [title: string, width: string][]]>([
+  ['alone', {}, 'Mean squared error of the prediction.', []],
+  [
+    'with alignment and a learned variance',
+    { alignment: -0.3, vb: 0.1 },
+    'What is minimised: denoising plus variational bound plus weighted alignment.',
+    [
+      ['Denoising loss', 'third'],
+      ['Variational bound', 'third'],
+      ['Alignment loss', 'third'],
+    ],
+  ],
+  [
+    'with self-alignment',
+    { selfAlignment: 0.3, selfAlignWeight: 0.2 },
+    'What is minimised: denoising plus weighted self-alignment.',
+    [
+      ['Denoising loss', 'half'],
+      ['Self-alignment loss', 'half'],
+    ],
+  ],
+  [
+    'with dispersion',
+    { dispersive: -0.7 },
+    'What is minimised: denoising plus weighted dispersive loss.',
+    [
+      ['Denoising loss', 'half'],
+      ['Dispersive loss', 'half'],
+    ],
+  ],
+])('the loss and its parts: denoising %s', async (_, logged, sum, charts) => {
+  const html = await page({ 'metrics.jsonl': lines(9, () => logged) })
+  const shown = [...html.matchAll(/<figure class="card chart (\w+) [^>]*>\s*<figcaption><h3>([^<]*)<\/h3><p>([^<]*)/g)]
+  expect(shown[0]!.slice(1).map((text) => text.trim())).toEqual(['full', 'Loss', sum])
+  expect(shown.slice(1, -3).map(([, width, title]) => [title, width])).toEqual(charts)
+  const tiles = [...html.matchAll(/class="label">([^<]*)/g)].map(([, label]) => label)
+  expect(tiles.slice(2, -2).length).toBe(charts.length)
+})
+
 test('headline numbers', async () => {
   const html = await page({
     'config.json': { model: 'SiT-B/2' },
@@ -164,6 +203,8 @@ test('a run of 400,000 steps gives a page below 5 MB, its spikes kept', () => {
       denoising: loss,
       vb: loss,
       alignment: column((i) => -0.6 + noise(i)),
+      selfAlignment: column(() => Number.NaN),
+      dispersive: column(() => Number.NaN),
       gradNorm: column((i) => 1 + noise(i)),
       lr: column((i) => Math.min(1, i / 10_000) * 1e-4),
       imagesPerSecond: column((i) => 1000 * (1 + noise(i))),
