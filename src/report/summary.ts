@@ -51,7 +51,7 @@ function trainingFigures({ metrics }: RunData, points: RunPoints, parts: readonl
     const own = points[metric]
     if (own.y.length === 0) continue
     const trend = curveOf(own).smooth.y
-    const remark = `from ${formatSignificant(trend[0]!, 3)}`
+    const remark = `from ${formatSignificant(own.y[0]!, 3)}`
     figures.push({ label, value: formatSignificant(trend.at(-1)!, 4), ...(trend.length > 1 && { remark }) })
   }
   const speed = median(columns.imagesPerSecond)

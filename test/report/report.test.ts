@@ -128,6 +128,11 @@ test('headline numbers', async () => {
   expect(html).toContain('SiT-B/2, step 1,000')
 })
 
+test('what the loss came from is what was logged first, which the trend has smoothed away', async () => {
+  const html = await page({ 'metrics.jsonl': lines(2000, (i) => ({ loss: 1 / i })) })
+  expect(html).toContain('<span class="remark">from 1.00</span>')
+})
+
 test('several runs: what differs between the configurations comes first', async () => {
   const html = await page(
     { 'config.json': { model: 'SiT-B/2', optimizer: { lr: 1e-4, betas: [0.9, 0.999] }, align: { depth: 4 } } },
