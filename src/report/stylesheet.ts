@@ -77,8 +77,8 @@ caption { padding: 0.9rem 1.1rem 0.3rem; text-align: left; color: var(--soft); f
 .measure > h3 { font-size: 1.05rem; }
 .charts { display: grid; grid-template-columns: repeat(6, 1fr); gap: 1rem; }
 .full { grid-column: span 6; } .half { grid-column: span 3; } .third { grid-column: span 2; }
-.chart { display: flex; flex-direction: column; justify-content: space-between; padding: 1rem 1.1rem 0.8rem 0.6rem; min-width: 0; position: relative; }
-.chart figcaption { padding-left: 0.5rem; margin-bottom: 0.9rem; }
+.chart { display: flex; flex-direction: column; padding: 1rem 1.1rem 0.8rem 0.6rem; min-width: 0; position: relative; }
+.chart figcaption { flex: 1; padding-left: 0.5rem; margin-bottom: 0.9rem; }
 .chart figcaption p { color: var(--soft); font-size: 0.82rem; line-height: 1.4; }
 .plot { display: grid; grid-template: 13rem 1.5rem / 3.1rem 1fr; position: relative; font-size: 0.76rem; color: var(--soft); }
 .full .plot { grid-template-rows: clamp(14rem, 32vw, 22rem) 1.5rem; }
@@ -130,7 +130,7 @@ html:not(.scripted) .scripted-only { display: none; }
   width: 1%; padding-inline: 0.9rem 0.6rem; }
 .run-name { display: inline-block; white-space: normal; width: max-content; max-width: 8rem; overflow-wrap: anywhere; vertical-align: top; }
 .matrix .swatch { margin-top: 0.35em; vertical-align: top; }
-.matrix .cell { width: 100%; min-width: 6.5rem; max-width: 18rem; overflow: hidden; border-radius: 6px; background: var(--grid); }
+.matrix .cell { width: 100%; min-width: 6.5rem; max-width: 18rem; margin-inline: auto; overflow: hidden; border-radius: 6px; background: var(--grid); }
 .matrix img { display: block; width: 100%; max-width: none; height: auto; transform-origin: 0 0; }
 .matrix img, .frames img { cursor: zoom-in; } .small { image-rendering: pixelated; }
 .matrix.one .cell { min-width: 5rem; max-width: 10rem; }
@@ -161,7 +161,7 @@ dd { text-align: right; overflow-wrap: anywhere; min-width: 30%; }
 details { margin-top: 1rem; } summary { cursor: pointer; color: var(--soft); font-size: 0.95rem; padding: 0.2rem 0; margin-bottom: 0.8rem; }
 .empty { padding: 1.4rem 1.2rem; color: var(--soft); }
 footer { margin-top: 3.5rem; color: var(--soft); font-size: 0.8rem; }
-@media (max-width: 60rem) { .third, .half { grid-column: span 3; } .third:last-child { grid-column: span 6; } }
+@media (max-width: 60rem) { .third, .half { grid-column: span 3; } .charts > :last-child:nth-child(odd of .half, .third) { grid-column: span 6; } }
 @media (max-width: 44rem) { .charts > figure { grid-column: span 6; } }
 @media (max-width: 34rem) {
   .plot { grid-template-columns: 2.7rem 1fr; } .chart { padding-right: 0.9rem; }

@@ -7,6 +7,7 @@ export function addTileChoice(section: Element, tile: number | undefined): (() =
   const [count, across, width, height, border] = ['count', 'across', 'width', 'height', 'border'].map((name) =>
     Number(matrix.dataset[name]),
   ) as [number, number, number, number, number]
+  if (count < 2) return undefined
   let chosen = tile !== undefined && tile < count ? tile : undefined
   const controls = document.createElement('fieldset')
   controls.className = 'controls tiles-choice'
