@@ -39,7 +39,7 @@ export interface Chart {
   readonly metric?: string
   /** Values that the lines are to be judged by; the axis holds them. */
   readonly references?: readonly Reference[]
-  /** Names the lines below the title: for charts whose lines are not one a run. */
+  /** Names the lines below the title: for charts that have neither the runs' check boxes nor another legend beside them. */
   readonly legend?: boolean
 }
 
@@ -105,8 +105,8 @@ ${series.map(({ run, age = 0, points }, i) => html`<path class="trend run-${run}
 </figure>`
 }
 
-function renderLegend(series: readonly ChartSeries[]): Html {
-  return html`<ul class="legend">${series.map(
+export function renderLegend(lines: readonly Pick<ChartSeries, 'run' | 'name' | 'age'>[]): Html {
+  return html`<ul class="legend">${lines.map(
     ({ run, name, age = 0 }) =>
       html`<li class="run-${run}"><i class="key run-${run} age-${ageClass(age)}"></i>${name}</li>`,
   )}</ul>`

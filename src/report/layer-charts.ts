@@ -1,4 +1,4 @@
-import { type Chart, renderChart } from './chart.ts'
+import { type Chart, renderChart, renderLegend } from './chart.ts'
 import type { Reference } from './chart-data.ts'
 import { chartWidths } from './chart-widths.ts'
 import type { Evaluation } from './evaluations.ts'
@@ -20,6 +20,11 @@ interface LayerProfile {
   readonly values: readonly LayerValue[]
 }
 
+interface NamedProfile extends LayerProfile {
+  readonly name: string
+  readonly age: number
+}
+
 /** A measure of features, as several checkpoints have it: one line each in charts over the layers. */
 interface LayerMeasure {
   readonly title: string
@@ -36,18 +41,21 @@ interface LayerMeasure {
 /** What the layers' features mean: a group of charts for each measure. */
 export function renderLayers(all: readonly (readonly Evaluation[])[], names: readonly string[]): Html | undefined {
   const groups = [...probeMeasures(all), ...cknnaMeasures(all)].flatMap((measure) => {
-    const charts = layerCharts(measure, names)
-    return charts.length > 0 ? [renderMeasure(measure, charts)] : []
+    const profiles = named(measure.profiles, names)
+    return profiles.length > 0 ? [renderMeasure(measure, profiles, names)] : []
   })
   if (groups.length === 0) return undefined
   return html`<section aria-label="What the features mean"><h2>What the features mean</h2>${groups}</section>`
 }
 
-function renderMeasure({ title, description, isFolded = false }: LayerMeasure, charts: readonly Chart[]): Html {
-  const shown = html`<div class="charts">${charts.map(renderChart)}</div>`
+/** The charts over layers and noise levels have the same lines, so that one legend names those of all. */
+function renderMeasure(measure: LayerMeasure, profiles: readonly NamedProfile[], names: readonly string[]): Html {
+  const { title, description, isFolded = false } = measure
+  const shown = html`<p class="remark">${description}</p>${renderLegend(profiles)}
+<div class="charts">${layerCharts(measure, profiles, names).map(renderChart)}</div>`
   return isFolded
-    ? html`<details><summary>${title}</summary><p class="remark">${description}</p>${shown}</details>`
-    : html`<div class="measure"><h3>${title}</h3><p class="remark">${description}</p>${shown}</div>`
+    ? html`<details><summary>${title}</summary>${shown}</details>`
+    : html`<div class="measure"><h3>${title}</h3>${shown}</div>`
 }
 
 function probeMeasures(all: readonly (readonly Evaluation[])[]): LayerMeasure[] {
@@ -122,13 +130,14 @@ function cknnaMeasures(all: readonly (readonly Evaluation[])[]): LayerMeasure[] 
 }
 
 /** A measure's charts: by layer at each noise level, by noise level at the best layer, by step at the best layer. */
-function layerCharts(measure: LayerMeasure, names: readonly string[]): Chart[] {
-  const profiles = named(measure.profiles, names)
+function layerCharts(
+  { title, yLabel, percent, references }: LayerMeasure,
+  profiles: readonly NamedProfile[],
+  names: readonly string[],
+): Chart[] {
   const values = profiles.flatMap((profile) => profile.values)
-  if (values.length === 0) return []
   const noises = distinct(values.map(({ noise }) => noise))
   const layers = distinct(values.map(({ layer }) => layer))
-  const { title, yLabel, percent, references } = measure
   const extent = [
     Math.min(0, ...values.map(({ value }) => value)),
     Math.max(...values.map(({ value }) => value)),
@@ -140,7 +149,6 @@ function layerCharts(measure: LayerMeasure, names: readonly string[]): Chart[] {
     fromZero: true,
     values: extent,
     references,
-    legend: true,
   } as const
   const steps = distinct(profiles.flatMap(({ step }) => step ?? []))
   const charts: Omit<Chart, 'width'>[] = noises.map((noise) => ({
@@ -180,6 +188,7 @@ function layerCharts(measure: LayerMeasure, names: readonly string[]): Chart[] {
       title: `${title} by step`,
       description: 'The best layer’s value at the best noise level, as training went on.',
       across: 'step',
+      legend: names.length > 1,
       range: [steps[0]!, steps.at(-1)!],
       series: names.map((name, run) => ({
         run,
@@ -194,11 +203,9 @@ function layerCharts(measure: LayerMeasure, names: readonly string[]): Chart[] {
   return charts.map((own, i) => ({ ...own, width: widths[i]! }))
 }
 
-/** Lines of the profiles: a run's name, with the step where it has several checkpoints; the older the fainter. */
-function named(
-  profiles: readonly LayerProfile[],
-  names: readonly string[],
-): (LayerProfile & { readonly name: string; readonly age: number })[] {
+/** Lines of the profiles that hold values: a run's name, with the step where it has several checkpoints; the older the fainter. */
+function named(all: readonly LayerProfile[], names: readonly string[]): NamedProfile[] {
+  const profiles = all.filter(({ values }) => values.length > 0)
   return profiles
     .map((profile) => {
       const steps = distinct(profiles.filter(({ run }) => run === profile.run).map(({ step }) => step ?? 0))

@@ -100,6 +100,7 @@ caption { padding: 0.9rem 1.1rem 0.3rem; text-align: left; color: var(--soft); f
 .age-0 { --strength: var(--run); } .age-1 { --strength: color-mix(in oklab, var(--run) 80%, var(--card)); }
 .age-2 { --strength: color-mix(in oklab, var(--run) 66%, var(--card)); } .age-3 { --strength: color-mix(in oklab, var(--run) 54%, var(--card)); }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 0.1rem 1rem; margin: 0.5rem 0 0; padding: 0; font-size: 0.82rem; }
+:is(.measure, details) > .legend { margin: 0 0 0.8rem; }
 .legend li { display: inline-flex; align-items: center; gap: 0.45rem; overflow-wrap: anywhere; }
 .legend .key { flex: none; width: 1.1rem; height: 3px; border-radius: 2px; background: var(--strength); }
 body:has(#show-raw:not(:checked)) .noisy .raw { display: none; }

@@ -199,6 +199,24 @@ describe('features', () => {
     ])
   })
 
+  test('one legend names the lines of all charts of a measure but of that by step, whose lines are others', () => {
+    const { markup } = renderEvaluations(
+      [
+        { evaluations: [probe(100, [0, 0.5], { 1: 0.2, 2: 0.4 }), probe(200, [0, 0.5], { 1: 0.3, 2: 0.6 })] },
+        { evaluations: [probe(200, [0, 0.5], { 1: 0.1, 2: 0.2 })] },
+        { evaluations: [] },
+      ],
+      ['aligned', 'vanilla', 'new'],
+    )
+    const legends = [...markup.matchAll(/<ul class="legend">(.*?)<\/ul>/gs)].map(([, lines]) =>
+      [...lines!.matchAll(/<\/i>([^<]*)/g)].map(([, name]) => name),
+    )
+    expect(legends).toEqual([
+      ['aligned, step 100', 'aligned, step 200', 'vanilla'],
+      ['aligned', 'vanilla'],
+    ])
+  })
+
   test('values to judge probes by: chance where the classes are known, and encoders that were probed', () => {
     const known = (evaluation: Evaluation, more: object) => EvaluationSchema.parse({ ...evaluation, ...more })
     const own = known(probe(100, [0, 0.5], { 1: 0.2, 2: 0.4 }), { classes: 10 })
