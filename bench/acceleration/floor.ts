@@ -1,4 +1,6 @@
 import type { Dataset } from '../../src/data/dataset.ts'
+import { imageBatch } from '../../src/data/image-batch.ts'
+import { interleaved } from '../../src/data/rgb-image.ts'
 import type { FeatureNetwork } from '../../src/evaluation/feature-network.ts'
 import { FeatureStatistics, type Gaussian } from '../../src/evaluation/feature-statistics.ts'
 import { frechetDistance } from '../../src/evaluation/frechet-distance.ts'
@@ -12,13 +14,11 @@ export async function distanceOfPhotographs(
   using statistics = new FeatureStatistics(judge.width)
   for (let first = 0; first < taken; first += judge.batch) {
     const size = Math.min(judge.batch, taken - first)
-    const area = data.imageSize ** 2
-    const pixels = new Uint8Array(size * 3 * area)
-    for (let n = 0; n < size; n++) {
-      const { image } = await data.read(Math.floor(((first + n) * data.length) / taken), { image: true, latent: false })
-      for (let c = 0; c < 3; c++) for (let i = 0; i < area; i++) pixels[(n * area + i) * 3 + c] = image![c * area + i]!
-    }
-    const { features } = await judge.run({ pixels, count: size, height: data.imageSize, width: data.imageSize })
+    const { imageSize } = data
+    const indices = Array.from({ length: size }, (_, n) => Math.floor(((first + n) * data.length) / taken))
+    using planes = await imageBatch(data, indices, 'cpu')
+    const pixels = interleaved(await planes.dataAs('u8'), imageSize ** 2)
+    const { features } = await judge.run({ pixels, count: size, height: imageSize, width: imageSize })
     statistics.add(features)
   }
   return frechetDistance(reference, await statistics.finish())

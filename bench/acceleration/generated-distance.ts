@@ -1,4 +1,5 @@
-import { type SampledImages, sampleImages } from '../../src/diffusion/sample-images.ts'
+import { interleaved } from '../../src/data/rgb-image.ts'
+import { sampleImages } from '../../src/diffusion/sample-images.ts'
 import type { FeatureNetwork } from '../../src/evaluation/feature-network.ts'
 import { FeatureStatistics, type Gaussian } from '../../src/evaluation/feature-statistics.ts'
 import { frechetDistance } from '../../src/evaluation/frechet-distance.ts'
@@ -40,16 +41,15 @@ export async function generatedDistance(
   using statistics = new FeatureStatistics(judge.width)
   const kept: Uint8Array[] = []
   let size = [0, 0]
-  for await (const made of sampleImages(model, {
+  for await (const { first, count: made, images, height, width } of sampleImages(model, {
     ...{ labels, seed: SEED, batch, steps, mode: 'ode', solver: 'heun' },
     ...(signal && { signal }),
     ...(onProgress && { onProgress }),
   })) {
-    const { first, images, height, width } = made
     const length = 3 * height * width
     if (first < keep) kept.push(images.subarray(0, (keep - first) * length))
     size = [height, width]
-    const { features } = await judge.run({ pixels: interleaved(made), count: made.count, height, width })
+    const { features } = await judge.run({ pixels: interleaved(images, height * width), count: made, height, width })
     statistics.add(features)
   }
   const images = Buffer.concat(kept)
@@ -59,16 +59,4 @@ export async function generatedDistance(
     images,
     shape: [images.length / (3 * height * width), 3, height, width],
   }
-}
-
-/** [N, 3, H, W] → [N, H, W, 3]. */
-function interleaved({ images, count, height, width }: SampledImages): Uint8Array {
-  const area = height * width
-  const pixels = new Uint8Array(images.length)
-  for (let n = 0; n < count; n++) {
-    for (let c = 0; c < 3; c++) {
-      for (let i = 0; i < area; i++) pixels[(n * area + i) * 3 + c] = images[(n * 3 + c) * area + i]!
-    }
-  }
-  return pixels
 }

@@ -34,3 +34,16 @@ export function toPlanes(image: RgbImage, out: Uint8Array, offset = 0): void {
     out[blue + i] = data[s + 2]!
   }
 }
+
+/** Planes [N, 3, area] of images as their pixels [N, area, 3]. */
+export function interleaved(planes: Uint8Array, area: number): Uint8Array {
+  const pixels = new Uint8Array(planes.length)
+  for (let red = 0; red < planes.length; red += 3 * area) {
+    for (let i = red, s = red, end = red + area; i < end; i++, s += 3) {
+      pixels[s] = planes[i]!
+      pixels[s + 1] = planes[i + area]!
+      pixels[s + 2] = planes[i + 2 * area]!
+    }
+  }
+  return pixels
+}

@@ -2,6 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { imageGrid } from '../data/grid.ts'
 import { encodePng } from '../data/png.ts'
+import { interleaved } from '../data/rgb-image.ts'
 import { type NpzArrayWriter, NpzWriter } from '../formats/npz.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { randomUniform } from '../tensor/random.ts'
@@ -62,8 +63,8 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
   const shown: Uint8Array[] = []
   try {
     for await (const batch of sampleImages(model, { ...sampling, labels })) {
-      const interleaved = await writeImages(folder, batch)
-      await images?.append(interleaved)
+      const pixels = await writeImages(folder, batch)
+      await images?.append(pixels)
       await latents?.append(new Uint8Array(batch.latents.buffer))
       const wanted = grid === undefined ? 0 : Math.max(0, gridCount - batch.first)
       if (wanted > 0) shown.push(batch.images.subarray(0, wanted * 3 * height * width))
@@ -126,15 +127,12 @@ async function writeImages(
   { first, count, images, height, width }: SampledImages,
 ): Promise<Uint8Array> {
   const area = height * width
-  const interleaved = new Uint8Array(images.length)
+  const pixels = interleaved(images, area)
   for (let n = 0; n < count; n++) {
-    for (let c = 0; c < 3; c++) {
-      for (let i = 0; i < area; i++) interleaved[(n * area + i) * 3 + c] = images[(n * 3 + c) * area + i]!
-    }
-    const pixels = interleaved.subarray(n * area * 3, (n + 1) * area * 3)
-    await writeFile(join(folder, `${String(first + n).padStart(6, '0')}.png`), encodePng(pixels, width, height, 3))
+    const own = pixels.subarray(n * area * 3, (n + 1) * area * 3)
+    await writeFile(join(folder, `${String(first + n).padStart(6, '0')}.png`), encodePng(own, width, height, 3))
   }
-  return interleaved
+  return pixels
 }
 
 async function labelsFor(
