@@ -29,7 +29,7 @@ export interface ViewOptions {
 /** Keeps these draws apart from whatever else is drawn by seed and step: "view" in ASCII. */
 const STREAM = 0x76_69_65_77
 
-/** Shares of an image's area: the reference's, but that a local view of a small image is of a tenth at least. */
+/** Shares of an image's area: a local view of a small image is of more than the reference's, 0.05 to 0.4. */
 const GLOBAL_AREA = [0.4, 1] as const
 const LOCAL_AREA = [0.2, 0.5] as const
 

@@ -54,7 +54,7 @@ const TEMPERATURE_WARMUP = 0.3
 /**
  * DINO (arXiv 2104.14294): a student says of every view of an image what a teacher, the student's moving average, says of the image's
  * other global views. The teacher's logits are centred and sharpened, so that neither one prototype nor all of them win for every image.
- * Settings are the paper's where they do not depend on the size of data and model; epochs are shares of the run.
+ * Settings are the reference's but for `defaultSettings`; epochs are shares of the run.
  */
 export class SelfDistillation implements PretrainingMethod {
   readonly name = 'dino'
@@ -231,7 +231,10 @@ function localSizeOf({ imageSize, patch }: VisionTransformerConfig): number {
   return patch * Math.max(1, Math.round(imageSize / patch / 2))
 }
 
-/** The paper's head and number of views, at the size of the model and for data of some ten thousand images. */
+/**
+ * For small models, data of some ten thousand images and short runs: a smaller head and fewer local views than the reference's, a faster
+ * student and a sharper teacher.
+ */
 function defaultSettings({ hidden }: VisionTransformerConfig): DinoSettings {
   return {
     localViews: 4,
