@@ -36,6 +36,9 @@ export interface MemoryPlan {
   readonly taken: number
 }
 
+/** Whether a part of a model, by the first part of its parameters' names, makes the first tokens or what conditions the blocks. */
+export const isEmbedder = (part: string) => part.endsWith('_embedder') || part === 'pos_embed'
+
 export function memoryPlan({ atPeak, peakBytes, takenBytes }: PlannedStep): MemoryPlan {
   const of = (purpose: string) => atPeak.get(purpose) ?? 0
   const activations = [...atPeak].flatMap(([purpose, bytes]) =>
@@ -43,7 +46,6 @@ export function memoryPlan({ atPeak, peakBytes, takenBytes }: PlannedStep): Memo
   )
   const sum = (wanted: (part: string) => boolean) =>
     activations.reduce((total, { part, bytes }) => total + (wanted(part) ? bytes : 0), 0)
-  const isEmbedder = (part: string) => part.endsWith('_embedder') || part === 'pos_embed'
   const blocks = activations.filter(({ part }) => part.startsWith('blocks.')).map(({ bytes }) => bytes)
   return {
     weights: of('weights'),

@@ -11,7 +11,7 @@ import { defaultPrecision, type Precision, precisionPolicy } from '../training/p
 import { type DiskPlan, planDisk } from './disk.ts'
 import { fewestPasses, fitStep, RESERVED_BYTES } from './fit.ts'
 import { type MeasuredStep, measuredSteps } from './measurements.ts'
-import { type MemoryPlan, memoryPlan } from './memory.ts'
+import { isEmbedder, type MemoryPlan, memoryPlan } from './memory.ts'
 import type { PlannedStep } from './planned-step.ts'
 import { type Recipe, type RecipeData, readRecipe } from './recipe.ts'
 import { type RecipeCommands, recipeCommands } from './recipe-commands.ts'
@@ -196,7 +196,6 @@ function largestBatch(fits: (batch: number) => boolean, batch: number): number {
 function parametersOf({ parameters, encoders }: PlannedStep): TrainingPlan['parameters'] {
   const sum = (wanted: (part: string) => boolean) =>
     [...parameters].reduce((total, [part, count]) => total + (wanted(part) ? count : 0), 0)
-  const isEmbedder = (part: string) => part.endsWith('_embedder') || part === 'pos_embed'
   const isProjector = (part: string) => part === 'projectors'
   return {
     total: sum(() => true),
