@@ -6,7 +6,7 @@ import type { Places } from './places.ts'
 /** What of a command's surroundings every part is given. */
 export type Terminal = Pick<CommandContext, 'out' | 'progress' | 'signal'>
 
-/** The images, as folders or archives with a folder for each class. */
+/** The images, as archives with a folder for each class. */
 export interface Sources {
   readonly train: string
   readonly heldOut: string

@@ -43,7 +43,7 @@ export interface ExperimentOptions {
 export async function runExperiment(options: ExperimentOptions): Promise<Result> {
   const { size, sources, maxImages, judge: network, seeds, out, device, terminal } = options
   const places = placesIn(out)
-  await requireSameSettings(places, { size, maxImages, teacher: await identityOf(options.teacher) })
+  await requireSameSettings(places, await settingsOf(options))
   const stopwatch = await Stopwatch.open(places.seconds)
   await stopwatch.time('prepare images', () => prepareDataSets(sources, places, { maxImages, terminal }))
   const teacher = await stopwatch.time('teacher: training', () =>
@@ -93,18 +93,34 @@ export async function runExperiment(options: ExperimentOptions): Promise<Result>
   return result
 }
 
-/** What tells one teacher from another, before it is trained. */
-async function identityOf(choice: TeacherChoice): Promise<string> {
-  return typeof choice === 'string' ? choice : fileDigest(choice.file)
+const settingsSchema = z.record(z.string(), z.json())
+
+/** What the numbers of a folder depend on, files by their SHA-256. */
+async function settingsOf(options: ExperimentOptions): Promise<z.output<typeof settingsSchema>> {
+  const { size, maxImages, sources, judge, teacher } = options
+  const settings = {
+    size,
+    maxImages,
+    teacher: typeof teacher === 'string' ? teacher : await fileDigest(teacher.file),
+    judge: { name: judge.name, weights: judge.file && (await fileDigest(judge.file)) },
+    sources: {
+      train: await fileDigest(sources.train),
+      heldOut: await fileDigest(sources.heldOut),
+      test: await fileDigest(sources.test),
+    },
+  }
+  return JSON.parse(JSON.stringify(settings))
 }
 
-/** What the numbers of a folder depend on must not change between two calls. */
-async function requireSameSettings(places: Places, settings: unknown): Promise<void> {
-  const given = JSON.parse(JSON.stringify(settings))
-  const stored = await madeOnce(places.settings, z.json(), async () => given)
-  if (JSON.stringify(stored) === JSON.stringify(given)) return
+/** Settings must not change between two calls on a folder. */
+async function requireSameSettings(places: Places, given: z.output<typeof settingsSchema>): Promise<void> {
+  const stored = await madeOnce(places.settings, settingsSchema, async () => given)
+  const other = Object.keys({ ...stored, ...given }).filter(
+    (key) => JSON.stringify(stored[key]) !== JSON.stringify(given[key]),
+  )
+  if (other.length === 0) return
   throw new Error(
-    `${places.settings} is of an experiment with other settings (size, images or teacher); give another --out, or the same settings to go on.`,
+    `${places.settings} is of an experiment with other settings (${other.join(', ')}), or does not say them; give another --out, or the same settings to go on.`,
   )
 }
 

@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs'
-import { mkdir, readFile, stat } from 'node:fs/promises'
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -103,12 +103,6 @@ describe('the experiment', () => {
     expect(runs).toEqual(unbroken.runs)
   })
 
-  test('other settings in the same folder are refused', async () => {
-    await runExperiment(call('settings', { seeds: [0] }).options)
-    const other = call('settings', { seeds: [0], size: { ...SIZE, measureEvery: 1 } })
-    await expect(runExperiment(other.options)).rejects.toThrow('other settings')
-  })
-
   test('a teacher that is not there is named', async () => {
     const { options } = call('nobody', { teacher: { file: join(root, 'none.safetensors') } })
     await expect(runExperiment(options)).rejects.toThrow('none.safetensors')
@@ -122,6 +116,36 @@ describe('the experiment', () => {
     const given = await runExperiment(call('given', { seeds: [0], teacher: { file } }).options)
     expect(given.teacher).toEqual(taught.teacher)
     expect(given.runs).toEqual(taught.runs)
+  })
+})
+
+describe('a folder with an experiment', () => {
+  const again = (changes: Partial<ExperimentOptions> = {}) =>
+    runExperiment(call('there', { seeds: [0], ...changes }).options)
+  const places = placesIn(join(root, 'there'))
+  const otherImages = join(root, 'others.zip')
+
+  beforeAll(async () => {
+    await writeShapesZip(otherImages, { perClass: 16, size: 31 })
+    await again()
+  })
+
+  test.each<readonly [string, Partial<ExperimentOptions>]>([
+    ['size', { size: { ...SIZE, measureEvery: 1 } }],
+    ['maxImages', { maxImages: 4 }],
+    ['teacher', { teacher: 'trained' }],
+    ['judge', { judge: { name: 'hog', file: otherImages } }],
+    ['sources', { sources: { train: images, heldOut: images, test: otherImages } }],
+  ])('refuses another one: %s', async (name, changes) => {
+    await expect(again(changes)).rejects.toThrow(`settings.json is of an experiment with other settings (${name})`)
+  })
+
+  test('refuses to go on where it does not say whose numbers it holds', async () => {
+    const text = await readFile(places.settings, 'utf8')
+    const { judge: _, sources: __, ...before } = JSON.parse(text)
+    await writeFile(places.settings, JSON.stringify(before))
+    await expect(again()).rejects.toThrow('(judge, sources), or does not say them; give another --out')
+    await writeFile(places.settings, text)
   })
 })
 
