@@ -8,7 +8,7 @@ import { fileDigest } from '../../src/formats/file-digest.ts'
 import type { Device } from '../../src/tensor/device.ts'
 import { prepareDataSets, type Sources, type Terminal } from './data-sets.ts'
 import { distanceOfPhotographs } from './floor.ts'
-import { madeOnce, readJson, writeJson } from './json-file.ts'
+import { isThere, madeOnce, readJson, writeJson } from './json-file.ts'
 import { type Measurement, type MeasuringTools, measure, measurementSchema } from './measurement.ts'
 import { ARMS, type Arm, type Places, placesIn } from './places.ts'
 import { type Result, resultSchema } from './result.ts'
@@ -125,7 +125,7 @@ async function requireSameSettings(places: Places, given: z.output<typeof settin
 }
 
 async function keepStatistics(places: Places, judge: FeatureNetwork, { progress, signal }: Terminal): Promise<void> {
-  if (await readStatistics(places.statistics).catch(() => undefined)) return
+  if (await isThere(places.statistics)) return
   let bar: ReturnType<Terminal['progress']> | undefined
   try {
     await compareImages({

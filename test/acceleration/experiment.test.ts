@@ -147,6 +147,14 @@ describe('a folder with an experiment', () => {
     await expect(again()).rejects.toThrow('(judge, sources), or does not say them; give another --out')
     await writeFile(places.settings, text)
   })
+
+  test('keeps a file of statistics that cannot be read, and names it', async () => {
+    const whole = await readFile(places.statistics)
+    await writeFile(places.statistics, whole.subarray(0, 20))
+    await expect(again()).rejects.toThrow('statistics.safetensors')
+    expect(await readFile(places.statistics)).toHaveLength(20)
+    await writeFile(places.statistics, whole)
+  })
 })
 
 describe('two runs of a seed', () => {
