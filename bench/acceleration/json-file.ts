@@ -2,16 +2,12 @@ import { mkdir, readFile, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type * as z from 'zod'
 import { parseConfiguration } from '../../src/configuration/parse.ts'
-import { writeAtomically } from '../../src/formats/atomic-file.ts'
+import { writeWhole } from '../../src/formats/atomic-file.ts'
 
 /** Writes a file that is whole whenever it is there, and its folder. */
-export async function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
+export async function writeJson(path: string, value: unknown): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
-  await writeAtomically(path, {}, (file) => file.append(typeof content === 'string' ? Buffer.from(content) : content))
-}
-
-export function writeJson(path: string, value: unknown): Promise<void> {
-  return writeWhole(path, `${JSON.stringify(value, null, 2)}\n`)
+  await writeWhole(path, `${JSON.stringify(value, null, 2)}\n`)
 }
 
 /** What a file holds, checked; undefined where it is not there. */

@@ -1,3 +1,5 @@
+import { mkdir } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import * as z from 'zod'
 import type { Dataset } from '../../src/data/dataset.ts'
 import { imageGrid } from '../../src/data/grid.ts'
@@ -5,12 +7,13 @@ import { encodePng } from '../../src/data/png.ts'
 import type { FeatureNetwork } from '../../src/evaluation/feature-network.ts'
 import type { Gaussian } from '../../src/evaluation/feature-statistics.ts'
 import { evaluateProbe } from '../../src/evaluation/probe.ts'
+import { writeWhole } from '../../src/formats/atomic-file.ts'
 import type { Device } from '../../src/tensor/device.ts'
 import { loadModel } from '../../src/training/load-model.ts'
 import { defaultPrecision, precisionPolicy } from '../../src/training/precision.ts'
 import { generatedDistance } from './generated-distance.ts'
 import { heldOutLoss } from './held-out-loss.ts'
-import { writeJson, writeWhole } from './json-file.ts'
+import { writeJson } from './json-file.ts'
 import type { Measures } from './sizes.ts'
 import type { Stopwatch } from './stopwatch.ts'
 
@@ -72,6 +75,7 @@ export async function measure(
   )
   const measurement = { step, loss, distance, accuracy: points[0]!.accuracy }
   const picture = imageGrid(images, shape, { columns: COLUMNS })
+  await mkdir(dirname(files.picture), { recursive: true })
   await writeWhole(files.picture, encodePng(picture.data, picture.width, picture.height, 3))
   await writeJson(files.json, measurement)
   return measurement

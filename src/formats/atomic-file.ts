@@ -211,6 +211,11 @@ export async function writeAtomically(
   await file.commit()
 }
 
+/** Writes a file that no reader sees half of. */
+export function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
+  return writeAtomically(path, {}, (file) => file.append(typeof content === 'string' ? Buffer.from(content) : content))
+}
+
 function temporaryPath(path: string): string {
   return `${path}.tmp-${process.pid}`
 }

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
-import { writeAtomically } from '../formats/atomic-file.ts'
+import { writeWhole } from '../formats/atomic-file.ts'
 import { type VisionTransformerConfig, visionTransformerConfigSchema } from '../models/vit-config.ts'
 import type { Device } from '../tensor/device.ts'
 import { CHECKPOINTS, newestCheckpoint, tidyCheckpoints } from '../training/checkpoint-files.ts'
@@ -227,8 +227,3 @@ function encoderOf({ patch, hidden, depth, heads }: PretrainingConfiguration, da
 
 const parameterCount = (tensors: readonly { readonly entry: { readonly shape: readonly number[] } }[]) =>
   tensors.reduce((sum, { entry }) => sum + entry.shape.reduce((product, size) => product * size, 1), 0)
-
-/** So that no reader sees half a file. */
-async function writeWhole(path: string, content: string): Promise<void> {
-  await writeAtomically(path, {}, (file) => file.append(new TextEncoder().encode(content)))
-}

@@ -8,7 +8,7 @@ import { Dataset } from '../data/dataset.ts'
 import { imageGrid } from '../data/grid.ts'
 import { encodePng } from '../data/png.ts'
 import { sampleImages } from '../diffusion/sample-images.ts'
-import { writeAtomically } from '../formats/atomic-file.ts'
+import { writeWhole } from '../formats/atomic-file.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
 import { loadAutoencoder } from '../models/load-autoencoder.ts'
 import {
@@ -290,13 +290,6 @@ export function createModel(configuration: TrainingConfiguration, data: Dataset,
   const created = transformerFromConfig(config, device)
   created.initialise(seed)
   return created
-}
-
-/** So that no reader sees half a file. */
-async function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
-  await writeAtomically(path, {}, (file) =>
-    file.append(typeof content === 'string' ? new TextEncoder().encode(content) : content),
-  )
 }
 
 /** Removes what a killed run left half written. */

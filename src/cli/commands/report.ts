@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { writeAtomically } from '../../formats/atomic-file.ts'
+import { writeWhole } from '../../formats/atomic-file.ts'
 import { formatBytes, formatCount } from '../../report/quantity.ts'
 import { defineCommand } from '../command.ts'
 
@@ -43,7 +43,7 @@ export const reportCommand = defineCommand({
     const path = file ?? (directories.length === 1 ? join(directories[0]!, 'report.html') : 'report.html')
     const bytes = Buffer.from(page)
     // A browser that reloads never sees half a page.
-    await writeAtomically(path, {}, (file) => file.append(bytes))
+    await writeWhole(path, bytes)
 
     const described = runs.map(({ name, metrics }) => ({ name, steps: metrics.step.at(-1) ?? 0 }))
     const summary = described.map(({ name, steps }) => `${name} (step ${formatCount(steps)})`).join(', ')
