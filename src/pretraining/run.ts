@@ -1,6 +1,6 @@
 /** A pretraining in a folder: `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/STEP/`, and at its end the encoder. */
-import { mkdir, readFile } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
 import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
@@ -10,6 +10,7 @@ import type { Device } from '../tensor/device.ts'
 import { CHECKPOINTS, newestCheckpoint, tidyCheckpoints } from '../training/checkpoint-files.ts'
 import { MetricsLog, rounded } from '../training/metrics.ts'
 import { defaultPrecision } from '../training/precision.ts'
+import { CONFIG_FILE, requireSameData, storedJson } from '../training/run-configuration.ts'
 import { channelStatistics } from './channel-statistics.ts'
 import { restoreCheckpoint, saveCheckpoint } from './checkpoint.ts'
 import { type PretrainingConfiguration, type PretrainingOptions, pretrainingSchema } from './configuration.ts'
@@ -17,7 +18,6 @@ import { writeEncoder } from './encoder-file.ts'
 import { featureStatistics } from './feature-statistics.ts'
 import { Pretrainer, type PretrainingStep } from './pretrainer.ts'
 
-const CONFIG_FILE = 'config.json'
 const METRICS = 'metrics.jsonl'
 /** The encoder that a finished run leaves. */
 export const ENCODER_FILE = 'encoder.safetensors'
@@ -166,28 +166,15 @@ async function write(log: MetricsLog, step: PretrainingStep): Promise<void> {
 }
 
 /** The run's whole configuration: given, or stored with the run that goes on. */
-async function resolveConfiguration({
-  data,
-  out,
-  configuration,
-  resume,
-}: PretrainEncoderOptions): Promise<PretrainingConfiguration> {
-  const file = join(out, CONFIG_FILE)
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined
-    throw error
-  })
-  if (!resume) {
-    if (text === undefined) return parseConfiguration(pretrainingSchema, configuration, 'the configuration')
-    throw new Error(`${out} already holds a run; go on with it by --resume, or choose another --out.`)
-  }
-  if (text === undefined) {
+async function resolveConfiguration(options: PretrainEncoderOptions): Promise<PretrainingConfiguration> {
+  const { data, out, configuration, resume } = options
+  const json = await storedJson(options)
+  if (!resume) return parseConfiguration(pretrainingSchema, configuration, 'the configuration')
+  if (json === undefined) {
     throw new Error(`${out} holds no run to resume: it has no ${CONFIG_FILE}. Leave out --resume to begin one.`)
   }
-  const stored = parseConfiguration(storedSchema, parseJson(text, file), file)
-  if (resolve(stored.data) !== resolve(data)) {
-    throw new Error(`The run in ${out} trains on ${stored.data}, not on ${data}; resume it with --data ${stored.data}.`)
-  }
+  const stored = parseConfiguration(storedSchema, json, join(out, CONFIG_FILE))
+  requireSameData(out, stored.data, data)
   const given = parseConfiguration(pretrainingSchema.partial(), configuration, 'the configuration')
   for (const key of Object.keys(configuration) as (keyof PretrainingConfiguration)[]) {
     if (given[key] === undefined || key === 'checkpointEvery' || stored.pretraining[key] === given[key]) continue
@@ -198,14 +185,6 @@ async function resolveConfiguration({
   }
   const { checkpointEvery = stored.pretraining.checkpointEvery } = configuration
   return { ...stored.pretraining, checkpointEvery }
-}
-
-function parseJson(text: string, file: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch (cause) {
-    throw new Error(`${file} is not JSON: ${(cause as Error).message}; restore it, or begin a new run.`, { cause })
-  }
 }
 
 function defaultPatch({ imageSize, path }: Dataset): number {

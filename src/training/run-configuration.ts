@@ -37,19 +37,38 @@ export interface ConfigurationRequest {
 
 /** The run's whole configuration: given, or stored with the run that goes on. */
 export async function resolveConfiguration(request: ConfigurationRequest): Promise<TrainingConfiguration> {
-  const { out, configuration, resume } = request
+  const { configuration, resume } = request
+  const json = await storedJson(request)
+  if (resume) return json === undefined ? adoptedConfiguration(request) : resumedConfiguration(request, json)
+  return parseConfiguration(trainingSchema, configuration, 'the configuration')
+}
+
+/**
+ * The value of a run's `config.json`, not checked yet; undefined where there is none.
+ *
+ * @throws Error where there is one and the run is not to be resumed
+ */
+export async function storedJson({
+  out,
+  resume,
+}: {
+  readonly out: string
+  readonly resume?: boolean
+}): Promise<unknown> {
   const file = join(out, CONFIG_FILE)
   const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return undefined
     throw error
   })
-  if (resume) {
-    return text === undefined ? adoptedConfiguration(request) : resumedConfiguration(request, parseJson(text, file))
-  }
-  if (text !== undefined) {
-    throw new Error(`${out} already holds a run; go on with it by --resume, or choose another --out.`)
-  }
-  return parseConfiguration(trainingSchema, configuration, 'the configuration')
+  if (text === undefined) return undefined
+  if (!resume) throw new Error(`${out} already holds a run; go on with it by --resume, or choose another --out.`)
+  return parseJson(text, file)
+}
+
+/** @throws Error where a run that is to be resumed is on another data set than the one that was given */
+export function requireSameData(out: string, stored: string, given: string): void {
+  if (resolve(stored) === resolve(given)) return
+  throw new Error(`The run in ${out} trains on ${stored}, not on ${given}; resume it with --data ${stored}.`)
 }
 
 function resumedConfiguration(
@@ -57,9 +76,7 @@ function resumedConfiguration(
   json: unknown,
 ): TrainingConfiguration {
   const stored = parseConfiguration(storedConfigurationSchema, json, join(out, CONFIG_FILE))
-  if (resolve(stored.data) !== resolve(data)) {
-    throw new Error(`The run in ${out} trains on ${stored.data}, not on ${data}; resume it with --data ${stored.data}.`)
-  }
+  requireSameData(out, stored.data, data)
   const given = parseConfiguration(trainingSchema.partial(), configuration, 'the configuration')
   for (const [key, value] of Object.entries(configuration)) {
     if (value === undefined || FREE_ON_RESUME.has(key)) continue
