@@ -48,7 +48,7 @@ export function expectedSpeed(request: SpeedRequest, measurements: readonly Meas
     flops,
     explanation:
       `ASSUMED, not measured: ${percent} of an ${request.gpu.name}'s ${peak}` +
-      `${share === undefined ? '; no training step has been measured on a GPU yet' : ', as --share-of-peak says'}`,
+      `${share === undefined ? '; no training step has been measured on a GPU in this precision yet' : ', as --share-of-peak says'}`,
     measurement: undefined,
     share: share ?? ASSUMED_SHARE,
   }
