@@ -79,8 +79,8 @@ export async function evaluateCknna(options: EvaluateCknnaOptions): Promise<Cknn
   const points: CknnaPoint[] = []
   let target: PreparedRepresentation | undefined
   for (const level of noise) {
-    const outputs = layers.map(() => new Float64Array(count * model.config.hidden))
-    const encoded = target ? undefined : new Float64Array(count * encoder.width)
+    const outputs = layers.map(() => new Float32Array(count * model.config.hidden))
+    const encoded = target ? undefined : new Float32Array(count * encoder.width)
     let at = 0
     const batches = blockFeatures({
       ...options,
@@ -112,9 +112,10 @@ export async function evaluateCknna(options: EvaluateCknnaOptions): Promise<Cknn
   return { kind: 'cknna', encoder: encoder.name, images: count, neighbours, layers, noise, points }
 }
 
-async function prepared(values: Float64Array, width: number, neighbours: number, whose: string) {
-  if (values.some((value) => !Number.isFinite(value))) {
+async function prepared(features: Float32Array, width: number, neighbours: number, whose: string) {
+  if (features.some((value) => !Number.isFinite(value))) {
     throw new Error(`The features of ${whose} are not all finite numbers; check its weights.`)
   }
+  const values = Float64Array.from(features)
   return prepareRepresentation(normaliseRows({ values, count: values.length / width, width }), neighbours)
 }
