@@ -7,7 +7,7 @@ export interface DiskRequest {
   readonly size: number
   /** Stored latents [2C, h, w]; undefined: the pixels are the latent. */
   readonly latents: readonly number[] | undefined
-  /** Tokens and feature width of each encoder, were its features cached. */
+  /** Tokens and feature width of each encoder, cached or not. */
   readonly features: readonly { readonly tokens: number; readonly width: number }[]
   /** Numbers in the state dict, and those of them that are trained. */
   readonly parameters: number

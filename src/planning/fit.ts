@@ -56,15 +56,16 @@ export function fewestPasses(options: Omit<PlannedStepOptions, 'recompute'>, roo
 
 /**
  * For `train`: what `recompute: 'auto'` comes to on a device that is here. Says so where it is something, and where even that is too
- * little. Encoders are planned as running; cached features take less.
+ * little.
  */
-export async function chooseRecomputation({ configuration, data, device, notice }: FitRequest): Promise<Recomputation> {
+export async function chooseRecomputation({ notice, ...request }: FitRequest): Promise<Recomputation> {
+  const { configuration, device } = request
   const gpu = native()
     .cudaInfo()
     .devices.find(({ ordinal }) => device === `cuda:${ordinal}`)
   const room = memoryStats(device).limitBytes - (gpu ? RESERVED_BYTES : 0)
   const machine = { threads: native().cpuInfo().threads, multiprocessors: gpu?.multiprocessors ?? 0 }
-  const options = { configuration, data, statedModels: await statedModels(configuration.encoders), device, machine }
+  const options = { ...request, statedModels: await statedModels(configuration.encoders), machine }
   const { recompute, fits, step, plainBytes } = fitStep(options, room)
   if (recompute === 'none') return recompute
   const sentences = [

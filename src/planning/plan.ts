@@ -6,6 +6,7 @@ import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { elementCount } from '../tensor/dtype.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
+import { encodersWithFeatures } from '../training/alignment-encoders.ts'
 import { type TrainingConfiguration, trainingSchema } from '../training/configuration.ts'
 import { defaultPrecision, type Precision, precisionPolicy } from '../training/precision.ts'
 import { type DiskPlan, planDisk } from './disk.ts'
@@ -56,9 +57,11 @@ export interface TrainingPlan {
     readonly trunk: number
     readonly embedders: number
     readonly projectors: number
-    /** Frozen ones, by their names. */
+    /** Frozen ones that run, by their names. */
     readonly encoders: Readonly<Record<string, number>>
   }
+  /** Encoders that do not run, for the data set that was given has their features. */
+  readonly cachedEncoders: readonly string[]
   readonly memory: MemoryPlan & {
     readonly fits: boolean
     /** What the backward pass computes again instead of keeping it: as asked for, or what is needed to fit. */
@@ -116,9 +119,11 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
   const threads = availableParallelism()
   const memoryBytes = device === 'cuda' ? gpu.memoryGiB * 2 ** 30 - RESERVED_BYTES : totalmem()
   const models = await statedModels(training.encoders)
+  const cachedEncoders = encodersWithFeatures(training, data)
   const stepOf = (change: Pick<TrainingConfiguration, 'batch' | 'accumulate'>) => ({
     configuration: { ...training, ...change, precision },
     data,
+    cachedEncoders,
     statedModels: models,
     device: where,
     machine: { threads, multiprocessors: gpu.multiprocessors },
@@ -152,6 +157,7 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
     data: { name: options.data ?? recipe.data.name, images: data.length, classes: data.classes, size: data.imageSize },
     epochs: (training.steps * training.batch) / data.length,
     parameters: parametersOf(step),
+    cachedEncoders,
     memory: {
       ...memoryPlan(step),
       fits,

@@ -28,6 +28,8 @@ export interface PlannedStepOptions {
   /** In place of the configuration's, which may leave it open. Default: nothing. */
   readonly recompute?: Recomputation
   readonly data: Dataset
+  /** Encoders that do not run, for their features are with the data. Default: none. */
+  readonly cachedEncoders?: readonly string[]
   /** Of the encoders `vit`, by their files. */
   readonly statedModels?: ReadonlyMap<string, VisionTransformerConfig>
   /** `cpu`, or `cuda:N` for any GPU. */
@@ -39,7 +41,7 @@ export interface PlannedStep {
   readonly model: AnyTransformerConfig
   /** Numbers in the state dict by the first part of their names: `blocks`, `projectors`, `y_embedder`. */
   readonly parameters: ReadonlyMap<string, number>
-  /** Numbers of the encoders, by their names. */
+  /** Numbers of the encoders that run, by their names. */
   readonly encoders: ReadonlyMap<string, number>
   /** Bytes at the moment at which most are taken, by what for. */
   readonly atPeak: ReadonlyMap<Purpose, number>
@@ -67,7 +69,7 @@ const ROLES: Readonly<Record<ArenaRole, Purpose>> = {
 
 /** Builds the model, its encoders and its optimizer at full size and makes two steps, without memory for any of it. */
 export function planStep(options: PlannedStepOptions): PlannedStep {
-  const { configuration, recompute = 'none', data, device, machine } = options
+  const { configuration, recompute = 'none', data, cachedEncoders = [], device, machine } = options
   requireConsistentAlignment(configuration)
   const planning = new PlanningDevice(machine)
   const { allocator, ledger } = planning.planner
@@ -96,7 +98,11 @@ export function planStep(options: PlannedStepOptions): PlannedStep {
     return {
       model: model.config,
       parameters: countByPart(model.entries),
-      encoders: new Map(encoders.map(({ name, parameterCount }) => [name, parameterCount])),
+      encoders: new Map(
+        encoders
+          .filter(({ name }) => !cachedEncoders.includes(name))
+          .map(({ name, parameterCount }) => [name, parameterCount]),
+      ),
       atPeak: ledger.atPeak,
       peakBytes: allocator.peakBytes,
       takenBytes: allocator.takenBytes,
@@ -130,12 +136,12 @@ function emptyBatch(batch: number) {
 /** An encoder whose memory and work are booked as its own. */
 function countingEncoder(
   { name, file }: TrainingConfiguration['encoders'][number],
-  { data, device, statedModels }: PlannedStepOptions,
+  { data, cachedEncoders = [], device, statedModels }: PlannedStepOptions,
   planning: PlanningDevice,
 ): Encoder & { readonly parameterCount: number } {
-  const cached = data.features.find((settings) => settings.encoder === name)
+  const cached = cachedEncoders.includes(name) ? data.features.find((settings) => settings.encoder === name) : undefined
   const encoder = planning.during('encoder', () =>
-    name === 'vit' && file === undefined && cached
+    cached
       ? featuresOf(name, cached.width)
       : emptyEncoder(name, device, file === undefined ? undefined : statedModels?.get(file)),
   )
@@ -160,7 +166,7 @@ function countingEncoder(
   }
 }
 
-/** In place of an encoder whose size nothing says, and whose features are with the data. */
+/** In place of an encoder whose features are with the data. */
 function featuresOf(name: EncoderName, width: number): Encoder {
   return {
     name,

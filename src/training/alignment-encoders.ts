@@ -56,6 +56,18 @@ export async function disposeEncoders(encoders: readonly AlignmentEncoder[]): Pr
   }
 }
 
+/** The encoders whose features the data set has on the model's grid; with which files they were made is not looked at. */
+export function encodersWithFeatures(
+  configuration: Pick<TrainingConfiguration, 'encoders' | 'model'>,
+  data: Dataset,
+): string[] {
+  const grid = String(gridOf(configuration, data))
+  const there = new Set(
+    data.features.filter((settings) => String(settings.grid) === grid).map(({ encoder }) => encoder),
+  )
+  return configuration.encoders.map(({ name }) => name).filter((name) => there.has(name))
+}
+
 /** Rows and columns of the model's tokens. */
 function gridOf({ model }: Pick<TrainingConfiguration, 'model'>, data: Dataset): readonly [number, number] {
   const { patch } = typeof model === 'string' ? transformerOfPreset(model) : model

@@ -56,6 +56,8 @@ export interface TrainOptions {
 export interface FitRequest {
   readonly configuration: TrainingConfiguration & { readonly precision: Precision }
   readonly data: Dataset
+  /** Encoders whose features are read from the data set. */
+  readonly cachedEncoders: readonly string[]
   readonly device: Device
   readonly notice: (sentence: string) => void
 }
@@ -99,10 +101,11 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     'the configuration',
   )
   requireConsistentAlignment(configuration)
-  const recompute = await recomputationOf(configuration, data, options)
   let encoders: AlignmentEncoder[] = []
   try {
     encoders = await openEncoders(configuration, data, { device, notice: (sentence) => options.onNotice?.(sentence) })
+    const cachedEncoders = encoders.filter(isCached).map(({ name }) => name)
+    const recompute = await recomputationOf({ configuration, data, cachedEncoders }, options)
     using model = createModel(configuration, data, device)
     using autoencoder = await openAutoencoder(configuration, data, options)
     const stored: StoredConfiguration = { data: options.data, training: configuration }
@@ -123,7 +126,6 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     }
     await mkdir(out, { recursive: true })
     await writeWhole(join(out, CONFIG_FILE), `${JSON.stringify(stored, null, 2)}\n`)
-    const cachedEncoders = encoders.filter(isCached).map(({ name }) => name)
     options.onStart?.({ configuration, model, data, cachedEncoders, step: trainer.step })
     const log = await MetricsLog.open(out, join(out, METRICS), trainer.step)
     try {
@@ -137,15 +139,17 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
 }
 
 async function recomputationOf(
-  configuration: TrainingConfiguration,
-  data: Dataset,
+  {
+    configuration,
+    ...request
+  }: Pick<FitRequest, 'data' | 'cachedEncoders'> & { readonly configuration: TrainingConfiguration },
   { device, fit, onNotice }: TrainOptions,
 ): Promise<Recomputation> {
   const { recompute, precision = defaultPrecision(device) } = configuration
   if (recompute !== 'auto') return recompute
   if (!fit) return 'none'
   const notice = (sentence: string) => onNotice?.(sentence)
-  return fit({ configuration: { ...configuration, precision }, data, device, notice })
+  return fit({ ...request, configuration: { ...configuration, precision }, device, notice })
 }
 
 /** A run that begins from weights and names no model is of the weights' own. */

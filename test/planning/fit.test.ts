@@ -14,6 +14,7 @@ const options = (training: TrainingOptions) => ({
   data: Dataset.described({
     ...{ path: 'nowhere', length: 1000, classes: 1000, imageSize: 256, storedLatentShape: [8, 32, 32] as const },
   }),
+  cachedEncoders: [] as readonly string[],
   device: 'cpu',
   machine: { threads: 2, multiprocessors: 132 },
 })
@@ -100,7 +101,7 @@ describe('the choice on a device that is here', () => {
     expect(() => fitStep({ ...rest, data }, 2 ** 50)).toThrow(/stand in its file alone: name it, vit=RUN/)
     const features = [{ encoder: 'vit', width: 48, grid: [16, 16] as const, images: 1000 }]
     const cached = Object.create(data, { features: { value: features } }) as Dataset
-    expect(fitStep({ ...rest, data: cached }, 2 ** 50).recompute).toBe('none')
+    expect(fitStep({ ...rest, data: cached, cachedEncoders: ['vit'] }, 2 ** 50).recompute).toBe('none')
   })
 })
 

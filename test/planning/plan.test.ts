@@ -14,6 +14,7 @@ import { expectedSpeed, type SpeedRequest } from '../../src/planning/speed.ts'
 import { splitsOfWeightGradients } from '../../src/planning/workspace.ts'
 import { scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
+import { encodersWithFeatures } from '../../src/training/alignment-encoders.ts'
 import { alignmentOf } from '../../src/training/alignment-settings.ts'
 import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
 import { createModel } from '../../src/training/run.ts'
@@ -43,6 +44,29 @@ test.each(['SiT-S/2', 'SiT-XL/2', 'SiT-B/8', 'DiT-L/4'] as const)(
 test('an encoder is counted apart: DINOv2-B at 224 pixels makes 23.2 GMAC', () => {
   const { flops } = step({ batch: 2, encoders: [{ name: 'dinov2-vit-b', file: 'none' }] })
   expect(flops.encoder / 2 / 2e9).toBeCloseTo(23.2, 1)
+})
+
+test('an encoder whose features are with the data, on the grid of the model, does not run', () => {
+  const configuration = trainingSchema.parse({ batch: 2, encoders: [{ name: 'dinov2-vit-b', file: 'none' }] })
+  const described = Dataset.described({
+    ...{ path: 'nowhere', length: 1000, classes: 1000, imageSize: 256, storedLatentShape: [8, 32, 32] as const },
+  })
+  const withFeatures = (grid: readonly [number, number]): Dataset =>
+    Object.create(described, { features: { value: [{ encoder: 'dinov2-vit-b', width: 768, grid }] } })
+  const data = withFeatures([16, 16])
+  const cachedEncoders = encodersWithFeatures(configuration, data)
+  expect(cachedEncoders).toEqual(['dinov2-vit-b'])
+  expect(encodersWithFeatures(configuration, withFeatures([8, 8]))).toEqual([])
+  expect(encodersWithFeatures(configuration, described)).toEqual([])
+
+  const options = {
+    ...{ configuration: { ...configuration, precision: 'bf16' as const }, data, device: 'cuda:0', machine },
+  }
+  const [running, cached] = [planStep(options), planStep({ ...options, cachedEncoders })]
+  expect(cached.flops).toEqual({ ...running.flops, encoder: 0 })
+  expect([...running.encoders.keys(), ...cached.encoders.keys()]).toEqual(['dinov2-vit-b'])
+  // Its weights, in f32 and bf16, are not there.
+  expect(running.restingBytes - cached.restingBytes).toBeGreaterThan(6 * running.encoders.get('dinov2-vit-b')!)
 })
 
 test('activations grow with the batch, and nothing that belongs to the parameters does', () => {

@@ -17,7 +17,7 @@ export const planCommand = defineCommand({
     data: {
       type: 'string',
       placeholder: 'DATA',
-      description: "a prepared data set, in whose place the recipe's is taken otherwise",
+      description: "a prepared data set, whose cached features save running their encoders [the recipe's description]",
     },
     gpu: {
       type: 'enum',
@@ -171,7 +171,7 @@ function showFit(
   else out.warn(`It does not fit into the ${room}; the largest batch that does is ${largestBatch}${passes}.`)
 }
 
-function showWork({ work, speed, seconds, batch }: TrainingPlan, out: Output): void {
+function showWork({ work, speed, seconds, batch, cachedEncoders }: TrainingPlan, out: Output): void {
   const tera = (flops: number) => `${formatSignificant(flops / 1e12, 4)} TFLOP`
   out.table(
     [{ heading: 'work of a step' }, right(''), right('an image')],
@@ -186,6 +186,7 @@ function showWork({ work, speed, seconds, batch }: TrainingPlan, out: Output): v
       `${formatSignificant(Number(flops) / batch / 1e9, 4)} GFLOP`,
     ]),
   )
+  for (const name of cachedEncoders) out.line(`${name} does not run: its features are with the data`)
   out.line(`the optimizer reads and writes ${formatBytes(work.optimizerBytes)}`)
   out.line()
   if (!speed || seconds === undefined) {
@@ -213,7 +214,7 @@ function showDisk({ disk }: TrainingPlan, out: Output): void {
       [`${disk.grids.count} grids of samples, at most`, formatBytes(disk.grids.bytes)],
       ['in all', formatBytes(disk.total)],
       ...(disk.cachedFeatures > 0
-        ? [["the encoders' features, were they cached", formatBytes(disk.cachedFeatures)]]
+        ? [["the encoders' features, where they are cached", formatBytes(disk.cachedFeatures)]]
         : []),
     ],
   )

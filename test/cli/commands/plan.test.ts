@@ -60,16 +60,21 @@ test('--data: the images and classes are those that are there', async () => {
   const recipe = join(folder, 'mine.jsonc')
   const data = { name: 'x', source: 'x', folder: 'x', images: 5, classes: 2, size: 64, latents: [8, 8, 8] }
   const evaluations = [{ step: 10, sampling: { mode: 'ode', steps: 5 } }]
-  const model = { kind: 'SiT', depth: 2, hidden: 32, heads: 2, patch: 2 }
-  writeFileSync(
-    recipe,
-    `// mine\n${JSON.stringify({ training: { model, batch: 2, steps: 10 }, recipe: { title: 'mine', data, evaluations } })}`,
-  )
+  const training = {
+    ...{ model: { kind: 'SiT', depth: 2, hidden: 32, heads: 2, patch: 2 }, batch: 2, steps: 10 },
+    encoders: [{ name: 'hog' }],
+  }
+  writeFileSync(recipe, `// mine\n${JSON.stringify({ training, recipe: { title: 'mine', data, evaluations } })}`)
   const described = JSON.parse((await repa('plan', recipe, '--json')).stdout) as TrainingPlan
   expect(described.data).toMatchObject({ images: 5, classes: 2, size: 64 })
-  const real = JSON.parse((await repa('plan', recipe, '--data', await tinyDataset(), '--json')).stdout) as TrainingPlan
+  const images = await tinyDataset()
+  const real = JSON.parse((await repa('plan', recipe, '--data', images, '--json')).stdout) as TrainingPlan
   expect(real.data).toMatchObject({ images: 2, classes: 5, size: 64 })
-  expect(real.epochs).toBe(10)
+  expect(real).toMatchObject({ epochs: 10, cachedEncoders: [] })
+  expect(await repa('prepare', images, '--out', images, '--features', 'hog')).toMatchObject({ status: 0 })
+  expect((await repa('plan', recipe, '--data', images)).stderr).toContain(
+    'hog does not run: its features are with the data',
+  )
 })
 
 test('without a recipe, or with --list: what recipes there are', async () => {
