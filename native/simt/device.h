@@ -28,7 +28,7 @@ bool forgetStream(CUstream_st* stream);
 void registerCapture(CUgraph_st* graph);
 void forgetCapture(CUgraph_st* graph);
 
-/// Whether a call that capture forbids may be made.
+/// Whether captures under way forbid a call that needs a device to itself. There will be no graph of these, for it has been tried.
 bool captureForbids();
 
 /// Kernels run one at a time.

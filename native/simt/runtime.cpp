@@ -97,9 +97,10 @@ void forgetCapture(CUgraph_st* graph) {
 
 bool captureForbids() {
   std::lock_guard lock(stateMutex);
-  for (const CUgraph_st* graph : captures)
-    if (graph->mode != cudaStreamCaptureModeRelaxed) return true;
-  return false;
+  bool forbids = false;
+  for (CUgraph_st* graph : captures)
+    if (graph->mode != cudaStreamCaptureModeRelaxed) forbids = graph->invalidated = true;
+  return forbids;
 }
 
 std::mutex& launchMutex() {

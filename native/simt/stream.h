@@ -30,7 +30,7 @@ struct CUgraph_st {
   cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
   CUstream_st* origin = nullptr;
   std::vector<CUstream_st*> joined;  // streams that capture into it
-  bool invalidated = false;
+  bool invalidated = false;          // by a call that may not be made meanwhile
 };
 
 struct CUgraphExec_st {

@@ -22,6 +22,12 @@ void waitForRecord(const EventRecord& record) {
   eventReached.wait(lock, [&] { return record.reached; });
 }
 
+/// Whether a capture is under way, null: none, of what may not be waited for or asked while it is: then there will be no graph.
+bool captureEnds(CUgraph_st* capture) {
+  if (capture) capture->invalidated = true;
+  return capture != nullptr;
+}
+
 }  // namespace
 
 }  // namespace repa::simt
@@ -49,14 +55,14 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   CUstream_st& queue = streamOf(stream);
-  if (queue.capture || captureForbids()) return report(cudaErrorStreamCaptureUnsupported);
+  if (captureEnds(queue.capture) || captureForbids()) return report(cudaErrorStreamCaptureUnsupported);
   queue.waitUntilIdle();
   return report(deviceError());
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
   CUstream_st& queue = streamOf(stream);
-  if (queue.capture || captureForbids()) return report(cudaErrorStreamCaptureUnsupported);
+  if (captureEnds(queue.capture) || captureForbids()) return report(cudaErrorStreamCaptureUnsupported);
   if (const cudaError_t error = deviceError()) return report(error);
   return queue.idle() ? cudaSuccess : cudaErrorNotReady;
 }
@@ -67,7 +73,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   CUstream_st& queue = streamOf(stream);
   if (CUgraph_st* graph = event->record->capture) {
     if (queue.capture == graph) return cudaSuccess;
-    if (queue.capture) return report(cudaErrorStreamCaptureInvalidated);
+    if (captureEnds(queue.capture)) return report(cudaErrorStreamCaptureInvalidated);
     queue.capture = graph;
     graph->joined.push_back(&queue);
     return cudaSuccess;
@@ -117,13 +123,13 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  if (event->record && event->record->capture) return report(cudaErrorStreamCaptureUnsupported);
+  if (event->record && captureEnds(event->record->capture)) return report(cudaErrorStreamCaptureUnsupported);
   if (event->record) waitForRecord(*event->record);
   return report(deviceError());
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {
-  if (event->record && event->record->capture) return report(cudaErrorStreamCaptureUnsupported);
+  if (event->record && captureEnds(event->record->capture)) return report(cudaErrorStreamCaptureUnsupported);
   if (const cudaError_t error = deviceError()) return report(error);
   if (!event->record) return cudaSuccess;
   std::lock_guard lock(eventMutex);
@@ -159,11 +165,16 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   *graph = stream->capture;
   for (CUstream_st* joined : (*graph)->joined) joined->capture = nullptr;
   forgetCapture(*graph);
-  return cudaSuccess;
+  if (!(*graph)->invalidated) return cudaSuccess;
+  delete *graph;
+  *graph = nullptr;
+  return report(cudaErrorStreamCaptureInvalidated);
 }
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
-  *status = stream && stream->capture ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  *status = !stream || !stream->capture    ? cudaStreamCaptureStatusNone
+            : stream->capture->invalidated ? cudaStreamCaptureStatusInvalidated
+                                           : cudaStreamCaptureStatusActive;
   return cudaSuccess;
 }
 

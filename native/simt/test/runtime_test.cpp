@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <thread>
+#include <utility>
 
 #include "cuda/kernel.h"
 #include "cuda/launch.h"
@@ -98,12 +99,8 @@ TEST(graphs_replay_what_was_captured) {
   check(cudaEventRecord(join, side), "join");
   check(cudaStreamWaitEvent(stream, join, 0), "join");
   add(stream, others, 3);
-  void* memory = nullptr;
-  expect(cudaMalloc(&memory, 16) == cudaErrorStreamCaptureUnsupported, "cudaMalloc during a capture");
-  expect(cudaStreamSynchronize(stream) == cudaErrorStreamCaptureUnsupported, "cudaStreamSynchronize during a capture");
   cudaGraph_t graph;
   check(cudaStreamEndCapture(stream, &graph), "end the capture");
-  cudaGetLastError();
   expect(values.read()[0] == 0, "a capture ran something");
   cudaGraphExec_t exec;
   check(cudaGraphInstantiate(&exec, graph, 0), "instantiate");
@@ -114,6 +111,39 @@ TEST(graphs_replay_what_was_captured) {
   check(cudaGraphExecDestroy(exec), "destroy");
   cudaEventDestroy(fork);
   cudaEventDestroy(join);
+}
+
+TEST(a_forbidden_call_ends_a_capture) {
+  Stream stream;
+  cudaEvent_t before, within;
+  for (cudaEvent_t* event : {&before, &within}) check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "make an event");
+  check(cudaEventRecord(before, stream), "record an event");
+  /// What a call returns during a capture, and then the capture's end.
+  const auto during = [&](cudaStreamCaptureMode mode, auto call) {
+    check(cudaStreamBeginCapture(stream, mode), "begin the capture");
+    check(cudaEventRecord(within, stream), "record an event");
+    const cudaError_t called = call();
+    cudaGraph_t graph = nullptr;
+    const cudaError_t ended = cudaStreamEndCapture(stream, &graph);
+    cudaGetLastError();
+    expect((ended == cudaSuccess) == (graph != nullptr), "a graph of no capture, or none of one");
+    if (graph) check(cudaGraphDestroy(graph), "destroy");
+    return std::pair(called, ended);
+  };
+  const auto refused = std::pair(cudaErrorStreamCaptureUnsupported, cudaErrorStreamCaptureInvalidated);
+  const auto taken = std::pair(cudaSuccess, cudaSuccess);
+  void* memory = nullptr;
+  const auto allocate = [&] { return cudaMalloc(&memory, 16); };
+  for (const cudaStreamCaptureMode mode : {cudaStreamCaptureModeGlobal, cudaStreamCaptureModeRelaxed}) {
+    expect(during(mode, [&] { return cudaStreamSynchronize(stream); }) == refused, "cudaStreamSynchronize during a capture");
+    expect(during(mode, [&] { return cudaStreamQuery(stream); }) == refused, "cudaStreamQuery during a capture");
+    expect(during(mode, [&] { return cudaEventSynchronize(within); }) == refused, "cudaEventSynchronize of a captured event");
+    expect(during(mode, [&] { return cudaEventSynchronize(before); }) == taken, "cudaEventSynchronize of an event from before a capture");
+  }
+  expect(during(cudaStreamCaptureModeGlobal, allocate) == refused, "cudaMalloc during a capture");
+  expect(during(cudaStreamCaptureModeRelaxed, allocate) == taken, "cudaMalloc during a relaxed capture");
+  check(cudaFree(memory), "free");
+  for (cudaEvent_t event : {before, within}) cudaEventDestroy(event);
 }
 
 TEST(device_memory_begins_as_nan_and_is_counted) {
