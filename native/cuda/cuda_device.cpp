@@ -33,6 +33,7 @@ CudaDevice::CudaDevice(const CudaDeviceInfo& info) : info_(info), memory_(*this)
   makeCurrent();
   // Not the legacy stream, which would wait for every other stream of the process.
   cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "make a stream");
+  cuda::check(cudaEventCreateWithFlags(&beforeCapture_, cudaEventDisableTiming), "make an event");
   staging_.open();
   waiter_ = std::thread([this] { runCompletions(); });
 }
@@ -40,6 +41,10 @@ CudaDevice::CudaDevice(const CudaDeviceInfo& info) : info_(info), memory_(*this)
 void CudaDevice::makeCurrent() const { cuda::check(cudaSetDevice(info_.ordinal), "select the device"); }
 
 bool CudaDevice::isLost() {
+  // Of a stream that is captured one may not ask, and the question would end the capture. It runs nothing; a GPU that is lost gives its
+  // error here too.
+  cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
+  if (cudaStreamIsCapturing(stream_, &capturing) == cudaSuccess && capturing != cudaStreamCaptureStatusNone) return false;
   const cudaError_t state = cudaStreamQuery(stream_);
   cudaGetLastError();
   return state != cudaSuccess && state != cudaErrorNotReady;
@@ -91,6 +96,7 @@ void CudaDevice::beginCapture() {
   requireNoCapture("Another capture");
   if (const std::string failed = failure(); !failed.empty()) throw Error(ErrorCode::failed, failed);
   makeCurrent();
+  cuda::check(cudaEventRecord(beforeCapture_, stream_), "record an event");
   allocator_.beginPool();
   // Relaxed: taking memory from the system is allowed meanwhile, here and in other threads.
   const cudaError_t begun = cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed);
@@ -285,7 +291,9 @@ void CudaDevice::DeviceMemory::give(void* block, int64_t) {
 
 void CudaDevice::DeviceMemory::waitForQueue() {
   device_.makeCurrent();
-  cudaStreamSynchronize(device_.stream_);
+  // A stream that is captured may not be waited for, and runs nothing but what it was given before.
+  if (device_.capturing_) cudaEventSynchronize(device_.beforeCapture_);
+  else cudaStreamSynchronize(device_.stream_);
 }
 
 }  // namespace repa

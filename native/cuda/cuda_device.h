@@ -99,6 +99,7 @@ class CudaDevice final : public Device {
   std::atomic<bool> allowsTf32_ = false;
   // Touched by the thread that enqueues.
   bool capturing_ = false;
+  cudaEvent_t beforeCapture_ = nullptr;
   std::map<int64_t, Graph> graphs_;
   int64_t nextGraph_ = 1;
   std::mutex mutex_;  // guards what follows

@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { memoryStats, resetDevice } from '../../src/tensor/device.ts'
+import { memoryStats, resetDevice, setMemoryLimit, trimMemory } from '../../src/tensor/device.ts'
 import { Graph } from '../../src/tensor/graph.ts'
 import { add } from '../../src/tensor/ops/elementwise.ts'
+import { linear } from '../../src/tensor/ops/linear.ts'
 import { keep, scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { DEVICES } from '../tensor/devices.ts'
@@ -80,6 +81,40 @@ for (const { device, missing } of DEVICES) {
       await expect(captured()).rejects.toThrow(sentence)
       resetDevice(device)
       expect([...(await x.data())]).toEqual(Array(8).fill(1))
+    })
+
+    test('a body with an operation that fails leaves the device as it was', async () => {
+      using x = Tensor.full([8], 1, device)
+      // More rows than the kernels count to, and no element: the operation is refused where its kernel would be enqueued.
+      using rows = Tensor.empty([2 ** 30, 0], device)
+      using weight = Tensor.empty([0, 0], device)
+      const body = () => scope(() => keep(linear(rows, { weight, bias: undefined })))
+      expect(() => Graph.capture(device, body)).toThrow(/^The step could not be captured: linear failed on .* 2\^30\.$/)
+      const { graph, result } = Graph.capture(device, () => keep(eightfold(x)))
+      graph.replay()
+      expect([...(await result.data())]).toEqual(Array(8).fill(8))
+      result.dispose()
+      graph.dispose()
+    })
+
+    test('gives free memory back to the system while it is captured, where it needs the room', async () => {
+      using x = Tensor.full([2 ** 16], 1, device)
+      trimMemory(device)
+      const { limitBytes, liveBytes } = memoryStats(device)
+      // Freed, and kept as a block that is too large for what comes, and leaves no room for it.
+      Tensor.full([2 ** 17], 2, device).dispose()
+      setMemoryLimit(device, liveBytes + 2 ** 19 + 2 ** 17)
+      try {
+        const { graph, result } = Graph.capture(device, () => keep(add(x, x)))
+        expect(memoryStats(device).cachedBytes).toBe(0)
+        graph.replay()
+        expect(new Set(await result.data())).toEqual(new Set([2]))
+        result.dispose()
+        graph.dispose()
+      } finally {
+        setMemoryLimit(device, limitBytes)
+        trimMemory(device)
+      }
     })
 
     test('a body that throws leaves no graph and no memory behind', async () => {
