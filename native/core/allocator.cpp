@@ -42,7 +42,8 @@ void* Allocator::allocate(int64_t bytes, const char* purpose) {
     const auto full = [&] { return stats_.liveBytes + stats_.cachedBytes + size > stats_.limitBytes; };
     if (full()) trimLocked();
     if (!full()) block = source_.take(size);
-    if (!block && stats_.cachedBytes > 0) {
+    // Not where it is the limit that is in the way: what is still cached then is graphs', and stays.
+    if (!block && !full() && stats_.cachedBytes > 0) {
       trimLocked();
       block = source_.take(size);
     }

@@ -48,6 +48,22 @@ for (const { device, missing } of DEVICES) {
       graph.dispose()
     })
 
+    test('has memory that counts towards the limit', () => {
+      using x = Tensor.full([2 ** 16], 1, device)
+      const { graph, result } = Graph.capture(device, () => keep(eightfold(x)))
+      result.dispose()
+      trimMemory(device)
+      const { limitBytes, liveBytes, cachedBytes } = memoryStats(device)
+      expect(cachedBytes).toBeGreaterThan(0)
+      setMemoryLimit(device, liveBytes + cachedBytes + 2 ** 17)
+      try {
+        expect(() => Tensor.empty([2 ** 16], device)).toThrow(/out of memory/)
+      } finally {
+        setMemoryLimit(device, limitBytes)
+        graph.dispose()
+      }
+    })
+
     test('gives its memory back', () => {
       using x = Tensor.full([4096], 1, device)
       const before = memoryStats(device)
