@@ -27,10 +27,11 @@ const onDevice = {
 export default defineConfig({
   test: {
     reporters: ['default', './test/summary-reporter.ts'],
-    // One process at a time: the addon owns every core, and two computing processes only slow each other down.
     // Not vmThreads, which breaks `instanceof` for errors made in C++.
     pool: 'forks',
-    maxWorkers: 1,
+    // Each addon owns every core, but the shim's kernels run on one and much else waits: on two cores the suite takes 6 min 19 s so and
+    // 10 min 12 s one file at a time. A GPU is one.
+    maxWorkers: process.env.REPA_TEST_GPU ? 1 : 2,
     isolate: true,
     // For a loaded machine of two cores; a test that hangs still ends the run.
     testTimeout: 120_000,
