@@ -47,10 +47,7 @@ void* Allocator::allocate(int64_t bytes, const char* purpose) {
       trimLocked();
       block = source_.take(size);
     }
-    if (!block)
-      throw Error(ErrorCode::outOfMemory,
-                  std::string(purpose) + ": out of memory: " + megabytes(bytes) + " asked for, " + megabytes(stats_.liveBytes) +
-                      " in use, limit " + megabytes(stats_.limitBytes) + ". Use a smaller batch or model.");
+    if (!block) throw outOfMemory(bytes, purpose);
     ++stats_.systemAllocations;
     stats_.liveBytes += size;
     sizes_[block] = size;
@@ -58,6 +55,23 @@ void* Allocator::allocate(int64_t bytes, const char* purpose) {
   if (open_) open_->blocks.insert(block);
   if (stats_.liveBytes > stats_.peakBytes) stats_.peakBytes = stats_.liveBytes;
   return block;
+}
+
+void* Allocator::takeUncounted(int64_t bytes, const char* purpose) {
+  std::lock_guard lock(mutex_);
+  void* block = source_.take(bytes);
+  if (!block) {
+    trimLocked();
+    block = source_.take(bytes);
+  }
+  if (!block) throw outOfMemory(bytes, purpose);
+  return block;
+}
+
+Error Allocator::outOfMemory(int64_t bytes, const char* purpose) const {
+  return Error(ErrorCode::outOfMemory, std::string(purpose) + ": out of memory: " + megabytes(bytes) + " asked for, " +
+                                           megabytes(stats_.liveBytes) + " in use, limit " + megabytes(stats_.limitBytes) +
+                                           ". Use a smaller batch or model.");
 }
 
 void* Allocator::takeFree(FreeBlocks& free, int64_t size) {

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "core/error.h"
 #include "core/function_ref.h"
 
 namespace repa {
@@ -42,6 +43,8 @@ class Allocator {
   /// At least `bytes` bytes, aligned to 64. Throws Error(outOfMemory) that names `purpose`, the size and what is in use.
   void* allocate(int64_t bytes, const char* purpose);
   void release(void* block);
+  /// Memory for the device itself, which is in no count and is never given back. Throws as allocate does.
+  void* takeUncounted(int64_t bytes, const char* purpose);
 
   MemoryStats stats() const;
   void resetPeak();
@@ -64,6 +67,7 @@ class Allocator {
     FreeBlocks free;
   };
 
+  Error outOfMemory(int64_t bytes, const char* purpose) const;
   void* takeFree(FreeBlocks& free, int64_t size);
   Pool* poolOf(void* block);
   void trimLocked();

@@ -34,7 +34,7 @@ CudaDevice::CudaDevice(const CudaDeviceInfo& info) : info_(info), memory_(*this)
   // Not the legacy stream, which would wait for every other stream of the process.
   cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "make a stream");
   cuda::check(cudaEventCreateWithFlags(&beforeCapture_, cudaEventDisableTiming), "make an event");
-  staging_.open();
+  staging_.open([this](int64_t bytes) { return allocator_.takeUncounted(bytes, "the copy on its way"); });
   waiter_ = std::thread([this] { runCompletions(); });
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <vector>
 
@@ -22,9 +23,11 @@ class Staging {
   /// Uploads of at most this many bytes are copied by the compute stream itself: the detour would cost more.
   static constexpr int64_t kSmall = 64 << 10;
 
-  void open();
+  /// `takeDeviceMemory` gives device memory that the compute stream has no more use for, or throws.
+  void open(std::function<void*(int64_t bytes)> takeDeviceMemory);
 
-  /// Enqueues a copy of host bytes, which stay valid only during the call, to device memory, behind what `stream` has been given.
+  /// Enqueues a copy of host bytes, which stay valid only during the call, to device memory, behind what `stream` has been given. Waits for
+  /// an earlier upload where too many are under way.
   void upload(cudaStream_t stream, void* to, const void* from, int64_t bytes);
 
   /// Page-locked memory for a download; given back when its bytes have been taken out.
@@ -34,16 +37,20 @@ class Staging {
  private:
   struct Slot {
     void* pinned;
-    void* device;
+    void* device;  // null where the compute stream copies
     int64_t bytes;
     cudaEvent_t arrived, consumed;
+    int64_t upload;  // the last that took it
   };
 
   Slot& freeSlot(int64_t bytes);
+  Slot newSlot(int64_t size);
 
   std::mutex mutex_;
   cudaStream_t copies_ = nullptr;
+  std::function<void*(int64_t bytes)> takeDeviceMemory_;
   std::vector<Slot> slots_;
+  int64_t nextUpload_ = 0;
   struct Pinned {
     void* block;
     int64_t bytes;

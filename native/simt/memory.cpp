@@ -14,7 +14,11 @@ namespace repa::simt {
 
 namespace {
 
-constexpr size_t deviceBytes = size_t{8} << 30;
+/// 8 GiB, or as many bytes as $REPA_SIMT_MEMORY says.
+const size_t deviceBytes = [] {
+  const char* text = std::getenv("REPA_SIMT_MEMORY");
+  return text ? static_cast<size_t>(std::strtoull(text, nullptr, 10)) : size_t{8} << 30;
+}();
 constexpr size_t alignment = 256;  // as cudaMalloc promises
 constexpr unsigned char guardByte = 0xA5;
 #if defined(SIMT_ASAN)
