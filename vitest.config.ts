@@ -36,6 +36,7 @@ export default defineConfig({
     // For a loaded machine of two cores; a test that hangs still ends the run.
     testTimeout: 120_000,
     hookTimeout: 120_000,
+    expect: { poll: { timeout: 10_000 } },
     projects: [
       {
         extends: true,

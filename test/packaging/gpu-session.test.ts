@@ -95,7 +95,7 @@ describe('a session', () => {
     const code = `
       const { pid } = require("node:child_process").spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"])
       console.log(pid); setInterval(() => {}, 1000)`
-    const [outcome] = await run([js('hangs', code, { limit: 2 })])
+    const [outcome] = await run([js('hangs', code, { limit: 4 })])
     expect(outcome!.status).toBe('timed out')
     const child = Number(outcome!.said)
     expect(child).toBeGreaterThan(1)
@@ -105,7 +105,7 @@ describe('a session', () => {
   })
 
   test('begins nothing for which the budget does not suffice', async () => {
-    const outcomes = await run([js('short', '', { limit: 1 }), js('long', '', { limit: 300 })], 10)
+    const outcomes = await run([js('short', '', { limit: 10 }), js('long', '', { limit: 300 })], 15)
     expect(outcomes.map(({ status, reason }) => [status, reason])).toEqual([
       ['passed', undefined],
       ['skipped', 'the budget is spent'],
