@@ -41,15 +41,13 @@ function panel(result: Result, measure: Measure, x: number): Html {
   const curves = lines.map(({ curve }) => curveOfPoints(pointsOf(curve), 'exact'))
   const last = lines[0]!.curve.at(-1)!.step
   const plot = plotOf(curves, {
-    ...{
-      across: 'step',
-      drawing: 'measured',
-      first: 0,
-      last,
-      scale: measure === 'distance' ? 'log' : 'linear',
-      fromZero: false,
-      ticks: 4,
-    },
+    across: 'step',
+    drawing: 'measured',
+    first: 0,
+    last,
+    scale: measure === 'distance' ? 'log' : 'linear',
+    fromZero: false,
+    ticks: 4,
   })
   const level = (axis: Axis, value: number): number => (1 - positionOn(axis, value)) * height
   return html`<g transform="translate(${x} ${top})">

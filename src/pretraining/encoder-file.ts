@@ -1,6 +1,6 @@
 import { AVERAGE_FEATURES, type EncoderStatement, encoderMetadata } from '../alignment/stated-encoder.ts'
 import { writeSafetensors } from '../formats/safetensors-writer.ts'
-import type { FeatureStatistics } from './feature-statistics.ts'
+import type { FeatureStandardisation } from './feature-standardisation.ts'
 import type { PretrainingMethod } from './method.ts'
 
 /** The final LayerNorm: the features' channels are multiplied by its weight. */
@@ -14,7 +14,7 @@ export async function writeEncoder(
   path: string,
   { name, model, encoder }: PretrainingMethod,
   statement: Pick<EncoderStatement, 'statistics' | 'training'>,
-  { average, deviation }: FeatureStatistics,
+  { average, deviation }: FeatureStandardisation,
 ): Promise<void> {
   // A channel that says the same of every image stays as it is.
   const divisors = deviation.map((value) => value || 1)

@@ -15,7 +15,7 @@ import { channelStatistics } from './channel-statistics.ts'
 import { restoreCheckpoint, saveCheckpoint } from './checkpoint.ts'
 import { type PretrainingConfiguration, type PretrainingOptions, pretrainingSchema } from './configuration.ts'
 import { writeEncoder } from './encoder-file.ts'
-import { featureStatistics } from './feature-statistics.ts'
+import { featureStandardisation } from './feature-standardisation.ts'
 import { Pretrainer, type PretrainingStep } from './pretrainer.ts'
 
 const METRICS = 'metrics.jsonl'
@@ -106,7 +106,7 @@ export async function pretrainEncoder(options: PretrainEncoderOptions): Promise<
     if (pretrainer.step < configuration.steps) return { ...run, encoder: undefined }
     const file = join(out, ENCODER_FILE)
     const { steps, batch } = configuration
-    const features = await featureStatistics(method, data, { statistics, seed: configuration.seed, signal })
+    const features = await featureStandardisation(method, data, { statistics, seed: configuration.seed, signal })
     await writeEncoder(file, method, { statistics, training: { data: options.data, steps, batch } }, features)
     return { ...run, encoder: file }
   } finally {

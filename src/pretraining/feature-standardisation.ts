@@ -13,8 +13,8 @@ import type { PretrainingMethod } from './method.ts'
 const IMAGES = 4096
 const BATCH = 64
 
-/** Of an encoder's features over a data set's images. */
-export interface FeatureStatistics {
+/** What an encoder's features over a data set's images are standardised by. */
+export interface FeatureStandardisation {
   /** The mean at each place of the grid, [rows · columns, D]. */
   readonly average: Float64Array
   /** Of each channel [D], over all places: the deviation from the place's average. */
@@ -22,11 +22,11 @@ export interface FeatureStatistics {
 }
 
 /** What the features of a method's encoder are of a data set's images, and how far they differ from image to image. */
-export async function featureStatistics(
+export async function featureStandardisation(
   method: PretrainingMethod,
   data: Dataset,
   { statistics, seed, signal }: { statistics: ChannelStatistics; seed: number; signal?: AbortSignal | undefined },
-): Promise<FeatureStatistics> {
+): Promise<FeatureStandardisation> {
   const { config } = method.encoder
   const { device } = method.model
   using encoder = new VisionEncoder({ statistics }, 'vit', await frozen(method))
@@ -40,7 +40,9 @@ export async function featureStatistics(
     const indices = Array.from({ length: Math.min(BATCH, count - first) }, (_, i) => order.at(first + i))
     using images = await imageBatch(data, indices, device)
     using features = scope(() => encoder.features(images, [side, side]))
-    for (const [i, value] of (await features.data()).entries()) {
+    const values = await features.data()
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i]!
       sums[i % sums.length]! += value
       squares[i % config.hidden]! += value * value
     }
