@@ -335,8 +335,8 @@ void launchGemmSm90(cudaStream_t stream, const GemmGroup& group, int tiles, int 
   for (int i = 0; i < group.count; ++i) {
     const GemmArgs& args = group.problems[i].args;
     if (args.k == 0) continue;  // nobody copies, and an empty matrix has no map
-    launched.maps[i] = {.a = operandMap(args, args.a, args.lda, args.m, args.layout != GemmLayout::weightGradient, tileRowsSm90(args.layout)),
-                        .b = operandMap(args, args.b, args.ldb, args.n, args.layout == GemmLayout::forward, kColumns)};
+    launched.maps[i] = OperandMaps{.a = operandMap(args, args.a, args.lda, args.m, args.layout != GemmLayout::weightGradient, tileRowsSm90(args.layout)),
+                                   .b = operandMap(args, args.b, args.ldb, args.n, args.layout == GemmLayout::forward, kColumns)};
   }
   const LaunchShape shape{.grid = dim3(static_cast<unsigned>(tiles < multiprocessors ? tiles : multiprocessors)), .block = dim3(kThreads), .sharedBytes = kSharedBytes};
   if (group.problems[0].args.dtype == DType::bf16) launchType<bf16>(stream, launched, shape);

@@ -40,7 +40,7 @@ void gatedResidualLayerNormModulateBackward(cudaStream_t stream, const Tensor& d
                                             const HalfBlockGradients& gradients, const Tensor& scratch) {
   const int64_t stride = strideOf(gradients.dModulation);
   RowSum dBias;
-  if (gradients.dBias) dBias = {.out = gradients.dBias->f32(), .acrossGroups = true, .accumulate = gradients.accumulateBias};
+  if (gradients.dBias) dBias = RowSum{.out = gradients.dBias->f32(), .acrossGroups = true, .accumulate = gradients.accumulateBias};
   withComputeType(dOut.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::Type;
     branchBackward<true, true, T>(stream, {.groups = x.size(0),

@@ -60,7 +60,7 @@ void linearCombination(cudaStream_t stream, const std::vector<double>& coefficie
   terms.count = static_cast<int>(values.size());
   bool aligned = aligned16(out.f64());
   for (size_t k = 0; k < values.size(); ++k) {
-    terms.term[k] = {.values = values[k].data(), .isDouble = values[k].dtype() == DType::f64, .coefficient = coefficients[k]};
+    terms.term[k] = cpu::LinearCombinationTerm{.values = values[k].data(), .isDouble = values[k].dtype() == DType::f64, .coefficient = coefficients[k]};
     aligned = aligned && aligned16(static_cast<const char*>(values[k].data()));
   }
   const auto run = [&](auto kernel, int perThread) {

@@ -110,8 +110,8 @@ void gatedResidualBackward(cudaStream_t stream, const Tensor& dOut, const Tensor
     BranchBackward<T> of = backwardOf<T>(dOut.size(0), dOut.size(1), dOut, y, dY, scratch);
     of.gate = chunkOf(modulation, gateChunk);
     of.gateStride = strideOf(modulation);
-    of.dGate = {.out = chunkOf(dModulation, gateChunk), .stride = strideOf(dModulation)};
-    if (dBias) of.dBias = {.out = dBias->f32(), .acrossGroups = true, .accumulate = accumulateBias};
+    of.dGate = RowSum{.out = chunkOf(dModulation, gateChunk), .stride = strideOf(dModulation)};
+    if (dBias) of.dBias = RowSum{.out = dBias->f32(), .acrossGroups = true, .accumulate = accumulateBias};
     branchBackward<false, true, T>(stream, of);
   });
 }
@@ -138,7 +138,7 @@ void layerScaleBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& y
     using T = typename decltype(tag)::Type;
     BranchBackward<T> of = backwardOf<T>(1, rows, dOut, y, dY, scratch);
     of.gate = gamma.f32();
-    of.dGate = {.out = dGamma.f32(), .accumulate = accumulate};
+    of.dGate = RowSum{.out = dGamma.f32(), .accumulate = accumulate};
     branchBackward<false, true, T>(stream, of);
   });
 }
