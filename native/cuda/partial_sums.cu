@@ -59,15 +59,27 @@ void addPartialSums(cudaStream_t stream, int64_t width, const PartialSums* sums,
   if (width == 0) return;
   Jobs jobs = {};
   unsigned blocks = 0;
+  int jobsOfLaunch = 0;
+  const auto launchJobs = [&] {
+    if (blocks > 0) launch(stream, addPartialSumsKernel, {.grid = dim3(blocks), .block = dim3(kThreads)}, width, jobs);
+    blocks = 0;
+    jobsOfLaunch = 0;
+  };
   for (int i = 0; i < count; ++i) {
+    for (int job = 0; job < jobsOfLaunch; ++job)
+      if (jobs.of[job].sums.out == sums[i].out) {
+        launchJobs();  // it adds to what this launch writes
+        break;
+      }
     int lanes = 1;
     while (lanes < kMostLanes && 2 * lanes <= sums[i].parts) lanes *= 2;
     const int64_t columns = kThreads / lanes;
     const int strips = static_cast<int>((width + columns - 1) / columns);
-    jobs.of[i] = {sums[i], lanes, strips, static_cast<unsigned>(sums[i].groups * strips)};
-    blocks += jobs.of[i].blocks;
+    Job& job = jobs.of[jobsOfLaunch++];
+    job = {sums[i], lanes, strips, static_cast<unsigned>(sums[i].groups * strips)};
+    blocks += job.blocks;
   }
-  if (blocks > 0) launch(stream, addPartialSumsKernel, {.grid = dim3(blocks), .block = dim3(kThreads)}, width, jobs);
+  launchJobs();
 }
 
 }  // namespace repa::cuda

@@ -20,7 +20,8 @@ struct PartialSums {
 
 constexpr int kMostPartialSums = 4;
 
-/// Adds up `count` sets of partial sums of one width in one launch.
+/// Adds up `count` sets of partial sums of one width, in one launch where no two have the same `out`: two that accumulate may (one
+/// parameter used twice), and are then added one after the other.
 void addPartialSums(cudaStream_t stream, int64_t width, const PartialSums* sums, int count);
 
 }  // namespace repa::cuda

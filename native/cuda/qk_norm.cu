@@ -177,27 +177,30 @@ __global__ void __launch_bounds__(32 * kMostWarps, 4)
 
 constexpr int kSumColumns = 32, kSumSlices = 8;
 
-/// 32 of the 4 d columns a block: 8 warps add a slice of the blocks' sums each, and the slices are added in order.
+constexpr int kSums = 4;  // weight and bias of the queries, of the keys
+
+/// 32 of the d columns a block: 8 warps add a slice of the blocks' sums each, and the slices are added in order. A column's four sums have
+/// one thread, as two of them may accumulate in one place: queries and keys that share a weight.
 __global__ void __launch_bounds__(kSumColumns * kSumSlices)
     qkNormSumKernel(const float* partials, QkNormGradients gradients, int64_t blocks, int d, bool accumulate) {
-  __shared__ double slices[kSumSlices][kSumColumns];
+  __shared__ double slices[kSumSlices][kSums][kSumColumns];
   const int lane = threadIdx.x % kSumColumns, slice = threadIdx.x / kSumColumns;
   const int column = blockIdx.x * kSumColumns + lane;
-  double total = 0.0;
-  if (column < 4 * d)
+  double totals[kSums] = {};
+  if (column < d)
     for (int64_t block = blocks * slice / kSumSlices; block < blocks * (slice + 1) / kSumSlices; ++block)
-      total += partials[block * 4 * d + column];
-  slices[slice][lane] = total;
+#pragma unroll
+      for (int which = 0; which < kSums; ++which) totals[which] += partials[(block * kSums + which) * d + column];
+#pragma unroll
+  for (int which = 0; which < kSums; ++which) slices[slice][which][lane] = totals[which];
   __syncthreads();
-  if (slice != 0 || column >= 4 * d) return;
-  for (int i = 1; i < kSumSlices; ++i) total += slices[i][lane];
-  const int which = column / d;
-  float* const to = (which == 0   ? gradients.dqWeight
-                     : which == 1 ? gradients.dqBias
-                     : which == 2 ? gradients.dkWeight
-                                  : gradients.dkBias) +
-                    column % d;
-  *to = static_cast<float>(accumulate ? *to + total : total);
+  if (slice != 0 || column >= d) return;
+  float* const to[kSums] = {gradients.dqWeight, gradients.dqBias, gradients.dkWeight, gradients.dkBias};
+#pragma unroll
+  for (int which = 0; which < kSums; ++which) {
+    for (int i = 1; i < kSumSlices; ++i) totals[which] += slices[i][which][lane];
+    to[which][column] = static_cast<float>(accumulate ? to[which][column] + totals[which] : totals[which]);
+  }
 }
 
 struct Sizes {
@@ -272,7 +275,7 @@ void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qk
     });
   if (sizes.d > 0)
     launch(stream, qkNormSumKernel,
-           {.grid = dim3(static_cast<unsigned>((4 * sizes.d + kSumColumns - 1) / kSumColumns)), .block = dim3(kSumColumns * kSumSlices)},
+           {.grid = dim3(static_cast<unsigned>((sizes.d + kSumColumns - 1) / kSumColumns)), .block = dim3(kSumColumns * kSumSlices)},
            scratch, gradients, plan.blocks, sizes.d, accumulate);
 }
 
