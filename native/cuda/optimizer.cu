@@ -6,7 +6,9 @@
 //                    (gradient read; weight, both moments and EMA read and written; bf16 or f16 copy written)
 //
 // All three stream. A thread takes accesses of 16 bytes of every array (single elements where an array is not aligned), neighbours
-// take neighbouring ones. Nothing depends on the order in which blocks run: chunks are fixed, and sums have one order.
+// take neighbouring ones. Nothing depends on the order in which blocks run: chunks are fixed, and sums have one order. Every rounding
+// of the update is written out: of a b + c d the compiler fuses one product or the other, and an element's bits would depend on the
+// width of the access that took it.
 //
 // Frozen elements are left alone by all but the EMA. A vector that a range cuts, or the arena's end, is taken element by element.
 #include "cuda/optimizer.h"
@@ -131,7 +133,7 @@ __device__ __forceinline__ void averageWeights(const Arrays<C>& to, const AdamWS
   float e[N];
   load(e, to.ema + i);
 #pragma unroll
-  for (int j = 0; j < N; ++j) e[j] = s.emaDecay * e[j] + s.oneMinusEmaDecay * p[j];
+  for (int j = 0; j < N; ++j) e[j] = __fmaf_rn(s.emaDecay, e[j], __fmul_rn(s.oneMinusEmaDecay, p[j]));
   store(to.ema + i, e);
 }
 
@@ -144,10 +146,11 @@ __device__ __forceinline__ void updateTrainable(const Arrays<C>& to, const AdamW
   load(p, to.weight + i);
 #pragma unroll
   for (int j = 0; j < N; ++j) {
-    g[j] *= s.clip;
-    m[j] = s.beta1 * m[j] + s.oneMinusBeta1 * g[j];
-    v[j] = s.beta2 * v[j] + s.oneMinusBeta2 * g[j] * g[j];
-    p[j] = decay * p[j] - s.stepSize * m[j] / (sqrtf(v[j]) / s.rootBiasCorrection2 + s.epsilon);
+    g[j] = __fmul_rn(g[j], s.clip);
+    m[j] = __fmaf_rn(s.beta1, m[j], __fmul_rn(s.oneMinusBeta1, g[j]));
+    v[j] = __fmaf_rn(s.beta2, v[j], __fmul_rn(__fmul_rn(s.oneMinusBeta2, g[j]), g[j]));
+    const float denominator = __fadd_rn(__fdiv_rn(__fsqrt_rn(v[j]), s.rootBiasCorrection2), s.epsilon);
+    p[j] = __fmaf_rn(decay, p[j], -__fdiv_rn(__fmul_rn(s.stepSize, m[j]), denominator));
   }
   store(to.firstMoment + i, m);
   store(to.secondMoment + i, v);
