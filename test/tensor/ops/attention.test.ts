@@ -27,7 +27,8 @@ const unpacked = ({ batch, tokens, heads, headDim }: Sizes) => [batch, tokens, 3
  * dS is rounded before its products, by u |dS|. It contains δ = Σ P dP, taken as dO·o of an o that was formed of rounded P and then
  * rounded: δ errs by u E, E² = Σ P B² + Σ (P dP)², the first for o² ≤ Σ P v². All keys of a query have the same δ, so dQ errs by
  * u times the norm of dS k and E |Σ P k|, and dK by u times the norm, over queries, of dS q and P E q; both over √d.
- * Where softmax has picked one key, o is its v to the bit, and dS is 0.
+ * Where softmax has picked one key, and its score, times log2 e / √d, is no rounding away from the row's shift (`largeScores`), o is its
+ * v to the bit, and dS is 0.
  */
 function attentionRounding(qkv: NdArray, dO: NdArray, exactP: boolean): Record<string, Rounding> {
   const [batch, tokens, , heads, width] = qkv.shape
@@ -123,13 +124,15 @@ function attentionCase(sizes: Sizes, qkv: NdArray, like?: { name: string; exactP
 }
 
 /**
- * Scores up to ±1e4 of which each query's largest is far from the rest, so that P is 0 or 1 for any rounding: every query meets one
- * key of its own direction, a unit axis.
+ * Scores of ±2^13 of which each query's largest is far from the rest: every query meets one key of its own direction, a unit axis. They
+ * are powers of two, so that their products with log2 e / √d are exact, and P is 0 or 1 whether or not a kernel fuses that product with the
+ * subtraction behind it. Of 3 · 2^12 the fused difference from the row's shift would be half a unit in the last place of 17,728, the
+ * exponential 1.0007, and an o in f16 one rounding off v.
  */
 function largeScores(draw: Draw, sizes: Sizes): NdArray {
   const { tokens, headDim } = sizes
   const qkv = draw(unpacked(sizes), 3)
-  // 2^7.5625 or so, in a power of two times few bits: any dtype holds it.
+  // 2^8 for 16 columns: any dtype holds it.
   const magnitude = 2 ** Math.round(Math.log2(Math.sqrt(1e4 * Math.sqrt(headDim))))
   const [, , , heads, width] = qkv.shape
   for (let row = 0; row < qkv.data.length / width; row++) {
@@ -137,9 +140,10 @@ function largeScores(draw: Draw, sizes: Sizes): NdArray {
     const part = Math.floor(row / heads) % 3
     if (part === 2) continue
     for (let i = 0; i < width; i++) {
-      const own =
-        i === (part === 0 ? (token + 1) % tokens : token) ? 1 : i === width - 1 ? -0.5 * (part === 0 ? 1 : -1) : 0
-      qkv.data[row * width + i] = own * magnitude
+      // q·k is 1 - 1/2 where the axes meet, and else -1/2.
+      const own = i === (part === 0 ? (token + 1) % tokens : token) ? 1 : 0
+      const shared = i === width - 1 ? (part === 0 ? -1 : 0.5) : 0
+      qkv.data[row * width + i] = (own + shared) * magnitude
     }
   }
   return qkv
@@ -199,7 +203,7 @@ testOps('attention', (draw) => [
     name: 'scores of several units',
     exactP: false,
   }),
-  attentionCase(LARGE, largeScores(draw, LARGE), { name: 'scores of 1e4', exactP: true }),
+  attentionCase(LARGE, largeScores(draw, LARGE), { name: 'scores of 2^13', exactP: true }),
   attentionCase({ batch: 1, tokens: 5, heads: 1, headDim: 8 }, zeros([1, 5, 3, 1, 8]), {
     name: 'zeros',
     exactP: false,
