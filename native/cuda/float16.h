@@ -62,10 +62,12 @@ REPA_CUDA_HOST_DEVICE uint16_t f16BitsOf(float x) {
   return sign | static_cast<uint16_t>((rebased + 0xFFFu + ((rebased >> 13) & 1u)) >> 13);
 }
 
+/// NaN becomes the canonical 0x7FFFFFFF, as cvt.f32.f16 gives it.
 REPA_CUDA_HOST_DEVICE float f16BitsToFloat(uint16_t bits) {
   const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
   const uint32_t magnitude = bits & 0x7FFFu;
-  if (magnitude >= 0x7C00u) return bitsFloat(sign | 0x7F800000u | (magnitude & 0x3FFu) << 13);
+  if (magnitude > 0x7C00u) return bitsFloat(0x7FFFFFFFu);
+  if (magnitude == 0x7C00u) return bitsFloat(sign | 0x7F800000u);
   // As a float with the smaller bias the number is 2^112 too small, subnormal ones included.
   return bitsFloat(floatBits(bitsFloat(magnitude << 13) * 5192296858534827628530496329220096.0f) | sign);
 }

@@ -81,12 +81,14 @@ inline float __frcp_rn(float x) { return 1.0f / x; }
 inline float __frsqrt_rn(float x) { return static_cast<float>(1.0 / std::sqrt(static_cast<double>(x))); }
 inline float __saturatef(float x) { return x > 1.0f ? 1.0f : x > 0.0f ? x : 0.0f; }
 
-inline float __fsqrt_rn(float x) { return std::sqrt(x); }
-inline float __fadd_rn(float x, float y) { return x + y; }
-inline float __fsub_rn(float x, float y) { return x - y; }
-inline float __fmul_rn(float x, float y) { return x * y; }
-inline float __fdiv_rn(float x, float y) { return x / y; }
-inline float __fmaf_rn(float x, float y, float z) { return std::fma(x, y, z); }
+/// A chip's arithmetic gives one NaN, this one. What an operator gives is the host's.
+inline float withCanonicalNan(float x) { return std::isnan(x) ? std::bit_cast<float>(0x7FFFFFFFu) : x; }
+inline float __fsqrt_rn(float x) { return withCanonicalNan(std::sqrt(x)); }
+inline float __fadd_rn(float x, float y) { return withCanonicalNan(x + y); }
+inline float __fsub_rn(float x, float y) { return withCanonicalNan(x - y); }
+inline float __fmul_rn(float x, float y) { return withCanonicalNan(x * y); }
+inline float __fdiv_rn(float x, float y) { return withCanonicalNan(x / y); }
+inline float __fmaf_rn(float x, float y, float z) { return withCanonicalNan(std::fma(x, y, z)); }
 int __float2int_rn(float x);
 int __float2int_rz(float x);
 int __float2int_rd(float x);

@@ -36,10 +36,11 @@ template <class T>
 inline void mmaM16N8K8(float (&d)[4], const uint32_t (&a)[2], const uint32_t (&b)[1], Place place = Place::current()) {
   simt::mma(isBf16<T> ? simt::Mma::bf16K8 : simt::Mma::f16K8, d, a, b, place);
 }
+/// Of a NaN a chip keeps the upper bits, quiet or not.
 inline uint32_t roundToTf32(float x) {
   const uint32_t bits = detail::floatBits(x);
-  if ((bits & 0x7F800000u) == 0x7F800000u) return bits;
-  return (bits + 0x1000u) & 0xFFFFE000u;
+  const bool finite = (bits & 0x7F800000u) != 0x7F800000u;
+  return (finite ? bits + 0x1000u : bits) & 0xFFFFE000u;
 }
 inline void mmaM16N8K8Tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Place place = Place::current()) {
   simt::mma(simt::Mma::tf32K8, d, a, b, place);

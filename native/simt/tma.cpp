@@ -73,6 +73,10 @@ BulkCopy begin(BulkCopy::Kind kind, const void* map, const void* shared, const i
     fail(place, "the tensor map has " + std::to_string(copy.map.rank) + " dimensions; the instruction gives " + std::to_string(rank) +
                     " coordinates.");
   for (int d = 0; d < rank; ++d) copy.at[d] = at[d];
+  // The manual does not say so; Hopper answers with an illegal instruction.
+  if (int64_t{at[0]} * copy.map.elementBytes % 16 != 0)
+    fail(place, "a TMA box begins at a multiple of 16 bytes of the tensor's rows; this one begins at element " + std::to_string(at[0]) +
+                    " of " + std::to_string(copy.map.elementBytes) + " bytes.");
   const size_t offset = copy.shared - self.block->sharedMemory;
   const bool dynamic = copy.shared >= self.block->sharedMemory && offset <= self.block->sharedBytes;
   if ((dynamic ? offset : reinterpret_cast<uintptr_t>(shared)) & 127)

@@ -309,7 +309,7 @@ TEST(tma) {
   underSeeds([](const std::string&) {
     testTma<2>({64, 40}, {64, 16}, {{0, 8}}, CU_TENSOR_MAP_SWIZZLE_128B);
     testTma<2>({80, 40}, {64, 16}, {{32, 32}}, CU_TENSOR_MAP_SWIZZLE_128B);
-    testTma<2>({80, 40}, {32, 16}, {{-5, -3}}, CU_TENSOR_MAP_SWIZZLE_64B);
+    testTma<2>({80, 40}, {32, 16}, {{-8, -3}}, CU_TENSOR_MAP_SWIZZLE_64B);
     testTma<2>({72, 20}, {16, 8}, {{64, 4}}, CU_TENSOR_MAP_SWIZZLE_32B);
     testTma<2>({200, 20}, {136, 8}, {{72, 4}}, CU_TENSOR_MAP_SWIZZLE_NONE);
     testTma<3>({72, 9, 3}, {64, 4, 2}, {{8, 6, 1}}, CU_TENSOR_MAP_SWIZZLE_128B);

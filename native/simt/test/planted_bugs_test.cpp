@@ -248,6 +248,24 @@ TEST(tma_store_that_nobody_waits_for) {
   expect(found > 0, "went unseen under all seeds");
 }
 
+/// Hopper calls it an illegal instruction.
+__global__ void loadOffSixteenBytes(const __grid_constant__ CUtensorMap map) {
+  REPA_DYNAMIC_SHARED(shared);
+  auto* barrier = reinterpret_cast<uint64_t*>(shared + 1024);
+  mbarrierInit(barrier, 1);
+  mbarrierArriveExpect(barrier, 1024);
+  tmaLoad(shared, &map, barrier, {-5, 0});
+  mbarrierWait(barrier, 0);
+}
+TEST(tma_box_off_sixteen_bytes) {
+  expectFailure("this one begins at element -5 of 2 bytes", [] {
+    DeviceArray<uint16_t> tensor(512);
+    const CUtensorMap map = tensorMap(tensor.data(), {.extents = {64, 8}, .box = {64, 8}});
+    launch(nullptr, loadOffSixteenBytes, LaunchShape{.grid = 1, .block = 1, .sharedBytes = 1088}, map);
+    check(cudaStreamSynchronize(nullptr), "run a planted bug");
+  });
+}
+
 __global__ void overwrittenBarrier(float*) {
   REPA_DYNAMIC_SHARED(shared);
   auto* barrier = reinterpret_cast<uint64_t*>(shared);

@@ -111,7 +111,7 @@ __global__ void probeConversions(const float* in, uint32_t* out, int n) {
   o[8 * n] = static_cast<uint32_t>(__clzll(static_cast<long long>(__float_as_uint(x)) << 7));
   o[9 * n] = __float_as_uint(__fsqrt_rn(fabsf(x)));
   o[10 * n] = __float_as_uint(__fmul_rn(x, y));
-  o[11 * n] = __float_as_uint(fmaf(x, y, 1.0f));
+  o[11 * n] = __float_as_uint(__fmaf_rn(x, y, 1.0f));
 }
 constexpr int conversions = 12;
 
