@@ -18,7 +18,8 @@ import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainerOptions, TrainingStep } from '../../src/training/trainer-options.ts'
 import { DEVICES, isShim } from '../tensor/devices.ts'
 
-const STEPS = isShim ? 6 : 1000
+// In fp32 the loss of 1.4 at the first step is 0.13 after 100.
+const STEPS = isShim ? 6 : 200
 const SIZE = isShim ? 8 : 32
 // Of the whole training on the shim, a projector of 2,048 would take nine tenths.
 const PROJECTOR = isShim ? 128 : 2048
