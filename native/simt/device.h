@@ -6,6 +6,8 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "simt/runtime_api.h"
 #include "simt/stream.h"
@@ -40,6 +42,17 @@ void* driverFunction(const char* symbol);
 /// The device's memory.
 bool inDeviceMemory(const void* address, size_t bytes);
 bool isDeviceMemory(const void* address);
+/// Every allocation, with its size.
+std::vector<std::pair<unsigned char*, size_t>> deviceAllocations();
+/// Around whatever writes to the device's memory from outside of a kernel, and around a launch that nobody may disturb. No mutex, which
+/// the thread that locked it would have to unlock: a kernel's thread may be a fiber of its own.
+class DeviceMemoryTurn {
+ public:
+  DeviceMemoryTurn();
+  ~DeviceMemoryTurn();
+  DeviceMemoryTurn(const DeviceMemoryTurn&) = delete;
+  DeviceMemoryTurn& operator=(const DeviceMemoryTurn&) = delete;
+};
 /// "" or a sentence about memory next to an allocation that was written.
 std::string damagedAllocation();
 

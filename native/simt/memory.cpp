@@ -1,4 +1,5 @@
 // Device memory, pinned host memory, copies.
+#include <condition_variable>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -31,6 +32,10 @@ std::mutex mutex;
 std::map<const unsigned char*, size_t> allocations;  // by address, with their sizes
 size_t allocatedBytes = 0;
 
+std::mutex turnMutex;
+std::condition_variable turnEnded;
+bool turnTaken = false;
+
 /// The allocation that holds the address. The caller holds the mutex.
 std::map<const unsigned char*, size_t>::iterator find(const void* address) {
   auto after = allocations.upper_bound(static_cast<const unsigned char*>(address));
@@ -51,6 +56,7 @@ cudaError_t copyNow(void* destination, const void* source, size_t bytes, cudaMem
   };
   if (toDevice && !inDeviceMemory(destination, bytes)) return outside(destination, "destination");
   if (fromDevice && !inDeviceMemory(source, bytes)) return outside(source, "source");
+  const DeviceMemoryTurn turn;
   std::memmove(destination, source, bytes);
   return cudaSuccess;
 }
@@ -67,6 +73,27 @@ bool inDeviceMemory(const void* address, size_t bytes) {
 bool isDeviceMemory(const void* address) {
   std::lock_guard lock(mutex);
   return find(address) != allocations.end();
+}
+
+std::vector<std::pair<unsigned char*, size_t>> deviceAllocations() {
+  std::lock_guard lock(mutex);
+  std::vector<std::pair<unsigned char*, size_t>> all;
+  for (const auto& [address, bytes] : allocations) all.emplace_back(const_cast<unsigned char*>(address), bytes);
+  return all;
+}
+
+DeviceMemoryTurn::DeviceMemoryTurn() {
+  std::unique_lock lock(turnMutex);
+  turnEnded.wait(lock, [] { return !turnTaken; });
+  turnTaken = true;
+}
+
+DeviceMemoryTurn::~DeviceMemoryTurn() {
+  {
+    std::lock_guard lock(turnMutex);
+    turnTaken = false;
+  }
+  turnEnded.notify_one();
 }
 
 std::string damagedAllocation() {
@@ -160,6 +187,7 @@ cudaError_t cudaMemsetAsync(void* pointer, int value, size_t bytes, cudaStream_t
                      "cudaMemsetAsync of " + std::to_string(bytes) + " bytes reaches outside of an allocation of device memory.");
       return;
     }
+    const DeviceMemoryTurn turn;
     std::memset(pointer, value, bytes);
   });
   return cudaSuccess;

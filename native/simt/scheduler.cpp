@@ -8,6 +8,7 @@
 
 #include "simt/barrier.h"
 #include "simt/failure.h"
+#include "simt/isolation.h"
 #include "simt/launched_kernels.h"
 #include "simt/random.h"
 #include "simt/simt.h"
@@ -50,6 +51,7 @@ class Machine {
   void yield(Thread& thread);
 
   Random random;
+  Isolation isolation;
   const Launch* launch = nullptr;
   const std::vector<SharedVariable>* staticShared = nullptr;  // of the running kernel's module
   uint64_t seed = initialSeed();
@@ -275,6 +277,7 @@ bool Machine::run(const Launch& toRun) {
   for (uint64_t i = count; i > 1; --i) std::swap(order[i - 1], order[random.next() % i]);
 
   bool succeeded = true;
+  isolation.begin(count, random);
   try {
     for (const uint64_t which : order) {
       prepareCluster({static_cast<unsigned>(which % clusters.x) * toRun.clusterShape.x,
@@ -282,6 +285,7 @@ bool Machine::run(const Launch& toRun) {
                       static_cast<unsigned>(which / (uint64_t{clusters.x} * clusters.y)) * toRun.clusterShape.z});
       runCluster();
       finishCluster();
+      if (const std::string conflict = isolation.endCluster(); !conflict.empty()) failLaunch(conflict);
       counters.blocks += toRun.clusterSize;
       counters.threads += threads;
     }
@@ -296,6 +300,7 @@ bool Machine::run(const Launch& toRun) {
     acquire(&endSync_);
     acquire(&cluster_.engineSync);
   }
+  isolation.end();
   for (unsigned char*& memory : sharedBlocks_) {
     std::free(memory);
     memory = nullptr;
@@ -350,6 +355,8 @@ void park(Thread& thread, Wait wait, const char* name, const void* object, const
 void yieldThread(Thread& thread) { machine.yield(thread); }
 
 uint64_t randomBits() { return machine.random.next(); }
+
+void endIsolation() { machine.isolation.end(); }
 
 void countBankConflicts(uint64_t extraCycles) { machine.counters.bankConflicts += extraCycles; }
 

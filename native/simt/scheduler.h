@@ -1,4 +1,5 @@
-// Runs a launch: clusters one after another in random order, and within a cluster its warps by an unfair random schedule.
+// Runs a launch: clusters one after another in random order, mostly without seeing what the others write (isolation.h), and within a
+// cluster its warps by an unfair random schedule.
 //
 // A fair schedule hides races: with all warps advancing in step, a buffer that is reused too early still gives right answers. So a
 // turn mostly drives one warp as far as it can go, some blocks are run with fixed priorities among their warps, and asynchronous copies
@@ -39,6 +40,9 @@ inline void wake(Warp& warp, uint32_t lanes) { warp.ready |= lanes; }
 uint64_t randomBits();
 /// One time in `n`.
 inline bool oneIn(unsigned n) { return randomBits() % n == 0; }
+
+/// From here on the blocks of the launch see each other's writes.
+void endIsolation();
 
 void countBankConflicts(uint64_t extraCycles);
 

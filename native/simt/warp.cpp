@@ -134,6 +134,7 @@ void maybeLetOthersRun() {
 template <class T, class Change>
 T atomically(T* address, Change change) {
   Quiet quiet;
+  repa::simt::endIsolation();
   maybeLetOthersRun();
   repa::simt::acquire(address);
   const T old = *address;

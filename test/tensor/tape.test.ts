@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import { native } from '../../src/native.ts'
 import { ParameterArena } from '../../src/nn/parameter-arena.ts'
 import { memoryStats } from '../../src/tensor/device.ts'
+import { qkNorm } from '../../src/tensor/ops/attention.ts'
 import { activation, add, silu } from '../../src/tensor/ops/elementwise.ts'
 import { layerNorm, layerNormModulate } from '../../src/tensor/ops/layer-norm.ts'
 import { linear, linearGatedResidual, mlp } from '../../src/tensor/ops/linear.ts'
@@ -94,6 +95,29 @@ for (const { device, missing } of DEVICES) {
       const [d] = await gradientsOf([both], () => layerNorm(x, both, both, 0), [1, 2, 3, 4])
       // x̂ = x: Σ d x̂ + Σ d.
       expect(d).toEqual([4 + 4, -6 + 6])
+    })
+
+    test('one weight for the queries and the keys of a qk-norm', async () => {
+      // Two tokens of one head of 40, so that the sums over rows are of more than one block: q = k = ±1 by turns, whose x̂ is itself.
+      const width = 40
+      const row = (value: number) => Array.from({ length: width }, (_, i) => (i % 2 === 0 ? value : -value))
+      const qkv = Tensor.from(
+        Float32Array.from([1, -1].flatMap((sign) => [...row(sign), ...row(sign), ...row(7)])),
+        [1, 2, 3 * width],
+        device,
+      )
+      const weight = Tensor.full([width], 1, device)
+      const bias = Tensor.zeros([width], device)
+      const dOut = [1, 10].flatMap((d) => [...row(d), ...row(2 * d), ...row(100)])
+      const [dWeight, dBias] = await gradientsOf(
+        [weight, bias],
+        () => qkNorm(qkv, { qWeight: weight, kWeight: weight, qBias: bias, kBias: bias }, 1, 0),
+        dOut,
+      )
+      // Σ d x̂ = (1 + 2) - (10 + 20), and Σ d = ±(11 + 22).
+      expect(dWeight).toEqual(Array.from({ length: width }, () => -27))
+      expect(dBias).toEqual(row(33))
+      qkv.dispose()
     })
 
     test('a residual that is its own branch', async () => {

@@ -266,6 +266,26 @@ TEST(tma_box_off_sixteen_bytes) {
   });
 }
 
+/// Each of two blocks adds to the element.
+__global__ void sumWithoutOrder(float* sum) { *sum += static_cast<float>(blockIdx.x + 1); }
+TEST(two_blocks_that_add_to_one_element) {
+  expectFailure("two blocks wrote byte 3 of an allocation of 4 bytes of device memory differently", [] {
+    DeviceArray<float> sum(std::vector<float>{0.0f});
+    launch(nullptr, sumWithoutOrder, LaunchShape{.grid = 2, .block = 1}, sum.data());
+    check(cudaStreamSynchronize(nullptr), "run a planted bug");
+  });
+}
+
+/// The second block reads what the first one writes.
+__global__ void readWithoutOrder(float* out) { out[blockIdx.x] = blockIdx.x == 0 ? 1.0f : out[0] + 2.0f; }
+TEST(a_block_that_reads_what_another_writes) {
+  underSeeds([](const std::string& seed) {
+    DeviceArray<float> out(std::vector<float>{0.0f, 0.0f});
+    launch(nullptr, readWithoutOrder, LaunchShape{.grid = 2, .block = 1}, out.data());
+    expect(out.read() == std::vector<float>{1.0f, 2.0f}, seed + ": the first block's write was seen");
+  });
+}
+
 __global__ void overwrittenBarrier(float*) {
   REPA_DYNAMIC_SHARED(shared);
   auto* barrier = reinterpret_cast<uint64_t*>(shared);
@@ -289,7 +309,7 @@ TEST(plain_write_past_the_end_of_shared_memory) {
 }
 
 TEST(write_past_the_end_of_device_memory) {
-  expectFailure("past the end of an allocation", [] { layerNormError<layerNorm<false, 1>>(); });
+  expectFailure("past the end of an allocation", [] { layerNormError<layerNorm<false, 1>>(1); });
 }
 #endif
 
