@@ -1,12 +1,10 @@
 import { describe, expect, test } from 'vitest'
-import { RUNNERS } from '../../src/verification/kinds/registry.ts'
 import { verify } from '../../src/verification/verify.ts'
 import { goldenSuffix, haveGolden } from '../shared-folder.ts'
 import { DEVICES } from '../tensor/devices.ts'
 import { GOLDEN } from '../verification/golden-copy.ts'
-
 /** Kinds that compute on the device; the others read files. Without those of full size, which the shim would take hours for. */
-const KINDS = [...RUNNERS.keys()].filter((kind) => /^(sit|sampler|train|dinov2|table)\./.test(kind))
+import KINDS from './golden-kinds.json' with { type: 'json' }
 
 for (const { device, missing } of DEVICES) {
   describe.skipIf(missing || device === 'cpu' || !haveGolden)(`golden vectors on ${device}${goldenSuffix}`, () => {

@@ -46,3 +46,21 @@ test('what each instruction gives does not depend on the schedule: the dump that
   expect(dumps[0]!.split('\n').length).toBeGreaterThan(80)
   expect(dumps[1]).toBe(dumps[0])
 })
+
+test('a probe that fails is named with its reason, and the rest go on', () => {
+  const [whole, part] = [join(scratch, 'whole'), join(scratch, 'part')]
+  expect(run('simt_conformance', [whole]).status).toBe(0)
+  // Enough memory for most of the probes.
+  expect(run('simt_conformance', [part], { REPA_SIMT_MEMORY: '60000' }).status).toBe(0)
+  const lines = (path: string) => readFileSync(path, 'utf8').trim().split('\n')
+  const failed = lines(part).filter((line) => line.includes(' failed '))
+  expect(failed).toContainEqual(expect.stringMatching(/^conversions failed CUDA failed to allocate .*: out of memory/))
+  expect(lines(part)).toHaveLength(lines(whole).length)
+  expect(lines(part).filter((line) => !failed.includes(line))).toEqual(
+    lines(whole).filter((line) => !failed.some((other) => other.split(' ')[0] === line.split(' ')[0])),
+  )
+  const compared = run('simt_conformance', ['--compare', part, whole])
+  expect(compared.status).toBe(1)
+  expect(compared.text).toContain(`conversions failed (${part}): CUDA failed to allocate`)
+  expect(compared.text).toContain(`0 differ, ${failed.length} failed`)
+})
