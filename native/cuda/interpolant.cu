@@ -52,8 +52,9 @@ __global__ void __launch_bounds__(kThreads) interpolantKernel(int64_t size, int6
   load(b, noise + i);
 #pragma unroll
   for (int j = 0; j < N; ++j) {
-    xt[j] = k.alpha * a[j] + k.sigma * b[j];
-    v[j] = k.alphaSlope * a[j] + k.sigmaSlope * b[j];
+    // Which product is fused is written out, so that aligned or not makes no difference.
+    xt[j] = __fmaf_rn(k.alpha, a[j], __fmul_rn(k.sigma, b[j]));
+    v[j] = __fmaf_rn(k.alphaSlope, a[j], __fmul_rn(k.sigmaSlope, b[j]));
   }
   store(interpolated + i, xt);
   store(velocity + i, v);
