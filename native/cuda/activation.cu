@@ -18,7 +18,7 @@ template <ops::Activation function, class T>
 __device__ __forceinline__ float value(float x) {
   if constexpr (function == ops::Activation::silu) return silu<T>(x);
   else if constexpr (function == ops::Activation::geluTanh) return geluTanh<T>(x);
-  else if constexpr (function == ops::Activation::geluErf) return geluErf(x);
+  else if constexpr (function == ops::Activation::geluErf) return geluErf<T>(x);
   else return quickGelu<T>(x);
 }
 

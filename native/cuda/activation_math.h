@@ -75,14 +75,35 @@ __device__ __forceinline__ float geluTanhSlope(float x) {
   return p.s + x * p.s * p.oneMinus * (1.5957691216057308f + 0.2140644488149207f * x * x);
 }
 
-/// The normal distribution function. From erfc, so that its left tail keeps its digits, where 1 + erf cancels.
-__device__ __forceinline__ float normalCdf(float x) { return 0.5f * erfcf(-0.70710678118654752f * x); }
+/// The normal distribution function. From its tail erfc(|x| / sqrt 2) / 2, so that the left one keeps its digits, where 1 + erf cancels.
+template <class T>
+__device__ __forceinline__ float normalCdf(float x) {
+  if constexpr (std::is_same_v<T, float>) {
+    return 0.5f * erfcf(-0.70710678118654752f * x);
+  } else {
+    // t 2^(p(t) - x^2 log2(e) / 2) with t = 1 / (1 + 0.4 |x| / sqrt 2), the form of Numerical Recipes' erfcc; p is the least-squares fit of
+    // degree 6 at 4,000 Chebyshev nodes of |x| < 14. Within 2^-18 of the function where |x| < 6, and 2^-16 where |x| < 12.
+    const float t = reciprocalApprox(1.0f + 0.282842712f * fabsf(x));
+    float p = 0.34558263f;
+    p = fmaf(p, t, -1.0853672f);
+    p = fmaf(p, t, 0.87660772f);
+    p = fmaf(p, t, -0.11391236f);
+    p = fmaf(p, t, 0.69198871f);
+    p = fmaf(p, t, 1.4322809f);
+    p = fmaf(p, t, -3.1471763f);
+    const float tail = t * exp2Approx(fmaf(-0.72134752f * x, x, p));
+    return x < 0.0f ? tail : 1.0f - tail;
+  }
+}
 
-__device__ __forceinline__ float geluErf(float x) { return x * normalCdf(x); }
+template <class T>
+__device__ __forceinline__ float geluErf(float x) {
+  return x * normalCdf<T>(x);
+}
 
 template <class T>
 __device__ __forceinline__ float geluErfSlope(float x) {
-  return normalCdf(x) + x * 0.39894228040143268f * exponential<T>(-0.5f * x * x);
+  return normalCdf<T>(x) + x * 0.39894228040143268f * exponential<T>(-0.5f * x * x);
 }
 
 }  // namespace repa::cuda

@@ -67,7 +67,7 @@ class Epilogue {
         break;
       case GemmEpilogueKind::biasGeluErf:
         preActivation(row, v);
-        each(v, [](int, float x) { return geluErf(x); });
+        each(v, [](int, float x) { return geluErf<T>(x); });
         break;
       case GemmEpilogueKind::biasQuickGelu:
         preActivation(row, v);

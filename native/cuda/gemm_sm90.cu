@@ -23,18 +23,32 @@
 //
 // That is 0.24 ms a block, and no sum is cut.
 //
-// Stages hold A 128 (256) x 64 and B 128 x 64: 6 (4) of 32 (48) KiB. Barrier full[s] says that the TMA has filled one, empty[s] that its
+// Stages hold A 128 (256) x 64 and B 128 x 64: 5 (4) of 32 (48) KiB. Barrier full[s] says that the TMA has filled one, empty[s] that its
 // consumers have read it. Either operand may have k contiguous (K-major) or its rows (MN-major); the TMA lays both down in lines of 128
 // bytes, swizzled, as wgmma's descriptors take them:
 //     K-major     [rows][64 of k]                    16 of k further: 32 bytes
 //     MN-major    [rows / 64][64 of k][64 rows]      16 of k further: 16 lines
 //
-// Shared memory: 192 KiB of stages, a slab of 16 x 64 floats and 64 column sums for each consumer warp (34 KiB), the barriers: 226 KiB of
-// 227, one block on a multiprocessor. Registers: 168 at launch; the producer gives back, so that a consumer has 232: 128 sums and the
-// epilogue.
+// Shared memory: 160 (192) KiB of stages; what the epilogue stages, 32 KiB a consumer (gemm_sm90_finish.cuh) or 4 KiB a warp
+// (gemm_sm90_slabs.cuh); 64 column sums for each consumer warp, the barriers: 226 KiB of 227, one block on a multiprocessor. Registers: 168
+// at launch; the producer gives back, so that a consumer has 232: 128 sums and the epilogue.
+//
+// On an H200, SiT-XL/2 at batch 256, bf16, TFLOP/s by the way results are finished:
+//                                            slabs   direct
+//     qkv, bias                                491      712
+//     proj, gate, residual                     273      425
+//     fc1, GELU, pre-activations kept          395      643
+//     fc2, gate, residual                      543      663
+//     fc2 dgrad, GELU', bias gradient          275      590
+//     fc1 dgrad                                674      728
+// A cluster of two blocks that share B by multicast, which takes a quarter off the traffic from L2, was no faster (736 at the last, 604
+// at fc2): what limits the main loop is the power that the chip may take.
 //
 // The order of a sum is fixed: k upwards, 16 at a time.
-#include "cuda/gemm_epilogue.cuh"
+#include <algorithm>
+
+#include "cuda/gemm_sm90_finish.cuh"
+#include "cuda/gemm_sm90_slabs.cuh"
 #include "cuda/gemm_tile_place.cuh"
 #include "cuda/launch.h"
 #include "cuda/ptx_prefetch.h"
@@ -47,41 +61,41 @@ namespace {
 constexpr int kColumns = kTileColumns, kDepth = 64;
 constexpr int kConsumers = 2, kWarpgroup = 128, kConsumerWarps = 4 * kConsumers;
 constexpr int kThreads = (kConsumers + 1) * kWarpgroup;
-constexpr int kTurnBarrier = 1, kSumsBarrier = 3;  // and the next: one for each consumer; 0 is __syncthreads'
+constexpr int kTurnBarrier = 1, kFinishBarrier = 3;  // and the next: one for each consumer; 0 is __syncthreads'
 constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;
 constexpr int kLine = 64;                        // elements in a line of 128 bytes
 constexpr int kBoxBytes = kLine * kDepth * 2;    // of 64 rows: what an MN-major operand is copied in
-constexpr int kStagesBytes = 192 * 1024;
-constexpr int kSlabRows = 16, kSlabColumns = 64, kSlabFloats = kSlabRows * kSlabColumns;
-constexpr int kLaneColumns = 4, kSlabLanes = kSlabColumns / kLaneColumns, kRowsAtOnce = 4;  // 4 columns a lane: 8 would cost too many registers
-static_assert(kSlabLanes == 16);
-constexpr int kSlabsAt = kStagesBytes;
-constexpr int kColumnSumsAt = kSlabsAt + 4 * kConsumerWarps * kSlabFloats;
-constexpr int kBarriersAt = kColumnSumsAt + 4 * kConsumerWarps * kSlabColumns;
+// Stages and what the epilogue has of shared memory share these; column sums and barriers follow.
+constexpr int kColumnSumsAt = 224 * 1024;
+constexpr int kBarriersAt = kColumnSumsAt + 4 * kConsumerWarps * kHalfColumns;
 constexpr int kMostStages = 6;
-constexpr int kSharedBytes = kBarriersAt + 2 * kMostStages * 8;
+constexpr int kSharedBytes = kBarriersAt + (2 * kMostStages + kConsumers) * 8;
 static_assert(kSharedBytes <= 227 * 1024);
 
 /// How the consumers share the work.
-template <GemmLayout layout>
+template <GemmLayout layout, Finish finish>
 struct Work {
   static constexpr int rows = tileRowsSm90(layout);
   static constexpr bool inTurns = rows == 128;
   static constexpr int bytesA = rows * kDepth * 2, bytesB = kColumns * kDepth * 2, stageBytes = bytesA + bytesB;
-  static constexpr int stages = kStagesBytes / stageBytes;
+  /// A direct finish of 16-bit results stages a whole tile for each consumer, a general one 16 rows x 64 columns for each warp.
+  static constexpr int finishBytes = finish == Finish::general || !inTurns ? kConsumerWarps * kSlabBytes : kConsumers * kStagingBytes;
+  static constexpr int finishAt = kColumnSumsAt - finishBytes;
+  static constexpr int stages = finishAt / stageBytes;
   static constexpr int readers = inTurns ? kConsumerWarps / kConsumers : kConsumerWarps;  // warps that read a stage, and that finish a tile
   static constexpr int bandRows = 2048 / rows;
   static_assert(stages <= kMostStages && (inTurns || rows == 128 * kConsumers));
 };
 
-struct OperandMaps {
+struct Maps {
   CUtensorMap a, b;
+  CUtensorMap c, aux;  // where a direct finish writes or reads them 16 bits an element
 };
 
 struct Sm90Group {
   GemmGroup group;
   int tiles;
-  OperandMaps maps[GemmGroup::kMost];
+  Maps maps[GemmGroup::kMost];
 };
 
 /// A stage, and the parity of its phase.
@@ -138,6 +152,7 @@ constexpr unsigned kStepBytes = major == Major::k ? 32 : 16 * 128;
 
 /// What the epilogue reads of a tile beside the sums, if it is a matrix as large as C: brought into L2 while the tile is multiplied, row by
 /// row, so that the epilogue does not wait for DRAM.
+template <Finish finish>
 class BesidePrefetch {
  public:
   __device__ __forceinline__ BesidePrefetch(const GemmProblem& problem, int elementBytes, int firstRow, int firstColumn) {
@@ -145,6 +160,7 @@ class BesidePrefetch {
     const GemmEpilogue& e = args.epilogue;
     const void* from = nullptr;
     int64_t stride = 0;
+    if (finish != Finish::general && finish != Finish::gatedResidual) return;
     switch (e.kind) {
       case GemmEpilogueKind::none:
         if (args.accumulate) from = args.c, stride = 4 * args.ldc;
@@ -179,14 +195,15 @@ class BesidePrefetch {
   unsigned bytes_ = 0;
 };
 
-template <class T, GemmLayout layout>
+template <class T, GemmLayout layout, Finish finish>
 __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_constant__ Sm90Group launched) {
-  using Share = Work<layout>;
+  using Share = Work<layout, finish>;
   constexpr Major majorA = layout == GemmLayout::weightGradient ? Major::mn : Major::k;
   constexpr Major majorB = layout == GemmLayout::forward ? Major::k : Major::mn;
   REPA_DYNAMIC_SHARED(shared);
   uint64_t* const full = reinterpret_cast<uint64_t*>(shared + kBarriersAt);
   uint64_t* const empty = full + Share::stages;
+  uint64_t* const arrived = full + 2 * kMostStages;  // of each consumer: its pre-activations
   const GemmGroup& group = launched.group;
   const int warpgroup = threadIdx.x / kWarpgroup;
   const int firstTile = static_cast<int>(blockIdx.x), everyTile = static_cast<int>(gridDim.x);
@@ -195,6 +212,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
       mbarrierInit(&full[stage], 1);
       mbarrierInit(&empty[stage], Share::readers);
     }
+    for (int consumer = 0; consumer < kConsumers; ++consumer) mbarrierInit(&arrived[consumer], 1);
     fenceMbarrierInit();
   }
   __syncthreads();
@@ -206,15 +224,17 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
       for (int tile = firstTile; tile < launched.tiles; tile += everyTile) {
         const TilePlace place = tilePlace<Share::bandRows>(group, tile);
         const Span span(group.problems[place.problem], place.split);
-        const OperandMaps& maps = launched.maps[place.problem];
-        BesidePrefetch beside(group.problems[place.problem], sizeof(T), place.row * Share::rows, place.column * kColumns);
+        const Maps& maps = launched.maps[place.problem];
+        const int firstRow = place.row * Share::rows, firstColumn = place.column * kColumns;
+        BesidePrefetch<finish> beside(group.problems[place.problem], sizeof(T), firstRow, firstColumn);
         for (int step = 0; step < span.steps; ++step) {
           mbarrierWait(&empty[pipeline.stage], pipeline.parity ^ 1);
           unsigned char* const stage = shared + pipeline.stage * Share::stageBytes;
           uint64_t* const barrier = &full[pipeline.stage];
+          const int k = span.first + step * kDepth;
           mbarrierArriveExpect(barrier, Share::stageBytes);
-          copyOperand<majorA, Share::rows>(stage, &maps.a, barrier, place.row * Share::rows, span.first + step * kDepth);
-          copyOperand<majorB, kColumns>(stage + Share::bytesA, &maps.b, barrier, place.column * kColumns, span.first + step * kDepth);
+          copyOperand<majorA, Share::rows>(stage, &maps.a, barrier, firstRow, k);
+          copyOperand<majorB, kColumns>(stage + Share::bytesA, &maps.b, barrier, firstColumn, k);
           pipeline.next();
           if (Share::inTurns) beside.next(span.steps);
         }
@@ -226,18 +246,27 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
   increaseRegisters<kConsumerRegisters>();
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;  // of the consumers' eight
   const int rowsBefore = Share::inTurns ? 0 : 128 * warpgroup;   // this warpgroup's within the tile
-  float* const slab = reinterpret_cast<float*>(shared + kSlabsAt) + warp * kSlabFloats;
   float* const columnSums = reinterpret_cast<float*>(shared + kColumnSumsAt);
+  const DirectFinish<finish, T> direct({.warp = warp % 4,
+                                        .lane = lane,
+                                        .barrier = kFinishBarrier + warpgroup,
+                                        .staging = shared + Share::finishAt + warpgroup * kStagingBytes,
+                                        .columnSums = columnSums + 4 * warpgroup * kHalfColumns});
+  unsigned arrivedParity = 0;
   int turn = 0;
   for (int tile = firstTile; tile < launched.tiles; tile += everyTile) {
     const TilePlace place = tilePlace<Share::bandRows>(group, tile);
     const GemmProblem& problem = group.problems[place.problem];
-    const GemmArgs& args = problem.args;
     const Span span(problem, place.split);
     if (Share::inTurns && turn++ % kConsumers != warpgroup) {
       pipeline.skip(span.steps);
       continue;
     }
+    const Maps& maps = launched.maps[place.problem];
+    const int m = static_cast<int>(problem.args.m);
+    const int partRows = place.split * m;  // C has m rows for each part of a sum that is cut
+    const int firstRow = partRows + place.row * Share::rows + rowsBefore, firstColumn = place.column * kColumns;
+    direct.begin(&maps.aux, &arrived[warpgroup], firstRow, firstColumn);
     float sums[2][64];
     // A consumer enters its main loop when the other has left its own: so the multiplications of tiles come one after the other, and no
     // consumer ever waits for a phase of full[] but the one after the last that somebody has seen.
@@ -271,47 +300,18 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
     wgmmaHold(sums[1]);
     if (span.steps > 0 && lane == 0) mbarrierArrive(&empty[pipeline.before()]);
 
-    // Of each 64 rows of the warpgroup a warp holds 16; it finishes them 64 columns at a time.
-    const int m = static_cast<int>(args.m), n = static_cast<int>(args.n);
-    const int partRows = place.split * m;  // C has m rows for each part of a sum that is cut
-    const int firstRow = partRows + place.row * Share::rows + rowsBefore + 16 * (warp % 4), firstColumn = place.column * kColumns;
-#pragma unroll 1
-    for (int half = 0; half < 2; ++half) {
-      Epilogue<T, kLaneColumns> epilogue(args, problem.wide, firstColumn + 64 * half + lane % kSlabLanes * kLaneColumns);
-#pragma unroll 1
-      for (int block = 0; block < 2; ++block) {
-        const auto layDown = [&](const float (&from)[64], int first) { layFragmentsDown(slab, 0, [&](int j, int i) { return from[first + 4 * j + i]; }); };
-        if (half == 0) {
-          if (block == 0) layDown(sums[0], 0);
-          else layDown(sums[1], 0);
-        } else {
-          if (block == 0) layDown(sums[0], 32);
-          else layDown(sums[1], 32);
-        }
-        __syncwarp();
-        finishSlab<kSlabRows, kSlabColumns, kRowsAtOnce>(epilogue, slab, fragmentSlabIndex, firstRow + 64 * block, partRows + m);
-        __syncwarp();
+    if constexpr (finish == Finish::general) {
+      float* const slab = reinterpret_cast<float*>(shared + Share::finishAt) + warp * kSlabFloats;
+      finishBySlabs<T, Share::inTurns>(sums, problem, slab, columnSums, warp, kFinishBarrier, firstRow, partRows + m, firstColumn, place.row);
+    } else {
+      if (kReadsPreActivations<finish>) {
+        mbarrierWait(&arrived[warpgroup], arrivedParity);
+        arrivedParity ^= 1;
       }
-      if (problem.columnSums) {
-        // Of the warps that share the tile.
-        const int barrier = kSumsBarrier + (Share::inTurns ? warpgroup : 0), firstWarp = Share::inTurns ? 4 * warpgroup : 0;
-#pragma unroll
-        for (int i = 0; i < kLaneColumns; ++i) {
-          const float sum = epilogue.sums()[i] + __shfl_xor_sync(0xffffffffu, epilogue.sums()[i], kSlabLanes);
-          if (lane < kSlabLanes) columnSums[warp * kSlabColumns + lane * kLaneColumns + i] = sum;
-        }
-        namedBarrierSync(barrier, 32 * Share::readers);
-        const int own = threadIdx.x - 32 * firstWarp, column = firstColumn + 64 * half + own;
-        if (own < kSlabColumns && column < n) {
-          float sum = 0.0f;
-#pragma unroll
-          for (int w = 0; w < Share::readers; ++w) sum += columnSums[(firstWarp + w) * kSlabColumns + own];
-          problem.columnSums[static_cast<int64_t>(place.row) * n + column] = sum;
-        }
-        namedBarrierSync(barrier, 32 * Share::readers);
-      }
+      direct.run(sums, problem, &maps.c, &maps.aux, firstRow, partRows + m, firstColumn, place.row);
     }
   }
+  direct.end();
 }
 
 /// An operand of `rows` rows by k, as it lies in memory.
@@ -319,28 +319,84 @@ CUtensorMap operandMap(const GemmArgs& args, const void* base, int64_t pitch, in
   return kContiguous ? matrixMap(args.dtype, base, rows, args.k, pitch, boxRows, kDepth) : matrixMap(args.dtype, base, args.k, rows, pitch, kDepth, kLine);
 }
 
+template <class T, GemmLayout layout, Finish finish>
+void launchTiles(cudaStream_t stream, const GemmGroup& group, int tiles, int multiprocessors) {
+  Sm90Group launched{.group = group, .tiles = tiles, .maps = {}};
+  for (int i = 0; i < group.count; ++i) {
+    const GemmArgs& args = group.problems[i].args;
+    Maps& maps = launched.maps[i];
+    if (args.k > 0) {  // nobody copies otherwise, and an empty matrix has no map
+      maps.a = operandMap(args, args.a, args.lda, args.m, layout != GemmLayout::weightGradient, tileRowsSm90(layout));
+      maps.b = operandMap(args, args.b, args.ldb, args.n, layout == GemmLayout::forward, kColumns);
+    }
+    if (finish == Finish::general) continue;
+    if (args.cDType != DType::f32) maps.c = matrixMap(args.dtype, args.c, args.m, args.n, args.ldc, kTileRows, kHalfColumns);
+    if (args.epilogue.aux) maps.aux = matrixMap(args.dtype, args.epilogue.aux, args.m, args.n, args.epilogue.auxStride, kTileRows, kHalfColumns);
+  }
+  launch(stream, gemmSm90Kernel<T, layout, finish>,
+         {.grid = dim3(static_cast<unsigned>(std::min(tiles, multiprocessors))), .block = dim3(kThreads), .sharedBytes = kSharedBytes}, launched);
+}
+
+/// How the products of a launch are finished: directly where all is aligned and the epilogue is one of those.
+Finish finishOf(const GemmGroup& group) {
+  for (int i = 0; i < group.count; ++i)
+    if (!group.problems[i].wide || group.problems[i].args.n % 8 != 0) return Finish::general;
+  const GemmArgs& args = group.problems[0].args;
+  const GemmEpilogue& e = args.epilogue;
+  const bool floats = args.cDType == DType::f32;
+  const auto ifHalves = [&](Finish finish) { return floats ? Finish::general : finish; };
+  switch (e.kind) {
+    case GemmEpilogueKind::none:
+    case GemmEpilogueKind::bias: return e.columnSums ? Finish::general : Finish::store;
+    case GemmEpilogueKind::biasSilu: return ifHalves(Finish::silu);
+    case GemmEpilogueKind::biasGeluTanh: return ifHalves(Finish::geluTanh);
+    case GemmEpilogueKind::biasGeluErf: return ifHalves(Finish::geluErf);
+    case GemmEpilogueKind::biasGatedResidual: {
+      const bool oneGateATile = e.gateStride == 0 || e.rowsPerGate % kTileRows == 0 || e.rowsPerGate >= args.m;
+      return floats && oneGateATile ? Finish::gatedResidual : Finish::general;
+    }
+    case GemmEpilogueKind::siluBackward: return ifHalves(Finish::siluBackward);
+    case GemmEpilogueKind::geluTanhBackward: return ifHalves(Finish::geluTanhBackward);
+    default: return Finish::general;
+  }
+}
+
 template <class T>
-void launchType(cudaStream_t stream, const Sm90Group& launched, const LaunchShape& shape) {
-  switch (launched.group.problems[0].args.layout) {
-    case GemmLayout::forward: return launch(stream, gemmSm90Kernel<T, GemmLayout::forward>, shape, launched);
-    case GemmLayout::inputGradient: return launch(stream, gemmSm90Kernel<T, GemmLayout::inputGradient>, shape, launched);
-    case GemmLayout::weightGradient: return launch(stream, gemmSm90Kernel<T, GemmLayout::weightGradient>, shape, launched);
+void launchType(cudaStream_t stream, const GemmGroup& group, int tiles, int multiprocessors) {
+  const Finish finish = finishOf(group);
+  const auto go = [&]<GemmLayout layout, Finish of>() { launchTiles<T, layout, of>(stream, group, tiles, multiprocessors); };
+  switch (group.problems[0].args.layout) {
+    case GemmLayout::forward: {
+      constexpr GemmLayout layout = GemmLayout::forward;
+      switch (finish) {
+        case Finish::store: return go.template operator()<layout, Finish::store>();
+        case Finish::silu: return go.template operator()<layout, Finish::silu>();
+        case Finish::geluTanh: return go.template operator()<layout, Finish::geluTanh>();
+        case Finish::geluErf: return go.template operator()<layout, Finish::geluErf>();
+        case Finish::gatedResidual: return go.template operator()<layout, Finish::gatedResidual>();
+        default: return go.template operator()<layout, Finish::general>();
+      }
+    }
+    case GemmLayout::inputGradient: {
+      constexpr GemmLayout layout = GemmLayout::inputGradient;
+      switch (finish) {
+        case Finish::store: return go.template operator()<layout, Finish::store>();
+        case Finish::siluBackward: return go.template operator()<layout, Finish::siluBackward>();
+        case Finish::geluTanhBackward: return go.template operator()<layout, Finish::geluTanhBackward>();
+        default: return go.template operator()<layout, Finish::general>();
+      }
+    }
+    case GemmLayout::weightGradient:
+      if (finish == Finish::store) return go.template operator()<GemmLayout::weightGradient, Finish::store>();
+      return go.template operator()<GemmLayout::weightGradient, Finish::general>();
   }
 }
 
 }  // namespace
 
 void launchGemmSm90(cudaStream_t stream, const GemmGroup& group, int tiles, int multiprocessors) {
-  Sm90Group launched{.group = group, .tiles = tiles, .maps = {}};
-  for (int i = 0; i < group.count; ++i) {
-    const GemmArgs& args = group.problems[i].args;
-    if (args.k == 0) continue;  // nobody copies, and an empty matrix has no map
-    launched.maps[i] = OperandMaps{.a = operandMap(args, args.a, args.lda, args.m, args.layout != GemmLayout::weightGradient, tileRowsSm90(args.layout)),
-                                   .b = operandMap(args, args.b, args.ldb, args.n, args.layout == GemmLayout::forward, kColumns)};
-  }
-  const LaunchShape shape{.grid = dim3(static_cast<unsigned>(tiles < multiprocessors ? tiles : multiprocessors)), .block = dim3(kThreads), .sharedBytes = kSharedBytes};
-  if (group.problems[0].args.dtype == DType::bf16) launchType<bf16>(stream, launched, shape);
-  else launchType<f16>(stream, launched, shape);
+  if (group.problems[0].args.dtype == DType::bf16) launchType<bf16>(stream, group, tiles, multiprocessors);
+  else launchType<f16>(stream, group, tiles, multiprocessors);
 }
 
 }  // namespace repa::cuda

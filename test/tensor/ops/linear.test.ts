@@ -329,6 +329,10 @@ testOps('linear', (draw) => [
     mlpCase(draw, [1, 3], { ...plain(72, 145, 18), activation }),
   ),
   mlpCase(draw, [2, 131], { ...plain(16, 37, 5), activation: 'gelu-tanh' }),
+  // Several tiles, all aligned, an odd number of rows of them: what Hopper's kernel finishes in registers.
+  ...(['silu', 'gelu-tanh', 'gelu-erf'] as const).map((activation) =>
+    mlpCase(draw, [2, 131], { ...plain(16, 200, 72), activation }),
+  ),
   mlpCase(draw, [1, 1], { ...plain(40, 24, 17, 9), activation: 'silu' }),
   mlpCase(draw, [1, 257], { ...plain(12, 20, 33, 7), activation: 'silu', bias: false }),
 ])
@@ -340,6 +344,9 @@ testOps('linearGatedResidual and mlpGatedResidual', (draw) => [
   gatedCase(draw, [2, 3], { ...plain(24, 96, 24), activation: 'gelu-tanh' }, 6, 5),
   gatedCase(draw, [1, 257], { ...plain(9, 37, 9), activation: 'gelu-erf', bias: false }, 6, 5),
   gatedCase(draw, [3, 1], { ...plain(10, 21, 14, 18), activation: 'silu' }, 1, 0),
+  // As on Hopper all rows of a tile have one gate, or not.
+  gatedCase(draw, [3, 128], plain(80, 136), 2, 1),
+  gatedCase(draw, [2, 140], plain(24, 136), 2, 1),
 ])
 
 testOps('linearAddend', (draw) => [
@@ -353,6 +360,7 @@ testOps('linearResidual and mlpResidual', (draw) =>
     residualCase(draw, [1, 1], plain(72, 72), scaled),
     residualCase(draw, [2, 257], plain(33, 20), scaled),
     residualCase(draw, [3], { ...plain(7, 130), bias: false }, scaled),
+    residualCase(draw, [2, 140], plain(24, 136), scaled),
     residualCase(draw, [2, 3], { ...plain(24, 96, 24), activation: 'gelu-erf' }, scaled),
     residualCase(draw, [1, 257], { ...plain(9, 37, 9), activation: 'quick-gelu', bias: false }, scaled),
   ]),

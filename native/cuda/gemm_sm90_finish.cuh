@@ -1,0 +1,297 @@
+// How a consumer of gemm_sm90.cuh finishes its 128 x 128 sums straight from registers, for the epilogues that a training step is full of;
+// gemm_epilogue.cuh finishes the others, and whatever is not aligned.
+//
+// A thread holds pairs of neighbouring columns: of each 64 rows, rows g and g + 8 of its warp's 16 (lane = 4 g + t), columns 8 j + 2 t and
+// the next. 16-bit results go through shared memory to the TMA, which writes whole lines and leaves out what lies beyond C:
+//
+//     sums ──▶ bias, activation ──▶ stmatrix ──▶ staging: two halves of 128 rows x 64 columns, swizzled ──▶ TMA store, while the
+//                                                                                             consumer goes on to its next tile
+// A backward kind's pre-activations come the same way back: the TMA brings them into the staging while the tile is multiplied, ldmatrix
+// gives every thread just those that belong to its sums, and the results take their place. Pairs of floats need no staging: the four
+// lanes of a row read or write one whole sector.
+#pragma once
+
+#include "cuda/activation_math.h"
+#include "cuda/gemm_problem.h"
+#include "cuda/kernel.h"
+
+namespace repa::cuda {
+
+enum class Finish { general, store, silu, geluTanh, geluErf, gatedResidual, siluBackward, geluTanhBackward };
+
+/// Whether `finish` reads a matrix of C's shape and the operands' dtype: pre-activations.
+template <Finish finish>
+inline constexpr bool kReadsPreActivations = finish == Finish::siluBackward || finish == Finish::geluTanhBackward;
+template <Finish finish>
+inline constexpr bool kIsActivation = finish == Finish::silu || finish == Finish::geluTanh || finish == Finish::geluErf;
+
+constexpr int kHalfColumns = 64;                    // of a tile: what a line of 128 bytes holds
+constexpr int kHalfBytes = 128 * kHalfColumns * 2;  // of 128 rows
+constexpr int kStagingBytes = 2 * kHalfBytes;
+
+/// Where a consumer works.
+struct FinishPlace {
+  int warp, lane;         // of the four warps of its warpgroup
+  int barrier;            // the named barrier of its warpgroup
+  unsigned char* staging;
+  float* columnSums;      // [4][64]
+};
+
+template <Finish finish, class T>
+class DirectFinish {
+ public:
+  __device__ __forceinline__ DirectFinish(const FinishPlace& at) : at_(at), elected_(at.warp == 0 && at.lane == 0) {
+    // Lane l points ldmatrix and stmatrix to row l % 16 of the warp's, and to the second 8 columns from lane 16 on.
+    fragment_ = at.staging + (16 * at.warp + at.lane % 16) * 128 + ((at.lane / 16 ^ at.lane % 8) << 4);
+  }
+
+  /// Asks for a tile's pre-activations.
+  __device__ __forceinline__ void begin(const CUtensorMap* aux, uint64_t* arrived, int firstRow, int firstColumn) const {
+    if constexpr (kReadsPreActivations<finish>) {
+      if (!elected_) return;
+      bulkWaitRead<0>();
+      mbarrierArriveExpect(arrived, kStagingBytes);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int from[2] = {firstColumn + half * kHalfColumns, firstRow};
+        tmaLoad(at_.staging + half * kHalfBytes, aux, arrived, from);
+      }
+    }
+  }
+
+  /// Finishes the rows from `firstRow` on, of which those before `endRow` are C's, and the columns from `firstColumn` on.
+  __device__ __forceinline__ void run(const float (&sums)[2][64], const GemmProblem& problem, const CUtensorMap* c, const CUtensorMap* aux, int firstRow, int endRow,
+                                      int firstColumn, int tileRow) const {
+    if constexpr (finish == Finish::gatedResidual) {
+      addToResidual(sums, problem.args, aux, firstRow, endRow, firstColumn);
+    } else {
+      half<0>(sums, problem, c, aux, firstRow, endRow, firstColumn, tileRow);
+      half<1>(sums, problem, c, aux, firstRow, endRow, firstColumn + kHalfColumns, tileRow);
+    }
+  }
+
+  /// Shared memory may be somebody else's afterwards.
+  __device__ __forceinline__ void end() const {
+    if (elected_) bulkWaitRead<0>();
+  }
+
+ private:
+  /// Whether both halves of a result have a place of their own, or the pre-activations of a half one and its results the other.
+  __device__ __forceinline__ static bool storesTwo(const GemmEpilogue& e) { return kIsActivation<finish> && e.aux != nullptr; }
+
+  template <int index>
+  __device__ __forceinline__ void half(const float (&sums)[2][64], const GemmProblem& problem, const CUtensorMap* c, const CUtensorMap* aux, int firstRow, int endRow,
+                                       int firstColumn, int tileRow) const {
+    const GemmArgs& args = problem.args;
+    const GemmEpilogue& e = args.epilogue;
+    const int n = static_cast<int>(args.n);
+    const int row = firstRow + 16 * at_.warp + at_.lane / 4, column = firstColumn + at_.lane % 4 * 2;
+    float bias[8][2];
+    if constexpr (!kReadsPreActivations<finish>) readPairs(bias, e.bias, column, n);
+
+    if (finish == Finish::store && args.cDType == DType::f32) {
+#pragma unroll
+      for (int f = 0; f < 2; ++f) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          const int at = row + 64 * f + 8 * r;
+          float out[8][2] = {};
+          if (args.accumulate) readRow(out, static_cast<const float*>(args.c), args.ldc, at, endRow, column, n);
+#pragma unroll
+          for (int j = 0; j < 8; ++j)
+#pragma unroll
+            for (int i = 0; i < 2; ++i) out[j][i] += sums[f][32 * index + 4 * j + 2 * r + i] + bias[j][i];
+          writeRow(out, static_cast<float*>(args.c), args.ldc, at, endRow, column, n);
+        }
+      }
+    } else {
+      const bool two = storesTwo(e);
+      if (!kReadsPreActivations<finish> && (index == 0 || two)) waitForStaging();
+      float ofColumns[8][2] = {};
+#pragma unroll
+      for (int jj = 0; jj < 8; jj += 2) {
+#pragma unroll
+        for (int f = 0; f < 2; ++f) {
+          uint32_t pre[4], out[4];
+          if constexpr (kReadsPreActivations<finish>) ldmatrix(pre, fragment(f, jj, index));
+#pragma unroll
+          for (int i = 0; i < 4; ++i) {
+            const int j = jj + i / 2;
+            float lo = sums[f][32 * index + 4 * jj + 2 * i], hi = sums[f][32 * index + 4 * jj + 2 * i + 1];
+            if constexpr (kReadsPreActivations<finish>) {
+              const FloatPair p = unpack2<T>(pre[i]);
+              lo *= slope(p.lo);
+              hi *= slope(p.hi);
+              ofColumns[j][0] += lo;
+              ofColumns[j][1] += hi;
+            } else {
+              lo += bias[j][0];
+              hi += bias[j][1];
+              if constexpr (kIsActivation<finish>) {
+                // Of what the operands' dtype holds, kept or not: a model computes the same with a backward pass as without.
+                pre[i] = pack2<T>(lo, hi);
+                const FloatPair p = unpack2<T>(pre[i]);
+                lo = activation(p.lo);
+                hi = activation(p.hi);
+              }
+            }
+            out[i] = pack2<T>(lo, hi);
+          }
+          if (kIsActivation<finish> && two) {
+            stmatrix(fragment(f, jj, 0), pre);
+            stmatrix(fragment(f, jj, 1), out);
+          } else {
+            stmatrix(fragment(f, jj, index), out);
+          }
+        }
+      }
+      if (kIsActivation<finish> && two) {
+        fenceProxyAsync();
+        namedBarrierSync(at_.barrier, 128);
+        if (elected_) {
+          const int to[2] = {firstColumn, firstRow};
+          tmaStore(aux, at_.staging, to);
+          tmaStore(c, at_.staging + kHalfBytes, to);
+          bulkCommit();
+        }
+      } else {
+        sendHalf(c, index, firstRow, firstColumn);
+      }
+      if (kReadsPreActivations<finish> && problem.columnSums) sumColumns(ofColumns, problem.columnSums, tileRow, firstColumn, n);
+    }
+  }
+
+  /// C = residual + gate * y, y = sums + bias, in eight pieces: of 64 rows a thread's two, four of its pairs of columns. A piece's residual is
+  /// under way while the piece before is computed.
+  __device__ __forceinline__ void addToResidual(const float (&sums)[2][64], const GemmArgs& args, const CUtensorMap* aux, int firstRow, int endRow, int firstColumn) const {
+    const GemmEpilogue& e = args.epilogue;
+    const int n = static_cast<int>(args.n);
+    const int row = firstRow + 16 * at_.warp + at_.lane / 4, column = firstColumn + at_.lane % 4 * 2;
+    // All rows of the tile have the same gate, or the launcher would have taken the general way.
+    const float* const gates = e.gate + static_cast<int64_t>(firstRow / static_cast<int>(e.rowsPerGate)) * e.gateStride;
+    float residual[2][2][4][2], gate[4][2], bias[4][2];
+    const auto readResidual = [&](int piece) {
+#pragma unroll
+      for (int r = 0; r < 2; ++r)
+        readRow(residual[piece % 2][r], e.residual, e.residualStride, row + 64 * (piece % 2) + 8 * r, endRow, column + 32 * (piece / 2), n);
+    };
+    const auto readOfColumns = [&](int piece) {
+      readPairs(gate, gates, column + 32 * (piece / 2), n);
+      readPairs(bias, e.bias, column + 32 * (piece / 2), n);
+    };
+    readResidual(0);
+    readOfColumns(0);
+    if (e.aux) waitForStaging();
+#pragma unroll
+    for (int piece = 0; piece < 8; ++piece) {
+      if (piece < 7) readResidual(piece + 1);
+      const int f = piece % 2, half = piece / 4, jj = piece / 2 % 2 * 4;
+      float (&x)[2][4][2] = residual[f];
+      uint32_t y[2][4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j)
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          const int at = 32 * half + 4 * (jj + j) + 2 * r;
+          const float lo = sums[f][at] + bias[j][0], hi = sums[f][at + 1] + bias[j][1];
+          y[j / 2][j % 2 * 2 + r] = pack2<T>(lo, hi);
+          x[r][j][0] += gate[j][0] * lo;
+          x[r][j][1] += gate[j][1] * hi;
+        }
+#pragma unroll
+      for (int r = 0; r < 2; ++r) writeRow(x[r], static_cast<float*>(args.c), args.ldc, row + 64 * f + 8 * r, endRow, column + 32 * (piece / 2), n);
+      if (piece % 2 == 1 && piece < 7) readOfColumns(piece + 1);
+      if (e.aux) {
+        stmatrix(fragment(f, jj, half), y[0]);
+        stmatrix(fragment(f, jj + 2, half), y[1]);
+        if (piece % 4 == 3) sendHalf(aux, half, firstRow, firstColumn + half * kHalfColumns);
+      }
+    }
+  }
+
+  __device__ __forceinline__ static float activation(float p) {
+    if constexpr (finish == Finish::silu) return silu<T>(p);
+    else if constexpr (finish == Finish::geluErf) return geluErf<T>(p);
+    else return geluTanh<T>(p);
+  }
+  __device__ __forceinline__ static float slope(float p) {
+    if constexpr (finish == Finish::siluBackward) return siluSlope<T>(p);
+    else return geluTanhSlope<T>(p);
+  }
+
+  /// Where ldmatrix and stmatrix find 16 rows x 16 columns: the warp's of 64 rows, columns 8 j and on, j even.
+  __device__ __forceinline__ unsigned char* fragment(int f, int j, int half) const {
+    unsigned char* const rows = fragment_ + half * kHalfBytes + f * 64 * 128;
+    return reinterpret_cast<unsigned char*>(reinterpret_cast<uintptr_t>(rows) ^ static_cast<uintptr_t>(j << 4));
+  }
+
+  /// Until what was staged last has left.
+  __device__ __forceinline__ void waitForStaging() const {
+    if (elected_) bulkWaitRead<0>();
+    namedBarrierSync(at_.barrier, 128);
+  }
+  __device__ __forceinline__ void sendHalf(const CUtensorMap* map, int half, int firstRow, int firstColumn) const {
+    fenceProxyAsync();
+    namedBarrierSync(at_.barrier, 128);
+    if (elected_) {
+      const int to[2] = {firstColumn, firstRow};
+      tmaStore(map, at_.staging + half * kHalfBytes, to);
+      bulkCommit();
+    }
+  }
+
+  /// The pairs of a row that are a thread's: columns column + 8 j and the next. n is even.
+  template <int pairs>
+  __device__ __forceinline__ static void readPairs(float (&to)[pairs][2], const float* from, int column, int n) {
+#pragma unroll
+    for (int j = 0; j < pairs; ++j) {
+      float2 pair = {0.0f, 0.0f};
+      if (from && column + 8 * j < n) pair = *reinterpret_cast<const float2*>(from + column + 8 * j);
+      to[j][0] = pair.x, to[j][1] = pair.y;
+    }
+  }
+  template <int pairs>
+  __device__ __forceinline__ static void readRow(float (&to)[pairs][2], const float* matrix, int64_t stride, int row, int endRow, int column, int n) {
+    readPairs(to, row < endRow ? matrix + row * stride : nullptr, column, n);
+  }
+  template <int pairs>
+  __device__ __forceinline__ static void writeRow(const float (&from)[pairs][2], float* matrix, int64_t stride, int row, int endRow, int column, int n) {
+    if (row >= endRow) return;
+    float* const to = matrix + row * stride + column;
+#pragma unroll
+    for (int j = 0; j < pairs; ++j)
+      if (column + 8 * j < n) *reinterpret_cast<float2*>(to + 8 * j) = {from[j][0], from[j][1]};
+  }
+
+  /// Sums a half's columns over the tile's rows: of the eight lanes that hold a column, by halving, until lane l has columns 2 l and the
+  /// next; then of the four warps, in order.
+  __device__ __forceinline__ void sumColumns(float (&v)[8][2], float* out, int tileRow, int firstColumn, int n) const {
+#pragma unroll
+    for (int kept = 4; kept >= 1; kept /= 2) {
+      const bool upper = (at_.lane & 4 * kept) != 0;
+#pragma unroll
+      for (int j = 0; j < kept; ++j)
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const float sent = upper ? v[j][i] : v[j + kept][i], own = upper ? v[j + kept][i] : v[j][i];
+          v[j][i] = own + __shfl_xor_sync(0xffffffffu, sent, 4 * kept);
+        }
+    }
+    *reinterpret_cast<float2*>(at_.columnSums + at_.warp * kHalfColumns + 2 * at_.lane) = {v[0][0], v[0][1]};
+    namedBarrierSync(at_.barrier, 128);
+    const int own = 32 * at_.warp + at_.lane;
+    if (own < kHalfColumns && firstColumn + own < n) {
+      float sum = 0.0f;
+#pragma unroll
+      for (int w = 0; w < 4; ++w) sum += at_.columnSums[w * kHalfColumns + own];
+      out[static_cast<int64_t>(tileRow) * n + firstColumn + own] = sum;
+    }
+    namedBarrierSync(at_.barrier, 128);
+  }
+
+  FinishPlace at_;
+  bool elected_;
+  unsigned char* fragment_;
+};
+
+}  // namespace repa::cuda
