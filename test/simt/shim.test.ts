@@ -13,6 +13,8 @@ afterAll(() => rmSync(scratch, { recursive: true, force: true }))
 function run(program: string, words: readonly string[] = [], env: Readonly<Record<string, string>> = {}) {
   const { status, stdout, stderr } = spawnSync(join(programs, program), words, {
     encoding: 'utf8',
+    // Where they were compiled: a compiler's cache may make the paths of their sources, whose lines they look up, relative to that.
+    cwd: join(programs, '../..'),
     env: { ...process.env, ...env },
     maxBuffer: 1 << 26,
   })
