@@ -13,10 +13,10 @@ export function attention(qkv: NdArray): { o: NdArray; lse: NdArray } {
       for (let t = 0; t < tokens; t++) {
         const row = softmaxRow(qkv, b, h, t)
         lse.data[(b * heads + h) * tokens + t] = row.lse
+        const out = ((b * tokens + t) * heads + h) * width
         for (let s = 0; s < tokens; s++) {
-          for (let i = 0; i < width; i++) {
-            o.data[((b * tokens + t) * heads + h) * width + i] += row.p[s] * qkv.data[at(qkv, b, s, V, h) + i]
-          }
+          const v = at(qkv, b, s, V, h)
+          for (let i = 0; i < width; i++) o.data[out + i] += row.p[s] * qkv.data[v + i]
         }
       }
     }
@@ -37,20 +37,25 @@ export function attentionBackward(dO: NdArray, qkv: NdArray): NdArray {
       for (let t = 0; t < tokens; t++) {
         const { p } = softmaxRow(qkv, b, h, t)
         const dP = new Float64Array(tokens)
+        const [q, out] = [at(qkv, b, t, Q, h), ((b * tokens + t) * heads + h) * width]
         let rowSum = 0
         for (let s = 0; s < tokens; s++) {
+          const v = at(qkv, b, s, V, h)
+          let dot = 0
           for (let i = 0; i < width; i++) {
-            const d = dO.data[((b * tokens + t) * heads + h) * width + i]
-            dP[s] += d * qkv.data[at(qkv, b, s, V, h) + i]
-            dQkv.data[at(qkv, b, s, V, h) + i] += p[s] * d
+            const d = dO.data[out + i]
+            dot += d * qkv.data[v + i]
+            dQkv.data[v + i] += p[s] * d
           }
-          rowSum += p[s] * dP[s]
+          dP[s] = dot
+          rowSum += p[s] * dot
         }
         for (let s = 0; s < tokens; s++) {
           const dS = p[s] * (dP[s] - rowSum)
+          const k = at(qkv, b, s, K, h)
           for (let i = 0; i < width; i++) {
-            dQkv.data[at(qkv, b, t, Q, h) + i] += scale * dS * qkv.data[at(qkv, b, s, K, h) + i]
-            dQkv.data[at(qkv, b, s, K, h) + i] += scale * dS * qkv.data[at(qkv, b, t, Q, h) + i]
+            dQkv.data[q + i] += scale * dS * qkv.data[k + i]
+            dQkv.data[k + i] += scale * dS * qkv.data[q + i]
           }
         }
       }
@@ -72,9 +77,12 @@ function at(qkv: NdArray, b: number, t: number, part: number, h: number): number
 function softmaxRow(qkv: NdArray, b: number, h: number, t: number): { p: Float64Array; lse: number } {
   const [, tokens, , , width] = qkv.shape
   const s = new Float64Array(tokens)
+  const q = at(qkv, b, t, Q, h)
   for (let key = 0; key < tokens; key++) {
-    for (let i = 0; i < width; i++) s[key] += qkv.data[at(qkv, b, t, Q, h) + i] * qkv.data[at(qkv, b, key, K, h) + i]
-    s[key] /= Math.sqrt(width)
+    const k = at(qkv, b, key, K, h)
+    let dot = 0
+    for (let i = 0; i < width; i++) dot += qkv.data[q + i] * qkv.data[k + i]
+    s[key] = dot / Math.sqrt(width)
   }
   const max = s.reduce((a, c) => Math.max(a, c))
   const total = s.reduce((a, c) => a + Math.exp(c - max), 0)
