@@ -27,7 +27,7 @@ class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
   void drop();
 
   Tensor tensor_;
-  int64_t weight_ = 0;  // bytes that the garbage collector was told of
+  int64_t weight_ = 0;  // bytes
 };
 
 }  // namespace repa::addon

@@ -68,4 +68,10 @@ describe('tensors that nobody disposes', () => {
     const { made, peak } = z.object({ made: z.number(), peak: z.number() }).parse(JSON.parse(stdout))
     expect(peak).toBeLessThan(made / 4)
   })
+
+  test('do not make it run at every step of those that are disposed', () => {
+    const { stdout } = runProgram('working-set')
+    const { after } = z.object({ first: z.number(), after: z.number() }).parse(JSON.parse(stdout))
+    expect(after).toBeLessThan(4)
+  })
 })
