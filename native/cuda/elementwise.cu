@@ -29,6 +29,16 @@ __global__ void __launch_bounds__(kThreads) elementwiseKernel(int64_t count, con
   }
 }
 
+/// 16 bytes a thread, and the bytes behind the last 16 one by one.
+__global__ void __launch_bounds__(kThreads) copyKernel(int64_t bytes, const unsigned char* from, unsigned char* to) {
+  const int64_t first = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * static_cast<int64_t>(sizeof(uint4));
+  if (first + static_cast<int64_t>(sizeof(uint4)) <= bytes) {
+    *reinterpret_cast<uint4*>(to + first) = *reinterpret_cast<const uint4*>(from + first);
+  } else {
+    for (int64_t i = first; i < bytes; ++i) to[i] = from[i];
+  }
+}
+
 struct Add {
   __device__ float operator()(float a, float b) const { return a + b; }
 };
@@ -88,7 +98,15 @@ void accumulate(cudaStream_t stream, const Tensor& sum, const Tensor& x) { eleme
 void fill(cudaStream_t stream, const Tensor& out, float value) { elementwise(stream, nullptr, nullptr, out, Fill{value}); }
 
 void copy(cudaStream_t stream, const Tensor& out, const Tensor& x) {
-  if (x.bytes() > 0) check(cudaMemcpyAsync(out.data(), x.data(), static_cast<size_t>(x.bytes()), cudaMemcpyDeviceToDevice, stream), "copy a tensor");
+  const int64_t bytes = x.bytes();
+  if (bytes == 0) return;
+  const unsigned char* from = static_cast<const unsigned char*>(x.data());
+  unsigned char* to = static_cast<unsigned char*>(out.data());
+  // Not cudaMemcpyAsync, which in a graph is the copy engine's: 2.7 TB/s of an H200's 4.2.
+  if (aligned16(from, to))
+    launch(stream, copyKernel, {.grid = dim3(blocksFor(bytes, kThreads * static_cast<int64_t>(sizeof(uint4)))), .block = dim3(kThreads)}, bytes, from, to);
+  else
+    check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice, stream), "copy a tensor");
 }
 
 }  // namespace repa::cuda

@@ -14,7 +14,7 @@ const COPIED_BYTES = 16
 
 /**
  * What a GPU gives here and now, under its power limit and clocks: the rate of a large square product of random numbers (zeros
- * would flatter it: they take less power) by the kernel that products take, and that of the driver's copy.
+ * would flatter it: they take less power) by the kernel that products take, and that of a copy.
  */
 export class GpuLimits implements Disposable {
   readonly #tensors: readonly Tensor[]

@@ -201,6 +201,7 @@ function single() {
   for (const place of [(x) => x, shifted]) {
     native.softClamp(place(f32(2, 8)), 3)
     for (const integers of [u8(8), i32(1, 2, 3, 4)]) native.cast(place(integers), 'f32')
+    native.copy(place(u8(17)), place(u8(17)))
   }
   native.crossEntropyLoss(f32(3, 3), 0.5, 1, null, true)
   native.distillationLoss(f32(3, 2, 40), native.softmax(f32(2, 2, 40), 1, 'f32'), 0, 0.1, 1, null, true)
