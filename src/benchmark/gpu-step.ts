@@ -72,6 +72,8 @@ export interface GpuStepBenchmark {
   readonly clocks: { readonly before: GpuClocks | undefined; readonly after: GpuClocks | undefined }
   readonly ours: {
     readonly seconds: TimeSeries
+    /** What the host took of them to enqueue the step: where it is most of it, the GPU waits for the host. */
+    readonly enqueueing: TimeSeries
     readonly imagesPerSecond: number
     /** Per second, by the median. */
     readonly flops: number
@@ -138,6 +140,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
     clocks: { before, after: await readGpuClocks(device) },
     ours: {
       seconds,
+      enqueueing: timeSeries(measured.enqueueing),
       imagesPerSecond: batch / seconds.median,
       flops,
       productRate,
@@ -184,7 +187,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
         products: [...first.rates.products, ...second.rates.products],
         copy: [...first.rates.copy, ...second.rates.copy],
       }
-      return { ...first, rates, times, baseline }
+      return { ...first, rates, enqueueing: [...first.enqueueing, ...second.enqueueing], times, baseline }
     }
     using side = await GpuTrainingSide.start(options)
     await using worker = await startBaseline(side.config)

@@ -26,6 +26,8 @@ export interface GpuSideFigures {
   readonly flopsPerImage: number
   readonly peakDeviceBytes: number
   readonly rates: { readonly products: readonly number[]; readonly copy: readonly number[] }
+  /** Of each step: the seconds that the host took to enqueue it. */
+  readonly enqueueing: readonly number[]
   readonly operations: readonly GpuOperation[]
 }
 
@@ -44,6 +46,7 @@ export class GpuTrainingSide implements Disposable {
   readonly #limits: GpuLimits
   readonly #peakDeviceBytes: number
   readonly #rates = { products: [] as number[], copy: [] as number[] }
+  readonly #enqueueing: number[] = []
 
   private constructor(
     options: GpuStepBenchmarkOptions,
@@ -109,6 +112,7 @@ export class GpuTrainingSide implements Disposable {
   /** The seconds of one step; the limits are measured after it. */
   async step(): Promise<number> {
     const seconds = await this.#training.run()
+    this.#enqueueing.push(this.#training.enqueueSeconds)
     this.#rates.products.push(await this.#limits.productRate())
     this.#rates.copy.push(await this.#limits.copyRate())
     return seconds
@@ -123,6 +127,7 @@ export class GpuTrainingSide implements Disposable {
         trainingFlops(this.config) + (this.#encoder ? encoderFlops(this.#encoder.model.config, patches) : 0),
       peakDeviceBytes: this.#peakDeviceBytes,
       rates: this.#rates,
+      enqueueing: this.#enqueueing,
       operations: await this.#operations(),
     }
   }

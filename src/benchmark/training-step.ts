@@ -54,6 +54,7 @@ export class TrainingStep implements Disposable {
   readonly #targets: readonly Tensor[]
   #captured: CapturedStep<Inputs, Losses> | undefined
   #step = 0
+  #enqueueSeconds = 0
 
   constructor(model: SiT, options: TrainingStepOptions) {
     const { batch, seed = 0, encoder, lossScale = 0 } = options
@@ -78,6 +79,11 @@ export class TrainingStep implements Disposable {
     return this.#timed(this.#options.cudaGraph === true && this.#step > 0)
   }
 
+  /** What the host took to enqueue the last step: more than the step itself where the device has to wait for it. */
+  get enqueueSeconds(): number {
+    return this.#enqueueSeconds
+  }
+
   /** The same, its operations launched one by one also where steps are recorded: to see what each of them costs. */
   async runPlain(): Promise<void> {
     await this.#timed(false)
@@ -93,6 +99,7 @@ export class TrainingStep implements Disposable {
     const began = performance.now()
     if (replay) this.#replay(inputs)
     else scope(() => void this.#compute(inputs))
+    this.#enqueueSeconds = (performance.now() - began) / 1000
     await synchronize(device)
     return (performance.now() - began) / 1000
   }

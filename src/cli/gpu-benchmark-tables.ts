@@ -74,6 +74,10 @@ export function showGpuStep(name: string, result: GpuStepBenchmark, out: Output)
   const rate = `${tera(ours.flops)} TFLOP/s, ${percent(ours.shareOfProductRate)} of a large product's measured in turn`
   const mfu = ours.mfu === undefined ? '' : `, ${percent(ours.mfu)} of the data sheet's (MFU)`
   out.line(`${rate} (${tera(ours.productRate.median)})${mfu}; a copy gives ${tera(ours.copyRate.median)} TB/s`)
+  const alone = operations.reduce((sum, { seconds }) => sum + seconds, 0)
+  out.line(
+    `the host enqueues a step in ${milliseconds(ours.enqueueing.median)}; its operations one by one take ${milliseconds(alone)}`,
+  )
   out.table(
     [{ heading: 'operation' }, ...['calls', 'time', 'share'].map(right)],
     operations

@@ -79,6 +79,9 @@ for (const { device, missing } of DEVICES) {
       expect(seen).toEqual([0, 1, 2])
       const { ours, operations } = result
       expect(ours.seconds.seconds).toHaveLength(3)
+      for (const [i, enqueueing] of ours.enqueueing.seconds.entries()) {
+        expect(enqueueing).toBeLessThan(ours.seconds.seconds[i]!)
+      }
       expect(ours.imagesPerSecond).toBe(2 / ours.seconds.median)
       const ofEncoder = 'encoder' in options ? encoderFlops(visionTransformerConfigSchema.parse(encoder), 16) : 0
       expect(ours.flops).toBe((2 * (trainingFlops(result.model) + ofEncoder)) / ours.seconds.median)
@@ -102,6 +105,7 @@ for (const { device, missing } of DEVICES) {
       expect(result.pairedRatio !== undefined).toBe(turns === 'steps')
       const text = told((out) => showGpuStep('tiny', result, out))
       expect(text).toMatch(/^ +median +best +spread +images\/s +peak GPU memory$/m)
+      expect(text).toMatch(/^the host enqueues a step in .+ ms; its operations one by one take .+ ms$/m)
       expect(text).toMatch(/^operation +calls +time +share$/m)
       expect(text).toMatch(/times as fast as PyTorch, tuned, compiled \(max-autotune\)/)
     })
