@@ -84,8 +84,13 @@ export class TrainingStep implements Disposable {
     return this.#enqueueSeconds
   }
 
-  /** The same, its operations launched one by one also where steps are recorded: to see what each of them costs. */
+  /**
+   * The same, its operations launched one by one also where steps are recorded: to see what each of them costs. The recording is dropped: a
+   * step beside it would want the step's memory a second time.
+   */
   async runPlain(): Promise<void> {
+    this.#captured?.dispose()
+    this.#captured = undefined
     await this.#timed(false)
   }
 

@@ -4,8 +4,10 @@ import { encoderFlops, trainingFlops } from '../../src/benchmark/flops.ts'
 import type { GpuKernelSizes } from '../../src/benchmark/gpu-kernel-cases.ts'
 import { benchmarkGpuKernels } from '../../src/benchmark/gpu-kernels.ts'
 import { benchmarkGpuStep } from '../../src/benchmark/gpu-step.ts'
+import { TrainingStep } from '../../src/benchmark/training-step.ts'
 import { showGpuKernels, showGpuStep } from '../../src/cli/gpu-benchmark-tables.ts'
 import { Output } from '../../src/cli/output.ts'
+import { SiT } from '../../src/models/sit.ts'
 import { visionTransformerConfigSchema } from '../../src/models/vit-config.ts'
 import { memoryStats } from '../../src/tensor/device.ts'
 import { RecordingStream } from '../cli/recording-stream.ts'
@@ -65,6 +67,19 @@ for (const { device, missing } of DEVICES) {
       expect(text).toMatch(/^kernel +shape +time +spread +TFLOP\/s +TB\/s +of its floor$/m)
       for (const { name } of kernels) expect(text).toContain(name)
       expect(memoryStats(device).liveBytes).toBe(before)
+    })
+
+    test("the operations of a recorded step are timed in the recording's memory", async () => {
+      using sit = SiT.create(model, { device, seed: 0 })
+      using training = new TrainingStep(sit, { batch: 2, cudaGraph: true })
+      const taken = () => {
+        const { liveBytes, cachedBytes } = memoryStats(device)
+        return liveBytes + cachedBytes
+      }
+      for (let step = 0; step < 3; step++) await training.run()
+      const before = taken()
+      await training.runPlain()
+      expect(taken()).toBe(before)
     })
 
     test.each([
