@@ -77,6 +77,10 @@ BulkCopy begin(BulkCopy::Kind kind, const void* map, const void* shared, const i
   if (int64_t{at[0]} * copy.map.elementBytes % 16 != 0)
     fail(place, "a TMA box begins at a multiple of 16 bytes of the tensor's rows; this one begins at element " + std::to_string(at[0]) +
                     " of " + std::to_string(copy.map.elementBytes) + " bytes.");
+  // Nor this: to a store at (-8, -3) an H200 answers so, to a load there with zeros.
+  if (kind == BulkCopy::Kind::store)
+    for (int d = 0; d < rank; ++d)
+      if (at[d] < 0) fail(place, "a TMA store begins within the tensor; this one begins at " + std::to_string(at[d]) + " in dimension " + std::to_string(d) + ".");
   const size_t offset = copy.shared - self.block->sharedMemory;
   const bool dynamic = copy.shared >= self.block->sharedMemory && offset <= self.block->sharedBytes;
   if ((dynamic ? offset : reinterpret_cast<uintptr_t>(shared)) & 127)

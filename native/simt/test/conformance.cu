@@ -116,7 +116,7 @@ void dumpScalars(ProbeSession& session) {
 
 template <int rank>
 void dumpTma(ProbeSession& session, const std::string& name, const std::vector<uint64_t>& extents, const std::vector<uint32_t>& box,
-             Coordinates<rank> at, CUtensorMapSwizzle swizzle) {
+             Coordinates<rank> at, Coordinates<rank> storedAt, CUtensorMapSwizzle swizzle) {
   size_t elements = 1, bytes = 2;
   for (const uint64_t extent : extents) elements *= extent;
   for (const uint32_t extent : box) bytes *= extent;
@@ -132,7 +132,7 @@ void dumpTma(ProbeSession& session, const std::string& name, const std::vector<u
     DeviceArray<uint16_t> tensor(randomBits<uint16_t>(elements, 48));
     DeviceArray<unsigned char> image(randomBits<unsigned char>(bytes, 49));
     const CUtensorMap map = tensorMap(tensor.data(), {.extents = extents, .box = box, .swizzle = swizzle});
-    launch(nullptr, probeTmaStore<rank>, shape, map, at, image.data(), static_cast<int>(bytes));
+    launch(nullptr, probeTmaStore<rank>, shape, map, storedAt, image.data(), static_cast<int>(bytes));
     line.exact(tensor);
   });
 }
@@ -179,13 +179,13 @@ void dumpWgmmaColumns(ProbeSession& session) {
 }
 
 void dumpHopper(ProbeSession& session) {
-  dumpTma<2>(session, "2d.128", {80, 40}, {64, 16}, {{32, 32}}, CU_TENSOR_MAP_SWIZZLE_128B);
-  dumpTma<2>(session, "2d.64", {80, 40}, {32, 16}, {{-8, -3}}, CU_TENSOR_MAP_SWIZZLE_64B);
-  dumpTma<2>(session, "2d.32", {72, 20}, {16, 8}, {{64, 4}}, CU_TENSOR_MAP_SWIZZLE_32B);
-  dumpTma<2>(session, "2d.none", {200, 20}, {136, 8}, {{72, 4}}, CU_TENSOR_MAP_SWIZZLE_NONE);
-  dumpTma<3>(session, "3d.128", {72, 9, 3}, {64, 4, 2}, {{8, 6, 1}}, CU_TENSOR_MAP_SWIZZLE_128B);
-  dumpTma<3>(session, "3d.32", {72, 3, 9}, {16, 2, 4}, {{64, 2, 6}}, CU_TENSOR_MAP_SWIZZLE_32B);
-  dumpTma<4>(session, "4d.128", {72, 4, 3, 6}, {64, 2, 2, 4}, {{0, 3, 1, 4}}, CU_TENSOR_MAP_SWIZZLE_128B);
+  dumpTma<2>(session, "2d.128", {80, 40}, {64, 16}, {{32, 32}}, {{32, 32}}, CU_TENSOR_MAP_SWIZZLE_128B);
+  dumpTma<2>(session, "2d.64", {80, 40}, {32, 16}, {{-8, -3}}, {{64, 30}}, CU_TENSOR_MAP_SWIZZLE_64B);
+  dumpTma<2>(session, "2d.32", {72, 20}, {16, 8}, {{64, 4}}, {{64, 4}}, CU_TENSOR_MAP_SWIZZLE_32B);
+  dumpTma<2>(session, "2d.none", {200, 20}, {136, 8}, {{72, 4}}, {{72, 4}}, CU_TENSOR_MAP_SWIZZLE_NONE);
+  dumpTma<3>(session, "3d.128", {72, 9, 3}, {64, 4, 2}, {{8, 6, 1}}, {{8, 6, 1}}, CU_TENSOR_MAP_SWIZZLE_128B);
+  dumpTma<3>(session, "3d.32", {72, 3, 9}, {16, 2, 4}, {{64, 2, 6}}, {{64, 2, 6}}, CU_TENSOR_MAP_SWIZZLE_32B);
+  dumpTma<4>(session, "4d.128", {72, 4, 3, 6}, {64, 2, 2, 4}, {{0, 3, 1, 4}}, {{0, 3, 1, 4}}, CU_TENSOR_MAP_SWIZZLE_128B);
 
   dumpWgmmaMajors<Swizzle::bytes128>(session, "128");
   dumpWgmmaMajors<Swizzle::bytes64>(session, "64");

@@ -295,6 +295,8 @@ void testTma(std::vector<uint64_t> extents, std::vector<uint32_t> box, Coordinat
            "element " + std::to_string(i) + " of the tile loaded, swizzle " + std::to_string(swizzle));
   }
 
+  // A store begins within the tensor.
+  for (int& position : at.at) position = std::max(position, 0);
   const auto image = randomBits<unsigned char>(bytes, 12);
   DeviceArray<unsigned char> deviceImage(image);
   launch(nullptr, probeTmaStore<rank>, LaunchShape{.grid = 1, .block = 32, .sharedBytes = static_cast<size_t>(bytes)}, map, at,

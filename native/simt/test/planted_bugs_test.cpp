@@ -248,7 +248,22 @@ TEST(tma_store_that_nobody_waits_for) {
   expect(found > 0, "went unseen under all seeds");
 }
 
-/// Hopper calls it an illegal instruction.
+/// Hopper calls it an illegal instruction, as it does the next.
+__global__ void storeBeforeTheTensor(const __grid_constant__ CUtensorMap map) {
+  REPA_DYNAMIC_SHARED(shared);
+  tmaStore(&map, shared, {0, -3});
+  bulkCommit();
+  bulkWait<0>();
+}
+TEST(tma_store_before_the_tensor) {
+  expectFailure("this one begins at -3 in dimension 1", [] {
+    DeviceArray<uint16_t> tensor(512);
+    const CUtensorMap map = tensorMap(tensor.data(), {.extents = {64, 8}, .box = {64, 8}});
+    launch(nullptr, storeBeforeTheTensor, LaunchShape{.grid = 1, .block = 1, .sharedBytes = 1024}, map);
+    check(cudaStreamSynchronize(nullptr), "run a planted bug");
+  });
+}
+
 __global__ void loadOffSixteenBytes(const __grid_constant__ CUtensorMap map) {
   REPA_DYNAMIC_SHARED(shared);
   auto* barrier = reinterpret_cast<uint64_t*>(shared + 1024);
