@@ -69,7 +69,7 @@ constexpr int kBoxBytes = kLine * kDepth * 2;    // of 64 rows: what an MN-major
 constexpr int kColumnSumsAt = 224 * 1024;
 constexpr int kBarriersAt = kColumnSumsAt + 4 * kConsumerWarps * kHalfColumns;
 constexpr int kMostStages = 6;
-constexpr int kSharedBytes = kBarriersAt + (2 * kMostStages + kConsumers) * 8;
+constexpr int kSharedBytes = kBarriersAt + (2 * kMostStages + kConsumers * kArrivals) * 8;
 static_assert(kSharedBytes <= 227 * 1024);
 
 /// How the consumers share the work.
@@ -78,8 +78,8 @@ struct Work {
   static constexpr int rows = tileRowsSm90(layout);
   static constexpr bool inTurns = rows == 128;
   static constexpr int bytesA = rows * kDepth * 2, bytesB = kColumns * kDepth * 2, stageBytes = bytesA + bytesB;
-  /// A direct finish of 16-bit results stages a whole tile for each consumer, a general one 16 rows x 64 columns for each warp.
-  static constexpr int finishBytes = finish == Finish::general || !inTurns ? kConsumerWarps * kSlabBytes : kConsumers * kStagingBytes;
+  /// A direct finish has its staging for each consumer, a general one 16 rows x 64 columns for each warp.
+  static constexpr int finishBytes = finish == Finish::general || !inTurns ? kConsumerWarps * kSlabBytes : kConsumers * kStagingBytes<finish>;
   static constexpr int finishAt = kColumnSumsAt - finishBytes;
   static constexpr int stages = finishAt / stageBytes;
   static constexpr int readers = inTurns ? kConsumerWarps / kConsumers : kConsumerWarps;  // warps that read a stage, and that finish a tile
@@ -89,7 +89,7 @@ struct Work {
 
 struct Maps {
   CUtensorMap a, b;
-  CUtensorMap c, aux;  // where a direct finish writes or reads them 16 bits an element
+  FinishMaps finish;
 };
 
 struct Sm90Group {
@@ -152,7 +152,6 @@ constexpr unsigned kStepBytes = major == Major::k ? 32 : 16 * 128;
 
 /// What the epilogue reads of a tile beside the sums, if it is a matrix as large as C: brought into L2 while the tile is multiplied, row by
 /// row, so that the epilogue does not wait for DRAM.
-template <Finish finish>
 class BesidePrefetch {
  public:
   __device__ __forceinline__ BesidePrefetch(const GemmProblem& problem, int elementBytes, int firstRow, int firstColumn) {
@@ -160,7 +159,6 @@ class BesidePrefetch {
     const GemmEpilogue& e = args.epilogue;
     const void* from = nullptr;
     int64_t stride = 0;
-    if (finish != Finish::general && finish != Finish::gatedResidual) return;
     switch (e.kind) {
       case GemmEpilogueKind::none:
         if (args.accumulate) from = args.c, stride = 4 * args.ldc;
@@ -203,7 +201,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
   REPA_DYNAMIC_SHARED(shared);
   uint64_t* const full = reinterpret_cast<uint64_t*>(shared + kBarriersAt);
   uint64_t* const empty = full + Share::stages;
-  uint64_t* const arrived = full + 2 * kMostStages;  // of each consumer: its pre-activations
+  uint64_t* const arrived = full + 2 * kMostStages;  // of each consumer: what its epilogue has asked for
   const GemmGroup& group = launched.group;
   const int warpgroup = threadIdx.x / kWarpgroup;
   const int firstTile = static_cast<int>(blockIdx.x), everyTile = static_cast<int>(gridDim.x);
@@ -212,7 +210,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
       mbarrierInit(&full[stage], 1);
       mbarrierInit(&empty[stage], Share::readers);
     }
-    for (int consumer = 0; consumer < kConsumers; ++consumer) mbarrierInit(&arrived[consumer], 1);
+    for (int i = 0; i < kConsumers * kArrivals; ++i) mbarrierInit(&arrived[i], 1);
     fenceMbarrierInit();
   }
   __syncthreads();
@@ -226,7 +224,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
         const Span span(group.problems[place.problem], place.split);
         const Maps& maps = launched.maps[place.problem];
         const int firstRow = place.row * Share::rows, firstColumn = place.column * kColumns;
-        BesidePrefetch<finish> beside(group.problems[place.problem], sizeof(T), firstRow, firstColumn);
+        BesidePrefetch beside(group.problems[place.problem], sizeof(T), firstRow, firstColumn);
         for (int step = 0; step < span.steps; ++step) {
           mbarrierWait(&empty[pipeline.stage], pipeline.parity ^ 1);
           unsigned char* const stage = shared + pipeline.stage * Share::stageBytes;
@@ -236,7 +234,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
           copyOperand<majorA, Share::rows>(stage, &maps.a, barrier, firstRow, k);
           copyOperand<majorB, kColumns>(stage + Share::bytesA, &maps.b, barrier, firstColumn, k);
           pipeline.next();
-          if (Share::inTurns) beside.next(span.steps);
+          if (Share::inTurns && finish == Finish::general) beside.next(span.steps);
         }
       }
     }
@@ -247,12 +245,12 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;  // of the consumers' eight
   const int rowsBefore = Share::inTurns ? 0 : 128 * warpgroup;   // this warpgroup's within the tile
   float* const columnSums = reinterpret_cast<float*>(shared + kColumnSumsAt);
-  const DirectFinish<finish, T> direct({.warp = warp % 4,
+  DirectFinish<finish, T> direct({.warp = warp % 4,
                                         .lane = lane,
                                         .barrier = kFinishBarrier + warpgroup,
-                                        .staging = shared + Share::finishAt + warpgroup * kStagingBytes,
+                                        .staging = shared + Share::finishAt + warpgroup * kStagingBytes<finish>,
+                                        .arrived = arrived + warpgroup * kArrivals,
                                         .columnSums = columnSums + 4 * warpgroup * kHalfColumns});
-  unsigned arrivedParity = 0;
   int turn = 0;
   for (int tile = firstTile; tile < launched.tiles; tile += everyTile) {
     const TilePlace place = tilePlace<Share::bandRows>(group, tile);
@@ -266,7 +264,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
     const int m = static_cast<int>(problem.args.m);
     const int partRows = place.split * m;  // C has m rows for each part of a sum that is cut
     const int firstRow = partRows + place.row * Share::rows + rowsBefore, firstColumn = place.column * kColumns;
-    direct.begin(&maps.aux, &arrived[warpgroup], firstRow, firstColumn);
+    direct.begin(maps.finish, firstRow, firstColumn);
     float sums[2][64];
     // A consumer enters its main loop when the other has left its own: so the multiplications of tiles come one after the other, and no
     // consumer ever waits for a phase of full[] but the one after the last that somebody has seen.
@@ -304,11 +302,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
       float* const slab = reinterpret_cast<float*>(shared + Share::finishAt) + warp * kSlabFloats;
       finishBySlabs<T, Share::inTurns>(sums, problem, slab, columnSums, warp, kFinishBarrier, firstRow, partRows + m, firstColumn, place.row);
     } else {
-      if (kReadsPreActivations<finish>) {
-        mbarrierWait(&arrived[warpgroup], arrivedParity);
-        arrivedParity ^= 1;
-      }
-      direct.run(sums, problem, &maps.c, &maps.aux, firstRow, partRows + m, firstColumn, place.row);
+      direct.run(sums, problem, maps.finish, firstRow, partRows + m, firstColumn, place.row);
     }
   }
   direct.end();
@@ -329,9 +323,7 @@ void launchTiles(cudaStream_t stream, const GemmGroup& group, int tiles, int mul
       maps.a = operandMap(args, args.a, args.lda, args.m, layout != GemmLayout::weightGradient, tileRowsSm90(layout));
       maps.b = operandMap(args, args.b, args.ldb, args.n, layout == GemmLayout::forward, kColumns);
     }
-    if (finish == Finish::general) continue;
-    if (args.cDType != DType::f32) maps.c = matrixMap(args.dtype, args.c, args.m, args.n, args.ldc, kTileRows, kHalfColumns);
-    if (args.epilogue.aux) maps.aux = matrixMap(args.dtype, args.epilogue.aux, args.m, args.n, args.epilogue.auxStride, kTileRows, kHalfColumns);
+    if (finish != Finish::general) maps.finish = finishMaps<finish>(args);
   }
   launch(stream, gemmSm90Kernel<T, layout, finish>,
          {.grid = dim3(static_cast<unsigned>(std::min(tiles, multiprocessors))), .block = dim3(kThreads), .sharedBytes = kSharedBytes}, launched);

@@ -7,13 +7,15 @@
 //     sums ──▶ bias, activation ──▶ stmatrix ──▶ staging: two halves of 128 rows x 64 columns, swizzled ──▶ TMA store, while the
 //                                                                                             consumer goes on to its next tile
 // A backward kind's pre-activations come the same way back: the TMA brings them into the staging while the tile is multiplied, ldmatrix
-// gives every thread just those that belong to its sums, and the results take their place. Pairs of floats need no staging: the four
-// lanes of a row read or write one whole sector.
+// gives every thread just those that belong to its sums, and the results take their place. So does the residual stream, in floats: a
+// tile's first two quarters of 32 columns while it is multiplied, the other two when those have gone back with the branch added, and y,
+// where it is kept, has a half of its own. Floats that are only written need no staging: the four lanes of a row write a whole sector.
 #pragma once
 
 #include "cuda/activation_math.h"
 #include "cuda/gemm_problem.h"
 #include "cuda/kernel.h"
+#include "cuda/tensor_map.h"
 
 namespace repa::cuda {
 
@@ -27,13 +29,36 @@ inline constexpr bool kIsActivation = finish == Finish::silu || finish == Finish
 
 constexpr int kHalfColumns = 64;                    // of a tile: what a line of 128 bytes holds
 constexpr int kHalfBytes = 128 * kHalfColumns * 2;  // of 128 rows
-constexpr int kStagingBytes = 2 * kHalfBytes;
+constexpr int kQuarterColumns = 32;                 // as many floats in a line
+/// Of a consumer: two halves; or two quarters in floats, which are as large, and a half of y.
+template <Finish finish>
+constexpr int kStagingBytes = (finish == Finish::gatedResidual ? 3 : 2) * kHalfBytes;
+constexpr int kArrivals = 2;  // barriers of a consumer
+
+/// What the finish reads and writes beside the operands, in boxes of 128 rows.
+struct FinishMaps {
+  CUtensorMap c, aux, residual;
+};
+
+template <Finish finish>
+FinishMaps finishMaps(const GemmArgs& args) {
+  const GemmEpilogue& e = args.epilogue;
+  const auto map = [&](DType dtype, const void* base, int64_t pitch) {
+    return matrixMap(dtype, base, args.m, args.n, pitch, kTileRows, dtype == DType::f32 ? kQuarterColumns : kHalfColumns);
+  };
+  FinishMaps maps = {};
+  if (args.cDType != DType::f32 || finish == Finish::gatedResidual) maps.c = map(args.cDType, args.c, args.ldc);
+  if (e.aux) maps.aux = map(args.dtype, e.aux, e.auxStride);
+  if (finish == Finish::gatedResidual) maps.residual = map(DType::f32, e.residual, e.residualStride);
+  return maps;
+}
 
 /// Where a consumer works.
 struct FinishPlace {
   int warp, lane;         // of the four warps of its warpgroup
   int barrier;            // the named barrier of its warpgroup
   unsigned char* staging;
+  uint64_t* arrived;      // [kArrivals]
   float* columnSums;      // [4][64]
 };
 
@@ -45,28 +70,35 @@ class DirectFinish {
     fragment_ = at.staging + (16 * at.warp + at.lane % 16) * 128 + ((at.lane / 16 ^ at.lane % 8) << 4);
   }
 
-  /// Asks for a tile's pre-activations.
-  __device__ __forceinline__ void begin(const CUtensorMap* aux, uint64_t* arrived, int firstRow, int firstColumn) const {
+  /// Asks for what a tile's epilogue reads.
+  __device__ __forceinline__ void begin(const FinishMaps& maps, int firstRow, int firstColumn) const {
     if constexpr (kReadsPreActivations<finish>) {
       if (!elected_) return;
       bulkWaitRead<0>();
-      mbarrierArriveExpect(arrived, kStagingBytes);
+      mbarrierArriveExpect(at_.arrived, 2 * kHalfBytes);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int from[2] = {firstColumn + half * kHalfColumns, firstRow};
-        tmaLoad(at_.staging + half * kHalfBytes, aux, arrived, from);
+        tmaLoad(at_.staging + half * kHalfBytes, &maps.aux, at_.arrived, from);
       }
+    } else if constexpr (finish == Finish::gatedResidual) {
+      readQuarters(maps, firstRow, firstColumn);
     }
   }
 
   /// Finishes the rows from `firstRow` on, of which those before `endRow` are C's, and the columns from `firstColumn` on.
-  __device__ __forceinline__ void run(const float (&sums)[2][64], const GemmProblem& problem, const CUtensorMap* c, const CUtensorMap* aux, int firstRow, int endRow,
-                                      int firstColumn, int tileRow) const {
+  __device__ __forceinline__ void run(const float (&sums)[2][64], const GemmProblem& problem, const FinishMaps& maps, int firstRow, int endRow, int firstColumn, int tileRow) {
     if constexpr (finish == Finish::gatedResidual) {
-      addToResidual(sums, problem.args, aux, firstRow, endRow, firstColumn);
+      addToResidual<0>(sums, problem.args, maps, firstRow, firstColumn);
+      readQuarters(maps, firstRow, firstColumn + kHalfColumns);
+      addToResidual<1>(sums, problem.args, maps, firstRow, firstColumn + kHalfColumns);
     } else {
-      half<0>(sums, problem, c, aux, firstRow, endRow, firstColumn, tileRow);
-      half<1>(sums, problem, c, aux, firstRow, endRow, firstColumn + kHalfColumns, tileRow);
+      if constexpr (kReadsPreActivations<finish>) {
+        mbarrierWait(at_.arrived, parity_);
+        parity_ ^= 1;
+      }
+      half<0>(sums, problem, maps, firstRow, endRow, firstColumn, tileRow);
+      half<1>(sums, problem, maps, firstRow, endRow, firstColumn + kHalfColumns, tileRow);
     }
   }
 
@@ -80,16 +112,15 @@ class DirectFinish {
   __device__ __forceinline__ static bool storesTwo(const GemmEpilogue& e) { return kIsActivation<finish> && e.aux != nullptr; }
 
   template <int index>
-  __device__ __forceinline__ void half(const float (&sums)[2][64], const GemmProblem& problem, const CUtensorMap* c, const CUtensorMap* aux, int firstRow, int endRow,
-                                       int firstColumn, int tileRow) const {
+  __device__ __forceinline__ void half(const float (&sums)[2][64], const GemmProblem& problem, const FinishMaps& maps, int firstRow, int endRow, int firstColumn,
+                                       int tileRow) const {
     const GemmArgs& args = problem.args;
     const GemmEpilogue& e = args.epilogue;
     const int n = static_cast<int>(args.n);
     const int row = firstRow + 16 * at_.warp + at_.lane / 4, column = firstColumn + at_.lane % 4 * 2;
-    float bias[8][2];
-    if constexpr (!kReadsPreActivations<finish>) readPairs(bias, e.bias, column, n);
-
     if (finish == Finish::store && args.cDType == DType::f32) {
+      float bias[8][2];
+      readPairs(bias, e.bias, column, n);
 #pragma unroll
       for (int f = 0; f < 2; ++f) {
 #pragma unroll
@@ -107,9 +138,10 @@ class DirectFinish {
     } else {
       const bool two = storesTwo(e);
       if (!kReadsPreActivations<finish> && (index == 0 || two)) waitForStaging();
-      float ofColumns[8][2] = {};
+      float bias[4][2] = {}, ofColumns[8][2] = {};
 #pragma unroll
       for (int jj = 0; jj < 8; jj += 2) {
+        if (!kReadsPreActivations<finish> && jj % 4 == 0) readPairs(bias, e.bias, column + 8 * jj, n);
 #pragma unroll
         for (int f = 0; f < 2; ++f) {
           uint32_t pre[4], out[4];
@@ -125,8 +157,8 @@ class DirectFinish {
               ofColumns[j][0] += lo;
               ofColumns[j][1] += hi;
             } else {
-              lo += bias[j][0];
-              hi += bias[j][1];
+              lo += bias[j % 4][0];
+              hi += bias[j % 4][1];
               if constexpr (kIsActivation<finish>) {
                 // Of what the operands' dtype holds, kept or not: a model computes the same with a backward pass as without.
                 pre[i] = pack2<T>(lo, hi);
@@ -150,63 +182,82 @@ class DirectFinish {
         namedBarrierSync(at_.barrier, 128);
         if (elected_) {
           const int to[2] = {firstColumn, firstRow};
-          tmaStore(aux, at_.staging, to);
-          tmaStore(c, at_.staging + kHalfBytes, to);
+          tmaStore(&maps.aux, at_.staging, to);
+          tmaStore(&maps.c, at_.staging + kHalfBytes, to);
           bulkCommit();
         }
       } else {
-        sendHalf(c, index, firstRow, firstColumn);
+        sendHalf(&maps.c, index, firstRow, firstColumn);
       }
       if (kReadsPreActivations<finish> && problem.columnSums) sumColumns(ofColumns, problem.columnSums, tileRow, firstColumn, n);
     }
   }
 
-  /// C = residual + gate * y, y = sums + bias, in eight pieces: of 64 rows a thread's two, four of its pairs of columns. A piece's residual is
-  /// under way while the piece before is computed.
-  __device__ __forceinline__ void addToResidual(const float (&sums)[2][64], const GemmArgs& args, const CUtensorMap* aux, int firstRow, int endRow, int firstColumn) const {
+  /// Asks for the residual of half a tile: a quarter into each half of the staging, once what they held has left.
+  __device__ __forceinline__ void readQuarters(const FinishMaps& maps, int firstRow, int firstColumn) const {
+    if (!elected_) return;
+    bulkWaitRead<0>();
+#pragma unroll
+    for (int quarter = 0; quarter < 2; ++quarter) {
+      const int from[2] = {firstColumn + quarter * kQuarterColumns, firstRow};
+      mbarrierArriveExpect(&at_.arrived[quarter], kHalfBytes);
+      tmaLoad(at_.staging + quarter * kHalfBytes, &maps.residual, &at_.arrived[quarter], from);
+    }
+  }
+
+  /// C = residual + gate * y, y = sums + bias, for half a tile. A quarter's sums take the residual's place.
+  template <int half>
+  __device__ __forceinline__ void addToResidual(const float (&sums)[2][64], const GemmArgs& args, const FinishMaps& maps, int firstRow, int firstColumn) const {
+    constexpr int kYHalf = 2;
     const GemmEpilogue& e = args.epilogue;
     const int n = static_cast<int>(args.n);
-    const int row = firstRow + 16 * at_.warp + at_.lane / 4, column = firstColumn + at_.lane % 4 * 2;
     // All rows of the tile have the same gate, or the launcher would have taken the general way.
     const float* const gates = e.gate + static_cast<int64_t>(firstRow / static_cast<int>(e.rowsPerGate)) * e.gateStride;
-    float residual[2][2][4][2], gate[4][2], bias[4][2];
-    const auto readResidual = [&](int piece) {
 #pragma unroll
-      for (int r = 0; r < 2; ++r)
-        readRow(residual[piece % 2][r], e.residual, e.residualStride, row + 64 * (piece % 2) + 8 * r, endRow, column + 32 * (piece / 2), n);
-    };
-    const auto readOfColumns = [&](int piece) {
-      readPairs(gate, gates, column + 32 * (piece / 2), n);
-      readPairs(bias, e.bias, column + 32 * (piece / 2), n);
-    };
-    readResidual(0);
-    readOfColumns(0);
-    if (e.aux) waitForStaging();
+    for (int quarter = 0; quarter < 2; ++quarter) {
+      float gate[4][2], bias[4][2];
+      const int column = firstColumn + quarter * kQuarterColumns + at_.lane % 4 * 2;
+      readPairs(gate, gates, column, n);
+      readPairs(bias, e.bias, column, n);
+      mbarrierWait(&at_.arrived[quarter], half);  // twice a tile, so the first time is always of parity 0
 #pragma unroll
-    for (int piece = 0; piece < 8; ++piece) {
-      if (piece < 7) readResidual(piece + 1);
-      const int f = piece % 2, half = piece / 4, jj = piece / 2 % 2 * 4;
-      float (&x)[2][4][2] = residual[f];
-      uint32_t y[2][4];
+      for (int f = 0; f < 2; ++f) {
+        uint32_t y[2][4];
 #pragma unroll
-      for (int j = 0; j < 4; ++j)
+        for (int j = 0; j < 4; ++j)
 #pragma unroll
-        for (int r = 0; r < 2; ++r) {
-          const int at = 32 * half + 4 * (jj + j) + 2 * r;
-          const float lo = sums[f][at] + bias[j][0], hi = sums[f][at + 1] + bias[j][1];
-          y[j / 2][j % 2 * 2 + r] = pack2<T>(lo, hi);
-          x[r][j][0] += gate[j][0] * lo;
-          x[r][j][1] += gate[j][1] * hi;
+          for (int r = 0; r < 2; ++r) {
+            const int at = 32 * half + 16 * quarter + 4 * j + 2 * r;
+            const float lo = sums[f][at] + bias[j][0], hi = sums[f][at + 1] + bias[j][1];
+            y[j / 2][j % 2 * 2 + r] = pack2<T>(lo, hi);
+            float2* const x = residual(quarter, 64 * f + 8 * r, j);
+            const float2 before = *x;
+            *x = {before.x + gate[j][0] * lo, before.y + gate[j][1] * hi};
+          }
+        if (e.aux) {
+          stmatrix(fragment(f, 4 * quarter, kYHalf), y[0]);
+          stmatrix(fragment(f, 4 * quarter + 2, kYHalf), y[1]);
         }
-#pragma unroll
-      for (int r = 0; r < 2; ++r) writeRow(x[r], static_cast<float*>(args.c), args.ldc, row + 64 * f + 8 * r, endRow, column + 32 * (piece / 2), n);
-      if (piece % 2 == 1 && piece < 7) readOfColumns(piece + 1);
-      if (e.aux) {
-        stmatrix(fragment(f, jj, half), y[0]);
-        stmatrix(fragment(f, jj + 2, half), y[1]);
-        if (piece % 4 == 3) sendHalf(aux, half, firstRow, firstColumn + half * kHalfColumns);
+      }
+      fenceProxyAsync();
+      namedBarrierSync(at_.barrier, 128);
+      if (elected_) {
+        const int to[2] = {firstColumn + quarter * kQuarterColumns, firstRow};
+        tmaStore(&maps.c, at_.staging + quarter * kHalfBytes, to);
+        if (e.aux && quarter == 1) {
+          const int toY[2] = {firstColumn, firstRow};
+          tmaStore(&maps.aux, at_.staging + kYHalf * kHalfBytes, toY);
+        }
+        bulkCommit();
       }
     }
+  }
+
+  /// The thread's pair of floats in a quarter: of its row (and `below` more), columns 8 j + 2 t.
+  __device__ __forceinline__ float2* residual(int quarter, int below, int j) const {
+    const int row = 16 * at_.warp + at_.lane / 4, t = at_.lane % 4;
+    const int offset = quarter * kHalfBytes + (row + below) * 128 + ((2 * j + t / 2 ^ row % 8) << 4) + t % 2 * 8;
+    return reinterpret_cast<float2*>(at_.staging + offset);
   }
 
   __device__ __forceinline__ static float activation(float p) {
@@ -291,6 +342,7 @@ class DirectFinish {
 
   FinishPlace at_;
   bool elected_;
+  unsigned parity_ = 0;  // of the next pre-activations' phase
   unsigned char* fragment_;
 };
 

@@ -25,6 +25,11 @@ Encode encodeFunction() {
   return encode;
 }
 
+CUtensorMapDataType typeOf(DType dtype) {
+  if (dtype == DType::f32) return CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
+  return dtype == DType::bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16;
+}
+
 }  // namespace
 
 CUtensorMap matrixMap(DType dtype, const void* base, int64_t rows, int64_t columns, int64_t pitch, int boxRows, int boxColumns) {
@@ -34,7 +39,7 @@ CUtensorMap matrixMap(DType dtype, const void* base, int64_t rows, int64_t colum
   const cuuint32_t box[2] = {static_cast<cuuint32_t>(boxColumns), static_cast<cuuint32_t>(boxRows)};
   const cuuint32_t steps[2] = {1, 1};
   const CUresult result = encodeFunction()(
-      &map, dtype == DType::bf16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 2, const_cast<void*>(base), extents, strides, box,
+      &map, typeOf(dtype), 2, const_cast<void*>(base), extents, strides, box,
       steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS)
     throw Error(ErrorCode::failed, "the driver makes no tensor map of a matrix of " + std::to_string(rows) + " x " + std::to_string(columns) + ", rows " +
