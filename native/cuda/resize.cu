@@ -3,10 +3,11 @@
 //
 //   tables   one kernel, a thread an output row or column: `first[i]` and `count[i]` say which inputs count for output i,
 //            `weight[i taps]` how much. In float64, as on the CPU.
-//   images   a block makes up to 256 outputs of one output row, a thread each: as many columns as fit, of a tile of channels.
-//            The input rows under its vertical taps are blended into a row in shared memory, neighbours by neighbours, and the
-//            horizontal taps read that row. Where an output is made of more columns than the row holds (8 KB), its parts follow
-//            one another, always in the same order.
+//   images   a block makes up to 256 outputs of each of four neighbouring output rows, a thread one of each: as many columns as fit, of
+//            a tile of channels. For each of its rows the input rows under the vertical taps are blended into a row in shared memory,
+//            neighbours by neighbours, and the horizontal taps read that row. Where an output is made of more columns than the row
+//            holds (4 KB), its parts follow one another, always in the same order. Four rows at once: their loads are under way
+//            together, and read the same input rows but one or two, which L1 still has.
 //
 //   scratch  = vertical table | horizontal table, each  first | count | weight
 #include "cuda/resize.h"
@@ -23,7 +24,8 @@ namespace repa::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kRowFloats = 2048;
+constexpr int kRows = 4;
+constexpr int kRowFloats = 1024;
 
 struct Axis {
   int64_t inputs, outputs;
@@ -120,19 +122,20 @@ struct Images {
   const float* input;
   float* output;
   int64_t channels;
+  int64_t rowGroups;  // of kRows output rows, in an image
   int columnsPerBlock;
   Divisor channelTile;
 };
 
-/// The grid: x output rows of all images, y pieces of the row, z tiles of channels.
-__global__ void __launch_bounds__(kThreads) resizeKernel(const Images images, const Axes axes) {
-  __shared__ float blended[kRowFloats];
-  const auto& [input, output, channels, columnsPerBlock, channelTile] = images;
+/// The grid: x groups of output rows of all images, y pieces of the rows, z tiles of channels.
+__global__ void __launch_bounds__(kThreads, 4) resizeKernel(const __grid_constant__ Images images, const __grid_constant__ Axes axes) {
+  __shared__ float blended[kRows][kRowFloats];
+  const auto& [input, output, channels, rowGroups, columnsPerBlock, channelTile] = images;
   const Axis &vertical = axes.vertical, &horizontal = axes.horizontal;
   const int tile = channelTile.value();
   const int64_t firstChannel = int64_t{blockIdx.z} * tile;
 
-  // What this thread makes: channel `channel` of output column x.
+  // What this thread makes: channel `channel` of output column x, in each of the rows.
   int inTile = static_cast<int>(threadIdx.x);
   const int inBlock = channelTile.divide(inTile);
   const int64_t firstColumn = int64_t{blockIdx.y} * columnsPerBlock;
@@ -144,29 +147,52 @@ __global__ void __launch_bounds__(kThreads) resizeKernel(const Images images, co
   // What all of them need of the input.
   const int64_t lastColumn = min(firstColumn + columnsPerBlock, horizontal.outputs) - 1;
   const int left = horizontal.first[firstColumn], right = horizontal.first[lastColumn] + horizontal.count[lastColumn];
-  const int64_t y = blockIdx.x % vertical.outputs, rowStride = horizontal.inputs * channels;
-  const float* rows = input + (blockIdx.x / vertical.outputs * vertical.inputs + vertical.first[y]) * rowStride + firstChannel;
-  const float* rowWeight = vertical.weight + y * vertical.taps;
-  const int rowCount = vertical.count[y];
+  const int64_t image = blockIdx.x / rowGroups, firstRow = (blockIdx.x - image * rowGroups) * kRows, rowStride = horizontal.inputs * channels;
+  const int topRow = vertical.first[firstRow], taps = static_cast<int>(vertical.taps);
+  const float* top = input + (image * vertical.inputs + topRow) * rowStride + firstChannel;
+  const float* topWeight = vertical.weight + firstRow * taps;
+  int rowBegin[kRows], rowCount[kRows], mostRows = 0;
+#pragma unroll
+  for (int r = 0; r < kRows; ++r) {
+    const bool exists = firstRow + r < vertical.outputs;
+    rowBegin[r] = exists ? vertical.first[firstRow + r] - topRow : 0;
+    rowCount[r] = exists ? vertical.count[firstRow + r] : 0;
+    mostRows = max(mostRows, rowCount[r]);
+  }
 
   const int part = kRowFloats / tile;
-  float sum = 0.0f;
+  float sum[kRows] = {};
   for (int partBegin = left; partBegin < right; partBegin += part) {
     const int partEnd = min(partBegin + part, right);
     __syncthreads();
     for (int i = static_cast<int>(threadIdx.x); i < (partEnd - partBegin) * tile; i += kThreads) {
       int c = i;
-      const int64_t column = partBegin + channelTile.divide(c);
-      float value = 0.0f;
-      if (firstChannel + c < channels)
-        for (int k = 0; k < rowCount; ++k) value += rowWeight[k] * rows[k * rowStride + column * channels + c];
-      blended[i] = value;
+      const int64_t at = int64_t{partBegin + channelTile.divide(c)} * channels + c;
+      float value[kRows] = {};
+      if (firstChannel + c < channels) {
+#pragma unroll 2
+        for (int k = 0; k < mostRows; ++k) {
+#pragma unroll
+          for (int r = 0; r < kRows; ++r)
+            if (k < rowCount[r]) value[r] += topWeight[r * taps + k] * __ldg(top + (rowBegin[r] + k) * rowStride + at);
+        }
+      }
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) blended[r][i] = value[r];
     }
     __syncthreads();
-    for (int column = max(begin, partBegin); column < min(end, partEnd); ++column)
-      sum += weight[column - begin] * blended[(column - partBegin) * tile + inTile];
+    for (int column = max(begin, partBegin); column < min(end, partEnd); ++column) {
+      const float w = weight[column - begin];
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) sum[r] += w * blended[r][(column - partBegin) * tile + inTile];
+    }
   }
-  if (makes) output[(int64_t{blockIdx.x} * horizontal.outputs + x) * channels + channel] = sum;
+  if (makes) {
+    float* to = output + ((image * vertical.outputs + firstRow) * horizontal.outputs + x) * channels + channel;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r)
+      if (firstRow + r < vertical.outputs) to[r * horizontal.outputs * channels] = sum[r];
+  }
 }
 
 }  // namespace
@@ -183,10 +209,11 @@ void resize(cudaStream_t stream, const cpu::ResizeArgs& args) {
   launch(stream, resizeTablesKernel, perOutput, axes, args.filter == cpu::ResizeFilter::bicubic, args.antialias);
   const int64_t tile = std::min<int64_t>(args.channels, kThreads);
   const int columns = static_cast<int>(kThreads / tile);
-  const Images images{.input = args.input, .output = args.output, .channels = args.channels, .columnsPerBlock = columns,
-                      .channelTile = Divisor(tile)};
+  const int64_t rowGroups = (args.outputHeight + kRows - 1) / kRows;
+  const Images images{.input = args.input, .output = args.output, .channels = args.channels, .rowGroups = rowGroups,
+                      .columnsPerBlock = columns, .channelTile = Divisor(tile)};
   launch(stream, resizeKernel,
-         {.grid = dim3(blocksFor(args.count * args.outputHeight, 1), blocksFor(args.outputWidth, columns), blocksFor(args.channels, tile)),
+         {.grid = dim3(blocksFor(args.count * rowGroups, 1), blocksFor(args.outputWidth, columns), blocksFor(args.channels, tile)),
           .block = dim3(kThreads)},
          images, axes);
 }
