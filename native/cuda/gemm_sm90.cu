@@ -36,7 +36,7 @@
 // On an H200, SiT-XL/2 at batch 256, bf16, TFLOP/s by the way results are finished:
 //                                            slabs   direct
 //     qkv, bias                                491      712
-//     proj, gate, residual                     273      425
+//     proj, gate, residual                     273      496
 //     fc1, GELU, pre-activations kept          395      643
 //     fc2, gate, residual                      543      663
 //     fc2 dgrad, GELU', bias gradient          275      590
