@@ -1,4 +1,5 @@
-// Which of attention's kernels runs: FMAs for f32; for bf16 and f16 tensor cores, resident where a head fits into shared memory.
+// Which of attention's kernels runs: FMAs for f32; for bf16 and f16 tensor cores: Hopper's own where it has one, resident where a head fits
+// into shared memory.
 #include "cuda/attention.h"
 
 #include <cmath>
@@ -34,6 +35,11 @@ bool rowsAligned(int headDim, const Pointers*... pointers) {
   return headDim % (16 / sizeof(T)) == 0 && aligned16(pointers...);
 }
 
+/// Whether sm_90a code runs here.
+bool hopper() {
+  return deviceAttribute(cudaDevAttrComputeCapabilityMajor) == 9 && deviceAttribute(cudaDevAttrComputeCapabilityMinor) == 0;
+}
+
 }  // namespace
 
 void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, const Tensor& o, const Tensor& lse) {
@@ -54,7 +60,7 @@ void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, const Tens
                                 .scaleLog2 = scaleOf(headDim) * kLog2E,
                                 .aligned = rowsAligned<T>(headDim, elements<const T>(qkv), elements<const T>(o))};
     if constexpr (std::is_same_v<T, float>) attentionF32(stream, a);
-    else if (!attentionResident(stream, a)) attentionStreamed(stream, a);
+    else if (!(hopper() && attentionSm90(stream, a)) && !attentionResident(stream, a)) attentionStreamed(stream, a);
   });
 }
 

@@ -57,6 +57,8 @@ KERNELS.activation = (dtype) => {
 
 /** With fewer the streamed backward pass is faster. */
 const LEAST_RESIDENT_TOKENS = 129
+/** Hopper's forward pass has a kernel of its own for a few more than 256. */
+const LEAST_TOKENS_PAST_256 = 257
 
 KERNELS.attention = (dtype) => {
   const draw = drawIn(dtype)
@@ -65,6 +67,7 @@ KERNELS.attention = (dtype) => {
     for (const [tokens, place] of dtype !== 'f32' && headDim >= 64 && headDim <= 80
       ? [
           [LEAST_RESIDENT_TOKENS, (x) => x],
+          [LEAST_TOKENS_PAST_256, (x) => x],
           [9, shifted],
         ]
       : [[9, (x) => x]]) {
