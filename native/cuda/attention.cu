@@ -100,7 +100,7 @@ void attentionBackward(cudaStream_t stream, const Tensor& dO, const Tensor& qkv,
       attentionBackwardF32(stream, a);
     } else {
       int64_t parts = batch;
-      if (!attentionBackwardResident(stream, a)) {
+      if (!(hopper() && attentionBackwardSm90(stream, a)) && !attentionBackwardResident(stream, a)) {
         attentionBackwardStreamed(stream, a);
         const int64_t rows = streamedRowsOfBlock(headDim);
         parts = batch * ((tokens + rows - 1) / rows);

@@ -235,11 +235,11 @@ __device__ __forceinline__ void transposeQuad(uint32_t (&r)[4]) {
 /// a row's 64 columns are one run of 128 bytes in two stores.
 template <class T, int kTiles>
 __device__ __forceinline__ void storeRows(const float (&d)[kTiles][4], const float (&factor)[2], HeadRows<T> head, int first, int tokens,
-                                          int headDim, bool aligned, int column = 0) {
-  const int t = laneId() % 4;
+                                          int headDim, bool aligned, int column = 0, int lane = laneId()) {
+  const int t = lane % 4;
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    const int row = first + laneId() / 4 + 8 * half;
+    const int row = first + lane / 4 + 8 * half;
     const bool inside = row < tokens;
     T* to = head.row(inside ? row : 0) + column;
     const int columns = inside ? headDim - column : 0;
