@@ -256,7 +256,7 @@ class DirectFinish {
   /// The thread's pair of floats in a quarter: of its row (and `below` more), columns 8 j + 2 t.
   __device__ __forceinline__ float2* residual(int quarter, int below, int j) const {
     const int row = 16 * at_.warp + at_.lane / 4, t = at_.lane % 4;
-    const int offset = quarter * kHalfBytes + (row + below) * 128 + ((2 * j + t / 2 ^ row % 8) << 4) + t % 2 * 8;
+    const int offset = quarter * kHalfBytes + (row + below) * 128 + (((2 * j + t / 2) ^ (row % 8)) << 4) + t % 2 * 8;
     return reinterpret_cast<float2*>(at_.staging + offset);
   }
 
