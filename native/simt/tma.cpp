@@ -157,7 +157,9 @@ void landBulkCopy(const BulkCopy& copy) {
   const AsEngine copyEngine(fiber, *copy.block->cluster);
   acquire(copy.sync);
   copy.kind == BulkCopy::Kind::load ? landLoad(copy) : landStore(copy);
-  if (copy.kind == BulkCopy::Kind::store) release(copy.sync);
+  if (copy.kind != BulkCopy::Kind::store) return;
+  release(copy.sync);
+  copy.thread->bulkStores.landed.push_back({copy.group, copy.sync});
 }
 
 void tmaLoad(void* shared, const void* map, uint64_t* barrier, const int* at, int rank, uint16_t multicast, const Place& place) {
@@ -207,10 +209,10 @@ void bulkCommit() { ++thread().bulkStores.group; }
 
 void bulkWait(int newest) {
   Thread& self = thread();
+  const auto isOlder = [&](unsigned group) { return static_cast<int>(self.bulkStores.group - group) > newest; };
   std::vector<BulkCopy>& inFlight = self.block->cluster->inFlight;
   for (size_t i = 0; i < inFlight.size();) {
-    const bool waited = inFlight[i].kind == BulkCopy::Kind::store && inFlight[i].thread == &self &&
-                        static_cast<int>(self.bulkStores.group - inFlight[i].group) > newest;
+    const bool waited = inFlight[i].kind == BulkCopy::Kind::store && inFlight[i].thread == &self && isOlder(inFlight[i].group);
     if (!waited) {
       ++i;
       continue;
@@ -218,8 +220,13 @@ void bulkWait(int newest) {
     const BulkCopy copy = inFlight[i];
     inFlight.erase(inFlight.begin() + static_cast<ptrdiff_t>(i));
     landBulkCopy(copy);
-    acquire(copy.sync);
   }
+  // Also those that the engine has made of its own accord before.
+  std::erase_if(self.bulkStores.landed, [&](const LandedStore& store) {
+    if (!isOlder(store.group)) return false;
+    acquire(store.sync);
+    return true;
+  });
 }
 
 void* driverFunction(const char* symbol) {

@@ -48,9 +48,16 @@ struct BulkCopy {
   unsigned group;
 };
 
+/// A store that the engine has made, and what comes after its accesses.
+struct LandedStore {
+  unsigned group;
+  char* sync;
+};
+
 /// A thread's bulk stores.
 struct BulkStores {
-  unsigned group = 0;  // the number of the group that is being filled
+  unsigned group = 0;                // the number of the group that is being filled
+  std::vector<LandedStore> landed;  // that the thread has not waited for yet
 };
 
 /// cp.async.bulk.tensor.shared::cluster.global. `multicast`: the blocks of the cluster that get the tile; 0 for this block alone.

@@ -104,7 +104,8 @@ KERNELS.gemm = (dtype) => {
     native.linearAddend(draw(1, m, k), w, f32(n), f32(m, n))
     native.linearInputGradient(dOut, w, null, 'none', f32(k), true)
     for (const kind of FUNCTIONS) native.linearInputGradient(dOut, w, draw(m, k), kind, f32(k), false)
-    native.linearWeightGradient(dOut, x, into, true)
+    // Hopper's finishes in registers what is aligned.
+    for (const place of [(x) => x, shifted]) native.linearWeightGradient(dOut, x, place(into), true)
     native.linearWeightGradients([dOut, dOut], [x, x], [into, f32(n, k)], false)
   }
   // Sums of more steps than the pipelines have stages, one so long that it is cut, and more tiles than there are blocks.
