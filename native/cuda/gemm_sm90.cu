@@ -23,17 +23,18 @@
 //
 // That is 0.24 ms a block, and no sum is cut.
 //
-// Stages hold A 128 (256) x 64 and B 128 x 64: 5 (4) of 32 (48) KiB. Barrier full[s] says that the TMA has filled one, empty[s] that its
+// Stages hold A 128 (256) x 64 and B 128 x 64, as many as the epilogue leaves room for: 4 to 6 of 32 KiB (4 of 48). Barrier full[s] says that the TMA has filled one, empty[s] that its
 // consumers have read it. Either operand may have k contiguous (K-major) or its rows (MN-major); the TMA lays both down in lines of 128
 // bytes, swizzled, as wgmma's descriptors take them:
 //     K-major     [rows][64 of k]                    16 of k further: 32 bytes
 //     MN-major    [rows / 64][64 of k][64 rows]      16 of k further: 16 lines
 //
-// Shared memory: 160 (192) KiB of stages; what the epilogue stages, 32 KiB a consumer (gemm_sm90_finish.cuh) or 4 KiB a warp
+// Shared memory: 128 to 192 KiB of stages; what the epilogue stages, 32 or 48 KiB a consumer (gemm_sm90_finish.cuh) or 4 KiB a warp
 // (gemm_sm90_slabs.cuh); 64 column sums for each consumer warp, the barriers: 226 KiB of 227, one block on a multiprocessor. Registers: 168
 // at launch; the producer gives back, so that a consumer has 232: 128 sums and the epilogue.
 //
-// On an H200, SiT-XL/2 at batch 256, bf16, TFLOP/s by the way results are finished:
+// On an H200, SiT-XL/2 at batch 256, bf16, TFLOP/s by the way results are finished, each measured once; between calls the chip's clock moved
+// them by some 5 % (bench/results has them of one session):
 //                                            slabs   direct
 //     qkv, bias                                491      712
 //     proj, gate, residual                     273      496

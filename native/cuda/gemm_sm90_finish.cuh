@@ -1,4 +1,4 @@
-// How a consumer of gemm_sm90.cuh finishes its 128 x 128 sums straight from registers, for the epilogues that a training step is full of;
+// How a consumer of gemm_sm90.cu finishes its 128 x 128 sums straight from registers, for the epilogues that a training step is full of;
 // gemm_epilogue.cuh finishes the others, and whatever is not aligned.
 //
 // A thread holds pairs of neighbouring columns: of each 64 rows, rows g and g + 8 of its warp's 16 (lane = 4 g + t), columns 8 j + 2 t and
@@ -108,7 +108,7 @@ class DirectFinish {
   }
 
  private:
-  /// Whether both halves of a result have a place of their own, or the pre-activations of a half one and its results the other.
+  /// Whether a half has two results, which share the staging: its pre-activations and their activations. Else each half has a place of its own.
   __device__ __forceinline__ static bool storesTwo(const GemmEpilogue& e) { return kIsActivation<finish> && e.aux != nullptr; }
 
   template <int index>
