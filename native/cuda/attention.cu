@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "cuda/attention_arguments.h"
+#include "cuda/cuda_device.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
 #include "cuda/partial_sums.h"
@@ -35,10 +36,8 @@ bool rowsAligned(int headDim, const Pointers*... pointers) {
   return headDim % (16 / sizeof(T)) == 0 && aligned16(pointers...);
 }
 
-/// Whether sm_90a code runs here.
-bool hopper() {
-  return deviceAttribute(cudaDevAttrComputeCapabilityMajor) == 9 && deviceAttribute(cudaDevAttrComputeCapabilityMinor) == 0;
-}
+/// Whether sm_90a code runs where the tensor is.
+bool onHopper(const Tensor& x) { return static_cast<CudaDevice&>(x.device()).architecture() == 90; }
 
 }  // namespace
 
@@ -60,7 +59,7 @@ void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, const Tens
                                 .scaleLog2 = scaleOf(headDim) * kLog2E,
                                 .aligned = rowsAligned<T>(headDim, elements<const T>(qkv), elements<const T>(o))};
     if constexpr (std::is_same_v<T, float>) attentionF32(stream, a);
-    else if (!(hopper() && attentionSm90(stream, a)) && !attentionResident(stream, a)) attentionStreamed(stream, a);
+    else if (!(onHopper(o) && attentionSm90(stream, a)) && !attentionResident(stream, a)) attentionStreamed(stream, a);
   });
 }
 
@@ -100,7 +99,7 @@ void attentionBackward(cudaStream_t stream, const Tensor& dO, const Tensor& qkv,
       attentionBackwardF32(stream, a);
     } else {
       int64_t parts = batch;
-      if (!(hopper() && attentionBackwardSm90(stream, a)) && !attentionBackwardResident(stream, a)) {
+      if (!(onHopper(qkv) && attentionBackwardSm90(stream, a)) && !attentionBackwardResident(stream, a)) {
         attentionBackwardStreamed(stream, a);
         const int64_t rows = streamedRowsOfBlock(headDim);
         parts = batch * ((tokens + rows - 1) / rows);
