@@ -79,7 +79,7 @@ export class TrainingStep implements Disposable {
     return this.#timed(this.#options.cudaGraph === true && this.#step > 0)
   }
 
-  /** What the host took to enqueue the last step: more than the step itself where the device has to wait for it. */
+  /** What the host took to enqueue the last step: nearly all of it where the device has to wait for the host. */
   get enqueueSeconds(): number {
     return this.#enqueueSeconds
   }
