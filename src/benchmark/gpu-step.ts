@@ -17,6 +17,7 @@ import {
   type PythonBaselineInfo,
   type PythonBaselineOptions,
 } from './python-baseline.ts'
+import { type SustainedOptions, type SustainedRate, sustainedRate } from './sustained.ts'
 
 export interface GpuStepBenchmarkOptions {
   readonly device: Device
@@ -33,6 +34,8 @@ export interface GpuStepBenchmarkOptions {
   readonly cudaGraph?: boolean
   /** What our backward pass computes again. Default: nothing. */
   readonly recompute?: Recomputation
+  /** After the measured steps, more of them for so many seconds, with nothing between: whether the rate holds. Without a baseline. */
+  readonly seconds?: number
   /** PyTorch's step on the same GPU. */
   readonly against?: GpuBaseline
   readonly seed?: number
@@ -40,6 +43,8 @@ export interface GpuStepBenchmarkOptions {
   readonly probeSide?: number
   readonly signal?: AbortSignal
   readonly onRound?: (round: { index: number; rounds: number; seconds: number; baseline?: number }) => void
+  /** Called after each step of the run of `seconds`. */
+  readonly onSustained?: SustainedOptions['onStep']
 }
 
 /** A model of any size; what is not said is as the presets have it. */
@@ -88,6 +93,8 @@ export interface GpuStepBenchmark {
     readonly peakDeviceBytes: number
     readonly peakRssBytes: number
   }
+  /** The run of so many seconds, where one was asked for. */
+  readonly sustained?: SustainedRate
   /** What the operations of one step cost, launched one by one: by the GPU's clock, the dearest first. */
   readonly operations: readonly GpuOperation[]
   readonly baseline?: PythonBaselineInfo &
@@ -109,12 +116,15 @@ const BASELINE_WARMUP = 5
 /**
  * Times training steps of a SiT with REPA on a GPU, on synthetic latents and images. With a baseline, its steps and ours take turns.
  *
- * @throws {RangeError} for too few rounds, or fp16 beside a baseline; {Error} where the baseline does not start, or memory does not suffice for both
+ * @throws {RangeError} for too few rounds, or fp16 or a run of so many seconds beside a baseline; {Error} where the baseline does not start, or memory does not suffice for both
  */
 export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promise<GpuStepBenchmark> {
   const { device, batch = 64, rounds = MINIMUM_ROUNDS, precision = 'bf16', against, seed = 0 } = options
   if (against && rounds < MINIMUM_ROUNDS) {
     throw new RangeError(`bench step: rounds is ${rounds}; a median wants an integer of at least ${MINIMUM_ROUNDS}.`)
+  }
+  if (against && options.seconds !== undefined) {
+    throw new RangeError('bench step: a run of so many seconds is of our step alone; leave out the baseline.')
   }
   const baselinePrecision = against && precisionOfBaseline(precision)
   const before = await readGpuClocks(device)
@@ -150,6 +160,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
       peakDeviceBytes: measured.peakDeviceBytes,
       peakRssBytes: peakResidentBytes(),
     },
+    ...(measured.sustained && { sustained: measured.sustained }),
     operations,
     ...(measured.baseline && {
       baseline: {
@@ -210,10 +221,10 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
   }
 
   async function measureOurs(
-    { signal, onRound }: GpuStepBenchmarkOptions,
+    { signal, onRound, seconds, onSustained }: GpuStepBenchmarkOptions,
     count: number,
     into: number[],
-  ): Promise<GpuSideFigures> {
+  ): Promise<GpuSideFigures & Pick<Measured, 'sustained'>> {
     using side = await GpuTrainingSide.start(options)
     for (let index = 0; index < count; index++) {
       signal?.throwIfAborted()
@@ -221,7 +232,17 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
       into.push(time)
       onRound?.({ index: into.length - 1, rounds, seconds: time })
     }
-    return await side.figures()
+    if (seconds === undefined) return await side.figures()
+    const sustained = await sustainedRate({
+      step: () => side.stepAlone(),
+      batch,
+      seconds,
+      short: batch / timeSeries(into).median,
+      readClocks: () => readGpuClocks(device),
+      signal,
+      onStep: onSustained,
+    })
+    return { ...(await side.figures()), sustained }
   }
 
   async function startWarmBaseline(
@@ -258,6 +279,7 @@ function precisionOfBaseline(precision: Precision): 'bf16' | 'fp32' {
 }
 
 interface Measured extends GpuSideFigures {
+  readonly sustained?: SustainedRate
   readonly times: { readonly ours: readonly number[]; readonly baseline: readonly number[] }
   readonly baseline?: Awaited<ReturnType<typeof baselineFigures>>
   readonly pairedRatio?: number

@@ -9,6 +9,7 @@ import { trainingFlops } from './flops.ts'
 import { interleave, MINIMUM_ROUNDS, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
+import { type SustainedOptions, type SustainedRate, sustainedRate } from './sustained.ts'
 import { TrainingStep } from './training-step.ts'
 
 export interface StepBenchmarkOptions {
@@ -22,6 +23,8 @@ export interface StepBenchmarkOptions {
   readonly against?: 'python'
   /** Our step in turn alone and beside another process that keeps a core busy; at least 7 rounds, and no baseline. */
   readonly besideBusyProcess?: boolean
+  /** After the measured steps, more of them for so many seconds: whether the rate holds. With neither baseline nor busy process. */
+  readonly seconds?: number
   /** How the baseline's worker is started, where it is not the package's own. */
   readonly command?: readonly [string, ...string[]]
   readonly device?: Device
@@ -31,6 +34,8 @@ export interface StepBenchmarkOptions {
   readonly signal?: AbortSignal
   /** Called after each measured step. */
   readonly onRound?: (round: { index: number; rounds: number; seconds: number; baseline?: number }) => void
+  /** Called after each step of the run of `seconds`. */
+  readonly onSustained?: SustainedOptions['onStep']
 }
 
 export interface StepBenchmark {
@@ -50,6 +55,8 @@ export interface StepBenchmark {
     /** Most that the device's tensors took. */
     readonly peakDeviceBytes: number
   }
+  /** The run of so many seconds, where one was asked for. */
+  readonly sustained?: SustainedRate
   readonly baseline?: StepFigures & PythonBaselineInfo
   /** Baseline's median over ours: above 1 we are faster. */
   readonly ratio?: number
@@ -83,7 +90,7 @@ const PEAK_SECONDS = 0.05
  * Times training steps of a SiT with REPA in fp32 on synthetic latents, the encoder's features given. With a baseline, its
  * steps and ours take turns.
  *
- * @throws {RangeError} for too few rounds, or for a baseline and a busy process at once; {Error} where the baseline does not start or refuses its surroundings
+ * @throws {RangeError} for too few rounds, or for more than one of a baseline, a busy process and a run of so many seconds; {Error} where the baseline does not start or refuses its surroundings
  */
 export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise<StepBenchmark> {
   const { model: size = 'SiT-S/2', batch = 4, rounds = MINIMUM_ROUNDS, device = 'cpu', seed = 0, signal } = options
@@ -91,6 +98,9 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
     throw new RangeError(
       'bench step: a baseline and a busy process cannot both be beside our step; measure one, then the other.',
     )
+  }
+  if (options.seconds !== undefined && (options.against !== undefined || options.besideBusyProcess)) {
+    throw new RangeError('bench step: a run of so many seconds is of our step alone, with nothing beside it.')
   }
   // Its limit is a CPU's, the multiply-adds of the cores.
   if (device !== 'cpu') {
@@ -149,7 +159,17 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
 
   if (options.against === undefined) {
     const seconds = await timeAlone({ ours, rounds, warmup: WARMUP, signal, onRound: options.onRound })
-    return { ...common, ours: figuresOf(seconds) }
+    const figures = figuresOf(seconds)
+    if (options.seconds === undefined) return { ...common, ours: figures }
+    const sustained = await sustainedRate({
+      step: () => step.run(),
+      batch,
+      seconds: options.seconds,
+      short: figures.imagesPerSecond,
+      signal,
+      onStep: options.onSustained,
+    })
+    return { ...common, ours: figures, sustained }
   }
 
   await using baseline = await PythonBaseline.start({

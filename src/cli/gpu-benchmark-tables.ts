@@ -4,6 +4,7 @@ import type { GpuKernelBenchmark } from '../benchmark/gpu-kernels.ts'
 import type { GpuStepBenchmark } from '../benchmark/gpu-step.ts'
 import { formatBytes, formatCount, formatSignificant } from '../report/quantity.ts'
 import type { Output } from './output.ts'
+import { showSustained } from './sustained-table.ts'
 
 const tera = (rate: number) => formatSignificant(rate / 1e12, 3)
 const milliseconds = (seconds: number) => `${formatSignificant(seconds * 1000, 3)} ms`
@@ -74,6 +75,7 @@ export function showGpuStep(name: string, result: GpuStepBenchmark, out: Output)
   const rate = `${tera(ours.flops)} TFLOP/s, ${percent(ours.shareOfProductRate)} of a large product's measured in turn`
   const mfu = ours.mfu === undefined ? '' : `, ${percent(ours.mfu)} of the data sheet's (MFU)`
   out.line(`${rate} (${tera(ours.productRate.median)})${mfu}; a copy gives ${tera(ours.copyRate.median)} TB/s`)
+  if (result.sustained) showSustained(result.sustained, out)
   const alone = operations.reduce((sum, { seconds }) => sum + seconds, 0)
   out.line(
     `the host enqueues a step in ${milliseconds(ours.enqueueing.median)}; its operations one by one take ${milliseconds(alone)}`,

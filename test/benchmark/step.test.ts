@@ -24,6 +24,19 @@ test('times our own steps', async () => {
   expect(ours.peakRssBytes).toBeGreaterThan(ours.peakDeviceBytes)
 })
 
+test('goes on for so many seconds after the measured steps', async () => {
+  let last = { steps: 0, seconds: 0 }
+  const onSustained = (sofar: typeof last) => {
+    last = sofar
+  }
+  const { ours, sustained } = await benchmarkStep({ model, batch: 2, rounds: 1, seconds: 0.2, onSustained })
+  expect(ours.seconds.seconds).toHaveLength(1)
+  expect(sustained).toMatchObject(last)
+  expect(sustained!.seconds).toBeGreaterThanOrEqual(0.2)
+  expect(sustained!.shareOfShort).toBe(sustained!.imagesPerSecond / ours.imagesPerSecond)
+  expect(sustained!.intervals).toMatchObject([{ start: 0, steps: last.steps, clocks: undefined }])
+})
+
 test('takes turns with a baseline', async () => {
   const result = await benchmarkStep({ model, batch: 2, against: 'python', command: worker('works') })
   expect(result.baseline).toMatchObject({ torch: '0.0', blas: '/lib/libopenblas.so.0', peakRssBytes: 48_000 })
@@ -60,6 +73,8 @@ test.each([
   [{ against: 'python', command: worker('works'), rounds: 3 }, 'rounds is 3; a median wants an integer of at least 7'],
   [{ besideBusyProcess: true, rounds: 3 }, 'rounds is 3; a median wants an integer of at least 7'],
   [{ besideBusyProcess: true, against: 'python' }, 'a baseline and a busy process cannot both be beside our step'],
+  [{ seconds: 1, besideBusyProcess: true }, 'a run of so many seconds is of our step alone'],
+  [{ seconds: 1, against: 'python', command: worker('works') }, 'a run of so many seconds is of our step alone'],
   [{ device: 'cuda:0' }, 'benchmarkStep measures the CPU, not cuda:0; benchmarkGpuStep measures a GPU'],
   [{ signal: AbortSignal.abort(new Error('stopped')) }, 'stopped'],
 ] as const)('refuses %o', async (options, message) => {

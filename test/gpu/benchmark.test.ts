@@ -110,6 +110,25 @@ for (const { device, missing } of DEVICES) {
       expect(memoryStats(device).liveBytes).toBe(before)
     })
 
+    test('a run of some seconds after the measured steps, with nothing between', async () => {
+      const before = memoryStats(device).liveBytes
+      const steps: number[] = []
+      const result = await benchmarkGpuStep({
+        ...{ device, model, batch: 2, rounds: 2, probeSide, seconds: 0.2 },
+        onSustained: (sofar) => steps.push(sofar.steps),
+      })
+      const { ours, sustained } = result
+      expect(ours.seconds.seconds).toHaveLength(2)
+      expect(ours.enqueueing.seconds).toHaveLength(2)
+      expect(steps).toEqual(Array.from({ length: sustained!.steps }, (_, i) => i + 1))
+      expect(sustained!.seconds).toBeGreaterThanOrEqual(0.2)
+      expect(sustained!.shareOfShort).toBe(sustained!.imagesPerSecond / ours.imagesPerSecond)
+      expect(told((out) => showGpuStep('tiny', result, out))).toMatch(
+        /^\d+ steps in .+ s: .+ images\/s, .+ % of the rate/m,
+      )
+      expect(memoryStats(device).liveBytes).toBe(before)
+    })
+
     test.each(['steps', 'blocks'] as const)('beside a baseline, taking turns in %s', async (turns) => {
       const against = { turns, command, compile: 'max-autotune' } as const
       const result = await benchmarkGpuStep({ device, model, batch: 2, probeSide, against })
@@ -128,6 +147,7 @@ for (const { device, missing } of DEVICES) {
     test.each([
       [{ against: { command }, rounds: 3 }, 'rounds is 3; a median wants an integer of at least 7'],
       [{ against: { command }, precision: 'fp16' }, 'the baseline trains in bf16 or fp32, not in fp16'],
+      [{ against: { command }, seconds: 1 }, 'a run of so many seconds is of our step alone'],
       [{ signal: AbortSignal.abort(new Error('stopped')) }, 'stopped'],
     ] as const)('refuses %o and leaves nothing behind', async (options, message) => {
       const before = memoryStats(device).liveBytes

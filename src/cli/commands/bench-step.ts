@@ -5,6 +5,8 @@ import { RECOMPUTATIONS, type Recomputation } from '../../tensor/recomputation.t
 import { PRECISIONS, type Precision } from '../../training/precision.ts'
 import { defineCommand } from '../command.ts'
 import type { Output } from '../output.ts'
+import type { Progress } from '../progress.ts'
+import { showSustained } from '../sustained-table.ts'
 
 export const benchStepCommand = defineCommand({
   name: 'bench step',
@@ -21,6 +23,12 @@ export const benchStepCommand = defineCommand({
     },
     batch: { type: 'integer', min: 1, default: 4, description: 'images of a step' },
     rounds: { type: 'integer', min: 1, default: 7, description: 'measured steps; at least 7 against a baseline' },
+    seconds: {
+      type: 'integer',
+      min: 1,
+      description:
+        'then go on for so long, and say by interval whether the rate holds (on a GPU, at which clock and power)',
+    },
     threads: {
       type: 'integer',
       min: 1,
@@ -76,12 +84,16 @@ export const benchStepCommand = defineCommand({
     { command: 'repa bench step --against python --threads 2 --json', description: 'the ratio to PyTorch' },
     { command: 'repa bench step --beside-busy-process', description: 'how much a busy neighbour slows a step down' },
     {
+      command: 'repa bench step --device cuda --model SiT-XL/2 --batch 256 --encoder dinov2-vit-b --seconds 60',
+      description: 'on a GPU, a minute under full power',
+    },
+    {
       command: 'repa bench step --device cuda --model SiT-L/2 --batch 64 --encoder dinov2-vit-b --against python',
       description: 'on a GPU, beside PyTorch there',
     },
   ],
   async run(options, context) {
-    const { model, batch, rounds, threads, against, besideBusyProcess, probeSide } = options
+    const { model, batch, rounds, seconds, threads, against, besideBusyProcess, probeSide } = options
     // The parser has let through only these.
     const recompute = options.recompute as Recomputation
     const { out, seed, signal, progress } = context
@@ -91,12 +103,25 @@ export const benchStepCommand = defineCommand({
     const device = resolveDevice(context.device)
     const onGpu = device !== 'cpu'
     requireOptionsOf(onGpu, options)
+    const bar = progress({ total: rounds, label: model, unit: 'step' })
+    let long: Progress | undefined
+    const shown = {
+      onRound: ({ index }: { index: number }) => bar.update(index + 1),
+      onSustained: ({ steps }: { steps: number }) => {
+        bar.end()
+        long ??= progress({ label: `${model}, ${seconds} s`, unit: 'step' })
+        long.update(steps)
+      },
+    }
+    const endProgress = () => {
+      bar.end()
+      long?.end()
+    }
     if (onGpu) {
       const [{ benchmarkGpuStep }, { showGpuStep }] = await Promise.all([
         import('../../benchmark/gpu-step.ts'),
         import('../gpu-benchmark-tables.ts'),
       ])
-      const bar = progress({ total: rounds, label: model, unit: 'step' })
       // Of the enumerations, the parser has let through only what they name.
       const { precision, encoder, cudaGraph, baselineVariant, baselineCompile, turns } = options as GpuChoices
       const result = await benchmarkGpuStep({
@@ -111,33 +136,29 @@ export const benchStepCommand = defineCommand({
         ...(cudaGraph && { cudaGraph }),
         ...(against && { against: { variant: baselineVariant, compile: baselineCompile, turns } }),
         ...(seed !== undefined && { seed }),
+        ...(seconds !== undefined && { seconds }),
         signal,
-        onRound: ({ index }) => bar.update(index + 1),
-      }).finally(() => bar.end())
+        ...shown,
+      }).finally(endProgress)
       showGpuStep(model, result, out)
       out.json({ ...result, model })
       return
     }
     const { benchmarkStep } = await import('../../benchmark/step.ts')
-    const bar = progress({ total: rounds, label: model, unit: 'step' })
-    let result: StepBenchmark
-    try {
-      result = await benchmarkStep({
-        // The parser has let through only these.
-        model: model as SiTPreset,
-        batch,
-        rounds,
-        device,
-        recompute,
-        ...(seed !== undefined && { seed }),
-        ...(against !== undefined && { against: 'python' as const }),
-        besideBusyProcess,
-        signal,
-        onRound: ({ index }) => bar.update(index + 1),
-      })
-    } finally {
-      bar.end()
-    }
+    const result = await benchmarkStep({
+      // The parser has let through only these.
+      model: model as SiTPreset,
+      batch,
+      rounds,
+      device,
+      recompute,
+      ...(seed !== undefined && { seed }),
+      ...(against !== undefined && { against: 'python' as const }),
+      besideBusyProcess,
+      ...(seconds !== undefined && { seconds }),
+      signal,
+      ...shown,
+    }).finally(endProgress)
     show(model, result, out)
     out.json({ ...result, model })
   },
@@ -169,7 +190,7 @@ function requireOptionsOf(onGpu: boolean, options: Readonly<Record<string, unkno
 }
 
 function show(name: string, result: StepBenchmark, out: Output): void {
-  const { ours, baseline, beside, ratio, pairedRatio, batch, threads, level, parameters } = result
+  const { ours, baseline, beside, sustained, ratio, pairedRatio, batch, threads, level, parameters } = result
   out.line(`${name}, batch ${batch}, ${formatCount(parameters)} parameters, fp32, ${threads} threads, ${level}`)
   const row = (
     side: string,
@@ -201,6 +222,7 @@ function show(name: string, result: StepBenchmark, out: Output): void {
     const times = `${formatSignificant(slowdown, 3)} times as long (pair by pair ${formatSignificant(pairedSlowdown, 3)})`
     out.line(`Beside a busy process a step takes ${formatDuration(seconds.median)}, ${times}`)
   }
+  if (sustained) showSustained(sustained, out)
   const giga = (rate: number) => `${formatSignificant(rate / 1e9, 3)} GFLOP/s`
   const share = Math.round(100 * ours.shareOfPeak)
   out.line(`${giga(ours.flops)}, ${share} % of the multiply-add peak measured beside (${giga(ours.fmaPeak)})`)

@@ -24,6 +24,16 @@ test('a table for people', async () => {
   expect(stderr).toMatch(/% of the multiply-add peak measured beside/)
 })
 
+test('a run of a second after the measured steps', async () => {
+  const words = ['--device', 'cpu', '--model', 'SiT-S/8', '--batch', '1', '--rounds', '1', '--seconds', '1']
+  const { status, stdout, stderr } = await repa('bench', 'step', ...words)
+  expect({ status, stdout }).toEqual({ status: 0, stdout: '' })
+  expect(stderr).toMatch(/^seconds +steps +images\/s$/m)
+  expect(stderr).toMatch(
+    /^\d+ steps in [\d.]+ s: [\d.]+ images\/s, [\d.]+ % of the rate of the steps measured before$/m,
+  )
+})
+
 test('a line about the busy process', async () => {
   const words = ['--device', 'cpu', '--model', 'SiT-S/8', '--batch', '1', '--beside-busy-process']
   const { status, stdout, stderr } = await repa('bench', 'step', ...words)
@@ -34,6 +44,8 @@ test('a line about the busy process', async () => {
 test.each([
   [['--model', 'SiT-M/2'], 2, 'expected SiT-S/2, SiT-S/4'],
   [['--batch', '0'], 2, '--batch: expected'],
+  [['--seconds', '0'], 2, '--seconds: expected'],
+  [['--device', 'cpu', '--seconds', '1', '--against', 'python'], 1, 'so many seconds is of our step alone'],
   [['--device', 'cuda:99'], 1, 'There is no cuda:99 here'],
   [['--device', 'cpu', '--cuda-graph'], 1, '--cuda-graph is for a GPU, and this measures the CPU'],
   [['--device', 'cpu', '--probe-side', '64'], 1, '--probe-side is for a GPU'],
