@@ -10,9 +10,13 @@ also hold
     device      "cpu" (default) or "cuda:N"
     variant     "tuned" (default) or "as-written": trainer.py
     precision   "fp32" (default; its products are TF32 on a GPU) or "bf16", by autocast
-    compile     a mode of torch.compile ("default", "max-autotune") for the model, the loss and the encoder
+    compile     a mode of torch.compile ("default", "max-autotune", "max-autotune-no-cudagraphs") for the model, the loss
+                and the encoder
+    regions     with compile: "whole" (default), or "blocks", each block of the model and of the encoder by itself
     encoder     a name of dinov2.SIZES, or arguments of dinov2.DINOv2: each step then makes its target of the images, u8
                 and 8 times as wide as the latents, by an encoder of random weights. Without, targets are given.
+
+Where something compiles, stderr says after each stage of the first steps how far it is: it may take minutes.
 
 Threads. OpenBLAS's OpenMP build and PyTorch share one pool, so both get `threads`; OMP_WAIT_POLICY is passive unless
 the environment says otherwise, in which case that is used and reported.
@@ -34,6 +38,7 @@ something, and a quiet machine, where spinning should cost less, has not been me
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
@@ -41,6 +46,9 @@ from worker import peak_rss, serve, set_threads, surroundings
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# The first compiles; where CUDA graphs are used, the second warms up and the third records.
+ANNOUNCED_STEPS = 3
 
 
 class Worker:
@@ -54,8 +62,11 @@ class Worker:
         variant: str = "tuned",
         precision: str = "fp32",
         compile: Optional[str] = None,
+        regions: str = "whole",
         encoder: Union[str, dict[str, int], None] = None,
     ) -> None:
+        self.began = time.perf_counter()
+        self.steps = 0
         set_threads(threads)
         import torch
         from blas import blas_in_use
@@ -78,7 +89,7 @@ class Worker:
         self.batch = batch
         z_dims = tuple(model.pop("z_dims", (768,)))
         self.model = SiT(z_dims=z_dims, **model, as_written=variant == "as-written").to(self.device)
-        self.trainer = Trainer(self.model, variant=variant, precision=precision, compile_mode=compile)
+        self.trainer = Trainer(self.model, variant=variant, precision=precision, compile_mode=compile, regions=regions)
         size = model.get("input_size", 32)
         grid = size // self.model.patch_size
         self.images = torch.randn(batch, self.model.in_channels, size, size, device=device)
@@ -87,6 +98,9 @@ class Worker:
         self.features = None if encoder is None else self.encoder(encoder, size, grid, z_dims)
         if self.on_gpu:
             torch.cuda.reset_peak_memory_stats(self.device)
+        if self.compiled:
+            what = "each block by itself" if regions == "blocks" else "the whole"
+            self.announce(f"PyTorch {torch.__version__} is ready and compiles {what} in its first step ({compile})")
 
     def encoder(
         self, size: Union[str, dict[str, int]], latent_side: int, grid: int, z_dims: tuple[int, ...]
@@ -94,13 +108,13 @@ class Worker:
         """What makes a step's targets."""
         torch = self.torch
         from dinov2 import PATCH, SIZES, DINOv2, preprocess
-        from trainer import autocast, compiled
+        from trainer import autocast, compiled_model
 
         arguments = SIZES[size] if isinstance(size, str) else size
         if z_dims != (arguments["hidden_size"],):
             raise ValueError(f"The projectors give {z_dims}; the encoder has a width of {arguments['hidden_size']}.")
         frozen = DINOv2(tokens=grid * grid, **arguments).to(self.device).eval().requires_grad_(False)
-        forward = compiled(frozen, self.trainer.compile_mode)
+        forward = compiled_model(frozen, self.trainer.compile_mode, self.trainer.regions)
         side = 8 * latent_side
         pixels = torch.randint(0, 256, (self.batch, 3, side, side), dtype=torch.uint8, device=self.device)
 
@@ -127,9 +141,21 @@ class Worker:
         if self.on_gpu:
             self.torch.cuda.synchronize(self.device)
 
+    def announce(self, sentence: str) -> None:
+        print(f"{time.perf_counter() - self.began:.1f} s: {sentence}", file=sys.stderr, flush=True)
+
     def step(self) -> float:
         """Seconds of one step; noise and times are drawn outside of them."""
         torch = self.torch
+        self.steps += 1
+        announced = self.compiled and self.steps <= ANNOUNCED_STEPS
+
+        def after(stage: str) -> None:
+            if announced:
+                self.synchronize()
+                self.announce(f"step {self.steps} has made {stage}")
+
+        # All graphs of a step are of one generation: a block's must not take the output of the block before it for free.
         if self.compiled and hasattr(torch.compiler, "cudagraph_mark_step_begin"):
             torch.compiler.cudagraph_mark_step_begin()
         noise = torch.randn_like(self.images)
@@ -137,9 +163,13 @@ class Worker:
         self.synchronize()
         start = time.perf_counter()
         targets = self.features() if self.features else self.targets
-        self.trainer.step(self.images, noise, t, self.labels, targets)
+        after("the features")
+        self.trainer.step(self.images, noise, t, self.labels, targets, after)
         self.synchronize()
-        return time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        if announced:
+            self.announce(f"step {self.steps} took {seconds:.2f} s{', compiling included' if self.steps == 1 else ''}")
+        return seconds
 
     def memory(self) -> dict[str, int]:
         peak = peak_rss()

@@ -61,6 +61,9 @@ def answer(
 
 def serve(kind: type[Worker]) -> None:
     """Answers stdin's lines until one asks to quit."""
+    # What libraries and compilers print goes to stderr: among the answers it would be taken for one.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     worker: Optional[Worker] = None
     for line in sys.stdin:
         try:
@@ -71,4 +74,4 @@ def serve(kind: type[Worker]) -> None:
         except Exception as error:
             is_sentence = isinstance(error, (RuntimeError, ValueError))
             reply = {"error": str(error) if is_sentence else f"{type(error).__name__}: {error}"}
-        print(json.dumps(reply), flush=True)
+        print(json.dumps(reply), file=answers, flush=True)

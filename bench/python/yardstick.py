@@ -22,13 +22,14 @@ MODELS = {
     "SiT-L/2": {"hidden_size": 1024, "depth": 24, "num_heads": 16},
     "SiT-XL/2": {"hidden_size": 1152, "depth": 28, "num_heads": 16},
 }
-# Name, variant, mode of torch.compile.
-RUNS: dict[str, tuple[str, Optional[str]]] = {
-    "P0": ("as-written", None),
-    "P0-compiled": ("as-written", "default"),
-    "P1": ("tuned", None),
-    "P1-compiled": ("tuned", "default"),
-    "P1-max-autotune": ("tuned", "max-autotune"),
+# Name, variant, mode of torch.compile, and of what.
+RUNS: dict[str, tuple[str, Optional[str], str]] = {
+    "P0": ("as-written", None, "whole"),
+    "P0-compiled": ("as-written", "default", "whole"),
+    "P1": ("tuned", None, "whole"),
+    "P1-compiled": ("tuned", "default", "whole"),
+    "P1-max-autotune-blocks": ("tuned", "max-autotune-no-cudagraphs", "blocks"),
+    "P1-max-autotune": ("tuned", "max-autotune", "whole"),
 }
 
 
@@ -57,7 +58,7 @@ class Worker:
 
 
 def measure(model: str, run: str, options: argparse.Namespace) -> dict[str, Any]:
-    variant, mode = RUNS[run]
+    variant, mode, regions = RUNS[run]
     width = 768 if options.encoder == "none" else SIZES[options.encoder]["hidden_size"]
     configuration = {
         "model": {**MODELS[model], "input_size": options.latents, "z_dims": [width]},
@@ -68,6 +69,7 @@ def measure(model: str, run: str, options: argparse.Namespace) -> dict[str, Any]
         "variant": variant,
         "precision": options.precision,
         "compile": mode,
+        "regions": regions,
         "encoder": None if options.encoder == "none" else options.encoder,
     }
     with Worker() as worker:

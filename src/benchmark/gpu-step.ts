@@ -51,7 +51,8 @@ export interface GpuStepBenchmarkOptions {
 type FreeSizes = Pick<SiTConfig, 'depth' | 'hidden' | 'heads' | 'patch'> &
   Partial<Pick<SiTConfig, 'inputSize' | 'classes' | 'projectorWidth'>>
 
-export interface GpuBaseline extends Pick<PythonBaselineOptions, 'variant' | 'compile' | 'command'> {
+export interface GpuBaseline
+  extends Pick<PythonBaselineOptions, 'variant' | 'compile' | 'regions' | 'command' | 'onLog'> {
   /**
    * `steps` (default): the two sides' steps take turns, which wants memory for both. `blocks`: each side is alone on the GPU, ours
    * before and after.
@@ -98,7 +99,9 @@ export interface GpuStepBenchmark {
   /** What the operations of one step cost, launched one by one: by the GPU's clock, the dearest first. */
   readonly operations: readonly GpuOperation[]
   readonly baseline?: PythonBaselineInfo &
-    Pick<GpuBaseline, 'variant' | 'compile' | 'turns'> & {
+    Pick<GpuBaseline, 'variant' | 'compile' | 'regions' | 'turns'> & {
+      /** Of the steps before those that are measured; what is compiled is so in the first. */
+      readonly warmup: readonly number[]
       readonly seconds: TimeSeries
       readonly imagesPerSecond: number
       readonly peakDeviceBytes: number | undefined
@@ -116,7 +119,7 @@ const BASELINE_WARMUP = 5
 /**
  * Times training steps of a SiT with REPA on a GPU, on synthetic latents and images. With a baseline, its steps and ours take turns.
  *
- * @throws {RangeError} for too few rounds, or fp16 or a run of so many seconds beside a baseline; {Error} where the baseline does not start, or memory does not suffice for both
+ * @throws {RangeError} for too few rounds, regions where nothing is compiled, or fp16 or a run of so many seconds beside a baseline; {Error} where the baseline does not start, or memory does not suffice for both
  */
 export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promise<GpuStepBenchmark> {
   const { device, batch = 64, rounds = MINIMUM_ROUNDS, precision = 'bf16', against, seed = 0 } = options
@@ -125,6 +128,9 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
   }
   if (against && options.seconds !== undefined) {
     throw new RangeError('bench step: a run of so many seconds is of our step alone; leave out the baseline.')
+  }
+  if (against?.regions && !against.compile) {
+    throw new RangeError('bench step: regions are of what torch.compile compiles; give it a mode.')
   }
   const baselinePrecision = against && precisionOfBaseline(precision)
   const before = await readGpuClocks(device)
@@ -166,8 +172,9 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
       baseline: {
         ...measured.baseline.info,
         variant: against?.variant ?? 'tuned',
-        ...(against?.compile && { compile: against.compile }),
+        ...(against?.compile && { compile: against.compile, regions: against.regions ?? 'whole' }),
         turns: against?.turns ?? 'steps',
+        warmup: measured.baseline.warmup,
         seconds: timeSeries(times.baseline),
         imagesPerSecond: batch / timeSeries(times.baseline).median,
         peakDeviceBytes: measured.baseline.peakDeviceBytes,
@@ -186,12 +193,13 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
       if (!against) return { ...first, times }
       trimMemory(device)
       const baseline = await (async () => {
-        await using worker = await startBaseline(first.config)
+        const { worker: started, warmup } = await startBaseline(first.config)
+        await using worker = started
         for (let index = 0; index < rounds; index++) {
           signal?.throwIfAborted()
           times.baseline.push((await worker.step())[0]!)
         }
-        return await baselineFigures(worker)
+        return { ...(await baselineFigures(worker)), warmup }
       })()
       const second = await measureOurs(options, Math.floor(rounds / 2), times.ours)
       const rates = {
@@ -201,7 +209,8 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
       return { ...first, rates, enqueueing: [...first.enqueueing, ...second.enqueueing], times, baseline }
     }
     using side = await GpuTrainingSide.start(options)
-    await using worker = await startBaseline(side.config)
+    const { worker: started, warmup } = await startBaseline(side.config)
+    await using worker = started
     const compared = await interleave({
       ours: () => side.step(),
       baseline: async () => (await worker.step())[0]!,
@@ -215,7 +224,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
     return {
       ...(await side.figures()),
       times,
-      baseline: await baselineFigures(worker),
+      baseline: { ...(await baselineFigures(worker)), warmup },
       pairedRatio: compared.pairedRatio,
     }
   }
@@ -249,7 +258,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
     { encoder }: GpuStepBenchmarkOptions,
     config: SiTConfig,
     name: ReturnType<typeof precisionOfBaseline> | undefined,
-  ): Promise<PythonBaseline> {
+  ): Promise<{ worker: PythonBaseline; warmup: readonly number[] }> {
     const worker = await PythonBaseline.start({
       model: baselineModel(config),
       batch,
@@ -260,11 +269,12 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
       ...(encoder && { encoder }),
       ...(against?.variant && { variant: against.variant }),
       ...(against?.compile && { compile: against.compile }),
+      ...(against?.regions && { regions: against.regions }),
+      ...(against?.onLog && { onLog: against.onLog }),
       ...(against?.command && { command: against.command }),
     })
     try {
-      await worker.step(BASELINE_WARMUP)
-      return worker
+      return { worker, warmup: await worker.step(BASELINE_WARMUP) }
     } catch (error) {
       await worker.close()
       throw error
@@ -281,7 +291,7 @@ function precisionOfBaseline(precision: Precision): 'bf16' | 'fp32' {
 interface Measured extends GpuSideFigures {
   readonly sustained?: SustainedRate
   readonly times: { readonly ours: readonly number[]; readonly baseline: readonly number[] }
-  readonly baseline?: Awaited<ReturnType<typeof baselineFigures>>
+  readonly baseline?: Awaited<ReturnType<typeof baselineFigures>> & { readonly warmup: readonly number[] }
   readonly pairedRatio?: number
 }
 

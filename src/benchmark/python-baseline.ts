@@ -37,7 +37,11 @@ export interface PythonBaselineOptions {
   /** Default `fp32`, whose products a GPU makes in TF32; `bf16` by autocast. */
   readonly precision?: 'fp32' | 'bf16'
   /** A mode of torch.compile. */
-  readonly compile?: 'default' | 'max-autotune'
+  readonly compile?: 'default' | 'max-autotune' | 'max-autotune-no-cudagraphs'
+  /** What is compiled as one: the `whole` (default), or each of the `blocks` of the model and of the encoder by itself. */
+  readonly regions?: 'whole' | 'blocks'
+  /** Hears each line that the child says on stderr: how far compiling is, and what libraries print. */
+  readonly onLog?: (line: string) => void
   /** An encoder of random weights makes each step's target; without it the targets are given. */
   readonly encoder?: BaselineEncoder
   /**
@@ -126,13 +130,14 @@ export class PythonBaseline implements AsyncDisposable {
   #ended: Error | undefined
   #info: PythonBaselineInfo | undefined
 
-  private constructor(program: string, args: readonly string[]) {
+  private constructor(program: string, args: readonly string[], onLog: PythonBaselineOptions['onLog']) {
     this.#child = spawn(program, args, { stdio: 'pipe' })
     this.#lines = createInterface({ input: this.#child.stdout })
     this.#lines.on('line', (line) => this.#waiting.shift()?.resolve(line))
     this.#child.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_TAIL)
     })
+    if (onLog) createInterface({ input: this.#child.stderr }).on('line', onLog)
     // A write to a child that has gone; the reason comes with its `close`.
     this.#child.stdin.on('error', () => {})
     this.#child.on('error', (error) => {
@@ -152,7 +157,7 @@ export class PythonBaseline implements AsyncDisposable {
    * @throws {Error} where no Python with torch is found, or where the worker refuses: because of an unfit BLAS, say.
    */
   static async start(options: PythonBaselineOptions): Promise<PythonBaseline> {
-    return PythonBaseline.#configured('step.py', options.command, {
+    const configure = {
       model: constructorArguments(options.model),
       batch: options.batch,
       threads: options.threads,
@@ -162,8 +167,10 @@ export class PythonBaseline implements AsyncDisposable {
       variant: options.variant,
       precision: options.precision,
       compile: options.compile,
+      regions: options.regions,
       encoder: options.encoder && encoderArguments(options.encoder),
-    })
+    }
+    return PythonBaseline.#configured('step.py', options.command, configure, options.onLog)
   }
 
   /** As `start`, with the Stable Diffusion VAE's decoder, of which `step` times decodes. */
@@ -179,9 +186,10 @@ export class PythonBaseline implements AsyncDisposable {
     script: string,
     command: readonly [string, ...string[]] | undefined,
     configure: object,
+    onLog?: PythonBaselineOptions['onLog'],
   ): Promise<PythonBaseline> {
     const [program, ...args] = command ?? [await findPython(), '-B', join(SCRIPTS, script)]
-    const baseline = new PythonBaseline(program, args)
+    const baseline = new PythonBaseline(program, args, onLog)
     try {
       const { ready } = await baseline.#request(Ready, { configure })
       const { wait_policy: waitPolicy, cpu_capability: cpuCapability, ...rest } = ready

@@ -58,6 +58,11 @@ export class Output {
     this.#write(`${this.style.yellow('warning')}: ${text}`)
   }
 
+  /** A line that the human has asked for by a flag of its own: neither `--quiet` nor `--json` silences it. */
+  log(text: string): void {
+    this.#write(text)
+  }
+
   /** The line that says why the command ends without success. */
   error(text: string): void {
     this.#write(text)

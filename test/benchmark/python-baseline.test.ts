@@ -4,7 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type BaselineModel, findPython, PythonBaseline } from '../../src/benchmark/python-baseline.ts'
+import {
+  type BaselineModel,
+  findPython,
+  PythonBaseline,
+  type PythonBaselineOptions,
+} from '../../src/benchmark/python-baseline.ts'
 import { isRunning } from './is-running.ts'
 
 const model: BaselineModel = {
@@ -183,6 +188,79 @@ test.skipIf(!python).each(['tuned', 'as-written'] as const)(
     await using worker = baseline
     expect(await worker.step(2)).toHaveLength(2)
     expect(await worker.peakDeviceBytes()).toBeUndefined()
+  },
+)
+
+describe.skipIf(!python)(
+  'the real worker where torch.compile is one that says what it is given',
+  { timeout: 180_000 },
+  () => {
+    const scripts = join(import.meta.dirname, '../../bench/python')
+    const stub = join(import.meta.dirname, 'compiling_torch.py')
+    const start = (options: Partial<PythonBaselineOptions>, version = '2.11.0+cu130') =>
+      PythonBaseline.start({
+        model: { ...model, zDims: [24], qkNorm: false },
+        ...{ batch: 2, threads: 2, encoder: { hidden: 24, depth: 3, heads: 2 } },
+        command: [python!, '-B', stub, join(scripts, 'step.py'), version],
+        ...options,
+      })
+    /** What the worker says of a start and two steps; undefined where it refuses the BLAS. */
+    async function said(options: Partial<PythonBaselineOptions>) {
+      const log: string[] = []
+      const baseline = await start({ onLog: (line) => log.push(line), ...options }).catch(refusedBlas)
+      if (!baseline) return undefined
+      await using worker = baseline
+      expect(await worker.step(2)).toHaveLength(2)
+      return log
+    }
+    const compiles = (log: readonly string[]) => log.filter((line) => line.startsWith('compiles '))
+
+    test.each([
+      [undefined, 'max-autotune', ['SiT', 'projection_loss', 'DINOv2']],
+      ['whole', 'default', ['SiT', 'projection_loss', 'DINOv2']],
+      ['blocks', 'max-autotune', ['SiTBlock', 'SiTBlock', 'projection_loss', 'Block', 'Block', 'Block']],
+    ] as const)('regions %s in %s', async (regions, compile, expected) => {
+      const log = await said({ compile, ...(regions && { regions }) })
+      if (log) expect(compiles(log)).toEqual(expected.map((what) => `compiles ${what} (${compile})`))
+    })
+
+    test('says how far it is', async () => {
+      const log = await said({ compile: 'max-autotune', regions: 'blocks' })
+      if (!log) return
+      const sentences = log.flatMap((line) => /^[\d.]+ s: (.+)$/.exec(line)?.[1] ?? [])
+      const stages = (step: number) =>
+        ['features', 'forward pass', 'backward pass'].map((what) => `step ${step} has made the ${what}`)
+      expect(sentences.map((sentence) => sentence.replace(/[\d.]+ s\b/, '# s'))).toEqual([
+        'PyTorch 2.11.0+cu130 is ready and compiles each block by itself in its first step (max-autotune)',
+        ...[...stages(1), 'step 1 took # s, compiling included'],
+        ...[...stages(2), 'step 2 took # s'],
+      ])
+      expect(log).toContain('AUTOTUNE addmm(4x4, 4x4, 4x4)')
+    })
+
+    test('says nothing where nothing is compiled', async () => {
+      const log = await said({})
+      if (log) expect(log).toEqual([])
+    })
+
+    test('refuses to compile by blocks where they would not share what is compiled', async () => {
+      await expect(start({ compile: 'default', regions: 'blocks' }, '2.4.1')).rejects.toThrow(
+        /Compiling block by block takes PyTorch 2\.5 or later; this is 2\.4\.1\.|OpenMP build/,
+      )
+    })
+  },
+)
+
+test.skipIf(!python)(
+  'the real worker compiles, or says from which PyTorch on it can',
+  { timeout: 60_000 },
+  async () => {
+    const start = PythonBaseline.start({ model, batch: 2, threads: 2, compile: 'default' })
+    const refusal = await start.then(
+      (worker) => worker.close(),
+      (error: Error) => error.message,
+    )
+    if (refusal) expect(refusal).toMatch(/torch\.compile came with PyTorch 2; this is 1\.|OpenMP build/)
   },
 )
 

@@ -17,16 +17,17 @@ test('a table is aligned, numbers to the right, colours not counted', () => {
 })
 
 test.each([
-  [{ json: false, quiet: false }, 'line\nwarning: careful\n', ''],
-  [{ json: true, quiet: false }, 'warning: careful\n', '{"a":1}\n{"a":2}\n'],
-  [{ json: false, quiet: true }, 'warning: careful\n', ''],
-  [{ json: true, quiet: true }, 'warning: careful\n', '{"a":1}\n{"a":2}\n'],
+  [{ json: false, quiet: false }, 'line\nwarning: careful\nasked for\n', ''],
+  [{ json: true, quiet: false }, 'warning: careful\nasked for\n', '{"a":1}\n{"a":2}\n'],
+  [{ json: false, quiet: true }, 'warning: careful\nasked for\n', ''],
+  [{ json: true, quiet: true }, 'warning: careful\nasked for\n', '{"a":1}\n{"a":2}\n'],
 ])('%o', (flags, human, machine) => {
   const [stdout, stderr] = [new RecordingStream(), new RecordingStream()]
   const out = new Output({ stdout, stderr, env: {}, ...flags })
   out.line('line')
   out.json({ a: 1 })
   out.warn('careful')
+  out.log('asked for')
   out.json({ a: 2 })
   out.status('never shown without a terminal')
   out.close()

@@ -130,10 +130,20 @@ for (const { device, missing } of DEVICES) {
     })
 
     test.each(['steps', 'blocks'] as const)('beside a baseline, taking turns in %s', async (turns) => {
-      const against = { turns, command, compile: 'max-autotune' } as const
+      const log: string[] = []
+      const onLog = (line: string) => log.push(line)
+      const against = { turns, command, compile: 'max-autotune', regions: 'blocks', onLog } as const
       const result = await benchmarkGpuStep({ device, model, batch: 2, probeSide, against })
       expect(result.ours.seconds.seconds).toHaveLength(7)
-      expect(result.baseline).toMatchObject({ torch: '0.0', turns, variant: 'tuned', compile: 'max-autotune' })
+      expect(result.baseline).toMatchObject({
+        torch: '0.0',
+        turns,
+        variant: 'tuned',
+        compile: 'max-autotune',
+        regions: 'blocks',
+      })
+      expect(result.baseline!.warmup).toEqual([0.5, 1, 1.5, 2, 2.5])
+      expect(log).toEqual(['compiling'])
       expect(result.baseline!.seconds.seconds).toHaveLength(7)
       expect(result.ratio).toBe(result.baseline!.seconds.median / result.ours.seconds.median)
       expect(result.pairedRatio !== undefined).toBe(turns === 'steps')
@@ -141,12 +151,15 @@ for (const { device, missing } of DEVICES) {
       expect(text).toMatch(/^ +median +best +spread +images\/s +peak GPU memory$/m)
       expect(text).toMatch(/^the host enqueues a step in .+ ms; its operations one by one take .+ ms$/m)
       expect(text).toMatch(/^operation +calls +time +share$/m)
-      expect(text).toMatch(/times as fast as PyTorch, tuned, compiled \(max-autotune\)/)
+      expect(text).toMatch(
+        /times as fast as PyTorch, tuned, compiled block by block \(max-autotune, in a first step of 500 ms\)/,
+      )
     })
 
     test.each([
       [{ against: { command }, rounds: 3 }, 'rounds is 3; a median wants an integer of at least 7'],
       [{ against: { command }, precision: 'fp16' }, 'the baseline trains in bf16 or fp32, not in fp16'],
+      [{ against: { command, regions: 'blocks' } }, 'regions are of what torch.compile compiles; give it a mode'],
       [{ against: { command }, seconds: 1 }, 'a run of so many seconds is of our step alone'],
       [{ signal: AbortSignal.abort(new Error('stopped')) }, 'stopped'],
     ] as const)('refuses %o and leaves nothing behind', async (options, message) => {

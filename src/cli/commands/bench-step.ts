@@ -1,9 +1,11 @@
+import type { PythonBaselineOptions } from '../../benchmark/python-baseline.ts'
 import type { StepBenchmark } from '../../benchmark/step.ts'
 import { SIT_PRESETS, type SiTPreset } from '../../models/presets.ts'
 import { formatBytes, formatCount, formatDuration, formatSignificant } from '../../report/quantity.ts'
 import { RECOMPUTATIONS, type Recomputation } from '../../tensor/recomputation.ts'
 import { PRECISIONS, type Precision } from '../../training/precision.ts'
 import { defineCommand } from '../command.ts'
+import { flagOf } from '../option.ts'
 import type { Output } from '../output.ts'
 import type { Progress } from '../progress.ts'
 import { showSustained } from '../sustained-table.ts'
@@ -65,8 +67,18 @@ export const benchStepCommand = defineCommand({
     },
     baselineCompile: {
       type: 'enum',
-      values: ['default', 'max-autotune'],
+      values: ['default', 'max-autotune', 'max-autotune-no-cudagraphs'],
+      placeholder: 'MODE',
       description: 'on a GPU: a mode of torch.compile for the baseline [none]',
+    },
+    baselineRegions: {
+      type: 'enum',
+      values: ['whole', 'blocks'],
+      description: 'what is compiled as one: the whole, which may take many minutes, or each block by itself [whole]',
+    },
+    baselineLog: {
+      type: 'boolean',
+      description: "on a GPU: what PyTorch's process says while it compiles, on stderr, beside --json too",
     },
     turns: {
       type: 'enum',
@@ -123,7 +135,14 @@ export const benchStepCommand = defineCommand({
         import('../gpu-benchmark-tables.ts'),
       ])
       // Of the enumerations, the parser has let through only what they name.
-      const { precision, encoder, cudaGraph, baselineVariant, baselineCompile, turns } = options as GpuChoices
+      const { precision, encoder, cudaGraph, turns, ...ofBaseline } = options as GpuChoices
+      const baseline = {
+        variant: ofBaseline.baselineVariant,
+        compile: ofBaseline.baselineCompile,
+        regions: ofBaseline.baselineRegions,
+        turns,
+        ...(ofBaseline.baselineLog && { onLog: (line: string) => out.log(`PyTorch: ${line}`) }),
+      }
       const result = await benchmarkGpuStep({
         device,
         model: model as SiTPreset,
@@ -134,7 +153,7 @@ export const benchStepCommand = defineCommand({
         ...(probeSide !== undefined && { probeSide }),
         ...(encoder && { encoder }),
         ...(cudaGraph && { cudaGraph }),
-        ...(against && { against: { variant: baselineVariant, compile: baselineCompile, turns } }),
+        ...(against && { against: baseline }),
         ...(seed !== undefined && { seed }),
         ...(seconds !== undefined && { seconds }),
         signal,
@@ -164,26 +183,30 @@ export const benchStepCommand = defineCommand({
   },
 })
 
-const GPU_OPTIONS = ['encoder', 'cudaGraph', 'baselineVariant', 'baselineCompile', 'turns', 'probeSide'] as const
+const BASELINE_OPTIONS = ['baselineVariant', 'baselineCompile', 'baselineRegions', 'baselineLog', 'turns'] as const
+const GPU_OPTIONS = ['encoder', 'cudaGraph', ...BASELINE_OPTIONS, 'probeSide'] as const
 
 interface GpuChoices {
   readonly precision?: Precision
   readonly encoder?: 'dinov2-vit-s' | 'dinov2-vit-b' | 'dinov2-vit-l'
   readonly cudaGraph?: boolean
   readonly baselineVariant?: 'tuned' | 'as-written'
-  readonly baselineCompile?: 'default' | 'max-autotune'
+  readonly baselineCompile?: PythonBaselineOptions['compile']
+  readonly baselineRegions?: PythonBaselineOptions['regions']
+  readonly baselineLog?: boolean
   readonly turns?: 'steps' | 'blocks'
 }
 
 /** Throws where an option is given that the device has nothing to do with. */
 function requireOptionsOf(onGpu: boolean, options: Readonly<Record<string, unknown>>): void {
-  const flag = (name: string) => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
   if (onGpu) {
+    const idle = options.against === undefined && BASELINE_OPTIONS.find((name) => options[name] !== undefined)
+    if (idle) throw new RangeError(`${flagOf(idle)} is of the baseline, and there is none; pass --against python.`)
     if (options.besideBusyProcess) throw new RangeError('--beside-busy-process measures the CPU; pass --device cpu.')
     return
   }
   const given = GPU_OPTIONS.find((name) => options[name] !== undefined)
-  if (given) throw new RangeError(`${flag(given)} is for a GPU, and this measures the CPU; pass --device cuda.`)
+  if (given) throw new RangeError(`${flagOf(given)} is for a GPU, and this measures the CPU; pass --device cuda.`)
   if (options.precision !== undefined && options.precision !== 'fp32') {
     throw new RangeError(`The CPU computes in fp32 only, not in ${options.precision}.`)
   }
