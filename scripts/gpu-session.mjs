@@ -1,9 +1,10 @@
-// All that a session on a GPU is for, in one call: conformance of the shim, the kernels' and the step's speed, the tables of cases,
-// compute-sanitizer, PyTorch beside. Nothing that fails stops what follows.
-//     node scripts/gpu-session.mjs OUT [--only GROUP,…] [--budget SECONDS] [--device cuda:N]
+// All that a session on a GPU is for, in one call: a minute under full power, the tables of cases, PyTorch compiled, conformance of the
+// shim, the kernels' and the step's speed, compute-sanitizer, PyTorch beside. Nothing that fails stops what follows.
+//     node scripts/gpu-session.mjs OUT [--only GROUP,…] [--named TEXT] [--budget SECONDS] [--device cuda:N]
 //   OUT        folder for session.json (every result; written anew after each step) and session.log (everything that was said)
-//   --only     of doctor, conformance, kernels, test, steps, sanitizer, python; default: all
-//   --budget   begins nothing that the rest of so many seconds would not hold at its limit, but for what may take what is left
+//   --only     of doctor, sustained, test, compile, conformance, kernels, steps, sanitizer, python; default: all
+//   --named    of these, the steps with TEXT in their names
+//   --budget   ends what still runs after so many seconds, and begins nothing in the last 20 of them
 import { spawn, spawnSync } from 'node:child_process'
 import { appendFileSync, mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
@@ -15,6 +16,8 @@ import { gpuSessionPlan } from './gpu-session-plan.mjs'
 const TAIL = 2000
 /** Less than this is not worth beginning a step with. */
 const LEAST_SECONDS = 20
+/** After the end of a step that was killed, for what it had started to end too. */
+const GRACE_SECONDS = 5
 
 /** Runs a command with a limit; everything that it says goes to the log too. Its children end with it. */
 function execute({ command: [program, ...args], limit, env }, log) {
@@ -41,8 +44,14 @@ function execute({ command: [program, ...args], limit, env }, log) {
     })
     const end = (code, said) => {
       clearTimeout(timer)
+      child.stdout.destroy()
+      child.stderr.destroy()
       done({ code, timedOut, stdout, stderr: said ?? stderr, seconds: (performance.now() - began) / 1000 })
     }
+    // What has left its group keeps the pipes open, and would keep the session waiting.
+    child.on('exit', (code) => {
+      if (timedOut) setTimeout(() => end(code), GRACE_SECONDS * 1000).unref()
+    })
     child.on('error', (error) => end(null, error.message))
     child.on('close', (code) => end(code))
   })
@@ -141,10 +150,15 @@ function findCublasLt(python) {
 async function main() {
   const { positionals, values } = parseArgs({
     allowPositionals: true,
-    options: { only: { type: 'string' }, budget: { type: 'string' }, device: { type: 'string', default: 'cuda:0' } },
+    options: {
+      only: { type: 'string' },
+      named: { type: 'string' },
+      budget: { type: 'string' },
+      device: { type: 'string', default: 'cuda:0' },
+    },
   })
   if (positionals.length !== 1) {
-    console.error('usage: gpu-session OUT [--only GROUP,…] [--budget SECONDS] [--device cuda:N]')
+    console.error('usage: gpu-session OUT [--only GROUP,…] [--named TEXT] [--budget SECONDS] [--device cuda:N]')
     process.exit(2)
   }
   const root = join(dirname(fileURLToPath(import.meta.url)), '..')
@@ -164,8 +178,12 @@ async function main() {
     console.error(`gpu-session: ${wrong}.`)
     process.exit(2)
   }
+  const steps = plan.filter(({ group, name }) => only.includes(group) && name.includes(values.named ?? ''))
+  if (steps.length === 0) {
+    console.error(`gpu-session: no step of ${only.join(', ')} has "${values.named}" in its name.`)
+    process.exit(2)
+  }
   mkdirSync(out, { recursive: true })
-  const steps = plan.filter(({ group }) => only.includes(group))
   const outcomes = await runSession(steps, { out, budget, about: { device: values.device, only } })
   for (const line of summary(outcomes)) console.log(line)
   process.exit(outcomes.every(({ status }) => status === 'passed' || status === 'skipped') ? 0 : 1)

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -13,6 +14,7 @@ interface Step {
   readonly command: readonly string[]
   readonly limit: number
   readonly json?: 'object' | 'lines'
+  readonly env?: Readonly<Record<string, string>>
   readonly missing?: string
 }
 interface Outcome {
@@ -104,12 +106,41 @@ describe('a session', () => {
       .toBe(true)
   })
 
+  test('does not wait for what has left the group of a step that it ends', async () => {
+    const code = `
+      const { pid } = require("node:child_process").spawn("sleep", ["60"], { detached: true, stdio: "inherit" })
+      console.log(pid); setInterval(() => {}, 1000)`
+    const [outcome] = await run([js('leaves one behind', code, { limit: 3 })])
+    process.kill(Number(outcome!.said), 'SIGKILL')
+    expect(outcome!.status).toBe('timed out')
+    expect(outcome!.seconds).toBeLessThan(30)
+  })
+
   test('begins nothing for which the budget does not suffice', async () => {
     const outcomes = await run([js('short', '', { limit: 10 }), js('long', '', { limit: 300 })], 15)
     expect(outcomes.map(({ status, reason }) => [status, reason])).toEqual([
       ['passed', undefined],
       ['skipped', 'the budget is spent'],
     ])
+  })
+})
+
+describe('the command line', () => {
+  const script = join(ROOT, 'scripts/gpu-session.mjs')
+  const refused = (...words: string[]) => {
+    const { status, stderr } = spawnSync(process.execPath, [script, join(tmpdir(), 'nowhere'), ...words], {
+      encoding: 'utf8',
+    })
+    expect(existsSync(join(tmpdir(), 'nowhere'))).toBe(false)
+    return [status, stderr.trim()]
+  }
+
+  test.each([
+    [['--only', 'compile,speed'], /^gpu-session: --only has speed; expected some of doctor, sustained, .*, python\.$/],
+    [['--budget', 'long'], /^gpu-session: --budget is long; expected seconds\.$/],
+    [['--only', 'compile', '--named', 'SiT-M'], /^gpu-session: no step of compile has "SiT-M" in its name\.$/],
+  ] as const)('%o is refused', (words, sentence) => {
+    expect(refused(...words)).toEqual([2, expect.stringMatching(sentence)])
   })
 })
 
@@ -135,8 +166,15 @@ test('every command of the plan is one, and what this machine lacks is said', as
     const loaded = await entry.load()
     expect(() => parseCommandLine(loaded, words.slice(entry.name.split(' ').length))).not.toThrow()
   }
+  // What has not been measured yet comes before what is measured anew.
+  const groups = [...new Set(plan.map(({ group }) => group))]
+  expect(groups.slice(0, 4)).toEqual(['doctor', 'sustained', 'test', 'compile'])
+  // A compilation that was ended goes on from where it was, whichever step or session comes next.
+  const caches = plan.filter(({ group }) => group === 'compile').map(({ env }) => env!.TORCHINDUCTOR_CACHE_DIR)
+  expect(new Set(caches)).toEqual(new Set([join(tmpdir(), 'repa-native-torchinductor')]))
   const without = gpuSessionPlan(where)
   const lacks = (group: string) => new Set(without.filter((step) => step.group === group).map(({ missing }) => missing))
+  expect(lacks('compile')).toEqual(new Set(['there is no python3 with torch here']))
   expect(lacks('python')).toEqual(new Set(['there is no python3 with torch here']))
   expect(lacks('sanitizer')).toEqual(new Set(['there is no compute-sanitizer here']))
 })

@@ -68,7 +68,6 @@ export const benchStepCommand = defineCommand({
     baselineCompile: {
       type: 'enum',
       values: ['default', 'max-autotune', 'max-autotune-no-cudagraphs'],
-      placeholder: 'MODE',
       description: 'on a GPU: a mode of torch.compile for the baseline [none]',
     },
     baselineRegions: {
@@ -102,6 +101,11 @@ export const benchStepCommand = defineCommand({
     {
       command: 'repa bench step --device cuda --model SiT-L/2 --batch 64 --encoder dinov2-vit-b --against python',
       description: 'on a GPU, beside PyTorch there',
+    },
+    {
+      command:
+        'repa bench step --device cuda --model SiT-XL/2 --batch 256 --encoder dinov2-vit-b --against python --turns blocks --baseline-compile max-autotune-no-cudagraphs --baseline-regions blocks --baseline-log',
+      description: 'on a GPU, beside PyTorch compiled block by block, in seconds where the whole takes minutes',
     },
   ],
   async run(options, context) {
