@@ -26,6 +26,11 @@ const STEPS = [
   ['SiT-S/2', 16, false],
   ['SiT-S/2', 16, true],
 ]
+/** Of SiT-XL/2, for `repa plan`, which has to guess in a precision that nobody has measured: with the batch that fits in 80 GB. */
+const PRECISIONS = [
+  ['fp16', 128],
+  ['tf32', 64],
+]
 /** Beside PyTorch, each side alone on the GPU: model, batch, and what the baseline is. Batch 64 is for GPUs that hold no more. */
 const AGAINST = [
   ['SiT-XL/2', 256, []],
@@ -104,6 +109,13 @@ export function gpuSessionPlan({ root, out, device, python, sanitizer, cublasLt 
       limit: 590,
       env: { REPA_TEST_DEVICES: device },
     },
+    ...PRECISIONS.map(([precision, batch]) => ({
+      name: `step of SiT-XL/2 at batch ${batch} in ${precision}`,
+      group: 'precisions',
+      command: step('SiT-XL/2', batch, '--precision', precision),
+      limit: 90,
+      json: 'object',
+    })),
     ...COMPILED.map(([model, regions, mode, limit]) => ({
       name: `step of ${model} at batch 256 beside PyTorch compiled ${regions === 'blocks' ? 'block by block' : 'as a whole'} (${mode})`,
       group: 'compile',
