@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "cuda/cublaslt.h"
 #include "cuda/gemm_problem.h"
+#include "cuda/gemm_sm90.h"
 
 namespace repa::cuda {
 
@@ -20,8 +21,7 @@ constexpr int64_t kScratchAlignment = 256;
 int64_t divideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t roundUp(int64_t a, int64_t b) { return divideUp(a, b) * b; }
 
-int64_t rowTilesOf(const GemmArgs& args, GemmBackend backend) { return divideUp(args.m, backend == GemmBackend::wgmma ? tileRowsSm90(args.layout) : kTileRows); }
-int64_t tilesOf(const GemmArgs& args, GemmBackend backend) { return rowTilesOf(args, backend) * divideUp(args.n, kTileColumns); }
+int64_t tilesOf(const GemmArgs& args, GemmTile tile) { return divideUp(args.m, tile.rows) * divideUp(args.n, tile.columns); }
 
 /// The largest power of two that divides every address and row of an operand in bytes, up to 16.
 int granuleOf(const GemmArgs& args) {
@@ -45,14 +45,14 @@ int splitsOfLongSum(int64_t k) {
 
 /// Splits of weight gradients that share a launch, the same for each: what minimises the time of the last block to end, in units of one
 /// uncut tile. A part's write and read cost as much as some 800 summands of a tile's main loop.
-int splitsOfWeightGradients(const CudaDeviceInfo& device, GemmBackend backend, std::span<const GemmArgs> products) {
+int splitsOfWeightGradients(const CudaDeviceInfo& device, GemmBackend backend, GemmTile tile, std::span<const GemmArgs> products) {
   constexpr int kMostSplits = 32, kLeastDepth = 256;
   constexpr double kPartCost = 800;
   const int64_t slots = (backend == GemmBackend::wgmma ? 1 : 2) * std::max(device.multiprocessors, 1);
   int64_t k = 1, tiles = 0;
   for (const GemmArgs& args : products) {
     k = std::max(k, args.k);
-    tiles += tilesOf(args, backend);
+    tiles += tilesOf(args, tile);
   }
   int best = 1;
   double least = std::numeric_limits<double>::infinity();
@@ -70,19 +70,19 @@ int splitsOfWeightGradients(const CudaDeviceInfo& device, GemmBackend backend, s
 void checkSizes(const GemmArgs& args) {
   // Indices of rows, columns and summands are 32 bits in the kernels, with room for a tile and for the parts of a sum.
   constexpr int64_t most = int64_t{1} << 30;
-  if (args.m >= most || args.n >= most || args.k >= most || tilesOf(args, GemmBackend::mma) >= most)
+  if (args.m >= most || args.n >= most || args.k >= most || tilesOf(args, kTile) >= most)
     throw Error(ErrorCode::shape, "a product of " + std::to_string(args.m) + " x " + std::to_string(args.k) + " by " + std::to_string(args.k) + " x " +
                                       std::to_string(args.n) + " has a size beyond what its kernels count to, 2^30.");
 }
 
 /// Not a function of m in forward and inputGradient: the backends need not give the same bits.
-GemmBackend pickBackend(const CudaDeviceInfo& device, std::span<const GemmArgs> products, GemmWish wish) {
-  if (wish == GemmWish::cublasLt && cublasLtTakes(products)) return GemmBackend::cublasLt;
+GemmBackend pickBackend(const CudaDeviceInfo& device, std::span<const GemmArgs> products, GemmMaker maker) {
+  if (maker == GemmMaker::cublasLt && cublasLtTakes(products)) return GemmBackend::cublasLt;
   const bool aligned = std::ranges::all_of(products, [](const GemmArgs& args) { return granuleOf(args) == 16; });
   if (products[0].dtype == DType::f32) return aligned && products[0].allowTf32 ? GemmBackend::mma : GemmBackend::ffma;
   // sm_90a code runs on compute capability 9.0 alone.
   const bool hopper = device.major == 9 && device.minor == 0;
-  return hopper && aligned && wish != GemmWish::mma ? GemmBackend::wgmma : GemmBackend::mma;
+  return hopper && aligned && maker != GemmMaker::mma ? GemmBackend::wgmma : GemmBackend::mma;
 }
 
 /// Where a product's scratch lies: its parts, then its partial column sums.
@@ -92,9 +92,9 @@ struct ScratchPlace {
   int64_t end;
 };
 
-ScratchPlace placeScratch(const GemmArgs& args, GemmBackend backend, int splits, int64_t begin) {
+ScratchPlace placeScratch(const GemmArgs& args, GemmTile tile, int splits, int64_t begin) {
   const int64_t partBytes = splits > 1 ? roundUp(splits * args.m * args.n * 4, kScratchAlignment) : 0;
-  const int64_t sumRows = splits > 1 ? divideUp(args.m, kSumRows) : rowTilesOf(args, backend);
+  const int64_t sumRows = splits > 1 ? divideUp(args.m, kSumRows) : divideUp(args.m, tile.rows);
   const int64_t sumBytes = args.epilogue.columnSums ? roundUp(sumRows * args.n * 4, kScratchAlignment) : 0;
   return {.parts = begin, .columnSums = begin + partBytes, .sumRows = static_cast<int>(sumRows), .end = begin + partBytes + sumBytes};
 }
@@ -103,7 +103,7 @@ void launchTiles(cudaStream_t stream, const GemmPlan& plan, const GemmGroup& gro
   switch (plan.backend) {
     case GemmBackend::ffma: return launchGemmFfma(stream, group, tiles);
     case GemmBackend::mma: return launchGemmMma(stream, group, tiles);
-    case GemmBackend::wgmma: return launchGemmSm90(stream, group, tiles, plan.multiprocessors);
+    case GemmBackend::wgmma: return launchGemmSm90(stream, group, plan.tile, tiles, plan.multiprocessors);
     case GemmBackend::cublasLt: return;  // has no tiles of ours
   }
 }
@@ -121,7 +121,7 @@ GemmGroup uncutGroup(const GemmArgs& args) {
                        .granule = std::min(granule, 8),
                        .splits = 1,
                        .depth = static_cast<int>(roundUp(args.k, 64)),
-                       .rowTiles = static_cast<int>(rowTilesOf(args, GemmBackend::mma)),
+                       .rowTiles = static_cast<int>(divideUp(args.m, kTileRows)),
                        .columnTiles = static_cast<int>(divideUp(args.n, kTileColumns)),
                        .firstTile = 0,
                        .columnSums = nullptr};
@@ -137,33 +137,46 @@ bool isWide(const GemmArgs& args) {
 GemmWish gemmWish() {
   const char* const text = std::getenv("REPA_GEMM");
   const std::string wish = text ? text : "";
-  if (wish == "") return GemmWish::own;
-  if (wish == "mma") return GemmWish::mma;
-  if (wish == "wgmma") return GemmWish::wgmma;
-  if (wish == "cublaslt") return GemmWish::cublasLt;
-  if (wish == "auto") return GemmWish::fastest;
-  throw Error(ErrorCode::invalidArgument, "REPA_GEMM is \"" + wish + "\"; expected mma, wgmma, cublaslt or auto.");
+  if (wish == "") return {};
+  if (wish == "mma") return {GemmMaker::mma};
+  if (wish == "wgmma") return {GemmMaker::wgmma};
+  if (wish == "cublaslt") return {GemmMaker::cublasLt};
+  if (wish == "auto") return {GemmMaker::fastest};
+  for (const GemmTile tile : {kTile192, kTile256})
+    if (wish == "wgmma-" + nameOf(tile)) return {GemmMaker::wgmma, tile};
+  throw Error(ErrorCode::invalidArgument,
+              "REPA_GEMM is \"" + wish + "\"; expected mma, wgmma, wgmma-" + nameOf(kTile192) + ", wgmma-" + nameOf(kTile256) + ", cublaslt or auto.");
 }
 
 GemmPlan planCublasLt(std::span<const GemmArgs> products, std::vector<int> algorithms) {
   for (const GemmArgs& args : products) checkSizes(args);
-  GemmPlan plan{.backend = GemmBackend::cublasLt, .multiprocessors = 0, .splits = {}, .algorithms = std::move(algorithms), .scratchBytes = 0};
+  GemmPlan plan{.backend = GemmBackend::cublasLt, .tile = kTile, .multiprocessors = 0, .splits = {}, .algorithms = std::move(algorithms), .scratchBytes = 0};
   // One after the other, so that they share it.
   for (size_t i = 0; i < products.size(); ++i)
     plan.scratchBytes = std::max(plan.scratchBytes, cublasLtScratchBytes(products[i], plan.algorithms.at(i)));
   return plan;
 }
 
+std::string nameOf(GemmTile tile) { return std::to_string(tile.rows) + "x" + std::to_string(tile.columns); }
+
+std::vector<GemmTile> gemmTiles(const CudaDeviceInfo& device, std::span<const GemmArgs> products) {
+  return pickBackend(device, products, GemmMaker::own) == GemmBackend::wgmma ? tilesSm90(products) : std::vector{kTile};
+}
+
 GemmPlan planGemm(const CudaDeviceInfo& device, std::span<const GemmArgs> products, GemmWish wish) {
   for (const GemmArgs& args : products) checkSizes(args);
-  const GemmBackend backend = pickBackend(device, products, wish);
+  const GemmBackend backend = pickBackend(device, products, wish.maker);
   // The first is the one that it holds to be the fastest.
   if (backend == GemmBackend::cublasLt) return planCublasLt(products, std::vector<int>(products.size(), 0));
-  GemmPlan plan{.backend = backend, .multiprocessors = device.multiprocessors, .splits = {}, .algorithms = {}, .scratchBytes = 0};
+  GemmPlan plan{.backend = backend, .tile = kTile, .multiprocessors = device.multiprocessors, .splits = {}, .algorithms = {}, .scratchBytes = 0};
+  if (backend == GemmBackend::wgmma) {
+    const std::vector<GemmTile> tiles = tilesSm90(products);
+    plan.tile = wish.tile && std::ranges::find(tiles, *wish.tile) != tiles.end() ? *wish.tile : tiles.front();
+  }
   for (const GemmArgs& args : products) {
-    const int splits = args.layout == GemmLayout::weightGradient ? splitsOfWeightGradients(device, plan.backend, products) : splitsOfLongSum(args.k);
+    const int splits = args.layout == GemmLayout::weightGradient ? splitsOfWeightGradients(device, backend, plan.tile, products) : splitsOfLongSum(args.k);
     plan.splits.push_back(splits);
-    plan.scratchBytes = placeScratch(args, plan.backend, splits, plan.scratchBytes).end;
+    plan.scratchBytes = placeScratch(args, plan.tile, splits, plan.scratchBytes).end;
   }
   return plan;
 }
@@ -183,7 +196,7 @@ void gemm(cudaStream_t stream, const GemmPlan& plan, std::span<const GemmArgs> p
     for (; done < products.size() && group.count < GemmGroup::kMost; ++done) {
       const GemmArgs& args = products[done];
       const int splits = plan.splits[done];
-      const ScratchPlace place = placeScratch(args, plan.backend, splits, begin);
+      const ScratchPlace place = placeScratch(args, plan.tile, splits, begin);
       begin = place.end;
       if (args.m == 0 || args.n == 0) continue;
       const int granule = granuleOf(args);
@@ -194,8 +207,8 @@ void gemm(cudaStream_t stream, const GemmPlan& plan, std::span<const GemmArgs> p
                  .granule = std::min(granule, 8),
                  .splits = splits,
                  .depth = static_cast<int>(roundUp(divideUp(args.k, splits), 64)),
-                 .rowTiles = static_cast<int>(rowTilesOf(args, plan.backend)),
-                 .columnTiles = static_cast<int>(divideUp(args.n, kTileColumns)),
+                 .rowTiles = static_cast<int>(divideUp(args.m, plan.tile.rows)),
+                 .columnTiles = static_cast<int>(divideUp(args.n, plan.tile.columns)),
                  .firstTile = tiles,
                  .columnSums = nullptr};
       if (splits > 1) {
@@ -215,7 +228,7 @@ void gemm(cudaStream_t stream, const GemmPlan& plan, std::span<const GemmArgs> p
     for (size_t i = firstOfGroup; i < done; ++i) {
       const GemmArgs& args = products[i];
       const int splits = plan.splits[i];
-      const ScratchPlace place = placeScratch(args, plan.backend, splits, begin);
+      const ScratchPlace place = placeScratch(args, plan.tile, splits, begin);
       begin = place.end;
       if (args.n == 0) continue;
       float* const sums = args.epilogue.columnSums ? reinterpret_cast<float*>(bytes + place.columnSums) : nullptr;

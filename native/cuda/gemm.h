@@ -11,7 +11,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/dtype.h"
@@ -103,16 +105,32 @@ enum class GemmBackend : uint8_t {
   cublasLt,  // NVIDIA's library, where it is there and asked for (cublaslt.h)
 };
 
-/// What the environment variable REPA_GEMM asks for: the best of the own kernels, one of them, or cuBLASLt, wherever the device and the
-/// operands let it; or whatever measures fastest (gemm_choice.h).
-enum class GemmWish : uint8_t { own, mma, wgmma, cublasLt, fastest };
+/// Of C, what a block computes at a time.
+struct GemmTile {
+  int rows, columns;
+  friend constexpr bool operator==(GemmTile, GemmTile) = default;
+};
 
-/// Throws where REPA_GEMM is none of mma, wgmma, cublaslt and auto.
+/// ROWSxCOLUMNS.
+std::string nameOf(GemmTile tile);
+
+/// What is asked for: the best of the own kernels, one of them, or cuBLASLt, wherever the device and the operands let it; or whatever
+/// measures fastest (gemm_choice.h).
+enum class GemmMaker : uint8_t { own, mma, wgmma, cublasLt, fastest };
+struct GemmWish {
+  GemmMaker maker = GemmMaker::own;
+  /// Wherever Hopper's kernel has it for the product (gemm_sm90.h); else, and where it does not, the standard one.
+  std::optional<GemmTile> tile = {};
+};
+
+/// The environment variable REPA_GEMM. Throws where it is none of mma, wgmma, wgmma-ROWSxCOLUMNS, cublaslt and auto.
 GemmWish gemmWish();
 
 /// How products that share a launch are computed.
 struct GemmPlan {
   GemmBackend backend;
+  /// Of the own kernels.
+  GemmTile tile;
   int multiprocessors;
   /// By product: into how many parts its sum over k is cut. The parts are summed in order by a second kernel.
   std::vector<int> splits;
@@ -120,6 +138,10 @@ struct GemmPlan {
   std::vector<int> algorithms;
   int64_t scratchBytes;
 };
+
+/// The tiles in which the own kernels can compute products that share a launch, the standard one first: the bits do not depend on it, but
+/// where weight gradients' sums are cut.
+std::vector<GemmTile> gemmTiles(const CudaDeviceInfo& device, std::span<const GemmArgs> products);
 
 /// The products share layout, dtype and allowTf32; only weight gradients may be more than one. Throws where a size is beyond 2^30.
 GemmPlan planGemm(const CudaDeviceInfo& device, std::span<const GemmArgs> products, GemmWish wish);

@@ -114,7 +114,16 @@ std::string measure(cudaStream_t stream, Device& device, const CudaDeviceInfo& i
     if (plan.scratchBytes > 0) scratch = Tensor::empty(device, {plan.scratchBytes}, DType::u8, "the scratch of a product");
     return stopwatch.least([&] { gemm(stream, plan, some, scratch.defined() ? scratch.data() : nullptr); });
   };
-  const float own = time(rehearsal.products(), planGemm(info, rehearsal.products(), GemmWish::own));
+  float own = std::numeric_limits<float>::infinity();
+  std::string ownChoice;
+  for (const GemmTile tile : gemmTiles(info, rehearsal.products())) {
+    const float milliseconds = time(rehearsal.products(), planGemm(info, rehearsal.products(), {.tile = tile}));
+    if (milliseconds < own) {
+      own = milliseconds;
+      ownChoice = std::string(kOwn) + ' ' + nameOf(tile);
+    }
+  }
+  if (!cublasLtTakes(products)) return ownChoice;
   float library = 0;
   std::string choice = kLibrary;
   // Each on its own, for the library launches them one by one.
@@ -132,27 +141,33 @@ std::string measure(cudaStream_t stream, Device& device, const CudaDeviceInfo& i
     choice += ' ';
     choice += std::to_string(best);
   }
-  return library < own ? choice : kOwn;
+  return library < own ? choice : ownChoice;
 }
 
 GemmPlan planOf(const std::string& choice, const std::string& path, const CudaDeviceInfo& info, std::span<const GemmArgs> products) {
-  if (choice == kOwn) return planGemm(info, products, GemmWish::own);
   std::istringstream words(choice);
-  std::string backend;
-  words >> backend;
-  std::vector<int> algorithms;
-  for (int algorithm; words >> algorithm;) algorithms.push_back(algorithm);
-  bool fits = backend == kLibrary && words.eof() && algorithms.size() == products.size();
-  for (size_t i = 0; fits && i < products.size(); ++i) fits = algorithms[i] >= 0 && algorithms[i] < cublasLtAlgorithms(products[i]);
-  if (!fits)
-    throw Error(ErrorCode::invalidArgument, path + " holds the choice \"" + choice + "\", which is none of this cuBLASLt's; delete the file to measure anew.");
-  return planCublasLt(products, std::move(algorithms));
+  std::string maker;
+  words >> maker;
+  if (maker == kOwn) {
+    std::string name;
+    words >> name;
+    for (const GemmTile tile : gemmTiles(info, products))
+      if (name == nameOf(tile) && words.eof()) return planGemm(info, products, {.tile = tile});
+  } else if (maker == kLibrary) {
+    std::vector<int> algorithms;
+    for (int algorithm; words >> algorithm;) algorithms.push_back(algorithm);
+    bool fits = words.eof() && algorithms.size() == products.size();
+    for (size_t i = 0; fits && i < products.size(); ++i) fits = algorithms[i] >= 0 && algorithms[i] < cublasLtAlgorithms(products[i]);
+    if (fits) return planCublasLt(products, std::move(algorithms));
+  }
+  throw Error(ErrorCode::invalidArgument, path + " holds the choice \"" + choice + "\", which is none of this build's or of this cuBLASLt's; delete the file to measure anew.");
 }
 
 }  // namespace
 
 GemmPlan fastestGemm(cudaStream_t stream, Device& device, const CudaDeviceInfo& info, std::span<const GemmArgs> products) {
-  if (!cublasLtTakes(products)) return planGemm(info, products, GemmWish::own);
+  // What there is no choice for is not kept.
+  if (gemmTiles(info, products).size() == 1 && !cublasLtTakes(products)) return planGemm(info, products, {});
   static std::mutex mutex;
   static std::map<std::string, std::string> known;
   const std::string key = keyOf(info, products), path = gemmChoicesPath();

@@ -5,9 +5,9 @@
 
 namespace repa::cuda {
 
-/// A tile of C; Hopper's weight gradients have more rows.
+/// Of every kernel's tiles but some of Hopper's (gemm_sm90.h).
 constexpr int kTileRows = 128, kTileColumns = 128;
-constexpr int tileRowsSm90(GemmLayout layout) { return layout == GemmLayout::weightGradient ? 256 : kTileRows; }
+constexpr GemmTile kTile{kTileRows, kTileColumns};
 
 struct GemmProblem {
   /// With more than one split, C is the parts' scratch: f32, part after part, with no epilogue.
@@ -40,10 +40,9 @@ struct GemmGroup {
 /// A launch of one product whose sum is not cut, in tiles of kTileRows x kTileColumns. Throws where a size is beyond 2^30.
 GemmGroup uncutGroup(const GemmArgs& args);
 
-/// The launches behind gemm(), for all `tiles` of the group.
+/// The launches behind gemm(), for all `tiles` of the group; Hopper's is in gemm_sm90.h.
 void launchGemmMma(cudaStream_t stream, const GemmGroup& group, int tiles);
 void launchGemmFfma(cudaStream_t stream, const GemmGroup& group, int tiles);
-void launchGemmSm90(cudaStream_t stream, const GemmGroup& group, int tiles, int multiprocessors);
 
 /// args.C = epilogue(Σ parts), part by part in order. `columnSums` [ceil(m / kSumRows), n] or null.
 constexpr int kSumRows = 8;

@@ -1,25 +1,25 @@
-// How a consumer of gemm_sm90.cu finishes its 128 x 128 sums straight from registers, for the epilogues that a training step is full of;
+// How a consumer of gemm_sm90_kernel.cuh finishes its sums straight from registers, for the epilogues that a training step is full of;
 // gemm_epilogue.cuh finishes the others, and whatever is not aligned.
 //
 // A thread holds pairs of neighbouring columns: of each 64 rows, rows g and g + 8 of its warp's 16 (lane = 4 g + t), columns 8 j + 2 t and
-// the next. 16-bit results go through shared memory to the TMA, which writes whole lines and leaves out what lies beyond C:
+// the next. 16-bit results go through shared memory to the TMA, which writes whole lines and leaves out what lies beyond C, in strips of
+// 64 columns, which have two places in turns:
 //
-//     sums ──▶ bias, activation ──▶ stmatrix ──▶ staging: two halves of 128 rows x 64 columns, swizzled ──▶ TMA store, while the
-//                                                                                             consumer goes on to its next tile
-// A backward kind's pre-activations come the same way back: the TMA brings them into the staging while the tile is multiplied, ldmatrix
-// gives every thread just those that belong to its sums, and the results take their place. So does the residual stream, in floats: a
-// tile's first two quarters of 32 columns while it is multiplied, the other two when those have gone back with the branch added, and y,
-// where it is kept, has a half of its own. Floats that are only written need no staging: the four lanes of a row write a whole sector.
+//     sums ──▶ bias, activation ──▶ stmatrix ──▶ staging: a strip of 64 columns, swizzled ──▶ TMA store, while the consumer goes on
+//
+// A backward kind's pre-activations come the same way back: the TMA brings the first two strips into the staging while the tile is
+// multiplied and each other when the place before it is free, ldmatrix gives every thread just those that belong to its sums, and the
+// results take their place. So does the residual stream, in floats: a strip as two halves of 32 columns, the first while the tile is
+// multiplied, the others when those before have gone back with the branch added; and y, where it is kept, has a place of its own. Floats
+// that are only written need no staging: the four lanes of a row write a whole sector.
 #pragma once
 
 #include "cuda/activation_math.h"
-#include "cuda/gemm_problem.h"
+#include "cuda/gemm_sm90.h"
 #include "cuda/kernel.h"
 #include "cuda/tensor_map.h"
 
 namespace repa::cuda {
-
-enum class Finish { general, store, silu, geluTanh, geluErf, gatedResidual, siluBackward, geluTanhBackward };
 
 /// Whether `finish` reads a matrix of C's shape and the operands' dtype: pre-activations.
 template <Finish finish>
@@ -27,24 +27,27 @@ inline constexpr bool kReadsPreActivations = finish == Finish::siluBackward || f
 template <Finish finish>
 inline constexpr bool kIsActivation = finish == Finish::silu || finish == Finish::geluTanh || finish == Finish::geluErf;
 
-constexpr int kHalfColumns = 64;                    // of a tile: what a line of 128 bytes holds
-constexpr int kHalfBytes = 128 * kHalfColumns * 2;  // of 128 rows
-constexpr int kQuarterColumns = 32;                 // as many floats in a line
-/// Of a consumer: two halves; or two quarters in floats, which are as large, and a half of y.
-template <Finish finish>
-constexpr int kStagingBytes = (finish == Finish::gatedResidual ? 3 : 2) * kHalfBytes;
-constexpr int kArrivals = 2;  // barriers of a consumer
+constexpr int kStripColumns = 64;  // what a line of 128 bytes holds
+constexpr int kHalfColumns = 32;   // as many floats in a line
+constexpr int kPlaces = 2;         // for strips, or for the halves of one in floats, which are as large
+constexpr int kResidualYPlace = 2;
+template <int rows>
+constexpr int kPlaceBytes = rows * kStripColumns * 2;
+/// Of a consumer of so many rows.
+template <Finish finish, int rows>
+constexpr int kStagingBytes = (finish == Finish::gatedResidual ? kPlaces + 1 : kPlaces) * kPlaceBytes<rows>;
+constexpr int kArrivals = kPlaces;  // barriers of a consumer
 
-/// What the finish reads and writes beside the operands, in boxes of 128 rows.
+/// What the finish reads and writes beside the operands, in boxes of a consumer's rows.
 struct FinishMaps {
   CUtensorMap c, aux, residual;
 };
 
-template <Finish finish>
+template <Finish finish, int rows>
 FinishMaps finishMaps(const GemmArgs& args) {
   const GemmEpilogue& e = args.epilogue;
   const auto map = [&](DType dtype, const void* base, int64_t pitch) {
-    return matrixMap(dtype, base, args.m, args.n, pitch, kTileRows, dtype == DType::f32 ? kQuarterColumns : kHalfColumns);
+    return matrixMap(dtype, base, args.m, args.n, pitch, rows, dtype == DType::f32 ? kHalfColumns : kStripColumns);
   };
   FinishMaps maps = {};
   if (args.cDType != DType::f32 || finish == Finish::gatedResidual) maps.c = map(args.cDType, args.c, args.ldc);
@@ -55,209 +58,235 @@ FinishMaps finishMaps(const GemmArgs& args) {
 
 /// Where a consumer works.
 struct FinishPlace {
-  int warp, lane;         // of the four warps of its warpgroup
+  int thread;             // of its warpgroup
   int barrier;            // the named barrier of its warpgroup
   unsigned char* staging;
   uint64_t* arrived;      // [kArrivals]
   float* columnSums;      // [4][64]
 };
 
-template <Finish finish, class T>
+/// What it finishes: the rows from firstRow on, of which those before endRow are C's, and the columns from firstColumn on.
+struct FinishTile {
+  const GemmProblem& problem;
+  const FinishMaps& maps;
+  int firstRow, endRow, firstColumn;
+  int tileRow;  // of C's rows of tiles
+  int round;    // how many tiles the consumer has finished before
+};
+
+/// For a consumer's kRows rows, 64 or 128, of a tile of kColumns columns.
+template <Finish finish, class T, int kRows, int kColumns>
 class DirectFinish {
  public:
-  __device__ __forceinline__ DirectFinish(const FinishPlace& at) : at_(at), elected_(at.warp == 0 && at.lane == 0) {
-    // Lane l points ldmatrix and stmatrix to row l % 16 of the warp's, and to the second 8 columns from lane 16 on.
-    fragment_ = at.staging + (16 * at.warp + at.lane % 16) * 128 + ((at.lane / 16 ^ at.lane % 8) << 4);
-  }
+  static constexpr int kLefts = kRows / 64, kStrips = kColumns / kStripColumns, kSums = kColumns / 2;
+  using Sums = float[kLefts][kSums];
+  static constexpr bool kWholeColumns = kColumns == kTile192.columns;  // n is a multiple (tilesSm90)
+  /// Of a row's, read at once: 192 sums a thread leave room for fewer.
+  static constexpr int kPairs = kLefts * kSums > 128 ? 2 : 4, kFloatPairs = kLefts * kSums > 128 ? 2 : 8;
 
-  /// Asks for what a tile's epilogue reads.
-  __device__ __forceinline__ void begin(const FinishMaps& maps, int firstRow, int firstColumn) const {
+  __device__ __forceinline__ DirectFinish(const FinishPlace& at, const FinishTile& tile) : at_(at), tile_(tile) {}
+
+  /// Asks for what the epilogue reads first.
+  __device__ __forceinline__ void begin() const {
     if constexpr (kReadsPreActivations<finish>) {
-      if (!elected_) return;
+      if (at_.thread != 0) return;
       bulkWaitRead<0>();
-      mbarrierArriveExpect(at_.arrived, 2 * kHalfBytes);
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int from[2] = {firstColumn + half * kHalfColumns, firstRow};
-        tmaLoad(at_.staging + half * kHalfBytes, &maps.aux, at_.arrived, from);
-      }
+      for (int place = 0; place < kPlaces; ++place) readPreActivations(place, tile_.firstColumn + place * kStripColumns);
     } else if constexpr (finish == Finish::gatedResidual) {
-      readQuarters(maps, firstRow, firstColumn);
+      readResidual(tile_.firstColumn);
     }
   }
 
-  /// Finishes the rows from `firstRow` on, of which those before `endRow` are C's, and the columns from `firstColumn` on.
-  __device__ __forceinline__ void run(const float (&sums)[2][64], const GemmProblem& problem, const FinishMaps& maps, int firstRow, int endRow, int firstColumn, int tileRow) {
-    if constexpr (finish == Finish::gatedResidual) {
-      addToResidual<0>(sums, problem.args, maps, firstRow, firstColumn);
-      readQuarters(maps, firstRow, firstColumn + kHalfColumns);
-      addToResidual<1>(sums, problem.args, maps, firstRow, firstColumn + kHalfColumns);
-    } else {
-      if constexpr (kReadsPreActivations<finish>) {
-        mbarrierWait(at_.arrived, parity_);
-        parity_ ^= 1;
-      }
-      half<0>(sums, problem, maps, firstRow, endRow, firstColumn, tileRow);
-      half<1>(sums, problem, maps, firstRow, endRow, firstColumn + kHalfColumns, tileRow);
-    }
-  }
-
-  /// Shared memory may be somebody else's afterwards.
-  __device__ __forceinline__ void end() const {
-    if (elected_) bulkWaitRead<0>();
-  }
+  __device__ __forceinline__ void run(const Sums& sums) const { strips<0>(sums); }
 
  private:
-  /// Whether a half has two results, which share the staging: its pre-activations and their activations. Else each half has a place of its own.
+  /// From strip `index` on.
+  template <int index>
+  __device__ __forceinline__ void strips(const Sums& sums) const {
+    const int column = tile_.firstColumn + index * kStripColumns;
+    if constexpr (finish == Finish::gatedResidual) {
+      addToResidual<index>(sums, column);
+      if constexpr (index + 1 < kStrips) readResidual(column + kStripColumns);
+    } else {
+      finishStrip<index>(sums, column);
+    }
+    if constexpr (index + 1 < kStrips) strips<index + 1>(sums);
+  }
+
+  /// Whether a strip has two results, one in each place: its pre-activations and their activations. Else strips take turns.
   __device__ __forceinline__ static bool storesTwo(const GemmEpilogue& e) { return kIsActivation<finish> && e.aux != nullptr; }
 
   template <int index>
-  __device__ __forceinline__ void half(const float (&sums)[2][64], const GemmProblem& problem, const FinishMaps& maps, int firstRow, int endRow, int firstColumn,
-                                       int tileRow) const {
-    const GemmArgs& args = problem.args;
+  __device__ __forceinline__ void finishStrip(const Sums& sums, int firstColumn) const {
+    constexpr int place = index % kPlaces;
+    const GemmArgs& args = tile_.problem.args;
     const GemmEpilogue& e = args.epilogue;
     const int n = static_cast<int>(args.n);
-    const int row = firstRow + 16 * at_.warp + at_.lane / 4, column = firstColumn + at_.lane % 4 * 2;
+    const int warp = at_.thread / 32, lane = at_.thread % 32;
+    const int row = tile_.firstRow + 16 * warp + lane / 4, column = firstColumn + lane % 4 * 2;
+    const int fragments = ownFragments(warp, lane);
     if (finish == Finish::store && args.cDType == DType::f32) {
-      float bias[8][2];
-      readPairs(bias, e.bias, column, n);
 #pragma unroll
-      for (int f = 0; f < 2; ++f) {
+      for (int jj = 0; jj < 8; jj += kFloatPairs) {
+        constexpr int pairs = kFloatPairs;
+        float bias[pairs][2];
+        readPairs(bias, e.bias, column + 8 * jj, n);
 #pragma unroll
-        for (int r = 0; r < 2; ++r) {
-          const int at = row + 64 * f + 8 * r;
-          float out[8][2] = {};
-          if (args.accumulate) readRow(out, static_cast<const float*>(args.c), args.ldc, at, endRow, column, n);
+        for (int f = 0; f < kLefts; ++f) {
 #pragma unroll
-          for (int j = 0; j < 8; ++j)
+          for (int r = 0; r < 2; ++r) {
+            const int at = row + 64 * f + 8 * r;
+            float out[pairs][2] = {};
+            if (args.accumulate) readRow(out, static_cast<const float*>(args.c), args.ldc, at, tile_.endRow, column + 8 * jj, n);
 #pragma unroll
-            for (int i = 0; i < 2; ++i) out[j][i] += sums[f][32 * index + 4 * j + 2 * r + i] + bias[j][i];
-          writeRow(out, static_cast<float*>(args.c), args.ldc, at, endRow, column, n);
+            for (int j = 0; j < pairs; ++j)
+#pragma unroll
+              for (int i = 0; i < 2; ++i) out[j][i] += sums[f][32 * index + 4 * (jj + j) + 2 * r + i] + bias[j][i];
+            writeRow(out, static_cast<float*>(args.c), args.ldc, at, tile_.endRow, column + 8 * jj, n);
+          }
         }
       }
     } else {
       const bool two = storesTwo(e);
-      if (!kReadsPreActivations<finish> && (index == 0 || two)) waitForStaging();
-      float bias[4][2] = {}, ofColumns[8][2] = {};
+      if constexpr (kReadsPreActivations<finish>) {
+        // The strip before has been sent by now: when it is read, the next may come into its place.
+        if constexpr (index > 0 && index + 1 < kStrips) {
+          if (at_.thread == 0) {
+            bulkWaitRead<0>();
+            readPreActivations(1 - place, firstColumn + kStripColumns);
+          }
+        }
+        waitForArrival(place, index / kPlaces, (kStrips - place + 1) / kPlaces);
+      } else if (two || index == 0) {
+        waitForStaging<0>();
+      } else if constexpr (index >= kPlaces) {
+        waitForStaging<kPlaces - 1>();
+      }
+      float bias[kPairs][2] = {}, ofColumns[8][2] = {};
 #pragma unroll
       for (int jj = 0; jj < 8; jj += 2) {
-        if (!kReadsPreActivations<finish> && jj % 4 == 0) readPairs(bias, e.bias, column + 8 * jj, n);
+        if (!kReadsPreActivations<finish> && jj % kPairs == 0) readPairs(bias, e.bias, column + 8 * jj, n);
 #pragma unroll
-        for (int f = 0; f < 2; ++f) {
-          uint32_t pre[4], out[4];
-          if constexpr (kReadsPreActivations<finish>) ldmatrix(pre, fragment(f, jj, index));
+        for (int f = 0; f < kLefts; ++f) {
+          uint32_t out[4];  // pre-activations at first, where there are any
+          if constexpr (kReadsPreActivations<finish>) ldmatrix(out, fragment(fragments, f, jj, place));
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
             const int j = jj + i / 2;
             float lo = sums[f][32 * index + 4 * jj + 2 * i], hi = sums[f][32 * index + 4 * jj + 2 * i + 1];
             if constexpr (kReadsPreActivations<finish>) {
-              const FloatPair p = unpack2<T>(pre[i]);
+              const FloatPair p = unpack2<T>(out[i]);
               lo *= slope(p.lo);
               hi *= slope(p.hi);
               ofColumns[j][0] += lo;
               ofColumns[j][1] += hi;
             } else {
-              lo += bias[j % 4][0];
-              hi += bias[j % 4][1];
-              if constexpr (kIsActivation<finish>) {
-                // Of what the operands' dtype holds, kept or not: a model computes the same with a backward pass as without.
-                pre[i] = pack2<T>(lo, hi);
-                const FloatPair p = unpack2<T>(pre[i]);
-                lo = activation(p.lo);
-                hi = activation(p.hi);
-              }
+              lo += bias[j % kPairs][0];
+              hi += bias[j % kPairs][1];
             }
             out[i] = pack2<T>(lo, hi);
           }
-          if (kIsActivation<finish> && two) {
-            stmatrix(fragment(f, jj, 0), pre);
-            stmatrix(fragment(f, jj, 1), out);
-          } else {
-            stmatrix(fragment(f, jj, index), out);
+          if constexpr (kIsActivation<finish>) {
+            if (two) stmatrix(fragment(fragments, f, jj, 0), out);
+            // Of what the operands' dtype holds, kept or not: a model computes the same with a backward pass as without.
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+              const FloatPair p = unpack2<T>(out[i]);
+              out[i] = pack2<T>(activation(p.lo), activation(p.hi));
+            }
           }
+          stmatrix(fragment(fragments, f, jj, kIsActivation<finish> && two ? 1 : place), out);
+          if (kLefts * kSums > 128) __syncwarp();
         }
       }
+      const int to[2] = {firstColumn, tile_.firstRow};
       if (kIsActivation<finish> && two) {
-        fenceProxyAsync();
-        namedBarrierSync(at_.barrier, 128);
-        if (elected_) {
-          const int to[2] = {firstColumn, firstRow};
-          tmaStore(&maps.aux, at_.staging, to);
-          tmaStore(&maps.c, at_.staging + kHalfBytes, to);
-          bulkCommit();
-        }
+        send([&] {
+          tmaStore(&tile_.maps.aux, staging(0), to);
+          tmaStore(&tile_.maps.c, staging(1), to);
+        });
       } else {
-        sendHalf(&maps.c, index, firstRow, firstColumn);
+        send([&] { tmaStore(&tile_.maps.c, staging(place), to); });
       }
-      if (kReadsPreActivations<finish> && problem.columnSums) sumColumns(ofColumns, problem.columnSums, tileRow, firstColumn, n);
+      if (kReadsPreActivations<finish> && tile_.problem.columnSums) sumColumns(ofColumns, firstColumn, n);
     }
   }
 
-  /// Asks for the residual of half a tile: a quarter into each half of the staging, once what they held has left.
-  __device__ __forceinline__ void readQuarters(const FinishMaps& maps, int firstRow, int firstColumn) const {
-    if (!elected_) return;
+  /// Asks for a strip's pre-activations: one thread does.
+  __device__ __forceinline__ void readPreActivations(int place, int firstColumn) const {
+    const int from[2] = {firstColumn, tile_.firstRow};
+    mbarrierArriveExpect(&at_.arrived[place], kPlaceBytes<kRows>);
+    tmaLoad(staging(place), &tile_.maps.aux, &at_.arrived[place], from);
+  }
+
+  /// Asks for the residual of a strip: each half into a place, once what that held has left.
+  __device__ __forceinline__ void readResidual(int firstColumn) const {
+    if (at_.thread != 0) return;
     bulkWaitRead<0>();
 #pragma unroll
-    for (int quarter = 0; quarter < 2; ++quarter) {
-      const int from[2] = {firstColumn + quarter * kQuarterColumns, firstRow};
-      mbarrierArriveExpect(&at_.arrived[quarter], kHalfBytes);
-      tmaLoad(at_.staging + quarter * kHalfBytes, &maps.residual, &at_.arrived[quarter], from);
+    for (int half = 0; half < 2; ++half) {
+      const int from[2] = {firstColumn + half * kHalfColumns, tile_.firstRow};
+      mbarrierArriveExpect(&at_.arrived[half], kPlaceBytes<kRows>);
+      tmaLoad(staging(half), &tile_.maps.residual, &at_.arrived[half], from);
     }
   }
 
-  /// C = residual + gate * y, y = sums + bias, for half a tile. A quarter's sums take the residual's place.
-  template <int half>
-  __device__ __forceinline__ void addToResidual(const float (&sums)[2][64], const GemmArgs& args, const FinishMaps& maps, int firstRow, int firstColumn) const {
-    constexpr int kYHalf = 2;
+  /// Waits for what was asked for into a place, the `ordinal`th time of `each` in this tile.
+  __device__ __forceinline__ void waitForArrival(int place, int ordinal, int each) const { mbarrierWait(&at_.arrived[place], (each * tile_.round + ordinal) & 1); }
+
+  /// C = residual + gate * y, y = sums + bias, for a strip. A half's sums take the residual's place.
+  template <int index>
+  __device__ __forceinline__ void addToResidual(const Sums& sums, int firstColumn) const {
+    const GemmArgs& args = tile_.problem.args;
     const GemmEpilogue& e = args.epilogue;
-    const int n = static_cast<int>(args.n);
+    const int n = static_cast<int>(args.n), warp = at_.thread / 32, lane = at_.thread % 32;
+    const int fragments = ownFragments(warp, lane);
     // All rows of the tile have the same gate, or the launcher would have taken the general way.
-    const float* const gates = e.gate + static_cast<int64_t>(firstRow / static_cast<int>(e.rowsPerGate)) * e.gateStride;
+    const float* const gates = e.gate + static_cast<int64_t>(tile_.firstRow / static_cast<int>(e.rowsPerGate)) * e.gateStride;
 #pragma unroll
-    for (int quarter = 0; quarter < 2; ++quarter) {
-      float gate[4][2], bias[4][2];
-      const int column = firstColumn + quarter * kQuarterColumns + at_.lane % 4 * 2;
-      readPairs(gate, gates, column, n);
-      readPairs(bias, e.bias, column, n);
-      mbarrierWait(&at_.arrived[quarter], half);  // twice a tile, so the first time is always of parity 0
+    for (int half = 0; half < 2; ++half) {
 #pragma unroll
-      for (int f = 0; f < 2; ++f) {
-        uint32_t y[2][4];
+      for (int jj = 0; jj < 4; jj += kPairs) {
+        float gate[kPairs][2], bias[kPairs][2];
+        const int column = firstColumn + half * kHalfColumns + 8 * jj + lane % 4 * 2;
+        readPairs(gate, gates, column, n);
+        readPairs(bias, e.bias, column, n);
+        if (jj == 0) waitForArrival(half, index, kStrips);
 #pragma unroll
-        for (int j = 0; j < 4; ++j)
+        for (int f = 0; f < kLefts; ++f) {
 #pragma unroll
-          for (int r = 0; r < 2; ++r) {
-            const int at = 32 * half + 16 * quarter + 4 * j + 2 * r;
-            const float lo = sums[f][at] + bias[j][0], hi = sums[f][at + 1] + bias[j][1];
-            y[j / 2][j % 2 * 2 + r] = pack2<T>(lo, hi);
-            float2* const x = residual(quarter, 64 * f + 8 * r, j);
-            const float2 before = *x;
-            *x = {before.x + gate[j][0] * lo, before.y + gate[j][1] * hi};
+          for (int j = jj; j < jj + kPairs; j += 2) {
+            uint32_t y[4];
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+              const int pair = j + i / 2, r = i % 2, at = 32 * index + 16 * half + 4 * pair + 2 * r;
+              const float lo = sums[f][at] + bias[pair % kPairs][0], hi = sums[f][at + 1] + bias[pair % kPairs][1];
+              y[i] = pack2<T>(lo, hi);
+              float2* const x = residual(half, 16 * warp + lane / 4, 64 * f + 8 * r, pair, lane % 4);
+              const float2 before = *x;
+              *x = {before.x + gate[pair % kPairs][0] * lo, before.y + gate[pair % kPairs][1] * hi};
+            }
+            if (e.aux) stmatrix(fragment(fragments, f, 4 * half + j, kResidualYPlace), y);
+            if (kLefts * kSums > 128) __syncwarp();
           }
-        if (e.aux) {
-          stmatrix(fragment(f, 4 * quarter, kYHalf), y[0]);
-          stmatrix(fragment(f, 4 * quarter + 2, kYHalf), y[1]);
         }
       }
-      fenceProxyAsync();
-      namedBarrierSync(at_.barrier, 128);
-      if (elected_) {
-        const int to[2] = {firstColumn + quarter * kQuarterColumns, firstRow};
-        tmaStore(&maps.c, at_.staging + quarter * kHalfBytes, to);
-        if (e.aux && quarter == 1) {
-          const int toY[2] = {firstColumn, firstRow};
-          tmaStore(&maps.aux, at_.staging + kYHalf * kHalfBytes, toY);
+      send([&] {
+        const int to[2] = {firstColumn + half * kHalfColumns, tile_.firstRow};
+        tmaStore(&tile_.maps.c, staging(half), to);
+        if (e.aux && half == 1) {
+          const int toY[2] = {firstColumn, tile_.firstRow};
+          tmaStore(&tile_.maps.aux, staging(kResidualYPlace), toY);
         }
-        bulkCommit();
-      }
+      });
     }
   }
 
-  /// The thread's pair of floats in a quarter: of its row (and `below` more), columns 8 j + 2 t.
-  __device__ __forceinline__ float2* residual(int quarter, int below, int j) const {
-    const int row = 16 * at_.warp + at_.lane / 4, t = at_.lane % 4;
-    const int offset = quarter * kHalfBytes + (row + below) * 128 + (((2 * j + t / 2) ^ (row % 8)) << 4) + t % 2 * 8;
-    return reinterpret_cast<float2*>(at_.staging + offset);
+  /// The thread's pair of floats in half a strip: of its row (and `below` more), columns 8 j + 2 t.
+  __device__ __forceinline__ float2* residual(int half, int row, int below, int j, int t) const {
+    const int own = row * 128 + ((t / 2 ^ row % 8) << 4) + t % 2 * 8;
+    return reinterpret_cast<float2*>(staging(half) + below * 128 + (own ^ j << 5));
   }
 
   __device__ __forceinline__ static float activation(float p) {
@@ -270,23 +299,28 @@ class DirectFinish {
     else return geluTanhSlope<T>(p);
   }
 
-  /// Where ldmatrix and stmatrix find 16 rows x 16 columns: the warp's of 64 rows, columns 8 j and on, j even.
-  __device__ __forceinline__ unsigned char* fragment(int f, int j, int half) const {
-    unsigned char* const rows = fragment_ + half * kHalfBytes + f * 64 * 128;
-    return reinterpret_cast<unsigned char*>(reinterpret_cast<uintptr_t>(rows) ^ static_cast<uintptr_t>(j << 4));
+  __device__ __forceinline__ unsigned char* staging(int place) const { return at_.staging + place * kPlaceBytes<kRows>; }
+
+  /// Where in a place ldmatrix and stmatrix find the warp's 16 rows: lane l points to row l % 16, and from lane 16 on to the second 8 columns.
+  __device__ __forceinline__ static int ownFragments(int warp, int lane) { return (16 * warp + lane % 16) * 128 + ((lane / 16 ^ lane % 8) << 4); }
+  /// Of 64 rows, those of columns 8 j and on, 16 of them; j even.
+  __device__ __forceinline__ unsigned char* fragment(int fragments, int f, int j, int place) const {
+    return staging(place) + f * 64 * 128 + (fragments ^ j << 4);
   }
 
-  /// Until what was staged last has left.
+  /// Until all that was staged but the `newest` groups of stores has left.
+  template <int newest>
   __device__ __forceinline__ void waitForStaging() const {
-    if (elected_) bulkWaitRead<0>();
+    if (at_.thread == 0) bulkWaitRead<newest>();
     namedBarrierSync(at_.barrier, 128);
   }
-  __device__ __forceinline__ void sendHalf(const CUtensorMap* map, int half, int firstRow, int firstColumn) const {
+  /// Stores what the warpgroup has staged, as one group.
+  template <class Stores>
+  __device__ __forceinline__ void send(Stores stores) const {
     fenceProxyAsync();
     namedBarrierSync(at_.barrier, 128);
-    if (elected_) {
-      const int to[2] = {firstColumn, firstRow};
-      tmaStore(map, at_.staging + half * kHalfBytes, to);
+    if (at_.thread == 0) {
+      stores();
       bulkCommit();
     }
   }
@@ -297,7 +331,7 @@ class DirectFinish {
 #pragma unroll
     for (int j = 0; j < pairs; ++j) {
       float2 pair = {0.0f, 0.0f};
-      if (from && column + 8 * j < n) pair = *reinterpret_cast<const float2*>(from + column + 8 * j);
+      if (from && (kWholeColumns || column + 8 * j < n)) pair = *reinterpret_cast<const float2*>(from + column + 8 * j);
       to[j][0] = pair.x, to[j][1] = pair.y;
     }
   }
@@ -311,15 +345,16 @@ class DirectFinish {
     float* const to = matrix + row * stride + column;
 #pragma unroll
     for (int j = 0; j < pairs; ++j)
-      if (column + 8 * j < n) *reinterpret_cast<float2*>(to + 8 * j) = {from[j][0], from[j][1]};
+      if (kWholeColumns || column + 8 * j < n) *reinterpret_cast<float2*>(to + 8 * j) = {from[j][0], from[j][1]};
   }
 
-  /// Sums a half's columns over the tile's rows: of the eight lanes that hold a column, by halving, until lane l has columns 2 l and the
+  /// Sums a strip's columns over the tile's rows: of the eight lanes that hold a column, by halving, until lane l has columns 2 l and the
   /// next; then of the four warps, in order.
-  __device__ __forceinline__ void sumColumns(float (&v)[8][2], float* out, int tileRow, int firstColumn, int n) const {
+  __device__ __forceinline__ void sumColumns(float (&v)[8][2], int firstColumn, int n) const {
+    const int warp = at_.thread / 32, lane = at_.thread % 32;
 #pragma unroll
     for (int kept = 4; kept >= 1; kept /= 2) {
-      const bool upper = (at_.lane & 4 * kept) != 0;
+      const bool upper = (lane & 4 * kept) != 0;
 #pragma unroll
       for (int j = 0; j < kept; ++j)
 #pragma unroll
@@ -328,22 +363,19 @@ class DirectFinish {
           v[j][i] = own + __shfl_xor_sync(0xffffffffu, sent, 4 * kept);
         }
     }
-    *reinterpret_cast<float2*>(at_.columnSums + at_.warp * kHalfColumns + 2 * at_.lane) = {v[0][0], v[0][1]};
+    *reinterpret_cast<float2*>(at_.columnSums + warp * kStripColumns + 2 * lane) = {v[0][0], v[0][1]};
     namedBarrierSync(at_.barrier, 128);
-    const int own = 32 * at_.warp + at_.lane;
-    if (own < kHalfColumns && firstColumn + own < n) {
+    if (at_.thread < kStripColumns && (kWholeColumns || firstColumn + at_.thread < n)) {
       float sum = 0.0f;
 #pragma unroll
-      for (int w = 0; w < 4; ++w) sum += at_.columnSums[w * kHalfColumns + own];
-      out[static_cast<int64_t>(tileRow) * n + firstColumn + own] = sum;
+      for (int w = 0; w < 4; ++w) sum += at_.columnSums[w * kStripColumns + at_.thread];
+      tile_.problem.columnSums[static_cast<int64_t>(tile_.tileRow) * n + firstColumn + at_.thread] = sum;
     }
     namedBarrierSync(at_.barrier, 128);
   }
 
   FinishPlace at_;
-  bool elected_;
-  unsigned parity_ = 0;  // of the next pre-activations' phase
-  unsigned char* fragment_;
+  FinishTile tile_;
 };
 
 }  // namespace repa::cuda

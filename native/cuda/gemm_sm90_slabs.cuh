@@ -1,4 +1,4 @@
-// How a consumer of gemm_sm90.cu finishes its 128 x 128 sums by way of shared memory, 16 rows x 64 columns a warp after the other: every
+// How a consumer of gemm_sm90_kernel.cuh finishes its 128 x 128 sums by way of shared memory, 16 rows x 64 columns a warp after the other: every
 // epilogue (gemm_epilogue.cuh), at any alignment. Slow beside gemm_sm90_finish.cuh, which has those of a training step.
 #pragma once
 
@@ -7,21 +7,21 @@
 
 namespace repa::cuda {
 
-constexpr int kSlabRows = 16, kSlabColumns = kHalfColumns, kSlabFloats = kSlabRows * kSlabColumns;
+constexpr int kSlabRows = 16, kSlabColumns = kStripColumns, kSlabFloats = kSlabRows * kSlabColumns;
 constexpr int kLaneColumns = 4, kSlabLanes = kSlabColumns / kLaneColumns, kRowsAtOnce = 4;  // 4 columns a lane: 8 would cost too many registers
 static_assert(kSlabLanes == 16);
 constexpr int kSlabBytes = 4 * kSlabFloats;
 
-/// `sums`: a warpgroup's, from `firstRow` on; rows before `endRow` are C's. `columnSums` has 64 floats for each of the consumers' warps.
+/// `sums`: a warpgroup's. `columnSums` has 64 floats for each of the consumers' warps.
 template <class T, bool inTurns>
-__device__ __forceinline__ void finishBySlabs(const float (&sums)[2][64], const GemmProblem& problem, float* slab, float* columnSums, int warp, int firstBarrier,
-                                              int firstRow, int endRow, int firstColumn, int tileRow) {
-  const int lane = threadIdx.x % 32, n = static_cast<int>(problem.args.n);
+__device__ __forceinline__ void finishBySlabs(const float (&sums)[2][64], const FinishTile& tile, float* slab, float* columnSums, int warp, int firstBarrier) {
+  const GemmProblem& problem = tile.problem;
+  const int lane = threadIdx.x % 32, n = static_cast<int>(problem.args.n), firstColumn = tile.firstColumn;
   // Of each 64 rows of the warpgroup a warp holds 16.
-  firstRow += 16 * (warp % 4);
+  const int firstRow = tile.firstRow + 16 * (warp % 4);
 #pragma unroll 1
   for (int half = 0; half < 2; ++half) {
-    Epilogue<T, kLaneColumns> epilogue(problem.args, problem.wide, firstColumn + kHalfColumns * half + lane % kSlabLanes * kLaneColumns);
+    Epilogue<T, kLaneColumns> epilogue(problem.args, problem.wide, firstColumn + kStripColumns * half + lane % kSlabLanes * kLaneColumns);
 #pragma unroll 1
     for (int block = 0; block < 2; ++block) {
       const auto layDown = [&](const float (&from)[64], int first) { layFragmentsDown(slab, 0, [&](int j, int i) { return from[first + 4 * j + i]; }); };
@@ -33,7 +33,7 @@ __device__ __forceinline__ void finishBySlabs(const float (&sums)[2][64], const 
         else layDown(sums[1], 32);
       }
       __syncwarp();
-      finishSlab<kSlabRows, kSlabColumns, kRowsAtOnce>(epilogue, slab, fragmentSlabIndex, firstRow + 64 * block, endRow);
+      finishSlab<kSlabRows, kSlabColumns, kRowsAtOnce>(epilogue, slab, fragmentSlabIndex, firstRow + 64 * block, tile.endRow);
       __syncwarp();
     }
     if (problem.columnSums) {
@@ -46,12 +46,12 @@ __device__ __forceinline__ void finishBySlabs(const float (&sums)[2][64], const 
         if (lane < kSlabLanes) columnSums[warp * kSlabColumns + lane * kLaneColumns + i] = sum;
       }
       namedBarrierSync(barrier, 32 * warps);
-      const int own = static_cast<int>(threadIdx.x) - 32 * firstWarp, column = firstColumn + kHalfColumns * half + own;
+      const int own = static_cast<int>(threadIdx.x) - 32 * firstWarp, column = firstColumn + kStripColumns * half + own;
       if (own < kSlabColumns && column < n) {
         float sum = 0.0f;
 #pragma unroll
         for (int w = 0; w < warps; ++w) sum += columnSums[(firstWarp + w) * kSlabColumns + own];
-        problem.columnSums[static_cast<int64_t>(tileRow) * n + column] = sum;
+        problem.columnSums[static_cast<int64_t>(tile.tileRow) * n + column] = sum;
       }
       namedBarrierSync(barrier, 32 * warps);
     }

@@ -14,11 +14,11 @@ struct TilePlace {
 };
 
 /// Tiles are taken in bands of so many rows of them, column by column within a band: with a band as high as wide, the blocks that run at
-/// once cover a square part of C, whose rows of A and columns of B they share in the L2 cache.
-template <int kBandRows>
+/// once cover a square part of C, whose rows of A and columns of B they share in the L2 cache. Where a launch has one problem, kMost says so.
+template <int kBandRows, int kMost = GemmGroup::kMost>
 __device__ __forceinline__ TilePlace tilePlace(const GemmGroup& group, int tile) {
   int problem = 0;
-  while (problem + 1 < group.count && tile >= group.problems[problem + 1].firstTile) ++problem;
+  while (problem + 1 < min(group.count, kMost) && tile >= group.problems[problem + 1].firstTile) ++problem;
   const GemmProblem& p = group.problems[problem];
   tile -= p.firstTile;
   const int tiles = p.rowTiles * p.columnTiles;

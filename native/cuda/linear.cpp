@@ -22,7 +22,7 @@ bool allowsTf32(Device& device, DType operands) { return operands == DType::f32 
 void run(cudaStream_t stream, Device& device, std::span<const GemmArgs> products) {
   const CudaDeviceInfo& info = static_cast<CudaDevice&>(device).info();
   const GemmWish wish = gemmWish();
-  const GemmPlan plan = wish == GemmWish::fastest ? fastestGemm(stream, device, info, products) : planGemm(info, products, wish);
+  const GemmPlan plan = wish.maker == GemmMaker::fastest ? fastestGemm(stream, device, info, products) : planGemm(info, products, wish);
   Tensor scratch;  // memory is stream-ordered: it may be given back right after the launches
   if (plan.scratchBytes > 0) scratch = Tensor::empty(device, {plan.scratchBytes}, DType::u8, "the scratch of a product");
   gemm(stream, plan, products, scratch.defined() ? scratch.data() : nullptr);

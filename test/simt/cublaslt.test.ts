@@ -82,7 +82,7 @@ describe('whatever is fastest', () => {
     const kept = lines(choices)
     expect(kept.length).toBe(6)
     // Of five algorithms the second does not work here; the fourth is the third that does.
-    for (const line of kept) expect(line).toMatch(/^\S.* x2, cuBLASLt 130000; .* = (own|cublaslt 2( 2)?)$/)
+    for (const line of kept) expect(line).toMatch(/^\S.* x2, cuBLASLt 130000; .* = (own \d+x\d+|cublaslt 2( 2)?)$/)
     expect(kept.some((line) => line.endsWith(' = cublaslt 2'))).toBe(true)
     rmSync(own)
 
@@ -104,14 +104,14 @@ describe('whatever is fastest', () => {
     // Of an unevenly aligned result the library knows three algorithms, of which the second does not work.
     const first = run({ FAKE_CUBLASLT_FAST: '3' }, 'uneven')
     expect(first.said, first.stderr).toMatch(/^[0-9a-f]{64}$/)
-    expect(lines(choices)).toEqual([expect.stringMatching(/ at \d+,\d+,32 .* = (own|cublaslt [01])$/)])
+    expect(lines(choices)).toEqual([expect.stringMatching(/ at \d+,\d+,32 .* = (own \d+x\d+|cublaslt [01])$/)])
     expect(run({}, 'uneven').said).toBe(first.said)
   })
 
   test('is the own kernel where the library is slower, with the bits that it has without', () => {
     const plain = run({ REPA_GEMM: '' }).said
     expect(run({ FAKE_CUBLASLT_FAST: '99' }).said).toBe(plain)
-    for (const line of lines(choices)) expect(line).toMatch(/ = own$/)
+    for (const line of lines(choices)) expect(line).toMatch(/ = own \d+x\d+$/)
   })
 
   test('is found out before a step is captured, not meanwhile', () => {
@@ -129,7 +129,10 @@ describe('whatever is fastest', () => {
     ],
     [{ REPA_CUBLASLT: '/nowhere/libcublasLt.so.13', REPA_GEMM: 'cublaslt' }, /which does not open/],
     [{ REPA_GEMM_CHOICES: '/proc/choices.txt' }, /keeps its choices in \/proc\/choices\.txt.*cannot be written/],
-    [{ REPA_GEMM: 'cublas' }, /REPA_GEMM is "cublas"; expected mma, wgmma, cublaslt or auto\./],
+    [
+      { REPA_GEMM: 'cublas' },
+      /REPA_GEMM is "cublas"; expected mma, wgmma, wgmma-128x192, wgmma-128x256, cublaslt or auto\./,
+    ],
   ])('%o is an error that says what to do', (env, sentence) => {
     expect(run(env).stderr).toMatch(sentence)
   })
@@ -141,16 +144,29 @@ describe('whatever is fastest', () => {
     expect(run({ REPA_CUBLASLT: '' }).stderr).toMatch(/finds neither libcublasLt\.so\.13 nor libcublasLt\.so\.12/)
   })
 
-  test('a choice that this library does not have is an error that says what to do', () => {
-    run({})
-    writeFileSync(
-      choices,
-      lines(choices)
-        .map((line) => line.replace(/ = .*/, ' = cublaslt 7 7 7'))
-        .join('\n'),
-    )
-    expect(run({}).stderr).toMatch(
-      /holds the choice "cublaslt 7 7 7", which is none of this cuBLASLt's; delete the file/,
-    )
+  /** Runs once, and again with every choice replaced by another. */
+  const chosen = (choice: string) => {
+    run({ FAKE_CUBLASLT_FAST: '99' })
+    const others = lines(choices).map((line) => line.replace(/ = .*/, ` = ${choice}`))
+    writeFileSync(choices, others.join('\n'))
+    return run({})
+  }
+
+  test.each(['cublaslt 7 7 7', 'own 64x64', 'own', 'own 128x128 3'])(
+    'a choice that there is not, %s, is an error that says what to do',
+    (choice) => {
+      expect(chosen(choice).stderr).toContain(
+        `holds the choice "${choice}", which is none of this build's or of this cuBLASLt's; delete the file`,
+      )
+    },
+  )
+
+  test('a tile is chosen from those that Hopper has for a product', () => {
+    run({ FAKE_CUBLASLT_FAST: '99' })
+    const tile = (line: string) => line.replace(/^.* = own /, '')
+    const names = new Set(lines(choices).map(tile))
+    expect([...names].filter((name) => !['128x128', '256x128', '128x192', '128x256'].includes(name))).toEqual([])
+    // A weight gradient has no tile of 192 columns.
+    expect(chosen('own 128x192').stderr).toMatch(/linearWeightGradient failed.* holds the choice "own 128x192"/)
   })
 })

@@ -108,12 +108,28 @@ KERNELS.gemm = (dtype) => {
     for (const place of [(x) => x, shifted]) native.linearWeightGradient(dOut, x, place(into), true)
     native.linearWeightGradients([dOut, dOut], [x, x], [into, f32(n, k)], false)
   }
+  wideTiles(draw, dtype)
   // Sums of more steps than the pipelines have stages, one so long that it is cut, and more tiles than there are blocks.
   native.linear(draw(8, 520), draw(8, 520), null, 'none', false, dtype)
   native.linearInputGradient(draw(8, 520), draw(520, 8), null, 'none', null, false)
   native.linearWeightGradient(draw(520, 8), draw(520, 8), zeros(8, 8), false)
   native.linearInputGradient(draw(1, 32768), draw(32768, 8), null, 'none', f32(8), false)
   native.linear(draw(300, 16), draw(264, 16), null, 'none', false, dtype)
+}
+
+/** Hopper's tiles of more columns, which have kernels for what can be finished in registers. */
+function wideTiles(draw, dtype) {
+  const [m, n, k] = [16, 192, 72]
+  const [x, w, dOut, pre] = [draw(1, m, k), draw(n, k), draw(m, k), draw(m, n)]
+  for (const tile of ['128x192', '128x256']) {
+    process.env.REPA_GEMM = `wgmma-${tile}`
+    for (const kind of ['none', 'silu', 'gelu-tanh', 'gelu-erf']) native.linear(x, w, f32(n), kind, true, dtype)
+    native.linearLayerScale(x, w, f32(n), f32(1, m, n), f32(n))
+    native.linearInputGradient(dOut, draw(k, n), null, 'none', null, false)
+    for (const kind of ['silu', 'gelu-tanh']) native.linearInputGradient(dOut, draw(k, n), pre, kind, f32(n), false)
+    native.linearWeightGradient(dOut, draw(m, n), zeros(k, n), true)
+  }
+  delete process.env.REPA_GEMM
 }
 
 KERNELS.conv2d = (dtype) => {
