@@ -52,7 +52,7 @@ function attended(tokens, heads, headDim) {
   attention(qkv, heads)
 }
 
-for (const backend of ['wgmma', 'mma']) {
+for (const backend of ['wgmma', 'wgmma-128x192', 'wgmma-128x256', 'mma']) {
   process.env.REPA_GEMM = backend
   for (const shape of SHAPES) {
     scope(() => products(...shape))

@@ -26,6 +26,8 @@ const STEPS = [
   ['SiT-S/2', 16, false],
   ['SiT-S/2', 16, true],
 ]
+/** What REPA_GEMM names: Hopper's products in the standard tiles, and in the wider ones wherever they exist. */
+const TILES = ['wgmma', 'wgmma-128x192', 'wgmma-128x256']
 /** Of SiT-XL/2, for `repa plan`, which has to guess in a precision that nobody has measured: with the batch that fits in 80 GB. */
 const PRECISIONS = [
   ['fp16', 128],
@@ -109,6 +111,24 @@ export function gpuSessionPlan({ root, out, device, python, sanitizer, cublasLt 
       limit: 590,
       env: { REPA_TEST_DEVICES: device },
     },
+    ...TILES.flatMap((tile) => [
+      {
+        name: `kernels of SiT-XL/2 at batch 256 by ${tile}`,
+        group: 'tiles',
+        command: repa('bench', 'kernels', '--model', 'SiT-XL/2', '--batch', '256'),
+        limit: 120,
+        json: 'object',
+        env: { REPA_GEMM: tile },
+      },
+      {
+        name: `step of SiT-XL/2 at batch 256 by ${tile}`,
+        group: 'tiles',
+        command: step('SiT-XL/2', 256),
+        limit: 90,
+        json: 'object',
+        env: { REPA_GEMM: tile },
+      },
+    ]),
     ...PRECISIONS.map(([precision, batch]) => ({
       name: `step of SiT-XL/2 at batch ${batch} in ${precision}`,
       group: 'precisions',

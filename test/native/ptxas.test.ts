@@ -1,7 +1,8 @@
-import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { execFile, spawnSync } from 'node:child_process'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 
 const root = join(import.meta.dirname, '../..')
@@ -41,6 +42,61 @@ test('a kernel that spills its registers, and only that, fails the build', ({ sk
     const spilling = compile(200)
     expect(spilling.stderr).toMatch(/Registers are spilled to local memory/)
     expect(spilling.status).not.toBe(0)
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+})
+
+/** A product whose sums are touched while it runs, or only when it has been waited for. */
+const product = (touched: boolean) => `
+#include "cuda/kernel.h"
+using namespace repa::cuda;
+__global__ void multiply(float* out) {
+  extern __shared__ unsigned char shared[];
+  const MatrixDescriptor tile = matrixDescriptor(shared, 0, 1024, Swizzle::bytes128);
+  float sums[32];
+  wgmmaFence();
+  wgmma<bf16, 64>(sums, tile, tile, false);
+  wgmmaCommit();
+  ${touched ? 'for (int i = 0; i < 32; ++i) sums[i] += 1.0f;' : ''}
+  wgmma<bf16, 64>(sums, tile, tile);
+  wgmmaCommit();
+  wgmmaWait<0>();
+  wgmmaHold(sums);
+  for (int i = 0; i < 32; ++i) out[32 * threadIdx.x + i] = sums[i];
+}
+`
+
+// Where registers of a running wgmma are used, or given to another kind of instruction, ptxas makes it wait or one wait for the other, says
+// so if asked and goes on: the sums are right and the tensor cores idle.
+test("ptxas waits for no wgmma of Hopper's kernels", { timeout: 300_000 }, async ({ skip }) => {
+  if (!isHere) skip(`there is no ${nvcc} here`)
+  const folder = mkdtempSync(join(tmpdir(), 'repa-wgmma-'))
+  const kernels = join(root, 'native/cuda')
+  const waits = async (source: string) => {
+    const options = [
+      '-std=c++20',
+      '-O3',
+      '-arch=sm_90a',
+      '-DREPA_CUDA',
+      '-I',
+      join(root, 'native'),
+      '-Xptxas',
+      '-v',
+      '-cubin',
+    ]
+    const { stderr } = await promisify(execFile)(nvcc, [...options, '-o', join(folder, 'kernel'), source])
+    expect(stderr).toMatch(/Used \d+ registers/)
+    return stderr.match(/\(C\d+\) .*(wgmma|warpgroup).*/g) ?? []
+  }
+  try {
+    for (const touched of [false, true]) {
+      const source = join(folder, 'product.cu')
+      writeFileSync(source, product(touched))
+      expect((await waits(source)).length > 0, `${touched}`).toBe(touched)
+    }
+    for (const file of readdirSync(kernels).filter((name) => name.endsWith('_sm90.cu')))
+      expect(await waits(join(kernels, file)), file).toEqual([])
   } finally {
     rmSync(folder, { recursive: true })
   }
