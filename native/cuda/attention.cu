@@ -37,7 +37,7 @@ bool rowsAligned(int headDim, const Pointers*... pointers) {
 }
 
 /// Whether sm_90a code runs where the tensor is.
-bool onHopper(const Tensor& x) { return static_cast<CudaDevice&>(x.device()).architecture() == 90; }
+bool onHopper(const Tensor& x) { return static_cast<CudaDevice&>(x.device()).info().runsHopperKernels(); }
 
 }  // namespace
 

@@ -46,8 +46,6 @@ class CudaDevice final : public Device {
   void destroyGraph(int64_t graph) override;
 
   const CudaDeviceInfo& info() const { return info_; }
-  /// 80 for compute capability 8.0: kernels with a Hopper variant take it at 90, exactly, for sm_90a code runs nowhere else.
-  int architecture() const { return 10 * info_.major + info_.minor; }
 
  private:
   class DeviceMemory final : public Allocator::Source {

@@ -80,9 +80,7 @@ GemmBackend pickBackend(const CudaDeviceInfo& device, std::span<const GemmArgs> 
   if (maker == GemmMaker::cublasLt && cublasLtTakes(products)) return GemmBackend::cublasLt;
   const bool aligned = std::ranges::all_of(products, [](const GemmArgs& args) { return granuleOf(args) == 16; });
   if (products[0].dtype == DType::f32) return aligned && products[0].allowTf32 ? GemmBackend::mma : GemmBackend::ffma;
-  // sm_90a code runs on compute capability 9.0 alone.
-  const bool hopper = device.major == 9 && device.minor == 0;
-  return hopper && aligned && maker != GemmMaker::mma ? GemmBackend::wgmma : GemmBackend::mma;
+  return device.runsHopperKernels() && aligned && maker != GemmMaker::mma ? GemmBackend::wgmma : GemmBackend::mma;
 }
 
 /// Where a product's scratch lies: its parts, then its partial column sums.

@@ -42,6 +42,9 @@ struct CudaDeviceInfo {
   int multiprocessors;
   /// Whether the kernels run on it: compute capability 8.0 or later.
   bool usable;
+
+  /// Whether code for sm_90a (TMA, wgmma) runs on it: on 9.0 alone, and on nothing later.
+  bool runsHopperKernels() const { return major == 9 && minor == 0; }
 };
 
 struct CudaStatus {
