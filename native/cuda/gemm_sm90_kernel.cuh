@@ -10,8 +10,9 @@
 // In turns, a tile's epilogue, which reads and writes global memory and evaluates activations, runs under the main loop of the next: with
 // k = 1152 that is a third of the time. Together, a tile may be twice as large, for its sums lie in the registers of both.
 //
-// What a tile's shape costs, with an SM's 2048 multiply-adds and 128 bytes of shared memory a cycle: to keep wgmma busy, the TMA must write
-// so many bytes a cycle, and wgmma, which reads A and B anew for each 64 rows, so many; and L2 gives so many multiply-adds' operands a byte:
+// What a tile's shape costs. An SM makes 2048 multiply-adds a cycle at most. Meanwhile the TMA writes so many bytes into shared memory, and
+// wgmma, which reads A and B anew for each 64 rows, so many; a byte from L2 serves for so many multiply-adds. Shared memory moves 128 bytes
+// a cycle; that writes and reads share these is a supposition that no measurement has tried yet.
 //
 //     tile                          TMA    wgmma    both    multiply-adds a byte of L2
 //     128 x 128    in turns          64       96     160      32
