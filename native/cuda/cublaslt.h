@@ -25,7 +25,8 @@ bool cublasLtTakes(std::span<const GemmArgs> products);
 /// Of bytes, the largest power of two that divides the address, up to 256: all that its algorithms depend on of a pointer.
 uint32_t cublasLtAlignment(const void* pointer);
 
-/// How many algorithms it offers for a product of operands as above, at most kMostAlgorithms, from what it holds to be the fastest; 0 where it has none.
+/// How many algorithms it offers for a product of operands as above, at most kMostAlgorithms, from what it holds to be the fastest on; 0
+/// where it has none.
 int cublasLtAlgorithms(const GemmArgs& args);
 
 /// Scratch of the product by one of those algorithms, in bytes, a multiple of 256.
