@@ -60,12 +60,15 @@ for (const backend of ['wgmma', 'wgmma-128x192', 'wgmma-128x256', 'mma']) {
     console.log(`${backend}: ${shape.join(' x ')}`)
   }
 }
-for (const [tokens, headDim] of [
-  [256, 72],
-  [257, 64],
-  [33, 40],
+delete process.env.REPA_GEMM
+for (const [tokens, headDim, kernels] of [
+  [256, 72, 'wgmma'],
+  [256, 72, 'mma'],
+  [257, 64, 'wgmma'],
+  [33, 40, 'wgmma'],
 ]) {
+  process.env.REPA_ATTENTION = kernels
   scope(() => attended(tokens, 2, headDim))
   await synchronize(device)
-  console.log(`attention: ${tokens} tokens, head_dim ${headDim}`)
+  console.log(`attention by ${kernels}: ${tokens} tokens, head_dim ${headDim}`)
 }

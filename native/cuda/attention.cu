@@ -1,8 +1,10 @@
-// Which of attention's kernels runs: FMAs for f32; for bf16 and f16 tensor cores: Hopper's own where it has one, resident where a head fits
-// into shared memory.
+// Which of attention's kernels runs: FMAs for f32; for bf16 and f16 tensor cores: Hopper's own where it has a faster one, resident where a
+// head fits into shared memory.
 #include "cuda/attention.h"
 
 #include <cmath>
+#include <cstdlib>
+#include <string>
 
 #include "cuda/attention_arguments.h"
 #include "cuda/cuda_device.h"
@@ -36,8 +38,24 @@ bool rowsAligned(int headDim, const Pointers*... pointers) {
   return headDim % (16 / sizeof(T)) == 0 && aligned16(pointers...);
 }
 
-/// Whether sm_90a code runs where the tensor is.
-bool onHopper(const Tensor& x) { return static_cast<CudaDevice&>(x.device()).info().runsHopperKernels(); }
+/// What the environment variable REPA_ATTENTION asks for on Hopper: the kernels that were measured to be the fastest, those of every
+/// tensor-core GPU, or Hopper's own wherever there is one.
+enum class Wish { fastest, mma, wgmma };
+
+Wish wish() {
+  const char* const text = std::getenv("REPA_ATTENTION");
+  const std::string name = text ? text : "";
+  if (name == "") return Wish::fastest;
+  if (name == "mma") return Wish::mma;
+  if (name == "wgmma") return Wish::wgmma;
+  throw Error(ErrorCode::invalidArgument, "REPA_ATTENTION is \"" + name + "\"; expected mma or wgmma.");
+}
+
+/// Whether Hopper's own kernels are to be tried where the tensor is. `timed`: whether they are known to be faster for such a head.
+bool takesHopper(const Tensor& x, bool timed) {
+  const Wish asked = wish();
+  return static_cast<CudaDevice&>(x.device()).info().runsHopperKernels() && asked != Wish::mma && (timed || asked == Wish::wgmma);
+}
 
 }  // namespace
 
@@ -59,7 +77,7 @@ void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, const Tens
                                 .scaleLog2 = scaleOf(headDim) * kLog2E,
                                 .aligned = rowsAligned<T>(headDim, elements<const T>(qkv), elements<const T>(o))};
     if constexpr (std::is_same_v<T, float>) attentionF32(stream, a);
-    else if (!(onHopper(o) && attentionSm90(stream, a)) && !attentionResident(stream, a)) attentionStreamed(stream, a);
+    else if (!(takesHopper(o, headDim == 64) && attentionSm90(stream, a)) && !attentionResident(stream, a)) attentionStreamed(stream, a);
   });
 }
 
@@ -99,7 +117,7 @@ void attentionBackward(cudaStream_t stream, const Tensor& dO, const Tensor& qkv,
       attentionBackwardF32(stream, a);
     } else {
       int64_t parts = batch;
-      if (!(onHopper(qkv) && attentionBackwardSm90(stream, a)) && !attentionBackwardResident(stream, a)) {
+      if (!(takesHopper(qkv, true) && attentionBackwardSm90(stream, a)) && !attentionBackwardResident(stream, a)) {
         attentionBackwardStreamed(stream, a);
         const int64_t rows = streamedRowsOfBlock(headDim);
         parts = batch * ((tokens + rows - 1) / rows);

@@ -1,7 +1,8 @@
-// Attention on Hopper in bf16 and f16: TMA brings whole heads, wgmma multiplies, and a block stays for head after head. For head_dim 64 and
-// 129 to 272 tokens (ViT's 257 and 261). The mathematics is attention_forward.cu's, with a row of scores at once, whose shift never rises.
+// Attention on Hopper in bf16 and f16: whole heads are brought, wgmma multiplies, and a block stays for head after head. For head_dim 64 and
+// 129 to 272 tokens (ViT's 257 and 261), and for head_dim 72 and 129 to 256 tokens. The mathematics is attention_forward.cu's, with a row of
+// scores at once, whose shift never rises.
 //
-//   producer          one thread: TMA ──▶ two stages, a head's Q, K and V each ──▶
+//   producer          64 columns: one thread and the TMA; 72: a warpgroup and cp.async ──▶ two stages, a head's Q, K and V each ──▶
 //   consumers 0, 1    blocks of 64 queries in turns, counted over all of the block's heads:
 //
 //     S = Q Kᵀ of all keys          64 x 256 floats, 128 registers; both operands from shared memory
@@ -11,13 +12,17 @@
 // While one consumer is in its exponentials the other multiplies. A stage is filled again when both have read it: the next head comes
 // while this one is worked on.
 //
-// Shared memory: 2 stages of 3 tiles of 128 bytes a row, 196,608 bytes for 256 rows and 208,896 for 272; one block an SM. Registers: 168 at
-// launch; the producer gives back, so that a consumer has 240.
+// 64 columns are lines of 128 bytes, which the TMA lays down swizzled. 72 are nine units of 16 bytes (attention_tile_sm90.cuh). Of those the TMA
+// would fetch every 32 bytes of L2 twice; cp.async takes the units of a row by neighbouring lanes, and with one row more between units than
+// there are, neighbours fall into different banks.
+//
+// Shared memory: 2 stages of 3 tiles of 128 bytes a row, 196,608 bytes for 256 rows and 208,896 for 272; at 72 columns 2 x 3 x 257 x 144 and
+// zeros, 226,176. One block an SM. Registers: 168 at launch; the producer gives back, so that a consumer has 240.
 //
 // On an H200, bf16, medians of the variant that this was made of: 3072 heads of 256 tokens (SiT-B/2, batch 256) 146 us, 353 TFLOP/s; of 257
 // tokens (DINOv2-B) 202 us, 258 TFLOP/s, for a fifth block of 64 queries has one. attention_forward.cu takes 212 and 282 us, cuDNN by PyTorch
-// 2.11 177 and 370, in another call 147 and 331. At 72 columns, which are no line of 128 bytes, attention_forward.cu is as fast as this was:
-// 224 us without its copies, 350 with them.
+// 2.11 177 and 370, in another call 147 and 331. At 72 columns a variant with the TMA was as fast as attention_forward.cu, 350 us for 4096
+// heads, and 224 without its copies. As it is here no chip has timed it: it runs where REPA_ATTENTION=wgmma asks for it.
 #include <algorithm>
 
 #include "cuda/attention_tile_sm90.cuh"
@@ -31,52 +36,94 @@ namespace {
 constexpr unsigned kAll = 0xffffffffu;
 /// The least that a row's exponentials are shifted by. Not -inf: a row whose scores are all -inf would become NaN by -inf + inf.
 constexpr float kNoShift = -3e38f;
-constexpr int kColumns = 64;
 constexpr int kConsumers = 2, kThreads = (kConsumers + 1) * kWarpgroup, kStages = 2;
 constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
 constexpr int kBlock = 64;  // queries
 constexpr int kKeys = 256;  // of one product; with kRows = 272 there are 16 more, of a second
 constexpr int kLeastTokens = 129;
 
-/// Elements of what a kernel for at most kRows tokens keeps in shared memory; the barriers follow.
-template <int kRows>
+/// Elements of what a kernel for at most kRows tokens keeps in shared memory; the zeros that 72 columns end with and the barriers follow.
+template <int kRows, int kColumns>
 struct Sizes {
-  static constexpr int tile = kTileElements<kRows, kColumns>;
+  static constexpr bool byTma = kInLines<kColumns>;
+  static constexpr int pitchRows = byTma ? kRows : kRows + 1;  // between units; lines have none
+  static constexpr int tile = kTileElements<pitchRows, kColumns>;
   static constexpr int stage = 3 * tile;
-  static constexpr size_t barriersAt = sizeof(bf16) * kStages * stage;
+  static constexpr int zeros = byTma ? 0 : kUnit * kKeys;  // as many rows as the right operand has
+  static constexpr size_t barriersAt = sizeof(bf16) * (kStages * stage + zeros);
   static constexpr size_t bytes = barriersAt + 2 * kStages * sizeof(uint64_t);
+  static_assert(bytes <= 227 * 1024);
 };
 
-template <class T, int kRows>
+/// Begins to copy a head's Q, K and V, by the threads of a warpgroup; rows past the tokens become zeros.
+template <int kRows, int kColumns, class T>
+__device__ __forceinline__ void copyHead(T* stage, const AttentionForward<T>& a, const Head& at, int thread) {
+  using Shared = Sizes<kRows, kColumns>;
+  constexpr int units = kColumns / kUnit, pitch = kUnitPitch<Shared::pitchRows>;
+  static_assert(kRows * units % kWarpgroup == 0);
+  const int64_t width = int64_t{a.heads} * kColumns;
+  const T* const head = headOfQkv(a.qkv, at, kQuery, a.tokens, a.heads, kColumns).data;
+  int row = thread / units, unit = thread % units;
+#pragma unroll 1
+  for (int i = 0; i < kRows * units / kWarpgroup; ++i) {
+    const bool inside = row < a.tokens;
+    const T* const from = inside ? head + row * 3 * width + unit * kUnit : head;
+    T* const to = stage + unit * pitch + row * kUnit;
+#pragma unroll
+    for (int part = 0; part < 3; ++part) cpAsync<16>(to + part * Shared::tile, from + part * width, inside ? 16 : 0);
+    row += kWarpgroup / units;
+    unit += kWarpgroup % units;
+    if (unit >= units) {
+      unit -= units;
+      ++row;
+    }
+  }
+}
+
+template <class T, int kRows, int kColumns>
 __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_constant__ CUtensorMap map, AttentionForward<T> a, int allHeads) {
-  using Shared = Sizes<kRows>;
+  using Shared = Sizes<kRows, kColumns>;
   REPA_DYNAMIC_SHARED(shared);
   T* const tiles = reinterpret_cast<T*>(shared);
+  T* const zeros = tiles + kStages * Shared::stage;
   uint64_t* const full = reinterpret_cast<uint64_t*>(shared + Shared::barriersAt);
   uint64_t* const empty = full + kStages;
   const int tokens = a.tokens;
   const int warpgroup = threadIdx.x / kWarpgroup;
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kStages; ++stage) {
-      mbarrierInit(&full[stage], 1);
+      mbarrierInit(&full[stage], Shared::byTma ? 1 : kWarpgroup);
       mbarrierInit(&empty[stage], kConsumers * kWarpgroup / 32);
     }
     fenceMbarrierInit();
+  }
+  if constexpr (!Shared::byTma) {
+    for (int i = threadIdx.x; i < Shared::zeros; i += kThreads) zeros[i] = T{};
+    fenceProxyAsync();
   }
   __syncthreads();
 
   if (warpgroup == kConsumers) {
     decreaseRegisters<kProducerRegisters>();
-    if (threadIdx.x == kConsumers * kWarpgroup) {
+    if (!Shared::byTma || threadIdx.x == kConsumers * kWarpgroup) {
       int visit = 0;
+#pragma unroll 1
       for (int head = blockIdx.x; head < allHeads; head += gridDim.x, ++visit) {
         const int stage = visit % kStages;
         mbarrierWait(&empty[stage], (visit / kStages & 1) ^ 1);
         const Head at(head, a.heads);
         T* const q = tiles + stage * Shared::stage;
-        mbarrierArriveExpect(&full[stage], sizeof(T) * Shared::stage);
-        for (int part = 0; part < 3; ++part)
-          loadTile<kRows, kColumns>(q + part * Shared::tile, map, &full[stage], (part * a.heads + at.head) * kColumns, at.sample);
+        if constexpr (Shared::byTma) {
+          mbarrierArriveExpect(&full[stage], sizeof(T) * Shared::stage);
+          for (int part = 0; part < 3; ++part)
+            loadTile<kRows, kColumns>(q + part * Shared::tile, map, &full[stage], (part * a.heads + at.head) * kColumns, at.sample);
+        } else {
+          copyHead<kRows, kColumns>(q, a, at, threadIdx.x % kWarpgroup);
+          cpAsyncCommit();
+          cpAsyncWait<0>();
+          fenceProxyAsync();
+          mbarrierArrive(&full[stage]);
+        }
       }
     }
     return;
@@ -98,11 +145,10 @@ __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_
 #pragma unroll 1
     for (int block = (warpgroup + visit * blocks) % kConsumers; block < blocks; block += kConsumers) {
       constexpr int kRest = kRows - kKeys;
-      const T* const noZeros = nullptr;
       float s[kKeys / 2], rest[kRest > 0 ? kRest / 2 : 1];
       wgmmaFence();
-      multiplyTransposed<T, kRows, kColumns, kKeys>(s, q, kBlock * block, k, 0, noZeros);
-      if constexpr (kRest > 0) multiplyTransposed<T, kRows, kColumns, kRest>(rest, q, kBlock * block, k, kKeys, noZeros);
+      multiplyTransposed<T, Shared::pitchRows, kColumns, kKeys>(s, q, kBlock * block, k, 0, zeros);
+      if constexpr (kRest > 0) multiplyTransposed<T, Shared::pitchRows, kColumns, kRest>(rest, q, kBlock * block, k, kKeys, zeros);
       wgmmaCommit();
       wgmmaWait<0>();
       wgmmaHold(s);
@@ -155,7 +201,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_
 #pragma unroll
         for (int step = 0; step < kSteps; ++step) {
           const int key = 16 * (kSteps * group + step);
-          wgmma<T, kColumns, Major::mn>(o, p[step], sixteenRows<kRows, kColumns>(v, key), key > 0);
+          wgmma<T, kColumns, Major::mn>(o, p[step], sixteenRows<Shared::pitchRows, kColumns>(v, key), key > 0);
         }
         wgmmaCommit();
         wgmmaWait<1>();
@@ -165,7 +211,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_
         uint32_t p[4];
         exponentials(p, rest);
         wgmmaFence();
-        wgmma<T, kColumns, Major::mn>(o, p, sixteenRows<kRows, kColumns>(v, kKeys));
+        wgmma<T, kColumns, Major::mn>(o, p, sixteenRows<Shared::pitchRows, kColumns>(v, kKeys));
         wgmmaCommit();
       }
       const int lane = readThread() % 32, first = kBlock * block + 16 * (readThread() / 32 % 4);
@@ -191,19 +237,25 @@ __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_
 
 template <class T>
 bool attentionSm90(cudaStream_t stream, const AttentionForward<T>& a) {
-  const auto run = [&]<int kRows>() {
+  const auto run = [&]<int kRows, int kColumns>() {
+    using Shared = Sizes<kRows, kColumns>;
     const int allHeads = static_cast<int>(a.batch * a.heads);
-    launch(stream, attentionSm90Kernel<T, kRows>,
+    CUtensorMap map = {};
+    if constexpr (Shared::byTma) map = tileMap<kRows, kColumns>(a.qkv, a.batch, a.tokens, int64_t{3} * a.heads * kColumns);
+    launch(stream, attentionSm90Kernel<T, kRows, kColumns>,
            {.grid = dim3(static_cast<unsigned>(std::min(allHeads, deviceAttribute(cudaDevAttrMultiProcessorCount)))),
             .block = dim3(kThreads),
-            .sharedBytes = Sizes<kRows>::bytes},
-           tileMap<kRows, kColumns>(a.qkv, a.batch, a.tokens, int64_t{3} * a.heads * kColumns), a, allHeads);
+            .sharedBytes = Shared::bytes},
+           map, a, allHeads);
     return true;
   };
-  if (!a.aligned || a.headDim != kColumns || a.tokens < kLeastTokens) return false;
-  if (a.tokens <= kKeys) return run.template operator()<kKeys>();
-  if (a.tokens <= kKeys + 16) return run.template operator()<kKeys + 16>();
-  return false;
+  if (!a.aligned || a.tokens < kLeastTokens || a.tokens > kKeys + 16) return false;
+  const bool past = a.tokens > kKeys;
+  switch (a.headDim) {
+    case 64: return past ? run.template operator()<kKeys + 16, 64>() : run.template operator()<kKeys, 64>();
+    case 72: return !past && run.template operator()<kKeys, 72>();
+    default: return false;
+  }
 }
 
 template bool attentionSm90(cudaStream_t, const AttentionForward<bf16>&);

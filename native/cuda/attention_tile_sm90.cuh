@@ -10,7 +10,8 @@
 //     MN-major           16 more of k: 16 rows; the next 8 columns: a unit
 //
 // No swizzle of 128 bytes holds nine units. A product over 72 columns ends in a step of 16 of which 8 are not there: they come from
-// `zeros`, 16 bytes for each of 64 rows behind the tiles, for a matrix without swizzle may have its second 8 of k anywhere after the first.
+// `zeros`, 16 bytes for each of an operand's rows behind the tiles, for a matrix without swizzle may have its second 8 of k anywhere after
+// the first. Where units are kRows rows apart that need not be the tile's rows: a few more keep neighbouring units out of one bank.
 #pragma once
 
 #include <type_traits>

@@ -9,3 +9,8 @@ test('attention and its gradients are the same bits in whatever order the thread
   })
   expect(new Set(digests).size).toBe(1)
 })
+
+test('kernels that there are not are refused', () => {
+  const { stderr } = runProgram('attention', { env: { REPA_ATTENTION: 'flash' } })
+  expect(stderr).toMatch(/REPA_ATTENTION is "flash"; expected mma or wgmma\./)
+})

@@ -76,6 +76,10 @@ KERNELS.attention = (dtype) => {
       for (const dBias of [null, zeros(3 * headDim)])
         native.attentionBackward(draw(1, tokens, headDim), qkv, o, lse, 1, dBias, dBias !== null)
     }
+  // Hopper's for 72 columns runs only where it is asked for.
+  process.env.REPA_ATTENTION = 'wgmma'
+  native.attention(draw(1, LEAST_RESIDENT_TOKENS, 3 * 72), 1, true)
+  delete process.env.REPA_ATTENTION
 }
 
 KERNELS['qk-norm'] = (dtype) => {
