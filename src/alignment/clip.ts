@@ -1,9 +1,10 @@
-import { type FileTensor, renamedState } from '../models/renamed-state.ts'
+import { type FileTensor, present, renamedState } from '../models/renamed-state.ts'
 import { CLIP_PRESETS, CLIP_TRAITS } from '../models/vit-presets.ts'
 import { listed } from '../models/vit-weights.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { EncoderFamily } from './encoder-family.ts'
 import { CLIP } from './preprocessing.ts'
+import { transformersBlocks } from './transformers-blocks.ts'
 
 /** OpenAI's names of a block's layers, and open_clip's. */
 const OPENAI_LAYERS: Readonly<Record<string, string>> = {
@@ -13,15 +14,6 @@ const OPENAI_LAYERS: Readonly<Record<string, string>> = {
   ln_2: 'norm2',
   'mlp.c_fc': 'mlp.fc1',
   'mlp.c_proj': 'mlp.fc2',
-}
-
-/** The Transformers library's, but for the three projections of attention. */
-const TRANSFORMERS_LAYERS: Readonly<Record<string, string>> = {
-  layer_norm1: 'norm1',
-  'self_attn.out_proj': 'attn.proj',
-  layer_norm2: 'norm2',
-  'mlp.fc1': 'mlp.fc1',
-  'mlp.fc2': 'mlp.fc2',
 }
 
 /**
@@ -86,25 +78,9 @@ function transformersTensors(file: StateSource, prefix: string): Map<string, Fil
     // The library's own spelling.
     ['norm_pre.weight', { from: `${prefix}pre_layrnorm.weight` }],
     ['norm_pre.bias', { from: `${prefix}pre_layrnorm.bias` }],
+    ...transformersBlocks(file, prefix),
   ])
-  for (const from of file.names) {
-    const [, index, layer, kind] = /^encoder\.layers\.(\d+)\.(.+)\.(weight|bias)$/.exec(without(from, prefix)) ?? []
-    if (layer === undefined) continue
-    if (layer === 'self_attn.q_proj') {
-      const parts = ['q', 'k', 'v'].map((part) => `${prefix}encoder.layers.${index}.self_attn.${part}_proj.${kind}`)
-      tensors.set(`blocks.${index}.attn.qkv.${kind}`, { from: parts })
-    } else if (!/^self_attn\.[kv]_proj$/.test(layer)) {
-      const name = Object.hasOwn(TRANSFORMERS_LAYERS, layer) ? TRANSFORMERS_LAYERS[layer] : layer
-      tensors.set(`blocks.${index}.${name}.${kind}`, { from })
-    }
-  }
   return present(tensors, file)
 }
 
 const without = (name: string, prefix: string) => (name.startsWith(prefix) ? name.slice(prefix.length) : '')
-
-/** Leaves out what the file lacks, so that it is reported under the model's name. */
-function present(tensors: Map<string, FileTensor>, file: StateSource): Map<string, FileTensor> {
-  const names = new Set(file.names)
-  return new Map([...tensors].filter(([, { from }]) => [from].flat().every((part) => names.has(part))))
-}

@@ -29,3 +29,9 @@ export function renamedState(file: StateSource, tensors: ReadonlyMap<string, Fil
     },
   }
 }
+
+/** Leaves out what the file lacks, so that it is reported under the model's name. */
+export function present(tensors: ReadonlyMap<string, FileTensor>, file: StateSource): Map<string, FileTensor> {
+  const names = new Set(file.names)
+  return new Map([...tensors].filter(([, { from }]) => [from].flat().every((part) => names.has(part))))
+}
