@@ -5,6 +5,7 @@ import type { EncoderFamily } from './encoder-family.ts'
 import { jepa } from './jepa.ts'
 import { mae } from './mae.ts'
 import { mocov3 } from './mocov3.ts'
+import { siglip } from './siglip.ts'
 
 /** Every family of encoders that files of weights can be had for. */
-export const ENCODER_FAMILIES: readonly EncoderFamily[] = [dinov2, dinov1, mocov3, mae, clip, jepa]
+export const ENCODER_FAMILIES: readonly EncoderFamily[] = [dinov2, dinov1, mocov3, mae, clip, jepa, siglip]

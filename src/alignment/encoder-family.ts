@@ -1,7 +1,14 @@
-import type { VisionTransformerOptions } from '../models/vit-config.ts'
+import type { PositionInterpolation, VisionTransformerOptions } from '../models/vit-config.ts'
 import type { VisionTransformerPreset } from '../models/vit-presets.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { ChannelStatistics } from './preprocessing.ts'
+
+/** How what does not fit a grid of tokens is made to: both are bicubic. */
+export interface Resampling {
+  /** Whether images are resized with antialias. */
+  readonly imageAntialias: boolean
+  readonly positions: PositionInterpolation
+}
 
 /** A family of published encoders: their sizes, their files, and how REPA (utils.py, train.py) takes features from them. */
 export interface EncoderFamily {
@@ -14,6 +21,8 @@ export interface EncoderFamily {
   /** What all of its models have in common. */
   readonly traits: Partial<VisionTransformerOptions>
   readonly statistics: ChannelStatistics
+  /** Default: REPA's, which is the same for all encoders that it knows. */
+  readonly resampling?: Resampling
   /** Where the weights of a model are published. */
   readonly publishedFile: (name: VisionTransformerPreset) => string
   /** Keys of the state dict in a torch checkpoint, where it is not the file itself; default: the usual ones. */
@@ -25,8 +34,8 @@ export interface EncoderFamily {
    */
   readonly state: (file: StateSource) => StateSource
   /**
-   * Whether the model of this name is run on grids beyond 16 x 16, as those of 512-pixel images are. REPA does that with DINOv2
-   * without registers alone (train.py asserts it).
+   * Whether the model of this name is run on grids beyond 16 x 16, as those of 512-pixel images are. Of the encoders that REPA
+   * knows, it does that with DINOv2 without registers alone (train.py asserts it).
    */
   readonly largeGrids?: (name: VisionTransformerPreset) => boolean
 }

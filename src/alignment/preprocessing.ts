@@ -14,22 +14,25 @@ export const CLIP: ChannelStatistics = {
   mean: [0.48145466, 0.4578275, 0.40821073],
   std: [0.26862954, 0.26130258, 0.27577711],
 }
+/** [0, 1] to [−1, 1]. */
+export const HALF: ChannelStatistics = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] }
 
 /**
  * RGB images u8 [B, 3, H, W] → x / 255, normalised by the statistics, and resized: [B, 3, height, width], f32. The resizing is
- * torch's bicubic (a = −0.75, half-pixel centres, no antialias), and nothing is clamped. REPA resizes CLIP's images before it
+ * torch's bicubic (a = −0.75, half-pixel centres, no antialias; with `antialias` a = −0.5), and nothing is clamped. REPA resizes CLIP's images before it
  * normalises them and all others after; an interpolation whose weights sum to 1 gives the same in either order.
  */
 export function normalizedInput(
   images: Tensor,
   [height, width]: readonly [number, number],
   statistics: ChannelStatistics,
+  { antialias = false }: { antialias?: boolean } = {},
 ): Tensor {
   return scope(() => {
     const normalised = normalizeImages(images, { divisor: 255, ...statistics })
     // At its own size bicubic interpolation is the identity.
     if (images.shape[2] === height && images.shape[3] === width) return normalised
-    const resized = resizePlanes(normalised, height, width, { filter: 'bicubic' })
+    const resized = resizePlanes(normalised, height, width, { filter: 'bicubic', antialias })
     release(normalised)
     return resized
   })

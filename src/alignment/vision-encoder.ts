@@ -17,12 +17,15 @@ import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { AverageFeatures } from './average-features.ts'
 import type { Encoder } from './encoder.ts'
-import type { EncoderFamily } from './encoder-family.ts'
+import type { EncoderFamily, Resampling } from './encoder-family.ts'
 import { normalizedInput } from './preprocessing.ts'
 import { AVERAGE_FEATURES, encoderStatement } from './stated-encoder.ts'
 
-/** REPA fits every table to the grid with timm's resample_abs_pos_embed, not in the models' own ways, which give others. */
+/** REPA fits the tables of all encoders that it knows to the grid with timm's resample_abs_pos_embed, not in the models' own ways, which give others. */
 export const REPA_INTERPOLATION: PositionInterpolation = { antialias: true, offset: 0 }
+
+/** Images are resized without antialias, tables with it. */
+const REPA_RESAMPLING: Resampling = { imageAntialias: false, positions: REPA_INTERPOLATION }
 
 type VisionEncoderName = VisionTransformerPreset | 'vit'
 
@@ -30,7 +33,7 @@ type VisionEncoderName = VisionTransformerPreset | 'vit'
 const LARGEST_GRID = 16
 
 /** What of a family the features depend on. */
-type Preprocessing = Pick<EncoderFamily, 'statistics' | 'largeGrids'>
+type Preprocessing = Pick<EncoderFamily, 'statistics' | 'resampling' | 'largeGrids'>
 
 /** A frozen vision transformer as REPA's teacher: its patch tokens. */
 export class VisionEncoder implements Encoder {
@@ -66,7 +69,7 @@ export class VisionEncoder implements Encoder {
     if (Math.max(rows, columns) <= LARGEST_GRID || name === 'vit' || this.#family.largeGrids?.(name)) return
     throw new RangeError(
       `The encoder ${name} has no mode for images of 512 pixels, whose grid is ${rows} x ${columns}: as in the reference, ` +
-        `it goes up to ${LARGEST_GRID} x ${LARGEST_GRID}. Take dinov2-vit-s, -b, -l or -g, or a model of larger patches.`,
+        `it goes up to ${LARGEST_GRID} x ${LARGEST_GRID}. Take dinov2-vit-s, -b, -l or -g, siglip-vit-b, -l or -so400m, or a model of larger patches.`,
     )
   }
 
@@ -74,9 +77,11 @@ export class VisionEncoder implements Encoder {
   features(images: Tensor, grid: readonly [number, number]): Tensor {
     this.requireGrid(grid)
     const { patch } = this.model.config
+    const { statistics, resampling = REPA_RESAMPLING } = this.#family
     return scope(() => {
-      const input = normalizedInput(images, [grid[0] * patch, grid[1] * patch], this.#family.statistics)
-      const features = this.model.patchFeatures(input, { interpolation: REPA_INTERPOLATION })
+      const size = [grid[0] * patch, grid[1] * patch] as const
+      const input = normalizedInput(images, size, statistics, { antialias: resampling.imageAntialias })
+      const features = this.model.patchFeatures(input, { interpolation: resampling.positions })
       return this.#average?.takenOff(features, grid) ?? features
     })
   }

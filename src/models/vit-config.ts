@@ -28,7 +28,7 @@ export const visionTransformerConfigSchema = z
     /** Of the FFN's hidden layer. Default: DINOv2's, 4·hidden, or two thirds of it rounded up to a multiple of 8 for SwiGLU. */
     ffnWidth: positive.optional(),
     /** Of an MLP. */
-    activation: z.enum(['gelu-erf', 'quick-gelu']).default('gelu-erf'),
+    activation: z.enum(['gelu-erf', 'gelu-tanh', 'quick-gelu']).default('gelu-erf'),
     /** Whether a class token, with a position of its own, stands before the patches. */
     classToken: z.boolean().default(true),
     registers: z.int().nonnegative().default(0),

@@ -7,6 +7,9 @@ const B = { hidden: 768, depth: 12, heads: 12 } as const
 const L = { hidden: 1024, depth: 24, heads: 16 } as const
 const H = { hidden: 1280, depth: 32, heads: 16 } as const
 
+/** The shape-optimized ViT of 400 million parameters (arXiv 2305.13035). */
+const SO400M = { hidden: 1152, depth: 27, heads: 16, ffnWidth: 4304 } as const
+
 /** The sizes of DINOv2 (arXiv 2304.07193), by their letter. All have a head_dim of 64. */
 const DINOV2_SIZES = {
   s: { hidden: 384, depth: 12, heads: 6 },
@@ -70,6 +73,25 @@ export const JEPA_TRAITS = {
 } as const satisfies Traits
 export const JEPA_PRESETS = { 'jepa-vit-h': { ...JEPA_TRAITS, ...H } } as const satisfies Presets
 
+/**
+ * The image tower of SigLIP (arXiv 2303.15343), which has no class token. big_vision computes the approximate GELU, and so does the
+ * Transformers library ("gelu_pytorch_tanh"), whose way of resampling positions this is.
+ */
+export const SIGLIP_TRAITS = {
+  imageSize: 256,
+  patch: 16,
+  activation: 'gelu-tanh',
+  classToken: false,
+  layerScale: false,
+  maskToken: false,
+  interpolation: { antialias: false, offset: 0 },
+} as const satisfies Traits
+export const SIGLIP_PRESETS = {
+  'siglip-vit-b': { ...SIGLIP_TRAITS, ...B },
+  'siglip-vit-l': { ...SIGLIP_TRAITS, ...L },
+  'siglip-vit-so400m': { ...SIGLIP_TRAITS, ...SO400M, patch: 14, imageSize: 224 },
+} as const satisfies Presets
+
 type Presets = Readonly<Record<string, VisionTransformerOptions>>
 
 export type VisionTransformerPreset =
@@ -79,6 +101,7 @@ export type VisionTransformerPreset =
   | keyof typeof MAE_PRESETS
   | keyof typeof CLIP_PRESETS
   | keyof typeof JEPA_PRESETS
+  | keyof typeof SIGLIP_PRESETS
 
 /** All of them, in the order in which they are listed to users. */
 export const VISION_TRANSFORMER_PRESETS: Readonly<Record<VisionTransformerPreset, VisionTransformerOptions>> = {
@@ -88,4 +111,5 @@ export const VISION_TRANSFORMER_PRESETS: Readonly<Record<VisionTransformerPreset
   ...MAE_PRESETS,
   ...CLIP_PRESETS,
   ...JEPA_PRESETS,
+  ...SIGLIP_PRESETS,
 }

@@ -100,7 +100,7 @@ export function vitConfig(
       ...traits,
       ...seen,
       heads: headsOf(state.name, hidden, { given: heads, stated: stated.num_heads, published: published?.heads }),
-      interpolation,
+      interpolation: interpolation ?? traits.interpolation,
     },
     state.name,
   )

@@ -1,6 +1,6 @@
 /**
- * The vision transformer of DINOv2 (arXiv 2304.07193) and, by its configuration, of DINO, MoCo v3, MAE, CLIP and I-JEPA, to take
- * features from. Parameter names, shapes and order are those of the state dict of facebookresearch/dinov2 (block_chunks = 0), which
+ * The vision transformer of DINOv2 (arXiv 2304.07193) and, by its configuration, of DINO, MoCo v3, MAE, CLIP, I-JEPA and SigLIP,
+ * to take features from. Parameter names, shapes and order are those of the state dict of facebookresearch/dinov2 (block_chunks = 0), which
  * are timm's too; other files' tensors are renamed when they are read.
  */
 import { ParameterList, type StateEntry } from '../nn/parameter-list.ts'

@@ -25,6 +25,10 @@ import {
   maeWithDecoderFile,
   mocoFile,
   openaiFile,
+  openClipSiglipFile,
+  siglipFile,
+  siglipTowerFile,
+  timmSiglipFile,
   transformersFile,
   type Weights,
 } from './published-files.ts'
@@ -35,6 +39,8 @@ interface Family {
   readonly hidden: number
   readonly heads: number
   readonly depth: number
+  /** Of the MLP's hidden layer; default 4 · hidden. */
+  readonly ffnWidth?: number
   readonly how: Omit<ViTReference, 'weights' | 'depth' | 'heads'>
   readonly files: readonly (readonly [what: string, write: (weights: Weights) => Checkpoint])[]
 }
@@ -47,6 +53,8 @@ const PLAIN = {
   finalNorm: true,
   patchBias: true,
 } as const
+
+const SIGLIP = { ...PLAIN, activation: 'gelu-tanh', classToken: false, tableAntialias: false } as const
 
 /** As the facts and the families' papers say; sizes are small, but for MoCo's depth, on which its misspelt names depend. */
 const FAMILIES: readonly Family[] = [
@@ -89,6 +97,24 @@ const FAMILIES: readonly Family[] = [
     how: { ...PLAIN, classToken: false },
     files: [['IN1K-vit.h.14-300e.pth.tar', jepaFile]],
   },
+  {
+    name: 'siglip-vit-l',
+    ...{ patch: 16, hidden: 48, heads: 2, depth: 2 },
+    how: SIGLIP,
+    files: [
+      ['model.safetensors', siglipFile],
+      ['the image tower alone', siglipTowerFile],
+      ['open_clip', openClipSiglipFile],
+      ['timm', timmSiglipFile],
+    ],
+  },
+  {
+    // An eighth of its width, of heads as wide as its.
+    name: 'siglip-vit-so400m',
+    ...{ patch: 14, hidden: 144, heads: 2, depth: 2, ffnWidth: 538 },
+    how: SIGLIP,
+    files: [['model.safetensors', siglipFile]],
+  },
 ]
 
 /** Side of the position table's grid, and the grid of 60-pixel images on which features are taken. */
@@ -96,7 +122,7 @@ const SIDE = 3
 const GRID = [4, 4] as const
 
 /** Small in the stream, so that the LayerNorms' epsilon is seen: variances are of the order of 1e-3. */
-function weightsOf({ hidden, depth, patch, how }: Family): Weights {
+function weightsOf({ hidden, depth, patch, ffnWidth = 4 * hidden, how }: Family): Weights {
   const weights = new Map<string, NdArray>()
   let seed = 100
   const add = (name: string, shape: readonly number[], scale: number, offset = 0) =>
@@ -122,8 +148,8 @@ function weightsOf({ hidden, depth, patch, how }: Family): Weights {
     dense(`blocks.${i}.attn.qkv`, 3 * hidden, hidden, 1.5)
     dense(`blocks.${i}.attn.proj`, hidden, hidden, 0.1)
     norm(`blocks.${i}.norm2`)
-    dense(`blocks.${i}.mlp.fc1`, 4 * hidden, hidden, 1.5)
-    dense(`blocks.${i}.mlp.fc2`, hidden, 4 * hidden, 0.1)
+    dense(`blocks.${i}.mlp.fc1`, ffnWidth, hidden, 1.5)
+    dense(`blocks.${i}.mlp.fc2`, hidden, ffnWidth, 0.1)
   }
   if (how.finalNorm) norm('norm')
   return weights
@@ -133,18 +159,26 @@ const BATCH = 2
 const PIXELS = 60
 const photo = Uint8Array.from(randomIntegers(BATCH * 3 * PIXELS ** 2, 256, 7))
 
-/** REPA's preprocess_raw_image in float64, in its own order of steps: CLIP's images are resized first. */
-function preprocessed(name: string, patch: number): NdArray {
-  const clip = name.startsWith('clip')
-  const mean = clip ? [0.48145466, 0.4578275, 0.40821073] : [0.485, 0.456, 0.406]
-  const std = clip ? [0.26862954, 0.26130258, 0.27577711] : [0.229, 0.224, 0.225]
+const STATISTICS: Readonly<Record<string, { readonly mean: readonly number[]; readonly std: readonly number[] }>> = {
+  imagenet: { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] },
+  clip: { mean: [0.48145466, 0.4578275, 0.40821073], std: [0.26862954, 0.26130258, 0.27577711] },
+  siglip: { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] },
+}
+
+/**
+ * REPA's preprocess_raw_image in float64, in its own order of steps: CLIP's images are resized first. So are SigLIP's, as its image
+ * processor does it, but for the rounding to bytes.
+ */
+function preprocessed(name: string, patch: number, antialias = name.startsWith('siglip')): NdArray {
+  const resizedFirst = /^(clip|siglip)/.test(name)
+  const { mean, std } = STATISTICS[/^(clip|siglip)/.exec(name)?.[0] ?? 'imagenet']!
   const unit = map(fromValues([BATCH, 3, PIXELS, PIXELS], photo), (value) => value / 255)
   const normalised = (x: NdArray) => {
     const plane = x.shape[2]! * x.shape[3]!
     return map(x, (value, i) => (value - mean[Math.floor(i / plane) % 3]!) / std[Math.floor(i / plane) % 3]!)
   }
-  const fitted = (x: NdArray) => resize(x, GRID[0] * patch, GRID[1] * patch, { method: 'bicubic', antialias: false })
-  return clip ? normalised(fitted(unit)) : fitted(normalised(unit))
+  const fitted = (x: NdArray) => resize(x, GRID[0] * patch, GRID[1] * patch, { method: 'bicubic', antialias })
+  return resizedFirst ? normalised(fitted(unit)) : fitted(normalised(unit))
 }
 
 async function write(checkpoint: Checkpoint): Promise<string> {
@@ -166,8 +200,11 @@ async function featuresOf(family: Family, path: string): Promise<NdArray> {
  * Half an ulp of the largest number for every term that a feature's longest chain of sums adds up: the patch's elements, and in
  * every block the widths that its four products and its attention sum over.
  */
-function tolerance({ patch, hidden, depth }: Family, expected: NdArray): { atol: number; rtol: number } {
-  const terms = 3 * patch ** 2 + depth * (hidden + GRID[0] * GRID[1] + hidden + hidden + 4 * hidden)
+function tolerance(
+  { patch, hidden, depth, ffnWidth = 4 * hidden }: Family,
+  expected: NdArray,
+): { atol: number; rtol: number } {
+  const terms = 3 * patch ** 2 + depth * (hidden + GRID[0] * GRID[1] + hidden + hidden + ffnWidth)
   const largest = expected.data.reduce((most, value) => Math.max(most, Math.abs(value)), 1)
   return { atol: terms * 2 ** -24 * largest, rtol: 0 }
 }
@@ -198,6 +235,7 @@ describe.each(FAMILIES)('$name', (family) => {
   const CHANGES: Readonly<Record<string, Partial<ViTReference>>> = {
     epsilon: { epsilon: family.how.epsilon === 1e-6 ? 1e-5 : 1e-6 },
     activation: { activation: family.how.activation === 'gelu-erf' ? 'quick-gelu' : 'gelu-erf' },
+    'resampling of the table': { tableAntialias: !(family.how.tableAntialias ?? true) },
     ...(family.how.finalNorm ? { 'final norm': { finalNorm: false } } : {}),
     ...(family.how.preNorm ? { 'norm before the blocks': { preNorm: false } } : {}),
     ...(family.how.patchBias ? { 'bias of the patch embedding': { patchBias: false } } : {}),
@@ -207,12 +245,64 @@ describe.each(FAMILIES)('$name', (family) => {
     expect(compare(other, expected, tolerance(family, expected)).close).toBe(false)
   })
 
+  test('the bound notices images that are resized another way', () => {
+    const other = preprocessed(family.name, family.patch, !family.name.startsWith('siglip'))
+    expect(compare(patchFeatures(other, reference), expected, tolerance(family, expected)).close).toBe(false)
+  })
+
   test('a tensor that is missing is named as the model names it', async () => {
     const name = 'blocks.1.mlp.fc2.bias'
     const path = await write(family.files[0]![1](new Map([...weights].filter(([key]) => key !== name))))
     await expect(loadEncoder(family.name, path, { heads: family.heads })).rejects.toThrow(
       `does not fit the model: ${name} [${family.hidden}] is missing.`,
     )
+  })
+})
+
+describe('files that hold no image tower of SigLIP', () => {
+  const family = (name: string) => FAMILIES.find((entry) => entry.name === name)!
+  const siglip = family('siglip-vit-l')
+  const tower = siglipFile(weightsOf(siglip))
+  const clipTower = transformersFile(weightsOf(family('clip-vit-L')))
+  const only = (state: Checkpoint, kept: (name: string) => boolean): Checkpoint =>
+    new Map([...state].filter(([name]) => kept(name)))
+  const WRONG: readonly { what: string; name?: string; state: Checkpoint; message: string }[] = [
+    {
+      what: 'a text tower',
+      state: only(tower, (name) => name.startsWith('text_model.')),
+      message: "holds a text tower alone: all of its 3 tensors are text_model's.",
+    },
+    {
+      what: "CLIP's",
+      state: clipTower,
+      message: "no SigLIP weights, but maybe CLIP's: it has vision_model.embeddings.class_embedding, and SigLIP has no",
+    },
+    {
+      what: "SigLIP's as CLIP's",
+      name: 'clip-vit-L',
+      state: tower,
+      message: "holds no CLIP weights: it has no visual.class_embedding, nor the Transformers library's",
+    },
+    {
+      what: 'neither',
+      state: only(tower, (name) => name.startsWith('logit_')),
+      message:
+        "it has no vision_model.embeddings.patch_embedding.weight, as the Transformers library calls it, nor timm's pos_embed. " +
+        'It has logit_scale, logit_bias.',
+    },
+    {
+      what: 'no positions',
+      state: only(tower, (name) => !name.includes('position_embedding')),
+      message: 'holds no SigLIP weights: pos_embed was looked for, and it is missing.',
+    },
+    {
+      what: 'one of three projections',
+      state: only(tower, (name) => !name.endsWith('1.self_attn.k_proj.bias')),
+      message: 'does not fit the model: blocks.1.attn.qkv.bias [144] is missing.',
+    },
+  ]
+  test.each(WRONG)('$what', async ({ name = siglip.name, state, message }) => {
+    await expect(loadEncoder(name, await write(state), { heads: siglip.heads })).rejects.toThrow(message)
   })
 })
 
@@ -250,6 +340,12 @@ describe('sizes', () => {
     { name: 'clip-vit-L', heads: 16, parameters: 303_966_208 - 2 * 1024 - 1024 * 768 },
     // MAE's ViT-H/14 has 630,764,800, the class token and its position among them.
     { name: 'jepa-vit-h', heads: 16, parameters: 630_764_800 - 2 * 1280 },
+    // The Transformers library's 92,884,224 of siglip-base-patch16-224, whose table has 196 entries, without the pooling head.
+    { name: 'siglip-vit-b', heads: 12, parameters: 92_884_224 + (256 - 196) * 768 - poolingHead(768, 3072) },
+    // MoCo v3's ViT-L/16, without a class token and with more positions.
+    { name: 'siglip-vit-l', heads: 16, parameters: 303_301_632 + (256 - 197) * 1024 - 1024 },
+    // Its 428,225,600 of siglip-so400m-patch14-384, whose table has 729 entries.
+    { name: 'siglip-vit-so400m', heads: 16, parameters: 428_225_600 - (729 - 256) * 1152 - poolingHead(1152, 4304) },
   ]
   test.each(PUBLISHED)(
     '$name has $parameters parameters, and its heads are known',
@@ -271,6 +367,11 @@ describe('sizes', () => {
     },
   )
 })
+
+/** SigLIP's: the probe, attention, a norm and an MLP. */
+function poolingHead(width: number, ffnWidth: number): number {
+  return width + 4 * width * (width + 1) + 2 * width + 2 * width * ffnWidth + ffnWidth + width
+}
 
 async function unread(): Promise<never> {
   throw new Error('a configuration follows from shapes alone')
@@ -304,7 +405,7 @@ describe('grids', () => {
       expect(features.shape).toEqual([1, grid[0] * grid[1], 16])
     }
     const large = () => encoder.features(images, [32, 32])
-    if (/^dinov2-/.test(name)) {
+    if (/^(dinov2|siglip)-/.test(name)) {
       using features = large()
       expect(features.shape).toEqual([1, 1024, 16])
     } else {

@@ -388,6 +388,7 @@ describe('names', () => {
     { name: 'toString', message: 'There is no encoder "toString". ' },
     { name: 'mae-vit-b', message: 'did you mean mae-vit-l?' },
     { name: 'clip-vit-l', message: 'did you mean clip-vit-L?' },
+    { name: 'siglip-so400m', message: 'did you mean siglip-vit-so400m?' },
     { name: 'mocov3-resnet-50', message: 'There is no encoder "mocov3-resnet-50"' },
   ]
   test.each(WRONG)('$name is an error', async ({ name, message }) => {
@@ -403,6 +404,9 @@ describe('names', () => {
     'clip-vit-L': '/ViT-L-14.pt.',
     vit: 'vit=RUN/encoder.safetensors, as repa pretrain-encoder writes it',
     'jepa-vit-h': '/IN1K-vit.h.14-300e.pth.tar.',
+    'siglip-vit-b': '/google/siglip-base-patch16-256/resolve/main/model.safetensors.',
+    'siglip-vit-l': '/google/siglip-large-patch16-256/resolve/main/model.safetensors.',
+    'siglip-vit-so400m': '/google/siglip-so400m-patch14-224/resolve/main/model.safetensors.',
   }
   test.each(ENCODER_NAMES.filter((name) => name !== 'hog'))(
     '%s without a file is an error that says which',

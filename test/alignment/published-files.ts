@@ -128,8 +128,58 @@ export function openaiFile(weights: Weights): Checkpoint {
   return state
 }
 
-/** The same tower as the Transformers library writes it, in which the projections of attention are three. */
-export function transformersFile(weights: Weights): Checkpoint {
+/** The same tower as the Transformers library writes it. */
+export const transformersFile = (weights: Weights): Checkpoint =>
+  withOthers(transformersTower(weights, 'vision_model.'), [
+    'vision_model.post_layernorm.weight',
+    'text_model.final_layer_norm.weight',
+  ])
+
+/** model.safetensors of SigLIP: image tower with its pooling head, text tower, temperature and bias. */
+export const siglipFile = (weights: Weights): Checkpoint =>
+  withOthers(transformersTower(weights, 'vision_model.'), [
+    'vision_model.head.probe',
+    'vision_model.head.attention.in_proj_weight',
+    'vision_model.head.layernorm.weight',
+    'vision_model.head.mlp.fc1.weight',
+    'text_model.embeddings.position_embedding.weight',
+    'text_model.encoder.layers.0.layer_norm1.weight',
+    'text_model.head.weight',
+    'logit_scale',
+    'logit_bias',
+  ])
+
+/** SigLIP's image tower by itself. */
+export const siglipTowerFile = (weights: Weights): Checkpoint =>
+  withOthers(transformersTower(weights, ''), ['head.probe', 'head.attention.in_proj_weight'])
+
+/** open_clip_model.safetensors of SigLIP, whose image tower is timm's. */
+export const openClipSiglipFile = (weights: Weights): Checkpoint =>
+  withOthers(
+    stateDict(weights, (name) => `visual.trunk.${name}`),
+    [
+      'visual.trunk.attn_pool.latent',
+      'visual.trunk.attn_pool.norm.weight',
+      'text.transformer.resblocks.0.ln_1.weight',
+      'text.positional_embedding',
+      'logit_scale',
+    ],
+  )
+
+/** timm's image tower by itself. */
+export const timmSiglipFile = (weights: Weights): Checkpoint =>
+  withOthers(
+    stateDict(weights, (name) => name),
+    ['attn_pool.latent'],
+  )
+
+function withOthers(state: Map<string, HostTensor>, names: readonly string[]): Map<string, HostTensor> {
+  for (const name of names) state.set(name, any)
+  return state
+}
+
+/** An image tower of CLIP's kind in the Transformers library's names, in which the projections of attention are three. */
+function transformersTower(weights: Weights, prefix: string): Map<string, HostTensor> {
   const names: readonly (readonly [RegExp, string])[] = [
     [/^cls_token$/, 'embeddings.class_embedding'],
     [/^pos_embed$/, 'embeddings.position_embedding.weight'],
@@ -138,10 +188,11 @@ export function transformersFile(weights: Weights): Checkpoint {
     [/^blocks/, 'encoder.layers'],
     [/\.norm([12])\./, '.layer_norm$1.'],
     [/attn\.proj/, 'self_attn.out_proj'],
+    [/^norm\./, 'post_layernorm.'],
   ]
   const state = new Map<string, HostTensor>()
   for (const [name, value] of withoutLeadingAxes(weights)) {
-    const renamed = `vision_model.${names.reduce((text, [from, to]) => text.replace(from, to), name)}`
+    const renamed = `${prefix}${names.reduce((text, [from, to]) => text.replace(from, to), name)}`
     if (!name.includes('attn.qkv')) {
       state.set(renamed, tensor(value))
       continue
@@ -153,12 +204,10 @@ export function transformersFile(weights: Weights): Checkpoint {
       state.set(renamed.replace('attn.qkv', `self_attn.${part}_proj`), tensor(third as NdArray))
     }
   }
-  state.set('vision_model.post_layernorm.weight', any)
-  state.set('text_model.final_layer_norm.weight', any)
   return state
 }
 
-/** CLIP's class token is [D], its table [1 + T, D]. */
+/** CLIP's class token is [D], its table [1 + T, D], SigLIP's [T, D]. */
 function withoutLeadingAxes(weights: Weights): Weights {
   return new Map(
     [...weights].map(([name, value]) => {

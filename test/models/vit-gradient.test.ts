@@ -54,6 +54,11 @@ for (const { device, missing } of DEVICES) {
         options: { ...TINY, preNorm: true, finalNorm: false, patchBias: false, activation: 'quick-gelu' },
         side: 12,
       },
+      {
+        name: 'as SigLIP: no class token, the approximate GELU',
+        options: { ...TINY, classToken: false, activation: 'gelu-tanh' },
+        side: 12,
+      },
     ]
     test.each(CASES)('$name: differences of the float64 reference', async ({ options, side }) => {
       using model = new Single(options, device)

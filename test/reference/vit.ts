@@ -17,9 +17,11 @@ export interface ViTReference {
   readonly preNorm: boolean
   readonly finalNorm: boolean
   readonly patchBias: boolean
+  /** Of the table's resampling: timm's (default), without it the Transformers library's. */
+  readonly tableAntialias?: boolean
 }
 
-/** The patch tokens [B, T, D] that REPA takes from a normalised image [B, 3, H, W], the table resampled to its grid by timm. */
+/** The patch tokens [B, T, D] that REPA takes from a normalised image [B, 3, H, W], the table resampled to its grid. */
 export function patchFeatures(image: NdArray, model: ViTReference): NdArray {
   const { of, norm } = layersOf(model)
   const kernel = of('patch_embed.proj.weight')
@@ -28,7 +30,8 @@ export function patchFeatures(image: NdArray, model: ViTReference): NdArray {
   const first = model.classToken ? 1 : 0
 
   const bias = model.patchBias ? of('patch_embed.proj.bias') : zeros([hidden])
-  const patches = patchEmbed(image, kernel, bias, resampled(of('pos_embed'), first, grid))
+  const positions = resampled(of('pos_embed'), first, grid, model.tableAntialias ?? true)
+  const patches = patchEmbed(image, kernel, bias, positions)
   let x = model.classToken ? withFirstToken(patches, of('cls_token'), of('pos_embed')) : patches
   if (model.preNorm) x = norm(x, 'norm_pre')
   for (let i = 0; i < model.depth; i++) {
@@ -65,8 +68,16 @@ export function block(x: NdArray, name: string, model: Layers & Pick<ViTReferenc
   return sum(attended, dense(inner, `${name}.mlp.fc2`))
 }
 
-/** timm's resample_abs_pos_embed of the entries behind the first `first`: bicubic with antialias, [rows·columns, D]. */
-function resampled(table: NdArray, first: number, [rows, columns]: readonly [number, number]): NdArray {
+/**
+ * The entries behind the first `first`, bicubic, [rows·columns, D]: timm's resample_abs_pos_embed with antialias, the Transformers
+ * library's interpolate_pos_encoding without.
+ */
+function resampled(
+  table: NdArray,
+  first: number,
+  [rows, columns]: readonly [number, number],
+  antialias: boolean,
+): NdArray {
   const width = table.shape.at(-1)!
   const side = Math.sqrt(table.data.length / width - first)
   const planes = zeros([width, side, side])
@@ -74,7 +85,7 @@ function resampled(table: NdArray, first: number, [rows, columns]: readonly [num
     for (let d = 0; d < width; d++) planes.data[d * side * side + t] = table.data[(first + t) * width + d]!
   }
   const isOwn = rows === side && columns === side
-  const fitted = isOwn ? planes : resize(planes, rows, columns, { method: 'bicubic', antialias: true })
+  const fitted = isOwn ? planes : resize(planes, rows, columns, { method: 'bicubic', antialias })
   const out = zeros([rows * columns, width])
   for (let t = 0; t < rows * columns; t++) {
     for (let d = 0; d < width; d++) out.data[t * width + d] = fitted.data[d * rows * columns + t]!

@@ -1,0 +1,90 @@
+import { type FileTensor, present, renamedState } from '../models/renamed-state.ts'
+import { SIGLIP_PRESETS, SIGLIP_TRAITS } from '../models/vit-presets.ts'
+import { listed } from '../models/vit-weights.ts'
+import type { StateSource } from '../nn/state-dict.ts'
+import { backboneState } from './backbone.ts'
+import type { EncoderFamily } from './encoder-family.ts'
+import { HALF } from './preprocessing.ts'
+import { transformersBlocks } from './transformers-blocks.ts'
+
+const { 'siglip-vit-b': B, 'siglip-vit-l': L, 'siglip-vit-so400m': SO400M } = SIGLIP_PRESETS
+
+const PUBLISHED: Readonly<Record<string, string>> = {
+  'siglip-vit-b': 'siglip-base-patch16-256',
+  'siglip-vit-l': 'siglip-large-patch16-256',
+  'siglip-vit-so400m': 'siglip-so400m-patch14-224',
+}
+
+/**
+ * The image tower of SigLIP (arXiv 2303.15343): the patch tokens behind post_layernorm, the Transformers library's last_hidden_state.
+ * Later versions of REPA's paper align with SigLIP-L, its code never did; this is what it takes of other encoders with a final norm
+ * (DINOv2's x_norm_patchtokens), and what SigLIP's own pooling head reads, which is left out; CLIP's ln_post, without which REPA takes
+ * CLIP, sees the class token alone. Where the grid is not the table's, images and positions are resampled as the library does it,
+ * to any grid: bicubic with antialias (its image processor, but neither rounded nor clamped to bytes) and without
+ * (interpolate_pos_encoding).
+ *
+ * Read are the files of the Transformers library, of the whole model or the image tower, and those of open_clip and timm, whose names
+ * are this model's. SigLIP 2 (arXiv 2502.14786) of fixed resolution is the same model under the same names; its image processor
+ * resizes bilinearly, which makes a difference where images are resized.
+ */
+export const siglip: EncoderFamily = {
+  title: 'SigLIP',
+  presets: SIGLIP_PRESETS,
+  others: {
+    'SigLIP ViT-B/16 of 224 pixels': { ...B, imageSize: 224 },
+    'SigLIP ViT-B/16 of 384 pixels': { ...B, imageSize: 384 },
+    'SigLIP ViT-B/16 of 512 pixels': { ...B, imageSize: 512 },
+    'SigLIP ViT-L/16 of 384 pixels': { ...L, imageSize: 384 },
+    // 27 x 27 whole patches.
+    'SigLIP So400m/14 of 384 pixels': { ...SO400M, imageSize: 378 },
+    'SigLIP So400m/16 of 256 pixels': { ...SO400M, patch: 16, imageSize: 256 },
+  },
+  traits: SIGLIP_TRAITS,
+  statistics: HALF,
+  resampling: { imageAntialias: true, positions: SIGLIP_TRAITS.interpolation },
+  publishedFile: (name) => `https://huggingface.co/google/${PUBLISHED[name]}/resolve/main/model.safetensors`,
+  largeGrids: () => true,
+  state(file) {
+    const { names } = file
+    for (const prefix of ['vision_model.', '']) {
+      const classToken = `${prefix}embeddings.class_embedding`
+      if (names.includes(classToken)) {
+        throw new Error(
+          `${file.name} holds no SigLIP weights, but maybe CLIP's: it has ${classToken}, and SigLIP has no class token.`,
+        )
+      }
+      if (names.includes(`${prefix}embeddings.patch_embedding.weight`)) {
+        return renamedState(file, transformersTensors(file, prefix))
+      }
+    }
+    if (names.some((name) => /(^|\.)pos_embed$/.test(name))) {
+      return backboneState(file, {
+        family: 'SigLIP',
+        landmark: 'pos_embed',
+        rename: (name) => (name.startsWith('attn_pool.') ? undefined : name),
+      })
+    }
+    if (names.length > 0 && names.every((name) => name.startsWith('text_model.'))) {
+      throw new Error(
+        `${file.name} holds a text tower alone: all of its ${names.length} tensors are text_model's. The encoder is SigLIP's image ` +
+          'tower; pass the file of the whole model, or of its vision_model.',
+      )
+    }
+    throw new Error(
+      `${file.name} holds no SigLIP weights: it has no vision_model.embeddings.patch_embedding.weight, as the Transformers library ` +
+        `calls it, nor timm's pos_embed. ${listed(names)}`,
+    )
+  },
+}
+
+function transformersTensors(file: StateSource, prefix: string): Map<string, FileTensor> {
+  const tensors = new Map<string, FileTensor>([
+    ['pos_embed', { from: `${prefix}embeddings.position_embedding.weight`, leadingAxes: 1 }],
+    ['patch_embed.proj.weight', { from: `${prefix}embeddings.patch_embedding.weight` }],
+    ['patch_embed.proj.bias', { from: `${prefix}embeddings.patch_embedding.bias` }],
+    ...transformersBlocks(file, prefix),
+    ['norm.weight', { from: `${prefix}post_layernorm.weight` }],
+    ['norm.bias', { from: `${prefix}post_layernorm.bias` }],
+  ])
+  return present(tensors, file)
+}
