@@ -21,6 +21,9 @@
 // Shared memory at 72 columns: K, V, Q, dO 147,456 bytes; dS, where o lies at first, 73,728; zeros 1,024; lse, delta 2,048; column sums
 // 6,912: 231,176 with the barrier, one block an SM. Registers, of 255: 255 at 72 columns, 243 at 64.
 //
+// Heads of 72 columns can come by cp.async too, all threads of a warpgroup copying where one asks the TMA: why, attention_forward_sm90.cu says.
+// Units are a row further apart then: 232,040 bytes. No chip has timed it, and it runs where REPA_ATTENTION=wgmma asks for it.
+//
 // On an H200, bf16, with column sums, medians of the variants that this was made of: SiT-B/2 at batch 256 (3072 heads, 64 columns) 445 us,
 // 289 TFLOP/s; SiT-XL/2 (4096 heads, 72 columns) 905 us, 213 TFLOP/s. attention_backward_resident.cu takes 681 and 1090 us, cuDNN by PyTorch
 // 2.11 864 and 1350. At 72 columns a variant that copied nothing took 723 us.
@@ -46,9 +49,10 @@ template <int kColumns>
 constexpr int kSumPitch = 3 * kColumns;  // floats between the column sums, of dQ, dK and dV, of two warps
 
 /// Elements of what lies in shared memory; floats and the barrier follow.
-template <int kColumns>
+template <int kColumns, bool kByTma>
 struct Sizes {
-  static constexpr int tile = kTileElements<kMostTokens, kColumns>;
+  static constexpr int pitchRows = kByTma ? kMostTokens : kMostTokens + 1;  // between units
+  static constexpr int tile = kTileElements<pitchRows, kColumns>;
   static constexpr int scores = std::max(kMostTokens * kBlock, tile);  // o lies there as well
   static constexpr int zeros = kUnit * kBlock;
   static constexpr size_t floatsAt = sizeof(bf16) * (4 * tile + 2 * scores + zeros);
@@ -56,17 +60,33 @@ struct Sizes {
   static constexpr size_t bytes = barrierAt + sizeof(uint64_t);
   static constexpr unsigned headBytes = sizeof(bf16) * 5 * tile;
   static_assert(bytes <= 227 * 1024);
+  static_assert(kByTma || !kInLines<kColumns>, "lines are swizzled by the TMA");
 };
 
-/// Whole tiles, and blocks of kBlock rows.
+/// Whole tiles, and blocks of kBlock rows; where the TMA brings them.
 struct Maps {
   CUtensorMap qkv, o, dO, qkvBlock, dOBlock;
 };
 
-template <class T, int kColumns>
+/// Begins to copy rows [first, first + count) of a head into a tile, by `threads` threads of which this is `thread`; rows past the tokens become
+/// zeros. Divides for every copy and keeps nothing while the rest of the kernel runs.
+template <int kPitchRows, int kColumns, class T>
+__device__ __forceinline__ void copyRows(T* tile, HeadRows<const T> head, int first, int count, int tokens, int thread, int threads) {
+  constexpr int units = kColumns / kUnit;
+#pragma unroll 1
+  for (int i = thread; i < count * units; i += threads) {
+    const int row = first + i / units, unit = i % units;
+    const bool inside = row < tokens;
+    // Within a sample: at most 256 rows.
+    const int from = inside ? row * static_cast<int>(head.stride) + unit * kUnit : 0;
+    cpAsync<16>(tile + unit * kUnitPitch<kPitchRows> + row * kUnit, head.data + from, inside ? 16 : 0);
+  }
+}
+
+template <class T, int kColumns, bool kByTma>
 __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const __grid_constant__ Maps maps, AttentionBackward<T> a, int allHeads) {
-  using Shared = Sizes<kColumns>;
-  constexpr int kRows = kMostTokens;
+  using Shared = Sizes<kColumns, kByTma>;
+  constexpr int kRows = kMostTokens, kPitchRows = Shared::pitchRows;
   REPA_DYNAMIC_SHARED(shared);
   T* const k = reinterpret_cast<T*>(shared);
   T* const v = k + Shared::tile;
@@ -80,18 +100,32 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
   uint64_t* const full = reinterpret_cast<uint64_t*>(shared + Shared::barrierAt);
   const int tokens = a.tokens, blocks = (tokens + kBlock - 1) / kBlock;
 
-  const auto loadPart = [&](T* tile, int head, QkvPart part) {
+  // Of the threads that call these, one asks the TMA, or all copy: `thread` of `threads`.
+  const auto loadPart = [&](T* tile, int head, QkvPart part, int thread, int threads) {
     const Head at(head, a.heads);
-    loadTile<kRows, kColumns>(tile, maps.qkv, full, (part * a.heads + at.head) * kColumns, at.sample);
+    if constexpr (!kByTma) {
+      copyRows<kPitchRows, kColumns>(tile, headOfQkv(a.qkv, at, part, tokens, a.heads, kColumns), 0, kRows, tokens, thread, threads);
+    } else if (thread == 0) {
+      loadTile<kRows, kColumns>(tile, maps.qkv, full, (part * a.heads + at.head) * kColumns, at.sample);
+    }
   };
-  const auto loadOutput = [&](T* tile, const CUtensorMap& from, int head) {
+  const auto loadOutput = [&](T* tile, const T* from, const CUtensorMap& map, int head, int thread, int threads) {
     const Head at(head, a.heads);
-    loadTile<kRows, kColumns>(tile, from, full, at.head * kColumns, at.sample);
+    if constexpr (!kByTma) {
+      copyRows<kPitchRows, kColumns>(tile, headOfOutput(from, at, tokens, a.heads, kColumns), 0, kRows, tokens, thread, threads);
+    } else if (thread == 0) {
+      loadTile<kRows, kColumns>(tile, map, full, at.head * kColumns, at.sample);
+    }
   };
-  const auto loadQueries = [&](int head, int first) {
+  const auto loadQueries = [&](int head, int first, int thread, int threads) {
     const Head at(head, a.heads);
-    loadBlock<kRows, kColumns>(q, maps.qkvBlock, full, at.head * kColumns, first, at.sample);
-    loadBlock<kRows, kColumns>(dO, maps.dOBlock, full, at.head * kColumns, first, at.sample);
+    if constexpr (!kByTma) {
+      copyRows<kPitchRows, kColumns>(q, headOfQkv(a.qkv, at, kQuery, tokens, a.heads, kColumns), first, kBlock, tokens, thread, threads);
+      copyRows<kPitchRows, kColumns>(dO, headOfOutput(a.dO, at, tokens, a.heads, kColumns), first, kBlock, tokens, thread, threads);
+    } else if (thread == 0) {
+      loadBlock<kRows, kColumns>(q, maps.qkvBlock, full, at.head * kColumns, first, at.sample);
+      loadBlock<kRows, kColumns>(dO, maps.dOBlock, full, at.head * kColumns, first, at.sample);
+    }
   };
 
   if (threadIdx.x == 0) {
@@ -101,20 +135,21 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
   for (int i = threadIdx.x; i < Shared::zeros; i += kThreads) zeros[i] = T{};
   fenceProxyAsync();
   __syncthreads();
-  if (threadIdx.x == 0) {
-    mbarrierArriveExpect(full, Shared::headBytes);
-    loadPart(q, blockIdx.x, kQuery);
-    loadOutput(dO, maps.dO, blockIdx.x);
-    loadPart(v, blockIdx.x, kValue);
-    loadOutput(staging + Shared::scores * (blocks % 2), maps.o, blockIdx.x);
-    loadPart(k, blockIdx.x, kKey);
+  {
+    const int thread = threadIdx.x;
+    if (kByTma && thread == 0) mbarrierArriveExpect(full, Shared::headBytes);
+    loadPart(q, blockIdx.x, kQuery, thread, kThreads);
+    loadOutput(dO, a.dO, maps.dO, blockIdx.x, thread, kThreads);
+    loadPart(v, blockIdx.x, kValue, thread, kThreads);
+    loadOutput(staging + Shared::scores * (blocks % 2), a.o, maps.o, blockIdx.x, thread, kThreads);
+    loadPart(k, blockIdx.x, kKey, thread, kThreads);
   }
   if (static_cast<int>(threadIdx.x) < tokens) cpAsync<4>(lse + threadIdx.x, a.lse + int64_t{blockIdx.x} * tokens + threadIdx.x);
   // A copy of the code for each warpgroup: what its keys' operands are is known when it is compiled.
   const auto work = [&](auto warpgroupTag) {
     constexpr int warpgroup = decltype(warpgroupTag)::value;
     const int lane = laneId(), t = lane % 4;
-    unsigned parity = 0;
+    [[maybe_unused]] unsigned parity = 0;
 #pragma unroll 1
     for (int head = blockIdx.x; head < allHeads; head += gridDim.x) {
       const int next = head + gridDim.x;
@@ -122,15 +157,19 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
         const int row = readThread();
         cpAsyncCommit();
         cpAsyncWait<0>();
-        mbarrierWait(full, parity);
-        parity ^= 1;
+        if constexpr (kByTma) {
+          mbarrierWait(full, parity);
+          parity ^= 1;
+        } else {
+          fenceProxyAsync();
+        }
         namedBarrierSync(kHeadBarrier, kThreads);
         const T* const o = staging + Shared::scores * (blocks % 2);
         float sum = 0.0f;
 #pragma unroll
         for (int unit = 0; unit < kColumns / 8; ++unit) {
-          sum += dotOfEight<T>(*reinterpret_cast<const uint4*>(unitOfTile<kRows, kColumns>(dO, row, unit)),
-                               *reinterpret_cast<const uint4*>(unitOfTile<kRows, kColumns>(o, row, unit)));
+          sum += dotOfEight<T>(*reinterpret_cast<const uint4*>(unitOfTile<kPitchRows, kColumns>(dO, row, unit)),
+                               *reinterpret_cast<const uint4*>(unitOfTile<kPitchRows, kColumns>(o, row, unit)));
         }
         lse[row] = row < tokens ? lse[row] * kLog2E : INFINITY;
         delta[row] = row < tokens ? sum : 0.0f;
@@ -148,9 +187,9 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
           const int key = firstKey + kBlock * tile;
           float p[kBlock / 2], dP[kBlock / 2];
           wgmmaFence();
-          multiplyTransposed<T, kRows, kColumns, kBlock>(p, k, key, q, first, zeros);
+          multiplyTransposed<T, kPitchRows, kColumns, kBlock>(p, k, key, q, first, zeros);
           wgmmaCommit();
-          multiplyTransposed<T, kRows, kColumns, kBlock>(dP, v, key, dO, first, zeros);
+          multiplyTransposed<T, kPitchRows, kColumns, kBlock>(dP, v, key, dO, first, zeros);
           wgmmaCommit();
           wgmmaWait<1>();
           wgmmaHold(p);
@@ -172,7 +211,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
             for (int step = 0; step < kBlock / 16; ++step) roundToLeft<T>(left[step], tilesOf(p)[2 * step], tilesOf(p)[2 * step + 1]);
             wgmmaFence();
 #pragma unroll
-            for (int step = 0; step < kBlock / 16; ++step) wgmma<T, kColumns, Major::mn>(dV[tile], left[step], sixteenRows<kRows, kColumns>(dO, first + 16 * step));
+            for (int step = 0; step < kBlock / 16; ++step) wgmma<T, kColumns, Major::mn>(dV[tile], left[step], sixteenRows<kPitchRows, kColumns>(dO, first + 16 * step));
             wgmmaCommit();
           }
           T* const to = scores + lane / 16 * kScorePitch + (key + 16 * (warpId() % 4) + lane % 16) * 8;
@@ -193,7 +232,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
             }
             wgmmaFence();
 #pragma unroll
-            for (int step = 0; step < kBlock / 16; ++step) wgmma<T, kColumns, Major::mn>(dK[tile], left[step], sixteenRows<kRows, kColumns>(q, first + 16 * step));
+            for (int step = 0; step < kBlock / 16; ++step) wgmma<T, kColumns, Major::mn>(dK[tile], left[step], sixteenRows<kPitchRows, kColumns>(q, first + 16 * step));
             wgmmaCommit();
           }
           wgmmaWait<0>();
@@ -206,13 +245,13 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
         else namedBarrierArrive(kScoreBarrier + block % 2, kThreads);
         const int thread = readThread() % kWarpgroup;
         if (own) {
-          if (!last && next < allHeads && block > 0 && thread == 0) loadQueries(next, kBlock * (block - 1));
+          if (!last && next < allHeads && block > 0) loadQueries(next, kBlock * (block - 1), thread, kWarpgroup);
           float dQ[1][kColumns / 2];
           const MatrixDescriptor left = matrixDescriptor(scores, 128, kScorePitch * sizeof(T), Swizzle::none);
           wgmmaFence();
 #pragma unroll
           for (int key = 0; key < kRows; key += 16)
-            wgmma<T, kColumns, Major::mn, Major::mn>(dQ[0], advance(left, 16 * key), sixteenRows<kRows, kColumns>(k, key), key > 0);
+            wgmma<T, kColumns, Major::mn, Major::mn>(dQ[0], advance(left, 16 * key), sixteenRows<kPitchRows, kColumns>(k, key), key > 0);
           wgmmaCommit();
           wgmmaWait<0>();
           wgmmaHold(dQ[0]);
@@ -230,11 +269,9 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
           }
         } else if (last && next < allHeads) {
           // Of the last block's dS one warpgroup makes dQ, from K; all else has been read.
-          if (thread == 0) {
-            loadOutput(staging + (blocks % 2) * Shared::scores, maps.o, next);
-            loadPart(v, next, kValue);
-            for (int first = kBlock * (block - 1); first < kRows; first += kBlock) loadQueries(next, first);
-          }
+          loadOutput(staging + (blocks % 2) * Shared::scores, a.o, maps.o, next, thread, kWarpgroup);
+          loadPart(v, next, kValue, thread, kWarpgroup);
+          for (int first = kBlock * (block - 1); first < kRows; first += kBlock) loadQueries(next, first, thread, kWarpgroup);
           for (int row = thread; row < tokens; row += kWarpgroup) cpAsync<4>(lse + row, a.lse + int64_t{next} * tokens + row);
         }
       }
@@ -252,9 +289,9 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
       }
       if (blocks % 2 == warpgroup) {
         namedBarrierSync(kKeysBarrier, kThreads);
-        if (next < allHeads && readThread() % kWarpgroup == 0) {
-          mbarrierArriveExpect(full, Shared::headBytes);
-          loadPart(k, next, kKey);
+        if (const int thread = readThread() % kWarpgroup; next < allHeads) {
+          if (kByTma && thread == 0) mbarrierArriveExpect(full, Shared::headBytes);
+          loadPart(k, next, kKey, thread, kWarpgroup);
         }
       }
       namedBarrierSync(kHeadBarrier, kThreads);  // nobody reads K, dS, lse any more
@@ -270,31 +307,34 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
 }  // namespace
 
 template <class T>
-bool attentionBackwardSm90(cudaStream_t stream, const AttentionBackward<T>& a) {
+bool attentionBackwardSm90(cudaStream_t stream, const AttentionBackward<T>& a, bool copied) {
   if (!a.aligned || a.tokens < kLeastTokens || a.tokens > kMostTokens) return false;
-  const auto run = [&]<int kColumns>() {
+  const auto run = [&]<int kColumns, bool kByTma>() {
     const int allHeads = static_cast<int>(a.batch * a.heads);
     const int64_t width = int64_t{a.heads} * kColumns;
-    launch(stream, attentionBackwardSm90Kernel<T, kColumns>,
+    Maps maps = {};
+    if constexpr (kByTma) {
+      maps = Maps{.qkv = tileMap<kMostTokens, kColumns>(a.qkv, a.batch, a.tokens, 3 * width),
+                  .o = tileMap<kMostTokens, kColumns>(a.o, a.batch, a.tokens, width),
+                  .dO = tileMap<kMostTokens, kColumns>(a.dO, a.batch, a.tokens, width),
+                  .qkvBlock = blockMap<kColumns>(a.qkv, a.batch, a.tokens, 3 * width, kBlock),
+                  .dOBlock = blockMap<kColumns>(a.dO, a.batch, a.tokens, width, kBlock)};
+    }
+    launch(stream, attentionBackwardSm90Kernel<T, kColumns, kByTma>,
            {.grid = dim3(static_cast<unsigned>(std::min(allHeads, deviceAttribute(cudaDevAttrMultiProcessorCount)))),
             .block = dim3(kThreads),
-            .sharedBytes = Sizes<kColumns>::bytes},
-           Maps{.qkv = tileMap<kMostTokens, kColumns>(a.qkv, a.batch, a.tokens, 3 * width),
-                .o = tileMap<kMostTokens, kColumns>(a.o, a.batch, a.tokens, width),
-                .dO = tileMap<kMostTokens, kColumns>(a.dO, a.batch, a.tokens, width),
-                .qkvBlock = blockMap<kColumns>(a.qkv, a.batch, a.tokens, 3 * width, kBlock),
-                .dOBlock = blockMap<kColumns>(a.dO, a.batch, a.tokens, width, kBlock)},
-           a, allHeads);
+            .sharedBytes = Sizes<kColumns, kByTma>::bytes},
+           maps, a, allHeads);
     return true;
   };
   switch (a.headDim) {
-    case 64: return run.template operator()<64>();
-    case 72: return run.template operator()<72>();
+    case 64: return run.template operator()<64, true>();
+    case 72: return copied ? run.template operator()<72, false>() : run.template operator()<72, true>();
     default: return false;
   }
 }
 
-template bool attentionBackwardSm90(cudaStream_t, const AttentionBackward<bf16>&);
-template bool attentionBackwardSm90(cudaStream_t, const AttentionBackward<f16>&);
+template bool attentionBackwardSm90(cudaStream_t, const AttentionBackward<bf16>&, bool);
+template bool attentionBackwardSm90(cudaStream_t, const AttentionBackward<f16>&, bool);
 
 }  // namespace repa::cuda
