@@ -61,7 +61,7 @@ const CASES: Record<string, (t: Operands, dtype: Dtype) => (NativeTensor | null)
   },
 }
 
-for (const { device, missing } of DEVICES.filter(({ device }) => device !== 'cpu')) {
+for (const { device, missing } of DEVICES) {
   describe.skipIf(missing || !isHopper(device)).each(['bf16', 'f16'] as const)(`tiles on ${device} in %s`, (dtype) => {
     test.each(Object.entries(CASES))('%s', async (_, compute) => {
       const inTile = async (gemm: string) => {
