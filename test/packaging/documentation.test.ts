@@ -1,8 +1,9 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { COMMANDS } from '../../src/cli/commands.ts'
 import { parseCommandLine } from '../../src/cli/parse.ts'
+import { linkedFiles } from './pages.ts'
 import { ROOT, sourceFiles } from './source-files.ts'
 
 /** Every page that is written for readers. */
@@ -12,10 +13,6 @@ const PAGES = [
 ]
 
 const text = (page: string) => readFileSync(join(ROOT, page), 'utf8')
-
-/** Targets of links and images that lie in this repository. */
-const linksOf = (page: string) =>
-  [...text(page).matchAll(/\]\(([^)\s]+)\)/g)].map(([, target]) => target!).filter((target) => !/^https?:/.test(target))
 
 /** Lines of a page's shell blocks that call this package, continued lines as one, without comments. */
 function commandLinesOf(page: string): string[] {
@@ -46,8 +43,7 @@ describe('the documentation', () => {
   })
 
   test.each(PAGES)('%s leads nowhere that is not there', (page) => {
-    const missing = linksOf(page).filter((target) => !existsSync(join(ROOT, dirname(page), target.split('#')[0]!)))
-    expect(missing).toEqual([])
+    expect(linkedFiles(page).filter((file) => !existsSync(join(ROOT, file)))).toEqual([])
   })
 
   test.each(PAGES.flatMap((page) => commandLinesOf(page).map((line) => ({ page, line }))))(

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { linkedFiles } from './pages.ts'
 import { ROOT, sourceFiles } from './source-files.ts'
 
 interface Packed {
@@ -18,12 +19,19 @@ function packed(): string[] {
   return (JSON.parse(output) as Packed[])[0]!.files.map(({ path }) => path)
 }
 
-test('the package holds what running and building it needs, and nothing else', ({ skip }) => {
+/** Every page that README leads to, itself among them, and the pictures on them. */
+function reachedFromReadme(): string[] {
+  const reached = new Set(['README.md'])
+  for (const file of reached) if (file.endsWith('.md')) for (const linked of linkedFiles(file)) reached.add(linked)
+  return [...reached]
+}
+
+test('the package holds what running, building and reading about it needs, and nothing else', ({ skip }) => {
   if (!existsSync(join(ROOT, 'dist/index.js'))) skip('dist is not built: npm run build:ts')
   const files = packed()
   const needed = [
     'package.json',
-    'README.md',
+    ...reachedFromReadme(),
     'LICENSE',
     'CMakeLists.txt',
     'binding.gyp',
@@ -39,6 +47,6 @@ test('the package holds what running and building it needs, and nothing else', (
   ]
   expect(needed.filter((file) => !files.includes(file))).toEqual([])
   const allowed =
-    /^(dist\/.*\.(js|d\.ts)|native\/.*|scripts\/.*\.mjs|bench\/(python\/.*\.py|results\/.*\.json)|recipes\/.*\.jsonc|prebuilds\/.*\.node|[^/]+)$/
+    /^(dist\/.*\.(js|d\.ts)|native\/.*|scripts\/.*\.mjs|bench\/(python\/.*\.py|results\/.*\.json|acceleration\/.*\.(md|png|svg))|docs\/.*\.(md|png)|recipes\/.*\.jsonc|prebuilds\/.*\.node|[^/]+)$/
   expect(files.filter((file) => !allowed.test(file) || file.includes('__pycache__'))).toEqual([])
 })
