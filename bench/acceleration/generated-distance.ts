@@ -1,4 +1,3 @@
-import { interleaved } from '../../src/data/rgb-image.ts'
 import { sampleImages } from '../../src/diffusion/sample-images.ts'
 import type { FeatureNetwork } from '../../src/evaluation/feature-network.ts'
 import { FeatureStatistics, type Gaussian } from '../../src/evaluation/feature-statistics.ts'
@@ -24,9 +23,9 @@ export interface GeneratedDistanceOptions {
 
 export interface GeneratedDistance {
   readonly distance: number
-  /** Bytes [keep, 3, H, W] of the first images, whose classes are 0, 1, … in turn. */
+  /** Bytes [keep, H, W, 3] of the first images, whose classes are 0, 1, … in turn. */
   readonly images: Uint8Array
-  readonly shape: readonly [number, 3, number, number]
+  readonly shape: readonly [number, number, number, 3]
 }
 
 /**
@@ -49,7 +48,7 @@ export async function generatedDistance(
     const length = 3 * height * width
     if (first < keep) kept.push(images.subarray(0, (keep - first) * length))
     size = [height, width]
-    const { features } = await judge.run({ pixels: interleaved(images, height * width), count: made, height, width })
+    const { features } = await judge.run({ pixels: images, count: made, height, width })
     statistics.add(features)
   }
   const images = Buffer.concat(kept)
@@ -57,6 +56,6 @@ export async function generatedDistance(
   return {
     distance: await frechetDistance(reference, await statistics.finish()),
     images,
-    shape: [images.length / (3 * height * width), 3, height, width],
+    shape: [images.length / (3 * height * width), height, width, 3],
   }
 }

@@ -35,9 +35,18 @@ export function toPlanes(image: RgbImage, out: Uint8Array, offset = 0): void {
   }
 }
 
+/** Pixels [N, area, 3] of images as their planes [N, 3, area]. */
+export function planar(pixels: Uint8Array, area: number): Uint8Array {
+  const planes = new Uint8Array(pixels.length)
+  for (let first = 0; first < pixels.length; first += 3 * area) {
+    toPlanes({ width: area, height: 1, data: pixels.subarray(first, first + 3 * area) }, planes, first)
+  }
+  return planes
+}
+
 /** Planes [N, 3, area] of images as their pixels [N, area, 3]. */
-export function interleaved(planes: Uint8Array, area: number): Uint8Array {
-  const pixels = new Uint8Array(planes.length)
+export function interleaved<A extends Uint8Array | Float32Array>(planes: A, area: number): A {
+  const pixels = planes.slice() as A
   for (let red = 0; red < planes.length; red += 3 * area) {
     for (let i = red, s = red, end = red + area; i < end; i++, s += 3) {
       pixels[s] = planes[i]!

@@ -10,7 +10,7 @@ const RGB_OF_LATENT = [
   [-0.212, -0.2616, -0.7177],
 ] as const
 
-/** Latents [N, 4, h, w] → bytes [N, 3, h, w]. */
+/** Latents [N, 4, h, w] → bytes [N, h, w, 3]. */
 export function previewLatents(latents: Float64Array, shape: readonly number[]): Uint8Array {
   const [count, channels, height, width] = shape
   if (channels !== 4) throw new RangeError(`previewLatents: latents of ${channels} channels; the preview knows 4.`)
@@ -21,7 +21,7 @@ export function previewLatents(latents: Float64Array, shape: readonly number[]):
       for (let c = 0; c < 3; c++) {
         let value = 0
         for (let k = 0; k < 4; k++) value += latents[(n * 4 + k) * area + i]! * RGB_OF_LATENT[k]![c]!
-        out[(n * 3 + c) * area + i] = Math.max(0, Math.min(255, Math.trunc(((value + 1) / 2) * 255)))
+        out[(n * area + i) * 3 + c] = Math.max(0, Math.min(255, Math.trunc(((value + 1) / 2) * 255)))
       }
     }
   }

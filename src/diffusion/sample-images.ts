@@ -39,7 +39,7 @@ export interface SampledImages {
   readonly count: number
   /** What the sampler ended with, [count, C, H, W]. */
   readonly latents: Float64Array
-  /** Bytes [count, 3, H, W]: the pixels of a pixel model; of a latent model its decoded latents, or a linear preview of them. */
+  /** Bytes [count, H, W, 3]: the pixels of a pixel model; of a latent model its decoded latents, or a linear preview of them. */
   readonly images: Uint8Array
   readonly height: number
   readonly width: number
@@ -114,30 +114,19 @@ function requireDecodable({ config }: AnyTransformer, autoencoder: Autoencoder |
   }
 }
 
-/** What a sampler ended with, f64 [N, C, h, w], as planes of bytes [N, 3, H, W]. */
+/** What a sampler ended with, f64 [N, C, h, w], as pixels [N, H, W, 3]. */
 async function imagesOf(
   state: Tensor,
   latents: Float64Array,
   autoencoder: Autoencoder | undefined,
 ): Promise<Pick<SampledImages, 'images' | 'height' | 'width'>> {
-  const [count, channels, height, width] = state.shape as [number, number, number, number]
+  const [, channels, height, width] = state.shape as [number, number, number, number]
   if (channels === 3) {
     using bytes = toUint8(state)
-    return { images: planar(await bytes.dataAs('u8'), count, height * width), height, width }
+    return { images: await bytes.dataAs('u8'), height, width }
   }
   if (!autoencoder) return { images: previewLatents(latents, state.shape), height, width }
   using z = cast(state, 'f32')
   const { bytes, ...size } = await autoencoder.decode(z)
-  return { images: planar(bytes, count, size.height * size.width), ...size }
-}
-
-/** [N, area, 3] → [N, 3, area]. */
-function planar(interleaved: Uint8Array, count: number, area: number): Uint8Array {
-  const out = new Uint8Array(interleaved.length)
-  for (let n = 0; n < count; n++) {
-    for (let i = 0; i < area; i++) {
-      for (let c = 0; c < 3; c++) out[(n * 3 + c) * area + i] = interleaved[(n * area + i) * 3 + c]!
-    }
-  }
-  return out
+  return { images: bytes, ...size }
 }

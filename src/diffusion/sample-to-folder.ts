@@ -2,7 +2,6 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { imageGrid } from '../data/grid.ts'
 import { encodePng } from '../data/png.ts'
-import { interleaved } from '../data/rgb-image.ts'
 import { type NpzArrayWriter, NpzWriter } from '../formats/npz.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { randomUniform } from '../tensor/random.ts'
@@ -63,8 +62,8 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
   const shown: Uint8Array[] = []
   try {
     for await (const batch of sampleImages(model, { ...sampling, labels })) {
-      const pixels = await writeImages(folder, batch)
-      await images?.append(pixels)
+      await writeImages(folder, batch)
+      await images?.append(batch.images)
       await latents?.append(new Uint8Array(batch.latents.buffer))
       const wanted = grid === undefined ? 0 : Math.max(0, gridCount - batch.first)
       if (wanted > 0) shown.push(batch.images.subarray(0, wanted * 3 * height * width))
@@ -79,7 +78,7 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
   if (grid !== undefined) {
     const picture = imageGrid(
       Buffer.concat(shown),
-      [Math.min(gridCount, count), 3, height, width],
+      [Math.min(gridCount, count), height, width, 3],
       columns === undefined ? {} : { columns },
     )
     await writeFile(grid, encodePng(picture.data, picture.width, picture.height, 3))
@@ -121,18 +120,13 @@ class ArrayFile {
   }
 }
 
-/** Writes a batch's PNGs; returns its pixels [count, H, W, 3]. */
-async function writeImages(
-  folder: string,
-  { first, count, images, height, width }: SampledImages,
-): Promise<Uint8Array> {
-  const area = height * width
-  const pixels = interleaved(images, area)
+/** Writes a batch's PNGs. */
+async function writeImages(folder: string, { first, count, images, height, width }: SampledImages): Promise<void> {
+  const length = height * width * 3
   for (let n = 0; n < count; n++) {
-    const own = pixels.subarray(n * area * 3, (n + 1) * area * 3)
+    const own = images.subarray(n * length, (n + 1) * length)
     await writeFile(join(folder, `${String(first + n).padStart(6, '0')}.png`), encodePng(own, width, height, 3))
   }
-  return pixels
 }
 
 async function labelsFor(

@@ -1,6 +1,6 @@
 import type { Encoder } from '../alignment/encoder.ts'
 import { loadEncoder } from '../alignment/encoders.ts'
-import { toPlanes } from '../data/rgb-image.ts'
+import { planar } from '../data/rgb-image.ts'
 import {
   INCEPTION_CLASSES,
   INCEPTION_FEATURES,
@@ -163,10 +163,5 @@ async function loadResNetCifar(file: string, { device }: FeatureNetworkOptions):
 
 /** [N, H, W, 3] bytes → u8 [N, 3, H, W] on the device. */
 function planesOf({ pixels, count, height, width }: ImageBatch, device: Device): Tensor {
-  const length = 3 * height * width
-  const planes = new Uint8Array(count * length)
-  for (let n = 0; n < count; n++) {
-    toPlanes({ width, height, data: pixels.subarray(n * length, (n + 1) * length) }, planes, n * length)
-  }
-  return keep(Tensor.from(planes, [count, 3, height, width], device))
+  return keep(Tensor.from(planar(pixels, height * width), [count, 3, height, width], device))
 }

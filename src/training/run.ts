@@ -239,7 +239,7 @@ async function writeSamples(
       images.push(batch.images)
       size = batch
     }
-    const grid = imageGrid(Buffer.concat(images), [samples.count, 3, size.height, size.width])
+    const grid = imageGrid(Buffer.concat(images), [samples.count, size.height, size.width, 3])
     const png = encodePng(grid.data, grid.width, grid.height, 3)
     await mkdir(join(out, SAMPLES), { recursive: true })
     await writeWhole(samplesFile(out, step), png)

@@ -6,6 +6,7 @@ import { Dataset } from '../../src/data/dataset.ts'
 import { Loader } from '../../src/data/loader.ts'
 import { mirror } from '../../src/data/mirror.ts'
 import { type PrepareOptions, type PrepareStep, prepareDataset } from '../../src/data/prepare.ts'
+import { interleaved } from '../../src/data/rgb-image.ts'
 import { ZipFile } from '../../src/formats/zip-reader.ts'
 import { float16ToFloat32 } from '../../src/tensor/float16.ts'
 import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
@@ -15,12 +16,6 @@ import { temporaryFolder } from './temporary-folder.ts'
 
 /** 16-pixel images, latents of 2 × 2, tokens of 1 × 1. */
 const ALL = { latents: blockMoments, features: [tokenMeans], flip: true } satisfies Partial<PrepareOptions>
-
-/** Pixels with their channels fastest, of planes. */
-function interleaved(planes: Uint8Array): Uint8Array {
-  const area = planes.length / 3
-  return planes.map((_, o) => planes[(o % 3) * area + Math.floor(o / 3)]!)
-}
 
 describe('the steps of prepareDataset', () => {
   test('one call or one for each step, on the folder or its images: the same files', async () => {
@@ -57,10 +52,10 @@ describe('the steps of prepareDataset', () => {
     for (let index = 0; index < 11; index++) {
       const { image } = await dataset.read(index, { image: true, latent: false })
       for (const flipped of [false, true]) {
-        const pixels = flipped ? mirror(interleaved(image!), 16, 3) : interleaved(image!)
+        const pixels = flipped ? mirror(interleaved(image!, 256), 16, 3) : interleaved(image!, 256)
         const target = { image: new Uint8Array(768), latent: new Float32Array(24), flipped }
         await dataset.readInto(index, target)
-        expect(interleaved(target.image)).toEqual(pixels)
+        expect(interleaved(target.image, 256)).toEqual(pixels)
         expect(target.latent).toEqual(momentsOfBlocks(pixels, 16))
         const features = new Uint8Array(store.imageBytes)
         await store.readInto(index, flipped, features)
@@ -265,7 +260,7 @@ describe('Loader of a set with mirror images and features', () => {
           await dataset.readInto(index, target)
           expect(images!.subarray(768 * i, 768 * (i + 1))).toEqual(target.image)
           expect(latents.subarray(24 * i, 24 * (i + 1))).toEqual(target.latent)
-          const own = meansOfTokens(interleaved(target.image), 16, [1, 1])
+          const own = meansOfTokens(interleaved(target.image, 256), 16, [1, 1])
           expect(float16ToFloat32(features[0]!.subarray(4 * i, 4 * (i + 1)))).toEqual(float16ToFloat32(own))
           seen.add(`${index} ${flips[i]}`)
         }

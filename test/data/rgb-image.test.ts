@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
-import { interleaved, toPlanes } from '../../src/data/rgb-image.ts'
+import { interleaved, planar, toPlanes } from '../../src/data/rgb-image.ts'
 import { syntheticImage } from './synthetic-image.ts'
 
-test('planes of several images are interleaved again, each by itself', () => {
+test('images become planes and their planes pixels again, each image by itself', () => {
   const [width, height] = [5, 3]
   const length = 3 * width * height
   const both = new Uint8Array(2 * length)
@@ -13,5 +13,6 @@ test('planes of several images are interleaved again, each by itself', () => {
     toPlanes({ width, height, data: both.subarray(first, first + length) }, planes, first)
   }
   expect(planes).not.toEqual(both)
+  expect(planar(both, width * height)).toEqual(planes)
   expect(interleaved(planes, width * height)).toEqual(both)
 })

@@ -1,7 +1,7 @@
 /** `formula.inception-fid` and `resnet-cifar.forward`: networks whose features images are compared by. */
 import { join } from 'node:path'
 import * as z from 'zod'
-import { toPlanes } from '../../data/rgb-image.ts'
+import { planar } from '../../data/rgb-image.ts'
 import { averageOfPixels, INCEPTION_SIZE, InceptionV3 } from '../../models/inception.ts'
 import { ResNetCifar, resNetCifarConfig, resNetCifarState } from '../../models/resnet-cifar.ts'
 import { openWeights } from '../../models/weights-file.ts'
@@ -62,10 +62,5 @@ export const resNetCifarForward: Runner = async function* (file, device) {
 async function photoPlanes(file: GoldenFile, device: Device): Promise<Tensor> {
   const { data, shape } = await file.read('images_u8')
   const [count, height, width] = shape as [number, number, number]
-  const length = 3 * height * width
-  const planes = new Uint8Array(data.length)
-  for (let n = 0; n < count; n++) {
-    toPlanes({ width, height, data: data.subarray(n * length, (n + 1) * length) }, planes, n * length)
-  }
-  return Tensor.from(planes, [count, 3, height, width], device)
+  return Tensor.from(planar(data, height * width), [count, 3, height, width], device)
 }

@@ -1,6 +1,6 @@
 /** `preprocess.*`: what becomes of pictures before training and after sampling. */
 import { imageGrid } from '../../data/grid.ts'
-import type { RgbImage } from '../../data/rgb-image.ts'
+import { interleaved, type RgbImage } from '../../data/rgb-image.ts'
 import { centerCropDhariwal } from '../../data/transforms.ts'
 import { type HostTensor, toFloat32 } from '../../tensor/host-tensor.ts'
 import type { Runner } from './kind.ts'
@@ -21,5 +21,7 @@ export const preprocessCenterCrop: Runner = async function* (file) {
 /** Output `grid`: the images `x` [N, 3, H, W] side by side. */
 export const preprocessGrid: Runner = async function* (file) {
   const x = await file.read('x')
-  yield await file.compare('grid', hostImage(imageGrid(toFloat32(x), x.shape)))
+  const [count, channels, height, width] = x.shape as [number, number, number, number]
+  const grid = imageGrid(interleaved(toFloat32(x), height * width), [count, height, width, channels])
+  yield await file.compare('grid', hostImage(grid))
 }
