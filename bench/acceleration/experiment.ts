@@ -5,6 +5,7 @@ import { compareImages } from '../../src/evaluation/compare-images.ts'
 import { type FeatureNetwork, loadFeatureNetwork } from '../../src/evaluation/feature-network.ts'
 import { readStatistics } from '../../src/evaluation/stored-statistics.ts'
 import { fileDigest } from '../../src/formats/file-digest.ts'
+import { native } from '../../src/native.ts'
 import type { Device } from '../../src/tensor/device.ts'
 import { prepareDataSets, type Sources, type Terminal } from './data-sets.ts'
 import { distanceOfPhotographs } from './floor.ts'
@@ -82,7 +83,7 @@ export async function runExperiment(options: ExperimentOptions): Promise<Result>
     date: new Date().toISOString().slice(0, 10),
     size: options.name,
     settings: { ...size },
-    machine: { device, processor: cpus()[0]?.model ?? 'unknown', threads: availableParallelism() },
+    machine: { device: modelOf(device), processor: cpus()[0]?.model ?? 'unknown', threads: availableParallelism() },
     teacher: { name: teacher.name, ...(weights !== undefined && { weights }), accuracy },
     floor,
     images: { train: train.length, heldOut: heldOut.length, test: test.length },
@@ -95,12 +96,22 @@ export async function runExperiment(options: ExperimentOptions): Promise<Result>
 
 const settingsSchema = z.record(z.string(), z.json())
 
+/** `cpu`, or what a GPU calls itself: its number says nothing of its precision and its rounding. */
+function modelOf(device: Device): string {
+  return (
+    native()
+      .cudaInfo()
+      .devices.find(({ ordinal }) => device === `cuda:${ordinal}`)?.name ?? device
+  )
+}
+
 /** What the numbers of a folder depend on, files by their SHA-256. */
 async function settingsOf(options: ExperimentOptions): Promise<z.output<typeof settingsSchema>> {
-  const { size, maxImages, sources, judge, teacher } = options
+  const { size, maxImages, sources, judge, teacher, device } = options
   const settings = {
     size,
     maxImages,
+    device: modelOf(device),
     teacher: typeof teacher === 'string' ? teacher : await fileDigest(teacher.file),
     judge: { name: judge.name, weights: judge.file && (await fileDigest(judge.file)) },
     sources: {

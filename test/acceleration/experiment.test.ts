@@ -134,6 +134,7 @@ describe('a folder with an experiment', () => {
     ['size', { size: { ...SIZE, measureEvery: 1 } }],
     ['maxImages', { maxImages: 4 }],
     ['teacher', { teacher: 'trained' }],
+    ['device', { device: 'cuda:0' }],
     ['judge', { judge: { name: 'hog', file: otherImages } }],
     ['sources', { sources: { train: images, heldOut: images, test: otherImages } }],
   ])('refuses another one: %s', async (name, changes) => {
