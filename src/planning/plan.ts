@@ -62,6 +62,8 @@ export interface TrainingPlan {
   }
   /** Encoders that do not run, for the data set that was given has their features. */
   readonly cachedEncoders: readonly string[]
+  /** In sentences: which features the data set has in vain, and what of them could not be looked into. */
+  readonly notices: readonly string[]
   readonly memory: MemoryPlan & {
     readonly fits: boolean
     /** What the backward pass computes again instead of keeping it: as asked for, or what is needed to fit. */
@@ -119,7 +121,8 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
   const threads = availableParallelism()
   const memoryBytes = device === 'cuda' ? gpu.memoryGiB * 2 ** 30 - RESERVED_BYTES : totalmem()
   const models = await statedModels(training.encoders)
-  const cachedEncoders = encodersWithFeatures(training, data)
+  const notices: string[] = []
+  const cachedEncoders = await encodersWithFeatures(training, data, (sentence) => notices.push(sentence))
   const stepOf = (change: Pick<TrainingConfiguration, 'batch' | 'accumulate'>) => ({
     configuration: { ...training, ...change, precision },
     data,
@@ -158,6 +161,7 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
     epochs: (training.steps * training.batch) / data.length,
     parameters: parametersOf(step),
     cachedEncoders,
+    notices,
     memory: {
       ...memoryPlan(step),
       fits,

@@ -1,5 +1,7 @@
+import { existsSync } from 'node:fs'
 import { loadEncoder } from '../alignment/encoders.ts'
 import type { Dataset } from '../data/dataset.ts'
+import type { FeatureSettings } from '../data/dataset-info.ts'
 import { fileDigest } from '../formats/file-digest.ts'
 import { transformerOfPreset } from '../models/transformer-kinds.ts'
 import type { Device } from '../tensor/device.ts'
@@ -27,20 +29,12 @@ export async function openEncoders(
   const opened: AlignmentEncoder[] = []
   try {
     for (const { name, file } of configuration.encoders) {
-      const settings = data.features.find(({ encoder }) => encoder === name)
-      const obstacle = settings && (await obstacleOf(settings, file, gridOf(configuration, data)))
-      if (settings && obstacle === undefined) {
-        opened.push({ name, width: settings.width, store: await data.openFeatures(settings) })
-        continue
-      }
-      if (obstacle !== undefined) {
-        const sentence = `The features of ${name} in '${data.path}' ${obstacle}`
-        if (file === undefined && settings?.weights !== undefined) {
-          throw new Error(`${sentence}; name the encoder's file, --encoder ${name}=FILE, to run it instead.`)
-        }
-        notice(`${sentence}: the encoder runs.`)
-      }
-      opened.push(await loadEncoder(name, file, { device, notice }))
+      const settings = await usableFeatures({ name, file }, configuration, data, { notice, digest: fileDigest })
+      opened.push(
+        settings
+          ? { name, width: settings.width, store: await data.openFeatures(settings) }
+          : await loadEncoder(name, file, { device, notice }),
+      )
     }
     return opened
   } catch (error) {
@@ -56,16 +50,55 @@ export async function disposeEncoders(encoders: readonly AlignmentEncoder[]): Pr
   }
 }
 
-/** The encoders whose features the data set has on the model's grid; with which files they were made is not looked at. */
-export function encodersWithFeatures(
+/**
+ * The encoders that `openEncoders` would not load, for the data set has their features. A file that is not here, as a plan's need not
+ * be, counts as the one that they were made with, and `notice` is told so.
+ *
+ * @throws {Error} where no file is named and the features do not fit the model
+ */
+export async function encodersWithFeatures(
   configuration: Pick<TrainingConfiguration, 'encoders' | 'model'>,
   data: Dataset,
-): string[] {
-  const grid = String(gridOf(configuration, data))
-  const there = new Set(
-    data.features.filter((settings) => String(settings.grid) === grid).map(({ encoder }) => encoder),
-  )
-  return configuration.encoders.map(({ name }) => name).filter((name) => there.has(name))
+  notice: (sentence: string) => void,
+): Promise<string[]> {
+  const names: string[] = []
+  for (const encoder of configuration.encoders) {
+    const digest = async (file: string): Promise<string | undefined> => {
+      if (existsSync(file)) return fileDigest(file)
+      notice(
+        `${file} is not here: the features of ${encoder.name} in '${data.path}' are taken for its own; a training compares them.`,
+      )
+      return undefined
+    }
+    if (await usableFeatures(encoder, configuration, data, { notice, digest })) names.push(encoder.name)
+  }
+  return names
+}
+
+interface FeatureCheck {
+  /** Is told where there are features and the encoder runs nevertheless, and why. */
+  readonly notice: (sentence: string) => void
+  /** SHA-256 of a file; undefined where that cannot be known. */
+  readonly digest: (file: string) => Promise<string | undefined>
+}
+
+/** An encoder's features in the data set, where they are what the encoder would give for this model; undefined where it must run. */
+async function usableFeatures(
+  { name, file }: TrainingConfiguration['encoders'][number],
+  configuration: Pick<TrainingConfiguration, 'model'>,
+  data: Dataset,
+  { notice, digest }: FeatureCheck,
+): Promise<FeatureSettings | undefined> {
+  const settings = data.features.find(({ encoder }) => encoder === name)
+  if (!settings) return undefined
+  const obstacle = await obstacleOf(settings, file, gridOf(configuration, data), digest)
+  if (obstacle === undefined) return settings
+  const sentence = `The features of ${name} in '${data.path}' ${obstacle}`
+  if (file === undefined && settings.weights !== undefined) {
+    throw new Error(`${sentence}; name the encoder's file, --encoder ${name}=FILE, to run it instead.`)
+  }
+  notice(`${sentence}: the encoder runs.`)
+  return undefined
 }
 
 /** Rows and columns of the model's tokens. */
@@ -77,15 +110,16 @@ function gridOf({ model }: Pick<TrainingConfiguration, 'model'>, data: Dataset):
 
 /** Why cached features cannot be used; undefined where they can. */
 async function obstacleOf(
-  { grid, weights }: Dataset['features'][number],
+  { grid, weights }: FeatureSettings,
   file: string | undefined,
   [rows, columns]: readonly [number, number],
+  digest: FeatureCheck['digest'],
 ): Promise<string | undefined> {
   if (grid[0] !== rows || grid[1] !== columns) {
     return `have ${grid.join(' × ')} tokens, the model ${rows} × ${columns}`
   }
   if (file === undefined || weights === undefined) return undefined
-  const digest = await fileDigest(file)
-  if (digest === weights) return undefined
-  return `were made with another file than ${file} (SHA-256 ${weights.slice(0, 12)}…, not ${digest.slice(0, 12)}…)`
+  const own = await digest(file)
+  if (own === undefined || own === weights) return undefined
+  return `were made with another file than ${file} (SHA-256 ${weights.slice(0, 12)}…, not ${own.slice(0, 12)}…)`
 }

@@ -1,8 +1,11 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { emptyEncoder } from '../../src/alignment/encoders.ts'
 import { trainingFlops } from '../../src/benchmark/flops.ts'
 import { GPUS } from '../../src/benchmark/gpus.ts'
 import { Dataset } from '../../src/data/dataset.ts'
+import { fileDigest } from '../../src/formats/file-digest.ts'
 import { type NativeAddon, withAddon } from '../../src/native.ts'
 import { AllocatorModel, blockSize } from '../../src/planning/allocator-model.ts'
 import { planDisk } from '../../src/planning/disk.ts'
@@ -19,6 +22,7 @@ import { alignmentOf } from '../../src/training/alignment-settings.ts'
 import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
 import { createModel } from '../../src/training/run.ts'
 import { Trainer } from '../../src/training/trainer.ts'
+import { temporaryFolder } from '../data/temporary-folder.ts'
 
 const machine = { threads: 2, multiprocessors: 132 }
 
@@ -46,18 +50,45 @@ test('an encoder is counted apart: DINOv2-B at 224 pixels makes 23.2 GMAC', () =
   expect(flops.encoder / 2 / 2e9).toBeCloseTo(23.2, 1)
 })
 
-test('an encoder whose features are with the data, on the grid of the model, does not run', () => {
-  const configuration = trainingSchema.parse({ batch: 2, encoders: [{ name: 'dinov2-vit-b', file: 'none' }] })
+test('an encoder whose features are with the data, as the training would check them, does not run', async () => {
+  const file = join(temporaryFolder(), 'encoder.pth')
+  writeFileSync(file, 'weights')
+  const weights = await fileDigest(file)
+  const of = (encoder: { name: 'dinov2-vit-b'; file?: string }) =>
+    trainingSchema.parse({ batch: 2, encoders: [encoder] })
+  const configuration = of({ name: 'dinov2-vit-b', file })
   const described = Dataset.described({
     ...{ path: 'nowhere', length: 1000, classes: 1000, imageSize: 256, storedLatentShape: [8, 32, 32] as const },
   })
-  const withFeatures = (grid: readonly [number, number]): Dataset =>
-    Object.create(described, { features: { value: [{ encoder: 'dinov2-vit-b', width: 768, grid }] } })
+  const withFeatures = (grid: readonly [number, number], digest = weights): Dataset =>
+    Object.create(described, {
+      features: { value: [{ encoder: 'dinov2-vit-b', width: 768, grid, weights: digest }] },
+    })
   const data = withFeatures([16, 16])
-  const cachedEncoders = encodersWithFeatures(configuration, data)
-  expect(cachedEncoders).toEqual(['dinov2-vit-b'])
-  expect(encodersWithFeatures(configuration, withFeatures([8, 8]))).toEqual([])
-  expect(encodersWithFeatures(configuration, described)).toEqual([])
+  const found = async (set: Dataset, settings = configuration) => {
+    const notices: string[] = []
+    const names = await encodersWithFeatures(settings, set, (sentence) => notices.push(sentence))
+    return { names, notices }
+  }
+  const [coarse, others] = [withFeatures([8, 8]), withFeatures([16, 16], '0'.repeat(64))]
+  const runs = (obstacle: RegExp) => ({ names: [], notices: [expect.stringMatching(obstacle)] })
+  expect(await found(described)).toEqual({ names: [], notices: [] })
+  expect(await found(data)).toEqual({ names: ['dinov2-vit-b'], notices: [] })
+  expect(await found(coarse)).toEqual(runs(/have 8 × 8 tokens, the model 16 × 16: the encoder runs\.$/))
+  expect(await found(others)).toEqual(
+    runs(/were made with another file than .*encoder\.pth \(.*\): the encoder runs\.$/),
+  )
+  // What is not here cannot be compared, and a training without a file takes what there is.
+  const [absent, unnamed] = [of({ name: 'dinov2-vit-b', file: 'none' }), of({ name: 'dinov2-vit-b' })]
+  expect(await found(others, absent)).toEqual({
+    names: ['dinov2-vit-b'],
+    notices: [expect.stringContaining("none is not here: the features of dinov2-vit-b in 'nowhere'")],
+  })
+  expect(await found(others, unnamed)).toEqual({ names: ['dinov2-vit-b'], notices: [] })
+  await expect(found(coarse, unnamed)).rejects.toThrow(
+    "name the encoder's file, --encoder dinov2-vit-b=FILE, to run it",
+  )
+  const { names: cachedEncoders } = await found(data)
 
   const options = {
     ...{ configuration: { ...configuration, precision: 'bf16' as const }, data, device: 'cuda:0', machine },

@@ -171,7 +171,7 @@ function showFit(
   else out.warn(`It does not fit into the ${room}; the largest batch that does is ${largestBatch}${passes}.`)
 }
 
-function showWork({ work, speed, seconds, batch, cachedEncoders }: TrainingPlan, out: Output): void {
+function showWork({ work, speed, seconds, batch, cachedEncoders, notices }: TrainingPlan, out: Output): void {
   const tera = (flops: number) => `${formatSignificant(flops / 1e12, 4)} TFLOP`
   out.table(
     [{ heading: 'work of a step' }, right(''), right('an image')],
@@ -187,6 +187,7 @@ function showWork({ work, speed, seconds, batch, cachedEncoders }: TrainingPlan,
     ]),
   )
   for (const name of cachedEncoders) out.line(`${name} does not run: its features are with the data`)
+  for (const sentence of notices) out.warn(sentence)
   out.line(`the optimizer reads and writes ${formatBytes(work.optimizerBytes)}`)
   out.line()
   if (!speed || seconds === undefined) {
