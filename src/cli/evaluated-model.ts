@@ -2,6 +2,7 @@ import type { Dataset } from '../data/dataset.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
 import type { CommandContext } from './command.ts'
+import { UsageError } from './failure.ts'
 
 /** Options of the commands that look into a model. */
 export const MODEL_OPTIONS = {
@@ -44,7 +45,9 @@ export async function openModel(
     import('../tensor/device.ts'),
   ])
   const wrong = args.noise.find((level) => !(level >= 0 && level <= 1))
-  if (wrong !== undefined) throw new Error(`--noise ${wrong} is no time of the path: expected numbers from 0 to 1.`)
+  if (wrong !== undefined) {
+    throw new UsageError(`--noise ${wrong} is no time of the path: expected numbers from 0 to 1.`)
+  }
   const data = await Data.open(args.data)
   const loaded = await loadModel(args.checkpoint, {
     device: resolveDevice(device),

@@ -1,7 +1,12 @@
 import { stat } from 'node:fs/promises'
 import { configOfWeights } from '../models/config-of-weights.ts'
 import type { SiTConvention } from '../models/sit.ts'
-import { type AnyTransformer, type TransformerKind, transformerFromConfig } from '../models/transformer-kinds.ts'
+import {
+  type AnyTransformer,
+  type AnyTransformerConfig,
+  type TransformerKind,
+  transformerFromConfig,
+} from '../models/transformer-kinds.ts'
 import { openTransformerWeights } from '../models/weights-file.ts'
 import type { Device } from '../tensor/device.ts'
 import { loadCheckpoint, readCheckpointState } from './checkpoint.ts'
@@ -40,6 +45,7 @@ export async function loadModel(path: string, options: LoadModelOptions): Promis
   if (!(await stat(path)).isDirectory()) return loadWeightsFile(path, options)
   const checkpoint = await checkpointOf(path)
   const state = await readCheckpointState(checkpoint)
+  requireAsStated(checkpoint, state.model, options)
   const model = transformerFromConfig(state.model, device)
   try {
     const role = weights === 'ema' ? 'ema' : 'weights'
@@ -54,6 +60,19 @@ export async function loadModel(path: string, options: LoadModelOptions): Promis
     source: `${checkpoint} (${weights}, step ${state.step})`,
     path: pathOf(state.configuration),
     step: state.step,
+  }
+}
+
+/** Throws where something else is asked for than the checkpoint says of its model. */
+function requireAsStated(checkpoint: string, stated: AnyTransformerConfig, options: LoadModelOptions): void {
+  const { heads, kind } = stated
+  const found = { heads, kind, convention: stated.kind === 'SiT' ? stated.convention : undefined }
+  for (const key of ['heads', 'kind', 'convention'] as const) {
+    const asked = options[key]
+    if (asked === undefined || asked === found[key]) continue
+    throw new RangeError(
+      `${checkpoint} is of a model with ${key} ${found[key] ?? 'none'}, not ${asked}; leave it out, the checkpoint says what it is.`,
+    )
   }
 }
 

@@ -94,6 +94,7 @@ test('sample: picture by picture as in one batch, and the same from a file of we
 
 test.each([
   [['--mode', 'sde'], 2, 'repa sample: --mode sde is not for a DiT: expected ddpm or ddim.\n'],
+  [['--path', 'cosine'], 2, 'repa sample: --path cosine is of a SiT, not of a DiT; leave it out.\n'],
   [['--steps', '1001'], 1, 'repa sample: Of 1000 steps of the diffusion, 1001 cannot be taken (respacing 1001).\n'],
 ])('sample %j: one line', async (words, status, stderr) => {
   const result = await program.repa(

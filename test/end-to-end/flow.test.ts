@@ -16,6 +16,7 @@ const inWork = (...path: string[]) => join(program.work, ...path)
 beforeAll(async () => {
   program = await Program.build()
   await writeShapesZip(inWork('shapes.zip'), { perClass: 16, size: SIZE })
+  await writeFile(inWork('null.json'), '{ "training": null }')
 })
 
 afterAll(() => program[Symbol.asyncDispose]())
@@ -156,7 +157,9 @@ describe('prepare, train, sample, report', () => {
     const go = ['train', '--data', 'data', '--out', 'bare', '--steps', '2', '--batch', '4', '--resume']
     const { status, stderr } = await program.repa(...go)
     expect({ status, lines: stderr.trimEnd().split('\n').length }).toEqual({ status: 1, lines: 1 })
-    expect(stderr).toMatch(/checkpoints\/0000000 has projectors for 1 encoders .* name each by --encoder NAME=FILE/)
+    expect(stderr).toMatch(
+      /checkpoints\/0000000 has projectors for encoders of these widths: 128\. Given: none\. Name each by --encoder NAME=FILE/,
+    )
     expect(await program.repa(...go, '--encoder', 'hog', '--quiet')).toMatchObject({ status: 0, stderr: '' })
   })
 
@@ -307,6 +310,11 @@ describe('bad input', () => {
     [[...TRAIN, '--out', 'x', '--data', 'missing'], 1, /^repa train: .*missing.*\n$/],
     [[...TRAIN, '--out', 'x', '--config', 'shapes.zip'], 1, /^repa train: shapes\.zip is not JSON: .*\n$/],
     [
+      [...TRAIN, '--out', 'x', '--config', 'null.json'],
+      1,
+      /^repa train: null\.json must hold a JSON object of settings, or one as its "training"\.\n$/,
+    ],
+    [
       ['prepare', 'data', '--out', 'x', '--autoencoder', 'sd'],
       1,
       /^repa prepare: There is no autoencoder sd: expected a file of weights or a folder with one\.\n$/,
@@ -316,6 +324,26 @@ describe('bad input', () => {
       ['sample', '--checkpoint', 'aligned', '--out', 'x', '--num', '1', '--guidance-low', '0.9'],
       2,
       /^repa sample: --guidance-low 0\.9 is above --guidance-high 0\.7/,
+    ],
+    [
+      ['sample', '--checkpoint', 'aligned', '--out', 'x', '--num', '1', '--mode', 'sde', '--solver', 'heun'],
+      2,
+      /^repa sample: --solver heun is of --mode ode, not of sde; leave it out\.\n$/,
+    ],
+    [
+      ['sample', '--checkpoint', 'aligned', '--out', 'x', '--num', '1', '--eta', '0.5'],
+      2,
+      /^repa sample: --eta 0\.5 is of --mode ddim, not of ode; leave it out\.\n$/,
+    ],
+    [
+      ['sample', '--checkpoint', 'aligned', '--out', 'x', '--num', '1', '--heads', '4'],
+      1,
+      /^repa sample: aligned\/checkpoints\/0000100 is of a model with heads 2, not 4; leave it out, the checkpoint says what it is\.\n$/,
+    ],
+    [
+      ['evaluate', 'probe', '--checkpoint', 'aligned', '--data', 'data', '--noise', '0,1.5', '--out', 'x'],
+      2,
+      /^repa evaluate probe: --noise 1\.5 is no time of the path: expected numbers from 0 to 1\.\n$/,
     ],
     [
       ['sample', '--checkpoint', 'aligned', '--out', 'x', '--num', '1', '--classes', '3'],

@@ -88,7 +88,8 @@ export const sampleCommand = defineCommand({
   },
   examples: [
     {
-      command: 'repa sample --checkpoint runs/xl --out samples --num 50000 --mode sde --npz samples.npz',
+      command:
+        'repa sample --checkpoint runs/xl --out samples --num 50000 --mode sde --autoencoder sd-vae-ft-ema --npz samples.npz',
       description: "the paper's evaluation",
     },
     {
@@ -149,6 +150,14 @@ export const sampleCommand = defineCommand({
       if (!(SAMPLING_MODES[kind] as readonly string[]).includes(mode)) {
         throw new UsageError(`--mode ${mode} is not for a ${kind}: expected ${SAMPLING_MODES[kind].join(' or ')}.`)
       }
+      const foreign = (
+        [
+          [args.solver !== 'euler' && mode !== 'ode', `--solver ${args.solver} is of --mode ode, not of ${mode}`],
+          [args.eta > 0 && mode !== 'ddim', `--eta ${args.eta} is of --mode ddim, not of ${mode}`],
+          [args.path !== undefined && kind === 'DiT', `--path ${args.path} is of a SiT, not of a DiT`],
+        ] as const
+      ).find(([holds]) => holds)?.[1]
+      if (foreign !== undefined) throw new UsageError(`${foreign}; leave it out.`)
       out.line(`${source}: ${(model.parameterCount / 1e6).toFixed(1)} M parameters`)
       const decoder =
         args.autoencoder === undefined

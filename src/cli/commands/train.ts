@@ -284,7 +284,9 @@ async function configurationFile(nameOrPath: string | undefined): Promise<object
   const { findRecipe, readJsonc } = await import('../../planning/recipe.ts')
   const path = await findRecipe(nameOrPath)
   const json = await readJsonc(path)
-  if (typeof json !== 'object' || json === null || Array.isArray(json))
-    throw new Error(`${path} must hold a JSON object of settings.`)
-  return 'training' in json && typeof json.training === 'object' ? (json.training as object) : json
+  const settings = isObject(json) && 'training' in json ? json.training : json
+  if (!isObject(settings)) throw new Error(`${path} must hold a JSON object of settings, or one as its "training".`)
+  return settings
 }
+
+const isObject = (json: unknown): json is object => typeof json === 'object' && json !== null && !Array.isArray(json)
