@@ -21,6 +21,6 @@ export const GLOBAL_OPTIONS = {
     default: false,
     description: 'print machine-readable JSON on stdout, and nothing else there',
   },
-  quiet: { type: 'boolean', default: false, description: 'print nothing but errors' },
+  quiet: { type: 'boolean', default: false, description: 'print nothing but warnings and errors' },
   help: { type: 'boolean', default: false, description: 'print this help' },
 } as const satisfies OptionTable

@@ -55,7 +55,9 @@ export async function loadInitialWeights(
   for (const { what, pattern } of REPLACEABLE) {
     const count = kept.filter(({ name }) => pattern.test(name)).length
     if (count > 0)
-      notice(`${path} has no ${what} of this model's shape; what it begins with is drawn anew (${count} tensors).`)
+      notice(
+        `${path} has no ${what} of this model's shape; what it begins with is drawn anew: ${count === 1 ? '1 tensor' : `${count} tensors`}.`,
+      )
   }
   const wanted = model.entries.filter((entry) => !kept.includes(entry))
   for (const role of ['weights', 'ema'] as const) await loadState(wanted, model.arena, role, source, isReplaceable)

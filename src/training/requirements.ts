@@ -81,7 +81,9 @@ export function requireFit({ config }: DiffusionTransformer, data: Dataset, batc
     )
   }
   if (data.classes > config.classes) {
-    throw new RangeError(`The data in ${data.path} have ${data.classes} classes, the model ${config.classes}.`)
+    throw new RangeError(
+      `The data in ${data.path} have ${data.classes} classes, the model ${config.classes}; give the model as many.`,
+    )
   }
   if (batch > data.length) {
     throw new RangeError(

@@ -117,8 +117,8 @@ async function adoptedConfiguration({ out, configuration }: ConfigurationRequest
   const wanted = model.alignWidths
   if (encoders.length !== wanted.length) {
     throw new Error(
-      `${checkpoint} has projectors for ${wanted.length} encoders (features of ${wanted.join(', ') || 'none'}), and ` +
-        `${encoders.length} are named; name each by --encoder NAME=FILE, in their order.`,
+      `${checkpoint} has projectors for encoders of these widths: ${wanted.join(', ') || 'none'}. ` +
+        `Given: ${encoders.map(({ name }) => name).join(', ') || 'none'}. Name each by --encoder NAME=FILE, in their order.`,
     )
   }
   return adopted

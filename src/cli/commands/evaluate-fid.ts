@@ -100,21 +100,14 @@ export const evaluateFidCommand = defineCommand({
       bar = undefined
       const { fid, sfid, is, precision, recall } = result
       const shown: [string, number | null, number][] = [
-        ['FID', fid, 4],
+        [inception === undefined ? `Fréchet distance (${result.network})` : 'FID', fid, 4],
         ['sFID', sfid, 4],
         ['Inception Score', is, 3],
         ['precision', precision, 4],
         ['recall', recall, 4],
       ]
       const rows = shown.flatMap(([measure, value, digits]) =>
-        value === null
-          ? []
-          : [
-              [
-                fid === value && inception === undefined ? `Fréchet distance (${result.network})` : measure,
-                value.toFixed(digits),
-              ],
-            ],
+        value === null ? [] : [[measure, value.toFixed(digits)]],
       )
       if (samples !== undefined) out.table([{ heading: 'measure' }, { heading: 'value', align: 'right' }], rows)
       if (saveStatistics !== undefined) out.line(`statistics of ${reference} in ${saveStatistics}`)

@@ -2,6 +2,7 @@ import type { DatasetInfo } from '../../data/dataset-info.ts'
 import type { FeatureEncoder } from '../../data/feature-encoder.ts'
 import { TRANSFORMS } from '../../data/transforms.ts'
 import { defineCommand } from '../command.ts'
+import { encoderOf } from '../encoder-argument.ts'
 import type { Output } from '../output.ts'
 import type { Progress } from '../progress.ts'
 
@@ -145,9 +146,8 @@ async function openEncoders(
   const opened: (FeatureEncoder & Disposable)[] = []
   try {
     for (const text of features) {
-      const equals = text.indexOf('=')
-      const [name, file] = equals < 0 ? [text] : [text.slice(0, equals), text.slice(equals + 1)]
-      opened.push(await openFeatureEncoder(name!, file, { device, notice }))
+      const { name, file } = encoderOf(text)
+      opened.push(await openFeatureEncoder(name, file, { device, notice }))
     }
     return opened
   } catch (error) {
