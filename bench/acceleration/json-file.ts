@@ -1,8 +1,10 @@
 import { mkdir, readFile, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type * as z from 'zod'
+import { parseJson } from '../../src/configuration/json.ts'
 import { parseConfiguration } from '../../src/configuration/parse.ts'
 import { writeWhole } from '../../src/formats/atomic-file.ts'
+import { ifThere } from '../../src/formats/if-there.ts'
 
 /** Writes a file that is whole whenever it is there, and its folder. */
 export async function writeJson(path: string, value: unknown): Promise<void> {
@@ -12,11 +14,8 @@ export async function writeJson(path: string, value: unknown): Promise<void> {
 
 /** What a file holds, checked; undefined where it is not there. */
 export async function readJson<S extends z.ZodType>(path: string, schema: S): Promise<z.output<S> | undefined> {
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined
-    throw error
-  })
-  return text === undefined ? undefined : parseConfiguration(schema, JSON.parse(text), path)
+  const text = await ifThere(readFile(path, 'utf8'))
+  return text === undefined ? undefined : parseConfiguration(schema, parseJson(text, path), path)
 }
 
 /** What a file holds; where it is not there it is made first. */
@@ -32,12 +31,6 @@ export async function madeOnce<S extends z.ZodType>(
   return made
 }
 
-export function isThere(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return false
-      throw error
-    },
-  )
+export async function isThere(path: string): Promise<boolean> {
+  return (await ifThere(stat(path))) !== undefined
 }

@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { type VisionTransformerConfig, visionTransformerConfigSchema } from '../models/vit-config.ts'
 import { openWeights } from '../models/weights-file.ts'
@@ -52,13 +53,8 @@ export function encoderStatement(path: string, metadata: Readonly<Record<string,
         'Published weights have names of their own, such as dinov2-vit-b.',
     )
   }
-  let json: unknown
-  try {
-    json = JSON.parse(text)
-  } catch {
-    throw new Error(`${path}: its metadata "${KEY}" is not JSON.`)
-  }
-  const { format: _, ...statement } = parseConfiguration(statementSchema, json, `${path}, metadata "${KEY}"`)
+  const what = `${path}, metadata "${KEY}"`
+  const { format: _, ...statement } = parseConfiguration(statementSchema, parseJson(text, what), what)
   return statement
 }
 

@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { ifThere } from '../formats/if-there.ts'
 import { CHECKPOINTS, checkpointName } from '../training/checkpoint-files.ts'
 import { CONFIG_FILE } from '../training/run-configuration.ts'
 import { writeCheckpointFolder } from './checkpoint-folder.ts'
@@ -24,10 +25,7 @@ export async function adoptCheckpoint(
   run: string,
   options: Pick<ConvertOptions, 'heads' | 'alignDepth'> = {},
 ): Promise<Adoption> {
-  const there: string[] = await readdir(run).catch((error: NodeJS.ErrnoException): string[] => {
-    if (error.code === 'ENOENT') return []
-    throw error
-  })
+  const there = (await ifThere(readdir(run))) ?? []
   if (there.includes(CONFIG_FILE) || there.includes(CHECKPOINTS)) {
     throw new Error(`${run} already holds a run; go on with it by --resume, or choose another --out.`)
   }

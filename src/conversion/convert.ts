@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { basename, extname } from 'node:path'
 import * as z from 'zod'
+import { ifThere } from '../formats/if-there.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
 import { writeSafetensors } from '../formats/safetensors-writer.ts'
 import { TorchCheckpoint } from '../formats/torch-checkpoint.ts'
@@ -227,10 +228,7 @@ function outputForm(path: string): Form {
 
 /** Throws where the output exists and may not be replaced. A folder gives way only where it is a checkpoint. */
 async function requireFree(output: string, form: Form, force: boolean): Promise<void> {
-  const found = await stat(output).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined
-    throw error
-  })
+  const found = await ifThere(stat(output))
   if (found === undefined) return
   if (!force) throw new Error(`${output} exists already; --force replaces it, or choose another name.`)
   if (found.isDirectory() !== (form === 'folder')) {

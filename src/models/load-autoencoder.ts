@@ -1,6 +1,8 @@
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
+import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
+import { ifThere } from '../formats/if-there.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
 import type { ComputeDType } from '../tensor/dtype.ts'
@@ -59,11 +61,8 @@ const DIFFUSERS_NAME = 'diffusion_pytorch_model'
 
 /** The files of weights that a path means: one, or TAESD's two. */
 async function filesOf(path: string): Promise<string[]> {
-  const found = await stat(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT')
-      throw new Error(`There is no autoencoder ${path}: expected a file of weights or a folder with one.`)
-    throw error
-  })
+  const found = await ifThere(stat(path))
+  if (!found) throw new Error(`There is no autoencoder ${path}: expected a file of weights or a folder with one.`)
   if (!found.isDirectory()) {
     const other = counterpartOf(path)
     const isThere = other !== undefined && (await stat(other).catch(() => undefined)) !== undefined
@@ -116,19 +115,10 @@ async function loadKL(file: WeightsFile, { device, half, tile }: LoadOptions): P
 /** What config.json beside the file says, else the file's metadata. */
 async function statedConfig(file: WeightsFile): Promise<DiffusersConfig> {
   const path = join(dirname(file.name), 'config.json')
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined
-    throw error
-  })
+  const text = await ifThere(readFile(path, 'utf8'))
   const [source, json] = text === undefined ? [`${file.name}, metadata "config"`, file.metadata.config] : [path, text]
   if (json === undefined) return {}
-  let stated: unknown
-  try {
-    stated = JSON.parse(json)
-  } catch (cause) {
-    throw new Error(`${source} is not JSON: ${(cause as Error).message}.`, { cause })
-  }
-  return parseConfiguration(diffusersConfigSchema, stated, source)
+  return parseConfiguration(diffusersConfigSchema, parseJson(json, source), source)
 }
 
 class StableDiffusionAutoencoder extends Autoencoder {

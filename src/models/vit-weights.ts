@@ -1,5 +1,6 @@
 /** Files of vision transformers' weights: what the shapes of their tensors, and a note beside them, tell of the model. */
 import * as z from 'zod'
+import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import {
@@ -29,13 +30,8 @@ type StatedConfig = z.output<typeof statedConfigSchema>
 export function statedConfig(file: string, metadata: Readonly<Record<string, string>>): StatedConfig | undefined {
   const text = metadata.config
   if (text === undefined) return undefined
-  let json: unknown
-  try {
-    json = JSON.parse(text)
-  } catch {
-    throw new Error(`${file}: its metadata "config" is not JSON.`)
-  }
-  return parseConfiguration(statedConfigSchema, json, `${file}, metadata "config"`)
+  const what = `${file}, metadata "config"`
+  return parseConfiguration(statedConfigSchema, parseJson(text, what), what)
 }
 
 export interface ConfigOptions {

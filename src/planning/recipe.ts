@@ -7,6 +7,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import * as z from 'zod'
+import { parseJson } from '../configuration/json.ts'
 import { parseJsonc } from '../configuration/jsonc.ts'
 import { nearest } from '../configuration/nearest.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
@@ -121,10 +122,5 @@ export async function readRecipe(nameOrPath: string): Promise<Recipe> {
 
 /** The value of a file of JSON with comments. */
 export async function readJsonc(path: string): Promise<unknown> {
-  const text = await readFile(path, 'utf8')
-  try {
-    return parseJsonc(text)
-  } catch (cause) {
-    throw new Error(`${path} is not JSON: ${(cause as Error).message}.`, { cause })
-  }
+  return parseJson(await readFile(path, 'utf8'), path, parseJsonc)
 }

@@ -1,6 +1,8 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { parseJson } from '../configuration/json.ts'
+import { ifThere } from '../formats/if-there.ts'
 import { JsonObjectSchema } from './json.ts'
 
 const count = z.int().positive()
@@ -151,10 +153,7 @@ export type FidEvaluation = z.output<typeof FidEvaluation>
  * @throws Error naming a file that is no JSON or not of the right form.
  */
 export async function readEvaluations(directory: string): Promise<Evaluation[]> {
-  const names = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return []
-    throw error
-  })
+  const names = (await ifThere(readdir(directory))) ?? []
   const evaluations: Evaluation[] = []
   for (const name of names.filter((name) => name.endsWith('.json')).sort()) {
     const file = join(directory, name)
@@ -164,13 +163,7 @@ export async function readEvaluations(directory: string): Promise<Evaluation[]> 
 }
 
 function parseEvaluation(text: string, file: string): Evaluation {
-  let json: unknown
-  try {
-    json = JSON.parse(text)
-  } catch (error) {
-    throw new Error(`${file}: expected JSON: ${(error as Error).message}.`)
-  }
-  const checked = EvaluationSchema.safeParse(json)
+  const checked = EvaluationSchema.safeParse(parseJson(text, file))
   if (checked.success) return withStep(checked.data)
   const { path, message } = checked.error.issues[0]!
   const field = path.length > 0 ? `'${path.join('.')}': ` : ''

@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import type { z } from 'zod'
+import { parseJson } from '../configuration/json.ts'
+import { ifThere } from '../formats/if-there.ts'
 import { type Evaluation, readEvaluations } from './evaluations.ts'
 import { type JsonObject, JsonObjectSchema } from './json.ts'
 import { readMetrics } from './metrics.ts'
@@ -56,7 +58,7 @@ export async function readRuns(
       name: basename(resolve(directory)),
       directory: resolve(directory),
       config: configs[i]!,
-      metrics: await readMetrics(join(directory, 'metrics.jsonl')).catch(ifMissing(NO_METRICS)),
+      metrics: (await ifThere(readMetrics(join(directory, 'metrics.jsonl')))) ?? NO_METRICS,
       samples: {
         shown: await readSampleGrids(
           join(directory, 'samples'),
@@ -102,23 +104,10 @@ export function distinctNames(runs: readonly Pick<RunData, 'name' | 'directory'>
   })
 }
 
-function ifMissing<T>(value: T): (error: unknown) => T {
-  return (error) => {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return value
-    throw error
-  }
-}
-
 async function readJson<T>(file: string, schema: z.ZodType<T>): Promise<T | undefined> {
-  const text = await readFile(file, 'utf8').catch(ifMissing(undefined))
+  const text = await ifThere(readFile(file, 'utf8'))
   if (text === undefined) return undefined
-  let json: unknown
-  try {
-    json = JSON.parse(text)
-  } catch (error) {
-    throw new Error(`${file}: expected JSON: ${(error as Error).message}.`)
-  }
-  const checked = schema.safeParse(json)
+  const checked = schema.safeParse(parseJson(text, file))
   if (checked.success) return checked.data
   throw new Error(`${file}: expected a JSON object: ${checked.error.issues[0]!.message}.`)
 }

@@ -1,5 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { ifThere } from '../formats/if-there.ts'
 
 /** A grid of samples that a run drew while it trained. */
 export interface SampleGrid {
@@ -40,13 +41,7 @@ function gridName(step: number): string {
 
 /** The steps of which a `samples` folder holds grids, in order; of no folder none. */
 export async function listSampleSteps(directory: string): Promise<number[]> {
-  let names: string[]
-  try {
-    names = await readdir(directory)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw error
-  }
+  const names = (await ifThere(readdir(directory))) ?? []
   const steps = names.filter((name) => /^\d{7,}\.png$/.test(name)).map((name) => Number.parseInt(name, 10))
   return steps.filter((step) => names.includes(gridName(step))).sort((a, b) => a - b)
 }

@@ -5,7 +5,9 @@
  */
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { parseJson } from '../configuration/json.ts'
 import type { WritableFileSystem } from '../formats/atomic-file.ts'
+import { ifThere } from '../formats/if-there.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
 import { type SafetensorsSource, writeSafetensors } from '../formats/safetensors-writer.ts'
 import type { Model } from '../models/model.ts'
@@ -102,13 +104,7 @@ export async function writeCheckpointFiles<S extends { readonly step: number }>(
 /** Gives a folder its name; what had the name is moved aside first, for no rename replaces a folder that is not empty. */
 async function replaceFolder(target: string, partial: string): Promise<void> {
   const replaced = `${target}.replaced-${process.pid}`
-  const isThere = await rename(target, replaced).then(
-    () => true,
-    (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return false
-      throw error
-    },
-  )
+  const isThere = (await ifThere(rename(target, replaced).then(() => true))) ?? false
   try {
     await rename(partial, target)
   } catch (error) {
@@ -129,13 +125,7 @@ async function syncFolder(path: string): Promise<void> {
 
 /** Checkpoints under a run's `checkpoints` folder: what they are called, their step, and what is not under its own name. */
 async function listCheckpoints(folder: string): Promise<{ name: string; step: number; leftover?: string }[]> {
-  let names: string[]
-  try {
-    names = await readdir(folder)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw error
-  }
+  const names = (await ifThere(readdir(folder))) ?? []
   return names.flatMap((name) => {
     const [, step, leftover] = /^(\d{7,})(?:\.(partial|replaced)-\d+)?$/.exec(name) ?? []
     return step === undefined ? [] : [{ name, step: Number(step), ...(leftover && { leftover }) }]
@@ -183,11 +173,7 @@ export async function readCheckpointJson(checkpoint: string): Promise<{ path: st
   } catch (cause) {
     throw new Error(`${checkpoint} is not a checkpoint: ${messageOf(cause)}`, { cause })
   }
-  try {
-    return { path, json: JSON.parse(text) }
-  } catch (cause) {
-    throw new Error(`${path} is not JSON: ${messageOf(cause)}`, { cause })
-  }
+  return { path, json: parseJson(text, path) }
 }
 
 /** Loads arrays of a checkpoint into a model. */

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
+import { ifThere } from '../formats/if-there.ts'
 import { readCheckpointState } from './checkpoint.ts'
 import { CHECKPOINTS, newestCheckpoint } from './checkpoint-files.ts'
 import { type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
@@ -56,10 +57,7 @@ export async function storedJson({
   readonly resume?: boolean
 }): Promise<unknown> {
   const file = join(out, CONFIG_FILE)
-  const text = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined
-    throw error
-  })
+  const text = await ifThere(readFile(file, 'utf8'))
   if (text === undefined) return undefined
   if (!resume) throw new Error(`${out} already holds a run; go on with it by --resume, or choose another --out.`)
   return parseJson(text, file)

@@ -9,6 +9,7 @@ import { imageGrid } from '../data/grid.ts'
 import { encodePng } from '../data/png.ts'
 import { sampleImages } from '../diffusion/sample-images.ts'
 import { writeWhole } from '../formats/atomic-file.ts'
+import { ifThere } from '../formats/if-there.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
 import { loadAutoencoder } from '../models/load-autoencoder.ts'
 import {
@@ -204,10 +205,7 @@ async function save(trainer: Trainer, out: string): Promise<{ step: number; path
 const samplesFile = (out: string, step: number) => join(out, SAMPLES, `${checkpointName(step)}.png`)
 
 async function hasSamples(out: string, step: number): Promise<boolean> {
-  return stat(samplesFile(out, step)).then(
-    () => true,
-    () => false,
-  )
+  return (await ifThere(stat(samplesFile(out, step)))) !== undefined
 }
 
 /** The grid `samples/STEP.png`: EMA weights, evaluation mode, the same noise and classes every time. */
@@ -300,10 +298,7 @@ export function createModel(configuration: TrainingConfiguration, data: Dataset,
 async function removeLeftovers(out: string): Promise<void> {
   await tidyCheckpoints(join(out, CHECKPOINTS))
   for (const folder of [out, join(out, SAMPLES)]) {
-    const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return []
-      throw error
-    })
+    const names = (await ifThere(readdir(folder))) ?? []
     for (const name of names) if (/\.tmp-\d+$/.test(name)) await rm(join(folder, name), { force: true })
   }
 }

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as z from 'zod'
+import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { FileAccessError } from '../formats/errors.ts'
 
@@ -62,13 +63,7 @@ export async function readManifest(directory: string): Promise<Manifest> {
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
     throw new FileAccessError('read', path, cause)
   })
-  let json: unknown
-  try {
-    json = JSON.parse(text)
-  } catch (cause) {
-    throw new Error(`${path} is not JSON: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
-  }
-  const manifest = parseConfiguration(manifestSchema, json, path)
+  const manifest = parseConfiguration(manifestSchema, parseJson(text, path), path)
   const seen = new Set<string>()
   for (const file of manifest.cases.flatMap(({ files }) => Object.keys(files))) {
     // Nothing that a manifest names may lie elsewhere.

@@ -293,7 +293,7 @@ describe('files of DINOv2 weights', () => {
     {
       what: 'metadata that is not JSON',
       write: async () => writeTensors(await stateOf(TINY), { config: 'ViT-S' }),
-      message: 'its metadata "config" is not JSON',
+      message: 'metadata "config" is not JSON',
     },
     {
       what: 'a tensor that is missing',

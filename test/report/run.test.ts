@@ -94,7 +94,7 @@ describe('refuses', () => {
   const good = JSON.stringify(metricsLine(1))
   test.each<[string, Record<string, string>, RegExp]>([
     ['no configuration', {}, /r: not a run's folder, it has no config\.json; give the --out folder/],
-    ['a torn configuration', { 'config.json': '{"a"' }, /config\.json: expected JSON: /],
+    ['a torn configuration', { 'config.json': '{"a"' }, /config\.json is not JSON: /],
     ['a configuration that is an array', { 'config.json': '[]' }, /config\.json: expected a JSON object: /],
     [
       'a line that is no JSON',
@@ -114,7 +114,7 @@ describe('refuses', () => {
       /:1: 'loss': /,
     ],
     ['a grid that is no PNG', { ...config, 'samples/0000001.png': 'GIF89a' }, /0000001\.png: expected a PNG image; /],
-    ['a torn evaluation', { ...config, 'evaluation/x.json': '' }, /evaluation\/x\.json: expected JSON: /],
+    ['a torn evaluation', { ...config, 'evaluation/x.json': '' }, /evaluation\/x\.json is not JSON: /],
     [
       'an evaluation of another kind',
       { ...config, 'evaluation/x.json': '{"kind":"taste"}' },

@@ -150,7 +150,7 @@ test('what cannot be read is said, and again when it can', async () => {
   await next(stream, 'problem')
   await mkdir(join(run, 'evaluation'))
   await writeFile(join(run, 'evaluation/fid.json'), '{"kind":')
-  expect(await next(stream, 'problem')).toMatchObject({ sentence: expect.stringContaining('fid.json: expected JSON') })
+  expect(await next(stream, 'problem')).toMatchObject({ sentence: expect.stringContaining('fid.json is not JSON') })
   await writeFile(
     join(run, 'evaluation/fid.json'),
     '{"kind":"fid","network":"hog","reference":"r","sampleImages":1,"fid":2}',

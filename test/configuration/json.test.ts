@@ -1,0 +1,15 @@
+import { expect, test } from 'vitest'
+import { parseJson } from '../../src/configuration/json.ts'
+import { parseJsonc } from '../../src/configuration/jsonc.ts'
+import { ConfigurationError } from '../../src/configuration/parse.ts'
+
+test('a text that is JSON is its value, and one that is none is named with the reason', () => {
+  expect(parseJson('{ "a": [1, null] }', 'a.json')).toEqual({ a: [1, null] })
+  expect(() => parseJson('{', 'a.json')).toThrow(ConfigurationError)
+  expect(() => parseJson('{', 'a.json')).toThrow(/^a\.json is not JSON: .+\.$/)
+})
+
+test('what parses it can be another parser', () => {
+  expect(parseJson('// a comment\n3', 'a.jsonc', parseJsonc)).toBe(3)
+  expect(() => parseJson('// a comment\n3', 'a.json')).toThrow('a.json is not JSON')
+})
