@@ -12,7 +12,7 @@ import {
 import { ResNetCifar, resNetCifarConfig, resNetCifarState } from '../models/resnet-cifar.ts'
 import { openWeights } from '../models/weights-file.ts'
 import type { Device } from '../tensor/device.ts'
-import { pool2d } from '../tensor/ops/conv2d.ts'
+import { averageOfPixels } from '../tensor/ops/conv2d.ts'
 import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { ImageBatch } from './image-set.ts'
@@ -132,9 +132,7 @@ export function meanOfTokens(make: () => Tensor): Tensor {
   return scope(() => {
     const tokens = make()
     const [batch, count, width] = tokens.shape as [number, number, number]
-    const column = tokens.reshape([batch, count, 1, width])
-    const mean = pool2d(column, { kind: 'average', kernel: [count, 1], stride: [1, 1] })
-    return mean.reshape([batch, width])
+    return averageOfPixels(tokens.reshape([batch, count, 1, width]))
   })
 }
 

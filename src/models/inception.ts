@@ -11,7 +11,7 @@ import { ParameterList } from '../nn/parameter-list.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
 import { concatenate } from '../tensor/ops/concatenate.ts'
-import { conv2d, type Padding, pool2d } from '../tensor/ops/conv2d.ts'
+import { averageOfPixels, conv2d, type Padding, pool2d } from '../tensor/ops/conv2d.ts'
 import { linear } from '../tensor/ops/linear.ts'
 import { release, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
@@ -254,13 +254,6 @@ export class InceptionV3 extends ConvolutionalModel {
       return { features, spatial: spatial!, logits }
     })
   }
-}
-
-/** [N, H, W, C] → [N, C]. */
-export function averageOfPixels(x: Tensor): Tensor {
-  const [count, height, width, channels] = x.shape as [number, number, number, number]
-  const pooled = pool2d(x, { kind: 'average', kernel: [height, width], stride: [1, 1] })
-  return pooled.reshape([count, channels])
 }
 
 /** Whether a state dict is that network's, by the layers that only it has in this form. */

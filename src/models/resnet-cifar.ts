@@ -9,14 +9,13 @@ import { Linear } from '../nn/linear.ts'
 import { ParameterList } from '../nn/parameter-list.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
-import { conv2d } from '../tensor/ops/conv2d.ts'
+import { averageOfPixels, conv2d } from '../tensor/ops/conv2d.ts'
 import { channelsLast } from '../tensor/ops/layout.ts'
 import { linear } from '../tensor/ops/linear.ts'
 import { normalizeImages } from '../tensor/ops/pixels.ts'
 import { release, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { ConvolutionalModel } from './convolutional-model.ts'
-import { averageOfPixels } from './inception.ts'
 
 export interface ResNetCifarConfig {
   /** Blocks of two convolutions in each of the three stages: n. */

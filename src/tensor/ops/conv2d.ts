@@ -73,6 +73,13 @@ export function pool2d(
   return new Tensor(native().pool2d(x.handle, kind, kernel, stride, padding), x.device)
 }
 
+/** torch's adaptive_avg_pool2d to one pixel: [N, H, W, C] f32 → [N, C]. Not differentiable. */
+export function averageOfPixels(x: Tensor): Tensor {
+  const [count, height, width, channels] = x.shape as [number, number, number, number]
+  using pooled = pool2d(x, { kind: 'average', kernel: [height, width], stride: [1, 1] })
+  return pooled.reshape([count, channels])
+}
+
 /** In what a convolution computes. */
 export function convDType({ weight }: Conv2dWeights): ComputeDType {
   return computeDType(weight)
