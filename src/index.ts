@@ -4,11 +4,13 @@ export type { LoadEncoderOptions } from './alignment/encoders.ts'
 export type { DecodeBenchmark, DecodeBenchmarkOptions } from './benchmark/decode.ts'
 export type { GpuKernelBenchmark, GpuKernelBenchmarkOptions } from './benchmark/gpu-kernels.ts'
 export type { GpuStepBenchmark, GpuStepBenchmarkOptions } from './benchmark/gpu-step.ts'
+export type { KernelBenchmarkOptions, KernelResult } from './benchmark/kernels.ts'
 export type { StepBenchmark, StepBenchmarkOptions } from './benchmark/step.ts'
 export { ConfigurationError } from './configuration/parse.ts'
 export type { Adoption } from './conversion/adopt.ts'
 export type { Conversion, ConvertOptions } from './conversion/convert.ts'
 export { Dataset } from './data/dataset.ts'
+export type { FeatureEncoder } from './data/feature-encoder.ts'
 export { Loader } from './data/loader.ts'
 export type { PrepareOptions } from './data/prepare.ts'
 export type { DemoEvaluation, DemoOptions, DemoResult } from './demo.ts'
@@ -25,6 +27,7 @@ export { type Transport, transport } from './diffusion/transport/transport.ts'
 export type { Diagnosis } from './doctor/diagnose.ts'
 export type { CknnaPoint, CknnaResult, EvaluateCknnaOptions } from './evaluation/cknna.ts'
 export type { CompareImagesOptions, ImageComparison } from './evaluation/compare-images.ts'
+export type { EncoderProbeResult, EvaluateEncoderProbeOptions } from './evaluation/encoder-probe.ts'
 export type { FeatureNetwork } from './evaluation/feature-network.ts'
 export type { Gaussian } from './evaluation/feature-statistics.ts'
 export type { EvaluateProbeOptions, ProbePoint, ProbeResult } from './evaluation/probe.ts'
@@ -36,12 +39,14 @@ export {
   benchmarkDecode,
   benchmarkGpuKernels,
   benchmarkGpuStep,
+  benchmarkKernels,
   benchmarkStep,
   compareImages,
   convert,
   demo,
   doctor,
   evaluateCknna,
+  evaluateEncoderProbe,
   evaluateProbe,
   frechetDistance,
   loadAutoencoder,
@@ -49,6 +54,7 @@ export {
   loadFeatureNetwork,
   loadInceptionNetwork,
   loadModel,
+  openFeatureEncoder,
   plan,
   prepare,
   pretrainEncoder,
@@ -77,7 +83,7 @@ export type { Evaluation } from './report/evaluations.ts'
 export type { ReportOptions } from './report/report.ts'
 export type { ReadRunOptions, RunData } from './report/run.ts'
 export type { Watch, WatchOptions } from './report/watch/watch.ts'
-export { memoryStats, setMemoryLimit, synchronize } from './tensor/device.ts'
+export { type Device, memoryStats, resolveDevice, setMemoryLimit, synchronize } from './tensor/device.ts'
 export { keep, release, scope } from './tensor/scope.ts'
 export { Tape } from './tensor/tape.ts'
 export { Tensor } from './tensor/tensor.ts'

@@ -13,6 +13,7 @@ export const adoptCheckpoint = loaded(async () => (await import('./conversion/ad
 export const benchmarkDecode = loaded(async () => (await import('./benchmark/decode.ts')).benchmarkDecode)
 export const benchmarkGpuKernels = loaded(async () => (await import('./benchmark/gpu-kernels.ts')).benchmarkGpuKernels)
 export const benchmarkGpuStep = loaded(async () => (await import('./benchmark/gpu-step.ts')).benchmarkGpuStep)
+export const benchmarkKernels = loaded(async () => (await import('./benchmark/kernels.ts')).benchmarkKernels)
 export const benchmarkStep = loaded(async () => (await import('./benchmark/step.ts')).benchmarkStep)
 export const compareImages = loaded(async () => (await import('./evaluation/compare-images.ts')).compareImages)
 export const convert = loaded(async () => (await import('./conversion/convert.ts')).convert)
@@ -20,6 +21,9 @@ export const demo = loaded(async () => (await import('./demo.ts')).demo)
 export const doctor = loaded(async () => (await import('./doctor/diagnose.ts')).diagnose)
 export const plan = loaded(async () => (await import('./planning/plan.ts')).planTraining)
 export const evaluateCknna = loaded(async () => (await import('./evaluation/cknna.ts')).evaluateCknna)
+export const evaluateEncoderProbe = loaded(
+  async () => (await import('./evaluation/encoder-probe.ts')).evaluateEncoderProbe,
+)
 export const evaluateProbe = loaded(async () => (await import('./evaluation/probe.ts')).evaluateProbe)
 export const frechetDistance = loaded(async () => (await import('./evaluation/frechet-distance.ts')).frechetDistance)
 export const loadFeatureNetwork = loaded(
@@ -31,6 +35,7 @@ export const loadInceptionNetwork = loaded(
 export const loadAutoencoder = loaded(async () => (await import('./models/load-autoencoder.ts')).loadAutoencoder)
 export const loadEncoder = loaded(async () => (await import('./alignment/encoders.ts')).loadEncoder)
 export const loadModel = loaded(async () => (await import('./training/load-model.ts')).loadModel)
+export const openFeatureEncoder = loaded(async () => (await import('./training/feature-encoder.ts')).openFeatureEncoder)
 export const prepare = loaded(async () => (await import('./data/prepare.ts')).prepareDataset)
 export const pretrainEncoder = loaded(async () => (await import('./pretraining/run.ts')).pretrainEncoder)
 export const readRun = loaded(async () => (await import('./report/run.ts')).readRun)

@@ -46,6 +46,14 @@ describe('the documentation', () => {
     expect(linkedFiles(page).filter((file) => !existsSync(join(ROOT, file)))).toEqual([])
   })
 
+  test('README names functions of the library that it has', async () => {
+    const section = text('README.md').split('## As a library')[1]!.split('\n## ')[0]!
+    const names = [...section.replace(/^```[\s\S]*?^```/gm, '').matchAll(/`([a-zA-Z]+)[`(]/g)].map(([, name]) => name!)
+    expect(names.length).toBeGreaterThan(15)
+    const library: Readonly<Record<string, unknown>> = await import('../../src/index.ts')
+    expect(names.filter((name) => typeof library[name] !== 'function')).toEqual([])
+  })
+
   test.each(PAGES.flatMap((page) => commandLinesOf(page).map((line) => ({ page, line }))))(
     '$page: $line is a command',
     async ({ line }) => {
