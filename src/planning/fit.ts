@@ -55,8 +55,9 @@ export function fewestPasses(options: Omit<PlannedStepOptions, 'recompute'>, roo
 }
 
 /**
- * For `train`: what `recompute: 'auto'` comes to on a device that is here. Says so where it is something, and where even that is too
- * little.
+ * For `train`: what `recompute: 'auto'` comes to on a device that is here. Says so where it is something.
+ *
+ * @throws {Error} where even that is too little: a machine that runs out of memory kills the process, maybe another's, in place of an error
  */
 export async function chooseRecomputation({ notice, ...request }: FitRequest): Promise<Recomputation> {
   const { configuration, device } = request
@@ -68,19 +69,20 @@ export async function chooseRecomputation({ notice, ...request }: FitRequest): P
   const options = { ...request, statedModels: await statedModels(configuration.encoders), machine }
   const { recompute, fits, step, plainBytes } = fitStep(options, room)
   if (recompute === 'none') return recompute
-  const sentences = [
-    `A step would take ${formatBytes(plainBytes)}, and ${gpu?.name ?? 'this machine'} has ${formatBytes(room)}:`,
-    'activations, LayerNorms and every other state of the stream are computed again in the backward pass (--recompute elementwise),',
-    `which takes ${formatBytes(step.takenBytes)} and changes no bit of the results.`,
-  ]
+  const wanted = `A step would take ${formatBytes(plainBytes)}, and ${gpu?.name ?? 'this machine'} has ${formatBytes(room)}`
   if (!fits) {
     const passes = fewestPasses(options, room)
-    sentences.push(
-      passes === undefined
-        ? 'Even that does not fit; take a smaller batch or model.'
-        : `Even that does not fit; --accumulate ${passes} makes the same batch in ${passes} passes that do.`,
+    throw new Error(
+      `${wanted}. What can be computed again would leave ${formatBytes(step.takenBytes)}: ${
+        passes === undefined
+          ? 'take a smaller batch or model.'
+          : `--accumulate ${passes} makes the same batch in ${passes} passes that fit.`
+      } --recompute elementwise tries it all the same.`,
     )
   }
-  notice(sentences.join(' '))
+  notice(
+    `${wanted}: activations, LayerNorms and every other state of the stream are computed again in the backward pass ` +
+      `(--recompute elementwise), which takes ${formatBytes(step.takenBytes)} and changes no bit of the results.`,
+  )
   return recompute
 }

@@ -71,19 +71,24 @@ describe('the choice on a device that is here', () => {
       'elementwise',
       [/^A step would take .*, and this machine has .*: activations, .* no bit of the results\.$/],
     ],
-    [
-      'too little',
-      () => planStep({ ...inPasses(4), recompute: 'elementwise' }).takenBytes,
-      'elementwise',
-      [/Even that does not fit; --accumulate 4 makes the same batch in 4 passes that do\.$/],
-    ],
-    ['nothing', () => 1, 'elementwise', [/Even that does not fit; take a smaller batch or model\.$/]],
   ])('%s', async (_, room, choice, said) => {
     setMemoryLimit('cpu', room())
     const notices: string[] = []
     expect(await chooseRecomputation({ ...small, notice: (sentence) => notices.push(sentence) })).toBe(choice)
     expect(notices).toHaveLength(said.length)
     for (const [i, pattern] of said.entries()) expect(notices[i]).toMatch(pattern)
+  })
+
+  test.each<readonly [string, () => number, RegExp]>([
+    [
+      'too little',
+      () => planStep({ ...inPasses(4), recompute: 'elementwise' }).takenBytes,
+      /^A step would take .*, and this machine has .*: --accumulate 4 makes the same batch in 4 passes that fit\. --recompute/,
+    ],
+    ['nothing', () => 1, /: take a smaller batch or model\. --recompute elementwise tries it all the same\.$/],
+  ])('%s is refused', async (_, room, sentence) => {
+    setMemoryLimit('cpu', room())
+    await expect(chooseRecomputation({ ...small, notice: () => {} })).rejects.toThrow(sentence)
   })
 
   const training = { model: { kind: 'SiT', depth: 2, hidden: 32, heads: 2, patch: 2 }, batch: 2 } as const
