@@ -1,7 +1,6 @@
 import { parseConfiguration } from '../configuration/parse.ts'
 import { inferKind } from '../models/infer-kind.ts'
-import { inferTransformerConfig } from '../models/infer-transformer.ts'
-import { SIT_PRESETS } from '../models/presets.ts'
+import { assumedHeads, inferTransformerConfig } from '../models/infer-transformer.ts'
 import {
   type AnyTransformerConfig,
   type TransformerKind,
@@ -38,13 +37,10 @@ export async function modelConfigOf(
   const found = known.kind === undefined ? await inferKind({ shapes, read, path }) : undefined
   if (found) notes.push(found.sentence)
   const kind = known.kind ?? found?.kind
-  const inferred = inferTransformerConfig(shapes, path, { heads: known.heads ?? headsOfNorm(shapes), kind })
-  const { depth, hidden, heads, alignWidths } = inferred
-  // A published size tells its heads, as do norms of queries and keys.
-  const isTold = known.heads !== undefined || inferred.qkNorm
-  if (!isTold && !Object.values(SIT_PRESETS).some((size) => size.hidden === hidden && size.depth === depth)) {
-    notes.push(`The file does not tell the number of heads: ${heads} assumed; --heads sets it.`)
-  }
+  const inferred = inferTransformerConfig(shapes, path, { heads: known.heads, kind })
+  const { depth, alignWidths } = inferred
+  const guess = assumedHeads(shapes, path, inferred, known)
+  if (guess !== undefined) notes.push(guess)
   const labels = shapes.get('y_embedder.embedding_table.weight')![0]!
   const { classes = inferred.classes } = known
   if (known.classes === undefined) {
@@ -60,13 +56,6 @@ export async function modelConfigOf(
     },
     `${path}: the model that its shapes tell`,
   )
-}
-
-/** The norms of queries and keys are as wide as a head. */
-function headsOfNorm(shapes: ReadonlyMap<string, readonly number[]>): number | undefined {
-  const headDim = shapes.get('blocks.0.attn.q_norm.weight')?.[0]
-  const hidden = shapes.get('x_embedder.proj.weight')?.[0]
-  return headDim && hidden && hidden / headDim
 }
 
 function alignDepthOf(depth: number, known: number | undefined, notes: string[]): number {

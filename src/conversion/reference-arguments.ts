@@ -15,6 +15,8 @@ export const referenceArgumentsSchema = z.object({
   data_dir: z.string().nullish(),
   num_classes: z.int().positive().nullish(),
   encoder_depth: z.int().positive().nullish(),
+  /** The model's constructor's; the reference's presets set it, and only files that were written here say it. */
+  num_heads: z.int().positive().nullish(),
   enc_type: z.string().nullish(),
   batch_size: z.int().positive().nullish(),
   max_train_steps: z.int().positive().nullish(),
@@ -106,6 +108,7 @@ export function referenceArgumentsOf(
       model: typeof training.model === 'string' ? training.model : null,
     }),
     num_classes: model.classes,
+    num_heads: model.heads,
     encoder_depth: model.alignDepth,
     qk_norm: model.qkNorm,
     resolution: model.inputSize[0] * LATENT_PIXELS,
@@ -125,7 +128,7 @@ function encodersOf(args: ReferenceArguments, model: AnyTransformerConfig, notes
   if (known.length === model.alignWidths.length) return known.map((name) => ({ name }))
   const said = names.length === 0 ? 'does not tell' : `says ${names.join(', ')} for`
   notes.push(
-    `The file ${said} the encoders of its ${model.alignWidths.length} projectors; name them in the configuration.`,
+    `The file ${said} the encoders of its projectors (features of ${model.alignWidths.join(', ')}); name each by --encoder.`,
   )
   return []
 }

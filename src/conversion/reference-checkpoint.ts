@@ -69,6 +69,7 @@ export async function readReferenceCheckpoint(
   const known: ModelKnowledge = {
     ...(settings.num_classes != null && { classes: settings.num_classes }),
     ...kindOf(settings.model),
+    ...(settings.num_heads != null && { heads: settings.num_heads }),
     ...(settings.encoder_depth != null && { alignDepth: settings.encoder_depth }),
     ...given,
   }

@@ -1,11 +1,11 @@
 import { inferKind } from './infer-kind.ts'
-import { inferTransformerConfig, type TransformerKnowledge } from './infer-transformer.ts'
+import { assumedHeads, inferTransformerConfig, type TransformerKnowledge } from './infer-transformer.ts'
 import type { AnyTransformerConfig } from './transformer-kinds.ts'
 import type { WeightsFile } from './weights-file.ts'
 
 /**
  * The configuration of the model whose weights a file holds, as `inferTransformerConfig` has it. Where the kind is not known it is found
- * out from the weights, and `notice` is told.
+ * out from the weights, and `notice` is told; so it is where the heads are a guess.
  *
  * @throws {Error} where the tensors are no diffusion transformer's
  */
@@ -18,5 +18,8 @@ export async function configOfWeights(
   const evidence = { shapes, read: (name: string) => file.read(name), path: file.name }
   const inferred = knowledge.kind === undefined ? await inferKind(evidence) : undefined
   if (inferred) notice?.(inferred.sentence)
-  return inferTransformerConfig(shapes, file.name, { ...knowledge, kind: knowledge.kind ?? inferred?.kind })
+  const config = inferTransformerConfig(shapes, file.name, { ...knowledge, kind: knowledge.kind ?? inferred?.kind })
+  const guess = assumedHeads(shapes, file.name, config, knowledge)
+  if (guess !== undefined) notice?.(guess)
+  return config
 }

@@ -5,7 +5,7 @@ import { type AnyTransformerConfig, type TransformerKind, transformerConfigSchem
 
 /** What shapes do not tell of a model. */
 export interface TransformerKnowledge {
-  /** Default: the preset's of that depth and width, else one head per 64 features. */
+  /** Default: as norms of queries and keys tell; else the preset's of that depth and width, else one for every 64 features. */
   readonly heads?: number
   /** Default: SiT where the head has the input's channels, else DiT. */
   readonly kind?: TransformerKind
@@ -42,7 +42,6 @@ export function inferTransformerConfig(
   const encoders = count(/^projectors\.(\d+)\./)
   const isConv = shapes.has('projectors.0.projection_layer.weight')
   const side = Math.sqrt(tokens!) * patch!
-  const preset = Object.values(SIT_PRESETS).find((size) => size.depth === depth && size.hidden === hidden)
   const learnSigma = headRows === 2 * channels! * patch! * patch!
   const inferred = kind ?? (learnSigma ? 'DiT' : 'SiT')
   return parseConfiguration(
@@ -51,7 +50,7 @@ export function inferTransformerConfig(
       kind: inferred,
       depth,
       hidden: hidden!,
-      heads: heads ?? preset?.heads ?? Math.max(1, Math.round(hidden! / 64)),
+      heads: heads ?? headsOf(shapes, { depth, hidden: hidden! }) ?? Math.max(1, Math.round(hidden! / 64)),
       patch: patch!,
       inputSize: [side, side],
       channels: channels!,
@@ -71,6 +70,29 @@ export function inferTransformerConfig(
     },
     what,
   )
+}
+
+interface Size {
+  readonly depth: number
+  readonly hidden: number
+}
+
+/** The attention heads that a state dict tells: norms of queries and keys are as wide as a head, and a published size has its own. */
+function headsOf(shapes: ReadonlyMap<string, readonly number[]>, { depth, hidden }: Size): number | undefined {
+  const headDim = shapes.get('blocks.0.attn.q_norm.weight')?.[0]
+  if (headDim !== undefined) return hidden / headDim
+  return Object.values(SIT_PRESETS).find((size) => size.depth === depth && size.hidden === hidden)?.heads
+}
+
+/** A sentence that says so where the heads of an inferred configuration are no more than usual; undefined where they are known. */
+export function assumedHeads(
+  shapes: ReadonlyMap<string, readonly number[]>,
+  what: string,
+  config: AnyTransformerConfig,
+  { heads }: TransformerKnowledge,
+): string | undefined {
+  if (heads !== undefined || headsOf(shapes, config) !== undefined) return undefined
+  return `${what} does not tell how many attention heads it has: ${config.heads} assumed, one for every 64 features; --heads, or --model of repa train, sets it.`
 }
 
 /** A ratio that gives this width back: as in the reference, the width is the product's whole part, and division may round down. */

@@ -122,6 +122,15 @@ describe('prepare, train, sample, report', () => {
     expect(new Set(pictures).size).toBe(1)
   })
 
+  test('sample from weights that do not tell their heads: what is assumed is said', async () => {
+    const weights = 'aligned/checkpoints/0000100/ema.safetensors'
+    const words = ['--out', 'assumed', '--num', '1', '--steps', '2', '--quiet']
+    expect(await program.repa('sample', '--checkpoint', weights, ...words)).toMatchObject({
+      status: 0,
+      stderr: `warning: ${weights} does not tell how many attention heads it has: 1 assumed, one for every 64 features; --heads, or --model of repa train, sets it.\n`,
+    })
+  })
+
   test("convert: from the reference's file of a checkpoint a run goes on as from its own, to the byte", async () => {
     const encoder = ['--encoder', 'hog', '--projector-width', '64']
     await cp(inWork('aligned'), inWork('longer'), { recursive: true })
@@ -129,7 +138,8 @@ describe('prepare, train, sample, report', () => {
     expect(resumed).toMatchObject({ status: 0, stderr: '' })
 
     await program.repa('convert', 'aligned/checkpoints/0000100', 'reference.pt')
-    await program.repa('convert', 'reference.pt', 'adopted/checkpoints/0000100', '--heads', '2')
+    // Its heads, two of 32, are not what 64 features usually have: the file says them.
+    expect(await program.repa('convert', 'reference.pt', 'adopted/checkpoints/0000100')).toMatchObject({ status: 0 })
     const other = JSON.stringify({ kind: 'SiT', depth: 3, hidden: 64, heads: 4, patch: 4 })
     expect(
       await program.repa('train', '--data', 'data', '--out', 'adopted', '--resume', '--model', other),

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import * as z from 'zod'
 import { ConfigurationError } from '../../src/configuration/parse.ts'
 import { transformerEntries } from '../../src/models/diffusion-transformer.ts'
-import { inferTransformerConfig } from '../../src/models/infer-transformer.ts'
+import { assumedHeads, inferTransformerConfig } from '../../src/models/infer-transformer.ts'
 import { sinCosPositions } from '../../src/models/positions.ts'
 import { SIT_PRESETS, type SiTPreset } from '../../src/models/presets.ts'
 import { parseSiTConfig, SiT, type SiTOptions } from '../../src/models/sit.ts'
@@ -287,7 +287,9 @@ describe('inferTransformerConfig', () => {
     { hidden: 44, heads: 4, mlpRatio: 15.5 / 44 },
   ])('tells %j from the shapes', (change) => {
     const config = parseSiTConfig({ ...base, alignDepth: 3, ...change })
-    const inferred = inferTransformerConfig(shapesOf(config), 'a file', { heads: config.heads })
+    // Norms of queries and keys say the heads.
+    const heads = config.qkNorm ? {} : { heads: config.heads }
+    const inferred = inferTransformerConfig(shapesOf(config), 'a file', heads)
     expect(shapesOf(inferred)).toEqual(shapesOf(config))
     expect(inferred).toEqual({
       ...config,
@@ -304,7 +306,19 @@ describe('inferTransformerConfig', () => {
   ] as const)('knows the heads of %s: %i', (preset, heads) => {
     const config = parseSiTConfig({ kind: 'SiT', inputSize: [32, 32], ...SIT_PRESETS[preset] })
     const shapes = shapesOf(config)
-    expect(inferTransformerConfig(shapes, 'a file')).toMatchObject({ heads, classes: 1000, inputSize: [32, 32] })
+    const inferred = inferTransformerConfig(shapes, 'a file')
+    expect(inferred).toMatchObject({ heads, classes: 1000, inputSize: [32, 32] })
+    expect(assumedHeads(shapes, 'a file', inferred, {})).toBeUndefined()
+  })
+
+  test.each<readonly [Partial<SiTOptions>, { heads?: number }, string | undefined]>([
+    [{}, {}, 'a file does not tell how many attention heads it has: 1 assumed'],
+    [{}, { heads: 4 }, undefined],
+    [{ qkNorm: true }, {}, undefined],
+  ])('of %j, given %j, says that heads are assumed: %s', (change, known, sentence) => {
+    const shapes = shapesOf(parseSiTConfig({ ...base, ...change }))
+    const said = assumedHeads(shapes, 'a file', inferTransformerConfig(shapes, 'a file', known), known)
+    expect(said?.split(',')[0]).toBe(sentence)
   })
 
   test('names what is missing, and what does not add up', () => {

@@ -20,7 +20,8 @@ test('converts, says what it assumed, and refuses to overwrite', async () => {
     status: 0,
     stdout: '',
     stderr:
-      'warning: The file does not tell the number of heads: 1 assumed; --heads sets it.\n' +
+      `warning: ${input} does not tell how many attention heads it has: 1 assumed, one for every 64 features; ` +
+      `--heads, or --model of repa train, sets it.\n` +
       `${run}: training checkpoint, 150 tensors\n`,
   })
   const json = await repa('convert', run, file, '--weights', 'model', '--json')
