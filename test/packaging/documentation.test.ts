@@ -46,6 +46,16 @@ describe('the documentation', () => {
     expect(linkedFiles(page).filter((file) => !existsSync(join(ROOT, file)))).toEqual([])
   })
 
+  test('the map of the house has every folder of the sources', () => {
+    const folders = ['native', 'src'].flatMap((top) =>
+      readdirSync(join(ROOT, top), { withFileTypes: true }).flatMap((entry) =>
+        entry.isDirectory() ? [`${top}/${entry.name}/`] : [],
+      ),
+    )
+    expect(folders.length).toBeGreaterThan(20)
+    expect(folders.filter((folder) => !text('CONTRIBUTING.md').includes(folder))).toEqual([])
+  })
+
   test('README names functions of the library that it has', async () => {
     const section = text('README.md').split('## As a library')[1]!.split('\n## ')[0]!
     const names = [...section.replace(/^```[\s\S]*?^```/gm, '').matchAll(/`([a-zA-Z]+)[`(]/g)].map(([, name]) => name!)
