@@ -19,10 +19,10 @@ export interface LoadEncoderOptions {
 }
 
 /**
- * A frozen encoder to align with: the built-in `hog`, `vit` from the file that `repa pretrain-encoder` wrote, or one of the paper's from the file that its authors publish, a checkpoint
- * of their training code, or the same tensors as `.safetensors` (alignment/FAMILY.ts says what of it is read). Every size follows
- * from the tensors. A file of no published size is accepted under any name of its family, with a notice; the file of another
- * published size than the name's is an error.
+ * A frozen encoder to align with: the built-in `hog`, `vit` from the file that `repa pretrain-encoder` wrote, or one of the paper's
+ * from the file that its authors publish, a checkpoint of their training code, or the same tensors as `.safetensors`
+ * (alignment/FAMILY.ts says what of it is read). Every size follows from the tensors. A file of no published size is accepted under
+ * any name of its family, with a notice; the file of another published size than the name's is an error.
  *
  * @throws Error for an unknown name, a missing or surplus file, and a file that does not fit; what the file readers throw
  */

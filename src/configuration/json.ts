@@ -1,7 +1,8 @@
 import { ConfigurationError } from './parse.ts'
 
 /**
- * The value of a text of JSON, which has not been checked yet. `what` names it in the message: a file's path, or where in a file it stands.
+ * The value of a text of JSON, which has not been checked yet. `what` names it in the message: a file's path, or where in a file it
+ * stands.
  *
  * @throws {ConfigurationError} where it is none, with the parser's reason
  */

@@ -14,7 +14,8 @@ export interface TrainingImageOptions {
 /**
  * Decodes, crops and encodes one image file.
  *
- * @returns a stored (uncompressed) PNG file, the form that the reference writes and that is quickest to read; undefined where the transform leaves the picture out because it is too small
+ * @returns a stored (uncompressed) PNG file, the form that the reference writes and that is quickest to read; undefined where the
+ * transform leaves the picture out because it is too small
  * @throws {ImageDecodeError} if the file cannot be read as an image
  */
 export async function renderTrainingImage(

@@ -1,7 +1,7 @@
 /**
  * REPA's samplers (samplers.py): Euler and Heun for the probability-flow ODE, Euler–Maruyama for the reverse SDE; and dopri5, with
- * which the original SiT solves the ODE; all with
- * classifier-free guidance in an interval of times. The state is float64 and the model runs in float32, as there.
+ * which the original SiT solves the ODE; all with classifier-free guidance in an interval of times. The state is float64 and the
+ * model runs in float32, as there.
  */
 import type { SiT } from '../models/sit.ts'
 import type { InterpolantPath } from '../native.ts'

@@ -73,7 +73,10 @@ export class SafetensorsFile {
     return { dtype: location.dtype, shape: location.shape, data }
   }
 
-  /** The bytes of one tensor piece by piece, each valid until the next is asked for; where there are checksums, a damaged one fails at the end. */
+  /**
+   * The bytes of one tensor piece by piece, each valid until the next is asked for; where there are checksums, a damaged one fails
+   * at the end.
+   */
   async *pieces(name: string): AsyncGenerator<Uint8Array, void, undefined> {
     const { begin, byteLength } = this.#location(name)
     let sum = 0

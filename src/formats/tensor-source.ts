@@ -8,7 +8,10 @@ export interface TensorSource {
   readonly dtype: DType
   readonly shape: readonly number[]
   readonly data: Uint8Array | (() => Promise<Uint8Array>)
-  /** The same bytes piece by piece, each valid until the next is asked for, where they can be had so: writers prefer it, as it keeps no tensor in memory. */
+  /**
+   * The same bytes piece by piece, each valid until the next is asked for, where they can be had so: writers prefer it, as it keeps
+   * no tensor in memory.
+   */
   readonly pieces?: () => AsyncIterable<Uint8Array>
 }
 

@@ -109,7 +109,10 @@ export class TorchCheckpoint {
     return { dtype, shape, data }
   }
 
-  /** The bytes of a tensor as `read` gives them, piece by piece (each valid until the next is asked for) where it is all of its storage as that stands in the file. */
+  /**
+   * The bytes of a tensor as `read` gives them, piece by piece (each valid until the next is asked for) where it is all of its
+   * storage as that stands in the file.
+   */
   async *pieces(tensor: TorchTensor): AsyncGenerator<Uint8Array, void, undefined> {
     const { storage, dtype, shape, stride } = tensor
     const byteLength = elementCount(shape) * DTYPE_BYTES[dtype]

@@ -73,7 +73,10 @@ export class SiT extends DiffusionTransformer<SiTConfig> {
     return parseSiTConfig({ ...this.config, ...change })
   }
 
-  /** x [B, C, H, W], t [B] in [0, 1] (config.convention says which end is noise), labels i32 [B] → the velocity [B, C, H, W] by the model's time. */
+  /**
+   * x [B, C, H, W], t [B] in [0, 1] (config.convention says which end is noise), labels i32 [B] → the velocity [B, C, H, W] by the
+   * model's time.
+   */
   override forward(x: Tensor, t: Tensor, labels: Tensor, options: ForwardOptions = {}): TransformerOutput {
     const { channels, learnSigma } = this.config
     if (!learnSigma) return this.run(x, t, labels, options)
