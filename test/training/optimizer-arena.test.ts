@@ -136,7 +136,8 @@ for (const { device, missing } of DEVICES) {
         const errors = held.ema.map((value, i) =>
           isIn(frozen, i) ? Math.abs(value - average(average(ema[i]!, start.weight[i]!), start.weight[i]!)) : 0,
         )
-        expect(errors.reduce((a, b) => Math.max(a, b))).toBeLessThan(5e-6)
+        // Two steps of three roundings each, of numbers below 5.
+        expect(errors.reduce((a, b) => Math.max(a, b))).toBeLessThan(6 * 5 * 2 ** -24)
       },
     )
 
