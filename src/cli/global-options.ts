@@ -14,7 +14,7 @@ export const GLOBAL_OPTIONS = {
     type: 'integer',
     min: 0,
     max: Number.MAX_SAFE_INTEGER,
-    description: 'seed of every random draw',
+    description: 'seed of every random draw [0]',
   },
   json: {
     type: 'boolean',

@@ -91,7 +91,7 @@ export function flagOf(name: string): string {
 export function expectationOf(option: Option): string {
   switch (option.type) {
     case 'integer':
-      return `an integer${rangeOf(option)}`
+      return option.min !== undefined && option.min === option.max ? `${option.min}` : `an integer${rangeOf(option)}`
     case 'number':
       return `a number${rangeOf(option)}`
     case 'string':

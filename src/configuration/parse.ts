@@ -38,11 +38,17 @@ function describe(issue: z.core.$ZodIssue, input: unknown, schema: z.ZodType): s
     }
     return [`${field || 'the value'} is ${shown(value)}, which is none of the forms it may have`]
   }
-  const message = issue.message.charAt(0).toLowerCase() + issue.message.slice(1)
+  const message = expectationOf(issue)
   const right =
     issue.code === 'invalid_value' && typeof value === 'string' ? nearest(value, issue.values.map(String)) : undefined
   const advice = right === undefined ? '' : `; did you mean "${right}"?`
   return [`${field || 'the value'} is ${shown(value)}: ${message}${advice}`]
+}
+
+/** What an issue's message says was expected: that the value is wrong, and what came, the sentence says already. */
+function expectationOf({ message }: z.core.$ZodIssue): string {
+  const expectation = message.replace(/^(Invalid (input|option)|Too (small|big)): /, '').replace(/, received \w+$/, '')
+  return expectation.charAt(0).toLowerCase() + expectation.slice(1)
 }
 
 /** Whether a value is not even an attempt at the form of a union that has this problem with it. */

@@ -71,7 +71,7 @@ export async function openImageSource(
   if (paths.length !== 1) return openShards(paths, options)
   const [path] = paths as [string]
   const info = await stat(path).catch(() => undefined)
-  if (!info) throw new Error(`There is no image source '${path}'.`)
+  if (!info) throw new Error(`There is no image source '${path}'; check the path.`)
   if (!info.isDirectory()) return openFile(path, options)
   const folder = await openFolder(path)
   if (folder.files.some(isImage)) return labelImages(folder, options)
@@ -112,7 +112,8 @@ async function openShards(paths: readonly string[], options: ImageSourceOptions)
     )
   }
   for (const path of paths) {
-    if (!(await stat(path).catch(() => undefined))) throw new Error(`There is no image source '${path}'.`)
+    if (!(await stat(path).catch(() => undefined)))
+      throw new Error(`There is no image source '${path}'; check the path.`)
   }
   if (kind === 'tar') return (await import('./tar-source.ts')).openTarSource(paths, options)
   return (await import('./parquet-source.ts')).openParquetSource(paths, options)

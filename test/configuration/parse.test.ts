@@ -25,46 +25,31 @@ test('gives the output with its defaults', () => {
 
 describe('the message', () => {
   const cases: readonly (readonly [input: unknown, sentence: string])[] = [
-    [{}, 'a.json: steps is missing: invalid input: expected number, received undefined.'],
-    [{ steps: 'ten' }, 'a.json: steps is "ten": invalid input: expected number, received string.'],
-    [{ steps: 0 }, 'a.json: steps is 0: too small: expected number to be >0.'],
-    [{ steps: 2.5 }, 'a.json: steps is 2.5: invalid input: expected int, received number.'],
+    [{}, 'a.json: steps is missing: expected number.'],
+    [{ steps: 'ten' }, 'a.json: steps is "ten": expected number.'],
+    [{ steps: 0 }, 'a.json: steps is 0: expected number to be >0.'],
+    [{ steps: 2.5 }, 'a.json: steps is 2.5: expected int.'],
     [{ steps: 1, stpes: 2 }, 'a.json: there is no setting "stpes"; did you mean "steps"?'],
     [{ steps: 1, zzz: 2 }, 'a.json: there is no setting "zzz".'],
     [
       { steps: 1, samples: { cuont: 2 } },
-      'a.json: samples.count is missing: invalid input: expected number, received undefined; there is no setting "cuont" in samples; did you mean "count"?',
+      'a.json: samples.count is missing: expected number; there is no setting "cuont" in samples; did you mean "count"?',
     ],
-    [{ steps: 1, betas: [0.9, 2] }, 'a.json: betas.1 is 2: too big: expected number to be <1.'],
-    [
-      { steps: 1, path: 'liner' },
-      'a.json: path is "liner": invalid option: expected one of "linear"|"cosine"; did you mean "linear"?',
-    ],
-    [{ steps: 1, path: 7 }, 'a.json: path is 7: invalid option: expected one of "linear"|"cosine".'],
-    [
-      { steps: 0, name: 1 },
-      'a.json: steps is 0: too small: expected number to be >0; name is 1: invalid input: expected string, received number.',
-    ],
+    [{ steps: 1, betas: [0.9, 2] }, 'a.json: betas.1 is 2: expected number to be <1.'],
+    [{ steps: 1, path: 'liner' }, 'a.json: path is "liner": expected one of "linear"|"cosine"; did you mean "linear"?'],
+    [{ steps: 1, path: 7 }, 'a.json: path is 7: expected one of "linear"|"cosine".'],
+    [{ steps: 0, name: 1 }, 'a.json: steps is 0: expected number to be >0; name is 1: expected string.'],
     // Of a union, the form that was meant: the names for a text, the sizes for an object.
-    [
-      { steps: 1, model: 'smal' },
-      'a.json: model is "smal": invalid option: expected one of "small"|"large"; did you mean "small"?',
-    ],
-    [
-      { steps: 1, model: { depth: 'x' } },
-      'a.json: model.depth is "x": invalid input: expected number, received string.',
-    ],
+    [{ steps: 1, model: 'smal' }, 'a.json: model is "smal": expected one of "small"|"large"; did you mean "small"?'],
+    [{ steps: 1, model: { depth: 'x' } }, 'a.json: model.depth is "x": expected number.'],
     [
       { steps: 1, model: { depth: 1, haeds: 2 } },
       'a.json: there is no setting "haeds" in model; did you mean "heads"?',
     ],
     [{ steps: 1, model: null }, 'a.json: model is null, which is none of the forms it may have.'],
-    [[], 'a.json: the value is []: invalid input: expected object, received array.'],
-    ['text', 'a.json: the value is "text": invalid input: expected object, received string.'],
-    [
-      { steps: 'x'.repeat(100) },
-      `a.json: steps is "${'x'.repeat(56)}...: invalid input: expected number, received string.`,
-    ],
+    [[], 'a.json: the value is []: expected object.'],
+    ['text', 'a.json: the value is "text": expected object.'],
+    [{ steps: 'x'.repeat(100) }, `a.json: steps is "${'x'.repeat(56)}...: expected number.`],
   ]
 
   test.each(cases)('%j', (input, sentence) => {

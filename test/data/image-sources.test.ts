@@ -209,7 +209,9 @@ describe.each(['folder', 'zip'])('openImageSource of a %s', (kind) => {
 
 describe('openImageSource', () => {
   test('names the source that is not there', async () => {
-    await expect(openImageSource('/nowhere/at-all')).rejects.toThrow("There is no image source '/nowhere/at-all'.")
+    await expect(openImageSource('/nowhere/at-all')).rejects.toThrow(
+      "There is no image source '/nowhere/at-all'; check the path.",
+    )
   })
 
   test.each([
