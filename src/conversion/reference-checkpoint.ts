@@ -18,7 +18,7 @@ import type { WritableTorchValue } from '../formats/torch-checkpoint-writer.ts'
 import { TorchTensor } from '../formats/torch-tensor.ts'
 import { transformerEntries } from '../models/diffusion-transformer.ts'
 import { withCanonicalNames } from '../models/state-dict-names.ts'
-import { TRANSFORMER_KINDS } from '../models/transformer-kinds.ts'
+import { kindOfName } from '../models/transformer-kinds.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import { elementAt } from '../tensor/host-tensor.ts'
 import { trainingSchema } from '../training/configuration.ts'
@@ -66,9 +66,10 @@ export async function readReferenceCheckpoint(
     args instanceof Map ? Object.fromEntries(args) : {},
     `${path}: args`,
   )
+  const kind = kindOfName(settings.model)
   const known: ModelKnowledge = {
     ...(settings.num_classes != null && { classes: settings.num_classes }),
-    ...kindOf(settings.model),
+    ...(kind && { kind }),
     ...(settings.num_heads != null && { heads: settings.num_heads }),
     ...(settings.encoder_depth != null && { alignDepth: settings.encoder_depth }),
     ...given,
@@ -99,12 +100,6 @@ export async function readReferenceCheckpoint(
       secondMoments: fitted(entries, optimizer.secondMoments, 'secondMoments', path),
     },
   }
-}
-
-/** DiT's and SiT's train.py name their model, DiT-XL/2. */
-function kindOf(model: string | null | undefined): Pick<ModelKnowledge, 'kind'> {
-  const kind = TRANSFORMER_KINDS.find((name) => model?.startsWith(`${name}-`))
-  return kind === undefined ? {} : { kind }
 }
 
 /** Tensors of a torch file as sources. */

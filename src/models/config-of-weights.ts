@@ -1,19 +1,23 @@
 import { inferKind } from './infer-kind.ts'
 import { assumedHeads, inferTransformerConfig, type TransformerKnowledge } from './infer-transformer.ts'
+import { scriptArguments } from './script-arguments.ts'
 import type { AnyTransformerConfig } from './transformer-kinds.ts'
 import type { WeightsFile } from './weights-file.ts'
 
 /**
- * The configuration of the model whose weights a file holds, as `inferTransformerConfig` has it. Where the kind is not known it is found
- * out from the weights, and `notice` is told; so it is where the heads are a guess.
+ * The configuration of the model whose weights a file holds, as `inferTransformerConfig` has it: by its tensors, what is known besides,
+ * and the arguments of the script that trained it, where they stand in the file. Where the kind is not known it is
+ * found out from the weights, and `notice` is told; so it is where the heads are a guess.
  *
  * @throws {Error} where the tensors are no diffusion transformer's
  */
 export async function configOfWeights(
   file: WeightsFile,
-  knowledge: TransformerKnowledge,
+  given: TransformerKnowledge,
   notice: ((sentence: string) => void) | undefined,
 ): Promise<AnyTransformerConfig> {
+  const args = scriptArguments(file)
+  const knowledge = { ...given, kind: given.kind ?? args.kind, heads: given.heads ?? args.heads }
   const shapes = new Map(file.names.map((name) => [name, file.shapeOf(name)]))
   const evidence = { shapes, read: (name: string) => file.read(name), path: file.name }
   const inferred = knowledge.kind === undefined ? await inferKind(evidence) : undefined

@@ -18,6 +18,11 @@ export type TransformerKind = AnyTransformerConfig['kind']
 
 export const TRANSFORMER_KINDS = ['SiT', 'DiT'] as const satisfies readonly TransformerKind[]
 
+/** The kind that a name says, as DiT's and SiT's scripts name their models: `DiT-XL/2`. REPA names none otherwise. */
+export function kindOfName(name: string | null | undefined): TransformerKind | undefined {
+  return TRANSFORMER_KINDS.find((kind) => name?.startsWith(`${kind}-`))
+}
+
 export const TRANSFORMER_PRESETS: Readonly<Record<TransformerPreset, TransformerSize>> = {
   ...SIT_PRESETS,
   ...DIT_PRESETS,

@@ -8,6 +8,8 @@ import { canonicalNames } from './state-dict-names.ts'
 export interface WeightsFile extends StateSource, AsyncDisposable {
   /** What the writer noted beside the tensors; a torch checkpoint has no place for it. */
   readonly metadata: Readonly<Record<string, string>>
+  /** The arguments of the script that trained it, where a torch checkpoint has them (`args`). */
+  readonly args: Readonly<Record<string, unknown>>
 }
 
 /** Keys under which torch checkpoints hold the state dict, where it is not the file itself; the first that is there counts. */
@@ -31,6 +33,7 @@ export async function openTransformerWeights(path: string, keys?: readonly strin
     name: file.name,
     names: [...stored.keys()],
     metadata: file.metadata,
+    args: file.args,
     shapeOf: (name) => file.shapeOf(stored.get(name) ?? name),
     read: (name) => file.read(stored.get(name) ?? name),
     [Symbol.asyncDispose]: () => file[Symbol.asyncDispose](),
@@ -43,6 +46,7 @@ async function openSafetensors(path: string): Promise<WeightsFile> {
     name: path,
     names: [...file.tensors.keys()],
     metadata: file.metadata,
+    args: {},
     shapeOf: (name) => tensorOf(path, file.tensors, name).shape,
     read: (name) => file.read(name),
     [Symbol.asyncDispose]: () => file.close(),
@@ -55,10 +59,12 @@ async function openTorch(path: string, keys: readonly string[]): Promise<Weights
     const { value } = file
     const key = value instanceof Map ? keys.find((name) => value.get(name) instanceof Map) : undefined
     const tensors = file.stateDict(key === undefined ? [] : [key])
+    const args = value instanceof Map ? value.get('args') : undefined
     return {
       name: path,
       names: [...tensors.keys()],
       metadata: {},
+      args: args instanceof Map ? Object.fromEntries(args) : {},
       shapeOf: (name) => tensorOf(path, tensors, name).shape,
       read: async (name) => file.read(tensorOf(path, tensors, name)),
       [Symbol.asyncDispose]: () => file.close(),

@@ -1,5 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { configOfWeights } from '../models/config-of-weights.ts'
+import { scriptArguments } from '../models/script-arguments.ts'
 import type { SiTConvention } from '../models/sit.ts'
 import {
   type AnyTransformer,
@@ -30,7 +31,7 @@ export interface LoadedModel {
   readonly model: AnyTransformer
   /** Where the weights came from, for people. */
   readonly source: string
-  /** The training path that the checkpoint was made with, where it says so. */
+  /** The training path that the checkpoint was made with, where it says so: ours, or the reference's in its `args`. */
   readonly path: 'linear' | 'cosine' | undefined
   /** Steps that it was trained for, where the checkpoint says so. */
   readonly step: number | undefined
@@ -89,7 +90,7 @@ async function loadWeightsFile(
     model.dispose()
     throw error
   }
-  return { model, source: path, path: undefined, step: undefined }
+  return { model, source: path, path: scriptArguments(source, notice).path, step: undefined }
 }
 
 function pathOf(configuration: unknown): 'linear' | 'cosine' | undefined {
