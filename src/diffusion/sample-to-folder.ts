@@ -1,7 +1,8 @@
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { imageGrid } from '../data/grid.ts'
 import { encodePng } from '../data/png.ts'
+import { ifThere } from '../formats/if-there.ts'
 import { type NpzArrayWriter, NpzWriter } from '../formats/npz.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { randomUniform } from '../tensor/random.ts'
@@ -40,9 +41,12 @@ export interface SampleResult {
 
 /**
  * Samples images to `FOLDER/000000.png` and on; of a model of latents also the latents, `FOLDER/latents.npz` (`latents`, f64).
+ *
+ * @throws {Error} where the folder holds images of higher numbers, which an evaluation would take for this call's
  */
 export async function sampleToFolder(model: AnyTransformer, options: SampleToFolderOptions): Promise<SampleResult> {
   const { folder, count, classes, npz, grid, gridCount = count, columns, ...sampling } = options
+  await requireNoOthers(folder, count)
   const labels = await labelsFor(model, count, classes, options.seed)
   const isLatent = model.config.channels !== 3
   const [height, width] = imageSizeOf(model, options.autoencoder)
@@ -120,12 +124,23 @@ class ArrayFile {
   }
 }
 
+const imageName = (number: number) => `${String(number).padStart(6, '0')}.png`
+
+async function requireNoOthers(folder: string, count: number): Promise<void> {
+  const names = (await ifThere(readdir(folder))) ?? []
+  const [other] = names.filter((name) => /^\d{6,}\.png$/.test(name) && Number.parseInt(name, 10) >= count).sort()
+  if (other === undefined) return
+  throw new Error(
+    `${folder} holds ${other}, an image of another call beyond the ${count} that are wanted; remove what is there, or choose another folder.`,
+  )
+}
+
 /** Writes a batch's PNGs. */
 async function writeImages(folder: string, { first, count, images, height, width }: SampledImages): Promise<void> {
   const length = height * width * 3
   for (let n = 0; n < count; n++) {
     const own = images.subarray(n * length, (n + 1) * length)
-    await writeFile(join(folder, `${String(first + n).padStart(6, '0')}.png`), encodePng(own, width, height, 3))
+    await writeFile(join(folder, imageName(first + n)), encodePng(own, width, height, 3))
   }
 }
 

@@ -122,6 +122,19 @@ describe('prepare, train, sample, report', () => {
     expect(new Set(pictures).size).toBe(1)
   })
 
+  test('sample into a folder with more images than are wanted: they would be taken for its own', async () => {
+    const words = ['sample', '--checkpoint', 'aligned', '--out', 'fewer', '--steps', '2', '--quiet', '--num']
+    expect(await program.repa(...words, '3')).toMatchObject({ status: 0 })
+    expect(await program.repa(...words, '3')).toMatchObject({ status: 0 })
+    const before = await readFile(inWork('fewer', '000000.png'))
+    expect(await program.repa(...words, '2', '--seed', '1')).toMatchObject({
+      status: 1,
+      stderr:
+        'repa sample: fewer holds 000002.png, an image of another call beyond the 2 that are wanted; remove what is there, or choose another folder.\n',
+    })
+    expect(await readFile(inWork('fewer', '000000.png'))).toEqual(before)
+  })
+
   test('sample from weights that do not tell their heads: what is assumed is said', async () => {
     const weights = 'aligned/checkpoints/0000100/ema.safetensors'
     const words = ['--out', 'assumed', '--num', '1', '--steps', '2', '--quiet']

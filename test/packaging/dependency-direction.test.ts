@@ -57,6 +57,7 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'diffusion/sample-to-folder.ts → data/grid.ts': 'images that are sampled to a folder are also shown in a grid',
   'diffusion/sample-to-folder.ts → data/png.ts': 'images that are sampled to a folder are PNG files',
   'diffusion/sample-to-folder.ts → formats/npz.ts': 'and an npz file for the ADM suite',
+  'diffusion/sample-to-folder.ts → formats/if-there.ts': 'in a folder that may be there',
 }
 
 const layerOf = (file: string) => file.split('/')[0]!
