@@ -4,7 +4,7 @@
  */
 import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
-import type { Device } from '../tensor/device.ts'
+import { type Device, deviceOf } from '../tensor/device.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
@@ -38,7 +38,7 @@ export function parseDiTConfig(config: unknown, what = "the model's configuratio
 export class DiT extends DiffusionTransformer<DiTConfig> {
   /**
    * A DiT with its initial weights. `model` is a preset (`DiT-XL/2`) or free sizes; `inputSize` defaults to 32 x 32, the
-   * latents of 256-pixel images.
+   * latents of 256-pixel images; `device` is `cpu` by default, and may be `auto`, `cuda` or `cuda:N`.
    */
   static create(
     model: DiTPreset | Pick<DiTOptions, 'depth' | 'hidden' | 'heads' | 'patch'>,
@@ -46,7 +46,7 @@ export class DiT extends DiffusionTransformer<DiTConfig> {
   ): DiT {
     const { device = 'cpu', seed = 0, ...rest } = options
     const size = presetSize(DIT_PRESETS, model)
-    const dit = DiT.fromConfig(parseDiTConfig({ kind: 'DiT', inputSize: [32, 32], ...size, ...rest }), device)
+    const dit = DiT.fromConfig(parseDiTConfig({ kind: 'DiT', inputSize: [32, 32], ...size, ...rest }), deviceOf(device))
     dit.initialise(seed)
     return dit
   }

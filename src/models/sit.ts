@@ -4,7 +4,7 @@
  */
 import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
-import type { Device } from '../tensor/device.ts'
+import { type Device, deviceOf } from '../tensor/device.ts'
 import { resizeChannels } from '../tensor/ops/diffusion.ts'
 import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
@@ -47,7 +47,7 @@ export function parseSiTConfig(config: unknown, what = "the model's configuratio
 export class SiT extends DiffusionTransformer<SiTConfig> {
   /**
    * A SiT with its initial weights. `model` is a preset (`SiT-XL/2`) or free sizes; `inputSize` defaults to 32 x 32, the
-   * latents of 256-pixel images.
+   * latents of 256-pixel images; `device` is `cpu` by default, and may be `auto`, `cuda` or `cuda:N`.
    */
   static create(
     model: SiTPreset | Pick<SiTOptions, 'depth' | 'hidden' | 'heads' | 'patch'>,
@@ -55,7 +55,7 @@ export class SiT extends DiffusionTransformer<SiTConfig> {
   ): SiT {
     const { device = 'cpu', seed = 0, ...rest } = options
     const size = presetSize(SIT_PRESETS, model)
-    const sit = SiT.fromConfig(parseSiTConfig({ kind: 'SiT', inputSize: [32, 32], ...size, ...rest }), device)
+    const sit = SiT.fromConfig(parseSiTConfig({ kind: 'SiT', inputSize: [32, 32], ...size, ...rest }), deviceOf(device))
     sit.initialise(seed)
     return sit
   }

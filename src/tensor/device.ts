@@ -27,6 +27,11 @@ export function resolveDevice(name: string): Device {
   return name
 }
 
+/** A device as it is; whatever else a user may call one, as `resolveDevice` has it. */
+export function deviceOf(name: string): Device {
+  return name === 'cpu' || /^cuda:\d+$/.test(name) ? name : resolveDevice(name)
+}
+
 /** Waits until everything enqueued on the device has run; rejects with what failed there, by the operation's name. */
 export function synchronize(device: Device): Promise<void> {
   return native().synchronize(device)
