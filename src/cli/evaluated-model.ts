@@ -36,7 +36,13 @@ export interface EvaluatedModel extends Disposable {
 
 /** Opens what MODEL_OPTIONS name and says what it is. */
 export async function openModel(
-  args: { checkpoint: string; data: string; noise: readonly number[]; weights: string; path: string | undefined },
+  args: {
+    checkpoint: string
+    data: string
+    noise: readonly number[]
+    weights: 'ema' | 'model'
+    path: InterpolantPath | undefined
+  },
   { device, out }: CommandContext,
 ): Promise<EvaluatedModel> {
   const [{ loadModel }, { Dataset: Data }, { resolveDevice }] = await Promise.all([
@@ -51,7 +57,7 @@ export async function openModel(
   const data = await Data.open(args.data)
   const loaded = await loadModel(args.checkpoint, {
     device: resolveDevice(device),
-    weights: args.weights as 'ema' | 'model',
+    weights: args.weights,
     notice: (sentence) => out.line(sentence),
   })
   const { model, source } = loaded
@@ -61,7 +67,7 @@ export async function openModel(
   return {
     model,
     data,
-    path: (args.path as InterpolantPath | undefined) ?? loaded.path ?? 'linear',
+    path: args.path ?? loaded.path ?? 'linear',
     step: loaded.step,
     [Symbol.dispose]: () => model.dispose(),
   }

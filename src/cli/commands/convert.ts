@@ -54,11 +54,11 @@ export const convertCommand = defineCommand({
     const { convert } = await import('../../conversion/convert.ts')
     const result = await convert(input, output, {
       force,
-      ...(weights !== undefined && { weights: weights === 'ema' ? 'ema' : 'model' }),
+      ...(weights !== undefined && { weights }),
       ...(key !== undefined && { key }),
       ...(heads !== undefined && { heads }),
       ...(alignDepth !== undefined && { alignDepth }),
-      ...(kind !== undefined && { kind: kind as 'SiT' | 'DiT' }),
+      ...(kind !== undefined && { kind }),
     })
     for (const note of result.notes) out.warn(note)
     out.line(`${result.output}: ${result.kind === 'tensors' ? '' : 'training checkpoint, '}${result.tensors} tensors`)

@@ -2,6 +2,7 @@ import type { Dataset } from '../../data/dataset.ts'
 import { writeRecord } from '../../evaluation/evaluation-record.ts'
 import type { ProbeSchedule } from '../../evaluation/linear-probe.ts'
 import type { ProbePoint } from '../../evaluation/probe.ts'
+import type { InterpolantPath } from '../../native.ts'
 import { type CommandContext, defineCommand } from '../command.ts'
 import { curveTable } from '../curve-table.ts'
 import { encoderOf } from '../encoder-argument.ts'
@@ -81,8 +82,8 @@ interface ModelArguments {
   readonly noise: readonly number[]
   readonly images: number | undefined
   readonly batch: number
-  readonly weights: string
-  readonly path: string | undefined
+  readonly weights: 'ema' | 'model'
+  readonly path: InterpolantPath | undefined
 }
 
 async function probeModel(args: ModelArguments, probing: Probing, context: CommandContext): Promise<object> {

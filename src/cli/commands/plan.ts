@@ -1,8 +1,8 @@
 import { GPU_NAMES } from '../../benchmark/gpus.ts'
-import type { PlanOptions, TrainingPlan } from '../../planning/plan.ts'
+import type { TrainingPlan } from '../../planning/plan.ts'
 import { formatBytes, formatCount, formatDuration, formatSignificant } from '../../report/quantity.ts'
 import { RECOMPUTE_SETTINGS } from '../../tensor/recomputation.ts'
-import { PRECISIONS, type Precision } from '../../training/precision.ts'
+import { PRECISIONS } from '../../training/precision.ts'
 import { defineCommand } from '../command.ts'
 import type { Output } from '../output.ts'
 
@@ -60,10 +60,7 @@ export const planCommand = defineCommand({
     if (list || recipe === undefined) return listRecipes(out)
     const { planTraining } = await import('../../planning/plan.ts')
     const plan = await planTraining({
-      ...{ recipe, data, gpu, batch, accumulate, steps, shareOfPeak },
-      // The parser has let through only these.
-      recompute: recompute as PlanOptions['recompute'],
-      precision: precision as Precision | undefined,
+      ...{ recipe, data, gpu, batch, accumulate, recompute, precision, steps, shareOfPeak },
       // A plan is for where the training will be, and `auto` says nothing of that: a GPU is what recipes are for.
       device: device === 'cpu' ? 'cpu' : 'cuda',
     })

@@ -1,4 +1,4 @@
-import { PRECISIONS, type Precision } from '../../training/precision.ts'
+import { PRECISIONS } from '../../training/precision.ts'
 import { defineCommand } from '../command.ts'
 import { UsageError } from '../failure.ts'
 
@@ -123,15 +123,14 @@ export const sampleCommand = defineCommand({
     ])
     const { checkpoint, out: folder, num, steps, batch } = args
     const where = resolveDevice(device)
-    // The parser has let through only these.
-    const { dtype, tf32 } = precisionPolicy(args.precision as Precision, where)
+    const { dtype, tf32 } = precisionPolicy(args.precision, where)
     allowTf32(where, tf32)
     const { model, source, path } = await loadModel(checkpoint, {
       device: where,
-      weights: args.weights as 'ema' | 'model',
+      weights: args.weights,
       heads: args.heads,
-      kind: args.kind as 'SiT' | 'DiT' | undefined,
-      convention: args.convention as 'repa' | 'sit' | undefined,
+      kind: args.kind,
+      convention: args.convention,
       notice: (sentence) => out.warn(sentence),
     })
     const opened: { dispose(): void }[] = [model]
@@ -193,13 +192,13 @@ export const sampleCommand = defineCommand({
         ...(mode === 'ddpm' || mode === 'ddim'
           ? { mode, eta: args.eta }
           : {
-              mode: mode as 'ode' | 'sde',
-              solver: args.solver as 'euler' | 'heun' | 'dopri5',
-              path: (args.path as 'linear' | 'cosine' | undefined) ?? path ?? 'linear',
+              mode,
+              solver: args.solver,
+              path: args.path ?? path ?? 'linear',
             }),
         folder,
         count: num,
-        classes: args.classes as number[] | undefined,
+        classes: args.classes,
         seed,
         batch,
         steps,

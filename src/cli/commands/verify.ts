@@ -38,8 +38,7 @@ export const verifyCommand = defineCommand({
     let shown: ReturnType<typeof progress> | undefined
     const report = await verify(directory, {
       device: resolveDevice(device),
-      // The parser has let through only these.
-      precision: precision as 'bf16' | 'tf32' | 'fp32',
+      precision,
       ...(kind && { kinds: kind }),
       ...(cases && { cases }),
       signal,
