@@ -167,14 +167,14 @@ async function write(log: MetricsLog, step: PretrainingStep): Promise<void> {
 
 /** The run's whole configuration: given, or stored with the run that goes on. */
 async function resolveConfiguration(options: PretrainEncoderOptions): Promise<PretrainingConfiguration> {
-  const { data, out, configuration, resume } = options
+  const { out, configuration, resume } = options
   const json = await storedJson(options)
   if (!resume) return parseConfiguration(pretrainingSchema, configuration, 'the configuration')
   if (json === undefined) {
     throw new Error(`${out} holds no run to resume: it has no ${CONFIG_FILE}. Leave out --resume to begin one.`)
   }
   const stored = parseConfiguration(storedSchema, json, join(out, CONFIG_FILE))
-  requireSameData(out, stored.data, data)
+  requireSameData(stored.data, options)
   const given = parseConfiguration(pretrainingSchema.partial(), configuration, 'the configuration')
   for (const key of Object.keys(configuration) as (keyof PretrainingConfiguration)[]) {
     if (given[key] === undefined || key === 'checkpointEvery' || stored.pretraining[key] === given[key]) continue

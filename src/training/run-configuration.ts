@@ -1,8 +1,10 @@
 /** The configuration of a run in a folder: given when it begins, `config.json` from then on. */
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
+import { fileDigest } from '../formats/file-digest.ts'
 import { ifThere } from '../formats/if-there.ts'
 import { readCheckpointState } from './checkpoint.ts'
 import { CHECKPOINTS, newestCheckpoint } from './checkpoint-files.ts'
@@ -15,7 +17,7 @@ const storedConfigurationSchema = z.strictObject({ data: z.string(), training: t
 
 export type StoredConfiguration = z.output<typeof storedConfigurationSchema>
 
-/** What a resumed run may change: nothing that the weights depend on. */
+/** What a resumed run may change: nothing that the weights depend on. Of its encoders, where their files lie. */
 const FREE_ON_RESUME = new Set([
   'steps',
   'checkpointEvery',
@@ -34,6 +36,8 @@ export interface ConfigurationRequest {
   /** Settings given now. */
   readonly configuration: TrainingOptions
   readonly resume?: boolean
+  /** Things to tell the user: a sentence each. */
+  readonly onNotice?: (sentence: string) => void
 }
 
 /** The run's whole configuration: given, or stored with the run that goes on. */
@@ -63,33 +67,59 @@ export async function storedJson({
   return parseJson(text, file)
 }
 
-/** @throws Error where a run that is to be resumed is on another data set than the one that was given */
-export function requireSameData(out: string, stored: string, given: string): void {
-  if (resolve(stored) === resolve(given)) return
-  throw new Error(`The run in ${out} trains on ${stored}, not on ${given}; resume it with --data ${stored}.`)
+/**
+ * Holds a run that is to be resumed to its data set. One that is not here any more may have been moved, and `onNotice` is told.
+ *
+ * @throws Error where the run's own data set is here, and another one was given
+ */
+export function requireSameData(
+  stored: string,
+  { out, data, onNotice }: Pick<ConfigurationRequest, 'out' | 'data' | 'onNotice'>,
+): void {
+  if (resolve(stored) === resolve(data)) return
+  if (existsSync(stored)) {
+    throw new Error(`The run in ${out} trains on ${stored}, not on ${data}; resume it with --data ${stored}.`)
+  }
+  onNotice?.(`${stored} is not here any more: ${data} is taken for the same data.`)
 }
 
-function resumedConfiguration(
-  { data, out, configuration }: ConfigurationRequest,
-  json: unknown,
-): TrainingConfiguration {
+async function resumedConfiguration(request: ConfigurationRequest, json: unknown): Promise<TrainingConfiguration> {
+  const { out, configuration } = request
   const stored = parseConfiguration(storedConfigurationSchema, json, join(out, CONFIG_FILE))
-  requireSameData(out, stored.data, data)
+  requireSameData(stored.data, request)
   const given = parseConfiguration(trainingSchema.partial(), configuration, 'the configuration')
   for (const [key, value] of Object.entries(configuration)) {
     if (value === undefined || FREE_ON_RESUME.has(key)) continue
     const before = JSON.stringify(stored.training[key as keyof TrainingConfiguration])
     const now = JSON.stringify(given[key as keyof TrainingConfiguration])
-    if (before !== now) {
-      throw new Error(`The run in ${out} has ${key} ${before}; a resumed run cannot change it to ${now}.`)
-    }
+    if (before === now) continue
+    if (key === 'encoders' && (await areSame(stored.training.encoders, given.encoders ?? [], request))) continue
+    throw new Error(`The run in ${out} has ${key} ${before}; a resumed run cannot change it to ${now}.`)
   }
   const changes = Object.fromEntries(
-    Object.keys(configuration)
-      .filter((key) => FREE_ON_RESUME.has(key))
-      .map((key) => [key, given[key as keyof typeof given]]),
+    Object.entries(configuration)
+      .filter(([key, value]) => value !== undefined && (FREE_ON_RESUME.has(key) || key === 'encoders'))
+      .map(([key]) => [key, given[key as keyof typeof given]]),
   )
   return { ...stored.training, ...changes }
+}
+
+/** Whether encoders are those of before, whose files may lie elsewhere by now. */
+async function areSame(
+  before: TrainingConfiguration['encoders'],
+  now: TrainingConfiguration['encoders'],
+  { onNotice }: ConfigurationRequest,
+): Promise<boolean> {
+  if (before.length !== now.length) return false
+  for (const [i, { name, file }] of now.entries()) {
+    const { name: oldName, file: oldFile } = before[i]!
+    if (name !== oldName) return false
+    if (file === oldFile) continue
+    if (file === undefined || oldFile === undefined) return false
+    if (!existsSync(oldFile)) onNotice?.(`${oldFile} is not here any more: ${file} is taken for the same weights.`)
+    else if ((await fileDigest(oldFile)) !== (await fileDigest(file))) return false
+  }
+  return true
 }
 
 /**

@@ -1,0 +1,74 @@
+import { mkdirSync, renameSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import type { TrainingOptions } from '../../src/training/configuration.ts'
+import { CONFIG_FILE, resolveConfiguration } from '../../src/training/run-configuration.ts'
+import { temporaryFolder } from '../data/temporary-folder.ts'
+
+test('a resumed run may find its data elsewhere, but not leave them', async () => {
+  const out = temporaryFolder()
+  const [before, after] = [join(out, 'before'), join(out, 'after')]
+  writeFileSync(join(out, CONFIG_FILE), JSON.stringify({ data: before, training: { model: 'SiT-S/4' } }))
+  mkdirSync(before)
+  const notices: string[] = []
+  const resume = (data: string) =>
+    resolveConfiguration({
+      ...{ data, out, configuration: {}, resume: true },
+      onNotice: (sentence) => notices.push(sentence),
+    })
+  await resume(before)
+  await expect(resume(after)).rejects.toThrow(`The run in ${out} trains on ${before}, not on ${after}; resume it with`)
+  expect(notices).toEqual([])
+  renameSync(before, after)
+  await resume(after)
+  expect(notices).toEqual([`${before} is not here any more: ${after} is taken for the same data.`])
+})
+
+/** A run's folder that was aligned with an encoder of this file, and a call that goes on with another one. */
+function resumable() {
+  const out = temporaryFolder()
+  const at = (name: string) => join(out, name)
+  const weights = at('encoder.pth')
+  writeFileSync(weights, 'weights')
+  const training = { model: 'SiT-S/4', encoders: [{ name: 'dinov2-vit-b', file: weights }] }
+  writeFileSync(at(CONFIG_FILE), JSON.stringify({ data: 'data', training }))
+  const notices: string[] = []
+  const resume = (encoders: TrainingOptions['encoders']) =>
+    resolveConfiguration({
+      ...{ data: 'data', out, configuration: { encoders }, resume: true },
+      onNotice: (sentence) => notices.push(sentence),
+    })
+  return { at, weights, notices, resume }
+}
+
+describe("a resumed run's encoders", () => {
+  test('may lie elsewhere: the same bytes, or where nobody can compare any more', async () => {
+    const { at, weights, notices, resume } = resumable()
+    writeFileSync(at('copy.pth'), 'weights')
+    const copy = [{ name: 'dinov2-vit-b' as const, file: at('copy.pth') }]
+    expect((await resume(copy)).encoders).toEqual(copy)
+    expect(notices).toEqual([])
+    renameSync(weights, at('moved.pth'))
+    const moved = [{ name: 'dinov2-vit-b' as const, file: at('moved.pth') }]
+    expect((await resume(moved)).encoders).toEqual(moved)
+    expect(notices).toEqual([`${weights} is not here any more: ${at('moved.pth')} is taken for the same weights.`])
+  })
+
+  test('stay as they were where none are given', async () => {
+    const { weights, resume } = resumable()
+    expect((await resume(undefined)).encoders).toEqual([{ name: 'dinov2-vit-b', file: weights }])
+  })
+
+  test.each<readonly [string, TrainingOptions['encoders']]>([
+    ['others', [{ name: 'dinov2-vit-b', file: 'OTHER' }]],
+    ['one of another name', [{ name: 'dinov2-vit-l', file: 'SAME' }]],
+    ['one more', [{ name: 'dinov2-vit-b', file: 'SAME' }, { name: 'hog' }]],
+    ['none', []],
+  ])('may not be %s', async (_, encoders) => {
+    const { at, weights, resume } = resumable()
+    writeFileSync(at('other.pth'), 'other weights')
+    const files: Readonly<Record<string, string>> = { OTHER: at('other.pth'), SAME: weights }
+    const given = encoders!.map(({ name, file }) => ({ name, ...(file !== undefined && { file: files[file]! }) }))
+    await expect(resume(given)).rejects.toThrow(/has encoders \[.*\]; a resumed run cannot change it to \[/)
+  })
+})
