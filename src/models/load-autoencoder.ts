@@ -5,10 +5,7 @@ import { parseConfiguration } from '../configuration/parse.ts'
 import { ifThere } from '../formats/if-there.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
-import type { ComputeDType } from '../tensor/dtype.ts'
-import { scale } from '../tensor/ops/elementwise.ts'
-import type { Tensor } from '../tensor/tensor.ts'
-import { Autoencoder, type AutoencoderOptions } from './autoencoder.ts'
+import type { Autoencoder } from './autoencoder.ts'
 import { type AutoencoderHalf, AutoencoderKL } from './autoencoder-kl.ts'
 import {
   autoencoderKLConfig,
@@ -17,8 +14,9 @@ import {
   diffusersConfigSchema,
   isAutoencoderKL,
 } from './autoencoder-kl-weights.ts'
-import { momentsOf } from './posterior.ts'
-import { TAESD_DOWNSAMPLING, TaesdDecoder, TaesdEncoder, taesdConfig, taesdHalf } from './taesd.ts'
+import { StableDiffusionAutoencoder } from './stable-diffusion-autoencoder.ts'
+import { TaesdDecoder, TaesdEncoder, taesdConfig, taesdHalf } from './taesd.ts'
+import { TaesdAutoencoder } from './taesd-autoencoder.ts'
 import { openWeights, type WeightsFile } from './weights-file.ts'
 
 export interface LoadAutoencoderOptions {
@@ -121,41 +119,6 @@ async function statedConfig(file: WeightsFile): Promise<DiffusersConfig> {
   return parseConfiguration(diffusersConfigSchema, parseJson(json, source), source)
 }
 
-class StableDiffusionAutoencoder extends Autoencoder {
-  readonly latentChannels: number
-  readonly downsampling: number
-  readonly latentScale: number
-  protected readonly input = { divisor: 127.5, mean: 1 }
-  protected readonly range = [-1, 1] as const
-  readonly #model: AutoencoderKL
-
-  constructor(model: AutoencoderKL, options: AutoencoderOptions) {
-    super(options)
-    this.#model = model
-    this.latentChannels = model.config.latentChannels
-    this.downsampling = model.downsampling
-    this.latentScale = model.config.scalingFactor
-  }
-
-  protected async encodeBatch(images: Tensor): Promise<Float32Array> {
-    using parameters = this.#model.encode(images)
-    return momentsOf(await parameters.data(), parameters.shape)
-  }
-
-  protected decodeBatch(latents: Tensor): Tensor {
-    using unscaled = scale(latents, 1 / this.latentScale)
-    return this.#model.decode(unscaled)
-  }
-
-  computeIn(dtype: ComputeDType): void {
-    this.#model.computeIn(dtype)
-  }
-
-  dispose(): void {
-    this.#model.dispose()
-  }
-}
-
 async function loadTaesd(files: readonly string[], { device, half, tile }: LoadOptions): Promise<Autoencoder> {
   let encoder: TaesdEncoder | undefined
   let decoder: TaesdDecoder | undefined
@@ -189,51 +152,5 @@ async function loaded<M extends TaesdEncoder | TaesdDecoder>(model: M, source: S
   } catch (error) {
     model.dispose()
     throw error
-  }
-}
-
-/** Its latents are at a model's scale already, and there is no deviation: the posterior is a point. */
-class TaesdAutoencoder extends Autoencoder {
-  readonly latentChannels: number
-  readonly downsampling = TAESD_DOWNSAMPLING
-  readonly latentScale = 1
-  protected readonly input = { divisor: 255, mean: 0 }
-  protected readonly range = [0, 1] as const
-  readonly #encoder: TaesdEncoder | undefined
-  readonly #decoder: TaesdDecoder | undefined
-
-  constructor(encoder: TaesdEncoder | undefined, decoder: TaesdDecoder | undefined, options: AutoencoderOptions) {
-    super(options)
-    this.#encoder = encoder
-    this.#decoder = decoder
-    this.latentChannels = (encoder ?? decoder)!.config.latentChannels
-  }
-
-  protected async encodeBatch(images: Tensor): Promise<Float32Array> {
-    using latents = (this.#encoder ?? this.#missing('encoder')).encode(images)
-    const mean = await latents.data()
-    const count = latents.shape[0]!
-    const length = mean.length / count
-    const moments = new Float32Array(2 * mean.length)
-    for (let n = 0; n < count; n++) moments.set(mean.subarray(n * length, (n + 1) * length), 2 * n * length)
-    return moments
-  }
-
-  protected decodeBatch(latents: Tensor): Tensor {
-    return (this.#decoder ?? this.#missing('decoder')).decode(latents)
-  }
-
-  #missing(half: AutoencoderHalf): never {
-    throw new Error(`TAESD's ${half} is not here: its file was neither given nor found beside the other half's.`)
-  }
-
-  computeIn(dtype: ComputeDType): void {
-    this.#encoder?.computeIn(dtype)
-    this.#decoder?.computeIn(dtype)
-  }
-
-  dispose(): void {
-    this.#encoder?.dispose()
-    this.#decoder?.dispose()
   }
 }

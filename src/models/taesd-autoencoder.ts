@@ -1,0 +1,55 @@
+import type { ComputeDType } from '../tensor/dtype.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import { Autoencoder, type AutoencoderOptions } from './autoencoder.ts'
+import type { AutoencoderHalf } from './autoencoder-kl.ts'
+import { TAESD_DOWNSAMPLING, type TaesdDecoder, type TaesdEncoder } from './taesd.ts'
+
+/**
+ * TAESD as data sets and samplers use it: images in [0, 1]. Its latents are at a model's scale already, and there is no deviation: the
+ * posterior is a point.
+ */
+export class TaesdAutoencoder extends Autoencoder {
+  readonly latentChannels: number
+  readonly downsampling = TAESD_DOWNSAMPLING
+  readonly latentScale = 1
+  protected readonly input = { divisor: 255, mean: 0 }
+  protected readonly range = [0, 1] as const
+  readonly #encoder: TaesdEncoder | undefined
+  readonly #decoder: TaesdDecoder | undefined
+
+  /** Takes both halves over, of which one may not be there. */
+  constructor(encoder: TaesdEncoder | undefined, decoder: TaesdDecoder | undefined, options: AutoencoderOptions) {
+    super(options)
+    this.#encoder = encoder
+    this.#decoder = decoder
+    this.latentChannels = (encoder ?? decoder)!.config.latentChannels
+  }
+
+  protected async encodeBatch(images: Tensor): Promise<Float32Array> {
+    using latents = (this.#encoder ?? this.#missing('encoder')).encode(images)
+    const mean = await latents.data()
+    const count = latents.shape[0]!
+    const length = mean.length / count
+    const moments = new Float32Array(2 * mean.length)
+    for (let n = 0; n < count; n++) moments.set(mean.subarray(n * length, (n + 1) * length), 2 * n * length)
+    return moments
+  }
+
+  protected decodeBatch(latents: Tensor): Tensor {
+    return (this.#decoder ?? this.#missing('decoder')).decode(latents)
+  }
+
+  #missing(half: AutoencoderHalf): never {
+    throw new Error(`TAESD's ${half} is not here: its file was neither given nor found beside the other half's.`)
+  }
+
+  computeIn(dtype: ComputeDType): void {
+    this.#encoder?.computeIn(dtype)
+    this.#decoder?.computeIn(dtype)
+  }
+
+  dispose(): void {
+    this.#encoder?.dispose()
+    this.#decoder?.dispose()
+  }
+}
