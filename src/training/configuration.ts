@@ -33,8 +33,19 @@ const modelSchema = z.union([
 export const trainingSchema = z.strictObject({
   /** A preset, or free sizes. */
   model: modelSchema.default('SiT-B/2'),
-  /** Encoders to align with; none: no alignment. `file` holds the weights, except for the built-in `hog`. */
-  encoders: z.array(z.strictObject({ name: z.enum(ENCODER_NAMES), file: z.string().optional() })).default([]),
+  /**
+   * Encoders to align with; none: no alignment. `file` holds the weights, except for the built-in `hog`, and `sha256` is what its bytes
+   * must be; a run notes what they are.
+   */
+  encoders: z
+    .array(
+      z.strictObject({
+        name: z.enum(ENCODER_NAMES),
+        file: z.string().optional(),
+        sha256: z.hash('sha256').optional(),
+      }),
+    )
+    .default([]),
   /** Weights that the run begins from: a run, a checkpoint's folder or a file. Default: the reference's initialisation. */
   init: z.string().optional(),
   steps: positive.default(400_000),

@@ -40,12 +40,41 @@ export interface ConfigurationRequest {
   readonly onNotice?: (sentence: string) => void
 }
 
-/** The run's whole configuration: given, or stored with the run that goes on. */
+/**
+ * The run's whole configuration: given, or stored with the run that goes on, with the digests of its encoders' files.
+ *
+ * @throws {ConfigurationError} for a configuration that does not fit its schema
+ * @throws {Error} where there is a run and `resume` is not set, or the other way round; where a resumed run would change what its weights
+ * depend on, an encoder's file included
+ */
 export async function resolveConfiguration(request: ConfigurationRequest): Promise<TrainingConfiguration> {
   const { configuration, resume } = request
   const json = await storedJson(request)
-  if (resume) return json === undefined ? adoptedConfiguration(request) : resumedConfiguration(request, json)
-  return parseConfiguration(trainingSchema, configuration, 'the configuration')
+  if (!resume) return withDigests(parseConfiguration(trainingSchema, configuration, 'the configuration'))
+  return withDigests(
+    json === undefined ? await adoptedConfiguration(request) : await resumedConfiguration(request, json),
+  )
+}
+
+/** Holds encoders to their digests, and notes those of others. A file that is not here is left to what opens it, if anything does. */
+async function withDigests(configuration: TrainingConfiguration): Promise<TrainingConfiguration> {
+  const encoders: TrainingConfiguration['encoders'] = []
+  for (const encoder of configuration.encoders) {
+    const { name, file, sha256: wanted } = encoder
+    if (file === undefined || !existsSync(file)) {
+      encoders.push(encoder)
+      continue
+    }
+    const sha256 = await fileDigest(file)
+    if (wanted !== undefined && wanted !== sha256) {
+      throw new Error(
+        `${file} holds other weights than the run's ${name}: SHA-256 ${sha256.slice(0, 12)}…, not ${wanted.slice(0, 12)}…; pass the ` +
+          `file that it began with, by --encoder ${name}=FILE.`,
+      )
+    }
+    encoders.push({ ...encoder, sha256 })
+  }
+  return { ...configuration, encoders }
 }
 
 /**
@@ -98,10 +127,15 @@ async function resumedConfiguration(request: ConfigurationRequest, json: unknown
   }
   const changes = Object.fromEntries(
     Object.entries(configuration)
-      .filter(([key, value]) => value !== undefined && (FREE_ON_RESUME.has(key) || key === 'encoders'))
+      .filter(([key, value]) => value !== undefined && FREE_ON_RESUME.has(key))
       .map(([key]) => [key, given[key as keyof typeof given]]),
   )
-  return { ...stored.training, ...changes }
+  // Where they lie now; what they must be stays.
+  const encoders = stored.training.encoders.map((encoder, i) => {
+    const file = configuration.encoders === undefined ? undefined : given.encoders?.[i]?.file
+    return file === undefined ? encoder : { ...encoder, file }
+  })
+  return { ...stored.training, ...changes, encoders }
 }
 
 /** Whether encoders are those of before, whose files may lie elsewhere by now. */
@@ -112,10 +146,12 @@ async function areSame(
 ): Promise<boolean> {
   if (before.length !== now.length) return false
   for (const [i, { name, file }] of now.entries()) {
-    const { name: oldName, file: oldFile } = before[i]!
+    const { name: oldName, file: oldFile, sha256 } = before[i]!
     if (name !== oldName) return false
     if (file === oldFile) continue
     if (file === undefined || oldFile === undefined) return false
+    // Its bytes will be held to this.
+    if (sha256 !== undefined && existsSync(file)) continue
     if (!existsSync(oldFile)) onNotice?.(`${oldFile} is not here any more: ${file} is taken for the same weights.`)
     else if ((await fileDigest(oldFile)) !== (await fileDigest(file))) return false
   }

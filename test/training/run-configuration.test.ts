@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -24,13 +25,16 @@ test('a resumed run may find its data elsewhere, but not leave them', async () =
   expect(notices).toEqual([`${before} is not here any more: ${after} is taken for the same data.`])
 })
 
+const DIGEST = createHash('sha256').update('weights').digest('hex')
+const withDigest = (encoders: readonly object[]) => encoders.map((encoder) => ({ ...encoder, sha256: DIGEST }))
+
 /** A run's folder that was aligned with an encoder of this file, and a call that goes on with another one. */
-function resumable() {
+function resumable(noted: { sha256?: string } = {}) {
   const out = temporaryFolder()
   const at = (name: string) => join(out, name)
   const weights = at('encoder.pth')
   writeFileSync(weights, 'weights')
-  const training = { model: 'SiT-S/4', encoders: [{ name: 'dinov2-vit-b', file: weights }] }
+  const training = { model: 'SiT-S/4', encoders: [{ name: 'dinov2-vit-b', file: weights, ...noted }] }
   writeFileSync(at(CONFIG_FILE), JSON.stringify({ data: 'data', training }))
   const notices: string[] = []
   const resume = (encoders: TrainingOptions['encoders']) =>
@@ -46,17 +50,41 @@ describe("a resumed run's encoders", () => {
     const { at, weights, notices, resume } = resumable()
     writeFileSync(at('copy.pth'), 'weights')
     const copy = [{ name: 'dinov2-vit-b' as const, file: at('copy.pth') }]
-    expect((await resume(copy)).encoders).toEqual(copy)
+    expect((await resume(copy)).encoders).toEqual(withDigest(copy))
     expect(notices).toEqual([])
     renameSync(weights, at('moved.pth'))
     const moved = [{ name: 'dinov2-vit-b' as const, file: at('moved.pth') }]
-    expect((await resume(moved)).encoders).toEqual(moved)
+    expect((await resume(moved)).encoders).toEqual(withDigest(moved))
     expect(notices).toEqual([`${weights} is not here any more: ${at('moved.pth')} is taken for the same weights.`])
   })
 
   test('stay as they were where none are given', async () => {
     const { weights, resume } = resumable()
-    expect((await resume(undefined)).encoders).toEqual([{ name: 'dinov2-vit-b', file: weights }])
+    expect((await resume(undefined)).encoders).toEqual(withDigest([{ name: 'dinov2-vit-b', file: weights }]))
+  })
+
+  test('are what the run noted of them, wherever they lie', async () => {
+    const { at, weights, notices, resume } = resumable({ sha256: DIGEST })
+    const moved = [{ name: 'dinov2-vit-b' as const, file: at('moved.pth') }]
+    renameSync(weights, at('moved.pth'))
+    expect((await resume(moved)).encoders).toEqual(withDigest(moved))
+    expect(notices).toEqual([])
+    writeFileSync(at('moved.pth'), 'other weights')
+    const others =
+      /moved\.pth holds other weights than the run's dinov2-vit-b: SHA-256 [0-9a-f]{12}…, not [0-9a-f]{12}…; pass/
+    await expect(resume(moved)).rejects.toThrow(others)
+    // The same path, other bytes.
+    writeFileSync(weights, 'newer weights')
+    await expect(resume(undefined)).rejects.toThrow(/encoder\.pth holds other weights than the run's dinov2-vit-b/)
+  })
+
+  test('are noted when a run begins', async () => {
+    const folder = temporaryFolder()
+    const file = join(folder, 'encoder.pth')
+    writeFileSync(file, 'weights')
+    const encoders = [{ name: 'hog' as const }, { name: 'dinov2-vit-b' as const, file }]
+    const { encoders: noted } = await resolveConfiguration({ data: 'data', out: folder, configuration: { encoders } })
+    expect(noted).toEqual([{ name: 'hog' }, { name: 'dinov2-vit-b', file, sha256: DIGEST }])
   })
 
   test.each<readonly [string, TrainingOptions['encoders']]>([
