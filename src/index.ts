@@ -5,6 +5,7 @@ export type { DecodeBenchmark, DecodeBenchmarkOptions } from './benchmark/decode
 export type { GpuKernelBenchmark, GpuKernelBenchmarkOptions } from './benchmark/gpu-kernels.ts'
 export type { GpuStepBenchmark, GpuStepBenchmarkOptions } from './benchmark/gpu-step.ts'
 export type { KernelBenchmarkOptions, KernelResult } from './benchmark/kernels.ts'
+export type { SamplingBenchmark, SamplingBenchmarkOptions } from './benchmark/sampling.ts'
 export type { StepBenchmark, StepBenchmarkOptions } from './benchmark/step.ts'
 export { ConfigurationError } from './configuration/parse.ts'
 export type { Adoption } from './conversion/adopt.ts'
@@ -40,6 +41,7 @@ export {
   benchmarkGpuKernels,
   benchmarkGpuStep,
   benchmarkKernels,
+  benchmarkSampling,
   benchmarkStep,
   compareImages,
   convert,

@@ -32,6 +32,7 @@ export const benchmarkGpuKernels = loadedOnDevice(
 )
 export const benchmarkGpuStep = loadedOnDevice(async () => (await import('./benchmark/gpu-step.ts')).benchmarkGpuStep)
 export const benchmarkKernels = loaded(async () => (await import('./benchmark/kernels.ts')).benchmarkKernels)
+export const benchmarkSampling = loadedOnDevice(async () => (await import('./benchmark/sampling.ts')).benchmarkSampling)
 export const benchmarkStep = loadedOnDevice(async () => (await import('./benchmark/step.ts')).benchmarkStep)
 export const compareImages = loaded(async () => (await import('./evaluation/compare-images.ts')).compareImages)
 export const convert = loaded(async () => (await import('./conversion/convert.ts')).convert)

@@ -1,7 +1,7 @@
 """Checks the baseline against golden vectors: check.py GOLDEN_DIRECTORY
 
-Compares forward, losses, gradients and training steps of the groups `sit-repa` and `training` in both variants, and the
-encoder with `dinov2`; prints one line a file and variant and exits with 1 if anything is outside the manifest's
+Compares forward, losses, gradients and training steps of the groups `sit-repa` and `training` in both variants, the
+stochastic sampler with `samplers` and the encoder with `dinov2`; prints one line a file and variant and exits with 1 if anything is outside the manifest's
 tolerance. Needs numpy and torch alone.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from dinov2 import DINOv2
+from sample import Guidance, euler_maruyama
 from sit_repa import SiT, projection_loss, repa_losses
 from torch import Tensor
 from trainer import VARIANTS, Trainer
@@ -184,11 +185,34 @@ def check_encoder(golden: Golden) -> bool:
     return golden.compare({name: encoder(inputs["x"])}, {"output"})
 
 
+@torch.no_grad()
+def check_sampler(golden: Golden) -> bool:
+    args, inputs, model = golden.args, golden.tensors, golden.model().eval()
+    seen: list[Tensor] = []
+
+    def velocity(x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        seen.append(x[: inputs["y"].shape[0]])
+        return model(x, t, labels)[0]
+
+    out = euler_maruyama(
+        velocity,
+        inputs["latents"],
+        inputs["y"],
+        args["num_steps"],
+        Guidance(args["cfg_scale"], args["guidance_low"], args["guidance_high"]),
+        args["null_label"],
+        iter(inputs["eps"]),
+        args["path"],
+    )
+    return golden.compare({"out": out, "model_in": torch.stack(seen)}, {"output", "intermediate"})
+
+
 CHECKS = {
     "sit.forward": check_forward,
     "sit.loss": check_loss,
     "train.state": check_state,
     "train.log": check_log,
+    "sampler.euler-maruyama": check_sampler,
     "dinov2.forward": check_encoder,
 }
 
@@ -198,6 +222,8 @@ def variants(entry: dict) -> tuple[str, ...]:
     if entry["kind"] == "dinov2.forward":
         config = entry["args"]["config"]
         return VARIANTS[:1] if config["num_register_tokens"] == 0 and config["ffn_layer"] == "mlp" else ()
+    if entry["kind"] == "sampler.euler-maruyama":
+        return VARIANTS[1:]
     return VARIANTS if entry["kind"] in CHECKS else ()
 
 

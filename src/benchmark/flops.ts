@@ -13,21 +13,31 @@ const FREQUENCIES = 256
  * pass of XL/2 are multiply-adds, half of this count.
  */
 export function trainingFlops(config: TransformerConfig): number {
+  const { first, inner, projectors } = forwardMultiplyAdds(config)
+  return 2 * (3 * (inner + projectors) + 2 * first)
+}
+
+/** Floating-point operations of the forward pass for one image, without projectors, counted in the same way. */
+export function forwardFlops(config: TransformerConfig): number {
+  const { first, inner } = forwardMultiplyAdds(config)
+  return 2 * (first + inner)
+}
+
+/** Multiply-adds of the forward pass for one image: of the first layers, of what lies behind them, of the projectors. */
+function forwardMultiplyAdds(config: TransformerConfig): { first: number; inner: number; projectors: number } {
   const { depth, hidden, patch, channels, inputSize, mlpRatio, alignWidths, projectorWidth } = config
   const tokens = (inputSize[0] / patch) * (inputSize[1] / patch)
   const pixels = patch * patch
   const mlp = Math.trunc(hidden * mlpRatio)
-  // Multiply-adds of the forward pass.
   const block = tokens * hidden * (3 * hidden + hidden + 2 * mlp) + 2 * tokens * tokens * hidden
   const modulation = hidden * (6 * depth + 2) * hidden
   const projectors = alignWidths.reduce(
     (sum, width) => sum + tokens * (hidden * projectorWidth + projectorWidth ** 2 + projectorWidth * width),
     0,
   )
-  const inner =
-    depth * block + modulation + projectors + hidden * hidden + tokens * hidden * pixels * outputChannels(config)
+  const inner = depth * block + modulation + hidden * hidden + tokens * hidden * pixels * outputChannels(config)
   const first = tokens * pixels * channels * hidden + FREQUENCIES * hidden
-  return 2 * (3 * inner + 2 * first)
+  return { first, inner, projectors }
 }
 
 /** Floating-point operations of a frozen encoder's forward pass for one image of so many patches, counted in the same way. */

@@ -68,6 +68,14 @@ export interface PythonDecoderOptions {
   readonly command?: readonly [string, ...string[]]
 }
 
+export interface PythonSamplerOptions
+  extends Pick<PythonBaselineOptions, 'model' | 'batch' | 'threads' | 'seed' | 'command'> {
+  readonly steps: number
+  readonly guidance: { readonly scale: number; readonly low: number; readonly high: number }
+  readonly device: string
+  readonly precision: 'fp32' | 'bf16'
+}
+
 /** By name, or of any size: its width must be the model's only feature width. */
 export type BaselineEncoder =
   | 'dinov2-vit-s'
@@ -171,6 +179,13 @@ export class PythonBaseline implements AsyncDisposable {
       encoder: options.encoder && encoderArguments(options.encoder),
     }
     return PythonBaseline.#configured('step.py', options.command, configure, options.onLog)
+  }
+
+  /** As `start`, with REPA's stochastic sampler, of which `step` times batches of images. */
+  static async startSampler({ model, guidance, command, ...options }: PythonSamplerOptions): Promise<PythonBaseline> {
+    const { scale, low, high } = guidance
+    const arguments_ = { model: constructorArguments(model), guidance: { scale, low, high }, ...options }
+    return PythonBaseline.#configured('sample.py', command, arguments_)
   }
 
   /** As `start`, with the Stable Diffusion VAE's decoder, of which `step` times decodes. */

@@ -72,6 +72,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/bench-step.ts')).benchStepCommand,
   },
   {
+    name: 'bench sample',
+    summary: 'time the sampler: throughput, share of the measured peak, ratio to PyTorch',
+    load: async () => (await import('./commands/bench-sample.ts')).benchSampleCommand,
+  },
+  {
     name: 'bench decode',
     summary: "time the autoencoder's decoder: seconds and peak memory, ratio to PyTorch",
     load: async () => (await import('./commands/bench-decode.ts')).benchDecodeCommand,

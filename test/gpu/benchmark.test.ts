@@ -4,6 +4,7 @@ import { encoderFlops, trainingFlops } from '../../src/benchmark/flops.ts'
 import type { GpuKernelSizes } from '../../src/benchmark/gpu-kernel-cases.ts'
 import { benchmarkGpuKernels } from '../../src/benchmark/gpu-kernels.ts'
 import { benchmarkGpuStep } from '../../src/benchmark/gpu-step.ts'
+import { benchmarkSampling } from '../../src/benchmark/sampling.ts'
 import { TrainingStep } from '../../src/benchmark/training-step.ts'
 import { showGpuKernels, showGpuStep } from '../../src/cli/gpu-benchmark-tables.ts'
 import { Output } from '../../src/cli/output.ts'
@@ -107,6 +108,26 @@ for (const { device, missing } of DEVICES) {
       expect(names).toEqual(expect.arrayContaining(['attention', 'attentionBackward', 'adamW']))
       expect(names).not.toContain('graph')
       expect(operations.reduce((sum, { share }) => sum + share, 0)).toBeCloseTo(1, 9)
+      expect(memoryStats(device).liveBytes).toBe(before)
+    })
+
+    test('batches of images from noise, alone and beside a baseline', async () => {
+      const before = memoryStats(device).liveBytes
+      const small = { depth: 1, hidden: 48, heads: 2, patch: 8 }
+      for (const against of [undefined, 'python'] as const) {
+        const result = await benchmarkSampling({
+          ...{ device, model: small, batch: 2, steps: 2, probeSide, command },
+          ...(against && { against }),
+        })
+        expect(result).toMatchObject({ precision: 'bf16', device, evaluations: 3 })
+        expect(result.gpu).toBeTypeOf('string')
+        expect(result.ours.seconds.seconds).toHaveLength(7)
+        expect(result.ours.limit).toBeGreaterThan(0)
+        expect(result.ratio !== undefined).toBe(against !== undefined)
+      }
+      await expect(
+        benchmarkSampling({ device, model: small, probeSide, precision: 'fp16', against: 'python', command }),
+      ).rejects.toThrow('the baseline samples in bf16 or fp32, not in fp16')
       expect(memoryStats(device).liveBytes).toBe(before)
     })
 

@@ -1,0 +1,188 @@
+import { type Guidance, isGuidedAt } from '../diffusion/guidance.ts'
+import { sample, sdeTimes } from '../diffusion/samplers.ts'
+import type { SiTPreset } from '../models/presets.ts'
+import { SiT, type SiTConfig } from '../models/sit.ts'
+import { type CpuLevel, native } from '../native.ts'
+import { allowTf32, type Device, memoryStats, resetPeakMemory, synchronize } from '../tensor/device.ts'
+import { randomNormal } from '../tensor/random.ts'
+import { defaultPrecision, type Precision, precisionPolicy } from '../training/precision.ts'
+import { baselineModel } from './baseline-model.ts'
+import { forwardFlops } from './flops.ts'
+import { GpuLimits } from './gpu-limits.ts'
+import { interleave, MINIMUM_ROUNDS, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
+import { peakResidentBytes } from './peak-memory.ts'
+import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
+
+export interface SamplingBenchmarkOptions {
+  /** Default SiT-S/2. */
+  readonly model?: SiTPreset | Pick<SiTConfig, 'depth' | 'hidden' | 'heads' | 'patch'>
+  /** Images at once. Default 4. */
+  readonly batch?: number
+  /** Of the SDE. Default 10; the paper's images are made in 250. */
+  readonly steps?: number
+  /** Default: the paper's, 1.8 where t ≤ 0.7. */
+  readonly guidance?: Guidance
+  /** Measured batches, at least 7 against a baseline. */
+  readonly rounds?: number
+  /** Default: bf16 on a GPU, fp32 on the CPU. */
+  readonly precision?: Precision
+  /** PyTorch's sampler in turn with ours (bench/python/sample.py), on the same device. */
+  readonly against?: 'python'
+  /** How the baseline's worker is started, where it is not the package's own. */
+  readonly command?: readonly [string, ...string[]]
+  readonly device?: Device
+  /** On a GPU: side of the large product whose rate is the limit. Default 8192. */
+  readonly probeSide?: number
+  readonly seed?: number
+  readonly signal?: AbortSignal
+  /** Called after each measured batch. */
+  readonly onRound?: (round: { index: number; rounds: number; seconds: number; baseline?: number }) => void
+}
+
+/** Of a batch of images from noise. */
+export interface SamplingFigures {
+  readonly seconds: TimeSeries
+  /** Of so many steps, by the median. */
+  readonly imagesPerSecond: number
+  readonly secondsPerStep: number
+  readonly peakRssBytes: number
+}
+
+export interface SamplingBenchmark {
+  readonly model: SiTConfig
+  readonly parameters: number
+  readonly batch: number
+  readonly steps: number
+  readonly guidance: Guidance
+  /** How often the model is run for an image: twice in a step that is guided. */
+  readonly evaluations: number
+  readonly device: Device
+  /** The GPU's name. */
+  readonly gpu?: string
+  readonly precision: Precision
+  readonly level: CpuLevel
+  readonly threads: number
+  readonly ours: SamplingFigures & {
+    /** Per second, by the median. */
+    readonly flops: number
+    /** FLOP per second in turn with the batches: of bare multiply-adds on the CPU, of a large product on a GPU. */
+    readonly limit: number
+    /** `flops` over `limit`. */
+    readonly shareOfLimit: number
+    /** Most that the device's tensors took. */
+    readonly peakDeviceBytes: number
+  }
+  readonly baseline?: SamplingFigures & PythonBaselineInfo & { readonly peakDeviceBytes?: number }
+  /** Baseline's median over ours: above 1 we are faster. */
+  readonly ratio?: number
+  /** Median of each pair's ratio. */
+  readonly pairedRatio?: number
+}
+
+const WARMUP = 1
+/** Of a measurement of the CPU's multiply-adds. */
+const PEAK_SECONDS = 0.05
+/** With which the paper's best figures are made (FID 1.42). */
+const PAPER_GUIDANCE: Guidance = { scale: 1.8, low: 0, high: 0.7 }
+
+/**
+ * Times REPA's stochastic sampler: batches of latents of 256-pixel images from noise, by a SiT of random weights without projectors.
+ * With a baseline, its batches and ours take turns.
+ *
+ * @throws {RangeError} for too few rounds or steps, or a precision that the device or the baseline has not; {Error} where the baseline does not start
+ */
+export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}): Promise<SamplingBenchmark> {
+  const { model: size = 'SiT-S/2', batch = 4, steps = 10, guidance = PAPER_GUIDANCE } = options
+  const { rounds = MINIMUM_ROUNDS, device = 'cpu', seed = 0, signal } = options
+  const precision = options.precision ?? defaultPrecision(device)
+  const theirPrecision = options.against && precisionOfBaseline(precision)
+  const { dtype, tf32 } = precisionPolicy(precision, device)
+  allowTf32(device, tf32)
+  using model = SiT.create(size, { alignWidths: [], device, seed })
+  model.computeIn(dtype)
+  const { config } = model
+  const { channels, inputSize, classes } = config
+  const shape = [batch, channels, ...inputSize]
+  const normal = (stream: 'sampleNoise' | 'sdeNoise', step: number) =>
+    randomNormal(shape, { seed, stream, step }, device)
+  using noise = normal('sampleNoise', 0)
+  const labels = Int32Array.from({ length: batch }, (_, i) => i % classes)
+  using limits = device === 'cpu' ? undefined : await GpuLimits.prepare(device, dtype, options.probeSide)
+  const rates: number[] = []
+  await synchronize(device)
+  resetPeakMemory(device)
+  const ours = async () => {
+    const began = performance.now()
+    const sampler = { mode: 'sde', steps, guidance, noise: (step: number) => normal('sdeNoise', step), signal } as const
+    using _latents = await sample(model, noise, labels, sampler)
+    await synchronize(device)
+    const seconds = (performance.now() - began) / 1000
+    rates.push(limits ? await limits.productRate() : await native().measureFmaPeak(PEAK_SECONDS))
+    return seconds
+  }
+  const evaluations = sdeTimes(steps)
+    .slice(0, -1)
+    .reduce((sum, t) => sum + (isGuidedAt(guidance, t) ? 2 : 1), 0)
+  const figuresOf = (seconds: TimeSeries): Omit<SamplingFigures, 'peakRssBytes'> => ({
+    seconds,
+    imagesPerSecond: batch / seconds.median,
+    secondsPerStep: seconds.median / steps,
+  })
+  const oursOf = (seconds: TimeSeries): SamplingBenchmark['ours'] => {
+    const flops = (batch * evaluations * forwardFlops(config)) / seconds.median
+    const limit = timeSeries(rates).median
+    return {
+      ...figuresOf(seconds),
+      ...{ flops, limit, shareOfLimit: flops / limit },
+      peakRssBytes: peakResidentBytes(),
+      peakDeviceBytes: memoryStats(device).peakBytes,
+    }
+  }
+  const { level, threads } = native().cpuInfo()
+  const gpu = native()
+    .cudaInfo()
+    .devices.find(({ ordinal }) => device === `cuda:${ordinal}`)?.name
+  const common = {
+    ...{ model: config, parameters: model.parameterCount, batch, steps, guidance, evaluations, device, precision },
+    ...{ level, threads, ...(gpu !== undefined && { gpu }) },
+  }
+
+  if (theirPrecision === undefined) {
+    const seconds = await timeAlone({ ours, rounds, warmup: WARMUP, signal, onRound: options.onRound })
+    return { ...common, ours: oursOf(seconds) }
+  }
+
+  await using baseline = await PythonBaseline.startSampler({
+    model: baselineModel(config),
+    ...{ batch, steps, guidance, threads, seed, device, precision: theirPrecision },
+    ...(options.command && { command: options.command }),
+  })
+  const compared = await interleave({
+    ours,
+    baseline: async () => (await baseline.step())[0]!,
+    rounds,
+    warmup: WARMUP,
+    signal,
+    onRound: ({ index, ours: seconds, baseline: theirs }) =>
+      options.onRound?.({ index, rounds, seconds, baseline: theirs }),
+  })
+  const peakDeviceBytes = await baseline.peakDeviceBytes()
+  return {
+    ...common,
+    ours: oursOf(compared.ours),
+    baseline: {
+      ...baseline.info,
+      ...figuresOf(compared.baseline),
+      peakRssBytes: await baseline.peakRssBytes(),
+      ...(peakDeviceBytes !== undefined && { peakDeviceBytes }),
+    },
+    ratio: compared.ratio,
+    pairedRatio: compared.pairedRatio,
+  }
+}
+
+/** PyTorch's fp32 is TF32 on a GPU. */
+function precisionOfBaseline(precision: Precision): 'bf16' | 'fp32' {
+  if (precision === 'fp16') throw new RangeError('bench sample: the baseline samples in bf16 or fp32, not in fp16.')
+  return precision === 'bf16' ? 'bf16' : 'fp32'
+}
