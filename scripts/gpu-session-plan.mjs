@@ -134,6 +134,18 @@ export function gpuSessionPlan({ root, out, device, python, sanitizer, cublasLt 
         env,
       },
     ]),
+    {
+      name: 'sampling of SiT-XL/2 beside PyTorch',
+      group: 'sampling',
+      command: repa(
+        ...['bench', 'sample', '--model', 'SiT-XL/2', '--batch', '64', '--steps', '50'],
+        ...['--against', 'python'],
+      ),
+      limit: 180,
+      json: 'object',
+      env: { REPA_PYTHON: python ?? '' },
+      missing: noPython,
+    },
     ...PRECISIONS.map(([precision, batch]) => ({
       name: `step of SiT-XL/2 at batch ${batch} in ${precision}`,
       group: 'precisions',
