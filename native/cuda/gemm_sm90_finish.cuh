@@ -197,7 +197,7 @@ class DirectFinish {
             }
           }
           stmatrix(fragment(fragments, f, jj, kIsActivation<finish> && two ? 1 : place), out);
-          if (kLefts * kSums > 128) __syncwarp();
+          keepInOrder();
         }
       }
       const int to[2] = {firstColumn, tile_.firstRow};
@@ -268,7 +268,7 @@ class DirectFinish {
               *x = {before.x + gate[pair % kPairs][0] * lo, before.y + gate[pair % kPairs][1] * hi};
             }
             if (e.aux) stmatrix(fragment(fragments, f, 4 * half + j, kResidualYPlace), y);
-            if (kLefts * kSums > 128) __syncwarp();
+            keepInOrder();
           }
         }
       }
@@ -306,6 +306,11 @@ class DirectFinish {
   /// Of 64 rows, those of columns 8 j and on, 16 of them; j even.
   __device__ __forceinline__ unsigned char* fragment(int fragments, int f, int j, int place) const {
     return staging(place) + f * 64 * 128 + (fragments ^ j << 4);
+  }
+
+  /// Keeps ptxas from working on several fragments at once where 192 sums leave no registers for that.
+  __device__ __forceinline__ static void keepInOrder() {
+    if constexpr (kLefts * kSums > 128) __syncwarp();
   }
 
   /// Until all that was staged but the `newest` groups of stores has left.
