@@ -2,7 +2,7 @@
 // shim, the kernels' and the step's speed, compute-sanitizer, PyTorch beside. Nothing that fails stops what follows.
 //     node scripts/gpu-session.mjs OUT [--only GROUP,…] [--named TEXT] [--budget SECONDS] [--device cuda:N]
 //   OUT        folder for session.json (every result; written anew after each step) and session.log (everything that was said)
-//   --only     of doctor, sustained, test, precisions, compile, conformance, kernels, steps, sanitizer, python; default: all
+//   --only     of the groups in docs/gpu.md; default: all
 //   --named    of these, the steps with TEXT in their names
 //   --budget   ends what still runs after so many seconds, and begins nothing in the last 20 of them
 import { spawn, spawnSync } from 'node:child_process'

@@ -222,8 +222,6 @@ def variants(entry: dict) -> tuple[str, ...]:
     if entry["kind"] == "dinov2.forward":
         config = entry["args"]["config"]
         return VARIANTS[:1] if config["num_register_tokens"] == 0 and config["ffn_layer"] == "mlp" else ()
-    if entry["kind"] == "sampler.euler-maruyama":
-        return VARIANTS[1:]
     return VARIANTS if entry["kind"] in CHECKS else ()
 
 

@@ -53,8 +53,8 @@ def euler_maruyama(
     for index, (t, following) in enumerate(zip(times, times[1:])):
         guided = guidance.scale > 1 and guidance.low <= t <= guidance.high
         inputs = (torch.cat([x, x]) if guided else x).float()
-        at = torch.full((inputs.shape[0],), t, dtype=torch.float64, device=x.device)
-        v = velocity(inputs, at.float(), both if guided else labels).double()
+        at = torch.full((inputs.shape[0],), t, device=x.device)
+        v = velocity(inputs, at, both if guided else labels).double()
         if guided:
             conditional, unconditional = v.chunk(2)
             v = unconditional + guidance.scale * (conditional - unconditional)

@@ -28,8 +28,10 @@ export async function openEncoders(
 ): Promise<AlignmentEncoder[]> {
   const opened: AlignmentEncoder[] = []
   try {
-    for (const { name, file } of configuration.encoders) {
-      const settings = await usableFeatures({ name, file }, configuration, data, { notice, digest: fileDigest })
+    for (const { name, file, sha256 } of configuration.encoders) {
+      // A run has looked into its files already.
+      const digest = async (path: string) => sha256 ?? fileDigest(path)
+      const settings = await usableFeatures({ name, file }, configuration, data, { notice, digest })
       opened.push(
         settings
           ? { name, width: settings.width, store: await data.openFeatures(settings) }
