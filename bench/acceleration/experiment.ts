@@ -5,8 +5,7 @@ import { compareImages } from '../../src/evaluation/compare-images.ts'
 import { type FeatureNetwork, loadFeatureNetwork } from '../../src/evaluation/feature-network.ts'
 import { readStatistics } from '../../src/evaluation/stored-statistics.ts'
 import { fileDigest } from '../../src/formats/file-digest.ts'
-import { native } from '../../src/native.ts'
-import type { Device } from '../../src/tensor/device.ts'
+import { type Device, gpuOf } from '../../src/tensor/device.ts'
 import { prepareDataSets, type Sources, type Terminal } from './data-sets.ts'
 import { distanceOfPhotographs } from './floor.ts'
 import { isThere, madeOnce, readJson, writeJson } from './json-file.ts'
@@ -97,13 +96,7 @@ export async function runExperiment(options: ExperimentOptions): Promise<Result>
 const settingsSchema = z.record(z.string(), z.json())
 
 /** `cpu`, or what a GPU calls itself: its number says nothing of its precision and its rounding. */
-function modelOf(device: Device): string {
-  return (
-    native()
-      .cudaInfo()
-      .devices.find(({ ordinal }) => device === `cuda:${ordinal}`)?.name ?? device
-  )
-}
+const modelOf = (device: Device) => gpuOf(device)?.name ?? device
 
 /** What the numbers of a folder depend on, files by their SHA-256. */
 async function settingsOf(options: ExperimentOptions): Promise<z.output<typeof settingsSchema>> {

@@ -2,7 +2,8 @@ import { AutoencoderKL, autoencoderKLConfigSchema } from '../models/autoencoder-
 import { type CpuLevel, native } from '../native.ts'
 import { type Device, memoryStats, resetPeakMemory, synchronize } from '../tensor/device.ts'
 import { randomNormal } from '../tensor/random.ts'
-import { interleave, MINIMUM_ROUNDS, type TimeSeries, timeAlone } from './interleave.ts'
+import { besidePython } from './beside-python.ts'
+import { MINIMUM_ROUNDS, type TimeSeries, timeAlone } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 
@@ -100,15 +101,7 @@ export async function benchmarkDecode(options: DecodeBenchmarkOptions = {}): Pro
     seed,
     ...(options.command && { command: options.command }),
   })
-  const compared = await interleave({
-    ours,
-    baseline: async () => (await baseline.step())[0]!,
-    rounds,
-    warmup: WARMUP,
-    signal,
-    onRound: ({ index, ours: seconds, baseline: theirs }) =>
-      options.onRound?.({ index, rounds, seconds, baseline: theirs }),
-  })
+  const compared = await besidePython(baseline, { ours, rounds, warmup: WARMUP, signal, onRound: options.onRound })
   const figures = figuresOf(compared.ours)
   const peakRssBytes = await baseline.peakRssBytes()
   return {

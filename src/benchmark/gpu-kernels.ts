@@ -1,6 +1,6 @@
 import { SIT_PRESETS, type SiTPreset } from '../models/presets.ts'
-import { type CudaDeviceInfo, native } from '../native.ts'
-import { allowTf32, type Device } from '../tensor/device.ts'
+import type { CudaDeviceInfo } from '../native.ts'
+import { allowTf32, type Device, gpuOf } from '../tensor/device.ts'
 import { type Precision, precisionPolicy } from '../training/precision.ts'
 import { type GpuClocks, readGpuClocks } from './gpu-clocks.ts'
 import { type GpuKernelCase, type GpuKernelSizes, gpuKernelCases, Operands } from './gpu-kernel-cases.ts'
@@ -107,7 +107,7 @@ export async function benchmarkGpuKernels(options: GpuKernelBenchmarkOptions): P
   }
   return {
     device,
-    gpu: gpuOf(device),
+    gpu: gpuOf(device)!,
     precision,
     gemm: process.env.REPA_GEMM || 'own',
     sizes,
@@ -115,13 +115,6 @@ export async function benchmarkGpuKernels(options: GpuKernelBenchmarkOptions): P
     clocks: { before, after: await readGpuClocks(device) },
     kernels,
   }
-}
-
-/** What the addon says of a GPU. */
-export function gpuOf(device: Device): CudaDeviceInfo {
-  return native()
-    .cudaInfo()
-    .devices.find(({ ordinal }) => device === `cuda:${ordinal}`)!
 }
 
 function resultOf(kernel: GpuKernelCase, seconds: TimeSeries, productRate: number, copyRate: number): GpuKernelResult {

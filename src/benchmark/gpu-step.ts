@@ -1,15 +1,15 @@
 import type { SiTPreset } from '../models/presets.ts'
 import type { SiTConfig } from '../models/sit.ts'
 import { type CudaDeviceInfo, native } from '../native.ts'
-import { type Device, trimMemory } from '../tensor/device.ts'
+import { type Device, gpuOf, trimMemory } from '../tensor/device.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import type { Precision } from '../training/precision.ts'
 import { baselineModel } from './baseline-model.ts'
+import { besidePython, precisionOfBaseline } from './beside-python.ts'
 import { type GpuClocks, readGpuClocks } from './gpu-clocks.ts'
-import { gpuOf } from './gpu-kernels.ts'
 import { type GpuOperation, type GpuSideFigures, GpuTrainingSide } from './gpu-training-side.ts'
 import { gpuByCudaName, peakFlops } from './gpus.ts'
-import { interleave, MINIMUM_ROUNDS, type TimeSeries, timeSeries } from './interleave.ts'
+import { MINIMUM_ROUNDS, type TimeSeries, timeSeries } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import {
   type BaselineEncoder,
@@ -138,7 +138,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
   const { config, parameters, flopsPerImage, rates, times, operations } = measured
   const seconds = timeSeries(times.ours)
   const flops = (batch * flopsPerImage) / seconds.median
-  const gpu = gpuOf(device)
+  const gpu = gpuOf(device)!
   const sheet = gpuByCudaName(gpu.name)
   const productRate = timeSeries(rates.products)
   return {
@@ -211,14 +211,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
     using side = await GpuTrainingSide.start(options)
     const { worker: started, warmup } = await startBaseline(side.config)
     await using worker = started
-    const compared = await interleave({
-      ours: () => side.step(),
-      baseline: async () => (await worker.step())[0]!,
-      rounds,
-      warmup: 1,
-      signal,
-      onRound: ({ index, ours, baseline }) => onRound?.({ index, rounds, seconds: ours, baseline }),
-    })
+    const compared = await besidePython(worker, { ours: () => side.step(), rounds, warmup: 1, signal, onRound })
     times.ours.push(...compared.ours.seconds)
     times.baseline.push(...compared.baseline.seconds)
     return {
@@ -280,12 +273,6 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
       throw error
     }
   }
-}
-
-function precisionOfBaseline(precision: Precision): 'bf16' | 'fp32' {
-  if (precision === 'fp16') throw new RangeError('bench step: the baseline trains in bf16 or fp32, not in fp16.')
-  // What the worker calls fp32 is tf32 on a GPU.
-  return precision === 'tf32' ? 'fp32' : precision
 }
 
 interface Measured extends GpuSideFigures {

@@ -67,7 +67,7 @@ export async function interleave(options: InterleaveOptions): Promise<Interleave
   }
   const ours: number[] = []
   const baseline: number[] = []
-  for (let round = -warmup; round < rounds; round++) {
+  for (let round = 0 - warmup; round < rounds; round++) {
     const pair = { ours: 0, baseline: 0 }
     for (const side of round % 2 === 0 ? (['ours', 'baseline'] as const) : (['baseline', 'ours'] as const)) {
       pair[side] = await time(side)
@@ -92,7 +92,7 @@ export async function interleave(options: InterleaveOptions): Promise<Interleave
 /** Times one side with nothing in turn. */
 export async function timeAlone({ ours, rounds, warmup, signal, onRound }: TimeAloneOptions): Promise<TimeSeries> {
   const times: number[] = []
-  for (let index = -warmup; index < rounds; index++) {
+  for (let index = 0 - warmup; index < rounds; index++) {
     signal?.throwIfAborted()
     const seconds = await ours()
     if (index < 0) continue

@@ -3,13 +3,14 @@ import { sample, sdeTimes } from '../diffusion/samplers.ts'
 import type { SiTPreset } from '../models/presets.ts'
 import { SiT, type SiTConfig } from '../models/sit.ts'
 import { type CpuLevel, native } from '../native.ts'
-import { allowTf32, type Device, memoryStats, resetPeakMemory, synchronize } from '../tensor/device.ts'
+import { allowTf32, type Device, gpuOf, memoryStats, resetPeakMemory, synchronize } from '../tensor/device.ts'
 import { randomNormal } from '../tensor/random.ts'
 import { defaultPrecision, type Precision, precisionPolicy } from '../training/precision.ts'
 import { baselineModel } from './baseline-model.ts'
+import { besidePython, precisionOfBaseline } from './beside-python.ts'
 import { forwardFlops } from './flops.ts'
 import { GpuLimits } from './gpu-limits.ts'
-import { interleave, MINIMUM_ROUNDS, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
+import { MINIMUM_ROUNDS, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 
@@ -69,7 +70,7 @@ export interface SamplingBenchmark {
     readonly limit: number
     /** `flops` over `limit`. */
     readonly shareOfLimit: number
-    /** Most that the device's tensors took. */
+    /** Most that a batch's tensors took, the model's among them. */
     readonly peakDeviceBytes: number
   }
   readonly baseline?: SamplingFigures & PythonBaselineInfo & { readonly peakDeviceBytes?: number }
@@ -79,6 +80,7 @@ export interface SamplingBenchmark {
   readonly pairedRatio?: number
 }
 
+/** Pairs before those that count: ours has been run once by then, the baseline's not. */
 const WARMUP = 1
 /** Of a measurement of the CPU's multiply-adds. */
 const PEAK_SECONDS = 0.05
@@ -98,6 +100,8 @@ export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}):
   const theirPrecision = options.against && precisionOfBaseline(precision)
   const { dtype, tf32 } = precisionPolicy(precision, device)
   allowTf32(device, tf32)
+  const before = memoryStats(device).liveBytes
+  resetPeakMemory(device)
   using model = SiT.create(size, { alignWidths: [], device, seed })
   model.computeIn(dtype)
   const { config } = model
@@ -107,16 +111,21 @@ export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}):
     randomNormal(shape, { seed, stream, step }, device)
   using noise = normal('sampleNoise', 0)
   const labels = Int32Array.from({ length: batch }, (_, i) => i % classes)
-  using limits = device === 'cpu' ? undefined : await GpuLimits.prepare(device, dtype, options.probeSide)
-  const rates: number[] = []
-  await synchronize(device)
-  resetPeakMemory(device)
-  const ours = async () => {
+  const sampler = { mode: 'sde', steps, guidance, noise: (step: number) => normal('sdeNoise', step), signal } as const
+  const run = async () => {
     const began = performance.now()
-    const sampler = { mode: 'sde', steps, guidance, noise: (step: number) => normal('sdeNoise', step), signal } as const
     using _latents = await sample(model, noise, labels, sampler)
     await synchronize(device)
-    const seconds = (performance.now() - began) / 1000
+    return (performance.now() - began) / 1000
+  }
+  // The memory of a batch is asked for before the probe takes its own.
+  signal?.throwIfAborted()
+  await run()
+  const peakDeviceBytes = memoryStats(device).peakBytes - before
+  using limits = device === 'cpu' ? undefined : await GpuLimits.prepare(device, dtype, options.probeSide)
+  const rates: number[] = []
+  const ours = async () => {
+    const seconds = await run()
     rates.push(limits ? await limits.productRate() : await native().measureFmaPeak(PEAK_SECONDS))
     return seconds
   }
@@ -135,20 +144,18 @@ export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}):
       ...figuresOf(seconds),
       ...{ flops, limit, shareOfLimit: flops / limit },
       peakRssBytes: peakResidentBytes(),
-      peakDeviceBytes: memoryStats(device).peakBytes,
+      peakDeviceBytes,
     }
   }
   const { level, threads } = native().cpuInfo()
-  const gpu = native()
-    .cudaInfo()
-    .devices.find(({ ordinal }) => device === `cuda:${ordinal}`)?.name
+  const gpu = gpuOf(device)?.name
   const common = {
     ...{ model: config, parameters: model.parameterCount, batch, steps, guidance, evaluations, device, precision },
     ...{ level, threads, ...(gpu !== undefined && { gpu }) },
   }
 
   if (theirPrecision === undefined) {
-    const seconds = await timeAlone({ ours, rounds, warmup: WARMUP, signal, onRound: options.onRound })
+    const seconds = await timeAlone({ ours, rounds, warmup: 0, signal, onRound: options.onRound })
     return { ...common, ours: oursOf(seconds) }
   }
 
@@ -157,16 +164,8 @@ export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}):
     ...{ batch, steps, guidance, threads, seed, device, precision: theirPrecision },
     ...(options.command && { command: options.command }),
   })
-  const compared = await interleave({
-    ours,
-    baseline: async () => (await baseline.step())[0]!,
-    rounds,
-    warmup: WARMUP,
-    signal,
-    onRound: ({ index, ours: seconds, baseline: theirs }) =>
-      options.onRound?.({ index, rounds, seconds, baseline: theirs }),
-  })
-  const peakDeviceBytes = await baseline.peakDeviceBytes()
+  const compared = await besidePython(baseline, { ours, rounds, warmup: WARMUP, signal, onRound: options.onRound })
+  const theirPeakDeviceBytes = await baseline.peakDeviceBytes()
   return {
     ...common,
     ours: oursOf(compared.ours),
@@ -174,15 +173,9 @@ export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}):
       ...baseline.info,
       ...figuresOf(compared.baseline),
       peakRssBytes: await baseline.peakRssBytes(),
-      ...(peakDeviceBytes !== undefined && { peakDeviceBytes }),
+      ...(theirPeakDeviceBytes !== undefined && { peakDeviceBytes: theirPeakDeviceBytes }),
     },
     ratio: compared.ratio,
     pairedRatio: compared.pairedRatio,
   }
-}
-
-/** PyTorch's fp32 is TF32 on a GPU. */
-function precisionOfBaseline(precision: Precision): 'bf16' | 'fp32' {
-  if (precision === 'fp16') throw new RangeError('bench sample: the baseline samples in bf16 or fp32, not in fp16.')
-  return precision === 'bf16' ? 'bf16' : 'fp32'
 }

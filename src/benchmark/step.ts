@@ -4,6 +4,7 @@ import { type CpuLevel, native } from '../native.ts'
 import { type Device, memoryStats, resetPeakMemory } from '../tensor/device.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import { baselineModel } from './baseline-model.ts'
+import { besidePython } from './beside-python.ts'
 import { BusyProcess } from './busy-process.ts'
 import { trainingFlops } from './flops.ts'
 import { interleave, MINIMUM_ROUNDS, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
@@ -179,15 +180,7 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
     seed,
     ...(options.command && { command: options.command }),
   })
-  const compared = await interleave({
-    ours,
-    baseline: async () => (await baseline.step())[0]!,
-    rounds,
-    warmup: WARMUP,
-    signal,
-    onRound: ({ index, ours: seconds, baseline: theirs }) =>
-      options.onRound?.({ index, rounds, seconds, baseline: theirs }),
-  })
+  const compared = await besidePython(baseline, { ours, rounds, warmup: WARMUP, signal, onRound: options.onRound })
   return {
     ...common,
     ours: figuresOf(compared.ours),

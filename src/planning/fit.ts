@@ -2,7 +2,7 @@
 import { statedModels } from '../alignment/stated-encoder.ts'
 import { native } from '../native.ts'
 import { formatBytes } from '../report/quantity.ts'
-import { memoryStats } from '../tensor/device.ts'
+import { gpuOf, memoryStats } from '../tensor/device.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import type { TrainingConfiguration } from '../training/configuration.ts'
 import type { FitRequest } from '../training/run.ts'
@@ -61,9 +61,7 @@ export function fewestPasses(options: Omit<PlannedStepOptions, 'recompute'>, roo
  */
 export async function chooseRecomputation({ notice, ...request }: FitRequest): Promise<Recomputation> {
   const { configuration, device } = request
-  const gpu = native()
-    .cudaInfo()
-    .devices.find(({ ordinal }) => device === `cuda:${ordinal}`)
+  const gpu = gpuOf(device)
   const room = memoryStats(device).limitBytes - (gpu ? RESERVED_BYTES : 0)
   const machine = { threads: native().cpuInfo().threads, multiprocessors: gpu?.multiprocessors ?? 0 }
   const options = { ...request, statedModels: await statedModels(configuration.encoders), machine }

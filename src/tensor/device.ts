@@ -1,4 +1,4 @@
-import { type MemoryStats, native, type OperationCost } from '../native.ts'
+import { type CudaDeviceInfo, type MemoryStats, native, type OperationCost } from '../native.ts'
 
 /** `cpu`; `cuda:N` where the addon has CUDA. */
 export type Device = string
@@ -30,6 +30,13 @@ export function resolveDevice(name: string): Device {
 /** A device as it is; whatever else a user may call one, as `resolveDevice` has it. */
 export function deviceOf(name: string): Device {
   return name === 'cpu' || /^cuda:\d+$/.test(name) ? name : resolveDevice(name)
+}
+
+/** What the addon says of a GPU; undefined for the CPU, and for a GPU that is not here. */
+export function gpuOf(device: Device): CudaDeviceInfo | undefined {
+  return native()
+    .cudaInfo()
+    .devices.find(({ ordinal }) => device === `cuda:${ordinal}`)
 }
 
 /** Waits until everything enqueued on the device has run; rejects with what failed there, by the operation's name. */

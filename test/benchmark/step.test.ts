@@ -59,7 +59,7 @@ test('takes turns with itself beside a busy process', async () => {
 
 test('a GPU refuses a baseline in fp16 before it is looked for', async () => {
   const asked = benchmarkGpuStep({ device: 'cuda:0', model, precision: 'fp16', against: {} })
-  await expect(asked).rejects.toThrow('the baseline trains in bf16 or fp32, not in fp16')
+  await expect(asked).rejects.toThrow('The baseline computes in bf16 or fp32, not in fp16')
 })
 
 test('what is computed again takes less memory', async () => {

@@ -114,6 +114,9 @@ for (const { device, missing } of DEVICES) {
     test('batches of images from noise, alone and beside a baseline', async () => {
       const before = memoryStats(device).liveBytes
       const small = { depth: 1, hidden: 48, heads: 2, patch: 8 }
+      const peakOf = async (side: number) =>
+        (await benchmarkSampling({ device, model: small, batch: 2, steps: 2, rounds: 1, probeSide: side })).ours
+          .peakDeviceBytes
       for (const against of [undefined, 'python'] as const) {
         const result = await benchmarkSampling({
           ...{ device, model: small, batch: 2, steps: 2, probeSide, command },
@@ -125,9 +128,11 @@ for (const { device, missing } of DEVICES) {
         expect(result.ours.limit).toBeGreaterThan(0)
         expect(result.ratio !== undefined).toBe(against !== undefined)
       }
+      // The probe's memory is not the sampler's.
+      expect(await peakOf(16)).toBe(await peakOf(512))
       await expect(
         benchmarkSampling({ device, model: small, probeSide, precision: 'fp16', against: 'python', command }),
-      ).rejects.toThrow('the baseline samples in bf16 or fp32, not in fp16')
+      ).rejects.toThrow('The baseline computes in bf16 or fp32, not in fp16')
       expect(memoryStats(device).liveBytes).toBe(before)
     })
 
@@ -179,7 +184,7 @@ for (const { device, missing } of DEVICES) {
 
     test.each([
       [{ against: { command }, rounds: 3 }, 'rounds is 3; a median wants an integer of at least 7'],
-      [{ against: { command }, precision: 'fp16' }, 'the baseline trains in bf16 or fp32, not in fp16'],
+      [{ against: { command }, precision: 'fp16' }, 'The baseline computes in bf16 or fp32, not in fp16'],
       [{ against: { command, regions: 'blocks' } }, 'regions are of what torch.compile compiles; give it a mode'],
       [{ against: { command }, seconds: 1 }, 'a run of so many seconds is of our step alone'],
       [{ signal: AbortSignal.abort(new Error('stopped')) }, 'stopped'],

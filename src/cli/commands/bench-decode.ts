@@ -1,5 +1,6 @@
 import type { DecodeBenchmark } from '../../benchmark/decode.ts'
 import { formatBytes, formatCount, formatDuration, formatSignificant } from '../../report/quantity.ts'
+import { BESIDE_OPTIONS, setThreads } from '../benchmark-options.ts'
 import { defineCommand } from '../command.ts'
 import type { Output } from '../output.ts'
 
@@ -11,21 +12,14 @@ export const benchDecodeCommand = defineCommand({
   options: {
     size: { type: 'integer', min: 8, default: 512, description: 'side of the image in pixels, a multiple of 8' },
     rounds: { type: 'integer', min: 1, default: 7, description: 'measured decodes; at least 7 against a baseline' },
-    threads: {
-      type: 'integer',
-      min: 1,
-      max: 1024,
-      description: 'threads of either side; by default the cores that may be used',
-    },
-    against: { type: 'enum', values: ['python'], description: 'the baseline to alternate with: PyTorch under python3' },
+    ...BESIDE_OPTIONS,
   },
   examples: [
     { command: 'repa bench decode', description: 'seconds and memory of a 512-pixel image' },
     { command: 'repa bench decode --against python --json', description: 'the ratio to PyTorch' },
   ],
   async run({ size, rounds, threads, against }, { out, device, seed, signal, progress }) {
-    // The addon reads it when it is loaded, which is now.
-    if (threads !== undefined) process.env.REPA_THREADS = String(threads)
+    setThreads(threads)
     const [{ benchmarkDecode }, { resolveDevice }] = await Promise.all([
       import('../../benchmark/decode.ts'),
       import('../../tensor/device.ts'),

@@ -2,6 +2,7 @@ import type { KernelResult } from '../../benchmark/kernels.ts'
 import { SIT_PRESETS, type SiTPreset } from '../../models/presets.ts'
 import { formatSignificant } from '../../report/quantity.ts'
 import { PRECISIONS, type Precision } from '../../training/precision.ts'
+import { SIT_OPTIONS } from '../benchmark-options.ts'
 import { defineCommand } from '../command.ts'
 
 export const benchKernelsCommand = defineCommand({
@@ -24,11 +25,7 @@ export const benchKernelsCommand = defineCommand({
       values: PRECISIONS,
       description: 'of the operands [bf16 on a GPU, fp32 on a CPU, which has no other]',
     },
-    probeSide: {
-      type: 'integer',
-      min: 16,
-      description: 'on a GPU: side of the large product whose rate is the limit [8192]',
-    },
+    probeSide: SIT_OPTIONS.probeSide,
   },
   examples: [
     { command: 'repa bench kernels --model SiT-B/2', description: 'rates and shares as a table' },

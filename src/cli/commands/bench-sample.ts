@@ -1,7 +1,6 @@
 import type { SamplingBenchmark, SamplingFigures } from '../../benchmark/sampling.ts'
-import { SIT_PRESETS, type SiTPreset } from '../../models/presets.ts'
 import { formatBytes, formatCount, formatDuration, formatSignificant } from '../../report/quantity.ts'
-import { PRECISIONS } from '../../training/precision.ts'
+import { BESIDE_OPTIONS, SIT_OPTIONS, setThreads } from '../benchmark-options.ts'
 import { defineCommand } from '../command.ts'
 import type { Output } from '../output.ts'
 
@@ -11,35 +10,15 @@ export const benchSampleCommand = defineCommand({
   description:
     "REPA's stochastic sampler (Euler–Maruyama) with classifier-free guidance, by a SiT of random weights, on latents of 256-pixel images; nothing is decoded. On the CPU against its multiply-add peak, on a GPU against the rate of a large product measured in turn. With --against python the batches take turns with those of PyTorch on the same machine, and the medians are compared.",
   options: {
-    model: {
-      type: 'enum',
-      values: Object.keys(SIT_PRESETS) as [SiTPreset, ...SiTPreset[]],
-      default: 'SiT-S/2',
-      description: 'the model',
-      placeholder: 'MODEL',
-    },
+    model: SIT_OPTIONS.model,
     batch: { type: 'integer', min: 1, default: 4, description: 'images at once' },
     steps: { type: 'integer', min: 1, default: 10, description: "steps of the SDE; the paper's images take 250" },
     cfgScale: { type: 'number', min: 1, default: 1.8, description: 'strength of the guidance; 1: none' },
     guidanceHigh: { type: 'number', min: 0, max: 1, default: 0.7, description: 'guide at times up to this one' },
     rounds: { type: 'integer', min: 1, default: 7, description: 'measured batches; at least 7 against a baseline' },
-    threads: {
-      type: 'integer',
-      min: 1,
-      max: 1024,
-      description: 'threads of either side; by default the cores that may be used',
-    },
-    against: { type: 'enum', values: ['python'], description: 'the baseline to alternate with: PyTorch under python3' },
-    precision: {
-      type: 'enum',
-      values: PRECISIONS,
-      description: 'what the model computes in [bf16 on a GPU, fp32 on a CPU, which has no other]',
-    },
-    probeSide: {
-      type: 'integer',
-      min: 16,
-      description: 'on a GPU: side of the large product whose rate is the limit [8192]',
-    },
+    ...BESIDE_OPTIONS,
+    precision: SIT_OPTIONS.precision,
+    probeSide: SIT_OPTIONS.probeSide,
   },
   examples: [
     { command: 'repa bench sample --model SiT-B/2', description: 'seconds a step, images per second' },
@@ -50,8 +29,7 @@ export const benchSampleCommand = defineCommand({
     },
   ],
   async run({ threads, cfgScale, guidanceHigh, against, ...options }, { out, device, seed, signal, progress }) {
-    // The addon reads it when it is loaded, which is now.
-    if (threads !== undefined) process.env.REPA_THREADS = String(threads)
+    setThreads(threads)
     const [{ benchmarkSampling }, { resolveDevice }] = await Promise.all([
       import('../../benchmark/sampling.ts'),
       import('../../tensor/device.ts'),

@@ -1,9 +1,9 @@
 import type { PythonBaselineOptions } from '../../benchmark/python-baseline.ts'
 import type { StepBenchmark } from '../../benchmark/step.ts'
-import { SIT_PRESETS, type SiTPreset } from '../../models/presets.ts'
 import { formatBytes, formatCount, formatDuration, formatSignificant } from '../../report/quantity.ts'
 import { RECOMPUTATIONS, type Recomputation } from '../../tensor/recomputation.ts'
-import { PRECISIONS, type Precision } from '../../training/precision.ts'
+import type { Precision } from '../../training/precision.ts'
+import { BESIDE_OPTIONS, SIT_OPTIONS, setThreads } from '../benchmark-options.ts'
 import { defineCommand } from '../command.ts'
 import { flagOf } from '../option.ts'
 import type { Output } from '../output.ts'
@@ -16,13 +16,7 @@ export const benchStepCommand = defineCommand({
   description:
     "A SiT with REPA's projector on synthetic latents of 256-pixel images: loss, backward pass, clipping, AdamW and EMA; data and noise are prepared outside of what is timed, and without --encoder the features too. On the CPU in fp32, against its multiply-add peak; on a GPU in bf16 against the rate of a large product measured in turn, with what each operation costs. With --against python the steps take turns with those of PyTorch on the same machine, and the medians are compared.",
   options: {
-    model: {
-      type: 'enum',
-      values: Object.keys(SIT_PRESETS),
-      default: 'SiT-S/2',
-      description: 'the model',
-      placeholder: 'MODEL',
-    },
+    model: SIT_OPTIONS.model,
     batch: { type: 'integer', min: 1, default: 4, description: 'images of a step' },
     rounds: { type: 'integer', min: 1, default: 7, description: 'measured steps; at least 7 against a baseline' },
     seconds: {
@@ -31,23 +25,13 @@ export const benchStepCommand = defineCommand({
       description:
         'then go on for so long, and say by interval whether the rate holds (on a GPU, at which clock and power)',
     },
-    threads: {
-      type: 'integer',
-      min: 1,
-      max: 1024,
-      description: 'threads of either side; by default the cores that may be used',
-    },
-    against: { type: 'enum', values: ['python'], description: 'the baseline to alternate with: PyTorch under python3' },
+    ...BESIDE_OPTIONS,
     besideBusyProcess: {
       type: 'boolean',
       description:
         'on the CPU: alternate with steps beside another process that keeps one core busy; at least 7 rounds',
     },
-    precision: {
-      type: 'enum',
-      values: PRECISIONS,
-      description: 'what the model computes in [bf16 on a GPU, fp32 on a CPU, which has no other]',
-    },
+    precision: SIT_OPTIONS.precision,
     recompute: {
       type: 'enum',
       values: RECOMPUTATIONS,
@@ -84,11 +68,7 @@ export const benchStepCommand = defineCommand({
       values: ['steps', 'blocks'],
       description: 'on a GPU: alternate step by step, or, where both do not fit in its memory, in blocks [steps]',
     },
-    probeSide: {
-      type: 'integer',
-      min: 16,
-      description: 'on a GPU: side of the large product whose rate is the limit [8192]',
-    },
+    probeSide: SIT_OPTIONS.probeSide,
   },
   examples: [
     { command: 'repa bench step --model SiT-B/2', description: 'images per second and share of the peak' },
@@ -113,8 +93,7 @@ export const benchStepCommand = defineCommand({
     // The parser has let through only these.
     const recompute = options.recompute as Recomputation
     const { out, seed, signal, progress } = context
-    // The addon reads it when it is loaded, which is now.
-    if (threads !== undefined) process.env.REPA_THREADS = String(threads)
+    setThreads(threads)
     const { resolveDevice } = await import('../../tensor/device.ts')
     const device = resolveDevice(context.device)
     const onGpu = device !== 'cpu'
@@ -149,7 +128,7 @@ export const benchStepCommand = defineCommand({
       }
       const result = await benchmarkGpuStep({
         device,
-        model: model as SiTPreset,
+        model,
         batch,
         rounds,
         recompute,
@@ -169,8 +148,7 @@ export const benchStepCommand = defineCommand({
     }
     const { benchmarkStep } = await import('../../benchmark/step.ts')
     const result = await benchmarkStep({
-      // The parser has let through only these.
-      model: model as SiTPreset,
+      model,
       batch,
       rounds,
       device,

@@ -1,0 +1,25 @@
+import type { Precision } from '../training/precision.ts'
+import { type InterleavedComparison, interleave, type TimeAloneOptions } from './interleave.ts'
+import type { PythonBaseline } from './python-baseline.ts'
+
+export interface BesidePythonOptions extends Pick<TimeAloneOptions, 'ours' | 'rounds' | 'warmup' | 'signal'> {
+  readonly onRound?: (round: { index: number; rounds: number; seconds: number; baseline: number }) => void
+}
+
+/** Times our work in turn with the baseline's. Throws what `interleave` throws. */
+export function besidePython(
+  baseline: PythonBaseline,
+  { onRound, ...options }: BesidePythonOptions,
+): Promise<InterleavedComparison> {
+  return interleave({
+    ...options,
+    baseline: async () => (await baseline.step())[0]!,
+    onRound: ({ ours: seconds, ...round }) => onRound?.({ ...round, seconds }),
+  })
+}
+
+/** What the baseline computes in beside ours of a precision; its fp32 is tf32 on a GPU. */
+export function precisionOfBaseline(precision: Precision): 'bf16' | 'fp32' {
+  if (precision === 'fp16') throw new RangeError('The baseline computes in bf16 or fp32, not in fp16.')
+  return precision === 'tf32' ? 'fp32' : precision
+}

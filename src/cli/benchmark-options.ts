@@ -1,0 +1,39 @@
+import { SIT_PRESETS, type SiTPreset } from '../models/presets.ts'
+import { PRECISIONS } from '../training/precision.ts'
+
+/** Options of the benchmarks that PyTorch can be measured beside. */
+export const BESIDE_OPTIONS = {
+  threads: {
+    type: 'integer',
+    min: 1,
+    max: 1024,
+    description: 'threads of either side; by default the cores that may be used',
+  },
+  against: { type: 'enum', values: ['python'], description: 'the baseline to alternate with: PyTorch under python3' },
+} as const
+
+/** Options of the benchmarks of a SiT. */
+export const SIT_OPTIONS = {
+  model: {
+    type: 'enum',
+    values: Object.keys(SIT_PRESETS) as [SiTPreset, ...SiTPreset[]],
+    default: 'SiT-S/2',
+    description: 'the model',
+    placeholder: 'MODEL',
+  },
+  precision: {
+    type: 'enum',
+    values: PRECISIONS,
+    description: 'what the model computes in [bf16 on a GPU, fp32 on a CPU, which has no other]',
+  },
+  probeSide: {
+    type: 'integer',
+    min: 16,
+    description: 'on a GPU: side of the large product whose rate is the limit [8192]',
+  },
+} as const
+
+/** Before the addon is loaded, which reads it then. */
+export function setThreads(threads: number | undefined): void {
+  if (threads !== undefined) process.env.REPA_THREADS = String(threads)
+}
