@@ -15,9 +15,9 @@ convolutions leave oneDNN's fast kernels there). The convolutions are oneDNN's e
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Iterable
 
-from worker import peak_rss, serve, set_threads, surroundings
+from worker import Worker, serve
 
 
 def decoder(channels: list[int], layers: int, latent_channels: int, groups: int, out_channels: int) -> Any:
@@ -78,30 +78,19 @@ def decoder(channels: list[int], layers: int, latent_channels: int, groups: int,
     return nn.Sequential(*modules)
 
 
-class Worker:
+class DecodingWorker(Worker):
     def __init__(
         self, model: dict[str, Any], latents: int, threads: int, seed: int, layout: str = "contiguous"
     ) -> None:
-        set_threads(threads)
-        import torch
-        from blas import blas_in_use
-
-        self.torch = torch
-        torch.set_num_threads(threads)
-        torch.manual_seed(seed)
-        torch.ones(64, 64) @ torch.ones(64, 64)
-        self.blas = blas_in_use(torch.__config__.show())
+        super().__init__(threads, seed)
+        torch = self.torch
         formats = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
         self.model = decoder(**model).eval().requires_grad_(False).to(memory_format=formats[layout])
         latent = torch.randn(1, model["latent_channels"], latents, latents)
         self.latent = latent.to(memory_format=formats[layout])
 
-    def info(self) -> dict[str, Any]:
-        return {
-            **surroundings(self.torch),
-            "blas": self.blas,
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-        }
+    def parameters(self) -> Iterable[Any]:
+        return self.model.parameters()
 
     def step(self) -> float:
         with self.torch.inference_mode():
@@ -109,9 +98,6 @@ class Worker:
             self.model(self.latent)
             return time.perf_counter() - start
 
-    def memory(self) -> dict[str, int]:
-        return peak_rss()
-
 
 if __name__ == "__main__":
-    serve(Worker)
+    serve(DecodingWorker)

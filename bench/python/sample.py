@@ -15,9 +15,9 @@ The model is the tuned one, and has no projectors: the official sampler computes
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Callable, Iterator, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, NamedTuple, Optional
 
-from worker import peak_rss, serve, set_threads, surroundings
+from worker import Worker, serve
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +69,7 @@ def euler_maruyama(
     return x
 
 
-class Worker:
+class SamplingWorker(Worker):
     def __init__(
         self,
         model: dict[str, Any],
@@ -81,24 +81,11 @@ class Worker:
         device: str = "cpu",
         precision: str = "fp32",
     ) -> None:
-        set_threads(threads)
-        import torch
-        from blas import blas_in_use
+        super().__init__(threads, seed, device)
         from sit_repa import SiT
         from trainer import autocast
 
-        self.torch = torch
-        self.device = torch.device(device)
-        self.on_gpu = self.device.type == "cuda"
-        if self.on_gpu and not torch.cuda.is_available():
-            raise ValueError(f"PyTorch {torch.__version__} finds no GPU here, so nothing can run on {device}.")
-        torch.set_num_threads(threads)
-        torch.manual_seed(seed)
-        torch.ones(64, 64) @ torch.ones(64, 64)
-        # On a GPU the CPU's library has nothing to do.
-        self.blas = f"cuBLAS of CUDA {torch.version.cuda}" if self.on_gpu else blas_in_use(torch.__config__.show())
-        if self.on_gpu:
-            torch.set_float32_matmul_precision("high")
+        torch = self.torch
         self.model = SiT(**{**model, "z_dims": ()}).to(self.device).eval().requires_grad_(False)
         self.steps = steps
         self.guidance = Guidance(**guidance)
@@ -114,21 +101,8 @@ class Worker:
         with self.autocast():
             return self.model(x, t, labels)[0]
 
-    def info(self) -> dict[str, Any]:
-        return {
-            **surroundings(self.torch),
-            "blas": self.blas,
-            "parameters": sum(parameter.numel() for parameter in self.model.parameters()),
-            **(self.gpu_info() if self.on_gpu else {}),
-        }
-
-    def gpu_info(self) -> dict[str, Any]:
-        torch = self.torch
-        return {"gpu": torch.cuda.get_device_name(self.device), "cudnn": torch.backends.cudnn.version()}
-
-    def synchronize(self) -> None:
-        if self.on_gpu:
-            self.torch.cuda.synchronize(self.device)
+    def parameters(self) -> Iterable[Tensor]:
+        return self.model.parameters()
 
     def step(self) -> float:
         with self.torch.inference_mode():
@@ -138,12 +112,6 @@ class Worker:
             self.synchronize()
             return time.perf_counter() - start
 
-    def memory(self) -> dict[str, int]:
-        peak = peak_rss()
-        if self.on_gpu:
-            peak["peak_device_bytes"] = self.torch.cuda.max_memory_allocated(self.device)
-        return peak
-
 
 if __name__ == "__main__":
-    serve(Worker)
+    serve(SamplingWorker)

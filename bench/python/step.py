@@ -40,9 +40,9 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Optional, Union
 
-from worker import peak_rss, serve, set_threads, surroundings
+from worker import Worker, serve
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 ANNOUNCED_STEPS = 3
 
 
-class Worker:
+class TrainingWorker(Worker):
     def __init__(
         self,
         model: dict[str, Any],
@@ -67,25 +67,12 @@ class Worker:
     ) -> None:
         self.began = time.perf_counter()
         self.steps = 0
-        set_threads(threads)
-        import torch
-        from blas import blas_in_use
+        super().__init__(threads, seed, device)
         from sit_repa import SiT
         from trainer import Trainer
 
-        self.torch = torch
-        self.device = torch.device(device)
-        self.on_gpu = self.device.type == "cuda"
-        if self.on_gpu and not torch.cuda.is_available():
-            raise ValueError(f"PyTorch {torch.__version__} finds no GPU here, so nothing can run on {device}.")
+        torch = self.torch
         self.compiled = compile is not None
-        torch.set_num_threads(threads)
-        torch.manual_seed(seed)
-        torch.ones(64, 64) @ torch.ones(64, 64)
-        # On a GPU the CPU's library has nothing to do.
-        self.blas = f"cuBLAS of CUDA {torch.version.cuda}" if self.on_gpu else blas_in_use(torch.__config__.show())
-        if self.on_gpu:
-            torch.set_float32_matmul_precision("high")
         self.batch = batch
         z_dims = tuple(model.pop("z_dims", (768,)))
         self.model = SiT(z_dims=z_dims, **model, as_written=variant == "as-written").to(self.device)
@@ -125,21 +112,8 @@ class Worker:
 
         return features
 
-    def info(self) -> dict[str, Any]:
-        return {
-            **surroundings(self.torch),
-            "blas": self.blas,
-            "parameters": sum(parameter.numel() for parameter in self.trainer.parameters),
-            **(self.gpu_info() if self.on_gpu else {}),
-        }
-
-    def gpu_info(self) -> dict[str, Any]:
-        torch = self.torch
-        return {"gpu": torch.cuda.get_device_name(self.device), "cudnn": torch.backends.cudnn.version()}
-
-    def synchronize(self) -> None:
-        if self.on_gpu:
-            self.torch.cuda.synchronize(self.device)
+    def parameters(self) -> Iterable[Tensor]:
+        return self.trainer.parameters
 
     def announce(self, sentence: str) -> None:
         print(f"{time.perf_counter() - self.began:.1f} s: {sentence}", file=sys.stderr, flush=True)
@@ -171,12 +145,6 @@ class Worker:
             self.announce(f"step {self.steps} took {seconds:.2f} s{', compiling included' if self.steps == 1 else ''}")
         return seconds
 
-    def memory(self) -> dict[str, int]:
-        peak = peak_rss()
-        if self.on_gpu:
-            peak["peak_device_bytes"] = self.torch.cuda.max_memory_allocated(self.device)
-        return peak
-
 
 if __name__ == "__main__":
-    serve(Worker)
+    serve(TrainingWorker)

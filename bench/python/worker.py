@@ -6,42 +6,68 @@ import json
 import os
 import resource
 import sys
-from typing import Any, Optional, Protocol
+from typing import Any, Iterable, Optional
 
 MAX_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
-class Worker(Protocol):
-    """What {"configure": {...}} makes, out of its arguments."""
+class Worker:
+    """What {"configure": {...}} makes, out of its arguments: PyTorch with so many threads, and what it is to run on a device."""
 
-    def info(self) -> dict[str, Any]: ...
+    def __init__(self, threads: int, seed: int, device: str = "cpu") -> None:
+        # Before torch is imported: OpenMP reads these once, when torch loads it.
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        import torch
+        from blas import blas_in_use
+
+        self.torch = torch
+        self.device = torch.device(device)
+        self.on_gpu = self.device.type == "cuda"
+        if self.on_gpu and not torch.cuda.is_available():
+            raise ValueError(f"PyTorch {torch.__version__} finds no GPU here, so nothing can run on {device}.")
+        torch.set_num_threads(threads)
+        torch.manual_seed(seed)
+        torch.ones(64, 64) @ torch.ones(64, 64)
+        # On a GPU the CPU's library has nothing to do.
+        self.blas = f"cuBLAS of CUDA {torch.version.cuda}" if self.on_gpu else blas_in_use(torch.__config__.show())
+        if self.on_gpu:
+            torch.set_float32_matmul_precision("high")
+
+    def parameters(self) -> Iterable[Any]:
+        """Those that are counted."""
+        raise NotImplementedError
 
     def step(self) -> float:
         """Seconds of one."""
+        raise NotImplementedError
 
-    def memory(self) -> dict[str, int]: ...
+    def info(self) -> dict[str, Any]:
+        """What it computes with."""
+        torch = self.torch
+        capability = [line for line in torch.__config__.show().splitlines() if "CPU capability" in line]
+        gpu = {"gpu": torch.cuda.get_device_name(self.device), "cudnn": torch.backends.cudnn.version()} if self.on_gpu else {}
+        return {
+            "torch": torch.__version__,
+            "python": sys.version.split()[0],
+            "threads": torch.get_num_threads(),
+            "wait_policy": os.environ["OMP_WAIT_POLICY"],
+            "cpu_capability": capability[0].split(":")[-1].strip().split()[-1] if capability else "unknown",
+            "blas": self.blas,
+            "parameters": sum(parameter.numel() for parameter in self.parameters()),
+            **gpu,
+        }
 
+    def synchronize(self) -> None:
+        if self.on_gpu:
+            self.torch.cuda.synchronize(self.device)
 
-def set_threads(threads: int) -> None:
-    """Before torch is imported: OpenMP reads these once, when torch loads it."""
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-
-def surroundings(torch: Any) -> dict[str, Any]:
-    """What a worker computes with."""
-    capability = [line for line in torch.__config__.show().splitlines() if "CPU capability" in line]
-    return {
-        "torch": torch.__version__,
-        "python": sys.version.split()[0],
-        "threads": torch.get_num_threads(),
-        "wait_policy": os.environ["OMP_WAIT_POLICY"],
-        "cpu_capability": capability[0].split(":")[-1].strip().split()[-1] if capability else "unknown",
-    }
-
-
-def peak_rss() -> dict[str, int]:
-    return {"peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAX_RSS_UNIT}
+    def memory(self) -> dict[str, int]:
+        """The most so far."""
+        peak = {"peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAX_RSS_UNIT}
+        if self.on_gpu:
+            peak["peak_device_bytes"] = self.torch.cuda.max_memory_allocated(self.device)
+        return peak
 
 
 def answer(

@@ -10,6 +10,7 @@ import {
   PythonBaseline,
   type PythonBaselineOptions,
 } from '../../src/benchmark/python-baseline.ts'
+import { benchmarkSampling } from '../../src/benchmark/sampling.ts'
 import { isRunning } from './is-running.ts'
 
 const model: BaselineModel = {
@@ -190,6 +191,14 @@ test.skipIf(!python).each(['tuned', 'as-written'] as const)(
     expect(await worker.peakDeviceBytes()).toBeUndefined()
   },
 )
+
+test.skipIf(!python)('the real worker samples, by as large a model as ours', { timeout: 180_000 }, async () => {
+  const sizes = { depth: 1, hidden: 48, heads: 2, patch: 8 }
+  const result = await benchmarkSampling({ model: sizes, batch: 2, steps: 3, against: 'python' }).catch(refusedBlas)
+  if (!result) return
+  expect(result.baseline!.parameters).toBe(result.parameters)
+  expect(result.baseline!.seconds.seconds).toHaveLength(7)
+})
 
 describe.skipIf(!python)(
   'the real worker where torch.compile is one that says what it is given',
