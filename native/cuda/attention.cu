@@ -52,8 +52,7 @@ Wish wish() {
 }
 
 /// Whether Hopper's own kernels are to be tried where the tensor is. `timed`: whether they are known to be faster for such a head.
-bool takesHopper(const Tensor& x, bool timed) {
-  const Wish asked = wish();
+bool takesHopper(const Tensor& x, Wish asked, bool timed) {
   return static_cast<CudaDevice&>(x.device()).info().runsHopperKernels() && asked != Wish::mma && (timed || asked == Wish::wgmma);
 }
 
@@ -77,7 +76,7 @@ void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, const Tens
                                 .scaleLog2 = scaleOf(headDim) * kLog2E,
                                 .aligned = rowsAligned<T>(headDim, elements<const T>(qkv), elements<const T>(o))};
     if constexpr (std::is_same_v<T, float>) attentionF32(stream, a);
-    else if (!(takesHopper(o, headDim == 64) && attentionSm90(stream, a)) && !attentionResident(stream, a)) attentionStreamed(stream, a);
+    else if (!(takesHopper(o, wish(), headDim == 64) && attentionSm90(stream, a)) && !attentionResident(stream, a)) attentionStreamed(stream, a);
   });
 }
 
@@ -117,7 +116,8 @@ void attentionBackward(cudaStream_t stream, const Tensor& dO, const Tensor& qkv,
       attentionBackwardF32(stream, a);
     } else {
       int64_t parts = batch;
-      if (!(takesHopper(qkv, true) && attentionBackwardSm90(stream, a, wish() == Wish::wgmma)) && !attentionBackwardResident(stream, a)) {
+      const Wish asked = wish();
+      if (!(takesHopper(qkv, asked, true) && attentionBackwardSm90(stream, a, asked == Wish::wgmma)) && !attentionBackwardResident(stream, a)) {
         attentionBackwardStreamed(stream, a);
         const int64_t rows = streamedRowsOfBlock(headDim);
         parts = batch * ((tokens + rows - 1) / rows);

@@ -68,21 +68,6 @@ struct Maps {
   CUtensorMap qkv, o, dO, qkvBlock, dOBlock;
 };
 
-/// Begins to copy rows [first, first + count) of a head into a tile, by `threads` threads of which this is `thread`; rows past the tokens become
-/// zeros. Divides for every copy and keeps nothing while the rest of the kernel runs.
-template <int kPitchRows, int kColumns, class T>
-__device__ __forceinline__ void copyRows(T* tile, HeadRows<const T> head, int first, int count, int tokens, int thread, int threads) {
-  constexpr int units = kColumns / kUnit;
-#pragma unroll 1
-  for (int i = thread; i < count * units; i += threads) {
-    const int row = first + i / units, unit = i % units;
-    const bool inside = row < tokens;
-    // Within a sample: at most 256 rows.
-    const int from = inside ? row * static_cast<int>(head.stride) + unit * kUnit : 0;
-    cpAsync<16>(tile + unit * kUnitPitch<kPitchRows> + row * kUnit, head.data + from, inside ? 16 : 0);
-  }
-}
-
 template <class T, int kColumns, bool kByTma>
 __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const __grid_constant__ Maps maps, AttentionBackward<T> a, int allHeads) {
   using Shared = Sizes<kColumns, kByTma>;
@@ -104,7 +89,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
   const auto loadPart = [&](T* tile, int head, QkvPart part, int thread, int threads) {
     const Head at(head, a.heads);
     if constexpr (!kByTma) {
-      copyRows<kPitchRows, kColumns>(tile, headOfQkv(a.qkv, at, part, tokens, a.heads, kColumns), 0, kRows, tokens, thread, threads);
+      copyUnits<kPitchRows, kColumns>(tile, headOfQkv(a.qkv, at, part, tokens, a.heads, kColumns), 0, kRows, tokens, thread, threads);
     } else if (thread == 0) {
       loadTile<kRows, kColumns>(tile, maps.qkv, full, (part * a.heads + at.head) * kColumns, at.sample);
     }
@@ -112,7 +97,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
   const auto loadOutput = [&](T* tile, const T* from, const CUtensorMap& map, int head, int thread, int threads) {
     const Head at(head, a.heads);
     if constexpr (!kByTma) {
-      copyRows<kPitchRows, kColumns>(tile, headOfOutput(from, at, tokens, a.heads, kColumns), 0, kRows, tokens, thread, threads);
+      copyUnits<kPitchRows, kColumns>(tile, headOfOutput(from, at, tokens, a.heads, kColumns), 0, kRows, tokens, thread, threads);
     } else if (thread == 0) {
       loadTile<kRows, kColumns>(tile, map, full, at.head * kColumns, at.sample);
     }
@@ -120,8 +105,8 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
   const auto loadQueries = [&](int head, int first, int thread, int threads) {
     const Head at(head, a.heads);
     if constexpr (!kByTma) {
-      copyRows<kPitchRows, kColumns>(q, headOfQkv(a.qkv, at, kQuery, tokens, a.heads, kColumns), first, kBlock, tokens, thread, threads);
-      copyRows<kPitchRows, kColumns>(dO, headOfOutput(a.dO, at, tokens, a.heads, kColumns), first, kBlock, tokens, thread, threads);
+      copyUnits<kPitchRows, kColumns>(q, headOfQkv(a.qkv, at, kQuery, tokens, a.heads, kColumns), first, kBlock, tokens, thread, threads);
+      copyUnits<kPitchRows, kColumns>(dO, headOfOutput(a.dO, at, tokens, a.heads, kColumns), first, kBlock, tokens, thread, threads);
     } else if (thread == 0) {
       loadBlock<kRows, kColumns>(q, maps.qkvBlock, full, at.head * kColumns, first, at.sample);
       loadBlock<kRows, kColumns>(dO, maps.dOBlock, full, at.head * kColumns, first, at.sample);
@@ -329,7 +314,7 @@ bool attentionBackwardSm90(cudaStream_t stream, const AttentionBackward<T>& a, b
   };
   switch (a.headDim) {
     case 64: return run.template operator()<64, true>();
-    case 72: return copied ? run.template operator()<72, false>() : run.template operator()<72, true>();
+    case 72: return copied && copyUnitsReaches(kMostTokens, a.heads, 72) ? run.template operator()<72, false>() : run.template operator()<72, true>();
     default: return false;
   }
 }

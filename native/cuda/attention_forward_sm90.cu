@@ -55,31 +55,6 @@ struct Sizes {
   static_assert(bytes <= 227 * 1024);
 };
 
-/// Begins to copy a head's Q, K and V, by the threads of a warpgroup; rows past the tokens become zeros.
-template <int kRows, int kColumns, class T>
-__device__ __forceinline__ void copyHead(T* stage, const AttentionForward<T>& a, const Head& at, int thread) {
-  using Shared = Sizes<kRows, kColumns>;
-  constexpr int units = kColumns / kUnit, pitch = kUnitPitch<Shared::pitchRows>;
-  static_assert(kRows * units % kWarpgroup == 0);
-  const int64_t width = int64_t{a.heads} * kColumns;
-  const T* const head = headOfQkv(a.qkv, at, kQuery, a.tokens, a.heads, kColumns).data;
-  int row = thread / units, unit = thread % units;
-#pragma unroll 1
-  for (int i = 0; i < kRows * units / kWarpgroup; ++i) {
-    const bool inside = row < a.tokens;
-    const T* const from = inside ? head + row * 3 * width + unit * kUnit : head;
-    T* const to = stage + unit * pitch + row * kUnit;
-#pragma unroll
-    for (int part = 0; part < 3; ++part) cpAsync<16>(to + part * Shared::tile, from + part * width, inside ? 16 : 0);
-    row += kWarpgroup / units;
-    unit += kWarpgroup % units;
-    if (unit >= units) {
-      unit -= units;
-      ++row;
-    }
-  }
-}
-
 template <class T, int kRows, int kColumns>
 __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_constant__ CUtensorMap map, AttentionForward<T> a, int allHeads) {
   using Shared = Sizes<kRows, kColumns>;
@@ -118,7 +93,9 @@ __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_
           for (int part = 0; part < 3; ++part)
             loadTile<kRows, kColumns>(q + part * Shared::tile, map, &full[stage], (part * a.heads + at.head) * kColumns, at.sample);
         } else {
-          copyHead<kRows, kColumns>(q, a, at, threadIdx.x % kWarpgroup);
+          for (int part = 0; part < 3; ++part)
+            copyUnits<Shared::pitchRows, kColumns>(q + part * Shared::tile, headOfQkv(a.qkv, at, static_cast<QkvPart>(part), tokens, a.heads, kColumns), 0, kRows, tokens,
+                                                   threadIdx.x % kWarpgroup, kWarpgroup);
           cpAsyncCommit();
           cpAsyncWait<0>();
           fenceProxyAsync();
@@ -253,7 +230,7 @@ bool attentionSm90(cudaStream_t stream, const AttentionForward<T>& a) {
   const bool past = a.tokens > kKeys;
   switch (a.headDim) {
     case 64: return past ? run.template operator()<kKeys + 16, 64>() : run.template operator()<kKeys, 64>();
-    case 72: return !past && run.template operator()<kKeys, 72>();
+    case 72: return !past && copyUnitsReaches(kKeys, a.heads, 72) && run.template operator()<kKeys, 72>();
     default: return false;
   }
 }

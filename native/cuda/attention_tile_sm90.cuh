@@ -14,6 +14,7 @@
 // the first. Where units are kRows rows apart that need not be the tile's rows: a few more keep neighbouring units out of one bank.
 #pragma once
 
+#include <limits>
 #include <type_traits>
 
 #include "cuda/attention_tile.cuh"
@@ -85,6 +86,25 @@ __device__ __forceinline__ void loadBlock(T* tile, const CUtensorMap& map, uint6
     }
   }
 }
+
+/// Begins to copy rows [first, first + count) of a head into a tile of units by cp.async, by `threads` threads of which this is `thread`;
+/// rows past the tokens become zeros. Neighbouring threads take the units of a row. Divides for every copy and keeps nothing while the rest
+/// of a kernel runs.
+template <int kPitchRows, int kColumns, class T>
+__device__ __forceinline__ void copyUnits(T* tile, HeadRows<const T> head, int first, int count, int tokens, int thread, int threads) {
+  constexpr int units = kColumns / kUnit;
+#pragma unroll 1
+  for (int i = thread; i < count * units; i += threads) {
+    const int row = first + i / units, unit = i % units;
+    const bool inside = row < tokens;
+    // Within a sample (copyUnitsReaches).
+    const int from = inside ? row * static_cast<int>(head.stride) + unit * kUnit : 0;
+    cpAsync<16>(tile + unit * kUnitPitch<kPitchRows> + row * kUnit, head.data + from, inside ? 16 : 0);
+  }
+}
+
+/// Whether copyUnits can count to the last of so many rows of qkv.
+inline bool copyUnitsReaches(int64_t rows, int64_t heads, int64_t columns) { return rows * 3 * heads * columns <= std::numeric_limits<int>::max(); }
 
 /// Where a tile has a unit of a row.
 template <int kRows, int kColumns, class T>

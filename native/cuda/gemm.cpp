@@ -168,8 +168,8 @@ GemmPlan planGemm(const CudaDeviceInfo& device, std::span<const GemmArgs> produc
   if (backend == GemmBackend::cublasLt) return planCublasLt(products, std::vector<int>(products.size(), 0));
   GemmPlan plan{.backend = backend, .tile = kTile, .multiprocessors = device.multiprocessors, .splits = {}, .algorithms = {}, .scratchBytes = 0};
   if (backend == GemmBackend::wgmma) {
-    const std::vector<GemmTile> tiles = tilesSm90(products);
-    plan.tile = wish.tile && std::ranges::find(tiles, *wish.tile) != tiles.end() ? *wish.tile : tiles.front();
+    plan.tile = standardTileSm90(products[0].layout);
+    if (wish.tile && std::ranges::count(tilesSm90(products), *wish.tile) > 0) plan.tile = *wish.tile;
   }
   for (const GemmArgs& args : products) {
     const int splits = args.layout == GemmLayout::weightGradient ? splitsOfWeightGradients(device, backend, plan.tile, products) : splitsOfLongSum(args.k);
