@@ -21,7 +21,10 @@ import type { EncoderFamily, Resampling } from './encoder-family.ts'
 import { normalizedInput } from './preprocessing.ts'
 import { AVERAGE_FEATURES, encoderStatement } from './stated-encoder.ts'
 
-/** REPA fits the tables of all encoders that it knows to the grid with timm's resample_abs_pos_embed, not in the models' own ways, which give others. */
+/**
+ * REPA fits the tables of all encoders that it knows to the grid with timm's resample_abs_pos_embed, not in the models' own ways, which
+ * give others.
+ */
 export const REPA_INTERPOLATION: PositionInterpolation = { antialias: true, offset: 0 }
 
 /** Images are resized without antialias, tables with it. */
