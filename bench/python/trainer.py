@@ -8,7 +8,8 @@
 With `precision` bf16 the model runs under autocast and its results are made float32 again before the losses, as the
 official launcher does it. With `compile_mode` the model, and the vectorised loss, go through torch.compile: the model
 as one, or with `regions` "blocks" each of its transformer blocks by itself, which is PyTorch's regional compilation. The
-blocks are of one class and share what was compiled for the first, so that it takes seconds where the whole takes minutes.
+blocks are of one class and share what was compiled for the first, so that there is less to
+compile.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ export const benchStepCommand = defineCommand({
     {
       command:
         'repa bench step --device cuda --model SiT-XL/2 --batch 256 --encoder dinov2-vit-b --against python --turns blocks --baseline-compile max-autotune-no-cudagraphs --baseline-regions blocks --baseline-log',
-      description: 'on a GPU, beside PyTorch compiled block by block, in seconds where the whole takes minutes',
+      description: 'on a GPU, beside PyTorch compiled block by block',
     },
   ],
   async run(options, context) {
