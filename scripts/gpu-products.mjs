@@ -64,6 +64,7 @@ delete process.env.REPA_GEMM
 for (const [tokens, headDim, kernels] of [
   [256, 72, 'wgmma'],
   [256, 72, 'mma'],
+  [200, 64, 'wgmma'],
   [257, 64, 'wgmma'],
   [33, 40, 'wgmma'],
 ]) {

@@ -39,7 +39,7 @@ bool rowsAligned(int headDim, const Pointers*... pointers) {
 }
 
 /// What the environment variable REPA_ATTENTION asks for on Hopper: the kernels that were measured to be the fastest, those of every
-/// tensor-core GPU, or Hopper's own wherever there is one, the latest of them: those for 72 columns no chip has timed.
+/// tensor-core GPU, or Hopper's own wherever there is one: that of the forward pass for 72 columns no chip has timed.
 enum class Wish { fastest, mma, wgmma };
 
 Wish wish() {
@@ -116,8 +116,7 @@ void attentionBackward(cudaStream_t stream, const Tensor& dO, const Tensor& qkv,
       attentionBackwardF32(stream, a);
     } else {
       int64_t parts = batch;
-      const Wish asked = wish();
-      if (!(takesHopper(qkv, asked, true) && attentionBackwardSm90(stream, a, asked == Wish::wgmma)) && !attentionBackwardResident(stream, a)) {
+      if (!(takesHopper(qkv, wish(), true) && attentionBackwardSm90(stream, a)) && !attentionBackwardResident(stream, a)) {
         attentionBackwardStreamed(stream, a);
         const int64_t rows = streamedRowsOfBlock(headDim);
         parts = batch * ((tokens + rows - 1) / rows);

@@ -100,9 +100,8 @@ void attentionBackwardF32(cudaStream_t stream, const AttentionBackward<float>& a
 // bf16 and f16 on a Hopper chip, with a whole head in shared memory; they refuse (false) what they are not made for.
 template <class T>
 bool attentionSm90(cudaStream_t stream, const AttentionForward<T>& a);
-/// `copied`: heads of 72 columns come by cp.async and not by the TMA.
 template <class T>
-bool attentionBackwardSm90(cudaStream_t stream, const AttentionBackward<T>& a, bool copied);
+bool attentionBackwardSm90(cudaStream_t stream, const AttentionBackward<T>& a);
 
 // bf16 and f16. The resident kernels hold a whole head in shared memory and refuse (false) where it does not fit; the streamed ones take
 // any size.

@@ -14,19 +14,21 @@
 // dS of 64 queries: for every 8 of them, key after key, 16 bytes: an MN-major left operand. There are two; a barrier says that both
 // warpgroups have laid theirs down, and because they take turns it also says that the dS before last has been read.
 //
-// The next head comes in as this one is done with: a block of Q and dO after the next block's barrier; V, o, lse and the rest of Q and dO
-// after the last block's; K when the last dQ has read it. delta, which needs all of o, and the column sums are made as in
-// attention_backward_resident.cu. All copies of a head count on one barrier.
+// What is written goes by way of shared memory too, and the TMA stores it while the threads go on: dQ of a block from where its dS was, dV from
+// where the warpgroup's half of V was, dK from where o was.
+//
+// The next head comes in as this one is done with: a block of Q and dO after the next block's barrier, the rest of them and lse after the last
+// block's; K when the last dQ has read it; a half of V and of o when what was laid into their places has been stored. delta, which needs all
+// of o, is made as in attention_backward_resident.cu. All copies of a head count on one barrier.
 //
 // Shared memory at 72 columns: K, V, Q, dO 147,456 bytes; dS, where o lies at first, 73,728; zeros 1,024; lse, delta 2,048; column sums
-// 6,912: 231,176 with the barrier, one block an SM. Registers, of 255: 255 at 72 columns, 243 at 64.
+// 6,912: 231,176 with the barrier, one block an SM. Registers, of 255: 248 at 72 columns, 236 at 64.
 //
-// Heads of 72 columns can come by cp.async too, all threads of a warpgroup copying where one asks the TMA: why, attention_forward_sm90.cu says.
-// Units are a row further apart then: 232,040 bytes. No chip has timed it, and it runs where REPA_ATTENTION=wgmma asks for it.
-//
-// On an H200, bf16, with column sums, medians of the variants that this was made of: SiT-B/2 at batch 256 (3072 heads, 64 columns) 445 us,
+// On an H200, bf16, with column sums, medians of the variant that this was made of: SiT-B/2 at batch 256 (3072 heads, 64 columns) 445 us,
 // 289 TFLOP/s; SiT-XL/2 (4096 heads, 72 columns) 905 us, 213 TFLOP/s. attention_backward_resident.cu takes 681 and 1090 us, cuDNN by PyTorch
-// 2.11 864 and 1350. At 72 columns a variant that copied nothing took 723 us.
+// 2.11 864 and 1350. At 72 columns a variant that copied nothing took 723 us. There 72 columns were nine units of 16 bytes, 75 copies a head
+// where 28 of lines and tails are now; every thread stored its own results, 1,060 instructions a warp at a head's end where 665 are now; and
+// the next head's K was asked for after that. No chip has timed what it is now.
 #include <algorithm>
 
 #include "cuda/attention_backward_tile.cuh"
@@ -38,40 +40,77 @@ namespace repa::cuda {
 namespace {
 
 constexpr int kWarpgroups = 2, kThreads = kWarpgroups * kWarpgroup, kWarps = kThreads / 32;
-constexpr int kMostTokens = 256, kLeastTokens = 129;
-constexpr int kBlock = 64;                    // queries, and keys of a warpgroup at a time
-constexpr int kKeysOfWarpgroup = kMostTokens / kWarpgroups, kKeyTiles = kKeysOfWarpgroup / kBlock;
-constexpr int kScorePitch = 8 * kMostTokens;  // elements between dS of eight queries and of the next
-// Named barriers: dS is there, one for each of the two; all are at the head's end or beginning; K has been read; a warpgroup has read dS,
-// one for each.
-constexpr int kScoreBarrier = 1, kHeadBarrier = 3, kKeysBarrier = 4, kGradientBarrier = 5;
+constexpr int kRows = 256, kLeastTokens = 129;  // of a head
+constexpr int kBlock = 64;                      // queries, and keys of a warpgroup at a time
+constexpr int kHalf = kRows / kWarpgroups, kKeyTiles = kHalf / kBlock;  // a warpgroup's keys
+constexpr int kScorePitch = 8 * kRows;          // elements between dS of eight queries and of the next
+// Named barriers: dS is there, one for each of the two; both warpgroups are at the head's beginning or end; a warpgroup is done with what it
+// is about to write to, one for each.
+constexpr int kScoreBarrier = 1, kHeadBarrier = 3, kOwnBarrier = 4;
+constexpr int kSumPitchOfWarp = 72;  // floats: eight lanes' sums of a pair of columns fall into different banks
 template <int kColumns>
 constexpr int kSumPitch = 3 * kColumns;  // floats between the column sums, of dQ, dK and dV, of two warps
 
 /// Elements of what lies in shared memory; floats and the barrier follow.
-template <int kColumns, bool kByTma>
+template <int kColumns>
 struct Sizes {
-  static constexpr int pitchRows = kByTma ? kMostTokens : kMostTokens + 1;  // between units
-  static constexpr int tile = kTileElements<pitchRows, kColumns>;
-  static constexpr int scores = std::max(kMostTokens * kBlock, tile);  // o lies there as well
-  static constexpr int zeros = kUnit * kBlock;
+  static constexpr int tile = kTileElements<kRows, kColumns>;
+  static constexpr int scores = std::max(kRows * kBlock, tile);  // o lies there as well, and dK
+  static constexpr int zeros = kHasTail<kColumns> ? kTail * kBlock : 0;
   static constexpr size_t floatsAt = sizeof(bf16) * (4 * tile + 2 * scores + zeros);
-  static constexpr size_t barrierAt = floatsAt + sizeof(float) * (2 * kMostTokens + kWarps * kSumPitch<kColumns>);
+  static constexpr size_t barrierAt = floatsAt + sizeof(float) * (2 * kRows + kWarps * kSumPitch<kColumns>);
   static constexpr size_t bytes = barrierAt + sizeof(uint64_t);
   static constexpr unsigned headBytes = sizeof(bf16) * 5 * tile;
   static_assert(bytes <= 227 * 1024);
-  static_assert(kByTma || !kInLines<kColumns>, "lines are swizzled by the TMA");
+  // Behind what is stored of a block's dQ, and in a warpgroup's half of V, its warps add up columns.
+  static_assert(sizeof(bf16) * kTileElements<kBlock, kColumns> + 4 * sizeof(float) * 8 * kSumPitchOfWarp <= sizeof(bf16) * scores);
+  static_assert(4 * sizeof(float) * 8 * kSumPitchOfWarp <= sizeof(bf16) * kHalf * kLine);
 };
 
-/// Whole tiles, and blocks of kBlock rows; where the TMA brings them.
+/// What is copied in boxes of a warpgroup's half of the rows, and of kBlock rows.
 struct Maps {
-  CUtensorMap qkv, o, dO, qkvBlock, dOBlock;
+  RowMaps qkvHalf, oHalf, qkvBlock, dOBlock, dqkvBlock;
 };
 
-template <class T, int kColumns, bool kByTma>
-__global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const __grid_constant__ Maps maps, AttentionBackward<T> a, int allHeads) {
-  using Shared = Sizes<kColumns, kByTma>;
-  constexpr int kRows = kMostTokens, kPitchRows = Shared::pitchRows;
+/// What is the same for all heads: from the launcher, for registers are few.
+struct HeadShape {
+  int all, blocks;  // heads; blocks of queries
+  int beside;       // elements from the one place of dS to that where the last block's is not
+};
+
+/// Sums each of 8 kTiles columns over all rows of a warp's accumulators, times factor, in an order that is always the same, by way of the
+/// warp's own 8 kSumPitchOfWarp floats of `scratch`. Calls give(column, sums) with four neighbouring columns'. Rows that are not there must
+/// be zeros. Half as many instructions as by shuffles (sumColumns).
+template <int kLefts, int kTiles, class Give>
+__device__ __forceinline__ void sumFourColumns(float* scratch, const float (&d)[kLefts][kTiles][4], float factor, Give&& give) {
+  const int lane = readThread() % 32;
+  float* const own = scratch + lane / 4 * kSumPitchOfWarp + lane % 4 * 2;
+#pragma unroll
+  for (int tile = 0; tile < kTiles; ++tile) {
+    float2 sum = {d[0][tile][0] + d[0][tile][2], d[0][tile][1] + d[0][tile][3]};
+#pragma unroll
+    for (int left = 1; left < kLefts; ++left) {
+      sum.x += d[left][tile][0] + d[left][tile][2];
+      sum.y += d[left][tile][1] + d[left][tile][3];
+    }
+    *reinterpret_cast<float2*>(own + 8 * tile) = sum;
+  }
+  __syncwarp();
+  if (lane < 2 * kTiles) {
+    float4 sum = {};
+#pragma unroll
+    for (int g = 0; g < 8; ++g) {
+      const float4 more = *reinterpret_cast<const float4*>(scratch + g * kSumPitchOfWarp + 4 * lane);
+      sum.x += more.x, sum.y += more.y, sum.z += more.z, sum.w += more.w;
+    }
+    give(4 * lane, make_float4(sum.x * factor, sum.y * factor, sum.z * factor, sum.w * factor));
+  }
+  __syncwarp();
+}
+
+template <class T, int kColumns>
+__global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const __grid_constant__ Maps maps, AttentionBackward<T> a, HeadShape heads) {
+  using Shared = Sizes<kColumns>;
   REPA_DYNAMIC_SHARED(shared);
   T* const k = reinterpret_cast<T*>(shared);
   T* const v = k + Shared::tile;
@@ -83,34 +122,26 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
   float* const delta = lse + kRows;
   float* const columnSums = delta + kRows;
   uint64_t* const full = reinterpret_cast<uint64_t*>(shared + Shared::barrierAt);
-  const int tokens = a.tokens, blocks = (tokens + kBlock - 1) / kBlock;
+  const int tokens = a.tokens;
+  T* const beside = staging + heads.beside;
 
-  // Of the threads that call these, one asks the TMA, or all copy: `thread` of `threads`.
-  const auto loadPart = [&](T* tile, int head, QkvPart part, int thread, int threads) {
+  // One thread asks for these.
+  const auto loadPart = [&](T* tile, int head, QkvPart part, int half) {
     const Head at(head, a.heads);
-    if constexpr (!kByTma) {
-      copyUnits<kPitchRows, kColumns>(tile, headOfQkv(a.qkv, at, part, tokens, a.heads, kColumns), 0, kRows, tokens, thread, threads);
-    } else if (thread == 0) {
-      loadTile<kRows, kColumns>(tile, maps.qkv, full, (part * a.heads + at.head) * kColumns, at.sample);
-    }
+    loadBox<kRows, kColumns>(tile, maps.qkvHalf, full, (part * a.heads + at.head) * kColumns, kHalf * half, at.sample);
   };
-  const auto loadOutput = [&](T* tile, const T* from, const CUtensorMap& map, int head, int thread, int threads) {
+  const auto loadOutput = [&](int head, int half) {
     const Head at(head, a.heads);
-    if constexpr (!kByTma) {
-      copyUnits<kPitchRows, kColumns>(tile, headOfOutput(from, at, tokens, a.heads, kColumns), 0, kRows, tokens, thread, threads);
-    } else if (thread == 0) {
-      loadTile<kRows, kColumns>(tile, map, full, at.head * kColumns, at.sample);
-    }
+    loadBox<kRows, kColumns>(beside, maps.oHalf, full, at.head * kColumns, kHalf * half, at.sample);
   };
-  const auto loadQueries = [&](int head, int first, int thread, int threads) {
+  const auto loadQueries = [&](int head, int first) {
     const Head at(head, a.heads);
-    if constexpr (!kByTma) {
-      copyUnits<kPitchRows, kColumns>(q, headOfQkv(a.qkv, at, kQuery, tokens, a.heads, kColumns), first, kBlock, tokens, thread, threads);
-      copyUnits<kPitchRows, kColumns>(dO, headOfOutput(a.dO, at, tokens, a.heads, kColumns), first, kBlock, tokens, thread, threads);
-    } else if (thread == 0) {
-      loadBlock<kRows, kColumns>(q, maps.qkvBlock, full, at.head * kColumns, first, at.sample);
-      loadBlock<kRows, kColumns>(dO, maps.dOBlock, full, at.head * kColumns, first, at.sample);
-    }
+    loadBox<kRows, kColumns>(q, maps.qkvBlock, full, at.head * kColumns, first, at.sample);
+    loadBox<kRows, kColumns>(dO, maps.dOBlock, full, at.head * kColumns, first, at.sample);
+  };
+  // And this, of kBlock rows.
+  const auto store = [&]<int kTileRows>(const T* tile, int from, const Head& at, QkvPart part, int row) {
+    storeBox<kTileRows, kColumns>(tile, from, maps.dqkvBlock, (part * a.heads + at.head) * kColumns, row, at.sample);
   };
 
   if (threadIdx.x == 0) {
@@ -120,41 +151,37 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
   for (int i = threadIdx.x; i < Shared::zeros; i += kThreads) zeros[i] = T{};
   fenceProxyAsync();
   __syncthreads();
-  {
-    const int thread = threadIdx.x;
-    if (kByTma && thread == 0) mbarrierArriveExpect(full, Shared::headBytes);
-    loadPart(q, blockIdx.x, kQuery, thread, kThreads);
-    loadOutput(dO, a.dO, maps.dO, blockIdx.x, thread, kThreads);
-    loadPart(v, blockIdx.x, kValue, thread, kThreads);
-    loadOutput(staging + Shared::scores * (blocks % 2), a.o, maps.o, blockIdx.x, thread, kThreads);
-    loadPart(k, blockIdx.x, kKey, thread, kThreads);
+  if (threadIdx.x == 0) {
+    const int head = blockIdx.x;
+    mbarrierArriveExpect(full, Shared::headBytes);
+#pragma unroll 1
+    for (int first = 0; first < kRows; first += kBlock) loadQueries(head, first);
+#pragma unroll 1
+    for (int half = 0; half < kWarpgroups; ++half) {
+      loadOutput(head, half);
+      loadPart(v, head, kValue, half);
+      loadPart(k, head, kKey, half);
+    }
   }
   if (static_cast<int>(threadIdx.x) < tokens) cpAsync<4>(lse + threadIdx.x, a.lse + int64_t{blockIdx.x} * tokens + threadIdx.x);
   // A copy of the code for each warpgroup: what its keys' operands are is known when it is compiled.
   const auto work = [&](auto warpgroupTag) {
     constexpr int warpgroup = decltype(warpgroupTag)::value;
     const int lane = laneId(), t = lane % 4;
-    [[maybe_unused]] unsigned parity = 0;
 #pragma unroll 1
-    for (int head = blockIdx.x; head < allHeads; head += gridDim.x) {
+    for (int visit = 0, head = blockIdx.x; head < heads.all; head += gridDim.x, ++visit) {
       const int next = head + gridDim.x;
       {
         const int row = readThread();
         cpAsyncCommit();
         cpAsyncWait<0>();
-        if constexpr (kByTma) {
-          mbarrierWait(full, parity);
-          parity ^= 1;
-        } else {
-          fenceProxyAsync();
-        }
+        mbarrierWait(full, visit & 1);
         namedBarrierSync(kHeadBarrier, kThreads);
-        const T* const o = staging + Shared::scores * (blocks % 2);
         float sum = 0.0f;
 #pragma unroll
         for (int unit = 0; unit < kColumns / 8; ++unit) {
-          sum += dotOfEight<T>(*reinterpret_cast<const uint4*>(unitOfTile<kPitchRows, kColumns>(dO, row, unit)),
-                               *reinterpret_cast<const uint4*>(unitOfTile<kPitchRows, kColumns>(o, row, unit)));
+          sum += dotOfEight<T>(*reinterpret_cast<const uint4*>(unitOfTile<kRows>(dO, row, unit)),
+                               *reinterpret_cast<const uint4*>(unitOfTile<kRows>(beside, row, unit)));
         }
         lse[row] = row < tokens ? lse[row] * kLog2E : INFINITY;
         delta[row] = row < tokens ? sum : 0.0f;
@@ -162,19 +189,20 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
       }
 
       float dK[kKeyTiles][kColumns / 2] = {}, dV[kKeyTiles][kColumns / 2] = {};
-      const int firstKey = kKeysOfWarpgroup * warpgroup;
+      constexpr int firstKey = kHalf * warpgroup;
 #pragma unroll 1
-      for (int block = 0; block < blocks; ++block) {
+      for (int block = 0; block < heads.blocks; ++block) {
         T* const scores = staging + block % 2 * Shared::scores;
-        const int first = kBlock * block;
 #pragma unroll
         for (int tile = 0; tile < kKeyTiles; ++tile) {
           const int key = firstKey + kBlock * tile;
+          // Or the second tile's descriptors would be kept from the first's, in registers that there are not.
+          const int first = computeAnew(kBlock * block);
           float p[kBlock / 2], dP[kBlock / 2];
           wgmmaFence();
-          multiplyTransposed<T, kPitchRows, kColumns, kBlock>(p, k, key, q, first, zeros);
+          multiplyTransposed<T, kRows, kColumns, kBlock>(p, k, key, q, first, zeros);
           wgmmaCommit();
-          multiplyTransposed<T, kPitchRows, kColumns, kBlock>(dP, v, key, dO, first, zeros);
+          multiplyTransposed<T, kRows, kColumns, kBlock>(dP, v, key, dO, first, zeros);
           wgmmaCommit();
           wgmmaWait<1>();
           wgmmaHold(p);
@@ -194,9 +222,10 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
             uint32_t left[kBlock / 16][4];
 #pragma unroll
             for (int step = 0; step < kBlock / 16; ++step) roundToLeft<T>(left[step], tilesOf(p)[2 * step], tilesOf(p)[2 * step + 1]);
+            const SixteenRows rows = sixteenRows<kRows>(dO, first);
             wgmmaFence();
 #pragma unroll
-            for (int step = 0; step < kBlock / 16; ++step) wgmma<T, kColumns, Major::mn>(dV[tile], left[step], sixteenRows<kPitchRows, kColumns>(dO, first + 16 * step));
+            for (int step = 0; step < kBlock / 16; ++step) multiplyRows<T, kColumns>(dV[tile], left[step], rows + 16 * step);
             wgmmaCommit();
           }
           T* const to = scores + lane / 16 * kScorePitch + (key + 16 * (warpId() % 4) + lane % 16) * 8;
@@ -215,9 +244,10 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
               roundToLeft<T>(left[step], tilesOf(p)[2 * step], tilesOf(p)[2 * step + 1]);
               stmatrix(to + 2 * step * kScorePitch, left[step]);
             }
+            const SixteenRows rows = sixteenRows<kRows>(q, first);
             wgmmaFence();
 #pragma unroll
-            for (int step = 0; step < kBlock / 16; ++step) wgmma<T, kColumns, Major::mn>(dK[tile], left[step], sixteenRows<kPitchRows, kColumns>(q, first + 16 * step));
+            for (int step = 0; step < kBlock / 16; ++step) multiplyRows<T, kColumns>(dK[tile], left[step], rows + 16 * step);
             wgmmaCommit();
           }
           wgmmaWait<0>();
@@ -225,61 +255,90 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
           wgmmaHold(dK[tile]);
         }
         fenceProxyAsync();
-        const bool own = block % 2 == warpgroup, last = block + 1 == blocks;
-        if (own || last) namedBarrierSync(kScoreBarrier + block % 2, kThreads);
-        else namedBarrierArrive(kScoreBarrier + block % 2, kThreads);
+        const bool own = block % 2 == warpgroup, last = block + 1 == heads.blocks;
         const int thread = readThread() % kWarpgroup;
+        // What was stored of dQ before has been read: the next dS may come to its place.
+        if (thread == 0) bulkWaitRead<0>();
+        if (own || last) {
+          namedBarrierSync(kScoreBarrier + block % 2, kThreads);
+        } else {
+          namedBarrierArrive(kScoreBarrier + block % 2, kThreads);
+          namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
+        }
         if (own) {
-          if (!last && next < allHeads && block > 0) loadQueries(next, kBlock * (block - 1), thread, kWarpgroup);
+          if (thread == 0 && !last && next < heads.all && block > 0) loadQueries(next, kBlock * (block - 1));
           float dQ[1][kColumns / 2];
           const MatrixDescriptor left = matrixDescriptor(scores, 128, kScorePitch * sizeof(T), Swizzle::none);
+          const SixteenRows rows = sixteenRows<kRows>(k, 0);
           wgmmaFence();
 #pragma unroll
-          for (int key = 0; key < kRows; key += 16)
-            wgmma<T, kColumns, Major::mn, Major::mn>(dQ[0], advance(left, 16 * key), sixteenRows<kPitchRows, kColumns>(k, key), key > 0);
+          for (int key = 0; key < kRows; key += 16) multiplyRows<T, kColumns>(dQ[0], advance(left, 16 * key), rows + key, key > 0);
           wgmmaCommit();
           wgmmaWait<0>();
           wgmmaHold(dQ[0]);
-          namedBarrierSync(kGradientBarrier + warpgroup, kWarpgroup);
-          if (last) namedBarrierArrive(kKeysBarrier, kThreads);
-          const Head at(head, a.heads);
-          const float factor[2] = {a.scale, a.scale};
-          storeRows(tilesOf(dQ[0]), factor, headOfQkv(a.dqkv, at, kQuery, tokens, a.heads, kColumns), first + 16 * (thread / 32), tokens, kColumns, true, 0, thread % 32);
+          namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
+          if (thread == 0 && last && next < heads.all) {
+            mbarrierArriveExpect(full, Shared::headBytes);
+            loadPart(k, next, kKey, 0);
+            loadPart(k, next, kKey, 1);
+          }
           if (a.columnSums) {
+            const int warp = thread / 32;
+            float* const scratch = reinterpret_cast<float*>(scores + kTileElements<kBlock, kColumns>) + warp * 8 * kSumPitchOfWarp;
             const bool more = block >= 2;
-            sumColumns(tilesOf(dQ), a.scale, [&](int warp, int column, float sum) {
-              float* const to = columnSums + warp * kSumPitch<kColumns> + column;
-              *to = more ? *to + sum : sum;
+            sumFourColumns(scratch, tilesOf(dQ), a.scale, [&](int column, float4 sum) {
+              float4* const to = reinterpret_cast<float4*>(columnSums + (4 * warpgroup + warp) * kSumPitch<kColumns> + column);
+              const float4 before = more ? *to : float4{};
+              *to = make_float4(before.x + sum.x, before.y + sum.y, before.z + sum.z, before.w + sum.w);
             });
           }
-        } else if (last && next < allHeads) {
-          // Of the last block's dS one warpgroup makes dQ, from K; all else has been read.
-          loadOutput(staging + (blocks % 2) * Shared::scores, a.o, maps.o, next, thread, kWarpgroup);
-          loadPart(v, next, kValue, thread, kWarpgroup);
-          for (int first = kBlock * (block - 1); first < kRows; first += kBlock) loadQueries(next, first, thread, kWarpgroup);
+          stageRows<kBlock, kColumns>(scores, 0, tilesOf(dQ[0]), a.scale);
+          fenceProxyAsync();
+          namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
+          if (thread == 0) {
+            store.template operator()<kBlock>(scores, 0, Head(head, a.heads), kQuery, kBlock * block);
+            bulkCommit();
+          }
+        } else if (last && next < heads.all) {
+          // All but K and dS has been read.
+          if (thread == 0)
+#pragma unroll 1
+            for (int row = kBlock * (block - 1); row < kRows; row += kBlock) loadQueries(next, row);
           for (int row = thread; row < tokens; row += kWarpgroup) cpAsync<4>(lse + row, a.lse + int64_t{next} * tokens + row);
         }
       }
       const Head at(head, a.heads);
-      const float ofK[2] = {a.scale, a.scale}, ofV[2] = {1.0f, 1.0f};
+      const int thread = readThread() % kWarpgroup;
+      // V and the dS before last have been read: dV takes V's place, dK that of o, by halves.
+      if (a.columnSums) {
+        const int warp = thread / 32;
+        float* const scratch = reinterpret_cast<float*>(v + firstKey * kLine) + warp * 8 * kSumPitchOfWarp;
+        float4* const sums = reinterpret_cast<float4*>(columnSums + (4 * warpgroup + warp) * kSumPitch<kColumns> + kColumns);
+        sumFourColumns(scratch, tilesOf(dK), a.scale, [&](int column, float4 sum) { sums[column / 4] = sum; });
+        sumFourColumns(scratch, tilesOf(dV), 1.0f, [&](int column, float4 sum) { sums[(kColumns + column) / 4] = sum; });
+        namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
+      }
 #pragma unroll
       for (int tile = 0; tile < kKeyTiles; ++tile) {
-        const int thread = readThread(), firstRow = firstKey + kBlock * tile + 16 * (thread / 32 % 4);
-        storeRows(tilesOf(dK[tile]), ofK, headOfQkv(a.dqkv, at, kKey, tokens, a.heads, kColumns), firstRow, tokens, kColumns, true, 0, thread % 32);
-        storeRows(tilesOf(dV[tile]), ofV, headOfQkv(a.dqkv, at, kValue, tokens, a.heads, kColumns), firstRow, tokens, kColumns, true, 0, thread % 32);
+        stageRows<kRows, kColumns>(beside, firstKey + kBlock * tile, tilesOf(dK[tile]), a.scale);
+        stageRows<kRows, kColumns>(v, firstKey + kBlock * tile, tilesOf(dV[tile]), 1.0f);
       }
-      if (a.columnSums) {
-        sumColumns(tilesOf(dK), a.scale, [&](int warp, int column, float sum) { columnSums[warp * kSumPitch<kColumns> + kColumns + column] = sum; });
-        sumColumns(tilesOf(dV), 1.0f, [&](int warp, int column, float sum) { columnSums[warp * kSumPitch<kColumns> + 2 * kColumns + column] = sum; });
-      }
-      if (blocks % 2 == warpgroup) {
-        namedBarrierSync(kKeysBarrier, kThreads);
-        if (const int thread = readThread() % kWarpgroup; next < allHeads) {
-          if (kByTma && thread == 0) mbarrierArriveExpect(full, Shared::headBytes);
-          loadPart(k, next, kKey, thread, kWarpgroup);
+      fenceProxyAsync();
+      namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
+      if (thread == 0) {
+#pragma unroll 1
+        for (int row = firstKey; row < firstKey + kHalf; row += kBlock) {
+          store.template operator()<kRows>(beside, row, at, kKey, row);
+          store.template operator()<kRows>(v, row, at, kValue, row);
+        }
+        bulkCommit();
+        bulkWaitRead<0>();
+        if (next < heads.all) {
+          loadPart(v, next, kValue, warpgroup);
+          loadOutput(next, warpgroup);
         }
       }
-      namedBarrierSync(kHeadBarrier, kThreads);  // nobody reads K, dS, lse any more
+      namedBarrierSync(kHeadBarrier, kThreads);  // the column sums of both warpgroups are there, and nobody reads dS any more
       if (const int i = readThread(); a.columnSums && i < kSumPitch<kColumns>)
         storeColumnSum(a, at, at.sample, static_cast<QkvPart>(i / kColumns), i % kColumns, kColumns,
                        sumOfWarps<kWarps>(columnSums + i, kSumPitch<kColumns>));
@@ -292,34 +351,32 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
 }  // namespace
 
 template <class T>
-bool attentionBackwardSm90(cudaStream_t stream, const AttentionBackward<T>& a, bool copied) {
-  if (!a.aligned || a.tokens < kLeastTokens || a.tokens > kMostTokens) return false;
-  const auto run = [&]<int kColumns, bool kByTma>() {
-    const int allHeads = static_cast<int>(a.batch * a.heads);
+bool attentionBackwardSm90(cudaStream_t stream, const AttentionBackward<T>& a) {
+  if (!a.aligned || a.tokens < kLeastTokens || a.tokens > kRows) return false;
+  const auto run = [&]<int kColumns>() {
+    const int blocks = (a.tokens + kBlock - 1) / kBlock;
+    const HeadShape heads = {.all = static_cast<int>(a.batch * a.heads), .blocks = blocks, .beside = blocks % 2 * Sizes<kColumns>::scores};
     const int64_t width = int64_t{a.heads} * kColumns;
-    Maps maps = {};
-    if constexpr (kByTma) {
-      maps = Maps{.qkv = tileMap<kMostTokens, kColumns>(a.qkv, a.batch, a.tokens, 3 * width),
-                  .o = tileMap<kMostTokens, kColumns>(a.o, a.batch, a.tokens, width),
-                  .dO = tileMap<kMostTokens, kColumns>(a.dO, a.batch, a.tokens, width),
-                  .qkvBlock = blockMap<kColumns>(a.qkv, a.batch, a.tokens, 3 * width, kBlock),
-                  .dOBlock = blockMap<kColumns>(a.dO, a.batch, a.tokens, width, kBlock)};
-    }
-    launch(stream, attentionBackwardSm90Kernel<T, kColumns, kByTma>,
-           {.grid = dim3(static_cast<unsigned>(std::min(allHeads, deviceAttribute(cudaDevAttrMultiProcessorCount)))),
+    const Maps maps = {.qkvHalf = rowMaps<kColumns>(a.qkv, a.batch, a.tokens, 3 * width, kHalf),
+                       .oHalf = rowMaps<kColumns>(a.o, a.batch, a.tokens, width, kHalf),
+                       .qkvBlock = rowMaps<kColumns>(a.qkv, a.batch, a.tokens, 3 * width, kBlock),
+                       .dOBlock = rowMaps<kColumns>(a.dO, a.batch, a.tokens, width, kBlock),
+                       .dqkvBlock = rowMaps<kColumns>(a.dqkv, a.batch, a.tokens, 3 * width, kBlock)};
+    launch(stream, attentionBackwardSm90Kernel<T, kColumns>,
+           {.grid = dim3(static_cast<unsigned>(std::min(heads.all, deviceAttribute(cudaDevAttrMultiProcessorCount)))),
             .block = dim3(kThreads),
-            .sharedBytes = Sizes<kColumns, kByTma>::bytes},
-           maps, a, allHeads);
+            .sharedBytes = Sizes<kColumns>::bytes},
+           maps, a, heads);
     return true;
   };
   switch (a.headDim) {
-    case 64: return run.template operator()<64, true>();
-    case 72: return copied && copyUnitsReaches(kMostTokens, a.heads, 72) ? run.template operator()<72, false>() : run.template operator()<72, true>();
+    case 64: return run.template operator()<64>();
+    case 72: return run.template operator()<72>();
     default: return false;
   }
 }
 
-template bool attentionBackwardSm90(cudaStream_t, const AttentionBackward<bf16>&, bool);
-template bool attentionBackwardSm90(cudaStream_t, const AttentionBackward<f16>&, bool);
+template bool attentionBackwardSm90(cudaStream_t, const AttentionBackward<bf16>&);
+template bool attentionBackwardSm90(cudaStream_t, const AttentionBackward<f16>&);
 
 }  // namespace repa::cuda

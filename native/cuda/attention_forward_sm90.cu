@@ -2,7 +2,7 @@
 // 129 to 272 tokens (ViT's 257 and 261), and for head_dim 72 and 129 to 256 tokens. The mathematics is attention_forward.cu's, with a row of
 // scores at once, whose shift never rises.
 //
-//   producer          64 columns: one thread and the TMA; 72: a warpgroup and cp.async ──▶ two stages, a head's Q, K and V each ──▶
+//   producer          one thread: TMA ──▶ two stages, a head's Q, K and V each ──▶
 //   consumers 0, 1    blocks of 64 queries in turns, counted over all of the block's heads:
 //
 //     S = Q Kᵀ of all keys          64 x 256 floats, 128 registers; both operands from shared memory
@@ -12,17 +12,16 @@
 // While one consumer is in its exponentials the other multiplies. A stage is filled again when both have read it: the next head comes
 // while this one is worked on.
 //
-// 64 columns are lines of 128 bytes, which the TMA lays down swizzled. 72 are nine units of 16 bytes (attention_tile_sm90.cuh). Of those the TMA
-// would fetch every 32 bytes of L2 twice; cp.async takes the units of a row by neighbouring lanes, and with one row more between units than
-// there are, neighbours fall into different banks.
+// 64 columns are lines of 128 bytes, which the TMA lays down swizzled; 72 are lines and a tail (attention_tile_sm90.cuh).
 //
-// Shared memory: 2 stages of 3 tiles of 128 bytes a row, 196,608 bytes for 256 rows and 208,896 for 272; at 72 columns 2 x 3 x 257 x 144 and
-// zeros, 226,176. One block an SM. Registers: 168 at launch; the producer gives back, so that a consumer has 240.
+// Shared memory: 2 stages of 3 tiles of 128 bytes a row, 196,608 bytes for 256 rows and 208,896 for 272; at 72 columns of 144 bytes, and
+// zeros, 225,280. One block an SM. Registers: 168 at launch; the producer gives back, so that a consumer has 240.
 //
 // On an H200, bf16, medians of the variant that this was made of: 3072 heads of 256 tokens (SiT-B/2, batch 256) 146 us, 353 TFLOP/s; of 257
 // tokens (DINOv2-B) 202 us, 258 TFLOP/s, for a fifth block of 64 queries has one. attention_forward.cu takes 212 and 282 us, cuDNN by PyTorch
-// 2.11 177 and 370, in another call 147 and 331. At 72 columns a variant with the TMA was as fast as attention_forward.cu, 350 us for 4096
-// heads, and 224 without its copies. As it is here no chip has timed it: it runs where REPA_ATTENTION=wgmma asks for it.
+// 2.11 177 and 370, in another call 147 and 331. At 72 columns a variant whose rows came as nine units of 16 bytes was as fast as
+// attention_forward.cu, 350 us for 4096 heads, and 224 without its copies. As lines and a tail, two boxes instead of nine units, no chip has
+// timed it: it runs where REPA_ATTENTION=wgmma asks for it.
 #include <algorithm>
 
 #include "cuda/attention_tile_sm90.cuh"
@@ -42,21 +41,23 @@ constexpr int kBlock = 64;  // queries
 constexpr int kKeys = 256;  // of one product; with kRows = 272 there are 16 more, of a second
 constexpr int kLeastTokens = 129;
 
-/// Elements of what a kernel for at most kRows tokens keeps in shared memory; the zeros that 72 columns end with and the barriers follow.
+/// The TMA brings 256 rows at most at once.
+template <int kRows>
+constexpr int kBoxRows = kRows <= 256 ? kRows : kRows / 2;
+
+/// Elements of what a kernel for at most kRows tokens keeps in shared memory; the barriers follow.
 template <int kRows, int kColumns>
 struct Sizes {
-  static constexpr bool byTma = kInLines<kColumns>;
-  static constexpr int pitchRows = byTma ? kRows : kRows + 1;  // between units; lines have none
-  static constexpr int tile = kTileElements<pitchRows, kColumns>;
+  static constexpr int tile = kTileElements<kRows, kColumns>;
   static constexpr int stage = 3 * tile;
-  static constexpr int zeros = byTma ? 0 : kUnit * kKeys;  // as many rows as the right operand has
+  static constexpr int zeros = kHasTail<kColumns> ? kTail * kKeys : 0;  // as many rows as the right operand has
   static constexpr size_t barriersAt = sizeof(bf16) * (kStages * stage + zeros);
   static constexpr size_t bytes = barriersAt + 2 * kStages * sizeof(uint64_t);
   static_assert(bytes <= 227 * 1024);
 };
 
 template <class T, int kRows, int kColumns>
-__global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_constant__ CUtensorMap map, AttentionForward<T> a, int allHeads) {
+__global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_constant__ RowMaps maps, AttentionForward<T> a, int allHeads) {
   using Shared = Sizes<kRows, kColumns>;
   REPA_DYNAMIC_SHARED(shared);
   T* const tiles = reinterpret_cast<T*>(shared);
@@ -67,12 +68,12 @@ __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_
   const int warpgroup = threadIdx.x / kWarpgroup;
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < kStages; ++stage) {
-      mbarrierInit(&full[stage], Shared::byTma ? 1 : kWarpgroup);
+      mbarrierInit(&full[stage], 1);
       mbarrierInit(&empty[stage], kConsumers * kWarpgroup / 32);
     }
     fenceMbarrierInit();
   }
-  if constexpr (!Shared::byTma) {
+  if constexpr (Shared::zeros > 0) {
     for (int i = threadIdx.x; i < Shared::zeros; i += kThreads) zeros[i] = T{};
     fenceProxyAsync();
   }
@@ -80,7 +81,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_
 
   if (warpgroup == kConsumers) {
     decreaseRegisters<kProducerRegisters>();
-    if (!Shared::byTma || threadIdx.x == kConsumers * kWarpgroup) {
+    if (threadIdx.x == kConsumers * kWarpgroup) {
       int visit = 0;
 #pragma unroll 1
       for (int head = blockIdx.x; head < allHeads; head += gridDim.x, ++visit) {
@@ -88,19 +89,10 @@ __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_
         mbarrierWait(&empty[stage], (visit / kStages & 1) ^ 1);
         const Head at(head, a.heads);
         T* const q = tiles + stage * Shared::stage;
-        if constexpr (Shared::byTma) {
-          mbarrierArriveExpect(&full[stage], sizeof(T) * Shared::stage);
-          for (int part = 0; part < 3; ++part)
-            loadTile<kRows, kColumns>(q + part * Shared::tile, map, &full[stage], (part * a.heads + at.head) * kColumns, at.sample);
-        } else {
-          for (int part = 0; part < 3; ++part)
-            copyUnits<Shared::pitchRows, kColumns>(q + part * Shared::tile, headOfQkv(a.qkv, at, static_cast<QkvPart>(part), tokens, a.heads, kColumns), 0, kRows, tokens,
-                                                   threadIdx.x % kWarpgroup, kWarpgroup);
-          cpAsyncCommit();
-          cpAsyncWait<0>();
-          fenceProxyAsync();
-          mbarrierArrive(&full[stage]);
-        }
+        mbarrierArriveExpect(&full[stage], sizeof(T) * Shared::stage);
+        for (int part = 0; part < 3; ++part)
+          for (int row = 0; row < kRows; row += kBoxRows<kRows>)
+            loadBox<kRows, kColumns>(q + part * Shared::tile, maps, &full[stage], (part * a.heads + at.head) * kColumns, row, at.sample);
       }
     }
     return;
@@ -124,8 +116,8 @@ __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_
       constexpr int kRest = kRows - kKeys;
       float s[kKeys / 2], rest[kRest > 0 ? kRest / 2 : 1];
       wgmmaFence();
-      multiplyTransposed<T, Shared::pitchRows, kColumns, kKeys>(s, q, kBlock * block, k, 0, zeros);
-      if constexpr (kRest > 0) multiplyTransposed<T, Shared::pitchRows, kColumns, kRest>(rest, q, kBlock * block, k, kKeys, zeros);
+      multiplyTransposed<T, kRows, kColumns, kKeys>(s, q, kBlock * block, k, 0, zeros);
+      if constexpr (kRest > 0) multiplyTransposed<T, kRows, kColumns, kRest>(rest, q, kBlock * block, k, kKeys, zeros);
       wgmmaCommit();
       wgmmaWait<0>();
       wgmmaHold(s);
@@ -174,12 +166,10 @@ __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_
         uint32_t p[kSteps][4];
 #pragma unroll
         for (int step = 0; step < kSteps; ++step) exponentials(p[step], s + 8 * (kSteps * group + step));
+        const SixteenRows rows = sixteenRows<kRows>(v, 16 * kSteps * group);
         wgmmaFence();
 #pragma unroll
-        for (int step = 0; step < kSteps; ++step) {
-          const int key = 16 * (kSteps * group + step);
-          wgmma<T, kColumns, Major::mn>(o, p[step], sixteenRows<Shared::pitchRows, kColumns>(v, key), key > 0);
-        }
+        for (int step = 0; step < kSteps; ++step) multiplyRows<T, kColumns>(o, p[step], rows + 16 * step, group > 0 || step > 0);
         wgmmaCommit();
         wgmmaWait<1>();
       }
@@ -188,7 +178,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_
         uint32_t p[4];
         exponentials(p, rest);
         wgmmaFence();
-        wgmma<T, kColumns, Major::mn>(o, p, sixteenRows<Shared::pitchRows, kColumns>(v, kKeys));
+        multiplyRows<T, kColumns>(o, p, sixteenRows<kRows>(v, kKeys));
         wgmmaCommit();
       }
       const int lane = readThread() % 32, first = kBlock * block + 16 * (readThread() / 32 % 4);
@@ -217,20 +207,18 @@ bool attentionSm90(cudaStream_t stream, const AttentionForward<T>& a) {
   const auto run = [&]<int kRows, int kColumns>() {
     using Shared = Sizes<kRows, kColumns>;
     const int allHeads = static_cast<int>(a.batch * a.heads);
-    CUtensorMap map = {};
-    if constexpr (Shared::byTma) map = tileMap<kRows, kColumns>(a.qkv, a.batch, a.tokens, int64_t{3} * a.heads * kColumns);
     launch(stream, attentionSm90Kernel<T, kRows, kColumns>,
            {.grid = dim3(static_cast<unsigned>(std::min(allHeads, deviceAttribute(cudaDevAttrMultiProcessorCount)))),
             .block = dim3(kThreads),
             .sharedBytes = Shared::bytes},
-           map, a, allHeads);
+           rowMaps<kColumns>(a.qkv, a.batch, a.tokens, int64_t{3} * a.heads * kColumns, kBoxRows<kRows>), a, allHeads);
     return true;
   };
   if (!a.aligned || a.tokens < kLeastTokens || a.tokens > kKeys + 16) return false;
   const bool past = a.tokens > kKeys;
   switch (a.headDim) {
     case 64: return past ? run.template operator()<kKeys + 16, 64>() : run.template operator()<kKeys, 64>();
-    case 72: return !past && copyUnitsReaches(kKeys, a.heads, 72) && run.template operator()<kKeys, 72>();
+    case 72: return !past && run.template operator()<kKeys, 72>();
     default: return false;
   }
 }

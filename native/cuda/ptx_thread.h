@@ -1,4 +1,5 @@
-// The thread's number as an instruction of its own. PTX ISA 10.1 (%tid), on every chip.
+// What keeps values out of registers while a loop has no use for them: the thread's number as an instruction of its own (PTX ISA 10.1, %tid,
+// on every chip), and values that are computed again.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -15,6 +16,12 @@ __device__ __forceinline__ int readThread() {
 #else
   return static_cast<int>(threadIdx.x);
 #endif
+}
+
+/// `value`, of which the compiler forgets what it is: what is computed of it here is not what was computed of it before.
+__device__ __forceinline__ int computeAnew(int value) {
+  asm volatile("" : "+r"(value));
+  return value;
 }
 
 }  // namespace repa::cuda

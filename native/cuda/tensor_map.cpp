@@ -47,36 +47,20 @@ CUtensorMap matrixMap(DType dtype, const void* base, int64_t rows, int64_t colum
   return map;
 }
 
-namespace {
-
-CUtensorMap samplesMap(DType dtype, const void* base, int64_t batch, int64_t tokens, int64_t columns, int rank, const cuuint64_t* extents, const cuuint64_t* strides,
-                       const cuuint32_t* box, CUtensorMapSwizzle swizzle) {
+CUtensorMap rowsOfSamplesMap(DType dtype, const void* base, int64_t batch, int64_t tokens, int64_t columns, int boxRows, int boxColumns) {
   CUtensorMap map;
-  const cuuint32_t steps[4] = {1, 1, 1, 1};
-  const CUresult result = encodeFunction()(&map, typeOf(dtype), rank, const_cast<void*>(base), extents, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
+  const auto rowBytes = static_cast<cuuint64_t>(columns * dtypeBytes(dtype));
+  const cuuint64_t extents[3] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(tokens), static_cast<cuuint64_t>(batch)};
+  const cuuint64_t strides[2] = {rowBytes, rowBytes * static_cast<cuuint64_t>(tokens)};
+  const cuuint32_t box[3] = {static_cast<cuuint32_t>(boxColumns), static_cast<cuuint32_t>(boxRows), 1};
+  const cuuint32_t steps[3] = {1, 1, 1};
+  const CUtensorMapSwizzle swizzle = boxColumns * dtypeBytes(dtype) == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_NONE;
+  const CUresult result = encodeFunction()(&map, typeOf(dtype), 3, const_cast<void*>(base), extents, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
                                            CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS)
     throw Error(ErrorCode::failed, "the driver makes no tensor map of " + std::to_string(batch) + " samples of " + std::to_string(tokens) + " x " +
                                        std::to_string(columns) + " (error " + std::to_string(static_cast<int>(result)) + ").");
   return map;
-}
-
-}  // namespace
-
-CUtensorMap linesOfSamplesMap(DType dtype, const void* base, int64_t batch, int64_t tokens, int64_t columns, int boxRows) {
-  const auto rowBytes = static_cast<cuuint64_t>(columns * dtypeBytes(dtype));
-  const cuuint64_t extents[3] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(tokens), static_cast<cuuint64_t>(batch)};
-  const cuuint64_t strides[2] = {rowBytes, rowBytes * static_cast<cuuint64_t>(tokens)};
-  const cuuint32_t box[3] = {64, static_cast<cuuint32_t>(boxRows), 1};
-  return samplesMap(dtype, base, batch, tokens, columns, 3, extents, strides, box, CU_TENSOR_MAP_SWIZZLE_128B);
-}
-
-CUtensorMap unitsOfSamplesMap(DType dtype, const void* base, int64_t batch, int64_t tokens, int64_t columns, int boxRows, int boxUnits) {
-  const auto rowBytes = static_cast<cuuint64_t>(columns * dtypeBytes(dtype));
-  const cuuint64_t extents[4] = {8, static_cast<cuuint64_t>(tokens), static_cast<cuuint64_t>(columns / 8), static_cast<cuuint64_t>(batch)};
-  const cuuint64_t strides[3] = {rowBytes, 16, rowBytes * static_cast<cuuint64_t>(tokens)};
-  const cuuint32_t box[4] = {8, static_cast<cuuint32_t>(boxRows), static_cast<cuuint32_t>(boxUnits), 1};
-  return samplesMap(dtype, base, batch, tokens, columns, 4, extents, strides, box, CU_TENSOR_MAP_SWIZZLE_NONE);
 }
 
 }  // namespace repa::cuda

@@ -14,12 +14,8 @@ namespace repa::cuda {
 CUtensorMap matrixMap(DType dtype, const void* base, int64_t rows, int64_t columns, int64_t pitch, int boxRows, int boxColumns);
 
 /// Rows of samples, [batch, tokens, columns] of bf16 or f16, row-major and dense, with coordinates {column, token, sample}: boxes of boxRows
-/// tokens of a sample and 64 columns, a line of 128 bytes each row, swizzled over 128 bytes. `columns` is a multiple of 8 and `base` of 16
-/// bytes. What lies beyond the tokens is read as zeros.
-CUtensorMap linesOfSamplesMap(DType dtype, const void* base, int64_t batch, int64_t tokens, int64_t columns, int boxRows);
-
-/// The same in units of 8 columns, 16 bytes, with coordinates {0, token, unit, sample}: boxes of boxRows tokens and boxUnits units, unit after
-/// unit and in each row after row, not swizzled.
-CUtensorMap unitsOfSamplesMap(DType dtype, const void* base, int64_t batch, int64_t tokens, int64_t columns, int boxRows, int boxUnits);
+/// tokens of a sample and boxColumns columns, row after row. 64 columns, lines of 128 bytes, are swizzled over those; fewer are not.
+/// `columns` is a multiple of 8 and `base` of 16 bytes. What lies beyond the tokens is read as zeros and not written.
+CUtensorMap rowsOfSamplesMap(DType dtype, const void* base, int64_t batch, int64_t tokens, int64_t columns, int boxRows, int boxColumns);
 
 }  // namespace repa::cuda

@@ -185,6 +185,7 @@ void dumpHopper(ProbeSession& session) {
   dumpTma<2>(session, "2d.none", {200, 20}, {136, 8}, {{72, 4}}, {{72, 4}}, CU_TENSOR_MAP_SWIZZLE_NONE);
   dumpTma<3>(session, "3d.128", {72, 9, 3}, {64, 4, 2}, {{8, 6, 1}}, {{8, 6, 1}}, CU_TENSOR_MAP_SWIZZLE_128B);
   dumpTma<3>(session, "3d.32", {72, 3, 9}, {16, 2, 4}, {{64, 2, 6}}, {{64, 2, 6}}, CU_TENSOR_MAP_SWIZZLE_32B);
+  dumpTma<3>(session, "3d.none", {72, 9, 3}, {8, 4, 2}, {{64, 6, 1}}, {{64, 6, 1}}, CU_TENSOR_MAP_SWIZZLE_NONE);
   dumpTma<4>(session, "4d.128", {72, 4, 3, 6}, {64, 2, 2, 4}, {{0, 3, 1, 4}}, {{0, 3, 1, 4}}, CU_TENSOR_MAP_SWIZZLE_128B);
 
   dumpWgmmaMajors<Swizzle::bytes128>(session, "128");
@@ -193,6 +194,9 @@ void dumpHopper(ProbeSession& session) {
   dumpWgmmaMajors<Swizzle::none>(session, "none");
   dumpWgmmaColumns<8, 16, 24, 32, 40, 48, 56, 72, 80, 96, 112, 128, 160, 192, 224, 256>(session);
   dumpWgmmaRegisters<bf16, 64, Major::k, Swizzle::bytes128, false>(session, "bf16.k");
+  // Attention's tails: eight columns of no swizzle, row after row.
+  dumpWgmma<bf16, 8, Major::mn, Major::mn, Swizzle::none, Swizzle::none>(session, "none.mn.mn");
+  dumpWgmmaRegisters<bf16, 8, Major::mn, Swizzle::none, false>(session, "none.mn");
   dumpWgmmaRegisters<bf16, 72, Major::mn, Swizzle::bytes128, true>(session, "bf16.mn.fresh");
   dumpWgmmaRegisters<f16, 96, Major::k, Swizzle::bytes64, true>(session, "f16.k.fresh");
   dumpWgmmaRegisters<f16, 192, Major::mn, Swizzle::none, false>(session, "f16.mn");
