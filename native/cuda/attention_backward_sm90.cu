@@ -222,7 +222,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
             uint32_t left[kBlock / 16][4];
 #pragma unroll
             for (int step = 0; step < kBlock / 16; ++step) roundToLeft<T>(left[step], tilesOf(p)[2 * step], tilesOf(p)[2 * step + 1]);
-            const SixteenRows rows = sixteenRows<kRows>(dO, first);
+            const SixteenRows rows = sixteenRows<kRows, kColumns>(dO, first);
             wgmmaFence();
 #pragma unroll
             for (int step = 0; step < kBlock / 16; ++step) multiplyRows<T, kColumns>(dV[tile], left[step], rows + 16 * step);
@@ -244,7 +244,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
               roundToLeft<T>(left[step], tilesOf(p)[2 * step], tilesOf(p)[2 * step + 1]);
               stmatrix(to + 2 * step * kScorePitch, left[step]);
             }
-            const SixteenRows rows = sixteenRows<kRows>(q, first);
+            const SixteenRows rows = sixteenRows<kRows, kColumns>(q, first);
             wgmmaFence();
 #pragma unroll
             for (int step = 0; step < kBlock / 16; ++step) multiplyRows<T, kColumns>(dK[tile], left[step], rows + 16 * step);
@@ -269,7 +269,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
           if (thread == 0 && !last && next < heads.all && block > 0) loadQueries(next, kBlock * (block - 1));
           float dQ[1][kColumns / 2];
           const MatrixDescriptor left = matrixDescriptor(scores, 128, kScorePitch * sizeof(T), Swizzle::none);
-          const SixteenRows rows = sixteenRows<kRows>(k, 0);
+          const SixteenRows rows = sixteenRows<kRows, kColumns>(k, 0);
           wgmmaFence();
 #pragma unroll
           for (int key = 0; key < kRows; key += 16) multiplyRows<T, kColumns>(dQ[0], advance(left, 16 * key), rows + key, key > 0);

@@ -166,7 +166,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_
         uint32_t p[kSteps][4];
 #pragma unroll
         for (int step = 0; step < kSteps; ++step) exponentials(p[step], s + 8 * (kSteps * group + step));
-        const SixteenRows rows = sixteenRows<kRows>(v, 16 * kSteps * group);
+        const SixteenRows rows = sixteenRows<kRows, kColumns>(v, 16 * kSteps * group);
         wgmmaFence();
 #pragma unroll
         for (int step = 0; step < kSteps; ++step) multiplyRows<T, kColumns>(o, p[step], rows + 16 * step, group > 0 || step > 0);
@@ -178,7 +178,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_
         uint32_t p[4];
         exponentials(p, rest);
         wgmmaFence();
-        multiplyRows<T, kColumns>(o, p, sixteenRows<kRows>(v, kKeys));
+        multiplyRows<T, kColumns>(o, p, sixteenRows<kRows, kColumns>(v, kKeys));
         wgmmaCommit();
       }
       const int lane = readThread() % 32, first = kBlock * block + 16 * (readThread() / 32 % 4);

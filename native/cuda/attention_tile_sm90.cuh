@@ -128,10 +128,13 @@ struct SixteenRows {
 };
 
 /// Rows `row` to `row` + 15.
-template <int kRows, class T>
+template <int kRows, int kColumns, class T>
 __device__ __forceinline__ SixteenRows sixteenRows(const T* tile, int row) {
-  // The tail's eight columns are one matrix wide: the stride to the next is not used.
-  return {matrixDescriptor(tile + row * kLine, 0, 1024, Swizzle::bytes128), matrixDescriptor(tailOf<kRows>(tile) + row * kTail, 128, 128, Swizzle::none)};
+  SixteenRows rows = {};
+  rows.lines = matrixDescriptor(tile + row * kLine, 0, 1024, Swizzle::bytes128);
+  // Eight columns are one matrix wide: the stride to the next is not used.
+  if constexpr (kHasTail<kColumns>) rows.tail = matrixDescriptor(tailOf<kRows>(tile) + row * kTail, 128, 128, Swizzle::none);
+  return rows;
 }
 
 /// d [64 x kColumns] += left [64 x 16] times sixteen rows, or = where it does not accumulate. `left` is in registers or, M-major, in shared

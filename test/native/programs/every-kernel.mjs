@@ -59,26 +59,28 @@ KERNELS.activation = (dtype) => {
 const LEAST_RESIDENT_TOKENS = 129
 /** Hopper's forward pass has a kernel of its own for a few more than 256. */
 const LEAST_TOKENS_PAST_256 = 257
+/** Of which a block of the shim's two multiprocessors has three: what one leaves behind, the next but one finds. */
+const SEVERAL_HEADS = 5
 
 KERNELS.attention = (dtype) => {
   const draw = drawIn(dtype)
   // Head dimensions by the kernels' padded ones; a head that fits into shared memory where it is 64, 72 or 80 and aligned.
   for (const headDim of [32, 64, 72, 80, 96, 128])
-    for (const [tokens, place] of dtype !== 'f32' && headDim >= 64 && headDim <= 80
+    for (const [tokens, place, heads = 1] of dtype !== 'f32' && headDim >= 64 && headDim <= 80
       ? [
-          [LEAST_RESIDENT_TOKENS, (x) => x],
+          [LEAST_RESIDENT_TOKENS, (x) => x, SEVERAL_HEADS],
           [LEAST_TOKENS_PAST_256, (x) => x],
           [9, shifted],
         ]
       : [[9, (x) => x]]) {
-      const qkv = place(draw(1, tokens, 3 * headDim))
-      const [o, lse] = native.attention(qkv, 1, true)
-      for (const dBias of [null, zeros(3 * headDim)])
-        native.attentionBackward(draw(1, tokens, headDim), qkv, o, lse, 1, dBias, dBias !== null)
+      const qkv = place(draw(1, tokens, 3 * heads * headDim))
+      const [o, lse] = native.attention(qkv, heads, true)
+      for (const dBias of [null, zeros(3 * heads * headDim)])
+        native.attentionBackward(draw(1, tokens, heads * headDim), qkv, o, lse, heads, dBias, dBias !== null)
     }
   // Hopper's forward pass for 72 columns runs only where it is asked for.
   process.env.REPA_ATTENTION = 'wgmma'
-  native.attention(draw(1, LEAST_RESIDENT_TOKENS, 3 * 72), 1, true)
+  native.attention(draw(1, LEAST_RESIDENT_TOKENS, SEVERAL_HEADS * 3 * 72), SEVERAL_HEADS, true)
   delete process.env.REPA_ATTENTION
 }
 

@@ -159,7 +159,10 @@ function onlyLastColumns(draw: Draw, sizes: Sizes, parts: readonly number[]): Nd
   )
 }
 
-/** What the kernels of a GPU take in different ways: head_dim 64, 72 and 80, a whole head in shared memory or streamed. */
+/**
+ * What the kernels of a GPU take in different ways: head_dim 64, 72 and 80, a whole head in shared memory or streamed; and of five heads on
+ * the shim's two multiprocessors three one after the other, in memory that has been used before.
+ */
 const SIZES: readonly Sizes[] = [
   { batch: 1, tokens: 1, heads: 1, headDim: 1 },
   { batch: 1, tokens: 1, heads: 2, headDim: 72 },
@@ -174,13 +177,13 @@ const SIZES: readonly Sizes[] = [
   { batch: 1, tokens: 64, heads: 2, headDim: 64 },
   { batch: 1, tokens: 64, heads: 1, headDim: 80 },
   { batch: 1, tokens: 128, heads: 1, headDim: 72 },
-  { batch: 3, tokens: 129, heads: 1, headDim: 72 },
+  { batch: 5, tokens: 129, heads: 1, headDim: 72 },
   { batch: 1, tokens: 130, heads: 2, headDim: 33 },
-  { batch: 1, tokens: 161, heads: 1, headDim: 64 },
+  { batch: 1, tokens: 161, heads: 5, headDim: 64 },
   { batch: 1, tokens: 255, heads: 1, headDim: 72 },
-  { batch: 1, tokens: 256, heads: 1, headDim: 72 },
-  { batch: 1, tokens: 256, heads: 1, headDim: 64 },
-  { batch: 1, tokens: 257, heads: 1, headDim: 64 },
+  { batch: 1, tokens: 256, heads: 5, headDim: 72 },
+  { batch: 5, tokens: 256, heads: 1, headDim: 64 },
+  { batch: 1, tokens: 257, heads: 5, headDim: 64 },
   { batch: 1, tokens: 257, heads: 1, headDim: 72 },
   { batch: 1, tokens: 257, heads: 1, headDim: 80 },
   { batch: 2, tokens: 257, heads: 1, headDim: 7 },
