@@ -33,6 +33,11 @@ const CHOICES = [
   ['in tiles of 128 x 256', { REPA_GEMM: 'wgmma-128x256' }],
   ['with all of attention by wgmma', { REPA_ATTENTION: 'wgmma' }],
 ]
+/** What the kernels of SiT-XL/2 wait for: as they are chosen, and with the one that is not. */
+const PROFILED = [
+  ['', {}],
+  [' with all of attention by wgmma', { REPA_ATTENTION: 'wgmma' }],
+]
 /** Of SiT-XL/2, for `repa plan`, which has to guess in a precision that nobody has measured: with the batch that fits in 80 GB. */
 const PRECISIONS = [
   ['fp16', 128],
@@ -71,11 +76,12 @@ const COMPILER_CACHE = {
 }
 
 /**
- * @param {{ root: string, out: string, device: string, python?: string, sanitizer?: string, cublasLt?: string }} where  `python`: one
- * that can import torch; `sanitizer`: compute-sanitizer; `cublasLt`: its file; undefined where there is none
+ * @param {{ root: string, out: string, device: string, python?: string, sanitizer?: string, ncu?: string, cublasLt?: string }} where
+ * `python`: one that can import torch; `sanitizer`: compute-sanitizer; `ncu`: Nsight Compute; `cublasLt`: its file; undefined where there is
+ * none
  * @returns {Step[]}
  */
-export function gpuSessionPlan({ root, out, device, python, sanitizer, cublasLt }) {
+export function gpuSessionPlan({ root, out, device, python, sanitizer, ncu, cublasLt }) {
   const node = process.execPath
   const repa = (...words) => [node, join(root, 'dist/cli/main.js'), ...words, '--device', device, '--json']
   const probes = join(root, 'build/conformance/conformance')
@@ -83,6 +89,7 @@ export function gpuSessionPlan({ root, out, device, python, sanitizer, cublasLt 
   const noProbes = existsSync(probes) ? undefined : 'build/conformance/conformance is not here (npm run pack:offline)'
   const noDump = existsSync(shim) ? noProbes : 'build/conformance/shim-dump is not here (npm run pack:offline)'
   const noSanitizer = sanitizer ? undefined : 'there is no compute-sanitizer here'
+  const noProfiler = ncu ? undefined : 'there is no Nsight Compute (ncu) here'
   const noPython = python ? undefined : 'there is no python3 with torch here'
   const noLibrary = cublasLt ? undefined : 'there is no cuBLASLt here'
   const library = { REPA_CUBLASLT: cublasLt ?? '', REPA_GEMM_CHOICES: join(out, 'gemm-choices.txt') }
@@ -134,6 +141,15 @@ export function gpuSessionPlan({ root, out, device, python, sanitizer, cublasLt 
         env,
       },
     ]),
+    ...PROFILED.map(([choice, env]) => ({
+      name: `where products and attention of SiT-XL/2 at batch 256 wait${choice}`,
+      group: 'profile',
+      command: [node, join(root, 'scripts/gpu-profile.mjs'), device, 'SiT-XL/2', '256'],
+      limit: 200,
+      json: 'lines',
+      env: { ...env, REPA_NCU: ncu ?? '' },
+      missing: noProfiler,
+    })),
     {
       name: 'sampling of SiT-XL/2 beside PyTorch',
       group: 'sampling',

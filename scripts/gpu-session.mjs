@@ -165,7 +165,9 @@ async function main() {
   const out = resolve(positionals[0])
   const python = firstThat([process.env.REPA_PYTHON, 'python3', '/usr/bin/python3'], '-c', 'import torch')
   const sanitizer = firstThat(['compute-sanitizer', '/usr/local/cuda/bin/compute-sanitizer'], '--version')
-  const plan = gpuSessionPlan({ root, out, device: values.device, python, sanitizer, cublasLt: findCublasLt(python) })
+  const ncu = firstThat([process.env.REPA_NCU, 'ncu', '/usr/local/cuda/bin/ncu'], '--version')
+  const found = { python, sanitizer, ncu, cublasLt: findCublasLt(python) }
+  const plan = gpuSessionPlan({ root, out, device: values.device, ...found })
   const groups = new Set(plan.map(({ group }) => group))
   const only = values.only?.split(',') ?? [...groups]
   const unknown = only.find((group) => !groups.has(group))

@@ -34,6 +34,9 @@ const FILES = [
   'scripts/gpu-session.mjs',
   'scripts/gpu-session-plan.mjs',
   'scripts/gpu-products.mjs',
+  'scripts/gpu-profile.mjs',
+  'scripts/gpu-profile-launches.mjs',
+  'scripts/ncu-report.mjs',
 ]
 /** What no program reads: types' declarations, maps to sources, documents of packages. */
 const UNREAD = /\.(d\.[cm]?ts|map)$|\/node_modules\/.*\.(md|markdown)$/

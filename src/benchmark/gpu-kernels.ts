@@ -57,7 +57,7 @@ const [FEATURES, PROJECTOR] = [768, 2048]
 const PARAMETERS = 2 ** 26
 
 /** The shapes of a preset's step: latents of 32 x 32 in patches of 2. */
-function gpuKernelSizes(model: SiTPreset, batch: number): GpuKernelSizes {
+export function gpuKernelSizes(model: SiTPreset, batch: number): GpuKernelSizes {
   const { depth, hidden, heads } = SIT_PRESETS[model]
   return {
     depth,

@@ -39,6 +39,7 @@ interface Plan {
     device: string
     python?: string
     sanitizer?: string
+    ncu?: string
     cublasLt?: string
   }): Step[]
 }
@@ -146,7 +147,7 @@ describe('the command line', () => {
 
 test('every command of the plan is one, and what this machine lacks is said', async () => {
   const where = { root: ROOT, out: '/somewhere', device: 'cuda:0' }
-  const plan = gpuSessionPlan({ ...where, python: 'python3', sanitizer: 'compute-sanitizer' })
+  const plan = gpuSessionPlan({ ...where, python: 'python3', sanitizer: 'compute-sanitizer', ncu: 'ncu' })
   expect(new Set(plan.map(({ name }) => name)).size).toBe(plan.length)
   for (const { command, limit, json } of plan) {
     expect(limit).toBeLessThanOrEqual(600)
@@ -168,8 +169,8 @@ test('every command of the plan is one, and what this machine lacks is said', as
   }
   // What has not been measured yet comes before what is measured anew.
   const groups = [...new Set(plan.map(({ group }) => group))]
-  expect(groups.slice(0, 7)).toEqual([
-    ...['doctor', 'sustained', 'test', 'choices', 'sampling', 'precisions', 'compile'],
+  expect(groups.slice(0, 8)).toEqual([
+    ...['doctor', 'sustained', 'test', 'choices', 'profile', 'sampling', 'precisions', 'compile'],
   ])
   // A compilation that was ended goes on from where it was, whichever step or session comes next.
   const caches = plan.filter(({ group }) => group === 'compile').map(({ env }) => env!.TORCHINDUCTOR_CACHE_DIR)
@@ -178,5 +179,6 @@ test('every command of the plan is one, and what this machine lacks is said', as
   const lacks = (group: string) => new Set(without.filter((step) => step.group === group).map(({ missing }) => missing))
   expect(lacks('compile')).toEqual(new Set(['there is no python3 with torch here']))
   expect(lacks('python')).toEqual(new Set(['there is no python3 with torch here']))
+  expect(lacks('profile')).toEqual(new Set(['there is no Nsight Compute (ncu) here']))
   expect(lacks('sanitizer')).toEqual(new Set(['there is no compute-sanitizer here']))
 })
