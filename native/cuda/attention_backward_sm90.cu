@@ -9,7 +9,8 @@
 //     Sᵀ = K Qᵀ     dPᵀ = V dOᵀ              64 x 64; dP runs under P's exponentials
 //     Pᵀ = 2^(c Sᵀ - lse)                    dV += Pᵀ dO, which runs under dS
 //     dSᵀ = Pᵀ (dPᵀ - delta)                 dK += dSᵀ Q; to shared memory too, by stmatrix
-//   then one of the warpgroups, in turns:    dQ = scale dS K of the 64 queries, while the other goes on to the next
+//   then one of the warpgroups, in turns:    dQ = scale dS K of the 64 queries, while the other goes on to the next; the last is warpgroup 1's,
+//                                            and runs while dK and dV are stored
 //
 // dS of 64 queries: for every 8 of them, key after key, 16 bytes: an MN-major left operand. There are two; a barrier says that both
 // warpgroups have laid theirs down, and because they take turns it also says that the dS before last has been read.
@@ -22,12 +23,12 @@
 // of o, is made as in attention_backward_resident.cu. All copies of a head count on one barrier.
 //
 // Shared memory at 72 columns: K, V, Q, dO 147,456 bytes; dS, where o lies at first, 73,728; zeros 1,024; lse, delta 2,048; column sums
-// 6,912: 231,176 with the barrier, one block an SM. Registers, of 255: 248 at 72 columns, 236 at 64.
+// 6,912: 231,176 with the barrier, one block an SM. Registers, of 255: 254 at 72 columns, 244 at 64.
 //
 // On an H200, bf16, with column sums, medians of the variant that this was made of: SiT-B/2 at batch 256 (3072 heads, 64 columns) 445 us,
 // 289 TFLOP/s; SiT-XL/2 (4096 heads, 72 columns) 905 us, 213 TFLOP/s. attention_backward_resident.cu takes 681 and 1090 us, cuDNN by PyTorch
 // 2.11 864 and 1350. At 72 columns a variant that copied nothing took 723 us. There 72 columns were nine units of 16 bytes, 75 copies a head
-// where 28 of lines and tails are now; every thread stored its own results, 1,060 instructions a warp at a head's end where 665 are now; and
+// where 28 of lines and tails are now; every thread stored its own results, 1,060 instructions a warp at a head's end where some 650 are now; and
 // the next head's K was asked for after that. No chip has timed what it is now.
 #include <algorithm>
 
@@ -168,6 +169,35 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
   const auto work = [&](auto warpgroupTag) {
     constexpr int warpgroup = decltype(warpgroupTag)::value;
     const int lane = laneId(), t = lane % 4;
+    // Begins dQ / scale = dS K of 64 queries, over all keys.
+    const auto multiplyScores = [&](float(&dQ)[kColumns / 2], const T* scores) {
+      const MatrixDescriptor left = matrixDescriptor(scores, 128, kScorePitch * sizeof(T), Swizzle::none);
+      const SixteenRows rows = sixteenRows<kRows, kColumns>(k, 0);
+      wgmmaFence();
+#pragma unroll
+      for (int key = 0; key < kRows; key += 16) multiplyRows<T, kColumns>(dQ, advance(left, 16 * key), rows + key, key > 0);
+      wgmmaCommit();
+    };
+    // Stores it, and adds to the sums of its columns, when all warps have read dS, where it is laid down.
+    const auto finishQueries = [&](float(&dQ)[1][kColumns / 2], T* scores, int head, int block) {
+      const int thread = readThread() % kWarpgroup, warp = thread / 32;
+      if (a.columnSums) {
+        float* const scratch = reinterpret_cast<float*>(scores + kTileElements<kBlock, kColumns>) + warp * 8 * kSumPitchOfWarp;
+        const bool more = block >= 2;
+        sumFourColumns(scratch, tilesOf(dQ), a.scale, [&](int column, float4 sum) {
+          float4* const to = reinterpret_cast<float4*>(columnSums + (4 * warpgroup + warp) * kSumPitch<kColumns> + column);
+          const float4 before = more ? *to : float4{};
+          *to = make_float4(before.x + sum.x, before.y + sum.y, before.z + sum.z, before.w + sum.w);
+        });
+      }
+      stageRows<kBlock, kColumns>(scores, 0, tilesOf(dQ[0]), a.scale);
+      fenceProxyAsync();
+      namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
+      if (thread == 0) {
+        store.template operator()<kBlock>(scores, 0, Head(head, a.heads), kQuery, kBlock * block);
+        bulkCommit();
+      }
+    };
 #pragma unroll 1
     for (int visit = 0, head = blockIdx.x; head < heads.all; head += gridDim.x, ++visit) {
       const int next = head + gridDim.x;
@@ -255,7 +285,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
           wgmmaHold(dK[tile]);
         }
         fenceProxyAsync();
-        const bool own = block % 2 == warpgroup, last = block + 1 == heads.blocks;
+        const bool own = (block + heads.blocks) % 2 == warpgroup, last = block + 1 == heads.blocks;
         const int thread = readThread() % kWarpgroup;
         // What was stored of dQ before has been read: the next dS may come to its place.
         if (thread == 0) bulkWaitRead<0>();
@@ -265,51 +295,28 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
           namedBarrierArrive(kScoreBarrier + block % 2, kThreads);
           namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
         }
-        if (own) {
-          if (thread == 0 && !last && next < heads.all && block > 0) loadQueries(next, kBlock * (block - 1));
+        if (own && !last) {
+          if (thread == 0 && next < heads.all && block > 0) loadQueries(next, kBlock * (block - 1));
           float dQ[1][kColumns / 2];
-          const MatrixDescriptor left = matrixDescriptor(scores, 128, kScorePitch * sizeof(T), Swizzle::none);
-          const SixteenRows rows = sixteenRows<kRows, kColumns>(k, 0);
-          wgmmaFence();
-#pragma unroll
-          for (int key = 0; key < kRows; key += 16) multiplyRows<T, kColumns>(dQ[0], advance(left, 16 * key), rows + key, key > 0);
-          wgmmaCommit();
+          multiplyScores(dQ[0], scores);
           wgmmaWait<0>();
           wgmmaHold(dQ[0]);
           namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
-          if (thread == 0 && last && next < heads.all) {
-            mbarrierArriveExpect(full, Shared::headBytes);
-            loadPart(k, next, kKey, 0);
-            loadPart(k, next, kKey, 1);
-          }
-          if (a.columnSums) {
-            const int warp = thread / 32;
-            float* const scratch = reinterpret_cast<float*>(scores + kTileElements<kBlock, kColumns>) + warp * 8 * kSumPitchOfWarp;
-            const bool more = block >= 2;
-            sumFourColumns(scratch, tilesOf(dQ), a.scale, [&](int column, float4 sum) {
-              float4* const to = reinterpret_cast<float4*>(columnSums + (4 * warpgroup + warp) * kSumPitch<kColumns> + column);
-              const float4 before = more ? *to : float4{};
-              *to = make_float4(before.x + sum.x, before.y + sum.y, before.z + sum.z, before.w + sum.w);
-            });
-          }
-          stageRows<kBlock, kColumns>(scores, 0, tilesOf(dQ[0]), a.scale);
-          fenceProxyAsync();
-          namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
-          if (thread == 0) {
-            store.template operator()<kBlock>(scores, 0, Head(head, a.heads), kQuery, kBlock * block);
-            bulkCommit();
-          }
-        } else if (last && next < heads.all) {
-          // All but K and dS has been read.
-          if (thread == 0)
-#pragma unroll 1
-            for (int row = kBlock * (block - 1); row < kRows; row += kBlock) loadQueries(next, row);
-          for (int row = thread; row < tokens; row += kWarpgroup) cpAsync<4>(lse + row, a.lse + int64_t{next} * tokens + row);
+          finishQueries(dQ, scores, head, block);
         }
       }
-      const Head at(head, a.heads);
-      const int thread = readThread() % kWarpgroup;
-      // V and the dS before last have been read: dV takes V's place, dK that of o, by halves.
+      const int thread = readThread() % kWarpgroup, last = heads.blocks - 1;
+      T* const scores = staging + last % 2 * Shared::scores;
+      float dQ[1][kColumns / 2];
+      if constexpr (warpgroup == 1) {
+        multiplyScores(dQ[0], scores);
+      } else if (next < heads.all) {
+        if (thread == 0)
+#pragma unroll 1
+          for (int row = kBlock * (last - 1); row < kRows; row += kBlock) loadQueries(next, row);
+        for (int row = thread; row < tokens; row += kWarpgroup) cpAsync<4>(lse + row, a.lse + int64_t{next} * tokens + row);
+      }
+      // dV takes V's place, dK that of o, by halves.
       if (a.columnSums) {
         const int warp = thread / 32;
         float* const scratch = reinterpret_cast<float*>(v + firstKey * kLine) + warp * 8 * kSumPitchOfWarp;
@@ -328,20 +335,36 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
       if (thread == 0) {
 #pragma unroll 1
         for (int row = firstKey; row < firstKey + kHalf; row += kBlock) {
-          store.template operator()<kRows>(beside, row, at, kKey, row);
-          store.template operator()<kRows>(v, row, at, kValue, row);
+          store.template operator()<kRows>(beside, row, Head(head, a.heads), kKey, row);
+          store.template operator()<kRows>(v, row, Head(head, a.heads), kValue, row);
         }
         bulkCommit();
-        bulkWaitRead<0>();
+      }
+      if constexpr (warpgroup == 1) {
+        wgmmaWait<0>();
+        wgmmaHold(dQ[0]);
+        namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
+        if (thread == 0 && next < heads.all) {
+          mbarrierArriveExpect(full, Shared::headBytes);
+          loadPart(k, next, kKey, 0);
+          loadPart(k, next, kKey, 1);
+        }
+        finishQueries(dQ, scores, head, last);
+      }
+      if (thread == 0) {
+        bulkWaitRead<warpgroup>();  // of dK and dV
         if (next < heads.all) {
           loadPart(v, next, kValue, warpgroup);
           loadOutput(next, warpgroup);
         }
+        bulkWaitRead<0>();
       }
       namedBarrierSync(kHeadBarrier, kThreads);  // the column sums of both warpgroups are there, and nobody reads dS any more
-      if (const int i = readThread(); a.columnSums && i < kSumPitch<kColumns>)
+      if (const int i = readThread(); a.columnSums && i < kSumPitch<kColumns>) {
+        const Head at(head, a.heads);
         storeColumnSum(a, at, at.sample, static_cast<QkvPart>(i / kColumns), i % kColumns, kColumns,
                        sumOfWarps<kWarps>(columnSums + i, kSumPitch<kColumns>));
+      }
     }
   };
   if (threadIdx.x < kWarpgroup) work(std::integral_constant<int, 0>{});
