@@ -211,7 +211,6 @@ export interface NativeAddon {
     keepY: boolean,
   ): [out: T, y: MaybeT]
   linearLayerScale(x: T, weight: T, bias: MaybeT, residual: T, gamma: T): T
-  linearAddend(x: T, weight: T, bias: MaybeT, addend: T): T
   linearInputGradient(
     dOut: T,
     weight: T,
@@ -310,6 +309,16 @@ export interface NativeAddon {
     emaDecay: number,
   ): void
 
+  patchEmbed(image: T, patch: number, weight: T, bias: MaybeT, positions: T): T
+  patchEmbedBackward(
+    dTokens: T,
+    image: T,
+    patch: number,
+    dtype: ComputeDType,
+    dWeight: T,
+    dBias: MaybeT,
+    accumulate: boolean,
+  ): void
   patchify(image: T, patch: number, dtype: ComputeDType): T
   patchifyBackward(dPatches: T, channels: number, height: number, width: number, patch: number): T
   unpatchify(tokens: T, channels: number, height: number, width: number, patch: number): T

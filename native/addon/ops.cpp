@@ -20,6 +20,7 @@
 #include "ops/loss.h"
 #include "ops/optimizer.h"
 #include "ops/patch.h"
+#include "ops/patch_embed.h"
 #include "ops/pixels.h"
 #include "ops/pooling.h"
 #include "ops/random.h"
@@ -92,7 +93,6 @@ const Export kExports[] = {
     {"linear", bind<ops::linear>, {"x", "weight", "bias", "activation", "keepPre", "dtype"}},
     {"linearGatedResidual", bind<ops::linearGatedResidual>, {"x", "weight", "bias", "residual", "modulation", "gateChunk", "keepY"}},
     {"linearLayerScale", bind<ops::linearLayerScale>, {"x", "weight", "bias", "residual", "gamma"}},
-    {"linearAddend", bind<ops::linearAddend>, {"x", "weight", "bias", "addend"}},
     {"linearInputGradient", bind<ops::linearInputGradient>, {"dOut", "weight", "pre", "activation", "dBias", "accumulateBias"}},
     {"linearWeightGradient", bind<ops::linearWeightGradient>, {"dOut", "x", "dWeight", "accumulate"}},
     {"linearWeightGradients", bind<ops::linearWeightGradients>, {"dOut", "x", "dWeight", "accumulate"}},
@@ -122,6 +122,8 @@ const Export kExports[] = {
      {"weight", "gradient", "firstMoment", "secondMoment", "ema", "computeWeight", "frozen", "undecayed", "state", "learningRate", "beta1", "beta2", "epsilon", "weightDecay",
       "emaDecay"}},
 
+    {"patchEmbed", bind<ops::patchEmbed>, {"image", "patch", "weight", "bias", "positions"}},
+    {"patchEmbedBackward", bind<ops::patchEmbedBackward>, {"dTokens", "image", "patch", "dtype", "dWeight", "dBias", "accumulate"}},
     {"patchify", bind<ops::patchify>, {"image", "patch", "dtype"}},
     {"patchifyBackward", bind<ops::patchifyBackward>, {"dPatches", "channels", "height", "width", "patch"}},
     {"unpatchify", bind<ops::unpatchify>, {"tokens", "channels", "height", "width", "patch"}},

@@ -2,16 +2,11 @@
 
 #include "cpu/patch.h"
 #include "cuda/patch.h"
-#include "ops/require.h"
+#include "ops/patch_grid.h"
 
 namespace repa::ops {
 
 namespace {
-
-void requireDivides(const char* op, int64_t height, int64_t width, int64_t patch) {
-  require(patch >= 1 && height % patch == 0 && width % patch == 0, op,
-          "a patch of " + std::to_string(patch) + " does not divide an image of " + std::to_string(height) + " x " + std::to_string(width) + ".");
-}
 
 using ToPatches = void (*)(ThreadPool&, const cpu::ImageToPatchesArgs&);
 using ToImage = void (*)(ThreadPool&, const cpu::PatchesToImageArgs&);
@@ -20,7 +15,7 @@ Tensor imageToPatches(const char* op, const char* name, const Tensor& image, int
   const DType outDType = computeDType(op, image.device(), dtype);
   requireRank(op, name, image, 4, "[B, C, H, W]");
   const int64_t batch = image.size(0), channels = image.size(1), height = image.size(2), width = image.size(3);
-  requireDivides(op, height, width, patch);
+  requirePatches(op, height, width, patch);
   const Tensor out = Tensor::empty(image.device(), {batch, (height / patch) * (width / patch), channels * patch * patch}, outDType, op);
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(image)) {
@@ -35,7 +30,7 @@ Tensor imageToPatches(const char* op, const char* name, const Tensor& image, int
 
 Tensor patchesToImage(const char* op, const char* name, const Tensor& patches, int64_t channels, int64_t height, int64_t width, int64_t patch, cuda::PatchOrder order,
                       ToImage kernel) {
-  requireDivides(op, height, width, patch);
+  requirePatches(op, height, width, patch);
   requireCompute(op, name, patches);
   requireRank(op, name, patches, 3, "[B, T, C p p]", patches.dtype());
   requireShape(op, name, patches, {patches.size(0), (height / patch) * (width / patch), channels * patch * patch}, patches.dtype());

@@ -13,7 +13,7 @@ export interface GpuKernelSizes {
   readonly depth: number
   readonly hidden: number
   readonly heads: number
-  /** Of an image. */
+  /** Of an image, which is square. */
   readonly tokens: number
   readonly batch: number
   /** Width of the encoder's features, and of the projector's hidden layers. */
@@ -61,6 +61,8 @@ export class Operands implements Disposable {
 }
 
 const EPSILON = 1e-6
+/** Of the latents that the step begins with, and of their patches. */
+const [CHANNELS, PATCH] = [4, 2]
 
 /** In the order of a step. Every matrix product has `dtype` operands; the residual stream, statistics and losses are f32. */
 export function gpuKernelCases(sizes: GpuKernelSizes, dtype: ComputeDType): GpuKernelCase[] {
@@ -183,7 +185,24 @@ export function gpuKernelCases(sizes: GpuKernelSizes, dtype: ComputeDType): GpuK
     prepare,
   })
 
+  const patchElements = CHANNELS * PATCH ** 2
+  const embedding = (name: string, moreBytes: number, prepare: (operands: Operands, image: Tensor) => () => void) =>
+    product(
+      name,
+      [rows, hidden, patchElements],
+      stream + (4 - element) * rows * patchElements + moreBytes,
+      (operands) => {
+        const side = PATCH * Math.sqrt(tokens)
+        return prepare(operands, operands.normal('f32', batch, CHANNELS, side, side))
+      },
+    )
+
   return [
+    embedding('patch embedding, positions', 4 * tokens * hidden, (operands, image) => {
+      const [w, b] = [operands.normal(dtype, hidden, patchElements), operands.normal('f32', hidden)]
+      const last = [w.handle, b.handle, operands.normal('f32', tokens, hidden).handle] as const
+      return freed(operands, () => [addon.patchEmbed(image.handle, PATCH, ...last)])
+    }),
     forward('adaLN of all blocks', batch, chunks * hidden, hidden),
     pass('norms', 'layerNormModulate', stream + activation, (operands) => {
       const x = operands.normal('f32', batch, tokens, hidden)
@@ -263,6 +282,12 @@ export function gpuKernelCases(sizes: GpuKernelSizes, dtype: ComputeDType): GpuK
     weightGradient('qkv wgrad', 3 * hidden, hidden, rows),
     weightGradient('fc1 wgrad', 4 * hidden, hidden, rows),
     grouped,
+    embedding('patch embedding wgrad, bias gradient', 0, (operands, image) => {
+      const dTokens = operands.normal('f32', batch, tokens, hidden)
+      const [dWeight, dBias] = [operands.normal('f32', hidden, patchElements), operands.normal('f32', hidden)]
+      const last = [PATCH, dtype, dWeight.handle, dBias.handle, false] as const
+      return () => addon.patchEmbedBackward(dTokens.handle, image.handle, ...last)
+    }),
     weightGradient('adaLN wgrad', chunks * hidden, hidden, batch),
     ...optimizerCases(parameters, dtype),
   ]

@@ -1,7 +1,7 @@
-import { type LinearWeights, linearAddend } from '../tensor/ops/linear.ts'
-import { patchify } from '../tensor/ops/patch.ts'
+import type { LinearWeights } from '../tensor/ops/linear.ts'
+import { patchEmbed } from '../tensor/ops/patch-embed.ts'
 import type { Parameter } from '../tensor/parameter.ts'
-import { computeDType, type Tensor } from '../tensor/tensor.ts'
+import type { Tensor } from '../tensor/tensor.ts'
 import { xavierUniform, zeros } from './initialiser.ts'
 import type { ParameterList } from './parameter-list.ts'
 
@@ -37,6 +37,6 @@ export class PatchEmbed implements LinearWeights {
 
   /** With the positions [T, D] added in the same pass. */
   embed(image: Tensor, positions: Tensor): Tensor {
-    return linearAddend(patchify(image, this.patch, computeDType(this.weight)), this, positions)
+    return patchEmbed(image, this.patch, this, positions)
   }
 }

@@ -11,6 +11,7 @@ import { attentionRules } from './rules/attention.ts'
 import { elementwiseRules } from './rules/elementwise.ts'
 import { imageRules } from './rules/images.ts'
 import { lossRules } from './rules/losses.ts'
+import { patchEmbedRules } from './rules/patch-embed.ts'
 import { productRules } from './rules/products.ts'
 import { reductionRules } from './rules/reductions.ts'
 import { streamRules } from './rules/stream.ts'
@@ -35,6 +36,7 @@ export class PlanningDevice {
     const rules: Partial<NativeAddon> = {
       ...tensorRules(planner),
       ...productRules(planner),
+      ...patchEmbedRules(planner),
       ...reductionRules(planner),
       ...attentionRules(planner),
       ...streamRules(planner),

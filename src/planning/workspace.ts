@@ -81,6 +81,21 @@ export function splitsOfWeightGradients(products: readonly Omit<Product, 'layout
   return best.splits
 }
 
+/** Elements of a patch up to which a GPU has a kernel for its embedding (native/cuda/patch_embed.h). */
+export const MOST_PATCH_ELEMENTS = 64
+
+/** native/cuda/patch_embed_backward.cu, partsOf: the parts of the gradients of a patch embedding's weight [width, elements] and bias, over `rows` tokens. */
+export function patchEmbedWorkspace(rows: number, width: number, elements: number): number {
+  const MOST_THREADS = 288
+  const LEAST_ROWS = 64
+  const owners = ceilDivide(width, 4)
+  const strips = ceilDivide(owners, MOST_THREADS)
+  const threads = roundUp(ceilDivide(owners, strips), 32)
+  const wanted = Math.floor((2 * 132 * MOST_THREADS) / (threads * strips * Math.max(1, ceilDivide(elements, 32))))
+  const parts = Math.max(1, Math.min(wanted, Math.floor(rows / LEAST_ROWS)))
+  return FLOAT * parts * width * (elements + 1)
+}
+
 // native/cpu/chunks.h, attention_blocks.h.
 const CHUNK_FLOATS = 32_768
 const LEAST_ROWS = 32

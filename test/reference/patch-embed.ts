@@ -1,10 +1,10 @@
 import { type NdArray, zeros } from './array.ts'
 
 /**
- * A convolution whose kernel is its stride, plus positions: x [B, C, H, W], weight [D, C, p, p], bias [D],
- * pos [T, D] or none -> tokens [B, T, D], T = (H / p)(W / p) in row-major order.
+ * A convolution whose kernel is its stride, plus positions: x [B, C, H, W], weight [D, C, p, p], bias [D]
+ * and pos [T, D] or none -> tokens [B, T, D], T = (H / p)(W / p) in row-major order.
  */
-export function patchEmbed(x: NdArray, weight: NdArray, bias: NdArray, pos?: NdArray): NdArray {
+export function patchEmbed(x: NdArray, weight: NdArray, bias?: NdArray, pos?: NdArray): NdArray {
   const [batch] = x.shape
   const [width] = weight.shape
   const tokens = tokenCount(x, weight)
@@ -12,7 +12,7 @@ export function patchEmbed(x: NdArray, weight: NdArray, bias: NdArray, pos?: NdA
   for (let b = 0; b < batch; b++) {
     for (let t = 0; t < tokens; t++) {
       for (let o = 0; o < width; o++) {
-        let value = bias.data[o] + (pos ? pos.data[t * width + o] : 0)
+        let value = (bias ? bias.data[o] : 0) + (pos ? pos.data[t * width + o] : 0)
         forPatch(x, weight, b, t, o, (xAt, weightAt) => {
           value += x.data[xAt] * weight.data[weightAt]
         })

@@ -53,11 +53,6 @@ export const productRules = (planner: Planner) => {
       forward(x, weight)
       return out
     },
-    linearAddend: (x, weight) => {
-      const out = planner.like(x, outputShape(x, weight), 'f32')
-      forward(x, weight)
-      return out
-    },
     linearInputGradient: (dOut, weight, _pre, _activation, dBias) => {
       const [k, n] = [plannedOf(weight).size(0), plannedOf(weight).size(1)]
       const dX = planner.like(dOut, [...plannedOf(dOut).shape.slice(0, -1), n])

@@ -158,21 +158,6 @@ export function linearGatedResidual(x: Tensor, layer: LinearWeights, target: Gat
   return mlpGatedResidual(x, [layer], 'none', target)
 }
 
-/** x Wᵀ + b + addend, addend [T, out] for x [B, T, in]: patch embedding with its (frozen) positions. */
-export function linearAddend(x: Tensor, layer: LinearWeights, addend: Tensor): Tensor {
-  const tape = recordingTape(x, layer.weight, layer.bias)
-  const out = new Tensor(
-    native().linearAddend(x.handle, layer.weight.handle, layer.bias?.handle ?? null, addend.handle),
-    x.device,
-  )
-  tape?.push([out], [], (gradients) => {
-    const dOut = gradients.take(out)!
-    biasGradient(gradients, layer, dOut)
-    layersBackward(gradients, x, [], [layer], 'none', cast(dOut, computeDType(layer.weight)))
-  })
-  return out
-}
-
 export interface Hidden {
   readonly out: Tensor
   /** The pre-activation, where a backward pass will come. */
@@ -218,7 +203,8 @@ export function saved(hidden: readonly Hidden[]): (Tensor | undefined)[] {
   return hidden.flatMap(({ out, pre }) => [out, pre])
 }
 
-function biasGradient(gradients: Gradients, { bias }: LinearWeights, dOut: Tensor): void {
+/** Adds the sums of dOut's columns to the gradient of a layer's bias, where anybody wants it. */
+export function biasGradient(gradients: Gradients, { bias }: LinearWeights, dOut: Tensor): void {
   if (!bias || !gradients.wants(bias)) return
   const { into, accumulate } = gradients.into(bias)
   native().columnSum(dOut.handle, into.handle, accumulate)

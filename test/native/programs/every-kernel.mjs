@@ -107,7 +107,6 @@ KERNELS.gemm = (dtype) => {
     const [residual, into] = [f32(1, m, n), f32(n, k)]
     native.linearGatedResidual(draw(1, m, k), w, f32(n), residual, f32(1, 2, n), 1, true)
     native.linearLayerScale(x, w, f32(n), f32(m, n), f32(n))
-    native.linearAddend(draw(1, m, k), w, f32(n), f32(m, n))
     native.linearInputGradient(dOut, w, null, 'none', f32(k), true)
     for (const kind of FUNCTIONS) native.linearInputGradient(dOut, w, draw(m, k), kind, f32(k), false)
     // Hopper's finishes in registers what is aligned.
@@ -121,6 +120,23 @@ KERNELS.gemm = (dtype) => {
   native.linearWeightGradient(draw(520, 8), draw(520, 8), zeros(8, 8), false)
   native.linearInputGradient(draw(1, 32768), draw(32768, 8), null, 'none', f32(8), false)
   native.linear(draw(300, 16), draw(264, 16), null, 'none', false, dtype)
+}
+
+/** Patches of 16, 32 and 64 elements, of whole units of 16 bytes or not, and of too many for a kernel: a product with an addend. */
+KERNELS['patch-embed'] = (dtype) => {
+  const draw = drawIn(dtype)
+  for (const [channels, patch] of [
+    [4, 2],
+    [3, 3],
+    [4, 4],
+    [3, 5],
+    [18, 2],
+  ])
+    for (const width of [8, 5]) {
+      const [image, elements] = [f32(2, channels, patch, 3 * patch), channels * patch ** 2]
+      const tokens = native.patchEmbed(image, patch, draw(width, elements), f32(width), f32(3, width))
+      native.patchEmbedBackward(tokens, image, patch, dtype, zeros(width, elements), zeros(width), true)
+    }
 }
 
 /** Hopper's tiles of more columns, which have kernels for what can be finished in registers. */

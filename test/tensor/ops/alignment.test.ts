@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { native } from '../../../src/native.ts'
 import type { Device } from '../../../src/tensor/device.ts'
 import { cast } from '../../../src/tensor/ops/cast.ts'
 import { activation, add, swiGLU } from '../../../src/tensor/ops/elementwise.ts'
@@ -6,6 +7,7 @@ import { embedding } from '../../../src/tensor/ops/embedding.ts'
 import { linearCombination } from '../../../src/tensor/ops/float64.ts'
 import { interpolant, samplePosterior } from '../../../src/tensor/ops/interpolant.ts'
 import { patchify, unpatchify } from '../../../src/tensor/ops/patch.ts'
+import { patchEmbed } from '../../../src/tensor/ops/patch-embed.ts'
 import { hog, normalizeImages, resizeGrid, toUint8 } from '../../../src/tensor/ops/pixels.ts'
 import { gatedResidual, layerScale } from '../../../src/tensor/ops/residual.ts'
 import { dropTokens, prependTokens } from '../../../src/tensor/ops/tokens.ts'
@@ -24,6 +26,9 @@ interface Unaligned {
 const COMPUTE = ['f32', 'bf16', 'f16'] as const
 const IMAGENET = { divisor: 255, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
 
+const image = (device: Device) => Tensor.from(Float32Array.from(random([2 * 4 * 4 * 4], 3).data), [2, 4, 4, 4], device)
+const positions = (device: Device) => Tensor.full([4, 8], 0.7, device)
+
 // Sizes of which every vector of elements is a divisor: with an operand that is aligned, too, these take the vectors' path.
 const CASES: readonly Unaligned[] = [
   { name: 'cast to f32', shape: [64], dtypes: ['bf16', 'f16', 'f64', 'u8'], op: (x) => cast(x, 'f32') },
@@ -38,6 +43,29 @@ const CASES: readonly Unaligned[] = [
     shape: [1, 16, 12],
     dtypes: COMPUTE,
     op: (x) => unpatchify(x, { channels: 3, height: 8, width: 8, patch: 2 }),
+  },
+  {
+    name: "patchEmbed's weight",
+    shape: [8, 16],
+    dtypes: COMPUTE,
+    op: (weight) => patchEmbed(image(weight.device), 2, { weight, bias: undefined }, positions(weight.device)),
+  },
+  {
+    name: "patchEmbed's positions",
+    shape: [4, 8],
+    dtypes: ['f32'],
+    op: (x) => patchEmbed(image(x.device), 2, { weight: Tensor.full([8, 16], 0.3, x.device), bias: undefined }, x),
+  },
+  {
+    name: 'patchEmbedBackward',
+    shape: [2, 4, 8],
+    dtypes: ['f32'],
+    op: (dTokens) => {
+      const dWeight = Tensor.empty([8, 16], dTokens.device)
+      const last = [dWeight.handle, null, false] as const
+      native().patchEmbedBackward(dTokens.handle, image(dTokens.device).handle, 2, 'f32', ...last)
+      return dWeight
+    },
   },
   { name: 'prependTokens', shape: [1, 3, 64], dtypes: ['f32'], op: (x) => prependTokens(x, {}) },
   { name: 'dropTokens', shape: [1, 3, 64], dtypes: ['f32'], op: (x) => dropTokens(x, 1) },

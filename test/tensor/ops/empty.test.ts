@@ -1,8 +1,9 @@
 import { attention, qkNorm } from '../../../src/tensor/ops/attention.ts'
 import { add, silu, swiGLU } from '../../../src/tensor/ops/elementwise.ts'
 import { layerNorm, layerNormModulate } from '../../../src/tensor/ops/layer-norm.ts'
-import { linear, linearAddend, linearGatedResidual } from '../../../src/tensor/ops/linear.ts'
+import { linear, linearGatedResidual } from '../../../src/tensor/ops/linear.ts'
 import { patchify } from '../../../src/tensor/ops/patch.ts'
+import { patchEmbed } from '../../../src/tensor/ops/patch-embed.ts'
 import { gatedResidual, layerScale } from '../../../src/tensor/ops/residual.ts'
 import { unfoldTokens } from '../../../src/tensor/ops/token-grid.ts'
 import { dropTokens } from '../../../src/tensor/ops/tokens.ts'
@@ -57,13 +58,6 @@ testOps('nothing', [
     ['x', 'weight'],
   ),
   emptyCase(
-    'linearAddend of no tokens',
-    { x: empty(2, 0, 3), ...weights, addend: empty(0, 4) },
-    (t) => linearAddend(t.x, layer(t), t.addend),
-    empty(2, 0, 4),
-    ['x', 'weight', 'bias'],
-  ),
-  emptyCase(
     'linearGatedResidual of no tokens',
     { x: empty(2, 0, 3), ...weights, residual: empty(2, 0, 4), modulation: random([2, 1, 4], 3) },
     (t) => linearGatedResidual(t.x, layer(t), { residual: t.residual, modulation: t.modulation, gate: 0 }),
@@ -109,5 +103,27 @@ testOps('nothing', [
     empty(3, 0),
   ),
   emptyCase('patchify of no images', { x: empty(0, 3, 4, 4) }, (t) => patchify(t.x, 2), empty(0, 4, 12)),
+  emptyCase(
+    'patchEmbed of no images',
+    { image: empty(0, 3, 1, 2), ...weights, positions: random([2, 4], 3) },
+    (t) => patchEmbed(t.image, 1, layer(t), t.positions),
+    empty(0, 2, 4),
+    ['image', 'weight', 'bias'],
+  ),
+  emptyCase(
+    'patchEmbed of no tokens',
+    { image: empty(2, 3, 0, 2), ...weights, positions: empty(0, 4) },
+    (t) => patchEmbed(t.image, 1, layer(t), t.positions),
+    empty(2, 0, 4),
+    ['image', 'weight', 'bias'],
+  ),
+  // A product over nothing is zero, and bias and positions are added all the same.
+  emptyCase(
+    'patchEmbed of no channels',
+    { image: empty(1, 0, 1, 1), weight: empty(2, 0), bias, positions: fromValues([1, 2], [1, 2]) },
+    (t) => patchEmbed(t.image, 1, layer(t), t.positions),
+    fromValues([1, 1, 2], [4, 6]),
+    ['image', 'weight'],
+  ),
   emptyCase('dropTokens of all', { x: empty(2, 3, 5) }, (t) => dropTokens(t.x, 3), empty(2, 0, 5), []),
 ])

@@ -2,7 +2,6 @@ import { describe, expect, test } from 'vitest'
 import type { Activation } from '../../../src/native.ts'
 import {
   linear,
-  linearAddend,
   linearGatedResidual,
   linearResidual,
   mlp,
@@ -235,25 +234,6 @@ function gatedCase(draw: Draw, rows: readonly [number, number], stack: Stack, ch
   })
 }
 
-function addendCase(draw: Draw, rows: readonly [number, number], stack: Stack): OpCase {
-  const addend = draw([rows[1], stack.widths[1]], 4)
-  const table = mlpCase(draw, rows, stack)
-  return {
-    ...table,
-    name: `addend to [${rows}] rows, ${text(stack)}`,
-    inputs: { ...table.inputs, addend },
-    op: (tensors) => linearAddend(tensors.x!, layersOf(tensors, stack)[0], tensors.addend!),
-    forward: () => {
-      const product = table.forward()
-      return { ...product, data: product.data.map((value, i) => value + addend.data[i % addend.data.length]) }
-    },
-    rounding: (dOut) => {
-      const bounds = table.rounding(dOut)
-      return { ...bounds, out: { roundings: bounds.out!.roundings + 1, scale: bounds.out!.scale + largestOf(addend) } }
-    },
-  }
-}
-
 function residualCase(draw: Draw, rows: readonly number[], stack: Stack, scaled: boolean): OpCase {
   const width = stack.widths.at(-1)!
   const x = draw([...rows, stack.widths[0]], 1)
@@ -347,12 +327,6 @@ testOps('linearGatedResidual and mlpGatedResidual', (draw) => [
   // As on Hopper all rows of a tile have one gate, or not.
   gatedCase(draw, [3, 128], plain(80, 136), 2, 1),
   gatedCase(draw, [2, 140], plain(24, 136), 2, 1),
-])
-
-testOps('linearAddend', (draw) => [
-  addendCase(draw, [1, 1], plain(16, 72)),
-  addendCase(draw, [3, 257], plain(4, 33)),
-  addendCase(draw, [2, 3], { ...plain(588, 20), bias: false }),
 ])
 
 testOps('linearResidual and mlpResidual', (draw) =>

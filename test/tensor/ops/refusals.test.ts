@@ -8,9 +8,10 @@ import { embedding, timestepEmbedding } from '../../../src/tensor/ops/embedding.
 import { linearCombination } from '../../../src/tensor/ops/float64.ts'
 import { interpolant, samplePosterior } from '../../../src/tensor/ops/interpolant.ts'
 import { layerNorm, layerNormModulate } from '../../../src/tensor/ops/layer-norm.ts'
-import { linear, linearAddend, linearGatedResidual, linearResidual } from '../../../src/tensor/ops/linear.ts'
+import { linear, linearGatedResidual, linearResidual } from '../../../src/tensor/ops/linear.ts'
 import { cosineAlignmentLoss, velocityLoss } from '../../../src/tensor/ops/loss.ts'
 import { patchify, unpatchify } from '../../../src/tensor/ops/patch.ts'
+import { patchEmbed } from '../../../src/tensor/ops/patch-embed.ts'
 import { hog, normalizeImages, resizeGrid, toUint8 } from '../../../src/tensor/ops/pixels.ts'
 import { gatedResidual, layerScale } from '../../../src/tensor/ops/residual.ts'
 import { dropTokens, gatherTokens, prependTokens, takeTokens } from '../../../src/tensor/ops/tokens.ts'
@@ -60,11 +61,6 @@ for (const { device, missing } of DEVICES) {
         () => native().linear(t([2, 5], 'u8').handle, t([4, 5]).handle, null, 'silu', false, 'f32'),
         'ERR_DTYPE',
         'linear: x is u8; expected f32',
-      ],
-      [
-        () => linearAddend(t([1, 3, 5]), layer(4, 5), t([4, 4])),
-        'ERR_SHAPE',
-        'linearAddend: addend has shape [4, 4]; expected [3, 4].',
       ],
       [
         () =>
@@ -220,6 +216,21 @@ for (const { device, missing } of DEVICES) {
         'patchify: a patch of 0 does not divide an image of 4 x 4.',
       ],
       [() => patchify(t([3, 4, 4]), 2), 'ERR_SHAPE', 'patchify: image has shape [3, 4, 4]; expected [B, C, H, W].'],
+      [
+        () => patchEmbed(t([1, 3, 4, 6]), 4, layer(5, 48), t([1, 5])),
+        'ERR_INVALID_ARGUMENT',
+        'patchEmbed: a patch of 4 does not divide an image of 4 x 6.',
+      ],
+      [
+        () => patchEmbed(t([1, 3, 4, 6]), 2, layer(5, 16), t([6, 5])),
+        'ERR_SHAPE',
+        'patchEmbed: weight has shape [5, 16]; expected [5, 12].',
+      ],
+      [
+        () => patchEmbed(t([1, 3, 4, 6]), 2, layer(5, 12), t([5, 5])),
+        'ERR_SHAPE',
+        'patchEmbed: positions has shape [5, 5]; expected [6, 5].',
+      ],
       [
         () => unpatchify(t([1, 4, 12]), { channels: 4, height: 4, width: 4, patch: 2 }),
         'ERR_SHAPE',
