@@ -9,7 +9,7 @@ namespace repa::cuda {
 /// How a patch's elements are ordered (cpu/patch.h).
 enum class PatchOrder { channelFirst, channelLast };
 
-/// image f32 [B, C, H, W] -> patches of any dtype of computation, [B, T, C p p].
+/// image f32 [B, C, H, W] -> patches of any dtype of computation, [B, T, C p p]; rows of more elements end in zeros.
 void imageToPatches(cudaStream_t stream, const Tensor& image, int64_t patch, PatchOrder order, const Tensor& patches);
 /// The way back.
 void patchesToImage(cudaStream_t stream, const Tensor& patches, int64_t patch, PatchOrder order, const Tensor& image);

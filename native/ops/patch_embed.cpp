@@ -1,5 +1,7 @@
 #include "ops/patch_embed.h"
 
+#include "cuda/pad_rows.h"
+#include "cuda/patch.h"
 #include "cuda/patch_embed.h"
 #include "ops/linear.h"
 #include "ops/linear_combination.h"
@@ -30,6 +32,26 @@ CudaDevice* kernelQueue(const char* op, const Tensor& image, const Patches& patc
   return cuda;
 }
 
+/// Elements of a row of patches and of the weight in a GPU's product: in 16 bits as many as fill whole units of 16 bytes, without which
+/// neither the TMA nor wide copies can fetch them. DINOv2's 3 x 14 x 14 = 588 become 592.
+int64_t paddedElements(const Tensor& weight) {
+  const int64_t elements = weight.size(1);
+  return cudaQueue(weight) && weight.dtype() != DType::f32 ? (elements + 7) / 8 * 8 : elements;
+}
+
+/// With zeros behind the patches and the weight's rows. The weight's are written anew in every call: a hundredth of the patches.
+Tensor paddedPatchEmbed(const char* op, const Tensor& image, int64_t patch, const Tensor& weight, const std::optional<Tensor>& bias,
+                        const Tensor& positions) {
+  CudaDevice& queue = *cudaQueue(weight);
+  const int64_t elements = paddedElements(weight);
+  requireIndexable(op, "a row of patches", image.size(3) / patch * elements);
+  const Tensor patches = Tensor::empty(image.device(), {image.size(0), positions.size(0), elements}, weight.dtype(), op);
+  const Tensor rows = Tensor::empty(image.device(), {weight.size(0), elements}, weight.dtype(), op);
+  queue.enqueue("patchify", [&](cudaStream_t stream) { cuda::imageToPatches(stream, image, patch, cuda::PatchOrder::channelFirst, patches); });
+  queue.enqueue(op, [&](cudaStream_t stream) { cuda::padRows(stream, weight, rows); });
+  return linearAddend(patches, rows, bias, positions);
+}
+
 }  // namespace
 
 Tensor patchEmbed(const Tensor& image, int64_t patch, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& positions) {
@@ -41,12 +63,14 @@ Tensor patchEmbed(const Tensor& image, int64_t patch, const Tensor& weight, cons
   requireShape(op, "weight", weight, {width, patches.elements}, weight.dtype());
   if (bias) requireShape(op, "bias", *bias, {width});
   requireShape(op, "positions", positions, {patches.tokens, width});
-  if constexpr (kBuiltWithCuda)
+  if constexpr (kBuiltWithCuda) {
     if (CudaDevice* cuda = kernelQueue(op, image, patches)) {
       const Tensor tokens = Tensor::empty(image.device(), {image.size(0), patches.tokens, width}, DType::f32, op);
       cuda->enqueue(op, [&](cudaStream_t stream) { cuda::patchEmbed(stream, image, patch, weight, bias, positions, tokens); });
       return tokens;
     }
+    if (paddedElements(weight) != patches.elements) return paddedPatchEmbed(op, image, patch, weight, bias, positions);
+  }
   return linearAddend(patchify(image, patch, dtypeName(weight.dtype())), weight, bias, positions);
 }
 

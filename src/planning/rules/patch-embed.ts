@@ -15,12 +15,16 @@ export const patchEmbedRules = (planner: Planner) => {
   }
 
   return {
-    patchEmbed: (image, patch, weight, bias, positions) => {
+    patchEmbed: (image, _patch, weight, bias, positions) => {
       const { dtype } = plannedOf(weight)
       if (!hasKernel(weight)) {
-        const patches = images.patchify(image, patch, dtype as 'f32')
-        const [tokens] = products.linear(patches, weight, bias, 'none', false, 'f32')
-        dispose(patches)
+        // Rows of whole units of 16 bytes, where the GPU's kernels for 16 bits want them.
+        const [width, elements] = [plannedOf(weight).size(0), plannedOf(weight).size(1)]
+        const row = isOnCpu(weight) || dtype === 'f32' ? elements : Math.ceil(elements / 8) * 8
+        const rows = planner.like(image, [plannedOf(image).size(0), plannedOf(positions).size(0), row], dtype)
+        const padded = row === elements ? [] : [planner.like(weight, [width, row])]
+        const [tokens] = products.linear(rows, weight, bias, 'none', false, 'f32')
+        dispose(rows, ...padded)
         return tokens
       }
       const tokens = planner.like(positions, [plannedOf(image).size(0), ...plannedOf(positions).shape])
