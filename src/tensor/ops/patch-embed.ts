@@ -16,7 +16,7 @@ export function patchEmbed(image: Tensor, patch: number, layer: LinearWeights, p
     native().patchEmbed(image.handle, patch, weight.handle, bias?.handle ?? null, positions.handle),
     image.device,
   )
-  // The patches are cut out once more, which is a hundredth of the tokens' bytes, rather than kept.
+  // The patches are cut out once more rather than kept: of a latent they are a hundredth of the tokens' bytes.
   const kept = tape && image.alias()
   tape?.push([out], [kept], (gradients) => {
     const dTokens = gradients.take(out)!
