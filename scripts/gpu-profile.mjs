@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { readRawPage, readSourcePage, whereItWaits } from './ncu-report.mjs'
 
 /** By the functions' names: random numbers and casts, of which operands are made, are none of them. */
-const KERNELS = 'regex:^(attention|gemm)'
+const KERNELS = 'regex:^(attention|gemm|patchEmbed)'
 const METRICS = [
   'gpu__time_duration.sum',
   'sm__cycles_elapsed.max',
