@@ -20,16 +20,16 @@
 //
 // The next head comes in as this one is done with: a block of Q and dO after the next block's barrier, the rest of them and lse after the last
 // block's; K when the last dQ has read it; a half of V and of o when what was laid into their places has been stored. delta, which needs all
-// of o, is made as in attention_backward_resident.cu. All copies of a head count on one barrier.
+// of o, and the column sums are made as in attention_backward_resident.cu. All copies of a head count on one barrier.
 //
 // Shared memory at 72 columns: K, V, Q, dO 147,456 bytes; dS, where o lies at first, 73,728; zeros 1,024; lse, delta 2,048; column sums
-// 6,912: 231,176 with the barrier, one block an SM. Registers, of 255: 254 at 72 columns, 244 at 64.
+// 6,912: 231,176 with the barrier, one block an SM. Registers, of 255: 255 at 72 columns, 244 at 64.
 //
 // On an H200, bf16, with column sums, medians of the variant that this was made of: SiT-B/2 at batch 256 (3072 heads, 64 columns) 445 us,
 // 289 TFLOP/s; SiT-XL/2 (4096 heads, 72 columns) 905 us, 213 TFLOP/s. attention_backward_resident.cu takes 681 and 1090 us, cuDNN by PyTorch
 // 2.11 864 and 1350. At 72 columns a variant that copied nothing took 723 us. There 72 columns were nine units of 16 bytes, 75 copies a head
-// where 28 of lines and tails are now; every thread stored its own results, 1,060 instructions a warp at a head's end where some 650 are now; and
-// the next head's K was asked for after that. No chip has timed what it is now.
+// where 28 of lines and tails are now; every thread stored its own results, 1,060 instructions a warp at a head's end where 730 are now (nvcc
+// 13.0); and the next head's K was asked for after that. No chip has timed what it is now.
 #include <algorithm>
 
 #include "cuda/attention_backward_tile.cuh"
@@ -48,7 +48,6 @@ constexpr int kScorePitch = 8 * kRows;          // elements between dS of eight 
 // Named barriers: dS is there, one for each of the two; both warpgroups are at the head's beginning or end; a warpgroup is done with what it
 // is about to write to, one for each.
 constexpr int kScoreBarrier = 1, kHeadBarrier = 3, kOwnBarrier = 4;
-constexpr int kSumPitchOfWarp = 72;  // floats: eight lanes' sums of a pair of columns fall into different banks
 template <int kColumns>
 constexpr int kSumPitch = 3 * kColumns;  // floats between the column sums, of dQ, dK and dV, of two warps
 
@@ -63,9 +62,6 @@ struct Sizes {
   static constexpr size_t bytes = barrierAt + sizeof(uint64_t);
   static constexpr unsigned headBytes = sizeof(bf16) * 5 * tile;
   static_assert(bytes <= 227 * 1024);
-  // Behind what is stored of a block's dQ, and in a warpgroup's half of V, its warps add up columns.
-  static_assert(sizeof(bf16) * kTileElements<kBlock, kColumns> + 4 * sizeof(float) * 8 * kSumPitchOfWarp <= sizeof(bf16) * scores);
-  static_assert(4 * sizeof(float) * 8 * kSumPitchOfWarp <= sizeof(bf16) * kHalf * kLine);
 };
 
 /// What is copied in boxes of a warpgroup's half of the rows, and of kBlock rows.
@@ -73,44 +69,14 @@ struct Maps {
   RowMaps qkvHalf, oHalf, qkvBlock, dOBlock, dqkvBlock;
 };
 
-/// What is the same for all heads: from the launcher, for registers are few.
-struct HeadShape {
-  int all, blocks;  // heads; blocks of queries
-  int beside;       // elements from the one place of dS to that where the last block's is not
+/// What the launcher could leave to the threads, had they registers for it.
+struct LaunchSizes {
+  int heads, blocks;  // of the batch; of a head's queries
+  int beside;         // elements from the first place of dS to that where the last block's is not
 };
 
-/// Sums each of 8 kTiles columns over all rows of a warp's accumulators, times factor, in an order that is always the same, by way of the
-/// warp's own 8 kSumPitchOfWarp floats of `scratch`. Calls give(column, sums) with four neighbouring columns'. Rows that are not there must
-/// be zeros. Half as many instructions as by shuffles (sumColumns).
-template <int kLefts, int kTiles, class Give>
-__device__ __forceinline__ void sumFourColumns(float* scratch, const float (&d)[kLefts][kTiles][4], float factor, Give&& give) {
-  const int lane = readThread() % 32;
-  float* const own = scratch + lane / 4 * kSumPitchOfWarp + lane % 4 * 2;
-#pragma unroll
-  for (int tile = 0; tile < kTiles; ++tile) {
-    float2 sum = {d[0][tile][0] + d[0][tile][2], d[0][tile][1] + d[0][tile][3]};
-#pragma unroll
-    for (int left = 1; left < kLefts; ++left) {
-      sum.x += d[left][tile][0] + d[left][tile][2];
-      sum.y += d[left][tile][1] + d[left][tile][3];
-    }
-    *reinterpret_cast<float2*>(own + 8 * tile) = sum;
-  }
-  __syncwarp();
-  if (lane < 2 * kTiles) {
-    float4 sum = {};
-#pragma unroll
-    for (int g = 0; g < 8; ++g) {
-      const float4 more = *reinterpret_cast<const float4*>(scratch + g * kSumPitchOfWarp + 4 * lane);
-      sum.x += more.x, sum.y += more.y, sum.z += more.z, sum.w += more.w;
-    }
-    give(4 * lane, make_float4(sum.x * factor, sum.y * factor, sum.z * factor, sum.w * factor));
-  }
-  __syncwarp();
-}
-
 template <class T, int kColumns>
-__global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const __grid_constant__ Maps maps, AttentionBackward<T> a, HeadShape heads) {
+__global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const __grid_constant__ Maps maps, AttentionBackward<T> a, LaunchSizes sizes) {
   using Shared = Sizes<kColumns>;
   REPA_DYNAMIC_SHARED(shared);
   T* const k = reinterpret_cast<T*>(shared);
@@ -124,19 +90,16 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
   float* const columnSums = delta + kRows;
   uint64_t* const full = reinterpret_cast<uint64_t*>(shared + Shared::barrierAt);
   const int tokens = a.tokens;
-  T* const beside = staging + heads.beside;
+  T* const beside = staging + sizes.beside;
 
   // One thread asks for these.
-  const auto loadPart = [&](T* tile, int head, QkvPart part, int half) {
-    const Head at(head, a.heads);
+  const auto loadPart = [&](T* tile, const Head& at, QkvPart part, int half) {
     loadBox<kRows, kColumns>(tile, maps.qkvHalf, full, (part * a.heads + at.head) * kColumns, kHalf * half, at.sample);
   };
-  const auto loadOutput = [&](int head, int half) {
-    const Head at(head, a.heads);
+  const auto loadOutput = [&](const Head& at, int half) {
     loadBox<kRows, kColumns>(beside, maps.oHalf, full, at.head * kColumns, kHalf * half, at.sample);
   };
-  const auto loadQueries = [&](int head, int first) {
-    const Head at(head, a.heads);
+  const auto loadQueries = [&](const Head& at, int first) {
     loadBox<kRows, kColumns>(q, maps.qkvBlock, full, at.head * kColumns, first, at.sample);
     loadBox<kRows, kColumns>(dO, maps.dOBlock, full, at.head * kColumns, first, at.sample);
   };
@@ -153,15 +116,15 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
   fenceProxyAsync();
   __syncthreads();
   if (threadIdx.x == 0) {
-    const int head = blockIdx.x;
+    const Head at(blockIdx.x, a.heads);
     mbarrierArriveExpect(full, Shared::headBytes);
 #pragma unroll 1
-    for (int first = 0; first < kRows; first += kBlock) loadQueries(head, first);
+    for (int first = 0; first < kRows; first += kBlock) loadQueries(at, first);
 #pragma unroll 1
     for (int half = 0; half < kWarpgroups; ++half) {
-      loadOutput(head, half);
-      loadPart(v, head, kValue, half);
-      loadPart(k, head, kKey, half);
+      loadOutput(at, half);
+      loadPart(v, at, kValue, half);
+      loadPart(k, at, kKey, half);
     }
   }
   if (static_cast<int>(threadIdx.x) < tokens) cpAsync<4>(lse + threadIdx.x, a.lse + int64_t{blockIdx.x} * tokens + threadIdx.x);
@@ -180,26 +143,23 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
     };
     // Stores it, and adds to the sums of its columns, when all warps have read dS, where it is laid down.
     const auto finishQueries = [&](float(&dQ)[1][kColumns / 2], T* scores, int head, int block) {
-      const int thread = readThread() % kWarpgroup, warp = thread / 32;
       if (a.columnSums) {
-        float* const scratch = reinterpret_cast<float*>(scores + kTileElements<kBlock, kColumns>) + warp * 8 * kSumPitchOfWarp;
         const bool more = block >= 2;
-        sumFourColumns(scratch, tilesOf(dQ), a.scale, [&](int column, float4 sum) {
-          float4* const to = reinterpret_cast<float4*>(columnSums + (4 * warpgroup + warp) * kSumPitch<kColumns> + column);
-          const float4 before = more ? *to : float4{};
-          *to = make_float4(before.x + sum.x, before.y + sum.y, before.z + sum.z, before.w + sum.w);
+        sumColumns(tilesOf(dQ), a.scale, [&](int warp, int column, float sum) {
+          float* const to = columnSums + warp * kSumPitch<kColumns> + column;
+          *to = more ? *to + sum : sum;
         });
       }
       stageRows<kBlock, kColumns>(scores, 0, tilesOf(dQ[0]), a.scale);
       fenceProxyAsync();
       namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
-      if (thread == 0) {
+      if (readThread() % kWarpgroup == 0) {
         store.template operator()<kBlock>(scores, 0, Head(head, a.heads), kQuery, kBlock * block);
         bulkCommit();
       }
     };
 #pragma unroll 1
-    for (int visit = 0, head = blockIdx.x; head < heads.all; head += gridDim.x, ++visit) {
+    for (int visit = 0, head = blockIdx.x; head < sizes.heads; head += gridDim.x, ++visit) {
       const int next = head + gridDim.x;
       {
         const int row = readThread();
@@ -221,7 +181,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
       float dK[kKeyTiles][kColumns / 2] = {}, dV[kKeyTiles][kColumns / 2] = {};
       constexpr int firstKey = kHalf * warpgroup;
 #pragma unroll 1
-      for (int block = 0; block < heads.blocks; ++block) {
+      for (int block = 0; block < sizes.blocks; ++block) {
         T* const scores = staging + block % 2 * Shared::scores;
 #pragma unroll
         for (int tile = 0; tile < kKeyTiles; ++tile) {
@@ -285,7 +245,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
           wgmmaHold(dK[tile]);
         }
         fenceProxyAsync();
-        const bool own = (block + heads.blocks) % 2 == warpgroup, last = block + 1 == heads.blocks;
+        const bool own = (block + sizes.blocks) % 2 == warpgroup, last = block + 1 == sizes.blocks;
         const int thread = readThread() % kWarpgroup;
         // What was stored of dQ before has been read: the next dS may come to its place.
         if (thread == 0) bulkWaitRead<0>();
@@ -296,7 +256,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
           namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
         }
         if (own && !last) {
-          if (thread == 0 && next < heads.all && block > 0) loadQueries(next, kBlock * (block - 1));
+          if (thread == 0 && next < sizes.heads && block > 0) loadQueries(Head(next, a.heads), kBlock * (block - 1));
           float dQ[1][kColumns / 2];
           multiplyScores(dQ[0], scores);
           wgmmaWait<0>();
@@ -305,25 +265,24 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
           finishQueries(dQ, scores, head, block);
         }
       }
-      const int thread = readThread() % kWarpgroup, last = heads.blocks - 1;
+      const int thread = readThread() % kWarpgroup;
+      const int last = sizes.blocks - 1;
       T* const scores = staging + last % 2 * Shared::scores;
       float dQ[1][kColumns / 2];
       if constexpr (warpgroup == 1) {
         multiplyScores(dQ[0], scores);
-      } else if (next < heads.all) {
-        if (thread == 0)
+      } else if (next < sizes.heads) {
+        if (thread == 0) {
+          const Head at(next, a.heads);
 #pragma unroll 1
-          for (int row = kBlock * (last - 1); row < kRows; row += kBlock) loadQueries(next, row);
+          for (int row = kBlock * (last - 1); row < kRows; row += kBlock) loadQueries(at, row);
+        }
         for (int row = thread; row < tokens; row += kWarpgroup) cpAsync<4>(lse + row, a.lse + int64_t{next} * tokens + row);
       }
       // dV takes V's place, dK that of o, by halves.
       if (a.columnSums) {
-        const int warp = thread / 32;
-        float* const scratch = reinterpret_cast<float*>(v + firstKey * kLine) + warp * 8 * kSumPitchOfWarp;
-        float4* const sums = reinterpret_cast<float4*>(columnSums + (4 * warpgroup + warp) * kSumPitch<kColumns> + kColumns);
-        sumFourColumns(scratch, tilesOf(dK), a.scale, [&](int column, float4 sum) { sums[column / 4] = sum; });
-        sumFourColumns(scratch, tilesOf(dV), 1.0f, [&](int column, float4 sum) { sums[(kColumns + column) / 4] = sum; });
-        namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
+        sumColumns(tilesOf(dK), a.scale, [&](int warp, int column, float sum) { columnSums[warp * kSumPitch<kColumns> + kColumns + column] = sum; });
+        sumColumns(tilesOf(dV), 1.0f, [&](int warp, int column, float sum) { columnSums[warp * kSumPitch<kColumns> + 2 * kColumns + column] = sum; });
       }
 #pragma unroll
       for (int tile = 0; tile < kKeyTiles; ++tile) {
@@ -333,10 +292,11 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
       fenceProxyAsync();
       namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
       if (thread == 0) {
+        const Head at(head, a.heads);
 #pragma unroll 1
         for (int row = firstKey; row < firstKey + kHalf; row += kBlock) {
-          store.template operator()<kRows>(beside, row, Head(head, a.heads), kKey, row);
-          store.template operator()<kRows>(v, row, Head(head, a.heads), kValue, row);
+          store.template operator()<kRows>(beside, row, at, kKey, row);
+          store.template operator()<kRows>(v, row, at, kValue, row);
         }
         bulkCommit();
       }
@@ -344,18 +304,20 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
         wgmmaWait<0>();
         wgmmaHold(dQ[0]);
         namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
-        if (thread == 0 && next < heads.all) {
+        if (thread == 0 && next < sizes.heads) {
+          const Head at(next, a.heads);
           mbarrierArriveExpect(full, Shared::headBytes);
-          loadPart(k, next, kKey, 0);
-          loadPart(k, next, kKey, 1);
+          loadPart(k, at, kKey, 0);
+          loadPart(k, at, kKey, 1);
         }
         finishQueries(dQ, scores, head, last);
       }
       if (thread == 0) {
         bulkWaitRead<warpgroup>();  // of dK and dV
-        if (next < heads.all) {
-          loadPart(v, next, kValue, warpgroup);
-          loadOutput(next, warpgroup);
+        if (next < sizes.heads) {
+          const Head at(next, a.heads);
+          loadPart(v, at, kValue, warpgroup);
+          loadOutput(at, warpgroup);
         }
         bulkWaitRead<0>();
       }
@@ -378,7 +340,7 @@ bool attentionBackwardSm90(cudaStream_t stream, const AttentionBackward<T>& a) {
   if (!a.aligned || a.tokens < kLeastTokens || a.tokens > kRows) return false;
   const auto run = [&]<int kColumns>() {
     const int blocks = (a.tokens + kBlock - 1) / kBlock;
-    const HeadShape heads = {.all = static_cast<int>(a.batch * a.heads), .blocks = blocks, .beside = blocks % 2 * Sizes<kColumns>::scores};
+    const LaunchSizes sizes = {.heads = static_cast<int>(a.batch * a.heads), .blocks = blocks, .beside = blocks % 2 * Sizes<kColumns>::scores};
     const int64_t width = int64_t{a.heads} * kColumns;
     const Maps maps = {.qkvHalf = rowMaps<kColumns>(a.qkv, a.batch, a.tokens, 3 * width, kHalf),
                        .oHalf = rowMaps<kColumns>(a.o, a.batch, a.tokens, width, kHalf),
@@ -386,10 +348,10 @@ bool attentionBackwardSm90(cudaStream_t stream, const AttentionBackward<T>& a) {
                        .dOBlock = rowMaps<kColumns>(a.dO, a.batch, a.tokens, width, kBlock),
                        .dqkvBlock = rowMaps<kColumns>(a.dqkv, a.batch, a.tokens, 3 * width, kBlock)};
     launch(stream, attentionBackwardSm90Kernel<T, kColumns>,
-           {.grid = dim3(static_cast<unsigned>(std::min(heads.all, deviceAttribute(cudaDevAttrMultiProcessorCount)))),
+           {.grid = dim3(static_cast<unsigned>(std::min(sizes.heads, deviceAttribute(cudaDevAttrMultiProcessorCount)))),
             .block = dim3(kThreads),
             .sharedBytes = Sizes<kColumns>::bytes},
-           maps, a, heads);
+           maps, a, sizes);
     return true;
   };
   switch (a.headDim) {

@@ -87,7 +87,7 @@ template <int kRows, int kColumns, class T>
 __device__ __forceinline__ void stageRows(T* tile, int row, const float (&d)[kColumns / 8][4], float factor) {
   const int thread = readThread(), lane = thread % 32;
   const int own = row + 16 * (thread / 32 % 4) + lane % 16;  // the row of a matrix that this lane points stmatrix to
-  const auto rounded = [&](int tile, int half) { return pack2<T>(d[tile][2 * half] * factor, d[tile][2 * half + 1] * factor); };
+  const auto rounded = [&](int columns, int half) { return pack2<T>(d[columns][2 * half] * factor, d[columns][2 * half + 1] * factor); };
   T* const lines = tile + own * kLine;
   const int unit = lane / 16 ^ lane % 8;
 #pragma unroll
