@@ -1,9 +1,9 @@
 import type { Precision } from '../training/precision.ts'
-import { type InterleavedComparison, interleave, type TimeAloneOptions } from './interleave.ts'
+import { type InterleavedComparison, interleave, type MeasuredRound, type TimeAloneOptions } from './interleave.ts'
 import type { PythonBaseline } from './python-baseline.ts'
 
 export interface BesidePythonOptions extends Pick<TimeAloneOptions, 'ours' | 'rounds' | 'warmup' | 'signal'> {
-  readonly onRound?: (round: { index: number; rounds: number; seconds: number; baseline: number }) => void
+  readonly onRound?: (round: MeasuredRound) => void
 }
 
 /** Times our work in turn with the baseline's. Throws what `interleave` throws. */

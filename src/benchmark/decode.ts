@@ -3,7 +3,7 @@ import { type CpuLevel, native } from '../native.ts'
 import { type Device, memoryStats, resetPeakMemory, synchronize } from '../tensor/device.ts'
 import { randomNormal } from '../tensor/random.ts'
 import { besidePython } from './beside-python.ts'
-import { MINIMUM_ROUNDS, type TimeSeries, timeAlone } from './interleave.ts'
+import { type MeasuredRound, MINIMUM_ROUNDS, type TimeSeries, timeAlone } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 
@@ -20,7 +20,7 @@ export interface DecodeBenchmarkOptions {
   readonly seed?: number
   readonly signal?: AbortSignal
   /** Called after each measured decode. */
-  readonly onRound?: (round: { index: number; rounds: number; seconds: number; baseline?: number }) => void
+  readonly onRound?: (round: MeasuredRound) => void
 }
 
 export interface DecodeBenchmark {

@@ -9,7 +9,7 @@ import { besidePython, precisionOfBaseline } from './beside-python.ts'
 import { type GpuClocks, readGpuClocks } from './gpu-clocks.ts'
 import { type GpuOperation, type GpuSideFigures, GpuTrainingSide } from './gpu-training-side.ts'
 import { gpuByCudaName, peakFlops } from './gpus.ts'
-import { MINIMUM_ROUNDS, type TimeSeries, timeSeries } from './interleave.ts'
+import { type MeasuredRound, MINIMUM_ROUNDS, type TimeSeries, timeSeries } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import {
   type BaselineEncoder,
@@ -42,7 +42,7 @@ export interface GpuStepBenchmarkOptions {
   /** Side of the large product whose rate is the limit. Default 8192. */
   readonly probeSide?: number
   readonly signal?: AbortSignal
-  readonly onRound?: (round: { index: number; rounds: number; seconds: number; baseline?: number }) => void
+  readonly onRound?: (round: MeasuredRound) => void
   /** Called after each step of the run of `seconds`. */
   readonly onSustained?: SustainedOptions['onStep']
 }

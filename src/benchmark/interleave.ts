@@ -21,7 +21,15 @@ export interface TimeAloneOptions extends Pick<InterleaveOptions, 'ours' | 'sign
   readonly rounds: number
   /** Runs that come before and are not counted. */
   readonly warmup: number
-  readonly onRound?: (round: { index: number; rounds: number; seconds: number }) => void
+  readonly onRound?: (round: MeasuredRound) => void
+}
+
+/** One of `rounds` measurements: of ours, and of the baseline's in turn. */
+export interface MeasuredRound {
+  readonly index: number
+  readonly rounds: number
+  readonly seconds: number
+  readonly baseline?: number
 }
 
 /** The times of one side, in seconds. */

@@ -10,7 +10,7 @@ import { baselineModel } from './baseline-model.ts'
 import { besidePython, precisionOfBaseline } from './beside-python.ts'
 import { forwardFlops } from './flops.ts'
 import { GpuLimits } from './gpu-limits.ts'
-import { MINIMUM_ROUNDS, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
+import { type MeasuredRound, MINIMUM_ROUNDS, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 
@@ -37,7 +37,7 @@ export interface SamplingBenchmarkOptions {
   readonly seed?: number
   readonly signal?: AbortSignal
   /** Called after each measured batch. */
-  readonly onRound?: (round: { index: number; rounds: number; seconds: number; baseline?: number }) => void
+  readonly onRound?: (round: MeasuredRound) => void
 }
 
 /** Of a batch of images from noise. */

@@ -7,7 +7,7 @@ import { baselineModel } from './baseline-model.ts'
 import { besidePython } from './beside-python.ts'
 import { BusyProcess } from './busy-process.ts'
 import { trainingFlops } from './flops.ts'
-import { interleave, MINIMUM_ROUNDS, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
+import { interleave, type MeasuredRound, MINIMUM_ROUNDS, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 import { type SustainedOptions, type SustainedRate, sustainedRate } from './sustained.ts'
@@ -34,7 +34,7 @@ export interface StepBenchmarkOptions {
   readonly seed?: number
   readonly signal?: AbortSignal
   /** Called after each measured step. */
-  readonly onRound?: (round: { index: number; rounds: number; seconds: number; baseline?: number }) => void
+  readonly onRound?: (round: MeasuredRound) => void
   /** Called after each step of the run of `seconds`. */
   readonly onSustained?: SustainedOptions['onStep']
 }
