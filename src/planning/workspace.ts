@@ -84,6 +84,9 @@ export function splitsOfWeightGradients(products: readonly Omit<Product, 'layout
 /** Elements of a patch up to which a GPU has a kernel for its embedding (native/cuda/patch_embed.h). */
 export const MOST_PATCH_ELEMENTS = 64
 
+/** native/ops/patch_embed.cpp, paddedElements: of rows of whole units of 16 bytes, in 16 bits on a GPU. */
+export const paddedPatchElements = (elements: number) => roundUp(elements, 8)
+
 /** native/cuda/patch_embed_backward.cu, partsOf: the parts of the gradients of a patch embedding's weight [width, elements] and bias, over `rows` tokens. */
 export function patchEmbedWorkspace(rows: number, width: number, elements: number): number {
   const MOST_THREADS = 288

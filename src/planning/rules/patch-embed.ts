@@ -1,7 +1,7 @@
 import type { NativeAddon, NativeTensor } from '../../native.ts'
 import { plannedOf } from '../planned-tensor.ts'
 import { isOnCpu, type Planner } from '../planner.ts'
-import { MOST_PATCH_ELEMENTS, patchEmbedWorkspace } from '../workspace.ts'
+import { MOST_PATCH_ELEMENTS, paddedPatchElements, patchEmbedWorkspace } from '../workspace.ts'
 import { imageRules } from './images.ts'
 import { productRules } from './products.ts'
 import { reductionRules } from './reductions.ts'
@@ -18,9 +18,8 @@ export const patchEmbedRules = (planner: Planner) => {
     patchEmbed: (image, _patch, weight, bias, positions) => {
       const { dtype } = plannedOf(weight)
       if (!hasKernel(weight)) {
-        // Rows of whole units of 16 bytes, where the GPU's kernels for 16 bits want them.
         const [width, elements] = [plannedOf(weight).size(0), plannedOf(weight).size(1)]
-        const row = isOnCpu(weight) || dtype === 'f32' ? elements : Math.ceil(elements / 8) * 8
+        const row = isOnCpu(weight) || dtype === 'f32' ? elements : paddedPatchElements(elements)
         const rows = planner.like(image, [plannedOf(image).size(0), plannedOf(positions).size(0), row], dtype)
         const padded = row === elements ? [] : [planner.like(weight, [width, row])]
         const [tokens] = products.linear(rows, weight, bias, 'none', false, 'f32')
