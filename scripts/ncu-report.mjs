@@ -30,14 +30,9 @@ export function readSourcePage(text) {
     } else if (row.length === columns.length) {
       const field = (column) => row[columns.indexOf(column)]
       const reasons = {}
-      // Those of warps that could not be issued stand in columns of their own, and are among these.
+      // Those of warps that were not issued stand in columns of their own, and are among these.
       for (const [i, column] of columns.entries())
-        if (
-          column.startsWith('stall_') &&
-          !column.includes('Not') &&
-          !column.includes('not_issued') &&
-          numberOf(row[i])
-        )
+        if (column.startsWith('stall_') && !/not.issued/i.test(column) && numberOf(row[i]))
           reasons[column.slice('stall_'.length)] = numberOf(row[i])
       kernels.at(-1).instructions.push({
         address: field('Address'),
