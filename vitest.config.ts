@@ -21,6 +21,7 @@ const onDevice = {
     'test/training/recomputation.test.ts',
     'test/planning/memory.test.ts',
     'test/native/device.test.ts',
+    'test/native/communicator.test.ts',
   ],
   exclude: ['test/tensor/ops/levels.test.ts'],
 }

@@ -1,6 +1,6 @@
 /**
  * Loads the addon: the only file that may touch it. `NativeAddon` is its whole surface, one entry for every line of
- * native/addon/ops.cpp, device.cpp and tensor.cpp. Shapes, meanings and sources of the ops stand in native/ops/*.h.
+ * native/addon/ops.cpp, communicator.cpp, device.cpp and tensor.cpp. Shapes, meanings and sources of the ops stand in native/ops/*.h.
  */
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
@@ -88,6 +88,13 @@ export interface NativeAddon {
   resetPeakMemory(device: string): void
   setMemoryLimit(device: string, bytes: number): void
   trimMemory(device: string): void
+
+  communicatorId(device: string, size: number): string
+  openCommunicator(device: string, id: string, rank: number, size: number): Promise<number>
+  allReduceSum(communicator: number, tensors: readonly T[]): void
+  broadcast(communicator: number, tensor: T, root: number): void
+  abortCommunicator(communicator: number, reason: string): void
+  closeCommunicator(communicator: number): void
 
   empty(shape: readonly number[], dtype: DType, device: string): T
   fromHost(data: NodeJS.TypedArray, shape: readonly number[], dtype: DType, device: string): T

@@ -35,6 +35,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   addDeviceExports(env, exports);
   addTensorExports(env, exports);
   addOpExports(env, exports);
+  addCommunicatorExports(env, exports);
   return exports;
 }
 

@@ -93,6 +93,11 @@ std::map<std::string, OperationCost> CpuDevice::costs() {
   return costs_;
 }
 
+void CpuDevice::fail(const std::string& sentence) {
+  std::lock_guard lock(mutex_);
+  if (failure_.empty()) failure_ = sentence;
+}
+
 void CpuDevice::reset() {
   std::lock_guard lock(mutex_);
   failure_.clear();
@@ -133,10 +138,7 @@ void CpuDevice::run() {
         ++cost.calls;
         cost.seconds += took.count();
       }
-      if (!thrown.empty()) {
-        std::lock_guard lock(mutex_);
-        failure_ = std::string(task.operation) + " failed on the CPU device: " + thrown;
-      }
+      if (!thrown.empty()) fail(std::string(task.operation) + " failed on the CPU device: " + thrown);
     }
   }
 }

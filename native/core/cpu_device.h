@@ -23,6 +23,7 @@ class CpuDevice final : public Device {
   void whenIdle(std::function<void(const std::string&)> done) override;
   void profile(bool on) override;
   std::map<std::string, OperationCost> costs() override;
+  void fail(const std::string& sentence) override;
   void reset() override;
 
   /// Enqueues work under the operation's name. An exception in it marks the device failed: later work is skipped and every

@@ -36,6 +36,8 @@ class Device {
   virtual void profile(bool on) = 0;
   /// Costs by operation since profile(true).
   virtual std::map<std::string, OperationCost> costs() = 0;
+  /// Marks the device failed with a sentence, unless it is already: later work is left out and every wait is told, until reset().
+  virtual void fail(const std::string& sentence) = 0;
   /// Forgets a failure, so that the device can be used again.
   virtual void reset() = 0;
 

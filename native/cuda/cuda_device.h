@@ -30,6 +30,7 @@ class CudaDevice final : public Device {
   void whenIdle(std::function<void(const std::string&)> done) override;
   void profile(bool on) override;
   std::map<std::string, OperationCost> costs() override;
+  void fail(const std::string& sentence) override;
   /// Forgets a failure that left the GPU usable. What CUDA calls a sticky error (an illegal address, say) has taken the GPU
   /// away from this process: the device goes on reporting it.
   void reset() override;
@@ -46,6 +47,8 @@ class CudaDevice final : public Device {
   void destroyGraph(int64_t graph) override;
 
   const CudaDeviceInfo& info() const { return info_; }
+  /// Lets CUDA's calls of this thread be of this GPU.
+  void makeCurrent() const;
 
  private:
   class DeviceMemory final : public Allocator::Source {
@@ -77,11 +80,9 @@ class CudaDevice final : public Device {
 
   explicit CudaDevice(const CudaDeviceInfo& info);
   void requireNoCapture(const char* what) const;
-  void makeCurrent() const;
   std::string failure();
   /// Whether an error was sticky: then every later call on the stream gives it again.
   bool isLost();
-  void fail(const std::string& sentence);
   cudaEvent_t takeEvent(bool timed);
   void giveEvent(cudaEvent_t event);
   /// Calls `then` on the waiting thread when everything enqueued so far has run.

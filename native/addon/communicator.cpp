@@ -1,0 +1,52 @@
+// Several processes: joining them takes a while and has a thread of its own; the rest enqueues.
+#include "ops/communicator.h"
+
+#include <memory>
+#include <thread>
+
+#include "addon/bind.h"
+#include "addon/families.h"
+#include "addon/promise.h"
+
+namespace repa::addon {
+
+namespace {
+
+const Export kExports[] = {
+    {"communicatorId",
+     [](const Arguments& a) -> Napi::Value {
+       return Napi::String::New(a.env(), ops::communicatorId(a.device(0, "device"), a.integer(1, "size")));
+     }},
+    {"openCommunicator",
+     [](const Arguments& a) -> Napi::Value {
+       Device& device = a.device(0, "device");
+       const std::string id = a.text(1, "id");
+       const int64_t rank = a.integer(2, "rank"), size = a.integer(3, "size");
+       auto number = std::make_shared<int64_t>(0);
+       return promise(
+           a.env(), "repa.openCommunicator",
+           [&](auto done) {
+             // It ends with the process where the others never come.
+             std::thread([&device, id, rank, size, number, done = std::move(done)] {
+               std::string failure;
+               try {
+                 *number = ops::openCommunicator(device, id, rank, size);
+               } catch (const std::exception& error) {
+                 failure = error.what();
+               }
+               done(failure);
+             }).detach();
+           },
+           [number](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, static_cast<double>(*number)); });
+     }},
+    {"allReduceSum", bind<ops::allReduceSum>, {"communicator", "tensors"}},
+    {"broadcast", bind<ops::broadcast>, {"communicator", "tensor", "root"}},
+    {"abortCommunicator", bind<ops::abortCommunicator>, {"communicator", "reason"}},
+    {"closeCommunicator", bind<ops::closeCommunicator>, {"communicator"}},
+};
+
+}  // namespace
+
+void addCommunicatorExports(Napi::Env env, Napi::Object exports) { addExports(env, exports, kExports); }
+
+}  // namespace repa::addon

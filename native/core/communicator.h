@@ -1,0 +1,36 @@
+// Several processes that train one model: each has a device and a rank, and they exchange tensors through a communicator.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace repa {
+
+/// One process's end of a group of processes. What it enqueues waits, on the device, for the same call of every other process.
+class Communicator {
+ public:
+  Communicator(Device& device, int rank, int size) : device_(device), rank_(rank), size_(size) {}
+  virtual ~Communicator() = default;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  Device& device() const { return device_; }
+  /// From 0 to size() - 1.
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+
+  /// Enqueues: every tensor (f32, on the device) becomes its sum over the processes, the same bits in all of them.
+  virtual void allReduceSum(const std::vector<Tensor>& tensors) = 0;
+  /// Enqueues: the tensor becomes that of process `root`.
+  virtual void broadcast(const Tensor& tensor, int root) = 0;
+  /// From any thread: what waits for the other processes ends, and the device is marked failed with this sentence.
+  virtual void abort(const std::string& reason) = 0;
+
+ private:
+  Device& device_;
+  int rank_, size_;
+};
+
+}  // namespace repa

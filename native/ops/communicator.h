@@ -1,0 +1,31 @@
+// Several processes that train one model, each with its device: what they exchange. On a CPU through shared memory, on GPUs by NCCL.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace repa::ops {
+
+/// What `size` processes that compute on devices of this kind will know each other by; made by one of them and passed on to all.
+std::string communicatorId(Device& device, int64_t size);
+
+/// Joins process `rank` of `size`, waiting for the others: not on a thread that has something else to do. The communicator's number.
+int64_t openCommunicator(Device& device, const std::string& id, int64_t rank, int64_t size);
+
+/// Enqueues: each of the tensors (f32 of any shape, contiguous, on the communicator's device) becomes its sum over the processes. All of them
+/// make the same calls with the same sizes in the same order. On a CPU the sum is made in the order of the ranks; on GPUs in an order of NCCL's.
+void allReduceSum(int64_t communicator, const std::vector<Tensor>& tensors);
+
+/// Enqueues: the tensor (f32) becomes that of process `root`.
+void broadcast(int64_t communicator, const Tensor& tensor, int64_t root);
+
+/// What waits for other processes ends; the device is marked failed with `reason`, a sentence. Nothing of a communicator that is closed.
+void abortCommunicator(int64_t communicator, const std::string& reason);
+
+/// Lets go of it once what is enqueued has run. Nothing of one that is closed already.
+void closeCommunicator(int64_t communicator);
+
+}  // namespace repa::ops

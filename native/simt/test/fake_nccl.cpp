@@ -1,0 +1,168 @@
+// A libnccl for machines without a GPU: the functions of cuda/nccl_api.h with the same C ABI, on the shim's streams and memory, between processes
+// of one machine. Sums are made from the last rank to the first: an order that a caller may not rely on. What it refuses, the real library
+// refuses too: a rank that came twice, types and operations that were not asked for, calls outside a group of those that stand in one.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "cuda/nccl_api.h"
+#include "simt/stream.h"
+
+namespace {
+
+using namespace repa::cuda;
+
+constexpr ncclResult_t kSystemError = 2, kInvalidArgument = 4, kInvalidUsage = 5;
+constexpr size_t kSlotFloats = 1 << 14;
+constexpr int kMostProcesses = 8;
+
+/// What a file of zeros becomes.
+struct Shared {
+  std::atomic<uint32_t> joined[kMostProcesses];
+  std::atomic<uint32_t> arrived, generation;
+  float slots[kMostProcesses][kSlotFloats];
+};
+
+struct Group {
+  Shared* shared = nullptr;
+  int rank = 0, size = 0;
+  std::atomic<bool> aborted = false;
+
+  ~Group() { munmap(shared, sizeof *shared); }
+
+  /// Whether all came; false once this process has given up.
+  bool barrier() {
+    const uint32_t generation = shared->generation.load();
+    if (shared->arrived.fetch_add(1) + 1 == static_cast<uint32_t>(size)) {
+      shared->arrived.store(0);
+      shared->generation.fetch_add(1);
+      return true;
+    }
+    while (shared->generation.load() == generation) {
+      if (aborted) return false;
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+    }
+    return true;
+  }
+
+  /// Runs body(floats from `begin` on, their number) between two barriers, for every slotful of `count`.
+  void exchange(size_t count, const float* send, const std::function<void(size_t begin, size_t floats)>& receive) {
+    for (size_t begin = 0; begin < count; begin += kSlotFloats) {
+      const size_t floats = std::min(kSlotFloats, count - begin);
+      std::memcpy(shared->slots[rank], send + begin, floats * sizeof(float));
+      if (!barrier()) return;
+      receive(begin, floats);
+      if (!barrier()) return;
+    }
+  }
+};
+
+std::shared_ptr<Group>& groupOf(ncclComm_t communicator) { return *reinterpret_cast<std::shared_ptr<Group>*>(communicator); }
+
+thread_local int depth = 0;
+thread_local std::vector<std::function<void()>> grouped;
+
+ncclResult_t enqueue(cudaStream_t stream, std::function<void()> task) {
+  if (depth == 0) stream->enqueue(std::move(task));
+  else grouped.push_back([stream, task = std::move(task)] { stream->enqueue(task); });
+  return ncclSuccess;
+}
+
+}  // namespace
+
+#pragma GCC visibility push(default)
+extern "C" {
+
+ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
+  std::memset(id, 0, sizeof *id);
+  std::strcpy(id->internal, "/tmp/fake-nccl-XXXXXX");
+  const int file = mkstemp(id->internal);
+  if (file < 0) return kSystemError;
+  const bool sized = ftruncate(file, sizeof(Shared)) == 0;
+  close(file);
+  return sized ? ncclSuccess : kSystemError;
+}
+
+ncclResult_t ncclCommInitRank(ncclComm_t* communicator, int size, ncclUniqueId id, int rank) {
+  if (size < 1 || size > kMostProcesses || rank < 0 || rank >= size) return kInvalidArgument;
+  const int file = open(id.internal, O_RDWR);
+  if (file < 0) return kSystemError;
+  void* const memory = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  close(file);
+  if (memory == MAP_FAILED) return kSystemError;
+  auto group = std::make_shared<Group>();
+  group->shared = static_cast<Shared*>(memory);
+  group->rank = rank;
+  group->size = size;
+  if (group->shared->joined[rank].exchange(1) != 0) return kInvalidUsage;
+  group->barrier();
+  if (rank == 0) unlink(id.internal);
+  *communicator = reinterpret_cast<ncclComm_t>(new std::shared_ptr<Group>(std::move(group)));
+  return ncclSuccess;
+}
+
+ncclResult_t ncclCommDestroy(ncclComm_t communicator) {
+  delete &groupOf(communicator);
+  return ncclSuccess;
+}
+
+ncclResult_t ncclCommAbort(ncclComm_t communicator) {
+  groupOf(communicator)->aborted = true;
+  return ncclCommDestroy(communicator);
+}
+
+ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, int type, int operation, ncclComm_t communicator, cudaStream_t stream) {
+  if (!send || !receive || type != ncclFloat32 || operation != ncclSum) return kInvalidArgument;
+  return enqueue(stream, [group = groupOf(communicator), from = static_cast<const float*>(send), to = static_cast<float*>(receive), count] {
+    group->exchange(count, from, [&](size_t begin, size_t floats) {
+      for (size_t i = 0; i < floats; ++i) {
+        float sum = 0;
+        for (int rank = group->size - 1; rank >= 0; --rank) sum += group->shared->slots[rank][i];
+        to[begin + i] = sum;
+      }
+    });
+  });
+}
+
+ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, int type, int root, ncclComm_t communicator, cudaStream_t stream) {
+  if (!send || !receive || type != ncclFloat32 || root < 0 || root >= groupOf(communicator)->size) return kInvalidArgument;
+  return enqueue(stream, [group = groupOf(communicator), from = static_cast<const float*>(send), to = static_cast<float*>(receive), count, root] {
+    group->exchange(count, from, [&](size_t begin, size_t floats) { std::memcpy(to + begin, group->shared->slots[root], floats * sizeof(float)); });
+  });
+}
+
+ncclResult_t ncclGroupStart() {
+  ++depth;
+  return ncclSuccess;
+}
+
+ncclResult_t ncclGroupEnd() {
+  if (depth == 0) return kInvalidUsage;
+  if (--depth > 0) return ncclSuccess;
+  for (const auto& call : std::exchange(grouped, {})) call();
+  return ncclSuccess;
+}
+
+const char* ncclGetErrorString(ncclResult_t result) {
+  switch (result) {
+    case ncclSuccess: return "no error";
+    case kSystemError: return "unhandled system error";
+    case kInvalidArgument: return "invalid argument";
+    case kInvalidUsage: return "invalid usage";
+    default: return "unknown result code";
+  }
+}
+
+}  // extern "C"
+#pragma GCC visibility pop

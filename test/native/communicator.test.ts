@@ -1,0 +1,118 @@
+/** Processes that exchange tensors: on the CPU through shared memory, on a GPU by NCCL, of which the shim has one of its own. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import * as z from 'zod'
+import { native } from '../../src/native.ts'
+import { DEVICES, isShim } from '../tensor/devices.ts'
+
+if (isShim) process.env.REPA_NCCL = join(import.meta.dirname, '../../build/simt/libnccl_fake.so')
+
+const Exchanged = z.object({
+  sums: z.array(z.string()),
+  given: z.array(z.string()),
+  inOrder: z.array(z.string()),
+  roots: z.array(z.string()),
+  furthest: z.array(z.number()),
+})
+
+/** Runs `size` processes of test/native/programs/communicator.mjs to their ends. */
+async function run(device: string, size: number, ...words: string[]) {
+  const id = native().communicatorId(device, size)
+  const ended = await Promise.all(
+    Array.from({ length: size }, async (_, rank) => {
+      const program = join(import.meta.dirname, 'programs/communicator.mjs')
+      const child = spawn(process.execPath, [program, device, id, String(rank), String(size), ...words])
+      let [stdout, stderr] = ['', '']
+      child.stdout.setEncoding('utf8').on('data', (text: string) => {
+        stdout += text
+      })
+      child.stderr.setEncoding('utf8').on('data', (text: string) => {
+        stderr += text
+      })
+      const [status] = await once(child, 'close')
+      return { status, stdout, stderr }
+    }),
+  )
+  // The memory that they shared has no name any more.
+  if (device === 'cpu') expect(existsSync(id)).toBe(false)
+  return ended
+}
+
+for (const { device, missing } of DEVICES) {
+  const isGpu = device !== 'cpu' && !isShim
+  describe.skipIf(missing)(`processes on ${device}`, () => {
+    // The second has more than one slotful, which ends inside a tensor; NCCL lets no two processes share a GPU.
+    const elements = '1,0,7,4099'
+    const large = `3,${2 ** 18 - 5},${2 ** 19 + 11},1`
+    test.each<readonly [size: number, elements: string]>([
+      [1, elements],
+      ...(isGpu
+        ? []
+        : ([
+            [2, elements],
+            [3, elements],
+          ] as const)),
+      ...(isGpu || isShim
+        ? []
+        : ([
+            [2, large],
+            [3, large],
+          ] as const)),
+    ])('%d of them sum and share tensors of %s elements', async (size, counts) => {
+      const ended = await run(device, size, counts)
+      expect(ended.map(({ status, stderr }) => ({ status, stderr }))).toEqual(
+        ended.map(() => ({ status: 0, stderr: '' })),
+      )
+      const seen = ended.map(({ stdout }) => Exchanged.parse(JSON.parse(stdout)))
+      for (const { sums, given, roots, inOrder, furthest } of seen) {
+        expect(sums).toEqual(seen[0]!.sums)
+        expect(given).toEqual(roots)
+        // NCCL promises no order, so that its sums are right up to the roundings of their additions.
+        if (device === 'cpu') expect(sums).toEqual(inOrder)
+        for (const error of furthest) expect(error).toBeLessThanOrEqual((size - 1) * 2 ** -24)
+      }
+    })
+
+    test.skipIf(isGpu)(
+      'one that waits for a process that does not come ends by abort, and the device says why',
+      async () => {
+        const [, waiting] = await run(device, 2, '0', 'abort')
+        expect(JSON.parse(waiting!.stdout)).toEqual({ abort: 'process 0 has gone.' })
+        expect(waiting).toMatchObject({ status: 0, stderr: expect.stringContaining('process 0 has gone.') })
+      },
+    )
+
+    test('calls that cannot be right are sentences', async () => {
+      const addon = native()
+      const id = addon.communicatorId(device, 1)
+      const communicator = await addon.openCommunicator(device, id, 0, 1)
+      const half = addon.empty([2], 'i32', device)
+      const good = addon.empty([2], 'f32', device)
+      expect(() => addon.allReduceSum(communicator, [half])).toThrow('allReduceSum: the tensor is i32; expected f32.')
+      expect(() => addon.broadcast(communicator, good, 1)).toThrow('broadcast: root is 1; expected 0 to 0.')
+      expect(() => addon.abortCommunicator(communicator, '')).toThrow('reason is empty')
+      addon.closeCommunicator(communicator)
+      expect(() => addon.allReduceSum(communicator, [good])).toThrow(`there is no open communicator ${communicator}.`)
+      expect(() => addon.communicatorId(device, 0)).toThrow('size is 0; expected 1 to 4096 processes.')
+      await expect(addon.openCommunicator(device, id, 2, 2)).rejects.toThrow('rank is 2; expected 0 to 1.')
+      await expect(addon.openCommunicator(device, 'nothing', 0, 1)).rejects.toThrow(
+        device === 'cpu'
+          ? 'nothing, does not open: No such file'
+          : 'An id of NCCL is 256 hexadecimal digits; got "nothing".',
+      )
+    })
+  })
+}
+
+test.skipIf(!isShim)('a tensor of another device is refused', async () => {
+  const addon = native()
+  const communicator = await addon.openCommunicator('cuda:0', addon.communicatorId('cuda:0', 1), 0, 1)
+  const elsewhere = addon.empty([2], 'f32', 'cpu')
+  expect(() => addon.allReduceSum(communicator, [elsewhere])).toThrow(
+    'a tensor is on cpu, and the communicator is of cuda:0.',
+  )
+  addon.closeCommunicator(communicator)
+})

@@ -1,0 +1,60 @@
+// One process of several: `node communicator.mjs DEVICE ID RANK SIZE ELEMENTS,… [abort|close]`. Prints what the exchanges give as JSON.
+import { createHash } from 'node:crypto'
+import { native } from './addon.mjs'
+
+const [device, id, rank, size, elements, how] = process.argv.slice(2)
+const [ownRank, processes] = [Number(rank), Number(size)]
+const communicator = await native.openCommunicator(device, id, ownRank, processes)
+
+/** Not exact in float32, so that the order of a sum shows; different in every process. */
+const values = (count, process) =>
+  Float32Array.from({ length: count }, (_, i) => Math.fround(Math.sin(i + 1) * 10 ** (((i + process) % 5) - 2)))
+const digest = (buffer) => createHash('sha256').update(new Uint8Array(buffer)).digest('hex')
+const tensor = (data) => native.fromHost(data, [data.length], 'f32', device)
+
+if (how === 'abort') {
+  // Process 0 never comes to this exchange.
+  if (ownRank > 0) {
+    const lonely = tensor(values(10, ownRank))
+    native.allReduceSum(communicator, [lonely])
+    const read = native.read(lonely).then(
+      () => 'read',
+      (error) => error.message,
+    )
+    setTimeout(() => native.abortCommunicator(communicator, 'process 0 has gone.'), 200)
+    console.log(JSON.stringify({ abort: await read }))
+    native.resetDevice(device)
+    native.allReduceSum(communicator, [lonely])
+    await native.synchronize(device).catch((error) => console.error(error.message))
+  }
+  process.exit(0)
+}
+
+const counts = elements.split(',').map(Number)
+const summed = counts.map((count) => tensor(values(count, ownRank)))
+native.allReduceSum(communicator, summed)
+const given = counts.map((count) => tensor(values(count, ownRank)))
+for (const [k, one] of given.entries()) native.broadcast(communicator, one, k % processes)
+const sums = await Promise.all(summed.map((one) => native.read(one)))
+console.log(
+  JSON.stringify({
+    sums: sums.map(digest),
+    given: await Promise.all(given.map(async (one) => digest(await native.read(one)))),
+    inOrder: counts.map((count) => {
+      const total = values(count, 0)
+      for (let process = 1; process < processes; process++)
+        for (const [i, value] of values(count, process).entries()) total[i] += value
+      return digest(total.buffer)
+    }),
+    roots: counts.map((count, k) => digest(values(count, k % processes).buffer)),
+    furthest: counts.map((count, k) => {
+      const all = Array.from({ length: processes }, (_, process) => values(count, process))
+      const ours = new Float32Array(sums[k])
+      return ours.reduce((most, sum, i) => {
+        const [exact, size] = all.reduce(([a, b], one) => [a + one[i], b + Math.abs(one[i])], [0, 0])
+        return Math.max(most, Math.abs(sum - exact) / size)
+      }, 0)
+    }),
+  }),
+)
+native.closeCommunicator(communicator)
