@@ -31,7 +31,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   doctor: ['benchmark', 'training', 'models', 'tensor', 'native.ts'],
   // An encoder of one's own is trained with the optimizer and the checkpoints of all training.
   pretraining: ['training', 'models', 'alignment', 'data', 'formats', 'nn', 'tensor'],
-  training: ['models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
+  // Processes that share a job exchange tensors.
+  distributed: ['tensor', 'native.ts'],
+  training: ['distributed', 'models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
   evaluation: ['models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
   report: ['formats'],
   // An encoder is a model with its preprocessing in front.

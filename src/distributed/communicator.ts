@@ -1,0 +1,54 @@
+import { native } from '../native.ts'
+import type { Device } from '../tensor/device.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+
+/** One process's end of a group that exchanges tensors: native/ops/communicator.h, through shared memory or by NCCL. */
+export class Communicator implements Disposable {
+  readonly device: Device
+  readonly rank: number
+  readonly size: number
+  readonly #number: number
+
+  private constructor(device: Device, rank: number, size: number, number: number) {
+    this.device = device
+    this.rank = rank
+    this.size = size
+    this.#number = number
+  }
+
+  /** What `size` processes with devices of this kind will know each other by; made by one of them. */
+  static id(device: Device, size: number): string {
+    return native().communicatorId(device, size)
+  }
+
+  /** Joins the processes that have the same id; resolves when all have come. */
+  static async open(device: Device, id: string, rank: number, size: number): Promise<Communicator> {
+    return new Communicator(device, rank, size, await native().openCommunicator(device, id, rank, size))
+  }
+
+  /** Enqueues: each tensor (f32) becomes its sum over the processes, with the same bits in all of them. */
+  allReduceSum(tensors: readonly Tensor[]): void {
+    native().allReduceSum(
+      this.#number,
+      tensors.map(({ handle }) => handle),
+    )
+  }
+
+  /** Enqueues: the tensor (f32) becomes that of process `root`. */
+  broadcast(tensor: Tensor, root = 0): void {
+    native().broadcast(this.#number, tensor.handle, root)
+  }
+
+  /** Ends what waits for other processes; from now on the device reports this sentence. */
+  abort(reason: string): void {
+    native().abortCommunicator(this.#number, reason)
+  }
+
+  dispose(): void {
+    native().closeCommunicator(this.#number)
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}

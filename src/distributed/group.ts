@@ -1,0 +1,39 @@
+/** What a World asks of the other processes: who is there, what the leader says, and that all end when one fails. */
+export interface Group {
+  /** Gives the leader's value to all, once all ask for it. */
+  agree(value: unknown): Promise<unknown>
+  begins(step: number, wantsToStop: boolean): Promise<boolean>
+  /** Settles only where the group has failed: rejects with the reason. */
+  readonly failure: Promise<never>
+  /** Tells the others that this process cannot go on, and why. */
+  fail(reason: string): void
+  /** Leaves when all have done what they came for. */
+  leave(): Promise<void>
+}
+
+/** How long processes wait for each other in the beginning: a cluster starts them one by one. */
+export const LONGEST_MEETING_MS = 5 * 60_000
+
+/** A reason to end, once and for all. That it has been told to nobody is no unhandled rejection. */
+export class Failure {
+  readonly promise: Promise<never>
+  #reason: string | undefined
+  #reject!: (error: Error) => void
+
+  constructor() {
+    this.promise = new Promise((_, reject) => {
+      this.#reject = reject
+    })
+    this.promise.catch(() => {})
+  }
+
+  get reason(): string | undefined {
+    return this.#reason
+  }
+
+  set(reason: string): void {
+    if (this.#reason !== undefined) return
+    this.#reason = reason
+    this.#reject(new Error(reason))
+  }
+}

@@ -1,0 +1,120 @@
+import { randomBytes } from 'node:crypto'
+import type { AddressInfo } from 'node:net'
+import { native } from '../native.ts'
+import { type Device, resolveDevice } from '../tensor/device.ts'
+import { Communicator } from './communicator.ts'
+import { FollowingGroup } from './following-group.ts'
+import { JoinedWorld } from './joined-world.ts'
+import { LeadingGroup, listen } from './leading-group.ts'
+import { OtherProcesses, threadsOfEach } from './other-processes.ts'
+import { type Place, placeOf } from './place.ts'
+import { ALONE, type World } from './world.ts'
+
+export interface JoinOptions {
+  /** How many processes are to do the job together. Undefined: this one alone. */
+  readonly processes: number | undefined
+  /** What the user calls the device: `auto`, `cpu`, `cuda` or `cuda:N`. */
+  readonly device: string
+}
+
+/**
+ * Runs a job with the processes that mpirun, srun or torchrun has started beside this one, or with ones that this one starts: as many times
+ * this program with these arguments. On GPUs each process has its own; on the CPU they share the cores. When `job` throws in one of them,
+ * it ends in all of them, and the leader's error says in which.
+ *
+ * @throws {Error} where a launcher has started another number of processes, there are too few GPUs, or the others do not come
+ */
+export async function withProcesses<Result>(
+  { processes = 1, device }: JoinOptions,
+  job: (world: World, device: Device) => Promise<Result>,
+): Promise<Result> {
+  const place = placeOf(process.env)
+  if (place && place.size !== processes) {
+    throw new Error(
+      `${place.launcher} has started ${place.size} processes of this, and --processes ${processes} says otherwise; ` +
+        `give --processes ${place.size} to all of them, or start one.`,
+    )
+  }
+  if (processes === 1) return job(ALONE, resolveDevice(device))
+  if (!place) return withOthersOf(processes, device, job)
+  const own = deviceAt(place, device)
+  if (place.rank > 0) {
+    const { group, id } = await FollowingGroup.join(place)
+    return within(await JoinedWorld.open(group, { ...place, device: own, id }), own, job)
+  }
+  // On all addresses: the leader's name may be that of one that the others see.
+  const server = await listen(undefined, place.port)
+  const id = Communicator.id(own, place.size)
+  const group = await LeadingGroup.gather(server, { ...place, id, oneMachine: own === 'cpu' })
+  return within(await JoinedWorld.open(group, { ...place, device: own, id }), own, job)
+}
+
+/** Leads processes that this one starts. */
+async function withOthersOf<Result>(
+  size: number,
+  device: string,
+  job: (world: World, device: Device) => Promise<Result>,
+): Promise<Result> {
+  process.env.REPA_THREADS ??= String(threadsOfEach(size))
+  const own = firstOf(size, device)
+  const server = await listen('127.0.0.1', 0)
+  const { port } = server.address() as AddressInfo
+  const token = randomBytes(16).toString('hex')
+  const others = new OtherProcesses(size, { MASTER_ADDR: '127.0.0.1', MASTER_PORT: String(port), REPA_TOKEN: token })
+  try {
+    const id = Communicator.id(own, size)
+    const group = await LeadingGroup.gather(server, { size, token, id, oneMachine: own === 'cpu', lost: others.lost })
+    return await within(await JoinedWorld.open(group, { device: own, id, rank: 0, size }), own, job)
+  } finally {
+    await others.end()
+  }
+}
+
+async function within<Result>(
+  world: JoinedWorld,
+  device: Device,
+  job: (world: World, device: Device) => Promise<Result>,
+): Promise<Result> {
+  try {
+    const result = await job(world, device)
+    await world.leave()
+    return result
+  } catch (error) {
+    world.fail((error as Error).message)
+    throw error
+  }
+}
+
+/** The leader's device, where the others' are the next ones of this machine. */
+function firstOf(size: number, device: string): Device {
+  if (/^cuda:\d+$/.test(device)) {
+    throw new Error(`${size} processes have a GPU each, and --device ${device} is one; take --device cuda.`)
+  }
+  const first = resolveDevice(device)
+  if (first === 'cpu') return first
+  const count = usableGpus().length
+  if (count < size) {
+    throw new Error(
+      `${size} processes have a GPU each, and this machine has ${count}; take --processes ${count}, or --device cpu.`,
+    )
+  }
+  return first
+}
+
+const usableGpus = () =>
+  native()
+    .cudaInfo()
+    .devices.filter(({ usable }) => usable)
+
+/** The device of a process that a launcher has started: its GPU by its number on the machine, or the only one that it is shown. */
+function deviceAt({ localRank, launcher }: Place, device: string): Device {
+  const first = resolveDevice(device)
+  if (first === 'cpu' || device === first) return first
+  const gpus = usableGpus()
+  if (gpus.length === 1) return first
+  const own = gpus[localRank]
+  if (own) return `cuda:${own.ordinal}`
+  throw new Error(
+    `${launcher} has started process ${localRank} (from 0) of this machine, which has ${gpus.length} GPUs for them.`,
+  )
+}

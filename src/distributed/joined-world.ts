@@ -1,0 +1,67 @@
+import type { Device } from '../tensor/device.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import { Communicator } from './communicator.ts'
+import type { Group } from './group.ts'
+import type { World } from './world.ts'
+
+/** A World of several processes: a group that talks, and a communicator for tensors. When one of them fails, all of them do. */
+export class JoinedWorld implements World {
+  readonly #group: Group
+  readonly #communicator: Communicator
+
+  private constructor(group: Group, communicator: Communicator) {
+    this.#group = group
+    this.#communicator = communicator
+    // What is under way on the device waits for processes that will not come.
+    group.failure.catch((error: Error) => communicator.abort(error.message))
+  }
+
+  /** Opens the communicator with all processes of the group. */
+  static async open(
+    group: Group,
+    place: { device: Device; id: string; rank: number; size: number },
+  ): Promise<JoinedWorld> {
+    const opening = Communicator.open(place.device, place.id, place.rank, place.size)
+    try {
+      return new JoinedWorld(group, await Promise.race([opening, group.failure]))
+    } catch (error) {
+      group.fail((error as Error).message)
+      throw error
+    }
+  }
+
+  get rank(): number {
+    return this.#communicator.rank
+  }
+
+  get size(): number {
+    return this.#communicator.size
+  }
+
+  async agree<Value>(value: Value): Promise<Value> {
+    return (await this.#group.agree(value)) as Value
+  }
+
+  begins(step: number, wantsToStop: boolean): Promise<boolean> {
+    return this.#group.begins(step, wantsToStop)
+  }
+
+  sum(tensors: readonly Tensor[]): void {
+    this.#communicator.allReduceSum(tensors)
+  }
+
+  share(tensors: readonly Tensor[]): void {
+    for (const tensor of tensors) this.#communicator.broadcast(tensor)
+  }
+
+  /** Tells the others that this process cannot go on, and why. */
+  fail(reason: string): void {
+    this.#group.fail(reason)
+  }
+
+  /** Leaves when all processes have done what they came for. */
+  async leave(): Promise<void> {
+    await this.#group.leave()
+    this.#communicator.dispose()
+  }
+}

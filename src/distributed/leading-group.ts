@@ -1,0 +1,185 @@
+import { createServer, type Server, type Socket } from 'node:net'
+import { hostname } from 'node:os'
+import { setTimeout as pause } from 'node:timers/promises'
+import { Failure, type Group, LONGEST_MEETING_MS } from './group.ts'
+import { type FromLeader, type Line, lineToMember, type ToLeader } from './messages.ts'
+
+/** How long the reason for a broken line may take to come. */
+const REASON_MS = 1000
+
+/** A port for the leader, on one address or, undefined, on all. */
+export async function listen(host: string | undefined, port: number): Promise<Server> {
+  const server = createServer()
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ port, ...(host !== undefined && { host }) }, resolve)
+  })
+  return server
+}
+
+export interface Gathering {
+  readonly size: number
+  readonly token: string
+  /** What the processes join their communicator by. */
+  readonly id: string
+  /** Whether all have to be on this machine. */
+  readonly oneMachine: boolean
+  /** Settles only where one of them is known to have ended: with a sentence that says which and why. */
+  readonly lost?: Promise<string>
+}
+
+interface Member {
+  readonly name: string
+  readonly line: Line<FromLeader, ToLeader>
+  /** Has come to the next meeting. */
+  ready: boolean
+  /** And to all that may follow. */
+  gone: boolean
+}
+
+/** The leader's side of a group. */
+export class LeadingGroup implements Group {
+  readonly #members: readonly Member[]
+  readonly #server: Server
+  readonly #failure = new Failure()
+  #stopIsWanted = false
+  #isClosed = false
+  #changed: () => void = () => {}
+
+  private constructor(members: readonly Member[], server: Server, lost: Promise<string> | undefined) {
+    this.#members = members
+    this.#server = server
+    lost?.then((reason) => this.fail(reason))
+    for (const member of members) {
+      member.line.onMessage = (message) => this.#hear(member, message)
+      member.line.onEnd = async (reason) => {
+        if (lost) await pause(REASON_MS)
+        if (!this.#isClosed) this.fail(ended(member.name, reason))
+      }
+    }
+  }
+
+  /**
+   * Waits for all the others, and passes the id on to them.
+   *
+   * @throws {Error} where they do not come within five minutes, or one of them is not of this group
+   */
+  static async gather(server: Server, { size, token, id, oneMachine, lost }: Gathering): Promise<LeadingGroup> {
+    const members = new Map<number, Member>()
+    let isFull: () => void = () => {}
+    let cannot: (reason: string) => void = () => {}
+    const full = new Promise<void>((resolve, reject) => {
+      isFull = resolve
+      cannot = (reason) => reject(new Error(reason))
+    })
+    lost?.then(cannot)
+    const greet = (socket: Socket) => {
+      const line = lineToMember(socket)
+      line.onMessage = (message) => {
+        const isOurs = message.kind === 'hello' && message.token === token && message.rank < size
+        if (!isOurs || members.has(message.rank)) {
+          socket.destroy()
+          return
+        }
+        const name = `process ${message.rank} of ${size}`
+        members.set(message.rank, { name, line, ready: false, gone: false })
+        line.onEnd = (reason) => cannot(ended(name, reason))
+        if (message.size !== size) {
+          cannot(`process ${message.rank} is one of ${message.size}, and process 0 one of ${size}.`)
+        } else if (oneMachine && message.machine !== hostname()) {
+          cannot(
+            `${name} is on ${message.machine} and process 0 on ${hostname()}; processes that compute on CPUs have to be on one machine.`,
+          )
+        } else if (members.size === size - 1) {
+          isFull()
+        }
+      }
+    }
+    server.on('connection', greet)
+    const patience = new AbortController()
+    const late = pause(LONGEST_MEETING_MS, undefined, patience).then(() => {
+      const missing = Array.from({ length: size }, (_, rank) => rank).filter((rank) => rank > 0 && !members.has(rank))
+      throw new Error(`of ${size} processes these have not come within five minutes: ${missing.join(', ')}.`)
+    })
+    late.catch(() => {})
+    try {
+      await Promise.race([full, late])
+    } catch (error) {
+      const group = new LeadingGroup([...members.values()], server, undefined)
+      group.fail((error as Error).message)
+      throw error
+    } finally {
+      patience.abort()
+      server.off('connection', greet)
+    }
+    const group = new LeadingGroup([...members.values()], server, lost)
+    group.#say({ kind: 'welcome', id })
+    return group
+  }
+
+  get failure(): Promise<never> {
+    return this.#failure.promise
+  }
+
+  async agree(value: unknown): Promise<unknown> {
+    await this.#all()
+    this.#say({ kind: 'agreed', value })
+    return value
+  }
+
+  async begins(step: number, wantsToStop: boolean): Promise<boolean> {
+    if (this.#failure.reason !== undefined) return this.failure
+    const goes = !wantsToStop && !this.#stopIsWanted
+    this.#stopIsWanted = false
+    this.#say({ kind: 'step', step, goes })
+    return goes
+  }
+
+  fail(reason: string): void {
+    if (this.#isClosed) return
+    this.#failure.set(reason)
+    this.#say({ kind: 'failed', reason })
+    this.#close()
+  }
+
+  async leave(): Promise<void> {
+    await this.#all()
+    this.#say({ kind: 'bye' })
+    this.#close()
+  }
+
+  #say(message: FromLeader): void {
+    for (const { line } of this.#members) line.send(message)
+  }
+
+  #close(): void {
+    this.#isClosed = true
+    for (const { line } of this.#members) line.close()
+    this.#server.close()
+  }
+
+  /** Until every process is ready, and for that again from now on. */
+  async #all(): Promise<void> {
+    while (!this.#members.every(({ ready }) => ready)) {
+      const change = new Promise<void>((resolve) => {
+        this.#changed = resolve
+      })
+      await Promise.race([change, this.failure])
+    }
+    for (const member of this.#members) member.ready = member.gone
+  }
+
+  #hear(member: Member, message: ToLeader): void {
+    if (message.kind === 'failed') this.fail(`${member.name}: ${message.reason}`)
+    else if (message.kind === 'hello') this.fail(`${member.name} has come twice.`)
+    else if (message.kind === 'stop') this.#stopIsWanted = true
+    else {
+      member.ready = true
+      member.gone = message.kind === 'bye'
+      this.#changed()
+    }
+  }
+}
+
+const ended = (name: string, reason: string | undefined) =>
+  `${name} has ended${reason === undefined ? '' : `: ${reason}`}.`

@@ -1,0 +1,33 @@
+import type { Tensor } from '../tensor/tensor.ts'
+
+/**
+ * The processes that do one job together, each with a device of its own, as one of them sees it. They run the same program on the same
+ * settings: calls of these methods meet those of the others, in the same order. Process 0 leads: it alone writes files and speaks.
+ */
+export interface World {
+  /** This process's number, from 0. */
+  readonly rank: number
+  /** How many processes there are. */
+  readonly size: number
+  /** Waits until all have come here, and gives the leader's value to all of them: what JSON holds. */
+  agree<Value>(value: Value): Promise<Value>
+  /**
+   * Whether step `step` is to be made: not once any process wants to stop. Then this is the same step for all of them, whatever each has
+   * under way.
+   */
+  begins(step: number, wantsToStop: boolean): Promise<boolean>
+  /** Enqueues: each tensor (f32) becomes its sum over the processes. */
+  sum(tensors: readonly Tensor[]): void
+  /** Enqueues: each tensor (f32) becomes the leader's. */
+  share(tensors: readonly Tensor[]): void
+}
+
+/** A process on its own. */
+export const ALONE: World = {
+  rank: 0,
+  size: 1,
+  agree: async (value) => value,
+  begins: async (_, wantsToStop) => !wantsToStop,
+  sum: () => {},
+  share: () => {},
+}

@@ -1,0 +1,191 @@
+/** What processes say to each other, here between the parts of one. */
+import { once } from 'node:events'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import { expect, onTestFinished, test } from 'vitest'
+import { FollowingGroup } from '../../src/distributed/following-group.ts'
+import type { Group } from '../../src/distributed/group.ts'
+import { type Gathering, LeadingGroup, listen } from '../../src/distributed/leading-group.ts'
+import type { Place } from '../../src/distributed/place.ts'
+
+const TOKEN = 'known to us'
+
+/** A leader's port, and the place of each of the others. */
+async function open(size: number) {
+  const server = await listen('127.0.0.1', 0)
+  onTestFinished(() => void server.close())
+  const { port } = server.address() as AddressInfo
+  const place = (rank: number): Place => ({
+    ...{ rank, size, localRank: rank, host: '127.0.0.1', port, token: TOKEN, launcher: 'a test' },
+  })
+  const gather = (more: Partial<Gathering> = {}) =>
+    LeadingGroup.gather(server, { size, token: TOKEN, id: 'the id', oneMachine: false, ...more })
+  return { port, place, gather }
+}
+
+/** The leader first. */
+async function groupsOf(size: number): Promise<Group[]> {
+  const { place, gather } = await open(size)
+  const following = Array.from({ length: size - 1 }, (_, i) => FollowingGroup.join(place(i + 1)))
+  const leading = await gather()
+  const joined = await Promise.all(following)
+  expect(joined.map(({ id }) => id)).toEqual(joined.map(() => 'the id'))
+  return [leading, ...joined.map(({ group }) => group)]
+}
+
+const all = <Result>(groups: readonly Group[], call: (group: Group, rank: number) => Promise<Result>) =>
+  Promise.all(groups.map(call))
+
+/** How each of some promises ends, in words. */
+const endings = async (promises: readonly Promise<unknown>[]) =>
+  (await Promise.allSettled(promises)).map((one) =>
+    one.status === 'fulfilled' ? `gave ${JSON.stringify(one.value)}` : (one.reason as Error).message,
+  )
+
+test.each([2, 3, 5])("%d processes agree on the leader's values, step by step, and leave", async (size) => {
+  const groups = await groupsOf(size)
+  expect(await all(groups, (group, rank) => group.agree({ rank, list: [null, 'é\n'] }))).toEqual(
+    groups.map(() => ({ rank: 0, list: [null, 'é\n'] })),
+  )
+  for (let step = 7; step < 10; step++) {
+    expect(await all(groups, (group) => group.begins(step, false))).toEqual(groups.map(() => true))
+  }
+  expect(await all(groups, (group, rank) => group.agree(rank))).toEqual(groups.map(() => 0))
+  await all(groups, (group) => group.leave())
+})
+
+test('nobody passes a meeting before all have come', async () => {
+  const groups = await groupsOf(3)
+  const passed: number[] = []
+  const meet = (rank: number) => groups[rank]!.agree(1).then(() => passed.push(rank))
+  const first = [meet(0), meet(2)]
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  expect(passed).toEqual([])
+  await Promise.all([...first, meet(1)])
+  expect(passed.sort()).toEqual([0, 1, 2])
+})
+
+test.each([0, 1, 2])('when process %d wants to stop, all stop before one step, and may go on later', async (who) => {
+  const groups = await groupsOf(3)
+  // Followers may be a step behind what the leader has announced; each hears it step by step.
+  let step = 0
+  for (; ; step++) {
+    const goes = await all(groups, (group, rank) => group.begins(step, rank === who))
+    expect(new Set(goes).size).toBe(1)
+    if (!goes[0]) break
+    // The wish takes its time to come to the leader.
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  expect(step).toBeLessThan(10)
+  expect(await all(groups, (group) => group.begins(step, false))).toEqual([true, true, true])
+  await all(groups, (group) => group.leave())
+})
+
+test("a follower's failure ends all of them, in words that say whose it was", async () => {
+  const groups = await groupsOf(3)
+  const waiting = [groups[0]!.agree(1), groups[1]!.begins(4, false)]
+  groups[2]!.fail('the file is not there.')
+  const words = 'process 2 of 3: the file is not there.'
+  expect(await endings([...waiting, ...groups.map(({ failure }) => failure)])).toEqual([
+    ...[words, words, words, words],
+    'the file is not there.',
+  ])
+  // And whatever is called from now on.
+  expect(await endings([groups[0]!.begins(5, false), groups[1]!.agree(2)])).toEqual([words, words])
+})
+
+test("the leader's failure ends all of them", async () => {
+  const groups = await groupsOf(2)
+  const waiting = groups[1]!.begins(4, false)
+  groups[0]!.fail('the disk is full.')
+  expect(await endings([waiting, groups[0]!.failure])).toEqual(['the disk is full.', 'the disk is full.'])
+})
+
+test('a process that is at another step, or asks for something else, says so', async () => {
+  const steps = await groupsOf(2)
+  const said = steps[1]!.begins(5, false)
+  await steps[0]!.begins(4, false)
+  expect(await endings([said, steps[0]!.failure])).toEqual([
+    'it is at step 5, and process 0 at step 4.',
+    'process 1 of 2: it is at step 5, and process 0 at step 4.',
+  ])
+  const others = await groupsOf(2)
+  await others[0]!.begins(4, false)
+  expect(await endings([others[1]!.agree(1)])).toEqual(['it waits for "agreed", and process 0 says "step".'])
+})
+
+/** A connection that says `text`. */
+async function stranger(port: number, text: string): Promise<Socket> {
+  const socket = connect(port, '127.0.0.1')
+  socket.on('error', () => {})
+  await once(socket, 'connect')
+  socket.write(text)
+  return socket
+}
+
+const hello = (more: object) =>
+  `${JSON.stringify({ kind: 'hello', rank: 1, size: 2, token: TOKEN, machine: 'here', ...more })}\n`
+
+test.each([
+  ['another token', hello({ token: 'guessed' })],
+  ['a rank that there is not', hello({ rank: 2 })],
+  ['no JSON', 'GET / HTTP/1.1\n\n'],
+  ['another message', '{"kind":"ready"}\n'],
+  ['a message that does not end', 'x'.repeat(2 ** 20 + 2)],
+])('a stranger with %s is sent away, and keeps nobody out', async (_, text) => {
+  const { port, place, gather } = await open(2)
+  const gathering = gather()
+  const socket = await stranger(port, text)
+  await once(socket, 'close')
+  const [leading, { group }] = await Promise.all([gathering, FollowingGroup.join(place(1))])
+  await all([leading, group], (one) => one.leave())
+})
+
+test.each([
+  ['of another size', hello({ size: 3 }), {}, 'process 1 is one of 3, and process 0 one of 2.'],
+  [
+    'on another machine',
+    hello({}),
+    { oneMachine: true },
+    /^process 1 of 2 is on here and process 0 on .*; processes that compute on CPUs have to be on one machine\.$/,
+  ],
+])('a process %s ends the gathering', async (_, text, more, message) => {
+  const { port, gather } = await open(2)
+  const gathering = gather(more)
+  gathering.catch(() => {})
+  const socket = await stranger(port, text)
+  let heard = ''
+  socket.setEncoding('utf8').on('data', (said: string) => {
+    heard += said
+  })
+  await expect(gathering).rejects.toThrow(message)
+  await once(socket, 'close')
+  expect(JSON.parse(heard)).toMatchObject({ kind: 'failed', reason: expect.stringMatching(message) })
+})
+
+test('a process that ends while the others are waited for ends the gathering', async () => {
+  const { port, gather } = await open(3)
+  const gathering = gather()
+  gathering.catch(() => {})
+  const socket = await stranger(port, hello({ size: 3 }))
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  socket.destroy()
+  await expect(gathering).rejects.toThrow('process 1 of 3 has ended')
+})
+
+test('a process that is known to be lost ends the gathering, and the group', async () => {
+  const { gather } = await open(2)
+  await expect(gather({ lost: Promise.resolve('process 1 of 2 could not be started.') })).rejects.toThrow(
+    'process 1 of 2 could not be started.',
+  )
+  const { place, gather: again } = await open(2)
+  let lose: (reason: string) => void = () => {}
+  const lost = new Promise<string>((resolve) => {
+    lose = resolve
+  })
+  const [leading, { group }] = await Promise.all([again({ lost }), FollowingGroup.join(place(1))])
+  lose('process 1 of 2 has ended (SIGKILL).')
+  expect(await endings([leading.failure, group.failure])).toEqual([
+    'process 1 of 2 has ended (SIGKILL).',
+    'process 1 of 2 has ended (SIGKILL).',
+  ])
+})
