@@ -19,6 +19,7 @@ const onDevice = {
     'test/pretraining/mae.test.ts',
     'test/pretraining/resume.test.ts',
     'test/training/recomputation.test.ts',
+    'test/training/processes.test.ts',
     'test/planning/memory.test.ts',
     'test/native/device.test.ts',
     'test/native/communicator.test.ts',

@@ -5,7 +5,7 @@ import { keyedRandom } from './keyed-random.ts'
 import { KeyedPermutation } from './permutation.ts'
 import { SampleCache } from './sample-cache.ts'
 
-/** The samples of one training step. The arrays belong to whoever received them; the loader keeps no reference. */
+/** The samples of one training step, or one process's part of them. The arrays belong to whoever received them; the loader keeps no reference. */
 export interface Batch {
   readonly step: number
   readonly epoch: number
@@ -23,6 +23,8 @@ export interface Batch {
 export interface LoaderOptions {
   /** Samples in a batch. The last ones of an epoch, too few for a batch, are dropped. */
   readonly batch: number
+  /** Which of `count` equal parts of every batch is brought, `index` from 0: where several processes share them. Default: all of it. */
+  readonly part?: { readonly index: number; readonly count: number }
   readonly seed: number
   /** Whether the batches bring the images, which only the alignment's encoder needs. */
   readonly images: boolean
@@ -72,6 +74,7 @@ export class Loader implements AsyncIterable<Batch> {
   constructor(dataset: Dataset, options: LoaderOptions) {
     const { signal, ...numbers } = options
     this.#options = {
+      part: { index: 0, count: 1 },
       latents: true,
       features: [],
       flip: false,
@@ -86,6 +89,12 @@ export class Loader implements AsyncIterable<Batch> {
     checkInteger('prefetch', prefetch, 0)
     checkInteger('startStep', startStep, 0)
     checkInteger('concurrency', concurrency, 1)
+    const { part } = this.#options
+    if (batch % part.count !== 0) {
+      throw new RangeError(
+        `A batch of ${batch} cannot be cut into ${part.count} equal parts; take a multiple of ${part.count}.`,
+      )
+    }
     if (batch > dataset.length) {
       throw new RangeError(
         `A batch of ${batch} is more than the ${dataset.length} images of '${dataset.path}'. Take a smaller batch.`,
@@ -147,8 +156,10 @@ export class Loader implements AsyncIterable<Batch> {
 
   async #readBatch(step: number, stop: AbortSignal): Promise<Batch> {
     const dataset = this.#dataset
-    const indices = this.indicesOf(step)
-    const flips = this.flipsOf(step)
+    const { part } = this.#options
+    const own = [part.index, part.index + 1].map((end) => (end * this.#options.batch) / part.count)
+    const indices = this.indicesOf(step).slice(...own)
+    const flips = this.flipsOf(step).slice(...own)
     const stores = this.#options.features
     const imageLength = dataset.imageLength
     const [channels, height, width] = dataset.storedLatentShape

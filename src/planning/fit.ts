@@ -59,10 +59,12 @@ export function fewestPasses(options: Omit<PlannedStepOptions, 'recompute'>, roo
  *
  * @throws {Error} where even that is too little: a machine that runs out of memory kills the process, maybe another's, in place of an error
  */
-export async function chooseRecomputation({ notice, ...request }: FitRequest): Promise<Recomputation> {
-  const { configuration, device } = request
+export async function chooseRecomputation({ notice, processes, ...rest }: FitRequest): Promise<Recomputation> {
+  const { configuration, device } = rest
+  const request = { ...rest, configuration: { ...configuration, batch: configuration.batch / processes } }
   const gpu = gpuOf(device)
-  const room = memoryStats(device).limitBytes - (gpu ? RESERVED_BYTES : 0)
+  // Processes on a CPU share the machine's memory; a GPU is one process's.
+  const room = gpu ? memoryStats(device).limitBytes - RESERVED_BYTES : memoryStats(device).limitBytes / processes
   const machine = { threads: native().cpuInfo().threads, multiprocessors: gpu?.multiprocessors ?? 0 }
   const options = { ...request, statedModels: await statedModels(configuration.encoders), machine }
   const { recompute, fits, step, plainBytes } = fitStep(options, room)

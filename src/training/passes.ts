@@ -42,15 +42,18 @@ export function inputsOfPass(inputs: StepInputs, pass: number, passes: number): 
   ) as StepInputs
 }
 
-/** The batch's means from those of its passes, which have equally many samples. */
-export function lossesOfPasses(passes: readonly StepLosses[]): StepLosses {
+/**
+ * A process's share of the batch's means, from those of its passes, which have equally many samples: the processes' shares add up to them.
+ * With one process these are the means.
+ */
+export function lossesOfPasses(passes: readonly StepLosses[], processes: number): StepLosses {
   const [first] = passes
-  if (passes.length === 1) return first!
-  const share = 1 / passes.length
+  const count = passes.length * processes
+  if (count === 1) return first!
   return scope(() => {
     const entries = Object.entries(first!).map(([name, loss]) => [
       name,
-      loss && cast(linearCombination(passes.map((losses) => [share, losses[name as keyof StepLosses]!])), 'f32'),
+      loss && cast(linearCombination(passes.map((losses) => [1 / count, losses[name as keyof StepLosses]!])), 'f32'),
     ])
     return Object.fromEntries(entries) as StepLosses
   })

@@ -1,6 +1,7 @@
 /** What must agree before a training step: checkpoint, model and data. */
 import { contrastedImages } from '../alignment/nt-xent.ts'
 import type { Dataset } from '../data/dataset.ts'
+import { ALONE } from '../distributed/world.ts'
 import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import type { AnyTransformerConfig } from '../models/transformer-kinds.ts'
 import type { TrainerOptions } from './trainer-options.ts'
@@ -44,28 +45,60 @@ export function requireBlocks(
   }
 }
 
-/** Throws where a batch cannot be cut into so many equal passes, or a loss would see another batch for it. */
+/** What cuts a batch, as the user calls it. */
+const cutOf = ({ accumulate = 1, world = ALONE }: Pick<TrainerOptions, 'accumulate' | 'world'>) =>
+  [
+    ...(world.size > 1 ? [`${world.size} processes`] : []),
+    ...(accumulate > 1 ? [`accumulate ${accumulate}`] : []),
+  ].join(' and ')
+
+/** Throws where a batch cannot be cut into equal parts of the processes, and each of these into so many equal passes. */
+export function requireEqualParts(options: Pick<TrainerOptions, 'batch' | 'accumulate' | 'world'>): void {
+  const { batch, accumulate = 1, world = ALONE } = options
+  if (Number.isInteger(accumulate) && accumulate >= 1 && batch % (accumulate * world.size) === 0) return
+  throw new RangeError(
+    world.size > 1
+      ? `A batch of ${batch} cannot be cut into equal passes by ${cutOf(options)}; take a multiple of ${accumulate * world.size}.`
+      : `A batch of ${batch} cannot be cut into ${accumulate} equal passes; let accumulate be a divisor of the batch.`,
+  )
+}
+
+/** Throws where a batch cannot be cut as it is to be, or a loss would see another batch for it. */
 export function requireIndependentPasses(
   { tokens }: DiffusionTransformer,
-  { batch, accumulate = 1, align, disperse }: Pick<TrainerOptions, 'batch' | 'accumulate' | 'align' | 'disperse'>,
+  options: Pick<TrainerOptions, 'batch' | 'accumulate' | 'world' | 'align' | 'disperse'>,
 ): void {
-  if (!Number.isInteger(accumulate) || accumulate < 1 || batch % accumulate !== 0) {
-    throw new RangeError(
-      `A batch of ${batch} cannot be cut into ${accumulate} equal passes; let accumulate be a divisor of the batch.`,
-    )
-  }
-  if (accumulate === 1) return
+  requireEqualParts(options)
+  const { batch, accumulate = 1, world = ALONE, align, disperse } = options
+  const passes = accumulate * world.size
+  if (passes === 1) return
   if (disperse) {
     throw new RangeError(
-      `The dispersive loss is of all samples of a batch at once, and accumulate ${accumulate} shows it ${batch / accumulate} of ${batch}; ` +
+      `The dispersive loss is of all samples of a batch at once, and ${cutOf(options)} shows it ${batch / passes} of ${batch}; ` +
         'leave one of the two out.',
     )
   }
   const group = contrastedImages(tokens)
-  if (align?.loss === 'nt-xent' && (batch / accumulate) % group !== 0) {
+  if (align?.loss === 'nt-xent' && (batch / passes) % group !== 0) {
     throw new RangeError(
-      `NT-Xent contrasts groups of ${group} images, and accumulate ${accumulate} makes passes of ${batch / accumulate}, which cuts groups; ` +
+      `NT-Xent contrasts groups of ${group} images, and ${cutOf(options)} makes passes of ${batch / passes}, which cuts groups; ` +
         `let a pass be a multiple of ${group} images.`,
+    )
+  }
+}
+
+/** Throws where a step that is to be a CUDA graph cannot be one. */
+export function requireCapturable(
+  { device }: DiffusionTransformer,
+  { cudaGraph = false, alignSchedule = {} }: Pick<TrainerOptions, 'cudaGraph' | 'alignSchedule'>,
+): void {
+  if (!cudaGraph) return
+  if (device === 'cpu') {
+    throw new RangeError('A step cannot be captured on the CPU; only a GPU has graphs. Leave cudaGraph out.')
+  }
+  if ((alignSchedule.decay ?? 'none') !== 'none') {
+    throw new RangeError(
+      `A captured step has one weight of the alignment, and a ${alignSchedule.decay} decay changes it at every step. Leave cudaGraph out.`,
     )
   }
 }

@@ -8,6 +8,7 @@ import { Dataset } from '../data/dataset.ts'
 import { imageGrid } from '../data/grid.ts'
 import { encodePng } from '../data/png.ts'
 import { sampleImages } from '../diffusion/sample-images.ts'
+import { ALONE, type World } from '../distributed/world.ts'
 import { writeWhole } from '../formats/atomic-file.ts'
 import { ifThere } from '../formats/if-there.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
@@ -28,6 +29,7 @@ import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainin
 import { loadInitialWeights, modelOfWeights } from './initial-weights.ts'
 import { MetricsLog } from './metrics.ts'
 import { defaultPrecision, type Precision } from './precision.ts'
+import { requireEqualParts } from './requirements.ts'
 import { CONFIG_FILE, resolveConfiguration, type StoredConfiguration } from './run-configuration.ts'
 import { Trainer } from './trainer.ts'
 import type { TrainingStep } from './trainer-options.ts'
@@ -42,6 +44,11 @@ export interface TrainOptions {
   /** Go on from the newest whole checkpoint of `out`; then `configuration` may only change how long and how often. */
   readonly resume?: boolean
   readonly device: Device
+  /**
+   * The processes that train together, all with the same options but for the device; process 0 writes the run's folder. Default: this one
+   * alone.
+   */
+  readonly world?: World
   /**
    * What `recompute: 'auto'` comes to for a step of this configuration, telling the user where it is something. Default: nothing is
    * computed again; planning/fit.ts decides by the memory that there is.
@@ -60,6 +67,8 @@ export interface FitRequest {
   /** Encoders whose features are read from the data set. */
   readonly cachedEncoders: readonly string[]
   readonly device: Device
+  /** Processes that share the batch. */
+  readonly processes: number
   readonly notice: (sentence: string) => void
 }
 
@@ -91,8 +100,9 @@ const SAMPLES = 'samples'
  * @throws {Error} where `out` holds a run and `resume` is not set, or the other way round; and what Trainer throws
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
-  const { out, device } = options
+  const { out, device, world = ALONE } = options
   const checkpoints = join(out, CHECKPOINTS)
+  const leads = world.rank === 0
   const resolved = await resolveConfiguration(await withModelOfInit(options))
   const data = await Dataset.open(options.data)
   // Through the schema, in whose order config.json has it.
@@ -102,6 +112,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     'the configuration',
   )
   requireConsistentAlignment(configuration)
+  requireEqualParts({ ...configuration, world })
   let encoders: AlignmentEncoder[] = []
   try {
     encoders = await openEncoders(configuration, data, { device, notice: (sentence) => options.onNotice?.(sentence) })
@@ -115,24 +126,29 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       recompute,
       model,
       data,
+      world,
       ...alignmentOf(configuration, encoders, model.config.depth),
       configuration: stored,
     })
-    if (options.resume) await removeLeftovers(out)
-    const checkpoint = options.resume ? await newestCheckpoint(checkpoints) : undefined
+    if (options.resume && leads) await removeLeftovers(out)
+    // From here on the folder changes: all have read what they need of it.
+    const newest = await world.agree(options.resume ? await newestCheckpoint(checkpoints) : null)
+    const checkpoint = newest ?? undefined
     if (checkpoint) await trainer.restore(checkpoint)
     else if (options.resume) options.onNotice?.(`${out} has no whole checkpoint yet: the run begins at step 0.`)
     if (!checkpoint && configuration.init !== undefined) {
       await loadInitialWeights(model, configuration.init, (sentence) => options.onNotice?.(sentence))
     }
-    await mkdir(out, { recursive: true })
-    await writeWhole(join(out, CONFIG_FILE), `${JSON.stringify(stored, null, 2)}\n`)
+    if (leads) {
+      await mkdir(out, { recursive: true })
+      await writeWhole(join(out, CONFIG_FILE), `${JSON.stringify(stored, null, 2)}\n`)
+    }
     options.onStart?.({ configuration, model, data, cachedEncoders, step: trainer.step })
-    const log = await MetricsLog.open(out, join(out, METRICS), trainer.step)
+    const log = leads ? await MetricsLog.open(out, join(out, METRICS), trainer.step) : undefined
     try {
       return await trainSegments(trainer, configuration, options, log, checkpoint, autoencoder)
     } finally {
-      await log.close()
+      await log?.close()
     }
   } finally {
     await disposeEncoders(encoders)
@@ -144,13 +160,13 @@ async function recomputationOf(
     configuration,
     ...request
   }: Pick<FitRequest, 'data' | 'cachedEncoders'> & { readonly configuration: TrainingConfiguration },
-  { device, fit, onNotice }: TrainOptions,
+  { device, world = ALONE, fit, onNotice }: TrainOptions,
 ): Promise<Recomputation> {
   const { recompute, precision = defaultPrecision(device) } = configuration
   if (recompute !== 'auto') return recompute
   if (!fit) return 'none'
   const notice = (sentence: string) => onNotice?.(sentence)
-  return fit({ ...request, configuration: { ...configuration, precision }, device, notice })
+  return fit({ ...request, configuration: { ...configuration, precision }, device, processes: world.size, notice })
 }
 
 /** A run that begins from weights and names no model is of the weights' own. */
@@ -161,12 +177,12 @@ async function withModelOfInit(options: TrainOptions): Promise<TrainOptions> {
   return { ...options, configuration: { ...configuration, model } }
 }
 
-/** Runs from one step at which something must be written to the next. */
+/** Runs from one step at which something must be written to the next; who has the log writes. */
 async function trainSegments(
   trainer: Trainer,
   configuration: TrainingConfiguration,
   { out, signal, onStep, onNotice }: TrainOptions,
-  log: MetricsLog,
+  log: MetricsLog | undefined,
   restored: string | undefined,
   autoencoder: Autoencoder | undefined,
 ): Promise<TrainResult> {
@@ -175,25 +191,30 @@ async function trainSegments(
   let last: TrainingStep | undefined
   let saved = restored === undefined ? undefined : { step: trainer.step, path: restored }
   // The run may have been killed after this checkpoint and before its grid.
-  if (saved && isDue(sampleEvery) && !(await hasSamples(out, trainer.step)))
+  if (log && saved && isDue(sampleEvery) && !(await hasSamples(out, trainer.step)))
     await writeSamples(trainer, configuration, out, log, signal, autoencoder)
-  while (trainer.step < steps && !signal?.aborted) {
+  while (trainer.step < steps && !trainer.isStopped) {
     const next = Math.min(steps, nextMultiple(trainer.step, checkpointEvery), nextMultiple(trainer.step, sampleEvery))
     for await (const step of trainer.run({ steps: next, signal })) {
       last = step
-      await log.write(step)
+      await log?.write(step)
       if (!step.finite)
         onNotice?.(`Step ${step.index}: the gradient is not finite; the step was left out (${step.skipped} so far).`)
       onStep?.(step)
     }
-    await log.flush()
-    if (signal?.aborted) break
+    await log?.flush()
+    if (trainer.isStopped) break
     // Saved before it is sampled: sampling takes time, in which a kill would cost the steps.
     if (isDue(checkpointEvery)) saved = await save(trainer, out)
-    if (isDue(sampleEvery)) await writeSamples(trainer, configuration, out, log, signal, autoencoder)
+    if (log && isDue(sampleEvery)) await writeSamples(trainer, configuration, out, log, signal, autoencoder)
   }
   if (saved?.step !== trainer.step) saved = await save(trainer, out)
-  return { step: trainer.step, checkpoint: saved.path, interrupted: signal?.aborted ?? false, last }
+  return {
+    step: trainer.step,
+    checkpoint: saved.path,
+    interrupted: trainer.isStopped || (signal?.aborted ?? false),
+    last,
+  }
 }
 
 const nextMultiple = (step: number, every: number) => (Math.floor(step / every) + 1) * every

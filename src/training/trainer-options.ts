@@ -3,6 +3,7 @@ import type { Dispersive } from '../alignment/dispersive.ts'
 import type { AlignmentSchedule } from '../alignment/schedule.ts'
 import type { SelfAlignment } from '../alignment/self-alignment.ts'
 import type { Dataset } from '../data/dataset.ts'
+import type { World } from '../distributed/world.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath, TimeWeighting } from '../native.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
@@ -41,10 +42,12 @@ export interface TrainerOptions extends Partial<AdamWOptions> {
   readonly alignSchedule?: AlignmentSchedule
   /** Pushes the samples of a batch apart. */
   readonly disperse?: Dispersive
-  /** Samples of a step. */
+  /** Samples of a step, in all processes together. */
   readonly batch: number
+  /** The processes that share every step's batch, each with a model of its own that becomes the same. Default: this one alone. */
+  readonly world?: World
   /**
-   * Equal passes that a step's batch is cut into, whose gradients are averaged: a pass takes the memory of batch / accumulate samples.
+   * Equal passes that a step's batch (a process's part of it) is cut into, whose gradients are averaged: a pass takes the memory of its samples.
    * What is drawn for a sample does not depend on it; results differ by the rounding of the sums. Default 1.
    */
   readonly accumulate?: number

@@ -7,6 +7,7 @@ import { type SelfAlignment, teacherStates } from '../alignment/self-alignment.t
 import { spatiallyNormalized } from '../alignment/spatial-norm.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { type Batch, Loader } from '../data/loader.ts'
+import { ALONE, type World } from '../distributed/world.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { allowTf32, synchronize } from '../tensor/device.ts'
 import { cast } from '../tensor/ops/cast.ts'
@@ -19,13 +20,21 @@ import { type AlignmentEncoder, isCached } from './cached-encoder.ts'
 import { featureTargets, uploadFeatures } from './cached-targets.ts'
 import { CapturedStep } from './captured-step.ts'
 import { countersOf, loadCheckpoint, readCheckpointState, saveCheckpoint } from './checkpoint.ts'
-import { CHECKPOINTS } from './checkpoint-files.ts'
+import { CHECKPOINTS, checkpointName } from './checkpoint-files.ts'
 import { forwardBackward, type Objective } from './objective.ts'
 import { objectiveFor } from './objectives.ts'
 import { AdamW } from './optimizer.ts'
 import { inputsOfPass, lossesOfPasses, type StepInputs, type StepLosses } from './passes.ts'
 import { defaultPrecision, precisionPolicy } from './precision.ts'
-import { requireBlocks, requireFit, requireIndependentPasses, requireSameComputation } from './requirements.ts'
+import {
+  requireBlocks,
+  requireCapturable,
+  requireFit,
+  requireIndependentPasses,
+  requireSameComputation,
+} from './requirements.ts'
+import { beginAlike } from './shared-beginning.ts'
+import { stepReport } from './step-report.ts'
 import { type StepTiming, stepsAhead } from './steps-ahead.ts'
 import type { RunOptions, TrainerOptions, TrainingStep } from './trainer-options.ts'
 
@@ -57,7 +66,9 @@ export class Trainer implements AsyncDisposable {
   readonly #schedule: AlignmentSchedule
   readonly #disperse: Dispersive | undefined
   readonly #tf32: boolean
+  readonly #world: World
   #step = 0
+  #isStopped = false
   /** Whether what was opened or captured for the next step includes the alignment. */
   #isAligning = true
   /** When the first run() began. */
@@ -79,6 +90,7 @@ export class Trainer implements AsyncDisposable {
     this.#selfAlign = selfAlign
     this.#schedule = alignSchedule
     this.#disperse = disperse
+    this.#world = options.world ?? ALONE
     const precision = precisionPolicy(options.precision ?? defaultPrecision(model.device), model.device)
     this.#tf32 = precision.tf32
     this.#options = {
@@ -93,14 +105,7 @@ export class Trainer implements AsyncDisposable {
     requireFit(model, data, batch)
     requireIndependentPasses(model, options)
     requireBlocks(model, { selfAlign, disperse })
-    if (this.#options.cudaGraph && model.device === 'cpu') {
-      throw new RangeError('A step cannot be captured on the CPU; only a GPU has graphs. Leave cudaGraph out.')
-    }
-    if (this.#options.cudaGraph && (alignSchedule.decay ?? 'none') !== 'none') {
-      throw new RangeError(
-        `A captured step has one weight of the alignment, and a ${alignSchedule.decay} decay changes it at every step. Leave cudaGraph out.`,
-      )
-    }
+    requireCapturable(model, options)
     for (const encoder of encoders) if (!isCached(encoder)) encoder.requireGrid?.(model.grid)
     const widths = encoders.map((encoder) => encoder.width)
     const depth = align?.depth ?? Math.min(model.config.alignDepth, model.config.depth)
@@ -129,6 +134,11 @@ export class Trainer implements AsyncDisposable {
     return this.#step
   }
 
+  /** Whether the last run() was ended by its signal, or by another process's. */
+  get isStopped(): boolean {
+    return this.#isStopped
+  }
+
   /** Continues from a checkpoint folder: weights, moments, EMA and counters. */
   async restore(checkpoint: string): Promise<void> {
     const state = await readCheckpointState(checkpoint)
@@ -145,11 +155,16 @@ export class Trainer implements AsyncDisposable {
     this.#step = state.step
   }
 
-  /** Writes `RUN/checkpoints/STEP/` (checkpoint.ts says what) and returns that folder; `repa sample --checkpoint RUN` takes it. */
+  /**
+   * Writes `RUN/checkpoints/STEP/` (checkpoint.ts says what) and returns that folder; `repa sample --checkpoint RUN` takes it. Of several
+   * processes one writes, for all.
+   */
   async save(run: string): Promise<string> {
     const { updates, skipped, lossScaling } = await this.optimizer.state()
     const { seed, configuration } = this.#options
-    return saveCheckpoint(join(run, CHECKPOINTS), this.model, {
+    const checkpoints = join(run, CHECKPOINTS)
+    if (this.#world.rank > 0) return join(checkpoints, checkpointName(this.#step))
+    return saveCheckpoint(checkpoints, this.model, {
       step: this.#step,
       updates,
       skipped,
@@ -161,16 +176,25 @@ export class Trainer implements AsyncDisposable {
 
   /**
    * Trains up to step number `steps`, yielding each step some steps after it was enqueued. Leaving the loop, or aborting the
-   * signal, waits for what is under way: `step` then counts what the weights have seen.
+   * signal, waits for what is under way: `step` then counts what the weights have seen. Several processes leave it together: by the signal
+   * of any of them, and not by `break`.
    */
   async *run({ steps, signal }: RunOptions): AsyncGenerator<TrainingStep, void, void> {
     if (this.#step >= steps) return
     const { batch } = this.#options
-    this.#batches ??= this.#openLoader()
+    this.#isStopped = false
+    if (this.#began === undefined) {
+      const { accumulate, seed } = this.#options
+      const { learningRate } = this.optimizer.options
+      await beginAlike(this.#world, this.model, { step: this.#step, batch, accumulate, seed, learningRate })
+    }
     this.#began ??= performance.now()
+    this.#batches ??= this.#openLoader()
     yield* stepsAhead({
       next: async () => {
-        if (this.#step >= steps || signal?.aborted) return undefined
+        if (this.#step >= steps) return undefined
+        this.#isStopped = !(await this.#world.begins(this.#step, signal?.aborted ?? false))
+        if (this.#isStopped) return undefined
         if (this.#isAligning && isOver(this.#step, this.#schedule)) await this.#endAlignment()
         return (await this.#batches!.next()).value
       },
@@ -199,6 +223,7 @@ export class Trainer implements AsyncDisposable {
     this.#isAligning = isAligning
     const loader = new Loader(this.data, {
       ...{ batch, seed, flip },
+      part: { index: this.#world.rank, count: this.#world.size },
       images: this.#encodersRun,
       features: isAligning ? this.#encoders.filter(isCached).map(({ store }) => store) : [],
       startStep: this.#step,
@@ -227,28 +252,15 @@ export class Trainer implements AsyncDisposable {
       return { read: Promise.all([losses.denoising.item(), this.optimizer.state(), ...rest]) }
     })
     this.#step++
-    return read.then(([denoising, state, vb, alignment, selfAlignment, dispersive]) => ({
-      index: step + 1,
-      epoch: samples.epoch,
-      loss:
-        denoising +
-        (vb ?? 0) +
-        weights.align * (alignment ?? 0) +
-        weights.selfAlign * (selfAlignment ?? 0) +
-        (this.#disperse?.weight ?? 0) * (dispersive ?? 0),
-      denoising,
-      vb,
-      alignment,
-      alignWeight: this.#encoders.length > 0 ? weights.align : undefined,
-      selfAlignment,
-      selfAlignWeight: this.#selfAlign && weights.selfAlign,
-      dispersive,
-      gradNorm: state.gradNorm,
-      learningRate,
-      finite: state.finite,
-      skipped: state.skipped,
-      lossScale: state.lossScaling?.scale,
-    }))
+    return read.then(([denoising, state, vb, alignment, selfAlignment, dispersive]) => {
+      const added = {
+        align: this.#encoders.length > 0 ? weights.align : undefined,
+        selfAlign: this.#selfAlign && weights.selfAlign,
+        dispersive: this.#disperse?.weight,
+      }
+      const report = stepReport({ denoising, vb, alignment, selfAlignment, dispersive }, added, state)
+      return { index: step + 1, epoch: samples.epoch, learningRate, ...report }
+    })
   }
 
   /** Of the alignments in the loss of a step. */
@@ -257,12 +269,14 @@ export class Trainer implements AsyncDisposable {
     return { align: factor * this.#alignWeight, selfAlign: factor * (this.#selfAlign?.weight ?? 0) }
   }
 
-  /** A batch on the device, with everything that is drawn for it. */
+  /** This process's part of a batch on the device, with everything that is drawn for it. */
   #draw(samples: Batch, step: number): StepInputs {
-    const { seed, batch } = this.#options
+    const { seed } = this.#options
     const { model, data } = this
     const { device } = model
-    const key = (stream: RandomKey['stream']): RandomKey => ({ seed, stream, step })
+    const batch = this.#options.batch / this.#world.size
+    const firstSample = this.#world.rank * batch
+    const key = (stream: RandomKey['stream']): RandomKey => ({ seed, stream, step, firstSample })
     const shape = [batch, ...data.latentShape]
     const labels = Tensor.from(samples.labels, [batch], device)
     const { classDropout } = model.config
@@ -304,9 +318,14 @@ export class Trainer implements AsyncDisposable {
     const passes = Array.from({ length: accumulate }, (_, pass) =>
       scope(() => this.#pass(inputsOfPass(inputs, pass, accumulate), pass > 0)),
     )
-    const losses = lossesOfPasses(passes)
+    const { size } = this.#world
+    const losses = lossesOfPasses(passes, size)
+    this.#world.sum([
+      this.model.arena.array('gradients'),
+      ...Object.values(losses).filter((loss) => loss !== undefined),
+    ])
     // Last: where memory runs out before, the step has changed nothing.
-    this.optimizer.step(1 / accumulate)
+    this.optimizer.step(1 / (accumulate * size))
     return losses
   }
 

@@ -5,8 +5,9 @@ import { Dataset } from '../../src/data/dataset.ts'
 import { transformerFromConfig } from '../../src/models/transformer-kinds.ts'
 import { readCheckpointState } from '../../src/training/checkpoint.ts'
 import { Trainer } from '../../src/training/trainer.ts'
+import { constantEncoder as encoder } from '../data/constant-encoder.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
-import { constantEncoder as encoder, tinyDataset } from '../data/tiny-dataset.ts'
+import { tinyDataset } from '../data/tiny-dataset.ts'
 import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
 
 describe.skipIf(!haveGolden)(`training goes on from the reference's checkpoint${goldenSuffix}`, () => {

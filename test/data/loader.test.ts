@@ -86,6 +86,22 @@ describe.each(['moments', 'pixels'] as const)('Loader of %s', (kind) => {
     }
   })
 
+  test.each([1, 2, 3])('%d parts of a batch are the batch, each by itself', async (count) => {
+    const options = { batch: 6, seed: 3, images: true, startStep: 2 }
+    const whole = await take(new Loader(dataset(), options), 3)
+    const parts = await Promise.all(
+      Array.from({ length: count }, (_, index) =>
+        take(new Loader(dataset(), { ...options, part: { index, count } }), 3),
+      ),
+    )
+    for (const [k, batch] of whole.entries()) {
+      for (const name of ['indices', 'labels', 'images', 'latents'] as const) {
+        expect(parts.flatMap((part) => [...part[k]![name]!])).toEqual([...batch[name]!])
+      }
+      for (const part of parts) expect(part[k]).toMatchObject({ step: batch.step, epoch: batch.epoch })
+    }
+  })
+
   test('brings no images where none were asked for', async () => {
     const [with_, without] = await Promise.all(
       [true, false].map(async (images) => (await take(new Loader(dataset(), { ...OPTIONS, images }), 1))[0]!),
@@ -204,6 +220,7 @@ describe('Loader', () => {
   test.each<[Partial<LoaderOptions>, string]>([
     [{ batch: 24 }, 'A batch of 24 is more than the 23 images of'],
     [{ batch: 0 }, "The loader's batch is 0; a whole number, at least 1, was expected."],
+    [{ part: { index: 0, count: 2 } }, 'A batch of 5 cannot be cut into 2 equal parts; take a multiple of 2.'],
     [{ prefetch: -1 }, "The loader's prefetch is -1"],
     [{ startStep: 0.5 }, "The loader's startStep is 0.5"],
     [{ concurrency: 0 }, "The loader's concurrency is 0"],

@@ -1,22 +1,11 @@
 import { join } from 'node:path'
-import type { Encoder } from '../../src/alignment/encoder.ts'
 import { encodePng } from '../../src/data/png.ts'
 import { writeNpy } from '../../src/formats/npy.ts'
 import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
-import { Tensor } from '../../src/tensor/tensor.ts'
 import { temporaryFolder, writeTree } from './temporary-folder.ts'
 
-/** As wide as the projectors of the tiny models give. */
-export const constantEncoder: Encoder = {
-  name: 'constant',
-  width: 8,
-  features: (images, [rows, columns]) => Tensor.full([images.shape[0]!, rows * columns, 8], 0.5, 'cpu'),
-  [Symbol.dispose]() {},
-}
-
-/** Samples of 8 x 8 latents in the reference's layout, two unless more are asked for. */
-export async function tinyDataset(samples = 2): Promise<string> {
-  const root = temporaryFolder()
+/** Samples of 8 x 8 latents in the reference's layout, two unless more are asked for; in a folder that ends with the test unless one is given. */
+export async function tinyDataset(samples = 2, root = temporaryFolder()): Promise<string> {
   const png = encodePng(new Uint8Array(3 * 64 * 64).fill(90), 64, 64, 3)
   const listing = (names: string[]) => JSON.stringify({ labels: names.map((name, i) => [name, (4 * i) % 10]) })
   const numbers = Array.from({ length: samples }, (_, i) => String(i).padStart(8, '0'))

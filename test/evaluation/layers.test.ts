@@ -10,7 +10,8 @@ import { SiT } from '../../src/models/sit.ts'
 import { memoryStats, synchronize } from '../../src/tensor/device.ts'
 import { keep, scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
-import { constantEncoder, tinyDataset } from '../data/tiny-dataset.ts'
+import { constantEncoder } from '../data/constant-encoder.ts'
+import { tinyDataset } from '../data/tiny-dataset.ts'
 
 const SIZES = { depth: 3, hidden: 16, heads: 2, patch: 4 }
 const tiny = (options: { classDropout?: number } = {}) => {

@@ -74,7 +74,9 @@ describe('the choice on a device that is here', () => {
   ])('%s', async (_, room, choice, said) => {
     setMemoryLimit('cpu', room())
     const notices: string[] = []
-    expect(await chooseRecomputation({ ...small, notice: (sentence) => notices.push(sentence) })).toBe(choice)
+    expect(await chooseRecomputation({ ...small, processes: 1, notice: (sentence) => notices.push(sentence) })).toBe(
+      choice,
+    )
     expect(notices).toHaveLength(said.length)
     for (const [i, pattern] of said.entries()) expect(notices[i]).toMatch(pattern)
   })
@@ -88,7 +90,7 @@ describe('the choice on a device that is here', () => {
     ['nothing', () => 1, /: take a smaller batch or model\. --recompute elementwise tries it all the same\.$/],
   ])('%s is refused', async (_, room, sentence) => {
     setMemoryLimit('cpu', room())
-    await expect(chooseRecomputation({ ...small, notice: () => {} })).rejects.toThrow(sentence)
+    await expect(chooseRecomputation({ ...small, processes: 1, notice: () => {} })).rejects.toThrow(sentence)
   })
 
   const training = { model: { kind: 'SiT', depth: 2, hidden: 32, heads: 2, patch: 2 }, batch: 2 } as const

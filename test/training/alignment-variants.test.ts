@@ -10,8 +10,9 @@ import { forwardBackward, type Losses, type PassOptions, type TrainingBatch } fr
 import { SiTObjective } from '../../src/training/sit-objective.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainerOptions, TrainingStep } from '../../src/training/trainer-options.ts'
+import { constantEncoder } from '../data/constant-encoder.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
-import { constantEncoder, tinyDataset } from '../data/tiny-dataset.ts'
+import { tinyDataset } from '../data/tiny-dataset.ts'
 import { random } from '../reference/array.ts'
 
 const GRID = [3, 4] as const

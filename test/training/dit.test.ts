@@ -9,8 +9,9 @@ import { readCheckpointState } from '../../src/training/checkpoint.ts'
 import { objectiveFor } from '../../src/training/objectives.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainingStep } from '../../src/training/trainer-options.ts'
+import { constantEncoder } from '../data/constant-encoder.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
-import { constantEncoder, tinyDataset } from '../data/tiny-dataset.ts'
+import { tinyDataset } from '../data/tiny-dataset.ts'
 
 const SIZE = { depth: 2, hidden: 32, heads: 2, patch: 2 } as const
 const OPTIONS = { inputSize: [8, 8] as [number, number], classes: 10, projectorWidth: 16 }

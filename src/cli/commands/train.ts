@@ -1,9 +1,11 @@
 import { RECOMPUTE_SETTINGS } from '../../tensor/recomputation.ts'
 import type { TrainingOptions } from '../../training/configuration.ts'
 import { PRECISIONS } from '../../training/precision.ts'
+import type { TrainingRun } from '../../training/run.ts'
 import { defineCommand } from '../command.ts'
 import { encoderOf } from '../encoder-argument.ts'
 import { UsageError } from '../failure.ts'
+import type { Output } from '../output.ts'
 import type { Progress } from '../progress.ts'
 
 export const trainCommand = defineCommand({
@@ -50,6 +52,13 @@ export const trainCommand = defineCommand({
       values: PRECISIONS,
       description:
         'what the model computes in; tf32 is fp32 with the operands of products rounded for the tensor cores [bf16 on a GPU, fp32 on a CPU, which has no other]',
+    },
+    processes: {
+      type: 'integer',
+      min: 1,
+      placeholder: 'N',
+      description:
+        'share every batch among so many processes with a GPU each, of this machine, or those that mpirun, srun or torchrun has started; without a GPU they share the cores [1]',
     },
     cudaGraph: {
       type: 'boolean',
@@ -170,6 +179,10 @@ export const trainCommand = defineCommand({
       description: "the paper's batch of 256 on a GPU of 24 GB",
     },
     {
+      command: 'repa train --config sit-xl-2-repa --data data/imagenet256 --processes 8 --out runs/xl',
+      description: 'the same on eight GPUs',
+    },
+    {
       command: 'repa train --data data/imagenet256 --continue 0400000.pt --out runs/xl --steps 4000000',
       description: "go on with the reference's run",
     },
@@ -183,77 +196,102 @@ export const trainCommand = defineCommand({
     },
   ],
   async run(
-    { data, out: folder, config, resume, continue: adopted, ...flags },
+    { data, out: folder, config, resume, processes, continue: adopted, ...flags },
     { device, seed, out, signal, progress },
   ) {
-    const [{ train }, { chooseRecomputation }, { resolveDevice }] = await Promise.all([
+    const [{ train }, { chooseRecomputation }, { withProcesses }] = await Promise.all([
       import('../../training/run.ts'),
       import('../../planning/fit.ts'),
-      import('../../tensor/device.ts'),
+      import('../../distributed/join.ts'),
     ])
     const configuration = {
       ...(await configurationFile(config)),
       ...configurationOf(flags),
       ...(seed !== undefined && { seed }),
     }
-    if (adopted !== undefined) {
-      const { adoptCheckpoint } = await import('../../conversion/adopt.ts')
-      const model = flags.model === undefined ? undefined : modelOf(flags.model)
-      const { step, notes } = await adoptCheckpoint(adopted, folder, {
-        ...(typeof model === 'object' && { heads: model.heads }),
-        ...(flags.alignDepth !== undefined && { alignDepth: flags.alignDepth }),
-      })
-      for (const note of notes) out.warn(note)
-      out.line(`${adopted}: training checkpoint of step ${step}`)
-    }
     let bar: Progress | undefined
-    const result = await train({
-      data,
-      out: folder,
-      configuration,
-      resume: resume || adopted !== undefined,
-      device: resolveDevice(device),
-      fit: chooseRecomputation,
-      signal,
-      onNotice: (sentence) => out.warn(sentence),
-      onStart: ({ configuration: resolved, model, data: dataset, cachedEncoders, step }) => {
-        const name =
-          typeof resolved.model === 'string'
-            ? resolved.model
-            : `${model.config.kind} ${model.config.depth} x ${model.config.hidden}`
-        const isCached = new Set(cachedEncoders)
-        const encoders =
-          resolved.encoders.map(({ name }) => (isCached.has(name) ? `${name} (cached)` : name)).join(', ') ||
-          'no encoder'
-        out.line(
-          `${name}: ${(model.parameterCount / 1e6).toFixed(1)} M parameters, ${encoders}, ${dataset.length} images in ${dataset.classes} classes`,
-        )
-        if (step > 0) out.line(`resumed at step ${step}`)
-        bar = progress({ label: 'train', unit: 'steps', total: resolved.steps, initial: step })
-      },
-      onStep: (step) => {
-        bar?.update(step.index, {
-          loss: step.loss,
-          ...(step.vb !== undefined && { vb: step.vb }),
-          ...(step.alignment !== undefined && { align: step.alignment }),
-          'images/s': step.imagesPerSecond,
-        })
-        out.json({ ...step })
-      },
-    }).finally(() => bar?.end())
-    out.line(
-      result.interrupted
-        ? `stopped at step ${result.step}: ${result.checkpoint}; --resume goes on from there`
-        : `done at step ${result.step}: ${result.checkpoint}`,
-    )
-    out.json({ done: !result.interrupted, step: result.step, checkpoint: result.checkpoint })
+    await withProcesses({ processes, device }, async (world, own) => {
+      // One of several processes speaks.
+      const leads = world.rank === 0
+      if (adopted !== undefined) {
+        if (leads) await adopt(adopted, folder, flags, out)
+        await world.agree('adopted')
+      }
+      const result = await train({
+        data,
+        out: folder,
+        configuration,
+        resume: resume || adopted !== undefined,
+        device: own,
+        world,
+        fit: chooseRecomputation,
+        signal,
+        ...(leads && {
+          onNotice: (sentence) => out.warn(sentence),
+          onStart: (run) => {
+            for (const line of describeRun(run, world.size)) out.line(line)
+            bar = progress({ label: 'train', unit: 'steps', total: run.configuration.steps, initial: run.step })
+          },
+          onStep: (step) => {
+            bar?.update(step.index, {
+              loss: step.loss,
+              ...(step.vb !== undefined && { vb: step.vb }),
+              ...(step.alignment !== undefined && { align: step.alignment }),
+              'images/s': step.imagesPerSecond,
+            })
+            out.json({ ...step })
+          },
+        }),
+      }).finally(() => bar?.end())
+      if (!leads) return
+      out.line(
+        result.interrupted
+          ? `stopped at step ${result.step}: ${result.checkpoint}; --resume goes on from there`
+          : `done at step ${result.step}: ${result.checkpoint}`,
+      )
+      out.json({ done: !result.interrupted, step: result.step, checkpoint: result.checkpoint })
+    })
   },
 })
+
+/** What is trained, before it is. */
+function describeRun({ configuration, model, data, cachedEncoders, step }: TrainingRun, processes: number): string[] {
+  const { depth, hidden, kind } = model.config
+  const name = typeof configuration.model === 'string' ? configuration.model : `${kind} ${depth} x ${hidden}`
+  const isCached = new Set(cachedEncoders)
+  const encoders =
+    configuration.encoders
+      .map((encoder) => (isCached.has(encoder.name) ? `${encoder.name} (cached)` : encoder.name))
+      .join(', ') || 'no encoder'
+  return [
+    `${name}: ${(model.parameterCount / 1e6).toFixed(1)} M parameters, ${encoders}, ${data.length} images in ${data.classes} classes`,
+    ...(processes > 1 ? [`${processes} processes, ${configuration.batch / processes} images of a step each`] : []),
+    ...(step > 0 ? [`resumed at step ${step}`] : []),
+  ]
+}
+
+/** Makes a run's folder of the reference's training checkpoint. */
+async function adopt(
+  checkpoint: string,
+  folder: string,
+  { model: size, alignDepth }: Flags,
+  out: Output,
+): Promise<void> {
+  const { adoptCheckpoint } = await import('../../conversion/adopt.ts')
+  const model = size === undefined ? undefined : modelOf(size)
+  const { step, notes } = await adoptCheckpoint(checkpoint, folder, {
+    ...(typeof model === 'object' && { heads: model.heads }),
+    ...(alignDepth !== undefined && { alignDepth }),
+  })
+  for (const note of notes) out.warn(note)
+  out.line(`${checkpoint}: training checkpoint of step ${step}`)
+}
 
 interface Flags {
   readonly model: string | undefined
   readonly encoder: readonly string[] | undefined
   readonly lr: number | undefined
+  readonly alignDepth: number | undefined
   readonly [name: string]: unknown
 }
 

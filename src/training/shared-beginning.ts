@@ -1,0 +1,34 @@
+import type { World } from '../distributed/world.ts'
+import type { AnyTransformer } from '../models/transformer-kinds.ts'
+
+/** What all processes of a training have to agree on before its first step. */
+export interface SharedSettings {
+  readonly step: number
+  readonly batch: number
+  readonly accumulate: number
+  readonly seed: number
+  readonly learningRate: number
+}
+
+/**
+ * Holds the processes of a training to one computation, and lets all begin with the leader's weights and moments, as PyTorch's
+ * DistributedDataParallel does with weights.
+ *
+ * @throws {Error} in the processes whose settings are not the leader's
+ */
+export async function beginAlike(world: World, model: AnyTransformer, settings: SharedSettings): Promise<void> {
+  if (world.size === 1) return
+  const own = { ...settings, model: model.config }
+  const leaders = await world.agree(own)
+  for (const name of Object.keys(own) as (keyof typeof own)[]) {
+    const [mine, its] = [JSON.stringify(own[name]), JSON.stringify(leaders[name])]
+    if (mine !== its) {
+      throw new Error(
+        `it has ${name} ${mine} where process 0 has ${its}; start all processes with the same command on the same files.`,
+      )
+    }
+  }
+  const { arena } = model
+  world.share((['weights', 'ema', 'firstMoments', 'secondMoments'] as const).map((role) => arena.array(role)))
+  arena.refreshCompute()
+}

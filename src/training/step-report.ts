@@ -1,0 +1,35 @@
+import type { StepState } from './optimizer.ts'
+import type { TrainingStep } from './trainer-options.ts'
+
+/** Weights of what is added to the objective in a step; undefined where it is not. */
+export interface LossWeights {
+  readonly align: number | undefined
+  readonly selfAlign: number | undefined
+  readonly dispersive: number | undefined
+}
+
+type Losses = Pick<TrainingStep, 'denoising' | 'vb' | 'alignment' | 'selfAlignment' | 'dispersive'>
+
+/** What a step's numbers say once they have come from the device. */
+export function stepReport(
+  losses: Losses,
+  weights: LossWeights,
+  state: StepState,
+): Omit<TrainingStep, 'index' | 'epoch' | 'learningRate' | 'imagesPerSecond' | 'seconds'> {
+  const { denoising, vb = 0, alignment = 0, selfAlignment = 0, dispersive = 0 } = losses
+  return {
+    ...losses,
+    loss:
+      denoising +
+      vb +
+      (weights.align ?? 0) * alignment +
+      (weights.selfAlign ?? 0) * selfAlignment +
+      (weights.dispersive ?? 0) * dispersive,
+    alignWeight: weights.align,
+    selfAlignWeight: weights.selfAlign,
+    gradNorm: state.gradNorm,
+    finite: state.finite,
+    skipped: state.skipped,
+    lossScale: state.lossScaling?.scale,
+  }
+}

@@ -1,0 +1,135 @@
+/** Processes that share every step's batch: on the CPU, and on the shim's GPU as if each had one. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { type AddressInfo, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { tinyDataset } from '../data/tiny-dataset.ts'
+import { DEVICES, isShim } from '../tensor/devices.ts'
+import type { Answer, Report, Request } from './programs/shared-training.ts'
+import { expectSameStep } from './same-step.ts'
+import { BATCH, CASES, makeFirstStep } from './tiny-trainer.ts'
+
+const root = join(import.meta.dirname, '../..')
+if (isShim) process.env.REPA_NCCL = join(root, 'build/simt/libnccl_fake.so')
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+/** Starts `size` processes as torchrun would, and gives the answers of each. */
+async function ask(size: number, requests: readonly Request[]): Promise<Answer[][]> {
+  return Promise.all(
+    Array.from({ length: size }, async (_, rank) => {
+      const words = ['--import', join(root, 'scripts/run-typescript.mjs')]
+      const program = join(import.meta.dirname, 'programs/shared-training.ts')
+      const place = { MASTER_ADDR: '127.0.0.1', RANK: String(rank), LOCAL_RANK: '0', REPA_THREADS: '1' }
+      const child = spawn(process.execPath, [...words, program, JSON.stringify(requests)], {
+        env: { ...process.env, ...place },
+        stdio: ['ignore', 'pipe', 'inherit'],
+      })
+      let stdout = ''
+      child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+        stdout += text
+      })
+      const [status] = await once(child, 'close')
+      expect([rank, status]).toEqual([rank, 0])
+      return JSON.parse(stdout) as Answer[]
+    }),
+  )
+}
+
+/** A training's table, and in how many processes and passes it is made. */
+const SHARINGS = [
+  ...CASES.map(({ name }, table) => ({ name, table, processes: 2, accumulate: 1 })),
+  ...(isShim ? [] : [{ name: 'SiT with REPA', table: 1, processes: 4, accumulate: 1 }]),
+  ...(isShim ? [] : [{ name: 'SiT with REPA', table: 1, processes: 2, accumulate: 2 }]),
+]
+
+for (const { device, missing } of DEVICES) {
+  // NCCL lets no two processes share a GPU.
+  const hasOne = device !== 'cpu' && !isShim
+  describe.skipIf(missing || hasOne)(`several processes on ${device}`, () => {
+    const fp32 = { precision: 'fp32' } as const
+    const bf16 = { precision: 'bf16' } as const
+    const base = { processes: 2, table: 1, options: fp32 } as const
+    const requested: Readonly<Record<string, Omit<Request, 'device' | 'data' | 'port'>>> = {
+      ...Object.fromEntries(
+        SHARINGS.map(({ table, processes, accumulate }, i) => [
+          `sharing ${i}`,
+          { ...base, table, processes, options: { ...fp32, accumulate } },
+        ]),
+      ),
+      again: base,
+      'stopped by 0': { ...base, stop: { rank: 0, after: 5 } },
+      'stopped by 1': { ...base, stop: { rank: 1, after: 5 } },
+      disagree: { ...base, disagree: true },
+      ...(isShim && {
+        bf16: { ...base, options: bf16 },
+        graph: { ...base, options: { ...bf16, cudaGraph: true } },
+      }),
+    }
+    const data = mkdtempSync(join(tmpdir(), 'repa-processes-'))
+    afterAll(() => rmSync(data, { recursive: true, force: true }))
+    /** By what was requested, and by rank. */
+    const answers = new Map<string, Answer[]>()
+
+    beforeAll(async () => {
+      await tinyDataset(2 * BATCH, data)
+      const names = Object.keys(requested)
+      const requests: Request[] = []
+      for (const name of names) requests.push({ ...requested[name]!, device, data, port: await freePort() })
+      const most = Math.max(...requests.map(({ processes }) => processes))
+      const all = await ask(most, requests)
+      for (const [i, name] of names.entries())
+        answers.set(name, all.map((own) => own[i]!).slice(0, requests[i]!.processes))
+    })
+
+    const reports = (name: string): Report[] =>
+      answers.get(name)!.map((answer) => {
+        if (!answer || !('report' in answer)) throw new Error(`${name}: ${JSON.stringify(answer)}`)
+        return answer.report
+      })
+
+    const lasting = (name: string) => reports(name).map(({ digest, losses }) => ({ digest, losses }))
+
+    test.each(SHARINGS.map((sharing, i) => ({ ...sharing, i })))(
+      'a step of $name by $processes, in $accumulate passes each, is that of one, and all end with the same bits',
+      async ({ table, i }) => {
+        const all = reports(`sharing ${i}`)
+        expect(all.map(({ rank }) => rank)).toEqual(all.map((_, rank) => rank))
+        expect(new Set(lasting(`sharing ${i}`).map((one) => JSON.stringify(one))).size).toBe(1)
+        const { step, gradients } = all[0]!.first
+        const shared = { step, gradients: new Float32Array(Uint8Array.from(Buffer.from(gradients, 'base64')).buffer) }
+        expectSameStep(shared, await makeFirstStep(CASES[table]!, data, { ...fp32, device }))
+      },
+    )
+
+    test('two runs give the same bits', () => {
+      expect(lasting('again')).toEqual(lasting('sharing 1'))
+    })
+
+    test.skipIf(device === 'cpu')('as a CUDA graph, in bf16, the bits are those without', () => {
+      expect(lasting('graph')).toEqual(lasting('bf16'))
+    })
+
+    test.each([0, 1])('when process %d is asked to stop, all stop after the same step', (rank) => {
+      const [leader, follower] = reports(`stopped by ${rank}`)
+      expect(leader!.stoppedAt).toBeGreaterThanOrEqual(5)
+      expect(leader!.stoppedAt).toBeLessThan(20)
+      expect(follower!.stoppedAt).toBe(leader!.stoppedAt)
+    })
+
+    test('processes with other settings are refused, in a sentence', () => {
+      const words = 'it has seed 5 where process 0 has 0; start all processes with the same command on the same files.'
+      expect(answers.get('disagree')).toEqual([{ failed: `process 1 of 2: ${words}` }, { failed: words }])
+    })
+  })
+}

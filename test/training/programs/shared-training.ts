@@ -1,0 +1,77 @@
+// One of several processes that train together, by one request after another: what it makes of a first step, and of some more, as JSON.
+import { createHash } from 'node:crypto'
+import { withProcesses } from '../../../src/distributed/join.ts'
+import type { World } from '../../../src/distributed/world.ts'
+import { resetDevice } from '../../../src/tensor/device.ts'
+import type { TrainerOptions, TrainingStep } from '../../../src/training/trainer-options.ts'
+import { BATCH, CASES, makeFirstStep, modelOf, steps, tinyTrainer } from '../tiny-trainer.ts'
+
+/** What a test asks of the first `processes` of them. */
+export interface Request {
+  /** Where the leader listens for this one. */
+  readonly port: number
+  readonly device: string
+  readonly processes: number
+  /** A place in CASES. */
+  readonly table: number
+  readonly data: string
+  readonly options: Partial<Omit<TrainerOptions, 'model' | 'data' | 'world' | 'align' | 'selfAlign'>>
+  /** Process 1 has another seed. */
+  readonly disagree?: boolean
+  /** This process wants to stop once it has seen so many steps of twenty; no other does. */
+  readonly stop?: { readonly rank: number; readonly after: number }
+}
+
+export interface Report {
+  readonly rank: number
+  /** The gradients as base64 of float32. */
+  readonly first: { readonly step: TrainingStep; readonly gradients: string }
+  /** Of weights, moments and EMA after some steps. */
+  readonly digest: string
+  readonly losses: number[]
+  /** Made by the run that was to be stopped. */
+  readonly stoppedAt: number | undefined
+}
+
+/** What a process says of a request: a report, or why it failed; null of one that is not for it. */
+export type Answer = { readonly report: Report } | { readonly failed: string } | null
+
+async function answer(request: Request): Promise<Answer> {
+  const { processes, port } = request
+  if (Number(process.env.RANK) >= processes) return null
+  Object.assign(process.env, { WORLD_SIZE: String(processes), MASTER_PORT: String(port) })
+  try {
+    return { report: await withProcesses(request, (world, device) => train(request, world, device)) }
+  } catch (error) {
+    resetDevice(request.device)
+    return { failed: (error as Error).message }
+  }
+}
+
+async function train(request: Request, world: World, device: string): Promise<Report> {
+  const { table, data, options, disagree, stop } = request
+  const more = { ...options, world, device, ...(disagree && world.rank === 1 && { seed: 5 }) }
+  const { step, gradients } = await makeFirstStep(CASES[table]!, data, more)
+  const { kind, options: own } = CASES[table]!
+  using model = modelOf(kind, device)
+  await using trainer = await tinyTrainer(model, data, { ...own, ...more, batch: BATCH })
+  const losses = (await steps(trainer, 3)).map(({ loss }) => loss)
+  const arrays = ['weights', 'ema', 'firstMoments', 'secondMoments'] as const
+  const hash = createHash('sha256')
+  for (const role of arrays) hash.update(await model.arena.array(role).data())
+  let stoppedAt: number | undefined
+  if (stop) {
+    const controller = new AbortController()
+    for await (const { index } of trainer.run({ steps: 20, signal: controller.signal })) {
+      if (world.rank === stop.rank && index === stop.after) controller.abort()
+    }
+    stoppedAt = trainer.isStopped ? trainer.step : undefined
+  }
+  const first = { step, gradients: Buffer.from(gradients.buffer).toString('base64') }
+  return { rank: world.rank, first, digest: hash.digest('hex'), losses, stoppedAt }
+}
+
+const requests = JSON.parse(process.argv[2]!) as Request[]
+const answers: Answer[] = []
+for (const request of requests) answers.push(await answer(request))
+process.stdout.write(JSON.stringify(answers), () => process.exit(0))

@@ -1,0 +1,74 @@
+/** Trainings that are small enough to be compared with each other in many ways; also for programs that run beside the tests. */
+import { Dataset } from '../../src/data/dataset.ts'
+import { DiT } from '../../src/models/dit.ts'
+import { SiT } from '../../src/models/sit.ts'
+import type { AnyTransformer } from '../../src/models/transformer-kinds.ts'
+import type { Device } from '../../src/tensor/device.ts'
+import { Trainer } from '../../src/training/trainer.ts'
+import type { TrainerOptions, TrainingStep } from '../../src/training/trainer-options.ts'
+import { constantEncoder } from '../data/constant-encoder.ts'
+import { random } from '../reference/array.ts'
+
+/** Twice as many samples are in the data that they are for. */
+export const BATCH = 4
+export const SIZE = { depth: 2, hidden: 32, heads: 2, patch: 2 } as const
+const OPTIONS = { inputSize: [8, 8] as [number, number], classes: 10, projectorWidth: 16 }
+export const align = { encoder: constantEncoder, depth: 1, weight: 0.5 }
+
+export interface Case {
+  readonly name: string
+  readonly kind?: 'DiT'
+  readonly options?: Partial<TrainerOptions>
+}
+
+export const CASES: readonly Case[] = [
+  { name: 'SiT', options: {} },
+  { name: 'SiT with REPA', options: { align } },
+  {
+    name: 'SiT with self-alignment',
+    options: { selfAlign: { weight: 1, depth: 1, teacherDepth: 2, timeOffset: 0.2 } },
+  },
+  { name: 'DiT with REPA', kind: 'DiT', options: { align } },
+]
+
+export function modelOf(kind?: 'DiT', device: Device = 'cpu'): AnyTransformer {
+  const options = { ...OPTIONS, device }
+  const model = kind === 'DiT' ? DiT.create(SIZE, options) : SiT.create(SIZE, options)
+  // The adaLN-zero start makes every block the identity: no gradient would reach them.
+  model.arena.array('weights').write(Float32Array.from(random([model.arena.size], 11, 0.15).data))
+  return model
+}
+
+export async function tinyTrainer(
+  model: AnyTransformer,
+  data: string,
+  options: Partial<TrainerOptions>,
+): Promise<Trainer> {
+  return new Trainer({ model, data: await Dataset.open(data), batch: BATCH, learningRate: 1e-3, ...options })
+}
+
+export async function steps(trainer: Trainer, until: number): Promise<TrainingStep[]> {
+  const made: TrainingStep[] = []
+  for await (const step of trainer.run({ steps: until })) made.push(step)
+  return made
+}
+
+/** What a step reports, and the gradient of the batch's mean. */
+export interface FirstStep {
+  readonly step: TrainingStep
+  readonly gradients: Float32Array
+}
+
+export async function makeFirstStep(
+  { kind, options }: Case,
+  data: string,
+  more: Partial<TrainerOptions> & { readonly device?: Device },
+): Promise<FirstStep> {
+  const { device = 'cpu', ...rest } = more
+  using model = modelOf(kind, device)
+  await using trainer = await tinyTrainer(model, data, { ...options, ...rest })
+  const [step] = await steps(trainer, 1)
+  const gradients = await model.arena.array('gradients').data()
+  const passes = (rest.accumulate ?? 1) * (rest.world?.size ?? 1)
+  return { step: step!, gradients: gradients.map((value) => value / passes) }
+}
