@@ -32,7 +32,6 @@ constexpr auto kLongestOpening = std::chrono::seconds(60);
 struct Header {
   alignas(64) std::atomic<uint32_t> arrived;
   alignas(64) std::atomic<uint32_t> generation;  // of the barrier
-  alignas(64) std::atomic<uint32_t> abandoned;   // a process has given up
 };
 static_assert(std::atomic<uint32_t>::is_always_lock_free, "a lock of one process would mean nothing to another");
 
@@ -90,8 +89,8 @@ class SharedMemoryCommunicator::Segment {
   /// Where sums stand.
   float* sums() const { return slot(size_); }
 
-  /// Returns once every process has come here. Throws Error(failed) where this one, or another, gives up meanwhile, and
-  /// Error(device) where `deadline` has passed.
+  /// Returns once every process has come here. Throws Error(failed) where this one gives up meanwhile, and Error(device) where `deadline` has
+  /// passed. That another one gives up is not told here.
   void barrier(std::optional<Clock::time_point> deadline = {}) {
     Header& header = *static_cast<Header*>(memory_);
     const uint32_t generation = header.generation.load(std::memory_order_acquire);
@@ -101,7 +100,7 @@ class SharedMemoryCommunicator::Segment {
       return;
     }
     for (int turn = 0; header.generation.load(std::memory_order_acquire) == generation; ++turn) {
-      requireAll(header);
+      requireGoing();
       if (deadline && Clock::now() > *deadline)
         throw Error(ErrorCode::device, "Only " + std::to_string(header.arrived.load()) + " of " + std::to_string(size_) + " processes have come.");
       // The others may want this core: no spinning for longer than they take when all goes well.
@@ -115,23 +114,20 @@ class SharedMemoryCommunicator::Segment {
       const std::lock_guard lock(mutex_);
       if (reason_.empty()) reason_ = reason;
     }
-    given_.store(true, std::memory_order_release);
-    static_cast<Header*>(memory_)->abandoned.store(1, std::memory_order_release);
+    hasGivenUp_.store(true, std::memory_order_release);
   }
 
  private:
-  void requireAll(const Header& header) {
-    if (given_.load(std::memory_order_acquire)) {
-      const std::lock_guard lock(mutex_);
-      throw Error(ErrorCode::failed, reason_);
-    }
-    if (header.abandoned.load(std::memory_order_acquire)) throw Error(ErrorCode::failed, "another process has given up.");
+  void requireGoing() {
+    if (!hasGivenUp_.load(std::memory_order_acquire)) return;
+    const std::lock_guard lock(mutex_);
+    throw Error(ErrorCode::failed, reason_);
   }
 
   const int rank_, size_;
   const int64_t bytes_;
   void* memory_;
-  std::atomic<bool> given_ = false;
+  std::atomic<bool> hasGivenUp_ = false;
   std::mutex mutex_;
   std::string reason_;  // guarded by mutex_
 };
