@@ -5,6 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 /** What of a process's last words goes into an error. */
 const LAST_WORDS = 2000
 const PATIENCE_MS = 5000
+const SAID_MS = 500
 
 /** The processes 1, 2, … of this machine, which run what this one runs. */
 export class OtherProcesses {
@@ -30,11 +31,13 @@ export class OtherProcesses {
         child.on('error', (error) => resolve(`process ${i + 1} of ${size} could not be started: ${error.message}.`))
         // What it could still say, it has said to the leader: that comes first.
         child.on('close', async (code, signal) => {
-          await pause(PATIENCE_MS / 10)
-          if (this.#areWanted && code !== 0)
+          await pause(SAID_MS)
+          const said = words.trim()
+          if (this.#areWanted && code !== 0) {
             resolve(
-              `process ${i + 1} of ${size} has ended (${signal ?? `exit status ${code}`})${words.trim() && `: ${words.trim()}`}`,
+              `process ${i + 1} of ${size} has ended (${signal ?? `exit status ${code}`})${said ? `: ${said}` : '.'}`,
             )
+          }
         })
       }
     })

@@ -74,14 +74,14 @@ export function requireIndependentPasses(
   if (passes === 1) return
   if (disperse) {
     throw new RangeError(
-      `The dispersive loss is of all samples of a batch at once, and ${cutOf(options)} shows it ${batch / passes} of ${batch}; ` +
+      `The dispersive loss is of all samples of a batch at once, and ${cutOf(options)} would show it ${batch / passes} of ${batch}; ` +
         'leave one of the two out.',
     )
   }
   const group = contrastedImages(tokens)
   if (align?.loss === 'nt-xent' && (batch / passes) % group !== 0) {
     throw new RangeError(
-      `NT-Xent contrasts groups of ${group} images, and ${cutOf(options)} makes passes of ${batch / passes}, which cuts groups; ` +
+      `NT-Xent contrasts groups of ${group} images, and ${cutOf(options)} would make passes of ${batch / passes}, which cuts groups; ` +
         `let a pass be a multiple of ${group} images.`,
     )
   }

@@ -65,11 +65,11 @@ test.each<readonly [Partial<TrainerOptions>, string]>([
   [{ accumulate: 1.5 }, 'A batch of 4 cannot be cut into 1.5 equal passes'],
   [
     { accumulate: 2, disperse: { weight: 1, temperature: 0.5, depth: 1 } },
-    'The dispersive loss is of all samples of a batch at once, and accumulate 2 shows it 2 of 4; leave one of the two out.',
+    'The dispersive loss is of all samples of a batch at once, and accumulate 2 would show it 2 of 4; leave one of the two out.',
   ],
   [
     { accumulate: 2, align: { ...align, loss: 'nt-xent' } },
-    'NT-Xent contrasts groups of 256 images, and accumulate 2 makes passes of 2, which cuts groups; let a pass be a multiple of 256 images.',
+    'NT-Xent contrasts groups of 256 images, and accumulate 2 would make passes of 2, which cuts groups; let a pass be a multiple of 256 images.',
   ],
 ])('%j is refused', async (options, message) => {
   using model = modelOf()

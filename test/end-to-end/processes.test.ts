@@ -1,0 +1,161 @@
+/** Commands that start processes beside their own. */
+import { readFileSync } from 'node:fs'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { folderDigest } from '../data/folder-digest.ts'
+import { Program, until } from './program.ts'
+import { writeShapesZip } from './shapes-zip.ts'
+
+const SETTINGS = {
+  model: { kind: 'SiT', depth: 2, hidden: 64, heads: 2, patch: 4 },
+  encoders: [{ name: 'hog' }],
+  batch: 6,
+  learningRate: 1e-3,
+  emaDecay: 0.9,
+  projectorWidth: 32,
+  checkpointEvery: 4,
+  sampleEvery: 8,
+  samples: { count: 4, steps: 2, guidanceScale: 2 },
+}
+const train = (out: string, steps: number, ...words: string[]) => [
+  ...['train', '--data', 'data', '--out', out, '--config', 'settings.json', '--steps', String(steps), '--json'],
+  ...['--device', 'cpu', ...words],
+]
+
+let program: Program
+
+beforeAll(async () => {
+  program = await Program.build()
+  await writeShapesZip(join(program.work, 'shapes.zip'), { perClass: 10, size: 16 })
+  await writeFile(join(program.work, 'settings.json'), JSON.stringify(SETTINGS))
+  const prepared = await program.repa('prepare', 'shapes.zip', '--out', 'data', '--size', '16', '--flip', '--quiet')
+  expect(prepared).toMatchObject({ status: 0, stderr: '' })
+})
+
+afterAll(() => program[Symbol.asyncDispose]())
+
+async function metrics(out: string) {
+  const lines = (await readFile(join(program.work, out, 'metrics.jsonl'), 'utf8')).trimEnd().split('\n')
+  return lines.map((line) => JSON.parse(line) as { step: number; loss: number; gradNorm: number })
+}
+
+const left = async (out: string) => ({
+  names: (await readdir(join(program.work, out))).filter((name) => !name.startsWith('events.')).sort(),
+  checkpoints: folderDigest(join(program.work, out, 'checkpoints')),
+  samples: folderDigest(join(program.work, out, 'samples')),
+})
+
+/** The processes that a process has started, as Linux says. */
+const childrenOf = (pid: number) =>
+  readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number)
+
+test('two processes leave the run of one, up to rounding, and go on where they were', async () => {
+  const [alone, shared] = [
+    await program.repa(...train('alone', 8)),
+    await program.repa(...train('shared', 8, '--processes', '2')),
+  ]
+  expect(alone).toMatchObject({ status: 0, stderr: '' })
+  expect(shared).toMatchObject({ status: 0, stderr: '' })
+  const [one, two] = [await metrics('alone'), await metrics('shared')]
+  expect(two.map(({ step }) => step)).toEqual(one.map(({ step }) => step))
+  // The first step's error is of summation: some hundred roundings. Later ones differ by what the updates make of it.
+  expect(Math.abs(two[0]!.loss / one[0]!.loss - 1)).toBeLessThan(1e-5)
+  expect(Math.abs(two[0]!.gradNorm / one[0]!.gradNorm - 1)).toBeLessThan(1e-4)
+  expect((await left('shared')).names).toEqual((await left('alone')).names)
+  expect(Object.keys((await left('shared')).checkpoints)).toEqual(Object.keys((await left('alone')).checkpoints))
+
+  // Half of it, and the rest in another call: the bits of the unbroken one.
+  expect(await program.repa(...train('halves', 4, '--processes', '2'))).toMatchObject({ status: 0, stderr: '' })
+  const resumed = await program.repa(
+    ...[
+      'train',
+      '--data',
+      'data',
+      '--out',
+      'halves',
+      '--resume',
+      '--steps',
+      '8',
+      '--processes',
+      '2',
+      '--device',
+      'cpu',
+    ],
+    '--quiet',
+  )
+  expect(resumed).toMatchObject({ status: 0, stderr: '' })
+  const unbroken = await left('shared')
+  const halves = await left('halves')
+  expect(halves.samples['0000008.png']).toBe(unbroken.samples['0000008.png'])
+  for (const file of ['model', 'ema', 'optimizer']) {
+    const name = `0000008/${file}.safetensors`
+    expect([name, halves.checkpoints[name]]).toEqual([name, unbroken.checkpoints[name]])
+  }
+})
+
+test('Ctrl-C in a terminal, which every process hears, saves one step of all and leaves nobody behind', async () => {
+  const running = program.start(train('stopped', 100_000, '--processes', '2'))
+  await until(running, ({ stdout }) => /"index":5,/.test(stdout))
+  const [other] = childrenOf(running.child.pid!)
+  running.child.kill('SIGINT')
+  process.kill(other!, 'SIGINT')
+  expect(await running.ended).toMatchObject({ status: 130 })
+  const made = (await metrics('stopped')).length
+  const checkpoints = await readdir(join(program.work, 'stopped/checkpoints'))
+  expect(checkpoints.sort().at(-1)).toBe(String(made).padStart(7, '0'))
+  expect(() => process.kill(other!, 0)).toThrow('ESRCH')
+})
+
+test.each(['SIGKILL', 'SIGABRT'] as const)(
+  'a process that ends by %s ends the command, which says so',
+  async (signal) => {
+    const running = program.start(train(`lost-${signal}`, 100_000, '--processes', '3'))
+    await until(running, ({ stdout }) => /"index":5,/.test(stdout))
+    const others = childrenOf(running.child.pid!)
+    process.kill(others[1]!, signal)
+    const { status, stderr } = await running.ended
+    expect({ status, stderr }).toEqual({ status: 1, stderr: `repa train: process 2 of 3 has ended (${signal}).\n` })
+    for (const other of others) expect(() => process.kill(other, 0)).toThrow('ESRCH')
+  },
+)
+
+test('when the leader is killed, the others end by themselves', async () => {
+  const running = program.start(train('headless', 100_000, '--processes', '2'))
+  await until(running, ({ stdout }) => /"index":5,/.test(stdout))
+  const [other] = childrenOf(running.child.pid!)
+  running.child.kill('SIGKILL')
+  await running.ended
+  await expect.poll(() => isThere(other!)).toBe(false)
+})
+
+function isThere(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
+test.each([
+  [['--processes', '4'], {}, 'A batch of 6 cannot be cut into equal passes by 4 processes; take a multiple of 4.'],
+  [
+    ['--processes', '2', '--accumulate', '2'],
+    {},
+    'A batch of 6 cannot be cut into equal passes by 2 processes and accumulate 2; take a multiple of 4.',
+  ],
+  [
+    ['--processes', '2', '--dispersive-weight', '1'],
+    {},
+    'The dispersive loss is of all samples of a batch at once, and 2 processes would show it 3 of 6; leave one of the two out.',
+  ],
+  [
+    [],
+    { RANK: '1', WORLD_SIZE: '2', MASTER_ADDR: 'localhost' },
+    'torchrun has started 2 processes of this, and --processes 1 says otherwise; give --processes 2 to all of them, or start one.',
+  ],
+])('%j %j is refused in a sentence', async (words, env, message) => {
+  const { status, stderr } = await program.start(train('refused', 8, ...words), env).ended
+  expect({ status, stderr }).toEqual({ status: 1, stderr: `repa train: ${message}\n` })
+})
