@@ -23,6 +23,7 @@ export class Output {
   readonly #stdout: TextStream
   readonly #stderr: TextStream
   #status = ''
+  #isSilent = false
 
   constructor({ stdout, stderr, env, json, quiet }: OutputOptions) {
     this.#stdout = stdout
@@ -39,6 +40,11 @@ export class Output {
 
   get columns(): number {
     return columnsOf(this.#stderr)
+  }
+
+  /** From now on nothing is said but why the command fails: another process speaks for this one. */
+  silence(): void {
+    this.#isSilent = true
   }
 
   /** A line for the human. */
@@ -65,17 +71,18 @@ export class Output {
 
   /** The line that says why the command ends without success. */
   error(text: string): void {
+    this.#isSilent = false
     this.#write(text)
   }
 
   /** One JSON object on a line of its own on stdout; does nothing without `--json`. */
   json(value: object): void {
-    if (this.isJson) this.#stdout.write(`${JSON.stringify(value)}\n`)
+    if (this.isJson && !this.#isSilent) this.#stdout.write(`${JSON.stringify(value)}\n`)
   }
 
   /** Shows a line that stays below all others until it is replaced, or removed with ''. Terminals only. */
   status(text: string): void {
-    if (!this.isVerbose || !this.isTerminal || text === this.#status) return
+    if (!this.isVerbose || this.#isSilent || !this.isTerminal || text === this.#status) return
     this.#stderr.write(ERASE_LINE + text)
     this.#status = text
   }
@@ -86,6 +93,7 @@ export class Output {
   }
 
   #write(text: string): void {
+    if (this.#isSilent) return
     if (this.#status === '') this.#stderr.write(`${text}\n`)
     else this.#stderr.write(`${ERASE_LINE}${text}\n${this.#status}`)
   }

@@ -25,6 +25,8 @@ export const SAMPLING_MODES = {
 export interface BatchOptions {
   /** A class for each image; the null class: none. */
   readonly labels: Int32Array
+  /** Number of the first of them, where they are a part of more. Default 0. */
+  readonly firstImage?: number
   readonly seed: number
   readonly batch: number
   /** Decodes the latents of a latent model. Without, the images are a linear preview, one pixel per latent element. */
@@ -55,19 +57,20 @@ export async function* sampleImages(
   model: AnyTransformer,
   options: SampleImagesOptions,
 ): AsyncGenerator<SampledImages, void, void> {
-  const { labels, seed, batch, autoencoder, onProgress, ...sampler } = options
+  const { labels, firstImage = 0, seed, batch, autoencoder, onProgress, ...sampler } = options
   requireDecodable(model, autoencoder)
   const { channels, inputSize } = model.config
   const [height, width] = inputSize
   const { device } = model
-  for (let first = 0; first < labels.length; first += batch) {
-    const count = Math.min(batch, labels.length - first)
+  for (let done = 0; done < labels.length; done += batch) {
+    const first = firstImage + done
+    const count = Math.min(batch, labels.length - done)
     const shape = [count, channels, height, width]
     using noise = randomNormal(shape, { seed, stream: 'sampleNoise', step: 0, firstSample: first }, device)
-    using state = await sampleBatch(model, noise, labels.subarray(first, first + count), {
+    using state = await sampleBatch(model, noise, labels.subarray(done, done + count), {
       ...sampler,
       noise: (step) => randomNormal(shape, { seed, stream: 'sdeNoise', step, firstSample: first }, device),
-      onStep: (step, steps) => onProgress?.(first + (count * step) / steps),
+      onStep: (step, steps) => onProgress?.(done + (count * step) / steps),
     })
     const latents = await state.dataAs('f64')
     yield { first, count, latents, ...(await imagesOf(state, latents, autoencoder)) }

@@ -1,9 +1,11 @@
-import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { imageGrid } from '../data/grid.ts'
+import { decodeImage } from '../data/image-decoding.ts'
 import { encodePng } from '../data/png.ts'
+import type { RgbImage } from '../data/rgb-image.ts'
+import { ALONE, type World } from '../distributed/world.ts'
 import { ifThere } from '../formats/if-there.ts'
-import { type NpzArrayWriter, NpzWriter } from '../formats/npz.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { randomUniform } from '../tensor/random.ts'
 import {
@@ -13,6 +15,7 @@ import {
   type SamplingOptions,
   sampleImages,
 } from './sample-images.ts'
+import { createSampledArray, type SampledArray } from './sampled-array.ts'
 
 interface FolderOptions {
   readonly folder: string
@@ -27,9 +30,11 @@ interface FolderOptions {
   readonly gridCount?: number
   /** Images in a row of the grid. Default: about as many as rows. */
   readonly columns?: number
+  /** The processes that share the images, on one file system. Default: this one alone. */
+  readonly world?: World
 }
 
-export type SampleToFolderOptions = SamplingOptions & Omit<BatchOptions, 'labels'> & FolderOptions
+export type SampleToFolderOptions = SamplingOptions & Omit<BatchOptions, 'labels' | 'firstImage'> & FolderOptions
 
 export interface SampleResult {
   readonly count: number
@@ -45,7 +50,18 @@ export interface SampleResult {
  * @throws {Error} where the folder holds images of higher numbers, which an evaluation would take for this call's
  */
 export async function sampleToFolder(model: AnyTransformer, options: SampleToFolderOptions): Promise<SampleResult> {
-  const { folder, count, classes, npz, grid, gridCount = count, columns, ...sampling } = options
+  const {
+    folder,
+    count,
+    classes,
+    npz,
+    grid,
+    gridCount = count,
+    columns,
+    world = ALONE,
+    onProgress,
+    ...sampling
+  } = options
   await requireNoOthers(folder, count)
   const labels = await labelsFor(model, count, classes, options.seed)
   const isLatent = model.config.channels !== 3
@@ -54,74 +70,38 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
   // All of them now: a missing folder must not cost the images that were drawn.
   const files = [npz, grid].filter((file) => file !== undefined)
   for (const path of [folder, ...files.map((file) => dirname(file))]) await mkdir(path, { recursive: true })
-  const images = npz === undefined ? undefined : await ArrayFile.create(npz, 'arr_0', 'u8', [count, height, width, 3])
-  const latents = isLatent
-    ? await ArrayFile.create(join(folder, 'latents.npz'), 'latents', 'f64', [
-        count,
-        model.config.channels,
-        latentHeight,
-        latentWidth,
-      ])
-    : undefined
-  const shown: Uint8Array[] = []
+  const arrays: [SampledArray, (batch: SampledImages) => Uint8Array][] = []
+  if (npz !== undefined) {
+    const shape = [count, height, width, 3]
+    arrays.push([await createSampledArray(npz, { name: 'arr_0', dtype: 'u8', shape }, world), ({ images }) => images])
+  }
+  if (isLatent) {
+    const shape = [count, model.config.channels, latentHeight, latentWidth]
+    const array = { name: 'latents', dtype: 'f64', shape } as const
+    const file = await createSampledArray(join(folder, 'latents.npz'), array, world)
+    arrays.push([file, ({ latents }) => new Uint8Array(latents.buffer)])
+  }
   try {
-    for await (const batch of sampleImages(model, { ...sampling, labels })) {
+    const [begin, end] = [world.rank, world.rank + 1].map((part) => Math.floor((count * part) / world.size))
+    for await (const batch of sampleImages(model, {
+      ...sampling,
+      labels: labels.subarray(begin, end),
+      firstImage: begin!,
+      // The others are about as far.
+      ...(onProgress && { onProgress: (done) => onProgress(Math.min(count, done * world.size)) }),
+    })) {
       await writeImages(folder, batch)
-      await images?.append(batch.images)
-      await latents?.append(new Uint8Array(batch.latents.buffer))
-      const wanted = grid === undefined ? 0 : Math.max(0, gridCount - batch.first)
-      if (wanted > 0) shown.push(batch.images.subarray(0, wanted * 3 * height * width))
+      for (const [array, dataOf] of arrays) await array.append(dataOf(batch))
     }
-    await images?.close()
-    await latents?.close()
+    for (const [array] of arrays) await array.end()
+    await world.agree('all images are there')
+    for (const [array] of arrays) await array.close()
   } catch (error) {
-    await images?.abort()
-    await latents?.abort()
+    for (const [array] of arrays) await array.abort()
     throw error
   }
-  if (grid !== undefined) {
-    const picture = imageGrid(
-      Buffer.concat(shown),
-      [Math.min(gridCount, count), height, width, 3],
-      columns === undefined ? {} : { columns },
-    )
-    await writeFile(grid, encodePng(picture.data, picture.width, picture.height, 3))
-  }
+  if (grid !== undefined && world.rank === 0) await writeGrid(grid, folder, Math.min(gridCount, count), columns)
   return { count, folder, labels: [...labels], npz, grid }
-}
-
-/** One array in an npz file of its own. */
-class ArrayFile {
-  readonly #file: NpzWriter
-  readonly #array: NpzArrayWriter
-
-  private constructor(file: NpzWriter, array: NpzArrayWriter) {
-    this.#file = file
-    this.#array = array
-  }
-
-  static async create(path: string, name: string, dtype: 'u8' | 'f64', shape: readonly number[]): Promise<ArrayFile> {
-    const file = await NpzWriter.create(path)
-    try {
-      return new ArrayFile(file, await file.open(name, dtype, shape))
-    } catch (error) {
-      await file.abort()
-      throw error
-    }
-  }
-
-  append(data: Uint8Array): Promise<void> {
-    return this.#array.append(data)
-  }
-
-  async close(): Promise<void> {
-    await this.#array.close()
-    await this.#file.close()
-  }
-
-  abort(): Promise<void> {
-    return this.#file.abort()
-  }
 }
 
 const imageName = (number: number) => `${String(number).padStart(6, '0')}.png`
@@ -142,6 +122,22 @@ async function writeImages(folder: string, { first, count, images, height, width
     const own = images.subarray(n * length, (n + 1) * length)
     await writeFile(join(folder, imageName(first + n)), encodePng(own, width, height, 3))
   }
+}
+
+/** One picture of the folder's first images. */
+async function writeGrid(file: string, folder: string, count: number, columns: number | undefined): Promise<void> {
+  const shown: RgbImage[] = []
+  for (let n = 0; n < count; n++) {
+    const path = join(folder, imageName(n))
+    shown.push(await decodeImage(await readFile(path), path))
+  }
+  const { height, width } = shown[0]!
+  const picture = imageGrid(
+    Buffer.concat(shown.map(({ data }) => data)),
+    [count, height, width, 3],
+    columns === undefined ? {} : { columns },
+  )
+  await writeFile(file, encodePng(picture.data, picture.width, picture.height, 3))
 }
 
 async function labelsFor(

@@ -4,6 +4,7 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { folderDigest } from '../data/folder-digest.ts'
+import { tinyDataset } from '../data/tiny-dataset.ts'
 import { Program, until } from './program.ts'
 import { writeShapesZip } from './shapes-zip.ts'
 
@@ -92,6 +93,32 @@ test('two processes leave the run of one, up to rounding, and go on where they w
     const name = `0000008/${file}.safetensors`
     expect([name, halves.checkpoints[name]]).toEqual([name, unbroken.checkpoints[name]])
   }
+})
+
+test.each([
+  ['pixels', 'data', 7, 3],
+  ['latents', 'latents', 3, 2],
+  ['fewer images than processes', 'latents', 2, 3],
+])('images of %s that processes share are those of one', async (_, data, count, processes) => {
+  await tinyDataset(12, join(program.work, 'latents'))
+  const run = `run-${data}-${count}`
+  const words = ['--config', 'plain.json', '--steps', '2', '--device', 'cpu', '--quiet']
+  await writeFile(join(program.work, 'plain.json'), JSON.stringify({ ...SETTINGS, encoders: [], sampleEvery: 100 }))
+  expect((await program.repa('train', '--data', data, '--out', run, ...words)).status).toBe(0)
+  const sample = (out: string, ...more: string[]) =>
+    program.repa(
+      ...['sample', '--checkpoint', run, '--out', `${run}-${out}`, '--num', String(count), '--steps', '3'],
+      ...['--mode', 'sde', '--batch', '2', '--npz', `${run}-${out}/all.npz`, '--grid', `${run}-${out}/grid.png`],
+      ...['--device', 'cpu', '--quiet', ...more],
+    )
+  expect((await sample('one')).status).toBe(0)
+  expect((await sample('shared', '--processes', String(processes))).status).toBe(0)
+  const [one, shared] = [
+    folderDigest(join(program.work, `${run}-one`)),
+    folderDigest(join(program.work, `${run}-shared`)),
+  ]
+  expect(Object.keys(one)).toHaveLength(count + (data === 'data' ? 2 : 3))
+  expect(shared).toEqual(one)
 })
 
 test('Ctrl-C in a terminal, which every process hears, saves one step of all and leaves nobody behind', async () => {

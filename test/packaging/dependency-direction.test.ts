@@ -38,7 +38,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   report: ['formats'],
   // An encoder is a model with its preprocessing in front.
   alignment: ['models', 'nn', 'tensor', 'native.ts'],
-  diffusion: ['models', 'tensor', 'native.ts'],
+  diffusion: ['distributed', 'models', 'tensor', 'native.ts'],
   models: ['formats', 'nn', 'tensor', 'native.ts'],
   data: ['formats', 'tensor'],
   nn: ['tensor', 'native.ts'],
@@ -57,8 +57,10 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'doctor/advice.ts → report/quantity.ts': 'both write quantities for people',
   'planning/fit.ts → report/quantity.ts': 'both write quantities for people',
   'diffusion/sample-to-folder.ts → data/grid.ts': 'images that are sampled to a folder are also shown in a grid',
+  'diffusion/sample-to-folder.ts → data/image-decoding.ts': 'which are read back for the grid',
+  'diffusion/sample-to-folder.ts → data/rgb-image.ts': 'which are read back for the grid',
   'diffusion/sample-to-folder.ts → data/png.ts': 'images that are sampled to a folder are PNG files',
-  'diffusion/sample-to-folder.ts → formats/npz.ts': 'and an npz file for the ADM suite',
+  'diffusion/sampled-array.ts → formats/npz.ts': 'and an npz file for the ADM suite',
   'diffusion/sample-to-folder.ts → formats/if-there.ts': 'in a folder that may be there',
 }
 

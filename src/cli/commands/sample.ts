@@ -73,6 +73,13 @@ export const sampleCommand = defineCommand({
       placeholder: 'FILE',
       description: 'also one npz with arr_0, uint8 [N, H, W, 3], as the ADM suite reads',
     },
+    processes: {
+      type: 'integer',
+      min: 1,
+      placeholder: 'N',
+      description:
+        'share the images among so many processes with a GPU each, as repa train has them; without a GPU they share the cores [1]',
+    },
     autoencoder: {
       type: 'string',
       placeholder: 'FILE',
@@ -106,115 +113,119 @@ export const sampleCommand = defineCommand({
     },
   ],
   async run(args, { device, seed = 0, out, signal, progress }) {
-    const [
-      { allowTf32, resolveDevice },
-      { precisionPolicy },
-      { loadModel },
-      { sampleToFolder },
-      { SAMPLING_MODES },
-      { loadAutoencoder },
-    ] = await Promise.all([
-      import('../../tensor/device.ts'),
-      import('../../training/precision.ts'),
-      import('../../training/load-model.ts'),
-      import('../../diffusion/sample-to-folder.ts'),
-      import('../../diffusion/sample-images.ts'),
-      import('../../models/load-autoencoder.ts'),
-    ])
-    const { checkpoint, out: folder, num, steps, batch } = args
-    const where = resolveDevice(device)
-    const { dtype, tf32 } = precisionPolicy(args.precision, where)
-    allowTf32(where, tf32)
-    const { model, source, path } = await loadModel(checkpoint, {
-      device: where,
-      weights: args.weights,
-      heads: args.heads,
-      kind: args.kind,
-      convention: args.convention,
-      notice: (sentence) => out.warn(sentence),
+    const { withProcesses } = await import('../../distributed/join.ts')
+    await withProcesses({ processes: args.processes, device }, async (world, where) => {
+      if (world.rank > 0) out.silence()
+      const [
+        { allowTf32 },
+        { precisionPolicy },
+        { loadModel },
+        { sampleToFolder },
+        { SAMPLING_MODES },
+        { loadAutoencoder },
+      ] = await Promise.all([
+        import('../../tensor/device.ts'),
+        import('../../training/precision.ts'),
+        import('../../training/load-model.ts'),
+        import('../../diffusion/sample-to-folder.ts'),
+        import('../../diffusion/sample-images.ts'),
+        import('../../models/load-autoencoder.ts'),
+      ])
+      const { checkpoint, out: folder, num, steps, batch } = args
+      const { dtype, tf32 } = precisionPolicy(args.precision, where)
+      allowTf32(where, tf32)
+      const { model, source, path } = await loadModel(checkpoint, {
+        device: where,
+        weights: args.weights,
+        heads: args.heads,
+        kind: args.kind,
+        convention: args.convention,
+        notice: (sentence) => out.warn(sentence),
+      })
+      const opened: { dispose(): void }[] = [model]
+      // Not `using`: with it, TypeScript leaves the extension of the dynamic imports above as it is.
+      try {
+        model.computeIn(dtype)
+        const { kind } = model.config
+        const defaults = DEFAULTS[kind]
+        const guidanceHigh = args.guidanceHigh ?? defaults.guidanceHigh
+        if (args.guidanceLow > guidanceHigh) {
+          throw new UsageError(
+            `--guidance-low ${args.guidanceLow} is above --guidance-high ${guidanceHigh}: guidance would never be active; --cfg-scale 1 turns it off.`,
+          )
+        }
+        const mode = args.mode ?? SAMPLING_MODES[kind][0]
+        if (!(SAMPLING_MODES[kind] as readonly string[]).includes(mode)) {
+          throw new UsageError(`--mode ${mode} is not for a ${kind}: expected ${SAMPLING_MODES[kind].join(' or ')}.`)
+        }
+        const foreign = (
+          [
+            [args.solver !== 'euler' && mode !== 'ode', `--solver ${args.solver} is of --mode ode, not of ${mode}`],
+            [args.eta > 0 && mode !== 'ddim', `--eta ${args.eta} is of --mode ddim, not of ${mode}`],
+            [args.path !== undefined && kind === 'DiT', `--path ${args.path} is of a SiT, not of a DiT`],
+          ] as const
+        ).find(([holds]) => holds)?.[1]
+        if (foreign !== undefined) throw new UsageError(`${foreign}; leave it out.`)
+        out.line(`${source}: ${(model.parameterCount / 1e6).toFixed(1)} M parameters`)
+        const decoder =
+          args.autoencoder === undefined
+            ? undefined
+            : await loadAutoencoder(args.autoencoder, { device: where, half: 'decoder', tile: args.autoencoderTile })
+        decoder?.computeIn(dtype)
+        opened.push(...(decoder ? [decoder] : []))
+        if (model.config.channels !== 3 && !decoder) {
+          out.warn(
+            'The model makes latents and there is no --autoencoder: the images are a linear preview of them, one pixel per latent element; the latents go to latents.npz.',
+          )
+        }
+        if (decoder && args.autoencoderTile !== undefined) {
+          out.warn(
+            `Images of latents larger than ${args.autoencoderTile} are decoded in blended tiles, each normalised by its own statistics: not exactly what the whole would give.`,
+          )
+        }
+        const hasNullClass = model.config.classDropout > 0
+        const scale = args.cfgScale ?? defaults.cfgScale
+        if (!hasNullClass && scale > 1) {
+          out.warn('The model was trained without label dropout and has no null class: sampling without guidance.')
+        }
+        const guidance = {
+          scale: hasNullClass ? scale : 1,
+          low: args.guidanceLow,
+          high: guidanceHigh,
+          ...(args.guidedChannels !== undefined && {
+            channels: args.guidedChannels === 'all' ? model.config.channels : Number(args.guidedChannels),
+          }),
+        }
+        const bar = progress({ label: 'sample', unit: 'images', total: num })
+        const result = await sampleToFolder(model, {
+          ...(mode === 'ddpm' || mode === 'ddim'
+            ? { mode, eta: args.eta }
+            : {
+                mode,
+                solver: args.solver,
+                path: args.path ?? path ?? 'linear',
+              }),
+          folder,
+          count: num,
+          classes: args.classes,
+          seed,
+          batch,
+          steps,
+          guidance,
+          autoencoder: decoder,
+          npz: args.npz,
+          grid: args.grid,
+          world,
+          signal,
+          onProgress: (done) => bar.update(Math.floor(done)),
+        }).finally(() => bar.end())
+        out.line(
+          `${result.count} images in ${folder}${args.npz ? `, ${args.npz}` : ''}${args.grid ? `, ${args.grid}` : ''}`,
+        )
+        out.json(result)
+      } finally {
+        for (const part of opened) part.dispose()
+      }
     })
-    const opened: { dispose(): void }[] = [model]
-    // Not `using`: with it, TypeScript leaves the extension of the dynamic imports above as it is.
-    try {
-      model.computeIn(dtype)
-      const { kind } = model.config
-      const defaults = DEFAULTS[kind]
-      const guidanceHigh = args.guidanceHigh ?? defaults.guidanceHigh
-      if (args.guidanceLow > guidanceHigh) {
-        throw new UsageError(
-          `--guidance-low ${args.guidanceLow} is above --guidance-high ${guidanceHigh}: guidance would never be active; --cfg-scale 1 turns it off.`,
-        )
-      }
-      const mode = args.mode ?? SAMPLING_MODES[kind][0]
-      if (!(SAMPLING_MODES[kind] as readonly string[]).includes(mode)) {
-        throw new UsageError(`--mode ${mode} is not for a ${kind}: expected ${SAMPLING_MODES[kind].join(' or ')}.`)
-      }
-      const foreign = (
-        [
-          [args.solver !== 'euler' && mode !== 'ode', `--solver ${args.solver} is of --mode ode, not of ${mode}`],
-          [args.eta > 0 && mode !== 'ddim', `--eta ${args.eta} is of --mode ddim, not of ${mode}`],
-          [args.path !== undefined && kind === 'DiT', `--path ${args.path} is of a SiT, not of a DiT`],
-        ] as const
-      ).find(([holds]) => holds)?.[1]
-      if (foreign !== undefined) throw new UsageError(`${foreign}; leave it out.`)
-      out.line(`${source}: ${(model.parameterCount / 1e6).toFixed(1)} M parameters`)
-      const decoder =
-        args.autoencoder === undefined
-          ? undefined
-          : await loadAutoencoder(args.autoencoder, { device: where, half: 'decoder', tile: args.autoencoderTile })
-      decoder?.computeIn(dtype)
-      opened.push(...(decoder ? [decoder] : []))
-      if (model.config.channels !== 3 && !decoder) {
-        out.warn(
-          'The model makes latents and there is no --autoencoder: the images are a linear preview of them, one pixel per latent element; the latents go to latents.npz.',
-        )
-      }
-      if (decoder && args.autoencoderTile !== undefined) {
-        out.warn(
-          `Images of latents larger than ${args.autoencoderTile} are decoded in blended tiles, each normalised by its own statistics: not exactly what the whole would give.`,
-        )
-      }
-      const hasNullClass = model.config.classDropout > 0
-      const scale = args.cfgScale ?? defaults.cfgScale
-      if (!hasNullClass && scale > 1) {
-        out.warn('The model was trained without label dropout and has no null class: sampling without guidance.')
-      }
-      const guidance = {
-        scale: hasNullClass ? scale : 1,
-        low: args.guidanceLow,
-        high: guidanceHigh,
-        ...(args.guidedChannels !== undefined && {
-          channels: args.guidedChannels === 'all' ? model.config.channels : Number(args.guidedChannels),
-        }),
-      }
-      const bar = progress({ label: 'sample', unit: 'images', total: num })
-      const result = await sampleToFolder(model, {
-        ...(mode === 'ddpm' || mode === 'ddim'
-          ? { mode, eta: args.eta }
-          : {
-              mode,
-              solver: args.solver,
-              path: args.path ?? path ?? 'linear',
-            }),
-        folder,
-        count: num,
-        classes: args.classes,
-        seed,
-        batch,
-        steps,
-        guidance,
-        autoencoder: decoder,
-        npz: args.npz,
-        grid: args.grid,
-        signal,
-        onProgress: (done) => bar.update(Math.floor(done)),
-      }).finally(() => bar.end())
-      out.line(
-        `${result.count} images in ${folder}${args.npz ? `, ${args.npz}` : ''}${args.grid ? `, ${args.grid}` : ''}`,
-      )
-      out.json(result)
-    } finally {
-      for (const part of opened) part.dispose()
-    }
   },
 })

@@ -211,8 +211,8 @@ export const trainCommand = defineCommand({
     }
     let bar: Progress | undefined
     await withProcesses({ processes, device }, async (world, own) => {
-      // One of several processes speaks.
       const leads = world.rank === 0
+      if (!leads) out.silence()
       if (adopted !== undefined) {
         if (leads) await adopt(adopted, folder, flags, out)
         await world.agree('adopted')
@@ -226,24 +226,21 @@ export const trainCommand = defineCommand({
         world,
         fit: chooseRecomputation,
         signal,
-        ...(leads && {
-          onNotice: (sentence) => out.warn(sentence),
-          onStart: (run) => {
-            for (const line of describeRun(run, world.size)) out.line(line)
-            bar = progress({ label: 'train', unit: 'steps', total: run.configuration.steps, initial: run.step })
-          },
-          onStep: (step) => {
-            bar?.update(step.index, {
-              loss: step.loss,
-              ...(step.vb !== undefined && { vb: step.vb }),
-              ...(step.alignment !== undefined && { align: step.alignment }),
-              'images/s': step.imagesPerSecond,
-            })
-            out.json({ ...step })
-          },
-        }),
+        onNotice: (sentence) => out.warn(sentence),
+        onStart: (run) => {
+          for (const line of describeRun(run, world.size)) out.line(line)
+          bar = progress({ label: 'train', unit: 'steps', total: run.configuration.steps, initial: run.step })
+        },
+        onStep: (step) => {
+          bar?.update(step.index, {
+            loss: step.loss,
+            ...(step.vb !== undefined && { vb: step.vb }),
+            ...(step.alignment !== undefined && { align: step.alignment }),
+            'images/s': step.imagesPerSecond,
+          })
+          out.json({ ...step })
+        },
       }).finally(() => bar?.end())
-      if (!leads) return
       out.line(
         result.interrupted
           ? `stopped at step ${result.step}: ${result.checkpoint}; --resume goes on from there`

@@ -1,0 +1,91 @@
+/** An array of all images that several processes sample: each has the images of a range, process 0 the first. */
+import { createReadStream } from 'node:fs'
+import { type FileHandle, open, rm } from 'node:fs/promises'
+import type { World } from '../distributed/world.ts'
+import { type NpzArrayWriter, NpzWriter } from '../formats/npz.ts'
+
+export interface SampledArray {
+  /** The next images of this process. */
+  append(data: Uint8Array): Promise<void>
+  /** This process has no more. */
+  end(): Promise<void>
+  /** After the ends of all processes: the file is whole. */
+  close(): Promise<void>
+  /** Removes what was written. */
+  abort(): Promise<void>
+}
+
+/** An array in an npz file of its own: in the end process 0 takes in what the others have put beside it. */
+export async function createSampledArray(
+  path: string,
+  array: { readonly name: string; readonly dtype: 'u8' | 'f64'; readonly shape: readonly number[] },
+  { rank, size }: World,
+): Promise<SampledArray> {
+  const parts = Array.from({ length: size - 1 }, (_, i) => `${path}.part-${i + 1}`)
+  if (rank > 0) return new PartFile(parts[rank - 1]!, await open(parts[rank - 1]!, 'w'))
+  const file = await NpzWriter.create(path)
+  try {
+    return new ArrayFile(file, await file.open(array.name, array.dtype, array.shape), parts)
+  } catch (error) {
+    await file.abort()
+    throw error
+  }
+}
+
+class ArrayFile implements SampledArray {
+  readonly #file: NpzWriter
+  readonly #array: NpzArrayWriter
+  readonly #parts: readonly string[]
+
+  constructor(file: NpzWriter, array: NpzArrayWriter, parts: readonly string[]) {
+    this.#file = file
+    this.#array = array
+    this.#parts = parts
+  }
+
+  append(data: Uint8Array): Promise<void> {
+    return this.#array.append(data)
+  }
+
+  async end(): Promise<void> {}
+
+  async close(): Promise<void> {
+    for (const part of this.#parts) {
+      for await (const chunk of createReadStream(part) as AsyncIterable<Buffer>) await this.#array.append(chunk)
+      await rm(part)
+    }
+    await this.#array.close()
+    await this.#file.close()
+  }
+
+  async abort(): Promise<void> {
+    await this.#file.abort()
+    // Of processes that were killed.
+    for (const part of this.#parts) await rm(part, { force: true })
+  }
+}
+
+class PartFile implements SampledArray {
+  readonly #path: string
+  readonly #file: FileHandle
+
+  constructor(path: string, file: FileHandle) {
+    this.#path = path
+    this.#file = file
+  }
+
+  append(data: Uint8Array): Promise<void> {
+    return this.#file.appendFile(data)
+  }
+
+  end(): Promise<void> {
+    return this.#file.close()
+  }
+
+  async close(): Promise<void> {}
+
+  async abort(): Promise<void> {
+    await this.#file.close()
+    await rm(this.#path, { force: true })
+  }
+}
