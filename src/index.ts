@@ -25,6 +25,8 @@ export { type TransportLossWeight, transportLoss, transportPlan } from './diffus
 export type { TransportOdeOptions } from './diffusion/transport/ode.ts'
 export type { TransportSdeOptions } from './diffusion/transport/sde.ts'
 export { type Transport, transport } from './diffusion/transport/transport.ts'
+export { type JoinOptions, withProcesses } from './distributed/join.ts'
+export { ALONE, type World } from './distributed/world.ts'
 export type { Diagnosis } from './doctor/diagnose.ts'
 export type { CknnaPoint, CknnaResult, EvaluateCknnaOptions } from './evaluation/cknna.ts'
 export type { CompareImagesOptions, ImageComparison } from './evaluation/compare-images.ts'

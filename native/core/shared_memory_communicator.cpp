@@ -21,8 +21,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// What one process shows the others at a time, a few of which stay in a cache between writing and reading.
-constexpr int64_t kSlotBytes = 1 << 20;
+/// What one process shows the others at a time: small enough to be in a cache still when it is read. 38 million floats of two processes on two
+/// cores take 32 ms so, 70 ms at 1 MiB.
+constexpr int64_t kSlotBytes = 1 << 18;
 constexpr int64_t kSlotFloats = kSlotBytes / 4;
 /// The smallest piece of work for a thread.
 constexpr int64_t kChunkFloats = 1 << 14;

@@ -29,7 +29,7 @@ export interface Diagnosis {
   readonly cpu: CpuReport | undefined
   /** Undefined where the addon does not load. */
   readonly cuda: CudaInfo | undefined
-  /** Of these only cuBLASLt is used, and only where REPA_GEMM asks for it. */
+  /** cuBLASLt is used where REPA_GEMM asks for it, NCCL by several processes with a GPU each. */
   readonly libraries: readonly SystemLibrary[]
   /** The image library, or why it does not load. */
   readonly sharp: { readonly version: string; readonly libvips: string } | { readonly reason: string }

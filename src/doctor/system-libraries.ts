@@ -5,19 +5,19 @@ import { promisify } from 'node:util'
 
 /** A library that a GPU build or a distributed run would use, and where it was found. */
 export interface SystemLibrary {
-  readonly name: string
+  readonly name: 'cuBLASLt' | 'NCCL' | 'MPI'
   readonly file: string | undefined
 }
 
 const LIBRARIES = [
-  { name: 'cuBLASLt', pattern: /^libcublasLt\.so(\.\d+)*$/ },
-  { name: 'NCCL', pattern: /^libnccl\.so(\.\d+)*$/ },
-  { name: 'MPI', pattern: /^libmpi\.so(\.\d+)*$/ },
+  { name: 'cuBLASLt', pattern: /^libcublasLt\.so(\.\d+)*$/, named: 'REPA_CUBLASLT' },
+  { name: 'NCCL', pattern: /^libnccl\.so(\.\d+)*$/, named: 'REPA_NCCL' },
+  { name: 'MPI', pattern: /^libmpi\.so(\.\d+)*$/, named: undefined },
 ] as const
 
 /**
- * Looks where the loader would: in the folders of LD_LIBRARY_PATH, then in its cache. Nothing is loaded. Of cuBLASLt, REPA_CUBLASLT
- * names the file.
+ * Looks where the loader would: in the folders of LD_LIBRARY_PATH, then in its cache. Nothing is loaded. REPA_CUBLASLT
+ * and REPA_NCCL name files of their own.
  *
  * @param readCache gives what `ldconfig -p` prints
  */
@@ -35,10 +35,9 @@ export async function findSystemLibraries(
   for (const [, name, path] of (await readCache()).matchAll(/^\s*(\S+) \([^)]*\) => (.+)$/gm)) {
     files.push({ name: name!, path: path! })
   }
-  const named = env.REPA_CUBLASLT || undefined
-  return LIBRARIES.map(({ name, pattern }) => ({
+  return LIBRARIES.map(({ name, pattern, named }) => ({
     name,
-    file: (name === 'cuBLASLt' ? named : undefined) ?? files.find((file) => pattern.test(file.name))?.path,
+    file: (named && env[named]) || files.find((file) => pattern.test(file.name))?.path,
   }))
 }
 

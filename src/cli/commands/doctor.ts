@@ -1,4 +1,5 @@
 import type { Diagnosis } from '../../doctor/diagnose.ts'
+import type { SystemLibrary } from '../../doctor/system-libraries.ts'
 import type { CudaInfo } from '../../native.ts'
 import { formatBytes, formatSignificant } from '../../report/quantity.ts'
 import { defineCommand } from '../command.ts'
@@ -60,8 +61,7 @@ function show(diagnosis: Diagnosis, out: Output): void {
   }
   if (cuda) rows.push(...cudaRows(cuda))
   for (const { name, file } of libraries) {
-    const use = name === 'cuBLASLt' ? 'computes products with REPA_GEMM=cublaslt or auto' : 'not used by this version'
-    rows.push([name, `${file ?? 'not found'}; ${use}`])
+    rows.push([name, `${file ?? 'not found'}; ${LIBRARY_USES[name]}`])
   }
   rows.push([
     'sharp',
@@ -74,6 +74,12 @@ function show(diagnosis: Diagnosis, out: Output): void {
   const width = Math.max(...rows.map(([label]) => label.length))
   for (const [label, text] of rows) out.line(`${out.style.bold(label.padEnd(width))}  ${text}`)
   for (const [i, sentence] of advice.entries()) out.line(`${i === 0 ? '\n' : ''}${sentence}`)
+}
+
+const LIBRARY_USES: Readonly<Record<SystemLibrary['name'], string>> = {
+  cuBLASLt: 'computes products with REPA_GEMM=cublaslt or auto',
+  NCCL: 'sums gradients over GPUs with --processes',
+  MPI: 'not needed: its mpirun may start the processes of --processes',
 }
 
 /** A row for every GPU, or why there is none to compute on. */
