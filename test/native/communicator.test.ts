@@ -41,9 +41,21 @@ async function run(device: string, size: number, ...words: string[]) {
   return ended
 }
 
+/** Why a GPU cannot be asked; undefined where it can. */
+function lacks(device: string): string | undefined {
+  if (device === 'cpu') return undefined
+  try {
+    native().communicatorId(device, 1)
+    return undefined
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
 for (const { device, missing } of DEVICES) {
   const isGpu = device !== 'cpu' && !isShim
-  describe.skipIf(missing)(`processes on ${device}`, () => {
+  const lacking = missing ? undefined : lacks(device)
+  describe.skipIf(missing || lacking)(`processes on ${device}${lacking ? ` (${lacking})` : ''}`, () => {
     // The second has more than one slotful, which ends inside a tensor; NCCL lets no two processes share a GPU.
     const elements = '1,0,7,4099'
     const large = `3,${2 ** 18 - 5},${2 ** 19 + 11},1`
