@@ -9,6 +9,7 @@ import type { Recomputation } from '../tensor/recomputation.ts'
 import { encodersWithFeatures } from '../training/alignment-encoders.ts'
 import { type TrainingConfiguration, trainingSchema } from '../training/configuration.ts'
 import { defaultPrecision, type Precision, precisionPolicy } from '../training/precision.ts'
+import { requireEqualParts } from '../training/requirements.ts'
 import { type DiskPlan, planDisk } from './disk.ts'
 import { fewestPasses, fitStep, RESERVED_BYTES } from './fit.ts'
 import { type MeasuredStep, measuredSteps } from './measurements.ts'
@@ -27,6 +28,8 @@ export interface PlanOptions {
   readonly device?: 'cpu' | 'cuda'
   /** One of GPU_NAMES. Default: H100. */
   readonly gpu?: string
+  /** How many of them share every batch (`--processes` of the training). Default: 1. */
+  readonly gpus?: number
   readonly batch?: number
   readonly accumulate?: number
   readonly recompute?: TrainingConfiguration['recompute']
@@ -50,6 +53,8 @@ export interface TrainingPlan {
   /** Passes in which a step goes through its batch. */
   readonly accumulate: number
   readonly steps: number
+  /** GPUs, or 1 for a CPU, that share every batch. */
+  readonly processes: number
   readonly data: Pick<RecipeData, 'name' | 'images' | 'classes' | 'size'>
   readonly epochs: number
   readonly parameters: {
@@ -64,6 +69,7 @@ export interface TrainingPlan {
   readonly cachedEncoders: readonly string[]
   /** In sentences: which features the data set has in vain, and what of them could not be looked into. */
   readonly notices: readonly string[]
+  /** Of each process. */
   readonly memory: MemoryPlan & {
     readonly fits: boolean
     /** What the backward pass computes again instead of keeping it: as asked for, or what is needed to fit. */
@@ -72,18 +78,20 @@ export interface TrainingPlan {
     readonly takenPlain: number
     /** The fewest passes in which this batch fits; undefined where it does already, or in none. */
     readonly fewestPasses: number | undefined
-    /** The largest that fits in one pass; undefined where this one fits as it is, 0 where none does. */
+    /** The largest, of all processes, that fits in one pass; undefined where this one fits as it is, 0 where none does. */
     readonly largestBatch: number | undefined
   }
-  /** Of one step. */
+  /** Of one step, in all processes together. */
   readonly work: {
     readonly encoderFlops: number
     readonly forwardFlops: number
     readonly backwardFlops: number
     readonly flops: number
     readonly flopsPerImage: number
-    /** Read and written by clipping, AdamW and EMA. */
+    /** Read and written by clipping, AdamW and EMA, in each process. */
     readonly optimizerBytes: number
+    /** That each process sends, and receives, of gradients: as a ring of them sums, which is the least. */
+    readonly exchangedBytes: number
   }
   readonly speed: ExpectedSpeed | undefined
   /** Until the last step, at that speed. Checkpoints, sample grids and waiting for the disk are not in it. */
@@ -100,7 +108,10 @@ export interface TrainingPlan {
  * @throws {Error} for an unknown recipe or GPU, and for settings that a training would refuse
  */
 export async function planTraining(options: PlanOptions): Promise<TrainingPlan> {
-  const { device = 'cuda', shareOfPeak } = options
+  const { device = 'cuda', shareOfPeak, gpus: processes = 1 } = options
+  if (device === 'cpu' && processes > 1) {
+    throw new Error('A CPU trains in one process, which uses all cores; leave the number of GPUs out.')
+  }
   const recipe = await readRecipe(options.recipe)
   const where = device === 'cuda' ? 'cuda:0' : 'cpu'
   const gpu = gpuOf(options.gpu ?? 'H100')
@@ -117,6 +128,7 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
     }).filter(([, value]) => value !== undefined),
   )
   const training = parseConfiguration(trainingSchema, { ...recipe.training, ...given, precision }, recipe.path)
+  requireEqualParts({ ...training, processes })
   const data = options.data === undefined ? describedData(recipe) : await Dataset.open(options.data)
   const threads = availableParallelism()
   const memoryBytes = device === 'cuda' ? gpu.memoryGiB * 2 ** 30 - RESERVED_BYTES : totalmem()
@@ -131,13 +143,14 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
     device: where,
     machine: { threads, multiprocessors: gpu.multiprocessors },
   })
-  const asked = stepOf(training)
+  const own = training.batch / processes
+  const asked = stepOf({ ...training, batch: own })
   const { step, recompute, fits, plainBytes } = fitStep(asked, memoryBytes)
   const model = typeof training.model === 'string' ? training.model : `${step.model.kind} of free sizes`
-  const work = workOf(step, training.batch)
+  const work = workOf(step, own, processes)
   const speed = expectedSpeed(
     {
-      ...{ model, batch: training.batch, device, precision, gpu, share: shareOfPeak },
+      ...{ model, batch: own, device, precision, gpu, processes, share: shareOfPeak },
       flopsPerImage: work.flopsPerImage,
       trainingFlopsPerImage: (work.forwardFlops + work.backwardFlops) / training.batch,
     },
@@ -157,6 +170,7 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
     batch: training.batch,
     accumulate: training.accumulate,
     steps: training.steps,
+    processes,
     data: { name: options.data ?? recipe.data.name, images: data.length, classes: data.classes, size: data.imageSize },
     epochs: (training.steps * training.batch) / data.length,
     parameters: parametersOf(step),
@@ -170,13 +184,13 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
       fewestPasses: fits ? undefined : fewestPasses(asked, memoryBytes),
       largestBatch: fits
         ? undefined
-        : largestBatch((batch) => fitStep(stepOf({ batch, accumulate: 1 }), memoryBytes).fits, training.batch),
+        : processes * largestBatch((batch) => fitStep(stepOf({ batch, accumulate: 1 }), memoryBytes).fits, own),
     },
     work,
     speed,
     seconds: speed && (training.steps * training.batch) / speed.imagesPerSecond,
     disk: diskOf(step, training, data),
-    commands: recipeCommands(recipe),
+    commands: recipeCommands(recipe, processes),
     evaluations: recipe.evaluations,
   }
 }
@@ -216,16 +230,17 @@ function parametersOf({ parameters, encoders }: PlannedStep): TrainingPlan['para
   }
 }
 
-function workOf({ flops, optimizerTraffic }: PlannedStep, batch: number): TrainingPlan['work'] {
-  const { encoder, forward, backward } = flops
+function workOf(step: PlannedStep, batch: number, processes: number): TrainingPlan['work'] {
+  const { encoder, forward, backward } = step.flops
   const total = encoder + forward + backward
   return {
-    encoderFlops: encoder,
-    forwardFlops: forward,
-    backwardFlops: backward,
-    flops: total,
+    encoderFlops: processes * encoder,
+    forwardFlops: processes * forward,
+    backwardFlops: processes * backward,
+    flops: processes * total,
     flopsPerImage: total / batch,
-    optimizerBytes: optimizerTraffic,
+    optimizerBytes: step.optimizerTraffic,
+    exchangedBytes: ((2 * (processes - 1)) / processes) * memoryPlan(step).gradients,
   }
 }
 

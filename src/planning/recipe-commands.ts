@@ -9,16 +9,17 @@ export interface RecipeCommands {
   readonly evaluations: readonly { readonly sample: string; readonly evaluate: string | undefined }[]
 }
 
-export function recipeCommands(recipe: Recipe): RecipeCommands {
+export function recipeCommands(recipe: Recipe, processes: number): RecipeCommands {
   const { name, data, evaluations } = recipe
   return {
     prepare: line(['repa prepare', data.source, '--out', data.folder, '--size', data.size], {
       '--autoencoder': data.encoder,
     }),
     train: line(['repa train --config', name, '--data', data.folder, '--out', runOf(recipe)], {
+      '--processes': processes > 1 ? processes : undefined,
       '--autoencoder': data.decoder,
     }),
-    evaluations: evaluations.map((evaluation) => evaluationCommands(recipe, evaluation)),
+    evaluations: evaluations.map((evaluation) => evaluationCommands(recipe, evaluation, processes)),
   }
 }
 
@@ -27,6 +28,7 @@ const runOf = ({ name }: Recipe) => `runs/${name}`
 function evaluationCommands(
   recipe: Recipe,
   { step, sampling }: RecipeEvaluation,
+  processes: number,
 ): RecipeCommands['evaluations'][number] {
   const { mode, steps, cfgScale, interval, num } = sampling
   const guidance = cfgScale === 1 ? '' : `-cfg${cfgScale}${interval[1] < 1 ? `-to${interval[1]}` : ''}`
@@ -36,6 +38,7 @@ function evaluationCommands(
     sample: line(
       ['repa sample --checkpoint', checkpoint, '--out', samples, '--num', num, '--mode', mode, '--steps', steps],
       {
+        '--processes': processes > 1 ? processes : undefined,
         '--cfg-scale': cfgScale,
         '--guidance-low': cfgScale === 1 ? undefined : interval[0],
         '--guidance-high': cfgScale === 1 ? undefined : interval[1],

@@ -8,7 +8,9 @@ const ASSUMED_SHARE = 0.4
 
 export interface SpeedRequest {
   readonly model: string
+  /** Of each process. */
   readonly batch: number
+  readonly processes: number
   readonly device: 'cpu' | 'cuda'
   readonly precision: Precision
   /** Of a whole step for one image, the encoder's among them. */
@@ -35,6 +37,18 @@ export interface ExpectedSpeed {
 
 /** Undefined where there is nothing to go by: a CPU that nobody has measured in this precision. */
 export function expectedSpeed(request: SpeedRequest, measurements: readonly MeasuredStep[]): ExpectedSpeed | undefined {
+  const { processes } = request
+  const each = speedOfEach(request, measurements)
+  if (!each || processes === 1) return each
+  return {
+    ...each,
+    basis: each.basis === 'measured' ? 'scaled from a measurement' : each.basis,
+    imagesPerSecond: processes * each.imagesPerSecond,
+    explanation: `${each.explanation}; ${processes} times that: what exchanging gradients takes nobody has measured, and the optimizer's work is not divided`,
+  }
+}
+
+function speedOfEach(request: SpeedRequest, measurements: readonly MeasuredStep[]): ExpectedSpeed | undefined {
   const { device, precision, share, flopsPerImage } = request
   const measured = share === undefined ? newest(request, measurements) : undefined
   if (measured) return fromMeasurement(measured, request)

@@ -45,20 +45,26 @@ export function requireBlocks(
   }
 }
 
+/** How a batch is cut: among processes, and what each has of it into passes. */
+interface Cut {
+  readonly batch: number
+  readonly accumulate?: number
+  readonly processes?: number
+}
+
 /** What cuts a batch, as the user calls it. */
-const cutOf = ({ accumulate = 1, world = ALONE }: Pick<TrainerOptions, 'accumulate' | 'world'>) =>
-  [
-    ...(world.size > 1 ? [`${world.size} processes`] : []),
-    ...(accumulate > 1 ? [`accumulate ${accumulate}`] : []),
-  ].join(' and ')
+const cutOf = ({ accumulate = 1, processes = 1 }: Cut) =>
+  [...(processes > 1 ? [`${processes} processes`] : []), ...(accumulate > 1 ? [`accumulate ${accumulate}`] : [])].join(
+    ' and ',
+  )
 
 /** Throws where a batch cannot be cut into equal parts of the processes, and each of these into so many equal passes. */
-export function requireEqualParts(options: Pick<TrainerOptions, 'batch' | 'accumulate' | 'world'>): void {
-  const { batch, accumulate = 1, world = ALONE } = options
-  if (Number.isInteger(accumulate) && accumulate >= 1 && batch % (accumulate * world.size) === 0) return
+export function requireEqualParts(cut: Cut): void {
+  const { batch, accumulate = 1, processes = 1 } = cut
+  if (Number.isInteger(accumulate) && accumulate >= 1 && batch % (accumulate * processes) === 0) return
   throw new RangeError(
-    world.size > 1
-      ? `A batch of ${batch} cannot be cut into equal passes by ${cutOf(options)}; take a multiple of ${accumulate * world.size}.`
+    processes > 1
+      ? `A batch of ${batch} cannot be cut into equal passes by ${cutOf(cut)}; take a multiple of ${accumulate * processes}.`
       : `A batch of ${batch} cannot be cut into ${accumulate} equal passes; let accumulate be a divisor of the batch.`,
   )
 }
@@ -66,22 +72,28 @@ export function requireEqualParts(options: Pick<TrainerOptions, 'batch' | 'accum
 /** Throws where a batch cannot be cut as it is to be, or a loss would see another batch for it. */
 export function requireIndependentPasses(
   { tokens }: DiffusionTransformer,
-  options: Pick<TrainerOptions, 'batch' | 'accumulate' | 'world' | 'align' | 'disperse'>,
+  {
+    batch,
+    accumulate = 1,
+    world = ALONE,
+    align,
+    disperse,
+  }: Pick<TrainerOptions, 'batch' | 'accumulate' | 'world' | 'align' | 'disperse'>,
 ): void {
-  requireEqualParts(options)
-  const { batch, accumulate = 1, world = ALONE, align, disperse } = options
+  const cut = { batch, accumulate, processes: world.size }
+  requireEqualParts(cut)
   const passes = accumulate * world.size
   if (passes === 1) return
   if (disperse) {
     throw new RangeError(
-      `The dispersive loss is of all samples of a batch at once, and ${cutOf(options)} would show it ${batch / passes} of ${batch}; ` +
+      `The dispersive loss is of all samples of a batch at once, and ${cutOf(cut)} would show it ${batch / passes} of ${batch}; ` +
         'leave one of the two out.',
     )
   }
   const group = contrastedImages(tokens)
   if (align?.loss === 'nt-xent' && (batch / passes) % group !== 0) {
     throw new RangeError(
-      `NT-Xent contrasts groups of ${group} images, and ${cutOf(options)} would make passes of ${batch / passes}, which cuts groups; ` +
+      `NT-Xent contrasts groups of ${group} images, and ${cutOf(cut)} would make passes of ${batch / passes}, which cuts groups; ` +
         `let a pass be a multiple of ${group} images.`,
     )
   }

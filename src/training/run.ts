@@ -112,7 +112,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     'the configuration',
   )
   requireConsistentAlignment(configuration)
-  requireEqualParts({ ...configuration, world })
+  requireEqualParts({ ...configuration, processes: world.size })
   let encoders: AlignmentEncoder[] = []
   try {
     encoders = await openEncoders(configuration, data, { device, notice: (sentence) => options.onNotice?.(sentence) })

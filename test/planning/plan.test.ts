@@ -171,6 +171,7 @@ test('disk of ImageNet and of a checkpoint of SiT-XL/2, as the reference writes 
 })
 
 const onGpu: SpeedRequest = {
+  processes: 1,
   ...{ model: 'SiT-B/2', batch: 256, device: 'cuda', precision: 'bf16', share: undefined },
   ...{ flopsPerImage: 200e9, trainingFlopsPerImage: 150e9, gpu: GPUS.find(({ name }) => name === 'H100')! },
 }

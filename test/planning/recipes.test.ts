@@ -82,7 +82,7 @@ test.each(recipes)(
 )
 
 test.each(recipes)('$name: its commands are ones that there are', async (recipe) => {
-  const { prepare, train: training, evaluations } = recipeCommands(recipe)
+  const { prepare, train: training, evaluations } = recipeCommands(recipe, 1)
   for (const line of [
     prepare,
     training,

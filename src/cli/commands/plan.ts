@@ -10,7 +10,7 @@ export const planCommand = defineCommand({
   name: 'plan',
   summary: 'say what a recipe takes before it is begun: memory, work, days, disk',
   description:
-    'RECIPE is the name of one of the package (repa plan --list names them) or a file like it. Its model, encoders and optimizer are built at full size and make a step on a device that computes shapes and no numbers: nothing is allocated, and neither the device nor the data have to be here. It is for one GPU unless --device is cpu. Speed comes from the newest measured step; where there is none, it says that it is assumed.',
+    'RECIPE is the name of one of the package (repa plan --list names them) or a file like it. Its model, encoders and optimizer are built at full size and make a step on a device that computes shapes and no numbers: nothing is allocated, and neither the device nor the data have to be here. It is for a GPU, or --gpus of them, unless --device is cpu. Speed comes from the newest measured step; where there is none, it says that it is assumed.',
   positionals: { recipe: { placeholder: 'RECIPE', description: 'name of a recipe, or its file', optional: true } },
   options: {
     list: { type: 'boolean', default: false, description: 'name the recipes instead' },
@@ -26,7 +26,7 @@ export const planCommand = defineCommand({
       placeholder: 'NAME',
       description: `the GPU to plan for, which need not be here: ${GPU_NAMES.join(', ')}`,
     },
-    gpus: { type: 'integer', min: 1, max: 1, default: 1, description: 'how many; this version trains on one' },
+    gpus: { type: 'integer', min: 1, description: 'how many share every batch, a process each [1]' },
     batch: { type: 'integer', min: 1, description: "images a step [the recipe's]" },
     accumulate: { type: 'integer', min: 1, description: "passes in which a step goes through them [the recipe's, 1]" },
     recompute: {
@@ -54,13 +54,17 @@ export const planCommand = defineCommand({
       command: 'repa plan own-images --data data/photos --gpu RTX-4090 --batch 32',
       description: 'your own images on the GPU of a desk',
     },
+    { command: 'repa plan sit-xl-2-repa --gpus 8', description: 'the same on eight' },
     { command: 'repa plan sit-b-2-repa --device cpu --batch 4', description: 'why not to do it on a CPU' },
   ],
-  async run({ recipe, list, data, gpu, batch, accumulate, recompute, precision, steps, shareOfPeak }, { device, out }) {
+  async run(
+    { recipe, list, data, gpu, gpus, batch, accumulate, recompute, precision, steps, shareOfPeak },
+    { device, out },
+  ) {
     if (list || recipe === undefined) return listRecipes(out)
     const { planTraining } = await import('../../planning/plan.ts')
     const plan = await planTraining({
-      ...{ recipe, data, gpu, batch, accumulate, recompute, precision, steps, shareOfPeak },
+      ...{ recipe, data, gpu, gpus, batch, accumulate, recompute, precision, steps, shareOfPeak },
       // A plan is for where the training will be, and `auto` says nothing of that: a GPU is what recipes are for.
       device: device === 'cpu' ? 'cpu' : 'cuda',
     })
@@ -83,10 +87,10 @@ const LEFT = { heading: '' }
 const right = (heading: string) => ({ heading, align: 'right' as const })
 
 function show(plan: TrainingPlan, out: Output): void {
-  const { title, machine, model, precision, batch, accumulate, steps, data, epochs } = plan
+  const { title, machine, model, precision, batch, accumulate, steps, data, epochs, processes } = plan
   const threads = machine.threads === undefined ? '' : ` of ${machine.threads} threads`
   out.line(
-    `${title}: ${model}, batch ${formatCount(batch)}${accumulate > 1 ? ` in ${accumulate} passes` : ''}, ${precision}, on ${machine.threads === undefined ? 'an' : 'a'} ${machine.name}${threads}`,
+    `${title}: ${model}, batch ${formatCount(batch)}${accumulate > 1 ? ` in ${accumulate} passes` : ''}, ${precision}, on ${processes > 1 ? `${processes} times` : machine.threads === undefined ? 'an' : 'a'} ${machine.name}${threads}`,
   )
   out.line(
     `${data.name}: ${formatCount(data.images)} images of ${data.size} pixels in ${formatCount(data.classes)} classes; ` +
@@ -118,7 +122,7 @@ function showParameters({ parameters }: TrainingPlan, out: Output): void {
   )
 }
 
-function showMemory({ memory, machine, device }: TrainingPlan, out: Output): void {
+function showMemory({ memory, machine, device, processes }: TrainingPlan, out: Output): void {
   const { activations } = memory
   const { blocks } = activations
   const each = `${blocks.length} blocks, ${formatBytes(Math.max(0, ...blocks))} each`
@@ -139,7 +143,7 @@ function showMemory({ memory, machine, device }: TrainingPlan, out: Output): voi
     ['counters', memory.other],
   ]
   out.table(
-    [{ heading: 'memory, at its fullest moment' }, right('')],
+    [{ heading: `memory${processes > 1 ? ' of each' : ''}, at its fullest moment` }, right('')],
     [
       ...rows.filter(([, bytes]) => bytes >= 2 ** 16).map(([name, bytes]) => [name, formatBytes(bytes)]),
       ['peak', formatBytes(memory.peak)],
@@ -168,7 +172,10 @@ function showFit(
   else out.warn(`It does not fit into the ${room}; the largest batch that does is ${largestBatch}${passes}.`)
 }
 
-function showWork({ work, speed, seconds, batch, cachedEncoders, notices }: TrainingPlan, out: Output): void {
+function showWork(
+  { work, speed, seconds, batch, processes, cachedEncoders, notices }: TrainingPlan,
+  out: Output,
+): void {
   const tera = (flops: number) => `${formatSignificant(flops / 1e12, 4)} TFLOP`
   out.table(
     [{ heading: 'work of a step' }, right(''), right('an image')],
@@ -186,6 +193,7 @@ function showWork({ work, speed, seconds, batch, cachedEncoders, notices }: Trai
   for (const name of cachedEncoders) out.line(`${name} does not run: its features are with the data`)
   for (const sentence of notices) out.warn(sentence)
   out.line(`the optimizer reads and writes ${formatBytes(work.optimizerBytes)}`)
+  if (processes > 1) out.line(`each GPU sends and receives ${formatBytes(work.exchangedBytes)} of gradients`)
   out.line()
   if (!speed || seconds === undefined) {
     out.warn('No step has been measured in this precision on a CPU, so how long it takes is not known.')

@@ -31,6 +31,39 @@ test('a recipe of the package: every part of the plan, and the commands', async 
   }
 })
 
+test('--gpus: every part of the plan that they share, and that they do not', async () => {
+  const plans = await Promise.all(
+    [1, 8].map(async (gpus) => {
+      const { stdout } = await repa('plan', 'sit-b-2-repa', '--gpus', String(gpus), '--json')
+      return JSON.parse(stdout) as TrainingPlan
+    }),
+  )
+  const [one, eight] = plans as [TrainingPlan, TrainingPlan]
+  expect(eight).toMatchObject({ processes: 8, batch: 256, disk: one.disk })
+  expect(eight.memory.weights).toBe(one.memory.weights)
+  expect(8 * eight.memory.activations.blocks[3]!).toBe(one.memory.activations.blocks[3])
+  // A ring of g processes: each sends (g − 1) / g of the array twice.
+  expect(eight.work).toEqual({ ...one.work, exchangedBytes: 1.75 * eight.memory.gradients })
+  expect(one.work.exchangedBytes).toBe(0)
+  expect(eight.speed!.imagesPerSecond).toBeCloseTo(8 * one.speed!.imagesPerSecond, 6)
+  expect(eight.speed!.explanation).toContain('8 times that: what exchanging gradients takes nobody has measured')
+  expect(eight.commands.train).toContain('--processes 8')
+  expect(eight.commands.evaluations[0]!.sample).toContain('--processes 8')
+  const { stderr } = await repa('plan', 'sit-b-2-repa', '--gpus', '8')
+  expect(stderr).toContain('batch 256, bf16, on 8 times H100\n')
+  expect(stderr).toContain('memory of each, at its fullest moment')
+})
+
+test.each([
+  [['--gpus', '3'], 'A batch of 256 cannot be cut into equal passes by 3 processes; take a multiple of 3.'],
+  [
+    ['--gpus', '2', '--device', 'cpu'],
+    'A CPU trains in one process, which uses all cores; leave the number of GPUs out.',
+  ],
+])('%j is refused', async (words, message) => {
+  expect(await repa('plan', 'sit-b-2-repa', ...words)).toMatchObject({ status: 1, stderr: `repa plan: ${message}\n` })
+})
+
 test('--json is one object, and even then an assumption is said to be one', async () => {
   const { status, stdout, stderr } = await repa('plan', 'own-images', '--precision', 'fp16', '--json')
   expect(status).toBe(0)
