@@ -76,12 +76,12 @@ const COMPILER_CACHE = {
 }
 
 /**
- * @param {{ root: string, out: string, device: string, python?: string, sanitizer?: string, ncu?: string, cublasLt?: string }} where
- * `python`: one that can import torch; `sanitizer`: compute-sanitizer; `ncu`: Nsight Compute; `cublasLt`: its file; undefined where there is
- * none
+ * @param {{ root: string, out: string, device: string, python?: string, sanitizer?: string, ncu?: string, cublasLt?: string, nccl?: string }} where
+ * `python`: one that can import torch; `sanitizer`: compute-sanitizer; `ncu`: Nsight Compute; `cublasLt`, `nccl`: their files; undefined where
+ * there is none
  * @returns {Step[]}
  */
-export function gpuSessionPlan({ root, out, device, python, sanitizer, ncu, cublasLt }) {
+export function gpuSessionPlan({ root, out, device, python, sanitizer, ncu, cublasLt, nccl }) {
   const node = process.execPath
   const repa = (...words) => [node, join(root, 'dist/cli/main.js'), ...words, '--device', device, '--json']
   const probes = join(root, 'build/conformance/conformance')
@@ -121,7 +121,7 @@ export function gpuSessionPlan({ root, out, device, python, sanitizer, ncu, cubl
       group: 'test',
       command: [node, join(root, 'scripts/test-gpu.mjs')],
       limit: 590,
-      env: { REPA_TEST_DEVICES: device },
+      env: { REPA_TEST_DEVICES: device, ...(nccl && { REPA_NCCL: nccl }) },
     },
     ...CHOICES.flatMap(([choice, env]) => [
       {

@@ -135,15 +135,13 @@ function firstThat(programs, ...question) {
   )
 }
 
-/** cuBLASLt's file: where the loader's cache has it, or in the wheels beside torch. */
-function findCublasLt(python) {
-  const named = process.env.REPA_CUBLASLT
+/** A library of NVIDIA's, by a pattern that is a glob and an expression: where the loader's cache has it, or in the wheels beside torch. */
+function findLibrary(python, named, pattern) {
   if (named) return named
   const cache = spawnSync('ldconfig', ['-p'], { encoding: 'utf8' }).stdout ?? ''
-  const inCache = cache.match(/libcublasLt\.so\.1[23] .*=> (.+)/)?.[1]
+  const inCache = cache.match(new RegExp(`${pattern.replaceAll('.', '\\.')} .*=> (.+)`))?.[1]
   if (inCache || !python) return inCache
-  const code =
-    'import glob, os, torch; print(*glob.glob(os.path.dirname(torch.__file__) + "/../nvidia/*/lib/libcublasLt.so.1[23]"))'
+  const code = `import glob, os, torch; print(*glob.glob(os.path.dirname(torch.__file__) + "/../nvidia/*/lib/${pattern}"))`
   return spawnSync(python, ['-c', code], { encoding: 'utf8' }).stdout?.trim().split(' ')[0] || undefined
 }
 
@@ -166,7 +164,9 @@ async function main() {
   const python = firstThat([process.env.REPA_PYTHON, 'python3', '/usr/bin/python3'], '-c', 'import torch')
   const sanitizer = firstThat(['compute-sanitizer', '/usr/local/cuda/bin/compute-sanitizer'], '--version')
   const ncu = firstThat([process.env.REPA_NCU, 'ncu', '/usr/local/cuda/bin/ncu'], '--version')
-  const found = { python, sanitizer, ncu, cublasLt: findCublasLt(python) }
+  const cublasLt = findLibrary(python, process.env.REPA_CUBLASLT, 'libcublasLt.so.1[23]')
+  const nccl = findLibrary(python, process.env.REPA_NCCL, 'libnccl.so.2')
+  const found = { python, sanitizer, ncu, cublasLt, nccl }
   const plan = gpuSessionPlan({ root, out, device: values.device, ...found })
   const groups = new Set(plan.map(({ group }) => group))
   const only = values.only?.split(',') ?? [...groups]

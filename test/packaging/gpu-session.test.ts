@@ -41,6 +41,7 @@ interface Plan {
     sanitizer?: string
     ncu?: string
     cublasLt?: string
+    nccl?: string
   }): Step[]
 }
 
