@@ -46,20 +46,39 @@ function rangeOf(inside: string, pattern: string): string[] | undefined {
   return Array.from({ length: count }, (_, i) => String(Number(first) + i).padStart(digits, '0'))
 }
 
+/** A shard's number at the end of its name, with how many there are and the hash that `datasets` once added: `-00000-of-00040-0123abcd`. */
+const SHARD_NUMBER = /[-_.]?\d+(-of-\d+(-[0-9a-f]+)?)?(?=\.[^/]*$)/
+
+/** Words by which data sets call their parts. */
+const SPLIT_WORDS: ReadonlySet<string> = new Set(['train', 'test', 'val', 'valid', 'validation', 'dev'])
+
 /**
  * Throws where a folder's shards are those of several sets, as `train-00000-of-00040.parquet` and
- * `validation-00000-of-00002.parquet` in a download: together they would be no set.
+ * `validation-00000-of-00002.parquet` in a download: together they would be no set. Archives of one each, `cat.tar` and `dog.tar`, are
+ * shards of one set, unless their names say that there are no more of them (`-of-00001`) or call all of them train, test and the like.
  */
 export function requireOneSplit(folder: string, names: readonly string[]): void {
   const splits = new Map<string, string[]>()
   for (const name of names) {
-    // What comes before the shard's number.
-    const split = name.replace(/[-_.]?\d+(-of-\d+)?(?=\.[^/]*$)/, '').replace(/\.[^/]*$/, '')
+    const split = name.replace(SHARD_NUMBER, '').replace(/\.[^/]*$/, '')
     splits.set(split, [...(splits.get(split) ?? []), name])
   }
-  if (splits.size < 2 || [...splits.values()].every((shards) => shards.length === 1)) return
+  const isAlone = [...splits.values()].every((shards) => shards.length === 1)
+  const isCounted = names.some((name) => /-of-\d/.test(SHARD_NUMBER.exec(name)?.[0] ?? ''))
+  if (splits.size < 2 || (isAlone && !isCounted && !areSplitWords([...splits.keys()]))) return
   const counts = [...splits].map(([split, shards]) => `'${split}' (${shards.length})`).join(', ')
   throw new Error(
     `'${folder}' holds the shards of ${splits.size} sets: ${counts}. Name those of one, such as ${listNames([...splits.values()][0]!.slice(0, 2))}.`,
   )
+}
+
+/** Whether each of the names has a word for a part of a set in it, and not all the same. */
+function areSplitWords(splits: readonly string[]): boolean {
+  const words = splits.map((split) =>
+    split
+      .toLowerCase()
+      .split(/[^a-z]+/)
+      .find((word) => SPLIT_WORDS.has(word)),
+  )
+  return words.every((word) => word !== undefined) && new Set(words).size > 1
 }

@@ -26,14 +26,31 @@ describe('requireOneSplit', () => {
     [['0.tar', '1.tar', '12.tar']],
     [['cat.tar', 'dog.tar']],
     [['a/part.000.tar', 'a/part.001.tar']],
+    // `datasets` once wrote a hash behind the number.
+    [['train-00000-of-00002-6f5b7a43b2d8a9c1.parquet', 'train-00001-of-00002-0123456789abcdef.parquet']],
+    [['part-00000-1b4e28ba-c000.snappy.parquet', 'part-00001-1b4e28ba-c000.snappy.parquet']],
+    // Classes, not splits.
+    [['test tube.tar', 'train.tar', 'valley.tar']],
+    [['n01440764.tar', 'n01443537.tar']],
   ])('accepts %j', (names) => {
     expect(() => requireOneSplit('folder', names)).not.toThrow()
   })
 
-  test('refuses the shards of two sets', () => {
-    const names = ['test-0.tar', 'train-0.tar', 'train-1.tar']
-    expect(() => requireOneSplit('folder', names)).toThrow(
-      "the shards of 2 sets: 'test' (1), 'train' (2). Name those of one",
-    )
+  test.each([
+    [['test-0.tar', 'train-0.tar', 'train-1.tar'], "'test' (1), 'train' (2)"],
+    // A shard each, as most downloads of small sets are.
+    [['test-00000-of-00001.parquet', 'train-00000-of-00001.parquet'], "'test' (1), 'train' (1)"],
+    [
+      ['data/test-00000-of-00001-e9b1.parquet', 'data/train-00000-of-00001-6f5b7a43.parquet'],
+      "'data/test' (1), 'data/train' (1)",
+    ],
+    [['test.parquet', 'train.parquet'], "'test' (1), 'train' (1)"],
+    [
+      ['plain_text/train/0000.parquet', 'plain_text/test/0000.parquet'],
+      "'plain_text/train/' (1), 'plain_text/test/' (1)",
+    ],
+    [['val.tar.gz', 'train.tar.gz'], "'val' (1), 'train' (1)"],
+  ])('refuses the shards of two sets: %j', (names, counts) => {
+    expect(() => requireOneSplit('folder', names)).toThrow(`the shards of 2 sets: ${counts}. Name those of one`)
   })
 })
