@@ -14,6 +14,8 @@ export interface TarArchive {
   /** Every file, in the archive's order. */
   readonly files: readonly string[]
   readonly folders: readonly string[]
+  /** Members that stand for a file elsewhere and hold nothing of their own. */
+  readonly links: readonly string[]
   /** WebDataset labels that stand beside the images, by sample. */
   readonly sampleLabels: SampleLabels
   /** The members called dataset.json, by name. */
@@ -30,6 +32,7 @@ export interface TarArchive {
 export async function openTar(path: string): Promise<TarArchive> {
   const files = new Map<string, Member>()
   const folders = new Set<string>()
+  const links: string[] = []
   const sampleLabels = new Map<string, number>()
   const datasetJsons = new Map<string, string>()
   const input = await openTarInput(path)
@@ -39,6 +42,10 @@ export async function openTar(path: string): Promise<TarArchive> {
       if (entry.kind === 'other' || (entry.kind === 'folder' && /^[./]*$/.test(entry.name))) continue
       const name = entry.kind === 'folder' ? entry.name.replace(/\/+$/, '') : entry.name
       requireSafe(path, name)
+      if (entry.kind === 'link') {
+        links.push(name)
+        continue
+      }
       for (let slash = name.indexOf('/'); slash >= 0; slash = name.indexOf('/', slash + 1)) {
         folders.add(name.slice(0, slash))
       }
@@ -61,6 +68,7 @@ export async function openTar(path: string): Promise<TarArchive> {
     path,
     files: [...files.keys()],
     folders: [...folders],
+    links,
     sampleLabels,
     datasetJsons,
     read: (name) => reader.read(name),

@@ -50,6 +50,7 @@ function labelTarImages(
   const isTaken = isWebDataset ? isSampleImage : isImage
   const images = archives.flatMap((archive) => archive.files.filter(isTaken).map((name) => ({ archive, name })))
   const root = paths.length === 1 ? paths[0]! : `${paths[0]} and ${paths.length - 1} more`
+  requireNoLinks(root, archives, isTaken)
   if (images.length === 0) throw new Error(noImages(root, archives))
   const labelled = labelsOf(root, archives, images, isWebDataset, options)
   // Shards name their samples alike, so the archive's name comes first.
@@ -72,6 +73,16 @@ function labelTarImages(
     read: ({ name }) => readMember(byName.get(name)!, name),
     close,
   }
+}
+
+/** tar writes a file that has several names once, and its other names as links to that. In a folder each would be an image. */
+function requireNoLinks(root: string, archives: readonly TarArchive[], isTaken: (name: string) => boolean): void {
+  const links = archives.flatMap((archive) => archive.links.filter(isTaken))
+  if (links.length === 0) return
+  throw new Error(
+    `'${root}' holds ${links.length} links where images should be: ${listNames(links)}. ` +
+      'Pack it again with tar --dereference --hard-dereference, which stores what they stand for.',
+  )
 }
 
 /** Errors name an image by its archive's name, which must tell it from the others. */

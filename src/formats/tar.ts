@@ -6,7 +6,7 @@ import type { TarInput } from './tar-input.ts'
 export interface TarEntry {
   /** As in the archive, without a leading `./`: check it with `safeEntryName` before using it as a path. */
   readonly name: string
-  readonly kind: 'file' | 'folder' | 'other'
+  readonly kind: 'file' | 'folder' | 'link' | 'other'
   readonly size: number
   /** Where its bytes begin in the unpacked archive. */
   readonly offset: number
@@ -28,8 +28,17 @@ const FIELDS = {
   prefix: [345, 155],
 } as const
 
-/** Type flags; each other one (links, devices, GNU's sparse files) is a member that holds no file of its own. */
-const TYPE = { file: '0', oldFile: '\0', contiguous: '7', folder: '5', gnuLongName: 'L', gnuLongLink: 'K' } as const
+/** Type flags; each other one (devices, GNU's sparse files) is a member that holds no file of its own. */
+const TYPE = {
+  file: '0',
+  oldFile: '\0',
+  contiguous: '7',
+  hardLink: '1',
+  symbolicLink: '2',
+  folder: '5',
+  gnuLongName: 'L',
+  gnuLongLink: 'K',
+} as const
 const PAX = { next: 'x', all: 'g' } as const
 
 /**
@@ -166,6 +175,7 @@ function paxAttributes(input: TarInput, bytes: Uint8Array): Attributes {
 
 function kindOf(type: string, name: string): TarEntry['kind'] {
   if (type === TYPE.folder) return 'folder'
+  if (type === TYPE.hardLink || type === TYPE.symbolicLink) return 'link'
   // Before ustar a folder was told by its name.
   if (type === TYPE.oldFile || type === TYPE.file) return name.endsWith('/') ? 'folder' : 'file'
   return type === TYPE.contiguous ? 'file' : 'other'

@@ -173,6 +173,25 @@ describe('openImageSource of tar archives', () => {
     await expect(openImageSource(write(shards, false))).rejects.toThrow(message)
   })
 
+  test.each([
+    ['hard', '1'],
+    ['symbolic', '2'],
+  ])('refuses %s links in the place of images, which a folder would have', async (_, type) => {
+    const folder = temporaryFolder()
+    const linked = [...members('a/1.png', 'b/1.png'), { name: 'b/notes.txt', type }, { name: 'b/2.png', type }]
+    for (const file of ['a.tar', 'a.tar.gz']) {
+      const tar = rawTar(linked)
+      writeFileSync(join(folder, file), file.endsWith('gz') ? gzipSync(tar) : tar)
+      await expect(openImageSource(join(folder, file))).rejects.toThrow(
+        `'${join(folder, file)}' holds 1 links where images should be: 'b/2.png'. Pack it again with tar --dereference`,
+      )
+    }
+    writeFileSync(join(folder, 'b.tar'), rawTar(linked.slice(0, -1)))
+    const source = await openImageSource(join(folder, 'b.tar'))
+    await source.close()
+    expect(source.images).toHaveLength(2)
+  })
+
   test('several paths and patterns', async () => {
     const folder = write({ '00.tar': ['a/1.png'], '01.tar': ['b/1.png'], '02.tar': ['c/1.png'] }, false)
     for (const given of [join(folder, '{00..01}.tar'), [join(folder, '00.tar'), join(folder, '01.tar')]]) {

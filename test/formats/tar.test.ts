@@ -66,7 +66,7 @@ const ARCHIVES: readonly (readonly [what: string, members: readonly RawMember[],
     ],
     [
       { name: 'd/', kind: 'folder', text: '' },
-      { name: 'd/l', kind: 'other', text: '' },
+      { name: 'd/l', kind: 'link', text: '' },
       { name: 'n', kind: 'other', text: '' },
       { name: 'old/', kind: 'folder', text: '' },
     ],
