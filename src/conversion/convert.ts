@@ -13,6 +13,7 @@ import { CHECKPOINT_FILES } from '../training/checkpoint.ts'
 import { STATE_FILE } from '../training/checkpoint-files.ts'
 import { modelSetting, trainingSchema } from '../training/configuration.ts'
 import { openCheckpointFolder, sourcesOf, writeCheckpointFolder } from './checkpoint-folder.ts'
+import { interruptible } from './interruptible.ts'
 import { type ModelKnowledge, modelConfigOf } from './model-configuration.ts'
 import {
   isReferenceCheckpoint,
@@ -37,6 +38,8 @@ export interface ConvertOptions {
   readonly kind?: TransformerKind
   /** Replace the output where it exists. */
   readonly force?: boolean
+  /** Ends the conversion: it throws the signal's reason, and leaves what was there. */
+  readonly signal?: AbortSignal
 }
 
 export interface Conversion {
@@ -76,29 +79,50 @@ interface Input extends AsyncDisposable {
  * @throws {Error} with one sentence where the input holds nothing to convert, the two do not fit, or the output exists
  */
 export async function convert(input: string, output: string, options: ConvertOptions = {}): Promise<Conversion> {
+  try {
+    return await convertTensors(input, output, options)
+  } catch (error) {
+    // A writer may have wrapped it in a sentence of its own.
+    options.signal?.throwIfAborted()
+    throw error
+  }
+}
+
+async function convertTensors(input: string, output: string, options: ConvertOptions): Promise<Conversion> {
   const target = outputForm(output)
   await requireFree(output, target, options.force ?? false)
   const notes: string[] = []
   await using opened = await openInput(input, options, notes)
+  const stoppable = options.signal ? interruptible(options.signal) : (tensors: TensorSources) => tensors
   const weights = chosenWeights(opened.content, target, options.weights, input)
   if (weights !== undefined && target !== 'folder') {
-    if (target === 'torch') await writeTorchCheckpoint(output, weights, { fsync: true })
+    const sources = stoppable(weights)
+    if (target === 'torch') await writeTorchCheckpoint(output, sources, { fsync: true })
     else
       await writeSafetensors(
         output,
-        [...weights].map(([name, source]) => ({ name, ...source })),
+        [...sources].map(([name, source]) => ({ name, ...source })),
         { fsync: true },
       )
     return { output, kind: 'tensors', tensors: weights.size, notes }
   }
-  const training =
+  const { state, tensors } =
     opened.content.kind === 'training' && weights === undefined
       ? await opened.content.training()
       : await startOfTraining(weights!, options, input, notes)
+  const training = {
+    state,
+    tensors: {
+      weights: stoppable(tensors.weights),
+      ema: stoppable(tensors.ema),
+      firstMoments: stoppable(tensors.firstMoments),
+      secondMoments: stoppable(tensors.secondMoments),
+    },
+  }
   if (target === 'folder') await writeCheckpointFolder(output, training)
   else await writeTorchCheckpoint(output, referenceCheckpointOf(training), { fsync: true })
-  const tensors = Object.values(training.tensors).reduce((count, { size }) => count + size, 0)
-  return { output, kind: 'training checkpoint', tensors, notes }
+  const count = Object.values(tensors).reduce((sum, { size }) => sum + size, 0)
+  return { output, kind: 'training checkpoint', tensors: count, notes }
 }
 
 /**

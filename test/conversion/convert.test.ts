@@ -62,6 +62,16 @@ describe('bare state dicts', () => {
     },
   )
 
+  test.each(['b.safetensors', 'b.pt', 'run/0000007'])(
+    'an interrupted conversion to %s leaves nothing',
+    async (name) => {
+      const { folder, path } = await written('a.pt', referenceCheckpoint())
+      const signal = AbortSignal.abort(new Error('stopped'))
+      await expect(convert(path, join(folder, name), { signal })).rejects.toBe(signal.reason)
+      expect((await readdir(folder, { recursive: true })).filter((entry) => entry !== 'run')).toEqual(['a.pt'])
+    },
+  )
+
   test('the one state dict of a nested file is found', async () => {
     const { folder, path } = await written('mae.pth', { epoch: 3, state: { model: dtypes }, args: { lr: 0.5 } })
     const out = join(folder, 'mae.safetensors')

@@ -50,10 +50,11 @@ export const convertCommand = defineCommand({
     { command: 'repa convert runs/xl/checkpoints/0400000 xl.pt', description: 'the other way round' },
     { command: 'repa convert runs/xl/checkpoints/0400000 xl.safetensors', description: 'the EMA weights alone' },
   ],
-  async run({ input, output, weights, key, heads, alignDepth, kind, force }, { out }) {
+  async run({ input, output, weights, key, heads, alignDepth, kind, force }, { out, signal }) {
     const { convert } = await import('../../conversion/convert.ts')
     const result = await convert(input, output, {
       force,
+      signal,
       ...(weights !== undefined && { weights }),
       ...(key !== undefined && { key }),
       ...(heads !== undefined && { heads }),

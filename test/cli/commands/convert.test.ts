@@ -1,3 +1,4 @@
+import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { dispatch } from '../../../src/cli/dispatch.ts'
@@ -7,8 +8,12 @@ import { temporaryFolder } from '../../formats/temporary-folder.ts'
 import { RecordingStream } from '../recording-stream.ts'
 
 async function repa(...words: string[]) {
+  return await repaUntil(new AbortController().signal, ...words)
+}
+
+async function repaUntil(signal: AbortSignal, ...words: string[]) {
   const [stdout, stderr] = [new RecordingStream(), new RecordingStream()]
-  const status = await dispatch(words, { stdout, stderr, env: {}, signal: new AbortController().signal })
+  const status = await dispatch(words, { stdout, stderr, env: {}, signal })
   return { status, stdout: stdout.text, stderr: stderr.text }
 }
 
@@ -32,6 +37,14 @@ test('converts, says what it assumed, and refuses to overwrite', async () => {
     stderr: `repa convert: ${file} exists already; --force replaces it, or choose another name.\n`,
   })
   expect(await repa('convert', run, file, '--force', '--quiet')).toEqual({ status: 0, stdout: '', stderr: '' })
+})
+
+test('ends with 130 when it is interrupted, and leaves nothing', async () => {
+  const folder = await temporaryFolder()
+  await writeTorchCheckpoint(join(folder, 'a.pt'), referenceCheckpoint())
+  const result = await repaUntil(AbortSignal.abort(), 'convert', join(folder, 'a.pt'), join(folder, 'b.safetensors'))
+  expect(result).toEqual({ status: 130, stdout: '', stderr: '' })
+  expect(await readdir(folder)).toEqual(['a.pt'])
 })
 
 test.each([
