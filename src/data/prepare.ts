@@ -129,7 +129,7 @@ function isInPlace({ source, out }: PrepareOptions): boolean {
 
 /** The archive is packed from a folder beside it, which a killed call leaves and the next one goes on with. */
 async function prepareZip(options: PrepareOptions): Promise<DatasetInfo> {
-  const { out, latents = 'none', features = [], flip } = options
+  const { out, latents = 'none', features = [], flip, signal } = options
   if (features.length > 0 || flip) {
     throw new RangeError(
       `'${out}' is an archive of one step's files, as the reference has it; features and flips need a folder.`,
@@ -139,7 +139,7 @@ async function prepareZip(options: PrepareOptions): Promise<DatasetInfo> {
     throw new Error(`'${out}' exists already; remove it or choose another name.`)
   const folder = `${out}.partial`
   const info = await prepareDataset({ ...options, out: folder })
-  await packDataset(join(folder, latents === 'none' ? LAYOUT.images : LAYOUT.latents), out)
+  await packDataset(join(folder, latents === 'none' ? LAYOUT.images : LAYOUT.latents), out, signal)
   await rm(folder, { recursive: true })
   return info
 }

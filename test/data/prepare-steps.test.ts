@@ -231,6 +231,22 @@ describe('an interrupted preparation', () => {
     expect(existsSync(journal)).toBe(false)
   })
 
+  test('leaves no half of an archive, and packs what is prepared the next time', async () => {
+    const options = setup(pictures(5))
+    const out = `${options.out}.zip`
+    const controller = new AbortController()
+    const onProgress: PrepareOptions['onProgress'] = ({ done, total }) => {
+      if (done === total) setImmediate(() => controller.abort(new Error('interrupted')))
+    }
+    // The images' own last look at the signal is over when it aborts: it is the packing that stops.
+    const stopped = prepareDataset({ ...options, out, onProgress, signal: controller.signal })
+    await expect(stopped).rejects.toThrow('interrupted')
+    expect(readdirSync(join(out, '..')).sort()).toEqual(['out.zip.partial', 'source'])
+    expect(existsSync(`${out}.partial/prepare-journal.jsonl`)).toBe(false)
+    expect(await prepareDataset({ ...options, out })).toMatchObject({ images: 5 })
+    expect(readdirSync(join(out, '..')).sort()).toEqual(['out.zip', 'source'])
+  })
+
   test.skipIf(!existsSync('/dev/full'))('a disk that is full is said in one sentence', async () => {
     const options = setup({ ...pictures(5), 'class0/zzz.png': 'no image' }, ALL)
     await expect(prepareDataset(options)).rejects.toThrow('zzz.png')
