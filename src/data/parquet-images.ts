@@ -80,6 +80,7 @@ export class ParquetImages {
         },
       }
       const metadata = await reading(path, () => parquet.parquetMetadataAsync(buffer))
+      requireRows(path, metadata)
       const schema = parquet.parquetSchema(metadata).children
       const columns = columnsOf(path, schema, featuresOf(metadata), options)
       return new ParquetImages(parquet, file, buffer, metadata, columns)
@@ -103,7 +104,8 @@ export class ParquetImages {
     )
     return Int32Array.from(rows, ({ [label]: value }, row) => {
       const number = Number(value)
-      if ((typeof value === 'number' || typeof value === 'bigint') && number >= 0 && number < 2 ** 31) return number
+      const isNumber = typeof value === 'number' || typeof value === 'bigint'
+      if (isNumber && Number.isInteger(number) && number >= 0 && number < 2 ** 31) return number
       throw new FileFormatError(
         this.path,
         `row ${row} has the label ${String(value)} in the column "${label}"; the number of a class, from 0, was expected.`,
@@ -159,6 +161,13 @@ interface Span {
   readonly end: number
   /** Whether they are a part of a row group. */
   readonly isPart: boolean
+}
+
+/** Rows that no row group has would be images without bytes and labels. */
+function requireRows(path: string, { num_rows, row_groups }: FileMetaData): void {
+  const rows = row_groups.reduce((sum, group) => sum + group.num_rows, 0n)
+  if (rows === num_rows) return
+  throw new FileFormatError(path, `it declares ${num_rows} rows, but its row groups have ${rows}.`)
 }
 
 function spansOf(metadata: FileMetaData, image: string): Span[] {

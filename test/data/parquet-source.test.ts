@@ -139,7 +139,28 @@ describe('openImageSource of parquet files', () => {
       { name: 'label', data: [...values] },
     ],
   })
+  /** Of 23 rows in one row group, whose footer declares another number: as thrift has it, i64 field 3 before the list of field 4. */
+  const rowsDeclared = (rows: number): Uint8Array => {
+    const file = Buffer.from(imageFile(23))
+    file[file.lastIndexOf(Buffer.of(0x16, 2 * 23, 0x19)) + 1] = 2 * rows
+    return file
+  }
   test.each<[string, Uint8Array, ImageSourceOptions, string]>([
+    ['more rows than its row groups have', rowsDeclared(40), {}, 'it declares 40 rows, but its row groups have 23.'],
+    ['fewer rows than its row groups have', rowsDeclared(5), {}, 'it declares 5 rows, but its row groups have 23.'],
+    [
+      'labels that are no whole numbers',
+      new Uint8Array(
+        parquetWriteBuffer({
+          columnData: [
+            { name: 'jpg', data: [bytesOf(0), bytesOf(1)], type: 'BYTE_ARRAY' },
+            { name: 'score', data: [1, 0.5], type: 'DOUBLE' },
+          ],
+        }),
+      ),
+      { labelColumn: 'score' },
+      'row 1 has the label 0.5 in the column "score"; the number of a class, from 0, was expected.',
+    ],
     [
       'no column of images',
       text,
