@@ -133,6 +133,12 @@ function labelsOf(
   const shards = labelsFromShards(images)
   if (shards) return shards
   const [only] = archives.length === 1 ? archives : []
+  const listed = only ? undefined : archives.find(({ datasetJsons }) => datasetJsons.size > 0)
+  if (listed) {
+    throw new Error(
+      `'${listed.path}' holds a dataset.json, which gives the labels of an archive by itself. Unpack the shards into one folder and name that.`,
+    )
+  }
   const prefix = enterSingleFolders(names, new Set(only?.datasetJsons.keys()))
   const notes =
     prefix === '' ? [] : [`Took the classes from inside '${prefix.slice(0, -1)}', the only folder at the top.`]
@@ -161,7 +167,9 @@ function labelsFromSamples(root: string, images: readonly TarImage[]): Labelled 
 /** ImageNet's own form: an archive for each class, `n01440764.tar`, whose images are called `n01440764_10026.JPEG`. */
 function labelsFromShards(images: readonly TarImage[]): Labelled | undefined {
   const classOf = ({ archive }: TarImage): string => basename(archive.path).split('.')[0]!
-  if (!images.every((image) => image.name.startsWith(`${classOf(image)}_`))) return undefined
+  const isOfClass = (image: TarImage): boolean =>
+    image.name.startsWith(`${classOf(image)}_`) && !image.name.includes('/')
+  if (!images.every(isOfClass)) return undefined
   const classNames = [...new Set(images.map(classOf))].sort(byCodePoint)
   if (classNames.length < 2) throw new Error(`All images are of the archive '${classNames[0]}.tar'. ${LABEL_ADVICE}`)
   const index = new Map(classNames.map((name, i) => [name, i]))

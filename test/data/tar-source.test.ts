@@ -103,6 +103,15 @@ const CASES: Case[] = [
     notes: ["Took each archive for a class, as its images begin with its name: 'n01', 'n02'."],
   },
   {
+    what: 'class folders whose names begin as the archive does',
+    shards: { 'cats.tar': ['cats_wild/1.png', 'cats_tame/1.png'] },
+    images: [
+      ['cats_wild/1.png', 1],
+      ['cats_tame/1.png', 0],
+    ],
+    classNames: ['cats_tame', 'cats_wild'],
+  },
+  {
     what: 'no labels, where none are wanted',
     shards: { 'a.tar': ['1.jpg', '1.txt', '1.json:{"caption":"x"}'] },
     options: { unlabelled: true },
@@ -164,6 +173,11 @@ describe('openImageSource of tar archives', () => {
     ['archives inside', { 'a.tar': ['1.tar', '2.tar'] }, 'holds no images but 2 tar archives; unpack it once'],
     ['a name twice', { 'a.tar': ['a/1.jpg', 'a/1.jpg'] }, 'has two members named "a/1.jpg"'],
     ['a name that leads out', { 'a.tar': ['a/../../1.jpg'] }, 'leads out of its folder by ".."; it is not safe'],
+    [
+      'a dataset.json of one shard of several',
+      { '0.tar': ['00000/0.png', 'dataset.json:{"labels": [["00000/0.png", 7]]}'], '1.tar': ['00001/1.png'] },
+      "0.tar' holds a dataset.json, which gives the labels of an archive by itself. Unpack the shards into one folder",
+    ],
     [
       'a label of a missing image',
       { 'a.tar': ['1.png', 'dataset.json:{"labels": [["1.png", 0], ["2.png", 0]]}'] },
