@@ -13,6 +13,22 @@ export function parseDatasetJson(text: string, file: string): Labels | null {
   return parseJson(datasetJson, text, file).labels
 }
 
+/** The labels by what tells the images apart. Throws where one image has two: the last would count, without a word. */
+export function labelsBy<K>(labels: Labels, file: string, keyOf: (name: string) => K): Map<K, number> {
+  const entries = new Map<K, Labels[number]>()
+  for (const entry of labels) {
+    const [name, label] = entry
+    const first = entries.get(keyOf(name))
+    if (first !== undefined && first[1] !== label) {
+      throw new Error(
+        `'${file}' gives '${name}' the label ${label} and '${first[0]}', which is the same image, the label ${first[1]}.`,
+      )
+    }
+    entries.set(keyOf(name), entry)
+  }
+  return new Map([...entries].map(([key, [, label]]) => [key, label]))
+}
+
 /** Spaced as Python's `json.dump` does, so that the file is byte for byte the reference tool's. */
 export function formatDatasetJson(labels: Labels): string {
   return `{"labels": [${labels.map(([name, label]) => `[${JSON.stringify(name)}, ${label}]`).join(', ')}]}`

@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
 import { type DatasetInfo, datasetInfo, type FeatureSettings, LAYOUT } from './dataset-info.ts'
-import { type Labels, parseDatasetJson, parseJson } from './dataset-json.ts'
+import { type Labels, labelsBy, parseDatasetJson, parseJson } from './dataset-json.ts'
 import { openFolder } from './file-tree.ts'
 import { IMAGE_EXTENSIONS } from './image-decoding.ts'
 import { DEFAULT_LATENT_SCALE } from './latent-encoder.ts'
@@ -42,7 +42,7 @@ export async function listImages(path: string): Promise<ImageListing> {
   if (labels === null)
     throw new Error(`'${file}' declares that there are no labels; training needs one for each image.`)
   const numbers = [...images.keys()].sort((a, b) => a - b)
-  const labelOf = new Map(labels.map(([name, label]) => [numberOf(name, file), label]))
+  const labelOf = labelsBy(labels, file, (name) => numberOf(name, file))
   checkLabels(file, numbers, images, labels, labelOf)
   return {
     names: numbers.map((number) => images.get(number)!),
@@ -71,7 +71,7 @@ export async function listDataset(path: string): Promise<DatasetListing> {
     : undefined
   if (latents) checkPairs(path, images, latents)
   const { labels, file } = await readLabels(path)
-  const labelOf = new Map(labels.map(([name, label]) => [numberOf(name, file), label]))
+  const labelOf = labelsBy(labels, file, (name) => numberOf(name, file))
   const numbers = [...images.keys()].sort((a, b) => a - b)
   checkLabels(file, numbers, images, labels, labelOf)
   const info = await readInfo(path)

@@ -1,5 +1,5 @@
 import { extname, join } from 'node:path'
-import type { Labels } from './dataset-json.ts'
+import { type Labels, labelsBy } from './dataset-json.ts'
 import type { FileTree } from './file-tree.ts'
 import { IMAGE_EXTENSIONS } from './image-decoding.ts'
 import { listNames } from './name-list.ts'
@@ -55,7 +55,7 @@ export function labelsFromJson(
   file: string,
 ): Labelled {
   if (labels === null) throw new Error(`'${file}' declares that there are no labels. ${LABEL_ADVICE}`)
-  const byName = new Map(labels.map(([name, label]) => [prefix + name, label]))
+  const byName = labelsBy(labels, file, (name) => prefix + name)
   const unlabelled = names.filter((name) => !byName.has(name))
   if (unlabelled.length > 0) {
     throw new Error(`'${file}' gives no label for ${unlabelled.length} images: ${listNames(unlabelled)}.`)

@@ -174,6 +174,18 @@ describe('Dataset.open', () => {
       [],
       "gives no label for 2 images: '00000/img00000000.png', '00000/img00000002.png'.",
     ],
+    [
+      'two labels for one number',
+      {
+        ...PIXELS_ONLY,
+        'images/dataset.json': json([
+          ['00000/img00000001.png', 0],
+          ['img1.png', 3],
+        ]),
+      },
+      [],
+      "gives 'img1.png' the label 3 and '00000/img00000001.png', which is the same image, the label 0.",
+    ],
     ['labels for too many', PIXELS_ONLY, [image2], "names 1 files that are not there: '00000/img00000002.png'."],
     ['a name without number', { ...PIXELS_ONLY, 'images/x.png': png(8) }, [], "'x.png' in"],
     ['a number twice', { ...PIXELS_ONLY, 'images/2.png': png(8) }, [], 'has two files of number 2'],

@@ -196,6 +196,18 @@ describe.each(['folder', 'zip'])('openImageSource of a %s', (kind) => {
       }),
       "names 1 images that are not there: '2.png'",
     ],
+    [
+      'two labels for one image',
+      contents(['1.png'], {
+        'dataset.json': {
+          labels: [
+            ['1.png', 0],
+            ['1.png', 2],
+          ],
+        },
+      }),
+      "gives '1.png' the label 2 and '1.png', which is the same image, the label 0.",
+    ],
     ['a broken dataset.json', { '1.png': '', 'dataset.json': '{' }, 'it is not JSON'],
     [
       'a label that is no class',
