@@ -15,6 +15,8 @@ interface Waiting {
 interface Thread {
   readonly worker: Worker
   readonly waiting: Map<number, Waiting>
+  /** Why it has ended; undefined while it lives. What is sent to it afterwards would never be answered. */
+  end?: Error
 }
 
 /** Renders training images on worker threads. The bytes do not depend on how many there are. */
@@ -24,9 +26,9 @@ export class TrainingImagePool {
   #requests = 0
 
   /** @param threads 0 renders in the calling thread */
-  constructor(threads: number, options: TrainingImageOptions) {
+  constructor(threads: number, options: TrainingImageOptions, worker: URL | undefined = WORKER) {
     this.#options = options
-    this.#threads = WORKER ? Array.from({ length: threads }, () => startThread(WORKER)) : []
+    this.#threads = worker ? Array.from({ length: threads }, () => startThread(worker)) : []
   }
 
   /** As `renderTrainingImage`. `bytes` are the pool's from then on. */
@@ -37,6 +39,7 @@ export class TrainingImagePool {
       (idlest, thread) => (thread.waiting.size < idlest.waiting.size ? thread : idlest),
       first,
     )
+    if (idlest.end) throw idlest.end
     const id = this.#requests++
     const rendered = await new Promise<Rendered>((resolve, reject) => {
       idlest.waiting.set(id, { resolve, reject })
@@ -57,17 +60,20 @@ export class TrainingImagePool {
 }
 
 function startThread(url: URL): Thread {
-  const worker = new Worker(url)
-  const waiting = new Map<number, Waiting>()
+  const thread: Thread = { worker: new Worker(url), waiting: new Map() }
+  const { worker, waiting } = thread
   worker.on('message', ({ id, rendered }: RenderReply) => {
     waiting.get(id)?.resolve(rendered)
     waiting.delete(id)
   })
-  const fail = (error: unknown): void => {
-    for (const { reject } of waiting.values()) reject(error)
+  const end = (error: Error): void => {
+    thread.end ??= error
+    for (const { reject } of waiting.values()) reject(thread.end)
     waiting.clear()
   }
-  worker.on('error', fail)
-  worker.on('exit', () => fail(new Error('A thread that prepares images ended early.')))
-  return { worker, waiting }
+  worker.on('error', (error) =>
+    end(new Error(`A thread that prepares images has failed: ${error.message}`, { cause: error })),
+  )
+  worker.on('exit', () => end(new Error('A thread that prepares images ended early.')))
+  return thread
 }
