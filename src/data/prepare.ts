@@ -101,7 +101,13 @@ export async function prepareDataset(options: PrepareOptions): Promise<DatasetIn
   }
 }
 
-function checkOptions({ size, wideHeight = size, latents = 'none', maxImages = 1 }: PrepareOptions): void {
+function checkOptions({
+  size,
+  wideHeight = size,
+  latents = 'none',
+  features = [],
+  maxImages = 1,
+}: PrepareOptions): void {
   if (!Number.isInteger(size) || size < 1) {
     throw new RangeError(`The image size ${size} is not a whole number of pixels, at least 1.`)
   }
@@ -111,6 +117,9 @@ function checkOptions({ size, wideHeight = size, latents = 'none', maxImages = 1
   if (!Number.isInteger(maxImages) || maxImages < 1) {
     throw new RangeError(`The limit of ${maxImages} images is not a whole number, at least 1.`)
   }
+  const names = features.map(({ name }) => name)
+  const twice = names.find((name, i) => names.indexOf(name) < i)
+  if (twice !== undefined) throw new RangeError(`The encoder '${twice}' is named twice; its features are kept once.`)
   if (latents !== 'none') checkShrinking(latents, size)
 }
 

@@ -124,6 +124,11 @@ describe('the steps of prepareDataset', () => {
       "gives features of '00000/img00000000.png' that are not finite or beyond float16's 65504",
     ],
     [
+      'an encoder named twice',
+      { features: [tokenMeans, { ...tokenMeans, weights: 'cd'.repeat(32) }] },
+      "The encoder 'token-means' is named twice; its features are kept once.",
+    ],
+    [
       'an archive with features',
       { out: '/nowhere/x.zip' },
       "is an archive of one step's files, as the reference has it",
