@@ -17,7 +17,8 @@ export async function announceFeatures(
   })
   const bytes = features.reduce((sum, settings) => sum + featureBytes(settings), 0) * images * (flip ? 2 : 1)
   const { bavail, bsize } = await statfs(out)
-  const free = bavail * bsize + (await bytesBelow(folder))
+  const left = await Promise.all(features.map(({ encoder }) => bytesBelow(join(folder, encoder))))
+  const free = left.reduce((sum, bytes) => sum + bytes, bavail * bsize)
   const count = `${images.toLocaleString('en')} images${flip ? ' and their mirror images' : ''}`
   const sentence = `The features of ${count} (${parts.join(', ')}) take ${gigabytes(bytes)} in '${folder}'`
   if (bytes > free) {
@@ -26,9 +27,9 @@ export async function announceFeatures(
   return `${sentence}; ${gigabytes(free)} are free there.`
 }
 
-/** What a killed run has left counts as free: it is what is needed. */
+/** What a killed run has left of an encoder's features counts as free: it is what is needed. Those of others are not. */
 async function bytesBelow(folder: string): Promise<number> {
-  const names = await readdir(folder, { recursive: true }).catch(() => [])
+  const names = await readdir(folder).catch(() => [])
   const sizes = await Promise.all(names.map(async (name) => stat(join(folder, name))))
   return sizes.reduce((sum, entry) => sum + (entry.isFile() ? entry.size : 0), 0)
 }
