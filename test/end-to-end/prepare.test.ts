@@ -164,7 +164,7 @@ describe('repa prepare', () => {
         { name: '1.cls', data: '0' },
       ]),
       [],
-      /^repa prepare: Cannot read the image '1\.png': it is not a JPEG, .* --on-corrupt skip\.\n$/,
+      /^repa prepare: Cannot read the image '1\.png': it is not a JPEG, .* --on-corrupt skip: the call goes on from there\.\n$/,
     ],
     [
       'broken.parquet',
