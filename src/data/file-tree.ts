@@ -1,5 +1,6 @@
 import { readdir, readFile, realpath, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { ifThere } from '../formats/if-there.ts'
 
 /** Files under one root, a folder or an archive, named by their path inside it with `/` between the parts. */
 export interface FileTree {
@@ -14,25 +15,30 @@ export interface FileTree {
   close(): Promise<void>
 }
 
-/** Lists a folder with everything below it. Symbolic links are followed; one that leads back to its own parent ends. */
-export async function openFolder(root: string): Promise<FileTree> {
+/**
+ * Lists a folder with everything below it. Symbolic links are followed; one that leads back to its own parent ends.
+ *
+ * @param without a folder that is left out where it lies below
+ */
+export async function openFolder(root: string, without?: string): Promise<FileTree> {
   const files: string[] = []
   const folders: string[] = []
-  const walk = async (prefix: string, ancestors: ReadonlySet<string>): Promise<void> => {
-    const here = join(root, prefix)
-    const real = await realpath(here)
+  const omitted = without === undefined ? undefined : await ifThere(realpath(without))
+  const walk = async (prefix: string, real: string, ancestors: ReadonlySet<string>): Promise<void> => {
     if (ancestors.has(real)) return
     const inside = new Set(ancestors).add(real)
-    for (const entry of await readdir(here, { withFileTypes: true })) {
+    for (const entry of await readdir(join(root, prefix), { withFileTypes: true })) {
       const name = prefix === '' ? entry.name : `${prefix}/${entry.name}`
       const target = entry.isSymbolicLink() ? await stat(join(root, name)) : entry
       if (target.isFile()) files.push(name)
       else if (target.isDirectory()) {
+        const below = await realpath(join(root, name))
+        if (below === omitted) continue
         folders.push(name)
-        await walk(name, inside)
+        await walk(name, below, inside)
       }
     }
   }
-  await walk('', new Set())
+  await walk('', await realpath(root), new Set())
   return { root, files, folders, read: (name) => readFile(join(root, name)), close: async () => {} }
 }

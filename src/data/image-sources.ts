@@ -47,6 +47,8 @@ export interface ImageSourceOptions extends LabelOptions {
   readonly imageColumn?: string | undefined
   /** Of parquet files: the column of integer labels, where its name does not tell it. */
   readonly labelColumn?: string | undefined
+  /** A folder that is no part of the source, though it may lie in it: what is made of the images. */
+  readonly without?: string | undefined
 }
 
 /**
@@ -73,7 +75,7 @@ export async function openImageSource(
   const info = await stat(path).catch(() => undefined)
   if (!info) throw new Error(`There is no image source '${path}'; check the path.`)
   if (!info.isDirectory()) return openFile(path, options)
-  const folder = await openFolder(path)
+  const folder = await openFolder(path, options.without)
   if (folder.files.some(isImage)) return labelImages(folder, options)
   const archives = archivesOf(folder)
   if (archives.length > 1) return openShards(archives, options)

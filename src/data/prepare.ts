@@ -39,7 +39,7 @@ export interface PrepareProgress {
   readonly skipped: number
 }
 
-export interface PrepareOptions extends ImageSourceOptions {
+export interface PrepareOptions extends Omit<ImageSourceOptions, 'without'> {
   /**
    * What `openImageSource` opens; several paths are the shards of one set. `out` itself, or its folder `images`: the images that
    * are there, to which latents or features are added.
@@ -93,7 +93,7 @@ export async function prepareDataset(options: PrepareOptions): Promise<DatasetIn
   checkOptions(options)
   if (/\.zip$/i.test(options.out)) return prepareZip(options)
   if (isInPlace(options)) return addToSet(options, undefined)
-  const source = await openImageSource(options.source, options)
+  const source = await openImageSource(options.source, { ...options, without: options.out })
   try {
     return await addToSet(options, source)
   } finally {

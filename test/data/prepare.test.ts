@@ -178,6 +178,15 @@ describe('the output folder of prepareDataset', () => {
     expect(folderDigest(options.out)).toEqual(before)
   })
 
+  test('in the source is no part of it: neither a class nor other images at the next call', async () => {
+    const options = setup({ ...pictures(4), 'class0/000.png': 'no image' })
+    const out = join(options.source, 'data')
+    await expect(prepareDataset({ ...options, out })).rejects.toThrow('000.png')
+    const info = await prepareDataset({ ...options, out, onCorrupt: 'skip' })
+    expect(info).toMatchObject({ images: 3, classNames: ['class0', 'class1', 'class2'], ignored: { count: 0 } })
+    expect(await prepareDataset({ ...options, out, onCorrupt: 'skip' })).toEqual(info)
+  })
+
   test.each<[string, Partial<PrepareOptions>, string]>([
     ['size', { size: 8 }, 'holds a data set with size 16, not 8 as asked for'],
     ['transform', { transform: 'none' }, 'with transform center-crop-dhariwal, not none'],
