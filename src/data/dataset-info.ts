@@ -67,7 +67,7 @@ export const datasetInfo = z.strictObject({
   /** Images of each class, by label. */
   classCounts: z.array(z.int()),
   skipped: z.array(skippedImage),
-  /** Files of the source that are no images: how many, and the first of them. */
+  /** Files of the source that are not named as images that are read here: how many, and the first of them. */
   ignored: z.strictObject({ count: z.int(), names: z.array(z.string()) }),
   notes: z.array(z.string()),
   /** Absent where the pixels are the latents. */

@@ -3,8 +3,20 @@ import { decodeBmp, readBmpHeader } from './bmp.ts'
 import { findPngDamage, type ImageHeader, readImageHeader } from './image-header.ts'
 import type { RgbImage } from './rgb-image.ts'
 
-/** File name endings that count as images, in lower case. The bytes, not the ending, decide how a file is read. */
-export const IMAGE_EXTENSIONS: ReadonlySet<string> = new Set(['.jpg', '.jpeg', '.png', '.bmp', '.webp'])
+/**
+ * File name endings that count as images, in lower case: those that Pillow, and so the reference, gives the formats that are read here.
+ * The bytes, not the ending, decide how a file is read.
+ */
+export const IMAGE_EXTENSIONS: ReadonlySet<string> = new Set([
+  '.jpg',
+  '.jpeg',
+  '.jpe',
+  '.jfif',
+  '.png',
+  '.apng',
+  '.bmp',
+  '.webp',
+])
 
 /** The most pixels that one image may have: where Pillow, too, takes a file for a decompression bomb. */
 export const MAX_IMAGE_PIXELS = 178_956_970

@@ -30,7 +30,7 @@ export interface ImageSource {
   readonly images: readonly SourceImage[]
   /** The name of each class, by label; undefined where the source gives numbers alone. */
   readonly classNames: readonly string[] | undefined
-  /** Files that are no images, and hidden ones. */
+  /** Files that are not named as images of the formats that are read here, and hidden ones. */
   readonly ignored: readonly string[]
   /** What was decided on the user's behalf, in sentences. */
   readonly notes: readonly string[]

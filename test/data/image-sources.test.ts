@@ -24,16 +24,17 @@ interface Layout {
 const LAYOUTS: Layout[] = [
   {
     what: 'class folders, deep ones too, with files that are no images',
-    files: ['b/2.png', 'b/deep/1.JPG', 'a/9.jpeg', 'c/x.webp', 'c/x.bmp', 'a/notes.txt', 'README.md'],
+    files: ['b/2.png', 'b/deep/1.JPG', 'a/9.jpeg', 'c/x.webp', 'c/x.bmp', 'c/y.jfif', 'a/n.gif', 'README.md'],
     images: [
       ['a/9.jpeg', 0],
       ['b/2.png', 1],
       ['b/deep/1.JPG', 1],
       ['c/x.bmp', 2],
       ['c/x.webp', 2],
+      ['c/y.jfif', 2],
     ],
     classNames: ['a', 'b', 'c'],
-    ignored: ['README.md', 'a/notes.txt'],
+    ignored: ['README.md', 'a/n.gif'],
   },
   {
     what: 'images sorted by full path, classes by name',
@@ -170,7 +171,7 @@ describe.each(['folder', 'zip'])('openImageSource of a %s', (kind) => {
   })
 
   test.each<[string, Record<string, string>, string]>([
-    ['nothing', { 'readme.txt': '' }, 'holds no images (.jpg .jpeg .png .bmp .webp)'],
+    ['nothing', { 'readme.txt': '' }, 'holds no images (.jpg .jpeg .jpe .jfif .png .apng .bmp .webp)'],
     ['loose images', contents(['1.png', '2.png']), 'has no class folders. Put the images into one folder per class'],
     [
       'loose images beside classes',

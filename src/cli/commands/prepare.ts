@@ -161,7 +161,8 @@ function report(folder: string, info: DatasetInfo, out: Output): void {
   for (const { name, reason } of info.skipped) out.warn(`${name}: ${reason}; skipped`)
   const { count, names } = info.ignored
   if (count > 0) {
-    out.line(`${count} files are no images: ${names.slice(0, 5).join(', ')}${count > 5 ? ', ...' : ''}`)
+    const shown = `${names.slice(0, 5).join(', ')}${count > 5 ? ', ...' : ''}`
+    out.line(`${count} files are no JPEG, PNG, BMP or WebP images by their names, and left out: ${shown}`)
   }
   const parts = [
     ...(info.latents ? [`latents [${info.latents.shape.join(', ')}] by ${info.latents.encoder}`] : []),
