@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FileFormatError } from '../formats/errors.ts'
+import { RandomAccessFile } from '../formats/random-access-file.ts'
 import { parseDatasetJson } from './dataset-json.ts'
 import { type FileTree, openFolder } from './file-tree.ts'
 import { IMAGE_EXTENSIONS, ImageDecodeError } from './image-decoding.ts'
@@ -96,6 +97,7 @@ async function openFile(path: string, options: ImageSourceOptions): Promise<Imag
       )
     case 'zip':
     case undefined: {
+      await requireZip(path)
       const zip = await openZip(path)
       return labelImages(zip, options).catch(async (error: unknown) => {
         await zip.close()
@@ -103,6 +105,17 @@ async function openFile(path: string, options: ImageSourceOptions): Promise<Imag
       })
     }
   }
+}
+
+/** Of a name that promises no archive, the first bytes tell: a picture is no damaged zip. */
+async function requireZip(path: string): Promise<void> {
+  if (archiveKind(path) !== undefined) return
+  await using file = await RandomAccessFile.open(path)
+  const start = await file.read(0, Math.min(file.size, 2))
+  if (Buffer.from(start).toString('latin1') === 'PK') return
+  throw new Error(
+    `'${path}' is no archive of images; expected a folder, or a file in .zip, .tar, .tar.gz, .tgz or .parquet.`,
+  )
 }
 
 async function openShards(paths: readonly string[], options: ImageSourceOptions): Promise<ImageSource> {

@@ -229,6 +229,12 @@ describe('openImageSource', () => {
 
   test.each([
     ['7z', 'a.7z', Buffer.from('x'), 'is an archive that cannot be read in place; unpack it'],
+    [
+      'one picture',
+      'cat.png',
+      Buffer.from('x'),
+      "cat.png' is no archive of images; expected a folder, or a file in .zip",
+    ],
     ['no tar', 'a.tar.gz', Buffer.alloc(512, 'x'), 'a.tar.gz: this is no tar archive.'],
     [
       'no zip',
@@ -279,6 +285,14 @@ describe('openImageSource', () => {
     const path = join(temporaryFolder(), name)
     writeFileSync(path, bytes)
     await expect(openImageSource(path)).rejects.toThrow(message)
+  })
+
+  test('tells a zip of another name by its first bytes', async () => {
+    const path = join(temporaryFolder(), 'images')
+    writeFileSync(path, rawZip([{ name: 'a/1.png', data: Buffer.alloc(1) }]))
+    const source = await openImageSource(path)
+    expect(source.images).toEqual([{ name: 'a/1.png', label: 0 }])
+    await source.close()
   })
 
   test.each<[string, RawEntry, string]>([
