@@ -37,8 +37,8 @@ export interface CommandContext {
   readonly quiet: boolean
   readonly out: Output
   /**
-   * Aborts at the first Ctrl-C (SIGINT), SIGTERM, or when stdout's reader has gone. The command saves what it has, then returns or throws
-   * `signal.reason`; either way the exit status is 130.
+   * Aborts at the first Ctrl-C (SIGINT), SIGTERM, when the terminal is closed, or when stdout's reader has gone. The command saves what it
+   * has, then returns or throws `signal.reason`; either way the exit status is 130.
    */
   readonly signal: AbortSignal
   /** A progress bar, or plain lines where stderr is no terminal. End it with `end()` or `using`. */

@@ -16,14 +16,23 @@ function interrupt(signal: NodeJS.Signals): void {
 }
 for (const name of SIGNALS) process.on(name, interrupt)
 
+// A terminal has been closed: the command saves and stops where that was its own. Elsewhere (nohup, a log) it is to go on, and Node has
+// undone nohup's way to say so, by which a process ignores the signal from its start. It may come twice, by the shell and by the system.
+process.on('SIGHUP', () => {
+  if (process.stderr.isTTY && !controller.signal.aborted) interrupt('SIGHUP')
+})
+
+/** A pipe whose reader has gone, or a terminal that is no more. */
+const isGone = ({ code }: NodeJS.ErrnoException): boolean => code === 'EPIPE' || code === 'EIO'
+
 // A reader that has seen enough (`| head`) is no failure: the command stops as if it had been interrupted, without a word.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error
+  if (!isGone(error)) throw error
   controller.abort(new Interruption('the reader of stdout has gone'))
 })
-// Nobody reads the human's lines any more (a closed terminal, `2>&1 | head`): that is no reason to stop a long job.
+// Nobody reads the human's lines any more (`2>&1 | head`): that is no reason to stop a long job.
 process.stderr.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error
+  if (!isGone(error)) throw error
 })
 
 const status = await dispatch(process.argv.slice(2), {

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { existsSync, readFileSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -21,12 +22,13 @@ export const COMMANDS = [{
       // A timer that outlives the command must not keep the process.
       const timer = setInterval(() => {}, 1000)
       out.json({ waiting: true })
-      out.line('waiting')
+      out.line(process.env.SAVED ? 'waiting as ' + process.pid + '.' : 'waiting')
       if (fast) return
       const lines = setInterval(() => out.json({ still: 'x'.repeat(1000) }), 5)
       await new Promise((resolve) => { if (!stubborn) signal.addEventListener('abort', resolve) })
       clearInterval(lines)
       out.line('saved')
+      if (process.env.SAVED) (await import('node:fs')).writeFileSync(process.env.SAVED, signal.reason.message)
     },
   }),
 }]`
@@ -91,6 +93,34 @@ test.each(['SIGINT', 'SIGTERM'] as const)('%s: the command saves, exit 130', asy
   const { status, stderr } = await ended
   expect(status).toBe(130)
   expect(stderr).toBe('waiting\nStopping; a second signal stops at once, without saving.\nsaved\n')
+})
+
+test('SIGHUP of a terminal that others watch, as under nohup, stops nothing', async () => {
+  const { child, seen, ended } = repa('wait')
+  await until(() => seen.stderr.includes('waiting'), child)
+  child.kill('SIGHUP')
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  expect(seen.stderr).toBe('waiting\n')
+  child.kill('SIGTERM')
+  expect(await ended).toMatchObject({ status: 130, stderr: expect.stringMatching(/saved\n$/) })
+})
+
+// util-linux' script gives the program a terminal; where it dies, the terminal is closed.
+const script = ['/usr/bin/script', '/bin/script'].find((path) => existsSync(path))
+test.skipIf(script === undefined)("its own terminal's end: the command saves, though nobody reads it", async () => {
+  const saved = join(directory, 'saved')
+  const line = `'${process.execPath}' '${join(directory, 'dist/cli/main.js')}' wait`
+  const child = spawn(script!, ['-qfc', line, '/dev/null'], { env: { ...process.env, SAVED: saved } })
+  let seen = ''
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    seen += text
+  })
+  await until(() => /as \d+\./.test(seen), child)
+  child.kill('SIGKILL')
+  // The shell of a terminal hands the signal on, besides the system.
+  process.kill(Number(/as (\d+)\./.exec(seen)![1]), 'SIGHUP')
+  const content = () => existsSync(saved) && readFileSync(saved, 'utf8')
+  await expect.poll(content, { timeout: 10_000 }).toBe('stopped by SIGHUP')
 })
 
 test('a second signal kills', async () => {
