@@ -3,6 +3,7 @@ import { type Labels, labelsBy } from './dataset-json.ts'
 import type { FileTree } from './file-tree.ts'
 import { IMAGE_EXTENSIONS } from './image-decoding.ts'
 import { listNames } from './name-list.ts'
+import { SPLIT_WORDS } from './shards.ts'
 
 export interface LabelOptions {
   /** Leaves out class folders that hold no image, instead of failing. They get no label, as in the reference. */
@@ -86,6 +87,12 @@ export function labelsFromFolders(
   if (loose.length > 0) {
     throw new Error(
       `'${place}' holds ${loose.length} images outside its class folders: ${listNames(loose)}. Move them into a class folder.`,
+    )
+  }
+  if (classNames.length > 1 && classNames.every((name) => SPLIT_WORDS.has(name.toLowerCase()))) {
+    throw new Error(
+      `'${place}' holds the folders ${listNames(classNames)}, which are parts of a set and no classes. ` +
+        'Name the folder of one, unpacked where this is an archive.',
     )
   }
   const withImages = new Set(classNames)

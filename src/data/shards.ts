@@ -49,8 +49,10 @@ function rangeOf(inside: string, pattern: string): string[] | undefined {
 /** A shard's number at the end of its name, with how many there are and the hash that `datasets` once added: `-00000-of-00040-0123abcd`. */
 const SHARD_NUMBER = /[-_.]?\d+(-of-\d+(-[0-9a-f]+)?)?(?=\.[^/]*$)/
 
-/** Words by which data sets call their parts. */
-const SPLIT_WORDS: ReadonlySet<string> = new Set(['train', 'test', 'val', 'valid', 'validation', 'dev'])
+/** Words by which data sets call their parts, in lower case. */
+export const SPLIT_WORDS: ReadonlySet<string> = new Set(
+  'train training test testing val valid validation dev'.split(' '),
+)
 
 /**
  * Throws where a folder's shards are those of several sets, as `train-00000-of-00040.parquet` and

@@ -178,6 +178,11 @@ describe.each(['folder', 'zip'])('openImageSource of a %s', (kind) => {
       contents(['a/1.png', 'b/1.png', 'x.png']),
       "1 images outside its class folders: 'x.png'",
     ],
+    [
+      'the parts of a set',
+      contents(['train/cat/1.png', 'train/dog/1.png', 'val/cat/1.png']),
+      "holds the folders 'train', 'val', which are parts of a set and no classes. Name the folder of one",
+    ],
     ['empty classes', contents(['a/1.png', 'b/', 'c/']), 'Class folders without images in'],
     ['no labels', contents(['1.png'], { 'dataset.json': { labels: null } }), 'declares that there are no labels'],
     [
