@@ -44,8 +44,8 @@ export async function encodeLatents(
   let writing: Promise<void> = Promise.resolve()
   try {
     for await (const batch of pixelBatches(images, first, batchSize)) {
-      const latents = parts.plain ? await encodeChecked(encoder, batch.images, size) : []
-      const flipped = parts.flipped ? await encodeChecked(encoder, mirrored(batch, size), size) : []
+      const latents = parts.plain ? await encodeChecked(encoder, batch.images, images, batch.begin) : []
+      const flipped = parts.flipped ? await encodeChecked(encoder, mirrored(batch, size), images, batch.begin) : []
       await writing
       onProgress(batch.begin)
       writing = settled([
@@ -64,16 +64,25 @@ export async function encodeLatents(
 
 async function encodeChecked(
   encoder: LatentEncoder,
-  images: readonly Uint8Array[],
-  size: number,
+  pixels: readonly Uint8Array[],
+  { names, size }: PreparedImages,
+  first: number,
 ): Promise<readonly Float32Array[]> {
   const shape = latentShape(encoder, size)
   const length = shape[0] * shape[1] * shape[2]
-  const latents = await encoder.encode(images, size)
+  const latents = await encoder.encode(pixels, size)
   const wrong = latents.find((latent) => latent.length !== length)
-  if (latents.length === images.length && !wrong) return latents
-  throw new Error(
-    `The autoencoder '${encoder.name}' gave ${latents.length} latents of ${(wrong ?? latents[0])?.length} floats ` +
-      `for ${images.length} images; ${length} floats each, of shape [${shape}], were expected.`,
-  )
+  if (latents.length !== pixels.length || wrong) {
+    throw new Error(
+      `The autoencoder '${encoder.name}' gave ${latents.length} latents of ${(wrong ?? latents[0])?.length} floats ` +
+        `for ${pixels.length} images; ${length} floats each, of shape [${shape}], were expected.`,
+    )
+  }
+  const bad = latents.findIndex((latent) => !latent.every(Number.isFinite))
+  if (bad >= 0) {
+    throw new Error(
+      `The autoencoder '${encoder.name}' gives latents of '${names[first + bad]}' that are not finite; training on them would give nothing but NaN. Check its file.`,
+    )
+  }
+  return latents
 }

@@ -87,6 +87,12 @@ describe('prepareDataset with an autoencoder', () => {
       async (images: readonly Uint8Array[]) => images.map(() => new Float32Array(5)),
       'of 5 floats for 4 images; 24 floats each, of shape [6,2,2], were expected',
     ],
+    [
+      'what is not finite',
+      async (images: readonly Uint8Array[]) =>
+        images.map((_, i) => new Float32Array(24).fill(i === 2 ? Number.NaN : 1)),
+      "gives latents of '00000/img00000002.png' that are not finite; training on them would give nothing but NaN.",
+    ],
     ['too few latents', async () => [new Float32Array(24)], 'gave 1 latents of 24 floats for 4 images'],
   ])('refuses %s', async (_, encode, message) => {
     await expect(prepareDataset(setup(pictures(5), { latents: { ...blockMoments, encode } }))).rejects.toThrow(message)
