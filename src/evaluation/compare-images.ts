@@ -1,4 +1,5 @@
-import { extname } from 'node:path'
+import { mkdir } from 'node:fs/promises'
+import { dirname, extname } from 'node:path'
 import { NpzFile } from '../formats/npz.ts'
 import { toFloat32 } from '../tensor/host-tensor.ts'
 import type { FeatureNetwork } from './feature-network.ts'
@@ -75,6 +76,8 @@ interface Side extends Disposable {
  */
 export async function compareImages(options: CompareImagesOptions): Promise<ImageComparison> {
   const { network, samples, saveStatistics, onNotice = () => {} } = options
+  // Before hours of work for what could not be written then.
+  if (saveStatistics !== undefined) await mkdir(dirname(saveStatistics), { recursive: true })
   using reference = await collect(options.reference, 'reference', options)
   warnOfFewImages(reference.gaussian, 'reference', network, onNotice)
   if (saveStatistics !== undefined) await save(saveStatistics, reference, network)

@@ -42,7 +42,7 @@ const hog = () => loadFeatureNetwork('hog', undefined, { device: 'cpu' })
 describe('compareImages', () => {
   test('a set against itself, as a folder, an npz or stored statistics, is at 0, wholly precise and recalled', async () => {
     const { folder, npz } = await images(150, 1)
-    const statistics = join(temporaryFolder(), 'reference.safetensors')
+    const statistics = join(temporaryFolder(), 'not/there/yet/reference.safetensors')
     using network = await hog()
     await synchronize('cpu')
     const before = memoryStats('cpu').liveBytes
