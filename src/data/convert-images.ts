@@ -44,6 +44,7 @@ export async function convertImages(
   options: ConvertImagesOptions,
 ): Promise<void> {
   const { out, onCorrupt, signal, onProgress } = options
+  requireOrder(journal, entries, images)
   const files = new FolderWriter()
   const pending = images.slice(entries.length)
   let taken = entries.filter((entry) => 'label' in entry).length
@@ -94,6 +95,21 @@ export async function convertImages(
   }
   report()
   signal?.throwIfAborted()
+}
+
+/** An image's number is its place in the journal: out of order, labels would go to other images. */
+function requireOrder(
+  { path }: PrepareJournal,
+  entries: readonly JournalEntry[],
+  images: readonly SourceImage[],
+): void {
+  const place = entries.findIndex(({ name }, i) => name !== images[i]?.name)
+  if (place < 0) return
+  const there = images[place] ? `the source has '${images[place].name}'` : 'the source has none'
+  throw new Error(
+    `'${path}' has '${entries[place]!.name}' as image ${place}, where ${there}: two calls have written it at a time. ` +
+      'Remove the folder and prepare it again, by one call.',
+  )
 }
 
 /** To remove it is no advice: what is done is of the source as it was listed, and would have to be made again. */

@@ -27,11 +27,11 @@ export interface JournalState {
  * journal ends.
  */
 export class PrepareJournal {
-  readonly #path: string
+  readonly path: string
   readonly #file: FileHandle
 
   private constructor(path: string, file: FileHandle) {
-    this.#path = path
+    this.path = path
     this.#file = file
   }
 
@@ -75,7 +75,7 @@ export class PrepareJournal {
     try {
       await this.#file.appendFile(lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
     } catch (error) {
-      throw new FileAccessError('write', this.#path, error)
+      throw new FileAccessError('write', this.path, error)
     }
   }
 }

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, rmSync } from 'node:fs'
+import { appendFileSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
@@ -162,6 +162,18 @@ describe('an interrupted preparation', () => {
     const options = setup(pictures(3))
     writeTree(options.out, { 'prepare-journal.jsonl': '{"sett' })
     expect(await prepareDataset(options)).toMatchObject({ images: 3 })
+  })
+
+  test('is not continued where its journal lists other images than the source: two calls have written it', async () => {
+    const options = setup({ ...pictures(5), 'class0/999.png': 'no image' })
+    await expect(prepareDataset(options)).rejects.toThrow('999.png')
+    const journal = join(options.out, 'prepare-journal.jsonl')
+    const lines = readFileSync(journal, 'utf8').split('\n')
+    expect(lines).toHaveLength(1 + 1)
+    appendFileSync(journal, '{"name":"class0/000.png","label":0}\n{"name":"class0/000.png","label":0}\n')
+    await expect(prepareDataset({ ...options, onCorrupt: 'skip' })).rejects.toThrow(
+      `'${journal}' has 'class0/000.png' as image 1, where the source has 'class0/003.png'`,
+    )
   })
 
   test('is not continued under other settings or with other images', async () => {
