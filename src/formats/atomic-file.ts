@@ -14,7 +14,7 @@ export interface WritableFileSystem {
   create(path: string): Promise<WritableFile>
   rename(from: string, to: string): Promise<void>
   remove(path: string): Promise<void>
-  /** Makes a rename in this directory last through a power cut. */
+  /** Makes a rename in this directory last through a power cut, where the file system can. */
   syncDirectory(path: string): Promise<void>
 }
 
@@ -29,6 +29,8 @@ const BUFFER_BYTES = 2 ** 18
 
 /** One write call of Node takes at most 2^31 - 1 bytes. */
 const MAX_BYTES_PER_WRITE = 2 ** 30
+
+const CANNOT_SYNC: ReadonlySet<string> = new Set(['EINVAL', 'EBADF', 'ENOTSUP'])
 
 export const nodeFileSystem: WritableFileSystem = {
   async create(path) {
@@ -51,6 +53,9 @@ export const nodeFileSystem: WritableFileSystem = {
     const handle = await open(path, 'r')
     try {
       await handle.sync()
+    } catch (error) {
+      // Some network file systems cannot do this to a folder at all. The file is whole under its name nevertheless.
+      if (!CANNOT_SYNC.has(String((error as NodeJS.ErrnoException).code))) throw error
     } finally {
       await handle.close()
     }

@@ -1,7 +1,8 @@
+import { existsSync } from 'node:fs'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { AtomicFile, type AtomicWriteOptions } from '../../src/formats/atomic-file.ts'
+import { AtomicFile, type AtomicWriteOptions, nodeFileSystem } from '../../src/formats/atomic-file.ts'
 import { FileAccessError } from '../../src/formats/errors.ts'
 import { writeNpy } from '../../src/formats/npy.ts'
 import { NpzWriter } from '../../src/formats/npz.ts'
@@ -106,3 +107,12 @@ test('pieces of every size, gaps, and writing over what was appended', async () 
   await file.commit()
   expect((await readFile(path)).equals(whole)).toBe(true)
 })
+
+// The kernel's own folders are of the file systems that cannot sync one, as are some of a network.
+test.skipIf(!existsSync('/proc/self'))(
+  'a folder that cannot be synced is no failure; one that is not there is',
+  async () => {
+    await expect(nodeFileSystem.syncDirectory('/proc/self')).resolves.toBeUndefined()
+    await expect(nodeFileSystem.syncDirectory('/nowhere/at/all')).rejects.toThrow('ENOENT')
+  },
+)
