@@ -3,6 +3,7 @@ import { basename, extname } from 'node:path'
 import * as z from 'zod'
 import { ifThere } from '../formats/if-there.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
+import { CHECKSUM_KEY } from '../formats/safetensors-header.ts'
 import { writeSafetensors } from '../formats/safetensors-writer.ts'
 import { TorchCheckpoint } from '../formats/torch-checkpoint.ts'
 import { writeTorchCheckpoint } from '../formats/torch-checkpoint-writer.ts'
@@ -58,7 +59,7 @@ const SAFETENSORS_EXTENSION = '.safetensors'
 
 /** One set of weights, or what training goes on from: then `training` checks that it is a whole checkpoint of a model. */
 type Content =
-  | { readonly kind: 'weights'; readonly weights: TensorSources }
+  | { readonly kind: 'weights'; readonly weights: TensorSources; readonly metadata: SafetensorsFile['metadata'] }
   | {
       readonly kind: 'training'
       readonly ema: TensorSources
@@ -95,6 +96,12 @@ async function convertTensors(input: string, output: string, options: ConvertOpt
   await using opened = await openInput(input, options, notes)
   const stoppable = options.signal ? interruptible(options.signal) : (tensors: TensorSources) => tensors
   const weights = chosenWeights(opened.content, target, options.weights, input)
+  // The checksums are of the writer, and written anew.
+  const { [CHECKSUM_KEY]: checksums, ...metadata } = opened.content.kind === 'weights' ? opened.content.metadata : {}
+  const keys = Object.keys(metadata)
+  if (target !== 'safetensors' && keys.length > 0) {
+    notes.push(`The metadata of ${input} (${keys.join(', ')}) is left out: ${output} has no place for it.`)
+  }
   if (weights !== undefined && target !== 'folder') {
     const sources = stoppable(weights)
     if (target === 'torch') await writeTorchCheckpoint(output, sources, { fsync: true })
@@ -102,7 +109,7 @@ async function convertTensors(input: string, output: string, options: ConvertOpt
       await writeSafetensors(
         output,
         [...sources].map(([name, source]) => ({ name, ...source })),
-        { fsync: true },
+        { metadata, checksum: checksums !== undefined, fsync: true },
       )
     return { output, kind: 'tensors', tensors: weights.size, notes }
   }
@@ -210,7 +217,10 @@ async function openInput(path: string, options: ConvertOptions, notes: string[])
   }
   if (form === 'safetensors') {
     const file = await SafetensorsFile.open(path)
-    return { content: { kind: 'weights', weights: sourcesOf(file) }, [Symbol.asyncDispose]: () => file.close() }
+    return {
+      content: { kind: 'weights', weights: sourcesOf(file), metadata: file.metadata },
+      [Symbol.asyncDispose]: () => file.close(),
+    }
   }
   const file = await TorchCheckpoint.open(path)
   try {
@@ -225,7 +235,7 @@ function torchContent(file: TorchCheckpoint, options: ConvertOptions, notes: str
   const { key } = options
   const { value } = file
   if (key !== undefined || !isReferenceCheckpoint(value)) {
-    return { kind: 'weights', weights: torchSourcesOf(file, chooseStateDict(file, key)) }
+    return { kind: 'weights', weights: torchSourcesOf(file, chooseStateDict(file, key)), metadata: {} }
   }
   return {
     kind: 'training',

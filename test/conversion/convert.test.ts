@@ -1,4 +1,4 @@
-import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { adoptCheckpoint } from '../../src/conversion/adopt.ts'
@@ -77,6 +77,22 @@ describe('bare state dicts', () => {
     const out = join(folder, 'mae.safetensors')
     await convert(path, out)
     expect((await safetensors(out)).size).toBe(4)
+  })
+
+  test('metadata, such as an encoder states itself by, is kept, or said to be left out', async () => {
+    const folder = await temporaryFolder()
+    const [path, copy, torch] = ['a.safetensors', 'b.safetensors', 'c.pt'].map((name) => join(folder, name)) as [
+      string,
+      string,
+      string,
+    ]
+    const entries = [{ name: 'x', ...tensor([2], 4) }]
+    await writeSafetensors(path, entries, { metadata: { config: '{"heads":3}' }, checksum: true })
+    expect(await convert(path, copy)).toMatchObject({ notes: [] })
+    expect(await readFile(copy)).toEqual(await readFile(path))
+    expect(await convert(path, torch)).toMatchObject({
+      notes: [`The metadata of ${path} (config) is left out: ${torch} has no place for it.`],
+    })
   })
 
   test('of several, --key names one; an optimizer is none', async () => {
