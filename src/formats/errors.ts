@@ -19,12 +19,16 @@ export class FileAccessError extends Error {
 
   constructor(action: 'read' | 'write', path: string, cause: unknown) {
     const code = systemErrorCode(cause)
-    super(`Cannot ${action} ${path}: ${describe(code, cause)}.`, { cause })
+    // A file that is written need not be there: what is missing is its folder.
+    const hasNoFolder = action === 'write' && code === 'ENOENT'
+    super(`Cannot ${action} ${path}: ${hasNoFolder ? NO_FOLDER : describe(code, cause)}.`, { cause })
     this.name = 'FileAccessError'
     this.path = path
     this.code = code
   }
 }
+
+const NO_FOLDER = 'the folder that it is to lie in is not there; make it, or choose another (ENOENT)'
 
 /** What the codes mean to someone who has to do something about them. */
 const CAUSES: Readonly<Record<string, string>> = {

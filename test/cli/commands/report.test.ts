@@ -55,7 +55,7 @@ test('what is no run is named, and nothing is written', async () => {
   expect(await repa('report', run, '--out', missing)).toMatchObject({
     status: 1,
     stderr: expect.stringMatching(
-      /^repa report: Cannot write .*no\/such\/folder\/page\.html: no such file or directory \(ENOENT\)\.\n$/,
+      /^repa report: Cannot write .*no\/such\/folder\/page\.html: the folder that it is to lie in is not there; make it, or choose another \(ENOENT\)\.\n$/,
     ),
   })
   expect((await readdir(folders.root)).sort()).toEqual(['a'])
