@@ -15,20 +15,25 @@ const MAX_ENTRY_BYTES = 2 ** 30
 export async function openZip(path: string): Promise<FileTree> {
   const zip = await ZipFile.open(path)
   try {
-    const files: string[] = []
+    /** The entries by what they are called here: bsdtar's archives of a folder have `./` before each name. */
+    const entries = new Map<string, string>()
     const folders = new Set<string>()
-    for (const name of zip.entries.keys()) {
-      requireSafeName(path, name)
+    for (const entry of zip.entries.keys()) {
+      requireSafeName(path, entry)
+      const name = entry.replace(/^(?:\.\/)+/, '')
       for (let slash = name.indexOf('/'); slash >= 0; slash = name.indexOf('/', slash + 1)) {
         folders.add(name.slice(0, slash))
       }
-      if (!name.endsWith('/')) files.push(name)
+      if (name === '' || name.endsWith('/')) continue
+      if (entries.has(name))
+        throw new FileFormatError(path, `the zip archive has two entries named ${JSON.stringify(name)}.`)
+      entries.set(name, entry)
     }
     return {
       root: path,
-      files,
+      files: [...entries.keys()],
       folders: [...folders],
-      read: (name) => zip.read(name, { maxBytes: MAX_ENTRY_BYTES }),
+      read: (name) => zip.read(entries.get(name) ?? name, { maxBytes: MAX_ENTRY_BYTES }),
       close: () => zip.close(),
     }
   } catch (error) {

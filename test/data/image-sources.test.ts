@@ -292,11 +292,18 @@ describe('openImageSource', () => {
     await expect(openImageSource(path)).rejects.toThrow(message)
   })
 
-  test('tells a zip of another name by its first bytes', async () => {
-    const path = join(temporaryFolder(), 'images')
-    writeFileSync(path, rawZip([{ name: 'a/1.png', data: Buffer.alloc(1) }]))
+  test.each([
+    ['of another name, told by its first bytes', 'images', ['a/1.png', 'b/1.png']],
+    ['of names that begin with ./, as bsdtar packs a folder', 'a.zip', ['./', './a/', './a/1.png', './b/1.png']],
+  ])('a zip %s', async (_, file, names) => {
+    const path = join(temporaryFolder(), file)
+    writeFileSync(path, rawZip(names.map((name) => ({ name, data: Buffer.from(name.endsWith('/') ? '' : name) }))))
     const source = await openImageSource(path)
-    expect(source.images).toEqual([{ name: 'a/1.png', label: 0 }])
+    expect(source.images).toEqual([
+      { name: 'a/1.png', label: 0 },
+      { name: 'b/1.png', label: 1 },
+    ])
+    expect(Buffer.from(await source.read(source.images[1]!)).toString()).toBe(names.at(-1))
     await source.close()
   })
 
