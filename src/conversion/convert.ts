@@ -33,6 +33,8 @@ export interface ConvertOptions {
   readonly weights?: 'ema' | 'model'
   /** Which state dict of a torch file that holds several: `ema`, or deeper `state/model`. */
   readonly key?: string
+  /** Classes of a torch file (`module.Name`) whose objects are left out as plain data, instead of refusing the file. */
+  readonly inert?: readonly string[]
   /** For a checkpoint folder, what the input does not tell of its model. */
   readonly heads?: number
   readonly alignDepth?: number
@@ -54,7 +56,7 @@ export interface Conversion {
 
 type Form = 'torch' | 'safetensors' | 'folder'
 
-const TORCH_EXTENSIONS = ['.pt', '.pth', '.th']
+const TORCH_EXTENSIONS = ['.pt', '.pth', '.th', '.ckpt']
 const SAFETENSORS_EXTENSION = '.safetensors'
 
 /** One set of weights, or what training goes on from: then `training` checks that it is a whole checkpoint of a model. */
@@ -73,7 +75,7 @@ interface Input extends AsyncDisposable {
 }
 
 /**
- * Converts between torch files (`.pt`, `.pth`, `.th`), safetensors files and a run's checkpoint folders; names and dtypes
+ * Converts between torch files (`.pt`, `.pth`, `.th`, `.ckpt`), safetensors files and a run's checkpoint folders; names and dtypes
  * stay as they are. The reference's training checkpoint, a dictionary of model, ema, opt, args and steps, and a checkpoint
  * folder are each other's counterparts. One tensor is in memory at a time, and the output appears when it is whole.
  *
@@ -206,6 +208,9 @@ async function openInput(path: string, options: ConvertOptions, notes: string[])
   if (form !== 'torch' && options.key !== undefined) {
     throw new Error(`--key chooses among the state dicts of a torch file; ${path} is none.`)
   }
+  if (form !== 'torch' && options.inert !== undefined) {
+    throw new Error(`--inert names classes in a torch file; ${path} is none.`)
+  }
   if (form === 'folder') {
     const folder = await openCheckpointFolder(path)
     const { checkpoint } = folder
@@ -222,7 +227,7 @@ async function openInput(path: string, options: ConvertOptions, notes: string[])
       [Symbol.asyncDispose]: () => file.close(),
     }
   }
-  const file = await TorchCheckpoint.open(path)
+  const file = await TorchCheckpoint.open(path, options.inert ? { inertGlobals: options.inert } : {})
   try {
     return { content: torchContent(file, options, notes), [Symbol.asyncDispose]: () => file.close() }
   } catch (error) {

@@ -8,6 +8,8 @@ import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { TorchCheckpoint } from '../../src/formats/torch-checkpoint.ts'
 import { type WritableTorchValue, writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
 import { TorchTensor } from '../../src/formats/torch-tensor.ts'
+import { ZipFile } from '../../src/formats/zip-reader.ts'
+import { ZipWriter } from '../../src/formats/zip-writer.ts'
 import { transformerEntries } from '../../src/models/diffusion-transformer.ts'
 import type { HostTensor } from '../../src/tensor/host-tensor.ts'
 import { readCheckpointState } from '../../src/training/checkpoint.ts'
@@ -49,7 +51,7 @@ describe('bare state dicts', () => {
     ['f', tensor([5], 3)],
   ])
 
-  test.each(['.pt', '.pth', '.th'])(
+  test.each(['.pt', '.pth', '.th', '.ckpt'])(
     '%s to .safetensors and back keeps names, order, dtypes and bits',
     async (extension) => {
       const { folder, path } = await written(`weights${extension}`, dtypes)
@@ -77,6 +79,30 @@ describe('bare state dicts', () => {
     const out = join(folder, 'mae.safetensors')
     await convert(path, out)
     expect((await safetensors(out)).size).toBe(4)
+  })
+
+  test('of a file with objects of a class that --inert names, the tensors', async () => {
+    const { folder, path } = await written('plain.ckpt', { callback: 'PLACE', state_dict: dtypes })
+    const [lightning, out] = [join(folder, 'lightning.ckpt'), join(folder, 'out.safetensors')]
+    // As Lightning writes it: an object of its own where the text stood.
+    const zip = await ZipWriter.create(lightning)
+    await using source = await ZipFile.open(path)
+    for (const name of source.entries.keys()) {
+      const text = Buffer.from(await source.read(name)).toString('latin1')
+      await zip.add(
+        name,
+        Buffer.from(text.replace('X\x05\0\0\0PLACE', 'clightning.callbacks\nModelCheckpoint\n)R'), 'latin1'),
+      )
+    }
+    await zip.close()
+    await expect(convert(lightning, out)).rejects.toThrow(
+      /names "lightning.callbacks.ModelCheckpoint", which is not among .* by --inert of repa convert\./,
+    )
+    await convert(lightning, out, { inert: ['lightning.callbacks.ModelCheckpoint'] })
+    expect([...(await safetensors(out))]).toEqual([...dtypes])
+    await expect(convert(out, join(folder, 'x.pt'), { inert: ['a.B'] })).rejects.toThrow(
+      `--inert names classes in a torch file; ${out} is none.`,
+    )
   })
 
   test('metadata, such as an encoder states itself by, is kept, or said to be left out', async () => {
@@ -306,7 +332,7 @@ describe('bad input', () => {
   })
 
   test.each<[string, string, string]>([
-    ['weights.bin', 'out.pt', '.bin is none of them; expected .pt, .pth, .th, .safetensors'],
+    ['weights.bin', 'out.pt', '.bin is none of them; expected .pt, .pth, .th, .ckpt, .safetensors'],
     ['weights.pt', 'out.onnx', '.onnx is none of them'],
     ['weights.pt', 'out.safetensors', 'this is no file of torch.save'],
     ['weights.safetensors', 'out.pt', 'too few for a safetensors file'],

@@ -6,7 +6,7 @@ export const convertCommand = defineCommand({
   description:
     "Names and dtypes stay as they are. A checkpoint folder (RUN/checkpoints/STEP) and the reference's training checkpoint (model, ema, opt, args, steps) become each other, so either side can go on with the other's run; with --weights, or into .safetensors, one set of weights is taken.",
   positionals: {
-    input: { placeholder: 'IN', description: 'a .pt, .pth, .th or .safetensors file, or a checkpoint folder' },
+    input: { placeholder: 'IN', description: 'a .pt, .pth, .th, .ckpt or .safetensors file, or a checkpoint folder' },
     output: {
       placeholder: 'OUT',
       description: 'the same, told by its extension; a name without one is a checkpoint folder',
@@ -21,6 +21,12 @@ export const convertCommand = defineCommand({
     key: {
       type: 'string',
       description: 'the state dict to take from a torch file that holds several: ema, state/model',
+    },
+    inert: {
+      type: 'list',
+      placeholder: 'MODULE.CLASS,…',
+      description:
+        'classes in a torch file, as its refusal names them, whose objects are left out; nothing of them is ever run',
     },
     heads: {
       type: 'integer',
@@ -50,13 +56,14 @@ export const convertCommand = defineCommand({
     { command: 'repa convert runs/xl/checkpoints/0400000 xl.pt', description: 'the other way round' },
     { command: 'repa convert runs/xl/checkpoints/0400000 xl.safetensors', description: 'the EMA weights alone' },
   ],
-  async run({ input, output, weights, key, heads, alignDepth, kind, force }, { out, signal }) {
+  async run({ input, output, weights, key, inert, heads, alignDepth, kind, force }, { out, signal }) {
     const { convert } = await import('../../conversion/convert.ts')
     const result = await convert(input, output, {
       force,
       signal,
       ...(weights !== undefined && { weights }),
       ...(key !== undefined && { key }),
+      ...(inert !== undefined && { inert }),
       ...(heads !== undefined && { heads }),
       ...(alignDepth !== undefined && { alignDepth }),
       ...(kind !== undefined && { kind }),
