@@ -36,8 +36,16 @@ export interface ImageListing {
  * @throws {Error} if there are none, or one has no label
  */
 export async function listImages(path: string): Promise<ImageListing> {
-  const images = await numberedImages(path)
   const file = join(path, LAYOUT.images, LAYOUT.labels)
+  const lack = !(await isThere(join(path, LAYOUT.images)))
+    ? `it has no folder '${LAYOUT.images}'`
+    : !(await isThere(file)) && `its folder '${LAYOUT.images}' has no ${LAYOUT.labels}`
+  if (lack) {
+    throw new Error(
+      `'${path}' is not a prepared data set: ${lack}. To prepare what is in it, name another folder as output.`,
+    )
+  }
+  const images = await numberedImages(path)
   const labels = parseDatasetJson(await readFile(file, 'utf8'), file)
   if (labels === null)
     throw new Error(`'${file}' declares that there are no labels; training needs one for each image.`)

@@ -215,6 +215,21 @@ describe('the output folder of prepareDataset', () => {
     await expect(prepareDataset({ ...options, ...change })).rejects.toThrow(message)
   })
 
+  test.each([
+    [
+      '',
+      "is not a prepared data set: it has no folder 'images'. To prepare what is in it, name another folder as output.",
+    ],
+    [
+      'images',
+      "is not a prepared data set: its folder 'images' has no dataset.json. To prepare what is in it, name another",
+    ],
+  ])('that is the source, with pictures in its folder "%s", is refused', async (folder, message) => {
+    const out = temporaryFolder()
+    writeTree(join(out, folder), pictures(3))
+    await expect(prepareDataset({ source: out, out, size: 16 })).rejects.toThrow(`'${out}' ${message}`)
+  })
+
   test('a folder with anything else is refused', async () => {
     const options = setup(pictures(2))
     writeTree(options.out, { 'thesis.tex': 'x' })
