@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { extname, join } from 'node:path'
 import { readNpy } from '../formats/npy.ts'
+import { type HostTensor, toFloat32 } from '../tensor/host-tensor.ts'
 import { type FeatureSettings, LAYOUT } from './dataset-info.ts'
 import { type DatasetListing, listDataset } from './dataset-listing.ts'
 import { FeatureStore } from './feature-store.ts'
@@ -101,12 +102,14 @@ export class Dataset {
     }
     if (!listing.latents) return new Dataset(listing, size[0], undefined)
     const file = join(path, LAYOUT.latents, listing.latents[0]!)
-    const { dtype, shape } = await readNpy(file)
+    const first = await readNpy(file)
+    const { dtype, shape } = first
     if (dtype !== 'f32' || shape.length !== 3 || shape[0]! % 2 !== 0 || shape.includes(0)) {
       throw new Error(
         `The latent '${file}' is ${dtype} of shape [${shape}]; f32 of shape [2C, h, w], mean then deviation, was expected.`,
       )
     }
+    requireDeviations(file, first)
     return new Dataset(listing, size[0], shape)
   }
 
@@ -205,6 +208,20 @@ export class Dataset {
     // Byte by byte, for which the file's floats need not be aligned.
     new Uint8Array(out.buffer, out.byteOffset, out.byteLength).set(data)
   }
+}
+
+/**
+ * Other tools store sampled latents [C, h, w], or the log-variance in the deviation's place, as REPA's own branch for text does. Their
+ * shapes are those of moments, but no deviation is negative.
+ */
+function requireDeviations(file: string, moments: HostTensor): void {
+  const values = toFloat32(moments)
+  const negative = values.subarray(values.length / 2).find((value) => value < 0)
+  if (negative === undefined) return
+  throw new Error(
+    `The latent '${file}' of shape [${moments.shape}] has ${negative} among the deviations, its second half of channels. ` +
+      'Latents by themselves, and means with log-variances, are not read as [2C, h, w], mean then deviation: make them so, or encode the images anew.',
+  )
 }
 
 /** The pixels of an image file as planes (CHW), with height and width; .npy files hold them so already. */

@@ -208,6 +208,12 @@ describe('Dataset.open', () => {
       'is f32 of shape [5,2,2]; f32 of shape [2C, h, w]',
     ],
     [
+      'latents by themselves, without deviations',
+      { ...WHOLE, 'vae-sd/00000/img-mean-std-00000000.npy': npy([4, 2, 2], -0.5) },
+      [],
+      'of shape [4,2,2] has -0.5 among the deviations, its second half of channels. Latents by themselves, and means with log-variances, are not read as [2C, h, w]',
+    ],
+    [
       'latents of doubles',
       {
         ...WHOLE,
