@@ -37,7 +37,7 @@ const CAUSES: Readonly<Record<string, string>> = {
   EFBIG: 'the file grew past the largest size that is allowed here',
   EIO: 'the disk reported an input/output error',
   EISDIR: 'it is a directory',
-  EMFILE: 'this process has too many files open',
+  EMFILE: 'this process has too many files open; raise the limit (ulimit -n) and try again',
   ENOENT: 'no such file or directory',
   ENOSPC: 'the disk is full; free some space and try again',
   ENOTDIR: 'a part of the path is not a directory',

@@ -39,6 +39,7 @@ describe.each(writers)('%s', (_, write) => {
   test.each([
     ['ENOSPC', /Cannot write .*weights\.bin: the disk is full; free some space and try again \(ENOSPC\)\./],
     ['EDQUOT', /Cannot write .*weights\.bin: the disk quota is used up \(EDQUOT\)\./],
+    ['EMFILE', /Cannot write .*weights\.bin: this process has too many files open; raise the limit \(ulimit -n\)/],
     ['EIO', /Cannot write .*weights\.bin: the disk reported an input\/output error \(EIO\)\./],
     ['ENOTKNOWN', /Cannot write .*weights\.bin: ENOTKNOWN: refused\./],
   ])('%s at any point: a clear error, the old file as it was, nothing beside it', async (code, message) => {
