@@ -32,6 +32,7 @@ export function describeFailure(failure: unknown): string {
   return oneLine(failure.message === '' ? failure.name : failure.message)
 }
 
-function oneLine(text: string): string {
-  return text.replace(/\s+/g, ' ').trim()
+/** Of text that may have come from a file: without line breaks, and without characters that a terminal would obey. */
+export function oneLine(text: string): string {
+  return text.replace(/[\s\p{Cc}]+/gu, ' ').trim()
 }

@@ -58,6 +58,8 @@ const end = defineCommand({
         throw new UsageError('--a and --b exclude each other.')
       case 'system':
         throw Object.assign(new Error('ENOENT: no such file'), { code: 'ENOENT', syscall: 'open', path: 'a/b.pt' })
+      case 'escape':
+        throw new Error("Cannot read the image 'a\u001b[2J\u009b1A\u0007.png'.")
       case 'string':
         throw 'a bare string'
       case 'wait':
@@ -191,6 +193,8 @@ describe('how a command ends', () => {
       {},
       { status: 1, stdout: '', stderr: 'repa end how: a/b.pt: there is no such file or folder; check the path.\n' },
     ],
+    // The name of an archive's entry must not clear the screen.
+    ['escape', {}, { status: 1, stdout: '', stderr: "repa end how: Cannot read the image 'a [2J 1A .png'.\n" }],
     ['string', {}, { status: 1, stdout: '', stderr: 'repa end how: a bare string\n' }],
     ['wait', { abort: true }, { status: 130, stdout: '', stderr: '' }],
     ['wait-throw', { abort: true }, { status: 130, stdout: '', stderr: '' }],

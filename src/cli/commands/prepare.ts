@@ -3,6 +3,7 @@ import type { FeatureEncoder } from '../../data/feature-encoder.ts'
 import { TRANSFORMS } from '../../data/transforms.ts'
 import { defineCommand } from '../command.ts'
 import { encoderOf } from '../encoder-argument.ts'
+import { oneLine } from '../failure.ts'
 import type { Output } from '../output.ts'
 import type { Progress } from '../progress.ts'
 
@@ -157,11 +158,11 @@ async function openEncoders(
 }
 
 function report(folder: string, info: DatasetInfo, out: Output): void {
-  for (const note of info.notes) out.line(note)
-  for (const { name, reason } of info.skipped) out.warn(`${name}: ${reason}; skipped`)
+  for (const note of info.notes) out.line(oneLine(note))
+  for (const { name, reason } of info.skipped) out.warn(oneLine(`${name}: ${reason}; skipped`))
   const { count, names } = info.ignored
   if (count > 0) {
-    const shown = `${names.slice(0, 5).join(', ')}${count > 5 ? ', ...' : ''}`
+    const shown = oneLine(`${names.slice(0, 5).join(', ')}${count > 5 ? ', ...' : ''}`)
     out.line(`${count} files are no JPEG, PNG, BMP or WebP images by their names, and left out: ${shown}`)
   }
   const parts = [
