@@ -6,7 +6,7 @@
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { parseJson } from '../configuration/json.ts'
-import type { WritableFileSystem } from '../formats/atomic-file.ts'
+import { nodeFileSystem, type WritableFileSystem } from '../formats/atomic-file.ts'
 import { ifThere } from '../formats/if-there.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
 import { type SafetensorsSource, writeSafetensors } from '../formats/safetensors-writer.ts'
@@ -92,9 +92,9 @@ export async function writeCheckpointFiles<S extends { readonly step: number }>(
     } finally {
       await json.close()
     }
-    await syncFolder(partial)
+    await nodeFileSystem.syncDirectory(partial)
     await replaceFolder(target, partial)
-    await syncFolder(folder)
+    await nodeFileSystem.syncDirectory(folder)
   } catch (cause) {
     await rm(partial, { recursive: true, force: true })
     throw new Error(`The checkpoint of step ${state.step} could not be written: ${messageOf(cause)}`, { cause })
@@ -112,15 +112,6 @@ async function replaceFolder(target: string, partial: string): Promise<void> {
     throw error
   }
   await rm(replaced, { recursive: true, force: true })
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r')
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
-  }
 }
 
 /** Checkpoints under a run's `checkpoints` folder: what they are called, their step, and what is not under its own name. */
