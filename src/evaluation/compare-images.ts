@@ -92,9 +92,10 @@ export async function compareImages(options: CompareImagesOptions): Promise<Imag
       `The reference's images are ${reference.size} pixels and the samples ${sampled.size}: the distance is that of the sizes, too.`,
     )
   }
-  const fid = await frechetDistance(reference.gaussian, sampled.gaussian)
+  const names = [options.reference, samples] as const
+  const fid = await frechetDistance(reference.gaussian, sampled.gaussian, names)
   const sfid =
-    reference.spatial && sampled.spatial ? await frechetDistance(reference.spatial, sampled.spatial) : undefined
+    reference.spatial && sampled.spatial ? await frechetDistance(reference.spatial, sampled.spatial, names) : undefined
   const neighbours = await compareNeighbours(reference, sampled, onNotice)
   return {
     fid,

@@ -5,15 +5,23 @@ import type { Gaussian } from './feature-statistics.ts'
 /** Eigenvalues below this share of the largest are rounding: the directions that too few images leave empty. */
 const RELATIVE_RANK = 2 ** -44
 
+/** A covariance that other programs stored, or summed, in float32 has eigenvalues so far below 0 for each feature, of the largest. */
+const FLOAT32_ROUNDING = 2 ** -24
+
 /**
  * The Fréchet distance of two Gaussians, |μ₁ − μ₂|² + tr Σ₁ + tr Σ₂ − 2 tr (Σ₁Σ₂)^½ (Heusel et al., arXiv 1706.08500), in float64.
  *
  * With Σ₁ = VᵀDV, the eigenvectors being V's rows, the last trace is the sum of the square roots of the eigenvalues of
  * D^½VΣ₂VᵀD^½: symmetric, so that there is no complex root and nothing to add to the diagonal where a covariance is singular.
  *
- * @throws RangeError where the widths differ or a number is not finite
+ * @param names what an error calls the two
+ * @throws RangeError where the widths differ, a number is not finite or a covariance is none
  */
-export async function frechetDistance(a: Gaussian, b: Gaussian): Promise<number> {
+export async function frechetDistance(
+  a: Gaussian,
+  b: Gaussian,
+  names: readonly [string, string] = ['the first set', 'the second set'],
+): Promise<number> {
   const width = a.mean.length
   if (b.mean.length !== width) {
     throw new RangeError(
@@ -25,14 +33,14 @@ export async function frechetDistance(a: Gaussian, b: Gaussian): Promise<number>
       throw new RangeError('A mean or covariance holds what is not a finite number; there is no Fréchet distance.')
     }
   }
-  let distance = trace(a.covariance, width) + trace(b.covariance, width) - 2 * (await rootTrace(a, b))
+  let distance = trace(a.covariance, width) + trace(b.covariance, width) - 2 * (await rootTrace(a, b, names))
   for (let i = 0; i < width; i++) distance += (a.mean[i]! - b.mean[i]!) ** 2
   // Of equal Gaussians rounding leaves as often a little less than 0 as a little more.
   return Math.max(0, distance)
 }
 
 /** tr (Σ₁Σ₂)^½. */
-async function rootTrace(a: Gaussian, b: Gaussian): Promise<number> {
+async function rootTrace(a: Gaussian, b: Gaussian, names: readonly [string, string]): Promise<number> {
   const width = a.mean.length
   using first = Tensor.from(a.covariance, [width, width], 'cpu')
   const { values, vectors } = symmetricEigen(first)
@@ -40,6 +48,8 @@ async function rootTrace(a: Gaussian, b: Gaussian): Promise<number> {
   using allValues = values
   const eigenvalues = await allValues.dataAs('f64')
   const largest = eigenvalues.at(-1) ?? 0
+  const rounding = width * FLOAT32_ROUNDING * Math.max(0, largest)
+  requireNotNegative(eigenvalues, rounding, names[0])
   const empty = eigenvalues.findIndex((value) => value > largest * RELATIVE_RANK)
   if (!(largest > 0) || empty < 0) return 0
   const rank = width - empty
@@ -59,8 +69,23 @@ async function rootTrace(a: Gaussian, b: Gaussian): Promise<number> {
   }
   using symmetric = Tensor.from(product, [rank, rank], 'cpu')
   using squares = symmetricEigenvalues(symmetric)
+  const products = await squares.dataAs('f64')
+  requireNotNegative(products, rounding * norm(b.covariance), names[1])
   // What should be 0 comes out a little below as often as above.
-  return (await squares.dataAs('f64')).reduce((sum, value) => sum + Math.sqrt(Math.max(0, value)), 0)
+  return products.reduce((sum, value) => sum + Math.sqrt(Math.max(0, value)), 0)
+}
+
+/** A root of what is below 0 would be left out of the trace: of a damaged covariance the distance can come out as 0. */
+function requireNotNegative(ascending: Float64Array, rounding: number, name: string): void {
+  if (!(ascending[0]! < -rounding)) return
+  throw new RangeError(
+    `The covariance of ${name} has an eigenvalue below 0, which no covariance has: the statistics are damaged or not those of images; make them again.`,
+  )
+}
+
+/** Frobenius's, which no eigenvalue exceeds. */
+function norm(matrix: Float64Array): number {
+  return Math.sqrt(matrix.reduce((sum, value) => sum + value * value, 0))
 }
 
 function trace(matrix: Float64Array, width: number): number {

@@ -114,7 +114,29 @@ function gaussianOf(
       `${mu} has shape [${mean.shape}] and ${sigma} [${covariance.shape}]; expected [D] and [D, D].`,
     )
   }
-  return { count, mean: toFloat64(mean), covariance: toFloat64(covariance) }
+  const values = toFloat64(covariance)
+  requireCovariance(path, sigma, values, width!)
+  return { count, mean: toFloat64(mean), covariance: values }
+}
+
+/** Of the product of two deviations: no rounding, of however long a sum in float32, puts the two halves of a covariance so far apart. */
+const ASYMMETRY = 1e-3
+
+function requireCovariance(path: string, name: string, values: Float64Array, width: number): void {
+  for (let i = 0; i < width; i++) {
+    const variance = values[i * width + i]!
+    if (variance < 0) {
+      throw new FileFormatError(path, `${name} has ${variance} at [${i}, ${i}]; a variance cannot be below 0.`)
+    }
+    for (let j = 0; j < i; j++) {
+      const [below, above] = [values[i * width + j]!, values[j * width + i]!]
+      if (!(Math.abs(below - above) > ASYMMETRY * Math.sqrt(variance * values[j * width + j]!))) continue
+      throw new FileFormatError(
+        path,
+        `${name} has ${below} at [${i}, ${j}] and ${above} at [${j}, ${i}]; a covariance is symmetric.`,
+      )
+    }
+  }
 }
 
 function toFloat64(tensor: HostTensor): Float64Array {

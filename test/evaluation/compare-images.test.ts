@@ -111,6 +111,15 @@ describe('compareImages', () => {
       mu: hostFloat32(new Float32Array(128), [128]),
       sigma: hostFloat32(new Float32Array(64), [64]),
     })
+    const narrow = (changes: Record<number, number>) => ({
+      mu: hostFloat32(new Float32Array(2), [2]),
+      sigma: hostFloat32(
+        Float32Array.from({ length: 4 }, (_, i) => changes[i] ?? Number(i % 3 === 0)),
+        [2, 2],
+      ),
+    })
+    await writeNpz(file('skew.npz'), narrow({ 1: 0.5 }))
+    await writeNpz(file('negative.npz'), narrow({ 3: -50 }))
     await writeNpz(file('grey.npz'), { arr_0: { dtype: 'u8', shape: [2, 4, 4], data: new Uint8Array(32) } })
     writeFileSync(join(folder, 'zzz.png'), encodePng(new Uint8Array(8 * 8 * 3), 8, 8, 3))
     using network = await hog()
@@ -139,6 +148,8 @@ describe('compareImages', () => {
       [file('grey.npz'), network, 'arr_0 is u8 of shape [2,4,4]; expected images, u8 [N, H, W, 3].'],
       [file('narrow.npz'), network, 'holds statistics of 64 features of another network; hog has 128.'],
       [file('crooked.npz'), network, 'mu has shape [128] and sigma [64]; expected [D] and [D, D].'],
+      [file('skew.npz'), network, 'sigma has 0 at [1, 0] and 0.5 at [0, 1]; a covariance is symmetric.'],
+      [file('negative.npz'), network, 'sigma has -50 at [1, 1]; a variance cannot be below 0.'],
       [file('a.safetensors'), network, 'holds statistics of 128 features of another; hog has 128.'],
       [file('darker.safetensors'), network, 'holds statistics that hog made with other weights than these'],
       [npz, broken, 'broken gives image 1 (from 0) a feature that is NaN'],

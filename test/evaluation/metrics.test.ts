@@ -87,6 +87,31 @@ describe('frechetDistance', () => {
       'not a finite number',
     )
   })
+
+  // With a root of what is below 0 taken for 0, each of these would be as close as can be.
+  test.each([
+    { name: 'a variance below 0', covariance: diagonal([1, -50]) },
+    { name: 'a correlation above 1', covariance: Float64Array.of(1, 2, 2, 1) },
+  ])('refuses $name', async ({ covariance }) => {
+    const [broken, whole] = [gaussian([0, 0], covariance), gaussian([0, 0], diagonal([1, 1]))]
+    const message = (which: string) =>
+      `The covariance of the ${which} set has an eigenvalue below 0, which no covariance has`
+    await expect(frechetDistance(broken, whole)).rejects.toThrow(message('first'))
+    await expect(frechetDistance(whole, broken)).rejects.toThrow(message('second'))
+  })
+
+  test('takes a singular covariance whose elements were rounded to float32', async () => {
+    using statistics = new FeatureStatistics(64)
+    statistics.add(Float32Array.from(random([30, 64], 1).data, (value) => 100 + 10 * value))
+    const fitted = await statistics.finish()
+    const rounded = { ...fitted, covariance: fitted.covariance.map(Math.fround) }
+    // Rounding moves an eigenvalue by at most the Frobenius norm of what it moves the elements by; 29 are not 0, and the roots of the
+    // others, which should be, are those of as much.
+    const norm = Math.sqrt(fitted.covariance.reduce((sum, value) => sum + value ** 2, 0))
+    const allowed = 64 * Math.sqrt(2 ** -24 * norm * norm)
+    expect(await frechetDistance(rounded, fitted)).toBeLessThan(allowed)
+    expect(await frechetDistance(fitted, rounded)).toBeLessThan(allowed)
+  })
 })
 
 describe('FeatureStatistics', () => {
