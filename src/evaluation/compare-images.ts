@@ -111,7 +111,8 @@ export async function compareImages(options: CompareImagesOptions): Promise<Imag
 async function compareNeighbours(reference: Side, samples: Side, onNotice: (message: string) => void) {
   if (!reference.store || !samples.store) {
     const side = reference.store ? 'samples' : 'reference'
-    onNotice(`The ${side} are statistics without features or images: there is no precision and recall.`)
+    const has = side === 'reference' ? 'has' : 'have'
+    onNotice(`The ${side} ${has} statistics alone, no features or images: there is no precision and recall.`)
     return undefined
   }
   const fewest = Math.min(reference.store.count, samples.store.count)
@@ -283,7 +284,7 @@ async function save(path: string, reference: Side, network: FeatureNetwork): Pro
     fingerprint: await fingerprintOf(network),
     gaussian,
     spatial,
-    features: kept ? (await kept.tensor.data()).subarray(0, kept.count * kept.width) : new Float32Array(0),
+    features: kept && (await kept.tensor.data()).subarray(0, kept.count * kept.width),
   })
 }
 

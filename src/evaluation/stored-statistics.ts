@@ -72,8 +72,8 @@ export interface StatisticsToWrite {
   readonly fingerprint: Float32Array
   readonly gaussian: Gaussian
   readonly spatial: Gaussian | undefined
-  /** [count, width] f32. */
-  readonly features: Float32Array
+  /** [count, width] f32, where there are any. */
+  readonly features: Float32Array | undefined
 }
 
 /** Writes statistics as safetensors, float64. The file appears under its name when it is whole. */
@@ -84,12 +84,15 @@ export async function writeStatistics(path: string, statistics: StatisticsToWrit
     ...gaussianTensors(gaussian, ''),
     ...(spatial ? gaussianTensors(spatial, '_s') : []),
     ['fingerprint', hostFloat32(fingerprint, [fingerprint.length])],
-    ['features', hostFloat32(features, [features.length / width, width])],
+    ...(features ? [['features', hostFloat32(features, [features.length / width, width])] as const] : []),
   ])
   await writeSafetensors(
     path,
     [...tensors].map(([name, { dtype, shape, data }]) => ({ name, dtype, shape, data })),
-    { metadata: { format: FORMAT, network, images: String(gaussian.count) }, checksum: true },
+    {
+      metadata: { format: FORMAT, network, ...(gaussian.count !== undefined && { images: String(gaussian.count) }) },
+      checksum: true,
+    },
   )
 }
 

@@ -98,6 +98,21 @@ describe('compareImages', () => {
     expect(notices[0]).toContain('the Fréchet distance comes out too large')
   })
 
+  test('statistics that were made of statistics alone say so, and have no features', async () => {
+    const { npz } = await images(150, 1)
+    const [first, second] = [join(temporaryFolder(), 'first.npz'), join(temporaryFolder(), 'second.safetensors')]
+    const identity = Float32Array.from({ length: 128 * 128 }, (_, i) => Number(i % 129 === 0))
+    await writeNpz(first, { mu: hostFloat32(new Float32Array(128), [128]), sigma: hostFloat32(identity, [128, 128]) })
+    using network = await hog()
+    await compareImages({ reference: first, network, saveStatistics: second })
+    const notices: string[] = []
+    const result = await compareImages({ reference: second, samples: npz, network, onNotice: (it) => notices.push(it) })
+    expect(result).toMatchObject({ precision: null, recall: null, referenceImages: null })
+    expect(notices).toEqual([
+      'The reference has statistics alone, no features or images: there is no precision and recall.',
+    ])
+  })
+
   test('each bad input is one sentence that says what is wrong', async () => {
     const root = temporaryFolder()
     const { folder, npz } = await images(12, 3)
