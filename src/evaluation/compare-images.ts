@@ -139,7 +139,7 @@ function warnOfFewImages(
 
 async function collect(path: string, side: ComparisonSide, options: CompareImagesOptions): Promise<Side> {
   const { network } = options
-  if (isStatisticsFile(path)) return ofStatistics(await readStatistics(path), network, undefined)
+  if (isStatisticsFile(path)) return ofStatistics(await readStatistics(path), network)
   if (extname(path).toLowerCase() !== '.npz') {
     await using images = await openImageSet(path)
     return await ofImages(images, side, options)
@@ -154,19 +154,25 @@ async function collect(path: string, side: ComparisonSide, options: CompareImage
   }
   if (stored && !file.names.includes(IMAGES_ARRAY)) {
     await file.close()
-    return ofStatistics(stored, network, undefined)
+    return ofStatistics(stored, network)
   }
   await using images = await openNpzImages(file)
   if (!stored) return await ofImages(images, side, options)
-  // The ADM suite's reference batch: statistics of all images, and some of the images for precision and recall.
+  // The ADM suite's reference batch: statistics of all images, and some of the images for everything else.
   await requireSameNetwork(stored, network)
-  return ofStatistics(stored, network, (await ofImages(images, side, options)).store)
+  return await ofImages(images, side, options, stored)
 }
 
-async function ofImages(images: ImageSet, side: ComparisonSide, options: CompareImagesOptions): Promise<Side> {
+/** `stored`: the Gaussians, where they are known already. */
+async function ofImages(
+  images: ImageSet,
+  side: ComparisonSide,
+  options: CompareImagesOptions,
+  stored?: StoredStatistics,
+): Promise<Side> {
   const { network, signal, onProgress } = options
-  using statistics = new FeatureStatistics(network.width)
-  using spatial = network.spatialWidth === undefined ? undefined : new FeatureStatistics(network.spatialWidth)
+  using statistics = stored ? undefined : new FeatureStatistics(network.width)
+  using spatial = stored || network.spatialWidth === undefined ? undefined : new FeatureStatistics(network.spatialWidth)
   const score = network.classes === undefined ? undefined : new InceptionScore(network.classes)
   const store = new KeptFeatures(network.width, images.count, KEPT_FEATURES)
   try {
@@ -175,7 +181,7 @@ async function ofImages(images: ImageSet, side: ComparisonSide, options: Compare
     const take = async ({ batch, output }: Running) => {
       const made = await output
       requireFinite(made.features, done, images.path, network)
-      statistics.add(made.features)
+      statistics?.add(made.features)
       if (made.spatial) spatial?.add(made.spatial)
       if (made.logits) score?.addLogits(made.logits)
       store.add(made.features)
@@ -193,8 +199,9 @@ async function ofImages(images: ImageSet, side: ComparisonSide, options: Compare
     }
     if (running) await take(running)
     return {
-      gaussian: await statistics.finish(),
-      spatial: await spatial?.finish(),
+      ...(stored
+        ? gaussiansOf(stored, network)
+        : { gaussian: await statistics!.finish(), spatial: await spatial?.finish() }),
       store,
       inceptionScore: score?.finish(),
       size,
@@ -219,26 +226,25 @@ function requireFinite(features: Float32Array, first: number, path: string, { na
   )
 }
 
-async function ofStatistics(
-  stored: StoredStatistics,
-  network: FeatureNetwork,
-  store: KeptFeatures | undefined,
-): Promise<Side> {
+async function ofStatistics(stored: StoredStatistics, network: FeatureNetwork): Promise<Side> {
   await requireSameNetwork(stored, network)
-  let features = store
-  if (!features && stored.features) {
+  let features: KeptFeatures | undefined
+  if (stored.features) {
     const [count, width] = stored.features.shape as [number, number]
     features = new KeptFeatures(width, count, count)
     features.add(toFloat32(stored.features))
   }
   return {
-    gaussian: stored.gaussian,
-    spatial: network.spatialWidth === undefined ? undefined : stored.spatial,
+    ...gaussiansOf(stored, network),
     store: features,
     inceptionScore: undefined,
     size: undefined,
     [Symbol.dispose]: () => features?.[Symbol.dispose](),
   }
+}
+
+function gaussiansOf({ gaussian, spatial }: StoredStatistics, { spatialWidth }: FeatureNetwork) {
+  return { gaussian, spatial: spatialWidth === undefined ? undefined : spatial }
 }
 
 async function requireSameNetwork(stored: StoredStatistics, network: FeatureNetwork): Promise<void> {

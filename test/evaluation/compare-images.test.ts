@@ -113,6 +113,39 @@ describe('compareImages', () => {
     ])
   })
 
+  test('of images beside statistics of more, as in the ADM suite, the images give all but the distances', async () => {
+    const root = temporaryFolder()
+    const pixels = pixelsOf(8, 1)
+    const images = (count: number) =>
+      ({ dtype: 'u8', shape: [count, SIDE, SIDE, 3], data: pixels.subarray(0, count * SIDE * SIDE * 3) }) as const
+    const statistics = {
+      mu: hostFloat32(new Float32Array(2), [2]),
+      sigma: hostFloat32(Float32Array.of(1, 0, 0, 1), [2, 2]),
+    }
+    await writeNpz(join(root, 'both.npz'), { arr_0: images(8), ...statistics })
+    await writeNpz(join(root, 'one.npz'), { arr_0: images(1), ...statistics })
+    // Sure of each image's class, which are two, in turn.
+    const network: FeatureNetwork = {
+      name: 'two classes',
+      width: 2,
+      classes: 2,
+      batch: 3,
+      run: async ({ count }) => ({
+        features: Float32Array.from({ length: 2 * count }, (_, i) => i),
+        logits: Float32Array.from({ length: 2 * count }, (_, i) => (i % 4 === 0 || i % 4 === 3 ? 800 : 0)),
+      }),
+      [Symbol.dispose]: () => {},
+    }
+    const both = join(root, 'both.npz')
+    const result = await compareImages({ reference: both, samples: both, network })
+    expect(result).toMatchObject({ fid: 0, precision: 1, recall: 1, referenceImages: null, sampleImages: null })
+    // Of 8 images in batches of 3, 3 and 2 classes 0 and 1 come 5 and 3 times: exp of that distribution's entropy.
+    expect(result.is).toBeCloseTo(Math.exp(-(5 / 8) * Math.log(5 / 8) - (3 / 8) * Math.log(3 / 8)), 12)
+    // A single image has no covariance, and need not have one.
+    const single = await compareImages({ reference: join(root, 'one.npz'), samples: both, network })
+    expect(single).toMatchObject({ fid: 0, precision: null })
+  })
+
   test('each bad input is one sentence that says what is wrong', async () => {
     const root = temporaryFolder()
     const { folder, npz } = await images(12, 3)
