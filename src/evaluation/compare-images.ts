@@ -96,6 +96,7 @@ export async function compareImages(options: CompareImagesOptions): Promise<Imag
   const fid = await frechetDistance(reference.gaussian, sampled.gaussian, names)
   const sfid =
     reference.spatial && sampled.spatial ? await frechetDistance(reference.spatial, sampled.spatial, names) : undefined
+  if (network.spatialWidth !== undefined) noticeOfSpatial(reference, sampled, onNotice)
   const neighbours = await compareNeighbours(reference, sampled, onNotice)
   return {
     fid,
@@ -106,6 +107,14 @@ export async function compareImages(options: CompareImagesOptions): Promise<Imag
     ...about,
     sampleImages: sampled.gaussian.count ?? null,
   }
+}
+
+function noticeOfSpatial(reference: Side, samples: Side, onNotice: (message: string) => void): void {
+  if (reference.spatial && samples.spatial) return
+  const who = reference.spatial ? 'samples have' : 'reference has'
+  onNotice(
+    `The ${who} no statistics of spatial features (mu_s and sigma_s): there is no sFID, and if they are pytorch-fid's, which resizes images otherwise, the FID is not the ADM suite's.`,
+  )
 }
 
 async function compareNeighbours(reference: Side, samples: Side, onNotice: (message: string) => void) {

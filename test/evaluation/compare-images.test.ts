@@ -113,6 +113,28 @@ describe('compareImages', () => {
     ])
   })
 
+  test("Inception statistics without those of spatial features are said to be another program's", async () => {
+    const file = join(temporaryFolder(), 'pytorch-fid.npz')
+    await writeNpz(file, {
+      mu: hostFloat32(new Float32Array(2), [2]),
+      sigma: hostFloat32(Float32Array.of(1, 0, 0, 1), [2, 2]),
+    })
+    const network: FeatureNetwork = {
+      name: 'inception',
+      width: 2,
+      spatialWidth: 1,
+      batch: 1,
+      run: () => Promise.reject(new Error('There is no image.')),
+      [Symbol.dispose]: () => {},
+    }
+    const notices: string[] = []
+    const result = await compareImages({ reference: file, samples: file, network, onNotice: (it) => notices.push(it) })
+    expect(result).toMatchObject({ fid: 0, sfid: null })
+    expect(notices[0]).toBe(
+      "The reference has no statistics of spatial features (mu_s and sigma_s): there is no sFID, and if they are pytorch-fid's, which resizes images otherwise, the FID is not the ADM suite's.",
+    )
+  })
+
   test('of images beside statistics of more, as in the ADM suite, the images give all but the distances', async () => {
     const root = temporaryFolder()
     const pixels = pixelsOf(8, 1)
