@@ -35,6 +35,7 @@ export interface EvaluateCknnaOptions {
   readonly seed: number
   readonly batch: number
   readonly signal?: AbortSignal | undefined
+  /** Called with 0 as a noise level is begun, and after each batch. */
   readonly onProgress?: (noise: number, done: number, total: number) => void
 }
 
@@ -82,6 +83,7 @@ export async function evaluateCknna(options: EvaluateCknnaOptions): Promise<Cknn
     const outputs = layers.map(() => new Float32Array(count * model.config.hidden))
     const encoded = target ? undefined : new Float32Array(count * encoder.width)
     let at = 0
+    onProgress?.(level, 0, count)
     const batches = blockFeatures({
       ...options,
       indices,

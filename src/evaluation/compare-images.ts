@@ -32,9 +32,10 @@ export interface CompareImagesOptions {
   /** Likewise. Without it only the reference's statistics are made, for `saveStatistics`. */
   readonly samples?: string | undefined
   readonly network: FeatureNetwork
-  /** Where the reference's statistics go, as safetensors. */
+  /** Where the reference's statistics go, as safetensors; the folder is made. */
   readonly saveStatistics?: string | undefined
   readonly signal?: AbortSignal | undefined
+  /** Called with 0 as a side's images are begun, and after each batch. */
   readonly onProgress?: (side: ComparisonSide, done: number, total: number) => void
   /** Is told, in a sentence, what makes the numbers less than they seem. */
   readonly onNotice?: (message: string) => void
@@ -197,6 +198,7 @@ async function ofImages(
       done += batch.count
       onProgress?.(side, done, images.count)
     }
+    onProgress?.(side, 0, images.count)
     // One batch is in the network while the next is decoded.
     let running: Running | undefined
     for await (const batch of images.batches(network.batch)) {

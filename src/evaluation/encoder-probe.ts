@@ -13,7 +13,7 @@ export interface EvaluateEncoderProbeOptions extends ProbeImages {
   readonly batch: number
   readonly device: Device
   readonly signal?: AbortSignal | undefined
-  /** `features`: images; `probes`: epochs. */
+  /** `features`: images; `probes`: epochs. Called with 0 as each is begun. */
   readonly onProgress?: (stage: 'features' | 'probes', done: number, total: number) => void
 }
 
@@ -53,9 +53,13 @@ export async function evaluateEncoderProbe(options: EvaluateEncoderProbeOptions)
     }
     return { layers: [pooled], labels, width }
   }
+  onProgress?.('features', 0, total)
+  const train = await featuresOf(data, parts.train)
+  const tested = await featuresOf(test, parts.test)
+  onProgress?.('probes', 0, schedule.epochs)
   const [accuracy] = await trainProbes({
-    train: await featuresOf(data, parts.train),
-    test: await featuresOf(test, parts.test),
+    train,
+    test: tested,
     classes: Math.max(data.classes, test.classes),
     schedule,
     seed,

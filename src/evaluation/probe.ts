@@ -31,7 +31,7 @@ export interface EvaluateProbeOptions extends ProbeImages {
   /** Images that pass through the model at a time. */
   readonly batch: number
   readonly signal?: AbortSignal | undefined
-  /** `features`: images; `probes`: epochs. */
+  /** `features`: images; `probes`: epochs. Called with 0 as each is begun. */
   readonly onProgress?: (stage: 'features' | 'probes', noise: number, done: number, total: number) => void
 }
 
@@ -85,6 +85,7 @@ export async function evaluateProbe(options: EvaluateProbeOptions): Promise<Prob
   for (const level of noise) {
     const total = parts.train.length + parts.test.length
     let done = 0
+    onProgress?.('features', level, 0, total)
     const featuresOf = async (dataset: Dataset, indices: Int32Array, firstSeed: number): Promise<ProbeSet> => {
       const width = model.config.hidden
       const set = {
@@ -108,6 +109,7 @@ export async function evaluateProbe(options: EvaluateProbeOptions): Promise<Prob
     const train = await featuresOf(data, parts.train, seed)
     // Other noise than that of the training images.
     const tested = await featuresOf(test, parts.test, seed + 1)
+    onProgress?.('probes', level, 0, schedule.epochs)
     const accuracies = await trainProbes({
       train,
       test: tested,

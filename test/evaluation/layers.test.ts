@@ -112,7 +112,20 @@ test('evaluateProbe has a point for every layer and noise level', async () => {
   const data = await Dataset.open(await tinyDataset())
   using model = tiny()
   const schedule = { epochs: 2, batch: 2 }
-  const result = await evaluateProbe({ ...common, model, data, test: data, noise: [0, 0.5], layers: [1, 3], schedule })
+  const progress: string[] = []
+  const result = await evaluateProbe({
+    ...{ ...common, model, data, test: data, noise: [0, 0.5], layers: [1, 3], schedule },
+    onProgress: (stage, noise, done, total) => progress.push(`${stage} ${noise}: ${done}/${total}`),
+  })
+  // Each stage from its start, so that whoever shows it knows when that was.
+  expect(progress.slice(0, 6)).toEqual([
+    'features 0: 0/4',
+    'features 0: 2/4',
+    'features 0: 4/4',
+    'probes 0: 0/2',
+    'probes 0: 1/2',
+    'probes 0: 2/2',
+  ])
   expect(result.points.map(({ layer, noise }) => [layer, noise])).toEqual([
     [1, 0],
     [3, 0],
