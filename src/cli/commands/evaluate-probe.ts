@@ -58,6 +58,7 @@ export const evaluateProbeCommand = defineCommand({
           : 'Both --checkpoint and --encoder are given; probe one at a time.',
       )
     }
+    if (encoder !== undefined) refuseModelOptions(args)
     const { Dataset } = await import('../../data/dataset.ts')
     const test = args.test === undefined ? undefined : await Dataset.open(args.test)
     const schedule = { epochs: args.epochs, batch: args.probeBatch, learningRate: args.lr }
@@ -69,6 +70,19 @@ export const evaluateProbeCommand = defineCommand({
     context.out.json(record)
   },
 })
+
+/** An encoder is looked at behind its last block, and sees clean images. */
+function refuseModelOptions(args: Pick<ModelArguments, 'layers' | 'noise' | 'weights' | 'path'>): void {
+  const given: Readonly<Record<string, boolean>> = {
+    '--layers': args.layers !== undefined,
+    '--noise': args.noise.some((level) => level !== 0),
+    '--weights': args.weights !== MODEL_OPTIONS.weights.default,
+    '--path': args.path !== undefined,
+  }
+  const flag = Object.keys(given).find((name) => given[name])
+  if (flag === undefined) return
+  throw new UsageError(`${flag} is of a model, and --encoder probes the last layer of an encoder; leave ${flag} out.`)
+}
 
 interface Probing {
   readonly test: Dataset | undefined

@@ -1,0 +1,31 @@
+import { expect, test } from 'vitest'
+import { dispatch } from '../../../src/cli/dispatch.ts'
+import { tinyDataset } from '../../data/tiny-dataset.ts'
+import { RecordingStream } from '../recording-stream.ts'
+
+async function repa(...words: string[]) {
+  const [stdout, stderr] = [new RecordingStream(), new RecordingStream()]
+  const status = await dispatch(['evaluate', 'probe', ...words], {
+    ...{ stdout, stderr, env: {} },
+    signal: new AbortController().signal,
+  })
+  return { status, stdout: stdout.text, stderr: stderr.text }
+}
+
+test.each([
+  [['--layers', '6'], '--layers is of a model'],
+  [['--noise', '0,0.5'], '--noise is of a model'],
+  [['--weights', 'model'], '--weights is of a model'],
+  [['--path', 'cosine'], '--path is of a model'],
+] as const)('an encoder has no %o', async (words, message) => {
+  const result = await repa('--encoder', 'hog', '--data', 'nowhere', ...words)
+  expect(result).toMatchObject({ status: 2, stdout: '' })
+  expect(result.stderr).toContain(message)
+})
+
+test('an encoder is probed on clean images, as --noise 0 says', async () => {
+  const data = await tinyDataset(10)
+  const { status, stdout } = await repa(...['--encoder', 'hog', '--data', data], '--noise', '0', '--json')
+  expect(status).toBe(0)
+  expect(JSON.parse(stdout)).toMatchObject({ kind: 'encoder-probe', trainImages: 8, testImages: 2 })
+})
