@@ -60,7 +60,7 @@ export async function evaluateEncoderProbe(options: EvaluateEncoderProbeOptions)
   const [accuracy] = await trainProbes({
     train,
     test: tested,
-    classes: Math.max(data.classes, test.classes),
+    classes: data.classes,
     schedule,
     seed,
     device,

@@ -55,9 +55,10 @@ export interface ProbeResult {
 /**
  * The parts of the images that are trained and tested on, by their places.
  *
- * @throws Error where either has none
+ * @throws Error where either has none, or those that are tested on are of other classes or another size
  */
 export function probeSplit({ data, test, images, seed }: ProbeImages): { train: Int32Array; test: Int32Array } {
+  if (test) requireAlike(data, test)
   const order = new KeyedPermutation(data.length, seed, SPLIT)
   const drawn = Int32Array.from({ length: Math.min(images ?? data.length, data.length) }, (_, i) => order.at(i))
   const held = Math.round(drawn.length * HELD_OUT)
@@ -70,6 +71,25 @@ export function probeSplit({ data, test, images, seed }: ProbeImages): { train: 
   )
 }
 
+/** A set in which a class has no images may have its other classes at other indices; by names alone that can be told. */
+function requireAlike(data: Dataset, test: Dataset): void {
+  const rule = 'probes are tested on the classes that they were trained on.'
+  const moved = test.classNames?.findIndex((name, i) => (data.classNames?.[i] ?? name) !== name) ?? -1
+  if (moved >= 0) {
+    throw new Error(
+      `Class ${moved} is '${test.classNames![moved]}' in '${test.path}' and '${data.classNames![moved]}' in '${data.path}'; ${rule}`,
+    )
+  }
+  if (test.classes > data.classes) {
+    throw new Error(`'${test.path}' has ${test.classes} classes and '${data.path}' ${data.classes}; ${rule}`)
+  }
+  if (test.imageSize !== data.imageSize) {
+    throw new Error(
+      `The images in '${test.path}' have ${test.imageSize} pixels a side, those in '${data.path}' ${data.imageSize}; prepare both to one size.`,
+    )
+  }
+}
+
 /**
  * How much of the class a model's layers know: the accuracy of linear classifiers on their outputs, averaged over the tokens, by layer
  * and noise level (REPA, figures 2 and 3; no code of theirs was released). The model is told no class. Features are held in memory:
@@ -80,7 +100,7 @@ export async function evaluateProbe(options: EvaluateProbeOptions): Promise<Prob
   const layers = options.layers ?? Array.from({ length: model.config.depth }, (_, i) => i + 1)
   const schedule = { ...PAPER_SCHEDULE, ...changes }
   const parts = probeSplit(options)
-  const classes = Math.max(data.classes, test.classes)
+  const { classes } = data
   const points: ProbePoint[] = []
   for (const level of noise) {
     const total = parts.train.length + parts.test.length
