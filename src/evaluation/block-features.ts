@@ -8,6 +8,7 @@ import { randomNormal } from '../tensor/random.ts'
 import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { meanOfTokens } from './feature-network.ts'
+import { requireFiniteFeatures } from './finite-features.ts'
 import { noisyInput } from './noisy-input.ts'
 
 /** Samples that are read at a time. */
@@ -44,7 +45,7 @@ export interface BlockFeatures {
  * What a model's blocks make of noisy samples, batch by batch, in the order of `indices`. The model is told no class (the null class
  * of guidance), so that nothing of the label leaks in. The noise of sample i of `indices` depends on the seed, the noise level and i.
  *
- * @throws Error for a model without null class, or one that does not fit the data
+ * @throws Error for a model without null class, one that does not fit the data, and features that are not finite
  */
 export async function* blockFeatures(options: BlockFeaturesOptions): AsyncGenerator<BlockFeatures> {
   const { model, data, indices, layers, encoder, signal } = options
@@ -102,7 +103,15 @@ async function ofBatch(
       })
     })
     const outputs = await Promise.all(layers.map((layer) => pooled.get(layer)!.data()))
-    return { layers: outputs, encoder: encoder && images && (await encoded(encoder, images, count, data, device)) }
+    for (const [i, output] of outputs.entries()) {
+      const whose = `layer ${layers[i]} at noise level ${noise}`
+      requireFiniteFeatures(output, { width: model.config.hidden, first, whose, check: "the model's weights" })
+    }
+    if (!encoder || !images) return { layers: outputs, encoder: undefined }
+    const features = await encoded(encoder, images, count, data, device)
+    const { name, width } = encoder.encoder
+    requireFiniteFeatures(features, { width, first, whose: `the encoder ${name}`, check: 'its weights' })
+    return { layers: outputs, encoder: features }
   } finally {
     for (const tensor of pooled.values()) tensor.dispose()
   }

@@ -65,6 +65,8 @@ export interface CknnaResult {
  * How far a model's layers are aligned with an encoder, by layer and noise level: features of both averaged over their tokens and
  * divided by their length, as platonic-rep's callers do (of raw features the longest vectors would be everybody's neighbours). The
  * encoder sees the clean images, the model noisy latents and no class.
+ *
+ * @throws Error for features that are not finite, or are the same for every image
  */
 export async function evaluateCknna(options: EvaluateCknnaOptions): Promise<CknnaResult> {
   const { model, data, encoder, noise = [0], seed, onProgress } = options
@@ -101,7 +103,7 @@ export async function evaluateCknna(options: EvaluateCknnaOptions): Promise<Cknn
     }
     target ??= await prepared(encoded!, encoder.width, neighbours, `the encoder ${encoder.name}`)
     for (const [i, values] of outputs.entries()) {
-      const own = await prepared(values, model.config.hidden, neighbours, `layer ${layers[i]}`)
+      const own = await prepared(values, model.config.hidden, neighbours, `layer ${layers[i]} at noise level ${level}`)
       points.push({
         layer: layers[i]!,
         noise: level,
@@ -115,8 +117,9 @@ export async function evaluateCknna(options: EvaluateCknnaOptions): Promise<Cknn
 }
 
 async function prepared(features: Float32Array, width: number, neighbours: number, whose: string) {
-  if (features.some((value) => !Number.isFinite(value))) {
-    throw new Error(`The features of ${whose} are not all finite numbers; check its weights.`)
+  // Of equal rows the kernels' differences from their means are nothing but rounding.
+  if (features.every((value, i) => value === features[i % width])) {
+    throw new Error(`The features of ${whose} are the same for every image: there are no neighbours.`)
   }
   const values = Float64Array.from(features)
   return prepareRepresentation(normaliseRows({ values, count: values.length / width, width }), neighbours)

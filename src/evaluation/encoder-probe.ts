@@ -3,6 +3,7 @@ import type { Dataset } from '../data/dataset.ts'
 import { imageBatch } from '../data/image-batch.ts'
 import type { Device } from '../tensor/device.ts'
 import { encoderGrid, meanOfTokens } from './feature-network.ts'
+import { requireFiniteFeatures } from './finite-features.ts'
 import { PAPER_SCHEDULE, type ProbeAccuracy, type ProbeSchedule, type ProbeSet, trainProbes } from './linear-probe.ts'
 import { type ProbeImages, probeSplit } from './probe.ts'
 
@@ -47,7 +48,9 @@ export async function evaluateEncoderProbe(options: EvaluateEncoderProbeOptions)
       const batch = indices.subarray(first, first + options.batch)
       using images = await imageBatch(dataset, batch, device)
       using mean = meanOfTokens(() => encoder.features(images, grid))
-      pooled.set(await mean.data(), first * width)
+      const features = await mean.data()
+      requireFiniteFeatures(features, { width, first, whose: `the encoder ${encoder.name}`, check: 'its weights' })
+      pooled.set(features, first * width)
       done += batch.length
       onProgress?.('features', done, total)
     }

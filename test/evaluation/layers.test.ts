@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest'
+import type { Encoder } from '../../src/alignment/encoder.ts'
 import { Dataset } from '../../src/data/dataset.ts'
 import { blockFeatures } from '../../src/evaluation/block-features.ts'
 import { evaluateCknna } from '../../src/evaluation/cknna.ts'
+import { evaluateEncoderProbe } from '../../src/evaluation/encoder-probe.ts'
 import { noisyInput } from '../../src/evaluation/noisy-input.ts'
 import { evaluateProbe } from '../../src/evaluation/probe.ts'
 import type { Observe } from '../../src/models/adaln-block.ts'
@@ -139,6 +141,35 @@ test('evaluateProbe has a point for every layer and noise level', async () => {
     schedule: { epochs: 2, learningRate: 1e-3 },
   })
   for (const { accuracy } of result.points) expect([0, 0.5, 1]).toContain(accuracy)
+})
+
+test('features that are not finite are no features', async () => {
+  const data = await Dataset.open(await tinyDataset(4))
+  using model = tiny()
+  const broken = model.entries.find(({ name }) => name === 'blocks.1.mlp.fc2.bias')!
+  using view = model.arena.view('weights', broken)
+  view.write(Float32Array.from({ length: view.elements }, (_, i) => (i === 3 ? Number.NaN : 0)))
+  const message =
+    "A feature of layer 2 at noise level 0.5, for image 0 of those looked at (from 0), is NaN; check the model's weights."
+  const options = { ...common, model, data, noise: [0.5] }
+  await expect(evaluateProbe({ ...options, layers: [1, 2] })).rejects.toThrow(message)
+  await expect(evaluateCknna({ ...options, encoder: constantEncoder, neighbours: 1 })).rejects.toThrow(message)
+  const nan: Encoder = {
+    ...constantEncoder,
+    features: (images, [rows, columns]) => Tensor.full([images.shape[0]!, rows * columns, 8], Number.NaN, 'cpu'),
+  }
+  const ofEncoder = { encoder: nan, data, seed: 1, batch: 2, device: 'cpu' } as const
+  await expect(evaluateEncoderProbe(ofEncoder)).rejects.toThrow(
+    'A feature of the encoder constant, for image 0 of those looked at (from 0), is NaN; check its weights.',
+  )
+})
+
+test('neighbours among features that are all the same are nobody', async () => {
+  const data = await Dataset.open(await tinyDataset(6))
+  using model = tiny()
+  await expect(
+    evaluateCknna({ ...common, model, data, encoder: constantEncoder, neighbours: 2, layers: [1] }),
+  ).rejects.toThrow('The features of the encoder constant are the same for every image: there are no neighbours.')
 })
 
 test('evaluateCknna says where there are too few images', async () => {
