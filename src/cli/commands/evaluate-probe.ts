@@ -8,6 +8,7 @@ import { curveTable } from '../curve-table.ts'
 import { encoderOf } from '../encoder-argument.ts'
 import { MODEL_OPTIONS, openModel } from '../evaluated-model.ts'
 import { UsageError } from '../failure.ts'
+import type { Output } from '../output.ts'
 import type { Progress } from '../progress.ts'
 
 export const evaluateProbeCommand = defineCommand({
@@ -66,10 +67,25 @@ export const evaluateProbeCommand = defineCommand({
       encoder === undefined
         ? await probeModel({ ...args, checkpoint: checkpoint! }, { test, schedule }, context)
         : await probeEncoder(encoder, args, { test, schedule }, context)
+    warnOfFewSteps(record, context.out)
     if (args.out !== undefined) await writeRecord(args.out, record)
     context.out.json(record)
   },
 })
+
+/** Of the paper's probes: 1,281,167 images in batches of 16,384, 90 times. */
+const PAPER_STEPS = 78 * 90
+
+/** Batches of the paper's size hold all of a small training set; the schedule is then the paper's in its epochs alone. */
+function warnOfFewSteps(
+  { trainImages, schedule: { epochs, batch } }: { readonly trainImages: number; readonly schedule: ProbeSchedule },
+  out: Output,
+): void {
+  if (batch < trainImages) return
+  out.warn(
+    `A step takes all ${trainImages} training images, so that the probe made ${epochs} steps; the paper's makes ${PAPER_STEPS} on ImageNet. A smaller --probe-batch makes more.`,
+  )
+}
 
 /** An encoder is looked at behind its last block, and sees clean images. */
 function refuseModelOptions(args: Pick<ModelArguments, 'layers' | 'noise' | 'weights' | 'path'>): void {
@@ -100,7 +116,7 @@ interface ModelArguments {
   readonly path: InterpolantPath | undefined
 }
 
-async function probeModel(args: ModelArguments, probing: Probing, context: CommandContext): Promise<object> {
+async function probeModel(args: ModelArguments, probing: Probing, context: CommandContext) {
   const { out, signal, seed = 0 } = context
   const { evaluateProbe } = await import('../../evaluation/probe.ts')
   const opened = await openModel(args, context)
@@ -130,7 +146,7 @@ async function probeEncoder(
   args: { readonly data: string; readonly images: number | undefined; readonly batch: number },
   probing: Probing,
   context: CommandContext,
-): Promise<object> {
+) {
   const { out, signal, seed = 0 } = context
   const [{ evaluateEncoderProbe }, { loadEncoder }, { resolveDevice }, { Dataset: Data }] = await Promise.all([
     import('../../evaluation/encoder-probe.ts'),

@@ -29,3 +29,17 @@ test('an encoder is probed on clean images, as --noise 0 says', async () => {
   expect(status).toBe(0)
   expect(JSON.parse(stdout)).toMatchObject({ kind: 'encoder-probe', trainImages: 8, testImages: 2 })
 })
+
+test.each([
+  [
+    [],
+    "A step takes all 8 training images, so that the probe made 90 steps; the paper's makes 7020 on ImageNet. A smaller --probe-batch makes more.",
+  ],
+  [['--probe-batch', '4'], undefined],
+] as const)('a schedule of few steps is said to be one: %o', async (words, warning) => {
+  const data = await tinyDataset(10)
+  const { status, stderr } = await repa(...['--encoder', 'hog', '--data', data], ...words)
+  expect(status).toBe(0)
+  if (warning === undefined) expect(stderr).not.toContain('warning')
+  else expect(stderr).toContain(`warning: ${warning}\n`)
+})
