@@ -123,7 +123,8 @@ async function attentionAndGradient(device: Device): Promise<number> {
   const slope = (along(h) - along(-h)) / (2 * h)
   // Every element is a chain of sums over tokens and head_dim of values of about one.
   const chain = 4 * (tokens + headDim) * ROUNDOFF
-  return Math.max(output / chain, Math.abs(dot(dQkv, direction) - slope) / (chain * slope))
+  // Of a gradient of the wrong sign the slope is below zero.
+  return Math.max(output / chain, Math.abs(dot(dQkv, direction) - slope) / (chain * Math.abs(slope)))
 }
 
 function float64Attention(qkv: Float64Array, tokens: number, heads: number, headDim: number): Float64Array {

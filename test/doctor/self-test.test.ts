@@ -56,6 +56,12 @@ describe('sees a kernel that computes wrongly', () => {
           .mockImplementation((...all) => addon.scale(attentionBackward(...all), FAULT)),
     ],
     [
+      'attentionBackward, whose sign is wrong',
+      'attention',
+      () =>
+        vi.spyOn(addon, 'attentionBackward').mockImplementation((...all) => addon.scale(attentionBackward(...all), -1)),
+    ],
+    [
       'gatedResidualLayerNormModulateBackward',
       'SiT, loss and gradient',
       () =>
