@@ -41,6 +41,8 @@ const HOSTS = new Set(['127.0.0.1', 'localhost', '[::1]'])
 const REMEMBERED = 1000
 /** More new rows than this travel faster in the page's own, packed form. */
 const MOST_ROWS = 20_000
+/** Bytes that wait for a page which takes in nothing more (a machine asleep, a tunnel that hangs). Connected again, it is told what it missed. */
+const MOST_UNSENT = 8 * 2 ** 20
 /** Kept-alive connections say something so often, in milliseconds, so that a dead one is found. */
 const HEARTBEAT = 15_000
 
@@ -206,6 +208,7 @@ class LiveReport {
 
   #send(client: ServerResponse, messages: readonly LiveMessage[]): void {
     for (const message of messages) client.write(`id: ${this.#cursor()}\ndata: ${JSON.stringify(message)}\n\n`)
+    if (client.writableLength > MOST_UNSENT) client.destroy()
   }
 
   /** What a page must be told that knows nothing of these changes. */

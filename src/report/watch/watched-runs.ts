@@ -83,11 +83,17 @@ export class WatchedRuns {
 
   /** Reads all but the logs; of what cannot be read, what was read before stands. Whether anything is new. */
   async #readFiles(note: (error: unknown) => void): Promise<boolean> {
-    const available = await Promise.all(
-      this.#directories.map((directory) => listSampleSteps(join(directory, 'samples'))),
-    )
-    const chosen = chooseSteps(available, this.#sampleLimit)
     const before = this.#runs
+    const listed = await Promise.all(
+      this.#directories.map((directory) =>
+        listSampleSteps(join(directory, 'samples')).catch((error: unknown) => {
+          note(error)
+          return undefined
+        }),
+      ),
+    )
+    const available = listed.map((steps, i) => steps ?? before[i]!.samples.shown.map(({ step }) => step))
+    const chosen = chooseSteps(available, this.#sampleLimit)
     const runs: RunData[] = []
     for (const [i, run] of before.entries()) {
       const directory = this.#directories[i]!
@@ -102,10 +108,12 @@ export class WatchedRuns {
         ...run,
         // A run that is begun again has no configuration for a moment.
         config: await readConfig(directory).catch(() => run.config),
-        samples: await readSampleGrids(
-          join(directory, 'samples'),
-          steps.filter((step) => chosen.has(step)),
-        ).then((shown) => ({ shown, available: steps.length }), kept(run.samples)),
+        samples: listed[i]
+          ? await readSampleGrids(
+              join(directory, 'samples'),
+              steps.filter((step) => chosen.has(step)),
+            ).then((shown) => ({ shown, available: steps.length }), kept(run.samples))
+          : run.samples,
         evaluations: await readEvaluations(join(directory, 'evaluation')).catch(kept(run.evaluations)),
       })
     }

@@ -1,7 +1,8 @@
 import { once } from 'node:events'
-import { appendFile, mkdir, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, rename, rm, truncate, writeFile } from 'node:fs/promises'
 import { get, type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import type { LiveMessage } from '../../../src/report/live-message.ts'
 import { type Watch, watch } from '../../../src/report/watch/watch.ts'
@@ -158,6 +159,42 @@ test('what cannot be read is said, and again when it can', async () => {
   expect(await next(stream, 'problem')).toMatchObject({ sentence: '' })
   await stream.return(undefined)
 })
+
+test('a folder of samples that cannot be read ends nothing: what was there stands, and comes back', async () => {
+  await using folders = await RunFolders.create()
+  const { run, watching } = await watched(folders, { 'samples/0000001.png': PNG })
+  await using _ = watching
+  const stream = messages(watching)
+  await next(stream, 'problem')
+  await rename(join(run, 'samples'), join(run, 'elsewhere'))
+  await writeFile(join(run, 'samples'), 'no folder')
+  expect(await next(stream, 'problem')).toMatchObject({ sentence: expect.stringContaining('ENOTDIR') })
+  expect((await ask(watching, '/samples/0/1.png')).status).toBe(200)
+  await rm(join(run, 'samples'))
+  await rename(join(run, 'elsewhere'), join(run, 'samples'))
+  expect(await next(stream, 'problem')).toMatchObject({ sentence: '' })
+  await stream.return(undefined)
+})
+
+test('a page that takes in nothing more is let go', async () => {
+  await using folders = await RunFolders.create()
+  const { run, watching } = await watched(folders)
+  await using _ = watching
+  const stalled = get(`http://127.0.0.1:${watching.port}/events`)
+  const [answer] = (await once(stalled, 'response')) as [IncomingMessage]
+  answer.pause()
+  const closed = new Promise<boolean>((done) => {
+    answer.on('error', () => {}).on('close', () => done(true))
+  })
+  const log = join(run, 'metrics.jsonl')
+  // More than the two ends of the connection hold by themselves, in messages of less than a page is sent whole for.
+  for (let step = 3; step < 300_000; step += 15_000) {
+    await appendFile(log, Array.from({ length: 15_000 }, (_, i) => line(step + i)).join(''))
+    await setTimeout(60)
+  }
+  answer.resume()
+  expect(await Promise.race([closed, setTimeout(5000, false)])).toBe(true)
+}, 60_000)
 
 test('a run that begins while it is watched', async () => {
   await using folders = await RunFolders.create()
