@@ -68,7 +68,9 @@ export class WatchedRuns {
       if (change.problem !== undefined) note(change.problem)
     }
     this.#runs = this.#runs.map((run, i) => ({ ...run, metrics: this.#followers[i]!.metrics }))
-    const curves = JSON.stringify(this.#runs.map(({ metrics }) => loggedMetrics(metrics)))
+    // Of columns that a run never logs every value is looked at.
+    const hasLogged = from.some((step) => step !== undefined)
+    const curves = hasLogged ? JSON.stringify(this.#runs.map(({ metrics }) => loggedMetrics(metrics))) : this.#curves
     const hasNewCurves = curves !== this.#curves
     this.#curves = curves
     const files = (await Promise.all(this.#directories.map(signatureOf))).join('\n')
