@@ -80,7 +80,7 @@ function renderTable(group: readonly Measured[], names: readonly string[]): Html
 <thead><tr><th>Run</th><th>Step</th><th>${distanceOf(first)}</th>${measures.map(({ title }) => html`<th>${title}</th>`)}</tr></thead>
 <tbody>${group.map(
     ({ run, evaluation }) =>
-      html`<tr class="run-${run}"><th><i class="swatch run-${run}"></i>${names[run]!}</th><td>${
+      html`<tr class="run-${run}"><th><i class="swatch run-${run}"></i><span class="run-name">${names[run]!}</span></th><td>${
         evaluation.step === undefined ? '–' : formatCount(evaluation.step)
       }</td><td>${shown(evaluation.fid)}</td>${measures.map(({ key }) => html`<td>${shown(evaluation[key])}</td>`)}</tr>`,
   )}</tbody></table></div>`

@@ -85,7 +85,7 @@ export function renderProgress(runs: readonly RunData[]): Record<string, string>
   const names = distinctNames(runs)
   const columns = runs.map(({ metrics }) => columnsOf(metrics))
   return {
-    lead: html`${leadOf(runs, names)}`.markup,
+    lead: leadOf(runs, names).markup,
     summary: renderSummary(runs, names, columns).markup,
   }
 }
@@ -176,10 +176,12 @@ function renderRunToggle(name: string, run: number): Html {
 }
 
 /** The model and how far the run has come, where its configuration says so. */
-function leadOf(runs: readonly RunData[], names: readonly string[]): string {
-  if (runs.length > 1) return names.map((name, i) => `${name}: ${stepOf(runs[i]!)}`).join(' · ')
+function leadOf(runs: readonly RunData[], names: readonly string[]): Html {
+  // A name that is written from right to left would turn the step behind it round.
+  const name = (i: number) => html`<bdi>${names[i]!}</bdi>: ${stepOf(runs[i]!)}`
+  if (runs.length > 1) return html`${runs.map((_, i) => html`${i > 0 ? ' · ' : ''}${name(i)}`)}`
   const model = modelOf(runs[0]!.config)
-  return model === undefined ? stepOf(runs[0]!) : `${model}, ${stepOf(runs[0]!)}`
+  return html`${model === undefined ? '' : `${model}, `}${stepOf(runs[0]!)}`
 }
 
 function stepOf({ metrics }: RunData): string {

@@ -41,7 +41,7 @@ h3 { font-size: 0.95rem; font-weight: 620; line-height: 1.35; overflow-wrap: any
 section { margin-top: clamp(2rem, 4vw, 3.25rem); }
 section > h2, section > header { margin-bottom: 0.9rem; }
 section > h3 { margin-bottom: 0.6rem; color: var(--soft); }
-header p, .remark { color: var(--soft); font-size: 0.9rem; }
+header p, .remark { color: var(--soft); font-size: 0.9rem; overflow-wrap: anywhere; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; }
 .swatch { display: inline-block; width: 0.7em; height: 0.7em; border-radius: 3px; margin-right: 0.5em; background: var(--strength, var(--run)); }
 
@@ -60,7 +60,7 @@ tbody th { white-space: nowrap; }
 .numbers :is(th, td) { padding-inline: 0.75rem; } .numbers :is(th, td):first-child { padding-left: 1.1rem; } .numbers :is(th, td):last-child { padding-right: 1.1rem; }
 .numbers td, .numbers thead th:not(:first-child) { text-align: right; } .numbers td { white-space: nowrap; }
 .numbers tbody th { font-weight: 600; } .numbers tr > :first-child { position: sticky; left: 0; z-index: 1; background: var(--card); } .numbers thead th { white-space: normal; vertical-align: bottom; line-height: 1.3; }
-caption { padding: 0.9rem 1.1rem 0.3rem; text-align: left; color: var(--soft); font-size: 0.85rem; }
+caption { padding: 0.9rem 1.1rem 0.3rem; text-align: left; color: var(--soft); font-size: 0.85rem; overflow-wrap: anywhere; }
 .settings td { overflow-wrap: anywhere; min-width: 8rem; }
 
 .controls { display: flex; flex-wrap: wrap; gap: 0.5rem; margin: 0; padding: 0; border: 0; }
@@ -79,7 +79,7 @@ caption { padding: 0.9rem 1.1rem 0.3rem; text-align: left; color: var(--soft); f
 .full { grid-column: span 6; } .half { grid-column: span 3; } .third { grid-column: span 2; }
 .chart { display: flex; flex-direction: column; padding: 1rem 1.1rem 0.8rem 0.6rem; min-width: 0; position: relative; }
 .chart figcaption { flex: 1; padding-left: 0.5rem; margin-bottom: 0.9rem; }
-.chart figcaption p { color: var(--soft); font-size: 0.82rem; line-height: 1.4; }
+.chart figcaption p { color: var(--soft); font-size: 0.82rem; line-height: 1.4; overflow-wrap: anywhere; }
 .plot { display: grid; grid-template: 13rem 1.5rem / 3.1rem 1fr; position: relative; font-size: 0.76rem; color: var(--soft); }
 .full .plot { grid-template-rows: clamp(14rem, 32vw, 22rem) 1.5rem; }
 .plot svg { grid-area: 1 / 2; width: 100%; height: 100%; display: block; overflow: hidden; }
@@ -130,10 +130,11 @@ html:not(.scripted) .scripted-only { display: none; }
 .matrix tbody th, .matrix thead th:first-child { position: sticky; left: 0; z-index: 1; background: var(--card); white-space: nowrap; font-weight: 600; font-size: 0.85rem;
   width: 1%; padding-inline: 0.9rem 0.6rem; }
 .run-name { display: inline-block; white-space: normal; width: max-content; max-width: 8rem; overflow-wrap: anywhere; vertical-align: top; }
-.matrix .swatch { margin-top: 0.35em; vertical-align: top; }
+.numbers .run-name { max-width: min(20rem, 34vw); }
+:is(.matrix, .numbers) .swatch { margin-top: 0.35em; vertical-align: top; }
 .matrix .cell { width: 100%; min-width: 6.5rem; max-width: 18rem; margin-inline: auto; overflow: hidden; border-radius: 6px; background: var(--grid); }
 .matrix img { display: block; width: 100%; max-width: none; height: auto; transform-origin: 0 0; }
-.matrix img, .frames img { cursor: zoom-in; } .small { image-rendering: pixelated; }
+.matrix img, .frames img { cursor: zoom-in; } :is(.matrix, .frames) img:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; } .small { image-rendering: pixelated; }
 .matrix.one .cell { min-width: 5rem; max-width: 10rem; }
 .tiles-choice { margin-bottom: 0.8rem; gap: 0.35rem; }
 .enlarged { border: 0; padding: 0; background: none; color: #fff; max-width: none; max-height: none; text-align: center; cursor: zoom-out; }
@@ -169,7 +170,7 @@ footer { margin-top: 3.5rem; color: var(--soft); font-size: 0.8rem; }
   .x-labels:has(:nth-child(6)) span:nth-child(even) { display: none; }
   .tile { padding: 0.8rem 0.9rem; } .tile .value { font-size: 1.3rem; }
   .tile { flex-basis: 40%; }
-  .matrix tbody th, .matrix thead th:first-child { padding-inline: 0.7rem 0.4rem; } .run-name { max-width: 5.5rem; }
+  .matrix tbody th, .matrix thead th:first-child { padding-inline: 0.7rem 0.4rem; } .matrix .run-name { max-width: 5.5rem; }
 }`
 
 const PRINT = `@media print {

@@ -29,7 +29,7 @@ export function renderSummary(runs: readonly RunData[], names: readonly string[]
 <thead><tr><th>Run</th>${labels.map((label) => html`<th>${label}</th>`)}</tr></thead>
 <tbody>${figures.map(
     (own, i) =>
-      html`<tr><th><i class="swatch run-${i}"></i>${names[i]!}</th>${labels.map(
+      html`<tr><th><i class="swatch run-${i}"></i><span class="run-name">${names[i]!}</span></th>${labels.map(
         (label) => html`<td>${own.find((figure) => figure.label === label)?.value ?? '–'}</td>`,
       )}</tr>`,
   )}</tbody>

@@ -170,7 +170,7 @@ describe.skipIf(chromiumPath === undefined)(`the report in a browser${chromiumSu
     expect(titles.length).toBeGreaterThan(9)
     for (const title of titles) expect(await pointAt(page, title, 0.5), title).toMatch(/^(Step|Layer|t =) .*\d/)
     // What is hidden is not read.
-    await page.getByText('vanilla', { exact: true }).locator('visible=true').nth(1).click()
+    await page.locator('.controls').getByText('vanilla', { exact: true }).click()
     expect(await pointAt(page, 'Loss', 0.999)).toBe('Step 10\naligned 0.08333')
     expect(opened.complaints).toEqual([])
   })
@@ -266,6 +266,58 @@ describe.skipIf(chromiumPath === undefined)(`the report in a browser${chromiumSu
     for (const offset of offsets.flat()) expect(offset).toBeCloseTo(12, 1)
     await page.locator('.matrix .cell').first().click()
     await expect.poll(() => page.locator('dialog.enlarged img').count()).toBe(1)
+    await page.keyboard.press('Escape')
+    await expect.poll(() => page.locator('dialog.enlarged').count()).toBe(0)
+    // Without a mouse.
+    await page.locator('.matrix img').nth(1).press('Enter')
+    await expect.poll(() => page.locator('dialog.enlarged img').count()).toBe(1)
+  })
+
+  test('a name that is written from right to left leaves the step behind it as it is', async () => {
+    await using folders = await RunFolders.create()
+    const runs = await readRuns(await Promise.all(['\u202eא', 'b'].map((name) => folders.add(name, wholeRun(0)))))
+    const file = join(folders.root, 'report.html')
+    await writeFile(file, renderReport(runs))
+    await using opened = await open(pathToFileURL(file).href)
+    // Where the digits of 'step 10' are: the first left of the second.
+    const places = await opened.page.evaluate(() => {
+      const text = [...document.querySelector('[data-part="lead"]')!.childNodes].find((node) =>
+        node.textContent!.includes('step 10'),
+      )!
+      const at = text.textContent!.indexOf('10')
+      return [at, at + 1].map((index) => {
+        const range = document.createRange()
+        range.setStart(text, index)
+        range.setEnd(text, index + 1)
+        return range.getBoundingClientRect().left
+      })
+    })
+    expect(places[0]).toBeLessThan(places[1]!)
+  })
+
+  test('of runs with long names the numbers can be seen, however narrow the screen', async () => {
+    await using folders = await RunFolders.create()
+    const names = ['aligned', 'vanilla'].map(
+      (name) => `sit-xl-2-${name}-dinov2-vit-b-depth-8-weight-0.5-batch-256-lr-1e-4-seed-0`,
+    )
+    const fid = { kind: 'fid', network: 'hog', reference: `${names[0]}-${names[1]}`, sampleImages: 9, fid: 1 }
+    const files = { ...wholeRun(0), 'evaluation/a.json': { ...fid, step: 1 }, 'evaluation/b.json': { ...fid, step: 2 } }
+    const runs = await readRuns(await Promise.all(names.map((name) => folders.add(name, files))))
+    const file = join(folders.root, 'report.html')
+    await writeFile(file, renderReport(runs))
+    await using opened = await open(pathToFileURL(file).href, screens[2]![1])
+    // The names stay where they are while the numbers are scrolled past them.
+    const shares = await opened.page
+      .locator('table.numbers tbody th')
+      .evaluateAll((cells) =>
+        cells.map((cell) => cell.getBoundingClientRect().width / cell.closest('.card')!.clientWidth),
+      )
+    expect(shares.length).toBeGreaterThan(0)
+    for (const share of shares) expect(share).toBeLessThan(0.6)
+    const overflow = await opened.page.evaluate(
+      () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    )
+    expect(overflow).toBe(0)
   })
 
   test('follows a run in progress, without loading the page again', async () => {

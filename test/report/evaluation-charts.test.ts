@@ -135,7 +135,7 @@ test('sample quality of a single step is a table', () => {
   )
   expect(markup).not.toContain('<svg')
   const rows = [...markup.matchAll(/<tr.*?<\/tr>/gs)].map(([row]) =>
-    [...row.matchAll(/<(t[hd])>(?:<i[^>]*><\/i>)?(.*?)<\/\1>/g)].map(([, , cell]) => cell),
+    [...row.matchAll(/<(t[hd])>(?:<i[^>]*><\/i>)?(?:<span[^>]*>)?(.*?)(?:<\/span>)?<\/\1>/g)].map(([, , cell]) => cell),
   )
   expect(rows).toEqual([
     ['Run', 'Step', 'FID', 'Recall'],

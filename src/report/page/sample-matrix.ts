@@ -46,8 +46,18 @@ export function addTileChoice(section: Element, tile: number | undefined): (() =
   return () => chosen
 }
 
-/** A click on a grid shows it as large as the window allows. */
+/** A click on a grid, or Enter where it has the focus, shows it as large as the window allows. */
 export function enlargeOnClick(section: Element): void {
+  for (const image of section.querySelectorAll('img')) {
+    image.tabIndex = 0
+    image.setAttribute('role', 'button')
+  }
+  section.addEventListener('keydown', (event) => {
+    if (!(event instanceof KeyboardEvent) || !(event.target instanceof HTMLImageElement)) return
+    if (event.key !== 'Enter' && event.key !== ' ') return
+    event.preventDefault()
+    event.target.click()
+  })
   section.addEventListener('click', ({ target }) => {
     if (!(target instanceof HTMLImageElement)) return
     const dialog = appendElement(document.body, 'dialog', 'enlarged')
