@@ -23,7 +23,7 @@ export function linearAxis(low: number, high: number, count: number, at?: readon
 
 /** A logarithmic axis; `low` must be above zero. */
 export function logAxis(low: number, high: number, count: number): Axis {
-  const [from, to] = low < high ? [low, high] : [low / 2, low * 2]
+  const [from, to] = isOne(low, high) ? [low / 2, low * 2] : [low, high]
   const decades = Math.log10(to / from)
   // A stretch of less than a factor of five may hold no 1, 2 or 5: linear ticks, placed by their logarithm.
   const ticks = decades < 0.7 ? linearTicks(from, to, count) : decadeTicks(from, to, count)
@@ -54,9 +54,17 @@ function stepLabel(step: number, largest: number): string {
   return formatCount(step)
 }
 
+/** Values that differ by rounding alone are one: between them there are not as many numbers as there would be ticks. */
+function isOne(low: number, high: number): boolean {
+  return !(high - low > Math.max(Math.abs(low), Math.abs(high), LEAST) * 2 ** -40)
+}
+
+/** Far above the numbers that lose digits. */
+const LEAST = 1e-280
+
 function widened(low: number, high: number): [number, number] {
-  if (low < high) return [low, high]
-  const margin = low === 0 ? 1 : Math.abs(low) * 0.5
+  if (!isOne(low, high)) return [low, high]
+  const margin = Math.abs(low) < LEAST ? 1 : Math.abs(low) * 0.5
   return [low - margin, high + margin]
 }
 
@@ -90,7 +98,7 @@ function tickLabel(value: number, spacing: number, digits: number, largest: numb
   if (value === 0) return '0'
   if (spacing < 1e-3) return largest < 1e-2 ? exponential(value, digits) : formatSignificant(value, digits)
   const decimals = Math.max(0, -Math.floor(Math.log10(spacing) + 1e-9))
-  return value >= 1e3 ? stepLabel(value, largest) : value.toFixed(decimals)
+  return Math.abs(value) >= 1e3 ? stepLabel(value, largest) : value.toFixed(decimals)
 }
 
 /** `0.001` → `1e-3`. */

@@ -125,6 +125,10 @@ describe('axes', () => {
     [0, 120_000, '0 50K 100K'],
     [7, 7, '4 6 8 10'],
     [0, 0, '-1.0 -0.5 0 0.5 1.0'],
+    // One evaluation, its images in two orders.
+    [7, 7 + 2 ** -50, '4 6 8 10'],
+    [0, 5e-324, '-1.0 -0.5 0 0.5 1.0'],
+    [-5000, 5000, '-4,000 -2,000 0 2,000 4,000'],
   ])('linear from %d to %d: %s', (low, high, expected) => {
     expect(labels(linearAxis(low, high, 5))).toBe(expected)
   })
@@ -145,6 +149,7 @@ describe('axes', () => {
     [0.3, 0.4, '0.30 0.32 0.34 0.36 0.38 0.40'],
     [1e-8, 1, '1e-8 1e-6 1e-4 0.01 1'],
     [5, 5, '4 6 8 10'],
+    [5, 5 + 2 ** -50, '4 6 8 10'],
   ])('logarithmic from %d to %d: %s', (low, high, expected) => {
     expect(labels(logAxis(low, high, 5))).toBe(expected)
   })
