@@ -21,7 +21,11 @@ export interface FeatureStandardisation {
   readonly deviation: Float64Array
 }
 
-/** What the features of a method's encoder are of a data set's images, and how far they differ from image to image. */
+/**
+ * What the features of a method's encoder are of a data set's images, and how far they differ from image to image.
+ *
+ * @throws Error where they are not finite
+ */
 export async function featureStandardisation(
   method: PretrainingMethod,
   data: Dataset,
@@ -46,6 +50,11 @@ export async function featureStandardisation(
       sums[i % sums.length]! += value
       squares[i % config.hidden]! += value * value
     }
+  }
+  if (!sums.every(Number.isFinite) || !squares.every(Number.isFinite)) {
+    throw new Error(
+      'The features of the trained encoder are not all finite numbers: the training has diverged; begin again with a lower learning rate.',
+    )
   }
   const average = sums.map((sum) => sum / count)
   return { average, deviation: deviationOf(squares, average, count) }

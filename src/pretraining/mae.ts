@@ -10,7 +10,7 @@ import { Tape } from '../tensor/tape.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { StepSettings } from '../training/optimizer.ts'
 import { type DecoderSizes, MaskedAutoencoder, type MaskedTokens } from './mae-model.ts'
-import { type Masks, randomMasks } from './masking.ts'
+import { type Masks, maskCounts, randomMasks } from './masking.ts'
 import type {
   ImageBatch,
   MethodOptions,
@@ -54,6 +54,8 @@ export class MaskedAutoencoding implements PretrainingMethod {
     this.#statistics = statistics
     this.#seed = seed
     this.#learningRate = learningRate ?? (BASE_LEARNING_RATE * batch) / 256
+    // Throws where there are too few patches.
+    maskCounts((encoder.imageSize / encoder.patch) ** 2, MASK_RATIO)
     this.model = new MaskedAutoencoder(encoder, decoderOf(encoder), device)
     this.model.initialise(seed)
   }

@@ -12,15 +12,23 @@ export interface Masks {
   readonly order: Int32Array
 }
 
-/** A part of every image's patches to be masked, all choices of so many equally likely (MAE's random_masking). */
-export function randomMasks(batch: number, patches: number, ratio: number, random: RandomStream): Masks {
+/**
+ * How many of an image's patches are seen and how many are not.
+ *
+ * @throws RangeError where one of the two is none
+ */
+export function maskCounts(patches: number, ratio: number): Pick<Masks, 'visibleCount' | 'maskedCount'> {
   const visibleCount = Math.trunc(patches * (1 - ratio))
   const maskedCount = patches - visibleCount
-  if (visibleCount < 1 || maskedCount < 1) {
-    throw new RangeError(
-      `Of ${patches} patches a mask of ${ratio} leaves ${visibleCount} visible and ${maskedCount} masked; at least one of each is needed.`,
-    )
-  }
+  if (visibleCount >= 1 && maskedCount >= 1) return { visibleCount, maskedCount }
+  throw new RangeError(
+    `Of ${patches} patches a mask of ${ratio} leaves ${visibleCount} visible and ${maskedCount} masked; at least one of each is needed: take smaller patches.`,
+  )
+}
+
+/** A part of every image's patches to be masked, all choices of so many equally likely (MAE's random_masking). */
+export function randomMasks(batch: number, patches: number, ratio: number, random: RandomStream): Masks {
+  const { visibleCount, maskedCount } = maskCounts(patches, ratio)
   const visible = new Int32Array(batch * visibleCount)
   const masked = new Int32Array(batch * maskedCount)
   const order = new Int32Array(batch * patches).fill(-1)

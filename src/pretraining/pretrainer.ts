@@ -63,6 +63,8 @@ export class Pretrainer implements AsyncDisposable {
       )
     }
     const precision = precisionPolicy(options.precision ?? defaultPrecision(device), device)
+    // Throws where the batch is larger than the data.
+    this.#batches = this.#openLoader()
     this.method = createMethod(options.method, { ...options, learningRate: options.learningRate })
     const { model } = this.method
     model.computeIn(precision.dtype)

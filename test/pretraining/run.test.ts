@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { loadEncoder } from '../../src/alignment/encoders.ts'
@@ -120,5 +121,34 @@ describe('what a run refuses', () => {
     const [data, out] = [stripedDataset({ count: 8, size: 18 }), temporaryFolder()]
     const options = { data, out, device: 'cpu', configuration: { ...TINY, steps: 1 } }
     await expect(pretrainEncoder(options)).rejects.toThrow('have 18 pixels, which gives no usual patch; say --patch')
+  })
+
+  // A folder that holds a run cannot be given again, nor can the run go on with another batch or patch.
+  test.each([
+    {
+      what: 'a batch of more images than there are',
+      change: { batch: 9 },
+      message: 'A batch of 9 is more than the 8 images',
+    },
+    {
+      what: 'a patch as large as the image',
+      change: { patch: 16 },
+      message:
+        'Of 1 patches a mask of 0.75 leaves 0 visible and 1 masked; at least one of each is needed: take smaller patches.',
+    },
+  ])('$what, before anything is written', async ({ change, message }) => {
+    const [data, out] = [stripedDataset({ count: 8 }), join(temporaryFolder(), 'run')]
+    const options = { data, out, device: 'cpu', configuration: { ...TINY, steps: 1, ...change } } as const
+    await expect(pretrainEncoder(options)).rejects.toThrow(message)
+    expect(existsSync(out)).toBe(false)
+  })
+
+  test('to write an encoder whose features are not finite', async () => {
+    const [data, out] = [stripedDataset({ count: 8 }), temporaryFolder()]
+    const options = { data, out, device: 'cpu', configuration: { ...TINY, steps: 3, learningRate: 1e30 } } as const
+    await expect(pretrainEncoder(options)).rejects.toThrow(
+      'The features of the trained encoder are not all finite numbers: the training has diverged; begin again with a lower learning rate.',
+    )
+    expect(existsSync(join(out, 'encoder.safetensors'))).toBe(false)
   })
 })
