@@ -54,7 +54,8 @@ const TEMPERATURE_WARMUP = 0.3
 /**
  * DINO (arXiv 2104.14294): a student says of every view of an image what a teacher, the student's moving average, says of the image's
  * other global views. The teacher's logits are centred and sharpened, so that neither one prototype nor all of them win for every image.
- * Settings are the reference's but for `defaultSettings`; epochs are shares of the run.
+ * Settings are the reference's but for `defaultSettings`; epochs are shares of the run. Otherwise than there the gradient is clipped by its
+ * norm over all tensors (there by each tensor's own), positions are MAE's fixed ones, and no block is left out at random.
  */
 export class SelfDistillation implements PretrainingMethod {
   readonly name = 'dino'
