@@ -105,6 +105,7 @@ function qualityCharts(
     }))
   const suffix = isOneOfSeveral ? `, ${first.network} against ${referenceOf(first)}` : ''
   const fid = seriesOf('fid')
+  const isOfOneCount = distinct(group.map(({ evaluation }) => evaluation.sampleImages ?? 0)).length === 1
   const own = measuresOf(group)
   const widths = chartWidths(own.length)
   const range = [steps[0]!, steps.at(-1)!] as const
@@ -113,7 +114,7 @@ function qualityCharts(
     {
       ...chart,
       title: distanceOf(first) + suffix,
-      description: `${comparisonOf(group)} Lower is better. ${accelerationOf(fid)}`,
+      description: `${comparisonOf(group)} Lower is better. ${isOfOneCount ? accelerationOf(fid) : ''}`,
       yLabel: distanceOf(first),
       series: fid,
       width: 'full',

@@ -112,6 +112,15 @@ describe('sample quality', () => {
       'aligned needs 100 steps for what vanilla reaches in 400: 4.0 times fewer.',
     ],
     [
+      // The distance of fewer samples is larger.
+      'measured with another number of samples',
+      [
+        [fid(50, 40), fid(100, 19), fid(400, 8)],
+        [fid(50, 50, { sampleImages: 9 }), fid(400, 20, { sampleImages: 9 })],
+      ],
+      undefined,
+    ],
+    [
       'better with the other',
       [
         [fid(100, 30), fid(400, 20)],
