@@ -191,6 +191,8 @@ async function verifyFile(set: GoldenSet, { caseId, path, file: spec }: Selected
       RESULTS.has(tensor.role) && isStatedTensor(tensor, set) ? [name] : [],
     )
     if (missed.length > 0) problems.push(`nothing was computed for ${listed(missed)}`)
+    // What must be refused has a note of how it was.
+    if (comparisons.length + notes.length === 0) problems.push('nothing of it was compared')
     await synchronize(device)
     const leaked = memoryStats(device).liveBytes - liveBefore
     if (leaked !== 0) problems.push(`${leaked} bytes were left on the device`)

@@ -195,6 +195,17 @@ describe.skipIf(!haveGolden)('verify', () => {
     expect(problems.join('\n')).toContain(message)
   })
 
+  test('a file of which nothing is compared has not passed', async () => {
+    const path = 'metrics/metrics.align0.safetensors'
+    const copy = copyOf(path)
+    const { args, tensors } = copy.file(path)
+    args!.values = {}
+    delete tensors!.A_outliers_removed
+    copy.write()
+    const { passed, problems } = await failures(copy)
+    expect({ passed, problems }).toEqual({ passed: false, problems: [`${path}: nothing of it was compared`] })
+  })
+
   test('an unknown kind fails after everything else has run', async () => {
     const copy = copyOf(PARAMS, FORWARD)
     copy.manifest.cases[0]!.files = {
