@@ -3,7 +3,7 @@ import { type CpuLevel, native } from '../native.ts'
 import { type Device, memoryStats, resetPeakMemory, synchronize } from '../tensor/device.ts'
 import { randomNormal } from '../tensor/random.ts'
 import { besidePython } from './beside-python.ts'
-import { type MeasuredRound, MINIMUM_ROUNDS, type TimeSeries, timeAlone } from './interleave.ts'
+import { type MeasuredRound, MINIMUM_ROUNDS, requireRounds, type TimeSeries, timeAlone } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 
@@ -55,13 +55,14 @@ const WARMUP = 1
  */
 export async function benchmarkDecode(options: DecodeBenchmarkOptions = {}): Promise<DecodeBenchmark> {
   const { size = 512, rounds = MINIMUM_ROUNDS, device = 'cpu', seed = 0, signal } = options
+  if (options.against !== undefined) requireRounds(rounds)
   if (options.against !== undefined && device !== 'cpu') {
-    throw new RangeError(`bench decode: its baseline runs on the CPU, not on ${device}; leave --device out.`)
+    throw new RangeError(`The decoder's baseline runs on the CPU, not on ${device}; leave --device out.`)
   }
   const config = autoencoderKLConfigSchema.parse({})
   using model = AutoencoderKL.fromConfig(config, device, 'decoder')
   if (size % model.downsampling !== 0) {
-    throw new RangeError(`bench decode: the size is ${size}; expected a multiple of ${model.downsampling}.`)
+    throw new RangeError(`the size is ${size}; expected a multiple of ${model.downsampling}.`)
   }
   const side = size / model.downsampling
   model.initialise(seed)

@@ -9,7 +9,7 @@ import { besidePython, precisionOfBaseline } from './beside-python.ts'
 import { type GpuClocks, readGpuClocks } from './gpu-clocks.ts'
 import { type GpuOperation, type GpuSideFigures, GpuTrainingSide } from './gpu-training-side.ts'
 import { gpuByCudaName, peakFlops } from './gpus.ts'
-import { type MeasuredRound, MINIMUM_ROUNDS, type TimeSeries, timeSeries } from './interleave.ts'
+import { type MeasuredRound, MINIMUM_ROUNDS, requireRounds, type TimeSeries, timeSeries } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import {
   type BaselineEncoder,
@@ -123,14 +123,12 @@ const BASELINE_WARMUP = 5
  */
 export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promise<GpuStepBenchmark> {
   const { device, batch = 64, rounds = MINIMUM_ROUNDS, precision = 'bf16', against, seed = 0 } = options
-  if (against && rounds < MINIMUM_ROUNDS) {
-    throw new RangeError(`bench step: rounds is ${rounds}; a median wants an integer of at least ${MINIMUM_ROUNDS}.`)
-  }
+  if (against) requireRounds(rounds)
   if (against && options.seconds !== undefined) {
-    throw new RangeError('bench step: a run of so many seconds is of our step alone; leave out the baseline.')
+    throw new RangeError('A run of so many seconds is of our step alone; leave out the baseline.')
   }
   if (against?.regions && !against.compile) {
-    throw new RangeError('bench step: regions are of what torch.compile compiles; give it a mode.')
+    throw new RangeError('regions are of what torch.compile compiles; give it a mode.')
   }
   const baselinePrecision = against && precisionOfBaseline(precision)
   const before = await readGpuClocks(device)

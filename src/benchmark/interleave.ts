@@ -59,17 +59,15 @@ export interface InterleavedComparison {
  */
 export async function interleave(options: InterleaveOptions): Promise<InterleavedComparison> {
   const { rounds = MINIMUM_ROUNDS, warmup = 1, signal } = options
-  if (!Number.isInteger(rounds) || rounds < MINIMUM_ROUNDS) {
-    throw new RangeError(`interleave: rounds is ${rounds}; a median wants an integer of at least ${MINIMUM_ROUNDS}.`)
-  }
+  requireRounds(rounds)
   if (!Number.isInteger(warmup) || warmup < 0) {
-    throw new RangeError(`interleave: warmup is ${warmup}; expected an integer of at least 0.`)
+    throw new RangeError(`warmup is ${warmup}; expected an integer of at least 0.`)
   }
   const time = async (side: 'ours' | 'baseline') => {
     signal?.throwIfAborted()
     const seconds = await options[side]()
     if (!(seconds > 0 && seconds < Number.POSITIVE_INFINITY)) {
-      throw new RangeError(`interleave: a run of ${side} took ${seconds} seconds; expected a number above 0.`)
+      throw new RangeError(`A run of ${side} took ${seconds} seconds; expected a number above 0.`)
     }
     return seconds
   }
@@ -95,6 +93,12 @@ export async function interleave(options: InterleaveOptions): Promise<Interleave
       0.5,
     ),
   }
+}
+
+/** So that whoever compares can refuse too few rounds before a baseline is started, which takes a while. */
+export function requireRounds(rounds: number): void {
+  if (Number.isInteger(rounds) && rounds >= MINIMUM_ROUNDS) return
+  throw new RangeError(`rounds is ${rounds}; a median wants an integer of at least ${MINIMUM_ROUNDS}.`)
 }
 
 /** Times one side with nothing in turn. */

@@ -10,7 +10,14 @@ import { baselineModel } from './baseline-model.ts'
 import { besidePython, precisionOfBaseline } from './beside-python.ts'
 import { forwardFlops } from './flops.ts'
 import { GpuLimits } from './gpu-limits.ts'
-import { type MeasuredRound, MINIMUM_ROUNDS, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
+import {
+  type MeasuredRound,
+  MINIMUM_ROUNDS,
+  requireRounds,
+  type TimeSeries,
+  timeAlone,
+  timeSeries,
+} from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 
@@ -97,6 +104,7 @@ export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}):
   const { model: size = 'SiT-S/2', batch = 4, steps = 10, guidance = PAPER_GUIDANCE } = options
   const { rounds = MINIMUM_ROUNDS, device = 'cpu', seed = 0, signal } = options
   const precision = options.precision ?? defaultPrecision(device)
+  if (options.against) requireRounds(rounds)
   const theirPrecision = options.against && precisionOfBaseline(precision)
   const { dtype, tf32 } = precisionPolicy(precision, device)
   allowTf32(device, tf32)

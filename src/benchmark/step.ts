@@ -7,7 +7,15 @@ import { baselineModel } from './baseline-model.ts'
 import { besidePython } from './beside-python.ts'
 import { BusyProcess } from './busy-process.ts'
 import { trainingFlops } from './flops.ts'
-import { interleave, type MeasuredRound, MINIMUM_ROUNDS, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
+import {
+  interleave,
+  type MeasuredRound,
+  MINIMUM_ROUNDS,
+  requireRounds,
+  type TimeSeries,
+  timeAlone,
+  timeSeries,
+} from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 import { type SustainedOptions, type SustainedRate, sustainedRate } from './sustained.ts'
@@ -96,13 +104,12 @@ const PEAK_SECONDS = 0.05
 export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise<StepBenchmark> {
   const { model: size = 'SiT-S/2', batch = 4, rounds = MINIMUM_ROUNDS, device = 'cpu', seed = 0, signal } = options
   if (options.against !== undefined && options.besideBusyProcess) {
-    throw new RangeError(
-      'bench step: a baseline and a busy process cannot both be beside our step; measure one, then the other.',
-    )
+    throw new RangeError('A baseline and a busy process cannot both be beside our step; measure one, then the other.')
   }
   if (options.seconds !== undefined && (options.against !== undefined || options.besideBusyProcess)) {
-    throw new RangeError('bench step: a run of so many seconds is of our step alone, with nothing beside it.')
+    throw new RangeError('A run of so many seconds is of our step alone, with nothing beside it.')
   }
+  if (options.against !== undefined || options.besideBusyProcess) requireRounds(rounds)
   // Its limit is a CPU's, the multiply-adds of the cores.
   if (device !== 'cpu') {
     throw new RangeError(`benchmarkStep measures the CPU, not ${device}; benchmarkGpuStep measures a GPU.`)

@@ -62,7 +62,7 @@ describe('interleave', () => {
   })
 
   test.each([0, -1, Number.NaN, Number.POSITIVE_INFINITY])('refuses a run of %d seconds', async (seconds) => {
-    await expect(interleave(machine([1], [seconds]))).rejects.toThrow(`a run of baseline took ${seconds} seconds`)
+    await expect(interleave(machine([1], [seconds]))).rejects.toThrow(`A run of baseline took ${seconds} seconds`)
   })
 
   test('stops when asked to', async () => {
