@@ -29,7 +29,8 @@ function renderStrip({ samples }: RunData, name: string, source: SampleSource): 
 function remark(runs: readonly RunData[]): string {
   const shown = runs.reduce((sum, { samples }) => sum + samples.shown.length, 0)
   const available = runs.reduce((sum, { samples }) => sum + samples.available, 0)
-  const seeds = new Set(runs.map(({ config }) => JSON.stringify(flattenJson(config).get('training.seed') ?? null)))
+  const drawn = runs.filter(({ samples }) => samples.available > 0)
+  const seeds = new Set(drawn.map(({ config }) => JSON.stringify(flattenJson(config).get('training.seed') ?? null)))
   const what =
     seeds.size > 1
       ? 'Each run’s noise and classes, drawn again as training went on. The runs’ seeds differ, and with them the noise.'

@@ -14,6 +14,10 @@ const MetricsLine = z.object({
   alignment: value.optional(),
   selfAlignment: value.optional(),
   dispersive: value.optional(),
+  /** Pretraining by DINO. */
+  view_information: value.optional(),
+  teacher_entropy: value.optional(),
+  teacher_kl_uniform: value.optional(),
   gradNorm: value,
   lr: value,
   imagesPerSecond: value,

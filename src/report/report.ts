@@ -3,6 +3,7 @@ import { type Chart, renderChart } from './chart.ts'
 import { chartWidths } from './chart-widths.ts'
 import { renderConfiguration } from './configuration.ts'
 import { extremes, finitePoints } from './curve.ts'
+import { DISTILLATION_MEASURES } from './distillation-measures.ts'
 import { renderEvaluations } from './evaluation-charts.ts'
 import { renderGallery } from './gallery.ts'
 import { type Html, html, trusted } from './html.ts'
@@ -117,6 +118,7 @@ function renderCurves(runs: readonly RunData[], names: readonly string[], column
       yLabel,
       width: widths[i]!,
     })),
+    ...DISTILLATION_MEASURES.map((measure) => ({ ...measure, width: 'third' }) as const),
     {
       metric: 'gradNorm',
       title: 'Gradient norm',

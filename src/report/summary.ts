@@ -54,6 +54,11 @@ function trainingFigures({ metrics }: RunData, points: RunPoints, parts: readonl
     const remark = `from ${formatSignificant(own.y[0]!, 3)}`
     figures.push({ label, value: formatSignificant(trend.at(-1)!, 4), ...(trend.length > 1 && { remark }) })
   }
+  const information = points.view_information
+  if (information.y.length > 0) {
+    const trend = curveOf(information).smooth.y
+    figures.push({ label: 'View information', value: formatSignificant(trend.at(-1)!, 3), remark: 'nats' })
+  }
   const speed = median(columns.imagesPerSecond)
   if (!Number.isNaN(speed)) {
     figures.push({ label: 'Images/s', value: formatSignificant(speed, 3), remark: 'median' })

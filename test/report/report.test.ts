@@ -105,6 +105,32 @@ test.each<[string, object, sum: string, charts: [title: string, width: string][]
   expect(tiles.slice(2, -2).length).toBe(charts.length)
 })
 
+test('DINO’s loss says nothing of a collapse: what does is beside it', async () => {
+  const measured = { denoising: undefined, view_information: 0.7, teacher_entropy: 5.5, teacher_kl_uniform: 0.9 }
+  const html = await page({ 'metrics.jsonl': lines(9, () => measured) })
+  expect(chartTitles(html)).toEqual([
+    'Loss',
+    'View information',
+    'Teacher’s entropy',
+    'Teacher’s preferences',
+    'Gradient norm',
+    'Throughput',
+    'Learning rate',
+  ])
+  expect(html).toMatch(/class="label">View information<\/span><span class="value">0\.700</)
+  expect(html).toContain('<p>What is minimised.')
+})
+
+test.each([
+  ['equal seeds', { seed: 0 }, true, 'The same noise and classes'],
+  ['other seeds', { seed: 1 }, true, 'The runs’ seeds differ'],
+  ['a run that draws none', {}, false, 'The same noise and classes'],
+] as const)('what samples have in common: %s', async (_, training, draws, remark) => {
+  const drawing = { 'config.json': { training: { seed: 0 } }, 'samples/0000001.png': PNG }
+  const other = { 'config.json': { training }, ...(draws && { 'samples/0000001.png': PNG }) }
+  expect(await page(drawing, other)).toContain(remark)
+})
+
 test('headline numbers', async () => {
   const html = await page({
     'config.json': { model: 'SiT-B/2' },
@@ -210,6 +236,9 @@ test('a run of 400,000 steps gives a page below 5 MB, its spikes kept', () => {
       alignment: column((i) => -0.6 + noise(i)),
       selfAlignment: column(() => Number.NaN),
       dispersive: column(() => Number.NaN),
+      view_information: column(() => Number.NaN),
+      teacher_entropy: column(() => Number.NaN),
+      teacher_kl_uniform: column(() => Number.NaN),
       gradNorm: column((i) => 1 + noise(i)),
       lr: column((i) => Math.min(1, i / 10_000) * 1e-4),
       imagesPerSecond: column((i) => 1000 * (1 + noise(i))),
