@@ -110,8 +110,8 @@ export function encoderGrid({ name, grid }: Pick<Encoder, 'name' | 'grid'>, side
   return name === 'hog' ? Math.max(1, Math.min(GRID, Math.floor(side / HOG_CELL))) : GRID * (side >= 512 ? 2 : 1)
 }
 
-/** Takes the encoder over. */
-function encoderNetwork(encoder: Encoder, device: Device): FeatureNetwork {
+/** An encoder's mean feature of an image. Takes the encoder over. */
+export function encoderNetwork(encoder: Encoder, device: Device): FeatureNetwork {
   return {
     name: encoder.name,
     width: encoder.width,
@@ -119,9 +119,9 @@ function encoderNetwork(encoder: Encoder, device: Device): FeatureNetwork {
     [Symbol.dispose]: () => encoder[Symbol.dispose](),
     async run(images) {
       using planes = planesOf(images, device)
-      using mean = meanOfTokens(() =>
-        encoder.features(planes, [encoderGrid(encoder, images.height), encoderGrid(encoder, images.width)]),
-      )
+      // Square, as the encoders' own training has it, whatever the image.
+      const side = encoderGrid(encoder, Math.min(images.height, images.width))
+      using mean = meanOfTokens(() => encoder.features(planes, [side, side]))
       return { features: await mean.data() }
     },
   }
