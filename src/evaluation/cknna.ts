@@ -69,7 +69,7 @@ export interface CknnaResult {
  * @throws Error for features that are not finite, or are the same for every image
  */
 export async function evaluateCknna(options: EvaluateCknnaOptions): Promise<CknnaResult> {
-  const { model, data, encoder, noise = [0], seed, onProgress } = options
+  const { model, data, encoder, noise = [0], seed, signal, onProgress } = options
   const layers = options.layers ?? Array.from({ length: model.config.depth }, (_, i) => i + 1)
   const count = Math.min(options.images ?? PAPER.images, data.length)
   const neighbours = options.neighbours ?? PAPER.neighbours
@@ -103,6 +103,8 @@ export async function evaluateCknna(options: EvaluateCknnaOptions): Promise<Cknn
     }
     target ??= await prepared(encoded!, encoder.width, neighbours, `the encoder ${encoder.name}`)
     for (const [i, values] of outputs.entries()) {
+      // Of 10,000 images each takes seconds.
+      signal?.throwIfAborted()
       const own = await prepared(values, model.config.hidden, neighbours, `layer ${layers[i]} at noise level ${level}`)
       points.push({
         layer: layers[i]!,

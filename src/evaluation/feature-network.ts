@@ -87,7 +87,7 @@ const HOG_CELL = 4
 
 /**
  * An encoder's features, averaged over their grid; `resnet-cifar` is the CIFAR ResNet's 64 pooled ones. The grid is REPA's 16 × 16
- * (32 × 32 from 512 pixels on); hog's cells are at least 4 pixels wide.
+ * (32 × 32 from 512 pixels of the shorter side on); hog's cells are at least 4 pixels wide.
  */
 export async function loadFeatureNetwork(
   name: string,

@@ -172,6 +172,28 @@ test('neighbours among features that are all the same are nobody', async () => {
   ).rejects.toThrow('The features of the encoder constant are the same for every image: there are no neighbours.')
 })
 
+test('evaluateCknna can be stopped between two layers', async () => {
+  const data = await Dataset.open(await tinyDataset(6))
+  using model = tiny()
+  const encoder: Encoder = {
+    ...constantEncoder,
+    features: (images, [rows, columns]) => {
+      const shape = [images.shape[0]!, rows * columns, 8]
+      return Tensor.from(
+        Float32Array.from({ length: shape[0]! * shape[1]! * 8 }, (_, i) => Math.sin(i ** 2)),
+        shape,
+        'cpu',
+      )
+    },
+  }
+  const stop = new AbortController()
+  const onProgress = (_: number, done: number, total: number) => {
+    if (done === total) stop.abort(new Error('stopped'))
+  }
+  const options = { ...common, model, data, encoder, neighbours: 2, signal: stop.signal, onProgress }
+  await expect(evaluateCknna(options)).rejects.toThrow('stopped')
+})
+
 test('evaluateCknna says where there are too few images', async () => {
   const data = await Dataset.open(await tinyDataset())
   using model = tiny()
