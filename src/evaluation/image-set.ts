@@ -1,4 +1,4 @@
-import { extname } from 'node:path'
+import { extname, join } from 'node:path'
 import { decodeImage } from '../data/image-decoding.ts'
 import { openImageSource } from '../data/image-sources.ts'
 import { mapInOrder } from '../data/ordered-map.ts'
@@ -47,7 +47,7 @@ async function openImageFiles(path: string): Promise<ImageSet> {
       let filled = 0
       const decoded = mapInOrder(source.images, DECODED_AT_ONCE, async (image) => ({
         name: image.name,
-        ...(await decodeImage(await source.read(image), image.name)),
+        ...(await decodeImage(await source.read(image), join(path, image.name))),
       }))
       for await (const { name, width, height, data } of decoded) {
         first ??= { name, width, height }

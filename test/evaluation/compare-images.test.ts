@@ -195,6 +195,8 @@ describe('compareImages', () => {
     await writeNpz(file('negative.npz'), narrow({ 3: -50 }))
     await writeNpz(file('grey.npz'), { arr_0: { dtype: 'u8', shape: [2, 4, 4], data: new Uint8Array(32) } })
     writeFileSync(join(folder, 'zzz.png'), encodePng(new Uint8Array(8 * 8 * 3), 8, 8, 3))
+    mkdirSync(file('damaged'))
+    writeFileSync(join(file('damaged'), 'a.png'), 'no picture')
     using network = await hog()
     const broken: FeatureNetwork = {
       ...network,
@@ -213,6 +215,8 @@ describe('compareImages', () => {
     await compareImages({ reference: npz, network: darker, saveStatistics: file('darker.safetensors') })
     const cases: readonly (readonly [samples: string, network: FeatureNetwork, message: string])[] = [
       [folder, network, `'zzz.png' is 8×8 pixels and '000000.png' 16×16; images that are compared must be of one size`],
+      // Which of the two sides it is of, its name alone does not say.
+      [file('damaged'), network, `Cannot read the image '${join(file('damaged'), 'a.png')}': it is not a`],
       [
         file('other.npz'),
         network,
