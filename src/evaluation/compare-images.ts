@@ -125,6 +125,16 @@ async function compareNeighbours(reference: Side, samples: Side, onNotice: (mess
     onNotice(`The ${side} ${has} statistics alone, no features or images: there is no precision and recall.`)
     return undefined
   }
+  for (const [whose, { gaussian, store }] of [
+    ["reference's", reference],
+    ["samples'", samples],
+  ] as const) {
+    const { count = 0 } = gaussian
+    if (store!.count >= count) continue
+    onNotice(
+      `Precision and recall take ${store!.count} of the ${whose} ${count} images, spread evenly over them: they are not those of another number.`,
+    )
+  }
   const fewest = Math.min(reference.store.count, samples.store.count)
   if (fewest <= PRECISION_RECALL_NEIGHBOURS) {
     const needed = PRECISION_RECALL_NEIGHBOURS + 1

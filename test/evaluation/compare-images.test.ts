@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { encodePng } from '../../src/data/png.ts'
 import { compareImages } from '../../src/evaluation/compare-images.ts'
 import { type FeatureNetwork, loadFeatureNetwork } from '../../src/evaluation/feature-network.ts'
+import { writeStatistics } from '../../src/evaluation/stored-statistics.ts'
 import { NpzWriter } from '../../src/formats/npz.ts'
 import { memoryStats, synchronize } from '../../src/tensor/device.ts'
 import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
@@ -169,6 +170,26 @@ describe('compareImages', () => {
     // A single image has no covariance, and need not have one.
     const single = await compareImages({ reference: join(root, 'one.npz'), samples: both, network })
     expect(single).toMatchObject({ fid: 0, precision: null })
+  })
+
+  test('precision and recall of a part of the images are said to be that', async () => {
+    const file = join(temporaryFolder(), 'many.safetensors')
+    const gaussian = { count: 20_000, mean: new Float64Array(2), covariance: Float64Array.of(1, 0, 0, 1) }
+    const features = Float32Array.from({ length: 2 * 10 }, (_, i) => i)
+    const network: FeatureNetwork = {
+      name: 'two',
+      width: 2,
+      batch: 1,
+      run: async () => ({ features: Float32Array.of(1, 2) }),
+      [Symbol.dispose]: () => {},
+    }
+    const written = { network: 'two', fingerprint: Float32Array.of(1, 2), gaussian, spatial: undefined, features }
+    await writeStatistics(file, written)
+    const notices: string[] = []
+    await compareImages({ reference: file, samples: file, network, onNotice: (it) => notices.push(it) })
+    const sentence = (side: string) =>
+      `Precision and recall take 10 of the ${side} 20000 images, spread evenly over them: they are not those of another number.`
+    expect(notices).toEqual([sentence("reference's"), sentence("samples'")])
   })
 
   test('each bad input is one sentence that says what is wrong', async () => {
