@@ -34,6 +34,8 @@ function remark(runs: readonly RunData[]): string {
   const what =
     seeds.size > 1
       ? 'Each run’s noise and classes, drawn again as training went on. The runs’ seeds differ, and with them the noise.'
-      : 'The same noise and classes, drawn again as training went on.'
+      : new Set(drawn.flatMap(({ samples }) => samples.shown.map(({ width, height }) => `${width} ${height}`))).size > 1
+        ? 'Drawn as training went on; grids of other sizes may be of other noise and classes.'
+        : 'The same noise and classes, drawn again as training went on.'
   return shown === available ? what : `${what} ${shown} of ${available} grids are shown, spread evenly over the run.`
 }

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
+import { encodePng } from '../../src/data/png.ts'
 import { renderReport } from '../../src/report/report.ts'
 import { readRun } from '../../src/report/run.ts'
 import { metricsLine, PNG, type RunFiles, RunFolders } from './run-folder.ts'
@@ -129,6 +130,12 @@ test.each([
   const drawing = { 'config.json': { training: { seed: 0 } }, 'samples/0000001.png': PNG }
   const other = { 'config.json': { training }, ...(draws && { 'samples/0000001.png': PNG }) }
   expect(await page(drawing, other)).toContain(remark)
+})
+
+test('grids of two sizes, as the demo leaves them, are not said to be of one noise', async () => {
+  const larger = encodePng(new Uint8Array(16 * 16 * 3), 16, 16, 3)
+  const html = await page({ 'samples/0000001.png': PNG, 'samples/0000002.png': larger })
+  expect(html).toContain('grids of other sizes may be of other noise and classes')
 })
 
 test('headline numbers', async () => {
