@@ -1,5 +1,8 @@
 import { describe, expect, test } from 'vitest'
+import { KeyedPermutation } from '../../src/data/permutation.ts'
 import { type ProbeSet, trainProbes } from '../../src/evaluation/linear-probe.ts'
+import { fillNormal } from '../../src/tensor/random.ts'
+import { Tensor } from '../../src/tensor/tensor.ts'
 import { random } from '../reference/array.ts'
 
 const CLASSES = 3
@@ -17,7 +20,88 @@ function set(count: number, seed: number): ProbeSet {
   return { layers: [knows, Float32Array.from(other)], labels, width: WIDTH }
 }
 
+/** Probes as the paper has them, in plain float64: predictions of the test features, with how far the best logit is above the next. */
+async function reference(
+  { train, test: tested }: { train: ProbeSet; test: ProbeSet },
+  { epochs, batch, learningRate }: { epochs: number; batch: number; learningRate: number },
+  seed: number,
+): Promise<{ right: boolean; margin: number }[]> {
+  using drawn = Tensor.empty([CLASSES, WIDTH], 'cpu')
+  fillNormal(drawn, 0.01, { seed, stream: 'initialisation', step: 0 })
+  // The weights, and behind them the biases.
+  const w = Float64Array.from([...(await drawn.data()), 0, 0, 0])
+  const [m, v] = [new Float64Array(w.length), new Float64Array(w.length)]
+  const rowsOf = (x: Float32Array, rows: readonly number[]) =>
+    rows.map((row) => Array.from(x.subarray(row * WIDTH, (row + 1) * WIDTH)))
+  const moments = (rows: readonly (readonly number[])[]) =>
+    Array.from({ length: WIDTH }, (_, d) => {
+      const mean = rows.reduce((sum, row) => sum + row[d]!, 0) / rows.length
+      const variance = rows.reduce((sum, row) => sum + (row[d]! - mean) ** 2, 0) / rows.length
+      return { mean, deviation: Math.sqrt(variance + 1e-6) }
+    })
+  const normalised = (rows: readonly (readonly number[])[], by: ReturnType<typeof moments>) =>
+    rows.map((row) => row.map((value, d) => (value - by[d]!.mean) / by[d]!.deviation))
+  const logitsOf = (row: readonly number[]) =>
+    Array.from({ length: CLASSES }, (_, k) =>
+      row.reduce((sum, value, d) => sum + value * w[k * WIDTH + d]!, w[CLASSES * WIDTH + k]!),
+    )
+  const count = train.labels.length
+  const perEpoch = Math.floor(count / batch)
+  for (let step = 0; step < epochs * perEpoch; step++) {
+    const order = new KeyedPermutation(count, seed, Math.floor(step / perEpoch))
+    const rows = Array.from({ length: batch }, (_, i) => order.at((step % perEpoch) * batch + i))
+    const raw = rowsOf(train.layers[0]!, rows)
+    const gradient = new Float64Array(w.length)
+    normalised(raw, moments(raw)).forEach((row, i) => {
+      const exponentials = logitsOf(row).map(Math.exp)
+      const total = exponentials.reduce((sum, value) => sum + value, 0)
+      exponentials.forEach((value, k) => {
+        const error = (value / total - Number(train.labels[rows[i]!] === k)) / batch
+        for (let d = 0; d < WIDTH; d++) gradient[k * WIDTH + d]! += error * row[d]!
+        gradient[CLASSES * WIDTH + k]! += error
+      })
+    })
+    const rate = (learningRate * (1 + Math.cos((Math.PI * step) / (epochs * perEpoch)))) / 2
+    gradient.forEach((g, i) => {
+      m[i] = 0.9 * m[i]! + 0.1 * g
+      v[i] = 0.999 * v[i]! + 0.001 * g * g
+      w[i]! -= (rate * (m[i]! / (1 - 0.9 ** (step + 1)))) / (Math.sqrt(v[i]! / (1 - 0.999 ** (step + 1))) + 1e-8)
+    })
+  }
+  const all = rowsOf(train.layers[0]!, [...train.labels.keys()])
+  return normalised(rowsOf(tested.layers[0]!, [...tested.labels.keys()]), moments(all)).map((row, i) => {
+    const logits = logitsOf(row)
+    const [best, next] = [...logits].sort((a, b) => b - a) as [number, number]
+    return { right: logits.indexOf(best) === tested.labels[i], margin: best - next }
+  })
+}
+
+/** As `set`, of one layer that knows the class of some. */
+function overlapping(count: number, seed: number): ProbeSet {
+  const { layers, labels, width } = set(count, seed)
+  const mixed = layers[0]!.map((value, i) => value / 900 + 0.8 * layers[1]![i]!)
+  return { layers: [mixed], labels, width }
+}
+
 describe('trainProbes', () => {
+  // So few steps that none of it may be wrong: the start, the batches, their statistics, the rates of the schedule, Adam's corrections.
+  test.each([
+    { epochs: 12, batch: 600, learningRate: 0.003 },
+    { epochs: 2, batch: 64, learningRate: 0.003 },
+  ])('classifies as a float64 probe does: $epochs epochs in batches of $batch', async (schedule) => {
+    const sets = { train: overlapping(600, 1), test: overlapping(300, 2) }
+    const [probe] = await trainProbes({ ...sets, classes: CLASSES, device: 'cpu', seed: 3, schedule })
+    const expected = await reference(sets, schedule, 3)
+    // Logits are sums of a few numbers of about 1, the weights' of some dozens of steps: where the two best are so close, either may win.
+    const close = expected.filter(({ margin }) => margin < 1e-5).length
+    expect(close).toBeLessThan(3)
+    const right = expected.filter(({ right }) => right).length
+    expect(Math.abs(probe!.accuracy * 300 - right)).toBeLessThanOrEqual(close)
+    // Neither chance nor all: of most rows it is told apart what they are taken for.
+    expect(right).toBeGreaterThan(120)
+    expect(right).toBeLessThan(280)
+  })
+
   const options = { train: set(600, 1), test: set(300, 2), classes: CLASSES, device: 'cpu', seed: 3 }
 
   test('finds the classes in the features that know them and guesses in those that do not', async () => {
