@@ -1,11 +1,19 @@
 import { describe, expect, test } from 'vitest'
 import type { Encoder } from '../../src/alignment/encoder.ts'
 import { Dataset } from '../../src/data/dataset.ts'
+import { KeyedPermutation } from '../../src/data/permutation.ts'
 import { blockFeatures } from '../../src/evaluation/block-features.ts'
 import { evaluateCknna } from '../../src/evaluation/cknna.ts'
 import { evaluateEncoderProbe } from '../../src/evaluation/encoder-probe.ts'
 import { noisyInput } from '../../src/evaluation/noisy-input.ts'
 import { evaluateProbe } from '../../src/evaluation/probe.ts'
+import {
+  cknnaOfPaper,
+  cknnaOfPlatonicRep,
+  mutualKnn,
+  normaliseRows,
+  prepareRepresentation,
+} from '../../src/evaluation/representation-alignment.ts'
 import type { Observe } from '../../src/models/adaln-block.ts'
 import { DiT } from '../../src/models/dit.ts'
 import { SiT } from '../../src/models/sit.ts'
@@ -14,6 +22,7 @@ import { keep, scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { constantEncoder } from '../data/constant-encoder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
+import { random } from '../reference/array.ts'
 
 const SIZES = { depth: 3, hidden: 16, heads: 2, patch: 4 }
 const tiny = (options: { classDropout?: number } = {}) => {
@@ -170,6 +179,50 @@ test('neighbours among features that are all the same are nobody', async () => {
   await expect(
     evaluateCknna({ ...common, model, data, encoder: constantEncoder, neighbours: 2, layers: [1] }),
   ).rejects.toThrow('The features of the encoder constant are the same for every image: there are no neighbours.')
+})
+
+test('evaluateCknna compares features of unit length by each formula under its own name', async () => {
+  const [count, neighbours] = [12, 3]
+  const data = await Dataset.open(await tinyDataset(count))
+  using model = tiny()
+  // Of very different lengths: without being divided by them the longest would be everybody's neighbours.
+  const given = Float32Array.from(random([count, 8], 7).data, (value, i) => value * (1 + 3 * Math.floor(i / 8)))
+  let seen = 0
+  const encoder: Encoder = {
+    ...constantEncoder,
+    features: (images, [rows, columns]) => {
+      const [batch, tokens] = [images.shape[0]!, rows * columns]
+      const own = Float32Array.from({ length: batch * tokens * 8 }, (_, i) => {
+        const image = seen + Math.floor(i / (tokens * 8))
+        return given[image * 8 + (i % 8)]!
+      })
+      seen += batch
+      return Tensor.from(own, [batch, tokens, 8], 'cpu')
+    },
+  }
+  const options = { ...common, model, data, neighbours, layers: [1, 3] }
+  const { points, images } = await evaluateCknna({ ...options, encoder, noise: [0.5] })
+  expect(images).toBe(count)
+  const prepared = (values: Float32Array) =>
+    prepareRepresentation(
+      normaliseRows({ values: Float64Array.from(values), count, width: values.length / count }),
+      neighbours,
+    )
+  // The images in the order that the seed draws.
+  const order = new KeyedPermutation(count, common.seed, 2 ** 40 + 1)
+  const indices = Array.from({ length: count }, (_, i) => order.at(i))
+  const batches = await all(blockFeatures({ ...options, indices, noise: 0.5 }))
+  const target = await prepared(given)
+  for (const [i, point] of points.entries()) {
+    const own = await prepared(Float32Array.from(batches.flatMap(({ layers }) => [...layers[i]!])))
+    expect(point.layer).toBe([1, 3][i])
+    expect(point.noise).toBe(0.5)
+    // The encoder's features are means of equal tokens: right to a few roundings of float32, as are these.
+    expect(point.cknna).toBeCloseTo(cknnaOfPaper(own, target), 5)
+    expect(point.platonicCknna).toBeCloseTo(cknnaOfPlatonicRep(own, target), 5)
+    expect(point.mutualKnn).toBe(mutualKnn(own.neighbours, target.neighbours))
+    expect(Math.abs(point.cknna - point.platonicCknna)).toBeGreaterThan(0.01)
+  }
 })
 
 test('evaluateCknna can be stopped between two layers', async () => {
