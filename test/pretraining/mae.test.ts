@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { keyedRandom } from '../../src/data/keyed-random.ts'
 import { visionTransformerConfigSchema } from '../../src/models/vit-config.ts'
-import { maskedTokens } from '../../src/pretraining/mae.ts'
+import { MaskedAutoencoding, maskedTokens } from '../../src/pretraining/mae.ts'
 import { MaskedAutoencoder } from '../../src/pretraining/mae-model.ts'
 import { randomMasks } from '../../src/pretraining/masking.ts'
 import { mean, velocityLoss } from '../../src/tensor/ops/loss.ts'
@@ -92,4 +92,16 @@ test('the state dict has the names and shapes of facebookresearch/mae', () => {
     ['decoder_pred.weight', [27, 16]],
     ['decoder_pred.bias', [27]],
   ])
+})
+
+test('the optimizer and its schedule are those of main_pretrain.py', () => {
+  const statistics = { mean: [0.5, 0.5, 0.5], std: [0.2, 0.2, 0.2] }
+  const options = { encoder, statistics, learningRate: undefined, seed: 1, device: 'cpu' } as const
+  using method = new MaskedAutoencoding({ ...options, batch: 512 })
+  expect(method.optimizer).toEqual({ betas: [0.9, 0.95], maxGradNorm: Number.POSITIVE_INFINITY })
+  // 1.5e-4 for 256 images, after a twentieth of the steps.
+  const peak = method.schedule({ step: 50, total: 1000 })
+  expect(peak).toMatchObject({ weightDecay: 0.05, emaDecay: 0 })
+  expect(peak.learningRate).toBeCloseTo(3e-4, 12)
+  expect(method.schedule({ step: 1000, total: 1000 }).learningRate).toBeCloseTo(0, 12)
 })
