@@ -2,6 +2,7 @@ import type { Encoder } from '../alignment/encoder.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { imageBatch } from '../data/image-batch.ts'
 import type { Device } from '../tensor/device.ts'
+import { requireFeatureMemory } from './feature-memory.ts'
 import { encoderGrid, meanOfTokens } from './feature-network.ts'
 import { requireFiniteFeatures } from './finite-features.ts'
 import { PAPER_SCHEDULE, type ProbeAccuracy, type ProbeSchedule, type ProbeSet, trainProbes } from './linear-probe.ts'
@@ -37,6 +38,7 @@ export async function evaluateEncoderProbe(options: EvaluateEncoderProbeOptions)
   const side = encoderGrid(encoder, data.imageSize)
   const grid = [side, side] as const
   const parts = probeSplit(options)
+  requireFeatureMemory(parts, { layers: 1, width: encoder.width, device })
   const total = parts.train.length + parts.test.length
   let done = 0
   const featuresOf = async (dataset: Dataset, indices: Int32Array): Promise<ProbeSet> => {

@@ -3,6 +3,7 @@ import { KeyedPermutation } from '../data/permutation.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
 import { blockFeatures } from './block-features.ts'
+import { requireFeatureMemory } from './feature-memory.ts'
 import { PAPER_SCHEDULE, type ProbeAccuracy, type ProbeSchedule, type ProbeSet, trainProbes } from './linear-probe.ts'
 
 /** The epoch whose permutation splits a data set: none that a training reaches. */
@@ -93,13 +94,16 @@ function requireAlike(data: Dataset, test: Dataset): void {
 /**
  * How much of the class a model's layers know: the accuracy of linear classifiers on their outputs, averaged over the tokens, by layer
  * and noise level (REPA, figures 2 and 3; no code of theirs was released). The model is told no class. Features are held in memory:
- * images × layers × width floats.
+ * images × layers × width floats, on the CPU those that are trained on twice.
+ *
+ * @throws Error where that is more than there is, and as `probeSplit` and `blockFeatures` do
  */
 export async function evaluateProbe(options: EvaluateProbeOptions): Promise<ProbeResult> {
   const { model, data, test = data, noise = [0], schedule: changes = {}, seed, signal, onProgress } = options
   const layers = options.layers ?? Array.from({ length: model.config.depth }, (_, i) => i + 1)
   const schedule = { ...PAPER_SCHEDULE, ...changes }
   const parts = probeSplit(options)
+  requireFeatureMemory(parts, { layers: layers.length, width: model.config.hidden, device: model.device })
   const { classes } = data
   const points: ProbePoint[] = []
   for (const level of noise) {

@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { Encoder } from '../../src/alignment/encoder.ts'
 import { Dataset } from '../../src/data/dataset.ts'
 import { KeyedPermutation } from '../../src/data/permutation.ts'
@@ -17,6 +17,7 @@ import {
 import type { Observe } from '../../src/models/adaln-block.ts'
 import { DiT } from '../../src/models/dit.ts'
 import { SiT } from '../../src/models/sit.ts'
+import { native } from '../../src/native.ts'
 import { memoryStats, synchronize } from '../../src/tensor/device.ts'
 import { keep, scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
@@ -150,6 +151,25 @@ test('evaluateProbe has a point for every layer and noise level', async () => {
     schedule: { epochs: 2, learningRate: 1e-3 },
   })
   for (const { accuracy } of result.points) expect([0, 0.5, 1]).toContain(accuracy)
+})
+
+test('features for which there is no memory are refused before the first of them', async () => {
+  const data = await Dataset.open(await tinyDataset(10))
+  using model = tiny()
+  const addon = native()
+  const { memoryStats } = addon
+  // Two layers of 16 numbers of 8 images to train on, twice on the CPU, and 2 to test on.
+  const bytes = 4 * 16 * 2 * (8 + 8 + 2)
+  const limited = (limitBytes: number) =>
+    vi.spyOn(addon, 'memoryStats').mockImplementation((device) => ({ ...memoryStats(device), limitBytes }))
+  const options = { ...common, model, data, layers: [1, 2], schedule: { epochs: 1 } }
+  using less = limited(bytes - 1)
+  await expect(evaluateProbe(options)).rejects.toThrow(
+    'The features of 10 images in 2 layers take 2.3 KiB, more than the 2.2 KiB of memory here: look at fewer layers at a time, or at fewer images.',
+  )
+  less.mockRestore()
+  using _ = limited(bytes)
+  await evaluateProbe(options)
 })
 
 test('features that are not finite are no features', async () => {

@@ -54,6 +54,7 @@ const ANYWHERE = ['configuration']
 
 /** Single imports against the direction, each with its reason. */
 const EXCEPTIONS: Readonly<Record<string, string>> = {
+  'evaluation/feature-memory.ts → report/quantity.ts': 'both write quantities for people',
   'doctor/advice.ts → report/quantity.ts': 'both write quantities for people',
   'planning/fit.ts → report/quantity.ts': 'both write quantities for people',
   'diffusion/sample-to-folder.ts → data/grid.ts': 'images that are sampled to a folder are also shown in a grid',

@@ -15,7 +15,7 @@ export const evaluateProbeCommand = defineCommand({
   name: 'evaluate probe',
   summary: 'linear probing: how much of the class the layers of a model, or an encoder, know',
   description:
-    "Trains a linear classifier on the output of each block, averaged over its tokens, behind a batch normalisation without parameters, and says how many images of the test set it gets right. The model is told no class. The schedule is the paper's (90 epochs, batches of 16,384, Adam, a cosine from 1e-3 to 0); a batch is at most the training set. Without --test a fifth of DATA, drawn by the seed, is held out. Features stay in memory: images × layers × width × 4 bytes. With --encoder in place of --checkpoint it is an encoder's patch features that are probed, averaged over the image.",
+    "Trains a linear classifier on the output of each block, averaged over its tokens, behind a batch normalisation without parameters, and says how many images of the test set it gets right. The model is told no class. The schedule is the paper's (90 epochs, batches of 16,384, Adam, a cosine from 1e-3 to 0); a batch is at most the training set. Without --test a fifth of DATA, drawn by the seed, is held out. Features stay in memory: images × layers × width × 4 bytes, on a CPU those that are trained on twice. With --encoder in place of --checkpoint it is an encoder's patch features that are probed, averaged over the image.",
   options: {
     ...MODEL_OPTIONS,
     checkpoint: {
