@@ -65,11 +65,12 @@ Shape Arguments::shape(size_t index, const char* name) const {
 std::vector<double> Arguments::numbers(size_t index, const char* name) const {
   if (!info_[index].IsArray()) wrong(name, "an array of numbers");
   const Napi::Array array = info_[index].As<Napi::Array>();
-  std::vector<double> out(array.Length());
-  for (uint32_t i = 0; i < array.Length(); ++i) {
+  std::vector<double> out;
+  // The length is asked once, for a getter may change it, and memory grows with what is there: new Array(2 ** 32 - 1) ends at its first hole.
+  for (uint32_t i = 0, length = array.Length(); i < length; ++i) {
     const Napi::Value element = array[i];
     if (!element.IsNumber()) wrong(name, "an array of numbers");
-    out[i] = element.As<Napi::Number>().DoubleValue();
+    out.push_back(element.As<Napi::Number>().DoubleValue());
   }
   return out;
 }
@@ -78,7 +79,7 @@ std::vector<Tensor> Arguments::tensors(size_t index, const char* name) const {
   if (!info_[index].IsArray()) wrong(name, "an array of tensors");
   const Napi::Array array = info_[index].As<Napi::Array>();
   std::vector<Tensor> out;
-  for (uint32_t i = 0; i < array.Length(); ++i) out.push_back(TensorHandle::unwrap(array[i], operation_, name));
+  for (uint32_t i = 0, length = array.Length(); i < length; ++i) out.push_back(TensorHandle::unwrap(array[i], operation_, name));
   return out;
 }
 

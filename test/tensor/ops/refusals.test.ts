@@ -432,8 +432,25 @@ for (const { device, missing } of DEVICES) {
         'fromHost: data must be a typed array.',
       ],
       [() => (native().memoryStats as (...args: unknown[]) => unknown)(), 'memoryStats: device must be a string.'],
+      // Of 32 GiB, were it taken at its word.
+      [() => t(new Array(2 ** 32 - 1)), 'empty: shape must be an array of numbers.'],
     ])('a value of another type: %#', (call, message) => {
       expect(call).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT', message }))
+    })
+
+    test('an array that grows while it is read is as long as it was', async () => {
+      const coefficients = [2]
+      Object.defineProperty(coefficients, 0, {
+        get() {
+          coefficients.push(...new Array(100_000).fill(1))
+          return 2
+        },
+      })
+      const x = Tensor.full([2], 3, device)
+      const combined = native().linearCombination(coefficients, [x.handle])
+      expect([...new Float64Array(await native().read(combined))]).toEqual([6, 6])
+      native().dispose(combined)
+      x.dispose()
     })
   })
 }
