@@ -38,10 +38,14 @@ bool holds(napi_typedarray_type type, DType dtype) {
 std::pair<const void*, int64_t> hostBytes(const Arguments& a, size_t index, const char* name, DType dtype) {
   const Napi::Value value = a.value(index);
   if (!value.IsTypedArray()) throw Error(ErrorCode::invalidArgument, std::string(a.operation()) + ": " + name + " must be a typed array.");
-  const Napi::TypedArray array = value.As<Napi::TypedArray>();
-  if (!holds(array.TypedArrayType(), dtype))
+  // Not Napi::TypedArray's ArrayBuffer(), which a SharedArrayBuffer is not.
+  napi_typedarray_type type = napi_uint8_array;
+  void* data = nullptr;
+  size_t elements = 0;
+  NAPI_THROW_IF_FAILED(a.env(), napi_get_typedarray_info(a.env(), value, &type, &elements, &data, nullptr, nullptr));
+  if (!holds(type, dtype))
     throw Error(ErrorCode::dtype, std::string(a.operation()) + ": " + name + " must be a " + hostArrayOf(dtype) + ", for the tensor is " + dtypeName(dtype) + ".");
-  return {static_cast<char*>(array.ArrayBuffer().Data()) + array.ByteOffset(), static_cast<int64_t>(array.ByteLength())};
+  return {data, static_cast<int64_t>(elements) * dtypeBytes(dtype)};
 }
 
 void requireSize(const Arguments& a, int64_t bytes, const Shape& shape, DType dtype) {

@@ -70,6 +70,16 @@ for (const { device, missing } of DEVICES) {
         expect([...(await x.data())]).toEqual([1, 2, 3])
       })
 
+      test('host values may be shared with other threads', async () => {
+        const shared = new Float32Array(new SharedArrayBuffer(12), 4, 2)
+        shared.set([1, 2])
+        using x = Tensor.from(shared, [2], device)
+        shared[1] = 3
+        using y = Tensor.zeros([2], device)
+        y.write(shared)
+        expect([...(await x.data()), ...(await y.data())]).toEqual([1, 2, 1, 3])
+      })
+
       // A read's memory belongs to JS: writing to it, and freeing the tensor, disturb nothing.
       test('what is read is a copy', async () => {
         const x = Tensor.full([3], 1, device)
