@@ -54,11 +54,7 @@ Shape Arguments::shape(size_t index, const char* name) const {
     if (size != std::floor(size) || size < 0 || size > 9007199254740991.0) wrong(name, "a list of sizes");
     shape.append(static_cast<int64_t>(size));
   }
-  try {
-    shape.elements();
-  } catch (const Error& error) {
-    throw Error(error.code(), std::string(operation_) + ": " + error.what());
-  }
+  shape.requireCountable(operation_);
   return shape;
 }
 
@@ -90,7 +86,11 @@ Device& Arguments::device(size_t index, const char* name) const {
   int ordinal = 0;
   const char* digits = device.c_str() + kCuda.size();
   const char* end = device.c_str() + device.size();
-  if (!device.starts_with(kCuda) || digits == end || std::from_chars(digits, end, ordinal).ptr != end)
+  const bool isOrdinal = device.starts_with(kCuda) && digits != end && [&] {
+    const std::from_chars_result read = std::from_chars(digits, end, ordinal);
+    return read.ec == std::errc() && read.ptr == end && ordinal >= 0;
+  }();
+  if (!isOrdinal)
     throw Error(ErrorCode::device, std::string(operation_) + ": \"" + device + "\" is not a device: expected cpu or cuda:N.");
   if constexpr (kBuiltWithCuda) {
     try {

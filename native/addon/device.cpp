@@ -146,7 +146,9 @@ const Export kExports[] = {
      }},
     {"setMemoryLimit",
      [](const Arguments& a) -> Napi::Value {
-       a.device(0, "device").allocator().setLimit(a.integer(1, "bytes"));
+       const int64_t bytes = a.integer(1, "bytes");
+       if (bytes < 0) throw Error(ErrorCode::invalidArgument, "setMemoryLimit: bytes is " + std::to_string(bytes) + "; expected not negative.");
+       a.device(0, "device").allocator().setLimit(bytes);
        return a.nothing();
      }},
     {"trimMemory",

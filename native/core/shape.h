@@ -14,6 +14,8 @@ namespace repa {
 class Shape {
  public:
   static constexpr int kMaxRank = 6;
+  /// More than any memory holds, and so few that kernels may multiply sizes, bytes and threads without a look at 64 bits.
+  static constexpr int64_t kMostElements = int64_t{1} << 48;
 
   Shape() = default;
   Shape(std::initializer_list<int64_t> sizes) {
@@ -30,12 +32,22 @@ class Shape {
   /// Size of an axis; negative axes count from the end.
   int64_t operator[](int axis) const { return sizes_[axis < 0 ? axis + rank_ : axis]; }
 
+  /// Of a shape that is countable, as every tensor's is.
   int64_t elements() const {
     int64_t product = 1;
-    for (int axis = 0; axis < rank_; ++axis)
-      if (__builtin_mul_overflow(product, sizes_[axis], &product))
-        throw Error(ErrorCode::shape, "The shape " + text() + " has more elements than 64 bits can count.");
+    for (int axis = 0; axis < rank_; ++axis) product *= sizes_[axis];
     return product;
+  }
+
+  /// Throws Error(shape) where the sizes multiply to more than kMostElements, also where another size is 0: the kernels multiply some of
+  /// a tensor's sizes and not all. `purpose`: an operation's name.
+  void requireCountable(const char* purpose) const {
+    int64_t product = 1;
+    for (int axis = 0; axis < rank_; ++axis) {
+      if (sizes_[axis] == 0) continue;
+      if (__builtin_mul_overflow(product, sizes_[axis], &product) || product > kMostElements)
+        throw Error(ErrorCode::shape, std::string(purpose) + ": the shape " + text() + " has sizes that multiply to more than 2^48.");
+    }
   }
 
   bool operator==(const Shape& other) const {

@@ -37,10 +37,8 @@ class Tensor {
     Tensor tensor;
     tensor.shape_ = shape;
     tensor.dtype_ = dtype;
-    int64_t bytes = 0;
-    if (__builtin_mul_overflow(shape.elements(), dtypeBytes(dtype), &bytes))
-      throw Error(ErrorCode::shape, std::string(purpose) + ": the shape " + shape.text() + " of " + dtypeName(dtype) + " has more bytes than 64 bits can count.");
-    tensor.storage_ = std::make_shared<Storage>(device, bytes, purpose);
+    shape.requireCountable(purpose);
+    tensor.storage_ = std::make_shared<Storage>(device, tensor.bytes(), purpose);
     return tensor;
   }
 

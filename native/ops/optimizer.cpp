@@ -5,6 +5,7 @@
 #include "cpu/optimizer.h"
 #include "cuda/optimizer.h"
 #include "ops/require.h"
+#include "ops/step_state_argument.h"
 
 namespace repa::ops {
 
@@ -12,15 +13,17 @@ namespace {
 
 using Ranges = std::shared_ptr<std::vector<ArenaRange>>;
 
+constexpr bool isWhole(double value, int64_t most) { return value >= 0 && value <= static_cast<double>(most) && value == static_cast<double>(static_cast<int64_t>(value)); }
+
 /// Pairs of begin and end, ascending; shared with the enqueued work.
 Ranges rangesOf(const char* op, const std::string& name, const std::vector<double>& pairs, int64_t count) {
   auto ranges = std::make_shared<std::vector<ArenaRange>>();
   require(pairs.size() % 2 == 0, op, name + " must list pairs of begin and end.");
   int64_t previous = 0;
   for (size_t i = 0; i < pairs.size(); i += 2) {
+    require(isWhole(pairs[i], count) && isWhole(pairs[i + 1], count) && pairs[i] >= static_cast<double>(previous) && pairs[i + 1] >= pairs[i], op,
+            "the " + name + " ranges must be of whole numbers, ascend and lie inside the arena.");
     const ArenaRange range{static_cast<int64_t>(pairs[i]), static_cast<int64_t>(pairs[i + 1])};
-    require(range.begin >= previous && range.end >= range.begin && range.end <= count, op,
-            "the " + name + " ranges must ascend and lie inside the arena.");
     previous = range.end;
     ranges->push_back(range);
   }
@@ -35,11 +38,6 @@ Tensor rangesOn(Device& device, const std::vector<ArenaRange>& ranges, const cha
   const Tensor array = Tensor::empty(device, {bytes}, DType::u8, op);
   device.upload(array.data(), ranges.data(), bytes);
   return array;
-}
-
-StepState* stateOf(const char* op, const Tensor& state) {
-  requireShape(op, "state", state, {static_cast<int64_t>(sizeof(StepState))}, DType::u8);
-  return static_cast<StepState*>(state.data());
 }
 
 }  // namespace

@@ -16,7 +16,8 @@ Tensor imageToPatches(const char* op, const char* name, const Tensor& image, int
   requireRank(op, name, image, 4, "[B, C, H, W]");
   const int64_t batch = image.size(0), channels = image.size(1), height = image.size(2), width = image.size(3);
   requirePatches(op, height, width, patch);
-  const Tensor out = Tensor::empty(image.device(), {batch, (height / patch) * (width / patch), channels * patch * patch}, outDType, op);
+  const int64_t elements = patchElements(op, channels, patch);
+  const Tensor out = Tensor::empty(image.device(), {batch, (height / patch) * (width / patch), elements}, outDType, op);
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(image)) {
       requireIndexable(op, "a row of patches", channels * patch * width);
@@ -30,10 +31,13 @@ Tensor imageToPatches(const char* op, const char* name, const Tensor& image, int
 
 Tensor patchesToImage(const char* op, const char* name, const Tensor& patches, int64_t channels, int64_t height, int64_t width, int64_t patch, cuda::PatchOrder order,
                       ToImage kernel) {
+  require(channels >= 0 && height >= 0 && width >= 0, op,
+          "the image is of " + std::to_string(channels) + " channels and " + std::to_string(height) + " x " + std::to_string(width) + "; expected not negative.");
   requirePatches(op, height, width, patch);
+  Shape{channels, height, width}.requireCountable(op);
   requireCompute(op, name, patches);
   requireRank(op, name, patches, 3, "[B, T, C p p]", patches.dtype());
-  requireShape(op, name, patches, {patches.size(0), (height / patch) * (width / patch), channels * patch * patch}, patches.dtype());
+  requireShape(op, name, patches, {patches.size(0), (height / patch) * (width / patch), patchElements(op, channels, patch)}, patches.dtype());
   const Tensor out = Tensor::empty(patches.device(), {patches.size(0), channels, height, width}, DType::f32, op);
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(patches)) {

@@ -20,7 +20,7 @@ struct Patches {
 Patches requireImage(const char* op, const Tensor& image, int64_t patch) {
   requireRank(op, "image", image, 4, "[B, C, H, W]");
   requirePatches(op, image.size(2), image.size(3), patch);
-  return {(image.size(2) / patch) * (image.size(3) / patch), image.size(1) * patch * patch};
+  return {(image.size(2) / patch) * (image.size(3) / patch), patchElements(op, image.size(1), patch)};
 }
 
 /// The GPU, where it has a kernel for patches of so many elements.

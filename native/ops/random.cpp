@@ -99,6 +99,7 @@ Tensor dropLabels(const Tensor& labels, double probability, int64_t nullClass, u
   requireRank(op, "labels", labels, 1, "[B]", DType::i32);
   requireElements(op, first, labels.size(0));
   require(probability >= 0 && probability <= 1, op, "probability is " + std::to_string(probability) + "; expected 0 to 1.");
+  require(nullClass >= -(int64_t{1} << 31) && nullClass < int64_t{1} << 31, op, "nullClass is " + std::to_string(nullClass) + "; expected a 32-bit number, as labels are.");
   const RandomPosition at = position(op, seed, stream, step);
   const Tensor out = Tensor::empty(labels.device(), labels.shape(), DType::i32, op);
   if constexpr (kBuiltWithCuda)

@@ -13,7 +13,7 @@ constexpr int64_t kCells = 9;
 void requireGrid(const char* op, const char* name, const Tensor& x, int64_t rows, int64_t columns) {
   requireCompute(op, name, x);
   requireRank(op, name, x, 3, "[B, T, D]", x.dtype());
-  require(rows > 0 && columns > 0 && x.size(1) == rows * columns, op,
+  require(rows > 0 && columns > 0 && x.size(1) % rows == 0 && x.size(1) / rows == columns, op,
           std::string(name) + " has shape " + x.shape().text() + ", which is not that of a grid of " + std::to_string(rows) + " x " +
               std::to_string(columns) + " tokens.");
 }

@@ -14,6 +14,7 @@ import { patchify, unpatchify } from '../../../src/tensor/ops/patch.ts'
 import { patchEmbed } from '../../../src/tensor/ops/patch-embed.ts'
 import { hog, normalizeImages, resizeGrid, toUint8 } from '../../../src/tensor/ops/pixels.ts'
 import { gatedResidual, layerScale } from '../../../src/tensor/ops/residual.ts'
+import { unfoldTokens } from '../../../src/tensor/ops/token-grid.ts'
 import { dropTokens, gatherTokens, prependTokens, takeTokens } from '../../../src/tensor/ops/tokens.ts'
 import { type DeviceDType, Tensor } from '../../../src/tensor/tensor.ts'
 import { DEVICES } from '../devices.ts'
@@ -332,14 +333,59 @@ for (const { device, missing } of DEVICES) {
       [
         () => t([2 ** 40, 2 ** 40]),
         'ERR_SHAPE',
-        'empty: The shape [1099511627776, 1099511627776] has more elements than 64 bits can count.',
+        'empty: the shape [1099511627776, 1099511627776] has sizes that multiply to more than 2^48.',
+      ],
+      // Also of nothing: kernels multiply some of the sizes and not all.
+      [
+        () => t([2 ** 31, 0, 2 ** 31]),
+        'ERR_SHAPE',
+        'empty: the shape [2147483648, 0, 2147483648] has sizes that multiply to more than 2^48.',
+      ],
+      [() => t([2 ** 24, 2 ** 24]), 'ERR_OUT_OF_MEMORY', 'empty: out of memory: 1073741824 MiB asked for,'],
+      [
+        () => unfoldTokens(t([1, 0, 3]), [2 ** 32, 2 ** 32]),
+        'ERR_INVALID_ARGUMENT',
+        'unfoldTokens: x has shape [1, 0, 3], which is not that of a grid of 4294967296 x 4294967296 tokens.',
       ],
       [
-        () => t([2 ** 31, 2 ** 31]),
-        'ERR_SHAPE',
-        'empty: the shape [2147483648, 2147483648] of f32 has more bytes than 64 bits can count.',
+        () => unpatchify(t([1, 4, 12]), { channels: 3, height: -4, width: 4, patch: 2 }),
+        'ERR_INVALID_ARGUMENT',
+        'unpatchify: the image is of 3 channels and -4 x 4; expected not negative.',
       ],
-      [() => t([2 ** 30, 2 ** 30]), 'ERR_OUT_OF_MEMORY', 'empty: out of memory: 4398046511104 MiB asked for,'],
+      [
+        () => patchify(t([1, 3, 0, 0]), 2 ** 31),
+        'ERR_INVALID_ARGUMENT',
+        'patchify: a patch of 2147483648 x 2147483648 of 3 channels has more than 2^48 elements.',
+      ],
+      [
+        () => native().clipGradientNorm(t([4]).handle, [], t([49], 'u8').view(1, [48]).handle, 1, 1),
+        'ERR_INVALID_ARGUMENT',
+        'clipGradientNorm: state is a view that begins at no multiple of 8 bytes; expected a tensor of its own.',
+      ],
+      ...[Number.NaN, 0.5, -1, 5, Number.POSITIVE_INFINITY].map(
+        (end): Refusal => [
+          () => native().clipGradientNorm(t([4]).handle, [0, end], t([48], 'u8').handle, 1, 1),
+          'ERR_INVALID_ARGUMENT',
+          'clipGradientNorm: the frozen ranges must be of whole numbers, ascend and lie inside the arena.',
+        ],
+      ),
+      [
+        () => native().dropLabels(t([2], 'i32').handle, 0.5, 2 ** 31, 1n, 0, 0, 0),
+        'ERR_INVALID_ARGUMENT',
+        'dropLabels: nullClass is 2147483648; expected a 32-bit number, as labels are.',
+      ],
+      [
+        () => native().setMemoryLimit(device, -1),
+        'ERR_INVALID_ARGUMENT',
+        'setMemoryLimit: bytes is -1; expected not negative.',
+      ],
+      ...['cuda:4294967296', 'cuda:-1', 'cuda:1x', 'cuda:', 'gpu'].map(
+        (name): Refusal => [
+          () => Tensor.empty([2], name),
+          'ERR_DEVICE',
+          `empty: "${name}" is not a device: expected cpu or cuda:N.`,
+        ],
+      ),
       [
         () => Tensor.from(new Float32Array(3), [2], device),
         'ERR_SHAPE',
@@ -359,7 +405,7 @@ for (const { device, missing } of DEVICES) {
       [() => t([2, 3]).reshape([5]), 'ERR_SHAPE', 'reshape: [2, 3] cannot become [5]: the number of elements differs.'],
       [() => t([6]).view(4, [3]), 'ERR_SHAPE', 'view: [3] at element 4 does not fit into [6].'],
       [() => t([6]).view(-1, [3]), 'ERR_SHAPE', 'view: [3] at element -1 does not fit into [6].'],
-      [() => t([6]).view(2 ** 53 - 1, [2 ** 31, 2 ** 32 - 1]), 'ERR_SHAPE', 'does not fit into [6].'],
+      [() => t([6]).view(2 ** 53 - 1, [2 ** 24, 2 ** 24]), 'ERR_SHAPE', 'does not fit into [6].'],
     ]
 
     test.each(REFUSALS.map(([call, code, message]) => ({ call, code, message })))(
