@@ -22,7 +22,7 @@ void entropy(ThreadPool& pool, const EntropyArgs& args) {
     const float* p = args.p + row * args.columns;
     double sum = 0;
     for (int64_t i = 0; i < args.columns; ++i)
-      if (p[i] > 0) sum -= double{p[i] * __builtin_logf(p[i])};
+      if (!(p[i] <= 0)) sum -= double{p[i] * __builtin_logf(p[i])};
     args.entropy[row] = static_cast<float>(sum);
   });
 }

@@ -10,7 +10,7 @@
 
 namespace repa::cpu {
 
-/// entropy = -Σ p log p along every row, natural; 0 log 0 is 0.
+/// entropy = -Σ p log p along every row, natural; 0 log 0 is 0, and NaN is NaN.
 struct EntropyArgs {
   int64_t rows, columns;
   const float* p;  ///< [rows, columns]

@@ -17,7 +17,9 @@ void smoothL1Loss(ThreadPool& pool, const SmoothL1LossArgs& args) {
       Vec sums[kSlots] = {};
       forEachVector(args.size - begin < kBlock ? args.size - begin : kBlock, [&](int64_t i, auto lanes, int slot) {
         const Vec d = load(prediction + begin + i, lanes) - load(target + begin + i, lanes);
-        const Vec slope = maximum(minimum(d / args.beta, splat(1.0f)), splat(-1.0f));
+        // Not maximum() and minimum(): a NaN stays one, as in torch.
+        const Vec ratio = d / args.beta;
+        const Vec slope = ratio > 1.0f ? splat(1.0f) : ratio < -1.0f ? splat(-1.0f) : ratio;
         // Both branches at once: within beta the clamped slope is d / beta, beyond it the sign of d.
         sums[slot] += slope * (d - 0.5f * args.beta * slope);
         if (gradient != nullptr) store(gradient + begin + i, weight * slope, lanes);

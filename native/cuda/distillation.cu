@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(kThreads) entropyKernel(const cpu::EntropyArgs
   const float* p = args.p + blockIdx.x * args.columns;
   float sum = 0;
   for (int64_t i = threadIdx.x; i < args.columns; i += kThreads)
-    if (p[i] > 0) sum -= p[i] * logf(p[i]);
+    if (!(p[i] <= 0)) sum -= p[i] * logf(p[i]);
   sum = blockCombine<kWarps>(sum, ofWarp, plus);
   if (threadIdx.x == 0) args.entropy[blockIdx.x] = sum;
 }

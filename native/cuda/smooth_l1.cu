@@ -22,7 +22,9 @@ __global__ void __launch_bounds__(kThreads) smoothL1Kernel(int64_t size, const P
   double sum = 0;
   for (int64_t i = sample + threadIdx.x; i < sample + size; i += kThreads) {
     const float d = toFloat(prediction[i]) - target[i];
-    const float slope = fmaxf(fminf(d / beta, 1.0f), -1.0f);
+    // Not fmaxf and fminf: a NaN stays one, as in torch.
+    const float ratio = d / beta;
+    const float slope = ratio > 1.0f ? 1.0f : ratio < -1.0f ? -1.0f : ratio;
     // Both branches at once: within beta the clamped slope is d / beta, beyond it the sign of d.
     sum += slope * (d - 0.5f * beta * slope);
     if (gradient) gradient[i] = fromFloat<P>(weight * slope);

@@ -1,11 +1,13 @@
 import { describe, expect, test } from 'vitest'
 import { attention, qkNorm } from '../../../src/tensor/ops/attention.ts'
+import { entropy } from '../../../src/tensor/ops/distillation.ts'
 import { activation, add, swiGLU } from '../../../src/tensor/ops/elementwise.ts'
 import { embedding } from '../../../src/tensor/ops/embedding.ts'
 import { layerNorm, layerNormModulate } from '../../../src/tensor/ops/layer-norm.ts'
 import { linear, mlp } from '../../../src/tensor/ops/linear.ts'
 import { cosineAlignmentLoss, velocityLoss } from '../../../src/tensor/ops/loss.ts'
 import { gatedResidual } from '../../../src/tensor/ops/residual.ts'
+import { smoothL1Loss } from '../../../src/tensor/ops/smooth-l1.ts'
 import { Tape } from '../../../src/tensor/tape.ts'
 import { Tensor } from '../../../src/tensor/tensor.ts'
 import { random } from '../../reference/array.ts'
@@ -85,6 +87,37 @@ for (const { device, missing } of DEVICES) {
         expect(first).not.toSatisfy(Number.isFinite)
         expect(second).toSatisfy(Number.isFinite)
       }
+    })
+
+    // An optimizer leaves out a step by its gradient alone: a loss that is NaN with a gradient that is finite would train on.
+    test.each<[string, (prediction: Tensor, target: Tensor) => Tensor]>([
+      ['velocityLoss', velocityLoss],
+      ['cosineAlignmentLoss', cosineAlignmentLoss],
+      ['smoothL1Loss', (prediction, target) => smoothL1Loss(prediction, target, 0.5)],
+    ])('the gradient of %s shows it, of the prediction or of the target', async (_, loss) => {
+      for (const side of ['prediction', 'target']) {
+        const values = random([2, 3, 12], 1)
+        values.data[1] = Number.NaN
+        using odd = upload(values, device)
+        using even = make(2, 3, 12)
+        const [prediction, target] = side === 'prediction' ? [odd, even] : [even, odd]
+        using tape = new Tape()
+        tape.watch(prediction)
+        using _loss = tape.record(() => loss(prediction, target))
+        const gradients = tape.backward()
+        const dPrediction = await gradients.get(prediction)!.data()
+        gradients.dispose()
+        expect(dPrediction[1], side).toBeNaN()
+        expect(dPrediction.subarray(36).every(Number.isFinite), side).toBe(true)
+      }
+    })
+
+    test('the entropy of a distribution that holds it is it', async () => {
+      using p = Tensor.from(Float32Array.of(0.5, Number.NaN, 0, 0.5, 0.5, 0), [2, 3], device)
+      using flatness = entropy(p)
+      const [first, second] = await flatness.data()
+      expect(first).toBeNaN()
+      expect(second).toBeCloseTo(Math.LN2, 6)
     })
 
     test('an id outside of the table gives NaN, and its gradient goes nowhere', async () => {
