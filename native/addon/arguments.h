@@ -24,8 +24,6 @@ class Arguments {
   bool absent(size_t index) const { return info_[index].IsUndefined() || info_[index].IsNull(); }
 
   const Tensor& tensor(size_t index, const char* name) const { return TensorHandle::unwrap(info_[index], operation_, name); }
-  /// An undefined Tensor for null or undefined.
-  Tensor optionalTensor(size_t index, const char* name) const { return absent(index) ? Tensor() : tensor(index, name); }
   double number(size_t index, const char* name) const;
   int64_t integer(size_t index, const char* name) const;
   /// A non-negative integer that JS gives as a number or a BigInt.

@@ -13,18 +13,16 @@ namespace repa {
 class Storage {
  public:
   Storage(Device& device, int64_t bytes, const char* purpose)
-      : device_(device), bytes_(bytes), data_(device.allocator().allocate(bytes, purpose)) {}
+      : device_(device), data_(device.allocator().allocate(bytes, purpose)) {}
   ~Storage() { device_.allocator().release(data_); }
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
   Device& device() const { return device_; }
-  int64_t bytes() const { return bytes_; }
   void* data() const { return data_; }
 
  private:
   Device& device_;
-  int64_t bytes_;
   void* data_;
 };
 

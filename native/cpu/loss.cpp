@@ -125,12 +125,6 @@ void velocityLoss(ThreadPool& pool, const VelocityLossArgs& args) {
   });
 }
 
-void meanOf(ThreadPool&, const MeanOfArgs& args) {
-  double sum = 0;
-  for (int64_t i = 0; i < args.count; ++i) sum += args.values[i];
-  *args.mean = static_cast<float>(sum / static_cast<double>(args.count));
-}
-
 }  // namespace
 }  // namespace repa::cpu::REPA_LEVEL
 
@@ -139,7 +133,7 @@ namespace repa::cpu {
 template <>
 const LossKernels& lossKernels<CpuLevel::REPA_LEVEL>() {
   using namespace REPA_LEVEL;
-  static constexpr LossKernels table = {cosineAlignment, cosineAlignmentScratchFloats, velocityLoss, meanOf};
+  static constexpr LossKernels table = {cosineAlignment, cosineAlignmentScratchFloats, velocityLoss};
   return table;
 }
 

@@ -32,17 +32,10 @@ struct VelocityLossArgs {
   int64_t batch, size;
 };
 
-struct MeanOfArgs {
-  const float* values;  ///< [count]
-  float* mean;          ///< one number
-  int64_t count;
-};
-
 struct LossKernels {
   void (*cosineAlignment)(ThreadPool& pool, const CosineAlignmentArgs& args);
   int64_t (*cosineAlignmentScratchFloats)(const CosineAlignmentArgs& args, int threads);
   void (*velocityLoss)(ThreadPool& pool, const VelocityLossArgs& args);
-  void (*meanOf)(ThreadPool& pool, const MeanOfArgs& args);
 };
 
 REPA_CPU_KERNELS(LossKernels, lossKernels);

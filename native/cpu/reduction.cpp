@@ -72,68 +72,19 @@ double sumInDouble(const float* x, int64_t count) {
   return sums[0];
 }
 
-/// out[s] = factor * sum of sample s.
-void sumSamples(ThreadPool& pool, int64_t samples, int64_t count, const float* x, double factor, float* out,
-                float* scratch) {
-  double* partials = reinterpret_cast<double*>(scratch);
-  const int64_t chunks = floatChunks(count);
-  // Short samples share a chunk, which changes no sum.
-  const int64_t samplesAtOnce = count < kChunkFloats ? kChunkFloats / (count > 0 ? count : 1) : 1;
-  pool.parallelFor(ceilDivide(samples, samplesAtOnce) * chunks, [&](int64_t index, int) {
-    const int64_t first = index / (chunks > 0 ? chunks : 1) * samplesAtOnce;
-    const int64_t last = samples - first < samplesAtOnce ? samples : first + samplesAtOnce;
-    const int64_t chunk = index % (chunks > 0 ? chunks : 1);
-    const Range range = floatChunk(count, chunk);
-    for (int64_t sample = first; sample < last; ++sample)
-      partials[sample * chunks + chunk] = sumInDouble(x + sample * count + range.begin, range.end - range.begin);
-  });
-  for (int64_t sample = 0; sample < samples; ++sample) {
-    double total = 0.0;
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) total += partials[sample * chunks + chunk];
-    out[sample] = static_cast<float>(factor * total);
-  }
-}
-
 void sum(ThreadPool& pool, const SumArgs& args) {
-  sumSamples(pool, 1, args.count, args.x, args.factor, args.out, args.scratch);
-}
-
-int64_t sumScratchFloats(const SumArgs& args, int) { return floatChunks(args.count) * kFloatsPerDouble; }
-
-void meanPerSample(ThreadPool& pool, const MeanPerSampleArgs& args) {
-  sumSamples(pool, args.batch, args.count, args.x, 1.0 / static_cast<double>(args.count), args.out, args.scratch);
-}
-
-int64_t meanPerSampleScratchFloats(const MeanPerSampleArgs& args, int) {
-  return args.batch * floatChunks(args.count) * kFloatsPerDouble;
-}
-
-/// Scratch holds one flag per chunk.
-void isFinite(ThreadPool& pool, const IsFiniteArgs& args) {
-  int32_t* finite = reinterpret_cast<int32_t*>(args.scratch);
+  double* partials = reinterpret_cast<double*>(args.scratch);
   const int64_t chunks = floatChunks(args.count);
   pool.parallelFor(chunks, [&](int64_t chunk, int) {
     const Range range = floatChunk(args.count, chunk);
-    const float* x = args.x + range.begin;
-    IntVec found[kSlots] = {};
-    forEachVector(range.end - range.begin, [&](int64_t i, auto lanes, int slot) {
-      // Infinities and NaN are what has all bits of the exponent set.
-      const Vec v = load(x + i, lanes);
-      IntVec bits;
-      std::memcpy(&bits, &v, sizeof bits);
-      found[slot] |= (bits & 0x7f800000) == 0x7f800000;
-    });
-    const IntVec any = (found[0] | found[1]) | (found[2] | found[3]);
-    finite[chunk] = 1;
-    for (int lane = 0; lane < kLanes; ++lane)
-      if (any[lane]) finite[chunk] = 0;
+    partials[chunk] = sumInDouble(args.x + range.begin, range.end - range.begin);
   });
-  *args.out = 1;
-  for (int64_t chunk = 0; chunk < chunks; ++chunk)
-    if (!finite[chunk]) *args.out = 0;
+  double total = 0.0;
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) total += partials[chunk];
+  *args.out = static_cast<float>(args.factor * total);
 }
 
-int64_t isFiniteScratchFloats(const IsFiniteArgs& args, int) { return floatChunks(args.count); }
+int64_t sumScratchFloats(const SumArgs& args, int) { return floatChunks(args.count) * kFloatsPerDouble; }
 
 }  // namespace
 }  // namespace repa::cpu::REPA_LEVEL
@@ -143,10 +94,7 @@ namespace repa::cpu {
 template <>
 const ReductionKernels& reductionKernels<CpuLevel::REPA_LEVEL>() {
   namespace level = REPA_LEVEL;
-  static constexpr ReductionKernels table = {level::columnSum,     level::columnSumScratchFloats,
-                                             level::sum,           level::sumScratchFloats,
-                                             level::meanPerSample, level::meanPerSampleScratchFloats,
-                                             level::isFinite,      level::isFiniteScratchFloats};
+  static constexpr ReductionKernels table = {level::columnSum, level::columnSumScratchFloats, level::sum, level::sumScratchFloats};
   return table;
 }
 

@@ -32,34 +32,11 @@ struct SumArgs {
   float* scratch;
 };
 
-/// out[b] = mean of sample b's `count` elements. x is [batch, count], out [batch]. Summed in double.
-struct MeanPerSampleArgs {
-  int64_t batch, count;
-  const float* x;
-  float* out;
-  /// meanPerSampleScratchFloats of them, aligned to 8 bytes.
-  float* scratch;
-};
-
-/// out = 1 when none of the `count` elements of x is infinite or NaN, else 0.
-struct IsFiniteArgs {
-  int64_t count;
-  const float* x;
-  /// One element.
-  int32_t* out;
-  /// isFiniteScratchFloats of them.
-  float* scratch;
-};
-
 struct ReductionKernels {
   void (*columnSum)(ThreadPool&, const ColumnSumArgs&);
   int64_t (*columnSumScratchFloats)(const ColumnSumArgs&, int threads);
   void (*sum)(ThreadPool&, const SumArgs&);
   int64_t (*sumScratchFloats)(const SumArgs&, int threads);
-  void (*meanPerSample)(ThreadPool&, const MeanPerSampleArgs&);
-  int64_t (*meanPerSampleScratchFloats)(const MeanPerSampleArgs&, int threads);
-  void (*isFinite)(ThreadPool&, const IsFiniteArgs&);
-  int64_t (*isFiniteScratchFloats)(const IsFiniteArgs&, int threads);
 };
 
 REPA_CPU_KERNELS(ReductionKernels, reductionKernels);
