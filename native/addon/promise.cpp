@@ -33,7 +33,7 @@ Napi::Value promise(Napi::Env env, const char* name, std::function<void(std::fun
     way->open = false;
     delete pending;
   });
-  start([pending, way](const std::string& failure) {
+  const auto settle = [pending, way](const std::string& failure) {
     const std::lock_guard lock(way->mutex);
     if (!way->open) return;
     auto message = std::make_unique<std::string>(failure);
@@ -55,7 +55,14 @@ Napi::Value promise(Napi::Env env, const char* name, std::function<void(std::fun
       message.release();
       way->function.Release();
     }
-  });
+  };
+  try {
+    start(settle);
+  } catch (...) {
+    // Nobody will settle it, and the way, open, would keep the event loop alive for good.
+    way->function.Release();
+    throw;
+  }
   return result;
 }
 

@@ -12,7 +12,7 @@ namespace repa::addon {
 using MakeValue = std::function<Napi::Value(Napi::Env)>;
 
 /// Starts work and returns a promise. `start` gets a callback to call exactly once, from any thread, with a failure (empty:
-/// success). The event loop stays alive until then; a JS environment that ends before is left alone.
+/// success); what it throws instead is the caller's. The event loop stays alive until then; a JS environment that ends before is left alone.
 Napi::Value promise(Napi::Env env, const char* name, std::function<void(std::function<void(const std::string&)> done)> start, MakeValue makeValue);
 
 }  // namespace repa::addon
