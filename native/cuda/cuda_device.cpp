@@ -82,6 +82,10 @@ void CudaDevice::enqueue(const char* operation, FunctionRef<void(cudaStream_t st
       std::lock_guard lock(mutex_);
       timed_.push_back({operation, began, ended});
     }
+  } catch (const Error& error) {
+    // As where a result finds no room: kernels take their memory before they are launched, and the caller may ask for less.
+    if (error.code() == ErrorCode::outOfMemory) throw Error(ErrorCode::outOfMemory, std::string(operation) + ": " + error.what());
+    fail(std::string(operation) + " failed on " + name() + ": " + error.what());
   } catch (const std::exception& error) {
     fail(std::string(operation) + " failed on " + name() + ": " + error.what());
   }

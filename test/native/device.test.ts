@@ -186,6 +186,28 @@ for (const { device, missing } of DEVICES) {
         expect(stats().liveBytes).toBe(before)
       })
 
+      test('scratch beyond the limit is refused as a result is, and the device goes on', async () => {
+        // A sum so long that a GPU cuts it into parts.
+        using dOut = Tensor.full([16384, 16], 0.5, device)
+        using x = Tensor.full([16384, 16], 2, device)
+        using dWeight = Tensor.zeros([16, 16], device)
+        const gradient = () => native().linearWeightGradient(dOut.handle, x.handle, dWeight.handle, false)
+        trimMemory(device)
+        setMemoryLimit(device, stats().liveBytes)
+        expect(gradient).toThrow(
+          expect.objectContaining({
+            code: 'ERR_OUT_OF_MEMORY',
+            message: expect.stringMatching(
+              /^linearWeightGradient: (the scratch of a product: )?out of memory: \d+ MiB asked for, /,
+            ),
+          }),
+        )
+        expect(new Set(await dWeight.data())).toEqual(new Set([0]))
+        setMemoryLimit(device, limit)
+        gradient()
+        expect(new Set(await dWeight.data())).toEqual(new Set([16384]))
+      })
+
       test('cached blocks of other sizes give way to a new one', () => {
         trimMemory(device)
         setMemoryLimit(device, stats().liveBytes + (8 << 20))

@@ -31,7 +31,7 @@ describe('uploads', () => {
       after: number
     }
     expect(message).toMatch(
-      /^upload failed on cuda:0: the copy on its way: out of memory: 16 MiB asked for, 56 MiB in use, limit \d+ MiB/,
+      /^upload: the copy on its way: out of memory: 16 MiB asked for, 56 MiB in use, limit \d+ MiB/,
     )
     expect(after).toBe(5)
   })

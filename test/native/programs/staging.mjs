@@ -46,7 +46,6 @@ async function noRoom() {
     message = error.message
   }
   native.dispose(kept)
-  native.resetDevice(DEVICE)
   const small = native.fromHost(new Uint8Array([5]), [1], 'u8', DEVICE)
   return { message, after: new Uint8Array(await native.read(small))[0] }
 }
