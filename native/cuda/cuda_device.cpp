@@ -26,7 +26,8 @@ CudaDevice& CudaDevice::instance(int ordinal) {
     device = new CudaDevice(info);
     return *device;
   }
-  throw Error(ErrorCode::device, "there is no cuda:" + std::to_string(ordinal) + " here: " + std::to_string(status.devices.size()) + " GPUs are visible, counted from cuda:0.");
+  throw Error(ErrorCode::device, "there is no cuda:" + std::to_string(ordinal) + " here: " + std::to_string(status.devices.size()) +
+                                     (status.devices.size() == 1 ? " GPU is" : " GPUs are") + " visible, counted from cuda:0.");
 }
 
 CudaDevice::CudaDevice(const CudaDeviceInfo& info) : info_(info), memory_(*this), allocator_(memory_, info.memoryBytes) {
@@ -158,12 +159,14 @@ void CudaDevice::download(void* to, const void* from, int64_t bytes, std::functi
   requireNoCapture("Reading a tensor");
   if (bytes == 0) return whenIdle(std::move(done));
   void* pinned = nullptr;
+  bool isCopied = false;
   enqueue("download", [&](cudaStream_t stream) {
     pinned = staging_.takePinned(bytes);
     cuda::check(cudaMemcpyAsync(pinned, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream), "copy to the host");
+    isCopied = true;
   });
   // What was not copied has failed, also where the device is reset before this is told.
-  complete([this, to, pinned, bytes, uncopied = pinned ? std::string() : failure(), done = std::move(done)](const std::string& failure) {
+  complete([this, to, pinned, bytes, uncopied = isCopied ? std::string() : failure(), done = std::move(done)](const std::string& failure) {
     const std::string& failed = failure.empty() ? uncopied : failure;
     if (failed.empty()) std::memcpy(to, pinned, static_cast<size_t>(bytes));
     if (pinned) staging_.givePinned(pinned, bytes);
