@@ -1,6 +1,8 @@
 // The module: registers the tensor class and every table of exports.
 #include <napi.h>
 
+#include <new>
+
 #include "addon/exports.h"
 #include "addon/families.h"
 
@@ -24,6 +26,9 @@ Napi::Value callExport(const Napi::CallbackInfo& info) {
     throw toJsError(info.Env(), error.code(), error.what());
   } catch (const Napi::Error&) {
     throw;
+  } catch (const std::bad_alloc&) {
+    // Of the host's: a copy on its way to a device, a list. A device's own says how much was asked for.
+    throw toJsError(info.Env(), ErrorCode::outOfMemory, std::string(entry.name) + ": the process has no memory left for what the call needs.");
   } catch (const std::exception& error) {
     throw toJsError(info.Env(), ErrorCode::failed, std::string(entry.name) + ": " + error.what());
   }

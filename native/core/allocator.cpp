@@ -69,8 +69,11 @@ void* Allocator::takeUncounted(int64_t bytes, const char* purpose) {
 }
 
 Error Allocator::outOfMemory(int64_t bytes, const char* purpose) const {
+  // What is cached is given back by now, but for graphs' blocks, which count.
+  const bool isWithinLimit = bytes <= stats_.limitBytes - stats_.liveBytes - stats_.cachedBytes;
   return Error(ErrorCode::outOfMemory, std::string(purpose) + ": out of memory: " + megabytes(bytes) + " asked for, " +
                                            megabytes(stats_.liveBytes) + " in use, limit " + megabytes(stats_.limitBytes) +
+                                           (isWithinLimit ? ", but the system gives no more, for others may hold it" : "") +
                                            ". Use a smaller batch or model.");
 }
 

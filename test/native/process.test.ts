@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { runProgram } from './run-program.ts'
@@ -19,6 +20,22 @@ describe('the process', () => {
     expect(runProgram('exit-early')).toMatchObject({ status: 7, signal: null, stderr: '' })
   })
 })
+
+describe.skipIf(process.platform !== 'linux' || spawnSync('prlimit', ['--version']).status !== 0)(
+  'a process without memory',
+  () => {
+    test('is told so by what needs some, and goes on', () => {
+      const { stdout, stderr } = runProgram('host-memory')
+      expect(stderr).toBe('')
+      const lines = stdout.trim().split('\n')
+      expect(lines[0]).toBe('ERR_OUT_OF_MEMORY write: the process has no memory left for what the call needs.')
+      expect(lines[1]).toMatch(
+        /^ERR_OUT_OF_MEMORY empty: out of memory: 512 MiB asked for, 512 MiB in use, limit \d+ MiB, but the system gives no more, for others may hold it\. Use a smaller batch or model\.$/,
+      )
+      expect(lines.slice(2)).toEqual(['5'])
+    })
+  },
+)
 
 const Digest = z.object({ threads: z.number(), digest: z.string() })
 
