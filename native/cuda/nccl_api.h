@@ -5,7 +5,8 @@
 #include <cstddef>
 #include <string>
 
-#include <cuda_runtime.h>
+// CUDA's own name for its handle, so that a build without CUDA, which knows of these by their headers alone, needs none of its.
+typedef struct CUstream_st* cudaStream_t;
 
 namespace repa::cuda {
 

@@ -1,5 +1,7 @@
 #include "cuda/nccl_communicator.h"
 
+#include <cuda_runtime.h>
+
 #include <charconv>
 
 #include "core/error.h"
