@@ -80,6 +80,21 @@ for (const { device, missing } of DEVICES) {
         expect([...(await x.data()), ...(await y.data())]).toEqual([1, 2, 1, 3])
       })
 
+      test('an array that grows while it is read is as long as it was', async () => {
+        const coefficients = [2]
+        Object.defineProperty(coefficients, 0, {
+          get() {
+            coefficients.push(...new Array(100_000).fill(1))
+            return 2
+          },
+        })
+        const x = Tensor.full([2], 3, device)
+        const combined = native().linearCombination(coefficients, [x.handle])
+        expect([...new Float64Array(await native().read(combined))]).toEqual([6, 6])
+        native().dispose(combined)
+        x.dispose()
+      })
+
       // A read's memory belongs to JS: writing to it, and freeing the tensor, disturb nothing.
       test('what is read is a copy', async () => {
         const x = Tensor.full([3], 1, device)
