@@ -38,6 +38,13 @@ const LAUNCHERS = [
 
 const wholeNumber = z.string().regex(/^\d+$/, 'a whole number was expected').transform(Number)
 
+/**
+ * Whether srun's own variables say what a PMI's do: then Slurm has started this by its PMI, which does not say the number on a machine. An
+ * mpiexec inside a step of srun has other numbers.
+ */
+const isSlurmsPmi = (env: Environment) =>
+  env.MPI_LOCALRANKID === undefined && env.PMI_RANK === env.SLURM_PROCID && env.PMI_SIZE === env.SLURM_STEP_NUM_TASKS
+
 const addressSchema = z.object({
   MASTER_ADDR: z.string({ error: 'the name of the machine of process 0 was expected' }).min(1),
   MASTER_PORT: wholeNumber.pipe(z.number().min(1).max(65_535)).default(29_500),
@@ -50,7 +57,10 @@ const addressSchema = z.object({
  * @throws {ConfigurationError} where the environment says one thing and lacks another
  */
 export function placeOf(env: Environment): Place | undefined {
-  const found = LAUNCHERS.find(({ rank, size }) => env[rank] !== undefined && env[size] !== undefined)
+  const found = LAUNCHERS.find(
+    ({ launcher, rank, size }) =>
+      env[rank] !== undefined && env[size] !== undefined && !(launcher === 'mpiexec' && isSlurmsPmi(env)),
+  )
   if (!found || env[found.size] === '1') return undefined
   const { launcher } = found
   const said = parseConfiguration(
@@ -67,5 +77,7 @@ export function placeOf(env: Environment): Place | undefined {
     { MASTER_ADDR: env.MASTER_ADDR, MASTER_PORT: env.MASTER_PORT, REPA_TOKEN: env.REPA_TOKEN },
     `the environment of ${launcher}'s processes`,
   )
-  return { rank, size, localRank, host: MASTER_ADDR, port: MASTER_PORT, token: REPA_TOKEN, launcher }
+  // torchrun's agent listens there itself for PyTorch's processes, and says so; the next port is a convention of ours.
+  const port = launcher === 'torchrun' && env.TORCHELASTIC_USE_AGENT_STORE === 'True' ? MASTER_PORT + 1 : MASTER_PORT
+  return { rank, size, localRank, host: MASTER_ADDR, port, token: REPA_TOKEN, launcher }
 }

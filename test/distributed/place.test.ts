@@ -14,6 +14,11 @@ test.each([
     { rank: 5, size: 8, localRank: 1, host: 'node01', port: 4321, token: '', launcher: 'torchrun' },
   ],
   [
+    'torchrun, whose agent listens at the port',
+    { ...address, RANK: '1', WORLD_SIZE: '2', LOCAL_RANK: '1', TORCHELASTIC_USE_AGENT_STORE: 'True' },
+    { rank: 1, size: 2, localRank: 1, host: 'node01', port: 4322, token: '', launcher: 'torchrun' },
+  ],
+  [
     "Open MPI's mpirun, by PyTorch's port",
     { MASTER_ADDR: 'a', OMPI_COMM_WORLD_RANK: '1', OMPI_COMM_WORLD_SIZE: '2', OMPI_COMM_WORLD_LOCAL_RANK: '0' },
     { rank: 1, size: 2, localRank: 0, host: 'a', port: 29500, token: '', launcher: 'mpirun' },
@@ -27,6 +32,19 @@ test.each([
     'srun',
     { ...address, SLURM_PROCID: '9', SLURM_STEP_NUM_TASKS: '16', SLURM_NTASKS: '16', SLURM_LOCALID: '1' },
     { rank: 9, size: 16, localRank: 1, host: 'node01', port: 4321, token: '', launcher: 'srun' },
+  ],
+  [
+    "srun with Slurm's PMI",
+    { ...address, PMI_RANK: '9', PMI_SIZE: '16', SLURM_PROCID: '9', SLURM_STEP_NUM_TASKS: '16', SLURM_LOCALID: '1' },
+    { rank: 9, size: 16, localRank: 1, host: 'node01', port: 4321, token: '', launcher: 'srun' },
+  ],
+  [
+    'mpiexec, one of whose processes a step of srun has for each machine',
+    {
+      ...{ ...address, PMI_RANK: '9', PMI_SIZE: '16', MPI_LOCALRANKID: '1' },
+      ...{ SLURM_PROCID: '1', SLURM_STEP_NUM_TASKS: '2', SLURM_LOCALID: '0' },
+    },
+    { rank: 9, size: 16, localRank: 1, host: 'node01', port: 4321, token: '', launcher: 'mpiexec' },
   ],
   [
     'repa itself, inside a step of srun',
