@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs'
 import { native } from '../native.ts'
 import type { Device } from '../tensor/device.ts'
 import type { Tensor } from '../tensor/tensor.ts'
@@ -19,6 +20,11 @@ export class Communicator implements Disposable {
   /** What `size` processes with devices of this kind will know each other by; made by one of them. */
   static id(device: Device, size: number): string {
     return native().communicatorId(device, size)
+  }
+
+  /** Removes what an id has made where its processes do not come together: on a CPU it is a file, which goes once all have opened it. */
+  static discard(device: Device, id: string): void {
+    if (device === 'cpu') rmSync(id, { force: true })
   }
 
   /** Joins the processes that have the same id; resolves when all have come. */

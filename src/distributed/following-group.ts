@@ -6,6 +6,8 @@ import { type FromLeader, type Line, lineToLeader, type ToLeader } from './messa
 import type { Place } from './place.ts'
 
 const RETRY_MS = 100
+/** For what a leader says at the end of its patience to come. */
+const GRACE_MS = 5000
 
 /** The side of every process of a group but the leader. */
 export class FollowingGroup implements Group {
@@ -13,10 +15,11 @@ export class FollowingGroup implements Group {
   readonly #failure = new Failure()
   readonly #heard: FromLeader[] = []
   #changed: () => void = () => {}
+  #isWelcome = false
   #hasAsked = false
   #hasLeft = false
 
-  private constructor(line: Line<ToLeader, FromLeader>) {
+  private constructor(line: Line<ToLeader, FromLeader>, address: string) {
     this.#line = line
     line.onMessage = (message) => {
       if (message.kind === 'failed') this.#failure.set(message.reason)
@@ -25,7 +28,14 @@ export class FollowingGroup implements Group {
       this.#changed()
     }
     line.onEnd = (reason) => {
-      if (!this.#hasLeft) this.#failure.set(`process 0 has ended${reason === undefined ? '' : `: ${reason}`}.`)
+      const why = reason === undefined ? '' : `: ${reason}`
+      if (!this.#hasLeft) {
+        this.#failure.set(
+          this.#isWelcome
+            ? `process 0 has ended${why}.`
+            : `process 0 has ended before all had come, or what listens at ${address} is of another run${why}.`,
+        )
+      }
       this.#changed()
     }
   }
@@ -35,11 +45,31 @@ export class FollowingGroup implements Group {
    *
    * @throws {Error} where the leader does not answer within five minutes, or has no place for this process
    */
-  static async join({ rank, size, host, port, token }: Place): Promise<{ group: FollowingGroup; id: string }> {
-    const group = new FollowingGroup(lineToLeader(await reach(host, port)))
+  static async join({
+    rank,
+    size,
+    host,
+    port,
+    token,
+    launcher,
+  }: Place): Promise<{ group: FollowingGroup; id: string }> {
+    const address = `${host}:${port}`
+    // One that has started this process listened before.
+    const socket = await reach(host, port, launcher === 'repa' ? 0 : LONGEST_MEETING_MS)
+    const group = new FollowingGroup(lineToLeader(socket), address)
     group.#line.send({ kind: 'hello', rank, size, token, machine: hostname() })
-    const { id } = await group.#next('welcome')
-    return { group, id }
+    // A leader waits no longer than that for the others: what says nothing is none.
+    const patience = setTimeout(
+      () => group.fail(`what listens at ${address} is not process 0 of this run: it says nothing.`),
+      LONGEST_MEETING_MS + GRACE_MS,
+    )
+    try {
+      const { id } = await group.#next('welcome')
+      group.#isWelcome = true
+      return { group, id }
+    } finally {
+      clearTimeout(patience)
+    }
   }
 
   get failure(): Promise<never> {
@@ -67,12 +97,16 @@ export class FollowingGroup implements Group {
     this.#line.send({ kind: 'failed', reason })
     this.#failure.set(reason)
     this.#line.close()
+    this.#changed()
   }
 
   async leave(): Promise<void> {
     this.#line.send({ kind: 'bye' })
-    while (!this.#hasLeft && this.#failure.reason === undefined) await this.#change()
+    while (!this.#hasLeft && this.#failure.reason === undefined && this.#heard.length === 0) await this.#change()
+    const [more] = this.#heard
+    if (more) this.#isOutOfStep(`it has done all that it came for, and process 0 says "${more.kind}".`)
     this.#line.close()
+    if (!this.#hasLeft) return this.failure
   }
 
   #change(): Promise<void> {
@@ -83,9 +117,10 @@ export class FollowingGroup implements Group {
 
   /** The leader's next message, which has to be of this kind. */
   async #next<Kind extends FromLeader['kind']>(kind: Kind): Promise<Extract<FromLeader, { kind: Kind }>> {
-    while (this.#heard.length === 0 && this.#failure.reason === undefined) await this.#change()
+    while (this.#heard.length === 0 && this.#failure.reason === undefined && !this.#hasLeft) await this.#change()
     if (this.#failure.reason !== undefined) return this.failure
-    const message = this.#heard.shift()!
+    const message = this.#heard.shift()
+    if (!message) throw new Error(`it waits for "${kind}", and process 0 has done all that it came for.`)
     if (message.kind !== kind) this.#isOutOfStep(`it waits for "${kind}", and process 0 says "${message.kind}".`)
     return message as Extract<FromLeader, { kind: Kind }>
   }
@@ -96,8 +131,8 @@ export class FollowingGroup implements Group {
   }
 }
 
-async function reach(host: string, port: number): Promise<Socket> {
-  const deadline = Date.now() + LONGEST_MEETING_MS
+async function reach(host: string, port: number, patience: number): Promise<Socket> {
+  const deadline = Date.now() + patience
   for (;;) {
     const socket = connect({ host, port })
     try {
@@ -109,8 +144,10 @@ async function reach(host: string, port: number): Promise<Socket> {
       return socket
     } catch (error) {
       socket.destroy()
-      if (Date.now() > deadline) {
-        throw new Error(`Process 0 does not answer at ${host}:${port}: ${(error as Error).message}.`)
+      if (Date.now() >= deadline) {
+        // Of a name with several addresses the error has no message of its own.
+        const { message, code } = error as NodeJS.ErrnoException
+        throw new Error(`Process 0 does not answer at ${host}:${port}: ${message || code}.`)
       }
     }
     await pause(RETRY_MS)

@@ -44,8 +44,11 @@ export async function withProcesses<Result>(
   }
   // On all addresses: the leader's name may be that of one that the others see.
   const server = await listen(undefined, place.port)
-  const id = Communicator.id(own, place.size)
-  const group = await LeadingGroup.gather(server, { ...place, id, oneMachine: own === 'cpu' })
+  const { group, id } = await LeadingGroup.gather(server, {
+    ...place,
+    id: () => Communicator.id(own, place.size),
+    oneMachine: own === 'cpu',
+  })
   return within(await JoinedWorld.open(group, { ...place, device: own, id }), own, job)
 }
 
@@ -62,8 +65,11 @@ async function withOthersOf<Result>(
   const token = randomBytes(16).toString('hex')
   const others = new OtherProcesses(size, { MASTER_ADDR: '127.0.0.1', MASTER_PORT: String(port), REPA_TOKEN: token })
   try {
-    const id = Communicator.id(own, size)
-    const group = await LeadingGroup.gather(server, { size, token, id, oneMachine: own === 'cpu', lost: others.lost })
+    const { group, id } = await LeadingGroup.gather(server, {
+      ...{ size, token, lost: others.lost },
+      id: () => Communicator.id(own, size),
+      oneMachine: own === 'cpu',
+    })
     return await within(await JoinedWorld.open(group, { device: own, id, rank: 0, size }), own, job)
   } finally {
     await others.end()
@@ -80,10 +86,13 @@ async function within<Result>(
     await world.leave()
     return result
   } catch (error) {
-    world.fail((error as Error).message)
+    world.fail(reasonOf(error))
     throw error
   }
 }
+
+/** Some errors have no message, and a reason is a sentence. */
+const reasonOf = (error: unknown) => (error instanceof Error ? error.message || error.name : String(error))
 
 /** The leader's device, where the others' are the next ones of this machine. */
 function firstOf(size: number, device: string): Device {

@@ -26,6 +26,7 @@ export class JoinedWorld implements World {
       return new JoinedWorld(group, await Promise.race([opening, group.failure]))
     } catch (error) {
       group.fail((error as Error).message)
+      Communicator.discard(place.device, place.id)
       throw error
     }
   }

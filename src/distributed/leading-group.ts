@@ -20,8 +20,8 @@ export async function listen(host: string | undefined, port: number): Promise<Se
 export interface Gathering {
   readonly size: number
   readonly token: string
-  /** What the processes join their communicator by. */
-  readonly id: string
+  /** Makes what the processes join their communicator by: once all are here, for it may be a file that they have to find and to remove. */
+  readonly id: () => string
   /** Whether all have to be on this machine. */
   readonly oneMachine: boolean
   /** Settles only where one of them is known to have ended: with a sentence that says which and why. */
@@ -40,15 +40,13 @@ interface Member {
 /** The leader's side of a group. */
 export class LeadingGroup implements Group {
   readonly #members: readonly Member[]
-  readonly #server: Server
   readonly #failure = new Failure()
   #stopIsWanted = false
   #isClosed = false
   #changed: () => void = () => {}
 
-  private constructor(members: readonly Member[], server: Server, lost: Promise<string> | undefined) {
+  private constructor(members: readonly Member[], lost: Promise<string> | undefined) {
     this.#members = members
-    this.#server = server
     lost?.then((reason) => this.fail(reason))
     for (const member of members) {
       member.line.onMessage = (message) => this.#hear(member, message)
@@ -60,12 +58,17 @@ export class LeadingGroup implements Group {
   }
 
   /**
-   * Waits for all the others, and passes the id on to them.
+   * Waits for all the others, and passes the id on to them. The server is closed then: whoever comes later is of another group, which
+   * may want the port.
    *
    * @throws {Error} where they do not come within five minutes, or one of them is not of this group
    */
-  static async gather(server: Server, { size, token, id, oneMachine, lost }: Gathering): Promise<LeadingGroup> {
+  static async gather(
+    server: Server,
+    { size, token, id: makeId, oneMachine, lost }: Gathering,
+  ): Promise<{ group: LeadingGroup; id: string }> {
     const members = new Map<number, Member>()
+    const strangers = new Set<Socket>()
     let isFull: () => void = () => {}
     let cannot: (reason: string) => void = () => {}
     const full = new Promise<void>((resolve, reject) => {
@@ -74,6 +77,8 @@ export class LeadingGroup implements Group {
     })
     lost?.then(cannot)
     const greet = (socket: Socket) => {
+      strangers.add(socket)
+      socket.on('close', () => strangers.delete(socket))
       const line = lineToMember(socket)
       line.onMessage = (message) => {
         const isOurs = message.kind === 'hello' && message.token === token && message.rank < size
@@ -82,6 +87,7 @@ export class LeadingGroup implements Group {
           return
         }
         const name = `process ${message.rank} of ${size}`
+        strangers.delete(socket)
         members.set(message.rank, { name, line, ready: false, gone: false })
         line.onEnd = (reason) => cannot(ended(name, reason))
         if (message.size !== size) {
@@ -104,17 +110,19 @@ export class LeadingGroup implements Group {
     late.catch(() => {})
     try {
       await Promise.race([full, late])
+      const id = makeId()
+      const group = new LeadingGroup([...members.values()], lost)
+      group.#say({ kind: 'welcome', id })
+      return { group, id }
     } catch (error) {
-      const group = new LeadingGroup([...members.values()], server, undefined)
-      group.fail((error as Error).message)
+      new LeadingGroup([...members.values()], undefined).fail((error as Error).message)
       throw error
     } finally {
       patience.abort()
       server.off('connection', greet)
+      server.close()
+      for (const socket of strangers) socket.destroy()
     }
-    const group = new LeadingGroup([...members.values()], server, lost)
-    group.#say({ kind: 'welcome', id })
-    return group
   }
 
   get failure(): Promise<never> {
@@ -155,7 +163,6 @@ export class LeadingGroup implements Group {
   #close(): void {
     this.#isClosed = true
     for (const { line } of this.#members) line.close()
-    this.#server.close()
   }
 
   /** Until every process is ready, and for that again from now on. */

@@ -9,15 +9,17 @@ const SAID_MS = 500
 
 /** The processes 1, 2, … of this machine, which run what this one runs. */
 export class OtherProcesses {
-  /** Settles only where one of them ends with a failure: with a sentence that says which and how. */
+  /** Settles only where one of them ends before `end` is called: with a sentence that says which and how. */
   readonly lost: Promise<string>
   readonly #children: readonly ChildProcess[]
   #areWanted = true
 
   /** Starts this program `size` − 1 times more, with the same arguments; `environment` says where its leader listens. */
   constructor(size: number, environment: Readonly<Record<string, string>>) {
+    // Of a debugger's port there is one: Node ends where it is taken.
+    const execArgv = process.execArgv.filter((word) => !word.startsWith('--inspect'))
     this.#children = Array.from({ length: size - 1 }, (_, i) =>
-      spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+      spawn(process.execPath, [...execArgv, ...process.argv.slice(1)], {
         env: { ...process.env, ...environment, REPA_RANK: String(i + 1), REPA_PROCESSES: String(size) },
         stdio: ['ignore', 'ignore', 'pipe'],
       }),
@@ -25,7 +27,7 @@ export class OtherProcesses {
     this.lost = new Promise((resolve) => {
       for (const [i, child] of this.#children.entries()) {
         let words = ''
-        child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+        child.stderr?.setEncoding('utf8').on('data', (text: string) => {
           words = (words + text).slice(-LAST_WORDS)
         })
         child.on('error', (error) => resolve(`process ${i + 1} of ${size} could not be started: ${error.message}.`))
@@ -33,7 +35,7 @@ export class OtherProcesses {
         child.on('close', async (code, signal) => {
           await pause(SAID_MS)
           const said = words.trim()
-          if (this.#areWanted && code !== 0) {
+          if (this.#areWanted) {
             resolve(
               `process ${i + 1} of ${size} has ended (${signal ?? `exit status ${code}`})${said ? `: ${said}` : '.'}`,
             )

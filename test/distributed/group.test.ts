@@ -18,7 +18,7 @@ async function open(size: number) {
     ...{ rank, size, localRank: rank, host: '127.0.0.1', port, token: TOKEN, launcher: 'a test' },
   })
   const gather = (more: Partial<Gathering> = {}) =>
-    LeadingGroup.gather(server, { size, token: TOKEN, id: 'the id', oneMachine: false, ...more })
+    LeadingGroup.gather(server, { size, token: TOKEN, id: () => 'the id', oneMachine: false, ...more })
   return { port, place, gather }
 }
 
@@ -26,7 +26,7 @@ async function open(size: number) {
 async function groupsOf(size: number): Promise<Group[]> {
   const { place, gather } = await open(size)
   const following = Array.from({ length: size - 1 }, (_, i) => FollowingGroup.join(place(i + 1)))
-  const leading = await gather()
+  const { group: leading } = await gather()
   const joined = await Promise.all(following)
   expect(joined.map(({ id }) => id)).toEqual(joined.map(() => 'the id'))
   return [leading, ...joined.map(({ group }) => group)]
@@ -113,6 +113,50 @@ test('a process that is at another step, or asks for something else, says so', a
   expect(await endings([others[1]!.agree(1)])).toEqual(['it waits for "agreed", and process 0 says "step".'])
 })
 
+test('a process that has done its part where another has more to do says so, whichever it is', async () => {
+  const early = await groupsOf(2)
+  const left = early[1]!.leave()
+  await early[0]!.begins(4, false)
+  expect(await endings([left, early[0]!.failure])).toEqual([
+    'it has done all that it came for, and process 0 says "step".',
+    'process 1 of 2: it has done all that it came for, and process 0 says "step".',
+  ])
+  const late = await groupsOf(2)
+  const asked = late[1]!.agree(1)
+  expect(await endings([late[0]!.leave(), asked])).toEqual([
+    'gave undefined',
+    'it waits for "agreed", and process 0 has done all that it came for.',
+  ])
+})
+
+test('a process whose leader fails while it waits to leave fails too', async () => {
+  const groups = await groupsOf(2)
+  const left = groups[1]!.leave()
+  groups[0]!.fail('the disk is full.')
+  expect(await endings([left])).toEqual(['the disk is full.'])
+})
+
+test('a process that repa has started does not wait for a leader that is gone', async () => {
+  const { port, place, gather } = await open(2)
+  const gathering = gather({ lost: Promise.resolve('over') })
+  await expect(gathering).rejects.toThrow('over')
+  const began = Date.now()
+  await expect(FollowingGroup.join({ ...place(1), launcher: 'repa' })).rejects.toThrow(
+    `Process 0 does not answer at 127.0.0.1:${port}: connect ECONNREFUSED`,
+  )
+  expect(Date.now() - began).toBeLessThan(10_000)
+})
+
+test('a process that comes to the port of another run says so', async () => {
+  const { place, gather, port } = await open(2)
+  const gathering = gather()
+  await expect(FollowingGroup.join({ ...place(1), token: 'of another run' })).rejects.toThrow(
+    `process 0 has ended before all had come, or what listens at 127.0.0.1:${port} is of another run.`,
+  )
+  const [{ group: leading }, { group }] = await Promise.all([gathering, FollowingGroup.join(place(1))])
+  await all([leading, group], (one) => one.leave())
+})
+
 /** A connection that says `text`. */
 async function stranger(port: number, text: string): Promise<Socket> {
   const socket = connect(port, '127.0.0.1')
@@ -136,7 +180,7 @@ test.each([
   const gathering = gather()
   const socket = await stranger(port, text)
   await once(socket, 'close')
-  const [leading, { group }] = await Promise.all([gathering, FollowingGroup.join(place(1))])
+  const [{ group: leading }, { group }] = await Promise.all([gathering, FollowingGroup.join(place(1))])
   await all([leading, group], (one) => one.leave())
 })
 
@@ -172,6 +216,30 @@ test('a process that ends while the others are waited for ends the gathering', a
   await expect(gathering).rejects.toThrow('process 1 of 3 has ended')
 })
 
+test('whoever has said nothing when all are here is sent away, and nobody listens any more', async () => {
+  const { port, place, gather } = await open(2)
+  const gathering = gather()
+  const silent = await stranger(port, '')
+  const gone = once(silent, 'close')
+  const [{ group: leading }, { group }] = await Promise.all([gathering, FollowingGroup.join(place(1))])
+  await gone
+  const late = connect(port, '127.0.0.1')
+  const [error] = await once(late, 'error')
+  expect(error).toMatchObject({ code: 'ECONNREFUSED' })
+  await all([leading, group], (one) => one.leave())
+})
+
+test('where the id cannot be made, all hear why', async () => {
+  const { place, gather } = await open(2)
+  const id = () => {
+    throw new Error('NCCL is not here.')
+  }
+  expect(await endings([gather({ id }), FollowingGroup.join(place(1))])).toEqual([
+    'NCCL is not here.',
+    'NCCL is not here.',
+  ])
+})
+
 test('a process that is known to be lost ends the gathering, and the group', async () => {
   const { gather } = await open(2)
   await expect(gather({ lost: Promise.resolve('process 1 of 2 could not be started.') })).rejects.toThrow(
@@ -182,7 +250,7 @@ test('a process that is known to be lost ends the gathering, and the group', asy
   const lost = new Promise<string>((resolve) => {
     lose = resolve
   })
-  const [leading, { group }] = await Promise.all([again({ lost }), FollowingGroup.join(place(1))])
+  const [{ group: leading }, { group }] = await Promise.all([again({ lost }), FollowingGroup.join(place(1))])
   lose('process 1 of 2 has ended (SIGKILL).')
   expect(await endings([leading.failure, group.failure])).toEqual([
     'process 1 of 2 has ended (SIGKILL).',

@@ -147,6 +147,21 @@ test.each(['SIGKILL', 'SIGABRT'] as const)(
   },
 )
 
+/** What processes of this machine share memory by, until all have opened it. */
+const sharedMemory = async () => (await readdir('/dev/shm')).filter((name) => name.startsWith('repa-native-'))
+
+test.each(['a process', 'the leader'])('%s that is killed before all have come leaves nothing behind', async (who) => {
+  const before = await sharedMemory()
+  const running = program.start(train(`early-${who}`, 100_000, '--processes', '2'))
+  await expect.poll(() => childrenOf(running.child.pid!).filter((pid) => pid > 0), { interval: 1 }).toHaveLength(1)
+  const [other] = childrenOf(running.child.pid!)
+  process.kill(who === 'the leader' ? running.child.pid! : other!, 'SIGKILL')
+  await running.ended
+  await expect.poll(() => isThere(other!), { timeout: 20_000 }).toBe(false)
+  // Other tests may share some meanwhile, but not for long.
+  await expect.poll(async () => (await sharedMemory()).filter((name) => !before.includes(name))).toEqual([])
+})
+
 test('when the leader is killed, the others end by themselves', async () => {
   const running = program.start(train('headless', 100_000, '--processes', '2'))
   await until(running, ({ stdout }) => /"index":5,/.test(stdout))
