@@ -3,6 +3,8 @@
 #include <cuda_runtime.h>
 
 #include <charconv>
+#include <thread>
+#include <utility>
 
 #include "core/error.h"
 
@@ -69,9 +71,13 @@ void NcclCommunicator::allReduceSum(const std::vector<Tensor>& tensors) {
   cuda_.enqueue("allReduceSum", [&](cudaStream_t stream) {
     const ncclComm_t joined = communicator();
     check(nccl().ncclGroupStart(), "begin a group");
+    ncclResult_t result = ncclSuccess;
     for (const Tensor& tensor : tensors)
-      check(nccl().ncclAllReduce(tensor.data(), tensor.data(), static_cast<size_t>(tensor.elements()), ncclFloat32, ncclSum, joined, stream), "sum over the processes");
-    check(nccl().ncclGroupEnd(), "sum over the processes");
+      if (result == ncclSuccess)
+        result = nccl().ncclAllReduce(tensor.data(), tensor.data(), static_cast<size_t>(tensor.elements()), ncclFloat32, ncclSum, joined, stream);
+    // After a failure too, or this thread's next calls would wait in the group.
+    const ncclResult_t ended = nccl().ncclGroupEnd();
+    check(result != ncclSuccess ? result : ended, "sum over the processes");
   });
 }
 
@@ -87,9 +93,16 @@ void NcclCommunicator::abort(const std::string& reason) {
   const std::lock_guard lock(mutex_);
   if (!communicator_) return;
   reason_ = reason;
-  // Ends what waits on the GPU for the others.
-  nccl().ncclCommAbort(communicator_);
-  communicator_ = nullptr;
+  // Ends what waits on the GPU for the others. On a thread of its own: it returns once no graph holds a call of the communicator (NCCL's
+  // commDestroySync), and the thread that would destroy the graph is the one that calls this.
+  std::thread([device = &cuda_, given = std::exchange(communicator_, nullptr)] {
+    try {
+      device->makeCurrent();
+      nccl().ncclCommAbort(given);
+    } catch (const std::exception&) {
+      // A GPU that is lost holds nobody any more.
+    }
+  }).detach();
 }
 
 }  // namespace repa

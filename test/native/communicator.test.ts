@@ -84,6 +84,15 @@ for (const { device, missing } of DEVICES) {
       },
     )
 
+    test.skipIf(!isShim || device === 'cpu')(
+      'one whose captured exchange waits ends by abort, while there is the graph',
+      async () => {
+        const [, waiting] = await run(device, 2, '0', 'graph')
+        expect(waiting).toMatchObject({ status: 0, stderr: '' })
+        expect(JSON.parse(waiting!.stdout)).toEqual({ graph: 'process 0 has gone.' })
+      },
+    )
+
     test('calls that cannot be right are sentences', async () => {
       const addon = native()
       const id = addon.communicatorId(device, 1)

@@ -1,6 +1,7 @@
 // A libnccl for machines without a GPU: the functions of cuda/nccl_api.h with the same C ABI, on the shim's streams and memory, between processes
 // of one machine. Sums are made from the last rank to the first: an order that a caller may not rely on. What it refuses, the real library
 // refuses too: a rank that came twice, types and operations that were not asked for, calls outside a group of those that stand in one.
+// A communicator waits to be destroyed for the graphs that its calls are captured in.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -10,8 +11,10 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <condition_variable>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -38,6 +41,9 @@ struct Group {
   Shared* shared = nullptr;
   int rank = 0, size = 0;
   std::atomic<bool> aborted = false;
+  std::mutex mutex;
+  std::condition_variable changed;
+  int captured = 0;  // calls that graphs hold, guarded by mutex
 
   ~Group() { munmap(shared, sizeof *shared); }
 
@@ -67,6 +73,20 @@ struct Group {
     }
   }
 };
+
+/// What a captured call holds for as long as its graph is there.
+std::shared_ptr<void> heldByGraph(const std::shared_ptr<Group>& group, cudaStream_t stream) {
+  if (!stream->capture) return nullptr;
+  {
+    const std::lock_guard lock(group->mutex);
+    ++group->captured;
+  }
+  return {nullptr, [group](void*) {
+            const std::lock_guard lock(group->mutex);
+            --group->captured;
+            group->changed.notify_all();
+          }};
+}
 
 std::shared_ptr<Group>& groupOf(ncclComm_t communicator) { return *reinterpret_cast<std::shared_ptr<Group>*>(communicator); }
 
@@ -112,7 +132,13 @@ ncclResult_t ncclCommInitRank(ncclComm_t* communicator, int size, ncclUniqueId i
   return ncclSuccess;
 }
 
+/// As the real one, it waits until no graph holds a call of the communicator, after an abort too (NCCL's commDestroySync).
 ncclResult_t ncclCommDestroy(ncclComm_t communicator) {
+  {
+    const std::shared_ptr<Group> group = groupOf(communicator);
+    std::unique_lock lock(group->mutex);
+    group->changed.wait(lock, [&] { return group->captured == 0; });
+  }
   delete &groupOf(communicator);
   return ncclSuccess;
 }
@@ -124,7 +150,8 @@ ncclResult_t ncclCommAbort(ncclComm_t communicator) {
 
 ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, int type, int operation, ncclComm_t communicator, cudaStream_t stream) {
   if (!send || !receive || type != ncclFloat32 || operation != ncclSum) return kInvalidArgument;
-  return enqueue(stream, [group = groupOf(communicator), from = static_cast<const float*>(send), to = static_cast<float*>(receive), count] {
+  return enqueue(stream, [group = groupOf(communicator), held = heldByGraph(groupOf(communicator), stream), from = static_cast<const float*>(send),
+                          to = static_cast<float*>(receive), count] {
     group->exchange(count, from, [&](size_t begin, size_t floats) {
       for (size_t i = 0; i < floats; ++i) {
         float sum = 0;
@@ -137,7 +164,8 @@ ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, int ty
 
 ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, int type, int root, ncclComm_t communicator, cudaStream_t stream) {
   if (!send || !receive || type != ncclFloat32 || root < 0 || root >= groupOf(communicator)->size) return kInvalidArgument;
-  return enqueue(stream, [group = groupOf(communicator), from = static_cast<const float*>(send), to = static_cast<float*>(receive), count, root] {
+  return enqueue(stream, [group = groupOf(communicator), held = heldByGraph(groupOf(communicator), stream), from = static_cast<const float*>(send),
+                          to = static_cast<float*>(receive), count, root] {
     group->exchange(count, from, [&](size_t begin, size_t floats) { std::memcpy(to + begin, group->shared->slots[root], floats * sizeof(float)); });
   });
 }

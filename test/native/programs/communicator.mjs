@@ -1,4 +1,4 @@
-// One process of several: `node communicator.mjs DEVICE ID RANK SIZE ELEMENTS,… [abort|close]`. Prints what the exchanges give as JSON.
+// One process of several: `node communicator.mjs DEVICE ID RANK SIZE ELEMENTS,… [abort|graph]`. Prints what the exchanges give as JSON.
 import { createHash } from 'node:crypto'
 import { native } from './addon.mjs'
 
@@ -26,6 +26,24 @@ if (how === 'abort') {
     native.resetDevice(device)
     native.allReduceSum(communicator, [lonely])
     await native.synchronize(device).catch((error) => console.error(error.message))
+  }
+  process.exit(0)
+}
+
+if (how === 'graph') {
+  // Process 0 never comes to the replay.
+  const summed = tensor(values(10, ownRank))
+  native.allReduceSum(communicator, [summed])
+  await native.synchronize(device)
+  native.beginCapture(device)
+  native.allReduceSum(communicator, [summed])
+  const graph = native.endCapture(device)
+  if (ownRank > 0) {
+    native.launchGraph(device, graph)
+    native.abortCommunicator(communicator, 'process 0 has gone.')
+    console.log(JSON.stringify({ graph: await native.synchronize(device).catch((error) => error.message) }))
+    native.destroyGraph(device, graph)
+    native.closeCommunicator(communicator)
   }
   process.exit(0)
 }
