@@ -71,17 +71,17 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
   const files = [npz, grid].filter((file) => file !== undefined)
   for (const path of [folder, ...files.map((file) => dirname(file))]) await mkdir(path, { recursive: true })
   const arrays: [SampledArray, (batch: SampledImages) => Uint8Array][] = []
-  if (npz !== undefined) {
-    const shape = [count, height, width, 3]
-    arrays.push([await createSampledArray(npz, { name: 'arr_0', dtype: 'u8', shape }, world), ({ images }) => images])
-  }
-  if (isLatent) {
-    const shape = [count, model.config.channels, latentHeight, latentWidth]
-    const array = { name: 'latents', dtype: 'f64', shape } as const
-    const file = await createSampledArray(join(folder, 'latents.npz'), array, world)
-    arrays.push([file, ({ latents }) => new Uint8Array(latents.buffer)])
-  }
   try {
+    if (npz !== undefined) {
+      const shape = [count, height, width, 3]
+      arrays.push([await createSampledArray(npz, { name: 'arr_0', dtype: 'u8', shape }, world), ({ images }) => images])
+    }
+    if (isLatent) {
+      const shape = [count, model.config.channels, latentHeight, latentWidth]
+      const array = { name: 'latents', dtype: 'f64', shape } as const
+      const file = await createSampledArray(join(folder, 'latents.npz'), array, world)
+      arrays.push([file, ({ latents }) => new Uint8Array(latents.buffer)])
+    }
     const [begin, end] = [world.rank, world.rank + 1].map((part) => Math.floor((count * part) / world.size))
     for await (const batch of sampleImages(model, {
       ...sampling,
@@ -97,7 +97,8 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     await world.agree('all images are there')
     for (const [array] of arrays) await array.close()
   } catch (error) {
-    for (const [array] of arrays) await array.abort()
+    // One that cannot be removed hides neither the others nor why.
+    await Promise.allSettled(arrays.map(([array]) => array.abort()))
     throw error
   }
   if (grid !== undefined && world.rank === 0) await writeGrid(grid, folder, Math.min(gridCount, count), columns)
