@@ -20,7 +20,10 @@ export interface JoinOptions {
 /**
  * Runs a job with the processes that mpirun, srun or torchrun has started beside this one, or with ones that this one starts: as many times
  * this program with these arguments. On GPUs each process has its own; on the CPU they share the cores. When `job` throws in one of them,
- * it ends in all of them, and the leader's error says in which.
+ * it ends in all of them, and the leader's error says in which; the device then reports it until `resetDevice`.
+ *
+ * Processes that this one starts run the program from its beginning, and take part in the first job that they come to: a program has them
+ * once.
  *
  * @throws {Error} where a launcher has started another number of processes, there are too few GPUs, or the others do not come
  */
@@ -52,17 +55,26 @@ export async function withProcesses<Result>(
   return within(await JoinedWorld.open(group, { ...place, device: own, id }), own, job)
 }
 
+let hasStartedOthers = false
+
 /** Leads processes that this one starts. */
 async function withOthersOf<Result>(
   size: number,
   device: string,
   job: (world: World, device: Device) => Promise<Result>,
 ): Promise<Result> {
+  if (hasStartedOthers) {
+    throw new Error(
+      'This program has already started processes, and others would begin with the first job of the program, not with this one; ' +
+        'do both in one job, or start the program by mpirun, srun or torchrun.',
+    )
+  }
   process.env.REPA_THREADS ??= String(threadsOfEach(size))
   const own = firstOf(size, device)
   const server = await listen('127.0.0.1', 0)
   const { port } = server.address() as AddressInfo
   const token = randomBytes(16).toString('hex')
+  hasStartedOthers = true
   const others = new OtherProcesses(size, { MASTER_ADDR: '127.0.0.1', MASTER_PORT: String(port), REPA_TOKEN: token })
   try {
     const { group, id } = await LeadingGroup.gather(server, {

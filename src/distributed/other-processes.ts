@@ -16,7 +16,7 @@ export class OtherProcesses {
 
   /** Starts this program `size` − 1 times more, with the same arguments; `environment` says where its leader listens. */
   constructor(size: number, environment: Readonly<Record<string, string>>) {
-    // Of a debugger's port there is one: Node ends where it is taken.
+    // Nobody would attach a debugger to them, for which some of these flags wait.
     const execArgv = process.execArgv.filter((word) => !word.startsWith('--inspect'))
     this.#children = Array.from({ length: size - 1 }, (_, i) =>
       spawn(process.execPath, [...execArgv, ...process.argv.slice(1)], {
