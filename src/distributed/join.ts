@@ -46,7 +46,11 @@ export async function withProcesses<Result>(
     return within(await JoinedWorld.open(group, { ...place, device: own, id }), own, job)
   }
   // On all addresses: the leader's name may be that of one that the others see.
-  const server = await listen(undefined, place.port)
+  const server = await listen(undefined, place.port).catch((error: Error) => {
+    throw new Error(
+      `Process 0 cannot listen at port ${place.port} (${error.message}); set MASTER_PORT to another one for all of them.`,
+    )
+  })
   const { group, id } = await LeadingGroup.gather(server, {
     ...place,
     id: () => Communicator.id(own, place.size),

@@ -31,6 +31,7 @@ import { MetricsLog } from './metrics.ts'
 import { defaultPrecision, type Precision } from './precision.ts'
 import { requireEqualParts } from './requirements.ts'
 import { CONFIG_FILE, resolveConfiguration, type StoredConfiguration } from './run-configuration.ts'
+import { requireAlike } from './shared-beginning.ts'
 import { Trainer } from './trainer.ts'
 import type { TrainingStep } from './trainer-options.ts'
 
@@ -131,9 +132,14 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       configuration: stored,
     })
     if (options.resume && leads) await removeLeftovers(out)
-    // From here on the folder changes: all have read what they need of it.
-    const newest = await world.agree(options.resume ? await newestCheckpoint(checkpoints) : null)
-    const checkpoint = newest ?? undefined
+    const leaders = await world.agree({
+      newest: options.resume ? await newestCheckpoint(checkpoints) : undefined,
+      configuration,
+    })
+    requireAlike(configuration, leaders.configuration)
+    // From here on the folder changes: all have read what they need of it, and nobody has refused.
+    await world.agree('alike')
+    const checkpoint = leaders.newest
     if (checkpoint) await trainer.restore(checkpoint)
     else if (options.resume) options.onNotice?.(`${out} has no whole checkpoint yet: the run begins at step 0.`)
     if (!checkpoint && configuration.init !== undefined) {

@@ -4,6 +4,8 @@ import type { AnyTransformer } from '../models/transformer-kinds.ts'
 /** What all processes of a training have to agree on before its first step. */
 export interface SharedSettings {
   readonly step: number
+  /** In the data. */
+  readonly images: number
   readonly batch: number
   readonly accumulate: number
   readonly seed: number
@@ -20,7 +22,15 @@ export async function beginAlike(world: World, model: AnyTransformer, settings: 
   if (world.size === 1) return
   const own = { ...settings, model: model.config }
   const leaders = await world.agree(own)
-  for (const name of Object.keys(own) as (keyof typeof own)[]) {
+  requireAlike(own, leaders)
+  const { arena } = model
+  world.share((['weights', 'ema', 'firstMoments', 'secondMoments'] as const).map((role) => arena.array(role)))
+  arena.refreshCompute()
+}
+
+/** Throws where one of a process's settings is not the leader's. */
+export function requireAlike<Settings extends object>(own: Settings, leaders: Settings): void {
+  for (const name of Object.keys({ ...own, ...leaders }) as (keyof Settings & string)[]) {
     const [mine, its] = [JSON.stringify(own[name]), JSON.stringify(leaders[name])]
     if (mine !== its) {
       throw new Error(
@@ -28,7 +38,4 @@ export async function beginAlike(world: World, model: AnyTransformer, settings: 
       )
     }
   }
-  const { arena } = model
-  world.share((['weights', 'ema', 'firstMoments', 'secondMoments'] as const).map((role) => arena.array(role)))
-  arena.refreshCompute()
 }

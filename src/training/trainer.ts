@@ -186,7 +186,8 @@ export class Trainer implements AsyncDisposable {
     if (this.#began === undefined) {
       const { accumulate, seed } = this.#options
       const { learningRate } = this.optimizer.options
-      await beginAlike(this.#world, this.model, { step: this.#step, batch, accumulate, seed, learningRate })
+      const images = this.data.length
+      await beginAlike(this.#world, this.model, { step: this.#step, images, batch, accumulate, seed, learningRate })
     }
     this.#began ??= performance.now()
     this.#batches ??= this.#openLoader()

@@ -1,6 +1,8 @@
 /** Commands that start processes beside their own. */
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { folderDigest } from '../data/folder-digest.ts'
@@ -39,6 +41,15 @@ afterAll(() => program[Symbol.asyncDispose]())
 async function metrics(out: string) {
   const lines = (await readFile(join(program.work, out, 'metrics.jsonl'), 'utf8')).trimEnd().split('\n')
   return lines.map((line) => JSON.parse(line) as { step: number; loss: number; gradNorm: number })
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
 }
 
 const left = async (out: string) => ({
@@ -160,6 +171,44 @@ test.each(['a process', 'the leader'])('%s that is killed before all have come l
   await expect.poll(() => isThere(other!), { timeout: 20_000 }).toBe(false)
   // Other tests may share some meanwhile, but not for long.
   await expect.poll(async () => (await sharedMemory()).filter((name) => !before.includes(name))).toEqual([])
+})
+
+/** What processes say that something else has started, each with words of its own. */
+async function startedBy(env: Record<string, string>, ...words: string[][]) {
+  const place = { MASTER_ADDR: '127.0.0.1', WORLD_SIZE: String(words.length), REPA_THREADS: '1', ...env }
+  const all = words.map((own, rank) => program.start(own, { ...place, RANK: String(rank) }).ended)
+  return (await Promise.all(all)).map(({ status, stderr }) => ({ status, stderr }))
+}
+
+test('processes of other settings are refused before the first step', async () => {
+  const port = await freePort()
+  const words = train('unlike', 8, '--processes', '2')
+  const why =
+    'it has emaDecay 0.5 where process 0 has 0.9; start all processes with the same command on the same files.'
+  expect(await startedBy({ MASTER_PORT: String(port) }, words, [...words, '--ema-decay', '0.5'])).toEqual([
+    { status: 1, stderr: `repa train: process 1 of 2: ${why}\n` },
+    { status: 1, stderr: `repa train: ${why}\n` },
+  ])
+  await expect(readdir(join(program.work, 'unlike'))).rejects.toThrow('ENOENT')
+})
+
+test('a port that is taken is named', async () => {
+  const server = createServer((socket) => socket.destroy()).listen(0)
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const words = train('taken', 8, '--processes', '2')
+  const ended = await startedBy({ MASTER_PORT: String(port) }, words, words)
+  server.close()
+  expect(ended).toEqual([
+    {
+      status: 1,
+      stderr: `repa train: Process 0 cannot listen at port ${port} (listen EADDRINUSE: address already in use :::${port}); set MASTER_PORT to another one for all of them.\n`,
+    },
+    {
+      status: 1,
+      stderr: `repa train: process 0 has ended before all had come, or what listens at 127.0.0.1:${port} is of another run.\n`,
+    },
+  ])
 })
 
 test('when the leader is killed, the others end by themselves', async () => {
