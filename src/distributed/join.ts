@@ -23,7 +23,7 @@ export interface JoinOptions {
  * it ends in all of them, and the leader's error says in which; the device then reports it until `resetDevice`.
  *
  * Processes that this one starts run the program from its beginning, and take part in the first job that they come to: a program has them
- * once.
+ * once. What follows the job runs in them too, until this one ends them some seconds later.
  *
  * @throws {Error} where a launcher has started another number of processes, there are too few GPUs, or the others do not come
  */

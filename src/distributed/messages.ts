@@ -37,6 +37,9 @@ export type FromLeader = z.output<typeof fromLeader>
 /** Far above any message: what is longer is no message of ours, and would fill the memory. */
 const LONGEST_LINE = 2 ** 20
 
+/** How long a line may be silent before the system asks whether there still is an other side. */
+const KEEP_ALIVE_MS = 60_000
+
 export interface Line<Sent, Received> {
   send(message: Sent): void
   /** After what was sent has gone. */
@@ -61,6 +64,8 @@ function lineOver<Sent, Schema extends z.ZodType>(socket: Socket, schema: Schema
   }
   // A step's message is some bytes that the others wait for.
   socket.setNoDelay(true)
+  // A machine that loses its power says nothing: the others would wait for it for ever.
+  socket.setKeepAlive(true, KEEP_ALIVE_MS)
   socket.setEncoding('utf8')
   let rest = ''
   let reason: string | undefined
