@@ -17,6 +17,7 @@ export class FollowingGroup implements Group {
   #changed: () => void = () => {}
   #isWelcome = false
   #hasAsked = false
+  #stops = 0
   #hasLeft = false
 
   private constructor(line: Line<ToLeader, FromLeader>, address: string) {
@@ -84,11 +85,14 @@ export class FollowingGroup implements Group {
   async begins(step: number, wantsToStop: boolean): Promise<boolean> {
     if (wantsToStop && !this.#hasAsked) {
       this.#hasAsked = true
-      this.#line.send({ kind: 'stop' })
+      this.#line.send({ kind: 'stop', stops: this.#stops })
     }
     const said = await this.#next('step')
     if (said.step !== step) this.#isOutOfStep(`it is at step ${step}, and process 0 at step ${said.step}.`)
-    if (!said.goes) this.#hasAsked = false
+    if (!said.goes) {
+      this.#hasAsked = false
+      this.#stops++
+    }
     return said.goes
   }
 

@@ -42,6 +42,7 @@ export class LeadingGroup implements Group {
   readonly #members: readonly Member[]
   readonly #failure = new Failure()
   #stopIsWanted = false
+  #stops = 0
   #isClosed = false
   #changed: () => void = () => {}
 
@@ -139,6 +140,7 @@ export class LeadingGroup implements Group {
     if (this.#failure.reason !== undefined) return this.failure
     const goes = !wantsToStop && !this.#stopIsWanted
     this.#stopIsWanted = false
+    if (!goes) this.#stops++
     this.#say({ kind: 'step', step, goes })
     return goes
   }
@@ -179,7 +181,7 @@ export class LeadingGroup implements Group {
   #hear(member: Member, message: ToLeader): void {
     if (message.kind === 'failed') this.fail(`${member.name}: ${message.reason}`)
     else if (message.kind === 'hello') this.fail(`${member.name} has come twice.`)
-    else if (message.kind === 'stop') this.#stopIsWanted = true
+    else if (message.kind === 'stop') this.#stopIsWanted ||= message.stops === this.#stops
     else {
       member.ready = true
       member.gone = message.kind === 'bye'

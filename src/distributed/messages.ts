@@ -14,8 +14,8 @@ const toLeader = z.discriminatedUnion('kind', [
   }),
   /** Has come to a meeting. */
   z.strictObject({ kind: z.literal('ready') }),
-  /** Wants to stop before the next step. */
-  z.strictObject({ kind: z.literal('stop') }),
+  /** Wants to stop before the next step, having seen so many stops: one that was under way meanwhile is that wish's. */
+  z.strictObject({ kind: z.literal('stop'), stops: z.int().min(0) }),
   z.strictObject({ kind: z.literal('failed'), reason: z.string() }),
   /** Has done all that it came for. */
   z.strictObject({ kind: z.literal('bye') }),

@@ -80,6 +80,14 @@ test.each([0, 1, 2])('when process %d wants to stop, all stop before one step, a
   await all(groups, (group) => group.leave())
 })
 
+test('a wish to stop that comes after the stop is no wish for the next one', async () => {
+  const groups = await groupsOf(2)
+  expect(await all(groups, (group) => group.begins(3, true))).toEqual([false, false])
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  expect(await all(groups, (group) => group.begins(3, false))).toEqual([true, true])
+  await all(groups, (group) => group.leave())
+})
+
 test("a follower's failure ends all of them, in words that say whose it was", async () => {
   const groups = await groupsOf(3)
   const waiting = [groups[0]!.agree(1), groups[1]!.begins(4, false)]
