@@ -28,7 +28,7 @@ Opened open() {
   }
   const auto find = [&](auto& function, const char* name) {
     void* const symbol = dlsym(library, name);
-    if (!symbol && opened.failure.empty()) opened.failure = std::string("The NCCL that was found has no ") + name + "; version 2.4 and later have.";
+    if (!symbol && opened.failure.empty()) opened.failure = std::string("The NCCL that was found has no ") + name + "; version 2.9 and later have.";
     function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(symbol);
   };
 #define REPA_FIND(name) find(opened.api.name, #name)
