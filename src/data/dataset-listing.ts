@@ -4,7 +4,6 @@ import { type DatasetInfo, datasetInfo, type FeatureSettings, LAYOUT } from './d
 import { type Labels, labelsBy, parseDatasetJson, parseJson } from './dataset-json.ts'
 import { openFolder } from './file-tree.ts'
 import { IMAGE_EXTENSIONS } from './image-decoding.ts'
-import { DEFAULT_LATENT_SCALE } from './latent-encoder.ts'
 import { listNames } from './name-list.ts'
 
 /** The names and labels of a prepared data set, by index. */
@@ -15,7 +14,8 @@ export interface DatasetListing {
   readonly labels: Int32Array
   readonly classNames: readonly string[] | undefined
   /** What latents are multiplied by for training. */
-  readonly latentScale: number
+  /** Undefined where nothing states it. */
+  readonly latentScale: number | undefined
   /** Whether there are latents and cached features of the images' mirror images. */
   readonly flip: boolean
   /** Encoders whose features are cached. */
@@ -94,7 +94,7 @@ export async function listDataset(path: string): Promise<DatasetListing> {
     latents: latents && numbers.map((number) => latents.get(number)!),
     labels: Int32Array.from(numbers, (number) => labelOf.get(number)!),
     classNames,
-    latentScale: info?.latents?.scale ?? DEFAULT_LATENT_SCALE,
+    latentScale: info?.latents?.scale,
     flip: info?.flip ?? false,
     features: info?.features ?? [],
   }

@@ -6,6 +6,7 @@ import { type FeatureSettings, LAYOUT } from './dataset-info.ts'
 import { type DatasetListing, listDataset } from './dataset-listing.ts'
 import { FeatureStore } from './feature-store.ts'
 import { decodeImage } from './image-decoding.ts'
+import { DEFAULT_LATENT_SCALE } from './latent-encoder.ts'
 import { mirror } from './mirror.ts'
 import { toPlanes } from './rgb-image.ts'
 
@@ -60,6 +61,8 @@ export class Dataset {
    * 0.18215, the reference's for the Stable Diffusion VAE. Pixels are taken as they are.
    */
   readonly latentScale: number
+  /** What is taken for granted of the data and may be wrong: a sentence for the user. */
+  readonly notice: string | undefined
   /** The class of each sample. */
   readonly labels: Int32Array
   /** Whether a sample's mirror image can be read in its place. */
@@ -75,16 +78,21 @@ export class Dataset {
     this.labels = listing.labels
     this.classNames = listing.classNames
     this.classes = listing.classNames?.length ?? listing.labels.reduce((max, label) => Math.max(max, label), 0) + 1
-    this.latentScale = listing.latentScale
+    this.latentScale = listing.latentScale ?? DEFAULT_LATENT_SCALE
     this.flip = listing.flip
     this.features = listing.features
     this.imageSize = imageSize
     this.latentKind = momentsShape ? 'moments' : 'pixels'
-    this.latentScale = listing.latentScale
     const [channels, height, width] = momentsShape ?? [6, imageSize, imageSize]
     this.latentShape = [channels! / 2, height!, width!]
     this.#images = listing.images
     this.#latents = listing.latents
+    if (listing.latentScale === undefined && momentsShape && this.latentShape[0] !== STABLE_DIFFUSION_CHANNELS) {
+      this.notice =
+        `Nothing in ${this.path} states the scale of its latents, which have ${this.latentShape[0]} channels: they are taken times ` +
+        `${DEFAULT_LATENT_SCALE}, which is right for those of the Stable Diffusion VAE, of ${STABLE_DIFFUSION_CHANNELS}; ` +
+        'repa prepare states that of its autoencoder.'
+    }
   }
 
   /**
@@ -209,6 +217,9 @@ export class Dataset {
     new Uint8Array(out.buffer, out.byteOffset, out.byteLength).set(data)
   }
 }
+
+/** Of the autoencoder whose scale the reference takes for every one's. */
+const STABLE_DIFFUSION_CHANNELS = 4
 
 /**
  * Other tools store sampled latents [C, h, w], or the log-variance in the deviation's place, as REPA's own branch for text does. Their

@@ -106,6 +106,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const leads = world.rank === 0
   const resolved = await resolveConfiguration(await withModelOfInit(options))
   const data = await Dataset.open(options.data)
+  if (data.notice !== undefined) options.onNotice?.(data.notice)
   // Through the schema, in whose order config.json has it.
   const configuration = parseConfiguration(
     trainingSchema,

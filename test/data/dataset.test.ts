@@ -11,6 +11,7 @@ import { goldenTensors } from './golden.ts'
 import { maxDifference } from './max-difference.ts'
 import { syntheticImage } from './synthetic-image.ts'
 import { temporaryFolder, writeTree } from './temporary-folder.ts'
+import { tinyDataset } from './tiny-dataset.ts'
 
 function png(size: number, seed = 1, height = size): Uint8Array {
   return encodePng(syntheticImage(size, height, seed).data, size, height, 3)
@@ -265,6 +266,16 @@ describe('Dataset.open', () => {
       "gives '00000/img00000002.png' the label 1; there are 1 classes.",
     )
   })
+})
+
+test.each([
+  [4, undefined],
+  [16, 'states the scale of its latents, which have 16 channels: they are taken times 0.18215'],
+])('of latents of %d channels by another tool it says: %s', async (channels, words) => {
+  const data = await Dataset.open(await tinyDataset(2, temporaryFolder(), channels))
+  expect(data.latentShape).toEqual([channels, 8, 8])
+  if (words === undefined) expect(data.notice).toBeUndefined()
+  else expect(data.notice).toContain(words)
 })
 
 describe('Dataset.read', () => {

@@ -4,8 +4,11 @@ import { writeNpy } from '../../src/formats/npy.ts'
 import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import { temporaryFolder, writeTree } from './temporary-folder.ts'
 
-/** Samples of 8 x 8 latents in the reference's layout, two unless more are asked for; in a folder that ends with the test unless one is given. */
-export async function tinyDataset(samples = 2, root = temporaryFolder()): Promise<string> {
+/**
+ * Samples of 8 x 8 latents in the reference's layout, two unless more are asked for; in a folder that ends with the test unless one is
+ * given.
+ */
+export async function tinyDataset(samples = 2, root = temporaryFolder(), channels = 4): Promise<string> {
   const png = encodePng(new Uint8Array(3 * 64 * 64).fill(90), 64, 64, 3)
   const listing = (names: string[]) => JSON.stringify({ labels: names.map((name, i) => [name, (4 * i) % 10]) })
   const numbers = Array.from({ length: samples }, (_, i) => String(i).padStart(8, '0'))
@@ -18,8 +21,9 @@ export async function tinyDataset(samples = 2, root = temporaryFolder()): Promis
     ...Object.fromEntries(images.map((name) => [`images/${name}`, png])),
   })
   for (const [i, name] of latents.entries()) {
-    const moments = Float32Array.from({ length: 8 * 8 * 8 }, (_, j) => Math.sin(j + i) + (j >= 256 ? 1.5 : 0))
-    await writeNpy(join(root, 'vae-sd', name), hostFloat32(moments, [8, 8, 8]))
+    const half = channels * 8 * 8
+    const moments = Float32Array.from({ length: 2 * half }, (_, j) => Math.sin(j + i) + (j >= half ? 1.5 : 0))
+    await writeNpy(join(root, 'vae-sd', name), hostFloat32(moments, [2 * channels, 8, 8]))
   }
   return root
 }
