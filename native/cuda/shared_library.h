@@ -1,0 +1,34 @@
+// A library of NVIDIA's that is opened at run time, where a machine has it: its functions, or why there are none.
+#pragma once
+
+#include <initializer_list>
+#include <string>
+#include <type_traits>
+
+namespace repa::cuda {
+
+class SharedLibrary {
+ public:
+  /// Opens what the environment variable names, else the first of `files` that the loader finds. `name` is the library's in sentences,
+  /// `since` the versions that have what is asked of it.
+  SharedLibrary(const char* name, const char* variable, std::initializer_list<const char*> files, const char* since);
+
+  /// Sets a function by its name. Of a library that is not open, or has none of that name, it is null and failure() says so.
+  template <class Function>
+  void find(Function& function, const char* name) {
+    function = reinterpret_cast<std::remove_reference_t<Function>>(symbol(name));
+  }
+
+  /// A sentence; empty where the library is open and has all that was asked for.
+  const std::string& failure() const { return failure_; }
+
+ private:
+  void* symbol(const char* name);
+
+  const char* name_;
+  const char* since_;
+  void* library_ = nullptr;
+  std::string failure_;
+};
+
+}  // namespace repa::cuda
