@@ -1,4 +1,4 @@
-// Several processes that train one model: each has a device and a rank, and they exchange tensors through a communicator.
+// Several processes that train one model: each has a device and a rank from 0 on, and they exchange tensors through a communicator.
 #pragma once
 
 #include <string>
@@ -11,14 +11,12 @@ namespace repa {
 /// One process's end of a group of processes. What it enqueues waits, on the device, for the same call of every other process.
 class Communicator {
  public:
-  Communicator(Device& device, int rank, int size) : device_(device), rank_(rank), size_(size) {}
+  Communicator(Device& device, int size) : device_(device), size_(size) {}
   virtual ~Communicator() = default;
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
 
   Device& device() const { return device_; }
-  /// From 0 to size() - 1.
-  int rank() const { return rank_; }
   int size() const { return size_; }
 
   /// Enqueues: every tensor (f32, on the device) becomes its sum over the processes, the same bits in all of them.
@@ -30,7 +28,7 @@ class Communicator {
 
  private:
   Device& device_;
-  int rank_, size_;
+  int size_;
 };
 
 }  // namespace repa

@@ -154,7 +154,7 @@ std::string SharedMemoryCommunicator::create(int size) {
 }
 
 SharedMemoryCommunicator::SharedMemoryCommunicator(CpuDevice& device, const std::string& file, int rank, int size)
-    : Communicator(device, rank, size), cpu_(device), segment_(std::make_shared<Segment>(file, rank, size)) {
+    : Communicator(device, size), cpu_(device), segment_(std::make_shared<Segment>(file, rank, size)) {
   segment_->barrier(Clock::now() + kLongestOpening);
   // All have it open, so the name may go: nothing is left behind, however the processes end.
   if (rank == 0) unlink(file.c_str());

@@ -49,7 +49,7 @@ std::string NcclCommunicator::makeId() {
   return hexadecimal(id);
 }
 
-NcclCommunicator::NcclCommunicator(CudaDevice& device, const std::string& id, int rank, int size) : Communicator(device, rank, size), cuda_(device) {
+NcclCommunicator::NcclCommunicator(CudaDevice& device, const std::string& id, int rank, int size) : Communicator(device, size), cuda_(device) {
   device.makeCurrent();
   check(nccl().ncclCommInitRank(&communicator_, size, fromHexadecimal(id), rank), "join the processes");
 }

@@ -5,13 +5,11 @@ import type { Tensor } from '../tensor/tensor.ts'
 
 /** One process's end of a group that exchanges tensors: native/ops/communicator.h, through shared memory or by NCCL. */
 export class Communicator implements Disposable {
-  readonly device: Device
   readonly rank: number
   readonly size: number
   readonly #number: number
 
-  private constructor(device: Device, rank: number, size: number, number: number) {
-    this.device = device
+  private constructor(rank: number, size: number, number: number) {
     this.rank = rank
     this.size = size
     this.#number = number
@@ -29,7 +27,7 @@ export class Communicator implements Disposable {
 
   /** Joins the processes that have the same id; resolves when all have come. */
   static async open(device: Device, id: string, rank: number, size: number): Promise<Communicator> {
-    return new Communicator(device, rank, size, await native().openCommunicator(device, id, rank, size))
+    return new Communicator(rank, size, await native().openCommunicator(device, id, rank, size))
   }
 
   /** Enqueues: each tensor (f32) becomes its sum over the processes, with the same bits in all of them. */
