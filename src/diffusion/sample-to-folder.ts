@@ -3,7 +3,6 @@ import { dirname, join } from 'node:path'
 import { imageGrid } from '../data/grid.ts'
 import { decodeImage } from '../data/image-decoding.ts'
 import { encodePng } from '../data/png.ts'
-import type { RgbImage } from '../data/rgb-image.ts'
 import { ALONE, type World } from '../distributed/world.ts'
 import { ifThere } from '../formats/if-there.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
@@ -70,6 +69,8 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
   // All of them now: a missing folder must not cost the images that were drawn.
   const files = [npz, grid].filter((file) => file !== undefined)
   for (const path of [folder, ...files.map((file) => dirname(file))]) await mkdir(path, { recursive: true })
+  const inGrid = grid === undefined ? 0 : Math.min(gridCount, count)
+  const shown: Uint8Array[] = []
   const arrays: [SampledArray, (batch: SampledImages) => Uint8Array][] = []
   try {
     if (npz !== undefined) {
@@ -92,16 +93,28 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     })) {
       await writeImages(folder, batch)
       for (const [array, dataOf] of arrays) await array.append(dataOf(batch))
+      if (world.rank === 0 && batch.first < inGrid) {
+        shown.push(batch.images.subarray(0, (inGrid - batch.first) * 3 * height * width))
+      }
     }
     for (const [array] of arrays) await array.end()
-    await world.agree('all images are there')
+    await world.meet()
     for (const [array] of arrays) await array.close()
   } catch (error) {
     // One that cannot be removed hides neither the others nor why.
     await Promise.allSettled(arrays.map(([array]) => array.abort()))
     throw error
   }
-  if (grid !== undefined && world.rank === 0) await writeGrid(grid, folder, Math.min(gridCount, count), columns)
+  if (grid !== undefined && world.rank === 0) {
+    // Those of other processes are read back from their files.
+    for (let n = Math.floor(count / world.size); n < inGrid; n++) {
+      const path = join(folder, imageName(n))
+      shown.push((await decodeImage(await readFile(path), path)).data)
+    }
+    const shape = [inGrid, height, width, 3] as const
+    const picture = imageGrid(Buffer.concat(shown), shape, columns === undefined ? {} : { columns })
+    await writeFile(grid, encodePng(picture.data, picture.width, picture.height, 3))
+  }
   return { count, folder, labels: [...labels], npz, grid }
 }
 
@@ -123,22 +136,6 @@ async function writeImages(folder: string, { first, count, images, height, width
     const own = images.subarray(n * length, (n + 1) * length)
     await writeFile(join(folder, imageName(first + n)), encodePng(own, width, height, 3))
   }
-}
-
-/** One picture of the folder's first images. */
-async function writeGrid(file: string, folder: string, count: number, columns: number | undefined): Promise<void> {
-  const shown: RgbImage[] = []
-  for (let n = 0; n < count; n++) {
-    const path = join(folder, imageName(n))
-    shown.push(await decodeImage(await readFile(path), path))
-  }
-  const { height, width } = shown[0]!
-  const picture = imageGrid(
-    Buffer.concat(shown.map(({ data }) => data)),
-    [count, height, width, 3],
-    columns === undefined ? {} : { columns },
-  )
-  await writeFile(file, encodePng(picture.data, picture.width, picture.height, 3))
 }
 
 async function labelsFor(

@@ -43,6 +43,10 @@ export class JoinedWorld implements World {
     return (await this.#group.agree(value)) as Value
   }
 
+  async meet(): Promise<void> {
+    await this.#group.agree(null)
+  }
+
   begins(step: number, wantsToStop: boolean): Promise<boolean> {
     return this.#group.begins(step, wantsToStop)
   }

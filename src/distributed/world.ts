@@ -11,6 +11,8 @@ export interface World {
   readonly size: number
   /** Waits until all have come here, and gives the leader's value to all of them: what JSON holds. */
   agree<Value>(value: Value): Promise<Value>
+  /** Waits until all have come here. */
+  meet(): Promise<void>
   /**
    * Whether step `step` is to be made: not once any process wants to stop. Then this is the same step for all of them, whatever each has
    * under way.
@@ -27,6 +29,7 @@ export const ALONE: World = {
   rank: 0,
   size: 1,
   agree: async (value) => value,
+  meet: async () => {},
   begins: async (_, wantsToStop) => !wantsToStop,
   sum: () => {},
   share: () => {},

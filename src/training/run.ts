@@ -139,7 +139,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     })
     requireAlike(configuration, leaders.configuration)
     // From here on the folder changes: all have read what they need of it, and nobody has refused.
-    await world.agree('alike')
+    await world.meet()
     const checkpoint = leaders.newest
     if (checkpoint) await trainer.restore(checkpoint)
     else if (options.resume) options.onNotice?.(`${out} has no whole checkpoint yet: the run begins at step 0.`)

@@ -33,7 +33,7 @@ test('where the second of two arrays cannot be begun, nothing of the first is le
 
 test.each([0, 1])('where another process fails, process %d leaves the images alone', async (rank) => {
   const folder = await folderOfTest()
-  const agree = () => Promise.reject(new Error('process 2 of 3 has ended.'))
-  await expect(sampleInto(folder, { ...ALONE, rank, size: 2, agree })).rejects.toThrow('process 2 of 3 has ended.')
+  const meet = () => Promise.reject(new Error('process 2 of 3 has ended.'))
+  await expect(sampleInto(folder, { ...ALONE, rank, size: 2, meet })).rejects.toThrow('process 2 of 3 has ended.')
   expect(await readdir(folder)).toEqual([`00000${rank}.png`])
 })

@@ -59,7 +59,6 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'planning/fit.ts → report/quantity.ts': 'both write quantities for people',
   'diffusion/sample-to-folder.ts → data/grid.ts': 'images that are sampled to a folder are also shown in a grid',
   'diffusion/sample-to-folder.ts → data/image-decoding.ts': 'which are read back for the grid',
-  'diffusion/sample-to-folder.ts → data/rgb-image.ts': 'which are read back for the grid',
   'diffusion/sample-to-folder.ts → data/png.ts': 'images that are sampled to a folder are PNG files',
   'diffusion/sampled-array.ts → formats/npz.ts': 'and an npz file for the ADM suite',
   'diffusion/sample-to-folder.ts → formats/if-there.ts': 'in a folder that may be there',

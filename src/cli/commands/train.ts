@@ -215,7 +215,7 @@ export const trainCommand = defineCommand({
       if (!leads) out.silence()
       if (adopted !== undefined) {
         if (leads) await adopt(adopted, folder, flags, out)
-        await world.agree('adopted')
+        await world.meet()
       }
       const result = await train({
         data,
