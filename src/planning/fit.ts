@@ -69,7 +69,7 @@ export async function chooseRecomputation({ notice, processes, ...rest }: FitReq
   const options = { ...request, statedModels: await statedModels(configuration.encoders), machine }
   const { recompute, fits, step, plainBytes } = fitStep(options, room)
   if (recompute === 'none') return recompute
-  const wanted = `A step would take ${formatBytes(plainBytes)}, and ${gpu?.name ?? 'this machine'} has ${formatBytes(room)}`
+  const wanted = `A step would take ${formatBytes(plainBytes)}, and ${gpu?.name ?? 'this machine'} has ${formatBytes(room)}${gpu || processes === 1 ? '' : ' for each process'}`
   if (!fits) {
     const passes = fewestPasses(options, room)
     throw new Error(
