@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { folderDigest } from '../data/folder-digest.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
+import { freePort } from '../distributed/free-port.ts'
 import { Program, until } from './program.ts'
 import { writeShapesZip } from './shapes-zip.ts'
 
@@ -41,15 +42,6 @@ afterAll(() => program[Symbol.asyncDispose]())
 async function metrics(out: string) {
   const lines = (await readFile(join(program.work, out, 'metrics.jsonl'), 'utf8')).trimEnd().split('\n')
   return lines.map((line) => JSON.parse(line) as { step: number; loss: number; gradNorm: number })
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 const left = async (out: string) => ({

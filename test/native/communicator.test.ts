@@ -1,6 +1,4 @@
 /** Processes that exchange tensors: on the CPU through shared memory, on a GPU by NCCL, of which the shim has one of its own. */
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -8,6 +6,7 @@ import * as z from 'zod'
 import { native } from '../../src/native.ts'
 import { deviceOfProcess, mostProcesses } from '../distributed/gpus-of-processes.ts'
 import { DEVICES, isShim } from '../tensor/devices.ts'
+import { startNode } from './run-program.ts'
 
 const Exchanged = z.object({
   sums: z.array(z.string()),
@@ -23,23 +22,7 @@ async function run(device: string, size: number, ...words: string[]) {
   const ended = await Promise.all(
     Array.from({ length: size }, async (_, rank) => {
       const program = join(import.meta.dirname, 'programs/communicator.mjs')
-      const child = spawn(process.execPath, [
-        program,
-        deviceOfProcess(device, rank),
-        id,
-        String(rank),
-        String(size),
-        ...words,
-      ])
-      let [stdout, stderr] = ['', '']
-      child.stdout.setEncoding('utf8').on('data', (text: string) => {
-        stdout += text
-      })
-      child.stderr.setEncoding('utf8').on('data', (text: string) => {
-        stderr += text
-      })
-      const [status] = await once(child, 'close')
-      return { status, stdout, stderr }
+      return startNode([program, deviceOfProcess(device, rank), id, String(rank), String(size), ...words])
     }),
   )
   // The memory that they shared has no name any more.

@@ -1,28 +1,18 @@
 /** Processes that share every step's batch: on the CPU, and on the shim's GPU as if each had one. */
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { tinyDataset } from '../data/tiny-dataset.ts'
+import { freePort } from '../distributed/free-port.ts'
 import { deviceOfProcess, mostProcesses } from '../distributed/gpus-of-processes.ts'
+import { startNode } from '../native/run-program.ts'
 import { DEVICES, isShim } from '../tensor/devices.ts'
 import type { Answer, Report, Request } from './programs/shared-training.ts'
 import { expectSameStep } from './same-step.ts'
 import { BATCH, CASES, makeFirstStep } from './tiny-trainer.ts'
 
 const root = join(import.meta.dirname, '../..')
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 /** Starts `size` processes as torchrun would, and gives the answers of each. */
 async function ask(size: number, requests: readonly Request[]): Promise<Answer[][]> {
@@ -32,16 +22,8 @@ async function ask(size: number, requests: readonly Request[]): Promise<Answer[]
       const program = join(import.meta.dirname, 'programs/shared-training.ts')
       const place = { MASTER_ADDR: '127.0.0.1', RANK: String(rank), LOCAL_RANK: String(rank), REPA_THREADS: '1' }
       const own = requests.map((request) => ({ ...request, device: deviceOfProcess(request.device, rank) }))
-      const child = spawn(process.execPath, [...words, program, JSON.stringify(own)], {
-        env: { ...process.env, ...place },
-        stdio: ['ignore', 'pipe', 'inherit'],
-      })
-      let stdout = ''
-      child.stdout!.setEncoding('utf8').on('data', (text: string) => {
-        stdout += text
-      })
-      const [status] = await once(child, 'close')
-      expect([rank, status]).toEqual([rank, 0])
+      const { status, stdout, stderr } = await startNode([...words, program, JSON.stringify(own)], place)
+      expect({ rank, status, stderr }).toEqual({ rank, status: 0, stderr: '' })
       return JSON.parse(stdout) as Answer[]
     }),
   )
