@@ -4,9 +4,16 @@
 #include <string>
 #include <vector>
 
+#include "core/arena_range.h"
 #include "core/tensor.h"
 
 namespace repa {
+
+/// What process `rank` of `size` owns of so many elements that they divide: `share` of them from rank * share on, the last one all that
+/// are left too.
+inline ArenaRange shareOf(int64_t elements, int64_t share, int rank, int size) {
+  return {rank * share, rank + 1 < size ? (rank + 1) * share : elements};
+}
 
 /// One process's end of a group of processes. What it enqueues waits, on the device, for the same call of every other process.
 class Communicator {
@@ -21,6 +28,10 @@ class Communicator {
 
   /// Enqueues: every tensor (f32, on the device) becomes its sum over the processes, the same bits in all of them.
   virtual void allReduceSum(const std::vector<Tensor>& tensors) = 0;
+  /// Enqueues: of the tensor (f32) this process's share becomes its sum over the processes. What else it holds means nothing any more.
+  virtual void reduceScatterSum(const Tensor& tensor, int64_t share) = 0;
+  /// Enqueues: of the tensor (f32 or f64) every share becomes that of the process that owns it.
+  virtual void allGather(const Tensor& tensor, int64_t share) = 0;
   /// Enqueues: the tensor becomes that of process `root`.
   virtual void broadcast(const Tensor& tensor, int root) = 0;
   /// From any thread: what waits for the other processes ends, and the device is marked failed with this sentence.

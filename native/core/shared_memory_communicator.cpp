@@ -226,6 +226,75 @@ void SharedMemoryCommunicator::allReduceSum(const std::vector<Tensor>& tensors) 
   });
 }
 
+namespace {
+
+/// `floats` at `data`, which the processes divide, in rounds of at most `place` floats of each share.
+struct Shares {
+  float* data;
+  int64_t floats, share, place;
+  int size;
+
+  int64_t rounds() const {
+    const ArenaRange longest = shareOf(floats, share, size - 1, size);
+    return (longest.end - longest.begin + place - 1) / place;
+  }
+  /// What round `round` has of the share of process `rank`; empty once that has come to its end.
+  ArenaRange inRound(int64_t round, int rank) const {
+    const ArenaRange own = shareOf(floats, share, rank, size);
+    const int64_t begin = std::min(own.begin + round * place, own.end);
+    return {begin, std::min(begin + place, own.end)};
+  }
+};
+
+void addTo(float* sums, const float* terms, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) sums[i] += terms[i];
+}
+
+}  // namespace
+
+/// A slot has a place for every process, in which it finds what the slot's owner has for it.
+void SharedMemoryCommunicator::reduceScatterSum(const Tensor& tensor, int64_t share) {
+  const Shares shares{.data = tensor.f32(), .floats = tensor.elements(), .share = share, .place = kSlotFloats / size(), .size = size()};
+  cpu_.enqueue("reduceScatterSum", [segment = segment_, shares](ThreadPool& pool) {
+    const int rank = segment->rank();
+    for (int64_t round = 0, rounds = shares.rounds(); round < rounds; ++round) {
+      for (int other = 0; other < shares.size; ++other) {
+        const ArenaRange part = shares.inRound(round, other);
+        if (other != rank) copyFloats(pool, segment->slot(rank) + other * shares.place, shares.data + part.begin, part.end - part.begin);
+      }
+      segment->barrier();
+      const ArenaRange part = shares.inRound(round, rank);
+      float* const own = shares.data + part.begin;
+      const auto termsOf = [&](int process) { return process == rank ? own : segment->slot(process) + rank * shares.place; };
+      // In the order of the ranks, where process 0's terms lie: nobody but this process reads them.
+      overChunks(pool, 0, part.end - part.begin, [&](int64_t begin, int64_t end) {
+        float* const sums = termsOf(0);
+        for (int process = 1; process < shares.size; ++process) addTo(sums, termsOf(process), begin, end);
+        if (sums != own) std::memcpy(own + begin, sums + begin, static_cast<size_t>(end - begin) * sizeof(float));
+      });
+      segment->barrier();
+    }
+  });
+}
+
+void SharedMemoryCommunicator::allGather(const Tensor& tensor, int64_t share) {
+  const int64_t width = dtypeBytes(tensor.dtype()) / static_cast<int64_t>(sizeof(float));
+  const Shares shares{.data = tensor.f32(), .floats = width * tensor.elements(), .share = width * share, .place = kSlotFloats, .size = size()};
+  cpu_.enqueue("allGather", [segment = segment_, shares](ThreadPool& pool) {
+    const int rank = segment->rank();
+    for (int64_t round = 0, rounds = shares.rounds(); round < rounds; ++round) {
+      const ArenaRange own = shares.inRound(round, rank);
+      copyFloats(pool, segment->slot(rank), shares.data + own.begin, own.end - own.begin);
+      segment->barrier();
+      for (int other = 0; other < shares.size; ++other) {
+        const ArenaRange part = shares.inRound(round, other);
+        if (other != rank) copyFloats(pool, shares.data + part.begin, segment->slot(other), part.end - part.begin);
+      }
+      segment->barrier();
+    }
+  });
+}
+
 void SharedMemoryCommunicator::broadcast(const Tensor& tensor, int root) {
   cpu_.enqueue("broadcast", [segment = segment_, rounds = roundsOf({tensor}), root](ThreadPool& pool) {
     const bool gives = segment->rank() == root;

@@ -20,6 +20,8 @@ class SharedMemoryCommunicator final : public Communicator {
   ~SharedMemoryCommunicator() override;
 
   void allReduceSum(const std::vector<Tensor>& tensors) override;
+  void reduceScatterSum(const Tensor& tensor, int64_t share) override;
+  void allGather(const Tensor& tensor, int64_t share) override;
   void broadcast(const Tensor& tensor, int root) override;
   void abort(const std::string& reason) override;
 

@@ -20,7 +20,7 @@ struct ncclUniqueId {
 };
 
 /// Of ncclDataType_t and ncclRedOp_t.
-constexpr int ncclFloat32 = 7, ncclSum = 0;
+constexpr int ncclFloat32 = 7, ncclFloat64 = 8, ncclSum = 0;
 
 /// The functions of an opened library.
 struct NcclApi {
@@ -29,6 +29,9 @@ struct NcclApi {
   ncclResult_t (*ncclCommDestroy)(ncclComm_t communicator);
   ncclResult_t (*ncclCommAbort)(ncclComm_t communicator);
   ncclResult_t (*ncclAllReduce)(const void* send, void* receive, size_t count, int type, int operation, ncclComm_t communicator, cudaStream_t stream);
+  ncclResult_t (*ncclReduce)(const void* send, void* receive, size_t count, int type, int operation, int root, ncclComm_t communicator, cudaStream_t stream);
+  ncclResult_t (*ncclReduceScatter)(const void* send, void* receive, size_t countOfShare, int type, int operation, ncclComm_t communicator, cudaStream_t stream);
+  ncclResult_t (*ncclAllGather)(const void* send, void* receive, size_t countOfShare, int type, ncclComm_t communicator, cudaStream_t stream);
   ncclResult_t (*ncclBroadcast)(const void* send, void* receive, size_t count, int type, int root, ncclComm_t communicator, cudaStream_t stream);
   ncclResult_t (*ncclGroupStart)();
   ncclResult_t (*ncclGroupEnd)();

@@ -18,6 +18,16 @@ void check(ncclResult_t result, const char* what) {
   if (result != ncclSuccess) throw Error(ErrorCode::device, std::string("NCCL could not ") + what + ": " + nccl().ncclGetErrorString(result) + ".");
 }
 
+/// Runs calls() in a group of NCCL's. `what`: what they do, for an error's sentence.
+template <class Calls>
+void grouped(const char* what, Calls calls) {
+  check(nccl().ncclGroupStart(), "begin a group");
+  const ncclResult_t result = calls();
+  // After a failure too, or this thread's next calls would wait in the group.
+  const ncclResult_t ended = nccl().ncclGroupEnd();
+  check(result != ncclSuccess ? result : ended, what);
+}
+
 std::string hexadecimal(const ncclUniqueId& id) {
   std::string text;
   for (const char byte : id.internal) {
@@ -49,7 +59,7 @@ std::string NcclCommunicator::makeId() {
   return hexadecimal(id);
 }
 
-NcclCommunicator::NcclCommunicator(CudaDevice& device, const std::string& id, int rank, int size) : Communicator(device, size), cuda_(device) {
+NcclCommunicator::NcclCommunicator(CudaDevice& device, const std::string& id, int rank, int size) : Communicator(device, size), cuda_(device), rank_(rank) {
   device.makeCurrent();
   check(nccl().ncclCommInitRank(&communicator_, size, fromHexadecimal(id), rank), "join the processes");
 }
@@ -70,14 +80,49 @@ ncclComm_t NcclCommunicator::communicator() const {
 void NcclCommunicator::allReduceSum(const std::vector<Tensor>& tensors) {
   cuda_.enqueue("allReduceSum", [&](cudaStream_t stream) {
     const ncclComm_t joined = communicator();
-    check(nccl().ncclGroupStart(), "begin a group");
-    ncclResult_t result = ncclSuccess;
-    for (const Tensor& tensor : tensors)
-      if (result == ncclSuccess)
-        result = nccl().ncclAllReduce(tensor.data(), tensor.data(), static_cast<size_t>(tensor.elements()), ncclFloat32, ncclSum, joined, stream);
-    // After a failure too, or this thread's next calls would wait in the group.
-    const ncclResult_t ended = nccl().ncclGroupEnd();
-    check(result != ncclSuccess ? result : ended, "sum over the processes");
+    grouped("sum over the processes", [&] {
+      ncclResult_t result = ncclSuccess;
+      for (const Tensor& tensor : tensors)
+        if (result == ncclSuccess)
+          result = nccl().ncclAllReduce(tensor.data(), tensor.data(), static_cast<size_t>(tensor.elements()), ncclFloat32, ncclSum, joined, stream);
+      return result;
+    });
+  });
+}
+
+// NCCL's shares are all equal, and in place where a process's lies in the whole. What is left of the tensor goes to the last process, or comes
+// from it, by a call of its own.
+
+void NcclCommunicator::reduceScatterSum(const Tensor& tensor, int64_t share) {
+  cuda_.enqueue("reduceScatterSum", [&](cudaStream_t stream) {
+    const ncclComm_t joined = communicator();
+    float* const data = tensor.f32();
+    float* const rest = data + size() * share;
+    const auto left = static_cast<size_t>(tensor.elements() - size() * share);
+    grouped("sum over the processes", [&] {
+      ncclResult_t result = ncclSuccess;
+      if (share > 0)
+        result = nccl().ncclReduceScatter(data, data + rank_ * share, static_cast<size_t>(share), ncclFloat32, ncclSum, joined, stream);
+      if (result == ncclSuccess && left > 0) result = nccl().ncclReduce(rest, rest, left, ncclFloat32, ncclSum, size() - 1, joined, stream);
+      return result;
+    });
+  });
+}
+
+void NcclCommunicator::allGather(const Tensor& tensor, int64_t share) {
+  cuda_.enqueue("allGather", [&](cudaStream_t stream) {
+    const ncclComm_t joined = communicator();
+    const int type = tensor.dtype() == DType::f64 ? ncclFloat64 : ncclFloat32;
+    char* const data = static_cast<char*>(tensor.data());
+    const int64_t bytes = share * dtypeBytes(tensor.dtype());
+    char* const rest = data + size() * bytes;
+    const auto left = static_cast<size_t>(tensor.elements() - size() * share);
+    grouped("pass shares on", [&] {
+      ncclResult_t result = ncclSuccess;
+      if (share > 0) result = nccl().ncclAllGather(data + rank_ * bytes, data, static_cast<size_t>(share), type, joined, stream);
+      if (result == ncclSuccess && left > 0) result = nccl().ncclBroadcast(rest, rest, left, type, size() - 1, joined, stream);
+      return result;
+    });
   });
 }
 

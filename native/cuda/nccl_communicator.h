@@ -20,6 +20,8 @@ class NcclCommunicator final : public Communicator {
   ~NcclCommunicator() override;
 
   void allReduceSum(const std::vector<Tensor>& tensors) override;
+  void reduceScatterSum(const Tensor& tensor, int64_t share) override;
+  void allGather(const Tensor& tensor, int64_t share) override;
   void broadcast(const Tensor& tensor, int root) override;
   void abort(const std::string& reason) override;
 
@@ -28,6 +30,7 @@ class NcclCommunicator final : public Communicator {
   cuda::ncclComm_t communicator() const;
 
   CudaDevice& cuda_;
+  const int rank_;
   mutable std::mutex mutex_;
   cuda::ncclComm_t communicator_ = nullptr;  // this and what follows guarded by mutex_
   std::string reason_;                       // of an abort

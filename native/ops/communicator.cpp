@@ -41,10 +41,17 @@ void requireSize(const char* op, int64_t size) {
   require(size >= 1 && size <= kMostProcesses, op, "size is " + std::to_string(size) + "; expected 1 to " + std::to_string(kMostProcesses) + " processes.");
 }
 
-void requireOwn(const char* op, const Communicator& communicator, const Tensor& tensor) {
-  requireDType(op, "the tensor", tensor, DType::f32);
+void requireOwn(const char* op, const Communicator& communicator, const Tensor& tensor, DType dtype = DType::f32) {
+  requireDType(op, "the tensor", tensor, dtype);
   if (&tensor.device() != &communicator.device())
     fail(ErrorCode::device, op, "a tensor is on " + tensor.device().name() + ", and the communicator is of " + communicator.device().name() + ".");
+}
+
+void requireShares(const char* op, const Communicator& communicator, const Tensor& tensor, int64_t share) {
+  require(tensor.shape().rank() == 1, op, "the tensor has shape " + tensor.shape().text() + "; expected [n].");
+  require(share >= 0 && share <= tensor.elements() / communicator.size(), op,
+          "share is " + std::to_string(share) + "; expected 0 to " + std::to_string(tensor.elements() / communicator.size()) + ", for " +
+              std::to_string(communicator.size()) + " processes divide " + std::to_string(tensor.elements()) + " elements.");
 }
 
 }  // namespace
@@ -77,6 +84,22 @@ void allReduceSum(int64_t number, const std::vector<Tensor>& tensors) {
   const auto communicator = get(op, number);
   for (const Tensor& tensor : tensors) requireOwn(op, *communicator, tensor);
   communicator->allReduceSum(tensors);
+}
+
+void reduceScatterSum(int64_t number, const Tensor& tensor, int64_t share) {
+  const char* op = "reduceScatterSum";
+  const auto communicator = get(op, number);
+  requireOwn(op, *communicator, tensor);
+  requireShares(op, *communicator, tensor, share);
+  communicator->reduceScatterSum(tensor, share);
+}
+
+void allGather(int64_t number, const Tensor& tensor, int64_t share) {
+  const char* op = "allGather";
+  const auto communicator = get(op, number);
+  requireOwn(op, *communicator, tensor, tensor.dtype() == DType::f64 ? DType::f64 : DType::f32);
+  requireShares(op, *communicator, tensor, share);
+  communicator->allGather(tensor, share);
 }
 
 void broadcast(int64_t number, const Tensor& tensor, int64_t root) {

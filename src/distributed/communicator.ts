@@ -38,6 +38,19 @@ export class Communicator implements Disposable {
     )
   }
 
+  /**
+   * Enqueues: of a tensor [n] (f32), this process's share becomes its sum over the processes: `share` elements from `rank * share` on,
+   * and of the last process all that are left too. What else the tensor holds means nothing any more.
+   */
+  reduceScatterSum(tensor: Tensor, share: number): void {
+    native().reduceScatterSum(this.#number, tensor.handle, share)
+  }
+
+  /** Enqueues: of a tensor [n] (f32 or f64), every share becomes that of the process that owns it. */
+  allGather(tensor: Tensor, share: number): void {
+    native().allGather(this.#number, tensor.handle, share)
+  }
+
   /** Enqueues: the tensor (f32) becomes that of process `root`. */
   broadcast(tensor: Tensor, root = 0): void {
     native().broadcast(this.#number, tensor.handle, root)

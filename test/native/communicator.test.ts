@@ -13,6 +13,9 @@ const Exchanged = z.object({
   given: z.array(z.string()),
   inOrder: z.array(z.string()),
   roots: z.array(z.string()),
+  scattered: z.array(z.string()),
+  doubles: z.array(z.string()),
+  rightDoubles: z.array(z.string()),
   furthest: z.array(z.number()),
 })
 
@@ -41,18 +44,21 @@ for (const { device, missing } of DEVICES) {
       ...(size > 1 && !isShim ? [[size, large] as const] : []),
     ])
     test.each(table.filter(([size]) => size <= most))(
-      '%d of them sum and share tensors of %s elements',
+      '%d of them sum tensors of %s elements, pass them on, and divide them',
       async (size, counts) => {
         const ended = await run(device, size, counts)
         expect(ended.map(({ status, stderr }) => ({ status, stderr }))).toEqual(
           ended.map(() => ({ status: 0, stderr: '' })),
         )
         const seen = ended.map(({ stdout }) => Exchanged.parse(JSON.parse(stdout)))
-        for (const { sums, given, roots, inOrder, furthest } of seen) {
+        for (const { sums, given, roots, inOrder, scattered, doubles, rightDoubles, furthest } of seen) {
           expect(sums).toEqual(seen[0]!.sums)
           expect(given).toEqual(roots)
+          expect(scattered).toEqual(seen[0]!.scattered)
+          expect(doubles).toEqual(rightDoubles)
           // NCCL promises no order, so that its sums are right up to the roundings of their additions.
           if (device === 'cpu') expect(sums).toEqual(inOrder)
+          if (device === 'cpu') expect(scattered).toEqual(inOrder.flatMap((sum) => [sum, sum]))
           for (const error of furthest) expect(error).toBeLessThanOrEqual((size - 1) * 2 ** -24)
         }
       },
@@ -84,6 +90,16 @@ for (const { device, missing } of DEVICES) {
       const good = addon.empty([2], 'f32', device)
       expect(() => addon.allReduceSum(communicator, [half])).toThrow('allReduceSum: the tensor is i32; expected f32.')
       expect(() => addon.broadcast(communicator, good, 1)).toThrow('broadcast: root is 1; expected 0 to 0.')
+      for (const share of [-1, 3]) {
+        expect(() => addon.allGather(communicator, good, share)).toThrow(
+          `allGather: share is ${share}; expected 0 to 2, for 1 processes divide 2 elements.`,
+        )
+      }
+      const square = addon.empty([2, 2], 'f32', device)
+      expect(() => addon.reduceScatterSum(communicator, square, 2)).toThrow(
+        'reduceScatterSum: the tensor has shape [2, 2]; expected [n].',
+      )
+      expect(() => addon.allGather(communicator, half, 2)).toThrow('allGather: the tensor is i32; expected f32.')
       expect(() => addon.abortCommunicator(communicator, '')).toThrow('reason is empty')
       addon.closeCommunicator(communicator)
       expect(() => addon.allReduceSum(communicator, [good])).toThrow(`there is no open communicator ${communicator}.`)

@@ -62,6 +62,15 @@ struct Group {
     return true;
   }
 
+  /// The sum of all slots, from the last rank to the first.
+  void addSlots(float* to, size_t floats) const {
+    for (size_t i = 0; i < floats; ++i) {
+      float sum = 0;
+      for (int other = size - 1; other >= 0; --other) sum += shared->slots[other][i];
+      to[i] = sum;
+    }
+  }
+
   /// Runs body(floats from `begin` on, their number) between two barriers, for every slotful of `count`.
   void exchange(size_t count, const float* send, const std::function<void(size_t begin, size_t floats)>& receive) {
     for (size_t begin = 0; begin < count; begin += kSlotFloats) {
@@ -153,20 +162,52 @@ ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, int ty
   return enqueue(stream, [group = groupOf(communicator), held = heldByGraph(groupOf(communicator), stream), from = static_cast<const float*>(send),
                           to = static_cast<float*>(receive), count] {
     group->exchange(count, from, [&](size_t begin, size_t floats) {
-      for (size_t i = 0; i < floats; ++i) {
-        float sum = 0;
-        for (int rank = group->size - 1; rank >= 0; --rank) sum += group->shared->slots[rank][i];
-        to[begin + i] = sum;
-      }
+      group->addSlots(to + begin, floats);
+    });
+  });
+}
+
+ncclResult_t ncclReduce(const void* send, void* receive, size_t count, int type, int operation, int root, ncclComm_t communicator, cudaStream_t stream) {
+  if (!send || !receive || type != ncclFloat32 || operation != ncclSum || root < 0 || root >= groupOf(communicator)->size) return kInvalidArgument;
+  return enqueue(stream, [group = groupOf(communicator), held = heldByGraph(groupOf(communicator), stream), from = static_cast<const float*>(send),
+                          to = static_cast<float*>(receive), count, root] {
+    group->exchange(count, from, [&](size_t begin, size_t floats) {
+      if (group->rank == root) group->addSlots(to + begin, floats);
+    });
+  });
+}
+
+/// All of `send` goes round, in the order of the shares.
+ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t countOfShare, int type, int operation, ncclComm_t communicator,
+                               cudaStream_t stream) {
+  if (!send || !receive || type != ncclFloat32 || operation != ncclSum) return kInvalidArgument;
+  return enqueue(stream, [group = groupOf(communicator), held = heldByGraph(groupOf(communicator), stream), from = static_cast<const float*>(send),
+                          to = static_cast<float*>(receive), countOfShare] {
+    for (int owner = 0; owner < group->size; ++owner)
+      group->exchange(countOfShare, from + owner * countOfShare, [&](size_t begin, size_t floats) {
+        if (group->rank == owner) group->addSlots(to + begin, floats);
+      });
+  });
+}
+
+ncclResult_t ncclAllGather(const void* send, void* receive, size_t countOfShare, int type, ncclComm_t communicator, cudaStream_t stream) {
+  if (!send || !receive || (type != ncclFloat32 && type != ncclFloat64)) return kInvalidArgument;
+  const size_t floatsOfShare = countOfShare * (type == ncclFloat64 ? 2 : 1);
+  return enqueue(stream, [group = groupOf(communicator), held = heldByGraph(groupOf(communicator), stream), from = static_cast<const float*>(send),
+                          to = static_cast<float*>(receive), floatsOfShare] {
+    group->exchange(floatsOfShare, from, [&](size_t begin, size_t floats) {
+      for (int owner = 0; owner < group->size; ++owner)
+        std::memcpy(to + owner * floatsOfShare + begin, group->shared->slots[owner], floats * sizeof(float));
     });
   });
 }
 
 ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, int type, int root, ncclComm_t communicator, cudaStream_t stream) {
-  if (!send || !receive || type != ncclFloat32 || root < 0 || root >= groupOf(communicator)->size) return kInvalidArgument;
+  if (!send || !receive || (type != ncclFloat32 && type != ncclFloat64) || root < 0 || root >= groupOf(communicator)->size) return kInvalidArgument;
+  const size_t floatsOfAll = count * (type == ncclFloat64 ? 2 : 1);
   return enqueue(stream, [group = groupOf(communicator), held = heldByGraph(groupOf(communicator), stream), from = static_cast<const float*>(send),
-                          to = static_cast<float*>(receive), count, root] {
-    group->exchange(count, from, [&](size_t begin, size_t floats) { std::memcpy(to + begin, group->shared->slots[root], floats * sizeof(float)); });
+                          to = static_cast<float*>(receive), floatsOfAll, root] {
+    group->exchange(floatsOfAll, from, [&](size_t begin, size_t floats) { std::memcpy(to + begin, group->shared->slots[root], floats * sizeof(float)); });
   });
 }
 

@@ -48,11 +48,37 @@ if (how === 'graph') {
   process.exit(0)
 }
 
+/** The furthest that a sum of all processes' values is from the exact one, in units of the terms' magnitudes. */
+const furthestOf = (count, buffer) => {
+  const all = Array.from({ length: processes }, (_, process) => values(count, process))
+  return new Float32Array(buffer).reduce((most, sum, i) => {
+    const [exact, magnitude] = all.reduce(([a, b], one) => [a + one[i], b + Math.abs(one[i])], [0, 0])
+    return Math.max(most, Math.abs(sum - exact) / magnitude)
+  }, 0)
+}
+
 const counts = elements.split(',').map(Number)
+// Equal shares of all that there is but a rest, and smaller ones, so that the last process has more than the others.
+const shared = counts.flatMap((count) => [
+  { count, share: Math.floor(count / processes) },
+  { count, share: Math.floor(count / (processes + 1)) },
+])
 const summed = counts.map((count) => tensor(values(count, ownRank)))
 native.allReduceSum(communicator, summed)
 const given = counts.map((count) => tensor(values(count, ownRank)))
 for (const [k, one] of given.entries()) native.broadcast(communicator, one, k % processes)
+const scattered = shared.map(({ count }) => tensor(values(count, ownRank)))
+for (const [k, one] of scattered.entries()) {
+  native.reduceScatterSum(communicator, one, shared[k].share)
+  native.allGather(communicator, one, shared[k].share)
+}
+const ownDoubles = ({ count, share }) => {
+  const end = ownRank + 1 < processes ? (ownRank + 1) * share : count
+  return Float64Array.from({ length: count }, (_, i) => (i >= ownRank * share && i < end ? Math.sin(i + 1) : 9))
+}
+const doubles = shared.map((one) => native.fromHost(ownDoubles(one), [one.count], 'f64', device))
+for (const [k, one] of doubles.entries()) native.allGather(communicator, one, shared[k].share)
+const regathered = await Promise.all(scattered.map((one) => native.read(one)))
 const sums = await Promise.all(summed.map((one) => native.read(one)))
 console.log(
   JSON.stringify({
@@ -65,14 +91,15 @@ console.log(
       return digest(total.buffer)
     }),
     roots: counts.map((count, k) => digest(values(count, k % processes).buffer)),
-    furthest: counts.map((count, k) => {
-      const all = Array.from({ length: processes }, (_, process) => values(count, process))
-      const ours = new Float32Array(sums[k])
-      return ours.reduce((most, sum, i) => {
-        const [exact, size] = all.reduce(([a, b], one) => [a + one[i], b + Math.abs(one[i])], [0, 0])
-        return Math.max(most, Math.abs(sum - exact) / size)
-      }, 0)
-    }),
+    scattered: regathered.map(digest),
+    doubles: await Promise.all(doubles.map(async (one) => digest(await native.read(one)))),
+    rightDoubles: shared.map(({ count }) =>
+      digest(Float64Array.from({ length: count }, (_, i) => Math.sin(i + 1)).buffer),
+    ),
+    furthest: [
+      ...counts.map((count, k) => furthestOf(count, sums[k])),
+      ...shared.map(({ count }, k) => furthestOf(count, regathered[k])),
+    ],
   }),
 )
 native.closeCommunicator(communicator)
