@@ -1,13 +1,20 @@
 import { connect, type Socket } from 'node:net'
 import { hostname } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
-import { Failure, type Group, LONGEST_MEETING_MS } from './group.ts'
+import { Failure, type Group, LONGEST_MEETING_MS, THE_END } from './group.ts'
 import { type FromLeader, type Line, lineToLeader, type ToLeader } from './messages.ts'
 import type { Place } from './place.ts'
 
 const RETRY_MS = 100
 /** For what a leader says at the end of its patience to come. */
 const GRACE_MS = 5000
+
+/** Where a leader is that says this. */
+function whereabouts(message: FromLeader): string {
+  if (message.kind === 'step') return `is at step ${message.step}`
+  if (message.kind === 'place') return `has come to ${message.place}`
+  return `says "${message.kind}"`
+}
 
 /** The side of every process of a group but the leader. */
 export class FollowingGroup implements Group {
@@ -65,7 +72,7 @@ export class FollowingGroup implements Group {
       LONGEST_MEETING_MS + GRACE_MS,
     )
     try {
-      const { id } = await group.#next('welcome')
+      const { id } = await group.#next('welcome', 'it has come')
       group.#isWelcome = true
       return { group, id }
     } finally {
@@ -79,7 +86,7 @@ export class FollowingGroup implements Group {
 
   async agree(): Promise<unknown> {
     this.#line.send({ kind: 'ready' })
-    return (await this.#next('agreed')).value
+    return (await this.#next('agreed', 'it has come to a meeting')).value
   }
 
   async begins(step: number, wantsToStop: boolean): Promise<boolean> {
@@ -87,13 +94,20 @@ export class FollowingGroup implements Group {
       this.#hasAsked = true
       this.#line.send({ kind: 'stop', stops: this.#stops })
     }
-    const said = await this.#next('step')
-    if (said.step !== step) this.#isOutOfStep(`it is at step ${step}, and process 0 at step ${said.step}.`)
+    const own = `it is at step ${step}`
+    const said = await this.#next('step', own)
+    if (said.step !== step) this.#isOutOfStep(own, said)
     if (!said.goes) {
       this.#hasAsked = false
       this.#stops++
     }
     return said.goes
+  }
+
+  async comesTo(place: string): Promise<void> {
+    const own = `it has come to ${place}`
+    const said = await this.#next('place', own)
+    if (said.place !== place) this.#isOutOfStep(own, said)
   }
 
   fail(reason: string): void {
@@ -106,9 +120,8 @@ export class FollowingGroup implements Group {
 
   async leave(): Promise<void> {
     this.#line.send({ kind: 'bye' })
-    while (!this.#hasLeft && this.#failure.reason === undefined && this.#heard.length === 0) await this.#change()
-    const [more] = this.#heard
-    if (more) this.#isOutOfStep(`it has done all that it came for, and process 0 says "${more.kind}".`)
+    await this.comesTo(THE_END)
+    while (!this.#hasLeft && this.#failure.reason === undefined) await this.#change()
     this.#line.close()
     if (!this.#hasLeft) return this.failure
   }
@@ -119,17 +132,18 @@ export class FollowingGroup implements Group {
     })
   }
 
-  /** The leader's next message, which has to be of this kind. */
-  async #next<Kind extends FromLeader['kind']>(kind: Kind): Promise<Extract<FromLeader, { kind: Kind }>> {
+  /** The leader's next message, which has to be of this kind; `own`: where this process is, in words. */
+  async #next<Kind extends FromLeader['kind']>(kind: Kind, own: string): Promise<Extract<FromLeader, { kind: Kind }>> {
     while (this.#heard.length === 0 && this.#failure.reason === undefined && !this.#hasLeft) await this.#change()
     if (this.#failure.reason !== undefined) return this.failure
     const message = this.#heard.shift()
-    if (!message) throw new Error(`it waits for "${kind}", and process 0 has done all that it came for.`)
-    if (message.kind !== kind) this.#isOutOfStep(`it waits for "${kind}", and process 0 says "${message.kind}".`)
+    if (!message) throw new Error(`${own}, and process 0 has left.`)
+    if (message.kind !== kind) this.#isOutOfStep(own, message)
     return message as Extract<FromLeader, { kind: Kind }>
   }
 
-  #isOutOfStep(reason: string): never {
+  #isOutOfStep(own: string, message: FromLeader): never {
+    const reason = `${own}, and process 0 ${whereabouts(message)}.`
     this.fail(reason)
     throw new Error(reason)
   }

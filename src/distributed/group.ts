@@ -3,6 +3,8 @@ export interface Group {
   /** Gives the leader's value to all, once all ask for it. */
   agree(value: unknown): Promise<unknown>
   begins(step: number, wantsToStop: boolean): Promise<boolean>
+  /** That process 0 comes to this place too; it waits for nobody. */
+  comesTo(place: string): Promise<void>
   /** Settles only where the group has failed: rejects with the reason. */
   readonly failure: Promise<never>
   /** Tells the others that this process cannot go on, and why. */
@@ -10,6 +12,9 @@ export interface Group {
   /** Leaves when all have done what they came for. */
   leave(): Promise<void>
 }
+
+/** The place at which a leader leaves. */
+export const THE_END = 'its end'
 
 /** How long processes wait for each other in the beginning: a cluster starts them one by one. */
 export const LONGEST_MEETING_MS = 5 * 60_000

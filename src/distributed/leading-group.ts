@@ -1,7 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import { hostname } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
-import { Failure, type Group, LONGEST_MEETING_MS } from './group.ts'
+import { Failure, type Group, LONGEST_MEETING_MS, THE_END } from './group.ts'
 import { type FromLeader, type Line, lineToMember, type ToLeader } from './messages.ts'
 
 /** How long the reason for a broken line may take to come. */
@@ -145,6 +145,11 @@ export class LeadingGroup implements Group {
     return goes
   }
 
+  async comesTo(place: string): Promise<void> {
+    if (this.#failure.reason !== undefined) return this.failure
+    this.#say({ kind: 'place', place })
+  }
+
   fail(reason: string): void {
     if (this.#isClosed) return
     this.#failure.set(reason)
@@ -153,6 +158,7 @@ export class LeadingGroup implements Group {
   }
 
   async leave(): Promise<void> {
+    await this.comesTo(THE_END)
     await this.#all()
     this.#say({ kind: 'bye' })
     this.#close()

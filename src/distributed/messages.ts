@@ -27,6 +27,8 @@ const fromLeader = z.discriminatedUnion('kind', [
   /** All are ready; what the leader says. */
   z.strictObject({ kind: z.literal('agreed'), value: z.unknown() }),
   z.strictObject({ kind: z.literal('step'), step: z.int(), goes: z.boolean() }),
+  /** A place in the program at which what follows is for all together. */
+  z.strictObject({ kind: z.literal('place'), place: z.string() }),
   z.strictObject({ kind: z.literal('failed'), reason: z.string() }),
   z.strictObject({ kind: z.literal('bye') }),
 ])

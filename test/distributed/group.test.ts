@@ -113,12 +113,30 @@ test('a process that is at another step, or asks for something else, says so', a
   const said = steps[1]!.begins(5, false)
   await steps[0]!.begins(4, false)
   expect(await endings([said, steps[0]!.failure])).toEqual([
-    'it is at step 5, and process 0 at step 4.',
-    'process 1 of 2: it is at step 5, and process 0 at step 4.',
+    'it is at step 5, and process 0 is at step 4.',
+    'process 1 of 2: it is at step 5, and process 0 is at step 4.',
   ])
   const others = await groupsOf(2)
   await others[0]!.begins(4, false)
-  expect(await endings([others[1]!.agree(1)])).toEqual(['it waits for "agreed", and process 0 says "step".'])
+  expect(await endings([others[1]!.agree(1)])).toEqual(['it has come to a meeting, and process 0 is at step 4.'])
+})
+
+test('processes that are not at one place of the program fail, whoever is where', async () => {
+  const together = await groupsOf(3)
+  await all(together, (group) => group.comesTo('the checkpoint of step 4'))
+  await all(together, (group) => group.leave())
+  const table = [
+    { leader: 'a checkpoint', own: (group: Group) => group.comesTo('another'), is: 'has come to another' },
+    { leader: 'a checkpoint', own: (group: Group) => group.begins(5, false), is: 'is at step 5' },
+    { leader: 'a checkpoint', own: (group: Group) => group.leave(), is: 'has come to its end' },
+  ]
+  for (const { leader, own, is } of table) {
+    const [leading, following] = await groupsOf(2)
+    const answer = own(following!)
+    await leading!.comesTo(leader)
+    const words = `it ${is}, and process 0 has come to ${leader}.`
+    expect(await endings([answer, leading!.failure])).toEqual([words, `process 1 of 2: ${words}`])
+  }
 })
 
 test('a process that has done its part where another has more to do says so, whichever it is', async () => {
@@ -126,15 +144,22 @@ test('a process that has done its part where another has more to do says so, whi
   const left = early[1]!.leave()
   await early[0]!.begins(4, false)
   expect(await endings([left, early[0]!.failure])).toEqual([
-    'it has done all that it came for, and process 0 says "step".',
-    'process 1 of 2: it has done all that it came for, and process 0 says "step".',
+    'it has come to its end, and process 0 is at step 4.',
+    'process 1 of 2: it has come to its end, and process 0 is at step 4.',
   ])
-  const late = await groupsOf(2)
-  const asked = late[1]!.agree(1)
-  expect(await endings([late[0]!.leave(), asked])).toEqual([
-    'gave undefined',
-    'it waits for "agreed", and process 0 has done all that it came for.',
-  ])
+  for (const [own, is] of [
+    [(group: Group) => group.agree(1), 'has come to a meeting'],
+    [(group: Group) => group.begins(5, false), 'is at step 5'],
+    [(group: Group) => group.comesTo('a checkpoint'), 'has come to a checkpoint'],
+  ] as const) {
+    const late = await groupsOf(2)
+    const asked = own(late[1]!)
+    const words = `it ${is}, and process 0 has come to its end.`
+    // Where the other has said that it is ready, the leader may have left already.
+    const [left, failed] = await endings([late[0]!.leave(), asked])
+    expect(failed).toBe(words)
+    expect([`process 1 of 2: ${words}`, 'gave undefined']).toContain(left)
+  }
 })
 
 test('a process whose leader fails while it waits to leave fails too', async () => {
