@@ -299,7 +299,8 @@ export interface NativeAddon {
     wantGradient: boolean,
   ): [loss: T, dStudent: MaybeT]
 
-  clipGradientNorm(gradient: T, frozen: readonly number[], state: T, maxNorm: number, gradientScale: number): void
+  sumOfSquares(gradient: T, frozen: readonly number[], sums: T, index: number): void
+  clipGradientNorm(sums: T, state: T, maxNorm: number, gradientScale: number): void
   adamW(
     weight: T,
     gradient: T,
@@ -317,6 +318,7 @@ export interface NativeAddon {
     weightDecay: number,
     emaDecay: number,
   ): void
+  followWeights(weight: T, ema: MaybeT, computeWeight: MaybeT, state: T, emaDecay: number): void
 
   patchEmbed(image: T, patch: number, weight: T, bias: MaybeT, positions: T): T
   patchEmbedBackward(

@@ -117,10 +117,12 @@ const Export kExports[] = {
     {"hybridLoss", bind<ops::hybridLoss>,
      {"prediction", "target", "x0", "t", "table", "mseWeight", "vbWeight", "throughMean", "state", "wantGradient"}},
 
-    {"clipGradientNorm", bind<ops::clipGradientNorm>, {"gradient", "frozen", "state", "maxNorm", "gradientScale"}},
+    {"sumOfSquares", bind<ops::sumOfSquares>, {"gradient", "frozen", "sums", "index"}},
+    {"clipGradientNorm", bind<ops::clipGradientNorm>, {"sums", "state", "maxNorm", "gradientScale"}},
     {"adamW", bind<ops::adamW>,
      {"weight", "gradient", "firstMoment", "secondMoment", "ema", "computeWeight", "frozen", "undecayed", "state", "learningRate", "beta1", "beta2", "epsilon", "weightDecay",
       "emaDecay"}},
+    {"followWeights", bind<ops::followWeights>, {"weight", "ema", "computeWeight", "state", "emaDecay"}},
 
     {"patchEmbed", bind<ops::patchEmbed>, {"image", "patch", "weight", "bias", "positions"}},
     {"patchEmbedBackward", bind<ops::patchEmbedBackward>, {"dTokens", "image", "patch", "dtype", "dWeight", "dBias", "accumulate"}},

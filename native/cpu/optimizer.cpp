@@ -66,13 +66,15 @@ void sumOfSquares(ThreadPool& pool, const SumOfSquaresArgs& args) {
   });
   double total = 0.0;
   for (int64_t chunk = 0; chunk < chunks; ++chunk) total += partials[chunk];
-  args.state->sumOfSquares = total;
+  *args.sum = total;
 }
 
 int64_t sumOfSquaresScratchFloats(const SumOfSquaresArgs& args, int) { return 2 * ceilDivide(args.count, kArenaChunk); }
 
 void clipFactor(ThreadPool&, const ClipFactorArgs& args) {
-  finishGradient(*args.state, args.state->sumOfSquares, args.maxNorm, args.gradientScale);
+  double sum = 0.0;
+  for (int64_t i = 0; i < args.count; ++i) sum += args.sums[i];
+  finishGradient(*args.state, sum, args.maxNorm, args.gradientScale);
 }
 
 inline Vec squareRoot(Vec x) {
@@ -119,11 +121,11 @@ void updateTrainable(const AdamWArgs& args, const AdamWScalars& s, float decay, 
   });
 }
 
-void updateFrozen(const AdamWArgs& args, const AdamWScalars& s, Range part) {
+/// The EMA of weights that are as they are.
+void averageWeights(float* ema, const float* weight, float decay, float oneMinusDecay, Range part) {
   forEachVector(part.end - part.begin, [&](int64_t offset, auto lanes, int) {
     const int64_t i = part.begin + offset;
-    store(args.ema + i, s.emaDecay * load(args.ema + i, lanes) + s.oneMinusEmaDecay * load(args.weight + i, lanes),
-          lanes);
+    store(ema + i, decay * load(ema + i, lanes) + oneMinusDecay * load(weight + i, lanes), lanes);
   });
 }
 
@@ -146,8 +148,16 @@ void adamW(ThreadPool& pool, const AdamWArgs& args) {
               [&](Range part) { update(1.0f, part); });
         },
         [&](Range part) {
-          if (args.ema) updateFrozen(args, scalars, part);
+          if (args.ema) averageWeights(args.ema, args.weight, scalars.emaDecay, scalars.oneMinusEmaDecay, part);
         });
+  });
+}
+
+void followWeights(ThreadPool& pool, const FollowWeightsArgs& args) {
+  if (!args.state->finite) return;
+  const auto decay = static_cast<float>(args.emaDecay), oneMinusDecay = static_cast<float>(1.0 - args.emaDecay);
+  pool.parallelFor(ceilDivide(args.count, kArenaChunk), [&](int64_t chunk, int) {
+    averageWeights(args.ema, args.weight, decay, oneMinusDecay, arenaChunk(args.count, chunk));
   });
 }
 
@@ -160,7 +170,7 @@ template <>
 const OptimizerKernels& optimizerKernels<CpuLevel::REPA_LEVEL>() {
   namespace level = REPA_LEVEL;
   static constexpr OptimizerKernels table = {level::sumOfSquares, level::sumOfSquaresScratchFloats, level::clipFactor,
-                                             level::adamW};
+                                             level::adamW, level::followWeights};
   return table;
 }
 

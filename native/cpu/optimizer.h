@@ -1,8 +1,9 @@
 // The optimizer step over a flat arena: the weights of all parameters in one array; gradients, moments and exponential
 // moving average (EMA) in arrays of the same order.
 //
-// A step is three calls: sumOfSquares reads the gradient; clipFactor makes the clip coefficient of the sum and decides
-// whether the step happens; adamW updates everything in one pass. All three meet in a StepState.
+// A step is three calls: sumOfSquares reads the gradient, or a process's share of it; clipFactor makes the clip coefficient of
+// the sums and decides whether the step happens, by a StepState; adamW updates everything in one pass. Where processes have a
+// share each, followWeights does the rest with what the others have updated.
 #pragma once
 
 #include <cstdint>
@@ -14,21 +15,23 @@
 
 namespace repa::cpu {
 
-/// state->sumOfSquares = sum of gradient^2 over all but the frozen elements, in double, where no finite gradient
-/// overflows: so it is finite exactly when they all are.
+/// *sum = sum of gradient^2 over all but the frozen elements, in double, where no finite gradient overflows: so it is finite
+/// exactly when they all are.
 struct SumOfSquaresArgs {
   int64_t count;
   const float* gradient;
   /// Elements without a gradient (their `gradient` is not read), in ascending order, not overlapping.
   const ArenaRange* frozen;
   int64_t frozenCount;
-  StepState* state;
+  double* sum;
   /// sumOfSquaresScratchFloats of them, aligned to 8 bytes.
   float* scratch;
 };
 
-/// From state->sumOfSquares the rest of the state (finishGradient of core/step_state.h).
+/// From the sums of squares, one of each process, the state (finishGradient of core/step_state.h).
 struct ClipFactorArgs {
+  const double* sums;
+  int64_t count;
   StepState* state;
   /// INFINITY: no clipping.
   float maxNorm;
@@ -59,11 +62,21 @@ struct AdamWArgs {
   const StepState* state;
 };
 
+/// ema <- emaDecay ema + (1 - emaDecay) weight. Does nothing at all when state->finite is 0.
+struct FollowWeightsArgs {
+  int64_t count;
+  const float* weight;
+  float* ema;
+  double emaDecay;
+  const StepState* state;
+};
+
 struct OptimizerKernels {
   void (*sumOfSquares)(ThreadPool&, const SumOfSquaresArgs&);
   int64_t (*sumOfSquaresScratchFloats)(const SumOfSquaresArgs&, int threads);
   void (*clipFactor)(ThreadPool&, const ClipFactorArgs&);
   void (*adamW)(ThreadPool&, const AdamWArgs&);
+  void (*followWeights)(ThreadPool&, const FollowWeightsArgs&);
 };
 
 REPA_CPU_KERNELS(OptimizerKernels, optimizerKernels);

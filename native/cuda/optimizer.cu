@@ -1,11 +1,16 @@
 // The optimizer step over a flat arena of n parameters, on the device alone: the host learns of it some steps late.
 //
 //   sumOfSquares     one block a chunk of the gradient: the sum of its squares, in double, into scratch          reads 4 B a parameter
-//   finishGradient   one block: the sum over the chunks; norm, clip coefficient, finite, loss scale              a few microseconds
+//   addChunks        one block: the sum over the chunks                                                          a few microseconds
+//   clipGradientNorm one thread: the sum over the processes; norm, clip coefficient, finite, loss scale          the same
 //   adamW            AdamW, EMA and the copy of the weights that products read, where the gradient is finite     36 or 38 B a parameter
 //                    (gradient read; weight, both moments and EMA read and written; bf16 or f16 copy written)
+//   followWeights    EMA and copy of weights that other processes have updated                                   12 or 14 B a parameter
 //
-// All three stream. A thread takes accesses of 16 bytes of every array (single elements where an array is not aligned), neighbours
+// One process runs the first four over the whole arena. Of several each runs them over its share, without EMA and copy, and the last one
+// over all of it once the shares have been passed round.
+//
+// All that read arrays stream. A thread takes accesses of 16 bytes of every array (single elements where an array is not aligned), neighbours
 // take neighbouring ones. Nothing depends on the order in which blocks run: chunks are fixed, and sums have one order. Every rounding
 // of the update is written out: of a b + c d the compiler fuses one product or the other, and an element's bits would depend on the
 // width of the access that took it.
@@ -27,7 +32,7 @@ constexpr int kWarp = 32;
 constexpr int kThreads = 256;
 /// Elements of the gradient that one block sums: 128 KiB, and 20,600 partial sums of SiT-XL's 675 M parameters.
 constexpr int kChunk = 32768;
-constexpr int kFinishThreads = 1024;
+constexpr int kAddThreads = 1024;
 /// Blocks of adamW on a multiprocessor, at 55 registers a thread: 1024 threads with 80 bytes under way each, about three times what
 /// a rate of 4.3 TB/s over 132 multiprocessors and a latency of 800 ns ask for.
 constexpr int kAdamWBlocks = 4;
@@ -94,12 +99,17 @@ __global__ void __launch_bounds__(kThreads) sumOfSquaresKernel(int64_t count, co
   if (threadIdx.x == 0) chunkSums[blockIdx.x] = sum;
 }
 
-__global__ void __launch_bounds__(kFinishThreads) finishGradientKernel(int64_t chunks, const double* chunkSums, StepState* state,
-                                                                       float maxNorm, float gradientScale) {
+__global__ void __launch_bounds__(kAddThreads) addChunksKernel(int64_t chunks, const double* chunkSums, double* to) {
   double sum = 0;
-  for (int64_t chunk = threadIdx.x; chunk < chunks; chunk += kFinishThreads) sum += chunkSums[chunk];
-  sum = blockSum<kFinishThreads>(sum);
-  if (threadIdx.x == 0) finishGradient(*state, sum, maxNorm, gradientScale);
+  for (int64_t chunk = threadIdx.x; chunk < chunks; chunk += kAddThreads) sum += chunkSums[chunk];
+  sum = blockSum<kAddThreads>(sum);
+  if (threadIdx.x == 0) *to = sum;
+}
+
+__global__ void clipGradientNormKernel(int64_t count, const double* sums, StepState* state, float maxNorm, float gradientScale) {
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i) sum += sums[i];
+  finishGradient(*state, sum, maxNorm, gradientScale);
 }
 
 /// The scalars of one step, computed in double and then rounded, where torch does so.
@@ -128,13 +138,13 @@ struct Arrays {
   C* compute;
 };
 
-template <int N, class C>
-__device__ __forceinline__ void averageWeights(const Arrays<C>& to, const AdamWScalars& s, int64_t i, const float (&p)[N]) {
+template <int N>
+__device__ __forceinline__ void averageWeights(float* ema, float decay, float oneMinusDecay, const float (&p)[N]) {
   float e[N];
-  load(e, to.ema + i);
+  load(e, ema);
 #pragma unroll
-  for (int j = 0; j < N; ++j) e[j] = __fmaf_rn(s.emaDecay, e[j], __fmul_rn(s.oneMinusEmaDecay, p[j]));
-  store(to.ema + i, e);
+  for (int j = 0; j < N; ++j) e[j] = __fmaf_rn(decay, e[j], __fmul_rn(oneMinusDecay, p[j]));
+  store(ema, e);
 }
 
 template <int N, class C>
@@ -156,7 +166,7 @@ __device__ __forceinline__ void updateTrainable(const Arrays<C>& to, const AdamW
   store(to.secondMoment + i, v);
   store(to.weight + i, p);
   if (to.compute) store(to.compute + i, p);
-  if (to.ema) averageWeights(to, s, i, p);
+  if (to.ema) averageWeights(to.ema + i, s.emaDecay, s.oneMinusEmaDecay, p);
 }
 
 template <int N, class C>
@@ -164,7 +174,7 @@ __device__ __forceinline__ void updateFrozen(const Arrays<C>& to, const AdamWSca
   if (!to.ema) return;
   float p[N];
   load(p, to.weight + i);
-  averageWeights(to, s, i, p);
+  averageWeights(to.ema + i, s.emaDecay, s.oneMinusEmaDecay, p);
 }
 
 /// As many blocks as run at once, which go over the arena together: the powers of the bias corrections are taken once a block.
@@ -194,18 +204,45 @@ __global__ void __launch_bounds__(kThreads, kAdamWBlocks)
   }
 }
 
+/// ema and compute may be null.
+template <int N, class C>
+__device__ __forceinline__ void follow(const float* weight, float* ema, C* compute, float decay, float oneMinusDecay, int64_t i) {
+  float p[N];
+  load(p, weight + i);
+  if (compute) store(compute + i, p);
+  if (ema) averageWeights(ema + i, decay, oneMinusDecay, p);
+}
+
+template <int N, class C>
+__global__ void __launch_bounds__(kThreads, kAdamWBlocks)
+    followWeightsKernel(int64_t count, const float* weight, float* ema, C* compute, const StepState* state, float decay, float oneMinusDecay) {
+  if (!state->finite) return;
+  const int64_t stride = int64_t{gridDim.x} * kThreads * N;
+  for (int64_t i = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * N; i < count; i += stride) {
+    if (i + N <= count) {
+      follow<N>(weight, ema, compute, decay, oneMinusDecay, i);
+    } else {
+      for (int64_t j = i; j < count; ++j) follow<1>(weight, ema, compute, decay, oneMinusDecay, j);
+    }
+  }
+}
+
 StepState* stateOf(const Tensor& state) { return static_cast<StepState*>(state.data()); }
 
 int64_t chunksOf(int64_t count) { return (count + kChunk - 1) / kChunk; }
+
+/// As many blocks as run at once, or as few as have something to do.
+LaunchShape passOver(int64_t count, int perThread, int multiprocessors) {
+  const int64_t perBlock = int64_t{kThreads} * perThread;
+  const int64_t blocks = std::min<int64_t>((count + perBlock - 1) / perBlock, int64_t{multiprocessors} * kAdamWBlocks);
+  return {.grid = dim3(static_cast<unsigned>(blocks)), .block = dim3(kThreads)};
+}
 
 template <class C>
 void adamWOf(cudaStream_t stream, int multiprocessors, int64_t count, const Arrays<C>& to, const ArenaRanges& frozen,
              const ArenaRanges& undecayed, const StepState* state, const AdamWSettings& settings) {
   const auto run = [&](auto kernel, int perThread) {
-    const int64_t perBlock = int64_t{kThreads} * perThread;
-    const int64_t blocks = std::min<int64_t>((count + perBlock - 1) / perBlock, int64_t{multiprocessors} * kAdamWBlocks);
-    launch(stream, kernel, {.grid = dim3(static_cast<unsigned>(blocks)), .block = dim3(kThreads)}, count, to, frozen, undecayed, state,
-           settings);
+    launch(stream, kernel, passOver(count, perThread, multiprocessors), count, to, frozen, undecayed, state, settings);
   };
   if (aligned16(to.weight, to.gradient, to.firstMoment, to.secondMoment, to.ema, to.compute)) run(adamWKernel<4, C>, 4);
   else run(adamWKernel<1, C>, 1);
@@ -213,10 +250,9 @@ void adamWOf(cudaStream_t stream, int multiprocessors, int64_t count, const Arra
 
 }  // namespace
 
-int64_t clipGradientNormScratchBytes(int64_t count) { return chunksOf(count) * static_cast<int64_t>(sizeof(double)); }
+int64_t sumOfSquaresScratchBytes(int64_t count) { return chunksOf(count) * static_cast<int64_t>(sizeof(double)); }
 
-void clipGradientNorm(cudaStream_t stream, const Tensor& gradient, const ArenaRanges& frozen, const Tensor& state, float maxNorm,
-                      float gradientScale, const Tensor& scratch) {
+void sumOfSquares(cudaStream_t stream, const Tensor& gradient, const ArenaRanges& frozen, double* sum, const Tensor& scratch) {
   const int64_t count = gradient.elements(), chunks = chunksOf(count);
   double* chunkSums = static_cast<double*>(scratch.data());
   if (chunks > 0) {
@@ -224,7 +260,11 @@ void clipGradientNorm(cudaStream_t stream, const Tensor& gradient, const ArenaRa
     launch(stream, kernel, {.grid = dim3(static_cast<unsigned>(chunks)), .block = dim3(kThreads)}, count, gradient.f32(), frozen,
            chunkSums);
   }
-  launch(stream, finishGradientKernel, {.grid = dim3(1), .block = dim3(kFinishThreads)}, chunks, chunkSums, stateOf(state), maxNorm,
+  launch(stream, addChunksKernel, {.grid = dim3(1), .block = dim3(kAddThreads)}, chunks, chunkSums, sum);
+}
+
+void clipGradientNorm(cudaStream_t stream, const Tensor& sums, const Tensor& state, float maxNorm, float gradientScale) {
+  launch(stream, clipGradientNormKernel, {.grid = dim3(1), .block = dim3(1)}, sums.elements(), sums.f64(), stateOf(state), maxNorm,
          gradientScale);
 }
 
@@ -239,6 +279,23 @@ void adamW(cudaStream_t stream, int multiprocessors, const Tensor& weight, const
     const Arrays<C> to = {weight.f32(), gradient.f32(), firstMoment.f32(), secondMoment.f32(), ema ? ema->f32() : nullptr,
                           computeWeight ? elements<C>(*computeWeight) : nullptr};
     adamWOf(stream, multiprocessors, count, to, frozen, undecayed, stateOf(state), settings);
+  });
+}
+
+void followWeights(cudaStream_t stream, int multiprocessors, const Tensor& weight, const Tensor* ema, const Tensor* computeWeight,
+                   const Tensor& state, double emaDecay) {
+  const int64_t count = weight.elements();
+  if (count == 0) return;
+  withComputeType(computeWeight ? computeWeight->dtype() : DType::f32, [&](auto tag) {
+    using C = typename decltype(tag)::Type;
+    float* const average = ema ? ema->f32() : nullptr;
+    C* const compute = computeWeight ? elements<C>(*computeWeight) : nullptr;
+    const auto run = [&](auto kernel, int perThread) {
+      launch(stream, kernel, passOver(count, perThread, multiprocessors), count, weight.f32(), average, compute, stateOf(state),
+             static_cast<float>(emaDecay), static_cast<float>(1.0 - emaDecay));
+    };
+    if (aligned16(weight.f32(), average, compute)) run(followWeightsKernel<4, C>, 4);
+    else run(followWeightsKernel<1, C>, 1);
   });
 }
 

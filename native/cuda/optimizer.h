@@ -30,15 +30,18 @@ struct AdamWSettings {
   double learningRate, beta1, beta2, epsilon, weightDecay, emaDecay;
 };
 
-/// Bytes of clipGradientNorm's `scratch` (8-byte aligned) for an arena of so many elements.
-int64_t clipGradientNormScratchBytes(int64_t count);
+/// Bytes of sumOfSquares' `scratch` (8-byte aligned) for so many elements.
+int64_t sumOfSquaresScratchBytes(int64_t count);
 
-void clipGradientNorm(cudaStream_t stream, const Tensor& gradient, const ArenaRanges& frozen, const Tensor& state, float maxNorm,
-                      float gradientScale, const Tensor& scratch);
+void sumOfSquares(cudaStream_t stream, const Tensor& gradient, const ArenaRanges& frozen, double* sum, const Tensor& scratch);
+void clipGradientNorm(cudaStream_t stream, const Tensor& sums, const Tensor& state, float maxNorm, float gradientScale);
 /// `ema` and `computeWeight` may be null. `multiprocessors`: of the device.
 void adamW(cudaStream_t stream, int multiprocessors, const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment,
            const Tensor& secondMoment, const Tensor* ema,
            const Tensor* computeWeight, const ArenaRanges& frozen, const ArenaRanges& undecayed, const Tensor& state,
            const AdamWSettings& settings);
+/// `ema` and `computeWeight` may be null.
+void followWeights(cudaStream_t stream, int multiprocessors, const Tensor& weight, const Tensor* ema, const Tensor* computeWeight,
+                   const Tensor& state, double emaDecay);
 
 }  // namespace repa::cuda

@@ -40,33 +40,55 @@ Tensor rangesOn(Device& device, const std::vector<ArenaRange>& ranges, const cha
   return array;
 }
 
+double* sumsOf(const char* op, const Tensor& sums) {
+  requireRank(op, "sums", sums, 1, "[processes]", DType::f64);
+  return sums.f64();
+}
+
+/// The copy of the weights that products read; of weights in f32 there is none.
+void requireCopy(const char* op, const std::optional<Tensor>& computeWeight, const Tensor& weight) {
+  if (!computeWeight) return;
+  requireCompute(op, "computeWeight", *computeWeight);
+  require(computeWeight->dtype() != DType::f32, op,
+          "computeWeight is f32, as the weights are: there is nothing to copy; expected bf16 or f16, or none.");
+  requireShape(op, "computeWeight", *computeWeight, weight.shape(), computeWeight->dtype());
+}
+
+const Tensor* pointer(const std::optional<Tensor>& tensor) { return tensor ? &*tensor : nullptr; }
+
 }  // namespace
 
-void clipGradientNorm(const Tensor& gradient, const std::vector<double>& frozen, const Tensor& state, double maxNorm,
-                      double gradientScale) {
-  const char* op = "clipGradientNorm";
+void sumOfSquares(const Tensor& gradient, const std::vector<double>& frozen, const Tensor& sums, int64_t index) {
+  const char* op = "sumOfSquares";
   requireRank(op, "gradient", gradient, 1, "[n]");
-  StepState* const into = stateOf(op, state);
+  double* const first = sumsOf(op, sums);
+  require(index >= 0 && index < sums.elements(), op,
+          "index is " + std::to_string(index) + "; expected 0 to " + std::to_string(sums.elements() - 1) + ".");
   const Ranges ranges = rangesOf(op, "frozen", frozen, gradient.elements());
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(gradient)) {
       const Tensor array = rangesOn(*cuda, *ranges, op);
-      const Tensor scratch = Tensor::empty(*cuda, {cuda::clipGradientNormScratchBytes(gradient.elements())}, DType::u8, op);
-      return cuda->enqueue(op, [&](cudaStream_t stream) {
-        cuda::clipGradientNorm(stream, gradient, {*ranges, array.data()}, state, static_cast<float>(maxNorm),
-                               static_cast<float>(gradientScale), scratch);
-      });
+      const Tensor scratch = Tensor::empty(*cuda, {cuda::sumOfSquaresScratchBytes(gradient.elements())}, DType::u8, op);
+      return cuda->enqueue(op, [&](cudaStream_t stream) { cuda::sumOfSquares(stream, gradient, {*ranges, array.data()}, first + index, scratch); });
     }
   CpuDevice& queue = cpuQueue(op, gradient);
   cpu::SumOfSquaresArgs squares{.count = gradient.elements(), .gradient = gradient.f32(), .frozen = ranges->data(),
-                                .frozenCount = static_cast<int64_t>(ranges->size()), .state = into, .scratch = nullptr};
+                                .frozenCount = static_cast<int64_t>(ranges->size()), .sum = first + index, .scratch = nullptr};
   const Tensor scratch = scratchFloats(queue, cpu::optimizerKernels().sumOfSquaresScratchFloats(squares, queue.threads()), op);
   squares.scratch = scratch.f32();
-  const cpu::ClipFactorArgs clip{.state = into, .maxNorm = static_cast<float>(maxNorm), .gradientScale = static_cast<float>(gradientScale)};
-  queue.enqueue(op, [squares, clip, ranges](ThreadPool& pool) {
-    cpu::optimizerKernels().sumOfSquares(pool, squares);
-    cpu::optimizerKernels().clipFactor(pool, clip);
-  });
+  queue.enqueue(op, [squares, ranges](ThreadPool& pool) { cpu::optimizerKernels().sumOfSquares(pool, squares); });
+}
+
+void clipGradientNorm(const Tensor& sums, const Tensor& state, double maxNorm, double gradientScale) {
+  const char* op = "clipGradientNorm";
+  const double* const first = sumsOf(op, sums);
+  StepState* const into = stateOf(op, state);
+  const auto norm = static_cast<float>(maxNorm), scale = static_cast<float>(gradientScale);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(sums))
+      return cuda->enqueue(op, [&](cudaStream_t stream) { cuda::clipGradientNorm(stream, sums, state, norm, scale); });
+  const cpu::ClipFactorArgs args{.sums = first, .count = sums.elements(), .state = into, .maxNorm = norm, .gradientScale = scale};
+  cpuQueue(op, sums).enqueue(op, [args](ThreadPool& pool) { cpu::optimizerKernels().clipFactor(pool, args); });
 }
 
 void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment, const Tensor& secondMoment,
@@ -79,12 +101,7 @@ void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMome
   requireShape(op, "firstMoment", firstMoment, weight.shape());
   requireShape(op, "secondMoment", secondMoment, weight.shape());
   if (ema) requireShape(op, "ema", *ema, weight.shape());
-  if (computeWeight) {
-    requireCompute(op, "computeWeight", *computeWeight);
-    require(computeWeight->dtype() != DType::f32, op,
-            "computeWeight is f32, as the weights are: there is nothing to copy; expected bf16 or f16, or none.");
-    requireShape(op, "computeWeight", *computeWeight, weight.shape(), computeWeight->dtype());
-  }
+  requireCopy(op, computeWeight, weight);
   const StepState* const step = stateOf(op, state);
   const Ranges ranges = rangesOf(op, "frozen", frozen, weight.elements());
   const Ranges plain = rangesOf(op, "undecayed", undecayed, weight.elements());
@@ -92,8 +109,8 @@ void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMome
     if (CudaDevice* cuda = cudaQueue(weight)) {
       const Tensor array = rangesOn(*cuda, *ranges, op), plainArray = rangesOn(*cuda, *plain, op);
       return cuda->enqueue(op, [&](cudaStream_t stream) {
-        cuda::adamW(stream, cuda->info().multiprocessors, weight, gradient, firstMoment, secondMoment, ema ? &*ema : nullptr,
-                    computeWeight ? &*computeWeight : nullptr, {*ranges, array.data()}, {*plain, plainArray.data()}, state,
+        cuda::adamW(stream, cuda->info().multiprocessors, weight, gradient, firstMoment, secondMoment, pointer(ema), pointer(computeWeight),
+                    {*ranges, array.data()}, {*plain, plainArray.data()}, state,
                     {.learningRate = learningRate, .beta1 = beta1, .beta2 = beta2, .epsilon = epsilon, .weightDecay = weightDecay,
                      .emaDecay = emaDecay});
       });
@@ -105,6 +122,23 @@ void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMome
                             .undecayedCount = static_cast<int64_t>(plain->size()), .learningRate = learningRate, .beta1 = beta1,
                             .beta2 = beta2, .epsilon = epsilon, .weightDecay = weightDecay, .emaDecay = emaDecay, .state = step};
   cpuQueue(op, weight).enqueue(op, [args, ranges, plain](ThreadPool& pool) { cpu::optimizerKernels().adamW(pool, args); });
+}
+
+void followWeights(const Tensor& weight, const std::optional<Tensor>& ema, const std::optional<Tensor>& computeWeight, const Tensor& state,
+                   double emaDecay) {
+  const char* op = "followWeights";
+  requireRank(op, "weight", weight, 1, "[n]");
+  if (ema) requireShape(op, "ema", *ema, weight.shape());
+  requireCopy(op, computeWeight, weight);
+  const StepState* const step = stateOf(op, state);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(weight))
+      return cuda->enqueue(op, [&](cudaStream_t stream) {
+        cuda::followWeights(stream, cuda->info().multiprocessors, weight, pointer(ema), pointer(computeWeight), state, emaDecay);
+      });
+  if (!ema) return;
+  const cpu::FollowWeightsArgs args{.count = weight.elements(), .weight = weight.f32(), .ema = ema->f32(), .emaDecay = emaDecay, .state = step};
+  cpuQueue(op, weight).enqueue(op, [args](ThreadPool& pool) { cpu::optimizerKernels().followWeights(pool, args); });
 }
 
 }  // namespace repa::ops

@@ -1,5 +1,5 @@
-// The optimizer step over one flat arena of parameters. What the two calls must tell each other, and what the host reads some
-// steps late, stands in a StepState on the device (core/step_state.h), a u8 tensor of its size.
+// The optimizer step over one flat arena of parameters, or over a process's share of it. What the calls must tell each other, and what
+// the host reads some steps late, stands in a StepState on the device (core/step_state.h), a u8 tensor of its size.
 #pragma once
 
 #include <optional>
@@ -9,10 +9,13 @@
 
 namespace repa::ops {
 
-/// Fills `state` from the gradient arena [n]: its norm, the clip coefficient for maxNorm (Infinity: none), whether it is finite, and
-/// the loss scale of the next step (where there is one, that of this step is undone). `frozen` lists begin and end of the ranges
-/// without a gradient. gradientScale multiplies the gradient first.
-void clipGradientNorm(const Tensor& gradient, const std::vector<double>& frozen, const Tensor& state, double maxNorm, double gradientScale);
+/// sums[index] (f64) = the sum of the squares of a gradient [n], in double. `frozen` lists begin and end of the ranges without a gradient.
+void sumOfSquares(const Tensor& gradient, const std::vector<double>& frozen, const Tensor& sums, int64_t index);
+
+/// Fills `state` from the sums of squares [processes] of all shares of the gradient: its norm, the clip coefficient for maxNorm (Infinity:
+/// none), whether it is finite, and the loss scale of the next step (where there is one, that of this step is undone). gradientScale
+/// multiplies the gradient first.
+void clipGradientNorm(const Tensor& sums, const Tensor& state, double maxNorm, double gradientScale);
 
 /// AdamW and the EMA over arenas [n], as torch.optim.AdamW computes them; changes nothing where the state says not finite.
 /// `undecayed` lists begin and end of the ranges without weight decay, as `frozen` those without a gradient; a range may be of both.
@@ -21,5 +24,10 @@ void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMome
            const std::optional<Tensor>& ema,
            const std::optional<Tensor>& computeWeight, const std::vector<double>& frozen, const std::vector<double>& undecayed,
            const Tensor& state, double learningRate, double beta1, double beta2, double epsilon, double weightDecay, double emaDecay);
+
+/// What adamW does besides its update, to weights [n] that other processes have updated: moves the EMA, and writes the copy of the weights.
+/// Changes nothing where the state says not finite.
+void followWeights(const Tensor& weight, const std::optional<Tensor>& ema, const std::optional<Tensor>& computeWeight, const Tensor& state,
+                   double emaDecay);
 
 }  // namespace repa::ops

@@ -293,12 +293,19 @@ export function gpuKernelCases(sizes: GpuKernelSizes, dtype: ComputeDType): GpuK
   ]
 }
 
-/** Of clipGradientNorm and of adamW with the EMA and the weights' copy that products read. */
+/** Of the gradient's norm and of adamW with the EMA and the weights' copy that products read. */
 function optimizerCases(parameters: number, dtype: ComputeDType): GpuKernelCase[] {
   const addon = native()
   const shape = `${parameters} parameters`
   const state = (operands: Operands) =>
     operands.own(Tensor.from(new Uint8Array(STATE_BYTES), [STATE_BYTES], operands.device))
+  const clipping = (operands: Operands, gradient: Tensor, into: Tensor) => {
+    const sums = operands.own(Tensor.empty([1], operands.device, 'f64'))
+    return () => {
+      addon.sumOfSquares(gradient.handle, [], sums.handle, 0)
+      addon.clipGradientNorm(sums.handle, into.handle, 1, 1)
+    }
+  }
   const copy: DeviceDType | undefined = dtype === 'f32' ? undefined : dtype
   return [
     {
@@ -308,8 +315,7 @@ function optimizerCases(parameters: number, dtype: ComputeDType): GpuKernelCase[
       flops: 0,
       bytes: 4 * parameters,
       prepare: (operands) => {
-        const [gradient, into] = [operands.normal('f32', parameters), state(operands)]
-        return () => addon.clipGradientNorm(gradient.handle, [], into.handle, 1, 1)
+        return clipping(operands, operands.normal('f32', parameters), state(operands))
       },
     },
     {
@@ -329,7 +335,7 @@ function optimizerCases(parameters: number, dtype: ComputeDType): GpuKernelCase[
         const cast = copy ? operands.own(Tensor.empty([parameters], operands.device, copy)) : undefined
         const into = state(operands)
         // Says that the gradient is finite, without which nothing is updated.
-        addon.clipGradientNorm(g.handle, [], into.handle, 1, 1)
+        clipping(operands, g, into)()
         const settings = [1e-4, 0.9, 0.999, 1e-8, 0, 0.9999] as const
         const arrays = [
           w.handle,

@@ -47,15 +47,27 @@ export class JoinedWorld implements World {
     await this.#group.agree(null)
   }
 
+  comesTo(place: string): Promise<void> {
+    return this.#group.comesTo(place)
+  }
+
   begins(step: number, wantsToStop: boolean): Promise<boolean> {
     return this.#group.begins(step, wantsToStop)
   }
 
-  sum(tensors: readonly Tensor[]): void {
+  allReduceSum(tensors: readonly Tensor[]): void {
     this.#communicator.allReduceSum(tensors)
   }
 
-  share(tensors: readonly Tensor[]): void {
+  reduceScatterSum(tensor: Tensor, share: number): void {
+    this.#communicator.reduceScatterSum(tensor, share)
+  }
+
+  allGather(tensor: Tensor, share: number): void {
+    this.#communicator.allGather(tensor, share)
+  }
+
+  broadcast(tensors: readonly Tensor[]): void {
     for (const tensor of tensors) this.#communicator.broadcast(tensor)
   }
 

@@ -14,14 +14,26 @@ export interface World {
   /** Waits until all have come here. */
   meet(): Promise<void>
   /**
+   * That the leader has come to this place of the program too, where what follows is for all together; it waits for nobody. Anywhere else
+   * all fail.
+   */
+  comesTo(place: string): Promise<void>
+  /**
    * Whether step `step` is to be made: not once any process wants to stop. Then this is the same step for all of them, whatever each has
    * under way.
    */
   begins(step: number, wantsToStop: boolean): Promise<boolean>
   /** Enqueues: each tensor (f32) becomes its sum over the processes. */
-  sum(tensors: readonly Tensor[]): void
+  allReduceSum(tensors: readonly Tensor[]): void
+  /**
+   * Enqueues: of a tensor [n] (f32), this process's share becomes its sum over the processes: `share` elements from `rank * share` on, and
+   * of the last process all that are left too. What else the tensor holds means nothing any more.
+   */
+  reduceScatterSum(tensor: Tensor, share: number): void
+  /** Enqueues: of a tensor [n] (f32 or f64), every share becomes that of the process that owns it. */
+  allGather(tensor: Tensor, share: number): void
   /** Enqueues: each tensor (f32) becomes the leader's. */
-  share(tensors: readonly Tensor[]): void
+  broadcast(tensors: readonly Tensor[]): void
 }
 
 /** A process on its own. */
@@ -30,7 +42,10 @@ export const ALONE: World = {
   size: 1,
   agree: async (value) => value,
   meet: async () => {},
+  comesTo: async () => {},
   begins: async (_, wantsToStop) => !wantsToStop,
-  sum: () => {},
-  share: () => {},
+  allReduceSum: () => {},
+  reduceScatterSum: () => {},
+  allGather: () => {},
+  broadcast: () => {},
 }

@@ -38,8 +38,9 @@ export function fitStep(options: Omit<PlannedStepOptions, 'recompute'>, room: nu
 /** The fewest passes in which the batch fits, more than the configuration has; undefined where no number of them does. */
 export function fewestPasses(options: Omit<PlannedStepOptions, 'recompute'>, room: number): number | undefined {
   const { batch, accumulate: now } = options.configuration
-  for (let accumulate = now + 1; accumulate <= batch; accumulate++) {
-    if (batch % accumulate === 0 && isFit({ ...options.configuration, accumulate })) return accumulate
+  const own = batch / (options.processes ?? 1)
+  for (let accumulate = now + 1; accumulate <= own; accumulate++) {
+    if (own % accumulate === 0 && isFit({ ...options.configuration, accumulate })) return accumulate
   }
   return undefined
 
@@ -59,9 +60,8 @@ export function fewestPasses(options: Omit<PlannedStepOptions, 'recompute'>, roo
  *
  * @throws {Error} where even that is too little: a machine that runs out of memory kills the process, maybe another's, in place of an error
  */
-export async function chooseRecomputation({ notice, processes, ...rest }: FitRequest): Promise<Recomputation> {
-  const { configuration, device } = rest
-  const request = { ...rest, configuration: { ...configuration, batch: configuration.batch / processes } }
+export async function chooseRecomputation({ notice, ...request }: FitRequest): Promise<Recomputation> {
+  const { configuration, device, processes } = request
   const gpu = gpuOf(device)
   // Processes on a CPU share the machine's memory; a GPU is one process's.
   const room = gpu ? memoryStats(device).limitBytes - RESERVED_BYTES : memoryStats(device).limitBytes / processes

@@ -90,7 +90,7 @@ export interface TrainingPlan {
     readonly flopsPerImage: number
     /** Read and written by clipping, AdamW and EMA, in each process. */
     readonly optimizerBytes: number
-    /** That each process sends, and receives, of gradients: as a ring of them sums, which is the least. */
+    /** That each process sends, and receives, of gradients and then of weights: as in a ring of them, which is the least. */
     readonly exchangedBytes: number
   }
   readonly speed: ExpectedSpeed | undefined
@@ -135,8 +135,9 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
   const models = await statedModels(training.encoders)
   const notices: string[] = []
   const cachedEncoders = await encodersWithFeatures(training, data, (sentence) => notices.push(sentence))
-  const stepOf = (change: Pick<TrainingConfiguration, 'batch' | 'accumulate'>) => ({
+  const stepOf = (change: Partial<Pick<TrainingConfiguration, 'batch' | 'accumulate'>>) => ({
     configuration: { ...training, ...change, precision },
+    processes,
     data,
     cachedEncoders,
     statedModels: models,
@@ -144,7 +145,7 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
     machine: { threads, multiprocessors: gpu.multiprocessors },
   })
   const own = training.batch / processes
-  const asked = stepOf({ ...training, batch: own })
+  const asked = stepOf({})
   const { step, recompute, fits, plainBytes } = fitStep(asked, memoryBytes)
   const model = typeof training.model === 'string' ? training.model : `${step.model.kind} of free sizes`
   const work = workOf(step, own, processes)
@@ -184,7 +185,8 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
       fewestPasses: fits ? undefined : fewestPasses(asked, memoryBytes),
       largestBatch: fits
         ? undefined
-        : processes * largestBatch((batch) => fitStep(stepOf({ batch, accumulate: 1 }), memoryBytes).fits, own),
+        : processes *
+          largestBatch((batch) => fitStep(stepOf({ batch: processes * batch, accumulate: 1 }), memoryBytes).fits, own),
     },
     work,
     speed,

@@ -3,6 +3,7 @@ import type { Encoder } from '../alignment/encoder.ts'
 import type { EncoderName } from '../alignment/encoder-names.ts'
 import { emptyEncoder } from '../alignment/encoders.ts'
 import type { Dataset } from '../data/dataset.ts'
+import { ALONE } from '../distributed/world.ts'
 import type { AnyTransformerConfig } from '../models/transformer-kinds.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
 import { withAddon } from '../native.ts'
@@ -14,6 +15,7 @@ import type { Recomputation } from '../tensor/recomputation.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { alignmentOf, requireConsistentAlignment } from '../training/alignment-settings.ts'
 import type { TrainingConfiguration } from '../training/configuration.ts'
+import { MOMENTS, type Moments } from '../training/moments.ts'
 import type { Precision } from '../training/precision.ts'
 import { createModel } from '../training/run.ts'
 import { Trainer } from '../training/trainer.ts'
@@ -27,6 +29,8 @@ export interface PlannedStepOptions {
   readonly configuration: TrainingConfiguration & { readonly precision: Precision }
   /** In place of the configuration's, which may leave it open. Default: nothing. */
   readonly recompute?: Recomputation
+  /** That share the configuration's batch; the step is that of the first. Default: 1. */
+  readonly processes?: number
   readonly data: Dataset
   /** Encoders that do not run, for their features are with the data. Default: none. */
   readonly cachedEncoders?: readonly string[]
@@ -53,23 +57,19 @@ export interface PlannedStep {
   readonly restingBytes: number
   /** Floating-point operations of a step, of products and attention, a multiply-add being two. */
   readonly flops: Readonly<Record<'encoder' | 'forward' | 'backward', number>>
-  /** What the optimizer's pass reads and writes, in bytes. */
+  /** What the optimizer's passes read and write, in bytes. */
   readonly optimizerTraffic: number
   /** The state dict, in the reference's order. */
   readonly entries: readonly StateEntry[]
 }
 
-const ROLES: Readonly<Record<ArenaRole, Purpose>> = {
-  weights: 'weights',
-  gradients: 'gradients',
-  firstMoments: 'moments',
-  secondMoments: 'moments',
-  ema: 'EMA',
-}
+const ROLES = { weights: 'weights', gradients: 'gradients', ema: 'EMA' } as const satisfies Partial<
+  Record<ArenaRole, Purpose>
+>
 
 /** Builds the model, its encoders and its optimizer at full size and makes two steps, without memory for any of it. */
 export function planStep(options: PlannedStepOptions): PlannedStep {
-  const { configuration, recompute = 'none', data, cachedEncoders = [], device, machine } = options
+  const { configuration, recompute = 'none', data, cachedEncoders = [], device, machine, processes = 1 } = options
   requireConsistentAlignment(configuration)
   const planning = new PlanningDevice(machine)
   const { allocator, ledger } = planning.planner
@@ -83,11 +83,13 @@ export function planStep(options: PlannedStepOptions): PlannedStep {
       recompute,
       model,
       data,
+      // What is exchanged is exchanged in place.
+      world: { ...ALONE, size: processes },
       ...alignmentOf(configuration, encoders, model.config.depth),
     })
-    bookArena(model.arena, planning)
+    bookArena(model.arena, trainer.optimizer.moments, planning)
     const step = () => {
-      planning.during('batch', () => void trainer.makeStep(emptyBatch(configuration.batch)))
+      planning.during('batch', () => void trainer.makeStep(emptyBatch(configuration.batch / processes)))
     }
     // What is made once, as a resampled table of positions, is there after the first step.
     step()
@@ -108,7 +110,7 @@ export function planStep(options: PlannedStepOptions): PlannedStep {
       takenBytes: allocator.takenBytes,
       restingBytes,
       flops: flopsOf(ledger),
-      optimizerTraffic: optimizerTraffic(model.arena),
+      optimizerTraffic: optimizerTraffic(model.arena, processes),
       entries: model.entries,
     }
   })
@@ -177,7 +179,7 @@ function featuresOf(name: EncoderName, width: number): Encoder {
 }
 
 /** Books the arrays of an arena under their roles, and what is computed with their parts under the parts' names. */
-function bookArena(arena: ParameterArena, planning: PlanningDevice): void {
+function bookArena(arena: ParameterArena, moments: Moments, planning: PlanningDevice): void {
   const parts = new Map(
     arena.parameters.map(({ name, value }) => [
       plannedOf(value.handle).offset,
@@ -188,9 +190,10 @@ function bookArena(arena: ParameterArena, planning: PlanningDevice): void {
     plannedOf(array.handle).storage.assign(purpose)
     planning.nameParts(array.handle, parts)
   }
-  for (const [role, purpose] of Object.entries(ROLES) as [ArenaRole, Purpose][]) {
-    if (arena.has(role)) book(arena.array(role), purpose)
+  for (const [role, purpose] of Object.entries(ROLES) as [keyof typeof ROLES, Purpose][]) {
+    book(arena.array(role), purpose)
   }
+  for (const role of MOMENTS) book(moments.of(role), 'moments')
   if (arena.compute) book(arena.compute, 'low-precision weights')
 }
 
@@ -203,8 +206,12 @@ function countByPart(entries: readonly StateEntry[]): ReadonlyMap<string, number
   return counts
 }
 
-/** Clipping reads the gradients; AdamW reads them again, and reads and writes weights, both moments and the EMA, and writes the copy. */
-function optimizerTraffic(arena: ParameterArena): number {
+/**
+ * Clipping reads the gradients; AdamW reads them again, and reads and writes weights, both moments and the EMA, and writes the copy. One of
+ * several processes does so with its share, and reads all weights for the EMA and the copy.
+ */
+function optimizerTraffic(arena: ParameterArena, processes: number): number {
   const FLOAT = 4
-  return arena.size * FLOAT * (2 + 2 * 4) + (arena.compute ? arena.size * 2 : 0)
+  const [own, average, copy] = [FLOAT * (2 + 2 * 3), FLOAT * 2, arena.compute ? 2 : 0]
+  return arena.size * (own / processes + average + copy + (processes > 1 ? FLOAT : 0))
 }

@@ -19,7 +19,7 @@ import { tensorRules } from './rules/tensors.ts'
 
 /** Ops with which a step comes to another part of itself. */
 const BACKWARD = /Backward$|Gradients?$/
-const OPTIMIZER = new Set(['clipGradientNorm', 'adamW'])
+const OPTIMIZER = new Set(['sumOfSquares', 'clipGradientNorm', 'adamW', 'followWeights'])
 /** What a pass over samples begins with: a step may make several. */
 const PASS = new Set(['samplePosterior', 'interpolant', 'combineSamples'])
 

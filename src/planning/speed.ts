@@ -44,7 +44,7 @@ export function expectedSpeed(request: SpeedRequest, measurements: readonly Meas
     ...each,
     basis: each.basis === 'measured' ? 'scaled from a measurement' : each.basis,
     imagesPerSecond: processes * each.imagesPerSecond,
-    explanation: `${each.explanation}; ${processes} times that: what exchanging gradients takes nobody has measured, and the optimizer's work is not divided`,
+    explanation: `${each.explanation}; ${processes} times that: what exchanging gradients and weights takes nobody has measured`,
   }
 }
 

@@ -49,14 +49,20 @@ function entriesOf(model: Model, role: ArenaRole): StateEntry[] {
   return model.entries.filter(({ parameter }) => !moments || parameter.trainable)
 }
 
-/** The tensors of one of an arena's arrays, read when they are written. */
-export function arenaTensors(model: Model, role: CheckpointRole): SafetensorsSource[] {
+/** A role's tensors, read when they are written: from the arena's array that `arrayOf`, called once, then names. Default: the role's own. */
+export function arenaTensors(
+  model: Model,
+  role: CheckpointRole,
+  arrayOf: () => ArenaRole = () => role,
+): SafetensorsSource[] {
+  let array: ArenaRole | undefined
   return entriesOf(model, role).map((entry) => ({
     name: entry.name,
     dtype: 'f32' as const,
     shape: entry.shape,
     data: async () => {
-      using view = model.arena.view(role, entry)
+      array ??= arrayOf()
+      using view = model.arena.view(array, entry)
       return (await view.toHost()).data
     },
   }))
@@ -167,12 +173,13 @@ export async function readCheckpointJson(checkpoint: string): Promise<{ path: st
   return { path, json: parseJson(text, path) }
 }
 
-/** Loads arrays of a checkpoint into a model. */
+/** Loads arrays of a checkpoint into a model's, each into that of its own role unless `array` names another. */
 export async function loadArena(
   checkpoint: string,
   model: Model,
   files: readonly CheckpointFile[],
-  roles: readonly ArenaRole[],
+  roles: readonly CheckpointRole[],
+  array?: ArenaRole,
 ): Promise<void> {
   for (const { file, parts } of files) {
     const wanted = parts.filter(({ role }) => roles.includes(role))
@@ -186,7 +193,7 @@ export async function loadArena(
         shapeOf: (name) => opened.tensors.get(prefix + name)!.shape,
         read: (name) => opened.read(prefix + name),
       }
-      await loadState(entriesOf(model, role), model.arena, role, source)
+      await loadState(entriesOf(model, role), model.arena, array ?? role, source)
     }
   }
 }

@@ -12,7 +12,6 @@ import type { WritableFileSystem } from '../formats/atomic-file.ts'
 import type { SafetensorsSource } from '../formats/safetensors-writer.ts'
 import type { Model } from '../models/model.ts'
 import { type AnyTransformerConfig, transformerConfigSchema } from '../models/transformer-kinds.ts'
-import type { ArenaRole } from '../nn/parameter-arena.ts'
 import {
   arenaTensors,
   type CheckpointFile,
@@ -25,6 +24,7 @@ import {
   readCheckpointJson,
   writeCheckpointFiles,
 } from './checkpoint-files.ts'
+import { MOMENTS, type Moments } from './moments.ts'
 import type { OptimizerCounters } from './optimizer.ts'
 
 const FORMAT = 1
@@ -57,11 +57,16 @@ export const CHECKPOINT_FILES: readonly CheckpointFile[] = [MODEL_FILE, EMA_FILE
 export async function saveCheckpoint(
   folder: string,
   model: Model & { readonly config: AnyTransformerConfig },
+  moments: Moments,
   state: Omit<CheckpointState, 'format' | 'model'>,
   options: { fileSystem?: WritableFileSystem } = {},
 ): Promise<string> {
   const target = join(folder, checkpointName(state.step))
-  await writeCheckpoint(target, { ...state, model: model.config }, (role) => arenaTensors(model, role), options)
+  const tensorsOf = (role: CheckpointRole) =>
+    role === 'firstMoments' || role === 'secondMoments'
+      ? arenaTensors(model, role, () => moments.gather(role))
+      : arenaTensors(model, role)
+  await writeCheckpoint(target, { ...state, model: model.config }, tensorsOf, options)
   return target
 }
 
@@ -87,9 +92,20 @@ export async function readCheckpointState(checkpoint: string): Promise<Checkpoin
   return parseConfiguration(stateSchema, json, path)
 }
 
-/** Loads arrays of a checkpoint into a model: `weights` and `ema`, and for training also both moments. */
-export async function loadCheckpoint(checkpoint: string, model: Model, roles: readonly ArenaRole[]): Promise<void> {
+/** Loads arrays of a checkpoint into a model. */
+export async function loadCheckpoint(
+  checkpoint: string,
+  model: Model,
+  roles: readonly ('weights' | 'ema')[],
+): Promise<void> {
   await loadArena(checkpoint, model, CHECKPOINT_FILES, roles)
+}
+
+/** Loads what training needs besides. */
+export async function loadMoments(checkpoint: string, model: Model, moments: Moments): Promise<void> {
+  for (const role of MOMENTS) {
+    await moments.load(role, (array) => loadArena(checkpoint, model, CHECKPOINT_FILES, [role], array))
+  }
 }
 
 /** Continues an optimizer's counters. */

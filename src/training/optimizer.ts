@@ -1,7 +1,10 @@
+import { ALONE, type World } from '../distributed/world.ts'
 import { native } from '../native.ts'
 import type { ParameterArena } from '../nn/parameter-arena.ts'
 import { keep } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
+import { ArenaShare } from './arena-share.ts'
+import { Moments } from './moments.ts'
 
 export interface AdamWOptions {
   readonly learningRate: number
@@ -62,20 +65,36 @@ export type OptimizerCounters = Pick<StepState, 'updates' | 'skipped'> & Partial
 export const STATE_BYTES = 48
 const OFFSETS = { gradNorm: 8, finite: 20, updates: 24, skipped: 32, lossScale: 40, stepsAtScale: 44 }
 
-/** AdamW with global-norm clipping and an exponential moving average, one pass over the arena; nothing returns to the host. */
+/**
+ * AdamW with global-norm clipping and an exponential moving average, one pass over the arena; nothing returns to the host. Several processes
+ * update a share of the weights each (arena-share.ts) and pass them on.
+ */
 export class AdamW implements Disposable {
   readonly options: AdamWOptions
+  readonly moments: Moments
   readonly #arena: ParameterArena
+  readonly #world: World
+  readonly #share: ArenaShare
+  /** This process's part of the arena's arrays. */
+  readonly #own: Readonly<Record<'weights' | 'gradients', Tensor>>
+  /** Of the squares of the gradient, of every process's share: f64 [processes]. */
+  readonly #sums: Tensor
   readonly #state: Tensor
 
   /** A fresh optimizer: zero moments, and the EMA a copy of the weights. */
-  constructor(arena: ParameterArena, options: Partial<AdamWOptions> = {}) {
+  constructor(arena: ParameterArena, options: Partial<AdamWOptions> = {}, world: World = ALONE) {
     this.options = { ...REPA_ADAMW, ...options }
     this.#arena = arena
+    this.#world = world
+    this.#share = new ArenaShare(arena, world)
     arena.allocateGradients()
-    arena.array('firstMoments')
-    arena.array('secondMoments')
+    this.#own = {
+      weights: keep(this.#share.of(arena.array('weights'))),
+      gradients: keep(this.#share.of(arena.array('gradients'))),
+    }
+    this.moments = new Moments(arena, world)
     native().copy(arena.array('ema').handle, arena.array('weights').handle)
+    this.#sums = keep(Tensor.empty([world.size], arena.device, 'f64'))
     this.#state = keep(Tensor.empty([STATE_BYTES], arena.device, 'u8'))
     this.restore({ updates: 0, skipped: 0 })
   }
@@ -86,9 +105,10 @@ export class AdamW implements Disposable {
   }
 
   /**
-   * Clips, updates the weights and moments, and moves the EMA, unless a gradient is not finite: then nothing changes. The loss scale
-   * is undone; gradientScale (1 / passes) averages gradients that several passes accumulated. `settings` are this step's, where they
-   * are not as in the options.
+   * Clips, updates the weights and moments, and moves the EMA, unless a gradient is not finite: then nothing changes. The gradient is the
+   * sum of the processes'; afterwards each array of gradients holds only this process's share of that. The loss scale is undone;
+   * gradientScale (1 / passes) averages gradients that several passes accumulated. `settings` are this step's, where they are not as in
+   * the options.
    */
   step(gradientScale = 1, settings: StepSettings = {}): void {
     const {
@@ -104,17 +124,26 @@ export class AdamW implements Disposable {
       ...settings,
     }
     const arena = this.#arena
-    const gradients = arena.array('gradients').handle
-    native().clipGradientNorm(gradients, arena.frozen, this.#state.handle, maxGradNorm, gradientScale)
+    const world = this.#world
+    const share = this.#share
+    const isWhole = world.size === 1
+    const gradients = this.#own.gradients.handle
+    const frozen = share.ranges(arena.frozen)
+    const ema = arena.array('ema').handle
+    const compute = arena.compute?.handle ?? null
+    world.reduceScatterSum(arena.array('gradients'), share.equal)
+    native().sumOfSquares(gradients, frozen, this.#sums.handle, world.rank)
+    world.allGather(this.#sums, 1)
+    native().clipGradientNorm(this.#sums.handle, this.#state.handle, maxGradNorm, gradientScale)
     native().adamW(
-      arena.array('weights').handle,
+      this.#own.weights.handle,
       gradients,
-      arena.array('firstMoments').handle,
-      arena.array('secondMoments').handle,
-      arena.array('ema').handle,
-      arena.compute?.handle ?? null,
-      arena.frozen,
-      undecayed,
+      this.moments.of('firstMoments').handle,
+      this.moments.of('secondMoments').handle,
+      isWhole ? ema : null,
+      isWhole ? compute : null,
+      frozen,
+      share.ranges(undecayed),
       this.#state.handle,
       learningRate,
       betas[0],
@@ -123,6 +152,10 @@ export class AdamW implements Disposable {
       weightDecay,
       emaDecay,
     )
+    if (isWhole) return
+    const weights = arena.array('weights')
+    world.allGather(weights, share.equal)
+    native().followWeights(weights.handle, ema, compute, this.#state.handle, emaDecay)
   }
 
   /** The state after everything enqueued so far. */
@@ -142,7 +175,7 @@ export class AdamW implements Disposable {
   }
 
   /**
-   * Continues where a checkpoint stopped; the moments and the EMA are the arena's. One of a run without loss scaling lets it begin
+   * Continues where a checkpoint stopped; the moments are loaded by themselves, and the EMA is the arena's. One of a run without loss scaling lets it begin
    * anew, and a scale is left out where this optimizer has none.
    */
   restore({ updates, skipped, lossScaling }: OptimizerCounters): void {
@@ -158,7 +191,7 @@ export class AdamW implements Disposable {
   }
 
   dispose(): void {
-    this.#state.dispose()
+    for (const tensor of [...Object.values(this.#own), this.moments, this.#sums, this.#state]) tensor.dispose()
   }
 
   [Symbol.dispose](): void {

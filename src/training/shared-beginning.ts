@@ -13,8 +13,8 @@ export interface SharedSettings {
 }
 
 /**
- * Holds the processes of a training to one computation, and lets all begin with the leader's weights and moments, as PyTorch's
- * DistributedDataParallel does with weights.
+ * Holds the processes of a training to one computation, and lets all begin with the leader's weights, as PyTorch's
+ * DistributedDataParallel does, and their averages.
  *
  * @throws {Error} in the processes whose settings are not the leader's
  */
@@ -24,7 +24,7 @@ export async function beginAlike(world: World, model: AnyTransformer, settings: 
   const leaders = await world.agree(own)
   requireAlike(own, leaders)
   const { arena } = model
-  world.share((['weights', 'ema', 'firstMoments', 'secondMoments'] as const).map((role) => arena.array(role)))
+  world.broadcast([arena.array('weights'), arena.array('ema')])
   arena.refreshCompute()
 }
 

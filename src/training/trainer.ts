@@ -19,8 +19,9 @@ import { Tensor } from '../tensor/tensor.ts'
 import { type AlignmentEncoder, isCached } from './cached-encoder.ts'
 import { featureTargets, uploadFeatures } from './cached-targets.ts'
 import { CapturedStep } from './captured-step.ts'
-import { countersOf, loadCheckpoint, readCheckpointState, saveCheckpoint } from './checkpoint.ts'
+import { countersOf, loadCheckpoint, loadMoments, readCheckpointState, saveCheckpoint } from './checkpoint.ts'
 import { CHECKPOINTS, checkpointName } from './checkpoint-files.ts'
+import { MOMENTS } from './moments.ts'
 import { forwardBackward, type Objective } from './objective.ts'
 import { objectiveFor } from './objectives.ts'
 import { AdamW } from './optimizer.ts'
@@ -126,7 +127,8 @@ export class Trainer implements AsyncDisposable {
         `Self-alignment needs times between steps, which a ${model.config.kind} has not; it is for SiT models.`,
       )
     }
-    this.optimizer = new AdamW(model.arena, { ...options, lossScale: options.lossScale ?? precision.lossScale })
+    const lossScale = options.lossScale ?? precision.lossScale
+    this.optimizer = new AdamW(model.arena, { ...options, lossScale }, this.#world)
   }
 
   /** Steps made so far. */
@@ -139,8 +141,9 @@ export class Trainer implements AsyncDisposable {
     return this.#isStopped
   }
 
-  /** Continues from a checkpoint folder: weights, moments, EMA and counters. */
+  /** Continues from a checkpoint folder: weights, moments, EMA and counters. Several processes do so together. */
   async restore(checkpoint: string): Promise<void> {
+    await this.#world.comesTo('a checkpoint to go on from')
     const state = await readCheckpointState(checkpoint)
     if (state.seed !== this.#options.seed) {
       throw new RangeError(
@@ -148,7 +151,8 @@ export class Trainer implements AsyncDisposable {
       )
     }
     requireSameComputation(checkpoint, state.model, this.model.config)
-    await loadCheckpoint(checkpoint, this.model, ['weights', 'ema', 'firstMoments', 'secondMoments'])
+    await loadCheckpoint(checkpoint, this.model, ['weights', 'ema'])
+    await loadMoments(checkpoint, this.model, this.optimizer.moments)
     this.model.arena.refreshCompute()
     this.optimizer.restore(countersOf(state))
     await this.#closeLoader()
@@ -156,22 +160,21 @@ export class Trainer implements AsyncDisposable {
   }
 
   /**
-   * Writes `RUN/checkpoints/STEP/` (checkpoint.ts says what) and returns that folder; `repa sample --checkpoint RUN` takes it. Of several
-   * processes one writes, for all.
+   * Writes `RUN/checkpoints/STEP/` (checkpoint.ts says what) and returns that folder; `repa sample --checkpoint RUN` takes it. Several
+   * processes do so together: one writes, for all.
    */
   async save(run: string): Promise<string> {
+    await this.#world.comesTo(`the checkpoint of step ${this.#step}`)
     const { updates, skipped, lossScaling } = await this.optimizer.state()
+    const { moments } = this.optimizer
     const { seed, configuration } = this.#options
     const checkpoints = join(run, CHECKPOINTS)
-    if (this.#world.rank > 0) return join(checkpoints, checkpointName(this.#step))
-    return saveCheckpoint(checkpoints, this.model, {
-      step: this.#step,
-      updates,
-      skipped,
-      lossScaling,
-      seed,
-      configuration,
-    })
+    if (this.#world.rank > 0) {
+      for (const role of MOMENTS) moments.gather(role)
+      return join(checkpoints, checkpointName(this.#step))
+    }
+    const state = { step: this.#step, updates, skipped, lossScaling, seed, configuration }
+    return saveCheckpoint(checkpoints, this.model, moments, state)
   }
 
   /**
@@ -321,10 +324,7 @@ export class Trainer implements AsyncDisposable {
     )
     const { size } = this.#world
     const losses = lossesOfPasses(passes, size)
-    this.#world.sum([
-      this.model.arena.array('gradients'),
-      ...Object.values(losses).filter((loss) => loss !== undefined),
-    ])
+    this.#world.allReduceSum(Object.values(losses).filter((loss) => loss !== undefined))
     // Last: where memory runs out before, the step has changed nothing.
     this.optimizer.step(1 / (accumulate * size))
     return losses

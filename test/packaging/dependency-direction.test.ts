@@ -24,8 +24,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     'native.ts',
   ],
   benchmark: ['training', 'models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
-  // A planned step is the trainer's, and its machine's speed is what was benchmarked, or a data sheet's.
-  planning: ['benchmark', 'training', 'models', 'alignment', 'data', 'nn', 'tensor', 'native.ts'],
+  // A planned step is the trainer's, of one of several processes maybe, and its machine's speed is what was benchmarked, or a data sheet's.
+  planning: ['benchmark', 'training', 'distributed', 'models', 'alignment', 'data', 'nn', 'tensor', 'native.ts'],
   conversion: ['training', 'models', 'alignment', 'formats', 'nn', 'tensor'],
   // Its self-test is a small training step.
   doctor: ['benchmark', 'training', 'models', 'tensor', 'native.ts'],

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { emptyEncoder } from '../../src/alignment/encoders.ts'
 import { Dataset } from '../../src/data/dataset.ts'
+import { ALONE } from '../../src/distributed/world.ts'
 import { native } from '../../src/native.ts'
 import { planStep } from '../../src/planning/planned-step.ts'
 import { memoryStats, resetPeakMemory, trimMemory } from '../../src/tensor/device.ts'
@@ -18,6 +19,8 @@ interface Case {
   readonly name: string
   readonly training: TrainingOptions
   readonly recompute?: Recomputation
+  /** That share the batch; what they exchange takes no memory of a step. */
+  readonly processes?: number
   /** Of the images, in pixels. */
   readonly size: number
   readonly moments: boolean
@@ -66,6 +69,13 @@ const CASES: readonly Case[] = [
     moments: true,
   },
   {
+    name: 'one of four processes',
+    training: { model: { kind: 'SiT', ...small }, encoders: [{ name: 'hog' }], batch: 16 },
+    processes: 4,
+    size: 256,
+    moments: true,
+  },
+  {
     name: 'CLIP and MoCo v3 at once',
     training: {
       model: { kind: 'SiT', ...small },
@@ -97,7 +107,12 @@ function shrunken(entry: Case): Case {
   return {
     ...entry,
     size: Math.min(entry.size, 64),
-    training: { ...entry.training, model: { ...model, hidden: 96 } as never, batch: 2, projectorWidth: 128 },
+    training: {
+      ...entry.training,
+      model: { ...model, hidden: 96 } as never,
+      batch: 2 * (entry.processes ?? 1),
+      projectorWidth: 128,
+    },
   }
 }
 
@@ -111,7 +126,7 @@ test.for(
   ),
 )(
   'the planned peak is the real one: $name, on $device',
-  async ({ device, missing, training, recompute, size, moments }, { skip }) => {
+  async ({ device, missing, training, recompute, processes = 1, size, moments }, { skip }) => {
     if (missing) skip(`there is no ${device} here`)
     const precision = device === 'cpu' ? ('fp32' as const) : ('bf16' as const)
     const configuration = { ...trainingSchema.parse({ ...training, precision }), precision }
@@ -123,7 +138,7 @@ test.for(
       storedLatentShape: moments ? [8, size / 8, size / 8] : undefined,
     })
     const machine = { threads: native().cpuInfo().threads, multiprocessors: 132 }
-    const planned = planStep({ configuration, recompute, data, device, machine })
+    const planned = planStep({ configuration, recompute, processes, data, device, machine })
 
     // Blocks that an earlier test left would be handed out again, though they are larger.
     trimMemory(device)
@@ -134,9 +149,10 @@ test.for(
       recompute,
       model,
       data,
+      world: { ...ALONE, size: processes },
       ...alignmentOf(configuration, encoders, model.config.depth),
     })
-    const { batch } = configuration
+    const batch = configuration.batch / processes
     const samples = {
       step: 0,
       epoch: 0,

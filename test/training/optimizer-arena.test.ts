@@ -1,8 +1,9 @@
-/** The two native calls of an optimizer step on bare arrays: frozen ranges, arrays that are not aligned, the narrow copy. */
+/** The native calls of an optimizer step on bare arrays: shares of several processes, frozen ranges, arrays that are not aligned, the narrow copy. */
 import { describe, expect, test } from 'vitest'
 import { native } from '../../src/native.ts'
 import type { Device } from '../../src/tensor/device.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
+import { ArenaShare } from '../../src/training/arena-share.ts'
 import { STATE_BYTES } from '../../src/training/optimizer.ts'
 import { random, roundTo } from '../reference/array.ts'
 import { DEVICES } from '../tensor/devices.ts'
@@ -18,6 +19,8 @@ interface Step {
   readonly compute?: 'bf16' | 'f16'
   /** Elements by which every array is off its alignment. */
   readonly shift?: number
+  /** So many processes' shares are updated, one after another. Default: the whole in one pass. */
+  readonly shares?: number
 }
 
 interface Arrays {
@@ -41,7 +44,7 @@ function expectSameArrays(actual: Arrays, expected: Arrays): void {
 /** What two steps make of arrays of random numbers. */
 async function run(
   device: Device,
-  { gradient, frozen, undecayed = [], maxNorm, ema = true, compute, shift = 0 }: Step,
+  { gradient, frozen, undecayed = [], maxNorm, ema = true, compute, shift = 0, shares = 1 }: Step,
 ): Promise<Arrays> {
   const count = gradient.length
   const made: Tensor[] = []
@@ -63,12 +66,22 @@ async function run(
     values(count, 4),
   ].map(array) as [Tensor, Tensor, Tensor, Tensor, Tensor]
   const copy = compute && own(own(Tensor.empty([count + shift], device, compute)).view(shift, [count]))
+  const sums = own(Tensor.empty([shares], device, 'f64'))
   const state = own(Tensor.from(new Uint8Array(STATE_BYTES), [STATE_BYTES], device))
   for (let step = 0; step < 2; step++) {
-    native().clipGradientNorm(g.handle, frozen, state.handle, maxNorm ?? Number.POSITIVE_INFINITY, 1)
+    const of = (tensor: Tensor, share: ArenaShare) => own(share.of(tensor)).handle
+    const parts = Array.from({ length: shares }, (_, rank) => new ArenaShare({ size: count }, { rank, size: shares }))
+    for (const [i, share] of parts.entries()) native().sumOfSquares(of(g, share), share.ranges(frozen), sums.handle, i)
+    native().clipGradientNorm(sums.handle, state.handle, maxNorm ?? Number.POSITIVE_INFINITY, 1)
     const settings = [1e-2, 0.9, 0.999, 1e-8, 0.1, 0.75] as const
-    const arrays = [weight, g, m, v].map(({ handle }) => handle) as [never, never, never, never]
-    native().adamW(...arrays, ema ? e.handle : null, copy?.handle ?? null, frozen, undecayed, state.handle, ...settings)
+    const [average, narrow] = [ema ? e.handle : null, copy?.handle ?? null]
+    const followers = shares === 1 ? ([average, narrow] as const) : ([null, null] as const)
+    for (const share of parts) {
+      const arrays = [weight, g, m, v].map((tensor) => of(tensor, share)) as [never, never, never, never]
+      const [held, plain] = [share.ranges(frozen), share.ranges(undecayed)]
+      native().adamW(...arrays, ...followers, held, plain, state.handle, ...settings)
+    }
+    if (shares > 1) native().followWeights(weight.handle, average, narrow, state.handle, 0.75)
   }
   const view = new DataView((await state.dataAs('u8')).buffer)
   const result = {
@@ -189,6 +202,34 @@ for (const { device, missing } of DEVICES) {
       expect(without.gradNorm).toBe(withEma.gradNorm)
     })
 
+    // Of 5 elements the last of three processes has all, of 70,001 a few more than the others.
+    test.each([
+      { count: 5, shares: 3 },
+      { count: 70_001, shares: 2 },
+      { count: 70_001, shares: 7 },
+    ])('$count parameters in $shares shares: the bits of one pass', async ({ count, shares }) => {
+      const [frozen, undecayed] =
+        count < 100
+          ? [
+              [1, 2],
+              [4, 5],
+            ]
+          : [ranges(count, 16), ranges(count, 5)]
+      const step = { gradient: values(count, 9), frozen, undecayed }
+      const [whole, divided] = [await run(device, step), await run(device, { ...step, shares })]
+      expectSameArrays(divided, whole)
+      expect(Math.abs(divided.gradNorm / whole.gradNorm - 1)).toBeLessThan(1e-12)
+    })
+
+    test('a gradient that is not finite in one share changes nothing in any', async () => {
+      const gradient = values(1000, 9)
+      gradient[990] = Number.NaN
+      const { finite, ...left } = await run(device, { gradient, frozen: [], shares: 3 })
+      expect(finite).toBe(false)
+      const start = { weight: values(1000, 1), firstMoment: values(1000, 2), ema: values(1000, 4) }
+      for (const name of ['weight', 'firstMoment', 'ema'] as const) expectSameBits(name, left[name], start[name])
+    })
+
     test('no parameters at all', async () => {
       expect(await run(device, { gradient: new Float32Array(0), frozen: [] })).toMatchObject({
         gradNorm: 0,
@@ -206,6 +247,12 @@ for (const { device, missing } of DEVICES) {
           const frozen = [17, 80, 4000, 4001]
           const step = { gradient: values(count, 9), frozen, compute, shift }
           const narrowed = await run(device, step)
+          const followed = await run(device, { ...step, shares: 2 })
+          expectSameBits(
+            'the copy of shares',
+            Array.from(followed.compute!),
+            Array.from(followed.weight, (value) => roundTo(compute, value)),
+          )
           expectSameArrays(narrowed, await run(device, { ...step, compute: undefined }))
           const copy = Array.from(narrowed.compute!)
           expectSameBits(

@@ -1,9 +1,11 @@
 /** Trainings that are small enough to be compared with each other in many ways; also for programs that run beside the tests. */
 import { Dataset } from '../../src/data/dataset.ts'
+import { ALONE } from '../../src/distributed/world.ts'
 import { DiT } from '../../src/models/dit.ts'
 import { SiT } from '../../src/models/sit.ts'
 import type { AnyTransformer } from '../../src/models/transformer-kinds.ts'
 import type { Device } from '../../src/tensor/device.ts'
+import { ArenaShare } from '../../src/training/arena-share.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainerOptions, TrainingStep } from '../../src/training/trainer-options.ts'
 import { constantEncoder } from '../data/constant-encoder.ts'
@@ -68,7 +70,11 @@ export async function makeFirstStep(
   using model = modelOf(kind, device)
   await using trainer = await tinyTrainer(model, data, { ...options, ...rest })
   const [step] = await steps(trainer, 1)
-  const gradients = await model.arena.array('gradients').data()
-  const passes = (rest.accumulate ?? 1) * (rest.world?.size ?? 1)
+  const { world = ALONE } = rest
+  const summed = model.arena.array('gradients')
+  // A process has the sum of its own share.
+  world.allGather(summed, new ArenaShare(model.arena, world).equal)
+  const gradients = await summed.data()
+  const passes = (rest.accumulate ?? 1) * world.size
   return { step: step!, gradients: gradients.map((value) => value / passes) }
 }

@@ -193,7 +193,8 @@ function showWork(
   for (const name of cachedEncoders) out.line(`${name} does not run: its features are with the data`)
   for (const sentence of notices) out.warn(sentence)
   out.line(`the optimizer reads and writes ${formatBytes(work.optimizerBytes)}`)
-  if (processes > 1) out.line(`each GPU sends and receives ${formatBytes(work.exchangedBytes)} of gradients`)
+  if (processes > 1)
+    out.line(`each GPU sends and receives ${formatBytes(work.exchangedBytes)} of gradients and weights`)
   out.line()
   if (!speed || seconds === undefined) {
     out.warn('No step has been measured in this precision on a CPU, so how long it takes is not known.')

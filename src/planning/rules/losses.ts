@@ -48,9 +48,11 @@ export const lossRules = (planner: Planner) => {
       planner.like(student, plannedOf(student).shape.slice(0, -1)),
       wantGradient ? planner.like(student) : null,
     ],
-    clipGradientNorm: (gradient) => {
+    sumOfSquares: (gradient) => {
       planner.workspace(8 * Math.ceil(plannedOf(gradient).elements / CHUNK) * (isOnCpu(gradient) ? 1 : 2))
     },
+    clipGradientNorm: () => {},
     adamW: () => {},
+    followWeights: () => {},
   } satisfies Partial<NativeAddon>
 }

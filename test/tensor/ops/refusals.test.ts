@@ -358,17 +358,22 @@ for (const { device, missing } of DEVICES) {
         'patchify: a patch of 2147483648 x 2147483648 of 3 channels has more than 2^48 elements.',
       ],
       [
-        () => native().clipGradientNorm(t([4]).handle, [], t([49], 'u8').view(1, [48]).handle, 1, 1),
+        () => native().clipGradientNorm(t([1], 'f64').handle, t([49], 'u8').view(1, [48]).handle, 1, 1),
         'ERR_INVALID_ARGUMENT',
         'clipGradientNorm: state is a view that begins at no multiple of 8 bytes; expected a tensor of its own.',
       ],
       ...[Number.NaN, 0.5, -1, 5, Number.POSITIVE_INFINITY].map(
         (end): Refusal => [
-          () => native().clipGradientNorm(t([4]).handle, [0, end], t([48], 'u8').handle, 1, 1),
+          () => native().sumOfSquares(t([4]).handle, [0, end], t([1], 'f64').handle, 0),
           'ERR_INVALID_ARGUMENT',
-          'clipGradientNorm: the frozen ranges must be of whole numbers, ascend and lie inside the arena.',
+          'sumOfSquares: the frozen ranges must be of whole numbers, ascend and lie inside the arena.',
         ],
       ),
+      [
+        () => native().sumOfSquares(t([4]).handle, [], t([2], 'f64').handle, 2),
+        'ERR_INVALID_ARGUMENT',
+        'sumOfSquares: index is 2; expected 0 to 1.',
+      ],
       [
         () => native().dropLabels(t([2], 'i32').handle, 0.5, 2 ** 31, 1n, 0, 0, 0),
         'ERR_INVALID_ARGUMENT',

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { withProcesses } from '../../../src/distributed/join.ts'
 import type { World } from '../../../src/distributed/world.ts'
 import { resetDevice } from '../../../src/tensor/device.ts'
+import { MOMENTS } from '../../../src/training/moments.ts'
 import type { TrainerOptions, TrainingStep } from '../../../src/training/trainer-options.ts'
 import { BATCH, CASES, makeFirstStep, modelOf, steps, tinyTrainer } from '../tiny-trainer.ts'
 
@@ -56,9 +57,9 @@ async function train(request: Request, world: World, device: string): Promise<Re
   using model = modelOf(kind, device)
   await using trainer = await tinyTrainer(model, data, { ...own, ...more, batch: BATCH })
   const losses = (await steps(trainer, 3)).map(({ loss }) => loss)
-  const arrays = ['weights', 'ema', 'firstMoments', 'secondMoments'] as const
   const hash = createHash('sha256')
-  for (const role of arrays) hash.update(await model.arena.array(role).data())
+  for (const role of ['weights', 'ema'] as const) hash.update(await model.arena.array(role).data())
+  for (const role of MOMENTS) hash.update(await model.arena.array(trainer.optimizer.moments.gather(role)).data())
   let stoppedAt: number | undefined
   if (stop) {
     const controller = new AbortController()
