@@ -1,31 +1,20 @@
 import { join } from 'node:path'
-import type { Dispersive } from '../alignment/dispersive.ts'
-import { ntXent } from '../alignment/nt-xent.ts'
-import type { FeatureLoss } from '../alignment/repa.ts'
-import { type AlignmentSchedule, isOver, scheduleFactor } from '../alignment/schedule.ts'
-import { type SelfAlignment, teacherStates } from '../alignment/self-alignment.ts'
-import { spatiallyNormalized } from '../alignment/spatial-norm.ts'
+import { type AlignmentSchedule, isOver } from '../alignment/schedule.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { type Batch, Loader } from '../data/loader.ts'
 import { ALONE, type World } from '../distributed/world.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { allowTf32, synchronize } from '../tensor/device.ts'
-import { cast } from '../tensor/ops/cast.ts'
-import { samplePosterior } from '../tensor/ops/interpolant.ts'
-import { mean } from '../tensor/ops/loss.ts'
-import { dropLabels, type RandomKey, randomNormal } from '../tensor/random.ts'
 import { scope } from '../tensor/scope.ts'
-import { Tensor } from '../tensor/tensor.ts'
-import { type AlignmentEncoder, isCached } from './cached-encoder.ts'
-import { featureTargets, uploadFeatures } from './cached-targets.ts'
+import { isCached } from './cached-encoder.ts'
 import { CapturedStep } from './captured-step.ts'
 import { countersOf, loadCheckpoint, loadMoments, readCheckpointState, saveCheckpoint } from './checkpoint.ts'
 import { CHECKPOINTS, checkpointName } from './checkpoint-files.ts'
 import { MOMENTS } from './moments.ts'
-import { forwardBackward, type Objective } from './objective.ts'
+import type { Objective } from './objective.ts'
 import { objectiveFor } from './objectives.ts'
 import { AdamW } from './optimizer.ts'
-import { inputsOfPass, lossesOfPasses, type StepInputs, type StepLosses } from './passes.ts'
+import type { StepInputs, StepLosses } from './passes.ts'
 import { defaultPrecision, precisionPolicy } from './precision.ts'
 import {
   requireBlocks,
@@ -35,6 +24,7 @@ import {
   requireSameComputation,
 } from './requirements.ts'
 import { beginAlike } from './shared-beginning.ts'
+import { StepComputation } from './step-computation.ts'
 import { stepReport } from './step-report.ts'
 import { type StepTiming, stepsAhead } from './steps-ahead.ts'
 import type { RunOptions, TrainerOptions, TrainingStep } from './trainer-options.ts'
@@ -56,16 +46,11 @@ export class Trainer implements AsyncDisposable {
   readonly data: Dataset
   readonly optimizer: AdamW
   readonly #options: Required<
-    Pick<TrainerOptions, 'batch' | 'accumulate' | 'recompute' | 'seed' | 'configuration' | 'cudaGraph' | 'flip'>
+    Pick<TrainerOptions, 'batch' | 'accumulate' | 'seed' | 'configuration' | 'cudaGraph' | 'flip'>
   >
   readonly #objective: Objective
-  readonly #encoders: readonly AlignmentEncoder[]
-  readonly #alignWeight: number
-  readonly #featureLoss: FeatureLoss | undefined
-  readonly #spatialNorm: number | undefined
-  readonly #selfAlign: SelfAlignment | undefined
+  readonly #computation: StepComputation
   readonly #schedule: AlignmentSchedule
-  readonly #disperse: Dispersive | undefined
   readonly #tf32: boolean
   readonly #world: World
   #step = 0
@@ -84,20 +69,13 @@ export class Trainer implements AsyncDisposable {
     const encoders = align ? [align.encoder].flat() : []
     this.model = model
     this.data = data
-    this.#encoders = encoders
-    this.#alignWeight = align?.weight ?? 0.5
-    this.#featureLoss = align?.loss === 'nt-xent' ? ntXent(align.temperature ?? 0.1) : undefined
-    this.#spatialNorm = align?.spatialNorm
-    this.#selfAlign = selfAlign
     this.#schedule = alignSchedule
-    this.#disperse = disperse
     this.#world = options.world ?? ALONE
     const precision = precisionPolicy(options.precision ?? defaultPrecision(model.device), model.device)
     this.#tf32 = precision.tf32
     this.#options = {
       batch,
       accumulate,
-      recompute: options.recompute ?? 'none',
       seed: options.seed ?? 0,
       cudaGraph: options.cudaGraph ?? false,
       flip: options.flip ?? data.flip,
@@ -129,6 +107,7 @@ export class Trainer implements AsyncDisposable {
     }
     const lossScale = options.lossScale ?? precision.lossScale
     this.optimizer = new AdamW(model.arena, { ...options, lossScale }, this.#world)
+    this.#computation = new StepComputation(options, this.#objective, this.optimizer)
   }
 
   /** Steps made so far. */
@@ -228,8 +207,8 @@ export class Trainer implements AsyncDisposable {
     const loader = new Loader(this.data, {
       ...{ batch, seed, flip },
       part: { index: this.#world.rank, count: this.#world.size },
-      images: this.#encodersRun,
-      features: isAligning ? this.#encoders.filter(isCached).map(({ store }) => store) : [],
+      images: isAligning && this.#computation.encodersRun,
+      features: isAligning ? this.#computation.cachedEncoders.map(({ store }) => store) : [],
       startStep: this.#step,
     })
     return loader[Symbol.asyncIterator]()
@@ -248,148 +227,31 @@ export class Trainer implements AsyncDisposable {
     const step = this.#step
     // At every step, for the device is not this trainer's alone.
     allowTf32(this.model.device, this.#tf32)
-    const weights = this.#weightsAt(step)
     const { read } = scope(() => {
-      const losses = this.#run(this.#draw(samples, step))
+      const losses = this.#run(this.#computation.draw(samples, step, this.#isAligning))
       const order = ['vb', 'alignment', 'selfAlignment', 'dispersive'] as const
       const rest = order.map((name) => losses[name]?.item())
       return { read: Promise.all([losses.denoising.item(), this.optimizer.state(), ...rest]) }
     })
     this.#step++
     return read.then(([denoising, state, vb, alignment, selfAlignment, dispersive]) => {
-      const added = {
-        align: this.#encoders.length > 0 ? weights.align : undefined,
-        selfAlign: this.#selfAlign && weights.selfAlign,
-        dispersive: this.#disperse?.weight,
-      }
-      const report = stepReport({ denoising, vb, alignment, selfAlignment, dispersive }, added, state)
+      const losses = { denoising, vb, alignment, selfAlignment, dispersive }
+      const report = stepReport(losses, this.#computation.weightsAt(step), state)
       return { index: step + 1, epoch: samples.epoch, learningRate, ...report }
     })
   }
 
-  /** Of the alignments in the loss of a step. */
-  #weightsAt(step: number): { readonly align: number; readonly selfAlign: number } {
-    const factor = scheduleFactor(step, this.#schedule)
-    return { align: factor * this.#alignWeight, selfAlign: factor * (this.#selfAlign?.weight ?? 0) }
-  }
-
-  /** This process's part of a batch on the device, with everything that is drawn for it. */
-  #draw(samples: Batch, step: number): StepInputs {
-    const { seed } = this.#options
-    const { model, data } = this
-    const { device } = model
-    const batch = this.#options.batch / this.#world.size
-    const firstSample = this.#world.rank * batch
-    const key = (stream: RandomKey['stream']): RandomKey => ({ seed, stream, step, firstSample })
-    const shape = [batch, ...data.latentShape]
-    const labels = Tensor.from(samples.labels, [batch], device)
-    const { classDropout } = model.config
-    const t = this.#objective.drawTimes(batch, key('timesteps'), device)
-    const selfAlign = this.#isAligning ? this.#selfAlign : undefined
-    return {
-      stored: Tensor.from(samples.latents, [batch, ...data.storedLatentShape], device),
-      posteriorNoise: data.latentKind === 'moments' ? randomNormal(shape, key('posterior'), device) : undefined,
-      images: this.#encodersRun
-        ? Tensor.from(samples.images!, [batch, 3, data.imageSize, data.imageSize], device)
-        : undefined,
-      labels: classDropout > 0 ? dropLabels(labels, classDropout, model.nullClass, key('labelDropout')) : labels,
-      t,
-      teacherT: selfAlign && this.#objective.drawEarlierTimes!(t, selfAlign.timeOffset, key('teacherTimes')),
-      noise: randomNormal(shape, key('noise'), device),
-      ...Object.fromEntries(
-        (this.#isAligning ? this.#encoders.filter(isCached) : []).map(({ width }, k) => {
-          const features = samples.features[k]!
-          return [`features${k}`, uploadFeatures(features, [batch, features.length / batch / width, width], device)]
-        }),
-      ),
-    }
-  }
-
   /** Enqueues all that follows from the inputs: as it is, or, after the first step of this trainer, as a captured graph. */
   #run(inputs: StepInputs): StepLosses {
-    if (!this.#options.cudaGraph) return this.#compute(inputs)
+    const compute = (own: StepInputs) => this.#computation.run(own, this.#step, this.#isAligning)
+    if (!this.#options.cudaGraph) return compute(inputs)
     if (!this.#warm) {
       this.#warm = true
-      return this.#compute(inputs)
+      return compute(inputs)
     }
-    this.#captured ??= new CapturedStep(inputs, (own) => scope(() => this.#compute(own)))
+    this.#captured ??= new CapturedStep(inputs, (own) => scope(() => compute(own)))
     this.#captured.replay(inputs)
     return this.#captured.results
-  }
-
-  #compute(inputs: StepInputs): StepLosses {
-    const { accumulate } = this.#options
-    const passes = Array.from({ length: accumulate }, (_, pass) =>
-      scope(() => this.#pass(inputsOfPass(inputs, pass, accumulate), pass > 0)),
-    )
-    const { size } = this.#world
-    const losses = lossesOfPasses(passes, size)
-    this.#world.allReduceSum(Object.values(losses).filter((loss) => loss !== undefined))
-    // Last: where memory runs out before, the step has changed nothing.
-    this.optimizer.step(1 / (accumulate * size))
-    return losses
-  }
-
-  /** Losses and gradients of some samples; `accumulate` adds the gradients to those that are there. */
-  #pass(inputs: StepInputs, accumulate: boolean): StepLosses {
-    const { stored, posteriorNoise, labels, t, teacherT, noise } = inputs
-    const latents = posteriorNoise ? samplePosterior(stored, posteriorNoise, this.data.latentScale, 0) : stored
-    const weights = this.#weightsAt(this.#step)
-    const losses = forwardBackward(
-      this.model,
-      {
-        latents,
-        labels,
-        t,
-        noise,
-        targets: this.#targets(inputs),
-        teacher: teacherT && this.#teacher({ latents, noise, t: teacherT }, labels),
-      },
-      {
-        objective: this.#objective,
-        alignWeight: weights.align,
-        featureLoss: this.#featureLoss,
-        selfAlignment: this.#selfAlign && { depth: this.#selfAlign.depth, weight: weights.selfAlign },
-        dispersive: this.#disperse,
-        scaling: this.optimizer.scaling,
-        accumulate,
-        recompute: this.#options.recompute,
-      },
-    )
-    return {
-      denoising: mean(losses.denoising),
-      vb: losses.vb && mean(losses.vb),
-      alignment: losses.alignment && cast(losses.alignment, 'f32'),
-      selfAlignment: losses.selfAlignment && cast(losses.selfAlignment, 'f32'),
-      dispersive: losses.dispersive,
-    }
-  }
-
-  /** Whether an encoder has to see the images. */
-  get #encodersRun(): boolean {
-    return this.#isAligning && this.#encoders.some((encoder) => !isCached(encoder))
-  }
-
-  #targets(inputs: StepInputs): Tensor[] {
-    if (!this.#isAligning) return []
-    const gamma = this.#spatialNorm
-    let cached = 0
-    return this.#encoders.map((encoder) =>
-      scope(() => {
-        const features = isCached(encoder)
-          ? featureTargets(inputs[`features${cached++}`]!)
-          : encoder.features(inputs.images!, this.model.grid)
-        return gamma === undefined ? features : spatiallyNormalized(features, gamma)
-      }),
-    )
-  }
-
-  /** What the averaged model makes of the batch at other times. */
-  #teacher(batch: { latents: Tensor; noise: Tensor; t: Tensor }, labels: Tensor): Tensor {
-    return scope(() => {
-      const { input, t } = this.#objective.noised(batch)
-      return teacherStates(this.model, { input, t, labels }, this.#selfAlign!.teacherDepth)
-    })
   }
 
   async #closeLoader(): Promise<void> {

@@ -1,0 +1,186 @@
+import type { Dispersive } from '../alignment/dispersive.ts'
+import { ntXent } from '../alignment/nt-xent.ts'
+import type { FeatureLoss } from '../alignment/repa.ts'
+import { type AlignmentSchedule, scheduleFactor } from '../alignment/schedule.ts'
+import { type SelfAlignment, teacherStates } from '../alignment/self-alignment.ts'
+import { spatiallyNormalized } from '../alignment/spatial-norm.ts'
+import type { Dataset } from '../data/dataset.ts'
+import type { Batch } from '../data/loader.ts'
+import { ALONE, type World } from '../distributed/world.ts'
+import type { AnyTransformer } from '../models/transformer-kinds.ts'
+import { cast } from '../tensor/ops/cast.ts'
+import { samplePosterior } from '../tensor/ops/interpolant.ts'
+import { mean } from '../tensor/ops/loss.ts'
+import { dropLabels, type RandomKey, randomNormal } from '../tensor/random.ts'
+import type { Recomputation } from '../tensor/recomputation.ts'
+import { scope } from '../tensor/scope.ts'
+import { Tensor } from '../tensor/tensor.ts'
+import { type AlignmentEncoder, type CachedEncoder, isCached } from './cached-encoder.ts'
+import { featureTargets, uploadFeatures } from './cached-targets.ts'
+import { forwardBackward, type Objective } from './objective.ts'
+import type { AdamW } from './optimizer.ts'
+import { inputsOfPass, lossesOfPasses, type StepInputs, type StepLosses } from './passes.ts'
+import type { LossWeights } from './step-report.ts'
+import type { TrainerOptions } from './trainer-options.ts'
+
+/** What a training step computes on the device: from a batch, and what is drawn for it, to the update. Enqueues, and keeps nothing. */
+export class StepComputation {
+  readonly #model: AnyTransformer
+  readonly #data: Dataset
+  readonly #objective: Objective
+  readonly #optimizer: AdamW
+  readonly #world: World
+  readonly #batch: number
+  readonly #accumulate: number
+  readonly #recompute: Recomputation
+  readonly #seed: number
+  readonly #encoders: readonly AlignmentEncoder[]
+  readonly #alignWeight: number
+  readonly #featureLoss: FeatureLoss | undefined
+  readonly #spatialNorm: number | undefined
+  readonly #selfAlign: SelfAlignment | undefined
+  readonly #schedule: AlignmentSchedule
+  readonly #disperse: Dispersive | undefined
+
+  constructor(options: TrainerOptions, objective: Objective, optimizer: AdamW) {
+    const { model, data, batch, align } = options
+    this.#model = model
+    this.#data = data
+    this.#objective = objective
+    this.#optimizer = optimizer
+    this.#world = options.world ?? ALONE
+    this.#batch = batch
+    this.#accumulate = options.accumulate ?? 1
+    this.#recompute = options.recompute ?? 'none'
+    this.#seed = options.seed ?? 0
+    this.#encoders = align ? [align.encoder].flat() : []
+    this.#alignWeight = align?.weight ?? 0.5
+    this.#featureLoss = align?.loss === 'nt-xent' ? ntXent(align.temperature ?? 0.1) : undefined
+    this.#spatialNorm = align?.spatialNorm
+    this.#selfAlign = options.selfAlign
+    this.#schedule = options.alignSchedule ?? {}
+    this.#disperse = options.disperse
+  }
+
+  /** Whether an encoder has to see the images while there is alignment. */
+  get encodersRun(): boolean {
+    return this.#encoders.some((encoder) => !isCached(encoder))
+  }
+
+  /** Encoders whose features come with the data. */
+  get cachedEncoders(): readonly CachedEncoder[] {
+    return this.#encoders.filter(isCached)
+  }
+
+  /** Of what is added to the objective in a step. */
+  weightsAt(step: number): LossWeights {
+    const factor = scheduleFactor(step, this.#schedule)
+    return {
+      align: this.#encoders.length > 0 ? factor * this.#alignWeight : undefined,
+      selfAlign: this.#selfAlign && factor * this.#selfAlign.weight,
+      dispersive: this.#disperse?.weight,
+    }
+  }
+
+  /** This process's part of a batch on the device, with everything that is drawn for it; without what alignment needs where it is over. */
+  draw(samples: Batch, step: number, isAligning: boolean): StepInputs {
+    const seed = this.#seed
+    const [model, data] = [this.#model, this.#data]
+    const { device } = model
+    const batch = this.#batch / this.#world.size
+    const firstSample = this.#world.rank * batch
+    const key = (stream: RandomKey['stream']): RandomKey => ({ seed, stream, step, firstSample })
+    const shape = [batch, ...data.latentShape]
+    const labels = Tensor.from(samples.labels, [batch], device)
+    const { classDropout } = model.config
+    const t = this.#objective.drawTimes(batch, key('timesteps'), device)
+    const selfAlign = isAligning ? this.#selfAlign : undefined
+    return {
+      stored: Tensor.from(samples.latents, [batch, ...data.storedLatentShape], device),
+      posteriorNoise: data.latentKind === 'moments' ? randomNormal(shape, key('posterior'), device) : undefined,
+      images:
+        isAligning && this.encodersRun
+          ? Tensor.from(samples.images!, [batch, 3, data.imageSize, data.imageSize], device)
+          : undefined,
+      labels: classDropout > 0 ? dropLabels(labels, classDropout, model.nullClass, key('labelDropout')) : labels,
+      t,
+      teacherT: selfAlign && this.#objective.drawEarlierTimes!(t, selfAlign.timeOffset, key('teacherTimes')),
+      noise: randomNormal(shape, key('noise'), device),
+      ...Object.fromEntries(
+        (isAligning ? this.cachedEncoders : []).map(({ width }, k) => {
+          const features = samples.features[k]!
+          return [`features${k}`, uploadFeatures(features, [batch, features.length / batch / width, width], device)]
+        }),
+      ),
+    }
+  }
+
+  /** All that follows from the inputs of step `step`: the losses, and the update. */
+  run(inputs: StepInputs, step: number, isAligning: boolean): StepLosses {
+    const passes = Array.from({ length: this.#accumulate }, (_, pass) =>
+      scope(() => this.#pass(inputsOfPass(inputs, pass, this.#accumulate), step, isAligning, pass > 0)),
+    )
+    const { size } = this.#world
+    const losses = lossesOfPasses(passes, size)
+    this.#world.allReduceSum(Object.values(losses).filter((loss) => loss !== undefined))
+    // Last: where memory runs out before, the step has changed nothing.
+    this.#optimizer.step(1 / (this.#accumulate * size))
+    return losses
+  }
+
+  /** Losses and gradients of some samples; `accumulate` adds the gradients to those that are there. */
+  #pass(inputs: StepInputs, step: number, isAligning: boolean, accumulate: boolean): StepLosses {
+    const { stored, posteriorNoise, labels, t, teacherT, noise } = inputs
+    const latents = posteriorNoise ? samplePosterior(stored, posteriorNoise, this.#data.latentScale, 0) : stored
+    const { align = 0, selfAlign = 0 } = this.weightsAt(step)
+    const losses = forwardBackward(
+      this.#model,
+      {
+        latents,
+        labels,
+        t,
+        noise,
+        targets: isAligning ? this.#targets(inputs) : [],
+        teacher: teacherT && this.#teacher({ latents, noise, t: teacherT }, labels),
+      },
+      {
+        objective: this.#objective,
+        alignWeight: align,
+        featureLoss: this.#featureLoss,
+        selfAlignment: this.#selfAlign && { depth: this.#selfAlign.depth, weight: selfAlign },
+        dispersive: this.#disperse,
+        scaling: this.#optimizer.scaling,
+        accumulate,
+        recompute: this.#recompute,
+      },
+    )
+    return {
+      denoising: mean(losses.denoising),
+      vb: losses.vb && mean(losses.vb),
+      alignment: losses.alignment && cast(losses.alignment, 'f32'),
+      selfAlignment: losses.selfAlignment && cast(losses.selfAlignment, 'f32'),
+      dispersive: losses.dispersive,
+    }
+  }
+
+  #targets(inputs: StepInputs): Tensor[] {
+    const gamma = this.#spatialNorm
+    let cached = 0
+    return this.#encoders.map((encoder) =>
+      scope(() => {
+        const features = isCached(encoder)
+          ? featureTargets(inputs[`features${cached++}`]!)
+          : encoder.features(inputs.images!, this.#model.grid)
+        return gamma === undefined ? features : spatiallyNormalized(features, gamma)
+      }),
+    )
+  }
+
+  /** What the averaged model makes of the batch at other times. */
+  #teacher(batch: { latents: Tensor; noise: Tensor; t: Tensor }, labels: Tensor): Tensor {
+    return scope(() => {
+      const { input, t } = this.#objective.noised(batch)
+      return teacherStates(this.#model, { input, t, labels }, this.#selfAlign!.teacherDepth)
+    })
+  }
+}
