@@ -300,7 +300,7 @@ export interface NativeAddon {
   ): [loss: T, dStudent: MaybeT]
 
   sumOfSquares(gradient: T, frozen: readonly number[], sums: T, index: number): void
-  clipGradientNorm(sums: T, state: T, maxNorm: number, gradientScale: number): void
+  clipGradientNorm(sums: T, state: T, maxNorm: number, gradientScale: number, holdsLate: boolean): void
   adamW(
     weight: T,
     gradient: T,
@@ -311,6 +311,7 @@ export interface NativeAddon {
     frozen: readonly number[],
     undecayed: readonly number[],
     state: T,
+    late: boolean,
     learningRate: number,
     beta1: number,
     beta2: number,

@@ -118,10 +118,10 @@ const Export kExports[] = {
      {"prediction", "target", "x0", "t", "table", "mseWeight", "vbWeight", "throughMean", "state", "wantGradient"}},
 
     {"sumOfSquares", bind<ops::sumOfSquares>, {"gradient", "frozen", "sums", "index"}},
-    {"clipGradientNorm", bind<ops::clipGradientNorm>, {"sums", "state", "maxNorm", "gradientScale"}},
+    {"clipGradientNorm", bind<ops::clipGradientNorm>, {"sums", "state", "maxNorm", "gradientScale", "holdsLate"}},
     {"adamW", bind<ops::adamW>,
-     {"weight", "gradient", "firstMoment", "secondMoment", "ema", "computeWeight", "frozen", "undecayed", "state", "learningRate", "beta1", "beta2", "epsilon", "weightDecay",
-      "emaDecay"}},
+     {"weight", "gradient", "firstMoment", "secondMoment", "ema", "computeWeight", "frozen", "undecayed", "state", "late", "learningRate", "beta1", "beta2", "epsilon",
+      "weightDecay", "emaDecay"}},
     {"followWeights", bind<ops::followWeights>, {"weight", "ema", "computeWeight", "state", "emaDecay"}},
 
     {"patchEmbed", bind<ops::patchEmbed>, {"image", "patch", "weight", "bias", "positions"}},

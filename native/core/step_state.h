@@ -28,6 +28,8 @@ struct StepState {
   float lossScale;
   /// Updates since the loss scale last changed.
   int32_t stepsAtScale;
+  /// Updates in which the late parameters, those that begin to be updated later, were held; their own are counted from there on.
+  int64_t held;
 };
 
 // Dynamic loss scaling (Micikevicius et al., arXiv 1710.03740) by the rule of torch.amp.GradScaler. Its scale starts at 65536, which
@@ -46,8 +48,9 @@ REPA_HOST_DEVICE static inline float lossScaleOf(const StepState* state) {
 
 /// From the sum of the gradient's squares: everything else in the state.
 ///   clip = gradientScale / lossScale min(1, maxNorm / (gradNorm + 1e-6)), torch.nn.utils.clip_grad_norm_'s coefficient.
-/// maxNorm may be infinite; gradientScale is what averages accumulated gradients, 1 for a single one.
-REPA_HOST_DEVICE static inline void finishGradient(StepState& state, double sumOfSquares, float maxNorm, float gradientScale) {
+/// maxNorm may be infinite; gradientScale is what averages accumulated gradients, 1 for a single one. `holdsLate`: this update holds the late
+/// parameters.
+REPA_HOST_DEVICE static inline void finishGradient(StepState& state, double sumOfSquares, float maxNorm, float gradientScale, bool holdsLate) {
   const float scale = gradientScale / lossScaleOf(&state);
   state.sumOfSquares = sumOfSquares;
   state.gradNorm = sqrt(sumOfSquares) * fabs(static_cast<double>(scale));
@@ -57,6 +60,7 @@ REPA_HOST_DEVICE static inline void finishGradient(StepState& state, double sumO
     const float coefficient = maxNorm / (static_cast<float>(state.gradNorm) + 1e-6f);
     state.clip = scale * (coefficient < 1.0f ? coefficient : 1.0f);
     ++state.step;
+    if (holdsLate) ++state.held;
   } else {
     state.clip = 0.0f;
     ++state.skipped;

@@ -74,7 +74,7 @@ int64_t sumOfSquaresScratchFloats(const SumOfSquaresArgs& args, int) { return 2 
 void clipFactor(ThreadPool&, const ClipFactorArgs& args) {
   double sum = 0.0;
   for (int64_t i = 0; i < args.count; ++i) sum += args.sums[i];
-  finishGradient(*args.state, sum, args.maxNorm, args.gradientScale);
+  finishGradient(*args.state, sum, args.maxNorm, args.gradientScale, args.holdsLate);
 }
 
 inline Vec squareRoot(Vec x) {
@@ -90,7 +90,7 @@ struct AdamWScalars {
       oneMinusEmaDecay;
 
   explicit AdamWScalars(const AdamWArgs& args) {
-    const double steps = static_cast<double>(args.state->step);
+    const double steps = static_cast<double>(args.state->step - (args.late ? args.state->held : 0));
     clip = args.state->clip;
     decay = static_cast<float>(1.0 - args.learningRate * args.weightDecay);
     beta1 = static_cast<float>(args.beta1);

@@ -37,9 +37,12 @@ struct ClipFactorArgs {
   float maxNorm;
   /// What averages accumulated gradients; 1 for a single one.
   float gradientScale;
+  /// Whether this update holds the late parameters.
+  bool holdsLate;
 };
 
-/// AdamW (arXiv 1711.05101) as torch.optim.AdamW computes it, then the EMA. With g = clip gradient and s = state->step:
+/// AdamW (arXiv 1711.05101) as torch.optim.AdamW computes it, then the EMA. With g = clip gradient and s = state->step, of late parameters
+/// less state->held:
 ///   p <- p (1 - lr weightDecay)      m <- beta1 m + (1 - beta1) g      v <- beta2 v + (1 - beta2) g^2
 ///   p <- p - lr / (1 - beta1^s) * m / (sqrt(v) / sqrt(1 - beta2^s) + epsilon)
 ///   ema <- emaDecay ema + (1 - emaDecay) p
@@ -59,6 +62,8 @@ struct AdamWArgs {
   const ArenaRange* undecayed;
   int64_t undecayedCount;
   double learningRate, beta1, beta2, epsilon, weightDecay, emaDecay;
+  /// Whether these are late parameters.
+  bool late;
   const StepState* state;
 };
 

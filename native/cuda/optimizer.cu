@@ -106,10 +106,11 @@ __global__ void __launch_bounds__(kAddThreads) addChunksKernel(int64_t chunks, c
   if (threadIdx.x == 0) *to = sum;
 }
 
-__global__ void clipGradientNormKernel(int64_t count, const double* sums, StepState* state, float maxNorm, float gradientScale) {
+__global__ void clipGradientNormKernel(int64_t count, const double* sums, StepState* state, float maxNorm, float gradientScale,
+                                       bool holdsLate) {
   double sum = 0;
   for (int64_t i = 0; i < count; ++i) sum += sums[i];
-  finishGradient(*state, sum, maxNorm, gradientScale);
+  finishGradient(*state, sum, maxNorm, gradientScale, holdsLate);
 }
 
 /// The scalars of one step, computed in double and then rounded, where torch does so.
@@ -118,7 +119,7 @@ struct AdamWScalars {
 };
 
 __device__ __forceinline__ AdamWScalars scalarsOf(const AdamWSettings& settings, const StepState& state) {
-  const double steps = static_cast<double>(state.step);
+  const double steps = static_cast<double>(state.step - (settings.late ? state.held : 0));
   return {.clip = state.clip,
           .decay = static_cast<float>(1.0 - settings.learningRate * settings.weightDecay), .beta1 = static_cast<float>(settings.beta1),
           .oneMinusBeta1 = static_cast<float>(1.0 - settings.beta1), .beta2 = static_cast<float>(settings.beta2),
@@ -263,9 +264,9 @@ void sumOfSquares(cudaStream_t stream, const Tensor& gradient, const ArenaRanges
   launch(stream, addChunksKernel, {.grid = dim3(1), .block = dim3(kAddThreads)}, chunks, chunkSums, sum);
 }
 
-void clipGradientNorm(cudaStream_t stream, const Tensor& sums, const Tensor& state, float maxNorm, float gradientScale) {
+void clipGradientNorm(cudaStream_t stream, const Tensor& sums, const Tensor& state, float maxNorm, float gradientScale, bool holdsLate) {
   launch(stream, clipGradientNormKernel, {.grid = dim3(1), .block = dim3(1)}, sums.elements(), sums.f64(), stateOf(state), maxNorm,
-         gradientScale);
+         gradientScale, holdsLate);
 }
 
 void adamW(cudaStream_t stream, int multiprocessors, const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment,

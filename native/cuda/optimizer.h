@@ -28,13 +28,14 @@ struct ArenaRanges {
 
 struct AdamWSettings {
   double learningRate, beta1, beta2, epsilon, weightDecay, emaDecay;
+  bool late;
 };
 
 /// Bytes of sumOfSquares' `scratch` (8-byte aligned) for so many elements.
 int64_t sumOfSquaresScratchBytes(int64_t count);
 
 void sumOfSquares(cudaStream_t stream, const Tensor& gradient, const ArenaRanges& frozen, double* sum, const Tensor& scratch);
-void clipGradientNorm(cudaStream_t stream, const Tensor& sums, const Tensor& state, float maxNorm, float gradientScale);
+void clipGradientNorm(cudaStream_t stream, const Tensor& sums, const Tensor& state, float maxNorm, float gradientScale, bool holdsLate);
 /// `ema` and `computeWeight` may be null. `multiprocessors`: of the device.
 void adamW(cudaStream_t stream, int multiprocessors, const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment,
            const Tensor& secondMoment, const Tensor* ema,

@@ -79,22 +79,23 @@ void sumOfSquares(const Tensor& gradient, const std::vector<double>& frozen, con
   queue.enqueue(op, [squares, ranges](ThreadPool& pool) { cpu::optimizerKernels().sumOfSquares(pool, squares); });
 }
 
-void clipGradientNorm(const Tensor& sums, const Tensor& state, double maxNorm, double gradientScale) {
+void clipGradientNorm(const Tensor& sums, const Tensor& state, double maxNorm, double gradientScale, bool holdsLate) {
   const char* op = "clipGradientNorm";
   const double* const first = sumsOf(op, sums);
   StepState* const into = stateOf(op, state);
   const auto norm = static_cast<float>(maxNorm), scale = static_cast<float>(gradientScale);
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(sums))
-      return cuda->enqueue(op, [&](cudaStream_t stream) { cuda::clipGradientNorm(stream, sums, state, norm, scale); });
-  const cpu::ClipFactorArgs args{.sums = first, .count = sums.elements(), .state = into, .maxNorm = norm, .gradientScale = scale};
+      return cuda->enqueue(op, [&](cudaStream_t stream) { cuda::clipGradientNorm(stream, sums, state, norm, scale, holdsLate); });
+  const cpu::ClipFactorArgs args{.sums = first, .count = sums.elements(), .state = into, .maxNorm = norm, .gradientScale = scale,
+                                .holdsLate = holdsLate};
   cpuQueue(op, sums).enqueue(op, [args](ThreadPool& pool) { cpu::optimizerKernels().clipFactor(pool, args); });
 }
 
 void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment, const Tensor& secondMoment,
            const std::optional<Tensor>& ema,
            const std::optional<Tensor>& computeWeight, const std::vector<double>& frozen, const std::vector<double>& undecayed,
-           const Tensor& state, double learningRate, double beta1, double beta2, double epsilon, double weightDecay, double emaDecay) {
+           const Tensor& state, bool late, double learningRate, double beta1, double beta2, double epsilon, double weightDecay, double emaDecay) {
   const char* op = "adamW";
   requireRank(op, "weight", weight, 1, "[n]");
   requireShape(op, "gradient", gradient, weight.shape());
@@ -112,7 +113,7 @@ void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMome
         cuda::adamW(stream, cuda->info().multiprocessors, weight, gradient, firstMoment, secondMoment, pointer(ema), pointer(computeWeight),
                     {*ranges, array.data()}, {*plain, plainArray.data()}, state,
                     {.learningRate = learningRate, .beta1 = beta1, .beta2 = beta2, .epsilon = epsilon, .weightDecay = weightDecay,
-                     .emaDecay = emaDecay});
+                     .emaDecay = emaDecay, .late = late});
       });
     }
   const cpu::AdamWArgs args{.count = weight.elements(), .weight = weight.f32(), .gradient = gradient.f32(),
@@ -120,7 +121,7 @@ void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMome
                             .secondMoment = secondMoment.f32(), .ema = ema ? ema->f32() : nullptr, .frozen = ranges->data(),
                             .frozenCount = static_cast<int64_t>(ranges->size()), .undecayed = plain->data(),
                             .undecayedCount = static_cast<int64_t>(plain->size()), .learningRate = learningRate, .beta1 = beta1,
-                            .beta2 = beta2, .epsilon = epsilon, .weightDecay = weightDecay, .emaDecay = emaDecay, .state = step};
+                            .beta2 = beta2, .epsilon = epsilon, .weightDecay = weightDecay, .emaDecay = emaDecay, .late = late, .state = step};
   cpuQueue(op, weight).enqueue(op, [args, ranges, plain](ThreadPool& pool) { cpu::optimizerKernels().adamW(pool, args); });
 }
 

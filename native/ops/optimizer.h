@@ -14,16 +14,17 @@ void sumOfSquares(const Tensor& gradient, const std::vector<double>& frozen, con
 
 /// Fills `state` from the sums of squares [processes] of all shares of the gradient: its norm, the clip coefficient for maxNorm (Infinity:
 /// none), whether it is finite, and the loss scale of the next step (where there is one, that of this step is undone). gradientScale
-/// multiplies the gradient first.
-void clipGradientNorm(const Tensor& sums, const Tensor& state, double maxNorm, double gradientScale);
+/// multiplies the gradient first. `holdsLate`: adamW will leave alone the late parameters, those that begin to be updated later.
+void clipGradientNorm(const Tensor& sums, const Tensor& state, double maxNorm, double gradientScale, bool holdsLate);
 
 /// AdamW and the EMA over arenas [n], as torch.optim.AdamW computes them; changes nothing where the state says not finite.
 /// `undecayed` lists begin and end of the ranges without weight decay, as `frozen` those without a gradient; a range may be of both.
 /// `computeWeight` [n], bf16 or f16, is the copy of the weights that a model of that precision computes with: written in the same pass.
+/// `late`: these are parameters that were held at first, and their bias corrections count the updates since then.
 void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment, const Tensor& secondMoment,
            const std::optional<Tensor>& ema,
            const std::optional<Tensor>& computeWeight, const std::vector<double>& frozen, const std::vector<double>& undecayed,
-           const Tensor& state, double learningRate, double beta1, double beta2, double epsilon, double weightDecay, double emaDecay);
+           const Tensor& state, bool late, double learningRate, double beta1, double beta2, double epsilon, double weightDecay, double emaDecay);
 
 /// What adamW does besides its update, to weights [n] that other processes have updated: moves the EMA, and writes the copy of the weights.
 /// Changes nothing where the state says not finite.

@@ -303,7 +303,7 @@ function optimizerCases(parameters: number, dtype: ComputeDType): GpuKernelCase[
     const sums = operands.own(Tensor.empty([1], operands.device, 'f64'))
     return () => {
       addon.sumOfSquares(gradient.handle, [], sums.handle, 0)
-      addon.clipGradientNorm(sums.handle, into.handle, 1, 1)
+      addon.clipGradientNorm(sums.handle, into.handle, 1, 1, false)
     }
   }
   const copy: DeviceDType | undefined = dtype === 'f32' ? undefined : dtype
@@ -347,6 +347,7 @@ function optimizerCases(parameters: number, dtype: ComputeDType): GpuKernelCase[
           [],
           [],
           into.handle,
+          false,
         ] as const
         return () => addon.adamW(...arrays, ...settings)
       },

@@ -134,9 +134,9 @@ export function kernelCases({ depth, hidden, heads }: TransformerSize, batch: nu
         const sums = own(Tensor.empty([1], w.device, 'f64'))
         // Say that the gradient is finite, without which nothing is updated.
         addon.sumOfSquares(g.handle, [], sums.handle, 0)
-        addon.clipGradientNorm(sums.handle, state.handle, 1, 1)
+        addon.clipGradientNorm(sums.handle, state.handle, 1, 1, false)
         const settings = [1e-4, 0.9, 0.999, 1e-8, 0, 0.9999] as const
-        const arrays = [w.handle, g.handle, m.handle, v.handle, ema.handle, null, [], [], state.handle] as const
+        const arrays = [w.handle, g.handle, m.handle, v.handle, ema.handle, null, [], [], state.handle, false] as const
         return () => addon.adamW(...arrays, ...settings)
       },
     },

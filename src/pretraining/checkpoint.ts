@@ -66,8 +66,8 @@ export async function saveCheckpoint(
     data: async () => (await tensor.toHost()).data,
   }))
   if (buffers.length > 0) files.push({ file: BUFFERS_FILE, tensors: buffers })
-  const { updates, skipped, lossScaling } = await optimizer.state()
-  const state: State = { format: FORMAT, step, updates, skipped, lossScaling, configuration }
+  const { updates, skipped, held, lossScaling } = await optimizer.state()
+  const state: State = { format: FORMAT, step, updates, skipped, held, lossScaling, configuration }
   await writeCheckpointFiles(target, files, state)
   return target
 }
@@ -75,7 +75,7 @@ export async function saveCheckpoint(
 /** Lets a pretrainer go on where a checkpoint stopped. */
 export async function restoreCheckpoint(checkpoint: string, pretrainer: Pretrainer): Promise<void> {
   const { path, json } = await readCheckpointJson(checkpoint)
-  const { step, updates, skipped, lossScaling } = parseConfiguration(stateSchema, json, path)
+  const { step, updates, skipped, held, lossScaling } = parseConfiguration(stateSchema, json, path)
   const { method } = pretrainer
   const files = filesOf(method)
   const roles = files.flatMap(({ parts }) => parts.map(({ role }) => role))
@@ -85,5 +85,5 @@ export async function restoreCheckpoint(checkpoint: string, pretrainer: Pretrain
     await using file = await SafetensorsFile.open(join(checkpoint, BUFFERS_FILE))
     for (const [name, tensor] of buffers) tensor.write(toFloat32(await file.read(name)))
   }
-  await pretrainer.restore(step, { updates, skipped, lossScaling })
+  await pretrainer.restore(step, { updates, skipped, held, lossScaling })
 }

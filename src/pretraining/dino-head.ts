@@ -22,7 +22,8 @@ export interface DinoHeadSizes {
  */
 export class DinoHead {
   readonly #layers: readonly Linear[]
-  readonly #prototypes: Parameter
+  /** [K, bottleneck]. */
+  readonly prototypes: Parameter
 
   constructor(list: ParameterList, name: string, { input, hidden, bottleneck, prototypes }: DinoHeadSizes) {
     const init = normal(0.02)
@@ -31,7 +32,7 @@ export class DinoHead {
       new Linear(list, `${name}.mlp.2`, hidden, hidden, init),
       new Linear(list, `${name}.mlp.4`, hidden, bottleneck, init),
     ]
-    this.#prototypes = list.declare(
+    this.prototypes = list.declare(
       `${name}.last_layer.weight_v`,
       [prototypes, bottleneck],
       uniform(1 / Math.sqrt(bottleneck)),
@@ -40,7 +41,7 @@ export class DinoHead {
 
   /** The prototypes at unit length, [K, bottleneck]: made once for all that a step compares with them. `frozen`: not to be trained. */
   unitPrototypes({ frozen }: { frozen: boolean }): Tensor {
-    const weight = this.#prototypes.value
+    const weight = this.prototypes.value
     // What is no parameter gets no gradient.
     return cast(l2Normalize(frozen ? weight.alias() : weight), this.#layers[0]!.dtype)
   }

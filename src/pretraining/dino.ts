@@ -48,6 +48,8 @@ const CENTRE_MOMENTUM = 0.9
 /** Share of the steps in which the prototypes stay as they are: an epoch of 100. */
 const FROZEN_PROTOTYPES = 0.01
 
+const holdsPrototypes = ({ step, total }: StepNumber) => step < FROZEN_PROTOTYPES * total
+
 /** Share of the steps in which the teacher's temperature rises. */
 const TEMPERATURE_WARMUP = 0.3
 
@@ -60,7 +62,7 @@ const TEMPERATURE_WARMUP = 0.3
 export class SelfDistillation implements PretrainingMethod {
   readonly name = 'dino'
   readonly model: DinoModel
-  readonly optimizer = { maxGradNorm: 3 } as const
+  readonly optimizer: { readonly maxGradNorm: number; readonly late: readonly number[] }
   readonly buffers: { readonly centre: Tensor }
   readonly #settings: DinoSettings
   readonly #statistics: ChannelStatistics
@@ -79,6 +81,8 @@ export class SelfDistillation implements PretrainingMethod {
     this.#learningRate = learningRate ?? (this.#settings.baseLearningRate * batch) / 256
     this.model = new DinoModel(encoder, this.#settings.head, device)
     this.model.initialise(seed)
+    const { arena, head } = this.model
+    this.optimizer = { maxGradNorm: 3, late: arena.rangesOf((parameter) => parameter === head.prototypes) }
     const { prototypes } = this.#settings.head
     this.buffers = { centre: keep(Tensor.zeros([prototypes], device)) }
   }
@@ -97,6 +101,7 @@ export class SelfDistillation implements PretrainingMethod {
       }),
       weightDecay: cosineBetween(number, WEIGHT_DECAY),
       emaDecay: cosineBetween(number, [this.#settings.teacherDecay, 1]),
+      holdsLate: holdsPrototypes(number),
     }
   }
 
@@ -113,10 +118,9 @@ export class SelfDistillation implements PretrainingMethod {
       const globalImages = this.#normalised(global)
       const targets = this.#targets(globalImages, images.count, number)
       const pairs = 2 * (2 + localViews) - 2
-      const frozen = number.step < FROZEN_PROTOTYPES * number.total
       using tape = new Tape()
       const losses = tape.record(() => {
-        const prototypes = model.head.unitPrototypes({ frozen })
+        const prototypes = model.head.unitPrototypes({ frozen: holdsPrototypes(number) })
         const lossOf = (pixels: Tensor, firstView: number) => {
           const logits = model.head.forward(model.classTokens(pixels), prototypes)
           return distillationLoss(byView(logits, images.count), targets.distributions, {

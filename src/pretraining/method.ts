@@ -64,8 +64,8 @@ export interface PretrainingMethod extends Disposable {
   /** Encoder and heads in one arena: what the optimizer updates, and checkpoints hold under the entries' names. */
   readonly model: Model
   /** What of the optimizer is the same at every step. Tensors of one axis are never decayed. */
-  readonly optimizer: Partial<Pick<AdamWOptions, 'betas' | 'epsilon' | 'maxGradNorm'>>
-  /** Learning rate, weight decay and decay of the moving average of a step. */
+  readonly optimizer: Partial<Pick<AdamWOptions, 'betas' | 'epsilon' | 'maxGradNorm' | 'late'>>
+  /** Learning rate, weight decay and decay of the moving average of a step, and whether it holds what begins late. */
   schedule(step: StepNumber): StepSettings
   /**
    * Augments the images and enqueues both passes: the losses' gradients end in the model's arena, multiplied by the loss scale of

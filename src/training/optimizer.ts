@@ -1,9 +1,9 @@
 import { ALONE, type World } from '../distributed/world.ts'
 import { native } from '../native.ts'
 import type { ParameterArena } from '../nn/parameter-arena.ts'
-import { keep } from '../tensor/scope.ts'
+import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { ArenaShare } from './arena-share.ts'
+import { type ArenaPart, ArenaShare, unionOf } from './arena-share.ts'
 import { Moments } from './moments.ts'
 
 export interface AdamWOptions {
@@ -22,10 +22,18 @@ export interface AdamWOptions {
   readonly lossScale: number
   /** Begin and end, in pairs, of the arena's ranges without weight decay (`ParameterArena.rangesOf`). */
   readonly undecayed?: readonly number[]
+  /**
+   * Likewise, of parameters that steps may hold at first: without an update, as torch's without a gradient. Their bias corrections count
+   * the updates since then.
+   */
+  readonly late?: readonly number[]
 }
 
 /** What a schedule gives each step; what it leaves out is as in the options. */
-export type StepSettings = Partial<Pick<AdamWOptions, 'learningRate' | 'weightDecay' | 'emaDecay'>>
+export type StepSettings = Partial<Pick<AdamWOptions, 'learningRate' | 'weightDecay' | 'emaDecay'>> & {
+  /** Holds the late parameters, as all steps before must have. Default: false. */
+  readonly holdsLate?: boolean
+}
 
 /** REPA's settings (train.py). */
 export const REPA_ADAMW: AdamWOptions = {
@@ -48,6 +56,8 @@ export interface StepState {
   readonly updates: number
   /** Steps left out so far because the gradient was not finite. */
   readonly skipped: number
+  /** Updates that have held the late parameters. */
+  readonly held: number
   /** Undefined without loss scaling. */
   readonly lossScaling: LossScaling | undefined
 }
@@ -60,10 +70,11 @@ export interface LossScaling {
 }
 
 /** What goes on where a checkpoint stopped. */
-export type OptimizerCounters = Pick<StepState, 'updates' | 'skipped'> & Partial<Pick<StepState, 'lossScaling'>>
+export type OptimizerCounters = Pick<StepState, 'updates' | 'skipped'> &
+  Partial<Pick<StepState, 'held' | 'lossScaling'>>
 
-export const STATE_BYTES = 48
-const OFFSETS = { gradNorm: 8, finite: 20, updates: 24, skipped: 32, lossScale: 40, stepsAtScale: 44 }
+export const STATE_BYTES = 56
+const OFFSETS = { gradNorm: 8, finite: 20, updates: 24, skipped: 32, lossScale: 40, stepsAtScale: 44, held: 48 }
 
 /**
  * AdamW with global-norm clipping and an exponential moving average, one pass over the arena; nothing returns to the host. Several processes
@@ -75,8 +86,8 @@ export class AdamW implements Disposable {
   readonly #arena: ParameterArena
   readonly #world: World
   readonly #share: ArenaShare
-  /** This process's part of the arena's arrays. */
-  readonly #own: Readonly<Record<'weights' | 'gradients', Tensor>>
+  /** This process's part of the arena's. */
+  readonly #gradients: Tensor
   /** Of the squares of the gradient, of every process's share: f64 [processes]. */
   readonly #sums: Tensor
   readonly #state: Tensor
@@ -88,10 +99,7 @@ export class AdamW implements Disposable {
     this.#world = world
     this.#share = new ArenaShare(arena, world)
     arena.allocateGradients()
-    this.#own = {
-      weights: keep(this.#share.of(arena.array('weights'))),
-      gradients: keep(this.#share.of(arena.array('gradients'))),
-    }
+    this.#gradients = keep(this.#share.of(arena.array('gradients')))
     this.moments = new Moments(arena, world)
     native().copy(arena.array('ema').handle, arena.array('weights').handle)
     this.#sums = keep(Tensor.empty([world.size], arena.device, 'f64'))
@@ -111,51 +119,53 @@ export class AdamW implements Disposable {
    * the options.
    */
   step(gradientScale = 1, settings: StepSettings = {}): void {
-    const {
-      learningRate,
-      betas,
-      epsilon,
-      weightDecay,
-      maxGradNorm,
-      emaDecay,
-      undecayed = [],
-    } = {
-      ...this.options,
-      ...settings,
-    }
+    const { maxGradNorm, emaDecay, late = [], holdsLate = false, ...rest } = { ...this.options, ...settings }
     const arena = this.#arena
     const world = this.#world
     const share = this.#share
     const isWhole = world.size === 1
-    const gradients = this.#own.gradients.handle
-    const frozen = share.ranges(arena.frozen)
-    const ema = arena.array('ema').handle
-    const compute = arena.compute?.handle ?? null
+    const frozen = holdsLate ? unionOf(arena.frozen, late) : arena.frozen
+    const ema = arena.array('ema')
+    const [sums, state] = [this.#sums.handle, this.#state.handle]
     world.reduceScatterSum(arena.array('gradients'), share.equal)
-    native().sumOfSquares(gradients, frozen, this.#sums.handle, world.rank)
+    native().sumOfSquares(this.#gradients.handle, share.ranges(frozen), sums, world.rank)
     world.allGather(this.#sums, 1)
-    native().clipGradientNorm(this.#sums.handle, this.#state.handle, maxGradNorm, gradientScale)
-    native().adamW(
-      this.#own.weights.handle,
-      gradients,
-      this.moments.of('firstMoments').handle,
-      this.moments.of('secondMoments').handle,
-      isWhole ? ema : null,
-      isWhole ? compute : null,
-      frozen,
-      share.ranges(undecayed),
-      this.#state.handle,
-      learningRate,
-      betas[0],
-      betas[1],
-      epsilon,
-      weightDecay,
-      emaDecay,
-    )
+    native().clipGradientNorm(sums, state, maxGradNorm, gradientScale, holdsLate)
+    for (const { part, isInside } of share.cutAt(holdsLate ? [] : late)) {
+      this.#update(part, frozen, isInside, { emaDecay, ...rest })
+    }
     if (isWhole) return
     const weights = arena.array('weights')
     world.allGather(weights, share.equal)
-    native().followWeights(weights.handle, ema, compute, this.#state.handle, emaDecay)
+    native().followWeights(weights.handle, ema.handle, arena.compute?.handle ?? null, state, emaDecay)
+  }
+
+  /** AdamW over a part of the share, all of it late parameters or none; of a process on its own with the EMA and the copy of the weights. */
+  #update(part: ArenaPart, frozen: readonly number[], late: boolean, options: Omit<AdamWOptions, 'maxGradNorm'>): void {
+    const { learningRate, betas, epsilon, weightDecay, emaDecay, undecayed = [] } = options
+    const arena = this.#arena
+    const { begin } = this.#share
+    const isWhole = this.#world.size === 1
+    scope(() => {
+      native().adamW(
+        part.of(arena.array('weights')).handle,
+        part.of(arena.array('gradients')).handle,
+        part.of(this.moments.of('firstMoments'), begin).handle,
+        part.of(this.moments.of('secondMoments'), begin).handle,
+        isWhole ? part.of(arena.array('ema')).handle : null,
+        isWhole && arena.compute ? part.of(arena.compute).handle : null,
+        part.ranges(frozen),
+        part.ranges(undecayed),
+        this.#state.handle,
+        late,
+        learningRate,
+        betas[0],
+        betas[1],
+        epsilon,
+        weightDecay,
+        emaDecay,
+      )
+    })
   }
 
   /** The state after everything enqueued so far. */
@@ -167,6 +177,7 @@ export class AdamW implements Disposable {
       finite: view.getInt32(OFFSETS.finite, true) !== 0,
       updates: Number(view.getBigInt64(OFFSETS.updates, true)),
       skipped: Number(view.getBigInt64(OFFSETS.skipped, true)),
+      held: Number(view.getBigInt64(OFFSETS.held, true)),
       lossScaling: this.scaling && {
         scale: view.getFloat32(OFFSETS.lossScale, true),
         steps: view.getInt32(OFFSETS.stepsAtScale, true),
@@ -178,11 +189,12 @@ export class AdamW implements Disposable {
    * Continues where a checkpoint stopped; the moments are loaded by themselves, and the EMA is the arena's. One of a run without loss scaling lets it begin
    * anew, and a scale is left out where this optimizer has none.
    */
-  restore({ updates, skipped, lossScaling }: OptimizerCounters): void {
+  restore({ updates, skipped, held = 0, lossScaling }: OptimizerCounters): void {
     const bytes = new Uint8Array(STATE_BYTES)
     const view = new DataView(bytes.buffer)
     view.setBigInt64(OFFSETS.updates, BigInt(updates), true)
     view.setBigInt64(OFFSETS.skipped, BigInt(skipped), true)
+    view.setBigInt64(OFFSETS.held, BigInt(held), true)
     if (this.scaling) {
       view.setFloat32(OFFSETS.lossScale, lossScaling?.scale ?? this.options.lossScale, true)
       view.setInt32(OFFSETS.stepsAtScale, lossScaling?.steps ?? 0, true)
@@ -191,7 +203,7 @@ export class AdamW implements Disposable {
   }
 
   dispose(): void {
-    for (const tensor of [...Object.values(this.#own), this.moments, this.#sums, this.#state]) tensor.dispose()
+    for (const own of [this.#gradients, this.moments, this.#sums, this.#state]) own.dispose()
   }
 
   [Symbol.dispose](): void {

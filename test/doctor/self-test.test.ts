@@ -75,7 +75,7 @@ describe('sees a kernel that computes wrongly', () => {
       'AdamW and EMA',
       () =>
         vi.spyOn(addon, 'adamW').mockImplementation((...all) => {
-          all[9] *= 1.01
+          all[10] *= 1.01
           adamW(...all)
         }),
     ],

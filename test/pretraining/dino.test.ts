@@ -130,6 +130,35 @@ for (const { device, missing } of DEVICES) {
       }
     })
 
+    test('the prototypes are left alone at first, and then updated as by an optimizer that begins', async () => {
+      using method = create(device, { learningRate: 0.01 })
+      const { arena, head } = method.model
+      using optimizer = new AdamW(arena, method.optimizer)
+      const [begin, end] = arena.rangesOf((parameter) => parameter === head.prototypes) as [number, number]
+      const read = async (role: 'weights' | 'gradients') => (await arena.array(role).data()).subarray(begin, end)
+      const states: Float32Array[] = [await read('weights')]
+      for (const step of [0, 1]) {
+        const number = { step, total: 100 }
+        for (const tensor of Object.values(method.forwardBackward(IMAGES, number))) tensor.dispose()
+        optimizer.step(1, method.schedule(number))
+        states.push(await read('weights'))
+      }
+      const [start, held, moved] = states as [Float32Array, Float32Array, Float32Array]
+      // Without decay too, as torch's optimizer does with what has no gradient.
+      expect(held).toEqual(start)
+      const { learningRate = 0, weightDecay = 0 } = method.schedule({ step: 1, total: 100 })
+      const { gradNorm } = await optimizer.state()
+      const clip = Math.min(1, method.optimizer.maxGradNorm / (gradNorm + 1e-6))
+      for (const [i, gradient] of (await read('gradients')).entries()) {
+        // The corrected moments of a first update are the gradient and its square.
+        const move = (clip * gradient) / (Math.abs(clip * gradient) + optimizer.options.epsilon)
+        const expected = held[i]! * (1 - learningRate * weightDecay) - learningRate * move
+        // The update's sixteen roundings are of its own size, two more of the weight's.
+        const bound = 2 ** -24 * (16 * learningRate + 2 * Math.abs(expected))
+        expect(Math.abs(moved[i]! - expected)).toBeLessThanOrEqual(bound)
+      }
+    })
+
     test('the schedule begins and ends where the paper says', () => {
       using method = create(device, { learningRate: 0.01 })
       const first = method.schedule({ step: 0, total: 1000 })

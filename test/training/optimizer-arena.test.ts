@@ -72,14 +72,14 @@ async function run(
     const of = (tensor: Tensor, share: ArenaShare) => own(share.of(tensor)).handle
     const parts = Array.from({ length: shares }, (_, rank) => new ArenaShare({ size: count }, { rank, size: shares }))
     for (const [i, share] of parts.entries()) native().sumOfSquares(of(g, share), share.ranges(frozen), sums.handle, i)
-    native().clipGradientNorm(sums.handle, state.handle, maxNorm ?? Number.POSITIVE_INFINITY, 1)
+    native().clipGradientNorm(sums.handle, state.handle, maxNorm ?? Number.POSITIVE_INFINITY, 1, false)
     const settings = [1e-2, 0.9, 0.999, 1e-8, 0.1, 0.75] as const
     const [average, narrow] = [ema ? e.handle : null, copy?.handle ?? null]
     const followers = shares === 1 ? ([average, narrow] as const) : ([null, null] as const)
     for (const share of parts) {
       const arrays = [weight, g, m, v].map((tensor) => of(tensor, share)) as [never, never, never, never]
       const [held, plain] = [share.ranges(frozen), share.ranges(undecayed)]
-      native().adamW(...arrays, ...followers, held, plain, state.handle, ...settings)
+      native().adamW(...arrays, ...followers, held, plain, state.handle, false, ...settings)
     }
     if (shares > 1) native().followWeights(weight.handle, average, narrow, state.handle, 0.75)
   }
@@ -268,7 +268,7 @@ for (const { device, missing } of DEVICES) {
       using array = Tensor.zeros([8], device)
       using state = Tensor.from(new Uint8Array(STATE_BYTES), [STATE_BYTES], device)
       const a = array.handle
-      const call = () => native().adamW(a, a, a, a, null, a, [], [], state.handle, 1, 0.9, 0.999, 1e-8, 0, 0.9)
+      const call = () => native().adamW(a, a, a, a, null, a, [], [], state.handle, false, 1, 0.9, 0.999, 1e-8, 0, 0.9)
       expect(call).toThrow('adamW: computeWeight is f32, as the weights are: there is nothing to copy')
     })
   })

@@ -61,16 +61,22 @@ for (const { device, missing } of DEVICES) {
       })
     }
 
-    const CASES: { name: string; options: Partial<AdamWOptions>; scale: number; gradient: number }[] = [
+    /** `held`: steps in which the parameters that are late in the table below are held. */
+    const CASES: { name: string; options: Partial<AdamWOptions>; scale: number; gradient: number; held?: number }[] = [
       { name: 'clipped', options: {}, scale: 1, gradient: 1 },
       { name: 'not clipped: a small norm', options: {}, scale: 1, gradient: 1e-4 },
       { name: 'not clipped: no limit', options: { maxGradNorm: Number.POSITIVE_INFINITY }, scale: 1, gradient: 1 },
       { name: 'without decay, other betas', options: { weightDecay: 0, betas: [0.5, 0.95] }, scale: 1, gradient: 1 },
       { name: 'with a loss scale to undo', options: {}, scale: 1 / 1024, gradient: 1024 },
+      { name: 'with parameters that begin at the third', options: {}, scale: 1, gradient: 1, held: 2 },
+      { name: 'with parameters that never begin', options: {}, scale: 1, gradient: 1, held: 4 },
     ]
+    /** A large one, and a small one behind it. */
+    const isLate = (i: number) => i === 2 || i === 3
 
-    test.each(CASES)('four steps $name', async ({ options, scale, gradient }) => {
-      const all = { ...OPTIONS, ...options }
+    test.each(CASES)('four steps $name', async ({ options, scale, gradient, held }) => {
+      const late = arena.rangesOf((parameter) => isLate(parameters.indexOf(parameter)))
+      const all = { ...OPTIONS, ...options, ...(held !== undefined && { late }) }
       using optimizer = new AdamW(arena, all)
       let states: AdamWState[] = start.map((parameter) => ({
         parameter,
@@ -81,20 +87,22 @@ for (const { device, missing } of DEVICES) {
       for (let step = 1; step <= 4; step++) {
         const gradients = SHAPES.map(({ shape }, i) => random(shape, 100 * step + i, gradient))
         writeGradients(gradients)
-        optimizer.step(scale)
+        const holdsLate = held !== undefined && step <= held
+        optimizer.step(scale, { holdsLate })
+        const isUpdated = (i: number) => SHAPES[i].trainable && !(holdsLate && isLate(i))
         const scaled = gradients.map((each) => map(each, (value) => value * scale))
         const { norm, coefficient } = clipCoefficient(
-          scaled.filter((_, i) => SHAPES[i].trainable),
+          scaled.filter((_, i) => isUpdated(i)),
           all.maxGradNorm,
         )
-        states = states.map((state, i) =>
-          SHAPES[i].trainable
-            ? adamW(state, scaled[i], step, { ...all, lr: all.learningRate, eps: all.epsilon }, coefficient)
-            : state,
-        )
+        states = states.map((state, i) => {
+          if (!isUpdated(i)) return state
+          const count = isLate(i) ? step - (held ?? 0) : step
+          return adamW(state, scaled[i], count, { ...all, lr: all.learningRate, eps: all.epsilon }, coefficient)
+        })
         average = average.map((each, i) => exponentialMovingAverage(each, states[i].parameter, all.emaDecay))
         const state = await optimizer.state()
-        expect(state).toMatchObject({ finite: true, updates: step, skipped: 0 })
+        expect(state).toMatchObject({ finite: true, updates: step, skipped: 0, held: Math.min(step, held ?? 0) })
         // Sums in double of float32 squares: only the reference's own rounding and the square root.
         expect(Math.abs(state.gradNorm - norm)).toBeLessThan(1e-12 * norm)
       }

@@ -358,7 +358,7 @@ for (const { device, missing } of DEVICES) {
         'patchify: a patch of 2147483648 x 2147483648 of 3 channels has more than 2^48 elements.',
       ],
       [
-        () => native().clipGradientNorm(t([1], 'f64').handle, t([49], 'u8').view(1, [48]).handle, 1, 1),
+        () => native().clipGradientNorm(t([1], 'f64').handle, t([57], 'u8').view(1, [56]).handle, 1, 1, false),
         'ERR_INVALID_ARGUMENT',
         'clipGradientNorm: state is a view that begins at no multiple of 8 bytes; expected a tensor of its own.',
       ],
