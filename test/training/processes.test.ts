@@ -10,7 +10,7 @@ import { startNode } from '../native/run-program.ts'
 import { DEVICES, isShim } from '../tensor/devices.ts'
 import type { Answer, Report, Request } from './programs/shared-training.ts'
 import { expectSameStep } from './same-step.ts'
-import { BATCH, CASES, makeFirstStep } from './tiny-trainer.ts'
+import { BATCH, CASES, digestOf, makeFirstStep, modelOf, steps, tinyTrainer } from './tiny-trainer.ts'
 
 const root = join(import.meta.dirname, '../..')
 
@@ -60,19 +60,39 @@ for (const { device, missing } of DEVICES) {
       }),
     }
     const data = mkdtempSync(join(tmpdir(), 'repa-processes-'))
-    afterAll(() => rmSync(data, { recursive: true, force: true }))
+    const runs = mkdtempSync(join(tmpdir(), 'repa-processes-runs-'))
+    afterAll(() => {
+      for (const folder of [data, runs]) rmSync(folder, { recursive: true, force: true })
+    })
+    /** A training by one process, of as many steps as the others make. */
+    const alone = async (restores?: string) => {
+      const { kind, options } = CASES[base.table]!
+      using model = modelOf(kind, device)
+      await using trainer = await tinyTrainer(model, data, { ...options, ...fp32 })
+      if (restores !== undefined) await trainer.restore(restores)
+      await steps(trainer, 3)
+      const [checkpoint, digest] = [await trainer.save(join(runs, 'alone')), await digestOf(trainer)]
+      return { checkpoint, digest, step: trainer.step }
+    }
+    let ofOne: Awaited<ReturnType<typeof alone>>
     /** By what was requested, and by rank. */
     const answers = new Map<string, Answer[]>()
 
     beforeAll(async () => {
       await tinyDataset(2 * BATCH, data)
-      const names = Object.keys(requested)
+      ofOne = await alone()
+      const all: typeof requested = {
+        ...requested,
+        saved: { ...base, saves: join(runs, 'shared') },
+        restored: { ...base, restores: ofOne.checkpoint },
+      }
+      const names = Object.keys(all)
       const requests: Request[] = []
-      for (const name of names) requests.push({ ...requested[name]!, device, data, port: await freePort() })
+      for (const name of names) requests.push({ ...all[name]!, device, data, port: await freePort() })
       const most = Math.max(...requests.map(({ processes }) => processes))
-      const all = await ask(most, requests)
+      const answered = await ask(most, requests)
       for (const [i, name] of names.entries())
-        answers.set(name, all.map((own) => own[i]!).slice(0, requests[i]!.processes))
+        answers.set(name, answered.map((own) => own[i]!).slice(0, requests[i]!.processes))
     })
 
     const reports = (name: string): Report[] =>
@@ -101,6 +121,12 @@ for (const { device, missing } of DEVICES) {
 
     test.skipIf(device === 'cpu')('as a CUDA graph, in bf16, the bits are those without', () => {
       expect(lasting('graph')).toEqual(lasting('bf16'))
+    })
+
+    test('a checkpoint of several is one of one, and the other way round', async () => {
+      const [saved] = reports('saved')
+      expect(await alone(join(runs, 'shared/checkpoints/0000003'))).toMatchObject({ digest: saved!.digest, step: 3 })
+      for (const { digest } of reports('restored')) expect(digest).toBe(ofOne.digest)
     })
 
     test.each([0, 1])('when process %d is asked to stop, all stop after the same step', (rank) => {

@@ -1,4 +1,5 @@
 /** Trainings that are small enough to be compared with each other in many ways; also for programs that run beside the tests. */
+import { createHash } from 'node:crypto'
 import { Dataset } from '../../src/data/dataset.ts'
 import { ALONE } from '../../src/distributed/world.ts'
 import { DiT } from '../../src/models/dit.ts'
@@ -6,6 +7,7 @@ import { SiT } from '../../src/models/sit.ts'
 import type { AnyTransformer } from '../../src/models/transformer-kinds.ts'
 import type { Device } from '../../src/tensor/device.ts'
 import { ArenaShare } from '../../src/training/arena-share.ts'
+import { MOMENTS } from '../../src/training/moments.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainerOptions, TrainingStep } from '../../src/training/trainer-options.ts'
 import { constantEncoder } from '../data/constant-encoder.ts'
@@ -53,6 +55,14 @@ export async function steps(trainer: Trainer, until: number): Promise<TrainingSt
   const made: TrainingStep[] = []
   for await (const step of trainer.run({ steps: until })) made.push(step)
   return made
+}
+
+/** Of weights, EMA and both moments of all processes, which call this together. */
+export async function digestOf({ model, optimizer }: Trainer): Promise<string> {
+  const hash = createHash('sha256')
+  for (const role of ['weights', 'ema'] as const) hash.update(await model.arena.array(role).data())
+  for (const role of MOMENTS) hash.update(await model.arena.array(optimizer.moments.gather(role)).data())
+  return hash.digest('hex')
 }
 
 /** What a step reports, and the gradient of the batch's mean. */

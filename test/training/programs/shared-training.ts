@@ -1,11 +1,9 @@
 // One of several processes that train together, by one request after another: what it makes of a first step, and of some more, as JSON.
-import { createHash } from 'node:crypto'
 import { withProcesses } from '../../../src/distributed/join.ts'
 import type { World } from '../../../src/distributed/world.ts'
 import { resetDevice } from '../../../src/tensor/device.ts'
-import { MOMENTS } from '../../../src/training/moments.ts'
 import type { TrainerOptions, TrainingStep } from '../../../src/training/trainer-options.ts'
-import { BATCH, CASES, makeFirstStep, modelOf, steps, tinyTrainer } from '../tiny-trainer.ts'
+import { BATCH, CASES, digestOf, makeFirstStep, modelOf, steps, tinyTrainer } from '../tiny-trainer.ts'
 
 /** What a test asks of the first `processes` of them. */
 export interface Request {
@@ -17,6 +15,10 @@ export interface Request {
   readonly table: number
   readonly data: string
   readonly options: Partial<Omit<TrainerOptions, 'model' | 'data' | 'world' | 'align' | 'selfAlign'>>
+  /** A run's folder, to save in after some steps. */
+  readonly saves?: string
+  /** A checkpoint to go on from, which has as many steps. */
+  readonly restores?: string
   /** Process 1 has another seed. */
   readonly disagree?: boolean
   /** This process wants to stop once it has seen so many steps of twenty; no other does. */
@@ -56,10 +58,10 @@ async function train(request: Request, world: World, device: string): Promise<Re
   const { kind, options: own } = CASES[table]!
   using model = modelOf(kind, device)
   await using trainer = await tinyTrainer(model, data, { ...own, ...more, batch: BATCH })
+  if (request.restores !== undefined) await trainer.restore(request.restores)
   const losses = (await steps(trainer, 3)).map(({ loss }) => loss)
-  const hash = createHash('sha256')
-  for (const role of ['weights', 'ema'] as const) hash.update(await model.arena.array(role).data())
-  for (const role of MOMENTS) hash.update(await model.arena.array(trainer.optimizer.moments.gather(role)).data())
+  if (request.saves !== undefined) await trainer.save(request.saves)
+  const digest = await digestOf(trainer)
   let stoppedAt: number | undefined
   if (stop) {
     const controller = new AbortController()
@@ -69,7 +71,7 @@ async function train(request: Request, world: World, device: string): Promise<Re
     stoppedAt = trainer.isStopped ? trainer.step : undefined
   }
   const first = { step, gradients: Buffer.from(gradients.buffer).toString('base64') }
-  return { rank: world.rank, first, digest: hash.digest('hex'), losses, stoppedAt }
+  return { rank: world.rank, first, digest, losses, stoppedAt }
 }
 
 const requests = JSON.parse(process.argv[2]!) as Request[]
