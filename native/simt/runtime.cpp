@@ -6,19 +6,19 @@
 #include <map>
 #include <string>
 
+#include "simt/architecture.h"
 #include "simt/device.h"
 #include "simt/failure.h"
 #include "simt/include/cuda_runtime.h"
 #include "simt/scheduler.h"
 #include "simt/simt.h"
+#include "simt/symbols.h"
 
 namespace repa::simt {
 
 namespace {
 
 constexpr size_t sharedPerBlock = 48 * 1024;
-constexpr size_t sharedPerBlockOptin = 227 * 1024;
-constexpr size_t sharedPerMultiprocessor = 228 * 1024;
 constexpr int multiprocessors = 2;
 constexpr int maxThreadsPerBlock = 1024;
 
@@ -26,19 +26,13 @@ std::mutex stateMutex;
 cudaError_t sticky = cudaSuccess;
 std::set<CUstream_st*> streams;
 std::set<CUgraph_st*> captures;
-std::map<const void*, int> maxDynamicShared;
+std::map<const void*, size_t> maxDynamicShared;
 thread_local cudaError_t lastError = cudaSuccess;
 
-int architecture() {
-  const char* text = std::getenv("REPA_SIMT_ARCH");
-  const int value = text ? std::atoi(text) : 90;
-  return value >= 70 && value < 200 ? value : 90;
-}
-
-int maxDynamicSharedOf(const void* kernel) {
+size_t maxDynamicSharedOf(const void* kernel) {
   std::lock_guard lock(stateMutex);
   const auto set = maxDynamicShared.find(kernel);
-  return set == maxDynamicShared.end() ? static_cast<int>(sharedPerBlock) : set->second;
+  return set == maxDynamicShared.end() ? sharedPerBlock - staticSharedBytes(kernel) : set->second;
 }
 
 }  // namespace
@@ -118,24 +112,33 @@ void reset() {
 
 cudaError_t setFunctionAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
   if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
-  if (value < 0 || value > static_cast<int>(sharedPerBlockOptin)) return report(cudaErrorInvalidValue);
+  const Architecture* const chip = architecture();
+  if (!chip) return report(cudaErrorInitializationError);
+  if (value < 0 || value + staticSharedBytes(kernel) > chip->sharedPerBlockOptin) return report(cudaErrorInvalidValue);
   std::lock_guard lock(stateMutex);
-  maxDynamicShared[kernel] = value;
+  maxDynamicShared[kernel] = static_cast<size_t>(value);
   return cudaSuccess;
 }
 
 cudaError_t functionAttributes(cudaFuncAttributes* attributes, const void* kernel) {
+  const Architecture* const chip = architecture();
+  if (!chip) return report(cudaErrorInitializationError);
   *attributes = {};
+  attributes->sharedSizeBytes = staticSharedBytes(kernel);
   attributes->maxThreadsPerBlock = maxThreadsPerBlock;
   attributes->numRegs = 128;
-  attributes->ptxVersion = attributes->binaryVersion = architecture();
-  attributes->maxDynamicSharedSizeBytes = maxDynamicSharedOf(kernel);
+  attributes->ptxVersion = attributes->binaryVersion = chip->name;
+  attributes->maxDynamicSharedSizeBytes = static_cast<int>(maxDynamicSharedOf(kernel));
   return cudaSuccess;
 }
 
-cudaError_t maxActiveBlocks(int* blocks, const void*, int blockSize, size_t sharedBytes) {
-  if (blockSize <= 0 || blockSize > maxThreadsPerBlock || sharedBytes > sharedPerBlockOptin) return report(cudaErrorInvalidValue);
-  *blocks = std::min<int>(2048 / blockSize, sharedBytes ? static_cast<int>(sharedPerMultiprocessor / (sharedBytes + 1024)) : 32);
+cudaError_t maxActiveBlocks(int* blocks, const void* kernel, int blockSize, size_t dynamicBytes) {
+  const Architecture* const chip = architecture();
+  if (!chip) return report(cudaErrorInitializationError);
+  const size_t bytes = dynamicBytes + staticSharedBytes(kernel);
+  if (blockSize <= 0 || blockSize > maxThreadsPerBlock || bytes > chip->sharedPerBlockOptin) return report(cudaErrorInvalidValue);
+  *blocks = std::min(chip->threadsPerMultiprocessor / blockSize, chip->blocksPerMultiprocessor);
+  if (bytes) *blocks = std::min(*blocks, static_cast<int>(chip->sharedPerMultiprocessor / (bytes + chip->sharedReservedPerBlock())));
   return cudaSuccess;
 }
 
@@ -169,7 +172,15 @@ class SharedArguments {
   int* count_;
 };
 
-cudaError_t checkShape(const cudaLaunchConfig_t& config, const dim3& cluster, const void* kernel) {
+/// Whether the chip has code for a kernel: those of *_sm90.cu are compiled for Hopper alone (CMakeLists.txt).
+bool hasCodeFor(const Architecture& chip, const void* kernel) {
+  return chip.runsHopperKernels() || kernelInFile(kernel).find("_sm90.cu: ") == std::string::npos;
+}
+
+cudaError_t checkLaunch(const cudaLaunchConfig_t& config, const dim3& cluster, const void* kernel) {
+  const Architecture* const chip = architecture();
+  if (!chip) return cudaErrorInitializationError;
+  if (!hasCodeFor(*chip, kernel)) return cudaErrorNoKernelImageForDevice;
   const dim3 grid = config.gridDim, block = config.blockDim;
   const uint64_t threads = uint64_t{block.x} * block.y * block.z;
   const uint64_t clusterSize = uint64_t{cluster.x} * cluster.y * cluster.z;
@@ -178,8 +189,8 @@ cudaError_t checkShape(const cudaLaunchConfig_t& config, const dim3& cluster, co
     return cudaErrorInvalidConfiguration;
   if (clusterSize == 0 || clusterSize > 8 || grid.x % cluster.x || grid.y % cluster.y || grid.z % cluster.z)
     return cudaErrorInvalidConfiguration;
-  if (clusterSize > 1 && architecture() < 90) return cudaErrorInvalidConfiguration;
-  return config.dynamicSmemBytes > static_cast<size_t>(maxDynamicSharedOf(kernel)) ? cudaErrorInvalidValue : cudaSuccess;
+  if (clusterSize > 1 && !chip->hasClusters()) return cudaErrorInvalidConfiguration;
+  return config.dynamicSmemBytes > maxDynamicSharedOf(kernel) ? cudaErrorInvalidValue : cudaSuccess;
 }
 
 }  // namespace
@@ -192,7 +203,7 @@ cudaError_t enqueueLaunch(const cudaLaunchConfig_t& config, const BoundKernel& b
     const cudaLaunchAttributeValue& value = config.attrs[i].val;
     if (config.attrs[i].id == cudaLaunchAttributeClusterDimension) cluster = {value.clusterDim.x, value.clusterDim.y, value.clusterDim.z};
   }
-  if (const cudaError_t error = checkShape(config, cluster, bound.kernel)) return report(error);
+  if (const cudaError_t error = checkLaunch(config, cluster, bound.kernel)) return report(error);
   streamOf(config.stream)
       .enqueue([arguments, cluster, grid = config.gridDim, block = config.blockDim, sharedBytes = config.dynamicSmemBytes] {
         if (deviceError()) return;
@@ -214,6 +225,7 @@ using namespace repa::simt;
 // ---- device
 
 cudaError_t cudaGetDeviceCount(int* count) {
+  if (!architecture()) return report(cudaErrorInitializationError);
   *count = 1;
   return cudaSuccess;
 }
@@ -227,22 +239,24 @@ cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : repor
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   if (device != 0) return report(cudaErrorInvalidDevice);
+  const Architecture* const chip = architecture();
+  if (!chip) return report(cudaErrorInitializationError);
   *properties = {};
   std::snprintf(properties->name, sizeof properties->name, "SIMT shim (CPU)");
   cudaMemGetInfo(&properties->totalGlobalMem, &properties->totalGlobalMem);
   properties->sharedMemPerBlock = sharedPerBlock;
-  properties->sharedMemPerBlockOptin = sharedPerBlockOptin;
-  properties->sharedMemPerMultiprocessor = sharedPerMultiprocessor;
+  properties->sharedMemPerBlockOptin = chip->sharedPerBlockOptin;
+  properties->sharedMemPerMultiprocessor = chip->sharedPerMultiprocessor;
   properties->regsPerBlock = 65536;
   properties->warpSize = 32;
   properties->maxThreadsPerBlock = maxThreadsPerBlock;
-  properties->maxThreadsPerMultiProcessor = 2048;
+  properties->maxThreadsPerMultiProcessor = chip->threadsPerMultiprocessor;
   properties->maxThreadsDim[0] = properties->maxThreadsDim[1] = 1024;
   properties->maxThreadsDim[2] = 64;
   properties->maxGridSize[0] = 0x7fffffff;
   properties->maxGridSize[1] = properties->maxGridSize[2] = 65535;
-  properties->major = architecture() / 10;
-  properties->minor = architecture() % 10;
+  properties->major = chip->major();
+  properties->minor = chip->minor();
   properties->multiProcessorCount = multiprocessors;
   properties->l2CacheSize = 50 << 20;
   return cudaSuccess;
@@ -250,6 +264,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
   if (device != 0) return report(cudaErrorInvalidDevice);
+  const Architecture* const chip = architecture();
+  if (!chip) return report(cudaErrorInitializationError);
   switch (attribute) {
     case cudaDevAttrMaxThreadsPerBlock: *value = maxThreadsPerBlock; return cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerBlock: *value = sharedPerBlock; return cudaSuccess;
@@ -257,11 +273,11 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
     case cudaDevAttrClockRate: *value = 1000000; return cudaSuccess;
     case cudaDevAttrMultiProcessorCount: *value = multiprocessors; return cudaSuccess;
     case cudaDevAttrL2CacheSize: *value = 50 << 20; return cudaSuccess;
-    case cudaDevAttrMaxThreadsPerMultiProcessor: *value = 2048; return cudaSuccess;
-    case cudaDevAttrComputeCapabilityMajor: *value = architecture() / 10; return cudaSuccess;
-    case cudaDevAttrComputeCapabilityMinor: *value = architecture() % 10; return cudaSuccess;
-    case cudaDevAttrMaxSharedMemoryPerMultiprocessor: *value = sharedPerMultiprocessor; return cudaSuccess;
-    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = sharedPerBlockOptin; return cudaSuccess;
+    case cudaDevAttrMaxThreadsPerMultiProcessor: *value = chip->threadsPerMultiprocessor; return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMajor: *value = chip->major(); return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMinor: *value = chip->minor(); return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor: *value = static_cast<int>(chip->sharedPerMultiprocessor); return cudaSuccess;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = static_cast<int>(chip->sharedPerBlockOptin); return cudaSuccess;
   }
   return report(cudaErrorInvalidValue);
 }
@@ -273,7 +289,6 @@ cudaError_t cudaDeviceSynchronize() {
 }
 
 cudaError_t cudaFuncGetName(const char** name, const void* kernel) {
-  std::lock_guard lock(launchMutex());  // which the tables of symbols belong to
   *name = nameOfKernel(kernel);
   return cudaSuccess;
 }
@@ -319,6 +334,7 @@ constexpr ErrorText errorTexts[] = {
     {cudaErrorInvalidDeviceFunction, "cudaErrorInvalidDeviceFunction", "invalid device function"},
     {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
     {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
+    {cudaErrorNoKernelImageForDevice, "cudaErrorNoKernelImageForDevice", "no kernel image is available for execution on the device"},
     {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
     {cudaErrorSymbolNotFound, "cudaErrorSymbolNotFound", "named symbol not found"},
     {cudaErrorNotReady, "cudaErrorNotReady", "device not ready"},
@@ -342,10 +358,11 @@ const ErrorText& textOf(cudaError_t error) {
 const char* cudaGetErrorName(cudaError_t error) { return textOf(error).name; }
 
 const char* cudaGetErrorString(cudaError_t error) {
-  // A failure of the device says what failed; a static string as CUDA's are, kept by the thread that asks.
+  // What failed, or which device there is not; a static string as CUDA's are, kept by the thread that asks.
   static thread_local std::string sentence;
-  if (error != cudaErrorLaunchFailure && error != cudaErrorIllegalAddress) return textOf(error).text;
-  sentence = lastFailure();
+  sentence = "";
+  if (error == cudaErrorLaunchFailure || error == cudaErrorIllegalAddress) sentence = lastFailure();
+  if (error == cudaErrorInitializationError && !architecture()) sentence = unknownArchitecture();
   return sentence.empty() ? textOf(error).text : sentence.c_str();
 }
 

@@ -17,6 +17,7 @@ enum cudaError {
   cudaErrorInvalidDeviceFunction = 98,
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
+  cudaErrorNoKernelImageForDevice = 209,
   cudaErrorInvalidResourceHandle = 400,
   cudaErrorSymbolNotFound = 500,
   cudaErrorNotReady = 600,
@@ -204,7 +205,7 @@ cudaError_t cudaFuncGetName(const char** name, const void* kernel);
 namespace repa::simt {
 cudaError_t setFunctionAttribute(const void* kernel, cudaFuncAttribute attribute, int value);
 cudaError_t functionAttributes(cudaFuncAttributes* attributes, const void* kernel);
-cudaError_t maxActiveBlocks(int* blocks, const void* kernel, int blockSize, size_t sharedBytes);
+cudaError_t maxActiveBlocks(int* blocks, const void* kernel, int blockSize, size_t dynamicBytes);
 }  // namespace repa::simt
 
 template <class Kernel>

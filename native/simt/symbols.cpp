@@ -10,6 +10,7 @@
 #include <cstring>
 #include <fstream>
 #include <map>
+#include <mutex>
 #include <string_view>
 #include <unordered_map>
 
@@ -88,7 +89,7 @@ void readSymbols(const char* bytes, size_t size, uintptr_t loadedAt, Module& mod
       if (type == STT_FUNC) module.functions.emplace(address, name);
       if (type == STT_FUNC && isKernel(name)) module.kernels.emplace(address, source + ": " + shortName(demangle(name)));
       if (type == STT_OBJECT && std::string_view(name).find(sharedTag) != std::string_view::npos)
-        module.shared.push_back({address, symbols[s].st_size, variableName(name)});
+        module.shared.push_back({address, symbols[s].st_size, variableName(name), name});
     }
   }
   std::sort(module.shared.begin(), module.shared.end(), [](const auto& a, const auto& b) { return a.address < b.address; });
@@ -112,12 +113,37 @@ const Module& moduleOf(const void* function) {
   return entry->second;
 }
 
+/// What has been read, which stays where it is.
+std::mutex& tables() {
+  static std::mutex& mutex = *new std::mutex;
+  return mutex;
+}
+
 }  // namespace
 
-const std::vector<SharedVariable>& sharedVariables(const void* function) { return moduleOf(function).shared; }
+const std::vector<SharedVariable>& sharedVariables(const void* function) {
+  std::lock_guard lock(tables());
+  return moduleOf(function).shared;
+}
+
+size_t staticSharedBytes(const void* kernel) {
+  static std::unordered_map<const void*, size_t> known;
+  std::lock_guard lock(tables());
+  auto [entry, isNew] = known.try_emplace(kernel, 0);
+  if (!isNew) return entry->second;
+  const Module& module = moduleOf(kernel);
+  const auto symbol = module.functions.find(kernel);
+  if (symbol == module.functions.end()) return 0;
+  // _ZZ, the function's name without its _Z, E: a local variable.
+  const std::string begin = "_ZZ" + symbol->second.substr(2) + "E";
+  for (const SharedVariable& variable : module.shared)
+    if (variable.symbol.starts_with(begin)) entry->second += variable.bytes;
+  return entry->second;
+}
 
 const std::string& functionName(const void* function) {
   static std::unordered_map<const void*, std::string> names;
+  std::lock_guard lock(tables());
   auto [entry, isNew] = names.try_emplace(function, "(unnamed kernel)");
   if (isNew) {
     const Module& module = moduleOf(function);
@@ -129,6 +155,7 @@ const std::string& functionName(const void* function) {
 
 const std::string& kernelInFile(const void* kernel) {
   static const std::string unknown = "(unnamed kernel)";
+  std::lock_guard lock(tables());
   const Module& module = moduleOf(kernel);
   const auto entry = module.kernels.find(kernel);
   return entry == module.kernels.end() ? unknown : entry->second;
@@ -136,6 +163,7 @@ const std::string& kernelInFile(const void* kernel) {
 
 std::vector<std::string> kernelsInFiles(const void* function) {
   std::vector<std::string> names;
+  std::lock_guard lock(tables());
   for (const auto& [address, name] : moduleOf(function).kernels) names.push_back(name);
   return names;
 }

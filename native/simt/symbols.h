@@ -1,5 +1,5 @@
 // What the shim reads from the symbol table of the module that holds a kernel: names of functions, which of them are kernels, and where the
-// `__shared__` variables are. `__global__` and `__shared__` expand to ABI tags, so these stand in the mangled names.
+// `__shared__` variables are. `__global__` and `__shared__` expand to ABI tags, so these stand in the mangled names. Any thread may ask.
 #pragma once
 
 #include <cstddef>
@@ -12,10 +12,14 @@ struct SharedVariable {
   unsigned char* address;
   size_t bytes;
   std::string name;
+  std::string symbol;
 };
 
 /// The static shared variables of all kernels in the module of `function`, by address.
 const std::vector<SharedVariable>& sharedVariables(const void* function);
+
+/// Of those that a kernel itself declares; what functions that it calls declare is not known to be its.
+size_t staticSharedBytes(const void* kernel);
 
 /// The function's name, demangled, without its parameters.
 const std::string& functionName(const void* function);
