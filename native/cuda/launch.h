@@ -36,9 +36,9 @@ inline std::string kernelName(const void* kernel) {
 /// runs is reported by later calls on the stream.
 template <class... Parameters, class... Arguments>
 void launch(cudaStream_t stream, void (*kernel)(Parameters...), const LaunchShape& shape, Arguments&&... arguments) {
-  constexpr size_t sharedWithoutAsking = 48 * 1024;
   cudaError_t error = cudaSuccess;
-  if (shape.sharedBytes > sharedWithoutAsking)
+  // Without asking a kernel may have 48 KB, of which its static shared memory, not known here, is a part.
+  if (shape.sharedBytes > 0)
     error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.sharedBytes));
   if (error == cudaSuccess) {
     cudaLaunchAttribute cluster = {};

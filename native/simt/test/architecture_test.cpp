@@ -91,7 +91,8 @@ TEST(a_device_of_an_architecture_that_there_is_not_refuses_everything) {
   expect(std::string(cudaGetErrorString(cudaErrorInitializationError)) == "initialization error", "the error's text of a known one");
 }
 
-/// With 8 KiB of its own beside what a launch gives it.
+/// With 8 KiB of its own beside what a launch gives it. An instance for each test: what has been asked for a kernel stays.
+template <int instance>
 __global__ void twoKindsOfShared(float* out) {
   __shared__ float fixed[2048];
   REPA_DYNAMIC_SHARED(dynamic);
@@ -103,7 +104,7 @@ __global__ void twoKindsOfShared(float* out) {
 TEST(a_kernels_static_shared_memory_counts) {
   DeviceArray<float> out(32);
   float* to = out.data();
-  const auto kernel = twoKindsOfShared;
+  const auto kernel = twoKindsOfShared<0>;
   const auto started = [&](int bytes) {
     cudaLaunchConfig_t config = {};
     config.gridDim = 1;
@@ -123,6 +124,13 @@ TEST(a_kernels_static_shared_memory_counts) {
   expect(asked(219 * KiB + 1) == cudaErrorInvalidValue, "more than 227 KiB");
   cudaGetLastError();
   check(cudaDeviceSynchronize(), "wait");
+}
+
+TEST(launch_asks_for_what_a_kernel_takes_with_its_static_shared_memory) {
+  DeviceArray<float> out(32);
+  const std::string sentence = refusal(twoKindsOfShared<1>, {.grid = 1, .block = 32, .sharedBytes = 48 * KiB}, out.data());
+  expect(sentence.empty(), sentence);
+  expect(out.read()[31] == 3, "1 + 2");
 }
 
 }  // namespace

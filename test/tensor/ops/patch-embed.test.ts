@@ -30,6 +30,8 @@ const EMBEDDINGS: readonly Embedding[] = [
   { batch: 1, channels: 4, rows: 1, columns: 1, patch: 2, width: 72 },
   { batch: 3, channels: 4, rows: 1, columns: 3, patch: 2, width: 33 },
   { batch: 2, channels: 4, rows: 1, columns: 2, patch: 2, width: 1200 },
+  // A block of as many threads as there are, and of as much shared memory: SiT-XL.
+  { batch: 2, channels: 4, rows: 1, columns: 2, patch: 2, width: 1152 },
   { batch: 2, channels: 4, rows: 1, columns: 1, patch: 2, width: 1157, bias: false },
   // More samples than a stage has, and gradients of several parts.
   { batch: 75, channels: 4, rows: 3, columns: 5, patch: 2, width: 20 },
