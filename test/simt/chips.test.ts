@@ -1,0 +1,60 @@
+/** What the kernels make of chips that are none of Hopper's: of their shared memory, and of being too old. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+import { runProgram } from '../native/run-program.ts'
+
+const scratch = mkdtempSync(join(tmpdir(), 'repa-chips-'))
+afterAll(() => rmSync(scratch, { recursive: true, force: true }))
+
+/** The kernels that the addon has and those that a program has run, each after the file it is in. */
+function kernelsOf(name: string, args: string[], capability: string) {
+  const REPA_SIMT_KERNELS = join(scratch, [capability, name, ...args].join('-'))
+  const { status, stderr } = runProgram(name, { args, env: { REPA_SIMT_ARCH: capability, REPA_SIMT_KERNELS } })
+  expect(status, stderr).toBe(0)
+  const lines = readFileSync(REPA_SIMT_KERNELS, 'utf8').trim().split('\n')
+  const after = (word: string) => lines.filter((line) => line.startsWith(word)).map((line) => line.slice(word.length))
+  return { has: new Set(after('has ')), ran: new Set(after('ran ')) }
+}
+
+const STREAMED = ['attentionBackwardQueriesKernel', 'attentionBackwardKeysKernel']
+
+test.each([
+  // 99 KB a block: a head of 257 tokens and 80 columns does not fit.
+  ['86', 256, 64, 'attentionResidentKernel', STREAMED],
+  ['86', 257, 80, 'attentionStreamedKernel', STREAMED],
+  ['120', 257, 72, 'attentionResidentKernel', STREAMED],
+  // 163 KB: that fits, and what the backward pass keeps of a head does not.
+  ['80', 257, 80, 'attentionResidentKernel', STREAMED],
+  // 227 KB, without Hopper's kernels and with them.
+  ['100', 256, 72, 'attentionResidentKernel', ['attentionBackwardResidentKernel']],
+  ['90', 256, 64, 'attentionSm90Kernel', ['attentionBackwardSm90Kernel']],
+] as const)(
+  'on %s attention of %i tokens of %i columns runs in %s, its gradient in %j',
+  (capability, tokens, headDim, forward, backward) => {
+    const { ran } = kernelsOf('attention-of-size', [`${tokens}`, `${headDim}`], capability)
+    const names = [...ran].flatMap((kernel) => /: (attention\w+)/.exec(kernel)?.[1] ?? [])
+    expect(names.sort()).toEqual([forward, ...backward].sort())
+  },
+)
+
+test('of a chip of 99 KB every kernel fits into the shared memory, but for the one that others stand in for', () => {
+  const { has, ran } = kernelsOf('every-kernel', [], '86')
+  const files = [...has].filter((kernel) => !ran.has(kernel)).map((kernel) => kernel.replace(/:.*/, ''))
+  expect(new Set(files.filter((file) => !file.endsWith('_sm90.cu')))).toEqual(
+    new Set(['attention_backward_resident.cu']),
+  )
+})
+
+test.each([
+  [
+    '75',
+    /there is no cuda:0 here: no GPU here is recent enough: the kernels need compute capability 8\.0 \(Ampere\) or later, SIMT shim \(CPU\) has 7\.5\./,
+  ],
+  ['91', /there is no cuda:0 here: .*REPA_SIMT_ARCH is "91"; expected 75, 80, 86, .*, or leave it unset\./],
+])('on %s there is no device, and a sentence says why', (capability, sentence) => {
+  const { status, stderr } = runProgram('attention-of-size', { args: ['1', '8'], env: { REPA_SIMT_ARCH: capability } })
+  expect(status).not.toBe(0)
+  expect(stderr).toMatch(sentence)
+})
