@@ -33,8 +33,11 @@ export const GPUS: readonly Gpu[] = [
   // The GH200's half of that name too.
   gpu('H200', /H200/, 141, 132, 989.4e12, 67e12),
   gpu('L40S', /L40S/, 48, 142, 362e12, 91.6e12),
+  gpu('A10', /A10$/, 24, 72, 125e12, 31.2e12),
+  gpu('RTX-A6000', /RTX A6000/, 48, 84, 154.8e12, 38.7e12),
   gpu('RTX-3090', /RTX 3090/, 24, 82, 71e12, 35.6e12),
   gpu('RTX-4090', /RTX 4090/, 24, 128, 165.2e12, 82.6e12),
+  gpu('RTX-5090', /RTX 5090/, 32, 170, 209.5e12, 104.8e12),
 ]
 
 export const GPU_NAMES = GPUS.map(({ name }) => name)

@@ -1,5 +1,5 @@
 /** How fast a planned step may be expected to run, and on what that rests. */
-import { type Gpu, peakFlops } from '../benchmark/gpus.ts'
+import { type Gpu, gpuByCudaName, peakFlops } from '../benchmark/gpus.ts'
 import type { Precision } from '../training/precision.ts'
 import type { MeasuredStep } from './measurements.ts'
 
@@ -31,7 +31,9 @@ export interface ExpectedSpeed {
   readonly flops: number
   /** A sentence for people: what was measured where, or what is assumed. */
   readonly explanation: string
+  /** That it comes from, if only by the share of another GPU's peak. */
   readonly measurement: MeasuredStep | undefined
+  /** Of the GPU's peak, where that is assumed. */
   readonly share: number | undefined
 }
 
@@ -49,31 +51,39 @@ export function expectedSpeed(request: SpeedRequest, measurements: readonly Meas
 }
 
 function speedOfEach(request: SpeedRequest, measurements: readonly MeasuredStep[]): ExpectedSpeed | undefined {
-  const { device, precision, share, flopsPerImage } = request
+  const { share } = request
   const measured = share === undefined ? newest(request, measurements) : undefined
   if (measured) return fromMeasurement(measured, request)
-  if (device === 'cpu') return undefined
-  const flops = (share ?? ASSUMED_SHARE) * peakFlops(request.gpu, precision)
-  const percent = `${Math.round(100 * (share ?? ASSUMED_SHARE))} %`
-  const peak = `${(peakFlops(request.gpu, precision) / 1e12).toFixed(0)} TFLOP/s of ${precision} on a data sheet`
+  if (request.device === 'cpu') return undefined
+  if (share !== undefined) return assumed(request, share, ', as --share-of-peak says')
+  const why = '; no training step has been measured in this precision on any GPU to plan for yet'
+  return assumed(request, ASSUMED_SHARE, why)
+}
+
+function assumed({ gpu, precision, flopsPerImage }: SpeedRequest, share: number, why: string): ExpectedSpeed {
+  const flops = share * peakFlops(gpu, precision)
+  const peak = `${(peakFlops(gpu, precision) / 1e12).toFixed(0)} TFLOP/s of ${precision} on a data sheet`
   return {
     basis: 'assumed',
     imagesPerSecond: flops / flopsPerImage,
     flops,
-    explanation:
-      `ASSUMED, not measured: ${percent} of an ${request.gpu.name}'s ${peak}` +
-      `${share === undefined ? '; no training step has been measured on a GPU in this precision yet' : ', as --share-of-peak says'}`,
+    explanation: `ASSUMED, not measured: ${Math.round(100 * share)} % of an ${gpu.name}'s ${peak}${why}`,
     measurement: undefined,
-    share: share ?? ASSUMED_SHARE,
+    share,
   }
 }
 
-/** Of the newest file with any that fits: the same model where it has it, and the nearest batch. */
+/** The measured GPU's line of the table. */
+const gpuOf = ({ device, machine }: MeasuredStep) => (device === 'cpu' ? undefined : gpuByCudaName(machine))
+
+/** Of the newest file with any that fits: the same model where it has it, and the nearest batch. A GPU that is in no table fits none. */
 function newest(
   { model, batch, device, precision }: SpeedRequest,
   all: readonly MeasuredStep[],
 ): MeasuredStep | undefined {
-  const fitting = all.filter((step) => step.precision === precision && step.device.startsWith(device))
+  const fitting = all.filter(
+    (step) => step.precision === precision && step.device.startsWith(device) && (device === 'cpu' || gpuOf(step)),
+  )
   const [first] = fitting
   return fitting
     .filter(({ file }) => file === first?.file)
@@ -86,7 +96,13 @@ function newest(
 function fromMeasurement(measurement: MeasuredStep, request: SpeedRequest): ExpectedSpeed {
   const { machine, file, threads, flops } = measurement
   const where = `${measurement.model} at batch ${measurement.batch} on ${machine}${threads ? `, ${threads} threads` : ''} (bench/results/${file})`
+  const gpu = gpuOf(measurement)
+  if (gpu && peakFlops(gpu, request.precision) !== peakFlops(request.gpu, request.precision)) {
+    const share = flops / peakFlops(gpu, request.precision)
+    return { ...assumed(request, share, `, the share that was reached by ${where}`), measurement }
+  }
   const isSame =
+    (gpu === undefined || gpu === request.gpu) &&
     measurement.model === request.model &&
     measurement.batch === request.batch &&
     request.flopsPerImage === request.trainingFlopsPerImage

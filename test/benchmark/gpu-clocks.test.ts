@@ -50,6 +50,10 @@ test.each([
   ['NVIDIA H100 80GB HBM3', 989.4e12],
   ['NVIDIA H100 PCIe', 756e12],
   ['NVIDIA A100-SXM4-80GB', 312e12],
+  ['NVIDIA A10', 125e12],
+  ['NVIDIA A10G', undefined],
+  ['NVIDIA RTX A6000', 154.8e12],
+  ['NVIDIA GeForce RTX 5090', 209.5e12],
   ['SIMT shim', undefined],
 ])('the data sheet of %s', (name, rate) => {
   const gpu = gpuByCudaName(name)

@@ -170,14 +170,17 @@ test('disk of ImageNet and of a checkpoint of SiT-XL/2, as the reference writes 
   expect(disk.grids.count).toBe(40)
 })
 
+const gpuNamed = (wanted: string) => GPUS.find(({ name }) => name === wanted)!
+
 const onGpu: SpeedRequest = {
   processes: 1,
   ...{ model: 'SiT-B/2', batch: 256, device: 'cuda', precision: 'bf16', share: undefined },
-  ...{ flopsPerImage: 200e9, trainingFlopsPerImage: 150e9, gpu: GPUS.find(({ name }) => name === 'H100')! },
+  ...{ flopsPerImage: 200e9, trainingFlopsPerImage: 150e9, gpu: gpuNamed('H100') },
 }
 
 const measured = (change: Partial<MeasuredStep>): MeasuredStep => ({
-  ...{ file: 'new.json', date: '2026-12-01', machine: 'a machine', model: 'SiT-B/2', batch: 256, device: 'cuda:0' },
+  ...{ file: 'new.json', date: '2026-12-01', machine: 'NVIDIA H100 80GB HBM3, 8 cores of its host' },
+  ...{ model: 'SiT-B/2', batch: 256, device: 'cuda:0' },
   ...{ threads: undefined, precision: 'bf16', imagesPerSecond: 1000, flops: 150e12 },
   ...change,
 })
@@ -201,13 +204,33 @@ test('a speed is never said to be measured where it is not', () => {
   // Another precision is another kernel.
   expect(only({}, measured({ precision: 'fp32' }))).toMatchObject({
     basis: 'assumed',
-    explanation: expect.stringMatching(/no training step has been measured on a GPU in this precision yet$/),
+    explanation: expect.stringMatching(
+      /no training step has been measured in this precision on any GPU to plan for yet$/,
+    ),
   })
   // What the user says goes before all.
   expect(only({ share: 0.2 }, measured({}))).toMatchObject({
     basis: 'assumed',
     imagesPerSecond: (0.2 * 989.4e12) / 200e9,
   })
+})
+
+test("a measured speed is another GPU's by the share of the peak", () => {
+  const of = (gpu: string, change: Partial<MeasuredStep> = {}) =>
+    expectedSpeed({ ...onGpu, flopsPerImage: 150e9, gpu: gpuNamed(gpu) }, [measured(change)])
+  // Of the same peak: not said to be measured, but the same speed.
+  expect(of('H200')).toMatchObject({ basis: 'scaled from a measurement', imagesPerSecond: 150e12 / 150e9 })
+  const share = 150e12 / 989.4e12
+  const slower = of('RTX-4090')!
+  expect(slower).toMatchObject({ basis: 'assumed', flops: share * 165.2e12, share })
+  expect(slower.imagesPerSecond).toBeCloseTo((share * 165.2e12) / 150e9, 9)
+  expect(slower.explanation).toMatch(
+    /^ASSUMED, not measured: 15 % of an RTX-4090's 165 TFLOP\/s of bf16 on a data sheet, the share that was reached by SiT-B\/2 at batch 256 on NVIDIA H100 80GB HBM3, 8 cores of its host \(bench\/results\/new\.json\)$/,
+  )
+  // Without a data sheet there is no share.
+  expect(of('RTX-4090', { machine: 'a machine' })?.explanation).toMatch(
+    /^ASSUMED, not measured: 40 % of .*has been measured/,
+  )
 })
 
 test('the newest file counts, and in it the nearest step', () => {
