@@ -1,6 +1,6 @@
 // Runs every CUDA kernel on cuda:0, every instance of a template among them, at the smallest sizes that take its paths: what the
-// sanitizers watch (test/simt/sanitizers.test.ts), under which the tables of cases would take most of an hour. One list for both of the
-// shim's architectures; which kernels there are and which have run, the shim says (REPA_SIMT_KERNELS).
+// sanitizers watch (test/simt/sanitizers.test.ts), under which the tables of cases would take most of an hour. One list for all of the
+// shim's chips; which kernels there are and which have run, the shim says (REPA_SIMT_KERNELS).
 //   every-kernel.mjs [first-read]   with the address of a row before its tensor's beginning read: a planted bug
 import { native } from './addon.mjs'
 
