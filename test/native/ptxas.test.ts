@@ -67,13 +67,25 @@ __global__ void multiply(float* out) {
 }
 `
 
+/** Whether a kernel's file or what it includes of this folder has setmaxnreg. */
+function changesRegisters(folder: string, file: string): boolean {
+  const text = readFileSync(join(folder, file), 'utf8')
+  return (
+    text.includes('increaseRegisters<') ||
+    [...text.matchAll(/#include "cuda\/(\w+\.cuh)"/g)].some(([, included]) => changesRegisters(folder, included!))
+  )
+}
+
 // Where registers of a running wgmma are used, or given to another kind of instruction, ptxas makes it wait or one wait for the other, says
-// so if asked and goes on: the sums are right and the tensor cores idle.
-test("ptxas waits for no wgmma of Hopper's kernels", { timeout: 300_000 }, async ({ skip }) => {
+// so if asked and goes on: the sums are right and the tensor cores idle. And what one warpgroup gives to the others by setmaxnreg is there
+// only if a kernel is launched with all registers that its 384 threads can have: with fewer the others would wait for ever.
+test("ptxas waits for no wgmma of Hopper's kernels, and leaves setmaxnreg the registers that it counts on", {
+  timeout: 300_000,
+}, async ({ skip }) => {
   if (!isHere) skip(`there is no ${nvcc} here`)
   const folder = mkdtempSync(join(tmpdir(), 'repa-wgmma-'))
   const kernels = join(root, 'native/cuda')
-  const waits = async (source: string) => {
+  const compile = async (source: string) => {
     const options = [
       '-std=c++20',
       '-O3',
@@ -86,17 +98,25 @@ test("ptxas waits for no wgmma of Hopper's kernels", { timeout: 300_000 }, async
       '-cubin',
     ]
     const { stderr } = await promisify(execFile)(nvcc, [...options, '-o', join(folder, 'kernel'), source])
-    expect(stderr).toMatch(/Used \d+ registers/)
-    return stderr.match(/\(C\d+\) .*(wgmma|warpgroup).*/g) ?? []
+    return {
+      waits: stderr.match(/\(C\d+\) .*(wgmma|warpgroup).*/g) ?? [],
+      registers: [...stderr.matchAll(/Used (\d+) registers/g)].map(([, count]) => Number(count)),
+      ignored: stderr.match(/.*setmaxnreg.*/g) ?? [],
+    }
   }
   try {
     for (const touched of [false, true]) {
       const source = join(folder, 'product.cu')
       writeFileSync(source, product(touched))
-      expect((await waits(source)).length > 0, `${touched}`).toBe(touched)
+      expect((await compile(source)).waits.length > 0, `${touched}`).toBe(touched)
     }
-    for (const file of readdirSync(kernels).filter((name) => name.endsWith('_sm90.cu')))
-      expect(await waits(join(kernels, file)), file).toEqual([])
+    const most = Math.floor(65536 / 384 / 8) * 8
+    for (const file of readdirSync(kernels).filter((name) => name.endsWith('_sm90.cu'))) {
+      const { waits, registers, ignored } = await compile(join(kernels, file))
+      expect({ waits, ignored }, file).toEqual({ waits: [], ignored: [] })
+      expect(registers.length, file).toBeGreaterThan(0)
+      if (changesRegisters(kernels, file)) expect(new Set(registers), file).toEqual(new Set([most]))
+    }
   } finally {
     rmSync(folder, { recursive: true })
   }
