@@ -64,4 +64,10 @@ void asyncWait(int newest) {
   for (size_t& end : copies.groupEnds) end -= landing;
 }
 
+void checkPrefetch(const void* global, unsigned bytes, const Place& place) {
+  if ((reinterpret_cast<uintptr_t>(global) | bytes) & 15)
+    fail(place, "cp.async.bulk.prefetch takes an address and a number of bytes that are multiples of 16; these are " + describeAddress(global) +
+                    " and " + std::to_string(bytes) + ".");
+}
+
 }  // namespace repa::simt

@@ -37,4 +37,7 @@ void asyncCommit();
 /// Waits until at most `newest` groups are pending.
 void asyncWait(int newest);
 
+/// cp.async.bulk.prefetch (9.7.9.25.4.3) does nothing here but ask for the same alignment.
+void checkPrefetch(const void* global, unsigned bytes, const Place& place);
+
 }  // namespace repa::simt

@@ -60,7 +60,7 @@ NamedBarrier& arrive(int id, int threads, bool wholeBlock, const Place& place, u
   }
   ++barrier.arrived;
   generation = barrier.generation;
-  release(&barrier.sync[generation % syncGenerations]);
+  release(barrier.sync[generation % syncGenerations]);
   return barrier;
 }
 
@@ -76,7 +76,7 @@ void sync(int id, int threads, bool wholeBlock, const Place& place) {
   } else {
     self.warp->ready &= ~(1u << self.lane);  // the last to come goes on at once
   }
-  acquire(&barrier.sync[generation % syncGenerations]);
+  acquire(barrier.sync[generation % syncGenerations]);
 }
 
 }  // namespace
@@ -99,7 +99,7 @@ void clusterArrive(const Place& place) {
   if (self.clusterArrived) fail(place, "barrier.cluster.arrive a second time without barrier.cluster.wait in between.");
   self.clusterArrived = true;
   self.clusterPhase = cluster.barrier.generation;
-  release(&cluster.barrier.sync[self.clusterPhase % syncGenerations]);
+  release(cluster.barrier.sync[self.clusterPhase % syncGenerations]);
   if (++cluster.barrier.arrived < cluster.alive) return;
   cluster.barrier.arrived = 0;
   ++cluster.barrier.generation;
@@ -116,7 +116,7 @@ void clusterWait(const Place& place) {
   if (!self.clusterArrived) fail(place, "barrier.cluster.wait without barrier.cluster.arrive before it.");
   if (barrier.generation == self.clusterPhase) park(self, Wait::clusterBarrier, "barrier.cluster.wait", &barrier, place);
   self.clusterArrived = false;
-  acquire(&barrier.sync[self.clusterPhase % syncGenerations]);
+  acquire(barrier.sync[self.clusterPhase % syncGenerations]);
 }
 
 void meet(const Collective& collective, uint32_t mask, void* operands, const Place& place) {
@@ -149,7 +149,7 @@ void meet(const Collective& collective, uint32_t mask, void* operands, const Pla
   // Only __syncwarp, which executes nothing, orders memory (PTX ISA 9.7.13.2; shfl.sync and the others promise none).
   const bool orders = collective.execute == nullptr;
   const int lowest = std::countr_zero(mask);
-  char* sync = &warp.sync[lowest][warp.generation[lowest] % syncGenerations];
+  Sync& sync = warp.sync[lowest][warp.generation[lowest] % syncGenerations];
   if (orders) release(sync);
   if ((others | own) == mask) {
     if (collective.execute) collective.execute(warp, mask);

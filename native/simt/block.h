@@ -13,6 +13,8 @@
 #include "simt/fiber.h"
 #include "simt/mbarrier.h"
 #include "simt/place.h"
+#include "simt/proxy.h"
+#include "simt/registers.h"
 #include "simt/tma.h"
 #include "simt/vector_types.h"
 #include "simt/wgmma.h"
@@ -30,7 +32,14 @@ constexpr int namedBarriers = 16;
 /// single one, a thread that leaves late would seem ordered after what others did since, and races would go unseen.
 constexpr int syncGenerations = 4;
 
-enum class Wait : uint8_t { none, collective, barrier, clusterBarrier, mbarrier, warpgroup, finished };
+enum class Wait : uint8_t { none, collective, barrier, clusterBarrier, mbarrier, warpgroup, registers, finished };
+
+/// A thread as the asynchronous proxy sees its accesses (simt/proxy.h).
+struct AsyncSide {
+  void* fiber = nullptr;  // ThreadSanitizer's, made at its first use
+  bool begun = false;     // in this cluster
+  char carriedOver = 0, handedBack = 0;
+};
 
 struct Thread {
   Context context;
@@ -50,6 +59,8 @@ struct Thread {
   BulkStores bulkStores;      // cp.async.bulk to global memory
   unsigned clusterPhase = 0;  // the generation of barrier.cluster that it arrived at
   bool clusterArrived = false;
+  AsyncSide asyncSide;
+  unsigned registerChanges = 0;  // how many setmaxnreg it has executed
 };
 
 /// What a warp's lanes do together.
@@ -72,7 +83,7 @@ struct Warp {
   uint32_t mask[warpLanes] = {};
   void* operands[warpLanes] = {};
   unsigned generation[warpLanes] = {};  // of the collectives whose lowest lane this is
-  char sync[warpLanes][syncGenerations] = {};
+  Sync sync[warpLanes][syncGenerations] = {};
 };
 
 /// bar.sync and bar.arrive (PTX ISA 9.7.13.1).
@@ -83,7 +94,7 @@ struct NamedBarrier {
   bool wholeBlock = false;  // __syncthreads: all threads that have not exited
   Place place;
   uint32_t waiting[maxWarps] = {};
-  char sync[syncGenerations] = {};
+  Sync sync[syncGenerations] = {};
 };
 
 struct Block {
@@ -96,6 +107,7 @@ struct Block {
   NamedBarrier barriers[namedBarriers];
   Mbarriers mbarriers;
   std::vector<std::unique_ptr<Warpgroup>> warpgroups;
+  RegisterPool registers;
   unsigned char* sharedMemory = nullptr;  // dynamic
   size_t sharedBytes = 0;
 };
@@ -103,7 +115,7 @@ struct Block {
 struct ClusterBarrier {
   unsigned arrived = 0;
   unsigned generation = 0;
-  char sync[syncGenerations] = {};
+  Sync sync[syncGenerations] = {};
 };
 
 struct Cluster {
@@ -112,6 +124,7 @@ struct Cluster {
   ClusterBarrier barrier;
   std::vector<BulkCopy> inFlight;  // TMA transfers that have not landed
   char engineSync = 0;             // those that have
+  bool usesAsyncProxy = false;     // a fence of proxies, or a load by the TMA, has been executed
 };
 
 inline Thread* currentThread = nullptr;

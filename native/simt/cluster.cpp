@@ -75,13 +75,16 @@ void clusterWriteAsync(uint32_t address, const void* source, size_t bytes, uint3
   if (address >> rankShift != barrier >> rankShift) fail(place, "st.async: the data and the mbarrier are in different blocks.");
   const Target target = resolve(barrier, 8, place);
   auto* word = reinterpret_cast<uint64_t*>(target.address);
+  requireVisibleMbarrier(target.block, word, "st.async", place);
   mbarrierComplete(target.block, word, static_cast<uint32_t>(bytes), mbarrierPhase(target.block, word, place), place);
 }
 
 void clusterBarrierArrive(uint32_t barrier, const Place& place) {
   Quiet quiet;
   const Target target = resolve(barrier, 8, place);
-  mbarrierArriveAt(target.block, reinterpret_cast<uint64_t*>(target.address), place);
+  auto* word = reinterpret_cast<uint64_t*>(target.address);
+  requireVisibleMbarrier(target.block, word, "an arrival from another block", place);
+  mbarrierArriveAt(target.block, word, place);
 }
 
 }  // namespace repa::simt

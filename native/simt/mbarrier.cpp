@@ -39,7 +39,7 @@ void arrive(Block& block, Mbarrier& barrier, const Place& place) {
   if (barrier.pending == 0)
     fail(place, "the mbarrier " + describeAddress(barrier.word) + " expects " + std::to_string(barrier.expected) +
                     " arrivals a phase; this is one more.");
-  release(&barrier.sync[barrier.phase % mbarrierSyncs]);
+  release(barrier.sync[barrier.phase % mbarrierSyncs]);
   --barrier.pending;
   completePhaseIfDone(block, barrier);
 }
@@ -47,7 +47,7 @@ void arrive(Block& block, Mbarrier& barrier, const Place& place) {
 bool completed(const Mbarrier& barrier, unsigned parity) { return (barrier.phase & 1) != (parity & 1); }
 
 void acquireLastPhase(Mbarrier& barrier) {
-  if (barrier.phase > 0) acquire(&barrier.sync[(barrier.phase - 1) % mbarrierSyncs]);
+  if (barrier.phase > 0) acquire(barrier.sync[(barrier.phase - 1) % mbarrierSyncs]);
 }
 
 Block& ownBlock() { return *thread().block; }
@@ -66,13 +66,29 @@ void mbarrierInit(uint64_t* word, unsigned arrivals, const Place& place) {
            "an mbarrier stands at a multiple of 8 bytes in the block's shared memory; this one is at " + describeAddress(word) + ".");
     if (arrivals == 0 || arrivals > maxCount)
       fail(place, "an mbarrier counts 1 to " + std::to_string(maxCount) + " arrivals, not " + std::to_string(arrivals) + ".");
+    for (const Mbarrier& other : block.mbarriers.objects)
+      if (other.word == word)
+        fail(place, "the mbarrier " + describeAddress(word) + " is initialised again; mbarrier.inval comes before that.");
     Mbarrier barrier;
     barrier.word = word;
     barrier.expected = barrier.pending = arrivals;
+    barrier.initialisedBy = &thread();
     *word = mark | block.mbarriers.objects.size();
     block.mbarriers.objects.push_back(barrier);
   }
   tracedWrite(word, 8, __builtin_return_address(0));
+}
+
+void mbarriersBecomeVisible(Block& block, const Thread& thread) {
+  for (Mbarrier& barrier : block.mbarriers.objects)
+    if (barrier.initialisedBy == &thread) barrier.visible = true;
+}
+
+void requireVisibleMbarrier(Block& block, uint64_t* word, const char* use, const Place& place) {
+  Quiet quiet;
+  if (!find(block, word, place).visible)
+    fail(place, std::string(use) + " completes on the mbarrier " + describeAddress(word) +
+                    ", but no fence.mbarrier_init follows its initialisation in the thread that made it.");
 }
 
 void mbarrierInvalidate(uint64_t* word, const Place& place) {
@@ -152,7 +168,7 @@ void mbarrierComplete(Block& block, uint64_t* word, uint32_t bytes, unsigned iss
     fail(place, "wrong expect_tx: the phase of the mbarrier " + describeAddress(word) + " was complete before the " +
                     std::to_string(bytes) + " bytes of the TMA load issued at " + place.file_name() + ":" + std::to_string(place.line()) +
                     " landed; fewer bytes were expected than were loaded.");
-  release(&barrier.sync[barrier.phase % mbarrierSyncs]);
+  release(barrier.sync[barrier.phase % mbarrierSyncs]);
   barrier.transactions -= bytes;
   if (barrier.transactions < -maxTransactions)
     fail(place, "the mbarrier " + describeAddress(word) + " got " + std::to_string(-barrier.transactions) + " bytes more than it expects.");

@@ -5,10 +5,12 @@
 #include <vector>
 
 #include "simt/place.h"
+#include "simt/proxy.h"
 
 namespace repa::simt {
 
 struct Block;
+struct Thread;
 
 constexpr int mbarrierSyncs = 4;
 
@@ -19,7 +21,9 @@ struct Mbarrier {
   int64_t transactions = 0;  // tx-count: bytes expected and not arrived
   unsigned phase = 0;        // how many phases have completed
   uint32_t waiting[32] = {};  // lanes of each warp
-  char sync[mbarrierSyncs] = {};
+  Sync sync[mbarrierSyncs] = {};
+  const Thread* initialisedBy = nullptr;
+  bool visible = false;  // to the TMA and to other blocks: by a fence of that thread
 };
 
 struct Mbarriers {
@@ -42,5 +46,10 @@ void mbarrierArriveAt(Block& block, uint64_t* barrier, const Place& place);
 void mbarrierComplete(Block& block, uint64_t* barrier, uint32_t bytes, unsigned issuePhase, const Place& place);
 /// The barrier's phase, for the copies that will complete on it.
 unsigned mbarrierPhase(Block& block, uint64_t* barrier, const Place& place);
+
+/// Those that the thread has initialised in its block.
+void mbarriersBecomeVisible(Block& block, const Thread& thread);
+/// Fails where no fence stands between a barrier's initialisation and `use` of it by what is not a thread of its block.
+void requireVisibleMbarrier(Block& block, uint64_t* barrier, const char* use, const Place& place);
 
 }  // namespace repa::simt

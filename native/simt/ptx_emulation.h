@@ -12,6 +12,8 @@
 #include "simt/cluster.h"
 #include "simt/matrix.h"
 #include "simt/mbarrier.h"
+#include "simt/proxy.h"
+#include "simt/registers.h"
 #include "simt/tma.h"
 #include "simt/vector_types.h"
 #include "simt/warp.h"
@@ -96,12 +98,14 @@ inline void stmatrixTransposed(void* row, const uint32_t (&r)[count], Place plac
 inline bool electOne(Place place = Place::current()) { return simt::electLane(0xffffffffu, place); }
 
 template <int registers>
-inline void increaseRegisters() {
+inline void increaseRegisters(Place place = Place::current()) {
   static_assert(registers >= 24 && registers <= 256 && registers % 8 == 0, "setmaxnreg takes a multiple of 8 from 24 to 256");
+  simt::setRegisters(registers, true, place);
 }
 template <int registers>
-inline void decreaseRegisters() {
+inline void decreaseRegisters(Place place = Place::current()) {
   static_assert(registers >= 24 && registers <= 256 && registers % 8 == 0, "setmaxnreg takes a multiple of 8 from 24 to 256");
+  simt::setRegisters(registers, false, place);
 }
 
 inline void gridDependencyWait() {}
@@ -123,8 +127,8 @@ inline bool mbarrierTryWait(uint64_t* barrier, unsigned parity, Place place = Pl
 }
 inline void mbarrierWait(uint64_t* barrier, unsigned parity, Place place = Place::current()) { simt::mbarrierWait(barrier, parity, place); }
 
-inline void fenceProxyAsync() {}
-inline void fenceMbarrierInit() {}
+inline void fenceProxyAsync() { simt::fenceProxyAsync(); }
+inline void fenceMbarrierInit() { simt::fenceMbarrierInit(); }
 
 enum class L2Hint : uint64_t {
   normal = 0x1000000000000000u,
@@ -201,6 +205,10 @@ inline void clusterMbarrierArrive(ClusterAddress barrier, Place place = Place::c
   simt::clusterBarrierArrive(barrier.value, place);
 }
 
+// ---- ptx_prefetch.h
+
+inline void prefetchToL2(const void* global, unsigned bytes, Place place = Place::current()) { simt::checkPrefetch(global, bytes, place); }
+
 // ---- ptx_wgmma.h
 
 enum class Swizzle : uint64_t { none = 0, bytes128 = 1, bytes64 = 2, bytes32 = 3 };
@@ -211,11 +219,11 @@ struct MatrixDescriptor {
 };
 inline MatrixDescriptor matrixDescriptor(const void* tile, unsigned leadingBytes, unsigned strideBytes, Swizzle swizzle,
                                          Place place = Place::current()) {
-  return {static_cast<uint64_t>(simt::sharedWindowOffset(tile, place) >> 4 & 0x3FFF) |
-          static_cast<uint64_t>(leadingBytes >> 4 & 0x3FFF) << 16 | static_cast<uint64_t>(strideBytes >> 4 & 0x3FFF) << 32 |
-          static_cast<uint64_t>(swizzle) << 62};
+  return {simt::matrixDescriptorBits(tile, leadingBytes, strideBytes, static_cast<uint64_t>(swizzle), place)};
 }
-inline MatrixDescriptor advance(MatrixDescriptor descriptor, unsigned bytes) { return {descriptor.bits + (bytes >> 4)}; }
+inline MatrixDescriptor advance(MatrixDescriptor descriptor, unsigned bytes, Place place = Place::current()) {
+  return {simt::advancedDescriptorBits(descriptor.bits, bytes, place)};
+}
 
 inline void wgmmaFence(Place place = Place::current()) { simt::wgmmaFence(place); }
 inline void wgmmaCommit(Place place = Place::current()) { simt::wgmmaCommit(place); }

@@ -48,6 +48,20 @@ namespace repa::simt {
 inline void acquire(void* object) { __tsan_acquire(object); }
 inline void release(void* object) { __tsan_release(object); }
 
+/// A fiber inherits what its maker has seen. These come after what was before the process's first launch and after nothing else: the first
+/// is made there, by the host, and makes the others.
+inline void* fiberOfBegin = nullptr;
+inline void* createFiberOfBegin() {
+  void* const self = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(fiberOfBegin, 1);
+  void* const fiber = __tsan_create_fiber(0);
+  __tsan_switch_to_fiber(self, 1);
+  return fiber;
+}
+inline void prepareFibers() {
+  if (!fiberOfBegin) fiberOfBegin = __tsan_create_fiber(0);
+}
+
 /// Within its scope, this fiber's reads and writes are the shim's bookkeeping: the libc functions that it calls are intercepted.
 struct Quiet {
   Quiet() {
@@ -74,6 +88,7 @@ inline void tracedWrite(void* address, size_t size, void* pc) {
 
 #else
 
+inline void prepareFibers() {}
 inline void acquire(void*) {}
 inline void release(void*) {}
 struct Quiet {

@@ -49,6 +49,7 @@ class Machine {
   bool run(const Launch& launch);
   void park(Thread& thread);
   void yield(Thread& thread);
+  void acquireBegin() { acquire(&startSync_); }
 
   Random random;
   Isolation isolation;
@@ -152,12 +153,15 @@ void Machine::prepareBlock(Block& block, const uint3& index, unsigned rank) {
     thread.bulkStores = {};
     thread.clusterArrived = false;
     thread.clusterPhase = 0;
+    thread.asyncSide.begun = false;
+    thread.registerChanges = 0;
     warp.block = &block;
     warp.index = static_cast<int>(rankInBlock / warpLanes);
     warp.lanes[thread.lane] = &thread;
     warp.alive |= 1u << thread.lane;
   }
   for (Warp& warp : block.warps) warp.ready = warp.alive;
+  prepareRegisters(block);
 
   // Uninitialised shared memory is NaN.
   block.sharedBytes = launch->sharedBytes;
@@ -197,6 +201,7 @@ void Machine::prepareCluster(const dim3& first) {
   cluster_.inFlight.clear();
   cluster_.barrier = ClusterBarrier{};
   cluster_.alive = 0;
+  cluster_.usesAsyncProxy = false;
   warps_.clear();
   for (unsigned rank = 0; rank < launch->clusterSize; ++rank) {
     const uint3 index = {first.x + rank % shape.x, first.y + rank / shape.x % shape.y, first.z + rank / (shape.x * shape.y)};
@@ -244,6 +249,8 @@ void Machine::finishCluster() {
   for (const BulkCopy& copy : cluster_.inFlight)
     failLaunch(std::string("a block ended while a TMA ") + (copy.kind == BulkCopy::Kind::load ? "load into" : "store from") +
                " its shared memory was under way (issued at " + copy.place.file_name() + ":" + std::to_string(copy.place.line()) + ").");
+  for (const Block& block : cluster_.blocks)
+    if (const std::string incomplete = incompleteRegisterChange(block); !incomplete.empty()) failLaunch(incomplete);
 #if !defined(SIMT_ASAN)
   for (const Block& block : cluster_.blocks)
     for (size_t byte = 0; byte < sharedGuardBytes; ++byte)
@@ -257,6 +264,7 @@ void Machine::finishCluster() {
 
 bool Machine::run(const Launch& toRun) {
   Quiet quiet;
+  prepareFibers();
   launch = &toRun;
   staticShared = &sharedVariables(toRun.kernel);
   gridDim = toRun.grid;
@@ -342,6 +350,8 @@ bool runLaunch(const Launch& launch) {
 
 const char* nameOfKernel(const void* kernel) { return functionName(kernel).c_str(); }
 const char* kernelName() { return machine.launch ? nameOfKernel(machine.launch->kernel) : "(none)"; }
+
+void acquireBegin() { machine.acquireBegin(); }
 
 void park(Thread& thread, Wait wait, const char* name, const void* object, const Place& place) {
   thread.wait = wait;

@@ -30,6 +30,9 @@ bool runLaunch(const Launch& launch);
 const char* kernelName();
 const char* nameOfKernel(const void* kernel);
 
+/// What was before the cluster's begin comes before what the calling fiber does from here on.
+void acquireBegin();
+
 /// The calling thread cannot go on; returns when something has made it ready.
 void park(Thread& thread, Wait wait, const char* name, const void* object, const Place& place);
 /// The calling thread could go on but lets others run first.

@@ -153,8 +153,9 @@ void landStore(const BulkCopy& copy) {
 }  // namespace
 
 void landBulkCopy(const BulkCopy& copy) {
-  static void* fiber = nullptr;
-  const AsEngine copyEngine(fiber, *copy.block->cluster);
+  // Apart, or a store would be ordered by what the thread has seen that issued a load.
+  static void *loading = nullptr, *storing = nullptr;
+  const AsEngine copyEngine(copy.kind == BulkCopy::Kind::load ? loading : storing, *copy.block->cluster);
   acquire(copy.sync);
   copy.kind == BulkCopy::Kind::load ? landLoad(copy) : landStore(copy);
   if (copy.kind != BulkCopy::Kind::store) return;
@@ -173,6 +174,7 @@ void tmaLoad(void* shared, const void* map, uint64_t* barrier, const int* at, in
     Cluster& cluster = *copy.block->cluster;
     copy.pc = pc;
     copy.barrier = barrier;
+    cluster.usesAsyncProxy = true;
     copy.destinations = multicast ? multicast : static_cast<uint16_t>(1u << copy.block->rankInCluster);
     if (copy.destinations >> cluster.blocks.size())
       fail(place, "the multicast mask names blocks that the cluster of " + std::to_string(cluster.blocks.size()) + " does not have.");
@@ -182,6 +184,7 @@ void tmaLoad(void* shared, const void* map, uint64_t* barrier, const int* at, in
     bytes = boxBytes(copy.map);
     for (Block& block : cluster.blocks) {
       if (!(copy.destinations >> block.rankInCluster & 1)) continue;
+      requireVisibleMbarrier(block, inBlock(copy, block, barrier), "a TMA load", place);
       copy.issuePhase[block.rankInCluster] = mbarrierPhase(block, inBlock(copy, block, barrier), place);
       tiles[block.rankInCluster] = inBlock(copy, block, copy.shared);
       std::memset(tiles[block.rankInCluster], 0xff, bytes);
@@ -199,7 +202,10 @@ void tmaStore(const void* map, const void* shared, const int* at, int rank, cons
   BulkCopy copy = begin(BulkCopy::Kind::store, map, shared, at, rank, place);
   copy.pc = __builtin_return_address(0);
   copy.group = thread().bulkStores.group;
-  release(copy.sync);
+  {
+    const AsAsyncSide side;
+    release(copy.sync);
+  }
   copy.block->cluster->inFlight.push_back(copy);
 }
 
@@ -259,7 +265,7 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap* tensorMap, CUtensorMapDataType type
                                 CUtensorMapFloatOOBfill fill) {
   using namespace repa::simt;
   const auto multipleOf16 = [](uint64_t x) { return x % 16 == 0; };
-  if (interleave != CU_TENSOR_MAP_INTERLEAVE_NONE) return CUDA_ERROR_NOT_SUPPORTED;
+  if (interleave != CU_TENSOR_MAP_INTERLEAVE_NONE || swizzle > CU_TENSOR_MAP_SWIZZLE_128B) return CUDA_ERROR_NOT_SUPPORTED;
   if (reinterpret_cast<uintptr_t>(tensorMap) & 63 || rank == 0 || rank > maxTensorRank || !multipleOf16(reinterpret_cast<uintptr_t>(base)))
     return CUDA_ERROR_INVALID_VALUE;
   TensorMap map = {};
@@ -277,6 +283,8 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap* tensorMap, CUtensorMapDataType type
     map.box[d] = static_cast<uint16_t>(box[d]);
     if (d == 0) continue;
     if (!multipleOf16(strides[d - 1]) || strides[d - 1] >= uint64_t{1} << 40) return CUDA_ERROR_INVALID_VALUE;
+    // A dimension's stride takes in the dimension before.
+    if (strides[d - 1] < (d == 1 ? extents[0] * map.elementBytes : strides[d - 2])) return CUDA_ERROR_INVALID_VALUE;
     map.strides[d] = strides[d - 1];
   }
   const size_t rowBytes = size_t{box[0]} * map.elementBytes;

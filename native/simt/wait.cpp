@@ -25,6 +25,9 @@ std::string describeWait(const Thread& thread) {
            << " bytes expected that have not come)";
       break;
     }
+    case Wait::registers:
+      text << "in " << thread.waitName << " for registers, of which its block's pool has " << thread.block->registers.free << " for each thread of a warp";
+      break;
     case Wait::warpgroup: text << "in " << thread.waitName << " for the other warps of its warpgroup to issue the same wgmma"; break;
     default: text << "to be run"; break;
   }

@@ -231,13 +231,19 @@ void executeIssue(Warp& warp, uint32_t) {
   accumulator.lastGroup = group.retiredGroups[warpInGroup] + static_cast<unsigned>(group.groupEnds[warpInGroup].size());
   operation.accumulators[warpInGroup] = &accumulator;
   if (operands.shape.registersA) {
+    // 9.7.15.7.1 again; what the threads did to A is not known, so a group of products begins with a fence.
+    if (!group.fencedSinceGroup[warpInGroup])
+      fail(operands.place, "wgmma.fence is missing between what the threads did to A's registers and this wgmma.");
     if (operands.shape.half) gatherRegistersA<f16>(warp, operation, warpInGroup);
     else gatherRegistersA<bf16>(warp, operation, warpInGroup);
   }
   operation.issuedWarps |= 1u << warpInGroup;
   if (operation.issuedWarps != 0xf) return;
   operation.checksum = checksum(*warp.block, operation.operands);
-  release(&group.issueSync[number % wgmmaSyncs]);
+  {
+    const AsAsyncSide side;
+    release(&group.issueSync[number % wgmmaSyncs]);
+  }
   issue.lastOfWarpgroup = true;
   // Those who wait for the warpgroup's other warps look again.
   const int first = warp.index - warpInGroup;
@@ -246,12 +252,16 @@ void executeIssue(Warp& warp, uint32_t) {
       if (thread->wait == Wait::warpgroup) wake(*thread->warp, 1u << thread->lane);
 }
 
-void executeFence(Warp& warp, uint32_t) { warpgroupOf(warp).fenced[warp.index % warpgroupWarps] = true; }
+void executeFence(Warp& warp, uint32_t) {
+  Warpgroup& group = warpgroupOf(warp);
+  group.fenced[warp.index % warpgroupWarps] = group.fencedSinceGroup[warp.index % warpgroupWarps] = true;
+}
 
 void executeCommit(Warp& warp, uint32_t) {
   Warpgroup& group = warpgroupOf(warp);
   const int warpInGroup = warp.index % warpgroupWarps;
   group.groupEnds[warpInGroup].push_back(group.issued[warpInGroup]);
+  group.fencedSinceGroup[warpInGroup] = false;
 }
 
 constexpr Collective issueCollective = {"wgmma.mma_async", true, executeIssue};
@@ -306,7 +316,9 @@ void wgmmaIssue(WgmmaIssue& issue) {
     meet(issueCollective, allLanes, &issue, issue.operands.place);
   }
   // One lane's reads stand for all.
-  if (issue.lastOfWarpgroup) trace(*thread().block, issue.operands);
+  if (!issue.lastOfWarpgroup) return;
+  const AsAsyncSide side;
+  trace(*thread().block, issue.operands);
 }
 
 void wgmmaFence(const Place& place) {
@@ -351,6 +363,27 @@ void wgmmaWait(int newest, const Place& place) {
     group.fenced[warpInGroup] = false;
   }
   if (done > 0) acquire(&group.readSync[(done - 1) % wgmmaSyncs]);
+}
+
+uint64_t matrixDescriptorBits(const void* tile, unsigned leadingBytes, unsigned strideBytes, uint64_t swizzle, const Place& place) {
+  constexpr unsigned fieldBytes = 1u << 18;  // 14 bits, in units of 16
+  for (const unsigned bytes : {leadingBytes, strideBytes})
+    if (bytes % 16 != 0 || bytes >= fieldBytes)
+      fail(place, "a matrix descriptor's offsets are multiples of 16 bytes below " + std::to_string(fieldBytes) + ", not " +
+                      std::to_string(static_cast<int>(bytes)) + ".");
+  const size_t start = sharedWindowOffset(tile, place);
+  const Descriptor descriptor(swizzle << 62);
+  const size_t multiple = swizzle == 0 ? 16 : 8 * descriptor.width();
+  if (start % multiple != 0)
+    fail(place, "a tile of this swizzle starts at a multiple of " + std::to_string(multiple) + " bytes; this one is at " + describeAddress(tile) + ".");
+  return start >> 4 | static_cast<uint64_t>(leadingBytes >> 4) << 16 | static_cast<uint64_t>(strideBytes >> 4) << 32 | swizzle << 62;
+}
+
+uint64_t advancedDescriptorBits(uint64_t bits, unsigned bytes, const Place& place) {
+  constexpr uint64_t startField = 0x3fff;
+  if (bytes % 16 != 0 || (bits & startField) + (bytes >> 4) > startField)
+    fail(place, "a matrix descriptor cannot be advanced by " + std::to_string(static_cast<int>(bytes)) + " bytes: its start counts units of 16, in 14 bits.");
+  return bits + (bytes >> 4);
 }
 
 uint32_t sharedWindowOffset(const void* address, const Place& place) {

@@ -71,7 +71,8 @@ struct Warpgroup {
   std::deque<uint64_t> groupEnds[warpgroupWarps];
   unsigned retiredGroups[warpgroupWarps] = {};
   uint64_t retiredOperations[warpgroupWarps] = {};  // the number that the last retired group ends at
-  bool fenced[warpgroupWarps] = {};  // since registers were last written
+  bool fenced[warpgroupWarps] = {};            // since registers were last written
+  bool fencedSinceGroup[warpgroupWarps] = {};  // since a group was last closed
   /// For ThreadSanitizer, by an operation's number: what the tensor core's reads come after, and what comes after them.
   char issueSync[wgmmaSyncs] = {}, readSync[wgmmaSyncs] = {};
   std::vector<std::unique_ptr<WarpAccumulator>> accumulators[warpgroupWarps];
@@ -89,6 +90,10 @@ void wgmmaIssue(WgmmaIssue& issue);
 void wgmmaFence(const Place& place);
 void wgmmaCommit(const Place& place);
 void wgmmaWait(int newest, const Place& place);
+
+/// A matrix descriptor (9.7.15.5.1.2.2) of base offset 0: a swizzled tile starts where the pattern does.
+uint64_t matrixDescriptorBits(const void* tile, unsigned leadingBytes, unsigned strideBytes, uint64_t swizzle, const Place& place);
+uint64_t advancedDescriptorBits(uint64_t bits, unsigned bytes, const Place& place);
 
 /// The matrix descriptor's address field for an address in dynamic shared memory.
 uint32_t sharedWindowOffset(const void* address, const Place& place);

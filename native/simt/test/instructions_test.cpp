@@ -335,6 +335,7 @@ TEST(tensor_maps_that_the_driver_refuses) {
   expect(refused({.extents = {64, 8}, .box = {60, 8}}), "a box row that is no multiple of 16 bytes");
   expect(refused({.extents = {60, 8}, .box = {32, 8}}), "a stride that is no multiple of 16 bytes");
   expect(refused({.extents = {64, 1024}, .box = {64, 257}}), "a box of more than 256");
+  expect(refused({.extents = {64, 8}, .strides = {112}, .box = {64, 8}}), "rows that overlap");
 }
 
 // ---- Clusters

@@ -1,9 +1,9 @@
 // Kernels with one bug each. Whatever the schedule, each must give a wrong result or a sentence that names it.
 #include "simt/test/check.h"
+#include "simt/test/expect_failure.h"
 #include "simt/test/racy_bugs.h"
 
 namespace repa::cuda::test {
-
 
 TEST(the_kernels_without_bugs_are_right) {
   underSeeds([](const std::string& seed) {
@@ -15,23 +15,6 @@ TEST(the_kernels_without_bugs_are_right) {
     // ThreadSanitizer must know that one lane speaks for what the tensor core has read at whichever lane's wait.
     expect(gemmWgmmaError<bf16, gemmWgmma<bf16, 16384, 0, false, false, true>>() < productTolerance, seed + ": wgmma, one lane arrives");
   });
-}
-
-/// The sentence that a launch fails with, after making the device usable again.
-template <class Run>
-std::string failureOf(Run run) {
-  std::string thrown;
-  try {
-    run();
-    cudaDeviceSynchronize();
-  } catch (const Error& error) {
-    thrown = error.what();
-  }
-  const std::string sentence = simt::lastFailure();
-  expect(sentence.empty() || cudaDeviceSynchronize() == cudaErrorLaunchFailure || cudaDeviceSynchronize() == cudaErrorIllegalAddress,
-         "a failed device takes more work");
-  simt::reset();
-  return sentence.empty() ? thrown : sentence;
 }
 
 // ---- Found by wrong results.
@@ -56,14 +39,6 @@ TEST(wrong_fragment_index) {
 
 // ---- Found by the shim.
 
-template <class Run>
-void expectFailure(const std::string& part, Run run) {
-  underSeeds([&](const std::string& seed) {
-    const std::string sentence = failureOf(run);
-    if (sentence.find(part) == std::string::npos) expect(false, seed + ": \"" + sentence + "\" does not contain \"" + part + "\"");
-  });
-}
-
 TEST(expect_tx_too_large) {
   expectFailure("deadlock", [] { gemmWgmmaError<bf16, gemmWgmma<bf16, 16384 + 128>>(); });
   expectFailure("128 bytes expected that have not come", [] { gemmWgmmaError<bf16, gemmWgmma<bf16, 16384 + 128>>(); });
@@ -87,12 +62,6 @@ TEST(expect_tx_too_small) {
 
 TEST(wgmma_fence_missing) {
   expectFailure("wgmma.fence is missing", [] { gemmWgmmaError<bf16, gemmWgmma<bf16, 16384, 0, false, true>>(); });
-}
-
-void launchOne(void (*kernel)(float*), unsigned threads, size_t shared = 0, unsigned cluster = 1) {
-  DeviceArray<float> out(4096);
-  launch(nullptr, kernel, LaunchShape{.grid = cluster, .block = threads, .sharedBytes = shared, .cluster = cluster}, out.data());
-  check(cudaStreamSynchronize(nullptr), "run a planted bug");
 }
 
 __global__ void differentBarriers(float*) {

@@ -33,6 +33,47 @@ inline double tileReadBeforeItLanded() {
 }
 constexpr double unknowable = -1;  // no error is below it
 
+/// A fence carries over what its own thread has written, or has seen when it executes it: not what others write until the barrier.
+static __global__ void storeWithOneFence(const __grid_constant__ CUtensorMap map) {
+  REPA_DYNAMIC_SHARED(shared);
+  for (int i = threadIdx.x; i < 1024; i += blockDim.x) shared[i] = 1;
+  if (threadIdx.x == 0) fenceProxyAsync();
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  tmaStore(&map, shared, {0, 0});
+  bulkCommit();
+  bulkWait<0>();
+}
+
+inline double tileStoredWithoutAFence() {
+  DeviceArray<uint16_t> tensor(512);
+  const CUtensorMap map = tensorMap(tensor.data(), {.extents = {64, 8}, .box = {64, 8}});
+  launch(nullptr, storeWithOneFence, LaunchShape{.grid = 1, .block = 64, .sharedBytes = 1024}, map);
+  check(cudaStreamSynchronize(nullptr), "run a planted bug");
+  return 0;
+}
+
+static __global__ void multiplyWithoutFence(float* out) {
+  REPA_DYNAMIC_SHARED(shared);
+  for (int i = threadIdx.x; i < 8192; i += blockDim.x) shared[i] = 0;
+  __syncthreads();
+  float sums[32];
+  const MatrixDescriptor tile = matrixDescriptor(shared, 0, 1024, Swizzle::bytes128);
+  wgmmaFence();
+  wgmma<bf16, 64>(sums, tile, tile, false);
+  wgmmaCommit();
+  wgmmaWait<0>();
+  wgmmaHold(sums);
+  out[threadIdx.x] = sums[0];
+}
+
+inline double tileMultipliedWithoutAFence() {
+  DeviceArray<float> out(128);
+  launch(nullptr, multiplyWithoutFence, LaunchShape{.grid = 1, .block = 128, .sharedBytes = 8192}, out.data());
+  check(cudaStreamSynchronize(nullptr), "run a planted bug");
+  return 0;
+}
+
 struct RacyBug {
   const char* name;
   /// The error of the result, NaN included, or a sentence from the shim.
@@ -54,6 +95,8 @@ inline const RacyBug racyBugs[] = {
     {"stage_refilled_while_it_is_read", [] { return gemmWgmmaError<bf16, gemmWgmma<bf16, 16384, 0, true>>(); }, productTolerance, nullptr,
      nullptr, nullptr},
     {"tile_read_before_it_landed", tileReadBeforeItLanded, unknowable, "racy_bugs.h", "tmaLoad(shared, &map", "out[i] = shared[i]"},
+    {"tile_stored_without_a_fence", tileStoredWithoutAFence, unknowable, "racy_bugs.h", "shared[i] = 1;", "tmaStore(&map, shared, {0, 0});"},
+    {"tile_multiplied_without_a_fence", tileMultipliedWithoutAFence, unknowable, "racy_bugs.h", "shared[i] = 0;", "wgmma<bf16, 64>(sums, tile, tile"},
 };
 
 }  // namespace repa::cuda::test
