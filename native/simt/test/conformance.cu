@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "cuda/launch.h"
+#include "simt/test/attention_probes.h"
 #include "simt/test/device_array.h"
 #include "simt/test/numbers.h"
 #include "simt/test/probe_session.h"
@@ -116,22 +117,24 @@ void dumpScalars(ProbeSession& session) {
 
 template <int rank>
 void dumpTma(ProbeSession& session, const std::string& name, const std::vector<uint64_t>& extents, const std::vector<uint32_t>& box,
-             Coordinates<rank> at, Coordinates<rank> storedAt, CUtensorMapSwizzle swizzle) {
-  size_t elements = 1, bytes = 2;
+             Coordinates<rank> at, Coordinates<rank> storedAt, CUtensorMapSwizzle swizzle, bool floats = false) {
+  const TensorShape tensorShape{.type = floats ? CU_TENSOR_MAP_DATA_TYPE_FLOAT32 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+                                .elementBytes = floats ? 4 : 2, .extents = extents, .box = box, .swizzle = swizzle};
+  size_t elements = floats ? 2 : 1, bytes = floats ? 4 : 2;  // elements of 16 bits
   for (const uint64_t extent : extents) elements *= extent;
   for (const uint32_t extent : box) bytes *= extent;
   const LaunchShape shape = {.grid = 1, .block = 32, .sharedBytes = bytes + 64};
   session.probe("tma.load." + name, [&](Line& line) {
     DeviceArray<uint16_t> tensor(randomBits<uint16_t>(elements, 48));
     DeviceArray<unsigned char> tile(bytes);
-    const CUtensorMap map = tensorMap(tensor.data(), {.extents = extents, .box = box, .swizzle = swizzle});
+    const CUtensorMap map = tensorMap(tensor.data(), tensorShape);
     launch(nullptr, probeTmaLoad<rank>, shape, map, at, tile.data(), static_cast<int>(bytes));
     line.exact(tile);
   });
   session.probe("tma.store." + name, [&](Line& line) {
     DeviceArray<uint16_t> tensor(randomBits<uint16_t>(elements, 48));
     DeviceArray<unsigned char> image(randomBits<unsigned char>(bytes, 49));
-    const CUtensorMap map = tensorMap(tensor.data(), {.extents = extents, .box = box, .swizzle = swizzle});
+    const CUtensorMap map = tensorMap(tensor.data(), tensorShape);
     launch(nullptr, probeTmaStore<rank>, shape, map, storedAt, image.data(), static_cast<int>(bytes));
     line.exact(tensor);
   });
@@ -178,6 +181,63 @@ void dumpWgmmaColumns(ProbeSession& session) {
   (dumpWgmma<f16, columns, Major::k, Major::mn, Swizzle::bytes128, Swizzle::bytes128>(session, "f16"), ...);
 }
 
+/// The boxes of products' epilogues and of attention: floats, rows of samples past their tokens, boxes that lie beyond the tensor.
+void dumpBoxesOfKernels(ProbeSession& session) {
+  dumpTma<2>(session, "2d.f32", {40, 20}, {32, 16}, {{32, 8}}, {{32, 8}}, CU_TENSOR_MAP_SWIZZLE_128B, true);
+  dumpTma<2>(session, "2d.f32.beyond", {40, 20}, {32, 16}, {{64, 0}}, {{64, 0}}, CU_TENSOR_MAP_SWIZZLE_128B, true);
+  dumpTma<2>(session, "2d.128.beyond", {72, 20}, {64, 16}, {{128, 8}}, {{128, 8}}, CU_TENSOR_MAP_SWIZZLE_128B);
+  dumpTma<2>(session, "2d.128.below", {72, 20}, {64, 16}, {{0, 32}}, {{0, 32}}, CU_TENSOR_MAP_SWIZZLE_128B);
+  dumpTma<3>(session, "3d.lines", {216, 129, 2}, {64, 256, 1}, {{72, 0, 1}}, {{72, 0, 1}}, CU_TENSOR_MAP_SWIZZLE_128B);
+  dumpTma<3>(session, "3d.lines.of.272", {192, 257, 2}, {64, 136, 1}, {{64, 136, 0}}, {{64, 136, 0}}, CU_TENSOR_MAP_SWIZZLE_128B);
+  dumpTma<3>(session, "3d.lines.beyond", {216, 129, 2}, {64, 64, 1}, {{72, 192, 0}}, {{72, 192, 0}}, CU_TENSOR_MAP_SWIZZLE_128B);
+  dumpTma<3>(session, "3d.tail", {216, 129, 2}, {8, 256, 1}, {{136, 0, 1}}, {{136, 0, 1}}, CU_TENSOR_MAP_SWIZZLE_NONE);
+  dumpTma<3>(session, "3d.tail.beyond", {216, 129, 2}, {8, 64, 1}, {{136, 192, 0}}, {{136, 192, 0}}, CU_TENSOR_MAP_SWIZZLE_NONE);
+}
+
+/// What products and attention multiply that the tables of layouts and of columns leave out.
+template <class T>
+void dumpProductsOfKernels(ProbeSession& session, const std::string& type) {
+  constexpr Swizzle lines = Swizzle::bytes128, none = Swizzle::none;
+  constexpr Major k = Major::k, mn = Major::mn;
+  dumpWgmma<T, 128, k, mn, lines, lines>(session, type + ".128.k.mn");
+  dumpWgmma<T, 192, k, mn, lines, lines>(session, type + ".128.k.mn");
+  dumpWgmma<T, 256, k, mn, lines, lines>(session, type + ".128.k.mn");
+  dumpWgmma<T, 128, k, k, lines, lines>(session, type + ".128.k.k");
+  dumpWgmma<T, 192, k, k, lines, lines>(session, type + ".128.k.k");
+  dumpWgmma<T, 256, k, k, lines, lines>(session, type + ".128.k.k");
+  dumpWgmma<T, 128, mn, mn, lines, lines>(session, type + ".128.mn.mn");
+  dumpWgmma<T, 256, mn, mn, lines, lines>(session, type + ".128.mn.mn");
+  dumpWgmma<T, 16, k, k, lines, lines>(session, type + ".128.k.k");
+  dumpWgmma<T, 64, k, k, none, none>(session, type + ".none.k.k");
+  dumpWgmma<T, 256, k, k, none, none>(session, type + ".none.k.k");
+  dumpWgmma<T, 64, mn, mn, none, lines>(session, type + ".none.128.mn.mn");
+  dumpWgmma<T, 8, mn, mn, none, none>(session, type + ".none.mn.mn");
+  dumpWgmmaRegisters<T, 64, mn, lines, true>(session, type + ".128.mn.fresh");
+  dumpWgmmaRegisters<T, 64, mn, lines, false>(session, type + ".128.mn");
+  dumpWgmmaRegisters<T, 8, mn, none, true>(session, type + ".none.mn.fresh");
+  dumpWgmmaRegisters<T, 8, mn, none, false>(session, type + ".none.mn");
+}
+
+template <class T>
+void dumpAttentionTiles(ProbeSession& session, const std::string& type) {
+  const auto run = [](Line& line, bool registers) {
+    constexpr uint64_t columns = 3 * kProbeColumns, tokens = 129, batch = 2;
+    DeviceArray<T> x(rounded<T>(randomIntegers(columns * tokens * batch, 58)));
+    DeviceArray<float> out(128 * kProbeSums);
+    const auto map = [&](uint32_t width, uint32_t rows) {
+      return tensorMap(x.data(), {.type = std::is_same_v<T, bf16> ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+                                  .extents = {columns, tokens, batch}, .box = {width, rows, 1},
+                                  .swizzle = width == kLine ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_NONE});
+    };
+    const RowMaps half{.lines = map(kLine, 128), .tail = map(kTail, 128)};
+    const RowMaps block{.lines = map(kLine, kProbeBlock), .tail = map(kTail, kProbeBlock)};
+    launch(nullptr, probeAttentionTiles<T>, LaunchShape{.grid = 1, .block = 128, .sharedBytes = kProbeAttentionBytes}, half, block, out.data());
+    registers ? line.exact(out) : line.exact(x);
+  };
+  session.probe("attention.tiles." + type, [&](Line& line) { run(line, true); });
+  session.probe("attention.tiles.stored." + type, [&](Line& line) { run(line, false); });
+}
+
 void dumpHopper(ProbeSession& session) {
   dumpTma<2>(session, "2d.128", {80, 40}, {64, 16}, {{32, 32}}, {{32, 32}}, CU_TENSOR_MAP_SWIZZLE_128B);
   dumpTma<2>(session, "2d.64", {80, 40}, {32, 16}, {{-8, -3}}, {{64, 30}}, CU_TENSOR_MAP_SWIZZLE_64B);
@@ -188,18 +248,27 @@ void dumpHopper(ProbeSession& session) {
   dumpTma<3>(session, "3d.none", {72, 9, 3}, {8, 4, 2}, {{64, 6, 1}}, {{64, 6, 1}}, CU_TENSOR_MAP_SWIZZLE_NONE);
   dumpTma<4>(session, "4d.128", {72, 4, 3, 6}, {64, 2, 2, 4}, {{0, 3, 1, 4}}, {{0, 3, 1, 4}}, CU_TENSOR_MAP_SWIZZLE_128B);
 
+  dumpBoxesOfKernels(session);
+
   dumpWgmmaMajors<Swizzle::bytes128>(session, "128");
   dumpWgmmaMajors<Swizzle::bytes64>(session, "64");
   dumpWgmmaMajors<Swizzle::bytes32>(session, "32");
   dumpWgmmaMajors<Swizzle::none>(session, "none");
   dumpWgmmaColumns<8, 16, 24, 32, 40, 48, 56, 72, 80, 96, 112, 128, 160, 192, 224, 256>(session);
   dumpWgmmaRegisters<bf16, 64, Major::k, Swizzle::bytes128, false>(session, "bf16.k");
-  // Attention's tails: eight columns of no swizzle, row after row.
-  dumpWgmma<bf16, 8, Major::mn, Major::mn, Swizzle::none, Swizzle::none>(session, "none.mn.mn");
-  dumpWgmmaRegisters<bf16, 8, Major::mn, Swizzle::none, false>(session, "none.mn");
   dumpWgmmaRegisters<bf16, 72, Major::mn, Swizzle::bytes128, true>(session, "bf16.mn.fresh");
   dumpWgmmaRegisters<f16, 96, Major::k, Swizzle::bytes64, true>(session, "f16.k.fresh");
   dumpWgmmaRegisters<f16, 192, Major::mn, Swizzle::none, false>(session, "f16.mn");
+  dumpProductsOfKernels<bf16>(session, "bf16");
+  dumpProductsOfKernels<f16>(session, "f16");
+  dumpAttentionTiles<bf16>(session, "bf16");
+  dumpAttentionTiles<f16>(session, "f16");
+
+  session.probe("warpgroups", [](Line& line) {
+    DeviceArray<float> in(randomFloats(128, 59)), out(256);
+    launch(nullptr, probeWarpgroups, LaunchShape{.grid = 1, .block = 384}, in.data(), out.data());
+    line.exact(out);
+  });
 
   session.probe("cluster", [](Line& line) {
     constexpr int blocks = 4, tileBytes = 1024;

@@ -5,9 +5,9 @@
 #include <cuda.h>
 
 #include "cuda/kernel.h"
+#include "cuda/ptx_prefetch.h"
 
 namespace repa::cuda::test {
-
 
 // ---- Fragments. in: matrices of 8 x 8 16-bit elements; registers are out[r * 32 + lane].
 
@@ -168,6 +168,24 @@ __global__ void probeTmaStore(const __grid_constant__ CUtensorMap map, Coordinat
     bulkCommit();
     bulkWait<0>();
   }
+}
+
+// ---- What Hopper's kernels have beside: registers that change hands, barriers that one side only arrives at, a prefetch.
+
+/// Of three warpgroups the last gives its registers to the others, which wait for what it has read.
+__global__ void __launch_bounds__(384, 1) probeWarpgroups(const float* in, float* out) {
+  __shared__ float handed[128];
+  const int thread = threadIdx.x;
+  if (thread >= 256) {
+    decreaseRegisters<24>();
+    prefetchToL2(in, 512);
+    handed[thread - 256] = in[thread - 256];
+    namedBarrierArrive(1, 384);
+    return;
+  }
+  increaseRegisters<240>();
+  namedBarrierSync(1, 384);
+  out[thread] = handed[thread % 128] + static_cast<float>(thread / 128);
 }
 
 // ---- Clusters of two blocks of 32 threads.
