@@ -15,6 +15,7 @@ import { Tensor } from '../../../src/tensor/tensor.ts'
 import { map, type NdArray, random, sum, zeros } from '../../reference/array.ts'
 import { gatedResidual, gatedResidualBackward } from '../../reference/gated-residual.ts'
 import { layerNormModulate, layerNormModulateBackward } from '../../reference/layer-norm.ts'
+import { reachableBytes } from '../live-bytes.ts'
 import { largestOf } from '../rounding.ts'
 import { layerNormRounding } from './layer-norm-rounding.ts'
 import { type Draw, type OpCase, opCase, testOps, upload } from './op-case.ts'
@@ -198,7 +199,7 @@ describe('a branch that joins the stream, on a CPU', () => {
 
   describe.each(Object.entries(branches))('%s', (_, { joined, stream }) => {
     test.each(Object.entries(reads))('of which %s is read', async (_, read) => {
-      const before = memoryStats('cpu').liveBytes
+      const before = await reachableBytes('cpu')
       const composed = (t: Inputs) => {
         const out = stream(t)
         return read({ stream: out, modulated: modulateOp(out, t.modulation, next) })

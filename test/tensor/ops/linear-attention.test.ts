@@ -7,6 +7,7 @@ import { Tape } from '../../../src/tensor/tape.ts'
 import { Tensor } from '../../../src/tensor/tensor.ts'
 import { map, type NdArray, random, roundTo, zeros } from '../../reference/array.ts'
 import { DEVICES } from '../devices.ts'
+import { reachableBytes } from '../live-bytes.ts'
 import { expectRounded, largestOf } from '../rounding.ts'
 import { ndArray, upload, uploadAs } from './op-case.ts'
 
@@ -84,7 +85,7 @@ for (const { device, missing } of DEVICES) {
       }
 
       test.each(SIZES)('$batch x $tokens tokens, $heads heads of $headDim', async (sizes) => {
-        const before = memoryStats(device).liveBytes
+        const before = await reachableBytes(device)
         const [o, dx, dWeight, dBias] = await run(sizes, (x, layer, heads) => linearAttention(x, layer, heads).o)
         const apart = await run(sizes, (x, layer, heads) => attention(linear(x, layer), heads))
         expect(memoryStats(device).liveBytes).toBe(before)
