@@ -3,9 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <string>
-
-#include "core/error.h"
 
 namespace repa {
 
@@ -16,12 +13,12 @@ constexpr int kMostSweepsPerEigenvalue = 60;
 
 }  // namespace
 
-void tridiagonalQl(double* d, double* e, int64_t n, RotationLog* log) {
-  if (n == 0) return;
+bool tridiagonalQl(double* d, double* e, int64_t n, RotationLog* log) {
+  if (n == 0) return true;
   e[n - 1] = 0;
   double scale = 0;
   for (int64_t i = 0; i < n; ++i) scale = std::max({scale, std::abs(d[i]), std::abs(e[i])});
-  if (scale == 0) return;
+  if (scale == 0) return true;
   // Of largest element 1 nothing overflows, and an element counts as 0 where it is so against the whole matrix, as in EISPACK's tql2:
   // a singular matrix leaves a block of rounding errors none of which is small beside its neighbours, and sweeps that carry large
   // shifts through it would never end.
@@ -34,8 +31,7 @@ void tridiagonalQl(double* d, double* e, int64_t n, RotationLog* log) {
       int64_t last = first;
       while (last + 1 < n && std::abs(e[last]) > std::numeric_limits<double>::epsilon()) ++last;
       if (last == first) break;
-      if (sweep == kMostSweepsPerEigenvalue)
-        throw Error(ErrorCode::failed, "symmetricEigen: eigenvalue " + std::to_string(first) + " of " + std::to_string(n) + " does not converge; is every element of the matrix a finite number?");
+      if (sweep == kMostSweepsPerEigenvalue) return false;
       // Wilkinson's shift.
       double g = (d[first + 1] - d[first]) / (2 * e[first]);
       double r = std::hypot(g, 1.0);
@@ -70,6 +66,7 @@ void tridiagonalQl(double* d, double* e, int64_t n, RotationLog* log) {
     }
   }
   for (int64_t i = 0; i < n; ++i) d[i] *= scale;
+  return true;
 }
 
 }  // namespace repa

@@ -23,8 +23,8 @@ struct RotationLog {
 };
 
 /// `diagonal` [n] becomes the eigenvalues, in no order; `offDiagonal` [n] (element i couples i and i + 1, the last is ignored) is
-/// overwritten. `log` may be null. Errors are those of rounding the largest element. Throws
-/// Error(failed) where an eigenvalue does not converge: of what is not finite, none does.
-void tridiagonalQl(double* diagonal, double* offDiagonal, int64_t n, RotationLog* log);
+/// overwritten. `log` may be null. Errors are those of rounding the largest element. False where an
+/// eigenvalue does not converge; the elements have to be finite.
+bool tridiagonalQl(double* diagonal, double* offDiagonal, int64_t n, RotationLog* log);
 
 }  // namespace repa

@@ -1,7 +1,9 @@
 #include "ops/statistics.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -15,6 +17,12 @@ namespace repa::ops {
 namespace {
 
 Tensor scratchDoubles(Device& queue, int64_t doubles, const char* op) { return Tensor::empty(queue, {doubles > 0 ? doubles : 1}, DType::f64, op); }
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+bool areFinite(const double* values, size_t count) {
+  return std::all_of(values, values + count, [](double value) { return std::isfinite(value); });
+}
 
 }  // namespace
 
@@ -72,9 +80,19 @@ std::array<Tensor, 2> symmetricEigen(const Tensor& matrix, bool wantsVectors) {
     const auto& kernels = cpu::symmetricEigenKernels();
     const auto n = static_cast<size_t>(args.n);
     std::memcpy(args.matrix, from, n * n * sizeof(double));
-    kernels.tridiagonalise(pool, args);
     RotationLog log;
-    tridiagonalQl(args.diagonal, args.offDiagonal, args.n, vectorsOut ? &log : nullptr);
+    const auto isFound = [&] {
+      if (!areFinite(args.matrix, n * n)) return false;
+      kernels.tridiagonalise(pool, args);
+      // Beside the diagonal the iteration would take a NaN for 0.
+      if (!areFinite(args.diagonal, n) || !areFinite(args.offDiagonal, n)) return false;
+      return tridiagonalQl(args.diagonal, args.offDiagonal, args.n, vectorsOut ? &log : nullptr) && areFinite(args.diagonal, n);
+    };
+    if (!isFound()) {
+      std::fill_n(out, n, kNaN);
+      if (vectorsOut) std::fill_n(vectorsOut, n * n, kNaN);
+      return;
+    }
     std::vector<int64_t> order(n);
     std::iota(order.begin(), order.end(), 0);
     std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return args.diagonal[a] < args.diagonal[b]; });

@@ -17,7 +17,8 @@ void accumulateCovariance(const Tensor& x, const Tensor& shift, const Tensor& su
 Tensor float64Product(const Tensor& a, const Tensor& b);
 
 /// Eigenvalues [N], ascending, of a symmetric matrix [N, N] f64, and where `vectors` the eigenvectors [N, N], one a row, of length 1.
-/// Both triangles are read. Householder tridiagonalisation and implicit QL. The matrix must be finite.
+/// Both triangles are read. Householder tridiagonalisation and implicit QL. All of both is NaN where the matrix holds what is not finite, where
+/// its products overflow or are all lost to rounding, and where an eigenvalue does not converge.
 std::array<Tensor, 2> symmetricEigen(const Tensor& matrix, bool vectors);
 
 /// For every row of x [N, D] f32 the squared Euclidean distance to its k-th nearest row; the row itself counts as the 0th. -> [N].

@@ -15,7 +15,7 @@ const FLOAT32_ROUNDING = 2 ** -24
  * D^½VΣ₂VᵀD^½: symmetric, so that there is no complex root and nothing to add to the diagonal where a covariance is singular.
  *
  * @param names what an error calls the two
- * @throws RangeError where the widths differ, a number is not finite or a covariance is none
+ * @throws RangeError where the widths differ, a number is not finite or too large, or a covariance is none
  */
 export async function frechetDistance(
   a: Gaussian,
@@ -35,11 +35,16 @@ export async function frechetDistance(
   }
   let distance = trace(a.covariance, width) + trace(b.covariance, width) - 2 * (await rootTrace(a, b, names))
   for (let i = 0; i < width; i++) distance += (a.mean[i]! - b.mean[i]!) ** 2
+  if (!Number.isFinite(distance)) {
+    throw new RangeError(
+      `The Fréchet distance of ${names[0]} and ${names[1]} is beyond what float64 holds: their means or covariances have numbers that no features have. The statistics are damaged or not those of images; make them again.`,
+    )
+  }
   // Of equal Gaussians rounding leaves as often a little less than 0 as a little more.
   return Math.max(0, distance)
 }
 
-/** tr (Σ₁Σ₂)^½. */
+/** tr (Σ₁Σ₂)^½; NaN where eigenvalues cannot be found. */
 async function rootTrace(a: Gaussian, b: Gaussian, names: readonly [string, string]): Promise<number> {
   const width = a.mean.length
   using first = Tensor.from(a.covariance, [width, width], 'cpu')
@@ -47,6 +52,7 @@ async function rootTrace(a: Gaussian, b: Gaussian, names: readonly [string, stri
   using allVectors = vectors
   using allValues = values
   const eigenvalues = await allValues.dataAs('f64')
+  if (!isFinite64(eigenvalues)) return Number.NaN
   const largest = eigenvalues.at(-1) ?? 0
   const rounding = width * FLOAT32_ROUNDING * Math.max(0, largest)
   requireNotNegative(eigenvalues, rounding, names[0])

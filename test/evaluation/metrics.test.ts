@@ -88,6 +88,24 @@ describe('frechetDistance', () => {
     )
   })
 
+  test.each([
+    {
+      name: 'covariances',
+      a: gaussian(
+        [0, 0],
+        turned.map((value) => 1e200 * value),
+      ),
+    },
+    { name: 'a trace', a: gaussian([0, 0], diagonal([1e308, 1e308])) },
+    { name: 'means', a: gaussian([1e200, 0], other) },
+  ])('refuses $name beyond float64, and the device goes on', async ({ a }) => {
+    const b = { ...a, mean: new Float64Array(2) }
+    await expect(frechetDistance(a, b, ['a.npz', 'b.npz'])).rejects.toThrow(
+      /^The Fréchet distance of a\.npz and b\.npz is beyond what float64 holds: /,
+    )
+    expect(await frechetDistance(gaussian([0], diagonal([1])), gaussian([2], diagonal([1])))).toBe(4)
+  })
+
   // With a root of what is below 0 taken for 0, each of these would be as close as can be.
   test.each([
     { name: 'a variance below 0', covariance: diagonal([1, -50]) },

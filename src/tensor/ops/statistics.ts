@@ -15,7 +15,10 @@ export function float64Product(a: Tensor, b: Tensor): Tensor {
   return new Tensor(native().float64Product(a.handle, b.handle), a.device)
 }
 
-/** Eigenvalues [N] of a symmetric, finite matrix [N, N] f64, ascending, and its eigenvectors [N, N], one a row. */
+/**
+ * Eigenvalues [N] of a symmetric matrix [N, N] f64, ascending, and its eigenvectors [N, N], one a row. All of both is NaN where they cannot
+ * be found: of a matrix that is not finite, or whose products are not.
+ */
 export function symmetricEigen(matrix: Tensor): { values: Tensor; vectors: Tensor } {
   const [values, vectors] = native().symmetricEigen(matrix.handle, true)
   return { values: new Tensor(values, matrix.device), vectors: new Tensor(vectors!, matrix.device) }

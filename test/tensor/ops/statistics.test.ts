@@ -151,6 +151,27 @@ describe('symmetricEigen', () => {
     using none = symmetricEigenvalues(nothing)
     expect(none.shape).toEqual([0])
   })
+
+  // Beside the diagonal, too, where the iteration itself sees no difference from 0.
+  test.each([
+    ...[Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY].flatMap((value) =>
+      [0, 1, 37].flatMap((row) => [row, 38].map((column) => ({ value, row, column }))),
+    ),
+    { value: 1.7e308, row: 'all', column: 'all' },
+  ])('is NaN throughout of a matrix with $value in row $row, column $column', async ({ value, row, column }) => {
+    const n = 39
+    const factor = f64([n, n], 1)
+    const matrix = product(factor, factor, n)
+    if (row === 'all') matrix.fill(value)
+    else matrix[Number(row) * n + Number(column)] = matrix[Number(column) * n + Number(row)] = value
+    using a = upload(matrix, [n, n])
+    const { values, vectors } = symmetricEigen(a)
+    using alone = symmetricEigenvalues(a)
+    for (const result of [values, vectors, alone]) {
+      expect(new Set(await result.dataAs('f64'))).toEqual(new Set([Number.NaN]))
+      result.dispose()
+    }
+  })
 })
 
 describe('neighbours', () => {
