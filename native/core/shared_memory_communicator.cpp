@@ -28,6 +28,10 @@ constexpr int64_t kSlotFloats = kSlotBytes / 4;
 /// The smallest piece of work for a thread.
 constexpr int64_t kChunkFloats = 1 << 14;
 constexpr auto kLongestOpening = std::chrono::seconds(60);
+/// When one that waits looks whether the others are still there, and how often. Before that the group tells it, and why, where the thread that
+/// hears the group is free (src/distributed/leading-group.ts takes a second and a half); it is not while it waits here for memory.
+constexpr auto kPatience = std::chrono::seconds(5);
+constexpr auto kBetweenLooks = std::chrono::seconds(1);
 
 /// The beginning of the segment. A fresh file is zeros, which is how all of it begins.
 struct Header {
@@ -61,7 +65,31 @@ class File {
   File& operator=(const File&) = delete;
   int descriptor() const { return descriptor_; }
 
+#if defined(__linux__)
+  /// Takes a byte for as long as this is open: the system lets go of it where the process ends, however it does. False with errno.
+  bool lock(int64_t byte) const {
+    struct flock lock = wholeLock(byte);
+    return fcntl(descriptor_, F_OFD_SETLK, &lock) == 0;
+  }
+  /// Whether another opening of the file has taken a byte.
+  bool isLocked(int64_t byte) const {
+    struct flock lock = wholeLock(byte);
+    return fcntl(descriptor_, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+  }
+#endif
+
  private:
+#if defined(__linux__)
+  static struct flock wholeLock(int64_t byte) {
+    struct flock lock {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = byte;
+    lock.l_len = 1;
+    return lock;
+  }
+#endif
+
   int descriptor_;
 };
 
@@ -70,14 +98,18 @@ class File {
 /// The memory, the barrier in it, and whether this process has given up.
 class SharedMemoryCommunicator::Segment {
  public:
-  Segment(const std::string& file, int rank, int size) : rank_(rank), size_(size), bytes_(segmentBytes(size)) {
-    const File opened(open(file.c_str(), O_RDWR | O_CLOEXEC));
-    if (opened.descriptor() < 0) throw Error(ErrorCode::device, "The memory that processes share, " + file + ", does not open: " + systemError() + ".");
+  Segment(const std::string& file, int rank, int size)
+      : rank_(rank), size_(size), bytes_(segmentBytes(size)), opened_(open(file.c_str(), O_RDWR | O_CLOEXEC)) {
+    if (opened_.descriptor() < 0) throw Error(ErrorCode::device, "The memory that processes share, " + file + ", does not open: " + systemError() + ".");
     struct stat status {};
-    if (fstat(opened.descriptor(), &status) != 0 || status.st_size != bytes_)
+    if (fstat(opened_.descriptor(), &status) != 0 || status.st_size != bytes_)
       throw Error(ErrorCode::device, "The memory that processes share, " + file + ", has " + std::to_string(status.st_size) + " bytes; " +
                                          std::to_string(size) + " processes need " + std::to_string(bytes_) + ".");
-    memory_ = mmap(nullptr, static_cast<size_t>(bytes_), PROT_READ | PROT_WRITE, MAP_SHARED, opened.descriptor(), 0);
+#if defined(__linux__)
+    if (!opened_.lock(rank))
+      throw Error(ErrorCode::device, "The memory that processes share, " + file + ", does not take process " + std::to_string(rank) + ": " + systemError() + ".");
+#endif
+    memory_ = mmap(nullptr, static_cast<size_t>(bytes_), PROT_READ | PROT_WRITE, MAP_SHARED, opened_.descriptor(), 0);
     if (memory_ == MAP_FAILED) throw Error(ErrorCode::device, "The memory that processes share cannot be mapped: " + systemError() + ".");
   }
   ~Segment() { munmap(memory_, static_cast<size_t>(bytes_)); }
@@ -90,8 +122,8 @@ class SharedMemoryCommunicator::Segment {
   /// Where sums stand.
   float* sums() const { return slot(size_); }
 
-  /// Returns once every process has come here. Throws Error(failed) where this one gives up meanwhile, and Error(device) where `deadline` has
-  /// passed. That another one gives up is not told here.
+  /// Returns once every process has come here. Throws Error(failed) where this one gives up meanwhile, or another has ended (on Linux), and
+  /// Error(device) where `deadline` has passed: until then they may still come. That another one gives up is not told here.
   void barrier(std::optional<Clock::time_point> deadline = {}) {
     Header& header = *static_cast<Header*>(memory_);
     const uint32_t generation = header.generation.load(std::memory_order_acquire);
@@ -100,8 +132,16 @@ class SharedMemoryCommunicator::Segment {
       header.generation.fetch_add(1, std::memory_order_acq_rel);
       return;
     }
-    for (int turn = 0; header.generation.load(std::memory_order_acquire) == generation; ++turn) {
+    const auto isOver = [&] { return header.generation.load(std::memory_order_acquire) != generation; };
+    auto look = Clock::now() + kPatience;
+    for (int turn = 0; !isOver(); ++turn) {
       requireGoing();
+      if (!deadline && Clock::now() > look) {
+        const std::optional<int> gone = findEnded();
+        // It may have ended once all had come here.
+        if (gone && !isOver()) throw Error(ErrorCode::failed, "process " + std::to_string(*gone) + " of " + std::to_string(size_) + " has ended.");
+        look += kBetweenLooks;
+      }
       if (deadline && Clock::now() > *deadline)
         throw Error(ErrorCode::device, "Only " + std::to_string(header.arrived.load()) + " of " + std::to_string(size_) + " processes have come.");
       // The others may want this core: no spinning for longer than they take when all goes well.
@@ -125,8 +165,18 @@ class SharedMemoryCommunicator::Segment {
     throw Error(ErrorCode::failed, reason_);
   }
 
+  /// A process that has let go of its byte of the file, if there is one.
+  std::optional<int> findEnded() const {
+#if defined(__linux__)
+    for (int rank = 0; rank < size_; ++rank)
+      if (rank != rank_ && !opened_.isLocked(rank)) return rank;
+#endif
+    return std::nullopt;
+  }
+
   const int rank_, size_;
   const int64_t bytes_;
+  const File opened_;
   void* memory_;
   std::atomic<bool> hasGivenUp_ = false;
   std::mutex mutex_;

@@ -73,6 +73,17 @@ for (const { device, missing } of DEVICES) {
       },
     )
 
+    test.skipIf(device !== 'cpu' || process.platform !== 'linux')(
+      'one that waits for memory behind a process that has ended finds that out by itself',
+      async () => {
+        const [, waiting] = await run(device, 2, '0', 'memory')
+        expect(waiting).toMatchObject({ status: 0, stderr: '' })
+        expect(JSON.parse(waiting!.stdout)).toEqual({
+          memory: 'allReduceSum failed on the CPU device: process 0 of 2 has ended.',
+        })
+      },
+    )
+
     test.skipIf(!isShim || device === 'cpu')(
       'one whose captured exchange waits ends by abort, while there is the graph',
       async () => {

@@ -1,5 +1,5 @@
-// A failure in the device's queue, which no operation of the library can cause on purpose: the CPU kernels take all their memory
-// before they are enqueued, and throw nothing. So this drives CpuDevice itself. Prints what each wait was told.
+// A failure in the device's queue, which an operation causes only where other processes have gone, or this one's own memory: the CPU kernels
+// are given theirs before they are enqueued, and throw nothing. So this drives CpuDevice itself. Prints what each wait was told.
 #include <future>
 #include <iostream>
 

@@ -1,4 +1,4 @@
-// One process of several: `node communicator.mjs DEVICE ID RANK SIZE ELEMENTS,… [abort|graph]`. Prints what the exchanges give as JSON.
+// One process of several: `node communicator.mjs DEVICE ID RANK SIZE ELEMENTS,… [abort|graph|memory]`. Prints what the exchanges give as JSON.
 import { createHash } from 'node:crypto'
 import { native } from './addon.mjs'
 
@@ -26,6 +26,19 @@ if (how === 'abort') {
     native.resetDevice(device)
     native.allReduceSum(communicator, [lonely])
     await native.synchronize(device).catch((error) => console.error(error.message))
+  }
+  process.exit(0)
+}
+
+if (how === 'memory') {
+  // Process 0 ends without a word, and this one hears nothing: it waits for memory that its queue gives back.
+  if (ownRank > 0) {
+    const lonely = tensor(values(10, ownRank))
+    native.allReduceSum(communicator, [lonely])
+    native.dispose(native.empty([1 << 20], 'f32', device))
+    native.setMemoryLimit(device, native.memoryStats(device).liveBytes + 4 * (1 << 20))
+    native.dispose(native.empty([1 << 19], 'f32', device))
+    console.log(JSON.stringify({ memory: await native.read(lonely).catch((error) => error.message) }))
   }
   process.exit(0)
 }
