@@ -3,15 +3,15 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <future>
 
 #include "core/error.h"
+#include "core/process_memory.h"
 
 namespace repa {
 
@@ -36,14 +36,8 @@ int threadsFromEnvironment() {
   return static_cast<int>(threads);
 }
 
-/// The memory that this process may use: the machine's, or its container's where that is less.
-int64_t memoryLimit() {
-  int64_t limit = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
-  std::ifstream file("/sys/fs/cgroup/memory.max");
-  int64_t group = 0;
-  if (file >> group && group > 0 && group < limit) limit = group;
-  return limit;
-}
+/// Of tensors: what is in memory already counts too where the system counts.
+int64_t memoryLimit() { return std::max<int64_t>(0, memoryOfProcess() - residentBytes()); }
 
 constexpr int64_t kHugePage = 2 << 20;
 

@@ -1,9 +1,10 @@
 /** What a training takes, before anything of it is done. */
-import { availableParallelism, totalmem } from 'node:os'
+import { availableParallelism } from 'node:os'
 import { statedModels } from '../alignment/stated-encoder.ts'
 import { GPUS, type Gpu } from '../benchmark/gpus.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
+import { memoryStats } from '../tensor/device.ts'
 import { elementCount } from '../tensor/dtype.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import { encodersWithFeatures } from '../training/alignment-encoders.ts'
@@ -103,7 +104,8 @@ export interface TrainingPlan {
 
 /**
  * Plans a recipe: builds its model, encoders and optimizer at full size on the planning device, makes a step there, and says what that
- * takes. Needs neither the device nor the data, takes no memory worth speaking of, and does not load the addon.
+ * takes. Needs neither the device nor the data, takes no memory worth speaking of, and loads the addon only to ask for this machine's memory,
+ * with `device` cpu.
  *
  * @throws {Error} for an unknown recipe or GPU, and for settings that a training would refuse
  */
@@ -131,7 +133,7 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
   requireEqualParts({ ...training, processes })
   const data = options.data === undefined ? describedData(recipe) : await Dataset.open(options.data)
   const threads = availableParallelism()
-  const memoryBytes = device === 'cuda' ? gpu.memoryGiB * 2 ** 30 - RESERVED_BYTES : totalmem()
+  const memoryBytes = device === 'cuda' ? gpu.memoryGiB * 2 ** 30 - RESERVED_BYTES : memoryStats('cpu').limitBytes
   const models = await statedModels(training.encoders)
   const notices: string[] = []
   const cachedEncoders = await encodersWithFeatures(training, data, (sentence) => notices.push(sentence))

@@ -15,7 +15,9 @@ test.skipIf(!isHere)(
     const folder = mkdtempSync(join(tmpdir(), 'repa-queue-failure-'))
     try {
       const program = join(folder, 'queue-failure')
-      const sources = ['allocator', 'cpu_device', 'thread_pool'].map((name) => join(native, 'core', `${name}.cpp`))
+      const sources = ['allocator', 'cpu_device', 'process_memory', 'thread_pool'].map((name) =>
+        join(native, 'core', `${name}.cpp`),
+      )
       const options = ['-std=c++20', '-O0', '-pthread', '-I', native, '-o', program]
       const built = spawnSync(compiler, [...options, join(import.meta.dirname, 'queue_failure.cpp'), ...sources], {
         encoding: 'utf8',

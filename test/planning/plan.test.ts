@@ -15,6 +15,7 @@ import { planStep } from '../../src/planning/planned-step.ts'
 import { PlanningDevice } from '../../src/planning/planning-device.ts'
 import { expectedSpeed, type SpeedRequest } from '../../src/planning/speed.ts'
 import { splitsOfWeightGradients } from '../../src/planning/workspace.ts'
+import { memoryStats, setMemoryLimit } from '../../src/tensor/device.ts'
 import { scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { encodersWithFeatures } from '../../src/training/alignment-encoders.ts'
@@ -44,6 +45,17 @@ test.each(['SiT-S/2', 'SiT-XL/2', 'SiT-B/8', 'DiT-L/4'] as const)(
     expect(flops.encoder).toBe(0)
   },
 )
+
+test('a CPU has the memory that its allocator gives', async () => {
+  const { limitBytes } = memoryStats('cpu')
+  setMemoryLimit('cpu', 3 * 2 ** 30)
+  try {
+    const { machine: planned, memory } = await planTraining({ recipe: 'sit-xl-2-repa', device: 'cpu' })
+    expect([planned.memoryBytes, memory.fits]).toEqual([3 * 2 ** 30, false])
+  } finally {
+    setMemoryLimit('cpu', limitBytes)
+  }
+})
 
 test('an encoder is counted apart: DINOv2-B at 224 pixels makes 23.2 GMAC', () => {
   const { flops } = step({ batch: 2, encoders: [{ name: 'dinov2-vit-b', file: 'none' }] })
