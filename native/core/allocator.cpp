@@ -47,7 +47,7 @@ void* Allocator::allocate(int64_t bytes, const char* purpose) {
       trimLocked();
       block = source_.take(size);
     }
-    if (!block) throw outOfMemory(bytes, purpose);
+    if (!block) throw outOfMemory(bytes, size, purpose);
     ++stats_.systemAllocations;
     stats_.liveBytes += size;
     sizes_[block] = size;
@@ -64,13 +64,13 @@ void* Allocator::takeUncounted(int64_t bytes, const char* purpose) {
     trimLocked();
     block = source_.take(bytes);
   }
-  if (!block) throw outOfMemory(bytes, purpose);
+  if (!block) throw outOfMemory(bytes, bytes, purpose);
   return block;
 }
 
-Error Allocator::outOfMemory(int64_t bytes, const char* purpose) const {
+Error Allocator::outOfMemory(int64_t bytes, int64_t size, const char* purpose) const {
   // What is cached is given back by now, but for graphs' blocks, which count.
-  const bool isWithinLimit = bytes <= stats_.limitBytes - stats_.liveBytes - stats_.cachedBytes;
+  const bool isWithinLimit = size <= stats_.limitBytes - stats_.liveBytes - stats_.cachedBytes;
   return Error(ErrorCode::outOfMemory, std::string(purpose) + ": out of memory: " + megabytes(bytes) + " asked for, " +
                                            megabytes(stats_.liveBytes) + " in use, limit " + megabytes(stats_.limitBytes) +
                                            (isWithinLimit ? ", but the system gives no more, for others may hold it" : "") +

@@ -67,7 +67,8 @@ class Allocator {
     FreeBlocks free;
   };
 
-  Error outOfMemory(int64_t bytes, const char* purpose) const;
+  /// For want of a block of `size` bytes.
+  Error outOfMemory(int64_t bytes, int64_t size, const char* purpose) const;
   void* takeFree(FreeBlocks& free, int64_t size);
   Pool* poolOf(void* block);
   void trimLocked();

@@ -217,6 +217,17 @@ for (const { device, missing } of DEVICES) {
         expect(stats().liveBytes).toBe(before)
       })
 
+      test('what is smaller than the room, but not the block that it needs, is beyond the limit too', () => {
+        trimMemory(device)
+        const before = stats().liveBytes
+        setMemoryLimit(device, before + (35 << 20))
+        const [used, total] = [before, before + (35 << 20)].map((bytes) => Math.ceil(bytes / (1 << 20)))
+        // Blocks of more than 32 MiB have steps of 4.
+        expect(() => Tensor.empty([33 << 18], device)).toThrow(
+          `empty: out of memory: 33 MiB asked for, ${used} MiB in use, limit ${total} MiB. Use a smaller batch or model.`,
+        )
+      })
+
       test('scratch beyond the limit is refused as a result is, and the device goes on', async () => {
         // A sum so long that a GPU cuts it into parts.
         using dOut = Tensor.full([16384, 16], 0.5, device)
