@@ -22,7 +22,7 @@ void requireGrid(int64_t batch, int64_t tokens, int64_t heads) {
   constexpr int64_t most = 0x7fffffff;
   constexpr int64_t rowsOfBlock = 16;
   if (tokens > most || heads > most || batch > most || batch * heads > most / ((tokens + rowsOfBlock - 1) / rowsOfBlock))
-    throw Error(ErrorCode::shape, "attention: " + std::to_string(batch) + " samples of " + std::to_string(tokens) + " tokens in " +
+    throw Error(ErrorCode::shape, std::to_string(batch) + " samples of " + std::to_string(tokens) + " tokens in " +
                                       std::to_string(heads) +
                                       " heads are more blocks than a CUDA grid has (2^31 - 1); pass fewer samples at a time.");
 }

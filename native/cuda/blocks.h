@@ -12,7 +12,7 @@ namespace repa::cuda {
 inline unsigned blocksFor(int64_t count, int64_t perBlock) {
   const int64_t blocks = (count + perBlock - 1) / perBlock;
   if (blocks >= int64_t{1} << 31)
-    throw Error(ErrorCode::failed, "a grid of " + std::to_string(blocks) + " blocks was asked for; CUDA takes fewer than 2^31.");
+    throw Error(ErrorCode::shape, "a grid of " + std::to_string(blocks) + " blocks was asked for; CUDA takes fewer than 2^31.");
   return static_cast<unsigned>(blocks);
 }
 

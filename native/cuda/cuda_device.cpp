@@ -84,10 +84,9 @@ void CudaDevice::enqueue(const char* operation, FunctionRef<void(cudaStream_t st
       timed_.push_back({operation, began, ended});
     }
   } catch (const Error& error) {
-    // As where a result finds no room: kernels take their memory before they are launched, and the caller may ask for less.
-    if (error.code() == ErrorCode::outOfMemory) throw Error(ErrorCode::outOfMemory, std::string(operation) + ": " + error.what());
-    fail(std::string(operation) + " failed on " + name() + ": " + error.what());
-  } catch (const std::exception& error) {
+    // A size, a setting or a want of memory is the caller's to mend, as where an op refuses it: what it asked for is not there, and the GPU is as
+    // it was.
+    if (error.code() != ErrorCode::failed) throw Error(error.code(), std::string(operation) + ": " + error.what());
     fail(std::string(operation) + " failed on " + name() + ": " + error.what());
   }
 }

@@ -37,9 +37,9 @@ class CudaDevice final : public Device {
   void allowTf32(bool on) override { allowsTf32_ = on; }
   bool allowsTf32() const { return allowsTf32_; }
 
-  /// Enqueues an operation's kernels under its name. `launch` gets the stream. Memory that it cannot have is thrown on, as Error(outOfMemory)
-  /// with the operation's name before it; all else that it throws, and any error of CUDA's, marks the device failed: later work is left out and
-  /// every wait is told, until reset().
+  /// Enqueues an operation's kernels under its name. `launch` gets the stream. Error(failed), which any error of CUDA's is, marks the device
+  /// failed: later work is left out and every wait is told, until reset(). All else that `launch` throws is thrown on, an Error with the
+  /// operation's name before its sentence: a size or a setting that a kernel does not take, memory that it cannot have.
   void enqueue(const char* operation, FunctionRef<void(cudaStream_t stream)> launch);
 
   void beginCapture() override;

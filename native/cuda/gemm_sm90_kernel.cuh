@@ -375,7 +375,7 @@ void launchInTile(cudaStream_t stream, const GemmGroup& group, int tiles, int mu
   const bool launched = [&]<size_t... index>(std::index_sequence<index...>) {
     return (launchIf.template operator()<index>() || ...);
   }(std::make_index_sequence<std::size(kSm90Instances)>());
-  if (!launched) throw Error(ErrorCode::failed, "Hopper's products have no tile of " + std::to_string(rows) + " x " + std::to_string(columns) + " for this epilogue.");
+  if (!launched) throw Error(ErrorCode::invalidArgument, "Hopper's products have no tile of " + std::to_string(rows) + " x " + std::to_string(columns) + " for this epilogue.");
 }
 
 }  // namespace

@@ -32,8 +32,8 @@ inline std::string kernelName(const void* kernel) {
   return name;
 }
 
-/// Enqueues kernel(arguments...). Throws Error(failed) that names the kernel and the shape if CUDA refuses it; what goes wrong while it
-/// runs is reported by later calls on the stream.
+/// Enqueues kernel(arguments...). Throws an Error that names the kernel and the shape if CUDA refuses it, Error(shape) where it is the shape
+/// that it refuses; what goes wrong while it runs is reported by later calls on the stream.
 template <class... Parameters, class... Arguments>
 void launch(cudaStream_t stream, void (*kernel)(Parameters...), const LaunchShape& shape, Arguments&&... arguments) {
   cudaError_t error = cudaSuccess;
@@ -58,7 +58,10 @@ void launch(cudaStream_t stream, void (*kernel)(Parameters...), const LaunchShap
   if (error == cudaSuccess) return;
   cudaGetLastError();
   const auto text = [](const dim3& size) { return std::to_string(size.x) + "x" + std::to_string(size.y) + "x" + std::to_string(size.z); };
-  throw Error(error == cudaErrorMemoryAllocation ? ErrorCode::outOfMemory : ErrorCode::failed,
+  const ErrorCode code = error == cudaErrorMemoryAllocation ? ErrorCode::outOfMemory
+                         : error == cudaErrorInvalidConfiguration ? ErrorCode::shape
+                                                                  : ErrorCode::failed;
+  throw Error(code,
               "CUDA refused to launch " + kernelName(reinterpret_cast<const void*>(kernel)) + " with a grid of " + text(shape.grid) +
                   " blocks of " + text(shape.block) + " threads and " + std::to_string(shape.sharedBytes) +
                   " bytes of shared memory: " + cudaGetErrorString(error) + " (" + cudaGetErrorName(error) + ").");

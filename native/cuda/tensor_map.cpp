@@ -19,7 +19,7 @@ Encode encodeFunction() {
     cudaDriverEntryPointQueryResult found;
     constexpr unsigned version = 12000;  // the first to have it
     check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, version, cudaEnableDefault, &found), "find cuTensorMapEncodeTiled");
-    if (found != cudaDriverEntryPointSuccess || !function) throw Error(ErrorCode::failed, "the driver has no cuTensorMapEncodeTiled; Hopper's kernels need one for CUDA 12.0 or later.");
+    if (found != cudaDriverEntryPointSuccess || !function) throw Error(ErrorCode::device, "the driver has no cuTensorMapEncodeTiled; Hopper's kernels need one for CUDA 12.0 or later.");
     return reinterpret_cast<Encode>(function);
   }();
   return encode;
@@ -42,7 +42,7 @@ CUtensorMap matrixMap(DType dtype, const void* base, int64_t rows, int64_t colum
       &map, typeOf(dtype), 2, const_cast<void*>(base), extents, strides, box,
       steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS)
-    throw Error(ErrorCode::failed, "the driver makes no tensor map of a matrix of " + std::to_string(rows) + " x " + std::to_string(columns) + ", rows " +
+    throw Error(ErrorCode::shape, "the driver makes no tensor map of a matrix of " + std::to_string(rows) + " x " + std::to_string(columns) + ", rows " +
                                        std::to_string(pitch) + " apart (error " + std::to_string(static_cast<int>(result)) + ").");
   return map;
 }
@@ -58,7 +58,7 @@ CUtensorMap rowsOfSamplesMap(DType dtype, const void* base, int64_t batch, int64
   const CUresult result = encodeFunction()(&map, typeOf(dtype), 3, const_cast<void*>(base), extents, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
                                            CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS)
-    throw Error(ErrorCode::failed, "the driver makes no tensor map of " + std::to_string(batch) + " samples of " + std::to_string(tokens) + " x " +
+    throw Error(ErrorCode::shape, "the driver makes no tensor map of " + std::to_string(batch) + " samples of " + std::to_string(tokens) + " x " +
                                        std::to_string(columns) + " (error " + std::to_string(static_cast<int>(result)) + ").");
   return map;
 }

@@ -105,7 +105,7 @@ for (const { device, missing } of DEVICES) {
       using rows = Tensor.empty([2 ** 30, 0], device)
       using weight = Tensor.empty([0, 0], device)
       const body = () => scope(() => keep(linear(rows, { weight, bias: undefined })))
-      expect(() => Graph.capture(device, body)).toThrow(/^The step could not be captured: linear failed on .* 2\^30\.$/)
+      expect(() => Graph.capture(device, body)).toThrow(/^linear: a product of .* 2\^30\.$/)
       const { graph, result } = Graph.capture(device, () => keep(eightfold(x)))
       graph.replay()
       expect([...(await result.data())]).toEqual(Array(8).fill(8))

@@ -167,6 +167,6 @@ describe('whatever is fastest', () => {
     const names = new Set(lines(choices).map(tile))
     expect([...names].filter((name) => !['128x128', '256x128', '128x192', '128x256'].includes(name))).toEqual([])
     // A weight gradient has no tile of 192 columns.
-    expect(chosen('own 128x192').stderr).toMatch(/linearWeightGradient failed.* holds the choice "own 128x192"/)
+    expect(chosen('own 128x192').stderr).toMatch(/linearWeightGradient: .* holds the choice "own 128x192"/)
   })
 })

@@ -46,8 +46,8 @@ if (mode === 'uneven') {
 } else if (mode === 'capture') {
   if (warm) products()
   native.beginCapture(device)
-  products()
   try {
+    products()
     native.launchGraph(device, native.endCapture(device))
     await native.synchronize(device)
     console.log('captured')
