@@ -125,6 +125,81 @@ for (const { device, missing } of DEVICES) {
   })
 }
 
+describe.each(DEVICES.filter(({ device, missing }) => !missing && mostProcesses(device).count > 0))(
+  'odd arguments on $device',
+  ({ device }) => {
+    const addon = native()
+    const tensor = (dtype: 'f32' | 'i32' = 'f32') => addon.empty([4], dtype, device)
+    /** A list whose second element, when it is read, does something first. */
+    const list = (first: unknown, meanwhile: (list: unknown[]) => void) => {
+      const tensors = [first, undefined]
+      Object.defineProperty(tensors, 1, {
+        get() {
+          meanwhile(tensors)
+          return tensor()
+        },
+      })
+      return tensors
+    }
+    const disposed = () => {
+      const gone = tensor()
+      addon.dispose(gone)
+      return gone
+    }
+    const join = (...args: unknown[]) => (addon.openCommunicator as (...args: unknown[]) => unknown)(...args)
+    const sum = (...args: unknown[]) => (addon.allReduceSum as (...args: unknown[]) => unknown)(...args)
+    const pass = (...args: unknown[]) => (addon.broadcast as (...args: unknown[]) => unknown)(...args)
+    const end = (...args: unknown[]) => (addon.abortCommunicator as (...args: unknown[]) => unknown)(...args)
+
+    test.each<readonly [(communicator: number) => unknown, string]>([
+      [() => addon.communicatorId(device, 2 ** 53), 'communicatorId: size must be a whole number.'],
+      [() => join(device, 'id'), 'openCommunicator: rank must be a number.'],
+      [() => join(device, 7, 0, 1), 'openCommunicator: id must be a string.'],
+      [() => sum('1', []), 'allReduceSum: communicator must be a number.'],
+      [() => sum(Number.NaN, []), 'allReduceSum: communicator must be a whole number.'],
+      [(communicator) => sum(communicator, tensor()), 'allReduceSum: tensors must be an array of tensors.'],
+      [(communicator) => sum(communicator, new Array(2 ** 32 - 1)), 'allReduceSum: tensors is not a tensor.'],
+      [(communicator) => sum(communicator, [disposed()]), 'allReduceSum: tensors was disposed;'],
+      [(communicator) => pass(communicator, disposed(), 0), 'broadcast: tensor was disposed;'],
+      [(communicator) => pass(communicator, tensor('i32'), 0), 'broadcast: the tensor is i32; expected f32.'],
+      [(communicator) => pass(communicator, tensor(), -1), 'broadcast: root is -1; expected 0 to 0.'],
+      [(communicator) => pass(communicator, tensor(), 0.5), 'broadcast: root must be a whole number.'],
+      [(communicator) => end(communicator), 'abortCommunicator: reason must be a string.'],
+      [
+        (communicator) =>
+          sum(
+            communicator,
+            list(tensor(), () => addon.closeCommunicator(communicator)),
+          ),
+        'allReduceSum: there is no open communicator',
+      ],
+    ])('%#: %s', async (call, message) => {
+      const communicator = await addon.openCommunicator(device, addon.communicatorId(device, 1), 0, 1)
+      expect(() => call(communicator)).toThrow(message)
+      await addon.synchronize(device)
+      addon.closeCommunicator(communicator)
+    })
+
+    test('a list that changes while it is read holds what was read', async () => {
+      const communicator = await addon.openCommunicator(device, addon.communicatorId(device, 1), 0, 1)
+      const first = addon.fromHost(Float32Array.of(1, 2, 3, 4), [4], 'f32', device)
+      const alias = addon.view(first, 0, [4])
+      sum(
+        communicator,
+        list(first, (tensors) => {
+          addon.dispose(first)
+          tensors.push(7)
+        }),
+      )
+      expect([...new Float32Array(await addon.read(alias))]).toEqual([1, 2, 3, 4])
+      addon.closeCommunicator(communicator)
+      addon.closeCommunicator(communicator)
+      addon.abortCommunicator(communicator, 'it is closed.')
+      await addon.synchronize(device)
+    })
+  },
+)
+
 test.skipIf(!isShim)('a tensor of another device is refused', async () => {
   const addon = native()
   const communicator = await addon.openCommunicator('cuda:0', addon.communicatorId('cuda:0', 1), 0, 1)
