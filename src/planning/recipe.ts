@@ -122,5 +122,5 @@ export async function readRecipe(nameOrPath: string): Promise<Recipe> {
 
 /** The value of a file of JSON with comments. */
 export async function readJsonc(path: string): Promise<unknown> {
-  return parseJson(await readFile(path, 'utf8'), path, parseJsonc)
+  return parseJson(await readFile(path, 'utf8'), path, { parse: parseJsonc })
 }

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import * as z from 'zod'
+import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { fileDigest } from '../formats/file-digest.ts'
 import { ifThere } from '../formats/if-there.ts'
@@ -93,7 +94,7 @@ export async function storedJson({
   const text = await ifThere(readFile(file, 'utf8'))
   if (text === undefined) return undefined
   if (!resume) throw new Error(`${out} already holds a run; go on with it by --resume, or choose another --out.`)
-  return parseJson(text, file)
+  return parseJson(text, file, { advice: 'restore it, or begin a new run' })
 }
 
 /**
@@ -186,12 +187,4 @@ async function adoptedConfiguration({ out, configuration }: ConfigurationRequest
     )
   }
   return adopted
-}
-
-function parseJson(text: string, file: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch (cause) {
-    throw new Error(`${file} is not JSON: ${(cause as Error).message}; restore it, or begin a new run.`, { cause })
-  }
 }

@@ -10,6 +10,10 @@ test('a text that is JSON is its value, and one that is none is named with the r
 })
 
 test('what parses it can be another parser', () => {
-  expect(parseJson('// a comment\n3', 'a.jsonc', parseJsonc)).toBe(3)
+  expect(parseJson('// a comment\n3', 'a.jsonc', { parse: parseJsonc })).toBe(3)
   expect(() => parseJson('// a comment\n3', 'a.json')).toThrow('a.json is not JSON')
+})
+
+test('what is to be done about it can be said', () => {
+  expect(() => parseJson('{', 'a.json', { advice: 'restore it' })).toThrow(/^a\.json is not JSON: .+; restore it\.$/)
 })

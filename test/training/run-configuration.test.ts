@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { ConfigurationError } from '../../src/configuration/parse.ts'
 import type { TrainingOptions } from '../../src/training/configuration.ts'
 import { CONFIG_FILE, resolveConfiguration } from '../../src/training/run-configuration.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
@@ -23,6 +24,16 @@ test('a resumed run may find its data elsewhere, but not leave them', async () =
   renameSync(before, after)
   await resume(after)
   expect(notices).toEqual([`${before} is not here any more: ${after} is taken for the same data.`])
+})
+
+test('a torn config.json is refused as every text is that is not JSON, with what to do about it', async () => {
+  const out = temporaryFolder()
+  const file = join(out, CONFIG_FILE)
+  writeFileSync(file, '{"data":')
+  const refused = resolveConfiguration({ data: 'data', out, configuration: {}, resume: true })
+  await expect(refused).rejects.toThrow(ConfigurationError)
+  await expect(refused).rejects.toThrow(`${file} is not JSON: `)
+  await expect(refused).rejects.toThrow('; restore it, or begin a new run.')
 })
 
 const DIGEST = createHash('sha256').update('weights').digest('hex')
