@@ -3,9 +3,10 @@ import { type CpuLevel, native } from '../native.ts'
 import { type Device, memoryStats, resetPeakMemory, synchronize } from '../tensor/device.ts'
 import { randomNormal } from '../tensor/random.ts'
 import { besidePython } from './beside-python.ts'
-import { type MeasuredRound, MINIMUM_ROUNDS, requireRounds, type TimeSeries, timeAlone } from './interleave.ts'
+import { type MeasuredRound, type TimeSeries, timeAlone } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
+import { roundsOf } from './rounds.ts'
 
 export interface DecodeBenchmarkOptions {
   /** Side of the image in pixels, a multiple of 8. Default 512. */
@@ -54,8 +55,8 @@ const WARMUP = 1
  * @throws {RangeError} for too few rounds or a size that is no multiple of 8; {Error} where the baseline does not start
  */
 export async function benchmarkDecode(options: DecodeBenchmarkOptions = {}): Promise<DecodeBenchmark> {
-  const { size = 512, rounds = MINIMUM_ROUNDS, device = 'cpu', seed = 0, signal } = options
-  if (options.against !== undefined) requireRounds(rounds)
+  const rounds = roundsOf(options)
+  const { size = 512, device = 'cpu', seed = 0, signal } = options
   if (options.against !== undefined && device !== 'cpu') {
     throw new RangeError(`The decoder's baseline runs on the CPU, not on ${device}; leave --device out.`)
   }

@@ -5,7 +5,8 @@ import { type Precision, precisionPolicy } from '../training/precision.ts'
 import { type GpuClocks, readGpuClocks } from './gpu-clocks.ts'
 import { type GpuKernelCase, type GpuKernelSizes, gpuKernelCases, Operands } from './gpu-kernel-cases.ts'
 import { GpuLimits } from './gpu-limits.ts'
-import { MINIMUM_ROUNDS, type TimeSeries, timeSeries } from './interleave.ts'
+import { type TimeSeries, timeSeries } from './interleave.ts'
+import { roundsOf } from './rounds.ts'
 import { TimedKernel } from './timed-kernel.ts'
 
 export interface GpuKernelBenchmarkOptions {
@@ -16,6 +17,7 @@ export interface GpuKernelBenchmarkOptions {
   readonly batch?: number
   /** Default bf16. */
   readonly precision?: Precision
+  /** Measurements of each. */
   readonly rounds?: number
   /** Side of the large product whose rate is the limit. Default 8192. */
   readonly probeSide?: number
@@ -71,17 +73,14 @@ export function gpuKernelSizes(model: SiTPreset, batch: number): GpuKernelSizes 
   }
 }
 
-/** Times the kernels of a training step on a GPU by its own clock, each in turn with a large product and a copy. */
+/**
+ * Times the kernels of a training step on a GPU by its own clock, each in turn with a large product and a copy.
+ *
+ * @throws {RangeError} for too few rounds, or a precision that the device has not
+ */
 export async function benchmarkGpuKernels(options: GpuKernelBenchmarkOptions): Promise<GpuKernelBenchmark> {
-  const {
-    device,
-    model = 'SiT-XL/2',
-    batch = 256,
-    precision = 'bf16',
-    rounds = MINIMUM_ROUNDS,
-    signal,
-    onCase,
-  } = options
+  const rounds = roundsOf(options)
+  const { device, model = 'SiT-XL/2', batch = 256, precision = 'bf16', signal, onCase } = options
   const { dtype, tf32 } = precisionPolicy(precision, device)
   allowTf32(device, tf32)
   const sizes = typeof model === 'string' ? gpuKernelSizes(model, batch) : model

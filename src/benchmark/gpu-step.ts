@@ -9,7 +9,7 @@ import { besidePython, precisionOfBaseline } from './beside-python.ts'
 import { type GpuClocks, readGpuClocks } from './gpu-clocks.ts'
 import { type GpuOperation, type GpuSideFigures, GpuTrainingSide } from './gpu-training-side.ts'
 import { gpuByCudaName, peakFlops } from './gpus.ts'
-import { type MeasuredRound, MINIMUM_ROUNDS, requireRounds, type TimeSeries, timeSeries } from './interleave.ts'
+import { type MeasuredRound, type TimeSeries, timeSeries } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import {
   type BaselineEncoder,
@@ -17,6 +17,7 @@ import {
   type PythonBaselineInfo,
   type PythonBaselineOptions,
 } from './python-baseline.ts'
+import { roundsOf } from './rounds.ts'
 import { type SustainedOptions, type SustainedRate, sustainedRate } from './sustained.ts'
 
 export interface GpuStepBenchmarkOptions {
@@ -122,8 +123,8 @@ const BASELINE_WARMUP = 5
  * @throws {RangeError} for too few rounds, regions where nothing is compiled, or fp16 or a run of so many seconds beside a baseline; {Error} where the baseline does not start, or memory does not suffice for both
  */
 export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promise<GpuStepBenchmark> {
-  const { device, batch = 64, rounds = MINIMUM_ROUNDS, precision = 'bf16', against, seed = 0 } = options
-  if (against) requireRounds(rounds)
+  const rounds = roundsOf(options)
+  const { device, batch = 64, precision = 'bf16', against, seed = 0 } = options
   if (against && options.seconds !== undefined) {
     throw new RangeError('A run of so many seconds is of our step alone; leave out the baseline.')
   }

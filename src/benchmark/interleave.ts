@@ -1,13 +1,10 @@
-/** Fewer rounds than this let one disturbance decide a median. */
-export const MINIMUM_ROUNDS = 7
-
 export interface InterleaveOptions {
   /** Runs once and resolves to the seconds that it took. */
   readonly ours: () => Promise<number>
   /** The same work by the baseline, in seconds. */
   readonly baseline: () => Promise<number>
-  /** Measured pairs, at least {@link MINIMUM_ROUNDS}. */
-  readonly rounds?: number
+  /** Measured pairs; `roundsOf` says how many there must be. */
+  readonly rounds: number
   /** Pairs that run before and are not counted. */
   readonly warmup?: number
   /** Called after every measured pair. */
@@ -17,8 +14,7 @@ export interface InterleaveOptions {
 }
 
 /** As {@link InterleaveOptions}, of one side. */
-export interface TimeAloneOptions extends Pick<InterleaveOptions, 'ours' | 'signal'> {
-  readonly rounds: number
+export interface TimeAloneOptions extends Pick<InterleaveOptions, 'ours' | 'rounds' | 'signal'> {
   /** Runs that come before and are not counted. */
   readonly warmup: number
   readonly onRound?: (round: MeasuredRound) => void
@@ -55,11 +51,10 @@ export interface InterleavedComparison {
  * Times two sides in turn, so that both see the same machine. The side that goes first changes every round: whatever
  * the first run of a pair gains or loses, and whatever drifts, falls on both alike.
  *
- * @throws {RangeError} for too few rounds, or where a run gives a time that is not above zero.
+ * @throws {RangeError} where a run gives a time that is not above zero.
  */
 export async function interleave(options: InterleaveOptions): Promise<InterleavedComparison> {
-  const { rounds = MINIMUM_ROUNDS, warmup = 1, signal } = options
-  requireRounds(rounds)
+  const { rounds, warmup = 1, signal } = options
   if (!Number.isInteger(warmup) || warmup < 0) {
     throw new RangeError(`warmup is ${warmup}; expected an integer of at least 0.`)
   }
@@ -93,12 +88,6 @@ export async function interleave(options: InterleaveOptions): Promise<Interleave
       0.5,
     ),
   }
-}
-
-/** So that whoever compares can refuse too few rounds before a baseline is started, which takes a while. */
-export function requireRounds(rounds: number): void {
-  if (Number.isInteger(rounds) && rounds >= MINIMUM_ROUNDS) return
-  throw new RangeError(`rounds is ${rounds}; a median wants an integer of at least ${MINIMUM_ROUNDS}.`)
 }
 
 /** Times one side with nothing in turn. */

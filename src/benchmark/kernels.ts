@@ -3,12 +3,14 @@ import { native } from '../native.ts'
 import { synchronize } from '../tensor/device.ts'
 import { randomNormal } from '../tensor/random.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { MINIMUM_ROUNDS, timeSeries } from './interleave.ts'
+import { timeSeries } from './interleave.ts'
 import { type KernelCase, kernelCases } from './kernel-cases.ts'
+import { roundsOf } from './rounds.ts'
 
 export interface KernelBenchmarkOptions {
   readonly model?: SiTPreset
   readonly batch?: number
+  /** Measurements of each. */
   readonly rounds?: number
   readonly signal?: AbortSignal
   readonly onCase?: (done: number, total: number) => void
@@ -37,9 +39,14 @@ const ROUND_SECONDS = 0.02
 /** More than caches hold. */
 const STREAM_FLOATS = 2 ** 25
 
-/** Times the kernels of a training step, each in turn with the limit that it is compared with. */
+/**
+ * Times the kernels of a training step, each in turn with the limit that it is compared with.
+ *
+ * @throws {RangeError} for too few rounds
+ */
 export async function benchmarkKernels(options: KernelBenchmarkOptions = {}): Promise<KernelResult[]> {
-  const { model = 'SiT-S/2', batch = 4, rounds = MINIMUM_ROUNDS, signal, onCase } = options
+  const rounds = roundsOf(options)
+  const { model = 'SiT-S/2', batch = 4, signal, onCase } = options
   using x = Tensor.zeros([STREAM_FLOATS], DEVICE)
   using sum = Tensor.zeros([STREAM_FLOATS], DEVICE)
   const streamRate = async () =>

@@ -10,16 +10,10 @@ import { baselineModel } from './baseline-model.ts'
 import { besidePython, precisionOfBaseline } from './beside-python.ts'
 import { forwardFlops } from './flops.ts'
 import { GpuLimits } from './gpu-limits.ts'
-import {
-  type MeasuredRound,
-  MINIMUM_ROUNDS,
-  requireRounds,
-  type TimeSeries,
-  timeAlone,
-  timeSeries,
-} from './interleave.ts'
+import { type MeasuredRound, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
+import { roundsOf } from './rounds.ts'
 
 export interface SamplingBenchmarkOptions {
   /** Default SiT-S/2. */
@@ -101,10 +95,10 @@ const PAPER_GUIDANCE: Guidance = { scale: 1.8, low: 0, high: 0.7 }
  * @throws {RangeError} for too few rounds or steps, or a precision that the device or the baseline has not; {Error} where the baseline does not start
  */
 export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}): Promise<SamplingBenchmark> {
+  const rounds = roundsOf(options)
   const { model: size = 'SiT-S/2', batch = 4, steps = 10, guidance = PAPER_GUIDANCE } = options
-  const { rounds = MINIMUM_ROUNDS, device = 'cpu', seed = 0, signal } = options
+  const { device = 'cpu', seed = 0, signal } = options
   const precision = options.precision ?? defaultPrecision(device)
-  if (options.against) requireRounds(rounds)
   const theirPrecision = options.against && precisionOfBaseline(precision)
   const { dtype, tf32 } = precisionPolicy(precision, device)
   allowTf32(device, tf32)

@@ -7,17 +7,10 @@ import { baselineModel } from './baseline-model.ts'
 import { besidePython } from './beside-python.ts'
 import { BusyProcess } from './busy-process.ts'
 import { trainingFlops } from './flops.ts'
-import {
-  interleave,
-  type MeasuredRound,
-  MINIMUM_ROUNDS,
-  requireRounds,
-  type TimeSeries,
-  timeAlone,
-  timeSeries,
-} from './interleave.ts'
+import { interleave, type MeasuredRound, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
+import { roundsOf } from './rounds.ts'
 import { type SustainedOptions, type SustainedRate, sustainedRate } from './sustained.ts'
 import { TrainingStep } from './training-step.ts'
 
@@ -102,14 +95,14 @@ const PEAK_SECONDS = 0.05
  * @throws {RangeError} for too few rounds, or for more than one of a baseline, a busy process and a run of so many seconds; {Error} where the baseline does not start or refuses its surroundings
  */
 export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise<StepBenchmark> {
-  const { model: size = 'SiT-S/2', batch = 4, rounds = MINIMUM_ROUNDS, device = 'cpu', seed = 0, signal } = options
+  const rounds = roundsOf(options)
+  const { model: size = 'SiT-S/2', batch = 4, device = 'cpu', seed = 0, signal } = options
   if (options.against !== undefined && options.besideBusyProcess) {
     throw new RangeError('A baseline and a busy process cannot both be beside our step; measure one, then the other.')
   }
   if (options.seconds !== undefined && (options.against !== undefined || options.besideBusyProcess)) {
     throw new RangeError('A run of so many seconds is of our step alone, with nothing beside it.')
   }
-  if (options.against !== undefined || options.besideBusyProcess) requireRounds(rounds)
   // Its limit is a CPU's, the multiply-adds of the cores.
   if (device !== 'cpu') {
     throw new RangeError(`benchmarkStep measures the CPU, not ${device}; benchmarkGpuStep measures a GPU.`)

@@ -53,16 +53,14 @@ describe('interleave', () => {
     expect(seen[6]).toEqual({ index: 6, rounds: 7, ours: 1, baseline: 2 })
   })
 
-  test.each([
-    [{ rounds: 6 }, 'rounds is 6; a median wants an integer of at least 7'],
-    [{ rounds: 7.5 }, 'rounds is 7.5'],
-    [{ warmup: -1 }, 'warmup is -1'],
-  ])('refuses %o', async (options, message) => {
-    await expect(interleave({ ...machine([1], [2]), ...options })).rejects.toThrow(message)
+  test.each([-1, 0.5])('refuses %d runs before those that count', async (warmup) => {
+    await expect(interleave({ ...machine([1], [2]), rounds: 7, warmup })).rejects.toThrow(`warmup is ${warmup}`)
   })
 
   test.each([0, -1, Number.NaN, Number.POSITIVE_INFINITY])('refuses a run of %d seconds', async (seconds) => {
-    await expect(interleave(machine([1], [seconds]))).rejects.toThrow(`A run of baseline took ${seconds} seconds`)
+    await expect(interleave({ ...machine([1], [seconds]), rounds: 7 })).rejects.toThrow(
+      `A run of baseline took ${seconds} seconds`,
+    )
   })
 
   test('stops when asked to', async () => {
@@ -71,7 +69,9 @@ describe('interleave', () => {
     const onRound = ({ index }: { index: number }) => {
       if (index === 2) controller.abort(new Error('enough'))
     }
-    await expect(interleave({ ...sides, warmup: 0, onRound, signal: controller.signal })).rejects.toThrow('enough')
+    await expect(interleave({ ...sides, rounds: 7, warmup: 0, onRound, signal: controller.signal })).rejects.toThrow(
+      'enough',
+    )
     expect(sides.calls).toHaveLength(6)
   })
 })

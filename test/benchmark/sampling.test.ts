@@ -40,7 +40,6 @@ test('takes turns with a baseline', async () => {
 
 test.each([
   [{ against: 'python', command: worker('refuses') }, 'The Python baseline: the BLAS is unfit; do this.'],
-  [{ against: 'python', rounds: 3, command: ['no-worker'] }, 'rounds is 3; a median wants an integer of at least 7'],
   [{ precision: 'bf16' }, 'The CPU computes in fp32 only, not in bf16'],
   [{ steps: 0 }, 'sample: 0 steps; expected at least 1'],
   [{ signal: AbortSignal.abort(new Error('stopped')) }, 'stopped'],

@@ -70,8 +70,6 @@ test('what is computed again takes less memory', async () => {
 
 test.each([
   [{ against: 'python', command: worker('refuses') }, 'The Python baseline: the BLAS is unfit; do this.'],
-  [{ against: 'python', command: ['no-worker'], rounds: 3 }, 'rounds is 3; a median wants an integer of at least 7'],
-  [{ besideBusyProcess: true, rounds: 3 }, 'rounds is 3; a median wants an integer of at least 7'],
   [{ besideBusyProcess: true, against: 'python' }, 'A baseline and a busy process cannot both be beside our step'],
   [{ seconds: 1, besideBusyProcess: true }, 'A run of so many seconds is of our step alone'],
   [{ seconds: 1, against: 'python', command: worker('works') }, 'A run of so many seconds is of our step alone'],

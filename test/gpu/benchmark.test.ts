@@ -183,7 +183,6 @@ for (const { device, missing } of DEVICES) {
     })
 
     test.each([
-      [{ against: { command }, rounds: 3 }, 'rounds is 3; a median wants an integer of at least 7'],
       [{ against: { command }, precision: 'fp16' }, 'The baseline computes in bf16 or fp32, not in fp16'],
       [{ against: { command, regions: 'blocks' } }, 'regions are of what torch.compile compiles; give it a mode'],
       [{ against: { command }, seconds: 1 }, 'A run of so many seconds is of our step alone'],
