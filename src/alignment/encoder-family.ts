@@ -33,6 +33,8 @@ export interface EncoderFamily {
    * @throws Error, in a sentence, for a file of another model
    */
   readonly state: (file: StateSource) => StateSource
+  /** What the user is to know of a file that `state` takes but that is not what the family's name says; undefined: nothing. */
+  readonly remark?: (file: StateSource) => string | undefined
   /**
    * Whether the model of this name is run on grids beyond 16 x 16, as those of 512-pixel images are. Of the encoders that REPA
    * knows, it does that with DINOv2 without registers alone (train.py asserts it).

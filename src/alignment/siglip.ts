@@ -1,3 +1,4 @@
+import { basename } from 'node:path'
 import { type FileTensor, present, renamedState } from '../models/renamed-state.ts'
 import { SIGLIP_PRESETS, SIGLIP_TRAITS } from '../models/vit-presets.ts'
 import { listed } from '../models/vit-weights.ts'
@@ -15,6 +16,11 @@ const PUBLISHED: Readonly<Record<string, string>> = {
   'siglip-vit-so400m': 'siglip-so400m-patch14-224',
 }
 
+/** The embeddings of a text tower's vocabulary, in the Transformers library's names and in open_clip's. */
+const VOCABULARY = ['text_model.embeddings.token_embedding.weight', 'text.token_embedding.weight']
+/** Gemma's tokenizer. SigLIP's have 32,000 pieces, and where it is multilingual 250,000. */
+const SIGLIP2_PIECES = 256_000
+
 /**
  * The image tower of SigLIP (arXiv 2303.15343): the patch tokens behind post_layernorm, the Transformers library's last_hidden_state.
  * Later versions of REPA's paper align with SigLIP-L, its code never did; this is what it takes of other encoders with a final norm
@@ -25,7 +31,7 @@ const PUBLISHED: Readonly<Record<string, string>> = {
  *
  * Read are the files of the Transformers library, of the whole model or the image tower, and those of open_clip and timm, whose names
  * are this model's. SigLIP 2 (arXiv 2502.14786) of fixed resolution is the same model under the same names; its image processor
- * resizes bilinearly, which makes a difference where images are resized.
+ * resizes bilinearly, which makes a difference where images are resized. Its text tower alone tells it from SigLIP.
  */
 export const siglip: EncoderFamily = {
   title: 'SigLIP',
@@ -53,7 +59,9 @@ export const siglip: EncoderFamily = {
           `${file.name} holds no SigLIP weights, but maybe CLIP's: it has ${classToken}, and SigLIP has no class token.`,
         )
       }
-      if (names.includes(`${prefix}embeddings.patch_embedding.weight`)) {
+      const patches = `${prefix}embeddings.patch_embedding.weight`
+      if (names.includes(patches)) {
+        requireSquarePatches(file, patches)
         return renamedState(file, transformersTensors(file, prefix))
       }
     }
@@ -75,6 +83,24 @@ export const siglip: EncoderFamily = {
         `calls it, nor timm's pos_embed. ${listed(names)}`,
     )
   },
+  remark(file) {
+    const name = VOCABULARY.find((own) => file.names.includes(own))
+    if (name === undefined || file.shapeOf(name)[0] !== SIGLIP2_PIECES) return undefined
+    return (
+      `${basename(file.name)} holds SigLIP 2: its text tower knows 256,000 pieces of words (of SigLIP 32,000 or 250,000). The image ` +
+      "tower is of SigLIP's form and is used as it is; where images are resized, it is bicubically, as for SigLIP, not bilinearly."
+    )
+  },
+}
+
+/** NaFlex, of SigLIP 2, multiplies flat patches by a matrix and fits its positions to every image's own grid. */
+function requireSquarePatches(file: StateSource, name: string): void {
+  const shape = file.shapeOf(name)
+  if (shape.length !== 2) return
+  throw new Error(
+    `${file.name} holds SigLIP 2 NaFlex, whose patches are flat ([${shape.join(', ')}]) and whose images are of any shape: another model ` +
+      'than the encoders siglip-vit-b, -l and -so400m; pass a file of fixed resolution.',
+  )
 }
 
 function transformersTensors(file: StateSource, prefix: string): Map<string, FileTensor> {

@@ -146,6 +146,8 @@ export async function loadVisionEncoder(
     model.dispose()
     throw error
   }
+  const remark = family.remark?.(file)
+  if (remark !== undefined) options.notice(remark)
   if (!isStandard) {
     options.notice(
       `${basename(path)} is not the standard ${name} (${sizesOf(parsed(family.presets[name]!))}); it is used as it is: ` +

@@ -12,6 +12,7 @@ import { VISION_TRANSFORMER_PRESETS, type VisionTransformerPreset } from '../../
 import { vitConfig } from '../../src/models/vit-weights.ts'
 import { memoryStats } from '../../src/tensor/device.ts'
 import { elementCount } from '../../src/tensor/dtype.ts'
+import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { compare, expectClose, fromValues, map, type NdArray, random, randomIntegers } from '../reference/array.ts'
 import { resize } from '../reference/resize.ts'
@@ -31,6 +32,7 @@ import {
   timmSiglipFile,
   transformersFile,
   type Weights,
+  withVocabulary,
 } from './published-files.ts'
 
 interface Family {
@@ -259,13 +261,45 @@ describe.each(FAMILIES)('$name', (family) => {
   })
 })
 
+const family = (name: string) => FAMILIES.find((entry) => entry.name === name)!
+
+describe("SigLIP 2's files are told from SigLIP's where they hold its text tower", () => {
+  const siglip = family('siglip-vit-l')
+  const weights = weightsOf(siglip)
+  const TRANSFORMERS = 'text_model.embeddings.token_embedding.weight'
+  const OPEN_CLIP = 'text.token_embedding.weight'
+  const FILES: readonly (readonly [what: string, file: Checkpoint, isSiglip2: boolean])[] = [
+    ['SigLIP 2', withVocabulary(siglipFile(weights), TRANSFORMERS, 256_000), true],
+    ["SigLIP 2, open_clip's", withVocabulary(openClipSiglipFile(weights), OPEN_CLIP, 256_000), true],
+    ['SigLIP', withVocabulary(siglipFile(weights), TRANSFORMERS, 32_000), false],
+    ["SigLIP, open_clip's", withVocabulary(openClipSiglipFile(weights), OPEN_CLIP, 32_000), false],
+    ['multilingual SigLIP', withVocabulary(siglipFile(weights), TRANSFORMERS, 250_000), false],
+    ['an image tower alone', siglipTowerFile(weights), false],
+  ]
+  test.each(FILES)('%s', async (_, file, isSiglip2) => {
+    const notices: string[] = []
+    const notice = (sentence: string) => notices.push(sentence)
+    using _encoder = await loadEncoder(siglip.name, await write(file), { heads: siglip.heads, notice })
+    const said = notices.filter((sentence) => sentence.includes('SigLIP 2'))
+    expect(said).toEqual(
+      isSiglip2
+        ? [
+            'weights.pth holds SigLIP 2: its text tower knows 256,000 pieces of words (of SigLIP 32,000 or 250,000). The image tower ' +
+              "is of SigLIP's form and is used as it is; where images are resized, it is bicubically, as for SigLIP, not bilinearly.",
+          ]
+        : [],
+    )
+  })
+})
+
 describe('files that hold no image tower of SigLIP', () => {
-  const family = (name: string) => FAMILIES.find((entry) => entry.name === name)!
   const siglip = family('siglip-vit-l')
   const tower = siglipFile(weightsOf(siglip))
   const clipTower = transformersFile(weightsOf(family('clip-vit-L')))
   const only = (state: Checkpoint, kept: (name: string) => boolean): Checkpoint =>
     new Map([...state].filter(([name]) => kept(name)))
+  // Of 3 channels of 16 x 16.
+  const flatPatches = hostFloat32(new Float32Array(48 * 768), [48, 768])
   const WRONG: readonly { what: string; name?: string; state: Checkpoint; message: string }[] = [
     {
       what: 'a text tower',
@@ -282,6 +316,12 @@ describe('files that hold no image tower of SigLIP', () => {
       name: 'clip-vit-L',
       state: tower,
       message: "holds no CLIP weights: it has no visual.class_embedding, nor the Transformers library's",
+    },
+    {
+      what: "SigLIP 2's of any shape",
+      state: new Map(tower).set('vision_model.embeddings.patch_embedding.weight', flatPatches),
+      message:
+        'holds SigLIP 2 NaFlex, whose patches are flat ([48, 768]) and whose images are of any shape: another model than',
     },
     {
       what: 'neither',

@@ -173,6 +173,10 @@ export const timmSiglipFile = (weights: Weights): Checkpoint =>
     ['attn_pool.latent'],
   )
 
+/** A file of a whole model with the embeddings of so many pieces of words, under its layout's name for them. */
+export const withVocabulary = (file: Checkpoint, name: string, pieces: number): Checkpoint =>
+  new Map<string, WritableTorchValue>([...file, [name, hostFloat32(new Float32Array(pieces), [pieces, 1])]])
+
 function withOthers(state: Map<string, HostTensor>, names: readonly string[]): Map<string, HostTensor> {
   for (const name of names) state.set(name, any)
   return state
