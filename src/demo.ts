@@ -5,6 +5,7 @@ import { Dataset } from './data/dataset.ts'
 import { DEMO_CLASSES, writeDemoImages } from './data/demo-images.ts'
 import { prepareDataset } from './data/prepare.ts'
 import { sampleToFolder } from './diffusion/sample-to-folder.ts'
+import { readSamplingRecord } from './diffusion/sampling-record.ts'
 import { type CknnaResult, evaluateCknna } from './evaluation/cknna.ts'
 import { compareImages, type ImageComparison } from './evaluation/compare-images.ts'
 import { writeRecord } from './evaluation/evaluation-record.ts'
@@ -131,6 +132,7 @@ export async function demo(options: DemoOptions): Promise<DemoResult> {
     grid,
     gridCount: ROWS * DEMO_CLASSES.length,
     columns: DEMO_CLASSES.length,
+    origin: { checkpoint: run, step: result.step, weights: 'ema', precision: 'fp32' },
     signal,
   })
 
@@ -185,7 +187,8 @@ async function evaluate(
   const cknna = await evaluateCknna({ ...looking, encoder, images: CKNNA_IMAGES })
 
   const about = { checkpoint: run, step, data }
-  await writeRecord(join(run, 'evaluation/fid.json'), { kind: 'fid', step, reference, samples, ...compared })
+  const sampled = await readSamplingRecord(samples)
+  await writeRecord(join(run, 'evaluation/fid.json'), { kind: 'fid', ...sampled, reference, samples, ...compared })
   await writeRecord(join(run, 'evaluation/probe.json'), { ...about, ...probe })
   await writeRecord(join(run, 'evaluation/cknna.json'), { ...about, ...cknna })
   return { samples: compared, probe, cknna, drawn }

@@ -15,6 +15,7 @@ import {
   sampleImages,
 } from './sample-images.ts'
 import { createSampledArray, type SampledArray } from './sampled-array.ts'
+import { removeSamplingRecord, type SamplingOrigin, samplingRecord, writeSamplingRecord } from './sampling-record.ts'
 
 interface FolderOptions {
   readonly folder: string
@@ -31,6 +32,8 @@ interface FolderOptions {
   readonly columns?: number
   /** The processes that share the images, on one file system. Default: this one alone. */
   readonly world?: World
+  /** Where the model comes from, for the record beside the images. */
+  readonly origin?: SamplingOrigin
 }
 
 export type SampleToFolderOptions = SamplingOptions & Omit<BatchOptions, 'labels' | 'firstImage'> & FolderOptions
@@ -44,7 +47,8 @@ export interface SampleResult {
 }
 
 /**
- * Samples images to `FOLDER/000000.png` and on; of a model of latents also the latents, `FOLDER/latents.npz` (`latents`, f64).
+ * Samples images to `FOLDER/000000.png` and on; of a model of latents also the latents, `FOLDER/latents.npz` (`latents`, f64). How they
+ * were made stands in `FOLDER/sampling.json`, and of an npz beside it, once all are there.
  *
  * @throws {Error} where the folder holds images of higher numbers, which an evaluation would take for this call's
  */
@@ -58,6 +62,7 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     gridCount = count,
     columns,
     world = ALONE,
+    origin,
     onProgress,
     ...sampling
   } = options
@@ -69,6 +74,9 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
   // All of them now: a missing folder must not cost the images that were drawn.
   const files = [npz, grid].filter((file) => file !== undefined)
   for (const path of [folder, ...files.map((file) => dirname(file))]) await mkdir(path, { recursive: true })
+  const isLeader = world.rank === 0
+  // Of images that are now replaced one by one.
+  if (isLeader) await removeSamplingRecord({ folder })
   const inGrid = grid === undefined ? 0 : Math.min(gridCount, count)
   const shown: Uint8Array[] = []
   const arrays: [SampledArray, (batch: SampledImages) => Uint8Array][] = []
@@ -93,19 +101,25 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     })) {
       await writeImages(folder, batch)
       for (const [array, dataOf] of arrays) await array.append(dataOf(batch))
-      if (world.rank === 0 && batch.first < inGrid) {
+      if (isLeader && batch.first < inGrid) {
         shown.push(batch.images.subarray(0, (inGrid - batch.first) * 3 * height * width))
       }
     }
     for (const [array] of arrays) await array.end()
     await world.meet()
+    if (isLeader && npz !== undefined) await removeSamplingRecord({ file: npz })
     for (const [array] of arrays) await array.close()
   } catch (error) {
     // One that cannot be removed hides neither the others nor why.
     await Promise.allSettled(arrays.map(([array]) => array.abort()))
     throw error
   }
-  if (grid !== undefined && world.rank === 0) {
+  if (isLeader) {
+    const record = samplingRecord(model, options)
+    await writeSamplingRecord({ folder }, record)
+    if (npz !== undefined) await writeSamplingRecord({ file: npz }, record)
+  }
+  if (grid !== undefined && isLeader) {
     // Those of other processes are read back from their files.
     for (let n = Math.floor(count / world.size); n < inGrid; n++) {
       const path = join(folder, imageName(n))

@@ -35,7 +35,8 @@ export abstract class Autoencoder implements Disposable {
   /** Recorded with the data sets that it encodes. */
   readonly name: string
   readonly device: Device
-  readonly #tile: number | undefined
+  /** Side of the tiles that it works in, in latent elements; undefined: the whole image at once. */
+  readonly tile: number | undefined
   abstract readonly latentChannels: number
   /** Pixels per latent element along one side. */
   abstract readonly downsampling: number
@@ -54,7 +55,7 @@ export abstract class Autoencoder implements Disposable {
     }
     this.name = name
     this.device = device
-    this.#tile = tile
+    this.tile = tile
   }
 
   /** How many images a preparation should hand over at a time. */
@@ -135,7 +136,7 @@ export abstract class Autoencoder implements Disposable {
   }
 
   #isTiled(h: number, w: number): boolean {
-    return this.#tile !== undefined && Math.max(h, w) > this.#tile
+    return this.tile !== undefined && Math.max(h, w) > this.tile
   }
 
   /** Says how to go on where the whole image does not fit. */
@@ -164,7 +165,7 @@ export abstract class Autoencoder implements Disposable {
     for (let n = 0; n < count; n++) {
       const image = host.subarray(n * height * width * 3, (n + 1) * height * width * 3)
       const tiles: Tile[] = []
-      for (const place of tilePlaces(h, w, this.#tile!)) {
+      for (const place of tilePlaces(h, w, this.tile!)) {
         const { rows, columns } = place
         const part = cropBytes(image, width, scaled(place, downsampling))
         using tile = Tensor.from(part, [1, rows * downsampling, columns * downsampling, 3], this.device)
@@ -182,7 +183,7 @@ export abstract class Autoencoder implements Disposable {
     const { downsampling } = this
     const host = await latents.data()
     const tiles: Tile[] = []
-    for (const place of tilePlaces(h, w, this.#tile!)) {
+    for (const place of tilePlaces(h, w, this.tile!)) {
       const { top, left, rows, columns } = place
       const part = new Float32Array(channels * rows * columns)
       for (let c = 0; c < channels; c++) {

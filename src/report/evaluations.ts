@@ -22,7 +22,7 @@ const evaluated = {
  *
  * ```json
  * { "kind": "fid", "step": 400000, "network": "inception", "reference": "VIRTUAL_imagenet256_labeled.npz", "samples": "samples.npz",
- *   "features": 2048, "referenceImages": 10000, "sampleImages": 50000,
+ *   "sampling": { "mode": "sde", "steps": 250, "guidanceScale": 1.8, "guidanceLow": 0, "guidanceHigh": 0.7 }, "features": 2048, "referenceImages": 10000, "sampleImages": 50000,
  *   "fid": 7.9, "sfid": 5.06, "is": 122.6, "precision": 0.7, "recall": 0.65 }
  * ```
  */
@@ -34,6 +34,8 @@ const FidEvaluation = z.strictObject({
   /** What the samples were compared with, and the samples, as they were named on the command line. */
   reference: z.string(),
   samples: z.string().optional(),
+  /** How the samples were made, setting by setting, as `repa sample` noted it beside them; not there where nobody did. */
+  sampling: JsonObjectSchema.optional(),
   /** Width of the features. */
   features: count.optional(),
   /** Images of each side; null where stored statistics do not say. */

@@ -97,7 +97,7 @@ describe('prepare, train, sample, report', () => {
     expect(result).toMatchObject({ count: 5, folder: out, npz: `${out}.npz`, grid: `${out}.png` })
     if (words.includes('--classes')) expect(result!.labels).toEqual([2, 0, 2, 0, 2])
     const files = (await readdir(inWork(out))).sort()
-    expect(files).toEqual(Array.from({ length: 5 }, (_, i) => `00000${i}.png`))
+    expect(files).toEqual([...Array.from({ length: 5 }, (_, i) => `00000${i}.png`), 'sampling.json'])
     expect(await pngSize(inWork(out, files[0]!))).toEqual([SIZE, SIZE])
     await using npz = await NpzFile.open(inWork(`${out}.npz`))
     const { dtype, shape, data } = await npz.read('arr_0')
@@ -230,7 +230,8 @@ describe('demo', () => {
     expect(page).toContain('<title>repa demo</title>')
     for (const title of ['Fréchet distance', 'Linear probing, t = 0.5', 'CKNNA to hog, t = 0'])
       expect(page).toContain(title)
-    expect(await readdir(inWork('demo/samples'))).toHaveLength(200)
+    const drawnByModel = (await readdir(inWork('demo/samples'))).filter((name) => name.endsWith('.png'))
+    expect(drawnByModel).toHaveLength(200)
     // Ten classes across, five of each down, each of 32 pixels with a border of two.
     const grid = await readFile(inWork(result!.grid as string))
     expect([grid.readUInt32BE(16), grid.readUInt32BE(20)]).toEqual([10 * 34 + 2, 5 * 34 + 2])
@@ -244,7 +245,8 @@ describe('demo', () => {
     const again = ['--reference', 'demo/data/images', '--samples', 'demo/samples', '--features', 'hog', '--json']
     const [compared] = jsonLines((await program.repa('evaluate', 'fid', ...again)).stdout)
     const record = JSON.parse(await readFile(inWork('demo/run/evaluation/fid.json'), 'utf8'))
-    expect(record).toEqual({ ...compared, step: result!.steps })
+    expect(record).toEqual(compared)
+    expect(record).toMatchObject({ step: result!.steps, sampling: { mode: 'ode', solver: 'heun', guidanceScale: 2.5 } })
   }, 240_000)
 
   test('leaves a folder alone that no demo made', async () => {

@@ -62,6 +62,8 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'diffusion/sample-to-folder.ts → data/png.ts': 'images that are sampled to a folder are PNG files',
   'diffusion/sampled-array.ts → formats/npz.ts': 'and an npz file for the ADM suite',
   'diffusion/sample-to-folder.ts → formats/if-there.ts': 'in a folder that may be there',
+  'diffusion/sampling-record.ts → formats/atomic-file.ts': 'with a record beside them, which nobody sees half of',
+  'diffusion/sampling-record.ts → formats/if-there.ts': 'and which the images of others do not have',
 }
 
 const layerOf = (file: string) => file.split('/')[0]!

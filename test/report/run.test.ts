@@ -18,6 +18,10 @@ test('reads all of a run', async () => {
       points: [{ layer: 8, noise: 0.5, accuracy: 0.7 }],
     },
     'evaluation/a.json': { kind: 'fid', network: 'hog', reference: 'r.zip', sampleImages: 10, fid: 8.5 },
+    'evaluation/c.json': {
+      ...{ kind: 'fid', network: 'hog', reference: 'r.zip', sampleImages: 10, fid: 8.5 },
+      ...{ checkpoint: 'r', step: 7, sampling: { mode: 'sde', guidanceScale: 1.8, classes: null } },
+    },
     'evaluation/notes.txt': 'not an evaluation',
   })
   const run = await readRun(`${directory}/`)
@@ -25,6 +29,7 @@ test('reads all of a run', async () => {
   expect(run.evaluations.map((own) => [own.kind, 'step' in own ? own.step : undefined])).toEqual([
     ['fid', undefined],
     ['probe', 900],
+    ['fid', 7],
   ])
   expect([...run.metrics.step]).toEqual([1, 2])
   expect([...run.metrics.columns.alignment]).toEqual([-0.1, Number.NaN])

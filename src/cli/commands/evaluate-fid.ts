@@ -34,7 +34,11 @@ export const evaluateFidCommand = defineCommand({
       placeholder: 'FILE.json',
       description: 'write the numbers here too; in RUN/evaluation/ repa report shows them',
     },
-    step: { type: 'integer', min: 0, description: 'steps that the model of S was trained for, for --out' },
+    step: {
+      type: 'integer',
+      min: 0,
+      description: 'steps that the model of S was trained for, for --out [what repa sample noted beside S]',
+    },
   },
   examples: [
     {
@@ -65,11 +69,14 @@ export const evaluateFidCommand = defineCommand({
     if (saveStatistics !== undefined && !saveStatistics.toLowerCase().endsWith('.safetensors')) {
       throw new UsageError(`--save-statistics ${saveStatistics}: the file's name must end in .safetensors.`)
     }
-    const [{ compareImages }, { loadFeatureNetwork, loadInceptionNetwork }, { resolveDevice }] = await Promise.all([
-      import('../../evaluation/compare-images.ts'),
-      import('../../evaluation/feature-network.ts'),
-      import('../../tensor/device.ts'),
-    ])
+    const [{ readSamplingRecord }, { compareImages }, { loadFeatureNetwork, loadInceptionNetwork }, { resolveDevice }] =
+      await Promise.all([
+        import('../../diffusion/sampling-record.ts'),
+        import('../../evaluation/compare-images.ts'),
+        import('../../evaluation/feature-network.ts'),
+        import('../../tensor/device.ts'),
+      ])
+    const sampled = samples === undefined ? undefined : await readSamplingRecord(samples)
     const where = { device: resolveDevice(device), notice: (message: string) => out.warn(message) }
     let network: FeatureNetwork
     if (inception !== undefined) {
@@ -112,7 +119,14 @@ export const evaluateFidCommand = defineCommand({
       if (samples !== undefined) out.table([{ heading: 'measure' }, { heading: 'value', align: 'right' }], rows)
       if (saveStatistics !== undefined) out.line(`statistics of ${reference} in ${saveStatistics}`)
       const step = args.step === undefined ? {} : { step: args.step }
-      const record = { kind: 'fid', ...step, reference, ...(samples !== undefined && { samples }), ...result }
+      const record = {
+        kind: 'fid',
+        ...sampled,
+        ...step,
+        reference,
+        ...(samples !== undefined && { samples }),
+        ...result,
+      }
       if (args.out !== undefined) await writeRecord(args.out, record)
       out.json(record)
     } finally {

@@ -9,7 +9,7 @@ export const sampleCommand = defineCommand({
   name: 'sample',
   summary: 'draw images from a checkpoint',
   description:
-    'C is a run, a checkpoint of a run, or a file of weights (.safetensors, .pt). DIR gets 000000.png and so on. Image number i depends on the seed, its number and its class alone. Guidance is classifier-free and active for times from --guidance-low to --guidance-high (1 is noise).',
+    'C is a run, a checkpoint of a run, or a file of weights (.safetensors, .pt). DIR gets 000000.png and so on, and sampling.json, which says how they were made. Image number i depends on the seed, its number and its class alone. Guidance is classifier-free and active for times from --guidance-low to --guidance-high (1 is noise).',
   options: {
     checkpoint: { type: 'string', placeholder: 'C', description: 'run, checkpoint folder or weights', required: true },
     out: { type: 'string', placeholder: 'DIR', description: 'folder for the images', required: true },
@@ -134,7 +134,7 @@ export const sampleCommand = defineCommand({
       const { checkpoint, out: folder, num, steps, batch } = args
       const { dtype, tf32 } = precisionPolicy(args.precision, where)
       allowTf32(where, tf32)
-      const { model, source, path } = await loadModel(checkpoint, {
+      const { model, source, path, step } = await loadModel(checkpoint, {
         device: where,
         weights: args.weights,
         heads: args.heads,
@@ -216,6 +216,7 @@ export const sampleCommand = defineCommand({
           npz: args.npz,
           grid: args.grid,
           world,
+          origin: { checkpoint, step, weights: args.weights, precision: args.precision },
           signal,
           onProgress: (done) => bar.update(Math.floor(done)),
         }).finally(() => bar.end())
