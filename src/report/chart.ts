@@ -13,8 +13,10 @@ export interface ChartSeries {
   readonly name: string
   /** Finite values. */
   readonly points: Points
-  /** 0 for a run's newest checkpoint; the older the checkpoint, the fainter its line, up to 1. */
+  /** 0 for a run's newest checkpoint; the older the checkpoint, the fainter its line, up to 1. Of ways of sampling the further ones. */
   readonly age?: number
+  /** Which of the ways of sampling it is, from 0: each has dashes of its own. */
+  readonly way?: number
 }
 
 export interface Chart {
@@ -94,8 +96,8 @@ export function renderChart(chart: Chart): Html {
 <div class="y-labels">${plot.y.ticks.map((tick) => renderTick('top', 1 - positionOn(plot.y, tick.value), tick, percent))}</div>
 <svg viewBox="0 0 ${UNITS} ${UNITS}" preserveAspectRatio="none" role="img" aria-label="${spoken(chart, series, curves)}">
 <path class="grid" d="${trusted(plot.grid)}"/>
-${series.map(({ run, age = 0 }, i) => html`<path class="raw run-${run} age-${ageClass(age)}" d="${trusted(plot.raw[i]!)}"/>`)}
-${series.map(({ run, age = 0, points }, i) => html`<path class="trend run-${run} age-${ageClass(age)}${points.x.length === 1 ? ' point' : ''}" d="${trusted(plot.trend[i]!)}"/>`)}
+${series.map((line, i) => html`<path class="raw ${styleOf(line)}" d="${trusted(plot.raw[i]!)}"/>`)}
+${series.map((line, i) => html`<path class="trend ${styleOf(line)}${line.points.x.length === 1 ? ' point' : ''}" d="${trusted(plot.trend[i]!)}"/>`)}
 </svg>
 <div class="references">${references.map(({ name, value }) => renderReference(name, positionOn(plot.y, value)))}</div>
 <div class="x-labels">${plot.x.ticks.map((tick) => renderTick('left', positionOn(plot.x, tick.value), tick, false))}</div>
@@ -105,11 +107,19 @@ ${series.map(({ run, age = 0, points }, i) => html`<path class="trend run-${run}
 </figure>`
 }
 
-export function renderLegend(lines: readonly Pick<ChartSeries, 'run' | 'name' | 'age'>[]): Html {
+export function renderLegend(lines: readonly Pick<ChartSeries, 'run' | 'name' | 'age' | 'way'>[]): Html {
   return html`<ul class="legend">${lines.map(
-    ({ run, name, age = 0 }) =>
-      html`<li class="run-${run}"><i class="key run-${run} age-${ageClass(age)}"></i>${name}</li>`,
+    (line) => html`<li class="run-${line.run}"><i class="key ${styleOf(line)}"></i>${line.name}</li>`,
   )}</ul>`
+}
+
+/** So many kinds of dashes has the style sheet, the first of them none. */
+const DASHES = 4
+
+/** The classes by which the style sheet draws a line. */
+function styleOf({ run, age = 0, way = 0 }: Pick<ChartSeries, 'run' | 'age' | 'way'>): string {
+  const dashes = way % DASHES === 0 ? '' : ` dash-${way % DASHES}`
+  return `run-${run} age-${ageClass(age)}${dashes}`
 }
 
 /** The name stands above its line, or below it where there is no room. */

@@ -1,9 +1,9 @@
-import { basename, dirname } from 'node:path'
 import { type Chart, type ChartSeries, renderChart } from './chart.ts'
 import { chartWidths } from './chart-widths.ts'
 import type { Evaluation, FidEvaluation } from './evaluations.ts'
-import { distinct, groupBy, pointsOf } from './grouping.ts'
+import { distinct, pointsOf } from './grouping.ts'
 import { type Html, html } from './html.ts'
+import { type QualityGroup, qualityGroups } from './quality-groups.ts'
 import { formatCount, formatShortCount, formatSignificant } from './quantity.ts'
 
 const QUALITY = [
@@ -23,118 +23,113 @@ const QUALITY = [
   },
 ] as const
 
-interface Measured {
-  readonly run: number
-  readonly evaluation: FidEvaluation
-}
-
 /** How good samples are: curves by step, or a table where no two steps were measured. */
 export function renderQuality(all: readonly (readonly Evaluation[])[], names: readonly string[]): Html | undefined {
-  const measured = all.flatMap((own, run) =>
-    own.flatMap((evaluation) => (evaluation.kind === 'fid' && hasValues(evaluation) ? [{ run, evaluation }] : [])),
-  )
-  if (measured.length === 0) return undefined
-  const groups = groupBy(measured, ({ evaluation: { network, reference } }) => JSON.stringify([network, reference]))
+  const groups = qualityGroups(all)
+  if (groups.length === 0) return undefined
   return html`<section aria-label="Sample quality"><h2>Sample quality</h2>${groups.map((group) => {
-    const steps = distinct(group.flatMap(({ evaluation }) => evaluation.step ?? []))
+    const steps = distinct(evaluationsOf(group).flatMap(({ step }) => step ?? []))
     return steps.length > 1
       ? html`<div class="charts">${qualityCharts(group, steps, names, groups.length > 1).map(renderChart)}</div>`
       : renderTable(group, names)
   })}</section>`
 }
 
-/** Statistics of a reference alone are no judgement of samples. */
-function hasValues(evaluation: FidEvaluation): boolean {
-  return [evaluation.fid, ...QUALITY.map(({ key }) => evaluation[key])].some((value) => typeof value === 'number')
+function evaluationsOf({ ways }: QualityGroup): FidEvaluation[] {
+  return ways.flatMap(({ measured }) => measured.map(({ evaluation }) => evaluation))
 }
 
-function measuresOf(group: readonly Measured[]) {
-  return QUALITY.filter(({ key }) => group.some(({ evaluation }) => typeof evaluation[key] === 'number'))
+function measuresOf(group: QualityGroup) {
+  const evaluations = evaluationsOf(group)
+  return QUALITY.filter(({ key }) => evaluations.some((evaluation) => typeof evaluation[key] === 'number'))
 }
 
-function distanceOf({ network }: FidEvaluation): string {
+function distanceOf({ network }: QualityGroup): string {
   return network === 'inception' ? 'FID' : 'Fréchet distance'
 }
 
-/** The reference's name; of a prepared data set's folder `images` also whose it is. */
-function referenceOf({ reference }: FidEvaluation): string {
-  const name = basename(reference)
-  const parent = basename(dirname(reference))
-  return name === 'images' && parent !== '' && parent !== '.' ? `${parent}/${name}` : name
-}
-
 /** What was compared; the distance depends on the number of samples, so numbers that differ are said. */
-function comparisonOf(group: readonly Measured[]): string {
-  const { evaluation: first } = group[0]!
-  const counts = distinct(group.flatMap(({ evaluation }) => evaluation.sampleImages ?? [])).map(formatCount)
+function comparisonOf(group: QualityGroup): string {
+  const { network, reference } = group
+  const counts = distinct(evaluationsOf(group).flatMap(({ sampleImages }) => sampleImages ?? [])).map(formatCount)
   const samples = counts.length === 0 ? 'Samples' : `${[...new Set([counts[0], counts.at(-1)])].join(' to ')} samples`
-  const features = first.network === 'inception' ? 'Inception' : first.network
-  return `${samples} against ${referenceOf(first)}, in the features of ${features}.`
+  return `${samples} against ${reference}, in the features of ${network === 'inception' ? 'Inception' : network}.`
 }
 
-function renderTable(group: readonly Measured[], names: readonly string[]): Html {
-  const { evaluation: first } = group[0]!
+function renderTable(group: QualityGroup, names: readonly string[]): Html {
   const shown = (value: number | null | undefined) => (typeof value === 'number' ? formatSignificant(value, 3) : '–')
   const measures = measuresOf(group)
+  const isNamed = group.ways.length > 1
+  const rows = group.ways
+    .flatMap(({ name, measured }) => measured.map((own) => ({ ...own, name })))
+    .sort((a, b) => a.run - b.run)
   return html`<div class="card scroll"><table class="numbers"><caption>${comparisonOf(group)}</caption>
-<thead><tr><th>Run</th><th>Step</th><th>${distanceOf(first)}</th>${measures.map(({ title }) => html`<th>${title}</th>`)}</tr></thead>
-<tbody>${group.map(
-    ({ run, evaluation }) =>
+<thead><tr><th>Run</th><th>Step</th>${isNamed ? html`<th class="words">Sampling</th>` : undefined}<th>${distanceOf(group)}</th>${measures.map(
+    ({ title }) => html`<th>${title}</th>`,
+  )}</tr></thead>
+<tbody>${rows.map(
+    ({ run, evaluation, name }) =>
       html`<tr class="run-${run}"><th><i class="swatch run-${run}"></i><span class="run-name">${names[run]!}</span></th><td>${
         evaluation.step === undefined ? '–' : formatCount(evaluation.step)
-      }</td><td>${shown(evaluation.fid)}</td>${measures.map(({ key }) => html`<td>${shown(evaluation[key])}</td>`)}</tr>`,
+      }</td>${isNamed ? html`<td class="words">${name}</td>` : undefined}<td>${shown(evaluation.fid)}</td>${measures.map(
+        ({ key }) => html`<td>${shown(evaluation[key])}</td>`,
+      )}</tr>`,
   )}</tbody></table></div>`
 }
 
 function qualityCharts(
-  group: readonly Measured[],
+  group: QualityGroup,
   steps: readonly number[],
   names: readonly string[],
   isOneOfSeveral: boolean,
 ): Chart[] {
-  const { evaluation: first } = group[0]!
-  const seriesOf = (key: 'fid' | (typeof QUALITY)[number]['key']): ChartSeries[] =>
+  const { network, reference, ways } = group
+  const seriesOf = (way: number, key: 'fid' | (typeof QUALITY)[number]['key']): ChartSeries[] =>
     names.map((name, run) => ({
       run,
-      name,
+      way,
+      age: ways.length > 1 ? way / (ways.length - 1) : 0,
+      name: [name, ways[way]!.name].filter((part) => part !== '').join(', '),
       points: pointsOf(
-        group.flatMap(({ run: of, evaluation: { step, [key]: value } }) =>
+        ways[way]!.measured.flatMap(({ run: of, evaluation: { step, [key]: value } }) =>
           of === run && step !== undefined && typeof value === 'number' ? [[step, value]] : [],
         ),
       ),
     }))
-  const suffix = isOneOfSeveral ? `, ${first.network} against ${referenceOf(first)}` : ''
-  const fid = seriesOf('fid')
-  const isOfOneCount = distinct(group.map(({ evaluation }) => evaluation.sampleImages ?? 0)).length === 1
+  const linesOf = (key: 'fid' | (typeof QUALITY)[number]['key']) =>
+    ways.flatMap((_, way) => seriesOf(way, key)).sort((a, b) => a.run - b.run)
+  const suffix = isOneOfSeveral ? `, ${network} against ${reference}` : ''
   const own = measuresOf(group)
   const widths = chartWidths(own.length)
   const range = [steps[0]!, steps.at(-1)!] as const
-  const chart = { across: 'step', drawing: 'measured', range, legend: names.length > 1 } as const
+  const legend = names.length > 1 || ways.length > 1
+  const chart = { across: 'step', drawing: 'measured', range, legend } as const
+  const accelerations = ways.flatMap((_, way) => accelerationOf(seriesOf(way, 'fid'))).join(' ')
   return [
     {
       ...chart,
-      title: distanceOf(first) + suffix,
-      description: `${comparisonOf(group)} Lower is better. ${isOfOneCount ? accelerationOf(fid) : ''}`,
-      yLabel: distanceOf(first),
-      series: fid,
+      title: distanceOf(group) + suffix,
+      description: `${comparisonOf(group)} Lower is better. ${accelerations}`,
+      yLabel: distanceOf(group),
+      series: linesOf('fid'),
       width: 'full',
     },
     ...own.map(({ key, title, ...rest }, i) => ({
       ...chart,
       ...rest,
       title: title + suffix,
-      series: seriesOf(key),
+      series: linesOf(key),
       width: widths[i]!,
     })),
   ]
 }
 
-/** How many times fewer steps the run that ends lowest needs to be as good as each other run is at its last measurement. */
-function accelerationOf(series: readonly ChartSeries[]): string {
+/** How many times fewer steps the run that ends lowest needs to be as good as each other run is at its last measurement: sentences. */
+function accelerationOf(series: readonly ChartSeries[]): string[] {
   const measured = series.filter(({ points }) => points.x.length > 0)
-  if (measured.length < 2) return ''
+  if (measured.length < 2) return []
   const best = measured.reduce((low, own) => (own.points.y.at(-1)! < low.points.y.at(-1)! ? own : low))
-  const sentences = measured.flatMap(({ name, points: { x, y } }) => {
+  return measured.flatMap(({ name, points: { x, y } }) => {
     const [last, value] = [x.at(-1)!, y.at(-1)!]
     const at = best.points.y.findIndex((own) => own <= value)
     if (name === best.name || at < 0 || best.points.x[at]! >= last || best.points.x[at]! === 0) return []
@@ -143,5 +138,4 @@ function accelerationOf(series: readonly ChartSeries[]): string {
       `${best.name} needs ${formatShortCount(step)} steps for what ${name} reaches in ${formatShortCount(last)}: ${formatSignificant(last / step, 2)} times fewer.`,
     ]
   })
-  return sentences.join(' ')
 }

@@ -58,7 +58,7 @@ th, td { padding: 0.6rem 1rem; text-align: left; vertical-align: top; border-top
 thead th { border-top: 0; color: var(--soft); font-size: 0.8rem; white-space: nowrap; }
 tbody th { white-space: nowrap; }
 .numbers :is(th, td) { padding-inline: 0.75rem; } .numbers :is(th, td):first-child { padding-left: 1.1rem; } .numbers :is(th, td):last-child { padding-right: 1.1rem; }
-.numbers td, .numbers thead th:not(:first-child) { text-align: right; } .numbers td { white-space: nowrap; }
+.numbers td, .numbers thead th:not(:first-child) { text-align: right; } .numbers td { white-space: nowrap; } .numbers :is(td, th).words:not(:first-child) { text-align: left; white-space: normal; min-width: 9rem; } .numbers td .remark { display: block; white-space: normal; min-width: 7rem; font-size: 0.8rem; }
 .numbers tbody th { font-weight: 600; } .numbers tr > :first-child { position: sticky; left: 0; z-index: 1; background: var(--card); } .numbers thead th { white-space: normal; vertical-align: bottom; line-height: 1.3; }
 caption { padding: 0.9rem 1.1rem 0.3rem; text-align: left; color: var(--soft); font-size: 0.85rem; overflow-wrap: anywhere; }
 .settings td { overflow-wrap: anywhere; min-width: 8rem; }
@@ -99,10 +99,13 @@ caption { padding: 0.9rem 1.1rem 0.3rem; text-align: left; color: var(--soft); f
 .measured .raw { stroke: var(--strength); stroke-width: 7; opacity: 1; } .measured .trend { stroke: var(--strength); } .measured .point { stroke-width: 0; }
 .age-0 { --strength: var(--run); } .age-1 { --strength: color-mix(in oklab, var(--run) 80%, var(--card)); }
 .age-2 { --strength: color-mix(in oklab, var(--run) 66%, var(--card)); } .age-3 { --strength: color-mix(in oklab, var(--run) 54%, var(--card)); }
+/* Of a run's ways of sampling all but the first. */
+.dash-1 { --dash: 7 6; --key: 5px, transparent 5px 8px; } .dash-2 { --dash: 1 6; --key: 2px, transparent 2px 5px; } .dash-3 { --dash: 12 6 1 6; --key: 9px, transparent 9px 12px; }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 0.1rem 1rem; margin: 0.5rem 0 0; padding: 0; font-size: 0.82rem; }
 :is(.measure, details) > .legend { margin: 0 0 0.8rem; }
 .legend li { display: inline-flex; align-items: center; gap: 0.45rem; overflow-wrap: anywhere; }
 .legend .key { flex: none; width: 1.1rem; height: 3px; border-radius: 2px; background: var(--strength); }
+.legend .key:is(.dash-1, .dash-2, .dash-3) { background: repeating-linear-gradient(90deg, var(--strength) 0 var(--key)); }
 body:has(#show-raw:not(:checked)) .noisy .raw { display: none; }
 .references { grid-area: 1 / 2; position: relative; pointer-events: none; }
 .reference { position: absolute; inset-inline: 0; border-top: 1.5px dashed var(--soft); opacity: 0.8; }

@@ -3,6 +3,8 @@ import type { Evaluation } from './evaluations.ts'
 import { type Html, html } from './html.ts'
 import { type LossPart, lossPartsOf } from './loss-parts.ts'
 import type { RunPoints } from './metrics-table.ts'
+import { qualityGroups } from './quality-groups.ts'
+import { type QualityHeadline, qualityHeadlines } from './quality-headlines.ts'
 import { formatCount, formatDuration, formatShortCount, formatSignificant } from './quantity.ts'
 import type { RunData } from './run.ts'
 
@@ -11,29 +13,38 @@ interface Figure {
   readonly label: string
   readonly value: string
   readonly remark?: string
+  /** The part of the remark that a table needs too: how samples were made, where runs differ in it. */
+  readonly way?: string
 }
 
 /** The headline numbers: tiles for one run, a table for several. */
 export function renderSummary(runs: readonly RunData[], names: readonly string[], points: readonly RunPoints[]): Html {
   const parts = lossPartsOf(points)
+  const quality = qualityGroups(runs.map(({ evaluations }) => evaluations))
   const figures = runs.map((run, i) => trainingFigures(run, points[i]!, parts.length > 1 ? parts : []))
   if (runs.length === 1) {
-    const found = evaluationFigures(runs[0]!)
+    const found = evaluationFigures(runs[0]!, qualityHeadlines(quality, 0))
     return html`<section class="headline" aria-label="Headline numbers">${[figures[0]!, found]
       .filter((own) => own.length > 0)
       .map((own) => html`<div class="tiles">${own.map(renderTile)}</div>`)}</section>`
   }
-  for (const [i, run] of runs.entries()) figures[i]!.push(...evaluationFigures(run))
+  for (const [i, run] of runs.entries()) figures[i]!.push(...evaluationFigures(run, qualityHeadlines(quality, i)))
   const labels = [...new Set(figures.flatMap((own) => own.map(({ label }) => label)))]
   return html`<section class="card scroll" aria-label="Headline numbers"><table class="numbers">
 <thead><tr><th>Run</th>${labels.map((label) => html`<th>${label}</th>`)}</tr></thead>
 <tbody>${figures.map(
     (own, i) =>
-      html`<tr><th><i class="swatch run-${i}"></i><span class="run-name">${names[i]!}</span></th>${labels.map(
-        (label) => html`<td>${own.find((figure) => figure.label === label)?.value ?? '–'}</td>`,
+      html`<tr><th><i class="swatch run-${i}"></i><span class="run-name">${names[i]!}</span></th>${labels.map((label) =>
+        renderCell(own.find((figure) => figure.label === label)),
       )}</tr>`,
   )}</tbody>
 </table></section>`
+}
+
+function renderCell(figure: Figure | undefined): Html {
+  if (figure === undefined) return html`<td>–</td>`
+  const { value, way } = figure
+  return html`<td>${value}${way === undefined ? undefined : html` <span class="remark">${way}</span>`}</td>`
 }
 
 function renderTile({ label, value, remark }: Figure): Html {
@@ -72,39 +83,38 @@ function trainingFigures({ metrics }: RunData, points: RunPoints, parts: readonl
   return figures
 }
 
-/** The order of the evaluations' headline numbers. */
-const KINDS: readonly Evaluation['kind'][] = ['fid', 'probe', 'encoder-probe', 'cknna']
+type LayerEvaluation = Exclude<Evaluation, { readonly kind: 'fid' }>
+
+/** The order of the layers' headline numbers. */
+const KINDS: readonly LayerEvaluation['kind'][] = ['probe', 'encoder-probe', 'cknna']
 
 /** Of each measure what was found last: of the newest checkpoint, or where no step is known, of the last file. */
-function evaluationFigures({ evaluations }: RunData): Figure[] {
+function evaluationFigures({ evaluations }: RunData, quality: readonly QualityHeadline[]): Figure[] {
   const figures = new Map<string, { readonly step: number; readonly value: string; readonly remark: string }>()
-  for (const evaluation of [...evaluations].sort((a, b) => KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind))) {
+  const layers = evaluations.filter((evaluation) => evaluation.kind !== 'fid')
+  for (const evaluation of layers.sort((a, b) => KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind))) {
     const { step = Number.POSITIVE_INFINITY } = evaluation
-    const of = evaluation.step === undefined ? '' : `step ${formatShortCount(evaluation.step)}`
     for (const [label, value, where] of headlinesOf(evaluation)) {
       if ((figures.get(label)?.step ?? -1) > step) continue
-      figures.set(label, { step, value, remark: [where, of].filter((part) => part !== '').join(', ') })
+      figures.set(label, { step, value, remark: remarkOf(where, stepInWords(evaluation.step)) })
     }
   }
-  return [...figures].map(([label, { value, remark }]) => ({ label, value, ...(remark !== '' && { remark }) }))
+  return [
+    ...quality.map(qualityFigure),
+    ...Array.from(figures, ([label, { value, remark }]) => ({ label, value, ...(remark !== '' && { remark }) })),
+  ]
 }
 
-function headlinesOf(evaluation: Evaluation): (readonly [label: string, value: string, where: string])[] {
-  if (evaluation.kind === 'fid') {
-    const { network, fid, sfid, is, precision, recall } = evaluation
-    const distance = network === 'inception' ? 'FID' : `Fréchet distance (${network})`
-    const of = network === 'inception' ? '' : ` (${network})`
-    const numbers: (readonly [string, number | null | undefined])[] = [
-      [distance, fid],
-      ['sFID', sfid],
-      ['IS', is],
-      [`Precision${of}`, precision],
-      [`Recall${of}`, recall],
-    ]
-    return numbers.flatMap(([label, value]) =>
-      typeof value !== 'number' ? [] : [[label, formatSignificant(value, value < 100 ? 3 : 4), ''] as const],
-    )
-  }
+function qualityFigure({ label, value, step, way, isLowestOf }: QualityHeadline): Figure {
+  const remark = remarkOf(isLowestOf > 1 ? `lowest of ${isLowestOf}` : '', way, stepInWords(step))
+  return { label, value, ...(remark !== '' && { remark }), ...(way !== '' && { way }) }
+}
+
+const stepInWords = (step: number | undefined) => (step === undefined ? '' : `step ${formatShortCount(step)}`)
+
+const remarkOf = (...parts: readonly string[]) => parts.filter((part) => part !== '').join(', ')
+
+function headlinesOf(evaluation: LayerEvaluation): (readonly [label: string, value: string, where: string])[] {
   if (evaluation.kind === 'encoder-probe') {
     return [[`Probing (${evaluation.encoder})`, `${(evaluation.accuracy * 100).toFixed(1)} %`, '']]
   }

@@ -369,6 +369,41 @@ describe.skipIf(chromiumPath === undefined)(`the report in a browser${chromiumSu
     expect(opened.complaints).toEqual([])
   })
 
+  test('ways of sampling are lines that can be told apart, in a page that follows a run too', async () => {
+    await using folders = await RunFolders.create()
+    const evaluated = (guidanceScale: number) =>
+      [5, 10].map((step): [string, object] => [
+        `evaluation/${step}-${guidanceScale}.json`,
+        {
+          ...{ kind: 'fid', step, network: 'hog', reference: 'ref.zip', sampleImages: 100, fid: guidanceScale * step },
+          sampling: { mode: 'ode', solver: 'heun', guidanceScale },
+        },
+      ])
+    const run = await folders.add('r', { 'config.json': CONFIG, ...Object.fromEntries(evaluated(4)) })
+    await using watching = await watch([run], { port: 0, interval: 20 })
+    await using opened = await open(watching.url)
+    const { page } = opened
+    const distance = chart(page, 'Fréchet distance')
+    const legend = () => distance.locator('.legend li').allInnerTexts()
+    expect(await legend()).toEqual([])
+    for (const [name, record] of [1, 2].flatMap(evaluated)) await writeFile(join(run, name), JSON.stringify(record))
+    await expect.poll(legend).toEqual(['r, no guidance', 'r, guidance 2', 'r, guidance 4'])
+    expect(await pointAt(page, 'Fréchet distance', 0.98)).toBe(
+      'Step 10\nr, no guidance 10.00\nr, guidance 2 20.00\nr, guidance 4 40.00',
+    )
+    const looks = await distance.locator('svg').evaluate((svg) => {
+      const look = (path: Element, ...properties: string[]) =>
+        properties.map((property) => getComputedStyle(path).getPropertyValue(property)).join()
+      return {
+        dots: [...svg.querySelectorAll('.raw')].map((path) => look(path, 'stroke')),
+        lines: [...svg.querySelectorAll('.trend')].map((path) => look(path, 'stroke-dasharray')),
+        keys: [...document.querySelectorAll('.legend .key')].map((key) => look(key, 'background-image')),
+      }
+    })
+    for (const [what, styles] of Object.entries(looks)) expect(new Set(styles).size, what).toBe(3)
+    expect(opened.complaints).toEqual([])
+  })
+
   test('keeps what is magnified while points come in', async () => {
     await using folders = await RunFolders.create()
     const run = await folders.add('r', {

@@ -59,6 +59,15 @@ function charts(...runs: Evaluation[][]) {
   }))
 }
 
+/** The cells of a table, row by row. */
+function tableOf(markup: string): (string | undefined)[][] {
+  return [...markup.matchAll(/<tr.*?<\/tr>/gs)].map(([row]) =>
+    [...row.matchAll(/<(t[hd])(?: class="words")?>(?:<i[^>]*><\/i>)?(?:<span[^>]*>)?(.*?)(?:<\/span>)?<\/\1>/g)].map(
+      ([, , cell]) => cell,
+    ),
+  )
+}
+
 test('nothing evaluated, nothing shown', () => {
   expect(renderEvaluations([{ evaluations: [] }], ['r']).markup).toBe('')
 })
@@ -102,6 +111,150 @@ describe('sample quality', () => {
     ])
   })
 
+  test('references of one name are told apart by their paths', () => {
+    const shown = charts(
+      [1, 2].flatMap((step) => [
+        fid(step, 5),
+        fid(step, 6, { reference: 'b/ref.npz' }),
+        fid(step, 7, { reference: './a/ref.npz', network: 'hog' }),
+      ]),
+    )
+    expect(shown.map(({ title }) => title)).toEqual([
+      'FID, inception against a/ref.npz',
+      'FID, inception against b/ref.npz',
+      'Fréchet distance, hog against a/ref.npz',
+    ])
+  })
+
+  describe('samples that were made in several ways are lines of their own, named by what differs', () => {
+    const sampled = (settings: object, more: object = {}) => ({
+      sampling: { mode: 'sde', steps: 250, path: 'linear', guidanceScale: 1.8, seed: 0, classes: null, ...settings },
+      ...more,
+    })
+    const named = (...runs: Evaluation[][]) =>
+      charts(...runs)[0]!.lines.map(([name, , points]: [string, number, object]) => [name, points])
+
+    test.each<[string, ways: object[], names: string[]]>([
+      [
+        'guidance',
+        [sampled({ guidanceScale: 10 }), sampled({ guidanceScale: 1.5 }), sampled({ guidanceScale: 1 })],
+        ['no guidance', 'guidance 1.5', 'guidance 10'],
+      ],
+      [
+        'the times of guidance',
+        [sampled({ guidanceLow: 0, guidanceHigh: 0.7 }), sampled({ guidanceLow: 0.1, guidanceHigh: 1 })],
+        ['guided from t = 0, guided to t = 0.7', 'guided from t = 0.1, guided to t = 1'],
+      ],
+      [
+        'the sampler: what an SDE does not have is no difference of its own',
+        [sampled({}), sampled({ mode: 'ode', solver: 'heun' }), sampled({ mode: 'ode', solver: 'euler' })],
+        ['ODE, Euler', 'ODE, Heun', 'SDE'],
+      ],
+      ['steps', [sampled({ steps: 1000 }), sampled({ steps: 50 })], ['50 sampling steps', '1,000 sampling steps']],
+      [
+        'respacings',
+        [sampled({ steps: 'ddim50' }), sampled({ steps: 250 })],
+        ['250 sampling steps', 'respacing ddim50'],
+      ],
+      ['weights', [sampled({ weights: 'model' }), sampled({ weights: 'ema' })], ['EMA weights', 'weights without EMA']],
+      ['precision', [sampled({ precision: 'fp32' }), sampled({ precision: 'bf16' })], ['bf16', 'fp32']],
+      ['seeds', [sampled({ seed: 10 }), sampled({ seed: 9 })], ['seed 9', 'seed 10']],
+      [
+        'classes',
+        [sampled({}), sampled({ classes: [1, 2] }), sampled({ classes: Array.from({ length: 1000 }, (_, i) => i) })],
+        ['classes drawn at random', 'classes 0 to 999', 'classes 1, 2'],
+      ],
+      [
+        'autoencoders',
+        [
+          sampled({ autoencoder: null }),
+          sampled({ autoencoder: 'a/vae-ema.safetensors', autoencoderTile: null }),
+          sampled({ autoencoder: 'a/vae-ema.safetensors', autoencoderTile: 64 }),
+        ],
+        [
+          'latents not decoded',
+          'decoded by vae-ema.safetensors, whole images',
+          'decoded by vae-ema.safetensors, tiles of 64',
+        ],
+      ],
+      [
+        'the number of samples, on which the distance depends',
+        [
+          sampled({}, { sampleImages: 50_000 }),
+          sampled({}, { sampleImages: 5000 }),
+          sampled({}, { sampleImages: null }),
+        ],
+        ['unknown number of samples', '5,000 samples', '50,000 samples'],
+      ],
+      ['a setting of another version', [sampled({ warp: 2 }), sampled({ warp: 1 })], ['warp 1', 'warp 2']],
+      ['a setting of which some say nothing', [sampled({ precision: 'bf16' }), sampled({})], ['bf16', '']],
+      [
+        'files, where that is all that is known',
+        [{ samples: 'a/cfg-4.npz' }, { samples: 'a/cfg-1.5.npz' }],
+        ['cfg-1.5.npz', 'cfg-4.npz'],
+      ],
+      [
+        'folders of one name',
+        [{ samples: 'cfg-4/samples' }, { samples: 'cfg-1.5/samples' }],
+        ['cfg-1.5/samples', 'cfg-4/samples'],
+      ],
+      ['whether anything is known', [{ samples: 'old.npz' }, sampled({})], ['', 'sampling not recorded']],
+    ])('%s', (_, ways, names) => {
+      const shown = named(ways.flatMap((way, i) => [fid(100, 10 + i, way), fid(200, 20 + i, way)]))
+      expect(shown.map(([name]: [string]) => name)).toEqual(
+        names.map((name) => (name === '' ? 'aligned' : `aligned, ${name}`)),
+      )
+      expect(shown.map(([, points]: [string, object]) => Object.keys(points))).toEqual(names.map(() => ['100', '200']))
+    })
+
+    test('of several runs, each with the ways that it has', () => {
+      const [one, two] = [sampled({ guidanceScale: 1.5 }), sampled({ guidanceScale: 4 })]
+      expect(named([fid(100, 9, one), fid(100, 7, two), fid(200, 5, two)], [fid(100, 20, one)])).toEqual([
+        ['aligned, guidance 1.5', { 100: 9 }],
+        ['aligned, guidance 4', { 100: 7, 200: 5 }],
+        ['vanilla, guidance 1.5', { 100: 20 }],
+      ])
+    })
+
+    test('one way has no name, whatever files its samples are, and the last of two measurements counts', () => {
+      expect(
+        named([fid(100, 9, sampled({}, { samples: 'a.npz' })), fid(200, 7, sampled({}, { samples: 'b.npz' }))]),
+      ).toEqual([['aligned', { 100: 9, 200: 7 }]])
+      expect(named([fid(100, 9, { samples: 'a.npz' }), fid(200, 7, { samples: 'b.npz' })])).toEqual([
+        ['aligned', { 100: 9, 200: 7 }],
+      ])
+      expect(named([fid(100, 9, sampled({})), fid(100, 8, sampled({})), fid(200, 7, sampled({}))])).toEqual([
+        ['aligned', { 100: 8, 200: 7 }],
+      ])
+    })
+
+    test('the legend names them, and they are drawn differently', () => {
+      const ways = [1.5, 4, 7, 9, 12].map((guidanceScale) => sampled({ guidanceScale }))
+      const { markup } = renderEvaluations(
+        [{ evaluations: ways.flatMap((way) => [fid(1, 5, way), fid(2, 4, way)]) }],
+        ['aligned'],
+      )
+      const legend = markup.match(/<ul class="legend">(.*?)<\/ul>/s)![1]!
+      expect([...legend.matchAll(/<\/i>([^<]*)/g)].map(([, name]) => name)).toEqual(
+        [1.5, 4, 7, 9, 12].map((scale) => `aligned, guidance ${scale}`),
+      )
+      const keys = [...legend.matchAll(/class="(key [^"]*)"/g)].map(([, style]) => style)
+      const paths = [...markup.matchAll(/class="trend ([^"]*)"/g)].map(([, style]) => style)
+      expect(new Set(keys).size).toBe(5)
+      expect(keys).toEqual(paths.map((style) => `key ${style}`))
+    })
+
+    test('a step that was measured in two ways is two rows of the table', () => {
+      const evaluations = [fid(300, 5, sampled({ guidanceScale: 4 })), fid(300, 7, sampled({ guidanceScale: 1 }))]
+      const { markup } = renderEvaluations([{ evaluations }], ['aligned'])
+      expect(tableOf(markup)).toEqual([
+        ['Run', 'Step', 'Sampling', 'FID'],
+        ['aligned', '300', 'no guidance', '7.00'],
+        ['aligned', '300', 'guidance 4', '5.00'],
+      ])
+    })
+  })
+
   test.each<[string, Evaluation[][], expected: string | undefined]>([
     [
       'reached sooner',
@@ -119,6 +272,21 @@ describe('sample quality', () => {
         [fid(50, 50, { sampleImages: 9 }), fid(400, 20, { sampleImages: 9 })],
       ],
       undefined,
+    ],
+    [
+      'measured in two ways, of which one is better with the one and one with the other',
+      [
+        [1.5, 4].flatMap((guidanceScale) => [
+          fid(100, guidanceScale === 4 ? 19 : 30, { sampling: { guidanceScale } }),
+          fid(400, guidanceScale === 4 ? 8 : 29, { sampling: { guidanceScale } }),
+        ]),
+        [1.5, 4].flatMap((guidanceScale) => [
+          fid(200, 25, { sampling: { guidanceScale } }),
+          fid(400, 20, { sampling: { guidanceScale } }),
+        ]),
+      ],
+      'vanilla, guidance 1.5 needs 200 steps for what aligned, guidance 1.5 reaches in 400: 2.0 times fewer. ' +
+        'aligned, guidance 4 needs 100 steps for what vanilla, guidance 4 reaches in 400: 4.0 times fewer.',
     ],
     [
       'better with the other',
@@ -143,10 +311,7 @@ test('sample quality of a single step is a table', () => {
     ['aligned', 'vanilla', 'new'],
   )
   expect(markup).not.toContain('<svg')
-  const rows = [...markup.matchAll(/<tr.*?<\/tr>/gs)].map(([row]) =>
-    [...row.matchAll(/<(t[hd])>(?:<i[^>]*><\/i>)?(?:<span[^>]*>)?(.*?)(?:<\/span>)?<\/\1>/g)].map(([, , cell]) => cell),
-  )
-  expect(rows).toEqual([
+  expect(tableOf(markup)).toEqual([
     ['Run', 'Step', 'FID', 'Recall'],
     ['aligned', '300', '5.00', '0.250'],
     ['vanilla', '–', '7.00', '–'],

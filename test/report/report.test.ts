@@ -161,6 +161,59 @@ test('headline numbers', async () => {
   expect(html).toContain('SiT-B/2, step 1,000')
 })
 
+describe('of samples that were made in several ways', () => {
+  const scaled = (guidanceScale: number, fid: number, more: object = {}) => ({
+    ...{ ...FID, step: 1000, sampling: { mode: 'sde', steps: 250, guidanceScale }, fid },
+    ...more,
+  })
+  /** An older checkpoint that came out lower, and three ways of the newest. */
+  const evaluations = {
+    'evaluation/a.json': scaled(1.8, 2, { step: 500 }),
+    'evaluation/b.json': scaled(1.8, 9, { is: 200 }),
+    'evaluation/c.json': scaled(4, 8.41, { is: 300 }),
+    'evaluation/d.json': scaled(1, 12, { is: 100 }),
+  }
+
+  test('the headline is the lowest distance of the newest checkpoint, and says which way that is', async () => {
+    const html = await page(evaluations)
+    const tiles = [
+      ...html.matchAll(
+        /class="label">([^<]*)<\/span><span class="value">([^<]*)<\/span>(?:<span class="remark">([^<]*))?/g,
+      ),
+    ]
+    expect(tiles.map((tile) => tile.slice(1))).toEqual([
+      ['FID', '8.41', 'lowest of 3, guidance 4, step 1,000'],
+      ['IS', '300.0', 'guidance 4, step 1,000'],
+    ])
+  })
+
+  test('the headlines of several runs say it too', async () => {
+    const html = await page(evaluations, { 'evaluation/a.json': scaled(1.8, 20) })
+    const rows = [...html.matchAll(/<tr><th><i[^>]*><\/i><span class="run-name">([^<]*)<\/span><\/th>(.*?)<\/tr>/g)]
+    const cells = rows.map(([, name, row]) => [name, ...[...row!.matchAll(/<td>(.*?)<\/td>/g)].map(([, cell]) => cell)])
+    const remark = (words: string) => ` <span class="remark">${words}</span>`
+    expect(cells).toEqual([
+      ['run-a', `8.41${remark('guidance 4')}`, `300.0${remark('guidance 4')}`],
+      ['run-b', `20.0${remark('guidance 1.8')}`, `141.2${remark('guidance 1.8')}`],
+    ])
+  })
+
+  test('another reference is another headline', async () => {
+    const html = await page({
+      'evaluation/a.json': scaled(1.8, 9),
+      'evaluation/b.json': scaled(1.8, 7, { reference: 'val.npz', is: null }),
+      'evaluation/c.json': scaled(1.8, 70, { network: 'hog', is: null }),
+    })
+    const tiles = [...html.matchAll(/class="label">([^<]*)<\/span><span class="value">([^<]*)/g)].map((m) => m.slice(1))
+    expect(tiles).toEqual([
+      ['FID against ref.npz', '9.00'],
+      ['IS against ref.npz', '141.2'],
+      ['FID against val.npz', '7.00'],
+      ['Fréchet distance (hog)', '70.0'],
+    ])
+  })
+})
+
 test('what the loss came from is what was logged first, which the trend has smoothed away', async () => {
   const html = await page({ 'metrics.jsonl': lines(2000, (i) => ({ loss: 1 / i })) })
   expect(html).toContain('<span class="remark">from 1.00</span>')
