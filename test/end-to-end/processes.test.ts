@@ -120,7 +120,8 @@ test.each([
     folderDigest(join(program.work, `${run}-one`)),
     folderDigest(join(program.work, `${run}-shared`)),
   ]
-  expect(Object.keys(one)).toHaveLength(count + (data === 'data' ? 2 : 3))
+  // The npz, the grid, and what says how each of the folder and the npz was made; and the latents.
+  expect(Object.keys(one)).toHaveLength(count + (data === 'data' ? 4 : 5))
   expect(shared).toEqual(one)
 })
 
