@@ -79,14 +79,17 @@ export async function compareImages(options: CompareImagesOptions): Promise<Imag
   const { network, samples, saveStatistics, onNotice = () => {} } = options
   // Before hours of work for what could not be written then.
   if (saveStatistics !== undefined) await mkdir(dirname(saveStatistics), { recursive: true })
-  using reference = await collect(options.reference, 'reference', options)
+  // Both, before the first is seen: it may take an hour.
+  await using referenceFiles = await openSide(options.reference, network)
+  await using samplesFiles = samples === undefined ? undefined : await openSide(samples, network)
+  using reference = await measure(referenceFiles, 'reference', options)
   warnOfFewImages(reference.gaussian, 'reference', network, onNotice)
   if (saveStatistics !== undefined) await save(saveStatistics, reference, network)
   const about = { network: network.name, features: network.width, referenceImages: reference.gaussian.count ?? null }
-  if (samples === undefined) {
+  if (samples === undefined || samplesFiles === undefined) {
     return { fid: null, sfid: null, is: null, precision: null, recall: null, ...about, sampleImages: null }
   }
-  using sampled = await collect(samples, 'samples', options)
+  using sampled = await measure(samplesFiles, 'samples', options)
   warnOfFewImages(sampled.gaussian, 'samples', network, onNotice)
   if (reference.size !== undefined && sampled.size !== undefined && reference.size !== sampled.size) {
     onNotice(
@@ -157,33 +160,46 @@ function warnOfFewImages(
   )
 }
 
-async function collect(path: string, side: ComparisonSide, options: CompareImagesOptions): Promise<Side> {
-  const { network } = options
-  if (isStatisticsFile(path)) return ofStatistics(await readStatistics(path), network)
-  if (extname(path).toLowerCase() !== '.npz') {
-    await using images = await openImageSet(path)
-    return await ofImages(images, side, options)
+/** What a path holds: statistics, images, or both, as the ADM suite's reference batch does. */
+interface OpenedSide extends AsyncDisposable {
+  readonly stored: StoredStatistics | undefined
+  readonly images: ImageSet | undefined
+}
+
+async function openSide(path: string, network: FeatureNetwork): Promise<OpenedSide> {
+  if (isStatisticsFile(path)) {
+    const stored = await readStatistics(path)
+    await requireSameNetwork(stored, network)
+    return openedSide(stored, undefined)
   }
+  if (extname(path).toLowerCase() !== '.npz') return openedSide(undefined, await openImageSet(path))
   const file = await NpzFile.open(path)
   let stored: StoredStatistics | undefined
   try {
     stored = await readNpzStatistics(file)
+    if (stored) await requireSameNetwork(stored, network)
   } catch (error) {
     await file.close()
     throw error
   }
-  if (stored && !file.names.includes(IMAGES_ARRAY)) {
-    await file.close()
-    return ofStatistics(stored, network)
-  }
-  await using images = await openNpzImages(file)
-  if (!stored) return await ofImages(images, side, options)
-  // The ADM suite's reference batch: statistics of all images, and some of the images for everything else.
-  await requireSameNetwork(stored, network)
-  return await ofImages(images, side, options, stored)
+  if (!stored || file.names.includes(IMAGES_ARRAY)) return openedSide(stored, await openNpzImages(file))
+  await file.close()
+  return openedSide(stored, undefined)
 }
 
-/** `stored`: the Gaussians, where they are known already. */
+function openedSide(stored: StoredStatistics | undefined, images: ImageSet | undefined): OpenedSide {
+  return { stored, images, [Symbol.asyncDispose]: async () => images?.[Symbol.asyncDispose]() }
+}
+
+async function measure(
+  { stored, images }: OpenedSide,
+  side: ComparisonSide,
+  options: CompareImagesOptions,
+): Promise<Side> {
+  return images ? await ofImages(images, side, options, stored) : ofStatistics(stored!, options.network)
+}
+
+/** `stored`: the Gaussians of all images, where they are known already; these are then some of them, for everything else. */
 async function ofImages(
   images: ImageSet,
   side: ComparisonSide,
@@ -247,8 +263,7 @@ function requireFinite(features: Float32Array, first: number, path: string, { na
   )
 }
 
-async function ofStatistics(stored: StoredStatistics, network: FeatureNetwork): Promise<Side> {
-  await requireSameNetwork(stored, network)
+function ofStatistics(stored: StoredStatistics, network: FeatureNetwork): Side {
   let features: KeptFeatures | undefined
   if (stored.features) {
     const [count, width] = stored.features.shape as [number, number]

@@ -41,6 +41,29 @@ async function writeNpz(path: string, arrays: Record<string, Parameters<NpzWrite
 const hog = () => loadFeatureNetwork('hog', undefined, { device: 'cpu' })
 
 describe('compareImages', () => {
+  test.each([
+    ['are not there', 'nowhere', 'There is no image source'],
+    ['are an npz that is not there', 'nowhere.npz', 'Cannot read'],
+    ['are statistics that are not there', 'nowhere.safetensors', 'Cannot read'],
+    ['hold no images', '.', 'holds no images'],
+    ['are statistics of another network', 'other.npz', 'holds statistics of 64 features of another network'],
+  ])('samples that %s are refused before the reference is seen', async (_, name, message) => {
+    const { folder } = await images(2, 1)
+    const root = temporaryFolder()
+    await writeNpz(join(root, 'other.npz'), {
+      mu: hostFloat32(new Float32Array(64), [64]),
+      sigma: hostFloat32(new Float32Array(64 * 64), [64, 64]),
+    })
+    using network = await hog()
+    const seen: string[] = []
+    const compared = compareImages({
+      ...{ reference: folder, samples: join(root, name), network },
+      onProgress: (side) => seen.push(side),
+    })
+    await expect(compared).rejects.toThrow(message)
+    expect(seen).toEqual([])
+  })
+
   test('a set against itself, as a folder, an npz or stored statistics, is at 0, wholly precise and recalled', async () => {
     const { folder, npz } = await images(150, 1)
     const statistics = join(temporaryFolder(), 'not/there/yet/reference.safetensors')
