@@ -3,6 +3,7 @@ import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
 import type { CommandContext } from './command.ts'
 import { UsageError } from './failure.ts'
+import { endingIn } from './option.ts'
 
 /** Options of the commands that look into a model. */
 export const MODEL_OPTIONS = {
@@ -22,6 +23,7 @@ export const MODEL_OPTIONS = {
   out: {
     type: 'string',
     placeholder: 'FILE.json',
+    ...endingIn('.json'),
     description: 'write the curve here too; in RUN/evaluation/ repa report shows it',
   },
 } as const

@@ -35,6 +35,11 @@ export interface StringOption extends OptionBase {
   readonly expected?: string
 }
 
+/** Of a file that others know by its name. */
+export function endingIn(extension: string): Required<Pick<StringOption, 'pattern' | 'expected'>> {
+  return { pattern: new RegExp(`\\${extension}$`, 'i'), expected: `a name that ends in ${extension}` }
+}
+
 /** Given as `--flag`, `--no-flag` or `--flag=true|false`. Without a default, not given is `undefined`. */
 export interface BooleanOption extends OptionBase {
   readonly type: 'boolean'

@@ -366,7 +366,7 @@ describe('bad input', () => {
       /^repa sample: aligned\/checkpoints\/0000100 is of a model with heads 2, not 4; leave it out, the checkpoint says what it is\.\n$/,
     ],
     [
-      ['evaluate', 'probe', '--checkpoint', 'aligned', '--data', 'data', '--noise', '0,1.5', '--out', 'x'],
+      ['evaluate', 'probe', '--checkpoint', 'aligned', '--data', 'data', '--noise', '0,1.5', '--out', 'x.json'],
       2,
       /^repa evaluate probe: --noise 1\.5 is no time of the path: expected numbers from 0 to 1\.\n$/,
     ],

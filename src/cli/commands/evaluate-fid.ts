@@ -3,6 +3,7 @@ import type { FeatureNetwork } from '../../evaluation/feature-network.ts'
 import { defineCommand } from '../command.ts'
 import { encoderOf } from '../encoder-argument.ts'
 import { UsageError } from '../failure.ts'
+import { endingIn } from '../option.ts'
 import type { Progress } from '../progress.ts'
 
 export const evaluateFidCommand = defineCommand({
@@ -32,6 +33,7 @@ export const evaluateFidCommand = defineCommand({
     out: {
       type: 'string',
       placeholder: 'FILE.json',
+      ...endingIn('.json'),
       description: 'write the numbers here too; in RUN/evaluation/ repa report shows them',
     },
     step: {

@@ -1,6 +1,7 @@
 import { PRECISIONS } from '../../training/precision.ts'
 import { defineCommand } from '../command.ts'
 import { UsageError } from '../failure.ts'
+import { endingIn } from '../option.ts'
 
 /** What a kind's own evaluation samples with. */
 const DEFAULTS = { SiT: { cfgScale: 1.8, guidanceHigh: 0.7 }, DiT: { cfgScale: 1.5, guidanceHigh: 1 } } as const
@@ -70,7 +71,8 @@ export const sampleCommand = defineCommand({
     },
     npz: {
       type: 'string',
-      placeholder: 'FILE',
+      placeholder: 'FILE.npz',
+      ...endingIn('.npz'),
       description: 'also one npz with arr_0, uint8 [N, H, W, 3], as the ADM suite reads',
     },
     processes: {
@@ -91,7 +93,12 @@ export const sampleCommand = defineCommand({
       placeholder: 'N',
       description: 'decode in blended tiles of N latent elements: bounds memory, not exact [the whole image]',
     },
-    grid: { type: 'string', placeholder: 'FILE.png', description: 'also one picture of them all' },
+    grid: {
+      type: 'string',
+      placeholder: 'FILE.png',
+      ...endingIn('.png'),
+      description: 'also one picture of them all',
+    },
   },
   examples: [
     {
