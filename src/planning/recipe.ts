@@ -2,7 +2,7 @@
  * Recipes: what a row of the paper takes from data to figures, as files in `recipes/`. JSON with comments; `training` is what
  * `repa train --config` reads, `recipe` what surrounds it.
  */
-import { existsSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -102,7 +102,8 @@ export async function recipeNames(): Promise<string[]> {
  * @throws {Error} that names the recipes, where it means neither
  */
 export async function findRecipe(nameOrPath: string): Promise<string> {
-  if (existsSync(nameOrPath)) return nameOrPath
+  // Not a folder: a run may have its recipe's name.
+  if (statSync(nameOrPath, { throwIfNoEntry: false })?.isDirectory() === false) return nameOrPath
   const names = await recipeNames()
   if (names.includes(nameOrPath)) return join(FOLDER, nameOrPath + EXTENSION)
   const right = nearest(nameOrPath, names)

@@ -282,6 +282,8 @@ test('what does not fit is said, with the largest batch that does', async () => 
 
 test.each([
   [{ recipe: 'sit-xl' }, 'There is neither a file sit-xl nor a recipe of that name; did you mean sit-xl-2?'],
+  // A folder may have a recipe's name, as a run of it does.
+  [{ recipe: import.meta.dirname }, `There is neither a file ${import.meta.dirname} nor a recipe of that name`],
   [{ recipe: 'sit-xl-2', gpu: 'V100' }, 'There is no GPU "V100" to plan for'],
   [{ recipe: 'sit-xl-2', device: 'cpu', precision: 'bf16' }, 'The CPU computes in fp32 only'],
   [{ recipe: 'sit-xl-2', device: 'cpu', precision: 'tf32' }, 'The CPU computes in fp32 only, not in tf32'],
