@@ -164,11 +164,11 @@ export async function tidyCheckpoints(folder: string): Promise<void> {
 /** Reads a checkpoint's JSON, which has not been checked yet. */
 export async function readCheckpointJson(checkpoint: string): Promise<{ path: string; json: unknown }> {
   const path = join(checkpoint, STATE_FILE)
-  let text: string
-  try {
-    text = await readFile(path, 'utf8')
-  } catch (cause) {
-    throw new Error(`${checkpoint} is not a checkpoint: ${messageOf(cause)}`, { cause })
+  const text = await ifThere(readFile(path, 'utf8'))
+  if (text === undefined) {
+    const newest = await newestCheckpoint(join(checkpoint, CHECKPOINTS))
+    const advice = newest === undefined ? '' : `; give one of the run there, such as ${newest}`
+    throw new Error(`${checkpoint} is not a checkpoint: it has no ${STATE_FILE}${advice}.`)
   }
   return { path, json: parseJson(text, path) }
 }

@@ -347,6 +347,18 @@ describe('bad input', () => {
     expect((await readdir(folder)).sort()).toEqual(before)
   })
 
+  test('a run is no checkpoint, and its newest one is named', async () => {
+    const folder = await temporaryFolder()
+    const [run, out] = [join(folder, 'run'), join(folder, 'out.pt')]
+    await mkdir(join(run, 'checkpoints'), { recursive: true })
+    await expect(convert(run, out)).rejects.toThrow(`${run} is not a checkpoint: it has no state.json.`)
+    for (const step of ['0000100', '0000200']) await mkdir(join(run, 'checkpoints', step))
+    const newest = join(run, 'checkpoints', '0000200')
+    await expect(convert(run, out)).rejects.toThrow(
+      `${run} is not a checkpoint: it has no state.json; give one of the run there, such as ${newest}.`,
+    )
+  })
+
   test('what exists is replaced only by force, and a folder only where it is a checkpoint', async () => {
     const { folder, path } = await written('w.pt', referenceCheckpoint())
     const out = join(folder, 'run')
