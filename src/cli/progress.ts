@@ -60,11 +60,12 @@ export class Progress implements Disposable {
     else this.#out.line(this.#plainLine())
   }
 
-  /** Removes the bar and leaves one line that says what was done, how long it took and how fast it was. */
+  /** Removes the bar and leaves one line that says what was done, how long it took and how fast it was; of nothing none. */
   end(): void {
     if (this.#ended) return
     this.#ended = true
     this.#out.status('')
+    if (this.#done === 0) return
     const seconds = (this.#now() - this.#startedAt) / 1000
     const { label, unit, initial = 0 } = this.#options
     const rate = seconds > 0 ? (this.#done - initial) / seconds : 0

@@ -88,6 +88,22 @@ describe('without a terminal', () => {
   })
 })
 
+test.each([true, false])(
+  'a job that failed before it did anything leaves no line, on a terminal (%o) or elsewhere',
+  (isTTY) => {
+    const { stderr, progress } = start(training, { isTTY })
+    progress.update(0)
+    progress.end()
+    expect(isTTY ? stderr.screen : stderr.text).toEqual(isTTY ? [''] : '')
+  },
+)
+
+test('a job that found all done says so', () => {
+  const { stderr, progress } = start({ ...training, initial: 1000 })
+  progress.end()
+  expect(stderr.text).toBe('train: 1,000/1,000 steps in 0 ms\n')
+})
+
 test.each([{ quiet: true }, { json: true }])('%o: nothing', (flags) => {
   const { stderr, stdout, clock, progress } = start(training, { isTTY: true, ...flags })
   clock.ms = 10_000
