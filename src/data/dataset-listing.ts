@@ -1,5 +1,6 @@
-import { readFile, stat } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
+import { isThere } from '../formats/if-there.ts'
 import { type DatasetInfo, datasetInfo, type FeatureSettings, LAYOUT } from './dataset-info.ts'
 import { type Labels, labelsBy, parseDatasetJson, parseJson } from './dataset-json.ts'
 import { openFolder } from './file-tree.ts'
@@ -106,10 +107,6 @@ async function numberedImages(path: string): Promise<Map<number, string>> {
   const images = await listNumbered(join(path, LAYOUT.images), isImage)
   if (images.size === 0) throw new Error(`'${join(path, LAYOUT.images)}' holds no images.`)
   return images
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined)) !== undefined
 }
 
 /** The files of a folder by the number that their names end in. */

@@ -6,6 +6,7 @@
 import { mkdir, open, rename, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FileAccessError } from '../formats/errors.ts'
+import { isThere } from '../formats/if-there.ts'
 import { RandomAccessFile } from '../formats/random-access-file.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
 import { serialiseHeader } from '../formats/safetensors-header.ts'
@@ -105,10 +106,6 @@ export class ShardWriter {
       throw new FileAccessError('write', this.#path, error)
     }
   }
-}
-
-async function isThere(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined)) !== undefined
 }
 
 interface Shard {

@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FileFormatError } from '../formats/errors.ts'
+import { isThere } from '../formats/if-there.ts'
 import { RandomAccessFile } from '../formats/random-access-file.ts'
 import { parseDatasetJson } from './dataset-json.ts'
 import { type FileTree, openFolder } from './file-tree.ts'
@@ -73,9 +74,8 @@ export async function openImageSource(
   const paths = [source].flat().flatMap(expandBraces)
   if (paths.length !== 1) return openShards(paths, options)
   const [path] = paths as [string]
-  const info = await stat(path).catch(() => undefined)
-  if (!info) throw new Error(`There is no image source '${path}'; check the path.`)
-  if (!info.isDirectory()) return openFile(path, options)
+  await requireThere(path)
+  if (!(await stat(path)).isDirectory()) return openFile(path, options)
   const folder = await openFolder(path, options.without)
   if (folder.files.some(isImage)) return labelImages(folder, options)
   const archives = archivesOf(folder)
@@ -118,6 +118,10 @@ async function requireZip(path: string): Promise<void> {
   )
 }
 
+async function requireThere(path: string): Promise<void> {
+  if (!(await isThere(path))) throw new Error(`There is no image source '${path}'; check the path.`)
+}
+
 async function openShards(paths: readonly string[], options: ImageSourceOptions): Promise<ImageSource> {
   const kinds = new Set(paths.map(archiveKind))
   const [kind] = kinds
@@ -126,10 +130,7 @@ async function openShards(paths: readonly string[], options: ImageSourceOptions)
       `Several sources must all be tar archives or all be parquet files: ${listNames(paths)}. Name one folder or zip.`,
     )
   }
-  for (const path of paths) {
-    if (!(await stat(path).catch(() => undefined)))
-      throw new Error(`There is no image source '${path}'; check the path.`)
-  }
+  for (const path of paths) await requireThere(path)
   if (kind === 'tar') return (await import('./tar-source.ts')).openTarSource(paths, options)
   return (await import('./parquet-source.ts')).openParquetSource(paths, options)
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
-import { rm, stat } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { isThere } from '../formats/if-there.ts'
 import { convertImages } from './convert-images.ts'
 import { latentName, writeText } from './dataset-files.ts'
 import {
@@ -144,8 +145,7 @@ async function prepareZip(options: PrepareOptions): Promise<DatasetInfo> {
       `'${out}' is an archive of one step's files, as the reference has it; features and flips need a folder.`,
     )
   }
-  if (await stat(out).catch(() => undefined))
-    throw new Error(`'${out}' exists already; remove it or choose another name.`)
+  if (await isThere(out)) throw new Error(`'${out}' exists already; remove it or choose another name.`)
   const folder = `${out}.partial`
   const info = await prepareDataset({ ...options, out: folder })
   await packDataset(join(folder, latents === 'none' ? LAYOUT.images : LAYOUT.latents), out, signal)
@@ -213,7 +213,7 @@ async function featureGrid(
   const info = await readInfo(out)
   const shape = latents === 'none' ? info?.latents?.shape : latentShape(latents, size)
   // Of latents that another tool made: the Stable Diffusion VAE's, which is the reference's.
-  const isOthers = !info && (await stat(join(out, LAYOUT.latents)).catch(() => undefined)) !== undefined
+  const isOthers = !info && (await isThere(join(out, LAYOUT.latents)))
   const side = shape?.[1] ?? (isOthers ? size / 8 : size)
   const patch = featurePatch ?? (side === size ? 4 : 2)
   if (side % patch !== 0) {
