@@ -1,4 +1,6 @@
 // What the sanitizers find that nothing else does, each in a process of its own.
+#include <atomic>
+
 #include "cuda/launch.h"
 #include "simt/test/check.h"
 #include "simt/test/child.h"
@@ -35,10 +37,12 @@ void copyToFreedMemory() {
   DeviceArray<float> out(32);
   void* pinned = nullptr;
   check(cudaMallocHost(&pinned, 128), "pin");
-  cudaLaunchHostFunc(nullptr, [](void*) { usleep(20000); }, nullptr);
+  static std::atomic<bool> freed = false;
+  cudaLaunchHostFunc(nullptr, [](void*) { while (!freed) usleep(100); }, nullptr);
   launch(nullptr, fillLater, LaunchShape{.grid = 1, .block = 32}, out.data());
   check(cudaMemcpyAsync(pinned, out.data(), 128, cudaMemcpyDeviceToHost, nullptr), "copy");
   check(cudaFreeHost(pinned), "free what a copy under way writes");
+  freed = true;
   cudaDeviceSynchronize();
 }
 
