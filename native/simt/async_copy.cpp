@@ -66,8 +66,8 @@ void asyncWait(int newest) {
 
 void checkPrefetch(const void* global, unsigned bytes, const Place& place) {
   if ((reinterpret_cast<uintptr_t>(global) | bytes) & 15)
-    fail(place, "cp.async.bulk.prefetch takes an address and a number of bytes that are multiples of 16; these are " + describeAddress(global) +
-                    " and " + std::to_string(bytes) + ".");
+    fail(place, "cp.async.bulk.prefetch takes an address and a number of bytes that are multiples of 16; these are " +
+                    describeAddress(global) + " and " + std::to_string(bytes) + ".");
 }
 
 }  // namespace repa::simt

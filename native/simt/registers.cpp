@@ -27,8 +27,8 @@ void wakeWaiting(Block& block) {
 
 void prepareRegisters(Block& block) {
   block.registers = {};
-  const int ofThread = registersOfMultiprocessor / static_cast<int>((block.threads + warpLanes - 1) / warpLanes * warpLanes) / granule * granule;
-  std::ranges::fill(block.registers.ofThread, std::min(ofThread, mostOfThread));
+  const int threads = static_cast<int>(block.warps.size()) * warpLanes;
+  std::ranges::fill(block.registers.ofThread, std::min(registersOfMultiprocessor / threads / granule * granule, mostOfThread));
 }
 
 void setRegisters(int registers, bool increase, const Place& place) {
@@ -52,8 +52,8 @@ void setRegisters(int registers, bool increase, const Place& place) {
       fail(place, "this warp changes its registers again before warp " + std::to_string(other) +
                       " of its warpgroup has changed its own: setmaxnreg is for all four, which synchronise in between.");
   if (increase ? registers < own : registers > own)
-    fail(place, std::string(increase ? "setmaxnreg.inc" : "setmaxnreg.dec") + " to " + std::to_string(registers) + " registers: a thread has " +
-                    std::to_string(own) + ".");
+    fail(place, std::string(increase ? "setmaxnreg.inc" : "setmaxnreg.dec") + " to " + std::to_string(registers) +
+                    " registers: a thread has " + std::to_string(own) + ".");
   while (increase && pool.free < registers - own) park(self, Wait::registers, "setmaxnreg.inc", nullptr, place);
   pool.free -= registers - own;
   own = registers;

@@ -26,7 +26,8 @@ std::string describeWait(const Thread& thread) {
       break;
     }
     case Wait::registers:
-      text << "in " << thread.waitName << " for registers, of which its block's pool has " << thread.block->registers.free << " for each thread of a warp";
+      text << "in " << thread.waitName << " for registers, of which its block's pool has " << thread.block->registers.free
+           << " for each thread of a warp";
       break;
     case Wait::warpgroup: text << "in " << thread.waitName << " for the other warps of its warpgroup to issue the same wgmma"; break;
     default: text << "to be run"; break;

@@ -375,14 +375,16 @@ uint64_t matrixDescriptorBits(const void* tile, unsigned leadingBytes, unsigned 
   const Descriptor descriptor(swizzle << 62);
   const size_t multiple = swizzle == 0 ? 16 : 8 * descriptor.width();
   if (start % multiple != 0)
-    fail(place, "a tile of this swizzle starts at a multiple of " + std::to_string(multiple) + " bytes; this one is at " + describeAddress(tile) + ".");
+    fail(place, "a tile of this swizzle starts at a multiple of " + std::to_string(multiple) + " bytes; this one is at " +
+                    describeAddress(tile) + ".");
   return start >> 4 | static_cast<uint64_t>(leadingBytes >> 4) << 16 | static_cast<uint64_t>(strideBytes >> 4) << 32 | swizzle << 62;
 }
 
 uint64_t advancedDescriptorBits(uint64_t bits, unsigned bytes, const Place& place) {
   constexpr uint64_t startField = 0x3fff;
   if (bytes % 16 != 0 || (bits & startField) + (bytes >> 4) > startField)
-    fail(place, "a matrix descriptor cannot be advanced by " + std::to_string(static_cast<int>(bytes)) + " bytes: its start counts units of 16, in 14 bits.");
+    fail(place, "a matrix descriptor cannot be advanced by " + std::to_string(static_cast<int>(bytes)) +
+                    " bytes: its start counts units of 16, in 14 bits.");
   return bits + (bytes >> 4);
 }
 

@@ -52,10 +52,12 @@ __global__ void __launch_bounds__(128, 1) probeAttentionTiles(const __grid_const
   uint32_t left[kProbeBlock / 16][4];
 #pragma unroll
   for (int step = 0; step < kProbeBlock / 16; ++step) roundToLeft<T>(left[step], tilesOf(s)[2 * step], tilesOf(s)[2 * step + 1]);
-  const SixteenRows queries = sixteenRows<kProbeRows, kProbeColumns>(q, kProbeBlock), keys = sixteenRows<kProbeRows, kProbeColumns>(k, kProbeBlock);
+  const SixteenRows queries = sixteenRows<kProbeRows, kProbeColumns>(q, kProbeBlock);
+  const SixteenRows keys = sixteenRows<kProbeRows, kProbeColumns>(k, kProbeBlock);
   wgmmaFence();
 #pragma unroll
-  for (int step = 0; step < kProbeBlock / 16; ++step) multiplyRows<T, kProbeColumns>(ofRegisters, left[step], queries + 16 * step, step > 0);
+  for (int step = 0; step < kProbeBlock / 16; ++step)
+    multiplyRows<T, kProbeColumns>(ofRegisters, left[step], queries + 16 * step, step > 0);
   wgmmaCommit();
   T* const to = scores + lane / 16 * kProbeScorePitch + (16 * warp + lane % 16) * 8;
 #pragma unroll
@@ -77,7 +79,8 @@ __global__ void __launch_bounds__(128, 1) probeAttentionTiles(const __grid_const
   fenceProxyAsync();
   namedBarrierSync(1, 128);
   if (thread == 0) {
-    for (int row = 0; row < 3 * kProbeBlock; row += kProbeBlock) storeBox<kProbeBlock, kProbeColumns>(scores, 0, block, 2 * kProbeColumns, row, 1);
+    for (int row = 0; row < 3 * kProbeBlock; row += kProbeBlock)
+      storeBox<kProbeBlock, kProbeColumns>(scores, 0, block, 2 * kProbeColumns, row, 1);
     bulkCommit();
     bulkWaitRead<0>();
   }

@@ -101,7 +101,8 @@ __global__ void offsetThatDoesNotFit(float*) {
   matrixDescriptor(shared, static_cast<unsigned>(bytes), 128, Swizzle::none);
 }
 TEST(matrix_descriptor_whose_offset_does_not_fit) {
-  expectFailure("a matrix descriptor's offsets are multiples of 16 bytes below 262144, not -1024", [] { launchOne(offsetThatDoesNotFit<-1024>, 1, 4096); });
+  expectFailure("a matrix descriptor's offsets are multiples of 16 bytes below 262144, not -1024",
+                [] { launchOne(offsetThatDoesNotFit<-1024>, 1, 4096); });
   expectFailure("not 262144", [] { launchOne(offsetThatDoesNotFit<262144>, 1, 4096); });
   expectFailure("not 24", [] { launchOne(offsetThatDoesNotFit<24>, 1, 4096); });
 }

@@ -231,7 +231,8 @@ void dumpAttentionTiles(ProbeSession& session, const std::string& type) {
     };
     const RowMaps half{.lines = map(kLine, 128), .tail = map(kTail, 128)};
     const RowMaps block{.lines = map(kLine, kProbeBlock), .tail = map(kTail, kProbeBlock)};
-    launch(nullptr, probeAttentionTiles<T>, LaunchShape{.grid = 1, .block = 128, .sharedBytes = kProbeAttentionBytes}, half, block, out.data());
+    const LaunchShape shape{.grid = 1, .block = 128, .sharedBytes = kProbeAttentionBytes};
+    launch(nullptr, probeAttentionTiles<T>, shape, half, block, out.data());
     registers ? line.exact(out) : line.exact(x);
   };
   session.probe("attention.tiles." + type, [&](Line& line) { run(line, true); });

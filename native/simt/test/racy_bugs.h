@@ -95,8 +95,10 @@ inline const RacyBug racyBugs[] = {
     {"stage_refilled_while_it_is_read", [] { return gemmWgmmaError<bf16, gemmWgmma<bf16, 16384, 0, true>>(); }, productTolerance, nullptr,
      nullptr, nullptr},
     {"tile_read_before_it_landed", tileReadBeforeItLanded, unknowable, "racy_bugs.h", "tmaLoad(shared, &map", "out[i] = shared[i]"},
-    {"tile_stored_without_a_fence", tileStoredWithoutAFence, unknowable, "racy_bugs.h", "shared[i] = 1;", "tmaStore(&map, shared, {0, 0});"},
-    {"tile_multiplied_without_a_fence", tileMultipliedWithoutAFence, unknowable, "racy_bugs.h", "shared[i] = 0;", "wgmma<bf16, 64>(sums, tile, tile"},
+    {"tile_stored_without_a_fence", tileStoredWithoutAFence, unknowable, "racy_bugs.h", "shared[i] = 1;",
+     "tmaStore(&map, shared, {0, 0});"},
+    {"tile_multiplied_without_a_fence", tileMultipliedWithoutAFence, unknowable, "racy_bugs.h", "shared[i] = 0;",
+     "wgmma<bf16, 64>(sums, tile, tile"},
 };
 
 }  // namespace repa::cuda::test
