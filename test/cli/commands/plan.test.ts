@@ -42,11 +42,15 @@ test('--gpus: every part of the plan that they share, and that they do not', asy
   expect(eight).toMatchObject({ processes: 8, batch: 256, disk: one.disk })
   expect(eight.memory.weights).toBe(one.memory.weights)
   expect(8 * eight.memory.activations.blocks[3]!).toBe(one.memory.activations.blocks[3])
+  // Of a share, but for the bytes that its begin and the arrays' ends are rounded to.
+  expect(Math.abs((8 * eight.memory.moments) / one.memory.moments - 1)).toBeLessThan(1e-6)
+  // AdamW without EMA and copy is 32 bytes a parameter, divided; EMA and copy are 10, and 4 to read weights that others have updated.
+  const optimizerBytes = (one.work.optimizerBytes / 42) * (32 / 8 + 14)
   // A ring of g processes: each sends (g − 1) / g of the array twice.
-  expect(eight.work).toEqual({ ...one.work, exchangedBytes: 1.75 * eight.memory.gradients })
+  expect(eight.work).toEqual({ ...one.work, optimizerBytes, exchangedBytes: 1.75 * eight.memory.gradients })
   expect(one.work.exchangedBytes).toBe(0)
   expect(eight.speed!.imagesPerSecond).toBeCloseTo(8 * one.speed!.imagesPerSecond, 6)
-  expect(eight.speed!.explanation).toContain('8 times that: what exchanging gradients takes nobody has measured')
+  expect(eight.speed!.explanation).toContain('8 times that: what exchanging gradients and weights takes nobody has measured')
   expect(eight.commands.train).toContain('--processes 8')
   expect(eight.commands.evaluations[0]!.sample).toContain('--processes 8')
   const { stderr } = await repa('plan', 'sit-b-2-repa', '--gpus', '8')
