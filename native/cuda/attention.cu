@@ -53,7 +53,9 @@ Wish wish() {
 
 /// Whether Hopper's own kernels are to be tried where the tensor is. `timed`: whether they are known to be faster for such a head.
 bool takesHopper(const Tensor& x, Wish asked, bool timed) {
-  return static_cast<CudaDevice&>(x.device()).info().runsHopperKernels() && asked != Wish::mma && (timed || asked == Wish::wgmma);
+  const CudaDeviceInfo& device = static_cast<CudaDevice&>(x.device()).info();
+  if (asked == Wish::wgmma) device.requireHopperFor("REPA_ATTENTION=wgmma");
+  return device.runsHopperKernels() && asked != Wish::mma && (timed || asked == Wish::wgmma);
 }
 
 }  // namespace

@@ -163,6 +163,7 @@ std::vector<GemmTile> gemmTiles(const CudaDeviceInfo& device, std::span<const Ge
 
 GemmPlan planGemm(const CudaDeviceInfo& device, std::span<const GemmArgs> products, GemmWish wish) {
   for (const GemmArgs& args : products) checkSizes(args);
+  if (wish.maker == GemmMaker::wgmma) device.requireHopperFor(wish.tile ? "REPA_GEMM=wgmma-" + nameOf(*wish.tile) : "REPA_GEMM=wgmma");
   const GemmBackend backend = pickBackend(device, products, wish.maker);
   // The first is the one that it holds to be the fastest.
   if (backend == GemmBackend::cublasLt) return planCublasLt(products, std::vector<int>(products.size(), 0));

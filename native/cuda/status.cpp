@@ -1,5 +1,7 @@
 #include "cuda/status.h"
 
+#include "core/error.h"
+
 #if defined(REPA_CUDA)
 #include <cuda_runtime.h>
 #endif
@@ -67,6 +69,12 @@ CudaStatus ask() {
 #endif
 
 }  // namespace
+
+void CudaDeviceInfo::requireHopperFor(const std::string& setting) const {
+  if (!runsHopperKernels())
+    throw Error(ErrorCode::device, setting + " asks for kernels of compute capability 9.0, and " + name + " has " + std::to_string(major) + "." +
+                                       std::to_string(minor) + "; leave it unset.");
+}
 
 const CudaStatus& cudaStatus() {
   static const CudaStatus status = ask();

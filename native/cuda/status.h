@@ -45,6 +45,9 @@ struct CudaDeviceInfo {
 
   /// Whether code for sm_90a (TMA, wgmma) runs on it: on 9.0 alone, and on nothing later.
   bool runsHopperKernels() const { return major == 9 && minor == 0; }
+
+  /// Throws Error(device) where it does not: `setting` asks for such kernels.
+  void requireHopperFor(const std::string& setting) const;
 };
 
 struct CudaStatus {

@@ -58,3 +58,15 @@ test.each([
   expect(status).not.toBe(0)
   expect(stderr).toMatch(sentence)
 })
+
+test.each([
+  ['REPA_ATTENTION', 'wgmma', 'attention', 'attention-of-size', ['16', '64']],
+  ['REPA_GEMM', 'wgmma', 'linearWeightGradient', 'products', []],
+  ['REPA_GEMM', 'wgmma-128x192', 'linearWeightGradient', 'products', []],
+])("%s=%s, which asks for Hopper's kernels, is refused on another chip", (name, value, op, program, args) => {
+  const { status, stderr } = runProgram(program, { args, env: { REPA_SIMT_ARCH: '86', [name]: value } })
+  expect(status).not.toBe(0)
+  expect(stderr).toContain(
+    `${op}: ${name}=${value} asks for kernels of compute capability 9.0, and SIMT shim (CPU) has 8.6; leave it unset.`,
+  )
+})

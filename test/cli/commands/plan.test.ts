@@ -50,7 +50,9 @@ test('--gpus: every part of the plan that they share, and that they do not', asy
   expect(eight.work).toEqual({ ...one.work, optimizerBytes, exchangedBytes: 1.75 * eight.memory.gradients })
   expect(one.work.exchangedBytes).toBe(0)
   expect(eight.speed!.imagesPerSecond).toBeCloseTo(8 * one.speed!.imagesPerSecond, 6)
-  expect(eight.speed!.explanation).toContain('8 times that: what exchanging gradients and weights takes nobody has measured')
+  expect(eight.speed!.explanation).toContain(
+    '8 times that: what exchanging gradients and weights takes nobody has measured',
+  )
   expect(eight.commands.train).toContain('--processes 8')
   expect(eight.commands.evaluations[0]!.sample).toContain('--processes 8')
   const { stderr } = await repa('plan', 'sit-b-2-repa', '--gpus', '8')

@@ -5,6 +5,7 @@
 import { native } from './addon.mjs'
 
 const device = 'cuda:0'
+const isHopper = native.cudaInfo().devices[0].computeCapability === '9.0'
 let drawn = 0
 
 function f32(...shape) {
@@ -78,7 +79,8 @@ KERNELS.attention = (dtype) => {
       for (const dBias of [null, zeros(3 * heads * headDim)])
         native.attentionBackward(draw(1, tokens, heads * headDim), qkv, o, lse, heads, dBias, dBias !== null)
     }
-  // Hopper's forward pass for 72 columns runs only where it is asked for.
+  if (!isHopper) return
+  // Its forward pass for 72 columns runs only where it is asked for.
   process.env.REPA_ATTENTION = 'wgmma'
   native.attention(draw(1, LEAST_RESIDENT_TOKENS, SEVERAL_HEADS * 3 * 72), SEVERAL_HEADS, true)
   delete process.env.REPA_ATTENTION
@@ -141,6 +143,7 @@ KERNELS['patch-embed'] = (dtype) => {
 
 /** Hopper's tiles of more columns, which have kernels for what can be finished in registers. */
 function wideTiles(draw, dtype) {
+  if (!isHopper) return
   const [m, n, k] = [16, 192, 72]
   const [x, w, dOut, pre] = [draw(1, m, k), draw(n, k), draw(m, k), draw(m, n)]
   for (const tile of ['128x192', '128x256']) {
