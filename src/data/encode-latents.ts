@@ -1,32 +1,42 @@
 /** The second step of a preparation, the reference tool's `encode`: images to the moments of their latents. */
 import { join } from 'node:path'
+import type { World } from '../distributed/world.ts'
 import { encodeNpy } from '../formats/npy.ts'
 import { hostFloat32 } from '../tensor/host-tensor.ts'
 import { FolderWriter, latentName, settled } from './dataset-files.ts'
 import { LAYOUT } from './dataset-info.ts'
 import { type LatentEncoder, latentShape } from './latent-encoder.ts'
 import type { PrepareJournal } from './prepare-journal.ts'
-import { mirrored, type PreparedImages, pixelBatches } from './prepared-images.ts'
+import { cutIntoBatches, mirrored, type PreparedImages } from './prepared-images.ts'
+import { encodeShared } from './shared-batches.ts'
+
+/** What is to be encoded: the images as they are, their mirror images. */
+export interface LatentParts {
+  readonly plain: boolean
+  readonly flipped: boolean
+}
 
 export interface EncodeLatentsOptions {
   readonly out: string
-  /** What is to be encoded: the images as they are, their mirror images. */
-  readonly parts: { readonly plain: boolean; readonly flipped: boolean }
+  readonly parts: LatentParts
   /** Images that are done. */
   readonly done: number
+  /** The leader's alone. */
+  readonly journal: PrepareJournal | undefined
+  readonly world: World
   readonly signal: AbortSignal | undefined
   readonly onProgress: (done: number) => void
 }
 
 /**
  * Writes `vae-sd/00000/img-mean-std-00000000.npy` and on, f32 [2C, h, w], and the mirror images' under the same names in `vae-sd-flip/`.
- * Batches begin at multiples of the encoder's batch size, also after a kill, so that the bytes are an unbroken run's.
+ * Processes take batches in turn, so that what a round leaves are the first so many images, whatever the number of processes. Batches begin
+ * at multiples of the encoder's batch size, also after a kill, so that the bytes are an unbroken run's.
  */
 export async function encodeLatents(
   images: PreparedImages,
   encoder: LatentEncoder,
-  journal: PrepareJournal,
-  { out, parts, done, signal, onProgress }: EncodeLatentsOptions,
+  { out, parts, done, journal, world, signal, onProgress }: EncodeLatentsOptions,
 ): Promise<void> {
   const { batchSize } = encoder
   const { size, numbers } = images
@@ -38,28 +48,27 @@ export async function encodeLatents(
         files.write(join(out, folder, latentName(numbers[begin + i]!)), encodeNpy(hostFloat32(latent, shape))),
       ),
     )
-  const first = Math.floor(done / batchSize) * batchSize
-  onProgress(first)
-  // One batch is written while the next is encoded.
-  let writing: Promise<void> = Promise.resolve()
-  try {
-    for await (const batch of pixelBatches(images, first, batchSize)) {
+  let written = Math.floor(done / batchSize) * batchSize
+  onProgress(written)
+  const batches = cutIntoBatches({ begin: written, end: numbers.length }, batchSize)
+  await encodeShared(images, {
+    parts: Array.from({ length: world.size }, (_, rank) => batches.filter((_, i) => i % world.size === rank)),
+    ...{ world, signal },
+    encode: async (batch) => {
       const latents = parts.plain ? await encodeChecked(encoder, batch.images, images, batch.begin) : []
       const flipped = parts.flipped ? await encodeChecked(encoder, mirrored(batch, size), images, batch.begin) : []
-      await writing
-      onProgress(batch.begin)
-      writing = settled([
-        writeBatch(LAYOUT.latents, batch.begin, latents),
-        writeBatch(LAYOUT.flippedLatents, batch.begin, flipped),
-      ]).then(() => journal.appendLatents(batch.end))
-      writing.catch(() => {})
-      if (signal?.aborted) break
-    }
-  } finally {
-    await writing
-  }
-  signal?.throwIfAborted()
-  onProgress(numbers.length)
+      return () =>
+        settled([
+          writeBatch(LAYOUT.latents, batch.begin, latents),
+          writeBatch(LAYOUT.flippedLatents, batch.begin, flipped),
+        ])
+    },
+    onRound: async (count) => {
+      written += count
+      await journal?.appendLatents(written)
+      onProgress(written)
+    },
+  })
 }
 
 async function encodeChecked(

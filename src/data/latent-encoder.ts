@@ -1,3 +1,5 @@
+import type { LatentSettings } from './dataset-info.ts'
+
 /** The encoder half of an autoencoder, as the preparation of latents needs it. */
 export interface LatentEncoder {
   /** Recorded with the data set, for example `sd-vae-ft-mse`. */
@@ -29,4 +31,10 @@ export const DEFAULT_LATENT_SCALE = 0.18215
 export function latentShape(encoder: LatentEncoder, size: number): [number, number, number] {
   const side = size / encoder.downsampling
   return [2 * encoder.latentChannels, side, side]
+}
+
+/** What an encoder is to write, for the journal and the data set's information. */
+export function latentSettingsOf(encoder: LatentEncoder, size: number): LatentSettings {
+  const { name, latentScale: scale = DEFAULT_LATENT_SCALE } = encoder
+  return { encoder: name, shape: latentShape(encoder, size), scale }
 }

@@ -107,7 +107,7 @@ function requireNoLatents(out: string, request: Preparation, there: readonly str
 }
 
 /** Of the values that are not the same the first, in words. */
-function describeDifference(before: Preparation, now: Preparation): string | undefined {
+export function describeDifference(before: Preparation, now: Preparation): string | undefined {
   const [old, wanted] = [before, now].map(flattened) as [Record<string, unknown>, Record<string, unknown>]
   const key = Object.keys({ ...old, ...wanted }).find((key) => show(old[key]) !== show(wanted[key]))
   if (key === undefined) return undefined

@@ -1,44 +1,23 @@
 import { createHash } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { ALONE, type World } from '../distributed/world.ts'
 import { isThere } from '../formats/if-there.ts'
 import { convertImages } from './convert-images.ts'
-import { latentName, writeText } from './dataset-files.ts'
-import {
-  type DatasetInfo,
-  datasetInfo,
-  type ImageSettings,
-  LAYOUT,
-  type LatentSettings,
-  type Preparation,
-} from './dataset-info.ts'
-import { formatDatasetJson, type Labels } from './dataset-json.ts'
+import { writeText } from './dataset-files.ts'
+import { type DatasetInfo, datasetInfo, type ImageSettings, LAYOUT, type Preparation } from './dataset-info.ts'
 import { readInfo } from './dataset-listing.ts'
 import { packDataset } from './dataset-zip.ts'
-import { encodeFeatures } from './encode-features.ts'
-import { encodeLatents } from './encode-latents.ts'
+import { type EncodingWork, encodePrepared } from './encoding-steps.ts'
 import { type FeatureEncoder, featureSettingsOf, type TokenGrid } from './feature-encoder.ts'
-import { announceFeatures } from './feature-space.ts'
 import { finishImages, infoOfOthers } from './finish-images.ts'
 import { type ImageSource, type ImageSourceOptions, openImageSource, type SourceImage } from './image-sources.ts'
-import { DEFAULT_LATENT_SCALE, type LatentEncoder, latentShape } from './latent-encoder.ts'
+import { type LatentEncoder, latentSettingsOf, latentShape } from './latent-encoder.ts'
 import type { JournalEntry, PrepareJournal } from './prepare-journal.ts'
-import { openOutput } from './prepare-output.ts'
+import { describeDifference, openOutput } from './prepare-output.ts'
+import type { PrepareProgress } from './prepare-progress.ts'
 import { openPreparedImages, type PreparedImages } from './prepared-images.ts'
 import type { Transform } from './transforms.ts'
-
-/** The reference tool's `convert` and `encode`, and the caching of features. */
-export type PrepareStep = 'images' | 'latents' | 'features'
-
-export interface PrepareProgress {
-  readonly step: PrepareStep
-  /** Whose features. */
-  readonly encoder?: string
-  /** Images that are done, skipped ones included. */
-  readonly done: number
-  readonly total: number
-  readonly skipped: number
-}
 
 export interface PrepareOptions extends Omit<ImageSourceOptions, 'without'> {
   /**
@@ -68,6 +47,11 @@ export interface PrepareOptions extends Omit<ImageSourceOptions, 'without'> {
   readonly flip?: boolean
   /** Takes only the first images of the source, in its order. */
   readonly maxImages?: number
+  /**
+   * The processes that share the encoding, on one file system, with encoders on a device of each one's own; else with the same options.
+   * Process 0 makes the images and calls back. Default: this one alone.
+   */
+  readonly world?: World
   /** Stops after the images at hand. What is done is kept, and the same call goes on from there. */
   readonly signal?: AbortSignal
   readonly onProgress?: (progress: PrepareProgress) => void
@@ -82,7 +66,7 @@ export interface PrepareOptions extends Omit<ImageSourceOptions, 'without'> {
  *    images' latents under the same names in `vae-sd-flip/`;
  * 3. with encoders `features/NAME/` (feature-store.ts).
  * Beside them `dataset-info.json`. Images are numbered without gaps in the order of the source, and the bytes do not depend on
- * the number of cores.
+ * the number of cores or processes.
  *
  * The steps can be made by one call or by several, on the same folder. A call that ends before its last step leaves a journal:
  * `Dataset.open` refuses such a folder, and the same call goes on where it ended. A call that finds all it is asked for changes
@@ -93,10 +77,12 @@ export interface PrepareOptions extends Omit<ImageSourceOptions, 'without'> {
 export async function prepareDataset(options: PrepareOptions): Promise<DatasetInfo> {
   checkOptions(options)
   if (/\.zip$/i.test(options.out)) return prepareZip(options)
-  if (isInPlace(options)) return addToSet(options, undefined)
+  const encoding = await agreeOnEncoding(options)
+  if (options.world && options.world.rank > 0) return follow(options, encoding, options.world)
+  if (encoding.there) return addToSet(options, encoding, undefined)
   const source = await openImageSource(options.source, { ...options, without: options.out })
   try {
-    return await addToSet(options, source)
+    return await addToSet(options, encoding, source)
   } finally {
     await source.close()
   }
@@ -139,7 +125,7 @@ function isInPlace({ source, out }: PrepareOptions): boolean {
 
 /** The archive is packed from a folder beside it, which a killed call leaves and the next one goes on with. */
 async function prepareZip(options: PrepareOptions): Promise<DatasetInfo> {
-  const { out, latents = 'none', features = [], flip, signal } = options
+  const { out, latents = 'none', features = [], flip, world = ALONE, signal } = options
   if (features.length > 0 || flip) {
     throw new RangeError(
       `'${out}' is an archive of one step's files, as the reference has it; features and flips need a folder.`,
@@ -148,26 +134,62 @@ async function prepareZip(options: PrepareOptions): Promise<DatasetInfo> {
   if (await isThere(out)) throw new Error(`'${out}' exists already; remove it or choose another name.`)
   const folder = `${out}.partial`
   const info = await prepareDataset({ ...options, out: folder })
-  await packDataset(join(folder, latents === 'none' ? LAYOUT.images : LAYOUT.latents), out, signal)
-  await rm(folder, { recursive: true })
+  if (world.rank === 0) {
+    await packDataset(join(folder, latents === 'none' ? LAYOUT.images : LAYOUT.latents), out, signal)
+    await rm(folder, { recursive: true })
+  }
+  await world.meet()
   return info
 }
 
-async function addToSet(options: PrepareOptions, source: ImageSource | undefined): Promise<DatasetInfo> {
-  const { out, latents = 'none' } = options
-  const images = source?.images.slice(0, options.maxImages) ?? []
-  const there = source ? undefined : await openPreparedImages(out)
+/** The steps that are asked for after the first. */
+interface Encoding {
+  /** The images, where they are the source. */
+  readonly there: PreparedImages | undefined
+  readonly grid: TokenGrid
+  readonly request: Preparation
+}
+
+/**
+ * Holds the processes to one preparation. Nobody has written anything yet, and all have what they need.
+ *
+ * @throws {Error} in a process that is asked for something else than process 0
+ */
+async function agreeOnEncoding(options: PrepareOptions): Promise<Encoding> {
+  const { out, latents = 'none', features = [], flip = false, world = ALONE } = options
+  const there = isInPlace(options) ? await openPreparedImages(out) : undefined
   const size = there?.size ?? options.size
   if (latents !== 'none') checkShrinking(latents, size)
   const grid = await featureGrid(options, size)
   const request: Preparation = {
-    ...(source && { images: imageSettingsOf(images, options) }),
     ...(latents !== 'none' && { latents: latentSettingsOf(latents, size) }),
-    features: (options.features ?? []).map((encoder) => featureSettingsOf(encoder, grid)),
-    flip: options.flip ?? false,
+    features: features.map((encoder) => featureSettingsOf(encoder, grid)),
+    flip,
   }
+  const difference = describeDifference(await world.agree(request), request)
+  if (difference !== undefined) {
+    throw new Error(
+      `process 0 prepares a set with ${difference} here; start all processes with the same command on the same files.`,
+    )
+  }
+  await world.meet()
+  return { there, grid, request }
+}
+
+/** What process 0 does: all that is no encoding, and its part of what is. */
+async function addToSet(
+  options: PrepareOptions,
+  { there, grid, request: encoded }: Encoding,
+  source: ImageSource | undefined,
+): Promise<DatasetInfo> {
+  const { out, latents = 'none', features = [], world = ALONE, signal, onProgress, onNotice } = options
+  const images = source?.images.slice(0, options.maxImages) ?? []
+  const request: Preparation = { ...(source && { images: imageSettingsOf(images, options) }), ...encoded }
   const state = await openOutput(out, request)
-  if ('images' in state) return state
+  if ('images' in state) {
+    await world.agree<EncodingWork | null>(null)
+    return state
+  }
   const { journal, entries } = state
   try {
     let { info } = state
@@ -177,24 +199,50 @@ async function addToSet(options: PrepareOptions, source: ImageSource | undefined
     }
     const prepared = there ?? (await openPreparedImages(out))
     info ??= infoOfOthers(out, prepared)
-    const flip = request.flip || info.flip
-    if (latents !== 'none')
-      await makeLatents(prepared, latents, journal, { ...options, info, flip, done: state.latents })
-    await makeFeatures(prepared, { ...options, info, flip, grid })
+    const work = encodingWork(info, request, state.latents)
+    await world.agree<EncodingWork | null>(work)
+    await encodePrepared(prepared, work, { out, latents, features, grid, world, journal, signal, onProgress, onNotice })
     const cached = new Map([...info.features, ...request.features].map((settings) => [settings.encoder, settings]))
     // Through the schema, in whose order the file has it.
     info = datasetInfo.parse({
       ...info,
       ...(request.latents && { latents: request.latents }),
       features: [...cached.values()],
-      flip,
+      flip: work.flip,
     })
     await writeText(join(out, LAYOUT.info), `${JSON.stringify(info, null, 2)}\n`)
     await rm(join(out, LAYOUT.journal))
+    await world.meet()
     return info
   } finally {
     await journal.close()
   }
+}
+
+function encodingWork(info: DatasetInfo, request: Preparation, done: number): EncodingWork {
+  const flip = request.flip || info.flip
+  const cached = new Set(info.flip === flip ? info.features.map(({ encoder }) => encoder) : [])
+  return {
+    flip,
+    parts: { plain: info.latents === undefined, flipped: flip && !(info.flip && info.latents) },
+    done,
+    missing: request.features.map(({ encoder }) => encoder).filter((name) => !cached.has(name)),
+  }
+}
+
+/** What every other process does: its part of the encoding, once process 0 has the images. */
+async function follow(
+  { out, latents = 'none', features = [], signal }: PrepareOptions,
+  { there, grid }: Encoding,
+  world: World,
+): Promise<DatasetInfo> {
+  const work = await world.agree<EncodingWork | null>(null)
+  if (work) {
+    const prepared = there ?? (await openPreparedImages(out))
+    await encodePrepared(prepared, work, { out, latents, features, grid, world, signal })
+    await world.meet()
+  }
+  return (await readInfo(out))!
 }
 
 function imageSettingsOf(images: readonly SourceImage[], options: PrepareOptions): ImageSettings {
@@ -224,11 +272,6 @@ async function featureGrid(
   return [side / patch, side / patch]
 }
 
-function latentSettingsOf(encoder: LatentEncoder, size: number): LatentSettings {
-  const { name, latentScale: scale = DEFAULT_LATENT_SCALE } = encoder
-  return { encoder: name, shape: latentShape(encoder, size), scale }
-}
-
 async function makeImages(
   source: ImageSource,
   images: readonly SourceImage[],
@@ -242,46 +285,4 @@ async function makeImages(
   await convertImages(source, images, journal, entries, {
     ...{ out, size, transform, wideHeight, onCorrupt, signal, onProgress },
   })
-}
-
-/** What the steps after the first are told besides the options. */
-type StepOptions = PrepareOptions & { readonly info: DatasetInfo; readonly flip: boolean }
-
-async function makeLatents(
-  prepared: PreparedImages,
-  encoder: LatentEncoder,
-  journal: PrepareJournal,
-  { out, info, flip, done, signal, onProgress }: StepOptions & { readonly done: number },
-): Promise<void> {
-  const total = prepared.names.length
-  const parts = { plain: info.latents === undefined, flipped: flip && !(info.flip && info.latents) }
-  if ((parts.plain || parts.flipped) && done < total) {
-    await encodeLatents(prepared, encoder, journal, {
-      ...{ out, parts, done, signal },
-      onProgress: (done) => onProgress?.({ step: 'latents', done, total, skipped: 0 }),
-    })
-  }
-  const labels: Labels = prepared.labels.map((label, i) => [latentName(prepared.numbers[i]!), label])
-  await writeText(join(out, LAYOUT.latents, LAYOUT.labels), formatDatasetJson(labels))
-}
-
-async function makeFeatures(
-  prepared: PreparedImages,
-  options: StepOptions & { readonly grid: TokenGrid },
-): Promise<void> {
-  const { out, info, flip, grid, signal, onProgress, onNotice } = options
-  const total = prepared.names.length
-  const missing = (options.features ?? []).filter(
-    ({ name }) => !(info.features.some(({ encoder }) => encoder === name) && info.flip === flip),
-  )
-  if (missing.length === 0) return
-  const settings = missing.map((encoder) => featureSettingsOf(encoder, grid))
-  const announcement = await announceFeatures(out, settings, total, flip)
-  onNotice?.(announcement)
-  for (const encoder of missing) {
-    await encodeFeatures(prepared, encoder, {
-      ...{ out, grid, flip, signal },
-      onProgress: (done) => onProgress?.({ step: 'features', encoder: encoder.name, done, total, skipped: 0 }),
-    })
-  }
 }

@@ -19,10 +19,14 @@ export interface PreparedImages {
   readonly size: number
 }
 
-/** Consecutive images: their pixels, each `size × size × 3` bytes, channels fastest. */
-export interface PixelBatch {
+/** Consecutive images, by index. */
+export interface ImageRange {
   readonly begin: number
   readonly end: number
+}
+
+/** Consecutive images: their pixels, each `size × size × 3` bytes, channels fastest. */
+export interface PixelBatch extends ImageRange {
   readonly images: readonly Uint8Array[]
 }
 
@@ -37,25 +41,34 @@ export async function openPreparedImages(out: string): Promise<PreparedImages> {
   return { folder, names, numbers, labels, size: width }
 }
 
-/** The images from one on, in batches of `size` that begin at multiples of it; one batch is decoded while another is in use. */
+/** What a range consists of, `size` images each but for the last. */
+export function cutIntoBatches({ begin, end }: ImageRange, size: number): ImageRange[] {
+  return Array.from({ length: Math.ceil((end - begin) / size) }, (_, i) => ({
+    begin: begin + i * size,
+    end: Math.min(end, begin + (i + 1) * size),
+  }))
+}
+
+/** The pixels of these images, range by range; one is decoded while another is in use. */
 export async function* pixelBatches(
   { folder, names, size }: PreparedImages,
-  first: number,
-  batch: number,
+  ranges: readonly ImageRange[],
 ): AsyncGenerator<PixelBatch, void, undefined> {
   const read = async (name: string): Promise<Uint8Array> => {
     const { width, height, data } = await readPixels(join(folder, name))
     if (width === size && height === size) return data
     throw new Error(`The image '${join(folder, name)}' is ${width}×${height} pixels; the first is ${size}×${size}.`)
   }
-  let begin = first
+  const wanted = ranges.flatMap(({ begin, end }) => names.slice(begin, end))
+  const largest = ranges.reduce((most, { begin, end }) => Math.max(most, end - begin), 0)
+  let next = 0
   let images: Uint8Array[] = []
-  for await (const pixels of mapInOrder(names.slice(first), batch + availableParallelism(), read)) {
+  for await (const pixels of mapInOrder(wanted, largest + availableParallelism(), read)) {
     images.push(pixels)
-    const end = begin + images.length
-    if (images.length < batch && end < names.length) continue
+    const { begin, end } = ranges[next]!
+    if (images.length < end - begin) continue
     yield { begin, end, images }
-    begin = end
+    next++
     images = []
   }
 }

@@ -40,7 +40,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   alignment: ['models', 'nn', 'tensor', 'native.ts'],
   diffusion: ['distributed', 'models', 'tensor', 'native.ts'],
   models: ['formats', 'nn', 'tensor', 'native.ts'],
-  data: ['formats', 'tensor'],
+  // Processes share a preparation.
+  data: ['distributed', 'formats', 'tensor'],
   nn: ['tensor', 'native.ts'],
   formats: ['tensor'],
   // The names of dtypes are the tensors'; the addon's declaration only says which it takes.

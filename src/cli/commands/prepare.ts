@@ -1,9 +1,10 @@
 import type { DatasetInfo } from '../../data/dataset-info.ts'
 import type { FeatureEncoder } from '../../data/feature-encoder.ts'
 import { TRANSFORMS } from '../../data/transforms.ts'
+import type { Device } from '../../tensor/device.ts'
 import { defineCommand } from '../command.ts'
 import { encoderOf } from '../encoder-argument.ts'
-import { oneLine } from '../failure.ts'
+import { oneLine, UsageError } from '../failure.ts'
 import type { Output } from '../output.ts'
 import type { Progress } from '../progress.ts'
 
@@ -53,6 +54,13 @@ export const prepareCommand = defineCommand({
       default: false,
       description: 'encode the mirror images too (vae-sd-flip/); training then takes either, with even chances',
     },
+    processes: {
+      type: 'integer',
+      min: 1,
+      placeholder: 'N',
+      description:
+        'share the encoding among so many processes with a GPU each, as repa train has them; without a GPU they share the cores [1]',
+    },
     imageColumn: { type: 'string', placeholder: 'NAME', description: 'of parquet files: the column of images' },
     labelColumn: { type: 'string', placeholder: 'NAME', description: 'of parquet files: the column of labels' },
     onCorrupt: {
@@ -74,6 +82,10 @@ export const prepareCommand = defineCommand({
       command: 'repa prepare imagenet/train --out data/imagenet256 --autoencoder sd-vae-ft-mse',
       description: 'with the latents that the paper trains on',
     },
+    {
+      command: 'repa prepare imagenet/train --out data/imagenet256 --autoencoder sd-vae-ft-mse --processes 8',
+      description: 'the same on eight GPUs',
+    },
     { command: 'repa prepare cifar10.zip --out data/cifar --size 32', description: 'from a zip' },
     {
       command: "repa prepare 'imagenet/train-{0000..0146}.tar' --out data/imagenet256",
@@ -86,64 +98,63 @@ export const prepareCommand = defineCommand({
     },
   ],
   async run(
-    { source, out: folder, size, transform, autoencoder, autoencoderTile: tile, onCorrupt, features, ...rest },
+    { out: folder, autoencoder, autoencoderTile: tile, features = [], processes, ...rest },
     { device, out, signal, progress },
   ) {
-    const { prepareDataset } = await import('../../data/prepare.ts')
-    const latents = autoencoder === 'none' ? undefined : await openLatentEncoder(autoencoder, device, tile)
-    const encoders: (FeatureEncoder & Disposable)[] = []
-    let bar: { readonly label: string; readonly progress: Progress } | undefined
-    try {
-      encoders.push(...(await openEncoders(features ?? [], device, (sentence) => out.warn(sentence))))
-      const info = await prepareDataset({
-        ...rest,
-        source,
-        out: folder,
-        size,
-        ...(latents && { latents }),
-        transform,
-        onCorrupt,
-        features: encoders,
-        signal,
-        onNotice: (sentence) => out.line(sentence),
-        onProgress: ({ step, encoder, done, total, skipped }) => {
-          const label = encoder ?? step
-          if (bar?.label !== label) {
-            bar?.progress.end()
-            bar = { label, progress: progress({ label, unit: 'images', total, initial: done }) }
-          }
-          bar.progress.update(done, skipped > 0 ? { skipped } : {})
-        },
-      })
-      bar?.progress.end()
-      report(folder, info, out)
-    } finally {
-      bar?.progress.end()
-      for (const encoder of encoders) encoder[Symbol.dispose]()
-      latents?.dispose()
+    if (processes !== undefined && processes > 1 && autoencoder === 'none' && features.length === 0) {
+      throw new UsageError(
+        `--processes ${processes} would share the encoding, and nothing is encoded without --autoencoder or --features; leave it out: images are made on all cores.`,
+      )
     }
+    const { withProcesses } = await import('../../distributed/join.ts')
+    await withProcesses({ processes, device }, async (world, where) => {
+      if (world.rank > 0) out.silence()
+      const { prepareDataset } = await import('../../data/prepare.ts')
+      const latents = autoencoder === 'none' ? undefined : await openLatentEncoder(autoencoder, where, tile)
+      const encoders: (FeatureEncoder & Disposable)[] = []
+      let bar: { readonly label: string; readonly progress: Progress } | undefined
+      try {
+        encoders.push(...(await openEncoders(features, where, (sentence) => out.warn(sentence))))
+        const info = await prepareDataset({
+          ...rest,
+          out: folder,
+          ...(latents && { latents }),
+          features: encoders,
+          world,
+          signal,
+          onNotice: (sentence) => out.line(sentence),
+          onProgress: ({ step, encoder, done, total, skipped }) => {
+            const label = encoder ?? step
+            if (bar?.label !== label) {
+              bar?.progress.end()
+              bar = { label, progress: progress({ label, unit: 'images', total, initial: done }) }
+            }
+            bar.progress.update(done, skipped > 0 ? { skipped } : {})
+          },
+        })
+        bar?.progress.end()
+        report(folder, info, out)
+      } finally {
+        bar?.progress.end()
+        for (const encoder of encoders) encoder[Symbol.dispose]()
+        latents?.dispose()
+      }
+    })
   },
 })
 
-async function openLatentEncoder(file: string, device: string, tile: number | undefined) {
-  const [{ loadAutoencoder }, { resolveDevice }] = await Promise.all([
-    import('../../models/load-autoencoder.ts'),
-    import('../../tensor/device.ts'),
-  ])
-  return loadAutoencoder(file, { device: resolveDevice(device), half: 'encoder', tile })
+async function openLatentEncoder(file: string, device: Device, tile: number | undefined) {
+  const { loadAutoencoder } = await import('../../models/load-autoencoder.ts')
+  return loadAutoencoder(file, { device, half: 'encoder', tile })
 }
 
 async function openEncoders(
   features: readonly string[],
-  deviceName: string,
+  device: Device,
   notice: (sentence: string) => void,
 ): Promise<(FeatureEncoder & Disposable)[]> {
   if (features.length === 0) return []
-  const [{ openFeatureEncoder }, { resolveDevice }] = await Promise.all([
-    import('../../training/feature-encoder.ts'),
-    import('../../tensor/device.ts'),
-  ])
-  const device = resolveDevice(deviceName)
+  const { openFeatureEncoder } = await import('../../training/feature-encoder.ts')
   const opened: (FeatureEncoder & Disposable)[] = []
   try {
     for (const text of features) {
