@@ -3,10 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { decodeImage } from '../../src/data/image-decoding.ts'
 import { NpzFile } from '../../src/formats/npz.ts'
-import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
-import { TaesdDecoder, TaesdEncoder } from '../../src/models/taesd.ts'
-import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
-import { random } from '../reference/array.ts'
+import { writeNarrowTaesd } from './narrow-taesd.ts'
 import { Program } from './program.ts'
 import { writeShapesZip } from './shapes-zip.ts'
 
@@ -19,17 +16,7 @@ const inWork = (...path: string[]) => join(program.work, ...path)
 beforeAll(async () => {
   program = await Program.build()
   await writeShapesZip(inWork('shapes.zip'), { perClass: 4, size: SIZE })
-  // A TAESD of the published layout, narrow and with random weights.
-  const config = { width: 8, latentChannels: 4 }
-  for (const model of [new TaesdEncoder(config, 'cpu'), new TaesdDecoder(config, 'cpu')]) {
-    const half = model instanceof TaesdEncoder ? 'encoder' : 'decoder'
-    const tensors = model.entries.map(({ name, shape }, i) => {
-      const values = Float32Array.from(random(shape, i + 1, shape.length > 1 ? 0.2 : 0.1).data)
-      return { name, ...hostFloat32(values, shape) }
-    })
-    await writeSafetensors(inWork(`taesd_${half}.safetensors`), tensors)
-    model.dispose()
-  }
+  await writeNarrowTaesd(program.work)
 })
 
 afterAll(() => program[Symbol.asyncDispose]())

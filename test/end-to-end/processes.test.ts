@@ -1,6 +1,5 @@
 /** Commands that start processes beside their own. */
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
@@ -8,6 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { folderDigest } from '../data/folder-digest.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
 import { freePort } from '../distributed/free-port.ts'
+import { childrenOf, isThere } from './children.ts'
 import { Program, until } from './program.ts'
 import { writeShapesZip } from './shapes-zip.ts'
 
@@ -49,10 +49,6 @@ const left = async (out: string) => ({
   checkpoints: folderDigest(join(program.work, out, 'checkpoints')),
   samples: folderDigest(join(program.work, out, 'samples')),
 })
-
-/** The processes that a process has started, as Linux says. */
-const childrenOf = (pid: number) =>
-  readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ').map(Number)
 
 test('two processes leave the run of one, up to rounding, and go on where they were', async () => {
   const [alone, shared] = [
@@ -215,15 +211,6 @@ test('when the leader is killed, the others end by themselves', async () => {
   await running.ended
   await expect.poll(() => isThere(other!)).toBe(false)
 })
-
-function isThere(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
-}
 
 test.each([
   [['--processes', '4'], {}, 'A batch of 6 cannot be cut into equal passes by 4 processes; take a multiple of 4.'],
