@@ -14,6 +14,8 @@ export function recipeCommands(recipe: Recipe, processes: number): RecipeCommand
   return {
     prepare: line(['repa prepare', data.source, '--out', data.folder, '--size', data.size], {
       '--autoencoder': data.encoder,
+      // Images alone are one process's work.
+      '--processes': processes > 1 && data.encoder !== undefined ? processes : undefined,
     }),
     train: line(['repa train --config', name, '--data', data.folder, '--out', runOf(recipe)], {
       '--processes': processes > 1 ? processes : undefined,

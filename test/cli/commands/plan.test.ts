@@ -53,6 +53,8 @@ test('--gpus: every part of the plan that they share, and that they do not', asy
   expect(eight.speed!.explanation).toContain(
     '8 times that: what exchanging gradients and weights takes nobody has measured',
   )
+  expect(eight.commands.prepare).toContain('--processes 8')
+  expect(one.commands.prepare).not.toContain('--processes')
   expect(eight.commands.train).toContain('--processes 8')
   expect(eight.commands.evaluations[0]!.sample).toContain('--processes 8')
   const { stderr } = await repa('plan', 'sit-b-2-repa', '--gpus', '8')
