@@ -34,7 +34,7 @@ function shifted(tensor) {
   const elements = shape.reduce((a, b) => a * b)
   return native.view(native.empty([elements + 1], native.dtypeOf(tensor), device), 1, shape)
 }
-const STATE = native.fromHost(new Uint8Array(48), [48], 'u8', device)
+const STATE = native.fromHost(new Uint8Array(56), [56], 'u8', device)
 
 /** By the file in native/cuda: what runs its kernels in a dtype. */
 const KERNELS = {}
@@ -292,7 +292,9 @@ function single() {
   native.dropLabels(i32(1, 2, 3), 0.5, 9, 1n, 0, 0, 0)
   for (const place of [(x) => x, shifted]) {
     const [weight, gradient, first, second, ema] = [0, 1, 2, 3, 4].map(() => place(f32(1032)))
-    native.clipGradientNorm(gradient, [8, 16], STATE, 1, 1)
+    const sums = f64(1)
+    native.sumOfSquares(gradient, [8, 16], sums, 0)
+    native.clipGradientNorm(sums, STATE, 1, 1, false)
     for (const copy of [null, 'bf16', 'f16']) {
       const compute = copy && place(native.empty([1032], copy, device))
       native.adamW(
@@ -305,6 +307,7 @@ function single() {
         [8, 16],
         [24, 32],
         STATE,
+        false,
         1e-4,
         0.9,
         0.999,
@@ -312,6 +315,7 @@ function single() {
         0,
         0.999,
       )
+      native.followWeights(weight, ema, compute, STATE, 0.999)
     }
   }
 }

@@ -180,7 +180,7 @@ for (const { device, missing } of DEVICES) {
       for (const loss of [velocityLoss, cosineAlignmentLoss]) {
         expect(() => loss(prediction, three)).toThrow('target is u8; expected f32.')
         using target = narrowTensor(random([1, 2, 3], 2), device, 'f32')
-        expect(() => loss(prediction, target, 1, state)).toThrow('state has shape [40]; expected [48].')
+        expect(() => loss(prediction, target, 1, state)).toThrow('state has shape [40]; expected [56].')
       }
       three.dispose()
     })
