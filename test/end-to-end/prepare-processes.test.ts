@@ -2,10 +2,11 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { isRunning } from '../benchmark/is-running.ts'
 import { folderDigest } from '../data/folder-digest.ts'
 import { freePort } from '../distributed/free-port.ts'
 import { imagesFolder, sharedFolder } from '../shared-folder.ts'
-import { childrenOf, isThere } from './children.ts'
+import { childrenOf } from './children.ts'
 import { writeNarrowTaesd } from './narrow-taesd.ts'
 import { type Ended, Program, type Running } from './program.ts'
 import { writeShapesZip } from './shapes-zip.ts'
@@ -92,7 +93,7 @@ test('ended in every way, and gone on with by other numbers of processes, they l
     end(leader, others)
     const ended = await running.ended
     expect({ ...ended, stderr: without(ended.stderr) }).toMatchObject(how)
-    for (const other of others) await expect.poll(() => isThere(other)).toBe(false)
+    for (const other of others) await expect.poll(() => isRunning(other)).toBe(false)
     // What was known to be done is not made again: the next call begins there.
     before = latentsOf('ended')
     expect(before).toBeGreaterThan(0)

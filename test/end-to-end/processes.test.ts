@@ -4,10 +4,11 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { isRunning } from '../benchmark/is-running.ts'
 import { folderDigest } from '../data/folder-digest.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
 import { freePort } from '../distributed/free-port.ts'
-import { childrenOf, isThere } from './children.ts'
+import { childrenOf } from './children.ts'
 import { Program, until } from './program.ts'
 import { writeShapesZip } from './shapes-zip.ts'
 
@@ -157,7 +158,7 @@ test.each(['a process', 'the leader'])('%s that is killed before all have come l
   const [other] = childrenOf(running.child.pid!)
   process.kill(who === 'the leader' ? running.child.pid! : other!, 'SIGKILL')
   await running.ended
-  await expect.poll(() => isThere(other!), { timeout: 20_000 }).toBe(false)
+  await expect.poll(() => isRunning(other!), { timeout: 20_000 }).toBe(false)
   // Other tests may share some meanwhile, but not for long.
   await expect.poll(async () => (await sharedMemory()).filter((name) => !before.includes(name))).toEqual([])
 })
@@ -209,7 +210,7 @@ test('when the leader is killed, the others end by themselves', async () => {
   const [other] = childrenOf(running.child.pid!)
   running.child.kill('SIGKILL')
   await running.ended
-  await expect.poll(() => isThere(other!)).toBe(false)
+  await expect.poll(() => isRunning(other!)).toBe(false)
 })
 
 test.each([
