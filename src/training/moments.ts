@@ -3,7 +3,7 @@ import { native } from '../native.ts'
 import type { ArenaRole, ParameterArena } from '../nn/parameter-arena.ts'
 import { keep } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { ArenaShare } from './arena-share.ts'
+import type { ArenaShare } from './arena-share.ts'
 
 /** The arrays that AdamW keeps: running means of the gradient and of its square. */
 export type MomentRole = 'firstMoments' | 'secondMoments'
@@ -17,12 +17,12 @@ export class Moments implements Disposable {
   readonly #share: ArenaShare
   readonly #own: Readonly<Record<MomentRole, Tensor>>
 
-  constructor(arena: ParameterArena, world: World) {
+  constructor(arena: ParameterArena, share: ArenaShare, world: World) {
     this.#arena = arena
     this.#world = world
-    this.#share = new ArenaShare(arena, world)
+    this.#share = share
     const make = (role: MomentRole) =>
-      keep(world.size === 1 ? this.#share.of(arena.array(role)) : Tensor.zeros([this.#share.length], arena.device))
+      keep(world.size === 1 ? share.of(arena.array(role)) : Tensor.zeros([share.length], arena.device))
     this.#own = { firstMoments: make('firstMoments'), secondMoments: make('secondMoments') }
   }
 

@@ -86,8 +86,6 @@ export class AdamW implements Disposable {
   readonly #arena: ParameterArena
   readonly #world: World
   readonly #share: ArenaShare
-  /** This process's part of the arena's. */
-  readonly #gradients: Tensor
   /** Of the squares of the gradient, of every process's share: f64 [processes]. */
   readonly #sums: Tensor
   readonly #state: Tensor
@@ -99,8 +97,7 @@ export class AdamW implements Disposable {
     this.#world = world
     this.#share = new ArenaShare(arena, world)
     arena.allocateGradients()
-    this.#gradients = keep(this.#share.of(arena.array('gradients')))
-    this.moments = new Moments(arena, world)
+    this.moments = new Moments(arena, this.#share, world)
     native().copy(arena.array('ema').handle, arena.array('weights').handle)
     this.#sums = keep(Tensor.empty([world.size], arena.device, 'f64'))
     this.#state = keep(Tensor.empty([STATE_BYTES], arena.device, 'u8'))
@@ -125,10 +122,10 @@ export class AdamW implements Disposable {
     const share = this.#share
     const isWhole = world.size === 1
     const frozen = holdsLate ? unionOf(arena.frozen, late) : arena.frozen
-    const ema = arena.array('ema')
     const [sums, state] = [this.#sums.handle, this.#state.handle]
     world.reduceScatterSum(arena.array('gradients'), share.equal)
-    native().sumOfSquares(this.#gradients.handle, share.ranges(frozen), sums, world.rank)
+    using gradients = share.of(arena.array('gradients'))
+    native().sumOfSquares(gradients.handle, share.ranges(frozen), sums, world.rank)
     world.allGather(this.#sums, 1)
     native().clipGradientNorm(sums, state, maxGradNorm, gradientScale, holdsLate)
     for (const { part, isInside } of share.cutAt(holdsLate ? [] : late)) {
@@ -137,7 +134,7 @@ export class AdamW implements Disposable {
     if (isWhole) return
     const weights = arena.array('weights')
     world.allGather(weights, share.equal)
-    native().followWeights(weights.handle, ema.handle, arena.compute?.handle ?? null, state, emaDecay)
+    native().followWeights(weights.handle, arena.array('ema').handle, arena.compute?.handle ?? null, state, emaDecay)
   }
 
   /** AdamW over a part of the share, all of it late parameters or none; of a process on its own with the EMA and the copy of the weights. */
@@ -203,7 +200,7 @@ export class AdamW implements Disposable {
   }
 
   dispose(): void {
-    for (const own of [this.#gradients, this.moments, this.#sums, this.#state]) own.dispose()
+    for (const own of [this.moments, this.#sums, this.#state]) own.dispose()
   }
 
   [Symbol.dispose](): void {
