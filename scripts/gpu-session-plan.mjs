@@ -76,12 +76,12 @@ const COMPILER_CACHE = {
 }
 
 /**
- * @param {{ root: string, out: string, device: string, python?: string, sanitizer?: string, ncu?: string, cublasLt?: string, nccl?: string }} where
- * `python`: one that can import torch; `sanitizer`: compute-sanitizer; `ncu`: Nsight Compute; `cublasLt`, `nccl`: their files; undefined where
- * there is none
+ * @param {{ root: string, out: string, device: string, capability?: string, python?: string, sanitizer?: string, ncu?: string, cublasLt?: string, nccl?: string }} where
+ * `capability`: the GPU's, `9.0`; `python`: one that can import torch; `sanitizer`: compute-sanitizer; `ncu`: Nsight Compute; `cublasLt`,
+ * `nccl`: their files; undefined where there is none
  * @returns {Step[]}
  */
-export function gpuSessionPlan({ root, out, device, python, sanitizer, ncu, cublasLt, nccl }) {
+export function gpuSessionPlan({ root, out, device, capability, python, sanitizer, ncu, cublasLt, nccl }) {
   const node = process.execPath
   const repa = (...words) => [node, join(root, 'dist/cli/main.js'), ...words, '--device', device, '--json']
   const probes = join(root, 'build/conformance/conformance')
@@ -89,6 +89,11 @@ export function gpuSessionPlan({ root, out, device, python, sanitizer, ncu, cubl
   const noProbes = existsSync(probes) ? undefined : 'build/conformance/conformance is not here (npm run pack:offline)'
   const noDump = existsSync(shim) ? noProbes : 'build/conformance/shim-dump is not here (npm run pack:offline)'
   const noSanitizer = sanitizer ? undefined : 'there is no compute-sanitizer here'
+  const noHopper =
+    capability === '9.0'
+      ? undefined
+      : `those kernels are for compute capability 9.0, and ${device} has ${capability ?? 'none'}`
+  const lackOfChoice = (env) => (Object.keys(env).length > 0 ? noHopper : undefined)
   const noProfiler = ncu ? undefined : 'there is no Nsight Compute (ncu) here'
   const noPython = python ? undefined : 'there is no python3 with torch here'
   const noLibrary = cublasLt ? undefined : 'there is no cuBLASLt here'
@@ -131,6 +136,7 @@ export function gpuSessionPlan({ root, out, device, python, sanitizer, ncu, cubl
         limit: 120,
         json: 'object',
         env,
+        missing: lackOfChoice(env),
       },
       {
         name: `step of SiT-XL/2 at batch 256 ${choice}`,
@@ -139,6 +145,7 @@ export function gpuSessionPlan({ root, out, device, python, sanitizer, ncu, cubl
         limit: 90,
         json: 'object',
         env,
+        missing: lackOfChoice(env),
       },
     ]),
     ...PROFILED.map(([choice, env]) => ({
@@ -148,7 +155,7 @@ export function gpuSessionPlan({ root, out, device, python, sanitizer, ncu, cubl
       limit: 200,
       json: 'lines',
       env: { ...env, REPA_NCU: ncu ?? '' },
-      missing: noProfiler,
+      missing: noProfiler ?? lackOfChoice(env),
     })),
     {
       name: 'sampling of SiT-XL/2 beside PyTorch',

@@ -37,6 +37,7 @@ interface Plan {
     root: string
     out: string
     device: string
+    capability?: string
     python?: string
     sanitizer?: string
     ncu?: string
@@ -147,7 +148,7 @@ describe('the command line', () => {
 })
 
 test('every command of the plan is one, and what this machine lacks is said', async () => {
-  const where = { root: ROOT, out: '/somewhere', device: 'cuda:0' }
+  const where = { root: ROOT, out: '/somewhere', device: 'cuda:0', capability: '9.0' }
   const plan = gpuSessionPlan({ ...where, python: 'python3', sanitizer: 'compute-sanitizer', ncu: 'ncu' })
   expect(new Set(plan.map(({ name }) => name)).size).toBe(plan.length)
   for (const { command, limit, json } of plan) {
@@ -182,4 +183,13 @@ test('every command of the plan is one, and what this machine lacks is said', as
   expect(lacks('python')).toEqual(new Set(['there is no python3 with torch here']))
   expect(lacks('profile')).toEqual(new Set(['there is no Nsight Compute (ncu) here']))
   expect(lacks('sanitizer')).toEqual(new Set(['there is no compute-sanitizer here']))
+  expect(lacks('choices')).toEqual(new Set([undefined]))
+  // Elsewhere the settings that ask for Hopper's kernels are refused.
+  const ampere = gpuSessionPlan({ ...where, ncu: 'ncu', capability: '8.0' })
+  const asking = ({ env = {} }: Step) => ['REPA_GEMM', 'REPA_ATTENTION'].some((name) => name in env)
+  for (const one of ampere.filter(({ group }) => group === 'choices' || group === 'profile')) {
+    const why = 'those kernels are for compute capability 9.0, and cuda:0 has 8.0'
+    expect([one.name, one.missing]).toEqual([one.name, asking(one) ? why : undefined])
+  }
+  expect(ampere.filter(asking).length).toBe(plan.filter(asking).length)
 })
