@@ -14,8 +14,7 @@ export interface DatasetListing {
   readonly latents: readonly string[] | undefined
   readonly labels: Int32Array
   readonly classNames: readonly string[] | undefined
-  /** What latents are multiplied by for training. */
-  /** Undefined where nothing states it. */
+  /** What latents are multiplied by for training; undefined where nothing states it. */
   readonly latentScale: number | undefined
   /** Whether there are latents and cached features of the images' mirror images. */
   readonly flip: boolean
