@@ -11,6 +11,7 @@ import { linearCombination } from '../tensor/ops/float64.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { dopri5 } from './dopri5.ts'
 import { ConditionalModel, type Guidance, guidedChannels, isGuidedAt } from './guidance.ts'
+import { linspace } from './linspace.ts'
 import { pathCoefficients } from './path.ts'
 import { stepThrough } from './step-through.ts'
 
@@ -33,7 +34,7 @@ export interface SamplerOptions {
 
 /** Times of the ODE: N + 1 from 1 to 0. */
 export function odeTimes(steps: number): number[] {
-  return Array.from({ length: steps + 1 }, (_, i) => 1 - i / steps)
+  return linspace(1, 0, steps + 1)
 }
 
 /** SiT's (sample_ddp.py). */
@@ -44,8 +45,7 @@ const LAST_STEP = 0.04
 
 /** Times of the SDE: N from 1 to 0.04, then 0. */
 export function sdeTimes(steps: number): number[] {
-  const times = Array.from({ length: steps }, (_, i) => 1 - ((1 - LAST_STEP) * i) / Math.max(1, steps - 1))
-  return [...times, 0]
+  return [...linspace(1, LAST_STEP, steps), 0]
 }
 
 /**
