@@ -35,6 +35,8 @@ export interface DiffusionSamplerOptions extends DenoiseOptions {
 /**
  * Samples from noise [B, C, H, W] (f32) with a class label for each sample (the null class: none). Returns the last state, f64
  * [B, C, H, W]; the caller disposes it. Throws the signal's reason when aborted.
+ *
+ * @throws {RangeError} for a label that is none of the model's, and for guidance of a model without a null class
  */
 export async function sampleDiffusion(
   model: DiT,
@@ -44,7 +46,7 @@ export async function sampleDiffusion(
 ): Promise<Tensor> {
   const { steps, guidance, observeInput } = options
   const diffusion = gaussianDiffusion({ steps: DIFFUSION_STEPS, respacing: String(steps) })
-  using conditional = new ConditionalModel(model, labels, guidance?.nullLabel)
+  using conditional = new ConditionalModel(model, labels, guidance)
   const predict = (x: Tensor, t: number): Tensor => {
     observeInput?.(x, t)
     if (!isGuidedAt(guidance, t / (DIFFUSION_STEPS - 1))) return conditional.predict(x, t)

@@ -32,7 +32,10 @@ export class ConditionalModel implements Disposable {
   readonly #labels: Tensor
   readonly #doubledLabels: Tensor
 
-  constructor(model: DiffusionTransformer, labels: Int32Array, nullLabel = model.nullClass) {
+  /** @throws {RangeError} for a label that is none of the model's, the null label among them where there is guidance */
+  constructor(model: DiffusionTransformer, labels: Int32Array, guidance?: Guidance) {
+    const nullLabel = guidance?.nullLabel ?? model.nullClass
+    requireLabels(model, labels, guidance && guidance.scale > 1 ? { ...guidance, nullLabel } : undefined)
     this.model = model
     const doubled = new Int32Array(2 * labels.length).fill(nullLabel)
     doubled.set(labels)
@@ -58,4 +61,25 @@ export class ConditionalModel implements Disposable {
     this.#labels.dispose()
     this.#doubledLabels.dispose()
   }
+}
+
+/** A label without a row in the table would be an embedding of NaN, and every pixel with it. */
+function requireLabels(
+  { config: { classes, classDropout } }: DiffusionTransformer,
+  labels: Int32Array,
+  guidance: { readonly scale: number; readonly nullLabel: number } | undefined,
+): void {
+  const rows = classDropout > 0 ? classes + 1 : classes
+  const isThere = (label: number) => label >= 0 && label < rows
+  const wrong = labels.find((label) => !isThere(label))
+  if (wrong !== undefined) {
+    const orNone = classDropout > 0 ? `, and ${classes} for none` : ''
+    throw new RangeError(`There is no class ${wrong}: the model has the classes 0 to ${classes - 1}${orNone}.`)
+  }
+  if (!guidance || isThere(guidance.nullLabel)) return
+  const { scale, nullLabel } = guidance
+  throw new RangeError(
+    `Guidance of scale ${scale} needs a null class, and there is no ${nullLabel}` +
+      `${classDropout > 0 ? '.' : ': the model was made without label dropout. Sample it with a scale of 1.'}`,
+  )
 }

@@ -51,6 +51,8 @@ export function sdeTimes(steps: number): number[] {
 /**
  * Samples from noise [B, C, H, W] (f32) with a class label for each sample (the null class: none). Returns the state at
  * t = 0, f64 [B, C, H, W]; the caller disposes it. Throws the signal's reason when aborted.
+ *
+ * @throws {RangeError} for a label that is none of the model's, and for guidance of a model without a null class
  */
 export async function sample(model: SiT, noise: Tensor, labels: Int32Array, options: SamplerOptions): Promise<Tensor> {
   const { mode, solver = 'euler', steps, signal, onStep } = options
@@ -86,7 +88,7 @@ class VelocityField implements Disposable {
 
   constructor(model: SiT, labels: Int32Array, options: SamplerOptions) {
     this.#model = model
-    this.#conditional = new ConditionalModel(model, labels, options.guidance?.nullLabel)
+    this.#conditional = new ConditionalModel(model, labels, options.guidance)
     this.#options = options
     this.path = options.path ?? 'linear'
   }

@@ -1,0 +1,54 @@
+import { describe, expect, test } from 'vitest'
+import { sampleDiffusion } from '../../src/diffusion/ddpm-sampler.ts'
+import { sample } from '../../src/diffusion/samplers.ts'
+import { DiT } from '../../src/models/dit.ts'
+import { SiT } from '../../src/models/sit.ts'
+import { Tensor } from '../../src/tensor/tensor.ts'
+
+const SIZES = { depth: 1, hidden: 16, heads: 1, patch: 2 } as const
+
+/** Two steps of a model of 3 classes. */
+async function sampled(
+  kind: 'SiT' | 'DiT',
+  options: { classDropout: number; label: number; scale?: number; nullLabel?: number },
+): Promise<Float64Array> {
+  const { classDropout, label, scale = 1, nullLabel } = options
+  const config = { classes: 3, classDropout, channels: 3, inputSize: [4, 4] as [number, number] }
+  const guidance = { scale, low: 0, high: 1, ...(nullLabel !== undefined && { nullLabel }) }
+  using noise = Tensor.full([1, 3, 4, 4], 1, 'cpu')
+  const labels = Int32Array.of(label)
+  if (kind === 'SiT') {
+    using model = SiT.create(SIZES, config)
+    using state = await sample(model, noise, labels, { mode: 'ode', steps: 2, guidance })
+    return await state.dataAs('f64')
+  }
+  using model = DiT.create(SIZES, config)
+  using state = await sampleDiffusion(model, noise, labels, { mode: 'ddim', steps: 2, guidance })
+  return await state.dataAs('f64')
+}
+
+describe.each(['SiT', 'DiT'] as const)('a %s', (kind) => {
+  test.each([
+    { classDropout: 0.1, label: 3, what: 'the null class' },
+    { classDropout: 0.1, label: 2, scale: 2, what: 'guidance' },
+    { classDropout: 0, label: 2, scale: 1, what: 'no null class and no guidance' },
+    { classDropout: 0, label: 2, scale: 2, nullLabel: 0, what: 'a null label of the caller' },
+  ])('is sampled with $what', async ({ what: _, ...options }) => {
+    expect((await sampled(kind, options)).every(Number.isFinite)).toBe(true)
+  })
+
+  test.each([
+    { classDropout: 0.1, label: 4, error: 'There is no class 4: the model has the classes 0 to 2, and 3 for none.' },
+    { classDropout: 0.1, label: -1, error: 'There is no class -1: the model has the classes 0 to 2, and 3 for none.' },
+    { classDropout: 0, label: 3, error: 'There is no class 3: the model has the classes 0 to 2.' },
+    {
+      classDropout: 0,
+      label: 2,
+      scale: 2,
+      error:
+        'Guidance of scale 2 needs a null class, and there is no 3: the model was made without label dropout. Sample it with a scale of 1.',
+    },
+  ])('refuses: $error', async ({ error, ...options }) => {
+    await expect(sampled(kind, options)).rejects.toThrow(new RangeError(error))
+  })
+})
