@@ -9,6 +9,8 @@ import {
   trainingSchema,
 } from '../training/configuration.ts'
 
+const probability = z.number().min(0).max(1)
+
 /** The settings of REPA's train.py that this package knows, as a checkpoint's `args` have them. */
 export const referenceArgumentsSchema = z.object({
   model: z.string().nullish(),
@@ -17,6 +19,11 @@ export const referenceArgumentsSchema = z.object({
   encoder_depth: z.int().positive().nullish(),
   /** The model's constructor's; the reference's presets set it, and only files that were written here say it. */
   num_heads: z.int().positive().nullish(),
+  /** Likewise; the reference's own is always 0.1. */
+  class_dropout_prob: probability.nullish(),
+  /** Drops labels a second time, before the model does, where `legacy` is set; else nothing reads it. */
+  cfg_prob: probability.nullish(),
+  legacy: z.boolean().nullish(),
   enc_type: z.string().nullish(),
   batch_size: z.int().positive().nullish(),
   max_train_steps: z.int().positive().nullish(),
@@ -79,6 +86,22 @@ export function trainingConfigurationOf(
   return parseConfiguration(trainingSchema, options, `${path}: args`)
 }
 
+/** `cfg_prob` where it is not given (train.py). */
+const CFG_PROB = 0.1
+
+/** With which probability the reference's training dropped the labels of a model whose shapes tell `model`. */
+export function classDropoutOf(args: ReferenceArguments, model: AnyTransformerConfig, notes: string[]): number {
+  if (model.classDropout === 0) return 0
+  const own = args.class_dropout_prob ?? model.classDropout
+  if (!args.legacy) return own
+  const before = args.cfg_prob ?? CFG_PROB
+  const both = before + own - before * own
+  notes.push(
+    `The reference's training dropped labels twice, by --cfg-prob ${before} and by ${own} (--legacy): the configuration says ${both}.`,
+  )
+  return both
+}
+
 /** The reverse: what the reference's scripts would have been called with. A run without a configuration gives its model. */
 export function referenceArgumentsOf(
   configuration: unknown,
@@ -109,6 +132,7 @@ export function referenceArgumentsOf(
     }),
     num_classes: model.classes,
     num_heads: model.heads,
+    class_dropout_prob: model.classDropout,
     encoder_depth: model.alignDepth,
     qk_norm: model.qkNorm,
     resolution: model.inputSize[0] * LATENT_PIXELS,

@@ -25,6 +25,7 @@ import { trainingSchema } from '../training/configuration.ts'
 import { REPA_ADAMW } from '../training/optimizer.ts'
 import { type ModelKnowledge, modelConfigOf } from './model-configuration.ts'
 import {
+  classDropoutOf,
   type ReferenceParameterGroup,
   referenceArgumentsOf,
   referenceArgumentsSchema,
@@ -74,7 +75,8 @@ export async function readReferenceCheckpoint(
     ...(settings.encoder_depth != null && { alignDepth: settings.encoder_depth }),
     ...given,
   }
-  const model = await modelConfigOf(weights, known, path, notes)
+  const shown = await modelConfigOf(weights, known, path, notes)
+  const model = { ...shown, classDropout: classDropoutOf(settings, shown, notes) }
   const entries = transformerEntries(model)
   const fittedWeights = fitted(entries, weights, 'weights', path)
   const order = [...weights.keys()].flatMap((name) => entries.find((entry) => entry.name === name) ?? [])

@@ -216,6 +216,38 @@ describe('training checkpoints', () => {
     )
   })
 
+  const TWICE = ["The reference's training dropped labels twice, by --cfg-prob 0.1 and by 0.1 (--legacy)"]
+  const DROPOUTS: readonly { args: Record<string, boolean | number>; classDropout: number; said: readonly string[] }[] =
+    [
+      { args: { legacy: true, cfg_prob: 0.1 }, classDropout: 0.19, said: TWICE },
+      { args: { legacy: true }, classDropout: 0.19, said: TWICE },
+      { args: { legacy: false, cfg_prob: 0.5 }, classDropout: 0.1, said: [] },
+      { args: { cfg_prob: 0.5 }, classDropout: 0.1, said: [] },
+      { args: { cfg_prob: 0.1, class_dropout_prob: 0.25 }, classDropout: 0.25, said: [] },
+    ]
+  test.each(DROPOUTS)(
+    "labels are dropped as the reference's training did, $args",
+    async ({ args, classDropout, said }) => {
+      const reference = referenceCheckpoint()
+      const { folder, path } = await written('0000007.pt', { ...reference, args: { ...reference.args, ...args } })
+      const [run, back, again] = ['run', 'back.pt', 'again'].map((name) => join(folder, name)) as [
+        string,
+        string,
+        string,
+      ]
+      const { notes } = await convert(path, run, { heads: 2 })
+      expect(notes).toEqual(said.map((what) => `${what}: the configuration says ${classDropout}.`))
+      // And of a run made here.
+      await convert(run, back)
+      await convert(back, again, { heads: 2 })
+      for (const checkpoint of [run, again]) {
+        const { model, configuration } = await readCheckpointState(checkpoint)
+        expect(model.classDropout).toBe(classDropout)
+        expect(configuration).toMatchObject({ training: { classDropout } })
+      }
+    },
+  )
+
   test('without its settings, what is assumed is said', async () => {
     const { args: _, ...rest } = referenceCheckpoint()
     const { folder, path } = await written('bare.pt', rest)
