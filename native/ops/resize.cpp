@@ -7,8 +7,9 @@
 namespace repa::ops {
 namespace {
 
-// torch keeps the scale of float32 images in float32, and computes with it in double: at the far end of 256 pixels that moves
-// the sample points by 7e-6, which is more than everything else that rounds.
+// torch keeps the scale of float32 images in float32: at the far end of 256 pixels that moves the sample points by 7e-6, which is
+// more than everything else that rounds. Torch 1.13 computes with it in double, on a CPU, and so do the kernels here. Torch 2.13
+// rounds the sample point to float32 too, which moves it as far again.
 double roundedScale(double given, int64_t inputs, int64_t outputs) {
   return given > 0 ? static_cast<float>(given) : static_cast<float>(inputs) / static_cast<float>(outputs);
 }

@@ -19,8 +19,9 @@ export const HALF: ChannelStatistics = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 
 
 /**
  * RGB images u8 [B, 3, H, W] → x / 255, normalised by the statistics, and resized: [B, 3, height, width], f32. The resizing is
- * torch's bicubic (a = −0.75, half-pixel centres, no antialias; with `antialias` a = −0.5), and nothing is clamped. REPA resizes
- * CLIP's images before it normalises them and all others after; an interpolation whose weights sum to 1 gives the same in either order.
+ * torch's bicubic (a = −0.75, half-pixel centres, no antialias; with `antialias` a = −0.5), and nothing is clamped. Sample points are
+ * those of torch 1.13 on a CPU; torch 2 rounds them to float32, by which noise of 256 pixels at 224 differs by 5e-5. REPA resizes CLIP's
+ * images before it normalises them and all others after; an interpolation whose weights sum to 1 gives the same in either order.
  */
 export function normalizedInput(
   images: Tensor,
