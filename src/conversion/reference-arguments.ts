@@ -25,7 +25,9 @@ export const referenceArgumentsSchema = z.object({
   cfg_prob: probability.nullish(),
   legacy: z.boolean().nullish(),
   enc_type: z.string().nullish(),
+  /** Of one pass, of which a step makes `gradient_accumulation_steps`. */
   batch_size: z.int().positive().nullish(),
+  gradient_accumulation_steps: z.int().positive().nullish(),
   max_train_steps: z.int().positive().nullish(),
   checkpointing_steps: z.int().positive().nullish(),
   sampling_steps: z.int().positive().nullish(),
@@ -60,11 +62,13 @@ export function trainingConfigurationOf(
   path: string,
   notes: string[],
 ): TrainingConfiguration {
+  const accumulate = args.gradient_accumulation_steps ?? 1
   const options: TrainingOptions = withoutUndefined({
     model: modelSetting(model),
     encoders: encodersOf(args, model, notes),
     steps: args.max_train_steps ?? undefined,
-    batch: args.batch_size ?? undefined,
+    batch: args.batch_size == null ? undefined : args.batch_size * accumulate,
+    accumulate,
     learningRate: group?.lr ?? args.learning_rate ?? undefined,
     betas: group ? [...group.betas] : pair(args.adam_beta1, args.adam_beta2),
     epsilon: group?.eps ?? args.adam_epsilon ?? undefined,
@@ -114,7 +118,8 @@ export function referenceArgumentsOf(
     ...(training && {
       data_dir: stored.data!.data,
       enc_type: training.encoders.map(({ name }) => name).join(','),
-      batch_size: training.batch,
+      batch_size: training.batch / training.accumulate,
+      gradient_accumulation_steps: training.accumulate,
       max_train_steps: training.steps,
       checkpointing_steps: training.checkpointEvery,
       sampling_steps: training.sampleEvery,

@@ -248,6 +248,19 @@ describe('training checkpoints', () => {
     },
   )
 
+  test('passes that the reference accumulated are passes of one batch', async () => {
+    const reference = referenceCheckpoint()
+    const args = { ...reference.args, batch_size: 32, gradient_accumulation_steps: 4 }
+    const { folder, path } = await written('0000007.pt', { ...reference, args })
+    const [run, back] = ['run', 'back.pt'].map((name) => join(folder, name)) as [string, string]
+    await convert(path, run, { heads: 2 })
+    expect((await readCheckpointState(run)).configuration).toMatchObject({ training: { batch: 128, accumulate: 4 } })
+    await convert(run, back)
+    const said = ((await torchValue(back)) as Map<string, Map<string, unknown>>).get('args')!
+    expect(said.get('batch_size')).toBe(32)
+    expect(said.get('gradient_accumulation_steps')).toBe(4)
+  })
+
   test('without its settings, what is assumed is said', async () => {
     const { args: _, ...rest } = referenceCheckpoint()
     const { folder, path } = await written('bare.pt', rest)
