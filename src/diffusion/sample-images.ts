@@ -50,8 +50,9 @@ export interface SampledImages {
 export type SampleImagesOptions = SamplingOptions & BatchOptions
 
 /**
- * Samples images in batches. Image number i depends on the seed, i and its label alone, never on the batch: its noise is that
- * of sample i.
+ * Samples images in batches. Image number i depends on the seed, i and its label alone: its noise is that of sample i, and the batch
+ * moves no more than the last bits of its sums. Not so with dopri5, which chooses its steps by the errors of all images of a batch: there
+ * another batch gives other images, within the tolerance.
  */
 export async function* sampleImages(
   model: AnyTransformer,

@@ -25,7 +25,8 @@ export const sampleCommand = defineCommand({
       type: 'enum',
       values: ['euler', 'heun', 'dopri5'],
       default: 'euler',
-      description: 'of the ODE; dopri5 chooses its steps itself, as the original SiT is evaluated',
+      description:
+        'of the ODE; dopri5 chooses its steps itself, as the original SiT is evaluated: by the errors of a whole --batch, on which images then depend',
     },
     steps: { type: 'integer', min: 1, default: 250, description: 'solver steps; of a DiT, how many of its 1000' },
     eta: { type: 'number', min: 0, max: 1, default: 0, description: "of DDIM: its share of DDPM's noise" },
