@@ -29,6 +29,8 @@ void registerStream(CUstream_st* stream);
 bool forgetStream(CUstream_st* stream);
 void registerCapture(CUgraph_st* graph);
 void forgetCapture(CUgraph_st* graph);
+/// Whether it is under way.
+bool isCapture(CUgraph_st* graph);
 
 /// Whether captures under way forbid a call that needs a device to itself. There will be no graph of these, for it has been tried.
 bool captureForbids();

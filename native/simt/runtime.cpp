@@ -89,6 +89,11 @@ void forgetCapture(CUgraph_st* graph) {
   captures.erase(graph);
 }
 
+bool isCapture(CUgraph_st* graph) {
+  std::lock_guard lock(stateMutex);
+  return captures.contains(graph);
+}
+
 bool captureForbids() {
   std::lock_guard lock(stateMutex);
   bool forbids = false;
@@ -344,6 +349,8 @@ constexpr ErrorText errorTexts[] = {
     {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported", "operation not permitted when stream is capturing"},
     {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated", "operation failed due to a previous error during capture"},
     {cudaErrorStreamCaptureUnjoined, "cudaErrorStreamCaptureUnjoined", "capturing stream has unjoined work"},
+    {cudaErrorStreamCaptureIsolation, "cudaErrorStreamCaptureIsolation", "dependency created on uncaptured work in another stream"},
+    {cudaErrorCapturedEvent, "cudaErrorCapturedEvent", "operation not permitted on an event last recorded in a capturing stream"},
     {cudaErrorUnknown, "cudaErrorUnknown", "unknown error"},
 };
 

@@ -14,6 +14,7 @@ CUstream_st::~CUstream_st() {
 void CUstream_st::enqueue(repa::simt::Task task) {
   if (capture) {
     capture->tasks.push_back(std::move(task));
+    ++capture->before[this][this];
     return;
   }
   {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -14,11 +15,15 @@
 
 namespace repa::simt {
 
+/// How many of a graph's tasks, by the stream that each was captured from, come before a point of it.
+using CapturedBefore = std::map<CUstream_st*, size_t>;
+
 /// One record of an event.
 struct EventRecord {
   bool reached = false;
   double milliseconds = 0;
   CUgraph_st* capture = nullptr;  // recorded while capturing: a fork or a join, not a point in time
+  CapturedBefore before;          // then
 };
 
 using Task = std::function<void()>;
@@ -29,8 +34,8 @@ struct CUgraph_st {
   std::vector<repa::simt::Task> tasks;  // in an order that respects every edge: the order of capture
   cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
   CUstream_st* origin = nullptr;
-  std::vector<CUstream_st*> joined;  // streams that capture into it
-  bool invalidated = false;          // by a call that may not be made meanwhile
+  std::map<CUstream_st*, repa::simt::CapturedBefore> before;  // what the next task of each stream that captures into it comes behind
+  bool invalidated = false;                                   // by a call that may not be made meanwhile
 };
 
 struct CUgraphExec_st {

@@ -1,4 +1,5 @@
 // Streams, events and graphs in the runtime API.
+#include <algorithm>
 #include <chrono>
 #include <memory>
 
@@ -72,12 +73,17 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
   if (!event->record) return cudaSuccess;  // never recorded: nothing to wait for
   CUstream_st& queue = streamOf(stream);
   if (CUgraph_st* graph = event->record->capture) {
-    if (queue.capture == graph) return cudaSuccess;
-    if (captureEnds(queue.capture)) return report(cudaErrorStreamCaptureInvalidated);
+    if (!isCapture(graph)) return report(cudaErrorCapturedEvent);
+    if (queue.capture != graph && captureEnds(queue.capture)) return report(cudaErrorStreamCaptureInvalidated);
     queue.capture = graph;
-    graph->joined.push_back(&queue);
+    for (const auto& [stream, tasks] : event->record->before) {
+      size_t& before = graph->before[&queue][stream];
+      before = std::max(before, tasks);
+    }
     return cudaSuccess;
   }
+  // A graph holds no point in time outside of it.
+  if (captureEnds(queue.capture)) return report(cudaErrorStreamCaptureIsolation);
   queue.enqueue([record = event->record] { waitForRecord(*record); });
   return cudaSuccess;
 }
@@ -110,7 +116,10 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   CUstream_st& queue = streamOf(stream);
   event->record = std::make_shared<EventRecord>();
   event->record->capture = queue.capture;
-  if (queue.capture) return cudaSuccess;
+  if (queue.capture) {
+    event->record->before = queue.capture->before[&queue];
+    return cudaSuccess;
+  }
   queue.enqueue([record = event->record] {
     {
       std::lock_guard lock(eventMutex);
@@ -153,7 +162,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
   auto* graph = new CUgraph_st;
   graph->mode = mode;
   graph->origin = stream;
-  graph->joined.push_back(stream);
+  graph->before[stream];
   stream->capture = graph;
   registerCapture(graph);
   return cudaSuccess;
@@ -163,12 +172,18 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   *graph = nullptr;
   if (!stream || !stream->capture || stream->capture->origin != stream) return report(cudaErrorInvalidValue);
   *graph = stream->capture;
-  for (CUstream_st* joined : (*graph)->joined) joined->capture = nullptr;
+  auto& before = (*graph)->before;
+  bool joined = true;
+  for (auto& [each, behind] : before) {
+    each->capture = nullptr;
+    joined &= behind[each] <= before[stream][each];
+  }
   forgetCapture(*graph);
-  if (!(*graph)->invalidated) return cudaSuccess;
+  if (!(*graph)->invalidated && joined) return cudaSuccess;
+  const cudaError_t error = (*graph)->invalidated ? cudaErrorStreamCaptureInvalidated : cudaErrorStreamCaptureUnjoined;
   delete *graph;
   *graph = nullptr;
-  return report(cudaErrorStreamCaptureInvalidated);
+  return report(error);
 }
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {

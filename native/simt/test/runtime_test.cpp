@@ -114,6 +114,53 @@ TEST(graphs_replay_what_was_captured) {
   cudaEventDestroy(join);
 }
 
+TEST(a_captured_stream_that_is_not_joined_leaves_no_graph) {
+  Stream stream, side, further;
+  cudaEvent_t fork, join, before;
+  for (cudaEvent_t* event : {&fork, &join, &before}) check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "make an event");
+  DeviceArray<float> values(64);
+  check(cudaEventRecord(before, side), "record an event");
+  /// What a body's last call returns, and then the end of the capture that it is in, with the side stream forked.
+  const auto captured = [&](auto body) {
+    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "begin the capture");
+    check(cudaEventRecord(fork, stream), "fork");
+    check(cudaStreamWaitEvent(side, fork, 0), "fork");
+    add(side, values, 1);
+    const cudaError_t called = body();
+    cudaGraph_t graph = nullptr;
+    const cudaError_t ended = cudaStreamEndCapture(stream, &graph);
+    cudaGetLastError();
+    expect((ended == cudaSuccess) == (graph != nullptr), "a graph of no capture, or none of one");
+    if (graph) check(cudaGraphDestroy(graph), "destroy");
+    return std::pair(called, ended);
+  };
+  const auto waitFor = [&](cudaStream_t waiting, cudaStream_t other) {
+    check(cudaEventRecord(join, other), "record an event");
+    return cudaStreamWaitEvent(waiting, join, 0);
+  };
+  const auto unjoined = std::pair(cudaSuccess, cudaErrorStreamCaptureUnjoined);
+  expect(captured([&] { return cudaSuccess; }) == unjoined, "a side stream that nobody waited for");
+  expect(captured([&] { return waitFor(stream, side); }) == std::pair(cudaSuccess, cudaSuccess), "a side stream that was joined");
+  expect(captured([&] {
+           const cudaError_t waited = waitFor(stream, side);
+           add(side, values, 1);
+           return waited;
+         }) == unjoined,
+         "work after the join");
+  expect(captured([&] { return waitFor(further, side); }) == unjoined, "a side stream that was joined to another one alone");
+  expect(captured([&] {
+           check(waitFor(further, side), "join");
+           return waitFor(stream, further);
+         }) == std::pair(cudaSuccess, cudaSuccess),
+         "a side stream that was joined by way of another one");
+  expect(captured([&] { return cudaStreamWaitEvent(stream, before, 0); }) ==
+             std::pair(cudaErrorStreamCaptureIsolation, cudaErrorStreamCaptureInvalidated),
+         "waiting for what is not captured");
+  expect(cudaStreamWaitEvent(side, join, 0) == cudaErrorCapturedEvent, "waiting for what was captured once");
+  cudaGetLastError();
+  for (cudaEvent_t event : {fork, join, before}) cudaEventDestroy(event);
+}
+
 TEST(a_forbidden_call_ends_a_capture) {
   Stream stream;
   cudaEvent_t before, within;
