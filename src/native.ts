@@ -92,9 +92,11 @@ export interface NativeAddon {
   communicatorId(device: string, size: number): string
   openCommunicator(device: string, id: string, rank: number, size: number): Promise<number>
   allReduceSum(communicator: number, tensors: readonly T[]): void
-  reduceScatterSum(communicator: number, tensor: T, share: number): void
   allGather(communicator: number, tensor: T, share: number): void
   broadcast(communicator: number, tensor: T, root: number): void
+  beginReduceSum(communicator: number, tensor: T, share: number, ranges: readonly number[]): void
+  beginAllGather(communicator: number, tensor: T, share: number): void
+  awaitBegun(communicator: number): void
   abortCommunicator(communicator: number, reason: string): void
   closeCommunicator(communicator: number): void
 

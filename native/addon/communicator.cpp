@@ -40,9 +40,11 @@ const Export kExports[] = {
            [number](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, static_cast<double>(*number)); });
      }},
     {"allReduceSum", bind<ops::allReduceSum>, {"communicator", "tensors"}},
-    {"reduceScatterSum", bind<ops::reduceScatterSum>, {"communicator", "tensor", "share"}},
     {"allGather", bind<ops::allGather>, {"communicator", "tensor", "share"}},
     {"broadcast", bind<ops::broadcast>, {"communicator", "tensor", "root"}},
+    {"beginReduceSum", bind<ops::beginReduceSum>, {"communicator", "tensor", "share", "ranges"}},
+    {"beginAllGather", bind<ops::beginAllGather>, {"communicator", "tensor", "share"}},
+    {"awaitBegun", bind<ops::awaitBegun>, {"communicator"}},
     {"abortCommunicator", bind<ops::abortCommunicator>, {"communicator", "reason"}},
     {"closeCommunicator", bind<ops::closeCommunicator>, {"communicator"}},
 };

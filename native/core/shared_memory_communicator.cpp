@@ -278,19 +278,29 @@ void SharedMemoryCommunicator::allReduceSum(const std::vector<Tensor>& tensors) 
 
 namespace {
 
-/// `floats` at `data`, which the processes divide, in rounds of at most `place` floats of each share.
+/// What each process owns of a range of `floats` that they divide, by rank.
+std::vector<ArenaRange> ownedOf(const ArenaRange& range, int64_t floats, int64_t share, int size) {
+  std::vector<ArenaRange> owned;
+  for (int rank = 0; rank < size; ++rank) {
+    const ArenaRange both = inBoth(shareOf(floats, share, rank, size), range);
+    owned.push_back({both.begin, std::max(both.begin, both.end)});
+  }
+  return owned;
+}
+
+/// What each process owns, in rounds of at most `place` floats of each.
 struct Shares {
-  float* data;
-  int64_t floats, share, place;
-  int size;
+  std::vector<ArenaRange> owned;
+  int64_t place;
 
   int64_t rounds() const {
-    const ArenaRange longest = shareOf(floats, share, size - 1, size);
-    return (longest.end - longest.begin + place - 1) / place;
+    int64_t longest = 0;
+    for (const ArenaRange& own : owned) longest = std::max(longest, own.end - own.begin);
+    return (longest + place - 1) / place;
   }
-  /// What round `round` has of the share of process `rank`; empty once that has come to its end.
+  /// What round `round` has of what process `rank` owns; empty once that has come to its end.
   ArenaRange inRound(int64_t round, int rank) const {
-    const ArenaRange own = shareOf(floats, share, rank, size);
+    const ArenaRange& own = owned[static_cast<size_t>(rank)];
     const int64_t begin = std::min(own.begin + round * place, own.end);
     return {begin, std::min(begin + place, own.end)};
   }
@@ -302,43 +312,51 @@ void addTo(float* sums, const float* terms, int64_t begin, int64_t end) {
 
 }  // namespace
 
-/// A slot has a place for every process, in which it finds what the slot's owner has for it.
-void SharedMemoryCommunicator::reduceScatterSum(const Tensor& tensor, int64_t share) {
-  const Shares shares{.data = tensor.f32(), .floats = tensor.elements(), .share = share, .place = kSlotFloats / size(), .size = size()};
-  cpu_.enqueue("reduceScatterSum", [segment = segment_, shares](ThreadPool& pool) {
-    const int rank = segment->rank();
-    for (int64_t round = 0, rounds = shares.rounds(); round < rounds; ++round) {
-      for (int other = 0; other < shares.size; ++other) {
-        const ArenaRange part = shares.inRound(round, other);
-        if (other != rank) copyFloats(pool, segment->slot(rank) + other * shares.place, shares.data + part.begin, part.end - part.begin);
+/// A slot has a place for every process that owns some of the range, in which it finds what the slot's owner has for it.
+void SharedMemoryCommunicator::beginReduceSum(const Tensor& tensor, int64_t share, const std::vector<ArenaRange>& ranges) {
+  for (const ArenaRange& range : ranges) {
+    Shares shares{ownedOf(range, tensor.elements(), share, size()), kSlotFloats};
+    const auto owners = std::count_if(shares.owned.begin(), shares.owned.end(), [](const ArenaRange& own) { return own.begin < own.end; });
+    if (owners == 0) continue;
+    shares.place /= owners;
+    cpu_.enqueue("reduceSum", [segment = segment_, data = tensor.f32(), shares = std::move(shares)](ThreadPool& pool) {
+      const int rank = segment->rank(), size = segment->size();
+      for (int64_t round = 0, rounds = shares.rounds(); round < rounds; ++round) {
+        int64_t ownPlace = 0, place = 0;
+        for (int other = 0; other < size; ++other) {
+          const ArenaRange part = shares.inRound(round, other);
+          if (other == rank) ownPlace = place;
+          else copyFloats(pool, segment->slot(rank) + place, data + part.begin, part.end - part.begin);
+          place += part.end - part.begin;
+        }
+        segment->barrier();
+        const ArenaRange part = shares.inRound(round, rank);
+        float* const own = data + part.begin;
+        const auto termsOf = [&](int process) { return process == rank ? own : segment->slot(process) + ownPlace; };
+        // In the order of the ranks, where process 0's terms lie: nobody but this process reads them.
+        overChunks(pool, 0, part.end - part.begin, [&](int64_t begin, int64_t end) {
+          float* const sums = termsOf(0);
+          for (int process = 1; process < size; ++process) addTo(sums, termsOf(process), begin, end);
+          if (sums != own) std::memcpy(own + begin, sums + begin, static_cast<size_t>(end - begin) * sizeof(float));
+        });
+        segment->barrier();
       }
-      segment->barrier();
-      const ArenaRange part = shares.inRound(round, rank);
-      float* const own = shares.data + part.begin;
-      const auto termsOf = [&](int process) { return process == rank ? own : segment->slot(process) + rank * shares.place; };
-      // In the order of the ranks, where process 0's terms lie: nobody but this process reads them.
-      overChunks(pool, 0, part.end - part.begin, [&](int64_t begin, int64_t end) {
-        float* const sums = termsOf(0);
-        for (int process = 1; process < shares.size; ++process) addTo(sums, termsOf(process), begin, end);
-        if (sums != own) std::memcpy(own + begin, sums + begin, static_cast<size_t>(end - begin) * sizeof(float));
-      });
-      segment->barrier();
-    }
-  });
+    });
+  }
 }
 
 void SharedMemoryCommunicator::allGather(const Tensor& tensor, int64_t share) {
-  const int64_t width = dtypeBytes(tensor.dtype()) / static_cast<int64_t>(sizeof(float));
-  const Shares shares{.data = tensor.f32(), .floats = width * tensor.elements(), .share = width * share, .place = kSlotFloats, .size = size()};
-  cpu_.enqueue("allGather", [segment = segment_, shares](ThreadPool& pool) {
-    const int rank = segment->rank();
+  const int64_t width = dtypeBytes(tensor.dtype()) / static_cast<int64_t>(sizeof(float)), floats = width * tensor.elements();
+  const Shares shares{ownedOf({0, floats}, floats, width * share, size()), kSlotFloats};
+  cpu_.enqueue("allGather", [segment = segment_, data = tensor.f32(), shares](ThreadPool& pool) {
+    const int rank = segment->rank(), size = segment->size();
     for (int64_t round = 0, rounds = shares.rounds(); round < rounds; ++round) {
       const ArenaRange own = shares.inRound(round, rank);
-      copyFloats(pool, segment->slot(rank), shares.data + own.begin, own.end - own.begin);
+      copyFloats(pool, segment->slot(rank), data + own.begin, own.end - own.begin);
       segment->barrier();
-      for (int other = 0; other < shares.size; ++other) {
+      for (int other = 0; other < size; ++other) {
         const ArenaRange part = shares.inRound(round, other);
-        if (other != rank) copyFloats(pool, shares.data + part.begin, segment->slot(other), part.end - part.begin);
+        if (other != rank) copyFloats(pool, data + part.begin, segment->slot(other), part.end - part.begin);
       }
       segment->barrier();
     }

@@ -8,7 +8,8 @@
 
 namespace repa {
 
-/// Sums are made in the order of the ranks, each element by one process alone, so all processes get the same bits at every run.
+/// Sums are made in the order of the ranks, each element by one process alone, so all processes get the same bits at every run. All is done in
+/// the device's order, also what only begins: the processes share the cores that would do it meanwhile.
 class SharedMemoryCommunicator final : public Communicator {
  public:
   /// Makes the memory for `size` processes and returns its file, by which they open it. Throws Error(outOfMemory) where the machine has
@@ -20,9 +21,11 @@ class SharedMemoryCommunicator final : public Communicator {
   ~SharedMemoryCommunicator() override;
 
   void allReduceSum(const std::vector<Tensor>& tensors) override;
-  void reduceScatterSum(const Tensor& tensor, int64_t share) override;
   void allGather(const Tensor& tensor, int64_t share) override;
   void broadcast(const Tensor& tensor, int root) override;
+  void beginReduceSum(const Tensor& tensor, int64_t share, const std::vector<ArenaRange>& ranges) override;
+  void beginAllGather(const Tensor& tensor, int64_t share) override { allGather(tensor, share); }
+  void awaitBegun() override {}
   void abort(const std::string& reason) override;
 
  private:

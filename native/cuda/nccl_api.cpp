@@ -19,7 +19,6 @@ struct Opened {
     REPA_FIND(ncclCommAbort);
     REPA_FIND(ncclAllReduce);
     REPA_FIND(ncclReduce);
-    REPA_FIND(ncclReduceScatter);
     REPA_FIND(ncclAllGather);
     REPA_FIND(ncclBroadcast);
     REPA_FIND(ncclGroupStart);

@@ -30,7 +30,6 @@ struct NcclApi {
   ncclResult_t (*ncclCommAbort)(ncclComm_t communicator);
   ncclResult_t (*ncclAllReduce)(const void* send, void* receive, size_t count, int type, int operation, ncclComm_t communicator, cudaStream_t stream);
   ncclResult_t (*ncclReduce)(const void* send, void* receive, size_t count, int type, int operation, int root, ncclComm_t communicator, cudaStream_t stream);
-  ncclResult_t (*ncclReduceScatter)(const void* send, void* receive, size_t countOfShare, int type, int operation, ncclComm_t communicator, cudaStream_t stream);
   ncclResult_t (*ncclAllGather)(const void* send, void* receive, size_t countOfShare, int type, ncclComm_t communicator, cudaStream_t stream);
   ncclResult_t (*ncclBroadcast)(const void* send, void* receive, size_t count, int type, int root, ncclComm_t communicator, cudaStream_t stream);
   ncclResult_t (*ncclGroupStart)();

@@ -18,14 +18,10 @@ void check(ncclResult_t result, const char* what) {
   if (result != ncclSuccess) throw Error(ErrorCode::device, std::string("NCCL could not ") + what + ": " + nccl().ncclGetErrorString(result) + ".");
 }
 
-/// Runs calls() in a group of NCCL's. `what`: what they do, for an error's sentence.
-template <class Calls>
-void grouped(const char* what, Calls calls) {
-  check(nccl().ncclGroupStart(), "begin a group");
-  const ncclResult_t result = calls();
-  // After a failure too, or this thread's next calls would wait in the group.
-  const ncclResult_t ended = nccl().ncclGroupEnd();
-  check(result != ncclSuccess ? result : ended, what);
+/// The device, whose GPU is this thread's from here on.
+CudaDevice& current(CudaDevice& device) {
+  device.makeCurrent();
+  return device;
 }
 
 std::string hexadecimal(const ncclUniqueId& id) {
@@ -59,15 +55,15 @@ std::string NcclCommunicator::makeId() {
   return hexadecimal(id);
 }
 
-NcclCommunicator::NcclCommunicator(CudaDevice& device, const std::string& id, int rank, int size) : Communicator(device, size), cuda_(device), rank_(rank) {
-  device.makeCurrent();
+NcclCommunicator::NcclCommunicator(CudaDevice& device, const std::string& id, int rank, int size)
+    : Communicator(device, size), cuda_(current(device)), rank_(rank) {
   check(nccl().ncclCommInitRank(&communicator_, size, fromHexadecimal(id), rank), "join the processes");
 }
 
 NcclCommunicator::~NcclCommunicator() {
   if (!communicator_) return;
   // What is enqueued may still be running, and NCCL lets go of it as it is.
-  cuda_.enqueue("closeCommunicator", [](cudaStream_t stream) { cudaStreamSynchronize(stream); });
+  cuda_.enqueue("closeCommunicator", [this](cudaStream_t) { cudaStreamSynchronize(side_.stream()); });
   nccl().ncclCommDestroy(communicator_);
 }
 
@@ -77,63 +73,83 @@ ncclComm_t NcclCommunicator::communicator() const {
   return communicator_;
 }
 
-void NcclCommunicator::allReduceSum(const std::vector<Tensor>& tensors) {
-  cuda_.enqueue("allReduceSum", [&](cudaStream_t stream) {
+void NcclCommunicator::begin(const char* operation, const char* what, Calls calls) {
+  cuda_.enqueue(operation, [&](cudaStream_t queue) {
     const ncclComm_t joined = communicator();
-    grouped("sum over the processes", [&] {
-      ncclResult_t result = ncclSuccess;
-      for (const Tensor& tensor : tensors)
-        if (result == ncclSuccess)
-          result = nccl().ncclAllReduce(tensor.data(), tensor.data(), static_cast<size_t>(tensor.elements()), ncclFloat32, ncclSum, joined, stream);
-      return result;
-    });
+    side_.forkFrom(queue);
+    check(nccl().ncclGroupStart(), "begin a group");
+    const ncclResult_t result = calls(joined, side_.stream());
+    // After a failure too, or this thread's next calls would wait in the group.
+    const ncclResult_t ended = nccl().ncclGroupEnd();
+    check(result != ncclSuccess ? result : ended, what);
   });
 }
 
-// NCCL's shares are all equal, and in place where a process's lies in the whole. What is left of the tensor goes to the last process, or comes
-// from it, by a call of its own.
+void NcclCommunicator::awaitBegun() {
+  cuda_.enqueue("awaitBegun", [&](cudaStream_t queue) { side_.joinTo(queue); });
+}
 
-void NcclCommunicator::reduceScatterSum(const Tensor& tensor, int64_t share) {
-  cuda_.enqueue("reduceScatterSum", [&](cudaStream_t stream) {
-    const ncclComm_t joined = communicator();
-    float* const data = tensor.f32();
-    float* const rest = data + size() * share;
-    const auto left = static_cast<size_t>(tensor.elements() - size() * share);
-    grouped("sum over the processes", [&] {
-      ncclResult_t result = ncclSuccess;
-      if (share > 0)
-        result = nccl().ncclReduceScatter(data, data + rank_ * share, static_cast<size_t>(share), ncclFloat32, ncclSum, joined, stream);
-      if (result == ncclSuccess && left > 0) result = nccl().ncclReduce(rest, rest, left, ncclFloat32, ncclSum, size() - 1, joined, stream);
-      return result;
-    });
+void NcclCommunicator::allReduceSum(const std::vector<Tensor>& tensors) {
+  begin("allReduceSum", "sum over the processes", [&](ncclComm_t joined, cudaStream_t stream) {
+    ncclResult_t result = ncclSuccess;
+    for (const Tensor& tensor : tensors)
+      if (result == ncclSuccess)
+        result = nccl().ncclAllReduce(tensor.data(), tensor.data(), static_cast<size_t>(tensor.elements()), ncclFloat32, ncclSum, joined, stream);
+    return result;
+  });
+  awaitBegun();
+}
+
+// A range is a block of the model, which lies in one process's share as a rule, or in two. NCCL's reduce passes it along the ring of the processes
+// to the one that owns it, so that each of the others sends it once: over all ranges that is as much for every process as where all own a part of
+// each.
+
+void NcclCommunicator::beginReduceSum(const Tensor& tensor, int64_t share, const std::vector<ArenaRange>& ranges) {
+  begin("reduceSum", "sum over the processes", [&](ncclComm_t joined, cudaStream_t stream) {
+    ncclResult_t result = ncclSuccess;
+    for (const ArenaRange& range : ranges)
+      for (int owner = 0; owner < size(); ++owner) {
+        const ArenaRange own = inBoth(shareOf(tensor.elements(), share, owner, size()), range);
+        float* const data = tensor.f32() + own.begin;
+        if (result == ncclSuccess && own.begin < own.end)
+          result = nccl().ncclReduce(data, data, static_cast<size_t>(own.end - own.begin), ncclFloat32, ncclSum, owner, joined, stream);
+      }
+    return result;
+  });
+}
+
+// NCCL's shares are all equal, and in place where a process's lies in the whole. What is left of the tensor comes from the last process by a
+// call of its own.
+
+void NcclCommunicator::beginAllGather(const Tensor& tensor, int64_t share) {
+  const int type = tensor.dtype() == DType::f64 ? ncclFloat64 : ncclFloat32;
+  char* const data = static_cast<char*>(tensor.data());
+  const int64_t bytes = share * dtypeBytes(tensor.dtype());
+  char* const rest = data + size() * bytes;
+  const auto left = static_cast<size_t>(tensor.elements() - size() * share);
+  begin("allGather", "pass shares on", [&](ncclComm_t joined, cudaStream_t stream) {
+    ncclResult_t result = ncclSuccess;
+    if (share > 0) result = nccl().ncclAllGather(data + rank_ * bytes, data, static_cast<size_t>(share), type, joined, stream);
+    if (result == ncclSuccess && left > 0) result = nccl().ncclBroadcast(rest, rest, left, type, size() - 1, joined, stream);
+    return result;
   });
 }
 
 void NcclCommunicator::allGather(const Tensor& tensor, int64_t share) {
-  cuda_.enqueue("allGather", [&](cudaStream_t stream) {
-    const ncclComm_t joined = communicator();
-    const int type = tensor.dtype() == DType::f64 ? ncclFloat64 : ncclFloat32;
-    char* const data = static_cast<char*>(tensor.data());
-    const int64_t bytes = share * dtypeBytes(tensor.dtype());
-    char* const rest = data + size() * bytes;
-    const auto left = static_cast<size_t>(tensor.elements() - size() * share);
-    grouped("pass shares on", [&] {
-      ncclResult_t result = ncclSuccess;
-      if (share > 0) result = nccl().ncclAllGather(data + rank_ * bytes, data, static_cast<size_t>(share), type, joined, stream);
-      if (result == ncclSuccess && left > 0) result = nccl().ncclBroadcast(rest, rest, left, type, size() - 1, joined, stream);
-      return result;
-    });
-  });
+  beginAllGather(tensor, share);
+  awaitBegun();
 }
 
 void NcclCommunicator::broadcast(const Tensor& tensor, int root) {
-  cuda_.enqueue("broadcast", [&](cudaStream_t stream) {
-    check(nccl().ncclBroadcast(tensor.data(), tensor.data(), static_cast<size_t>(tensor.elements()), ncclFloat32, root, communicator(), stream),
-          "pass a tensor on");
+  begin("broadcast", "pass a tensor on", [&](ncclComm_t joined, cudaStream_t stream) {
+    return nccl().ncclBroadcast(tensor.data(), tensor.data(), static_cast<size_t>(tensor.elements()), ncclFloat32, root, joined, stream);
   });
+  awaitBegun();
 }
 
 void NcclCommunicator::abort(const std::string& reason) {
+  // What is let go of from here on is not handed out again before this has ended.
+  awaitBegun();
   cuda_.fail(reason);
   const std::lock_guard lock(mutex_);
   if (!communicator_) return;

@@ -5,6 +5,7 @@
 
 #include "core/shared_memory_communicator.h"
 #include "cuda/nccl_communicator.h"
+#include "ops/arena_ranges.h"
 #include "ops/require.h"
 
 namespace repa::ops {
@@ -86,14 +87,6 @@ void allReduceSum(int64_t number, const std::vector<Tensor>& tensors) {
   communicator->allReduceSum(tensors);
 }
 
-void reduceScatterSum(int64_t number, const Tensor& tensor, int64_t share) {
-  const char* op = "reduceScatterSum";
-  const auto communicator = get(op, number);
-  requireOwn(op, *communicator, tensor);
-  requireShares(op, *communicator, tensor, share);
-  communicator->reduceScatterSum(tensor, share);
-}
-
 void allGather(int64_t number, const Tensor& tensor, int64_t share) {
   const char* op = "allGather";
   const auto communicator = get(op, number);
@@ -109,6 +102,26 @@ void broadcast(int64_t number, const Tensor& tensor, int64_t root) {
   require(root >= 0 && root < communicator->size(), op,
           "root is " + std::to_string(root) + "; expected 0 to " + std::to_string(communicator->size() - 1) + ".");
   communicator->broadcast(tensor, static_cast<int>(root));
+}
+
+void beginReduceSum(int64_t number, const Tensor& tensor, int64_t share, const std::vector<double>& ranges) {
+  const char* op = "beginReduceSum";
+  const auto communicator = get(op, number);
+  requireOwn(op, *communicator, tensor);
+  requireShares(op, *communicator, tensor, share);
+  communicator->beginReduceSum(tensor, share, arenaRanges(op, "summed", ranges, tensor.elements()));
+}
+
+void beginAllGather(int64_t number, const Tensor& tensor, int64_t share) {
+  const char* op = "beginAllGather";
+  const auto communicator = get(op, number);
+  requireOwn(op, *communicator, tensor);
+  requireShares(op, *communicator, tensor, share);
+  communicator->beginAllGather(tensor, share);
+}
+
+void awaitBegun(int64_t number) {
+  if (const auto communicator = find(number)) communicator->awaitBegun();
 }
 
 void abortCommunicator(int64_t number, const std::string& reason) {

@@ -19,18 +19,24 @@ int64_t openCommunicator(Device& device, const std::string& id, int64_t rank, in
 /// make the same calls with the same sizes in the same order. On a CPU the sum is made in the order of the ranks; on GPUs in an order of NCCL's.
 void allReduceSum(int64_t communicator, const std::vector<Tensor>& tensors);
 
-/// What the two that follow call shares: of [n], process r's is the `share` elements from r * share on, and the last process's all that are
-/// left too.
+/// What is called shares: of [n], process r's is the `share` elements from r * share on, and the last process's all that are left too.
 ///
-/// Enqueues: of the tensor (f32), this process's share becomes its sum over the processes, in the same orders as there; what else the tensor
-/// holds means nothing any more.
-void reduceScatterSum(int64_t communicator, const Tensor& tensor, int64_t share);
-
 /// Enqueues: of the tensor (f32 or f64), every share becomes that of the process that owns it.
 void allGather(int64_t communicator, const Tensor& tensor, int64_t share);
 
 /// Enqueues: the tensor (f32) becomes that of process `root`.
 void broadcast(int64_t communicator, const Tensor& tensor, int64_t root);
+
+/// Begins: of each of the ranges of the tensor (f32), pairs of begin and end, what is this process's share becomes its sum over the processes, in
+/// the same orders as there; what else they hold means nothing any more. It comes behind all that the device was given before; what the device is
+/// given afterwards may run before it, until awaitBegun(), and so long the tensor's memory may not be let go of.
+void beginReduceSum(int64_t communicator, const Tensor& tensor, int64_t share, const std::vector<double>& ranges);
+
+/// Begins likewise: of the tensor (f32), every share becomes that of the process that owns it.
+void beginAllGather(int64_t communicator, const Tensor& tensor, int64_t share);
+
+/// What the device is given from here on runs after all that has begun. Nothing of a communicator that is closed: it has waited for it.
+void awaitBegun(int64_t communicator);
 
 /// What waits for other processes ends; the device is marked failed with `reason`, a sentence. Nothing of a communicator that is closed.
 void abortCommunicator(int64_t communicator, const std::string& reason);

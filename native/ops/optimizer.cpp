@@ -4,6 +4,7 @@
 
 #include "cpu/optimizer.h"
 #include "cuda/optimizer.h"
+#include "ops/arena_ranges.h"
 #include "ops/require.h"
 #include "ops/step_state_argument.h"
 
@@ -13,21 +14,9 @@ namespace {
 
 using Ranges = std::shared_ptr<std::vector<ArenaRange>>;
 
-constexpr bool isWhole(double value, int64_t most) { return value >= 0 && value <= static_cast<double>(most) && value == static_cast<double>(static_cast<int64_t>(value)); }
-
-/// Pairs of begin and end, ascending; shared with the enqueued work.
+/// Shared with the enqueued work.
 Ranges rangesOf(const char* op, const std::string& name, const std::vector<double>& pairs, int64_t count) {
-  auto ranges = std::make_shared<std::vector<ArenaRange>>();
-  require(pairs.size() % 2 == 0, op, name + " must list pairs of begin and end.");
-  int64_t previous = 0;
-  for (size_t i = 0; i < pairs.size(); i += 2) {
-    require(isWhole(pairs[i], count) && isWhole(pairs[i + 1], count) && pairs[i] >= static_cast<double>(previous) && pairs[i + 1] >= pairs[i], op,
-            "the " + name + " ranges must be of whole numbers, ascend and lie inside the arena.");
-    const ArenaRange range{static_cast<int64_t>(pairs[i]), static_cast<int64_t>(pairs[i + 1])};
-    previous = range.end;
-    ranges->push_back(range);
-  }
-  return ranges;
+  return std::make_shared<std::vector<ArenaRange>>(arenaRanges(op, name, pairs, count));
 }
 
 /// The ranges as an array on the device, which kernels read where they are more than fit into their parameters. Memory is

@@ -52,6 +52,9 @@ struct CUstream_st {
   bool idle();
 
   CUgraph_st* capture = nullptr;  // touched by the threads that use the stream, which CUDA asks them to order
+  /// Runs a task's part that writes to the device's memory while no launch looks at all of it (isolation.h): for what stands in for a library of
+  /// NVIDIA's, which has the queue's code alone. Null of a stream that the runtime API has not made.
+  void (*writingToDevice)(const repa::simt::Task& part) = nullptr;
 
  private:
   void work();

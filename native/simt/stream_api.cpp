@@ -40,6 +40,10 @@ using namespace repa::simt;
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   if (const cudaError_t error = deviceError()) return report(error);
   *stream = new CUstream_st;
+  (*stream)->writingToDevice = [](const Task& part) {
+    const DeviceMemoryTurn turn;
+    part();
+  };
   registerStream(*stream);
   return cudaSuccess;
 }

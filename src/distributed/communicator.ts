@@ -39,14 +39,9 @@ export class Communicator implements Disposable {
   }
 
   /**
-   * Enqueues: of a tensor [n] (f32), this process's share becomes its sum over the processes: `share` elements from `rank * share` on,
-   * and of the last process all that are left too. What else the tensor holds means nothing any more.
+   * Enqueues: of a tensor [n] (f32 or f64), every share becomes that of the process that owns it: `share` elements from `rank * share` on,
+   * and of the last process all that are left too.
    */
-  reduceScatterSum(tensor: Tensor, share: number): void {
-    native().reduceScatterSum(this.#number, tensor.handle, share)
-  }
-
-  /** Enqueues: of a tensor [n] (f32 or f64), every share becomes that of the process that owns it. */
   allGather(tensor: Tensor, share: number): void {
     native().allGather(this.#number, tensor.handle, share)
   }
@@ -54,6 +49,24 @@ export class Communicator implements Disposable {
   /** Enqueues: the tensor (f32) becomes that of process `root`. */
   broadcast(tensor: Tensor, root = 0): void {
     native().broadcast(this.#number, tensor.handle, root)
+  }
+
+  /**
+   * Begins: of ranges of a tensor [n] (f32), this process's share becomes its sum over the processes. What is enqueued before `awaitBegun`
+   * may run before it.
+   */
+  beginReduceSum(tensor: Tensor, share: number, ranges: readonly number[]): void {
+    native().beginReduceSum(this.#number, tensor.handle, share, ranges)
+  }
+
+  /** Begins likewise what `allGather` does, of a tensor [n] (f32). */
+  beginAllGather(tensor: Tensor, share: number): void {
+    native().beginAllGather(this.#number, tensor.handle, share)
+  }
+
+  /** Enqueues: what follows runs after all that has begun. */
+  awaitBegun(): void {
+    native().awaitBegun(this.#number)
   }
 
   /** Ends what waits for other processes; from now on the device reports this sentence. */

@@ -59,16 +59,24 @@ export class JoinedWorld implements World {
     this.#communicator.allReduceSum(tensors)
   }
 
-  reduceScatterSum(tensor: Tensor, share: number): void {
-    this.#communicator.reduceScatterSum(tensor, share)
-  }
-
   allGather(tensor: Tensor, share: number): void {
     this.#communicator.allGather(tensor, share)
   }
 
   broadcast(tensors: readonly Tensor[]): void {
     for (const tensor of tensors) this.#communicator.broadcast(tensor)
+  }
+
+  beginReduceSum(tensor: Tensor, share: number, ranges: readonly number[]): void {
+    this.#communicator.beginReduceSum(tensor, share, ranges)
+  }
+
+  beginAllGather(tensor: Tensor, share: number): void {
+    this.#communicator.beginAllGather(tensor, share)
+  }
+
+  awaitBegun(): void {
+    this.#communicator.awaitBegun()
   }
 
   /** Tells the others that this process cannot go on, and why. */

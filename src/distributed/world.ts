@@ -26,14 +26,22 @@ export interface World {
   /** Enqueues: each tensor (f32) becomes its sum over the processes. */
   allReduceSum(tensors: readonly Tensor[]): void
   /**
-   * Enqueues: of a tensor [n] (f32), this process's share becomes its sum over the processes: `share` elements from `rank * share` on, and
-   * of the last process all that are left too. What else the tensor holds means nothing any more.
+   * Enqueues: of a tensor [n] (f32 or f64), every share becomes that of the process that owns it: `share` elements from `rank * share` on,
+   * and of the last process all that are left too.
    */
-  reduceScatterSum(tensor: Tensor, share: number): void
-  /** Enqueues: of a tensor [n] (f32 or f64), every share becomes that of the process that owns it. */
   allGather(tensor: Tensor, share: number): void
   /** Enqueues: each tensor (f32) becomes the leader's. */
   broadcast(tensors: readonly Tensor[]): void
+  /**
+   * Begins: of ranges of a tensor [n] (f32), begin and end in pairs and ascending, what is this process's share becomes its sum over the
+   * processes. What else they hold means nothing any more. It comes behind all that the device was given before, and goes on beside what it
+   * is given afterwards, on a GPU, until `awaitBegun`: nothing may touch the ranges before that, nor let go of the tensor.
+   */
+  beginReduceSum(tensor: Tensor, share: number, ranges: readonly number[]): void
+  /** Begins likewise what `allGather` does, of a tensor [n] (f32). */
+  beginAllGather(tensor: Tensor, share: number): void
+  /** Enqueues: what follows runs after all that has begun. */
+  awaitBegun(): void
 }
 
 /** A process on its own. */
@@ -45,7 +53,9 @@ export const ALONE: World = {
   comesTo: async () => {},
   begins: async (_, wantsToStop) => !wantsToStop,
   allReduceSum: () => {},
-  reduceScatterSum: () => {},
   allGather: () => {},
   broadcast: () => {},
+  beginReduceSum: () => {},
+  beginAllGather: () => {},
+  awaitBegun: () => {},
 }

@@ -123,7 +123,8 @@ export class AdamW implements Disposable {
     const isWhole = world.size === 1
     const frozen = holdsLate ? unionOf(arena.frozen, late) : arena.frozen
     const [sums, state] = [this.#sums.handle, this.#state.handle]
-    world.reduceScatterSum(arena.array('gradients'), share.equal)
+    world.beginReduceSum(arena.array('gradients'), share.equal, [0, arena.size])
+    world.awaitBegun()
     using gradients = share.of(arena.array('gradients'))
     native().sumOfSquares(gradients.handle, share.ranges(frozen), sums, world.rank)
     world.allGather(this.#sums, 1)

@@ -16,16 +16,18 @@ const Exchanged = z.object({
   scattered: z.array(z.string()),
   doubles: z.array(z.string()),
   rightDoubles: z.array(z.string()),
+  untouched: z.array(z.string()),
+  rightUntouched: z.array(z.string()),
   furthest: z.array(z.number()),
 })
 
 /** Runs `size` processes of test/native/programs/communicator.mjs to their ends. */
-async function run(device: string, size: number, ...words: string[]) {
+async function run(device: string, size: number, words: readonly string[], env: Readonly<Record<string, string>> = {}) {
   const id = native().communicatorId(device, size)
   const ended = await Promise.all(
     Array.from({ length: size }, async (_, rank) => {
       const program = join(import.meta.dirname, 'programs/communicator.mjs')
-      return startNode([program, deviceOfProcess(device, rank), id, String(rank), String(size), ...words])
+      return startNode([program, deviceOfProcess(device, rank), id, String(rank), String(size), ...words], env)
     }),
   )
   // The memory that they shared has no name any more.
@@ -46,19 +48,21 @@ for (const { device, missing } of DEVICES) {
     test.each(table.filter(([size]) => size <= most))(
       '%d of them sum tensors of %s elements, pass them on, and divide them',
       async (size, counts) => {
-        const ended = await run(device, size, counts)
+        const ended = await run(device, size, [counts])
         expect(ended.map(({ status, stderr }) => ({ status, stderr }))).toEqual(
           ended.map(() => ({ status: 0, stderr: '' })),
         )
         const seen = ended.map(({ stdout }) => Exchanged.parse(JSON.parse(stdout)))
-        for (const { sums, given, roots, inOrder, scattered, doubles, rightDoubles, furthest } of seen) {
+        for (const one of seen) {
+          const { sums, given, roots, inOrder, scattered, doubles, rightDoubles, furthest } = one
           expect(sums).toEqual(seen[0]!.sums)
           expect(given).toEqual(roots)
           expect(scattered).toEqual(seen[0]!.scattered)
           expect(doubles).toEqual(rightDoubles)
+          expect(one.untouched).toEqual(one.rightUntouched)
           // NCCL promises no order, so that its sums are right up to the roundings of their additions.
           if (device === 'cpu') expect(sums).toEqual(inOrder)
-          if (device === 'cpu') expect(scattered).toEqual(inOrder.flatMap((sum) => [sum, sum]))
+          if (device === 'cpu') expect(scattered).toEqual(inOrder.flatMap((sum) => [sum, sum, sum, sum]))
           for (const error of furthest) expect(error).toBeLessThanOrEqual((size - 1) * 2 ** -24)
         }
       },
@@ -67,7 +71,7 @@ for (const { device, missing } of DEVICES) {
     test.skipIf(most < 2)(
       'one that waits for a process that does not come ends by abort, and the device says why',
       async () => {
-        const [, waiting] = await run(device, 2, '0', 'abort')
+        const [, waiting] = await run(device, 2, ['0', 'abort'])
         expect(JSON.parse(waiting!.stdout)).toEqual({ abort: 'process 0 has gone.' })
         expect(waiting).toMatchObject({ status: 0, stderr: expect.stringContaining('process 0 has gone.') })
       },
@@ -76,7 +80,7 @@ for (const { device, missing } of DEVICES) {
     test.skipIf(device !== 'cpu' || process.platform !== 'linux')(
       'one that waits for memory behind a process that has ended finds that out by itself',
       async () => {
-        const [, waiting] = await run(device, 2, '0', 'memory')
+        const [, waiting] = await run(device, 2, ['0', 'memory'])
         expect(waiting).toMatchObject({ status: 0, stderr: '' })
         expect(JSON.parse(waiting!.stdout)).toEqual({
           memory: 'allReduceSum failed on the CPU device: process 0 of 2 has ended.',
@@ -87,9 +91,44 @@ for (const { device, missing } of DEVICES) {
     test.skipIf(!isShim || device === 'cpu')(
       'one whose captured exchange waits ends by abort, while there is the graph',
       async () => {
-        const [, waiting] = await run(device, 2, '0', 'graph')
+        const [, waiting] = await run(device, 2, ['0', 'graph'])
         expect(waiting).toMatchObject({ status: 0, stderr: '' })
         expect(JSON.parse(waiting!.stdout)).toEqual({ graph: 'process 0 has gone.' })
+      },
+    )
+
+    test.skipIf(!isShim || device === 'cpu')(
+      'what begins goes on beside the device, which waits for it where it is told to',
+      async () => {
+        const ended = await run(device, 2, ['0', 'beside'], { REPA_FAKE_NCCL_DELAY: '200000' })
+        for (const { status, stdout, stderr } of ended) {
+          expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+          expect(JSON.parse(stdout)).toEqual({ early: true, late: true })
+        }
+      },
+    )
+
+    test.skipIf(!isShim || device === 'cpu')(
+      'a capture holds what it has begun and the wait for it, or none of both',
+      async () => {
+        const ended = await run(device, 2, ['0', 'unjoined'])
+        for (const { status, stdout, stderr } of ended) {
+          expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
+          expect(JSON.parse(stdout)).toEqual({
+            inside: expect.stringContaining('capturing stream has unjoined work (cudaErrorStreamCaptureUnjoined)'),
+            before: expect.stringContaining('awaitBegun failed on cuda:0: CUDA failed to let a stream wait'),
+            both: 'a graph',
+          })
+        }
+      },
+    )
+
+    test.skipIf(!isShim || device === 'cpu')(
+      'processes that exchange other ranges are told of by the stand-in for NCCL',
+      async () => {
+        const ended = await run(device, 2, ['0', 'others'])
+        expect(ended.map(({ status }) => status)).toContain(70)
+        expect(ended.map(({ stderr }) => stderr).join('')).toMatch(/fake NCCL: process \d calls Reduce of \d elements/)
       },
     )
 
@@ -107,13 +146,20 @@ for (const { device, missing } of DEVICES) {
         )
       }
       const square = addon.empty([2, 2], 'f32', device)
-      expect(() => addon.reduceScatterSum(communicator, square, 2)).toThrow(
-        'reduceScatterSum: the tensor has shape [2, 2]; expected [n].',
+      expect(() => addon.beginReduceSum(communicator, square, 2, [])).toThrow(
+        'beginReduceSum: the tensor has shape [2, 2]; expected [n].',
+      )
+      for (const ranges of [[0], [1, 0], [0, 3], [0, 1.5], [1, 2, 0, 1]]) {
+        expect(() => addon.beginReduceSum(communicator, good, 1, ranges)).toThrow(/^beginReduceSum: (the )?summed /)
+      }
+      expect(() => addon.beginAllGather(communicator, half, 2)).toThrow(
+        'beginAllGather: the tensor is i32; expected f32.',
       )
       expect(() => addon.allGather(communicator, half, 2)).toThrow('allGather: the tensor is i32; expected f32.')
       expect(() => addon.abortCommunicator(communicator, '')).toThrow('reason is empty')
       addon.closeCommunicator(communicator)
       expect(() => addon.allReduceSum(communicator, [good])).toThrow(`there is no open communicator ${communicator}.`)
+      addon.awaitBegun(communicator)
       expect(() => addon.communicatorId(device, 0)).toThrow('size is 0; expected 1 to 4096 processes.')
       await expect(addon.openCommunicator(device, id, 2, 2)).rejects.toThrow('rank is 2; expected 0 to 1.')
       await expect(addon.openCommunicator(device, 'nothing', 0, 1)).rejects.toThrow(

@@ -75,6 +75,24 @@ describe.each(CONFIGURATIONS)('every kernel, $name', (configuration) => {
   }, 900_000)
 })
 
+describe('an exchange beside the device, under ThreadSanitizer', () => {
+  const configuration = CONFIGURATIONS.find(({ name }) => name === 'ThreadSanitizer')!
+  const env = { REPA_NCCL: join(root, 'build', configuration.addon, 'libnccl_fake.so') }
+
+  test('is seen to be read before it is waited for', () => {
+    const { status, text } = everyKernel(configuration, ['beside'], env)
+    expect(status, text).not.toBe(0)
+    expect(text).toMatch(/ThreadSanitizer: data race/)
+    expect(text).toMatch(/elementwise\.cu:\d+/)
+    expect(text).toMatch(/fake_nccl\.cpp:\d+/)
+  })
+
+  test('that is waited for is read in order', () => {
+    const { status, text } = everyKernel(configuration, ['awaited'], env)
+    expect({ status, text }).toEqual({ status: 0, text: '' })
+  })
+})
+
 describe('what a caller does wrong is found in the kernel that it happens in', () => {
   test.each([
     ['AddressSanitizer', 'freed', /AddressSanitizer: heap-use-after-free/],

@@ -1,6 +1,8 @@
 // A libnccl for machines without a GPU: the functions of cuda/nccl_api.h with the same C ABI, on the shim's streams and memory, between processes
 // of one machine. Sums are made from the last rank to the first: an order that a caller may not rely on. What it refuses, the real library
 // refuses too: a rank that came twice, types and operations that were not asked for, calls outside a group of those that stand in one.
+// Processes whose calls are not the same, or not of one order, end with a sentence; with the real one they would wait, or take the one's numbers
+// for the other's. Every call begins REPA_FAKE_NCCL_DELAY microseconds late, so that what should have waited for it does not find it done.
 // A communicator waits to be destroyed for the graphs that its calls are captured in.
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -9,6 +11,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <condition_variable>
@@ -30,10 +33,20 @@ constexpr ncclResult_t kSystemError = 2, kInvalidArgument = 4, kInvalidUsage = 5
 constexpr size_t kSlotFloats = 1 << 14;
 constexpr int kMostProcesses = 8;
 
+using Write = void (*)(const repa::simt::Task& part);
+
+/// What a call asks of all processes alike.
+struct Call {
+  char name[16];
+  uint64_t count;
+  int root;  // -1 of a call that has none
+};
+
 /// What a file of zeros becomes.
 struct Shared {
   std::atomic<uint32_t> joined[kMostProcesses];
   std::atomic<uint32_t> arrived, generation;
+  Call calls[kMostProcesses];
   float slots[kMostProcesses][kSlotFloats];
 };
 
@@ -49,6 +62,8 @@ struct Group {
 
   /// Whether all came; false once this process has given up.
   bool barrier() {
+    // What it has counted before it gave up would be taken for the others.
+    if (aborted) return false;
     const uint32_t generation = shared->generation.load();
     if (shared->arrived.fetch_add(1) + 1 == static_cast<uint32_t>(size)) {
       shared->arrived.store(0);
@@ -71,13 +86,33 @@ struct Group {
     }
   }
 
-  /// Runs body(floats from `begin` on, their number) between two barriers, for every slotful of `count`.
-  void exchange(size_t count, const float* send, const std::function<void(size_t begin, size_t floats)>& receive) {
+  /// Once every process is at this call; false once this one has given up.
+  bool meet(const char* name, size_t count, int root) {
+    static const char* const delay = std::getenv("REPA_FAKE_NCCL_DELAY");
+    if (delay) std::this_thread::sleep_for(std::chrono::microseconds(std::atoi(delay)));
+    Call& own = shared->calls[rank];
+    std::snprintf(own.name, sizeof own.name, "%s", name);
+    own.count = count;
+    own.root = root;
+    if (!barrier()) return false;
+    for (int other = 0; other < size; ++other) {
+      const Call& its = shared->calls[other];
+      if (std::strcmp(its.name, own.name) == 0 && its.count == own.count && its.root == own.root) continue;
+      std::fprintf(stderr, "fake NCCL: process %d calls %s of %zu elements with root %d, and process %d calls %s of %zu with root %d.\n", rank, own.name,
+                   static_cast<size_t>(own.count), own.root, other, its.name, static_cast<size_t>(its.count), its.root);
+      std::_Exit(70);
+    }
+    return barrier();
+  }
+
+  /// For every slotful of `count` floats: shows the others what `send` has, and runs receive(floats from `begin` on, their number), which writes to
+  /// the device.
+  void exchange(Write write, size_t count, const float* send, const std::function<void(size_t begin, size_t floats)>& receive) {
     for (size_t begin = 0; begin < count; begin += kSlotFloats) {
       const size_t floats = std::min(kSlotFloats, count - begin);
       std::memcpy(shared->slots[rank], send + begin, floats * sizeof(float));
       if (!barrier()) return;
-      receive(begin, floats);
+      write([&] { receive(begin, floats); });
       if (!barrier()) return;
     }
   }
@@ -160,8 +195,9 @@ ncclResult_t ncclCommAbort(ncclComm_t communicator) {
 ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, int type, int operation, ncclComm_t communicator, cudaStream_t stream) {
   if (!send || !receive || type != ncclFloat32 || operation != ncclSum) return kInvalidArgument;
   return enqueue(stream, [group = groupOf(communicator), held = heldByGraph(groupOf(communicator), stream), from = static_cast<const float*>(send),
-                          to = static_cast<float*>(receive), count] {
-    group->exchange(count, from, [&](size_t begin, size_t floats) {
+                          to = static_cast<float*>(receive), count, write = stream->writingToDevice] {
+    if (!group->meet("AllReduce", count, -1)) return;
+    group->exchange(write, count, from, [&](size_t begin, size_t floats) {
       group->addSlots(to + begin, floats);
     });
   });
@@ -170,23 +206,11 @@ ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, int ty
 ncclResult_t ncclReduce(const void* send, void* receive, size_t count, int type, int operation, int root, ncclComm_t communicator, cudaStream_t stream) {
   if (!send || !receive || type != ncclFloat32 || operation != ncclSum || root < 0 || root >= groupOf(communicator)->size) return kInvalidArgument;
   return enqueue(stream, [group = groupOf(communicator), held = heldByGraph(groupOf(communicator), stream), from = static_cast<const float*>(send),
-                          to = static_cast<float*>(receive), count, root] {
-    group->exchange(count, from, [&](size_t begin, size_t floats) {
+                          to = static_cast<float*>(receive), count, root, write = stream->writingToDevice] {
+    if (!group->meet("Reduce", count, root)) return;
+    group->exchange(write, count, from, [&](size_t begin, size_t floats) {
       if (group->rank == root) group->addSlots(to + begin, floats);
     });
-  });
-}
-
-/// All of `send` goes round, in the order of the shares.
-ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t countOfShare, int type, int operation, ncclComm_t communicator,
-                               cudaStream_t stream) {
-  if (!send || !receive || type != ncclFloat32 || operation != ncclSum) return kInvalidArgument;
-  return enqueue(stream, [group = groupOf(communicator), held = heldByGraph(groupOf(communicator), stream), from = static_cast<const float*>(send),
-                          to = static_cast<float*>(receive), countOfShare] {
-    for (int owner = 0; owner < group->size; ++owner)
-      group->exchange(countOfShare, from + owner * countOfShare, [&](size_t begin, size_t floats) {
-        if (group->rank == owner) group->addSlots(to + begin, floats);
-      });
   });
 }
 
@@ -194,8 +218,9 @@ ncclResult_t ncclAllGather(const void* send, void* receive, size_t countOfShare,
   if (!send || !receive || (type != ncclFloat32 && type != ncclFloat64)) return kInvalidArgument;
   const size_t floatsOfShare = countOfShare * (type == ncclFloat64 ? 2 : 1);
   return enqueue(stream, [group = groupOf(communicator), held = heldByGraph(groupOf(communicator), stream), from = static_cast<const float*>(send),
-                          to = static_cast<float*>(receive), floatsOfShare] {
-    group->exchange(floatsOfShare, from, [&](size_t begin, size_t floats) {
+                          to = static_cast<float*>(receive), floatsOfShare, write = stream->writingToDevice] {
+    if (!group->meet("AllGather", floatsOfShare, -1)) return;
+    group->exchange(write, floatsOfShare, from, [&](size_t begin, size_t floats) {
       for (int owner = 0; owner < group->size; ++owner)
         std::memcpy(to + owner * floatsOfShare + begin, group->shared->slots[owner], floats * sizeof(float));
     });
@@ -206,8 +231,10 @@ ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, int ty
   if (!send || !receive || (type != ncclFloat32 && type != ncclFloat64) || root < 0 || root >= groupOf(communicator)->size) return kInvalidArgument;
   const size_t floatsOfAll = count * (type == ncclFloat64 ? 2 : 1);
   return enqueue(stream, [group = groupOf(communicator), held = heldByGraph(groupOf(communicator), stream), from = static_cast<const float*>(send),
-                          to = static_cast<float*>(receive), floatsOfAll, root] {
-    group->exchange(floatsOfAll, from, [&](size_t begin, size_t floats) { std::memcpy(to + begin, group->shared->slots[root], floats * sizeof(float)); });
+                          to = static_cast<float*>(receive), floatsOfAll, root, write = stream->writingToDevice] {
+    if (!group->meet("Broadcast", floatsOfAll, root)) return;
+    group->exchange(write, floatsOfAll, from,
+                    [&](size_t begin, size_t floats) { std::memcpy(to + begin, group->shared->slots[root], floats * sizeof(float)); });
   });
 }
 

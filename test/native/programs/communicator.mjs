@@ -1,4 +1,5 @@
-// One process of several: `node communicator.mjs DEVICE ID RANK SIZE ELEMENTS,… [abort|graph|memory]`. Prints what the exchanges give as JSON.
+// One process of several: `node communicator.mjs DEVICE ID RANK SIZE ELEMENTS,… [abort|beside|graph|memory|others|unjoined]`. Prints what the
+// exchanges give as JSON.
 import { createHash } from 'node:crypto'
 import { native } from './addon.mjs'
 
@@ -6,9 +7,19 @@ const [device, id, rank, size, elements, how] = process.argv.slice(2)
 const [ownRank, processes] = [Number(rank), Number(size)]
 const communicator = await native.openCommunicator(device, id, ownRank, processes)
 
-/** Not exact in float32, so that the order of a sum shows; different in every process. */
-const values = (count, process) =>
-  Float32Array.from({ length: count }, (_, i) => Math.fround(Math.sin(i + 1) * 10 ** (((i + process) % 5) - 2)))
+const drawn = new Map()
+/** Not exact in float32, so that the order of a sum shows; different in every process. A copy. */
+const values = (count, process) => {
+  const key = `${count} of ${process}`
+  if (!drawn.has(key)) {
+    const value = (i) => Math.fround(Math.sin(i + 1) * 10 ** (((i + process) % 5) - 2))
+    drawn.set(
+      key,
+      Float32Array.from({ length: count }, (_, i) => value(i)),
+    )
+  }
+  return drawn.get(key).slice()
+}
 const digest = (buffer) => createHash('sha256').update(new Uint8Array(buffer)).digest('hex')
 const tensor = (data) => native.fromHost(data, [data.length], 'f32', device)
 
@@ -61,6 +72,64 @@ if (how === 'graph') {
   process.exit(0)
 }
 
+if (how === 'beside') {
+  // What is read before the wait is not there yet, where calls of NCCL begin late: they hold nothing up.
+  const count = 300
+  const summed = tensor(values(count, ownRank))
+  native.beginReduceSum(communicator, summed, Math.floor(count / processes), [0, count])
+  const early = native.scale(summed, 1)
+  native.awaitBegun(communicator)
+  const late = native.scale(summed, 1)
+  const own = (buffer) => {
+    const share = Math.floor(count / processes)
+    return digest(buffer.slice(4 * ownRank * share, 4 * (ownRank + 1) * share))
+  }
+  const total = values(count, 0).map((value, i) => value + values(count, 1)[i])
+  const [wasThere, isThere] = [own(await native.read(early)), own(await native.read(late))]
+  console.log(
+    JSON.stringify({ early: wasThere === own(values(count, ownRank).buffer), late: isThere === own(total.buffer) }),
+  )
+  native.closeCommunicator(communicator)
+  process.exit(0)
+}
+
+if (how === 'unjoined') {
+  // A capture that nothing waits in for what it has begun, and one that waits for what was begun before.
+  const gathered = tensor(values(10, ownRank))
+  const refused = (begin) => {
+    native.beginCapture(device)
+    begin()
+    try {
+      native.destroyGraph(device, native.endCapture(device))
+    } catch (error) {
+      return error.message
+    }
+    return 'a graph'
+  }
+  const inside = refused(() => native.beginAllGather(communicator, gathered, 5))
+  native.awaitBegun(communicator)
+  native.beginAllGather(communicator, gathered, 5)
+  const before = refused(() => native.awaitBegun(communicator))
+  native.awaitBegun(communicator)
+  const both = refused(() => {
+    native.beginAllGather(communicator, gathered, 5)
+    native.awaitBegun(communicator)
+  })
+  await native.synchronize(device)
+  console.log(JSON.stringify({ inside, before, both }))
+  native.closeCommunicator(communicator)
+  process.exit(0)
+}
+
+if (how === 'others') {
+  // Process 1 has cut the tensor elsewhere.
+  const summed = tensor(values(10, ownRank))
+  native.beginReduceSum(communicator, summed, 5, ownRank === 1 ? [0, 4] : [0, 5])
+  native.awaitBegun(communicator)
+  await native.synchronize(device)
+  process.exit(0)
+}
+
 /** The furthest that a sum of all processes' values is from the exact one, in units of the terms' magnitudes. */
 const furthestOf = (count, buffer) => {
   const all = Array.from({ length: processes }, (_, process) => values(count, process))
@@ -72,25 +141,45 @@ const furthestOf = (count, buffer) => {
 
 const counts = elements.split(',').map(Number)
 // Equal shares of all that there is but a rest, and smaller ones, so that the last process has more than the others.
-const shared = counts.flatMap((count) => [
+const shares = counts.flatMap((count) => [
   { count, share: Math.floor(count / processes) },
   { count, share: Math.floor(count / (processes + 1)) },
 ])
+/** Ranges of a tensor that go together: all of it, and pieces from its end on, as a backward pass makes them. */
+const cutsOf = (count) => {
+  const [a, b, c] = [Math.floor(count / 7), Math.floor(count / 2), Math.floor((3 * count) / 4)]
+  return [
+    [[0, count]],
+    [
+      [b, c, c, count],
+      [0, a],
+      [a, b],
+    ],
+  ]
+}
+const shared = shares.flatMap((one) => cutsOf(one.count).map((cuts) => ({ ...one, cuts })))
 const summed = counts.map((count) => tensor(values(count, ownRank)))
 native.allReduceSum(communicator, summed)
 const given = counts.map((count) => tensor(values(count, ownRank)))
 for (const [k, one] of given.entries()) native.broadcast(communicator, one, k % processes)
 const scattered = shared.map(({ count }) => tensor(values(count, ownRank)))
 for (const [k, one] of scattered.entries()) {
-  native.reduceScatterSum(communicator, one, shared[k].share)
-  native.allGather(communicator, one, shared[k].share)
+  for (const ranges of shared[k].cuts) native.beginReduceSum(communicator, one, shared[k].share, ranges)
+  // Behind what has begun, and waited for with it.
+  native.beginAllGather(communicator, one, shared[k].share)
+}
+native.awaitBegun(communicator)
+const untouched = counts.map((count) => tensor(values(count, ownRank)))
+for (const [k, one] of untouched.entries()) {
+  native.beginReduceSum(communicator, one, 0, [0, Math.floor(counts[k] / 2)])
+  native.awaitBegun(communicator)
 }
 const ownDoubles = ({ count, share }) => {
   const end = ownRank + 1 < processes ? (ownRank + 1) * share : count
   return Float64Array.from({ length: count }, (_, i) => (i >= ownRank * share && i < end ? Math.sin(i + 1) : 9))
 }
-const doubles = shared.map((one) => native.fromHost(ownDoubles(one), [one.count], 'f64', device))
-for (const [k, one] of doubles.entries()) native.allGather(communicator, one, shared[k].share)
+const doubles = shares.map((one) => native.fromHost(ownDoubles(one), [one.count], 'f64', device))
+for (const [k, one] of doubles.entries()) native.allGather(communicator, one, shares[k].share)
 const regathered = await Promise.all(scattered.map((one) => native.read(one)))
 const sums = await Promise.all(summed.map((one) => native.read(one)))
 console.log(
@@ -106,7 +195,11 @@ console.log(
     roots: counts.map((count, k) => digest(values(count, k % processes).buffer)),
     scattered: regathered.map(digest),
     doubles: await Promise.all(doubles.map(async (one) => digest(await native.read(one)))),
-    rightDoubles: shared.map(({ count }) =>
+    untouched: await Promise.all(
+      untouched.map(async (one, k) => digest((await native.read(one)).slice(4 * Math.floor(counts[k] / 2)))),
+    ),
+    rightUntouched: counts.map((count) => digest(values(count, ownRank).slice(Math.floor(count / 2)).buffer)),
+    rightDoubles: shares.map(({ count }) =>
       digest(Float64Array.from({ length: count }, (_, i) => Math.sin(i + 1)).buffer),
     ),
     furthest: [

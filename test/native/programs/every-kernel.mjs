@@ -1,7 +1,7 @@
 // Runs every CUDA kernel on cuda:0, every instance of a template among them, at the smallest sizes that take its paths: what the
 // sanitizers watch (test/simt/sanitizers.test.ts), under which the tables of cases would take most of an hour. One list for all of the
 // shim's chips; which kernels there are and which have run, the shim says (REPA_SIMT_KERNELS).
-//   every-kernel.mjs [first-read]   with the address of a row before its tensor's beginning read: a planted bug
+//   every-kernel.mjs [overlap|freed|beside|awaited]   instead, what a caller does wrong, or at last right
 import { native } from './addon.mjs'
 
 const device = 'cuda:0'
@@ -334,6 +334,14 @@ if (planted === 'overlap') {
   native.dispose(x)
   native.trimMemory(device)
   native.launchGraph(device, graph)
+} else if (planted === 'beside' || planted === 'awaited') {
+  // A sum over the processes goes on beside the device; it is read before it is waited for, or after that.
+  const communicator = await native.openCommunicator(device, native.communicatorId(device, 1), 0, 1)
+  const x = f32(64)
+  native.beginReduceSum(communicator, x, 64, [0, 64])
+  if (planted === 'awaited') native.awaitBegun(communicator)
+  native.scale(x, 2)
+  native.awaitBegun(communicator)
 } else {
   for (const [name, run] of Object.entries(KERNELS))
     for (const dtype of ['f32', 'bf16', 'f16']) await within(`${name} in ${dtype}`, () => run(dtype))

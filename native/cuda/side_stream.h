@@ -1,0 +1,34 @@
+// A stream beside a device's queue, for what may run while the queue goes on.
+#pragma once
+
+typedef struct CUstream_st* cudaStream_t;
+typedef struct CUevent_st* cudaEvent_t;
+
+namespace repa::cuda {
+
+/// Behind the queue where it is forked, and before it where it is joined: by events, so that a capture of the queue takes it along. A capture
+/// that has seen a fork must see a join.
+class SideStream {
+ public:
+  /// Of the current GPU.
+  SideStream();
+  ~SideStream();
+  SideStream(const SideStream&) = delete;
+  SideStream& operator=(const SideStream&) = delete;
+
+  cudaStream_t stream() const { return stream_; }
+
+  /// What is enqueued on the stream from here on waits for all that `queue` was given before.
+  void forkFrom(cudaStream_t queue);
+  /// What `queue` is given from here on waits for all that was enqueued on the stream since it was forked; nothing where it was not.
+  void joinTo(cudaStream_t queue);
+
+ private:
+  void destroy();
+
+  cudaStream_t stream_ = nullptr;
+  cudaEvent_t forked_ = nullptr, joined_ = nullptr;
+  bool isForked_ = false;
+};
+
+}  // namespace repa::cuda
