@@ -19,9 +19,11 @@ interface Node {
 
 let current: Tape | undefined
 
-/** The tape that records, if the op must be recorded: if any of its inputs wants a gradient. */
+/** The tape that records, if the op must be recorded: if any of its inputs wants a gradient. An op names all that it has. */
 export function recordingTape(...inputs: readonly (Tensor | undefined)[]): Tape | undefined {
-  return current && inputs.some((input) => input && current!.tracks(input)) ? current : undefined
+  if (!current || !inputs.some((input) => input && current!.tracks(input))) return undefined
+  current.uses(inputs)
+  return current
 }
 
 /**
@@ -42,6 +44,8 @@ export class Gradients {
   readonly #tape: Tape
   readonly #byTensor = new Map<Tensor, Tensor>()
   readonly #written = new Set<Parameter>()
+  /** To whose gradients nothing more may be added. */
+  readonly #final = new Set<Parameter>()
   readonly #chunks = new Map<Tensor, Set<number>>()
   readonly #weightGradients = new WeightGradientQueue()
   #taken: Tensor[] = []
@@ -93,6 +97,12 @@ export class Gradients {
   into(tensor: Tensor): { into: Tensor; accumulate: boolean } {
     const parameter = tensor.parameter
     if (parameter?.gradient) {
+      if (this.#final.has(parameter)) {
+        throw new Error(
+          `backward: an op adds to the gradient of ${parameter.name}, which was final; when it was recorded, it did not name the parameter ` +
+            'among its inputs.',
+        )
+      }
       const accumulate = this.#tape.accumulates || this.#written.has(parameter)
       this.#written.add(parameter)
       return { into: this.#settled(parameter.gradient), accumulate }
@@ -162,17 +172,41 @@ export class Gradients {
   /** Brings to parameters' memory what came as a tensor's gradient, and zeroes the parameters that the pass has not reached. */
   finish(parameters: Iterable<Parameter>): void {
     this.flushWeightGradients()
+    this.#bring(() => true)
+    this.#zeroUnreached(parameters)
+  }
+
+  /** Does the same for some of the parameters before the pass is through, those that no op is left for. */
+  complete(parameters: readonly Parameter[]): void {
+    this.flushWeightGradients()
+    const completed = new Set(parameters)
+    this.#bring((parameter) => completed.has(parameter))
+    this.#zeroUnreached(parameters)
+    for (const parameter of parameters) this.#final.add(parameter)
+  }
+
+  /** Whether a parameter's gradient was completed. */
+  isFinal(parameter: Parameter): boolean {
+    return this.#final.has(parameter)
+  }
+
+  #bring(isWanted: (parameter: Parameter) => boolean): void {
     for (const [tensor, gradient] of this.#byTensor) {
-      if (!tensor.parameter?.gradient) continue
+      if (!tensor.parameter?.gradient || !isWanted(tensor.parameter)) continue
       const { into, accumulate } = this.into(tensor)
       if (accumulate) native().accumulate(into.handle, gradient.handle)
       else native().copy(into.handle, gradient.handle)
       this.#byTensor.delete(tensor)
       gradient.dispose()
     }
+  }
+
+  #zeroUnreached(parameters: Iterable<Parameter>): void {
     if (this.#tape.accumulates) return
     for (const parameter of parameters) {
-      if (parameter.gradient && !this.#written.has(parameter)) native().fill(parameter.gradient.handle, 0)
+      if (parameter.gradient && !this.#written.has(parameter) && !this.#final.has(parameter)) {
+        native().fill(parameter.gradient.handle, 0)
+      }
     }
   }
 
@@ -185,6 +219,16 @@ export class Gradients {
   }
 }
 
+export interface TapeOptions {
+  readonly accumulate?: boolean
+  readonly recompute?: Recomputation
+  /**
+   * Told by the backward pass of parameters whose gradients are in their memory, as what is enqueued from then on finds them: after each
+   * section of those that only it and later ones use, and in the end of all others.
+   */
+  readonly onFinal?: (parameters: readonly Parameter[]) => void
+}
+
 export class Tape implements Disposable {
   /** Add to the parameters' gradients instead of overwriting them: for all but the first of several accumulated passes. */
   readonly accumulates: boolean
@@ -195,11 +239,15 @@ export class Tape implements Disposable {
   /** Everything that recording made and did not return. */
   readonly #owned = new Set<Tensor>()
   readonly #seeds: { tensor: Tensor; gradient: Tensor }[] = []
+  readonly #onFinal: TapeOptions['onFinal']
+  /** Parameters in the order in which ops have first named them, and how many nodes there were before. */
+  readonly #firstUses = new Map<Parameter, number>()
   #section = 0
 
-  constructor(options: { accumulate?: boolean; recompute?: Recomputation } = {}) {
+  constructor(options: TapeOptions = {}) {
     this.accumulates = options.accumulate ?? false
     this.recompute = options.recompute ?? 'none'
+    this.#onFinal = options.onFinal
   }
 
   /** Wants the gradient of a tensor that is no parameter: backward() leaves it in the Gradients it returns. */
@@ -227,6 +275,15 @@ export class Tape implements Disposable {
       return result
     } finally {
       current = outer
+    }
+  }
+
+  /** Called for ops, before they push. */
+  uses(inputs: readonly (Tensor | undefined)[]): void {
+    if (!this.#onFinal) return
+    for (const input of inputs) {
+      const parameter = input?.parameter
+      if (parameter?.gradient && !this.#firstUses.has(parameter)) this.#firstUses.set(parameter, this.#nodes.length)
     }
   }
 
@@ -265,7 +322,10 @@ export class Tape implements Disposable {
       let section = this.#section
       while (this.#nodes.length > 0) {
         const node = this.#nodes.pop()!
-        if (node.section !== section) gradients.flushWeightGradients()
+        if (node.section !== section) {
+          gradients.flushWeightGradients()
+          this.#completeUsed(gradients)
+        }
         section = node.section
         if (node.outputs.some((output) => gradients.has(output))) scope(() => node.backward(gradients))
         for (const output of node.outputs) gradients.take(output)
@@ -274,6 +334,7 @@ export class Tape implements Disposable {
       }
       this.#free(this.#owned)
       gradients.finish(parameters)
+      this.#onFinal?.([...parameters].filter((parameter) => parameter.gradient && !gradients.isFinal(parameter)))
       return gradients
     } catch (error) {
       gradients.dispose()
@@ -281,10 +342,23 @@ export class Tape implements Disposable {
     }
   }
 
+  /** Completes the parameters that nodes have used which have all been run, but for the one that was taken last. */
+  #completeUsed(gradients: Gradients): void {
+    if (!this.#onFinal) return
+    const final = [...this.#firstUses]
+      .filter(([, before]) => before > this.#nodes.length)
+      .map(([parameter]) => parameter)
+    if (final.length === 0) return
+    for (const parameter of final) this.#firstUses.delete(parameter)
+    gradients.complete(final)
+    this.#onFinal(final)
+  }
+
   /** Frees what no backward pass has consumed. */
   dispose(): void {
     this.#seeds.length = 0
     this.#nodes.length = 0
+    this.#firstUses.clear()
     this.#free(this.#owned)
     this.#tracked.clear()
   }
