@@ -10,7 +10,7 @@ import type { Device } from '../tensor/device.ts'
 import type { RandomKey } from '../tensor/random.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import { scope } from '../tensor/scope.ts'
-import { Tape } from '../tensor/tape.ts'
+import { Tape, type TapeOptions } from '../tensor/tape.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 
 /** What one training pass is made of, on the device. */
@@ -87,6 +87,8 @@ export interface PassOptions {
   readonly accumulate?: boolean
   /** What is computed again in the backward pass instead of being kept: the same bits in less memory. Default: nothing. */
   readonly recompute?: Recomputation
+  /** Told of parameters whose gradients are final, while the backward pass makes the rest (`TapeOptions.onFinal`). */
+  readonly onFinal?: TapeOptions['onFinal']
   /** Shown the pass's tensors: the model's `input` and `prediction`, `projections.K`. */
   readonly observe?: (name: string, tensor: Tensor) => void
 }
@@ -102,7 +104,7 @@ export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatc
   return scope(() => {
     const noised = objective.noised(batch)
     observe?.('input', noised.input)
-    using tape = new Tape({ accumulate: options.accumulate, recompute: options.recompute })
+    using tape = new Tape(options)
     const losses = tape.record((): Losses => {
       const project = batch.targets.length > 0
       const hidden = new Map<string, Tensor>()

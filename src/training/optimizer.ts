@@ -4,6 +4,7 @@ import type { ParameterArena } from '../nn/parameter-arena.ts'
 import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { type ArenaPart, ArenaShare, unionOf } from './arena-share.ts'
+import { GradientExchange } from './gradient-exchange.ts'
 import { Moments } from './moments.ts'
 
 export interface AdamWOptions {
@@ -83,6 +84,8 @@ const OFFSETS = { gradNorm: 8, finite: 20, updates: 24, skipped: 32, lossScale: 
 export class AdamW implements Disposable {
   readonly options: AdamWOptions
   readonly moments: Moments
+  /** By which several processes may begin to sum gradients before the step. */
+  readonly exchange: GradientExchange
   readonly #arena: ParameterArena
   readonly #world: World
   readonly #share: ArenaShare
@@ -98,6 +101,7 @@ export class AdamW implements Disposable {
     this.#share = new ArenaShare(arena, world)
     arena.allocateGradients()
     this.moments = new Moments(arena, this.#share, world)
+    this.exchange = new GradientExchange(arena, this.#share, world)
     native().copy(arena.array('ema').handle, arena.array('weights').handle)
     this.#sums = keep(Tensor.empty([world.size], arena.device, 'f64'))
     this.#state = keep(Tensor.empty([STATE_BYTES], arena.device, 'u8'))
@@ -123,8 +127,7 @@ export class AdamW implements Disposable {
     const isWhole = world.size === 1
     const frozen = holdsLate ? unionOf(arena.frozen, late) : arena.frozen
     const [sums, state] = [this.#sums.handle, this.#state.handle]
-    world.beginReduceSum(arena.array('gradients'), share.equal, [0, arena.size])
-    world.awaitBegun()
+    this.exchange.finish()
     using gradients = share.of(arena.array('gradients'))
     native().sumOfSquares(gradients.handle, share.ranges(frozen), sums, world.rank)
     world.allGather(this.#sums, 1)

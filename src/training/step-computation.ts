@@ -11,6 +11,7 @@ import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { samplePosterior } from '../tensor/ops/interpolant.ts'
 import { mean } from '../tensor/ops/loss.ts'
+import type { Parameter } from '../tensor/parameter.ts'
 import { dropLabels, type RandomKey, randomNormal } from '../tensor/random.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import { scope } from '../tensor/scope.ts'
@@ -118,7 +119,7 @@ export class StepComputation {
   /** All that follows from the inputs of step `step`: the losses, and the update. */
   run(inputs: StepInputs, step: number, isAligning: boolean): StepLosses {
     const passes = Array.from({ length: this.#accumulate }, (_, pass) =>
-      scope(() => this.#pass(inputsOfPass(inputs, pass, this.#accumulate), step, isAligning, pass > 0)),
+      scope(() => this.#pass(inputsOfPass(inputs, pass, this.#accumulate), step, isAligning, pass)),
     )
     const { size } = this.#world
     const losses = lossesOfPasses(passes, size)
@@ -128,8 +129,8 @@ export class StepComputation {
     return losses
   }
 
-  /** Losses and gradients of some samples; `accumulate` adds the gradients to those that are there. */
-  #pass(inputs: StepInputs, step: number, isAligning: boolean, accumulate: boolean): StepLosses {
+  /** Losses and gradients of the samples of a pass; those after the first add to the gradients that are there. */
+  #pass(inputs: StepInputs, step: number, isAligning: boolean, pass: number): StepLosses {
     const { stored, posteriorNoise, labels, t, teacherT, noise } = inputs
     const latents = posteriorNoise ? samplePosterior(stored, posteriorNoise, this.#data.latentScale, 0) : stored
     const { align = 0, selfAlign = 0 } = this.weightsAt(step)
@@ -150,8 +151,12 @@ export class StepComputation {
         selfAlignment: this.#selfAlign && { depth: this.#selfAlign.depth, weight: selfAlign },
         dispersive: this.#disperse,
         scaling: this.#optimizer.scaling,
-        accumulate,
+        accumulate: pass > 0,
         recompute: this.#recompute,
+        ...(this.#world.size > 1 &&
+          pass === this.#accumulate - 1 && {
+            onFinal: (parameters: readonly Parameter[]) => this.#optimizer.exchange.begin(parameters),
+          }),
       },
     )
     return {

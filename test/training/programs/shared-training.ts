@@ -2,6 +2,7 @@
 import { withProcesses } from '../../../src/distributed/join.ts'
 import type { World } from '../../../src/distributed/world.ts'
 import { resetDevice } from '../../../src/tensor/device.ts'
+import type { Trainer } from '../../../src/training/trainer.ts'
 import type { TrainerOptions, TrainingStep } from '../../../src/training/trainer-options.ts'
 import { BATCH, CASES, digestOf, makeFirstStep, modelOf, steps, tinyTrainer } from '../tiny-trainer.ts'
 
@@ -19,6 +20,8 @@ export interface Request {
   readonly saves?: string
   /** A checkpoint to go on from, which has as many steps. */
   readonly restores?: string
+  /** Gradients are exchanged after the backward pass. */
+  readonly atOnce?: boolean
   /** Process 1 has another seed. */
   readonly disagree?: boolean
   /** This process wants to stop once it has seen so many steps of twenty; no other does. */
@@ -51,6 +54,18 @@ async function answer(request: Request): Promise<Answer> {
   }
 }
 
+function exchangeAtOnce({ optimizer }: Trainer): void {
+  const { exchange } = optimizer
+  const begin = exchange.begin.bind(exchange)
+  const finish = exchange.finish.bind(exchange)
+  exchange.begin = () => {}
+  exchange.finish = () => {
+    exchange.begin = begin
+    finish()
+    exchange.begin = () => {}
+  }
+}
+
 async function train(request: Request, world: World, device: string): Promise<Report> {
   const { table, data, options, disagree, stop } = request
   const more = { ...options, world, device, ...(disagree && world.rank === 1 && { seed: 5 }) }
@@ -58,6 +73,7 @@ async function train(request: Request, world: World, device: string): Promise<Re
   const { kind, options: own } = CASES[table]!
   using model = modelOf(kind, device)
   await using trainer = await tinyTrainer(model, data, { ...own, ...more, batch: BATCH })
+  if (request.atOnce) exchangeAtOnce(trainer)
   if (request.restores !== undefined) await trainer.restore(request.restores)
   const losses = (await steps(trainer, 3)).map(({ loss }) => loss)
   if (request.saves !== undefined) await trainer.save(request.saves)

@@ -1,0 +1,69 @@
+/**
+ * What a step hands to the other processes, and when: seen by a world that pretends there are two and exchanges nothing. That the sums and
+ * weights come out right is processes.test.ts's.
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { ALONE, type World } from '../../src/distributed/world.ts'
+import { native } from '../../src/native.ts'
+import { keep } from '../../src/tensor/scope.ts'
+import { Tensor } from '../../src/tensor/tensor.ts'
+import { tinyDataset } from '../data/tiny-dataset.ts'
+import { BATCH, CASES, modelOf, steps, tinyTrainer } from './tiny-trainer.ts'
+
+const data = mkdtempSync(join(tmpdir(), 'repa-gradient-exchange-'))
+beforeAll(() => tinyDataset(2 * BATCH, data))
+afterAll(() => rmSync(data, { recursive: true, force: true }))
+
+/** The first of two processes, as far as a step can tell. */
+const pretended = (calls: Partial<World>): World => ({ ...ALONE, size: 2, ...calls })
+
+describe.each(CASES)('$name', ({ kind, options }) => {
+  test.each([1, 2])('hands on every gradient once, final, in %d passes', async (accumulate) => {
+    using model = modelOf(kind)
+    const begun: { readonly ranges: readonly number[]; readonly found: Tensor }[] = []
+    const copy = () => {
+      const made = keep(Tensor.empty([model.arena.size], 'cpu'))
+      native().copy(made.handle, model.arena.array('gradients').handle)
+      return made
+    }
+    let atTheEnd: Tensor | undefined
+    const world = pretended({
+      beginReduceSum: (_, share, ranges) => {
+        expect(share).toBe(Math.floor(model.arena.size / 32) * 16)
+        begun.push({ ranges, found: copy() })
+      },
+      awaitBegun: () => {
+        atTheEnd ??= copy()
+      },
+    })
+    await using trainer = await tinyTrainer(model, data, { ...options, accumulate, world })
+    await steps(trainer, 1)
+    const { arena } = model
+    const covered = new Int8Array(arena.size)
+    const last = await atTheEnd!.data()
+    for (const { ranges, found } of begun) {
+      const values = await found.data()
+      for (let i = 0; i < ranges.length; i += 2) {
+        const [begin, end] = [ranges[i]!, ranges[i + 1]!]
+        expect([...values.subarray(begin, end)]).toEqual([...last.subarray(begin, end)])
+        for (let element = begin; element < end; element++) covered[element]!++
+      }
+    }
+    for (const parameter of arena.parameters) {
+      const times = parameter.trainable ? 1 : 0
+      const [begin, end] = arena.rangesOf((other) => other === parameter) as [number, number]
+      expect([parameter.name, ...new Set(covered.subarray(begin, end))]).toEqual([parameter.name, times])
+    }
+    // Blocks have gone one by one, from the last to the first.
+    const firstOf = (block: number) => arena.rangesOf(({ name }) => name === `blocks.${block}.attn.qkv.weight`)[0]!
+    const at = (element: number) =>
+      begun.findIndex(({ ranges }) =>
+        ranges.some((begin, i) => i % 2 === 0 && begin <= element && element < ranges[i + 1]!),
+      )
+    expect(at(firstOf(1))).toBeLessThan(at(firstOf(0)))
+    expect(at(firstOf(0))).toBeLessThan(begun.length - 1)
+  })
+})
