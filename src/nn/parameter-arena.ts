@@ -28,6 +28,7 @@ export class ParameterArena {
   readonly #arrays = new Map<ArenaRole, Tensor>()
   #role: 'weights' | 'ema' = 'weights'
   #compute: Tensor | undefined
+  #arrive: (() => void) | undefined
 
   constructor(parameters: readonly Parameter[], device: Device) {
     this.device = device
@@ -37,6 +38,7 @@ export class ParameterArena {
     for (const parameter of parameters) {
       const count = elementCount(parameter.shape)
       this.#offsets.set(parameter, size)
+      parameter.settle = () => this.settle()
       if (!parameter.trainable) frozen.push(size, size + count)
       size += Math.ceil(count / ALIGNMENT) * ALIGNMENT
     }
@@ -62,6 +64,7 @@ export class ParameterArena {
 
   /** The flat array of a role, made of zeros at first use. */
   array(role: ArenaRole): Tensor {
+    if (role === 'weights' || role === 'ema') this.settle()
     let array = this.#arrays.get(role)
     if (!array) {
       array = keep(Tensor.zeros([this.size], this.device))
@@ -72,6 +75,21 @@ export class ParameterArena {
 
   has(role: ArenaRole): boolean {
     return this.#arrays.has(role)
+  }
+
+  /**
+   * Weights, EMA and the copy of them are on their way: `arrive` enqueues what brings them, and does so when the first of them is asked for.
+   * Until then the device may do what needs none of them.
+   */
+  arriveBy(arrive: () => void): void {
+    this.#arrive = arrive
+  }
+
+  /** Enqueues what brings weights, EMA and the copy of them where they are on their way. All that reads or writes one comes through here. */
+  settle(): void {
+    const arrive = this.#arrive
+    this.#arrive = undefined
+    arrive?.()
   }
 
   /** Lets the parameters be the values of one role: `weights`, or `ema` to run the averaged model. */
@@ -86,6 +104,7 @@ export class ParameterArena {
 
   /** Lets products read a copy of the values in a narrower dtype; f32: the values themselves. */
   computeIn(dtype: ComputeDType): void {
+    this.settle()
     this.#compute?.dispose()
     this.#compute = dtype === 'f32' ? undefined : keep(Tensor.empty([this.size], this.device, dtype))
     for (const parameter of this.parameters) {
@@ -97,6 +116,7 @@ export class ParameterArena {
 
   /** The flat copy of the values in the dtype of computation; undefined where that is f32. */
   get compute(): Tensor | undefined {
+    this.settle()
     return this.#compute
   }
 
@@ -123,6 +143,7 @@ export class ParameterArena {
   }
 
   dispose(): void {
+    this.settle()
     for (const parameter of this.parameters) {
       parameter.value.dispose()
       parameter.bindCompute(undefined)

@@ -89,7 +89,11 @@ export function planStep(options: PlannedStepOptions): PlannedStep {
     })
     bookArena(model.arena, trainer.optimizer.moments, planning)
     const step = () => {
-      planning.during('batch', () => void trainer.makeStep(emptyBatch(configuration.batch / processes)))
+      planning.during('batch', () => {
+        void trainer.makeStep(emptyBatch(configuration.batch / processes))
+        // Of several processes it would be enqueued in the middle of the next forward pass.
+        model.arena.settle()
+      })
     }
     // What is made once, as a resampled table of positions, is there after the first step.
     step()

@@ -13,6 +13,8 @@ export class Parameter {
   #compute: Tensor | undefined
   /** Where the backward pass writes; undefined outside of training. */
   gradient: Tensor | undefined
+  /** Called before the value, or its copy, is handed out: it may be on its way (`ParameterArena.arriveBy`). */
+  settle: () => void = () => {}
 
   constructor(name: string, shape: readonly number[], trainable = true) {
     this.name = name
@@ -22,12 +24,14 @@ export class Parameter {
 
   /** The parameter as a tensor. */
   get value(): Tensor {
+    this.settle()
     if (!this.#value) throw new Error(`The parameter ${this.name} has no memory yet: its model was not materialised.`)
     return this.#value
   }
 
   /** What products read: the value, or its copy in the dtype in which the model computes. */
   get compute(): Tensor {
+    this.settle()
     return this.#compute ?? this.value
   }
 

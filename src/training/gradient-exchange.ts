@@ -4,9 +4,9 @@ import type { Parameter } from '../tensor/parameter.ts'
 import type { ArenaShare } from './arena-share.ts'
 
 /**
- * Sums the gradients of an arena over the processes, each of which needs the sum of its share. A range of gradients may go as soon as they are
- * final, while the backward pass makes the others: PyTorch's DistributedDataParallel does so with its buckets (Li et al., arXiv 2006.15704).
- * What goes together follows from the model alone, and so in every process in the same order; how it is cut changes no bit of a sum.
+ * Sums the gradients of an arena over the processes, each of which needs the sum of its share. Gradients may go as soon as they are final,
+ * while the backward pass makes the others, as the buckets of PyTorch's DistributedDataParallel do (Li et al., arXiv 2006.15704). What goes
+ * together follows from the model alone, and so it is the same in every process, in the same order.
  *
  * A range goes to the processes whose shares it lies in, so that shares stay what they are, and with them optimizer and checkpoints. The
  * alternative, a share of every range for each process, would cut an arena in as many pieces.

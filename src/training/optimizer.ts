@@ -115,15 +115,17 @@ export class AdamW implements Disposable {
 
   /**
    * Clips, updates the weights and moments, and moves the EMA, unless a gradient is not finite: then nothing changes. The gradient is the
-   * sum of the processes'; afterwards each array of gradients holds only this process's share of that. The loss scale is undone;
-   * gradientScale (1 / passes) averages gradients that several passes accumulated. `settings` are this step's, where they are not as in
-   * the options.
+   * sum of the processes'; afterwards each array of gradients holds only this process's share of that, and the weights are on their way to the
+   * others until the arena is asked for them (`ParameterArena.arriveBy`). The loss scale is undone; gradientScale (1 / passes) averages
+   * gradients that several passes accumulated. `settings` are this step's, where they are not as in the options.
    */
   step(gradientScale = 1, settings: StepSettings = {}): void {
     const { maxGradNorm, emaDecay, late = [], holdsLate = false, ...rest } = { ...this.options, ...settings }
     const arena = this.#arena
     const world = this.#world
     const share = this.#share
+    // The last step's: the EMA follows them by its state.
+    arena.settle()
     const isWhole = world.size === 1
     const frozen = holdsLate ? unionOf(arena.frozen, late) : arena.frozen
     const [sums, state] = [this.#sums.handle, this.#state.handle]
@@ -136,9 +138,12 @@ export class AdamW implements Disposable {
       this.#update(part, frozen, isInside, { emaDecay, ...rest })
     }
     if (isWhole) return
-    const weights = arena.array('weights')
-    world.allGather(weights, share.equal)
-    native().followWeights(weights.handle, arena.array('ema').handle, arena.compute?.handle ?? null, state, emaDecay)
+    const [weights, ema, copy] = [arena.array('weights'), arena.array('ema'), arena.compute]
+    world.beginAllGather(weights, share.equal)
+    arena.arriveBy(() => {
+      world.awaitBegun()
+      native().followWeights(weights.handle, ema.handle, copy?.handle ?? null, state, emaDecay)
+    })
   }
 
   /** AdamW over a part of the share, all of it late parameters or none; of a process on its own with the EMA and the copy of the weights. */
@@ -191,6 +196,7 @@ export class AdamW implements Disposable {
    * anew, and a scale is left out where this optimizer has none.
    */
   restore({ updates, skipped, held = 0, lossScaling }: OptimizerCounters): void {
+    this.#arena.settle()
     const bytes = new Uint8Array(STATE_BYTES)
     const view = new DataView(bytes.buffer)
     view.setBigInt64(OFFSETS.updates, BigInt(updates), true)
@@ -204,6 +210,7 @@ export class AdamW implements Disposable {
   }
 
   dispose(): void {
+    this.#arena.settle()
     for (const own of [this.moments, this.#sums, this.#state]) own.dispose()
   }
 

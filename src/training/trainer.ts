@@ -249,7 +249,16 @@ export class Trainer implements AsyncDisposable {
       this.#warm = true
       return compute(inputs)
     }
-    this.#captured ??= new CapturedStep(inputs, (own) => scope(() => compute(own)))
+    // What a graph waits for is in the graph: it neither finds weights on their way nor leaves them so.
+    const { arena } = this.model
+    arena.settle()
+    this.#captured ??= new CapturedStep(inputs, (own) =>
+      scope(() => {
+        const losses = compute(own)
+        arena.settle()
+        return losses
+      }),
+    )
     this.#captured.replay(inputs)
     return this.#captured.results
   }

@@ -5,17 +5,22 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
+import type { Encoder } from '../../src/alignment/encoder.ts'
 import { ALONE, type World } from '../../src/distributed/world.ts'
 import { native } from '../../src/native.ts'
 import { keep } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
+import { constantEncoder } from '../data/constant-encoder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
-import { BATCH, CASES, modelOf, steps, tinyTrainer } from './tiny-trainer.ts'
+import { align, BATCH, CASES, modelOf, steps, tinyTrainer } from './tiny-trainer.ts'
 
 const data = mkdtempSync(join(tmpdir(), 'repa-gradient-exchange-'))
 beforeAll(() => tinyDataset(2 * BATCH, data))
 afterAll(() => rmSync(data, { recursive: true, force: true }))
+afterEach(() => {
+  vi.restoreAllMocks()
+})
 
 /** The first of two processes, as far as a step can tell. */
 const pretended = (calls: Partial<World>): World => ({ ...ALONE, size: 2, ...calls })
@@ -66,4 +71,54 @@ describe.each(CASES)('$name', ({ kind, options }) => {
     expect(at(firstOf(1))).toBeLessThan(at(firstOf(0)))
     expect(at(firstOf(0))).toBeLessThan(begun.length - 1)
   })
+})
+
+test('the encoders of a step run before the weights of the last one are waited for, and whoever reads weights waits', async () => {
+  const events: string[] = []
+  const log = (event: string) => void events.push(event)
+  const { followWeights } = native()
+  vi.spyOn(native(), 'followWeights').mockImplementation((...all) => {
+    log('follow')
+    followWeights(...all)
+  })
+  const encoder: Encoder = {
+    ...constantEncoder,
+    features: (...all) => {
+      log('encoder')
+      return constantEncoder.features(...all)
+    },
+  }
+  const world = pretended({
+    beginReduceSum: () => log('sum'),
+    beginAllGather: () => log('gather'),
+    awaitBegun: () => log('wait'),
+  })
+  using model = modelOf()
+  const trainer = await tinyTrainer(model, data, { align: { ...align, encoder }, world })
+  await steps(trainer, 2)
+  const step = [...Array(5).fill('sum'), 'wait', 'gather']
+  const steady = ['encoder', 'wait', 'follow', ...step]
+  expect(events).toEqual(['encoder', ...step, ...steady])
+  const { arena } = model
+  const [parameter] = arena.parameters
+  const readers: readonly (() => unknown)[] = [
+    () => parameter!.value,
+    () => parameter!.compute,
+    () => arena.array('weights'),
+    () => arena.array('ema'),
+    () => arena.compute,
+    () => arena.computeIn('f32'),
+    () => arena.use('weights'),
+    () => trainer.optimizer.restore({ updates: 1, skipped: 0 }),
+    () => trainer.dispose(),
+  ]
+  let made = 2
+  for (const read of readers) {
+    await steps(trainer, ++made)
+    events.length = 0
+    await read()
+    expect(events, String(read)).toEqual(['wait', 'follow'])
+    arena.array('weights')
+    expect(events, String(read)).toHaveLength(2)
+  }
 })

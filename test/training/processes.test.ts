@@ -134,7 +134,7 @@ for (const { device, missing } of DEVICES) {
     })
 
     test.each(device === 'cpu' ? ['again'] : ['again', 'bf16', 'fp16'])(
-      'exchanged after the backward pass, the bits are the same (%s)',
+      'exchanged after the backward pass and after the step, the bits are the same (%s)',
       (name) => {
         expect(lasting(name)).toEqual(lasting(`${name} at once`))
       },

@@ -20,7 +20,7 @@ export interface Request {
   readonly saves?: string
   /** A checkpoint to go on from, which has as many steps. */
   readonly restores?: string
-  /** Gradients are exchanged after the backward pass. */
+  /** Gradients are exchanged after the backward pass, and weights are waited for after the step. */
   readonly atOnce?: boolean
   /** Process 1 has another seed. */
   readonly disagree?: boolean
@@ -54,15 +54,20 @@ async function answer(request: Request): Promise<Answer> {
   }
 }
 
-function exchangeAtOnce({ optimizer }: Trainer): void {
+function exchangeAtOnce({ optimizer, model }: Trainer): void {
   const { exchange } = optimizer
   const begin = exchange.begin.bind(exchange)
   const finish = exchange.finish.bind(exchange)
+  const step = optimizer.step.bind(optimizer)
   exchange.begin = () => {}
   exchange.finish = () => {
     exchange.begin = begin
     finish()
     exchange.begin = () => {}
+  }
+  optimizer.step = (...all) => {
+    step(...all)
+    model.arena.settle()
   }
 }
 
