@@ -146,15 +146,16 @@ export class Gradients {
    * an op of this pass has written one of them, for that gradient would be overwritten.
    */
   chunks(modulation: Tensor, ...chunks: readonly number[]): Tensor {
-    const written = this.#chunks.get(modulation)
-    const twice = chunks.find((chunk) => written?.has(chunk))
-    if (twice !== undefined || (!written && this.#byTensor.has(modulation))) {
+    const written = this.#chunks.get(modulation) ?? new Set()
+    const twice = chunks.find((chunk) => written.has(chunk))
+    if (twice !== undefined || (!this.#chunks.has(modulation) && this.#byTensor.has(modulation))) {
       throw new Error(
         `backward: ${twice === undefined ? 'the whole' : `chunk ${twice}`} of a modulation [${modulation.shape}] has a gradient ` +
           'from another op already; a chunk may be used once in a pass.',
       )
     }
-    this.#chunks.set(modulation, new Set([...(written ?? []), ...chunks]))
+    for (const chunk of chunks) written.add(chunk)
+    this.#chunks.set(modulation, written)
     let buffer = this.#byTensor.get(modulation)
     if (!buffer) {
       buffer = keep(Tensor.zeros(modulation.shape, modulation.device))
