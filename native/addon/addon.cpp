@@ -1,4 +1,4 @@
-// The module: registers the tensor class and every table of exports.
+// The module: every table of exports.
 #include <napi.h>
 
 #include <new>
@@ -13,8 +13,6 @@ Napi::Error toJsError(Napi::Env env, ErrorCode code, const std::string& message)
   error.Set("code", Napi::String::New(env, errorCodeName(code)));
   return error;
 }
-
-Environment& environment(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
 namespace {
 
@@ -35,8 +33,6 @@ Napi::Value callExport(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
-  env.SetInstanceData(new Environment());
-  TensorHandle::registerClass(env, exports);
   addDeviceExports(env, exports);
   addTensorExports(env, exports);
   addOpExports(env, exports);

@@ -75,7 +75,7 @@ std::vector<Tensor> Arguments::tensors(size_t index, const char* name) const {
   if (!info_[index].IsArray()) wrong(name, "an array of tensors");
   const Napi::Array array = info_[index].As<Napi::Array>();
   std::vector<Tensor> out;
-  for (uint32_t i = 0, length = array.Length(); i < length; ++i) out.push_back(TensorHandle::unwrap(array[i], operation_, name));
+  for (uint32_t i = 0, length = array.Length(); i < length; ++i) out.push_back(tensorOf(array[i], operation_, name));
   return out;
 }
 

@@ -23,7 +23,7 @@ class Arguments {
   Napi::Value value(size_t index) const { return info_[index]; }
   bool absent(size_t index) const { return info_[index].IsUndefined() || info_[index].IsNull(); }
 
-  const Tensor& tensor(size_t index, const char* name) const { return TensorHandle::unwrap(info_[index], operation_, name); }
+  const Tensor& tensor(size_t index, const char* name) const { return tensorOf(info_[index], operation_, name); }
   double number(size_t index, const char* name) const;
   int64_t integer(size_t index, const char* name) const;
   /// A non-negative integer that JS gives as a number or a BigInt.
@@ -35,13 +35,13 @@ class Arguments {
   std::vector<Tensor> tensors(size_t index, const char* name) const;
   Device& device(size_t index, const char* name) const;
 
-  Napi::Value result(Tensor tensor) const { return TensorHandle::wrap(env(), std::move(tensor)); }
+  Napi::Value result(Tensor tensor) const { return tensorHandle(env(), std::move(tensor)); }
   /// A JS array; undefined tensors become null.
   template <size_t count>
   Napi::Value result(std::array<Tensor, count> tensors) const {
     Napi::Array array = Napi::Array::New(env(), count);
     for (size_t i = 0; i < count; ++i)
-      array[static_cast<uint32_t>(i)] = tensors[i].defined() ? Napi::Value(TensorHandle::wrap(env(), std::move(tensors[i]))) : env().Null();
+      array[static_cast<uint32_t>(i)] = tensors[i].defined() ? tensorHandle(env(), std::move(tensors[i])) : env().Null();
     return array;
   }
   Napi::Value nothing() const { return env().Undefined(); }

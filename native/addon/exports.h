@@ -22,13 +22,6 @@ void addExports(Napi::Env env, Napi::Object exports, const Export (&table)[count
   addExports(env, exports, table, count);
 }
 
-/// What one JS environment (the main thread or a worker) keeps.
-struct Environment {
-  Napi::FunctionReference tensorConstructor;
-};
-
-Environment& environment(Napi::Env env);
-
 /// A JS Error with the native error's code.
 Napi::Error toJsError(Napi::Env env, ErrorCode code, const std::string& message);
 

@@ -99,7 +99,7 @@ const Export kExports[] = {
      }},
     {"dispose",
      [](const Arguments& a) -> Napi::Value {
-       TensorHandle::dispose(a.value(0), a.operation());
+       disposeTensor(a.value(0), a.operation());
        return a.nothing();
      }},
     {"shapeOf",

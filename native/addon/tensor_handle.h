@@ -1,4 +1,9 @@
-// TensorHandle: a Tensor as a JS object. Dropped by dispose(), or by the garbage collector as the safety net.
+// A tensor as JS holds it: an External. Given back by dispose(), or by the garbage collector as the safety net.
+//
+// The External's value is no address but a number: of a place in this thread's table of tensors, and of how many the place has held. So
+// what another addon made is told from a tensor without being looked into, and what was disposed from what has taken its place. An object of
+// a class that wraps an address costs several times as much: in being made, in being told from others, and in the collector's hands, which
+// has to finalize every one; of a tensor that was disposed it finds nothing to finalize.
 #pragma once
 
 #include <napi.h>
@@ -7,27 +12,14 @@
 
 namespace repa::addon {
 
-class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
- public:
-  static void registerClass(Napi::Env env, Napi::Object exports);
+/// A new handle of `tensor`.
+Napi::Value tensorHandle(Napi::Env env, Tensor tensor);
 
-  /// A new JS object that holds `tensor`.
-  static Napi::Object wrap(Napi::Env env, Tensor tensor);
-  /// The tensor in a JS value. Throws Error(invalidArgument) for anything else and Error(disposed) after dispose().
-  static const Tensor& unwrap(Napi::Value value, const char* operation, const char* argument);
+/// The tensor of a handle; stays where it is until that is disposed. Throws Error(invalidArgument) for anything else and Error(disposed)
+/// after disposeTensor().
+const Tensor& tensorOf(Napi::Value handle, const char* operation, const char* argument);
 
-  /// Drops the tensor in a JS value; a second call does nothing.
-  static void dispose(Napi::Value value, const char* operation);
-
-  explicit TensorHandle(const Napi::CallbackInfo& info);
-  ~TensorHandle() override;
-
- private:
-  static TensorHandle* find(Napi::Value value, const char* operation, const char* argument);
-  void drop();
-
-  Tensor tensor_;
-  int64_t weight_ = 0;  // bytes
-};
+/// Gives a handle's tensor back; a second call does nothing. Throws Error(invalidArgument) for anything else.
+void disposeTensor(Napi::Value handle, const char* operation);
 
 }  // namespace repa::addon

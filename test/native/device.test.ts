@@ -147,6 +147,16 @@ for (const { device, missing } of DEVICES) {
         expect(stats().liveBytes).toBe(before)
       })
 
+      test('are not taken for those that come after them', async () => {
+        const x = Tensor.full([2], 1, device)
+        const { handle } = x
+        x.dispose()
+        using y = Tensor.full([2], 2, device)
+        expect(() => native().read(handle)).toThrow(expect.objectContaining({ code }))
+        native().dispose(handle)
+        expect([...(await y.data())]).toEqual([2, 2])
+      })
+
       test('an alias lives on, and the memory with the last of them', async () => {
         const before = stats().liveBytes
         const x = Tensor.full([64], 3, device)

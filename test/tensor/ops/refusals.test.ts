@@ -440,6 +440,9 @@ for (const { device, missing } of DEVICES) {
 
     // What TypeScript would not let pass, from JavaScript.
     const handle = () => tensor([2]).handle
+    const { TCP } = (
+      process as unknown as { binding(name: 'tcp_wrap'): { TCP: new (type: 0) => { _externalStream: unknown } } }
+    ).binding('tcp_wrap')
     test.each([
       ['an object', () => ({})],
       ['a number', () => 1],
@@ -448,6 +451,7 @@ for (const { device, missing } of DEVICES) {
       ['an object with a prototype of a handle', () => Object.create(Object.getPrototypeOf(handle()))],
       ['an object that inherits from a handle', () => Object.create(handle())],
       ['a proxy of a handle', () => new Proxy(handle(), {})],
+      ["an External of Node's own", () => new TCP(0)._externalStream],
     ])('%s is not a tensor', (_, foreign) => {
       const add = native().add as (a: unknown, b: unknown) => unknown
       const expected = (name: string) => ({ code: 'ERR_INVALID_ARGUMENT', message: `add: ${name} is not a tensor.` })
