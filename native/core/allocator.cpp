@@ -1,5 +1,7 @@
 #include "core/allocator.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 
 namespace repa {
@@ -32,27 +34,28 @@ constexpr int64_t kLargestRequest = int64_t{1} << 60;
 
 Allocator::Allocator(Source& source, int64_t limitBytes) : source_(source) { stats_.limitBytes = limitBytes; }
 
-void* Allocator::allocate(int64_t bytes, const char* purpose) {
+Allocator::Block Allocator::allocate(int64_t bytes, const char* purpose) {
   std::lock_guard lock(mutex_);
   if (kWatched && !open_) trimLocked();
   const int64_t size = blockSize(bytes < kLargestRequest ? bytes : kLargestRequest);
-  void* block = open_ ? takeFree(open_->free, size) : nullptr;
-  if (!block) block = takeFree(free_, size);
-  if (!block) {
+  Block block{};
+  if (open_) block = takeFree(open_->free, size);
+  if (!block.data) block = takeFree(free_, size);
+  if (!block.data) {
+    block.bytes = size;
     const auto full = [&] { return stats_.liveBytes + stats_.cachedBytes + size > stats_.limitBytes; };
     if (full()) trimLocked();
-    if (!full()) block = source_.take(size);
+    if (!full()) block.data = source_.take(size);
     // Not where it is the limit that is in the way: what is still cached then is graphs', and stays.
-    if (!block && !full() && stats_.cachedBytes > 0) {
+    if (!block.data && !full() && stats_.cachedBytes > 0) {
       trimLocked();
-      block = source_.take(size);
+      block.data = source_.take(size);
     }
-    if (!block) throw outOfMemory(bytes, size, purpose);
+    if (!block.data) throw outOfMemory(bytes, size, purpose);
     ++stats_.systemAllocations;
     stats_.liveBytes += size;
-    sizes_[block] = size;
   }
-  if (open_) open_->blocks.insert(block);
+  if (open_) open_->blocks.insert(block.data);
   if (stats_.liveBytes > stats_.peakBytes) stats_.peakBytes = stats_.liveBytes;
   return block;
 }
@@ -77,17 +80,18 @@ Error Allocator::outOfMemory(int64_t bytes, int64_t size, const char* purpose) c
                                            ". Use a smaller batch or model.");
 }
 
-void* Allocator::takeFree(FreeBlocks& free, int64_t size) {
+Allocator::Block Allocator::takeFree(FreeBlocks& free, int64_t size) {
   // A block up to a quarter larger than asked is better reused than left beside a new one.
-  const auto found = free.lower_bound(size);
-  if (found == free.end() || found->first > size + size / 4) return nullptr;
-  void* block = found->second.back();
-  found->second.pop_back();
-  stats_.cachedBytes -= found->first;
-  stats_.liveBytes += found->first;
-  sizes_[block] = found->first;
-  if (found->second.empty()) free.erase(found);
-  return block;
+  for (auto found = free.lower_bound(size); found != free.end() && found->first <= size + size / 4; ++found) {
+    auto& [bytes, blocks] = *found;
+    if (blocks.empty()) continue;
+    const Block block{blocks.back(), bytes};
+    blocks.pop_back();
+    stats_.cachedBytes -= bytes;
+    stats_.liveBytes += bytes;
+    return block;
+  }
+  return {};
 }
 
 Allocator::Pool* Allocator::poolOf(void* block) {
@@ -119,15 +123,12 @@ void Allocator::dropPool(int64_t pool) {
   pools_.erase(found);
 }
 
-void Allocator::release(void* block) {
+void Allocator::release(Block block) {
   std::lock_guard lock(mutex_);
-  const auto found = sizes_.find(block);
-  const int64_t size = found->second;
-  sizes_.erase(found);
-  stats_.liveBytes -= size;
-  stats_.cachedBytes += size;
-  Pool* pool = pools_.empty() ? nullptr : poolOf(block);
-  (pool ? pool->free : free_)[size].push_back(block);
+  stats_.liveBytes -= block.bytes;
+  stats_.cachedBytes += block.bytes;
+  Pool* pool = pools_.empty() ? nullptr : poolOf(block.data);
+  (pool ? pool->free : free_)[block.bytes].push_back(block.data);
 }
 
 MemoryStats Allocator::stats() const {
@@ -151,7 +152,7 @@ void Allocator::trim() {
 }
 
 void Allocator::trimLocked() {
-  if (free_.empty()) return;
+  if (std::ranges::all_of(free_, [](const auto& blocksOfSize) { return blocksOfSize.second.empty(); })) return;
   source_.waitForQueue();
   for (auto& [size, blocks] : free_)
     for (void* block : blocks) {

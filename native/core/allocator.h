@@ -38,11 +38,16 @@ class Allocator {
     virtual void waitForQueue() = 0;
   };
 
+  struct Block {
+    void* data;
+    int64_t bytes;
+  };
+
   Allocator(Source& source, int64_t limitBytes);
 
   /// At least `bytes` bytes, aligned to 64. Throws Error(outOfMemory) that names `purpose`, the size and what is in use.
-  void* allocate(int64_t bytes, const char* purpose);
-  void release(void* block);
+  Block allocate(int64_t bytes, const char* purpose);
+  void release(Block block);
   /// Memory for the device itself, which is in no count and is never given back. Throws as allocate does.
   void* takeUncounted(int64_t bytes, const char* purpose);
 
@@ -60,7 +65,8 @@ class Allocator {
   void dropPool(int64_t pool);
 
  private:
-  using FreeBlocks = std::map<int64_t, std::vector<void*>>;  // by size
+  /// By size, of which there are few. One that has no block any more stays, for a step that repeats itself comes back to it.
+  using FreeBlocks = std::map<int64_t, std::vector<void*>>;
   /// Blocks of a pool, and those of them that are free. While it is open they may be taken again; then they only wait.
   struct Pool {
     std::set<void*> blocks;
@@ -69,7 +75,8 @@ class Allocator {
 
   /// For want of a block of `size` bytes.
   Error outOfMemory(int64_t bytes, int64_t size, const char* purpose) const;
-  void* takeFree(FreeBlocks& free, int64_t size);
+  /// Of `size` bytes or a little more; null where there is none.
+  Block takeFree(FreeBlocks& free, int64_t size);
   Pool* poolOf(void* block);
   void trimLocked();
 
@@ -79,7 +86,6 @@ class Allocator {
   std::map<int64_t, Pool> pools_;
   Pool* open_ = nullptr;
   int64_t nextPool_ = 1;
-  std::map<void*, int64_t> sizes_;              // of live blocks
   MemoryStats stats_{};
 };
 

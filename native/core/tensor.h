@@ -13,17 +13,17 @@ namespace repa {
 class Storage {
  public:
   Storage(Device& device, int64_t bytes, const char* purpose)
-      : device_(device), data_(device.allocator().allocate(bytes, purpose)) {}
-  ~Storage() { device_.allocator().release(data_); }
+      : device_(device), block_(device.allocator().allocate(bytes, purpose)) {}
+  ~Storage() { device_.allocator().release(block_); }
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
   Device& device() const { return device_; }
-  void* data() const { return data_; }
+  void* data() const { return block_.data; }
 
  private:
   Device& device_;
-  void* data_;
+  Allocator::Block block_;
 };
 
 class Tensor {
