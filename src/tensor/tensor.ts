@@ -155,7 +155,10 @@ export class Tensor implements Disposable {
 
   /** Another handle on the same memory. */
   alias(): Tensor {
-    return new Tensor(native().alias(this.handle), this.device)
+    const alias = new Tensor(native().alias(this.handle), this.device)
+    alias.#shape = this.#shape
+    alias.#dtype = this.#dtype
+    return alias
   }
 
   /** Whether `forget` would free the memory. */

@@ -31,7 +31,8 @@ export class WeightGradientQueue {
       native().linearWeightGradient(dOut.handle, input.handle, into.handle, accumulate)
       return
     }
-    if (this.#waiting.some((other) => !sharesLaunch(other, next))) this.flush()
+    const [first] = this.#waiting
+    if (first && !sharesLaunch(first, next)) this.flush()
     this.#waiting.push({ dOut: keep(dOut.alias()), input: keep(input.alias()), into, accumulate })
     if (this.#waiting.length === MOST_AT_ONCE) this.flush()
   }
