@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { register } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { isMainThread } from 'node:worker_threads'
-import ts from 'typescript'
+import { javascriptOf } from './javascript-of.mjs'
 
 // The hooks run on a thread of Node's own, which loads this file as well.
 if (isMainThread) register(import.meta.url)
@@ -12,14 +12,6 @@ if (isMainThread) register(import.meta.url)
 export async function load(url, context, nextLoad) {
   if (!url.endsWith('.ts')) return nextLoad(url, context)
   const fileName = fileURLToPath(url)
-  const { outputText } = ts.transpileModule(await readFile(fileName, 'utf8'), {
-    fileName,
-    compilerOptions: {
-      target: ts.ScriptTarget.ES2023,
-      module: ts.ModuleKind.ESNext,
-      verbatimModuleSyntax: true,
-      inlineSourceMap: true,
-    },
-  })
-  return { format: 'module', source: outputText, shortCircuit: true }
+  const source = await javascriptOf(fileName, await readFile(fileName, 'utf8'), { inlineSourceMap: true })
+  return { format: 'module', source, shortCircuit: true }
 }

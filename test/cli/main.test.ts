@@ -5,8 +5,8 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'n
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import ts from 'typescript'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { javascriptOf } from '../../scripts/javascript-of.mjs'
 
 // The program as a process: its sources without their types, and a table with one command that stops when it is asked to.
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -35,19 +35,14 @@ export const COMMANDS = [{
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'repa-cli-'))
-  const options: ts.CompilerOptions = {
-    target: ts.ScriptTarget.ES2023,
-    module: ts.ModuleKind.ESNext,
-    rewriteRelativeImportExtensions: true,
-    verbatimModuleSyntax: true,
-  }
   for (const folder of ['cli', 'configuration', 'report']) {
     for (const entry of await readdir(join(root, 'src', folder), { withFileTypes: true })) {
       if (!entry.isFile() || !entry.name.endsWith('.ts')) continue
-      const source = await readFile(join(root, 'src', folder, entry.name), 'utf8')
+      const path = join(root, 'src', folder, entry.name)
+      const text = await readFile(path, 'utf8')
       const target = join(directory, 'dist', folder, entry.name.replace(/\.ts$/, '.js'))
       await mkdir(dirname(target), { recursive: true })
-      await writeFile(target, ts.transpileModule(source, { compilerOptions: options }).outputText)
+      await writeFile(target, await javascriptOf(path, text, { rewriteRelativeImportExtensions: true }))
     }
   }
   await writeFile(join(directory, 'dist/cli/commands.js'), COMMANDS)

@@ -4,7 +4,7 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'n
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import ts from 'typescript'
+import { javascriptOf } from '../../scripts/javascript-of.mjs'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -102,18 +102,13 @@ export class Program implements AsyncDisposable {
 }
 
 async function transpile(source: string, target: string): Promise<void> {
-  const compilerOptions: ts.CompilerOptions = {
-    target: ts.ScriptTarget.ES2023,
-    module: ts.ModuleKind.ESNext,
-    rewriteRelativeImportExtensions: true,
-    verbatimModuleSyntax: true,
-  }
   for (const name of await readdir(source, { recursive: true })) {
     if (!name.endsWith('.ts')) continue
-    const text = await readFile(join(source, name), 'utf8')
+    const path = join(source, name)
+    const text = await readFile(path, 'utf8')
     const file = join(target, name.replace(/\.ts$/, '.js'))
     await mkdir(dirname(file), { recursive: true })
-    await writeFile(file, ts.transpileModule(text, { compilerOptions }).outputText)
+    await writeFile(file, await javascriptOf(path, text, { rewriteRelativeImportExtensions: true }))
   }
 }
 
