@@ -50,7 +50,7 @@ test('a CPU has the memory that its allocator gives', async () => {
   const { limitBytes } = memoryStats('cpu')
   setMemoryLimit('cpu', 3 * 2 ** 30)
   try {
-    const { machine: planned, memory } = await planTraining({ recipe: 'sit-xl-2-repa', device: 'cpu' })
+    const { machine: planned, memory } = await planTraining({ recipe: 'sit-b-2', device: 'cpu' })
     expect([planned.memoryBytes, memory.fits]).toEqual([3 * 2 ** 30, false])
   } finally {
     setMemoryLimit('cpu', limitBytes)
