@@ -1,7 +1,9 @@
 // Runs every CUDA kernel on cuda:0, every instance of a template among them, at the smallest sizes that take its paths: what the
 // sanitizers watch (test/simt/sanitizers.test.ts), under which the tables of cases would take most of an hour. One list for all of the
 // shim's chips; which kernels there are and which have run, the shim says (REPA_SIMT_KERNELS).
-//   every-kernel.mjs [overlap|freed|beside|awaited]   instead, what a caller does wrong, or at last right
+//   every-kernel.mjs                               all of them
+//   every-kernel.mjs tensor-cores                  attention and products in bf16 and f16 alone: what chips have different kernels for
+//   every-kernel.mjs overlap|freed|beside|awaited  instead, what a caller does wrong, or at last right
 import { native } from './addon.mjs'
 
 const device = 'cuda:0'
@@ -320,12 +322,12 @@ function single() {
   }
 }
 
-const [planted] = process.argv.slice(2)
-if (planted === 'overlap') {
+const [mode] = process.argv.slice(2)
+if (mode === 'overlap') {
   // Each element is read by one thread and written by its neighbour.
   const whole = f32(257)
   native.accumulate(native.view(whole, 1, [256]), native.view(whole, 0, [256]))
-} else if (planted === 'freed') {
+} else if (mode === 'freed') {
   // A recorded step keeps its own memory, and not what it was given.
   const x = f32(64)
   native.beginCapture(device)
@@ -334,22 +336,27 @@ if (planted === 'overlap') {
   native.dispose(x)
   native.trimMemory(device)
   native.launchGraph(device, graph)
-} else if (planted === 'beside' || planted === 'awaited') {
+} else if (mode === 'beside' || mode === 'awaited') {
   // A sum over the processes goes on beside the device; it is read before it is waited for, or after that.
   const communicator = await native.openCommunicator(device, native.communicatorId(device, 1), 0, 1)
   const x = f32(64)
   native.beginReduceSum(communicator, x, 64, [0, 64])
-  if (planted === 'awaited') native.awaitBegun(communicator)
+  if (mode === 'awaited') native.awaitBegun(communicator)
   native.scale(x, 2)
   native.awaitBegun(communicator)
+} else if (mode === 'tensor-cores') {
+  for (const name of ['attention', 'gemm']) await each(name, ['bf16', 'f16'])
 } else {
-  for (const [name, run] of Object.entries(KERNELS))
-    for (const dtype of ['f32', 'bf16', 'f16']) await within(`${name} in ${dtype}`, () => run(dtype))
+  for (const name of Object.keys(KERNELS)) await each(name, ['f32', 'bf16', 'f16'])
   native.allowTf32(device, true)
   await within('gemm in tf32', () => KERNELS.gemm('f32'))
   await within('the rest', single)
 }
 await native.synchronize(device)
+
+async function each(name, dtypes) {
+  for (const dtype of dtypes) await within(`${name} in ${dtype}`, () => KERNELS[name](dtype))
+}
 
 /** Waits, so that what goes wrong is told of by its name. */
 async function within(name, body) {
