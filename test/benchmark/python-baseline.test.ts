@@ -110,7 +110,7 @@ test('the worker ends with the process that started it', async () => {
   const { stdout } = await promisify(execFile)(process.execPath, ['-e', script])
   const pid = Number(stdout)
   expect(pid).toBeGreaterThan(0)
-  await expect.poll(() => isRunning(pid), { timeout: 5000 }).toBe(false)
+  await expect.poll(() => isRunning(pid), { timeout: 60_000 }).toBe(false)
 })
 
 describe('finding Python', () => {

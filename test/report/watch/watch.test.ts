@@ -183,8 +183,8 @@ test('a page that takes in nothing more is let go', async () => {
   const stalled = get(`http://127.0.0.1:${watching.port}/events`)
   const [answer] = (await once(stalled, 'response')) as [IncomingMessage]
   answer.pause()
-  const closed = new Promise<boolean>((done) => {
-    answer.on('error', () => {}).on('close', () => done(true))
+  const closed = new Promise<void>((done) => {
+    answer.on('error', () => {}).on('close', () => done())
   })
   const log = join(run, 'metrics.jsonl')
   // More than the two ends of the connection hold by themselves, in messages of less than a page is sent whole for.
@@ -193,7 +193,7 @@ test('a page that takes in nothing more is let go', async () => {
     await setTimeout(60)
   }
   answer.resume()
-  expect(await Promise.race([closed, setTimeout(5000, false)])).toBe(true)
+  await closed
 }, 60_000)
 
 test('a run that begins while it is watched', async () => {
