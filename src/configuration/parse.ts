@@ -64,8 +64,17 @@ function valueAt(input: unknown, path: readonly PropertyKey[]): unknown {
 
 function shown(value: unknown): string {
   if (value === undefined) return 'missing'
+  // JSON has no NaN, and of what a program made it would have the insides.
+  if (typeof value === 'number' || typeof value === 'bigint') return String(value)
+  if (typeof value === 'object' && value !== null && !isPlain(value))
+    return `a value of class ${value.constructor.name}`
   const text = JSON.stringify(value) ?? String(value)
   return text.length > 60 ? `${text.slice(0, 57)}...` : text
+}
+
+function isPlain(value: object): boolean {
+  const prototype = Object.getPrototypeOf(value)
+  return Array.isArray(value) || prototype === Object.prototype || prototype === null
 }
 
 /** The keys of the object schema at a path, as far as the way there is through plain objects and the one object of a union. */

@@ -8,6 +8,7 @@ import { type DenoisingStep, denoisingStep, guide } from '../tensor/ops/diffusio
 import type { Tensor } from '../tensor/tensor.ts'
 import { DIFFUSION_STEPS, type GaussianDiffusion, gaussianDiffusion } from './gaussian-diffusion.ts'
 import { ConditionalModel, type Guidance, guidedChannels, isGuidedAt } from './guidance.ts'
+import { diffusionSamplerSchema, requireOptions } from './sampler-options.ts'
 import { type StepThroughOptions, stepThrough } from './step-through.ts'
 
 export interface DiffusionStepOptions {
@@ -36,7 +37,8 @@ export interface DiffusionSamplerOptions extends DenoiseOptions {
  * Samples from noise [B, C, H, W] (f32) with a class label for each sample (the null class: none). Returns the last state, f64
  * [B, C, H, W]; the caller disposes it. Throws the signal's reason when aborted.
  *
- * @throws {RangeError} for a label that is none of the model's, and for guidance of a model without a null class
+ * @throws {ConfigurationError} for options that are none; {RangeError} for a label or guidance that the model has no row for, and for steps
+ *   that cannot be taken
  */
 export async function sampleDiffusion(
   model: DiT,
@@ -44,6 +46,7 @@ export async function sampleDiffusion(
   labels: Int32Array,
   options: DiffusionSamplerOptions,
 ): Promise<Tensor> {
+  requireOptions(diffusionSamplerSchema, options)
   const { steps, guidance, observeInput } = options
   const diffusion = gaussianDiffusion({ steps: DIFFUSION_STEPS, respacing: String(steps) })
   using conditional = new ConditionalModel(model, labels, guidance)

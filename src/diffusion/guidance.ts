@@ -21,9 +21,14 @@ export function guidedChannels(model: DiffusionTransformer, { channels = model.g
   return Math.min(channels, model.config.channels)
 }
 
+/** Whether guidance is active at any time. */
+export function isGuided(guidance: Guidance | undefined): guidance is Guidance {
+  return guidance !== undefined && guidance.scale > 1
+}
+
 /** Whether guidance is active at a time from 0 (data) to 1 (noise). */
 export function isGuidedAt(guidance: Guidance | undefined, time: number): guidance is Guidance {
-  return guidance !== undefined && guidance.scale > 1 && time >= guidance.low && time <= guidance.high
+  return isGuided(guidance) && time >= guidance.low && time <= guidance.high
 }
 
 /** A model and the labels of a batch, asked with them alone or also without. */
@@ -35,7 +40,7 @@ export class ConditionalModel implements Disposable {
   /** @throws {RangeError} for a label that is none of the model's, the null label among them where there is guidance */
   constructor(model: DiffusionTransformer, labels: Int32Array, guidance?: Guidance) {
     const nullLabel = guidance?.nullLabel ?? model.nullClass
-    requireLabels(model, labels, guidance && guidance.scale > 1 ? { ...guidance, nullLabel } : undefined)
+    requireLabels(model, labels, isGuided(guidance) ? { ...guidance, nullLabel } : undefined)
     this.model = model
     const doubled = new Int32Array(2 * labels.length).fill(nullLabel)
     doubled.set(labels)

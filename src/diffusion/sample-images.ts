@@ -7,6 +7,7 @@ import { randomNormal } from '../tensor/random.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { type DiffusionSamplerOptions, sampleDiffusion } from './ddpm-sampler.ts'
 import { previewLatents } from './latent-preview.ts'
+import { requireBatches } from './sampler-options.ts'
 import { type SamplerOptions, sample } from './samplers.ts'
 
 /** How a model is sampled: a SiT through its ODE or SDE, a DiT back through its diffusion (`ddpm`, `ddim`). */
@@ -53,12 +54,15 @@ export type SampleImagesOptions = SamplingOptions & BatchOptions
  * Samples images in batches. Image number i depends on the seed, i and its label alone: its noise is that of sample i, and the batch
  * moves no more than the last bits of its sums. Not so with dopri5, which chooses its steps by the errors of all images of a batch: there
  * another batch gives other images, within the tolerance.
+ *
+ * @throws {ConfigurationError} for options that are none; {RangeError} for a label or a mode that the model has not
  */
 export async function* sampleImages(
   model: AnyTransformer,
   options: SampleImagesOptions,
 ): AsyncGenerator<SampledImages, void, void> {
   const { labels, firstImage = 0, seed, batch, autoencoder, onProgress, ...sampler } = options
+  requireBatches({ labels, firstImage, seed, batch, onProgress })
   requireDecodable(model, autoencoder)
   const { channels, inputSize } = model.config
   const [height, width] = inputSize

@@ -13,6 +13,7 @@ import { dopri5 } from './dopri5.ts'
 import { ConditionalModel, type Guidance, guidedChannels, isGuidedAt } from './guidance.ts'
 import { linspace } from './linspace.ts'
 import { pathCoefficients } from './path.ts'
+import { requireOptions, samplerSchema } from './sampler-options.ts'
 import { stepThrough } from './step-through.ts'
 
 export interface SamplerOptions {
@@ -52,11 +53,11 @@ export function sdeTimes(steps: number): number[] {
  * Samples from noise [B, C, H, W] (f32) with a class label for each sample (the null class: none). Returns the state at
  * t = 0, f64 [B, C, H, W]; the caller disposes it. Throws the signal's reason when aborted.
  *
- * @throws {RangeError} for a label that is none of the model's, and for guidance of a model without a null class
+ * @throws {ConfigurationError} for options that are none; {RangeError} for a label or guidance that the model has no row for
  */
 export async function sample(model: SiT, noise: Tensor, labels: Int32Array, options: SamplerOptions): Promise<Tensor> {
+  requireOptions(samplerSchema, options)
   const { mode, solver = 'euler', steps, signal, onStep } = options
-  if (steps < 1) throw new RangeError(`sample: ${steps} steps; expected at least 1.`)
   using field = new VelocityField(model, labels, options)
   if (mode === 'ode' && solver === 'dopri5') {
     // It goes up in time.

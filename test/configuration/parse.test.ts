@@ -28,6 +28,9 @@ describe('the message', () => {
     [{}, 'a.json: steps is missing: expected number.'],
     [{ steps: 'ten' }, 'a.json: steps is "ten": expected number.'],
     [{ steps: 0 }, 'a.json: steps is 0: expected number to be >0.'],
+    [{ steps: Number.NaN }, 'a.json: steps is NaN: expected number.'],
+    [{ steps: Number.POSITIVE_INFINITY }, 'a.json: steps is Infinity: expected int.'],
+    [{ steps: new Float32Array(1e6) }, 'a.json: steps is a value of class Float32Array: expected number.'],
     [{ steps: 2.5 }, 'a.json: steps is 2.5: expected int.'],
     [{ steps: 1, stpes: 2 }, 'a.json: there is no setting "stpes"; did you mean "steps"?'],
     [{ steps: 1, zzz: 2 }, 'a.json: there is no setting "zzz".'],
@@ -55,6 +58,12 @@ describe('the message', () => {
   test.each(cases)('%j', (input, sentence) => {
     expect(() => parseConfiguration(schema, input, 'a.json')).toThrow(new ConfigurationError(sentence))
   })
+})
+
+test('shows a number that JSON has not', () => {
+  expect(() => parseConfiguration(schema, { steps: 2n ** 70n }, 'a.json')).toThrow(
+    'a.json: steps is 1180591620717411303424: expected number.',
+  )
 })
 
 describe('of a training configuration', () => {
