@@ -29,6 +29,7 @@ export class ParameterArena {
   #role: 'weights' | 'ema' = 'weights'
   #compute: Tensor | undefined
   #arrive: (() => void) | undefined
+  #isDisposed = false
 
   constructor(parameters: readonly Parameter[], device: Device) {
     this.device = device
@@ -62,11 +63,13 @@ export class ParameterArena {
     return ranges
   }
 
-  /** The flat array of a role, made of zeros at first use. */
+  /** The flat array of a role, made of zeros at first use. Throws where the model has been disposed of. */
   array(role: ArenaRole): Tensor {
     if (role === 'weights' || role === 'ema') this.settle()
     let array = this.#arrays.get(role)
     if (!array) {
+      // Zeros would pass for its weights.
+      if (this.#isDisposed) throw new Error(`The model has been disposed of, its ${role} with it.`)
       array = keep(Tensor.zeros([this.size], this.device))
       this.#arrays.set(role, array)
     }
@@ -152,6 +155,7 @@ export class ParameterArena {
     }
     for (const array of this.#arrays.values()) array.dispose()
     this.#arrays.clear()
+    this.#isDisposed = true
     this.#compute?.dispose()
     this.#compute = undefined
   }

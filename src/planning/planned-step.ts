@@ -19,6 +19,7 @@ import { MOMENTS, type Moments } from '../training/moments.ts'
 import type { Precision } from '../training/precision.ts'
 import { createModel } from '../training/run.ts'
 import { Trainer } from '../training/trainer.ts'
+import { trainerSettings } from '../training/trainer-settings.ts'
 import type { Phase, Purpose } from './ledger.ts'
 import { plannedOf } from './planned-tensor.ts'
 import type { PlannedMachine } from './planner.ts'
@@ -77,7 +78,7 @@ export function planStep(options: PlannedStepOptions): PlannedStep {
     const encoders = configuration.encoders.map((encoder) => countingEncoder(encoder, options, planning))
     const model = createModel(configuration, data, device)
     const trainer = new Trainer({
-      ...configuration,
+      ...trainerSettings(configuration),
       // Of what a graph keeps there is no account: the step is planned as it is enqueued.
       cudaGraph: false,
       recompute,

@@ -74,6 +74,31 @@ export interface LossScaling {
 export type OptimizerCounters = Pick<StepState, 'updates' | 'skipped'> &
   Partial<Pick<StepState, 'held' | 'lossScaling'>>
 
+/** A NaN or a negative rate would spoil the weights, and no step would say so. */
+function requireSettings(settings: AdamWOptions): void {
+  const { learningRate, betas, epsilon, weightDecay, maxGradNorm, emaDecay, lossScale } = settings
+  const isNumber = (value: unknown, from: number, to: number) =>
+    typeof value === 'number' && value >= from && value <= to
+  const most = Number.MAX_VALUE
+  const checks = [
+    ['learningRate', learningRate, isNumber(learningRate, 0, most), 'a number, not negative'],
+    [
+      'betas',
+      betas,
+      [betas].flat().length === 2 && [betas].flat().every((beta) => isNumber(beta, 0, 1 - Number.EPSILON)),
+      'two numbers from 0 to below 1',
+    ],
+    ['epsilon', epsilon, isNumber(epsilon, Number.MIN_VALUE, most), 'a number above 0'],
+    ['weightDecay', weightDecay, isNumber(weightDecay, 0, most), 'a number, not negative'],
+    ['maxGradNorm', maxGradNorm, isNumber(maxGradNorm, Number.MIN_VALUE, Number.POSITIVE_INFINITY), 'a number above 0'],
+    ['emaDecay', emaDecay, isNumber(emaDecay, 0, 1), 'a number from 0 to 1'],
+    ['lossScale', lossScale, isNumber(lossScale, 0, most), 'a number, not negative'],
+  ] as const
+  for (const [name, value, isRight, expected] of checks) {
+    if (!isRight) throw new RangeError(`AdamW: ${name} is ${value}; ${expected} was expected.`)
+  }
+}
+
 export const STATE_BYTES = 56
 const OFFSETS = { gradNorm: 8, finite: 20, updates: 24, skipped: 32, lossScale: 40, stepsAtScale: 44, held: 48 }
 
@@ -93,9 +118,15 @@ export class AdamW implements Disposable {
   readonly #sums: Tensor
   readonly #state: Tensor
 
-  /** A fresh optimizer: zero moments, and the EMA a copy of the weights. */
+  /**
+   * A fresh optimizer: zero moments, and the EMA a copy of the weights.
+   *
+   * @throws {RangeError} for settings of which no weights would come
+   */
   constructor(arena: ParameterArena, options: Partial<AdamWOptions> = {}, world: World = ALONE) {
-    this.options = { ...REPA_ADAMW, ...options }
+    const given = Object.entries(options).filter(([, value]) => value !== undefined)
+    this.options = { ...REPA_ADAMW, ...Object.fromEntries(given) }
+    requireSettings(this.options)
     this.#arena = arena
     this.#world = world
     this.#share = new ArenaShare(arena, world)
@@ -120,7 +151,9 @@ export class AdamW implements Disposable {
    * gradients that several passes accumulated. `settings` are this step's, where they are not as in the options.
    */
   step(gradientScale = 1, settings: StepSettings = {}): void {
-    const { maxGradNorm, emaDecay, late = [], holdsLate = false, ...rest } = { ...this.options, ...settings }
+    const ofStep = { ...this.options, ...settings }
+    requireSettings(ofStep)
+    const { maxGradNorm, emaDecay, late = [], holdsLate = false, ...rest } = ofStep
     const arena = this.#arena
     const world = this.#world
     const share = this.#share

@@ -36,6 +36,7 @@ import { Trainer } from './trainer.ts'
 import type { TrainingStep } from './trainer-options.ts'
 
 export interface TrainOptions {
+import { trainerSettings } from './trainer-settings.ts'
   /** A prepared data set's folder. */
   readonly data: string
   /** The run's folder. */
@@ -124,7 +125,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     using autoencoder = await openAutoencoder(configuration, data, options)
     const stored: StoredConfiguration = { data: options.data, training: configuration }
     await using trainer = new Trainer({
-      ...configuration,
+      ...trainerSettings(configuration),
       recompute,
       model,
       data,

@@ -28,6 +28,7 @@ import { StepComputation } from './step-computation.ts'
 import { stepReport } from './step-report.ts'
 import { type StepTiming, stepsAhead } from './steps-ahead.ts'
 import type { RunOptions, TrainerOptions, TrainingStep } from './trainer-options.ts'
+import { requireTrainerOptions } from './trainer-settings.ts'
 
 type Pending = Promise<Omit<TrainingStep, keyof StepTiming>>
 
@@ -55,6 +56,7 @@ export class Trainer implements AsyncDisposable {
   readonly #world: World
   #step = 0
   #isStopped = false
+  #isRunning = false
   /** Whether what was opened or captured for the next step includes the alignment. */
   #isAligning = true
   /** When the first run() began. */
@@ -64,7 +66,9 @@ export class Trainer implements AsyncDisposable {
   #warm = false
   #captured: CapturedStep<StepInputs, StepLosses> | undefined
 
+  /** @throws {ConfigurationError} for options that are none; {RangeError} where model, data and options do not go together */
   constructor(options: TrainerOptions) {
+    requireTrainerOptions(options)
     const { model, data, align, batch, accumulate = 1, selfAlign, alignSchedule = {}, disperse } = options
     const encoders = align ? [align.encoder].flat() : []
     this.model = model
@@ -159,9 +163,22 @@ export class Trainer implements AsyncDisposable {
   /**
    * Trains up to step number `steps`, yielding each step some steps after it was enqueued. Leaving the loop, or aborting the
    * signal, waits for what is under way: `step` then counts what the weights have seen. Several processes leave it together: by the signal
-   * of any of them, and not by `break`.
+   * of any of them, and not by `break`. A trainer is in one run at a time.
    */
   async *run({ steps, signal }: RunOptions): AsyncGenerator<TrainingStep, void, void> {
+    if (typeof steps !== 'number' || Number.isNaN(steps)) {
+      throw new RangeError(`run: steps is ${steps}; the number of steps in all was expected.`)
+    }
+    if (this.#isRunning) throw new Error('This trainer is in a run already; leave its loop before another begins.')
+    this.#isRunning = true
+    try {
+      yield* this.#runTo(steps, signal)
+    } finally {
+      this.#isRunning = false
+    }
+  }
+
+  async *#runTo(steps: number, signal: AbortSignal | undefined): AsyncGenerator<TrainingStep, void, void> {
     if (this.#step >= steps) return
     const { batch } = this.#options
     this.#isStopped = false

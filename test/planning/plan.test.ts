@@ -23,6 +23,7 @@ import { alignmentOf } from '../../src/training/alignment-settings.ts'
 import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
 import { createModel } from '../../src/training/run.ts'
 import { Trainer } from '../../src/training/trainer.ts'
+import { trainerSettings } from '../../src/training/trainer-settings.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 
 const machine = { threads: 2, multiprocessors: 132 }
@@ -339,7 +340,7 @@ test('a step on a GPU computes the weight gradients of each block in one launch,
     const encoders = configuration.encoders.map(({ name }) => emptyEncoder(name, 'cuda:0'))
     const settings = alignmentOf(configuration, encoders, transformer.config.depth)
     const trainer = new Trainer({
-      ...{ ...configuration, recompute: 'none', cudaGraph: false, model: transformer, data },
+      ...{ ...trainerSettings(configuration), recompute: 'none', cudaGraph: false, model: transformer, data },
       ...settings,
     })
     const batch = {

@@ -73,8 +73,8 @@ function exchangeAtOnce({ optimizer, model }: Trainer): void {
 
 async function train(request: Request, world: World, device: string): Promise<Report> {
   const { table, data, options, disagree, stop } = request
-  const more = { ...options, world, device, ...(disagree && world.rank === 1 && { seed: 5 }) }
-  const { step, gradients } = await makeFirstStep(CASES[table]!, data, more)
+  const more = { ...options, world, ...(disagree && world.rank === 1 && { seed: 5 }) }
+  const { step, gradients } = await makeFirstStep(CASES[table]!, data, { ...more, device })
   const { kind, options: own } = CASES[table]!
   using model = modelOf(kind, device)
   await using trainer = await tinyTrainer(model, data, { ...own, ...more, batch: BATCH })
