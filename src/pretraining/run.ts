@@ -11,6 +11,7 @@ import { CHECKPOINTS, newestCheckpoint, tidyCheckpoints } from '../training/chec
 import { MetricsLog, rounded } from '../training/metrics.ts'
 import { defaultPrecision } from '../training/precision.ts'
 import { CONFIG_FILE, requireSameData, storedJson } from '../training/run-configuration.ts'
+import { saveOnFailure } from '../training/save-on-failure.ts'
 import { channelStatistics } from './channel-statistics.ts'
 import { restoreCheckpoint, saveCheckpoint } from './checkpoint.ts'
 import { type PretrainingConfiguration, type PretrainingOptions, pretrainingSchema } from './configuration.ts'
@@ -66,8 +67,8 @@ export interface PretrainEncoderResult {
 }
 
 /**
- * Trains a vision transformer on a data set's images by a self-supervised objective, or goes on with an earlier run. Saves at the end
- * and when the signal aborts.
+ * Trains a vision transformer on a data set's images by a self-supervised objective, or goes on with an earlier run. Saves at the end,
+ * when the signal aborts, and where data cannot be read any more or a callback throws.
  *
  * @throws {ConfigurationError} for a configuration that does not fit its schema
  * @throws {Error} where `out` holds a run and `resume` is not set, or the other way round
@@ -76,11 +77,16 @@ export async function pretrainEncoder(options: PretrainEncoderOptions): Promise<
   const { out, device, signal } = options
   const data = await Dataset.open(options.data)
   const resolved = await resolveConfiguration(options)
-  const configuration: PretrainingConfiguration = {
-    ...resolved,
-    patch: resolved.patch ?? defaultPatch(data),
-    precision: resolved.precision ?? defaultPrecision(device),
-  }
+  // Through the schema, in whose order config.json has it.
+  const configuration = parseConfiguration(
+    pretrainingSchema,
+    {
+      ...resolved,
+      patch: resolved.patch ?? defaultPatch(data),
+      precision: resolved.precision ?? defaultPrecision(device),
+    },
+    'the configuration',
+  )
   const encoder = encoderOf(configuration, data)
   const statistics = await channelStatistics(data, configuration.seed, signal)
   await using pretrainer = new Pretrainer({ ...configuration, data, encoder, statistics, device })
@@ -131,12 +137,17 @@ async function runSegments(
   let saved = restored === undefined ? undefined : { step: pretrainer.step, path: restored }
   while (pretrainer.step < steps && !signal?.aborted) {
     const until = Math.min(steps, (Math.floor(pretrainer.step / checkpointEvery) + 1) * checkpointEvery)
-    for await (const step of pretrainer.run({ until, ...(signal && { signal }) })) {
-      last = step
-      await write(log, step)
-      if (!step.finite)
-        onNotice?.(`Step ${step.index}: the gradient is not finite; the step was left out (${step.skipped} so far).`)
-      onStep?.(step)
+    try {
+      for await (const step of pretrainer.run({ until, ...(signal && { signal }) })) {
+        last = step
+        await write(log, step)
+        if (!step.finite)
+          onNotice?.(`Step ${step.index}: the gradient is not finite; the step was left out (${step.skipped} so far).`)
+        onStep?.(step)
+      }
+    } catch (error) {
+      if (pretrainer.step > (saved?.step ?? 0)) await saveOnFailure(async () => (await save()).path, onNotice)
+      throw error
     }
     await log.flush()
     if (!signal?.aborted) saved = await save()

@@ -31,6 +31,7 @@ import { MetricsLog } from './metrics.ts'
 import { defaultPrecision, type Precision } from './precision.ts'
 import { requireEqualParts } from './requirements.ts'
 import { CONFIG_FILE, resolveConfiguration, type StoredConfiguration } from './run-configuration.ts'
+import { saveOnFailure } from './save-on-failure.ts'
 import { requireAlike } from './shared-beginning.ts'
 import { Trainer } from './trainer.ts'
 import type { TrainingStep } from './trainer-options.ts'
@@ -96,7 +97,8 @@ const METRICS = 'metrics.jsonl'
 const SAMPLES = 'samples'
 
 /**
- * Trains as the configuration says, or goes on with an earlier run. Saves at the end and when the signal aborts.
+ * Trains as the configuration says, or goes on with an earlier run. Saves at the end, when the signal aborts and, of one process, where
+ * data cannot be read any more or a callback throws.
  *
  * @throws {ConfigurationError} for a configuration that does not fit its schema
  * @throws {Error} where `out` holds a run and `resume` is not set, or the other way round; and what Trainer throws
@@ -189,7 +191,7 @@ async function withModelOfInit(options: TrainOptions): Promise<TrainOptions> {
 async function trainSegments(
   trainer: Trainer,
   configuration: TrainingConfiguration,
-  { out, signal, onStep, onNotice }: TrainOptions,
+  { out, world = ALONE, signal, onStep, onNotice }: TrainOptions,
   log: MetricsLog | undefined,
   restored: string | undefined,
   autoencoder: Autoencoder | undefined,
@@ -203,12 +205,19 @@ async function trainSegments(
     await writeSamples(trainer, configuration, out, log, signal, autoencoder)
   while (trainer.step < steps && !trainer.isStopped) {
     const next = Math.min(steps, nextMultiple(trainer.step, checkpointEvery), nextMultiple(trainer.step, sampleEvery))
-    for await (const step of trainer.run({ steps: next, signal })) {
-      last = step
-      await log?.write(step)
-      if (!step.finite)
-        onNotice?.(`Step ${step.index}: the gradient is not finite; the step was left out (${step.skipped} so far).`)
-      onStep?.(step)
+    try {
+      for await (const step of trainer.run({ steps: next, signal })) {
+        last = step
+        await log?.write(step)
+        if (!step.finite)
+          onNotice?.(`Step ${step.index}: the gradient is not finite; the step was left out (${step.skipped} so far).`)
+        onStep?.(step)
+      }
+    } catch (error) {
+      // Several processes save together, and one of them has failed.
+      const isAlone = world.size === 1
+      if (isAlone && trainer.step > (saved?.step ?? 0)) await saveOnFailure(() => trainer.save(out), onNotice)
+      throw error
     }
     await log?.flush()
     if (trainer.isStopped) break

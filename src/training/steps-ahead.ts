@@ -24,7 +24,10 @@ interface StepPipeline<Report> {
   readonly began: number
 }
 
-/** Makes steps, yielding each some steps after it was enqueued. Leaving the loop waits for what is under way. */
+/**
+ * Makes steps, yielding each some steps after it was enqueued. Leaving the loop waits for what is under way, and so does a failure to
+ * bring a step's samples: the steps before it are yielded first.
+ */
 export async function* stepsAhead<Report extends object>(
   pipeline: StepPipeline<Report>,
 ): AsyncGenerator<Report & StepTiming, void, void> {
@@ -38,8 +41,17 @@ export async function* stepsAhead<Report extends object>(
     last = now
     return { ...report, imagesPerSecond, seconds: (now - began) / 1000 }
   }
+  let failure: { readonly reason: unknown } | undefined
+  const next = async () => {
+    try {
+      return await pipeline.next()
+    } catch (reason) {
+      failure = { reason }
+      return undefined
+    }
+  }
   try {
-    for (let samples = await pipeline.next(); samples; samples = await pipeline.next()) {
+    for (let samples = await next(); samples; samples = await next()) {
       const step = pipeline.enqueue(samples)
       // A failure is reported when the step's turn comes; until then it must not count as unhandled.
       step.catch(() => {})
@@ -47,6 +59,7 @@ export async function* stepsAhead<Report extends object>(
       if (pending.length > STEPS_AHEAD) yield await finish(pending.shift()!)
     }
     while (pending.length > 0) yield await finish(pending.shift()!)
+    if (failure) throw failure.reason
   } catch (error) {
     await pipeline.closeLoader()
     throw error

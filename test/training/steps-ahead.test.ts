@@ -73,7 +73,12 @@ test.each<readonly [string, Happening, readonly unknown[], string | undefined]>(
     [0, 'report 0', 1, 'report 1', 'closed', 2, 3],
     'refused',
   ],
-  ['a batch that cannot be read', { unread: 1 }, ['closed', 0], 'unread'],
+  [
+    'a batch that cannot be read: the steps before it are reported',
+    { unread: 3 },
+    [0, 'report 0', 1, 'report 1', 2, 'report 2', 'closed'],
+    'unread',
+  ],
 ])('%s', async (_, happening, events, message) => {
   const outcome = await run(happening)
   expect(outcome.events).toEqual(events)
