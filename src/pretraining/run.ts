@@ -11,6 +11,7 @@ import { CHECKPOINTS, newestCheckpoint, tidyCheckpoints } from '../training/chec
 import { MetricsLog, rounded } from '../training/metrics.ts'
 import { defaultPrecision } from '../training/precision.ts'
 import { CONFIG_FILE, requireSameData, storedJson } from '../training/run-configuration.ts'
+import { RunInUse } from '../training/run-in-use.ts'
 import { saveOnFailure } from '../training/save-on-failure.ts'
 import { channelStatistics } from './channel-statistics.ts'
 import { restoreCheckpoint, saveCheckpoint } from './checkpoint.ts'
@@ -71,7 +72,7 @@ export interface PretrainEncoderResult {
  * when the signal aborts, and where data cannot be read any more or a callback throws.
  *
  * @throws {ConfigurationError} for a configuration that does not fit its schema
- * @throws {Error} where `out` holds a run and `resume` is not set, or the other way round
+ * @throws {Error} where `out` holds a run and `resume` is not set, or the other way round, or is in use
  */
 export async function pretrainEncoder(options: PretrainEncoderOptions): Promise<PretrainEncoderResult> {
   const { out, device, signal } = options
@@ -91,12 +92,13 @@ export async function pretrainEncoder(options: PretrainEncoderOptions): Promise<
   const statistics = await channelStatistics(data, configuration.seed, signal)
   await using pretrainer = new Pretrainer({ ...configuration, data, encoder, statistics, device })
   const checkpoints = join(out, CHECKPOINTS)
+  await mkdir(out, { recursive: true })
+  await using _inUse = await RunInUse.take(out)
   if (options.resume) await tidyCheckpoints(checkpoints)
   const checkpoint = options.resume ? await newestCheckpoint(checkpoints) : undefined
   if (checkpoint) await restoreCheckpoint(checkpoint, pretrainer)
   else if (options.resume) options.onNotice?.(`${out} has no whole checkpoint yet: the run begins at step 0.`)
   const stored: Stored = { data: options.data, pretraining: configuration }
-  await mkdir(out, { recursive: true })
   await writeWhole(join(out, CONFIG_FILE), `${JSON.stringify(stored, null, 2)}\n`)
   const { method } = pretrainer
   options.onStart?.({

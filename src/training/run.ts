@@ -31,13 +31,14 @@ import { MetricsLog } from './metrics.ts'
 import { defaultPrecision, type Precision } from './precision.ts'
 import { requireEqualParts } from './requirements.ts'
 import { CONFIG_FILE, resolveConfiguration, type StoredConfiguration } from './run-configuration.ts'
+import { RunInUse } from './run-in-use.ts'
 import { saveOnFailure } from './save-on-failure.ts'
 import { requireAlike } from './shared-beginning.ts'
 import { Trainer } from './trainer.ts'
 import type { TrainingStep } from './trainer-options.ts'
+import { trainerSettings } from './trainer-settings.ts'
 
 export interface TrainOptions {
-import { trainerSettings } from './trainer-settings.ts'
   /** A prepared data set's folder. */
   readonly data: string
   /** The run's folder. */
@@ -101,7 +102,7 @@ const SAMPLES = 'samples'
  * data cannot be read any more or a callback throws.
  *
  * @throws {ConfigurationError} for a configuration that does not fit its schema
- * @throws {Error} where `out` holds a run and `resume` is not set, or the other way round; and what Trainer throws
+ * @throws {Error} where `out` holds a run and `resume` is not set, or the other way round, or is in use; and what Trainer throws
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { out, device, world = ALONE } = options
@@ -119,6 +120,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   requireConsistentAlignment(configuration)
   requireEqualParts({ ...configuration, processes: world.size })
   let encoders: AlignmentEncoder[] = []
+  let inUse: RunInUse | undefined
   try {
     encoders = await openEncoders(configuration, data, { device, notice: (sentence) => options.onNotice?.(sentence) })
     const cachedEncoders = encoders.filter(isCached).map(({ name }) => name)
@@ -135,7 +137,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       ...alignmentOf(configuration, encoders, model.config.depth),
       configuration: stored,
     })
-    if (options.resume && leads) await removeLeftovers(out)
+    if (options.resume && leads) {
+      inUse = await RunInUse.take(out)
+      await removeLeftovers(out)
+    }
     const leaders = await world.agree({
       newest: options.resume ? await newestCheckpoint(checkpoints) : undefined,
       configuration,
@@ -151,6 +156,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     }
     if (leads) {
       await mkdir(out, { recursive: true })
+      inUse ??= await RunInUse.take(out)
       await writeWhole(join(out, CONFIG_FILE), `${JSON.stringify(stored, null, 2)}\n`)
     }
     options.onStart?.({ configuration, model, data, cachedEncoders, step: trainer.step })
@@ -161,6 +167,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       await log?.close()
     }
   } finally {
+    await inUse?.[Symbol.asyncDispose]()
     await disposeEncoders(encoders)
   }
 }
