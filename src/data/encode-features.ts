@@ -1,6 +1,7 @@
 /** The third step of a preparation: an encoder's features of every image, so that training need not run it. */
 
 import type { World } from '../distributed/world.ts'
+import { numberToFloat16 } from '../tensor/float16.ts'
 import { type FeatureEncoder, featureSettingsOf, type TokenGrid } from './feature-encoder.ts'
 import { imagesPerShard, ShardWriter } from './feature-store.ts'
 import { cutIntoBatches, type ImageRange, mirrored, type PreparedImages } from './prepared-images.ts'
@@ -94,7 +95,15 @@ async function encodeChecked(
   { names, size }: PreparedImages,
   first: number,
 ): Promise<readonly Uint16Array[]> {
-  const features = await encoder.encode(pixels, size, grid)
+  const given = await encoder.encode(pixels, size, grid)
+  const kind = given.find((one) => !(one instanceof Uint16Array || one instanceof Float32Array))
+  if (kind !== undefined) {
+    throw new TypeError(
+      `The encoder '${encoder.name}' gave features as ${Object.prototype.toString.call(kind).slice(8, -1)}; Float32Array, or ` +
+        'Uint16Array with the bits of float16, was expected.',
+    )
+  }
+  const features = given.map((one) => (one instanceof Uint16Array ? one : Uint16Array.from(one, numberToFloat16)))
   const length = grid[0] * grid[1] * encoder.width
   const wrong = features.find((halves) => halves.length !== length)
   if (features.length !== pixels.length || wrong) {

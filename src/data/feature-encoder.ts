@@ -3,7 +3,7 @@ import type { FeatureSettings } from './dataset-info.ts'
 /** Rows and columns of an image's tokens. */
 export type TokenGrid = readonly [rows: number, columns: number]
 
-/** An encoder to align with, as the caching of its features needs it. */
+/** An encoder to align with, as the caching of its features needs it: a program's own may be one. */
 export interface FeatureEncoder {
   /** As the command line spells it: `dinov2-vit-b`. */
   readonly name: string
@@ -17,9 +17,13 @@ export interface FeatureEncoder {
    * The features of each image.
    *
    * @param images each `size × size × 3` bytes, channels fastest
-   * @returns for each image rows · columns × width numbers as the bits of float16, row-major
+   * @returns for each image rows · columns × width numbers, row-major: floats, which are rounded to float16, or the bits of float16
    */
-  encode(images: readonly Uint8Array[], size: number, grid: TokenGrid): Promise<readonly Uint16Array[]>
+  encode(
+    images: readonly Uint8Array[],
+    size: number,
+    grid: TokenGrid,
+  ): Promise<readonly Uint16Array[] | readonly Float32Array[]>
 }
 
 /** What an encoder is to write, for the journal and the data set's information. */

@@ -65,6 +65,18 @@ describe('the steps of prepareDataset', () => {
     }
   })
 
+  test('features that are floats are the same as their bits', async () => {
+    const floats = async (...[images, size, grid]: Parameters<typeof tokenMeans.encode>) =>
+      images.map((pixels) => float16ToFloat32(meansOfTokens(pixels, size, grid)))
+    const digests = []
+    for (const encode of [tokenMeans.encode, floats]) {
+      const options = setup(pictures(5), { features: [{ ...tokenMeans, encode }] })
+      await prepareDataset(options)
+      digests.push(folderDigest(join(options.out, 'features')))
+    }
+    expect(digests[1]).toEqual(digests[0])
+  })
+
   test('mirror images are added to what has none, where all encoders are named', async () => {
     const options = setup(pictures(7), { ...ALL, flip: false })
     await prepareDataset(options)
@@ -123,6 +135,16 @@ describe('the steps of prepareDataset', () => {
       'features beyond float16',
       { features: [{ ...tokenMeans, encode: async (images) => images.map(() => Uint16Array.of(1, 2, 3, 0x7c00)) }] },
       "gives features of '00000/img00000000.png' that are not finite or beyond float16's 65504",
+    ],
+    [
+      'floats beyond float16',
+      { features: [{ ...tokenMeans, encode: async (images) => images.map(() => Float32Array.of(1, 2, 3, 7e4)) }] },
+      "gives features of '00000/img00000000.png' that are not finite or beyond float16's 65504",
+    ],
+    [
+      'features as something else',
+      { features: [{ ...tokenMeans, encode: async (images) => images.map(() => [1, 2, 3, 4]) as never }] },
+      "The encoder 'token-means' gave features as Array; Float32Array, or Uint16Array with the bits of float16, was expected.",
     ],
     [
       'an encoder named twice',
