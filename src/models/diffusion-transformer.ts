@@ -174,6 +174,11 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
 
   /** The hidden states [B, T, D] as they leave block `depth` (from 1), of what `forward` takes; no later block is run. */
   hiddenStates(x: Tensor, t: Tensor, labels: Tensor, depth: number): Tensor {
+    if (!(Number.isInteger(depth) && depth >= 1 && depth <= this.#config.depth)) {
+      throw new RangeError(
+        `hiddenStates: there is no block ${depth}; the model has the blocks 1 to ${this.#config.depth}.`,
+      )
+    }
     return scope(() => {
       const modulation = this.#modulation(t, labels)
       let hidden = this.#enter(x, modulation)

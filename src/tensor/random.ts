@@ -33,6 +33,11 @@ export interface RandomKey {
 
 const stream = (key: RandomKey) => RANDOM_STREAMS[key.stream]
 
+function seedOf({ seed }: RandomKey): bigint {
+  if (Number.isInteger(seed) && seed >= 0) return BigInt(seed)
+  throw new RangeError(`The seed is ${seed}; a whole number, not negative, was expected.`)
+}
+
 /** Where the numbers of a tensor [B, ...] begin in the sequence. */
 const firstElement = (shape: readonly number[], key: RandomKey) => (key.firstSample ?? 0) * elementCount(shape.slice(1))
 
@@ -52,12 +57,12 @@ export function randomUniform(shape: readonly number[], key: RandomKey, device: 
 
 /** Overwrites with N(0, std²). */
 export function fillNormal(out: Tensor, std: number, key: RandomKey): void {
-  native().fillNormal(out.handle, std, BigInt(key.seed), stream(key), key.step, firstElement(out.shape, key))
+  native().fillNormal(out.handle, std, seedOf(key), stream(key), key.step, firstElement(out.shape, key))
 }
 
 /** Overwrites with U[low, high). */
 export function fillUniform(out: Tensor, low: number, high: number, key: RandomKey): void {
-  native().fillUniform(out.handle, low, high, BigInt(key.seed), stream(key), key.step, firstElement(out.shape, key))
+  native().fillUniform(out.handle, low, high, seedOf(key), stream(key), key.step, firstElement(out.shape, key))
 }
 
 /** Training times [B] in [0, 1): uniform, or lognormal as REPA's `--weighting lognormal` maps it onto the path. */
@@ -69,14 +74,14 @@ export function randomTimesteps(
   device: Device,
 ): Tensor {
   const out = Tensor.empty([batch], device)
-  native().fillTimesteps(out.handle, weighting, path, BigInt(key.seed), stream(key), key.step, key.firstSample ?? 0)
+  native().fillTimesteps(out.handle, weighting, path, seedOf(key), stream(key), key.step, key.firstSample ?? 0)
   return out
 }
 
 /** Whole numbers i32 [B] from low to high − 1, all equally likely. */
 export function randomIntegers(batch: number, low: number, high: number, key: RandomKey, device: Device): Tensor {
   const out = Tensor.empty([batch], device, 'i32')
-  native().fillIntegers(out.handle, low, high, BigInt(key.seed), stream(key), key.step, key.firstSample ?? 0)
+  native().fillIntegers(out.handle, low, high, seedOf(key), stream(key), key.step, key.firstSample ?? 0)
   return out
 }
 
@@ -86,7 +91,7 @@ export function dropLabels(labels: Tensor, probability: number, nullClass: numbe
     labels.handle,
     probability,
     nullClass,
-    BigInt(key.seed),
+    seedOf(key),
     stream(key),
     key.step,
     key.firstSample ?? 0,

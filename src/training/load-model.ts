@@ -14,7 +14,8 @@ import { loadCheckpoint, readCheckpointState } from './checkpoint.ts'
 import { checkpointOf } from './checkpoint-files.ts'
 
 export interface LoadModelOptions {
-  readonly device: Device
+  /** Default `cpu`. */
+  readonly device?: Device
   /** Which weights of a training checkpoint. Default: the EMA, as the reference samples. */
   readonly weights?: 'ema' | 'model'
   /** Attention heads, for weights that come without a configuration and are of no preset's size. */
@@ -41,8 +42,11 @@ export interface LoadedModel {
  * A SiT or DiT from a run's folder (its newest checkpoint), a checkpoint's folder, or a file of weights: `.safetensors`, or a
  * `.pt`/`.pth` that is a bare state dict (as the published checkpoints are) or the reference's training checkpoint.
  */
-export async function loadModel(path: string, options: LoadModelOptions): Promise<LoadedModel> {
-  const { device, weights = 'ema' } = options
+export async function loadModel(path: string, options: LoadModelOptions = {}): Promise<LoadedModel> {
+  const { device = 'cpu', weights = 'ema' } = options
+  if (weights !== 'ema' && weights !== 'model') {
+    throw new RangeError(`loadModel: weights is ${weights}; expected ema or model.`)
+  }
   if (!(await stat(path)).isDirectory()) return loadWeightsFile(path, options)
   const checkpoint = await checkpointOf(path)
   const state = await readCheckpointState(checkpoint)
@@ -79,7 +83,7 @@ function requireAsStated(checkpoint: string, stated: AnyTransformerConfig, optio
 
 async function loadWeightsFile(
   path: string,
-  { device, weights = 'ema', heads, kind, convention, notice }: LoadModelOptions,
+  { device = 'cpu', weights = 'ema', heads, kind, convention, notice }: LoadModelOptions,
 ): Promise<LoadedModel> {
   await using source = await openTransformerWeights(path, [weights, 'state_dict'])
   const config = await configOfWeights(source, { heads, kind, convention }, notice)
