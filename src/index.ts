@@ -1,6 +1,9 @@
 /** The library's front door. Importing it loads neither the addon nor anything that decodes images. */
+export type { Dispersive } from './alignment/dispersive.ts'
 export type { Encoder } from './alignment/encoder.ts'
 export type { LoadEncoderOptions } from './alignment/encoders.ts'
+export type { AlignmentSchedule } from './alignment/schedule.ts'
+export type { SelfAlignment } from './alignment/self-alignment.ts'
 export type { DecodeBenchmark, DecodeBenchmarkOptions } from './benchmark/decode.ts'
 export type { GpuKernelBenchmark, GpuKernelBenchmarkOptions } from './benchmark/gpu-kernels.ts'
 export type { GpuStepBenchmark, GpuStepBenchmarkOptions } from './benchmark/gpu-step.ts'
@@ -10,33 +13,58 @@ export type { StepBenchmark, StepBenchmarkOptions } from './benchmark/step.ts'
 export { ConfigurationError } from './configuration/parse.ts'
 export type { Adoption } from './conversion/adopt.ts'
 export type { Conversion, ConvertOptions } from './conversion/convert.ts'
-export { Dataset } from './data/dataset.ts'
-export type { FeatureEncoder } from './data/feature-encoder.ts'
-export { Loader } from './data/loader.ts'
+export { Dataset, type LatentKind, type Sample, type SampleTarget } from './data/dataset.ts'
+export type { FeatureSettings } from './data/dataset-info.ts'
+export type { FeatureEncoder, TokenGrid } from './data/feature-encoder.ts'
+export type { FeatureStore } from './data/feature-store.ts'
+export type { ImageSourceOptions } from './data/image-sources.ts'
+export type { LatentEncoder } from './data/latent-encoder.ts'
+export { type Batch, Loader, type LoaderOptions } from './data/loader.ts'
 export type { PrepareOptions } from './data/prepare.ts'
+export type { PrepareProgress } from './data/prepare-progress.ts'
+export type { Transform } from './data/transforms.ts'
 export type { DemoEvaluation, DemoOptions, DemoResult } from './demo.ts'
 export type { DiffusionSamplerOptions } from './diffusion/ddpm-sampler.ts'
-export { type GaussianDiffusion, gaussianDiffusion } from './diffusion/gaussian-diffusion.ts'
+export {
+  type GaussianDiffusion,
+  type GaussianDiffusionOptions,
+  gaussianDiffusion,
+} from './diffusion/gaussian-diffusion.ts'
 export type { Guidance } from './diffusion/guidance.ts'
-export { type SampledImages, sampleImages } from './diffusion/sample-images.ts'
+export {
+  type BatchOptions,
+  type SampledImages,
+  type SampleImagesOptions,
+  type SamplingOptions,
+  sampleImages,
+} from './diffusion/sample-images.ts'
 export type { SampleResult, SampleToFolderOptions } from './diffusion/sample-to-folder.ts'
 export { type SamplerOptions, sample } from './diffusion/samplers.ts'
+export type { Predict } from './diffusion/transport/field.ts'
 export { type TransportLossWeight, transportLoss, transportPlan } from './diffusion/transport/loss.ts'
 export type { TransportOdeOptions } from './diffusion/transport/ode.ts'
+export type { TransportPath } from './diffusion/transport/path.ts'
 export type { TransportSdeOptions } from './diffusion/transport/sde.ts'
-export { type Transport, transport } from './diffusion/transport/transport.ts'
+export { type Transport, type TransportPrediction, transport } from './diffusion/transport/transport.ts'
 export { type JoinOptions, withProcesses } from './distributed/join.ts'
 export { ALONE, type World } from './distributed/world.ts'
 export type { Diagnosis } from './doctor/diagnose.ts'
 export type { CknnaPoint, CknnaResult, EvaluateCknnaOptions } from './evaluation/cknna.ts'
 export type { CompareImagesOptions, ImageComparison } from './evaluation/compare-images.ts'
 export type { EncoderProbeResult, EvaluateEncoderProbeOptions } from './evaluation/encoder-probe.ts'
-export type { FeatureNetwork } from './evaluation/feature-network.ts'
+export type { FeatureNetwork, FeatureNetworkOptions, ImageFeatures } from './evaluation/feature-network.ts'
 export type { Gaussian } from './evaluation/feature-statistics.ts'
-export type { EvaluateProbeOptions, ProbePoint, ProbeResult } from './evaluation/probe.ts'
-export { SafetensorsFile } from './formats/safetensors.ts'
-export { writeSafetensors } from './formats/safetensors-writer.ts'
-export { TorchCheckpoint } from './formats/torch-checkpoint.ts'
+export type { ImageBatch } from './evaluation/image-set.ts'
+export type { ProbeAccuracy, ProbeSchedule } from './evaluation/linear-probe.ts'
+export type { EvaluateProbeOptions, ProbeImages, ProbePoint, ProbeResult } from './evaluation/probe.ts'
+export type { AtomicWriteOptions } from './formats/atomic-file.ts'
+export { FileAccessError, FileFormatError } from './formats/errors.ts'
+export { type SafetensorsEntry, SafetensorsFile } from './formats/safetensors.ts'
+export { type SafetensorsSource, type WriteSafetensorsOptions, writeSafetensors } from './formats/safetensors-writer.ts'
+export type { TorchOpenOptions } from './formats/torch-archive.ts'
+export { TorchCheckpoint, type TorchValue } from './formats/torch-checkpoint.ts'
+export type { WritableTorchValue } from './formats/torch-checkpoint-writer.ts'
+export type { TorchTensor } from './formats/torch-tensor.ts'
 export {
   adoptCheckpoint,
   benchmarkDecode,
@@ -74,29 +102,59 @@ export {
   watch,
   writeTorchCheckpoint,
 } from './jobs.ts'
-export type { Autoencoder } from './models/autoencoder.ts'
-export type { TransformerOutput } from './models/diffusion-transformer.ts'
-export { DiT, type DiTConfig } from './models/dit.ts'
+export type { Autoencoder, DecodedImages } from './models/autoencoder.ts'
+export type { DiffusionTransformer, ForwardOptions, TransformerOutput } from './models/diffusion-transformer.ts'
+export { DiT, type DiTConfig, type DiTOptions } from './models/dit.ts'
 export type { LoadAutoencoderOptions } from './models/load-autoencoder.ts'
-export { DIT_PRESETS, type DiTPreset, SIT_PRESETS, type SiTPreset } from './models/presets.ts'
-export { SiT, type SiTConfig } from './models/sit.ts'
+export { DIT_PRESETS, type DiTPreset, SIT_PRESETS, type SiTPreset, type TransformerSize } from './models/presets.ts'
+export { SiT, type SiTConfig, type SiTOptions } from './models/sit.ts'
+export type { AnyTransformer, TransformerKind } from './models/transformer-kinds.ts'
+export type { InterpolantPath, MemoryStats, NativeErrorCode, TimeWeighting } from './native.ts'
+export type { ParameterArena } from './nn/parameter-arena.ts'
 export type { PlanOptions, TrainingPlan } from './planning/plan.ts'
 export type { PretrainingOptions } from './pretraining/configuration.ts'
-export type { PretrainEncoderOptions, PretrainEncoderResult } from './pretraining/run.ts'
+export type { PretrainingStep } from './pretraining/pretrainer.ts'
+export type { PretrainEncoderOptions, PretrainEncoderResult, PretrainingRun } from './pretraining/run.ts'
 export type { Evaluation } from './report/evaluations.ts'
 export type { ReportOptions } from './report/report.ts'
 export type { ReadRunOptions, RunData } from './report/run.ts'
 export type { Watch, WatchOptions } from './report/watch/watch.ts'
 export { type Device, memoryStats, resolveDevice, setMemoryLimit, synchronize } from './tensor/device.ts'
+export type { ComputeDType, DType } from './tensor/dtype.ts'
+export type { HostTensor } from './tensor/host-tensor.ts'
+export type { Parameter } from './tensor/parameter.ts'
+export type { RandomKey } from './tensor/random.ts'
+export type { Recomputation } from './tensor/recomputation.ts'
 export { keep, release, scope } from './tensor/scope.ts'
-export { Tape } from './tensor/tape.ts'
-export { Tensor } from './tensor/tensor.ts'
+export { type Gradients, Tape } from './tensor/tape.ts'
+export { type DeviceDType, Tensor } from './tensor/tensor.ts'
+export type { AlignmentEncoder, CachedEncoder } from './training/cached-encoder.ts'
+export type { CheckpointState } from './training/checkpoint.ts'
 export { type TrainingConfiguration, type TrainingOptions, trainingSchema } from './training/configuration.ts'
-export type { LoadedModel } from './training/load-model.ts'
-export { forwardBackward, type Objective } from './training/objective.ts'
-export { objectiveFor } from './training/objectives.ts'
-export { AdamW, type StepState } from './training/optimizer.ts'
-export type { TrainOptions, TrainResult } from './training/run.ts'
+export type { OpenFeatureEncoderOptions } from './training/feature-encoder.ts'
+export type { LoadedModel, LoadModelOptions } from './training/load-model.ts'
+export type { Moments } from './training/moments.ts'
+export {
+  type DenoisingLosses,
+  forwardBackward,
+  type Losses,
+  type Noised,
+  type Objective,
+  type PassOptions,
+  type TrainingBatch,
+} from './training/objective.ts'
+export { type ObjectiveSettings, objectiveFor } from './training/objectives.ts'
+export {
+  AdamW,
+  type AdamWOptions,
+  type LossScaling,
+  type OptimizerCounters,
+  type StepSettings,
+  type StepState,
+} from './training/optimizer.ts'
+export type { Precision } from './training/precision.ts'
+export type { FitRequest, TrainingRun, TrainOptions, TrainResult } from './training/run.ts'
+export type { StepTiming } from './training/steps-ahead.ts'
 export { Trainer } from './training/trainer.ts'
-export type { Alignment, TrainerOptions, TrainingStep } from './training/trainer-options.ts'
+export type { Alignment, RunOptions, TrainerOptions, TrainingStep } from './training/trainer-options.ts'
 export type { VerifyOptions, VerifyReport } from './verification/verify.ts'

@@ -35,6 +35,7 @@ export interface GaussianDiffusion {
   readonly posteriorMeanCoef2: Float64Array
 }
 
+/** The tables of a diffusion, of all its steps or of those that a respacing takes; by default DiT's. */
 export function gaussianDiffusion(options: GaussianDiffusionOptions = {}): GaussianDiffusion {
   const { schedule = 'linear', steps: total = DIFFUSION_STEPS, respacing = '' } = options
   const whole = betaSchedule(schedule, total)

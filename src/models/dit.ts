@@ -35,6 +35,7 @@ export function parseDiTConfig(config: unknown, what = "the model's configuratio
   return parseConfiguration(ditConfigSchema, config, what)
 }
 
+/** A transformer that predicts the noise of a diffusion and its variance; with REPA's projectors where it is aligned. */
 export class DiT extends DiffusionTransformer<DiTConfig> {
   /**
    * A DiT with its initial weights. `model` is a preset (`DiT-XL/2`) or free sizes; `inputSize` defaults to 32 x 32, the

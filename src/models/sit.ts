@@ -44,6 +44,7 @@ export function parseSiTConfig(config: unknown, what = "the model's configuratio
   return parseConfiguration(sitConfigSchema, config, what)
 }
 
+/** A transformer that predicts the velocity of an interpolant between data and noise; with REPA's projectors where it is aligned. */
 export class SiT extends DiffusionTransformer<SiTConfig> {
   /**
    * A SiT with its initial weights. `model` is a preset (`SiT-XL/2`) or free sizes; `inputSize` defaults to 32 x 32, the

@@ -230,6 +230,7 @@ export interface TapeOptions {
   readonly onFinal?: (parameters: readonly Parameter[]) => void
 }
 
+/** Records the ops of a forward pass, and goes back through them once for the gradients. */
 export class Tape implements Disposable {
   /** Add to the parameters' gradients instead of overwriting them: for all but the first of several accumulated passes. */
   readonly accumulates: boolean
