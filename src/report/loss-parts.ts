@@ -8,6 +8,8 @@ export interface LossPart extends Pick<Chart, 'title' | 'description' | 'yLabel'
   readonly label: string
   /** In the sum. */
   readonly name: string
+  /** From the sum. */
+  readonly isSubtracted?: true
 }
 
 const LOSS_PARTS: readonly LossPart[] = [
@@ -50,6 +52,15 @@ const LOSS_PARTS: readonly LossPart[] = [
     title: 'Dispersive loss',
     description: 'Logarithm of how alike a batch’s features are.',
     yLabel: 'Loss',
+  },
+  {
+    metric: 'contrastive',
+    label: 'Contrast',
+    name: 'weighted contrast',
+    isSubtracted: true,
+    title: 'Contrast',
+    description: 'Mean squared distance from what another sample’s velocity aims at.',
+    yLabel: 'Mean squared distance',
   },
 ]
 

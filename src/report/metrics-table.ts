@@ -8,6 +8,7 @@ export const METRICS = [
   'alignment',
   'selfAlignment',
   'dispersive',
+  'contrastive',
   'view_information',
   'teacher_entropy',
   'teacher_kl_uniform',

@@ -14,6 +14,7 @@ const MetricsLine = z.object({
   alignment: value.optional(),
   selfAlignment: value.optional(),
   dispersive: value.optional(),
+  contrastive: value.optional(),
   /** Pretraining by DINO. */
   view_information: value.optional(),
   teacher_entropy: value.optional(),

@@ -169,8 +169,10 @@ ${charts.map((chart) =>
 /** Of an encoder's pretraining, whose objective is its method's, no part is known. */
 function lossDescription(parts: readonly LossPart[]): string {
   if (parts.length === 1) return parts[0]!.description
-  const sum = parts.length > 1 ? `: ${parts.map(({ name }) => name).join(' plus ')}` : ''
-  return `What is minimised${sum}.`
+  const [first, ...rest] = parts
+  if (!first) return 'What is minimised.'
+  const added = rest.map(({ name, isSubtracted }) => `${isSubtracted ? 'minus' : 'plus'} ${name}`)
+  return `What is minimised: ${[first.name, ...added].join(' ')}.`
 }
 
 function renderRunToggle(name: string, run: number): Html {

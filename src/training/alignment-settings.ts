@@ -49,10 +49,10 @@ export function alignmentOf(
   configuration: TrainingConfiguration,
   encoders: readonly AlignmentEncoder[],
   depth: number,
-): Pick<TrainerOptions, 'align' | 'selfAlign' | 'alignSchedule' | 'disperse'> {
+): Pick<TrainerOptions, 'align' | 'selfAlign' | 'alignSchedule' | 'disperse' | 'contrast'> {
   const { alignLoss, alignTemperature, alignWeight, alignUntil, alignDecay, alignSpatialNorm, projector } =
     configuration
-  const { dispersiveWeight, dispersiveTemperature, dispersiveDepth } = configuration
+  const { dispersiveWeight, dispersiveTemperature, dispersiveDepth, contrastiveWeight } = configuration
   const { selfAlignWeight, selfAlignDepth, selfAlignTeacherDepth, selfAlignTimeOffset } = configuration
   return {
     alignSchedule: { until: alignUntil, decay: alignDecay },
@@ -74,6 +74,7 @@ export function alignmentOf(
         depth: dispersiveDepth ?? Math.max(1, Math.round(depth / 4)),
       },
     }),
+    ...(contrastiveWeight > 0 && { contrast: { weight: contrastiveWeight } }),
     ...(selfAlignWeight > 0 && {
       selfAlign: {
         weight: selfAlignWeight,

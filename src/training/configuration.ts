@@ -93,6 +93,11 @@ export const trainingSchema = z.strictObject({
   dispersiveTemperature: z.number().positive().default(0.5),
   /** Block whose output is dispersed, from 1. Default: at a quarter of the depth. */
   dispersiveDepth: positive.optional(),
+  /**
+   * Of the distance from what another sample's velocity aims at, which is subtracted (contrastive flow matching); 0: there is none. From 1 on
+   * the loss would have no minimum.
+   */
+  contrastiveWeight: z.number().min(0).lt(1).default(0),
   /** Of the alignment with the model's own average (SRA); 0: there is none. */
   selfAlignWeight: z.number().min(0).default(0),
   /** Block that is aligned with it, from 1. Default: as `alignDepth`. */

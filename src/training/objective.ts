@@ -12,6 +12,7 @@ import type { Recomputation } from '../tensor/recomputation.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tape, type TapeOptions } from '../tensor/tape.ts'
 import type { Tensor } from '../tensor/tensor.ts'
+import { contrastiveLoss } from './contrastive-flow.ts'
 
 /** What one training pass is made of, on the device. */
 export interface TrainingBatch {
@@ -27,6 +28,8 @@ export interface TrainingBatch {
   readonly targets: readonly Tensor[]
   /** Hidden states [B, T, D] of the averaged model, where there is self-alignment. */
   readonly teacher?: Tensor
+  /** What other samples' predictions aim at [B, C, H, W], where flows are contrasted. */
+  readonly negatives?: Tensor
 }
 
 /** What a kind of model learns: SiT a velocity (sit-objective.ts), DiT noise and variance (dit-objective.ts). */
@@ -38,6 +41,8 @@ export interface Objective extends Disposable {
    * model has no such times.
    */
   drawEarlierTimes?(t: Tensor, offset: number, key: RandomKey): Tensor
+  /** What the model is to predict of each sample, [B, C, H, W]. Left out where that is no velocity. */
+  velocities?(batch: Pick<TrainingBatch, 'latents' | 'noise' | 't'>): Tensor
   /** Noises a batch. Enqueues only work that depends on the batch's tensors, so that a step can be captured. */
   noised(batch: Pick<TrainingBatch, 'latents' | 'noise' | 't'>): Noised
 }
@@ -70,6 +75,8 @@ export interface Losses extends DenoisingLosses {
   readonly selfAlignment?: Tensor | undefined
   /** One number; undefined where nothing is dispersed. */
   readonly dispersive?: Tensor | undefined
+  /** The mean squared distance from the negatives, [B]; undefined where flows are not contrasted. */
+  readonly contrastive?: Tensor | undefined
 }
 
 export interface PassOptions {
@@ -81,6 +88,8 @@ export interface PassOptions {
   /** Takes part where the batch has a teacher's states. */
   readonly selfAlignment?: Pick<SelfAlignment, 'weight' | 'depth'>
   readonly dispersive?: Dispersive
+  /** Of the distance from the batch's negatives, which is subtracted. Default 0. */
+  readonly contrastiveWeight?: number
   /** An optimizer's state (`AdamW.scaling`), by whose loss scale all gradients are multiplied. */
   readonly scaling?: Tensor
   /** Add to the gradients of an earlier pass. */
@@ -98,8 +107,8 @@ export interface PassOptions {
  * weight; and its gradients. The caller disposes the losses.
  */
 export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatch, options: PassOptions): Losses {
-  const { objective, alignWeight, scaling, observe, dispersive } = options
-  const { teacher } = batch
+  const { objective, alignWeight, scaling, observe, dispersive, contrastiveWeight = 0 } = options
+  const { teacher, negatives } = batch
   const selfAlignment = teacher && options.selfAlignment
   return scope(() => {
     const noised = objective.noised(batch)
@@ -125,6 +134,7 @@ export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatc
         selfAlignment:
           selfAlignment && selfAlignmentLoss(model, after(selfAlignment.depth), teacher, selfAlignment.weight, scaling),
         dispersive: dispersive && dispersiveLoss(after(dispersive.depth), dispersive, scaling),
+        contrastive: negatives && contrastiveLoss(prediction, negatives, contrastiveWeight, scaling),
       }
     })
     tape.backward(model.arena.parameters).dispose()

@@ -19,6 +19,8 @@ export type StepInputs = {
   /** Undefined without self-alignment. */
   readonly teacherT: Tensor | undefined
   readonly noise: Tensor
+  /** Places i32 in the whole batch, of all processes; undefined where flows are not contrasted. */
+  readonly negatives: Tensor | undefined
 }
 
 /** Means over the batch, one number (f32) each. */
@@ -28,18 +30,17 @@ export type StepLosses = {
   readonly alignment: Tensor | undefined
   readonly selfAlignment: Tensor | undefined
   readonly dispersive: Tensor | undefined
+  readonly contrastive: Tensor | undefined
 }
 
 /** The samples of pass `pass`, from 0, of `passes`: views, with everything that was drawn for them in the whole batch. */
-export function inputsOfPass(inputs: StepInputs, pass: number, passes: number): StepInputs {
+export function inputsOfPass<Inputs extends StepInputs>(inputs: Inputs, pass: number, passes: number): Inputs {
   if (passes === 1) return inputs
   const part = (tensor: Tensor) => {
     const samples = tensor.shape[0]! / passes
     return tensor.slice(pass * samples, (pass + 1) * samples)
   }
-  return Object.fromEntries(
-    Object.entries(inputs).map(([name, tensor]) => [name, tensor && part(tensor)]),
-  ) as StepInputs
+  return Object.fromEntries(Object.entries(inputs).map(([name, tensor]) => [name, tensor && part(tensor)])) as Inputs
 }
 
 /**

@@ -99,6 +99,14 @@ export function requireIndependentPasses(
   }
 }
 
+/** Throws where a sample has no other in its batch. */
+export function requireNegatives(batch: number): void {
+  if (batch >= 2) return
+  throw new RangeError(
+    `Contrastive flow matching contrasts a sample with another of its batch, and a batch of ${batch} has none; take 2 at least.`,
+  )
+}
+
 /** Throws where a step that is to be a CUDA graph cannot be one. */
 export function requireCapturable(
   { device }: DiffusionTransformer,

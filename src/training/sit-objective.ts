@@ -44,12 +44,20 @@ export class SiTObjective implements Objective {
 
   noised({ latents, noise, t }: Pick<TrainingBatch, 'latents' | 'noise' | 't'>): Noised {
     const { interpolated, velocity } = interpolant(latents, noise, t, this.#path)
-    const [time, target] = this.#convention === 'repa' ? [t, velocity] : [oneMinus(t), scale(velocity, -1)]
+    const target = this.#byTheModelsTime(velocity)
     return {
       input: interpolated,
-      t: time,
+      t: this.#convention === 'repa' ? t : oneMinus(t),
       losses: (prediction, scaling) => ({ denoising: velocityLoss(prediction, target, 1, scaling) }),
     }
+  }
+
+  velocities({ latents, noise, t }: Pick<TrainingBatch, 'latents' | 'noise' | 't'>): Tensor {
+    return scope(() => this.#byTheModelsTime(interpolant(latents, noise, t, this.#path).velocity))
+  }
+
+  #byTheModelsTime(velocity: Tensor): Tensor {
+    return this.#convention === 'repa' ? velocity : scale(velocity, -1)
   }
 
   [Symbol.dispose](): void {}

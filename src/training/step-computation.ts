@@ -18,6 +18,7 @@ import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { type AlignmentEncoder, type CachedEncoder, isCached } from './cached-encoder.ts'
 import { featureTargets, uploadFeatures } from './cached-targets.ts'
+import { type ContrastiveFlow, drawNegatives, velocitiesAt } from './contrastive-flow.ts'
 import { forwardBackward, type Objective } from './objective.ts'
 import type { AdamW } from './optimizer.ts'
 import { inputsOfPass, lossesOfPasses, type StepInputs, type StepLosses } from './passes.ts'
@@ -42,6 +43,7 @@ export class StepComputation {
   readonly #selfAlign: SelfAlignment | undefined
   readonly #schedule: AlignmentSchedule
   readonly #disperse: Dispersive | undefined
+  readonly #contrast: ContrastiveFlow | undefined
 
   constructor(options: TrainerOptions, objective: Objective, optimizer: AdamW) {
     const { model, data, batch, align } = options
@@ -61,6 +63,7 @@ export class StepComputation {
     this.#selfAlign = options.selfAlign
     this.#schedule = options.alignSchedule ?? {}
     this.#disperse = options.disperse
+    this.#contrast = options.contrast
   }
 
   /** Whether an encoder has to see the images while there is alignment. */
@@ -80,6 +83,7 @@ export class StepComputation {
       align: this.#encoders.length > 0 ? factor * this.#alignWeight : undefined,
       selfAlign: this.#selfAlign && factor * this.#selfAlign.weight,
       dispersive: this.#disperse?.weight,
+      contrastive: this.#contrast?.weight,
     }
   }
 
@@ -107,6 +111,9 @@ export class StepComputation {
       t,
       teacherT: selfAlign && this.#objective.drawEarlierTimes!(t, selfAlign.timeOffset, key('teacherTimes')),
       noise: randomNormal(shape, key('noise'), device),
+      negatives:
+        this.#contrast &&
+        Tensor.from(drawNegatives(this.#batch, seed, step).subarray(firstSample, firstSample + batch), [batch], device),
       ...Object.fromEntries(
         (isAligning ? this.cachedEncoders : []).map(({ width }, k) => {
           const features = samples.features[k]!
@@ -118,8 +125,9 @@ export class StepComputation {
 
   /** All that follows from the inputs of step `step`: the losses, and the update. */
   run(inputs: StepInputs, step: number, isAligning: boolean): StepLosses {
+    const whole = { ...inputs, negativeVelocities: this.#negativeVelocities(inputs) }
     const passes = Array.from({ length: this.#accumulate }, (_, pass) =>
-      scope(() => this.#pass(inputsOfPass(inputs, pass, this.#accumulate), step, isAligning, pass)),
+      scope(() => this.#pass(inputsOfPass(whole, pass, this.#accumulate), step, isAligning, pass)),
     )
     const { size } = this.#world
     const losses = lossesOfPasses(passes, size)
@@ -130,9 +138,14 @@ export class StepComputation {
   }
 
   /** Losses and gradients of the samples of a pass; those after the first add to the gradients that are there. */
-  #pass(inputs: StepInputs, step: number, isAligning: boolean, pass: number): StepLosses {
-    const { stored, posteriorNoise, labels, t, teacherT, noise } = inputs
-    const latents = posteriorNoise ? samplePosterior(stored, posteriorNoise, this.#data.latentScale, 0) : stored
+  #pass(
+    inputs: StepInputs & { readonly negativeVelocities: Tensor | undefined },
+    step: number,
+    isAligning: boolean,
+    pass: number,
+  ): StepLosses {
+    const { labels, t, teacherT, noise, negativeVelocities } = inputs
+    const latents = this.#latents(inputs)
     const { align = 0, selfAlign = 0 } = this.weightsAt(step)
     const losses = forwardBackward(
       this.#model,
@@ -143,6 +156,7 @@ export class StepComputation {
         noise,
         targets: isAligning ? this.#targets(inputs) : [],
         teacher: teacherT && this.#teacher({ latents, noise, t: teacherT }, labels),
+        negatives: negativeVelocities,
       },
       {
         objective: this.#objective,
@@ -150,6 +164,7 @@ export class StepComputation {
         featureLoss: this.#featureLoss,
         selfAlignment: this.#selfAlign && { depth: this.#selfAlign.depth, weight: selfAlign },
         dispersive: this.#disperse,
+        contrastiveWeight: this.#contrast?.weight,
         scaling: this.#optimizer.scaling,
         accumulate: pass > 0,
         recompute: this.#recompute,
@@ -165,7 +180,22 @@ export class StepComputation {
       alignment: losses.alignment && cast(losses.alignment, 'f32'),
       selfAlignment: losses.selfAlignment && cast(losses.selfAlignment, 'f32'),
       dispersive: losses.dispersive,
+      contrastive: losses.contrastive && mean(losses.contrastive),
     }
+  }
+
+  #latents({ stored, posteriorNoise }: StepInputs): Tensor {
+    return posteriorNoise ? samplePosterior(stored, posteriorNoise, this.#data.latentScale, 0) : stored
+  }
+
+  /** Before the passes: a negative may be of any sample of the batch, and so of another pass or process. */
+  #negativeVelocities(inputs: StepInputs): Tensor | undefined {
+    const { negatives, noise, t } = inputs
+    if (!negatives) return undefined
+    return scope(() => {
+      const own = this.#objective.velocities!({ latents: this.#latents(inputs), noise, t })
+      return velocitiesAt(negatives, own, this.#world)
+    })
   }
 
   #targets(inputs: StepInputs): Tensor[] {

@@ -6,9 +6,10 @@ export interface LossWeights {
   readonly align: number | undefined
   readonly selfAlign: number | undefined
   readonly dispersive: number | undefined
+  readonly contrastive: number | undefined
 }
 
-type Losses = Pick<TrainingStep, 'denoising' | 'vb' | 'alignment' | 'selfAlignment' | 'dispersive'>
+type Losses = Pick<TrainingStep, 'denoising' | 'vb' | 'alignment' | 'selfAlignment' | 'dispersive' | 'contrastive'>
 
 /** What a step's numbers say once they have come from the device. */
 export function stepReport(
@@ -16,7 +17,7 @@ export function stepReport(
   weights: LossWeights,
   state: StepState,
 ): Omit<TrainingStep, 'index' | 'epoch' | 'learningRate' | 'imagesPerSecond' | 'seconds'> {
-  const { denoising, vb = 0, alignment = 0, selfAlignment = 0, dispersive = 0 } = losses
+  const { denoising, vb = 0, alignment = 0, selfAlignment = 0, dispersive = 0, contrastive = 0 } = losses
   return {
     ...losses,
     loss:
@@ -24,7 +25,8 @@ export function stepReport(
       vb +
       (weights.align ?? 0) * alignment +
       (weights.selfAlign ?? 0) * selfAlignment +
-      (weights.dispersive ?? 0) * dispersive,
+      (weights.dispersive ?? 0) * dispersive -
+      (weights.contrastive ?? 0) * contrastive,
     alignWeight: weights.align,
     selfAlignWeight: weights.selfAlign,
     gradNorm: state.gradNorm,

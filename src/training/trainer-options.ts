@@ -9,6 +9,7 @@ import type { InterpolantPath, TimeWeighting } from '../native.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import type { AlignmentEncoder } from './cached-encoder.ts'
 import type { CheckpointState } from './checkpoint.ts'
+import type { ContrastiveFlow } from './contrastive-flow.ts'
 import type { AdamWOptions } from './optimizer.ts'
 import type { Precision } from './precision.ts'
 import type { StepTiming } from './steps-ahead.ts'
@@ -42,6 +43,8 @@ export interface TrainerOptions extends Partial<AdamWOptions> {
   readonly alignSchedule?: AlignmentSchedule
   /** Pushes the samples of a batch apart. */
   readonly disperse?: Dispersive
+  /** Pushes every prediction away from what other samples' aim at. SiT only. */
+  readonly contrast?: ContrastiveFlow
   /** Samples of a step, in all processes together. */
   readonly batch: number
   /** The processes that share every step's batch, each with a model of its own that becomes the same. Default: this one alone. */
@@ -75,7 +78,7 @@ export interface TrainingStep extends StepTiming {
   /** From 1. */
   readonly index: number
   readonly epoch: number
-  /** denoising [+ vb] + weight · alignment [+ those of the other losses]. */
+  /** denoising [+ vb] + weight · alignment [+ those of the other losses] [− that of contrastive]. */
   readonly loss: number
   readonly denoising: number
   /** DiT's variational bound, in bits a dimension; undefined where the objective has none. */
@@ -90,6 +93,8 @@ export interface TrainingStep extends StepTiming {
   readonly selfAlignWeight: number | undefined
   /** At most 0: the log of the samples' mean similarity; undefined where nothing is dispersed. */
   readonly dispersive: number | undefined
+  /** The mean squared distance from what other samples' predictions aim at; undefined where flows are not contrasted. */
+  readonly contrastive: number | undefined
   /** Before clipping. */
   readonly gradNorm: number
   readonly learningRate: number

@@ -21,6 +21,7 @@ import {
   requireCapturable,
   requireFit,
   requireIndependentPasses,
+  requireNegatives,
   requireSameComputation,
 } from './requirements.ts'
 import { beginAlike } from './shared-beginning.ts'
@@ -89,6 +90,7 @@ export class Trainer implements AsyncDisposable {
     requireIndependentPasses(model, options)
     requireBlocks(model, { selfAlign, disperse })
     requireCapturable(model, options)
+    if (options.contrast) requireNegatives(batch)
     for (const encoder of encoders) if (!isCached(encoder)) encoder.requireGrid?.(model.grid)
     const widths = encoders.map((encoder) => encoder.width)
     const depth = align?.depth ?? Math.min(model.config.alignDepth, model.config.depth)
@@ -107,6 +109,12 @@ export class Trainer implements AsyncDisposable {
       this.#objective[Symbol.dispose]()
       throw new RangeError(
         `Self-alignment needs times between steps, which a ${model.config.kind} has not; it is for SiT models.`,
+      )
+    }
+    if (options.contrast && !this.#objective.velocities) {
+      this.#objective[Symbol.dispose]()
+      throw new RangeError(
+        `Contrastive flow matching contrasts velocities, and a ${model.config.kind} predicts noise; it is for SiT models.`,
       )
     }
     const lossScale = options.lossScale ?? precision.lossScale
@@ -246,13 +254,13 @@ export class Trainer implements AsyncDisposable {
     allowTf32(this.model.device, this.#tf32)
     const { read } = scope(() => {
       const losses = this.#run(this.#computation.draw(samples, step, this.#isAligning))
-      const order = ['vb', 'alignment', 'selfAlignment', 'dispersive'] as const
+      const order = ['vb', 'alignment', 'selfAlignment', 'dispersive', 'contrastive'] as const
       const rest = order.map((name) => losses[name]?.item())
       return { read: Promise.all([losses.denoising.item(), this.optimizer.state(), ...rest]) }
     })
     this.#step++
-    return read.then(([denoising, state, vb, alignment, selfAlignment, dispersive]) => {
-      const losses = { denoising, vb, alignment, selfAlignment, dispersive }
+    return read.then(([denoising, state, vb, alignment, selfAlignment, dispersive, contrastive]) => {
+      const losses = { denoising, vb, alignment, selfAlignment, dispersive, contrastive }
       const report = stepReport(losses, this.#computation.weightsAt(step), state)
       return { index: step + 1, epoch: samples.epoch, learningRate, ...report }
     })

@@ -46,6 +46,7 @@ const IREPA = { loss: 'nt-xent', projector: 'conv', spatialNorm: 0.6 } as const
 const VARIANTS: Partial<TrainerOptions> = {
   selfAlign: { weight: 0.2, depth: 1, teacherDepth: 2, timeOffset: 0.2 },
   disperse: { weight: 0.5, temperature: 0.5, depth: 1 },
+  contrast: { weight: 0.05 },
   alignSchedule: { until: 3 },
 }
 

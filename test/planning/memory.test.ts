@@ -62,6 +62,12 @@ const CASES: readonly Case[] = [
     moments: true,
   },
   {
+    name: 'contrasted flows in two passes',
+    training: { model: { kind: 'SiT', ...small }, batch: 8, accumulate: 2, contrastiveWeight: 0.05 },
+    size: 256,
+    moments: true,
+  },
+  {
     name: 'REPA in two passes, with what single passes give back computed again',
     training: { model: { kind: 'SiT', ...small }, encoders: [{ name: 'hog' }], batch: 8, accumulate: 2 },
     recompute: 'elementwise',
@@ -70,7 +76,10 @@ const CASES: readonly Case[] = [
   },
   {
     name: 'one of four processes',
-    training: { model: { kind: 'SiT', ...small }, encoders: [{ name: 'hog' }], batch: 16 },
+    training: {
+      ...{ model: { kind: 'SiT', ...small }, encoders: [{ name: 'hog' }], batch: 16 },
+      contrastiveWeight: 0.05,
+    },
     processes: 4,
     size: 256,
     moments: true,

@@ -97,6 +97,16 @@ test.each<[string, object, sum: string, charts: [title: string, width: string][]
       ['Dispersive loss', 'half'],
     ],
   ],
+  [
+    'with contrast',
+    { alignment: -0.3, contrastive: 2.1 },
+    'What is minimised: denoising plus weighted alignment minus weighted contrast.',
+    [
+      ['Denoising loss', 'third'],
+      ['Alignment loss', 'third'],
+      ['Contrast', 'third'],
+    ],
+  ],
 ])('the loss and its parts: denoising %s', async (_, logged, sum, charts) => {
   const html = await page({ 'metrics.jsonl': lines(9, () => logged) })
   const shown = [...html.matchAll(/<figure class="card chart (\w+) [^>]*>\s*<figcaption><h3>([^<]*)<\/h3><p>([^<]*)/g)]
@@ -296,6 +306,7 @@ test('a run of 400,000 steps gives a page below 5 MB, its spikes kept', () => {
       alignment: column((i) => -0.6 + noise(i)),
       selfAlignment: column(() => Number.NaN),
       dispersive: column(() => Number.NaN),
+      contrastive: column(() => Number.NaN),
       view_information: column(() => Number.NaN),
       teacher_entropy: column(() => Number.NaN),
       teacher_kl_uniform: column(() => Number.NaN),

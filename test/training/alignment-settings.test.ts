@@ -41,12 +41,19 @@ describe('what goes together', () => {
 })
 
 test('defaults follow from the depth', () => {
-  const configuration = parse({ ...HOG, model: 'SiT-XL/2', selfAlignWeight: 0.2, dispersiveWeight: 0.5 })
+  const configuration = parse({
+    ...HOG,
+    model: 'SiT-XL/2',
+    selfAlignWeight: 0.2,
+    dispersiveWeight: 0.5,
+    contrastiveWeight: 0.05,
+  })
   using hog = new HogEncoder()
   expect(alignmentOf(configuration, [hog], 28)).toMatchObject({
     align: { depth: 8, weight: 0.5, loss: 'cosine', projector: 'mlp', spatialNorm: undefined },
     selfAlign: { depth: 8, teacherDepth: 20, weight: 0.2, timeOffset: 0.2 },
     disperse: { depth: 7, weight: 0.5, temperature: 0.5 },
+    contrast: { weight: 0.05 },
   })
   expect(Object.keys(alignmentOf(parse({}), [], 12))).toEqual(['alignSchedule'])
 })

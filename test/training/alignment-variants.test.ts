@@ -36,7 +36,10 @@ const draw = (shape: readonly number[], seed: number, scale = 1) =>
   Tensor.from(Float32Array.from(random(shape, seed, scale).data), shape, 'cpu')
 
 /** What a pass is made of, the caller's to dispose. */
-function batchOf(model: SiT, { targets, teacher }: { targets: boolean; teacher: boolean }): TrainingBatch {
+function batchOf(
+  model: SiT,
+  { targets = false, teacher = false, negatives = false }: Pick<Variant, 'targets' | 'teacher' | 'negatives'>,
+): TrainingBatch {
   const shape = [BATCH, 2, 2 * GRID[0], 2 * GRID[1]]
   return {
     latents: draw(shape, 1),
@@ -45,12 +48,13 @@ function batchOf(model: SiT, { targets, teacher }: { targets: boolean; teacher: 
     t: Tensor.from(Float32Array.from([0.1, 0.5, 0.9]), [BATCH], 'cpu'),
     targets: targets ? [draw([BATCH, TOKENS, WIDTH], 3, 2)] : [],
     ...(teacher && { teacher: draw([BATCH, TOKENS, model.config.hidden], 4, 0.3) }),
+    ...(negatives && { negatives: draw(shape, 5) }),
   }
 }
 
 function dispose(batch: TrainingBatch): void {
-  for (const tensor of [batch.latents, batch.noise, batch.labels, batch.t, batch.teacher, ...batch.targets])
-    tensor?.dispose()
+  const { latents, noise, labels, t, teacher, negatives, targets } = batch
+  for (const tensor of [latents, noise, labels, t, teacher, negatives, ...targets]) tensor?.dispose()
 }
 
 let liveBytes: number
@@ -66,6 +70,7 @@ interface Variant {
   readonly model?: Partial<SiTOptions>
   readonly targets?: boolean
   readonly teacher?: boolean
+  readonly negatives?: boolean
   readonly options: Omit<PassOptions, 'objective'>
 }
 
@@ -81,13 +86,16 @@ const VARIANTS: readonly Variant[] = [
     teacher: true,
     options: { alignWeight: 0, selfAlignment: { weight: 4, depth: 1 } },
   },
+  { name: 'the contrast of flows', negatives: true, options: { alignWeight: 0, contrastiveWeight: 0.4 } },
   {
     name: 'all of them',
     model: { ...aligned, projector: 'conv', selfAlignment: true },
     targets: true,
     teacher: true,
+    negatives: true,
     options: {
       alignWeight: 0.5,
+      contrastiveWeight: 0.05,
       featureLoss: ntXent(0.1),
       selfAlignment: { weight: 1, depth: 2 },
       dispersive: { weight: 0.5, temperature: 0.5, depth: 2 },
@@ -107,13 +115,14 @@ describe("every variant's gradient is the slope of the training loss", () => {
       (await meanOf(losses.denoising)) +
       options.alignWeight * (await meanOf(losses.alignment)) +
       (options.selfAlignment?.weight ?? 0) * (await meanOf(losses.selfAlignment)) +
-      (options.dispersive?.weight ?? 0) * (await meanOf(losses.dispersive))
+      (options.dispersive?.weight ?? 0) * (await meanOf(losses.dispersive)) -
+      (options.contrastiveWeight ?? 0) * (await meanOf(losses.contrastive))
     )
   }
 
-  test.each(VARIANTS)('$name', async ({ model: settings, targets = false, teacher = false, options }) => {
+  test.each(VARIANTS)('$name', async ({ model: settings, options, ...parts }) => {
     using model = tiny(settings)
-    const batch = batchOf(model, { targets, teacher })
+    const batch = batchOf(model, parts)
     const objective = new SiTObjective()
     const run = async (): Promise<number> => {
       const losses = forwardBackward(model, batch, { ...options, objective })
@@ -137,20 +146,17 @@ describe("every variant's gradient is the slope of the training loss", () => {
     dispose(batch)
   })
 
-  test.each(VARIANTS.slice(1))(
-    '$name changes the gradient',
-    async ({ model: settings, targets = false, teacher = false, options }) => {
-      using model = tiny(settings)
-      const batch = batchOf(model, { targets, teacher })
-      const gradientOf = async (with_: Omit<PassOptions, 'objective'>): Promise<Float32Array> => {
-        const losses = forwardBackward(model, batch, { ...with_, objective: new SiTObjective() })
-        for (const tensor of Object.values(losses)) tensor?.dispose()
-        return await model.arena.array('gradients').data()
-      }
-      expect(await gradientOf(options)).not.toEqual(await gradientOf({ alignWeight: 0 }))
-      dispose(batch)
-    },
-  )
+  test.each(VARIANTS.slice(1))('$name changes the gradient', async ({ model: settings, options, ...parts }) => {
+    using model = tiny(settings)
+    const batch = batchOf(model, parts)
+    const gradientOf = async (with_: Omit<PassOptions, 'objective'>): Promise<Float32Array> => {
+      const losses = forwardBackward(model, batch, { ...with_, objective: new SiTObjective() })
+      for (const tensor of Object.values(losses)) tensor?.dispose()
+      return await model.arena.array('gradients').data()
+    }
+    expect(await gradientOf(options)).not.toEqual(await gradientOf({ alignWeight: 0 }))
+    dispose(batch)
+  })
 })
 
 describe('self-alignment', () => {
@@ -221,7 +227,7 @@ test('names of the parts in the state dict, before the final layer', () => {
 })
 
 describe('a run', () => {
-  type Variation = Pick<TrainerOptions, 'align' | 'selfAlign' | 'alignSchedule' | 'disperse'>
+  type Variation = Pick<TrainerOptions, 'align' | 'selfAlign' | 'alignSchedule' | 'disperse' | 'contrast'>
   const align = { encoder: constantEncoder, depth: 1 }
   const selfAlign = { weight: 0.2, depth: 1, teacherDepth: 2, timeOffset: 0.2 }
   const RUNS: readonly (readonly [name: string, options: Variation])[] = [
@@ -230,10 +236,14 @@ describe('a run', () => {
     ['a linear decay to step 5', { align, alignSchedule: { until: 5, decay: 'linear' } }],
     ['iREPA', { align: { ...align, projector: 'conv', spatialNorm: 0.6 } }],
     ['the dispersive loss', { disperse: { weight: 0.5, temperature: 0.5, depth: 1 } }],
+    ['contrastive flow matching', { contrast: { weight: 0.05 } }],
     ['self-alignment that ends at step 4', { selfAlign, alignSchedule: { until: 4, decay: 'cosine' } }],
     [
       'all at once',
-      { align, selfAlign, disperse: { weight: 0.5, temperature: 0.5, depth: 2 }, alignSchedule: { until: 3 } },
+      {
+        ...{ align, selfAlign, contrast: { weight: 0.05 } },
+        ...{ disperse: { weight: 0.5, temperature: 0.5, depth: 2 }, alignSchedule: { until: 3 } },
+      },
     ],
   ]
 

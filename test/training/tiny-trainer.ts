@@ -32,6 +32,7 @@ export const CASES: readonly Case[] = [
     name: 'SiT with self-alignment',
     options: { selfAlign: { weight: 1, depth: 1, teacherDepth: 2, timeOffset: 0.2 } },
   },
+  { name: 'SiT with contrasted flows', options: { contrast: { weight: 0.05 } } },
   { name: 'DiT with REPA', kind: 'DiT', options: { align } },
 ]
 

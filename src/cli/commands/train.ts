@@ -106,6 +106,13 @@ export const trainCommand = defineCommand({
       min: 1,
       description: 'block whose output is dispersed, from 1 [a quarter of the depth]',
     },
+    contrastiveWeight: {
+      type: 'number',
+      min: 0,
+      max: 1,
+      description:
+        "push every velocity away from what another sample's aims at, by this weight; SiT only; its paper has 0.05 [0]",
+    },
     selfAlignWeight: {
       type: 'number',
       min: 0,
