@@ -363,6 +363,7 @@ export interface NativeAddon {
     step: number,
     first: number,
   ): T
+  drawTokens(ids: T, places: T, seed: bigint, stream: number, step: number, first: number): void
 
   columnSum(x: T, out: T, accumulate: boolean): void
   sum(x: T, factor: number): T
@@ -419,6 +420,7 @@ export interface NativeAddon {
   dropTokens(x: T, first: number): T
   gatherTokens(x: T, ids: T, fill: MaybeT): T
   gatherTokensBackward(dOut: T, ids: T, tokens: number, filled: boolean): [dX: T, dFill: MaybeT]
+  mergeTokens(base: MaybeT, x: MaybeT, places: T): T
 
   unfoldTokens(x: T, rows: number, columns: number): T
   unfoldTokensBackward(dOut: T, rows: number, columns: number): T

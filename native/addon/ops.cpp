@@ -140,6 +140,7 @@ const Export kExports[] = {
     {"fillTimesteps", bind<ops::fillTimesteps>, {"out", "weighting", "path", "seed", "stream", "step", "first"}},
     {"fillIntegers", bind<ops::fillIntegers>, {"out", "low", "high", "seed", "stream", "step", "first"}},
     {"dropLabels", bind<ops::dropLabels>, {"labels", "probability", "nullClass", "seed", "stream", "step", "first"}},
+    {"drawTokens", bind<ops::drawTokens>, {"ids", "places", "seed", "stream", "step", "first"}},
 
     {"columnSum", bind<ops::columnSum>, {"x", "out", "accumulate"}},
     {"sum", bind<ops::sum>, {"x", "factor"}},
@@ -160,6 +161,7 @@ const Export kExports[] = {
     {"dropTokens", bind<ops::dropTokens>, {"x", "first"}},
     {"gatherTokens", bind<ops::gatherTokens>, {"x", "ids", "fill"}},
     {"gatherTokensBackward", bind<ops::gatherTokensBackward>, {"dOut", "ids", "tokens", "filled"}},
+    {"mergeTokens", bind<ops::mergeTokens>, {"base", "x", "places"}},
 
     {"unfoldTokens", bind<ops::unfoldTokens>, {"x", "rows", "columns"}},
     {"unfoldTokensBackward", bind<ops::unfoldTokensBackward>, {"dOut", "rows", "columns"}},

@@ -73,4 +73,7 @@ REPA_HOST_DEVICE static constexpr int32_t integerBelow(float uniform, int64_t co
   return static_cast<int32_t>((static_cast<int64_t>(uniform * 16777216.0f) * count) >> 24);
 }
 
+/// How many numbers tokens are told apart by, where some of them are drawn.
+constexpr int32_t kTokenNumbers = 1 << 24;
+
 }  // namespace repa

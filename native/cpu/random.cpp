@@ -59,6 +59,33 @@ void dropLabels(ThreadPool&, const DropLabelsArgs& args) {
   }
 }
 
+void drawTokens(ThreadPool& pool, const DrawTokensArgs& args) {
+  pool.parallelFor(args.batch, [&](int64_t sample, int) {
+    int32_t* ids = args.ids + sample * args.taken;
+    // The tokens' numbers, until it is known which of them are taken.
+    int32_t* places = args.places + sample * args.tokens;
+    const int64_t first = (args.firstSample + sample) * args.tokens;
+    for (int64_t token = 0; token < args.tokens; ++token)
+      places[token] = integerBelow(uniformNumber(args.position, first + token), kTokenNumbers);
+    const auto smaller = [&](int32_t limit) {
+      int64_t count = 0;
+      for (int64_t token = 0; token < args.tokens; ++token) count += places[token] < limit;
+      return count;
+    };
+    // The largest number that has no more than `taken` below it.
+    int32_t limit = 0;
+    for (int32_t bit = kTokenNumbers / 2; bit > 0; bit /= 2)
+      if (smaller(limit | bit) <= args.taken) limit |= bit;
+    int64_t equalOnes = args.taken - smaller(limit);
+    int32_t place = 0;
+    for (int64_t token = 0; token < args.tokens; ++token) {
+      const bool isTaken = places[token] < limit || (places[token] == limit && equalOnes-- > 0);
+      if (isTaken) ids[place] = static_cast<int32_t>(token);
+      places[token] = isTaken ? place++ : -1;
+    }
+  });
+}
+
 }  // namespace
 }  // namespace repa::cpu::REPA_LEVEL
 
@@ -67,7 +94,7 @@ namespace repa::cpu {
 template <>
 const RandomKernels& randomKernels<CpuLevel::REPA_LEVEL>() {
   using namespace REPA_LEVEL;
-  static constexpr RandomKernels table = {uniform, normal, timesteps, integers, dropLabels};
+  static constexpr RandomKernels table = {uniform, normal, timesteps, integers, dropLabels, drawTokens};
   return table;
 }
 

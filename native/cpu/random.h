@@ -54,6 +54,15 @@ struct DropLabelsArgs {
   int64_t firstSample;  ///< of this process in the global batch; a sample is one element
 };
 
+/// A subset of each sample's tokens, every one as likely to within 2^-24: those with the smallest uniform numbers, of equal ones the first.
+struct DrawTokensArgs {
+  int32_t* ids;     ///< [batch, taken], ascending
+  int32_t* places;  ///< [batch, tokens]: where a token stands in ids, -1 where it does not
+  int64_t batch, tokens, taken;
+  RandomPosition position;
+  int64_t firstSample;  ///< of this process in the global batch; a sample is `tokens` elements
+};
+
 struct RandomKernels {
   /// U[0, 1) in steps of 2^-24.
   void (*uniform)(ThreadPool& pool, const RandomFillArgs& args);
@@ -62,6 +71,7 @@ struct RandomKernels {
   void (*timesteps)(ThreadPool& pool, const TimestepsArgs& args);
   void (*integers)(ThreadPool& pool, const IntegersArgs& args);
   void (*dropLabels)(ThreadPool& pool, const DropLabelsArgs& args);
+  void (*drawTokens)(ThreadPool& pool, const DrawTokensArgs& args);
 };
 
 REPA_CPU_KERNELS(RandomKernels, randomKernels);

@@ -98,6 +98,27 @@ void gatherTokensBackward(ThreadPool& pool, const GatherTokensBackwardArgs& args
   });
 }
 
+void mergeTokens(ThreadPool& pool, const MergeTokensArgs& args) {
+  const int64_t rows = args.batch * args.tokens;
+  const int64_t parts = rowParts(rows, args.width, 1);
+  pool.parallelFor(parts, [&](int64_t part, int) {
+    const Range range = evenPart(rows, parts, part);
+    for (int64_t row = range.begin; row < range.end; ++row) {
+      const int64_t place = args.places[row];
+      float* out = args.out + row * args.width;
+      const bool isMerged = place >= 0 && (!args.x || place < args.merged);
+      if (isMerged && args.x) {
+        writeToken(args.width, args.x + (row / args.tokens * args.merged + place) * args.width, nullptr, out);
+      } else if (place == -1 && args.base) {
+        writeToken(args.width, args.base + row * args.width, nullptr, out);
+      } else {
+        const float value = isMerged || place == -1 ? 0.0f : NAN;
+        for (int64_t i = 0; i < args.width; ++i) out[i] = value;
+      }
+    }
+  });
+}
+
 }  // namespace
 }  // namespace repa::cpu::REPA_LEVEL
 
@@ -107,7 +128,7 @@ template <>
 const TokensKernels& tokensKernels<CpuLevel::REPA_LEVEL>() {
   namespace level = REPA_LEVEL;
   static constexpr TokensKernels table = {level::prependTokens, level::dropTokens, level::gatherTokens,
-                                          level::gatherTokensBackward};
+                                          level::gatherTokensBackward, level::mergeTokens};
   return table;
 }
 

@@ -55,11 +55,24 @@ struct GatherTokensBackwardArgs {
   float* dFill;
 };
 
+/// out[b, n] = x[b, places[b, n]], or base[b, n] where that is -1; NaN where x has no such token. out is [batch, tokens, width].
+struct MergeTokensArgs {
+  int64_t batch, tokens, merged, width;
+  /// [batch, tokens, width]; null: zeros.
+  const float* base;
+  /// [batch, merged, width]; null: zeros, at any place.
+  const float* x;
+  /// [batch, tokens].
+  const int32_t* places;
+  float* out;
+};
+
 struct TokensKernels {
   void (*prependTokens)(ThreadPool&, const PrependTokensArgs&);
   void (*dropTokens)(ThreadPool&, const DropTokensArgs&);
   void (*gatherTokens)(ThreadPool&, const GatherTokensArgs&);
   void (*gatherTokensBackward)(ThreadPool&, const GatherTokensBackwardArgs&);
+  void (*mergeTokens)(ThreadPool&, const MergeTokensArgs&);
 };
 
 REPA_CPU_KERNELS(TokensKernels, tokensKernels);

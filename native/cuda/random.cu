@@ -9,12 +9,15 @@
 #include "core/lognormal_time.h"
 #include "cuda/launch.h"
 #include "cuda/vector.h"
+#include "cuda/warp_sum.h"
 
 namespace repa::cuda {
 
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kWarp = 32;
+constexpr int kWarps = kThreads / kWarp;
 
 struct Uniform {
   __device__ void operator()(const RandomPosition& at, uint64_t block, float* number) const { uniformNumbers(at, block, number); }
@@ -67,6 +70,42 @@ __global__ void __launch_bounds__(kThreads)
   if (i < batch) out[i] = uniformNumber(position, first + i) < probability ? nullClass : labels[i];
 }
 
+/// A warp takes a sample, a lane every 32nd of its tokens, whose numbers stand in `places` until it is known which of them are taken.
+__global__ void __launch_bounds__(kThreads)
+    drawTokensKernel(int32_t* ids, int32_t* places, int64_t batch, int64_t tokens, int taken, RandomPosition position, int64_t first) {
+  const int lane = threadIdx.x % kWarp;
+  const int64_t sample = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarp;
+  if (sample >= batch) return;
+  ids += sample * taken;
+  places += sample * tokens;
+  for (int64_t token = lane; token < tokens; token += kWarp)
+    places[token] = integerBelow(uniformNumber(position, (first + sample) * tokens + token), kTokenNumbers);
+  const auto smaller = [&](int32_t limit) {
+    int count = 0;
+    for (int64_t token = lane; token < tokens; token += kWarp) count += places[token] < limit ? 1 : 0;
+    return warpSum(count);
+  };
+  // The largest number that has no more than `taken` below it.
+  int32_t limit = 0;
+  for (int32_t bit = kTokenNumbers / 2; bit > 0; bit /= 2)
+    if (smaller(limit | bit) <= taken) limit |= bit;
+  int equalOnes = taken - smaller(limit), count = 0;
+  const unsigned before = (1u << lane) - 1;
+  for (int64_t begin = 0; begin < tokens; begin += kWarp) {
+    const int64_t token = begin + lane;
+    const bool isThere = token < tokens;
+    const int32_t number = isThere ? places[token] : kTokenNumbers;
+    const unsigned equal = __ballot_sync(0xffffffffu, number == limit);
+    const bool isTaken = number < limit || (number == limit && __popc(equal & before) < equalOnes);
+    const unsigned found = __ballot_sync(0xffffffffu, isTaken);
+    const int place = count + __popc(found & before);
+    if (isTaken) ids[place] = static_cast<int32_t>(token);
+    if (isThere) places[token] = isTaken ? place : -1;
+    equalOnes -= __popc(equal);
+    count += __popc(found);
+  }
+}
+
 LaunchShape shapeOf(int64_t threads) {
   return {.grid = dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads)), .block = dim3(kThreads)};
 }
@@ -104,6 +143,13 @@ void dropLabels(cudaStream_t stream, const Tensor& labels, double probability, i
                 int64_t first, const Tensor& out) {
   const int64_t batch = labels.elements();
   if (batch > 0) launch(stream, dropLabelsKernel, shapeOf(batch), labels.i32(), out.i32(), batch, probability, nullClass, position, first);
+}
+
+void drawTokens(cudaStream_t stream, const Tensor& ids, const Tensor& places, const RandomPosition& position, int64_t first) {
+  if (places.elements() == 0) return;
+  const int64_t batch = places.size(0);
+  launch(stream, drawTokensKernel, shapeOf(batch * kWarp), ids.i32(), places.i32(), batch, places.size(1), static_cast<int>(ids.size(1)),
+         position, first);
 }
 
 }  // namespace repa::cuda

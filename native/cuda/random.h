@@ -14,5 +14,6 @@ void fillTimesteps(cudaStream_t stream, const Tensor& out, bool lognormal, bool 
 void fillIntegers(cudaStream_t stream, const Tensor& out, int32_t low, int64_t count, const RandomPosition& position, int64_t first);
 void dropLabels(cudaStream_t stream, const Tensor& labels, double probability, int32_t nullClass, const RandomPosition& position,
                 int64_t first, const Tensor& out);
+void drawTokens(cudaStream_t stream, const Tensor& ids, const Tensor& places, const RandomPosition& position, int64_t first);
 
 }  // namespace repa::cuda

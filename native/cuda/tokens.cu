@@ -89,6 +89,19 @@ __global__ void __launch_bounds__(kThreads) gatherTokensBackwardKernel(unsigned 
   }
 }
 
+/// base or x may be null.
+template <int N>
+__global__ void __launch_bounds__(kThreads) mergeTokensKernel(unsigned tokens, int64_t merged, int64_t width, const float* base,
+                                                              const float* x, const int32_t* places, float* out) {
+  const int64_t row = blockIdx.x, place = places[row];
+  out += row * width;
+  const bool isMerged = place >= 0 && (!x || place < merged);
+  if (isMerged && x) return writeToken<N>(width, x + (blockIdx.x / tokens * merged + place) * width, nullptr, out);
+  if (place == -1 && base) return writeToken<N>(width, base + row * width, nullptr, out);
+  const float value = isMerged || place == -1 ? 0.0f : NAN;
+  for (int64_t i = threadIdx.x; i < width; i += kThreads) out[i] = value;
+}
+
 LaunchShape blockPerToken(const Tensor& out) { return {.grid = dim3(blocksFor(out.size(0) * out.size(1), 1)), .block = dim3(kThreads)}; }
 
 }  // namespace
@@ -133,6 +146,15 @@ void gatherTokensBackward(cudaStream_t stream, const Tensor& dOut, const Tensor&
   const LaunchShape shape = {.grid = dim3(blocksFor(sums, 1)), .block = dim3(kThreads)};
   launch(stream, vectors ? gatherTokensBackwardKernel<4> : gatherTokensBackwardKernel<1>, shape, static_cast<unsigned>(dX.size(1)),
          static_cast<unsigned>(dOut.size(1)), width, dOut.f32(), ids.i32(), dX.f32(), filled);
+}
+
+void mergeTokens(cudaStream_t stream, const Tensor* base, const Tensor* x, const Tensor& places, const Tensor& out) {
+  if (out.elements() == 0) return;
+  const int64_t width = out.size(2), merged = x ? x->size(1) : 0;
+  const float *basis = base ? base->f32() : nullptr, *from = x ? x->f32() : nullptr;
+  const bool vectors = width % 4 == 0 && aligned16(basis, from, out.f32());
+  launch(stream, vectors ? mergeTokensKernel<4> : mergeTokensKernel<1>, blockPerToken(out), static_cast<unsigned>(out.size(1)), merged,
+         width, basis, from, places.i32(), out.f32());
 }
 
 }  // namespace repa::cuda

@@ -15,5 +15,7 @@ void dropTokens(cudaStream_t stream, const Tensor& x, int64_t first, const Tenso
 /// `fill` and `dFill` may be null.
 void gatherTokens(cudaStream_t stream, const Tensor& x, const Tensor& ids, const Tensor* fill, const Tensor& out);
 void gatherTokensBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& ids, const Tensor& dX, const Tensor* dFill);
+/// `base` or `x` may be null.
+void mergeTokens(cudaStream_t stream, const Tensor* base, const Tensor* x, const Tensor& places, const Tensor& out);
 
 }  // namespace repa::cuda

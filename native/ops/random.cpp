@@ -115,4 +115,24 @@ Tensor dropLabels(const Tensor& labels, double probability, int64_t nullClass, u
   return out;
 }
 
+void drawTokens(const Tensor& ids, const Tensor& places, uint64_t seed, int64_t stream, uint64_t step, int64_t first) {
+  const char* op = "drawTokens";
+  requireRank(op, "places", places, 2, "[B, N]", DType::i32);
+  requireRank(op, "ids", ids, 2, "[B, M]", DType::i32);
+  const int64_t batch = places.size(0), tokens = places.size(1), taken = ids.size(1);
+  requireShape(op, "ids", ids, {batch, taken}, DType::i32);
+  require(taken <= tokens, op,
+          std::to_string(taken) + " of " + std::to_string(tokens) + " tokens are to be drawn; expected no more than there are.");
+  requireElements(op, first, batch);
+  require(first + batch <= (int64_t{1} << 50) / (tokens > 0 ? tokens : 1), op,
+          "first is " + std::to_string(first) + "; expected not negative, and a last element below 2^50.");
+  const RandomPosition at = position(op, seed, stream, step);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(places))
+      return cuda->enqueue(op, [&](cudaStream_t queue) { cuda::drawTokens(queue, ids, places, at, first); });
+  const cpu::DrawTokensArgs args{.ids = ids.i32(), .places = places.i32(), .batch = batch, .tokens = tokens, .taken = taken, .position = at,
+                                 .firstSample = first};
+  cpuQueue(op, places).enqueue(op, [args](ThreadPool& pool) { cpu::randomKernels().drawTokens(pool, args); });
+}
+
 }  // namespace repa::ops

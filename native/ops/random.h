@@ -20,4 +20,8 @@ void fillIntegers(const Tensor& out, int64_t low, int64_t high, uint64_t seed, i
 /// labels i32 [B] -> the same with each replaced by nullClass with the given probability.
 Tensor dropLabels(const Tensor& labels, double probability, int64_t nullClass, uint64_t seed, int64_t stream, uint64_t step, int64_t first);
 
+/// M of each sample's N tokens, every such subset as likely: ids i32 [B, M], ascending, and places i32 [B, N], where a token stands among
+/// them, -1 where it does not. Both in place.
+void drawTokens(const Tensor& ids, const Tensor& places, uint64_t seed, int64_t stream, uint64_t step, int64_t first);
+
 }  // namespace repa::ops

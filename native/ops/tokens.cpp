@@ -87,4 +87,26 @@ std::array<Tensor, 2> gatherTokensBackward(const Tensor& dOut, const Tensor& ids
   return {dX, dFill};
 }
 
+Tensor mergeTokens(const std::optional<Tensor>& base, const std::optional<Tensor>& x, const Tensor& places) {
+  const char* op = "mergeTokens";
+  require(base || x, op, "there is neither a base nor x; give one of them at least.");
+  requireRank(op, "places", places, 2, "[B, N]", DType::i32);
+  if (base) requireRank(op, "base", *base, 3, "[B, N, D]");
+  if (x) requireRank(op, "x", *x, 3, "[B, M, D]");
+  const int64_t batch = places.size(0), tokens = places.size(1), width = (base ? *base : *x).size(2);
+  if (base) requireShape(op, "base", *base, {batch, tokens, width});
+  if (x) requireShape(op, "x", *x, {batch, x->size(1), width});
+  const Tensor out = Tensor::empty(places.device(), {batch, tokens, width}, DType::f32, op);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(places)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::mergeTokens(stream, base ? &*base : nullptr, x ? &*x : nullptr, places, out); });
+      return out;
+    }
+  const cpu::MergeTokensArgs args{.batch = batch, .tokens = tokens, .merged = x ? x->size(1) : 0, .width = width,
+                                  .base = base ? base->f32() : nullptr, .x = x ? x->f32() : nullptr, .places = places.i32(),
+                                  .out = out.f32()};
+  cpuQueue(op, places).enqueue(op, [args](ThreadPool& pool) { cpu::tokensKernels().mergeTokens(pool, args); });
+  return out;
+}
+
 }  // namespace repa::ops

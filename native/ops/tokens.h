@@ -23,4 +23,8 @@ Tensor gatherTokens(const Tensor& x, const Tensor& ids, const std::optional<Tens
 /// dOut [B, M, D] of x with so many tokens -> dX [B, N, D] and, where there was a fill, its gradient by sample [B, D].
 std::array<Tensor, 2> gatherTokensBackward(const Tensor& dOut, const Tensor& ids, int64_t tokens, bool filled);
 
+/// base [B, N, D] with tokens of x [B, M, D] in it: at places i32 [B, N] -> [B, N, D], x's token of that number, or base's own where it is
+/// -1; NaN where x has no such token. Zeros where base or x is left out, one of the two at most.
+Tensor mergeTokens(const std::optional<Tensor>& base, const std::optional<Tensor>& x, const Tensor& places);
+
 }  // namespace repa::ops

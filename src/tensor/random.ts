@@ -1,6 +1,7 @@
 import { type InterpolantPath, native, type TimeWeighting } from '../native.ts'
 import type { Device } from './device.ts'
 import { elementCount } from './dtype.ts'
+import type { TokenSubset } from './ops/token-subset.ts'
 import { Tensor } from './tensor.ts'
 
 /** What random numbers are drawn for: each has a stream of its own, so that no two uses ever share a number. */
@@ -14,6 +15,7 @@ export const RANDOM_STREAMS = {
   sampleLabels: 6,
   sdeNoise: 7,
   teacherTimes: 8,
+  keptTokens: 12,
 } as const
 
 export type RandomStream = keyof typeof RANDOM_STREAMS
@@ -97,4 +99,16 @@ export function dropLabels(labels: Tensor, probability: number, nullClass: numbe
     key.firstSample ?? 0,
   )
   return new Tensor(handle, labels.device)
+}
+
+/** `taken` of each of a batch's samples' `tokens` tokens, every such subset being as likely. */
+export function randomTokens(
+  { batch, tokens, taken }: { readonly batch: number; readonly tokens: number; readonly taken: number },
+  key: RandomKey,
+  device: Device,
+): TokenSubset {
+  const ids = Tensor.empty([batch, taken], device, 'i32')
+  const places = Tensor.empty([batch, tokens], device, 'i32')
+  native().drawTokens(ids.handle, places.handle, BigInt(key.seed), stream(key), key.step, key.firstSample ?? 0)
+  return { ids, places }
 }

@@ -8,11 +8,13 @@ import {
   type RandomKey,
   randomNormal,
   randomTimesteps,
+  randomTokens,
   randomUniform,
 } from '../../src/tensor/random.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { lognormalTime } from '../reference/interpolant.ts'
 import { philox, uniform, type Words2, type Words4 } from '../reference/philox.ts'
+import { placesOf } from '../reference/token-subset.ts'
 import { DEVICES } from './devices.ts'
 
 /** native/core/philox.h: word i mod 4 of the block i div 4 under the seed, at (block, step, stream). */
@@ -195,7 +197,47 @@ for (const { device, missing } of DEVICES) {
           return dropLabels(labels, 0.4, 10, { ...key, firstSample })
         },
       },
+      {
+        name: 'randomTokens',
+        draw: (batch, firstSample) => {
+          const { ids, places } = randomTokens({ batch, tokens: 9, taken: 4 }, { ...key, firstSample }, device)
+          places.dispose()
+          return ids
+        },
+      },
     ]
+
+    test.each([
+      [3, 1, 0],
+      [3, 1, 1],
+      [5, 16, 8],
+      [2, 33, 32],
+      [9, 257, 100],
+      [4, 64, 64],
+    ])('%d samples: of %d tokens those with the %d smallest uniform numbers', async (batch, tokens, taken) => {
+      const { ids, places } = randomTokens({ batch, tokens, taken }, { ...key, firstSample: 5 }, device)
+      const expected = Array.from({ length: batch }, (_, sample) => {
+        const numbers = Array.from({ length: tokens }, (_, token) =>
+          uniform(word(7n, RANDOM_STREAMS.noise, 11, (5 + sample) * tokens + token)),
+        )
+        const order = numbers.map((_, token) => token).sort((a, b) => numbers[a]! - numbers[b]! || a - b)
+        return order.slice(0, taken).sort((a, b) => a - b)
+      })
+      expect([...(await ids.dataAs('i32'))]).toEqual(expected.flat())
+      expect(await places.dataAs('i32')).toEqual(placesOf(Int32Array.from(expected.flat()), batch, tokens))
+      for (const tensor of [ids, places]) tensor.dispose()
+    })
+
+    test('of tokens with equal numbers the first are taken', async () => {
+      const tokens = 20_000
+      const numbers = Array.from({ length: tokens }, (_, token) => uniform(word(7n, RANDOM_STREAMS.noise, 11, token)))
+      const order = numbers.map((_, token) => token).sort((a, b) => numbers[a]! - numbers[b]! || a - b)
+      const last = order.findIndex((token, i) => numbers[token] === numbers[order[i + 1]!])
+      expect(last).toBeGreaterThan(0)
+      const { ids, places } = randomTokens({ batch: 1, tokens, taken: last + 1 }, key, device)
+      expect(await ids.dataAs('i32')).toEqual(Int32Array.from(order.slice(0, last + 1)).sort())
+      for (const tensor of [ids, places]) tensor.dispose()
+    })
 
     test.each(draws)('$name: a batch cut anywhere draws what the whole one does', async ({ draw }) => {
       using whole = draw(50, 0)

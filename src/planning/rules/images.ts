@@ -60,4 +60,8 @@ export const imageRules = (planner: Planner) =>
         filled ? planner.like(dOut, [batch!, width!], 'f32') : null,
       ]
     },
+    mergeTokens: (base, x, places) => {
+      const [batch, tokens] = plannedOf(places).shape
+      return planner.like(places, [batch!, tokens!, plannedOf((base ?? x)!).size(2)], 'f32')
+    },
   }) satisfies Partial<NativeAddon>

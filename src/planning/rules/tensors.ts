@@ -36,6 +36,7 @@ export const tensorRules = (planner: Planner) =>
     fillTimesteps: () => {},
     fillIntegers: () => {},
     dropLabels: (labels) => planner.like(labels),
+    drawTokens: () => {},
     synchronize: async () => {},
     // A product takes the same memory either way.
     allowTf32: () => {},

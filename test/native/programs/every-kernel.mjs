@@ -272,6 +272,7 @@ function single() {
       const gathered = native.gatherTokens(f32(2, 3, width), taken, isFilled ? f32(width) : null)
       native.gatherTokensBackward(gathered, taken, 3, isFilled)
     }
+    native.mergeTokens(f32(2, 2, width), f32(2, 3, width), ids)
     native.sum(f32(width), 1)
     native.linearCombination([0.5, 2], [f64(width), f32(width)])
   }
@@ -292,6 +293,7 @@ function single() {
   }
   native.fillIntegers(i32(0, 0, 0), 0, 9, 1n, 0, 0, 0)
   native.dropLabels(i32(1, 2, 3), 0.5, 9, 1n, 0, 0, 0)
+  native.drawTokens(native.empty([9, 20], 'i32', device), native.empty([9, 40], 'i32', device), 1n, 0, 0, 0)
   for (const place of [(x) => x, shifted]) {
     const [weight, gradient, first, second, ema] = [0, 1, 2, 3, 4].map(() => place(f32(1032)))
     const sums = f64(1)
