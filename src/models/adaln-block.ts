@@ -8,7 +8,7 @@ import type { ParameterList } from '../nn/parameter-list.ts'
 import type { ComputeDType } from '../tensor/dtype.ts'
 import { attention, linearAttention, qkNorm } from '../tensor/ops/attention.ts'
 import { type Joined, linearGatedResidualModulate, mlpGatedResidualModulate } from '../tensor/ops/half-block.ts'
-import { linear } from '../tensor/ops/linear.ts'
+import { type GatedResidual, linear, mlpGatedResidual } from '../tensor/ops/linear.ts'
 import type { Parameter } from '../tensor/parameter.ts'
 import { release } from '../tensor/scope.ts'
 import { tapeSection } from '../tensor/tape.ts'
@@ -82,7 +82,26 @@ export class AdaLNBlock {
    * chunks of [B, chunks, D] of all blocks. They join the stream in one op with what reads it next: attention's with that of the MLP, the
    * MLP's with that of `next`, the block or final layer of that number.
    */
-  forward({ stream, modulated }: Joined, modulation: Tensor, next: number, observe?: Observe): Joined {
+  forward(input: Joined, modulation: Tensor, next: number, observe?: Observe): Joined {
+    return this.#run(input, modulation, observe, ({ modulated }, target) =>
+      mlpGatedResidualModulate(modulated, [this.#fc1, this.#fc2], 'gelu-tanh', target, entryModulation(next)),
+    )
+  }
+
+  /** The stream that leaves `forward`, alone: for where the next block reads another. */
+  stream(input: Joined, modulation: Tensor, observe?: Observe): Tensor {
+    return this.#run(input, modulation, observe, ({ modulated }, target) =>
+      mlpGatedResidual(modulated, [this.#fc1, this.#fc2], 'gelu-tanh', target),
+    )
+  }
+
+  /** `mlp`: how the second branch joins the stream. */
+  #run<Left>(
+    { stream, modulated }: Joined,
+    modulation: Tensor,
+    observe: Observe | undefined,
+    mlp: (attended: Joined, target: GatedResidual) => Left,
+  ): Left {
     const chunk = (which: keyof typeof BLOCK_CHUNKS) => this.#chunk + BLOCK_CHUNKS[which]
     // The weight gradients of a block's four layers are one launch.
     return tapeSection(() => {
@@ -92,13 +111,7 @@ export class AdaLNBlock {
         { residual: stream, modulation, gate: chunk('gateAttention') },
         { shift: chunk('shiftMlp'), scale: chunk('scaleMlp') },
       )
-      const left = mlpGatedResidualModulate(
-        attended.modulated,
-        [this.#fc1, this.#fc2],
-        'gelu-tanh',
-        { residual: attended.stream, modulation, gate: chunk('gateMlp') },
-        entryModulation(next),
-      )
+      const left = mlp(attended, { residual: attended.stream, modulation, gate: chunk('gateMlp') })
       release(attended.stream)
       release(attended.modulated)
       return left

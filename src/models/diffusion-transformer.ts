@@ -16,6 +16,7 @@ import { layerNormModulate } from '../tensor/ops/layer-norm.ts'
 import { type LinearWeights, linear, mlp } from '../tensor/ops/linear.ts'
 import { unpatchify } from '../tensor/ops/patch.ts'
 import { reshape } from '../tensor/ops/reshape.ts'
+import { mergeSubset, takeSubset } from '../tensor/ops/token-subset.ts'
 import type { Parameter } from '../tensor/parameter.ts'
 import { release, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
@@ -25,6 +26,7 @@ import { Model } from './model.ts'
 import { sinCosPositions } from './positions.ts'
 import { MLPProjector, type Projector } from './projector.ts'
 import { SelfAlignmentHead } from './self-alignment-head.ts'
+import type { TokenRoute } from './token-route.ts'
 import type { TransformerConfig } from './transformer-config.ts'
 
 /** Width of the sinusoidal features that the time embedder takes. */
@@ -38,13 +40,15 @@ export function outputChannels({ channels, learnSigma }: TransformerConfig): num
 export interface ForwardOptions {
   /** Also project the hidden states for every encoder. */
   readonly project?: boolean
+  /** Lets tokens go past some of the blocks, in training. What is projected in between is of the others alone. */
+  readonly route?: TokenRoute | undefined
   readonly observe?: Observe
 }
 
 export interface TransformerOutput {
   /** What the model says of its input, [B, C, H, W]: see each model's `forward`. */
   readonly prediction: Tensor
-  /** For every encoder the projected hidden states [B, T, z]; empty when not asked for. */
+  /** For every encoder the projected hidden states [B, T, z], [B, kept tokens, z] inside of a route; empty when not asked for. */
   readonly projections: readonly Tensor[]
 }
 
@@ -205,26 +209,36 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
    * `observe` is shown what arises on the way: the time's features `t_freq` [B, 256] and embedding `t_embedder`, the label's
    * `y_embedder` and their sum `c`, [B, D] each; the `modulation` [B, 6·depth + 2, D]; `tokens` [B, T, D], which enter the first
    * block; of block N (from 0) `blocks.N.attn.qkv` [B, T, 3D] and its output `blocks.N`; and `final_layer` [B, T, p·p·C].
+   * Between the ends of a `route`, T is the number of kept tokens.
    */
   protected run(
     x: Tensor,
     t: Tensor,
     labels: Tensor,
-    { project = false, observe }: ForwardOptions = {},
+    { project = false, route, observe }: ForwardOptions = {},
   ): TransformerOutput {
     return scope(() => {
       const modulation = this.#modulation(t, labels, observe)
       const { blocks } = this.#network
       let hidden = this.#enter(x, modulation, observe)
       let projections: readonly Tensor[] = []
+      let all: Tensor | undefined
       blocks.forEach((block, index) => {
-        const input = hidden
-        hidden = scope(() => block.forward(input, modulation, index + 1, observe))
+        const [input, depth] = [hidden, index + 1]
+        let stream: Tensor
+        if (route && (depth === route.from - 1 || depth === route.to)) {
+          const left = scope(() => block.stream(input, modulation, observe))
+          stream = all ? mergeSubset(all, left, route.kept) : left
+          hidden = this.#read(all ? stream : takeSubset(left, route.kept), modulation, depth)
+          all = left
+        } else {
+          hidden = scope(() => block.forward(input, modulation, depth, observe))
+          stream = hidden.stream
+        }
         release(input.stream)
         release(input.modulated)
-        observe?.(`blocks.${index}`, hidden.stream)
-        if (project && index + 1 === this.#config.alignDepth) {
-          const { stream } = hidden
+        observe?.(`blocks.${index}`, stream)
+        if (project && depth === this.#config.alignDepth) {
           projections = this.#network.projectors.map((projector) => projector.forward(stream, this.grid))
         }
       })
@@ -234,11 +248,16 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
 
   /** The tokens, and what the first block reads of them. */
   #enter(x: Tensor, modulation: Tensor, observe?: Observe): Joined {
-    const { blocks, patchEmbed, positions } = this.#network
+    const { patchEmbed, positions } = this.#network
     const tokens = patchEmbed.embed(x, positions.value)
     observe?.('tokens', tokens)
-    const { dtype } = blocks[0]!
-    return { stream: tokens, modulated: layerNormModulate(tokens, modulation, { ...entryModulation(0), dtype }) }
+    return this.#read(tokens, modulation, 0)
+  }
+
+  /** A stream, and what block `index` reads of it, from 0: the final layer behind the last. */
+  #read(stream: Tensor, modulation: Tensor, index: number): Joined {
+    const { dtype } = this.#network.blocks[0]!
+    return { stream, modulated: layerNormModulate(stream, modulation, { ...entryModulation(index), dtype }) }
   }
 
   /** The modulation [B, 6·depth + 2, D] of all blocks and the final layer from one product. */

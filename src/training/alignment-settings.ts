@@ -1,5 +1,6 @@
 /** What a configuration says of alignment and its kin, for a Trainer. */
 
+import { usualRoute } from '../models/token-route.ts'
 import type { AlignmentEncoder } from './cached-encoder.ts'
 import { alignDepthOf, type TrainingConfiguration } from './configuration.ts'
 import type { TrainerOptions } from './trainer-options.ts'
@@ -49,10 +50,12 @@ export function alignmentOf(
   configuration: TrainingConfiguration,
   encoders: readonly AlignmentEncoder[],
   depth: number,
-): Pick<TrainerOptions, 'align' | 'selfAlign' | 'alignSchedule' | 'disperse' | 'contrast'> {
+): Pick<TrainerOptions, 'align' | 'selfAlign' | 'alignSchedule' | 'disperse' | 'contrast' | 'route'> {
   const { alignLoss, alignTemperature, alignWeight, alignUntil, alignDecay, alignSpatialNorm, projector } =
     configuration
   const { dispersiveWeight, dispersiveTemperature, dispersiveDepth, contrastiveWeight } = configuration
+  const { routeTokens, routeFrom, routeTo } = configuration
+  const usual = usualRoute(depth)
   const { selfAlignWeight, selfAlignDepth, selfAlignTeacherDepth, selfAlignTimeOffset } = configuration
   return {
     alignSchedule: { until: alignUntil, decay: alignDecay },
@@ -75,6 +78,7 @@ export function alignmentOf(
       },
     }),
     ...(contrastiveWeight > 0 && { contrast: { weight: contrastiveWeight } }),
+    ...(routeTokens > 0 && { route: { share: routeTokens, from: routeFrom ?? usual.from, to: routeTo ?? usual.to } }),
     ...(selfAlignWeight > 0 && {
       selfAlign: {
         weight: selfAlignWeight,

@@ -106,6 +106,12 @@ export const trainingSchema = z.strictObject({
   selfAlignTeacherDepth: positive.optional(),
   /** How much earlier, of the whole, the average's time is at most. */
   selfAlignTimeOffset: z.number().min(0).max(1).default(0.2),
+  /** Share of the tokens that go past a part of the blocks (TREAD); 0: none does. */
+  routeTokens: z.number().min(0).lt(1).default(0),
+  /** First block that they go past, from 1. Default: 3. */
+  routeFrom: positive.optional(),
+  /** Last block that they go past. Default: the last but three. */
+  routeTo: positive.optional(),
   path: z.enum(['linear', 'cosine']).default('linear'),
   weighting: z.enum(['uniform', 'lognormal']).default('uniform'),
   /** Takes each image's mirror image in its place with probability ½. Default: where the data were prepared for it. */

@@ -6,7 +6,10 @@ import { type Dispersive, dispersiveLoss } from '../alignment/dispersive.ts'
 import { alignmentLoss, type FeatureLoss } from '../alignment/repa.ts'
 import { type SelfAlignment, selfAlignmentLoss } from '../alignment/self-alignment.ts'
 import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
+import { isInside, type TokenRoute } from '../models/token-route.ts'
 import type { Device } from '../tensor/device.ts'
+import { cast } from '../tensor/ops/cast.ts'
+import { takeSubset } from '../tensor/ops/token-subset.ts'
 import type { RandomKey } from '../tensor/random.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import { scope } from '../tensor/scope.ts'
@@ -30,6 +33,8 @@ export interface TrainingBatch {
   readonly teacher?: Tensor
   /** What other samples' predictions aim at [B, C, H, W], where flows are contrasted. */
   readonly negatives?: Tensor
+  /** Past some of the blocks. What is aligned inside of it is aligned for the kept tokens alone. */
+  readonly route?: TokenRoute | undefined
 }
 
 /** What a kind of model learns: SiT a velocity (sit-objective.ts), DiT noise and variance (dit-objective.ts). */
@@ -108,17 +113,23 @@ export interface PassOptions {
  */
 export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatch, options: PassOptions): Losses {
   const { objective, alignWeight, scaling, observe, dispersive, contrastiveWeight = 0 } = options
-  const { teacher, negatives } = batch
-  const selfAlignment = teacher && options.selfAlignment
+  const { negatives, route } = batch
+  const selfAlignment = batch.teacher && options.selfAlignment
+  /** Of the tokens that leave block `depth`. */
+  const leaving = (features: Tensor, depth: number) =>
+    route && isInside(route, depth) ? takeSubset(cast(features, 'f32'), route.kept) : features
   return scope(() => {
     const noised = objective.noised(batch)
+    const targets = batch.targets.map((features) => leaving(features, model.config.alignDepth))
+    const teacher = selfAlignment && leaving(batch.teacher!, selfAlignment.depth)
     observe?.('input', noised.input)
     using tape = new Tape(options)
     const losses = tape.record((): Losses => {
-      const project = batch.targets.length > 0
+      const project = targets.length > 0
       const hidden = new Map<string, Tensor>()
       const { prediction, projections } = model.forward(noised.input, noised.t, batch.labels, {
         project,
+        route,
         ...((selfAlignment || dispersive) && { observe: (name, tensor) => hidden.set(name, tensor) }),
       })
       const after = (depth: number) => hidden.get(`blocks.${depth - 1}`)!
@@ -128,11 +139,10 @@ export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatc
       })
       return {
         ...noised.losses(prediction, scaling),
-        alignment: project
-          ? alignmentLoss(projections, batch.targets, alignWeight, scaling, options.featureLoss)
-          : undefined,
+        alignment: project ? alignmentLoss(projections, targets, alignWeight, scaling, options.featureLoss) : undefined,
         selfAlignment:
-          selfAlignment && selfAlignmentLoss(model, after(selfAlignment.depth), teacher, selfAlignment.weight, scaling),
+          selfAlignment &&
+          selfAlignmentLoss(model, after(selfAlignment.depth), teacher!, selfAlignment.weight, scaling),
         dispersive: dispersive && dispersiveLoss(after(dispersive.depth), dispersive, scaling),
         contrastive: negatives && contrastiveLoss(prediction, negatives, contrastiveWeight, scaling),
       }

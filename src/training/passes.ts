@@ -19,6 +19,9 @@ export type StepInputs = {
   /** Undefined without self-alignment. */
   readonly teacherT: Tensor | undefined
   readonly noise: Tensor
+  /** What `randomTokens` draws for a route; undefined without one. */
+  readonly keptIds: Tensor | undefined
+  readonly keptPlaces: Tensor | undefined
   /** Places i32 in the whole batch, of all processes; undefined where flows are not contrasted. */
   readonly negatives: Tensor | undefined
 }

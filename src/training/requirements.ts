@@ -3,6 +3,7 @@ import { contrastedImages } from '../alignment/nt-xent.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { ALONE } from '../distributed/world.ts'
 import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
+import { isInside, keptTokens } from '../models/token-route.ts'
 import type { AnyTransformerConfig } from '../models/transformer-kinds.ts'
 import type { TrainerOptions } from './trainer-options.ts'
 
@@ -42,6 +43,48 @@ export function requireBlocks(
     if (depth !== undefined && !(Number.isInteger(depth) && depth >= 1 && depth <= config.depth)) {
       throw new RangeError(`${what} block ${depth}, and the model has blocks 1 to ${config.depth}.`)
     }
+  }
+}
+
+/** Throws for a route that the model does not have, and for what inside of it would read all tokens, or the same ones of all samples. */
+export function requireRoute(
+  { config, tokens }: DiffusionTransformer,
+  { route, align, disperse }: Pick<TrainerOptions, 'route' | 'align' | 'disperse'>,
+): void {
+  if (!route) return
+  const { share, from, to } = route
+  const isWhole = Number.isInteger(from) && Number.isInteger(to)
+  if (!isWhole || from < 2 || to < from || to > config.depth) {
+    throw new RangeError(
+      `Tokens cannot go past blocks ${from} to ${to}; expected a first and a last one of 2 to ${config.depth}, for all tokens pass block 1.`,
+    )
+  }
+  const kept = keptTokens(tokens, share)
+  if (!(share > 0) || kept === tokens || kept < 1) {
+    throw new RangeError(
+      `A share of ${share} of ${tokens} tokens leaves ${kept} of them in the routed blocks; expected 1 at least, and not all.`,
+    )
+  }
+  const alignDepth = align?.depth ?? config.alignDepth
+  if (align && isInside(route, alignDepth)) {
+    if ((align.projector ?? config.projector) === 'conv') {
+      throw new RangeError(
+        `The convolution projects the grid of all tokens after block ${alignDepth}, and blocks ${from} to ${to} see ${kept} of ${tokens}; ` +
+          'take the projector mlp, or align outside of the route.',
+      )
+    }
+    if (align.loss === 'nt-xent') {
+      throw new RangeError(
+        `NT-Xent contrasts all tokens of an image after block ${alignDepth}, and blocks ${from} to ${to} see ${kept} of ${tokens}; ` +
+          'take the cosine, or align outside of the route.',
+      )
+    }
+  }
+  if (disperse && isInside(route, disperse.depth)) {
+    throw new RangeError(
+      `The dispersive loss compares samples token by token after block ${disperse.depth}, and blocks ${from} to ${to} see other tokens of ` +
+        'each; disperse outside of the route.',
+    )
   }
 }
 

@@ -7,12 +7,13 @@ import { spatiallyNormalized } from '../alignment/spatial-norm.ts'
 import type { Dataset } from '../data/dataset.ts'
 import type { Batch } from '../data/loader.ts'
 import { ALONE, type World } from '../distributed/world.ts'
+import { keptTokens, type TokenRouting } from '../models/token-route.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { samplePosterior } from '../tensor/ops/interpolant.ts'
 import { mean } from '../tensor/ops/loss.ts'
 import type { Parameter } from '../tensor/parameter.ts'
-import { dropLabels, type RandomKey, randomNormal } from '../tensor/random.ts'
+import { dropLabels, type RandomKey, randomNormal, randomTokens } from '../tensor/random.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
@@ -44,6 +45,7 @@ export class StepComputation {
   readonly #schedule: AlignmentSchedule
   readonly #disperse: Dispersive | undefined
   readonly #contrast: ContrastiveFlow | undefined
+  readonly #route: TokenRouting | undefined
 
   constructor(options: TrainerOptions, objective: Objective, optimizer: AdamW) {
     const { model, data, batch, align } = options
@@ -64,6 +66,7 @@ export class StepComputation {
     this.#schedule = options.alignSchedule ?? {}
     this.#disperse = options.disperse
     this.#contrast = options.contrast
+    this.#route = options.route
   }
 
   /** Whether an encoder has to see the images while there is alignment. */
@@ -100,6 +103,10 @@ export class StepComputation {
     const { classDropout } = model.config
     const t = this.#objective.drawTimes(batch, key('timesteps'), device)
     const selfAlign = isAligning ? this.#selfAlign : undefined
+    const { tokens } = model
+    const route = this.#route
+    const kept =
+      route && randomTokens({ batch, tokens, taken: keptTokens(tokens, route.share) }, key('keptTokens'), device)
     return {
       stored: Tensor.from(samples.latents, [batch, ...data.storedLatentShape], device),
       posteriorNoise: data.latentKind === 'moments' ? randomNormal(shape, key('posterior'), device) : undefined,
@@ -111,6 +118,8 @@ export class StepComputation {
       t,
       teacherT: selfAlign && this.#objective.drawEarlierTimes!(t, selfAlign.timeOffset, key('teacherTimes')),
       noise: randomNormal(shape, key('noise'), device),
+      keptIds: kept?.ids,
+      keptPlaces: kept?.places,
       negatives:
         this.#contrast &&
         Tensor.from(drawNegatives(this.#batch, seed, step).subarray(firstSample, firstSample + batch), [batch], device),
@@ -144,7 +153,7 @@ export class StepComputation {
     isAligning: boolean,
     pass: number,
   ): StepLosses {
-    const { labels, t, teacherT, noise, negativeVelocities } = inputs
+    const { labels, t, teacherT, noise, negativeVelocities, keptIds, keptPlaces } = inputs
     const latents = this.#latents(inputs)
     const { align = 0, selfAlign = 0 } = this.weightsAt(step)
     const losses = forwardBackward(
@@ -157,6 +166,7 @@ export class StepComputation {
         targets: isAligning ? this.#targets(inputs) : [],
         teacher: teacherT && this.#teacher({ latents, noise, t: teacherT }, labels),
         negatives: negativeVelocities,
+        route: this.#route && { ...this.#route, kept: { ids: keptIds!, places: keptPlaces! } },
       },
       {
         objective: this.#objective,

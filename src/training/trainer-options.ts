@@ -4,6 +4,7 @@ import type { AlignmentSchedule } from '../alignment/schedule.ts'
 import type { SelfAlignment } from '../alignment/self-alignment.ts'
 import type { Dataset } from '../data/dataset.ts'
 import type { World } from '../distributed/world.ts'
+import type { TokenRouting } from '../models/token-route.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath, TimeWeighting } from '../native.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
@@ -45,6 +46,8 @@ export interface TrainerOptions extends Partial<AdamWOptions> {
   readonly disperse?: Dispersive
   /** Pushes every prediction away from what other samples' aim at. SiT only. */
   readonly contrast?: ContrastiveFlow
+  /** Lets tokens go past some of the blocks, others at every step: cheaper steps. */
+  readonly route?: TokenRouting
   /** Samples of a step, in all processes together. */
   readonly batch: number
   /** The processes that share every step's batch, each with a model of its own that becomes the same. Default: this one alone. */

@@ -52,6 +52,8 @@ const shape = {
     .strictObject({ weight, depth: z.number(), teacherDepth: z.number(), timeOffset: z.number().min(0).max(1) })
     .optional(),
   disperse: z.strictObject({ weight, depth: z.number(), temperature: z.number().positive() }).optional(),
+  contrast: z.strictObject({ weight: weight.lt(1) }).optional(),
+  route: z.strictObject({ share: z.number().gt(0).lt(1), from: positive, to: positive }).optional(),
   alignSchedule: z
     .strictObject({ until: positive.optional(), decay: z.enum(['none', 'linear', 'cosine']).optional() })
     .optional(),

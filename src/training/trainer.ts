@@ -22,6 +22,7 @@ import {
   requireFit,
   requireIndependentPasses,
   requireNegatives,
+  requireRoute,
   requireSameComputation,
 } from './requirements.ts'
 import { beginAlike } from './shared-beginning.ts'
@@ -89,6 +90,7 @@ export class Trainer implements AsyncDisposable {
     requireFit(model, data, batch)
     requireIndependentPasses(model, options)
     requireBlocks(model, { selfAlign, disperse })
+    requireRoute(model, options)
     requireCapturable(model, options)
     if (options.contrast) requireNegatives(batch)
     for (const encoder of encoders) if (!isCached(encoder)) encoder.requireGrid?.(model.grid)

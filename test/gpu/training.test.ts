@@ -48,6 +48,7 @@ const VARIANTS: Partial<TrainerOptions> = {
   disperse: { weight: 0.5, temperature: 0.5, depth: 1 },
   contrast: { weight: 0.05 },
   alignSchedule: { until: 3 },
+  route: { share: 0.5, from: 2, to: 2 },
 }
 
 type Kind = 'SiT' | 'DiT'

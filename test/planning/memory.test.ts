@@ -68,6 +68,15 @@ const CASES: readonly Case[] = [
     moments: true,
   },
   {
+    name: 'REPA inside of a route, in two passes',
+    training: {
+      ...{ model: { kind: 'SiT', ...small, depth: 6 }, encoders: [{ name: 'hog' }], batch: 8, accumulate: 2 },
+      ...{ alignDepth: 3, routeTokens: 0.5, routeTo: 5 },
+    },
+    size: 256,
+    moments: true,
+  },
+  {
     name: 'REPA in two passes, with what single passes give back computed again',
     training: { model: { kind: 'SiT', ...small }, encoders: [{ name: 'hog' }], batch: 8, accumulate: 2 },
     recompute: 'elementwise',

@@ -4,12 +4,14 @@ import { attention, attentionBackward } from './attention.ts'
 import { cosineAlignmentLoss, cosineAlignmentLossBackward } from './cosine-alignment-loss.ts'
 import { embedding, embeddingBackward } from './embedding.ts'
 import { gatedResidual, gatedResidualBackward } from './gated-residual.ts'
+import { gatherTokens } from './gather-tokens.ts'
 import { interpolant, type Path } from './interpolant.ts'
 import { layerNormModulate, layerNormModulateBackward } from './layer-norm.ts'
 import { linear, linearBackward } from './linear.ts'
 import { patchEmbed, patchEmbedBackward } from './patch-embed.ts'
 import { qkNorm, qkNormBackward } from './qk-norm.ts'
 import { timestepEmbedding } from './timestep-embedding.ts'
+import { mergeTokens } from './token-subset.ts'
 import { unpatchify, unpatchifyInverse } from './unpatchify.ts'
 import { velocityLoss, velocityLossBackward } from './velocity-loss.ts'
 
@@ -22,6 +24,8 @@ export interface SiTConfig {
   readonly encoderDepth: number
   readonly projectors: number
   readonly qkNorm: boolean
+  /** TREAD's route, forward only: blocks `from` to `to`, from 1, see the tokens ids [B, M] of each sample alone. */
+  readonly route?: { readonly from: number; readonly to: number; readonly ids: ArrayLike<number> }
 }
 
 /** Parameters, or their gradients, by the names of the reference's state dict. */
@@ -85,16 +89,22 @@ export function sitForward(
 
   const pos = p('pos_embed')
   let tokens = patchEmbed(x, p('x_embedder.proj.weight'), p('x_embedder.proj.bias'), reshape(pos, pos.shape.slice(1)))
-  const [batch, tokenCount, width] = tokens.shape
+  const [batch, , width] = tokens.shape
+  const { route } = config
+  let whole = tokens
 
   const blocks: BlockActivations[] = []
   const projectors: ProjectorActivations[] = []
   for (let i = 0; i < config.depth; i++) {
     const name = `blocks.${i}`
+    if (i + 1 === route?.from) {
+      whole = tokens
+      tokens = gatherTokens(whole, route.ids)
+    }
     const input = tokens
     const modulation = reshape(affine(`${name}.adaLN_modulation.1`, siluC), [batch, 6, width])
     const norm1 = layerNormModulate(input, modulation, MSA)
-    const packed = [batch, tokenCount, 3, config.heads, width / config.heads]
+    const packed = [batch, input.shape[1], 3, config.heads, width / config.heads]
     const qkv = reshape(affine(`${name}.attn.qkv`, norm1), packed)
     const qkvNormed = config.qkNorm ? qkNorm(qkv, qkNormParameters(p, name)) : qkv
     const heads = attention(qkvNormed).o
@@ -104,6 +114,7 @@ export function sitForward(
     const hidden = affine(`${name}.mlp.fc1`, norm2, 'gelu-tanh')
     const mlp = affine(`${name}.mlp.fc2`, hidden)
     tokens = gatedResidual(middle, mlp, modulation, MLP.gate)
+    if (i + 1 === route?.to) tokens = mergeTokens(whole, tokens, route.ids, whole.shape)
     blocks.push({
       x: input,
       modulation,

@@ -47,6 +47,7 @@ test('defaults follow from the depth', () => {
     selfAlignWeight: 0.2,
     dispersiveWeight: 0.5,
     contrastiveWeight: 0.05,
+    routeTokens: 0.5,
   })
   using hog = new HogEncoder()
   expect(alignmentOf(configuration, [hog], 28)).toMatchObject({
@@ -54,6 +55,7 @@ test('defaults follow from the depth', () => {
     selfAlign: { depth: 8, teacherDepth: 20, weight: 0.2, timeOffset: 0.2 },
     disperse: { depth: 7, weight: 0.5, temperature: 0.5 },
     contrast: { weight: 0.05 },
+    route: { share: 0.5, from: 3, to: 25 },
   })
   expect(Object.keys(alignmentOf(parse({}), [], 12))).toEqual(['alignSchedule'])
 })

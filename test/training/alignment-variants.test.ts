@@ -4,7 +4,9 @@ import { teacherStates } from '../../src/alignment/self-alignment.ts'
 import { Dataset } from '../../src/data/dataset.ts'
 import { DiT } from '../../src/models/dit.ts'
 import { SiT, type SiTOptions } from '../../src/models/sit.ts'
+import type { RoutedBlocks } from '../../src/models/token-route.ts'
 import { memoryStats } from '../../src/tensor/device.ts'
+import { randomTokens } from '../../src/tensor/random.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { forwardBackward, type Losses, type PassOptions, type TrainingBatch } from '../../src/training/objective.ts'
 import { SiTObjective } from '../../src/training/sit-objective.ts'
@@ -19,6 +21,7 @@ const GRID = [3, 4] as const
 const TOKENS = GRID[0] * GRID[1]
 const BATCH = 3
 const WIDTH = 10
+const KEPT = { batch: BATCH, tokens: TOKENS, taken: 5 }
 
 function tiny(options: Partial<SiTOptions> = {}, seed = 3): SiT {
   const sizes = { depth: 3, hidden: 32, heads: 2, patch: 2 }
@@ -38,7 +41,7 @@ const draw = (shape: readonly number[], seed: number, scale = 1) =>
 /** What a pass is made of, the caller's to dispose. */
 function batchOf(
   model: SiT,
-  { targets = false, teacher = false, negatives = false }: Pick<Variant, 'targets' | 'teacher' | 'negatives'>,
+  { targets = false, teacher = false, negatives = false, route }: Omit<Variant, 'name' | 'model' | 'options'>,
 ): TrainingBatch {
   const shape = [BATCH, 2, 2 * GRID[0], 2 * GRID[1]]
   return {
@@ -49,12 +52,14 @@ function batchOf(
     targets: targets ? [draw([BATCH, TOKENS, WIDTH], 3, 2)] : [],
     ...(teacher && { teacher: draw([BATCH, TOKENS, model.config.hidden], 4, 0.3) }),
     ...(negatives && { negatives: draw(shape, 5) }),
+    ...(route && { route: { ...route, kept: randomTokens(KEPT, { seed: 2, stream: 'keptTokens', step: 0 }, 'cpu') } }),
   }
 }
 
 function dispose(batch: TrainingBatch): void {
-  const { latents, noise, labels, t, teacher, negatives, targets } = batch
-  for (const tensor of [latents, noise, labels, t, teacher, negatives, ...targets]) tensor?.dispose()
+  const { latents, noise, labels, t, teacher, negatives, targets, route } = batch
+  const { ids, places } = route?.kept ?? {}
+  for (const tensor of [latents, noise, labels, t, teacher, negatives, ids, places, ...targets]) tensor?.dispose()
 }
 
 let liveBytes: number
@@ -71,6 +76,7 @@ interface Variant {
   readonly targets?: boolean
   readonly teacher?: boolean
   readonly negatives?: boolean
+  readonly route?: RoutedBlocks
   readonly options: Omit<PassOptions, 'objective'>
 }
 
@@ -87,6 +93,27 @@ const VARIANTS: readonly Variant[] = [
     options: { alignWeight: 0, selfAlignment: { weight: 4, depth: 1 } },
   },
   { name: 'the contrast of flows', negatives: true, options: { alignWeight: 0, contrastiveWeight: 0.4 } },
+  { name: 'a route', route: { from: 2, to: 2 }, options: { alignWeight: 0 } },
+  {
+    name: 'a route, with alignment of its tokens',
+    model: { ...aligned, selfAlignment: true },
+    targets: true,
+    teacher: true,
+    route: { from: 2, to: 3 },
+    options: { alignWeight: 3, selfAlignment: { weight: 4, depth: 2 } },
+  },
+  {
+    name: 'a route, with alignment at its ends',
+    model: { alignWidths: [WIDTH], alignDepth: 1, selfAlignment: true },
+    targets: true,
+    teacher: true,
+    route: { from: 2, to: 3 },
+    options: {
+      alignWeight: 3,
+      selfAlignment: { weight: 4, depth: 3 },
+      dispersive: { weight: 1, temperature: 0.5, depth: 1 },
+    },
+  },
   {
     name: 'all of them',
     model: { ...aligned, projector: 'conv', selfAlignment: true },
@@ -149,12 +176,13 @@ describe("every variant's gradient is the slope of the training loss", () => {
   test.each(VARIANTS.slice(1))('$name changes the gradient', async ({ model: settings, options, ...parts }) => {
     using model = tiny(settings)
     const batch = batchOf(model, parts)
-    const gradientOf = async (with_: Omit<PassOptions, 'objective'>): Promise<Float32Array> => {
-      const losses = forwardBackward(model, batch, { ...with_, objective: new SiTObjective() })
+    const gradientOf = async (of: TrainingBatch, with_: Omit<PassOptions, 'objective'>): Promise<Float32Array> => {
+      const losses = forwardBackward(model, of, { ...with_, objective: new SiTObjective() })
       for (const tensor of Object.values(losses)) tensor?.dispose()
       return await model.arena.array('gradients').data()
     }
-    expect(await gradientOf(options)).not.toEqual(await gradientOf({ alignWeight: 0 }))
+    const plain = await gradientOf({ ...batch, negatives: undefined, route: undefined }, { alignWeight: 0 })
+    expect(await gradientOf(batch, options)).not.toEqual(plain)
     dispose(batch)
   })
 })
@@ -227,7 +255,7 @@ test('names of the parts in the state dict, before the final layer', () => {
 })
 
 describe('a run', () => {
-  type Variation = Pick<TrainerOptions, 'align' | 'selfAlign' | 'alignSchedule' | 'disperse' | 'contrast'>
+  type Variation = Pick<TrainerOptions, 'align' | 'selfAlign' | 'alignSchedule' | 'disperse' | 'contrast' | 'route'>
   const align = { encoder: constantEncoder, depth: 1 }
   const selfAlign = { weight: 0.2, depth: 1, teacherDepth: 2, timeOffset: 0.2 }
   const RUNS: readonly (readonly [name: string, options: Variation])[] = [
@@ -237,6 +265,7 @@ describe('a run', () => {
     ['iREPA', { align: { ...align, projector: 'conv', spatialNorm: 0.6 } }],
     ['the dispersive loss', { disperse: { weight: 0.5, temperature: 0.5, depth: 1 } }],
     ['contrastive flow matching', { contrast: { weight: 0.05 } }],
+    ['a route', { align, route: { share: 0.5, from: 2, to: 2 } }],
     ['self-alignment that ends at step 4', { selfAlign, alignSchedule: { until: 4, decay: 'cosine' } }],
     [
       'all at once',
@@ -373,11 +402,41 @@ describe('a run', () => {
       { disperse: { weight: 1, temperature: 1, depth: 9 } },
       'The dispersive loss is of block 9, and the model has blocks 1 to 2.',
     ],
+    [
+      { route: { share: 0.5, from: 1, to: 2 } },
+      'Tokens cannot go past blocks 1 to 2; expected a first and a last one of 2 to 2, for all tokens pass block 1.',
+    ],
+    [{ route: { share: 0.5, from: 2, to: 3 } }, 'Tokens cannot go past blocks 2 to 3; expected a first'],
+    [
+      { route: { share: 0.01, from: 2, to: 2 } },
+      'A share of 0.01 of 16 tokens leaves 16 of them in the routed blocks; expected 1 at least, and not all.',
+    ],
   ]
   test.each(WRONG)('%j', async (options, message) => {
     const root = await tinyDataset()
     const data = await Dataset.open(root)
     using model = SiT.create({ depth: 2, hidden: 16, heads: 2, patch: 2 }, { inputSize: [8, 8], classes: 5 })
     expect(() => new Trainer({ model, data, batch: 2, ...options })).toThrow(message)
+  })
+
+  const INSIDE: readonly (readonly [options: Variation, message: string])[] = [
+    [
+      { align: { ...align, depth: 2, projector: 'conv' } },
+      'The convolution projects the grid of all tokens after block 2, and blocks 2 to 3 see 8 of 16; take the projector mlp, or align',
+    ],
+    [
+      { align: { ...align, depth: 2, loss: 'nt-xent' } },
+      'NT-Xent contrasts all tokens of an image after block 2, and blocks 2 to 3 see 8 of 16; take the cosine, or align',
+    ],
+    [
+      { disperse: { weight: 1, temperature: 1, depth: 2 } },
+      'The dispersive loss compares samples token by token after block 2, and blocks 2 to 3 see other tokens of each; disperse',
+    ],
+  ]
+  test.each(INSIDE)('inside of a route: %j', async (options, message) => {
+    const data = await Dataset.open(await tinyDataset())
+    using model = SiT.create({ depth: 3, hidden: 16, heads: 2, patch: 2 }, { inputSize: [8, 8], classes: 5 })
+    const route = { share: 0.5, from: 2, to: 3 }
+    expect(() => new Trainer({ model, data, batch: 2, route, ...options })).toThrow(message)
   })
 })

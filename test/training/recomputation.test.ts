@@ -2,10 +2,12 @@ import { describe, expect, test } from 'vitest'
 import { ntXent } from '../../src/alignment/nt-xent.ts'
 import { DiT } from '../../src/models/dit.ts'
 import { SiT, type SiTOptions } from '../../src/models/sit.ts'
+import type { RoutedBlocks } from '../../src/models/token-route.ts'
 import type { AnyTransformer } from '../../src/models/transformer-kinds.ts'
 import { type Device, memoryStats, resetPeakMemory } from '../../src/tensor/device.ts'
 import type { ComputeDType } from '../../src/tensor/dtype.ts'
 import { cast } from '../../src/tensor/ops/cast.ts'
+import { randomTokens } from '../../src/tensor/random.ts'
 import type { Recomputation } from '../../src/tensor/recomputation.ts'
 import { scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
@@ -23,6 +25,7 @@ interface Case {
   readonly kind?: 'DiT'
   readonly model?: Partial<Omit<SiTOptions, 'kind'>>
   readonly teacher?: boolean
+  readonly route?: RoutedBlocks
   readonly options?: Partial<PassOptions>
 }
 
@@ -43,6 +46,8 @@ const CASES: readonly Case[] = [
     },
   },
   { name: 'DiT with REPA', kind: 'DiT' },
+  { name: 'SiT with REPA inside of a route', model: { depth: 4 }, route: { from: 2, to: 3 } },
+  { name: 'DiT with REPA before a route', kind: 'DiT', model: { depth: 4 }, route: { from: 3, to: 4 } },
 ]
 
 function modelOf({ kind, model }: Case, device: Device, dtype: ComputeDType): AnyTransformer {
@@ -73,17 +78,19 @@ async function passed(table: Case, device: Device, dtype: ComputeDType, recomput
       : Tensor.from(Float32Array.from([0.1, 0.5, 0.9]), [BATCH], device)
   const targets = model.config.alignWidths.map((width) => scope(() => cast(draw([BATCH, TOKENS, width], 3), dtype)))
   const teacher = table.teacher ? draw([BATCH, TOKENS, model.config.hidden], 4) : undefined
+  const subset = { batch: BATCH, tokens: TOKENS, taken: 5 }
+  const kept = table.route && randomTokens(subset, { seed: 1, stream: 'keptTokens', step: 0 }, device)
   using objective = model instanceof DiT ? new DiTObjective(model) : new SiTObjective()
   resetPeakMemory(device)
   const before = memoryStats(device).liveBytes
-  const batch = { latents, noise, labels, t, targets, teacher }
+  const batch = { latents, noise, labels, t, targets, teacher, route: kept && { ...table.route!, kept } }
   const losses = forwardBackward(model, batch, { alignWeight: 0.5, ...table.options, objective, recompute })
   const { peakBytes } = memoryStats(device)
   const values = await Promise.all(Object.values(losses).map(async (loss) => loss && (await loss.toHost()).data))
   const gradients = await model.arena.array('gradients').data()
   for (const loss of Object.values(losses)) loss?.dispose()
   const left = memoryStats(device).liveBytes - before
-  for (const tensor of [latents, noise, labels, t, teacher, ...targets]) tensor?.dispose()
+  for (const tensor of [latents, noise, labels, t, teacher, kept?.ids, kept?.places, ...targets]) tensor?.dispose()
   return { values, gradients, peakBytes: peakBytes - before, left }
 }
 

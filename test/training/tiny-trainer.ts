@@ -34,6 +34,7 @@ export const CASES: readonly Case[] = [
   },
   { name: 'SiT with contrasted flows', options: { contrast: { weight: 0.05 } } },
   { name: 'DiT with REPA', kind: 'DiT', options: { align } },
+  { name: 'SiT with REPA and routed tokens', options: { align, route: { share: 0.5, from: 2, to: 2 } } },
 ]
 
 export function modelOf(kind?: 'DiT', device: Device = 'cpu'): AnyTransformer {

@@ -125,7 +125,9 @@ function showParameters({ parameters }: TrainingPlan, out: Output): void {
 function showMemory({ memory, machine, device, processes }: TrainingPlan, out: Output): void {
   const { activations } = memory
   const { blocks } = activations
-  const each = `${blocks.length} blocks, ${formatBytes(Math.max(0, ...blocks))} each`
+  const [least, most] = [Math.min(...blocks), Math.max(0, ...blocks)]
+  // A route makes some of them much smaller.
+  const each = `${blocks.length} blocks, ${least < 0.8 * most ? `${formatBytes(least)} to ` : ''}${formatBytes(most)} each`
   const rows: [string, number][] = [
     ['weights', memory.weights],
     ['low-precision copy', memory.lowPrecisionWeights],

@@ -130,6 +130,16 @@ export const trainCommand = defineCommand({
       max: 1,
       description: "how much less noisy the average's input is at most [0.2]",
     },
+    routeTokens: {
+      type: 'number',
+      min: 0,
+      max: 1,
+      placeholder: 'SHARE',
+      description:
+        'let this share of the tokens, drawn anew at every step, go past some of the blocks, for cheaper steps; its paper has 0.5 [0]',
+    },
+    routeFrom: { type: 'integer', min: 2, description: 'first block that they go past [3]' },
+    routeTo: { type: 'integer', min: 2, description: 'last block that they go past [the last but three]' },
     path: { type: 'enum', values: ['linear', 'cosine'], description: "SiT's interpolant [linear]" },
     weighting: { type: 'enum', values: ['uniform', 'lognormal'], description: "how SiT's times are drawn [uniform]" },
     flip: {
