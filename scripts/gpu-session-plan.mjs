@@ -148,6 +148,13 @@ export function gpuSessionPlan({ root, out, device, capability, python, sanitize
         missing: lackOfChoice(env),
       },
     ]),
+    {
+      name: 'step of SiT-XL/2 at batch 256, half of the tokens past 23 blocks',
+      group: 'route',
+      command: step('SiT-XL/2', 256, '--route-tokens', '0.5'),
+      limit: 90,
+      json: 'object',
+    },
     ...PROFILED.map(([choice, env]) => ({
       name: `where products and attention of SiT-XL/2 at batch 256 wait${choice}`,
       group: 'profile',

@@ -1,4 +1,5 @@
 import { outputChannels } from '../models/diffusion-transformer.ts'
+import { isInside, keptTokens, type TokenRouting } from '../models/token-route.ts'
 import type { TransformerConfig } from '../models/transformer-config.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
 
@@ -11,9 +12,10 @@ const FREQUENCIES = 256
  * its forward pass (the two gradients are a product each); a first layer, whose input wants no gradient, twice. The two
  * products of attention have two gradients each. As DiT counts (arXiv 2212.09748), whose "118.64 GFLOPs" for the forward
  * pass of XL/2 are multiply-adds, half of this count.
+ * Blocks that a `route` goes past, and projectors inside of it, count for the kept tokens alone.
  */
-export function trainingFlops(config: TransformerConfig): number {
-  const { first, inner, projectors } = forwardMultiplyAdds(config)
+export function trainingFlops(config: TransformerConfig, route?: TokenRouting): number {
+  const { first, inner, projectors } = forwardMultiplyAdds(config, route)
   return 2 * (3 * (inner + projectors) + 2 * first)
 }
 
@@ -24,18 +26,25 @@ export function forwardFlops(config: TransformerConfig): number {
 }
 
 /** Multiply-adds of the forward pass for one image: of the first layers, of what lies behind them, of the projectors. */
-function forwardMultiplyAdds(config: TransformerConfig): { first: number; inner: number; projectors: number } {
-  const { depth, hidden, patch, channels, inputSize, mlpRatio, alignWidths, projectorWidth } = config
+function forwardMultiplyAdds(
+  config: TransformerConfig,
+  route?: TokenRouting,
+): { first: number; inner: number; projectors: number } {
+  const { depth, hidden, patch, channels, inputSize, mlpRatio, alignDepth, alignWidths, projectorWidth } = config
   const tokens = (inputSize[0] / patch) * (inputSize[1] / patch)
   const pixels = patch * patch
   const mlp = Math.trunc(hidden * mlpRatio)
-  const block = tokens * hidden * (3 * hidden + hidden + 2 * mlp) + 2 * tokens * tokens * hidden
+  const kept = route ? keptTokens(tokens, route.share) : tokens
+  const routed = route ? route.to - route.from + 1 : 0
+  const blockOf = (seen: number) => seen * hidden * (3 * hidden + hidden + 2 * mlp) + 2 * seen * seen * hidden
+  const blocks = (depth - routed) * blockOf(tokens) + routed * blockOf(kept)
+  const aligned = isInside(route, alignDepth) ? kept : tokens
   const modulation = hidden * (6 * depth + 2) * hidden
   const projectors = alignWidths.reduce(
-    (sum, width) => sum + tokens * (hidden * projectorWidth + projectorWidth ** 2 + projectorWidth * width),
+    (sum, width) => sum + aligned * (hidden * projectorWidth + projectorWidth ** 2 + projectorWidth * width),
     0,
   )
-  const inner = depth * block + modulation + hidden * hidden + tokens * hidden * pixels * outputChannels(config)
+  const inner = blocks + modulation + hidden * hidden + tokens * hidden * pixels * outputChannels(config)
   const first = tokens * pixels * channels * hidden + FREQUENCIES * hidden
   return { first, inner, projectors }
 }

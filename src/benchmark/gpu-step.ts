@@ -1,5 +1,6 @@
 import type { SiTPreset } from '../models/presets.ts'
 import type { SiTConfig } from '../models/sit.ts'
+import type { TokenRouting } from '../models/token-route.ts'
 import { type CudaDeviceInfo, native } from '../native.ts'
 import { type Device, gpuOf, trimMemory } from '../tensor/device.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
@@ -35,6 +36,8 @@ export interface GpuStepBenchmarkOptions {
   readonly cudaGraph?: boolean
   /** What our backward pass computes again. Default: nothing. */
   readonly recompute?: Recomputation
+  /** Share of the tokens that go past the blocks of TREAD's route. Default: none; no baseline knows of it. */
+  readonly routeTokens?: number
   /** After the measured steps, more of them for so many seconds, with nothing between: whether the rate holds. Without a baseline. */
   readonly seconds?: number
   /** PyTorch's step on the same GPU. */
@@ -75,6 +78,7 @@ export interface GpuStepBenchmark {
   readonly encoder: BaselineEncoder | undefined
   readonly cudaGraph: boolean
   readonly recompute: Recomputation
+  readonly route: TokenRouting | undefined
   /** Undefined where nvidia-smi does not answer. */
   readonly clocks: { readonly before: GpuClocks | undefined; readonly after: GpuClocks | undefined }
   readonly ours: {
@@ -128,6 +132,9 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
   if (against && options.seconds !== undefined) {
     throw new RangeError('A run of so many seconds is of our step alone; leave out the baseline.')
   }
+  if (against && options.routeTokens) {
+    throw new RangeError('The baseline computes all tokens in every block; leave it out, or the route.')
+  }
   if (against?.regions && !against.compile) {
     throw new RangeError('regions are of what torch.compile compiles; give it a mode.')
   }
@@ -152,6 +159,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
     encoder: options.encoder,
     cudaGraph: options.cudaGraph ?? false,
     recompute: options.recompute ?? 'none',
+    route: measured.route,
     clocks: { before, after: await readGpuClocks(device) },
     ours: {
       seconds,

@@ -1,9 +1,11 @@
 import { dinov2 } from '../alignment/dinov2.ts'
 import { VisionEncoder } from '../alignment/vision-encoder.ts'
 import { SiT, type SiTConfig } from '../models/sit.ts'
+import { type TokenRouting, usualRoute } from '../models/token-route.ts'
 import { VisionTransformer } from '../models/vit.ts'
 import { allowTf32, type Device, memoryStats, profile, resetPeakMemory } from '../tensor/device.ts'
 import { precisionPolicy } from '../training/precision.ts'
+import { requireRoute } from '../training/requirements.ts'
 import { encoderFlops, trainingFlops } from './flops.ts'
 import { GpuLimits } from './gpu-limits.ts'
 import type { GpuStepBenchmarkOptions } from './gpu-step.ts'
@@ -23,6 +25,7 @@ export interface GpuOperation {
 export interface GpuSideFigures {
   readonly config: SiTConfig
   readonly parameters: number
+  readonly route: TokenRouting | undefined
   readonly flopsPerImage: number
   readonly peakDeviceBytes: number
   readonly rates: { readonly products: readonly number[]; readonly copy: readonly number[] }
@@ -74,6 +77,7 @@ export class GpuTrainingSide implements Disposable {
       seed = 0,
       cudaGraph = false,
       recompute,
+      routeTokens = 0,
     } = options
     const { dtype, tf32, lossScale } = precisionPolicy(precision, device)
     allowTf32(device, tf32)
@@ -96,8 +100,10 @@ export class GpuTrainingSide implements Disposable {
         }),
       )
       model.computeIn(dtype)
+      const route = routeTokens > 0 ? { share: routeTokens, ...usualRoute(model.config.depth) } : undefined
+      requireRoute(model, { route })
       const training = own(
-        new TrainingStep(model, { batch, seed, lossScale, cudaGraph, recompute, ...(encoder && { encoder }) }),
+        new TrainingStep(model, { batch, seed, lossScale, cudaGraph, recompute, route, ...(encoder && { encoder }) }),
       )
       for (let i = 0; i < WARMUP; i++) await training.run()
       const peakDeviceBytes = memoryStats(device).peakBytes - before
@@ -128,8 +134,10 @@ export class GpuTrainingSide implements Disposable {
     return {
       config: this.config,
       parameters: this.#model.parameterCount,
+      route: this.#training.route,
       flopsPerImage:
-        trainingFlops(this.config) + (this.#encoder ? encoderFlops(this.#encoder.model.config, patches) : 0),
+        trainingFlops(this.config, this.#training.route) +
+        (this.#encoder ? encoderFlops(this.#encoder.model.config, patches) : 0),
       peakDeviceBytes: this.#peakDeviceBytes,
       rates: this.#rates,
       enqueueing: this.#enqueueing,

@@ -1,8 +1,10 @@
 import type { SiTPreset } from '../models/presets.ts'
 import { SiT, type SiTConfig } from '../models/sit.ts'
+import { type TokenRouting, usualRoute } from '../models/token-route.ts'
 import { type CpuLevel, native } from '../native.ts'
 import { type Device, memoryStats, resetPeakMemory } from '../tensor/device.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
+import { requireRoute } from '../training/requirements.ts'
 import { baselineModel } from './baseline-model.ts'
 import { besidePython } from './beside-python.ts'
 import { BusyProcess } from './busy-process.ts'
@@ -32,6 +34,8 @@ export interface StepBenchmarkOptions {
   readonly device?: Device
   /** What the backward pass computes again. Default: nothing. */
   readonly recompute?: Recomputation
+  /** Share of the tokens that go past the blocks of TREAD's route. Default: none; no baseline knows of it. */
+  readonly routeTokens?: number
   readonly seed?: number
   readonly signal?: AbortSignal
   /** Called after each measured step. */
@@ -47,6 +51,7 @@ export interface StepBenchmark {
   readonly device: Device
   readonly level: CpuLevel
   readonly threads: number
+  readonly route: TokenRouting | undefined
   readonly ours: StepFigures & {
     /** Per second, by the median. */
     readonly flops: number
@@ -100,6 +105,9 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
   if (options.against !== undefined && options.besideBusyProcess) {
     throw new RangeError('A baseline and a busy process cannot both be beside our step; measure one, then the other.')
   }
+  if (options.routeTokens && options.against !== undefined) {
+    throw new RangeError('The baseline computes all tokens in every block; leave it out, or the route.')
+  }
   if (options.seconds !== undefined && (options.against !== undefined || options.besideBusyProcess)) {
     throw new RangeError('A run of so many seconds is of our step alone, with nothing beside it.')
   }
@@ -112,7 +120,9 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
   const { config } = model
   const { level, threads } = native().cpuInfo()
   resetPeakMemory(device)
-  using step = new TrainingStep(model, { batch, seed, recompute: options.recompute })
+  const route = options.routeTokens ? { share: options.routeTokens, ...usualRoute(config.depth) } : undefined
+  requireRoute(model, { route })
+  using step = new TrainingStep(model, { batch, seed, recompute: options.recompute, route })
   const peaks: number[] = []
   const ours = async () => {
     const seconds = await step.run()
@@ -120,7 +130,7 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
     return seconds
   }
   const figuresOf = (seconds: TimeSeries): StepBenchmark['ours'] => {
-    const flops = (batch * trainingFlops(config)) / seconds.median
+    const flops = (batch * trainingFlops(config, route)) / seconds.median
     const fmaPeak = timeSeries(peaks).median
     return {
       seconds,
@@ -132,7 +142,7 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
       peakDeviceBytes: memoryStats(device).peakBytes,
     }
   }
-  const common = { model: config, parameters: model.parameterCount, batch, device, level, threads }
+  const common = { model: config, parameters: model.parameterCount, batch, device, level, threads, route }
 
   if (options.besideBusyProcess) {
     const compared = await interleave({

@@ -1,9 +1,11 @@
 import type { Encoder } from '../alignment/encoder.ts'
 import type { SiT } from '../models/sit.ts'
+import { keptTokens, type TokenRouting } from '../models/token-route.ts'
 import { synchronize } from '../tensor/device.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { mean } from '../tensor/ops/loss.ts'
-import { type RandomKey, randomNormal, randomTimesteps } from '../tensor/random.ts'
+import type { TokenSubset } from '../tensor/ops/token-subset.ts'
+import { type RandomKey, randomNormal, randomTimesteps, randomTokens } from '../tensor/random.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
@@ -21,6 +23,8 @@ export interface TrainingStepOptions {
   readonly lossScale?: AdamWOptions['lossScale']
   /** What the backward pass computes again. Default: nothing. */
   readonly recompute?: Recomputation
+  /** Lets tokens go past some of the blocks, others at every step. */
+  readonly route?: TokenRouting | undefined
   /** On a GPU: the second step is recorded, and it and all that follow are replayed. */
   readonly cudaGraph?: boolean
 }
@@ -34,13 +38,16 @@ type Inputs = {
   readonly images: Tensor | undefined
   readonly t: Tensor
   readonly noise: Tensor
+  readonly keptIds: Tensor | undefined
+  readonly keptPlaces: Tensor | undefined
 }
 
 type Losses = { readonly denoising: Tensor; readonly alignment: Tensor | undefined }
 
 /**
  * Training steps on synthetic data, as Trainer makes them: the encoder where there is one, loss, backward pass, clipping, AdamW and EMA.
- * Latents, labels and images (or the encoder's features) are drawn once; noise and times for each step, outside of what is timed.
+ * Latents, labels and images (or the encoder's features) are drawn once; noise, times and a route's tokens for each step, outside of what
+ * is timed.
  */
 export class TrainingStep implements Disposable {
   readonly #model: SiT
@@ -79,6 +86,11 @@ export class TrainingStep implements Disposable {
     return this.#timed(this.#options.cudaGraph === true && this.#step > 0)
   }
 
+  /** Undefined where all tokens pass every block. */
+  get route(): TokenRouting | undefined {
+    return this.#options.route
+  }
+
   /** What the host took to enqueue the last step: nearly all of it where the device has to wait for the host. */
   get enqueueSeconds(): number {
     return this.#enqueueSeconds
@@ -98,7 +110,13 @@ export class TrainingStep implements Disposable {
     const { device } = this.#model
     using noise = randomNormal(this.#latentShape, this.#key('noise'), device)
     using t = randomTimesteps(this.#options.batch, 'uniform', 'linear', this.#key('timesteps'), device)
-    const inputs = { latents: this.#latents, labels: this.#labels, images: this.#images, t, noise }
+    const kept = this.#drawTokens()
+    using keptIds = kept?.ids
+    using keptPlaces = kept?.places
+    const inputs = {
+      ...{ latents: this.#latents, labels: this.#labels, images: this.#images },
+      ...{ t, noise, keptIds, keptPlaces },
+    }
     this.#step++
     await synchronize(device)
     const began = performance.now()
@@ -114,9 +132,18 @@ export class TrainingStep implements Disposable {
     this.#captured.replay(inputs)
   }
 
-  #compute({ latents, labels, images, t, noise }: Inputs): Losses {
+  #drawTokens(): TokenSubset | undefined {
+    const { batch, route } = this.#options
+    if (!route) return undefined
+    const { tokens, device } = this.#model
+    return randomTokens({ batch, tokens, taken: keptTokens(tokens, route.share) }, this.#key('keptTokens'), device)
+  }
+
+  #compute({ latents, labels, images, t, noise, keptIds, keptPlaces }: Inputs): Losses {
     const targets = images ? [this.#features(images)] : this.#targets
-    const batch = { latents, labels, t, noise, targets }
+    const { route: blocks } = this.#options
+    const route = blocks && { ...blocks, kept: { ids: keptIds!, places: keptPlaces! } }
+    const batch = { latents, labels, t, noise, targets, route }
     const losses = forwardBackward(this.#model, batch, {
       objective: this.#objective,
       alignWeight: 0.5,

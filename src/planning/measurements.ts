@@ -57,10 +57,10 @@ export async function measuredSteps(folder = FOLDER): Promise<MeasuredStep[]> {
   )
 }
 
-/** The reports in a value, at any depth. Those beside a busy process are of another question. */
+/** The reports in a value, at any depth. Those beside a busy process, or with a route, are of another question. */
 function reportsIn(value: unknown): z.output<typeof reportSchema>[] {
   if (typeof value !== 'object' || value === null) return []
   const report = reportSchema.safeParse(value)
-  if (report.success) return 'beside' in report.data ? [] : [report.data]
+  if (report.success) return 'beside' in report.data || 'route' in report.data ? [] : [report.data]
   return Object.values(value).flatMap(reportsIn)
 }

@@ -105,7 +105,9 @@ function fromMeasurement(measurement: MeasuredStep, request: SpeedRequest): Expe
     (gpu === undefined || gpu === request.gpu) &&
     measurement.model === request.model &&
     measurement.batch === request.batch &&
-    request.flopsPerImage === request.trainingFlopsPerImage
+    request.flopsPerImage === request.trainingFlopsPerImage &&
+    // A route has the same model make fewer.
+    Math.abs(flops / measurement.imagesPerSecond / request.flopsPerImage - 1) < 0.01
   if (isSame) {
     return {
       basis: 'measured',

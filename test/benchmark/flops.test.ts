@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { encoderFlops, trainingFlops } from '../../src/benchmark/flops.ts'
 import { SIT_PRESETS, type SiTPreset } from '../../src/models/presets.ts'
 import { sitConfigSchema } from '../../src/models/sit.ts'
+import { usualRoute } from '../../src/models/token-route.ts'
 import { visionTransformerConfigSchema } from '../../src/models/vit-config.ts'
 import { DINOV2_PRESETS } from '../../src/models/vit-presets.ts'
 
@@ -34,6 +35,15 @@ test('a step of a SiT of one block', () => {
 test('a projector adds its three products', () => {
   const added = trainingFlops(config('SiT-B/2', [768])) - trainingFlops(config('SiT-B/2'))
   expect(added).toBe(6 * 256 * (768 * 2048 + 2048 * 2048 + 2048 * 768))
+})
+
+// By hand: of B's 12 blocks 7 see 128 tokens of 256, and so does the projector behind the eighth.
+test('a route takes its tokens out of its blocks and out of the projector inside', () => {
+  const aligned = config('SiT-B/2', [768])
+  const block = (tokens: number) => tokens * 12 * 768 ** 2 + 2 * tokens ** 2 * 768
+  const projector = 128 * (768 * 2048 + 2048 * 2048 + 2048 * 768)
+  const spared = trainingFlops(aligned) - trainingFlops(aligned, { share: 0.5, ...usualRoute(12) })
+  expect(spared).toBe(6 * (7 * (block(256) - block(128)) + projector))
 })
 
 // By hand for 256 patches, a class token and 12 blocks of width 768: per token and block 12 · 768² of products, 2 · 257 · 768 of attention.

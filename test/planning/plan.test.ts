@@ -47,6 +47,11 @@ test.each(['SiT-S/2', 'SiT-XL/2', 'SiT-B/8', 'DiT-L/4'] as const)(
   },
 )
 
+test('a route is in the operations', () => {
+  const { flops, model: config } = step({ model: 'SiT-B/2', batch: 3, encoders: [{ name: 'hog' }], routeTokens: 0.5 })
+  expect(flops.forward + flops.backward).toBe(3 * trainingFlops(config, { share: 0.5, from: 3, to: 9 }))
+})
+
 test('a CPU has the memory that its allocator gives', async () => {
   const { limitBytes } = memoryStats('cpu')
   setMemoryLimit('cpu', 3 * 2 ** 30)
@@ -214,6 +219,9 @@ test('a speed is never said to be measured where it is not', () => {
   expect(only({}, measured({}))).toMatchObject({ basis: 'scaled from a measurement', imagesPerSecond: 150e12 / 200e9 })
   expect(only({ flopsPerImage: 150e9 }, measured({}))).toMatchObject({ basis: 'measured', imagesPerSecond: 1000 })
   expect(only({ flopsPerImage: 150e9 }, measured({ batch: 64 }))?.basis).toBe('scaled from a measurement')
+  // The same, but with a route.
+  const routed = { flopsPerImage: 100e9, trainingFlopsPerImage: 100e9 }
+  expect(only(routed, measured({}))).toMatchObject({ basis: 'scaled from a measurement', imagesPerSecond: 1500 })
   // Another precision is another kernel.
   expect(only({}, measured({ precision: 'fp32' }))).toMatchObject({
     basis: 'assumed',

@@ -38,6 +38,13 @@ export const benchStepCommand = defineCommand({
       default: 'none',
       description: 'what our backward pass computes again: the same bits in less memory',
     },
+    routeTokens: {
+      type: 'number',
+      min: 0,
+      max: 1,
+      placeholder: 'SHARE',
+      description: "let this share of the tokens go past TREAD's blocks, as repa train does; without a baseline",
+    },
     encoder: {
       type: 'enum',
       values: ['dinov2-vit-s', 'dinov2-vit-b', 'dinov2-vit-l'],
@@ -89,7 +96,7 @@ export const benchStepCommand = defineCommand({
     },
   ],
   async run(options, context) {
-    const { model, batch, rounds, seconds, threads, against, besideBusyProcess, probeSide } = options
+    const { model, batch, rounds, seconds, threads, against, besideBusyProcess, probeSide, routeTokens } = options
     // The parser has let through only these.
     const recompute = options.recompute as Recomputation
     const { out, seed, signal, progress } = context
@@ -132,6 +139,7 @@ export const benchStepCommand = defineCommand({
         batch,
         rounds,
         recompute,
+        ...(routeTokens !== undefined && { routeTokens }),
         ...(precision && { precision }),
         ...(probeSide !== undefined && { probeSide }),
         ...(encoder && { encoder }),
@@ -153,6 +161,7 @@ export const benchStepCommand = defineCommand({
       rounds,
       device,
       recompute,
+      ...(routeTokens !== undefined && { routeTokens }),
       ...(seed !== undefined && { seed }),
       ...(against !== undefined && { against: 'python' as const }),
       besideBusyProcess,
