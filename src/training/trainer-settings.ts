@@ -53,7 +53,7 @@ const shape = {
     .optional(),
   disperse: z.strictObject({ weight, depth: z.number(), temperature: z.number().positive() }).optional(),
   contrast: z.strictObject({ weight: weight.lt(1) }).optional(),
-  route: z.strictObject({ share: z.number().gt(0).lt(1), from: positive, to: positive }).optional(),
+  route: z.strictObject({ share: z.number(), from: z.number(), to: z.number() }).optional(),
   alignSchedule: z
     .strictObject({ until: positive.optional(), decay: z.enum(['none', 'linear', 'cosine']).optional() })
     .optional(),
