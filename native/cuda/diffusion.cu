@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "cuda/blocks.h"
+#include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
 #include "cuda/kernel.h"
 
@@ -64,10 +65,10 @@ __global__ void __launch_bounds__(kThreads)
   out[u] = offset < guided ? value : unconditional;
 }
 
-__global__ void __launch_bounds__(kThreads)
-    resizeChannelsKernel(int64_t toSize, int64_t pieces, const float* x, int64_t fromSize, float* out) {
+template <class T>
+__global__ void __launch_bounds__(kThreads) resizeChannelsKernel(int64_t toSize, int64_t pieces, const T* x, int64_t fromSize, T* out) {
   const auto [sample, offset] = placeOf(pieces);
-  if (offset < toSize) out[sample * toSize + offset] = offset < fromSize ? x[sample * fromSize + offset] : 0.0f;
+  if (offset < toSize) out[sample * toSize + offset] = offset < fromSize ? x[sample * fromSize + offset] : fromFloat<T>(0.0f);
 }
 
 /// Launches kernel(size, pieces, arguments...) over pieces of samples.
@@ -100,7 +101,10 @@ void guide(cudaStream_t stream, const Tensor& prediction, float scale, int64_t s
 }
 
 void resizeChannels(cudaStream_t stream, const Tensor& x, int64_t fromSize, const Tensor& out, int64_t toSize) {
-  overSamples(stream, resizeChannelsKernel, x.size(0), toSize, x.f32(), fromSize, out.f32());
+  withComputeType(x.dtype(), [&](auto tag) {
+    using T = typename decltype(tag)::Type;
+    overSamples(stream, resizeChannelsKernel<T>, x.size(0), toSize, elements<const T>(x), fromSize, elements<T>(out));
+  });
 }
 
 }  // namespace repa::cuda

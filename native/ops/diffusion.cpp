@@ -12,9 +12,13 @@ namespace {
 /// Numbers of one sample.
 int64_t sampleSize(const Tensor& x) { return x.size(0) > 0 ? x.elements() / x.size(0) : 0; }
 
+void requireChannels(const char* op, const char* name, const Tensor& tensor) {
+  require(tensor.shape().rank() >= 2, op, std::string(name) + " has shape " + tensor.shape().text() + "; expected [B, C, ...].");
+}
+
 void requireSamples(const char* op, const char* name, const Tensor& tensor, DType dtype) {
   requireDType(op, name, tensor, dtype);
-  require(tensor.shape().rank() >= 2, op, std::string(name) + " has shape " + tensor.shape().text() + "; expected [B, C, ...].");
+  requireChannels(op, name, tensor);
 }
 
 }  // namespace
@@ -83,9 +87,10 @@ Tensor guide(const Tensor& prediction, double scale, int64_t channels) {
 
 Tensor resizeChannels(const Tensor& x, int64_t channels) {
   const char* op = "resizeChannels";
-  requireSamples(op, "x", x, DType::f32);
+  requireCompute(op, "x", x);
+  requireChannels(op, "x", x);
   require(channels >= 0, op, "channels is " + std::to_string(channels) + "; expected not negative.");
-  const Tensor out = Tensor::empty(x.device(), withChannels(x.shape(), channels), DType::f32, op);
+  const Tensor out = Tensor::empty(x.device(), withChannels(x.shape(), channels), x.dtype(), op);
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(x)) {
       cuda->enqueue(op, [&](cudaStream_t stream) { cuda::resizeChannels(stream, x, sampleSize(x), out, sampleSize(out)); });

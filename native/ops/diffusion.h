@@ -21,7 +21,8 @@ Tensor denoisingStep(const Tensor& x, const Tensor& prediction, const std::optio
 /// same with the first `channels` channels of both halves u + scale (c - u). Not differentiable.
 Tensor guide(const Tensor& prediction, double scale, int64_t channels);
 
-/// x [B, C, ...] -> [B, channels, ...]: the first of its channels, or all with zeros behind them. Its gradient is itself, backwards.
+/// x [B, C, ...], of any dtype of computation -> [B, channels, ...]: the first of its channels, or all with zeros behind them. Its
+/// gradient is itself, backwards.
 Tensor resizeChannels(const Tensor& x, int64_t channels);
 
 }  // namespace repa::ops

@@ -257,7 +257,7 @@ function single() {
   native.combineSamples(f32(2, 8), f32(2, 8), i32(0, 1), f64(2, 2))
   native.denoisingStep(f64(1, 2, 3), f32(1, 4, 3), f32(1, 2, 3), [1, 1, 1, 1, -9, 0], true)
   native.guide(f32(2, 2, 3), 1.5, 1)
-  native.resizeChannels(f32(1, 2, 3), 3)
+  for (const dtype of ['f32', 'bf16', 'f16']) native.resizeChannels(drawIn(dtype)(1, 2, 3), 3)
   native.timestepEmbedding(f32(3), 9, 10000)
   for (const width of [8, 7]) {
     const rows = native.embedding(f32(4, width), i32(1, 3, 3))
