@@ -8,7 +8,7 @@ const HOG_WIDTH = 128
 /** Cells that a convolution of 3 x 3 reads. */
 const CELLS = 9
 
-/** Pixels, patches and tokens (native/ops/{patch,pixels,resize,tokens,token_grid}.h). */
+/** Pixels, patches and tokens (native/ops/{patch,pixels,resize,tokens,concatenate,token_grid}.h). */
 export const imageRules = (planner: Planner) =>
   ({
     patchify: (image, patch, dtype) => {
@@ -42,6 +42,10 @@ export const imageRules = (planner: Planner) =>
       const [batch, tokens, width] = plannedOf(patches).shape
       const more = (classToken ? 1 : 0) + (registers ? plannedOf(registers).size(0) : 0)
       return planner.like(patches, [batch!, tokens! + more, width!], 'f32')
+    },
+    concatenate: (parts) => {
+      const width = parts.reduce((sum, part) => sum + plannedOf(part).size(-1), 0)
+      return planner.like(parts[0]!, [...plannedOf(parts[0]!).shape.slice(0, -1), width], 'f32')
     },
     unfoldTokens: (x) => planner.like(x, [...plannedOf(x).shape.slice(0, -1), CELLS * plannedOf(x).size(-1)]),
     unfoldTokensBackward: (dOut) =>

@@ -2,6 +2,9 @@ import { native } from '../../native.ts'
 import { scope } from '../scope.ts'
 import { type Gradients, recordingTape } from '../tape.ts'
 import { Tensor } from '../tensor.ts'
+import { concatenate } from './concatenate.ts'
+import { resizeChannels } from './diffusion.ts'
+import { reshape } from './reshape.ts'
 
 /** [class + its position | registers | patches + positions] for patches [B, T, D]. Not differentiable in the positions. */
 export function prependTokens(
@@ -49,6 +52,33 @@ export function dropTokens(x: Tensor, first: number): Tensor {
     gradients.add(x, first === 0 ? dOut.alias() : prependTokens(dOut, { registers: dropped }))
   })
   return out
+}
+
+/** [first | rest]: tokens f32 [B, M, D] before tokens [B, N, D] → [B, M + N, D]. */
+export function joinTokens(first: Tensor, rest: Tensor): Tensor {
+  const [batch, before, width] = first.shape
+  const behind = rest.shape[1]!
+  const tape = recordingTape(first, rest)
+  // Of the memory of a sample, its tokens one after the other, they are columns.
+  const out = scope(() =>
+    concatenate([first.reshape([batch!, before! * width!]), rest.reshape([batch!, behind * width!])]).reshape([
+      batch!,
+      before! + behind,
+      width!,
+    ]),
+  )
+  tape?.push([out], [], (gradients) => {
+    const dOut = gradients.take(out)!
+    gradients.add(first, resizeChannels(dOut, before!))
+    gradients.add(rest, dropTokens(dOut, before!))
+  })
+  return out
+}
+
+/** x[:, 0] of x [B, N, D]. */
+export function firstToken(x: Tensor): Tensor {
+  const [batch, , width] = x.shape
+  return scope(() => reshape(resizeChannels(x, 1), [batch!, width!]))
 }
 
 /** x[:, first : first + count] of x [B, N, D]. */

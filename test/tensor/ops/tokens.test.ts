@@ -1,8 +1,15 @@
 import { expect, test } from 'vitest'
-import { dropTokens, gatherTokens, prependTokens, takeTokens } from '../../../src/tensor/ops/tokens.ts'
+import {
+  dropTokens,
+  firstToken,
+  gatherTokens,
+  joinTokens,
+  prependTokens,
+  takeTokens,
+} from '../../../src/tensor/ops/tokens.ts'
 import { scope } from '../../../src/tensor/scope.ts'
 import { Tensor } from '../../../src/tensor/tensor.ts'
-import { fromValues, type NdArray, random, zeros } from '../../reference/array.ts'
+import { fromValues, type NdArray, random, reshape, zeros } from '../../reference/array.ts'
 import { gatherTokens as gathered, gatherTokensBackward } from '../../reference/gather-tokens.ts'
 import { DEVICES } from '../devices.ts'
 import { largestOf } from '../rounding.ts'
@@ -130,6 +137,44 @@ testOps(
       })
     }),
   ),
+)
+
+testOps(
+  'joinTokens',
+  SHAPES.flatMap(([batch, tokens, width]) =>
+    [1, 3].map((before) => {
+      const [first, rest] = [random([batch, before, width], 1), random([batch, tokens, width], 2)]
+      return opCase({
+        name: `${before} and ${tokens} of [${batch}, ..., ${width}]`,
+        inputs: { first, rest },
+        op: (t) => joinTokens(t.first, t.rest),
+        forward: () => {
+          const of = ({ shape, data }: NdArray, b: number) => [
+            ...data.subarray(b * shape[1] * width, (b + 1) * shape[1] * width),
+          ]
+          const samples = Array.from({ length: batch }, (_, b) => [...of(first, b), ...of(rest, b)])
+          return fromValues([batch, before + tokens, width], samples.flat())
+        },
+        backward: (dOut) => ({ first: between(dOut, 0, before), rest: between(dOut, before, before + tokens) }),
+        rounding: () => ({ out: EXACT.out, first: EXACT.out, rest: EXACT.out }),
+      })
+    }),
+  ),
+)
+
+testOps('firstToken', (draw) =>
+  SHAPES.map(([batch, tokens, width]) => {
+    const x = draw([batch, tokens, width], 1)
+    return opCase({
+      name: `[${x.shape}]`,
+      inputs: { x },
+      compute: ['x'],
+      op: (t) => firstToken(t.x),
+      forward: () => reshape(between(x, 0, 1), [batch, width]),
+      backward: (dOut) => ({ x: betweenBackward(reshape(dOut, [batch, 1, width]), tokens, 0) }),
+      rounding: () => EXACT,
+    })
+  }),
 )
 
 testOps(
