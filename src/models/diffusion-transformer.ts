@@ -17,10 +17,12 @@ import { type LinearWeights, linear, mlp } from '../tensor/ops/linear.ts'
 import { unpatchify } from '../tensor/ops/patch.ts'
 import { reshape } from '../tensor/ops/reshape.ts'
 import { mergeSubset, takeSubset } from '../tensor/ops/token-subset.ts'
+import { dropTokens, firstToken } from '../tensor/ops/tokens.ts'
 import type { Parameter } from '../tensor/parameter.ts'
 import { release, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { AdaLNBlock, type AdaLNPart, CHUNKS_PER_BLOCK, entryModulation, type Observe } from './adaln-block.ts'
+import { ClassTokenEntry } from './class-token.ts'
 import { ConvProjector } from './conv-projector.ts'
 import { Model } from './model.ts'
 import { sinCosPositions } from './positions.ts'
@@ -40,6 +42,8 @@ export function outputChannels({ channels, learnSigma }: TransformerConfig): num
 export interface ForwardOptions {
   /** Also project the hidden states for every encoder. */
   readonly project?: boolean
+  /** Of a model with a class token: that token [B, z], noised as the input is. */
+  readonly classToken?: Tensor | undefined
   /** Lets tokens go past some of the blocks, in training. What is projected in between is of the others alone. */
   readonly route?: TokenRoute | undefined
   readonly observe?: Observe
@@ -48,8 +52,13 @@ export interface ForwardOptions {
 export interface TransformerOutput {
   /** What the model says of its input, [B, C, H, W]: see each model's `forward`. */
   readonly prediction: Tensor
-  /** For every encoder the projected hidden states [B, T, z], [B, kept tokens, z] inside of a route; empty when not asked for. */
+  /**
+   * For every encoder the projected hidden states [B, T, z], with the class token's before them, or [B, kept tokens, z] inside of a route;
+   * empty when not asked for.
+   */
   readonly projections: readonly Tensor[]
+  /** The same of the class token, [B, z], where the model has one. */
+  readonly classToken?: Tensor | undefined
 }
 
 /** The layers of a diffusion transformer, declared in the order in which the reference's state dict lists them. */
@@ -64,14 +73,22 @@ class Network {
   readonly projectors: readonly Projector[]
   readonly selfAlignmentHead: SelfAlignmentHead | undefined
   readonly final: Linear
+  readonly classToken: { readonly entry: ClassTokenEntry; readonly final: Linear } | undefined
 
   constructor(list: ParameterList, config: TransformerConfig) {
     const { depth, hidden, patch, channels, inputSize, projectorWidth } = config
     const [rows, columns] = [inputSize[0] / patch, inputSize[1] / patch]
-    const positions = values(() => sinCosPositions(hidden, rows, columns))
-    this.positions = list.declare('pos_embed', [rows * columns, hidden], positions, {
+    // The class token's is zero.
+    const before = config.classTokenWidth === undefined ? 0 : 1
+    const entries = before + rows * columns
+    const positions = values(() => {
+      const table = new Float32Array(entries * hidden)
+      table.set(sinCosPositions(hidden, rows, columns), before * hidden)
+      return table
+    })
+    this.positions = list.declare('pos_embed', [entries, hidden], positions, {
       trainable: false,
-      fileShape: [1, rows * columns, hidden],
+      fileShape: [1, entries, hidden],
     })
     this.patchEmbed = new PatchEmbed(list, 'x_embedder.proj', { channels, patch, hidden })
     this.timeEmbedder = [
@@ -100,7 +117,12 @@ class Network {
     })
     if (config.selfAlignment) this.selfAlignmentHead = new SelfAlignmentHead(list, 'ap_head', { hidden })
     this.final = new Linear(list, 'final_layer.linear', hidden, patch * patch * outputChannels(config), zeros)
+    const { classTokenWidth: width } = config
+    const finalClassToken = width && new Linear(list, 'final_layer.linear_cls', hidden, width, zeros)
     adaLN('final_layer.adaLN_modulation.1', 2)
+    if (finalClassToken) {
+      this.classToken = { entry: new ClassTokenEntry(list, { width, hidden }), final: finalClassToken }
+    }
   }
 }
 
@@ -120,6 +142,8 @@ export interface AlignmentParts {
   readonly depth: number
   readonly projector?: TransformerConfig['projector']
   readonly selfAlignment?: boolean
+  /** Of a SiT. */
+  readonly classTokenWidth?: number | undefined
 }
 
 export abstract class DiffusionTransformer<C extends TransformerConfig = TransformerConfig> extends Model {
@@ -148,8 +172,9 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
   abstract forward(x: Tensor, t: Tensor, labels: Tensor, options?: ForwardOptions): TransformerOutput
 
   /**
-   * Gives the model projectors for encoders of these feature widths, with fresh weights, after block `depth`, and with `selfAlignment`
-   * the head of that name; every other weight stays as it is. What is not said of projectors and head stays as well.
+   * Gives the model projectors for encoders of these feature widths, with fresh weights, after block `depth`, with `selfAlignment`
+   * the head of that name, and with `classTokenWidth` what denoises a class token; every other weight stays as it is. What is not said of
+   * projectors, head and class token stays as well.
    */
   align({ widths, depth, seed = 0, ...parts }: AlignmentParts & { seed?: number }): void {
     const config = this.reconfigured({ alignWidths: [...widths], alignDepth: depth, ...parts })
@@ -165,6 +190,11 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
     return this.#config.classes
   }
 
+  /** Width of the class token that is denoised along (REG); undefined: there is none. */
+  get classTokenWidth(): number | undefined {
+    return this.#config.classTokenWidth
+  }
+
   /** Rows and columns of an input's tokens. */
   get grid(): readonly [rows: number, columns: number] {
     const { inputSize, patch } = this.#config
@@ -176,6 +206,11 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
     return this.grid[0] * this.grid[1]
   }
 
+  /** Tokens that the blocks see: an input's, and the class token where there is one. */
+  get sequenceTokens(): number {
+    return this.tokens + (this.#network.classToken ? 1 : 0)
+  }
+
   /** The hidden states [B, T, D] as they leave block `depth` (from 1), of what `forward` takes; no later block is run. */
   hiddenStates(x: Tensor, t: Tensor, labels: Tensor, depth: number): Tensor {
     if (!(Number.isInteger(depth) && depth >= 1 && depth <= this.#config.depth)) {
@@ -185,7 +220,7 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
     }
     return scope(() => {
       const modulation = this.#modulation(t, labels)
-      let hidden = this.#enter(x, modulation)
+      let hidden = this.#enter(x, undefined, modulation)
       this.#network.blocks.slice(0, depth).forEach((block, index) => {
         const input = hidden
         hidden = scope(() => block.forward(input, modulation, index + 1))
@@ -208,19 +243,19 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
    * The head's output [B, output channels, H, W], and with `project` the projections of the hidden states for every encoder.
    * `observe` is shown what arises on the way: the time's features `t_freq` [B, 256] and embedding `t_embedder`, the label's
    * `y_embedder` and their sum `c`, [B, D] each; the `modulation` [B, 6·depth + 2, D]; `tokens` [B, T, D], which enter the first
-   * block; of block N (from 0) `blocks.N.attn.qkv` [B, T, 3D] and its output `blocks.N`; and `final_layer` [B, T, p·p·C].
-   * Between the ends of a `route`, T is the number of kept tokens.
+   * block; of block N (from 0) `blocks.N.attn.qkv` [B, T, 3D] and its output `blocks.N`; and `final_layer` [B, T, p·p·C]. With a class
+   * token T is one more, and it comes first; between the ends of a `route` T is the number of kept tokens.
    */
   protected run(
     x: Tensor,
     t: Tensor,
     labels: Tensor,
-    { project = false, route, observe }: ForwardOptions = {},
+    { project = false, classToken, route, observe }: ForwardOptions = {},
   ): TransformerOutput {
     return scope(() => {
       const modulation = this.#modulation(t, labels, observe)
       const { blocks } = this.#network
-      let hidden = this.#enter(x, modulation, observe)
+      let hidden = this.#enter(x, classToken, modulation, observe)
       let projections: readonly Tensor[] = []
       let all: Tensor | undefined
       blocks.forEach((block, index) => {
@@ -242,14 +277,13 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
           projections = this.#network.projectors.map((projector) => projector.forward(stream, this.grid))
         }
       })
-      return { prediction: this.#head(hidden.modulated, observe), projections }
+      return { ...this.#head(hidden.modulated, observe), projections }
     })
   }
 
   /** The tokens, and what the first block reads of them. */
-  #enter(x: Tensor, modulation: Tensor, observe?: Observe): Joined {
-    const { patchEmbed, positions } = this.#network
-    const tokens = patchEmbed.embed(x, positions.value)
+  #enter(x: Tensor, classToken: Tensor | undefined, modulation: Tensor, observe?: Observe): Joined {
+    const tokens = this.#tokensOf(x, classToken)
     observe?.('tokens', tokens)
     return this.#read(tokens, modulation, 0)
   }
@@ -258,6 +292,24 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
   #read(stream: Tensor, modulation: Tensor, index: number): Joined {
     const { dtype } = this.#network.blocks[0]!
     return { stream, modulated: layerNormModulate(stream, modulation, { ...entryModulation(index), dtype }) }
+  }
+
+  #tokensOf(x: Tensor, classToken: Tensor | undefined): Tensor {
+    const { patchEmbed, positions, classToken: own } = this.#network
+    const { hidden, classTokenWidth } = this.#config
+    if (!own) {
+      if (!classToken) return patchEmbed.embed(x, positions.value)
+      throw new TypeError('The model has no class token; make it with classTokenWidth, or give it none.')
+    }
+    if (!classToken) {
+      throw new TypeError(
+        `The model denoises a class token along (REG): give \`classToken\`, [${x.shape[0]}, ${classTokenWidth}], noised as the input is.`,
+      )
+    }
+    const patches = patchEmbed.embed(x, positions.value.view(hidden, [this.tokens, hidden]))
+    const tokens = own.entry.joined(classToken, positions.value.view(0, [1, hidden]), patches)
+    release(patches)
+    return tokens
   }
 
   /** The modulation [B, 6·depth + 2, D] of all blocks and the final layer from one product. */
@@ -284,12 +336,19 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
     return modulation
   }
 
-  #head(modulated: Tensor, observe?: Observe): Tensor {
+  #head(modulated: Tensor, observe?: Observe): Pick<TransformerOutput, 'prediction' | 'classToken'> {
     const { patch, inputSize } = this.#config
-    const patches = linear(modulated, this.#network.final, 'f32')
+    const { final, classToken: own } = this.#network
+    const classToken = own && linear(firstToken(modulated), own.final, 'f32')
+    // The class token's row is made too and left out here, where a copy of the others is narrowest.
+    const all = linear(modulated, final, 'f32')
     release(modulated)
-    observe?.('final_layer', patches)
+    observe?.('final_layer', all)
+    const patches = own ? dropTokens(all, 1) : all
     const [height, width] = inputSize
-    return unpatchify(patches, { channels: outputChannels(this.#config), height, width, patch })
+    return {
+      prediction: unpatchify(patches, { channels: outputChannels(this.#config), height, width, patch }),
+      classToken,
+    }
   }
 }

@@ -17,7 +17,8 @@ export interface TransformerKnowledge {
  * The configuration of the model that a state dict belongs to, from its names and shapes alone; the input is taken to be square.
  *
  * A head with the input's channels is a SiT's of REPA. One with twice as many is a DiT's or, the layouts being the same, an original
- * SiT's: `kind` tells which (infer-kind.ts finds out from the weights), and such a SiT's time runs as in its own code.
+ * SiT's: `kind` tells which (infer-kind.ts finds out from the weights), and such a SiT's time runs as in its own code. One with REG's
+ * layers has a class token.
  *
  * @throws {Error} naming what is missing where the tensors are no diffusion transformer's
  */
@@ -40,8 +41,9 @@ export function inferTransformerConfig(
   const [headRows] = shape('final_layer.linear.weight')
   const depth = count(/^blocks\.(\d+)\./)
   const encoders = count(/^projectors\.(\d+)\./)
+  const classTokenWidth = shapes.get('cls_projectors2.weight')?.[1]
   const isConv = shapes.has('projectors.0.projection_layer.weight')
-  const side = Math.sqrt(tokens!) * patch!
+  const side = Math.sqrt(classTokenWidth === undefined ? tokens! : tokens! - 1) * patch!
   const learnSigma = headRows === 2 * channels! * patch! * patch!
   const inferred = kind ?? (learnSigma ? 'DiT' : 'SiT')
   return parseConfiguration(
@@ -66,7 +68,7 @@ export function inferTransformerConfig(
       projectorWidth: encoders > 0 && !isConv ? shape('projectors.0.0.weight')[0]! : undefined,
       selfAlignment: shapes.has('ap_head.linear1.weight'),
       learnSigma,
-      ...(inferred === 'SiT' && { convention: convention ?? (learnSigma ? 'sit' : 'repa') }),
+      ...(inferred === 'SiT' && { convention: convention ?? (learnSigma ? 'sit' : 'repa'), classTokenWidth }),
     },
     what,
   )

@@ -32,6 +32,8 @@ export const sitConfigSchema = z
      * data at t = 1, its velocity pointing to the data.
      */
     convention: z.enum(['repa', 'sit']).default('repa'),
+    /** Width of the encoder's class token that is denoised along with the image (REG); left out: there is none. */
+    classTokenWidth: z.int().positive().optional(),
   })
   .superRefine(requireConsistent)
 
@@ -76,14 +78,14 @@ export class SiT extends DiffusionTransformer<SiTConfig> {
 
   /**
    * x [B, C, H, W], t [B] in [0, 1] (config.convention says which end is noise), labels i32 [B] → the velocity [B, C, H, W] by the
-   * model's time.
+   * model's time; and that of the class token, where the model has one and the options give it.
    */
   override forward(x: Tensor, t: Tensor, labels: Tensor, options: ForwardOptions = {}): TransformerOutput {
     const { channels, learnSigma } = this.config
     if (!learnSigma) return this.run(x, t, labels, options)
     return scope(() => {
-      const { prediction, projections } = this.run(x, t, labels, options)
-      return { prediction: resizeChannels(prediction, channels), projections }
+      const { prediction, ...rest } = this.run(x, t, labels, options)
+      return { prediction: resizeChannels(prediction, channels), ...rest }
     })
   }
 }

@@ -37,6 +37,8 @@ const settings = z.object(transformerSettings)
 export interface TransformerConfig extends z.output<typeof settings> {
   /** Whether the head makes twice the input's channels, the second half being about the variance (learn_sigma). */
   readonly learnSigma: boolean
+  /** Width of the class token that is denoised along (REG); left out: there is none. */
+  readonly classTokenWidth?: number | undefined
 }
 
 /** Adds an issue for every two settings that do not go together. */
@@ -53,5 +55,8 @@ export function requireConsistent(config: TransformerConfig, context: z.core.$Re
   }
   if (config.alignWidths.length > 0 && config.alignDepth > config.depth) {
     issue('alignDepth', `block ${config.alignDepth} does not exist in a model of ${config.depth} blocks`)
+  }
+  if (config.classTokenWidth !== undefined && config.projector === 'conv') {
+    issue('projector', 'conv reads the grid of tokens, and the class token stands in none; take mlp')
   }
 }

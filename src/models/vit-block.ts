@@ -17,7 +17,7 @@ export class LayerNorm {
   readonly #bias: Parameter
   readonly #epsilon: number
 
-  constructor(list: ParameterList, name: string, { hidden, epsilon }: VisionTransformerConfig) {
+  constructor(list: ParameterList, name: string, { hidden, epsilon }: { hidden: number; epsilon: number }) {
     this.#weight = list.declare(`${name}.weight`, [hidden], ones)
     this.#bias = list.declare(`${name}.bias`, [hidden], zeros)
     this.#epsilon = epsilon

@@ -280,6 +280,7 @@ describe('inferTransformerConfig', () => {
     {},
     { qkNorm: true },
     { alignWidths: [32, 24] },
+    { alignWidths: [32], classTokenWidth: 32 },
     { classes: 1 },
     { patch: 4, channels: 4 },
     // Widths that the division by `hidden` would round down by one.

@@ -1,12 +1,12 @@
 import { activation, activationBackward } from './activation.ts'
-import { type NdArray, reshape, scaled, sum, zeros } from './array.ts'
+import { fromValues, map, type NdArray, reshape, scaled, sum, zeros } from './array.ts'
 import { attention, attentionBackward } from './attention.ts'
 import { cosineAlignmentLoss, cosineAlignmentLossBackward } from './cosine-alignment-loss.ts'
 import { embedding, embeddingBackward } from './embedding.ts'
 import { gatedResidual, gatedResidualBackward } from './gated-residual.ts'
 import { gatherTokens } from './gather-tokens.ts'
 import { interpolant, type Path } from './interpolant.ts'
-import { layerNormModulate, layerNormModulateBackward } from './layer-norm.ts'
+import { layerNorm, layerNormBackward, layerNormModulate, layerNormModulateBackward } from './layer-norm.ts'
 import { linear, linearBackward } from './linear.ts'
 import { patchEmbed, patchEmbedBackward } from './patch-embed.ts'
 import { qkNorm, qkNormBackward } from './qk-norm.ts'
@@ -44,6 +44,15 @@ export interface SiTActivations {
   readonly finalNormed: NdArray
   /** Velocity, [B, C, H, W]. */
   readonly output: NdArray
+  /** REG's. */
+  readonly classToken: ClassTokenActivations | undefined
+}
+
+interface ClassTokenActivations {
+  readonly input: NdArray
+  readonly projected: NdArray
+  /** Its velocity, [B, Z]. */
+  readonly output: NdArray
 }
 
 interface BlockActivations {
@@ -70,13 +79,14 @@ interface ProjectorActivations {
 
 const FREQUENCIES = 256
 
-/** x [B, C, H, W], t [B], one label a sample (the null class is the table's last row). */
+/** x [B, C, H, W], t [B], one label a sample (the null class is the table's last row); of REG's model the noised class token [B, Z]. */
 export function sitForward(
   parameters: Parameters,
   config: SiTConfig,
   x: NdArray,
   t: NdArray,
   labels: readonly number[],
+  classToken?: NdArray,
 ): SiTActivations {
   const p = lookup(parameters)
   const affine = (name: string, input: NdArray, act?: 'silu' | 'gelu-tanh') =>
@@ -87,8 +97,18 @@ export function sitForward(
   const c = sum(affine('t_embedder.mlp.2', tHidden), embedding(labels, p('y_embedder.embedding_table.weight')))
   const siluC = activation(c, 'silu')
 
-  const pos = p('pos_embed')
-  let tokens = patchEmbed(x, p('x_embedder.proj.weight'), p('x_embedder.proj.bias'), reshape(pos, pos.shape.slice(1)))
+  const all = p('pos_embed')
+  const pos = reshape(all, all.shape.slice(1))
+  const patchPos = classToken ? rowsFrom(pos, 1) : pos
+  let tokens = patchEmbed(x, p('x_embedder.proj.weight'), p('x_embedder.proj.bias'), patchPos)
+  const projected = classToken && affine('cls_projectors2', classToken)
+  if (projected) {
+    const normed = layerNorm(projected, p('wg_norm.weight'), p('wg_norm.bias'), 1e-6)
+    tokens = withFirst(
+      map(normed, (value, i) => value + pos.data[i % pos.shape[1]]),
+      tokens,
+    )
+  }
   const [batch, , width] = tokens.shape
   const { route } = config
   let whole = tokens
@@ -140,7 +160,8 @@ export function sitForward(
 
   const finalModulation = reshape(affine('final_layer.adaLN_modulation.1', siluC), [batch, 2, width])
   const finalNormed = layerNormModulate(tokens, finalModulation, FINAL)
-  const output = unpatchify(affine('final_layer.linear', finalNormed), patchGrid(config, x))
+  const patches = classToken ? split(finalNormed).rest : finalNormed
+  const output = unpatchify(affine('final_layer.linear', patches), patchGrid(config, x))
   return {
     tFrequencies,
     tHidden,
@@ -152,6 +173,10 @@ export function sitForward(
     finalModulation,
     finalNormed,
     output,
+    classToken:
+      classToken && projected
+        ? { input: classToken, projected, output: affine('final_layer.linear_cls', split(finalNormed).first) }
+        : undefined,
   }
 }
 
@@ -164,6 +189,7 @@ export function sitBackward(
   saved: SiTActivations,
   dOutput: NdArray,
   dZ: readonly NdArray[],
+  dClassToken?: NdArray,
 ): Map<string, NdArray> {
   const p = lookup(parameters)
   const gradients = new Map<string, NdArray>()
@@ -180,7 +206,17 @@ export function sitBackward(
   }
 
   const dTokensOut = unpatchifyInverse(dOutput, patchGrid(config, x))
-  const dFinalNormed = affineBackward('final_layer.linear', dTokensOut, saved.finalNormed)
+  const token = saved.classToken && dClassToken ? saved.classToken : undefined
+  let dFinalNormed: NdArray
+  if (token) {
+    const { first, rest } = split(saved.finalNormed)
+    dFinalNormed = withFirst(
+      affineBackward('final_layer.linear_cls', dClassToken!, first),
+      affineBackward('final_layer.linear', dTokensOut, rest),
+    )
+  } else {
+    dFinalNormed = affineBackward('final_layer.linear', dTokensOut, saved.finalNormed)
+  }
   const final = layerNormModulateBackward(dFinalNormed, saved.finalInput, saved.finalModulation, FINAL)
   modulationBackward('final_layer.adaLN_modulation.1', final.dModulation)
 
@@ -221,6 +257,13 @@ export function sitBackward(
     )
   }
 
+  if (token) {
+    const { first, rest } = split(dTokens)
+    const norm = layerNormBackward(first, token.projected, p('wg_norm.weight'), 1e-6)
+    gradients.set('wg_norm.weight', norm.dWeight).set('wg_norm.bias', norm.dBias)
+    affineBackward('cls_projectors2', norm.dx, token.input)
+    dTokens = rest
+  }
   const patches = patchEmbedBackward(dTokens, x, p('x_embedder.proj.weight'))
   gradients.set('x_embedder.proj.weight', patches.dWeight).set('x_embedder.proj.bias', patches.dBias)
 
@@ -238,11 +281,16 @@ export interface RepaBatch {
   readonly noise: NdArray
   readonly t: NdArray
   readonly labels: readonly number[]
-  /** Encoder features by projector, [B, T, Z_k]. */
+  /** Encoder features by projector, [B, T, Z_k]; of REG with the class token's first. */
   readonly targets: readonly NdArray[]
+  /** REG's: what the class token's noise is, [B, Z_0], and the weight of its loss. */
+  readonly classToken?: { readonly noise: NdArray; readonly weight: number }
 }
 
-/** REPA's objective, mean denoising loss + projCoeff * mean over encoders of the alignment, with all gradients. */
+/**
+ * REPA's objective, mean denoising loss + projCoeff * mean over encoders of the alignment, with all gradients; of REG with the weighted mean
+ * loss of the class token.
+ */
 export function repaLoss(
   parameters: Parameters,
   config: SiTConfig,
@@ -254,12 +302,17 @@ export function repaLoss(
   activations: SiTActivations
   denoising: NdArray
   projection: number
+  classToken: NdArray | undefined
   total: number
   gradients: Map<string, NdArray>
 } {
   const { xt, target } = interpolant(batch.images, batch.noise, batch.t, path)
-  const activations = sitForward(parameters, config, xt, batch.t, batch.labels)
+  const token = batch.classToken && interpolant(split(batch.targets[0]).first, batch.classToken.noise, batch.t, path)
+  const activations = sitForward(parameters, config, xt, batch.t, batch.labels, token?.xt)
   const velocity = velocityLoss(activations.output, target)
+  const predicted = activations.classToken?.output
+  const tokenLoss = token && predicted && velocityLoss(predicted, token.target)
+  const tokenWeight = batch.classToken?.weight ?? 0
   const encoders = activations.projectors.length
   let projection = 0
   const dZ: NdArray[] = []
@@ -273,8 +326,12 @@ export function repaLoss(
     activations,
     denoising: velocity.perSample,
     projection,
-    total: velocity.loss + projCoeff * projection,
-    gradients: sitBackward(parameters, config, xt, batch.labels, activations, dOutput, dZ),
+    classToken: tokenLoss?.perSample,
+    total: velocity.loss + projCoeff * projection + tokenWeight * (tokenLoss?.loss ?? 0),
+    gradients: sitBackward(
+      ...([parameters, config, xt, batch.labels, activations, dOutput, dZ] as const),
+      token && predicted && velocityLossBackward(predicted, token.target, tokenWeight),
+    ),
   }
 }
 
@@ -282,6 +339,36 @@ export function repaLoss(
 const MSA = { shift: 0, scale: 1, gate: 2 }
 const MLP = { shift: 3, scale: 4, gate: 5 }
 const FINAL = { shift: 0, scale: 1 }
+
+/** Rows of a matrix from one on. */
+function rowsFrom(a: NdArray, first: number): NdArray {
+  const [rows, columns] = a.shape
+  return fromValues([rows - first, columns], a.data.subarray(first * columns))
+}
+
+/** [first | rest]: a token [B, D] before tokens [B, N, D]. */
+function withFirst(first: NdArray, rest: NdArray): NdArray {
+  const [batch, tokens, width] = rest.shape
+  const out = zeros([batch, tokens + 1, width])
+  for (let b = 0; b < batch; b++) {
+    out.data.set(first.data.subarray(b * width, (b + 1) * width), b * (tokens + 1) * width)
+    out.data.set(rest.data.subarray(b * tokens * width, (b + 1) * tokens * width), (b * (tokens + 1) + 1) * width)
+  }
+  return out
+}
+
+/** The reverse. */
+function split(x: NdArray): { first: NdArray; rest: NdArray } {
+  const [batch, tokens, width] = x.shape
+  const first = zeros([batch, width])
+  const rest = zeros([batch, tokens - 1, width])
+  for (let b = 0; b < batch; b++) {
+    const sample = x.data.subarray(b * tokens * width, (b + 1) * tokens * width)
+    first.data.set(sample.subarray(0, width), b * width)
+    rest.data.set(sample.subarray(width), b * (tokens - 1) * width)
+  }
+  return { first, rest }
+}
 
 function lookup(parameters: Parameters): (name: string) => NdArray {
   return (name) => {
