@@ -23,14 +23,20 @@ export class AverageFeatures implements Disposable {
     this.#width = values.length / (grid[0] * grid[1])
   }
 
-  /** Features f32 [B, rows · columns, D] without the average. Of another grid's, the mean over all places is taken off. */
-  takenOff(features: Tensor, grid: Grid): Tensor {
-    const key = `${features.device} ${grid.join(' x ')}`
+  /**
+   * Features f32 [B, rows · columns, D] without the average. Of another grid's, the mean over all places is taken off. A class token before
+   * them stays as it is.
+   */
+  takenOff(features: Tensor, grid: Grid, { classToken = false }: { classToken?: boolean } = {}): Tensor {
+    const before = classToken ? 1 : 0
+    const key = `${features.device} ${before} + ${grid.join(' x ')}`
     let table = this.#tables.get(key)
     if (!table) {
       const isOwn = grid[0] === this.#grid[0] && grid[1] === this.#grid[1]
       const rows = isOwn ? this.#values : this.#meanOfPlaces(grid[0] * grid[1])
-      table = keep(Tensor.from(rows, [grid[0] * grid[1], this.#width], features.device))
+      const all = new Float32Array(before * this.#width + rows.length)
+      all.set(rows, before * this.#width)
+      table = keep(Tensor.from(all, [before + grid[0] * grid[1], this.#width], features.device))
       this.#tables.set(key, table)
     }
     return prependTokens(features, { positions: table })

@@ -11,8 +11,18 @@ export interface Encoder extends Disposable {
   readonly grid?: readonly [rows: number, columns: number] | undefined
   /** Lets it compute in another dtype from now on, as the reference runs encoders under autocast. Without it: always in f32. */
   computeIn?(dtype: ComputeDType): void
+  /** Whether `features` can give its class token too, behind its final norm: what REG denoises. Without it: it cannot. */
+  readonly hasClassToken?: boolean
   /** Throws, in a sentence, where it has no features for a grid of this size. Without it: it has them for any. */
   requireGrid?(grid: readonly [rows: number, columns: number]): void
-  /** RGB images u8 [B, 3, H, W] → one feature for every cell of a grid [rows, columns], row-major: [B, rows·columns, width]. */
-  features(images: Tensor, grid: readonly [rows: number, columns: number]): Tensor
+  /**
+   * RGB images u8 [B, 3, H, W] → one feature for every cell of a grid [rows, columns], row-major: [B, rows·columns, width]; with
+   * `classToken` that before them, [B, 1 + rows·columns, width].
+   */
+  features(images: Tensor, grid: readonly [rows: number, columns: number], options?: FeatureOptions): Tensor
+}
+
+export interface FeatureOptions {
+  /** Default false. Only of an encoder that has one. */
+  readonly classToken?: boolean
 }

@@ -16,7 +16,7 @@ import { toFloat32 } from '../tensor/host-tensor.ts'
 import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { AverageFeatures } from './average-features.ts'
-import type { Encoder } from './encoder.ts'
+import type { Encoder, FeatureOptions } from './encoder.ts'
 import type { EncoderFamily, Resampling } from './encoder-family.ts'
 import { normalizedInput } from './preprocessing.ts'
 import { AVERAGE_FEATURES, encoderStatement } from './stated-encoder.ts'
@@ -38,7 +38,7 @@ const LARGEST_GRID = 16
 /** What of a family the features depend on. */
 type Preprocessing = Pick<EncoderFamily, 'statistics' | 'resampling' | 'largeGrids'>
 
-/** A frozen vision transformer as REPA's teacher: its patch tokens. */
+/** A frozen vision transformer as REPA's teacher: its patch tokens, and for REG its class token. */
 export class VisionEncoder implements Encoder {
   readonly name: VisionEncoderName
   readonly model: VisionTransformer
@@ -62,6 +62,12 @@ export class VisionEncoder implements Encoder {
     return this.name === 'vit' ? [imageSize / patch, imageSize / patch] : undefined
   }
 
+  /** Without the final norm a class token has a scale of its own, and REG's noise is of scale 1. */
+  get hasClassToken(): boolean {
+    const { classToken, finalNorm } = this.model.config
+    return classToken && finalNorm
+  }
+
   computeIn(dtype: ComputeDType): void {
     this.model.computeIn(dtype)
   }
@@ -77,15 +83,15 @@ export class VisionEncoder implements Encoder {
   }
 
   /** Images become grid · patch pixels: 256 with a grid of 16 x 16 and a patch of 14 become 224, 512 with 32 x 32 become 448. */
-  features(images: Tensor, grid: readonly [number, number]): Tensor {
+  features(images: Tensor, grid: readonly [number, number], { classToken = false }: FeatureOptions = {}): Tensor {
     this.requireGrid(grid)
     const { patch } = this.model.config
     const { statistics, resampling = REPA_RESAMPLING } = this.#family
     return scope(() => {
       const size = [grid[0] * patch, grid[1] * patch] as const
       const input = normalizedInput(images, size, statistics, { antialias: resampling.imageAntialias })
-      const features = this.model.patchFeatures(input, { interpolation: resampling.positions })
-      return this.#average?.takenOff(features, grid) ?? features
+      const features = this.model.patchFeatures(input, { interpolation: resampling.positions, classToken })
+      return this.#average?.takenOff(features, grid, { classToken }) ?? features
     })
   }
 

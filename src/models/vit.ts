@@ -6,7 +6,8 @@
 import { ParameterList, type StateEntry } from '../nn/parameter-list.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
-import { dropTokens, takeTokens } from '../tensor/ops/tokens.ts'
+import { resizeChannels } from '../tensor/ops/diffusion.ts'
+import { dropTokens, joinTokens, takeTokens } from '../tensor/ops/tokens.ts'
 import { release, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { Model } from './model.ts'
@@ -91,15 +92,21 @@ export class VisionTransformer extends Model {
     })
   }
 
-  /** The patch tokens of `forward` alone, [B, T, D], row-major. */
-  patchFeatures(image: Tensor, options: ForwardOptions = {}): Tensor {
+  /** The patch tokens of `forward` alone, [B, T, D], row-major; with `classToken` that before them, [B, 1 + T, D]. */
+  patchFeatures(
+    image: Tensor,
+    { classToken = false, ...options }: ForwardOptions & { classToken?: boolean } = {},
+  ): Tensor {
+    if (classToken && !this.config.classToken) throw new TypeError('patchFeatures: the model has no class token.')
     return scope(() => {
       const hidden = this.#encode(image, options)
       const prefix = prefixTokens(this.config)
-      if (prefix === 0) return this.#network.normed(hidden)
+      const before = classToken ? 1 : 0
+      if (prefix === before) return this.#network.normed(hidden)
       const patches = dropTokens(hidden, prefix)
+      const tokens = classToken ? joinTokens(resizeChannels(hidden, 1), patches) : patches
       release(hidden)
-      return this.#network.normed(patches)
+      return this.#network.normed(tokens)
     })
   }
 

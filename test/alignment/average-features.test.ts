@@ -17,4 +17,14 @@ describe('the average image’s features', () => {
       expect([...(await left.data())]).toEqual(expected)
     }
   })
+
+  test('a class token before them stays as it is', async () => {
+    using average = new AverageFeatures(values, [1, 2])
+    for (const classToken of [true, false, true]) {
+      using left = scope(() =>
+        average.takenOff(Tensor.full([1, classToken ? 3 : 2, 2], 10, 'cpu'), [1, 2], { classToken }),
+      )
+      expect([...(await left.data())]).toEqual([...(classToken ? [10, 10] : []), 9.5, 9, 8.5, 6])
+    }
+  })
 })

@@ -444,6 +444,12 @@ describe('grids', () => {
       using features = encoder.features(images, grid)
       expect(features.shape).toEqual([1, grid[0] * grid[1], 16])
     }
+    // Behind a final norm: MAE and CLIP are taken without, I-JEPA and SigLIP have no such token.
+    expect(encoder.hasClassToken).toBe(/^(dinov2|dinov2reg|dinov1|mocov3)-/.test(name))
+    if (encoder.hasClassToken) {
+      using tokens = encoder.features(images, [3, 3], { classToken: true })
+      expect(tokens.shape).toEqual([1, 10, 16])
+    }
     const large = () => encoder.features(images, [32, 32])
     if (/^(dinov2|siglip)-/.test(name)) {
       using features = large()

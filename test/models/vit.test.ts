@@ -10,6 +10,7 @@ import { DINOV2_PRESETS } from '../../src/models/vit-presets.ts'
 import { openWeights } from '../../src/models/weights-file.ts'
 import { memoryStats } from '../../src/tensor/device.ts'
 import type { HostTensor } from '../../src/tensor/host-tensor.ts'
+import { joinTokens } from '../../src/tensor/ops/tokens.ts'
 import { Parameter } from '../../src/tensor/parameter.ts'
 import { scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
@@ -135,6 +136,13 @@ describe.skipIf(!goldenDirectory)('DINOv2 agrees with the reference PyTorch code
 
     using patches = model.patchFeatures(x)
     expect(await patches.data()).toEqual(await output.patchTokens.data())
+    using all = model.patchFeatures(x, { classToken: true })
+    using joined = scope(() => {
+      const { clsToken, patchTokens } = output
+      return joinTokens(clsToken!.reshape([clsToken!.shape[0]!, 1, model.config.hidden]), patchTokens)
+    })
+    expect(all.shape).toEqual(joined.shape)
+    expect(await all.data()).toEqual(await joined.data())
     for (const tensor of Object.values(output)) tensor?.dispose()
   })
 
