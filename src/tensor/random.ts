@@ -15,6 +15,9 @@ export const RANDOM_STREAMS = {
   sampleLabels: 6,
   sdeNoise: 7,
   teacherTimes: 8,
+  classTokenNoise: 9,
+  sampleClassToken: 10,
+  sdeClassToken: 11,
   keptTokens: 12,
 } as const
 

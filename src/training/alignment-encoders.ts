@@ -8,6 +8,9 @@ import type { Device } from '../tensor/device.ts'
 import { type AlignmentEncoder, isCached } from './cached-encoder.ts'
 import type { TrainingConfiguration } from './configuration.ts'
 
+/** What decides whether cached features will do. */
+type AlignedConfiguration = Pick<TrainingConfiguration, 'encoders' | 'model' | 'classTokenWeight'>
+
 export interface OpenEncodersOptions {
   readonly device: Device
   /** Is told, in a sentence, where an encoder runs although its features are cached, and why. */
@@ -16,13 +19,13 @@ export interface OpenEncodersOptions {
 
 /**
  * Opens the encoders of a configuration, for the caller to dispose of by `disposeEncoders`. One whose features the data set has is
- * not loaded: where its file is named it must be the one that the features were made with, and their grid must be the model's;
- * otherwise the encoder runs, and `notice` is told why.
+ * not loaded: where its file is named it must be the one that the features were made with, their grid must be the model's, and no class
+ * token must be asked for; otherwise the encoder runs, and `notice` is told why.
  *
  * @throws what `loadEncoder` throws; {Error} where no file is named and the features do not fit the model
  */
 export async function openEncoders(
-  configuration: Pick<TrainingConfiguration, 'encoders' | 'model'>,
+  configuration: AlignedConfiguration,
   data: Dataset,
   { device, notice }: OpenEncodersOptions,
 ): Promise<AlignmentEncoder[]> {
@@ -59,7 +62,7 @@ export async function disposeEncoders(encoders: readonly AlignmentEncoder[]): Pr
  * @throws {Error} where no file is named and the features do not fit the model
  */
 export async function encodersWithFeatures(
-  configuration: Pick<TrainingConfiguration, 'encoders' | 'model'>,
+  configuration: AlignedConfiguration,
   data: Dataset,
   notice: (sentence: string) => void,
 ): Promise<string[]> {
@@ -87,13 +90,16 @@ interface FeatureCheck {
 /** An encoder's features in the data set, where they are what the encoder would give for this model; undefined where it must run. */
 async function usableFeatures(
   { name, file }: TrainingConfiguration['encoders'][number],
-  configuration: Pick<TrainingConfiguration, 'model'>,
+  configuration: Omit<AlignedConfiguration, 'encoders'>,
   data: Dataset,
   { notice, digest }: FeatureCheck,
 ): Promise<FeatureSettings | undefined> {
   const settings = data.features.find(({ encoder }) => encoder === name)
   if (!settings) return undefined
-  const obstacle = await obstacleOf(settings, file, gridOf(configuration, data), digest)
+  const obstacle =
+    configuration.classTokenWeight > 0
+      ? 'have no class token, which classTokenWeight denoises'
+      : await obstacleOf(settings, file, gridOf(configuration, data), digest)
   if (obstacle === undefined) return settings
   const sentence = `The features of ${name} in '${data.path}' ${obstacle}`
   if (file === undefined && settings.weights !== undefined) {

@@ -50,7 +50,7 @@ export function alignmentOf(
   configuration: TrainingConfiguration,
   encoders: readonly AlignmentEncoder[],
   depth: number,
-): Pick<TrainerOptions, 'align' | 'selfAlign' | 'alignSchedule' | 'disperse' | 'contrast' | 'route'> {
+): Pick<TrainerOptions, 'align' | 'selfAlign' | 'alignSchedule' | 'disperse' | 'contrast' | 'route' | 'classToken'> {
   const { alignLoss, alignTemperature, alignWeight, alignUntil, alignDecay, alignSpatialNorm, projector } =
     configuration
   const { dispersiveWeight, dispersiveTemperature, dispersiveDepth, contrastiveWeight } = configuration
@@ -70,6 +70,7 @@ export function alignmentOf(
         spatialNorm: alignSpatialNorm,
       },
     }),
+    ...(configuration.classTokenWeight > 0 && { classToken: { weight: configuration.classTokenWeight } }),
     ...(dispersiveWeight > 0 && {
       disperse: {
         weight: dispersiveWeight,

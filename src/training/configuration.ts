@@ -112,6 +112,8 @@ export const trainingSchema = z.strictObject({
   routeFrom: positive.optional(),
   /** Last block that they go past. Default: the last but three. */
   routeTo: positive.optional(),
+  /** Of the loss of an encoder's class token that is denoised along with the image (REG); 0: there is none. */
+  classTokenWeight: z.number().min(0).default(0),
   path: z.enum(['linear', 'cosine']).default('linear'),
   weighting: z.enum(['uniform', 'lognormal']).default('uniform'),
   /** Takes each image's mirror image in its place with probability ½. Default: where the data were prepared for it. */

@@ -14,6 +14,7 @@ const REPLACEABLE = [
   { what: 'projectors', pattern: /^projectors\./ },
   { what: 'label table', pattern: /^y_embedder\.embedding_table\.weight$/ },
   { what: 'position table', pattern: /^pos_embed$/ },
+  { what: "class token's layers", pattern: /^(cls_projectors2|wg_norm|final_layer\.linear_cls)\./ },
 ] as const
 
 const WEIGHTS_KEYS = ['ema', 'model', 'state_dict']
@@ -36,8 +37,8 @@ export async function modelOfWeights(
 }
 
 /**
- * Loads weights and EMA of a model from the weights at `path`. Projectors, the label table and the position table may be other
- * than the model's: those keep the values that they begin with, and `notice` is told.
+ * Loads weights and EMA of a model from the weights at `path`. Projectors, the label table, the position table and a class token's layers
+ * may be other than the model's: those keep the values that they begin with, and `notice` is told.
  *
  * @throws {Error} that lists what else is missing, surplus or misshapen
  */

@@ -35,6 +35,14 @@ export interface TrainingBatch {
   readonly negatives?: Tensor
   /** Past some of the blocks. What is aligned inside of it is aligned for the kept tokens alone. */
   readonly route?: TokenRoute | undefined
+  /** Where a class token is denoised along. */
+  readonly classToken?: ClassToken | undefined
+}
+
+/** An encoder's class token of each image, and the noise that it gets, N(0, 1): [B, z] each. */
+export interface ClassToken {
+  readonly clean: Tensor
+  readonly noise: Tensor
 }
 
 /** What a kind of model learns: SiT a velocity (sit-objective.ts), DiT noise and variance (dit-objective.ts). */
@@ -50,6 +58,19 @@ export interface Objective extends Disposable {
   velocities?(batch: Pick<TrainingBatch, 'latents' | 'noise' | 't'>): Tensor
   /** Noises a batch. Enqueues only work that depends on the batch's tensors, so that a step can be captured. */
   noised(batch: Pick<TrainingBatch, 'latents' | 'noise' | 't'>): Noised
+  /** Noises class tokens as the latents of the same times. Left out where the kind of model denoises none. */
+  noisedClassToken?(token: ClassToken, t: Tensor): NoisedClassToken
+}
+
+/** Noised class tokens. */
+export interface NoisedClassToken {
+  /** What the model is shown, [B, z]. */
+  readonly input: Tensor
+  /**
+   * Per sample, the mean squared error of the velocity [B, z]: [B]. While a tape records, also seeds its backward pass with the gradient
+   * of `weight` times its mean, multiplied by the loss scale of `scaling`.
+   */
+  loss(prediction: Tensor, weight: number, scaling?: Tensor): Tensor
 }
 
 /** A noised batch. */
@@ -82,6 +103,8 @@ export interface Losses extends DenoisingLosses {
   readonly dispersive?: Tensor | undefined
   /** The mean squared distance from the negatives, [B]; undefined where flows are not contrasted. */
   readonly contrastive?: Tensor | undefined
+  /** Per sample [B]; undefined where no class token is denoised. */
+  readonly classToken?: Tensor | undefined
 }
 
 export interface PassOptions {
@@ -95,6 +118,8 @@ export interface PassOptions {
   readonly dispersive?: Dispersive
   /** Of the distance from the batch's negatives, which is subtracted. Default 0. */
   readonly contrastiveWeight?: number
+  /** Weight of the class token's loss, where the batch has one. Default 0. */
+  readonly classTokenWeight?: number
   /** An optimizer's state (`AdamW.scaling`), by whose loss scale all gradients are multiplied. */
   readonly scaling?: Tensor
   /** Add to the gradients of an earlier pass. */
@@ -112,7 +137,7 @@ export interface PassOptions {
  * weight; and its gradients. The caller disposes the losses.
  */
 export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatch, options: PassOptions): Losses {
-  const { objective, alignWeight, scaling, observe, dispersive, contrastiveWeight = 0 } = options
+  const { objective, alignWeight, scaling, observe, dispersive, contrastiveWeight = 0, classTokenWeight = 0 } = options
   const { negatives, route } = batch
   const selfAlignment = batch.teacher && options.selfAlignment
   /** Of the tokens that leave block `depth`. */
@@ -123,12 +148,14 @@ export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatc
     const targets = batch.targets.map((features) => leaving(features, model.config.alignDepth))
     const teacher = selfAlignment && leaving(batch.teacher!, selfAlignment.depth)
     observe?.('input', noised.input)
+    const token = batch.classToken && objective.noisedClassToken!(batch.classToken, batch.t)
     using tape = new Tape(options)
     const losses = tape.record((): Losses => {
       const project = targets.length > 0
       const hidden = new Map<string, Tensor>()
-      const { prediction, projections } = model.forward(noised.input, noised.t, batch.labels, {
+      const { prediction, projections, classToken } = model.forward(noised.input, noised.t, batch.labels, {
         project,
+        classToken: token?.input,
         route,
         ...((selfAlignment || dispersive) && { observe: (name, tensor) => hidden.set(name, tensor) }),
       })
@@ -145,6 +172,7 @@ export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatc
           selfAlignmentLoss(model, after(selfAlignment.depth), teacher!, selfAlignment.weight, scaling),
         dispersive: dispersive && dispersiveLoss(after(dispersive.depth), dispersive, scaling),
         contrastive: negatives && contrastiveLoss(prediction, negatives, contrastiveWeight, scaling),
+        classToken: token?.loss(classToken!, classTokenWeight, scaling),
       }
     })
     tape.backward(model.arena.parameters).dispose()

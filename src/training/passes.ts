@@ -24,6 +24,8 @@ export type StepInputs = {
   readonly keptPlaces: Tensor | undefined
   /** Places i32 in the whole batch, of all processes; undefined where flows are not contrasted. */
   readonly negatives: Tensor | undefined
+  /** Undefined where no class token is denoised. */
+  readonly classTokenNoise: Tensor | undefined
 }
 
 /** Means over the batch, one number (f32) each. */
@@ -34,6 +36,7 @@ export type StepLosses = {
   readonly selfAlignment: Tensor | undefined
   readonly dispersive: Tensor | undefined
   readonly contrastive: Tensor | undefined
+  readonly classToken: Tensor | undefined
 }
 
 /** The samples of pass `pass`, from 0, of `passes`: views, with everything that was drawn for them in the whole batch. */

@@ -4,7 +4,8 @@ import type { Dataset } from '../data/dataset.ts'
 import { ALONE } from '../distributed/world.ts'
 import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import { isInside, keptTokens } from '../models/token-route.ts'
-import type { AnyTransformerConfig } from '../models/transformer-kinds.ts'
+import type { AnyTransformer, AnyTransformerConfig } from '../models/transformer-kinds.ts'
+import { isCached } from './cached-encoder.ts'
 import type { TrainerOptions } from './trainer-options.ts'
 
 /** What tensors of the right shapes do not show. Throws where the checkpoint's model computed otherwise with them. */
@@ -88,6 +89,43 @@ export function requireRoute(
   }
 }
 
+/** Throws where a class token is to be denoised along, and the model, the encoders or other settings do not go with that. */
+export function requireClassToken(
+  { config }: AnyTransformer,
+  { classToken, align, alignSchedule = {}, selfAlign, route }: TrainerOptions,
+): void {
+  if (!classToken) return
+  const encoders = align ? [align.encoder].flat() : []
+  const cached = encoders.find(isCached)
+  const without = encoders.find((encoder) => !isCached(encoder) && !encoder.hasClassToken)
+  const obstacle = (
+    [
+      [config.kind !== 'SiT', `its velocity is learnt by a SiT, and the model is a ${config.kind}`],
+      [encoders.length === 0, "it is an encoder's, and there is none"],
+      [cached, `the cached features of ${cached?.name} have none; let the encoder run`],
+      [
+        without,
+        `the encoder ${without?.name} has none behind a final norm; take DINOv2, DINO, MoCo v3, or vit of repa pretrain-encoder`,
+      ],
+      [
+        route,
+        'the tokens that go past some blocks are drawn among those of a grid, in which it has no place; leave one out',
+      ],
+      [selfAlign, 'self-alignment shows the averaged model no class token; leave one of the two out'],
+      [align?.projector === 'conv', 'the projector conv reads the grid of tokens, in which it has no place; take mlp'],
+      [
+        align?.spatialNorm !== undefined,
+        'spatialNorm is over the tokens of a grid, in which it has no place; leave one out',
+      ],
+      [
+        alignSchedule.until !== undefined,
+        'the encoder that it comes from would not run after the alignment; leave alignUntil out',
+      ],
+    ] as const
+  ).find(([holds]) => holds)?.[1]
+  if (obstacle !== undefined) throw new RangeError(`A class token cannot be denoised along (REG): ${obstacle}.`)
+}
+
 /** How a batch is cut: among processes, and what each has of it into passes. */
 interface Cut {
   readonly batch: number
@@ -114,7 +152,7 @@ export function requireEqualParts(cut: Cut): void {
 
 /** Throws where a batch cannot be cut as it is to be, or a loss would see another batch for it. */
 export function requireIndependentPasses(
-  { tokens }: DiffusionTransformer,
+  { sequenceTokens }: DiffusionTransformer,
   {
     batch,
     accumulate = 1,
@@ -133,7 +171,7 @@ export function requireIndependentPasses(
         'leave one of the two out.',
     )
   }
-  const group = contrastedImages(tokens)
+  const group = contrastedImages(sequenceTokens)
   if (align?.loss === 'nt-xent' && (batch / passes) % group !== 0) {
     throw new RangeError(
       `NT-Xent contrasts groups of ${group} images, and ${cutOf(cut)} would make passes of ${batch / passes}, which cuts groups; ` +

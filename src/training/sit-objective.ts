@@ -7,7 +7,7 @@ import { velocityLoss } from '../tensor/ops/loss.ts'
 import { fillUniform, type RandomKey, randomTimesteps } from '../tensor/random.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import type { Noised, Objective, TrainingBatch } from './objective.ts'
+import type { ClassToken, Noised, NoisedClassToken, Objective, TrainingBatch } from './objective.ts'
 
 export interface SiTObjectiveOptions {
   /** Default: linear. */
@@ -43,21 +43,28 @@ export class SiTObjective implements Objective {
   }
 
   noised({ latents, noise, t }: Pick<TrainingBatch, 'latents' | 'noise' | 't'>): Noised {
-    const { interpolated, velocity } = interpolant(latents, noise, t, this.#path)
-    const target = this.#byTheModelsTime(velocity)
+    const { input, velocity } = this.#between(latents, noise, t)
     return {
-      input: interpolated,
+      input,
       t: this.#convention === 'repa' ? t : oneMinus(t),
-      losses: (prediction, scaling) => ({ denoising: velocityLoss(prediction, target, 1, scaling) }),
+      losses: (prediction, scaling) => ({ denoising: velocityLoss(prediction, velocity, 1, scaling) }),
     }
   }
 
   velocities({ latents, noise, t }: Pick<TrainingBatch, 'latents' | 'noise' | 't'>): Tensor {
-    return scope(() => this.#byTheModelsTime(interpolant(latents, noise, t, this.#path).velocity))
+    return scope(() => this.#between(latents, noise, t).velocity)
   }
 
-  #byTheModelsTime(velocity: Tensor): Tensor {
-    return this.#convention === 'repa' ? velocity : scale(velocity, -1)
+  /** REG's, as its code has it: the same path, times and velocity. */
+  noisedClassToken({ clean, noise }: ClassToken, t: Tensor): NoisedClassToken {
+    const { input, velocity } = this.#between(clean, noise, t)
+    return { input, loss: (prediction, weight, scaling) => velocityLoss(prediction, velocity, weight, scaling) }
+  }
+
+  /** On the way from data to noise at t: what the model is shown, and the velocity by its time. */
+  #between(data: Tensor, noise: Tensor, t: Tensor): { readonly input: Tensor; readonly velocity: Tensor } {
+    const { interpolated, velocity } = interpolant(data, noise, t, this.#path)
+    return { input: interpolated, velocity: this.#convention === 'repa' ? velocity : scale(velocity, -1) }
   }
 
   [Symbol.dispose](): void {}

@@ -12,6 +12,7 @@ import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { samplePosterior } from '../tensor/ops/interpolant.ts'
 import { mean } from '../tensor/ops/loss.ts'
+import { firstToken } from '../tensor/ops/tokens.ts'
 import type { Parameter } from '../tensor/parameter.ts'
 import { dropLabels, type RandomKey, randomNormal, randomTokens } from '../tensor/random.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
@@ -46,6 +47,8 @@ export class StepComputation {
   readonly #disperse: Dispersive | undefined
   readonly #contrast: ContrastiveFlow | undefined
   readonly #route: TokenRouting | undefined
+  /** Of the loss of the class token that is denoised along; undefined: there is none. */
+  readonly #classTokenWeight: number | undefined
 
   constructor(options: TrainerOptions, objective: Objective, optimizer: AdamW) {
     const { model, data, batch, align } = options
@@ -67,6 +70,7 @@ export class StepComputation {
     this.#disperse = options.disperse
     this.#contrast = options.contrast
     this.#route = options.route
+    this.#classTokenWeight = options.classToken?.weight
   }
 
   /** Whether an encoder has to see the images while there is alignment. */
@@ -87,6 +91,7 @@ export class StepComputation {
       selfAlign: this.#selfAlign && factor * this.#selfAlign.weight,
       dispersive: this.#disperse?.weight,
       contrastive: this.#contrast?.weight,
+      classToken: this.#classTokenWeight,
     }
   }
 
@@ -123,6 +128,10 @@ export class StepComputation {
       negatives:
         this.#contrast &&
         Tensor.from(drawNegatives(this.#batch, seed, step).subarray(firstSample, firstSample + batch), [batch], device),
+      classTokenNoise:
+        this.#classTokenWeight === undefined
+          ? undefined
+          : randomNormal([batch, this.#encoders[0]!.width], key('classTokenNoise'), device),
       ...Object.fromEntries(
         (isAligning ? this.cachedEncoders : []).map(({ width }, k) => {
           const features = samples.features[k]!
@@ -153,9 +162,10 @@ export class StepComputation {
     isAligning: boolean,
     pass: number,
   ): StepLosses {
-    const { labels, t, teacherT, noise, negativeVelocities, keptIds, keptPlaces } = inputs
+    const { labels, t, teacherT, noise, negativeVelocities, keptIds, keptPlaces, classTokenNoise } = inputs
     const latents = this.#latents(inputs)
     const { align = 0, selfAlign = 0 } = this.weightsAt(step)
+    const targets = isAligning ? this.#targets(inputs) : []
     const losses = forwardBackward(
       this.#model,
       {
@@ -163,10 +173,11 @@ export class StepComputation {
         labels,
         t,
         noise,
-        targets: isAligning ? this.#targets(inputs) : [],
+        targets,
         teacher: teacherT && this.#teacher({ latents, noise, t: teacherT }, labels),
         negatives: negativeVelocities,
         route: this.#route && { ...this.#route, kept: { ids: keptIds!, places: keptPlaces! } },
+        classToken: classTokenNoise && { clean: firstToken(targets[0]!), noise: classTokenNoise },
       },
       {
         objective: this.#objective,
@@ -175,6 +186,7 @@ export class StepComputation {
         selfAlignment: this.#selfAlign && { depth: this.#selfAlign.depth, weight: selfAlign },
         dispersive: this.#disperse,
         contrastiveWeight: this.#contrast?.weight,
+        classTokenWeight: this.#classTokenWeight,
         scaling: this.#optimizer.scaling,
         accumulate: pass > 0,
         recompute: this.#recompute,
@@ -191,6 +203,7 @@ export class StepComputation {
       selfAlignment: losses.selfAlignment && cast(losses.selfAlignment, 'f32'),
       dispersive: losses.dispersive,
       contrastive: losses.contrastive && mean(losses.contrastive),
+      classToken: losses.classToken && mean(losses.classToken),
     }
   }
 
@@ -215,7 +228,7 @@ export class StepComputation {
       scope(() => {
         const features = isCached(encoder)
           ? featureTargets(inputs[`features${cached++}`]!)
-          : encoder.features(inputs.images!, this.#model.grid)
+          : encoder.features(inputs.images!, this.#model.grid, { classToken: this.#classTokenWeight !== undefined })
         return gamma === undefined ? features : spatiallyNormalized(features, gamma)
       }),
     )

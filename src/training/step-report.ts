@@ -7,9 +7,13 @@ export interface LossWeights {
   readonly selfAlign: number | undefined
   readonly dispersive: number | undefined
   readonly contrastive: number | undefined
+  readonly classToken: number | undefined
 }
 
-type Losses = Pick<TrainingStep, 'denoising' | 'vb' | 'alignment' | 'selfAlignment' | 'dispersive' | 'contrastive'>
+type Losses = Pick<
+  TrainingStep,
+  'denoising' | 'vb' | 'alignment' | 'selfAlignment' | 'dispersive' | 'contrastive' | 'classToken'
+>
 
 /** What a step's numbers say once they have come from the device. */
 export function stepReport(
@@ -17,7 +21,15 @@ export function stepReport(
   weights: LossWeights,
   state: StepState,
 ): Omit<TrainingStep, 'index' | 'epoch' | 'learningRate' | 'imagesPerSecond' | 'seconds'> {
-  const { denoising, vb = 0, alignment = 0, selfAlignment = 0, dispersive = 0, contrastive = 0 } = losses
+  const {
+    denoising,
+    vb = 0,
+    alignment = 0,
+    selfAlignment = 0,
+    dispersive = 0,
+    contrastive = 0,
+    classToken = 0,
+  } = losses
   return {
     ...losses,
     loss:
@@ -26,7 +38,8 @@ export function stepReport(
       (weights.align ?? 0) * alignment +
       (weights.selfAlign ?? 0) * selfAlignment +
       (weights.dispersive ?? 0) * dispersive -
-      (weights.contrastive ?? 0) * contrastive,
+      (weights.contrastive ?? 0) * contrastive +
+      (weights.classToken ?? 0) * classToken,
     alignWeight: weights.align,
     selfAlignWeight: weights.selfAlign,
     gradNorm: state.gradNorm,

@@ -32,6 +32,11 @@ export interface Alignment {
   readonly spatialNorm?: number
 }
 
+export interface ClassTokenDenoising {
+  /** Of its loss. REG's code has 0.03. */
+  readonly weight: number
+}
+
 export interface TrainerOptions extends Partial<AdamWOptions> {
   /** Trained in place; gains projectors for the alignment's encoders where it has none. */
   readonly model: AnyTransformer
@@ -48,6 +53,11 @@ export interface TrainerOptions extends Partial<AdamWOptions> {
   readonly contrast?: ContrastiveFlow
   /** Lets tokens go past some of the blocks, others at every step: cheaper steps. */
   readonly route?: TokenRouting
+  /**
+   * Denoises the first encoder's class token along with the image (REG), as one more token; `align` then compares with the class tokens
+   * too. The model, a SiT, gains what it takes where it has it not.
+   */
+  readonly classToken?: ClassTokenDenoising
   /** Samples of a step, in all processes together. */
   readonly batch: number
   /** The processes that share every step's batch, each with a model of its own that becomes the same. Default: this one alone. */
@@ -98,6 +108,8 @@ export interface TrainingStep extends StepTiming {
   readonly dispersive: number | undefined
   /** The mean squared distance from what other samples' predictions aim at; undefined where flows are not contrasted. */
   readonly contrastive: number | undefined
+  /** Mean squared error of the class token's velocity; undefined where none is denoised. */
+  readonly classToken: number | undefined
   /** Before clipping. */
   readonly gradNorm: number
   readonly learningRate: number

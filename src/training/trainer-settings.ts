@@ -52,6 +52,7 @@ const shape = {
     .strictObject({ weight, depth: z.number(), teacherDepth: z.number(), timeOffset: z.number().min(0).max(1) })
     .optional(),
   disperse: z.strictObject({ weight, depth: z.number(), temperature: z.number().positive() }).optional(),
+  classToken: z.strictObject({ weight }).optional(),
   contrast: z.strictObject({ weight: weight.lt(1) }).optional(),
   route: z.strictObject({ share: z.number(), from: z.number(), to: z.number() }).optional(),
   alignSchedule: z

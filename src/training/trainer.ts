@@ -19,6 +19,7 @@ import { defaultPrecision, precisionPolicy } from './precision.ts'
 import {
   requireBlocks,
   requireCapturable,
+  requireClassToken,
   requireFit,
   requireIndependentPasses,
   requireNegatives,
@@ -91,6 +92,7 @@ export class Trainer implements AsyncDisposable {
     requireIndependentPasses(model, options)
     requireBlocks(model, { selfAlign, disperse })
     requireRoute(model, options)
+    requireClassToken(model, options)
     requireCapturable(model, options)
     if (options.contrast) requireNegatives(batch)
     for (const encoder of encoders) if (!isCached(encoder)) encoder.requireGrid?.(model.grid)
@@ -98,11 +100,15 @@ export class Trainer implements AsyncDisposable {
     const depth = align?.depth ?? Math.min(model.config.alignDepth, model.config.depth)
     const projector = align?.projector ?? model.config.projector
     const selfAlignment = selfAlign !== undefined
-    const parts = { alignWidths: widths, alignDepth: depth, projector, selfAlignment }
+    // A SiT's alone.
+    const token = model.config.kind === 'SiT' ? { classTokenWidth: options.classToken && widths[0]! } : {}
+    const parts = { alignWidths: widths, alignDepth: depth, projector, selfAlignment, ...token }
     if (
-      Object.entries(parts).some(([key, value]) => String(value) !== String(model.config[key as keyof typeof parts]))
+      Object.entries(parts).some(
+        ([key, value]) => String(value) !== String(model.config[key as keyof typeof model.config]),
+      )
     ) {
-      model.align({ widths, depth, projector, selfAlignment, seed: this.#options.seed })
+      model.align({ widths, depth, projector, selfAlignment, ...token, seed: this.#options.seed })
     }
     model.computeIn(precision.dtype)
     for (const encoder of encoders) if (!isCached(encoder)) encoder.computeIn?.(precision.dtype)
@@ -256,13 +262,13 @@ export class Trainer implements AsyncDisposable {
     allowTf32(this.model.device, this.#tf32)
     const { read } = scope(() => {
       const losses = this.#run(this.#computation.draw(samples, step, this.#isAligning))
-      const order = ['vb', 'alignment', 'selfAlignment', 'dispersive', 'contrastive'] as const
+      const order = ['vb', 'alignment', 'selfAlignment', 'dispersive', 'contrastive', 'classToken'] as const
       const rest = order.map((name) => losses[name]?.item())
       return { read: Promise.all([losses.denoising.item(), this.optimizer.state(), ...rest]) }
     })
     this.#step++
-    return read.then(([denoising, state, vb, alignment, selfAlignment, dispersive, contrastive]) => {
-      const losses = { denoising, vb, alignment, selfAlignment, dispersive, contrastive }
+    return read.then(([denoising, state, vb, alignment, selfAlignment, dispersive, contrastive, classToken]) => {
+      const losses = { denoising, vb, alignment, selfAlignment, dispersive, contrastive, classToken }
       const report = stepReport(losses, this.#computation.weightsAt(step), state)
       return { index: step + 1, epoch: samples.epoch, learningRate, ...report }
     })

@@ -8,3 +8,11 @@ export const constantEncoder: Encoder = {
   features: (images, [rows, columns]) => Tensor.full([images.shape[0]!, rows * columns, 8], 0.5, images.device),
   [Symbol.dispose]() {},
 }
+
+/** The same with a class token. */
+export const classTokenEncoder: Encoder = {
+  ...constantEncoder,
+  hasClassToken: true,
+  features: (images, [rows, columns], { classToken = false } = {}) =>
+    Tensor.full([images.shape[0]!, (classToken ? 1 : 0) + rows * columns, 8], 0.5, images.device),
+}

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Encoder } from '../../src/alignment/encoder.ts'
 import { loadEncoder } from '../../src/alignment/encoders.ts'
 import { Dataset } from '../../src/data/dataset.ts'
 import { DEMO_CLASSES, writeDemoImages } from '../../src/data/demo-images.ts'
@@ -14,6 +15,7 @@ import { DiT } from '../../src/models/dit.ts'
 import { SiT } from '../../src/models/sit.ts'
 import type { MemoryStats } from '../../src/native.ts'
 import { memoryStats, resetPeakMemory, setMemoryLimit, synchronize, trimMemory } from '../../src/tensor/device.ts'
+import { joinTokens } from '../../src/tensor/ops/tokens.ts'
 import type { Recomputation } from '../../src/tensor/recomputation.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import type { Precision } from '../../src/training/precision.ts'
@@ -51,6 +53,17 @@ const VARIANTS: Partial<TrainerOptions> = {
   route: { share: 0.5, from: 2, to: 2 },
 }
 
+/** An encoder with a class token of ones before its features. */
+const withClassToken = (encoder: Encoder): Encoder => ({
+  ...{ name: encoder.name, width: encoder.width, hasClassToken: true },
+  features: (images, grid, { classToken = false } = {}) => {
+    const features = encoder.features(images, grid)
+    if (!classToken) return features
+    return joinTokens(Tensor.full([images.shape[0]!, 1, encoder.width], 1, images.device), features)
+  },
+  [Symbol.dispose]: () => encoder[Symbol.dispose](),
+})
+
 type Kind = 'SiT' | 'DiT'
 const KINDS: readonly Kind[] = ['SiT', 'DiT']
 
@@ -76,19 +89,23 @@ async function trained(
     kind?: Kind
     /** Every alignment variant at once, the alignments ending after three steps. */
     variants?: boolean
+    /** REG: a class token is denoised along. */
+    reg?: boolean
     accumulate?: number
     recompute?: Recomputation
     onStep?: (index: number) => void
   },
 ): Promise<Trained> {
-  const { precision, steps = STEPS, cudaGraph = false, kind = 'SiT', variants = false, onStep, ...more } = options
+  const { precision, steps = STEPS, cudaGraph = false, kind = 'SiT', variants = false, reg, onStep, ...more } = options
   using model = create(kind, device)
-  const encoder = await loadEncoder('hog', undefined, { device })
+  const hog = await loadEncoder('hog', undefined, { device })
+  const encoder = reg ? withClassToken(hog) : hog
   await using trainer = new Trainer({
     model,
     data,
     align: { encoder, depth: 1, weight: 0.5, ...(variants && IREPA) },
     ...(variants && VARIANTS),
+    ...(reg && { classToken: { weight: 0.03 } }),
     batch: isShim ? 2 : 16,
     learningRate: 1e-3,
     precision,
@@ -175,6 +192,20 @@ for (const { device, missing } of DEVICES) {
         losses: plain.losses,
         digest: plain.digest,
       })
+    })
+
+    test('with a class token is the same as on the CPU in fp32, up to rounding', async () => {
+      const steps = isShim ? 2 : 4
+      const here = await trained(device, { reg: true, precision: 'fp32', steps })
+      const there = await trained('cpu', { reg: true, precision: 'fp32', steps })
+      for (const [i, loss] of here.losses.entries()) expect(loss).toBeCloseTo(there.losses[i]!, 4)
+    })
+
+    test('with a class token, what is computed again, in a captured graph too, has the same bits', async () => {
+      const options = { reg: true, precision: 'bf16', steps: isShim ? 3 : 20 } as const
+      const { losses, digest } = await trained(device, options)
+      const again = await trained(device, { ...options, recompute: 'elementwise', cudaGraph: true })
+      expect(again).toMatchObject({ losses, digest })
     })
 
     test.each([false, true])(

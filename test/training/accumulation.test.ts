@@ -78,7 +78,7 @@ test.each<readonly [Partial<TrainerOptions>, string]>([
 
 test('NT-Xent in passes of whole groups is let through: it sees what it sees in the whole batch', () => {
   const ntXent = { align: { ...align, loss: 'nt-xent' } as const, batch: 64 }
-  const model = { tokens: 256 } as AnyTransformer
+  const model = { sequenceTokens: 256 } as AnyTransformer
   expect(() => requireIndependentPasses(model, { ...ntXent, accumulate: 4 })).not.toThrow()
   expect(() => requireIndependentPasses(model, { ...ntXent, accumulate: 8 })).toThrow('groups of 16 images')
 })

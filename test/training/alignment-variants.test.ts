@@ -12,7 +12,7 @@ import { forwardBackward, type Losses, type PassOptions, type TrainingBatch } fr
 import { SiTObjective } from '../../src/training/sit-objective.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainerOptions, TrainingStep } from '../../src/training/trainer-options.ts'
-import { constantEncoder } from '../data/constant-encoder.ts'
+import { classTokenEncoder, constantEncoder } from '../data/constant-encoder.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
 import { random } from '../reference/array.ts'
@@ -49,7 +49,10 @@ function batchOf(
     noise: draw(shape, 2),
     labels: Tensor.from(Int32Array.from([0, 4, 2]), [BATCH], 'cpu'),
     t: Tensor.from(Float32Array.from([0.1, 0.5, 0.9]), [BATCH], 'cpu'),
-    targets: targets ? [draw([BATCH, TOKENS, WIDTH], 3, 2)] : [],
+    targets: targets ? [draw([BATCH, model.sequenceTokens, WIDTH], 3, 2)] : [],
+    ...(model.classTokenWidth !== undefined && {
+      classToken: { clean: draw([BATCH, WIDTH], 6, 2), noise: draw([BATCH, WIDTH], 7) },
+    }),
     ...(teacher && { teacher: draw([BATCH, TOKENS, model.config.hidden], 4, 0.3) }),
     ...(negatives && { negatives: draw(shape, 5) }),
     ...(route && { route: { ...route, kept: randomTokens(KEPT, { seed: 2, stream: 'keptTokens', step: 0 }, 'cpu') } }),
@@ -57,9 +60,11 @@ function batchOf(
 }
 
 function dispose(batch: TrainingBatch): void {
-  const { latents, noise, labels, t, teacher, negatives, targets, route } = batch
+  const { latents, noise, labels, t, teacher, negatives, classToken, targets, route } = batch
   const { ids, places } = route?.kept ?? {}
-  for (const tensor of [latents, noise, labels, t, teacher, negatives, ids, places, ...targets]) tensor?.dispose()
+  const { clean, noise: noiseOfToken } = classToken ?? {}
+  for (const tensor of [latents, noise, labels, t, teacher, negatives, clean, noiseOfToken, ids, places, ...targets])
+    tensor?.dispose()
 }
 
 let liveBytes: number
@@ -85,6 +90,12 @@ const VARIANTS: readonly Variant[] = [
   { name: 'the cosine', model: aligned, targets: true, options: { alignWeight: 3 } },
   { name: 'NT-Xent', model: aligned, targets: true, options: { alignWeight: 1, featureLoss: ntXent(0.2) } },
   { name: 'the convolution', model: { ...aligned, projector: 'conv' }, targets: true, options: { alignWeight: 3 } },
+  {
+    name: 'a class token',
+    model: { ...aligned, classTokenWidth: WIDTH },
+    targets: true,
+    options: { alignWeight: 1, classTokenWeight: 2, dispersive: { weight: 1, temperature: 0.5, depth: 2 } },
+  },
   { name: 'the dispersive loss', options: { alignWeight: 0, dispersive: { weight: 2, temperature: 0.5, depth: 2 } } },
   {
     name: 'self-alignment',
@@ -141,6 +152,7 @@ describe("every variant's gradient is the slope of the training loss", () => {
     return (
       (await meanOf(losses.denoising)) +
       options.alignWeight * (await meanOf(losses.alignment)) +
+      (options.classTokenWeight ?? 0) * (await meanOf(losses.classToken)) +
       (options.selfAlignment?.weight ?? 0) * (await meanOf(losses.selfAlignment)) +
       (options.dispersive?.weight ?? 0) * (await meanOf(losses.dispersive)) -
       (options.contrastiveWeight ?? 0) * (await meanOf(losses.contrastive))
@@ -255,7 +267,10 @@ test('names of the parts in the state dict, before the final layer', () => {
 })
 
 describe('a run', () => {
-  type Variation = Pick<TrainerOptions, 'align' | 'selfAlign' | 'alignSchedule' | 'disperse' | 'contrast' | 'route'>
+  type Variation = Pick<
+    TrainerOptions,
+    'align' | 'selfAlign' | 'alignSchedule' | 'disperse' | 'contrast' | 'route' | 'classToken'
+  >
   const align = { encoder: constantEncoder, depth: 1 }
   const selfAlign = { weight: 0.2, depth: 1, teacherDepth: 2, timeOffset: 0.2 }
   const RUNS: readonly (readonly [name: string, options: Variation])[] = [
@@ -263,6 +278,7 @@ describe('a run', () => {
     ['a stop at step 4', { align, alignSchedule: { until: 4 } }],
     ['a linear decay to step 5', { align, alignSchedule: { until: 5, decay: 'linear' } }],
     ['iREPA', { align: { ...align, projector: 'conv', spatialNorm: 0.6 } }],
+    ['REG', { align: { ...align, encoder: classTokenEncoder }, classToken: { weight: 0.03 } }],
     ['the dispersive loss', { disperse: { weight: 0.5, temperature: 0.5, depth: 1 } }],
     ['contrastive flow matching', { contrast: { weight: 0.05 } }],
     ['a route', { align, route: { share: 0.5, from: 2, to: 2 } }],

@@ -45,6 +45,7 @@ const CASES: readonly Case[] = [
       dispersive: { weight: 0.5, temperature: 0.5, depth: 3 },
     },
   },
+  { name: 'SiT with REG', model: { classTokenWidth: WIDTH }, options: { classTokenWeight: 0.03 } },
   { name: 'DiT with REPA', kind: 'DiT' },
   { name: 'SiT with REPA inside of a route', model: { depth: 4 }, route: { from: 2, to: 3 } },
   { name: 'DiT with REPA before a route', kind: 'DiT', model: { depth: 4 }, route: { from: 3, to: 4 } },
@@ -76,21 +77,28 @@ async function passed(table: Case, device: Device, dtype: ComputeDType, recomput
     model instanceof DiT
       ? Tensor.from(Int32Array.from([7, 400, 930]), [BATCH], device)
       : Tensor.from(Float32Array.from([0.1, 0.5, 0.9]), [BATCH], device)
-  const targets = model.config.alignWidths.map((width) => scope(() => cast(draw([BATCH, TOKENS, width], 3), dtype)))
+  const { sequenceTokens } = model
+  const targets = model.config.alignWidths.map((width) =>
+    scope(() => cast(draw([BATCH, sequenceTokens, width], 3), dtype)),
+  )
+  const token = model.classTokenWidth === undefined ? undefined : draw([BATCH, model.classTokenWidth], 5)
   const teacher = table.teacher ? draw([BATCH, TOKENS, model.config.hidden], 4) : undefined
   const subset = { batch: BATCH, tokens: TOKENS, taken: 5 }
   const kept = table.route && randomTokens(subset, { seed: 1, stream: 'keptTokens', step: 0 }, device)
   using objective = model instanceof DiT ? new DiTObjective(model) : new SiTObjective()
   resetPeakMemory(device)
   const before = memoryStats(device).liveBytes
-  const batch = { latents, noise, labels, t, targets, teacher, route: kept && { ...table.route!, kept } }
+  const route = kept && { ...table.route!, kept }
+  const classToken = token && { clean: token, noise: token }
+  const batch = { latents, noise, labels, t, targets, teacher, route, classToken }
   const losses = forwardBackward(model, batch, { alignWeight: 0.5, ...table.options, objective, recompute })
   const { peakBytes } = memoryStats(device)
   const values = await Promise.all(Object.values(losses).map(async (loss) => loss && (await loss.toHost()).data))
   const gradients = await model.arena.array('gradients').data()
   for (const loss of Object.values(losses)) loss?.dispose()
   const left = memoryStats(device).liveBytes - before
-  for (const tensor of [latents, noise, labels, t, teacher, kept?.ids, kept?.places, ...targets]) tensor?.dispose()
+  for (const tensor of [latents, noise, labels, t, teacher, token, kept?.ids, kept?.places, ...targets])
+    tensor?.dispose()
   return { values, gradients, peakBytes: peakBytes - before, left }
 }
 

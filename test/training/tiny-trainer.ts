@@ -10,7 +10,7 @@ import { ArenaShare } from '../../src/training/arena-share.ts'
 import { MOMENTS } from '../../src/training/moments.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainerOptions, TrainingStep } from '../../src/training/trainer-options.ts'
-import { constantEncoder } from '../data/constant-encoder.ts'
+import { classTokenEncoder, constantEncoder } from '../data/constant-encoder.ts'
 import { random } from '../reference/array.ts'
 
 /** Twice as many samples are in the data that they are for. */
@@ -33,6 +33,10 @@ export const CASES: readonly Case[] = [
     options: { selfAlign: { weight: 1, depth: 1, teacherDepth: 2, timeOffset: 0.2 } },
   },
   { name: 'SiT with contrasted flows', options: { contrast: { weight: 0.05 } } },
+  {
+    name: 'SiT with REG',
+    options: { align: { ...align, encoder: classTokenEncoder }, classToken: { weight: 0.03 } },
+  },
   { name: 'DiT with REPA', kind: 'DiT', options: { align } },
   { name: 'SiT with REPA and routed tokens', options: { align, route: { share: 0.5, from: 2, to: 2 } } },
 ]
