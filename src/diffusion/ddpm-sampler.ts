@@ -52,8 +52,11 @@ export async function sampleDiffusion(
   using conditional = new ConditionalModel(model, labels, guidance)
   const predict = (x: Tensor, t: number): Tensor => {
     observeInput?.(x, t)
-    if (!isGuidedAt(guidance, t / (DIFFUSION_STEPS - 1))) return conditional.predict(x, t)
-    return guide(conditional.predictBoth(x, t), guidance.scale, guidedChannels(model, guidance)).slice(0, labels.length)
+    if (!isGuidedAt(guidance, t / (DIFFUSION_STEPS - 1))) return conditional.predict(x, t).prediction
+    return guide(conditional.predictBoth(x, t).prediction, guidance.scale, guidedChannels(model, guidance)).slice(
+      0,
+      labels.length,
+    )
   }
   return await denoise(diffusion, predict, noise, options)
 }

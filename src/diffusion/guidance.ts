@@ -1,4 +1,4 @@
-import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
+import type { DiffusionTransformer, TransformerOutput } from '../models/diffusion-transformer.ts'
 import { native } from '../native.ts'
 import { keep } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
@@ -12,6 +12,8 @@ export interface Guidance {
   readonly high: number
   /** How many of the first channels are guided. Default: as many as the model's own code guides. */
   readonly channels?: number
+  /** Scale of a class token that is sampled along (REG), in the same interval; 0: the conditional prediction. Default: `scale`. */
+  readonly classTokenScale?: number
   /** The label of the unconditional half; by default the model's null class. */
   readonly nullLabel?: number
 }
@@ -31,6 +33,8 @@ export function isGuidedAt(guidance: Guidance | undefined, time: number): guidan
   return isGuided(guidance) && time >= guidance.low && time <= guidance.high
 }
 
+type Predictions = Pick<TransformerOutput, 'prediction' | 'classToken'>
+
 /** A model and the labels of a batch, asked with them alone or also without. */
 export class ConditionalModel implements Disposable {
   readonly model: DiffusionTransformer
@@ -48,24 +52,33 @@ export class ConditionalModel implements Disposable {
     this.#doubledLabels = keep(Tensor.from(doubled, [doubled.length], model.device))
   }
 
-  /** The prediction of x [B, C, H, W] at a time, with the labels. */
-  predict(x: Tensor, t: number): Tensor {
-    return this.model.forward(x, Tensor.full([x.shape[0]!], t, x.device), this.#labels).prediction
+  /** What the model says of x [B, C, H, W], and of a class token [B, z] where it has one, at a time, with the labels. */
+  predict(x: Tensor, t: number, classToken?: Tensor): Predictions {
+    return this.#ask(x, t, this.#labels, classToken)
   }
 
-  /** The predictions [2B, C, H, W]: with the labels, then without. */
-  predictBoth(x: Tensor, t: number): Tensor {
-    const batch = x.shape[0]!
-    const doubled = Tensor.empty([2 * batch, ...x.shape.slice(1)], x.device)
-    native().copy(doubled.slice(0, batch).handle, x.handle)
-    native().copy(doubled.slice(batch, 2 * batch).handle, x.handle)
-    return this.model.forward(doubled, Tensor.full([2 * batch], t, x.device), this.#doubledLabels).prediction
+  /** The same for twice as many samples: with the labels, then without. */
+  predictBoth(x: Tensor, t: number, classToken?: Tensor): Predictions {
+    return this.#ask(twice(x), t, this.#doubledLabels, classToken && twice(classToken))
+  }
+
+  #ask(x: Tensor, t: number, labels: Tensor, classToken: Tensor | undefined): Predictions {
+    return this.model.forward(x, Tensor.full([x.shape[0]!], t, x.device), labels, { classToken })
   }
 
   [Symbol.dispose](): void {
     this.#labels.dispose()
     this.#doubledLabels.dispose()
   }
+}
+
+/** x [B, ...], and again: [2B, ...]. */
+function twice(x: Tensor): Tensor {
+  const [batch, ...rest] = x.shape
+  const doubled = Tensor.empty([2 * batch!, ...rest], x.device)
+  native().copy(doubled.slice(0, batch!).handle, x.handle)
+  native().copy(doubled.slice(batch!, 2 * batch!).handle, x.handle)
+  return doubled
 }
 
 /** A label without a row in the table would be an embedding of NaN, and every pixel with it. */

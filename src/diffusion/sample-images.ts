@@ -12,7 +12,7 @@ import { type SamplerOptions, sample } from './samplers.ts'
 
 /** How a model is sampled: a SiT through its ODE or SDE, a DiT back through its diffusion (`ddpm`, `ddim`). */
 export type SamplingOptions =
-  | Omit<SamplerOptions, 'noise' | 'onStep' | 'observe'>
+  | Omit<SamplerOptions, 'noise' | 'classToken' | 'onStep' | 'observe'>
   | Omit<DiffusionSamplerOptions, 'noise' | 'onStep' | 'observe' | 'observeInput'>
 
 export type SamplingMode = SamplingOptions['mode']
@@ -66,15 +66,27 @@ export async function* sampleImages(
   requireDecodable(model, autoencoder)
   const { channels, inputSize } = model.config
   const [height, width] = inputSize
-  const { device } = model
+  const { device, classTokenWidth } = model
   for (let done = 0; done < labels.length; done += batch) {
     const first = firstImage + done
     const count = Math.min(batch, labels.length - done)
     const shape = [count, channels, height, width]
     using noise = randomNormal(shape, { seed, stream: 'sampleNoise', step: 0, firstSample: first }, device)
+    const token = [count, classTokenWidth ?? 0]
+    using classToken =
+      classTokenWidth === undefined
+        ? undefined
+        : randomNormal(token, { seed, stream: 'sampleClassToken', step: 0, firstSample: first }, device)
     using state = await sampleBatch(model, noise, labels.subarray(done, done + count), {
       ...sampler,
       noise: (step) => randomNormal(shape, { seed, stream: 'sdeNoise', step, firstSample: first }, device),
+      ...(classToken && {
+        classToken: {
+          start: classToken,
+          noise: (step: number) =>
+            randomNormal(token, { seed, stream: 'sdeClassToken', step, firstSample: first }, device),
+        },
+      }),
       onStep: (step, steps) => onProgress?.(done + (count * step) / steps),
     })
     const latents = await state.dataAs('f64')

@@ -4,6 +4,7 @@
  */
 import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
+import { Tensor } from '../tensor/tensor.ts'
 
 const aFunction = z.custom((value) => typeof value === 'function', 'expected a function').optional()
 const signal = z.custom((value) => value instanceof AbortSignal, 'expected an AbortSignal').optional()
@@ -14,6 +15,7 @@ const guidance = z
     low: z.number(),
     high: z.number(),
     channels: z.int().positive().optional(),
+    classTokenScale: z.number().min(0).optional(),
     nullLabel: z.int().min(0).optional(),
   })
   .optional()
@@ -27,6 +29,9 @@ export const samplerSchema = z.strictObject({
   solver: z.enum(['euler', 'heun', 'dopri5']).optional(),
   steps: z.int().positive(),
   path: z.enum(['linear', 'cosine']).optional(),
+  classToken: z
+    .strictObject({ start: z.custom((value) => value instanceof Tensor, 'expected a Tensor'), noise: aFunction })
+    .optional(),
 })
 
 /** `DiffusionSamplerOptions` */

@@ -1,7 +1,7 @@
 /**
  * REPA's samplers (samplers.py): Euler and Heun for the probability-flow ODE, Euler–Maruyama for the reverse SDE; and dopri5, with
  * which the original SiT solves the ODE; all with classifier-free guidance in an interval of times. The state is float64 and the
- * model runs in float32, as there.
+ * model runs in float32, as there. A class token (REG, its samplers.py) is sampled along with the latents, in the same steps.
  */
 import type { SiT } from '../models/sit.ts'
 import type { InterpolantPath } from '../native.ts'
@@ -14,7 +14,7 @@ import { ConditionalModel, type Guidance, guidedChannels, isGuidedAt } from './g
 import { linspace } from './linspace.ts'
 import { pathCoefficients } from './path.ts'
 import { requireOptions, samplerSchema } from './sampler-options.ts'
-import { stepThrough } from './step-through.ts'
+import { stepAllThrough } from './step-through.ts'
 
 export interface SamplerOptions {
   readonly mode: 'ode' | 'sde'
@@ -26,6 +26,8 @@ export interface SamplerOptions {
   readonly guidance?: Guidance
   /** The SDE's noise: N(0, 1) of the state's shape, f32 or f64, for stochastic step number `step`. */
   readonly noise?: (step: number) => Tensor
+  /** What a model with a class token begins from for it, N(0, 1) [B, z] (f32), and its noise. Other models want none. */
+  readonly classToken?: { readonly start: Tensor; readonly noise?: (step: number) => Tensor } | undefined
   /** Called after each step. */
   readonly onStep?: (step: number, steps: number) => void
   /** Shown the conditional model input at every model call. */
@@ -57,11 +59,16 @@ export function sdeTimes(steps: number): number[] {
  */
 export async function sample(model: SiT, noise: Tensor, labels: Int32Array, options: SamplerOptions): Promise<Tensor> {
   requireOptions(samplerSchema, options)
-  const { mode, solver = 'euler', steps, signal, onStep } = options
+  const { mode, solver = 'euler', steps, classToken, signal, onStep } = options
   using field = new VelocityField(model, labels, options)
   if (mode === 'ode' && solver === 'dopri5') {
+    if (classToken) {
+      throw new RangeError(
+        'dopri5 chooses its steps by the error of the latents, and this model denoises a class token along (REG); take euler or heun.',
+      )
+    }
     // It goes up in time.
-    return await dopri5((x, s) => linearCombination(scaled(field.at(x, 1 - s, 1 - s), -1)), noise, [0, 1], {
+    return await dopri5((x, s) => linearCombination(scaled(field.at([x], 1 - s, 1 - s)[0]!, -1)), noise, [0, 1], {
       ...DOPRI5_TOLERANCES,
       onStep: (reached) => onStep?.(steps * reached, steps),
       signal,
@@ -69,18 +76,26 @@ export async function sample(model: SiT, noise: Tensor, labels: Int32Array, opti
   }
   const times = mode === 'ode' ? odeTimes(steps) : sdeTimes(steps)
   const step = mode === 'sde' ? sdeStep : solver === 'heun' ? heunStep : eulerStep
-  return await stepThrough(noise, steps, (state, i) => step(field, state, times[i]!, times[i + 1]!, i, options), {
-    signal,
-    onStep,
-  })
+  const [latents, token] = await stepAllThrough(
+    classToken ? [noise, classToken.start] : [noise],
+    steps,
+    (state, i) => step(field, state, times[i]!, times[i + 1]!, i, options),
+    { signal, onStep },
+  )
+  // It has done its work: it guided the latents.
+  token?.dispose()
+  return latents!
 }
+
+/** The latents, and the class token where the model has one; f64. */
+type State = readonly Tensor[]
 
 /** A velocity as terms of a linear combination: c·v_cond + (1 − c)·v_null, never formed by itself. */
 type Terms = readonly (readonly [number, Tensor])[]
 
 const scaled = (terms: Terms, factor: number): Terms => terms.map(([coefficient, x]) => [coefficient * factor, x])
 
-/** The model's velocity from data (t = 0) to noise (t = 1), guided where guidance is active. */
+/** The model's velocities from data (t = 0) to noise (t = 1), guided where guidance is active. */
 class VelocityField implements Disposable {
   readonly #model: SiT
   readonly #conditional: ConditionalModel
@@ -94,23 +109,29 @@ class VelocityField implements Disposable {
     this.path = options.path ?? 'linear'
   }
 
-  /** At state x (f64) and time t; `guidedAt` is the time that decides whether guidance is active. */
-  at(x: Tensor, t: number, guidedAt: number): Terms {
+  /** Of every tensor of a state, at time t; `guidedAt` is the time that decides whether guidance is active. */
+  at(state: State, t: number, guidedAt: number): readonly Terms[] {
     const { convention, channels } = this.#model.config
     const { guidance, observe } = this.#options
-    const batch = x.shape[0]!
-    const input = cast(x, 'f32')
-    observe?.(input, t)
+    const [input, classToken] = state.map((x) => cast(x, 'f32'))
+    observe?.(input!, t)
     // The original SiT's time runs the other way: so does its velocity.
     const [time, direction] = convention === 'repa' ? [t, 1] : [1 - t, -1]
-    if (!isGuidedAt(guidance, guidedAt)) return [[direction, this.#conditional.predict(input, time)]]
-    const both = this.#conditional.predictBoth(input, time)
+    if (!isGuidedAt(guidance, guidedAt)) {
+      const { prediction, classToken: ofToken } = this.#conditional.predict(input!, time, classToken)
+      return [prediction, ...(ofToken ? [ofToken] : [])].map((velocity) => [[direction, velocity]])
+    }
+    const both = this.#conditional.predictBoth(input!, time, classToken)
     const guided = guidedChannels(this.#model, guidance)
-    if (guided < channels) return [[direction, guide(both, guidance.scale, guided).slice(0, batch)]]
-    return [
-      [direction * guidance.scale, both.slice(0, batch)],
-      [direction * (1 - guidance.scale), both.slice(batch, 2 * batch)],
-    ]
+    const batch = input!.shape[0]!
+    const ofLatents: Terms =
+      guided < channels
+        ? [[direction, guide(both.prediction, guidance.scale, guided).slice(0, batch)]]
+        : guidedTerms(both.prediction, guidance.scale, direction)
+    if (!both.classToken) return [ofLatents]
+    const { classTokenScale = guidance.scale } = guidance
+    // Of REG's code: a scale of 0 is not the unconditional prediction.
+    return [ofLatents, guidedTerms(both.classToken, classTokenScale > 0 ? classTokenScale : 1, direction)]
   }
 
   [Symbol.dispose](): void {
@@ -118,24 +139,40 @@ class VelocityField implements Disposable {
   }
 }
 
-function eulerStep(field: VelocityField, x: Tensor, t: number, next: number): Tensor {
-  return linearCombination([[1, x], ...scaled(field.at(x, t, t), next - t)])
+/** Of predictions [2B, ...], the conditional half before the unconditional one. */
+function guidedTerms(both: Tensor, scale: number, direction: number): Terms {
+  const batch = both.shape[0]! / 2
+  const conditional = both.slice(0, batch)
+  if (scale === 1) return [[direction, conditional]]
+  return [
+    [direction * scale, conditional],
+    [direction * (1 - scale), both.slice(batch, 2 * batch)],
+  ]
+}
+
+/** A state moved along its slopes. */
+const moved = (state: State, slopes: readonly Terms[], by: number): State =>
+  state.map((x, k) => linearCombination([[1, x], ...scaled(slopes[k]!, by)]))
+
+function eulerStep(field: VelocityField, state: State, t: number, next: number): State {
+  return moved(state, field.at(state, t, t), next - t)
 }
 
 /** Heun's second slope, except at the end, where the path stops; the guidance of both follows the step's beginning. */
 function heunStep(
   field: VelocityField,
-  x: Tensor,
+  state: State,
   t: number,
   next: number,
   index: number,
   { steps }: SamplerOptions,
-): Tensor {
-  const slope = field.at(x, t, t)
-  const euler = linearCombination([[1, x], ...scaled(slope, next - t)])
+): State {
+  const slopes = field.at(state, t, t)
+  const euler = moved(state, slopes, next - t)
   if (index === steps - 1) return euler
   const half = (next - t) / 2
-  return linearCombination([[1, x], ...scaled(slope, half), ...scaled(field.at(euler, next, t), half)])
+  const seconds = field.at(euler, next, t)
+  return state.map((x, k) => linearCombination([[1, x], ...scaled(slopes[k]!, half), ...scaled(seconds[k]!, half)]))
 }
 
 /**
@@ -144,12 +181,12 @@ function heunStep(
  */
 function sdeStep(
   field: VelocityField,
-  x: Tensor,
+  state: State,
   t: number,
   next: number,
   index: number,
-  { steps, noise }: SamplerOptions,
-): Tensor {
+  { steps, noise, classToken }: SamplerOptions,
+): State {
   const { alpha, sigma, dAlpha, dSigma } = pathCoefficients(field.path, t)
   const dt = next - t
   const w = 2 * t
@@ -157,8 +194,12 @@ function sdeStep(
   const variance = sigma * sigma - r * dSigma * sigma
   const velocityFactor = 1 - (0.5 * w * r) / variance
   const stateFactor = (0.5 * w) / variance
-  const drift: Terms = [[1 + dt * stateFactor, x], ...scaled(field.at(x, t, t), dt * velocityFactor)]
-  if (index === steps - 1) return linearCombination(drift)
-  if (!noise) throw new TypeError('sample: the SDE needs `noise`.')
-  return linearCombination([...drift, [Math.sqrt(w * Math.abs(dt)), noise(index)]])
+  const slopes = field.at(state, t, t)
+  return state.map((x, k) => {
+    const drift: Terms = [[1 + dt * stateFactor, x], ...scaled(slopes[k]!, dt * velocityFactor)]
+    if (index === steps - 1) return linearCombination(drift)
+    const drawn = k === 0 ? noise : classToken?.noise
+    if (!drawn) throw new TypeError(`sample: the SDE needs ${k === 0 ? '`noise`' : "the class token's `noise`"}.`)
+    return linearCombination([...drift, [Math.sqrt(w * Math.abs(dt)), drawn(index)]])
+  })
 }

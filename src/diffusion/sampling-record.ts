@@ -27,6 +27,8 @@ const samplingSchema = z.strictObject({
   guidanceLow: time.optional(),
   guidanceHigh: time.optional(),
   guidedChannels: count.optional(),
+  /** Of the class token that was sampled along (REG). */
+  classTokenGuidanceScale: z.number().optional(),
   nullLabel: z.int().optional(),
   seed: z.int(),
   /** In turn; null: drawn for each image. */
@@ -80,6 +82,9 @@ export function samplingRecord(model: AnyTransformer, options: RecordedOptions):
             guidanceLow: guidance.low,
             guidanceHigh: guidance.high,
             guidedChannels: guidedChannels(model, guidance),
+            ...(model.classTokenWidth !== undefined && {
+              classTokenGuidanceScale: guidance.classTokenScale ?? guidance.scale,
+            }),
             ...(guidance.nullLabel !== undefined && { nullLabel: guidance.nullLabel }),
           }
         : { guidanceScale: 1 }),

@@ -19,24 +19,40 @@ export async function stepThrough(
   start: Tensor,
   steps: number,
   step: (state: Tensor, index: number) => Tensor,
-  { onStep, observe, signal }: StepThroughOptions,
+  options: StepThroughOptions,
 ): Promise<Tensor> {
-  const first = cast(start, 'f64')
-  let state = first === start ? start.alias() : first
+  const [last] = await stepAllThrough([start], steps, ([state], index) => [step(state!, index)], options)
+  return last!
+}
+
+/** `stepThrough` with states of several tensors, of which the first is what is observed. */
+export async function stepAllThrough(
+  starts: readonly Tensor[],
+  steps: number,
+  step: (state: readonly Tensor[], index: number) => readonly Tensor[],
+  { onStep, observe, signal }: StepThroughOptions,
+): Promise<readonly Tensor[]> {
+  let state: readonly Tensor[] = starts.map((start) => {
+    const first = cast(start, 'f64')
+    return first === start ? start.alias() : first
+  })
+  const disposeState = () => {
+    for (const tensor of state) tensor.dispose()
+  }
   try {
     for (let i = 0; i < steps; i++) {
       signal?.throwIfAborted()
       const next = scope(() => step(state, i))
-      state.dispose()
+      disposeState()
       state = next
-      observe?.(state, i)
+      observe?.(state[0]!, i)
       // Keeps the host from running ahead, and the event loop free.
-      await synchronize(start.device)
+      await synchronize(starts[0]!.device)
       onStep?.(i + 1, steps)
     }
     return state
   } catch (error) {
-    state.dispose()
+    disposeState()
     throw error
   }
 }
