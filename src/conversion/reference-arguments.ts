@@ -11,7 +11,7 @@ import {
 
 const probability = z.number().min(0).max(1)
 
-/** The settings of REPA's train.py that this package knows, as a checkpoint's `args` have them. */
+/** The settings of REPA's train.py, and of REG's, that this package knows, as a checkpoint's `args` have them. */
 export const referenceArgumentsSchema = z.object({
   model: z.string().nullish(),
   data_dir: z.string().nullish(),
@@ -41,6 +41,8 @@ export const referenceArgumentsSchema = z.object({
   path_type: z.enum(['linear', 'cosine']).nullish(),
   weighting: z.enum(['uniform', 'lognormal']).nullish(),
   proj_coeff: z.number().min(0).nullish(),
+  /** REG's, the weight of the class token's loss. */
+  cls: z.number().min(0).nullish(),
   mixed_precision: z.string().nullish(),
 })
 
@@ -77,6 +79,7 @@ export function trainingConfigurationOf(
     alignWeight: args.proj_coeff ?? undefined,
     alignDepth: model.alignDepth,
     projectorWidth: model.projectorWidth,
+    classTokenWeight: classTokenWeightOf(args, model, notes),
     path: args.path_type ?? undefined,
     weighting: args.weighting ?? undefined,
     classDropout: model.classDropout,
@@ -133,6 +136,7 @@ export function referenceArgumentsOf(
       path_type: training.path,
       weighting: training.weighting,
       proj_coeff: training.alignWeight,
+      ...(training.classTokenWeight > 0 && { cls: training.classTokenWeight }),
       model: typeof training.model === 'string' ? training.model : null,
     }),
     num_classes: model.classes,
@@ -160,6 +164,22 @@ function encodersOf(args: ReferenceArguments, model: AnyTransformerConfig, notes
     `The file ${said} the encoders of its projectors (features of ${model.alignWidths.join(', ')}); name each by --encoder.`,
   )
   return []
+}
+
+/** REG's own. */
+const CLASS_TOKEN_WEIGHT = 0.03
+
+function classTokenWeightOf(
+  args: ReferenceArguments,
+  model: AnyTransformerConfig,
+  notes: string[],
+): number | undefined {
+  if (model.kind !== 'SiT' || model.classTokenWidth === undefined) return undefined
+  if (args.cls) return args.cls
+  notes.push(
+    `The file does not tell the weight of the class token's loss: ${CLASS_TOKEN_WEIGHT} assumed; --class-token-weight sets it.`,
+  )
+  return CLASS_TOKEN_WEIGHT
 }
 
 function pair(first: number | null | undefined, second: number | null | undefined): [number, number] | undefined {

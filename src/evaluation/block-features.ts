@@ -142,6 +142,11 @@ function requireFit(model: AnyTransformer, data: Dataset, layers: readonly numbe
       'The model was trained without label dropout and has no null class, so that its features cannot be had without telling it the class.',
     )
   }
+  if (model.classTokenWidth !== undefined) {
+    throw new Error(
+      "The model denoises an encoder's class token along (REG), without which its blocks cannot be run, and the evaluation of layers has none to give it.",
+    )
+  }
   const beyond = layers.find((layer) => layer < 1 || layer > config.depth)
   if (beyond !== undefined) {
     throw new RangeError(`There is no layer ${beyond}; the model has the blocks 1 to ${config.depth}.`)

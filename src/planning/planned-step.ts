@@ -167,8 +167,9 @@ function countingEncoder(
       planning.during('encoder', () => encoder.computeIn?.(dtype))
       bookWeights()
     },
+    hasClassToken: encoder.hasClassToken ?? false,
     requireGrid: (grid) => encoder.requireGrid?.(grid),
-    features: (images, grid) => planning.during('encoder', () => encoder.features(images, grid)),
+    features: (images, grid, options) => planning.during('encoder', () => encoder.features(images, grid, options)),
     [Symbol.dispose]: () => encoder[Symbol.dispose](),
   }
 }

@@ -62,6 +62,14 @@ const LOSS_PARTS: readonly LossPart[] = [
     description: 'Mean squared distance from what another sample’s velocity aims at.',
     yLabel: 'Mean squared distance',
   },
+  {
+    metric: 'classToken',
+    label: 'Class token',
+    name: 'weighted class token loss',
+    title: 'Class token loss',
+    description: 'Mean squared error of the class token’s velocity.',
+    yLabel: 'Loss',
+  },
 ]
 
 /** The parts that some run has logged. */

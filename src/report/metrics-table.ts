@@ -9,6 +9,7 @@ export const METRICS = [
   'selfAlignment',
   'dispersive',
   'contrastive',
+  'classToken',
   'view_information',
   'teacher_entropy',
   'teacher_kl_uniform',

@@ -15,6 +15,7 @@ const MetricsLine = z.object({
   selfAlignment: value.optional(),
   dispersive: value.optional(),
   contrastive: value.optional(),
+  classToken: value.optional(),
   /** Pretraining by DINO. */
   view_information: value.optional(),
   teacher_entropy: value.optional(),

@@ -12,6 +12,7 @@ const WORDS: Readonly<Record<string, (value: Json) => string>> = {
   guidanceLow: (time) => `guided from t = ${time}`,
   guidanceHigh: (time) => `guided to t = ${time}`,
   guidedChannels: (channels) => `${channels} channels guided`,
+  classTokenGuidanceScale: (scale) => (scale === 0 ? 'class token not guided' : `class token’s guidance ${scale}`),
   weights: (weights) => (weights === 'ema' ? 'EMA weights' : 'weights without EMA'),
   precision: String,
   autoencoder: (file) => (file === null ? 'latents not decoded' : `decoded by ${file}`),

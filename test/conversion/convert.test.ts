@@ -15,7 +15,7 @@ import type { HostTensor } from '../../src/tensor/host-tensor.ts'
 import { readCheckpointState } from '../../src/training/checkpoint.ts'
 import { temporaryFolder } from '../formats/temporary-folder.ts'
 import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
-import { referenceCheckpoint, tensor, tinyModel, tinyState } from './tiny-checkpoint.ts'
+import { referenceCheckpoint, stateOf, tensor, tinyModel, tinyRegModel, tinyState } from './tiny-checkpoint.ts'
 
 async function safetensors(path: string): Promise<Map<string, HostTensor>> {
   await using file = await SafetensorsFile.open(path)
@@ -158,12 +158,15 @@ describe('bare state dicts', () => {
 })
 
 describe('training checkpoints', () => {
-  test('become a folder and, from it, what they were', async () => {
-    const reference = referenceCheckpoint()
+  test.each([
+    ["REPA's", tinyModel],
+    ["REG's", tinyRegModel],
+  ])('become a folder and, from it, what they were: %s', async (_, model) => {
+    const reference = referenceCheckpoint(model)
     const { folder, path } = await written('0000007.pt', reference)
     const run = join(folder, '0000007')
     await convert(path, run, { heads: 2 })
-    expect(await readCheckpointState(run)).toEqual(tinyState)
+    expect(await readCheckpointState(run)).toEqual(stateOf(model))
     expect((await readdir(run)).sort()).toEqual([
       'ema.safetensors',
       'model.safetensors',
@@ -173,14 +176,14 @@ describe('training checkpoints', () => {
     const back = join(folder, 'back.pt')
     const { tensors, kind } = await convert(run, back)
     expect({ tensors, kind }).toEqual({
-      tensors: 4 * transformerEntries(tinyModel).length - 2,
+      tensors: 4 * transformerEntries(model).length - 2,
       kind: 'training checkpoint',
     })
     const [before, after] = [await torchValue(path), await torchValue(back)] as Map<string, unknown>[]
     for (const part of ['model', 'ema', 'opt', 'steps']) expect(after.get(part)).toEqual(before.get(part))
     const again = join(folder, 'again')
     await convert(back, again, { heads: 2 })
-    expect(await readCheckpointState(again)).toEqual(tinyState)
+    expect(await readCheckpointState(again)).toEqual(stateOf(model))
   })
 
   test.each([
@@ -259,6 +262,16 @@ describe('training checkpoints', () => {
     const said = ((await torchValue(back)) as Map<string, Map<string, unknown>>).get('args')!
     expect(said.get('batch_size')).toBe(32)
     expect(said.get('gradient_accumulation_steps')).toBe(4)
+  })
+
+  test("without REG's setting, the weight of its class token's loss is assumed, and said", async () => {
+    const { args, ...rest } = referenceCheckpoint(tinyRegModel)
+    const { cls: _, ...others } = args
+    const { folder, path } = await written('reg.pt', { ...rest, args: others })
+    const { notes } = await convert(path, join(folder, 'reg'), { heads: 2 })
+    expect(notes).toEqual([
+      "The file does not tell the weight of the class token's loss: 0.03 assumed; --class-token-weight sets it.",
+    ])
   })
 
   test('without its settings, what is assumed is said', async () => {

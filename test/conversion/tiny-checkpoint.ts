@@ -19,6 +19,9 @@ export const tinyModel: SiTConfig = sitConfigSchema.parse({
   projectorWidth: 16,
 })
 
+/** The same as REG trains it. */
+export const tinyRegModel: SiTConfig = { ...tinyModel, classTokenWidth: 8 }
+
 /** Values that differ from those of every other seed. */
 export function tensor(shape: readonly number[], seed: number): HostTensor {
   return hostFloat32(
@@ -27,11 +30,10 @@ export function tensor(shape: readonly number[], seed: number): HostTensor {
   )
 }
 
-const trainable = transformerEntries(tinyModel).filter(({ parameter }) => parameter.trainable)
-
-/** What REPA's train.py would have saved at step 7 of training the tiny model, one step of them skipped. */
-export function referenceCheckpoint() {
-  const entries = transformerEntries(tinyModel)
+/** What REPA's train.py would have saved at step 7 of training the tiny model, one step of them skipped; or REG's of its own. */
+export function referenceCheckpoint(model = tinyModel) {
+  const entries = transformerEntries(model)
+  const trainable = entries.filter(({ parameter }) => parameter.trainable)
   const stateDict = (seed: number) =>
     new Map(entries.map(({ name, shape }, i): [string, HostTensor] => [name, tensor(shape, seed + i)]))
   const state = new Map(
@@ -72,6 +74,7 @@ export function referenceCheckpoint() {
       path_type: 'cosine',
       weighting: 'lognormal',
       proj_coeff: 0.25,
+      ...(model.classTokenWidth !== undefined && { cls: 0.05 }),
       mixed_precision: 'no',
       unknown: [1, { deeper: null }],
     },
@@ -80,13 +83,13 @@ export function referenceCheckpoint() {
 }
 
 /** The state.json of the same. */
-export const tinyState: CheckpointState = {
+export const stateOf = (model: SiTConfig): CheckpointState => ({
   format: 1,
   step: 7,
   updates: 6,
   skipped: 1,
   seed: 5,
-  model: tinyModel,
+  model,
   configuration: {
     data: 'data/tiny',
     training: trainingSchema.parse({
@@ -102,9 +105,12 @@ export const tinyState: CheckpointState = {
       alignWeight: 0.25,
       alignDepth: 1,
       projectorWidth: 16,
+      ...(model.classTokenWidth !== undefined && { classTokenWeight: 0.05 }),
       path: 'cosine',
       weighting: 'lognormal',
       seed: 5,
     }),
   },
-}
+})
+
+export const tinyState = stateOf(tinyModel)

@@ -26,7 +26,7 @@ import { tinyDataset } from '../data/tiny-dataset.ts'
 import { random } from '../reference/array.ts'
 
 const SIZES = { depth: 3, hidden: 16, heads: 2, patch: 4 }
-const tiny = (options: { classDropout?: number } = {}) => {
+const tiny = (options: { classDropout?: number; classTokenWidth?: number } = {}) => {
   const model = SiT.create(SIZES, { inputSize: [8, 8], channels: 4, classes: 5, seed: 1, ...options })
   // Blocks of a new model are the identity.
   for (const entry of model.entries) {
@@ -112,6 +112,7 @@ describe('blockFeatures', () => {
   test.each([
     [{ layers: [4] }, {}, 'There is no layer 4; the model has the blocks 1 to 3.'],
     [{}, { classDropout: 0 }, 'has no null class'],
+    [{}, { classTokenWidth: 8 }, "denoises an encoder's class token along (REG)"],
   ])('refuses %o of a model with %o', async (changes, modelOptions, message) => {
     const data = await Dataset.open(await tinyDataset())
     using model = tiny(modelOptions)

@@ -56,6 +56,18 @@ const CASES: readonly Case[] = [
     moments: true,
   },
   {
+    name: 'REG and DINOv2-S with registers',
+    training: {
+      model: { kind: 'SiT', ...small },
+      encoders: [{ name: 'dinov2reg-vit-s', file: 'none' }],
+      batch: 4,
+      projectorWidth: 512,
+      classTokenWeight: 0.03,
+    },
+    size: 256,
+    moments: true,
+  },
+  {
     name: 'self-alignment and dispersion',
     training: { model: { kind: 'SiT', ...small }, batch: 8, selfAlignWeight: 0.2, dispersiveWeight: 0.5 },
     size: 256,

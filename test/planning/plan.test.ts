@@ -92,6 +92,10 @@ test('an encoder whose features are with the data, as the training would check t
   const runs = (obstacle: RegExp) => ({ names: [], notices: [expect.stringMatching(obstacle)] })
   expect(await found(described)).toEqual({ names: [], notices: [] })
   expect(await found(data)).toEqual({ names: ['dinov2-vit-b'], notices: [] })
+  const reg = { ...configuration, classTokenWeight: 0.03 }
+  expect(await found(data, reg)).toEqual(
+    runs(/have no class token, which classTokenWeight denoises: the encoder runs\.$/),
+  )
   expect(await found(coarse)).toEqual(runs(/have 8 × 8 tokens, the model 16 × 16: the encoder runs\.$/))
   expect(await found(others)).toEqual(
     runs(/were made with another file than .*encoder\.pth \(.*\): the encoder runs\.$/),

@@ -23,7 +23,7 @@ import { haveImages, imagesFolder, imagesSuffix } from '../shared-folder.ts'
 const recipes = await Promise.all((await recipeNames()).map(readRecipe))
 const papers = recipes.filter(({ name }) => name !== 'own-images')
 
-/** The rows of the paper's Table 3 and of its guidance tables: model, whether aligned, steps, how sampled, FID. */
+/** The rows of the paper's Table 3 and of its guidance tables, and of REG's: model, whether aligned, steps, how sampled, FID. */
 const ROWS: readonly [name: string, model: string, repa: boolean, step: number, sampling: string, fid: number][] = [
   ['dit-l-2', 'DiT-L/2', false, 400_000, 'ddpm', 23.3],
   ['dit-l-2-repa', 'DiT-L/2', true, 400_000, 'ddpm', 15.6],
@@ -44,6 +44,8 @@ const ROWS: readonly [name: string, model: string, repa: boolean, step: number, 
   ['sit-xl-2-7m-guided', 'SiT-XL/2', false, 7_000_000, 'sde 1.5 to 1', 2.06],
   ['sit-xl-2-repa-1m-guided', 'SiT-XL/2', true, 1_000_000, 'sde 1.35 to 1', 1.96],
   ['sit-xl-2-repa-4m-guided', 'SiT-XL/2', true, 4_000_000, 'sde 1.35 to 1', 1.8],
+  ['sit-b-2-reg', 'SiT-B/2', true, 400_000, 'sde', 15.2],
+  ['sit-xl-2-reg', 'SiT-XL/2', true, 400_000, 'sde', 3.4],
   ['sit-xl-2-repa-4m-interval', 'SiT-XL/2', true, 4_000_000, 'sde 1.8 to 0.7', 1.42],
 ]
 
@@ -63,6 +65,7 @@ test.each(ROWS)('%s is the row', (name, model, repa, step, sampling, fid) => {
     ...{ path: 'linear', weighting: 'uniform', classDropout: 0.1 },
     encoders: repa ? [{ name: 'dinov2-vit-b' }] : [],
     ...(repa && { alignDepth: model.includes('-B/') ? 4 : 8, alignWeight: 0.5 }),
+    classTokenWeight: name.endsWith('-reg') ? 0.03 : 0,
   })
 })
 
@@ -99,7 +102,7 @@ test.each(recipes)('$name: its commands are ones that there are', async (recipe)
   }
 })
 
-/** Numbers of a model at 256 pixels: the trunk, frozen positions included, and the projector to 768 features. */
+/** Numbers of a model at 256 pixels: the trunk with its embedders, frozen positions included, and the projector to 768 features. */
 const COUNTS: Readonly<Record<string, readonly [trunk: number, projector: number]>> = {
   'SiT-B/2': [130_500_112, 7_344_896],
   'SiT-L/2': [458_086_416, 7_869_184],
@@ -108,18 +111,22 @@ const COUNTS: Readonly<Record<string, readonly [trunk: number, projector: number
   'DiT-XL/2': [675_129_632, 8_131_328],
 }
 
+/** What denoises a class token of 768 numbers: its position, its way in (a layer and a norm) and its way out. */
+const classTokenNumbers = (hidden: number) => hidden + (768 * hidden + hidden) + 2 * hidden + (768 * hidden + 768)
+
 describe('on the planning device, at full size', () => {
   test.each(papers)('$name', async ({ name, training }) => {
     const before = memoryStats('cpu')
     const plan = await planTraining({ recipe: name })
     expect(memoryStats('cpu')).toEqual(before)
-    const [trunk, projector] = COUNTS[training.model as string]!
+    const [plain, projector] = COUNTS[training.model as string]!
+    const { depth, hidden } = transformerOfPreset(training.model as never)
+    const trunk = plain + (training.classTokenWeight > 0 ? classTokenNumbers(hidden) : 0)
     const isAligned = training.encoders.length > 0
     expect(plan.parameters.total).toBe(trunk + (isAligned ? projector : 0))
     expect(plan.parameters.trunk + plan.parameters.embedders).toBe(trunk)
     expect(plan.parameters.projectors).toBe(isAligned ? projector : 0)
     expect(plan.parameters.encoders).toEqual(isAligned ? { 'dinov2-vit-b': 86_580_480 } : {})
-    const { depth } = transformerOfPreset(training.model as never)
     const { activations, peak, ...parts } = plan.memory
     expect(activations.blocks).toHaveLength(depth)
     // The weights' array has gaps between parameters, and its block is rounded to an eighth.

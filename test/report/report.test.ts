@@ -307,6 +307,7 @@ test('a run of 400,000 steps gives a page below 5 MB, its spikes kept', () => {
       selfAlignment: column(() => Number.NaN),
       dispersive: column(() => Number.NaN),
       contrastive: column(() => Number.NaN),
+      classToken: column(() => Number.NaN),
       view_information: column(() => Number.NaN),
       teacher_entropy: column(() => Number.NaN),
       teacher_kl_uniform: column(() => Number.NaN),

@@ -31,6 +31,12 @@ export const sampleCommand = defineCommand({
     steps: { type: 'integer', min: 1, default: 250, description: 'solver steps; of a DiT, how many of its 1000' },
     eta: { type: 'number', min: 0, max: 1, default: 0, description: "of DDIM: its share of DDPM's noise" },
     cfgScale: { type: 'number', min: 0, description: 'guidance scale; 1: none [1.8; 1.5 of a DiT]' },
+    clsCfgScale: {
+      type: 'number',
+      min: 0,
+      description:
+        'guidance scale of the class token of a model with REG, in the same interval; 0: none [as --cfg-scale]',
+    },
     guidanceLow: { type: 'number', min: 0, max: 1, default: 0, description: 'guidance is active from this time' },
     guidanceHigh: { type: 'number', min: 0, max: 1, description: 'to this time [0.7; 1 of a DiT]' },
     guidedChannels: {
@@ -171,6 +177,10 @@ export const sampleCommand = defineCommand({
             [args.solver !== 'euler' && mode !== 'ode', `--solver ${args.solver} is of --mode ode, not of ${mode}`],
             [args.eta > 0 && mode !== 'ddim', `--eta ${args.eta} is of --mode ddim, not of ${mode}`],
             [args.path !== undefined && kind === 'DiT', `--path ${args.path} is of a SiT, not of a DiT`],
+            [
+              args.clsCfgScale !== undefined && model.classTokenWidth === undefined,
+              `--cls-cfg-scale ${args.clsCfgScale} is of a model with a class token (REG), and this one has none`,
+            ],
           ] as const
         ).find(([holds]) => holds)?.[1]
         if (foreign !== undefined) throw new UsageError(`${foreign}; leave it out.`)
@@ -200,6 +210,7 @@ export const sampleCommand = defineCommand({
           scale: hasNullClass ? scale : 1,
           low: args.guidanceLow,
           high: guidanceHigh,
+          ...(args.clsCfgScale !== undefined && { classTokenScale: args.clsCfgScale }),
           ...(args.guidedChannels !== undefined && {
             channels: args.guidedChannels === 'all' ? model.config.channels : Number(args.guidedChannels),
           }),

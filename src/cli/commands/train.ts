@@ -140,6 +140,12 @@ export const trainCommand = defineCommand({
     },
     routeFrom: { type: 'integer', min: 2, description: 'first block that they go past [3]' },
     routeTo: { type: 'integer', min: 2, description: 'last block that they go past [the last but three]' },
+    classTokenWeight: {
+      type: 'number',
+      min: 0,
+      description:
+        "denoise the first encoder's class token along with the image (REG), by this weight; a SiT with an encoder that has one; REG's code has 0.03 [0]",
+    },
     path: { type: 'enum', values: ['linear', 'cosine'], description: "SiT's interpolant [linear]" },
     weighting: { type: 'enum', values: ['uniform', 'lognormal'], description: "how SiT's times are drawn [uniform]" },
     flip: {
