@@ -10,6 +10,7 @@ import { alignmentOf } from '../../src/training/alignment-settings.ts'
 import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
 import { createModel } from '../../src/training/run.ts'
 import { Trainer } from '../../src/training/trainer.ts'
+import { trainerSettings } from '../../src/training/trainer-settings.ts'
 import { DEVICES, isShim } from '../tensor/devices.ts'
 
 const small = { depth: 4, hidden: 192, heads: 3, patch: 2 }
@@ -175,7 +176,7 @@ test.for(
     using model = createModel(configuration, data, device)
     const encoders = configuration.encoders.map(({ name }) => emptyEncoder(name, device))
     await using trainer = new Trainer({
-      ...configuration,
+      ...trainerSettings(configuration),
       recompute,
       model,
       data,
