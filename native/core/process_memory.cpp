@@ -30,7 +30,9 @@ int64_t memoryOfProcess(const std::string& root) {
   for (std::string line; std::getline(groups, line);) {
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos || line.compare(second + 1, 1, "/") != 0) continue;
-    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",", group = line.substr(second + 1);
+    const std::string group = line.substr(second + 1);
+    std::string controllers = line.substr(first, second - first) + ",";
+    controllers.front() = ',';
     if (controllers == ",,") limit = leastLimit(root + "/sys/fs/cgroup", group, "memory.max", limit);
     else if (controllers.find(",memory,") != std::string::npos) limit = leastLimit(root + "/sys/fs/cgroup/memory", group, "memory.limit_in_bytes", limit);
   }
