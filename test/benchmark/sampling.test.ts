@@ -41,7 +41,7 @@ test('takes turns with a baseline', async () => {
 test.each([
   [{ against: 'python', command: worker('refuses') }, 'The Python baseline: the BLAS is unfit; do this.'],
   [{ precision: 'bf16' }, 'The CPU computes in fp32 only, not in bf16'],
-  [{ steps: 0 }, 'sample: 0 steps; expected at least 1'],
+  [{ steps: 0 }, "the sampler's options: steps is 0: expected number to be >0."],
   [{ signal: AbortSignal.abort(new Error('stopped')) }, 'stopped'],
 ] as const)('refuses %o', async (options, message) => {
   await expect(benchmarkSampling({ model, batch: 1, steps: 2, ...options })).rejects.toThrow(message)

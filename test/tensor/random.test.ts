@@ -281,7 +281,7 @@ for (const { device, missing } of DEVICES) {
       [{ ...key, step: 2 ** 48 }, 'fillNormal: step is 281474976710656; expected less than 2^48.'],
       [{ ...key, step: 0.5 }, 'fillNormal: step must be a whole number.'],
       [{ ...key, step: -1 }, 'fillNormal: step must be a whole number that is not negative.'],
-      [{ ...key, seed: -1 }, 'fillNormal: seed must be a BigInt of at most 64 bits.'],
+      [{ ...key, seed: -1 }, 'The seed is -1; a whole number, not negative, was expected.'],
       [{ ...key, firstSample: -1 }, 'fillNormal: first is -4; expected not negative, and a last element below 2^50.'],
       [
         { ...key, firstSample: 2 ** 48 },
