@@ -6,6 +6,15 @@ export class ConfigurationError extends Error {
   override readonly name = 'ConfigurationError'
 }
 
+/** A schema that is made where it is first needed, for making one takes time and a program that only loads the library needs none. */
+export function whenNeeded<Schema extends z.ZodType>(make: () => Schema): () => Schema {
+  let made: Schema | undefined
+  return () => {
+    made ??= make()
+    return made
+  }
+}
+
 /**
  * Checks outside data against a schema. `what` names it in the message: a file's path or "the configuration".
  *

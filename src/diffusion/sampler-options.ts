@@ -3,62 +3,71 @@
  * wrong.
  */
 import * as z from 'zod'
-import { parseConfiguration } from '../configuration/parse.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { Tensor } from '../tensor/tensor.ts'
 
-const aFunction = z.custom((value) => typeof value === 'function', 'expected a function').optional()
-const signal = z.custom((value) => value instanceof AbortSignal, 'expected an AbortSignal').optional()
+const aFunction = () => z.custom((value) => typeof value === 'function', 'expected a function').optional()
 
-const guidance = z
-  .strictObject({
-    scale: z.number().min(0),
-    low: z.number(),
-    high: z.number(),
-    channels: z.int().positive().optional(),
-    classTokenScale: z.number().min(0).optional(),
-    nullLabel: z.int().min(0).optional(),
-  })
-  .optional()
-
-const ofEveryKind = { guidance, signal, noise: aFunction, onStep: aFunction, observe: aFunction }
+const ofEveryKind = () => ({
+  guidance: z
+    .strictObject({
+      scale: z.number().min(0),
+      low: z.number(),
+      high: z.number(),
+      channels: z.int().positive().optional(),
+      classTokenScale: z.number().min(0).optional(),
+      nullLabel: z.int().min(0).optional(),
+    })
+    .optional(),
+  signal: z.custom((value) => value instanceof AbortSignal, 'expected an AbortSignal').optional(),
+  noise: aFunction(),
+  onStep: aFunction(),
+  observe: aFunction(),
+})
 
 /** `SamplerOptions` */
-export const samplerSchema = z.strictObject({
-  ...ofEveryKind,
-  mode: z.enum(['ode', 'sde']),
-  solver: z.enum(['euler', 'heun', 'dopri5']).optional(),
-  steps: z.int().positive(),
-  path: z.enum(['linear', 'cosine']).optional(),
-  classToken: z
-    .strictObject({ start: z.custom((value) => value instanceof Tensor, 'expected a Tensor'), noise: aFunction })
-    .optional(),
-})
+export const samplerSchema = whenNeeded(() =>
+  z.strictObject({
+    ...ofEveryKind(),
+    mode: z.enum(['ode', 'sde']),
+    solver: z.enum(['euler', 'heun', 'dopri5']).optional(),
+    steps: z.int().positive(),
+    path: z.enum(['linear', 'cosine']).optional(),
+    classToken: z
+      .strictObject({ start: z.custom((value) => value instanceof Tensor, 'expected a Tensor'), noise: aFunction() })
+      .optional(),
+  }),
+)
 
 /** `DiffusionSamplerOptions` */
-export const diffusionSamplerSchema = z.strictObject({
-  ...ofEveryKind,
-  mode: z.enum(['ddpm', 'ddim']),
-  // respacing.ts says what of them is wrong.
-  steps: z.unknown().optional(),
-  eta: z.number().min(0).max(1).optional(),
-  clip: z.boolean().optional(),
-  observeInput: aFunction,
-})
+export const diffusionSamplerSchema = whenNeeded(() =>
+  z.strictObject({
+    ...ofEveryKind(),
+    mode: z.enum(['ddpm', 'ddim']),
+    // respacing.ts says what of them is wrong.
+    steps: z.unknown().optional(),
+    eta: z.number().min(0).max(1).optional(),
+    clip: z.boolean().optional(),
+    observeInput: aFunction(),
+  }),
+)
 
-const batchSchema = z.strictObject({
-  labels: z.custom((value) => value instanceof Int32Array, 'expected Int32Array'),
-  firstImage: z.int().min(0),
-  seed: z.int().min(0),
-  batch: z.int().positive(),
-  onProgress: aFunction,
-})
+const batchSchema = whenNeeded(() =>
+  z.strictObject({
+    labels: z.custom((value) => value instanceof Int32Array, 'expected Int32Array'),
+    firstImage: z.int().min(0),
+    seed: z.int().min(0),
+    batch: z.int().positive(),
+    onProgress: aFunction(),
+  }),
+)
 
 /** @throws {ConfigurationError} naming every option that is wrong */
-export function requireOptions(schema: z.ZodType, options: unknown): void {
-  parseConfiguration(schema, options, "the sampler's options")
+export function requireOptions(schema: () => z.ZodType, options: unknown): void {
+  parseConfiguration(schema(), options, "the sampler's options")
 }
 
 /** Of `sampleImages`, apart from its sampler's. */
 export function requireBatches(options: unknown): void {
-  parseConfiguration(batchSchema, options, "the sampler's options")
+  parseConfiguration(batchSchema(), options, "the sampler's options")
 }

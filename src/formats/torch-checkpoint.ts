@@ -5,13 +5,7 @@ import { FileFormatError } from './errors.ts'
 import { InertObject, PickleGlobal, type PickleValue } from './pickle-values.ts'
 import { RandomAccessFile } from './random-access-file.ts'
 import { isContiguous, stridedExtent, toContiguous } from './strided.ts'
-import {
-  type OpenedCheckpoint,
-  openTorchArchive,
-  type TorchOpenOptions,
-  type TorchStorageReader,
-} from './torch-archive.ts'
-import { isTorchLegacy, openTorchLegacy } from './torch-legacy.ts'
+import type { OpenedCheckpoint, TorchOpenOptions, TorchStorageReader } from './torch-archive.ts'
 import { TorchStorage, TorchTensor } from './torch-tensor.ts'
 
 /** What a checkpoint holds: see PickleValue for how Python's objects appear. */
@@ -170,7 +164,12 @@ async function openByMagic(path: string, options: TorchOpenOptions): Promise<Ope
   } finally {
     await file.close()
   }
-  if (start[0] === 0x50 && start[1] === 0x4b) return openTorchArchive(path, options)
+  // Loaded when a file is opened: importing the library waits for no reader of zips and pickles.
+  if (start[0] === 0x50 && start[1] === 0x4b) {
+    const { openTorchArchive } = await import('./torch-archive.ts')
+    return openTorchArchive(path, options)
+  }
+  const { isTorchLegacy, openTorchLegacy } = await import('./torch-legacy.ts')
   if (isTorchLegacy(path, start)) return openTorchLegacy(path, options)
   throw new FileFormatError(path, `this is no file of torch.save: ${whatElse(start)}.`)
 }

@@ -1,6 +1,6 @@
 /** The options of a Trainer, checked before its first step: of a program without types, nothing but the results would show what is wrong. */
 import * as z from 'zod'
-import { parseConfiguration } from '../configuration/parse.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import { RECOMPUTATIONS } from '../tensor/recomputation.ts'
@@ -8,73 +8,70 @@ import type { TrainingConfiguration } from './configuration.ts'
 import { PRECISIONS } from './precision.ts'
 import type { TrainerOptions } from './trainer-options.ts'
 
-const positive = z.int().positive()
-const weight = z.number().min(0)
-
-const encoders = z.custom(
-  (value) => [value].flat().every(isEncoder),
-  'expected an encoder as loadEncoder gives it, or several in an array',
-)
-
 function isEncoder(value: unknown): boolean {
   return typeof value === 'object' && value !== null && ('features' in value || 'store' in value)
 }
 
-/** An option that is checked where it is used. */
-const elsewhere = z.unknown().optional()
-
-const shape = {
-  model: z.custom((value) => value instanceof DiffusionTransformer, 'expected a SiT or a DiT'),
-  data: z.custom((value) => value instanceof Dataset, 'expected a Dataset, as Dataset.open gives it'),
-  batch: positive,
-  accumulate: elsewhere,
-  world: elsewhere,
-  seed: z.int().min(0).optional(),
-  precision: z.enum(PRECISIONS).optional(),
-  recompute: z.enum(RECOMPUTATIONS).optional(),
-  cudaGraph: z.boolean().optional(),
-  path: z.enum(['linear', 'cosine']).optional(),
-  weighting: z.enum(['uniform', 'lognormal']).optional(),
-  flip: z.boolean().optional(),
-  configuration: elsewhere,
-  align: z
-    .strictObject({
-      encoder: encoders,
-      depth: positive.optional(),
-      weight: weight.optional(),
-      loss: z.enum(['cosine', 'nt-xent']).optional(),
-      temperature: z.number().positive().optional(),
-      projector: z.enum(['mlp', 'conv']).optional(),
-      spatialNorm: z.number().min(0).optional(),
-    })
-    .optional(),
-  selfAlign: z
-    .strictObject({ weight, depth: z.number(), teacherDepth: z.number(), timeOffset: z.number().min(0).max(1) })
-    .optional(),
-  disperse: z.strictObject({ weight, depth: z.number(), temperature: z.number().positive() }).optional(),
-  classToken: z.strictObject({ weight }).optional(),
-  contrast: z.strictObject({ weight: weight.lt(1) }).optional(),
-  route: z.strictObject({ share: z.number(), from: z.number(), to: z.number() }).optional(),
-  alignSchedule: z
-    .strictObject({ until: positive.optional(), decay: z.enum(['none', 'linear', 'cosine']).optional() })
-    .optional(),
-  // AdamWOptions
-  learningRate: elsewhere,
-  betas: elsewhere,
-  epsilon: elsewhere,
-  weightDecay: elsewhere,
-  maxGradNorm: elsewhere,
-  emaDecay: elsewhere,
-  lossScale: elsewhere,
-  undecayed: elsewhere,
-  late: elsewhere,
-} satisfies Record<keyof TrainerOptions, z.ZodType>
-
-const schema = z.strictObject(shape)
+const schema = whenNeeded(() => {
+  const positive = z.int().positive()
+  const weight = z.number().min(0)
+  /** An option that is checked where it is used. */
+  const elsewhere = z.unknown().optional()
+  const encoders = z.custom(
+    (value) => [value].flat().every(isEncoder),
+    'expected an encoder as loadEncoder gives it, or several in an array',
+  )
+  return z.strictObject({
+    model: z.custom((value) => value instanceof DiffusionTransformer, 'expected a SiT or a DiT'),
+    data: z.custom((value) => value instanceof Dataset, 'expected a Dataset, as Dataset.open gives it'),
+    batch: positive,
+    accumulate: elsewhere,
+    world: elsewhere,
+    seed: z.int().min(0).optional(),
+    precision: z.enum(PRECISIONS).optional(),
+    recompute: z.enum(RECOMPUTATIONS).optional(),
+    cudaGraph: z.boolean().optional(),
+    path: z.enum(['linear', 'cosine']).optional(),
+    weighting: z.enum(['uniform', 'lognormal']).optional(),
+    flip: z.boolean().optional(),
+    configuration: elsewhere,
+    align: z
+      .strictObject({
+        encoder: encoders,
+        depth: positive.optional(),
+        weight: weight.optional(),
+        loss: z.enum(['cosine', 'nt-xent']).optional(),
+        temperature: z.number().positive().optional(),
+        projector: z.enum(['mlp', 'conv']).optional(),
+        spatialNorm: z.number().min(0).optional(),
+      })
+      .optional(),
+    selfAlign: z
+      .strictObject({ weight, depth: z.number(), teacherDepth: z.number(), timeOffset: z.number().min(0).max(1) })
+      .optional(),
+    disperse: z.strictObject({ weight, depth: z.number(), temperature: z.number().positive() }).optional(),
+    classToken: z.strictObject({ weight }).optional(),
+    contrast: z.strictObject({ weight: weight.lt(1) }).optional(),
+    route: z.strictObject({ share: z.number(), from: z.number(), to: z.number() }).optional(),
+    alignSchedule: z
+      .strictObject({ until: positive.optional(), decay: z.enum(['none', 'linear', 'cosine']).optional() })
+      .optional(),
+    // AdamWOptions
+    learningRate: elsewhere,
+    betas: elsewhere,
+    epsilon: elsewhere,
+    weightDecay: elsewhere,
+    maxGradNorm: elsewhere,
+    emaDecay: elsewhere,
+    lossScale: elsewhere,
+    undecayed: elsewhere,
+    late: elsewhere,
+  } satisfies Record<keyof TrainerOptions, z.ZodType>)
+})
 
 /** @throws {ConfigurationError} naming every option that is wrong */
 export function requireTrainerOptions(options: TrainerOptions): void {
-  parseConfiguration(schema, options, "the trainer's options")
+  parseConfiguration(schema(), options, "the trainer's options")
 }
 
 /** What of a run's configuration a Trainer takes as it is. */
