@@ -6,7 +6,6 @@
 import { ParameterList, type StateEntry } from '../nn/parameter-list.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
-import { resizeChannels } from '../tensor/ops/diffusion.ts'
 import { dropTokens, joinTokens, takeTokens } from '../tensor/ops/tokens.ts'
 import { release, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
@@ -104,7 +103,7 @@ export class VisionTransformer extends Model {
       const before = classToken ? 1 : 0
       if (prefix === before) return this.#network.normed(hidden)
       const patches = dropTokens(hidden, prefix)
-      const tokens = classToken ? joinTokens(resizeChannels(hidden, 1), patches) : patches
+      const tokens = classToken ? joinTokens(takeTokens(hidden, 0, 1), patches) : patches
       release(hidden)
       return this.#network.normed(tokens)
     })

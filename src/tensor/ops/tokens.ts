@@ -69,7 +69,7 @@ export function joinTokens(first: Tensor, rest: Tensor): Tensor {
   )
   tape?.push([out], [], (gradients) => {
     const dOut = gradients.take(out)!
-    gradients.add(first, resizeChannels(dOut, before!))
+    gradients.add(first, takeTokens(dOut, 0, before!))
     gradients.add(rest, dropTokens(dOut, before!))
   })
   return out
@@ -78,7 +78,7 @@ export function joinTokens(first: Tensor, rest: Tensor): Tensor {
 /** x[:, 0] of x [B, N, D]. */
 export function firstToken(x: Tensor): Tensor {
   const [batch, , width] = x.shape
-  return scope(() => reshape(resizeChannels(x, 1), [batch!, width!]))
+  return scope(() => reshape(takeTokens(x, 0, 1), [batch!, width!]))
 }
 
 /** x[:, first : first + count] of x [B, N, D]. */
@@ -87,6 +87,8 @@ export function takeTokens(x: Tensor, first: number, count: number): Tensor {
   if (first < 0 || count < 0 || first + count > (tokens ?? 0)) {
     throw new RangeError(`takeTokens: tokens ${first} to ${first + count} are not in a tensor of shape [${x.shape}].`)
   }
+  // The first ones need no numbers from the host, which a captured step could not bring.
+  if (first === 0 && count > 0) return resizeChannels(x, count)
   const ids = Int32Array.from({ length: batch! * count }, (_, i) => first + (i % count))
   return scope(() => gatherTokens(x, Tensor.from(ids, [batch!, count], x.device)))
 }
