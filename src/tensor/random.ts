@@ -112,6 +112,6 @@ export function randomTokens(
 ): TokenSubset {
   const ids = Tensor.empty([batch, taken], device, 'i32')
   const places = Tensor.empty([batch, tokens], device, 'i32')
-  native().drawTokens(ids.handle, places.handle, BigInt(key.seed), stream(key), key.step, key.firstSample ?? 0)
+  native().drawTokens(ids.handle, places.handle, seedOf(key), stream(key), key.step, key.firstSample ?? 0)
   return { ids, places }
 }
