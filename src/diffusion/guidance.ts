@@ -44,7 +44,8 @@ export class ConditionalModel implements Disposable {
   /** @throws {RangeError} for a label that is none of the model's, the null label among them where there is guidance */
   constructor(model: DiffusionTransformer, labels: Int32Array, guidance?: Guidance) {
     const nullLabel = guidance?.nullLabel ?? model.nullClass
-    requireLabels(model, labels, isGuided(guidance) ? { ...guidance, nullLabel } : undefined)
+    requireLabels(model, labels)
+    if (isGuided(guidance)) requireNullLabel(model, nullLabel, guidance.scale)
     this.model = model
     const doubled = new Int32Array(2 * labels.length).fill(nullLabel)
     doubled.set(labels)
@@ -82,22 +83,22 @@ function twice(x: Tensor): Tensor {
 }
 
 /** A label without a row in the table would be an embedding of NaN, and every pixel with it. */
-function requireLabels(
-  { config: { classes, classDropout } }: DiffusionTransformer,
-  labels: Int32Array,
-  guidance: { readonly scale: number; readonly nullLabel: number } | undefined,
-): void {
-  const rows = classDropout > 0 ? classes + 1 : classes
-  const isThere = (label: number) => label >= 0 && label < rows
-  const wrong = labels.find((label) => !isThere(label))
-  if (wrong !== undefined) {
-    const orNone = classDropout > 0 ? `, and ${classes} for none` : ''
-    throw new RangeError(`There is no class ${wrong}: the model has the classes 0 to ${classes - 1}${orNone}.`)
-  }
-  if (!guidance || isThere(guidance.nullLabel)) return
-  const { scale, nullLabel } = guidance
+function hasRow({ config: { classes, classDropout } }: DiffusionTransformer, label: number): boolean {
+  return label >= 0 && label < (classDropout > 0 ? classes + 1 : classes)
+}
+
+function requireLabels(model: DiffusionTransformer, labels: Int32Array): void {
+  const { classes, classDropout } = model.config
+  const wrong = labels.find((label) => !hasRow(model, label))
+  if (wrong === undefined) return
+  const orNone = classDropout > 0 ? `, and ${classes} for none` : ''
+  throw new RangeError(`There is no class ${wrong}: the model has the classes 0 to ${classes - 1}${orNone}.`)
+}
+
+function requireNullLabel(model: DiffusionTransformer, nullLabel: number, scale: number): void {
+  if (hasRow(model, nullLabel)) return
   throw new RangeError(
     `Guidance of scale ${scale} needs a null class, and there is no ${nullLabel}` +
-      `${classDropout > 0 ? '.' : ': the model was made without label dropout. Sample it with a scale of 1.'}`,
+      `${model.config.classDropout > 0 ? '.' : ': the model was made without label dropout. Sample it with a scale of 1.'}`,
   )
 }

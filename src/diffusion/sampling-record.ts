@@ -7,7 +7,7 @@ import { parseConfiguration } from '../configuration/parse.ts'
 import { writeWhole } from '../formats/atomic-file.ts'
 import { ifThere } from '../formats/if-there.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
-import { guidedChannels } from './guidance.ts'
+import { guidedChannels, isGuided } from './guidance.ts'
 import type { BatchOptions, SamplingOptions } from './sample-images.ts'
 
 const count = z.int().positive()
@@ -69,14 +69,13 @@ export type RecordedOptions = SamplingOptions &
 export function samplingRecord(model: AnyTransformer, options: RecordedOptions): SamplingRecord {
   const { guidance, seed, classes, autoencoder, origin = {} } = options
   const { checkpoint, step, weights, precision } = origin
-  const isGuided = guidance !== undefined && guidance.scale > 1
   const isLatent = model.config.channels !== 3
   return {
     ...(checkpoint !== undefined && { checkpoint }),
     ...(step !== undefined && { step }),
     sampling: {
       ...samplerSettings(options),
-      ...(isGuided
+      ...(isGuided(guidance)
         ? {
             guidanceScale: guidance.scale,
             guidanceLow: guidance.low,
