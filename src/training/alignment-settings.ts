@@ -33,6 +33,10 @@ function contradictions(configuration: TrainingConfiguration): readonly (readonl
       `alignDecay ${alignDecay} needs the step at which the weight is 0; give --align-until.`,
     ],
     [
+      configuration.routeTokens === 0 && (configuration.routeFrom ?? configuration.routeTo) !== undefined,
+      'routeFrom and routeTo say past which blocks tokens go, and none goes past any; give --route-tokens.',
+    ],
+    [
       cudaGraph && alignDecay !== 'none',
       `cudaGraph replays a step with one weight of the alignment, and alignDecay ${alignDecay} changes it at every step; leave one out.`,
     ],

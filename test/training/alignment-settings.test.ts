@@ -12,6 +12,8 @@ describe('what contradicts itself is refused in a sentence', () => {
     [{ projector: 'conv' }, "The projector conv projects to an encoder's features, and none is named"],
     [{ alignSpatialNorm: 0.6 }, "alignSpatialNorm normalises an encoder's features, and none is named"],
     [{ alignUntil: 5 }, 'alignUntil ends an alignment, and there is none'],
+    [{ routeFrom: 3 }, 'routeFrom and routeTo say past which blocks tokens go, and none goes past any'],
+    [{ routeTo: 9 }, 'routeFrom and routeTo say past which blocks tokens go, and none goes past any'],
     [
       { ...HOG, alignDecay: 'linear' },
       'alignDecay linear needs the step at which the weight is 0; give --align-until.',

@@ -178,6 +178,10 @@ export const sampleCommand = defineCommand({
             [args.eta > 0 && mode !== 'ddim', `--eta ${args.eta} is of --mode ddim, not of ${mode}`],
             [args.path !== undefined && kind === 'DiT', `--path ${args.path} is of a SiT, not of a DiT`],
             [
+              args.clsCfgScale !== undefined && (args.cfgScale ?? defaults.cfgScale) <= 1,
+              `--cls-cfg-scale ${args.clsCfgScale} is of guidance, and --cfg-scale ${args.cfgScale} has none`,
+            ],
+            [
               args.clsCfgScale !== undefined && model.classTokenWidth === undefined,
               `--cls-cfg-scale ${args.clsCfgScale} is of a model with a class token (REG), and this one has none`,
             ],
