@@ -23,3 +23,9 @@ export function precisionOfBaseline(precision: Precision): 'bf16' | 'fp32' {
   if (precision === 'fp16') throw new RangeError('The baseline computes in bf16 or fp32, not in fp16.')
   return precision === 'tf32' ? 'fp32' : precision
 }
+
+/** Throws where our step would leave out tokens that the baseline's computes. */
+export function requireNoRoute({ routeTokens = 0 }: { readonly routeTokens?: number }): void {
+  if (routeTokens > 0)
+    throw new RangeError('The baseline computes all tokens in every block; leave it out, or the route.')
+}

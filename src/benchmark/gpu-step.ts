@@ -6,7 +6,7 @@ import { type Device, gpuOf, trimMemory } from '../tensor/device.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import type { Precision } from '../training/precision.ts'
 import { baselineModel } from './baseline-model.ts'
-import { besidePython, precisionOfBaseline } from './beside-python.ts'
+import { besidePython, precisionOfBaseline, requireNoRoute } from './beside-python.ts'
 import { type GpuClocks, readGpuClocks } from './gpu-clocks.ts'
 import { type GpuOperation, type GpuSideFigures, GpuTrainingSide } from './gpu-training-side.ts'
 import { gpuByCudaName, peakFlops } from './gpus.ts'
@@ -132,9 +132,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
   if (against && options.seconds !== undefined) {
     throw new RangeError('A run of so many seconds is of our step alone; leave out the baseline.')
   }
-  if (against && options.routeTokens) {
-    throw new RangeError('The baseline computes all tokens in every block; leave it out, or the route.')
-  }
+  if (against) requireNoRoute(options)
   if (against?.regions && !against.compile) {
     throw new RangeError('regions are of what torch.compile compiles; give it a mode.')
   }

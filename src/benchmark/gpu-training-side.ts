@@ -1,11 +1,10 @@
 import { dinov2 } from '../alignment/dinov2.ts'
 import { VisionEncoder } from '../alignment/vision-encoder.ts'
 import { SiT, type SiTConfig } from '../models/sit.ts'
-import { type TokenRouting, usualRoute } from '../models/token-route.ts'
+import type { TokenRouting } from '../models/token-route.ts'
 import { VisionTransformer } from '../models/vit.ts'
 import { allowTf32, type Device, memoryStats, profile, resetPeakMemory } from '../tensor/device.ts'
 import { precisionPolicy } from '../training/precision.ts'
-import { requireRoute } from '../training/requirements.ts'
 import { encoderFlops, trainingFlops } from './flops.ts'
 import { GpuLimits } from './gpu-limits.ts'
 import type { GpuStepBenchmarkOptions } from './gpu-step.ts'
@@ -77,7 +76,7 @@ export class GpuTrainingSide implements Disposable {
       seed = 0,
       cudaGraph = false,
       recompute,
-      routeTokens = 0,
+      routeTokens,
     } = options
     const { dtype, tf32, lossScale } = precisionPolicy(precision, device)
     allowTf32(device, tf32)
@@ -100,11 +99,8 @@ export class GpuTrainingSide implements Disposable {
         }),
       )
       model.computeIn(dtype)
-      const route = routeTokens > 0 ? { share: routeTokens, ...usualRoute(model.config.depth) } : undefined
-      requireRoute(model, { route })
-      const training = own(
-        new TrainingStep(model, { batch, seed, lossScale, cudaGraph, recompute, route, ...(encoder && { encoder }) }),
-      )
+      const step = { batch, seed, lossScale, cudaGraph, recompute, routeTokens, ...(encoder && { encoder }) }
+      const training = own(new TrainingStep(model, step))
       for (let i = 0; i < WARMUP; i++) await training.run()
       const peakDeviceBytes = memoryStats(device).peakBytes - before
       const limits = own(await GpuLimits.prepare(device, dtype, options.probeSide))

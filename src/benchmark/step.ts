@@ -1,12 +1,11 @@
 import type { SiTPreset } from '../models/presets.ts'
 import { SiT, type SiTConfig } from '../models/sit.ts'
-import { type TokenRouting, usualRoute } from '../models/token-route.ts'
+import type { TokenRouting } from '../models/token-route.ts'
 import { type CpuLevel, native } from '../native.ts'
 import { type Device, memoryStats, resetPeakMemory } from '../tensor/device.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
-import { requireRoute } from '../training/requirements.ts'
 import { baselineModel } from './baseline-model.ts'
-import { besidePython } from './beside-python.ts'
+import { besidePython, requireNoRoute } from './beside-python.ts'
 import { BusyProcess } from './busy-process.ts'
 import { trainingFlops } from './flops.ts'
 import { interleave, type MeasuredRound, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
@@ -105,9 +104,7 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
   if (options.against !== undefined && options.besideBusyProcess) {
     throw new RangeError('A baseline and a busy process cannot both be beside our step; measure one, then the other.')
   }
-  if (options.routeTokens && options.against !== undefined) {
-    throw new RangeError('The baseline computes all tokens in every block; leave it out, or the route.')
-  }
+  if (options.against !== undefined) requireNoRoute(options)
   if (options.seconds !== undefined && (options.against !== undefined || options.besideBusyProcess)) {
     throw new RangeError('A run of so many seconds is of our step alone, with nothing beside it.')
   }
@@ -120,9 +117,9 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
   const { config } = model
   const { level, threads } = native().cpuInfo()
   resetPeakMemory(device)
-  const route = options.routeTokens ? { share: options.routeTokens, ...usualRoute(config.depth) } : undefined
-  requireRoute(model, { route })
-  using step = new TrainingStep(model, { batch, seed, recompute: options.recompute, route })
+  const { recompute, routeTokens } = options
+  using step = new TrainingStep(model, { batch, seed, recompute, routeTokens })
+  const { route } = step
   const peaks: number[] = []
   const ours = async () => {
     const seconds = await step.run()

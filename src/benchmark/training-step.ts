@@ -1,6 +1,6 @@
 import type { Encoder } from '../alignment/encoder.ts'
 import type { SiT } from '../models/sit.ts'
-import { keptTokens, type TokenRouting } from '../models/token-route.ts'
+import { keptTokens, type TokenRouting, usualRoute } from '../models/token-route.ts'
 import { synchronize } from '../tensor/device.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { mean } from '../tensor/ops/loss.ts'
@@ -12,6 +12,7 @@ import { Tensor } from '../tensor/tensor.ts'
 import { CapturedStep } from '../training/captured-step.ts'
 import { forwardBackward } from '../training/objective.ts'
 import { AdamW, type AdamWOptions } from '../training/optimizer.ts'
+import { requireRoute } from '../training/requirements.ts'
 import { SiTObjective } from '../training/sit-objective.ts'
 
 export interface TrainingStepOptions {
@@ -23,8 +24,8 @@ export interface TrainingStepOptions {
   readonly lossScale?: AdamWOptions['lossScale']
   /** What the backward pass computes again. Default: nothing. */
   readonly recompute?: Recomputation
-  /** Lets tokens go past some of the blocks, others at every step. */
-  readonly route?: TokenRouting | undefined
+  /** Share of the tokens that go past the blocks of TREAD's route, others at every step. Default: none. */
+  readonly routeTokens?: number | undefined
   /** On a GPU: the second step is recorded, and it and all that follow are replayed. */
   readonly cudaGraph?: boolean
 }
@@ -50,6 +51,8 @@ type Losses = { readonly denoising: Tensor; readonly alignment: Tensor | undefin
  * is timed.
  */
 export class TrainingStep implements Disposable {
+  /** Undefined where all tokens pass every block. */
+  readonly route: TokenRouting | undefined
   readonly #model: SiT
   readonly #options: TrainingStepOptions
   readonly #seed: number
@@ -64,7 +67,9 @@ export class TrainingStep implements Disposable {
   #enqueueSeconds = 0
 
   constructor(model: SiT, options: TrainingStepOptions) {
-    const { batch, seed = 0, encoder, lossScale = 0 } = options
+    const { batch, seed = 0, encoder, lossScale = 0, routeTokens = 0 } = options
+    if (routeTokens > 0) this.route = { share: routeTokens, ...usualRoute(model.config.depth) }
+    requireRoute(model, this)
     this.#model = model
     this.#options = options
     this.#seed = seed
@@ -84,11 +89,6 @@ export class TrainingStep implements Disposable {
   /** Makes one step; the seconds that it took, the device being idle before and after. */
   run(): Promise<number> {
     return this.#timed(this.#options.cudaGraph === true && this.#step > 0)
-  }
-
-  /** Undefined where all tokens pass every block. */
-  get route(): TokenRouting | undefined {
-    return this.#options.route
   }
 
   /** What the host took to enqueue the last step: nearly all of it where the device has to wait for the host. */
@@ -133,16 +133,16 @@ export class TrainingStep implements Disposable {
   }
 
   #drawTokens(): TokenSubset | undefined {
-    const { batch, route } = this.#options
+    const { route } = this
     if (!route) return undefined
+    const { batch } = this.#options
     const { tokens, device } = this.#model
     return randomTokens({ batch, tokens, taken: keptTokens(tokens, route.share) }, this.#key('keptTokens'), device)
   }
 
   #compute({ latents, labels, images, t, noise, keptIds, keptPlaces }: Inputs): Losses {
     const targets = images ? [this.#features(images)] : this.#targets
-    const { route: blocks } = this.#options
-    const route = blocks && { ...blocks, kept: { ids: keptIds!, places: keptPlaces! } }
+    const route = this.route && { ...this.route, kept: { ids: keptIds!, places: keptPlaces! } }
     const batch = { latents, labels, t, noise, targets, route }
     const losses = forwardBackward(this.#model, batch, {
       objective: this.#objective,
