@@ -1,6 +1,6 @@
 /**
- * Saves what a failure would cost, the steps since the last checkpoint: `save` returns its folder. Where that fails too, as on a full disk,
- * the first failure is all that is said.
+ * Saves what a failure would cost, the steps since the last checkpoint: `save` returns its folder. `onNotice` hears
+ * where it is, or, as on a full disk, why there is none.
  */
 export async function saveOnFailure(
   save: () => Promise<string>,
@@ -9,7 +9,10 @@ export async function saveOnFailure(
   let checkpoint: string
   try {
     checkpoint = await save()
-  } catch {
+  } catch (error) {
+    onNotice?.(
+      `The steps since the last checkpoint could not be saved: ${error instanceof Error ? error.message : String(error)}`,
+    )
     return
   }
   onNotice?.(`The steps until the failure are saved, ${checkpoint}; --resume goes on from there.`)
