@@ -36,6 +36,7 @@ export class GradientExchange {
 
   /** Enqueues: what follows finds the sums of this process's share. What has not been begun begins now. */
   finish(): void {
+    if (this.#world.size === 1) return
     this.begin(this.#arena.parameters.filter((parameter) => parameter.trainable && !this.#begun.has(parameter)))
     this.#begun.clear()
     this.#world.awaitBegun()

@@ -77,22 +77,22 @@ export type OptimizerCounters = Pick<StepState, 'updates' | 'skipped'> &
 /** A NaN or a negative rate would spoil the weights, and no step would say so. */
 function requireSettings(settings: AdamWOptions): void {
   const { learningRate, betas, epsilon, weightDecay, maxGradNorm, emaDecay, lossScale } = settings
-  const isNumber = (value: unknown, from: number, to: number) =>
+  const isWithin = (value: unknown, from: number, to: number) =>
     typeof value === 'number' && value >= from && value <= to
   const most = Number.MAX_VALUE
   const checks = [
-    ['learningRate', learningRate, isNumber(learningRate, 0, most), 'a number, not negative'],
+    ['learningRate', learningRate, isWithin(learningRate, 0, most), 'a number, not negative'],
     [
       'betas',
       betas,
-      [betas].flat().length === 2 && [betas].flat().every((beta) => isNumber(beta, 0, 1 - Number.EPSILON)),
+      [betas].flat().length === 2 && [betas].flat().every((beta) => isWithin(beta, 0, 1 - Number.EPSILON)),
       'two numbers from 0 to below 1',
     ],
-    ['epsilon', epsilon, isNumber(epsilon, Number.MIN_VALUE, most), 'a number above 0'],
-    ['weightDecay', weightDecay, isNumber(weightDecay, 0, most), 'a number, not negative'],
-    ['maxGradNorm', maxGradNorm, isNumber(maxGradNorm, Number.MIN_VALUE, Number.POSITIVE_INFINITY), 'a number above 0'],
-    ['emaDecay', emaDecay, isNumber(emaDecay, 0, 1), 'a number from 0 to 1'],
-    ['lossScale', lossScale, isNumber(lossScale, 0, most), 'a number, not negative'],
+    ['epsilon', epsilon, isWithin(epsilon, Number.MIN_VALUE, most), 'a number above 0'],
+    ['weightDecay', weightDecay, isWithin(weightDecay, 0, most), 'a number, not negative'],
+    ['maxGradNorm', maxGradNorm, isWithin(maxGradNorm, Number.MIN_VALUE, Number.POSITIVE_INFINITY), 'a number above 0'],
+    ['emaDecay', emaDecay, isWithin(emaDecay, 0, 1), 'a number from 0 to 1'],
+    ['lossScale', lossScale, isWithin(lossScale, 0, most), 'a number, not negative'],
   ] as const
   for (const [name, value, isRight, expected] of checks) {
     if (!isRight) throw new RangeError(`AdamW: ${name} is ${value}; ${expected} was expected.`)
@@ -150,9 +150,9 @@ export class AdamW implements Disposable {
    * others until the arena is asked for them (`ParameterArena.arriveBy`). The loss scale is undone; gradientScale (1 / passes) averages
    * gradients that several passes accumulated. `settings` are this step's, where they are not as in the options.
    */
-  step(gradientScale = 1, settings: StepSettings = {}): void {
+  step(gradientScale = 1, settings?: StepSettings): void {
     const ofStep = { ...this.options, ...settings }
-    requireSettings(ofStep)
+    if (settings) requireSettings(ofStep)
     const { maxGradNorm, emaDecay, late = [], holdsLate = false, ...rest } = ofStep
     const arena = this.#arena
     const world = this.#world
