@@ -114,6 +114,16 @@ TEST(graphs_replay_what_was_captured) {
   cudaEventDestroy(join);
 }
 
+/// What the end of a capture returns; the graph that it then makes is let go.
+cudaError_t endOfCapture(cudaStream_t stream) {
+  cudaGraph_t graph = nullptr;
+  const cudaError_t ended = cudaStreamEndCapture(stream, &graph);
+  cudaGetLastError();
+  expect((ended == cudaSuccess) == (graph != nullptr), "a graph of no capture, or none of one");
+  if (graph) check(cudaGraphDestroy(graph), "destroy");
+  return ended;
+}
+
 TEST(a_captured_stream_that_is_not_joined_leaves_no_graph) {
   Stream stream, side, further;
   cudaEvent_t fork, join, before;
@@ -127,12 +137,7 @@ TEST(a_captured_stream_that_is_not_joined_leaves_no_graph) {
     check(cudaStreamWaitEvent(side, fork, 0), "fork");
     add(side, values, 1);
     const cudaError_t called = body();
-    cudaGraph_t graph = nullptr;
-    const cudaError_t ended = cudaStreamEndCapture(stream, &graph);
-    cudaGetLastError();
-    expect((ended == cudaSuccess) == (graph != nullptr), "a graph of no capture, or none of one");
-    if (graph) check(cudaGraphDestroy(graph), "destroy");
-    return std::pair(called, ended);
+    return std::pair(called, endOfCapture(stream));
   };
   const auto waitFor = [&](cudaStream_t waiting, cudaStream_t other) {
     check(cudaEventRecord(join, other), "record an event");
@@ -171,12 +176,7 @@ TEST(a_forbidden_call_ends_a_capture) {
     check(cudaStreamBeginCapture(stream, mode), "begin the capture");
     check(cudaEventRecord(within, stream), "record an event");
     const cudaError_t called = call();
-    cudaGraph_t graph = nullptr;
-    const cudaError_t ended = cudaStreamEndCapture(stream, &graph);
-    cudaGetLastError();
-    expect((ended == cudaSuccess) == (graph != nullptr), "a graph of no capture, or none of one");
-    if (graph) check(cudaGraphDestroy(graph), "destroy");
-    return std::pair(called, ended);
+    return std::pair(called, endOfCapture(stream));
   };
   const auto refused = std::pair(cudaErrorStreamCaptureUnsupported, cudaErrorStreamCaptureInvalidated);
   const auto taken = std::pair(cudaSuccess, cudaSuccess);
