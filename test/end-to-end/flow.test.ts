@@ -356,6 +356,16 @@ describe('bad input', () => {
       /^repa sample: --solver heun is of --mode ode, not of sde; leave it out\.\n$/,
     ],
     [
+      ['sample', '--checkpoint', 'aligned', '--out', 'x', '--num', '1', '--cls-cfg-scale', '2'],
+      2,
+      /^repa sample: --cls-cfg-scale 2 is of a model with a class token \(REG\), and this one has none; leave it out\.\n$/,
+    ],
+    [
+      ['sample', '--checkpoint', 'aligned', '--out', 'x', '--num', '1', '--cfg-scale', '1', '--cls-cfg-scale', '2'],
+      2,
+      /^repa sample: --cls-cfg-scale 2 is of guidance, and --cfg-scale 1 has none; leave it out\.\n$/,
+    ],
+    [
       ['sample', '--checkpoint', 'aligned', '--out', 'x', '--num', '1', '--eta', '0.5'],
       2,
       /^repa sample: --eta 0\.5 is of --mode ddim, not of ode; leave it out\.\n$/,

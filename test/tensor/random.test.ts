@@ -6,6 +6,7 @@ import {
   fillUniform,
   RANDOM_STREAMS,
   type RandomKey,
+  randomIntegers,
   randomNormal,
   randomTimesteps,
   randomTokens,
@@ -289,6 +290,15 @@ for (const { device, missing } of DEVICES) {
       ],
     ])('refuses %j', (wrong, message) => {
       expect(() => randomNormal([1, 4], wrong, device)).toThrow(message)
+    })
+
+    test.each([
+      ['randomUniform', (wrong: RandomKey) => randomUniform([2], wrong, device)],
+      ['randomTimesteps', (wrong: RandomKey) => randomTimesteps(2, 'uniform', 'linear', wrong, device)],
+      ['randomIntegers', (wrong: RandomKey) => randomIntegers(2, 0, 9, wrong, device)],
+      ['randomTokens', (wrong: RandomKey) => randomTokens({ batch: 1, tokens: 4, taken: 2 }, wrong, device)],
+    ])('%s has no seed that is not a whole number', (_, draw) => {
+      expect(() => draw({ ...key, seed: 0.5 })).toThrow('The seed is 0.5; a whole number, not negative, was expected.')
     })
 
     test.each([
