@@ -6,6 +6,9 @@ import type { VisionTransformerConfig } from '../models/vit-config.ts'
 /** Width of the sinusoidal time features. */
 const FREQUENCIES = 256
 
+/** Of iREPA's projector, a convolution of 3 x 3. */
+const CONVOLUTION_CELLS = 9
+
 /**
  * Floating-point operations of one training step for one image: the matrix products and attention, a multiply-add being two;
  * nothing element by element, no recomputation. A product that has both an input and a weight gradient costs three times
@@ -30,23 +33,30 @@ function forwardMultiplyAdds(
   config: TransformerConfig,
   route?: TokenRouting,
 ): { first: number; inner: number; projectors: number } {
-  const { depth, hidden, patch, channels, inputSize, mlpRatio, alignDepth, alignWidths, projectorWidth } = config
-  const tokens = (inputSize[0] / patch) * (inputSize[1] / patch)
+  const { depth, hidden, patch, channels, inputSize, mlpRatio, alignDepth, alignWidths, classTokenWidth } = config
+  const patches = (inputSize[0] / patch) * (inputSize[1] / patch)
+  const tokens = patches + (classTokenWidth === undefined ? 0 : 1)
   const pixels = patch * patch
   const mlp = Math.trunc(hidden * mlpRatio)
-  const kept = route ? keptTokens(tokens, route.share) : tokens
+  const kept = route ? keptTokens(patches, route.share) : tokens
   const routed = route ? route.to - route.from + 1 : 0
   const blockOf = (seen: number) => seen * hidden * (3 * hidden + hidden + 2 * mlp) + 2 * seen * seen * hidden
   const blocks = (depth - routed) * blockOf(tokens) + routed * blockOf(kept)
   const aligned = isInside(route, alignDepth) ? kept : tokens
   const modulation = hidden * (6 * depth + 2) * hidden
-  const projectors = alignWidths.reduce(
-    (sum, width) => sum + aligned * (hidden * projectorWidth + projectorWidth ** 2 + projectorWidth * width),
-    0,
-  )
-  const inner = blocks + modulation + hidden * hidden + tokens * hidden * pixels * outputChannels(config)
-  const first = tokens * pixels * channels * hidden + FREQUENCIES * hidden
+  const projectors = alignWidths.reduce((sum, width) => sum + aligned * projectorMultiplyAdds(config, width), 0)
+  // The class token's way in, and as much on its way out.
+  const classTokenEnd = (classTokenWidth ?? 0) * hidden
+  const head = patches * hidden * pixels * outputChannels(config) + classTokenEnd
+  const inner = blocks + modulation + hidden * hidden + head
+  const first = patches * pixels * channels * hidden + FREQUENCIES * hidden + classTokenEnd
   return { first, inner, projectors }
+}
+
+/** Of one token to features of this width. */
+function projectorMultiplyAdds({ hidden, projector, projectorWidth }: TransformerConfig, width: number): number {
+  if (projector === 'conv') return CONVOLUTION_CELLS * hidden * width
+  return hidden * projectorWidth + projectorWidth ** 2 + projectorWidth * width
 }
 
 /** Floating-point operations of a frozen encoder's forward pass for one image of so many patches, counted in the same way. */

@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest'
-import { encoderFlops, trainingFlops } from '../../src/benchmark/flops.ts'
+import { encoderFlops, forwardFlops, trainingFlops } from '../../src/benchmark/flops.ts'
 import { SIT_PRESETS, type SiTPreset } from '../../src/models/presets.ts'
-import { sitConfigSchema } from '../../src/models/sit.ts'
+import { type SiTOptions, sitConfigSchema } from '../../src/models/sit.ts'
 import { usualRoute } from '../../src/models/token-route.ts'
 import { visionTransformerConfigSchema } from '../../src/models/vit-config.ts'
 import { DINOV2_PRESETS } from '../../src/models/vit-presets.ts'
 
-const config = (model: SiTPreset, alignWidths: number[] = []) =>
-  sitConfigSchema.parse({ kind: 'SiT', inputSize: [32, 32], ...SIT_PRESETS[model], alignWidths })
+const config = (model: SiTPreset, alignWidths: number[] = [], rest: Partial<SiTOptions> = {}) =>
+  sitConfigSchema.parse({ kind: 'SiT', inputSize: [32, 32], ...SIT_PRESETS[model], alignWidths, ...rest })
 
 // DiT's table 4 (arXiv 2212.09748) counts multiply-adds of the forward pass: GFLOPs there, a sixth of a training step's.
 test.each([
@@ -35,6 +35,23 @@ test('a step of a SiT of one block', () => {
 test('a projector adds its three products', () => {
   const added = trainingFlops(config('SiT-B/2', [768])) - trainingFlops(config('SiT-B/2'))
   expect(added).toBe(6 * 256 * (768 * 2048 + 2048 * 2048 + 2048 * 768))
+})
+
+// By hand: each of the 256 tokens reads nine cells of width 768.
+test('a convolution for a projector adds its own products', () => {
+  const added = trainingFlops(config('SiT-B/2', [768], { projector: 'conv' })) - trainingFlops(config('SiT-B/2'))
+  expect(added).toBe(6 * 256 * 9 * 768 * 768)
+})
+
+// By hand: its way in, whose input wants no gradient, and its way out; one token more in 12 blocks and before the projector.
+test('a class token of 384 features goes in, through the blocks and the projector, and out', () => {
+  const block = (tokens: number) => tokens * 12 * 768 ** 2 + 2 * tokens ** 2 * 768
+  const blocks = 12 * (block(257) - block(256))
+  const projector = 768 * 2048 + 2048 * 2048 + 2048 * 768
+  const [withToken, without] = [config('SiT-B/2', [768], { classTokenWidth: 384 }), config('SiT-B/2', [768])]
+  const end = 384 * 768
+  expect(trainingFlops(withToken) - trainingFlops(without)).toBe(2 * (2 * end + 3 * (blocks + projector + end)))
+  expect(forwardFlops(withToken) - forwardFlops(without)).toBe(2 * (end + blocks + end))
 })
 
 // By hand: of B's 12 blocks 7 see 128 tokens of 256, and so does the projector behind the eighth.
