@@ -5,6 +5,7 @@ export interface Gpu {
   readonly name: string
   /** What CUDA calls it. The first of the table that fits is meant. */
   readonly cudaName: RegExp
+  readonly computeCapability: string
   readonly memoryGiB: number
   readonly multiprocessors: number
   /** Dense FLOP/s of the tensor cores in bf16 and fp16, with sums in fp32. */
@@ -17,28 +18,32 @@ export interface Gpu {
 function gpu(
   name: string,
   cudaName: RegExp,
+  computeCapability: string,
   memoryGiB: number,
   multiprocessors: number,
   tensorFlops: number,
   floatFlops: number,
 ): Gpu {
-  return { name, cudaName, memoryGiB, multiprocessors, tensorFlops, floatFlops }
+  return { name, cudaName, computeCapability, memoryGiB, multiprocessors, tensorFlops, floatFlops }
 }
 
 export const GPUS: readonly Gpu[] = [
-  gpu('A100', /A100/, 80, 108, 312e12, 19.5e12),
-  gpu('H100-PCIe', /H100 PCIe/, 80, 114, 756e12, 51e12),
-  gpu('H100-NVL', /H100 NVL/, 94, 132, 835e12, 60e12),
-  gpu('H100', /H100/, 80, 132, 989.4e12, 67e12),
+  gpu('A100', /A100/, '8.0', 80, 108, 312e12, 19.5e12),
+  gpu('H100-PCIe', /H100 PCIe/, '9.0', 80, 114, 756e12, 51e12),
+  gpu('H100-NVL', /H100 NVL/, '9.0', 94, 132, 835e12, 60e12),
+  gpu('H100', /H100/, '9.0', 80, 132, 989.4e12, 67e12),
   // The GH200's half of that name too.
-  gpu('H200', /H200/, 141, 132, 989.4e12, 67e12),
-  gpu('L40S', /L40S/, 48, 142, 362e12, 91.6e12),
-  gpu('A10', /A10$/, 24, 72, 125e12, 31.2e12),
-  gpu('RTX-A6000', /RTX A6000/, 48, 84, 154.8e12, 38.7e12),
-  gpu('RTX-3090', /RTX 3090/, 24, 82, 71e12, 35.6e12),
-  gpu('RTX-4090', /RTX 4090/, 24, 128, 165.2e12, 82.6e12),
-  gpu('RTX-5090', /RTX 5090/, 32, 170, 209.5e12, 104.8e12),
+  gpu('H200', /H200/, '9.0', 141, 132, 989.4e12, 67e12),
+  gpu('L40S', /L40S/, '8.9', 48, 142, 362e12, 91.6e12),
+  gpu('A10', /A10$/, '8.6', 24, 72, 125e12, 31.2e12),
+  gpu('RTX-A6000', /RTX A6000/, '8.6', 48, 84, 154.8e12, 38.7e12),
+  gpu('RTX-3090', /RTX 3090/, '8.6', 24, 82, 71e12, 35.6e12),
+  gpu('RTX-4090', /RTX 4090/, '8.9', 24, 128, 165.2e12, 82.6e12),
+  gpu('RTX-5090', /RTX 5090/, '12.0', 32, 170, 209.5e12, 104.8e12),
 ]
+
+/** The compute capability of the GPUs that run the kernels of sm_90a, by cudaInfo's name. */
+export const HOPPER = '9.0'
 
 export const GPU_NAMES = GPUS.map(({ name }) => name)
 

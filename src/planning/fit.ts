@@ -1,11 +1,11 @@
 /** Whether a training's step fits into a device's memory, and what makes it fit. */
 import { statedModels } from '../alignment/stated-encoder.ts'
-import { native } from '../native.ts'
 import { formatBytes } from '../report/quantity.ts'
 import { gpuOf, memoryStats } from '../tensor/device.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import type { TrainingConfiguration } from '../training/configuration.ts'
 import type { FitRequest } from '../training/run.ts'
+import { machineOf } from './machine.ts'
 import { type PlannedStep, type PlannedStepOptions, planStep } from './planned-step.ts'
 
 /** What the driver, the kernels and the graph of a step take of a GPU besides tensors: an allowance. */
@@ -65,8 +65,7 @@ export async function chooseRecomputation({ notice, ...request }: FitRequest): P
   const gpu = gpuOf(device)
   // Processes on a CPU share the machine's memory; a GPU is one process's.
   const room = gpu ? memoryStats(device).limitBytes - RESERVED_BYTES : memoryStats(device).limitBytes / processes
-  const machine = { threads: native().cpuInfo().threads, multiprocessors: gpu?.multiprocessors ?? 0 }
-  const options = { ...request, statedModels: await statedModels(configuration.encoders), machine }
+  const options = { ...request, statedModels: await statedModels(configuration.encoders), machine: machineOf(device) }
   const { recompute, fits, step, plainBytes } = fitStep(options, room)
   if (recompute === 'none') return recompute
   const wanted = `A step would take ${formatBytes(plainBytes)}, and ${gpu?.name ?? 'this machine'} has ${formatBytes(room)}${gpu || processes === 1 ? '' : ' for each process'}`

@@ -10,6 +10,8 @@ export interface PlannedMachine {
   readonly threads: number
   /** Of a GPU. */
   readonly multiprocessors: number
+  /** Whether a GPU runs the kernels of sm_90a. */
+  readonly isHopper: boolean
 }
 
 /** What the rules of all operations write to: memory by the device's allocator, booked in a ledger. */

@@ -2,6 +2,7 @@
  * What operations take beside their results while they run, in bytes: the formulas of the kernels (native/cpu, native/cuda), those of
  * the CPU's products for its widest level. A few per cent of a step's memory at most.
  */
+import type { PlannedMachine } from './planner.ts'
 
 const FLOAT = 4
 const ceilDivide = (a: number, b: number) => Math.ceil(a / b)
@@ -43,6 +44,9 @@ export function cpuProductWorkspace({ layout, m, n, k }: Product, threads: numbe
   return FLOAT * (packed + threads * (staged + tiles))
 }
 
+/** What of a GPU decides how its products are cut. */
+type GpuSlots = Pick<PlannedMachine, 'multiprocessors' | 'isHopper'>
+
 const GPU_TILE = 128
 const LONG_SUM = 32_768
 const LONG_SUM_PART = 8192
@@ -55,10 +59,10 @@ const SUM_ROWS = 8
  * native/cuda/gemm.cpp, planGemm: the parts of products whose sums are cut, and their partial column sums. Only weight gradients may be
  * several, which share a launch.
  */
-export function cudaProductsWorkspace(products: readonly Product[], multiprocessors: number): number {
+export function cudaProductsWorkspace(products: readonly Product[], gpu: GpuSlots): number {
   return products.reduce((bytes, { layout, m, n, k, columnSums = false }) => {
     const long = k < LONG_SUM ? 1 : ceilDivide(k, LONG_SUM_PART)
-    const splits = layout === 'weightGradient' ? splitsOfWeightGradients(products, multiprocessors) : long
+    const splits = layout === 'weightGradient' ? splitsOfWeightGradients(products, gpu) : long
     const parts = splits > 1 ? splits * m * n * FLOAT : 0
     const sums = columnSums ? ceilDivide(m, splits > 1 ? SUM_ROWS : GPU_TILE) * n * FLOAT : 0
     return bytes + roundUp(parts, 256) + roundUp(sums, 256)
@@ -66,10 +70,14 @@ export function cudaProductsWorkspace(products: readonly Product[], multiprocess
 }
 
 /** The parts of the sums of weight gradients that share a launch, the same for each. */
-export function splitsOfWeightGradients(products: readonly Omit<Product, 'layout'>[], multiprocessors: number): number {
-  const { isFloat32 } = products[0]!
-  const rows = isFloat32 ? GPU_TILE : 2 * GPU_TILE
-  const slots = (isFloat32 ? 2 : 1) * multiprocessors
+export function splitsOfWeightGradients(
+  products: readonly Omit<Product, 'layout'>[],
+  { multiprocessors, isHopper }: GpuSlots,
+): number {
+  // Of the kernels with wgmma a multiprocessor has room for one block of threads, of the others for two.
+  const isWgmma = isHopper && !products[0]!.isFloat32
+  const rows = isWgmma ? 2 * GPU_TILE : GPU_TILE
+  const slots = (isWgmma ? 1 : 2) * multiprocessors
   const k = Math.max(1, ...products.map((product) => product.k))
   const tiles = products.reduce((sum, { m, n }) => sum + ceilDivide(m, rows) * ceilDivide(n, GPU_TILE), 0)
   let best = { splits: 1, cost: Number.POSITIVE_INFINITY }

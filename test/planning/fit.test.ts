@@ -16,7 +16,7 @@ const options = (training: TrainingOptions) => ({
   }),
   cachedEncoders: [] as readonly string[],
   device: 'cpu',
-  machine: { threads: 2, multiprocessors: 132 },
+  machine: { threads: 2, multiprocessors: 132, isHopper: true },
 })
 
 const small = options({ model: 'SiT-S/2', encoders: [{ name: 'hog' }], batch: 8 })

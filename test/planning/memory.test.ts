@@ -2,9 +2,9 @@ import { expect, test } from 'vitest'
 import { emptyEncoder } from '../../src/alignment/encoders.ts'
 import { Dataset } from '../../src/data/dataset.ts'
 import { ALONE } from '../../src/distributed/world.ts'
-import { native } from '../../src/native.ts'
+import { machineOf } from '../../src/planning/machine.ts'
 import { planStep } from '../../src/planning/planned-step.ts'
-import { memoryStats, resetPeakMemory, trimMemory } from '../../src/tensor/device.ts'
+import { deviceOf, memoryStats, resetPeakMemory, trimMemory } from '../../src/tensor/device.ts'
 import type { Recomputation } from '../../src/tensor/recomputation.ts'
 import { alignmentOf } from '../../src/training/alignment-settings.ts'
 import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
@@ -168,8 +168,14 @@ test.for(
       imageSize: size,
       storedLatentShape: moments ? [8, size / 8, size / 8] : undefined,
     })
-    const machine = { threads: native().cpuInfo().threads, multiprocessors: 132 }
-    const planned = planStep({ configuration, recompute, processes, data, device, machine })
+    const planned = planStep({
+      configuration,
+      recompute,
+      processes,
+      data,
+      device,
+      machine: machineOf(deviceOf(device)),
+    })
 
     // Blocks that an earlier test left would be handed out again, though they are larger.
     trimMemory(device)

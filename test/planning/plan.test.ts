@@ -26,7 +26,7 @@ import { Trainer } from '../../src/training/trainer.ts'
 import { trainerSettings } from '../../src/training/trainer-settings.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 
-const machine = { threads: 2, multiprocessors: 132 }
+const machine = { threads: 2, multiprocessors: 132, isHopper: true }
 
 const step = (options: TrainingOptions) =>
   planStep({
@@ -305,7 +305,7 @@ test.each([
   await expect(planTraining(options)).rejects.toThrow(message)
 })
 
-// The table in native/cuda/gemm_sm90.cu.
+// The table in native/cuda/gemm_sm90.cu; without wgmma tiles have half the rows, and a multiprocessor has two at a time.
 test('weight gradients of a block of SiT-XL/2 at batch 256: alone three of four sums are cut, in one launch none', () => {
   const block = [
     [3456, 1152],
@@ -313,8 +313,12 @@ test('weight gradients of a block of SiT-XL/2 at batch 256: alone three of four 
     [4608, 1152],
     [1152, 4608],
   ].map(([m, n]) => ({ m: m!, n: n!, k: 256 * 256, isFloat32: false }))
-  expect(block.map((product) => splitsOfWeightGradients([product], 132))).toEqual([1, 5, 4, 5])
-  expect(splitsOfWeightGradients(block, 132)).toBe(1)
+  const h200 = { multiprocessors: 132, isHopper: true }
+  expect(block.map((product) => splitsOfWeightGradients([product], h200))).toEqual([1, 5, 4, 5])
+  expect(splitsOfWeightGradients(block, h200)).toBe(1)
+  const a100 = { multiprocessors: 108, isHopper: false }
+  expect(block.map((product) => splitsOfWeightGradients([product], a100))).toEqual([6, 5, 2, 2])
+  expect(splitsOfWeightGradients(block, a100)).toBe(2)
 })
 
 test('a step on a GPU computes the weight gradients of each block in one launch, and those of projectors in another', () => {

@@ -11,8 +11,8 @@ export const productRules = (planner: Planner) => {
   type Sizes = Omit<Product, 'isFloat32'>
   const multiply = (at: NativeTensor, ...products: readonly Sizes[]) => {
     const whole = products.map((product) => ({ ...product, isFloat32: plannedOf(at).dtype === 'f32' }))
-    const { threads, multiprocessors } = planner.machine
-    if (!isOnCpu(at)) planner.workspace(cudaProductsWorkspace(whole, multiprocessors))
+    const { threads } = planner.machine
+    if (!isOnCpu(at)) planner.workspace(cudaProductsWorkspace(whole, planner.machine))
     for (const product of whole) {
       if (isOnCpu(at)) planner.workspace(cpuProductWorkspace(product, threads))
       planner.ledger.addFlops(2 * product.m * product.n * product.k)
