@@ -27,16 +27,22 @@ const ofEveryKind = () => ({
 
 /** `SamplerOptions` */
 export const samplerSchema = whenNeeded(() =>
-  z.strictObject({
-    ...ofEveryKind(),
-    mode: z.enum(['ode', 'sde']),
-    solver: z.enum(['euler', 'heun', 'dopri5']).optional(),
-    steps: z.int().positive(),
-    path: z.enum(['linear', 'cosine']).optional(),
-    classToken: z
-      .strictObject({ start: z.custom((value) => value instanceof Tensor, 'expected a Tensor'), noise: aFunction() })
-      .optional(),
-  }),
+  z
+    .strictObject({
+      ...ofEveryKind(),
+      mode: z.enum(['ode', 'sde']),
+      solver: z.enum(['euler', 'heun', 'dopri5']).optional(),
+      steps: z.int().positive(),
+      timeShift: z.number().positive().optional(),
+      path: z.enum(['linear', 'cosine']).optional(),
+      classToken: z
+        .strictObject({ start: z.custom((value) => value instanceof Tensor, 'expected a Tensor'), noise: aFunction() })
+        .optional(),
+    })
+    .refine(({ mode, solver, timeShift }) => timeShift === undefined || (mode === 'ode' && solver !== 'dopri5'), {
+      path: ['timeShift'],
+      error: 'shifts the steps of euler and heun; the SDE has times of its own, and dopri5 chooses them',
+    }),
 )
 
 /** `DiffusionSamplerOptions` */

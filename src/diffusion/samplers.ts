@@ -22,6 +22,11 @@ export interface SamplerOptions {
   readonly solver?: 'euler' | 'heun' | 'dopri5'
   /** How many; dopri5 only counts its progress in them. */
   readonly steps: number
+  /**
+   * Of the ODE by Euler and Heun: above 1 more of the steps are at high noise, below 1 at low noise. A time t of even steps becomes
+   * s t / (1 - t + s t): Stable Diffusion 3's (arXiv 2403.03206, equation 23). LightningDiT, whose time runs the other way, has 1 / s.
+   */
+  readonly timeShift?: number
   readonly path?: InterpolantPath
   readonly guidance?: Guidance
   /** The SDE's noise: N(0, 1) of the state's shape, f32 or f64, for stochastic step number `step`. */
@@ -35,9 +40,10 @@ export interface SamplerOptions {
   readonly signal?: AbortSignal
 }
 
-/** Times of the ODE: N + 1 from 1 to 0. */
-export function odeTimes(steps: number): number[] {
-  return linspace(1, 0, steps + 1)
+/** Times of the ODE: N + 1 from 1 to 0; even but for `timeShift` (SamplerOptions). */
+export function odeTimes(steps: number, timeShift = 1): number[] {
+  const times = linspace(1, 0, steps + 1)
+  return timeShift === 1 ? times : times.map((t) => (timeShift * t) / (1 - t + timeShift * t))
 }
 
 /** SiT's (sample_ddp.py). */
@@ -59,7 +65,7 @@ export function sdeTimes(steps: number): number[] {
  */
 export async function sample(model: SiT, noise: Tensor, labels: Int32Array, options: SamplerOptions): Promise<Tensor> {
   requireOptions(samplerSchema, options)
-  const { mode, solver = 'euler', steps, classToken, signal, onStep } = options
+  const { mode, solver = 'euler', steps, timeShift, classToken, signal, onStep } = options
   using field = new VelocityField(model, labels, options)
   if (mode === 'ode' && solver === 'dopri5') {
     if (classToken) {
@@ -74,7 +80,7 @@ export async function sample(model: SiT, noise: Tensor, labels: Int32Array, opti
       signal,
     })
   }
-  const times = mode === 'ode' ? odeTimes(steps) : sdeTimes(steps)
+  const times = mode === 'ode' ? odeTimes(steps, timeShift) : sdeTimes(steps)
   const step = mode === 'sde' ? sdeStep : solver === 'heun' ? heunStep : eulerStep
   const [latents, token] = await stepAllThrough(
     classToken ? [noise, classToken.start] : [noise],

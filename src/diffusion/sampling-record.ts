@@ -19,6 +19,8 @@ const samplingSchema = z.strictObject({
   solver: z.enum(['euler', 'heun', 'dopri5']).optional(),
   /** Or a respacing, as text; dopri5 chooses its own. */
   steps: z.union([count, z.string()]).optional(),
+  /** Left out: 1, even steps. */
+  timeShift: z.number().optional(),
   path: z.enum(['linear', 'cosine']).optional(),
   eta: z.number().optional(),
   clip: z.boolean().optional(),
@@ -100,8 +102,8 @@ export function samplingRecord(model: AnyTransformer, options: RecordedOptions):
 function samplerSettings(options: SamplingOptions) {
   switch (options.mode) {
     case 'ode': {
-      const { mode, solver = 'euler', steps, path = 'linear' } = options
-      return { mode, solver, ...(solver !== 'dopri5' && { steps }), path }
+      const { mode, solver = 'euler', steps, timeShift = 1, path = 'linear' } = options
+      return { mode, solver, ...(solver !== 'dopri5' && { steps }), ...(timeShift !== 1 && { timeShift }), path }
     }
     case 'sde': {
       const { mode, steps, path = 'linear' } = options

@@ -6,6 +6,7 @@ const WORDS: Readonly<Record<string, (value: Json) => string>> = {
   mode: (mode) => String(mode).toUpperCase(),
   solver: (solver) => (solver === 'dopri5' ? 'dopri5' : capitalised(String(solver))),
   steps: (steps) => (typeof steps === 'number' ? `${formatCount(steps)} sampling steps` : `respacing ${steps}`),
+  timeShift: (shift) => `time shift ${shift}`,
   path: (path) => `${path} path`,
   eta: (eta) => `η = ${eta}`,
   guidanceScale: (scale) => (scale === 1 ? 'no guidance' : `guidance ${scale}`),

@@ -43,3 +43,23 @@ describe('an interval whose ends are times of the sampler is guided in as many s
     expect(times.slice(0, -1).filter((t) => isGuidedAt({ scale: 1.5, low, high }, t))).toHaveLength(guided)
   })
 })
+
+describe('a time shift', () => {
+  test.each([
+    // By hand: 3 t / (1 + 2 t).
+    [3, [1, 0.9, 0.75, 0.5, 0]],
+    [1, [1, 0.75, 0.5, 0.25, 0]],
+    [1 / 3, [1, 0.5, 0.25, 0.1, 0]],
+  ])('of %d moves the times between the ends', (shift, expected) => {
+    const times = odeTimes(4, shift)
+    for (const [i, t] of times.entries()) expect(Math.abs(t - expected[i]!)).toBeLessThanOrEqual(2 ** -52)
+    expect([times[0], times.at(-1)]).toEqual([1, 0])
+  })
+
+  // Its timestep_shift, of a time that runs from noise at 0 to data at 1.
+  test("of 1 / 0.3 is LightningDiT's of 0.3", () => {
+    const steps = 50
+    const theirs = Array.from({ length: steps + 1 }, (_, i) => (0.3 * (i / steps)) / (1 - 0.7 * (i / steps)))
+    for (const [i, t] of odeTimes(steps, 1 / 0.3).entries()) expect(Math.abs(1 - t - theirs[i]!)).toBeLessThan(2 ** -51)
+  })
+})

@@ -26,6 +26,16 @@ describe('a SiT', () => {
     [{ mode: 'sd' }, 'mode is "sd": expected one of "ode"|"sde"; did you mean "sde"?'],
     [{ mode: 'ddpm' }, 'A SiT is sampled in the modes ode and sde, not in ddpm.'],
     [{ solver: 'rk4' }, 'solver is "rk4": expected one of "euler"|"heun"|"dopri5"'],
+    [{ timeShift: 0 }, 'timeShift is 0: expected number to be >0'],
+    [{ timeShift: Number.NaN }, 'timeShift is NaN: expected number'],
+    [
+      { timeShift: 3, mode: 'sde' },
+      'timeShift is 3: shifts the steps of euler and heun; the SDE has times of its own, and dopri5 chooses them.',
+    ],
+    [
+      { timeShift: 3, solver: 'dopri5' },
+      'timeShift is 3: shifts the steps of euler and heun; the SDE has times of its own, and dopri5 chooses them.',
+    ],
     [{ path: 'cosin' }, 'path is "cosin": expected one of "linear"|"cosine"; did you mean "cosine"?'],
     [{ steps: undefined }, 'steps is missing: expected number'],
     [{ steps: Number.NaN }, 'steps is NaN: expected number'],
@@ -69,6 +79,7 @@ describe('a DiT', () => {
     [{ eta: 2 }, 'eta is 2: expected number to be <=1'],
     [{ clip: 'no' }, 'clip is "no": expected boolean'],
     [{ solver: 'heun' }, 'there is no setting "solver"'],
+    [{ timeShift: 3 }, 'there is no setting "timeShift"'],
     [{ labels: Int32Array.of(11, 1) }, 'There is no class 11'],
   ])('%j', async (wrong, message) => {
     using model = modelOf('DiT')

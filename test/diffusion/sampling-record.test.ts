@@ -56,6 +56,18 @@ test.each<[string, object, 'DiT' | undefined, expected: object]>([
     undefined,
     { mode: 'ode', solver: 'dopri5', path: 'linear', guidanceScale: 1 },
   ],
+  [
+    'steps that lie at high noise',
+    { solver: 'heun', timeShift: 3 },
+    undefined,
+    { mode: 'ode', solver: 'heun', steps: 2, timeShift: 3, path: 'linear', guidanceScale: 1 },
+  ],
+  [
+    'even steps, asked for',
+    { timeShift: 1 },
+    undefined,
+    { mode: 'ode', solver: 'euler', steps: 2, path: 'linear', guidanceScale: 1 },
+  ],
   ['DDPM', { mode: 'ddpm' }, 'DiT', { mode: 'ddpm', steps: 2, guidanceScale: 1 }],
   [
     'DDIM, guided',

@@ -82,6 +82,7 @@ describe('prepare, train, sample, report', () => {
   const SAMPLES: readonly (readonly [string, readonly string[]])[] = [
     ['ode, euler', ['--mode', 'ode']],
     ['ode, heun, without guidance', ['--solver', 'heun', '--cfg-scale', '1']],
+    ['ode, more of it at high noise', ['--time-shift', '3', '--cfg-scale', '1']],
     ['sde', ['--mode', 'sde', '--cfg-scale', '1.5', '--guidance-low', '0.1']],
     ['the weights of the last step', ['--weights', 'model', '--classes', '2,0']],
   ]
@@ -354,6 +355,16 @@ describe('bad input', () => {
       ['sample', '--checkpoint', 'aligned', '--out', 'x', '--num', '1', '--mode', 'sde', '--solver', 'heun'],
       2,
       /^repa sample: --solver heun is of --mode ode, not of sde; leave it out\.\n$/,
+    ],
+    [
+      ['sample', '--checkpoint', 'aligned', '--out', 'x', '--num', '1', '--mode', 'sde', '--time-shift', '3'],
+      2,
+      /^repa sample: --time-shift 3 is of --mode ode, not of sde; leave it out\.\n$/,
+    ],
+    [
+      ['sample', '--checkpoint', 'aligned', '--out', 'x', '--num', '1', '--solver', 'dopri5', '--time-shift', '3'],
+      2,
+      /^repa sample: --time-shift 3 shifts the steps of euler and heun, and dopri5 chooses its own; leave it out\.\n$/,
     ],
     [
       ['sample', '--checkpoint', 'aligned', '--out', 'x', '--num', '1', '--cls-cfg-scale', '2'],

@@ -29,6 +29,12 @@ export const sampleCommand = defineCommand({
         'of the ODE; dopri5 chooses its steps itself, as the original SiT is evaluated: by the errors of a whole --batch, on which images then depend',
     },
     steps: { type: 'integer', min: 1, default: 250, description: 'solver steps; of a DiT, how many of its 1000' },
+    timeShift: {
+      type: 'number',
+      min: 0.001,
+      description:
+        'of the ODE by Euler and Heun: above 1 more of the steps are at high noise, below 1 at low noise [1: even steps]',
+    },
     eta: { type: 'number', min: 0, max: 1, default: 0, description: "of DDIM: its share of DDPM's noise" },
     cfgScale: { type: 'number', min: 0, description: 'guidance scale; 1: none [1.8; 1.5 of a DiT]' },
     clsCfgScale: {
@@ -175,6 +181,14 @@ export const sampleCommand = defineCommand({
         const foreign = (
           [
             [args.solver !== 'euler' && mode !== 'ode', `--solver ${args.solver} is of --mode ode, not of ${mode}`],
+            [
+              args.timeShift !== undefined && mode !== 'ode',
+              `--time-shift ${args.timeShift} is of --mode ode, not of ${mode}`,
+            ],
+            [
+              args.timeShift !== undefined && args.solver === 'dopri5',
+              `--time-shift ${args.timeShift} shifts the steps of euler and heun, and dopri5 chooses its own`,
+            ],
             [args.eta > 0 && mode !== 'ddim', `--eta ${args.eta} is of --mode ddim, not of ${mode}`],
             [args.path !== undefined && kind === 'DiT', `--path ${args.path} is of a SiT, not of a DiT`],
             [
@@ -226,6 +240,7 @@ export const sampleCommand = defineCommand({
             : {
                 mode,
                 solver: args.solver,
+                ...(args.timeShift !== undefined && { timeShift: args.timeShift }),
                 path: args.path ?? path ?? 'linear',
               }),
           folder,
