@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "addon/exports.h"
+#include "core/device.h"
 
 namespace repa::addon {
 

@@ -4,6 +4,7 @@
 #include "addon/exports.h"
 #include "addon/families.h"
 #include "addon/promise.h"
+#include "core/device.h"
 
 namespace repa::addon {
 

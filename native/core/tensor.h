@@ -3,27 +3,29 @@
 
 #include <memory>
 
-#include "core/device.h"
 #include "core/dtype.h"
 #include "core/shape.h"
 
 namespace repa {
 
+// Not its header: every file of kernels reads this one, for both architectures.
+class Device;
+
 /// A block of a device's memory, given back to its allocator with the last reference.
 class Storage {
  public:
-  Storage(Device& device, int64_t bytes, const char* purpose)
-      : device_(device), block_(device.allocator().allocate(bytes, purpose)) {}
-  ~Storage() { device_.allocator().release(block_); }
+  Storage(Device& device, int64_t bytes, const char* purpose);
+  ~Storage();
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
 
   Device& device() const { return device_; }
-  void* data() const { return block_.data; }
+  void* data() const { return data_; }
 
  private:
   Device& device_;
-  Allocator::Block block_;
+  void* data_;
+  int64_t bytes_;  // as the allocator counts
 };
 
 class Tensor {

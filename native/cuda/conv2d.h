@@ -3,7 +3,7 @@
 
 #include "core/tensor.h"
 #include "cpu/conv2d.h"
-#include "cuda/staging.h"
+#include "cuda/handles.h"
 
 namespace repa::cuda {
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cpu/distillation.h"
-#include "cuda/staging.h"
+#include "cuda/handles.h"
 
 namespace repa::cuda {
 

@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "core/dtype.h"
-#include "cuda/staging.h"
+#include "cuda/handles.h"
 #include "cuda/status.h"
 
 namespace repa::cuda {

@@ -4,7 +4,7 @@
 #include "core/tensor.h"
 #include "cpu/conv2d.h"
 #include "cpu/group_norm.h"
-#include "cuda/staging.h"
+#include "cuda/handles.h"
 
 namespace repa::cuda {
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cpu/hog.h"
-#include "cuda/staging.h"
+#include "cuda/handles.h"
 
 namespace repa::cuda {
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "core/tensor.h"
-#include "cuda/staging.h"
+#include "cuda/handles.h"
 
 namespace repa::cuda {
 

@@ -5,8 +5,7 @@
 #include <cstddef>
 #include <string>
 
-// CUDA's own name for its handle, so that a build without CUDA, which knows of these by their headers alone, needs none of its.
-typedef struct CUstream_st* cudaStream_t;
+#include "cuda/handles.h"
 
 namespace repa::cuda {
 

@@ -6,7 +6,7 @@
 
 #include "core/arena_range.h"
 #include "core/tensor.h"
-#include "cuda/staging.h"
+#include "cuda/handles.h"
 
 namespace repa::cuda {
 

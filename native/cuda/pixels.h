@@ -3,7 +3,7 @@
 
 #include "core/tensor.h"
 #include "cpu/pixels.h"
-#include "cuda/staging.h"
+#include "cuda/handles.h"
 
 namespace repa::cuda {
 

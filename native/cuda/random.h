@@ -3,7 +3,7 @@
 
 #include "core/philox.h"
 #include "core/tensor.h"
-#include "cuda/staging.h"
+#include "cuda/handles.h"
 
 namespace repa::cuda {
 

@@ -1,8 +1,7 @@
 // A stream beside a device's queue, for what may run while the queue goes on.
 #pragma once
 
-typedef struct CUstream_st* cudaStream_t;
-typedef struct CUevent_st* cudaEvent_t;
+#include "cuda/handles.h"
 
 namespace repa::cuda {
 

@@ -3,7 +3,7 @@
 
 #include "core/step_state.h"
 #include "core/tensor.h"
-#include "cuda/staging.h"
+#include "cuda/handles.h"
 
 namespace repa::cuda {
 

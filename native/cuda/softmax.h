@@ -3,7 +3,7 @@
 
 #include "core/tensor.h"
 #include "cpu/softmax.h"
-#include "cuda/staging.h"
+#include "cuda/handles.h"
 
 namespace repa::cuda {
 

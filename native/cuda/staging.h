@@ -11,10 +11,7 @@
 #include <mutex>
 #include <vector>
 
-// CUDA's own names for its handles, so that nothing that includes this needs its headers.
-typedef struct CUstream_st* cudaStream_t;
-typedef struct CUevent_st* cudaEvent_t;
-typedef struct CUgraphExec_st* cudaGraphExec_t;
+#include "cuda/handles.h"
 
 namespace repa {
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/tensor.h"
-#include "cuda/staging.h"
+#include "cuda/handles.h"
 
 namespace repa::cuda {
 
