@@ -1,3 +1,4 @@
+import { CONVOLUTION_CELLS } from '../models/conv-projector.ts'
 import { outputChannels } from '../models/diffusion-transformer.ts'
 import { isInside, keptTokens, type TokenRouting } from '../models/token-route.ts'
 import type { TransformerConfig } from '../models/transformer-config.ts'
@@ -5,9 +6,6 @@ import type { VisionTransformerConfig } from '../models/vit-config.ts'
 
 /** Width of the sinusoidal time features. */
 const FREQUENCIES = 256
-
-/** Of iREPA's projector, a convolution of 3 x 3. */
-const CONVOLUTION_CELLS = 9
 
 /**
  * Floating-point operations of one training step for one image: the matrix products and attention, a multiply-add being two;
@@ -47,7 +45,8 @@ function forwardMultiplyAdds(
   const projectors = alignWidths.reduce((sum, width) => sum + aligned * projectorMultiplyAdds(config, width), 0)
   // The class token's way in, and as much on its way out.
   const classTokenEnd = (classTokenWidth ?? 0) * hidden
-  const head = patches * hidden * pixels * outputChannels(config) + classTokenEnd
+  // The last layer makes the class token's row as well.
+  const head = tokens * hidden * pixels * outputChannels(config) + classTokenEnd
   const inner = blocks + modulation + hidden * hidden + head
   const first = patches * pixels * channels * hidden + FREQUENCIES * hidden + classTokenEnd
   return { first, inner, projectors }

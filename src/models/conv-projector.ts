@@ -9,7 +9,7 @@ import { computeDType, type Tensor } from '../tensor/tensor.ts'
 import type { Projector } from './projector.ts'
 
 /** Cells that a convolution of 3 x 3 reads. */
-const CELLS = 9
+export const CONVOLUTION_CELLS = 9
 
 /**
  * iREPA's projector (arXiv 2512.10794): one 3 x 3 convolution with a padding of 1 on the grid of tokens. First values are
@@ -20,8 +20,8 @@ export class ConvProjector implements Projector {
   readonly #bias: Parameter
 
   constructor(list: ParameterList, name: string, { hidden, width }: { hidden: number; width: number }) {
-    const first = uniform(1 / Math.sqrt(CELLS * hidden))
-    this.#weight = list.declare(`${name}.projection_layer.weight`, [width, hidden * CELLS], first, {
+    const first = uniform(1 / Math.sqrt(CONVOLUTION_CELLS * hidden))
+    this.#weight = list.declare(`${name}.projection_layer.weight`, [width, hidden * CONVOLUTION_CELLS], first, {
       fileShape: [width, hidden, 3, 3],
     })
     this.#bias = list.declare(`${name}.projection_layer.bias`, [width], first)

@@ -43,15 +43,16 @@ test('a convolution for a projector adds its own products', () => {
   expect(added).toBe(6 * 256 * 9 * 768 * 768)
 })
 
-// By hand: its way in, whose input wants no gradient, and its way out; one token more in 12 blocks and before the projector.
+// By hand: its way in, whose input wants no gradient, and its way out; one token more in 12 blocks, in the last layer of 16 outputs, and
+// before the projector.
 test('a class token of 384 features goes in, through the blocks and the projector, and out', () => {
   const block = (tokens: number) => tokens * 12 * 768 ** 2 + 2 * tokens ** 2 * 768
   const blocks = 12 * (block(257) - block(256))
   const projector = 768 * 2048 + 2048 * 2048 + 2048 * 768
   const [withToken, without] = [config('SiT-B/2', [768], { classTokenWidth: 384 }), config('SiT-B/2', [768])]
-  const end = 384 * 768
-  expect(trainingFlops(withToken) - trainingFlops(without)).toBe(2 * (2 * end + 3 * (blocks + projector + end)))
-  expect(forwardFlops(withToken) - forwardFlops(without)).toBe(2 * (end + blocks + end))
+  const [end, last] = [384 * 768, 768 * 16]
+  expect(trainingFlops(withToken) - trainingFlops(without)).toBe(2 * (2 * end + 3 * (blocks + last + projector + end)))
+  expect(forwardFlops(withToken) - forwardFlops(without)).toBe(2 * (end + blocks + last + end))
 })
 
 // By hand: of B's 12 blocks 7 see 128 tokens of 256, and so does the projector behind the eighth.

@@ -52,6 +52,14 @@ test('a route is in the operations', () => {
   expect(flops.forward + flops.backward).toBe(3 * trainingFlops(config, { share: 0.5, from: 3, to: 9 }))
 })
 
+test.each<[string, TrainingOptions]>([
+  ['a convolution for a projector', { encoders: [{ name: 'hog' }], projector: 'conv' }],
+  ['a class token', { encoders: [{ name: 'dinov2-vit-b' }], classTokenWeight: 0.03 }],
+])('%s is in the operations', (_, options) => {
+  const { flops, model: config } = step({ model: 'SiT-B/2', batch: 3, ...options })
+  expect(flops.forward + flops.backward).toBe(3 * trainingFlops(config))
+})
+
 test('a CPU has the memory that its allocator gives', async () => {
   const { limitBytes } = memoryStats('cpu')
   setMemoryLimit('cpu', 3 * 2 ** 30)
