@@ -42,8 +42,8 @@ export const GPUS: readonly Gpu[] = [
   gpu('RTX-5090', /RTX 5090/, '12.0', 32, 170, 209.5e12, 104.8e12),
 ]
 
-/** The compute capability of the GPUs that run the kernels of sm_90a, by cudaInfo's name. */
-export const HOPPER = '9.0'
+/** Whether a GPU runs the kernels of sm_90a. */
+export const isHopper = ({ computeCapability }: Pick<Gpu, 'computeCapability'>) => computeCapability === '9.0'
 
 export const GPU_NAMES = GPUS.map(({ name }) => name)
 

@@ -1,4 +1,4 @@
-import { HOPPER } from '../benchmark/gpus.ts'
+import { isHopper } from '../benchmark/gpus.ts'
 import { native } from '../native.ts'
 import { type Device, gpuOf } from '../tensor/device.ts'
 import type { PlannedMachine } from './planner.ts'
@@ -9,6 +9,6 @@ export function machineOf(device: Device): PlannedMachine {
   return {
     threads: native().cpuInfo().threads,
     multiprocessors: gpu?.multiprocessors ?? 0,
-    isHopper: gpu?.computeCapability === HOPPER,
+    isHopper: gpu !== undefined && isHopper(gpu),
   }
 }

@@ -1,7 +1,7 @@
 /** What a training takes, before anything of it is done. */
 import { availableParallelism } from 'node:os'
 import { statedModels } from '../alignment/stated-encoder.ts'
-import { GPUS, type Gpu, HOPPER } from '../benchmark/gpus.ts'
+import { GPUS, type Gpu, isHopper } from '../benchmark/gpus.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { memoryStats } from '../tensor/device.ts'
@@ -144,7 +144,7 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
     cachedEncoders,
     statedModels: models,
     device: where,
-    machine: { threads, multiprocessors: gpu.multiprocessors, isHopper: gpu.computeCapability === HOPPER },
+    machine: { threads, multiprocessors: gpu.multiprocessors, isHopper: isHopper(gpu) },
   })
   const own = training.batch / processes
   const asked = stepOf({})
