@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { isGuidedAt } from '../../src/diffusion/guidance.ts'
 import { linspace } from '../../src/diffusion/linspace.ts'
-import { odeTimes, sdeTimes } from '../../src/diffusion/samplers.ts'
+import { odeTimes, sample, sdeTimes } from '../../src/diffusion/samplers.ts'
+import { SiT } from '../../src/models/sit.ts'
+import { Tensor } from '../../src/tensor/tensor.ts'
 
 /** Single values of torch.linspace(from, to, count, dtype=float64), PyTorch 2.13 on a CPU with AVX2. */
 const VALUES = [
@@ -61,5 +63,17 @@ describe('a time shift', () => {
     const steps = 50
     const theirs = Array.from({ length: steps + 1 }, (_, i) => (0.3 * (i / steps)) / (1 - 0.7 * (i / steps)))
     for (const [i, t] of odeTimes(steps, 1 / 0.3).entries()) expect(Math.abs(1 - t - theirs[i]!)).toBeLessThan(2 ** -51)
+  })
+
+  test.each(['euler', 'heun'] as const)('is where the model is evaluated: %s', async (solver) => {
+    using model = SiT.create(
+      { depth: 1, hidden: 16, heads: 1, patch: 2 },
+      { channels: 3, inputSize: [4, 4], classes: 3 },
+    )
+    using noise = Tensor.full([1, 3, 4, 4], 1, 'cpu')
+    const seen = new Set<number>()
+    const observe = (_: Tensor, t: number) => void seen.add(t)
+    using _ = await sample(model, noise, Int32Array.of(0), { mode: 'ode', solver, steps: 4, timeShift: 3, observe })
+    expect([...seen]).toEqual(odeTimes(4, 3).filter((t) => t > 0))
   })
 })

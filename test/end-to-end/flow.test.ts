@@ -99,6 +99,8 @@ describe('prepare, train, sample, report', () => {
     if (words.includes('--classes')) expect(result!.labels).toEqual([2, 0, 2, 0, 2])
     const files = (await readdir(inWork(out))).sort()
     expect(files).toEqual([...Array.from({ length: 5 }, (_, i) => `00000${i}.png`), 'sampling.json'])
+    const { sampling } = JSON.parse(await readFile(inWork(out, 'sampling.json'), 'utf8')) as { sampling: object }
+    expect(sampling).toMatchObject(words.includes('--time-shift') ? { steps: 4, timeShift: 3 } : { steps: 4 })
     expect(await pngSize(inWork(out, files[0]!))).toEqual([SIZE, SIZE])
     await using npz = await NpzFile.open(inWork(`${out}.npz`))
     const { dtype, shape, data } = await npz.read('arr_0')
