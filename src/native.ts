@@ -15,6 +15,8 @@ export interface NativeTensor {
 }
 
 export type Activation = 'none' | 'silu' | 'gelu-tanh' | 'gelu-erf' | 'quick-gelu'
+/** What the stream is normalised by where a modulation follows. */
+export type Norm = 'layerNorm' | 'rmsNorm'
 export type ConvActivation = 'none' | 'silu' | 'relu'
 export type PoolKind = 'max' | 'average' | 'average-including-zeros'
 export type InterpolantPath = 'linear' | 'cosine'
@@ -119,7 +121,16 @@ export interface NativeAddon {
 
   attention(qkv: T, heads: number, keepLse: boolean): [o: T, lse: MaybeT]
   attentionBackward(dO: T, qkv: T, o: T, lse: T, heads: number, dBias: MaybeT, accumulate: boolean): T
-  qkNorm(qkv: T, qWeight: T, qBias: T, kWeight: T, kBias: T, heads: number, epsilon: number): [T, mean: T, rstd: T]
+  qkNorm(
+    qkv: T,
+    qWeight: T,
+    qBias: MaybeT,
+    kWeight: T,
+    kBias: MaybeT,
+    heads: number,
+    norm: Norm,
+    epsilon: number,
+  ): [T, mean: T, rstd: T]
   qkNormBackward(
     dNormed: T,
     qkv: T,
@@ -128,12 +139,14 @@ export interface NativeAddon {
     mean: T,
     rstd: T,
     heads: number,
+    norm: Norm,
     dqWeight: T,
-    dqBias: T,
+    dqBias: MaybeT,
     dkWeight: T,
-    dkBias: T,
+    dkBias: MaybeT,
     accumulate: boolean,
   ): T
+  rotate(qkv: T, cos: T, sin: T, heads: number, transposed: boolean): void
 
   conv2d(
     x: T,
@@ -184,15 +197,16 @@ export interface NativeAddon {
 
   layerNorm(x: T, weight: T, bias: T, epsilon: number, dtype: ComputeDType): [T, mean: T, rstd: T]
   layerNormBackward(dOut: T, x: T, mean: T, rstd: T, weight: T, dWeight: T, dBias: T, accumulate: boolean): T
-  layerNormModulate(
+  normModulate(
     x: T,
     modulation: T,
     shiftChunk: number,
     scaleChunk: number,
+    norm: Norm,
     epsilon: number,
     dtype: ComputeDType,
   ): [T, mean: T, rstd: T]
-  layerNormModulateBackward(
+  normModulateBackward(
     dOut: T,
     x: T,
     mean: T,
@@ -200,9 +214,12 @@ export interface NativeAddon {
     modulation: T,
     shiftChunk: number,
     scaleChunk: number,
+    norm: Norm,
     dResidual: MaybeT,
     dModulation: T,
   ): T
+  normFactors(modulation: T, weights: T): T
+  normFactorsBackward(dModulation: T, modulation: T, weights: T, dWeights: T, accumulate: boolean): void
 
   linear(
     x: T,
@@ -368,16 +385,17 @@ export interface NativeAddon {
   columnSum(x: T, out: T, accumulate: boolean): void
   sum(x: T, factor: number): T
 
-  gatedResidualLayerNormModulate(
+  gatedResidualNormModulate(
     x: T,
     y: T,
     modulation: T,
     gateChunk: number,
     shiftChunk: number,
     scaleChunk: number,
+    norm: Norm,
     epsilon: number,
   ): [stream: T, out: T, mean: T, rstd: T]
-  gatedResidualLayerNormModulateBackward(
+  gatedResidualNormModulateBackward(
     dOut: T,
     dStream: MaybeT,
     stream: T,
@@ -388,6 +406,7 @@ export interface NativeAddon {
     gateChunk: number,
     shiftChunk: number,
     scaleChunk: number,
+    norm: Norm,
     dModulation: T,
     dBias: MaybeT,
     accumulateBias: boolean,

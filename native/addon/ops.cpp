@@ -18,6 +18,7 @@
 #include "ops/linear.h"
 #include "ops/linear_combination.h"
 #include "ops/loss.h"
+#include "ops/norm_factors.h"
 #include "ops/optimizer.h"
 #include "ops/patch.h"
 #include "ops/patch_embed.h"
@@ -27,6 +28,7 @@
 #include "ops/reduction.h"
 #include "ops/residual.h"
 #include "ops/resize.h"
+#include "ops/rope.h"
 #include "ops/smooth_l1.h"
 #include "ops/softmax.h"
 #include "ops/statistics.h"
@@ -45,9 +47,10 @@ const Export kExports[] = {
 
     {"attention", bind<ops::attention>, {"qkv", "heads", "keepLse"}},
     {"attentionBackward", bind<ops::attentionBackward>, {"dO", "qkv", "o", "lse", "heads", "dBias", "accumulate"}},
-    {"qkNorm", bind<ops::qkNorm>, {"qkv", "qWeight", "qBias", "kWeight", "kBias", "heads", "epsilon"}},
+    {"qkNorm", bind<ops::qkNorm>, {"qkv", "qWeight", "qBias", "kWeight", "kBias", "heads", "norm", "epsilon"}},
     {"qkNormBackward", bind<ops::qkNormBackward>,
-     {"dNormed", "qkv", "qWeight", "kWeight", "mean", "rstd", "heads", "dqWeight", "dqBias", "dkWeight", "dkBias", "accumulate"}},
+     {"dNormed", "qkv", "qWeight", "kWeight", "mean", "rstd", "heads", "norm", "dqWeight", "dqBias", "dkWeight", "dkBias", "accumulate"}},
+    {"rotate", bind<ops::rotate>, {"qkv", "cos", "sin", "heads", "transposed"}},
 
     {"conv2d", bind<ops::conv2d>,
      {"x", "coefficients", "inputActivation", "upsample", "weight", "bias", "stride", "padding", "residual", "intoResidual", "activation", "dtype"}},
@@ -86,9 +89,11 @@ const Export kExports[] = {
 
     {"layerNorm", bind<ops::layerNorm>, {"x", "weight", "bias", "epsilon", "dtype"}},
     {"layerNormBackward", bind<ops::layerNormBackward>, {"dOut", "x", "mean", "rstd", "weight", "dWeight", "dBias", "accumulate"}},
-    {"layerNormModulate", bind<ops::layerNormModulate>, {"x", "modulation", "shiftChunk", "scaleChunk", "epsilon", "dtype"}},
-    {"layerNormModulateBackward", bind<ops::layerNormModulateBackward>,
-     {"dOut", "x", "mean", "rstd", "modulation", "shiftChunk", "scaleChunk", "dResidual", "dModulation"}},
+    {"normModulate", bind<ops::normModulate>, {"x", "modulation", "shiftChunk", "scaleChunk", "norm", "epsilon", "dtype"}},
+    {"normModulateBackward", bind<ops::normModulateBackward>,
+     {"dOut", "x", "mean", "rstd", "modulation", "shiftChunk", "scaleChunk", "norm", "dResidual", "dModulation"}},
+    {"normFactors", bind<ops::normFactors>, {"modulation", "weights"}},
+    {"normFactorsBackward", bind<ops::normFactorsBackward>, {"dModulation", "modulation", "weights", "dWeights", "accumulate"}},
 
     {"linear", bind<ops::linear>, {"x", "weight", "bias", "activation", "keepPre", "dtype"}},
     {"linearGatedResidual", bind<ops::linearGatedResidual>, {"x", "weight", "bias", "residual", "modulation", "gateChunk", "keepY"}},
@@ -145,10 +150,10 @@ const Export kExports[] = {
     {"columnSum", bind<ops::columnSum>, {"x", "out", "accumulate"}},
     {"sum", bind<ops::sum>, {"x", "factor"}},
 
-    {"gatedResidualLayerNormModulate", bind<ops::gatedResidualLayerNormModulate>,
-     {"x", "y", "modulation", "gateChunk", "shiftChunk", "scaleChunk", "epsilon"}},
-    {"gatedResidualLayerNormModulateBackward", bind<ops::gatedResidualLayerNormModulateBackward>,
-     {"dOut", "dStream", "stream", "mean", "rstd", "y", "modulation", "gateChunk", "shiftChunk", "scaleChunk", "dModulation", "dBias", "accumulateBias"}},
+    {"gatedResidualNormModulate", bind<ops::gatedResidualNormModulate>,
+     {"x", "y", "modulation", "gateChunk", "shiftChunk", "scaleChunk", "norm", "epsilon"}},
+    {"gatedResidualNormModulateBackward", bind<ops::gatedResidualNormModulateBackward>,
+     {"dOut", "dStream", "stream", "mean", "rstd", "y", "modulation", "gateChunk", "shiftChunk", "scaleChunk", "norm", "dModulation", "dBias", "accumulateBias"}},
 
     {"gatedResidual", bind<ops::gatedResidual>, {"x", "y", "modulation", "gateChunk"}},
     {"gatedResidualBackward", bind<ops::gatedResidualBackward>, {"dOut", "y", "modulation", "gateChunk", "dModulation", "dBias", "accumulateBias"}},

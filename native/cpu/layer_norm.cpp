@@ -9,17 +9,19 @@
 namespace repa::cpu::REPA_LEVEL {
 namespace {
 
-// modulate multiplies xhat by 1 + scale and affine by weight; both are `base` + factor, with base 1 or 0.
-constexpr float kModulateBase = 1.0f;
+// modulate multiplies xhat by 1 + scale or, of an RMSNorm, by the scale, and affine by weight: `base` + factor, with base 1 or 0.
 constexpr float kAffineBase = 0.0f;
 
 /// One row forward. Three passes over a row that stays in the first-level cache: the variance is the mean of squared
 /// distances from the mean, not E[x^2] - mean^2, which cancels where the mean is large.
-void normalizeRow(int64_t width, float epsilon, const float* x, float base, const float* factor, const float* offset,
-                  float* out, float* meanOut, float* rstdOut) {
-  Vec sums[kSlots] = {};
-  forEachVector(width, [&](int64_t i, auto lanes, int slot) { sums[slot] += load(x + i, lanes); });
-  const float mean = sumSlots(sums) / static_cast<float>(width);
+void normalizeRow(int64_t width, float epsilon, bool centred, const float* x, float base, const float* factor,
+                  const float* offset, float* out, float* meanOut, float* rstdOut) {
+  float mean = 0.0f;
+  if (centred) {
+    Vec sums[kSlots] = {};
+    forEachVector(width, [&](int64_t i, auto lanes, int slot) { sums[slot] += load(x + i, lanes); });
+    mean = sumSlots(sums) / static_cast<float>(width);
+  }
 
   Vec squares[kSlots] = {};
   forEachVector(width, [&](int64_t i, auto lanes, int slot) {
@@ -39,6 +41,7 @@ void normalizeRow(int64_t width, float epsilon, const float* x, float base, cons
 /// What the backward pass of one block of rows reads and writes; pointers at the block's first row.
 struct BackwardBlock {
   int64_t rows, width;
+  bool centred;
   const float* x;
   const float* mean;
   const float* rstd;
@@ -77,7 +80,7 @@ void backwardBlock(const BackwardBlock& block) {
       sumG[slot] += g;
       sumGXhat[slot] += g * ((load(x + i, lanes) - mean) * rstd);
     });
-    const float meanG = sumSlots(sumG) / static_cast<float>(width);
+    const float meanG = block.centred ? sumSlots(sumG) / static_cast<float>(width) : 0.0f;
     const float meanGXhat = sumSlots(sumGXhat) / static_cast<float>(width);
 
     forEachVector(width, [&](int64_t i, auto lanes, int) {
@@ -102,7 +105,7 @@ void modulate(ThreadPool& pool, const LayerNormModulateArgs& args) {
     const Range range = evenPart(rows, parts, part);
     for (int64_t row = range.begin; row < range.end; ++row) {
       const int64_t modulation = row / args.tokens * args.modulationStride;
-      normalizeRow(args.width, args.epsilon, args.x + row * args.width, kModulateBase, args.scale + modulation,
+      normalizeRow(args.width, args.epsilon, args.centred, args.x + row * args.width, args.base, args.scale + modulation,
                    args.shift + modulation, args.out + row * args.width, args.mean + row, args.rstd + row);
     }
   });
@@ -113,7 +116,7 @@ void affine(ThreadPool& pool, const LayerNormArgs& args) {
   pool.parallelFor(parts, [&](int64_t part, int) {
     const Range range = evenPart(args.rows, parts, part);
     for (int64_t row = range.begin; row < range.end; ++row) {
-      normalizeRow(args.width, args.epsilon, args.x + row * args.width, kAffineBase, args.weight, args.bias,
+      normalizeRow(args.width, args.epsilon, true, args.x + row * args.width, kAffineBase, args.weight, args.bias,
                    args.out + row * args.width, args.mean + row, args.rstd + row);
     }
   });
@@ -136,8 +139,8 @@ void modulateBackward(ThreadPool& pool, const LayerNormModulateBackwardArgs& arg
     const Range tokens = evenPart(args.tokens, blocks, chunk % blocks);
     const int64_t row = sample * args.tokens + tokens.begin;
     float* partial = args.scratch + chunk * 2 * width;
-    backwardBlock({tokens.end - tokens.begin, width, args.x + row * width, args.mean + row, args.rstd + row,
-                   kModulateBase, args.scale + sample * args.modulationStride, args.dOut + row * width,
+    backwardBlock({tokens.end - tokens.begin, width, args.centred, args.x + row * width, args.mean + row, args.rstd + row,
+                   args.base, args.scale + sample * args.modulationStride, args.dOut + row * width,
                    args.dResidual ? args.dResidual + row * width : nullptr, args.dX + row * width, partial,
                    partial + width});
   });
@@ -159,7 +162,7 @@ void affineBackward(ThreadPool& pool, const LayerNormBackwardArgs& args) {
     const Range rows = evenPart(args.rows, blocks, block);
     const int64_t first = rows.begin * width;
     float* partial = args.scratch + block * 2 * width;
-    backwardBlock({rows.end - rows.begin, width, args.x + first, args.mean + rows.begin, args.rstd + rows.begin,
+    backwardBlock({rows.end - rows.begin, width, true, args.x + first, args.mean + rows.begin, args.rstd + rows.begin,
                    kAffineBase, args.weight, args.dOut + first, args.dResidual ? args.dResidual + first : nullptr,
                    args.dX + first, partial, partial + width});
   });

@@ -1,9 +1,9 @@
-// LayerNorm over the last axis, plain or modulated by a sample's condition (adaLN: arXiv 2212.09748, section 3.2).
+// LayerNorm over the last axis, plain or modulated by a sample's condition (adaLN: arXiv 2212.09748, section 3.2), and RMSNorm modulated.
 //
 //   mean = (1/D) sum x        rstd = 1 / sqrt((1/D) sum (x - mean)^2 + epsilon)        xhat = (x - mean) rstd
 //
 // "Modulated" is REPA's and DiT's modulate(LayerNorm(x), shift, scale), the LayerNorm having no parameters of its own;
-// "affine" is torch.nn.LayerNorm.
+// "affine" is torch.nn.LayerNorm. An RMSNorm takes no mean off: it is 0, and rstd that of the squares as they are.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +13,13 @@
 
 namespace repa::cpu {
 
-/// out = xhat (1 + scale) + shift. x and out are [batch, tokens, width] and may be the same memory.
+/// out = xhat (base + scale) + shift: base is 1, and of an RMSNorm, whose scale is the whole factor, 0. x and out are [batch, tokens, width] and may be the same memory.
 struct LayerNormModulateArgs {
   int64_t batch, tokens, width;
   float epsilon;
+  /// LayerNorm's; RMSNorm takes no mean off.
+  bool centred;
+  float base;
   const float* x;
   /// [width] for each sample: sample b's at shift + b * modulationStride, as in a chunk of [batch, chunks, width].
   const float* shift;
@@ -28,12 +31,14 @@ struct LayerNormModulateArgs {
   float* rstd;
 };
 
-/// With g = dOut (1 + scale):
-///   dX = rstd (g - mean_D(g) - xhat mean_D(g xhat)) + dResidual
+/// With g = dOut (base + scale):
+///   dX = rstd (g - mean_D(g) - xhat mean_D(g xhat)) + dResidual          (not centred: without mean_D(g))
 ///   dShift = sum_T dOut     dScale = sum_T dOut xhat
 /// Overwrites its outputs. dX may be the memory of dOut or of dResidual.
 struct LayerNormModulateBackwardArgs {
   int64_t batch, tokens, width;
+  bool centred;
+  float base;
   const float* x;
   const float* mean;
   const float* rstd;

@@ -50,20 +50,25 @@ Vec keepColumns(int64_t column, int64_t size, Vec v) {
   return lane < static_cast<int32_t>(size - column) ? v : Vec{};
 }
 
-/// LayerNorm of one head's query or key.
-void normalise(const float* x, int64_t d, float eps, const float* weight, const float* bias, float* y, float* meanOut,
-               float* rstdOut) {
-  Vec sum = {};
-  for (int64_t c = 0; c < d; c += kLanes) sum += loadColumns(x, c, d);
-  const float mean = sumLanes(sum) / static_cast<float>(d);
+/// The norm of one head's query or key.
+void normalise(const float* x, int64_t d, bool centred, float eps, const float* weight, const float* bias, float* y,
+               float* meanOut, float* rstdOut) {
+  float mean = 0.0f;
+  if (centred) {
+    Vec sum = {};
+    for (int64_t c = 0; c < d; c += kLanes) sum += loadColumns(x, c, d);
+    mean = sumLanes(sum) / static_cast<float>(d);
+  }
   Vec squares = {};
   for (int64_t c = 0; c < d; c += kLanes) {
     const Vec centred = keepColumns(c, d, loadColumns(x, c, d) - mean);
     squares += centred * centred;
   }
   const float rstd = 1.0f / std::sqrt(sumLanes(squares) / static_cast<float>(d) + eps);
-  for (int64_t c = 0; c < d; c += kLanes)
-    storeColumns(y, c, d, (loadColumns(x, c, d) - mean) * rstd * loadColumns(weight, c, d) + loadColumns(bias, c, d));
+  for (int64_t c = 0; c < d; c += kLanes) {
+    const Vec scaled = (loadColumns(x, c, d) - mean) * rstd * loadColumns(weight, c, d);
+    storeColumns(y, c, d, bias == nullptr ? scaled : scaled + loadColumns(bias, c, d));
+  }
   if (meanOut != nullptr) *meanOut = mean;
   if (rstdOut != nullptr) *rstdOut = rstd;
 }
@@ -80,7 +85,7 @@ void forward(ThreadPool& pool, const QkNormForwardArgs& args) {
         for (int64_t head = 0; head < args.heads; ++head) {
           const int64_t at = which * width + head * d;
           const int64_t statistic = (row * 2 + which) * args.heads + head;
-          normalise(in + at, d, args.eps, which == 0 ? args.qWeight : args.kWeight,
+          normalise(in + at, d, args.centred, args.eps, which == 0 ? args.qWeight : args.kWeight,
                     which == 0 ? args.qBias : args.kBias, out + at,
                     args.mean == nullptr ? nullptr : args.mean + statistic,
                     args.rstd == nullptr ? nullptr : args.rstd + statistic);
@@ -91,10 +96,10 @@ void forward(ThreadPool& pool, const QkNormForwardArgs& args) {
 }
 
 /// With n = (x - mean) * rstd and dn = dy * weight:
-///   dx = rstd * (dn - mean(dn) - n * mean(dn * n)),   dWeight += dy * n,   dBias += dy.
+///   dx = rstd * (dn - mean(dn) - n * mean(dn * n)),   dWeight += dy * n,   dBias += dy;   not centred: without mean(dn).
 /// dWeight and dBias have room for whole Vecs.
-void normaliseBackward(const float* x, const float* dy, int64_t d, float mean, float rstd, const float* weight,
-                       float* dx, float* dWeight, float* dBias) {
+void normaliseBackward(const float* x, const float* dy, int64_t d, bool centred, float mean, float rstd,
+                       const float* weight, float* dx, float* dWeight, float* dBias) {
   Vec sum = {};
   Vec sumWithN = {};
   for (int64_t c = 0; c < d; c += kLanes) {
@@ -107,7 +112,7 @@ void normaliseBackward(const float* x, const float* dy, int64_t d, float mean, f
     store(dWeight + c, load(dWeight + c) + dyN);
     store(dBias + c, load(dBias + c) + gradient);
   }
-  const float meanDn = sumLanes(sum) / static_cast<float>(d);
+  const float meanDn = centred ? sumLanes(sum) / static_cast<float>(d) : 0.0f;
   const float meanDnN = sumLanes(sumWithN) / static_cast<float>(d);
   for (int64_t c = 0; c < d; c += kLanes) {
     const Vec n = (loadColumns(x, c, d) - mean) * rstd;
@@ -139,7 +144,7 @@ void backward(ThreadPool& pool, const QkNormBackwardArgs& args) {
         for (int64_t head = 0; head < args.heads; ++head) {
           const int64_t at = which * width + head * d;
           const int64_t statistic = (row * 2 + which) * args.heads + head;
-          normaliseBackward(in + at, dOut + at, d, args.mean[statistic], args.rstd[statistic],
+          normaliseBackward(in + at, dOut + at, d, args.centred, args.mean[statistic], args.rstd[statistic],
                             which == 0 ? args.qWeight : args.kWeight, dIn + at, sums + 2 * which * padded,
                             sums + (2 * which + 1) * padded);
         }
@@ -149,12 +154,14 @@ void backward(ThreadPool& pool, const QkNormBackwardArgs& args) {
   // Second stage: the chunks' sums, in order.
   float* const gradients[4] = {args.dqWeight, args.dqBias, args.dkWeight, args.dkBias};
   pool.parallelFor(1, [&](int64_t, int) {
-    for (int64_t which = 0; which < 4; ++which)
+    for (int64_t which = 0; which < 4; ++which) {
+      if (gradients[which] == nullptr) continue;
       for (int64_t c = 0; c < d; ++c) {
         double total = args.accumulate ? gradients[which][c] : 0.0;
         for (int64_t chunk = 0; chunk < chunks.count; ++chunk) total += args.scratch[(chunk * 4 + which) * padded + c];
         gradients[which][c] = static_cast<float>(total);
       }
+    }
   });
 }
 

@@ -2,7 +2,8 @@
 // stream, x = residual + gate y, and the next branch begins with out = xhat (base + factor) + offset, xhat = (x - mean) rstd. So with
 // g = dOut (base + factor):
 //
-//     dX = rstd (g - mean_D(g) - xhat mean_D(g xhat)) + dResidual        (the LayerNorm; dResidual reaches x past that branch)
+//     dX = rstd (g - mean_D(g) - xhat mean_D(g xhat)) + dResidual        (the LayerNorm; dResidual reaches x past that branch; an
+//                                                                         RMSNorm, whose mean is 0, has no mean_D(g))
 //     dY = gate dX                                                      (the branch below; dX is the gradient of `residual` too)
 //
 //     dOffset = sum dOut    dFactor = sum dOut xhat    dGate = sum dX y    dBias = sum dY        over the rows of a group
@@ -179,7 +180,8 @@ __global__ void __launch_bounds__(kMostThreads, 1) vectorKernel(Arguments<T> arg
         total.x += add.x, total.y += add.y, total.z += add.z, total.w += add.w;
       }
       const float scale = 1.0f / static_cast<float>(of.width);
-      meanG[0] = total.x * scale, meanGXhat[0] = total.y * scale, meanG[1] = total.z * scale, meanGXhat[1] = total.w * scale;
+      meanG[0] = of.centred ? total.x * scale : 0.0f, meanGXhat[0] = total.y * scale;
+      meanG[1] = of.centred ? total.z * scale : 0.0f, meanGXhat[1] = total.w * scale;
     }
 
 #pragma unroll

@@ -24,6 +24,8 @@ struct BranchBackward {
   const float* x;
   const float* mean;
   const float* rstd;
+  /// Whether `mean` depends on x, as LayerNorm's does; RMSNorm's is 0.
+  bool centred;
   float base;
   const float* factor;
   int64_t factorStride;

@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(kElementThreads) rowKernel(Arguments<T> args) 
       meanG += g;
       meanGXhat += g * ((of.x[first + column] - mean) * rstd);
     }
-    meanG = warpSum(meanG) / static_cast<float>(of.width);
+    meanG = of.centred ? warpSum(meanG) / static_cast<float>(of.width) : 0.0f;
     meanGXhat = warpSum(meanGXhat) / static_cast<float>(of.width);
   }
   for (int64_t column = lane; column < of.width; column += 32) {

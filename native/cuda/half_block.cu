@@ -1,4 +1,4 @@
-// Where a branch's output joins the stream and the next branch's LayerNorm and modulation begin: twice in a block, and the place where
+// Where a branch's output joins the stream and the next branch's norm and modulation begin: twice in a block, and the place where
 // fusing saves most. Forward (normalize_rows.h): reads the stream and the branch, writes both results, 6 passes over an activation in 16
 // bits instead of 8. Backward (branch_backward.h): 9 passes instead of 13, and no pass for the gradient of the bias.
 #include "cuda/half_block.h"
@@ -10,21 +10,22 @@
 
 namespace repa::cuda {
 
-void gatedResidualLayerNormModulate(cudaStream_t stream, const Tensor& x, const Tensor& y, const Tensor& modulation, int64_t gateChunk,
-                                    int64_t shiftChunk, int64_t scaleChunk, float epsilon, const Tensor& joined, const Tensor& out,
-                                    const Tensor& mean, const Tensor& rstd) {
+void gatedResidualNormModulate(cudaStream_t stream, const Tensor& x, const Tensor& y, const Tensor& modulation, int64_t gateChunk,
+                               int64_t shiftChunk, int64_t scaleChunk, ops::Norm norm, float epsilon, const Tensor& joined,
+                               const Tensor& out, const Tensor& mean, const Tensor& rstd) {
   withComputeType(y.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::Type;
     normalizeRows<true, T>(stream, {.rows = x.size(0) * x.size(1),
                                     .width = static_cast<int>(x.size(2)),
                                     .groupRows = x.size(1),
                                     .epsilon = epsilon,
+                                    .centred = ops::isCentred(norm),
                                     .x = x.f32(),
                                     .y = elements<const T>(y),
                                     .gate = chunkOf(modulation, gateChunk),
                                     .gateStride = strideOf(modulation),
                                     .stream = joined.f32(),
-                                    .base = 1.0f,
+                                    .base = ops::factorBase(norm),
                                     .factor = chunkOf(modulation, scaleChunk),
                                     .offset = chunkOf(modulation, shiftChunk),
                                     .factorStride = strideOf(modulation),
@@ -34,10 +35,10 @@ void gatedResidualLayerNormModulate(cudaStream_t stream, const Tensor& x, const 
   });
 }
 
-void gatedResidualLayerNormModulateBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, const Tensor& mean,
-                                            const Tensor& rstd, const Tensor& y, const Tensor& modulation, int64_t gateChunk,
-                                            int64_t shiftChunk, int64_t scaleChunk, const Tensor* dResidual,
-                                            const HalfBlockGradients& gradients, const Tensor& scratch) {
+void gatedResidualNormModulateBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, const Tensor& mean,
+                                       const Tensor& rstd, const Tensor& y, const Tensor& modulation, int64_t gateChunk,
+                                       int64_t shiftChunk, int64_t scaleChunk, ops::Norm norm, const Tensor* dResidual,
+                                       const HalfBlockGradients& gradients, const Tensor& scratch) {
   const int64_t stride = strideOf(gradients.dModulation);
   RowSum dBias;
   if (gradients.dBias) dBias = RowSum{.out = gradients.dBias->f32(), .acrossGroups = true, .accumulate = gradients.accumulateBias};
@@ -50,7 +51,8 @@ void gatedResidualLayerNormModulateBackward(cudaStream_t stream, const Tensor& d
                                            .x = x.f32(),
                                            .mean = mean.f32(),
                                            .rstd = rstd.f32(),
-                                           .base = 1.0f,
+                                           .centred = ops::isCentred(norm),
+                                           .base = ops::factorBase(norm),
                                            .factor = chunkOf(modulation, scaleChunk),
                                            .factorStride = strideOf(modulation),
                                            .dResidual = dResidual ? dResidual->f32() : nullptr,

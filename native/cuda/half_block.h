@@ -3,12 +3,13 @@
 
 #include "core/tensor.h"
 #include "cuda/handles.h"
+#include "ops/norm.h"
 
 namespace repa::cuda {
 
-void gatedResidualLayerNormModulate(cudaStream_t stream, const Tensor& x, const Tensor& y, const Tensor& modulation, int64_t gateChunk,
-                                    int64_t shiftChunk, int64_t scaleChunk, float epsilon, const Tensor& joined, const Tensor& out,
-                                    const Tensor& mean, const Tensor& rstd);
+void gatedResidualNormModulate(cudaStream_t stream, const Tensor& x, const Tensor& y, const Tensor& modulation, int64_t gateChunk,
+                               int64_t shiftChunk, int64_t scaleChunk, ops::Norm norm, float epsilon, const Tensor& joined,
+                               const Tensor& out, const Tensor& mean, const Tensor& rstd);
 
 struct HalfBlockGradients {
   const Tensor& dX;
@@ -19,10 +20,10 @@ struct HalfBlockGradients {
 };
 
 /// `dResidual` may be null. `scratch` is f32 [halfBlockBackwardScratchFloats].
-void gatedResidualLayerNormModulateBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, const Tensor& mean,
-                                            const Tensor& rstd, const Tensor& y, const Tensor& modulation, int64_t gateChunk,
-                                            int64_t shiftChunk, int64_t scaleChunk, const Tensor* dResidual,
-                                            const HalfBlockGradients& gradients, const Tensor& scratch);
+void gatedResidualNormModulateBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, const Tensor& mean,
+                                       const Tensor& rstd, const Tensor& y, const Tensor& modulation, int64_t gateChunk,
+                                       int64_t shiftChunk, int64_t scaleChunk, ops::Norm norm, const Tensor* dResidual,
+                                       const HalfBlockGradients& gradients, const Tensor& scratch);
 
 int64_t halfBlockBackwardScratchFloats(int64_t batch, int64_t tokens, int64_t width);
 

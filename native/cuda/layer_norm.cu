@@ -1,6 +1,6 @@
-// LayerNorm over the last axis, modulated by a sample's condition (adaLN) or affine. Forward: normalize_rows.h; backward:
-// branch_backward.h without a branch below. Modulated, (1 + scale) is a sample's factor and shift its offset; affine, weight and bias
-// are those of one group of all rows.
+// LayerNorm or RMSNorm over the last axis, modulated by a sample's condition (adaLN), and LayerNorm affine. Forward: normalize_rows.h;
+// backward: branch_backward.h without a branch below. Modulated, (1 + scale), or of an RMSNorm all that the chunk has, is a sample's factor
+// and shift its offset; affine, weight and bias are those of one group of all rows.
 #include "cuda/layer_norm.h"
 
 #include "cuda/branch_backward.h"
@@ -10,27 +10,21 @@
 
 namespace repa::cuda {
 
-namespace {
-
-constexpr float kModulateBase = 1.0f;
-constexpr float kAffineBase = 0.0f;
-
-}  // namespace
-
-void layerNormModulate(cudaStream_t stream, const Tensor& x, const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk,
-                       float epsilon, const Tensor& out, const Tensor& mean, const Tensor& rstd) {
+void normModulate(cudaStream_t stream, const Tensor& x, const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk, ops::Norm norm,
+                  float epsilon, const Tensor& out, const Tensor& mean, const Tensor& rstd) {
   withComputeType(out.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::Type;
     normalizeRows<false, T>(stream, {.rows = x.size(0) * x.size(1),
                                      .width = static_cast<int>(x.size(2)),
                                      .groupRows = x.size(1),
                                      .epsilon = epsilon,
+                                     .centred = ops::isCentred(norm),
                                      .x = x.f32(),
                                      .y = nullptr,
                                      .gate = nullptr,
                                      .gateStride = 0,
                                      .stream = nullptr,
-                                     .base = kModulateBase,
+                                     .base = ops::factorBase(norm),
                                      .factor = chunkOf(modulation, scaleChunk),
                                      .offset = chunkOf(modulation, shiftChunk),
                                      .factorStride = strideOf(modulation),
@@ -40,9 +34,9 @@ void layerNormModulate(cudaStream_t stream, const Tensor& x, const Tensor& modul
   });
 }
 
-void layerNormModulateBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, const Tensor& mean, const Tensor& rstd,
-                               const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk, const Tensor* dResidual,
-                               const Tensor& dModulation, const Tensor& dX, const Tensor& scratch) {
+void normModulateBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, const Tensor& mean, const Tensor& rstd,
+                          const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk, ops::Norm norm, const Tensor* dResidual,
+                          const Tensor& dModulation, const Tensor& dX, const Tensor& scratch) {
   withComputeType(dOut.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::Type;
     branchBackward<true, false, T>(stream, {.groups = x.size(0),
@@ -52,7 +46,8 @@ void layerNormModulateBackward(cudaStream_t stream, const Tensor& dOut, const Te
                                             .x = x.f32(),
                                             .mean = mean.f32(),
                                             .rstd = rstd.f32(),
-                                            .base = kModulateBase,
+                                            .centred = ops::isCentred(norm),
+                                            .base = ops::factorBase(norm),
                                             .factor = chunkOf(modulation, scaleChunk),
                                             .factorStride = strideOf(modulation),
                                             .dResidual = dResidual ? dResidual->f32() : nullptr,
@@ -77,12 +72,13 @@ void layerNorm(cudaStream_t stream, const Tensor& x, const Tensor& weight, const
                                      .width = static_cast<int>(x.size(-1)),
                                      .groupRows = mean.elements(),
                                      .epsilon = epsilon,
+                                     .centred = true,
                                      .x = x.f32(),
                                      .y = nullptr,
                                      .gate = nullptr,
                                      .gateStride = 0,
                                      .stream = nullptr,
-                                     .base = kAffineBase,
+                                     .base = 0.0f,
                                      .factor = weight.f32(),
                                      .offset = bias.f32(),
                                      .factorStride = 0,
@@ -104,7 +100,8 @@ void layerNormBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x,
                                             .x = x.f32(),
                                             .mean = mean.f32(),
                                             .rstd = rstd.f32(),
-                                            .base = kAffineBase,
+                                            .centred = true,
+                                            .base = 0.0f,
                                             .factor = weight.f32(),
                                             .factorStride = 0,
                                             .dResidual = nullptr,

@@ -3,16 +3,17 @@
 
 #include "core/tensor.h"
 #include "cuda/handles.h"
+#include "ops/norm.h"
 
 namespace repa::cuda {
 
-void layerNormModulate(cudaStream_t stream, const Tensor& x, const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk,
-                       float epsilon, const Tensor& out, const Tensor& mean, const Tensor& rstd);
+void normModulate(cudaStream_t stream, const Tensor& x, const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk, ops::Norm norm,
+                  float epsilon, const Tensor& out, const Tensor& mean, const Tensor& rstd);
 
 /// `dResidual` may be null. `scratch` is f32 [layerNormBackwardScratchFloats].
-void layerNormModulateBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, const Tensor& mean, const Tensor& rstd,
-                               const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk, const Tensor* dResidual,
-                               const Tensor& dModulation, const Tensor& dX, const Tensor& scratch);
+void normModulateBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, const Tensor& mean, const Tensor& rstd,
+                          const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk, ops::Norm norm, const Tensor* dResidual,
+                          const Tensor& dModulation, const Tensor& dX, const Tensor& scratch);
 
 void layerNorm(cudaStream_t stream, const Tensor& x, const Tensor& weight, const Tensor& bias, float epsilon, const Tensor& out,
                const Tensor& mean, const Tensor& rstd);

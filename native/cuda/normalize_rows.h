@@ -1,8 +1,8 @@
-// LayerNorm forward, row by row: modulated or affine, and with a branch's output joining the stream on the way.
+// LayerNorm or RMSNorm forward, row by row: modulated or affine, and with a branch's output joining the stream on the way.
 //
 //     v = x                                 (plain)
 //     v = x + gate y, which is stored       (gated: what the next branch calls x)
-//     out = (v - mean) rstd (base + factor) + offset
+//     out = (v - mean) rstd (base + factor) + offset          (RMSNorm: mean is 0, and rstd of the squares as they are)
 //
 // One warp a row. The row is in registers while it is computed: lane l holds columns 128 i + 4 l .. + 3 of it, so that every access is 16
 // bytes a lane (8 for 16-bit elements) and a warp's accesses are whole lines:
@@ -46,6 +46,8 @@ struct NormalizeRows {
   /// Rows that share a gate, a factor and an offset; group g's at gate + g gateStride and so on.
   int64_t groupRows;
   float epsilon;
+  /// LayerNorm's; RMSNorm takes no mean off.
+  bool centred;
   const float* x;
   /// Gated only.
   const T* y;
@@ -151,7 +153,7 @@ __global__ void __launch_bounds__(kThreads, 2) vectorKernel(NormalizeRows<T> arg
     float sum = 0.0f;
 #pragma unroll
     for (int i = 0; i < kVectors; ++i) sum += (v[i][0] + v[i][1]) + (v[i][2] + v[i][3]);
-    const float mean = warpSum(sum) / static_cast<float>(width);
+    const float mean = args.centred ? warpSum(sum) / static_cast<float>(width) : 0.0f;
 
     float squares = 0.0f;
 #pragma unroll
@@ -206,7 +208,7 @@ __global__ void __launch_bounds__(kThreads) elementKernel(NormalizeRows<T> args)
   } else {
     for (int column = lane; column < width; column += 32) sum += v[column];
   }
-  const float mean = warpSum(sum) / static_cast<float>(width);
+  const float mean = args.centred ? warpSum(sum) / static_cast<float>(width) : 0.0f;
 
   float squares = 0.0f;
   for (int column = lane; column < width; column += 32) squares += (v[column] - mean) * (v[column] - mean);

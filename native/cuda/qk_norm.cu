@@ -1,7 +1,9 @@
-// LayerNorm over head_dim of every query and key of a packed qkv; values pass.
+// LayerNorm or RMSNorm over head_dim of every query and key of a packed qkv; values pass.
 //
 //   n = (x - mean) rstd      y = n weight + bias
 //   dn = dy weight           dx = rstd (dn - mean(dn) - n mean(dn n))      dWeight = sum of dy n      dBias = sum of dy
+//
+// An RMSNorm (not centred) has neither mean, which is 0, nor mean(dn), nor bias.
 //
 // Bound by memory. A warp takes a row of head_dim elements, one access of up to 16 bytes a lane (one element where d is no multiple
 // of 4 or a tensor is not aligned); it reads a row again rather than hold it, which L1 answers, so that any d is legal. qkv is
@@ -56,14 +58,14 @@ __device__ __forceinline__ void copyRow(const T* from, T* to, int d) {
 
 struct ForwardParameters {
   const float* qWeight;
-  const float* qBias;
+  const float* qBias;  // null: none
   const float* kWeight;
   const float* kBias;
 };
 
 template <class T, int kWidth>
-__global__ void __launch_bounds__(32 * kMostWarps) qkNormKernel(const T* qkv, ForwardParameters parameters, T* normed, float* mean,
-                                                                float* rstd, int64_t rows, int heads, int d, float epsilon) {
+__global__ void __launch_bounds__(32 * kMostWarps, 6) qkNormKernel(const T* qkv, ForwardParameters parameters, T* normed, float* mean,
+                                                                   float* rstd, int64_t rows, int heads, int d, bool centred, float epsilon) {
   const int64_t row = int64_t{blockIdx.x} * kMostWarps + threadIdx.x / 32;
   if (row >= rows) return;
   const Row at(row, heads);
@@ -77,7 +79,7 @@ __global__ void __launch_bounds__(32 * kMostWarps) qkNormKernel(const T* qkv, Fo
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) sum += values[i];
   });
-  const float centre = sumOfWarp(sum) / static_cast<float>(d);
+  const float centre = centred ? sumOfWarp(sum) / static_cast<float>(d) : 0.0f;
   eachColumn<kWidth>(d, [&](int c) {
     load(values, x + c);
 #pragma unroll
@@ -89,7 +91,11 @@ __global__ void __launch_bounds__(32 * kMostWarps) qkNormKernel(const T* qkv, Fo
   eachColumn<kWidth>(d, [&](int c) {
     load(values, x + c);
 #pragma unroll
-    for (int i = 0; i < kWidth; ++i) values[i] = (values[i] - centre) * factor * weight[c + i] + bias[c + i];
+    for (int i = 0; i < kWidth; ++i) values[i] = (values[i] - centre) * factor * weight[c + i];
+    if (bias) {
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) values[i] += bias[c + i];
+    }
     store(y + c, values);
   });
   if (threadIdx.x % 32 == 0) {
@@ -120,7 +126,7 @@ struct BackwardPlan {
 template <class T, int kWidth>
 __global__ void __launch_bounds__(32 * kMostWarps, 4)
     qkNormBackwardKernel(const T* dNormed, const T* qkv, const float* qWeight, const float* kWeight, const float* mean, const float* rstd,
-                         T* dqkv, float* partials, int64_t rows, int64_t rowsOfBlock, int heads, int d) {
+                         T* dqkv, float* partials, int64_t rows, int64_t rowsOfBlock, int heads, int d, bool centred) {
   REPA_DYNAMIC_SHARED(shared);
   const int warps = blockDim.x / 32, warp = threadIdx.x / 32;
   float* const sums = reinterpret_cast<float*>(shared);
@@ -155,7 +161,7 @@ __global__ void __launch_bounds__(32 * kMostWarps, 4)
         dBias[c + i] += gradients[i];
       }
     });
-    const float meanDn = sumOfWarp(sum) / static_cast<float>(d), meanDnN = sumOfWarp(sumWithN) / static_cast<float>(d);
+    const float meanDn = centred ? sumOfWarp(sum) / static_cast<float>(d) : 0.0f, meanDnN = sumOfWarp(sumWithN) / static_cast<float>(d);
     eachColumn<kWidth>(d, [&](int c) {
       load(values, x + c);
       load(gradients, dy + c);
@@ -198,6 +204,7 @@ __global__ void __launch_bounds__(kSumColumns * kSumSlices)
   float* const to[kSums] = {gradients.dqWeight, gradients.dqBias, gradients.dkWeight, gradients.dkBias};
 #pragma unroll
   for (int which = 0; which < kSums; ++which) {
+    if (!to[which]) continue;
     for (int i = 1; i < kSumSlices; ++i) totals[which] += slices[i][which][lane];
     to[which][column] = static_cast<float>(accumulate ? to[which][column] + totals[which] : totals[which]);
   }
@@ -221,13 +228,13 @@ void withWidth(int d, Run&& run, const Pointers*... pointers) {
 
 }  // namespace
 
-void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const Tensor& qBias, const Tensor& kWeight, const Tensor& kBias,
-            int64_t heads, float epsilon, const Tensor& normed, const Tensor& mean, const Tensor& rstd) {
+void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const Tensor* qBias, const Tensor& kWeight, const Tensor* kBias,
+            int64_t heads, ops::Norm norm, float epsilon, const Tensor& normed, const Tensor& mean, const Tensor& rstd) {
   const Sizes sizes(qkv, heads);
   if (sizes.rows == 0) return;
   withComputeType(qkv.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::Type;
-    const ForwardParameters parameters{qWeight.f32(), qBias.f32(), kWeight.f32(), kBias.f32()};
+    const ForwardParameters parameters{qWeight.f32(), qBias ? qBias->f32() : nullptr, kWeight.f32(), kBias ? kBias->f32() : nullptr};
     const T* const x = elements<const T>(qkv);
     T* const y = elements<T>(normed);
     withWidth<T>(
@@ -235,7 +242,7 @@ void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const
         [&](auto width) {
           launch(stream, qkNormKernel<T, width.value>,
                  {.grid = dim3(static_cast<unsigned>((sizes.rows + kMostWarps - 1) / kMostWarps)), .block = dim3(32 * kMostWarps)}, x,
-                 parameters, y, mean.f32(), rstd.f32(), sizes.rows, sizes.heads, sizes.d, epsilon);
+                 parameters, y, mean.f32(), rstd.f32(), sizes.rows, sizes.heads, sizes.d, ops::isCentred(norm), epsilon);
         },
         x, y);
   });
@@ -251,8 +258,8 @@ int64_t qkNormBackwardScratchFloats(const Tensor& qkv, int64_t heads) {
 }
 
 void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qkv, const Tensor& qWeight, const Tensor& kWeight,
-                    const Tensor& mean, const Tensor& rstd, int64_t heads, const QkNormGradients& gradients, bool accumulate,
-                    float* scratch, const Tensor& dqkv) {
+                    const Tensor& mean, const Tensor& rstd, int64_t heads, ops::Norm norm, const QkNormGradients& gradients,
+                    bool accumulate, float* scratch, const Tensor& dqkv) {
   const Sizes sizes(qkv, heads);
   const BackwardPlan plan(sizes.rows, sizes.d);
   if (sizes.rows > 0)
@@ -269,7 +276,7 @@ void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qk
                     .block = dim3(static_cast<unsigned>(32 * plan.warps)),
                     .sharedBytes = sizeof(float) * 4 * sizes.d * plan.warps},
                    dy, x, qWeight.f32(), kWeight.f32(), mean.f32(), rstd.f32(), dx, scratch, sizes.rows, plan.rowsOfBlock, sizes.heads,
-                   sizes.d);
+                   sizes.d, ops::isCentred(norm));
           },
           dy, x, dx);
     });

@@ -71,6 +71,7 @@ BranchBackward<T> backwardOf(int64_t groups, int64_t rows, const Tensor& dOut, c
           .x = nullptr,
           .mean = nullptr,
           .rstd = nullptr,
+          .centred = false,
           .base = 0.0f,
           .factor = nullptr,
           .factorStride = 0,

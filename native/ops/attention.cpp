@@ -4,6 +4,7 @@
 #include "cpu/qk_norm.h"
 #include "cuda/attention.h"
 #include "cuda/qk_norm.h"
+#include "ops/norm.h"
 #include "ops/reduction.h"
 #include "ops/require.h"
 
@@ -19,6 +20,19 @@ int64_t headDim(const char* op, const Tensor& qkv, int64_t heads) {
           "qkv has shape " + qkv.shape().text() + ", whose last axis is not 3 x " + std::to_string(heads) + " heads x head_dim.");
   return qkv.size(2) / (3 * heads);
 }
+
+/// A LayerNorm has biases [d], or their gradients; an RMSNorm has none.
+void requireBiases(const char* op, Norm norm, const char* qName, const std::optional<Tensor>& q, const char* kName,
+                   const std::optional<Tensor>& k, int64_t d) {
+  for (const auto& [name, bias] : {std::pair{qName, &q}, {kName, &k}}) {
+    require(bias->has_value() == isCentred(norm), op, std::string(name) + (*bias ? " is given; an rmsNorm has no bias." : " is missing; a layerNorm has a bias."));
+    if (*bias) requireShape(op, name, **bias, {d});
+  }
+}
+
+const Tensor* pointerTo(const std::optional<Tensor>& tensor) { return tensor ? &*tensor : nullptr; }
+
+float* floatsOf(const std::optional<Tensor>& tensor) { return tensor ? tensor->f32() : nullptr; }
 
 }  // namespace
 
@@ -77,14 +91,14 @@ Tensor attentionBackward(const Tensor& dO, const Tensor& qkv, const Tensor& o, c
   return dQkv;
 }
 
-std::array<Tensor, 3> qkNorm(const Tensor& qkv, const Tensor& qWeight, const Tensor& qBias, const Tensor& kWeight, const Tensor& kBias,
-                             int64_t heads, double epsilon) {
+std::array<Tensor, 3> qkNorm(const Tensor& qkv, const Tensor& qWeight, const std::optional<Tensor>& qBias, const Tensor& kWeight,
+                             const std::optional<Tensor>& kBias, int64_t heads, const std::string& normName, double epsilon) {
   const char* op = "qkNorm";
+  const Norm norm = normOf(op, normName);
   const int64_t d = headDim(op, qkv, heads);
   requireShape(op, "qWeight", qWeight, {d});
-  requireShape(op, "qBias", qBias, {d});
   requireShape(op, "kWeight", kWeight, {d});
-  requireShape(op, "kBias", kBias, {d});
+  requireBiases(op, norm, "qBias", qBias, "kBias", kBias, d);
   const Shape statistics{qkv.size(0), qkv.size(1), 2, heads};
   const Tensor normed = Tensor::empty(qkv.device(), qkv.shape(), qkv.dtype(), op);
   const Tensor mean = Tensor::empty(qkv.device(), statistics, DType::f32, op);
@@ -92,25 +106,28 @@ std::array<Tensor, 3> qkNorm(const Tensor& qkv, const Tensor& qWeight, const Ten
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(qkv)) {
       cuda->enqueue(op, [&](cudaStream_t stream) {
-        cuda::qkNorm(stream, qkv, qWeight, qBias, kWeight, kBias, heads, static_cast<float>(epsilon), normed, mean, rstd);
+        cuda::qkNorm(stream, qkv, qWeight, pointerTo(qBias), kWeight, pointerTo(kBias), heads, norm, static_cast<float>(epsilon), normed, mean,
+                     rstd);
       });
       return {normed, mean, rstd};
     }
-  const cpu::QkNormForwardArgs args{.qkv = qkv.f32(), .qWeight = qWeight.f32(), .qBias = qBias.f32(), .kWeight = kWeight.f32(), .kBias = kBias.f32(),
+  const cpu::QkNormForwardArgs args{.qkv = qkv.f32(), .qWeight = qWeight.f32(), .qBias = floatsOf(qBias), .kWeight = kWeight.f32(), .kBias = floatsOf(kBias),
                                     .normed = normed.f32(), .mean = mean.f32(), .rstd = rstd.f32(), .rows = qkv.size(0) * qkv.size(1), .heads = heads,
-                                    .headDim = d, .eps = static_cast<float>(epsilon)};
+                                    .headDim = d, .centred = isCentred(norm), .eps = static_cast<float>(epsilon)};
   cpuQueue(op, qkv).enqueue(op, [args](ThreadPool& pool) { cpu::qkNormKernels().forward(pool, args); });
   return {normed, mean, rstd};
 }
 
 Tensor qkNormBackward(const Tensor& dNormed, const Tensor& qkv, const Tensor& qWeight, const Tensor& kWeight, const Tensor& mean, const Tensor& rstd,
-                      int64_t heads, const Tensor& dqWeight, const Tensor& dqBias, const Tensor& dkWeight, const Tensor& dkBias, bool accumulate) {
+                      int64_t heads, const std::string& normName, const Tensor& dqWeight, const std::optional<Tensor>& dqBias,
+                      const Tensor& dkWeight, const std::optional<Tensor>& dkBias, bool accumulate) {
   const char* op = "qkNormBackward";
+  const Norm norm = normOf(op, normName);
   const int64_t d = headDim(op, qkv, heads);
   requireShape(op, "dNormed", dNormed, qkv.shape(), qkv.dtype());
-  for (const auto& [name, tensor] : {std::pair{"qWeight", &qWeight}, {"kWeight", &kWeight}, {"dqWeight", &dqWeight}, {"dqBias", &dqBias},
-                                     {"dkWeight", &dkWeight}, {"dkBias", &dkBias}})
+  for (const auto& [name, tensor] : {std::pair{"qWeight", &qWeight}, {"kWeight", &kWeight}, {"dqWeight", &dqWeight}, {"dkWeight", &dkWeight}})
     requireShape(op, name, *tensor, {d});
+  requireBiases(op, norm, "dqBias", dqBias, "dkBias", dkBias, d);
   const Shape statistics{qkv.size(0), qkv.size(1), 2, heads};
   requireShape(op, "mean", mean, statistics);
   requireShape(op, "rstd", rstd, statistics);
@@ -118,17 +135,17 @@ Tensor qkNormBackward(const Tensor& dNormed, const Tensor& qkv, const Tensor& qW
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(qkv)) {
       const Tensor scratch = Tensor::empty(*cuda, {cuda::qkNormBackwardScratchFloats(qkv, heads)}, DType::f32, op);
-      const cuda::QkNormGradients gradients{dqWeight.f32(), dqBias.f32(), dkWeight.f32(), dkBias.f32()};
+      const cuda::QkNormGradients gradients{dqWeight.f32(), floatsOf(dqBias), dkWeight.f32(), floatsOf(dkBias)};
       cuda->enqueue(op, [&](cudaStream_t stream) {
-        cuda::qkNormBackward(stream, dNormed, qkv, qWeight, kWeight, mean, rstd, heads, gradients, accumulate, scratch.f32(), dQkv);
+        cuda::qkNormBackward(stream, dNormed, qkv, qWeight, kWeight, mean, rstd, heads, norm, gradients, accumulate, scratch.f32(), dQkv);
       });
       return dQkv;
     }
   CpuDevice& queue = cpuQueue(op, qkv);
   cpu::QkNormBackwardArgs args{.qkv = qkv.f32(), .qWeight = qWeight.f32(), .kWeight = kWeight.f32(), .mean = mean.f32(), .rstd = rstd.f32(),
-                               .dNormed = dNormed.f32(), .dqkv = dQkv.f32(), .dqWeight = dqWeight.f32(), .dqBias = dqBias.f32(), .dkWeight = dkWeight.f32(),
-                               .dkBias = dkBias.f32(), .accumulate = accumulate, .rows = qkv.size(0) * qkv.size(1), .heads = heads, .headDim = d,
-                               .scratch = nullptr};
+                               .dNormed = dNormed.f32(), .dqkv = dQkv.f32(), .dqWeight = dqWeight.f32(), .dqBias = floatsOf(dqBias), .dkWeight = dkWeight.f32(),
+                               .dkBias = floatsOf(dkBias), .accumulate = accumulate, .rows = qkv.size(0) * qkv.size(1), .heads = heads, .headDim = d,
+                               .centred = isCentred(norm), .scratch = nullptr};
   const Tensor scratch = scratchFloats(queue, cpu::qkNormKernels().backwardScratchFloats(args, queue.threads()), op);
   args.scratch = scratch.f32();
   queue.enqueue(op, [args](ThreadPool& pool) { cpu::qkNormKernels().backward(pool, args); });

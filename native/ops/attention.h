@@ -3,6 +3,7 @@
 
 #include <array>
 #include <optional>
+#include <string>
 
 #include "core/tensor.h"
 
@@ -17,13 +18,15 @@ std::array<Tensor, 2> attention(const Tensor& qkv, int64_t heads, bool keepLse);
 Tensor attentionBackward(const Tensor& dO, const Tensor& qkv, const Tensor& o, const Tensor& lse, int64_t heads, const std::optional<Tensor>& dBias,
                          bool accumulate);
 
-/// LayerNorm over head_dim with weight and bias [d], of every query and every key (timm's qk_norm); values pass.
+/// A norm over head_dim of every query and every key; values pass: "layerNorm" with weight and bias [d] (timm's qk_norm), or "rmsNorm" with
+/// weights alone.
 /// Returns {normed as qkv, mean [B, T, 2, H], rstd [B, T, 2, H]}.
-std::array<Tensor, 3> qkNorm(const Tensor& qkv, const Tensor& qWeight, const Tensor& qBias, const Tensor& kWeight, const Tensor& kBias,
-                             int64_t heads, double epsilon);
+std::array<Tensor, 3> qkNorm(const Tensor& qkv, const Tensor& qWeight, const std::optional<Tensor>& qBias, const Tensor& kWeight,
+                             const std::optional<Tensor>& kBias, int64_t heads, const std::string& norm, double epsilon);
 
-/// The gradient of qkv; writes, or with `accumulate` adds, those of the four parameters.
+/// The gradient of qkv; writes, or with `accumulate` adds, those of the parameters.
 Tensor qkNormBackward(const Tensor& dNormed, const Tensor& qkv, const Tensor& qWeight, const Tensor& kWeight, const Tensor& mean, const Tensor& rstd,
-                      int64_t heads, const Tensor& dqWeight, const Tensor& dqBias, const Tensor& dkWeight, const Tensor& dkBias, bool accumulate);
+                      int64_t heads, const std::string& norm, const Tensor& dqWeight, const std::optional<Tensor>& dqBias,
+                      const Tensor& dkWeight, const std::optional<Tensor>& dkBias, bool accumulate);
 
 }  // namespace repa::ops

@@ -6,13 +6,15 @@
 #include "cpu/residual.h"
 #include "cuda/half_block.h"
 #include "ops/modulation.h"
+#include "ops/norm.h"
 #include "ops/require.h"
 
 namespace repa::ops {
 
-std::array<Tensor, 4> gatedResidualLayerNormModulate(const Tensor& x, const Tensor& y, const Tensor& modulation, int64_t gateChunk,
-                                                     int64_t shiftChunk, int64_t scaleChunk, double epsilon) {
-  const char* op = "gatedResidualLayerNormModulate";
+std::array<Tensor, 4> gatedResidualNormModulate(const Tensor& x, const Tensor& y, const Tensor& modulation, int64_t gateChunk,
+                                                int64_t shiftChunk, int64_t scaleChunk, const std::string& normName, double epsilon) {
+  const char* op = "gatedResidualNormModulate";
+  const Norm norm = normOf(op, normName);
   requireRank(op, "x", x, 3, "[B, T, D]");
   requireCompute(op, "y", y);
   requireShape(op, "y", y, x.shape(), y.dtype());
@@ -28,15 +30,15 @@ std::array<Tensor, 4> gatedResidualLayerNormModulate(const Tensor& x, const Tens
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(x)) {
       cuda->enqueue(op, [&](cudaStream_t stream) {
-        cuda::gatedResidualLayerNormModulate(stream, x, y, modulation, gateChunk, shiftChunk, scaleChunk, static_cast<float>(epsilon),
-                                             joined, out, mean, rstd);
+        cuda::gatedResidualNormModulate(stream, x, y, modulation, gateChunk, shiftChunk, scaleChunk, norm, static_cast<float>(epsilon), joined,
+                                        out, mean, rstd);
       });
       return {joined, out, mean, rstd};
     }
   const cpu::GatedResidualArgs join{.batch = batch, .tokens = tokens, .width = width, .x = x.f32(), .y = y.f32(), .gate = gate,
                                     .gateStride = stride, .out = joined.f32()};
   const cpu::LayerNormModulateArgs modulate{.batch = batch, .tokens = tokens, .width = width, .epsilon = static_cast<float>(epsilon),
-                                            .x = joined.f32(), .shift = shift, .scale = scale, .modulationStride = stride, .out = out.f32(),
+                                            .centred = isCentred(norm), .base = factorBase(norm), .x = joined.f32(), .shift = shift, .scale = scale, .modulationStride = stride, .out = out.f32(),
                                             .mean = mean.f32(), .rstd = rstd.f32()};
   cpuQueue(op, x).enqueue(op, [join, modulate](ThreadPool& pool) {
     cpu::residualKernels().gated(pool, join);
@@ -45,12 +47,12 @@ std::array<Tensor, 4> gatedResidualLayerNormModulate(const Tensor& x, const Tens
   return {joined, out, mean, rstd};
 }
 
-std::array<Tensor, 2> gatedResidualLayerNormModulateBackward(const Tensor& dOut, const std::optional<Tensor>& dStream, const Tensor& stream,
-                                                             const Tensor& mean, const Tensor& rstd, const Tensor& y,
-                                                             const Tensor& modulation, int64_t gateChunk, int64_t shiftChunk,
-                                                             int64_t scaleChunk, const Tensor& dModulation,
-                                                             const std::optional<Tensor>& dBias, bool accumulateBias) {
-  const char* op = "gatedResidualLayerNormModulateBackward";
+std::array<Tensor, 2> gatedResidualNormModulateBackward(const Tensor& dOut, const std::optional<Tensor>& dStream, const Tensor& stream,
+                                                        const Tensor& mean, const Tensor& rstd, const Tensor& y, const Tensor& modulation,
+                                                        int64_t gateChunk, int64_t shiftChunk, int64_t scaleChunk, const std::string& normName,
+                                                        const Tensor& dModulation, const std::optional<Tensor>& dBias, bool accumulateBias) {
+  const char* op = "gatedResidualNormModulateBackward";
+  const Norm norm = normOf(op, normName);
   requireRank(op, "stream", stream, 3, "[B, T, D]");
   const int64_t batch = stream.size(0), tokens = stream.size(1), width = stream.size(2);
   requireCompute(op, "dOut", dOut);
@@ -74,14 +76,15 @@ std::array<Tensor, 2> gatedResidualLayerNormModulateBackward(const Tensor& dOut,
     if (CudaDevice* cuda = cudaQueue(stream)) {
       const Tensor scratch = scratchFloats(*cuda, cuda::halfBlockBackwardScratchFloats(batch, tokens, width), op);
       cuda->enqueue(op, [&](cudaStream_t queue) {
-        cuda::gatedResidualLayerNormModulateBackward(queue, dOut, stream, mean, rstd, y, modulation, gateChunk, shiftChunk, scaleChunk,
-                                                     dStream ? &*dStream : nullptr,
-                                                     {dX, dY, dModulation, dBias ? &*dBias : nullptr, accumulateBias}, scratch);
+        cuda::gatedResidualNormModulateBackward(queue, dOut, stream, mean, rstd, y, modulation, gateChunk, shiftChunk, scaleChunk, norm,
+                                                dStream ? &*dStream : nullptr,
+                                                {dX, dY, dModulation, dBias ? &*dBias : nullptr, accumulateBias}, scratch);
       });
       return {dX, dY};
     }
   CpuDevice& queue = cpuQueue(op, stream);
-  cpu::LayerNormModulateBackwardArgs modulate{.batch = batch, .tokens = tokens, .width = width, .x = stream.f32(), .mean = mean.f32(),
+  cpu::LayerNormModulateBackwardArgs modulate{.batch = batch, .tokens = tokens, .width = width, .centred = isCentred(norm),
+                                              .base = factorBase(norm), .x = stream.f32(), .mean = mean.f32(),
                                               .rstd = rstd.f32(), .scale = scale, .modulationStride = stride, .dOut = dOut.f32(),
                                               .dResidual = dStream ? dStream->f32() : nullptr, .dX = dX.f32(), .dShift = dShift,
                                               .dScale = dScale,

@@ -4,23 +4,24 @@
 
 #include <array>
 #include <optional>
+#include <string>
 
 #include "core/tensor.h"
 
 namespace repa::ops {
 
-/// stream = x + gate ⊙ y, and modulate(LayerNorm(stream), shift, scale). x (f32) and y [B, T, D]; gate, shift and scale are the chunks
+/// stream = x + gate ⊙ y, and modulate(norm(stream), shift, scale), the norm being "layerNorm" or "rmsNorm" (norm.h). x (f32) and y [B, T, D]; gate, shift and scale are the chunks
 /// of modulation [B, chunks, D] of those numbers. Returns {stream (f32), out (of y's dtype), mean [B, T], rstd [B, T]}.
-std::array<Tensor, 4> gatedResidualLayerNormModulate(const Tensor& x, const Tensor& y, const Tensor& modulation, int64_t gateChunk,
-                                                     int64_t shiftChunk, int64_t scaleChunk, double epsilon);
+std::array<Tensor, 4> gatedResidualNormModulate(const Tensor& x, const Tensor& y, const Tensor& modulation, int64_t gateChunk,
+                                                int64_t shiftChunk, int64_t scaleChunk, const std::string& norm, double epsilon);
 
 /// From the gradients of both results (that of the stream, dStream [B, T, D] in f32, may be absent), with `stream`, mean and rstd as they
 /// came out: {dX in f32, dY of y's dtype}. Overwrites the three chunks of dModulation. With dBias [D], also writes (or adds) the sum of dY
 /// over all rows: the gradient of the bias that y's Linear added.
-std::array<Tensor, 2> gatedResidualLayerNormModulateBackward(const Tensor& dOut, const std::optional<Tensor>& dStream,
-                                                             const Tensor& stream, const Tensor& mean, const Tensor& rstd, const Tensor& y,
-                                                             const Tensor& modulation, int64_t gateChunk, int64_t shiftChunk,
-                                                             int64_t scaleChunk, const Tensor& dModulation,
-                                                             const std::optional<Tensor>& dBias, bool accumulateBias);
+std::array<Tensor, 2> gatedResidualNormModulateBackward(const Tensor& dOut, const std::optional<Tensor>& dStream,
+                                                        const Tensor& stream, const Tensor& mean, const Tensor& rstd, const Tensor& y,
+                                                        const Tensor& modulation, int64_t gateChunk, int64_t shiftChunk, int64_t scaleChunk,
+                                                        const std::string& norm, const Tensor& dModulation,
+                                                        const std::optional<Tensor>& dBias, bool accumulateBias);
 
 }  // namespace repa::ops

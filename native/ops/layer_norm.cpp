@@ -3,13 +3,15 @@
 #include "cpu/layer_norm.h"
 #include "cuda/layer_norm.h"
 #include "ops/modulation.h"
+#include "ops/norm.h"
 #include "ops/require.h"
 
 namespace repa::ops {
 
-std::array<Tensor, 3> layerNormModulate(const Tensor& x, const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk, double epsilon,
-                                        const std::string& dtype) {
-  const char* op = "layerNormModulate";
+std::array<Tensor, 3> normModulate(const Tensor& x, const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk, const std::string& normName,
+                                   double epsilon, const std::string& dtype) {
+  const char* op = "normModulate";
+  const Norm norm = normOf(op, normName);
   requireRank(op, "x", x, 3, "[B, T, D]");
   const DType outDType = computeDType(op, x.device(), dtype);
   requireModulation(op, "modulation", modulation, x);
@@ -21,22 +23,23 @@ std::array<Tensor, 3> layerNormModulate(const Tensor& x, const Tensor& modulatio
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(x)) {
       cuda->enqueue(op, [&](cudaStream_t stream) {
-        cuda::layerNormModulate(stream, x, modulation, shiftChunk, scaleChunk, static_cast<float>(epsilon), out, mean, rstd);
+        cuda::normModulate(stream, x, modulation, shiftChunk, scaleChunk, norm, static_cast<float>(epsilon), out, mean, rstd);
       });
       return {out, mean, rstd};
     }
   const cpu::LayerNormModulateArgs args{.batch = x.size(0), .tokens = x.size(1), .width = x.size(2), .epsilon = static_cast<float>(epsilon),
-                                        .x = x.f32(), .shift = shift, .scale = scale,
+                                        .centred = isCentred(norm), .base = factorBase(norm), .x = x.f32(), .shift = shift, .scale = scale,
                                         .modulationStride = modulationStride(modulation), .out = out.f32(), .mean = mean.f32(),
                                         .rstd = rstd.f32()};
   cpuQueue(op, x).enqueue(op, [args](ThreadPool& pool) { cpu::layerNormKernels().modulate(pool, args); });
   return {out, mean, rstd};
 }
 
-Tensor layerNormModulateBackward(const Tensor& dOut, const Tensor& x, const Tensor& mean, const Tensor& rstd, const Tensor& modulation,
-                                 int64_t shiftChunk, int64_t scaleChunk, const std::optional<Tensor>& dResidual,
-                                 const Tensor& dModulation) {
-  const char* op = "layerNormModulateBackward";
+Tensor normModulateBackward(const Tensor& dOut, const Tensor& x, const Tensor& mean, const Tensor& rstd, const Tensor& modulation,
+                            int64_t shiftChunk, int64_t scaleChunk, const std::string& normName, const std::optional<Tensor>& dResidual,
+                            const Tensor& dModulation) {
+  const char* op = "normModulateBackward";
+  const Norm norm = normOf(op, normName);
   requireRank(op, "x", x, 3, "[B, T, D]");
   requireCompute(op, "dOut", dOut);
   requireShape(op, "dOut", dOut, x.shape(), dOut.dtype());
@@ -53,14 +56,14 @@ Tensor layerNormModulateBackward(const Tensor& dOut, const Tensor& x, const Tens
     if (CudaDevice* cuda = cudaQueue(x)) {
       const Tensor scratch = scratchFloats(*cuda, cuda::layerNormBackwardScratchFloats(x.size(0), x.size(1), x.size(2)), op);
       cuda->enqueue(op, [&](cudaStream_t stream) {
-        cuda::layerNormModulateBackward(stream, dOut, x, mean, rstd, modulation, shiftChunk, scaleChunk, dResidual ? &*dResidual : nullptr,
-                                        dModulation, dX, scratch);
+        cuda::normModulateBackward(stream, dOut, x, mean, rstd, modulation, shiftChunk, scaleChunk, norm, dResidual ? &*dResidual : nullptr,
+                                   dModulation, dX, scratch);
       });
       return dX;
     }
   CpuDevice& queue = cpuQueue(op, x);
-  cpu::LayerNormModulateBackwardArgs args{.batch = x.size(0), .tokens = x.size(1), .width = x.size(2), .x = x.f32(), .mean = mean.f32(),
-                                          .rstd = rstd.f32(), .scale = scale,
+  cpu::LayerNormModulateBackwardArgs args{.batch = x.size(0), .tokens = x.size(1), .width = x.size(2), .centred = isCentred(norm),
+                                          .base = factorBase(norm), .x = x.f32(), .mean = mean.f32(), .rstd = rstd.f32(), .scale = scale,
                                           .modulationStride = modulationStride(modulation), .dOut = dOut.f32(),
                                           .dResidual = dResidual ? dResidual->f32() : nullptr, .dX = dX.f32(),
                                           .dShift = dShift, .dScale = dScale, .dModulationStride = modulationStride(dModulation),

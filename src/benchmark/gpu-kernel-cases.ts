@@ -207,7 +207,7 @@ export function gpuKernelCases(sizes: GpuKernelSizes, dtype: ComputeDType): GpuK
     pass('norms', 'layerNormModulate', stream + activation, (operands) => {
       const x = operands.normal('f32', batch, tokens, hidden)
       const modulation = operands.normal('f32', batch, chunks, hidden)
-      return freed(operands, () => addon.layerNormModulate(x.handle, modulation.handle, 0, 1, EPSILON, dtype))
+      return freed(operands, () => addon.normModulate(x.handle, modulation.handle, 0, 1, 'layerNorm', EPSILON, dtype))
     }),
     forward('qkv', rows, 3 * hidden, hidden),
     attention('forward', 2, 4, (operands) => {
@@ -218,8 +218,8 @@ export function gpuKernelCases(sizes: GpuKernelSizes, dtype: ComputeDType): GpuK
     pass('norms', 'gatedResidualLayerNormModulate', 2 * stream + 2 * activation, (operands) => {
       const [x, y] = [operands.normal('f32', batch, tokens, hidden), operands.normal(dtype, batch, tokens, hidden)]
       const modulation = operands.normal('f32', batch, chunks, hidden)
-      const last = [modulation.handle, 2, 3, 4, EPSILON] as const
-      return freed(operands, () => addon.gatedResidualLayerNormModulate(x.handle, y.handle, ...last))
+      const last = [modulation.handle, 2, 3, 4, 'layerNorm', EPSILON] as const
+      return freed(operands, () => addon.gatedResidualNormModulate(x.handle, y.handle, ...last))
     }),
     forward('fc1, GELU', rows, 4 * hidden, hidden, 'gelu-tanh'),
     gated('fc2, gate, residual', 4 * hidden),
@@ -249,9 +249,9 @@ export function gpuKernelCases(sizes: GpuKernelSizes, dtype: ComputeDType): GpuK
         operands.normal('f32', batch, chunks, hidden),
       ]
       const dBias = operands.normal('f32', hidden)
-      const last = [modulation.handle, 2, 3, 4, into.handle, dBias.handle, false] as const
+      const last = [modulation.handle, 2, 3, 4, 'layerNorm', into.handle, dBias.handle, false] as const
       const first = [dOut.handle, dStream.handle, x.handle, mean, rstd, y.handle] as const
-      return freed(operands, () => addon.gatedResidualLayerNormModulateBackward(...first, ...last))
+      return freed(operands, () => addon.gatedResidualNormModulateBackward(...first, ...last))
     }),
     // The logits are computed again: five products.
     attention('backward, bias gradient', 5, 8, (operands) => {
@@ -276,8 +276,8 @@ export function gpuKernelCases(sizes: GpuKernelSizes, dtype: ComputeDType): GpuK
         operands.normal('f32', batch, chunks, hidden),
         operands.normal('f32', batch, chunks, hidden),
       ]
-      const last = [modulation.handle, 0, 1, residual.handle, into.handle] as const
-      return freed(operands, () => [addon.layerNormModulateBackward(dOut.handle, x.handle, mean, rstd, ...last)])
+      const last = [modulation.handle, 0, 1, 'layerNorm', residual.handle, into.handle] as const
+      return freed(operands, () => [addon.normModulateBackward(dOut.handle, x.handle, mean, rstd, ...last)])
     }),
     weightGradient('qkv wgrad', 3 * hidden, hidden, rows),
     weightGradient('fc1 wgrad', 4 * hidden, hidden, rows),

@@ -89,7 +89,7 @@ export function kernelCases({ depth, hidden, heads }: TransformerSize, batch: nu
     }),
     pass('layerNormModulate', 'forward', 2, (make) => {
       const [x, modulation] = [make(batch, TOKENS, hidden), make(batch, chunks, hidden)]
-      return () => void owned(addon.layerNormModulate(x.handle, modulation.handle, 0, 1, 1e-6, 'f32'))
+      return () => void owned(addon.normModulate(x.handle, modulation.handle, 0, 1, 'layerNorm', 1e-6, 'f32'))
     }),
     pass('layerNormModulate', 'backward, adds the residual', 4, (make) => {
       const [dOut, x, residual] = [
@@ -103,9 +103,8 @@ export function kernelCases({ depth, hidden, heads }: TransformerSize, batch: nu
         make(batch, chunks, hidden),
         make(batch, chunks, hidden),
       ]
-      const last = [modulation.handle, 0, 1, residual.handle, into.handle] as const
-      return () =>
-        void owned([addon.layerNormModulateBackward(dOut.handle, x.handle, mean.handle, rstd.handle, ...last)])
+      const last = [modulation.handle, 0, 1, 'layerNorm', residual.handle, into.handle] as const
+      return () => void owned([addon.normModulateBackward(dOut.handle, x.handle, mean.handle, rstd.handle, ...last)])
     }),
     pass('gatedResidual', 'backward', 3, (make) => {
       const [dOut, y] = [make(batch, TOKENS, hidden), make(batch, TOKENS, hidden)]

@@ -12,7 +12,7 @@ import type { Device } from '../tensor/device.ts'
 import { add, silu } from '../tensor/ops/elementwise.ts'
 import { embedding, timestepEmbedding } from '../tensor/ops/embedding.ts'
 import type { Joined } from '../tensor/ops/half-block.ts'
-import { layerNormModulate } from '../tensor/ops/layer-norm.ts'
+import { normModulate } from '../tensor/ops/layer-norm.ts'
 import { type LinearWeights, linear, mlp } from '../tensor/ops/linear.ts'
 import { unpatchify } from '../tensor/ops/patch.ts'
 import { reshape } from '../tensor/ops/reshape.ts'
@@ -291,7 +291,7 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
   /** A stream, and what block `index` reads of it, from 0: the final layer behind the last. */
   #read(stream: Tensor, modulation: Tensor, index: number): Joined {
     const { dtype } = this.#network.blocks[0]!
-    return { stream, modulated: layerNormModulate(stream, modulation, { ...entryModulation(index), dtype }) }
+    return { stream, modulated: normModulate(stream, modulation, { ...entryModulation(index), dtype }) }
   }
 
   #tokensOf(x: Tensor, classToken: Tensor | undefined): Tensor {

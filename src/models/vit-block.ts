@@ -3,9 +3,8 @@ import { Linear } from '../nn/linear.ts'
 import type { ParameterList } from '../nn/parameter-list.ts'
 import type { ComputeDType } from '../tensor/dtype.ts'
 import { attention } from '../tensor/ops/attention.ts'
-import { swiGLU } from '../tensor/ops/elementwise.ts'
 import { layerNorm } from '../tensor/ops/layer-norm.ts'
-import { linear, linearResidual, mlpResidual, type ScaledResidual } from '../tensor/ops/linear.ts'
+import { type HiddenActivation, linear, linearResidual, mlpResidual } from '../tensor/ops/linear.ts'
 import type { Parameter } from '../tensor/parameter.ts'
 import { release, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
@@ -40,7 +39,7 @@ export class Block {
   readonly #norm2: LayerNorm
   /** fc1 and fc2, or w12 and w3 of SwiGLU. */
   readonly #ffn: readonly [Linear, Linear]
-  readonly #activation: VisionTransformerConfig['activation'] | 'swiglu'
+  readonly #activation: HiddenActivation
   readonly #gamma2: Parameter | undefined
 
   /** `init` gives the weights of the products their first values. */
@@ -80,14 +79,8 @@ export class Block {
     })
     return scope(() => {
       const normed = this.#norm2.forward(attended, this.#qkv.dtype)
-      return this.#feedForward(normed, { residual: attended, gamma: this.#gamma2?.value, ones })
+      const target = { residual: attended, gamma: this.#gamma2?.value, ones }
+      return mlpResidual(normed, this.#ffn, this.#activation, target)
     })
-  }
-
-  #feedForward(x: Tensor, target: ScaledResidual): Tensor {
-    if (this.#activation !== 'swiglu') return mlpResidual(x, this.#ffn, this.#activation, target)
-    const hidden = scope(() => swiGLU(linear(x, this.#ffn[0])))
-    release(x)
-    return linearResidual(hidden, this.#ffn[1], target)
   }
 }

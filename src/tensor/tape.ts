@@ -77,6 +77,15 @@ export class Gradients {
     return gradient
   }
 
+  /** Takes the gradient so far, as a tensor that nobody else reads any more: an op may write it in place and pass it on. */
+  takeToWrite(tensor: Tensor): Tensor | undefined {
+    const gradient = this.take(tensor)
+    if (!gradient || !native().sharesStorage(gradient.handle)) return gradient?.alias()
+    const copy = Tensor.empty(gradient.shape, gradient.device, gradient.dtype)
+    native().copy(copy.handle, gradient.handle)
+    return copy
+  }
+
   /** Adds to a tensor's gradient and becomes the owner of `gradient`. */
   add(tensor: Tensor, gradient: Tensor): void {
     const before = this.get(tensor)

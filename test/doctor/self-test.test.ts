@@ -19,7 +19,7 @@ const FAULT = 1.0001
 
 describe('sees a kernel that computes wrongly', () => {
   const addon = native()
-  const { adamW, attention, attentionBackward, fillUniform, gatedResidualLayerNormModulateBackward, linear } = addon
+  const { adamW, attention, attentionBackward, fillUniform, gatedResidualNormModulateBackward, linear } = addon
   test.each<[string, string, () => void]>([
     [
       'fillUniform',
@@ -62,11 +62,11 @@ describe('sees a kernel that computes wrongly', () => {
         vi.spyOn(addon, 'attentionBackward').mockImplementation((...all) => addon.scale(attentionBackward(...all), -1)),
     ],
     [
-      'gatedResidualLayerNormModulateBackward',
+      'gatedResidualNormModulateBackward',
       'SiT, loss and gradient',
       () =>
-        vi.spyOn(addon, 'gatedResidualLayerNormModulateBackward').mockImplementation((...all) => {
-          const [dX, dY] = gatedResidualLayerNormModulateBackward(...all)
+        vi.spyOn(addon, 'gatedResidualNormModulateBackward').mockImplementation((...all) => {
+          const [dX, dY] = gatedResidualNormModulateBackward(...all)
           return [addon.scale(dX, 1.01), dY]
         }),
     ],

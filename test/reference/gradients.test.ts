@@ -22,7 +22,9 @@ import { hybridLoss, hybridLossBackward } from './hybrid-loss.ts'
 import { layerNorm, layerNormBackward, layerNormModulate, layerNormModulateBackward } from './layer-norm.ts'
 import { linear, linearBackward } from './linear.ts'
 import { patchEmbed, patchEmbedBackward } from './patch-embed.ts'
-import { qkNorm, qkNormBackward } from './qk-norm.ts'
+import { qkNorm, qkNormBackward, qkRmsNorm, qkRmsNormBackward } from './qk-norm.ts'
+import { normFactors, normFactorsBackward, rmsNormModulate, rmsNormModulateBackward } from './rms-norm.ts'
+import { rotate, rotateBackward } from './rope.ts'
 import { smoothL1, smoothL1Backward } from './smooth-l1.ts'
 import { unfoldTokens, unfoldTokensBackward } from './token-grid.ts'
 import { unpatchify, unpatchifyInverse } from './unpatchify.ts'
@@ -110,6 +112,47 @@ const cases: [string, DifferentiableOp][] = [
         const { dx, dModulation } = layerNormModulateBackward(dy, x, modulation, { shift: 3, scale: 4 })
         return { x: dx, modulation: dModulation }
       },
+    },
+  ],
+  [
+    'qkRmsNorm',
+    {
+      inputs: { qkv: random([2, 3, 3, 2, 6], 1, 2), qWeight: random([6], 2), kWeight: random([6], 4) },
+      forward: ({ qkv, qWeight, kWeight }) => qkRmsNorm(qkv, { qWeight, kWeight }),
+      backward: (dy, { qkv, qWeight, kWeight }) => {
+        const d = qkRmsNormBackward(dy, qkv, { qWeight, kWeight })
+        return { qkv: d.dQkv, qWeight: d.dqWeight, kWeight: d.dkWeight }
+      },
+    },
+  ],
+  [
+    'rmsNormModulate',
+    {
+      inputs: { x: random([2, 3, 8], 1, 3), modulation: random([2, 6, 8], 2) },
+      forward: ({ x, modulation }) => rmsNormModulate(x, modulation, { shift: 3, scale: 4 }),
+      backward: (dy, { x, modulation }) => {
+        const { dx, dModulation } = rmsNormModulateBackward(dy, x, modulation, { shift: 3, scale: 4 })
+        return { x: dx, modulation: dModulation }
+      },
+    },
+  ],
+  [
+    'normFactors',
+    {
+      inputs: { modulation: random([2, 8, 5], 1), weights: random([3, 5], 2) },
+      forward: ({ modulation, weights }) => normFactors(modulation, weights),
+      backward: (dy, { modulation, weights }) => {
+        const { dModulation, dWeights } = normFactorsBackward(dy, modulation, weights)
+        return { modulation: dModulation, weights: dWeights }
+      },
+    },
+  ],
+  [
+    'rotate',
+    {
+      inputs: { qkv: random([2, 3, 3 * 2 * 6], 1) },
+      forward: ({ qkv }) => rotate(qkv, random([3, 6], 2), random([3, 6], 3), 2),
+      backward: (dy) => ({ qkv: rotateBackward(dy, random([3, 6], 2), random([3, 6], 3), 2) }),
     },
   ],
   [

@@ -1,5 +1,6 @@
-import { type NdArray, zeros } from './array.ts'
+import { map, type NdArray, zeros } from './array.ts'
 import { layerNorm, layerNormBackward } from './layer-norm.ts'
+import { rmsNormalize, rmsNormalizeBackward } from './rms-norm.ts'
 
 /** LayerNorm parameters over head_dim, [d] each, one pair for queries and one for keys. */
 export interface QkNormParameters {
@@ -37,6 +38,44 @@ export function qkNormBackward(
     dkWeight: dk.dWeight,
     dkBias: dk.dBias,
   }
+}
+
+/** RMSNorm with a weight of every head's q and k over head_dim; v passes through. */
+export function qkRmsNorm(
+  qkv: NdArray,
+  { qWeight, kWeight }: Pick<QkNormParameters, 'qWeight' | 'kWeight'>,
+  eps = 1e-6,
+): NdArray {
+  const [q, k, v] = unpack(qkv)
+  return pack(qkv.shape, timesRow(rmsNormalize(q, eps), qWeight), timesRow(rmsNormalize(k, eps), kWeight), v)
+}
+
+export function qkRmsNormBackward(
+  dy: NdArray,
+  qkv: NdArray,
+  { qWeight, kWeight }: Pick<QkNormParameters, 'qWeight' | 'kWeight'>,
+  eps = 1e-6,
+): { dQkv: NdArray; dqWeight: NdArray; dkWeight: NdArray } {
+  const [q, k] = unpack(qkv)
+  const [dyQ, dyK, dV] = unpack(dy)
+  const part = (d: NdArray, x: NdArray, weight: NdArray) => ({
+    dx: rmsNormalizeBackward(timesRow(d, weight), x, eps),
+    dWeight: columnSums(d, rmsNormalize(x, eps)),
+  })
+  const [dq, dk] = [part(dyQ, q, qWeight), part(dyK, k, kWeight)]
+  return { dQkv: pack(qkv.shape, dq.dx, dk.dx, dV), dqWeight: dq.dWeight, dkWeight: dk.dWeight }
+}
+
+/** Every row of the last axis times a vector. */
+function timesRow(x: NdArray, vector: NdArray): NdArray {
+  return map(x, (value, i) => value * vector.data[i % vector.data.length])
+}
+
+/** Sums of a ⊙ b over all axes but the last. */
+function columnSums(a: NdArray, b: NdArray): NdArray {
+  const sums = zeros([a.shape.at(-1)!])
+  for (const [i, value] of a.data.entries()) sums.data[i % sums.data.length] += value * b.data[i]
+  return sums
 }
 
 // [B, T, 3, H, d] -> three of [B, T, H, d].

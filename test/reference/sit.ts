@@ -1,4 +1,4 @@
-import { activation, activationBackward } from './activation.ts'
+import { activation, activationBackward, swiGlu } from './activation.ts'
 import { fromValues, map, type NdArray, reshape, scaled, sum, zeros } from './array.ts'
 import { attention, attentionBackward } from './attention.ts'
 import { cosineAlignmentLoss, cosineAlignmentLossBackward } from './cosine-alignment-loss.ts'
@@ -6,10 +6,18 @@ import { embedding, embeddingBackward } from './embedding.ts'
 import { gatedResidual, gatedResidualBackward } from './gated-residual.ts'
 import { gatherTokens } from './gather-tokens.ts'
 import { interpolant, type Path } from './interpolant.ts'
-import { layerNorm, layerNormBackward, layerNormModulate, layerNormModulateBackward } from './layer-norm.ts'
+import {
+  layerNorm,
+  layerNormBackward,
+  layerNormModulate,
+  layerNormModulateBackward,
+  type ModulationChunks,
+} from './layer-norm.ts'
 import { linear, linearBackward } from './linear.ts'
 import { patchEmbed, patchEmbedBackward } from './patch-embed.ts'
-import { qkNorm, qkNormBackward } from './qk-norm.ts'
+import { qkNorm, qkNormBackward, qkRmsNorm } from './qk-norm.ts'
+import { rmsNormModulate } from './rms-norm.ts'
+import { rotate } from './rope.ts'
 import { timestepEmbedding } from './timestep-embedding.ts'
 import { mergeTokens } from './token-subset.ts'
 import { unpatchify, unpatchifyInverse } from './unpatchify.ts'
@@ -24,6 +32,8 @@ export interface SiTConfig {
   readonly encoderDepth: number
   readonly projectors: number
   readonly qkNorm: boolean
+  /** LightningDiT's blocks, forward only: RMSNorm, SwiGLU, rotary positions. */
+  readonly lightning?: boolean
   /** TREAD's route, forward only: blocks `from` to `to`, from 1, see the tokens ids [B, M] of each sample alone. */
   readonly route?: { readonly from: number; readonly to: number; readonly ids: ArrayLike<number> }
 }
@@ -92,6 +102,11 @@ export function sitForward(
   const affine = (name: string, input: NdArray, act?: 'silu' | 'gelu-tanh') =>
     linear(input, p(`${name}.weight`), p(`${name}.bias`), act)
 
+  const modulate = (input: NdArray, modulation: NdArray, at: ModulationChunks, norm: string) =>
+    config.lightning
+      ? rmsNormModulate(input, withFactor(modulation, at.scale, p(`${norm}.weight`)), at)
+      : layerNormModulate(input, modulation, at)
+
   const tFrequencies = timestepEmbedding(t, FREQUENCIES)
   const tHidden = affine('t_embedder.mlp.0', tFrequencies, 'silu')
   const c = sum(affine('t_embedder.mlp.2', tHidden), embedding(labels, p('y_embedder.embedding_table.weight')))
@@ -123,16 +138,22 @@ export function sitForward(
     }
     const input = tokens
     const modulation = reshape(affine(`${name}.adaLN_modulation.1`, siluC), [batch, 6, width])
-    const norm1 = layerNormModulate(input, modulation, MSA)
+    const norm1 = modulate(input, modulation, MSA, `${name}.norm1`)
     const packed = [batch, input.shape[1], 3, config.heads, width / config.heads]
     const qkv = reshape(affine(`${name}.attn.qkv`, norm1), packed)
-    const qkvNormed = config.qkNorm ? qkNorm(qkv, qkNormParameters(p, name)) : qkv
+    const qkvNormed = config.lightning
+      ? turned(config.qkNorm ? qkRmsNorm(qkv, qkNormWeights(p, name)) : qkv, p)
+      : config.qkNorm
+        ? qkNorm(qkv, qkNormParameters(p, name))
+        : qkv
     const heads = attention(qkvNormed).o
     const attended = affine(`${name}.attn.proj`, heads)
     const middle = gatedResidual(input, attended, modulation, MSA.gate)
-    const norm2 = layerNormModulate(middle, modulation, MLP)
-    const hidden = affine(`${name}.mlp.fc1`, norm2, 'gelu-tanh')
-    const mlp = affine(`${name}.mlp.fc2`, hidden)
+    const norm2 = modulate(middle, modulation, MLP, `${name}.norm2`)
+    const hidden = config.lightning
+      ? swiGlu(affine(`${name}.mlp.w12`, norm2))
+      : affine(`${name}.mlp.fc1`, norm2, 'gelu-tanh')
+    const mlp = affine(`${name}.mlp.${config.lightning ? 'w3' : 'fc2'}`, hidden)
     tokens = gatedResidual(middle, mlp, modulation, MLP.gate)
     if (i + 1 === route?.to) tokens = mergeTokens(whole, tokens, route.ids, whole.shape)
     blocks.push({
@@ -159,7 +180,7 @@ export function sitForward(
   }
 
   const finalModulation = reshape(affine('final_layer.adaLN_modulation.1', siluC), [batch, 2, width])
-  const finalNormed = layerNormModulate(tokens, finalModulation, FINAL)
+  const finalNormed = modulate(tokens, finalModulation, FINAL, 'final_layer.norm_final')
   const patches = classToken ? split(finalNormed).rest : finalNormed
   const output = unpatchify(affine('final_layer.linear', patches), patchGrid(config, x))
   return {
@@ -376,6 +397,25 @@ function lookup(parameters: Parameters): (name: string) => NdArray {
     if (!parameter) throw new Error(`There is no parameter ${name}.`)
     return parameter
   }
+}
+
+function qkNormWeights(p: (name: string) => NdArray, block: string) {
+  return { qWeight: p(`${block}.attn.q_norm.weight`), kWeight: p(`${block}.attn.k_norm.weight`) }
+}
+
+/** qkv [B, T, 3, H, d] by the rotary positions of the parameters. */
+function turned(qkv: NdArray, p: (name: string) => NdArray): NdArray {
+  const [batch, tokens, , heads, width] = qkv.shape
+  const packed = reshape(qkv, [batch, tokens, 3 * heads * width])
+  return reshape(rotate(packed, p('feat_rope.freqs_cos'), p('feat_rope.freqs_sin'), heads), qkv.shape)
+}
+
+/** The modulation with weight ⊙ (1 + scale) in the scale's place. */
+function withFactor(modulation: NdArray, scale: number, weight: NdArray): NdArray {
+  const [, chunks, width] = modulation.shape
+  return map(modulation, (value, i) =>
+    Math.floor(i / width) % chunks === scale ? weight.data[i % width] * (1 + value) : value,
+  )
 }
 
 function qkNormParameters(p: (name: string) => NdArray, block: string) {

@@ -4,7 +4,7 @@ import { ParameterArena } from '../../src/nn/parameter-arena.ts'
 import { memoryStats } from '../../src/tensor/device.ts'
 import { qkNorm } from '../../src/tensor/ops/attention.ts'
 import { activation, add, silu } from '../../src/tensor/ops/elementwise.ts'
-import { layerNorm, layerNormModulate } from '../../src/tensor/ops/layer-norm.ts'
+import { layerNorm, normModulate } from '../../src/tensor/ops/layer-norm.ts'
 import { linear, linearGatedResidual, mlp } from '../../src/tensor/ops/linear.ts'
 import { reshape } from '../../src/tensor/ops/reshape.ts'
 import { gatedResidual } from '../../src/tensor/ops/residual.ts'
@@ -111,7 +111,7 @@ for (const { device, missing } of DEVICES) {
       const dOut = [1, 10].flatMap((d) => [...row(d), ...row(2 * d), ...row(100)])
       const [dWeight, dBias] = await gradientsOf(
         [weight, bias],
-        () => qkNorm(qkv, { qWeight: weight, kWeight: weight, qBias: bias, kBias: bias }, 1, 0),
+        () => qkNorm(qkv, { qWeight: weight, kWeight: weight, qBias: bias, kBias: bias }, 1, { epsilon: 0 }),
         dOut,
       )
       // Σ d x̂ = (1 + 2) - (10 + 20), and Σ d = ±(11 + 22).
@@ -151,7 +151,7 @@ for (const { device, missing } of DEVICES) {
       )
       const crossed = gradientsOf(
         [modulation],
-        () => layerNormModulate(gatedResidual(x, x, modulation, 2), modulation, { shift: 0, scale: 2 }),
+        () => normModulate(gatedResidual(x, x, modulation, 2), modulation, { shift: 0, scale: 2 }),
         [1, 1],
       )
       const message = (chunk: number) =>

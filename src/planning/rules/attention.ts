@@ -33,6 +33,7 @@ export const attentionRules = (planner: Planner) => {
       if (dBias && isApart) reductionRules(planner).columnSum(dQkv)
       return dQkv
     },
+    rotate: () => {},
     qkNorm: (qkv, _qWeight, _qBias, _kWeight, _kBias, heads) => {
       const { batch, tokens } = sizesOf(qkv, heads)
       const statistics = [batch, tokens, 2, heads]

@@ -3,7 +3,7 @@ import { plannedOf } from '../planned-tensor.ts'
 import { isOnCpu, type Planner } from '../planner.ts'
 import { rowSumWorkspace } from '../workspace.ts'
 
-/** What happens to the residual stream between products: LayerNorms, modulations, gates (native/ops/{layer_norm,residual,half_block}.h). */
+/** What happens to the residual stream between products: norms, modulations, gates (native/ops/{layer_norm,residual,half_block}.h). */
 export const streamRules = (planner: Planner) => {
   const rowsOf = (x: NativeTensor) => plannedOf(x).shape.slice(0, -1)
   const count = (shape: readonly number[]) => shape.reduce((product, size) => product * size, 1)
@@ -24,29 +24,31 @@ export const streamRules = (planner: Planner) => {
       rowSums(x)
       return dX
     },
-    layerNormModulate: (x, _modulation, _shift, _scale, _epsilon, dtype) => [
+    normModulate: (x, _modulation, _shift, _scale, _norm, _epsilon, dtype) => [
       planner.like(x, undefined, dtype),
       planner.like(x, rowsOf(x)),
       planner.like(x, rowsOf(x)),
     ],
-    layerNormModulateBackward: (_dOut, x) => {
+    normModulateBackward: (_dOut, x) => {
       const dX = planner.like(x)
       sampleSums(x)
       return dX
     },
+    normFactors: (modulation) => planner.like(modulation),
+    normFactorsBackward: () => {},
     gatedResidual: (x) => planner.like(x),
     gatedResidualBackward: (dOut, y) => {
       const dY = planner.like(y)
       sampleSums(dOut)
       return dY
     },
-    gatedResidualLayerNormModulate: (x, y) => [
+    gatedResidualNormModulate: (x, y) => [
       planner.like(x),
       planner.like(y),
       planner.like(x, rowsOf(x)),
       planner.like(x, rowsOf(x)),
     ],
-    gatedResidualLayerNormModulateBackward: (_dOut, _dStream, stream, _mean, _rstd, y) => {
+    gatedResidualNormModulateBackward: (_dOut, _dStream, stream, _mean, _rstd, y) => {
       const gradients: [NativeTensor, NativeTensor] = [planner.like(stream), planner.like(y)]
       sampleSums(stream)
       return gradients

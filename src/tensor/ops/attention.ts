@@ -1,8 +1,9 @@
-import { type NativeTensor, native } from '../../native.ts'
+import { type NativeTensor, type Norm, native } from '../../native.ts'
 import { recordingTape } from '../tape.ts'
 import { computeDType, Tensor } from '../tensor.ts'
 import { cast } from './cast.ts'
-import { type LinearWeights, layersBackward } from './linear.ts'
+import { biasGradient, type LinearWeights, layersBackward } from './linear.ts'
+import type { RotaryTables } from './rope.ts'
 
 /** softmax(q kᵀ / √d) v for every head: qkv [B, T, 3·H·d], q | k | v each split by head → [B, T, H·d]. */
 export function attention(qkv: Tensor, heads: number): Tensor {
@@ -20,55 +21,78 @@ export function attention(qkv: Tensor, heads: number): Tensor {
 
 /**
  * The attention of queries, keys and values that a layer makes: qkv = x Wᵀ + b [B, T, 3·H·d], o = attention(qkv) [B, T, H·d]. One op for
- * both, because the gradient of b is the sums of dqkv's columns, which the kernel that makes dqkv has at hand. qkv is there to be looked
- * at: no gradient flows through it.
+ * both, because the gradient of b is the sums of dqkv's columns, which the kernel that makes dqkv has at hand. With `rope` queries and keys
+ * are turned in between, in place, and b's gradient is a pass of its own behind the turn back. qkv is there to be looked at, as attention
+ * reads it: no gradient flows through it.
  */
-export function linearAttention(input: Tensor, layer: LinearWeights, heads: number): { qkv: Tensor; o: Tensor } {
+export function linearAttention(
+  input: Tensor,
+  layer: LinearWeights,
+  heads: number,
+  rope?: RotaryTables,
+): { qkv: Tensor; o: Tensor } {
   const { weight, bias } = layer
   const dtype = computeDType(weight)
   const x = cast(input, dtype)
   const tape = recordingTape(x, weight, bias)
   const made = (handle: NativeTensor) => new Tensor(handle, x.device)
   const qkv = made(native().linear(x.handle, weight.handle, bias?.handle ?? null, 'none', false, dtype)[0])
+  if (rope) native().rotate(qkv.handle, rope.cos.handle, rope.sin.handle, heads, false)
   const [oHandle, lseHandle] = native().attention(qkv.handle, heads, tape !== undefined)
   const o = made(oHandle)
   const lse = lseHandle ? made(lseHandle) : undefined
   tape?.push([o], [qkv, lse], (gradients) => {
     const dO = gradients.take(o)!
-    const dBias = bias && gradients.wants(bias) ? gradients.into(bias) : undefined
-    const dQkv = native().attentionBackward(
-      dO.handle,
-      qkv.handle,
-      o.handle,
-      lse!.handle,
-      heads,
-      dBias?.into.handle ?? null,
-      dBias?.accumulate ?? false,
+    const dBias = !rope && bias && gradients.wants(bias) ? gradients.into(bias) : undefined
+    const dQkv = made(
+      native().attentionBackward(
+        dO.handle,
+        qkv.handle,
+        o.handle,
+        lse!.handle,
+        heads,
+        dBias?.into.handle ?? null,
+        dBias?.accumulate ?? false,
+      ),
     )
-    layersBackward(gradients, x, [], [layer], 'none', made(dQkv))
+    if (rope) {
+      native().rotate(dQkv.handle, rope.cos.handle, rope.sin.handle, heads, true)
+      biasGradient(gradients, layer, dQkv)
+    }
+    layersBackward(gradients, x, [], [layer], 'none', dQkv)
   })
   return { qkv, o }
 }
 
-/** Weights and biases [d] of qk-norm. */
+/** Weights and biases [d] of qk-norm; an RMSNorm has no biases. */
 export interface QkNormWeights {
   readonly qWeight: Tensor
-  readonly qBias: Tensor
+  readonly qBias?: Tensor | undefined
   readonly kWeight: Tensor
-  readonly kBias: Tensor
+  readonly kBias?: Tensor | undefined
 }
 
-/** LayerNorm over head_dim, with weight and bias, of every query and every key of a packed qkv (timm's qk_norm). */
-export function qkNorm(qkv: Tensor, weights: QkNormWeights, heads: number, epsilon = 1e-5): Tensor {
+/** What torch.nn.LayerNorm has by default, and LightningDiT's RMSNorm. */
+const QK_NORM_EPSILON: Readonly<Record<Norm, number>> = { layerNorm: 1e-5, rmsNorm: 1e-6 }
+
+/** A norm over head_dim of every query and every key of a packed qkv: LayerNorm with weight and bias (timm's qk_norm), or RMSNorm. */
+export function qkNorm(
+  qkv: Tensor,
+  weights: QkNormWeights,
+  heads: number,
+  options: { readonly norm?: Norm; readonly epsilon?: number } = {},
+): Tensor {
   const { qWeight, qBias, kWeight, kBias } = weights
+  const { norm = 'layerNorm', epsilon = QK_NORM_EPSILON[norm] } = options
   const tape = recordingTape(qkv, qWeight, qBias, kWeight, kBias)
   const [handle, meanHandle, rstdHandle] = native().qkNorm(
     qkv.handle,
     qWeight.handle,
-    qBias.handle,
+    qBias?.handle ?? null,
     kWeight.handle,
-    kBias.handle,
+    kBias?.handle ?? null,
     heads,
+    norm,
     epsilon,
   )
   const normed = new Tensor(handle, qkv.device)
@@ -80,8 +104,9 @@ export function qkNorm(qkv: Tensor, weights: QkNormWeights, heads: number, epsil
   }
   tape?.push([normed], [mean, rstd], (gradients) => {
     const dNormed = gradients.take(normed)!
-    const { into, accumulate } = gradients.intoAll(qWeight, qBias, kWeight, kBias)
-    const [dqWeight, dqBias, dkWeight, dkBias] = into.map(({ handle }) => handle)
+    const biases = qBias && kBias ? [qBias, kBias] : []
+    const { into, accumulate } = gradients.intoAll(qWeight, kWeight, ...biases)
+    const [dqWeight, dkWeight, dqBias, dkBias] = into.map(({ handle }) => handle)
     const dQkv = native().qkNormBackward(
       dNormed.handle,
       qkv.handle,
@@ -90,10 +115,11 @@ export function qkNorm(qkv: Tensor, weights: QkNormWeights, heads: number, epsil
       mean.handle,
       rstd.handle,
       heads,
+      norm,
       dqWeight!,
-      dqBias!,
+      dqBias ?? null,
       dkWeight!,
-      dkBias!,
+      dkBias ?? null,
       accumulate,
     )
     gradients.add(qkv, new Tensor(dQkv, qkv.device))

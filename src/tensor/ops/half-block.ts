@@ -1,28 +1,29 @@
-import { type Activation, type NativeTensor, native } from '../../native.ts'
+import { type NativeTensor, native } from '../../native.ts'
 import { recomputable } from '../recomputable.ts'
 import { recordingTape } from '../tape.ts'
 import { computeDType, Tensor } from '../tensor.ts'
-import { remodulatable } from './layer-norm.ts'
-import { doneWith, type GatedResidual, hiddenLayers, type LinearWeights, layersBackward, saved } from './linear.ts'
+import { type Modulated, remodulatable } from './layer-norm.ts'
+import {
+  doneWith,
+  type GatedResidual,
+  type HiddenActivation,
+  hiddenLayers,
+  type LinearWeights,
+  layersBackward,
+  saved,
+} from './linear.ts'
 
-/** Between two branches: the residual stream [B, T, D] (f32), and what the next branch reads of it, modulate(LayerNorm(stream)). */
+/** Between two branches: the residual stream [B, T, D] (f32), and what the next branch reads of it, modulate(norm(stream)). */
 export interface Joined {
   readonly stream: Tensor
   readonly modulated: Tensor
 }
 
-/** Of the LayerNorms. */
+/** Of the norms. */
 const EPSILON = 1e-6
 
-/** The next branch's modulation: chunks of the tensor that holds the gate too. */
-export interface NextModulation {
-  readonly shift: number
-  readonly scale: number
-  readonly epsilon?: number
-}
-
 /**
- * A branch joins the stream, residual + gate ⊙ mlp(x), and the next branch begins: modulate(LayerNorm(stream)), of the dtype of the
+ * A branch joins the stream, residual + gate ⊙ mlp(x), and the next branch begins: modulate(norm(stream)), of the dtype of the
  * weights. One op for both, because their backward passes are one pass over the stream, and such passes are most of what a training
  * step's time beside its products goes to. A tape that recomputes lets the modulated stream be forgotten, and every other stream with it:
  * one that follows a stream that is kept.
@@ -30,9 +31,9 @@ export interface NextModulation {
 export function mlpGatedResidualModulate(
   x: Tensor,
   layers: readonly LinearWeights[],
-  activation: Activation,
+  activation: HiddenActivation,
   target: GatedResidual,
-  next: NextModulation,
+  next: Modulated,
 ): Joined {
   const { residual, modulation, gate } = target
   const tape = recordingTape(x, residual, modulation, ...layers.flatMap(({ weight, bias }) => [weight, bias]))
@@ -51,7 +52,7 @@ export function mlpGatedResidualModulate(
     const intoBias = [bias?.into.handle ?? null, bias?.accumulate ?? false] as const
     let dY: Tensor
     if (dModulated) {
-      const [dX, dBranch] = native().gatedResidualLayerNormModulateBackward(
+      const [dX, dBranch] = native().gatedResidualNormModulateBackward(
         dModulated.handle,
         dStream?.handle ?? null,
         stream.handle,
@@ -62,6 +63,7 @@ export function mlpGatedResidualModulate(
         gate,
         next.shift,
         next.scale,
+        next.norm ?? 'layerNorm',
         gradients.chunks(modulation, gate, next.shift, next.scale).handle,
         ...intoBias,
       )
@@ -86,7 +88,7 @@ export function linearGatedResidualModulate(
   x: Tensor,
   layer: LinearWeights,
   target: GatedResidual,
-  next: NextModulation,
+  next: Modulated,
 ): Joined {
   return mlpGatedResidualModulate(x, [layer], 'none', target, next)
 }
@@ -95,20 +97,21 @@ export function linearGatedResidualModulate(
 function letForget(
   { stream, modulated, y }: Joined & { y: Tensor | undefined },
   { residual, modulation, gate }: GatedResidual,
-  { shift, scale, epsilon = EPSILON }: NextModulation,
+  { shift, scale, norm = 'layerNorm', epsilon = EPSILON }: Modulated,
 ): void {
   if (residual.isRecomputable) {
-    remodulatable(modulated, stream, modulation, { shift, scale, epsilon })
+    remodulatable(modulated, stream, modulation, { shift, scale, norm, epsilon })
     return
   }
   recomputable([stream, modulated], () => {
-    const [streamAgain, modulatedAgain, ...statistics] = native().gatedResidualLayerNormModulate(
+    const [streamAgain, modulatedAgain, ...statistics] = native().gatedResidualNormModulate(
       residual.handle,
       y!.handle,
       modulation.handle,
       gate,
       shift,
       scale,
+      norm,
       epsilon,
     )
     for (const handle of statistics) native().dispose(handle)
@@ -125,7 +128,7 @@ function join(
   input: Tensor,
   { weight, bias }: LinearWeights,
   { residual, modulation, gate }: GatedResidual,
-  { shift, scale, epsilon = EPSILON }: NextModulation,
+  { shift, scale, norm = 'layerNorm', epsilon = EPSILON }: Modulated,
   keepY: boolean,
 ): Joined & { mean: Tensor; rstd: Tensor; y: Tensor | undefined } {
   const { device } = input
@@ -135,7 +138,7 @@ function join(
   if (device === 'cpu') {
     const product = [input.handle, weight.handle, bias?.handle ?? null] as const
     const [stream, y] = native().linearGatedResidual(...product, residual.handle, into, gate, keepY)
-    const [modulated, mean, rstd] = native().layerNormModulate(stream, into, shift, scale, epsilon, dtype)
+    const [modulated, mean, rstd] = native().normModulate(stream, into, shift, scale, norm, epsilon, dtype)
     return {
       stream: made(stream),
       modulated: made(modulated),
@@ -145,13 +148,14 @@ function join(
     }
   }
   const [y] = native().linear(input.handle, weight.handle, bias?.handle ?? null, 'none', false, dtype)
-  const [stream, modulated, mean, rstd] = native().gatedResidualLayerNormModulate(
+  const [stream, modulated, mean, rstd] = native().gatedResidualNormModulate(
     residual.handle,
     y,
     into,
     gate,
     shift,
     scale,
+    norm,
     epsilon,
   )
   return { stream: made(stream), modulated: made(modulated), mean: made(mean), rstd: made(rstd), y: made(y) }

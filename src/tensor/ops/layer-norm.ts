@@ -1,25 +1,35 @@
-import { native } from '../../native.ts'
+import { type Norm, native } from '../../native.ts'
 import type { ComputeDType } from '../dtype.ts'
 import { recomputable } from '../recomputable.ts'
 import { recordingTape } from '../tape.ts'
 import { computeDType, Tensor } from '../tensor.ts'
 
+/** Which norm reads x, and by which chunks of the modulation it is modulated. */
+export interface Modulated {
+  readonly shift: number
+  readonly scale: number
+  /** Default: layerNorm. */
+  readonly norm?: Norm
+  readonly epsilon?: number
+}
+
 /**
- * modulate(LayerNorm(x), shift, scale) = x̂ (1 + scale) + shift, x [B, T, D]: shift and scale are chunks of the modulation
- * [B, chunks, D]; the LayerNorm has no parameters. x is f32, the result of `dtype`: what the product behind it reads.
+ * modulate(norm(x), shift, scale), x [B, T, D]: shift and scale are chunks of the modulation [B, chunks, D]. Of a LayerNorm, which has no
+ * parameters, x̂ (1 + scale) + shift; of an RMSNorm x / rms(x) · scale + shift, for there the chunk is the whole factor (`normFactors`).
+ * x is f32, the result of `dtype`: what the product behind it reads.
  */
-export function layerNormModulate(
+export function normModulate(
   x: Tensor,
   modulation: Tensor,
-  options: { shift: number; scale: number; epsilon?: number; dtype?: ComputeDType },
+  { shift, scale, norm = 'layerNorm', epsilon = 1e-6, dtype = 'f32' }: Modulated & { readonly dtype?: ComputeDType },
 ): Tensor {
-  const { shift, scale, epsilon = 1e-6, dtype = 'f32' } = options
   const tape = recordingTape(x, modulation)
-  const [handle, meanHandle, rstdHandle] = native().layerNormModulate(
+  const [handle, meanHandle, rstdHandle] = native().normModulate(
     x.handle,
     modulation.handle,
     shift,
     scale,
+    norm,
     epsilon,
     dtype,
   )
@@ -30,12 +40,12 @@ export function layerNormModulate(
     mean.dispose()
     rstd.dispose()
   }
-  if (tape?.recompute === 'elementwise') remodulatable(out, x, modulation, { shift, scale, epsilon })
+  if (tape?.recompute === 'elementwise') remodulatable(out, x, modulation, { shift, scale, norm, epsilon })
   tape?.push([out], [mean, rstd], (gradients) => {
     const dOut = gradients.take(out)!
     // What reaches x past this branch is added in the same pass.
     const dResidual = gradients.take(x)
-    const dX = native().layerNormModulateBackward(
+    const dX = native().normModulateBackward(
       dOut.handle,
       x.handle,
       mean.handle,
@@ -43,6 +53,7 @@ export function layerNormModulate(
       modulation.handle,
       shift,
       scale,
+      norm,
       dResidual?.handle ?? null,
       gradients.chunks(modulation, shift, scale).handle,
     )
@@ -51,16 +62,24 @@ export function layerNormModulate(
   return out
 }
 
-/** Lets layerNormModulate's result be forgotten, x being kept. */
+/** Lets normModulate's result be forgotten, x being kept. */
 export function remodulatable(
   out: Tensor,
   x: Tensor,
   modulation: Tensor,
-  { shift, scale, epsilon }: { shift: number; scale: number; epsilon: number },
+  { shift, scale, norm, epsilon }: Required<Modulated>,
 ): void {
   const dtype = computeDType(out)
   recomputable([out], () => {
-    const [again, ...statistics] = native().layerNormModulate(x.handle, modulation.handle, shift, scale, epsilon, dtype)
+    const [again, ...statistics] = native().normModulate(
+      x.handle,
+      modulation.handle,
+      shift,
+      scale,
+      norm,
+      epsilon,
+      dtype,
+    )
     for (const handle of statistics) native().dispose(handle)
     return [again]
   })

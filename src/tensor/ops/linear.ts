@@ -12,6 +12,12 @@ export interface LinearWeights {
   readonly bias: Tensor | undefined
 }
 
+/**
+ * What stands between an MLP's layers: a function of each number, or SwiGLU, silu(x1) ⊙ x2 of rows x1 | x2 [..., 2h], which leaves half of
+ * the layer's numbers.
+ */
+export type HiddenActivation = Activation | 'swiglu'
+
 /** Where a branch joins the residual stream: residual + gate ⊙ branch, the gate being a chunk of the modulation [B, chunks, D]. */
 export interface GatedResidual {
   readonly residual: Tensor
@@ -27,12 +33,12 @@ export function linear(x: Tensor, layer: LinearWeights, dtype?: ComputeDType): T
 /**
  * Linear layers with an activation between them (not behind the last): [..., in] → [..., out] of `dtype`, the weights' unless
  * given. x of another dtype is converted first. In the backward pass the activation's derivative is the epilogue of the product
- * that goes through it.
+ * that goes through it, and SwiGLU's a pass of its own.
  */
 export function mlp(
   input: Tensor,
   layers: readonly LinearWeights[],
-  activation: Activation,
+  activation: HiddenActivation,
   dtype: ComputeDType = computeDType(layers[0]!.weight),
 ): Tensor {
   const x = cast(input, computeDType(layers[0]!.weight))
@@ -64,7 +70,7 @@ export function mlp(
 export function mlpGatedResidual(
   x: Tensor,
   layers: readonly LinearWeights[],
-  activation: Activation,
+  activation: HiddenActivation,
   { residual, modulation, gate }: GatedResidual,
 ): Tensor {
   const tape = recordingTape(x, residual, modulation, ...layers.flatMap(({ weight, bias }) => [weight, bias]))
@@ -120,7 +126,7 @@ export interface ScaledResidual {
 export function mlpResidual(
   x: Tensor,
   layers: readonly LinearWeights[],
-  activation: Activation,
+  activation: HiddenActivation,
   { residual, gamma, ones }: ScaledResidual,
 ): Tensor {
   const tape = recordingTape(x, residual, gamma, ...layers.flatMap(({ weight, bias }) => [weight, bias]))
@@ -168,29 +174,47 @@ export interface Hidden {
 export function hiddenLayers(
   x: Tensor,
   layers: readonly LinearWeights[],
-  activation: Activation,
+  activation: HiddenActivation,
   tape: Tape | undefined,
 ): Hidden[] {
   const hidden: Hidden[] = []
-  for (const { weight, bias } of layers.slice(0, -1)) {
-    const input = hidden.at(-1)?.out ?? x
-    const [out, pre] = native().linear(
-      input.handle,
-      weight.handle,
-      bias?.handle ?? null,
-      activation,
-      tape !== undefined,
-      computeDType(weight),
-    )
+  for (const layer of layers.slice(0, -1)) {
+    const made = activated(hidden.at(-1)?.out ?? x, layer, activation, tape !== undefined)
     doneWith(hidden.at(-1), tape)
-    const layer = { out: new Tensor(out, x.device), pre: pre ? new Tensor(pre, x.device) : undefined }
-    if (tape?.recompute === 'elementwise' && layer.pre && activation !== 'none') {
-      const before = layer.pre
-      recomputable([layer.out], () => [native().activation(before.handle, activation)])
+    const { out, pre } = made
+    if (tape?.recompute === 'elementwise' && pre && activation !== 'none') {
+      recomputable([out], () => [
+        activation === 'swiglu' ? native().swiGLU(pre.handle) : native().activation(pre.handle, activation),
+      ])
     }
-    hidden.push(layer)
+    hidden.push(made)
   }
   return hidden
+}
+
+/** One layer and what stands behind it; with `keepPre` also what stands between. */
+function activated(
+  input: Tensor,
+  { weight, bias }: LinearWeights,
+  activation: HiddenActivation,
+  keepPre: boolean,
+): Hidden {
+  const { device } = input
+  const isFused = activation !== 'swiglu'
+  const [first, second] = native().linear(
+    input.handle,
+    weight.handle,
+    bias?.handle ?? null,
+    isFused ? activation : 'none',
+    isFused && keepPre,
+    computeDType(weight),
+  )
+  if (isFused) return { out: new Tensor(first, device), pre: second ? new Tensor(second, device) : undefined }
+  const pre = new Tensor(first, device)
+  const out = new Tensor(native().swiGLU(first), device)
+  if (keepPre) return { out, pre }
+  pre.dispose()
+  return { out, pre: undefined }
 }
 
 /** The forward pass has used a hidden layer's result for the last time. */
@@ -216,7 +240,7 @@ export function layersBackward(
   x: Tensor,
   hidden: readonly Hidden[],
   layers: readonly LinearWeights[],
-  activation: Activation,
+  activation: HiddenActivation,
   dLast: Tensor,
 ): void {
   let dOut = dLast
@@ -227,21 +251,42 @@ export function layersBackward(
     if (gradients.wants(weight)) gradients.addWeightGradient(weight, dOut, input)
     if (below) {
       release(below.out)
-      const { bias } = layers[i - 1]!
-      const dBias = bias && gradients.wants(bias) ? gradients.into(bias) : undefined
-      const dPre = native().linearInputGradient(
-        dOut.handle,
-        weight.handle,
-        below.pre!.handle,
-        activation,
-        dBias?.into.handle ?? null,
-        dBias?.accumulate ?? false,
-      )
+      const dPre = preGradient(gradients, dOut, weight, below.pre!, layers[i - 1]!, activation)
       if (dOut !== dLast) dOut.dispose()
-      dOut = new Tensor(dPre, x.device)
+      dOut = dPre
     } else if (gradients.wants(x)) {
       const dX = native().linearInputGradient(dOut.handle, weight.handle, null, 'none', null, false)
       gradients.add(x, new Tensor(dX, x.device))
     }
   }
+}
+
+/** Through one layer's product, from the gradient of its result, and what stood before it; the bias there has its gradient too. */
+function preGradient(
+  gradients: Gradients,
+  dOut: Tensor,
+  weight: Tensor,
+  pre: Tensor,
+  below: LinearWeights,
+  activation: HiddenActivation,
+): Tensor {
+  const { device } = dOut
+  if (activation === 'swiglu') {
+    const dHidden = native().linearInputGradient(dOut.handle, weight.handle, null, 'none', null, false)
+    const dPre = new Tensor(native().swiGLUBackward(dHidden, pre.handle), device)
+    native().dispose(dHidden)
+    biasGradient(gradients, below, dPre)
+    return dPre
+  }
+  const { bias } = below
+  const dBias = bias && gradients.wants(bias) ? gradients.into(bias) : undefined
+  const dPre = native().linearInputGradient(
+    dOut.handle,
+    weight.handle,
+    pre.handle,
+    activation,
+    dBias?.into.handle ?? null,
+    dBias?.accumulate ?? false,
+  )
+  return new Tensor(dPre, device)
 }

@@ -24,13 +24,25 @@ for (const [tokens, heads, headDim] of [
   for (const dtype of ['f32', 'bf16', 'f16']) {
     const qkv = random([1, tokens, 3 * heads * headDim], 1, dtype)
     const vector = (step) => random([headDim], step, 'f32')
-    const [normed, mean, rstd] = native.qkNorm(qkv, vector(2), vector(3), vector(4), vector(5), heads, 1e-5)
+    const biased = [vector(2), vector(3), vector(4), vector(5)]
+    const [normed, mean, rstd] = native.qkNorm(qkv, ...biased, heads, 'layerNorm', 1e-5)
     const [o, lse] = native.attention(normed, heads, true)
     const dBias = random([3 * heads * headDim], 11, 'f32')
     const dO = random([1, tokens, heads * headDim], 6, dtype)
     const dNormed = native.attentionBackward(dO, normed, o, lse, heads, dBias, true)
     const sums = [7, 8, 9, 10].map(vector)
-    const dQkv = native.qkNormBackward(dNormed, qkv, vector(2), vector(4), mean, rstd, heads, ...sums, true)
+    const dQkv = native.qkNormBackward(
+      dNormed,
+      qkv,
+      vector(2),
+      vector(4),
+      mean,
+      rstd,
+      heads,
+      'layerNorm',
+      ...sums,
+      true,
+    )
     await digest(normed, mean, rstd, o, lse, dNormed, dBias, dQkv, ...sums)
   }
 }

@@ -88,14 +88,26 @@ KERNELS.attention = (dtype) => {
   delete process.env.REPA_ATTENTION
 }
 
+KERNELS.rope = (dtype) => {
+  const draw = drawIn(dtype)
+  for (const headDim of [72, 6]) {
+    for (const transposed of [false, true]) {
+      native.rotate(draw(9, 3, 6 * headDim), f32(3, headDim), f32(3, headDim), 2, transposed)
+    }
+  }
+}
+
 KERNELS['qk-norm'] = (dtype) => {
   const draw = drawIn(dtype)
   for (const headDim of [8, 5]) {
     const vectors = () => [0, 1, 2, 3].map(() => f32(headDim))
     const [qWeight, qBias, kWeight, kBias] = vectors()
     const qkv = draw(2, 3, 3 * headDim)
-    const [normed, mean, rstd] = native.qkNorm(qkv, qWeight, qBias, kWeight, kBias, 1, 1e-5)
-    native.qkNormBackward(normed, qkv, qWeight, kWeight, mean, rstd, 1, ...vectors(), false)
+    const [normed, mean, rstd] = native.qkNorm(qkv, qWeight, qBias, kWeight, kBias, 1, 'layerNorm', 1e-5)
+    native.qkNormBackward(normed, qkv, qWeight, kWeight, mean, rstd, 1, 'layerNorm', ...vectors(), false)
+    const [scaled, ...of] = native.qkNorm(qkv, qWeight, null, kWeight, null, 1, 'rmsNorm', 1e-6)
+    const sums = [f32(headDim), null, f32(headDim), null]
+    native.qkNormBackward(scaled, qkv, qWeight, kWeight, ...of, 1, 'rmsNorm', ...sums, true)
   }
 }
 
@@ -177,18 +189,23 @@ KERNELS['layer-norm'] = (dtype) => {
   for (const width of WIDTHS) {
     const x = f32(1, 2, width)
     native.layerNorm(x, f32(width), f32(width), 1e-6, dtype)
-    native.gatedResidualLayerNormModulate(x, draw(1, 2, width), f32(1, 3, width), 0, 1, 2, 1e-6)
+    native.gatedResidualNormModulate(x, draw(1, 2, width), f32(1, 3, width), 0, 1, 2, 'layerNorm', 1e-6)
   }
   for (const width of [72, 33]) {
     const [x, y, modulation] = [f32(2, 9, width), draw(2, 9, width), f32(2, 3, width)]
     const sums = () => [zeros(width), zeros(width)]
     const [normed, mean, rstd] = native.layerNorm(x, f32(width), f32(width), 1e-6, dtype)
     native.layerNormBackward(normed, x, mean, rstd, f32(width), ...sums(), false)
-    const [modulated, mean2, rstd2] = native.layerNormModulate(x, modulation, 0, 1, 1e-6, dtype)
-    native.layerNormModulateBackward(modulated, x, mean2, rstd2, modulation, 0, 1, f32(2, 9, width), zeros(2, 3, width))
-    const [stream, out, mean3, rstd3] = native.gatedResidualLayerNormModulate(x, y, modulation, 0, 1, 2, 1e-6)
-    const statistics = [stream, mean3, rstd3, y, modulation, 0, 1, 2]
-    native.gatedResidualLayerNormModulateBackward(out, stream, ...statistics, zeros(2, 3, width), zeros(width), true)
+    for (const norm of ['layerNorm', 'rmsNorm']) {
+      const [modulated, mean2, rstd2] = native.normModulate(x, modulation, 0, 1, norm, 1e-6, dtype)
+      const of = [x, mean2, rstd2, modulation, 0, 1, norm]
+      native.normModulateBackward(modulated, ...of, f32(2, 9, width), zeros(2, 3, width))
+      const [stream, out, mean3, rstd3] = native.gatedResidualNormModulate(x, y, modulation, 0, 1, 2, norm, 1e-6)
+      const joined = [stream, mean3, rstd3, y, modulation, 0, 1, 2, norm]
+      native.gatedResidualNormModulateBackward(out, stream, ...joined, zeros(2, 3, width), zeros(width), true)
+    }
+    const factors = native.normFactors(f32(2, 5, width), f32(2, width))
+    native.normFactorsBackward(factors, f32(2, 5, width), f32(2, width), zeros(2, width), true)
     native.gatedResidual(x, y, modulation, 0)
     native.gatedResidualBackward(x, y, modulation, 0, zeros(2, 3, width), zeros(width), false)
     native.layerScale(x, y, f32(width))

@@ -26,7 +26,10 @@ function zeros(...shape) {
   return out
 }
 
-for (const dtype of ['f32', 'bf16', 'f16']) {
+for (const [dtype, norm] of ['f32', 'bf16', 'f16'].flatMap((each) => [
+  [each, 'layerNorm'],
+  [each, 'rmsNorm'],
+])) {
   // Several teams of warps and parts of a sample; one team; single elements.
   for (const [batch, tokens, width] of [
     [2, 70, 72],
@@ -37,12 +40,12 @@ for (const dtype of ['f32', 'bf16', 'f16']) {
     const modulation = random([batch, 3, width], 1)
     const [dModulation, bias] = [zeros(batch, 3, width), zeros(width)]
     const y = random(shape, 2, dtype)
-    const joined = native.gatedResidualLayerNormModulate(random(shape, 3), y, modulation, 0, 1, 2, 1e-6)
+    const joined = native.gatedResidualNormModulate(random(shape, 3), y, modulation, 0, 1, 2, norm, 1e-6)
     const [stream, out, mean, rstd] = joined
     const statistics = [stream, mean, rstd]
     const dStream = random(shape, 4)
-    const gradients = native.gatedResidualLayerNormModulateBackward(
-      ...[out, dStream, ...statistics, y, modulation, 0, 1, 2, dModulation, bias, false],
+    const gradients = native.gatedResidualNormModulateBackward(
+      ...[out, dStream, ...statistics, y, modulation, 0, 1, 2, norm, dModulation, bias, false],
     )
     const [dWeight, dBias] = [zeros(width), zeros(width)]
     const weight = random([width], 5)

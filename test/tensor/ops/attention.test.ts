@@ -1,3 +1,4 @@
+import type { Norm } from '../../../src/native.ts'
 import { type QkNormWeights, qkNorm } from '../../../src/tensor/ops/attention.ts'
 import { map, type NdArray, reshape, zeros } from '../../reference/array.ts'
 import * as normReference from '../../reference/qk-norm.ts'
@@ -97,17 +98,28 @@ testOps('attention', (draw) => [
 
 const WEIGHTS = ['qWeight', 'qBias', 'kWeight', 'kBias'] as const
 
-function qkNormCase(draw: Draw, sizes: Sizes, epsilon?: number): OpCase {
+interface QkNormOptions {
+  readonly norm?: Norm
+  readonly epsilon?: number
+}
+
+function qkNormCase(draw: Draw, sizes: Sizes, { norm = 'layerNorm', epsilon }: QkNormOptions = {}): OpCase {
+  const isRms = norm === 'rmsNorm'
   const qkv = draw(unpacked(sizes), 1, 2)
   const [qWeight, qBias, kWeight, kBias] = WEIGHTS.map((_, i) => draw([sizes.headDim], 2 + i))
   const weights = { qWeight, qBias, kWeight, kBias }
-  return opCase({
-    name: `${text(sizes)}${epsilon ? `, epsilon ${epsilon}` : ''}`,
-    inputs: { qkv: reshape(qkv, packed(sizes)), ...weights },
+  return opCase<string>({
+    name: `${norm} ${text(sizes)}${epsilon ? `, epsilon ${epsilon}` : ''}`,
+    inputs: { qkv: reshape(qkv, packed(sizes)), ...(isRms ? { qWeight, kWeight } : weights) },
     compute: ['qkv'],
-    op: (t) => qkNorm(t.qkv!, t as unknown as QkNormWeights, sizes.heads, epsilon),
-    forward: () => reshape(normReference.qkNorm(qkv, weights, epsilon), packed(sizes)),
+    op: (t) => qkNorm(t.qkv!, t as unknown as QkNormWeights, sizes.heads, { norm, epsilon }),
+    forward: () =>
+      reshape((isRms ? normReference.qkRmsNorm : normReference.qkNorm)(qkv, weights, epsilon), packed(sizes)),
     backward: (dOut) => {
+      if (isRms) {
+        const d = normReference.qkRmsNormBackward(reshape(dOut, unpacked(sizes)), qkv, weights, epsilon)
+        return { qkv: reshape(d.dQkv, packed(sizes)), qWeight: d.dqWeight, kWeight: d.dkWeight }
+      }
       const d = normReference.qkNormBackward(reshape(dOut, unpacked(sizes)), qkv, weights, epsilon)
       const { dqWeight, dqBias, dkWeight, dkBias } = d
       return { qkv: reshape(d.dQkv, packed(sizes)), qWeight: dqWeight, qBias: dqBias, kWeight: dkWeight, kBias: dkBias }
@@ -120,8 +132,9 @@ function qkNormCase(draw: Draw, sizes: Sizes, epsilon?: number): OpCase {
       for (let start = 0; start < qkv.data.length; start += headDim) {
         if (Math.floor(start / (headDim * sizes.heads)) % 3 === 2) continue
         const row = qkv.data.subarray(start, start + headDim)
-        const mean = row.reduce((a, b) => a + b, 0) / headDim
-        rstd = Math.max(rstd, 1 / Math.sqrt(row.reduce((a, b) => a + (b - mean) ** 2, 0) / headDim + (epsilon ?? 1e-5)))
+        const mean = isRms ? 0 : row.reduce((a, b) => a + b, 0) / headDim
+        const variance = row.reduce((a, b) => a + (b - mean) ** 2, 0) / headDim
+        rstd = Math.max(rstd, 1 / Math.sqrt(variance + (epsilon ?? (isRms ? 1e-6 : 1e-5))))
       }
       const xhat = rstd * largestOf(qkv)
       const d = largestOf(dOut)
@@ -130,7 +143,7 @@ function qkNormCase(draw: Draw, sizes: Sizes, epsilon?: number): OpCase {
       const weight = { roundings: roundings + rows, scale: Math.sqrt(rows) * d * xhat }
       const bias = { roundings: roundings + rows, scale: Math.sqrt(rows) * d }
       return {
-        out: { roundings, scale: factor * xhat + Math.max(largestOf(qBias), largestOf(kBias)) },
+        out: { roundings, scale: factor * xhat + (isRms ? 0 : Math.max(largestOf(qBias), largestOf(kBias))) },
         qkv: { roundings, scale: rstd * d * factor * (2 + xhat) },
         qWeight: weight,
         kWeight: weight,
@@ -144,7 +157,10 @@ function qkNormCase(draw: Draw, sizes: Sizes, epsilon?: number): OpCase {
 testOps('qkNorm', (draw) => [
   qkNormCase(draw, { batch: 1, tokens: 1, heads: 1, headDim: 72 }),
   qkNormCase(draw, { batch: 2, tokens: 3, heads: 2, headDim: 72 }),
-  qkNormCase(draw, { batch: 1, tokens: 257, heads: 1, headDim: 33 }, 1e-6),
+  qkNormCase(draw, { batch: 1, tokens: 257, heads: 1, headDim: 33 }, { epsilon: 1e-6 }),
   qkNormCase(draw, { batch: 3, tokens: 5, heads: 1, headDim: 128 }),
   qkNormCase(draw, { batch: 1, tokens: 65, heads: 2, headDim: 16 }),
+  qkNormCase(draw, { batch: 2, tokens: 3, heads: 2, headDim: 72 }, { norm: 'rmsNorm' }),
+  qkNormCase(draw, { batch: 1, tokens: 257, heads: 1, headDim: 33 }, { norm: 'rmsNorm', epsilon: 1e-3 }),
+  qkNormCase(draw, { batch: 1, tokens: 65, heads: 3, headDim: 64 }, { norm: 'rmsNorm' }),
 ])

@@ -1,7 +1,8 @@
 import { attention, qkNorm } from '../../../src/tensor/ops/attention.ts'
 import { add, silu, swiGLU } from '../../../src/tensor/ops/elementwise.ts'
-import { layerNorm, layerNormModulate } from '../../../src/tensor/ops/layer-norm.ts'
+import { layerNorm, normModulate } from '../../../src/tensor/ops/layer-norm.ts'
 import { linear, linearGatedResidual } from '../../../src/tensor/ops/linear.ts'
+import { normFactors } from '../../../src/tensor/ops/norm-factors.ts'
 import { patchify } from '../../../src/tensor/ops/patch.ts'
 import { patchEmbed } from '../../../src/tensor/ops/patch-embed.ts'
 import { gatedResidual, layerScale } from '../../../src/tensor/ops/residual.ts'
@@ -79,10 +80,16 @@ testOps('nothing', [
     empty(0, 5),
   ),
   emptyCase(
-    'layerNormModulate of no tokens',
+    'normModulate of no tokens',
     { x: empty(2, 0, 5), modulation: random([2, 2, 5], 3) },
-    (t) => layerNormModulate(t.x, t.modulation, { shift: 0, scale: 1 }),
+    (t) => normModulate(t.x, t.modulation, { shift: 0, scale: 1 }),
     empty(2, 0, 5),
+  ),
+  emptyCase(
+    'normFactors of no samples',
+    { modulation: empty(0, 5, 4), weights: random([2, 4], 3) },
+    (t) => normFactors(t.modulation, t.weights),
+    empty(0, 5, 4),
   ),
   emptyCase(
     'gatedResidual of no samples',

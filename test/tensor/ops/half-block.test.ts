@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { native } from '../../../src/native.ts'
+import { type Norm, native } from '../../../src/native.ts'
 import { memoryStats } from '../../../src/tensor/device.ts'
 import { cast } from '../../../src/tensor/ops/cast.ts'
 import { add } from '../../../src/tensor/ops/elementwise.ts'
@@ -8,13 +8,14 @@ import {
   linearGatedResidualModulate,
   mlpGatedResidualModulate,
 } from '../../../src/tensor/ops/half-block.ts'
-import { layerNormModulate as modulateOp } from '../../../src/tensor/ops/layer-norm.ts'
+import { normModulate as modulateOp } from '../../../src/tensor/ops/layer-norm.ts'
 import { linearGatedResidual, mlpGatedResidual } from '../../../src/tensor/ops/linear.ts'
 import { recordingTape, Tape } from '../../../src/tensor/tape.ts'
 import { Tensor } from '../../../src/tensor/tensor.ts'
 import { map, type NdArray, random, sum, zeros } from '../../reference/array.ts'
 import { gatedResidual, gatedResidualBackward } from '../../reference/gated-residual.ts'
 import { layerNormModulate, layerNormModulateBackward } from '../../reference/layer-norm.ts'
+import { rmsNormModulate, rmsNormModulateBackward } from '../../reference/rms-norm.ts'
 import { reachableBytes } from '../live-bytes.ts'
 import { largestOf } from '../rounding.ts'
 import { layerNormRounding } from './layer-norm-rounding.ts'
@@ -26,16 +27,17 @@ type Read = 'both' | 'modulated'
 const EPSILON = 1e-6
 
 /** The native op and its backward pass as an op of the tape; the gradient of `bias` is the sum of y's over all rows. */
-function joinAndModulate(t: Readonly<Record<string, Tensor>>, at: Chunks, accumulate: boolean) {
+function joinAndModulate(t: Readonly<Record<string, Tensor>>, at: Chunks, accumulate: boolean, norm: Norm) {
   const { x, y, modulation, bias } = t
   const { gate, shift, scale } = at
-  const handles = native().gatedResidualLayerNormModulate(
+  const handles = native().gatedResidualNormModulate(
     x.handle,
     y.handle,
     modulation.handle,
     gate,
     shift,
     scale,
+    norm,
     EPSILON,
   )
   const [stream, modulated, mean, rstd] = handles.map((handle) => new Tensor(handle, x.device))
@@ -44,7 +46,7 @@ function joinAndModulate(t: Readonly<Record<string, Tensor>>, at: Chunks, accumu
     const dStream = gradients.take(stream)
     const { into } = gradients.into(bias)
     if (accumulate) native().fill(into.handle, 1)
-    const [dX, dY] = native().gatedResidualLayerNormModulateBackward(
+    const [dX, dY] = native().gatedResidualNormModulateBackward(
       dModulated.handle,
       dStream?.handle ?? null,
       stream.handle,
@@ -55,6 +57,7 @@ function joinAndModulate(t: Readonly<Record<string, Tensor>>, at: Chunks, accumu
       gate,
       shift,
       scale,
+      norm,
       gradients.chunks(modulation, gate, shift, scale).handle,
       into.handle,
       accumulate,
@@ -74,26 +77,34 @@ interface Chunks {
 function joinCase(
   draw: Draw,
   shape: readonly [batch: number, tokens: number, width: number],
-  options: { chunks?: number; at?: Chunks; read?: Read; accumulate?: boolean } = {},
+  options: { chunks?: number; at?: Chunks; read?: Read; accumulate?: boolean; norm?: Norm } = {},
 ): OpCase {
-  const { chunks = 3, at = { gate: 0, shift: 1, scale: 2 }, read = 'both', accumulate = false } = options
+  const {
+    chunks = 3,
+    at = { gate: 0, shift: 1, scale: 2 },
+    read = 'both',
+    accumulate = false,
+    norm = 'layerNorm',
+  } = options
+  const [modulate, modulateBackward] =
+    norm === 'rmsNorm' ? [rmsNormModulate, rmsNormModulateBackward] : [layerNormModulate, layerNormModulateBackward]
   const [batch, tokens, width] = shape
   const x = draw(shape, 1, 2)
   const y = draw(shape, 2)
   const modulation = draw([batch, chunks, width], 3)
   const stream = gatedResidual(x, y, modulation, at.gate)
-  const modulated = layerNormModulate(stream, modulation, at, EPSILON)
+  const modulated = modulate(stream, modulation, at, EPSILON)
   return opCase({
-    name: `[${shape}], chunks ${Object.values(at)} of ${chunks}, ${read} read${accumulate ? ', adds to the bias' : ''}`,
+    name: `${norm} [${shape}], chunks ${Object.values(at)} of ${chunks}, ${read} read${accumulate ? ', adds to the bias' : ''}`,
     inputs: { x, y, modulation, bias: zeros([width]) },
     compute: ['y'],
     op: (t) => {
-      const out = joinAndModulate(t, at, accumulate)
+      const out = joinAndModulate(t, at, accumulate, norm)
       return read === 'both' ? add(cast(out.modulated, 'f32'), out.stream) : out.modulated
     },
     forward: () => (read === 'both' ? sum(modulated, stream) : modulated),
     backward: (dOut) => {
-      const normed = layerNormModulateBackward(dOut, stream, modulation, at, EPSILON)
+      const normed = modulateBackward(dOut, stream, modulation, at, EPSILON)
       const dx = read === 'both' ? sum(normed.dx, dOut) : normed.dx
       const gated = gatedResidualBackward(dx, y, modulation, at.gate)
       return {
@@ -105,7 +116,7 @@ function joinCase(
     },
     rounding: (dOut) => {
       const [rows, d, gate] = [batch * tokens, largestOf(dOut), largestOf(modulation)]
-      const { out, x: dX, dFactor } = layerNormRounding(stream, EPSILON, 1 + gate, gate, tokens, d)
+      const { out, x: dX, dFactor } = layerNormRounding(stream, EPSILON, 1 + gate, gate, tokens, d, norm)
       // The stream's own two roundings reach x̂ as x's would; the branches' gradients meet in one more.
       const roundings = out.roundings + 3
       const scale = dX.scale + d
@@ -128,7 +139,7 @@ function columnSums(a: NdArray, start: number): NdArray {
   return sums
 }
 
-testOps('gatedResidualLayerNormModulate', (draw) => [
+testOps('gatedResidualNormModulate', (draw) => [
   joinCase(draw, [1, 1, 3]),
   joinCase(draw, [1, 1, 72], { chunks: 8, at: { gate: 5, shift: 6, scale: 7 } }),
   joinCase(draw, [3, 3, 33], { read: 'modulated' }),
@@ -141,6 +152,11 @@ testOps('gatedResidualLayerNormModulate', (draw) => [
   ...[200, 384, 768, 1024, 1152, 1540, 2048, 2052].map((width) => joinCase(draw, [2, 5, width])),
   joinCase(draw, [1, 70, 384], { read: 'modulated' }),
   joinCase(draw, [1, 33, 1152], { accumulate: true }),
+  joinCase(draw, [3, 3, 33], { read: 'modulated', norm: 'rmsNorm' }),
+  joinCase(draw, [2, 257, 72], { chunks: 6, at: { gate: 2, shift: 4, scale: 3 }, norm: 'rmsNorm' }),
+  joinCase(draw, [2, 257, 72], { read: 'modulated', accumulate: true, norm: 'rmsNorm' }),
+  joinCase(draw, [1, 33, 1152], { accumulate: true, norm: 'rmsNorm' }),
+  ...[384, 1792, 2052].map((width) => joinCase(draw, [2, 5, width], { norm: 'rmsNorm' })),
 ])
 
 // A CPU takes the same kernels one by one, so the op and the ops that it joins give the same bits.

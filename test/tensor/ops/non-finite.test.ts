@@ -3,7 +3,7 @@ import { attention, qkNorm } from '../../../src/tensor/ops/attention.ts'
 import { entropy } from '../../../src/tensor/ops/distillation.ts'
 import { activation, add, swiGLU } from '../../../src/tensor/ops/elementwise.ts'
 import { embedding } from '../../../src/tensor/ops/embedding.ts'
-import { layerNorm, layerNormModulate } from '../../../src/tensor/ops/layer-norm.ts'
+import { layerNorm, normModulate } from '../../../src/tensor/ops/layer-norm.ts'
 import { linear, mlp } from '../../../src/tensor/ops/linear.ts'
 import { cosineAlignmentLoss, velocityLoss } from '../../../src/tensor/ops/loss.ts'
 import { gatedResidual } from '../../../src/tensor/ops/residual.ts'
@@ -43,7 +43,15 @@ const CASES: readonly NonFiniteCase[] = [
     op: (x, make) => qkNorm(x, { qWeight: make(2), qBias: make(2), kWeight: make(2), kBias: make(2) }, 2),
   },
   { name: 'layerNorm', op: (x, make) => layerNorm(x, make(12), make(12)) },
-  { name: 'layerNormModulate', op: (x, make) => layerNormModulate(x, make(2, 2, 12), { shift: 0, scale: 1 }) },
+  { name: 'normModulate', op: (x, make) => normModulate(x, make(2, 2, 12), { shift: 0, scale: 1 }) },
+  {
+    name: 'normModulate with rmsNorm',
+    op: (x, make) => normModulate(x, make(2, 2, 12), { shift: 0, scale: 1, norm: 'rmsNorm' }),
+  },
+  {
+    name: 'qkNorm with rmsNorm',
+    op: (x, make) => qkNorm(x, { qWeight: make(2), kWeight: make(2) }, 2, { norm: 'rmsNorm' }),
+  },
   { name: 'gatedResidual', op: (x, make) => gatedResidual(x, x, make(2, 1, 12), 0) },
 ]
 

@@ -7,7 +7,7 @@ import { activation, add, swiGLU } from '../../../src/tensor/ops/elementwise.ts'
 import { embedding, timestepEmbedding } from '../../../src/tensor/ops/embedding.ts'
 import { linearCombination } from '../../../src/tensor/ops/float64.ts'
 import { interpolant, samplePosterior } from '../../../src/tensor/ops/interpolant.ts'
-import { layerNorm, layerNormModulate } from '../../../src/tensor/ops/layer-norm.ts'
+import { layerNorm, normModulate } from '../../../src/tensor/ops/layer-norm.ts'
 import { linear, linearGatedResidual, linearResidual } from '../../../src/tensor/ops/linear.ts'
 import { cosineAlignmentLoss, velocityLoss } from '../../../src/tensor/ops/loss.ts'
 import { patchify, unpatchify } from '../../../src/tensor/ops/patch.ts'
@@ -114,19 +114,19 @@ for (const { device, missing } of DEVICES) {
       [() => layerNorm(t([2, 3]), t([4]), t([3])), 'ERR_SHAPE', 'layerNorm: weight has shape [4]; expected [3].'],
       [() => layerNorm(t([]), t([1]), t([1])), 'ERR_SHAPE', 'layerNorm: x has shape []; expected [..., D].'],
       [
-        () => layerNormModulate(t([2, 3, 4]), t([2, 6, 5]), { shift: 0, scale: 1 }),
+        () => normModulate(t([2, 3, 4]), t([2, 6, 5]), { shift: 0, scale: 1 }),
         'ERR_SHAPE',
-        'layerNormModulate: modulation has shape [2, 6, 5], which does not fit x [2, 3, 4]: expected [B, chunks, D].',
+        'normModulate: modulation has shape [2, 6, 5], which does not fit x [2, 3, 4]: expected [B, chunks, D].',
       ],
       [
-        () => layerNormModulate(t([2, 3, 4]), t([2, 2, 4]), { shift: 0, scale: 2 }),
+        () => normModulate(t([2, 3, 4]), t([2, 2, 4]), { shift: 0, scale: 2 }),
         'ERR_INVALID_ARGUMENT',
-        'layerNormModulate: chunk 2 is outside a modulation of 2 chunks.',
+        'normModulate: chunk 2 is outside a modulation of 2 chunks.',
       ],
       [
-        () => layerNormModulate(t([2, 3, 4]), t([2, 2, 4]), { shift: -1, scale: 1 }),
+        () => normModulate(t([2, 3, 4]), t([2, 2, 4]), { shift: -1, scale: 1 }),
         'ERR_INVALID_ARGUMENT',
-        'layerNormModulate: chunk -1 is outside a modulation of 2 chunks.',
+        'normModulate: chunk -1 is outside a modulation of 2 chunks.',
       ],
       [
         () => gatedResidual(t([1, 2, 3]), t([1, 2, 4]), t([1, 1, 3]), 0),
@@ -135,31 +135,33 @@ for (const { device, missing } of DEVICES) {
       ],
       [
         () =>
-          native().gatedResidualLayerNormModulate(
+          native().gatedResidualNormModulate(
             t([1, 2, 3]).handle,
             t([1, 2, 4]).handle,
             t([1, 3, 3]).handle,
             0,
             1,
             2,
+            'layerNorm',
             0,
           ),
         'ERR_SHAPE',
-        'gatedResidualLayerNormModulate: y has shape [1, 2, 4]; expected [1, 2, 3].',
+        'gatedResidualNormModulate: y has shape [1, 2, 4]; expected [1, 2, 3].',
       ],
       [
         () =>
-          native().gatedResidualLayerNormModulate(
+          native().gatedResidualNormModulate(
             t([1, 2, 3]).handle,
             t([1, 2, 3]).handle,
             t([1, 3, 3]).handle,
             0,
             3,
             2,
+            'layerNorm',
             0,
           ),
         'ERR_INVALID_ARGUMENT',
-        'gatedResidualLayerNormModulate: chunk 3 is outside a modulation of 3 chunks.',
+        'gatedResidualNormModulate: chunk 3 is outside a modulation of 3 chunks.',
       ],
       [() => layerScale(t([2, 3]), t([2, 3]), t([2])), 'ERR_SHAPE', 'layerScale: gamma has shape [2]; expected [3].'],
       [() => layerScale(t([]), t([]), t([1])), 'ERR_SHAPE', 'layerScale: x has shape []; expected [..., D].'],

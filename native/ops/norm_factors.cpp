@@ -1,0 +1,55 @@
+#include "ops/norm_factors.h"
+
+#include "cpu/norm_factors.h"
+#include "cuda/norm_factors.h"
+#include "ops/require.h"
+
+namespace repa::ops {
+
+namespace {
+
+void requireNorms(const char* op, const Tensor& modulation, const Tensor& weights) {
+  requireRank(op, "modulation", modulation, 3, "[B, 3 N - 1, D]");
+  requireRank(op, "weights", weights, 2, "[N, D]");
+  if (modulation.size(1) != 3 * weights.size(0) - 1 || modulation.size(2) != weights.size(1))
+    fail(ErrorCode::shape, op, "modulation has shape " + modulation.shape().text() + ", which does not fit weights " + weights.shape().text() + ": expected [B, 3 N - 1, D].");
+}
+
+}  // namespace
+
+Tensor normFactors(const Tensor& modulation, const Tensor& weights) {
+  const char* op = "normFactors";
+  requireNorms(op, modulation, weights);
+  const Tensor out = Tensor::empty(modulation.device(), modulation.shape(), DType::f32, op);
+  if (out.elements() == 0) return out;
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(modulation)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::normFactors(stream, modulation, weights, out); });
+      return out;
+    }
+  const cpu::NormFactorsArgs args{.batch = modulation.size(0), .chunks = modulation.size(1), .width = modulation.size(2),
+                                  .modulation = modulation.f32(), .weights = weights.f32(), .out = out.f32()};
+  cpuQueue(op, modulation).enqueue(op, [args](ThreadPool& pool) { cpu::normFactorsKernels().forward(pool, args); });
+  return out;
+}
+
+void normFactorsBackward(const Tensor& dModulation, const Tensor& modulation, const Tensor& weights, const Tensor& dWeights, bool accumulate) {
+  const char* op = "normFactorsBackward";
+  requireNorms(op, modulation, weights);
+  requireShape(op, "dModulation", dModulation, modulation.shape());
+  requireShape(op, "dWeights", dWeights, weights.shape());
+  if (weights.elements() == 0) return;
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(modulation)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) {
+        cuda::normFactorsBackward(stream, dModulation, modulation, weights, dWeights, accumulate);
+      });
+      return;
+    }
+  const cpu::NormFactorsBackwardArgs args{.batch = modulation.size(0), .norms = weights.size(0), .width = weights.size(1),
+                                          .dModulation = dModulation.f32(), .modulation = modulation.f32(), .weights = weights.f32(),
+                                          .dWeights = dWeights.f32(), .accumulate = accumulate};
+  cpuQueue(op, modulation).enqueue(op, [args](ThreadPool& pool) { cpu::normFactorsKernels().backward(pool, args); });
+}
+
+}  // namespace repa::ops

@@ -1,0 +1,69 @@
+import { describe, expect, test } from 'vitest'
+import type { Norm } from '../../../src/native.ts'
+import { qkNorm } from '../../../src/tensor/ops/attention.ts'
+import { normModulate } from '../../../src/tensor/ops/layer-norm.ts'
+import { normFactors } from '../../../src/tensor/ops/norm-factors.ts'
+import { scope } from '../../../src/tensor/scope.ts'
+import { Tensor } from '../../../src/tensor/tensor.ts'
+import { random } from '../../reference/array.ts'
+import * as reference from '../../reference/rms-norm.ts'
+import { largestOf } from '../rounding.ts'
+import { type OpCase, opCase, testOps } from './op-case.ts'
+
+function factorsCase(batch: number, norms: number, width: number): OpCase {
+  const modulation = random([batch, 3 * norms - 1, width], 1)
+  const weights = random([norms, width], 2, 2)
+  return opCase({
+    name: `${norms} norms of width ${width}, ${batch} samples`,
+    inputs: { modulation, weights },
+    op: (t) => normFactors(t.modulation, t.weights),
+    forward: () => reference.normFactors(modulation, weights),
+    backward: (dOut) => {
+      const { dModulation, dWeights } = reference.normFactorsBackward(dOut, modulation, weights)
+      return { modulation: dModulation, weights: dWeights }
+    },
+    rounding: (dOut) => {
+      const [factor, d] = [1 + largestOf(modulation), largestOf(dOut)]
+      return {
+        out: { roundings: 2, scale: largestOf(weights) * factor },
+        modulation: { roundings: 1, scale: largestOf(weights) * d },
+        weights: { roundings: batch + 2, scale: Math.sqrt(batch) * d * factor },
+      }
+    },
+  })
+}
+
+// Widths of whole accesses, of several strips of a GPU's columns, and of single elements.
+testOps('normFactors', [
+  factorsCase(1, 1, 4),
+  factorsCase(3, 2, 33),
+  factorsCase(2, 5, 1152),
+  factorsCase(70, 3, 72),
+  factorsCase(0, 2, 8),
+])
+
+test('a modulation of another number of norms is refused', () => {
+  using modulation = Tensor.zeros([2, 6, 4], 'cpu')
+  using weights = Tensor.zeros([2, 4], 'cpu')
+  expect(() => normFactors(modulation, weights)).toThrow(
+    'normFactors: modulation has shape [2, 6, 4], which does not fit weights [2, 4]: expected [B, 3 N - 1, D].',
+  )
+})
+
+describe('which norm', () => {
+  const t = (...shape: number[]) => Tensor.zeros(shape, 'cpu')
+  const biased = () => ({ qWeight: t(2), qBias: t(2), kWeight: t(2), kBias: t(2) })
+  test.each([
+    [() => qkNorm(t(1, 2, 12), biased(), 2, { norm: 'rmsNorm' }), 'qkNorm: qBias is given; an rmsNorm has no bias.'],
+    [
+      () => qkNorm(t(1, 2, 12), { qWeight: t(2), kWeight: t(2) }, 2),
+      'qkNorm: qBias is missing; a layerNorm has a bias.',
+    ],
+    [
+      () => normModulate(t(2, 3, 4), t(2, 2, 4), { shift: 0, scale: 1, norm: 'batchNorm' as Norm }),
+      'normModulate: "batchNorm" is not a norm: expected layerNorm or rmsNorm.',
+    ],
+  ])('%#: is said where it does not fit', (call, sentence) => {
+    expect(() => scope(() => void call())).toThrow(sentence)
+  })
+})
