@@ -106,7 +106,16 @@ export type { Autoencoder, DecodedImages } from './models/autoencoder.ts'
 export type { DiffusionTransformer, ForwardOptions, TransformerOutput } from './models/diffusion-transformer.ts'
 export { DiT, type DiTConfig, type DiTOptions } from './models/dit.ts'
 export type { LoadAutoencoderOptions } from './models/load-autoencoder.ts'
-export { DIT_PRESETS, type DiTPreset, SIT_PRESETS, type SiTPreset, type TransformerSize } from './models/presets.ts'
+export {
+  DIT_PRESETS,
+  type DiTPreset,
+  LIGHTNINGDIT_PRESETS,
+  type LightningDiTPreset,
+  type LightningDiTSettings,
+  SIT_PRESETS,
+  type SiTPreset,
+  type TransformerSize,
+} from './models/presets.ts'
 export { SiT, type SiTConfig, type SiTOptions } from './models/sit.ts'
 export type { AnyTransformer, TransformerKind } from './models/transformer-kinds.ts'
 export type { InterpolantPath, MemoryStats, NativeErrorCode, TimeWeighting } from './native.ts'

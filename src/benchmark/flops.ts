@@ -1,7 +1,7 @@
 import { CONVOLUTION_CELLS } from '../models/conv-projector.ts'
 import { outputChannels } from '../models/diffusion-transformer.ts'
 import { isInside, keptTokens, type TokenRouting } from '../models/token-route.ts'
-import type { TransformerConfig } from '../models/transformer-config.ts'
+import { ffnWidth, type TransformerConfig } from '../models/transformer-config.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
 
 /** Width of the sinusoidal time features. */
@@ -31,14 +31,15 @@ function forwardMultiplyAdds(
   config: TransformerConfig,
   route?: TokenRouting,
 ): { first: number; inner: number; projectors: number } {
-  const { depth, hidden, patch, channels, inputSize, mlpRatio, alignDepth, alignWidths, classTokenWidth } = config
+  const { depth, hidden, patch, channels, inputSize, ffn, alignDepth, alignWidths, classTokenWidth } = config
   const patches = (inputSize[0] / patch) * (inputSize[1] / patch)
   const tokens = patches + (classTokenWidth === undefined ? 0 : 1)
   const pixels = patch * patch
-  const mlp = Math.trunc(hidden * mlpRatio)
+  // SwiGLU's first layer has two of its widths.
+  const ffnProducts = (ffn === 'swiglu' ? 3 : 2) * ffnWidth(config)
   const kept = route ? keptTokens(patches, route.share) : tokens
   const routed = route ? route.to - route.from + 1 : 0
-  const blockOf = (seen: number) => seen * hidden * (3 * hidden + hidden + 2 * mlp) + 2 * seen * seen * hidden
+  const blockOf = (seen: number) => seen * hidden * (3 * hidden + hidden + ffnProducts) + 2 * seen * seen * hidden
   const blocks = (depth - routed) * blockOf(tokens) + routed * blockOf(kept)
   const aligned = isInside(route, alignDepth) ? kept : tokens
   const modulation = hidden * (6 * depth + 2) * hidden

@@ -1,6 +1,6 @@
 import { parseConfiguration } from '../configuration/parse.ts'
 import { inferKind } from '../models/infer-kind.ts'
-import { assumedHeads, inferTransformerConfig } from '../models/infer-transformer.ts'
+import { assumedConvention, assumedHeads, inferTransformerConfig } from '../models/infer-transformer.ts'
 import {
   type AnyTransformerConfig,
   type TransformerKind,
@@ -41,6 +41,8 @@ export async function modelConfigOf(
   const { depth, alignWidths } = inferred
   const guess = assumedHeads(shapes, path, inferred, known)
   if (guess !== undefined) notes.push(guess)
+  const direction = assumedConvention(shapes, path, inferred, {})
+  if (direction !== undefined) notes.push(direction)
   const labels = shapes.get('y_embedder.embedding_table.weight')![0]!
   const { classes = inferred.classes } = known
   if (known.classes === undefined) {

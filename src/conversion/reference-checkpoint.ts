@@ -7,7 +7,7 @@
  *   steps         training steps made
  *
  * The optimizer's index counts the model's parameters in the state dict's order; what is frozen (pos_embed, index 0) has an
- * index and no state.
+ * index and no state, what is a buffer (rotary positions) has none.
  */
 import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
@@ -142,9 +142,10 @@ async function readOptimizer(
   )
   const indices = groups.flatMap(({ params }) => params)
   const trainable = entriesOfRole(entries, 'firstMoments')
-  const counted = [entries, trainable].find(({ length }) => length === indices.length)
+  const parameters = entries.filter(({ isBuffer }) => !isBuffer)
+  const counted = [parameters, trainable].find(({ length }) => length === indices.length)
   if (counted === undefined) {
-    throw new FileFormatError(path, `["opt"] has ${indices.length} parameters, the model has ${entries.length}.`)
+    throw new FileFormatError(path, `["opt"] has ${indices.length} parameters, the model has ${parameters.length}.`)
   }
   const moments = { exp_avg: new Map<string, TensorSource>(), exp_avg_sq: new Map<string, TensorSource>() }
   let updates = 0
@@ -173,12 +174,12 @@ async function updatesOf(file: TorchCheckpoint, step: TorchValue | undefined): P
 /** The dictionary that REPA's train.py resumes from and its generate.py samples from. `args` is a dictionary here: a
  * Namespace would keep torch's safe loader (weights_only) from reading the file, and neither script looks at it. */
 export function referenceCheckpointOf({ state, tensors }: TrainingCheckpoint): WritableTorchValue {
-  const entries = transformerEntries(state.model)
+  const parameters = transformerEntries(state.model).filter(({ isBuffer }) => !isBuffer)
   const stored = z.object({ training: trainingSchema }).safeParse(state.configuration)
   const { learningRate, betas, epsilon, weightDecay } = stored.success ? stored.data.training : REPA_ADAMW
   const states = new Map<number, WritableTorchValue>()
   if (state.updates > 0) {
-    for (const [index, { name, parameter }] of entries.entries()) {
+    for (const [index, { name, parameter }] of parameters.entries()) {
       if (!parameter.trainable) continue
       states.set(index, {
         step: scalar(state.updates),
@@ -196,7 +197,7 @@ export function referenceCheckpointOf({ state, tensors }: TrainingCheckpoint): W
     foreach: null,
     maximize: false,
     capturable: false,
-    params: entries.map((_, index) => index),
+    params: parameters.map((_, index) => index),
   }
   return {
     model: tensors.weights,

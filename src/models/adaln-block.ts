@@ -1,6 +1,7 @@
 /**
  * The adaLN-zero block of DiT (arXiv 2212.09748), which SiT shares: attention and an MLP, each reading the stream through a
- * LayerNorm modulated by the condition and joining it through a gate.
+ * LayerNorm modulated by the condition and joining it through a gate. Or, of the same shape, that of LightningDiT (arXiv 2501.01423):
+ * RMSNorm for LayerNorm, SwiGLU for the MLP, queries and keys turned by their positions.
  */
 import { ones, zeros } from '../nn/initialiser.ts'
 import { Linear } from '../nn/linear.ts'
@@ -8,21 +9,16 @@ import type { ParameterList } from '../nn/parameter-list.ts'
 import type { ComputeDType } from '../tensor/dtype.ts'
 import { attention, linearAttention, qkNorm } from '../tensor/ops/attention.ts'
 import { type Joined, linearGatedResidualModulate, mlpGatedResidualModulate } from '../tensor/ops/half-block.ts'
-import { type GatedResidual, linear, mlpGatedResidual } from '../tensor/ops/linear.ts'
+import { type GatedResidual, type HiddenActivation, linear, mlpGatedResidual } from '../tensor/ops/linear.ts'
+import { rotate } from '../tensor/ops/rope.ts'
 import type { Parameter } from '../tensor/parameter.ts'
 import { release } from '../tensor/scope.ts'
 import { tapeSection } from '../tensor/tape.ts'
 import type { Tensor } from '../tensor/tensor.ts'
+import { ffnWidth, type TransformerConfig } from './transformer-config.ts'
 
 /** What a block's parameters and computation depend on. */
-export interface AdaLNBlockConfig {
-  readonly hidden: number
-  readonly heads: number
-  /** Hidden width of the MLP over `hidden`. */
-  readonly mlpRatio: number
-  /** LayerNorm of queries and keys over head_dim. */
-  readonly qkNorm: boolean
-}
+export type AdaLNBlockConfig = Pick<TransformerConfig, 'hidden' | 'heads' | 'mlpRatio' | 'qkNorm' | 'norm' | 'ffn'>
 
 /** Chunks of the modulation that a block uses, in the reference's order. */
 const BLOCK_CHUNKS = { shiftAttention: 0, scaleAttention: 1, gateAttention: 2, shiftMlp: 3, scaleMlp: 4, gateMlp: 5 }
@@ -37,39 +33,57 @@ export function entryModulation(index: number): { shift: number; scale: number }
 /** Is shown a forward pass's tensors by name; they live as long as the pass, so what is to stay is aliased and kept. */
 export type Observe = (name: string, tensor: Tensor) => void
 
-/** Adds the entries of one adaLN projection, [chunks·hidden, hidden] and its bias, to the model's shared one. */
-export type AdaLNPart = (name: string, chunks: number) => void
+/** What a block has of what all blocks share. */
+export interface SharedParts {
+  /** Adds the entries of one adaLN projection, [chunks·hidden, hidden] and its bias, to the model's shared one. */
+  readonly adaLN: (name: string, chunks: number) => void
+  /** Adds the entry of one norm's weight [hidden] to the model's shared ones, where norms have weights. */
+  readonly norm: (name: string) => void
+  /** By which queries and keys are turned, [T, head_dim] each. */
+  readonly rope: { readonly cos: Parameter; readonly sin: Parameter } | undefined
+}
+
+type QkNormName = 'qWeight' | 'qBias' | 'kWeight' | 'kBias'
 
 export class AdaLNBlock {
+  readonly #config: AdaLNBlockConfig
   readonly #qkv: Linear
   readonly #proj: Linear
-  readonly #fc1: Linear
-  readonly #fc2: Linear
-  readonly #qkNorm: { [K in 'qWeight' | 'qBias' | 'kWeight' | 'kBias']: Parameter } | undefined
+  readonly #ffn: readonly [Linear, Linear]
+  readonly #activation: HiddenActivation
+  readonly #qkNorm: (Partial<Record<QkNormName, Parameter>> & Record<'qWeight' | 'kWeight', Parameter>) | undefined
+  readonly #rope: SharedParts['rope']
   readonly #name: string
-  readonly #heads: number
   readonly #chunk: number
 
-  constructor(list: ParameterList, index: number, config: AdaLNBlockConfig, adaLN: AdaLNPart) {
-    const { hidden, heads } = config
+  constructor(list: ParameterList, index: number, config: AdaLNBlockConfig, { adaLN, norm, rope }: SharedParts) {
+    const { hidden, heads, ffn } = config
     const name = `blocks.${index}`
-    const mlpWidth = Math.trunc(hidden * config.mlpRatio)
+    const width = ffnWidth(config)
+    this.#config = config
     this.#name = name
-    this.#heads = heads
     this.#chunk = index * CHUNKS_PER_BLOCK
+    this.#rope = rope
+    norm(`${name}.norm1`)
+    norm(`${name}.norm2`)
     this.#qkv = new Linear(list, `${name}.attn.qkv`, hidden, 3 * hidden)
     if (config.qkNorm) {
-      const width = [hidden / heads]
+      const headDim = [hidden / heads]
+      const bias = (of: string) =>
+        config.norm === 'rmsNorm' ? undefined : list.declare(`${name}.attn.${of}_norm.bias`, headDim, zeros)
       this.#qkNorm = {
-        qWeight: list.declare(`${name}.attn.q_norm.weight`, width, ones),
-        qBias: list.declare(`${name}.attn.q_norm.bias`, width, zeros),
-        kWeight: list.declare(`${name}.attn.k_norm.weight`, width, ones),
-        kBias: list.declare(`${name}.attn.k_norm.bias`, width, zeros),
+        qWeight: list.declare(`${name}.attn.q_norm.weight`, headDim, ones),
+        qBias: bias('q'),
+        kWeight: list.declare(`${name}.attn.k_norm.weight`, headDim, ones),
+        kBias: bias('k'),
       }
     }
     this.#proj = new Linear(list, `${name}.attn.proj`, hidden, hidden)
-    this.#fc1 = new Linear(list, `${name}.mlp.fc1`, hidden, mlpWidth)
-    this.#fc2 = new Linear(list, `${name}.mlp.fc2`, mlpWidth, hidden)
+    this.#activation = ffn === 'swiglu' ? 'swiglu' : 'gelu-tanh'
+    this.#ffn =
+      ffn === 'swiglu'
+        ? [new Linear(list, `${name}.mlp.w12`, hidden, 2 * width), new Linear(list, `${name}.mlp.w3`, width, hidden)]
+        : [new Linear(list, `${name}.mlp.fc1`, hidden, width), new Linear(list, `${name}.mlp.fc2`, width, hidden)]
     adaLN(`${name}.adaLN_modulation.1`, CHUNKS_PER_BLOCK)
   }
 
@@ -78,20 +92,23 @@ export class AdaLNBlock {
   }
 
   /**
-   * The stream [B, T, D] → stream + gated attention, + gated MLP. Both branches read the stream through a LayerNorm and a modulation,
-   * chunks of [B, chunks, D] of all blocks. They join the stream in one op with what reads it next: attention's with that of the MLP, the
+   * The stream [B, T, D] → stream + gated attention, + gated MLP. Both branches read the stream through a norm and a modulation,
+   * chunks of [B, chunks, D] of all blocks, in which RMSNorm's weights are (`normFactors`). They join the stream in one op with what reads it next: attention's with that of the MLP, the
    * MLP's with that of `next`, the block or final layer of that number.
    */
   forward(input: Joined, modulation: Tensor, next: number, observe?: Observe): Joined {
     return this.#run(input, modulation, observe, ({ modulated }, target) =>
-      mlpGatedResidualModulate(modulated, [this.#fc1, this.#fc2], 'gelu-tanh', target, entryModulation(next)),
+      mlpGatedResidualModulate(modulated, this.#ffn, this.#activation, target, {
+        ...entryModulation(next),
+        norm: this.#config.norm,
+      }),
     )
   }
 
   /** The stream that leaves `forward`, alone: for where the next block reads another. */
   stream(input: Joined, modulation: Tensor, observe?: Observe): Tensor {
     return this.#run(input, modulation, observe, ({ modulated }, target) =>
-      mlpGatedResidual(modulated, [this.#fc1, this.#fc2], 'gelu-tanh', target),
+      mlpGatedResidual(modulated, this.#ffn, this.#activation, target),
     )
   }
 
@@ -109,7 +126,7 @@ export class AdaLNBlock {
         this.#attention(modulated, observe),
         this.#proj,
         { residual: stream, modulation, gate: chunk('gateAttention') },
-        { shift: chunk('shiftMlp'), scale: chunk('scaleMlp') },
+        { shift: chunk('shiftMlp'), scale: chunk('scaleMlp'), norm: this.#config.norm },
       )
       const left = mlp(attended, { residual: attended.stream, modulation, gate: chunk('gateMlp') })
       release(attended.stream)
@@ -120,15 +137,18 @@ export class AdaLNBlock {
 
   #attention(x: Tensor, observe?: Observe): Tensor {
     const name = `${this.#name}.attn.qkv`
+    const { heads, norm } = this.#config
+    const rope = this.#rope && { cos: this.#rope.cos.value, sin: this.#rope.sin.value }
     if (!this.#qkNorm) {
-      const { qkv, o } = linearAttention(x, this.#qkv, this.#heads)
+      const { qkv, o } = linearAttention(x, this.#qkv, heads, rope)
       observe?.(name, qkv)
       return o
     }
     const qkv = linear(x, this.#qkv)
     observe?.(name, qkv)
     const { qWeight, qBias, kWeight, kBias } = this.#qkNorm
-    const weights = { qWeight: qWeight.value, qBias: qBias.value, kWeight: kWeight.value, kBias: kBias.value }
-    return attention(qkNorm(qkv, weights, this.#heads), this.#heads)
+    const weights = { qWeight: qWeight.value, qBias: qBias?.value, kWeight: kWeight.value, kBias: kBias?.value }
+    const normed = qkNorm(qkv, weights, heads, { norm })
+    return attention(rope ? rotate(normed, rope, heads) : normed, heads)
   }
 }

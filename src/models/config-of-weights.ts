@@ -1,5 +1,10 @@
 import { inferKind } from './infer-kind.ts'
-import { assumedHeads, inferTransformerConfig, type TransformerKnowledge } from './infer-transformer.ts'
+import {
+  assumedConvention,
+  assumedHeads,
+  inferTransformerConfig,
+  type TransformerKnowledge,
+} from './infer-transformer.ts'
 import { scriptArguments } from './script-arguments.ts'
 import type { AnyTransformerConfig } from './transformer-kinds.ts'
 import type { WeightsFile } from './weights-file.ts'
@@ -7,7 +12,7 @@ import type { WeightsFile } from './weights-file.ts'
 /**
  * The configuration of the model whose weights a file holds, as `inferTransformerConfig` has it: by its tensors, what is known besides,
  * and the arguments of the script that trained it, where they stand in the file. Where the kind is not known it is
- * found out from the weights, and `notice` is told; so it is where the heads are a guess.
+ * found out from the weights, and `notice` is told; so it is where heads or the direction of time are a guess.
  *
  * @throws {Error} where the tensors are no diffusion transformer's
  */
@@ -25,5 +30,7 @@ export async function configOfWeights(
   const config = inferTransformerConfig(shapes, file.name, { ...knowledge, kind: knowledge.kind ?? inferred?.kind })
   const guess = assumedHeads(shapes, file.name, config, knowledge)
   if (guess !== undefined) notice?.(guess)
+  const direction = assumedConvention(shapes, file.name, config, knowledge)
+  if (direction !== undefined) notice?.(direction)
   return config
 }

@@ -2,9 +2,9 @@
  * The trunk that DiT (arXiv 2212.09748) and SiT (arXiv 2401.08740) share: patches with fixed positions, a condition made of time and
  * label, adaLN-zero blocks and a modulated linear head; and REPA's projectors (arXiv 2410.06940), which map the hidden states after
  * one block to the features of frozen encoders. Parameter names, shapes, order and initialisation are those of the reference's
- * models.py of all three.
+ * models.py of all three, and where blocks are LightningDiT's (arXiv 2501.01423), of its lightningdit.py.
  */
-import { normal, values, zeros } from '../nn/initialiser.ts'
+import { normal, ones, values, zeros } from '../nn/initialiser.ts'
 import { Linear } from '../nn/linear.ts'
 import { ParameterList, type StateEntry } from '../nn/parameter-list.ts'
 import { PatchEmbed } from '../nn/patch-embed.ts'
@@ -14,6 +14,7 @@ import { embedding, timestepEmbedding } from '../tensor/ops/embedding.ts'
 import type { Joined } from '../tensor/ops/half-block.ts'
 import { normModulate } from '../tensor/ops/layer-norm.ts'
 import { type LinearWeights, linear, mlp } from '../tensor/ops/linear.ts'
+import { normFactors } from '../tensor/ops/norm-factors.ts'
 import { unpatchify } from '../tensor/ops/patch.ts'
 import { reshape } from '../tensor/ops/reshape.ts'
 import { mergeSubset, takeSubset } from '../tensor/ops/token-subset.ts'
@@ -21,12 +22,13 @@ import { dropTokens, firstToken } from '../tensor/ops/tokens.ts'
 import type { Parameter } from '../tensor/parameter.ts'
 import { release, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
-import { AdaLNBlock, type AdaLNPart, CHUNKS_PER_BLOCK, entryModulation, type Observe } from './adaln-block.ts'
+import { AdaLNBlock, CHUNKS_PER_BLOCK, entryModulation, type Observe, type SharedParts } from './adaln-block.ts'
 import { ClassTokenEntry } from './class-token.ts'
 import { ConvProjector } from './conv-projector.ts'
 import { Model } from './model.ts'
 import { sinCosPositions } from './positions.ts'
 import { MLPProjector, type Projector } from './projector.ts'
+import { rotaryPositions } from './rotary-positions.ts'
 import { SelfAlignmentHead } from './self-alignment-head.ts'
 import type { TokenRoute } from './token-route.ts'
 import type { TransformerConfig } from './transformer-config.ts'
@@ -70,6 +72,8 @@ class Network {
   readonly blocks: readonly AdaLNBlock[]
   /** The adaLN projections of all blocks and of the final layer, side by side. */
   readonly adaLN: { readonly weight: Parameter; readonly bias: Parameter }
+  /** RMSNorm's weights of all blocks and of the final layer, [2·depth + 1, hidden], in the order in which they read the stream. */
+  readonly norms: Parameter | undefined
   readonly projectors: readonly Projector[]
   readonly selfAlignmentHead: SelfAlignmentHead | undefined
   readonly final: Linear
@@ -103,12 +107,18 @@ class Network {
     const chunks = depth * CHUNKS_PER_BLOCK + 2
     const weight = list.declareShared('adaLN_modulation.weight', [chunks * hidden, hidden])
     const bias = list.declareShared('adaLN_modulation.bias', [chunks * hidden])
-    const adaLN: AdaLNPart = (name, count) => {
-      weight.part(`${name}.weight`, [count * hidden, hidden], zeros)
-      bias.part(`${name}.bias`, [count * hidden], zeros)
+    const norms = config.norm === 'rmsNorm' ? list.declareShared('norms.weight', [2 * depth + 1, hidden]) : undefined
+    const parts: SharedParts = {
+      adaLN: (name, count) => {
+        weight.part(`${name}.weight`, [count * hidden, hidden], zeros)
+        bias.part(`${name}.bias`, [count * hidden], zeros)
+      },
+      norm: (name) => norms?.part(`${name}.weight`, [hidden], ones),
+      rope: config.rope ? declareRope(list, config, before) : undefined,
     }
     this.adaLN = { weight: weight.parameter, bias: bias.parameter }
-    this.blocks = Array.from({ length: depth }, (_, index) => new AdaLNBlock(list, index, config, adaLN))
+    this.norms = norms?.parameter
+    this.blocks = Array.from({ length: depth }, (_, index) => new AdaLNBlock(list, index, config, parts))
     this.projectors = config.alignWidths.map((width, index) => {
       const name = `projectors.${index}`
       return config.projector === 'conv'
@@ -116,14 +126,32 @@ class Network {
         : new MLPProjector(list, name, { hidden, projectorWidth, width })
     })
     if (config.selfAlignment) this.selfAlignmentHead = new SelfAlignmentHead(list, 'ap_head', { hidden })
+    parts.norm('final_layer.norm_final')
     this.final = new Linear(list, 'final_layer.linear', hidden, patch * patch * outputChannels(config), zeros)
     const { classTokenWidth: width } = config
     const finalClassToken = width && new Linear(list, 'final_layer.linear_cls', hidden, width, zeros)
-    adaLN('final_layer.adaLN_modulation.1', 2)
+    parts.adaLN('final_layer.adaLN_modulation.1', 2)
     if (finalClassToken) {
       this.classToken = { entry: new ClassTokenEntry(list, { width, hidden }), final: finalClassToken }
     }
   }
+}
+
+/** By which each head's queries and keys are turned, behind the `before` tokens that stand in no grid, which are not turned. */
+function declareRope(list: ParameterList, config: TransformerConfig, before: number): SharedParts['rope'] {
+  const { hidden, heads, patch, inputSize } = config
+  const headDim = hidden / heads
+  const [rows, columns] = [inputSize[0] / patch, inputSize[1] / patch]
+  const entries = before + rows * columns
+  const table = (which: 'cos' | 'sin') => {
+    const turns = values(() => {
+      const table = new Float32Array(entries * headDim).fill(which === 'cos' ? 1 : 0)
+      table.set(rotaryPositions(headDim, rows, columns)[which], before * headDim)
+      return table
+    })
+    return list.declare(`feat_rope.freqs_${which}`, [entries, headDim], turns, { trainable: false, isBuffer: true })
+  }
+  return { cos: table('cos'), sin: table('sin') }
 }
 
 /** The state dict's tensors of a model of this configuration, in the reference's order: names and shapes, without memory for them. */
@@ -291,7 +319,8 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
   /** A stream, and what block `index` reads of it, from 0: the final layer behind the last. */
   #read(stream: Tensor, modulation: Tensor, index: number): Joined {
     const { dtype } = this.#network.blocks[0]!
-    return { stream, modulated: normModulate(stream, modulation, { ...entryModulation(index), dtype }) }
+    const { norm } = this.#config
+    return { stream, modulated: normModulate(stream, modulation, { ...entryModulation(index), dtype, norm }) }
   }
 
   #tokensOf(x: Tensor, classToken: Tensor | undefined): Tensor {
@@ -312,7 +341,10 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
     return tokens
   }
 
-  /** The modulation [B, 6·depth + 2, D] of all blocks and the final layer from one product. */
+  /**
+   * The modulation [B, 6·depth + 2, D] of all blocks and the final layer from one product; where norms have weights, with their factors in
+   * place of the scales.
+   */
   #modulation(t: Tensor, labels: Tensor, observe?: Observe): Tensor {
     const frequencies = timestepEmbedding(t, FREQUENCIES)
     // The condition and the modulation are f32 under every precision: they are small, and every block reads them.
@@ -333,7 +365,8 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
       observe('c', condition)
       observe('modulation', modulation)
     }
-    return modulation
+    const { norms } = this.#network
+    return norms ? normFactors(modulation, norms.value) : modulation
   }
 
   #head(modulated: Tensor, observe?: Observe): Pick<TransformerOutput, 'prediction' | 'classToken'> {

@@ -1,5 +1,5 @@
 import { parseConfiguration } from '../configuration/parse.ts'
-import { SIT_PRESETS } from './presets.ts'
+import { LIGHTNINGDIT_PRESETS, SIT_PRESETS } from './presets.ts'
 import type { SiTConvention } from './sit.ts'
 import { type AnyTransformerConfig, type TransformerKind, transformerConfigSchema } from './transformer-kinds.ts'
 
@@ -9,7 +9,7 @@ export interface TransformerKnowledge {
   readonly heads?: number
   /** Default: SiT where the head has the input's channels, else DiT. */
   readonly kind?: TransformerKind
-  /** Of a SiT. Default: that of REPA where the head has the input's channels, else that of the original SiT. */
+  /** Of a SiT. Default: that of the original SiT where the head has twice the channels or blocks are LightningDiT's, else REPA's. */
   readonly convention?: SiTConvention
 }
 
@@ -17,8 +17,8 @@ export interface TransformerKnowledge {
  * The configuration of the model that a state dict belongs to, from its names and shapes alone; the input is taken to be square.
  *
  * A head with the input's channels is a SiT's of REPA. One with twice as many is a DiT's or, the layouts being the same, an original
- * SiT's: `kind` tells which (infer-kind.ts finds out from the weights), and such a SiT's time runs as in its own code. One with REG's
- * layers has a class token.
+ * SiT's: `kind` tells which (infer-kind.ts finds out from the weights), and such a SiT's time runs as in its own code; so does that of
+ * one whose blocks are LightningDiT's. One with REG's layers has a class token.
  *
  * @throws {Error} naming what is missing where the tensors are no diffusion transformer's
  */
@@ -37,7 +37,8 @@ export function inferTransformerConfig(
   const [, tokens] = shape('pos_embed')
   const [hidden, channels, patch] = shape('x_embedder.proj.weight')
   const [labels] = shape('y_embedder.embedding_table.weight')
-  const [mlpWidth] = shape('blocks.0.mlp.fc1.weight')
+  const ffn = shapes.has('blocks.0.mlp.w12.weight') ? 'swiglu' : 'mlp'
+  const [ffnRows] = shape(`blocks.0.mlp.${ffn === 'swiglu' ? 'w12' : 'fc1'}.weight`)
   const [headRows] = shape('final_layer.linear.weight')
   const depth = count(/^blocks\.(\d+)\./)
   const encoders = count(/^projectors\.(\d+)\./)
@@ -57,8 +58,11 @@ export function inferTransformerConfig(
       inputSize: [side, side],
       channels: channels!,
       classes: labels! - 1,
-      mlpRatio: mlpRatioOf(mlpWidth!, hidden!),
+      mlpRatio: ffn === 'swiglu' ? swigluRatioOf(ffnRows! / 2, hidden!) : mlpRatioOf(ffnRows!, hidden!),
       qkNorm: shapes.has('blocks.0.attn.q_norm.weight'),
+      norm: shapes.has('blocks.0.norm1.weight') ? 'rmsNorm' : 'layerNorm',
+      ffn,
+      rope: shapes.has(ROTARY_POSITIONS),
       alignDepth: Math.min(8, depth),
       alignWidths: Array.from(
         { length: encoders },
@@ -68,7 +72,10 @@ export function inferTransformerConfig(
       projectorWidth: encoders > 0 && !isConv ? shape('projectors.0.0.weight')[0]! : undefined,
       selfAlignment: shapes.has('ap_head.linear1.weight'),
       learnSigma,
-      ...(inferred === 'SiT' && { convention: convention ?? (learnSigma ? 'sit' : 'repa'), classTokenWidth }),
+      ...(inferred === 'SiT' && {
+        convention: convention ?? (learnSigma || hasLightningDiTBlocks(shapes) ? 'sit' : 'repa'),
+        classTokenWidth,
+      }),
     },
     what,
   )
@@ -79,11 +86,23 @@ interface Size {
   readonly hidden: number
 }
 
-/** The attention heads that a state dict tells: norms of queries and keys are as wide as a head, and a published size has its own. */
+const USUAL_MLP_RATIO = 4
+const ROTARY_POSITIONS = 'feat_rope.freqs_cos'
+
+/** Whether a state dict has all of what LightningDiT's blocks have and SiT's and DiT's do not: RMSNorm, SwiGLU, rotary positions. */
+function hasLightningDiTBlocks(shapes: ReadonlyMap<string, readonly number[]>): boolean {
+  return ['blocks.0.norm1.weight', 'blocks.0.mlp.w12.weight', ROTARY_POSITIONS].every((name) => shapes.has(name))
+}
+
+/**
+ * The attention heads that a state dict tells: norms of queries and keys are as wide as a head, and so are rotary positions; and a
+ * published size has its own.
+ */
 function headsOf(shapes: ReadonlyMap<string, readonly number[]>, { depth, hidden }: Size): number | undefined {
-  const headDim = shapes.get('blocks.0.attn.q_norm.weight')?.[0]
+  const headDim = shapes.get('blocks.0.attn.q_norm.weight')?.[0] ?? shapes.get(ROTARY_POSITIONS)?.[1]
   if (headDim !== undefined) return hidden / headDim
-  return Object.values(SIT_PRESETS).find((size) => size.depth === depth && size.hidden === hidden)?.heads
+  const presets = Object.values({ ...SIT_PRESETS, ...LIGHTNINGDIT_PRESETS })
+  return presets.find((size) => size.depth === depth && size.hidden === hidden)?.heads
 }
 
 /** A sentence that says so where the heads of an inferred configuration are no more than usual; undefined where they are known. */
@@ -95,6 +114,28 @@ export function assumedHeads(
 ): string | undefined {
   if (heads !== undefined || headsOf(shapes, config) !== undefined) return undefined
   return `${what} does not tell how many attention heads it has: ${config.heads} assumed, one for every 64 features; --heads, or --model of repa train, sets it.`
+}
+
+/** A sentence that says so where a SiT's time is taken to run as LightningDiT's does; undefined where it is known, or no LightningDiT's. */
+export function assumedConvention(
+  shapes: ReadonlyMap<string, readonly number[]>,
+  what: string,
+  config: AnyTransformerConfig,
+  { convention }: TransformerKnowledge,
+): string | undefined {
+  if (convention !== undefined || config.kind !== 'SiT' || config.learnSigma) return undefined
+  if (!hasLightningDiTBlocks(shapes)) return undefined
+  return (
+    `${what} is taken for a LightningDiT, whose time runs from noise at 0 to data at 1: its blocks have RMSNorm, SwiGLU and rotary ` +
+    "positions. --convention repa takes its time for REPA's."
+  )
+}
+
+/** A ratio that gives SwiGLU's width back, the whole part of two thirds of the MLP's: the usual one where that is one of those that do. */
+function swigluRatioOf(width: number, hidden: number): number {
+  if (Math.trunc((2 / 3) * USUAL_MLP_RATIO * hidden) === width) return USUAL_MLP_RATIO
+  const mlpWidth = Math.ceil(1.5 * width)
+  return mlpRatioOf(Math.trunc((2 / 3) * mlpWidth) === width ? mlpWidth : mlpWidth + 1, hidden)
 }
 
 /** A ratio that gives this width back: as in the reference, the width is the product's whole part, and division may round down. */

@@ -1,3 +1,5 @@
+import type { SiTOptions } from './sit.ts'
+
 /** The sizes that DiT defined and SiT and REPA use, by their letter. */
 const SIZES = {
   S: { depth: 12, hidden: 384, heads: 6 },
@@ -20,7 +22,22 @@ type PresetOf<K extends string> = `${K}-${Size}/${(typeof PATCHES)[number]}`
 
 export type SiTPreset = PresetOf<'SiT'>
 export type DiTPreset = PresetOf<'DiT'>
-export type TransformerPreset = SiTPreset | DiTPreset
+
+/** LightningDiT's models (arXiv 2501.01423), those of its lightningdit.py. */
+const LIGHTNINGDIT_SIZES = {
+  'LightningDiT-B/1': { ...SIZES.B, patch: 1 },
+  'LightningDiT-B/2': { ...SIZES.B, patch: 2 },
+  'LightningDiT-L/2': { ...SIZES.L, patch: 2 },
+  'LightningDiT-XL/1': { ...SIZES.XL, patch: 1 },
+  'LightningDiT-XL/2': { ...SIZES.XL, patch: 2 },
+  'LightningDiT-1p0B/1': { depth: 24, hidden: 1536, heads: 24, patch: 1 },
+  'LightningDiT-1p0B/2': { depth: 24, hidden: 1536, heads: 24, patch: 2 },
+  'LightningDiT-1p6B/1': { depth: 28, hidden: 1792, heads: 28, patch: 1 },
+  'LightningDiT-1p6B/2': { depth: 28, hidden: 1792, heads: 28, patch: 2 },
+} as const satisfies Readonly<Record<string, TransformerSize>>
+
+export type LightningDiTPreset = keyof typeof LIGHTNINGDIT_SIZES
+export type TransformerPreset = SiTPreset | DiTPreset | LightningDiTPreset
 
 function presetsOf<K extends string>(kind: K): Readonly<Record<PresetOf<K>, TransformerSize>> {
   return Object.fromEntries(
@@ -36,13 +53,29 @@ export const SIT_PRESETS = presetsOf('SiT')
 /** `DiT-S/2` to `DiT-XL/8`. */
 export const DIT_PRESETS = presetsOf('DiT')
 
+/** How a LightningDiT differs from a SiT: its blocks, and the original SiT's time. */
+const LIGHTNINGDIT_DESIGN = {
+  convention: 'sit',
+  norm: 'rmsNorm',
+  ffn: 'swiglu',
+  rope: true,
+} as const satisfies Partial<SiTOptions>
+
+/** A LightningDiT, as a SiT. */
+export type LightningDiTSettings = TransformerSize & typeof LIGHTNINGDIT_DESIGN
+
+/** `LightningDiT-B/1` to `LightningDiT-1p6B/2`: SiTs of other blocks. */
+export const LIGHTNINGDIT_PRESETS = Object.fromEntries(
+  Object.entries(LIGHTNINGDIT_SIZES).map(([name, size]) => [name, { ...size, ...LIGHTNINGDIT_DESIGN }]),
+) as Readonly<Record<LightningDiTPreset, LightningDiTSettings>>
+
 /** The sizes of a preset by its name; free sizes as they are. Throws where there is no such preset. */
-export function presetSize<P extends string, S extends object>(
-  presets: Readonly<Record<P, TransformerSize>>,
+export function presetSize<P extends string, T extends TransformerSize, S extends object>(
+  presets: Readonly<Record<P, T>>,
   model: P | S,
-): TransformerSize | S {
+): T | S {
   if (typeof model !== 'string') return model
-  const size = (presets as Readonly<Record<string, TransformerSize>>)[model]
+  const size = (presets as Readonly<Record<string, T>>)[model]
   if (size) return size
   throw new RangeError(`There is no model "${model}": expected one of ${Object.keys(presets).join(', ')}.`)
 }

@@ -14,7 +14,7 @@ import {
   type ForwardOptions,
   type TransformerOutput,
 } from './diffusion-transformer.ts'
-import { presetSize, SIT_PRESETS, type SiTPreset } from './presets.ts'
+import { LIGHTNINGDIT_PRESETS, type LightningDiTPreset, presetSize, SIT_PRESETS, type SiTPreset } from './presets.ts'
 import { requireConsistent, type TransformerConfig, transformerSettings } from './transformer-config.ts'
 
 /** Everything that fixes a SiT's parameters and computation. */
@@ -46,18 +46,20 @@ export function parseSiTConfig(config: unknown, what = "the model's configuratio
   return parseConfiguration(sitConfigSchema, config, what)
 }
 
+const PRESETS = { ...SIT_PRESETS, ...LIGHTNINGDIT_PRESETS }
+
 /** A transformer that predicts the velocity of an interpolant between data and noise; with REPA's projectors where it is aligned. */
 export class SiT extends DiffusionTransformer<SiTConfig> {
   /**
-   * A SiT with its initial weights. `model` is a preset (`SiT-XL/2`) or free sizes; `inputSize` defaults to 32 x 32, the
+   * A SiT with its initial weights. `model` is a preset (`SiT-XL/2`, `LightningDiT-XL/1`) or free sizes; `inputSize` defaults to 32 x 32, the
    * latents of 256-pixel images; `device` is `cpu` by default, and may be `auto`, `cuda` or `cuda:N`.
    */
   static create(
-    model: SiTPreset | Pick<SiTOptions, 'depth' | 'hidden' | 'heads' | 'patch'>,
+    model: SiTPreset | LightningDiTPreset | Pick<SiTOptions, 'depth' | 'hidden' | 'heads' | 'patch'>,
     options: Partial<Omit<SiTOptions, 'kind'>> & { device?: Device; seed?: number } = {},
   ): SiT {
     const { device = 'cpu', seed = 0, ...rest } = options
-    const size = presetSize(SIT_PRESETS, model)
+    const size = presetSize(PRESETS, model)
     const sit = SiT.fromConfig(parseSiTConfig({ kind: 'SiT', inputSize: [32, 32], ...size, ...rest }), deviceOf(device))
     sit.initialise(seed)
     return sit

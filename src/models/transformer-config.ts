@@ -1,5 +1,19 @@
 /** The settings that DiT and SiT have in common. */
 import * as z from 'zod'
+import type { Norm } from '../native.ts'
+
+const NORMS = ['layerNorm', 'rmsNorm'] as const satisfies readonly Norm[]
+const FFNS = ['mlp', 'swiglu'] as const
+
+/** How blocks compute, where they do not compute as DiT's: the improved backbone of LightningDiT (arXiv 2501.01423). */
+export const blockSettings = {
+  /** What reads the stream before a modulation: LayerNorm without parameters, or RMSNorm with a weight. Queries and keys have the same. */
+  norm: z.enum(NORMS).default('layerNorm'),
+  /** DiT's MLP with a GELU, or SwiGLU, as many parameters by a hidden width of two thirds. */
+  ffn: z.enum(FFNS).default('mlp'),
+  /** Rotary positions of queries and keys (RoPE), besides the fixed table that the tokens begin with. */
+  rope: z.boolean().default(false),
+}
 
 const positive = z.int().positive()
 
@@ -13,10 +27,11 @@ export const transformerSettings = {
   inputSize: z.tuple([positive, positive]),
   channels: positive.default(4),
   classes: positive.default(1000),
-  /** Hidden width of a block's MLP over `hidden`. */
+  /** Hidden width of a block's MLP over `hidden`; of SwiGLU, half as much again as its own. */
   mlpRatio: z.number().positive().default(4),
-  /** LayerNorm of queries and keys over head_dim. */
+  /** A norm of queries and keys over head_dim. */
   qkNorm: z.boolean().default(false),
+  ...blockSettings,
   /** Probability with which training replaces a label by the null class; 0 leaves the null class out of the label table. */
   classDropout: z.number().min(0).max(1).default(0.1),
   /** Number of the block after which the hidden states are projected (encoder_depth), counted from 1. */
@@ -41,6 +56,12 @@ export interface TransformerConfig extends z.output<typeof settings> {
   readonly classTokenWidth?: number | undefined
 }
 
+/** Hidden width of a block's FFN: rounded down where it is no whole number, as LightningDiT's code and DiT's have it. */
+export function ffnWidth({ hidden, mlpRatio, ffn }: Pick<TransformerConfig, 'hidden' | 'mlpRatio' | 'ffn'>): number {
+  const mlpWidth = Math.trunc(hidden * mlpRatio)
+  return ffn === 'swiglu' ? Math.trunc((2 / 3) * mlpWidth) : mlpWidth
+}
+
 /** Adds an issue for every two settings that do not go together. */
 export function requireConsistent(config: TransformerConfig, context: z.core.$RefinementCtx): void {
   const issue = (path: string, message: string) => context.addIssue({ code: 'custom', path: [path], message })
@@ -49,6 +70,11 @@ export function requireConsistent(config: TransformerConfig, context: z.core.$Re
     issue('heads', `${config.heads} heads do not divide the hidden width ${config.hidden}`)
   } else if (config.hidden / config.heads > 128) {
     issue('heads', `gives a head_dim of ${config.hidden / config.heads}; at most 128 is supported`)
+  } else if (config.rope && (config.hidden / config.heads) % 4 !== 0) {
+    issue(
+      'rope',
+      `turns pairs of rows and pairs of columns, and a head_dim of ${config.hidden / config.heads} is no multiple of 4`,
+    )
   }
   if (height % config.patch !== 0 || width % config.patch !== 0) {
     issue('patch', `a patch of ${config.patch} does not divide an input of ${height} x ${width}`)

@@ -2,7 +2,14 @@
 import * as z from 'zod'
 import type { Device } from '../tensor/device.ts'
 import { DiT, ditConfigSchema } from './dit.ts'
-import { DIT_PRESETS, SIT_PRESETS, type TransformerPreset, type TransformerSize } from './presets.ts'
+import {
+  DIT_PRESETS,
+  LIGHTNINGDIT_PRESETS,
+  type LightningDiTSettings,
+  SIT_PRESETS,
+  type TransformerPreset,
+  type TransformerSize,
+} from './presets.ts'
 import { SiT, sitConfigSchema } from './sit.ts'
 
 /** What a union of the kinds says of another one. */
@@ -23,13 +30,16 @@ export function kindOfName(name: string | null | undefined): TransformerKind | u
   return TRANSFORMER_KINDS.find((kind) => name?.startsWith(`${kind}-`))
 }
 
-export const TRANSFORMER_PRESETS: Readonly<Record<TransformerPreset, TransformerSize>> = {
+export const TRANSFORMER_PRESETS: Readonly<Record<TransformerPreset, TransformerSize | LightningDiTSettings>> = {
   ...SIT_PRESETS,
   ...DIT_PRESETS,
+  ...LIGHTNINGDIT_PRESETS,
 }
 
-/** The kind and the sizes of a preset. */
-export function transformerOfPreset(preset: TransformerPreset): TransformerSize & { readonly kind: TransformerKind } {
+/** The kind, the sizes and what else a preset says. */
+export function transformerOfPreset(
+  preset: TransformerPreset,
+): (TransformerSize | LightningDiTSettings) & { readonly kind: TransformerKind } {
   return { kind: preset in DIT_PRESETS ? 'DiT' : 'SiT', ...TRANSFORMER_PRESETS[preset] }
 }
 

@@ -9,6 +9,8 @@ export interface StateEntry {
   readonly parameter: Parameter
   /** Of the first element within the parameter. */
   readonly offset: number
+  /** Whether torch holds it as a buffer, which optimizers do not count: a table that follows from the sizes. */
+  readonly isBuffer: boolean
   readonly initialise: Initialiser
 }
 
@@ -22,11 +24,12 @@ export class ParameterList {
     name: string,
     shape: readonly number[],
     initialise: Initialiser,
-    options: { trainable?: boolean; fileShape?: readonly number[] } = {},
+    options: { trainable?: boolean; isBuffer?: boolean; fileShape?: readonly number[] } = {},
   ): Parameter {
     const parameter = new Parameter(name, shape, options.trainable)
     this.parameters.push(parameter)
-    this.entries.push({ name, shape: options.fileShape ?? shape, parameter, offset: 0, initialise })
+    const { fileShape = shape, isBuffer = false } = options
+    this.entries.push({ name, shape: fileShape, parameter, offset: 0, isBuffer, initialise })
     return parameter
   }
 
@@ -39,7 +42,7 @@ export class ParameterList {
     this.parameters.push(parameter)
     let offset = 0
     const part = (partName: string, partShape: readonly number[], initialise: Initialiser) => {
-      this.entries.push({ name: partName, shape: partShape, parameter, offset, initialise })
+      this.entries.push({ name: partName, shape: partShape, parameter, offset, isBuffer: false, initialise })
       offset += elementCount(partShape)
     }
     return { parameter, part }

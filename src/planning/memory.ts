@@ -38,7 +38,11 @@ export interface MemoryPlan {
 
 /** Whether a part of a model, by the first part of its parameters' names, makes the first tokens or what conditions the blocks. */
 export const isEmbedder = (part: string) =>
-  part.endsWith('_embedder') || part === 'pos_embed' || part.startsWith('cls_projectors') || part === 'wg_norm'
+  part.endsWith('_embedder') ||
+  part === 'pos_embed' ||
+  part === 'feat_rope' ||
+  part.startsWith('cls_projectors') ||
+  part === 'wg_norm'
 
 export function memoryPlan({ atPeak, peakBytes, takenBytes }: PlannedStep): MemoryPlan {
   const of = (purpose: string) => atPeak.get(purpose) ?? 0

@@ -1,7 +1,13 @@
 import * as z from 'zod'
 import { ENCODER_NAMES } from '../alignment/encoder-names.ts'
 import type { TransformerPreset } from '../models/presets.ts'
-import { type AnyTransformerConfig, TRANSFORMER_PRESETS, UNKNOWN_KIND } from '../models/transformer-kinds.ts'
+import { blockSettings } from '../models/transformer-config.ts'
+import {
+  type AnyTransformerConfig,
+  TRANSFORMER_PRESETS,
+  transformerOfPreset,
+  UNKNOWN_KIND,
+} from '../models/transformer-kinds.ts'
 import { RECOMPUTE_SETTINGS } from '../tensor/recomputation.ts'
 import { PRECISIONS } from './precision.ts'
 
@@ -15,6 +21,9 @@ const sizes = {
   mlpRatio: z.number().positive().optional(),
   qkNorm: z.boolean().optional(),
   learnSigma: z.boolean().optional(),
+  norm: blockSettings.norm.unwrap().optional(),
+  ffn: blockSettings.ffn.unwrap().optional(),
+  rope: blockSettings.rope.unwrap().optional(),
 }
 
 const modelSchema = z.union([
@@ -144,27 +153,30 @@ export function alignDepthOf(configuration: Pick<TrainingConfiguration, 'model' 
   return typeof model === 'string' ? 8 : Math.min(8, Math.max(1, Math.round(model.depth / 3)))
 }
 
-/** The setting `model` that gives a model of these sizes. */
-export function modelSetting(config: AnyTransformerConfig): TrainingOptions['model'] {
-  const { kind, depth, hidden, heads, patch, mlpRatio, qkNorm, learnSigma } = config
-  const size = { depth, hidden, heads, patch }
-  const preset = Object.entries(TRANSFORMER_PRESETS).find(
-    ([name, sizes]) =>
-      name.startsWith(kind) && Object.entries(size).every(([key, value]) => sizes[key as keyof typeof size] === value),
-  )
-  const isUsual = mlpRatio === 4 && !qkNorm && learnSigma === (kind === 'DiT')
-  if (config.kind === 'DiT') {
-    if (preset && isUsual) return preset[0] as TransformerPreset
-    return { kind: 'DiT', ...size, mlpRatio, qkNorm, learnSigma }
-  }
-  const { convention } = config
-  if (preset && isUsual && convention === 'repa') return preset[0] as TransformerPreset
-  return {
-    kind: 'SiT',
-    ...size,
-    mlpRatio,
-    qkNorm,
-    ...(learnSigma && { learnSigma }),
-    ...(convention !== 'repa' && { convention }),
-  }
+/** What a model has where the setting `model` does not say it. */
+const defaultsOf = (kind: AnyTransformerConfig['kind']) => ({
+  mlpRatio: 4,
+  qkNorm: false,
+  learnSigma: kind === 'DiT',
+  convention: 'repa' as const,
+  norm: 'layerNorm' as const,
+  ffn: 'mlp' as const,
+  rope: false,
+})
+
+/** The setting `model` that gives a model of this configuration: a preset's name where there is one, or what differs from the usual. */
+export function modelSetting(config: AnyTransformerConfig): NonNullable<TrainingOptions['model']> {
+  const { kind, depth, hidden, heads, patch, mlpRatio, qkNorm, learnSigma, norm, ffn, rope } = config
+  const convention = config.kind === 'SiT' ? config.convention : 'repa'
+  const model = { kind, depth, hidden, heads, patch, mlpRatio, qkNorm, learnSigma, convention, norm, ffn, rope }
+  const isOf = (preset: TransformerPreset) =>
+    Object.entries({ ...defaultsOf(kind), ...transformerOfPreset(preset) }).every(
+      ([key, value]) => model[key as keyof typeof model] === value,
+    )
+  const preset = (Object.keys(TRANSFORMER_PRESETS) as TransformerPreset[]).find(isOf)
+  if (preset) return preset
+  const usual = defaultsOf(kind)
+  const isUnusual = (key: string) => model[key as keyof typeof model] !== usual[key as keyof typeof usual]
+  const optional = Object.entries({ learnSigma, convention, norm, ffn, rope }).filter(([key]) => isUnusual(key))
+  return { kind, depth, hidden, heads, patch, mlpRatio, qkNorm, ...Object.fromEntries(optional) }
 }

@@ -66,6 +66,12 @@ export function requireRoute(
       `A share of ${share} of ${tokens} tokens leaves ${kept} of them in the routed blocks; expected 1 at least, and not all.`,
     )
   }
+  if (config.rope) {
+    throw new RangeError(
+      `Rotary positions turn tokens by their places in the grid, and blocks ${from} to ${to} see ${kept} of ${tokens}, others of each ` +
+        'sample; leave out the route, or rope.',
+    )
+  }
   const alignDepth = align?.depth ?? config.alignDepth
   if (align && isInside(route, alignDepth)) {
     if ((align.projector ?? config.projector) === 'conv') {

@@ -32,6 +32,14 @@ test('a step of a SiT of one block', () => {
   expect(trainingFlops(sitConfigSchema.parse({ ...size, alignWidths: [] }))).toBe(2 * (2 * first + 3 * inner))
 })
 
+// By hand: of twelve blocks, two products of width 4 · 768 less, and three of two thirds of it.
+test('SwiGLU has as many operations as the MLP where two thirds of its width are whole', () => {
+  const swiglu = { norm: 'rmsNorm', ffn: 'swiglu', rope: true } as const
+  expect(trainingFlops(config('SiT-B/2', [], swiglu))).toBe(trainingFlops(config('SiT-B/2')))
+  const [odd, even] = [{ mlpRatio: 2 }, { mlpRatio: 2, ...swiglu }].map((rest) => config('SiT-L/2', [], rest))
+  expect(trainingFlops(odd!) - trainingFlops(even!)).toBe(6 * 24 * 256 * 1024 * (2 * 2048 - 3 * 1365))
+})
+
 test('a projector adds its three products', () => {
   const added = trainingFlops(config('SiT-B/2', [768])) - trainingFlops(config('SiT-B/2'))
   expect(added).toBe(6 * 256 * (768 * 2048 + 2048 * 2048 + 2048 * 768))

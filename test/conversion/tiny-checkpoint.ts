@@ -22,6 +22,11 @@ export const tinyModel: SiTConfig = sitConfigSchema.parse({
 /** The same as REG trains it. */
 export const tinyRegModel: SiTConfig = { ...tinyModel, classTokenWidth: 8 }
 
+const lightningDiTBlocks = { convention: 'sit', norm: 'rmsNorm', ffn: 'swiglu', rope: true } as const
+
+/** The same with LightningDiT's blocks. */
+export const tinyLightningDiTModel: SiTConfig = { ...tinyModel, ...lightningDiTBlocks }
+
 /** Values that differ from those of every other seed. */
 export function tensor(shape: readonly number[], seed: number): HostTensor {
   return hostFloat32(
@@ -33,7 +38,8 @@ export function tensor(shape: readonly number[], seed: number): HostTensor {
 /** What REPA's train.py would have saved at step 7 of training the tiny model, one step of them skipped; or REG's of its own. */
 export function referenceCheckpoint(model = tinyModel) {
   const entries = transformerEntries(model)
-  const trainable = entries.filter(({ parameter }) => parameter.trainable)
+  const parameters = entries.filter(({ isBuffer }) => !isBuffer)
+  const trainable = parameters.filter(({ parameter }) => parameter.trainable)
   const stateDict = (seed: number) =>
     new Map(entries.map(({ name, shape }, i): [string, HostTensor] => [name, tensor(shape, seed + i)]))
   const state = new Map(
@@ -55,7 +61,7 @@ export function referenceCheckpoint(model = tinyModel) {
     foreach: null,
     maximize: false,
     capturable: false,
-    params: entries.map((_, i) => i),
+    params: parameters.map((_, i) => i),
   }
   return {
     model: stateDict(1000),
@@ -93,7 +99,16 @@ export const stateOf = (model: SiTConfig): CheckpointState => ({
   configuration: {
     data: 'data/tiny',
     training: trainingSchema.parse({
-      model: { kind: 'SiT', depth: 2, hidden: 16, heads: 2, patch: 2, mlpRatio: 4, qkNorm: false },
+      model: {
+        kind: 'SiT',
+        depth: 2,
+        hidden: 16,
+        heads: 2,
+        patch: 2,
+        mlpRatio: 4,
+        qkNorm: false,
+        ...(model.rope && lightningDiTBlocks),
+      },
       encoders: [{ name: 'dinov2-vit-b' }],
       steps: 100,
       batch: 32,

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { transformerEntries } from '../../src/models/diffusion-transformer.ts'
-import { SIT_PRESETS, type SiTPreset } from '../../src/models/presets.ts'
+import { LIGHTNINGDIT_PRESETS, type LightningDiTPreset, SIT_PRESETS, type SiTPreset } from '../../src/models/presets.ts'
 import { parseSiTConfig } from '../../src/models/sit.ts'
 import { elementCount } from '../../src/tensor/dtype.ts'
 
@@ -30,6 +30,29 @@ test.each(Object.keys(SIT_PRESETS) as SiTPreset[])('%s differs from its /2 by pa
   const values = 4 * patch * patch - 4 * 2 * 2
   const tokens = (32 / patch) ** 2 - 16 ** 2
   expect(count(preset)).toBe(base + values * hidden + values * (hidden + 1) + tokens * hidden)
+})
+
+/**
+ * Numbers of LightningDiT's models as its code makes them, of latents of 32 x 16 x 16 for patch 1 and 4 x 32 x 32 for patch 2: parameters,
+ * and rotary positions, which are buffers.
+ */
+const LIGHTNINGDIT_COUNTS: readonly (readonly [LightningDiTPreset, parameters: number, buffers: number])[] = [
+  ['LightningDiT-B/1', 130_556_192, 32_768],
+  ['LightningDiT-B/2', 130_531_600, 32_768],
+  ['LightningDiT-L/2', 458_120_176, 32_768],
+  ['LightningDiT-XL/1', 675_256_736, 36_864],
+  ['LightningDiT-XL/2', 675_219_856, 36_864],
+  ['LightningDiT-1p0B/1', 1_029_401_120, 32_768],
+  ['LightningDiT-1p6B/1', 1_631_767_120, 32_768],
+]
+
+test.each(LIGHTNINGDIT_COUNTS)('%s has %i parameters', (preset, parameters, buffers) => {
+  const [channels, side] = preset.endsWith('/1') ? [32, 16] : [4, 32]
+  const model = { kind: 'SiT', ...LIGHTNINGDIT_PRESETS[preset], channels, inputSize: [side, side] }
+  const entries = transformerEntries(parseSiTConfig(model))
+  const numbers = (isBuffer: boolean) =>
+    entries.filter((entry) => entry.isBuffer === isBuffer).reduce((sum, { shape }) => sum + elementCount(shape), 0)
+  expect([numbers(false), numbers(true)]).toEqual([parameters, buffers])
 })
 
 describe('the state dict of SiT-XL/2 with a projector', () => {

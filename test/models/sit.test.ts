@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import * as z from 'zod'
 import { ConfigurationError } from '../../src/configuration/parse.ts'
 import { transformerEntries } from '../../src/models/diffusion-transformer.ts'
-import { assumedHeads, inferTransformerConfig } from '../../src/models/infer-transformer.ts'
+import { assumedConvention, assumedHeads, inferTransformerConfig } from '../../src/models/infer-transformer.ts'
 import { sinCosPositions } from '../../src/models/positions.ts'
 import { SIT_PRESETS, type SiTPreset } from '../../src/models/presets.ts'
 import { parseSiTConfig, SiT, type SiTOptions } from '../../src/models/sit.ts'
@@ -251,6 +251,10 @@ describe('a configuration that cannot be', () => {
     [{ inputSize: [8, 9] }, 'patch is 2: a patch of 2 does not divide an input of 8 x 9.'],
     [{ heads: 5 }, 'heads is 5: 5 heads do not divide the hidden width 64.'],
     [{ hidden: 512, heads: 2 }, 'heads is 2: gives a head_dim of 256; at most 128 is supported.'],
+    [
+      { hidden: 56, rope: true },
+      'rope is true: turns pairs of rows and pairs of columns, and a head_dim of 14 is no multiple of 4.',
+    ],
     [{ hidden: 66, heads: 3 }, 'hidden is 66: must be a multiple of 4 (sine-cosine positions).'],
     [{ alignWidths: [8], alignDepth: 9 }, 'alignDepth is 9: block 9 does not exist in a model of 3 blocks.'],
     [{ depht: 3 }, 'there is no setting "depht"; did you mean "depth"?'],
@@ -281,6 +285,16 @@ describe('inferTransformerConfig', () => {
     { qkNorm: true },
     { alignWidths: [32, 24] },
     { alignWidths: [32], classTokenWidth: 32 },
+    { norm: 'rmsNorm' },
+    { norm: 'rmsNorm', qkNorm: true },
+    { ffn: 'swiglu' },
+    { rope: true },
+    { convention: 'sit', norm: 'rmsNorm', ffn: 'swiglu', rope: true },
+    { convention: 'sit', norm: 'rmsNorm', ffn: 'swiglu', rope: true, classTokenWidth: 32 },
+    // Widths of SwiGLU that are two thirds of no whole number, and a whole part of them.
+    { ffn: 'swiglu', hidden: 28, heads: 2 },
+    { ffn: 'swiglu', hidden: 44, heads: 4, mlpRatio: 15.5 / 44 },
+    { ffn: 'swiglu', hidden: 20, heads: 2, mlpRatio: 3 },
     { classes: 1 },
     { patch: 4, channels: 4 },
     // Widths that the division by `hidden` would round down by one.
@@ -288,8 +302,8 @@ describe('inferTransformerConfig', () => {
     { hidden: 44, heads: 4, mlpRatio: 15.5 / 44 },
   ])('tells %j from the shapes', (change) => {
     const config = parseSiTConfig({ ...base, alignDepth: 3, ...change })
-    // Norms of queries and keys say the heads.
-    const heads = config.qkNorm ? {} : { heads: config.heads }
+    // Norms of queries and keys say the heads, and so do rotary positions.
+    const heads = config.qkNorm || config.rope ? {} : { heads: config.heads }
     const inferred = inferTransformerConfig(shapesOf(config), 'a file', heads)
     expect(shapesOf(inferred)).toEqual(shapesOf(config))
     expect(inferred).toEqual({
@@ -321,6 +335,25 @@ describe('inferTransformerConfig', () => {
     const said = assumedHeads(shapes, 'a file', inferTransformerConfig(shapes, 'a file', known), known)
     expect(said?.split(',')[0]).toBe(sentence)
   })
+
+  test.each<readonly [Partial<SiTOptions>, { convention?: 'repa' }, string, boolean]>([
+    [{ norm: 'rmsNorm', ffn: 'swiglu', rope: true }, {}, 'sit', true],
+    [{ norm: 'rmsNorm', ffn: 'swiglu', rope: true }, { convention: 'repa' }, 'repa', false],
+    [{ norm: 'rmsNorm', ffn: 'swiglu' }, {}, 'repa', false],
+    [{}, {}, 'repa', false],
+  ])(
+    "of %j, given %j, time runs by %s's convention, and whether that is said: %s",
+    (change, given, convention, said) => {
+      const shapes = shapesOf(parseSiTConfig({ ...base, ...change }))
+      const known = { heads: 4, ...given }
+      const inferred = inferTransformerConfig(shapes, 'a file', known)
+      expect(inferred).toMatchObject({ convention })
+      const sentence = assumedConvention(shapes, 'a file', inferred, known)
+      if (said)
+        expect(sentence).toMatch(/^a file is taken for a LightningDiT, whose time runs from noise at 0 to data at 1: /)
+      else expect(sentence).toBeUndefined()
+    },
+  )
 
   test('names what is missing, and what does not add up', () => {
     const shapes = shapesOf(parseSiTConfig(base))

@@ -38,7 +38,7 @@ const step = (options: TrainingOptions) =>
     machine,
   })
 
-test.each(['SiT-S/2', 'SiT-XL/2', 'SiT-B/8', 'DiT-L/4'] as const)(
+test.each(['SiT-S/2', 'SiT-XL/2', 'SiT-B/8', 'DiT-L/4', 'LightningDiT-B/2'] as const)(
   '%s: the operations that its step makes are those that bench step counts',
   (model) => {
     const { flops, model: config } = step({ model, batch: 3, encoders: [{ name: 'hog' }] })

@@ -1,27 +1,40 @@
 import { expect } from 'vitest'
 import type { Model } from '../../src/models/model.ts'
+import type { StateEntry } from '../../src/nn/parameter-list.ts'
+import { elementCount } from '../../src/tensor/dtype.ts'
+import { toFloat32 } from '../../src/tensor/host-tensor.ts'
 import { fromValues, type NdArray, random } from '../reference/array.ts'
 import { LAMBDA } from '../tensor/rounding.ts'
 
 /** Step of the differences, in float64: their error is of its fourth power. */
 const STEP = 1e-3
 
-/** A model's weights as float64, a matrix where a product reads one. */
+/** A matrix where a product reads one; of a parameter that several entries share, what is this one's. */
+function shapeOf({ shape, parameter }: StateEntry): readonly number[] {
+  return elementCount(shape) === elementCount(parameter.shape) ? parameter.shape : shape
+}
+
+async function valuesOf(model: Model, role: 'weights' | 'gradients', entry: StateEntry): Promise<Float32Array> {
+  using view = model.arena.view(role, entry)
+  return toFloat32(await view.toHost())
+}
+
+/** A model's weights as float64. */
 export async function weightsOf(model: Model): Promise<Map<string, NdArray>> {
   const weights = new Map<string, NdArray>()
-  for (const { name, parameter } of model.entries) {
-    weights.set(name, fromValues(parameter.shape, await parameter.value.data()))
-  }
+  for (const entry of model.entries)
+    weights.set(entry.name, fromValues(shapeOf(entry), await valuesOf(model, 'weights', entry)))
   return weights
 }
 
 /** Random values in place of a model's first ones: zeros and ones would hide much. */
 export function scatterWeights(model: Model): void {
-  model.entries.forEach(({ name, parameter }, i) => {
-    if (!parameter.trainable) return
-    const isGain = name.endsWith('.weight') && parameter.shape.length === 1
-    const { data } = random(parameter.shape, 100 + i, 0.3)
-    parameter.value.write(Float32Array.from(data, (value) => value + (isGain ? 1 : 0)))
+  model.entries.forEach((entry, i) => {
+    if (!entry.parameter.trainable) return
+    const isGain = entry.name.endsWith('.weight') && entry.shape.length === 1
+    const { data } = random(shapeOf(entry), 100 + i, 0.3)
+    using view = model.arena.view('weights', entry)
+    view.write(Float32Array.from(data, (value) => value + (isGain ? 1 : 0)))
   })
 }
 
@@ -35,13 +48,14 @@ export async function expectDerivatives(
   roundings: number,
 ): Promise<void> {
   const weights = await weightsOf(model)
-  for (const [i, { name, parameter }] of model.entries.entries()) {
+  for (const [i, entry] of model.entries.entries()) {
+    const { name, parameter } = entry
     if (!parameter.trainable) {
       expect(parameter.gradient, name).toBeUndefined()
       continue
     }
-    const gradient = await parameter.gradient!.data()
-    const direction = random(parameter.shape, 500 + i)
+    const gradient = await valuesOf(model, 'gradients', entry)
+    const direction = random(shapeOf(entry), 500 + i)
     const value = weights.get(name)!
     const moved = (h: number) => {
       const data = value.data.map((element, k) => element + h * direction.data[k])

@@ -24,7 +24,8 @@ export const trainCommand = defineCommand({
     model: {
       type: 'string',
       placeholder: 'SiT-B/2',
-      description: 'preset, SiT- or DiT-{S,B,L,XL}/{2,4,8}, or free sizes as JSON like config.json has them [SiT-B/2]',
+      description:
+        'preset, SiT- or DiT-{S,B,L,XL}/{2,4,8}, LightningDiT-{B,XL,1p0B,1p6B}/{1,2} or -L/2, or free sizes as JSON like config.json has them [SiT-B/2]',
     },
     encoder: {
       type: 'string',
