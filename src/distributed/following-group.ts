@@ -1,9 +1,10 @@
 import { connect, type Socket } from 'node:net'
 import { hostname } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
-import { Failure, type Group, LONGEST_MEETING_MS, THE_END } from './group.ts'
+import { Failure, type Group, LONGEST_MEETING_MS, reasonOf, THE_END } from './group.ts'
 import { type FromLeader, type Line, lineToLeader, type ToLeader } from './messages.ts'
 import type { Place } from './place.ts'
+import { StepImpossible } from './world.ts'
 
 const RETRY_MS = 100
 /** For what a leader says at the end of its patience to come. */
@@ -23,8 +24,6 @@ export class FollowingGroup implements Group {
   readonly #heard: FromLeader[] = []
   #changed: () => void = () => {}
   #isWelcome = false
-  #hasAsked = false
-  #stops = 0
   #hasLeft = false
 
   private constructor(line: Line<ToLeader, FromLeader>, address: string) {
@@ -89,19 +88,14 @@ export class FollowingGroup implements Group {
     return (await this.#next('agreed', 'it has come to a meeting')).value
   }
 
-  async begins(step: number, wantsToStop: boolean): Promise<boolean> {
-    if (wantsToStop && !this.#hasAsked) {
-      this.#hasAsked = true
-      this.#line.send({ kind: 'stop', stops: this.#stops })
-    }
+  async begins(step: number, wantsToStop: boolean, obstacle?: Error): Promise<boolean> {
     const own = `it is at step ${step}`
     const said = await this.#next('step', own)
     if (said.step !== step) this.#isOutOfStep(own, said)
-    if (!said.goes) {
-      this.#hasAsked = false
-      this.#stops++
-    }
-    return said.goes
+    this.#line.send({ kind: 'step', wantsToStop, ...(obstacle && { obstacle: reasonOf(obstacle) }) })
+    const { goes, obstacle: reason } = await this.#next('goes', own)
+    if (reason !== undefined) throw new StepImpossible(reason, { cause: obstacle })
+    return goes
   }
 
   async comesTo(place: string): Promise<void> {

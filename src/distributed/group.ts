@@ -2,7 +2,7 @@
 export interface Group {
   /** Gives the leader's value to all, once all ask for it. */
   agree(value: unknown): Promise<unknown>
-  begins(step: number, wantsToStop: boolean): Promise<boolean>
+  begins(step: number, wantsToStop: boolean, obstacle?: Error): Promise<boolean>
   /** That process 0 comes to this place too; it waits for nobody. */
   comesTo(place: string): Promise<void>
   /** Settles only where the group has failed: rejects with the reason. */
@@ -18,6 +18,9 @@ export const THE_END = 'its end'
 
 /** How long processes wait for each other in the beginning: a cluster starts them one by one. */
 export const LONGEST_MEETING_MS = 5 * 60_000
+
+/** Some errors have no message, and a reason is a sentence. */
+export const reasonOf = (error: unknown) => (error instanceof Error ? error.message || error.name : String(error))
 
 /** A reason to end, once and for all. That it has been told to nobody is no unhandled rejection. */
 export class Failure {

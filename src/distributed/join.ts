@@ -4,6 +4,7 @@ import { native } from '../native.ts'
 import { type Device, resolveDevice } from '../tensor/device.ts'
 import { Communicator } from './communicator.ts'
 import { FollowingGroup } from './following-group.ts'
+import { reasonOf } from './group.ts'
 import { JoinedWorld } from './joined-world.ts'
 import { LeadingGroup, listen } from './leading-group.ts'
 import { OtherProcesses, threadsOfEach } from './other-processes.ts'
@@ -106,9 +107,6 @@ async function within<Result>(
     throw error
   }
 }
-
-/** Some errors have no message, and a reason is a sentence. */
-const reasonOf = (error: unknown) => (error instanceof Error ? error.message || error.name : String(error))
 
 /** The leader's device, where the others' are the next ones of this machine. */
 function firstOf(size: number, device: string): Device {

@@ -51,8 +51,8 @@ export class JoinedWorld implements World {
     return this.#group.comesTo(place)
   }
 
-  begins(step: number, wantsToStop: boolean): Promise<boolean> {
-    return this.#group.begins(step, wantsToStop)
+  begins(step: number, wantsToStop: boolean, obstacle?: Error): Promise<boolean> {
+    return this.#group.begins(step, wantsToStop, obstacle)
   }
 
   allReduceSum(tensors: readonly Tensor[]): void {

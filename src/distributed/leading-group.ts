@@ -1,8 +1,9 @@
 import { createServer, type Server, type Socket } from 'node:net'
 import { hostname } from 'node:os'
 import { setTimeout as pause } from 'node:timers/promises'
-import { Failure, type Group, LONGEST_MEETING_MS, THE_END } from './group.ts'
+import { Failure, type Group, LONGEST_MEETING_MS, reasonOf, THE_END } from './group.ts'
 import { type FromLeader, type Line, lineToMember, type ToLeader } from './messages.ts'
+import { StepImpossible } from './world.ts'
 
 /** How long the reason for a broken line may take to come. */
 const REASON_MS = 1000
@@ -35,14 +36,14 @@ interface Member {
   ready: boolean
   /** And to all that may follow. */
   gone: boolean
+  /** What it says of the step that the leader is at. */
+  atStep: Extract<ToLeader, { kind: 'step' }> | undefined
 }
 
 /** The leader's side of a group. */
 export class LeadingGroup implements Group {
   readonly #members: readonly Member[]
   readonly #failure = new Failure()
-  #stopIsWanted = false
-  #stops = 0
   #isClosed = false
   #changed: () => void = () => {}
 
@@ -89,7 +90,7 @@ export class LeadingGroup implements Group {
         }
         const name = `process ${message.rank} of ${size}`
         strangers.delete(socket)
-        members.set(message.rank, { name, line, ready: false, gone: false })
+        members.set(message.rank, { name, line, ready: false, gone: false, atStep: undefined })
         line.onEnd = (reason) => cannot(ended(name, reason))
         if (message.size !== size) {
           cannot(`process ${message.rank} is one of ${message.size}, and process 0 one of ${size}.`)
@@ -136,12 +137,20 @@ export class LeadingGroup implements Group {
     return value
   }
 
-  async begins(step: number, wantsToStop: boolean): Promise<boolean> {
+  async begins(step: number, wantsToStop: boolean, obstacle?: Error): Promise<boolean> {
     if (this.#failure.reason !== undefined) return this.failure
-    const goes = !wantsToStop && !this.#stopIsWanted
-    this.#stopIsWanted = false
-    if (!goes) this.#stops++
-    this.#say({ kind: 'step', step, goes })
+    this.#say({ kind: 'step', step })
+    await this.#until(({ atStep }) => atStep !== undefined)
+    let goes = !wantsToStop
+    let reason = obstacle && reasonOf(obstacle)
+    for (const member of this.#members) {
+      const { wantsToStop: wants, obstacle: own } = member.atStep!
+      member.atStep = undefined
+      goes &&= !wants
+      if (own !== undefined) reason ??= `${member.name}: ${own}`
+    }
+    this.#say({ kind: 'goes', goes, ...(reason !== undefined && { obstacle: reason }) })
+    if (reason !== undefined) throw new StepImpossible(reason, { cause: obstacle })
     return goes
   }
 
@@ -175,22 +184,27 @@ export class LeadingGroup implements Group {
 
   /** Until every process is ready, and for that again from now on. */
   async #all(): Promise<void> {
-    while (!this.#members.every(({ ready }) => ready)) {
+    await this.#until(({ ready }) => ready)
+    for (const member of this.#members) member.ready = member.gone
+  }
+
+  /** Until something holds of every one of the others. */
+  async #until(holds: (member: Member) => boolean): Promise<void> {
+    while (!this.#members.every(holds)) {
       const change = new Promise<void>((resolve) => {
         this.#changed = resolve
       })
       await Promise.race([change, this.failure])
     }
-    for (const member of this.#members) member.ready = member.gone
   }
 
   #hear(member: Member, message: ToLeader): void {
     if (message.kind === 'failed') this.fail(`${member.name}: ${message.reason}`)
     else if (message.kind === 'hello') this.fail(`${member.name} has come twice.`)
-    else if (message.kind === 'stop') this.#stopIsWanted ||= message.stops === this.#stops
     else {
-      member.ready = true
-      member.gone = message.kind === 'bye'
+      if (message.kind === 'step') member.atStep = message
+      else member.ready = true
+      member.gone ||= message.kind === 'bye'
       this.#changed()
     }
   }

@@ -14,8 +14,8 @@ const toLeader = z.discriminatedUnion('kind', [
   }),
   /** Has come to a meeting. */
   z.strictObject({ kind: z.literal('ready') }),
-  /** Wants to stop before the next step, having seen so many stops: one that was under way meanwhile is that wish's. */
-  z.strictObject({ kind: z.literal('stop'), stops: z.int().min(0) }),
+  /** Is at the leader's step too. It wants to stop before it, or cannot make it, and why. */
+  z.strictObject({ kind: z.literal('step'), wantsToStop: z.boolean(), obstacle: z.string().optional() }),
   z.strictObject({ kind: z.literal('failed'), reason: z.string() }),
   /** Has done all that it came for. */
   z.strictObject({ kind: z.literal('bye') }),
@@ -26,7 +26,10 @@ const fromLeader = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('welcome'), id: z.string() }),
   /** All are ready; what the leader says. */
   z.strictObject({ kind: z.literal('agreed'), value: z.unknown() }),
-  z.strictObject({ kind: z.literal('step'), step: z.int(), goes: z.boolean() }),
+  /** The step that the leader is at. */
+  z.strictObject({ kind: z.literal('step'), step: z.int() }),
+  /** Whether all make it. Where one of them cannot, which and why. */
+  z.strictObject({ kind: z.literal('goes'), goes: z.boolean(), obstacle: z.string().optional() }),
   /** A place in the program at which what follows is for all together. */
   z.strictObject({ kind: z.literal('place'), place: z.string() }),
   z.strictObject({ kind: z.literal('failed'), reason: z.string() }),

@@ -1,5 +1,10 @@
 import type { Tensor } from '../tensor/tensor.ts'
 
+/** Why one of the processes cannot make a step, as all of them hear it: they are before the same step then, and may still act together. */
+export class StepImpossible extends Error {
+  override readonly name = 'StepImpossible'
+}
+
 /**
  * The processes that do one job together, each with a device of its own, as one of them sees it. They run the same program on the same
  * settings: calls of these methods meet those of the others, in the same order. Process 0 leads: it alone writes files and speaks.
@@ -19,10 +24,13 @@ export interface World {
    */
   comesTo(place: string): Promise<void>
   /**
-   * Whether step `step` is to be made: not once any process wants to stop. Then this is the same step for all of them, whatever each has
-   * under way.
+   * Whether step `step` is to be made: not where any process wants to stop. It is the same step for all of them, whatever each has under
+   * way.
+   *
+   * @param obstacle why this process cannot make it, where it cannot
+   * @throws {StepImpossible} in all of them, where one cannot; in a process on its own the obstacle itself
    */
-  begins(step: number, wantsToStop: boolean): Promise<boolean>
+  begins(step: number, wantsToStop: boolean, obstacle?: Error): Promise<boolean>
   /** Enqueues: each tensor (f32) becomes its sum over the processes. */
   allReduceSum(tensors: readonly Tensor[]): void
   /**
@@ -51,7 +59,10 @@ export const ALONE: World = {
   agree: async (value) => value,
   meet: async () => {},
   comesTo: async () => {},
-  begins: async (_, wantsToStop) => !wantsToStop,
+  begins: async (_, wantsToStop, obstacle) => {
+    if (obstacle) throw obstacle
+    return !wantsToStop
+  },
   allReduceSum: () => {},
   allGather: () => {},
   broadcast: () => {},

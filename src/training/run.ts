@@ -8,7 +8,7 @@ import { Dataset } from '../data/dataset.ts'
 import { imageGrid } from '../data/grid.ts'
 import { encodePng } from '../data/png.ts'
 import { sampleImages } from '../diffusion/sample-images.ts'
-import { ALONE, type World } from '../distributed/world.ts'
+import { ALONE, StepImpossible, type World } from '../distributed/world.ts'
 import { writeWhole } from '../formats/atomic-file.ts'
 import { ifThere } from '../formats/if-there.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
@@ -98,8 +98,8 @@ const METRICS = 'metrics.jsonl'
 const SAMPLES = 'samples'
 
 /**
- * Trains as the configuration says, or goes on with an earlier run. Saves at the end, when the signal aborts and, of one process, where
- * data cannot be read any more or a callback throws.
+ * Trains as the configuration says, or goes on with an earlier run. Saves at the end, when the signal aborts, where data cannot be read any
+ * more and, of one process, where a callback throws.
  *
  * @throws {ConfigurationError} for a configuration that does not fit its schema
  * @throws {Error} where `out` holds a run and `resume` is not set, or the other way round, or is in use; and what Trainer throws
@@ -221,9 +221,12 @@ async function trainSegments(
         onStep?.(step)
       }
     } catch (error) {
-      // Several processes save together, and one of them has failed.
-      const isAlone = world.size === 1
-      if (isAlone && trainer.step > (saved?.step ?? 0)) await saveOnFailure(() => trainer.save(out), onNotice)
+      // Several processes save together, and can where all have stopped before the same step; nobody ends before that is done.
+      const isTogether = world.size === 1 || error instanceof StepImpossible
+      if (isTogether && trainer.step > (saved?.step ?? 0)) {
+        await saveOnFailure(() => trainer.save(out), onNotice)
+        await world.meet()
+      }
       throw error
     }
     await log?.flush()

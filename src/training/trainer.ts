@@ -65,6 +65,8 @@ export class Trainer implements AsyncDisposable {
   /** When the first run() began. */
   #began: number | undefined
   #batches: AsyncIterator<Batch, undefined> | undefined
+  /** The samples of a step that is not begun. */
+  #brought: Batch | undefined
   /** Whether this trainer has made a step: then everything that is made once is there. */
   #warm = false
   #captured: CapturedStep<StepInputs, StepLosses> | undefined
@@ -209,12 +211,14 @@ export class Trainer implements AsyncDisposable {
     yield* stepsAhead({
       next: async () => {
         if (this.#step >= steps) return undefined
-        this.#isStopped = !(await this.#world.begins(this.#step, signal?.aborted ?? false))
-        if (this.#isStopped) return undefined
-        if (this.#isAligning && isOver(this.#step, this.#schedule)) await this.#endAlignment()
-        return (await this.#batches!.next()).value
+        const failure = await this.#bring()
+        this.#isStopped = !(await this.#world.begins(this.#step, signal?.aborted ?? false, failure))
+        return this.#isStopped ? undefined : this.#brought
       },
-      enqueue: (samples) => this.#trainStep(samples),
+      enqueue: (samples) => {
+        this.#brought = undefined
+        return this.#trainStep(samples)
+      },
       closeLoader: () => this.#closeLoader(),
       batch,
       device: this.model.device,
@@ -226,6 +230,20 @@ export class Trainer implements AsyncDisposable {
   makeStep(samples: Batch): Promise<void> {
     // Not async: what cannot be enqueued is thrown at once.
     return this.#trainStep(samples).then(() => {})
+  }
+
+  /**
+   * Reads the next step's samples, unless a step that was not begun has left them; gives the reason where they cannot be read. Several
+   * processes read before they begin a step, so that all of them know before it where one of them cannot.
+   */
+  async #bring(): Promise<Error | undefined> {
+    try {
+      if (this.#isAligning && isOver(this.#step, this.#schedule)) await this.#endAlignment()
+      this.#brought ??= (await this.#batches!.next()).value
+      return undefined
+    } catch (error) {
+      return error instanceof Error ? error : new Error(String(error))
+    }
   }
 
   /** Batches from the next step on; kept between runs, with what it has read ahead. */
@@ -299,6 +317,7 @@ export class Trainer implements AsyncDisposable {
   async #closeLoader(): Promise<void> {
     await this.#batches?.return?.()
     this.#batches = undefined
+    this.#brought = undefined
   }
 
   /** Frees the optimizer's state and closes the loader; the model stays. */

@@ -6,6 +6,7 @@ import { FollowingGroup } from '../../src/distributed/following-group.ts'
 import type { Group } from '../../src/distributed/group.ts'
 import { type Gathering, LeadingGroup, listen } from '../../src/distributed/leading-group.ts'
 import type { Place } from '../../src/distributed/place.ts'
+import { StepImpossible } from '../../src/distributed/world.ts'
 
 const TOKEN = 'known to us'
 
@@ -64,27 +65,34 @@ test('nobody passes a meeting before all have come', async () => {
   expect(passed.sort()).toEqual([0, 1, 2])
 })
 
-test.each([0, 1, 2])('when process %d wants to stop, all stop before one step, and may go on later', async (who) => {
+test.each([0, 1, 2])('when process %d wants to stop, all stop before that step, and may go on later', async (who) => {
   const groups = await groupsOf(3)
-  // Followers may be a step behind what the leader has announced; each hears it step by step.
-  let step = 0
-  for (; ; step++) {
-    const goes = await all(groups, (group, rank) => group.begins(step, rank === who))
-    expect(new Set(goes).size).toBe(1)
-    if (!goes[0]) break
-    // The wish takes its time to come to the leader.
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
-  expect(step).toBeLessThan(10)
-  expect(await all(groups, (group) => group.begins(step, false))).toEqual([true, true, true])
+  expect(await all(groups, (group) => group.begins(3, false))).toEqual([true, true, true])
+  expect(await all(groups, (group, rank) => group.begins(4, rank === who))).toEqual([false, false, false])
+  expect(await all(groups, (group) => group.begins(4, false))).toEqual([true, true, true])
   await all(groups, (group) => group.leave())
 })
 
-test('a wish to stop that comes after the stop is no wish for the next one', async () => {
-  const groups = await groupsOf(2)
-  expect(await all(groups, (group) => group.begins(3, true))).toEqual([false, false])
-  await new Promise((resolve) => setTimeout(resolve, 20))
-  expect(await all(groups, (group) => group.begins(3, false))).toEqual([true, true])
+test.each([
+  [0, 'the folder is gone.'],
+  [1, 'process 1 of 3: the folder is gone.'],
+  [2, 'process 2 of 3: the folder is gone.'],
+] as const)('where process %d cannot make a step, all hear why before it, and may act together', async (who, words) => {
+  const groups = await groupsOf(3)
+  const asked = groups.map((group, rank) =>
+    group.begins(5, false, rank === who ? new Error('the folder is gone.') : undefined),
+  )
+  for (const one of asked) await expect(one).rejects.toThrow(StepImpossible)
+  expect(await endings(asked)).toEqual([words, words, words])
+  await all(groups, (group) => group.comesTo('the checkpoint of step 5'))
+  expect(await all(groups, (group) => group.agree(1))).toEqual([1, 1, 1])
+  await all(groups, (group) => group.leave())
+})
+
+test('where several cannot make a step, all hear of the first of them', async () => {
+  const groups = await groupsOf(3)
+  const asked = groups.map((group, rank) => group.begins(5, rank === 0, rank > 0 ? new Error(`${rank}.`) : undefined))
+  expect(await endings(asked)).toEqual(new Array(3).fill('process 1 of 3: 1.'))
   await all(groups, (group) => group.leave())
 })
 
@@ -109,16 +117,14 @@ test("the leader's failure ends all of them", async () => {
 })
 
 test('a process that is at another step, or asks for something else, says so', async () => {
-  const steps = await groupsOf(2)
-  const said = steps[1]!.begins(5, false)
-  await steps[0]!.begins(4, false)
-  expect(await endings([said, steps[0]!.failure])).toEqual([
-    'it is at step 5, and process 0 is at step 4.',
-    'process 1 of 2: it is at step 5, and process 0 is at step 4.',
-  ])
-  const others = await groupsOf(2)
-  await others[0]!.begins(4, false)
-  expect(await endings([others[1]!.agree(1)])).toEqual(['it has come to a meeting, and process 0 is at step 4.'])
+  for (const [own, is] of [
+    [(group: Group) => group.begins(5, false), 'is at step 5'],
+    [(group: Group) => group.agree(1), 'has come to a meeting'],
+  ] as const) {
+    const [leading, following] = await groupsOf(2)
+    const words = `it ${is}, and process 0 is at step 4.`
+    expect(await endings([own(following!), leading!.begins(4, false)])).toEqual([words, `process 1 of 2: ${words}`])
+  }
 })
 
 test('processes that are not at one place of the program fail, whoever is where', async () => {
@@ -142,8 +148,7 @@ test('processes that are not at one place of the program fail, whoever is where'
 test('a process that has done its part where another has more to do says so, whichever it is', async () => {
   const early = await groupsOf(2)
   const left = early[1]!.leave()
-  await early[0]!.begins(4, false)
-  expect(await endings([left, early[0]!.failure])).toEqual([
+  expect(await endings([left, early[0]!.begins(4, false)])).toEqual([
     'it has come to its end, and process 0 is at step 4.',
     'process 1 of 2: it has come to its end, and process 0 is at step 4.',
   ])

@@ -25,7 +25,7 @@ export async function together<Result>(
     groups.map(async ({ group }, rank) => {
       const agree = async <Value>(value: Value) => (await group.agree(value)) as Value
       const meet = async () => void (await group.agree(null))
-      const begins: World['begins'] = (step, wantsToStop) => group.begins(step, wantsToStop)
+      const begins: World['begins'] = (...asked) => group.begins(...asked)
       try {
         const result = await job({ ...ALONE, rank, size, agree, meet, begins })
         await group.leave()

@@ -1,9 +1,11 @@
 /** Commands that start processes beside their own. */
 import { once } from 'node:events'
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { Dataset } from '../../src/data/dataset.ts'
+import { Loader } from '../../src/data/loader.ts'
 import { isRunning } from '../benchmark/is-running.ts'
 import { folderDigest } from '../data/folder-digest.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
@@ -134,6 +136,46 @@ test('Ctrl-C in a terminal, which every process hears, saves one step of all and
   expect(checkpoints.sort().at(-1)).toBe(String(made).padStart(7, '0'))
   expect(() => process.kill(other!, 0)).toThrow('ESRCH')
 })
+
+test.each([0, 1])(
+  'where process %d cannot read its data, all save the steps before, and go on from there',
+  async (rank) => {
+    const BROKEN_STEP = 3
+    const [data, out] = [`torn-${rank}`, `of-torn-${rank}`]
+    await cp(join(program.work, 'data'), join(program.work, data), { recursive: true })
+    const dataset = await Dataset.open(join(program.work, data))
+    const loader = new Loader(dataset, { batch: SETTINGS.batch, seed: 0, flip: true, images: true })
+    const own = (SETTINGS.batch / 2) * rank
+    const index = loader.indicesOf(BROKEN_STEP)[own]!
+    const image = join(data, 'images', `00000/img${String(index).padStart(8, '0')}.png`)
+    const bytes = await readFile(join(program.work, image))
+    await writeFile(join(program.work, image), 'torn')
+    // Without a checkpoint in between, which would be the run's own.
+    const words = train(out, 8, '--processes', '2', '--checkpoint-every', '8').map((word) =>
+      word === 'data' ? data : word,
+    )
+    const { status, stderr } = await program.repa(...words)
+    expect(status).toBe(1)
+    const checkpoint = `${out}/checkpoints/${String(BROKEN_STEP).padStart(7, '0')}`
+    const [saved, why] = stderr.trimEnd().split('\n')
+    expect(saved).toContain(`The steps until the failure are saved, ${checkpoint}; --resume goes on from there.`)
+    expect(why).toContain(`repa train: ${rank === 0 ? '' : 'process 1 of 2: '}`)
+    expect(why).toContain(image)
+    expect(await readdir(join(program.work, out, 'checkpoints'))).toEqual([checkpoint.split('/').at(-1)])
+    expect((await metrics(out)).map(({ step }) => step)).toEqual([1, 2, 3])
+
+    await writeFile(join(program.work, image), bytes)
+    expect(await program.repa(...words, '--resume')).toMatchObject({ status: 0, stderr: '' })
+    expect((await metrics(out)).map(({ step }) => step)).toEqual([1, 2, 3, 4, 5, 6, 7, 8])
+    const unbroken = train(`un${out}`, 8, '--processes', '2', '--checkpoint-every', '8')
+    expect(await program.repa(...unbroken)).toMatchObject({ status: 0, stderr: '' })
+    const last = (folder: string) => folderDigest(join(program.work, folder, 'checkpoints/0000008'))
+    // The state names the data's folder.
+    const { 'state.json': state, ...tensors } = last(out)
+    expect(state).toBeDefined()
+    expect(last(`un${out}`)).toMatchObject(tensors)
+  },
+)
 
 test.each(['SIGKILL', 'SIGABRT'] as const)(
   'a process that ends by %s ends the command, which says so',
