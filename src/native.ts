@@ -280,6 +280,13 @@ export interface NativeAddon {
     state: MaybeT,
     wantGradient: boolean,
   ): [mse: T, vb: T, gradient: MaybeT]
+  velocityCosineLoss(
+    prediction: T,
+    target: T,
+    weight: number,
+    state: MaybeT,
+    wantGradient: boolean,
+  ): [loss: T, gradient: MaybeT]
   smoothL1Loss(
     prediction: T,
     target: T,

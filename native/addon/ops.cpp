@@ -34,6 +34,7 @@
 #include "ops/statistics.h"
 #include "ops/token_grid.h"
 #include "ops/tokens.h"
+#include "ops/velocity_cosine.h"
 
 namespace repa::addon {
 
@@ -107,6 +108,7 @@ const Export kExports[] = {
 
     {"cosineAlignmentLoss", bind<ops::cosineAlignmentLoss>, {"projection", "target", "weight", "state", "wantGradient"}},
     {"velocityLoss", bind<ops::velocityLoss>, {"prediction", "target", "weight", "state", "wantGradient"}},
+    {"velocityCosineLoss", bind<ops::velocityCosineLoss>, {"prediction", "target", "weight", "state", "wantGradient"}},
     {"smoothL1Loss", bind<ops::smoothL1Loss>, {"prediction", "target", "beta", "weight", "state", "wantGradient"}},
 
     {"l2Normalize", bind<ops::l2Normalize>, {"x"}},

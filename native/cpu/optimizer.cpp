@@ -4,6 +4,7 @@
 
 #include "cpu/chunks.h"
 #include "cpu/vector_loop.h"
+#include "cpu/vector_math.h"
 
 namespace repa::cpu::REPA_LEVEL {
 namespace {
@@ -75,13 +76,6 @@ void clipFactor(ThreadPool&, const ClipFactorArgs& args) {
   double sum = 0.0;
   for (int64_t i = 0; i < args.count; ++i) sum += args.sums[i];
   finishGradient(*args.state, sum, args.maxNorm, args.gradientScale, args.holdsLate);
-}
-
-inline Vec squareRoot(Vec x) {
-  // The compiler makes one instruction of it.
-  Vec root;
-  for (int lane = 0; lane < kLanes; ++lane) root[lane] = __builtin_sqrtf(x[lane]);
-  return root;
 }
 
 /// The scalars of one step, computed in double and then rounded, where torch does so.

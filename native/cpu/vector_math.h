@@ -28,6 +28,13 @@ static inline Vec exp(Vec x) {
   return x == x ? tamed : x;
 }
 
+static inline Vec squareRoot(Vec x) {
+  // The compiler makes one instruction of it.
+  Vec root;
+  for (int lane = 0; lane < kLanes; ++lane) root[lane] = __builtin_sqrtf(x[lane]);
+  return root;
+}
+
 /// 1 / (1 + e^-x).
 static inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exp(-x)); }
 

@@ -30,6 +30,14 @@ const LOSS_PARTS: readonly LossPart[] = [
     yLabel: 'Bits a dimension',
   },
   {
+    metric: 'velocityCosine',
+    label: 'Cosine loss',
+    name: 'weighted cosine loss',
+    title: 'Cosine loss of the velocity',
+    description: 'One less the cosine between each pixel’s velocity and its prediction.',
+    yLabel: 'Loss',
+  },
+  {
     metric: 'alignment',
     label: 'Alignment',
     name: 'weighted alignment',

@@ -5,6 +5,7 @@ export const METRICS = [
   'loss',
   'denoising',
   'vb',
+  'velocityCosine',
   'alignment',
   'selfAlignment',
   'dispersive',

@@ -11,6 +11,7 @@ const MetricsLine = z.object({
   /** Pretraining an encoder has none. */
   denoising: value.optional(),
   vb: value.optional(),
+  velocityCosine: value.optional(),
   alignment: value.optional(),
   selfAlignment: value.optional(),
   dispersive: value.optional(),

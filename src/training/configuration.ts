@@ -107,6 +107,11 @@ export const trainingSchema = z.strictObject({
    * the loss would have no minimum.
    */
   contrastiveWeight: z.number().min(0).lt(1).default(0),
+  /**
+   * Of 1 − the cosine between each pixel's velocity, a vector of the channels, and what is predicted of it (LightningDiT); 0: there is none.
+   * SiT only.
+   */
+  velocityCosineWeight: z.number().min(0).default(0),
   /** Of the alignment with the model's own average (SRA); 0: there is none. */
   selfAlignWeight: z.number().min(0).default(0),
   /** Block that is aligned with it, from 1. Default: as `alignDepth`. */

@@ -86,12 +86,14 @@ export interface Noised {
   losses(prediction: Tensor, scaling?: Tensor): DenoisingLosses
 }
 
-/** Per sample [B]; the training loss is the sum of their means. */
+/** Per sample [B]; the training loss is the sum of their means, that of the cosine by its weight. */
 export interface DenoisingLosses {
   /** The mean squared error of the velocity, or of the noise. */
   readonly denoising: Tensor
   /** DiT's variational bound, in bits a dimension. */
   readonly vb?: Tensor
+  /** 1 − the velocity's cosine; its gradient is seeded by the objective's weight. */
+  readonly velocityCosine?: Tensor
 }
 
 export interface Losses extends DenoisingLosses {
@@ -133,7 +135,7 @@ export interface PassOptions {
 }
 
 /**
- * The training loss, mean(denoising) [+ mean(vb)] + alignWeight · alignment (REPA's loss.py) and what the options add, each by its
+ * The training loss, mean(denoising) [+ mean(vb)] [+ mean(velocityCosine)] + alignWeight · alignment (REPA's loss.py) and what the options add, each by its
  * weight; and its gradients. The caller disposes the losses.
  */
 export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatch, options: PassOptions): Losses {

@@ -32,6 +32,7 @@ export type StepInputs = {
 export type StepLosses = {
   readonly denoising: Tensor
   readonly vb: Tensor | undefined
+  readonly velocityCosine: Tensor | undefined
   readonly alignment: Tensor | undefined
   readonly selfAlignment: Tensor | undefined
   readonly dispersive: Tensor | undefined

@@ -4,6 +4,7 @@ import type { Device } from '../tensor/device.ts'
 import { add, clamp, scale } from '../tensor/ops/elementwise.ts'
 import { interpolant } from '../tensor/ops/interpolant.ts'
 import { velocityLoss } from '../tensor/ops/loss.ts'
+import { velocityCosineLoss } from '../tensor/ops/velocity-cosine.ts'
 import { fillUniform, type RandomKey, randomTimesteps } from '../tensor/random.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
@@ -16,6 +17,8 @@ export interface SiTObjectiveOptions {
   readonly weighting?: TimeWeighting
   /** The model's. Default: repa. */
   readonly convention?: SiTConvention
+  /** Of the loss of the velocity's direction (arXiv 2501.01423). Default 0: there is none. */
+  readonly velocityCosineWeight?: number
 }
 
 /** SiT's, as REPA has it (loss.py): the velocity of the interpolant between latents (t = 0) and noise (t = 1). */
@@ -23,11 +26,14 @@ export class SiTObjective implements Objective {
   readonly #path: InterpolantPath
   readonly #weighting: TimeWeighting
   readonly #convention: SiTConvention
+  readonly #velocityCosineWeight: number
 
-  constructor({ path = 'linear', weighting = 'uniform', convention = 'repa' }: SiTObjectiveOptions = {}) {
+  constructor(options: SiTObjectiveOptions = {}) {
+    const { path = 'linear', weighting = 'uniform', convention = 'repa', velocityCosineWeight = 0 } = options
     this.#path = path
     this.#weighting = weighting
     this.#convention = convention
+    this.#velocityCosineWeight = velocityCosineWeight
   }
 
   drawTimes(batch: number, key: RandomKey, device: Device): Tensor {
@@ -44,10 +50,14 @@ export class SiTObjective implements Objective {
 
   noised({ latents, noise, t }: Pick<TrainingBatch, 'latents' | 'noise' | 't'>): Noised {
     const { input, velocity } = this.#between(latents, noise, t)
+    const weight = this.#velocityCosineWeight
     return {
       input,
       t: this.#convention === 'repa' ? t : oneMinus(t),
-      losses: (prediction, scaling) => ({ denoising: velocityLoss(prediction, velocity, 1, scaling) }),
+      losses: (prediction, scaling) => ({
+        denoising: velocityLoss(prediction, velocity, 1, scaling),
+        ...(weight > 0 && { velocityCosine: velocityCosineLoss(prediction, velocity, weight, scaling) }),
+      }),
     }
   }
 

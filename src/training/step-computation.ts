@@ -46,6 +46,7 @@ export class StepComputation {
   readonly #schedule: AlignmentSchedule
   readonly #disperse: Dispersive | undefined
   readonly #contrast: ContrastiveFlow | undefined
+  readonly #velocityCosineWeight: number | undefined
   readonly #route: TokenRouting | undefined
   /** Of the loss of the class token that is denoised along; undefined: there is none. */
   readonly #classTokenWeight: number | undefined
@@ -69,6 +70,7 @@ export class StepComputation {
     this.#schedule = options.alignSchedule ?? {}
     this.#disperse = options.disperse
     this.#contrast = options.contrast
+    this.#velocityCosineWeight = options.velocityCosineWeight
     this.#route = options.route
     this.#classTokenWeight = options.classToken?.weight
   }
@@ -91,6 +93,7 @@ export class StepComputation {
       selfAlign: this.#selfAlign && factor * this.#selfAlign.weight,
       dispersive: this.#disperse?.weight,
       contrastive: this.#contrast?.weight,
+      velocityCosine: this.#velocityCosineWeight,
       classToken: this.#classTokenWeight,
     }
   }
@@ -199,6 +202,7 @@ export class StepComputation {
     return {
       denoising: mean(losses.denoising),
       vb: losses.vb && mean(losses.vb),
+      velocityCosine: losses.velocityCosine && mean(losses.velocityCosine),
       alignment: losses.alignment && cast(losses.alignment, 'f32'),
       selfAlignment: losses.selfAlignment && cast(losses.selfAlignment, 'f32'),
       dispersive: losses.dispersive,

@@ -7,12 +7,13 @@ export interface LossWeights {
   readonly selfAlign: number | undefined
   readonly dispersive: number | undefined
   readonly contrastive: number | undefined
+  readonly velocityCosine: number | undefined
   readonly classToken: number | undefined
 }
 
 type Losses = Pick<
   TrainingStep,
-  'denoising' | 'vb' | 'alignment' | 'selfAlignment' | 'dispersive' | 'contrastive' | 'classToken'
+  'denoising' | 'vb' | 'velocityCosine' | 'alignment' | 'selfAlignment' | 'dispersive' | 'contrastive' | 'classToken'
 >
 
 /** What a step's numbers say once they have come from the device. */
@@ -24,6 +25,7 @@ export function stepReport(
   const {
     denoising,
     vb = 0,
+    velocityCosine = 0,
     alignment = 0,
     selfAlignment = 0,
     dispersive = 0,
@@ -35,6 +37,7 @@ export function stepReport(
     loss:
       denoising +
       vb +
+      (weights.velocityCosine ?? 0) * velocityCosine +
       (weights.align ?? 0) * alignment +
       (weights.selfAlign ?? 0) * selfAlignment +
       (weights.dispersive ?? 0) * dispersive -

@@ -79,6 +79,8 @@ export interface TrainerOptions extends Partial<AdamWOptions> {
   readonly path?: InterpolantPath
   /** How SiT's times are drawn. Default: uniform. */
   readonly weighting?: TimeWeighting
+  /** Of 1 − the cosine of a SiT's velocity over each pixel's channels (LightningDiT). Default 0: there is none. */
+  readonly velocityCosineWeight?: number
   /** Takes each image's mirror image in its place with probability ½. Default: where the data were prepared for it. */
   readonly flip?: boolean
   /** What a checkpoint keeps as the run's configuration. */
@@ -96,6 +98,8 @@ export interface TrainingStep extends StepTiming {
   readonly denoising: number
   /** DiT's variational bound, in bits a dimension; undefined where the objective has none. */
   readonly vb: number | undefined
+  /** In [0, 2]: 1 − the cosine of the velocity; undefined where it is no loss. */
+  readonly velocityCosine: number | undefined
   /** In [−1, 1] for the cosine; undefined without encoders, and once the alignment is over. */
   readonly alignment: number | undefined
   /** That the alignment had in this step's loss; undefined without encoders. */

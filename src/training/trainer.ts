@@ -280,16 +280,26 @@ export class Trainer implements AsyncDisposable {
     allowTf32(this.model.device, this.#tf32)
     const { read } = scope(() => {
       const losses = this.#run(this.#computation.draw(samples, step, this.#isAligning))
-      const order = ['vb', 'alignment', 'selfAlignment', 'dispersive', 'contrastive', 'classToken'] as const
+      const order = [
+        'vb',
+        'velocityCosine',
+        'alignment',
+        'selfAlignment',
+        'dispersive',
+        'contrastive',
+        'classToken',
+      ] as const
       const rest = order.map((name) => losses[name]?.item())
       return { read: Promise.all([losses.denoising.item(), this.optimizer.state(), ...rest]) }
     })
     this.#step++
-    return read.then(([denoising, state, vb, alignment, selfAlignment, dispersive, contrastive, classToken]) => {
-      const losses = { denoising, vb, alignment, selfAlignment, dispersive, contrastive, classToken }
-      const report = stepReport(losses, this.#computation.weightsAt(step), state)
-      return { index: step + 1, epoch: samples.epoch, learningRate, ...report }
-    })
+    return read.then(
+      ([denoising, state, vb, velocityCosine, alignment, selfAlignment, dispersive, contrastive, classToken]) => {
+        const losses = { denoising, vb, velocityCosine, alignment, selfAlignment, dispersive, contrastive, classToken }
+        const report = stepReport(losses, this.#computation.weightsAt(step), state)
+        return { index: step + 1, epoch: samples.epoch, learningRate, ...report }
+      },
+    )
   }
 
   /** Enqueues all that follows from the inputs: as it is, or, after the first step of this trainer, as a captured graph. */

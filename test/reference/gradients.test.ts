@@ -28,6 +28,7 @@ import { rotate, rotateBackward } from './rope.ts'
 import { smoothL1, smoothL1Backward } from './smooth-l1.ts'
 import { unfoldTokens, unfoldTokensBackward } from './token-grid.ts'
 import { unpatchify, unpatchifyInverse } from './unpatchify.ts'
+import { velocityCosine, velocityCosineBackward } from './velocity-cosine.ts'
 import { velocityLoss, velocityLossBackward } from './velocity-loss.ts'
 
 const ACTIVATIONS: Activation[] = ['none', 'gelu-tanh', 'gelu-erf', 'quick-gelu', 'silu']
@@ -288,6 +289,19 @@ const cases: [string, DifferentiableOp][] = [
       forward: ({ student }) => distillationLoss(student, TARGETS, { temperature: 0.5, firstView: 1 }),
       backward: (dLoss, { student }) => ({
         student: distillationLossBackward(dLoss, student, TARGETS, { temperature: 0.5, firstView: 1 }),
+      }),
+    },
+  ],
+  [
+    'velocityCosine',
+    {
+      inputs: { prediction: random([3, 4, 5], 1) },
+      forward: ({ prediction }) => {
+        const losses = velocityCosine(prediction, random([3, 4, 5], 2))
+        return scalar(losses.data.reduce((a, b) => a + b, 0) / 3)
+      },
+      backward: (dLoss, { prediction }) => ({
+        prediction: velocityCosineBackward(prediction, random([3, 4, 5], 2), dLoss.data[0]),
       }),
     },
   ],

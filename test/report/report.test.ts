@@ -98,6 +98,16 @@ test.each<[string, object, sum: string, charts: [title: string, width: string][]
     ],
   ],
   [
+    'with the cosine of velocities',
+    { velocityCosine: 0.9, alignment: -0.3 },
+    'What is minimised: denoising plus weighted cosine loss plus weighted alignment.',
+    [
+      ['Denoising loss', 'third'],
+      ['Cosine loss of the velocity', 'third'],
+      ['Alignment loss', 'third'],
+    ],
+  ],
+  [
     'with contrast',
     { alignment: -0.3, contrastive: 2.1 },
     'What is minimised: denoising plus weighted alignment minus weighted contrast.',
@@ -303,6 +313,7 @@ test('a run of 400,000 steps gives a page below 5 MB, its spikes kept', () => {
       loss,
       denoising: loss,
       vb: loss,
+      velocityCosine: column(() => Number.NaN),
       alignment: column((i) => -0.6 + noise(i)),
       selfAlignment: column(() => Number.NaN),
       dispersive: column(() => Number.NaN),

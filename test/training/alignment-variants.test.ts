@@ -41,7 +41,12 @@ const draw = (shape: readonly number[], seed: number, scale = 1) =>
 /** What a pass is made of, the caller's to dispose. */
 function batchOf(
   model: SiT,
-  { targets = false, teacher = false, negatives = false, route }: Omit<Variant, 'name' | 'model' | 'options'>,
+  {
+    targets = false,
+    teacher = false,
+    negatives = false,
+    route,
+  }: Omit<Variant, 'name' | 'model' | 'options' | 'velocityCosineWeight'>,
 ): TrainingBatch {
   const shape = [BATCH, 2, 2 * GRID[0], 2 * GRID[1]]
   return {
@@ -82,6 +87,8 @@ interface Variant {
   readonly teacher?: boolean
   readonly negatives?: boolean
   readonly route?: RoutedBlocks
+  /** Of the objective. */
+  readonly velocityCosineWeight?: number
   readonly options: Omit<PassOptions, 'objective'>
 }
 
@@ -104,6 +111,7 @@ const VARIANTS: readonly Variant[] = [
     options: { alignWeight: 0, selfAlignment: { weight: 4, depth: 1 } },
   },
   { name: 'the contrast of flows', negatives: true, options: { alignWeight: 0, contrastiveWeight: 0.4 } },
+  { name: 'the cosine of velocities', velocityCosineWeight: 3, options: { alignWeight: 0 } },
   { name: 'a route', route: { from: 2, to: 2 }, options: { alignWeight: 0 } },
   {
     name: 'a route, with alignment of its tokens',
@@ -143,7 +151,10 @@ const VARIANTS: readonly Variant[] = [
 
 describe("every variant's gradient is the slope of the training loss", () => {
   /** The training loss in double, from what a pass reports. */
-  async function lossOf(losses: Losses, options: Omit<PassOptions, 'objective'>): Promise<number> {
+  async function lossOf(
+    losses: Losses,
+    { options, velocityCosineWeight = 0 }: Pick<Variant, 'options' | 'velocityCosineWeight'>,
+  ): Promise<number> {
     const meanOf = async (tensor: Tensor | undefined): Promise<number> => {
       if (!tensor) return 0
       const values = [...(tensor.dtype === 'f64' ? await tensor.dataAs('f64') : await tensor.data())]
@@ -151,6 +162,7 @@ describe("every variant's gradient is the slope of the training loss", () => {
     }
     return (
       (await meanOf(losses.denoising)) +
+      velocityCosineWeight * (await meanOf(losses.velocityCosine)) +
       options.alignWeight * (await meanOf(losses.alignment)) +
       (options.classTokenWeight ?? 0) * (await meanOf(losses.classToken)) +
       (options.selfAlignment?.weight ?? 0) * (await meanOf(losses.selfAlignment)) +
@@ -159,13 +171,13 @@ describe("every variant's gradient is the slope of the training loss", () => {
     )
   }
 
-  test.each(VARIANTS)('$name', async ({ model: settings, options, ...parts }) => {
+  test.each(VARIANTS)('$name', async ({ model: settings, options, velocityCosineWeight, ...parts }) => {
     using model = tiny(settings)
     const batch = batchOf(model, parts)
-    const objective = new SiTObjective()
+    const objective = new SiTObjective({ velocityCosineWeight })
     const run = async (): Promise<number> => {
       const losses = forwardBackward(model, batch, { ...options, objective })
-      const loss = await lossOf(losses, options)
+      const loss = await lossOf(losses, { options, velocityCosineWeight })
       for (const tensor of Object.values(losses)) tensor?.dispose()
       return loss
     }
@@ -185,16 +197,21 @@ describe("every variant's gradient is the slope of the training loss", () => {
     dispose(batch)
   })
 
-  test.each(VARIANTS.slice(1))('$name changes the gradient', async ({ model: settings, options, ...parts }) => {
+  test.each(VARIANTS.slice(1))('$name changes the gradient', async (variant) => {
+    const { model: settings, options, velocityCosineWeight, ...parts } = variant
     using model = tiny(settings)
     const batch = batchOf(model, parts)
-    const gradientOf = async (of: TrainingBatch, with_: Omit<PassOptions, 'objective'>): Promise<Float32Array> => {
-      const losses = forwardBackward(model, of, { ...with_, objective: new SiTObjective() })
+    const gradientOf = async (of: TrainingBatch, with_: PassOptions): Promise<Float32Array> => {
+      const losses = forwardBackward(model, of, with_)
       for (const tensor of Object.values(losses)) tensor?.dispose()
       return await model.arena.array('gradients').data()
     }
-    const plain = await gradientOf({ ...batch, negatives: undefined, route: undefined }, { alignWeight: 0 })
-    expect(await gradientOf(batch, options)).not.toEqual(plain)
+    const plain = await gradientOf(
+      { ...batch, negatives: undefined, route: undefined },
+      { alignWeight: 0, objective: new SiTObjective() },
+    )
+    const objective = new SiTObjective({ velocityCosineWeight })
+    expect(await gradientOf(batch, { ...options, objective })).not.toEqual(plain)
     dispose(batch)
   })
 })
@@ -269,7 +286,7 @@ test('names of the parts in the state dict, before the final layer', () => {
 describe('a run', () => {
   type Variation = Pick<
     TrainerOptions,
-    'align' | 'selfAlign' | 'alignSchedule' | 'disperse' | 'contrast' | 'route' | 'classToken'
+    'align' | 'selfAlign' | 'alignSchedule' | 'disperse' | 'contrast' | 'route' | 'classToken' | 'velocityCosineWeight'
   >
   const align = { encoder: constantEncoder, depth: 1 }
   const selfAlign = { weight: 0.2, depth: 1, teacherDepth: 2, timeOffset: 0.2 }
@@ -281,6 +298,7 @@ describe('a run', () => {
     ['REG', { align: { ...align, encoder: classTokenEncoder }, classToken: { weight: 0.03 } }],
     ['the dispersive loss', { disperse: { weight: 0.5, temperature: 0.5, depth: 1 } }],
     ['contrastive flow matching', { contrast: { weight: 0.05 } }],
+    ['the cosine of velocities', { velocityCosineWeight: 1 }],
     ['a route', { align, route: { share: 0.5, from: 2, to: 2 } }],
     ['self-alignment that ends at step 4', { selfAlign, alignSchedule: { until: 4, decay: 'cosine' } }],
     [

@@ -102,6 +102,13 @@ test('a checkpoint of another kind, or of the other convention, is refused', asy
   await expect(runner.restore(saved)).rejects.toThrow(/whose time runs by the convention repa, this run's by sit\.$/)
 })
 
+test('the cosine of velocities is not for a DiT', () => {
+  using model = dit()
+  expect(() => objectiveFor(model, { velocityCosineWeight: 1 })).toThrow(
+    'The cosine loss is of a velocity, and a DiT predicts noise; it is for SiT models.',
+  )
+})
+
 test.each([
   [{ path: 'cosine' }, 'path cosine'],
   [{ weighting: 'lognormal' }, 'weighting lognormal'],

@@ -12,7 +12,8 @@ const norm = (values: Float32Array) => Math.hypot(...values)
 
 /** Expects two ways of making a tiny trainer's step to be the same up to the rounding of sums. */
 export function expectSameStep(actual: FirstStep, expected: FirstStep): void {
-  const names = ['loss', 'denoising', 'vb', 'alignment', 'selfAlignment', 'contrastive', 'gradNorm'] as const
+  const losses = ['denoising', 'vb', 'velocityCosine', 'alignment', 'selfAlignment', 'contrastive'] as const
+  const names = ['loss', ...losses, 'gradNorm'] as const
   for (const name of names) {
     const [wanted, value] = [expected.step[name], actual.step[name]]
     expect([name, value === undefined]).toEqual([name, wanted === undefined])

@@ -33,6 +33,7 @@ export const CASES: readonly Case[] = [
     options: { selfAlign: { weight: 1, depth: 1, teacherDepth: 2, timeOffset: 0.2 } },
   },
   { name: 'SiT with contrasted flows', options: { contrast: { weight: 0.05 } } },
+  { name: 'SiT with the cosine of velocities', options: { velocityCosineWeight: 1 } },
   {
     name: 'SiT with REG',
     options: { align: { ...align, encoder: classTokenEncoder }, classToken: { weight: 0.03 } },

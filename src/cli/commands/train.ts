@@ -114,6 +114,12 @@ export const trainCommand = defineCommand({
       description:
         "push every velocity away from what another sample's aims at, by this weight; SiT only; its paper has 0.05 [0]",
     },
+    velocityCosineWeight: {
+      type: 'number',
+      min: 0,
+      description:
+        "also learn each pixel's velocity by its direction, 1 − the cosine over channels, by this weight; SiT only; LightningDiT has 1 [0]",
+    },
     selfAlignWeight: {
       type: 'number',
       min: 0,

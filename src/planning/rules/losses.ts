@@ -24,6 +24,10 @@ export const lossRules = (planner: Planner) => {
       perSample(prediction),
       wantGradient ? planner.like(prediction) : null,
     ],
+    velocityCosineLoss: (prediction, _target, _weight, _state, wantGradient) => [
+      perSample(prediction),
+      wantGradient ? planner.like(prediction) : null,
+    ],
     smoothL1Loss: (prediction, _target, _beta, _weight, _state, wantGradient) => [
       perSample(prediction),
       wantGradient ? planner.like(prediction) : null,

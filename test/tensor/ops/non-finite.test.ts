@@ -8,6 +8,7 @@ import { linear, mlp } from '../../../src/tensor/ops/linear.ts'
 import { cosineAlignmentLoss, velocityLoss } from '../../../src/tensor/ops/loss.ts'
 import { gatedResidual } from '../../../src/tensor/ops/residual.ts'
 import { smoothL1Loss } from '../../../src/tensor/ops/smooth-l1.ts'
+import { velocityCosineLoss } from '../../../src/tensor/ops/velocity-cosine.ts'
 import { Tape } from '../../../src/tensor/tape.ts'
 import { Tensor } from '../../../src/tensor/tensor.ts'
 import { random } from '../../reference/array.ts'
@@ -101,6 +102,7 @@ for (const { device, missing } of DEVICES) {
     test.each<[string, (prediction: Tensor, target: Tensor) => Tensor]>([
       ['velocityLoss', velocityLoss],
       ['cosineAlignmentLoss', cosineAlignmentLoss],
+      ['velocityCosineLoss', (prediction, target) => velocityCosineLoss(prediction, target)],
       ['smoothL1Loss', (prediction, target) => smoothL1Loss(prediction, target, 0.5)],
     ])('the gradient of %s shows it, of the prediction or of the target', async (_, loss) => {
       for (const side of ['prediction', 'target']) {
