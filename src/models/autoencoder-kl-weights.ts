@@ -1,8 +1,12 @@
-/** Files of AutoencoderKL weights, as diffusers writes them: their tensors under today's names, and the sizes that follow from them. */
+/**
+ * Files of AutoencoderKL weights, as diffusers and latent-diffusion write them: their tensors under diffusers' names of today, and the sizes
+ * that follow from them.
+ */
 import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import { type AutoencoderKLConfig, autoencoderKLConfigSchema } from './autoencoder-kl.ts'
+import { diffusersNames, isLdmAutoencoder } from './ldm-autoencoder-names.ts'
 
 /** Names of the attention's layers in files from before diffusers 0.18, those of the published sd-vae-ft-* among them. */
 const OLD_ATTENTION: Readonly<Record<string, string>> = {
@@ -12,8 +16,29 @@ const OLD_ATTENTION: Readonly<Record<string, string>> = {
   proj_attn: 'to_out.0',
 }
 
-/** A file's tensors under today's names. */
+/** A file's tensors under today's names. Where it has latent-diffusion's, what is not the autoencoder's is left out. */
 export function autoencoderKLState(file: StateSource): StateSource {
+  return isLdmAutoencoder(file.names) ? ldmState(file) : diffusersState(file)
+}
+
+function ldmState(file: StateSource): StateSource {
+  const names = diffusersNames(file.names)
+  // Attention's layers are convolutions of one cell there, and matrices here.
+  const isMatrix = (name: string, shape: readonly number[]) =>
+    /\.attentions\.\d+\..*\.weight$/.test(name) && shape.length === 4 && shape[2] === 1 && shape[3] === 1
+  const shapeOf = (name: string) => {
+    const shape = file.shapeOf(names.get(name)!)
+    return isMatrix(name, shape) ? shape.slice(0, 2) : shape
+  }
+  return {
+    name: file.name,
+    names: [...names.keys()],
+    shapeOf,
+    read: async (name) => ({ ...(await file.read(names.get(name)!)), shape: shapeOf(name) }),
+  }
+}
+
+function diffusersState(file: StateSource): StateSource {
   const names = new Map<string, string>()
   for (const name of file.names) {
     const today = name.replace(
@@ -34,12 +59,9 @@ export function autoencoderKLState(file: StateSource): StateSource {
 
 /** Whether names are those of an AutoencoderKL, whole or not. */
 export function isAutoencoderKL(names: readonly string[]): boolean {
-  return names.some((name) =>
-    /^(encoder\.down_blocks|decoder\.up_blocks|encoder\.mid_block|decoder\.mid_block)\./.test(name),
-  )
+  const ofDiffusers = /^(encoder\.down_blocks|decoder\.up_blocks|encoder\.mid_block|decoder\.mid_block)\./
+  return isLdmAutoencoder(names) || names.some((name) => ofDiffusers.test(name))
 }
-
-const allOf = <T extends string>(type: T) => z.array(z.literal(type)).optional()
 
 /**
  * What diffusers' config.json, or a writer's metadata under `config`, says of an AutoencoderKL. Settings that change what is
@@ -48,8 +70,8 @@ const allOf = <T extends string>(type: T) => z.array(z.literal(type)).optional()
 export const diffusersConfigSchema = z.object({
   in_channels: z.int().optional(),
   out_channels: z.int().optional(),
-  down_block_types: allOf('DownEncoderBlock2D'),
-  up_block_types: allOf('UpDecoderBlock2D'),
+  down_block_types: z.array(z.enum(['DownEncoderBlock2D', 'AttnDownEncoderBlock2D'])).optional(),
+  up_block_types: z.array(z.enum(['UpDecoderBlock2D', 'AttnUpDecoderBlock2D'])).optional(),
   block_out_channels: z.array(z.int()).optional(),
   layers_per_block: z.int().optional(),
   act_fn: z.literal('silu').optional(),
@@ -73,6 +95,9 @@ export function configOfArguments(stated: DiffusersConfig, what: string): Autoen
       outChannels: stated.out_channels,
       blockChannels: stated.block_out_channels,
       layersPerBlock: stated.layers_per_block,
+      encoderAttention: levelsOf(stated.down_block_types, 'AttnDownEncoderBlock2D'),
+      // Counted from the image.
+      decoderAttention: levelsOf(stated.up_block_types?.toReversed(), 'AttnUpDecoderBlock2D'),
       latentChannels: stated.latent_channels,
       normGroups: stated.norm_num_groups,
       scalingFactor: stated.scaling_factor,
@@ -81,9 +106,13 @@ export function configOfArguments(stated: DiffusersConfig, what: string): Autoen
   )
 }
 
+function levelsOf(types: readonly string[] | undefined, type: string): number[] | undefined {
+  return types?.flatMap((own, level) => (own === type ? [level] : []))
+}
+
 /**
  * The configuration that a state dict's shapes tell, under today's names. The number of norm groups and the scaling factor leave
- * no trace in them: they are what `stated` says, else the Stable Diffusion VAE's, 32 and 0.18215.
+ * no trace in them: they are what `stated` says, else the Stable Diffusion VAE's, 32 and 0.18215, the latter for its four channels alone.
  *
  * @throws {Error} where the shapes are no AutoencoderKL's, or contradict what is stated
  */
@@ -109,6 +138,16 @@ export function autoencoderKLConfig(state: StateSource, stated: DiffusersConfig 
       axis(`encoder.down_blocks.${level}.resnets.0.conv1.weight`, 0),
     ),
     layers_per_block: layers,
+    down_block_types: Array.from({ length: levels }, (_, level) =>
+      names.has(`encoder.down_blocks.${level}.attentions.0.to_q.weight`)
+        ? ('AttnDownEncoderBlock2D' as const)
+        : ('DownEncoderBlock2D' as const),
+    ),
+    up_block_types: Array.from({ length: levels }, (_, level) =>
+      names.has(`decoder.up_blocks.${level}.attentions.0.to_q.weight`)
+        ? ('AttnUpDecoderBlock2D' as const)
+        : ('UpDecoderBlock2D' as const),
+    ),
     latent_channels: axis('post_quant_conv.weight', 0),
   }
   for (const [key, found] of Object.entries(seen)) {

@@ -1,5 +1,6 @@
 /**
- * AutoencoderKL, the Stable Diffusion VAE (arXiv 2112.10752), frozen: inference only. Names and shapes are those of the state dict
+ * AutoencoderKL, the Stable Diffusion VAE (arXiv 2112.10752) and, with attention in a level and more channels, VA-VAE (arXiv 2501.01423),
+ * frozen: inference only. Names and shapes are those of the state dict
  * of diffusers' class of that name; images inside are channels last, and every GroupNorm with its SiLU is applied where the
  * convolution behind it reads its input.
  */
@@ -32,6 +33,9 @@ export const autoencoderKLConfigSchema = z
     blockChannels: z.array(positive).min(1).default([128, 256, 512, 512]),
     /** Residual blocks of a level of the encoder; the decoder has one more. */
     layersPerBlock: positive.default(2),
+    /** Levels from 0, the image's resolution, of which every residual block is followed by attention: of the encoder, and of the decoder. */
+    encoderAttention: z.array(z.int().min(0)).default([]),
+    decoderAttention: z.array(z.int().min(0)).default([]),
     latentChannels: positive.default(4),
     normGroups: positive.default(32),
     /** Latents are trained on times this. */
@@ -160,10 +164,31 @@ class MidBlock {
   }
 }
 
-/** What both halves have in common: levels of residual blocks with a change of resolution behind each but the last. */
+/** What both halves have in common: levels of residual blocks, in some with attention, with a change of resolution behind each but the last. */
 interface Level {
   readonly resnets: readonly ResnetBlock[]
+  /** Behind each residual block; none: there is no attention. */
+  readonly attentions: readonly AttentionBlock[]
   readonly sampler: Conv2d | undefined
+}
+
+/** Takes x over, up to the change of resolution. */
+function throughBlocks({ resnets, attentions }: Level, x: Tensor): Tensor {
+  return resnets.reduce((hidden, resnet, i) => {
+    const out = resnet.forward(hidden)
+    return attentions[i]?.forward(out) ?? out
+  }, x)
+}
+
+/** `count` attentions of a level, where it has some. */
+function attentionsOf(
+  list: ParameterList,
+  name: string,
+  count: number,
+  channels: number,
+  groups: number,
+): AttentionBlock[] {
+  return Array.from({ length: count }, (_, i) => new AttentionBlock(list, `${name}.attentions.${i}`, channels, groups))
 }
 
 class Encoder {
@@ -185,11 +210,13 @@ class Encoder {
         { length: layersPerBlock },
         (_, i) => new ResnetBlock(list, `${name}.resnets.${i}`, i === 0 ? before : channels, channels, groups),
       )
+      const count = config.encoderAttention.includes(level) ? layersPerBlock : 0
+      const attentions = attentionsOf(list, name, count, channels, groups)
       const isLast = level === blockChannels.length - 1
       const sampler = isLast
         ? undefined
         : new Conv2d(list, `${name}.downsamplers.0.conv`, { inputs: channels, outputs: channels, kernel: 3 })
-      return { resnets, sampler }
+      return { resnets, attentions, sampler }
     })
     this.#mid = new MidBlock(list, 'encoder.mid_block', last, groups)
     this.#normOut = new GroupNorm(list, 'encoder.conv_norm_out', { channels: last, groups, epsilon: EPSILON })
@@ -201,8 +228,9 @@ class Encoder {
     return scope(() => {
       let hidden = conv2d(x, this.#convIn)
       release(x)
-      for (const { resnets, sampler } of this.#levels) {
-        for (const resnet of resnets) hidden = resnet.forward(hidden)
+      for (const level of this.#levels) {
+        hidden = throughBlocks(level, hidden)
+        const { sampler } = level
         if (sampler) {
           const input = hidden
           // Zeros on the right and at the bottom alone.
@@ -237,10 +265,12 @@ class Decoder {
         (_, i) => new ResnetBlock(list, `${name}.resnets.${i}`, i === 0 ? before : channels, channels, groups),
       )
       const isLast = level === blockChannels.length - 1
+      const count = config.decoderAttention.includes(blockChannels.length - 1 - level) ? layersPerBlock + 1 : 0
+      const attentions = attentionsOf(list, name, count, channels, groups)
       const sampler = isLast
         ? undefined
         : new Conv2d(list, `${name}.upsamplers.0.conv`, { inputs: channels, outputs: channels, kernel: 3 })
-      return { resnets, sampler }
+      return { resnets, attentions, sampler }
     })
     this.#normOut = new GroupNorm(list, 'decoder.conv_norm_out', { channels: last, groups, epsilon: EPSILON })
     this.#convOut = new Conv2d(list, 'decoder.conv_out', { inputs: last, outputs: config.outChannels, kernel: 3 })
@@ -252,8 +282,9 @@ class Decoder {
       const input = conv2d(z, this.#convIn)
       release(z)
       let hidden = this.#mid.forward(input)
-      for (const { resnets, sampler } of this.#levels) {
-        for (const resnet of resnets) hidden = resnet.forward(hidden)
+      for (const level of this.#levels) {
+        hidden = throughBlocks(level, hidden)
+        const { sampler } = level
         if (sampler) {
           const small = hidden
           hidden = conv2d(small, sampler, { upsample: 2 })

@@ -6,7 +6,7 @@ import { ifThere } from '../formats/if-there.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
 import type { Autoencoder } from './autoencoder.ts'
-import { type AutoencoderHalf, AutoencoderKL } from './autoencoder-kl.ts'
+import { type AutoencoderHalf, AutoencoderKL, type AutoencoderKLConfig } from './autoencoder-kl.ts'
 import {
   autoencoderKLConfig,
   autoencoderKLState,
@@ -14,6 +14,7 @@ import {
   diffusersConfigSchema,
   isAutoencoderKL,
 } from './autoencoder-kl-weights.ts'
+import { type LatentStatistics, STATISTICS_FILES, statisticsBeside } from './latent-statistics.ts'
 import { StableDiffusionAutoencoder } from './stable-diffusion-autoencoder.ts'
 import { TaesdDecoder, TaesdEncoder, taesdConfig, taesdHalf } from './taesd.ts'
 import { TaesdAutoencoder } from './taesd-autoencoder.ts'
@@ -32,7 +33,8 @@ export interface LoadAutoencoderOptions {
  * An autoencoder from files, whose kind its tensors tell:
  *
  * - the Stable Diffusion VAE as diffusers writes it: the folder with config.json, or the file of weights alone (`.safetensors`,
- *   `.bin`, `.pt`), with config.json read where it lies beside;
+ *   `.bin`, `.pt`), with config.json read where it lies beside; or as latent-diffusion writes it, and VA-VAE with it (`.pt`, `.ckpt`).
+ *   Statistics of its latents (latents_stats.pt) are read where they lie beside;
  * - TAESD: the folder with both files, or one of them, to which the other is found by its name (`encoder` for `decoder`).
  *
  * @throws {Error} where there is no such file, it is of another model, or blocks are missing; what the file readers throw
@@ -45,16 +47,13 @@ export async function loadAutoencoder(path: string, options: LoadAutoencoderOpti
   if (isAutoencoderKL(names)) return await loadKL(first, { device, half, tile })
   if (taesdHalf(names) !== undefined) return await loadTaesd(files, { device, half, tile })
   const shown = names.slice(0, 4).join(', ')
-  const compVis = names.some((name) => /^(first_stage_model\.)?(encoder|decoder)\.(down|up|mid)\./.test(name))
   throw new Error(
-    `${files[0]} holds no autoencoder that is known here, which are diffusers' AutoencoderKL and TAESD. ` +
-      (compVis
-        ? "It has the Stable Diffusion VAE under CompVis's names; give the file that diffusers publishes (vae/diffusion_pytorch_model.safetensors)."
-        : `It has ${shown}${names.length > 4 ? `, … (${names.length} tensors)` : ''}.`),
+    `${files[0]} holds no autoencoder that is known here, which are AutoencoderKL, diffusers' or latent-diffusion's, and TAESD. ` +
+      `It has ${shown}${names.length > 4 ? `, … (${names.length} tensors)` : ''}.`,
   )
 }
 
-const WEIGHTS = ['.safetensors', '.bin', '.pt', '.pth']
+const WEIGHTS = ['.safetensors', '.bin', '.pt', '.pth', '.ckpt']
 const DIFFUSERS_NAME = 'diffusion_pytorch_model'
 
 /** The files of weights that a path means: one, or TAESD's two. */
@@ -66,7 +65,9 @@ async function filesOf(path: string): Promise<string[]> {
     const isThere = other !== undefined && (await stat(other).catch(() => undefined)) !== undefined
     return isThere ? [path, other] : [path]
   }
-  const names = (await readdir(path)).filter((name) => WEIGHTS.includes(extname(name).toLowerCase()))
+  const names = (await readdir(path)).filter(
+    (name) => WEIGHTS.includes(extname(name).toLowerCase()) && !(STATISTICS_FILES as readonly string[]).includes(name),
+  )
   const rank = (name: string) => WEIGHTS.indexOf(extname(name).toLowerCase())
   const diffusers = names.filter((name) => name.startsWith(`${DIFFUSERS_NAME}.`)).sort((a, b) => rank(a) - rank(b))
   if (diffusers.length > 0) return [join(path, diffusers[0]!)]
@@ -98,16 +99,39 @@ interface LoadOptions {
 
 async function loadKL(file: WeightsFile, { device, half, tile }: LoadOptions): Promise<Autoencoder> {
   const state = autoencoderKLState(file)
-  const model = AutoencoderKL.fromConfig(autoencoderKLConfig(state, await statedConfig(file)), device, half)
+  const stated = await statedConfig(file)
+  const config = autoencoderKLConfig(state, stated)
+  const statistics = await statisticsBeside(file.name, config.latentChannels)
+  requireScale(file.name, config, stated, statistics)
+  const model = AutoencoderKL.fromConfig(config, device, half)
   try {
     await model.load(state)
     const stem = basename(file.name, extname(file.name))
     const name = stem === DIFFUSERS_NAME ? basename(dirname(file.name)) : stem
-    return new StableDiffusionAutoencoder(model, { name, device, tile })
+    return new StableDiffusionAutoencoder(model, { name, device, tile, statistics })
   } catch (error) {
     model.dispose()
     throw error
   }
+}
+
+/** Throws where nothing says at which scale a model is to see the latents, or two things do. */
+function requireScale(
+  path: string,
+  { latentChannels }: AutoencoderKLConfig,
+  { scaling_factor: factor }: DiffusersConfig,
+  statistics: LatentStatistics | undefined,
+): void {
+  if (statistics && factor !== undefined && factor !== 1) {
+    throw new Error(
+      `${path} has statistics of its latents beside it and a scaling_factor of ${factor}; leave one of the two out.`,
+    )
+  }
+  if (statistics || factor !== undefined || latentChannels === 4) return
+  throw new Error(
+    `${path} does not say at which scale its latents of ${latentChannels} channels are trained on; put beside it their statistics ` +
+      '(latents_stats.pt), or a config.json with the scaling_factor.',
+  )
 }
 
 /** What config.json beside the file says, else the file's metadata. */

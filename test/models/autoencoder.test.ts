@@ -202,9 +202,9 @@ describe('TAESD from files', () => {
 test.each<[string, Record<string, readonly number[]>, string]>([
   ['another model', { 'blocks.0.attn.qkv.weight': [6, 2] }, 'holds no autoencoder that is known here'],
   [
-    "CompVis's names",
+    'a part of an autoencoder',
     { 'first_stage_model.encoder.down.0.block.0.conv1.weight': [2, 2, 3, 3] },
-    "under CompVis's names",
+    'is not a whole AutoencoderKL: it has no tensor encoder.conv_in.weight',
   ],
 ])('%s is refused', async (_, tensors, message) => {
   const file = join(temporaryFolder(), 'other.safetensors')

@@ -1,0 +1,91 @@
+/**
+ * Mean and standard deviation of every channel of an autoencoder's latents, by which LightningDiT (arXiv 2501.01423) brings them to one
+ * scale where Stable Diffusion has one factor for all. They belong to the autoencoder: latents are stored standardised, and what a model makes
+ * is brought back before it is decoded.
+ */
+import { dirname, join } from 'node:path'
+import { isThere } from '../formats/if-there.ts'
+import { elementCount } from '../tensor/dtype.ts'
+import { toFloat32 } from '../tensor/host-tensor.ts'
+import { groupNormApply } from '../tensor/ops/group-norm.ts'
+import { channelsFirst, channelsLast } from '../tensor/ops/layout.ts'
+import { scope } from '../tensor/scope.ts'
+import { Tensor } from '../tensor/tensor.ts'
+import { openWeights, type WeightsFile } from './weights-file.ts'
+
+export interface LatentStatistics {
+  /** By channel. */
+  readonly mean: Float32Array
+  readonly std: Float32Array
+}
+
+/** As LightningDiT's code writes it: a dictionary of `mean` and `std`, [1, C, 1, 1] each. */
+export const STATISTICS_FILES = ['latents_stats.pt', 'latents_stats.safetensors'] as const
+
+/**
+ * The statistics that lie beside an autoencoder's weights, where some do.
+ *
+ * @throws {Error} where they are of another number of channels, or no statistics
+ */
+export async function statisticsBeside(weights: string, channels: number): Promise<LatentStatistics | undefined> {
+  for (const name of STATISTICS_FILES) {
+    const path = join(dirname(weights), name)
+    if (!(await isThere(path))) continue
+    await using file = await openWeights(path, [])
+    return { mean: await vectorOf(file, 'mean', channels), std: await positiveOf(file, channels) }
+  }
+  return undefined
+}
+
+async function vectorOf(file: WeightsFile, name: 'mean' | 'std', channels: number): Promise<Float32Array> {
+  if (!file.names.includes(name)) {
+    throw new Error(`${file.name} holds no statistics of latents: it has no tensor ${name}; expected mean and std.`)
+  }
+  const shape = file.shapeOf(name)
+  if (elementCount(shape) !== channels) {
+    throw new Error(
+      `${file.name} is of latents of ${elementCount(shape)} channels, and the autoencoder beside it has ${channels}; ` +
+        'give each autoencoder that has statistics a folder of its own.',
+    )
+  }
+  const values = toFloat32(await file.read(name))
+  if (values.every(Number.isFinite)) return values
+  throw new Error(`${file.name}: ${name} is not finite.`)
+}
+
+async function positiveOf(file: WeightsFile, channels: number): Promise<Float32Array> {
+  const std = await vectorOf(file, 'std', channels)
+  const wrong = std.findIndex((value) => value <= 0)
+  if (wrong < 0) return std
+  throw new Error(`${file.name}: the standard deviation of channel ${wrong} is ${std[wrong]}; expected more than 0.`)
+}
+
+/** In place, of moments [N, 2C, h, w], mean then standard deviation: those of the standardised latents. */
+export function standardizeMoments(moments: Float32Array, { mean, std }: LatentStatistics, pixels: number): void {
+  const channels = mean.length
+  for (let begin = 0; begin < moments.length; begin += 2 * channels * pixels) {
+    for (let channel = 0; channel < channels; channel++) {
+      const [centre, scale] = [mean[channel]!, std[channel]!]
+      const first = begin + channel * pixels
+      const deviations = first + channels * pixels
+      for (let i = 0; i < pixels; i++) {
+        moments[first + i] = (moments[first + i]! - centre) / scale
+        moments[deviations + i] = moments[deviations + i]! / scale
+      }
+    }
+  }
+}
+
+/** Standardised latents [N, C, h, w] f32 → the autoencoder's own: z · std + mean. */
+export function unstandardized(latents: Tensor, { mean, std }: LatentStatistics): Tensor {
+  const [count] = latents.shape as [number]
+  const coefficients = new Float32Array(count * 2 * mean.length)
+  for (let n = 0; n < count; n++) {
+    coefficients.set(std, 2 * n * mean.length)
+    coefficients.set(mean, (2 * n + 1) * mean.length)
+  }
+  return scope(() => {
+    const ofChannels = Tensor.from(coefficients, [count, 2, mean.length], latents.device)
+    return channelsFirst(groupNormApply(channelsLast(latents), ofChannels))
+  })
+}
