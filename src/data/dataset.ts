@@ -128,8 +128,9 @@ export class Dataset {
     readonly classes: number
     readonly imageSize: number
     readonly storedLatentShape: readonly [number, number, number] | undefined
+    readonly flip?: boolean
   }): Dataset {
-    const { path, length, classes, imageSize, storedLatentShape } = description
+    const { path, length, classes, imageSize, storedLatentShape, flip = false } = description
     const classNames = Array.from({ length: classes }, (_, index) => String(index))
     const listing = {
       path,
@@ -139,7 +140,7 @@ export class Dataset {
       // Of values, of which a plan has none.
       latentScale: 1,
       classNames,
-      flip: false,
+      flip,
       features: [],
     }
     return new Dataset(listing, imageSize, storedLatentShape)

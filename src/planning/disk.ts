@@ -7,6 +7,8 @@ export interface DiskRequest {
   readonly size: number
   /** Stored latents [2C, h, w]; undefined: the pixels are the latent. */
   readonly latents: readonly number[] | undefined
+  /** Whether the mirror images' latents and features are there too. */
+  readonly flip: boolean
   /** Tokens and feature width of each encoder, cached or not. */
   readonly features: readonly { readonly tokens: number; readonly width: number }[]
   /** Numbers in the state dict, and those of them that are trained. */
@@ -42,10 +44,11 @@ export function planDisk(request: DiskRequest): DiskPlan {
   const pixels = 3 * size ** 2
   // A byte a row says how it is filtered.
   const images = request.images * (pixels + size + PNG_OVERHEAD)
+  const sides = request.flip ? 2 : 1
   const floats = request.latents?.reduce((count, side) => count * side, 1)
-  const latents = floats === undefined ? 0 : request.images * (NPY_HEADER + DTYPE_BYTES.f32 * floats)
+  const latents = floats === undefined ? 0 : sides * request.images * (NPY_HEADER + DTYPE_BYTES.f32 * floats)
   const cachedFeatures = request.features.reduce(
-    (sum, { tokens, width }) => sum + request.images * tokens * width * DTYPE_BYTES.f16,
+    (sum, { tokens, width }) => sum + sides * request.images * tokens * width * DTYPE_BYTES.f16,
     0,
   )
   // Weights and EMA of everything, two moments of what is trained (training/checkpoint.ts).

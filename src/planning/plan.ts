@@ -206,8 +206,8 @@ function gpuOf(name: string): Gpu {
 }
 
 function describedData({ path, data }: Recipe): Dataset {
-  const { images, classes, size, latents } = data
-  return Dataset.described({ path, length: images, classes, imageSize: size, storedLatentShape: latents })
+  const { images, classes, size, latents, flip } = data
+  return Dataset.described({ path, length: images, classes, imageSize: size, storedLatentShape: latents, flip })
 }
 
 /** By halves, for a step's memory grows with its batch. */
@@ -257,6 +257,7 @@ function diskOf({ model, entries }: PlannedStep, training: TrainingConfiguration
     images: data.length,
     size: data.imageSize,
     latents: data.latentKind === 'moments' ? data.storedLatentShape : undefined,
+    flip: data.flip,
     features: model.alignWidths.map((width) => ({ tokens, width })),
     parameters: count(() => true),
     trainable: count(({ parameter }) => parameter.trainable),

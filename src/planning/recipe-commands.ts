@@ -12,11 +12,14 @@ export interface RecipeCommands {
 export function recipeCommands(recipe: Recipe, processes: number): RecipeCommands {
   const { name, data, evaluations } = recipe
   return {
-    prepare: line(['repa prepare', data.source, '--out', data.folder, '--size', data.size], {
-      '--autoencoder': data.encoder,
-      // Images alone are one process's work.
-      '--processes': processes > 1 && data.encoder !== undefined ? processes : undefined,
-    }),
+    prepare: line(
+      ['repa prepare', data.source, '--out', data.folder, '--size', data.size, ...(data.flip ? ['--flip'] : [])],
+      {
+        '--autoencoder': data.encoder,
+        // Images alone are one process's work.
+        '--processes': processes > 1 && data.encoder !== undefined ? processes : undefined,
+      },
+    ),
     train: line(['repa train --config', name, '--data', data.folder, '--out', runOf(recipe)], {
       '--processes': processes > 1 ? processes : undefined,
       '--autoencoder': data.decoder,
@@ -32,7 +35,7 @@ function evaluationCommands(
   { step, sampling }: RecipeEvaluation,
   processes: number,
 ): RecipeCommands['evaluations'][number] {
-  const { mode, steps, cfgScale, interval, num } = sampling
+  const { mode, steps, timeShift, cfgScale, interval, num } = sampling
   const guidance = cfgScale === 1 ? '' : `-cfg${cfgScale}${interval[1] < 1 ? `-to${interval[1]}` : ''}`
   const samples = `samples/${recipe.name}-${step}${guidance}`
   const checkpoint = `${runOf(recipe)}/${CHECKPOINTS}/${checkpointName(step)}`
@@ -41,6 +44,7 @@ function evaluationCommands(
       ['repa sample --checkpoint', checkpoint, '--out', samples, '--num', num, '--mode', mode, '--steps', steps],
       {
         '--processes': processes > 1 ? processes : undefined,
+        '--time-shift': timeShift,
         '--cfg-scale': cfgScale,
         '--guidance-low': cfgScale === 1 ? undefined : interval[0],
         '--guidance-high': cfgScale === 1 ? undefined : interval[1],

@@ -27,6 +27,8 @@ const dataSchema = z.strictObject({
   size: positive,
   /** Stored latents [2C, h, w]: mean and standard deviation. Without: the pixels are the latent. */
   latents: z.tuple([positive, positive, positive]).optional(),
+  /** Whether the mirror images' latents are made too. */
+  flip: z.boolean().default(false),
   /** File of the autoencoder that encodes, and of the one that decodes samples. */
   encoder: z.string().optional(),
   decoder: z.string().optional(),
@@ -35,6 +37,8 @@ const dataSchema = z.strictObject({
 const samplingSchema = z.strictObject({
   mode: z.enum(['ode', 'sde', 'ddpm', 'ddim']),
   steps: positive,
+  /** Of Euler's and Heun's ODE. */
+  timeShift: z.number().positive().optional(),
   /** 1: no guidance. */
   cfgScale: z.number().min(0).default(1),
   /** Times at which guidance is active. */

@@ -187,17 +187,26 @@ test('a free block is handed out again where it is at most a quarter larger', ()
 })
 
 test('disk of ImageNet and of a checkpoint of SiT-XL/2, as the reference writes them', () => {
-  const disk = planDisk({
-    ...{ images: 1_281_167, size: 256, latents: [8, 32, 32], features: [{ tokens: 256, width: 768 }] },
+  const request = {
+    ...{ images: 1_281_167, size: 256, latents: [8, 32, 32], features: [{ tokens: 256, width: 768 }], flip: false },
     ...{ parameters: 683_242_512, trainable: 682_947_600, steps: 400_000, checkpointEvery: 50_000 },
     ...{ sampleEvery: 10_000, gridImages: 16 },
-  })
+  }
+  const disk = planDisk(request)
   expect(disk.images / 1e9).toBeCloseTo(252, -0.5)
   expect(disk.latents / 1e9).toBeCloseTo(42.1, 0)
   expect(disk.cachedFeatures / 1e9).toBeCloseTo(504, 0)
   expect(disk.checkpoint / 1e9).toBeCloseTo(10.9, 1)
   expect(disk.checkpoints).toEqual({ count: 8, bytes: 8 * disk.checkpoint })
   expect(disk.grids.count).toBe(40)
+  // Mirror images are made of latents and features alone.
+  const both = planDisk({ ...request, flip: true })
+  expect(both).toEqual({
+    ...disk,
+    latents: 2 * disk.latents,
+    cachedFeatures: 2 * disk.cachedFeatures,
+    total: disk.total + disk.latents,
+  })
 })
 
 const gpuNamed = (wanted: string) => GPUS.find(({ name }) => name === wanted)!

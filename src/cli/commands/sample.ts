@@ -98,7 +98,8 @@ export const sampleCommand = defineCommand({
     autoencoder: {
       type: 'string',
       placeholder: 'FILE',
-      description: "decodes a latent model's latents: diffusers' AutoencoderKL (file or folder), or TAESD",
+      description:
+        "decodes a latent model's latents: an AutoencoderKL, diffusers' or latent-diffusion's (file or folder), or TAESD",
     },
     autoencoderTile: {
       type: 'integer',
