@@ -150,8 +150,15 @@ export function gpuSessionPlan({ root, out, device, capability, python, sanitize
     ]),
     {
       name: 'step of SiT-XL/2 at batch 256, half of the tokens past 23 blocks',
-      group: 'route',
+      group: 'variants',
       command: step('SiT-XL/2', 256, '--route-tokens', '0.5'),
+      limit: 90,
+      json: 'object',
+    },
+    {
+      name: 'step of LightningDiT-XL/2 at batch 256',
+      group: 'variants',
+      command: step('LightningDiT-XL/2', 256),
       limit: 90,
       json: 'object',
     },

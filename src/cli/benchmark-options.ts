@@ -1,4 +1,4 @@
-import { SIT_PRESETS, type SiTPreset } from '../models/presets.ts'
+import { LIGHTNINGDIT_PRESETS, type LightningDiTPreset, SIT_PRESETS, type SiTPreset } from '../models/presets.ts'
 import { PRECISIONS } from '../training/precision.ts'
 
 /** Options of the benchmarks that PyTorch can be measured beside. */
@@ -12,11 +12,19 @@ export const BESIDE_OPTIONS = {
   against: { type: 'enum', values: ['python'], description: 'the baseline to alternate with: PyTorch under python3' },
 } as const
 
+type BenchmarkedModel = SiTPreset | LightningDiTPreset
+
+/** LightningDiT's models of patch 1 are for other latents than those that are timed. */
+const MODELS = [
+  ...Object.keys(SIT_PRESETS),
+  ...Object.keys(LIGHTNINGDIT_PRESETS).filter((name) => !name.endsWith('/1')),
+]
+
 /** Options of the benchmarks of a SiT. */
 export const SIT_OPTIONS = {
   model: {
     type: 'enum',
-    values: Object.keys(SIT_PRESETS) as [SiTPreset, ...SiTPreset[]],
+    values: MODELS as [BenchmarkedModel, ...BenchmarkedModel[]],
     default: 'SiT-S/2',
     description: 'the model',
     placeholder: 'MODEL',

@@ -78,3 +78,9 @@ test.each([
 ] as const)('refuses %o', async (options, message) => {
   await expect(benchmarkStep({ model, batch: 1, ...options })).rejects.toThrow(message)
 })
+
+test('a baseline of other blocks than the model has is refused', async () => {
+  await expect(benchmarkStep({ model: 'LightningDiT-B/2', batch: 1, against: 'python', rounds: 7 })).rejects.toThrow(
+    "The baseline has REPA's blocks alone, and the model has norm rmsNorm, ffn swiglu and rope true; leave it out, or take a SiT's.",
+  )
+})

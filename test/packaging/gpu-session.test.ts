@@ -172,7 +172,7 @@ test('every command of the plan is one, and what this machine lacks is said', as
   // What has not been measured yet comes before what is measured anew.
   const groups = [...new Set(plan.map(({ group }) => group))]
   expect(groups.slice(0, 9)).toEqual([
-    ...['doctor', 'sustained', 'test', 'choices', 'route', 'profile', 'sampling', 'precisions', 'compile'],
+    ...['doctor', 'sustained', 'test', 'choices', 'variants', 'profile', 'sampling', 'precisions', 'compile'],
   ])
   // A compilation that was ended goes on from where it was, whichever step or session comes next.
   const caches = plan.filter(({ group }) => group === 'compile').map(({ env }) => env!.TORCHINDUCTOR_CACHE_DIR)
