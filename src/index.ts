@@ -86,6 +86,7 @@ export {
   loadFeatureNetwork,
   loadInceptionNetwork,
   loadModel,
+  measureLatents,
   openFeatureEncoder,
   plan,
   prepare,

@@ -49,6 +49,8 @@ export const convert = loaded(async () => (await import('./conversion/convert.ts
 export const demo = loadedOnDevice(async () => (await import('./demo.ts')).demo)
 /** What this installation is, what it runs on, and whether it computes correctly. Never rejects for what it finds. */
 export const doctor = loaded(async () => (await import('./doctor/diagnose.ts')).diagnose)
+/** Mean and standard deviation of an autoencoder's latents by channel, over the images of a data set. */
+export const measureLatents = loaded(async () => (await import('./data/measure-latents.ts')).measureLatents)
 /** What a recipe takes before it is begun: memory by part, work, time, disk, and its commands. */
 export const plan = loaded(async () => (await import('./planning/plan.ts')).planTraining)
 /** How far a model's layers are aligned with an encoder, by layer and noise level. */

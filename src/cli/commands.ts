@@ -27,6 +27,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/prepare.ts')).prepareCommand,
   },
   {
+    name: 'latent-statistics',
+    summary: "measure an autoencoder's latents by channel on prepared images, to standardise them",
+    load: async () => (await import('./commands/latent-statistics.ts')).latentStatisticsCommand,
+  },
+  {
     name: 'plan',
     summary: 'say what a recipe takes before it is begun: memory, work, days, disk',
     load: async () => (await import('./commands/plan.ts')).planCommand,

@@ -71,7 +71,8 @@ export async function encodeLatents(
   })
 }
 
-async function encodeChecked(
+/** The latents of these images, the first of which is the data set's `first`. @throws {Error} where they are of another shape or not finite */
+export async function encodeChecked(
   encoder: LatentEncoder,
   pixels: readonly Uint8Array[],
   { names, size }: PreparedImages,

@@ -3,10 +3,12 @@
  * scale where Stable Diffusion has one factor for all. They belong to the autoencoder: latents are stored standardised, and what a model makes
  * is brought back before it is decoded.
  */
+import { stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { isThere } from '../formats/if-there.ts'
+import { ifThere, isThere } from '../formats/if-there.ts'
+import { writeSafetensors } from '../formats/safetensors-writer.ts'
 import { elementCount } from '../tensor/dtype.ts'
-import { toFloat32 } from '../tensor/host-tensor.ts'
+import { hostFloat32, toFloat32 } from '../tensor/host-tensor.ts'
 import { groupNormApply } from '../tensor/ops/group-norm.ts'
 import { channelsFirst, channelsLast } from '../tensor/ops/layout.ts'
 import { scope } from '../tensor/scope.ts'
@@ -22,19 +24,42 @@ export interface LatentStatistics {
 /** As LightningDiT's code writes it: a dictionary of `mean` and `std`, [1, C, 1, 1] each. */
 export const STATISTICS_FILES = ['latents_stats.pt', 'latents_stats.safetensors'] as const
 
+/** The file of statistics that lies beside an autoencoder's weights, where one does. */
+export async function statisticsFileBeside(weights: string): Promise<string | undefined> {
+  for (const name of STATISTICS_FILES) {
+    const path = join(dirname(weights), name)
+    if (await isThere(path)) return path
+  }
+  return undefined
+}
+
 /**
  * The statistics that lie beside an autoencoder's weights, where some do.
  *
  * @throws {Error} where they are of another number of channels, or no statistics
  */
 export async function statisticsBeside(weights: string, channels: number): Promise<LatentStatistics | undefined> {
-  for (const name of STATISTICS_FILES) {
-    const path = join(dirname(weights), name)
-    if (!(await isThere(path))) continue
-    await using file = await openWeights(path, [])
-    return { mean: await vectorOf(file, 'mean', channels), std: await positiveOf(file, channels) }
-  }
-  return undefined
+  const path = await statisticsFileBeside(weights)
+  if (path === undefined) return undefined
+  await using file = await openWeights(path, [])
+  return { mean: await vectorOf(file, 'mean', channels), std: await positiveOf(file, channels) }
+}
+
+/** Where statistics of an autoencoder, its file or its folder, are looked for and written. */
+export async function statisticsPath(autoencoder: string): Promise<string> {
+  const found = await ifThere(stat(autoencoder))
+  const folder = found?.isDirectory() ? autoencoder : dirname(autoencoder)
+  return join(folder, 'latents_stats.safetensors' satisfies (typeof STATISTICS_FILES)[number])
+}
+
+/** Writes them as a safetensors file, of the names and shapes that LightningDiT's code gives its own. */
+export async function writeStatistics(
+  path: string,
+  { mean, std }: LatentStatistics,
+  metadata: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const entry = (name: string, values: Float32Array) => ({ name, ...hostFloat32(values, [1, values.length, 1, 1]) })
+  await writeSafetensors(path, [entry('mean', mean), entry('std', std)], { metadata })
 }
 
 async function vectorOf(file: WeightsFile, name: 'mean' | 'std', channels: number): Promise<Float32Array> {

@@ -14,7 +14,7 @@ import {
   diffusersConfigSchema,
   isAutoencoderKL,
 } from './autoencoder-kl-weights.ts'
-import { type LatentStatistics, STATISTICS_FILES, statisticsBeside } from './latent-statistics.ts'
+import { type LatentStatistics, STATISTICS_FILES, statisticsBeside, statisticsFileBeside } from './latent-statistics.ts'
 import { StableDiffusionAutoencoder } from './stable-diffusion-autoencoder.ts'
 import { TaesdDecoder, TaesdEncoder, taesdConfig, taesdHalf } from './taesd.ts'
 import { TaesdAutoencoder } from './taesd-autoencoder.ts'
@@ -27,6 +27,11 @@ export interface LoadAutoencoderOptions {
   readonly half?: AutoencoderHalf
   /** See `AutoencoderOptions`. */
   readonly tile?: number | undefined
+  /**
+   * For an autoencoder whose latents have no scale yet, to measure one: nothing is asked for that says it, and what says it is refused.
+   * Default: false.
+   */
+  readonly unscaled?: boolean
 }
 
 /**
@@ -40,11 +45,14 @@ export interface LoadAutoencoderOptions {
  * @throws {Error} where there is no such file, it is of another model, or blocks are missing; what the file readers throw
  */
 export async function loadAutoencoder(path: string, options: LoadAutoencoderOptions = {}): Promise<Autoencoder> {
-  const { device = 'cpu', half, tile } = options
+  const { device = 'cpu', half, tile, unscaled = false } = options
   const files = await filesOf(path)
   await using first = await openWeights(files[0]!)
   const { names } = first
-  if (isAutoencoderKL(names)) return await loadKL(first, { device, half, tile })
+  if (isAutoencoderKL(names)) return await loadKL(first, { device, half, tile, unscaled })
+  if (taesdHalf(names) !== undefined && unscaled) {
+    throw new Error(`${files[0]} is TAESD's: its latents are at a model's scale already, and are used as they are.`)
+  }
   if (taesdHalf(names) !== undefined) return await loadTaesd(files, { device, half, tile })
   const shown = names.slice(0, 4).join(', ')
   throw new Error(
@@ -97,12 +105,16 @@ interface LoadOptions {
   readonly tile: number | undefined
 }
 
-async function loadKL(file: WeightsFile, { device, half, tile }: LoadOptions): Promise<Autoencoder> {
+async function loadKL(
+  file: WeightsFile,
+  { device, half, tile, unscaled }: LoadOptions & { readonly unscaled: boolean },
+): Promise<Autoencoder> {
   const state = autoencoderKLState(file)
   const stated = await statedConfig(file)
   const config = autoencoderKLConfig(state, stated)
-  const statistics = await statisticsBeside(file.name, config.latentChannels)
-  requireScale(file.name, config, stated, statistics)
+  if (unscaled) await requireNoScale(file.name, config, stated)
+  const statistics = unscaled ? undefined : await statisticsBeside(file.name, config.latentChannels)
+  if (!unscaled) requireScale(file.name, config, stated, statistics)
   const model = AutoencoderKL.fromConfig(config, device, half)
   try {
     await model.load(state)
@@ -130,7 +142,25 @@ function requireScale(
   if (statistics || factor !== undefined || latentChannels === 4) return
   throw new Error(
     `${path} does not say at which scale its latents of ${latentChannels} channels are trained on; put beside it their statistics ` +
-      '(latents_stats.pt), or a config.json with the scaling_factor.',
+      "(latents_stats.pt, or what 'repa latent-statistics' measures), or a config.json with the scaling_factor.",
+  )
+}
+
+/** Throws where a scale is known of the latents: measuring another would leave two, or change what trained models see. */
+async function requireNoScale(
+  path: string,
+  { latentChannels, scalingFactor }: AutoencoderKLConfig,
+  { scaling_factor: factor }: DiffusersConfig,
+): Promise<void> {
+  const there = await statisticsFileBeside(path)
+  if (there !== undefined) {
+    throw new Error(`${there} has the statistics of these latents; remove it to measure them anew.`)
+  }
+  if (factor === 1 || (factor === undefined && latentChannels !== 4)) return
+  const source = factor === undefined ? ", Stable Diffusion's, where no config.json says another" : ''
+  throw new Error(
+    `The latents of ${path} have a scaling_factor already, ${scalingFactor}${source}; ` +
+      'for statistics in its place let its config.json say 1.',
   )
 }
 

@@ -1,0 +1,106 @@
+/** Mean and standard deviation of an autoencoder's latents by channel, over the images of a data set. */
+import { encodeChecked } from './encode-latents.ts'
+import type { LatentEncoder } from './latent-encoder.ts'
+import { KeyedPermutation } from './permutation.ts'
+import { cutIntoBatches, openPreparedImages, type PreparedImages, pixelBatches } from './prepared-images.ts'
+
+/** As many as LightningDiT's code takes. */
+export const DEFAULT_MEASURED_IMAGES = 10_000
+
+export interface MeasureLatentsOptions {
+  /** A prepared data set. */
+  readonly data: string
+  readonly encoder: LatentEncoder
+  /** At most so many of its images, drawn by `seed`. Default: 10,000. */
+  readonly images?: number
+  /** Default: 0. */
+  readonly seed?: number
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: (done: number, total: number) => void
+}
+
+export interface MeasuredLatents {
+  /** By channel. */
+  readonly mean: Float32Array
+  readonly std: Float32Array
+  /** That were looked at. */
+  readonly images: number
+}
+
+/**
+ * The statistics by which LightningDiT's code (`compute_latent_stats`, arXiv 2501.01423) standardises latents: of samples of the posteriors,
+ * over images and places. It draws one sample an image; here its expectation is taken, E[z] = E[μ] and Var[z] = Var[μ] + E[σ²], so that
+ * nothing but the choice of images is random.
+ *
+ * @throws {RangeError} for a number of images that is none, or where a channel is the same everywhere; else what `openPreparedImages` and the encoder throw
+ */
+export async function measureLatents(options: MeasureLatentsOptions): Promise<MeasuredLatents> {
+  const { data, encoder, images: most = DEFAULT_MEASURED_IMAGES, seed = 0, signal, onProgress } = options
+  if (!(Number.isInteger(most) && most >= 1)) {
+    throw new RangeError(`The latents of ${most} images cannot be measured; expected a whole number of at least 1.`)
+  }
+  const images = someOf(await openPreparedImages(data), most, seed)
+  const sums = new ChannelSums(encoder.latentChannels)
+  const total = images.names.length
+  onProgress?.(0, total)
+  for await (const batch of pixelBatches(images, cutIntoBatches({ begin: 0, end: total }, encoder.batchSize))) {
+    signal?.throwIfAborted()
+    for (const moments of await encodeChecked(encoder, batch.images, images, batch.begin)) sums.add(moments)
+    onProgress?.(batch.end, total)
+  }
+  return { ...sums.statistics(encoder.name), images: total }
+}
+
+/** So many of the images, each at most once, in their order on the disk. */
+function someOf(images: PreparedImages, most: number, seed: number): PreparedImages {
+  const all = images.names.length
+  if (all <= most) return images
+  const order = new KeyedPermutation(all, seed, 0)
+  const chosen = Array.from({ length: most }, (_, i) => order.at(i)).sort((a, b) => a - b)
+  const those = <T>(values: readonly T[]): T[] => chosen.map((i) => values[i]!)
+  return { ...images, names: those(images.names), numbers: those(images.numbers), labels: those(images.labels) }
+}
+
+/** Sums over images and places, by channel: of means, their squares, and variances. */
+class ChannelSums {
+  readonly #mean: Float64Array
+  readonly #square: Float64Array
+  readonly #variance: Float64Array
+  #count = 0
+
+  constructor(channels: number) {
+    this.#mean = new Float64Array(channels)
+    this.#square = new Float64Array(channels)
+    this.#variance = new Float64Array(channels)
+  }
+
+  /** @param moments one image's, [2C, h, w]: means, then standard deviations */
+  add(moments: Float32Array): void {
+    const channels = this.#mean.length
+    const places = moments.length / (2 * channels)
+    for (let channel = 0; channel < channels; channel++) {
+      const [first, deviations] = [channel * places, (channels + channel) * places]
+      for (let i = 0; i < places; i++) {
+        const mean = moments[first + i]!
+        this.#mean[channel]! += mean
+        this.#square[channel]! += mean * mean
+        this.#variance[channel]! += moments[deviations + i]! ** 2
+      }
+    }
+    this.#count += places
+  }
+
+  statistics(name: string): { readonly mean: Float32Array; readonly std: Float32Array } {
+    const mean = this.#mean.map((sum) => sum / this.#count)
+    const variance = mean.map(
+      (value, i) => Math.max(0, this.#square[i]! / this.#count - value * value) + this.#variance[i]! / this.#count,
+    )
+    const constant = variance.findIndex((value) => value <= 0)
+    if (constant >= 0) {
+      throw new RangeError(
+        `Channel ${constant} of the latents of '${name}' is ${mean[constant]} everywhere; there is nothing to standardise it by.`,
+      )
+    }
+    return { mean: Float32Array.from(mean), std: Float32Array.from(variance, Math.sqrt) }
+  }
+}
