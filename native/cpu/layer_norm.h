@@ -13,7 +13,8 @@
 
 namespace repa::cpu {
 
-/// out = xhat (base + scale) + shift: base is 1, and of an RMSNorm, whose scale is the whole factor, 0. x and out are [batch, tokens, width] and may be the same memory.
+/// out = xhat (base + scale) + shift: base is 1, and of an RMSNorm, whose scale is the whole factor, 0. x and out are
+/// [batch, tokens, width] and may be the same memory.
 struct LayerNormModulateArgs {
   int64_t batch, tokens, width;
   float epsilon;

@@ -61,8 +61,8 @@ void normalise(const float* x, int64_t d, bool centred, float eps, const float* 
   }
   Vec squares = {};
   for (int64_t c = 0; c < d; c += kLanes) {
-    const Vec centred = keepColumns(c, d, loadColumns(x, c, d) - mean);
-    squares += centred * centred;
+    const Vec distance = keepColumns(c, d, loadColumns(x, c, d) - mean);
+    squares += distance * distance;
   }
   const float rstd = 1.0f / std::sqrt(sumLanes(squares) / static_cast<float>(d) + eps);
   for (int64_t c = 0; c < d; c += kLanes) {

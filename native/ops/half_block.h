@@ -10,8 +10,8 @@
 
 namespace repa::ops {
 
-/// stream = x + gate ⊙ y, and modulate(norm(stream), shift, scale), the norm being "layerNorm" or "rmsNorm" (norm.h). x (f32) and y [B, T, D]; gate, shift and scale are the chunks
-/// of modulation [B, chunks, D] of those numbers. Returns {stream (f32), out (of y's dtype), mean [B, T], rstd [B, T]}.
+/// stream = x + gate ⊙ y, and modulate(norm(stream), shift, scale), the norm being "layerNorm" or "rmsNorm" (norm.h). x (f32) and y
+/// [B, T, D]; gate, shift and scale are the chunks of modulation [B, chunks, D] of those numbers. Returns {stream (f32), out (of y's dtype), mean [B, T], rstd [B, T]}.
 std::array<Tensor, 4> gatedResidualNormModulate(const Tensor& x, const Tensor& y, const Tensor& modulation, int64_t gateChunk,
                                                 int64_t shiftChunk, int64_t scaleChunk, const std::string& norm, double epsilon);
 

@@ -11,7 +11,8 @@
 namespace repa::ops {
 
 /// modulate(norm(x), shift, scale): of "layerNorm" xhat (1 + scale) + shift, the norm having no parameters of its own; of "rmsNorm"
-/// x rstd factor + shift, the factor being that chunk (norm.h). x [B, T, D]; modulation [B, chunks, D], whose chunks number shiftChunk and scaleChunk are shift and scale.
+/// x rstd factor + shift, the factor being that chunk (norm.h). x [B, T, D]; modulation [B, chunks, D], whose chunks number shiftChunk and
+/// scaleChunk are shift and scale.
 /// Returns {out [B, T, D] of `dtype`, mean [B, T], zeros of an RMSNorm, rstd [B, T]}.
 std::array<Tensor, 3> normModulate(const Tensor& x, const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk, const std::string& norm,
                                    double epsilon, const std::string& dtype);

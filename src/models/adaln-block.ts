@@ -93,8 +93,8 @@ export class AdaLNBlock {
 
   /**
    * The stream [B, T, D] → stream + gated attention, + gated MLP. Both branches read the stream through a norm and a modulation,
-   * chunks of [B, chunks, D] of all blocks, in which RMSNorm's weights are (`normFactors`). They join the stream in one op with what reads it next: attention's with that of the MLP, the
-   * MLP's with that of `next`, the block or final layer of that number.
+   * chunks of [B, chunks, D] of all blocks, in which RMSNorm's weights are (`normFactors`). They join the stream in one op with what reads
+   * it next: attention's with that of the MLP, the MLP's with that of `next`, the block or final layer of that number.
    */
   forward(input: Joined, modulation: Tensor, next: number, observe?: Observe): Joined {
     return this.#run(input, modulation, observe, ({ modulated }, target) =>

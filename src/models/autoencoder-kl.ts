@@ -1,8 +1,7 @@
 /**
  * AutoencoderKL, the Stable Diffusion VAE (arXiv 2112.10752) and, with attention in a level and more channels, VA-VAE (arXiv 2501.01423),
- * frozen: inference only. Names and shapes are those of the state dict
- * of diffusers' class of that name; images inside are channels last, and every GroupNorm with its SiLU is applied where the
- * convolution behind it reads its input.
+ * frozen: inference only. Names and shapes are those of the state dict of diffusers' class of that name; images inside are channels last, and
+ * every GroupNorm with its SiLU is applied where the convolution behind it reads its input.
  */
 import * as z from 'zod'
 import { native } from '../native.ts'

@@ -142,14 +142,14 @@ function declareRope(list: ParameterList, config: TransformerConfig, before: num
   const { hidden, heads, patch, inputSize } = config
   const headDim = hidden / heads
   const [rows, columns] = [inputSize[0] / patch, inputSize[1] / patch]
-  const entries = before + rows * columns
+  const tokens = before + rows * columns
   const table = (which: 'cos' | 'sin') => {
     const turns = values(() => {
-      const table = new Float32Array(entries * headDim).fill(which === 'cos' ? 1 : 0)
-      table.set(rotaryPositions(headDim, rows, columns)[which], before * headDim)
-      return table
+      const filled = new Float32Array(tokens * headDim).fill(which === 'cos' ? 1 : 0)
+      filled.set(rotaryPositions(headDim, rows, columns)[which], before * headDim)
+      return filled
     })
-    return list.declare(`feat_rope.freqs_${which}`, [entries, headDim], turns, { trainable: false, isBuffer: true })
+    return list.declare(`feat_rope.freqs_${which}`, [tokens, headDim], turns, { trainable: false, isBuffer: true })
   }
   return { cos: table('cos'), sin: table('sin') }
 }

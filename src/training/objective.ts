@@ -135,8 +135,8 @@ export interface PassOptions {
 }
 
 /**
- * The training loss, mean(denoising) [+ mean(vb)] [+ mean(velocityCosine)] + alignWeight · alignment (REPA's loss.py) and what the options add, each by its
- * weight; and its gradients. The caller disposes the losses.
+ * The training loss, mean(denoising) [+ mean(vb)] [+ weight · mean(velocityCosine)] + alignWeight · alignment (REPA's loss.py) and what the
+ * options add, each by its weight; and its gradients. The caller disposes the losses.
  */
 export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatch, options: PassOptions): Losses {
   const { objective, alignWeight, scaling, observe, dispersive, contrastiveWeight = 0, classTokenWeight = 0 } = options
