@@ -20,6 +20,8 @@ import { DEVICES } from '../tensor/devices.ts'
 const [BATCH, SIDE, WIDTH] = [3, 6, 10]
 const TOKENS = (SIDE / 2) ** 2
 
+const LIGHTNINGDIT = { norm: 'rmsNorm', ffn: 'swiglu', rope: true } as const
+
 interface Case {
   readonly name: string
   readonly kind?: 'DiT'
@@ -35,6 +37,8 @@ const CASES: readonly Case[] = [
   { name: 'SiT whose MLP has an odd width', model: { hidden: 36, heads: 3, mlpRatio: 1.25 } },
   { name: 'one block', model: { depth: 1, alignDepth: 1 } },
   { name: 'qk-norm and a convolution', model: { qkNorm: true, projector: 'conv' } },
+  { name: "LightningDiT's blocks", model: LIGHTNINGDIT },
+  { name: "LightningDiT's blocks with qk-norm", model: { ...LIGHTNINGDIT, qkNorm: true } },
   {
     name: 'every loss, of two states in the middle',
     model: { selfAlignment: true },
