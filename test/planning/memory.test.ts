@@ -14,6 +14,7 @@ import { trainerSettings } from '../../src/training/trainer-settings.ts'
 import { DEVICES, isShim } from '../tensor/devices.ts'
 
 const small = { depth: 4, hidden: 192, heads: 3, patch: 2 }
+const lightning = { norm: 'rmsNorm', ffn: 'swiglu', rope: true } as const
 const dinov2 = { name: 'dinov2-vit-s', file: 'none' } as const
 
 interface Case {
@@ -120,6 +121,22 @@ const CASES: readonly Case[] = [
     size: 256,
     moments: true,
     isLong: true,
+  },
+  {
+    name: "LightningDiT's blocks and cosine loss with REPA",
+    training: {
+      ...{ model: { kind: 'SiT', ...small, ...lightning }, encoders: [{ name: 'hog' }], batch: 6 },
+      velocityCosineWeight: 1,
+    },
+    size: 256,
+    moments: true,
+  },
+  {
+    name: "LightningDiT's blocks with qk-norm, computed again",
+    training: { model: { kind: 'SiT', ...small, ...lightning, qkNorm: true }, batch: 8 },
+    recompute: 'elementwise',
+    size: 256,
+    moments: true,
   },
   {
     name: 'DiT with REPA and qk-norm',
