@@ -82,12 +82,12 @@ describe('a DiT', () => {
     [{ timeShift: 3 }, 'there is no setting "timeShift"'],
     [{ labels: Int32Array.of(11, 1) }, 'There is no class 11'],
   ])('%j', async (wrong, message) => {
-    using model = modelOf('DiT')
+    using model = modelOf({ kind: 'DiT' })
     await expect(imagesOf(model, { ...DIT, ...wrong })).rejects.toThrow(message)
   })
 
   test('what is left out or undefined has its default', async () => {
-    using model = modelOf('DiT')
+    using model = modelOf({ kind: 'DiT' })
     expect(await imagesOf(model, { ...DIT, eta: undefined, guidance: undefined })).toBe(2)
   })
 })

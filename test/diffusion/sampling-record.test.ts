@@ -19,7 +19,7 @@ const guidance: Guidance = { scale: 1.8, low: 0, high: 0.7 }
 
 /** Samples two images of a small model of latents. */
 async function draw(options: object, kind?: 'DiT'): Promise<string> {
-  using model = modelOf(kind)
+  using model = modelOf({ kind })
   const folder = join(directory, 'samples')
   await sampleToFolder(model, { ...AT, folder, mode: 'ode', steps: 2, ...options } as SampleToFolderOptions)
   return folder

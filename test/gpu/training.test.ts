@@ -64,13 +64,15 @@ const withClassToken = (encoder: Encoder): Encoder => ({
   [Symbol.dispose]: () => encoder[Symbol.dispose](),
 })
 
-type Kind = 'SiT' | 'DiT'
-const KINDS: readonly Kind[] = ['SiT', 'DiT']
+type Kind = 'SiT' | 'DiT' | 'LightningDiT'
+const KINDS: readonly Kind[] = ['SiT', 'DiT', 'LightningDiT']
+const LIGHTNINGDIT = { norm: 'rmsNorm', ffn: 'swiglu', rope: true, qkNorm: true, convention: 'sit' } as const
 
 function create(kind: Kind, device: string): SiT | DiT {
   const inputSize: [number, number] = [SIZE, SIZE]
   const options = { classes: DEMO_CLASSES.length, channels: 3, inputSize, projectorWidth: PROJECTOR, device, seed: 1 }
-  return kind === 'DiT' ? DiT.create(MODEL, options) : SiT.create(MODEL, options)
+  if (kind === 'DiT') return DiT.create(MODEL, options)
+  return SiT.create(MODEL, { ...options, ...(kind === 'LightningDiT' && LIGHTNINGDIT) })
 }
 
 interface Trained {
@@ -106,6 +108,7 @@ async function trained(
     align: { encoder, depth: 1, weight: 0.5, ...(variants && IREPA) },
     ...(variants && VARIANTS),
     ...(reg && { classToken: { weight: 0.03 } }),
+    ...(kind === 'LightningDiT' && { velocityCosineWeight: 1 }),
     batch: isShim ? 2 : 16,
     learningRate: 1e-3,
     precision,

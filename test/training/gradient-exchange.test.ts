@@ -25,9 +25,9 @@ afterEach(() => {
 /** The first of two processes, as far as a step can tell. */
 const pretended = (calls: Partial<World>): World => ({ ...ALONE, size: 2, ...calls })
 
-describe.each(CASES)('$name', ({ kind, options }) => {
+describe.each(CASES)('$name', (table) => {
   test.each([1, 2])('hands on every gradient once, final, in %d passes', async (accumulate) => {
-    using model = modelOf(kind)
+    using model = modelOf(table)
     const begun: { readonly ranges: readonly number[]; readonly found: Tensor }[] = []
     const copy = () => {
       const made = keep(Tensor.empty([model.arena.size], 'cpu'))
@@ -44,7 +44,7 @@ describe.each(CASES)('$name', ({ kind, options }) => {
         atTheEnd ??= copy()
       },
     })
-    await using trainer = await tinyTrainer(model, data, { ...options, accumulate, world })
+    await using trainer = await tinyTrainer(model, data, { ...table.options, accumulate, world })
     await steps(trainer, 1)
     const { arena } = model
     const covered = new Int8Array(arena.size)

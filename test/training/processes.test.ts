@@ -80,9 +80,9 @@ for (const { device, missing } of DEVICES) {
     })
     /** A training by one process, of as many steps as the others make. */
     const alone = async (restores?: string) => {
-      const { kind, options } = CASES[base.table]!
-      using model = modelOf(kind, device)
-      await using trainer = await tinyTrainer(model, data, { ...options, ...fp32 })
+      const table = CASES[base.table]!
+      using model = modelOf(table, device)
+      await using trainer = await tinyTrainer(model, data, { ...table.options, ...fp32 })
       if (restores !== undefined) await trainer.restore(restores)
       await steps(trainer, 3)
       const [checkpoint, digest] = [await trainer.save(join(runs, 'alone')), await digestOf(trainer)]

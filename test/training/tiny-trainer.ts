@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { Dataset } from '../../src/data/dataset.ts'
 import { ALONE } from '../../src/distributed/world.ts'
 import { DiT } from '../../src/models/dit.ts'
-import { SiT } from '../../src/models/sit.ts'
+import { SiT, type SiTOptions } from '../../src/models/sit.ts'
 import type { AnyTransformer } from '../../src/models/transformer-kinds.ts'
 import type { Device } from '../../src/tensor/device.ts'
 import { ArenaShare } from '../../src/training/arena-share.ts'
@@ -19,9 +19,13 @@ export const SIZE = { depth: 2, hidden: 32, heads: 2, patch: 2 } as const
 const OPTIONS = { inputSize: [8, 8] as [number, number], classes: 10, projectorWidth: 16 }
 export const align = { encoder: constantEncoder, depth: 1, weight: 0.5 }
 
+type Blocks = Partial<Pick<SiTOptions, 'norm' | 'ffn' | 'rope' | 'qkNorm'>>
+
 export interface Case {
   readonly name: string
   readonly kind?: 'DiT'
+  /** How its blocks compute. */
+  readonly blocks?: Blocks
   readonly options?: Partial<TrainerOptions>
 }
 
@@ -38,12 +42,17 @@ export const CASES: readonly Case[] = [
     name: 'SiT with REG',
     options: { align: { ...align, encoder: classTokenEncoder }, classToken: { weight: 0.03 } },
   },
+  {
+    name: "SiT of LightningDiT's blocks with REPA",
+    blocks: { norm: 'rmsNorm', ffn: 'swiglu', rope: true, qkNorm: true },
+    options: { align },
+  },
   { name: 'DiT with REPA', kind: 'DiT', options: { align } },
   { name: 'SiT with REPA and routed tokens', options: { align, route: { share: 0.5, from: 2, to: 2 } } },
 ]
 
-export function modelOf(kind?: 'DiT', device: Device = 'cpu'): AnyTransformer {
-  const options = { ...OPTIONS, device }
+export function modelOf({ kind, blocks }: Omit<Case, 'name'> = {}, device: Device = 'cpu'): AnyTransformer {
+  const options = { ...OPTIONS, ...blocks, device }
   const model = kind === 'DiT' ? DiT.create(SIZE, options) : SiT.create(SIZE, options)
   // The adaLN-zero start makes every block the identity: no gradient would reach them.
   model.arena.array('weights').write(Float32Array.from(random([model.arena.size], 11, 0.15).data))
@@ -79,13 +88,13 @@ export interface FirstStep {
 }
 
 export async function makeFirstStep(
-  { kind, options }: Case,
+  table: Case,
   data: string,
   more: Partial<TrainerOptions> & { readonly device?: Device },
 ): Promise<FirstStep> {
   const { device = 'cpu', ...rest } = more
-  using model = modelOf(kind, device)
-  await using trainer = await tinyTrainer(model, data, { ...options, ...rest })
+  using model = modelOf(table, device)
+  await using trainer = await tinyTrainer(model, data, { ...table.options, ...rest })
   const [step] = await steps(trainer, 1)
   const { world = ALONE } = rest
   const summed = model.arena.array('gradients')

@@ -72,12 +72,12 @@ function exchangeAtOnce({ optimizer, model }: Trainer): void {
 }
 
 async function train(request: Request, world: World, device: string): Promise<Report> {
-  const { table, data, options, disagree, stop } = request
+  const { data, options, disagree, stop } = request
+  const table = CASES[request.table]!
   const more = { ...options, world, ...(disagree && world.rank === 1 && { seed: 5 }) }
-  const { step, gradients } = await makeFirstStep(CASES[table]!, data, { ...more, device })
-  const { kind, options: own } = CASES[table]!
-  using model = modelOf(kind, device)
-  await using trainer = await tinyTrainer(model, data, { ...own, ...more, batch: BATCH })
+  const { step, gradients } = await makeFirstStep(table, data, { ...more, device })
+  using model = modelOf(table, device)
+  await using trainer = await tinyTrainer(model, data, { ...table.options, ...more, batch: BATCH })
   if (request.atOnce) exchangeAtOnce(trainer)
   if (request.restores !== undefined) await trainer.restore(request.restores)
   const losses = (await steps(trainer, 3)).map(({ loss }) => loss)
