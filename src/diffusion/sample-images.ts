@@ -30,7 +30,7 @@ export interface BatchOptions {
   readonly firstImage?: number
   readonly seed: number
   readonly batch: number
-  /** Decodes the latents of a latent model. Without, the images are a linear preview, one pixel per latent element. */
+  /** Decodes the latents of a latent model. Without, the images are a preview (latent-preview.ts), one pixel per latent element. */
   readonly autoencoder?: Autoencoder | undefined
   /** Called after each solver step of each batch, with the images' worth of work done so far. */
   readonly onProgress?: (imagesDone: number) => void
@@ -42,7 +42,7 @@ export interface SampledImages {
   readonly count: number
   /** What the sampler ended with, [count, C, H, W]. */
   readonly latents: Float64Array
-  /** Bytes [count, H, W, 3]: the pixels of a pixel model; of a latent model its decoded latents, or a linear preview of them. */
+  /** Bytes [count, H, W, 3]: the pixels of a pixel model; of a latent model its decoded latents, or a preview of them. */
   readonly images: Uint8Array
   readonly height: number
   readonly width: number

@@ -7,6 +7,7 @@ import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { imageGrid } from '../data/grid.ts'
 import { encodePng } from '../data/png.ts'
+import { previewOf } from '../diffusion/latent-preview.ts'
 import { sampleImages } from '../diffusion/sample-images.ts'
 import { ALONE, StepImpossible, type World } from '../distributed/world.ts'
 import { writeWhole } from '../formats/atomic-file.ts'
@@ -309,7 +310,7 @@ async function openAutoencoder(
     return undefined
   }
   if (file === undefined) {
-    onNotice?.('Without --autoencoder the grids of samples are a linear preview of the latents, one pixel per element.')
+    onNotice?.(`Without --autoencoder the grids of samples are ${previewOf(data.latentShape[0])}.`)
     return undefined
   }
   const autoencoder = await loadAutoencoder(file, { device, half: 'decoder' })

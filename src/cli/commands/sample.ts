@@ -143,6 +143,7 @@ export const sampleCommand = defineCommand({
         { loadModel },
         { sampleToFolder },
         { SAMPLING_MODES },
+        { previewOf },
         { loadAutoencoder },
       ] = await Promise.all([
         import('../../tensor/device.ts'),
@@ -150,6 +151,7 @@ export const sampleCommand = defineCommand({
         import('../../training/load-model.ts'),
         import('../../diffusion/sample-to-folder.ts'),
         import('../../diffusion/sample-images.ts'),
+        import('../../diffusion/latent-preview.ts'),
         import('../../models/load-autoencoder.ts'),
       ])
       const { checkpoint, out: folder, num, steps, batch } = args
@@ -212,7 +214,7 @@ export const sampleCommand = defineCommand({
         opened.push(...(decoder ? [decoder] : []))
         if (model.config.channels !== 3 && !decoder) {
           out.warn(
-            'The model makes latents and there is no --autoencoder: the images are a linear preview of them, one pixel per latent element; the latents go to latents.npz.',
+            `The model makes latents and there is no --autoencoder: the images are ${previewOf(model.config.channels)}; the latents go to latents.npz.`,
           )
         }
         if (decoder && args.autoencoderTile !== undefined) {

@@ -1,0 +1,33 @@
+/** The grids of samples of a training. */
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { decodeImage } from '../../src/data/image-decoding.ts'
+import { train } from '../../src/training/run.ts'
+import { temporaryFolder } from '../data/temporary-folder.ts'
+import { tinyDataset } from '../data/tiny-dataset.ts'
+
+test.each([
+  [4, 'a linear preview of the latents, one pixel per element'],
+  [6, 'a preview of the latents in false colours, the first 3 of 6 channels, one pixel per element'],
+])('latents of %i channels are seen without an autoencoder', async (channels, words) => {
+  const out = join(temporaryFolder(), 'run')
+  const notices: string[] = []
+  await train({
+    out,
+    data: await tinyDataset(4, undefined, channels),
+    device: 'cpu',
+    configuration: {
+      model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 2 },
+      batch: 2,
+      steps: 1,
+      samples: { count: 1, steps: 1, guidanceScale: 1 },
+    },
+    onNotice: (sentence) => notices.push(sentence),
+  })
+  expect(notices).toContain(`Without --autoencoder the grids of samples are ${words}.`)
+  const file = join(out, 'samples/0000001.png')
+  const { width, height, data } = await decodeImage(await readFile(file), file)
+  expect([width, height]).toEqual([12, 12])
+  expect(new Set(data).size).toBeGreaterThan(20)
+})
