@@ -372,6 +372,7 @@ export interface NativeAddon {
     out: T,
     weighting: TimeWeighting,
     path: InterpolantPath,
+    shift: number,
     seed: bigint,
     stream: number,
     step: number,

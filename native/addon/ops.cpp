@@ -144,7 +144,7 @@ const Export kExports[] = {
 
     {"fillUniform", bind<ops::fillUniform>, {"out", "low", "high", "seed", "stream", "step", "first"}},
     {"fillNormal", bind<ops::fillNormal>, {"out", "std", "seed", "stream", "step", "first"}},
-    {"fillTimesteps", bind<ops::fillTimesteps>, {"out", "weighting", "path", "seed", "stream", "step", "first"}},
+    {"fillTimesteps", bind<ops::fillTimesteps>, {"out", "weighting", "path", "shift", "seed", "stream", "step", "first"}},
     {"fillIntegers", bind<ops::fillIntegers>, {"out", "low", "high", "seed", "stream", "step", "first"}},
     {"dropLabels", bind<ops::dropLabels>, {"labels", "probability", "nullClass", "seed", "stream", "step", "first"}},
     {"drawTokens", bind<ops::drawTokens>, {"ids", "places", "seed", "stream", "step", "first"}},

@@ -2,6 +2,7 @@
 
 #include "core/box_muller.h"
 #include "core/lognormal_time.h"
+#include "core/shifted_time.h"
 
 namespace repa::cpu::REPA_LEVEL {
 namespace {
@@ -42,9 +43,10 @@ void normal(ThreadPool& pool, const RandomFillArgs& args) {
 void timesteps(ThreadPool&, const TimestepsArgs& args) {
   for (int64_t b = 0; b < args.batch; ++b) {
     const int64_t element = args.firstSample + b;
-    args.t[b] = args.weighting == TimeWeighting::uniform
-                    ? uniformNumber(args.position, element)
-                    : lognormalTime(normalNumber(args.position, element), args.path == InterpolantPath::cosine);
+    const float t = args.weighting == TimeWeighting::uniform
+                        ? uniformNumber(args.position, element)
+                        : lognormalTime(normalNumber(args.position, element), args.path == InterpolantPath::cosine);
+    args.t[b] = shiftedTime(t, args.shift);
   }
 }
 

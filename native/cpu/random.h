@@ -29,6 +29,7 @@ struct TimestepsArgs {
   int64_t batch;
   TimeWeighting weighting;
   InterpolantPath path;
+  double shift;  ///< towards noise (core/shifted_time.h); 1: none
   RandomPosition position;
   int64_t firstSample;  ///< of this process in the global batch; a sample is one element
 };

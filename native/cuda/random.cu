@@ -7,6 +7,7 @@
 
 #include "core/box_muller.h"
 #include "core/lognormal_time.h"
+#include "core/shifted_time.h"
 #include "cuda/launch.h"
 #include "cuda/vector.h"
 #include "cuda/warp_sum.h"
@@ -50,11 +51,11 @@ __global__ void __launch_bounds__(kThreads) fillKernel(float* out, int64_t count
     if (begin + k >= 0 && begin + k < count) out[begin + k] = number[k];
 }
 
-__global__ void __launch_bounds__(kThreads) timestepsKernel(float* t, int64_t batch, bool lognormal, bool cosinePath,
+__global__ void __launch_bounds__(kThreads) timestepsKernel(float* t, int64_t batch, bool lognormal, bool cosinePath, double shift,
                                                             RandomPosition position, int64_t first) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= batch) return;
-  t[i] = lognormal ? lognormalTime(normalNumber(position, first + i), cosinePath) : uniformNumber(position, first + i);
+  t[i] = shiftedTime(lognormal ? lognormalTime(normalNumber(position, first + i), cosinePath) : uniformNumber(position, first + i), shift);
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -129,9 +130,10 @@ void fillNormal(cudaStream_t stream, const Tensor& out, double offset, double fa
   fill(stream, out, {offset, factor}, position, first, Normal{});
 }
 
-void fillTimesteps(cudaStream_t stream, const Tensor& out, bool lognormal, bool cosinePath, const RandomPosition& position, int64_t first) {
+void fillTimesteps(cudaStream_t stream, const Tensor& out, bool lognormal, bool cosinePath, double shift, const RandomPosition& position,
+                   int64_t first) {
   const int64_t batch = out.elements();
-  if (batch > 0) launch(stream, timestepsKernel, shapeOf(batch), out.f32(), batch, lognormal, cosinePath, position, first);
+  if (batch > 0) launch(stream, timestepsKernel, shapeOf(batch), out.f32(), batch, lognormal, cosinePath, shift, position, first);
 }
 
 void fillIntegers(cudaStream_t stream, const Tensor& out, int32_t low, int64_t count, const RandomPosition& position, int64_t first) {

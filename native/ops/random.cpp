@@ -1,5 +1,7 @@
 #include "ops/random.h"
 
+#include <cmath>
+
 #include "cpu/random.h"
 #include "cuda/random.h"
 #include "ops/interpolant_path.h"
@@ -58,8 +60,8 @@ void fillNormal(const Tensor& out, double std, uint64_t seed, int64_t stream, ui
   fillRandom(op, out, 0, std, at, first, cpu::randomKernels().normal);
 }
 
-void fillTimesteps(const Tensor& out, const std::string& weighting, const std::string& path, uint64_t seed, int64_t stream, uint64_t step,
-                   int64_t first) {
+void fillTimesteps(const Tensor& out, const std::string& weighting, const std::string& path, double shift, uint64_t seed, int64_t stream,
+                   uint64_t step, int64_t first) {
   const char* op = "fillTimesteps";
   requireRank(op, "out", out, 1, "[B]");
   requireElements(op, first, out.size(0));
@@ -67,14 +69,16 @@ void fillTimesteps(const Tensor& out, const std::string& weighting, const std::s
           "\"" + weighting + "\" is not a weighting: expected uniform or lognormal.");
   const auto timeWeighting = weighting == "uniform" ? cpu::TimeWeighting::uniform : cpu::TimeWeighting::lognormal;
   const cpu::InterpolantPath onPath = interpolantPathOf(op, path);
+  require(shift > 0 && std::isfinite(shift), op, "shift is " + std::to_string(shift) + "; expected a number above 0.");
   const RandomPosition at = position(op, seed, stream, step);
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(out))
       return cuda->enqueue(op, [&](cudaStream_t queue) {
-        cuda::fillTimesteps(queue, out, timeWeighting == cpu::TimeWeighting::lognormal, onPath == cpu::InterpolantPath::cosine, at, first);
+        cuda::fillTimesteps(queue, out, timeWeighting == cpu::TimeWeighting::lognormal, onPath == cpu::InterpolantPath::cosine, shift, at,
+                            first);
       });
-  const cpu::TimestepsArgs args{.t = out.f32(), .batch = out.size(0), .weighting = timeWeighting, .path = onPath, .position = at,
-                                .firstSample = first};
+  const cpu::TimestepsArgs args{.t = out.f32(), .batch = out.size(0), .weighting = timeWeighting, .path = onPath, .shift = shift,
+                                .position = at, .firstSample = first};
   cpuQueue(op, out).enqueue(op, [args](ThreadPool& pool) { cpu::randomKernels().timesteps(pool, args); });
 }
 

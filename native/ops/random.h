@@ -12,9 +12,9 @@ namespace repa::ops {
 void fillUniform(const Tensor& out, double low, double high, uint64_t seed, int64_t stream, uint64_t step, int64_t first);
 /// N(0, std²) in place, fp32.
 void fillNormal(const Tensor& out, double std, uint64_t seed, int64_t stream, uint64_t step, int64_t first);
-/// Training times [B] in place; weighting "uniform" or "lognormal", path "linear" or "cosine".
-void fillTimesteps(const Tensor& out, const std::string& weighting, const std::string& path, uint64_t seed, int64_t stream, uint64_t step,
-                   int64_t first);
+/// Training times [B] in place; weighting "uniform" or "lognormal", path "linear" or "cosine"; then each moved to shift t / (1 - t + shift t).
+void fillTimesteps(const Tensor& out, const std::string& weighting, const std::string& path, double shift, uint64_t seed, int64_t stream,
+                   uint64_t step, int64_t first);
 /// Whole numbers from low to high - 1 in place, i32 [B].
 void fillIntegers(const Tensor& out, int64_t low, int64_t high, uint64_t seed, int64_t stream, uint64_t step, int64_t first);
 /// labels i32 [B] -> the same with each replaced by nullClass with the given probability.

@@ -32,6 +32,7 @@ export interface TrainingStepOptions {
 
 /** Pixels of an image's side for one of its latent. */
 const PIXELS_PER_LATENT = 8
+const UNIFORM = { weighting: 'uniform', path: 'linear' } as const
 
 type Inputs = {
   readonly latents: Tensor
@@ -109,7 +110,7 @@ export class TrainingStep implements Disposable {
   async #timed(replay: boolean): Promise<number> {
     const { device } = this.#model
     using noise = randomNormal(this.#latentShape, this.#key('noise'), device)
-    using t = randomTimesteps(this.#options.batch, 'uniform', 'linear', this.#key('timesteps'), device)
+    using t = randomTimesteps(this.#options.batch, UNIFORM, this.#key('timesteps'), device)
     const kept = this.#drawTokens()
     using keptIds = kept?.ids
     using keptPlaces = kept?.places

@@ -70,16 +70,24 @@ export function fillUniform(out: Tensor, low: number, high: number, key: RandomK
   native().fillUniform(out.handle, low, high, seedOf(key), stream(key), key.step, firstElement(out.shape, key))
 }
 
-/** Training times [B] in [0, 1): uniform, or lognormal as REPA's `--weighting lognormal` maps it onto the path. */
+/** How training times are distributed. */
+export interface TimeDistribution {
+  /** Uniform, or lognormal as REPA's `--weighting lognormal` maps it onto the path. */
+  readonly weighting: TimeWeighting
+  readonly path: InterpolantPath
+  /** Each t becomes shift t / (1 − t + shift t): above 1 towards noise, which is at 1. Default 1: as they are. */
+  readonly shift?: number
+}
+
+/** Training times [B] in [0, 1]. */
 export function randomTimesteps(
   batch: number,
-  weighting: TimeWeighting,
-  path: InterpolantPath,
+  { weighting, path, shift = 1 }: TimeDistribution,
   key: RandomKey,
   device: Device,
 ): Tensor {
   const out = Tensor.empty([batch], device)
-  native().fillTimesteps(out.handle, weighting, path, seedOf(key), stream(key), key.step, key.firstSample ?? 0)
+  native().fillTimesteps(out.handle, weighting, path, shift, seedOf(key), stream(key), key.step, key.firstSample ?? 0)
   return out
 }
 

@@ -130,6 +130,8 @@ export const trainingSchema = z.strictObject({
   classTokenWeight: z.number().min(0).default(0),
   path: z.enum(['linear', 'cosine']).default('linear'),
   weighting: z.enum(['uniform', 'lognormal']).default('uniform'),
+  /** Each of SiT's times t becomes S t / (1 − t + S t): above 1 towards noise, as latents of many numbers want it (SD3, RAE). */
+  timeShift: z.number().positive().default(1),
   /** Takes each image's mirror image in its place with probability ½. Default: where the data were prepared for it. */
   flip: z.boolean().optional(),
   classDropout: z.number().min(0).max(1).default(0.1),

@@ -11,22 +11,31 @@ export interface ObjectiveSettings {
   readonly path?: InterpolantPath
   /** How SiT's times are drawn. Default: uniform. */
   readonly weighting?: TimeWeighting
+  /** Of SiT's times, towards noise. Default 1: none. */
+  readonly timeShift?: number
   /** Of the loss of a SiT's velocity's direction. Default 0: there is none. */
   readonly velocityCosineWeight?: number
 }
 
 /** What a model of this kind is trained for; the caller disposes it. Throws for a setting that the kind does not have. */
 export function objectiveFor(model: AnyTransformer, settings: ObjectiveSettings = {}): Objective {
-  const { path, weighting, velocityCosineWeight = 0 } = settings
+  const { path = 'linear', weighting = 'uniform', timeShift = 1, velocityCosineWeight = 0 } = settings
   if (!(model instanceof DiT)) {
     const { convention } = model.config
-    return new SiTObjective({ path, weighting, velocityCosineWeight, convention })
+    return new SiTObjective({ path, weighting, timeShift, velocityCosineWeight, convention })
   }
   if (velocityCosineWeight > 0) {
     throw new RangeError('The cosine loss is of a velocity, and a DiT predicts noise; it is for SiT models.')
   }
-  if ((path ?? 'linear') !== 'linear' || (weighting ?? 'uniform') !== 'uniform') {
-    const setting = path === undefined || path === 'linear' ? `weighting ${weighting}` : `path ${path}`
+  const setting =
+    path !== 'linear'
+      ? `path ${path}`
+      : weighting !== 'uniform'
+        ? `weighting ${weighting}`
+        : timeShift !== 1
+          ? `timeShift ${timeShift}`
+          : undefined
+  if (setting !== undefined) {
     throw new RangeError(
       `A DiT learns a fixed diffusion of ${DIFFUSION_STEPS} steps: it has no ${setting}, which is SiT's.`,
     )

@@ -5,7 +5,7 @@ import { add, clamp, scale } from '../tensor/ops/elementwise.ts'
 import { interpolant } from '../tensor/ops/interpolant.ts'
 import { velocityLoss } from '../tensor/ops/loss.ts'
 import { velocityCosineLoss } from '../tensor/ops/velocity-cosine.ts'
-import { fillUniform, type RandomKey, randomTimesteps } from '../tensor/random.ts'
+import { fillUniform, type RandomKey, randomTimesteps, type TimeDistribution } from '../tensor/random.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { ClassToken, Noised, NoisedClassToken, Objective, TrainingBatch } from './objective.ts'
@@ -15,6 +15,8 @@ export interface SiTObjectiveOptions {
   readonly path?: InterpolantPath
   /** How times are drawn. Default: uniform. */
   readonly weighting?: TimeWeighting
+  /** Of the times, towards noise (`TimeDistribution`). Default 1: none. */
+  readonly timeShift?: number
   /** The model's. Default: repa. */
   readonly convention?: SiTConvention
   /** Of the loss of the velocity's direction (arXiv 2501.01423). Default 0: there is none. */
@@ -24,20 +26,20 @@ export interface SiTObjectiveOptions {
 /** SiT's, as REPA has it (loss.py): the velocity of the interpolant between latents (t = 0) and noise (t = 1). */
 export class SiTObjective implements Objective {
   readonly #path: InterpolantPath
-  readonly #weighting: TimeWeighting
+  readonly #times: TimeDistribution
   readonly #convention: SiTConvention
   readonly #velocityCosineWeight: number
 
   constructor(options: SiTObjectiveOptions = {}) {
-    const { path = 'linear', weighting = 'uniform', convention = 'repa', velocityCosineWeight = 0 } = options
+    const { path = 'linear', weighting = 'uniform', timeShift, convention = 'repa', velocityCosineWeight = 0 } = options
     this.#path = path
-    this.#weighting = weighting
+    this.#times = { weighting, path, shift: timeShift }
     this.#convention = convention
     this.#velocityCosineWeight = velocityCosineWeight
   }
 
   drawTimes(batch: number, key: RandomKey, device: Device): Tensor {
-    return randomTimesteps(batch, this.#weighting, this.#path, key, device)
+    return randomTimesteps(batch, this.#times, key, device)
   }
 
   drawEarlierTimes(t: Tensor, offset: number, key: RandomKey): Tensor {

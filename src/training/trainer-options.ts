@@ -79,6 +79,8 @@ export interface TrainerOptions extends Partial<AdamWOptions> {
   readonly path?: InterpolantPath
   /** How SiT's times are drawn. Default: uniform. */
   readonly weighting?: TimeWeighting
+  /** Each of SiT's times t becomes timeShift t / (1 − t + timeShift t): above 1 more noise. Default 1: as they are drawn. */
+  readonly timeShift?: number
   /** Of 1 − the cosine of a SiT's velocity over each pixel's channels (LightningDiT). Default 0: there is none. */
   readonly velocityCosineWeight?: number
   /** Takes each image's mirror image in its place with probability ½. Default: where the data were prepared for it. */

@@ -33,6 +33,7 @@ const schema = whenNeeded(() => {
     cudaGraph: z.boolean().optional(),
     path: z.enum(['linear', 'cosine']).optional(),
     weighting: z.enum(['uniform', 'lognormal']).optional(),
+    timeShift: z.number().positive().optional(),
     velocityCosineWeight: weight.optional(),
     flip: z.boolean().optional(),
     configuration: elsewhere,
@@ -77,9 +78,10 @@ export function requireTrainerOptions(options: TrainerOptions): void {
 
 /** What of a run's configuration a Trainer takes as it is. */
 export function trainerSettings(configuration: TrainingConfiguration) {
-  const { batch, accumulate, seed, precision, cudaGraph, path, weighting, velocityCosineWeight, flip } = configuration
+  const { batch, accumulate, seed, precision, cudaGraph, path, weighting, timeShift, velocityCosineWeight, flip } =
+    configuration
   const { learningRate, betas, epsilon, weightDecay, maxGradNorm, emaDecay } = configuration
   const optimizer = { learningRate, betas, epsilon, weightDecay, maxGradNorm, emaDecay }
-  const objective = { path, weighting, velocityCosineWeight }
+  const objective = { path, weighting, timeShift, velocityCosineWeight }
   return { batch, accumulate, seed, precision, cudaGraph, ...objective, flip, ...optimizer }
 }

@@ -44,6 +44,7 @@ const POSITIONS = [
   { seed: 2n ** 64n - 1n, stream: 2 ** 32 - 1, step: 2 ** 48 - 1, first: 2 ** 50 - 23 },
 ] as const
 const COUNT = 23
+const UNIFORM = { weighting: 'uniform', path: 'linear' } as const
 const elements = Array.from({ length: COUNT }, (_, i) => i)
 
 for (const { device, missing } of DEVICES) {
@@ -116,8 +117,9 @@ for (const { device, missing } of DEVICES) {
         (out) => native().fillUniform(out, -0.3, 0.7, seed, stream, step, first),
         (out) => native().fillNormal(out, 1, seed, stream, step, first),
         (out) => native().fillNormal(out, 0.02, seed, stream, step, first),
-        (out) => native().fillTimesteps(out, 'lognormal', 'linear', seed, stream, step, first),
-        (out) => native().fillTimesteps(out, 'lognormal', 'cosine', seed, stream, step, first),
+        (out) => native().fillTimesteps(out, 'lognormal', 'linear', 1, seed, stream, step, first),
+        (out) => native().fillTimesteps(out, 'uniform', 'linear', 3.7, seed, stream, step, first),
+        (out) => native().fillTimesteps(out, 'lognormal', 'cosine', 0.3, seed, stream, step, first),
       ]
       for (const fill of fills) {
         using here = Tensor.empty([2077], device)
@@ -188,7 +190,7 @@ for (const { device, missing } of DEVICES) {
         (['linear', 'cosine'] as const).map((path) => ({
           name: `randomTimesteps, ${weighting} on the ${path} path`,
           draw: (batch: number, firstSample: number) =>
-            randomTimesteps(batch, weighting, path, { ...key, firstSample }, device),
+            randomTimesteps(batch, { weighting, path, shift: 2 }, { ...key, firstSample }, device),
         })),
       ),
       {
@@ -251,14 +253,37 @@ for (const { device, missing } of DEVICES) {
     })
 
     test('uniform times are the stream itself', async () => {
-      using t = randomTimesteps(COUNT, 'uniform', 'linear', { ...key, firstSample: 5 }, device)
+      using t = randomTimesteps(COUNT, UNIFORM, { ...key, firstSample: 5 }, device)
       expect(await t.data()).toEqual(
         Float32Array.from(elements, (i) => uniform(word(7n, RANDOM_STREAMS.noise, 11, 5 + i))),
       )
     })
 
+    test.each([
+      ['uniform', 1],
+      ['uniform', 1 / 3],
+      ['lognormal', 6.5],
+      ['uniform', 2 ** 40],
+    ] as const)('%s times shifted by %d', async (weighting, shift) => {
+      const path = 'linear'
+      const at = { ...key, firstSample: 5 }
+      using plain = randomTimesteps(COUNT, { weighting, path }, at, device)
+      using shifted = randomTimesteps(COUNT, { weighting, path, shift }, at, device)
+      const [before, after] = await Promise.all([plain.data(), shifted.data()])
+      // Numbers are of 53 digits on the way, and rounded to 24 once.
+      for (const i of elements)
+        expect(after[i]).toBe(Math.fround((shift * before[i]!) / (1 - before[i]! + shift * before[i]!)))
+      if (shift === 1) expect(after).toEqual(before)
+    })
+
+    test.each([0, -1, Number.NaN, Number.POSITIVE_INFINITY])('a shift of %d is refused', (shift) => {
+      expect(() => randomTimesteps(2, { ...UNIFORM, shift }, key, device)).toThrow(
+        /^fillTimesteps: shift is .*; expected a number above 0\.$/,
+      )
+    })
+
     test.each(['linear', 'cosine'] as const)('lognormal times on the %s path', async (path) => {
-      using t = randomTimesteps(COUNT, 'lognormal', path, { ...key, firstSample: 5 }, device)
+      using t = randomTimesteps(COUNT, { weighting: 'lognormal', path }, { ...key, firstSample: 5 }, device)
       const actual = await t.data()
       for (const i of elements) {
         const exact = lognormalTime(path, normalOf(7n, RANDOM_STREAMS.noise, 11, 5 + i))
@@ -294,7 +319,7 @@ for (const { device, missing } of DEVICES) {
 
     test.each([
       ['randomUniform', (wrong: RandomKey) => randomUniform([2], wrong, device)],
-      ['randomTimesteps', (wrong: RandomKey) => randomTimesteps(2, 'uniform', 'linear', wrong, device)],
+      ['randomTimesteps', (wrong: RandomKey) => randomTimesteps(2, UNIFORM, wrong, device)],
       ['randomIntegers', (wrong: RandomKey) => randomIntegers(2, 0, 9, wrong, device)],
       ['randomTokens', (wrong: RandomKey) => randomTokens({ batch: 1, tokens: 4, taken: 2 }, wrong, device)],
     ])('%s has no seed that is not a whole number', (_, draw) => {
@@ -302,7 +327,7 @@ for (const { device, missing } of DEVICES) {
     })
 
     test.each([
-      () => randomTimesteps(2, 'uniform', 'linear', { ...key, firstSample: -3 }, device),
+      () => randomTimesteps(2, UNIFORM, { ...key, firstSample: -3 }, device),
       () => {
         using labels = Tensor.from(Int32Array.of(1, 2), [2], device)
         return dropLabels(labels, 0.5, 10, { ...key, firstSample: -3 })

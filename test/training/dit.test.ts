@@ -112,6 +112,7 @@ test('the cosine of velocities is not for a DiT', () => {
 test.each([
   [{ path: 'cosine' }, 'path cosine'],
   [{ weighting: 'lognormal' }, 'weighting lognormal'],
+  [{ timeShift: 2 }, 'timeShift 2'],
 ] as const)('%o is not for a DiT', (settings, what) => {
   using model = dit()
   expect(() => objectiveFor(model, settings)).toThrow(

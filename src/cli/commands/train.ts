@@ -155,6 +155,12 @@ export const trainCommand = defineCommand({
     },
     path: { type: 'enum', values: ['linear', 'cosine'], description: "SiT's interpolant [linear]" },
     weighting: { type: 'enum', values: ['uniform', 'lognormal'], description: "how SiT's times are drawn [uniform]" },
+    timeShift: {
+      type: 'number',
+      min: 0.001,
+      placeholder: 'S',
+      description: "move each of SiT's times t to S t / (1 - t + S t): above 1 towards noise [1: none]",
+    },
     flip: {
       type: 'boolean',
       description: 'take either an image or its mirror image [where repa prepare --flip made both]',

@@ -307,7 +307,7 @@ function single() {
   for (const filter of ['bilinear', 'bicubic']) native.resize(f32(1, 3, 4, 2), 5, 2, filter, filter === 'bicubic', 0, 0)
   for (const drawn of [native.empty([7], 'f32', device)]) {
     native.fillUniform(drawn, 0, 1, 1n, 0, 0, 0)
-    for (const weighting of ['uniform', 'lognormal']) native.fillTimesteps(drawn, weighting, 'cosine', 1n, 0, 0, 0)
+    for (const weighting of ['uniform', 'lognormal']) native.fillTimesteps(drawn, weighting, 'cosine', 2, 1n, 0, 0, 0)
   }
   native.fillIntegers(i32(0, 0, 0), 0, 9, 1n, 0, 0, 0)
   native.dropLabels(i32(1, 2, 3), 0.5, 9, 1n, 0, 0, 0)
