@@ -1,6 +1,17 @@
-import { native } from '../../native.ts'
+import { type NativeTensor, native } from '../../native.ts'
 import { recordingTape } from '../tape.ts'
 import { Tensor } from '../tensor.ts'
+
+/** What an op makes that gives a loss and its gradient at once: where a tape records, its backward pass begins with the gradient. */
+export function seededLoss(
+  prediction: Tensor,
+  run: (wantGradient: boolean) => readonly [loss: NativeTensor, gradient: NativeTensor | null],
+): Tensor {
+  const tape = recordingTape(prediction)
+  const [loss, gradient] = run(tape !== undefined)
+  if (gradient) tape!.seed(prediction, new Tensor(gradient, prediction.device))
+  return new Tensor(loss, prediction.device)
+}
 
 /**
  * −mean over tokens of cos(projection, target), both [B, T, D] → [B]. While a tape records, also seeds its backward pass
@@ -8,16 +19,9 @@ import { Tensor } from '../tensor.ts'
  * optimizer's state (`AdamW.scaling`). The target gets no gradient.
  */
 export function cosineAlignmentLoss(projection: Tensor, target: Tensor, weight = 1, scaling?: Tensor): Tensor {
-  const tape = recordingTape(projection)
-  const [loss, gradient] = native().cosineAlignmentLoss(
-    projection.handle,
-    target.handle,
-    weight,
-    scaling?.handle ?? null,
-    tape !== undefined,
+  return seededLoss(projection, (wantGradient) =>
+    native().cosineAlignmentLoss(projection.handle, target.handle, weight, scaling?.handle ?? null, wantGradient),
   )
-  if (gradient) tape!.seed(projection, new Tensor(gradient, projection.device))
-  return new Tensor(loss, projection.device)
 }
 
 /**
@@ -25,16 +29,9 @@ export function cosineAlignmentLoss(projection: Tensor, target: Tensor, weight =
  * the gradient of `weight` times the batch's mean, multiplied by the loss scale of `scaling`, an optimizer's state.
  */
 export function velocityLoss(prediction: Tensor, target: Tensor, weight = 1, scaling?: Tensor): Tensor {
-  const tape = recordingTape(prediction)
-  const [loss, gradient] = native().velocityLoss(
-    prediction.handle,
-    target.handle,
-    weight,
-    scaling?.handle ?? null,
-    tape !== undefined,
+  return seededLoss(prediction, (wantGradient) =>
+    native().velocityLoss(prediction.handle, target.handle, weight, scaling?.handle ?? null, wantGradient),
   )
-  if (gradient) tape!.seed(prediction, new Tensor(gradient, prediction.device))
-  return new Tensor(loss, prediction.device)
 }
 
 export interface HybridLossOptions {

@@ -1,6 +1,6 @@
 import { native } from '../../native.ts'
-import { recordingTape } from '../tape.ts'
-import { Tensor } from '../tensor.ts'
+import type { Tensor } from '../tensor.ts'
+import { seededLoss } from './loss.ts'
 
 /**
  * Per sample the mean over pixels of 1 − cos(prediction, target), vectors of the channels, by torch's cosine_similarity: [B, C, ...] → [B].
@@ -9,14 +9,7 @@ import { Tensor } from '../tensor.ts'
  * The target gets none.
  */
 export function velocityCosineLoss(prediction: Tensor, target: Tensor, weight = 1, scaling?: Tensor): Tensor {
-  const tape = recordingTape(prediction)
-  const [loss, gradient] = native().velocityCosineLoss(
-    prediction.handle,
-    target.handle,
-    weight,
-    scaling?.handle ?? null,
-    tape !== undefined,
+  return seededLoss(prediction, (wantGradient) =>
+    native().velocityCosineLoss(prediction.handle, target.handle, weight, scaling?.handle ?? null, wantGradient),
   )
-  if (gradient) tape!.seed(prediction, new Tensor(gradient, prediction.device))
-  return new Tensor(loss, prediction.device)
 }
