@@ -1,4 +1,5 @@
 import type { StepState } from './optimizer.ts'
+import type { StepLosses } from './passes.ts'
 import type { TrainingStep } from './trainer-options.ts'
 
 /** Weights of what is added to the objective in a step; undefined where it is not. */
@@ -11,14 +12,12 @@ export interface LossWeights {
   readonly classToken: number | undefined
 }
 
-type Losses = Pick<
-  TrainingStep,
-  'denoising' | 'vb' | 'velocityCosine' | 'alignment' | 'selfAlignment' | 'dispersive' | 'contrastive' | 'classToken'
->
+/** `StepLosses` as numbers. */
+export type LossNumbers = Pick<TrainingStep, keyof StepLosses>
 
 /** What a step's numbers say once they have come from the device. */
 export function stepReport(
-  losses: Losses,
+  losses: LossNumbers,
   weights: LossWeights,
   state: StepState,
 ): Omit<TrainingStep, 'index' | 'epoch' | 'learningRate' | 'imagesPerSecond' | 'seconds'> {

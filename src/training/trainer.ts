@@ -28,7 +28,7 @@ import {
 } from './requirements.ts'
 import { beginAlike } from './shared-beginning.ts'
 import { StepComputation } from './step-computation.ts'
-import { stepReport } from './step-report.ts'
+import { type LossNumbers, stepReport } from './step-report.ts'
 import { type StepTiming, stepsAhead } from './steps-ahead.ts'
 import type { RunOptions, TrainerOptions, TrainingStep } from './trainer-options.ts'
 import { requireTrainerOptions } from './trainer-settings.ts'
@@ -280,26 +280,14 @@ export class Trainer implements AsyncDisposable {
     allowTf32(this.model.device, this.#tf32)
     const { read } = scope(() => {
       const losses = this.#run(this.#computation.draw(samples, step, this.#isAligning))
-      const order = [
-        'vb',
-        'velocityCosine',
-        'alignment',
-        'selfAlignment',
-        'dispersive',
-        'contrastive',
-        'classToken',
-      ] as const
-      const rest = order.map((name) => losses[name]?.item())
-      return { read: Promise.all([losses.denoising.item(), this.optimizer.state(), ...rest]) }
+      const numbers = Object.entries(losses).map(async ([name, loss]) => [name, await loss?.item()] as const)
+      return { read: Promise.all([this.optimizer.state(), ...numbers]) }
     })
     this.#step++
-    return read.then(
-      ([denoising, state, vb, velocityCosine, alignment, selfAlignment, dispersive, contrastive, classToken]) => {
-        const losses = { denoising, vb, velocityCosine, alignment, selfAlignment, dispersive, contrastive, classToken }
-        const report = stepReport(losses, this.#computation.weightsAt(step), state)
-        return { index: step + 1, epoch: samples.epoch, learningRate, ...report }
-      },
-    )
+    return read.then(([state, ...numbers]) => {
+      const report = stepReport(Object.fromEntries(numbers) as LossNumbers, this.#computation.weightsAt(step), state)
+      return { index: step + 1, epoch: samples.epoch, learningRate, ...report }
+    })
   }
 
   /** Enqueues all that follows from the inputs: as it is, or, after the first step of this trainer, as a captured graph. */
