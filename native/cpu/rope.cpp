@@ -1,6 +1,6 @@
 #include "cpu/rope.h"
 
-#include "cpu/simd.h"
+#include "cpu/vector_loop.h"
 
 namespace repa::cpu::REPA_LEVEL {
 namespace {
@@ -22,10 +22,6 @@ Vec signs(std::integer_sequence<int, lane...>) {
 
 using Lanes = std::make_integer_sequence<int, kLanes>;
 
-Vec loadColumns(const float* from, int64_t column, int64_t size) {
-  return column + kLanes <= size ? load(from + column) : loadPartial(from + column, static_cast<int>(size - column));
-}
-
 void rotate(ThreadPool& pool, const RotateArgs& args) {
   const int64_t d = args.headDim, rows = args.batch * args.tokens, rowFloats = 3 * args.heads * d;
   const int64_t rowsOfChunk = kChunkFloats / rowFloats > 0 ? kChunkFloats / rowFloats : 1;
@@ -36,19 +32,16 @@ void rotate(ThreadPool& pool, const RotateArgs& args) {
       const int64_t token = row % args.tokens;
       // Queries and keys of a row lie behind each other.
       float* const heads = args.qkv + row * rowFloats;
-      for (int64_t c = 0; c < d; c += kLanes) {
-        const Vec cos = loadColumns(args.cos + token * d, c, d);
-        const Vec sin = loadColumns(args.sin + token * d, c, d);
+      forEachVector(d, [&](int64_t c, auto lanes, int) {
+        const Vec cos = load(args.cos + token * d + c, lanes), sin = load(args.sin + token * d + c, lanes);
         // Column c takes its neighbour by its own sine; of the transpose, by the neighbour's.
         const Vec ofNeighbour = args.transposed ? swapNeighbours(sign * sin, Lanes{}) : sign * sin;
         for (int64_t head = 0; head < 2 * args.heads; ++head) {
-          float* const x = heads + head * d;
-          const Vec own = loadColumns(x, c, d);
-          const Vec turned = own * cos + swapNeighbours(own, Lanes{}) * ofNeighbour;
-          if (c + kLanes <= d) store(x + c, turned);
-          else storePartial(x + c, turned, static_cast<int>(d - c));
+          float* const x = heads + head * d + c;
+          const Vec own = load(x, lanes);
+          store(x, own * cos + swapNeighbours(own, Lanes{}) * ofNeighbour, lanes);
         }
-      }
+      });
     }
   });
 }
