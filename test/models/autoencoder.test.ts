@@ -5,7 +5,6 @@ import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
 import { AutoencoderKL, autoencoderKLConfigSchema } from '../../src/models/autoencoder-kl.ts'
 import { loadAutoencoder } from '../../src/models/load-autoencoder.ts'
-import type { Model } from '../../src/models/model.ts'
 import { TaesdDecoder, TaesdEncoder } from '../../src/models/taesd.ts'
 import { blendTiles, tilePlaces } from '../../src/models/tiles.ts'
 import { memoryStats, setMemoryLimit } from '../../src/tensor/device.ts'
@@ -13,6 +12,7 @@ import { type HostTensor, hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { random } from '../reference/array.ts'
+import { randomState } from './random-state.ts'
 
 const CONFIG = autoencoderKLConfigSchema.parse({ blockChannels: [8, 16, 24], layersPerBlock: 1, normGroups: 4 })
 /** As diffusers writes it; what it says beyond the sizes is left alone. */
@@ -27,20 +27,7 @@ const DIFFUSERS = {
 const METADATA = { config: JSON.stringify(DIFFUSERS) }
 const OLD_NAMES = { to_q: 'query', to_k: 'key', to_v: 'value', 'to_out.0': 'proj_attn' } as const
 
-/** Random weights under a model's names, in the files' layout. */
-function stateOf(model: Model): Map<string, HostTensor> {
-  const state = new Map(
-    model.entries.map(({ name, shape }, i) => {
-      const fanIn = shape.length > 1 ? shape.slice(1).reduce((product, size) => product * size) : 1
-      const { data } = random(shape, i + 1, shape.length > 1 ? Math.sqrt(3 / fanIn) : 0.5)
-      return [name, hostFloat32(Float32Array.from(data), shape)] as const
-    }),
-  )
-  model.dispose()
-  return state
-}
-
-const klState = () => stateOf(AutoencoderKL.fromConfig(CONFIG, 'cpu'))
+const klState = () => randomState(AutoencoderKL.fromConfig(CONFIG, 'cpu'))
 const taesdConfig = { width: 8, latentChannels: 4 }
 
 function renamed(state: Map<string, HostTensor>): Map<string, HostTensor> {
@@ -163,8 +150,8 @@ describe('an AutoencoderKL from files', () => {
 describe('TAESD from files', () => {
   async function taesdFolder(): Promise<string> {
     const folder = temporaryFolder()
-    await write(join(folder, 'taesd_encoder.safetensors'), stateOf(new TaesdEncoder(taesdConfig, 'cpu')))
-    await write(join(folder, 'taesd_decoder.safetensors'), stateOf(new TaesdDecoder(taesdConfig, 'cpu')))
+    await write(join(folder, 'taesd_encoder.safetensors'), randomState(new TaesdEncoder(taesdConfig, 'cpu')))
+    await write(join(folder, 'taesd_decoder.safetensors'), randomState(new TaesdDecoder(taesdConfig, 'cpu')))
     return folder
   }
 
@@ -188,7 +175,7 @@ describe('TAESD from files', () => {
 
   test('a half that is wanted and not there, and layers that are missing', async () => {
     const alone = join(temporaryFolder(), 'taesd_decoder.safetensors')
-    const state = stateOf(new TaesdDecoder(taesdConfig, 'cpu'))
+    const state = randomState(new TaesdDecoder(taesdConfig, 'cpu'))
     await write(alone, state)
     await expect(loadAutoencoder(alone, { half: 'encoder' })).rejects.toThrow(
       `${alone} is TAESD's decoder alone, and its encoder is wanted: put that beside it, under the same name with "encoder" for "decoder".`,
@@ -247,7 +234,7 @@ describe('tiles', () => {
   test('as large as the image change nothing; smaller ones stay near it and take less memory', async () => {
     const folder = temporaryFolder()
     const file = join(folder, 'taesd_decoder.safetensors')
-    await write(file, stateOf(new TaesdDecoder(taesdConfig, 'cpu')))
+    await write(file, randomState(new TaesdDecoder(taesdConfig, 'cpu')))
     expect(await decodedBy(file, 9)).toEqual(await decodedBy(file))
     await expect(decodedBy(file, 4)).rejects.toThrow('expected a whole number of at least 8')
     using whole = await loadAutoencoder(file)
@@ -268,7 +255,7 @@ describe('where memory ends', () => {
 
   test('the error says that tiles would do, and they do', async () => {
     const file = join(temporaryFolder(), 'taesd_decoder.safetensors')
-    await write(file, stateOf(new TaesdDecoder({ width: 32, latentChannels: 4 }, 'cpu')))
+    await write(file, randomState(new TaesdDecoder({ width: 32, latentChannels: 4 }, 'cpu')))
     using whole = await loadAutoencoder(file)
     using tiled = await loadAutoencoder(file, { tile: 16 })
     using z = Tensor.from(Float32Array.from(random([1, 4, 48, 48], 7).data), [1, 4, 48, 48], 'cpu')

@@ -11,6 +11,7 @@ import { type HostTensor, hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { random } from '../reference/array.ts'
+import { randomState } from './random-state.ts'
 
 const CHANNELS = 6
 const CONFIG = autoencoderKLConfigSchema.parse({
@@ -66,17 +67,7 @@ function ldmName(name: string): string {
   return layer === undefined ? moved : moved.replace(`.${layer}.`, `.${LAYERS[layer]}.`)
 }
 
-/** Random weights under the model's names. */
-function state(): Map<string, HostTensor> {
-  using model = AutoencoderKL.fromConfig(CONFIG, 'cpu')
-  return new Map(
-    model.entries.map(({ name, shape }, i) => {
-      const fanIn = shape.slice(1).reduce((product, size) => product * size, 1)
-      const { data } = random(shape, i + 1, shape.length > 1 ? Math.sqrt(3 / fanIn) : 0.5)
-      return [name, hostFloat32(Float32Array.from(data), shape)] as const
-    }),
-  )
-}
+const state = () => randomState(AutoencoderKL.fromConfig(CONFIG, 'cpu'))
 
 /** The same as latent-diffusion has it: attention's matrices are convolutions of one cell. */
 function ldmState(prefix = ''): Map<string, HostTensor> {

@@ -9,11 +9,11 @@ import { SafetensorsFile } from '../../../src/formats/safetensors.ts'
 import { writeSafetensors } from '../../../src/formats/safetensors-writer.ts'
 import { AutoencoderKL, autoencoderKLConfigSchema } from '../../../src/models/autoencoder-kl.ts'
 import { loadAutoencoder } from '../../../src/models/load-autoencoder.ts'
-import { hostFloat32, toFloat32 } from '../../../src/tensor/host-tensor.ts'
+import { toFloat32 } from '../../../src/tensor/host-tensor.ts'
 import { temporaryFolder } from '../../data/temporary-folder.ts'
 import { writeNarrowTaesd } from '../../end-to-end/narrow-taesd.ts'
 import { writeShapesZip } from '../../end-to-end/shapes-zip.ts'
-import { random } from '../../reference/array.ts'
+import { randomState } from '../../models/random-state.ts'
 import { RecordingStream } from '../recording-stream.ts'
 
 const SIZE = 16
@@ -39,12 +39,10 @@ async function prepared(): Promise<string> {
 /** A folder with an autoencoder of random weights, and what else lies beside it. */
 async function autoencoder(latentChannels: number, beside: Readonly<Record<string, string>> = {}): Promise<string> {
   const config = autoencoderKLConfigSchema.parse({ ...{ blockChannels: [32, 32], layersPerBlock: 1, latentChannels } })
-  using model = AutoencoderKL.fromConfig(config, 'cpu')
-  const tensors = model.entries.map(({ name, shape }, i) => {
-    const fanIn = shape.slice(1).reduce((product, size) => product * size, 1)
-    const { data: values } = random(shape, i + 1, shape.length > 1 ? Math.sqrt(3 / fanIn) : 0.5)
-    return { name, ...hostFloat32(Float32Array.from(values), shape) }
-  })
+  const tensors = [...randomState(AutoencoderKL.fromConfig(config, 'cpu'))].map(([name, tensor]) => ({
+    name,
+    ...tensor,
+  }))
   const folder = join(temporaryFolder(), 'my-vae')
   mkdirSync(folder)
   await writeSafetensors(join(folder, 'vae.safetensors'), tensors)
