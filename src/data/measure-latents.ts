@@ -5,14 +5,14 @@ import { KeyedPermutation } from './permutation.ts'
 import { cutIntoBatches, openPreparedImages, type PreparedImages, pixelBatches } from './prepared-images.ts'
 
 /** As many as LightningDiT's code takes. */
-export const DEFAULT_MEASURED_IMAGES = 10_000
+const DEFAULT_IMAGES = 10_000
 
 export interface MeasureLatentsOptions {
   /** A prepared data set. */
   readonly data: string
   readonly encoder: LatentEncoder
   /** At most so many of its images, drawn by `seed`. Default: 10,000. */
-  readonly images?: number
+  readonly images?: number | undefined
   /** Default: 0. */
   readonly seed?: number
   readonly signal?: AbortSignal | undefined
@@ -35,7 +35,7 @@ export interface MeasuredLatents {
  * @throws {RangeError} for a number of images that is none, or where a channel is the same everywhere; else what `openPreparedImages` and the encoder throw
  */
 export async function measureLatents(options: MeasureLatentsOptions): Promise<MeasuredLatents> {
-  const { data, encoder, images: most = DEFAULT_MEASURED_IMAGES, seed = 0, signal, onProgress } = options
+  const { data, encoder, images: most = DEFAULT_IMAGES, seed = 0, signal, onProgress } = options
   if (!(Number.isInteger(most) && most >= 1)) {
     throw new RangeError(`The latents of ${most} images cannot be measured; expected a whole number of at least 1.`)
   }

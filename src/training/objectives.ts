@@ -27,14 +27,13 @@ export function objectiveFor(model: AnyTransformer, settings: ObjectiveSettings 
   if (velocityCosineWeight > 0) {
     throw new RangeError('The cosine loss is of a velocity, and a DiT predicts noise; it is for SiT models.')
   }
-  const setting =
-    path !== 'linear'
-      ? `path ${path}`
-      : weighting !== 'uniform'
-        ? `weighting ${weighting}`
-        : timeShift !== 1
-          ? `timeShift ${timeShift}`
-          : undefined
+  const setting = (
+    [
+      [path !== 'linear', `path ${path}`],
+      [weighting !== 'uniform', `weighting ${weighting}`],
+      [timeShift !== 1, `timeShift ${timeShift}`],
+    ] as const
+  ).find(([isSiTs]) => isSiTs)?.[1]
   if (setting !== undefined) {
     throw new RangeError(
       `A DiT learns a fixed diffusion of ${DIFFUSION_STEPS} steps: it has no ${setting}, which is SiT's.`,

@@ -13,8 +13,7 @@ export const latentStatisticsCommand = defineCommand({
     images: {
       type: 'integer',
       min: 1,
-      default: 10_000,
-      description: "at most so many of them, drawn by --seed; LightningDiT's 10,000",
+      description: "at most so many of them, drawn by --seed [LightningDiT's 10,000]",
     },
     out: {
       type: 'string',
