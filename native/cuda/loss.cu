@@ -11,6 +11,7 @@
 #include "cuda/loss.h"
 
 #include "core/step_state.h"
+#include "cuda/block_sum.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
 #include "cuda/vector.h"
@@ -170,7 +171,6 @@ struct VelocityLoss {
 /// N divides the size.
 template <int N, class P>
 __global__ void __launch_bounds__(kThreads) velocityLossKernel(const VelocityLoss<P> args) {
-  __shared__ double ofWarp[kWarps];
   const int64_t sample = int64_t{blockIdx.x} * args.size;
   const float gradientScale = args.gradientScale * lossScaleOf(args.state);
   double sum = 0;
@@ -186,13 +186,8 @@ __global__ void __launch_bounds__(kThreads) velocityLossKernel(const VelocityLos
     }
     if (args.gradient) store(args.gradient + sample + i, p);
   }
-  sum = warpSum(sum);
-  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-  if (lane == 0) ofWarp[warp] = sum;
-  __syncthreads();
-  if (warp > 0) return;
-  sum = warpSum(lane < kWarps ? ofWarp[lane] : 0);
-  if (lane == 0) args.loss[blockIdx.x] = static_cast<float>(sum / static_cast<double>(args.size));
+  sum = blockSum<kThreads>(sum);
+  if (threadIdx.x == 0) args.loss[blockIdx.x] = static_cast<float>(sum / static_cast<double>(args.size));
 }
 
 unsigned blocksOf(int64_t warps) { return static_cast<unsigned>((warps + kWarps - 1) / kWarps); }

@@ -19,16 +19,15 @@
 #include "cuda/optimizer.h"
 
 #include "core/step_state.h"
+#include "cuda/block_sum.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
 #include "cuda/vector.h"
-#include "cuda/warp_sum.h"
 
 namespace repa::cuda {
 
 namespace {
 
-constexpr int kWarp = 32;
 constexpr int kThreads = 256;
 /// Elements of the gradient that one block sums: 128 KiB, and 20,600 partial sums of SiT-XL's 675 M parameters.
 constexpr int kChunk = 32768;
@@ -50,19 +49,6 @@ __device__ __forceinline__ Part partOf(const ArenaRanges& ranges, int64_t begin,
   }
   if (first == ranges.count || listed[first].begin >= begin + length) return Part::outside;
   return listed[first].begin <= begin && listed[first].end >= begin + length ? Part::inside : Part::mixed;
-}
-
-/// The sum over the block's threads, in thread 0: a butterfly over each warp, then over the warps.
-template <int threads>
-__device__ __forceinline__ double blockSum(double value) {
-  constexpr int warps = threads / kWarp;
-  __shared__ double ofWarp[warps];
-  value = warpSum(value);
-  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-  if (lane == 0) ofWarp[warp] = value;
-  __syncthreads();
-  if (warp > 0) return 0;
-  return warpSum(lane < warps ? ofWarp[lane] : 0);
 }
 
 template <int N>

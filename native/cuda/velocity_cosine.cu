@@ -7,23 +7,20 @@
 //     where it divides by them and not where it differentiates them
 #include "cuda/velocity_cosine.h"
 
+#include "cuda/block_sum.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
-#include "cuda/warp_sum.h"
 
 namespace repa::cuda {
 
 namespace {
 
-constexpr int kWarp = 32;
 constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / kWarp;
 constexpr float kLeastNorm = 1e-8f;
 
 template <class P>
 __global__ void __launch_bounds__(kThreads) velocityCosineKernel(int64_t channels, int64_t pixels, const P* prediction, const float* target,
                                                                 float weight, const StepState* state, float* loss, P* gradient) {
-  __shared__ double ofWarp[kWarps];
   const int64_t sample = int64_t{blockIdx.x} * channels * pixels;
   weight *= lossScaleOf(state);
   double sum = 0;
@@ -45,12 +42,8 @@ __global__ void __launch_bounds__(kThreads) velocityCosineKernel(int64_t channel
     for (int64_t at = sample + pixel; at < sample + channels * pixels; at += pixels)
       gradient[at] = fromFloat<P>(byOwn * toFloat(prediction[at]) - byTarget * target[at]);
   }
-  sum = warpSum(sum);
-  if (threadIdx.x % kWarp == 0) ofWarp[threadIdx.x / kWarp] = sum;
-  __syncthreads();
-  if (threadIdx.x > 0) return;
-  for (int warp = 1; warp < kWarps; ++warp) sum += ofWarp[warp];
-  loss[blockIdx.x] = static_cast<float>(sum / static_cast<double>(pixels));
+  sum = blockSum<kThreads>(sum);
+  if (threadIdx.x == 0) loss[blockIdx.x] = static_cast<float>(sum / static_cast<double>(pixels));
 }
 
 }  // namespace
