@@ -11,6 +11,13 @@ export interface BackboneOptions {
   readonly landmark?: string
 }
 
+/** What stands before a backbone's names, and how it is found: by the landmark with another tensor of its own beside it. */
+export interface BackbonePlace {
+  readonly family: string
+  readonly landmark: string
+  readonly beside: string
+}
+
 /**
  * The backbone among a file's tensors, under the model's names. Training writes it beside heads, under a prefix
  * (`module.`, `backbone.`, `module.base_encoder.`), maybe of student and teacher both, of which the teacher counts.
@@ -19,7 +26,7 @@ export function backboneState(
   file: StateSource,
   { family, rename = (name) => name, landmark = 'cls_token' }: BackboneOptions,
 ): StateSource {
-  const prefix = prefixOf(file, family, landmark)
+  const prefix = backbonePrefix(file, { family, landmark, beside: 'pos_embed' })
   const tensors = new Map<string, FileTensor>()
   for (const from of file.names) {
     const name = from.startsWith(prefix) ? rename(from.slice(prefix.length)) : undefined
@@ -28,8 +35,12 @@ export function backboneState(
   return renamedState(file, tensors)
 }
 
-/** What stands before the backbone's names. */
-function prefixOf(file: StateSource, family: string, landmark: string): string {
+/**
+ * What stands before the backbone's names.
+ *
+ * @throws Error, in a sentence, where there is none
+ */
+export function backbonePrefix(file: StateSource, { family, landmark, beside }: BackbonePlace): string {
   const prefixes = file.names
     .filter((name) => name === landmark || name.endsWith(`.${landmark}`))
     .map((name) => name.slice(0, -landmark.length))
@@ -37,9 +48,9 @@ function prefixOf(file: StateSource, family: string, landmark: string): string {
     prefixes.find((found) => found === '' || found.startsWith('teacher.')) ??
     prefixes.find((found) => found.endsWith('base_encoder.')) ??
     prefixes[0]
-  if (prefix !== undefined && file.names.includes(`${prefix}pos_embed`)) return prefix
+  if (prefix !== undefined && file.names.includes(`${prefix}${beside}`)) return prefix
   const transformers = file.names.some((name) => /(^|\.)embeddings\.(cls_token|patch_embeddings)/.test(name))
-  const sought = landmark === 'pos_embed' ? 'no pos_embed' : `no ${landmark} with a pos_embed beside it`
+  const sought = landmark === beside ? `no ${landmark}` : `no ${landmark} with a ${beside} beside it`
   throw new Error(
     transformers
       ? `${file.name} names its tensors as the Transformers library does; expected the file that ${family} publishes.`

@@ -1,4 +1,4 @@
-import type { PositionInterpolation, VisionTransformerOptions } from '../models/vit-config.ts'
+import type { PositionInterpolation, VisionTransformerConfig, VisionTransformerOptions } from '../models/vit-config.ts'
 import type { VisionTransformerPreset } from '../models/vit-presets.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { ChannelStatistics } from './preprocessing.ts'
@@ -33,6 +33,10 @@ export interface EncoderFamily {
    * @throws Error, in a sentence, for a file of another model
    */
   readonly state: (file: StateSource) => StateSource
+  /** What of the traits a file itself says, in numbers and not in shapes. */
+  readonly statedTraits?: (file: StateSource) => Promise<Partial<VisionTransformerOptions>>
+  /** What `state` gave, as the model of this configuration has it, where that takes more than other names. */
+  readonly arranged?: (state: StateSource, config: VisionTransformerConfig) => StateSource
   /** What the user is to know of a file that `state` takes but that is not what the family's name says; undefined: nothing. */
   readonly remark?: (file: StateSource) => string | undefined
   /**

@@ -78,7 +78,8 @@ export class VisionEncoder implements Encoder {
     if (Math.max(rows, columns) <= LARGEST_GRID || name === 'vit' || this.#family.largeGrids?.(name)) return
     throw new RangeError(
       `The encoder ${name} has no mode for images of 512 pixels, whose grid is ${rows} x ${columns}: as in the reference, ` +
-        `it goes up to ${LARGEST_GRID} x ${LARGEST_GRID}. Take dinov2-vit-s, -b, -l or -g, siglip-vit-b, -l or -so400m, or a model of larger patches.`,
+        `it goes up to ${LARGEST_GRID} x ${LARGEST_GRID}. Take dinov2-vit-s, -b, -l or -g, one of DINOv3, siglip-vit-b, -l or -so400m, or a ` +
+        'model of larger patches.',
     )
   }
 
@@ -138,7 +139,7 @@ export async function loadVisionEncoder(
   const state = family.state(file)
   const config = vitConfig(state, {
     family: family.title,
-    traits: family.traits,
+    traits: { ...family.traits, ...(await family.statedTraits?.(file)) },
     heads: options.heads,
     stated: statedConfig(path, file.metadata),
     known: Object.values({ ...family.presets, ...family.others }),
@@ -146,7 +147,7 @@ export async function loadVisionEncoder(
   const isStandard = hasNamedSize(family, name, config, path)
   const model = VisionTransformer.fromConfig(config, options.device)
   try {
-    await model.load(state)
+    await model.load(family.arranged?.(state, config) ?? state)
     await synchronize(options.device)
   } catch (error) {
     model.dispose()
@@ -188,11 +189,12 @@ const parsed = (options: VisionTransformerOptions) => visionTransformerConfigSch
 
 /** Everything that tells one size from another, for comparison and to be read. */
 function sizesOf(config: VisionTransformerConfig): string {
-  const { hidden, depth, heads, ffn, ffnWidth, registers, patch, channels, imageSize, classToken } = config
+  const { hidden, depth, heads, ffn, ffnWidth, registers, patch, channels, imageSize, classToken, rope } = config
   const entries = (classToken ? 1 : 0) + (imageSize / patch) ** 2
   const input = channels === 3 ? '' : `, ${channels} channels`
+  const positions = rope ? 'rotary positions' : `pos_embed [1, ${entries}, ${hidden}]`
   return (
     `width ${hidden}, depth ${depth}, ${heads} heads, ${ffn} ${ffnWidth}, ${registers} registers, patch ${patch}, ` +
-    `pos_embed [1, ${entries}, ${hidden}]${input}`
+    `${positions}${input}`
   )
 }

@@ -5,6 +5,7 @@ import type { ComputeDType } from '../tensor/dtype.ts'
 import { attention } from '../tensor/ops/attention.ts'
 import { layerNorm } from '../tensor/ops/layer-norm.ts'
 import { type HiddenActivation, linear, linearResidual, mlpResidual } from '../tensor/ops/linear.ts'
+import { type RotaryTables, rotate } from '../tensor/ops/rope.ts'
 import type { Parameter } from '../tensor/parameter.ts'
 import { release, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
@@ -67,14 +68,19 @@ export class Block {
     this.#gamma2 = gamma('ls2')
   }
 
-  /** x [B, N, D] → x + γ1 ⊙ attention, + γ2 ⊙ FFN; `ones` [D] stands for γ where there is no LayerScale. */
-  forward(x: Tensor, ones: Tensor): Tensor {
+  /**
+   * x [B, N, D] → x + γ1 ⊙ attention, + γ2 ⊙ FFN; `ones` [D] stands for γ where there is no LayerScale. With `rope` queries and keys are
+   * turned by their places.
+   */
+  forward(x: Tensor, ones: Tensor, rope?: RotaryTables): Tensor {
     const attended = scope(() => {
       const normed = this.#norm1.forward(x, this.#qkv.dtype)
       const qkv = linear(normed, this.#qkv)
       release(normed)
-      const heads = attention(qkv, this.#heads)
-      release(qkv)
+      const turned = rope ? rotate(qkv, rope, this.#heads) : qkv
+      const heads = attention(turned, this.#heads)
+      release(turned)
+      if (turned !== qkv) release(qkv)
       return linearResidual(heads, this.#proj, { residual: x, gamma: this.#gamma1?.value, ones })
     })
     return scope(() => {

@@ -42,6 +42,13 @@ export const visionTransformerConfigSchema = z
     layerScale: z.boolean().default(true),
     /** Whether features are taken behind a last LayerNorm. */
     finalNorm: z.boolean().default(true),
+    /**
+     * Rotary positions in the table's place, as DINOv3 has them: centres of the patches, from -1 to 1 over the image's height and width,
+     * over `periods`, head_dim / 4 of them; by default as torch computes base^(i / (head_dim / 4)) in float32.
+     */
+    rope: z
+      .strictObject({ base: z.number().positive(), periods: z.array(z.number().positive()).readonly().optional() })
+      .optional(),
     /** Of the LayerNorms. */
     epsilon: z.number().positive().default(1e-6),
     /** Default: what the published models without, or with, registers have. */
@@ -57,6 +64,18 @@ export const visionTransformerConfigSchema = z
     if (config.imageSize % config.patch !== 0) {
       issue('imageSize', `a patch of ${config.patch} does not divide it`)
     }
+    if (config.rope) {
+      const headDim = config.hidden / config.heads
+      const { periods } = config.rope
+      if (headDim % 4 !== 0) {
+        issue(
+          'heads',
+          `gives a head_dim of ${headDim}; rotary positions turn two pairs of columns, so that it must be a multiple of 4`,
+        )
+      } else if (periods && periods.length !== headDim / 4) {
+        issue('rope', `has ${periods.length} periods; expected a quarter of the head_dim ${headDim}, ${headDim / 4}`)
+      }
+    }
     if (config.registers > 0 && !config.classToken) {
       issue('registers', 'stand behind a class token, and there is none')
     }
@@ -64,6 +83,7 @@ export const visionTransformerConfigSchema = z
   .transform((config) => ({
     ...config,
     ffnWidth: config.ffnWidth ?? defaultFfnWidth(config),
+    rope: config.rope && { ...config.rope, periods: config.rope.periods ?? rotaryPeriods(config.rope.base, config) },
     interpolation: config.interpolation ?? {
       antialias: config.registers > 0,
       offset: config.registers > 0 ? 0 : 0.1,
@@ -75,6 +95,11 @@ export type VisionTransformerOptions = z.input<typeof visionTransformerConfigSch
 
 function defaultFfnWidth({ ffn, hidden }: { ffn: 'mlp' | 'swiglu'; hidden: number }): number {
   return ffn === 'mlp' ? 4 * hidden : Math.ceil(Math.trunc((4 * hidden * 2) / 3) / 8) * 8
+}
+
+function rotaryPeriods(base: number, { hidden, heads }: { hidden: number; heads: number }): readonly number[] {
+  const half = hidden / heads / 2
+  return Array.from({ length: half / 2 }, (_, i) => Math.fround(base ** Math.fround((2 * i) / half)))
 }
 
 /** Tokens that stand before the patches: the class token and the registers. */

@@ -8,6 +8,7 @@ import { keep, release, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { type Grid, PositionTable } from './position-table.ts'
 import { sinCosPositions } from './positions.ts'
+import { RotaryGrids } from './rotary-grids.ts'
 import { Block, LayerNorm } from './vit-block.ts'
 import { type PositionInterpolation, prefixTokens, type VisionTransformerConfig } from './vit-config.ts'
 
@@ -26,6 +27,12 @@ export interface NetworkOptions {
   readonly fixedPositions?: boolean
 }
 
+export interface EncodeOptions {
+  readonly grid?: Grid
+  readonly depth?: number
+  readonly observe?: (index: number, hidden: Tensor) => void
+}
+
 /** The class token [B, D], where the model has one, and the patch tokens [B, T, D], row-major, of one layer. */
 export interface LayerTokens {
   readonly clsToken: Tensor | undefined
@@ -39,13 +46,14 @@ export interface LayerTokens {
 export class VisionNetwork {
   readonly config: VisionTransformerConfig
   readonly classToken: Parameter | undefined
-  readonly positions: PositionTable
   readonly registers: Parameter | undefined
   readonly patchEmbed: PatchEmbed
   readonly preNorm: LayerNorm | undefined
   readonly blocks: readonly Block[]
   readonly norm: LayerNorm | undefined
-  readonly #positions: Parameter
+  /** What is added to the tokens, or by which queries and keys are turned. */
+  readonly #positions: { readonly parameter: Parameter; readonly table: PositionTable } | undefined
+  readonly #rotary: RotaryGrids | undefined
   #ones: Tensor | undefined
 
   constructor(
@@ -60,16 +68,20 @@ export class VisionNetwork {
       list.declare(`${prefix}${name}`, shape, first, { fileShape })
     this.config = config
     if (classToken) this.classToken = tokens('cls_token', [hidden], [1, 1, hidden], normal(1e-6))
-    const fixed = values(() => {
-      const table = new Float32Array(entries * hidden)
-      table.set(sinCosPositions(hidden, side, side), classToken ? hidden : 0)
-      return table
-    })
-    this.#positions = list.declare(`${prefix}pos_embed`, [entries, hidden], fixedPositions ? fixed : dinov2Init, {
-      fileShape: [1, entries, hidden],
-      trainable: !fixedPositions,
-    })
-    this.positions = new PositionTable(this.#positions, { classToken })
+    if (config.rope) {
+      this.#rotary = new RotaryGrids(config.rope.periods, prefixTokens(config))
+    } else {
+      const fixed = values(() => {
+        const table = new Float32Array(entries * hidden)
+        table.set(sinCosPositions(hidden, side, side), classToken ? hidden : 0)
+        return table
+      })
+      const parameter = list.declare(`${prefix}pos_embed`, [entries, hidden], fixedPositions ? fixed : dinov2Init, {
+        fileShape: [1, entries, hidden],
+        trainable: !fixedPositions,
+      })
+      this.#positions = { parameter, table: new PositionTable(parameter, { classToken }) }
+    }
     if (registers > 0) {
       this.registers = tokens('register_tokens', [registers, hidden], [1, registers, hidden], normal(1e-6))
     }
@@ -85,41 +97,55 @@ export class VisionNetwork {
     if (config.finalNorm) this.norm = new LayerNorm(list, `${prefix}norm`, config)
   }
 
+  /** @throws TypeError where positions are rotary */
+  get positions(): PositionTable {
+    if (this.#positions) return this.#positions.table
+    throw new TypeError('VisionTransformer: there is no position table, for positions are rotary.')
+  }
+
   /** Normalised images f32 [B, C, H, W] → what enters the first block, [B, 1 + R + T, D]. */
   embed(image: Tensor, interpolation: PositionInterpolation = this.config.interpolation): Tensor {
-    const patches = this.patchEmbed.embed(image, this.positions.patchEntries(this.#gridOf(image), interpolation))
-    return this.sequence(patches)
+    const grid = this.gridOf(image)
+    const { hidden } = this.config
+    const positions =
+      this.#positions?.table.patchEntries(grid, interpolation) ??
+      Tensor.zeros([grid[0] * grid[1], hidden], image.device)
+    return this.sequence(this.patchEmbed.embed(image, positions))
   }
 
   /** The sequence that enters the first block, of embedded patches [B, T, D] that have their positions: any of them, in any order. */
   sequence(patches: Tensor): Tensor {
-    const { classToken, positions, registers, preNorm } = this
-    if (this.#positions.gradient) {
+    const { classToken, registers, preNorm } = this
+    const positions = this.#positions
+    if (positions?.parameter.gradient) {
       throw new Error(
-        `${this.#positions.name} is to be trained, and no gradient reaches it; make the network with fixedPositions.`,
+        `${positions.parameter.name} is to be trained, and no gradient reaches it; make the network with fixedPositions.`,
       )
     }
     const tokens = classToken
       ? prependTokens(patches, {
           classToken: classToken.value,
-          classPosition: positions.classEntry(),
+          ...(positions ? { classPosition: positions.table.classEntry() } : {}),
           ...(registers ? { registers: registers.value } : {}),
         })
       : patches
     return preNorm?.forward(tokens) ?? tokens
   }
 
-  /** What leaves the first `depth` blocks (default: all), [B, N, D]. Takes the input over. `observe` is shown what leaves each. */
-  encode(
-    tokens: Tensor,
-    { depth = this.config.depth, observe }: { depth?: number; observe?: (index: number, hidden: Tensor) => void } = {},
-  ): Tensor {
+  /**
+   * What leaves the first `depth` blocks (default: all), [B, N, D]. Takes the input over. `observe` is shown what leaves each. Rotary
+   * positions are those of all of `grid`'s patches in their order, behind the class token and the registers.
+   */
+  encode(tokens: Tensor, { grid, depth = this.config.depth, observe }: EncodeOptions = {}): Tensor {
     this.#ones ??= keep(Tensor.full([this.config.hidden], 1, tokens.device))
     const ones = this.#ones
+    if (this.#rotary && !grid)
+      throw new TypeError('VisionNetwork.encode: a network with rotary positions needs the grid of its tokens.')
+    const rope = grid && this.#rotary?.tables(grid, tokens.device)
     let hidden = tokens
     this.blocks.slice(0, depth).forEach((block, index) => {
       const input = hidden
-      hidden = scope(() => block.forward(input, ones))
+      hidden = scope(() => block.forward(input, ones, rope))
       release(input)
       observe?.(index, hidden)
     })
@@ -141,12 +167,14 @@ export class VisionNetwork {
 
   /** Frees what was derived of the parameters: when they go, or have other values. */
   clear(): void {
-    this.positions.clear()
+    this.#positions?.table.clear()
+    this.#rotary?.clear()
     this.#ones?.dispose()
     this.#ones = undefined
   }
 
-  #gridOf(image: Tensor): Grid {
+  /** The patches of images [B, C, H, W]. Throws where H and W are no multiples of the patch, or C is not the model's. */
+  gridOf(image: Tensor): Grid {
     const { patch, channels } = this.config
     const [, imageChannels, height, width] = image.shape
     if (image.shape.length !== 4 || imageChannels !== channels || height! % patch !== 0 || width! % patch !== 0) {

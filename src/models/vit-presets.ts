@@ -30,6 +30,28 @@ export const DINOV2_PRESETS: Readonly<Record<DINOv2Preset, VisionTransformerOpti
   ),
 ) as Record<DINOv2Preset, VisionTransformerOptions>
 
+/**
+ * DINOv3 (arXiv 2508.10104), whose positions are rotary, with 4 registers. The image's side fixes nothing. Files that were made to be
+ * trained on have a mask token, and keys a bias that is masked: neither has a part in features.
+ */
+export const DINOV3_TRAITS = {
+  imageSize: 224,
+  patch: 16,
+  registers: 4,
+  maskToken: false,
+  rope: { base: 100 },
+  epsilon: 1e-5,
+} as const satisfies Traits
+export const DINOV3_PRESETS = {
+  'dinov3-vit-s16': { ...DINOV3_TRAITS, hidden: 384, depth: 12, heads: 6 },
+  'dinov3-vit-s16plus': { ...DINOV3_TRAITS, hidden: 384, depth: 12, heads: 6, ffn: 'swiglu', ffnWidth: 1536 },
+  'dinov3-vit-b16': { ...DINOV3_TRAITS, ...B },
+  'dinov3-vit-l16': { ...DINOV3_TRAITS, ...L },
+  'dinov3-vit-l16plus': { ...DINOV3_TRAITS, ...L, ffn: 'swiglu', ffnWidth: 4096 },
+  'dinov3-vit-h16plus': { ...DINOV3_TRAITS, hidden: 1280, depth: 32, heads: 20, ffn: 'swiglu', ffnWidth: 5120 },
+  'dinov3-vit-7b16': { ...DINOV3_TRAITS, hidden: 4096, depth: 40, heads: 32, ffn: 'swiglu', ffnWidth: 8192 },
+} as const satisfies Presets
+
 /** The plain vision transformer of 224-pixel images and patches of 16 that DINO, MoCo v3 and MAE share. */
 const PLAIN = { imageSize: 224, patch: 16, layerScale: false, maskToken: false } as const satisfies Traits
 
@@ -96,6 +118,7 @@ type Presets = Readonly<Record<string, VisionTransformerOptions>>
 
 export type VisionTransformerPreset =
   | DINOv2Preset
+  | keyof typeof DINOV3_PRESETS
   | keyof typeof DINOV1_PRESETS
   | keyof typeof MOCOV3_PRESETS
   | keyof typeof MAE_PRESETS
@@ -106,6 +129,7 @@ export type VisionTransformerPreset =
 /** All of them, in the order in which they are listed to users. */
 export const VISION_TRANSFORMER_PRESETS: Readonly<Record<VisionTransformerPreset, VisionTransformerOptions>> = {
   ...DINOV2_PRESETS,
+  ...DINOV3_PRESETS,
   ...DINOV1_PRESETS,
   ...MOCOV3_PRESETS,
   ...MAE_PRESETS,

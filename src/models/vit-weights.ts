@@ -63,17 +63,20 @@ export function vitConfig(
     throw new Error(`${state.name} holds no ${family} weights: ${name} was looked for, and ${found}`)
   }
   const classToken = traits.classToken ?? true
-  const hidden = axis('pos_embed', 2, 3)
-  const entries = axis('pos_embed', 1, 3)
-  const side = Math.sqrt(entries - (classToken ? 1 : 0))
-  if (!Number.isInteger(side) || side === 0) {
+  const sideOfTable = () => {
+    const entries = axis('pos_embed', 1, 3)
+    const side = Math.sqrt(entries - (classToken ? 1 : 0))
+    if (Number.isInteger(side) && side > 0) return side
     const expected = classToken ? 'one for the class token and those of a square grid' : 'those of a square grid'
     throw new Error(`${state.name}: pos_embed has ${entries} entries; expected ${expected}.`)
   }
+  // Rotary positions leave no table, and their models a class token.
+  const hidden = axis(traits.rope ? 'cls_token' : 'pos_embed', 2, 3)
+  const side = traits.rope ? undefined : sideOfTable()
   const patch = axis('patch_embed.proj.weight', 2, 4)
   const isSwiGLU = names.has('blocks.0.mlp.w12.weight')
   const seen = {
-    imageSize: side * patch,
+    imageSize: side === undefined ? traits.imageSize : side * patch,
     patch,
     channels: axis('patch_embed.proj.weight', 1, 4),
     hidden,
@@ -119,7 +122,7 @@ function depthOf(names: Iterable<string>): number {
 
 function requireAgreement(
   file: string,
-  seen: { imageSize: number; patch: number; hidden: number; depth: number; registers: number },
+  seen: { imageSize: number | undefined; patch: number; hidden: number; depth: number; registers: number },
   stated: StatedConfig,
 ): void {
   const pairs = [

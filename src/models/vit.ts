@@ -1,7 +1,7 @@
 /**
- * The vision transformer of DINOv2 (arXiv 2304.07193) and, by its configuration, of DINO, MoCo v3, MAE, CLIP, I-JEPA and SigLIP,
- * to take features from. Parameter names, shapes and order are those of the state dict of facebookresearch/dinov2 (block_chunks = 0), which
- * are timm's too; other files' tensors are renamed when they are read.
+ * The vision transformer of DINOv2 (arXiv 2304.07193) and, by its configuration, of DINO, MoCo v3, MAE, CLIP, I-JEPA and SigLIP
+ * and DINOv3, to take features from. Parameter names, shapes and order are those of the state dict of facebookresearch/dinov2
+ * (block_chunks = 0), which are timm's too; other files' tensors are renamed when they are read.
  */
 import { ParameterList, type StateEntry } from '../nn/parameter-list.ts'
 import type { StateSource } from '../nn/state-dict.ts'
@@ -75,7 +75,11 @@ export class VisionTransformer extends Model {
     return new VisionTransformer(config, device)
   }
 
-  /** The position table, as it is added to images of any grid. */
+  /**
+   * The position table, as it is added to images of any grid.
+   *
+   * @throws TypeError where positions are rotary
+   */
   get positions(): PositionTable {
     return this.#network.positions
   }
@@ -166,6 +170,6 @@ export class VisionTransformer extends Model {
     taking: { depth?: number; observe?: (index: number, hidden: Tensor) => void } = {},
   ): Tensor {
     const tokens = scope(() => this.#network.embed(image, interpolation))
-    return this.#network.encode(tokens, taking)
+    return this.#network.encode(tokens, { grid: this.#network.gridOf(image), ...taking })
   }
 }

@@ -17,6 +17,7 @@ import { Tensor } from '../../src/tensor/tensor.ts'
 import { compare, expectClose, fromValues, map, type NdArray, random, randomIntegers } from '../reference/array.ts'
 import { resize } from '../reference/resize.ts'
 import { patchFeatures, type ViTReference } from '../reference/vit.ts'
+import * as dinov3 from './dinov3-files.ts'
 import {
   type Checkpoint,
   dinoFile,
@@ -43,6 +44,7 @@ interface Family {
   readonly depth: number
   /** Of the MLP's hidden layer; default 4 · hidden. */
   readonly ffnWidth?: number
+  readonly swiglu?: boolean
   readonly how: Omit<ViTReference, 'weights' | 'depth' | 'heads'>
   readonly files: readonly (readonly [what: string, write: (weights: Weights) => Checkpoint])[]
 }
@@ -56,7 +58,21 @@ const PLAIN = {
   patchBias: true,
 } as const
 
+/** 100^(i/4): heads of 16 columns, which four periods turn by the row and four by the column. */
+const DINOV3 = { ...PLAIN, epsilon: 1e-5, keyBias: false, rope: { periods: [1, 10 ** 0.5, 10, 10 ** 1.5] } } as const
+
 const SIGLIP = { ...PLAIN, activation: 'gelu-tanh', classToken: false, tableAntialias: false } as const
+
+const DINOV3_FILES: Family['files'] = [
+  [
+    'dinov3_vitb16_pretrain_lvd1689m-73cec8be.pth',
+    (weights) => dinov3.withPeriods(dinov3.authorsFile(weights), DINOV3.rope.periods),
+  ],
+  ['the same without its periods', dinov3.authorsFile],
+  ['a checkpoint of its training', dinov3.trainingFile],
+  ['a state dict in the Transformers library’s names', dinov3.transformersFile],
+  ['a state dict in timm’s names', dinov3.timmFile],
+]
 
 /** As the facts and the families' papers say; sizes are small, but for MoCo's depth, on which its misspelt names depend. */
 const FAMILIES: readonly Family[] = [
@@ -117,6 +133,18 @@ const FAMILIES: readonly Family[] = [
     how: SIGLIP,
     files: [['model.safetensors', siglipFile]],
   },
+  {
+    name: 'dinov3-vit-b16',
+    ...{ patch: 16, hidden: 48, heads: 3, depth: 2 },
+    how: DINOV3,
+    files: DINOV3_FILES,
+  },
+  {
+    name: 'dinov3-vit-s16plus',
+    ...{ patch: 16, hidden: 48, heads: 3, depth: 2, ffnWidth: 72, swiglu: true },
+    how: DINOV3,
+    files: DINOV3_FILES,
+  },
 ]
 
 /** Side of the position table's grid, and the grid of 60-pixel images on which features are taken. */
@@ -124,7 +152,7 @@ const SIDE = 3
 const GRID = [4, 4] as const
 
 /** Small in the stream, so that the LayerNorms' epsilon is seen: variances are of the order of 1e-3. */
-function weightsOf({ hidden, depth, patch, ffnWidth = 4 * hidden, how }: Family): Weights {
+function weightsOf({ hidden, depth, patch, ffnWidth = 4 * hidden, swiglu = false, how }: Family): Weights {
   const weights = new Map<string, NdArray>()
   let seed = 100
   const add = (name: string, shape: readonly number[], scale: number, offset = 0) =>
@@ -141,7 +169,8 @@ function weightsOf({ hidden, depth, patch, ffnWidth = 4 * hidden, how }: Family)
     add(`${name}.bias`, [output], 0.02)
   }
   if (how.classToken) add('cls_token', [1, 1, hidden], 0.02)
-  add('pos_embed', [1, SIDE ** 2 + (how.classToken ? 1 : 0), hidden], 0.02)
+  if (how.rope) add('register_tokens', [1, 4, hidden], 0.02)
+  else add('pos_embed', [1, SIDE ** 2 + (how.classToken ? 1 : 0), hidden], 0.02)
   add('patch_embed.proj.weight', [hidden, 3, patch, patch], 0.001)
   if (how.patchBias) add('patch_embed.proj.bias', [hidden], 0.01)
   if (how.preNorm) norm('norm_pre')
@@ -150,8 +179,9 @@ function weightsOf({ hidden, depth, patch, ffnWidth = 4 * hidden, how }: Family)
     dense(`blocks.${i}.attn.qkv`, 3 * hidden, hidden, 1.5)
     dense(`blocks.${i}.attn.proj`, hidden, hidden, 0.1)
     norm(`blocks.${i}.norm2`)
-    dense(`blocks.${i}.mlp.fc1`, ffnWidth, hidden, 1.5)
-    dense(`blocks.${i}.mlp.fc2`, hidden, ffnWidth, 0.1)
+    for (const first of swiglu ? ['w1', 'w2'] : ['fc1']) dense(`blocks.${i}.mlp.${first}`, ffnWidth, hidden, 1.5)
+    dense(`blocks.${i}.mlp.${swiglu ? 'w3' : 'fc2'}`, hidden, ffnWidth, 0.1)
+    if (how.rope) for (const branch of ['ls1', 'ls2']) add(`blocks.${i}.${branch}.gamma`, [hidden], 0.3, 1)
   }
   if (how.finalNorm) norm('norm')
   return weights
@@ -236,8 +266,12 @@ describe.each(FAMILIES)('$name', (family) => {
 
   const CHANGES: Readonly<Record<string, Partial<ViTReference>>> = {
     epsilon: { epsilon: family.how.epsilon === 1e-6 ? 1e-5 : 1e-6 },
-    activation: { activation: family.how.activation === 'gelu-erf' ? 'quick-gelu' : 'gelu-erf' },
-    'resampling of the table': { tableAntialias: !(family.how.tableAntialias ?? true) },
+    ...(family.swiglu
+      ? {}
+      : { activation: { activation: family.how.activation === 'gelu-erf' ? 'quick-gelu' : 'gelu-erf' } }),
+    ...(family.how.rope
+      ? { 'period of rotary positions': { rope: { periods: [1, 3, 10, 30] } }, 'bias of keys': { keyBias: true } }
+      : { 'resampling of the table': { tableAntialias: !(family.how.tableAntialias ?? true) } }),
     ...(family.how.finalNorm ? { 'final norm': { finalNorm: false } } : {}),
     ...(family.how.preNorm ? { 'norm before the blocks': { preNorm: false } } : {}),
     ...(family.how.patchBias ? { 'bias of the patch embedding': { patchBias: false } } : {}),
@@ -253,7 +287,7 @@ describe.each(FAMILIES)('$name', (family) => {
   })
 
   test('a tensor that is missing is named as the model names it', async () => {
-    const name = 'blocks.1.mlp.fc2.bias'
+    const name = `blocks.1.mlp.${family.swiglu ? 'w3' : 'fc2'}.bias`
     const path = await write(family.files[0]![1](new Map([...weights].filter(([key]) => key !== name))))
     await expect(loadEncoder(family.name, path, { heads: family.heads })).rejects.toThrow(
       `does not fit the model: ${name} [${family.hidden}] is missing.`,
@@ -370,6 +404,9 @@ describe('sizes', () => {
     { name: 'dinov2-vit-b', heads: 12, parameters: 86_580_480 },
     { name: 'dinov2-vit-l', heads: 16, parameters: 304_368_640 },
     { name: 'dinov2-vit-g', heads: 24, parameters: 1_136_480_768 },
+    // DINOv1's without the positions and with four registers and LayerScale.
+    { name: 'dinov3-vit-b16', heads: 12, parameters: 85_798_656 - 197 * 768 + 4 * 768 + 12 * 2 * 768 },
+    { name: 'dinov3-vit-l16', heads: 16, parameters: 303_301_632 - 197 * 1024 + 4 * 1024 + 24 * 2 * 1024 },
     { name: 'dinov1-vit-b', heads: 12, parameters: 85_798_656 },
     { name: 'mocov3-vit-s', heads: 12, parameters: 21_665_664 },
     { name: 'mocov3-vit-b', heads: 12, parameters: 85_798_656 },
@@ -445,13 +482,13 @@ describe('grids', () => {
       expect(features.shape).toEqual([1, grid[0] * grid[1], 16])
     }
     // Behind a final norm: MAE and CLIP are taken without, I-JEPA and SigLIP have no such token.
-    expect(encoder.hasClassToken).toBe(/^(dinov2|dinov2reg|dinov1|mocov3)-/.test(name))
+    expect(encoder.hasClassToken).toBe(/^(dinov2|dinov2reg|dinov3|dinov1|mocov3)-/.test(name))
     if (encoder.hasClassToken) {
       using tokens = encoder.features(images, [3, 3], { classToken: true })
       expect(tokens.shape).toEqual([1, 10, 16])
     }
     const large = () => encoder.features(images, [32, 32])
-    if (/^(dinov2|siglip)-/.test(name)) {
+    if (/^(dinov2|dinov3|siglip)-/.test(name)) {
       using features = large()
       expect(features.shape).toEqual([1, 1024, 16])
     } else {

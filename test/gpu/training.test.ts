@@ -5,17 +5,20 @@ import { join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { dinov3 } from '../../src/alignment/dinov3.ts'
 import type { Encoder } from '../../src/alignment/encoder.ts'
 import { loadEncoder } from '../../src/alignment/encoders.ts'
+import { VisionEncoder } from '../../src/alignment/vision-encoder.ts'
 import { Dataset } from '../../src/data/dataset.ts'
 import { DEMO_CLASSES, writeDemoImages } from '../../src/data/demo-images.ts'
 import { prepareDataset } from '../../src/data/prepare.ts'
 import { sampleImages } from '../../src/diffusion/sample-images.ts'
 import { DiT } from '../../src/models/dit.ts'
 import { SiT } from '../../src/models/sit.ts'
+import { VisionTransformer } from '../../src/models/vit.ts'
+import { DINOV3_TRAITS } from '../../src/models/vit-presets.ts'
 import type { MemoryStats } from '../../src/native.ts'
 import { memoryStats, resetPeakMemory, setMemoryLimit, synchronize, trimMemory } from '../../src/tensor/device.ts'
-import { joinTokens } from '../../src/tensor/ops/tokens.ts'
 import type { Recomputation } from '../../src/tensor/recomputation.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import type { Precision } from '../../src/training/precision.ts'
@@ -53,16 +56,15 @@ const VARIANTS: Partial<TrainerOptions> = {
   route: { share: 0.5, from: 2, to: 2 },
 }
 
-/** An encoder with a class token of ones before its features. */
-const withClassToken = (encoder: Encoder): Encoder => ({
-  ...{ name: encoder.name, width: encoder.width, hasClassToken: true },
-  features: (images, grid, { classToken = false } = {}) => {
-    const features = encoder.features(images, grid)
-    if (!classToken) return features
-    return joinTokens(Tensor.full([images.shape[0]!, 1, encoder.width], 1, images.device), features)
-  },
-  [Symbol.dispose]: () => encoder[Symbol.dispose](),
-})
+/** A small DINOv3, of random weights: an encoder with a class token, registers and rotary positions. */
+function smallDinov3(device: string): Encoder {
+  const sizes = { hidden: 32, depth: 1, heads: 2, patch: 4 }
+  return new VisionEncoder(
+    dinov3,
+    'dinov3-vit-s16',
+    VisionTransformer.create({ ...DINOV3_TRAITS, ...sizes }, { device, seed: 2 }),
+  )
+}
 
 type Kind = 'SiT' | 'DiT' | 'LightningDiT'
 const KINDS: readonly Kind[] = ['SiT', 'DiT', 'LightningDiT']
@@ -100,8 +102,7 @@ async function trained(
 ): Promise<Trained> {
   const { precision, steps = STEPS, cudaGraph = false, kind = 'SiT', variants = false, reg, onStep, ...more } = options
   using model = create(kind, device)
-  const hog = await loadEncoder('hog', undefined, { device })
-  const encoder = reg ? withClassToken(hog) : hog
+  const encoder = reg ? smallDinov3(device) : await loadEncoder('hog', undefined, { device })
   await using trainer = new Trainer({
     model,
     data,

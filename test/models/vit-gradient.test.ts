@@ -32,6 +32,25 @@ class Single extends Model {
   }
 }
 
+/** With the rows of queries and keys as DINOv3's files have them: the pair of a head's columns that turns together d/2 apart. */
+function inHalves(
+  weights: ReadonlyMap<string, NdArray>,
+  { hidden, heads }: { hidden: number; heads: number },
+): ReadonlyMap<string, NdArray> {
+  const d = hidden / heads
+  const halves = ({ shape, data }: NdArray): NdArray => {
+    const width = data.length / (3 * hidden)
+    const out = data.slice()
+    for (let row = 0; row < 2 * hidden; row++) {
+      const column = row % d
+      const to = row - column + (column % 2) * (d / 2) + Math.floor(column / 2)
+      out.set(data.subarray(row * width, (row + 1) * width), to * width)
+    }
+    return { shape, data: out }
+  }
+  return new Map([...weights].map(([name, value]) => [name, name.includes('.attn.qkv.') ? halves(value) : value]))
+}
+
 /** Terms of each inner product of the network, forwards and back: what one element went through. */
 const ROUNDINGS = 2 * TINY.depth * (3 * 24 + 24 + 8 * 24 + 4 * 24) + 48 + 2 * 9
 
@@ -59,6 +78,11 @@ for (const { device, missing } of DEVICES) {
         options: { ...TINY, classToken: false, activation: 'gelu-tanh' },
         side: 12,
       },
+      {
+        name: 'as DINOv3: rotary positions, registers, LayerScale',
+        options: { ...TINY, rope: { base: 100 }, registers: 2, layerScale: true, epsilon: 1e-5 },
+        side: 16,
+      },
     ]
     test.each(CASES)('$name: differences of the float64 reference', async ({ options, side }) => {
       using model = new Single(options, device)
@@ -74,7 +98,8 @@ for (const { device, missing } of DEVICES) {
         using tape = new Tape()
         const loss = tape.record(() => {
           const { network } = model
-          const hidden = network.encode(network.embed(pixels, { antialias: true, offset: 0 }))
+          const grid = network.gridOf(pixels)
+          const hidden = network.encode(network.embed(pixels, { antialias: true, offset: 0 }), { grid })
           return velocityLoss(network.layerTokens(network.normed(hidden)).patchTokens, wanted)
         })
         tape.backward(model.arena.parameters).dispose()
@@ -87,7 +112,7 @@ for (const { device, missing } of DEVICES) {
           shape: [config.hidden, 3, config.patch, config.patch],
           data: weights.get('patch_embed.proj.weight')!.data,
         })
-        const features = patchFeatures(image, { ...config, weights: inFiles })
+        const features = patchFeatures(image, { ...config, weights: config.rope ? inHalves(inFiles, config) : inFiles })
         const squares = features.data.reduce((sum, value, i) => sum + (value - target.data[i]) ** 2, 0)
         return squares / features.data.length
       }

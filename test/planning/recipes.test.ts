@@ -1,6 +1,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { ENCODER_FAMILIES } from '../../src/alignment/encoder-families.ts'
 import { COMMANDS } from '../../src/cli/commands.ts'
 import { flagOf } from '../../src/cli/option.ts'
 import { Dataset } from '../../src/data/dataset.ts'
@@ -24,7 +25,7 @@ const recipes = await Promise.all((await recipeNames()).map(readRecipe))
 const papers = recipes.filter(({ name }) => name !== 'own-images')
 
 /** Recipes of other papers' own. */
-const OTHERS = ['lightningdit-xl-1']
+const OTHERS = ['lightningdit-xl-1', 'sit-xl-2-irepa', 'sit-xl-2-irepa-dinov3']
 
 /** The rows of the paper's Table 3 and of its guidance tables, and of REG's: model, whether aligned, steps, how sampled, FID. */
 const ROWS: readonly [name: string, model: string, repa: boolean, step: number, sampling: string, fid: number][] = [
@@ -74,6 +75,21 @@ test.each(ROWS)('%s is the row', (name, model, repa, step, sampling, fid) => {
   })
 })
 
+test.each([
+  ['sit-xl-2-irepa', 'dinov2-vit-b', 16.96, 7.52],
+  ['sit-xl-2-irepa-dinov3', 'dinov3-vit-b16', 16.3, 7.13],
+])("%s is iREPA's row", (name, encoder, at100K, at400K) => {
+  const { training, evaluations } = recipes.find((recipe) => recipe.name === name)!
+  expect(evaluations.map((row) => [row.step, described(row.sampling), row.published?.fid])).toEqual([
+    [100_000, 'sde', at100K],
+    [400_000, 'sde', at400K],
+  ])
+  expect(training).toMatchObject({
+    ...{ model: 'SiT-XL/2', steps: 400_000, batch: 256, encoders: [{ name: encoder }] },
+    ...{ alignDepth: 8, alignWeight: 1, projector: 'conv', alignSpatialNorm: 0.6 },
+  })
+})
+
 test.each(recipes)(
   '$name: what its comments and its figures say',
   async ({ name, path, evaluations, training, data }) => {
@@ -118,6 +134,11 @@ const COUNTS: Readonly<Record<string, readonly [trunk: number, projector: number
   'LightningDiT-XL/1': [675_256_736 + 36_864, 8_131_328],
 }
 
+/** From the width of XL to 768 features, of 3 x 3 cells. */
+const CONVOLUTION = 9 * 1152 * 768 + 768
+
+const ENCODERS: Readonly<Record<string, number>> = { 'dinov2-vit-b': 86_580_480, 'dinov3-vit-b16': 85_668_864 }
+
 /** What denoises a class token of 768 numbers: its position, its way in (a layer and a norm) and its way out. */
 const classTokenNumbers = (hidden: number) => hidden + (768 * hidden + hidden) + 2 * hidden + (768 * hidden + 768)
 
@@ -126,14 +147,16 @@ describe('on the planning device, at full size', () => {
     const before = memoryStats('cpu')
     const plan = await planTraining({ recipe: name })
     expect(memoryStats('cpu')).toEqual(before)
-    const [plain, projector] = COUNTS[training.model as string]!
+    const [plain, mlp] = COUNTS[training.model as string]!
+    const projector = training.projector === 'conv' ? CONVOLUTION : mlp
     const { depth, hidden } = transformerOfPreset(training.model as never)
     const trunk = plain + (training.classTokenWeight > 0 ? classTokenNumbers(hidden) : 0)
     const isAligned = training.encoders.length > 0
     expect(plan.parameters.total).toBe(trunk + (isAligned ? projector : 0))
     expect(plan.parameters.trunk + plan.parameters.embedders).toBe(trunk)
     expect(plan.parameters.projectors).toBe(isAligned ? projector : 0)
-    expect(plan.parameters.encoders).toEqual(isAligned ? { 'dinov2-vit-b': 86_580_480 } : {})
+    const ofEncoder = Object.fromEntries(training.encoders.map(({ name }) => [name, ENCODERS[name]]))
+    expect(plan.parameters.encoders).toEqual(ofEncoder)
     const { activations, peak, ...parts } = plan.memory
     expect(activations.blocks).toHaveLength(depth)
     // The weights' array has gaps between parameters, and its block is rounded to an eighth.
@@ -153,13 +176,17 @@ describe(`two steps at a shrunken size${imagesSuffix}`, () => {
   test.skipIf(!haveImages).for(recipes)('$name', async (recipe) => {
     const folder = temporaryFolder()
     const data = await photographs(join(folder, 'data'))
-    const file = await tinyEncoder(join(folder, 'encoder.safetensors'))
     const { model, encoders, alignDepth, ...rest } = recipe.training
     const kind = (model as string).startsWith('DiT') ? 'DiT' : 'SiT'
     const configuration = {
       ...rest,
       model: { kind, depth: 8, hidden: 32, heads: 2, patch: 2 },
-      encoders: encoders.map(({ name }) => ({ name, file })),
+      encoders: await Promise.all(
+        encoders.map(async ({ name }) => ({
+          name,
+          file: await tinyEncoder(name, join(folder, 'encoder.safetensors')),
+        })),
+      ),
       ...(alignDepth !== undefined && { alignDepth }),
       ...{ projectorWidth: 16, batch: 4, steps: 2, sampleEvery: 2, samples: { count: 1, steps: 2 } },
     } satisfies TrainingOptions
@@ -215,11 +242,13 @@ async function photographs(root: string): Promise<string> {
   return root
 }
 
-/** Weights of a small DINOv2: what a file of no published size is used as. */
-async function tinyEncoder(path: string): Promise<string> {
-  using model = VisionTransformer.create({ imageSize: 56, hidden: 64, depth: 1, heads: 1 }, { seed: 3 })
+/** Weights of a small encoder of a family: what a file of no published size is used as. */
+async function tinyEncoder(name: string, path: string): Promise<string> {
+  const { traits } = ENCODER_FAMILIES.find(({ presets }) => Object.hasOwn(presets, name))!
+  using model = VisionTransformer.create({ ...traits, imageSize: 224, hidden: 64, depth: 1, heads: 1 }, { seed: 3 })
   const tensors = model.entries.map((entry) => ({
-    name: entry.name,
+    // As DINOv3's authors call them.
+    name: name.startsWith('dinov3-') ? entry.name.replace('register_tokens', 'storage_tokens') : entry.name,
     dtype: 'f32' as const,
     shape: entry.shape,
     data: async () => {

@@ -31,7 +31,7 @@ export const trainCommand = defineCommand({
       type: 'string',
       placeholder: 'NAME=FILE',
       description:
-        'align with this encoder, several are averaged: dinov2-vit-{s,b,l,g}, dinov2reg-vit-{s,b,l,g}, dinov1-vit-b, mocov3-vit-{s,b,l}, mae-vit-l, clip-vit-L, jepa-vit-h or siglip-vit-{b,l,so400m} with the file of its weights, vit with one that repa pretrain-encoder trained, or the built-in hog',
+        'align with this encoder, several are averaged: dinov2-vit-{s,b,l,g}, dinov2reg-vit-{s,b,l,g}, dinov3-vit-{s16,b16,l16,7b16,{s,l,h}16plus}, dinov1-vit-b, mocov3-vit-{s,b,l}, mae-vit-l, clip-vit-L, jepa-vit-h or siglip-vit-{b,l,so400m} with the file of its weights, vit with one that repa pretrain-encoder trained, or the built-in hog',
       repeated: true,
     },
     steps: { type: 'integer', min: 1, description: 'steps in all, those before a resumption included [400000]' },
