@@ -3,24 +3,33 @@ import { native } from '../native.ts'
 import { keep } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 
-/** Classifier-free guidance: the prediction u + scale · (c − u), from the conditional one c and the unconditional one u. */
+/**
+ * Classifier-free guidance: the prediction u + scale · (c − u), from the conditional one c and the unconditional one u. With a `guide` u is
+ * that model's conditional prediction: autoguidance (arXiv 2406.02507).
+ */
 export interface Guidance {
   /** 1: none. */
   readonly scale: number
   /** Active while low ≤ t ≤ high, t being the step's beginning: 0 at the data, 1 at the noise. */
   readonly low: number
   readonly high: number
-  /** How many of the first channels are guided. Default: as many as the model's own code guides. */
+  /** How many of the first channels are guided. Default: as many as the model's own code guides; with a `guide` all. */
   readonly channels?: number
   /** Scale of a class token that is sampled along (REG), in the same interval; 0: the conditional prediction. Default: `scale`. */
   readonly classTokenScale?: number
   /** The label of the unconditional half; by default the model's null class. */
   readonly nullLabel?: number
+  /**
+   * A worse model of the same images, smaller or trained less, that is asked with the labels too: what both get wrong, but it more, is what
+   * guidance leads away from. It needs no null class, and stays the caller's to dispose.
+   */
+  readonly guide?: DiffusionTransformer
 }
 
 /** How many channels are guided, of those that the model's input has. */
-export function guidedChannels(model: DiffusionTransformer, { channels = model.guidedChannels }: Guidance): number {
-  return Math.min(channels, model.config.channels)
+export function guidedChannels(model: DiffusionTransformer, { channels, guide }: Guidance): number {
+  const all = model.config.channels
+  return Math.min(channels ?? (guide ? all : model.guidedChannels), all)
 }
 
 /** Whether guidance is active at any time. */
@@ -35,17 +44,25 @@ export function isGuidedAt(guidance: Guidance | undefined, time: number): guidan
 
 type Predictions = Pick<TransformerOutput, 'prediction' | 'classToken'>
 
-/** A model and the labels of a batch, asked with them alone or also without. */
+/** A model and the labels of a batch, asked with them alone or for what guides it too. */
 export class ConditionalModel implements Disposable {
   readonly model: DiffusionTransformer
+  readonly #guide: DiffusionTransformer | undefined
   readonly #labels: Tensor
   readonly #doubledLabels: Tensor
 
-  /** @throws {RangeError} for a label that is none of the model's, the null label among them where there is guidance */
+  /**
+   * @throws {RangeError} for a label that is none of the model's, the null label among them where there is guidance, and for a guide that
+   *   predicts something else than the model
+   */
   constructor(model: DiffusionTransformer, labels: Int32Array, guidance?: Guidance) {
     const nullLabel = guidance?.nullLabel ?? model.nullClass
     requireLabels(model, labels)
-    if (isGuided(guidance)) requireNullLabel(model, nullLabel, guidance.scale)
+    if (isGuided(guidance)) {
+      if (guidance.guide) requireGuide(model, guidance.guide, labels, guidance.nullLabel)
+      else requireNullLabel(model, nullLabel, guidance.scale)
+      this.#guide = guidance.guide
+    }
     this.model = model
     const doubled = new Int32Array(2 * labels.length).fill(nullLabel)
     doubled.set(labels)
@@ -55,16 +72,22 @@ export class ConditionalModel implements Disposable {
 
   /** What the model says of x [B, C, H, W], and of a class token [B, z] where it has one, at a time, with the labels. */
   predict(x: Tensor, t: number, classToken?: Tensor): Predictions {
-    return this.#ask(x, t, this.#labels, classToken)
+    return this.#ask(this.model, x, t, this.#labels, classToken)
   }
 
-  /** The same for twice as many samples: with the labels, then without. */
+  /** The same for twice as many samples: with the labels, then without them or by the guide. */
   predictBoth(x: Tensor, t: number, classToken?: Tensor): Predictions {
-    return this.#ask(twice(x), t, this.#doubledLabels, classToken && twice(classToken))
+    if (!this.#guide) return this.#ask(this.model, twice(x), t, this.#doubledLabels, classToken && twice(classToken))
+    const own = this.predict(x, t, classToken)
+    const guiding = this.#ask(this.#guide, x, t, this.#labels, classToken)
+    return {
+      prediction: behindEachOther(own.prediction, guiding.prediction),
+      classToken: own.classToken && behindEachOther(own.classToken, guiding.classToken!),
+    }
   }
 
-  #ask(x: Tensor, t: number, labels: Tensor, classToken: Tensor | undefined): Predictions {
-    return this.model.forward(x, Tensor.full([x.shape[0]!], t, x.device), labels, { classToken })
+  #ask(model: DiffusionTransformer, x: Tensor, t: number, labels: Tensor, classToken: Tensor | undefined): Predictions {
+    return model.forward(x, Tensor.full([x.shape[0]!], t, x.device), labels, { classToken })
   }
 
   [Symbol.dispose](): void {
@@ -74,12 +97,15 @@ export class ConditionalModel implements Disposable {
 }
 
 /** x [B, ...], and again: [2B, ...]. */
-function twice(x: Tensor): Tensor {
-  const [batch, ...rest] = x.shape
-  const doubled = Tensor.empty([2 * batch!, ...rest], x.device)
-  native().copy(doubled.slice(0, batch!).handle, x.handle)
-  native().copy(doubled.slice(batch!, 2 * batch!).handle, x.handle)
-  return doubled
+const twice = (x: Tensor): Tensor => behindEachOther(x, x)
+
+/** Of two of [B, ...] one of [2B, ...]. */
+function behindEachOther(first: Tensor, second: Tensor): Tensor {
+  const [batch, ...rest] = first.shape
+  const both = Tensor.empty([2 * batch!, ...rest], first.device)
+  native().copy(both.slice(0, batch!).handle, first.handle)
+  native().copy(both.slice(batch!, 2 * batch!).handle, second.handle)
+  return both
 }
 
 /** A label without a row in the table would be an embedding of NaN, and every pixel with it. */
@@ -101,4 +127,40 @@ function requireNullLabel(model: DiffusionTransformer, nullLabel: number, scale:
     `Guidance of scale ${scale} needs a null class, and there is no ${nullLabel}` +
       `${model.config.classDropout > 0 ? '.' : ': the model was made without label dropout. Sample it with a scale of 1.'}`,
   )
+}
+
+/** What a model's predictions are of and mean, by the settings that say so: sizes of its network are not among them. */
+function predictedBy({ config, device }: DiffusionTransformer): Readonly<Record<string, string>> {
+  const { channels, inputSize, classes, learnSigma, classTokenWidth } = config
+  const { kind, convention } = config as { kind?: string; convention?: string }
+  return {
+    kind: String(kind),
+    channels: String(channels),
+    'input size': inputSize.join(' x '),
+    classes: String(classes),
+    'learned variance': String(learnSigma),
+    'class token': String(classTokenWidth ?? 'none'),
+    'convention of time': String(convention ?? 'none'),
+    device,
+  }
+}
+
+function requireGuide(
+  model: DiffusionTransformer,
+  guide: DiffusionTransformer,
+  labels: Int32Array,
+  nullLabel: number | undefined,
+): void {
+  if (nullLabel !== undefined) {
+    throw new RangeError(
+      `A guide is asked with the labels, and nullLabel ${nullLabel} is of guidance without one; give one of them.`,
+    )
+  }
+  const [own, others] = [predictedBy(model), predictedBy(guide)]
+  const wrong = Object.keys(own).filter((name) => own[name] !== others[name])
+  if (wrong.length > 0) {
+    const differences = wrong.map((name) => `its ${name} is ${others[name]}, not ${own[name]}`)
+    throw new RangeError(`The guide does not predict what the model does: ${differences.join('; ')}.`)
+  }
+  requireLabels(guide, labels)
 }

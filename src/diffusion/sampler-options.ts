@@ -4,6 +4,7 @@
  */
 import * as z from 'zod'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
+import { Model } from '../models/model.ts'
 import { Tensor } from '../tensor/tensor.ts'
 
 const aFunction = () => z.custom((value) => typeof value === 'function', 'expected a function').optional()
@@ -17,6 +18,7 @@ const ofEveryKind = () => ({
       channels: z.int().positive().optional(),
       classTokenScale: z.number().min(0).optional(),
       nullLabel: z.int().min(0).optional(),
+      guide: z.custom((value) => value instanceof Model, 'expected a SiT or a DiT').optional(),
     })
     .optional(),
   signal: z.custom((value) => value instanceof AbortSignal, 'expected an AbortSignal').optional(),

@@ -29,6 +29,10 @@ const samplingSchema = z.strictObject({
   guidanceLow: time.optional(),
   guidanceHigh: time.optional(),
   guidedChannels: count.optional(),
+  /** The model that guided in the null class's place; null: one that nobody named. */
+  guide: z.string().nullable().optional(),
+  /** Steps that it had been trained for. */
+  guideStep: z.int().nonnegative().optional(),
   /** Of the class token that was sampled along (REG). */
   classTokenGuidanceScale: z.number().optional(),
   nullLabel: z.int().optional(),
@@ -59,6 +63,8 @@ export interface SamplingOrigin extends Pick<SamplingRecord, 'checkpoint'> {
   readonly weights?: 'ema' | 'model'
   /** What the model computes in. */
   readonly precision?: string
+  /** Of the guide, where there is one. */
+  readonly guide?: { readonly checkpoint: string; readonly step?: number | undefined } | undefined
 }
 
 export type RecordedOptions = SamplingOptions &
@@ -83,6 +89,10 @@ export function samplingRecord(model: AnyTransformer, options: RecordedOptions):
             guidanceLow: guidance.low,
             guidanceHigh: guidance.high,
             guidedChannels: guidedChannels(model, guidance),
+            ...(guidance.guide && {
+              guide: origin.guide?.checkpoint ?? null,
+              ...(origin.guide?.step !== undefined && { guideStep: origin.guide.step }),
+            }),
             ...(model.classTokenWidth !== undefined && {
               classTokenGuidanceScale: guidance.classTokenScale ?? guidance.scale,
             }),

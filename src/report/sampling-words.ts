@@ -13,6 +13,8 @@ const WORDS: Readonly<Record<string, (value: Json) => string>> = {
   guidanceLow: (time) => `guided from t = ${time}`,
   guidanceHigh: (time) => `guided to t = ${time}`,
   guidedChannels: (channels) => `${channels} channels guided`,
+  guide: (file) => (file === null ? 'guided by another model' : `guided by ${file}`),
+  guideStep: (step) => (typeof step === 'number' ? `whose step is ${formatCount(step)}` : ''),
   classTokenGuidanceScale: (scale) => (scale === 0 ? 'class token not guided' : `class token’s guidance ${scale}`),
   weights: (weights) => (weights === 'ema' ? 'EMA weights' : 'weights without EMA'),
   precision: String,

@@ -19,7 +19,7 @@ export interface WayOfSampling {
 }
 
 /** Settings that are paths. */
-const FILES: readonly string[] = ['samples', 'autoencoder']
+const FILES: readonly string[] = ['samples', 'autoencoder', 'guide']
 
 /** Settings of an evaluation's samples, by their names. */
 interface Way {

@@ -85,6 +85,7 @@ describe('prepare, train, sample, report', () => {
     ['ode, more of it at high noise', ['--time-shift', '3', '--cfg-scale', '1']],
     ['sde', ['--mode', 'sde', '--cfg-scale', '1.5', '--guidance-low', '0.1']],
     ['the weights of the last step', ['--weights', 'model', '--classes', '2,0']],
+    ['a guide', ['--guide', 'vanilla', '--cfg-scale', '2']],
   ]
   test.each(SAMPLES)('sample: %s', async (name, words) => {
     const out = `samples of ${name}`
@@ -100,7 +101,11 @@ describe('prepare, train, sample, report', () => {
     const files = (await readdir(inWork(out))).sort()
     expect(files).toEqual([...Array.from({ length: 5 }, (_, i) => `00000${i}.png`), 'sampling.json'])
     const { sampling } = JSON.parse(await readFile(inWork(out, 'sampling.json'), 'utf8')) as { sampling: object }
-    expect(sampling).toMatchObject(words.includes('--time-shift') ? { steps: 4, timeShift: 3 } : { steps: 4 })
+    expect(sampling).toMatchObject({
+      steps: 4,
+      ...(words.includes('--time-shift') && { timeShift: 3 }),
+      ...(words.includes('--guide') && { guide: 'vanilla', guideStep: 100, guidanceScale: 2, guidanceHigh: 1 }),
+    })
     expect(await pngSize(inWork(out, files[0]!))).toEqual([SIZE, SIZE])
     await using npz = await NpzFile.open(inWork(`${out}.npz`))
     const { dtype, shape, data } = await npz.read('arr_0')
@@ -109,6 +114,20 @@ describe('prepare, train, sample, report', () => {
     const last = await decodeImage(await readFile(inWork(out, files[4]!)), 'last')
     expect(Buffer.from(last.data).equals(data.subarray(4 * SIZE * SIZE * 3))).toBe(true)
     expect((await pngSize(inWork(`${out}.png`)))[0]).toBeGreaterThanOrEqual(2 * SIZE)
+  })
+
+  test.each([
+    ['', []],
+    ['; 1 was given', ['--cfg-scale', '1']],
+  ])('sample: a guide that would do nothing is refused%s', async (given, words) => {
+    const all = ['sample', '--checkpoint', 'aligned', '--out', 'unguided', '--num', '1', '--guide', 'vanilla', ...words]
+    const { status, stderr } = await program.repa(...all, '--quiet')
+    expect({ status, stderr }).toEqual({
+      status: 2,
+      stderr: expect.stringContaining(
+        `--guide needs a --cfg-scale above 1, which says how far to go away from it${given}.`,
+      ),
+    })
   })
 
   test('sample from a checkpoint, a run and a file of weights: the same pictures', async () => {

@@ -10,7 +10,7 @@ export const sampleCommand = defineCommand({
   name: 'sample',
   summary: 'draw images from a checkpoint',
   description:
-    'C is a run, a checkpoint of a run, or a file of weights (.safetensors, .pt). DIR gets 000000.png and so on, and sampling.json, which says how they were made. Image number i depends on the seed, its number and its class alone. Guidance is classifier-free and active for times from --guidance-low to --guidance-high (1 is noise).',
+    'C is a run, a checkpoint of a run, or a file of weights (.safetensors, .pt). DIR gets 000000.png and so on, and sampling.json, which says how they were made. Image number i depends on the seed, its number and its class alone. Guidance is classifier-free, or with --guide away from another model, and active for times from --guidance-low to --guidance-high (1 is noise).',
   options: {
     checkpoint: { type: 'string', placeholder: 'C', description: 'run, checkpoint folder or weights', required: true },
     out: { type: 'string', placeholder: 'DIR', description: 'folder for the images', required: true },
@@ -43,8 +43,14 @@ export const sampleCommand = defineCommand({
       description:
         'guidance scale of the class token of a model with REG, in the same interval; 0: none [as --cfg-scale]',
     },
+    guide: {
+      type: 'string',
+      placeholder: 'C',
+      description:
+        'another checkpoint, smaller or trained less, to guide away from in place of the null class (autoguidance), by --cfg-scale',
+    },
     guidanceLow: { type: 'number', min: 0, max: 1, default: 0, description: 'guidance is active from this time' },
-    guidanceHigh: { type: 'number', min: 0, max: 1, description: 'to this time [0.7; 1 of a DiT]' },
+    guidanceHigh: { type: 'number', min: 0, max: 1, description: 'to this time [0.7; 1 of a DiT and with --guide]' },
     guidedChannels: {
       type: 'enum',
       values: ['3', 'all'],
@@ -171,7 +177,12 @@ export const sampleCommand = defineCommand({
         model.computeIn(dtype)
         const { kind } = model.config
         const defaults = DEFAULTS[kind]
-        const guidanceHigh = args.guidanceHigh ?? defaults.guidanceHigh
+        if (args.guide !== undefined && !(args.cfgScale !== undefined && args.cfgScale > 1)) {
+          throw new UsageError(
+            `--guide needs a --cfg-scale above 1, which says how far to go away from it${args.cfgScale === undefined ? '' : `; ${args.cfgScale} was given`}.`,
+          )
+        }
+        const guidanceHigh = args.guidanceHigh ?? (args.guide === undefined ? defaults.guidanceHigh : 1)
         if (args.guidanceLow > guidanceHigh) {
           throw new UsageError(
             `--guidance-low ${args.guidanceLow} is above --guidance-high ${guidanceHigh}: guidance would never be active; --cfg-scale 1 turns it off.`,
@@ -222,15 +233,31 @@ export const sampleCommand = defineCommand({
             `Images of latents larger than ${args.autoencoderTile} are decoded in blended tiles, each normalised by its own statistics: not exactly what the whole would give.`,
           )
         }
-        const hasNullClass = model.config.classDropout > 0
+        const guide =
+          args.guide === undefined
+            ? undefined
+            : await loadModel(args.guide, {
+                device: where,
+                weights: args.weights,
+                kind: args.kind,
+                convention: args.convention,
+                notice: (sentence) => out.warn(sentence),
+              })
+        if (guide) {
+          opened.push(guide.model)
+          guide.model.computeIn(dtype)
+          out.line(`guided by ${guide.source}: ${(guide.model.parameterCount / 1e6).toFixed(1)} M parameters`)
+        }
+        const canGuide = guide !== undefined || model.config.classDropout > 0
         const scale = args.cfgScale ?? defaults.cfgScale
-        if (!hasNullClass && scale > 1) {
+        if (!canGuide && scale > 1) {
           out.warn('The model was trained without label dropout and has no null class: sampling without guidance.')
         }
         const guidance = {
-          scale: hasNullClass ? scale : 1,
+          scale: canGuide ? scale : 1,
           low: args.guidanceLow,
           high: guidanceHigh,
+          ...(guide && { guide: guide.model }),
           ...(args.clsCfgScale !== undefined && { classTokenScale: args.clsCfgScale }),
           ...(args.guidedChannels !== undefined && {
             channels: args.guidedChannels === 'all' ? model.config.channels : Number(args.guidedChannels),
@@ -257,7 +284,10 @@ export const sampleCommand = defineCommand({
           npz: args.npz,
           grid: args.grid,
           world,
-          origin: { checkpoint, step, weights: args.weights, precision: args.precision },
+          origin: {
+            ...{ checkpoint, step, weights: args.weights, precision: args.precision },
+            guide: guide && { checkpoint: args.guide!, step: guide.step },
+          },
           signal,
           onProgress: (done) => bar.update(Math.floor(done)),
         }).finally(() => bar.end())
