@@ -15,6 +15,7 @@ import {
   isAutoencoderKL,
 } from './autoencoder-kl-weights.ts'
 import { type LatentStatistics, STATISTICS_FILES, statisticsBeside, statisticsFileBeside } from './latent-statistics.ts'
+import { loadRae, type RaeFiles, raeFilesAmong } from './rae-weights.ts'
 import { StableDiffusionAutoencoder } from './stable-diffusion-autoencoder.ts'
 import { TaesdDecoder, TaesdEncoder, taesdConfig, taesdHalf } from './taesd.ts'
 import { TaesdAutoencoder } from './taesd-autoencoder.ts'
@@ -40,12 +41,22 @@ export interface LoadAutoencoderOptions {
  * - the Stable Diffusion VAE as diffusers writes it: the folder with config.json, or the file of weights alone (`.safetensors`,
  *   `.bin`, `.pt`), with config.json read where it lies beside; or as latent-diffusion writes it, and VA-VAE with it (`.pt`, `.ckpt`).
  *   Statistics of its latents (latents_stats.pt) are read where they lie beside;
- * - TAESD: the folder with both files, or one of them, to which the other is found by its name (`encoder` for `decoder`).
+ * - TAESD: the folder with both files, or one of them, to which the other is found by its name (`encoder` for `decoder`);
+ * - a representation autoencoder (RAE) of DINOv2: diffusers' folder or file, or a folder with the files of its parts, which is also meant by
+ *   the decoder's (rae-weights.ts).
  *
  * @throws {Error} where there is no such file, it is of another model, or blocks are missing; what the file readers throw
  */
 export async function loadAutoencoder(path: string, options: LoadAutoencoderOptions = {}): Promise<Autoencoder> {
   const { device = 'cpu', half, tile, unscaled = false } = options
+  const rae = await raeFilesOf(path)
+  if (rae && unscaled) {
+    throw new Error(`${rae.decoder} is a RAE's: its latents are standardised already, and are used as they are.`)
+  }
+  if (rae) {
+    const name = basename(dirname(rae.decoder))
+    return await loadRae(rae, { name, device, half, tile, config: await configBeside(rae.decoder) })
+  }
   const files = await filesOf(path)
   await using first = await openWeights(files[0]!)
   const { names } = first
@@ -56,13 +67,42 @@ export async function loadAutoencoder(path: string, options: LoadAutoencoderOpti
   if (taesdHalf(names) !== undefined) return await loadTaesd(files, { device, half, tile })
   const shown = names.slice(0, 4).join(', ')
   throw new Error(
-    `${files[0]} holds no autoencoder that is known here, which are AutoencoderKL, diffusers' or latent-diffusion's, and TAESD. ` +
+    `${files[0]} holds no autoencoder that is known here, which are AutoencoderKL, diffusers' or latent-diffusion's, TAESD and RAE. ` +
       `It has ${shown}${names.length > 4 ? `, … (${names.length} tensors)` : ''}.`,
   )
 }
 
 const WEIGHTS = ['.safetensors', '.bin', '.pt', '.pth', '.ckpt']
 const DIFFUSERS_NAME = 'diffusion_pytorch_model'
+
+/** The files of a RAE that a path means: those in its folder, or the file itself with the others of its folder. */
+async function raeFilesOf(path: string): Promise<RaeFiles | undefined> {
+  const found = await ifThere(stat(path))
+  if (!found) return undefined
+  if (found.isDirectory()) {
+    const names = await weightsIn(path)
+    const diffusers = names.filter((name) => name.startsWith(`${DIFFUSERS_NAME}.`))
+    return raeFilesAmong((diffusers.length > 0 ? diffusers.slice(0, 1) : names).map((name) => join(path, name)))
+  }
+  const own = await raeFilesAmong([path])
+  if (!own || own.statistics !== undefined) return own
+  const others: string[] = []
+  for (const name of await weightsIn(dirname(path))) {
+    const other = join(dirname(path), name)
+    // The decoder is the one that was named.
+    if ((await raeFilesAmong([other])) === undefined) others.push(other)
+  }
+  return raeFilesAmong([path, ...others])
+}
+
+/** Files of weights in a folder, the preferred formats first. */
+async function weightsIn(folder: string): Promise<string[]> {
+  const rank = (name: string) => WEIGHTS.indexOf(extname(name).toLowerCase())
+  const names = (await readdir(folder)).filter(
+    (name) => rank(name) >= 0 && !(STATISTICS_FILES as readonly string[]).includes(name),
+  )
+  return names.sort((a, b) => rank(a) - rank(b))
+}
 
 /** The files of weights that a path means: one, or TAESD's two. */
 async function filesOf(path: string): Promise<string[]> {
@@ -73,14 +113,10 @@ async function filesOf(path: string): Promise<string[]> {
     const isThere = other !== undefined && (await stat(other).catch(() => undefined)) !== undefined
     return isThere ? [path, other] : [path]
   }
-  const names = (await readdir(path)).filter(
-    (name) => WEIGHTS.includes(extname(name).toLowerCase()) && !(STATISTICS_FILES as readonly string[]).includes(name),
-  )
-  const rank = (name: string) => WEIGHTS.indexOf(extname(name).toLowerCase())
-  const diffusers = names.filter((name) => name.startsWith(`${DIFFUSERS_NAME}.`)).sort((a, b) => rank(a) - rank(b))
-  if (diffusers.length > 0) return [join(path, diffusers[0]!)]
-  const halves = names.filter((name) => counterpartOf(name) !== undefined && names.includes(counterpartOf(name)!))
-  const pair = halves.sort((a, b) => rank(a) - rank(b))[0]
+  const names = await weightsIn(path)
+  const diffusers = names.find((name) => name.startsWith(`${DIFFUSERS_NAME}.`))
+  if (diffusers !== undefined) return [join(path, diffusers)]
+  const pair = names.find((name) => counterpartOf(name) !== undefined && names.includes(counterpartOf(name)!))
   if (pair !== undefined) return [join(path, pair), join(path, counterpartOf(pair)!)]
   if (names.length === 1) return [join(path, names[0]!)]
   throw new Error(
@@ -164,11 +200,17 @@ async function requireNoScale(
   )
 }
 
+/** config.json beside a file of weights. */
+async function configBeside(weights: string): Promise<{ path: string; text: string } | undefined> {
+  const path = join(dirname(weights), 'config.json')
+  const text = await ifThere(readFile(path, 'utf8'))
+  return text === undefined ? undefined : { path, text }
+}
+
 /** What config.json beside the file says, else the file's metadata. */
 async function statedConfig(file: WeightsFile): Promise<DiffusersConfig> {
-  const path = join(dirname(file.name), 'config.json')
-  const text = await ifThere(readFile(path, 'utf8'))
-  const [source, json] = text === undefined ? [`${file.name}, metadata "config"`, file.metadata.config] : [path, text]
+  const beside = await configBeside(file.name)
+  const [source, json] = beside ? [beside.path, beside.text] : [`${file.name}, metadata "config"`, file.metadata.config]
   if (json === undefined) return {}
   return parseConfiguration(diffusersConfigSchema, parseJson(json, source), source)
 }

@@ -28,7 +28,7 @@ export const prepareCommand = defineCommand({
       placeholder: 'FILE|none',
       default: 'none',
       description:
-        "makes the latents: an AutoencoderKL, diffusers' or latent-diffusion's (file or folder), or TAESD; none keeps the pixels, x/127.5 - 1",
+        "makes the latents: an AutoencoderKL, diffusers' or latent-diffusion's (file or folder), TAESD or a RAE; none keeps the pixels, x/127.5 - 1",
     },
     autoencoderTile: {
       type: 'integer',

@@ -105,7 +105,7 @@ export const sampleCommand = defineCommand({
       type: 'string',
       placeholder: 'FILE',
       description:
-        "decodes a latent model's latents: an AutoencoderKL, diffusers' or latent-diffusion's (file or folder), or TAESD",
+        "decodes a latent model's latents: an AutoencoderKL, diffusers' or latent-diffusion's (file or folder), TAESD or a RAE",
     },
     autoencoderTile: {
       type: 'integer',

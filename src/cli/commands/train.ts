@@ -178,7 +178,7 @@ export const trainCommand = defineCommand({
     autoencoder: {
       type: 'string',
       placeholder: 'FILE',
-      description: 'decode the grids of samples: an AutoencoderKL or TAESD [a linear preview of the latents]',
+      description: 'decode the grids of samples: an AutoencoderKL, TAESD or RAE [a linear preview of the latents]',
     },
     init: {
       type: 'string',

@@ -1,0 +1,49 @@
+import type { StateSource } from '../nn/state-dict.ts'
+import { type FileTensor, present } from './renamed-state.ts'
+
+/** The Transformers library's names of a block's layers, but for the three projections of attention. */
+const LAYERS: Readonly<Record<string, string>> = {
+  'attention.output.dense.weight': 'attn.proj.weight',
+  'attention.output.dense.bias': 'attn.proj.bias',
+  'layer_scale1.lambda1': 'ls1.gamma',
+  'layer_scale2.lambda1': 'ls2.gamma',
+  'mlp.weights_in.weight': 'mlp.w12.weight',
+  'mlp.weights_in.bias': 'mlp.w12.bias',
+  'mlp.weights_out.weight': 'mlp.w3.weight',
+  'mlp.weights_out.bias': 'mlp.w3.bias',
+}
+
+/** Whether a file's names behind a prefix are the Transformers library's of a DINOv2, with or without registers. */
+export function isTransformersDinov2({ names }: Pick<StateSource, 'names'>, prefix: string): boolean {
+  return ['embeddings.cls_token', 'embeddings.patch_embeddings.projection.weight'].every((name) =>
+    names.includes(`${prefix}${name}`),
+  )
+}
+
+/** DINOv2 as the Transformers library writes it (Dinov2Model, Dinov2WithRegistersModel), under the names of models/vit.ts. */
+export function transformersDinov2(file: StateSource, prefix: string): Map<string, FileTensor> {
+  const tensors = new Map<string, FileTensor>([
+    ['cls_token', { from: `${prefix}embeddings.cls_token` }],
+    ['pos_embed', { from: `${prefix}embeddings.position_embeddings` }],
+    ['register_tokens', { from: `${prefix}embeddings.register_tokens` }],
+    ['mask_token', { from: `${prefix}embeddings.mask_token` }],
+    ['patch_embed.proj.weight', { from: `${prefix}embeddings.patch_embeddings.projection.weight` }],
+    ['patch_embed.proj.bias', { from: `${prefix}embeddings.patch_embeddings.projection.bias` }],
+    ['norm.weight', { from: `${prefix}layernorm.weight` }],
+    ['norm.bias', { from: `${prefix}layernorm.bias` }],
+  ])
+  for (const from of file.names) {
+    if (!from.startsWith(prefix)) continue
+    const [, index, layer] = /^encoder\.layer\.(\d+)\.(.+)$/.exec(from.slice(prefix.length)) ?? []
+    if (layer === undefined) continue
+    const [, part, kind] = /^attention\.attention\.(query|key|value)\.(weight|bias)$/.exec(layer) ?? []
+    if (part === undefined) {
+      tensors.set(`blocks.${index}.${Object.hasOwn(LAYERS, layer) ? LAYERS[layer] : layer}`, { from })
+    } else if (part === 'query') {
+      const stem = `${prefix}encoder.layer.${index}.attention.attention`
+      const parts = ['query', 'key', 'value'].map((name) => `${stem}.${name}.${kind}`)
+      tensors.set(`blocks.${index}.attn.qkv.${kind}`, { from: parts })
+    }
+  }
+  return present(tensors, file)
+}

@@ -1,0 +1,156 @@
+import type { ComputeDType } from '../tensor/dtype.ts'
+import { groupNormApply } from '../tensor/ops/group-norm.ts'
+import { channelsFirst, channelsLast } from '../tensor/ops/layout.ts'
+import { unpatchify } from '../tensor/ops/patch.ts'
+import { resizePlanes } from '../tensor/ops/pixels.ts'
+import { scope } from '../tensor/scope.ts'
+import { Tensor } from '../tensor/tensor.ts'
+import { Autoencoder, type AutoencoderOptions } from './autoencoder.ts'
+import type { RaeDecoder, RaeDecoderConfig } from './rae-decoder.ts'
+import type { VisionTransformer } from './vit.ts'
+
+/** By which features become latents, (z − mean) / std, at every channel and place: [latentChannels, grid, grid]. */
+export interface FeatureStatistics {
+  readonly mean: Float32Array
+  readonly std: Float32Array
+}
+
+/** By which the encoder's images are normalised, and the decoder's brought back (ImageNet's). */
+export interface PixelStatistics {
+  readonly mean: readonly number[]
+  readonly std: readonly number[]
+}
+
+export interface RaeParts {
+  /** Its final norm without weight and bias; undefined: not loaded. */
+  readonly encoder: VisionTransformer | undefined
+  readonly decoder: RaeDecoder | undefined
+  readonly sizes: RaeDecoderConfig
+  readonly statistics: FeatureStatistics
+  readonly pixels: PixelStatistics
+}
+
+/**
+ * A representation autoencoder (RAE, arXiv 2510.11690): the latents of an image are the patch features of a frozen encoder, standardised by
+ * channel and place, and a decoder that was trained for it makes the pixels. There is no deviation: the posterior is a point. Images have
+ * one size, for the decoder's positions and the statistics are of one grid.
+ */
+export class RaeAutoencoder extends Autoencoder {
+  readonly latentChannels: number
+  readonly downsampling: number
+  readonly latentScale = 1
+  protected readonly input = { divisor: 255, mean: 0 }
+  protected readonly range = [0, 1] as const
+  readonly #parts: RaeParts
+
+  /** Takes both halves over, of which one may not be there. */
+  constructor(parts: RaeParts, options: AutoencoderOptions) {
+    super(options)
+    if (options.tile !== undefined) {
+      throw new RangeError(
+        `${options.name} is a RAE, whose decoder sees the whole of an image; it cannot work in tiles of ${options.tile}: leave the tile out.`,
+      )
+    }
+    this.#parts = parts
+    this.latentChannels = parts.sizes.latentChannels
+    this.downsampling = parts.sizes.patch
+  }
+
+  protected async encodeBatch(images: Tensor): Promise<Float32Array> {
+    const { encoder, pixels, statistics, sizes } = this.#parts
+    if (!encoder) throw new Error(`${this.name}: the encoder of this RAE is not loaded.`)
+    this.#requireGrid(images.shape[1]! / this.downsampling, images.shape[2]! / this.downsampling)
+    const { mean, std } = pixels
+    using features = scope(() => {
+      const scales = std.map((deviation) => 1 / deviation)
+      const normalised = ofChannels(
+        images,
+        scales,
+        mean.map((centre, c) => -centre * scales[c]!),
+      )
+      const side = sizes.grid * encoder.config.patch
+      const planes = channelsFirst(normalised)
+      const isOwn = images.shape[1] === side && images.shape[2] === side
+      return encoder.patchFeatures(isOwn ? planes : resizePlanes(planes, side, side, { filter: 'bicubic' }))
+    })
+    return standardised(await features.data(), statistics, this.latentChannels)
+  }
+
+  protected decodeBatch(latents: Tensor): Tensor {
+    const { decoder, pixels, statistics, sizes } = this.#parts
+    if (!decoder) throw new Error(`${this.name}: the decoder of this RAE is not loaded.`)
+    const [count, channels, rows, columns] = latents.shape as [number, number, number, number]
+    this.#requireGrid(rows, columns)
+    const tokens = rows * columns
+    return scope(() => {
+      const features = channelsLast(latents).reshape([count * tokens, 1, channels])
+      const own = groupNormApply(features, ofPlaces(statistics, { count, channels, tokens }, latents.device))
+      const patches = decoder.decode(own.reshape([count, tokens, channels]))
+      // An image's patches are its pixels in another order, channels fastest in both.
+      const [height, width] = [rows * sizes.patch, columns * sizes.patch]
+      const brought = ofChannels(patches.reshape([count, height, width, 3]), pixels.std, pixels.mean)
+      return unpatchify(brought.reshape(patches.shape), { channels: 3, height, width, patch: sizes.patch })
+    })
+  }
+
+  #requireGrid(rows: number, columns: number): void {
+    const { grid, patch } = this.#parts.sizes
+    if (rows === grid && columns === grid) return
+    throw new RangeError(
+      `${this.name} is a RAE of images of ${grid * patch} x ${grid * patch} pixels, latents of ${grid} x ${grid}; ` +
+        `these are latents of ${rows} x ${columns}.`,
+    )
+  }
+
+  computeIn(dtype: ComputeDType): void {
+    this.#parts.encoder?.computeIn(dtype)
+    this.#parts.decoder?.computeIn(dtype)
+  }
+
+  dispose(): void {
+    this.#parts.encoder?.dispose()
+    this.#parts.decoder?.dispose()
+  }
+}
+
+/** x [N, H, W, C] · scale + shift of every channel. */
+function ofChannels(x: Tensor, scales: readonly number[], shifts: readonly number[]): Tensor {
+  const one = [...scales, ...shifts]
+  const all = Float32Array.from({ length: x.shape[0]! * one.length }, (_, i) => one[i % one.length]!)
+  return groupNormApply(x, Tensor.from(all, [x.shape[0]!, 2, scales.length], x.device))
+}
+
+/** What brings the latents of so many images back to features, as scale and shift of every channel of every token. */
+function ofPlaces(
+  { mean, std }: FeatureStatistics,
+  { count, channels, tokens }: { count: number; channels: number; tokens: number },
+  device: Tensor['device'],
+): Tensor {
+  const coefficients = new Float32Array(tokens * 2 * channels)
+  for (let token = 0; token < tokens; token++) {
+    for (let channel = 0; channel < channels; channel++) {
+      coefficients[2 * token * channels + channel] = std[channel * tokens + token]!
+      coefficients[(2 * token + 1) * channels + channel] = mean[channel * tokens + token]!
+    }
+  }
+  const all = new Float32Array(count * coefficients.length)
+  for (let n = 0; n < count; n++) all.set(coefficients, n * coefficients.length)
+  return Tensor.from(all, [count * tokens, 2, channels], device)
+}
+
+/** Features [N, T, C] → standardised latents [N, C, T], each with as many deviations of 0 behind it. */
+function standardised(features: Float32Array, { mean, std }: FeatureStatistics, channels: number): Float32Array {
+  const length = mean.length
+  const tokens = length / channels
+  const moments = new Float32Array(2 * features.length)
+  for (let n = 0; n * length < features.length; n++) {
+    for (let token = 0; token < tokens; token++) {
+      for (let channel = 0; channel < channels; channel++) {
+        const at = channel * tokens + token
+        const feature = features[n * length + token * channels + channel]!
+        moments[2 * n * length + at] = (feature - mean[at]!) / std[at]!
+      }
+    }
+  }
+  return moments
+}
