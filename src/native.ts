@@ -189,6 +189,7 @@ export interface NativeAddon {
   resizeChannels(x: T, channels: number): T
 
   timestepEmbedding(t: T, dim: number, maxPeriod: number): T
+  fourierFeatures(t: T, frequencies: T): T
   embedding(table: T, ids: T): T
   embeddingBackward(dOut: T, ids: T, dTable: T, accumulate: boolean): void
 

@@ -82,6 +82,7 @@ const Export kExports[] = {
     {"resizeChannels", bind<ops::resizeChannels>, {"x", "channels"}},
 
     {"timestepEmbedding", bind<ops::timestepEmbedding>, {"t", "dim", "maxPeriod"}},
+    {"fourierFeatures", bind<ops::fourierFeatures>, {"t", "frequencies"}},
     {"embedding", bind<ops::embedding>, {"table", "ids"}},
     {"embeddingBackward", bind<ops::embeddingBackward>, {"dOut", "ids", "dTable", "accumulate"}},
 

@@ -33,6 +33,23 @@ void timestepEmbedding(ThreadPool& pool, const TimestepEmbeddingArgs& args) {
     for (int64_t b = 0; b < args.batch; ++b) args.out[b * args.dim + args.dim - 1] = 0.0f;
 }
 
+/// Cosine and sine in double, as above: t f 2 pi may be some tens.
+void fourierFeatures(ThreadPool& pool, const FourierFeaturesArgs& args) {
+  const int64_t parts = ceilDivide(args.batch * args.count * 64, kChunkFloats);
+  pool.parallelFor(parts, [&](int64_t part, int) {
+    const Range columns = evenPart(args.count, parts, part);
+    for (int64_t b = 0; b < args.batch; ++b) {
+      float* row = args.out + b * 2 * args.count;
+      for (int64_t i = columns.begin; i < columns.end; ++i) {
+        const float turns = args.t[b] * args.frequencies[i];
+        const float argument = turns * 2.0f * static_cast<float>(M_PI);
+        row[i] = static_cast<float>(std::sin(static_cast<double>(argument)));
+        row[args.count + i] = static_cast<float>(std::cos(static_cast<double>(argument)));
+      }
+    }
+  });
+}
+
 void lookup(ThreadPool& pool, const EmbeddingArgs& args) {
   const int64_t parts = rowParts(args.count, args.width, 1);
   pool.parallelFor(parts, [&](int64_t part, int) {
@@ -86,7 +103,7 @@ namespace repa::cpu {
 template <>
 const EmbeddingKernels& embeddingKernels<CpuLevel::REPA_LEVEL>() {
   namespace level = REPA_LEVEL;
-  static constexpr EmbeddingKernels table = {level::timestepEmbedding, level::lookup, level::lookupBackward};
+  static constexpr EmbeddingKernels table = {level::timestepEmbedding, level::fourierFeatures, level::lookup, level::lookupBackward};
   return table;
 }
 

@@ -20,6 +20,17 @@ struct TimestepEmbeddingArgs {
   float* out;
 };
 
+/// out[b] = [sin(2 pi t_b f_0), ..., cos(2 pi t_b f_0), ...], rounded to float32 where torch rounds t f 2 pi.
+struct FourierFeaturesArgs {
+  int64_t batch, count;
+  /// [batch].
+  const float* t;
+  /// [count].
+  const float* frequencies;
+  /// [batch, 2 count].
+  float* out;
+};
+
 /// out[i] = table[ids[i]]. An id outside [0, rows) gives a row of NaN and reads nothing.
 struct EmbeddingArgs {
   int64_t count, rows, width;
@@ -46,6 +57,7 @@ struct EmbeddingBackwardArgs {
 
 struct EmbeddingKernels {
   void (*timestepEmbedding)(ThreadPool&, const TimestepEmbeddingArgs&);
+  void (*fourierFeatures)(ThreadPool&, const FourierFeaturesArgs&);
   void (*lookup)(ThreadPool&, const EmbeddingArgs&);
   void (*lookupBackward)(ThreadPool&, const EmbeddingBackwardArgs&);
 };

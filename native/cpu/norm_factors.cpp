@@ -24,7 +24,7 @@ void forward(ThreadPool& pool, const NormFactorsArgs& args) {
 }
 
 void backward(ThreadPool& pool, const NormFactorsBackwardArgs& args) {
-  const int64_t width = args.width, chunks = 3 * args.norms - 1;
+  const int64_t width = args.width, chunks = args.chunks;
   // A norm's sums are one thread's, sample by sample.
   pool.parallelFor(args.norms, [&](int64_t norm, int) {
     const float* weight = args.weights + norm * width;

@@ -12,14 +12,14 @@ namespace repa::cpu {
 struct NormFactorsArgs {
   int64_t batch, chunks, width;
   const float* modulation;  ///< [batch, chunks, width]
-  const float* weights;     ///< [(chunks + 1) / 3, width]
+  const float* weights;     ///< [(chunks + 1) / 3, width], rounded down
   float* out;               ///< [batch, chunks, width]
 };
 
 /// With d = dModulation in chunk 3 n + 1: dWeights[n] = sum over the batch of d (1 + modulation), and d becomes weights[n] d.
 struct NormFactorsBackwardArgs {
-  int64_t batch, norms, width;
-  float* dModulation;       ///< [batch, 3 norms - 1, width]
+  int64_t batch, norms, chunks, width;
+  float* dModulation;       ///< [batch, chunks, width], chunks being 3 norms or one less
   const float* modulation;  ///< as dModulation
   const float* weights;     ///< [norms, width]
   float* dWeights;          ///< [norms, width]

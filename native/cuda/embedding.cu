@@ -1,6 +1,7 @@
 // What becomes of a sample's time and label before they condition the blocks. Small: a batch of 256 is a megabyte.
 //
 //   timestepEmbedding   a thread a pair of columns of one sample, cosine and sine of one argument
+//   fourierFeatures     a thread a frequency of one sample, sine and cosine of one argument
 //   embedding           a block a row of the result; a copy
 //   embeddingBackward   a block a row of the table, and no atomics: it looks through all ids for its own, kThreads at a time, and
 //                       adds dOut's rows to its row in the order of the ids, as the CPU does
@@ -37,6 +38,19 @@ __global__ void __launch_bounds__(kThreads) timestepEmbeddingKernel(int64_t batc
   const double argument = static_cast<double>(__fmul_rn(t[sample], frequency));
   row[column] = static_cast<float>(cos(argument));
   row[half + column] = static_cast<float>(sin(argument));
+}
+
+/// Sine and cosine are taken in double of an argument that is rounded as torch rounds t f 2 pi.
+__global__ void __launch_bounds__(kThreads) fourierFeaturesKernel(int64_t batch, int64_t count, const float* t, const float* frequencies,
+                                                                  float* out) {
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  const int64_t sample = i / count, column = i % count;
+  if (sample >= batch) return;
+  const float turns = __fmul_rn(__fmul_rn(t[sample], frequencies[column]), 2.0f);
+  const double argument = static_cast<double>(__fmul_rn(turns, static_cast<float>(M_PI)));
+  float* row = out + sample * 2 * count;
+  row[column] = static_cast<float>(sin(argument));
+  row[count + column] = static_cast<float>(cos(argument));
 }
 
 /// N divides the width.
@@ -91,6 +105,13 @@ void timestepEmbedding(cudaStream_t stream, const Tensor& t, double maxPeriod, c
   const auto negativeLogPeriod = static_cast<float>(-std::log(maxPeriod));
   const LaunchShape shape = {.grid = dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads)), .block = dim3(kThreads)};
   launch(stream, timestepEmbeddingKernel, shape, batch, dim, negativeLogPeriod, t.f32(), out.f32());
+}
+
+void fourierFeatures(cudaStream_t stream, const Tensor& t, const Tensor& frequencies, const Tensor& out) {
+  const int64_t batch = t.size(0), count = frequencies.size(0), threads = batch * count;
+  if (threads == 0) return;
+  const LaunchShape shape = {.grid = dim3(static_cast<unsigned>((threads + kThreads - 1) / kThreads)), .block = dim3(kThreads)};
+  launch(stream, fourierFeaturesKernel, shape, batch, count, t.f32(), frequencies.f32(), out.f32());
 }
 
 void embedding(cudaStream_t stream, const Tensor& table, const Tensor& ids, const Tensor& out) {

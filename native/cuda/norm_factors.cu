@@ -1,7 +1,7 @@
 // The weights of a step's RMSNorms, multiplied into its modulation once for all blocks, so that the kernels that normalise know nothing of
 // weights:
 //
-//     modulation of a sample     | shift | scale | gate | shift | scale | gate | ... | shift | scale |      chunks of D
+//     modulation of a sample     | shift | scale | gate | shift | scale | gate | ... | shift | scale | (gate) |      chunks of D
 //     its norms                            n = 0                  1                            N - 1
 //     factor of norm n = weights[n] (1 + scale), in the scale's place
 //
@@ -42,11 +42,11 @@ __global__ void __launch_bounds__(kThreads) normFactorsKernel(const float* modul
 /// Blocks of (columns, norm).
 template <int N>
 __global__ void __launch_bounds__(kThreads) normFactorsBackwardKernel(float* dModulation, const float* modulation, const float* weights,
-                                                                      float* dWeights, bool accumulate, int64_t batch, int norms, int width) {
+                                                                      float* dWeights, bool accumulate, int64_t batch, int chunks, int width) {
   const int column = (static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x)) * N;
   if (column >= width) return;
   const int norm = static_cast<int>(blockIdx.y);
-  const int64_t ofWeights = int64_t{norm} * width + column, sampleStride = (int64_t{3} * norms - 1) * width;
+  const int64_t ofWeights = int64_t{norm} * width + column, sampleStride = int64_t{chunks} * width;
   float w[N], sum[N] = {};
   load(w, weights + ofWeights);
   if (accumulate) load(sum, dWeights + ofWeights);
@@ -92,7 +92,7 @@ void normFactorsBackward(cudaStream_t stream, const Tensor& dModulation, const T
     constexpr int N = decltype(n)::value;
     launch(stream, normFactorsBackwardKernel<N>,
            {.grid = dim3(blocksFor(width, int64_t{kThreads} * N), static_cast<unsigned>(norms)), .block = dim3(kThreads)}, dModulation.f32(),
-           modulation.f32(), weights.f32(), dWeights.f32(), accumulate, modulation.size(0), static_cast<int>(norms), static_cast<int>(width));
+           modulation.f32(), weights.f32(), dWeights.f32(), accumulate, modulation.size(0), static_cast<int>(modulation.size(1)), static_cast<int>(width));
   };
   withVectors(width, run, dModulation.f32(), modulation.f32(), weights.f32(), dWeights.f32());
 }

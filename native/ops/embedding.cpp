@@ -21,6 +21,22 @@ Tensor timestepEmbedding(const Tensor& t, int64_t dim, double maxPeriod) {
   return out;
 }
 
+Tensor fourierFeatures(const Tensor& t, const Tensor& frequencies) {
+  const char* op = "fourierFeatures";
+  requireRank(op, "t", t, 1, "[B]");
+  requireRank(op, "frequencies", frequencies, 1, "[F]");
+  const Tensor out = Tensor::empty(t.device(), {t.size(0), 2 * frequencies.size(0)}, DType::f32, op);
+  if constexpr (kBuiltWithCuda)
+    if (CudaDevice* cuda = cudaQueue(t)) {
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::fourierFeatures(stream, t, frequencies, out); });
+      return out;
+    }
+  const cpu::FourierFeaturesArgs args{.batch = t.size(0), .count = frequencies.size(0), .t = t.f32(), .frequencies = frequencies.f32(),
+                                      .out = out.f32()};
+  cpuQueue(op, t).enqueue(op, [args](ThreadPool& pool) { cpu::embeddingKernels().fourierFeatures(pool, args); });
+  return out;
+}
+
 Tensor embedding(const Tensor& table, const Tensor& ids) {
   const char* op = "embedding";
   requireRank(op, "table", table, 2, "[rows, D]");

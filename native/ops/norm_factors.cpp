@@ -9,10 +9,12 @@ namespace repa::ops {
 namespace {
 
 void requireNorms(const char* op, const Tensor& modulation, const Tensor& weights) {
-  requireRank(op, "modulation", modulation, 3, "[B, 3 N - 1, D]");
+  requireRank(op, "modulation", modulation, 3, "[B, 3 N - 1, D] or [B, 3 N, D]");
   requireRank(op, "weights", weights, 2, "[N, D]");
-  if (modulation.size(1) != 3 * weights.size(0) - 1 || modulation.size(2) != weights.size(1))
-    fail(ErrorCode::shape, op, "modulation has shape " + modulation.shape().text() + ", which does not fit weights " + weights.shape().text() + ": expected [B, 3 N - 1, D].");
+  const int64_t chunks = modulation.size(1), most = 3 * weights.size(0);
+  if ((chunks != most && chunks != most - 1) || modulation.size(2) != weights.size(1))
+    fail(ErrorCode::shape, op, "modulation has shape " + modulation.shape().text() + ", which does not fit weights " + weights.shape().text() +
+                                   ": expected [B, 3 N - 1, D], or with a gate behind the last norm [B, 3 N, D].");
 }
 
 }  // namespace
@@ -46,7 +48,7 @@ void normFactorsBackward(const Tensor& dModulation, const Tensor& modulation, co
       });
       return;
     }
-  const cpu::NormFactorsBackwardArgs args{.batch = modulation.size(0), .norms = weights.size(0), .width = weights.size(1),
+  const cpu::NormFactorsBackwardArgs args{.batch = modulation.size(0), .norms = weights.size(0), .chunks = modulation.size(1), .width = weights.size(1),
                                           .dModulation = dModulation.f32(), .modulation = modulation.f32(), .weights = weights.f32(),
                                           .dWeights = dWeights.f32(), .accumulate = accumulate};
   cpuQueue(op, modulation).enqueue(op, [args](ThreadPool& pool) { cpu::normFactorsKernels().backward(pool, args); });

@@ -13,6 +13,8 @@ export const elementwiseRules = (planner: Planner) =>
     scale: (x) => planner.like(x),
     clamp: (x) => planner.like(x),
     accumulate: () => {},
+    fourierFeatures: (t, frequencies) =>
+      planner.like(t, [plannedOf(t).size(0), 2 * plannedOf(frequencies).size(0)], 'f32'),
     timestepEmbedding: (t, dim) => planner.like(t, [plannedOf(t).size(0), dim], 'f32'),
     embedding: (table, ids) => planner.like(table, [plannedOf(ids).size(0), plannedOf(table).size(1)]),
     embeddingBackward: () => {},

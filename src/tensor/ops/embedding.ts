@@ -7,6 +7,11 @@ export function timestepEmbedding(t: Tensor, dim: number, maxPeriod = 10_000): T
   return new Tensor(native().timestepEmbedding(t.handle, dim, maxPeriod), t.device)
 }
 
+/** t [B] → [B, 2F]: sines first, then cosines, of 2π t at the frequencies [F] per unit of time. Not differentiable. */
+export function fourierFeatures(t: Tensor, frequencies: Tensor): Tensor {
+  return new Tensor(native().fourierFeatures(t.handle, frequencies.handle), t.device)
+}
+
 /** table [rows, D] at ids i32 [N] → [N, D]. */
 export function embedding(table: Tensor, ids: Tensor): Tensor {
   const tape = recordingTape(table)

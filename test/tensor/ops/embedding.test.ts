@@ -1,6 +1,6 @@
-import { embedding, timestepEmbedding } from '../../../src/tensor/ops/embedding.ts'
+import { embedding, fourierFeatures, timestepEmbedding } from '../../../src/tensor/ops/embedding.ts'
 import { Tensor } from '../../../src/tensor/tensor.ts'
-import { fromValues, type NdArray, random, randomIntegers } from '../../reference/array.ts'
+import { fromValues, type NdArray, random, randomIntegers, zeros } from '../../reference/array.ts'
 import * as reference from '../../reference/embedding.ts'
 import { timestepEmbedding as features } from '../../reference/timestep-embedding.ts'
 import { largestOf } from '../rounding.ts'
@@ -53,4 +53,34 @@ testOps('timestepEmbedding', [
   timestepCase(fromValues([2], [999, 500.25]), 72),
   timestepCase(random([5], 2), 1),
   timestepCase(random([5], 2), 16, 100),
+])
+
+/** RAE's GaussianFourierEmbedding: [sin | cos](2 pi t f). An argument of a is rounded three times, at up to a. */
+function fourierCase(t: NdArray, frequencies: NdArray): OpCase {
+  const turns = largestOf(t) * largestOf(frequencies)
+  return opCase({
+    name: `${t.data.length} times at ${frequencies.data.length} frequencies up to ${largestOf(frequencies)}`,
+    inputs: { t, frequencies },
+    op: (tensors) => fourierFeatures(tensors.t, tensors.frequencies),
+    forward: () => {
+      const count = frequencies.data.length
+      const out = zeros([t.data.length, 2 * count])
+      for (let b = 0; b < t.data.length; b++) {
+        for (let i = 0; i < count; i++) {
+          const argument = 2 * Math.PI * t.data[b]! * frequencies.data[i]!
+          out.data[2 * b * count + i] = Math.sin(argument)
+          out.data[(2 * b + 1) * count + i] = Math.cos(argument)
+        }
+      }
+      return out
+    },
+    // The product, its product with pi, and pi itself; and the result once.
+    rounding: () => ({ out: { roundings: 4, scale: Math.max(1, 2 * Math.PI * turns) } }),
+  })
+}
+
+testOps('fourierFeatures', [
+  fourierCase(fromValues([1], [0]), random([1], 1)),
+  fourierCase(fromValues([3], [0, 0.5, 1]), random([256], 2, 3)),
+  fourierCase(random([257], 3), random([5], 4, 3)),
 ])

@@ -10,11 +10,11 @@ import * as reference from '../../reference/rms-norm.ts'
 import { largestOf } from '../rounding.ts'
 import { type OpCase, opCase, testOps } from './op-case.ts'
 
-function factorsCase(batch: number, norms: number, width: number): OpCase {
-  const modulation = random([batch, 3 * norms - 1, width], 1)
+function factorsCase(batch: number, norms: number, width: number, chunks = 3 * norms - 1): OpCase {
+  const modulation = random([batch, chunks, width], 1)
   const weights = random([norms, width], 2, 2)
   return opCase({
-    name: `${norms} norms of width ${width}, ${batch} samples`,
+    name: `${norms} norms of width ${width}, ${chunks} chunks, ${batch} samples`,
     inputs: { modulation, weights },
     op: (t) => normFactors(t.modulation, t.weights),
     forward: () => reference.normFactors(modulation, weights),
@@ -40,13 +40,15 @@ testOps('normFactors', [
   factorsCase(2, 5, 1152),
   factorsCase(70, 3, 72),
   factorsCase(0, 2, 8),
+  // A gate behind the last norm.
+  factorsCase(3, 2, 36, 6),
 ])
 
 test('a modulation of another number of norms is refused', () => {
-  using modulation = Tensor.zeros([2, 6, 4], 'cpu')
+  using modulation = Tensor.zeros([2, 7, 4], 'cpu')
   using weights = Tensor.zeros([2, 4], 'cpu')
   expect(() => normFactors(modulation, weights)).toThrow(
-    'normFactors: modulation has shape [2, 6, 4], which does not fit weights [2, 4]: expected [B, 3 N - 1, D].',
+    'normFactors: modulation has shape [2, 7, 4], which does not fit weights [2, 4]: expected [B, 3 N - 1, D], or with a gate behind the last norm [B, 3 N, D].',
   )
 })
 
