@@ -109,6 +109,9 @@ export { DiT, type DiTConfig, type DiTOptions } from './models/dit.ts'
 export type { LoadAutoencoderOptions } from './models/load-autoencoder.ts'
 export {
   DIT_PRESETS,
+  DITDH_PRESETS,
+  type DiTDHPreset,
+  type DiTDHSettings,
   type DiTPreset,
   LIGHTNINGDIT_PRESETS,
   type LightningDiTPreset,

@@ -10,6 +10,7 @@ import type { ComputeDType } from '../tensor/dtype.ts'
 import { attention, linearAttention, qkNorm } from '../tensor/ops/attention.ts'
 import { type Joined, linearGatedResidualModulate, mlpGatedResidualModulate } from '../tensor/ops/half-block.ts'
 import { type GatedResidual, type HiddenActivation, linear, mlpGatedResidual } from '../tensor/ops/linear.ts'
+import { reshape } from '../tensor/ops/reshape.ts'
 import { rotate } from '../tensor/ops/rope.ts'
 import type { Parameter } from '../tensor/parameter.ts'
 import { release } from '../tensor/scope.ts'
@@ -41,6 +42,10 @@ export interface SharedParts {
   readonly norm: (name: string) => void
   /** By which queries and keys are turned, [T, head_dim] each. */
   readonly rope: { readonly cos: Parameter; readonly sin: Parameter } | undefined
+  /** Where the modulation has a sample for every token: how many of them, one behind the other, attention sees together. */
+  readonly tokens?: number
+  /** What the first block is called, `blocks.N`; default 0. */
+  readonly firstName?: number
 }
 
 type QkNormName = 'qWeight' | 'qBias' | 'kWeight' | 'kBias'
@@ -53,17 +58,25 @@ export class AdaLNBlock {
   readonly #activation: HiddenActivation
   readonly #qkNorm: (Partial<Record<QkNormName, Parameter>> & Record<'qWeight' | 'kWeight', Parameter>) | undefined
   readonly #rope: SharedParts['rope']
+  readonly #tokens: number | undefined
   readonly #name: string
   readonly #chunk: number
 
-  constructor(list: ParameterList, index: number, config: AdaLNBlockConfig, { adaLN, norm, rope }: SharedParts) {
+  /** `index` counts the blocks of one modulation. */
+  constructor(
+    list: ParameterList,
+    index: number,
+    config: AdaLNBlockConfig,
+    { adaLN, norm, rope, tokens, firstName = 0 }: SharedParts,
+  ) {
     const { hidden, heads, ffn } = config
-    const name = `blocks.${index}`
+    const name = `blocks.${firstName + index}`
     const width = ffnWidth(config)
     this.#config = config
     this.#name = name
     this.#chunk = index * CHUNKS_PER_BLOCK
     this.#rope = rope
+    this.#tokens = tokens
     norm(`${name}.norm1`)
     norm(`${name}.norm2`)
     this.#qkv = new Linear(list, `${name}.attn.qkv`, hidden, 3 * hidden)
@@ -136,6 +149,13 @@ export class AdaLNBlock {
   }
 
   #attention(x: Tensor, observe?: Observe): Tensor {
+    const [samples, , width] = x.shape as [number, number, number]
+    const tokens = this.#tokens
+    if (tokens === undefined) return this.#attended(x, observe)
+    return reshape(this.#attended(reshape(x, [samples / tokens, tokens, width]), observe), x.shape)
+  }
+
+  #attended(x: Tensor, observe?: Observe): Tensor {
     const name = `${this.#name}.attn.qkv`
     const { heads, norm } = this.#config
     const rope = this.#rope && { cos: this.#rope.cos.value, sin: this.#rope.sin.value }

@@ -4,37 +4,35 @@
  * one block to the features of frozen encoders. Parameter names, shapes, order and initialisation are those of the reference's
  * models.py of all three, and where blocks are LightningDiT's (arXiv 2501.01423), of its lightningdit.py.
  */
-import { normal, ones, values, zeros } from '../nn/initialiser.ts'
+import { normal, values, zeros } from '../nn/initialiser.ts'
 import { Linear } from '../nn/linear.ts'
 import { ParameterList, type StateEntry } from '../nn/parameter-list.ts'
 import { PatchEmbed } from '../nn/patch-embed.ts'
 import type { Device } from '../tensor/device.ts'
 import { add, silu } from '../tensor/ops/elementwise.ts'
-import { embedding, timestepEmbedding } from '../tensor/ops/embedding.ts'
+import { embedding } from '../tensor/ops/embedding.ts'
 import type { Joined } from '../tensor/ops/half-block.ts'
 import { normModulate } from '../tensor/ops/layer-norm.ts'
-import { type LinearWeights, linear, mlp } from '../tensor/ops/linear.ts'
-import { normFactors } from '../tensor/ops/norm-factors.ts'
+import { linear } from '../tensor/ops/linear.ts'
 import { unpatchify } from '../tensor/ops/patch.ts'
-import { reshape } from '../tensor/ops/reshape.ts'
 import { mergeSubset, takeSubset } from '../tensor/ops/token-subset.ts'
 import { dropTokens, firstToken } from '../tensor/ops/tokens.ts'
 import type { Parameter } from '../tensor/parameter.ts'
 import { release, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
-import { AdaLNBlock, CHUNKS_PER_BLOCK, entryModulation, type Observe, type SharedParts } from './adaln-block.ts'
+import { AdaLNBlock, entryModulation, type Observe } from './adaln-block.ts'
 import { ClassTokenEntry } from './class-token.ts'
 import { ConvProjector } from './conv-projector.ts'
+import { DdtHead, sortAsReference } from './ddt-head.ts'
 import { Model } from './model.ts'
 import { sinCosPositions } from './positions.ts'
 import { MLPProjector, type Projector } from './projector.ts'
-import { rotaryPositions } from './rotary-positions.ts'
+import { declareRope } from './rotary-buffers.ts'
 import { SelfAlignmentHead } from './self-alignment-head.ts'
+import { SharedModulation } from './shared-modulation.ts'
+import { TimeEmbedder } from './time-embedder.ts'
 import type { TokenRoute } from './token-route.ts'
 import type { TransformerConfig } from './transformer-config.ts'
-
-/** Width of the sinusoidal features that the time embedder takes. */
-const FREQUENCIES = 256
 
 /** Channels of the head's output. */
 export function outputChannels({ channels, learnSigma }: TransformerConfig): number {
@@ -67,16 +65,15 @@ export interface TransformerOutput {
 class Network {
   readonly positions: Parameter
   readonly patchEmbed: PatchEmbed
-  readonly timeEmbedder: readonly Linear[]
+  readonly timeEmbedder: TimeEmbedder
   readonly labelTable: Parameter
   readonly blocks: readonly AdaLNBlock[]
-  /** The adaLN projections of all blocks and of the final layer, side by side. */
-  readonly adaLN: { readonly weight: Parameter; readonly bias: Parameter }
-  /** RMSNorm's weights of all blocks and of the final layer, [2·depth + 1, hidden], in the order in which they read the stream. */
-  readonly norms: Parameter | undefined
+  /** Of all blocks, and of the final layer where that is the trunk's. */
+  readonly modulation: SharedModulation
   readonly projectors: readonly Projector[]
   readonly selfAlignmentHead: SelfAlignmentHead | undefined
-  readonly final: Linear
+  /** The last layer, or the blocks that are in its place. */
+  readonly head: Linear | DdtHead
   readonly classToken: { readonly entry: ClassTokenEntry; readonly final: Linear } | undefined
 
   constructor(list: ParameterList, config: TransformerConfig) {
@@ -94,30 +91,21 @@ class Network {
       trainable: false,
       fileShape: [1, entries, hidden],
     })
-    this.patchEmbed = new PatchEmbed(list, 'x_embedder.proj', { channels, patch, hidden })
-    this.timeEmbedder = [
-      new Linear(list, 't_embedder.mlp.0', FREQUENCIES, hidden, normal(0.02)),
-      new Linear(list, 't_embedder.mlp.2', hidden, hidden, normal(0.02)),
-    ]
+    const { ddtHead } = config
+    const head = ddtHead && new DdtHead(list, config, ddtHead)
+    this.patchEmbed = new PatchEmbed(list, head ? 's_embedder.proj' : 'x_embedder.proj', { channels, patch, hidden })
+    this.timeEmbedder = new TimeEmbedder(list, { hidden, drawn: head !== undefined })
     const labels = config.classes + (config.classDropout > 0 ? 1 : 0)
     this.labelTable = list.declare('y_embedder.embedding_table.weight', [labels, hidden], normal(0.02))
 
-    // All blocks see one condition, so the adaLN projections of a step are one product: their weights stand side by side in
-    // one parameter, and files hold its parts under the blocks' names.
-    const chunks = depth * CHUNKS_PER_BLOCK + 2
-    const weight = list.declareShared('adaLN_modulation.weight', [chunks * hidden, hidden])
-    const bias = list.declareShared('adaLN_modulation.bias', [chunks * hidden])
-    const norms = config.norm === 'rmsNorm' ? list.declareShared('norms.weight', [2 * depth + 1, hidden]) : undefined
-    const parts: SharedParts = {
-      adaLN: (name, count) => {
-        weight.part(`${name}.weight`, [count * hidden, hidden], zeros)
-        bias.part(`${name}.bias`, [count * hidden], zeros)
-      },
-      norm: (name) => norms?.part(`${name}.weight`, [hidden], ones),
-      rope: config.rope ? declareRope(list, config, before) : undefined,
+    this.modulation = new SharedModulation(list, {
+      ...{ hidden, blocks: depth, final: head === undefined, hasNormWeights: config.norm === 'rmsNorm' },
+    })
+    const { headDim, rope } = { headDim: hidden / config.heads, rope: head ? 'enc_feat_rope' : 'feat_rope' }
+    const parts = {
+      ...this.modulation.parts,
+      rope: config.rope ? declareRope(list, rope, { headDim, grid: [rows, columns], before }) : undefined,
     }
-    this.adaLN = { weight: weight.parameter, bias: bias.parameter }
-    this.norms = norms?.parameter
     this.blocks = Array.from({ length: depth }, (_, index) => new AdaLNBlock(list, index, config, parts))
     this.projectors = config.alignWidths.map((width, index) => {
       const name = `projectors.${index}`
@@ -126,8 +114,13 @@ class Network {
         : new MLPProjector(list, name, { hidden, projectorWidth, width })
     })
     if (config.selfAlignment) this.selfAlignmentHead = new SelfAlignmentHead(list, 'ap_head', { hidden })
+    if (head) {
+      this.head = head
+      sortAsReference(list.entries)
+      return
+    }
     parts.norm('final_layer.norm_final')
-    this.final = new Linear(list, 'final_layer.linear', hidden, patch * patch * outputChannels(config), zeros)
+    this.head = new Linear(list, 'final_layer.linear', hidden, patch * patch * outputChannels(config), zeros)
     const { classTokenWidth: width } = config
     const finalClassToken = width && new Linear(list, 'final_layer.linear_cls', hidden, width, zeros)
     parts.adaLN('final_layer.adaLN_modulation.1', 2)
@@ -135,23 +128,11 @@ class Network {
       this.classToken = { entry: new ClassTokenEntry(list, { width, hidden }), final: finalClassToken }
     }
   }
-}
 
-/** By which each head's queries and keys are turned, behind the `before` tokens that stand in no grid, which are not turned. */
-function declareRope(list: ParameterList, config: TransformerConfig, before: number): SharedParts['rope'] {
-  const { hidden, heads, patch, inputSize } = config
-  const headDim = hidden / heads
-  const [rows, columns] = [inputSize[0] / patch, inputSize[1] / patch]
-  const tokens = before + rows * columns
-  const table = (which: 'cos' | 'sin') => {
-    const turns = values(() => {
-      const filled = new Float32Array(tokens * headDim).fill(which === 'cos' ? 1 : 0)
-      filled.set(rotaryPositions(headDim, rows, columns)[which], before * headDim)
-      return filled
-    })
-    return list.declare(`feat_rope.freqs_${which}`, [tokens, headDim], turns, { trainable: false, isBuffer: true })
+  /** Frees what was made once and kept. */
+  clear(): void {
+    if (this.head instanceof DdtHead) this.head.clear()
   }
-  return { cos: table('cos'), sin: table('sin') }
 }
 
 /** The state dict's tensors of a model of this configuration, in the reference's order: names and shapes, without memory for them. */
@@ -208,6 +189,7 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
     const config = this.reconfigured({ alignWidths: [...widths], alignDepth: depth, ...parts })
     const list = new ParameterList()
     const network = new Network(list, config)
+    this.#network.clear()
     this.redeclare(list, seed)
     this.#config = config
     this.#network = network
@@ -247,14 +229,16 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
       )
     }
     return scope(() => {
-      const modulation = this.#modulation(t, labels)
+      const { modulation } = this.#condition(t, labels)
       let hidden = this.#enter(x, undefined, modulation)
-      this.#network.blocks.slice(0, depth).forEach((block, index) => {
-        const input = hidden
+      const { blocks, head } = this.#network
+      for (let index = 0; index < depth; index++) {
+        const [block, input] = [blocks[index]!, hidden]
+        if (head instanceof DdtHead && index + 1 === blocks.length) return scope(() => block.stream(input, modulation))
         hidden = scope(() => block.forward(input, modulation, index + 1))
         release(input.stream)
         release(input.modulated)
-      })
+      }
       return hidden.stream
     })
   }
@@ -272,7 +256,8 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
    * `observe` is shown what arises on the way: the time's features `t_freq` [B, 256] and embedding `t_embedder`, the label's
    * `y_embedder` and their sum `c`, [B, D] each; the `modulation` [B, 6·depth + 2, D]; `tokens` [B, T, D], which enter the first
    * block; of block N (from 0) `blocks.N.attn.qkv` [B, T, 3D] and its output `blocks.N`; and `final_layer` [B, T, p·p·C]. With a class
-   * token T is one more, and it comes first; between the ends of a `route` T is the number of kept tokens.
+   * token T is one more, and it comes first; between the ends of a `route` T is the number of kept tokens. A DDT head shows more
+   * (ddt-head.ts).
    */
   protected run(
     x: Tensor,
@@ -281,31 +266,38 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
     { project = false, classToken, route, observe }: ForwardOptions = {},
   ): TransformerOutput {
     return scope(() => {
-      const modulation = this.#modulation(t, labels, observe)
-      const { blocks } = this.#network
+      const { time, modulation } = this.#condition(t, labels, observe)
+      const { blocks, head } = this.#network
       let hidden = this.#enter(x, classToken, modulation, observe)
+      let left = hidden.stream
       let projections: readonly Tensor[] = []
       let all: Tensor | undefined
       blocks.forEach((block, index) => {
         const [input, depth] = [hidden, index + 1]
-        let stream: Tensor
         if (route && (depth === route.from - 1 || depth === route.to)) {
-          const left = scope(() => block.stream(input, modulation, observe))
-          stream = all ? mergeSubset(all, left, route.kept) : left
-          hidden = this.#read(all ? stream : takeSubset(left, route.kept), modulation, depth)
-          all = left
+          const alone = scope(() => block.stream(input, modulation, observe))
+          left = all ? mergeSubset(all, alone, route.kept) : alone
+          hidden = this.#read(all ? left : takeSubset(alone, route.kept), modulation, depth)
+          all = alone
+        } else if (head instanceof DdtHead && depth === blocks.length) {
+          left = scope(() => block.stream(input, modulation, observe))
         } else {
           hidden = scope(() => block.forward(input, modulation, depth, observe))
-          stream = hidden.stream
+          left = hidden.stream
         }
         release(input.stream)
         release(input.modulated)
-        observe?.(`blocks.${index}`, stream)
+        observe?.(`blocks.${index}`, left)
         if (project && depth === this.#config.alignDepth) {
-          projections = this.#network.projectors.map((projector) => projector.forward(stream, this.grid))
+          projections = this.#network.projectors.map((projector) => projector.forward(left, this.grid))
         }
       })
-      return { ...this.#head(hidden.modulated, observe), projections }
+      if (head instanceof DdtHead) {
+        const patches = head.forward(x, left, time, observe)
+        observe?.('final_layer', patches)
+        return { prediction: this.#image(patches), projections }
+      }
+      return { ...this.#predict(hidden.modulated, head, observe), projections }
     })
   }
 
@@ -342,46 +334,39 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
   }
 
   /**
-   * The modulation [B, 6·depth + 2, D] of all blocks and the final layer from one product; where norms have weights, with their factors in
-   * place of the scales.
+   * The embedded times [B, D], and the modulation [B, 6·depth + 2, D] of all blocks and the final layer, or of all blocks alone where the head
+   * is another; where norms have weights, with their factors in place of the scales.
    */
-  #modulation(t: Tensor, labels: Tensor, observe?: Observe): Tensor {
-    const frequencies = timestepEmbedding(t, FREQUENCIES)
-    // The condition and the modulation are f32 under every precision: they are small, and every block reads them.
-    const time = mlp(frequencies, this.#network.timeEmbedder, 'silu', 'f32')
-    const label = embedding(this.#network.labelTable.value, labels)
+  #condition(t: Tensor, labels: Tensor, observe?: Observe): { time: Tensor; modulation: Tensor } {
+    const { timeEmbedder, labelTable, modulation, head } = this.#network
+    const time = timeEmbedder.forward(t, observe)
+    const label = embedding(labelTable.value, labels)
     const condition = add(time, label)
-    const adaLN: LinearWeights = { weight: this.#network.adaLN.weight.compute, bias: this.#network.adaLN.bias.value }
-    const { depth, hidden } = this.#config
-    const modulation = reshape(linear(silu(condition), adaLN, 'f32'), [
-      t.shape[0]!,
-      depth * CHUNKS_PER_BLOCK + 2,
-      hidden,
-    ])
-    if (observe) {
-      observe('t_freq', frequencies)
-      observe('t_embedder', time)
-      observe('y_embedder', label)
-      observe('c', condition)
-      observe('modulation', modulation)
-    }
-    const { norms } = this.#network
-    return norms ? normFactors(modulation, norms.value) : modulation
+    // RAE's code takes a SiLU of the sum, and another before every projection.
+    const { plain, applied } = modulation.of(head instanceof DdtHead ? silu(condition) : condition)
+    observe?.('y_embedder', label)
+    observe?.('c', condition)
+    observe?.('modulation', plain)
+    return { time, modulation: applied }
   }
 
-  #head(modulated: Tensor, observe?: Observe): Pick<TransformerOutput, 'prediction' | 'classToken'> {
-    const { patch, inputSize } = this.#config
-    const { final, classToken: own } = this.#network
+  #predict(modulated: Tensor, final: Linear, observe?: Observe): Pick<TransformerOutput, 'prediction' | 'classToken'> {
+    const { classToken: own } = this.#network
     const classToken = own && linear(firstToken(modulated), own.final, 'f32')
     // The class token's row is made too and left out here, where a copy of the others is narrowest.
     const all = linear(modulated, final, 'f32')
     release(modulated)
     observe?.('final_layer', all)
-    const patches = own ? dropTokens(all, 1) : all
-    const [height, width] = inputSize
-    return {
-      prediction: unpatchify(patches, { channels: outputChannels(this.#config), height, width, patch }),
-      classToken,
-    }
+    return { prediction: this.#image(own ? dropTokens(all, 1) : all), classToken }
+  }
+
+  #image(patches: Tensor): Tensor {
+    const [height, width] = this.#config.inputSize
+    return unpatchify(patches, { channels: outputChannels(this.#config), height, width, patch: this.#config.patch })
+  }
+
+  override dispose(): void {
+    this.#network.clear()
+    super.dispose()
   }
 }

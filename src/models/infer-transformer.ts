@@ -1,6 +1,7 @@
 import { parseConfiguration } from '../configuration/parse.ts'
-import { LIGHTNINGDIT_PRESETS, SIT_PRESETS } from './presets.ts'
+import { DITDH_PRESETS, LIGHTNINGDIT_PRESETS, SIT_PRESETS } from './presets.ts'
 import type { SiTConvention } from './sit.ts'
+import type { DdtHeadSettings } from './transformer-config.ts'
 import { type AnyTransformerConfig, type TransformerKind, transformerConfigSchema } from './transformer-kinds.ts'
 
 /** What shapes do not tell of a model. */
@@ -35,12 +36,13 @@ export function inferTransformerConfig(
   const count = (pattern: RegExp) =>
     new Set([...shapes.keys()].map((name) => pattern.exec(name)?.[1]).filter((index) => index !== undefined)).size
   const [, tokens] = shape('pos_embed')
-  const [hidden, channels, patch] = shape('x_embedder.proj.weight')
+  const [hidden, channels, patch] = shape(`${shapes.has(TRUNK_EMBEDDER) ? 's' : 'x'}_embedder.proj.weight`)
   const [labels] = shape('y_embedder.embedding_table.weight')
   const ffn = shapes.has('blocks.0.mlp.w12.weight') ? 'swiglu' : 'mlp'
   const [ffnRows] = shape(`blocks.0.mlp.${ffn === 'swiglu' ? 'w12' : 'fc1'}.weight`)
   const [headRows] = shape('final_layer.linear.weight')
-  const depth = count(/^blocks\.(\d+)\./)
+  const ddtHead = shapes.has(TRUNK_EMBEDDER) ? ddtHeadOf(shapes, what, hidden!) : undefined
+  const depth = count(/^blocks\.(\d+)\./) - (ddtHead?.depth ?? 0)
   const encoders = count(/^projectors\.(\d+)\./)
   const classTokenWidth = shapes.get('cls_projectors2.weight')?.[1]
   const isConv = shapes.has('projectors.0.projection_layer.weight')
@@ -62,7 +64,7 @@ export function inferTransformerConfig(
       qkNorm: shapes.has('blocks.0.attn.q_norm.weight'),
       norm: shapes.has('blocks.0.norm1.weight') ? 'rmsNorm' : 'layerNorm',
       ffn,
-      rope: shapes.has(ROTARY_POSITIONS),
+      rope: shapes.has(ROTARY_POSITIONS) || shapes.has(`enc_${ROTARY_POSITIONS}`),
       alignDepth: Math.min(8, depth),
       alignWidths: Array.from(
         { length: encoders },
@@ -75,6 +77,7 @@ export function inferTransformerConfig(
       ...(inferred === 'SiT' && {
         convention: convention ?? (learnSigma || hasLightningDiTBlocks(shapes) ? 'sit' : 'repa'),
         classTokenWidth,
+        ...(ddtHead && { ddtHead }),
       }),
     },
     what,
@@ -88,6 +91,33 @@ interface Size {
 
 const USUAL_MLP_RATIO = 4
 const ROTARY_POSITIONS = 'feat_rope.freqs_cos'
+/** Of a model with a DDT head, whose `x_embedder` is the head's. */
+const TRUNK_EMBEDDER = 's_embedder.proj.weight'
+
+/** The sizes of a DDT head: its blocks are those of another width than the trunk's. */
+function ddtHeadOf(shapes: ReadonlyMap<string, readonly number[]>, what: string, trunk: number): DdtHeadSettings {
+  const hidden = shapes.get('x_embedder.proj.weight')?.[0]
+  if (hidden === undefined)
+    throw new Error(`${what} has a ${TRUNK_EMBEDDER} and no x_embedder.proj.weight: no DDT head begins there.`)
+  const widths: (number | undefined)[] = []
+  for (let i = 0; shapes.has(`blocks.${i}.attn.qkv.weight`); i++)
+    widths.push(shapes.get(`blocks.${i}.attn.qkv.weight`)![1])
+  if (hidden === trunk) {
+    throw new Error(
+      `${what} has a DDT head as wide as its trunk, ${trunk}, and nothing tells which of its ${widths.length} blocks are the head’s; take a ` +
+        'checkpoint of a run.',
+    )
+  }
+  const first = widths.indexOf(hidden)
+  const headDim = shapes.get(`blocks.${first}.attn.q_norm.weight`)?.[0] ?? shapes.get(`dec_${ROTARY_POSITIONS}`)?.[1]
+  if (headDim === undefined) {
+    throw new Error(
+      `${what} has a DDT head without rotary positions or norms of queries and keys, and nothing tells its attention heads; take a ` +
+        'checkpoint of a run.',
+    )
+  }
+  return { depth: widths.length - first, hidden, heads: hidden / headDim }
+}
 
 /** Whether a state dict has all of what LightningDiT's blocks have and SiT's and DiT's do not: RMSNorm, SwiGLU, rotary positions. */
 function hasLightningDiTBlocks(shapes: ReadonlyMap<string, readonly number[]>): boolean {
@@ -99,9 +129,11 @@ function hasLightningDiTBlocks(shapes: ReadonlyMap<string, readonly number[]>): 
  * published size has its own.
  */
 function headsOf(shapes: ReadonlyMap<string, readonly number[]>, { depth, hidden }: Size): number | undefined {
-  const headDim = shapes.get('blocks.0.attn.q_norm.weight')?.[0] ?? shapes.get(ROTARY_POSITIONS)?.[1]
+  const headDim =
+    shapes.get('blocks.0.attn.q_norm.weight')?.[0] ??
+    (shapes.get(ROTARY_POSITIONS) ?? shapes.get(`enc_${ROTARY_POSITIONS}`))?.[1]
   if (headDim !== undefined) return hidden / headDim
-  const presets = Object.values({ ...SIT_PRESETS, ...LIGHTNINGDIT_PRESETS })
+  const presets = Object.values({ ...SIT_PRESETS, ...LIGHTNINGDIT_PRESETS, ...DITDH_PRESETS })
   return presets.find((size) => size.depth === depth && size.hidden === hidden)?.heads
 }
 

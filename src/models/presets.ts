@@ -37,7 +37,7 @@ const LIGHTNINGDIT_SIZES = {
 } as const satisfies Readonly<Record<string, TransformerSize>>
 
 export type LightningDiTPreset = keyof typeof LIGHTNINGDIT_SIZES
-export type TransformerPreset = SiTPreset | DiTPreset | LightningDiTPreset
+export type TransformerPreset = SiTPreset | DiTPreset | LightningDiTPreset | DiTDHPreset
 
 function presetsOf<K extends string>(kind: K): Readonly<Record<PresetOf<K>, TransformerSize>> {
   return Object.fromEntries(
@@ -60,6 +60,21 @@ const LIGHTNINGDIT_DESIGN = {
   ffn: 'swiglu',
   rope: true,
 } as const satisfies Partial<SiTOptions>
+
+/** DiT-DH, the models that RAE (arXiv 2510.11690) trains in DINOv2's features: LightningDiT's blocks and a wide head; REPA's time. */
+const DITDH_DESIGN = {
+  ...{ patch: 1, norm: 'rmsNorm', ffn: 'swiglu', rope: true },
+  ddtHead: { depth: 2, hidden: 2048, heads: 16 },
+} as const satisfies Partial<SiTOptions>
+
+/** `DiTDH-S` and `DiTDH-XL`, those of its configurations: SiTs with a DDT head. */
+export const DITDH_PRESETS = {
+  'DiTDH-S': { ...SIZES.S, ...DITDH_DESIGN },
+  'DiTDH-XL': { ...SIZES.XL, ...DITDH_DESIGN },
+} as const
+
+export type DiTDHPreset = keyof typeof DITDH_PRESETS
+export type DiTDHSettings = (typeof DITDH_PRESETS)[DiTDHPreset]
 
 /** A LightningDiT, as a SiT. */
 export type LightningDiTSettings = TransformerSize & typeof LIGHTNINGDIT_DESIGN

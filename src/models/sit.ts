@@ -14,8 +14,16 @@ import {
   type ForwardOptions,
   type TransformerOutput,
 } from './diffusion-transformer.ts'
-import { LIGHTNINGDIT_PRESETS, type LightningDiTPreset, presetSize, SIT_PRESETS, type SiTPreset } from './presets.ts'
-import { requireConsistent, type TransformerConfig, transformerSettings } from './transformer-config.ts'
+import {
+  DITDH_PRESETS,
+  type DiTDHPreset,
+  LIGHTNINGDIT_PRESETS,
+  type LightningDiTPreset,
+  presetSize,
+  SIT_PRESETS,
+  type SiTPreset,
+} from './presets.ts'
+import { ddtHeadSetting, requireConsistent, type TransformerConfig, transformerSettings } from './transformer-config.ts'
 
 /** Everything that fixes a SiT's parameters and computation. */
 export const sitConfigSchema = z
@@ -34,6 +42,7 @@ export const sitConfigSchema = z
     convention: z.enum(['repa', 'sit']).default('repa'),
     /** Width of the encoder's class token that is denoised along with the image (REG); left out: there is none. */
     classTokenWidth: z.int().positive().optional(),
+    ...ddtHeadSetting,
   })
   .superRefine(requireConsistent)
 
@@ -46,16 +55,16 @@ export function parseSiTConfig(config: unknown, what = "the model's configuratio
   return parseConfiguration(sitConfigSchema, config, what)
 }
 
-const PRESETS = { ...SIT_PRESETS, ...LIGHTNINGDIT_PRESETS }
+const PRESETS = { ...SIT_PRESETS, ...LIGHTNINGDIT_PRESETS, ...DITDH_PRESETS }
 
 /** A transformer that predicts the velocity of an interpolant between data and noise; with REPA's projectors where it is aligned. */
 export class SiT extends DiffusionTransformer<SiTConfig> {
   /**
-   * A SiT with its initial weights. `model` is a preset (`SiT-XL/2`, `LightningDiT-XL/1`) or free sizes; `inputSize` defaults to 32 x 32, the
+   * A SiT with its initial weights. `model` is a preset (`SiT-XL/2`, `LightningDiT-XL/1`, `DiTDH-XL`) or free sizes; `inputSize` defaults to 32 x 32, the
    * latents of 256-pixel images; `device` is `cpu` by default, and may be `auto`, `cuda` or `cuda:N`.
    */
   static create(
-    model: SiTPreset | LightningDiTPreset | Pick<SiTOptions, 'depth' | 'hidden' | 'heads' | 'patch'>,
+    model: SiTPreset | LightningDiTPreset | DiTDHPreset | Pick<SiTOptions, 'depth' | 'hidden' | 'heads' | 'patch'>,
     options: Partial<Omit<SiTOptions, 'kind'>> & { device?: Device; seed?: number } = {},
   ): SiT {
     const { device = 'cpu', seed = 0, ...rest } = options

@@ -46,6 +46,16 @@ export const transformerSettings = {
   selfAlignment: z.boolean().default(false),
 }
 
+const ddtHeadSchema = z.strictObject({ depth: positive, hidden: positive, heads: positive })
+
+/** Sizes of the wide head of DiT-DH (RAE, arXiv 2510.11690), whose blocks are as the trunk's otherwise; of a SiT. */
+export const ddtHeadSetting = {
+  /** Left out: the model has none, and its time is embedded by DiT's sinusoids in place of RAE's. */
+  ddtHead: ddtHeadSchema.optional(),
+}
+
+export type DdtHeadSettings = z.output<typeof ddtHeadSchema>
+
 const settings = z.object(transformerSettings)
 
 /** What the trunk is made from; each model's configuration has it, with a default of its own for `learnSigma`. */
@@ -54,6 +64,7 @@ export interface TransformerConfig extends z.output<typeof settings> {
   readonly learnSigma: boolean
   /** Width of the class token that is denoised along (REG); left out: there is none. */
   readonly classTokenWidth?: number | undefined
+  readonly ddtHead?: DdtHeadSettings | undefined
 }
 
 /** Hidden width of a block's FFN: rounded down where it is no whole number, as LightningDiT's code and DiT's have it. */
@@ -76,6 +87,7 @@ export function requireConsistent(config: TransformerConfig, context: z.core.$Re
       `turns pairs of rows and pairs of columns, and a head_dim of ${config.hidden / config.heads} is no multiple of 4`,
     )
   }
+  if (config.ddtHead) requireConsistentHead(config, config.ddtHead, issue)
   if (height % config.patch !== 0 || width % config.patch !== 0) {
     issue('patch', `a patch of ${config.patch} does not divide an input of ${height} x ${width}`)
   }
@@ -85,4 +97,19 @@ export function requireConsistent(config: TransformerConfig, context: z.core.$Re
   if (config.classTokenWidth !== undefined && config.projector === 'conv') {
     issue('projector', 'conv reads the grid of tokens, and the class token stands in none; take mlp')
   }
+}
+
+function requireConsistentHead(
+  { rope, learnSigma, classTokenWidth }: TransformerConfig,
+  { hidden, heads }: DdtHeadSettings,
+  issue: (path: string, message: string) => void,
+): void {
+  const headDim = hidden / heads
+  if (!Number.isInteger(headDim)) issue('ddtHead', `has ${heads} heads, which do not divide its width ${hidden}`)
+  else if (headDim > 128) issue('ddtHead', `has a head_dim of ${headDim}; at most 128 is supported`)
+  else if (rope && headDim % 4 !== 0)
+    issue('ddtHead', `has a head_dim of ${headDim}, and rotary positions want a multiple of 4`)
+  if (learnSigma) issue('ddtHead', 'predicts a velocity and no variance; leave learnSigma out')
+  if (classTokenWidth !== undefined)
+    issue('ddtHead', 'predicts the image alone; a class token (REG) is not for a model with this head')
 }

@@ -4,6 +4,8 @@ import type { Device } from '../tensor/device.ts'
 import { DiT, ditConfigSchema } from './dit.ts'
 import {
   DIT_PRESETS,
+  DITDH_PRESETS,
+  type DiTDHSettings,
   LIGHTNINGDIT_PRESETS,
   type LightningDiTSettings,
   SIT_PRESETS,
@@ -30,16 +32,19 @@ export function kindOfName(name: string | null | undefined): TransformerKind | u
   return TRANSFORMER_KINDS.find((kind) => name?.startsWith(`${kind}-`))
 }
 
-export const TRANSFORMER_PRESETS: Readonly<Record<TransformerPreset, TransformerSize | LightningDiTSettings>> = {
+export const TRANSFORMER_PRESETS: Readonly<
+  Record<TransformerPreset, TransformerSize | LightningDiTSettings | DiTDHSettings>
+> = {
   ...SIT_PRESETS,
   ...DIT_PRESETS,
   ...LIGHTNINGDIT_PRESETS,
+  ...DITDH_PRESETS,
 }
 
 /** The kind, the sizes and what else a preset says. */
 export function transformerOfPreset(
   preset: TransformerPreset,
-): (TransformerSize | LightningDiTSettings) & { readonly kind: TransformerKind } {
+): (TransformerSize | LightningDiTSettings | DiTDHSettings) & { readonly kind: TransformerKind } {
   return { kind: preset in DIT_PRESETS ? 'DiT' : 'SiT', ...TRANSFORMER_PRESETS[preset] }
 }
 

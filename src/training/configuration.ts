@@ -1,7 +1,8 @@
+import { isDeepStrictEqual } from 'node:util'
 import * as z from 'zod'
 import { ENCODER_NAMES } from '../alignment/encoder-names.ts'
 import type { TransformerPreset } from '../models/presets.ts'
-import { blockSettings } from '../models/transformer-config.ts'
+import { blockSettings, ddtHeadSetting } from '../models/transformer-config.ts'
 import {
   type AnyTransformerConfig,
   TRANSFORMER_PRESETS,
@@ -31,7 +32,12 @@ const modelSchema = z.union([
   z.discriminatedUnion(
     'kind',
     [
-      z.strictObject({ kind: z.literal('SiT'), ...sizes, convention: z.enum(['repa', 'sit']).optional() }),
+      z.strictObject({
+        kind: z.literal('SiT'),
+        ...sizes,
+        convention: z.enum(['repa', 'sit']).optional(),
+        ...ddtHeadSetting,
+      }),
       z.strictObject({ kind: z.literal('DiT'), ...sizes }),
     ],
     { error: UNKNOWN_KIND },
@@ -169,21 +175,39 @@ const defaultsOf = (kind: AnyTransformerConfig['kind']) => ({
   norm: 'layerNorm' as const,
   ffn: 'mlp' as const,
   rope: false,
+  ddtHead: undefined,
 })
 
 /** The setting `model` that gives a model of this configuration: a preset's name where there is one, or what differs from the usual. */
 export function modelSetting(config: AnyTransformerConfig): NonNullable<TrainingOptions['model']> {
   const { kind, depth, hidden, heads, patch, mlpRatio, qkNorm, learnSigma, norm, ffn, rope } = config
   const convention = config.kind === 'SiT' ? config.convention : 'repa'
-  const model = { kind, depth, hidden, heads, patch, mlpRatio, qkNorm, learnSigma, convention, norm, ffn, rope }
+  const ddtHead = config.kind === 'SiT' ? config.ddtHead : undefined
+  const model = {
+    kind,
+    depth,
+    hidden,
+    heads,
+    patch,
+    mlpRatio,
+    qkNorm,
+    learnSigma,
+    convention,
+    norm,
+    ffn,
+    rope,
+    ddtHead,
+  }
   const isOf = (preset: TransformerPreset) =>
-    Object.entries({ ...defaultsOf(kind), ...transformerOfPreset(preset) }).every(
-      ([key, value]) => model[key as keyof typeof model] === value,
+    Object.entries({ ...defaultsOf(kind), ...transformerOfPreset(preset) }).every(([key, value]) =>
+      isDeepStrictEqual(model[key as keyof typeof model], value),
     )
   const preset = (Object.keys(TRANSFORMER_PRESETS) as TransformerPreset[]).find(isOf)
   if (preset) return preset
   const usual = defaultsOf(kind)
   const isUnusual = (key: string) => model[key as keyof typeof model] !== usual[key as keyof typeof usual]
-  const optional = Object.entries({ learnSigma, convention, norm, ffn, rope }).filter(([key]) => isUnusual(key))
+  const optional = Object.entries({ learnSigma, convention, norm, ffn, rope, ddtHead }).filter(([key]) =>
+    isUnusual(key),
+  )
   return { kind, depth, hidden, heads, patch, mlpRatio, qkNorm, ...Object.fromEntries(optional) }
 }

@@ -66,6 +66,9 @@ export function requireRoute(
       `A share of ${share} of ${tokens} tokens leaves ${kept} of them in the routed blocks; expected 1 at least, and not all.`,
     )
   }
+  if (config.ddtHead) {
+    throw new RangeError('A DDT head reads all tokens of the trunk at once; leave out the route, or ddtHead.')
+  }
   if (config.rope) {
     throw new RangeError(
       `Rotary positions turn tokens by their places in the grid, and blocks ${from} to ${to} see ${kept} of ${tokens}, others of each ` +

@@ -66,15 +66,16 @@ function smallDinov3(device: string): Encoder {
   )
 }
 
-type Kind = 'SiT' | 'DiT' | 'LightningDiT'
-const KINDS: readonly Kind[] = ['SiT', 'DiT', 'LightningDiT']
+type Kind = 'SiT' | 'DiT' | 'LightningDiT' | 'DiTDH'
+const KINDS: readonly Kind[] = ['SiT', 'DiT', 'LightningDiT', 'DiTDH']
+const DITDH = { norm: 'rmsNorm', ffn: 'swiglu', rope: true, ddtHead: { depth: 1, hidden: 48, heads: 3 } } as const
 const LIGHTNINGDIT = { norm: 'rmsNorm', ffn: 'swiglu', rope: true, qkNorm: true, convention: 'sit' } as const
 
 function create(kind: Kind, device: string): SiT | DiT {
   const inputSize: [number, number] = [SIZE, SIZE]
   const options = { classes: DEMO_CLASSES.length, channels: 3, inputSize, projectorWidth: PROJECTOR, device, seed: 1 }
   if (kind === 'DiT') return DiT.create(MODEL, options)
-  return SiT.create(MODEL, { ...options, ...(kind === 'LightningDiT' && LIGHTNINGDIT) })
+  return SiT.create(MODEL, { ...options, ...(kind === 'LightningDiT' && LIGHTNINGDIT), ...(kind === 'DiTDH' && DITDH) })
 }
 
 interface Trained {

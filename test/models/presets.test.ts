@@ -1,6 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { transformerEntries } from '../../src/models/diffusion-transformer.ts'
-import { LIGHTNINGDIT_PRESETS, type LightningDiTPreset, SIT_PRESETS, type SiTPreset } from '../../src/models/presets.ts'
+import {
+  DITDH_PRESETS,
+  LIGHTNINGDIT_PRESETS,
+  type LightningDiTPreset,
+  SIT_PRESETS,
+  type SiTPreset,
+} from '../../src/models/presets.ts'
 import { parseSiTConfig } from '../../src/models/sit.ts'
 import { elementCount } from '../../src/tensor/dtype.ts'
 
@@ -53,6 +59,16 @@ test.each(LIGHTNINGDIT_COUNTS)('%s has %i parameters', (preset, parameters, buff
   const numbers = (isBuffer: boolean) =>
     entries.filter((entry) => entry.isBuffer === isBuffer).reduce((sum, { shape }) => sum + elementCount(shape), 0)
   expect([numbers(false), numbers(true)]).toEqual([parameters, buffers])
+})
+
+/** RAE's paper has 839 million of DiT-DH-XL, of latents of 768 x 16 x 16. */
+test.each([
+  ['DiTDH-S', 196_455_764],
+  ['DiTDH-XL', 838_675_796],
+] as const)('%s has %i parameters', (preset, parameters) => {
+  const model = { kind: 'SiT', ...DITDH_PRESETS[preset], channels: 768, inputSize: [16, 16] }
+  const entries = transformerEntries(parseSiTConfig(model)).filter(({ isBuffer }) => !isBuffer)
+  expect(entries.reduce((sum, { shape }) => sum + elementCount(shape), 0)).toBe(parameters)
 })
 
 describe('the state dict of SiT-XL/2 with a projector', () => {

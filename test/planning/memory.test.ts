@@ -139,6 +139,15 @@ const CASES: readonly Case[] = [
     moments: true,
   },
   {
+    name: 'a DDT head with REPA',
+    training: {
+      model: { kind: 'SiT', ...small, ...lightning, ddtHead: { depth: 2, hidden: 256, heads: 4 } },
+      ...{ encoders: [{ name: 'hog' }], batch: 4 },
+    },
+    size: 256,
+    moments: true,
+  },
+  {
     name: 'DiT with REPA and qk-norm',
     training: { model: { kind: 'DiT', ...small, qkNorm: true }, encoders: [{ name: 'hog' }], batch: 6 },
     size: 256,

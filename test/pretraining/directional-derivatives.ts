@@ -6,7 +6,7 @@ import { toFloat32 } from '../../src/tensor/host-tensor.ts'
 import { fromValues, type NdArray, random } from '../reference/array.ts'
 import { LAMBDA } from '../tensor/rounding.ts'
 
-/** Step of the differences, in float64: their error is of its fourth power. */
+/** Step of the differences, in float64: their error is of its fourth power, and of 1e-16 over it. */
 const STEP = 1e-3
 
 /** A matrix where a product reads one; of a parameter that several entries share, what is this one's. */
@@ -27,12 +27,12 @@ export async function weightsOf(model: Model): Promise<Map<string, NdArray>> {
   return weights
 }
 
-/** Random values in place of a model's first ones: zeros and ones would hide much. */
-export function scatterWeights(model: Model): void {
+/** Random values in place of a model's first ones: zeros and ones would hide much. Deep models want smaller ones, or rounding grows. */
+export function scatterWeights(model: Model, scale = 0.3): void {
   model.entries.forEach((entry, i) => {
     if (!entry.parameter.trainable) return
     const isGain = entry.name.endsWith('.weight') && entry.shape.length === 1
-    const { data } = random(shapeOf(entry), 100 + i, 0.3)
+    const { data } = random(shapeOf(entry), 100 + i, scale)
     using view = model.arena.view('weights', entry)
     view.write(Float32Array.from(data, (value) => value + (isGain ? 1 : 0)))
   })
@@ -40,12 +40,13 @@ export function scatterWeights(model: Model): void {
 
 /**
  * Compares every trainable parameter's gradient with differences of a float64 reference, along a random direction. `roundings`: of any
- * element, forwards and back.
+ * element, forwards and back; `step`: of the differences, smaller where the loss is curved more.
  */
 export async function expectDerivatives(
   model: Model,
   loss: (weights: ReadonlyMap<string, NdArray>) => number,
   roundings: number,
+  step = STEP,
 ): Promise<void> {
   const weights = await weightsOf(model)
   for (const [i, entry] of model.entries.entries()) {
@@ -61,7 +62,7 @@ export async function expectDerivatives(
       const data = value.data.map((element, k) => element + h * direction.data[k])
       return loss(new Map(weights).set(name, { shape: value.shape, data }))
     }
-    const expected = (8 * (moved(STEP) - moved(-STEP)) - (moved(2 * STEP) - moved(-2 * STEP))) / (12 * STEP)
+    const expected = (8 * (moved(step) - moved(-step)) - (moved(2 * step) - moved(-2 * step))) / (12 * step)
     let [along, squares] = [0, 0]
     gradient.forEach((element, k) => {
       along += element * direction.data[k]

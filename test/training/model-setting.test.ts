@@ -21,6 +21,8 @@ test.each<NonNullable<TrainingOptions['model']>>([
   'DiT-B/4',
   'LightningDiT-XL/1',
   'LightningDiT-XL/2',
+  'DiTDH-XL',
+  { kind: 'SiT', ...SIZE, ddtHead: { depth: 1, hidden: 96, heads: 2 } },
   { kind: 'SiT', ...SIZE },
   { kind: 'SiT', ...SIZE, qkNorm: true, learnSigma: true, convention: 'sit' },
   { kind: 'SiT', ...SIZE, norm: 'rmsNorm', ffn: 'swiglu', rope: true },

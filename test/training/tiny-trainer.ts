@@ -19,7 +19,7 @@ export const SIZE = { depth: 2, hidden: 32, heads: 2, patch: 2 } as const
 const OPTIONS = { inputSize: [8, 8] as [number, number], classes: 10, projectorWidth: 16 }
 export const align = { encoder: constantEncoder, depth: 1, weight: 0.5 }
 
-type Blocks = Partial<Pick<SiTOptions, 'norm' | 'ffn' | 'rope' | 'qkNorm'>>
+type Blocks = Partial<Pick<SiTOptions, 'norm' | 'ffn' | 'rope' | 'qkNorm' | 'ddtHead'>>
 
 export interface Case {
   readonly name: string
@@ -45,6 +45,11 @@ export const CASES: readonly Case[] = [
   {
     name: "SiT of LightningDiT's blocks with REPA",
     blocks: { norm: 'rmsNorm', ffn: 'swiglu', rope: true, qkNorm: true },
+    options: { align },
+  },
+  {
+    name: 'SiT with a DDT head and REPA',
+    blocks: { norm: 'rmsNorm', ffn: 'swiglu', rope: true, ddtHead: { depth: 1, hidden: 48, heads: 3 } },
     options: { align },
   },
   { name: 'DiT with REPA', kind: 'DiT', options: { align } },

@@ -25,7 +25,7 @@ export const trainCommand = defineCommand({
       type: 'string',
       placeholder: 'SiT-B/2',
       description:
-        'preset, SiT- or DiT-{S,B,L,XL}/{2,4,8}, LightningDiT-{B,XL,1p0B,1p6B}/{1,2} or -L/2, or free sizes as JSON like config.json has them [SiT-B/2]',
+        'preset, SiT- or DiT-{S,B,L,XL}/{2,4,8}, LightningDiT-{B,XL,1p0B,1p6B}/{1,2} or -L/2, DiTDH-{S,XL}, or free sizes as JSON like config.json has them [SiT-B/2]',
     },
     encoder: {
       type: 'string',
