@@ -345,6 +345,7 @@ export interface NativeAddon {
     epsilon: number,
     weightDecay: number,
     emaDecay: number,
+    rate: MaybeT,
   ): void
   followWeights(weight: T, ema: MaybeT, computeWeight: MaybeT, state: T, emaDecay: number): void
 

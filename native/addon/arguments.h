@@ -10,7 +10,7 @@
 
 namespace repa::addon {
 
-using ArgumentNames = std::array<const char*, 16>;
+using ArgumentNames = std::array<const char*, 17>;
 
 class Arguments {
  public:

@@ -85,15 +85,16 @@ struct AdamWScalars {
 
   explicit AdamWScalars(const AdamWArgs& args) {
     const double steps = static_cast<double>(args.state->step - (args.late ? args.state->held : 0));
+    const double learningRate = args.rate ? args.learningRate * *args.rate : args.learningRate;
     clip = args.state->clip;
-    decay = static_cast<float>(1.0 - args.learningRate * args.weightDecay);
+    decay = static_cast<float>(1.0 - learningRate * args.weightDecay);
     beta1 = static_cast<float>(args.beta1);
     oneMinusBeta1 = static_cast<float>(1.0 - args.beta1);
     beta2 = static_cast<float>(args.beta2);
     oneMinusBeta2 = static_cast<float>(1.0 - args.beta2);
     rootBiasCorrection2 = static_cast<float>(std::sqrt(1.0 - std::pow(args.beta2, steps)));
     epsilon = static_cast<float>(args.epsilon);
-    stepSize = static_cast<float>(args.learningRate / (1.0 - std::pow(args.beta1, steps)));
+    stepSize = static_cast<float>(learningRate / (1.0 - std::pow(args.beta1, steps)));
     emaDecay = static_cast<float>(args.emaDecay);
     oneMinusEmaDecay = static_cast<float>(1.0 - args.emaDecay);
   }

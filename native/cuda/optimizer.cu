@@ -106,13 +106,14 @@ struct AdamWScalars {
 
 __device__ __forceinline__ AdamWScalars scalarsOf(const AdamWSettings& settings, const StepState& state) {
   const double steps = static_cast<double>(state.step - (settings.late ? state.held : 0));
+  const double learningRate = settings.rate ? settings.learningRate * *settings.rate : settings.learningRate;
   return {.clip = state.clip,
-          .decay = static_cast<float>(1.0 - settings.learningRate * settings.weightDecay), .beta1 = static_cast<float>(settings.beta1),
+          .decay = static_cast<float>(1.0 - learningRate * settings.weightDecay), .beta1 = static_cast<float>(settings.beta1),
           .oneMinusBeta1 = static_cast<float>(1.0 - settings.beta1), .beta2 = static_cast<float>(settings.beta2),
           .oneMinusBeta2 = static_cast<float>(1.0 - settings.beta2),
           .rootBiasCorrection2 = static_cast<float>(sqrt(1.0 - pow(settings.beta2, steps))),
           .epsilon = static_cast<float>(settings.epsilon),
-          .stepSize = static_cast<float>(settings.learningRate / (1.0 - pow(settings.beta1, steps))),
+          .stepSize = static_cast<float>(learningRate / (1.0 - pow(settings.beta1, steps))),
           .emaDecay = static_cast<float>(settings.emaDecay), .oneMinusEmaDecay = static_cast<float>(1.0 - settings.emaDecay)};
 }
 

@@ -29,6 +29,8 @@ struct ArenaRanges {
 struct AdamWSettings {
   double learningRate, beta1, beta2, epsilon, weightDecay, emaDecay;
   bool late;
+  /// What learningRate is multiplied by; null: nothing.
+  const double* rate;
 };
 
 /// Bytes of sumOfSquares' `scratch` (8-byte aligned) for so many elements.

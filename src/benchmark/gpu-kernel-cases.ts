@@ -349,7 +349,7 @@ function optimizerCases(parameters: number, dtype: ComputeDType): GpuKernelCase[
           into.handle,
           false,
         ] as const
-        return () => addon.adamW(...arrays, ...settings)
+        return () => addon.adamW(...arrays, ...settings, null)
       },
     },
   ]

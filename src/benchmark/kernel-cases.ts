@@ -136,7 +136,7 @@ export function kernelCases({ depth, hidden, heads }: TransformerSize, batch: nu
         addon.clipGradientNorm(sums.handle, state.handle, 1, 1, false)
         const settings = [1e-4, 0.9, 0.999, 1e-8, 0, 0.9999] as const
         const arrays = [w.handle, g.handle, m.handle, v.handle, ema.handle, null, [], [], state.handle, false] as const
-        return () => addon.adamW(...arrays, ...settings)
+        return () => addon.adamW(...arrays, ...settings, null)
       },
     },
   ]

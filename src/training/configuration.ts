@@ -76,6 +76,16 @@ export const trainingSchema = z.strictObject({
    */
   recompute: z.enum(RECOMPUTE_SETTINGS).default('auto'),
   learningRate: z.number().positive().default(1e-4),
+  /** Steps in which the learning rate rises along a line. */
+  learningRateWarmup: z.int().min(0).default(0),
+  /** How the learning rate falls: not at all, or along a line or a half cosine. */
+  learningRateDecay: z.enum(['none', 'linear', 'cosine']).default('none'),
+  /** Step up to which it is whole. Default: the end of the warm-up. */
+  learningRateDecayFrom: z.int().min(0).optional(),
+  /** Step from which on it is `learningRateFinal`. */
+  learningRateDecayUntil: positive.optional(),
+  /** Default: 0. */
+  learningRateFinal: z.number().min(0).optional(),
   betas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).default([0.9, 0.999]),
   epsilon: z.number().positive().default(1e-8),
   weightDecay: z.number().min(0).default(0),

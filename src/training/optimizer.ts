@@ -34,6 +34,8 @@ export interface AdamWOptions {
 export type StepSettings = Partial<Pick<AdamWOptions, 'learningRate' | 'weightDecay' | 'emaDecay'>> & {
   /** Holds the late parameters, as all steps before must have. Default: false. */
   readonly holdsLate?: boolean
+  /** f64 [1]: what the learning rate is multiplied by, read where the update is made; so a captured step follows a schedule. */
+  readonly learningRateFactor?: Tensor | undefined
 }
 
 /** REPA's settings (train.py). */
@@ -180,8 +182,13 @@ export class AdamW implements Disposable {
   }
 
   /** AdamW over a part of the share, all of it late parameters or none; of a process on its own with the EMA and the copy of the weights. */
-  #update(part: ArenaPart, frozen: readonly number[], late: boolean, options: Omit<AdamWOptions, 'maxGradNorm'>): void {
-    const { learningRate, betas, epsilon, weightDecay, emaDecay, undecayed = [] } = options
+  #update(
+    part: ArenaPart,
+    frozen: readonly number[],
+    late: boolean,
+    options: Omit<AdamWOptions, 'maxGradNorm'> & Pick<StepSettings, 'learningRateFactor'>,
+  ): void {
+    const { learningRate, betas, epsilon, weightDecay, emaDecay, undecayed = [], learningRateFactor } = options
     const arena = this.#arena
     const { begin } = this.#share
     const isWhole = this.#world.size === 1
@@ -203,6 +210,7 @@ export class AdamW implements Disposable {
         epsilon,
         weightDecay,
         emaDecay,
+        learningRateFactor?.handle ?? null,
       )
     })
   }

@@ -4,8 +4,14 @@ import { linearCombination } from '../tensor/ops/float64.ts'
 import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 
-/** What a step starts from, on the device: the samples, and what is drawn for them. The leading axis of each is the batch. */
-export type StepInputs = {
+/** What a step starts from, on the device. */
+export type StepInputs = SampleInputs & {
+  /** f64 [1]; undefined where the learning rate is the same at every step. */
+  readonly learningRateFactor: Tensor | undefined
+}
+
+/** The samples, and what is drawn for them. The leading axis of each is the batch. */
+export type SampleInputs = {
   /** Latents, or their posterior's moments, as the data hold them. */
   readonly stored: Tensor
   readonly posteriorNoise: Tensor | undefined
@@ -41,7 +47,7 @@ export type StepLosses = {
 }
 
 /** The samples of pass `pass`, from 0, of `passes`: views, with everything that was drawn for them in the whole batch. */
-export function inputsOfPass<Inputs extends StepInputs>(inputs: Inputs, pass: number, passes: number): Inputs {
+export function inputsOfPass<Inputs extends SampleInputs>(inputs: Inputs, pass: number, passes: number): Inputs {
   if (passes === 1) return inputs
   const part = (tensor: Tensor) => {
     const samples = tensor.shape[0]! / passes

@@ -119,6 +119,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     'the configuration',
   )
   requireConsistentAlignment(configuration)
+  // Here, for it refuses a schedule that is none.
+  const settings = trainerSettings(configuration)
   requireEqualParts({ ...configuration, processes: world.size })
   let encoders: AlignmentEncoder[] = []
   let inUse: RunInUse | undefined
@@ -130,7 +132,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     using autoencoder = await openAutoencoder(configuration, data, options)
     const stored: StoredConfiguration = { data: options.data, training: configuration }
     await using trainer = new Trainer({
-      ...trainerSettings(configuration),
+      ...settings,
       recompute,
       model,
       data,

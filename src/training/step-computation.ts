@@ -21,9 +21,10 @@ import { Tensor } from '../tensor/tensor.ts'
 import { type AlignmentEncoder, type CachedEncoder, isCached } from './cached-encoder.ts'
 import { featureTargets, uploadFeatures } from './cached-targets.ts'
 import { type ContrastiveFlow, drawNegatives, velocitiesAt } from './contrastive-flow.ts'
+import { type LearningRateSchedule, learningRateAt } from './learning-rate.ts'
 import { forwardBackward, type Objective } from './objective.ts'
 import type { AdamW } from './optimizer.ts'
-import { inputsOfPass, lossesOfPasses, type StepInputs, type StepLosses } from './passes.ts'
+import { inputsOfPass, lossesOfPasses, type SampleInputs, type StepInputs, type StepLosses } from './passes.ts'
 import type { LossWeights } from './step-report.ts'
 import type { TrainerOptions } from './trainer-options.ts'
 
@@ -44,6 +45,7 @@ export class StepComputation {
   readonly #spatialNorm: number | undefined
   readonly #selfAlign: SelfAlignment | undefined
   readonly #schedule: AlignmentSchedule
+  readonly #learningRateSchedule: LearningRateSchedule | undefined
   readonly #disperse: Dispersive | undefined
   readonly #contrast: ContrastiveFlow | undefined
   readonly #velocityCosineWeight: number | undefined
@@ -68,6 +70,7 @@ export class StepComputation {
     this.#spatialNorm = align?.spatialNorm
     this.#selfAlign = options.selfAlign
     this.#schedule = options.alignSchedule ?? {}
+    this.#learningRateSchedule = options.learningRateSchedule
     this.#disperse = options.disperse
     this.#contrast = options.contrast
     this.#velocityCosineWeight = options.velocityCosineWeight
@@ -98,6 +101,12 @@ export class StepComputation {
     }
   }
 
+  /** Of step number `step`, from 0. */
+  learningRateAt(step: number): number {
+    const { learningRate } = this.#optimizer.options
+    return learningRateAt(step, learningRate, this.#learningRateSchedule ?? {})
+  }
+
   /** This process's part of a batch on the device, with everything that is drawn for it; without what alignment needs where it is over. */
   draw(samples: Batch, step: number, isAligning: boolean): StepInputs {
     const seed = this.#seed
@@ -126,6 +135,7 @@ export class StepComputation {
       t,
       teacherT: selfAlign && this.#objective.drawEarlierTimes!(t, selfAlign.timeOffset, key('teacherTimes')),
       noise: randomNormal(shape, key('noise'), device),
+      learningRateFactor: this.#learningRateFactor(step),
       keptIds: kept?.ids,
       keptPlaces: kept?.places,
       negatives:
@@ -146,7 +156,8 @@ export class StepComputation {
 
   /** All that follows from the inputs of step `step`: the losses, and the update. */
   run(inputs: StepInputs, step: number, isAligning: boolean): StepLosses {
-    const whole = { ...inputs, negativeVelocities: this.#negativeVelocities(inputs) }
+    const { learningRateFactor, ...samples } = inputs
+    const whole = { ...samples, negativeVelocities: this.#negativeVelocities(samples) }
     const passes = Array.from({ length: this.#accumulate }, (_, pass) =>
       scope(() => this.#pass(inputsOfPass(whole, pass, this.#accumulate), step, isAligning, pass)),
     )
@@ -154,13 +165,13 @@ export class StepComputation {
     const losses = lossesOfPasses(passes, size)
     this.#world.allReduceSum(Object.values(losses).filter((loss) => loss !== undefined))
     // Last: where memory runs out before, the step has changed nothing.
-    this.#optimizer.step(1 / (this.#accumulate * size))
+    this.#optimizer.step(1 / (this.#accumulate * size), { learningRateFactor })
     return losses
   }
 
   /** Losses and gradients of the samples of a pass; those after the first add to the gradients that are there. */
   #pass(
-    inputs: StepInputs & { readonly negativeVelocities: Tensor | undefined },
+    inputs: SampleInputs & { readonly negativeVelocities: Tensor | undefined },
     step: number,
     isAligning: boolean,
     pass: number,
@@ -211,12 +222,18 @@ export class StepComputation {
     }
   }
 
-  #latents({ stored, posteriorNoise }: StepInputs): Tensor {
+  #learningRateFactor(step: number): Tensor | undefined {
+    if (!this.#learningRateSchedule) return undefined
+    const factor = this.learningRateAt(step) / this.#optimizer.options.learningRate
+    return Tensor.from(Float64Array.of(factor), [1], this.#model.device)
+  }
+
+  #latents({ stored, posteriorNoise }: SampleInputs): Tensor {
     return posteriorNoise ? samplePosterior(stored, posteriorNoise, this.#data.latentScale, 0) : stored
   }
 
   /** Before the passes: a negative may be of any sample of the batch, and so of another pass or process. */
-  #negativeVelocities(inputs: StepInputs): Tensor | undefined {
+  #negativeVelocities(inputs: SampleInputs): Tensor | undefined {
     const { negatives, noise, t } = inputs
     if (!negatives) return undefined
     return scope(() => {
@@ -225,7 +242,7 @@ export class StepComputation {
     })
   }
 
-  #targets(inputs: StepInputs): Tensor[] {
+  #targets(inputs: SampleInputs): Tensor[] {
     const gamma = this.#spatialNorm
     let cached = 0
     return this.#encoders.map((encoder) =>

@@ -11,6 +11,7 @@ import type { Recomputation } from '../tensor/recomputation.ts'
 import type { AlignmentEncoder } from './cached-encoder.ts'
 import type { CheckpointState } from './checkpoint.ts'
 import type { ContrastiveFlow } from './contrastive-flow.ts'
+import type { LearningRateSchedule } from './learning-rate.ts'
 import type { AdamWOptions } from './optimizer.ts'
 import type { Precision } from './precision.ts'
 import type { StepTiming } from './steps-ahead.ts'
@@ -58,6 +59,8 @@ export interface TrainerOptions extends Partial<AdamWOptions> {
    * too. The model, a SiT, gains what it takes where it has it not.
    */
   readonly classToken?: ClassTokenDenoising
+  /** How the learning rate runs; `learningRate` is the whole one. Default: it is the same at every step. */
+  readonly learningRateSchedule?: LearningRateSchedule | undefined
   /** Samples of a step, in all processes together. */
   readonly batch: number
   /** The processes that share every step's batch, each with a model of its own that becomes the same. Default: this one alone. */

@@ -5,6 +5,7 @@ import { Dataset } from '../data/dataset.ts'
 import { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import { RECOMPUTATIONS } from '../tensor/recomputation.ts'
 import type { TrainingConfiguration } from './configuration.ts'
+import { type LearningRateSchedule, requireLearningRateSchedule } from './learning-rate.ts'
 import { PRECISIONS } from './precision.ts'
 import type { TrainerOptions } from './trainer-options.ts'
 
@@ -58,6 +59,15 @@ const schema = whenNeeded(() => {
     alignSchedule: z
       .strictObject({ until: positive.optional(), decay: z.enum(['none', 'linear', 'cosine']).optional() })
       .optional(),
+    learningRateSchedule: z
+      .strictObject({
+        warmup: z.int().min(0).optional(),
+        decay: z.enum(['none', 'linear', 'cosine']).optional(),
+        from: z.int().min(0).optional(),
+        until: positive.optional(),
+        final: z.number().min(0).optional(),
+      })
+      .optional(),
     // AdamWOptions
     learningRate: elsewhere,
     betas: elsewhere,
@@ -76,12 +86,22 @@ export function requireTrainerOptions(options: TrainerOptions): void {
   parseConfiguration(schema(), options, "the trainer's options")
 }
 
+/** Undefined where the learning rate is the same at every step. */
+export function learningRateScheduleOf(configuration: TrainingConfiguration): LearningRateSchedule | undefined {
+  const { learningRateWarmup: warmup, learningRateDecay: decay, learningRateDecayFrom: from } = configuration
+  const { learningRateDecayUntil: until, learningRateFinal: final } = configuration
+  const schedule = { warmup, decay, from, until, final }
+  requireLearningRateSchedule(configuration.learningRate, schedule)
+  return warmup === 0 && decay === 'none' ? undefined : schedule
+}
+
 /** What of a run's configuration a Trainer takes as it is. */
 export function trainerSettings(configuration: TrainingConfiguration) {
   const { batch, accumulate, seed, precision, cudaGraph, path, weighting, timeShift, velocityCosineWeight, flip } =
     configuration
   const { learningRate, betas, epsilon, weightDecay, maxGradNorm, emaDecay } = configuration
   const optimizer = { learningRate, betas, epsilon, weightDecay, maxGradNorm, emaDecay }
+  const learningRateSchedule = learningRateScheduleOf(configuration)
   const objective = { path, weighting, timeShift, velocityCosineWeight }
-  return { batch, accumulate, seed, precision, cudaGraph, ...objective, flip, ...optimizer }
+  return { batch, accumulate, seed, precision, cudaGraph, ...objective, flip, ...optimizer, learningRateSchedule }
 }

@@ -10,10 +10,11 @@ import { isCached } from './cached-encoder.ts'
 import { CapturedStep } from './captured-step.ts'
 import { countersOf, loadCheckpoint, loadMoments, readCheckpointState, saveCheckpoint } from './checkpoint.ts'
 import { CHECKPOINTS, checkpointName } from './checkpoint-files.ts'
+import { requireLearningRateSchedule } from './learning-rate.ts'
 import { MOMENTS } from './moments.ts'
 import type { Objective } from './objective.ts'
 import { objectiveFor } from './objectives.ts'
-import { AdamW } from './optimizer.ts'
+import { AdamW, REPA_ADAMW } from './optimizer.ts'
 import type { StepInputs, StepLosses } from './passes.ts'
 import { defaultPrecision, precisionPolicy } from './precision.ts'
 import {
@@ -96,6 +97,8 @@ export class Trainer implements AsyncDisposable {
     requireRoute(model, options)
     requireClassToken(model, options)
     requireCapturable(model, options)
+    const { learningRate = REPA_ADAMW.learningRate, learningRateSchedule = {} } = options
+    requireLearningRateSchedule(learningRate, learningRateSchedule)
     if (options.contrast) requireNegatives(batch)
     for (const encoder of encoders) if (!isCached(encoder)) encoder.requireGrid?.(model.grid)
     const widths = encoders.map((encoder) => encoder.width)
@@ -274,8 +277,8 @@ export class Trainer implements AsyncDisposable {
 
   /** Enqueues one step; the promise settles when the device has made it. */
   #trainStep(samples: Batch): Pending {
-    const { learningRate } = this.optimizer.options
     const step = this.#step
+    const learningRate = this.#computation.learningRateAt(step)
     // At every step, for the device is not this trainer's alone.
     allowTf32(this.model.device, this.#tf32)
     const { read } = scope(() => {

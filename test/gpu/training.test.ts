@@ -21,6 +21,7 @@ import type { MemoryStats } from '../../src/native.ts'
 import { memoryStats, resetPeakMemory, setMemoryLimit, synchronize, trimMemory } from '../../src/tensor/device.ts'
 import type { Recomputation } from '../../src/tensor/recomputation.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
+import type { LearningRateSchedule } from '../../src/training/learning-rate.ts'
 import type { Precision } from '../../src/training/precision.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainerOptions, TrainingStep } from '../../src/training/trainer-options.ts'
@@ -98,6 +99,7 @@ async function trained(
     reg?: boolean
     accumulate?: number
     recompute?: Recomputation
+    learningRateSchedule?: LearningRateSchedule
     onStep?: (index: number) => void
   },
 ): Promise<Trained> {
@@ -189,6 +191,19 @@ for (const { device, missing } of DEVICES) {
       const here = await trained(device, { precision: 'fp32', accumulate: 2, steps })
       const there = await trained('cpu', { precision: 'fp32', steps })
       for (const [i, loss] of here.losses.entries()) expect(loss).toBeCloseTo(there.losses[i]!, 4)
+    })
+
+    test('by a schedule of the learning rate, in a captured graph too, has the same bits', async () => {
+      const plain = { precision: 'bf16', steps: 5 } as const
+      const options = { ...plain, learningRateSchedule: { warmup: 3, decay: 'cosine', until: 5 } } as const
+      const { losses, digest, steps } = await trained(device, options)
+      expect(await trained(device, { ...options, cudaGraph: true })).toMatchObject({ losses, digest })
+      // Of the learning rate 1e-3.
+      for (const [i, rate] of [1 / 3, 2 / 3, 1, 1, 0.5].entries())
+        expect(steps[i]!.learningRate).toBeCloseTo(rate * 1e-3, 15)
+      const unscheduled = await trained(device, plain)
+      expect(unscheduled.digest).not.toBe(digest)
+      expect(unscheduled.losses[0]).toBe(losses[0])
     })
 
     test('with every alignment variant as a captured graph has the same bits as without', async () => {

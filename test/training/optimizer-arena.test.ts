@@ -21,6 +21,8 @@ interface Step {
   readonly shift?: number
   /** So many processes' shares are updated, one after another. Default: the whole in one pass. */
   readonly shares?: number
+  /** What a learning rate of 1e-2 is made of by a factor on the device. */
+  readonly rate?: number
 }
 
 interface Arrays {
@@ -44,7 +46,7 @@ function expectSameArrays(actual: Arrays, expected: Arrays): void {
 /** What two steps make of arrays of random numbers. */
 async function run(
   device: Device,
-  { gradient, frozen, undecayed = [], maxNorm, ema = true, compute, shift = 0, shares = 1 }: Step,
+  { gradient, frozen, undecayed = [], maxNorm, ema = true, compute, shift = 0, shares = 1, rate }: Step,
 ): Promise<Arrays> {
   const count = gradient.length
   const made: Tensor[] = []
@@ -68,18 +70,19 @@ async function run(
   const copy = compute && own(own(Tensor.empty([count + shift], device, compute)).view(shift, [count]))
   const sums = own(Tensor.empty([shares], device, 'f64'))
   const state = own(Tensor.from(new Uint8Array(STATE_BYTES), [STATE_BYTES], device))
+  const factor = rate === undefined ? null : own(Tensor.from(Float64Array.of(rate), [1], device)).handle
   for (let step = 0; step < 2; step++) {
     const of = (tensor: Tensor, share: ArenaShare) => own(share.of(tensor)).handle
     const parts = Array.from({ length: shares }, (_, rank) => new ArenaShare({ size: count }, { rank, size: shares }))
     for (const [i, share] of parts.entries()) native().sumOfSquares(of(g, share), share.ranges(frozen), sums.handle, i)
     native().clipGradientNorm(sums.handle, state.handle, maxNorm ?? Number.POSITIVE_INFINITY, 1, false)
-    const settings = [1e-2, 0.9, 0.999, 1e-8, 0.1, 0.75] as const
+    const settings = [1e-2 / (rate ?? 1), 0.9, 0.999, 1e-8, 0.1, 0.75] as const
     const [average, narrow] = [ema ? e.handle : null, copy?.handle ?? null]
     const followers = shares === 1 ? ([average, narrow] as const) : ([null, null] as const)
     for (const share of parts) {
       const arrays = [weight, g, m, v].map((tensor) => of(tensor, share)) as [never, never, never, never]
       const [held, plain] = [share.ranges(frozen), share.ranges(undecayed)]
-      native().adamW(...arrays, ...followers, held, plain, state.handle, false, ...settings)
+      native().adamW(...arrays, ...followers, held, plain, state.handle, false, ...settings, factor)
     }
     if (shares > 1) native().followWeights(weight.handle, average, narrow, state.handle, 0.75)
   }
@@ -195,6 +198,11 @@ for (const { device, missing } of DEVICES) {
       expect(again.gradNorm).toBe(aligned.gradNorm)
     })
 
+    test('a learning rate that is multiplied on the device has the bits of the product', async () => {
+      const step = { gradient: values(5000, 9), frozen: [100, 103], undecayed: [50, 70] }
+      expectSameArrays(await run(device, { ...step, rate: 0.25 }), await run(device, step))
+    })
+
     test('without an EMA the rest has the same bits', async () => {
       const step = { gradient: values(5000, 9), frozen: [100, 103], maxNorm: 1 }
       const [withEma, without] = [await run(device, step), await run(device, { ...step, ema: false })]
@@ -268,7 +276,8 @@ for (const { device, missing } of DEVICES) {
       using array = Tensor.zeros([8], device)
       using state = Tensor.from(new Uint8Array(STATE_BYTES), [STATE_BYTES], device)
       const a = array.handle
-      const call = () => native().adamW(a, a, a, a, null, a, [], [], state.handle, false, 1, 0.9, 0.999, 1e-8, 0, 0.9)
+      const call = () =>
+        native().adamW(a, a, a, a, null, a, [], [], state.handle, false, 1, 0.9, 0.999, 1e-8, 0, 0.9, null)
       expect(call).toThrow('adamW: computeWeight is f32, as the weights are: there is nothing to copy')
     })
   })

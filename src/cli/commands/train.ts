@@ -48,6 +48,15 @@ export const trainCommand = defineCommand({
         'compute activations and LayerNorms again in the backward pass, for less memory and the same bits [auto: where a step would not fit otherwise]',
     },
     lr: { type: 'number', description: 'learning rate of AdamW [1e-4]' },
+    lrWarmup: { type: 'integer', min: 0, description: 'steps in which it rises along a line [0]' },
+    lrDecay: {
+      type: 'enum',
+      values: ['none', 'linear', 'cosine'],
+      description: 'how it falls from --lr to --lr-final [none]',
+    },
+    lrDecayFrom: { type: 'integer', min: 0, description: 'step up to which it is whole [the end of the warm-up]' },
+    lrDecayUntil: { type: 'integer', min: 1, description: 'step from which on it is --lr-final' },
+    lrFinal: { type: 'number', min: 0, description: 'learning rate at the end of --lr-decay [0]' },
     precision: {
       type: 'enum',
       values: PRECISIONS,
@@ -323,18 +332,26 @@ async function adopt(
 interface Flags {
   readonly model: string | undefined
   readonly encoder: readonly string[] | undefined
-  readonly lr: number | undefined
   readonly alignDepth: number | undefined
   readonly [name: string]: unknown
 }
 
+/** Of the settings whose flags are called otherwise. */
+const CONFIGURATION_NAMES: Readonly<Record<string, keyof TrainingOptions>> = {
+  lr: 'learningRate',
+  lrWarmup: 'learningRateWarmup',
+  lrDecay: 'learningRateDecay',
+  lrDecayFrom: 'learningRateDecayFrom',
+  lrDecayUntil: 'learningRateDecayUntil',
+  lrFinal: 'learningRateFinal',
+}
+
 /** Flags under the configuration's names; what was not given is left out. */
-function configurationOf({ model, encoder, lr, ...rest }: Flags): TrainingOptions {
+function configurationOf({ model, encoder, ...rest }: Flags): TrainingOptions {
   const given = {
-    ...rest,
+    ...Object.fromEntries(Object.entries(rest).map(([flag, value]) => [CONFIGURATION_NAMES[flag] ?? flag, value])),
     model: model === undefined ? undefined : modelOf(model),
     encoders: encoder === undefined || encoder.length === 0 ? undefined : encoder.map(encoderOf),
-    learningRate: lr,
   }
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as TrainingOptions
 }

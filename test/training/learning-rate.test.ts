@@ -1,0 +1,97 @@
+/** Schedules of the learning rate: their values, that a training follows them and goes on in them, and what is none. */
+import { describe, expect, test } from 'vitest'
+import { Dataset } from '../../src/data/dataset.ts'
+import { trainingSchema } from '../../src/training/configuration.ts'
+import { type LearningRateSchedule, learningRateAt } from '../../src/training/learning-rate.ts'
+import { Trainer } from '../../src/training/trainer.ts'
+import type { TrainerOptions } from '../../src/training/trainer-options.ts'
+import { trainerSettings } from '../../src/training/trainer-settings.ts'
+import { temporaryFolder } from '../data/temporary-folder.ts'
+import { tinyDataset } from '../data/tiny-dataset.ts'
+import { BATCH, digestOf, modelOf, steps, tinyTrainer } from './tiny-trainer.ts'
+
+/** The rates of steps 0, 1, 2 and so on where the whole one is 8. */
+const VALUES: { name: string; schedule: LearningRateSchedule; rates: number[] }[] = [
+  { name: 'none', schedule: {}, rates: [8, 8, 8] },
+  { name: 'a warm-up', schedule: { warmup: 4 }, rates: [2, 4, 6, 8, 8, 8] },
+  { name: 'a line', schedule: { decay: 'linear', until: 4 }, rates: [8, 6, 4, 2, 0, 0] },
+  { name: 'a line from and to', schedule: { decay: 'linear', from: 2, until: 4, final: 2 }, rates: [8, 8, 8, 5, 2, 2] },
+  { name: 'a half cosine', schedule: { decay: 'cosine', until: 2, final: 4 }, rates: [8, 6, 4, 4] },
+  {
+    name: 'a warm-up and a half cosine behind it',
+    schedule: { warmup: 2, decay: 'cosine', until: 6 },
+    rates: [4, 8, 8, 4 + 2 * Math.SQRT2, 4, 4 - 2 * Math.SQRT2, 0, 0],
+  },
+]
+
+test.each(VALUES)('$name', ({ schedule, rates }) => {
+  for (const [step, rate] of rates.entries()) expect(learningRateAt(step, 8, schedule)).toBeCloseTo(rate, 12)
+})
+
+const WARMUP = { learningRate: 2e-3, learningRateSchedule: { warmup: 2, decay: 'linear', until: 4 } } as const
+
+describe('a training', () => {
+  test.each([1, 2])(
+    'follows it with the bits of steps of these rates, and goes on in it; passes: %d',
+    async (accumulate) => {
+      const data = await tinyDataset(2 * BATCH)
+      const run = temporaryFolder()
+      /** Goes on up to step `until`, in `run`; gives the last step's rate and what it leaves. */
+      const to = async (until: number, options: Partial<TrainerOptions>, goesOn = false) => {
+        using model = modelOf()
+        await using trainer = await tinyTrainer(model, data, { accumulate, ...options })
+        if (goesOn) await trainer.restore(await checkpointOf(until - 1))
+        const made = await steps(trainer, until)
+        await trainer.save(run)
+        return { rates: made.map(({ learningRate }) => learningRate), digest: await digestOf(trainer) }
+      }
+      const checkpointOf = async (step: number) => `${run}/checkpoints/${String(step).padStart(7, '0')}`
+      const first = await to(1, { learningRate: 1e-3 })
+      expect(await to(1, WARMUP)).toEqual(first)
+      const second = await to(2, { learningRate: 2e-3 }, true)
+      const scheduled = await to(2, WARMUP)
+      expect(scheduled).toEqual({ digest: second.digest, rates: [1e-3, 2e-3] })
+      // From the end of the warm-up on it falls: whole once more, then half.
+      await to(3, WARMUP, true)
+      const fourth = await to(4, WARMUP, true)
+      expect(fourth.rates).toEqual([1e-3])
+      expect((await to(4, WARMUP)).digest).toBe(fourth.digest)
+    },
+  )
+
+  test('of a rate of 0 moves no weight', async () => {
+    using model = modelOf()
+    const before = await model.arena.array('weights').data()
+    const schedule = { decay: 'linear', from: 0, until: 1 } as const
+    await using trainer = await tinyTrainer(model, await tinyDataset(2 * BATCH), { learningRateSchedule: schedule })
+    await steps(trainer, 1)
+    const moved = await model.arena.array('weights').data()
+    expect(moved).not.toEqual(before)
+    await steps(trainer, 3)
+    expect(await model.arena.array('weights').data()).toEqual(moved)
+  })
+})
+
+test('a configuration hands it to its trainer, and none where the rate is always the same', () => {
+  const settings = (given: object) => trainerSettings(trainingSchema.parse(given)).learningRateSchedule
+  expect(settings({})).toBeUndefined()
+  const given = { learningRateWarmup: 5, learningRateDecay: 'cosine', learningRateDecayUntil: 9 }
+  expect(settings({ ...given, learningRateDecayFrom: 7, learningRateFinal: 1e-5 })).toEqual({
+    ...{ warmup: 5, decay: 'cosine' },
+    ...{ from: 7, until: 9, final: 1e-5 },
+  })
+})
+
+test.each<[LearningRateSchedule, string]>([
+  [{ final: 0 }, 'Where and at what a decay of the learning rate ends is given, and it does not decay'],
+  [{ until: 9, decay: 'none' }, 'Where and at what a decay of the learning rate ends is given'],
+  [{ decay: 'linear' }, 'A linear decay of the learning rate needs the step at which it ends; give --lr-decay-until.'],
+  [{ warmup: 5, decay: 'cosine', from: 4, until: 9 }, 'cannot fall from step 4 on while it rises up to step 5'],
+  [{ warmup: 5, decay: 'cosine', until: 5 }, 'cannot fall from step 5 until step 5; let --lr-decay-until be later.'],
+  [{ decay: 'cosine', until: 5, final: 1 }, 'cannot fall from 0.0001 to 1; let --lr-final be less than --lr.'],
+  [{ warmup: 0.5 }, 'learningRateSchedule.warmup is 0.5'],
+  [{ wramup: 5 } as object, 'there is no setting "wramup" in learningRateSchedule; did you mean "warmup"?'],
+])('%j is no schedule', async (learningRateSchedule, message) => {
+  const data = await Dataset.open(await tinyDataset())
+  expect(() => new Trainer({ model: modelOf(), data, batch: 2, learningRateSchedule })).toThrow(message)
+})
