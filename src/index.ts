@@ -146,6 +146,7 @@ export type { CheckpointState } from './training/checkpoint.ts'
 export { type TrainingConfiguration, type TrainingOptions, trainingSchema } from './training/configuration.ts'
 export type { OpenFeatureEncoderOptions } from './training/feature-encoder.ts'
 export type { GradientExchange } from './training/gradient-exchange.ts'
+export type { LearningRateSchedule } from './training/learning-rate.ts'
 export type { LoadedModel, LoadModelOptions } from './training/load-model.ts'
 export type { Moments } from './training/moments.ts'
 export {
