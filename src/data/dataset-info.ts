@@ -14,14 +14,21 @@ const imageSettings = z.strictObject({
 export type ImageSettings = z.infer<typeof imageSettings>
 
 /** What decides the bytes of the latents. */
-const latentSettings = z.strictObject({
-  /** The autoencoder that made them. */
-  encoder: z.string(),
-  /** [2C, h, w]: mean and standard deviation. */
-  shape: z.tuple([z.int(), z.int(), z.int()]),
-  /** What training multiplies them by. */
-  scale: z.number().positive().default(DEFAULT_LATENT_SCALE),
-})
+const latentSettings = z
+  .strictObject({
+    /** The autoencoder that made them. */
+    encoder: z.string(),
+    /** [2C, h, w]: mean and standard deviation; of points [C, h, w]. */
+    shape: z.tuple([z.int(), z.int(), z.int()]),
+    /** What training multiplies them by. */
+    scale: z.number().positive().default(DEFAULT_LATENT_SCALE),
+    /** Of points, which have none and are at a model's scale. */
+    deviations: z.literal(false).optional(),
+  })
+  .refine(({ scale, deviations = true }) => deviations || scale === 1, {
+    path: ['scale'],
+    error: "expected 1, for latents without deviations are stored at a model's scale",
+  })
 
 export type LatentSettings = z.infer<typeof latentSettings>
 

@@ -16,6 +16,8 @@ export interface DatasetListing {
   readonly classNames: readonly string[] | undefined
   /** What latents are multiplied by for training; undefined where nothing states it. */
   readonly latentScale: number | undefined
+  /** False: latents are points, without a deviation. */
+  readonly hasDeviations: boolean
   /** Whether there are latents and cached features of the images' mirror images. */
   readonly flip: boolean
   /** Encoders whose features are cached. */
@@ -95,6 +97,7 @@ export async function listDataset(path: string): Promise<DatasetListing> {
     labels: Int32Array.from(numbers, (number) => labelOf.get(number)!),
     classNames,
     latentScale: info?.latents?.scale,
+    hasDeviations: info?.latents?.deviations ?? true,
     flip: info?.flip ?? false,
     features: info?.features ?? [],
   }

@@ -10,15 +10,15 @@ import { DEFAULT_LATENT_SCALE } from './latent-encoder.ts'
 import { mirror } from './mirror.ts'
 import { toPlanes } from './rgb-image.ts'
 
-/** What a data set holds as latents: the posterior of an autoencoder, or the pixels themselves. */
-export type LatentKind = 'moments' | 'pixels'
+/** What a data set holds as latents: the posterior of an autoencoder, points of one that has no deviation, or the pixels themselves. */
+export type LatentKind = 'moments' | 'points' | 'pixels'
 
 export interface Sample {
   readonly index: number
   readonly label: number
   /** `[3, S, S]` bytes. */
   readonly image?: Uint8Array
-  /** `moments`: `[2C, h, w]`, mean then standard deviation, not scaled. `pixels`: `[3, S, S]`, x/127.5 − 1. */
+  /** `moments`: `[2C, h, w]`, mean then standard deviation, not scaled. `points`: `[C, h, w]`. `pixels`: `[3, S, S]`, x/127.5 − 1. */
   readonly latent?: Float32Array
 }
 
@@ -58,7 +58,7 @@ export class Dataset {
   readonly latentShape: readonly [number, number, number]
   /**
    * What latents of kind `moments` are multiplied by when they are drawn from their posterior: as dataset-info.json says, else
-   * 0.18215, the reference's for the Stable Diffusion VAE. Pixels are taken as they are.
+   * 0.18215, the reference's for the Stable Diffusion VAE. Points and pixels are taken as they are.
    */
   readonly latentScale: number
   /** What is taken for granted of the data and may be wrong: a sentence for the user. */
@@ -72,7 +72,7 @@ export class Dataset {
   readonly #images: readonly string[]
   readonly #latents: readonly string[] | undefined
 
-  private constructor(listing: DatasetListing, imageSize: number, momentsShape: readonly number[] | undefined) {
+  private constructor(listing: DatasetListing, imageSize: number, storedShape: readonly number[] | undefined) {
     this.path = listing.path
     this.length = listing.images.length
     this.labels = listing.labels
@@ -82,12 +82,12 @@ export class Dataset {
     this.flip = listing.flip
     this.features = listing.features
     this.imageSize = imageSize
-    this.latentKind = momentsShape ? 'moments' : 'pixels'
-    const [channels, height, width] = momentsShape ?? [6, imageSize, imageSize]
-    this.latentShape = [channels! / 2, height!, width!]
+    this.latentKind = storedShape === undefined ? 'pixels' : listing.hasDeviations ? 'moments' : 'points'
+    const [channels, height, width] = storedShape ?? [3, imageSize, imageSize]
+    this.latentShape = [this.latentKind === 'moments' ? channels! / 2 : channels!, height!, width!]
     this.#images = listing.images
     this.#latents = listing.latents
-    if (listing.latentScale === undefined && momentsShape && this.latentShape[0] !== STABLE_DIFFUSION_CHANNELS) {
+    if (listing.latentScale === undefined && storedShape && this.latentShape[0] !== STABLE_DIFFUSION_CHANNELS) {
       this.notice =
         `Nothing in ${this.path} states the scale of its latents, which have ${this.latentShape[0]} channels: they are taken times ` +
         `${DEFAULT_LATENT_SCALE}, which is right for those of the Stable Diffusion VAE, of ${STABLE_DIFFUSION_CHANNELS}; ` +
@@ -112,12 +112,12 @@ export class Dataset {
     const file = join(path, LAYOUT.latents, listing.latents[0]!)
     const first = await readNpy(file)
     const { dtype, shape } = first
-    if (dtype !== 'f32' || shape.length !== 3 || shape[0]! % 2 !== 0 || shape.includes(0)) {
-      throw new Error(
-        `The latent '${file}' is ${dtype} of shape [${shape}]; f32 of shape [2C, h, w], mean then deviation, was expected.`,
-      )
+    const { hasDeviations } = listing
+    if (dtype !== 'f32' || shape.length !== 3 || (hasDeviations && shape[0]! % 2 !== 0) || shape.includes(0)) {
+      const expected = hasDeviations ? '[2C, h, w], mean then deviation,' : '[C, h, w]'
+      throw new Error(`The latent '${file}' is ${dtype} of shape [${shape}]; f32 of shape ${expected} was expected.`)
     }
-    requireDeviations(file, first)
+    if (hasDeviations) requireDeviations(file, first)
     return new Dataset(listing, size[0], shape)
   }
 
@@ -128,9 +128,11 @@ export class Dataset {
     readonly classes: number
     readonly imageSize: number
     readonly storedLatentShape: readonly [number, number, number] | undefined
+    /** False: latents are points. Default: true. */
+    readonly hasDeviations?: boolean
     readonly flip?: boolean
   }): Dataset {
-    const { path, length, classes, imageSize, storedLatentShape, flip = false } = description
+    const { path, length, classes, imageSize, storedLatentShape, hasDeviations = true, flip = false } = description
     const classNames = Array.from({ length: classes }, (_, index) => String(index))
     const listing = {
       path,
@@ -139,6 +141,7 @@ export class Dataset {
       labels: new Int32Array(length),
       // Of values, of which a plan has none.
       latentScale: 1,
+      hasDeviations,
       classNames,
       flip,
       features: [],
@@ -151,7 +154,7 @@ export class Dataset {
     return 3 * this.imageSize * this.imageSize
   }
 
-  /** Shape of what is stored as the latent of one sample: `[2C, h, w]` for `moments`, `[3, S, S]` for `pixels`. */
+  /** Shape of what is stored as the latent of one sample: `[2C, h, w]` for `moments`, `[C, h, w]` for `points`, `[3, S, S]` for `pixels`. */
   get storedLatentShape(): readonly [number, number, number] {
     const [channels, height, width] = this.latentShape
     return this.latentKind === 'moments' ? [2 * channels, height, width] : this.latentShape
@@ -171,10 +174,10 @@ export class Dataset {
       throw new RangeError(`There is no sample ${index} in '${this.path}', which has ${this.length}.`)
     }
     if (flipped && !this.flip) throw new Error(`'${this.path}' was not prepared with mirror images.`)
-    if (this.latentKind === 'moments') {
+    if (this.latentKind !== 'pixels') {
       await Promise.all([
         image && this.#readImage(index, image, flipped),
-        latent && this.#readMoments(index, latent, flipped),
+        latent && this.#readLatent(index, latent, flipped),
       ])
       return
     }
@@ -206,7 +209,7 @@ export class Dataset {
     else out.set(data)
   }
 
-  async #readMoments(index: number, out: Float32Array, flipped: boolean): Promise<void> {
+  async #readLatent(index: number, out: Float32Array, flipped: boolean): Promise<void> {
     const folder = flipped ? LAYOUT.flippedLatents : LAYOUT.latents
     const file = join(this.path, folder, this.#latents![index]!)
     const { dtype, shape, data } = await readNpy(file)

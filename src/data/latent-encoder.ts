@@ -10,16 +10,18 @@ export interface LatentEncoder {
   readonly downsampling: number
   /**
    * What training multiplies the data set's latents by; recorded with it. 0.18215 for the Stable Diffusion VAE, 1 for latents that are
-   * at a model's scale already (TAESD's). Default: `DEFAULT_LATENT_SCALE`.
+   * at a model's scale already (TAESD's). Default: `DEFAULT_LATENT_SCALE`, and 1 without deviations.
    */
   readonly latentScale?: number
+  /** Whether a latent has a deviation; without, it is a point at a model's scale. Default: true. */
+  readonly hasDeviations?: boolean
   /** How many images `encode` wants at a time; the last call may bring fewer. */
   readonly batchSize: number
   /**
-   * The posterior of each image, not scaled.
+   * The posterior of each image, not scaled, or its point.
    *
    * @param images each `size × size × 3` bytes, channels fastest
-   * @returns for each image 2C × h × w floats: the mean, then the standard deviation
+   * @returns for each image 2C × h × w floats, the mean, then the standard deviation; or C × h × w of a point
    */
   encode(images: readonly Uint8Array[], size: number): Promise<readonly Float32Array[]>
 }
@@ -27,14 +29,20 @@ export interface LatentEncoder {
 /** REPA's scale of Stable Diffusion latents: that of data sets which do not say, the reference's own among them. */
 export const DEFAULT_LATENT_SCALE = 0.18215
 
-/** `[2C, h, w]`: the shape of the posteriors of `size × size` images. */
+/** `[2C, h, w]` or of points `[C, h, w]`: the shape of what is stored of `size × size` images. */
 export function latentShape(encoder: LatentEncoder, size: number): [number, number, number] {
-  const side = size / encoder.downsampling
-  return [2 * encoder.latentChannels, side, side]
+  const { downsampling, latentChannels, hasDeviations = true } = encoder
+  const side = size / downsampling
+  return [hasDeviations ? 2 * latentChannels : latentChannels, side, side]
 }
 
-/** What an encoder is to write, for the journal and the data set's information. */
+/** What an encoder is to write, for the journal and the data set's information. @throws {RangeError} for points that are to be scaled */
 export function latentSettingsOf(encoder: LatentEncoder, size: number): LatentSettings {
-  const { name, latentScale: scale = DEFAULT_LATENT_SCALE } = encoder
-  return { encoder: name, shape: latentShape(encoder, size), scale }
+  const { name, hasDeviations = true, latentScale: scale = hasDeviations ? DEFAULT_LATENT_SCALE : 1 } = encoder
+  if (!hasDeviations && scale !== 1) {
+    throw new RangeError(
+      `The latents of the autoencoder '${name}' have no deviations and a scale of ${scale}; expected 1, for points are stored at a model's scale.`,
+    )
+  }
+  return { encoder: name, shape: latentShape(encoder, size), scale, ...(!hasDeviations && { deviations: false }) }
 }

@@ -16,7 +16,7 @@ export interface Batch {
   readonly images?: Uint8Array
   /** For each of the loader's feature stores, `[B, T, width]` as the bits of float16. */
   readonly features: readonly Uint16Array[]
-  /** `[B, 2C, h, w]` (`moments`) or `[B, 3, S, S]` (`pixels`), as `Dataset.storedLatentShape` says; empty where they were not asked for. */
+  /** `[B, 2C, h, w]` (`moments`), `[B, C, h, w]` (`points`) or `[B, 3, S, S]` (`pixels`), as `Dataset.storedLatentShape` says; empty where they were not asked for. */
   readonly latents: Float32Array
 }
 

@@ -40,12 +40,12 @@ export async function measureLatents(options: MeasureLatentsOptions): Promise<Me
     throw new RangeError(`The latents of ${most} images cannot be measured; expected a whole number of at least 1.`)
   }
   const images = someOf(await openPreparedImages(data), most, seed)
-  const sums = new ChannelSums(encoder.latentChannels)
+  const sums = new ChannelSums(encoder)
   const total = images.names.length
   onProgress?.(0, total)
   for await (const batch of pixelBatches(images, cutIntoBatches({ begin: 0, end: total }, encoder.batchSize))) {
     signal?.throwIfAborted()
-    for (const moments of await encodeChecked(encoder, batch.images, images, batch.begin)) sums.add(moments)
+    for (const latent of await encodeChecked(encoder, batch.images, images, batch.begin)) sums.add(latent)
     onProgress?.(batch.end, total)
   }
   return { ...sums.statistics(encoder.name), images: total }
@@ -66,25 +66,27 @@ class ChannelSums {
   readonly #mean: Float64Array
   readonly #square: Float64Array
   readonly #variance: Float64Array
+  readonly #hasDeviations: boolean
   #count = 0
 
-  constructor(channels: number) {
+  constructor({ latentChannels: channels, hasDeviations = true }: LatentEncoder) {
+    this.#hasDeviations = hasDeviations
     this.#mean = new Float64Array(channels)
     this.#square = new Float64Array(channels)
     this.#variance = new Float64Array(channels)
   }
 
-  /** @param moments one image's, [2C, h, w]: means, then standard deviations */
-  add(moments: Float32Array): void {
+  /** @param latent one image's, [2C, h, w], means, then standard deviations, or of points [C, h, w] */
+  add(latent: Float32Array): void {
     const channels = this.#mean.length
-    const places = moments.length / (2 * channels)
+    const places = latent.length / (this.#hasDeviations ? 2 * channels : channels)
     for (let channel = 0; channel < channels; channel++) {
       const [first, deviations] = [channel * places, (channels + channel) * places]
       for (let i = 0; i < places; i++) {
-        const mean = moments[first + i]!
+        const mean = latent[first + i]!
         this.#mean[channel]! += mean
         this.#square[channel]! += mean * mean
-        this.#variance[channel]! += moments[deviations + i]! ** 2
+        if (this.#hasDeviations) this.#variance[channel]! += latent[deviations + i]! ** 2
       }
     }
     this.#count += places

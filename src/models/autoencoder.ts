@@ -42,6 +42,8 @@ export abstract class Autoencoder implements Disposable {
   abstract readonly downsampling: number
   /** A model's latents are a data set's times this. */
   abstract readonly latentScale: number
+  /** Whether a latent has a deviation; else it is a point. */
+  readonly hasDeviations: boolean = true
   /** What `encodeBatch` takes: bytes / divisor − mean. */
   protected abstract readonly input: { readonly divisor: number; readonly mean: number }
   /** Black and white of what `decodeBatch` gives. */
@@ -63,7 +65,7 @@ export abstract class Autoencoder implements Disposable {
     return this.device === 'cpu' ? BATCH.cpu : BATCH.gpu
   }
 
-  /** Images [n, H, W, 3] f32 → mean and standard deviation, [n, 2C, h, w], not scaled. */
+  /** Images [n, H, W, 3] f32 → mean and standard deviation, [n, 2C, h, w], not scaled, or of points [n, C, h, w]. */
   protected abstract encodeBatch(images: Tensor): Promise<Float32Array>
 
   /** Latents [n, C, h, w] f32, at a model's scale → images [n, 3, H, W] f32. */
@@ -79,13 +81,13 @@ export abstract class Autoencoder implements Disposable {
   }
 
   /**
-   * The posteriors of square images.
+   * The posteriors of square images, or their points.
    *
    * @param images each `size × size × 3` bytes, channels fastest
-   * @returns for each image 2C × h × w floats: the mean, then the standard deviation, not scaled
+   * @returns for each image 2C × h × w floats, the mean, then the standard deviation, not scaled; or C × h × w of a point
    */
   async encode(images: readonly Uint8Array[], size: number): Promise<Float32Array[]> {
-    const { downsampling, latentChannels } = this
+    const { downsampling } = this
     if (size % downsampling !== 0) {
       throw new RangeError(
         `${this.name} encodes images whose sides are multiples of ${downsampling}; these are ${size} wide.`,
@@ -100,7 +102,7 @@ export abstract class Autoencoder implements Disposable {
         this.device,
       )
       const moments = await this.#encodePixels(bytes)
-      const length = 2 * latentChannels * side * side
+      const length = this.#storedChannels * side * side
       for (let n = 0; n < batch.count; n++) latents.push(moments.slice(n * length, (n + 1) * length))
     }
     return latents
@@ -130,6 +132,10 @@ export abstract class Autoencoder implements Disposable {
     return { bytes, height, width }
   }
 
+  get #storedChannels(): number {
+    return this.hasDeviations ? 2 * this.latentChannels : this.latentChannels
+  }
+
   #atOnce(pixels: number): number {
     const most = this.device === 'cpu' ? PIXELS_AT_ONCE.cpu : PIXELS_AT_ONCE.gpu
     return Math.max(1, Math.floor(most / pixels))
@@ -154,7 +160,7 @@ export abstract class Autoencoder implements Disposable {
 
   async #encodePixels(bytes: Tensor): Promise<Float32Array> {
     const [count, height, width] = bytes.shape as [number, number, number, number]
-    const { downsampling, latentChannels } = this
+    const { downsampling } = this
     const [h, w] = [height / downsampling, width / downsampling]
     if (!this.#isTiled(h, w)) {
       using images = imageInput(bytes, this.input)
@@ -172,7 +178,7 @@ export abstract class Autoencoder implements Disposable {
         using input = imageInput(tile, this.input)
         tiles.push({ place, values: await this.encodeBatch(input) })
       }
-      moments.push(blendTiles(tiles, 2 * latentChannels, h, w))
+      moments.push(blendTiles(tiles, this.#storedChannels, h, w))
     }
     return concat(moments)
   }

@@ -32,13 +32,14 @@ export interface RaeParts {
 
 /**
  * A representation autoencoder (RAE, arXiv 2510.11690): the latents of an image are the patch features of a frozen encoder, standardised by
- * channel and place, and a decoder that was trained for it makes the pixels. There is no deviation: the posterior is a point. Images have
+ * channel and place, and a decoder that was trained for it makes the pixels. There is no deviation: a latent is a point. Images have
  * one size, for the decoder's positions and the statistics are of one grid.
  */
 export class RaeAutoencoder extends Autoencoder {
   readonly latentChannels: number
   readonly downsampling: number
   readonly latentScale = 1
+  override readonly hasDeviations = false
   protected readonly input = { divisor: 255, mean: 0 }
   protected readonly range = [0, 1] as const
   readonly #parts: RaeParts
@@ -138,19 +139,19 @@ function ofPlaces(
   return Tensor.from(all, [count * tokens, 2, channels], device)
 }
 
-/** Features [N, T, C] → standardised latents [N, C, T], each with as many deviations of 0 behind it. */
+/** Features [N, T, C] → standardised latents [N, C, T]. */
 function standardised(features: Float32Array, { mean, std }: FeatureStatistics, channels: number): Float32Array {
   const length = mean.length
   const tokens = length / channels
-  const moments = new Float32Array(2 * features.length)
+  const latents = new Float32Array(features.length)
   for (let n = 0; n * length < features.length; n++) {
     for (let token = 0; token < tokens; token++) {
       for (let channel = 0; channel < channels; channel++) {
         const at = channel * tokens + token
         const feature = features[n * length + token * channels + channel]!
-        moments[2 * n * length + at] = (feature - mean[at]!) / std[at]!
+        latents[n * length + at] = (feature - mean[at]!) / std[at]!
       }
     }
   }
-  return moments
+  return latents
 }

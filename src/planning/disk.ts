@@ -5,7 +5,7 @@ export interface DiskRequest {
   readonly images: number
   /** Side in pixels. */
   readonly size: number
-  /** Stored latents [2C, h, w]; undefined: the pixels are the latent. */
+  /** Stored latents [2C, h, w], or points [C, h, w]; undefined: the pixels are the latent. */
   readonly latents: readonly number[] | undefined
   /** Whether the mirror images' latents and features are there too. */
   readonly flip: boolean

@@ -206,8 +206,9 @@ function gpuOf(name: string): Gpu {
 }
 
 function describedData({ path, data }: Recipe): Dataset {
-  const { images, classes, size, latents, flip } = data
-  return Dataset.described({ path, length: images, classes, imageSize: size, storedLatentShape: latents, flip })
+  const { images, classes, size, latents, deviations, flip } = data
+  const stored = { storedLatentShape: latents, hasDeviations: deviations }
+  return Dataset.described({ path, length: images, classes, imageSize: size, ...stored, flip })
 }
 
 /** By halves, for a step's memory grows with its batch. */
@@ -256,7 +257,7 @@ function diskOf({ model, entries }: PlannedStep, training: TrainingConfiguration
   return planDisk({
     images: data.length,
     size: data.imageSize,
-    latents: data.latentKind === 'moments' ? data.storedLatentShape : undefined,
+    latents: data.latentKind === 'pixels' ? undefined : data.storedLatentShape,
     flip: data.flip,
     features: model.alignWidths.map((width) => ({ tokens, width })),
     parameters: count(() => true),

@@ -25,8 +25,10 @@ const dataSchema = z.strictObject({
   classes: positive,
   /** Side of the square images in pixels. */
   size: positive,
-  /** Stored latents [2C, h, w]: mean and standard deviation. Without: the pixels are the latent. */
+  /** Stored latents [2C, h, w], mean and standard deviation, or points [C, h, w]. Without: the pixels are the latent. */
   latents: z.tuple([positive, positive, positive]).optional(),
+  /** False: latents are points. */
+  deviations: z.boolean().default(true),
   /** Whether the mirror images' latents are made too. */
   flip: z.boolean().default(false),
   /** File of the autoencoder that encodes, and of the one that decodes samples. */

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { Dataset } from '../../src/data/dataset.ts'
+import { Dataset, type LatentKind } from '../../src/data/dataset.ts'
 import { type Batch, Loader, type LoaderOptions } from '../../src/data/loader.ts'
 import { encodePng } from '../../src/data/png.ts'
 import { encodeNpy } from '../../src/formats/npy.ts'
@@ -14,7 +14,7 @@ const COUNT = 23
 const SIZE = 6
 
 /** A set whose samples can be told apart; sample i has label i mod 4. */
-function filesOf(latents: boolean): Record<string, Uint8Array | string> {
+function filesOf(kind: LatentKind): Record<string, Uint8Array | string> {
   const files: Record<string, Uint8Array | string> = {}
   const labels: [string, number][] = []
   for (let i = 0; i < COUNT; i++) {
@@ -22,20 +22,32 @@ function filesOf(latents: boolean): Record<string, Uint8Array | string> {
     files[`images/00000/img${number}.png`] = encodePng(syntheticImage(SIZE, SIZE, i).data, SIZE, SIZE, 3)
     labels.push([`00000/img${number}.png`, i % 4])
     const latent = hostFloat32(new Float32Array(8).fill(i), [2, 2, 2])
-    if (latents) files[`vae-sd/00000/img-mean-std-${number}.npy`] = encodeNpy(latent)
+    if (kind !== 'pixels') files[`vae-sd/00000/img-mean-std-${number}.npy`] = encodeNpy(latent)
   }
-  return { ...files, 'images/dataset.json': JSON.stringify({ labels }) }
+  const latents = { encoder: 'points', shape: [2, 2, 2], scale: 1, deviations: false }
+  return {
+    ...files,
+    'images/dataset.json': JSON.stringify({ labels }),
+    ...(kind === 'points' && { 'dataset-info.json': JSON.stringify({ ...INFO, latents }) }),
+  }
 }
 
+const INFO = {
+  ...{ format: 'repa-native-dataset-1', source: 'elsewhere', images: COUNT, classCounts: [6, 6, 6, 5] },
+  ...{ skipped: [], ignored: { count: 0, names: [] }, notes: [] },
+}
+
+const KINDS = ['moments', 'points', 'pixels'] as const
 let root = ''
+const datasets = new Map<LatentKind, Dataset>()
 let moments: Dataset
-let pixels: Dataset
 beforeAll(async () => {
   root = mkdtempSync(join(tmpdir(), 'repa-loader-'))
-  writeTree(join(root, 'moments'), filesOf(true))
-  writeTree(join(root, 'pixels'), filesOf(false))
-  moments = await Dataset.open(join(root, 'moments'))
-  pixels = await Dataset.open(join(root, 'pixels'))
+  for (const kind of KINDS) {
+    writeTree(join(root, kind), filesOf(kind))
+    datasets.set(kind, await Dataset.open(join(root, kind)))
+  }
+  moments = datasets.get('moments')!
 })
 afterAll(() => rmSync(root, { recursive: true }))
 
@@ -50,8 +62,8 @@ async function take(loader: Loader, count: number): Promise<Batch[]> {
 
 const OPTIONS: LoaderOptions = { batch: 5, seed: 1, images: true }
 
-describe.each(['moments', 'pixels'] as const)('Loader of %s', (kind) => {
-  const dataset = (): Dataset => (kind === 'moments' ? moments : pixels)
+describe.each(KINDS)('Loader of %s', (kind) => {
+  const dataset = (): Dataset => datasets.get(kind)!
 
   test('each batch holds the samples that it names', async () => {
     const data = dataset()
@@ -150,7 +162,7 @@ describe('Loader', () => {
 
   test.each([0, 2 ** 20])('a damaged file fails its own step, by name (cache of %d bytes)', async (cacheBytes) => {
     const folder = temporaryFolder()
-    writeTree(folder, filesOf(true))
+    writeTree(folder, filesOf('moments'))
     const dataset = await Dataset.open(folder)
     const options = { ...OPTIONS, cacheBytes, prefetch: 3 }
     const victim = new Loader(dataset, options).indicesOf(2)[3]!

@@ -7,10 +7,11 @@ import { openImageSource } from '../../src/data/image-sources.ts'
 import { type PrepareOptions, prepareDataset } from '../../src/data/prepare.ts'
 import { toPlanes } from '../../src/data/rgb-image.ts'
 import { centerCropDhariwal } from '../../src/data/transforms.ts'
+import { readNpy } from '../../src/formats/npy.ts'
 import { goldenFolder, goldenSuffix, haveGolden, haveImages, imagesFolder, imagesSuffix } from '../shared-folder.ts'
 import { folderDigest } from './folder-digest.ts'
 import { maxDifference } from './max-difference.ts'
-import { blockMoments, momentsOfBlocks, pictures, png, setup } from './preparing.ts'
+import { blockMeans, blockMoments, meansOfBlocks, momentsOfBlocks, pictures, png, setup } from './preparing.ts'
 import { temporaryFolder, writeTree } from './temporary-folder.ts'
 
 describe('prepareDataset on real images', () => {
@@ -79,6 +80,25 @@ describe('prepareDataset with an autoencoder', () => {
     await prepareDataset(options)
     expect(await Dataset.open(options.out)).toMatchObject({ latentKind: 'moments', latentScale: 1 })
     await expect(prepareDataset({ ...options, latents: blockMoments })).rejects.toThrow('holds a data set with latents')
+  })
+
+  test('of latents that are points stores and reads no deviations', async () => {
+    const options = setup(pictures(3), { latents: blockMeans, flip: true })
+    await prepareDataset(options)
+    const file = 'vae-sd/00000/img-mean-std-00000001.npy'
+    expect((await readNpy(join(options.out, file))).shape).toEqual([3, 2, 2])
+    const dataset = await Dataset.open(options.out)
+    const points = { latentKind: 'points', latentShape: [3, 2, 2], storedLatentShape: [3, 2, 2], latentScale: 1 }
+    expect(dataset).toMatchObject(points)
+    for (let i = 0; i < 3; i++) {
+      const { image, latent } = await dataset.read(i, { image: true, latent: true })
+      const interleaved = Uint8Array.from(image!, (_, o) => image![(o % 3) * 256 + Math.floor(o / 3)]!)
+      expect(maxDifference(latent!, meansOfBlocks(interleaved, 16))).toBe(0)
+    }
+    const scaled = setup(pictures(3), { latents: { ...blockMeans, latentScale: 0.5 } })
+    await expect(prepareDataset(scaled)).rejects.toThrow(
+      "have no deviations and a scale of 0.5; expected 1, for points are stored at a model's scale.",
+    )
   })
 
   test.each([

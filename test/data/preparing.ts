@@ -26,6 +26,19 @@ export const blockMoments: LatentEncoder = {
   encode: async (images, size) => images.map((pixels) => momentsOfBlocks(pixels, size)),
 }
 
+/** The means alone, as of an autoencoder whose latents are points. */
+export const blockMeans: LatentEncoder = {
+  ...blockMoments,
+  name: 'block-means',
+  latentScale: 1,
+  hasDeviations: false,
+  encode: async (images, size) => images.map((pixels) => meansOfBlocks(pixels, size)),
+}
+
+export function meansOfBlocks(pixels: Uint8Array, size: number): Float32Array {
+  return momentsOfBlocks(pixels, size).subarray(0, 3 * (size / 8) ** 2)
+}
+
 export function momentsOfBlocks(pixels: Uint8Array, size: number): Float32Array {
   const side = size / 8
   const out = new Float32Array(6 * side * side)
