@@ -25,7 +25,7 @@ const recipes = await Promise.all((await recipeNames()).map(readRecipe))
 const papers = recipes.filter(({ name }) => name !== 'own-images')
 
 /** Recipes of other papers' own. */
-const OTHERS = ['lightningdit-xl-1', 'sit-xl-2-irepa', 'sit-xl-2-irepa-dinov3']
+const OTHERS = ['ditdh-xl-rae', 'lightningdit-xl-1', 'sit-xl-2-irepa', 'sit-xl-2-irepa-dinov3']
 
 /** The rows of the paper's Table 3 and of its guidance tables, and of REG's: model, whether aligned, steps, how sampled, FID. */
 const ROWS: readonly [name: string, model: string, repa: boolean, step: number, sampling: string, fid: number][] = [
@@ -90,6 +90,21 @@ test.each([
   })
 })
 
+test("ditdh-xl-rae is RAE's row", () => {
+  const { training, data, evaluations } = recipes.find(({ name }) => name === 'ditdh-xl-rae')!
+  expect(evaluations.map((row) => [row.step, described(row.sampling), row.published?.fid])).toEqual([
+    [1_000_800, 'ode', 1.51],
+  ])
+  const [stepsOfEpoch, [channels, rows, columns]] = [Math.floor(data.images / training.batch), data.latents!]
+  expect(training).toMatchObject({
+    ...{ model: 'DiTDH-XL', steps: 800 * stepsOfEpoch, batch: 1024, learningRate: 2e-4, betas: [0.9, 0.95] },
+    ...{ weightDecay: 0, maxGradNorm: 1, emaDecay: 0.9995, weighting: 'uniform', encoders: [] },
+    ...{ learningRateDecay: 'linear', learningRateDecayFrom: 40 * stepsOfEpoch, learningRateFinal: 2e-5 },
+    ...{ learningRateDecayUntil: 800 * stepsOfEpoch, timeShift: Math.sqrt((channels * rows * columns) / 4096) },
+  })
+  expect(evaluations[0]!.sampling.timeShift).toBeCloseTo(training.timeShift, 4)
+})
+
 test.each(recipes)(
   '$name: what its comments and its figures say',
   async ({ name, path, evaluations, training, data }) => {
@@ -98,7 +113,7 @@ test.each(recipes)(
       expect(step).toBeLessThanOrEqual(training.steps)
       // A checkpoint of that step is kept.
       expect(step === training.steps || step % training.checkpointEvery === 0).toBe(true)
-      expect(sampling.steps).toBe(250)
+      expect(sampling.steps).toBe(name === 'ditdh-xl-rae' ? 50 : 250)
       expect(published === undefined).toBe(source === undefined)
     }
     expect(data.size).toBe(256)
@@ -132,6 +147,7 @@ const COUNTS: Readonly<Record<string, readonly [trunk: number, projector: number
   'DiT-XL/2': [675_129_632, 8_131_328],
   // Rotary positions included.
   'LightningDiT-XL/1': [675_256_736 + 36_864, 8_131_328],
+  'DiTDH-XL': [838_675_796 + 36_864 + 65_536, 8_131_328],
 }
 
 /** From the width of XL to 768 features, of 3 x 3 cells. */
@@ -149,7 +165,8 @@ describe('on the planning device, at full size', () => {
     expect(memoryStats('cpu')).toEqual(before)
     const [plain, mlp] = COUNTS[training.model as string]!
     const projector = training.projector === 'conv' ? CONVOLUTION : mlp
-    const { depth, hidden } = transformerOfPreset(training.model as never)
+    const { depth, hidden, ...preset } = transformerOfPreset(training.model as never)
+    const ofHead = 'ddtHead' in preset ? preset.ddtHead!.depth : 0
     const trunk = plain + (training.classTokenWeight > 0 ? classTokenNumbers(hidden) : 0)
     const isAligned = training.encoders.length > 0
     expect(plan.parameters.total).toBe(trunk + (isAligned ? projector : 0))
@@ -158,7 +175,7 @@ describe('on the planning device, at full size', () => {
     const ofEncoder = Object.fromEntries(training.encoders.map(({ name }) => [name, ENCODERS[name]]))
     expect(plan.parameters.encoders).toEqual(ofEncoder)
     const { activations, peak, ...parts } = plan.memory
-    expect(activations.blocks).toHaveLength(depth)
+    expect(activations.blocks).toHaveLength(depth + ofHead)
     // The weights' array has gaps between parameters, and its block is rounded to an eighth.
     expect(parts.weights / (4 * plan.parameters.total)).toBeGreaterThan(1)
     expect(parts.weights / (4 * plan.parameters.total)).toBeLessThan(1.13)
@@ -167,7 +184,7 @@ describe('on the planning device, at full size', () => {
     const ofStep = activations.total + parts.activationGradients + parts.batch + parts.workspace + parts.other
     expect(ofModel + ofEncoders + ofStep).toBe(peak)
     expect(parts.taken).toBeGreaterThanOrEqual(peak)
-    // 256 in a pass, on the H100 that the reference has.
+    // The passes of its batch, on the H100 that the reference has.
     expect(parts.fits).toBe(true)
   })
 })
@@ -177,7 +194,7 @@ describe(`two steps at a shrunken size${imagesSuffix}`, () => {
     const folder = temporaryFolder()
     const data = await photographs(join(folder, 'data'))
     const { model, encoders, alignDepth, ...rest } = recipe.training
-    const kind = (model as string).startsWith('DiT') ? 'DiT' : 'SiT'
+    const { kind } = transformerOfPreset(model as never)
     const configuration = {
       ...rest,
       model: { kind, depth: 8, hidden: 32, heads: 2, patch: 2 },
@@ -188,6 +205,7 @@ describe(`two steps at a shrunken size${imagesSuffix}`, () => {
         })),
       ),
       ...(alignDepth !== undefined && { alignDepth }),
+      accumulate: Math.min(4, rest.accumulate),
       ...{ projectorWidth: 16, batch: 4, steps: 2, sampleEvery: 2, samples: { count: 1, steps: 2 } },
     } satisfies TrainingOptions
     const steps: TrainingStep[] = []
