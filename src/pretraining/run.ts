@@ -174,6 +174,7 @@ async function write(log: MetricsLog, step: PretrainingStep): Promise<void> {
     ['loss/total', loss],
     ...Object.entries(parts).map(([name, value]) => [`loss/${name}`, value] as const),
     ['gradient/norm', gradNorm],
+    ['optimizer/learning_rate', learningRate],
     ['throughput/images_per_second', imagesPerSecond],
   ])
 }

@@ -18,6 +18,7 @@ const SCALARS = [
   ['loss/class_token', 'classToken'],
   ['gradient/norm', 'gradNorm'],
   ['gradient/loss_scale', 'lossScale'],
+  ['optimizer/learning_rate', 'learningRate'],
   ['throughput/images_per_second', 'imagesPerSecond'],
 ] as const
 

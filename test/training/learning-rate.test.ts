@@ -1,8 +1,13 @@
 /** Schedules of the learning rate: their values, that a training follows them and goes on in them, and what is none. */
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
+import { readEvents } from '../../src/formats/tensorboard-reader.ts'
+import { checkpointName } from '../../src/training/checkpoint-files.ts'
 import { trainingSchema } from '../../src/training/configuration.ts'
 import { type LearningRateSchedule, learningRateAt } from '../../src/training/learning-rate.ts'
+import { train } from '../../src/training/run.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainerOptions } from '../../src/training/trainer-options.ts'
 import { trainerSettings } from '../../src/training/trainer-settings.ts'
@@ -40,12 +45,12 @@ describe('a training', () => {
       const to = async (until: number, options: Partial<TrainerOptions>, goesOn = false) => {
         using model = modelOf()
         await using trainer = await tinyTrainer(model, data, { accumulate, ...options })
-        if (goesOn) await trainer.restore(await checkpointOf(until - 1))
+        if (goesOn) await trainer.restore(checkpointOf(until - 1))
         const made = await steps(trainer, until)
         await trainer.save(run)
         return { rates: made.map(({ learningRate }) => learningRate), digest: await digestOf(trainer) }
       }
-      const checkpointOf = async (step: number) => `${run}/checkpoints/${String(step).padStart(7, '0')}`
+      const checkpointOf = (step: number) => join(run, 'checkpoints', checkpointName(step))
       const first = await to(1, { learningRate: 1e-3 })
       expect(await to(1, WARMUP)).toEqual(first)
       const second = await to(2, { learningRate: 2e-3 }, true)
@@ -70,6 +75,30 @@ describe('a training', () => {
     await steps(trainer, 3)
     expect(await model.arena.array('weights').data()).toEqual(moved)
   })
+})
+
+test("a run logs each step's, in metrics.jsonl and for TensorBoard", async () => {
+  const out = join(temporaryFolder(), 'run')
+  await train({
+    ...{ out, data: await tinyDataset(2 * BATCH), device: 'cpu' },
+    configuration: {
+      model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 2 },
+      ...{ batch: BATCH, steps: 3, learningRate: 1e-3, learningRateWarmup: 2 },
+      ...{ learningRateDecay: 'linear', learningRateDecayUntil: 4, learningRateFinal: 5e-4 },
+      samples: { count: 1, steps: 1 },
+    },
+  })
+  const rates = [5e-4, 1e-3, 1e-3]
+  const lines = (await readFile(join(out, 'metrics.jsonl'), 'utf8')).trim().split('\n')
+  expect(lines.map((line) => JSON.parse(line).lr)).toEqual(rates)
+  const [events] = (await readdir(out)).filter((name) => name.startsWith('events.out.tfevents.'))
+  const drawn: number[] = []
+  for await (const { values } of readEvents(join(out, events!))) {
+    for (const value of values) {
+      if (value.kind === 'scalar' && value.tag === 'optimizer/learning_rate') drawn.push(value.value)
+    }
+  }
+  expect(drawn).toEqual(rates.map(Math.fround))
 })
 
 test('a configuration hands it to its trainer, and none where the rate is always the same', () => {
