@@ -206,6 +206,8 @@ KERNELS['layer-norm'] = (dtype) => {
     }
     const factors = native.normFactors(f32(2, 5, width), f32(2, width))
     native.normFactorsBackward(factors, f32(2, 5, width), f32(2, width), zeros(2, width), true)
+    const gated = native.normFactors(f32(2, 6, width), f32(2, width))
+    native.normFactorsBackward(gated, f32(2, 6, width), f32(2, width), zeros(2, width), false)
     native.gatedResidual(x, y, modulation, 0)
     native.gatedResidualBackward(x, y, modulation, 0, zeros(2, 3, width), zeros(width), false)
     native.layerScale(x, y, f32(width))
@@ -277,6 +279,7 @@ function single() {
   native.guide(f32(2, 2, 3), 1.5, 1)
   for (const dtype of ['f32', 'bf16', 'f16']) native.resizeChannels(drawIn(dtype)(1, 2, 3), 3)
   native.timestepEmbedding(f32(3), 9, 10000)
+  native.fourierFeatures(f32(3), f32(5))
   for (const width of [8, 7]) {
     const rows = native.embedding(f32(4, width), i32(1, 3, 3))
     native.embeddingBackward(rows, i32(1, 3, 3), zeros(4, width), true)
@@ -336,6 +339,7 @@ function single() {
         1e-8,
         0,
         0.999,
+        copy && f64(1),
       )
       native.followWeights(weight, ema, compute, STATE, 0.999)
     }
