@@ -46,7 +46,7 @@ export type { TransportOdeOptions } from './diffusion/transport/ode.ts'
 export type { TransportPath } from './diffusion/transport/path.ts'
 export type { TransportSdeOptions } from './diffusion/transport/sde.ts'
 export { type Transport, type TransportPrediction, transport } from './diffusion/transport/transport.ts'
-export { type JoinOptions, withProcesses } from './distributed/join.ts'
+export type { JoinOptions } from './distributed/join.ts'
 export { ALONE, type World } from './distributed/world.ts'
 export type { Diagnosis } from './doctor/diagnose.ts'
 export type { CknnaPoint, CknnaResult, EvaluateCknnaOptions } from './evaluation/cknna.ts'
@@ -101,6 +101,7 @@ export {
   train,
   verify,
   watch,
+  withProcesses,
   writeTorchCheckpoint,
 } from './jobs.ts'
 export type { Autoencoder, DecodedImages } from './models/autoencoder.ts'

@@ -1,6 +1,8 @@
 /** What one call does from beginning to end. Each is loaded when it is called: importing the library waits for none of them. */
 
-import { deviceOf } from './tensor/device.ts'
+import type { JoinOptions } from './distributed/join.ts'
+import type { World } from './distributed/world.ts'
+import { type Device, deviceOf } from './tensor/device.ts'
 import type { TrainOptions } from './training/run.ts'
 
 /** An async function that is loaded at its first call. */
@@ -113,6 +115,15 @@ export const train = loadedOnDevice(async () => {
 export const verify = loadedOnDevice(async () => (await import('./verification/verify.ts')).verify)
 /** Serves the report of runs on the loopback address and keeps it in step while they train. */
 export const watch = loaded(async () => (await import('./report/watch/watch.ts')).watch)
+/** Runs a job in several processes that share it: ones that a launcher has started beside this one, or that this one starts. */
+export async function withProcesses<Result>(
+  options: JoinOptions,
+  job: (world: World, device: Device) => Promise<Result>,
+): Promise<Result> {
+  const join = await import('./distributed/join.ts')
+  return join.withProcesses(options, job)
+}
+
 /** Writes a checkpoint that `torch.load` reads, whole or not at all. */
 export const writeTorchCheckpoint = loaded(
   async () => (await import('./formats/torch-checkpoint-writer.ts')).writeTorchCheckpoint,
