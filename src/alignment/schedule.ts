@@ -1,3 +1,5 @@
+import { type Decay, decayFactor } from '../nn/decay.ts'
+
 /** How the weight of an alignment runs over training. */
 export interface AlignmentSchedule {
   /**
@@ -6,7 +8,7 @@ export interface AlignmentSchedule {
    */
   readonly until?: number
   /** How the weight gets to 0 at `until`: at once, or along a line or a half cosine from the first step on. Default: none. */
-  readonly decay?: 'none' | 'linear' | 'cosine'
+  readonly decay?: 'none' | Decay
 }
 
 /** Whether step number `step`, from 0, comes after the alignment. */
@@ -19,5 +21,5 @@ export function scheduleFactor(step: number, { until, decay = 'none' }: Alignmen
   if (until === undefined) return 1
   if (step >= until) return 0
   if (decay === 'none') return 1
-  return decay === 'linear' ? 1 - step / until : (1 + Math.cos((Math.PI * step) / until)) / 2
+  return decayFactor(decay, step, until)
 }

@@ -1,5 +1,6 @@
 import { KeyedPermutation } from '../data/permutation.ts'
 import { native } from '../native.ts'
+import { decayFactor } from '../nn/decay.ts'
 import type { Device } from '../tensor/device.ts'
 import { add, scale } from '../tensor/ops/elementwise.ts'
 import { embedding } from '../tensor/ops/embedding.ts'
@@ -69,7 +70,7 @@ export async function trainProbes(options: ProbeOptions): Promise<ProbeAccuracy[
         signal?.throwIfAborted()
         const rows = Int32Array.from({ length: batch }, (_, i) => order.at(b * batch + i))
         const step = epoch * stepsPerEpoch + b
-        const rate = (schedule.learningRate * (1 + Math.cos((Math.PI * step) / steps))) / 2
+        const rate = schedule.learningRate * decayFactor('cosine', step, steps)
         using ids = Tensor.from(rows, [batch], device)
         using target = negativeOneHot(rows, train.labels, classes, device)
         await Promise.all(probes.map((probe) => probe.step(ids, target, rate)))

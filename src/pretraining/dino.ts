@@ -1,5 +1,6 @@
 import type { ChannelStatistics } from '../alignment/preprocessing.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
+import { decayFactor } from '../nn/decay.ts'
 import { distillationLoss, entropy, sharpened } from '../tensor/ops/distillation.ts'
 import { accumulate, add, columnSum, scale } from '../tensor/ops/elementwise.ts'
 import { mean } from '../tensor/ops/loss.ts'
@@ -228,7 +229,7 @@ function teacherTemperature({ step, total }: StepNumber, [first, last]: DinoSett
 
 /** Half a cosine from the first step's value towards the one behind the last. */
 function cosineBetween({ step, total }: StepNumber, [first, last]: readonly [number, number]): number {
-  return last + ((first - last) * (1 + Math.cos((Math.PI * step) / total))) / 2
+  return last + (first - last) * decayFactor('cosine', step, total)
 }
 
 /** Half a global view, in whole patches. */

@@ -1,3 +1,4 @@
+import { learningRateAt } from '../training/learning-rate.ts'
 import type { StepNumber } from './method.ts'
 
 /**
@@ -8,8 +9,7 @@ export function warmupCosine(
   { step, total }: StepNumber,
   { peak, floor = 0, warmup }: { peak: number; floor?: number; warmup: number },
 ): number {
-  const rising = Math.round(warmup * total)
-  if (step < rising) return (peak * (step + 1)) / rising
-  const done = (step - rising) / Math.max(1, total - rising)
-  return floor + ((peak - floor) * (1 + Math.cos(Math.PI * done))) / 2
+  return learningRateAt(step, peak, {
+    ...{ warmup: Math.round(warmup * total), decay: 'cosine', until: total, final: floor },
+  })
 }

@@ -1,9 +1,11 @@
+import { type Decay, decayFactor } from '../nn/decay.ts'
+
 /** How the learning rate runs over training; steps are counted from 0. */
 export interface LearningRateSchedule {
   /** Steps in which it rises along a line, the first already one step up. Default: none. */
   readonly warmup?: number
   /** How it falls: not at all, or along a line or a half cosine. Default: none. */
-  readonly decay?: 'none' | 'linear' | 'cosine'
+  readonly decay?: 'none' | Decay
   /** The step up to which it is whole. Default: the end of the warm-up. */
   readonly from?: number
   /** The step from which on it is `final`. */
@@ -21,9 +23,7 @@ export function learningRateAt(step: number, peak: number, schedule: LearningRat
   const from = beginOf(schedule)
   if (decay === 'none' || until === undefined || step <= from) return peak
   if (step >= until) return final
-  const done = (step - from) / (until - from)
-  const left = decay === 'linear' ? 1 - done : (1 + Math.cos(Math.PI * done)) / 2
-  return final + (peak - final) * left
+  return final + (peak - final) * decayFactor(decay, step - from, until - from)
 }
 
 /** Throws, in a sentence, for a schedule that is none. */
