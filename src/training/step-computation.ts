@@ -165,7 +165,7 @@ export class StepComputation {
     const losses = lossesOfPasses(passes, size)
     this.#world.allReduceSum(Object.values(losses).filter((loss) => loss !== undefined))
     // Last: where memory runs out before, the step has changed nothing.
-    this.#optimizer.step(1 / (this.#accumulate * size), { learningRateFactor })
+    this.#optimizer.step(1 / (this.#accumulate * size), learningRateFactor && { learningRateFactor })
     return losses
   }
 
