@@ -104,7 +104,7 @@ function ddtHeadOf(shapes: ReadonlyMap<string, readonly number[]>, what: string,
     widths.push(shapes.get(`blocks.${i}.attn.qkv.weight`)![1])
   if (hidden === trunk) {
     throw new Error(
-      `${what} has a DDT head as wide as its trunk, ${trunk}, and nothing tells which of its ${widths.length} blocks are the head’s; take a ` +
+      `${what} has a DDT head as wide as its trunk, ${trunk}, and nothing tells which of its ${widths.length} blocks are the head's; take a ` +
         'checkpoint of a run.',
     )
   }

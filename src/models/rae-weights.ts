@@ -24,7 +24,7 @@ export function raePart(names: readonly string[]): RaePart | undefined {
   if (names.includes('decoder.trainable_cls_token')) return 'whole'
   if (names.includes('trainable_cls_token') && names.includes('decoder_embed.weight')) return 'decoder'
   if (names.includes('mean') && names.includes('var')) return 'statistics'
-  if (names.some((name) => /(^|\.)(register_tokens|embeddings\.register_tokens)$/.test(name))) return 'encoder'
+  if (names.some((name) => /(^|\.)register_tokens$/.test(name))) return 'encoder'
   return undefined
 }
 

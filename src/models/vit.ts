@@ -1,5 +1,5 @@
 /**
- * The vision transformer of DINOv2 (arXiv 2304.07193) and, by its configuration, of DINO, MoCo v3, MAE, CLIP, I-JEPA and SigLIP
+ * The vision transformer of DINOv2 (arXiv 2304.07193) and, by its configuration, of DINO, MoCo v3, MAE, CLIP, I-JEPA, SigLIP
  * and DINOv3, to take features from. Parameter names, shapes and order are those of the state dict of facebookresearch/dinov2
  * (block_chunks = 0), which are timm's too; other files' tensors are renamed when they are read.
  */

@@ -119,7 +119,7 @@ describe('what a file tells of it', () => {
   test('a head as wide as the trunk: where it begins cannot be told', () => {
     using model = tiny({ ddtHead: { depth: 1, hidden: 32, heads: 2 } })
     expect(() => inferTransformerConfig(shapesOf(model), 'weights.pt')).toThrow(
-      'weights.pt has a DDT head as wide as its trunk, 32, and nothing tells which of its 3 blocks are the head’s; take a checkpoint of a run.',
+      "weights.pt has a DDT head as wide as its trunk, 32, and nothing tells which of its 3 blocks are the head's; take a checkpoint of a run.",
     )
   })
 
