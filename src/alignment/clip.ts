@@ -1,9 +1,9 @@
+import { CLIP } from '../models/image-normalisation.ts'
 import { type FileTensor, present, renamedState } from '../models/renamed-state.ts'
 import { CLIP_PRESETS, CLIP_TRAITS } from '../models/vit-presets.ts'
 import { listed } from '../models/vit-weights.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { EncoderFamily } from './encoder-family.ts'
-import { CLIP } from './preprocessing.ts'
 import { transformersBlocks } from './transformers-blocks.ts'
 
 /** OpenAI's names of a block's layers, and open_clip's. */

@@ -1,7 +1,7 @@
+import { IMAGENET } from '../models/image-normalisation.ts'
 import { DINOV1_PRESETS, DINOV1_TRAITS } from '../models/vit-presets.ts'
 import { backboneState } from './backbone.ts'
 import type { EncoderFamily } from './encoder-family.ts'
-import { IMAGENET } from './preprocessing.ts'
 
 const S = { hidden: 384, depth: 12, heads: 6 } as const
 const B = { hidden: 768, depth: 12, heads: 12 } as const

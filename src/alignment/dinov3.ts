@@ -1,3 +1,4 @@
+import { IMAGENET } from '../models/image-normalisation.ts'
 import { type FileTensor, renamedState } from '../models/renamed-state.ts'
 import type { VisionTransformerConfig, VisionTransformerOptions } from '../models/vit-config.ts'
 import { DINOV3_PRESETS, DINOV3_TRAITS } from '../models/vit-presets.ts'
@@ -5,7 +6,6 @@ import type { StateSource } from '../nn/state-dict.ts'
 import { type HostTensor, hostFloat32, toFloat32 } from '../tensor/host-tensor.ts'
 import { backbonePrefix } from './backbone.ts'
 import type { EncoderFamily } from './encoder-family.ts'
-import { IMAGENET } from './preprocessing.ts'
 
 /** What its authors call the files of the weights that were trained on LVD-1689M; each ends with the beginning of its SHA-256. */
 const PUBLISHED: Readonly<Record<string, string>> = {

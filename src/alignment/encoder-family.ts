@@ -1,7 +1,7 @@
+import type { ChannelStatistics } from '../models/image-normalisation.ts'
 import type { PositionInterpolation, VisionTransformerConfig, VisionTransformerOptions } from '../models/vit-config.ts'
 import type { VisionTransformerPreset } from '../models/vit-presets.ts'
 import type { StateSource } from '../nn/state-dict.ts'
-import type { ChannelStatistics } from './preprocessing.ts'
 
 /** How what does not fit a grid of tokens is made to: both are bicubic. */
 export interface Resampling {

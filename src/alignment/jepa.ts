@@ -1,7 +1,7 @@
+import { IMAGENET } from '../models/image-normalisation.ts'
 import { JEPA_PRESETS, JEPA_TRAITS } from '../models/vit-presets.ts'
 import { backboneState } from './backbone.ts'
 import type { EncoderFamily } from './encoder-family.ts'
-import { IMAGENET } from './preprocessing.ts'
 
 /** I-JEPA (arXiv 2301.08243): the context encoder's tokens behind the final norm; there is no class token. */
 export const jepa: EncoderFamily = {

@@ -1,7 +1,7 @@
+import { IMAGENET } from '../models/image-normalisation.ts'
 import { MAE_PRESETS, MAE_TRAITS } from '../models/vit-presets.ts'
 import { backboneState } from './backbone.ts'
 import type { EncoderFamily } from './encoder-family.ts'
-import { IMAGENET } from './preprocessing.ts'
 
 /** MAE (arXiv 2111.06377): the patch tokens as they leave the last block. Its norm and its decoder are left out. */
 export const mae: EncoderFamily = {

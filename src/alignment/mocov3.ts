@@ -1,7 +1,7 @@
+import { IMAGENET } from '../models/image-normalisation.ts'
 import { MOCOV3_PRESETS, MOCOV3_TRAITS } from '../models/vit-presets.ts'
 import { backboneState } from './backbone.ts'
 import type { EncoderFamily } from './encoder-family.ts'
-import { IMAGENET } from './preprocessing.ts'
 
 /** Names that the published ViT-L misspells: its blocks' numbers ran into its layers'. */
 const MISSPELT: Readonly<Record<string, string>> = {

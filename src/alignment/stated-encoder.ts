@@ -1,9 +1,9 @@
 import * as z from 'zod'
 import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
+import type { ChannelStatistics } from '../models/image-normalisation.ts'
 import { type VisionTransformerConfig, visionTransformerConfigSchema } from '../models/vit-config.ts'
 import { openWeights } from '../models/weights-file.ts'
-import type { ChannelStatistics } from './preprocessing.ts'
 
 /** The tensor of such a file that is no weight: AverageFeatures', f32 [rows · columns, D]. */
 export const AVERAGE_FEATURES = 'average_features'

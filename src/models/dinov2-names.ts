@@ -1,5 +1,5 @@
 import type { StateSource } from '../nn/state-dict.ts'
-import { type FileTensor, present } from './renamed-state.ts'
+import { type FileTensor, present, renamedState } from './renamed-state.ts'
 
 /** The Transformers library's names of a block's layers, but for the three projections of attention. */
 const LAYERS: Readonly<Record<string, string>> = {
@@ -13,15 +13,26 @@ const LAYERS: Readonly<Record<string, string>> = {
   'mlp.weights_out.bias': 'mlp.w3.bias',
 }
 
+/** A name of its authors' without the chunk of blocks in which training writes it, `blocks.CHUNK.INDEX.…`; INDEX counts over all chunks. */
+export const withoutChunk = (name: string): string => name.replace(/^blocks\.\d+\.(\d+\.)/, 'blocks.$1')
+
 /** Whether a file's names behind a prefix are the Transformers library's of a DINOv2, with or without registers. */
-export function isTransformersDinov2({ names }: Pick<StateSource, 'names'>, prefix: string): boolean {
+function isTransformersDinov2({ names }: Pick<StateSource, 'names'>, prefix: string): boolean {
   return ['embeddings.cls_token', 'embeddings.patch_embeddings.projection.weight'].every((name) =>
     names.includes(`${prefix}${name}`),
   )
 }
 
-/** DINOv2 as the Transformers library writes it (Dinov2Model, Dinov2WithRegistersModel), under the names of models/vit.ts. */
-export function transformersDinov2(file: StateSource, prefix: string): Map<string, FileTensor> {
+/**
+ * DINOv2 as the Transformers library writes it (Dinov2Model, Dinov2WithRegistersModel), under the names of models/vit.ts; behind the first of
+ * these prefixes where it stands, and undefined behind none.
+ */
+export function transformersDinov2(file: StateSource, prefixes: readonly string[]): StateSource | undefined {
+  const prefix = prefixes.find((found) => isTransformersDinov2(file, found))
+  return prefix === undefined ? undefined : renamedState(file, tensorsBehind(prefix, file))
+}
+
+function tensorsBehind(prefix: string, file: StateSource): Map<string, FileTensor> {
   const tensors = new Map<string, FileTensor>([
     ['cls_token', { from: `${prefix}embeddings.cls_token` }],
     ['pos_embed', { from: `${prefix}embeddings.position_embeddings` }],

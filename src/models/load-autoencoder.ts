@@ -3,7 +3,6 @@ import { basename, dirname, extname, join } from 'node:path'
 import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { ifThere } from '../formats/if-there.ts'
-import type { StateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
 import type { Autoencoder } from './autoencoder.ts'
 import { type AutoencoderHalf, AutoencoderKL, type AutoencoderKLConfig } from './autoencoder-kl.ts'
@@ -15,6 +14,7 @@ import {
   isAutoencoderKL,
 } from './autoencoder-kl-weights.ts'
 import { type LatentStatistics, STATISTICS_FILES, statisticsBeside, statisticsFileBeside } from './latent-statistics.ts'
+import { loaded } from './model.ts'
 import { loadRae, type RaeFiles, raeFilesAmong } from './rae-weights.ts'
 import { StableDiffusionAutoencoder } from './stable-diffusion-autoencoder.ts'
 import { TaesdDecoder, TaesdEncoder, taesdConfig, taesdHalf } from './taesd.ts'
@@ -86,13 +86,8 @@ async function raeFilesOf(path: string): Promise<RaeFiles | undefined> {
   }
   const own = await raeFilesAmong([path])
   if (!own || own.statistics !== undefined) return own
-  const others: string[] = []
-  for (const name of await weightsIn(dirname(path))) {
-    const other = join(dirname(path), name)
-    // The decoder is the one that was named.
-    if ((await raeFilesAmong([other])) === undefined) others.push(other)
-  }
-  return raeFilesAmong([path, ...others])
+  const others = (await weightsIn(dirname(path))).filter((name) => name !== basename(path))
+  return raeFilesAmong([path, ...others.map((name) => join(dirname(path), name))], path)
 }
 
 /** Files of weights in a folder, the preferred formats first. */
@@ -237,16 +232,6 @@ async function loadTaesd(files: readonly string[], { device, half, tile }: LoadO
   } catch (error) {
     encoder?.dispose()
     decoder?.dispose()
-    throw error
-  }
-}
-
-async function loaded<M extends TaesdEncoder | TaesdDecoder>(model: M, source: StateSource): Promise<M> {
-  try {
-    await model.load(source)
-    return model
-  } catch (error) {
-    model.dispose()
     throw error
   }
 }

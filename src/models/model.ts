@@ -91,3 +91,14 @@ function initialiseEntry(arena: ParameterArena, entry: StateEntry, seed: number)
   // The name's hash as the step: a tensor's first values do not depend on what else the model has.
   entry.initialise(view, { seed, stream: 'initialisation', step: fnv1a(entry.name) })
 }
+
+/** The model with a file's weights; where they are not its, it is disposed of. */
+export async function loaded<M extends Model>(model: M, source: StateSource): Promise<M> {
+  try {
+    await model.load(source)
+    return model
+  } catch (error) {
+    model.dispose()
+    throw error
+  }
+}

@@ -3,9 +3,10 @@ import { groupNormApply } from '../tensor/ops/group-norm.ts'
 import { channelsFirst, channelsLast } from '../tensor/ops/layout.ts'
 import { unpatchify } from '../tensor/ops/patch.ts'
 import { resizePlanes } from '../tensor/ops/pixels.ts'
-import { scope } from '../tensor/scope.ts'
+import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { Autoencoder, type AutoencoderOptions } from './autoencoder.ts'
+import type { ChannelStatistics } from './image-normalisation.ts'
 import type { RaeDecoder, RaeDecoderConfig } from './rae-decoder.ts'
 import type { VisionTransformer } from './vit.ts'
 
@@ -15,19 +16,14 @@ export interface FeatureStatistics {
   readonly std: Float32Array
 }
 
-/** By which the encoder's images are normalised, and the decoder's brought back (ImageNet's). */
-export interface PixelStatistics {
-  readonly mean: readonly number[]
-  readonly std: readonly number[]
-}
-
 export interface RaeParts {
   /** Its final norm without weight and bias; undefined: not loaded. */
   readonly encoder: VisionTransformer | undefined
   readonly decoder: RaeDecoder | undefined
   readonly sizes: RaeDecoderConfig
   readonly statistics: FeatureStatistics
-  readonly pixels: PixelStatistics
+  /** By which the encoder's images are normalised, and the decoder's brought back. */
+  readonly pixels: ChannelStatistics
 }
 
 /**
@@ -43,6 +39,8 @@ export class RaeAutoencoder extends Autoencoder {
   protected readonly input = { divisor: 255, mean: 0 }
   protected readonly range = [0, 1] as const
   readonly #parts: RaeParts
+  /** By which latents become features, by the number of images. */
+  readonly #places = new Map<number, Tensor>()
 
   /** Takes both halves over, of which one may not be there. */
   constructor(parts: RaeParts, options: AutoencoderOptions) {
@@ -78,20 +76,31 @@ export class RaeAutoencoder extends Autoencoder {
   }
 
   protected decodeBatch(latents: Tensor): Tensor {
-    const { decoder, pixels, statistics, sizes } = this.#parts
+    const { decoder, pixels, sizes } = this.#parts
     if (!decoder) throw new Error(`${this.name}: the decoder of this RAE is not loaded.`)
     const [count, channels, rows, columns] = latents.shape as [number, number, number, number]
     this.#requireGrid(rows, columns)
     const tokens = rows * columns
     return scope(() => {
       const features = channelsLast(latents).reshape([count * tokens, 1, channels])
-      const own = groupNormApply(features, ofPlaces(statistics, { count, channels, tokens }, latents.device))
+      const own = groupNormApply(features, this.#placesOf(count))
       const patches = decoder.decode(own.reshape([count, tokens, channels]))
       // An image's patches are its pixels in another order, channels fastest in both.
       const [height, width] = [rows * sizes.patch, columns * sizes.patch]
       const brought = ofChannels(patches.reshape([count, height, width, 3]), pixels.std, pixels.mean)
       return unpatchify(brought.reshape(patches.shape), { channels: 3, height, width, patch: sizes.patch })
     })
+  }
+
+  #placesOf(count: number): Tensor {
+    let places = this.#places.get(count)
+    if (!places) {
+      const { statistics, sizes } = this.#parts
+      const shape = { count, channels: sizes.latentChannels, tokens: sizes.grid ** 2 }
+      places = keep(ofPlaces(statistics, shape, this.device))
+      this.#places.set(count, places)
+    }
+    return places
   }
 
   #requireGrid(rows: number, columns: number): void {
@@ -111,6 +120,8 @@ export class RaeAutoencoder extends Autoencoder {
   dispose(): void {
     this.#parts.encoder?.dispose()
     this.#parts.decoder?.dispose()
+    for (const places of this.#places.values()) places.dispose()
+    this.#places.clear()
   }
 }
 

@@ -7,8 +7,10 @@ import type { StateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
 import { hostFloat32, toFloat32 } from '../tensor/host-tensor.ts'
 import type { AutoencoderHalf } from './autoencoder-kl.ts'
-import { isTransformersDinov2, transformersDinov2 } from './dinov2-names.ts'
-import { type FeatureStatistics, type PixelStatistics, RaeAutoencoder } from './rae-autoencoder.ts'
+import { transformersDinov2, withoutChunk } from './dinov2-names.ts'
+import { type ChannelStatistics, IMAGENET } from './image-normalisation.ts'
+import { loaded } from './model.ts'
+import { type FeatureStatistics, RaeAutoencoder } from './rae-autoencoder.ts'
 import { RaeDecoder, type RaeDecoderConfig } from './rae-decoder.ts'
 import { type FileTensor, renamedState } from './renamed-state.ts'
 import { VisionTransformer } from './vit.ts'
@@ -36,16 +38,18 @@ export interface RaeFiles {
 }
 
 /**
- * Sorts files of weights by what they hold of a RAE; undefined where none holds a decoder.
+ * Sorts files of weights by what they hold of a RAE; undefined where none holds a decoder. The decoder is that of the file `named`, where one
+ * is, and others are left out.
  *
  * @throws {Error} where two hold the same part
  */
-export async function raeFilesAmong(paths: readonly string[]): Promise<RaeFiles | undefined> {
+export async function raeFilesAmong(paths: readonly string[], named?: string): Promise<RaeFiles | undefined> {
   const found = new Map<RaePart, string>()
   for (const path of paths) {
     await using file = await openWeights(path, TRAINED_KEYS)
     const part = raePart(file.names)
     if (part === undefined) continue
+    if (named !== undefined && path !== named && (part === 'whole' || part === 'decoder')) continue
     const other = found.get(part)
     if (other !== undefined) {
       throw new Error(
@@ -105,7 +109,7 @@ export async function loadRae(files: RaeFiles, options: LoadRaeOptions): Promise
   const state = decoderState(decoderFile, isWhole ? 'decoder.' : '')
   const sizes = decoderConfig(state, stated.decoder_num_attention_heads)
   const statistics = await statisticsOf(files, sizes)
-  const pixels = isWhole ? await pixelStatistics(decoderFile) : IMAGENET_PIXELS
+  const pixels = isWhole ? await pixelStatistics(decoderFile) : IMAGENET
   const made: { dispose(): void }[] = []
   try {
     let encoder: VisionTransformer | undefined
@@ -115,9 +119,8 @@ export async function loadRae(files: RaeFiles, options: LoadRaeOptions): Promise
     }
     let decoder: RaeDecoder | undefined
     if (half !== 'encoder') {
-      decoder = new RaeDecoder(sizes, device)
+      decoder = await loaded(new RaeDecoder(sizes, device), state)
       made.push(decoder)
-      await decoder.load(state)
     }
     return new RaeAutoencoder({ encoder, decoder, sizes, statistics, pixels }, { name, device, tile })
   } catch (error) {
@@ -196,12 +199,10 @@ function decoderConfig(state: StateSource, heads: number | undefined): RaeDecode
   return config
 }
 
-const IMAGENET_PIXELS: PixelStatistics = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] }
-
-async function pixelStatistics(file: WeightsFile): Promise<PixelStatistics> {
+async function pixelStatistics(file: WeightsFile): Promise<ChannelStatistics> {
   const of = async (name: string, otherwise: readonly number[]) =>
     file.names.includes(name) ? [...toFloat32(await file.read(name))] : otherwise
-  return { mean: await of('encoder_mean', IMAGENET_PIXELS.mean), std: await of('encoder_std', IMAGENET_PIXELS.std) }
+  return { mean: await of('encoder_mean', IMAGENET.mean), std: await of('encoder_std', IMAGENET.std) }
 }
 
 /** What is added so that nothing is divided by 0: by its authors' code to the variance, by diffusers' to the deviation. */
@@ -261,22 +262,14 @@ async function encoderOf(
       `${files.encoder} holds an encoder of ${config.hidden} features, and the decoder ${basename(files.decoder)} reads ${latentChannels}.`,
     )
   }
-  const encoder = VisionTransformer.fromConfig(config, device)
-  try {
-    await encoder.load(state)
-    return encoder
-  } catch (error) {
-    encoder.dispose()
-    throw error
-  }
+  return await loaded(VisionTransformer.fromConfig(config, device), state)
 }
 
 function encoderState(file: StateSource): StateSource {
-  const prefix = ['encoder.model.', '', 'model.'].find((found) => isTransformersDinov2(file, found))
-  if (prefix !== undefined) return renamedState(file, transformersDinov2(file, prefix))
-  // In training's chunks of blocks.
-  const own = (name: string) => name.replace(/^blocks\.\d+\.(\d+\.)/, 'blocks.$1')
-  return renamedState(file, new Map(file.names.map((from) => [own(from), { from }])))
+  return (
+    transformersDinov2(file, ['encoder.model.', '', 'model.']) ??
+    renamedState(file, new Map(file.names.map((from) => [withoutChunk(from), { from }])))
+  )
 }
 
 /** The final norm's weight and bias are taken off: standardising would undo the one and the other. */

@@ -3,6 +3,7 @@
  * them: 6n + 2 layers (n = 3: ResNet-20), shortcuts of option A, which have no parameters. Frozen: BatchNorm (ε = 1e-5) is folded
  * into the convolutions when the weights are loaded.
  */
+
 import { foldBatchNorm, type NormalisedConvolution } from '../nn/batch-norm.ts'
 import { Conv2d } from '../nn/conv2d.ts'
 import { Linear } from '../nn/linear.ts'
@@ -16,6 +17,7 @@ import { normalizeImages } from '../tensor/ops/pixels.ts'
 import { release, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { ConvolutionalModel } from './convolutional-model.ts'
+import { IMAGENET } from './image-normalisation.ts'
 
 export interface ResNetCifarConfig {
   /** Blocks of two convolutions in each of the three stages: n. */
@@ -26,8 +28,6 @@ export interface ResNetCifarConfig {
 const BATCH_NORM_EPSILON = 1e-5
 /** Channels of the three stages. */
 const STAGES = [16, 32, 64] as const
-/** What the images are normalised by: ImageNet's statistics, as in that repository's training. */
-const NORMALISATION = { divisor: 255, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] } as const
 
 interface Block {
   readonly first: Conv2d
@@ -106,7 +106,8 @@ export class ResNetCifar extends ConvolutionalModel {
       )
     }
     return scope(() => {
-      const planes = normalizeImages(images, NORMALISATION)
+      // By ImageNet's statistics, as in that repository's training.
+      const planes = normalizeImages(images, { divisor: 255, ...IMAGENET })
       const pixels = channelsLast(planes)
       release(planes)
       let x = conv2d(pixels, this.#stem, { activation: 'relu' })

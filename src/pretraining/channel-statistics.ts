@@ -1,6 +1,6 @@
-import type { ChannelStatistics } from '../alignment/preprocessing.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { KeyedPermutation } from '../data/permutation.ts'
+import type { ChannelStatistics } from '../models/image-normalisation.ts'
 
 /** Images that are looked at, of a larger set drawn by the seed: the mean of 10,000 is good to a few thousandths. */
 const IMAGES = 10_000

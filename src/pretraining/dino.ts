@@ -1,4 +1,4 @@
-import type { ChannelStatistics } from '../alignment/preprocessing.ts'
+import type { ChannelStatistics } from '../models/image-normalisation.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
 import { decayFactor } from '../nn/decay.ts'
 import { distillationLoss, entropy, sharpened } from '../tensor/ops/distillation.ts'

@@ -1,5 +1,5 @@
-import type { ChannelStatistics } from '../alignment/preprocessing.ts'
 import { keyedRandom } from '../data/keyed-random.ts'
+import type { ChannelStatistics } from '../models/image-normalisation.ts'
 import { layerNorm } from '../tensor/ops/layer-norm.ts'
 import { mean, velocityLoss } from '../tensor/ops/loss.ts'
 import { patchify } from '../tensor/ops/patch.ts'

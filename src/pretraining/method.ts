@@ -1,4 +1,4 @@
-import type { ChannelStatistics } from '../alignment/preprocessing.ts'
+import type { ChannelStatistics } from '../models/image-normalisation.ts'
 import type { Model } from '../models/model.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'

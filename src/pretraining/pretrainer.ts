@@ -1,6 +1,6 @@
-import type { ChannelStatistics } from '../alignment/preprocessing.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { type Batch, Loader } from '../data/loader.ts'
+import type { ChannelStatistics } from '../models/image-normalisation.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
 import { allowTf32, type Device } from '../tensor/device.ts'
 import { scope } from '../tensor/scope.ts'

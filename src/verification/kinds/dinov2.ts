@@ -1,7 +1,8 @@
 /** `dinov2.*`, `table.pos-resample` and `formula.dinov2-repa-teacher`: DINOv2's vision transformer, as itself and as REPA's teacher. */
 import * as z from 'zod'
-import { IMAGENET, normalizedInput } from '../../alignment/preprocessing.ts'
+import { normalizedInput } from '../../alignment/preprocessing.ts'
 import { REPA_INTERPOLATION } from '../../alignment/vision-encoder.ts'
+import { IMAGENET } from '../../models/image-normalisation.ts'
 import { type Grid, PositionTable } from '../../models/position-table.ts'
 import { VisionTransformer } from '../../models/vit.ts'
 import {
