@@ -140,6 +140,11 @@ export const sampleCommand = defineCommand({
     },
   ],
   async run(args, { device, seed = 0, out, signal, progress }) {
+    if (args.guide !== undefined && !(args.cfgScale !== undefined && args.cfgScale > 1)) {
+      throw new UsageError(
+        `--guide needs a --cfg-scale above 1, which says how far to go away from it${args.cfgScale === undefined ? '' : `; ${args.cfgScale} was given`}.`,
+      )
+    }
     const { withProcesses } = await import('../../distributed/join.ts')
     await withProcesses({ processes: args.processes, device }, async (world, where) => {
       if (world.rank > 0) out.silence()
@@ -163,25 +168,20 @@ export const sampleCommand = defineCommand({
       const { checkpoint, out: folder, num, steps, batch } = args
       const { dtype, tf32 } = precisionPolicy(args.precision, where)
       allowTf32(where, tf32)
-      const { model, source, path, step } = await loadModel(checkpoint, {
+      const loading = {
         device: where,
         weights: args.weights,
-        heads: args.heads,
         kind: args.kind,
         convention: args.convention,
-        notice: (sentence) => out.warn(sentence),
-      })
+        notice: (sentence: string) => out.warn(sentence),
+      }
+      const { model, source, path, step } = await loadModel(checkpoint, { ...loading, heads: args.heads })
       const opened: { dispose(): void }[] = [model]
       // Not `using`: with it, TypeScript leaves the extension of the dynamic imports above as it is.
       try {
         model.computeIn(dtype)
         const { kind } = model.config
         const defaults = DEFAULTS[kind]
-        if (args.guide !== undefined && !(args.cfgScale !== undefined && args.cfgScale > 1)) {
-          throw new UsageError(
-            `--guide needs a --cfg-scale above 1, which says how far to go away from it${args.cfgScale === undefined ? '' : `; ${args.cfgScale} was given`}.`,
-          )
-        }
         const guidanceHigh = args.guidanceHigh ?? (args.guide === undefined ? defaults.guidanceHigh : 1)
         if (args.guidanceLow > guidanceHigh) {
           throw new UsageError(
@@ -233,16 +233,7 @@ export const sampleCommand = defineCommand({
             `Images of latents larger than ${args.autoencoderTile} are decoded in blended tiles, each normalised by its own statistics: not exactly what the whole would give.`,
           )
         }
-        const guide =
-          args.guide === undefined
-            ? undefined
-            : await loadModel(args.guide, {
-                device: where,
-                weights: args.weights,
-                kind: args.kind,
-                convention: args.convention,
-                notice: (sentence) => out.warn(sentence),
-              })
+        const guide = args.guide === undefined ? undefined : await loadModel(args.guide, loading)
         if (guide) {
           opened.push(guide.model)
           guide.model.computeIn(dtype)
