@@ -3,10 +3,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { inferTransformerConfig } from '../../src/models/infer-transformer.ts'
 import { SiT, type SiTOptions } from '../../src/models/sit.ts'
 import { type Device, memoryStats } from '../../src/tensor/device.ts'
-import { velocityLoss } from '../../src/tensor/ops/loss.ts'
 import type { Recomputation } from '../../src/tensor/recomputation.ts'
 import { scope } from '../../src/tensor/scope.ts'
-import { Tape } from '../../src/tensor/tape.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { expectDerivatives, scatterWeights, weightsOf } from '../pretraining/directional-derivatives.ts'
 import { expectClose, fromValues, type NdArray, random } from '../reference/array.ts'
@@ -14,6 +12,7 @@ import { ditDhForward } from '../reference/dit-dh.ts'
 import { velocityLoss as referenceLoss } from '../reference/velocity-loss.ts'
 import { DEVICES } from '../tensor/devices.ts'
 import { largestOf } from '../tensor/rounding.ts'
+import { stepBits, uploaded, velocityStep } from './velocity-step.ts'
 
 const [BATCH, SIDE, CHANNELS, TOKENS] = [3, 6, 2, 9]
 const SIZES = { depth: 2, hidden: 32, heads: 2, patch: 2 } as const
@@ -145,11 +144,11 @@ for (const { device, missing } of DEVICES) {
       expect(memoryStats(device).liveBytes, 'tensors that were left').toBe(liveBytes)
     })
 
-    const upload = ({ shape, data }: NdArray) => Tensor.from(Float32Array.from(data), shape, device)
     const x = random([BATCH, CHANNELS, SIDE, SIDE], 1)
     const t = fromValues([BATCH], [0.125, 0.5, 0.875])
     const labels = [0, 4, 2]
     const target = random([BATCH, CHANNELS, SIDE, SIDE], 2)
+    const batch = { x, t, labels, target }
     const CASES: readonly (readonly [string, More])[] = [
       ['as RAE has it', {}],
       ['with norms of queries and keys', { qkNorm: true }],
@@ -167,29 +166,11 @@ for (const { device, missing } of DEVICES) {
       return ditDhForward(files, { patch, depth, heads, head: ddtHead!, lightning, qkNorm }, x, t, labels)
     }
 
-    /** The prediction, and the gradients in the arena. */
-    async function step(model: SiT, recompute: Recomputation): Promise<NdArray> {
-      using prediction = scope(() => {
-        const inputs = [x, t, target].map(upload) as [Tensor, Tensor, Tensor]
-        const ids = Tensor.from(Int32Array.from(labels), [BATCH], device)
-        using tape = new Tape({ recompute })
-        const out = tape.record(() => {
-          const { prediction } = model.forward(inputs[0], inputs[1], ids)
-          velocityLoss(prediction, inputs[2])
-          return prediction
-        })
-        tape.backward(model.arena.parameters).dispose()
-        return out
-      })
-      return fromValues(prediction.shape, await prediction.data())
-    }
-
     test.each(CASES)('%s: velocity and gradients are those of the float64 reference', async (_, options) => {
       using model = tiny({ ...options, device })
       // The adaLN-zero start makes every block the identity.
       scatterWeights(model, 0.15)
-      model.arena.allocateGradients()
-      const output = await step(model, 'none')
+      const output = await velocityStep(model, batch, 'none')
       const exact = reference(await weightsOf(model), model).velocity
       expectClose('velocity', output, exact, { atol: FORWARD * 2 ** -24 * largestOf(exact), rtol: 0 })
       const loss = (weights: ReadonlyMap<string, NdArray>) =>
@@ -204,21 +185,19 @@ for (const { device, missing } of DEVICES) {
       const exact = reference(await weightsOf(model), model).trunk
       using hidden = scope(() => {
         const ids = Tensor.from(Int32Array.from(labels), [BATCH], device)
-        return model.hiddenStates(upload(x), upload(t), ids, 2)
+        return model.hiddenStates(uploaded(x, device), uploaded(t, device), ids, 2)
       })
       const actual = fromValues(hidden.shape, await hidden.data())
       expectClose('trunk', actual, exact, { atol: FORWARD * 2 ** -24 * largestOf(exact), rtol: 0 })
     })
 
     test('what a tape computes again has the same bits', async () => {
-      const gradients = async (recompute: Recomputation) => {
+      const bits = async (recompute: Recomputation) => {
         using model = tiny({ qkNorm: true, device })
         scatterWeights(model, 0.15)
-        model.arena.allocateGradients()
-        const { data } = await step(model, recompute)
-        return [data, await model.arena.array('gradients').data()]
+        return await stepBits(model, batch, recompute)
       }
-      expect(await gradients('elementwise')).toEqual(await gradients('none'))
+      expect(await bits('elementwise')).toEqual(await bits('none'))
     })
   })
 }
