@@ -345,7 +345,7 @@ export interface NativeAddon {
     epsilon: number,
     weightDecay: number,
     emaDecay: number,
-    rate: MaybeT,
+    learningRateFactor: MaybeT,
   ): void
   followWeights(weight: T, ema: MaybeT, computeWeight: MaybeT, state: T, emaDecay: number): void
 

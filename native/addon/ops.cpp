@@ -129,7 +129,7 @@ const Export kExports[] = {
     {"clipGradientNorm", bind<ops::clipGradientNorm>, {"sums", "state", "maxNorm", "gradientScale", "holdsLate"}},
     {"adamW", bind<ops::adamW>,
      {"weight", "gradient", "firstMoment", "secondMoment", "ema", "computeWeight", "frozen", "undecayed", "state", "late", "learningRate", "beta1", "beta2", "epsilon",
-      "weightDecay", "emaDecay", "rate"}},
+      "weightDecay", "emaDecay", "learningRateFactor"}},
     {"followWeights", bind<ops::followWeights>, {"weight", "ema", "computeWeight", "state", "emaDecay"}},
 
     {"patchEmbed", bind<ops::patchEmbed>, {"image", "patch", "weight", "bias", "positions"}},

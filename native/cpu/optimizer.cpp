@@ -85,7 +85,7 @@ struct AdamWScalars {
 
   explicit AdamWScalars(const AdamWArgs& args) {
     const double steps = static_cast<double>(args.state->step - (args.late ? args.state->held : 0));
-    const double learningRate = args.rate ? args.learningRate * *args.rate : args.learningRate;
+    const double learningRate = args.learningRateFactor ? args.learningRate * *args.learningRateFactor : args.learningRate;
     clip = args.state->clip;
     decay = static_cast<float>(1.0 - learningRate * args.weightDecay);
     beta1 = static_cast<float>(args.beta1);

@@ -64,8 +64,8 @@ struct AdamWArgs {
   double learningRate, beta1, beta2, epsilon, weightDecay, emaDecay;
   /// Whether these are late parameters.
   bool late;
-  /// What learningRate is multiplied by; null: nothing.
-  const double* rate;
+  /// Null: 1.
+  const double* learningRateFactor;
   const StepState* state;
 };
 

@@ -106,7 +106,7 @@ struct AdamWScalars {
 
 __device__ __forceinline__ AdamWScalars scalarsOf(const AdamWSettings& settings, const StepState& state) {
   const double steps = static_cast<double>(state.step - (settings.late ? state.held : 0));
-  const double learningRate = settings.rate ? settings.learningRate * *settings.rate : settings.learningRate;
+  const double learningRate = settings.learningRateFactor ? settings.learningRate * *settings.learningRateFactor : settings.learningRate;
   return {.clip = state.clip,
           .decay = static_cast<float>(1.0 - learningRate * settings.weightDecay), .beta1 = static_cast<float>(settings.beta1),
           .oneMinusBeta1 = static_cast<float>(1.0 - settings.beta1), .beta2 = static_cast<float>(settings.beta2),

@@ -29,8 +29,8 @@ struct ArenaRanges {
 struct AdamWSettings {
   double learningRate, beta1, beta2, epsilon, weightDecay, emaDecay;
   bool late;
-  /// What learningRate is multiplied by; null: nothing.
-  const double* rate;
+  /// Null: 1.
+  const double* learningRateFactor;
 };
 
 /// Bytes of sumOfSquares' `scratch` (8-byte aligned) for so many elements.

@@ -85,7 +85,7 @@ void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMome
            const std::optional<Tensor>& ema,
            const std::optional<Tensor>& computeWeight, const std::vector<double>& frozen, const std::vector<double>& undecayed,
            const Tensor& state, bool late, double learningRate, double beta1, double beta2, double epsilon, double weightDecay, double emaDecay,
-           const std::optional<Tensor>& rate) {
+           const std::optional<Tensor>& learningRateFactor) {
   const char* op = "adamW";
   requireRank(op, "weight", weight, 1, "[n]");
   requireShape(op, "gradient", gradient, weight.shape());
@@ -93,8 +93,8 @@ void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMome
   requireShape(op, "secondMoment", secondMoment, weight.shape());
   if (ema) requireShape(op, "ema", *ema, weight.shape());
   requireCopy(op, computeWeight, weight);
-  if (rate) requireShape(op, "rate", *rate, {1}, DType::f64);
-  const double* const factor = rate ? rate->f64() : nullptr;
+  if (learningRateFactor) requireShape(op, "learningRateFactor", *learningRateFactor, {1}, DType::f64);
+  const double* const factor = learningRateFactor ? learningRateFactor->f64() : nullptr;
   const StepState* const step = stateOf(op, state);
   const Ranges ranges = rangesOf(op, "frozen", frozen, weight.elements());
   const Ranges plain = rangesOf(op, "undecayed", undecayed, weight.elements());
@@ -105,7 +105,7 @@ void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMome
         cuda::adamW(stream, cuda->info().multiprocessors, weight, gradient, firstMoment, secondMoment, pointer(ema), pointer(computeWeight),
                     {*ranges, array.data()}, {*plain, plainArray.data()}, state,
                     {.learningRate = learningRate, .beta1 = beta1, .beta2 = beta2, .epsilon = epsilon, .weightDecay = weightDecay,
-                     .emaDecay = emaDecay, .late = late, .rate = factor});
+                     .emaDecay = emaDecay, .late = late, .learningRateFactor = factor});
       });
     }
   const cpu::AdamWArgs args{.count = weight.elements(), .weight = weight.f32(), .gradient = gradient.f32(),
@@ -113,7 +113,7 @@ void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMome
                             .secondMoment = secondMoment.f32(), .ema = ema ? ema->f32() : nullptr, .frozen = ranges->data(),
                             .frozenCount = static_cast<int64_t>(ranges->size()), .undecayed = plain->data(),
                             .undecayedCount = static_cast<int64_t>(plain->size()), .learningRate = learningRate, .beta1 = beta1,
-                            .beta2 = beta2, .epsilon = epsilon, .weightDecay = weightDecay, .emaDecay = emaDecay, .late = late, .rate = factor, .state = step};
+                            .beta2 = beta2, .epsilon = epsilon, .weightDecay = weightDecay, .emaDecay = emaDecay, .late = late, .learningRateFactor = factor, .state = step};
   cpuQueue(op, weight).enqueue(op, [args, ranges, plain](ThreadPool& pool) { cpu::optimizerKernels().adamW(pool, args); });
 }
 

@@ -21,12 +21,12 @@ void clipGradientNorm(const Tensor& sums, const Tensor& state, double maxNorm, d
 /// `undecayed` lists begin and end of the ranges without weight decay, as `frozen` those without a gradient; a range may be of both.
 /// `computeWeight` [n], bf16 or f16, is the copy of the weights that a model of that precision computes with: written in the same pass.
 /// `late`: these are parameters that were held at first, and their bias corrections count the updates since then.
-/// `rate` f64 [1]: what learningRate is multiplied by, read when the update is made; a captured step follows a schedule by it.
+/// `learningRateFactor` f64 [1]: what learningRate is multiplied by, read when the update is made; a captured step follows a schedule by it.
 void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment, const Tensor& secondMoment,
            const std::optional<Tensor>& ema,
            const std::optional<Tensor>& computeWeight, const std::vector<double>& frozen, const std::vector<double>& undecayed,
            const Tensor& state, bool late, double learningRate, double beta1, double beta2, double epsilon, double weightDecay, double emaDecay,
-           const std::optional<Tensor>& rate);
+           const std::optional<Tensor>& learningRateFactor);
 
 /// What adamW does besides its update, to weights [n] that other processes have updated: moves the EMA, and writes the copy of the weights.
 /// Changes nothing where the state says not finite.
