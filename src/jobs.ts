@@ -115,7 +115,12 @@ export const train = loadedOnDevice(async () => {
 export const verify = loadedOnDevice(async () => (await import('./verification/verify.ts')).verify)
 /** Serves the report of runs on the loopback address and keeps it in step while they train. */
 export const watch = loaded(async () => (await import('./report/watch/watch.ts')).watch)
-/** Runs a job in several processes that share it: ones that a launcher has started beside this one, or that this one starts. */
+/**
+ * Runs a job with the processes that mpirun, srun or torchrun has started beside this one, or with ones that this one starts, a GPU each. Those
+ * run the program from its beginning; distributed/join.ts says more.
+ *
+ * @throws {Error} where a launcher has started another number of processes, there are too few GPUs, or the others do not come
+ */
 export async function withProcesses<Result>(
   options: JoinOptions,
   job: (world: World, device: Device) => Promise<Result>,
