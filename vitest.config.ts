@@ -14,6 +14,7 @@ const onDevice = {
     'test/tensor/**/*.test.ts',
     'test/training/optimizer*.test.ts',
     'test/models/ddt-head.test.ts',
+    'test/models/encode-images.test.ts',
     'test/models/rae-autoencoder.test.ts',
     'test/models/vit-gradient.test.ts',
     'test/pretraining/dino-head.test.ts',

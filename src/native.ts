@@ -195,6 +195,8 @@ export interface NativeAddon {
 
   interpolant(x: T, noise: T, t: T, path: InterpolantPath): [interpolated: T, velocity: T]
   samplePosterior(moments: T, noise: T, scale: number, bias: number): T
+  posteriorMoments(parameters: T): T
+  standardize(x: T, mean: T, std: T): T
 
   layerNorm(x: T, weight: T, bias: T, epsilon: number, dtype: ComputeDType): [T, mean: T, rstd: T]
   layerNormBackward(dOut: T, x: T, mean: T, rstd: T, weight: T, dWeight: T, dBias: T, accumulate: boolean): T

@@ -1,9 +1,9 @@
 import type { Dataset } from '../../src/data/dataset.ts'
 import { imageBatch } from '../../src/data/image-batch.ts'
-import { interleaved } from '../../src/data/rgb-image.ts'
 import type { FeatureNetwork } from '../../src/evaluation/feature-network.ts'
 import { FeatureStatistics, type Gaussian } from '../../src/evaluation/feature-statistics.ts'
 import { frechetDistance } from '../../src/evaluation/frechet-distance.ts'
+import { interleaved } from '../../src/tensor/planes.ts'
 
 /** The Fréchet distance of held-out photographs from the training images, for as many as are generated: evenly spread over the set. */
 export async function distanceOfPhotographs(

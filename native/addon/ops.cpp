@@ -14,6 +14,7 @@
 #include "ops/half_block.h"
 #include "ops/hybrid_loss.h"
 #include "ops/interpolant.h"
+#include "ops/latents.h"
 #include "ops/layer_norm.h"
 #include "ops/linear.h"
 #include "ops/linear_combination.h"
@@ -88,6 +89,8 @@ const Export kExports[] = {
 
     {"interpolant", bind<ops::interpolant>, {"x", "noise", "t", "path"}},
     {"samplePosterior", bind<ops::samplePosterior>, {"moments", "noise", "scale", "bias"}},
+    {"posteriorMoments", bind<ops::posteriorMoments>, {"parameters"}},
+    {"standardize", bind<ops::standardize>, {"x", "mean", "std"}},
 
     {"layerNorm", bind<ops::layerNorm>, {"x", "weight", "bias", "epsilon", "dtype"}},
     {"layerNormBackward", bind<ops::layerNormBackward>, {"dOut", "x", "mean", "rstd", "weight", "dWeight", "dBias", "accumulate"}},

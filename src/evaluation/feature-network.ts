@@ -1,6 +1,5 @@
 import type { Encoder } from '../alignment/encoder.ts'
 import { loadEncoder } from '../alignment/encoders.ts'
-import { planar } from '../data/rgb-image.ts'
 import {
   INCEPTION_CLASSES,
   INCEPTION_FEATURES,
@@ -13,6 +12,7 @@ import { ResNetCifar, resNetCifarConfig, resNetCifarState } from '../models/resn
 import { openWeights } from '../models/weights-file.ts'
 import type { Device } from '../tensor/device.ts'
 import { averageOfPixels } from '../tensor/ops/conv2d.ts'
+import { planar } from '../tensor/planes.ts'
 import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { ImageBatch } from './image-set.ts'

@@ -1,6 +1,9 @@
+import { native } from '../native.ts'
 import type { Device } from '../tensor/device.ts'
 import type { ComputeDType } from '../tensor/dtype.ts'
-import { imageInput, toUint8 } from '../tensor/ops/pixels.ts'
+import { toUint8 } from '../tensor/ops/pixels.ts'
+import { planar } from '../tensor/planes.ts'
+import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { blendTiles, type Tile, type TilePlace, tilePlaces } from './tiles.ts'
 
@@ -44,8 +47,6 @@ export abstract class Autoencoder implements Disposable {
   abstract readonly latentScale: number
   /** Whether a latent has a deviation; else it is a point. */
   readonly hasDeviations: boolean = true
-  /** What `encodeBatch` takes: bytes / divisor − mean. */
-  protected abstract readonly input: { readonly divisor: number; readonly mean: number }
   /** Black and white of what `decodeBatch` gives. */
   protected abstract readonly range: readonly [number, number]
 
@@ -60,13 +61,21 @@ export abstract class Autoencoder implements Disposable {
     this.tile = tile
   }
 
+  /** Pixels of the images that pass through the network together. */
+  protected get pixelsAtOnce(): number {
+    return this.device === 'cpu' ? PIXELS_AT_ONCE.cpu : PIXELS_AT_ONCE.gpu
+  }
+
   /** How many images a preparation should hand over at a time. */
   get batchSize(): number {
     return this.device === 'cpu' ? BATCH.cpu : BATCH.gpu
   }
 
-  /** Images [n, H, W, 3] f32 → mean and standard deviation, [n, 2C, h, w], not scaled, or of points [n, C, h, w]. */
-  protected abstract encodeBatch(images: Tensor): Promise<Float32Array>
+  /**
+   * Images u8 [n, 3, H, W] → mean and standard deviation, f32 [n, 2C, h, w], not scaled, or of points [n, C, h, w]. Enqueues, and makes
+   * nothing of the host's, so that it can be captured.
+   */
+  protected abstract encodeBatch(images: Tensor): Tensor
 
   /** Latents [n, C, h, w] f32, at a model's scale → images [n, 3, H, W] f32. */
   protected abstract decodeBatch(latents: Tensor): Tensor
@@ -87,24 +96,43 @@ export abstract class Autoencoder implements Disposable {
    * @returns for each image 2C × h × w floats, the mean, then the standard deviation, not scaled; or C × h × w of a point
    */
   async encode(images: readonly Uint8Array[], size: number): Promise<Float32Array[]> {
-    const { downsampling } = this
-    if (size % downsampling !== 0) {
-      throw new RangeError(
-        `${this.name} encodes images whose sides are multiples of ${downsampling}; these are ${size} wide.`,
-      )
-    }
     const latents: Float32Array[] = []
-    const side = size / downsampling
+    const side = this.#sideOf(size)
     for (const batch of batchesOf(images.length, this.#atOnce(size * size))) {
-      using bytes = Tensor.from(
-        Buffer.concat(images.slice(batch.first, batch.end)),
-        [batch.count, size, size, 3],
-        this.device,
-      )
-      const moments = await this.#encodePixels(bytes)
+      const moments = await this.#encodePixels(images.slice(batch.first, batch.end), size)
       const length = this.#storedChannels * side * side
       for (let n = 0; n < batch.count; n++) latents.push(moments.slice(n * length, (n + 1) * length))
     }
+    return latents
+  }
+
+  /**
+   * The posteriors of a batch of square images, or their points, as `encode` has them, on the device. Enqueues only: a step that begins
+   * with it can be captured.
+   *
+   * @param images u8 [B, 3, S, S]
+   * @returns f32 [B, 2C, h, w], or of points [B, C, h, w]
+   */
+  encodeImages(images: Tensor): Tensor {
+    const [batch, , size] = images.shape as [number, number, number, number]
+    const side = this.#sideOf(size)
+    if (this.#isTiled(side, side)) {
+      throw new RangeError(
+        `${this.name} works in tiles of ${this.tile} latent elements, and the latents of a batch of ${size} x ${size} pixels are ${side} wide; ` +
+          'leave the tile out.',
+      )
+    }
+    const atOnce = this.#atOnce(size * size)
+    if (batch <= atOnce) return this.encodeBatch(images)
+    const latents = Tensor.empty([batch, this.#storedChannels, side, side], this.device)
+    scope(() => {
+      for (const { first, end } of batchesOf(batch, atOnce)) {
+        scope(() => {
+          const part = this.encodeBatch(images.slice(first, end))
+          native().copy(latents.slice(first, end).handle, part.handle)
+        })
+      }
+    })
     return latents
   }
 
@@ -136,9 +164,17 @@ export abstract class Autoencoder implements Disposable {
     return this.hasDeviations ? 2 * this.latentChannels : this.latentChannels
   }
 
+  /** Of the latents of square images. */
+  #sideOf(size: number): number {
+    const { downsampling } = this
+    if (size % downsampling === 0) return size / downsampling
+    throw new RangeError(
+      `${this.name} encodes images whose sides are multiples of ${downsampling}; these are ${size} wide.`,
+    )
+  }
+
   #atOnce(pixels: number): number {
-    const most = this.device === 'cpu' ? PIXELS_AT_ONCE.cpu : PIXELS_AT_ONCE.gpu
-    return Math.max(1, Math.floor(most / pixels))
+    return Math.max(1, Math.floor(this.pixelsAtOnce / pixels))
   }
 
   #isTiled(h: number, w: number): boolean {
@@ -158,29 +194,29 @@ export abstract class Autoencoder implements Disposable {
     }
   }
 
-  async #encodePixels(bytes: Tensor): Promise<Float32Array> {
-    const [count, height, width] = bytes.shape as [number, number, number, number]
-    const { downsampling } = this
-    const [h, w] = [height / downsampling, width / downsampling]
-    if (!this.#isTiled(h, w)) {
-      using images = imageInput(bytes, this.input)
-      return await this.#whole(() => this.encodeBatch(images))
-    }
+  /** Of images whose bytes have the channels fastest. */
+  async #encodePixels(images: readonly Uint8Array[], size: number): Promise<Float32Array> {
+    const side = size / this.downsampling
+    if (!this.#isTiled(side, side)) return await this.#whole(() => this.#encodeBytes(images, size, size))
     const moments: Float32Array[] = []
-    const host = await bytes.dataAs('u8')
-    for (let n = 0; n < count; n++) {
-      const image = host.subarray(n * height * width * 3, (n + 1) * height * width * 3)
+    for (const image of images) {
       const tiles: Tile[] = []
-      for (const place of tilePlaces(h, w, this.tile!)) {
-        const { rows, columns } = place
-        const part = cropBytes(image, width, scaled(place, downsampling))
-        using tile = Tensor.from(part, [1, rows * downsampling, columns * downsampling, 3], this.device)
-        using input = imageInput(tile, this.input)
-        tiles.push({ place, values: await this.encodeBatch(input) })
+      for (const place of tilePlaces(side, side, this.tile!)) {
+        const pixels = scaled(place, this.downsampling)
+        const part = cropBytes(image, size, pixels)
+        tiles.push({ place, values: await this.#encodeBytes([part], pixels.rows, pixels.columns) })
       }
-      moments.push(blendTiles(tiles, this.#storedChannels, h, w))
+      moments.push(blendTiles(tiles, this.#storedChannels, side, side))
     }
     return concat(moments)
+  }
+
+  async #encodeBytes(images: readonly Uint8Array[], height: number, width: number): Promise<Float32Array> {
+    using moments = scope(() => {
+      const planes = planar(Buffer.concat(images), height * width)
+      return this.encodeBatch(Tensor.from(planes, [images.length, 3, height, width], this.device))
+    })
+    return await moments.data()
   }
 
   /** One image's latents, tile by tile. */

@@ -85,22 +85,6 @@ async function positiveOf(file: WeightsFile, channels: number): Promise<Float32A
   throw new Error(`${file.name}: the standard deviation of channel ${wrong} is ${std[wrong]}; expected more than 0.`)
 }
 
-/** In place, of moments [N, 2C, h, w], mean then standard deviation: those of the standardised latents. */
-export function standardizeMoments(moments: Float32Array, { mean, std }: LatentStatistics, pixels: number): void {
-  const channels = mean.length
-  for (let begin = 0; begin < moments.length; begin += 2 * channels * pixels) {
-    for (let channel = 0; channel < channels; channel++) {
-      const [centre, scale] = [mean[channel]!, std[channel]!]
-      const first = begin + channel * pixels
-      const deviations = first + channels * pixels
-      for (let i = 0; i < pixels; i++) {
-        moments[first + i] = (moments[first + i]! - centre) / scale
-        moments[deviations + i] = moments[deviations + i]! / scale
-      }
-    }
-  }
-}
-
 /** Standardised latents [N, C, h, w] f32 → the autoencoder's own: z · std + mean. */
 export function unstandardized(latents: Tensor, { mean, std }: LatentStatistics): Tensor {
   const [count] = latents.shape as [number]

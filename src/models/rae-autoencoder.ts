@@ -1,8 +1,9 @@
 import type { ComputeDType } from '../tensor/dtype.ts'
 import { groupNormApply } from '../tensor/ops/group-norm.ts'
+import { standardize } from '../tensor/ops/latents.ts'
 import { channelsFirst, channelsLast } from '../tensor/ops/layout.ts'
 import { unpatchify } from '../tensor/ops/patch.ts'
-import { resizePlanes } from '../tensor/ops/pixels.ts'
+import { normalizeImages, resizePlanes } from '../tensor/ops/pixels.ts'
 import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { Autoencoder, type AutoencoderOptions } from './autoencoder.ts'
@@ -36,9 +37,11 @@ export class RaeAutoencoder extends Autoencoder {
   readonly downsampling: number
   readonly latentScale = 1
   override readonly hasDeviations = false
-  protected readonly input = { divisor: 255, mean: 0 }
   protected readonly range = [0, 1] as const
   readonly #parts: RaeParts
+  /** By which features become latents, [C, grid, grid]. */
+  readonly #mean: Tensor
+  readonly #std: Tensor
   /** By which latents become features, by the number of images. */
   readonly #places = new Map<number, Tensor>()
 
@@ -51,28 +54,33 @@ export class RaeAutoencoder extends Autoencoder {
       )
     }
     this.#parts = parts
-    this.latentChannels = parts.sizes.latentChannels
+    const { latentChannels, grid } = parts.sizes
+    const ofPlaces = (values: Float32Array) => keep(Tensor.from(values, [latentChannels, grid, grid], this.device))
+    this.#mean = ofPlaces(parts.statistics.mean)
+    this.#std = ofPlaces(parts.statistics.std)
+    this.latentChannels = latentChannels
     this.downsampling = parts.sizes.patch
   }
 
-  protected async encodeBatch(images: Tensor): Promise<Float32Array> {
-    const { encoder, pixels, statistics, sizes } = this.#parts
+  /** A frozen vision transformer takes little memory, and wants many rows. */
+  protected override get pixelsAtOnce(): number {
+    return this.device === 'cpu' ? super.pixelsAtOnce : 16 * super.pixelsAtOnce
+  }
+
+  protected encodeBatch(images: Tensor): Tensor {
+    const { encoder, pixels, sizes } = this.#parts
     if (!encoder) throw new Error(`${this.name}: the encoder of this RAE is not loaded.`)
-    this.#requireGrid(images.shape[1]! / this.downsampling, images.shape[2]! / this.downsampling)
-    const { mean, std } = pixels
-    using features = scope(() => {
-      const scales = std.map((deviation) => 1 / deviation)
-      const normalised = ofChannels(
-        images,
-        scales,
-        mean.map((centre, c) => -centre * scales[c]!),
-      )
-      const side = sizes.grid * encoder.config.patch
-      const planes = channelsFirst(normalised)
-      const isOwn = images.shape[1] === side && images.shape[2] === side
-      return encoder.patchFeatures(isOwn ? planes : resizePlanes(planes, side, side, { filter: 'bicubic' }))
+    const [count, , height, width] = images.shape as [number, number, number, number]
+    this.#requireGrid(height / this.downsampling, width / this.downsampling)
+    const { grid, latentChannels } = sizes
+    return scope(() => {
+      const normalised = normalizeImages(images, { divisor: 255, ...pixels })
+      const side = grid * encoder.config.patch
+      const isOwn = height === side && width === side
+      const input = isOwn ? normalised : resizePlanes(normalised, side, side, { filter: 'bicubic' })
+      const features = encoder.patchFeatures(input).reshape([count, grid, grid, latentChannels])
+      return standardize(channelsFirst(features), this.#mean, this.#std)
     })
-    return standardised(await features.data(), statistics, this.latentChannels)
   }
 
   protected decodeBatch(latents: Tensor): Tensor {
@@ -120,7 +128,7 @@ export class RaeAutoencoder extends Autoencoder {
   dispose(): void {
     this.#parts.encoder?.dispose()
     this.#parts.decoder?.dispose()
-    for (const places of this.#places.values()) places.dispose()
+    for (const tensor of [this.#mean, this.#std, ...this.#places.values()]) tensor.dispose()
     this.#places.clear()
   }
 }
@@ -148,21 +156,4 @@ function ofPlaces(
   const all = new Float32Array(count * coefficients.length)
   for (let n = 0; n < count; n++) all.set(coefficients, n * coefficients.length)
   return Tensor.from(all, [count * tokens, 2, channels], device)
-}
-
-/** Features [N, T, C] → standardised latents [N, C, T]. */
-function standardised(features: Float32Array, { mean, std }: FeatureStatistics, channels: number): Float32Array {
-  const length = mean.length
-  const tokens = length / channels
-  const latents = new Float32Array(features.length)
-  for (let n = 0; n * length < features.length; n++) {
-    for (let token = 0; token < tokens; token++) {
-      for (let channel = 0; channel < channels; channel++) {
-        const at = channel * tokens + token
-        const feature = features[n * length + token * channels + channel]!
-        latents[n * length + at] = (feature - mean[at]!) / std[at]!
-      }
-    }
-  }
-  return latents
 }

@@ -1,5 +1,8 @@
 import type { ComputeDType } from '../tensor/dtype.ts'
-import type { Tensor } from '../tensor/tensor.ts'
+import { concatenate } from '../tensor/ops/concatenate.ts'
+import { imageInput } from '../tensor/ops/pixels.ts'
+import { scope } from '../tensor/scope.ts'
+import { Tensor } from '../tensor/tensor.ts'
 import { Autoencoder, type AutoencoderOptions } from './autoencoder.ts'
 import type { AutoencoderHalf } from './autoencoder-kl.ts'
 import { TAESD_DOWNSAMPLING, type TaesdDecoder, type TaesdEncoder } from './taesd.ts'
@@ -12,7 +15,6 @@ export class TaesdAutoencoder extends Autoencoder {
   readonly latentChannels: number
   readonly downsampling = TAESD_DOWNSAMPLING
   readonly latentScale = 1
-  protected readonly input = { divisor: 255, mean: 0 }
   protected readonly range = [0, 1] as const
   readonly #encoder: TaesdEncoder | undefined
   readonly #decoder: TaesdDecoder | undefined
@@ -25,14 +27,14 @@ export class TaesdAutoencoder extends Autoencoder {
     this.latentChannels = (encoder ?? decoder)!.config.latentChannels
   }
 
-  protected async encodeBatch(images: Tensor): Promise<Float32Array> {
-    using latents = (this.#encoder ?? this.#missing('encoder')).encode(images)
-    const mean = await latents.data()
-    const count = latents.shape[0]!
-    const length = mean.length / count
-    const moments = new Float32Array(2 * mean.length)
-    for (let n = 0; n < count; n++) moments.set(mean.subarray(n * length, (n + 1) * length), 2 * n * length)
-    return moments
+  protected encodeBatch(images: Tensor): Tensor {
+    const encoder = this.#encoder ?? this.#missing('encoder')
+    return scope(() => {
+      const latents = encoder.encode(imageInput(images, { divisor: 255, mean: 0 }))
+      const [count, channels, height, width] = latents.shape as [number, number, number, number]
+      const mean = latents.reshape([count, channels * height * width])
+      return concatenate([mean, Tensor.zeros(mean.shape, this.device)]).reshape([count, 2 * channels, height, width])
+    })
   }
 
   protected decodeBatch(latents: Tensor): Tensor {

@@ -1,5 +1,6 @@
 import { keyedRandom, type RandomStream } from '../data/keyed-random.ts'
-import { type RgbImage, toPlanes } from '../data/rgb-image.ts'
+import type { RgbImage } from '../data/rgb-image.ts'
+import { toPlanes } from '../tensor/planes.ts'
 import {
   adjustBrightness,
   adjustContrast,

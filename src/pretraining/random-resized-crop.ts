@@ -1,7 +1,8 @@
 import type { RandomStream } from '../data/keyed-random.ts'
 import { mirror } from '../data/mirror.ts'
 import { resize } from '../data/resample.ts'
-import { type RgbImage, toPlanes } from '../data/rgb-image.ts'
+import type { RgbImage } from '../data/rgb-image.ts'
+import { toPlanes } from '../tensor/planes.ts'
 import type { ImageBatch } from './method.ts'
 
 export interface CropOptions {

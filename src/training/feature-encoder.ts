@@ -1,12 +1,12 @@
 import type { Encoder } from '../alignment/encoder.ts'
 import { loadEncoder } from '../alignment/encoders.ts'
 import type { FeatureEncoder, TokenGrid } from '../data/feature-encoder.ts'
-import { toPlanes } from '../data/rgb-image.ts'
 import { fileDigest } from '../formats/file-digest.ts'
 import type { Device } from '../tensor/device.ts'
 import { elementCount } from '../tensor/dtype.ts'
 import { numberToFloat16 } from '../tensor/float16.ts'
 import { cast } from '../tensor/ops/cast.ts'
+import { toPlanes } from '../tensor/planes.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 

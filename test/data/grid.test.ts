@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { imageGrid } from '../../src/data/grid.ts'
-import { interleaved } from '../../src/data/rgb-image.ts'
 import { toFloat32 } from '../../src/tensor/host-tensor.ts'
+import { interleaved } from '../../src/tensor/planes.ts'
 import { goldenSuffix, haveGolden } from '../shared-folder.ts'
 import { goldenTensors } from './golden.ts'
 import { maxDifference } from './max-difference.ts'

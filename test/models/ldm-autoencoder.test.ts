@@ -149,7 +149,7 @@ describe("latent-diffusion's names", () => {
       const channel = Math.floor(i / pixels) % CHANNELS
       const [mean, std] = [STATISTICS.mean[channel]!, STATISTICS.std[channel]!]
       const own = expected.moments[i]!
-      expect(value).toBe(Math.fround(i < CHANNELS * pixels ? (own - mean) / std : own / std))
+      expect(value).toBe(Math.fround((i < CHANNELS * pixels ? Math.fround(own - mean) : own) / std))
     }
     // And what they decode to is what their own values do: a number and a half at most through the factor of the other.
     const unstandardized = drawn.map((value, i) => {

@@ -20,6 +20,8 @@ export const elementwiseRules = (planner: Planner) =>
     embeddingBackward: () => {},
     interpolant: (x) => [planner.like(x), planner.like(x)],
     samplePosterior: (_moments, noise) => planner.like(noise),
+    posteriorMoments: (parameters) => planner.like(parameters),
+    standardize: (x) => planner.like(x),
     combineSamples: (x) => planner.like(x),
     resizeChannels: (x, channels) => {
       const [batch, , ...rest] = plannedOf(x).shape

@@ -1,5 +1,6 @@
 import { native } from '../../native.ts'
 import { Tensor } from '../tensor.ts'
+import { channelsLast } from './layout.ts'
 
 /** u8 [B, 3, H, W] → (x / divisor − mean[c]) / std[c]. */
 export function normalizeImages(
@@ -9,13 +10,10 @@ export function normalizeImages(
   return new Tensor(native().normalizeImages(images.handle, divisor, mean, std), images.device)
 }
 
-/** Bytes u8 [N, H, W, 3] → x / divisor − mean, f32 of the same shape: what an autoencoder's first convolution reads. */
-export function imageInput(bytes: Tensor, { divisor, mean }: { divisor: number; mean: number }): Tensor {
-  const { shape } = bytes
-  // The same is done to all channels, so that it does not matter which axis they are.
-  using pixels = bytes.reshape([1, 3, bytes.elements / 3, 1])
-  using values = normalizeImages(pixels, { divisor, mean: [mean, mean, mean], std: [1, 1, 1] })
-  return values.reshape(shape)
+/** u8 [B, 3, H, W] → x / divisor − mean, f32 [B, H, W, 3]: what an autoencoder's first convolution reads. */
+export function imageInput(images: Tensor, { divisor, mean }: { divisor: number; mean: number }): Tensor {
+  using values = normalizeImages(images, { divisor, mean: [mean, mean, mean], std: [1, 1, 1] })
+  return channelsLast(values)
 }
 
 /** Images [B, C, H, W] in `range`, [−1, 1] → u8 [B, H, W, C], as REPA writes them: (x + 1) / 2 · 255, clamped, truncated. */

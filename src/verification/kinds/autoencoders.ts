@@ -3,19 +3,20 @@ import { join } from 'node:path'
 import * as z from 'zod'
 import { AutoencoderKL } from '../../models/autoencoder-kl.ts'
 import { autoencoderKLState, configOfArguments, diffusersConfigSchema } from '../../models/autoencoder-kl-weights.ts'
-import { momentsOf } from '../../models/posterior.ts'
 import { TaesdDecoder, TaesdEncoder, taesdConfig, taesdHalf } from '../../models/taesd.ts'
 import { openWeights } from '../../models/weights-file.ts'
 import type { StateSource } from '../../nn/state-dict.ts'
 import type { Device } from '../../tensor/device.ts'
 import { type HostTensor, hostFloat32, toFloat32 } from '../../tensor/host-tensor.ts'
 import { samplePosterior } from '../../tensor/ops/interpolant.ts'
+import { posteriorMoments } from '../../tensor/ops/latents.ts'
 import { imageInput } from '../../tensor/ops/pixels.ts'
 import { Tensor } from '../../tensor/tensor.ts'
 import { formulaSource, readFormulaTable } from '../formula.ts'
 import type { GoldenFile } from '../golden-set.ts'
 import type { Runner } from './kind.ts'
 import { loadModel } from './load-model.ts'
+import { photos } from './photos.ts'
 
 const scaleArgument = { latents_scale: z.number().positive().default(0.18215) }
 const configArgument = { config: diffusersConfigSchema }
@@ -48,15 +49,14 @@ async function* compareAutoencoder(file: GoldenFile, model: AutoencoderKL, scale
   const { device } = model
   const has = (name: string) => Object.hasOwn(file.tensors, name)
   if (has('image_u8')) {
-    using pixels = await photo(file, device)
+    using pixels = await photos(file, 'image_u8', device)
     using images = imageInput(pixels, { divisor: 127.5, mean: 1 })
     using parameters = model.encode(images)
-    const moments = momentsOf(await parameters.data(), parameters.shape)
-    if (has('mean_std')) yield await file.compare('mean_std', hostFloat32(moments, parameters.shape))
+    using moments = posteriorMoments(parameters)
+    if (has('mean_std')) yield await file.compare('mean_std', moments)
     if (has('z_sampled')) {
-      using stored = Tensor.from(moments, parameters.shape, device)
       using noise = Tensor.fromHostTensor(await file.read('eps'), device)
-      using sampled = samplePosterior(stored, noise, scale, 0)
+      using sampled = samplePosterior(moments, noise, scale, 0)
       yield await file.compare('z_sampled', sampled)
     }
   }
@@ -65,12 +65,6 @@ async function* compareAutoencoder(file: GoldenFile, model: AutoencoderKL, scale
     using decoded = model.decode(latents)
     yield await file.compare('decoded', decoded)
   }
-}
-
-/** `image_u8` [H, W, 3] or a batch of such → u8 [N, H, W, 3] on the device. */
-async function photo(file: GoldenFile, device: Device): Promise<Tensor> {
-  const { data, shape } = await file.read('image_u8')
-  return Tensor.from(data, shape.length === 3 ? [1, ...shape] : shape, device)
 }
 
 const taesdArguments = z.object({ weights: z.array(z.string()).min(1) })
@@ -84,7 +78,7 @@ export const taesdForward: Runner = async function* (file, device) {
   )
   const { encoder, decoder } = halves
   let reconstruction: HostTensor | undefined
-  using pixels = await photo(file, device)
+  using pixels = await photos(file, 'image_u8', device)
   if (encoder) {
     using images = imageInput(pixels, { divisor: 255, mean: 0 })
     using latents = encoder.encode(images)
@@ -124,19 +118,11 @@ async function loadHalves(file: GoldenFile, paths: readonly string[], device: De
   }
 }
 
-/** Peak signal to noise in dB of images [N, 3, H, W] in [0, 1], clamped, against bytes [N, H, W, 3]. */
+/** Peak signal to noise in dB of images [N, 3, H, W] in [0, 1], clamped, against bytes of that shape. */
 function psnrOf(bytes: Uint8Array, images: HostTensor): number {
-  const values = toFloat32(images)
-  const [count, channels, height, width] = images.shape as [number, number, number, number]
-  const area = height * width
   let squares = 0
-  for (let n = 0; n < count; n++) {
-    for (let i = 0; i < area; i++) {
-      for (let c = 0; c < channels; c++) {
-        const value = Math.min(1, Math.max(0, values[(n * channels + c) * area + i]!))
-        squares += (value - bytes[(n * area + i) * channels + c]! / 255) ** 2
-      }
-    }
+  for (const [i, value] of toFloat32(images).entries()) {
+    squares += (Math.min(1, Math.max(0, value)) - bytes[i]! / 255) ** 2
   }
   return -10 * Math.log10(squares / bytes.length)
 }

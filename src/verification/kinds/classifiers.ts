@@ -1,21 +1,18 @@
 /** `formula.inception-fid` and `resnet-cifar.forward`: networks whose features images are compared by. */
 import { join } from 'node:path'
 import * as z from 'zod'
-import { planar } from '../../data/rgb-image.ts'
 import { INCEPTION_SIZE, InceptionV3 } from '../../models/inception.ts'
 import { ResNetCifar, resNetCifarConfig, resNetCifarState } from '../../models/resnet-cifar.ts'
 import { openWeights } from '../../models/weights-file.ts'
-import type { Device } from '../../tensor/device.ts'
 import { averageOfPixels } from '../../tensor/ops/conv2d.ts'
 import { channelsFirst, channelsLast } from '../../tensor/ops/layout.ts'
 import { normalizeImages, resizePlanes } from '../../tensor/ops/pixels.ts'
 import { scope } from '../../tensor/scope.ts'
-import { Tensor } from '../../tensor/tensor.ts'
 import { formulaSource, readFormulaTable } from '../formula.ts'
-import type { GoldenFile } from '../golden-set.ts'
 import { ObservedTensors } from '../observed-tensors.ts'
 import type { Runner } from './kind.ts'
 import { loadModel } from './load-model.ts'
+import { photos } from './photos.ts'
 
 const inceptionArguments = z.object({ formula: z.string() })
 
@@ -24,7 +21,7 @@ export const formulaInception: Runner = async function* (file, device) {
   const { formula } = file.args(inceptionArguments)
   const table = await readFormulaTable(file.set, formula)
   using model = await loadModel(file.set, new InceptionV3(device), formulaSource(table, formula))
-  using planes = await photoPlanes(file, device)
+  using planes = await photos(file, 'images_u8', device)
   using seen = new ObservedTensors()
   scope(() => {
     // Interpolation is an average, so that it may come behind the change of range.
@@ -47,7 +44,7 @@ export const resNetCifarForward: Runner = async function* (file, device) {
   await using opened = await openWeights(join(file.set.directory, weights[0]!))
   const state = resNetCifarState(opened)
   using model = await loadModel(file.set, new ResNetCifar(resNetCifarConfig(state), device), state)
-  using planes = await photoPlanes(file, device)
+  using planes = await photos(file, 'images_u8', device)
   using seen = new ObservedTensors()
   scope(() => {
     const { layer3, logits } = model.forward(planes)
@@ -57,11 +54,4 @@ export const resNetCifarForward: Runner = async function* (file, device) {
   for (const name of ['layer3', 'logits']) {
     if (Object.hasOwn(file.tensors, name)) yield await file.compare(name, seen.get(name)!)
   }
-}
-
-/** `images_u8` [N, H, W, 3] → [N, 3, H, W]. */
-async function photoPlanes(file: GoldenFile, device: Device): Promise<Tensor> {
-  const { data, shape } = await file.read('images_u8')
-  const [count, height, width] = shape as [number, number, number]
-  return Tensor.from(planar(data, height * width), [count, 3, height, width], device)
 }

@@ -1,8 +1,9 @@
 /** `preprocess.*`: what becomes of pictures before training and after sampling. */
 import { imageGrid } from '../../data/grid.ts'
-import { interleaved, type RgbImage } from '../../data/rgb-image.ts'
+import type { RgbImage } from '../../data/rgb-image.ts'
 import { centerCropDhariwal } from '../../data/transforms.ts'
 import { type HostTensor, toFloat32 } from '../../tensor/host-tensor.ts'
+import { interleaved } from '../../tensor/planes.ts'
 import type { Runner } from './kind.ts'
 
 const hostImage = ({ width, height, data }: RgbImage): HostTensor => ({ dtype: 'u8', shape: [height, width, 3], data })

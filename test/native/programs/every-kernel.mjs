@@ -280,6 +280,7 @@ function single() {
   for (const dtype of ['f32', 'bf16', 'f16']) native.resizeChannels(drawIn(dtype)(1, 2, 3), 3)
   native.timestepEmbedding(f32(3), 9, 10000)
   native.fourierFeatures(f32(3), f32(5))
+  native.standardize(native.posteriorMoments(f32(2, 4, 3, 3)), f32(4), f32(4))
   for (const width of [8, 7]) {
     const rows = native.embedding(f32(4, width), i32(1, 3, 3))
     native.embeddingBackward(rows, i32(1, 3, 3), zeros(4, width), true)

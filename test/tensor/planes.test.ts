@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { interleaved, planar, toPlanes } from '../../src/data/rgb-image.ts'
-import { syntheticImage } from './synthetic-image.ts'
+import { interleaved, planar, toPlanes } from '../../src/tensor/planes.ts'
+import { syntheticImage } from '../data/synthetic-image.ts'
 
 test('images become planes and their planes pixels again, each image by itself', () => {
   const [width, height] = [5, 3]
