@@ -10,7 +10,7 @@ import { decodeImage } from './image-decoding.ts'
 import { DEFAULT_LATENT_SCALE } from './latent-encoder.ts'
 import { mirror } from './mirror.ts'
 
-/** What a data set holds as latents: the posterior of an autoencoder, points of one that has no deviation, or the pixels themselves. */
+/** What a data set has as latents: the posterior of an autoencoder, points of one that has no deviation, or the pixels themselves. */
 export type LatentKind = 'moments' | 'points' | 'pixels'
 
 export interface Sample {
@@ -20,6 +20,16 @@ export interface Sample {
   readonly image?: Uint8Array
   /** `moments`: `[2C, h, w]`, mean then standard deviation, not scaled. `points`: `[C, h, w]`. `pixels`: `[3, S, S]`, x/127.5 − 1. */
   readonly latent?: Float32Array
+}
+
+/** What makes latents of images: an `Autoencoder`, of which a data set needs to know this. */
+export interface LatentMaker {
+  readonly name: string
+  readonly latentChannels: number
+  /** Pixels per latent element along one side. */
+  readonly downsampling: number
+  readonly latentScale: number
+  readonly hasDeviations: boolean
 }
 
 /** Where `Dataset.readInto` writes: buffers of exactly one sample's length. */
@@ -69,10 +79,18 @@ export class Dataset {
   readonly flip: boolean
   /** Encoders whose features are there: `openFeatures`. */
   readonly features: readonly FeatureSettings[]
-  readonly #images: readonly string[]
-  readonly #latents: readonly string[] | undefined
+  /** Name of what makes the latents, from the images that are read; undefined where they are read themselves. */
+  readonly encodedBy: string | undefined
+  readonly #listing: DatasetListing
 
-  private constructor(listing: DatasetListing, imageSize: number, storedShape: readonly number[] | undefined) {
+  private constructor(
+    listing: DatasetListing,
+    imageSize: number,
+    storedShape: readonly number[] | undefined,
+    encodedBy?: string,
+  ) {
+    this.#listing = listing
+    this.encodedBy = encodedBy
     this.path = listing.path
     this.length = listing.images.length
     this.labels = listing.labels
@@ -85,8 +103,6 @@ export class Dataset {
     this.latentKind = storedShape === undefined ? 'pixels' : listing.hasDeviations ? 'moments' : 'points'
     const [channels, height, width] = storedShape ?? [3, imageSize, imageSize]
     this.latentShape = [this.latentKind === 'moments' ? channels! / 2 : channels!, height!, width!]
-    this.#images = listing.images
-    this.#latents = listing.latents
     if (listing.latentScale === undefined && storedShape && this.latentShape[0] !== STABLE_DIFFUSION_CHANNELS) {
       this.notice =
         `Nothing in ${this.path} states the scale of its latents, which have ${this.latentShape[0]} channels: they are taken times ` +
@@ -149,6 +165,25 @@ export class Dataset {
     return new Dataset(listing, imageSize, storedLatentShape)
   }
 
+  /**
+   * The same data set with latents that are made of its images, whatever latents it holds: `latentKind`, `latentShape` and `latentScale` are
+   * theirs, and images alone are read.
+   *
+   * @throws {RangeError} where the images have no whole number of latent elements
+   */
+  encoded(maker: LatentMaker): Dataset {
+    const { name, latentChannels, downsampling, latentScale, hasDeviations } = maker
+    if (this.imageSize % downsampling !== 0) {
+      throw new RangeError(
+        `The images in ${this.path} are ${this.imageSize} pixels wide; ${name} encodes such as are multiples of ${downsampling}.`,
+      )
+    }
+    const side = this.imageSize / downsampling
+    const channels = hasDeviations ? 2 * latentChannels : latentChannels
+    const listing = { ...this.#listing, latents: undefined, latentScale, hasDeviations }
+    return new Dataset(listing, this.imageSize, [channels, side, side], name)
+  }
+
   /** Bytes of one image: 3 · S · S. */
   get imageLength(): number {
     return 3 * this.imageSize * this.imageSize
@@ -174,6 +209,9 @@ export class Dataset {
       throw new RangeError(`There is no sample ${index} in '${this.path}', which has ${this.length}.`)
     }
     if (flipped && !this.flip) throw new Error(`'${this.path}' was not prepared with mirror images.`)
+    if (latent && this.encodedBy !== undefined) {
+      throw new Error(`The latents of '${this.path}' are made of its images, by ${this.encodedBy}; none can be read.`)
+    }
     if (this.latentKind !== 'pixels') {
       await Promise.all([
         image && this.#readImage(index, image, flipped),
@@ -198,7 +236,7 @@ export class Dataset {
   }
 
   async #readImage(index: number, out: Uint8Array, flipped: boolean): Promise<void> {
-    const file = join(this.path, LAYOUT.images, this.#images[index]!)
+    const file = join(this.path, LAYOUT.images, this.#listing.images[index]!)
     const { data, size } = await readPlanes(file)
     if (size[0] !== this.imageSize || size[1] !== this.imageSize) {
       throw new Error(
@@ -211,7 +249,7 @@ export class Dataset {
 
   async #readLatent(index: number, out: Float32Array, flipped: boolean): Promise<void> {
     const folder = flipped ? LAYOUT.flippedLatents : LAYOUT.latents
-    const file = join(this.path, folder, this.#latents![index]!)
+    const file = join(this.path, folder, this.#listing.latents![index]!)
     const { dtype, shape, data } = await readNpy(file)
     const expected = this.storedLatentShape
     if (dtype !== 'f32' || shape.join() !== expected.join()) {

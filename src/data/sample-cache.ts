@@ -18,7 +18,7 @@ export class SampleCache {
   readonly #imageLength: number
   readonly #imageSize: number
   readonly #latentLength: number
-  /** 2 where there are latents of the mirror images: each sample's follow its own. */
+  /** 2 where stored latents of the mirror images are wanted: each sample's follow its own. */
   readonly #variants: number
   readonly #isFilled: Uint8Array
 
@@ -26,7 +26,7 @@ export class SampleCache {
     this.#imageLength = images ? dataset.imageLength : 0
     this.#imageSize = dataset.imageSize
     this.#latentLength = latents ? latentLength(dataset) : 0
-    this.#variants = variantsOf(dataset)
+    this.#variants = variantsOf(dataset, latents)
     if (images) this.#images = new Uint8Array(dataset.length * this.#imageLength)
     if (this.#latentLength > 0) {
       this.#latents = new Float32Array(dataset.length * this.#variants * this.#latentLength)
@@ -38,7 +38,7 @@ export class SampleCache {
   static create(dataset: Dataset, wanted: Wanted, maxBytes: number): SampleCache | undefined {
     const { latents } = wanted
     const images = wanted.images || (latents && dataset.latentKind === 'pixels')
-    const latentBytes = variantsOf(dataset) * (4 * (latents ? latentLength(dataset) : 0) + 1)
+    const latentBytes = variantsOf(dataset, latents) * (4 * (latents ? latentLength(dataset) : 0) + 1)
     const bytes = dataset.length * ((images ? dataset.imageLength : 0) + latentBytes)
     return bytes <= maxBytes ? new SampleCache(dataset, { images, latents }) : undefined
   }
@@ -77,8 +77,8 @@ export class SampleCache {
   }
 }
 
-function variantsOf(dataset: Dataset): number {
-  return dataset.flip && dataset.latentKind !== 'pixels' ? 2 : 1
+function variantsOf(dataset: Dataset, latents: boolean): number {
+  return latents && dataset.flip && dataset.latentKind !== 'pixels' ? 2 : 1
 }
 
 /** Floats of what is stored as the latent of one sample; 0 where the latents are the pixels. */

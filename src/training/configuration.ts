@@ -154,6 +154,8 @@ export const trainingSchema = z.strictObject({
   seed: z.int().min(0).default(0),
   /** File or folder of the autoencoder that decodes the grids of samples; without, they are a linear preview of the latents. */
   autoencoder: z.string().optional(),
+  /** Makes the latents of every batch of its images by that autoencoder, instead of taking those that the data hold. */
+  encodeLatents: z.boolean().default(false),
   checkpointEvery: positive.default(50_000),
   sampleEvery: positive.default(10_000),
   /** The grids of samples during training, drawn from the EMA weights. */

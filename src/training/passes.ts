@@ -12,10 +12,10 @@ export type StepInputs = SampleInputs & {
 
 /** The samples, and what is drawn for them. The leading axis of each is the batch. */
 export type SampleInputs = {
-  /** Latents, or their posterior's moments, as the data hold them. */
-  readonly stored: Tensor
+  /** Latents, or their posterior's moments, as the data hold them; undefined where they are made of the images. */
+  readonly stored: Tensor | undefined
   readonly posteriorNoise: Tensor | undefined
-  /** Undefined where no encoder runs. */
+  /** Undefined where neither an encoder nor an autoencoder runs. */
   readonly images: Tensor | undefined
   /** Cached features, by the encoder's place among those that are cached. */
   readonly [cached: `features${number}`]: Tensor | undefined

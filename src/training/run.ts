@@ -110,12 +110,11 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const checkpoints = join(out, CHECKPOINTS)
   const leads = world.rank === 0
   const resolved = await resolveConfiguration(await withModelOfInit(options))
-  const data = await Dataset.open(options.data)
-  if (data.notice !== undefined) options.onNotice?.(data.notice)
+  const prepared = await Dataset.open(options.data)
   // Through the schema, in whose order config.json has it.
   const configuration = parseConfiguration(
     trainingSchema,
-    { ...resolved, precision: resolved.precision ?? defaultPrecision(device), flip: resolved.flip ?? data.flip },
+    { ...resolved, precision: resolved.precision ?? defaultPrecision(device), flip: resolved.flip ?? prepared.flip },
     'the configuration',
   )
   requireConsistentAlignment(configuration)
@@ -125,17 +124,20 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   let encoders: AlignmentEncoder[] = []
   let inUse: RunInUse | undefined
   try {
+    using autoencoder = await openAutoencoder(configuration, prepared, options)
+    const data = configuration.encodeLatents ? prepared.encoded(autoencoder!) : prepared
+    if (data.notice !== undefined) options.onNotice?.(data.notice)
     encoders = await openEncoders(configuration, data, { device, notice: (sentence) => options.onNotice?.(sentence) })
     const cachedEncoders = encoders.filter(isCached).map(({ name }) => name)
     const recompute = await recomputationOf({ configuration, data, cachedEncoders }, options)
     using model = createModel(configuration, data, device)
-    using autoencoder = await openAutoencoder(configuration, data, options)
     const stored: StoredConfiguration = { data: options.data, training: configuration }
     await using trainer = new Trainer({
       ...settings,
       recompute,
       model,
       data,
+      autoencoder: configuration.encodeLatents ? autoencoder : undefined,
       world,
       ...alignmentOf(configuration, encoders, model.config.depth),
       configuration: stored,
@@ -300,15 +302,27 @@ async function writeSamples(
   }
 }
 
-/** What decodes the grids of samples. Loaded before the first step, so that a wrong file costs none. */
+/**
+ * What decodes the grids of samples and, where a run encodes its latents, makes them. Loaded before the first step, so that a wrong file
+ * costs none.
+ */
 async function openAutoencoder(
-  { autoencoder: file }: TrainingConfiguration,
+  { autoencoder: file, encodeLatents }: TrainingConfiguration,
   data: Dataset,
   { device, onNotice }: TrainOptions,
 ): Promise<Autoencoder | undefined> {
+  if (encodeLatents) {
+    if (file !== undefined) return await loadAutoencoder(file, { device })
+    throw new Error(
+      'encodeLatents makes the latents by an autoencoder, and none is given; name one by --autoencoder FILE.',
+    )
+  }
   if (data.latentKind === 'pixels') {
-    if (file !== undefined)
-      throw new Error(`The data in ${data.path} are pixels, which need no autoencoder; leave out ${file}.`)
+    if (file !== undefined) {
+      throw new Error(
+        `The data in ${data.path} are pixels, which need no autoencoder; leave out ${file}, or let it make their latents by --encode-latents.`,
+      )
+    }
     return undefined
   }
   if (file === undefined) {

@@ -26,12 +26,16 @@ import { forwardBackward, type Objective } from './objective.ts'
 import type { AdamW } from './optimizer.ts'
 import { inputsOfPass, lossesOfPasses, type SampleInputs, type StepInputs, type StepLosses } from './passes.ts'
 import type { LossWeights } from './step-report.ts'
-import type { TrainerOptions } from './trainer-options.ts'
+import type { BatchEncoder, TrainerOptions } from './trainer-options.ts'
+
+/** With latents, the data's or those that were made of the images. */
+type EncodedInputs = SampleInputs & { readonly stored: Tensor }
 
 /** What a training step computes on the device: from a batch, and what is drawn for it, to the update. Enqueues, and keeps nothing. */
 export class StepComputation {
   readonly #model: AnyTransformer
   readonly #data: Dataset
+  readonly #autoencoder: BatchEncoder | undefined
   readonly #objective: Objective
   readonly #optimizer: AdamW
   readonly #world: World
@@ -53,10 +57,12 @@ export class StepComputation {
   /** Of the loss of the class token that is denoised along; undefined: there is none. */
   readonly #classTokenWeight: number | undefined
 
-  constructor(options: TrainerOptions, objective: Objective, optimizer: AdamW) {
-    const { model, data, batch, align } = options
+  /** @param data with the latents that its steps are of */
+  constructor(options: TrainerOptions, data: Dataset, objective: Objective, optimizer: AdamW) {
+    const { model, batch, align } = options
     this.#model = model
     this.#data = data
+    this.#autoencoder = options.autoencoder
     this.#objective = objective
     this.#optimizer = optimizer
     this.#world = options.world ?? ALONE
@@ -78,9 +84,9 @@ export class StepComputation {
     this.#classTokenWeight = options.classToken?.weight
   }
 
-  /** Whether an encoder has to see the images while there is alignment. */
-  get encodersRun(): boolean {
-    return this.#encoders.some((encoder) => !isCached(encoder))
+  /** Whether an encoder or the autoencoder has to see a step's images. */
+  needsImages(isAligning: boolean): boolean {
+    return this.#autoencoder !== undefined || (isAligning && this.#encoders.some((encoder) => !isCached(encoder)))
   }
 
   /** Encoders whose features come with the data. */
@@ -125,12 +131,11 @@ export class StepComputation {
     const kept =
       route && randomTokens({ batch, tokens, taken: keptTokens(tokens, route.share) }, key('keptTokens'), device)
     return {
-      stored: Tensor.from(samples.latents, [batch, ...data.storedLatentShape], device),
+      stored: this.#autoencoder ? undefined : Tensor.from(samples.latents, [batch, ...data.storedLatentShape], device),
       posteriorNoise: data.latentKind === 'moments' ? randomNormal(shape, key('posterior'), device) : undefined,
-      images:
-        isAligning && this.encodersRun
-          ? Tensor.from(samples.images!, [batch, 3, data.imageSize, data.imageSize], device)
-          : undefined,
+      images: this.needsImages(isAligning)
+        ? Tensor.from(samples.images!, [batch, 3, data.imageSize, data.imageSize], device)
+        : undefined,
       labels: classDropout > 0 ? dropLabels(labels, classDropout, model.nullClass, key('labelDropout')) : labels,
       t,
       teacherT: selfAlign && this.#objective.drawEarlierTimes!(t, selfAlign.timeOffset, key('teacherTimes')),
@@ -156,7 +161,8 @@ export class StepComputation {
 
   /** All that follows from the inputs of step `step`: the losses, and the update. */
   run(inputs: StepInputs, step: number, isAligning: boolean): StepLosses {
-    const { learningRateFactor, ...samples } = inputs
+    const { learningRateFactor, ...drawn } = inputs
+    const samples = { ...drawn, stored: drawn.stored ?? this.#autoencoder!.encodeImages(drawn.images!) }
     const whole = { ...samples, negativeVelocities: this.#negativeVelocities(samples) }
     const passes = Array.from({ length: this.#accumulate }, (_, pass) =>
       scope(() => this.#pass(inputsOfPass(whole, pass, this.#accumulate), step, isAligning, pass)),
@@ -171,7 +177,7 @@ export class StepComputation {
 
   /** Losses and gradients of the samples of a pass; those after the first add to the gradients that are there. */
   #pass(
-    inputs: SampleInputs & { readonly negativeVelocities: Tensor | undefined },
+    inputs: EncodedInputs & { readonly negativeVelocities: Tensor | undefined },
     step: number,
     isAligning: boolean,
     pass: number,
@@ -228,12 +234,12 @@ export class StepComputation {
     return Tensor.from(Float64Array.of(factor), [1], this.#model.device)
   }
 
-  #latents({ stored, posteriorNoise }: SampleInputs): Tensor {
+  #latents({ stored, posteriorNoise }: EncodedInputs): Tensor {
     return posteriorNoise ? samplePosterior(stored, posteriorNoise, this.#data.latentScale, 0) : stored
   }
 
   /** Before the passes: a negative may be of any sample of the batch, and so of another pass or process. */
-  #negativeVelocities(inputs: SampleInputs): Tensor | undefined {
+  #negativeVelocities(inputs: EncodedInputs): Tensor | undefined {
     const { negatives, noise, t } = inputs
     if (!negatives) return undefined
     return scope(() => {

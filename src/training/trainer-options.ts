@@ -2,12 +2,14 @@
 import type { Dispersive } from '../alignment/dispersive.ts'
 import type { AlignmentSchedule } from '../alignment/schedule.ts'
 import type { SelfAlignment } from '../alignment/self-alignment.ts'
-import type { Dataset } from '../data/dataset.ts'
+import type { Dataset, LatentMaker } from '../data/dataset.ts'
 import type { World } from '../distributed/world.ts'
 import type { TokenRouting } from '../models/token-route.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath, TimeWeighting } from '../native.ts'
+import type { ComputeDType } from '../tensor/dtype.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
+import type { Tensor } from '../tensor/tensor.ts'
 import type { AlignmentEncoder } from './cached-encoder.ts'
 import type { CheckpointState } from './checkpoint.ts'
 import type { ContrastiveFlow } from './contrastive-flow.ts'
@@ -38,10 +40,22 @@ export interface ClassTokenDenoising {
   readonly weight: number
 }
 
+/** What makes a batch's latents: an `Autoencoder`. */
+export interface BatchEncoder extends LatentMaker {
+  computeIn(dtype: ComputeDType): void
+  /** u8 [B, 3, S, S] → f32 [B, 2C, h, w], means and deviations, or points [B, C, h, w]. Enqueues only. */
+  encodeImages(images: Tensor): Tensor
+}
+
 export interface TrainerOptions extends Partial<AdamWOptions> {
   /** Trained in place; gains projectors for the alignment's encoders where it has none. */
   readonly model: AnyTransformer
   readonly data: Dataset
+  /**
+   * Makes the latents of every batch of its images, on the model's device and in its precision, instead of those that the data hold: an
+   * `Autoencoder`, which stays the caller's to dispose.
+   */
+  readonly autoencoder?: BatchEncoder | undefined
   /** None: the model's plain objective. */
   readonly align?: Alignment
   /** Aligns the model with its own average (SRA). The model gains a head for it where it has none. */

@@ -25,6 +25,12 @@ const schema = whenNeeded(() => {
   return z.strictObject({
     model: z.custom((value) => value instanceof DiffusionTransformer, 'expected a SiT or a DiT'),
     data: z.custom((value) => value instanceof Dataset, 'expected a Dataset, as Dataset.open gives it'),
+    autoencoder: z
+      .custom(
+        (value) => typeof value === 'object' && value !== null && 'encodeImages' in value,
+        'expected an autoencoder, as loadAutoencoder gives it',
+      )
+      .optional(),
     batch: positive,
     accumulate: elsewhere,
     world: elsewhere,

@@ -75,7 +75,8 @@ export class Trainer implements AsyncDisposable {
   /** @throws {ConfigurationError} for options that are none; {RangeError} where model, data and options do not go together */
   constructor(options: TrainerOptions) {
     requireTrainerOptions(options)
-    const { model, data, align, batch, accumulate = 1, selfAlign, alignSchedule = {}, disperse } = options
+    const { model, autoencoder, align, batch, accumulate = 1, selfAlign, alignSchedule = {}, disperse } = options
+    const data = autoencoder ? options.data.encoded(autoencoder) : options.data
     const encoders = align ? [align.encoder].flat() : []
     this.model = model
     this.data = data
@@ -117,6 +118,7 @@ export class Trainer implements AsyncDisposable {
     }
     model.computeIn(precision.dtype)
     for (const encoder of encoders) if (!isCached(encoder)) encoder.computeIn?.(precision.dtype)
+    autoencoder?.computeIn(precision.dtype)
     this.#objective = objectiveFor(model, options)
     if (selfAlign && !this.#objective.drawEarlierTimes) {
       this.#objective[Symbol.dispose]()
@@ -132,7 +134,7 @@ export class Trainer implements AsyncDisposable {
     }
     const lossScale = options.lossScale ?? precision.lossScale
     this.optimizer = new AdamW(model.arena, { ...options, lossScale }, this.#world)
-    this.#computation = new StepComputation(options, this.#objective, this.optimizer)
+    this.#computation = new StepComputation(options, data, this.#objective, this.optimizer)
   }
 
   /** Steps made so far. */
@@ -261,14 +263,15 @@ export class Trainer implements AsyncDisposable {
     const loader = new Loader(this.data, {
       ...{ batch, seed, flip },
       part: { index: this.#world.rank, count: this.#world.size },
-      images: isAligning && this.#computation.encodersRun,
+      images: this.#computation.needsImages(isAligning),
+      latents: this.data.encodedBy === undefined,
       features: isAligning ? this.#computation.cachedEncoders.map(({ store }) => store) : [],
       startStep: this.#step,
     })
     return loader[Symbol.asyncIterator]()
   }
 
-  /** From now on no images are read, and a captured step is recorded without encoders and projectors. */
+  /** From now on images are read for an autoencoder alone, and a captured step is recorded without encoders and projectors. */
   async #endAlignment(): Promise<void> {
     await this.#closeLoader()
     await synchronize(this.model.device)

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { encodePng } from '../../src/data/png.ts'
 import { writeNpy } from '../../src/formats/npy.ts'
 import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
+import { syntheticImage } from './synthetic-image.ts'
 import { temporaryFolder, writeTree } from './temporary-folder.ts'
 
 /**
@@ -9,7 +10,7 @@ import { temporaryFolder, writeTree } from './temporary-folder.ts'
  * given.
  */
 export async function tinyDataset(samples = 2, root = temporaryFolder(), channels = 4): Promise<string> {
-  const png = encodePng(new Uint8Array(3 * 64 * 64).fill(90), 64, 64, 3)
+  const png = (i: number) => encodePng(syntheticImage(64, 64, i).data, 64, 64, 3)
   const listing = (names: string[]) => JSON.stringify({ labels: names.map((name, i) => [name, (4 * i) % 10]) })
   const numbers = Array.from({ length: samples }, (_, i) => String(i).padStart(8, '0'))
   const images = numbers.map((number) => `00000/img${number}.png`)
@@ -18,7 +19,7 @@ export async function tinyDataset(samples = 2, root = temporaryFolder(), channel
     'images/dataset.json': listing(images),
     'vae-sd/dataset.json': listing(latents),
     'vae-sd/00000/': '',
-    ...Object.fromEntries(images.map((name) => [`images/${name}`, png])),
+    ...Object.fromEntries(images.map((name, i) => [`images/${name}`, png(i)])),
   })
   for (const [i, name] of latents.entries()) {
     const half = channels * 8 * 8

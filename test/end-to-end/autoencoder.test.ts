@@ -98,3 +98,34 @@ test('a file of another model, and an autoencoder for pixels', async () => {
   )
   expect(pixels).toMatchObject({ status: 1, stderr: expect.stringContaining('are pixels, which need no autoencoder') })
 })
+
+test('latents made of every batch: the losses of those that were prepared, and goes on with that autoencoder alone', async () => {
+  await repa('prepare', 'shapes.zip', '--out', 'images', '--size', String(SIZE))
+  const train = ['train', '--data', 'images', '--model', MODEL, '--batch', '4']
+  const encoded = [...train, '--encode-latents', '--out', 'encoded']
+  const begun = await repa(...encoded, '--steps', '2', '--autoencoder', 'taesd_encoder.safetensors')
+  expect(begun).toContain('latents of 4 x 4 x 4, made of the images of every step by taesd')
+  const resume = [...encoded, '--resume', '--steps', '3']
+  const other = await program.repa(...resume, '--autoencoder', 'taesd_decoder.safetensors')
+  expect(other).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining(
+      'taesd_encoder.safetensors makes, not taesd_decoder.safetensors; resume it without --autoencoder.',
+    ),
+  })
+  await repa(...resume)
+  const lossesOf = async (name: string) =>
+    (await readFile(inWork(name, 'metrics.jsonl'), 'utf8'))
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line).loss as number)
+  expect(await lossesOf('encoded')).toEqual(await lossesOf('plain'))
+
+  const without = await program.repa(...train, '--encode-latents', '--out', 'z')
+  expect(without).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining('and none is given; name one by --autoencoder FILE'),
+  })
+  const pixels = await program.repa(...train, '--autoencoder', 'taesd_encoder.safetensors', '--out', 'z')
+  expect(pixels).toMatchObject({ status: 1, stderr: expect.stringContaining('make their latents by --encode-latents') })
+})

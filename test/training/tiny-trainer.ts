@@ -6,10 +6,13 @@ import { DiT } from '../../src/models/dit.ts'
 import { SiT, type SiTOptions } from '../../src/models/sit.ts'
 import type { AnyTransformer } from '../../src/models/transformer-kinds.ts'
 import type { Device } from '../../src/tensor/device.ts'
+import { resizeChannels } from '../../src/tensor/ops/diffusion.ts'
+import { normalizeImages, resizePlanes } from '../../src/tensor/ops/pixels.ts'
+import { scope } from '../../src/tensor/scope.ts'
 import { ArenaShare } from '../../src/training/arena-share.ts'
 import { MOMENTS } from '../../src/training/moments.ts'
 import { Trainer } from '../../src/training/trainer.ts'
-import type { TrainerOptions, TrainingStep } from '../../src/training/trainer-options.ts'
+import type { BatchEncoder, TrainerOptions, TrainingStep } from '../../src/training/trainer-options.ts'
 import { classTokenEncoder, constantEncoder } from '../data/constant-encoder.ts'
 import { random } from '../reference/array.ts'
 
@@ -17,6 +20,17 @@ import { random } from '../reference/array.ts'
 export const BATCH = 4
 export const SIZE = { depth: 2, hidden: 32, heads: 2, patch: 2 } as const
 const OPTIONS = { inputSize: [8, 8] as [number, number], classes: 10, projectorWidth: 16 }
+/** An eighth of an image's pixels as the means of its latents, without deviations. */
+const shrunken: BatchEncoder = {
+  ...{ name: 'shrunken', latentChannels: 4, downsampling: 8, latentScale: 0.5, hasDeviations: true },
+  computeIn() {},
+  encodeImages: (images) =>
+    scope(() => {
+      const pixels = normalizeImages(images, { divisor: 127.5, mean: [1, 1, 1], std: [1, 1, 1] })
+      const [height, width] = images.shape.slice(2) as [number, number]
+      return resizeChannels(resizePlanes(pixels, height / 8, width / 8, { filter: 'bilinear' }), 8)
+    }),
+}
 export const align = { encoder: constantEncoder, depth: 1, weight: 0.5 }
 
 type Blocks = Partial<Pick<SiTOptions, 'norm' | 'ffn' | 'rope' | 'qkNorm' | 'ddtHead'>>
@@ -52,6 +66,7 @@ export const CASES: readonly Case[] = [
     blocks: { norm: 'rmsNorm', ffn: 'swiglu', rope: true, ddtHead: { depth: 1, hidden: 48, heads: 3 } },
     options: { align },
   },
+  { name: 'SiT with REPA, its latents made of the images', options: { align, autoencoder: shrunken } },
   { name: 'DiT with REPA', kind: 'DiT', options: { align } },
   { name: 'SiT with REPA and routed tokens', options: { align, route: { share: 0.5, from: 2, to: 2 } } },
 ]

@@ -189,6 +189,11 @@ export const trainCommand = defineCommand({
       placeholder: 'FILE',
       description: 'decode the grids of samples: an AutoencoderKL, TAESD or RAE [a linear preview of the latents]',
     },
+    encodeLatents: {
+      type: 'boolean',
+      description:
+        'make the latents of every batch of its images by --autoencoder, instead of reading those that repa prepare has made',
+    },
     init: {
       type: 'string',
       placeholder: 'C',
@@ -307,6 +312,9 @@ function describeRun({ configuration, model, data, cachedEncoders, step }: Train
       .join(', ') || 'no encoder'
   return [
     `${name}: ${(model.parameterCount / 1e6).toFixed(1)} M parameters, ${encoders}, ${data.length} images in ${data.classes} classes`,
+    ...(data.encodedBy === undefined
+      ? []
+      : [`latents of ${data.latentShape.join(' x ')}, made of the images of every step by ${data.encodedBy}`]),
     ...(processes > 1 ? [`${processes} processes, ${configuration.batch / processes} images of a step each`] : []),
     ...(step > 0 ? [`resumed at step ${step}`] : []),
   ]
