@@ -5,6 +5,8 @@ import { toUint8 } from '../tensor/ops/pixels.ts'
 import { planar } from '../tensor/planes.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
+import type { AutoencoderArchitecture } from './autoencoder-architecture.ts'
+import type { Model } from './model.ts'
 import { blendTiles, type Tile, type TilePlace, tilePlaces } from './tiles.ts'
 
 /** Pixels of the images that pass through the network together: enough that small images fill the processor. */
@@ -80,10 +82,20 @@ export abstract class Autoencoder implements Disposable {
   /** Latents [n, C, h, w] f32, at a model's scale → images [n, 3, H, W] f32. */
   protected abstract decodeBatch(latents: Tensor): Tensor
 
-  /** Lets activations and products be of another dtype from now on; the residual stream and statistics stay f32. */
-  abstract computeIn(dtype: ComputeDType): void
+  /** What it is without its weights. */
+  abstract get architecture(): AutoencoderArchitecture
 
-  abstract dispose(): void
+  /** The networks of it that are loaded. */
+  abstract get networks(): readonly Model[]
+
+  /** Lets activations and products be of another dtype from now on; the residual stream and statistics stay f32. */
+  computeIn(dtype: ComputeDType): void {
+    for (const network of this.networks) network.computeIn(dtype)
+  }
+
+  dispose(): void {
+    for (const network of this.networks) network.dispose()
+  }
 
   [Symbol.dispose](): void {
     this.dispose()

@@ -1,4 +1,3 @@
-import type { ComputeDType } from '../tensor/dtype.ts'
 import { groupNormApply } from '../tensor/ops/group-norm.ts'
 import { standardize } from '../tensor/ops/latents.ts'
 import { channelsFirst, channelsLast } from '../tensor/ops/layout.ts'
@@ -7,7 +6,9 @@ import { normalizeImages, resizePlanes } from '../tensor/ops/pixels.ts'
 import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { Autoencoder, type AutoencoderOptions } from './autoencoder.ts'
+import type { AutoencoderArchitecture } from './autoencoder-architecture.ts'
 import type { ChannelStatistics } from './image-normalisation.ts'
+import type { Model } from './model.ts'
 import type { RaeDecoder, RaeDecoderConfig } from './rae-decoder.ts'
 import type { VisionTransformer } from './vit.ts'
 
@@ -120,14 +121,16 @@ export class RaeAutoencoder extends Autoencoder {
     )
   }
 
-  computeIn(dtype: ComputeDType): void {
-    this.#parts.encoder?.computeIn(dtype)
-    this.#parts.decoder?.computeIn(dtype)
+  get architecture(): AutoencoderArchitecture {
+    return { kind: 'RAE', encoder: this.#parts.encoder?.config, decoder: this.#parts.sizes }
   }
 
-  dispose(): void {
-    this.#parts.encoder?.dispose()
-    this.#parts.decoder?.dispose()
+  get networks(): readonly Model[] {
+    return [this.#parts.encoder, this.#parts.decoder].filter((part) => part !== undefined)
+  }
+
+  override dispose(): void {
+    super.dispose()
     for (const tensor of [this.#mean, this.#std, ...this.#places.values()]) tensor.dispose()
     this.#places.clear()
   }

@@ -1,11 +1,11 @@
 import type { Device } from '../tensor/device.ts'
-import type { ComputeDType } from '../tensor/dtype.ts'
 import { scale } from '../tensor/ops/elementwise.ts'
 import { posteriorMoments, standardize } from '../tensor/ops/latents.ts'
 import { imageInput } from '../tensor/ops/pixels.ts'
 import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { Autoencoder, type AutoencoderOptions } from './autoencoder.ts'
+import type { AutoencoderArchitecture } from './autoencoder-architecture.ts'
 import type { AutoencoderKL } from './autoencoder-kl.ts'
 import { type LatentStatistics, unstandardized } from './latent-statistics.ts'
 
@@ -54,12 +54,16 @@ export class StableDiffusionAutoencoder extends Autoencoder {
     return this.#model.decode(unscaled)
   }
 
-  computeIn(dtype: ComputeDType): void {
-    this.#model.computeIn(dtype)
+  get architecture(): AutoencoderArchitecture {
+    return { kind: 'AutoencoderKL', config: this.#model.config, isStandardised: this.#statistics !== undefined }
   }
 
-  dispose(): void {
-    this.#model.dispose()
+  get networks(): readonly AutoencoderKL[] {
+    return [this.#model]
+  }
+
+  override dispose(): void {
+    super.dispose()
     this.#ofMoments?.mean.dispose()
     this.#ofMoments?.std.dispose()
   }

@@ -1,9 +1,9 @@
-import type { ComputeDType } from '../tensor/dtype.ts'
 import { concatenate } from '../tensor/ops/concatenate.ts'
 import { imageInput } from '../tensor/ops/pixels.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { Autoencoder, type AutoencoderOptions } from './autoencoder.ts'
+import type { AutoencoderArchitecture } from './autoencoder-architecture.ts'
 import type { AutoencoderHalf } from './autoencoder-kl.ts'
 import { TAESD_DOWNSAMPLING, type TaesdDecoder, type TaesdEncoder } from './taesd.ts'
 
@@ -45,13 +45,11 @@ export class TaesdAutoencoder extends Autoencoder {
     throw new Error(`TAESD's ${half} is not here: its file was neither given nor found beside the other half's.`)
   }
 
-  computeIn(dtype: ComputeDType): void {
-    this.#encoder?.computeIn(dtype)
-    this.#decoder?.computeIn(dtype)
+  get architecture(): AutoencoderArchitecture {
+    return { kind: 'TAESD', config: (this.#encoder ?? this.#decoder)!.config }
   }
 
-  dispose(): void {
-    this.#encoder?.dispose()
-    this.#decoder?.dispose()
+  get networks(): readonly (TaesdEncoder | TaesdDecoder)[] {
+    return [this.#encoder, this.#decoder].filter((half) => half !== undefined)
   }
 }

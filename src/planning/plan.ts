@@ -4,6 +4,7 @@ import { statedModels } from '../alignment/stated-encoder.ts'
 import { GPUS, type Gpu, isHopper } from '../benchmark/gpus.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
+import { autoencoderOfName, latentsOf } from '../models/autoencoder-architecture.ts'
 import { memoryStats } from '../tensor/device.ts'
 import { elementCount } from '../tensor/dtype.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
@@ -15,7 +16,7 @@ import { type DiskPlan, planDisk } from './disk.ts'
 import { fewestPasses, fitStep, RESERVED_BYTES } from './fit.ts'
 import { type MeasuredStep, measuredSteps } from './measurements.ts'
 import { isEmbedder, type MemoryPlan, memoryPlan } from './memory.ts'
-import type { PlannedStep } from './planned-step.ts'
+import type { PlannedAutoencoder, PlannedStep } from './planned-step.ts'
 import { type Recipe, type RecipeData, readRecipe } from './recipe.ts'
 import { type RecipeCommands, recipeCommands } from './recipe-commands.ts'
 import { type ExpectedSpeed, expectedSpeed } from './speed.ts'
@@ -131,7 +132,9 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
   )
   const training = parseConfiguration(trainingSchema, { ...recipe.training, ...given, precision }, recipe.path)
   requireEqualParts({ ...training, processes })
-  const data = options.data === undefined ? describedData(recipe) : await Dataset.open(options.data)
+  const images = options.data === undefined ? describedData(recipe) : await Dataset.open(options.data)
+  const autoencoder = autoencoderOf(recipe)
+  const data = autoencoder ? images.encoded({ name: autoencoder.name, ...latentsOf(autoencoder.architecture) }) : images
   const threads = availableParallelism()
   const memoryBytes = device === 'cuda' ? gpu.memoryGiB * 2 ** 30 - RESERVED_BYTES : memoryStats('cpu').limitBytes
   const models = await statedModels(training.encoders)
@@ -143,6 +146,7 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
     data,
     cachedEncoders,
     statedModels: models,
+    autoencoder,
     device: where,
     machine: { threads, multiprocessors: gpu.multiprocessors, isHopper: isHopper(gpu) },
   })
@@ -211,6 +215,11 @@ function describedData({ path, data }: Recipe): Dataset {
   return Dataset.described({ path, length: images, classes, imageSize: size, ...stored, flip })
 }
 
+/** What makes the latents as the run trains. */
+function autoencoderOf({ data: { autoencoder: name } }: Recipe): PlannedAutoencoder | undefined {
+  return name && { name, architecture: autoencoderOfName(name) }
+}
+
 /** By halves, for a step's memory grows with its batch. */
 function largestBatch(fits: (batch: number) => boolean, batch: number): number {
   let [good, bad] = [0, batch]
@@ -257,7 +266,7 @@ function diskOf({ model, entries }: PlannedStep, training: TrainingConfiguration
   return planDisk({
     images: data.length,
     size: data.imageSize,
-    latents: data.latentKind === 'pixels' ? undefined : data.storedLatentShape,
+    latents: data.latentKind === 'pixels' || data.encodedBy !== undefined ? undefined : data.storedLatentShape,
     flip: data.flip,
     features: model.alignWidths.map((width) => ({ tokens, width })),
     parameters: count(() => true),

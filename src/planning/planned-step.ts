@@ -4,6 +4,7 @@ import type { EncoderName } from '../alignment/encoder-names.ts'
 import { emptyEncoder } from '../alignment/encoders.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { ALONE } from '../distributed/world.ts'
+import { type AutoencoderArchitecture, emptyAutoencoder } from '../models/autoencoder-architecture.ts'
 import type { AnyTransformerConfig } from '../models/transformer-kinds.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
 import { withAddon } from '../native.ts'
@@ -19,6 +20,7 @@ import { MOMENTS, type Moments } from '../training/moments.ts'
 import type { Precision } from '../training/precision.ts'
 import { createModel } from '../training/run.ts'
 import { Trainer } from '../training/trainer.ts'
+import type { BatchEncoder } from '../training/trainer-options.ts'
 import { trainerSettings } from '../training/trainer-settings.ts'
 import type { Phase, Purpose } from './ledger.ts'
 import { plannedOf } from './planned-tensor.ts'
@@ -37,16 +39,23 @@ export interface PlannedStepOptions {
   readonly cachedEncoders?: readonly string[]
   /** Of the encoders `vit`, by their files. */
   readonly statedModels?: ReadonlyMap<string, VisionTransformerConfig>
+  /** What makes the latents, where the configuration has them encoded. */
+  readonly autoencoder?: PlannedAutoencoder | undefined
   /** `cpu`, or `cuda:N` for any GPU. */
   readonly device: Device
   readonly machine: PlannedMachine
+}
+
+export interface PlannedAutoencoder {
+  readonly name: string
+  readonly architecture: AutoencoderArchitecture
 }
 
 export interface PlannedStep {
   readonly model: AnyTransformerConfig
   /** Numbers in the state dict by the first part of their names: `blocks`, `projectors`, `y_embedder`. */
   readonly parameters: ReadonlyMap<string, number>
-  /** Numbers of the encoders that run, by their names. */
+  /** Numbers of the encoders that run, and of the autoencoder where it makes the latents, by their names. */
   readonly encoders: ReadonlyMap<string, number>
   /** Bytes at the moment at which most are taken, by what for. */
   readonly atPeak: ReadonlyMap<Purpose, number>
@@ -76,6 +85,7 @@ export function planStep(options: PlannedStepOptions): PlannedStep {
   const { allocator, ledger } = planning.planner
   return withAddon(planning.addon, () => {
     const encoders = configuration.encoders.map((encoder) => countingEncoder(encoder, options, planning))
+    const autoencoder = countingAutoencoder(options, planning)
     const model = createModel(configuration, data, device)
     const trainer = new Trainer({
       ...trainerSettings(configuration),
@@ -84,6 +94,7 @@ export function planStep(options: PlannedStepOptions): PlannedStep {
       recompute,
       model,
       data,
+      autoencoder,
       // What is exchanged is exchanged in place.
       world: { ...ALONE, size: processes },
       ...alignmentOf(configuration, encoders, model.config.depth),
@@ -106,9 +117,9 @@ export function planStep(options: PlannedStepOptions): PlannedStep {
       model: model.config,
       parameters: countByPart(model.entries),
       encoders: new Map(
-        encoders
-          .filter(({ name }) => !cachedEncoders.includes(name))
-          .map(({ name, parameterCount }) => [name, parameterCount]),
+        [...encoders.filter(({ name }) => !cachedEncoders.includes(name)), ...(autoencoder ? [autoencoder] : [])].map(
+          ({ name, parameterCount }) => [name, parameterCount],
+        ),
       ),
       atPeak: ledger.atPeak,
       peakBytes: allocator.peakBytes,
@@ -153,11 +164,7 @@ function countingEncoder(
       : emptyEncoder(name, device, file === undefined ? undefined : statedModels?.get(file)),
   )
   const model = 'model' in encoder ? (encoder.model as { arena: ParameterArena; parameterCount: number }) : undefined
-  const bookWeights = () => {
-    if (!model) return
-    plannedOf(model.arena.array('weights').handle).storage.assign('encoder weights')
-    if (model.arena.compute) plannedOf(model.arena.compute.handle).storage.assign('encoder weights')
-  }
+  const bookWeights = () => model && bookFrozen(model)
   bookWeights()
   return {
     name,
@@ -172,6 +179,33 @@ function countingEncoder(
     features: (images, grid, options) => planning.during('encoder', () => encoder.features(images, grid, options)),
     [Symbol.dispose]: () => encoder[Symbol.dispose](),
   }
+}
+
+/** An autoencoder, both halves, whose memory and work are booked as an encoder's. */
+function countingAutoencoder(
+  { configuration, autoencoder: planned, device }: PlannedStepOptions,
+  planning: PlanningDevice,
+): (BatchEncoder & { readonly parameterCount: number }) | undefined {
+  if (!configuration.encodeLatents) return undefined
+  if (!planned) throw new Error('The latents are encoded, and what encodes them is not known to the plan.')
+  const autoencoder = planning.during('encoder', () => emptyAutoencoder(planned.architecture, planned.name, device))
+  const { networks, name, latentChannels, downsampling, latentScale, hasDeviations } = autoencoder
+  networks.forEach(bookFrozen)
+  return {
+    ...{ name, latentChannels, downsampling, latentScale, hasDeviations },
+    parameterCount: networks.reduce((sum, { parameterCount }) => sum + parameterCount, 0),
+    computeIn: (dtype) => {
+      planning.during('encoder', () => autoencoder.computeIn(dtype))
+      networks.forEach(bookFrozen)
+    },
+    encodeImages: (images) => planning.during('encoder', () => autoencoder.encodeImages(images)),
+  }
+}
+
+/** The weights of a model that is not trained, and their low-precision copy. */
+function bookFrozen({ arena }: { readonly arena: ParameterArena }): void {
+  plannedOf(arena.array('weights').handle).storage.assign('encoder weights')
+  if (arena.compute) plannedOf(arena.compute.handle).storage.assign('encoder weights')
 }
 
 /** In place of an encoder whose features are with the data. */

@@ -8,6 +8,7 @@ import type { Phase } from './ledger.ts'
 import { type PlannedStorage, PlannedTensor, plannedOf } from './planned-tensor.ts'
 import { type PlannedMachine, Planner } from './planner.ts'
 import { attentionRules } from './rules/attention.ts'
+import { convolutionRules } from './rules/convolutions.ts'
 import { elementwiseRules } from './rules/elementwise.ts'
 import { imageRules } from './rules/images.ts'
 import { lossRules } from './rules/losses.ts'
@@ -43,6 +44,7 @@ export class PlanningDevice {
       ...elementwiseRules(planner),
       ...lossRules(planner),
       ...imageRules(planner),
+      ...convolutionRules(planner),
     }
     const observed = Object.entries(rules).map(([name, rule]) => {
       const run = rule as (...values: readonly unknown[]) => unknown

@@ -11,6 +11,7 @@ import { parseJson } from '../configuration/json.ts'
 import { parseJsonc } from '../configuration/jsonc.ts'
 import { nearest } from '../configuration/nearest.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
+import { AUTOENCODER_NAMES } from '../models/autoencoder-architecture.ts'
 import { type TrainingConfiguration, trainingSchema } from '../training/configuration.ts'
 
 const positive = z.int().positive()
@@ -31,6 +32,8 @@ const dataSchema = z.strictObject({
   deviations: z.boolean().default(true),
   /** Whether the mirror images' latents are made too. */
   flip: z.boolean().default(false),
+  /** Which autoencoder makes the latents as the run trains (`encodeLatents`). */
+  autoencoder: z.enum(AUTOENCODER_NAMES).optional(),
   /** File of the autoencoder that encodes, and of the one that decodes samples. */
   encoder: z.string().optional(),
   decoder: z.string().optional(),
@@ -65,16 +68,25 @@ const evaluationSchema = z.strictObject({
   source: z.string().optional(),
 })
 
-const recipeSchema = z.strictObject({
-  training: trainingSchema,
-  recipe: z.strictObject({
-    title: z.string(),
-    data: dataSchema,
-    /** What the samples are compared with, as `repa evaluate fid --reference` takes it. */
-    reference: z.string().optional(),
-    evaluations: z.array(evaluationSchema).min(1),
-  }),
-})
+const recipeSchema = z
+  .strictObject({
+    training: trainingSchema,
+    recipe: z.strictObject({
+      title: z.string(),
+      data: dataSchema,
+      /** What the samples are compared with, as `repa evaluate fid --reference` takes it. */
+      reference: z.string().optional(),
+      evaluations: z.array(evaluationSchema).min(1),
+    }),
+  })
+  .refine(
+    ({ training, recipe }) => training.encodeLatents === (recipe.data.autoencoder !== undefined),
+    'training.encodeLatents and recipe.data.autoencoder, which names what encodes, go together',
+  )
+  .refine(
+    ({ recipe: { data } }) => data.autoencoder === undefined || (data.latents ?? data.encoder) === undefined,
+    'recipe.data has either latents, which a file encoder makes before, or the autoencoder that makes them',
+  )
 
 export type RecipeData = z.output<typeof dataSchema>
 export type RecipeEvaluation = z.output<typeof evaluationSchema>

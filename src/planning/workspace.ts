@@ -2,6 +2,7 @@
  * What operations take beside their results while they run, in bytes: the formulas of the kernels (native/cpu, native/cuda), those of
  * the CPU's products for its widest level. A few per cent of a step's memory at most.
  */
+import { DTYPE_BYTES, type DType } from '../tensor/dtype.ts'
 import type { PlannedMachine } from './planner.ts'
 
 const FLOAT = 4
@@ -158,4 +159,67 @@ export function qkNormWorkspace(rows: number, heads: number, headDim: number, is
     ? ceilDivide(rows, ceilDivide(CHUNK_FLOATS, 3 * heads * headDim))
     : ceilDivide(vectors, Math.max(64, ceilDivide(vectors, 528)))
   return FLOAT * parts * 4 * roundUp(headDim, isCpu ? 16 : 1)
+}
+
+/** A convolution of channels-last images. */
+export interface Convolution {
+  readonly batch: number
+  readonly outHeight: number
+  readonly outWidth: number
+  readonly channels: number
+  readonly outChannels: number
+  readonly kernelHeight: number
+  readonly kernelWidth: number
+  readonly stride: readonly number[]
+}
+
+// native/cpu/conv2d.cpp.
+const TILE_PIXELS = 224
+const TILE_PANELS = 2
+const MOST_PATCH_FLOATS = 96 * 2 ** 10
+const BLOCK_COLUMN_PANELS = 8
+const MANY_CHUNKS = 32
+
+/**
+ * On a CPU, of so many `threads`, the packed weight and each thread's patch and sums (native/cpu/conv2d.cpp); on a GPU the input once more,
+ * where it is `normalised` or brought to that dtype.
+ */
+export function convolutionWorkspace(
+  { batch, outHeight, outWidth, channels, outChannels, kernelHeight, kernelWidth, stride }: Convolution,
+  input: {
+    readonly threads: number | undefined
+    readonly normalised: DType | undefined
+    readonly inputElements: number
+  },
+): number {
+  const { threads, normalised, inputElements } = input
+  if (threads === undefined) return normalised === undefined ? 0 : inputElements * DTYPE_BYTES[normalised]
+  const meetsInOneSet = (channels * stride[1]! * FLOAT) % 4096
+  const pixelStride = meetsInOneSet === 0 || meetsInOneSet === 2048 ? channels + 16 : channels
+  const under = (outputs: number, step: number, kernel: number) => (outputs - 1) * step + kernel
+  const panelsAcross = ceilDivide(outWidth, TILE_ROWS)
+  const across = ceilDivide(panelsAcross, TILE_PANELS)
+  const panelsPerTile = ceilDivide(panelsAcross, across)
+  const width = Math.min(outWidth, panelsPerTile * TILE_ROWS)
+  const patchWidth = under(width, stride[1]!, kernelWidth)
+  let rows = Math.min(outHeight, Math.max(1, Math.floor(TILE_PIXELS / width)))
+  const patchFloats = () => under(rows, stride[0]!, kernelHeight) * patchWidth * pixelStride
+  while (rows > 1 && patchFloats() > MOST_PATCH_FLOATS) rows--
+  const tiles = () => batch * across * ceilDivide(outHeight, rows)
+  while (rows > 4 && tiles() < MANY_CHUNKS) rows = ceilDivide(rows, 2)
+  rows = ceilDivide(outHeight, ceilDivide(outHeight, rows))
+  const columnPanels = ceilDivide(outChannels, TILE_COLUMNS)
+  const columnParts = Math.min(columnPanels, ceilDivide(MANY_CHUNKS, Math.max(1, tiles())))
+  const columns = Math.min(BLOCK_COLUMN_PANELS, ceilDivide(columnPanels, columnParts))
+  const sums = rows * panelsPerTile * columns * TILE_ROWS * TILE_COLUMNS
+  const packed = columnPanels * TILE_COLUMNS * kernelHeight * kernelWidth * channels
+  return FLOAT * (roundUp(packed, 16) + threads * (roundUp(patchFloats(), 16) + roundUp(sums, 16)))
+}
+
+/** The moments of the parts of a GroupNorm's channels (native/cpu/group_norm.cpp, native/cuda/group_norm.cu). */
+export function groupNormWorkspace(batch: number, pixels: number, channels: number, isCpu: boolean): number {
+  const parts = isCpu
+    ? ceilDivide(pixels, Math.max(1, Math.floor(CHUNK_FLOATS / channels)))
+    : Math.min(Math.floor((8 * 132) / (ceilDivide(channels, 32) * batch)) + 1, ceilDivide(pixels, 64))
+  return FLOAT * batch * parts * 2 * channels
 }

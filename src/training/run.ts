@@ -71,6 +71,8 @@ export interface FitRequest {
   readonly data: Dataset
   /** Encoders whose features are read from the data set. */
   readonly cachedEncoders: readonly string[]
+  /** What makes the latents of every batch; undefined: they are read. */
+  readonly autoencoder?: Pick<Autoencoder, 'name' | 'architecture'> | undefined
   readonly device: Device
   /** Processes that share the batch. */
   readonly processes: number
@@ -129,7 +131,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     if (data.notice !== undefined) options.onNotice?.(data.notice)
     encoders = await openEncoders(configuration, data, { device, notice: (sentence) => options.onNotice?.(sentence) })
     const cachedEncoders = encoders.filter(isCached).map(({ name }) => name)
-    const recompute = await recomputationOf({ configuration, data, cachedEncoders }, options)
+    const encodes = configuration.encodeLatents ? autoencoder : undefined
+    const recompute = await recomputationOf({ configuration, data, cachedEncoders, autoencoder: encodes }, options)
     using model = createModel(configuration, data, device)
     const stored: StoredConfiguration = { data: options.data, training: configuration }
     await using trainer = new Trainer({
@@ -137,7 +140,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       recompute,
       model,
       data,
-      autoencoder: configuration.encodeLatents ? autoencoder : undefined,
+      autoencoder: encodes,
       world,
       ...alignmentOf(configuration, encoders, model.config.depth),
       configuration: stored,
@@ -181,7 +184,7 @@ async function recomputationOf(
   {
     configuration,
     ...request
-  }: Pick<FitRequest, 'data' | 'cachedEncoders'> & { readonly configuration: TrainingConfiguration },
+  }: Pick<FitRequest, 'data' | 'cachedEncoders' | 'autoencoder'> & { readonly configuration: TrainingConfiguration },
   { device, world = ALONE, fit, onNotice }: TrainOptions,
 ): Promise<Recomputation> {
   const { recompute, precision = defaultPrecision(device) } = configuration

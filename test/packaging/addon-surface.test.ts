@@ -9,7 +9,7 @@ type Surface = Map<string, readonly string[]>
 
 /** Functions of `interface NativeAddon` with the names of their parameters. */
 function declared(): Surface {
-  const path = join(ROOT, 'src/native.ts')
+  const path = join(ROOT, 'src/native-addon.ts')
   const source = ts.createSourceFile(path, readFileSync(path, 'utf8'), ts.ScriptTarget.ES2023, true)
   const addon = source.statements.find(
     (statement): statement is ts.InterfaceDeclaration =>

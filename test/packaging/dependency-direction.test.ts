@@ -44,9 +44,10 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   data: ['distributed', 'formats', 'tensor'],
   nn: ['tensor', 'native.ts'],
   formats: ['tensor'],
-  // The names of dtypes are the tensors'; the addon's declaration only says which it takes.
   tensor: ['native.ts'],
-  'native.ts': ['tensor'],
+  'native.ts': ['native-addon.ts'],
+  // The names of dtypes are the tensors'; the addon's declaration only says which it takes.
+  'native-addon.ts': ['tensor'],
   configuration: [],
 }
 

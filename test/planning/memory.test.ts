@@ -2,6 +2,10 @@ import { expect, test } from 'vitest'
 import { emptyEncoder } from '../../src/alignment/encoders.ts'
 import { Dataset } from '../../src/data/dataset.ts'
 import { ALONE } from '../../src/distributed/world.ts'
+import { type AutoencoderArchitecture, emptyAutoencoder, latentsOf } from '../../src/models/autoencoder-architecture.ts'
+import { autoencoderKLConfigSchema } from '../../src/models/autoencoder-kl.ts'
+import { visionTransformerConfigSchema } from '../../src/models/vit-config.ts'
+import { DINOV2_PRESETS } from '../../src/models/vit-presets.ts'
 import { machineOf } from '../../src/planning/machine.ts'
 import { planStep } from '../../src/planning/planned-step.ts'
 import { deviceOf, memoryStats, resetPeakMemory, trimMemory } from '../../src/tensor/device.ts'
@@ -26,8 +30,20 @@ interface Case {
   /** Of the images, in pixels. */
   readonly size: number
   readonly moments: boolean
+  /** Makes the latents of them. */
+  readonly autoencoder?: AutoencoderArchitecture
   /** Published encoders of this size take the GPU of native/simt a minute. */
   readonly isLong?: true
+}
+
+const autoencoderKL = autoencoderKLConfigSchema.parse({
+  ...{ blockChannels: [32, 64, 64], encoderAttention: [2], decoderAttention: [2] },
+  ...{ layersPerBlock: 1, latentChannels: 8, normGroups: 8 },
+})
+const rae: AutoencoderArchitecture = {
+  kind: 'RAE',
+  encoder: visionTransformerConfigSchema.parse({ ...DINOV2_PRESETS['dinov2reg-vit-s'], depth: 2 }),
+  decoder: { latentChannels: 384, hidden: 128, depth: 2, heads: 2, ffnWidth: 256, grid: 4, patch: 16 },
 }
 
 const CASES: readonly Case[] = [
@@ -148,6 +164,30 @@ const CASES: readonly Case[] = [
     moments: true,
   },
   {
+    name: 'latents that an AutoencoderKL makes, in two passes',
+    training: {
+      model: { kind: 'SiT', ...small },
+      ...{ encoders: [{ name: 'hog' }], batch: 4, accumulate: 2, encodeLatents: true, autoencoder: 'none' },
+    },
+    autoencoder: { kind: 'AutoencoderKL', config: autoencoderKL, isStandardised: true },
+    size: 128,
+    moments: true,
+  },
+  {
+    name: 'latents that TAESD makes, of more images than pass it together',
+    training: { model: { kind: 'SiT', ...small }, batch: 6, encodeLatents: true, autoencoder: 'none' },
+    autoencoder: { kind: 'TAESD', config: { width: 16, latentChannels: 4 } },
+    size: 256,
+    moments: true,
+  },
+  {
+    name: 'latents that a RAE makes',
+    training: { model: { kind: 'SiT', ...small, patch: 1 }, batch: 4, encodeLatents: true, autoencoder: 'none' },
+    autoencoder: rae,
+    size: 64,
+    moments: false,
+  },
+  {
     name: 'DiT with REPA and qk-norm',
     training: { model: { kind: 'DiT', ...small, qkNorm: true }, encoders: [{ name: 'hog' }], batch: 6 },
     size: 256,
@@ -183,22 +223,26 @@ test.for(
   ),
 )(
   'the planned peak is the real one: $name, on $device',
-  async ({ device, missing, training, recompute, processes = 1, size, moments }, { skip }) => {
+  async ({ device, missing, training, recompute, processes = 1, size, moments, autoencoder: architecture }, {
+    skip,
+  }) => {
     if (missing) skip(`there is no ${device} here`)
     const precision = device === 'cpu' ? ('fp32' as const) : ('bf16' as const)
     const configuration = { ...trainingSchema.parse({ ...training, precision }), precision }
-    const data = Dataset.described({
+    const described = Dataset.described({
       path: 'nowhere',
       length: 1000,
       classes: 10,
       imageSize: size,
       storedLatentShape: moments ? [8, size / 8, size / 8] : undefined,
     })
+    const data = architecture ? described.encoded({ name: 'it', ...latentsOf(architecture) }) : described
     const planned = planStep({
       configuration,
       recompute,
       processes,
       data,
+      ...(architecture && { autoencoder: { name: 'it', architecture } }),
       device,
       machine: machineOf(deviceOf(device)),
     })
@@ -207,11 +251,14 @@ test.for(
     trimMemory(device)
     using model = createModel(configuration, data, device)
     const encoders = configuration.encoders.map(({ name }) => emptyEncoder(name, device))
+    using autoencoder = architecture && emptyAutoencoder(architecture, 'it', device)
+    for (const { arena } of autoencoder?.networks ?? []) arena.array('weights').write(new Float32Array(arena.size))
     await using trainer = new Trainer({
       ...trainerSettings(configuration),
       recompute,
       model,
       data,
+      autoencoder,
       world: { ...ALONE, size: processes },
       ...alignmentOf(configuration, encoders, model.config.depth),
     })

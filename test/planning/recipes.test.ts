@@ -8,6 +8,7 @@ import { Dataset } from '../../src/data/dataset.ts'
 import { prepareDataset } from '../../src/data/prepare.ts'
 import { writeNpy } from '../../src/formats/npy.ts'
 import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
+import { autoencoderOfName, latentsOf } from '../../src/models/autoencoder-architecture.ts'
 import { transformerOfPreset } from '../../src/models/transformer-kinds.ts'
 import { VisionTransformer } from '../../src/models/vit.ts'
 import { planTraining } from '../../src/planning/plan.ts'
@@ -19,6 +20,7 @@ import type { TrainingOptions } from '../../src/training/configuration.ts'
 import { train } from '../../src/training/run.ts'
 import type { TrainingStep } from '../../src/training/trainer-options.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
+import { writeNarrowTaesd } from '../end-to-end/narrow-taesd.ts'
 import { haveImages, imagesFolder, imagesSuffix } from '../shared-folder.ts'
 
 const recipes = await Promise.all((await recipeNames()).map(readRecipe))
@@ -95,12 +97,14 @@ test("ditdh-xl-rae is RAE's row", () => {
   expect(evaluations.map((row) => [row.step, described(row.sampling), row.published?.fid])).toEqual([
     [1_000_800, 'ode', 1.51],
   ])
-  const [stepsOfEpoch, [channels, rows, columns]] = [Math.floor(data.images / training.batch), data.latents!]
+  const stepsOfEpoch = Math.floor(data.images / training.batch)
+  const { latentChannels, downsampling } = latentsOf(autoencoderOfName(data.autoencoder!))
+  const numbers = latentChannels * (data.size / downsampling) ** 2
   expect(training).toMatchObject({
     ...{ model: 'DiTDH-XL', steps: 800 * stepsOfEpoch, batch: 1024, learningRate: 2e-4, betas: [0.9, 0.95] },
     ...{ weightDecay: 0, maxGradNorm: 1, emaDecay: 0.9995, weighting: 'uniform', encoders: [] },
     ...{ learningRateDecay: 'linear', learningRateDecayFrom: 40 * stepsOfEpoch, learningRateFinal: 2e-5 },
-    ...{ learningRateDecayUntil: 800 * stepsOfEpoch, timeShift: Math.sqrt((channels * rows * columns) / 4096) },
+    ...{ learningRateDecayUntil: 800 * stepsOfEpoch, timeShift: Math.sqrt(numbers / 4096), encodeLatents: true },
   })
   expect(evaluations[0]!.sampling.timeShift).toBeCloseTo(training.timeShift, 4)
 })
@@ -155,11 +159,14 @@ const CONVOLUTION = 9 * 1152 * 768 + 768
 
 const ENCODERS: Readonly<Record<string, number>> = { 'dinov2-vit-b': 86_580_480, 'dinov3-vit-b16': 85_668_864 }
 
+/** DINOv2-B with 4 registers, and a decoder as large as ViT-XL; both halves are loaded, for the grids of samples are decoded. */
+const AUTOENCODERS: Readonly<Record<string, number>> = { 'rae-dinov2-b': 86_580_480 + 4 * 768 + 415_352_704 }
+
 /** What denoises a class token of 768 numbers: its position, its way in (a layer and a norm) and its way out. */
 const classTokenNumbers = (hidden: number) => hidden + (768 * hidden + hidden) + 2 * hidden + (768 * hidden + 768)
 
 describe('on the planning device, at full size', () => {
-  test.each(papers)('$name', async ({ name, training }) => {
+  test.each(papers)('$name', async ({ name, training, data }) => {
     const before = memoryStats('cpu')
     const plan = await planTraining({ recipe: name })
     expect(memoryStats('cpu')).toEqual(before)
@@ -173,7 +180,11 @@ describe('on the planning device, at full size', () => {
     expect(plan.parameters.trunk + plan.parameters.embedders).toBe(trunk)
     expect(plan.parameters.projectors).toBe(isAligned ? projector : 0)
     const ofEncoder = Object.fromEntries(training.encoders.map(({ name }) => [name, ENCODERS[name]]))
-    expect(plan.parameters.encoders).toEqual(ofEncoder)
+    const ofAutoencoder = data.autoencoder && { [data.autoencoder]: AUTOENCODERS[data.autoencoder] }
+    expect(plan.parameters.encoders).toEqual({ ...ofEncoder, ...ofAutoencoder })
+    // What is made as the run trains is not on the disk, and what is prepared is encoded before.
+    expect(plan.disk.latents > 0).toBe(!training.encodeLatents)
+    expect(plan.commands.prepare.includes('--autoencoder')).toBe(!training.encodeLatents)
     const { activations, peak, ...parts } = plan.memory
     expect(activations.blocks).toHaveLength(depth + ofHead)
     // The weights' array has gaps between parameters, and its block is rounded to an eighth.
@@ -205,9 +216,11 @@ describe(`two steps at a shrunken size${imagesSuffix}`, () => {
         })),
       ),
       ...(alignDepth !== undefined && { alignDepth }),
+      ...(rest.encodeLatents && { autoencoder: join(folder, 'taesd_encoder.safetensors') }),
       accumulate: Math.min(4, rest.accumulate),
       ...{ projectorWidth: 16, batch: 4, steps: 2, sampleEvery: 2, samples: { count: 1, steps: 2 } },
     } satisfies TrainingOptions
+    if (rest.encodeLatents) await writeNarrowTaesd(folder)
     const steps: TrainingStep[] = []
     const out = join(folder, 'run')
     const { step, last } = await train({ data, out, configuration, device: 'cpu', onStep: (seen) => steps.push(seen) })

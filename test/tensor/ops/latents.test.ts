@@ -1,9 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { posteriorMoments, standardize } from '../../../src/tensor/ops/latents.ts'
+import { scope } from '../../../src/tensor/scope.ts'
 import { Tensor } from '../../../src/tensor/tensor.ts'
 import { map, random } from '../../reference/array.ts'
 import { DEVICES } from '../devices.ts'
 import { opCase, testOps } from './op-case.ts'
+
+type Shaped = (...shape: readonly number[]) => Tensor
 
 testOps(
   'posteriorMoments',
@@ -58,6 +61,24 @@ for (const { device, missing } of DEVICES) {
       using moments = posteriorMoments(parameters)
       const deviations = Float32Array.of(-30, -29, 19, 20).map((value) => Math.exp(0.5 * value))
       expect((await moments.data()).slice(4)).toEqual(deviations)
+    })
+
+    test.each([
+      {
+        op: (t: Shaped) => posteriorMoments(t(1, 3, 2, 2)),
+        message: 'posteriorMoments: parameters has shape [1, 3, 2, 2]; expected [B, 2C, h, w].',
+      },
+      {
+        op: (t: Shaped) => standardize(t(2, 3, 2), t(2), t(2)),
+        message:
+          'standardize: mean has shape [2]; expected the leading axes of a sample of x, which has shape [2, 3, 2].',
+      },
+      {
+        op: (t: Shaped) => standardize(t(2, 3, 2), t(3, 2), t(3)),
+        message: 'standardize: std has shape [3]; expected [3, 2].',
+      },
+    ])('refuses: $message', ({ op, message }) => {
+      expect(() => scope(() => op((...shape) => Tensor.zeros(shape, device)))).toThrow(message)
     })
 
     test('a logarithm that is not a number gives a deviation that is none', async () => {
