@@ -1,4 +1,5 @@
 import type { Dataset } from '../data/dataset.ts'
+import type { Autoencoder } from '../models/autoencoder.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
 import type { CommandContext } from './command.ts'
@@ -9,6 +10,11 @@ import { endingIn } from './option.ts'
 export const MODEL_OPTIONS = {
   checkpoint: { type: 'string', placeholder: 'C', description: 'run, checkpoint folder or weights', required: true },
   data: { type: 'string', placeholder: 'DATA', description: 'a prepared data set', required: true },
+  autoencoder: {
+    type: 'string',
+    placeholder: 'FILE',
+    description: "make the latents of DATA's images, as a run with --encode-latents does [those that DATA holds]",
+  },
   layers: { type: 'list', items: 'integer', description: 'blocks whose output is looked at, from 1 [all]' },
   noise: {
     type: 'list',
@@ -31,6 +37,7 @@ export const MODEL_OPTIONS = {
 export interface EvaluatedModel extends Disposable {
   readonly model: AnyTransformer
   readonly data: Dataset
+  readonly autoencoder: Autoencoder | undefined
   readonly path: InterpolantPath
   /** Steps that the model was trained for, where its checkpoint says so. */
   readonly step: number | undefined
@@ -41,6 +48,7 @@ export async function openModel(
   args: {
     checkpoint: string
     data: string
+    autoencoder: string | undefined
     noise: readonly number[]
     weights: 'ema' | 'model'
     path: InterpolantPath | undefined
@@ -63,14 +71,31 @@ export async function openModel(
     notice: (sentence) => out.line(sentence),
   })
   const { model, source } = loaded
+  const autoencoder = await openAutoencoder(args.autoencoder, model)
   out.line(
     `${source}: ${model.config.depth} blocks of ${model.config.hidden}; ${data.length} images in ${data.classes} classes`,
   )
   return {
     model,
     data,
+    autoencoder,
     path: args.path ?? loaded.path ?? 'linear',
     step: loaded.step,
-    [Symbol.dispose]: () => model.dispose(),
+    [Symbol.dispose]: () => {
+      model.dispose()
+      autoencoder?.dispose()
+    },
+  }
+}
+
+/** Disposes of the model where it cannot be opened. */
+async function openAutoencoder(file: string | undefined, model: AnyTransformer): Promise<Autoencoder | undefined> {
+  if (file === undefined) return undefined
+  try {
+    const { loadAutoencoder } = await import('../models/load-autoencoder.ts')
+    return await loadAutoencoder(file, { device: model.device, half: 'encoder' })
+  } catch (error) {
+    model.dispose()
+    throw error
   }
 }

@@ -1,8 +1,10 @@
 import type { Encoder } from '../alignment/encoder.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { mapInOrder } from '../data/ordered-map.ts'
+import type { Autoencoder } from '../models/autoencoder.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
+import type { Device } from '../tensor/device.ts'
 import { samplePosterior } from '../tensor/ops/interpolant.ts'
 import { randomNormal } from '../tensor/random.ts'
 import { keep, scope } from '../tensor/scope.ts'
@@ -19,6 +21,8 @@ const EVALUATION_STEP = 2 ** 40
 export interface BlockFeaturesOptions {
   readonly model: AnyTransformer
   readonly data: Dataset
+  /** Makes the latents of the data set's images, in place of those that it holds. */
+  readonly autoencoder?: Autoencoder | undefined
   /** The samples, by their places in the data set. */
   readonly indices: ArrayLike<number>
   /** Blocks whose output is looked at, from 1. */
@@ -48,38 +52,39 @@ export interface BlockFeatures {
  * @throws Error for a model without null class, one that does not fit the data, and features that are not finite
  */
 export async function* blockFeatures(options: BlockFeaturesOptions): AsyncGenerator<BlockFeatures> {
-  const { model, data, indices, layers, encoder, signal } = options
+  const { model, autoencoder, indices, layers, encoder, signal } = options
+  const data = autoencoder ? options.data.encoded(autoencoder) : options.data
   requireFit(model, data, layers)
   const latentLength = data.storedLatentShape.reduce((product, size) => product * size, 1)
   for (let first = 0; first < indices.length; first += options.batch) {
     signal?.throwIfAborted()
     const count = Math.min(options.batch, indices.length - first)
-    const latents = new Float32Array(count * latentLength)
-    const images = encoder && new Uint8Array(count * data.imageLength)
+    const latents = autoencoder ? undefined : new Float32Array(count * latentLength)
+    const images = encoder || autoencoder ? new Uint8Array(count * data.imageLength) : undefined
     const labels = new Int32Array(count)
     const places = Array.from({ length: count }, (_, i) => i)
     const reading = mapInOrder(places, READ_AT_ONCE, async (i) => {
       const index = indices[first + i]!
       labels[i] = data.labels[index]!
       await data.readInto(index, {
-        latent: latents.subarray(i * latentLength, (i + 1) * latentLength),
+        ...(latents && { latent: latents.subarray(i * latentLength, (i + 1) * latentLength) }),
         ...(images && { image: images.subarray(i * data.imageLength, (i + 1) * data.imageLength) }),
       })
     })
     for await (const _ of reading);
-    yield { labels, ...(await ofBatch(options, { first, count, latents, images })) }
+    yield { labels, ...(await ofBatch({ ...options, data }, { first, count, latents, images })) }
   }
 }
 
 interface LoadedBatch {
   readonly first: number
   readonly count: number
-  readonly latents: Float32Array
+  readonly latents: Float32Array | undefined
   readonly images: Uint8Array | undefined
 }
 
 async function ofBatch(
-  { model, data, layers, noise, path, seed, encoder }: BlockFeaturesOptions,
+  { model, data, autoencoder, layers, noise, path, seed, encoder }: BlockFeaturesOptions,
   { first, count, latents, images }: LoadedBatch,
 ): Promise<Omit<BlockFeatures, 'labels'>> {
   const { device } = model
@@ -88,7 +93,9 @@ async function ofBatch(
   const pooled = new Map<number, Tensor>()
   try {
     scope(() => {
-      let clean = Tensor.from(latents, [count, ...data.storedLatentShape], device)
+      let clean = latents
+        ? Tensor.from(latents, [count, ...data.storedLatentShape], device)
+        : autoencoder!.encodeImages(planesOf(images!, data, device))
       if (data.latentKind === 'moments') {
         const drawn = randomNormal(shape, { ...key, stream: 'posterior' }, device)
         clean = samplePosterior(clean, drawn, data.latentScale, 0)
@@ -108,7 +115,7 @@ async function ofBatch(
       requireFiniteFeatures(output, { width: model.config.hidden, first, whose, check: "the model's weights" })
     }
     if (!encoder || !images) return { layers: outputs, encoder: undefined }
-    const features = await encoded(encoder, images, count, data, device)
+    const features = await encoded(encoder, images, data, device)
     const { name, width } = encoder.encoder
     requireFiniteFeatures(features, { width, first, whose: `the encoder ${name}`, check: 'its weights' })
     return { layers: outputs, encoder: features }
@@ -120,13 +127,16 @@ async function ofBatch(
 async function encoded(
   { encoder, grid }: NonNullable<BlockFeaturesOptions['encoder']>,
   images: Uint8Array,
-  count: number,
-  { imageSize }: Dataset,
-  device: string,
+  data: Dataset,
+  device: Device,
 ): Promise<Float32Array> {
-  using planes = Tensor.from(images, [count, 3, imageSize, imageSize], device)
+  using planes = planesOf(images, data, device)
   using mean = meanOfTokens(() => encoder.features(planes, grid))
   return await mean.data()
+}
+
+function planesOf(images: Uint8Array, { imageSize, imageLength }: Dataset, device: Device): Tensor {
+  return Tensor.from(images, [images.length / imageLength, 3, imageSize, imageSize], device)
 }
 
 function requireFit(model: AnyTransformer, data: Dataset, layers: readonly number[]): void {
@@ -134,7 +144,7 @@ function requireFit(model: AnyTransformer, data: Dataset, layers: readonly numbe
   const wanted = [config.channels, ...config.inputSize]
   if (String(wanted) !== String(data.latentShape)) {
     throw new Error(
-      `The model takes latents of shape [${wanted}], those of '${data.path}' have [${data.latentShape}]; give the data that it was trained on, or such as is prepared in the same way.`,
+      `The model takes latents of shape [${wanted}], those of '${data.path}' have [${data.latentShape}]; give the data that it was trained on, or such as is prepared in the same way, or the autoencoder that made its latents.`,
     )
   }
   if (config.classDropout === 0) {

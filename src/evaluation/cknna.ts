@@ -1,6 +1,7 @@
 import type { Encoder } from '../alignment/encoder.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { KeyedPermutation } from '../data/permutation.ts'
+import type { Autoencoder } from '../models/autoencoder.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
 import { blockFeatures } from './block-features.ts'
@@ -22,6 +23,8 @@ const DRAW = 2 ** 40 + 1
 export interface EvaluateCknnaOptions {
   readonly model: AnyTransformer
   readonly data: Dataset
+  /** Makes the latents of the images, in place of those that the data hold. */
+  readonly autoencoder?: Autoencoder | undefined
   readonly encoder: Encoder
   /** Images, drawn by the seed. Default 10,000, or all where there are fewer. */
   readonly images?: number | undefined

@@ -1,5 +1,6 @@
 import type { Dataset } from '../data/dataset.ts'
 import { KeyedPermutation } from '../data/permutation.ts'
+import type { Autoencoder } from '../models/autoencoder.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
 import { blockFeatures } from './block-features.ts'
@@ -23,6 +24,8 @@ export interface ProbeImages {
 
 export interface EvaluateProbeOptions extends ProbeImages {
   readonly model: AnyTransformer
+  /** Makes the latents of the images, in place of those that the data hold. */
+  readonly autoencoder?: Autoencoder | undefined
   /** Blocks, from 1. Default: every block. */
   readonly layers?: readonly number[] | undefined
   /** Noise levels from 0 to 1: see `noisyInput`. Default: 0, the data itself. */

@@ -88,8 +88,9 @@ function warnOfFewSteps(
 }
 
 /** An encoder is looked at behind its last block, and sees clean images. */
-function refuseModelOptions(args: Pick<ModelArguments, 'layers' | 'noise' | 'weights' | 'path'>): void {
+function refuseModelOptions(args: Pick<ModelArguments, 'autoencoder' | 'layers' | 'noise' | 'weights' | 'path'>): void {
   const given: Readonly<Record<string, boolean>> = {
+    '--autoencoder': args.autoencoder !== undefined,
     '--layers': args.layers !== undefined,
     '--noise': args.noise.some((level) => level !== 0),
     '--weights': args.weights !== MODEL_OPTIONS.weights.default,
@@ -108,6 +109,7 @@ interface Probing {
 interface ModelArguments {
   readonly checkpoint: string
   readonly data: string
+  readonly autoencoder: string | undefined
   readonly layers: readonly number[] | undefined
   readonly noise: readonly number[]
   readonly images: number | undefined

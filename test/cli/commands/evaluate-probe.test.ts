@@ -17,6 +17,7 @@ test.each([
   [['--noise', '0,0.5'], '--noise is of a model'],
   [['--weights', 'model'], '--weights is of a model'],
   [['--path', 'cosine'], '--path is of a model'],
+  [['--autoencoder', 'vae'], '--autoencoder is of a model'],
 ] as const)('an encoder has no %o', async (words, message) => {
   const result = await repa('--encoder', 'hog', '--data', 'nowhere', ...words)
   expect(result).toMatchObject({ status: 2, stdout: '' })
