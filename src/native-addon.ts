@@ -118,6 +118,16 @@ export interface NativeAddon {
 
   attention(qkv: T, heads: number, keepLse: boolean): [o: T, lse: MaybeT]
   attentionBackward(dO: T, qkv: T, o: T, lse: T, heads: number, dBias: MaybeT, accumulate: boolean): T
+  attentionAlignmentLoss(
+    qkv: T,
+    heads: number,
+    teacher: T,
+    teacherHeads: number,
+    aligned: number,
+    weight: number,
+    state: MaybeT,
+    wantGradient: boolean,
+  ): [loss: T, gradient: MaybeT]
   qkNorm(
     qkv: T,
     qWeight: T,

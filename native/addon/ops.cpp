@@ -3,6 +3,7 @@
 #include "addon/families.h"
 #include "ops/activation.h"
 #include "ops/attention.h"
+#include "ops/attention_alignment.h"
 #include "ops/concatenate.h"
 #include "ops/contrast.h"
 #include "ops/conv2d.h"
@@ -52,6 +53,8 @@ const Export kExports[] = {
     {"qkNorm", bind<ops::qkNorm>, {"qkv", "qWeight", "qBias", "kWeight", "kBias", "heads", "norm", "epsilon"}},
     {"qkNormBackward", bind<ops::qkNormBackward>,
      {"dNormed", "qkv", "qWeight", "kWeight", "mean", "rstd", "heads", "norm", "dqWeight", "dqBias", "dkWeight", "dkBias", "accumulate"}},
+    {"attentionAlignmentLoss", bind<ops::attentionAlignmentLoss>,
+     {"qkv", "heads", "teacher", "teacherHeads", "aligned", "weight", "state", "wantGradient"}},
     {"rotate", bind<ops::rotate>, {"qkv", "cos", "sin", "heads", "transposed"}},
 
     {"conv2d", bind<ops::conv2d>,

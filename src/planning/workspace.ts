@@ -152,6 +152,25 @@ export function attentionWorkspace(
   return FLOAT * threads * perThread
 }
 
+/**
+ * Of two attentions that are compared: on a CPU, of so many `threads`, a head's operands and a block's scores (native/cpu/attention_alignment.cpp);
+ * on a GPU two logarithms a query and the sums of 32 queries each (native/cuda/attention_alignment.cu).
+ */
+export function attentionAlignmentWorkspace(
+  sizes: { batch: number; tokens: number; dims: number; teacherDims: number; aligned: number },
+  threads: number | undefined,
+): number {
+  const { batch, tokens, dims, teacherDims, aligned } = sizes
+  const heads = batch * aligned
+  if (threads === undefined) return FLOAT * heads * (2 * tokens + 2 * ceilDivide(tokens, 32))
+  const odd = (count: number) => (ceilDivide(count, 16) | 1) * 16
+  const perThread =
+    (dims + teacherDims) * odd(tokens) +
+    2 * tokens * odd(dims) +
+    QUERY_BLOCK * (2 * odd(dims) + odd(teacherDims) + 2 * odd(tokens))
+  return FLOAT * (16 + roundUp(2 * heads, 16) + threads * roundUp(perThread, 16))
+}
+
 /** The gradients of qk-norm's weights, [parts, 4, d] of them (native/cpu/qk_norm.cpp, native/cuda/qk_norm.cu). */
 export function qkNormWorkspace(rows: number, heads: number, headDim: number, isCpu: boolean): number {
   const vectors = 3 * heads * rows

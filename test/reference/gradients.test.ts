@@ -3,6 +3,7 @@ import { gaussianDiffusion } from '../../src/diffusion/gaussian-diffusion.ts'
 import { type Activation, activation, activationBackward, swiGlu, swiGluBackward } from './activation.ts'
 import { map, type NdArray, random, randomIntegers } from './array.ts'
 import { attention, attentionBackward } from './attention.ts'
+import { attentionAlignment, attentionAlignmentBackward } from './attention-alignment.ts'
 import {
   crossEntropy,
   crossEntropyBackward,
@@ -32,6 +33,10 @@ import { velocityCosine, velocityCosineBackward } from './velocity-cosine.ts'
 import { velocityLoss, velocityLossBackward } from './velocity-loss.ts'
 
 const ACTIVATIONS: Activation[] = ['none', 'gelu-tanh', 'gelu-erf', 'quick-gelu', 'silu']
+
+/** Of two attentions that are compared. */
+const OWN = { heads: 3, width: 2 }
+const TEACHERS = { heads: 2, width: 4 }
 
 /** Any weights do, also ones that are no distributions. */
 const TARGETS = map(random([2, 2, 5], 2), Math.abs)
@@ -302,6 +307,19 @@ const cases: [string, DifferentiableOp][] = [
       },
       backward: (dLoss, { prediction }) => ({
         prediction: velocityCosineBackward(prediction, random([3, 4, 5], 2), dLoss.data[0]),
+      }),
+    },
+  ],
+  [
+    'attentionAlignment',
+    {
+      inputs: { qkv: random([2, 4, 18], 1) },
+      forward: ({ qkv }) => {
+        const losses = attentionAlignment(qkv, OWN, random([2, 5, 24], 2), TEACHERS, 2)
+        return scalar(losses.data.reduce((a, b) => a + b, 0) / 2)
+      },
+      backward: (dLoss, { qkv }) => ({
+        qkv: attentionAlignmentBackward(qkv, OWN, random([2, 5, 24], 2), TEACHERS, 2, dLoss.data[0]),
       }),
     },
   ],

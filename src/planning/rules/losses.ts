@@ -1,6 +1,7 @@
 import type { NativeAddon, NativeTensor } from '../../native.ts'
 import { plannedOf } from '../planned-tensor.ts'
 import { isOnCpu, type Planner } from '../planner.ts'
+import { attentionAlignmentWorkspace } from '../workspace.ts'
 
 /** Doubles of partial sums: one for every chunk of the gradient (native/core/arena_range.h's neighbours). */
 const CHUNK = 32_768
@@ -28,6 +29,18 @@ export const lossRules = (planner: Planner) => {
       perSample(prediction),
       wantGradient ? planner.like(prediction) : null,
     ],
+    attentionAlignmentLoss: (qkv, heads, teacher, teacherHeads, aligned, _weight, _state, wantGradient) => {
+      const [batch, tokens, packed] = plannedOf(qkv).shape as [number, number, number]
+      const dims = packed / 3 / heads
+      const teacherDims = plannedOf(teacher).size(2) / 3 / teacherHeads
+      const loss = perSample(qkv)
+      const gradient = wantGradient ? planner.like(qkv) : null
+      const sizes = { batch, tokens, dims, teacherDims, aligned }
+      planner.workspace(attentionAlignmentWorkspace(sizes, isOnCpu(qkv) ? planner.machine.threads : undefined))
+      // Scores of both, and two gradients of the model's.
+      planner.ledger.addFlops(2 * batch * aligned * tokens ** 2 * (dims + teacherDims + (wantGradient ? 2 * dims : 0)))
+      return [loss, gradient]
+    },
     smoothL1Loss: (prediction, _target, _beta, _weight, _state, wantGradient) => [
       perSample(prediction),
       wantGradient ? planner.like(prediction) : null,

@@ -223,6 +223,8 @@ KERNELS.loss = (dtype) => {
     for (const width of [8, 1024, 33])
       native.cosineAlignmentLoss(draw(2, 3, width), target(2, 3, width), 0.5, STATE, true)
   for (const width of [8, 7]) native.velocityLoss(draw(2, width), f32(2, width), 1, null, true)
+  for (const width of [5, 24, 64, 72, 96, 128])
+    native.attentionAlignmentLoss(draw(1, 37, 3 * width), 1, draw(1, 38, 3 * 16), 1, 1, 0.5, null, true)
   native.velocityCosineLoss(draw(2, 3, 7), f32(2, 3, 7), 1, null, true)
   native.smoothL1Loss(draw(2, 7), f32(2, 7), 0.05, 1, null, true)
   native.hybridLoss(draw(2, 4, 3), f32(2, 2, 3), f32(2, 2, 3), i32(0, 1), f64(2, 4), 1, 1, true, null, true)
