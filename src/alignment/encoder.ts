@@ -1,3 +1,4 @@
+import type { AttentionWatch } from '../models/attention-watch.ts'
 import type { ComputeDType } from '../tensor/dtype.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 
@@ -13,6 +14,8 @@ export interface Encoder extends Disposable {
   computeIn?(dtype: ComputeDType): void
   /** Whether `features` can give its class token too, behind its final norm: what REG denoises. Without it: it cannot. */
   readonly hasClassToken?: boolean
+  /** Blocks and heads of the attention that `features` can show. Without it: it has none to show. */
+  readonly attention?: { readonly blocks: number; readonly heads: number }
   /** Throws, in a sentence, where it has no features for a grid of this size. Without it: it has them for any. */
   requireGrid?(grid: readonly [rows: number, columns: number]): void
   /**
@@ -25,4 +28,6 @@ export interface Encoder extends Disposable {
 export interface FeatureOptions {
   /** Default false. Only of an encoder that has one. */
   readonly classToken?: boolean
+  /** Shows what attention reads in some of the blocks; the last rows·columns tokens are the grid's. Only of an encoder that has `attention`. */
+  readonly attention?: AttentionWatch | undefined
 }

@@ -68,6 +68,11 @@ export class VisionEncoder implements Encoder {
     return classToken && finalNorm
   }
 
+  get attention(): { readonly blocks: number; readonly heads: number } {
+    const { depth, heads } = this.model.config
+    return { blocks: depth, heads }
+  }
+
   computeIn(dtype: ComputeDType): void {
     this.model.computeIn(dtype)
   }
@@ -84,14 +89,18 @@ export class VisionEncoder implements Encoder {
   }
 
   /** Images become grid · patch pixels: 256 with a grid of 16 x 16 and a patch of 14 become 224, 512 with 32 x 32 become 448. */
-  features(images: Tensor, grid: readonly [number, number], { classToken = false }: FeatureOptions = {}): Tensor {
+  features(
+    images: Tensor,
+    grid: readonly [number, number],
+    { classToken = false, attention }: FeatureOptions = {},
+  ): Tensor {
     this.requireGrid(grid)
     const { patch } = this.model.config
     const { statistics, resampling = REPA_RESAMPLING } = this.#family
     return scope(() => {
       const size = [grid[0] * patch, grid[1] * patch] as const
       const input = normalizedInput(images, size, statistics, { antialias: resampling.imageAntialias })
-      const features = this.model.patchFeatures(input, { interpolation: resampling.positions, classToken })
+      const features = this.model.patchFeatures(input, { interpolation: resampling.positions, classToken, attention })
       return this.#average?.takenOff(features, grid, { classToken }) ?? features
     })
   }

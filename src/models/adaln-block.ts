@@ -16,6 +16,7 @@ import type { Parameter } from '../tensor/parameter.ts'
 import { release } from '../tensor/scope.ts'
 import { tapeSection } from '../tensor/tape.ts'
 import type { Tensor } from '../tensor/tensor.ts'
+import type { ShowHeads } from './attention-watch.ts'
 import { ffnWidth, type TransformerConfig } from './transformer-config.ts'
 
 /** What a block's parameters and computation depend on. */
@@ -33,6 +34,12 @@ export function entryModulation(index: number): { shift: number; scale: number }
 
 /** Is shown a forward pass's tensors by name; they live as long as the pass, so what is to stay is aliased and kept. */
 export type Observe = (name: string, tensor: Tensor) => void
+
+/** Who looks at a block's forward pass. */
+export interface Watching {
+  readonly observe?: Observe | undefined
+  readonly showHeads?: ShowHeads | undefined
+}
 
 /** What a block has of what all blocks share. */
 export interface SharedParts {
@@ -109,8 +116,8 @@ export class AdaLNBlock {
    * chunks of [B, chunks, D] of all blocks, in which RMSNorm's weights are (`normFactors`). They join the stream in one op with what reads
    * it next: attention's with that of the MLP, the MLP's with that of `next`, the block or final layer of that number.
    */
-  forward(input: Joined, modulation: Tensor, next: number, observe?: Observe): Joined {
-    return this.#run(input, modulation, observe, ({ modulated }, target) =>
+  forward(input: Joined, modulation: Tensor, next: number, watching: Watching = {}): Joined {
+    return this.#run(input, modulation, watching, ({ modulated }, target) =>
       mlpGatedResidualModulate(modulated, this.#ffn, this.#activation, target, {
         ...entryModulation(next),
         norm: this.#config.norm,
@@ -119,8 +126,8 @@ export class AdaLNBlock {
   }
 
   /** The stream that leaves `forward`, alone: for where the next block reads another. */
-  stream(input: Joined, modulation: Tensor, observe?: Observe): Tensor {
-    return this.#run(input, modulation, observe, ({ modulated }, target) =>
+  stream(input: Joined, modulation: Tensor, watching: Watching = {}): Tensor {
+    return this.#run(input, modulation, watching, ({ modulated }, target) =>
       mlpGatedResidual(modulated, this.#ffn, this.#activation, target),
     )
   }
@@ -129,14 +136,14 @@ export class AdaLNBlock {
   #run<Left>(
     { stream, modulated }: Joined,
     modulation: Tensor,
-    observe: Observe | undefined,
+    watching: Watching,
     mlp: (attended: Joined, target: GatedResidual) => Left,
   ): Left {
     const chunk = (which: keyof typeof BLOCK_CHUNKS) => this.#chunk + BLOCK_CHUNKS[which]
     // The weight gradients of a block's four layers are one launch.
     return tapeSection(() => {
       const attended = linearGatedResidualModulate(
-        this.#attention(modulated, observe),
+        this.#attention(modulated, watching),
         this.#proj,
         { residual: stream, modulation, gate: chunk('gateAttention') },
         { shift: chunk('shiftMlp'), scale: chunk('scaleMlp'), norm: this.#config.norm },
@@ -148,27 +155,36 @@ export class AdaLNBlock {
     })
   }
 
-  #attention(x: Tensor, observe?: Observe): Tensor {
+  #attention(x: Tensor, watching: Watching): Tensor {
     const [samples, , width] = x.shape as [number, number, number]
     const tokens = this.#tokens
-    if (tokens === undefined) return this.#attended(x, observe)
-    return reshape(this.#attended(reshape(x, [samples / tokens, tokens, width]), observe), x.shape)
+    if (tokens === undefined) return this.#attended(x, watching)
+    return reshape(this.#attended(reshape(x, [samples / tokens, tokens, width]), watching), x.shape)
   }
 
-  #attended(x: Tensor, observe?: Observe): Tensor {
+  #attended(x: Tensor, { observe, showHeads }: Watching): Tensor {
     const name = `${this.#name}.attn.qkv`
-    const { heads, norm } = this.#config
+    const { heads } = this.#config
     const rope = this.#rope && { cos: this.#rope.cos.value, sin: this.#rope.sin.value }
-    if (!this.#qkNorm) {
+    if (!this.#qkNorm && !showHeads) {
       const { qkv, o } = linearAttention(x, this.#qkv, heads, rope)
       observe?.(name, qkv)
       return o
     }
+    // Ops by themselves, between which a gradient may come in.
     const qkv = linear(x, this.#qkv)
     observe?.(name, qkv)
+    const normed = this.#normed(qkv)
+    const turned = rope ? rotate(normed, rope, heads) : normed
+    showHeads?.({ qkv: turned, heads })
+    return attention(turned, heads)
+  }
+
+  #normed(qkv: Tensor): Tensor {
+    if (!this.#qkNorm) return qkv
+    const { heads, norm } = this.#config
     const { qWeight, qBias, kWeight, kBias } = this.#qkNorm
     const weights = { qWeight: qWeight.value, qBias: qBias?.value, kWeight: kWeight.value, kBias: kBias?.value }
-    const normed = qkNorm(qkv, weights, heads, { norm })
-    return attention(rope ? rotate(normed, rope, heads) : normed, heads)
+    return qkNorm(qkv, weights, heads, { norm })
   }
 }

@@ -108,7 +108,7 @@ export class DdtHead {
       }
       this.#blocks.forEach((block, index) => {
         const input = joined
-        joined = scope(() => block.forward(input, modulation, index + 1, observe))
+        joined = scope(() => block.forward(input, modulation, index + 1, { observe }))
         release(input.stream)
         release(input.modulated)
       })

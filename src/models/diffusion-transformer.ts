@@ -21,6 +21,7 @@ import type { Parameter } from '../tensor/parameter.ts'
 import { release, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { AdaLNBlock, entryModulation, type Observe } from './adaln-block.ts'
+import { type AttentionWatch, watcherOf } from './attention-watch.ts'
 import { ClassTokenEntry } from './class-token.ts'
 import { ConvProjector } from './conv-projector.ts'
 import { DdtHead, sortAsReference } from './ddt-head.ts'
@@ -47,6 +48,8 @@ export interface ForwardOptions {
   /** Lets tokens go past some of the blocks, in training. What is projected in between is of the others alone. */
   readonly route?: TokenRoute | undefined
   readonly observe?: Observe
+  /** Shows what attention reads in some of the blocks, [B, T, 3D]. */
+  readonly attention?: AttentionWatch | undefined
 }
 
 export interface TransformerOutput {
@@ -263,7 +266,7 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
     x: Tensor,
     t: Tensor,
     labels: Tensor,
-    { project = false, classToken, route, observe }: ForwardOptions = {},
+    { project = false, classToken, route, observe, attention }: ForwardOptions = {},
   ): TransformerOutput {
     return scope(() => {
       const { time, modulation } = this.#condition(t, labels, observe)
@@ -274,15 +277,16 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
       let all: Tensor | undefined
       blocks.forEach((block, index) => {
         const [input, depth] = [hidden, index + 1]
+        const watching = { observe, showHeads: watcherOf(attention, depth) }
         if (route && (depth === route.from - 1 || depth === route.to)) {
-          const alone = scope(() => block.stream(input, modulation, observe))
+          const alone = scope(() => block.stream(input, modulation, watching))
           left = all ? mergeSubset(all, alone, route.kept) : alone
           hidden = this.#read(all ? left : takeSubset(alone, route.kept), modulation, depth)
           all = alone
         } else if (head instanceof DdtHead && depth === blocks.length) {
-          left = scope(() => block.stream(input, modulation, observe))
+          left = scope(() => block.stream(input, modulation, watching))
         } else {
-          hidden = scope(() => block.forward(input, modulation, depth, observe))
+          hidden = scope(() => block.forward(input, modulation, depth, watching))
           left = hidden.stream
         }
         release(input.stream)

@@ -9,6 +9,7 @@ import { type RotaryTables, rotate } from '../tensor/ops/rope.ts'
 import type { Parameter } from '../tensor/parameter.ts'
 import { release, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
+import type { ShowHeads } from './attention-watch.ts'
 import type { VisionTransformerConfig } from './vit-config.ts'
 
 /** torch.nn.LayerNorm with weight and bias. */
@@ -72,12 +73,13 @@ export class Block {
    * x [B, N, D] → x + γ1 ⊙ attention, + γ2 ⊙ FFN; `ones` [D] stands for γ where there is no LayerScale. With `rope` queries and keys are
    * turned by their places.
    */
-  forward(x: Tensor, ones: Tensor, rope?: RotaryTables): Tensor {
+  forward(x: Tensor, ones: Tensor, rope?: RotaryTables, showHeads?: ShowHeads): Tensor {
     const attended = scope(() => {
       const normed = this.#norm1.forward(x, this.#qkv.dtype)
       const qkv = linear(normed, this.#qkv)
       release(normed)
       const turned = rope ? rotate(qkv, rope, this.#heads) : qkv
+      showHeads?.({ qkv: turned, heads: this.#heads })
       const heads = attention(turned, this.#heads)
       release(turned)
       if (turned !== qkv) release(qkv)

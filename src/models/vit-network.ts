@@ -6,6 +6,7 @@ import { dropTokens, prependTokens, takeTokens } from '../tensor/ops/tokens.ts'
 import type { Parameter } from '../tensor/parameter.ts'
 import { keep, release, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
+import { type AttentionWatch, watcherOf } from './attention-watch.ts'
 import { type Grid, PositionTable } from './position-table.ts'
 import { sinCosPositions } from './positions.ts'
 import { RotaryGrids } from './rotary-grids.ts'
@@ -31,6 +32,7 @@ export interface EncodeOptions {
   readonly grid?: Grid
   readonly depth?: number
   readonly observe?: (index: number, hidden: Tensor) => void
+  readonly attention?: AttentionWatch | undefined
 }
 
 /** The class token [B, D], where the model has one, and the patch tokens [B, T, D], row-major, of one layer. */
@@ -136,7 +138,7 @@ export class VisionNetwork {
    * What leaves the first `depth` blocks (default: all), [B, N, D]. Takes the input over. `observe` is shown what leaves each. Rotary
    * positions are those of all of `grid`'s patches in their order, behind the class token and the registers.
    */
-  encode(tokens: Tensor, { grid, depth = this.config.depth, observe }: EncodeOptions = {}): Tensor {
+  encode(tokens: Tensor, { grid, depth = this.config.depth, observe, attention }: EncodeOptions = {}): Tensor {
     this.#ones ??= keep(Tensor.full([this.config.hidden], 1, tokens.device))
     const ones = this.#ones
     if (this.#rotary && !grid)
@@ -145,7 +147,7 @@ export class VisionNetwork {
     let hidden = tokens
     this.blocks.slice(0, depth).forEach((block, index) => {
       const input = hidden
-      hidden = scope(() => block.forward(input, ones, rope))
+      hidden = scope(() => block.forward(input, ones, rope, watcherOf(attention, index + 1)))
       release(input)
       observe?.(index, hidden)
     })

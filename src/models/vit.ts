@@ -9,6 +9,7 @@ import type { Device } from '../tensor/device.ts'
 import { dropTokens, joinTokens, takeTokens } from '../tensor/ops/tokens.ts'
 import { release, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
+import type { AttentionWatch } from './attention-watch.ts'
 import { Model } from './model.ts'
 import type { PositionTable } from './position-table.ts'
 import {
@@ -34,6 +35,8 @@ export interface VisionTransformerOutput extends LayerTokens {
 export interface ForwardOptions {
   /** How the position table is fitted to the image's grid. Default: the model's own way. */
   readonly interpolation?: PositionInterpolation
+  /** Shows what attention reads in some of the blocks, [B, 1 + R + T, 3D]: class (where there is one), registers, patches. */
+  readonly attention?: AttentionWatch | undefined
 }
 
 export class VisionTransformer extends Model {
@@ -166,10 +169,10 @@ export class VisionTransformer extends Model {
   /** What leaves the first `depth` blocks (default: all), [B, 1 + R + T, D]. `observe` is shown what leaves each. */
   #encode(
     image: Tensor,
-    { interpolation = this.config.interpolation }: ForwardOptions,
+    { interpolation = this.config.interpolation, attention }: ForwardOptions,
     taking: { depth?: number; observe?: (index: number, hidden: Tensor) => void } = {},
   ): Tensor {
     const tokens = scope(() => this.#network.embed(image, interpolation))
-    return this.#network.encode(tokens, { grid: this.#network.gridOf(image), ...taking })
+    return this.#network.encode(tokens, { grid: this.#network.gridOf(image), attention, ...taking })
   }
 }

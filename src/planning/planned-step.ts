@@ -175,6 +175,7 @@ function countingEncoder(
       bookWeights()
     },
     hasClassToken: encoder.hasClassToken ?? false,
+    ...(encoder.attention && { attention: encoder.attention }),
     requireGrid: (grid) => encoder.requireGrid?.(grid),
     features: (images, grid, options) => planning.during('encoder', () => encoder.features(images, grid, options)),
     [Symbol.dispose]: () => encoder[Symbol.dispose](),

@@ -46,6 +46,14 @@ const LOSS_PARTS: readonly LossPart[] = [
     yLabel: 'Loss',
   },
   {
+    metric: 'attentionAlignment',
+    label: 'Attention',
+    name: 'weighted attention loss',
+    title: 'Attention loss',
+    description: 'Cross-entropy of the blocks’ attention with the encoder’s.',
+    yLabel: 'Loss',
+  },
+  {
     metric: 'selfAlignment',
     label: 'Self-alignment',
     name: 'weighted self-alignment',

@@ -7,6 +7,7 @@ export const METRICS = [
   'vb',
   'velocityCosine',
   'alignment',
+  'attentionAlignment',
   'selfAlignment',
   'dispersive',
   'contrastive',

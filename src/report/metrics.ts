@@ -13,6 +13,7 @@ const MetricsLine = z.object({
   vb: value.optional(),
   velocityCosine: value.optional(),
   alignment: value.optional(),
+  attentionAlignment: value.optional(),
   selfAlignment: value.optional(),
   dispersive: value.optional(),
   contrastive: value.optional(),

@@ -9,7 +9,10 @@ import { type AlignmentEncoder, isCached } from './cached-encoder.ts'
 import type { TrainingConfiguration } from './configuration.ts'
 
 /** What decides whether cached features will do. */
-type AlignedConfiguration = Pick<TrainingConfiguration, 'encoders' | 'model' | 'classTokenWeight'>
+type AlignedConfiguration = Pick<
+  TrainingConfiguration,
+  'encoders' | 'model' | 'classTokenWeight' | 'alignAttentionWeight'
+>
 
 export interface OpenEncodersOptions {
   readonly device: Device
@@ -90,7 +93,7 @@ interface FeatureCheck {
 /** An encoder's features in the data set, where they are what the encoder would give for this model; undefined where it must run. */
 async function usableFeatures(
   { name, file }: TrainingConfiguration['encoders'][number],
-  configuration: Omit<AlignedConfiguration, 'encoders'>,
+  configuration: AlignedConfiguration,
   data: Dataset,
   { notice, digest }: FeatureCheck,
 ): Promise<FeatureSettings | undefined> {
@@ -99,7 +102,9 @@ async function usableFeatures(
   const obstacle =
     configuration.classTokenWeight > 0
       ? 'have no class token, which classTokenWeight denoises'
-      : await obstacleOf(settings, file, gridOf(configuration, data), digest)
+      : configuration.alignAttentionWeight > 0 && configuration.encoders[0]?.name === name
+        ? 'have no attention, which alignAttentionWeight compares'
+        : await obstacleOf(settings, file, gridOf(configuration, data), digest)
   if (obstacle === undefined) return settings
   const sentence = `The features of ${name} in '${data.path}' ${obstacle}`
   if (file === undefined && settings.weights !== undefined) {

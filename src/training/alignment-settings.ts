@@ -25,6 +25,15 @@ function contradictions(configuration: TrainingConfiguration): readonly (readonl
       `alignSpatialNorm normalises an encoder's features, and none is named; ${name}.`,
     ],
     [
+      noEncoder && configuration.alignAttentionWeight > 0,
+      `alignAttentionWeight compares attention with an encoder's, and none is named; name one by --encoder NAME=FILE.`,
+    ],
+    [
+      configuration.alignAttentionWeight === 0 &&
+        (configuration.alignAttentionBlocks ?? configuration.alignAttentionHeads) !== undefined,
+      'alignAttentionBlocks and alignAttentionHeads say what of the attention is compared, and none is; give --align-attention-weight.',
+    ],
+    [
       noAlignment && alignUntil !== undefined,
       'alignUntil ends an alignment, and there is none; name an encoder, or give --self-align-weight.',
     ],
@@ -57,6 +66,7 @@ export function alignmentOf(
 ): Pick<TrainerOptions, 'align' | 'selfAlign' | 'alignSchedule' | 'disperse' | 'contrast' | 'route' | 'classToken'> {
   const { alignLoss, alignTemperature, alignWeight, alignUntil, alignDecay, alignSpatialNorm, projector } =
     configuration
+  const { alignAttentionWeight } = configuration
   const { dispersiveWeight, dispersiveTemperature, dispersiveDepth, contrastiveWeight } = configuration
   const { routeTokens, routeFrom, routeTo } = configuration
   const usual = usualRoute(depth)
@@ -72,6 +82,13 @@ export function alignmentOf(
         temperature: alignTemperature,
         projector,
         spatialNorm: alignSpatialNorm,
+        ...(alignAttentionWeight > 0 && {
+          attention: {
+            weight: alignAttentionWeight,
+            blocks: configuration.alignAttentionBlocks,
+            heads: configuration.alignAttentionHeads,
+          },
+        }),
       },
     }),
     ...(configuration.classTokenWeight > 0 && { classToken: { weight: configuration.classTokenWeight } }),

@@ -110,6 +110,12 @@ export const trainingSchema = z.strictObject({
   alignDecay: z.enum(['none', 'linear', 'cosine']).default('none'),
   /** iREPA's spatial normalisation of the features: how much of their mean is taken off. Default: none. */
   alignSpatialNorm: z.number().min(0).optional(),
+  /** Of the cross-entropy of the model's attention with the first encoder's (HASTE); 0: it is not compared. */
+  alignAttentionWeight: z.number().min(0).default(0),
+  /** Blocks that are compared: the model's up to `alignDepth`, the encoder's last. Default: 4, or as many as both have. */
+  alignAttentionBlocks: positive.optional(),
+  /** Heads of each. Default: 12, or as many as both have. */
+  alignAttentionHeads: positive.optional(),
   /** REPA's MLP, or iREPA's convolution. */
   projector: z.enum(['mlp', 'conv']).default('mlp'),
   projectorWidth: positive.default(2048),

@@ -2,12 +2,14 @@
  * One pass of training: an objective noises the latents and takes the losses of what the model says of them, REPA's alignment is added,
  * and the gradients follow.
  */
+import { attentionLoss } from '../alignment/attention-alignment.ts'
 import { type Dispersive, dispersiveLoss } from '../alignment/dispersive.ts'
 import { alignmentLoss, type FeatureLoss } from '../alignment/repa.ts'
 import { type SelfAlignment, selfAlignmentLoss } from '../alignment/self-alignment.ts'
 import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import { isInside, type TokenRoute } from '../models/token-route.ts'
 import type { Device } from '../tensor/device.ts'
+import type { PackedHeads } from '../tensor/ops/attention-alignment.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { takeSubset } from '../tensor/ops/token-subset.ts'
 import type { RandomKey } from '../tensor/random.ts'
@@ -29,6 +31,8 @@ export interface TrainingBatch {
   readonly noise: Tensor
   /** Features [B, T, z] of each encoder; empty: no alignment. */
   readonly targets: readonly Tensor[]
+  /** What the first encoder's attention reads in the blocks that the model's is compared with, in their order. */
+  readonly attentionTargets?: readonly PackedHeads[] | undefined
   /** Hidden states [B, T, D] of the averaged model, where there is self-alignment. */
   readonly teacher?: Tensor
   /** What other samples' predictions aim at [B, C, H, W], where flows are contrasted. */
@@ -99,6 +103,8 @@ export interface DenoisingLosses {
 export interface Losses extends DenoisingLosses {
   /** The projection loss, a scalar f64; undefined without encoders. */
   readonly alignment: Tensor | undefined
+  /** A scalar f64; undefined where no attention is compared. */
+  readonly attentionAlignment?: Tensor | undefined
   /** A scalar f64; undefined without self-alignment. */
   readonly selfAlignment?: Tensor | undefined
   /** One number; undefined where nothing is dispersed. */
@@ -115,6 +121,8 @@ export interface PassOptions {
   readonly alignWeight: number
   /** Default: REPA's negative cosine. */
   readonly featureLoss?: FeatureLoss
+  /** Of the batch's `attentionTargets`, and of the model's as many blocks up to `alignDepth`. */
+  readonly attention?: { readonly weight: number; readonly heads: number } | undefined
   /** Takes part where the batch has a teacher's states. */
   readonly selfAlignment?: Pick<SelfAlignment, 'weight' | 'depth'>
   readonly dispersive?: Dispersive
@@ -141,13 +149,16 @@ export interface PassOptions {
 export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatch, options: PassOptions): Losses {
   const { objective, alignWeight, scaling, observe, dispersive, contrastiveWeight = 0, classTokenWeight = 0 } = options
   const { negatives, route } = batch
+  const { alignDepth } = model.config
+  const attention = options.attention &&
+    batch.attentionTargets && { ...options.attention, targets: batch.attentionTargets }
   const selfAlignment = batch.teacher && options.selfAlignment
   /** Of the tokens that leave block `depth`. */
   const leaving = (features: Tensor, depth: number) =>
     route && isInside(route, depth) ? takeSubset(cast(features, 'f32'), route.kept) : features
   return scope(() => {
     const noised = objective.noised(batch)
-    const targets = batch.targets.map((features) => leaving(features, model.config.alignDepth))
+    const targets = batch.targets.map((features) => leaving(features, alignDepth))
     const teacher = selfAlignment && leaving(batch.teacher!, selfAlignment.depth)
     observe?.('input', noised.input)
     const token = batch.classToken && objective.noisedClassToken!(batch.classToken, batch.t)
@@ -155,10 +166,16 @@ export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatc
     const losses = tape.record((): Losses => {
       const project = targets.length > 0
       const hidden = new Map<string, Tensor>()
+      const shown: PackedHeads[] = []
       const { prediction, projections, classToken } = model.forward(noised.input, noised.t, batch.labels, {
         project,
         classToken: token?.input,
         route,
+        attention: attention && {
+          from: alignDepth - attention.targets.length + 1,
+          to: alignDepth,
+          show: (heads) => shown.push(heads),
+        },
         ...((selfAlignment || dispersive) && { observe: (name, tensor) => hidden.set(name, tensor) }),
       })
       const after = (depth: number) => hidden.get(`blocks.${depth - 1}`)!
@@ -169,6 +186,8 @@ export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatc
       return {
         ...noised.losses(prediction, scaling),
         alignment: project ? alignmentLoss(projections, targets, alignWeight, scaling, options.featureLoss) : undefined,
+        attentionAlignment:
+          attention && attentionLoss(shown, attention.targets, attention.heads, attention.weight, scaling),
         selfAlignment:
           selfAlignment &&
           selfAlignmentLoss(model, after(selfAlignment.depth), teacher!, selfAlignment.weight, scaling),

@@ -40,6 +40,7 @@ export type StepLosses = {
   readonly vb: Tensor | undefined
   readonly velocityCosine: Tensor | undefined
   readonly alignment: Tensor | undefined
+  readonly attentionAlignment: Tensor | undefined
   readonly selfAlignment: Tensor | undefined
   readonly dispersive: Tensor | undefined
   readonly contrastive: Tensor | undefined

@@ -1,4 +1,5 @@
 /** What must agree before a training step: checkpoint, model and data. */
+import { type ComparedAttention, comparedAttention } from '../alignment/attention-alignment.ts'
 import { contrastedImages } from '../alignment/nt-xent.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { ALONE } from '../distributed/world.ts'
@@ -133,6 +134,38 @@ export function requireClassToken(
     ] as const
   ).find(([holds]) => holds)?.[1]
   if (obstacle !== undefined) throw new RangeError(`A class token cannot be denoised along (REG): ${obstacle}.`)
+}
+
+/**
+ * What of the attention is compared, and by which weight; undefined where none is.
+ *
+ * @throws {RangeError} where the model, the first encoder or other settings do not go with it
+ */
+export function attentionOf({
+  model: { config },
+  align,
+  classToken,
+  route,
+}: Pick<TrainerOptions, 'model' | 'align' | 'classToken' | 'route'>):
+  | (ComparedAttention & { readonly weight: number })
+  | undefined {
+  if (!align?.attention) return undefined
+  const encoder = [align.encoder].flat()[0]!
+  const refuse = (obstacle: string) => {
+    throw new RangeError(`The model's attention cannot be compared with an encoder's (HASTE): ${obstacle}.`)
+  }
+  if (isCached(encoder)) return refuse(`of the cached features of ${encoder.name} there is none; let the encoder run`)
+  if (!encoder.attention) return refuse(`the encoder ${encoder.name} has none; name a vision transformer first`)
+  if (classToken) return refuse('a class token is denoised along (REG), which takes part in it; leave one out')
+  const depth = align.depth ?? config.alignDepth
+  const compared = comparedAttention(align.attention, { blocks: depth, heads: config.heads }, encoder.attention)
+  if (route && route.from <= compared.model.to && route.to >= compared.model.from) {
+    const { from, to } = compared.model
+    return refuse(
+      `blocks ${from} to ${to} are compared, and some tokens go past blocks ${route.from} to ${route.to}; let the route begin later`,
+    )
+  }
+  return { ...compared, weight: align.attention.weight }
 }
 
 /** How a batch is cut: among processes, and what each has of it into passes. */

@@ -1,3 +1,4 @@
+import type { ComparedAttention } from '../alignment/attention-alignment.ts'
 import type { Dispersive } from '../alignment/dispersive.ts'
 import { ntXent } from '../alignment/nt-xent.ts'
 import type { FeatureLoss } from '../alignment/repa.ts'
@@ -9,6 +10,7 @@ import type { Batch } from '../data/loader.ts'
 import { ALONE, type World } from '../distributed/world.ts'
 import { keptTokens, type TokenRouting } from '../models/token-route.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
+import type { PackedHeads } from '../tensor/ops/attention-alignment.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { samplePosterior } from '../tensor/ops/interpolant.ts'
 import { mean } from '../tensor/ops/loss.ts'
@@ -16,7 +18,7 @@ import { firstToken } from '../tensor/ops/tokens.ts'
 import type { Parameter } from '../tensor/parameter.ts'
 import { dropLabels, type RandomKey, randomNormal, randomTokens } from '../tensor/random.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
-import { scope } from '../tensor/scope.ts'
+import { adopt, keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { type AlignmentEncoder, type CachedEncoder, isCached } from './cached-encoder.ts'
 import { featureTargets, uploadFeatures } from './cached-targets.ts'
@@ -25,11 +27,14 @@ import { type LearningRateSchedule, learningRateAt } from './learning-rate.ts'
 import { forwardBackward, type Objective } from './objective.ts'
 import type { AdamW } from './optimizer.ts'
 import { inputsOfPass, lossesOfPasses, type SampleInputs, type StepInputs, type StepLosses } from './passes.ts'
+import { attentionOf } from './requirements.ts'
 import type { LossWeights } from './step-report.ts'
 import type { BatchEncoder, TrainerOptions } from './trainer-options.ts'
 
 /** With latents, the data's or those that were made of the images. */
 type EncodedInputs = SampleInputs & { readonly stored: Tensor }
+
+const NO_TARGETS = { features: [], attention: [] } as const
 
 /** What a training step computes on the device: from a batch, and what is drawn for it, to the update. Enqueues, and keeps nothing. */
 export class StepComputation {
@@ -47,6 +52,8 @@ export class StepComputation {
   readonly #alignWeight: number
   readonly #featureLoss: FeatureLoss | undefined
   readonly #spatialNorm: number | undefined
+  /** What is compared of the model's attention and the first encoder's, and by which weight. */
+  readonly #attention: (ComparedAttention & { readonly weight: number }) | undefined
   readonly #selfAlign: SelfAlignment | undefined
   readonly #schedule: AlignmentSchedule
   readonly #learningRateSchedule: LearningRateSchedule | undefined
@@ -74,6 +81,7 @@ export class StepComputation {
     this.#alignWeight = align?.weight ?? 0.5
     this.#featureLoss = align?.loss === 'nt-xent' ? ntXent(align.temperature ?? 0.1) : undefined
     this.#spatialNorm = align?.spatialNorm
+    this.#attention = attentionOf(options)
     this.#selfAlign = options.selfAlign
     this.#schedule = options.alignSchedule ?? {}
     this.#learningRateSchedule = options.learningRateSchedule
@@ -99,6 +107,7 @@ export class StepComputation {
     const factor = scheduleFactor(step, this.#schedule)
     return {
       align: this.#encoders.length > 0 ? factor * this.#alignWeight : undefined,
+      attention: this.#attention && factor * this.#attention.weight,
       selfAlign: this.#selfAlign && factor * this.#selfAlign.weight,
       dispersive: this.#disperse?.weight,
       contrastive: this.#contrast?.weight,
@@ -184,8 +193,8 @@ export class StepComputation {
   ): StepLosses {
     const { labels, t, teacherT, noise, negativeVelocities, keptIds, keptPlaces, classTokenNoise } = inputs
     const latents = this.#latents(inputs)
-    const { align = 0, selfAlign = 0 } = this.weightsAt(step)
-    const targets = isAligning ? this.#targets(inputs) : []
+    const { align = 0, attention = 0, selfAlign = 0 } = this.weightsAt(step)
+    const { features: targets, attention: attentionTargets } = isAligning ? this.#targets(inputs) : NO_TARGETS
     const losses = forwardBackward(
       this.#model,
       {
@@ -194,6 +203,7 @@ export class StepComputation {
         t,
         noise,
         targets,
+        attentionTargets: isAligning && this.#attention ? attentionTargets : undefined,
         teacher: teacherT && this.#teacher({ latents, noise, t: teacherT }, labels),
         negatives: negativeVelocities,
         route: this.#route && { ...this.#route, kept: { ids: keptIds!, places: keptPlaces! } },
@@ -203,6 +213,7 @@ export class StepComputation {
         objective: this.#objective,
         alignWeight: align,
         featureLoss: this.#featureLoss,
+        attention: this.#attention && { weight: attention, heads: this.#attention.heads },
         selfAlignment: this.#selfAlign && { depth: this.#selfAlign.depth, weight: selfAlign },
         dispersive: this.#disperse,
         contrastiveWeight: this.#contrast?.weight,
@@ -221,6 +232,7 @@ export class StepComputation {
       vb: losses.vb && mean(losses.vb),
       velocityCosine: losses.velocityCosine && mean(losses.velocityCosine),
       alignment: losses.alignment && cast(losses.alignment, 'f32'),
+      attentionAlignment: losses.attentionAlignment && cast(losses.attentionAlignment, 'f32'),
       selfAlignment: losses.selfAlignment && cast(losses.selfAlignment, 'f32'),
       dispersive: losses.dispersive,
       contrastive: losses.contrastive && mean(losses.contrastive),
@@ -248,17 +260,25 @@ export class StepComputation {
     })
   }
 
-  #targets(inputs: SampleInputs): Tensor[] {
-    const gamma = this.#spatialNorm
+  /** The encoders' features, and what the first one's attention reads where that is compared. */
+  #targets(inputs: SampleInputs): { features: Tensor[]; attention: PackedHeads[] } {
+    const [gamma, compared] = [this.#spatialNorm, this.#attention]
+    const attention: PackedHeads[] = []
+    const show = ({ qkv, heads }: PackedHeads) => attention.push({ qkv: keep(qkv.alias()), heads })
     let cached = 0
-    return this.#encoders.map((encoder) =>
+    const features = this.#encoders.map((encoder, k) =>
       scope(() => {
-        const features = isCached(encoder)
+        const made = isCached(encoder)
           ? featureTargets(inputs[`features${cached++}`]!)
-          : encoder.features(inputs.images!, this.#model.grid, { classToken: this.#classTokenWeight !== undefined })
-        return gamma === undefined ? features : spatiallyNormalized(features, gamma)
+          : encoder.features(inputs.images!, this.#model.grid, {
+              classToken: this.#classTokenWeight !== undefined,
+              attention: k === 0 && compared ? { ...compared.encoder, show } : undefined,
+            })
+        return gamma === undefined ? made : spatiallyNormalized(made, gamma)
       }),
     )
+    for (const { qkv } of attention) adopt(qkv)
+    return { features, attention }
   }
 
   /** What the averaged model makes of the batch at other times. */

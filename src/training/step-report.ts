@@ -5,6 +5,7 @@ import type { TrainingStep } from './trainer-options.ts'
 /** Weights of what is added to the objective in a step; undefined where it is not. */
 export interface LossWeights {
   readonly align: number | undefined
+  readonly attention: number | undefined
   readonly selfAlign: number | undefined
   readonly dispersive: number | undefined
   readonly contrastive: number | undefined
@@ -26,6 +27,7 @@ export function stepReport(
     vb = 0,
     velocityCosine = 0,
     alignment = 0,
+    attentionAlignment = 0,
     selfAlignment = 0,
     dispersive = 0,
     contrastive = 0,
@@ -38,6 +40,7 @@ export function stepReport(
       vb +
       (weights.velocityCosine ?? 0) * velocityCosine +
       (weights.align ?? 0) * alignment +
+      (weights.attention ?? 0) * attentionAlignment +
       (weights.selfAlign ?? 0) * selfAlignment +
       (weights.dispersive ?? 0) * dispersive -
       (weights.contrastive ?? 0) * contrastive +

@@ -1,4 +1,5 @@
 /** What a Trainer takes and what it reports. */
+import type { AttentionAlignment } from '../alignment/attention-alignment.ts'
 import type { Dispersive } from '../alignment/dispersive.ts'
 import type { AlignmentSchedule } from '../alignment/schedule.ts'
 import type { SelfAlignment } from '../alignment/self-alignment.ts'
@@ -33,6 +34,8 @@ export interface Alignment {
   readonly projector?: 'mlp' | 'conv'
   /** iREPA's spatial normalisation of the features: how much of their mean is taken off. Default: none. */
   readonly spatialNorm?: number
+  /** Compares the attention of some blocks with the first encoder's too (HASTE). */
+  readonly attention?: AttentionAlignment | undefined
 }
 
 export interface ClassTokenDenoising {
@@ -123,6 +126,8 @@ export interface TrainingStep extends StepTiming {
   readonly alignment: number | undefined
   /** That the alignment had in this step's loss; undefined without encoders. */
   readonly alignWeight: number | undefined
+  /** At least 0: the cross-entropy of the model's attention with the encoder's; undefined where it is not compared, and once the alignment is over. */
+  readonly attentionAlignment: number | undefined
   /** The distance from the averaged model; undefined without self-alignment, and once it is over. */
   readonly selfAlignment: number | undefined
   /** That the self-alignment had in this step's loss; undefined without. */

@@ -53,6 +53,7 @@ const schema = whenNeeded(() => {
         temperature: z.number().positive().optional(),
         projector: z.enum(['mlp', 'conv']).optional(),
         spatialNorm: z.number().min(0).optional(),
+        attention: z.strictObject({ weight, blocks: positive.optional(), heads: positive.optional() }).optional(),
       })
       .optional(),
     selfAlign: z

@@ -18,6 +18,7 @@ import { AdamW, REPA_ADAMW } from './optimizer.ts'
 import type { StepInputs, StepLosses } from './passes.ts'
 import { defaultPrecision, precisionPolicy } from './precision.ts'
 import {
+  attentionOf,
   requireBlocks,
   requireCapturable,
   requireClassToken,
@@ -97,6 +98,7 @@ export class Trainer implements AsyncDisposable {
     requireBlocks(model, { selfAlign, disperse })
     requireRoute(model, options)
     requireClassToken(model, options)
+    attentionOf(options)
     requireCapturable(model, options)
     const { learningRate = REPA_ADAMW.learningRate, learningRateSchedule = {} } = options
     requireLearningRateSchedule(learningRate, learningRateSchedule)

@@ -55,6 +55,15 @@ const CASES: readonly Case[] = [
     moments: true,
   },
   {
+    name: 'SiT with HASTE and DINOv2-S',
+    training: {
+      model: { kind: 'SiT', ...small },
+      ...{ encoders: [dinov2], batch: 4, projectorWidth: 512, alignDepth: 3, alignAttentionWeight: 0.5 },
+    },
+    size: 256,
+    moments: true,
+  },
+  {
     name: 'deep SiT of few tokens, on pixels, with hog',
     training: { model: { kind: 'SiT', ...small, depth: 12, patch: 4 }, encoders: [{ name: 'hog' }], batch: 16 },
     size: 32,

@@ -27,7 +27,7 @@ const recipes = await Promise.all((await recipeNames()).map(readRecipe))
 const papers = recipes.filter(({ name }) => name !== 'own-images')
 
 /** Recipes of other papers' own. */
-const OTHERS = ['ditdh-xl-rae', 'lightningdit-xl-1', 'sit-xl-2-irepa', 'sit-xl-2-irepa-dinov3']
+const OTHERS = ['ditdh-xl-rae', 'lightningdit-xl-1', 'sit-xl-2-haste', 'sit-xl-2-irepa', 'sit-xl-2-irepa-dinov3']
 
 /** The rows of the paper's Table 3 and of its guidance tables, and of REG's: model, whether aligned, steps, how sampled, FID. */
 const ROWS: readonly [name: string, model: string, repa: boolean, step: number, sampling: string, fid: number][] = [
@@ -89,6 +89,17 @@ test.each([
   expect(training).toMatchObject({
     ...{ model: 'SiT-XL/2', steps: 400_000, batch: 256, encoders: [{ name: encoder }] },
     ...{ alignDepth: 8, alignWeight: 1, projector: 'conv', alignSpatialNorm: 0.6 },
+  })
+})
+
+test("sit-xl-2-haste is HASTE's row", () => {
+  const { training, evaluations } = recipes.find(({ name }) => name === 'sit-xl-2-haste')!
+  expect(evaluations.map((row) => [row.step, described(row.sampling), row.published?.fid])).toEqual([
+    [500_000, 'sde', 5.3],
+  ])
+  expect(training).toMatchObject({
+    ...{ model: 'SiT-XL/2', steps: 500_000, batch: 256, encoders: [{ name: 'dinov2-vit-b' }], projector: 'mlp' },
+    ...{ alignDepth: 8, alignWeight: 0.5, alignAttentionWeight: 0.5, alignUntil: 250_000, alignDecay: 'none' },
   })
 })
 

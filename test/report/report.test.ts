@@ -315,6 +315,7 @@ test('a run of 400,000 steps gives a page below 5 MB, its spikes kept', () => {
       vb: loss,
       velocityCosine: column(() => Number.NaN),
       alignment: column((i) => -0.6 + noise(i)),
+      attentionAlignment: column(() => Number.NaN),
       selfAlignment: column(() => Number.NaN),
       dispersive: column(() => Number.NaN),
       contrastive: column(() => Number.NaN),

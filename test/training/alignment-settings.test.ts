@@ -12,6 +12,11 @@ describe('what contradicts itself is refused in a sentence', () => {
     [{ projector: 'conv' }, "The projector conv projects to an encoder's features, and none is named"],
     [{ alignSpatialNorm: 0.6 }, "alignSpatialNorm normalises an encoder's features, and none is named"],
     [{ alignUntil: 5 }, 'alignUntil ends an alignment, and there is none'],
+    [{ alignAttentionWeight: 0.5 }, "alignAttentionWeight compares attention with an encoder's, and none is named;"],
+    [
+      { ...HOG, alignAttentionHeads: 3 },
+      'alignAttentionBlocks and alignAttentionHeads say what of the attention is compared, and none is;',
+    ],
     [{ routeFrom: 3 }, 'routeFrom and routeTo say past which blocks tokens go, and none goes past any'],
     [{ routeTo: 9 }, 'routeFrom and routeTo say past which blocks tokens go, and none goes past any'],
     [

@@ -12,7 +12,7 @@ import { forwardBackward, type Losses, type PassOptions, type TrainingBatch } fr
 import { SiTObjective } from '../../src/training/sit-objective.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainerOptions, TrainingStep } from '../../src/training/trainer-options.ts'
-import { classTokenEncoder, constantEncoder } from '../data/constant-encoder.ts'
+import { attentiveEncoder, classTokenEncoder, constantEncoder } from '../data/constant-encoder.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
 import { random } from '../reference/array.ts'
@@ -45,6 +45,7 @@ function batchOf(
     targets = false,
     teacher = false,
     negatives = false,
+    attention = 0,
     route,
   }: Omit<Variant, 'name' | 'model' | 'options' | 'velocityCosineWeight'>,
 ): TrainingBatch {
@@ -60,15 +61,35 @@ function batchOf(
     }),
     ...(teacher && { teacher: draw([BATCH, TOKENS, model.config.hidden], 4, 0.3) }),
     ...(negatives && { negatives: draw(shape, 5) }),
+    ...(attention > 0 && {
+      attentionTargets: Array.from({ length: attention }, (_, i) => ({
+        qkv: draw([BATCH, 1 + TOKENS, 3 * 3 * 8], 20 + i, 2),
+        heads: 3,
+      })),
+    }),
     ...(route && { route: { ...route, kept: randomTokens(KEPT, { seed: 2, stream: 'keptTokens', step: 0 }, 'cpu') } }),
   }
 }
 
 function dispose(batch: TrainingBatch): void {
-  const { latents, noise, labels, t, teacher, negatives, classToken, targets, route } = batch
+  const { latents, noise, labels, t, teacher, negatives, classToken, targets, attentionTargets = [], route } = batch
+  const read = attentionTargets.map(({ qkv }) => qkv)
   const { ids, places } = route?.kept ?? {}
   const { clean, noise: noiseOfToken } = classToken ?? {}
-  for (const tensor of [latents, noise, labels, t, teacher, negatives, clean, noiseOfToken, ids, places, ...targets])
+  for (const tensor of [
+    latents,
+    noise,
+    labels,
+    t,
+    teacher,
+    negatives,
+    clean,
+    noiseOfToken,
+    ids,
+    places,
+    ...targets,
+    ...read,
+  ])
     tensor?.dispose()
 }
 
@@ -86,6 +107,8 @@ interface Variant {
   readonly targets?: boolean
   readonly teacher?: boolean
   readonly negatives?: boolean
+  /** Of so many blocks of an encoder. */
+  readonly attention?: number
   readonly route?: RoutedBlocks
   /** Of the objective. */
   readonly velocityCosineWeight?: number
@@ -104,6 +127,14 @@ const VARIANTS: readonly Variant[] = [
     options: { alignWeight: 1, classTokenWeight: 2, dispersive: { weight: 1, temperature: 0.5, depth: 2 } },
   },
   { name: 'the dispersive loss', options: { alignWeight: 0, dispersive: { weight: 2, temperature: 0.5, depth: 2 } } },
+  { name: 'attention', model: aligned, attention: 2, options: { alignWeight: 0, attention: { weight: 5, heads: 2 } } },
+  {
+    name: "attention of LightningDiT's blocks, of one head, with the cosine",
+    model: { ...aligned, norm: 'rmsNorm', ffn: 'swiglu', rope: true, qkNorm: true },
+    targets: true,
+    attention: 1,
+    options: { alignWeight: 1, attention: { weight: 5, heads: 1 } },
+  },
   {
     name: 'self-alignment',
     model: { selfAlignment: true },
@@ -165,6 +196,7 @@ describe("every variant's gradient is the slope of the training loss", () => {
       velocityCosineWeight * (await meanOf(losses.velocityCosine)) +
       options.alignWeight * (await meanOf(losses.alignment)) +
       (options.classTokenWeight ?? 0) * (await meanOf(losses.classToken)) +
+      (options.attention?.weight ?? 0) * (await meanOf(losses.attentionAlignment)) +
       (options.selfAlignment?.weight ?? 0) * (await meanOf(losses.selfAlignment)) +
       (options.dispersive?.weight ?? 0) * (await meanOf(losses.dispersive)) -
       (options.contrastiveWeight ?? 0) * (await meanOf(losses.contrastive))
@@ -295,6 +327,10 @@ describe('a run', () => {
     ['a stop at step 4', { align, alignSchedule: { until: 4 } }],
     ['a linear decay to step 5', { align, alignSchedule: { until: 5, decay: 'linear' } }],
     ['iREPA', { align: { ...align, projector: 'conv', spatialNorm: 0.6 } }],
+    [
+      'HASTE',
+      { align: { encoder: attentiveEncoder, depth: 2, attention: { weight: 0.5 } }, alignSchedule: { until: 4 } },
+    ],
     ['REG', { align: { ...align, encoder: classTokenEncoder }, classToken: { weight: 0.03 } }],
     ['the dispersive loss', { disperse: { weight: 0.5, temperature: 0.5, depth: 1 } }],
     ['contrastive flow matching', { contrast: { weight: 0.05 } }],

@@ -27,6 +27,8 @@ interface Case {
   readonly kind?: 'DiT'
   readonly model?: Partial<Omit<SiTOptions, 'kind'>>
   readonly teacher?: boolean
+  /** The attention of two blocks is compared. */
+  readonly attention?: boolean
   readonly route?: RoutedBlocks
   readonly options?: Partial<PassOptions>
   /** Bytes of what the model makes at its first pass and keeps. Default: nothing. */
@@ -52,6 +54,13 @@ const CASES: readonly Case[] = [
       selfAlignment: { weight: 1, depth: 1 },
       dispersive: { weight: 0.5, temperature: 0.5, depth: 3 },
     },
+  },
+  { name: 'SiT with HASTE', attention: true, options: { attention: { weight: 1, heads: 2 } } },
+  {
+    name: "LightningDiT's blocks with qk-norm and HASTE",
+    model: { ...LIGHTNINGDIT, qkNorm: true },
+    attention: true,
+    options: { attention: { weight: 1, heads: 2 } },
   },
   { name: 'SiT with REG', model: { classTokenWidth: WIDTH }, options: { classTokenWeight: 0.03 } },
   { name: 'DiT with REPA', kind: 'DiT' },
@@ -91,6 +100,9 @@ async function passed(table: Case, device: Device, dtype: ComputeDType, recomput
   )
   const token = model.classTokenWidth === undefined ? undefined : draw([BATCH, model.classTokenWidth], 5)
   const teacher = table.teacher ? draw([BATCH, TOKENS, model.config.hidden], 4) : undefined
+  const read = (table.attention ? [6, 7] : []).map((seed) =>
+    scope(() => cast(draw([BATCH, 1 + TOKENS, 48], seed), dtype)),
+  )
   const subset = { batch: BATCH, tokens: TOKENS, taken: 5 }
   const kept = table.route && randomTokens(subset, { seed: 1, stream: 'keptTokens', step: 0 }, device)
   using objective = model instanceof DiT ? new DiTObjective(model) : new SiTObjective()
@@ -98,14 +110,24 @@ async function passed(table: Case, device: Device, dtype: ComputeDType, recomput
   const before = memoryStats(device).liveBytes
   const route = kept && { ...table.route!, kept }
   const classToken = token && { clean: token, noise: token }
-  const batch = { latents, noise, labels, t, targets, teacher, route, classToken }
+  const batch = {
+    latents,
+    noise,
+    labels,
+    t,
+    targets,
+    teacher,
+    route,
+    classToken,
+    ...(table.attention && { attentionTargets: read.map((qkv) => ({ qkv, heads: 2 })) }),
+  }
   const losses = forwardBackward(model, batch, { alignWeight: 0.5, ...table.options, objective, recompute })
   const { peakBytes } = memoryStats(device)
   const values = await Promise.all(Object.values(losses).map(async (loss) => loss && (await loss.toHost()).data))
   const gradients = await model.arena.array('gradients').data()
   for (const loss of Object.values(losses)) loss?.dispose()
   const left = memoryStats(device).liveBytes - before
-  for (const tensor of [latents, noise, labels, t, teacher, token, kept?.ids, kept?.places, ...targets])
+  for (const tensor of [latents, noise, labels, t, teacher, token, kept?.ids, kept?.places, ...targets, ...read])
     tensor?.dispose()
   return { values, gradients, peakBytes: peakBytes - before, left }
 }

@@ -12,7 +12,15 @@ const norm = (values: Float32Array) => Math.hypot(...values)
 
 /** Expects two ways of making a tiny trainer's step to be the same up to the rounding of sums. */
 export function expectSameStep(actual: FirstStep, expected: FirstStep): void {
-  const losses = ['denoising', 'vb', 'velocityCosine', 'alignment', 'selfAlignment', 'contrastive'] as const
+  const losses = [
+    'denoising',
+    'vb',
+    'velocityCosine',
+    'alignment',
+    'attentionAlignment',
+    'selfAlignment',
+    'contrastive',
+  ] as const
   const names = ['loss', ...losses, 'gradNorm'] as const
   for (const name of names) {
     const [wanted, value] = [expected.step[name], actual.step[name]]

@@ -13,7 +13,7 @@ import { ArenaShare } from '../../src/training/arena-share.ts'
 import { MOMENTS } from '../../src/training/moments.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { BatchEncoder, TrainerOptions, TrainingStep } from '../../src/training/trainer-options.ts'
-import { classTokenEncoder, constantEncoder } from '../data/constant-encoder.ts'
+import { attentiveEncoder, classTokenEncoder, constantEncoder } from '../data/constant-encoder.ts'
 import { random } from '../reference/array.ts'
 
 /** Twice as many samples are in the data that they are for. */
@@ -67,6 +67,10 @@ export const CASES: readonly Case[] = [
     options: { align },
   },
   { name: 'SiT with REPA, its latents made of the images', options: { align, autoencoder: shrunken } },
+  {
+    name: 'SiT with HASTE',
+    options: { align: { ...align, encoder: attentiveEncoder, depth: 2, attention: { weight: 0.5 } } },
+  },
   { name: 'DiT with REPA', kind: 'DiT', options: { align } },
   { name: 'SiT with REPA and routed tokens', options: { align, route: { share: 0.5, from: 2, to: 2 } } },
 ]

@@ -99,6 +99,14 @@ export const trainCommand = defineCommand({
       description:
         "normalise an encoder's features over an image, this much of their mean taken off; iREPA's code has 0.6 [off]",
     },
+    alignAttentionWeight: {
+      type: 'number',
+      min: 0,
+      description:
+        "also compare the attention of blocks up to --align-depth with the encoder's last, by the weight of the cross-entropy; HASTE's code has 0.5 [0]",
+    },
+    alignAttentionBlocks: { type: 'integer', min: 1, description: 'how many blocks of each are compared [4]' },
+    alignAttentionHeads: { type: 'integer', min: 1, description: 'how many heads of each block [12]' },
     projector: {
       type: 'enum',
       values: ['mlp', 'conv'],
