@@ -235,6 +235,7 @@ export function gpuKernelCases(sizes: GpuKernelSizes, dtype: ComputeDType): GpuK
       },
       `${rows} x ${features}`,
     ),
+    attentionAlignmentCase(sizes, dtype),
     inputGradient('fc2 dgrad, GELU, bias gradient', rows, 4 * hidden, hidden, true),
     inputGradient('fc1 dgrad', rows, hidden, 4 * hidden),
     pass('norms', 'gatedResidualLayerNormModulate backward', 3 * stream + 3 * activation, (operands) => {
@@ -291,6 +292,35 @@ export function gpuKernelCases(sizes: GpuKernelSizes, dtype: ComputeDType): GpuK
     weightGradient('adaLN wgrad', chunks * hidden, hidden, batch),
     ...optimizerCases(parameters, dtype),
   ]
+}
+
+/** HASTE's loss of one block, and its gradient, beside an encoder of heads of 64. */
+function attentionAlignmentCase(
+  { hidden, heads, tokens, batch, features }: GpuKernelSizes,
+  dtype: ComputeDType,
+): GpuKernelCase {
+  const teacherHeads = Math.max(1, Math.floor(features / 64))
+  const [dims, teacherDims, aligned] = [hidden / heads, features / teacherHeads, Math.min(12, heads, teacherHeads)]
+  const head = batch * aligned * tokens
+  return {
+    family: 'attention',
+    name: 'compared with an encoder, gradient (HASTE)',
+    shape: `${batch} x ${aligned} heads, ${tokens} x ${dims} and ${teacherDims}`,
+    // The scores of both, and two gradients of the model's.
+    flops: 2 * head * tokens * (3 * dims + teacherDims),
+    // Queries and keys of both, and the whole gradient, which is 0 elsewhere.
+    bytes: DTYPE_BYTES[dtype] * (2 * head * (dims + teacherDims) + 3 * batch * tokens * hidden),
+    prepare: (operands) => {
+      const qkv = operands.normal(dtype, batch, tokens, 3 * hidden)
+      const teacher = operands.normal(dtype, batch, 1 + tokens, 3 * features)
+      const sizes = [heads, teacher.handle, teacherHeads, aligned] as const
+      return () => {
+        for (const handle of native().attentionAlignmentLoss(qkv.handle, ...sizes, 1, null, true)) {
+          new Tensor(handle!, operands.device).dispose()
+        }
+      }
+    },
+  }
 }
 
 /** Of the gradient's norm and of adamW with the EMA and the weights' copy that products read. */
