@@ -6,12 +6,14 @@
 //     factor of norm n = weights[n] (1 + scale), in the scale's place
 //
 // Backward, with d the factor's gradient: the scale's is weights[n] d, in the same place, and that of weights[n] the sum of d (1 + scale) over
-// the samples. A thread owns four columns of one norm and goes through the samples in their order: no atomics, and no second kernel.
+// the samples. A thread owns four columns of one norm and goes through the samples in their order: no atomics. Where norms and columns alone
+// fill no chip (the few norms of a DDT head, of which every token is a sample) the samples are cut into parts, whose sums a second kernel adds.
 // Both are bound by memory, and small beside a block: 0.2 GB each for SiT-XL's 57 norms and 256 samples.
 #include "cuda/norm_factors.h"
 
 #include "cuda/blocks.h"
 #include "cuda/launch.h"
+#include "cuda/partial_sums.h"
 #include "cuda/vector.h"
 
 namespace repa::cuda {
@@ -39,20 +41,21 @@ __global__ void __launch_bounds__(kThreads) normFactorsKernel(const float* modul
   }
 }
 
-/// Blocks of (columns, norm).
+/// Blocks of (columns, norm, part of the samples). The sums of part p of norm n go to sums [n, p, width].
 template <int N>
 __global__ void __launch_bounds__(kThreads) normFactorsBackwardKernel(float* dModulation, const float* modulation, const float* weights,
-                                                                      float* dWeights, bool accumulate, int64_t batch, int chunks, int width) {
+                                                                      float* sums, bool accumulate, int64_t batch, int chunks, int width) {
   const int column = (static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x)) * N;
   if (column >= width) return;
   const int norm = static_cast<int>(blockIdx.y);
-  const int64_t ofWeights = int64_t{norm} * width + column, sampleStride = int64_t{chunks} * width;
+  const int64_t parts = gridDim.z, part = blockIdx.z, sampleStride = int64_t{chunks} * width;
+  float* const out = sums + (norm * parts + part) * width + column;
   float w[N], sum[N] = {};
-  load(w, weights + ofWeights);
-  if (accumulate) load(sum, dWeights + ofWeights);
+  load(w, weights + int64_t{norm} * width + column);
+  if (accumulate) load(sum, out);
   const int64_t first = (int64_t{3} * norm + 1) * width + column;
 #pragma unroll 4
-  for (int64_t sample = 0; sample < batch; ++sample) {
+  for (int64_t sample = batch * part / parts; sample < batch * (part + 1) / parts; ++sample) {
     const int64_t at = first + sample * sampleStride;
     float d[N], scale[N];
     load(d, dModulation + at);
@@ -64,7 +67,14 @@ __global__ void __launch_bounds__(kThreads) normFactorsBackwardKernel(float* dMo
     }
     store(dModulation + at, d);
   }
-  store(dWeights + ofWeights, sum);
+  store(out, sum);
+}
+
+/// Into how many parts the samples are cut: so many that there are two waves of blocks, and none of fewer than 64 samples. By the sizes alone.
+int64_t partsOf(int64_t batch, int64_t norms, int64_t width) {
+  constexpr int64_t kBlocks = 2 * 132, kLeastSamples = 64, kColumns = int64_t{4} * kThreads;
+  const int64_t blocks = norms * ((width + kColumns - 1) / kColumns), wanted = (kBlocks + blocks - 1) / blocks, most = batch / kLeastSamples;
+  return most < 1 ? 1 : wanted < most ? wanted : most;
 }
 
 /// Calls run(N) with the elements of an access.
@@ -85,16 +95,25 @@ void normFactors(cudaStream_t stream, const Tensor& modulation, const Tensor& we
   withVectors(width, run, modulation.f32(), weights.f32(), out.f32());
 }
 
+int64_t normFactorsBackwardScratchFloats(int64_t batch, int64_t norms, int64_t width) {
+  const int64_t parts = partsOf(batch, norms, width);
+  return parts > 1 ? norms * parts * width : 0;
+}
+
 void normFactorsBackward(cudaStream_t stream, const Tensor& dModulation, const Tensor& modulation, const Tensor& weights,
-                         const Tensor& dWeights, bool accumulate) {
-  const int64_t norms = weights.size(0), width = weights.size(1);
+                         const Tensor& dWeights, bool accumulate, float* scratch) {
+  const int64_t batch = modulation.size(0), norms = weights.size(0), width = weights.size(1), parts = partsOf(batch, norms, width);
+  float* const sums = parts > 1 ? scratch : dWeights.f32();
   const auto run = [&](auto n) {
     constexpr int N = decltype(n)::value;
-    launch(stream, normFactorsBackwardKernel<N>,
-           {.grid = dim3(blocksFor(width, int64_t{kThreads} * N), static_cast<unsigned>(norms)), .block = dim3(kThreads)}, dModulation.f32(),
-           modulation.f32(), weights.f32(), dWeights.f32(), accumulate, modulation.size(0), static_cast<int>(modulation.size(1)), static_cast<int>(width));
+    const dim3 grid(blocksFor(width, int64_t{kThreads} * N), static_cast<unsigned>(norms), static_cast<unsigned>(parts));
+    launch(stream, normFactorsBackwardKernel<N>, {.grid = grid, .block = dim3(kThreads)}, dModulation.f32(), modulation.f32(), weights.f32(), sums,
+           accumulate && parts == 1, batch, static_cast<int>(modulation.size(1)), static_cast<int>(width));
   };
-  withVectors(width, run, dModulation.f32(), modulation.f32(), weights.f32(), dWeights.f32());
+  withVectors(width, run, dModulation.f32(), modulation.f32(), weights.f32(), sums);
+  if (parts == 1) return;
+  const PartialSums partial{.partials = sums, .groups = norms, .parts = parts, .out = dWeights.f32(), .outStride = width, .accumulate = accumulate};
+  addPartialSums(stream, width, &partial, 1);
 }
 
 }  // namespace repa::cuda

@@ -43,8 +43,9 @@ void normFactorsBackward(const Tensor& dModulation, const Tensor& modulation, co
   if (weights.elements() == 0) return;
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(modulation)) {
+      const Tensor scratch = scratchFloats(*cuda, cuda::normFactorsBackwardScratchFloats(modulation.size(0), weights.size(0), weights.size(1)), op);
       cuda->enqueue(op, [&](cudaStream_t stream) {
-        cuda::normFactorsBackward(stream, dModulation, modulation, weights, dWeights, accumulate);
+        cuda::normFactorsBackward(stream, dModulation, modulation, weights, dWeights, accumulate, scratch.f32());
       });
       return;
     }

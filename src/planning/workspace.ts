@@ -171,6 +171,13 @@ export function attentionAlignmentWorkspace(
   return FLOAT * (16 + roundUp(2 * heads, 16) + threads * roundUp(perThread, 16))
 }
 
+/** native/cuda/norm_factors.cu, partsOf: the sums of the parts of the samples, where there are several. */
+export function normFactorsWorkspace(batch: number, norms: number, width: number): number {
+  const blocks = norms * ceilDivide(width, 512)
+  const parts = Math.max(1, Math.min(ceilDivide(264, blocks), Math.floor(batch / 64)))
+  return parts > 1 ? FLOAT * norms * parts * width : 0
+}
+
 /** The gradients of qk-norm's weights, [parts, 4, d] of them (native/cpu/qk_norm.cpp, native/cuda/qk_norm.cu). */
 export function qkNormWorkspace(rows: number, heads: number, headDim: number, isCpu: boolean): number {
   const vectors = 3 * heads * rows

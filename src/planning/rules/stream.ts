@@ -1,7 +1,7 @@
 import type { NativeAddon, NativeTensor } from '../../native.ts'
 import { plannedOf } from '../planned-tensor.ts'
 import { isOnCpu, type Planner } from '../planner.ts'
-import { rowSumWorkspace } from '../workspace.ts'
+import { normFactorsWorkspace, rowSumWorkspace } from '../workspace.ts'
 
 /** What happens to the residual stream between products: norms, modulations, gates (native/ops/{layer_norm,residual,half_block}.h). */
 export const streamRules = (planner: Planner) => {
@@ -35,7 +35,10 @@ export const streamRules = (planner: Planner) => {
       return dX
     },
     normFactors: (modulation) => planner.like(modulation),
-    normFactorsBackward: () => {},
+    normFactorsBackward: (dModulation, _modulation, weights) => {
+      const [norms, width] = [plannedOf(weights).size(0), plannedOf(weights).size(1)]
+      if (!isOnCpu(dModulation)) planner.workspace(normFactorsWorkspace(plannedOf(dModulation).size(0), norms, width))
+    },
     gatedResidual: (x) => planner.like(x),
     gatedResidualBackward: (dOut, y) => {
       const dY = planner.like(y)

@@ -40,6 +40,9 @@ testOps('normFactors', [
   factorsCase(2, 5, 1152),
   factorsCase(70, 3, 72),
   factorsCase(0, 2, 8),
+  // Samples in parts, of which the last is not as large as the others.
+  factorsCase(200, 2, 36),
+  factorsCase(331, 1, 33),
   // A gate behind the last norm.
   factorsCase(3, 2, 36, 6),
 ])
