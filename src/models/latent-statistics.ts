@@ -9,10 +9,6 @@ import { ifThere, isThere } from '../formats/if-there.ts'
 import { writeSafetensors } from '../formats/safetensors-writer.ts'
 import { elementCount } from '../tensor/dtype.ts'
 import { hostFloat32, toFloat32 } from '../tensor/host-tensor.ts'
-import { groupNormApply } from '../tensor/ops/group-norm.ts'
-import { channelsFirst, channelsLast } from '../tensor/ops/layout.ts'
-import { scope } from '../tensor/scope.ts'
-import { Tensor } from '../tensor/tensor.ts'
 import { openWeights, type WeightsFile } from './weights-file.ts'
 
 export interface LatentStatistics {
@@ -83,18 +79,4 @@ async function positiveOf(file: WeightsFile, channels: number): Promise<Float32A
   const wrong = std.findIndex((value) => value <= 0)
   if (wrong < 0) return std
   throw new Error(`${file.name}: the standard deviation of channel ${wrong} is ${std[wrong]}; expected more than 0.`)
-}
-
-/** Standardised latents [N, C, h, w] f32 → the autoencoder's own: z · std + mean. */
-export function unstandardized(latents: Tensor, { mean, std }: LatentStatistics): Tensor {
-  const [count] = latents.shape as [number]
-  const coefficients = new Float32Array(count * 2 * mean.length)
-  for (let n = 0; n < count; n++) {
-    coefficients.set(std, 2 * n * mean.length)
-    coefficients.set(mean, (2 * n + 1) * mean.length)
-  }
-  return scope(() => {
-    const ofChannels = Tensor.from(coefficients, [count, 2, mean.length], latents.device)
-    return channelsFirst(groupNormApply(channelsLast(latents), ofChannels))
-  })
 }

@@ -1,15 +1,15 @@
 import { groupNormApply } from '../tensor/ops/group-norm.ts'
-import { standardize } from '../tensor/ops/latents.ts'
 import { channelsFirst, channelsLast } from '../tensor/ops/layout.ts'
 import { unpatchify } from '../tensor/ops/patch.ts'
 import { normalizeImages, resizePlanes } from '../tensor/ops/pixels.ts'
-import { keep, scope } from '../tensor/scope.ts'
+import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { Autoencoder, type AutoencoderOptions } from './autoencoder.ts'
 import type { AutoencoderArchitecture } from './autoencoder-architecture.ts'
 import type { ChannelStatistics } from './image-normalisation.ts'
 import type { Model } from './model.ts'
 import type { RaeDecoder, RaeDecoderConfig } from './rae-decoder.ts'
+import { Standardisation } from './standardisation.ts'
 import type { VisionTransformer } from './vit.ts'
 
 /** By which features become latents, (z − mean) / std, at every channel and place: [latentChannels, grid, grid]. */
@@ -40,11 +40,8 @@ export class RaeAutoencoder extends Autoencoder {
   override readonly hasDeviations = false
   protected readonly range = [0, 1] as const
   readonly #parts: RaeParts
-  /** By which features become latents, [C, grid, grid]. */
-  readonly #mean: Tensor
-  readonly #std: Tensor
-  /** By which latents become features, by the number of images. */
-  readonly #places = new Map<number, Tensor>()
+  /** Of features [N, C, grid, grid]: they become latents. */
+  readonly #standardisation: Standardisation
 
   /** Takes both halves over, of which one may not be there. */
   constructor(parts: RaeParts, options: AutoencoderOptions) {
@@ -56,9 +53,10 @@ export class RaeAutoencoder extends Autoencoder {
     }
     this.#parts = parts
     const { latentChannels, grid } = parts.sizes
-    const ofPlaces = (values: Float32Array) => keep(Tensor.from(values, [latentChannels, grid, grid], this.device))
-    this.#mean = ofPlaces(parts.statistics.mean)
-    this.#std = ofPlaces(parts.statistics.std)
+    this.#standardisation = new Standardisation(
+      { ...parts.statistics, shape: [latentChannels, grid, grid] },
+      this.device,
+    )
     this.latentChannels = latentChannels
     this.downsampling = parts.sizes.patch
   }
@@ -80,7 +78,7 @@ export class RaeAutoencoder extends Autoencoder {
       const isOwn = height === side && width === side
       const input = isOwn ? normalised : resizePlanes(normalised, side, side, { filter: 'bicubic' })
       const features = encoder.patchFeatures(input).reshape([count, grid, grid, latentChannels])
-      return standardize(channelsFirst(features), this.#mean, this.#std)
+      return this.#standardisation.apply(channelsFirst(features))
     })
   }
 
@@ -91,25 +89,13 @@ export class RaeAutoencoder extends Autoencoder {
     this.#requireGrid(rows, columns)
     const tokens = rows * columns
     return scope(() => {
-      const features = channelsLast(latents).reshape([count * tokens, 1, channels])
-      const own = groupNormApply(features, this.#placesOf(count))
-      const patches = decoder.decode(own.reshape([count, tokens, channels]))
+      const features = channelsLast(this.#standardisation.undo(latents))
+      const patches = decoder.decode(features.reshape([count, tokens, channels]))
       // An image's patches are its pixels in another order, channels fastest in both.
       const [height, width] = [rows * sizes.patch, columns * sizes.patch]
       const brought = ofChannels(patches.reshape([count, height, width, 3]), pixels.std, pixels.mean)
       return unpatchify(brought.reshape(patches.shape), { channels: 3, height, width, patch: sizes.patch })
     })
-  }
-
-  #placesOf(count: number): Tensor {
-    let places = this.#places.get(count)
-    if (!places) {
-      const { statistics, sizes } = this.#parts
-      const shape = { count, channels: sizes.latentChannels, tokens: sizes.grid ** 2 }
-      places = keep(ofPlaces(statistics, shape, this.device))
-      this.#places.set(count, places)
-    }
-    return places
   }
 
   #requireGrid(rows: number, columns: number): void {
@@ -131,8 +117,7 @@ export class RaeAutoencoder extends Autoencoder {
 
   override dispose(): void {
     super.dispose()
-    for (const tensor of [this.#mean, this.#std, ...this.#places.values()]) tensor.dispose()
-    this.#places.clear()
+    this.#standardisation.dispose()
   }
 }
 
@@ -141,22 +126,4 @@ function ofChannels(x: Tensor, scales: readonly number[], shifts: readonly numbe
   const one = [...scales, ...shifts]
   const all = Float32Array.from({ length: x.shape[0]! * one.length }, (_, i) => one[i % one.length]!)
   return groupNormApply(x, Tensor.from(all, [x.shape[0]!, 2, scales.length], x.device))
-}
-
-/** What brings the latents of so many images back to features, as scale and shift of every channel of every token. */
-function ofPlaces(
-  { mean, std }: FeatureStatistics,
-  { count, channels, tokens }: { count: number; channels: number; tokens: number },
-  device: Tensor['device'],
-): Tensor {
-  const coefficients = new Float32Array(tokens * 2 * channels)
-  for (let token = 0; token < tokens; token++) {
-    for (let channel = 0; channel < channels; channel++) {
-      coefficients[2 * token * channels + channel] = std[channel * tokens + token]!
-      coefficients[(2 * token + 1) * channels + channel] = mean[channel * tokens + token]!
-    }
-  }
-  const all = new Float32Array(count * coefficients.length)
-  for (let n = 0; n < count; n++) all.set(coefficients, n * coefficients.length)
-  return Tensor.from(all, [count * tokens, 2, channels], device)
 }
