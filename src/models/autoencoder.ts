@@ -1,3 +1,4 @@
+import type { LatentStatistics } from '../formats/latent-statistics.ts'
 import { native } from '../native.ts'
 import type { Device } from '../tensor/device.ts'
 import type { ComputeDType } from '../tensor/dtype.ts'
@@ -47,6 +48,8 @@ export abstract class Autoencoder implements Disposable {
   abstract readonly downsampling: number
   /** A model's latents are a data set's times this. */
   abstract readonly latentScale: number
+  /** By which its latents are standardised, channel by channel; undefined where they are not so. */
+  readonly statistics: LatentStatistics | undefined = undefined
   /** Whether a latent has a deviation; else it is a point. */
   readonly hasDeviations: boolean = true
   /** Black and white of what `decodeBatch` gives. */

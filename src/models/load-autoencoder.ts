@@ -3,6 +3,12 @@ import { basename, dirname, extname, join } from 'node:path'
 import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { ifThere } from '../formats/if-there.ts'
+import {
+  type LatentStatistics,
+  STATISTICS_FILES,
+  statisticsFileIn,
+  statisticsIn,
+} from '../formats/latent-statistics.ts'
 import type { Device } from '../tensor/device.ts'
 import type { Autoencoder } from './autoencoder.ts'
 import { type AutoencoderHalf, AutoencoderKL, type AutoencoderKLConfig } from './autoencoder-kl.ts'
@@ -13,7 +19,6 @@ import {
   diffusersConfigSchema,
   isAutoencoderKL,
 } from './autoencoder-kl-weights.ts'
-import { type LatentStatistics, STATISTICS_FILES, statisticsBeside, statisticsFileBeside } from './latent-statistics.ts'
 import { loaded } from './model.ts'
 import { loadRae, type RaeFiles, raeFilesAmong } from './rae-weights.ts'
 import { StableDiffusionAutoencoder } from './stable-diffusion-autoencoder.ts'
@@ -144,7 +149,7 @@ async function loadKL(
   const stated = await statedConfig(file)
   const config = autoencoderKLConfig(state, stated)
   if (unscaled) await requireNoScale(file.name, config, stated)
-  const statistics = unscaled ? undefined : await statisticsBeside(file.name, config.latentChannels)
+  const statistics = unscaled ? undefined : await statisticsIn(dirname(file.name), config.latentChannels)
   if (!unscaled) requireScale(file.name, config, stated, statistics)
   const model = AutoencoderKL.fromConfig(config, device, half)
   try {
@@ -183,7 +188,7 @@ async function requireNoScale(
   { latentChannels, scalingFactor }: AutoencoderKLConfig,
   { scaling_factor: factor }: DiffusersConfig,
 ): Promise<void> {
-  const there = await statisticsFileBeside(path)
+  const there = await statisticsFileIn(dirname(path))
   if (there !== undefined) {
     throw new Error(`${there} has the statistics of these latents; remove it to measure them anew.`)
   }

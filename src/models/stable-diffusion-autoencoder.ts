@@ -1,3 +1,4 @@
+import type { LatentStatistics } from '../formats/latent-statistics.ts'
 import { scale } from '../tensor/ops/elementwise.ts'
 import { posteriorMoments } from '../tensor/ops/latents.ts'
 import { imageInput } from '../tensor/ops/pixels.ts'
@@ -6,7 +7,6 @@ import type { Tensor } from '../tensor/tensor.ts'
 import { Autoencoder, type AutoencoderOptions } from './autoencoder.ts'
 import type { AutoencoderArchitecture } from './autoencoder-architecture.ts'
 import type { AutoencoderKL } from './autoencoder-kl.ts'
-import type { LatentStatistics } from './latent-statistics.ts'
 import { Standardisation, type Statistics } from './standardisation.ts'
 
 /** An AutoencoderKL as data sets and samplers use it: images in [−1, 1], latents times its scaling factor, or standardised by channel. */
@@ -14,6 +14,7 @@ export class StableDiffusionAutoencoder extends Autoencoder {
   readonly latentChannels: number
   readonly downsampling: number
   readonly latentScale: number
+  override readonly statistics: LatentStatistics | undefined
   protected readonly range = [-1, 1] as const
   readonly #model: AutoencoderKL
   /** Of latents, and of their moments, 2C channels whose deviations are divided alone. */
@@ -26,6 +27,7 @@ export class StableDiffusionAutoencoder extends Autoencoder {
   ) {
     const { statistics, name } = options
     super({ ...options, name: statistics ? `${name}, standardised` : name })
+    this.statistics = statistics
     this.#standardisation = statistics && {
       latents: new Standardisation({ ...statistics, shape: [statistics.mean.length] }, this.device),
       moments: new Standardisation(ofMoments(statistics), this.device),

@@ -168,7 +168,7 @@ describe('statistics of latents', () => {
       'of other latents',
       asStored({ mean: long, std: long }),
       {},
-      'is of latents of 7 channels, and the autoencoder beside it has 6; give each autoencoder that has statistics a folder of its own.',
+      'is of latents of 7 channels, and what lies beside it of 6; give each autoencoder that has statistics a folder of its own.',
     ],
     ['without a deviation', new Map([...asStored()].slice(0, 1)), {}, 'it has no tensor std; expected mean and std.'],
     [

@@ -45,7 +45,7 @@ export const latentStatisticsCommand = defineCommand({
     ] = await Promise.all([
       import('../../data/measure-latents.ts'),
       import('../../formats/if-there.ts'),
-      import('../../models/latent-statistics.ts'),
+      import('../../formats/latent-statistics.ts'),
       import('../../models/load-autoencoder.ts'),
       import('../../tensor/device.ts'),
     ])
