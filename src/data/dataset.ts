@@ -1,5 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { extname, join } from 'node:path'
+import { isThere } from '../formats/if-there.ts'
+import type { LatentStatistics } from '../formats/latent-statistics.ts'
 import { readNpy } from '../formats/npy.ts'
 import { type HostTensor, toFloat32 } from '../tensor/host-tensor.ts'
 import { toPlanes } from '../tensor/planes.ts'
@@ -8,6 +10,7 @@ import { type DatasetListing, listDataset } from './dataset-listing.ts'
 import { FeatureStore } from './feature-store.ts'
 import { decodeImage } from './image-decoding.ts'
 import { DEFAULT_LATENT_SCALE } from './latent-encoder.ts'
+import { LatentShards } from './latent-shards.ts'
 import { mirror } from './mirror.ts'
 
 /** What a data set has as latents: the posterior of an autoencoder, points of one that has no deviation, or the pixels themselves. */
@@ -61,8 +64,8 @@ export class Dataset {
   /** The number of classes: that of the class names where they are known, else one more than the largest label. */
   readonly classes: number
   readonly classNames: readonly string[] | undefined
-  /** S: the side of the square images in pixels. */
-  readonly imageSize: number
+  /** Whether there are images; latents alone can be trained on without encoders. */
+  readonly hasImages: boolean
   readonly latentKind: LatentKind
   /** `[C, h, w]` of one latent sample. `moments` store twice as many channels. */
   readonly latentShape: readonly [number, number, number]
@@ -81,44 +84,57 @@ export class Dataset {
   readonly features: readonly FeatureSettings[]
   /** Name of what makes the latents, from the images that are read; undefined where they are read themselves. */
   readonly encodedBy: string | undefined
+  /** By which latents without images are standardised as they are read. */
+  readonly statistics: LatentStatistics | undefined
   readonly #listing: DatasetListing
+  readonly #imageSize: number | undefined
+  readonly #shards: LatentShards | undefined
 
   private constructor(
     listing: DatasetListing,
-    imageSize: number,
+    imageSize: number | undefined,
     storedShape: readonly number[] | undefined,
-    encodedBy?: string,
+    { encodedBy, shards }: { readonly encodedBy?: string; readonly shards?: LatentShards } = {},
   ) {
     this.#listing = listing
+    this.#imageSize = imageSize
+    this.#shards = shards
+    this.statistics = shards?.statistics
+    this.hasImages = imageSize !== undefined
     this.encodedBy = encodedBy
     this.path = listing.path
-    this.length = listing.images.length
+    this.length = listing.labels.length
     this.labels = listing.labels
     this.classNames = listing.classNames
     this.classes = listing.classNames?.length ?? listing.labels.reduce((max, label) => Math.max(max, label), 0) + 1
     this.latentScale = listing.latentScale ?? DEFAULT_LATENT_SCALE
     this.flip = listing.flip
     this.features = listing.features
-    this.imageSize = imageSize
     this.latentKind = storedShape === undefined ? 'pixels' : listing.hasDeviations ? 'moments' : 'points'
-    const [channels, height, width] = storedShape ?? [3, imageSize, imageSize]
+    const [channels, height, width] = storedShape ?? [3, imageSize!, imageSize!]
     this.latentShape = [this.latentKind === 'moments' ? channels! / 2 : channels!, height!, width!]
     if (listing.latentScale === undefined && storedShape && this.latentShape[0] !== STABLE_DIFFUSION_CHANNELS) {
       this.notice =
         `Nothing in ${this.path} states the scale of its latents, which have ${this.latentShape[0]} channels: they are taken times ` +
         `${DEFAULT_LATENT_SCALE}, which is right for those of the Stable Diffusion VAE, of ${STABLE_DIFFUSION_CHANNELS}; ` +
         'repa prepare states that of its autoencoder.'
+    } else if (shards && !shards.statistics) {
+      this.notice =
+        `Nothing in ${this.path} states by what its latents are standardised: they are taken as they are. Put latents_stats.pt beside ` +
+        "them, which LightningDiT's code writes, if that is not meant."
     }
   }
 
   /**
-   * Opens a prepared data set. Reads the names, the labels and the first sample; the others are checked against it when
-   * they are read.
+   * Opens a prepared data set, or a folder of LightningDiT's latents (latent-shards.ts). Reads the names, the labels and the first sample;
+   * the others are checked against it when they are read.
    *
    * @throws {Error} if the folder is no whole prepared set, an image has no latent or the other way round, or a label is
    *   missing or out of range
    */
   static async open(path: string): Promise<Dataset> {
+    const shards = (await isThere(join(path, LAYOUT.images))) ? undefined : await LatentShards.namesIn(path)
+    if (shards) return Dataset.#ofShards(await LatentShards.open(path, shards))
     const listing = await listDataset(path)
     const { size } = await readPlanes(join(path, LAYOUT.images, listing.images[0]!))
     if (size[0] !== size[1]) {
@@ -135,6 +151,13 @@ export class Dataset {
     }
     if (hasDeviations) requireDeviations(file, first)
     return new Dataset(listing, size[0], shape)
+  }
+
+  static #ofShards(shards: LatentShards): Dataset {
+    const { path, labels, flip, shape } = shards
+    const points = { latents: undefined, latentScale: 1, hasDeviations: false }
+    const listing = { path, images: [], labels, classNames: undefined, flip, features: [], ...points }
+    return new Dataset(listing, undefined, shape, { shards })
   }
 
   /** A data set of which only this is known, for planning: nothing can be read from it. `storedLatentShape` undefined: pixels. */
@@ -181,7 +204,15 @@ export class Dataset {
     const side = this.imageSize / downsampling
     const channels = hasDeviations ? 2 * latentChannels : latentChannels
     const listing = { ...this.#listing, latents: undefined, latentScale, hasDeviations }
-    return new Dataset(listing, this.imageSize, [channels, side, side], name)
+    return new Dataset(listing, this.imageSize, [channels, side, side], { encodedBy: name })
+  }
+
+  /** S: the side of the square images in pixels. @throws {Error} where there are no images */
+  get imageSize(): number {
+    if (this.#imageSize !== undefined) return this.#imageSize
+    throw new Error(
+      `'${this.path}' holds latents without their images, which are needed here; name a set that repa prepare has made of images.`,
+    )
   }
 
   /** Bytes of one image: 3 · S · S. */
@@ -248,6 +279,7 @@ export class Dataset {
   }
 
   async #readLatent(index: number, out: Float32Array, flipped: boolean): Promise<void> {
+    if (this.#shards) return this.#shards.readInto(index, flipped, out)
     const folder = flipped ? LAYOUT.flippedLatents : LAYOUT.latents
     const file = join(this.path, folder, this.#listing.latents![index]!)
     const { dtype, shape, data } = await readNpy(file)

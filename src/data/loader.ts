@@ -161,7 +161,7 @@ export class Loader implements AsyncIterable<Batch> {
     const indices = this.indicesOf(step).slice(...own)
     const flips = this.flipsOf(step).slice(...own)
     const stores = this.#options.features
-    const imageLength = dataset.imageLength
+    const imageLength = this.#options.images ? dataset.imageLength : 0
     const [channels, height, width] = dataset.storedLatentShape
     const latentLength = this.#options.latents ? channels * height * width : 0
     const images = this.#options.images ? new Uint8Array(indices.length * imageLength) : undefined

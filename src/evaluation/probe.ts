@@ -87,7 +87,7 @@ function requireAlike(data: Dataset, test: Dataset): void {
   if (test.classes > data.classes) {
     throw new Error(`'${test.path}' has ${test.classes} classes and '${data.path}' ${data.classes}; ${rule}`)
   }
-  if (test.imageSize !== data.imageSize) {
+  if (test.hasImages && data.hasImages && test.imageSize !== data.imageSize) {
     throw new Error(
       `The images in '${test.path}' have ${test.imageSize} pixels a side, those in '${data.path}' ${data.imageSize}; prepare both to one size.`,
     )

@@ -65,6 +65,11 @@ export class SafetensorsFile {
     }
   }
 
+  /** Where one tensor's bytes begin in the file. */
+  offsetOf(name: string): number {
+    return this.#dataStart + this.#location(name).begin
+  }
+
   /** Reads one tensor, in a buffer of its own. */
   async read(name: string): Promise<HostTensor> {
     const location = this.#location(name)

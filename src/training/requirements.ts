@@ -246,6 +246,16 @@ export function requireCapturable(
   }
 }
 
+/** Throws where an encoder is to see the images of data that have none. */
+export function requireImages(data: Dataset, { align }: Pick<TrainerOptions, 'align'>): void {
+  const encoder = (align ? [align.encoder].flat() : []).find((each) => !isCached(each))
+  if (!encoder || data.hasImages) return
+  throw new RangeError(
+    `The encoder ${encoder.name} sees images, and '${data.path}' holds latents without them; train without alignment by an encoder, or on a ` +
+      'prepared set of images.',
+  )
+}
+
 /** Throws where the model cannot train on the data, or the data do not fill a batch. */
 export function requireFit({ config }: DiffusionTransformer, data: Dataset, batch: number): void {
   const [channels, height, width] = data.latentShape

@@ -7,13 +7,11 @@ import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { imageGrid } from '../data/grid.ts'
 import { encodePng } from '../data/png.ts'
-import { previewOf } from '../diffusion/latent-preview.ts'
 import { sampleImages } from '../diffusion/sample-images.ts'
 import { ALONE, StepImpossible, type World } from '../distributed/world.ts'
 import { writeWhole } from '../formats/atomic-file.ts'
 import { ifThere } from '../formats/if-there.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
-import { loadAutoencoder } from '../models/load-autoencoder.ts'
 import {
   type AnyTransformer,
   transformerConfigSchema,
@@ -31,6 +29,7 @@ import { loadInitialWeights, modelOfWeights } from './initial-weights.ts'
 import { MetricsLog } from './metrics.ts'
 import { defaultPrecision, type Precision } from './precision.ts'
 import { requireEqualParts } from './requirements.ts'
+import { openAutoencoder } from './run-autoencoder.ts'
 import { CONFIG_FILE, resolveConfiguration, type StoredConfiguration } from './run-configuration.ts'
 import { RunInUse } from './run-in-use.ts'
 import { saveOnFailure } from './save-on-failure.ts'
@@ -303,41 +302,6 @@ async function writeSamples(
   } finally {
     model.arena.use('weights')
   }
-}
-
-/**
- * What decodes the grids of samples and, where a run encodes its latents, makes them. Loaded before the first step, so that a wrong file
- * costs none.
- */
-async function openAutoencoder(
-  { autoencoder: file, encodeLatents }: TrainingConfiguration,
-  data: Dataset,
-  { device, onNotice }: TrainOptions,
-): Promise<Autoencoder | undefined> {
-  if (encodeLatents) {
-    if (file !== undefined) return await loadAutoencoder(file, { device })
-    throw new Error(
-      'encodeLatents makes the latents by an autoencoder, and none is given; name one by --autoencoder FILE.',
-    )
-  }
-  if (data.latentKind === 'pixels') {
-    if (file !== undefined) {
-      throw new Error(
-        `The data in ${data.path} are pixels, which need no autoencoder; leave out ${file}, or let it make their latents by --encode-latents.`,
-      )
-    }
-    return undefined
-  }
-  if (file === undefined) {
-    onNotice?.(`Without --autoencoder the grids of samples are ${previewOf(data.latentShape[0])}.`)
-    return undefined
-  }
-  const autoencoder = await loadAutoencoder(file, { device, half: 'decoder' })
-  if (autoencoder.latentChannels === data.latentShape[0]) return autoencoder
-  autoencoder.dispose()
-  throw new Error(
-    `The data in ${data.path} are latents of ${data.latentShape[0]} channels; the autoencoder ${file} decodes ${autoencoder.latentChannels}.`,
-  )
 }
 
 /** The model that a configuration wants for these data, with its first weights and without projectors. */

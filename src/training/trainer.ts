@@ -23,6 +23,7 @@ import {
   requireCapturable,
   requireClassToken,
   requireFit,
+  requireImages,
   requireIndependentPasses,
   requireNegatives,
   requireRoute,
@@ -94,6 +95,7 @@ export class Trainer implements AsyncDisposable {
       configuration: options.configuration ?? null,
     }
     requireFit(model, data, batch)
+    requireImages(data, options)
     requireIndependentPasses(model, options)
     requireBlocks(model, { selfAlign, disperse })
     requireRoute(model, options)

@@ -178,18 +178,15 @@ describe('Loader', () => {
   test('leaving the loop starts no more reads', async () => {
     let running = 0
     let reads = 0
-    const counting = Object.create(moments, {
-      readInto: {
-        value: async (...args: Parameters<Dataset['readInto']>) => {
-          reads++
-          running++
-          // A slow disk: the read ahead is still going on when the loop is left.
-          await new Promise((resolve) => setTimeout(resolve, 5))
-          await Dataset.prototype.readInto.apply(moments, args)
-          running--
-        },
-      },
-    }) as Dataset
+    const counting = await Dataset.open(join(root, 'moments'))
+    counting.readInto = async (...args) => {
+      reads++
+      running++
+      // A slow disk: the read ahead is still going on when the loop is left.
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      await Dataset.prototype.readInto.apply(moments, args)
+      running--
+    }
     await take(new Loader(counting, { ...OPTIONS, prefetch: 8, concurrency: 2, cacheBytes: 0 }), 1)
     expect(running).toBe(0)
     const before = reads
@@ -201,15 +198,12 @@ describe('Loader', () => {
   test('never reads more files at a time than it may', async () => {
     let running = 0
     let most = 0
-    const counting = Object.create(moments, {
-      readInto: {
-        value: async (...args: Parameters<Dataset['readInto']>) => {
-          most = Math.max(most, ++running)
-          await Dataset.prototype.readInto.apply(moments, args)
-          running--
-        },
-      },
-    }) as Dataset
+    const counting = await Dataset.open(join(root, 'moments'))
+    counting.readInto = async (...args) => {
+      most = Math.max(most, ++running)
+      await Dataset.prototype.readInto.apply(moments, args)
+      running--
+    }
     await take(new Loader(counting, { ...OPTIONS, prefetch: 4, concurrency: 3, cacheBytes: 0 }), 6)
     expect(most).toBe(3)
   })

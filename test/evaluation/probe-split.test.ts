@@ -6,7 +6,7 @@ type Described = Pick<Dataset, 'path' | 'length' | 'classes' | 'classNames' | 'i
 
 /** Nothing of a data set is read to split it. */
 const dataset = (changes: Partial<Described> & Pick<Described, 'path'>) =>
-  ({ length: 50, classes: 3, classNames: undefined, imageSize: 32, ...changes }) as Dataset
+  ({ length: 50, classes: 3, classNames: undefined, hasImages: true, imageSize: 32, ...changes }) as Dataset
 
 const names = (...classNames: string[]) => ({ classNames, classes: classNames.length })
 

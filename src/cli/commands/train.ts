@@ -17,7 +17,7 @@ export const trainCommand = defineCommand({
     data: {
       type: 'string',
       placeholder: 'DATA',
-      description: 'a data set that repa prepare or the reference wrote',
+      description: "a data set that repa prepare or the reference wrote, or a folder of LightningDiT's latents",
       required: true,
     },
     out: { type: 'string', placeholder: 'RUN', description: 'folder of the run', required: true },
