@@ -1,10 +1,13 @@
+import type { Encoder } from '../alignment/encoder.ts'
 import type { Dataset } from '../data/dataset.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
 import type { CommandContext } from './command.ts'
+import { encoderOf } from './encoder-argument.ts'
 import { UsageError } from './failure.ts'
 import { endingIn } from './option.ts'
+import type { Output } from './output.ts'
 
 /** Options of the commands that look into a model. */
 export const MODEL_OPTIONS = {
@@ -14,6 +17,11 @@ export const MODEL_OPTIONS = {
     type: 'string',
     placeholder: 'FILE',
     description: "make the latents of DATA's images, as a run with --encode-latents does [those that DATA holds]",
+  },
+  classTokenEncoder: {
+    type: 'string',
+    placeholder: 'NAME=FILE',
+    description: 'for a model of REG: the encoder whose class token it denoises along',
   },
   layers: { type: 'list', items: 'integer', description: 'blocks whose output is looked at, from 1 [all]' },
   noise: {
@@ -38,6 +46,7 @@ export interface EvaluatedModel extends Disposable {
   readonly model: AnyTransformer
   readonly data: Dataset
   readonly autoencoder: Autoencoder | undefined
+  readonly classTokenEncoder: Encoder | undefined
   readonly path: InterpolantPath
   /** Steps that the model was trained for, where its checkpoint says so. */
   readonly step: number | undefined
@@ -49,6 +58,7 @@ export async function openModel(
     checkpoint: string
     data: string
     autoencoder: string | undefined
+    classTokenEncoder: string | undefined
     noise: readonly number[]
     weights: 'ema' | 'model'
     path: InterpolantPath | undefined
@@ -71,31 +81,37 @@ export async function openModel(
     notice: (sentence) => out.line(sentence),
   })
   const { model, source } = loaded
-  const autoencoder = await openAutoencoder(args.autoencoder, model)
-  out.line(
-    `${source}: ${model.config.depth} blocks of ${model.config.hidden}; ${data.length} images in ${data.classes} classes`,
-  )
-  return {
-    model,
-    data,
-    autoencoder,
-    path: args.path ?? loaded.path ?? 'linear',
-    step: loaded.step,
-    [Symbol.dispose]: () => {
-      model.dispose()
-      autoencoder?.dispose()
-    },
+  const frozen: Disposable[] = []
+  const dispose = () => {
+    for (const each of [model, ...frozen]) each[Symbol.dispose]()
+  }
+  try {
+    const autoencoder = args.autoencoder === undefined ? undefined : await openAutoencoder(args.autoencoder, model)
+    if (autoencoder) frozen.push(autoencoder)
+    const classTokenEncoder =
+      args.classTokenEncoder === undefined ? undefined : await openEncoder(args.classTokenEncoder, model, out)
+    if (classTokenEncoder) frozen.push(classTokenEncoder)
+    out.line(
+      `${source}: ${model.config.depth} blocks of ${model.config.hidden}; ${data.length} images in ${data.classes} classes`,
+    )
+    return {
+      ...{ model, data, autoencoder, classTokenEncoder, step: loaded.step },
+      path: args.path ?? loaded.path ?? 'linear',
+      [Symbol.dispose]: dispose,
+    }
+  } catch (error) {
+    dispose()
+    throw error
   }
 }
 
-/** Disposes of the model where it cannot be opened. */
-async function openAutoencoder(file: string | undefined, model: AnyTransformer): Promise<Autoencoder | undefined> {
-  if (file === undefined) return undefined
-  try {
-    const { loadAutoencoder } = await import('../models/load-autoencoder.ts')
-    return await loadAutoencoder(file, { device: model.device, half: 'encoder' })
-  } catch (error) {
-    model.dispose()
-    throw error
-  }
+async function openAutoencoder(file: string, { device }: AnyTransformer): Promise<Autoencoder> {
+  const { loadAutoencoder } = await import('../models/load-autoencoder.ts')
+  return await loadAutoencoder(file, { device, half: 'encoder' })
+}
+
+async function openEncoder(named: string, { device }: AnyTransformer, out: Output): Promise<Encoder> {
+  const { loadEncoder } = await import('../alignment/encoders.ts')
+  const { name, file } = encoderOf(named)
+  return await loadEncoder(name, file, { device, notice: (sentence) => out.warn(sentence) })
 }

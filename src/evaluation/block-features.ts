@@ -6,6 +6,7 @@ import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
 import type { Device } from '../tensor/device.ts'
 import { samplePosterior } from '../tensor/ops/interpolant.ts'
+import { dropTokens, firstToken } from '../tensor/ops/tokens.ts'
 import { randomNormal } from '../tensor/random.ts'
 import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
@@ -32,6 +33,8 @@ export interface BlockFeaturesOptions {
   readonly path: InterpolantPath
   readonly seed: number
   readonly batch: number
+  /** Of a model that denoises a class token along (REG): whose class token that is. It is noised as the latents are. */
+  readonly classTokenEncoder?: Encoder | undefined
   /** Whose features of the images come along, averaged over their tokens. */
   readonly encoder?: { readonly encoder: Encoder; readonly grid: readonly [number, number] } | undefined
   readonly signal?: AbortSignal | undefined
@@ -39,7 +42,7 @@ export interface BlockFeaturesOptions {
 
 export interface BlockFeatures {
   readonly labels: Int32Array
-  /** For every layer [n, hidden]: its output, averaged over the tokens. */
+  /** For every layer [n, hidden]: its output, averaged over the latents' tokens. */
   readonly layers: readonly Float32Array[]
   /** [n, width] of the encoder. */
   readonly encoder: Float32Array | undefined
@@ -49,18 +52,20 @@ export interface BlockFeatures {
  * What a model's blocks make of noisy samples, batch by batch, in the order of `indices`. The model is told no class (the null class
  * of guidance), so that nothing of the label leaks in. The noise of sample i of `indices` depends on the seed, the noise level and i.
  *
- * @throws Error for a model without null class, one that does not fit the data, and features that are not finite
+ * @throws Error for a model without null class, one that does not fit the data or the class token's encoder, and features that are not finite
  */
 export async function* blockFeatures(options: BlockFeaturesOptions): AsyncGenerator<BlockFeatures> {
-  const { model, autoencoder, indices, layers, encoder, signal } = options
+  const { model, autoencoder, indices, layers, encoder, classTokenEncoder, signal } = options
   const data = autoencoder ? options.data.encoded(autoencoder) : options.data
   requireFit(model, data, layers)
+  requireClassToken(model, classTokenEncoder)
+  const wantsImages = encoder || autoencoder || classTokenEncoder
   const latentLength = data.storedLatentShape.reduce((product, size) => product * size, 1)
   for (let first = 0; first < indices.length; first += options.batch) {
     signal?.throwIfAborted()
     const count = Math.min(options.batch, indices.length - first)
     const latents = autoencoder ? undefined : new Float32Array(count * latentLength)
-    const images = encoder || autoencoder ? new Uint8Array(count * data.imageLength) : undefined
+    const images = wantsImages ? new Uint8Array(count * data.imageLength) : undefined
     const labels = new Int32Array(count)
     const places = Array.from({ length: count }, (_, i) => i)
     const reading = mapInOrder(places, READ_AT_ONCE, async (i) => {
@@ -84,7 +89,7 @@ interface LoadedBatch {
 }
 
 async function ofBatch(
-  { model, data, autoencoder, layers, noise, path, seed, encoder }: BlockFeaturesOptions,
+  { model, data, autoencoder, layers, noise, path, seed, encoder, classTokenEncoder }: BlockFeaturesOptions,
   { first, count, latents, images }: LoadedBatch,
 ): Promise<Omit<BlockFeatures, 'labels'>> {
   const { device } = model
@@ -93,19 +98,26 @@ async function ofBatch(
   const pooled = new Map<number, Tensor>()
   try {
     scope(() => {
+      const planes = images && planesOf(images, data, device)
       let clean = latents
         ? Tensor.from(latents, [count, ...data.storedLatentShape], device)
-        : autoencoder!.encodeImages(planesOf(images!, data, device))
+        : autoencoder!.encodeImages(planes!)
       if (data.latentKind === 'moments') {
         const drawn = randomNormal(shape, { ...key, stream: 'posterior' }, device)
         clean = samplePosterior(clean, drawn, data.latentScale, 0)
       }
-      const { x, t } = noisyInput(model, clean, randomNormal(shape, { ...key, stream: 'noise' }, device), noise, path)
+      const noisy = (data: Tensor, stream: 'noise' | 'classTokenNoise') =>
+        noisyInput(model, data, randomNormal(data.shape, { ...key, stream }, device), noise, path)
+      const { x, t } = noisy(clean, 'noise')
       const labels = Tensor.from(new Int32Array(count).fill(model.nullClass), [count], device)
+      const classToken =
+        classTokenEncoder && noisy(classTokenOf(classTokenEncoder, planes!, model), 'classTokenNoise').x
       model.forward(x, t, labels, {
+        classToken,
         observe: (name, tensor) => {
           const layer = Number(/^blocks\.(\d+)$/.exec(name)?.[1] ?? Number.NaN) + 1
-          if (layers.includes(layer)) pooled.set(layer, keep(meanOfTokens(() => tensor.alias())))
+          if (!layers.includes(layer)) return
+          pooled.set(layer, keep(meanOfTokens(() => (classToken ? dropTokens(tensor, 1) : tensor.alias()))))
         },
       })
     })
@@ -135,6 +147,11 @@ async function encoded(
   return await mean.data()
 }
 
+/** [B, z], of the images as its training sees them: on the model's grid. */
+function classTokenOf(encoder: Encoder, planes: Tensor, { grid }: AnyTransformer): Tensor {
+  return firstToken(encoder.features(planes, grid, { classToken: true }))
+}
+
 function planesOf(images: Uint8Array, { imageSize, imageLength }: Dataset, device: Device): Tensor {
   return Tensor.from(images, [images.length / imageLength, 3, imageSize, imageSize], device)
 }
@@ -152,13 +169,25 @@ function requireFit(model: AnyTransformer, data: Dataset, layers: readonly numbe
       'The model was trained without label dropout and has no null class, so that its features cannot be had without telling it the class.',
     )
   }
-  if (model.classTokenWidth !== undefined) {
-    throw new Error(
-      "The model denoises an encoder's class token along (REG), without which its blocks cannot be run, and the evaluation of layers has none to give it.",
-    )
-  }
   const beyond = layers.find((layer) => layer < 1 || layer > config.depth)
   if (beyond !== undefined) {
     throw new RangeError(`There is no layer ${beyond}; the model has the blocks 1 to ${config.depth}.`)
   }
+}
+
+function requireClassToken({ classTokenWidth }: AnyTransformer, encoder: Encoder | undefined): void {
+  if (classTokenWidth === undefined) {
+    if (!encoder) return
+    throw new Error(
+      `The model denoises no class token; leave out the encoder ${encoder.name}, whose class token it would be.`,
+    )
+  }
+  if (encoder?.hasClassToken && encoder.width === classTokenWidth) return
+  const found = encoder
+    ? `${encoder.name} has ${encoder.hasClassToken ? `one of ${encoder.width}` : 'none behind a final norm'}`
+    : 'none is given'
+  throw new Error(
+    `The model denoises an encoder's class token of ${classTokenWidth} numbers along (REG), without which its blocks cannot be run, and ${found}; ` +
+      'name the encoder that it was trained with by --class-token-encoder.',
+  )
 }

@@ -25,6 +25,8 @@ export interface EvaluateCknnaOptions {
   readonly data: Dataset
   /** Makes the latents of the images, in place of those that the data hold. */
   readonly autoencoder?: Autoencoder | undefined
+  /** Of a model that denoises a class token along (REG): whose class token that is. */
+  readonly classTokenEncoder?: Encoder | undefined
   readonly encoder: Encoder
   /** Images, drawn by the seed. Default 10,000, or all where there are fewer. */
   readonly images?: number | undefined

@@ -1,3 +1,4 @@
+import type { Encoder } from '../alignment/encoder.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { KeyedPermutation } from '../data/permutation.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
@@ -26,6 +27,8 @@ export interface EvaluateProbeOptions extends ProbeImages {
   readonly model: AnyTransformer
   /** Makes the latents of the images, in place of those that the data hold. */
   readonly autoencoder?: Autoencoder | undefined
+  /** Of a model that denoises a class token along (REG): whose class token that is. */
+  readonly classTokenEncoder?: Encoder | undefined
   /** Blocks, from 1. Default: every block. */
   readonly layers?: readonly number[] | undefined
   /** Noise levels from 0 to 1: see `noisyInput`. Default: 0, the data itself. */

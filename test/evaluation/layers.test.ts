@@ -14,14 +14,16 @@ import {
   normaliseRows,
   prepareRepresentation,
 } from '../../src/evaluation/representation-alignment.ts'
-import type { Observe } from '../../src/models/adaln-block.ts'
+import type { ForwardOptions, TransformerOutput } from '../../src/models/diffusion-transformer.ts'
 import { DiT } from '../../src/models/dit.ts'
 import { SiT } from '../../src/models/sit.ts'
 import { native } from '../../src/native.ts'
 import { memoryStats, synchronize } from '../../src/tensor/device.ts'
+import { normalizeImages } from '../../src/tensor/ops/pixels.ts'
+import { takeTokens } from '../../src/tensor/ops/tokens.ts'
 import { keep, scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
-import { constantEncoder } from '../data/constant-encoder.ts'
+import { classTokenEncoder, constantEncoder } from '../data/constant-encoder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
 import { random } from '../reference/array.ts'
 
@@ -38,6 +40,33 @@ const tiny = (options: { classDropout?: number; classTokenWidth?: number } = {})
 }
 
 const common = { path: 'linear', seed: 4, batch: 3 } as const
+
+type Forward = (x: Tensor, t: Tensor, labels: Tensor, options: ForwardOptions) => TransformerOutput
+
+/** The model, but for its forward pass. */
+function spied(model: SiT, forwardBy: (forward: Forward) => Forward): SiT {
+  return new Proxy(model, {
+    get: (target, key) => {
+      if (key === 'forward') return forwardBy((...args) => target.forward(...args))
+      const value = Reflect.get(target, key, target) as unknown
+      return typeof value === 'function' ? value.bind(target) : value
+    },
+  })
+}
+
+/** Its class token is the first eight bytes of the image, of 256. */
+const byImage: Encoder = {
+  ...classTokenEncoder,
+  features: (images, [rows, columns]) =>
+    scope(() => {
+      const pixels = normalizeImages(images, { divisor: 256, mean: [0, 0, 0], std: [1, 1, 1] })
+      return takeTokens(
+        pixels.reshape([images.shape[0]!, pixels.elements / images.shape[0]! / 8, 8]),
+        0,
+        1 + rows * columns,
+      )
+    }),
+}
 
 async function all<T>(items: AsyncIterable<T>): Promise<T[]> {
   const found: T[] = []
@@ -76,27 +105,19 @@ describe('blockFeatures', () => {
     const data = await Dataset.open(await tinyDataset())
     using model = tiny()
     let shown: Tensor | undefined
-    const spy = new Proxy(model, {
-      get: (target, key) => {
-        if (key === 'forward') {
-          return (x: Tensor, t: Tensor, labels: Tensor, { observe }: { observe: Observe }) => {
-            const nulls = Tensor.from(new Int32Array(labels.shape[0]!).fill(5), labels.shape, 'cpu')
-            return target.forward(x, t, nulls, {
-              observe: (name, tensor) => {
-                if (name === 'blocks.1') shown = keep(tensor.alias())
-                observe(name, tensor)
-              },
-            })
-          }
-        }
-        const value = Reflect.get(target, key, target) as unknown
-        return typeof value === 'function' ? value.bind(target) : value
-      },
+    const spy = spied(model, (forward) => (x, t, labels, { observe }) => {
+      const nulls = Tensor.from(new Int32Array(labels.shape[0]!).fill(5), labels.shape, 'cpu')
+      return forward(x, t, nulls, {
+        observe: (name, tensor) => {
+          if (name === 'blocks.1') shown = keep(tensor.alias())
+          observe!(name, tensor)
+        },
+      })
     })
     const options = { ...common, data, indices: [0, 1], layers: [2], noise: 0.3 }
     const [plain] = await all(blockFeatures({ ...options, model }))
-    const [spied] = await all(blockFeatures({ ...options, model: spy }))
-    expect(spied!.layers).toEqual(plain!.layers)
+    const [seen] = await all(blockFeatures({ ...options, model: spy }))
+    expect(seen!.layers).toEqual(plain!.layers)
     using block = shown!
     const tokens = await block.data()
     const [count, length, width] = block.shape as [number, number, number]
@@ -109,10 +130,62 @@ describe('blockFeatures', () => {
     })
   })
 
+  test('a class token is noised as the latents are, and is no part of the average', async () => {
+    const data = await Dataset.open(await tinyDataset())
+    using model = tiny({ classTokenWidth: 8 })
+    const shown: { token: Tensor; block: Tensor }[] = []
+    const spy = spied(
+      model,
+      (forward) =>
+        (x, t, labels, { observe, classToken }) =>
+          forward(x, t, labels, {
+            classToken,
+            observe: (name, tensor) => {
+              if (name === 'blocks.1') shown.push({ token: keep(classToken!.alias()), block: keep(tensor.alias()) })
+              observe!(name, tensor)
+            },
+          }),
+    )
+    const options = { ...common, data, layers: [2], classTokenEncoder: byImage }
+    const [clean] = await all(blockFeatures({ ...options, model: spy, indices: [0, 1], noise: 0 }))
+    const [noisy] = await all(blockFeatures({ ...options, model: spy, indices: [0, 1], noise: 0.25 }))
+    const alone = await all(blockFeatures({ ...options, model: spy, indices: [0, 1], noise: 0.25, batch: 1 }))
+    const tokens = await Promise.all(shown.map(({ token }) => token.data()))
+    const images = await Promise.all([0, 1].map((i) => data.read(i, { image: true, latent: false })))
+    expect([...tokens[0]!]).toEqual(
+      images.flatMap(({ image }) => Array.from(image!.subarray(0, 8), (byte) => byte / 256)),
+    )
+    // (1 - t) of it, and t of noise of its own.
+    const noise = tokens[1]!.map((value, i) => (value - 0.75 * tokens[0]![i]!) / 0.25)
+    expect(new Set(noise.map((value) => Math.round(1e4 * value))).size).toBe(16)
+    expect(Math.max(...noise.map(Math.abs))).toBeLessThan(4)
+    expect([...tokens[2]!, ...tokens[3]!]).toEqual([...tokens[1]!])
+    for (const [k, { layers }] of [clean!, noisy!].entries()) {
+      const block = await shown[k]!.block.data()
+      expect(shown[k]!.block.shape).toEqual([2, 5, 16])
+      layers[0]!.forEach((value, i) => {
+        const [sample, d] = [Math.floor(i / 16), i % 16]
+        let sum = 0
+        for (let token = 1; token < 5; token++) sum += block[(sample * 5 + token) * 16 + d]!
+        expect(value).toBeCloseTo(sum / 4, 5)
+      })
+    }
+    const joined = alone.flatMap(({ layers }) => [...layers[0]!])
+    for (const [i, value] of joined.entries()) expect(value).toBeCloseTo(noisy!.layers[0]![i]!, 5)
+    for (const { token, block } of shown) for (const tensor of [token, block]) tensor.dispose()
+  })
+
   test.each([
     [{ layers: [4] }, {}, 'There is no layer 4; the model has the blocks 1 to 3.'],
     [{}, { classDropout: 0 }, 'has no null class'],
-    [{}, { classTokenWidth: 8 }, "denoises an encoder's class token along (REG)"],
+    [
+      {},
+      { classTokenWidth: 8 },
+      "denoises an encoder's class token of 8 numbers along (REG), without which its blocks",
+    ],
+    [{ classTokenEncoder: constantEncoder }, { classTokenWidth: 8 }, 'and constant has none behind a final norm; name'],
+    [{ classTokenEncoder }, { classTokenWidth: 6 }, 'and constant has one of 8; name the encoder that it was trained'],
+    [{ classTokenEncoder }, {}, 'The model denoises no class token; leave out the encoder constant'],
   ])('refuses %o of a model with %o', async (changes, modelOptions, message) => {
     const data = await Dataset.open(await tinyDataset())
     using model = tiny(modelOptions)

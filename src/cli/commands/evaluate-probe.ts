@@ -88,9 +88,12 @@ function warnOfFewSteps(
 }
 
 /** An encoder is looked at behind its last block, and sees clean images. */
-function refuseModelOptions(args: Pick<ModelArguments, 'autoencoder' | 'layers' | 'noise' | 'weights' | 'path'>): void {
+function refuseModelOptions(
+  args: Pick<ModelArguments, 'autoencoder' | 'classTokenEncoder' | 'layers' | 'noise' | 'weights' | 'path'>,
+): void {
   const given: Readonly<Record<string, boolean>> = {
     '--autoencoder': args.autoencoder !== undefined,
+    '--class-token-encoder': args.classTokenEncoder !== undefined,
     '--layers': args.layers !== undefined,
     '--noise': args.noise.some((level) => level !== 0),
     '--weights': args.weights !== MODEL_OPTIONS.weights.default,
@@ -110,6 +113,7 @@ interface ModelArguments {
   readonly checkpoint: string
   readonly data: string
   readonly autoencoder: string | undefined
+  readonly classTokenEncoder: string | undefined
   readonly layers: readonly number[] | undefined
   readonly noise: readonly number[]
   readonly images: number | undefined

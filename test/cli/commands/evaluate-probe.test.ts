@@ -18,6 +18,7 @@ test.each([
   [['--weights', 'model'], '--weights is of a model'],
   [['--path', 'cosine'], '--path is of a model'],
   [['--autoencoder', 'vae'], '--autoencoder is of a model'],
+  [['--class-token-encoder', 'hog'], '--class-token-encoder is of a model'],
 ] as const)('an encoder has no %o', async (words, message) => {
   const result = await repa('--encoder', 'hog', '--data', 'nowhere', ...words)
   expect(result).toMatchObject({ status: 2, stdout: '' })
