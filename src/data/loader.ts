@@ -26,7 +26,7 @@ export interface LoaderOptions {
   /** Which of `count` equal parts of every batch is brought, `index` from 0: where several processes share them. Default: all of it. */
   readonly part?: { readonly index: number; readonly count: number }
   readonly seed: number
-  /** Whether the batches bring the images, which only the alignment's encoder needs. */
+  /** Whether the batches bring the images, which an encoder that runs, or the autoencoder of a run that encodes its latents, needs. */
   readonly images: boolean
   /** Whether they bring the latents. Default: true. */
   readonly latents?: boolean
@@ -100,9 +100,7 @@ export class Loader implements AsyncIterable<Batch> {
         `A batch of ${batch} is more than the ${dataset.length} images of '${dataset.path}'. Take a smaller batch.`,
       )
     }
-    if (this.#options.flip && !dataset.flip) {
-      throw new RangeError(`'${dataset.path}' was prepared without mirror images; prepare it with --flip.`)
-    }
+    if (this.#options.flip) requireMirrorImages(dataset)
     this.stepsPerEpoch = Math.floor(dataset.length / batch)
     this.#dataset = dataset
     this.#signal = signal
@@ -203,6 +201,11 @@ export class Loader implements AsyncIterable<Batch> {
       latents,
     }
   }
+}
+
+/** @throws {RangeError} where it was not prepared for mirror images */
+export function requireMirrorImages({ path, flip }: Dataset): void {
+  if (!flip) throw new RangeError(`'${path}' was prepared without mirror images; prepare it with --flip.`)
 }
 
 function checkInteger(name: string, value: number, least: number): void {

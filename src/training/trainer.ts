@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { type AlignmentSchedule, isOver } from '../alignment/schedule.ts'
 import type { Dataset } from '../data/dataset.ts'
-import { type Batch, Loader } from '../data/loader.ts'
+import { type Batch, Loader, requireMirrorImages } from '../data/loader.ts'
 import { ALONE, type World } from '../distributed/world.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { allowTf32, synchronize } from '../tensor/device.ts'
@@ -96,6 +96,7 @@ export class Trainer implements AsyncDisposable {
     }
     requireFit(model, data, batch)
     requireImages(data, options)
+    if (this.#options.flip) requireMirrorImages(data)
     requireIndependentPasses(model, options)
     requireBlocks(model, { selfAlign, disperse })
     requireRoute(model, options)

@@ -288,6 +288,8 @@ describe('training on prepared features and mirror images', () => {
       status: 1,
       stderr: "repa train: 'plain' was prepared without mirror images; prepare it with --flip.\n",
     })
+    // Before there is a run that would have to be removed.
+    expect(existsSync(inWork('n'))).toBe(false)
   })
 
   test('a run that is resumed draws the same', async () => {

@@ -214,8 +214,8 @@ describe('on the planning device, at full size', () => {
 describe(`two steps at a shrunken size${imagesSuffix}`, () => {
   test.skipIf(!haveImages).for(recipes)('$name', async (recipe) => {
     const folder = temporaryFolder()
-    const data = await photographs(join(folder, 'data'))
     const { model, encoders, alignDepth, ...rest } = recipe.training
+    const data = await photographs(join(folder, 'data'), rest.flip)
     const { kind } = transformerOfPreset(model as never)
     const configuration = {
       ...rest,
@@ -255,10 +255,10 @@ test('own-images at full size: ten classes, and room on a GPU of 24 GB', async (
 })
 
 /** Eight photographs of 64 pixels with latents of 8 x 8: their mean colours and brightness over squares of 8 pixels. */
-async function photographs(root: string): Promise<string> {
+async function photographs(root: string, flip = false): Promise<string> {
   const [size, cell] = [64, 8]
   const source = join(imagesFolder, 'trashnet/photos30-384x512.zip')
-  await prepareDataset({ source, out: root, size, maxImages: 8, allowEmptyClasses: true })
+  await prepareDataset({ source, out: root, size, maxImages: 8, allowEmptyClasses: true, flip })
   const data = await Dataset.open(root)
   const { labels } = JSON.parse(await readFile(join(root, 'images/dataset.json'), 'utf8')) as {
     labels: [string, number][]

@@ -52,7 +52,8 @@ export const prepareCommand = defineCommand({
     flip: {
       type: 'boolean',
       default: false,
-      description: 'encode the mirror images too (vae-sd-flip/); training then takes either, with even chances',
+      description:
+        'encode the mirror images too (vae-sd-flip/), where latents are made; training then takes either, with even chances',
     },
     processes: {
       type: 'integer',
