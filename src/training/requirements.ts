@@ -157,7 +157,7 @@ export function attentionOf({
   if (isCached(encoder)) return refuse(`of the cached features of ${encoder.name} there is none; let the encoder run`)
   if (!encoder.attention) return refuse(`the encoder ${encoder.name} has none; name a vision transformer first`)
   if (classToken) return refuse('a class token is denoised along (REG), which takes part in it; leave one out')
-  const depth = align.depth ?? config.alignDepth
+  const depth = align.depth ?? Math.min(config.alignDepth, config.depth)
   const compared = comparedAttention(align.attention, { blocks: depth, heads: config.heads }, encoder.attention)
   if (route && route.from <= compared.model.to && route.to >= compared.model.from) {
     const { from, to } = compared.model

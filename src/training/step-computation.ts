@@ -266,19 +266,23 @@ export class StepComputation {
     const attention: PackedHeads[] = []
     const show = ({ qkv, heads }: PackedHeads) => attention.push({ qkv: keep(qkv.alias()), heads })
     let cached = 0
-    const features = this.#encoders.map((encoder, k) =>
-      scope(() => {
-        const made = isCached(encoder)
-          ? featureTargets(inputs[`features${cached++}`]!)
-          : encoder.features(inputs.images!, this.#model.grid, {
-              classToken: this.#classTokenWeight !== undefined,
-              attention: k === 0 && compared ? { ...compared.encoder, show } : undefined,
-            })
-        return gamma === undefined ? made : spatiallyNormalized(made, gamma)
-      }),
-    )
-    for (const { qkv } of attention) adopt(qkv)
-    return { features, attention }
+    try {
+      const features = this.#encoders.map((encoder, k) =>
+        scope(() => {
+          const made = isCached(encoder)
+            ? featureTargets(inputs[`features${cached++}`]!)
+            : encoder.features(inputs.images!, this.#model.grid, {
+                classToken: this.#classTokenWeight !== undefined,
+                attention: k === 0 && compared ? { ...compared.encoder, show } : undefined,
+              })
+          return gamma === undefined ? made : spatiallyNormalized(made, gamma)
+        }),
+      )
+      return { features, attention }
+    } finally {
+      // Kept from the encoder's own scopes; where it fails the caller's end them too.
+      for (const { qkv } of attention) adopt(qkv)
+    }
   }
 
   /** What the averaged model makes of the batch at other times. */

@@ -141,6 +141,16 @@ describe('a Trainer refuses to compare', () => {
       { align: { ...attend, attention: { weight: 0.5, heads: 3 } } },
       'The attention of 3 heads cannot be compared: the model has 2, the encoder 2; expected 1 to 2.',
     ],
+    [
+      'more blocks than the model has',
+      {
+        align: {
+          encoder: { ...attentiveEncoder, attention: { blocks: 12, heads: 2 } },
+          attention: { weight: 0.5, blocks: 4 },
+        },
+      },
+      'The attention of 4 blocks cannot be compared: the model has 3 up to the one that is aligned',
+    ],
     ['by a weight below 0', { align: { ...attend, attention: { weight: -1 } } }, 'align.attention.weight'],
   ])('%s', async (_, options, sentence) => {
     const data = await Dataset.open(await tinyDataset())
@@ -148,7 +158,9 @@ describe('a Trainer refuses to compare', () => {
       { depth: 3, hidden: 16, heads: 2, patch: 2 },
       { inputSize: [8, 8], classes: 5, projectorWidth: 8 },
     )
+    const { config } = model
     expect(() => new Trainer({ model, data, batch: 2, ...options })).toThrow(sentence)
+    expect(model.config).toEqual(config)
   })
 
   test('beside a class token', async () => {

@@ -40,7 +40,8 @@ function alignmentCase(draw: Draw, sizes: Sizes): LossCase {
     rounding: {
       // A logarithm of a sum, and a mean of scores, each within a few units.
       loss: { roundings, scale: 1 + Math.log(tokens) },
-      // Differences of probabilities, of some 1 / T each, times T keys of length √d at most, over √d.
+      // Of q: (w / (B H T √d)) Σ (P − P*) k, where |P − P*| sums to 2 at most and the k, of order 1, have random signs: over n keys that
+      // matter they add up to 1 / √n of that. A softmax of these scores spreads over all of them while they are few, and is taken to over 64.
       gradient: {
         roundings,
         scale: (2 * (weight ?? 1)) / (batch * aligned * tokens * Math.sqrt(own.width * Math.min(tokens, 64))),
