@@ -55,7 +55,7 @@ export function pixelsToLatent(image: Uint8Array, latent: Float32Array): void {
  * A prepared data set, in the layout of `prepareDataset` or of the reference's tools: `images/`, and `vae-sd/` where
  * there are latents. Image and latent belong together by the number in their names, `img00000012.png` and
  * `img-mean-std-00000012.npy`. Labels come from `vae-sd/dataset.json` or, where that is not there, from
- * `images/dataset.json`.
+ * `images/dataset.json`. Or latents alone, as LightningDiT's code keeps them (latent-shards.ts).
  */
 export class Dataset {
   /** The folder. */

@@ -3,7 +3,7 @@
  * folder, each with `latents` [n, C, h, w], drawn from the posteriors, those of the mirror images as `latents_flip`, and `labels` [n]; beside
  * them latents_stats.pt with the `mean` and `std` [1, C, 1, 1] by which they are standardised when they are read.
  */
-import { readdir } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ifThere } from '../formats/if-there.ts'
 import { type LatentStatistics, STATISTICS_FILES, statisticsIn } from '../formats/latent-statistics.ts'
@@ -53,7 +53,9 @@ export class LatentShards {
 
   /** The shards of a folder, in the order of their names; undefined where it has none. */
   static async namesIn(folder: string): Promise<readonly string[] | undefined> {
-    const names = ((await ifThere(readdir(folder))) ?? []).filter(
+    // Not of a file, which is told that it is no data set as any folder without one is.
+    const isFolder = (await ifThere(stat(folder)))?.isDirectory()
+    const names = (isFolder ? await readdir(folder) : []).filter(
       (name) => name.endsWith('.safetensors') && !name.startsWith('.') && !STATISTICS.has(name),
     )
     return names.length > 0 ? names.sort() : undefined
@@ -90,12 +92,12 @@ export class LatentShards {
       await file.close()
     }
     out.set(toFloat32({ dtype: shard.dtype, shape: this.shape, data }))
-    if (this.statistics) standardise(out, this.statistics)
+    if (this.statistics) standardize(out, this.statistics)
   }
 }
 
 /** In place, each operation rounded to float32 as the code's tensors are. */
-function standardise(latent: Float32Array, { mean, std }: LatentStatistics): void {
+function standardize(latent: Float32Array, { mean, std }: LatentStatistics): void {
   const pixels = latent.length / mean.length
   for (let i = 0; i < latent.length; i++) {
     const channel = Math.floor(i / pixels)

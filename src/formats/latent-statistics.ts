@@ -13,7 +13,7 @@ import { writeSafetensors } from './safetensors-writer.ts'
 import { TorchCheckpoint } from './torch-checkpoint.ts'
 
 export interface LatentStatistics {
-  /** By channel. */
+  /** By channel; of a RAE, whose file has other names, by channel and place. */
   readonly mean: Float32Array
   readonly std: Float32Array
 }

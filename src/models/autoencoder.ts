@@ -7,6 +7,7 @@ import { planar } from '../tensor/planes.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { AutoencoderArchitecture } from './autoencoder-architecture.ts'
+import type { AutoencoderHalf } from './autoencoder-kl.ts'
 import type { Model } from './model.ts'
 import { blendTiles, type Tile, type TilePlace, tilePlaces } from './tiles.ts'
 
@@ -90,6 +91,9 @@ export abstract class Autoencoder implements Disposable {
 
   /** The networks of it that are loaded. */
   abstract get networks(): readonly Model[]
+
+  /** The half that is not loaded; undefined: both are. */
+  abstract get missingHalf(): AutoencoderHalf | undefined
 
   /** Lets activations and products be of another dtype from now on; the residual stream and statistics stay f32. */
   computeIn(dtype: ComputeDType): void {

@@ -1,16 +1,10 @@
-import { readdir, readFile, stat } from 'node:fs/promises'
-import { basename, dirname, extname, join } from 'node:path'
+import { basename, dirname, extname } from 'node:path'
 import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
-import { ifThere } from '../formats/if-there.ts'
-import {
-  type LatentStatistics,
-  STATISTICS_FILES,
-  statisticsFileIn,
-  statisticsIn,
-} from '../formats/latent-statistics.ts'
+import { type LatentStatistics, statisticsFileIn, statisticsIn } from '../formats/latent-statistics.ts'
 import type { Device } from '../tensor/device.ts'
 import type { Autoencoder } from './autoencoder.ts'
+import { configBeside, DIFFUSERS_NAME, filesOf, raeFilesOf } from './autoencoder-files.ts'
 import { type AutoencoderHalf, AutoencoderKL, type AutoencoderKLConfig } from './autoencoder-kl.ts'
 import {
   autoencoderKLConfig,
@@ -20,7 +14,7 @@ import {
   isAutoencoderKL,
 } from './autoencoder-kl-weights.ts'
 import { loaded } from './model.ts'
-import { loadRae, type RaeFiles, raeFilesAmong } from './rae-weights.ts'
+import { loadRae } from './rae-weights.ts'
 import { StableDiffusionAutoencoder } from './stable-diffusion-autoencoder.ts'
 import { TaesdDecoder, TaesdEncoder, taesdConfig, taesdHalf } from './taesd.ts'
 import { TaesdAutoencoder } from './taesd-autoencoder.ts'
@@ -75,64 +69,6 @@ export async function loadAutoencoder(path: string, options: LoadAutoencoderOpti
     `${files[0]} holds no autoencoder that is known here, which are AutoencoderKL, diffusers' or latent-diffusion's, TAESD and RAE. ` +
       `It has ${shown}${names.length > 4 ? `, … (${names.length} tensors)` : ''}.`,
   )
-}
-
-const WEIGHTS = ['.safetensors', '.bin', '.pt', '.pth', '.ckpt']
-const DIFFUSERS_NAME = 'diffusion_pytorch_model'
-
-/** The files of a RAE that a path means: those in its folder, or the file itself with the others of its folder. */
-async function raeFilesOf(path: string): Promise<RaeFiles | undefined> {
-  const found = await ifThere(stat(path))
-  if (!found) return undefined
-  if (found.isDirectory()) {
-    const names = await weightsIn(path)
-    const diffusers = names.filter((name) => name.startsWith(`${DIFFUSERS_NAME}.`))
-    return raeFilesAmong((diffusers.length > 0 ? diffusers.slice(0, 1) : names).map((name) => join(path, name)))
-  }
-  const own = await raeFilesAmong([path])
-  if (!own || own.statistics !== undefined) return own
-  const others = (await weightsIn(dirname(path))).filter((name) => name !== basename(path))
-  return raeFilesAmong([path, ...others.map((name) => join(dirname(path), name))], path)
-}
-
-/** Files of weights in a folder, the preferred formats first. */
-async function weightsIn(folder: string): Promise<string[]> {
-  const rank = (name: string) => WEIGHTS.indexOf(extname(name).toLowerCase())
-  const names = (await readdir(folder)).filter(
-    (name) => rank(name) >= 0 && !(STATISTICS_FILES as readonly string[]).includes(name),
-  )
-  return names.sort((a, b) => rank(a) - rank(b))
-}
-
-/** The files of weights that a path means: one, or TAESD's two. */
-async function filesOf(path: string): Promise<string[]> {
-  const found = await ifThere(stat(path))
-  if (!found) throw new Error(`There is no autoencoder ${path}: expected a file of weights or a folder with one.`)
-  if (!found.isDirectory()) {
-    const other = counterpartOf(path)
-    const isThere = other !== undefined && (await stat(other).catch(() => undefined)) !== undefined
-    return isThere ? [path, other] : [path]
-  }
-  const names = await weightsIn(path)
-  const diffusers = names.find((name) => name.startsWith(`${DIFFUSERS_NAME}.`))
-  if (diffusers !== undefined) return [join(path, diffusers)]
-  const pair = names.find((name) => counterpartOf(name) !== undefined && names.includes(counterpartOf(name)!))
-  if (pair !== undefined) return [join(path, pair), join(path, counterpartOf(pair)!)]
-  if (names.length === 1) return [join(path, names[0]!)]
-  throw new Error(
-    `${path} holds ${names.length === 0 ? 'no file' : 'several files'} of weights (${WEIGHTS.join(', ')}); name the autoencoder's file.`,
-  )
-}
-
-/** The name of TAESD's other half. */
-function counterpartOf(path: string): string | undefined {
-  const name = basename(path)
-  const other = name.includes('encoder')
-    ? name.replace('encoder', 'decoder')
-    : name.includes('decoder')
-      ? name.replace('decoder', 'encoder')
-      : undefined
-  return other === undefined ? undefined : path.slice(0, path.length - name.length) + other
 }
 
 interface LoadOptions {
@@ -198,13 +134,6 @@ async function requireNoScale(
     `The latents of ${path} have a scaling_factor already, ${scalingFactor}${source}; ` +
       'for statistics in its place let its config.json say 1.',
   )
-}
-
-/** config.json beside a file of weights. */
-async function configBeside(weights: string): Promise<{ path: string; text: string } | undefined> {
-  const path = join(dirname(weights), 'config.json')
-  const text = await ifThere(readFile(path, 'utf8'))
-  return text === undefined ? undefined : { path, text }
 }
 
 /** What config.json beside the file says, else the file's metadata. */

@@ -1,3 +1,4 @@
+import type { LatentStatistics } from '../formats/latent-statistics.ts'
 import { groupNormApply } from '../tensor/ops/group-norm.ts'
 import { channelsFirst, channelsLast } from '../tensor/ops/layout.ts'
 import { unpatchify } from '../tensor/ops/patch.ts'
@@ -6,24 +7,20 @@ import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { Autoencoder, type AutoencoderOptions } from './autoencoder.ts'
 import type { AutoencoderArchitecture } from './autoencoder-architecture.ts'
+import type { AutoencoderHalf } from './autoencoder-kl.ts'
 import type { ChannelStatistics } from './image-normalisation.ts'
 import type { Model } from './model.ts'
 import type { RaeDecoder, RaeDecoderConfig } from './rae-decoder.ts'
 import { Standardisation } from './standardisation.ts'
 import type { VisionTransformer } from './vit.ts'
 
-/** By which features become latents, (z − mean) / std, at every channel and place: [latentChannels, grid, grid]. */
-export interface FeatureStatistics {
-  readonly mean: Float32Array
-  readonly std: Float32Array
-}
-
 export interface RaeParts {
   /** Its final norm without weight and bias; undefined: not loaded. */
   readonly encoder: VisionTransformer | undefined
   readonly decoder: RaeDecoder | undefined
   readonly sizes: RaeDecoderConfig
-  readonly statistics: FeatureStatistics
+  /** By which features become latents, (z − mean) / std, at every channel and place: [latentChannels, grid, grid]. */
+  readonly statistics: LatentStatistics
   /** By which the encoder's images are normalised, and the decoder's brought back. */
   readonly pixels: ChannelStatistics
 }
@@ -109,6 +106,11 @@ export class RaeAutoencoder extends Autoencoder {
 
   get architecture(): AutoencoderArchitecture {
     return { kind: 'RAE', encoder: this.#parts.encoder?.config, decoder: this.#parts.sizes }
+  }
+
+  get missingHalf(): AutoencoderHalf | undefined {
+    if (!this.#parts.encoder) return 'encoder'
+    return this.#parts.decoder ? undefined : 'decoder'
   }
 
   get networks(): readonly Model[] {

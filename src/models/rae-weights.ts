@@ -3,6 +3,7 @@ import { basename } from 'node:path'
 import * as z from 'zod'
 import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
+import type { LatentStatistics } from '../formats/latent-statistics.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
 import { hostFloat32, toFloat32 } from '../tensor/host-tensor.ts'
@@ -10,7 +11,7 @@ import type { AutoencoderHalf } from './autoencoder-kl.ts'
 import { transformersDinov2, withoutChunk } from './dinov2-names.ts'
 import { type ChannelStatistics, IMAGENET } from './image-normalisation.ts'
 import { loaded } from './model.ts'
-import { type FeatureStatistics, RaeAutoencoder } from './rae-autoencoder.ts'
+import { RaeAutoencoder } from './rae-autoencoder.ts'
 import { RaeDecoder, type RaeDecoderConfig } from './rae-decoder.ts'
 import { type FileTensor, renamedState } from './renamed-state.ts'
 import { VisionTransformer } from './vit.ts'
@@ -208,7 +209,7 @@ async function pixelStatistics(file: WeightsFile): Promise<ChannelStatistics> {
 /** What is added so that nothing is divided by 0: by its authors' code to the variance, by diffusers' to the deviation. */
 const EPSILON = 1e-5
 
-async function statisticsOf(files: RaeFiles, sizes: RaeDecoderConfig): Promise<FeatureStatistics> {
+async function statisticsOf(files: RaeFiles, sizes: RaeDecoderConfig): Promise<LatentStatistics> {
   if (files.statistics === undefined) {
     throw new Error(
       `${files.decoder} has no statistics of its latents beside it, by which models are trained on them: put stat.pt there, which its ` +

@@ -6,7 +6,7 @@ import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { Autoencoder, type AutoencoderOptions } from './autoencoder.ts'
 import type { AutoencoderArchitecture } from './autoencoder-architecture.ts'
-import type { AutoencoderKL } from './autoencoder-kl.ts'
+import type { AutoencoderHalf, AutoencoderKL } from './autoencoder-kl.ts'
 import { Standardisation, type Statistics } from './standardisation.ts'
 
 /** An AutoencoderKL as data sets and samplers use it: images in [−1, 1], latents times its scaling factor, or standardised by channel. */
@@ -52,6 +52,11 @@ export class StableDiffusionAutoencoder extends Autoencoder {
 
   get architecture(): AutoencoderArchitecture {
     return { kind: 'AutoencoderKL', config: this.#model.config, isStandardised: this.#standardisation !== undefined }
+  }
+
+  get missingHalf(): AutoencoderHalf | undefined {
+    const { half } = this.#model
+    return half && (half === 'encoder' ? 'decoder' : 'encoder')
   }
 
   get networks(): readonly AutoencoderKL[] {

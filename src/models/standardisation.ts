@@ -1,12 +1,11 @@
+import type { LatentStatistics } from '../formats/latent-statistics.ts'
 import type { Device } from '../tensor/device.ts'
 import { standardize } from '../tensor/ops/latents.ts'
 import { keep } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 
 /** Mean and deviation of numbers, in the shape of the leading axes of the samples that they are of. */
-export interface Statistics {
-  readonly mean: Float32Array
-  readonly std: Float32Array
+export interface Statistics extends LatentStatistics {
   readonly shape: readonly number[]
 }
 

@@ -49,6 +49,11 @@ export class TaesdAutoencoder extends Autoencoder {
     return { kind: 'TAESD', config: (this.#encoder ?? this.#decoder)!.config }
   }
 
+  get missingHalf(): AutoencoderHalf | undefined {
+    if (!this.#encoder) return 'encoder'
+    return this.#decoder ? undefined : 'decoder'
+  }
+
   get networks(): readonly (TaesdEncoder | TaesdDecoder)[] {
     return [this.#encoder, this.#decoder].filter((half) => half !== undefined)
   }

@@ -158,10 +158,15 @@ export const trainingSchema = z.strictObject({
   flip: z.boolean().optional(),
   classDropout: z.number().min(0).max(1).default(0.1),
   seed: z.int().min(0).default(0),
-  /** File or folder of the autoencoder that decodes the grids of samples; without, they are a linear preview of the latents. */
+  /**
+   * File or folder of the autoencoder that decodes the grids of samples, and makes the latents where `encodeLatents` says so; without, grids
+   * are a linear preview of the latents.
+   */
   autoencoder: z.string().optional(),
   /** Makes the latents of every batch of its images by that autoencoder, instead of taking those that the data hold. */
   encodeLatents: z.boolean().default(false),
+  /** What the latents are made or standardised by, of a run that does either: written when it begins, and held to when it goes on. */
+  latentsDigest: z.hash('sha256').optional(),
   checkpointEvery: positive.default(50_000),
   sampleEvery: positive.default(10_000),
   /** The grids of samples during training, drawn from the EMA weights. */

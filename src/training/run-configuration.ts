@@ -113,25 +113,10 @@ export function requireSameData(
   onNotice?.(`${stored} is not here any more: ${data} is taken for the same data.`)
 }
 
-/** Holds a run whose latents are made by an autoencoder to that one; where it is not here any more, `onNotice` is told. */
-function requireSameAutoencoder(
-  { autoencoder: stored, encodeLatents }: TrainingConfiguration,
-  { out, configuration: { autoencoder: given }, onNotice }: ConfigurationRequest,
-): void {
-  if (!encodeLatents || stored === undefined || given === undefined || resolve(stored) === resolve(given)) return
-  if (existsSync(stored)) {
-    throw new Error(
-      `The run in ${out} trains on latents that ${stored} makes, not ${given}; resume it without --autoencoder.`,
-    )
-  }
-  onNotice?.(`${stored} is not here any more: ${given} is taken for the same autoencoder.`)
-}
-
 async function resumedConfiguration(request: ConfigurationRequest, json: unknown): Promise<TrainingConfiguration> {
   const { out, configuration } = request
   const stored = parseConfiguration(storedConfigurationSchema, json, join(out, CONFIG_FILE))
   requireSameData(stored.data, request)
-  requireSameAutoencoder(stored.training, request)
   const given = parseConfiguration(trainingSchema.partial(), configuration, 'the configuration')
   for (const [key, value] of Object.entries(configuration)) {
     if (value === undefined || FREE_ON_RESUME.has(key)) continue

@@ -29,7 +29,7 @@ import { loadInitialWeights, modelOfWeights } from './initial-weights.ts'
 import { MetricsLog } from './metrics.ts'
 import { defaultPrecision, type Precision } from './precision.ts'
 import { requireEqualParts } from './requirements.ts'
-import { openAutoencoder } from './run-autoencoder.ts'
+import { digestOfLatents, openAutoencoder } from './run-autoencoder.ts'
 import { CONFIG_FILE, resolveConfiguration, type StoredConfiguration } from './run-configuration.ts'
 import { RunInUse } from './run-in-use.ts'
 import { saveOnFailure } from './save-on-failure.ts'
@@ -39,7 +39,7 @@ import type { TrainingStep } from './trainer-options.ts'
 import { trainerSettings } from './trainer-settings.ts'
 
 export interface TrainOptions {
-  /** A prepared data set's folder. */
+  /** Folder of a prepared data set, or of LightningDiT's latents. */
   readonly data: string
   /** The run's folder. */
   readonly out: string
@@ -115,7 +115,12 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   // Through the schema, in whose order config.json has it.
   const configuration = parseConfiguration(
     trainingSchema,
-    { ...resolved, precision: resolved.precision ?? defaultPrecision(device), flip: resolved.flip ?? prepared.flip },
+    {
+      ...resolved,
+      precision: resolved.precision ?? defaultPrecision(device),
+      flip: resolved.flip ?? prepared.flip,
+      latentsDigest: await digestOfLatents(resolved, prepared),
+    },
     'the configuration',
   )
   requireConsistentAlignment(configuration)

@@ -45,6 +45,7 @@ export interface ClassTokenDenoising {
 
 /** What makes a batch's latents: an `Autoencoder`. */
 export interface BatchEncoder extends LatentMaker {
+  /** The trainer lets it compute in its own precision, and leaves it so: what else it makes or decodes is then of that precision. */
   computeIn(dtype: ComputeDType): void
   /** u8 [B, 3, S, S] → f32 [B, 2C, h, w], means and deviations, or points [B, C, h, w]. Enqueues only. */
   encodeImages(images: Tensor): Tensor

@@ -145,9 +145,10 @@ describe('Dataset of latents without images', () => {
     await expect(Dataset.open(await withStatistics('pt', values))).rejects.toThrow(message)
   })
 
-  test('a folder with neither images nor shards is no data set', async () => {
+  test('a folder with neither images nor shards is no data set, nor is a file', async () => {
     const folder = temporaryFolder()
-    writeFileSync(join(folder, 'latents_stats.pt'), '')
-    await expect(Dataset.open(folder)).rejects.toThrow("has no folder 'images'")
+    const file = join(folder, 'latents_stats.pt')
+    writeFileSync(file, '')
+    for (const path of [folder, file]) await expect(Dataset.open(path)).rejects.toThrow("has no folder 'images'")
   })
 })

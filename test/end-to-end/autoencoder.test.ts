@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { decodeImage } from '../../src/data/image-decoding.ts'
@@ -106,14 +106,19 @@ test('latents made of every batch: the losses of those that were prepared, and g
   const begun = await repa(...encoded, '--steps', '2', '--autoencoder', 'taesd_encoder.safetensors')
   expect(begun).toContain('latents of 4 x 4 x 4, made of the images of every step by taesd')
   const resume = [...encoded, '--resume', '--steps', '3']
-  const other = await program.repa(...resume, '--autoencoder', 'taesd_decoder.safetensors')
+  await mkdir(inWork('other'))
+  await writeNarrowTaesd(inWork('other'), 2)
+  const other = await program.repa(...resume, '--autoencoder', 'other')
   expect(other).toMatchObject({
     status: 1,
-    stderr: expect.stringContaining(
-      'taesd_encoder.safetensors makes, not taesd_decoder.safetensors; resume it without --autoencoder.',
-    ),
+    stderr: expect.stringContaining('other makes other latents than the autoencoder that the run began with: SHA-256'),
   })
-  await repa(...resume)
+  // The same files, wherever they lie.
+  await mkdir(inWork('moved'))
+  for (const half of ['encoder', 'decoder']) {
+    await copyFile(inWork(`taesd_${half}.safetensors`), inWork('moved', `taesd_${half}.safetensors`))
+  }
+  await repa(...resume, '--autoencoder', 'moved')
   const lossesOf = async (name: string) =>
     (await readFile(inWork(name, 'metrics.jsonl'), 'utf8'))
       .trimEnd()
@@ -121,6 +126,10 @@ test('latents made of every batch: the losses of those that were prepared, and g
       .map((line) => JSON.parse(line).loss as number)
   expect(await lossesOf('encoded')).toEqual(await lossesOf('plain'))
 
+  await mkdir(inWork('half'))
+  await copyFile(inWork('taesd_encoder.safetensors'), inWork('half', 'taesd_encoder.safetensors'))
+  const half = await program.repa(...train, '--encode-latents', '--autoencoder', 'half', '--out', 'z')
+  expect(half).toMatchObject({ status: 1, stderr: expect.stringContaining('The decoder of half is not here') })
   const without = await program.repa(...train, '--encode-latents', '--out', 'z')
   expect(without).toMatchObject({
     status: 1,

@@ -1,14 +1,16 @@
 /** The autoencoder that a run decodes its samples with is one of latents as its data has them. */
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
 import { type LatentStatistics, writeStatistics } from '../../src/formats/latent-statistics.ts'
 import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { AutoencoderKL, autoencoderKLConfigSchema } from '../../src/models/autoencoder-kl.ts'
-import { trainingSchema } from '../../src/training/configuration.ts'
-import { openAutoencoder } from '../../src/training/run-autoencoder.ts'
+import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
+import { digestOfLatents, openAutoencoder } from '../../src/training/run-autoencoder.ts'
 import { latentShardFiles } from '../data/latent-shard-files.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
+import { tinyDataset } from '../data/tiny-dataset.ts'
 import { randomState } from '../models/random-state.ts'
 
 const CHANNELS = 6
@@ -21,50 +23,85 @@ async function dataWith(statistics: LatentStatistics | undefined, channels = CHA
   return await Dataset.open(folder)
 }
 
-async function autoencoderWith(statistics: LatentStatistics | undefined): Promise<string> {
+/** `scale`: what its config.json says, where it has no statistics. */
+async function autoencoderWith(statistics: LatentStatistics | undefined, scale = 1): Promise<string> {
   const folder = temporaryFolder()
   const config = autoencoderKLConfigSchema.parse({ blockChannels: [32], layersPerBlock: 1, latentChannels: CHANNELS })
   using model = AutoencoderKL.fromConfig(config, 'cpu')
   const tensors = [...randomState(model)].map(([name, tensor]) => ({ name, ...tensor }))
-  const scaled = { metadata: { config: JSON.stringify({ scaling_factor: 0.5 }) } }
-  await writeSafetensors(join(folder, 'vae.safetensors'), tensors, statistics ? {} : scaled)
+  await writeSafetensors(join(folder, 'vae.safetensors'), tensors)
   if (statistics) await writeStatistics(join(folder, 'latents_stats.safetensors'), statistics)
+  else await writeFile(join(folder, 'config.json'), JSON.stringify({ scaling_factor: scale }))
   return folder
 }
 
 async function opened(data: Dataset, autoencoder: string) {
-  const configuration = trainingSchema.parse({ autoencoder })
-  return await openAutoencoder(configuration, data, { device: 'cpu' })
+  return await openAutoencoder(trainingSchema.parse({ autoencoder }), data, { device: 'cpu' })
 }
 
 test.each([
   ['the same statistics', ONE, ONE],
-  ['no statistics of the data', undefined, ONE],
-  ['no statistics at all', undefined, undefined],
+  ['none, and latents as they are', undefined, undefined],
 ])('%s: it decodes', async (_, ofData, own) => {
   using autoencoder = await opened(await dataWith(ofData), await autoencoderWith(own))
   expect(autoencoder!.latentChannels).toBe(CHANNELS)
 })
+
+const ADVICE =
+  'name the one that made them, with the same file of statistics beside its weights and beside the latents.'
 
 test.each([
   [
     'other statistics',
     ONE,
     OTHER,
-    'by another; name the one that made them, with a copy of that file beside its weights.',
+    1,
+    'are standardised by its file of statistics, and the autoencoder',
+    'undoes other',
   ],
-  [
-    'statistics of the data alone',
-    ONE,
-    undefined,
-    'by none; name the one that made them, with a copy of that file beside its weights.',
-  ],
-])('%s are refused', async (_, ofData, own, message) => {
-  await expect(opened(await dataWith(ofData), await autoencoderWith(own))).rejects.toThrow(message)
+  ['statistics of the data alone', ONE, undefined, 1, 'are standardised by its file of statistics', 'undoes none'],
+  ['statistics of the autoencoder alone', undefined, ONE, 1, 'for lack of statistics', 'undoes other statistics'],
+  ['a scale of the autoencoder', undefined, undefined, 0.5, 'for lack of statistics', 'divides them by 0.5'],
+] as const)('%s are refused', async (_, ofData, own, scale, latents, decoder) => {
+  const refused = opened(await dataWith(ofData), await autoencoderWith(own, scale))
+  await expect(refused).rejects.toThrow(latents)
+  await expect(refused).rejects.toThrow(decoder)
+  await expect(refused).rejects.toThrow(ADVICE)
 })
 
 test('one of other channels is refused', async () => {
   await expect(opened(await dataWith(undefined, 4), await autoencoderWith(ONE))).rejects.toThrow(
     'are latents of 4 channels; the autoencoder',
   )
+})
+
+describe('digestOfLatents', () => {
+  const digest = (data: Dataset, latentsDigest?: string, more: Partial<TrainingOptions> = {}) =>
+    digestOfLatents(trainingSchema.parse({ latentsDigest, ...more }), data)
+
+  test.each([
+    ['other', ONE, OTHER, 'are standardised by other statistics than when the run began;'],
+    ['some, where there were none', undefined, ONE, 'are standardised by other statistics than when the run began;'],
+    ['none, where there were some', ONE, undefined, 'are not standardised, as they were when the run began;'],
+  ])('holds a run to the statistics of its latents: %s are refused', async (_, first, then, message) => {
+    const began = await digest(await dataWith(first))
+    expect(await digest(await dataWith(first), began)).toBe(began)
+    await expect(digest(await dataWith(then), began)).rejects.toThrow(message)
+  })
+
+  test('holds a run that encodes to all that its autoencoder is read from', async () => {
+    const data = await dataWith(undefined)
+    const encodes = (autoencoder: string) => ({ autoencoder, encodeLatents: true })
+    const began = await digest(data, undefined, encodes(await autoencoderWith(ONE)))
+    expect(await digest(data, began, encodes(await autoencoderWith(ONE)))).toBe(began)
+    for (const other of [await autoencoderWith(OTHER), await autoencoderWith(undefined)]) {
+      await expect(digest(data, began, encodes(other))).rejects.toThrow(
+        `${other} makes other latents than the autoencoder that the run began with: SHA-256`,
+      )
+    }
+  })
+
+  test('is none of prepared latents', async () => {
+    expect(await digest(await Dataset.open(await tinyDataset()))).toBeUndefined()
+  })
 })

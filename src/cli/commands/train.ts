@@ -195,7 +195,8 @@ export const trainCommand = defineCommand({
     autoencoder: {
       type: 'string',
       placeholder: 'FILE',
-      description: 'decode the grids of samples: an AutoencoderKL, TAESD or RAE [a linear preview of the latents]',
+      description:
+        'decode the grids of samples, and make latents: AutoencoderKL, TAESD or RAE [grids are a linear preview]',
     },
     encodeLatents: {
       type: 'boolean',

@@ -1,0 +1,91 @@
+/** Which files a path means that names an autoencoder. */
+import { createHash } from 'node:crypto'
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { basename, dirname, extname, join } from 'node:path'
+import { fileDigest } from '../formats/file-digest.ts'
+import { ifThere } from '../formats/if-there.ts'
+import { STATISTICS_FILES, statisticsFileIn } from '../formats/latent-statistics.ts'
+import { type RaeFiles, raeFilesAmong } from './rae-weights.ts'
+
+const WEIGHTS = ['.safetensors', '.bin', '.pt', '.pth', '.ckpt']
+/** Of diffusers' files of weights, without an ending. */
+export const DIFFUSERS_NAME = 'diffusion_pytorch_model'
+
+/** The files of a RAE that a path means: those in its folder, or the file itself with the others of its folder. */
+export async function raeFilesOf(path: string): Promise<RaeFiles | undefined> {
+  const found = await ifThere(stat(path))
+  if (!found) return undefined
+  if (found.isDirectory()) {
+    const names = await weightsIn(path)
+    const diffusers = names.filter((name) => name.startsWith(`${DIFFUSERS_NAME}.`))
+    return raeFilesAmong((diffusers.length > 0 ? diffusers.slice(0, 1) : names).map((name) => join(path, name)))
+  }
+  const own = await raeFilesAmong([path])
+  if (!own || own.statistics !== undefined) return own
+  const others = (await weightsIn(dirname(path))).filter((name) => name !== basename(path))
+  return raeFilesAmong([path, ...others.map((name) => join(dirname(path), name))], path)
+}
+
+/** Files of weights in a folder, the preferred formats first. */
+async function weightsIn(folder: string): Promise<string[]> {
+  const rank = (name: string) => WEIGHTS.indexOf(extname(name).toLowerCase())
+  const names = (await readdir(folder)).filter(
+    (name) => rank(name) >= 0 && !(STATISTICS_FILES as readonly string[]).includes(name),
+  )
+  return names.sort((a, b) => rank(a) - rank(b))
+}
+
+/** The files of weights that a path means: one, or TAESD's two. */
+export async function filesOf(path: string): Promise<string[]> {
+  const found = await ifThere(stat(path))
+  if (!found) throw new Error(`There is no autoencoder ${path}: expected a file of weights or a folder with one.`)
+  if (!found.isDirectory()) {
+    const other = counterpartOf(path)
+    const isThere = other !== undefined && (await stat(other).catch(() => undefined)) !== undefined
+    return isThere ? [path, other] : [path]
+  }
+  const names = await weightsIn(path)
+  const diffusers = names.find((name) => name.startsWith(`${DIFFUSERS_NAME}.`))
+  if (diffusers !== undefined) return [join(path, diffusers)]
+  const pair = names.find((name) => counterpartOf(name) !== undefined && names.includes(counterpartOf(name)!))
+  if (pair !== undefined) return [join(path, pair), join(path, counterpartOf(pair)!)]
+  if (names.length === 1) return [join(path, names[0]!)]
+  throw new Error(
+    `${path} holds ${names.length === 0 ? 'no file' : 'several files'} of weights (${WEIGHTS.join(', ')}); name the autoencoder's file.`,
+  )
+}
+
+/** The name of TAESD's other half. */
+function counterpartOf(path: string): string | undefined {
+  const name = basename(path)
+  const other = name.includes('encoder')
+    ? name.replace('encoder', 'decoder')
+    : name.includes('decoder')
+      ? name.replace('decoder', 'encoder')
+      : undefined
+  return other === undefined ? undefined : path.slice(0, path.length - name.length) + other
+}
+
+/** config.json beside a file of weights. */
+export async function configBeside(weights: string): Promise<{ path: string; text: string } | undefined> {
+  const path = join(dirname(weights), 'config.json')
+  const text = await ifThere(readFile(path, 'utf8'))
+  return text === undefined ? undefined : { path, text }
+}
+
+/**
+ * SHA-256 over the files that an autoencoder is read from, wherever they lie: weights, config.json and the statistics of its latents.
+ *
+ * @throws {Error} where there is none at this path
+ */
+export async function autoencoderDigest(path: string): Promise<string> {
+  const rae = await raeFilesOf(path)
+  const weights = rae
+    ? [rae.decoder, rae.encoder, rae.statistics].filter((file) => file !== undefined)
+    : await filesOf(path)
+  const config = await configBeside(weights[0]!)
+  const statistics = rae ? undefined : await statisticsFileIn(dirname(weights[0]!))
+  const files = [...weights, config?.path, statistics].filter((file) => file !== undefined)
+  const digests = await Promise.all(files.map(fileDigest))
+  return createHash('sha256').update(digests.sort().join('\n')).digest('hex')
+}
