@@ -3,6 +3,7 @@ import type { Dataset } from '../data/dataset.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
+import type { LoadedModel } from '../training/load-model.ts'
 import type { CommandContext } from './command.ts'
 import { encoderOf } from './encoder-argument.ts'
 import { UsageError } from './failure.ts'
@@ -21,7 +22,7 @@ export const MODEL_OPTIONS = {
   classTokenEncoder: {
     type: 'string',
     placeholder: 'NAME=FILE',
-    description: 'for a model of REG: the encoder whose class token it denoises along',
+    description: "of a model of REG, whose class token it denoises along [its run's first encoder]",
   },
   layers: { type: 'list', items: 'integer', description: 'blocks whose output is looked at, from 1 [all]' },
   noise: {
@@ -89,7 +90,9 @@ export async function openModel(
     const autoencoder = args.autoencoder === undefined ? undefined : await openAutoencoder(args.autoencoder, model)
     if (autoencoder) frozen.push(autoencoder)
     const classTokenEncoder =
-      args.classTokenEncoder === undefined ? undefined : await openEncoder(args.classTokenEncoder, model, out)
+      args.classTokenEncoder === undefined
+        ? await encoderOfRun(loaded, out)
+        : await openEncoder(encoderOf(args.classTokenEncoder), model, out)
     if (classTokenEncoder) frozen.push(classTokenEncoder)
     out.line(
       `${source}: ${model.config.depth} blocks of ${model.config.hidden}; ${data.length} images in ${data.classes} classes`,
@@ -110,8 +113,27 @@ async function openAutoencoder(file: string, { device }: AnyTransformer): Promis
   return await loadAutoencoder(file, { device, half: 'encoder' })
 }
 
-async function openEncoder(named: string, { device }: AnyTransformer, out: Output): Promise<Encoder> {
+async function openEncoder(
+  { name, file }: { readonly name: string; readonly file?: string | undefined },
+  { device }: AnyTransformer,
+  out: Output,
+): Promise<Encoder> {
   const { loadEncoder } = await import('../alignment/encoders.ts')
-  const { name, file } = encoderOf(named)
   return await loadEncoder(name, file, { device, notice: (sentence) => out.warn(sentence) })
+}
+
+/** Whose class token a model denoises along, by its run; undefined where it denoises none, or the run or the file is not known here. */
+async function encoderOfRun({ model, encoders: [first] }: LoadedModel, out: Output): Promise<Encoder | undefined> {
+  if (model.classTokenWidth === undefined || first?.file === undefined) return undefined
+  const [{ fileDigest }, { isThere }] = await Promise.all([
+    import('../formats/file-digest.ts'),
+    import('../formats/if-there.ts'),
+  ])
+  const { name, file, sha256 } = first
+  if (!(await isThere(file)) || (await fileDigest(file)) !== sha256) {
+    out.warn(`The run's class token is that of ${name} in ${file}, which is not here or holds other weights.`)
+    return undefined
+  }
+  out.line(`class token: ${name} in ${file}, as in its run`)
+  return await openEncoder(first, model, out)
 }

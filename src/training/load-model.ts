@@ -12,6 +12,7 @@ import { openTransformerWeights } from '../models/weights-file.ts'
 import type { Device } from '../tensor/device.ts'
 import { loadCheckpoint, readCheckpointState } from './checkpoint.ts'
 import { checkpointOf } from './checkpoint-files.ts'
+import { type TrainingConfiguration, trainingSchema } from './configuration.ts'
 
 export interface LoadModelOptions {
   /** Default `cpu`. */
@@ -36,7 +37,11 @@ export interface LoadedModel {
   readonly path: 'linear' | 'cosine' | undefined
   /** Steps that it was trained for, where the checkpoint says so. */
   readonly step: number | undefined
+  /** The encoders that its run aligned it with, where the checkpoint says so. */
+  readonly encoders: readonly RunEncoder[]
 }
+
+export type RunEncoder = TrainingConfiguration['encoders'][number]
 
 /**
  * A SiT or DiT from a run's folder (its newest checkpoint), a checkpoint's folder, or a file of weights: `.safetensors`, or a
@@ -65,6 +70,7 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
     source: `${checkpoint} (${weights}, step ${state.step})`,
     path: pathOf(state.configuration),
     step: state.step,
+    encoders: encodersOf(state.configuration),
   }
 }
 
@@ -94,10 +100,16 @@ async function loadWeightsFile(
     model.dispose()
     throw error
   }
-  return { model, source: path, path: scriptArguments(source, notice).path, step: undefined }
+  return { model, source: path, path: scriptArguments(source, notice).path, step: undefined, encoders: [] }
 }
 
 function pathOf(configuration: unknown): 'linear' | 'cosine' | undefined {
   const training = (configuration as { training?: { path?: unknown } } | null)?.training
   return training?.path === 'linear' || training?.path === 'cosine' ? training.path : undefined
+}
+
+/** None of a checkpoint that was made by other means than a run. */
+function encodersOf(configuration: unknown): readonly RunEncoder[] {
+  const training = (configuration as { training?: { encoders?: unknown } } | null)?.training
+  return trainingSchema.shape.encoders.safeParse(training?.encoders).data ?? []
 }

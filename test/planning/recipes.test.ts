@@ -1,16 +1,13 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { ENCODER_FAMILIES } from '../../src/alignment/encoder-families.ts'
 import { COMMANDS } from '../../src/cli/commands.ts'
 import { flagOf } from '../../src/cli/option.ts'
 import { Dataset } from '../../src/data/dataset.ts'
 import { prepareDataset } from '../../src/data/prepare.ts'
 import { writeNpy } from '../../src/formats/npy.ts'
-import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { autoencoderOfName, latentsOf } from '../../src/models/autoencoder-architecture.ts'
 import { transformerOfPreset } from '../../src/models/transformer-kinds.ts'
-import { VisionTransformer } from '../../src/models/vit.ts'
 import { planTraining } from '../../src/planning/plan.ts'
 import { type Recipe, readRecipe, recipeNames } from '../../src/planning/recipe.ts'
 import { recipeCommands } from '../../src/planning/recipe-commands.ts'
@@ -19,6 +16,7 @@ import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import type { TrainingOptions } from '../../src/training/configuration.ts'
 import { train } from '../../src/training/run.ts'
 import type { TrainingStep } from '../../src/training/trainer-options.ts'
+import { tinyEncoder } from '../alignment/tiny-encoder.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { writeNarrowTaesd } from '../end-to-end/narrow-taesd.ts'
 import { haveImages, imagesFolder, imagesSuffix } from '../shared-folder.ts'
@@ -282,22 +280,4 @@ async function photographs(root: string, flip = false): Promise<string> {
     await writeNpy(join(root, 'vae-sd', name), hostFloat32(moments, [8, cell, cell]))
   }
   return root
-}
-
-/** Weights of a small encoder of a family: what a file of no published size is used as. */
-async function tinyEncoder(name: string, path: string): Promise<string> {
-  const { traits } = ENCODER_FAMILIES.find(({ presets }) => Object.hasOwn(presets, name))!
-  using model = VisionTransformer.create({ ...traits, imageSize: 224, hidden: 64, depth: 1, heads: 1 }, { seed: 3 })
-  const tensors = model.entries.map((entry) => ({
-    // As DINOv3's authors call them.
-    name: name.startsWith('dinov3-') ? entry.name.replace('register_tokens', 'storage_tokens') : entry.name,
-    dtype: 'f32' as const,
-    shape: entry.shape,
-    data: async () => {
-      using view = model.arena.view('weights', entry)
-      return (await view.toHost()).data
-    },
-  }))
-  await writeSafetensors(path, tensors)
-  return path
 }
