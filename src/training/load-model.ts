@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises'
+import * as z from 'zod'
 import { configOfWeights } from '../models/config-of-weights.ts'
 import { scriptArguments } from '../models/script-arguments.ts'
 import type { SiTConvention } from '../models/sit.ts'
@@ -39,6 +40,11 @@ export interface LoadedModel {
   readonly step: number | undefined
   /** The encoders that its run aligned it with, where the checkpoint says so. */
   readonly encoders: readonly RunEncoder[]
+  /**
+   * `statisticsDigest` of what its run's latents were standardised by as they were read; undefined where they were prepared or made of images,
+   * or the checkpoint does not say.
+   */
+  readonly latentStatistics: string | undefined
 }
 
 export type RunEncoder = TrainingConfiguration['encoders'][number]
@@ -70,7 +76,7 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
     source: `${checkpoint} (${weights}, step ${state.step})`,
     path: pathOf(state.configuration),
     step: state.step,
-    encoders: encodersOf(state.configuration),
+    ...ofRun(state.configuration),
   }
 }
 
@@ -100,7 +106,7 @@ async function loadWeightsFile(
     model.dispose()
     throw error
   }
-  return { model, source: path, path: scriptArguments(source, notice).path, step: undefined, encoders: [] }
+  return { model, source: path, path: scriptArguments(source, notice).path, step: undefined, ...ofRun(null) }
 }
 
 function pathOf(configuration: unknown): 'linear' | 'cosine' | undefined {
@@ -108,8 +114,14 @@ function pathOf(configuration: unknown): 'linear' | 'cosine' | undefined {
   return training?.path === 'linear' || training?.path === 'cosine' ? training.path : undefined
 }
 
-/** None of a checkpoint that was made by other means than a run. */
-function encodersOf(configuration: unknown): readonly RunEncoder[] {
-  const training = (configuration as { training?: { encoders?: unknown } } | null)?.training
-  return trainingSchema.shape.encoders.safeParse(training?.encoders).data ?? []
+/** Nothing of a checkpoint that was made by other means than a run. */
+function ofRun(configuration: unknown): Pick<LoadedModel, 'encoders' | 'latentStatistics'> {
+  const { encoders, encodeLatents, latentsDigest } = trainingSchema.shape
+  const found = z.object({ training: z.object({ encoders, encodeLatents, latentsDigest }) }).safeParse(configuration)
+  if (!found.success) return { encoders: [], latentStatistics: undefined }
+  const { training } = found.data
+  return {
+    encoders: training.encoders,
+    latentStatistics: training.encodeLatents ? undefined : training.latentsDigest,
+  }
 }

@@ -93,8 +93,8 @@ export async function digestOfLatents(
   )
 }
 
-/** Of there being none, too. */
-function statisticsDigest(statistics: LatentStatistics | undefined): string {
+/** SHA-256 of statistics by which latents are standardised; of there being none, too. */
+export function statisticsDigest(statistics: LatentStatistics | undefined): string {
   const hash = createHash('sha256')
   for (const values of statistics ? [statistics.mean, statistics.std] : []) {
     hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))

@@ -1,39 +1,12 @@
 /** The autoencoder that a run decodes its samples with is one of latents as its data has them. */
-import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
-import { type LatentStatistics, writeStatistics } from '../../src/formats/latent-statistics.ts'
-import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
-import { AutoencoderKL, autoencoderKLConfigSchema } from '../../src/models/autoencoder-kl.ts'
 import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
 import { digestOfLatents, openAutoencoder } from '../../src/training/run-autoencoder.ts'
-import { latentShardFiles } from '../data/latent-shard-files.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
-import { randomState } from '../models/random-state.ts'
+import { autoencoderWith, CHANNELS, latentsWith, ONE, OTHER } from './standardised-latents.ts'
 
-const CHANNELS = 6
-const ONE = { mean: new Float32Array(CHANNELS).fill(0.25), std: new Float32Array(CHANNELS).fill(2) }
-const OTHER = { ...ONE, std: ONE.std.with(3, 1) }
-
-async function dataWith(statistics: LatentStatistics | undefined, channels = CHANNELS): Promise<Dataset> {
-  const folder = await latentShardFiles({ shape: [channels, 2, 2] })
-  if (statistics) await writeStatistics(join(folder, 'latents_stats.safetensors'), statistics)
-  return await Dataset.open(folder)
-}
-
-/** `scale`: what its config.json says, where it has no statistics. */
-async function autoencoderWith(statistics: LatentStatistics | undefined, scale = 1): Promise<string> {
-  const folder = temporaryFolder()
-  const config = autoencoderKLConfigSchema.parse({ blockChannels: [32], layersPerBlock: 1, latentChannels: CHANNELS })
-  using model = AutoencoderKL.fromConfig(config, 'cpu')
-  const tensors = [...randomState(model)].map(([name, tensor]) => ({ name, ...tensor }))
-  await writeSafetensors(join(folder, 'vae.safetensors'), tensors)
-  if (statistics) await writeStatistics(join(folder, 'latents_stats.safetensors'), statistics)
-  else await writeFile(join(folder, 'config.json'), JSON.stringify({ scaling_factor: scale }))
-  return folder
-}
+const dataWith = async (...args: Parameters<typeof latentsWith>) => await Dataset.open(await latentsWith(...args))
 
 async function opened(data: Dataset, autoencoder: string) {
   return await openAutoencoder(trainingSchema.parse({ autoencoder }), data, { device: 'cpu' })

@@ -152,6 +152,7 @@ export const sampleCommand = defineCommand({
         { allowTf32 },
         { precisionPolicy },
         { loadModel },
+        { statisticsDigest },
         { sampleToFolder },
         { SAMPLING_MODES },
         { previewOf },
@@ -160,6 +161,7 @@ export const sampleCommand = defineCommand({
         import('../../tensor/device.ts'),
         import('../../training/precision.ts'),
         import('../../training/load-model.ts'),
+        import('../../training/run-autoencoder.ts'),
         import('../../diffusion/sample-to-folder.ts'),
         import('../../diffusion/sample-images.ts'),
         import('../../diffusion/latent-preview.ts'),
@@ -175,7 +177,10 @@ export const sampleCommand = defineCommand({
         convention: args.convention,
         notice: (sentence: string) => out.warn(sentence),
       }
-      const { model, source, path, step } = await loadModel(checkpoint, { ...loading, heads: args.heads })
+      const { model, source, path, step, latentStatistics } = await loadModel(checkpoint, {
+        ...loading,
+        heads: args.heads,
+      })
       const opened: { dispose(): void }[] = [model]
       // Not `using`: with it, TypeScript leaves the extension of the dynamic imports above as it is.
       try {
@@ -223,6 +228,11 @@ export const sampleCommand = defineCommand({
             : await loadAutoencoder(args.autoencoder, { device: where, half: 'decoder', tile: args.autoencoderTile })
         decoder?.computeIn(dtype)
         opened.push(...(decoder ? [decoder] : []))
+        if (decoder && latentStatistics !== undefined && statisticsDigest(decoder.statistics) !== latentStatistics) {
+          out.warn(
+            `The model's latents and the autoencoder ${args.autoencoder} do not have the same statistics: they are decoded at another scale than they were made at.`,
+          )
+        }
         if (model.config.channels !== 3 && !decoder) {
           out.warn(
             `The model makes latents and there is no --autoencoder: the images are ${previewOf(model.config.channels)}; the latents go to latents.npz.`,
