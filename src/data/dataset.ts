@@ -170,8 +170,10 @@ export class Dataset {
     /** False: latents are points. Default: true. */
     readonly hasDeviations?: boolean
     readonly flip?: boolean
+    readonly features?: Dataset['features']
   }): Dataset {
-    const { path, length, classes, imageSize, storedLatentShape, hasDeviations = true, flip = false } = description
+    const { path, length, classes, imageSize, storedLatentShape } = description
+    const { hasDeviations = true, flip = false, features = [] } = description
     const classNames = Array.from({ length: classes }, (_, index) => String(index))
     const listing = {
       path,
@@ -183,7 +185,7 @@ export class Dataset {
       hasDeviations,
       classNames,
       flip,
-      features: [],
+      features,
     }
     return new Dataset(listing, imageSize, storedLatentShape)
   }

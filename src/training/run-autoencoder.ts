@@ -87,9 +87,10 @@ export async function digestOfLatents(
   throw new Error(
     encoded
       ? `${file} makes other latents than the autoencoder that the run began with: SHA-256 ${found.slice(0, 12)}…, not ${wanted.slice(0, 12)}…; ` +
-          'name that one, by --autoencoder FILE.'
+          'name that one, by --autoencoder FILE, or, for a new run, leave latentsDigest out of its configuration.'
       : `The latents in ${data.path} are ${data.statistics ? 'standardised by other statistics than' : 'not standardised, as they were'} ` +
-          'when the run began; put back the file of statistics that was there, or take away one that was not.',
+          'when the run began; put back the file of statistics that was there, or take away one that was not; for a new run leave ' +
+          'latentsDigest out of its configuration.',
   )
 }
 

@@ -9,11 +9,11 @@ import { memoryStats, setMemoryLimit } from '../../src/tensor/device.ts'
 import type { Recomputation } from '../../src/tensor/recomputation.ts'
 import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
 
+const DATA = { path: 'nowhere', length: 1000, classes: 1000, imageSize: 256, storedLatentShape: [8, 32, 32] } as const
+
 const options = (training: TrainingOptions) => ({
   configuration: { ...trainingSchema.parse(training), precision: 'fp32' as const },
-  data: Dataset.described({
-    ...{ path: 'nowhere', length: 1000, classes: 1000, imageSize: 256, storedLatentShape: [8, 32, 32] as const },
-  }),
+  data: Dataset.described(DATA),
   cachedEncoders: [] as readonly string[],
   device: 'cpu',
   machine: { threads: 2, multiprocessors: 132, isHopper: true },
@@ -106,8 +106,8 @@ describe('the choice on a device that is here', () => {
   test('of vit without a file the features that are with the data say the width', () => {
     const { data, ...rest } = options({ ...training, encoders: [{ name: 'vit' }] })
     expect(() => fitStep({ ...rest, data }, 2 ** 50)).toThrow(/stand in its file alone: name it, vit=RUN/)
-    const features = [{ encoder: 'vit', width: 48, grid: [16, 16] as const, images: 1000 }]
-    const cached = Object.create(data, { features: { value: features } }) as Dataset
+    const features = [{ encoder: 'vit', width: 48, grid: [16, 16] satisfies [number, number] }]
+    const cached = Dataset.described({ ...DATA, features })
     expect(fitStep({ ...rest, data: cached, cachedEncoders: ['vit'] }, 2 ** 50).recompute).toBe('none')
   })
 })

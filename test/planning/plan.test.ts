@@ -83,12 +83,17 @@ test('an encoder whose features are with the data, as the training would check t
   const of = (encoder: { name: 'dinov2-vit-b'; file?: string }) =>
     trainingSchema.parse({ batch: 2, encoders: [encoder] })
   const configuration = of({ name: 'dinov2-vit-b', file })
-  const described = Dataset.described({
-    ...{ path: 'nowhere', length: 1000, classes: 1000, imageSize: 256, storedLatentShape: [8, 32, 32] as const },
-  })
-  const withFeatures = (grid: readonly [number, number], digest = weights): Dataset =>
-    Object.create(described, {
-      features: { value: [{ encoder: 'dinov2-vit-b', width: 768, grid, weights: digest }] },
+  const plain = {
+    path: 'nowhere',
+    length: 1000,
+    classes: 1000,
+    imageSize: 256,
+    storedLatentShape: [8, 32, 32],
+  } as const
+  const withFeatures = (grid: [number, number], digest = weights): Dataset =>
+    Dataset.described({
+      ...plain,
+      features: [{ encoder: 'dinov2-vit-b', width: 768, grid, weights: digest }],
     })
   const data = withFeatures([16, 16])
   const found = async (set: Dataset, settings = configuration) => {
@@ -98,7 +103,7 @@ test('an encoder whose features are with the data, as the training would check t
   }
   const [coarse, others] = [withFeatures([8, 8]), withFeatures([16, 16], '0'.repeat(64))]
   const runs = (obstacle: RegExp) => ({ names: [], notices: [expect.stringMatching(obstacle)] })
-  expect(await found(described)).toEqual({ names: [], notices: [] })
+  expect(await found(Dataset.described(plain))).toEqual({ names: [], notices: [] })
   expect(await found(data)).toEqual({ names: ['dinov2-vit-b'], notices: [] })
   const reg = { ...configuration, classTokenWeight: 0.03 }
   expect(await found(data, reg)).toEqual(
