@@ -113,7 +113,8 @@ async function openShard(path: string) {
     const isFloat = latents && ['f32', 'f16', 'bf16'].includes(latents.dtype)
     const flipped = file.tensors.get(TENSORS.flipped)
     if (!isFloat || shape.length !== 3 || String(labels?.shape) !== String(count)) {
-      const found = [...file.tensors].map(([name, { dtype, shape }]) => `${name} ${dtype} [${shape}]`).join(', ')
+      const shown = [...file.tensors].slice(0, 4).map(([name, { dtype, shape }]) => `${name} ${dtype} [${shape}]`)
+      const found = [...shown, ...(file.tensors.size > 4 ? [`… (${file.tensors.size} tensors)`] : [])].join(', ')
       throw new Error(
         `${path} is no shard of latents: expected latents [n, C, h, w], of f32, f16 or bf16, and labels [n]; it has ${found || 'nothing'}.`,
       )

@@ -103,6 +103,11 @@ describe('Dataset of latents without images', () => {
       'is no shard of latents: expected latents [n, C, h, w], of f32, f16 or bf16, and labels [n]; it has',
     ],
     [
+      'of a model',
+      Array.from({ length: 9 }, (_, i) => stored(`w${i}`, plain(0), [8], 'f32')),
+      'it has w0 f32 [8], w1 f32 [8], w2 f32 [8], w3 f32 [8], … (9 tensors).',
+    ],
+    [
       'of doubles',
       [stored('latents', plain(0), [1, 2, 2, 2], 'f64'), storedLabels([1])],
       'it has latents f64 [1,2,2,2], labels i64 [1].',
