@@ -16,10 +16,28 @@ constexpr int kRows = 2;
 constexpr int kBlock = 16 * kRows;
 static_assert(kBlock == kKeys && kBlock == alignedRowsOfBlock(true));
 
-/// Two tiles that stay, two that pass by, a tile of dS, and a query's two logarithms.
+/// The model's and the teacher's rows that stay and that pass by, a tile of dS, and the logarithms of the queries that pass by.
 template <int kColumns>
-constexpr size_t sharedBytes() {
-  return sizeof(float) * (4 * kBlock * kRowPitch<kColumns> + kBlock * kScorePitch + 2 * kBlock);
+struct Tiles {
+  static constexpr int kFloatsOfRows = kBlock * kRowPitch<kColumns>;
+  static constexpr size_t kBytes = sizeof(float) * (4 * kFloatsOfRows + kBlock * kScorePitch + 2 * kBlock);
+  float* const own;
+  float* const teacher = own + kFloatsOfRows;
+  float* const passing = teacher + kFloatsOfRows;
+  float* const passingTeacher = passing + kFloatsOfRows;
+  float* const dS = passingTeacher + kFloatsOfRows;
+  float* const lse = dS + kBlock * kScorePitch;
+  float* const teacherLse = lse + kBlock;
+
+  __device__ __forceinline__ explicit Tiles(unsigned char* shared) : own(reinterpret_cast<float*>(shared)) {}
+};
+
+/// Copies rows of both, of queries, which come times their scale, or of keys.
+template <int kColumns>
+__device__ __forceinline__ void loadBoth(const AttentionAlignment<float>& a, const Head& at, QkvPart part, float* own, float* teacher, int first) {
+  const bool scaled = part == kQuery;
+  loadFloatRows<kColumns>(own, ownRows(a, at, part), first, kBlock, a.tokens, a.headDim, scaled ? a.scaleLog2 : 1.0f);
+  loadFloatRows<kColumns>(teacher, teacherRows(a, at, part), first, kBlock, a.tokens, a.teacherDim, scaled ? a.teacherScaleLog2 : 1.0f);
 }
 
 /// The sum of the exponentials to the base 2 of what has been added, by its largest; the same in the eight threads of a row once `total`
@@ -44,25 +62,19 @@ struct LogSum {
 template <int kColumns>
 __global__ void __launch_bounds__(kThreads, 3) alignQueriesF32Kernel(AttentionAlignment<float> a) {
   REPA_DYNAMIC_SHARED(shared);
-  float* const q = reinterpret_cast<float*>(shared);
-  float* const teacherQ = q + kBlock * kRowPitch<kColumns>;
-  float* const k = teacherQ + kBlock * kRowPitch<kColumns>;
-  float* const teacherK = k + kBlock * kRowPitch<kColumns>;
-  float* const dS = teacherK + kBlock * kRowPitch<kColumns>;
+  const Tiles<kColumns> tile(shared);
   const int tokens = a.tokens;
   const unsigned blocks = (tokens + kBlock - 1) / kBlock;
   const Head at(blockIdx.x / blocks, a.aligned);
   const int first = static_cast<int>(blockIdx.x % blocks) * kBlock;
 
-  loadFloatRows<kColumns>(q, ownRows(a, at, kQuery), first, kBlock, tokens, a.headDim, a.scaleLog2);
-  loadFloatRows<kColumns>(teacherQ, teacherRows(a, at, kQuery), first, kBlock, tokens, a.teacherDim, a.teacherScaleLog2);
+  loadBoth<kColumns>(a, at, kQuery, tile.own, tile.teacher, first);
   const auto scores = [&](float(&s)[kRows][4], float(&teacher)[kRows][4], int firstKey) {
     __syncthreads();
-    loadFloatRows<kColumns>(k, ownRows(a, at, kKey), firstKey, kKeys, tokens, a.headDim);
-    loadFloatRows<kColumns>(teacherK, teacherRows(a, at, kKey), firstKey, kKeys, tokens, a.teacherDim);
+    loadBoth<kColumns>(a, at, kKey, tile.passing, tile.passingTeacher, firstKey);
     __syncthreads();
-    dotRows<kColumns>(s, q, k, a.headDim);
-    dotRows<kColumns>(teacher, teacherQ, teacherK, a.teacherDim);
+    dotRows<kColumns>(s, tile.own, tile.passing, a.headDim);
+    dotRows<kColumns>(teacher, tile.teacher, tile.passingTeacher, a.teacherDim);
   };
   LogSum own[kRows], teachers[kRows];
   for (int firstKey = 0; firstKey < tokens; firstKey += kKeys) {
@@ -101,9 +113,9 @@ __global__ void __launch_bounds__(kThreads, 3) alignQueriesF32Kernel(AttentionAl
         s[i][j] = inside ? exp2f(s[i][j] - lse[i]) - target : 0.0f;
       }
     if (!a.gradient) continue;
-    keepScores(dS, s);
+    keepScores(tile.dS, s);
     __syncwarp();  // a warp's rows of dS are its own
-    sumRows<kColumns>(dQ, dS, k);
+    sumRows<kColumns>(dQ, tile.dS, tile.passing);
   }
   double loss = 0;
 #pragma unroll
@@ -121,45 +133,37 @@ __global__ void __launch_bounds__(kThreads, 3) alignQueriesF32Kernel(AttentionAl
 template <int kColumns>
 __global__ void __launch_bounds__(kThreads, 3) alignKeysF32Kernel(AttentionAlignment<float> a) {
   REPA_DYNAMIC_SHARED(shared);
-  float* const k = reinterpret_cast<float*>(shared);
-  float* const teacherK = k + kBlock * kRowPitch<kColumns>;
-  float* const q = teacherK + kBlock * kRowPitch<kColumns>;
-  float* const teacherQ = q + kBlock * kRowPitch<kColumns>;
-  float* const dS = teacherQ + kBlock * kRowPitch<kColumns>;
-  float* const lse = dS + kBlock * kScorePitch;
-  float* const teacherLse = lse + kBlock;
+  const Tiles<kColumns> tile(shared);
   const int tokens = a.tokens;
   const unsigned blocks = (tokens + kBlock - 1) / kBlock;
   const Head at(blockIdx.x / blocks, a.aligned);
   const int first = static_cast<int>(blockIdx.x % blocks) * kBlock;
 
-  loadFloatRows<kColumns>(k, ownRows(a, at, kKey), first, kBlock, tokens, a.headDim);
-  loadFloatRows<kColumns>(teacherK, teacherRows(a, at, kKey), first, kBlock, tokens, a.teacherDim);
+  loadBoth<kColumns>(a, at, kKey, tile.own, tile.teacher, first);
   float dK[kRows][kColumns / 32][4] = {};
   for (int firstQuery = 0; firstQuery < tokens; firstQuery += kBlock) {
     __syncthreads();
     if (threadIdx.x < kBlock) {
       const int row = firstQuery + static_cast<int>(threadIdx.x);
       // Both P are 0 of what is no query.
-      lse[threadIdx.x] = row < tokens ? a.lseOf(at)[row] : INFINITY;
-      teacherLse[threadIdx.x] = row < tokens ? a.teacherLseOf(at)[row] : INFINITY;
+      tile.lse[threadIdx.x] = row < tokens ? a.lseOf(at)[row] : INFINITY;
+      tile.teacherLse[threadIdx.x] = row < tokens ? a.teacherLseOf(at)[row] : INFINITY;
     }
-    loadFloatRows<kColumns>(q, ownRows(a, at, kQuery), firstQuery, kBlock, tokens, a.headDim, a.scaleLog2);
-    loadFloatRows<kColumns>(teacherQ, teacherRows(a, at, kQuery), firstQuery, kBlock, tokens, a.teacherDim, a.teacherScaleLog2);
+    loadBoth<kColumns>(a, at, kQuery, tile.passing, tile.passingTeacher, firstQuery);
     __syncthreads();
     float s[kRows][4] = {}, teacher[kRows][4] = {};
-    dotRows<kColumns>(s, k, q, a.headDim);
-    dotRows<kColumns>(teacher, teacherK, teacherQ, a.teacherDim);
+    dotRows<kColumns>(s, tile.own, tile.passing, a.headDim);
+    dotRows<kColumns>(teacher, tile.teacher, tile.passingTeacher, a.teacherDim);
 #pragma unroll
     for (int i = 0; i < kRows; ++i)
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const int query = threadX() + 8 * j;
-        s[i][j] = exp2f(s[i][j] - lse[query]) - exp2f(teacher[i][j] - teacherLse[query]);
+        s[i][j] = exp2f(s[i][j] - tile.lse[query]) - exp2f(teacher[i][j] - tile.teacherLse[query]);
       }
-    keepScores(dS, s);
+    keepScores(tile.dS, s);
     __syncwarp();
-    sumRows<kColumns>(dK, dS, q);
+    sumRows<kColumns>(dK, tile.dS, tile.passing);
   }
   // The queries came times scale log2 e.
   const float ln2 = kLn2 * a.factor() / a.scale, factor[kRows] = {ln2, ln2};
@@ -171,7 +175,7 @@ __global__ void __launch_bounds__(kThreads, 3) alignKeysF32Kernel(AttentionAlign
 void attentionAlignmentF32(cudaStream_t stream, const AttentionAlignment<float>& a) {
   const dim3 grid(gridOf(a.batch, a.aligned, a.tokens, kBlock));
   withColumns(a.headDim > a.teacherDim ? a.headDim : a.teacherDim, [&]<int kColumns>() {
-    const LaunchShape shape{.grid = grid, .block = dim3(kThreads), .sharedBytes = sharedBytes<kColumns>()};
+    const LaunchShape shape{.grid = grid, .block = dim3(kThreads), .sharedBytes = Tiles<kColumns>::kBytes};
     launch(stream, alignQueriesF32Kernel<kColumns>, shape, a);
     if (a.gradient) launch(stream, alignKeysF32Kernel<kColumns>, shape, a);
   });
