@@ -1,4 +1,3 @@
-import type { ComparedAttention } from '../alignment/attention-alignment.ts'
 import type { Dispersive } from '../alignment/dispersive.ts'
 import { ntXent } from '../alignment/nt-xent.ts'
 import type { FeatureLoss } from '../alignment/repa.ts'
@@ -27,7 +26,7 @@ import { type LearningRateSchedule, learningRateAt } from './learning-rate.ts'
 import { forwardBackward, type Objective } from './objective.ts'
 import type { AdamW } from './optimizer.ts'
 import { inputsOfPass, lossesOfPasses, type SampleInputs, type StepInputs, type StepLosses } from './passes.ts'
-import { attentionOf } from './requirements.ts'
+import type { attentionOf } from './requirements.ts'
 import type { LossWeights } from './step-report.ts'
 import type { BatchEncoder, TrainerOptions } from './trainer-options.ts'
 
@@ -53,7 +52,7 @@ export class StepComputation {
   readonly #featureLoss: FeatureLoss | undefined
   readonly #spatialNorm: number | undefined
   /** What is compared of the model's attention and the first encoder's, and by which weight. */
-  readonly #attention: (ComparedAttention & { readonly weight: number }) | undefined
+  readonly #attention: ReturnType<typeof attentionOf>
   readonly #selfAlign: SelfAlignment | undefined
   readonly #schedule: AlignmentSchedule
   readonly #learningRateSchedule: LearningRateSchedule | undefined
@@ -64,8 +63,13 @@ export class StepComputation {
   /** Of the loss of the class token that is denoised along; undefined: there is none. */
   readonly #classTokenWeight: number | undefined
 
-  /** @param data with the latents that its steps are of */
-  constructor(options: TrainerOptions, data: Dataset, objective: Objective, optimizer: AdamW) {
+  /** @param derived what follows from the options: the data with the latents that steps are of, and what of the attention is compared */
+  constructor(
+    options: TrainerOptions,
+    { data, attention }: { readonly data: Dataset; readonly attention: ReturnType<typeof attentionOf> },
+    objective: Objective,
+    optimizer: AdamW,
+  ) {
     const { model, batch, align } = options
     this.#model = model
     this.#data = data
@@ -81,7 +85,7 @@ export class StepComputation {
     this.#alignWeight = align?.weight ?? 0.5
     this.#featureLoss = align?.loss === 'nt-xent' ? ntXent(align.temperature ?? 0.1) : undefined
     this.#spatialNorm = align?.spatialNorm
-    this.#attention = attentionOf(options)
+    this.#attention = attention
     this.#selfAlign = options.selfAlign
     this.#schedule = options.alignSchedule ?? {}
     this.#learningRateSchedule = options.learningRateSchedule

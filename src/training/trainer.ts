@@ -101,7 +101,7 @@ export class Trainer implements AsyncDisposable {
     requireBlocks(model, { selfAlign, disperse })
     requireRoute(model, options)
     requireClassToken(model, options)
-    attentionOf(options)
+    const attention = attentionOf(options)
     requireCapturable(model, options)
     const { learningRate = REPA_ADAMW.learningRate, learningRateSchedule = {} } = options
     requireLearningRateSchedule(learningRate, learningRateSchedule)
@@ -139,7 +139,7 @@ export class Trainer implements AsyncDisposable {
     }
     const lossScale = options.lossScale ?? precision.lossScale
     this.optimizer = new AdamW(model.arena, { ...options, lossScale }, this.#world)
-    this.#computation = new StepComputation(options, data, this.#objective, this.optimizer)
+    this.#computation = new StepComputation(options, { data, attention }, this.#objective, this.optimizer)
   }
 
   /** Steps made so far. */
