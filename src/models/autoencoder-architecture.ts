@@ -1,7 +1,7 @@
 /** Autoencoders without weights: what their memory and work follow from, and those that are published. */
 import type { Device } from '../tensor/device.ts'
 import type { Autoencoder } from './autoencoder.ts'
-import { AutoencoderKL, type AutoencoderKLConfig, autoencoderKLConfigSchema } from './autoencoder-kl.ts'
+import { AutoencoderKL, type AutoencoderKLConfig, autoencoderKLConfigSchema, downsamplingOf } from './autoencoder-kl.ts'
 import { HALF } from './image-normalisation.ts'
 import { RaeAutoencoder } from './rae-autoencoder.ts'
 import { RaeDecoder, type RaeDecoderConfig } from './rae-decoder.ts'
@@ -98,9 +98,9 @@ export function latentsOf(
   switch (architecture.kind) {
     case 'AutoencoderKL': {
       const { config, isStandardised } = architecture
-      const { latentChannels, blockChannels, scalingFactor } = config
-      const latentScale = isStandardised ? 1 : scalingFactor
-      return { latentChannels, downsampling: 2 ** (blockChannels.length - 1), latentScale, hasDeviations: true }
+      const latentScale = isStandardised ? 1 : config.scalingFactor
+      const { latentChannels } = config
+      return { latentChannels, downsampling: downsamplingOf(config), latentScale, hasDeviations: true }
     }
     case 'TAESD': {
       const { latentChannels } = architecture.config

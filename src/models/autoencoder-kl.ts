@@ -295,6 +295,11 @@ class Decoder {
   }
 }
 
+/** Pixels of the image per latent element along one side. */
+export function downsamplingOf({ blockChannels }: AutoencoderKLConfig): number {
+  return 2 ** (blockChannels.length - 1)
+}
+
 /** A half of an autoencoder. */
 export type AutoencoderHalf = 'encoder' | 'decoder'
 
@@ -331,9 +336,8 @@ export class AutoencoderKL extends ConvolutionalModel {
     return super.load(source, { ignore: (name) => this.half !== undefined && other[this.half].test(name) })
   }
 
-  /** Pixels of the image per latent element along one side. */
   get downsampling(): number {
-    return 2 ** (this.config.blockChannels.length - 1)
+    return downsamplingOf(this.config)
   }
 
   /**

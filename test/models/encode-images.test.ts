@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { emptyAutoencoder, latentsOf } from '../../src/models/autoencoder-architecture.ts'
 import { TaesdAutoencoder } from '../../src/models/taesd-autoencoder.ts'
 import type { Device } from '../../src/tensor/device.ts'
 import { toFloat32 } from '../../src/tensor/host-tensor.ts'
@@ -20,6 +21,15 @@ class TwoAtOnce extends TaesdAutoencoder {
     return 2 * 16 * 16
   }
 }
+
+test.each(AUTOENCODERS)('the architecture of $name says of its latents what it says itself', async ({ make }) => {
+  using autoencoder = await make('cpu')
+  const { latentChannels, downsampling, latentScale, hasDeviations } = autoencoder
+  const own = { latentChannels, downsampling, latentScale, hasDeviations }
+  expect(latentsOf(autoencoder.architecture)).toEqual(own)
+  using empty = emptyAutoencoder(autoencoder.architecture, 'empty', 'cpu')
+  expect(empty).toMatchObject(own)
+})
 
 for (const { device, missing } of DEVICES) {
   describe.skipIf(missing)(`latents that stay on ${device}`, () => {
