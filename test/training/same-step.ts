@@ -19,7 +19,9 @@ export function expectSameStep(actual: FirstStep, expected: FirstStep): void {
     'alignment',
     'attentionAlignment',
     'selfAlignment',
+    'dispersive',
     'contrastive',
+    'classToken',
   ] as const
   const names = ['loss', ...losses, 'gradNorm'] as const
   for (const name of names) {
