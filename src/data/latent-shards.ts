@@ -53,7 +53,7 @@ export class LatentShards {
 
   /** The shards of a folder, in the order of their names; undefined where it has none. */
   static async namesIn(folder: string): Promise<readonly string[] | undefined> {
-    // Not of a file, which is told that it is no data set as any folder without one is.
+    // A file is told that it is no data set, like a folder without one.
     const isFolder = (await ifThere(stat(folder)))?.isDirectory()
     const names = (isFolder ? await readdir(folder) : []).filter(
       (name) => name.endsWith('.safetensors') && !name.startsWith('.') && !STATISTICS.has(name),
@@ -99,9 +99,10 @@ export class LatentShards {
 /** In place, each operation rounded to float32 as the code's tensors are. */
 function standardize(latent: Float32Array, { mean, std }: LatentStatistics): void {
   const pixels = latent.length / mean.length
-  for (let i = 0; i < latent.length; i++) {
-    const channel = Math.floor(i / pixels)
-    latent[i] = Math.fround(latent[i]! - mean[channel]!) / std[channel]!
+  for (const [channel, centre] of mean.entries()) {
+    const deviation = std[channel]!
+    for (let i = channel * pixels, end = i + pixels; i < end; i++)
+      latent[i] = Math.fround(latent[i]! - centre) / deviation
   }
 }
 

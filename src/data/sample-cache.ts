@@ -24,7 +24,7 @@ export class SampleCache {
 
   private constructor(dataset: Dataset, { images, latents }: Wanted) {
     this.#imageLength = images ? dataset.imageLength : 0
-    this.#imageSize = dataset.hasImages ? dataset.imageSize : 0
+    this.#imageSize = images ? dataset.imageSize : 0
     this.#latentLength = latents ? latentLength(dataset) : 0
     this.#variants = variantsOf(dataset, latents)
     if (images) this.#images = new Uint8Array(dataset.length * this.#imageLength)
