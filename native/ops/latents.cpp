@@ -28,11 +28,11 @@ Tensor posteriorMoments(const Tensor& parameters) {
 Tensor standardize(const Tensor& x, const Tensor& mean, const Tensor& std) {
   const char* op = "standardize";
   requireDType(op, "x", x, DType::f32);
+  requireDType(op, "mean", mean, DType::f32);
   const Shape& of = mean.shape();
   bool isLeading = of.rank() >= 1 && of.rank() < x.shape().rank();
   for (int axis = 0; isLeading && axis < of.rank(); ++axis) isLeading = of[axis] == x.size(axis + 1);
   require(isLeading, op, "mean has shape " + of.text() + "; expected the leading axes of a sample of x, which has shape " + x.shape().text() + ".");
-  requireShape(op, "mean", mean, of);
   requireShape(op, "std", std, of);
   const Tensor out = Tensor::empty(x.device(), x.shape(), DType::f32, op);
   if (x.elements() == 0) return out;
