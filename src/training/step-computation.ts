@@ -33,7 +33,7 @@ import type { BatchEncoder, TrainerOptions } from './trainer-options.ts'
 /** With latents, the data's or those that were made of the images. */
 type EncodedInputs = SampleInputs & { readonly stored: Tensor }
 
-const NO_TARGETS = { features: [], attention: [] } as const
+const NO_TARGETS = { features: [], attention: undefined } as const
 
 /** What a training step computes on the device: from a batch, and what is drawn for it, to the update. Enqueues, and keeps nothing. */
 export class StepComputation {
@@ -207,7 +207,7 @@ export class StepComputation {
         t,
         noise,
         targets,
-        attentionTargets: isAligning && this.#attention ? attentionTargets : undefined,
+        attentionTargets,
         teacher: teacherT && this.#teacher({ latents, noise, t: teacherT }, labels),
         negatives: negativeVelocities,
         route: this.#route && { ...this.#route, kept: { ids: keptIds!, places: keptPlaces! } },
@@ -265,7 +265,7 @@ export class StepComputation {
   }
 
   /** The encoders' features, and what the first one's attention reads where that is compared. */
-  #targets(inputs: SampleInputs): { features: Tensor[]; attention: PackedHeads[] } {
+  #targets(inputs: SampleInputs): { features: Tensor[]; attention: PackedHeads[] | undefined } {
     const [gamma, compared] = [this.#spatialNorm, this.#attention]
     const attention: PackedHeads[] = []
     const show = ({ qkv, heads }: PackedHeads) => attention.push({ qkv: keep(qkv.alias()), heads })
@@ -282,7 +282,7 @@ export class StepComputation {
           return gamma === undefined ? made : spatiallyNormalized(made, gamma)
         }),
       )
-      return { features, attention }
+      return { features, attention: compared && attention }
     } finally {
       // Kept from the encoder's own scopes; where it fails the caller's end them too.
       for (const { qkv } of attention) adopt(qkv)
