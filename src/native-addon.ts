@@ -117,6 +117,7 @@ export interface NativeAddon {
   swiGLUBackward(dOut: T, x: T): T
 
   attention(qkv: T, heads: number, keepLse: boolean): [o: T, lse: MaybeT]
+  causalAttention(qkv: T, heads: number): T
   attentionBackward(dO: T, qkv: T, o: T, lse: T, heads: number, dBias: MaybeT, accumulate: boolean): T
   attentionAlignmentLoss(
     qkv: T,
@@ -459,6 +460,8 @@ export interface NativeAddon {
   gatherTokens(x: T, ids: T, fill: MaybeT): T
   gatherTokensBackward(dOut: T, ids: T, tokens: number, filled: boolean): [dX: T, dFill: MaybeT]
   mergeTokens(base: MaybeT, x: MaybeT, places: T): T
+  joinTokens(first: MaybeT, rest: MaybeT, zeros: number): T
+  splitTokens(x: T, first: number): [before: T, behind: T]
 
   unfoldTokens(x: T, rows: number, columns: number): T
   unfoldTokensBackward(dOut: T, rows: number, columns: number): T

@@ -15,6 +15,7 @@
 #include "ops/half_block.h"
 #include "ops/hybrid_loss.h"
 #include "ops/interpolant.h"
+#include "ops/joined_tokens.h"
 #include "ops/latents.h"
 #include "ops/layer_norm.h"
 #include "ops/linear.h"
@@ -49,6 +50,7 @@ const Export kExports[] = {
     {"swiGLUBackward", bind<ops::swiGLUBackward>, {"dOut", "x"}},
 
     {"attention", bind<ops::attention>, {"qkv", "heads", "keepLse"}},
+    {"causalAttention", bind<ops::causalAttention>, {"qkv", "heads"}},
     {"attentionBackward", bind<ops::attentionBackward>, {"dO", "qkv", "o", "lse", "heads", "dBias", "accumulate"}},
     {"qkNorm", bind<ops::qkNorm>, {"qkv", "qWeight", "qBias", "kWeight", "kBias", "heads", "norm", "epsilon"}},
     {"qkNormBackward", bind<ops::qkNormBackward>,
@@ -176,6 +178,8 @@ const Export kExports[] = {
     {"gatherTokens", bind<ops::gatherTokens>, {"x", "ids", "fill"}},
     {"gatherTokensBackward", bind<ops::gatherTokensBackward>, {"dOut", "ids", "tokens", "filled"}},
     {"mergeTokens", bind<ops::mergeTokens>, {"base", "x", "places"}},
+    {"joinTokens", bind<ops::joinTokens>, {"first", "rest", "zeros"}},
+    {"splitTokens", bind<ops::splitTokens>, {"x", "first"}},
 
     {"unfoldTokens", bind<ops::unfoldTokens>, {"x", "rows", "columns"}},
     {"unfoldTokensBackward", bind<ops::unfoldTokensBackward>, {"dOut", "rows", "columns"}},

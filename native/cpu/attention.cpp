@@ -22,8 +22,9 @@ namespace repa::cpu {
 
 template <>
 const AttentionKernels& attentionKernels<CpuLevel::REPA_LEVEL>() {
-  static constexpr AttentionKernels table = {REPA_LEVEL::forwardScratchFloats, REPA_LEVEL::forward,
-                                             REPA_LEVEL::backwardScratchFloats, REPA_LEVEL::backward};
+  static constexpr AttentionKernels table = {REPA_LEVEL::forwardScratchFloats, REPA_LEVEL::forward<false>,
+                                             REPA_LEVEL::forward<true>, REPA_LEVEL::backwardScratchFloats,
+                                             REPA_LEVEL::backward};
   return table;
 }
 

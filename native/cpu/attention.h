@@ -1,6 +1,6 @@
 // Multi-head self-attention on the qkv Linear's output as it stands: no split, no transpose, no N x N matrix in memory.
 //
-//   S = scale * q k^T     scale = headDim^(-1/2), every query sees every key
+//   S = scale * q k^T     scale = headDim^(-1/2), every query sees every key, or, causal, those up to its own token's
 //   P = softmax(S) over the keys
 //   o = P v
 //
@@ -44,6 +44,8 @@ struct AttentionKernels {
   /// Floats of scratch for a pool of `threads` threads; of the args only the sizes are read.
   int64_t (*forwardScratchFloats)(const AttentionForwardArgs& args, int threads);
   void (*forward)(ThreadPool& pool, const AttentionForwardArgs& args);
+  /// Takes the same scratch.
+  void (*causalForward)(ThreadPool& pool, const AttentionForwardArgs& args);
 
   int64_t (*backwardScratchFloats)(const AttentionBackwardArgs& args, int threads);
   void (*backward)(ThreadPool& pool, const AttentionBackwardArgs& args);

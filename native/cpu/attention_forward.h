@@ -73,6 +73,14 @@ void softmaxBlock(float* scores, int64_t stride, int64_t rows, int64_t keys, boo
   }
 }
 
+/// Leaves to each row of scores the keys up to its own query's: row 0's is key `own` of the block, or lies before it where that is negative.
+void hideLaterKeys(float* scores, int64_t stride, int64_t rows, int64_t keys, int64_t own) {
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t key = larger(0, own + row + 1); key < keys; ++key) scores[row * stride + key] = -INFINITY;
+}
+
+/// kCausal: a query sees the keys up to its own. The first block of keys has one for every query, so that no row's maximum is -inf.
+template <bool kCausal>
 void forwardUnit(const AttentionForwardArgs& args, const ForwardPlan& plan, int64_t unit, float* scratch) {
   const int64_t d = plan.headDim;
   const int64_t sample = unit / plan.parts / plan.heads;
@@ -91,22 +99,26 @@ void forwardUnit(const AttentionForwardArgs& args, const ForwardPlan& plan, int6
 
   const float* qkv = args.qkv + sample * plan.tokens * plan.rowStride + head * d;
   clear(o, queries * plan.dimStride);
-  for (int64_t firstKey = 0; firstKey < plan.tokens; firstKey += plan.keyBlock) {
-    const int64_t keys = smaller(plan.keyBlock, plan.tokens - firstKey);
-    const int64_t paddedKeys = roundUp(keys, kLanes);
+  const int64_t endOfKeys = kCausal ? begin + queries : plan.tokens;
+  for (int64_t firstKey = 0; firstKey < endOfKeys; firstKey += plan.keyBlock) {
+    const int64_t keys = smaller(plan.keyBlock, endOfKeys - firstKey);
     const float* k = qkv + firstKey * plan.rowStride + plan.heads * d;
-    packTransposed(k, plan.rowStride, keys, d, paddedKeys, kt, plan.keyStride);
+    packTransposed(k, plan.rowStride, keys, d, roundUp(keys, kLanes), kt, plan.keyStride);
     packRows(k + plan.heads * d, plan.rowStride, keys, d, plan.paddedDim, 1.0f, v, plan.dimStride);
     for (int64_t block = 0; block < queries; block += kQueryBlock) {
       const int64_t rows = smaller(kQueryBlock, queries - block);
+      // Of the keys those that the block's last query sees.
+      const int64_t seen = kCausal ? smaller(keys, begin + block + rows - firstKey) : keys;
+      if (seen <= 0) continue;
       packRows(qkv + (begin + block) * plan.rowStride, plan.rowStride, rows, d, d, plan.scale * kLog2E, q,
                plan.dimStride);
       product<TileA::rowMajor>(
-          rows, paddedKeys, d, q, plan.dimStride, kt, plan.keyStride,
+          rows, roundUp(seen, kLanes), d, q, plan.dimStride, kt, plan.keyStride,
           [&](int64_t row, int64_t column, Vec sum) { store(scores + row * plan.keyStride + column, sum); });
-      softmaxBlock(scores, plan.keyStride, rows, keys, firstKey == 0, rowMaximum + block, rowSum + block, correction);
+      if constexpr (kCausal) hideLaterKeys(scores, plan.keyStride, rows, seen, begin + block - firstKey);
+      softmaxBlock(scores, plan.keyStride, rows, seen, firstKey == 0, rowMaximum + block, rowSum + block, correction);
       float* out = o + block * plan.dimStride;
-      product<TileA::rowMajor>(rows, plan.paddedDim, keys, scores, plan.keyStride, v, plan.dimStride,
+      product<TileA::rowMajor>(rows, plan.paddedDim, seen, scores, plan.keyStride, v, plan.dimStride,
                                [&](int64_t row, int64_t column, Vec sum) {
                                  float* to = out + row * plan.dimStride + column;
                                  store(to, load(to) * correction[row] + sum);
@@ -127,6 +139,7 @@ int64_t forwardScratchFloats(const AttentionForwardArgs& args, int threads) {
   return kAlignmentFloats + threads * ForwardPlan(args).scratchPerThread;
 }
 
+template <bool kCausal>
 void forward(ThreadPool& pool, const AttentionForwardArgs& args) {
   const ForwardPlan plan(args);
   float* scratch = alignedToCacheLine(args.scratch);
@@ -134,7 +147,7 @@ void forward(ThreadPool& pool, const AttentionForwardArgs& args) {
   pool.parallelFor(chunks, [&](int64_t chunk, int thread) {
     float* own = scratch + thread * plan.scratchPerThread;
     for (int64_t unit = plan.units * chunk / chunks; unit < plan.units * (chunk + 1) / chunks; ++unit)
-      forwardUnit(args, plan, unit, own);
+      forwardUnit<kCausal>(args, plan, unit, own);
   });
 }
 

@@ -60,7 +60,7 @@ bool takesHopper(const Tensor& x, Wish asked, bool timed) {
 
 }  // namespace
 
-void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, const Tensor& o, const Tensor& lse) {
+void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, bool causal, const Tensor& o, const Tensor& lse) {
   const int64_t batch = qkv.size(0), tokens = qkv.size(1);
   if (o.elements() == 0) return;
   requireGrid(batch, tokens, heads);
@@ -77,8 +77,13 @@ void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, const Tens
                                 .scale = scaleOf(headDim),
                                 .scaleLog2 = scaleOf(headDim) * kLog2E,
                                 .aligned = rowsAligned<T>(headDim, elements<const T>(qkv), elements<const T>(o))};
-    if constexpr (std::is_same_v<T, float>) attentionF32(stream, a);
-    else if (!(takesHopper(o, wish(), headDim == 64) && attentionSm90(stream, a)) && !attentionResident(stream, a)) attentionStreamed(stream, a);
+    if constexpr (std::is_same_v<T, float>) {
+      attentionF32(stream, a, causal);
+    } else {
+      // Hopper's own has no causal form: it takes more tokens than a text has, which is not what a step waits for.
+      const bool taken = !causal && takesHopper(o, wish(), headDim == 64) && attentionSm90(stream, a);
+      if (!taken && !attentionResident(stream, a, causal)) attentionStreamed(stream, a, causal);
+    }
   });
 }
 

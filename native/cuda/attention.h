@@ -8,8 +8,8 @@
 
 namespace repa::cuda {
 
-/// qkv [B, T, 3 H d] -> o [B, T, H d] and, where it is defined, lse [B, H, T].
-void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, const Tensor& o, const Tensor& lse);
+/// qkv [B, T, 3 H d] -> o [B, T, H d] and, where it is defined, lse [B, H, T]. Causal: a token sees those up to itself.
+void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, bool causal, const Tensor& o, const Tensor& lse);
 
 /// Whether attentionBackward sums dqkv's columns: not in f32.
 bool attentionBackwardSums(const Tensor& qkv);

@@ -94,7 +94,7 @@ constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kLn2 = 0.693147180559945309f;
 
 // f32, any size: attention_f32.cu.
-void attentionF32(cudaStream_t stream, const AttentionForward<float>& a);
+void attentionF32(cudaStream_t stream, const AttentionForward<float>& a, bool causal);
 void attentionBackwardF32(cudaStream_t stream, const AttentionBackward<float>& a);
 
 // bf16 and f16 on a Hopper chip, with a whole head in shared memory; they refuse (false) what they are not made for.
@@ -106,9 +106,9 @@ bool attentionBackwardSm90(cudaStream_t stream, const AttentionBackward<T>& a);
 // bf16 and f16. The resident kernels hold a whole head in shared memory and refuse (false) where it does not fit; the streamed ones take
 // any size.
 template <class T>
-bool attentionResident(cudaStream_t stream, const AttentionForward<T>& a);
+bool attentionResident(cudaStream_t stream, const AttentionForward<T>& a, bool causal);
 template <class T>
-void attentionStreamed(cudaStream_t stream, const AttentionForward<T>& a);
+void attentionStreamed(cudaStream_t stream, const AttentionForward<T>& a, bool causal);
 // The backward kernels write one part of column sums for each sample, or for each block of a sample's tokens.
 template <class T>
 bool attentionBackwardResident(cudaStream_t stream, const AttentionBackward<T>& a);

@@ -2,7 +2,8 @@
 //
 // Both products of a block, and where their operands lie: attention_f32_tile.cuh.
 //
-//   forward            a block is 64 queries (kRows 4) of a head; keys and values pass by 32 at a time, with a running maximum and sum
+//   forward            a block is 64 queries (kRows 4) of a head; keys and values pass by 32 at a time, with a running maximum and sum;
+//                      causal, those that its last query sees, of which every query has one among the first 32
 //   backward, queries  a block is 32 queries (kRows 2): first over all keys for the sum of its exponentials, which corrects the rounding
 //                      of lse (1e-5 of P where scores reach 300), then once more for dQ; leaves the correction and delta for
 //   backward, keys     a block is 32 keys: all queries pass by, dK and dV stay in registers
@@ -25,7 +26,7 @@ constexpr size_t forwardBytes() {
   return sizeof(float) * ((kForwardQueries + 2 * kKeys) * kRowPitch<kColumns> + kForwardQueries * kScorePitch);
 }
 
-template <int kColumns>
+template <int kColumns, bool kCausal>
 __global__ void __launch_bounds__(kThreads, 3) attentionF32Kernel(AttentionForward<float> a) {
   REPA_DYNAMIC_SHARED(shared);
   float* const q = reinterpret_cast<float*>(shared);
@@ -42,7 +43,8 @@ __global__ void __launch_bounds__(kThreads, 3) attentionF32Kernel(AttentionForwa
   float o[kForwardRows][kColumns / 32][4] = {};
   float maximum[kForwardRows], sum[kForwardRows] = {};
   for (int i = 0; i < kForwardRows; ++i) maximum[i] = -3e38f;  // not -inf, of which a row whose first scores are -inf would become NaN
-  for (int firstKey = 0; firstKey < tokens; firstKey += kKeys) {
+  const int endOfKeys = kCausal ? min(tokens, first + kForwardQueries) : tokens;
+  for (int firstKey = 0; firstKey < endOfKeys; firstKey += kKeys) {
     __syncthreads();
     loadFloatRows<kColumns>(k, rowsOf(kKey), firstKey, kKeys, tokens, headDim);
     loadFloatRows<kColumns>(v, rowsOf(kValue), firstKey, kKeys, tokens, headDim);
@@ -54,7 +56,8 @@ __global__ void __launch_bounds__(kThreads, 3) attentionF32Kernel(AttentionForwa
       float top = maximum[i];
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        if (firstKey + threadX() + 8 * j >= tokens) s[i][j] = -INFINITY;
+        const int key = firstKey + threadX() + 8 * j;
+        if (key >= tokens || (kCausal && key > first + kForwardRows * threadY() + i)) s[i][j] = -INFINITY;
         top = fmaxf(top, s[i][j]);
       }
       for (int distance = 1; distance < 8; distance *= 2) top = fmaxf(top, __shfl_xor_sync(kAll, top, distance));
@@ -253,9 +256,9 @@ __global__ void __launch_bounds__(kThreads, 3) attentionBackwardKeysF32Kernel(At
 
 }  // namespace
 
-void attentionF32(cudaStream_t stream, const AttentionForward<float>& a) {
+void attentionF32(cudaStream_t stream, const AttentionForward<float>& a, bool causal) {
   withColumns(a.headDim, [&]<int kColumns>() {
-    launch(stream, attentionF32Kernel<kColumns>,
+    launch(stream, causal ? attentionF32Kernel<kColumns, true> : attentionF32Kernel<kColumns, false>,
            {.grid = dim3(gridOf(a.batch, a.heads, a.tokens, kForwardQueries)),
             .block = dim3(kThreads),
             .sharedBytes = forwardBytes<kColumns>()},

@@ -8,6 +8,9 @@
 // for shared memory. P is rounded to the dtype of computation before its product; its sum is of the unrounded P. Exponentials are to
 // the base 2: the scale costs nothing beside the multiply-add that subtracts the shift.
 //
+// Causal, a query sees the keys up to its own: a warp goes over the whole 64s of keys that all its queries see, and then, 16 at a time and
+// masked, as far as its last one sees.
+//
 // Resident (head_dim 64, 72, 80; up to 272 tokens, so that ViT's 257 and 261 fit): a CTA of 4 warps is one head. K and V are read from
 // global memory once and stay in shared memory; with 64 queries a CTA they would cross L2 four times. The warps go over the queries
 // in passes of 4 * 32 rows; each has a slab of 32 rows of Q, into which the next pass's arrive while it works on this one's.
@@ -23,7 +26,7 @@
 //
 // Streamed (any other size): a CTA is 128 queries of a head (64 above 80 columns), and 64 keys and values at a time pass through two
 // stages of shared memory, the next while this one is worked on; one barrier a stage. 55 KB and 242 registers at 72 columns, 87 KB and
-// 203 at 128: 2 CTAs an SM.
+// 203 at 128: 2 CTAs an SM. Causal, only those keys come that a query of the CTA sees.
 #include "cuda/attention_tile.cuh"
 #include "cuda/launch.h"
 
@@ -40,8 +43,11 @@ constexpr float kSlack = 8.0f;
 /// Before the first key. Not -inf: a row of which the first scores are -inf would become NaN by -inf + inf.
 constexpr float kNoShift = -3e38f;
 
+/// Of a tile of keys that some queries must not see: those from a number on, or for each query those behind one of its own.
+enum class Hidden { none, beyond, later };
+
 /// A warp's 16 kTiles queries on their way over the keys. In arrays of two, 0 is row g of a tile and 1 row g + 8.
-template <int kColumns, int kTiles>
+template <int kColumns, int kTiles, bool kCausal>
 struct Queries {
   LeftRows<kColumns> rows[kTiles];
   float o[kTiles][kColumns / 8][4] = {};
@@ -57,7 +63,8 @@ struct Queries {
     }
   }
 
-  /// Takes each row's maximum for its shift, and brings what was summed under the old one down to it.
+  /// Takes each row's maximum for its shift, and brings what was summed under the old one down to it. Causal, of the rows alone that need it:
+  /// another query, a later one perhaps, changes no bit of a row.
   __device__ __forceinline__ void raiseShift(const float (&top)[kTiles][2], float c) {
 #pragma unroll
     for (int i = 0; i < kTiles; ++i)
@@ -65,7 +72,8 @@ struct Queries {
       for (int half = 0; half < 2; ++half) {
         float maximum = fmaxf(top[i][half], __shfl_xor_sync(kAll, top[i][half], 1));
         maximum = fmaxf(maximum, __shfl_xor_sync(kAll, maximum, 2));
-        const float raised = fmaxf(maximum * c, shift[i][half]);
+        float raised = fmaxf(maximum * c, shift[i][half]);
+        if (kCausal && !(maximum * c > shift[i][half] + kSlack)) raised = shift[i][half];
         const float correction = exp2Approx(shift[i][half] - raised);
         shift[i][half] = raised;
         sum[i][half] *= correction;
@@ -77,8 +85,8 @@ struct Queries {
       }
   }
 
-  /// kKeys keys; where there are fewer, `keys` says how many.
-  template <int kKeys, bool kMasked, class T>
+  /// kKeys keys. Hidden::beyond: of which there are `keys`. Hidden::later: of which the first query sees `keys`, the next one more.
+  template <int kKeys, Hidden kHidden, class T>
   __device__ __forceinline__ void attend(const T* k, const T* v, float c, int keys = kKeys) {
     float s[kTiles][kKeys / 8][4] = {};
     multiplyByRows<T, kColumns>(s, rows, k);
@@ -86,12 +94,14 @@ struct Queries {
     bool raise = false;
 #pragma unroll
     for (int i = 0; i < kTiles; ++i) {
-      if constexpr (kMasked) {
+      if constexpr (kHidden != Hidden::none) {
 #pragma unroll
         for (int column = 0; column < kKeys / 8; ++column)
 #pragma unroll
-          for (int r = 0; r < 4; ++r)
-            if (8 * column + laneId() % 4 * 2 + r % 2 >= keys) s[i][column][r] = -INFINITY;
+          for (int r = 0; r < 4; ++r) {
+            const int query = kHidden == Hidden::later ? 16 * i + laneId() / 4 + 8 * (r / 2) : 0;
+            if (8 * column + laneId() % 4 * 2 + r % 2 >= keys + query) s[i][column][r] = -INFINITY;
+          }
       }
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
@@ -125,7 +135,17 @@ struct Queries {
   template <class T>
   __device__ __forceinline__ void attendRest(const T* k, const T* v, float c, int keys) {
 #pragma unroll 1
-    for (int key = 0; key < keys; key += 16) attend<16, true>(k + key * kPitch<kColumns>, v + key * kPitch<kColumns>, c, keys - key);
+    for (int key = 0; key < keys; key += 16)
+      attend<16, Hidden::beyond>(k + key * kPitch<kColumns>, v + key * kPitch<kColumns>, c, keys - key);
+  }
+
+  /// The keys that some of the queries from `first` on see and others not, and what of the same 64 all see: k and v are at that 64's.
+  template <class T>
+  __device__ __forceinline__ void attendDiagonal(const T* k, const T* v, float c, int first, int tokens) {
+    const int firstKey = first / 64 * 64, count = min(tokens, first + 16 * kTiles) - firstKey;
+#pragma unroll 1
+    for (int key = 0; key < count; key += 16)
+      attend<16, Hidden::later>(k + key * kPitch<kColumns>, v + key * kPitch<kColumns>, c, first + 1 - firstKey - key);
   }
 
   /// Writes o and lse of the queries from `first` on.
@@ -169,7 +189,7 @@ __device__ __forceinline__ void waitForKeys(int wanted) {
   if constexpr (group + 1 < kKeyGroups) waitForKeys<group + 1>(wanted);
 }
 
-template <class T, int kColumns>
+template <class T, int kColumns, bool kCausal>
 __global__ void __launch_bounds__(32 * kWarps, 2) attentionResidentKernel(AttentionForward<T> a) {
   REPA_DYNAMIC_SHARED(shared);
   constexpr int pitch = kPitch<kColumns>;
@@ -203,7 +223,7 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attentionResidentKernel(Attent
       cpAsyncWait<0>();
       __syncwarp();
     }
-    Queries<kColumns, 2> queries;
+    Queries<kColumns, 2, kCausal> queries;
     queries.load(slab);
     __syncwarp();
     if (first + 32 * kWarps < tokens) loadQueries(first + 32 * kWarps);
@@ -214,14 +234,17 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attentionResidentKernel(Attent
         waitForKeys(group);
         __syncthreads();
       }
-      if (some) queries.template attend<64, false>(k + 64 * group * pitch, v + 64 * group * pitch, c);
+      if (some && (!kCausal || group < first / 64))
+        queries.template attend<64, Hidden::none>(k + 64 * group * pitch, v + 64 * group * pitch, c);
     }
     if (pass == 0 && wholeGroups > 0 && 64 * wholeGroups < tokens) {
       waitForKeys(wholeGroups);
       __syncthreads();
     }
     if (some) {
-      queries.attendRest(k + 64 * wholeGroups * pitch, v + 64 * wholeGroups * pitch, c, tokens - 64 * wholeGroups);
+      const int done = kCausal ? first / 64 * 64 : 64 * wholeGroups;
+      if constexpr (kCausal) queries.attendDiagonal(k + done * pitch, v + done * pitch, c, first, tokens);
+      else queries.attendRest(k + done * pitch, v + done * pitch, c, tokens - done);
       queries.finish(a, at, first, kColumns, true);
     }
   }
@@ -240,7 +263,7 @@ size_t streamedBytes() {
   return sizeof(bf16) * kPitch<kColumns> * (kQueriesOfBlock<kColumns> + 4 * 64);
 }
 
-template <class T, int kColumns>
+template <class T, int kColumns, bool kCausal>
 __global__ void __launch_bounds__(32 * kWarps, 2) attentionStreamedKernel(AttentionForward<T> a) {
   REPA_DYNAMIC_SHARED(shared);
   constexpr int pitch = kPitch<kColumns>;
@@ -265,21 +288,29 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attentionStreamedKernel(Attent
   const int first = firstOfBlock + queriesOfWarp * warpId();
   const bool some = first < tokens;  // the same in the whole warp
   const float c = a.scaleLog2;
-  Queries<kColumns, kQueryTiles<kColumns>> queries;
+  Queries<kColumns, kQueryTiles<kColumns>, kCausal> queries;
+  const int endOfKeys = kCausal ? min(tokens, firstOfBlock + queriesOfBlock) : tokens;
 #pragma unroll 1
-  for (int index = 0; 64 * index < tokens; ++index) {
+  for (int index = 0; 64 * index < endOfKeys; ++index) {
     cpAsyncWait<0>();
     __syncthreads();  // this stage has come, and nobody reads the other one any more
     if (index == 0) queries.load(q + queriesOfWarp * warpId() * pitch);
-    if (64 * (index + 1) < tokens) {
+    if (64 * (index + 1) < endOfKeys) {
       load(stage(index + 1, kKey), kKey, 64 * (index + 1), 64);
       load(stage(index + 1, kValue), kValue, 64 * (index + 1), 64);
       cpAsyncCommit();
     }
     if (!some) continue;
+    const T *const k = stage(index, kKey), *const v = stage(index, kValue);
     const int keys = tokens - 64 * index;
-    if (keys >= 64) queries.template attend<64, false>(stage(index, kKey), stage(index, kValue), c);
-    else queries.attendRest(stage(index, kKey), stage(index, kValue), c, keys);
+    if constexpr (kCausal) {
+      if (index < first / 64) queries.template attend<64, Hidden::none>(k, v, c);
+      else if (index == first / 64) queries.attendDiagonal(k, v, c, first, tokens);
+    } else if (keys >= 64) {
+      queries.template attend<64, Hidden::none>(k, v, c);
+    } else {
+      queries.attendRest(k, v, c, keys);
+    }
   }
   if (some) queries.finish(a, at, first, a.headDim, a.aligned);
 }
@@ -287,28 +318,30 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attentionStreamedKernel(Attent
 }  // namespace
 
 template <class T>
-bool attentionResident(cudaStream_t stream, const AttentionForward<T>& a) {
+bool attentionResident(cudaStream_t stream, const AttentionForward<T>& a, bool causal) {
   if (!a.aligned || a.tokens > kMostResidentTokens) return false;
-  const auto run = [&]<int kColumns>() {
+  const auto run = [&]<int kColumns, bool kCausal>() {
     const size_t bytes = residentBytes<kColumns>(a.tokens);
     if (!fitsIntoSharedMemory(bytes)) return false;
-    launch(stream, attentionResidentKernel<T, kColumns>,
+    launch(stream, attentionResidentKernel<T, kColumns, kCausal>,
            {.grid = dim3(static_cast<unsigned>(a.batch * a.heads)), .block = dim3(32 * kWarps), .sharedBytes = bytes}, a);
     return true;
   };
+  // Text encoders' heads are of 64.
+  if (causal) return a.headDim == 64 && run.template operator()<64, true>();
   switch (a.headDim) {
-    case 64: return run.template operator()<64>();
-    case 72: return run.template operator()<72>();
-    case 80: return run.template operator()<80>();
+    case 64: return run.template operator()<64, false>();
+    case 72: return run.template operator()<72, false>();
+    case 80: return run.template operator()<80, false>();
     default: return false;
   }
 }
 
 template <class T>
-void attentionStreamed(cudaStream_t stream, const AttentionForward<T>& a) {
+void attentionStreamed(cudaStream_t stream, const AttentionForward<T>& a, bool causal) {
   const auto run = [&]<int kColumns>() {
     const int64_t blocks = (a.tokens + kQueriesOfBlock<kColumns> - 1) / kQueriesOfBlock<kColumns>;
-    launch(stream, attentionStreamedKernel<T, kColumns>,
+    launch(stream, causal ? attentionStreamedKernel<T, kColumns, true> : attentionStreamedKernel<T, kColumns, false>,
            {.grid = dim3(static_cast<unsigned>(a.batch * a.heads * blocks)),
             .block = dim3(32 * kWarps),
             .sharedBytes = streamedBytes<kColumns>()},
@@ -322,9 +355,9 @@ void attentionStreamed(cudaStream_t stream, const AttentionForward<T>& a) {
   else run.template operator()<128>();
 }
 
-template bool attentionResident(cudaStream_t, const AttentionForward<bf16>&);
-template bool attentionResident(cudaStream_t, const AttentionForward<f16>&);
-template void attentionStreamed(cudaStream_t, const AttentionForward<bf16>&);
-template void attentionStreamed(cudaStream_t, const AttentionForward<f16>&);
+template bool attentionResident(cudaStream_t, const AttentionForward<bf16>&, bool);
+template bool attentionResident(cudaStream_t, const AttentionForward<f16>&, bool);
+template void attentionStreamed(cudaStream_t, const AttentionForward<bf16>&, bool);
+template void attentionStreamed(cudaStream_t, const AttentionForward<f16>&, bool);
 
 }  // namespace repa::cuda

@@ -34,10 +34,10 @@ const Tensor* pointerTo(const std::optional<Tensor>& tensor) { return tensor ? &
 
 float* floatsOf(const std::optional<Tensor>& tensor) { return tensor ? tensor->f32() : nullptr; }
 
-}  // namespace
+enum class Sees { allTokens, earlierTokens };
 
-std::array<Tensor, 2> attention(const Tensor& qkv, int64_t heads, bool keepLse) {
-  const char* op = "attention";
+std::array<Tensor, 2> forward(const char* op, const Tensor& qkv, int64_t heads, bool keepLse, Sees sees) {
+  const bool causal = sees == Sees::earlierTokens;
   const int64_t d = headDim(op, qkv, heads);
   require(d >= 1 && d <= 128, op, "head_dim is " + std::to_string(d) + "; it may be 1 to 128.");
   const Tensor o = Tensor::empty(qkv.device(), {qkv.size(0), qkv.size(1), heads * d}, qkv.dtype(), op);
@@ -46,7 +46,7 @@ std::array<Tensor, 2> attention(const Tensor& qkv, int64_t heads, bool keepLse) 
   if (o.elements() == 0) return {o, lse};
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(qkv)) {
-      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::attention(stream, qkv, heads, o, lse); });
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::attention(stream, qkv, heads, causal, o, lse); });
       return {o, lse};
     }
   CpuDevice& queue = cpuQueue(op, qkv);
@@ -54,9 +54,18 @@ std::array<Tensor, 2> attention(const Tensor& qkv, int64_t heads, bool keepLse) 
                                  .heads = heads, .headDim = d, .scratch = nullptr};
   const Tensor scratch = scratchFloats(queue, cpu::attentionKernels().forwardScratchFloats(args, queue.threads()), op);
   args.scratch = scratch.f32();
-  queue.enqueue(op, [args](ThreadPool& pool) { cpu::attentionKernels().forward(pool, args); });
+  const auto run = causal ? cpu::attentionKernels().causalForward : cpu::attentionKernels().forward;
+  queue.enqueue(op, [run, args](ThreadPool& pool) { run(pool, args); });
   return {o, lse};
 }
+
+}  // namespace
+
+std::array<Tensor, 2> attention(const Tensor& qkv, int64_t heads, bool keepLse) {
+  return forward("attention", qkv, heads, keepLse, Sees::allTokens);
+}
+
+Tensor causalAttention(const Tensor& qkv, int64_t heads) { return forward("causalAttention", qkv, heads, false, Sees::earlierTokens)[0]; }
 
 Tensor attentionBackward(const Tensor& dO, const Tensor& qkv, const Tensor& o, const Tensor& lse, int64_t heads, const std::optional<Tensor>& dBias,
                          bool accumulate) {

@@ -13,6 +13,9 @@ namespace repa::ops {
 /// Returns {o, lse [B, H, T]}: lse is kept where `keepLse`, for the backward pass; else undefined.
 std::array<Tensor, 2> attention(const Tensor& qkv, int64_t heads, bool keepLse);
 
+/// The same where token i sees tokens 0 to i alone, as a text encoder has it: qkv [B, T, 3·H·d] -> o [B, T, H·d]. Forward only.
+Tensor causalAttention(const Tensor& qkv, int64_t heads);
+
 /// The gradient of qkv. dBias [3·H·d] gets, or with `accumulate` is increased by, its sums over the rows: the gradient of the bias of the
 /// Linear below.
 Tensor attentionBackward(const Tensor& dO, const Tensor& qkv, const Tensor& o, const Tensor& lse, int64_t heads, const std::optional<Tensor>& dBias,

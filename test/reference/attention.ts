@@ -24,6 +24,25 @@ export function attention(qkv: NdArray): { o: NdArray; lse: NdArray } {
   return { o, lse }
 }
 
+/** The same o where token t sees tokens 0 to t alone. */
+export function causalAttention(qkv: NdArray): NdArray {
+  const [batch, tokens, , heads, width] = qkv.shape
+  const o = zeros([batch, tokens, heads * width])
+  for (let b = 0; b < batch; b++) {
+    for (let h = 0; h < heads; h++) {
+      for (let t = 0; t < tokens; t++) {
+        const { p } = softmaxRow(qkv, b, h, t, t + 1)
+        const out = ((b * tokens + t) * heads + h) * width
+        for (const [s, weight] of p.entries()) {
+          const v = at(qkv, b, s, V, h)
+          for (let i = 0; i < width; i++) o.data[out + i] += weight * qkv.data[v + i]
+        }
+      }
+    }
+  }
+  return o
+}
+
 /**
  * Gradient with regard to qkv: dV = Pᵀ dO, dP = dO vᵀ, dS = P * (dP - rowsum(P * dP)), dQ = d^(-1/2) dS k,
  * dK = d^(-1/2) dSᵀ q.
@@ -73,12 +92,18 @@ function at(qkv: NdArray, b: number, t: number, part: number, h: number): number
   return (((b * tokens + t) * 3 + part) * heads + h) * width
 }
 
-// Row t of P, and the logarithm of its denominator.
-function softmaxRow(qkv: NdArray, b: number, h: number, t: number): { p: Float64Array; lse: number } {
-  const [, tokens, , , width] = qkv.shape
-  const s = new Float64Array(tokens)
+// Row t of P over the first so many keys, and the logarithm of its denominator.
+function softmaxRow(
+  qkv: NdArray,
+  b: number,
+  h: number,
+  t: number,
+  keys = qkv.shape[1]!,
+): { p: Float64Array; lse: number } {
+  const width = qkv.shape[4]!
+  const s = new Float64Array(keys)
   const q = at(qkv, b, t, Q, h)
-  for (let key = 0; key < tokens; key++) {
+  for (let key = 0; key < keys; key++) {
     const k = at(qkv, b, key, K, h)
     let dot = 0
     for (let i = 0; i < width; i++) dot += qkv.data[q + i] * qkv.data[k + i]

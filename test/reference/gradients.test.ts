@@ -20,6 +20,7 @@ import { embedding, embeddingBackward } from './embedding.ts'
 import { gatedResidual, gatedResidualBackward, layerScale, layerScaleBackward } from './gated-residual.ts'
 import { checkGradients, type DifferentiableOp } from './gradient-check.ts'
 import { hybridLoss, hybridLossBackward } from './hybrid-loss.ts'
+import { joinTokens, splitTokens } from './joined-tokens.ts'
 import { layerNorm, layerNormBackward, layerNormModulate, layerNormModulateBackward } from './layer-norm.ts'
 import { linear, linearBackward } from './linear.ts'
 import { patchEmbed, patchEmbedBackward } from './patch-embed.ts'
@@ -334,6 +335,17 @@ const cases: [string, DifferentiableOp][] = [
       backward: (dLoss, { prediction }) => ({
         prediction: smoothL1Backward(dLoss.data[0], prediction, random([3, 5], 2, 0.2), 0.05),
       }),
+    },
+  ],
+  [
+    'joinTokens',
+    {
+      inputs: { first: random([2, 2, 3], 1), rest: random([2, 4, 3], 2) },
+      forward: ({ first, rest }) => joinTokens(first, rest),
+      backward: (dOut) => {
+        const [first, rest] = splitTokens(dOut, 2)
+        return { first, rest }
+      },
     },
   ],
   [

@@ -26,6 +26,21 @@ export const attentionRules = (planner: Planner) => {
       run(qkv, heads, 'forward')
       return [o, lse]
     },
+    causalAttention: (qkv, heads) => {
+      const sizes = sizesOf(qkv, heads)
+      const { batch, tokens, headDim } = sizes
+      const o = planner.like(qkv, [batch, tokens, heads * headDim])
+      planner.workspace(
+        attentionWorkspace(sizes, 'forward', {
+          isCpu: isOnCpu(qkv),
+          threads: planner.machine.threads,
+          columnSums: false,
+        }),
+      )
+      // Two products of the pairs that see each other.
+      planner.ledger.addFlops(2 * batch * heads * tokens * (tokens + 1) * headDim)
+      return o
+    },
     attentionBackward: (_dO, qkv, _o, _lse, heads, dBias) => {
       const dQkv = planner.like(qkv)
       const isApart = plannedOf(qkv).dtype === 'f32'

@@ -8,7 +8,7 @@ const HOG_WIDTH = 128
 /** Cells that a convolution of 3 x 3 reads. */
 const CELLS = 9
 
-/** Pixels, patches and tokens (native/ops/{patch,pixels,resize,tokens,concatenate,token_grid}.h). */
+/** Pixels, patches and tokens (native/ops/{patch,pixels,resize,tokens,joined_tokens,concatenate,token_grid}.h). */
 export const imageRules = (planner: Planner) =>
   ({
     patchify: (image, patch, dtype) => {
@@ -67,5 +67,15 @@ export const imageRules = (planner: Planner) =>
     mergeTokens: (base, x, places) => {
       const [batch, tokens] = plannedOf(places).shape
       return planner.like(places, [batch!, tokens!, plannedOf((base ?? x)!).size(2)], 'f32')
+    },
+    joinTokens: (first, rest, zeros) => {
+      const given = (first ?? rest)!
+      const tokens =
+        first && rest ? plannedOf(first).size(1) + plannedOf(rest).size(1) : plannedOf(given).size(1) + zeros
+      return planner.like(given, [plannedOf(given).size(0), tokens, plannedOf(given).size(2)])
+    },
+    splitTokens: (x, first) => {
+      const [batch, tokens, width] = plannedOf(x).shape
+      return [planner.like(x, [batch!, first, width!]), planner.like(x, [batch!, tokens! - first, width!])]
     },
   }) satisfies Partial<NativeAddon>

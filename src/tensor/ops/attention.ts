@@ -20,6 +20,20 @@ export function attention(qkv: Tensor, heads: number): Tensor {
 }
 
 /**
+ * Attention in which token i sees tokens 0 to i alone: qkv [B, T, 3·H·d] → [B, T, H·d]. What later tokens hold, if finite, changes no bit of
+ * an earlier one's result. For frozen text encoders, so not differentiable: throws where a tape would record it.
+ */
+export function causalAttention(qkv: Tensor, heads: number): Tensor {
+  if (recordingTape(qkv)) {
+    throw new Error(
+      `causalAttention: a gradient of qkv [${qkv.shape}] is wanted, and there is none: it is for encoders that stay as they are. ` +
+        'Run the encoder outside of the tape, or with weights that want no gradient.',
+    )
+  }
+  return new Tensor(native().causalAttention(qkv.handle, heads), qkv.device)
+}
+
+/**
  * The attention of queries, keys and values that a layer makes: qkv = x Wᵀ + b [B, T, 3·H·d], o = attention(qkv) [B, T, H·d]. One op for
  * both, because the gradient of b is the sums of dqkv's columns, which the kernel that makes dqkv has at hand. With `rope` queries and keys
  * are turned in between, in place, and b's gradient is a pass of its own behind the turn back. qkv is there to be looked at, as attention

@@ -2,7 +2,6 @@ import { native } from '../../native.ts'
 import { scope } from '../scope.ts'
 import { type Gradients, recordingTape } from '../tape.ts'
 import { Tensor } from '../tensor.ts'
-import { concatenate } from './concatenate.ts'
 import { resizeChannels } from './diffusion.ts'
 import { reshape } from './reshape.ts'
 
@@ -54,25 +53,31 @@ export function dropTokens(x: Tensor, first: number): Tensor {
   return out
 }
 
-/** [first | rest]: tokens f32 [B, M, D] before tokens [B, N, D] → [B, M + N, D]. */
+/** [first | rest]: tokens [B, M, D] before tokens [B, N, D] of the same dtype of computation → [B, M + N, D]. */
 export function joinTokens(first: Tensor, rest: Tensor): Tensor {
-  const [batch, before, width] = first.shape
-  const behind = rest.shape[1]!
   const tape = recordingTape(first, rest)
-  // Of the memory of a sample, its tokens one after the other, they are columns.
-  const out = scope(() =>
-    concatenate([first.reshape([batch!, before! * width!]), rest.reshape([batch!, behind * width!])]).reshape([
-      batch!,
-      before! + behind,
-      width!,
-    ]),
-  )
+  const out = new Tensor(native().joinTokens(first.handle, rest.handle, 0), first.device)
   tape?.push([out], [], (gradients) => {
-    const dOut = gradients.take(out)!
-    gradients.add(first, takeTokens(dOut, 0, before!))
-    gradients.add(rest, dropTokens(dOut, before!))
+    const [dFirst, dRest] = native().splitTokens(gradients.take(out)!.handle, first.shape[1]!)
+    gradients.add(first, new Tensor(dFirst, first.device))
+    gradients.add(rest, new Tensor(dRest, rest.device))
   })
   return out
+}
+
+/** [x[:, :first], x[:, first:]] of x [B, N, D] in a dtype of computation, both tensors of their own. */
+export function splitTokens(x: Tensor, first: number): [Tensor, Tensor] {
+  const tape = recordingTape(x)
+  const [beforeHandle, behindHandle] = native().splitTokens(x.handle, first)
+  const [before, behind] = [new Tensor(beforeHandle, x.device), new Tensor(behindHandle, x.device)]
+  tape?.push([before, behind], [], (gradients) => {
+    const [dBefore, dBehind] = [gradients.take(before), gradients.take(behind)]
+    // Of what nothing has read the gradient is zeros.
+    const zeros = !dBefore ? first : !dBehind ? x.shape[1]! - first : 0
+    const dX = native().joinTokens(dBefore?.handle ?? null, dBehind?.handle ?? null, zeros)
+    gradients.add(x, new Tensor(dX, x.device))
+  })
+  return [before, behind]
 }
 
 /** x[:, 0] of x [B, N, D]. */

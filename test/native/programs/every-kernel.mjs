@@ -58,6 +58,21 @@ KERNELS.activation = (dtype) => {
   }
 }
 
+/** Units of 16 bytes, and single elements where a run is no whole number of them or begins beside one. */
+KERNELS['joined-tokens'] = (dtype) => {
+  const draw = drawIn(dtype)
+  for (const [width, place] of [
+    [8, (x) => x],
+    [8, shifted],
+    [5, (x) => x],
+  ]) {
+    const [first, rest] = [draw(2, 3, width), draw(2, 4, width)]
+    native.splitTokens(native.joinTokens(place(first), rest, 0), 3)
+    native.joinTokens(null, rest, 3)
+    native.splitTokens(place(rest), 1)
+  }
+}
+
 /** With fewer the streamed backward pass is faster. */
 const LEAST_RESIDENT_TOKENS = 129
 /** Hopper's forward pass has a kernel of its own for a few more than 256. */
@@ -81,6 +96,9 @@ KERNELS.attention = (dtype) => {
       for (const dBias of [null, zeros(3 * heads * headDim)])
         native.attentionBackward(draw(1, tokens, heads * headDim), qkv, o, lse, heads, dBias, dBias !== null)
     }
+  // Past the first 64 keys, so that some are seen by all of a tile's queries; of 64 columns a whole head in shared memory, or streamed.
+  for (const [headDim, place] of [[64, shifted], ...[32, 64, 72, 80, 96, 128].map((columns) => [columns, (x) => x])])
+    native.causalAttention(place(draw(1, 97, 3 * headDim)), 1)
   if (!isHopper) return
   // Its forward pass for 72 columns runs only where it is asked for.
   process.env.REPA_ATTENTION = 'wgmma'

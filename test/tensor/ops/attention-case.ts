@@ -1,4 +1,4 @@
-import { attention } from '../../../src/tensor/ops/attention.ts'
+import { attention, causalAttention } from '../../../src/tensor/ops/attention.ts'
 import { map, type NdArray, reshape } from '../../reference/array.ts'
 import * as reference from '../../reference/attention.ts'
 import { LAMBDA, largestOf, type Rounding } from '../rounding.ts'
@@ -31,7 +31,11 @@ export const unpacked = ({ batch, tokens, heads, headDim }: Sizes) => [batch, to
  * Where softmax has picked one key, and its score, times log2 e / √d, is no rounding away from the row's shift (`largeScores`), o is its
  * v to the bit, and dS is 0.
  */
-function attentionRounding(qkv: NdArray, dO: NdArray, exactP: boolean): Record<string, Rounding> {
+function attentionRounding(
+  qkv: NdArray,
+  dO: NdArray,
+  { exactP = false, causal = false }: { exactP?: boolean; causal?: boolean },
+): Record<string, Rounding> {
   const [batch, tokens, , heads, width] = qkv.shape
   const at = (b: number, t: number, part: number, h: number) => (((b * tokens + t) * 3 + part) * heads + h) * width
   const normAndDot = (a: Float64Array, i: number, b: Float64Array, j: number) => {
@@ -60,7 +64,7 @@ function attentionRounding(qkv: NdArray, dO: NdArray, exactP: boolean): Record<s
       }
       const plain = new Float64Array(tokens)
       for (let t = 0; t < tokens; t++) {
-        const scores = Array.from({ length: tokens }, (_, s) =>
+        const scores = Array.from({ length: causal ? t + 1 : tokens }, (_, s) =>
           normAndDot(qkv.data, at(b, t, 0, h), qkv.data, at(b, s, 1, h)),
         )
         const dP = scores.map((_, s) =>
@@ -78,7 +82,7 @@ function attentionRounding(qkv: NdArray, dO: NdArray, exactP: boolean): Record<s
           : Math.sqrt(dP.reduce((a, { norm, dot }, s) => a + p[s] * norm ** 2 + (p[s] * dot) ** 2, 0))
         const sums = { p: 0, dS: 0 }
         const meanKey = new Float64Array(width)
-        for (let s = 0; s < tokens; s++) {
+        for (let s = 0; s < scores.length; s++) {
           const dS = exactP ? 0 : p[s] * (dP[s].dot - delta)
           sums.p += p[s] ** 2
           sums.dS += dS ** 2
@@ -121,6 +125,18 @@ export function attentionCase(sizes: Sizes, qkv: NdArray, like?: { name: string;
     op: (t) => attention(t.qkv, sizes.heads),
     forward: () => reference.attention(qkv).o,
     backward: (dO) => ({ qkv: reshape(reference.attentionBackward(dO, qkv), packed(sizes)) }),
-    rounding: (dO) => attentionRounding(qkv, dO, like?.exactP ?? false),
+    rounding: (dO) => attentionRounding(qkv, dO, { exactP: like?.exactP }),
+  })
+}
+
+/** Causal attention of these packed queries, keys and values. */
+export function causalAttentionCase(sizes: Sizes, qkv: NdArray, name?: string): OpCase {
+  return opCase({
+    name: name ? `${text(sizes)}, ${name}` : text(sizes),
+    inputs: { qkv: reshape(qkv, packed(sizes)) },
+    compute: ['qkv'],
+    op: (t) => causalAttention(t.qkv, sizes.heads),
+    forward: () => reference.causalAttention(qkv),
+    rounding: (dO) => ({ out: attentionRounding(qkv, dO, { causal: true }).out! }),
   })
 }

@@ -1,12 +1,5 @@
 import { expect, test } from 'vitest'
-import {
-  dropTokens,
-  firstToken,
-  gatherTokens,
-  joinTokens,
-  prependTokens,
-  takeTokens,
-} from '../../../src/tensor/ops/tokens.ts'
+import { dropTokens, firstToken, gatherTokens, prependTokens, takeTokens } from '../../../src/tensor/ops/tokens.ts'
 import { scope } from '../../../src/tensor/scope.ts'
 import { Tensor } from '../../../src/tensor/tensor.ts'
 import { fromValues, type NdArray, random, reshape, zeros } from '../../reference/array.ts'
@@ -134,29 +127,6 @@ testOps(
         forward: () => between(x, first, tokens),
         backward: (dOut) => ({ x: betweenBackward(dOut, tokens, first) }),
         rounding: () => EXACT,
-      })
-    }),
-  ),
-)
-
-testOps(
-  'joinTokens',
-  SHAPES.flatMap(([batch, tokens, width]) =>
-    [1, 3].map((before) => {
-      const [first, rest] = [random([batch, before, width], 1), random([batch, tokens, width], 2)]
-      return opCase({
-        name: `${before} and ${tokens} of [${batch}, ..., ${width}]`,
-        inputs: { first, rest },
-        op: (t) => joinTokens(t.first, t.rest),
-        forward: () => {
-          const of = ({ shape, data }: NdArray, b: number) => [
-            ...data.subarray(b * shape[1] * width, (b + 1) * shape[1] * width),
-          ]
-          const samples = Array.from({ length: batch }, (_, b) => [...of(first, b), ...of(rest, b)])
-          return fromValues([batch, before + tokens, width], samples.flat())
-        },
-        backward: (dOut) => ({ first: between(dOut, 0, before), rest: between(dOut, before, before + tokens) }),
-        rounding: () => ({ out: EXACT.out, first: EXACT.out, rest: EXACT.out }),
       })
     }),
   ),
