@@ -77,6 +77,10 @@ export const loadInceptionNetwork = loadedOnDevice(
 export const loadAutoencoder = loadedOnDevice(
   async () => (await import('./models/load-autoencoder.ts')).loadAutoencoder,
 )
+/** CLIP's text encoder with its tokenizer, frozen, to condition a model on captions; the caller disposes it. */
+export const loadCaptionEncoder = loadedOnDevice(
+  async () => (await import('./text/caption-encoder.ts')).loadCaptionEncoder,
+)
 /** A frozen encoder to align with: `hog`, `vit` of `pretrainEncoder`, or one of the paper's from the file that its authors publish. */
 export const loadEncoder = loadedOnDevice(async () => (await import('./alignment/encoders.ts')).loadEncoder)
 /** A SiT or DiT from a run's folder (its newest checkpoint), a checkpoint's folder, or a file of weights; the caller disposes it. */

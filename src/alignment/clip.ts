@@ -4,17 +4,8 @@ import { CLIP_PRESETS, CLIP_TRAITS } from '../models/vit-presets.ts'
 import { listed } from '../models/vit-weights.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { EncoderFamily } from './encoder-family.ts'
+import { openaiBlocks } from './openai-blocks.ts'
 import { transformersBlocks } from './transformers-blocks.ts'
-
-/** OpenAI's names of a block's layers, and open_clip's. */
-const OPENAI_LAYERS: Readonly<Record<string, string>> = {
-  ln_1: 'norm1',
-  'attn.in_proj': 'attn.qkv',
-  'attn.out_proj': 'attn.proj',
-  ln_2: 'norm2',
-  'mlp.c_fc': 'mlp.fc1',
-  'mlp.c_proj': 'mlp.fc2',
-}
 
 /**
  * The image tower of OpenAI's CLIP (arXiv 2103.00020): the patch tokens as they leave the last block, before ln_post and the
@@ -59,14 +50,8 @@ function openaiTensors(file: StateSource, prefix: string): Map<string, FileTenso
     ['patch_embed.proj.weight', { from: `${prefix}conv1.weight` }],
     ['norm_pre.weight', { from: `${prefix}ln_pre.weight` }],
     ['norm_pre.bias', { from: `${prefix}ln_pre.bias` }],
+    ...openaiBlocks(file, prefix),
   ])
-  for (const from of file.names) {
-    // Attention's first projection is one parameter: in_proj_weight, not in_proj.weight.
-    const [, index, layer, kind] =
-      /^transformer\.resblocks\.(\d+)\.(.+)[._](weight|bias)$/.exec(without(from, prefix)) ?? []
-    const name = layer !== undefined && Object.hasOwn(OPENAI_LAYERS, layer) ? OPENAI_LAYERS[layer] : layer
-    if (name !== undefined) tensors.set(`blocks.${index}.${name}.${kind}`, { from })
-  }
   return present(tensors, file)
 }
 
@@ -82,5 +67,3 @@ function transformersTensors(file: StateSource, prefix: string): Map<string, Fil
   ])
   return present(tensors, file)
 }
-
-const without = (name: string, prefix: string) => (name.startsWith(prefix) ? name.slice(prefix.length) : '')

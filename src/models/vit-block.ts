@@ -2,7 +2,7 @@ import { type Initialiser, ones, zeros } from '../nn/initialiser.ts'
 import { Linear } from '../nn/linear.ts'
 import type { ParameterList } from '../nn/parameter-list.ts'
 import type { ComputeDType } from '../tensor/dtype.ts'
-import { attention } from '../tensor/ops/attention.ts'
+import { attention, causalAttention } from '../tensor/ops/attention.ts'
 import { layerNorm } from '../tensor/ops/layer-norm.ts'
 import { type HiddenActivation, linear, linearResidual, mlpResidual } from '../tensor/ops/linear.ts'
 import { type RotaryTables, rotate } from '../tensor/ops/rope.ts'
@@ -30,9 +30,20 @@ export class LayerNorm {
   }
 }
 
-/** A block of a plain vision transformer, pre-norm: attention, then an MLP or SwiGLU; differentiable where a tape records. */
+/** What of a configuration a block depends on. */
+export interface BlockConfig
+  extends Pick<
+    VisionTransformerConfig,
+    'hidden' | 'heads' | 'ffn' | 'ffnWidth' | 'activation' | 'layerScale' | 'epsilon'
+  > {
+  /** Whether a token attends to itself and those before it alone, as CLIP's text transformer does. No gradient flows then. Default: to all. */
+  readonly causal?: boolean
+}
+
+/** A block of a plain transformer, pre-norm: attention, then an MLP or SwiGLU; differentiable where a tape records. */
 export class Block {
   readonly #heads: number
+  readonly #attention: typeof attention
   readonly #norm1: LayerNorm
   readonly #qkv: Linear
   readonly #proj: Linear
@@ -45,11 +56,12 @@ export class Block {
   readonly #gamma2: Parameter | undefined
 
   /** `init` gives the weights of the products their first values. */
-  constructor(list: ParameterList, name: string, config: VisionTransformerConfig, init: Initialiser) {
+  constructor(list: ParameterList, name: string, config: BlockConfig, init: Initialiser) {
     const { hidden, ffn, ffnWidth } = config
     const gamma = (branch: string) =>
       config.layerScale ? list.declare(`${name}.${branch}.gamma`, [hidden], ones) : undefined
     this.#heads = config.heads
+    this.#attention = config.causal ? causalAttention : attention
     this.#activation = ffn === 'swiglu' ? 'swiglu' : config.activation
     this.#norm1 = new LayerNorm(list, `${name}.norm1`, config)
     this.#qkv = new Linear(list, `${name}.attn.qkv`, hidden, 3 * hidden, init)
@@ -80,7 +92,7 @@ export class Block {
       release(normed)
       const turned = rope ? rotate(qkv, rope, this.#heads) : qkv
       showHeads?.({ qkv: turned, heads: this.#heads })
-      const heads = attention(turned, this.#heads)
+      const heads = this.#attention(turned, this.#heads)
       release(turned)
       if (turned !== qkv) release(qkv)
       return linearResidual(heads, this.#proj, { residual: x, gamma: this.#gamma1?.value, ones })

@@ -1,6 +1,6 @@
 import { type Activation, activation, swiGlu } from './activation.ts'
 import { map, type NdArray, reshape, sum, zeros } from './array.ts'
-import { attention } from './attention.ts'
+import { attention, causalAttention } from './attention.ts'
 import { layerNorm } from './layer-norm.ts'
 import { linear } from './linear.ts'
 import { patchEmbed } from './patch-embed.ts'
@@ -72,11 +72,11 @@ export function layersOf({ weights, epsilon }: Layers) {
   }
 }
 
-/** What leaves the block of a name, x [B, N, D]; `turn` is what is done to queries and keys. */
+/** What leaves the block of a name, x [B, N, D]; `turn` is what is done to queries and keys; `causal`: a token sees those up to itself. */
 export function block(
   x: NdArray,
   name: string,
-  model: Layers & Pick<ViTReference, 'heads' | 'activation'>,
+  model: Layers & Pick<ViTReference, 'heads' | 'activation'> & { readonly causal?: boolean },
   turn: (qkv: NdArray) => NdArray = (qkv) => qkv,
 ): NdArray {
   const { of, norm, dense } = layersOf(model)
@@ -90,7 +90,8 @@ export function block(
     const factors = model.weights.get(gamma)
     return factors ? map(branch, (value, i) => value * factors.data[i % hidden]!) : branch
   }
-  const attended = sum(x, scaled(dense(attention(turn(qkv)).o, `${name}.attn.proj`), `${name}.ls1.gamma`))
+  const o = model.causal ? causalAttention(turn(qkv)) : attention(turn(qkv)).o
+  const attended = sum(x, scaled(dense(o, `${name}.attn.proj`), `${name}.ls1.gamma`))
   const inner = norm(attended, `${name}.norm2`)
   const ffn = () => dense(activation(dense(inner, `${name}.mlp.fc1`), model.activation), `${name}.mlp.fc2`)
   const swiGluFfn = () => {

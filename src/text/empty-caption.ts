@@ -1,0 +1,20 @@
+import { native } from '../native.ts'
+import { scope } from '../tensor/scope.ts'
+import { Tensor } from '../tensor/tensor.ts'
+import type { CaptionEncoder } from './caption-encoder.ts'
+
+/** What stands for no caption: of a sample that has none, of one whose caption is dropped, and of what guidance leads away from. */
+export const EMPTY_CAPTION = ''
+
+/** The hidden states of captions, [captions, L, W], on the encoder's device. */
+export function encodeCaptions(encoder: CaptionEncoder, captions: readonly string[]): Tensor {
+  const { tokens, device } = encoder
+  return scope(() => encoder.features(Tensor.from(encoder.tokenize(captions), [captions.length, tokens], device)))
+}
+
+/** Those of the empty caption, [1, L, W], as many times, [B, L, W]. */
+export function repeatCaption(one: Tensor, times: number): Tensor {
+  const all = Tensor.empty([times, ...one.shape.slice(1)], one.device, one.dtype)
+  for (let i = 0; i < times; i++) native().copy(all.slice(i, i + 1).handle, one.handle)
+  return all
+}
