@@ -23,7 +23,7 @@ export const COMMANDS: readonly CommandEntry[] = [
   },
   {
     name: 'prepare',
-    summary: 'turn images into a training data set: crops, latents, cached features',
+    summary: 'turn images into a training data set: crops, captions, latents, cached features',
     load: async () => (await import('./commands/prepare.ts')).prepareCommand,
   },
   {

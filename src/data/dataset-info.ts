@@ -45,10 +45,31 @@ const featureSettings = z.strictObject({
 
 export type FeatureSettings = z.infer<typeof featureSettings>
 
+/** What decides the captions. */
+const captionSettings = z.strictObject({
+  /** SHA-256 over the captions of the source's images, in order. */
+  listing: z.string(),
+})
+
+export type CaptionSettings = z.infer<typeof captionSettings>
+
+/** The captions that a set has. */
+const captionInfo = captionSettings.extend({
+  /** What they were read from, in words. */
+  source: z.string(),
+  /** How many there are, of all images. */
+  count: z.int().positive(),
+  /** Images that have none: they train on the empty caption. */
+  withoutCaption: z.int().nonnegative(),
+})
+
+export type CaptionInfo = z.infer<typeof captionInfo>
+
 /** What a preparation is asked to make; an unfinished one goes on only where it is asked for the same. */
 export const preparation = z.strictObject({
   /** Absent where it adds to images that are there already. */
   images: imageSettings.optional(),
+  captions: captionSettings.optional(),
   latents: latentSettings.optional(),
   features: z.array(featureSettings),
   /** Whether latents and features are made of each image's mirror image too. */
@@ -77,6 +98,7 @@ export const datasetInfo = z.strictObject({
   /** Files of the source that are not named as images that are read here: how many, and the first of them. */
   ignored: z.strictObject({ count: z.int(), names: z.array(z.string()) }),
   notes: z.array(z.string()),
+  captions: captionInfo.optional(),
   /** Absent where the pixels are the latents. */
   latents: latentSettings.optional(),
   features: z.array(featureSettings).default([]),
@@ -95,6 +117,7 @@ export const LAYOUT = {
   /** A folder for each encoder: shards of cached features. */
   features: 'features',
   labels: 'dataset.json',
+  captions: 'captions.json',
   info: 'dataset-info.json',
   /** Stands there as long as the preparation is unfinished. */
   journal: 'prepare-journal.jsonl',

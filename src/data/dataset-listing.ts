@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
 import { isThere } from '../formats/if-there.ts'
+import { readCaptions } from './captions-json.ts'
 import { type DatasetInfo, datasetInfo, type FeatureSettings, LAYOUT } from './dataset-info.ts'
 import { type Labels, labelsBy, parseDatasetJson, parseJson } from './dataset-json.ts'
 import { openFolder } from './file-tree.ts'
@@ -14,6 +15,8 @@ export interface DatasetListing {
   readonly latents: readonly string[] | undefined
   readonly labels: Int32Array
   readonly classNames: readonly string[] | undefined
+  /** Of each image none, one or several; undefined where the set has none. */
+  readonly captions: readonly (readonly string[])[] | undefined
   /** What latents are multiplied by for training; undefined where nothing states it. */
   readonly latentScale: number | undefined
   /** False: latents are points, without a deviation. */
@@ -62,9 +65,10 @@ export async function listImages(path: string): Promise<ImageListing> {
 }
 
 /**
- * Lists a data set: pairs images and latents by the numbers in their names and finds each one's label.
+ * Lists a data set: pairs images and latents by the numbers in their names and finds each one's label and captions.
  *
- * @throws {Error} if the folder is no whole prepared set, a partner or label is missing, or a label is out of range
+ * @throws {Error} if the folder is no whole prepared set, a partner or label is missing, a label is out of range, or captions are not
+ *   of these images
  */
 export async function listDataset(path: string): Promise<DatasetListing> {
   if (await isThere(join(path, LAYOUT.journal))) {
@@ -90,9 +94,17 @@ export async function listDataset(path: string): Promise<DatasetListing> {
   if (foreign) {
     throw new Error(`'${file}' gives '${foreign[0]}' the label ${foreign[1]}; there are ${classNames.length} classes.`)
   }
+  const names = numbers.map((number) => images.get(number)!)
+  const hasCaptions = await isThere(join(path, LAYOUT.captions))
+  if (info?.captions && !hasCaptions) {
+    throw new Error(
+      `'${path}' has no ${LAYOUT.captions}, of which its ${LAYOUT.info} speaks; copy it again or prepare it anew.`,
+    )
+  }
   return {
     path,
-    images: numbers.map((number) => images.get(number)!),
+    images: names,
+    captions: hasCaptions ? await readCaptions(path, names) : undefined,
     latents: latents && numbers.map((number) => latents.get(number)!),
     labels: Int32Array.from(numbers, (number) => labelOf.get(number)!),
     classNames,

@@ -78,6 +78,11 @@ export class Dataset {
   readonly notice: string | undefined
   /** The class of each sample. */
   readonly labels: Int32Array
+  /**
+   * The captions of each sample, none, one or several of them (captions.json); undefined where the set has none. LightningDiT's latents have
+   * none.
+   */
+  readonly captions: readonly (readonly string[])[] | undefined
   /** Whether a sample's mirror image can be read in its place. */
   readonly flip: boolean
   /** Encoders whose features are there: `openFeatures`. */
@@ -105,6 +110,7 @@ export class Dataset {
     this.path = listing.path
     this.length = listing.labels.length
     this.labels = listing.labels
+    this.captions = listing.captions
     this.classNames = listing.classNames
     this.classes = listing.classNames?.length ?? listing.labels.reduce((max, label) => Math.max(max, label), 0) + 1
     this.latentScale = listing.latentScale ?? DEFAULT_LATENT_SCALE
@@ -126,11 +132,11 @@ export class Dataset {
   }
 
   /**
-   * Opens a prepared data set, or a folder of LightningDiT's latents (latent-shards.ts). Reads the names, the labels and the first sample;
+   * Opens a prepared data set, or a folder of LightningDiT's latents (latent-shards.ts). Reads the names, labels, captions and the first sample;
    * the others are checked against it when they are read.
    *
-   * @throws {Error} if the folder is no whole prepared set, an image has no latent or the other way round, or a label is
-   *   missing or out of range
+   * @throws {Error} if the folder is no whole prepared set, an image has no latent or the other way round, a label is missing or out of
+   *   range, or captions.json is not of these images
    */
   static async open(path: string): Promise<Dataset> {
     const shards = (await isThere(join(path, LAYOUT.images))) ? undefined : await LatentShards.namesIn(path)
@@ -155,7 +161,7 @@ export class Dataset {
 
   static #ofShards(shards: LatentShards): Dataset {
     const { path, labels, flip, shape } = shards
-    const points = { latents: undefined, latentScale: 1, hasDeviations: false }
+    const points = { latents: undefined, latentScale: 1, hasDeviations: false, captions: undefined }
     const listing = { path, images: [], labels, classNames: undefined, flip, features: [], ...points }
     return new Dataset(listing, undefined, shape, { shards })
   }
@@ -171,9 +177,11 @@ export class Dataset {
     readonly hasDeviations?: boolean
     readonly flip?: boolean
     readonly features?: Dataset['features']
+    /** True: every sample has captions, of which the texts are not known: `captions` holds empty lists. Default: false. */
+    readonly captions?: boolean
   }): Dataset {
     const { path, length, classes, imageSize, storedLatentShape } = description
-    const { hasDeviations = true, flip = false, features = [] } = description
+    const { hasDeviations = true, flip = false, features = [], captions = false } = description
     const classNames = Array.from({ length: classes }, (_, index) => String(index))
     const listing = {
       path,
@@ -186,6 +194,7 @@ export class Dataset {
       classNames,
       flip,
       features,
+      captions: captions ? Array.from({ length }, () => []) : undefined,
     }
     return new Dataset(listing, imageSize, storedLatentShape)
   }

@@ -31,7 +31,7 @@ export async function finishImages(
     ...(source.classNames ? { classNames: [...source.classNames] } : {}),
     classCounts: countClasses(labels, source.classNames?.length),
     skipped,
-    ignored: { count: source.ignored.length, names: source.ignored.slice(0, IGNORED_NAMES_KEPT) },
+    ignored: ignoredOf(source),
     notes: [...source.notes],
     features: [],
     flip: false,
@@ -40,6 +40,11 @@ export async function finishImages(
   await writeText(join(out, LAYOUT.images, LAYOUT.labels), formatDatasetJson(listing))
   await writeText(join(out, LAYOUT.info), `${JSON.stringify(info, null, 2)}\n`)
   return info
+}
+
+/** Files of the source that no image and no caption is in. */
+export function ignoredOf({ ignored }: ImageSource): DatasetInfo['ignored'] {
+  return { count: ignored.length, names: ignored.slice(0, IGNORED_NAMES_KEPT) }
 }
 
 /** Of images that another tool made. */

@@ -10,6 +10,8 @@ export interface LabelOptions {
   readonly allowEmptyClasses?: boolean | undefined
   /** Gives every image class 0, whatever folder it stands in. Without it, images without labels are an error. */
   readonly unlabelled?: boolean | undefined
+  /** Gives every image class 0 where there are no labels, and says so: what is trained on captions needs none. */
+  readonly labelsOptional?: boolean | undefined
 }
 
 export interface Labelled {
@@ -23,6 +25,15 @@ export interface Labelled {
 
 export const LABEL_ADVICE =
   'Put the images into one folder per class, or ask for an unlabelled set, in which every image is of class 0.'
+
+/** Every image of class 0. @param why in words, where it was not asked for: `has no class folders` */
+export function ofOneClass(names: readonly string[], place: string, why?: string): Labelled {
+  const notes =
+    why === undefined
+      ? []
+      : [`'${place}' ${why}: every image is of class 0, as with --unlabelled; captions need no labels.`]
+  return { labels: names.map(() => 0), classNames: undefined, notes }
+}
 
 /** Whether a file is one that no listing of the folder shows, or a resource fork of macOS. */
 export function isHidden(name: string): boolean {
@@ -54,8 +65,12 @@ export function labelsFromJson(
   prefix: string,
   labels: Labels | null,
   file: string,
+  { labelsOptional }: LabelOptions = {},
 ): Labelled {
-  if (labels === null) throw new Error(`'${file}' declares that there are no labels. ${LABEL_ADVICE}`)
+  if (labels === null) {
+    if (labelsOptional) return ofOneClass(names, file, 'declares that there are no labels')
+    throw new Error(`'${file}' declares that there are no labels. ${LABEL_ADVICE}`)
+  }
   const byName = labelsBy(labels, file, (name) => prefix + name)
   const unlabelled = names.filter((name) => !byName.has(name))
   if (unlabelled.length > 0) {
@@ -82,8 +97,14 @@ export function labelsFromFolders(
   }
   const place = prefix === '' ? tree.root : join(tree.root, prefix)
   const classNames = [...new Set(names.map(classOf))].filter((name) => name !== undefined).sort(byCodePoint)
-  if (classNames.length === 0) throw new Error(`'${place}' has no class folders. ${LABEL_ADVICE}`)
+  if (classNames.length === 0) {
+    if (options.labelsOptional) return ofOneClass(names, place, 'has no class folders')
+    throw new Error(`'${place}' has no class folders. ${LABEL_ADVICE}`)
+  }
   const loose = names.filter((name) => classOf(name) === undefined)
+  if (loose.length > 0 && options.labelsOptional) {
+    return ofOneClass(names, place, `holds ${loose.length} images outside its class folders`)
+  }
   if (loose.length > 0) {
     throw new Error(
       `'${place}' holds ${loose.length} images outside its class folders: ${listNames(loose)}. Move them into a class folder.`,

@@ -1,8 +1,9 @@
 import { stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { FileFormatError } from '../formats/errors.ts'
 import { isThere } from '../formats/if-there.ts'
 import { RandomAccessFile } from '../formats/random-access-file.ts'
+import { BESIDE, type CaptionOptions, type SourceCaptions } from './captions.ts'
 import { parseDatasetJson } from './dataset-json.ts'
 import { type FileTree, openFolder } from './file-tree.ts'
 import { IMAGE_EXTENSIONS, ImageDecodeError } from './image-decoding.ts'
@@ -14,6 +15,7 @@ import {
   type LabelOptions,
   labelsFromFolders,
   labelsFromJson,
+  ofOneClass,
 } from './image-labels.ts'
 import { listNames } from './name-list.ts'
 import { archiveKind, expandBraces, requireOneSplit } from './shards.ts'
@@ -36,6 +38,8 @@ export interface ImageSource {
   readonly ignored: readonly string[]
   /** What was decided on the user's behalf, in sentences. */
   readonly notes: readonly string[]
+  /** Undefined where none are asked for. */
+  readonly captions: SourceCaptions | undefined
   /**
    * The bytes of one image file. Any order will do, but a gzipped tar archive and a parquet file are quick only where the images
    * are asked for in theirs.
@@ -44,7 +48,7 @@ export interface ImageSource {
   close(): Promise<void>
 }
 
-export interface ImageSourceOptions extends LabelOptions {
+export interface ImageSourceOptions extends Omit<LabelOptions, 'labelsOptional'>, CaptionOptions {
   /** Of parquet files: the column of images, where several could be. */
   readonly imageColumn?: string | undefined
   /** Of parquet files: the column of integer labels, where its name does not tell it. */
@@ -52,6 +56,9 @@ export interface ImageSourceOptions extends LabelOptions {
   /** A folder that is no part of the source, though it may lie in it: what is made of the images. */
   readonly without?: string | undefined
 }
+
+/** As they go through the kinds of sources. */
+export type OpenOptions = ImageSourceOptions & Pick<LabelOptions, 'labelsOptional'>
 
 /**
  * Opens images in one of these forms:
@@ -65,12 +72,28 @@ export interface ImageSourceOptions extends LabelOptions {
  * In folders and archives a dataset.json beside the images gives the labels (the reference's layout); in tar archives
  * WebDataset's `.cls` and `.json` files do; otherwise each top folder is a class and its label is its place among the
  * sorted names. A single top folder that holds only folders is entered first, so that `train/<class>/…` works. Images are
- * what ends in one of IMAGE_EXTENSIONS; hidden files are left out.
+ * what ends in one of IMAGE_EXTENSIONS; hidden files are left out. With captions the labels may be missing.
  */
 export async function openImageSource(
   source: string | readonly string[],
   options: ImageSourceOptions = {},
 ): Promise<ImageSource> {
+  const { captions: file, captionColumn } = options
+  const opened = await openLabelled(source, { ...options, labelsOptional: file !== undefined })
+  if (file === undefined || file === BESIDE) return opened
+  try {
+    const { captionsFromFile } = await import('./caption-file.ts')
+    const names = opened.images.map(({ name }) => name)
+    const captions = await captionsFromFile(file, names, captionColumn)
+    const ignored = opened.ignored.filter((name) => resolve(opened.path, name) !== resolve(file))
+    return { ...opened, captions, ignored }
+  } catch (error) {
+    await opened.close()
+    throw error
+  }
+}
+
+async function openLabelled(source: string | readonly string[], options: OpenOptions): Promise<ImageSource> {
   const paths = [source].flat().flatMap(expandBraces)
   if (paths.length !== 1) return openShards(paths, options)
   const [path] = paths as [string]
@@ -86,7 +109,7 @@ export async function openImageSource(
   return { ...opened, notes: [note, ...opened.notes] }
 }
 
-async function openFile(path: string, options: ImageSourceOptions): Promise<ImageSource> {
+async function openFile(path: string, options: OpenOptions): Promise<ImageSource> {
   switch (archiveKind(path)) {
     case 'tar':
     case 'parquet':
@@ -122,7 +145,7 @@ async function requireThere(path: string): Promise<void> {
   if (!(await isThere(path))) throw new Error(`There is no image source '${path}'; check the path.`)
 }
 
-async function openShards(paths: readonly string[], options: ImageSourceOptions): Promise<ImageSource> {
+async function openShards(paths: readonly string[], options: OpenOptions): Promise<ImageSource> {
   const kinds = new Set(paths.map(archiveKind))
   const [kind] = kinds
   if (kinds.size !== 1 || (kind !== 'tar' && kind !== 'parquet')) {
@@ -159,7 +182,7 @@ function archivesOf(folder: FileTree): string[] {
 
 const isHiddenFile = (name: string): boolean => name.split('/').some((part) => part.startsWith('.'))
 
-async function labelImages(tree: FileTree, options: ImageSourceOptions): Promise<ImageSource> {
+async function labelImages(tree: FileTree, options: OpenOptions): Promise<ImageSource> {
   const names = tree.files.filter(isImage).sort(byCodePoint)
   if (names.length === 0) throw new Error(`'${tree.root}' holds no images (${[...IMAGE_EXTENSIONS].join(' ')}).`)
   const files = new Set(tree.files)
@@ -169,19 +192,24 @@ async function labelImages(tree: FileTree, options: ImageSourceOptions): Promise
   const jsonName = `${prefix}dataset.json`
   const hasJson = files.delete(jsonName)
   let labelled: Labelled
-  if (options.unlabelled) labelled = { labels: names.map(() => 0), classNames: undefined, notes: [] }
+  if (options.unlabelled) labelled = ofOneClass(names, tree.root)
   else if (hasJson) {
     const file = join(tree.root, jsonName)
     const json = Buffer.from(await tree.read(jsonName)).toString('utf8')
-    labelled = labelsFromJson(names, prefix, parseDatasetJson(json, file), file)
+    labelled = labelsFromJson(names, prefix, parseDatasetJson(json, file), file, options)
   } else labelled = labelsFromFolders(names, prefix, tree, options)
   const isTaken = new Set(names)
+  const captions =
+    options.captions === BESIDE
+      ? await (await import('./captions-beside.ts')).captionsBeside(tree, names, options)
+      : undefined
   return {
     path: tree.root,
     images: names.map((name, i) => ({ name, label: labelled.labels[i]! })),
     classNames: labelled.classNames,
-    ignored: [...files].filter((name) => !isTaken.has(name)).sort(byCodePoint),
+    ignored: [...files].filter((name) => !isTaken.has(name) && !captions?.files.has(name)).sort(byCodePoint),
     notes: [...notes, ...labelled.notes],
+    captions,
     read: (image) => readImage(tree, image.name),
     close: () => tree.close(),
   }

@@ -3,6 +3,7 @@ import type { AsyncBuffer, Compressors, FileMetaData, SchemaElement } from 'hypa
 import * as z from 'zod'
 import { FileFormatError } from '../formats/errors.ts'
 import { RandomAccessFile } from '../formats/random-access-file.ts'
+import { CAPTION_NAMES, captionsOf } from './captions.ts'
 
 type Parquet = typeof import('hyparquet')
 
@@ -13,12 +14,19 @@ export interface ParquetColumns {
   readonly label: string | undefined
   /** Of the label column, where the file's Hugging Face metadata names them. */
   readonly classNames: readonly string[] | undefined
+  /** Undefined where captions are not wanted. */
+  readonly caption: string | undefined
 }
 
 export interface ParquetColumnOptions {
   readonly imageColumn?: string | undefined
   readonly labelColumn?: string | undefined
   readonly unlabelled?: boolean | undefined
+  /** Takes the file without labels where no column holds them. */
+  readonly labelsOptional?: boolean | undefined
+  /** Whether there is to be a column of captions. */
+  readonly captions?: boolean | undefined
+  readonly captionColumn?: string | undefined
 }
 
 /** Names under which data sets keep their labels where no metadata tells. */
@@ -94,15 +102,7 @@ export class ParquetImages {
   async labels(): Promise<Int32Array> {
     const { label } = this.columns
     if (label === undefined) throw new Error(`${this.path} has no column of labels.`)
-    const rows = await reading(this.path, () =>
-      this.#parquet.parquetReadObjects({
-        file: this.#buffer,
-        metadata: this.#metadata,
-        columns: [label],
-        compressors: COMPRESSORS,
-      }),
-    )
-    return Int32Array.from(rows, ({ [label]: value }, row) => {
+    return Int32Array.from(await this.#column(label), (value, row) => {
       const number = Number(value)
       const isNumber = typeof value === 'number' || typeof value === 'bigint'
       if (isNumber && Number.isInteger(number) && number >= 0 && number < 2 ** 31) return number
@@ -111,6 +111,26 @@ export class ParquetImages {
         `row ${row} has the label ${String(value)} in the column "${label}"; the number of a class, from 0, was expected.`,
       )
     })
+  }
+
+  /** The captions of each row. */
+  async captions(): Promise<(readonly string[])[]> {
+    const { caption } = this.columns
+    if (caption === undefined) throw new Error(`${this.path} has no column of captions.`)
+    const values = await this.#column(caption)
+    return values.map((value, row) => captionsOf(value, this.path, `row ${row}`))
+  }
+
+  async #column(name: string): Promise<unknown[]> {
+    const rows = await reading(this.path, () =>
+      this.#parquet.parquetReadObjects({
+        file: this.#buffer,
+        metadata: this.#metadata,
+        columns: [name],
+        compressors: COMPRESSORS,
+      }),
+    )
+    return rows.map(({ [name]: value }) => value)
   }
 
   /** The encoded image of a row, or undefined where it has none. */
@@ -209,7 +229,7 @@ function columnsOf(
   path: string,
   schema: Schema,
   features: Features,
-  { imageColumn, labelColumn, unlabelled }: ParquetColumnOptions,
+  { imageColumn, labelColumn, unlabelled, labelsOptional, captions, captionColumn }: ParquetColumnOptions,
 ): ParquetColumns {
   const names = schema.map(({ element }) => element.name)
   const listed = schema.map((column) => `${column.element.name} (${kindOf(column)})`).join(', ') || 'none'
@@ -234,22 +254,35 @@ function columnsOf(
       binary.map(({ element }) => element.name),
     ),
   )
-  if (unlabelled) return { image, label: undefined, classNames: undefined }
+  const texts = schema.filter((column) => ['text', 'list of text'].includes(kindOf(column)))
+  const caption = captions
+    ? choose(
+        `captions (text or lists of text, called ${CAPTION_NAMES.join(', ')})`,
+        '--caption-column',
+        captionColumn,
+        CAPTION_NAMES.filter((name) => texts.some(({ element }) => element.name === name)),
+      )
+    : undefined
+  const withoutLabels = { image, label: undefined, classNames: undefined, caption }
+  if (unlabelled) return withoutLabels
   const integers = schema.filter((column) => kindOf(column) === 'integer').map(({ element }) => element.name)
+  const labels = first(
+    ofType('ClassLabel'),
+    integers.filter((name) => LABEL_NAMES.includes(name)),
+  )
+  if (labelsOptional && labelColumn === undefined && labels.length === 0) return withoutLabels
   const label = choose(
     'labels (integers, called label)',
     '--unlabelled takes all images as class 0, or --label-column',
     labelColumn,
-    first(
-      ofType('ClassLabel'),
-      integers.filter((name) => LABEL_NAMES.includes(name)),
-    ),
+    labels,
   )
-  return { image, label, classNames: features[label]?.names }
+  return { image, label, classNames: features[label]?.names, caption }
 }
 
 function kindOf({ element, children }: Schema[number]): string {
   if (children.length > 0) {
+    if (isListOfText({ element, children })) return 'list of text'
     return children.some((child) => child.element.name === 'bytes' && kindOf(child) === 'binary')
       ? 'struct with bytes'
       : 'struct'
@@ -257,6 +290,13 @@ function kindOf({ element, children }: Schema[number]): string {
   const { type, converted_type, logical_type } = element
   if (type === 'BYTE_ARRAY') return converted_type === undefined && logical_type === undefined ? 'binary' : 'text'
   return type === 'INT32' || type === 'INT64' ? 'integer' : String(type).toLowerCase()
+}
+
+/** The format's logical type LIST, of texts: a group of one repeated group of one text. */
+function isListOfText({ element, children: [list] }: Schema[number]): boolean {
+  const isList = element.converted_type === 'LIST' || element.logical_type?.type === 'LIST'
+  const [item] = list?.children ?? []
+  return isList && item !== undefined && kindOf(item) === 'text'
 }
 
 function featuresOf({ key_value_metadata }: FileMetaData): Features {

@@ -1,17 +1,25 @@
 import { basename } from 'node:path'
+import { BESIDE } from './captions.ts'
 import { ImageDecodeError } from './image-decoding.ts'
-import type { ImageSource, ImageSourceOptions, SourceImage } from './image-sources.ts'
+import { ofOneClass } from './image-labels.ts'
+import type { ImageSource, OpenOptions, SourceImage } from './image-sources.ts'
 import { listNames } from './name-list.ts'
 import { type ParquetColumns, ParquetImages } from './parquet-images.ts'
 
 /** The images of one parquet file, or of several that are shards of one set, row by row. */
-export async function openParquetSource(paths: readonly string[], options: ImageSourceOptions): Promise<ImageSource> {
+export async function openParquetSource(paths: readonly string[], options: OpenOptions): Promise<ImageSource> {
+  if (options.captions !== undefined && options.captions !== BESIDE) {
+    throw new Error(
+      `The images of '${paths[0]}' have rows and no names for '${options.captions}' to name them by; --captions ${BESIDE} takes the captions of a column.`,
+    )
+  }
   const files: ParquetImages[] = []
   const close = async (): Promise<void> => {
     for (const file of files) await file.close()
   }
   try {
-    for (const path of paths) files.push(await ParquetImages.open(path, options))
+    const captions = options.captions !== undefined
+    for (const path of paths) files.push(await ParquetImages.open(path, { ...options, captions }))
     return await labelRows(files, options, close)
   } catch (error) {
     await close()
@@ -21,15 +29,17 @@ export async function openParquetSource(paths: readonly string[], options: Image
 
 async function labelRows(
   files: readonly ParquetImages[],
-  options: ImageSourceOptions,
+  options: OpenOptions,
   close: () => Promise<void>,
 ): Promise<ImageSource> {
   const [first] = files as [ParquetImages]
   const images: SourceImage[] = []
+  const captions: (readonly string[])[] = []
   const places = new Map<string, { readonly file: ParquetImages; readonly row: number }>()
   for (const file of files) {
     requireSameClasses(first, file)
-    const labels = options.unlabelled ? undefined : await file.labels()
+    const labels = file.columns.label === undefined ? undefined : await file.labels()
+    if (file.columns.caption !== undefined) captions.push(...(await file.captions()))
     for (let row = 0; row < file.rows; row++) {
       const name = `${basename(file.path)}, row ${row}`
       if (places.has(name)) {
@@ -43,14 +53,15 @@ async function labelRows(
   }
   const root = files.length === 1 ? first.path : `${first.path} and ${files.length - 1} more`
   if (images.length === 0) throw new Error(`'${root}' has no rows.`)
-  const classNames = options.unlabelled ? undefined : first.columns.classNames
+  const { classNames, caption } = first.columns
   requireNames(root, images, classNames)
   return {
     path: root,
     images,
     classNames,
     ignored: [],
-    notes: notesOf(first.columns),
+    notes: notesOf(root, first.columns, options),
+    captions: caption === undefined ? undefined : { from: `the column "${caption}"`, ofImages: captions, notes: [] },
     read: async ({ name }) => {
       const { file, row } = places.get(name)!
       const bytes = await file.image(row)
@@ -65,6 +76,12 @@ function requireSameClasses(first: ParquetImages, file: ParquetImages): void {
   if (String(first.columns.classNames) !== String(file.columns.classNames)) {
     throw new Error(`'${file.path}' has other class names than '${first.path}': they are not shards of one set.`)
   }
+  const [labels, others] = [first, file].map(({ columns }) => columns.label !== undefined)
+  if (labels !== others) {
+    throw new Error(
+      `Of '${first.path}' and '${file.path}' one has labels: they are not shards of one set. --unlabelled leaves them out.`,
+    )
+  }
 }
 
 function requireNames(root: string, images: readonly SourceImage[], classNames: readonly string[] | undefined): void {
@@ -76,6 +93,8 @@ function requireNames(root: string, images: readonly SourceImage[], classNames: 
   }
 }
 
-function notesOf({ image, label }: ParquetColumns): string[] {
-  return [`Read the images from the column "${image}"${label ? ` and their labels from "${label}"` : ''}.`]
+function notesOf(root: string, { image, label }: ParquetColumns, options: OpenOptions): string[] {
+  const missing =
+    label === undefined && !options.unlabelled ? ofOneClass([], root, 'has no column of labels').notes : []
+  return [`Read the images from the column "${image}"${label ? ` and their labels from "${label}"` : ''}.`, ...missing]
 }

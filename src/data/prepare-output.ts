@@ -48,13 +48,17 @@ export async function openOutput(out: string, request: Preparation): Promise<Dat
         `'${out}' is not empty and holds no prepared data set (it holds '${first}'). Choose a new or empty folder.`,
       )
     }
-  } else requireNoLatents(out, request, there)
+  } else {
+    requireNoLatents(out, request, there)
+    requireNoCaptions(out, request, there)
+  }
   return { journal: await PrepareJournal.create(path, request), entries: [], latents: 0, info }
 }
 
-function isComplete(info: DatasetInfo, { latents, features, flip }: Preparation): boolean {
+function isComplete(info: DatasetInfo, { captions, latents, features, flip }: Preparation): boolean {
   const cached = new Set(info.features.map(({ encoder }) => encoder))
   return (
+    (!captions || info.captions !== undefined) &&
     (!latents || info.latents !== undefined) &&
     features.every(({ encoder }) => cached.has(encoder)) &&
     (!flip || info.flip)
@@ -69,10 +73,12 @@ function requireAddable(out: string, info: DatasetInfo, request: Preparation, th
   if (request.images) {
     const difference = describeDifference(
       { images: info.settings, features: [], flip: false },
-      { ...request, features: [], flip: false, latents: undefined },
+      { images: request.images, features: [], flip: false },
     )
     if (difference) refuse(difference)
   }
+  if (request.captions && info.captions && info.captions.listing !== request.captions.listing) refuse('other captions')
+  if (!info.captions) requireNoCaptions(out, request, there)
   if (request.latents && info.latents) {
     const { images: _, ...rest } = request
     const difference = describeDifference({ ...rest, latents: info.latents }, rest)
@@ -106,18 +112,38 @@ function requireNoLatents(out: string, request: Preparation, there: readonly str
   }
 }
 
+function requireNoCaptions(out: string, request: Preparation, there: readonly string[]): void {
+  if (request.captions && there.includes(LAYOUT.captions)) {
+    throw new Error(
+      `'${out}' has a ${LAYOUT.captions} of which it does not say where it comes from. Move it away to make another.`,
+    )
+  }
+}
+
 /** Of the values that are not the same the first, in words. */
 export function describeDifference(before: Preparation, now: Preparation): string | undefined {
   const [old, wanted] = [before, now].map(flattened) as [Record<string, unknown>, Record<string, unknown>]
   const key = Object.keys({ ...old, ...wanted }).find((key) => show(old[key]) !== show(wanted[key]))
   if (key === undefined) return undefined
-  return key === 'listing'
-    ? 'other source images or labels'
-    : `${key} ${show(old[key])}, not ${show(wanted[key])} as asked for`
+  if (key === 'listing') return 'other source images or labels'
+  if (key === 'captions') {
+    return !before.captions
+      ? 'no captions, where some are asked for now'
+      : !now.captions
+        ? 'captions, where none are asked for now'
+        : 'other captions'
+  }
+  return `${key} ${show(old[key])}, not ${show(wanted[key])} as asked for`
 }
 
-function flattened({ images, latents, features, flip }: Preparation): Record<string, unknown> {
-  return { ...images, latents: latents ?? 'none', features: features.length > 0 ? features : 'none', flip }
+function flattened({ images, captions, latents, features, flip }: Preparation): Record<string, unknown> {
+  return {
+    ...images,
+    captions: captions?.listing ?? 'none',
+    latents: latents ?? 'none',
+    features: features.length > 0 ? features : 'none',
+    flip,
+  }
 }
 
 function show(value: unknown): string {

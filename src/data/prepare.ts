@@ -10,16 +10,24 @@ import { readInfo } from './dataset-listing.ts'
 import { packDataset } from './dataset-zip.ts'
 import { type EncodingWork, encodePrepared } from './encoding-steps.ts'
 import { type FeatureEncoder, featureSettingsOf, type TokenGrid } from './feature-encoder.ts'
-import { finishImages, infoOfOthers } from './finish-images.ts'
+import { finishImages, ignoredOf, infoOfOthers } from './finish-images.ts'
 import { type ImageSource, type ImageSourceOptions, openImageSource, type SourceImage } from './image-sources.ts'
 import { type LatentEncoder, latentSettingsOf, latentShape } from './latent-encoder.ts'
+import {
+  captionSettingsOf,
+  captionsOfPrepared,
+  captionsOfSource,
+  checkCaptionOptions,
+  type PrepareCaptionOptions,
+  writeCaptions,
+} from './prepare-captions.ts'
 import type { JournalEntry, PrepareJournal } from './prepare-journal.ts'
 import { describeDifference, openOutput } from './prepare-output.ts'
 import type { PrepareProgress } from './prepare-progress.ts'
 import { openPreparedImages, type PreparedImages } from './prepared-images.ts'
 import type { Transform } from './transforms.ts'
 
-export interface PrepareOptions extends Omit<ImageSourceOptions, 'without'> {
+export interface PrepareOptions extends Omit<ImageSourceOptions, 'without'>, PrepareCaptionOptions {
   /**
    * What `openImageSource` opens; several paths are the shards of one set. `out` itself, or its folder `images`: the images that
    * are there, to which latents or features are added.
@@ -61,7 +69,7 @@ export interface PrepareOptions extends Omit<ImageSourceOptions, 'without'> {
 
 /**
  * Writes a training data set in the reference's layout, in up to three steps:
- * 1. `images/00000/img00000000.png` and on, `images/dataset.json`;
+ * 1. `images/00000/img00000000.png` and on, `images/dataset.json`, and where captions are asked for `captions.json`;
  * 2. with an autoencoder `vae-sd/00000/img-mean-std-00000000.npy` and on, `vae-sd/dataset.json`, and with `flip` the mirror
  *    images' latents under the same names in `vae-sd-flip/`;
  * 3. with encoders `features/NAME/` (feature-store.ts).
@@ -76,6 +84,7 @@ export interface PrepareOptions extends Omit<ImageSourceOptions, 'without'> {
  */
 export async function prepareDataset(options: PrepareOptions): Promise<DatasetInfo> {
   checkOptions(options)
+  checkCaptionOptions(options)
   if (/\.zip$/i.test(options.out)) return prepareZip(options)
   const encoding = await agreeOnEncoding(options)
   if (options.world && options.world.rank > 0) return follow(options, encoding, options.world)
@@ -125,10 +134,10 @@ function isInPlace({ source, out }: PrepareOptions): boolean {
 
 /** The archive is packed from a folder beside it, which a killed call leaves and the next one goes on with. */
 async function prepareZip(options: PrepareOptions): Promise<DatasetInfo> {
-  const { out, latents = 'none', features = [], flip, world = ALONE, signal } = options
-  if (features.length > 0 || flip) {
+  const { out, latents = 'none', features = [], flip, captions, world = ALONE, signal } = options
+  if (features.length > 0 || flip || captions !== undefined) {
     throw new RangeError(
-      `'${out}' is an archive of one step's files, as the reference has it; features and flips need a folder.`,
+      `'${out}' is an archive of one step's files, as the reference has it; captions, features and flips need a folder.`,
     )
   }
   if (await isThere(out)) throw new Error(`'${out}' exists already; remove it or choose another name.`)
@@ -184,7 +193,14 @@ async function addToSet(
 ): Promise<DatasetInfo> {
   const { out, latents = 'none', features = [], world = ALONE, signal, onProgress, onNotice } = options
   const images = source?.images.slice(0, options.maxImages) ?? []
-  const request: Preparation = { ...(source && { images: imageSettingsOf(images, options) }), ...encoded }
+  const captions = source
+    ? captionsOfSource(source, images, options)
+    : there && (await captionsOfPrepared(there, options))
+  const request: Preparation = {
+    ...(source && { images: imageSettingsOf(images, options) }),
+    ...(captions && { captions: captionSettingsOf(captions) }),
+    ...encoded,
+  }
   const state = await openOutput(out, request)
   if ('images' in state) {
     await world.agree<EncodingWork | null>(null)
@@ -199,6 +215,11 @@ async function addToSet(
     }
     const prepared = there ?? (await openPreparedImages(out))
     info ??= infoOfOthers(out, prepared)
+    if (captions && !info.captions) {
+      for (const note of captions.notes) onNotice?.(note)
+      const written = await writeCaptions(out, captions, prepared, there ? [] : info.skipped)
+      info = { ...info, captions: written, ...(source && { ignored: ignoredOf(source) }) }
+    }
     const work = encodingWork(info, request, state.latents)
     await world.agree<EncodingWork | null>(work)
     await encodePrepared(prepared, work, { out, latents, features, grid, world, journal, signal, onProgress, onNotice })

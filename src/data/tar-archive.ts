@@ -3,6 +3,8 @@ import { RandomAccessFile } from '../formats/random-access-file.ts'
 import { readTar, type TarEntry } from '../formats/tar.ts'
 import { isGzip, openTarInput, type TarInput } from '../formats/tar-input.ts'
 import { safeEntryName } from '../formats/zip-entry-name.ts'
+import type { CaptionsBeside } from './captions-beside.ts'
+import { isHidden } from './image-labels.ts'
 import { isSampleLabelFile, type SampleLabels, sampleLabelOf } from './webdataset.ts'
 
 /** No image is this large; a member that says so is an accident or an attack. */
@@ -28,8 +30,11 @@ export interface TarArchive {
   close(): Promise<void>
 }
 
-/** @throws {FileFormatError} if the archive is damaged or cut off, or holds a name that is not safe or that stands there twice */
-export async function openTar(path: string): Promise<TarArchive> {
+/**
+ * @param captions takes in the files of the archive that may hold captions
+ * @throws {FileFormatError} if the archive is damaged or cut off, or holds a name that is not safe or that stands there twice
+ */
+export async function openTar(path: string, captions?: CaptionsBeside): Promise<TarArchive> {
   const files = new Map<string, Member>()
   const folders = new Set<string>()
   const links: string[] = []
@@ -57,8 +62,15 @@ export async function openTar(path: string): Promise<TarArchive> {
         throw new FileFormatError(path, `the tar archive has two members named ${JSON.stringify(name)}.`)
       }
       files.set(name, { index: files.size, offset: entry.offset, size: entry.size })
-      if (isSampleLabelFile(name)) addLabel(sampleLabels, path, name, await textOf(path, entry))
-      if (/(^|\/)dataset\.json$/.test(name)) datasetJsons.set(name, await textOf(path, entry))
+      const isLabel = isSampleLabelFile(name)
+      const isDatasetJson = /(^|\/)dataset\.json$/.test(name)
+      const beside = captions?.mayHold(name) && !isHidden(name) ? captions : undefined
+      if (!isLabel && !isDatasetJson && !beside) continue
+      const bytes = await bytesOf(path, entry)
+      const text = Buffer.from(bytes).toString('utf8')
+      if (isLabel) addLabel(sampleLabels, path, name, text)
+      if (isDatasetJson) datasetJsons.set(name, text)
+      beside?.add(name, bytes)
     }
   } finally {
     await input.close()
@@ -99,9 +111,9 @@ function addLabel(labels: Map<string, number>, path: string, name: string, text:
   if (found && (found.isOnly || !labels.has(found.sample))) labels.set(found.sample, found.label)
 }
 
-async function textOf(path: string, entry: TarEntry): Promise<string> {
+async function bytesOf(path: string, entry: TarEntry): Promise<Uint8Array> {
   requireReadable(path, entry.name, entry.size)
-  return Buffer.from(await entry.read()).toString('utf8')
+  return entry.read()
 }
 
 function requireReadable(path: string, name: string, size: number): void {

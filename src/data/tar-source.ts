@@ -1,5 +1,7 @@
 import { basename, extname } from 'node:path'
 import { FileFormatError } from '../formats/errors.ts'
+import { BESIDE } from './captions.ts'
+import { CaptionsBeside, isMetadata, joinCaptions, stemOf } from './captions-beside.ts'
 import { parseDatasetJson } from './dataset-json.ts'
 import { IMAGE_EXTENSIONS, ImageDecodeError } from './image-decoding.ts'
 import {
@@ -9,11 +11,11 @@ import {
   isImage,
   LABEL_ADVICE,
   type Labelled,
-  type LabelOptions,
   labelsFromFolders,
   labelsFromJson,
+  ofOneClass,
 } from './image-labels.ts'
-import type { ImageSource } from './image-sources.ts'
+import type { ImageSource, OpenOptions } from './image-sources.ts'
 import { listNames } from './name-list.ts'
 import { openTar, type TarArchive } from './tar-archive.ts'
 import { sampleOf } from './webdataset.ts'
@@ -25,15 +27,24 @@ interface TarImage {
   readonly name: string
 }
 
+/** An archive, and the captions in it where they are wanted. */
+interface Shard {
+  readonly archive: TarArchive
+  readonly captions: CaptionsBeside | undefined
+}
+
 /** The images of one tar archive, or of several that are shards of one set, in their order. */
-export async function openTarSource(paths: readonly string[], options: LabelOptions): Promise<ImageSource> {
-  const archives: TarArchive[] = []
+export async function openTarSource(paths: readonly string[], options: OpenOptions): Promise<ImageSource> {
+  const shards: Shard[] = []
   const close = async (): Promise<void> => {
-    for (const archive of archives) await archive.close()
+    for (const { archive } of shards) await archive.close()
   }
   try {
-    for (const path of paths) archives.push(await openTar(path))
-    return labelTarImages(paths, archives, options, close)
+    for (const path of paths) {
+      const captions = options.captions === BESIDE ? new CaptionsBeside(path, options.captionColumn) : undefined
+      shards.push({ archive: await openTar(path, captions), captions })
+    }
+    return labelTarImages(paths, shards, options, close)
   } catch (error) {
     await close()
     throw error
@@ -42,13 +53,18 @@ export async function openTarSource(paths: readonly string[], options: LabelOpti
 
 function labelTarImages(
   paths: readonly string[],
-  archives: readonly TarArchive[],
-  options: LabelOptions,
+  shards: readonly Shard[],
+  options: OpenOptions,
   close: () => Promise<void>,
 ): ImageSource {
+  const archives = shards.map(({ archive }) => archive)
   const isWebDataset = archives.some(({ sampleLabels }) => sampleLabels.size > 0)
   const isTaken = isWebDataset ? isSampleImage : isImage
-  const images = archives.flatMap((archive) => archive.files.filter(isTaken).map((name) => ({ archive, name })))
+  const perShard = shards.map(({ archive, captions }) => ({
+    ...{ archive, captions },
+    names: archive.files.filter((name) => isTaken(name) && !(captions && isCompanion(name, captions))),
+  }))
+  const images = perShard.flatMap(({ archive, names }) => names.map((name) => ({ archive, name })))
   const root = paths.length === 1 ? paths[0]! : `${paths[0]} and ${paths.length - 1} more`
   requireNoLinks(root, archives, isTaken)
   if (images.length === 0) throw new Error(noImages(root, archives))
@@ -59,17 +75,23 @@ function labelTarImages(
   requireOwnNames(paths)
   const byName = new Map(images.map((image) => [inSource(image.name, image.archive), image]))
   const labels = isWebDataset || options.unlabelled ? (name: string) => isLabelFile(name) : () => false
-  const ignored = archives.flatMap((archive) =>
-    archive.files
-      .filter((name) => !isTaken(name) && !labels(name) && !/(^|\/)dataset\.json$/.test(name))
-      .map((name) => inSource(name, archive)),
-  )
+  const ignored = perShard.flatMap(({ archive, captions, names }) => {
+    const taken = new Set(names)
+    const stems = new Set(captions && names.map(stemOf))
+    const holdsCaptions = (name: string): boolean =>
+      captions?.mayHold(name) === true && (isMetadata(name) || stems.has(stemOf(name)))
+    return archive.files
+      .filter((name) => !taken.has(name) && !labels(name) && !/(^|\/)dataset\.json$/.test(name) && !holdsCaptions(name))
+      .map((name) => inSource(name, archive))
+  })
+  const parts = perShard.flatMap(({ captions, names }) => (captions ? [{ beside: captions, images: names }] : []))
   return {
     path: root,
     images: [...byName.keys()].map((name, i) => ({ name, label: labelled.labels[i]! })),
     classNames: labelled.classNames,
     ignored,
     notes: labelled.notes,
+    captions: parts.length > 0 ? joinCaptions(parts) : undefined,
     read: ({ name }) => readMember(byName.get(name)!, name),
     close,
   }
@@ -112,6 +134,11 @@ function isSampleImage(name: string): boolean {
   return IMAGE_EXTENSIONS.has(`.${sampleOf(name).extension}`) && !isHidden(name)
 }
 
+/** Whether an image is another file of a sample that has captions, and no image of its own: `000123.mask.png`. */
+function isCompanion(name: string, captions: CaptionsBeside): boolean {
+  return !isSampleImage(name) && !captions.has(name) && captions.hasSample(sampleOf(name).sample)
+}
+
 function noImages(root: string, archives: readonly TarArchive[]): string {
   const inner = archives.flatMap(({ files }) => files.filter((name) => /\.tar$/i.test(name)))
   const endings = [...IMAGE_EXTENSIONS].join(' ')
@@ -125,12 +152,12 @@ function labelsOf(
   archives: readonly TarArchive[],
   images: readonly TarImage[],
   isWebDataset: boolean,
-  options: LabelOptions,
+  options: OpenOptions,
 ): Labelled {
   const names = images.map(({ name }) => name)
-  if (options.unlabelled) return { labels: names.map(() => 0), classNames: undefined, notes: [] }
+  if (options.unlabelled) return ofOneClass(names, root)
   if (isWebDataset) return labelsFromSamples(root, images)
-  const shards = labelsFromShards(images)
+  const shards = labelsFromShards(images, root, options)
   if (shards) return shards
   const [only] = archives.length === 1 ? archives : []
   const listed = only ? undefined : archives.find(({ datasetJsons }) => datasetJsons.size > 0)
@@ -148,7 +175,7 @@ function labelsOf(
   const labelled =
     json === undefined
       ? labelsFromFolders(names, prefix, { root, folders: [...new Set(folders)] }, options)
-      : labelsFromJson(names, prefix, parseDatasetJson(json, file), file)
+      : labelsFromJson(names, prefix, parseDatasetJson(json, file), file, options)
   return { ...labelled, notes: [...notes, ...labelled.notes] }
 }
 
@@ -165,13 +192,21 @@ function labelsFromSamples(root: string, images: readonly TarImage[]): Labelled 
 }
 
 /** ImageNet's own form: an archive for each class, `n01440764.tar`, whose images are called `n01440764_10026.JPEG`. */
-function labelsFromShards(images: readonly TarImage[]): Labelled | undefined {
+function labelsFromShards(
+  images: readonly TarImage[],
+  root: string,
+  { labelsOptional }: OpenOptions,
+): Labelled | undefined {
   const classOf = ({ archive }: TarImage): string => basename(archive.path).split('.')[0]!
   const isOfClass = (image: TarImage): boolean =>
     image.name.startsWith(`${classOf(image)}_`) && !image.name.includes('/')
   if (!images.every(isOfClass)) return undefined
   const classNames = [...new Set(images.map(classOf))].sort(byCodePoint)
-  if (classNames.length < 2) throw new Error(`All images are of the archive '${classNames[0]}.tar'. ${LABEL_ADVICE}`)
+  if (classNames.length < 2) {
+    const names = images.map(({ name }) => name)
+    if (labelsOptional) return ofOneClass(names, root, 'has no class folders')
+    throw new Error(`All images are of the archive '${classNames[0]}.tar'. ${LABEL_ADVICE}`)
+  }
   const index = new Map(classNames.map((name, i) => [name, i]))
   return {
     labels: images.map((image) => index.get(classOf(image))!),

@@ -10,9 +10,9 @@ import type { Progress } from '../progress.ts'
 
 export const prepareCommand = defineCommand({
   name: 'prepare',
-  summary: 'turn images into a training data set: crops, latents, cached features',
+  summary: 'turn images into a training data set: crops, captions, latents, cached features',
   description:
-    "SRC is a folder of class folders, a zip or tar (.tar, .tar.gz) of them, the reference's dataset with its dataset.json, WebDataset tars (KEY.jpg with KEY.cls or KEY.json), or parquet files with a column of images as Hugging Face writes them. Several tars or parquet files, a pattern such as 'train-{0000..0127}.tar', or a folder of nothing else are the shards of one set. DATA gets images/ and vae-sd/ with their dataset.json as the reference writes them, and dataset-info.json for people; a name in .zip gets one step's files as the reference's tool packs them. An interrupted run goes on where it ended. The steps may be made one by one: with DATA itself as SRC, latents or features are added to the images that are there.",
+    "SRC is a folder of class folders, a zip or tar (.tar, .tar.gz) of them, the reference's dataset with its dataset.json, WebDataset tars (KEY.jpg with KEY.cls or KEY.json), or parquet files with a column of images as Hugging Face writes them. Several tars or parquet files, a pattern such as 'train-{0000..0127}.tar', or a folder of nothing else are the shards of one set. DATA gets images/ and vae-sd/ with their dataset.json as the reference writes them, captions.json where captions are asked for, and dataset-info.json for people; a name in .zip gets one step's files as the reference's tool packs them. An interrupted run goes on where it ended. The steps may be made one by one: with DATA itself as SRC, captions, latents or features are added to the images that are there.",
   positionals: { source: { placeholder: 'SRC', description: 'folder, zip, tar or parquet of images', repeated: true } },
   options: {
     out: { type: 'string', placeholder: 'DATA', description: 'folder to write, or a .zip', required: true },
@@ -64,6 +64,22 @@ export const prepareCommand = defineCommand({
     },
     imageColumn: { type: 'string', placeholder: 'NAME', description: 'of parquet files: the column of images' },
     labelColumn: { type: 'string', placeholder: 'NAME', description: 'of parquet files: the column of labels' },
+    captions: {
+      type: 'string',
+      placeholder: 'beside|FILE',
+      description:
+        "the images' captions: beside them (NAME.txt, .json in tars, metadata.jsonl, a parquet column), or FILE: COCO's annotations or JSON lines; labels are then not needed",
+    },
+    captionColumn: {
+      type: 'string',
+      placeholder: 'NAME',
+      description: 'of parquet files and JSON: the column or field of captions',
+    },
+    allowMissingCaptions: {
+      type: 'boolean',
+      default: false,
+      description: 'accept images without a caption: they train on the empty one',
+    },
     onCorrupt: {
       type: 'enum',
       values: ['fail', 'skip'],
@@ -91,6 +107,11 @@ export const prepareCommand = defineCommand({
     {
       command: "repa prepare 'imagenet/train-{0000..0146}.tar' --out data/imagenet256",
       description: 'from WebDataset shards',
+    },
+    {
+      command:
+        'repa prepare coco/train2014 --out data/coco256 --captions coco/annotations/captions_train2014.json --autoencoder sd-vae-ft-mse',
+      description: 'with captions, for text-to-image',
     },
     {
       command:
@@ -177,13 +198,17 @@ function report(folder: string, info: DatasetInfo, out: Output): void {
     const shown = oneLine(`${names.slice(0, 5).join(', ')}${count > 5 ? ', ...' : ''}`)
     out.line(`${count} files are no JPEG, PNG, BMP or WebP images by their names, and left out: ${shown}`)
   }
+  const without = info.captions?.withoutCaption ?? 0
+  if (without > 0) out.warn(`${without} images have no caption: they train on the empty one.`)
   const parts = [
+    ...(info.captions ? [oneLine(`${info.captions.count} captions from ${info.captions.source}`)] : []),
     ...(info.latents ? [`latents [${info.latents.shape.join(', ')}] by ${info.latents.encoder}`] : []),
     ...info.features.map(({ encoder, grid, width }) => `features of ${encoder} [${grid.join(' x ')}, ${width}]`),
     ...(info.flip ? ['mirror images'] : []),
   ]
   const size = info.settings ? ` of ${info.settings.size} x ${info.settings.size}` : ''
   const added = parts.length > 0 ? `; ${parts.join('; ')}` : ''
-  out.line(`${folder}: ${info.images} images${size} in ${info.classCounts.length} classes${added}`)
+  const classes = info.classCounts.length === 1 ? '1 class' : `${info.classCounts.length} classes`
+  out.line(`${folder}: ${info.images} images${size} in ${classes}${added}`)
   out.json({ ...info, out: folder })
 }
