@@ -3,7 +3,12 @@ import type { BaselineModel } from './python-baseline.ts'
 
 /** The baseline's model of the same sizes. Throws for blocks that it has not. */
 export function baselineModel(config: SiTConfig): BaselineModel {
-  const { norm, ffn, rope } = config
+  const { norm, ffn, rope, text } = config
+  if (text) {
+    throw new RangeError(
+      'The baseline is of models of classes, and the model is of text; leave it out, or take a SiT of classes.',
+    )
+  }
   if (norm !== 'layerNorm' || ffn !== 'mlp' || rope) {
     throw new RangeError(
       `The baseline has REPA's blocks alone, and the model has norm ${norm}, ffn ${ffn} and rope ${rope}; leave it out, or take a SiT's.`,

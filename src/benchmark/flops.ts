@@ -1,7 +1,7 @@
 import { CONVOLUTION_CELLS } from '../models/conv-projector.ts'
-import { outputChannels } from '../models/diffusion-transformer.ts'
 import { isInside, keptTokens, type TokenRouting } from '../models/token-route.ts'
-import { ffnWidth, type TransformerConfig } from '../models/transformer-config.ts'
+import { ffnWidth, type TextSettings, type TransformerConfig } from '../models/transformer-config.ts'
+import { outputChannels } from '../models/transformer-network.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
 
 /** Width of the sinusoidal time features. */
@@ -16,13 +16,15 @@ const FREQUENCIES = 256
  * Blocks that a `route` goes past, and projectors inside of it, count for the kept tokens alone.
  */
 export function trainingFlops(config: TransformerConfig, route?: TokenRouting): number {
-  const { first, inner, projectors } = forwardMultiplyAdds(config, route)
+  const { first, inner, projectors } = config.text
+    ? jointMultiplyAdds(config, config.text)
+    : forwardMultiplyAdds(config, route)
   return 2 * (3 * (inner + projectors) + 2 * first)
 }
 
 /** Floating-point operations of the forward pass for one image, without projectors, counted in the same way. */
 export function forwardFlops(config: TransformerConfig): number {
-  const { first, inner } = forwardMultiplyAdds(config)
+  const { first, inner } = config.text ? jointMultiplyAdds(config, config.text) : forwardMultiplyAdds(config)
   return 2 * (first + inner)
 }
 
@@ -51,6 +53,25 @@ function forwardMultiplyAdds(
   const inner = blocks + modulation + hidden * hidden + head
   const first = patches * pixels * channels * hidden + FREQUENCIES * hidden + classTokenEnd
   return { first, inner, projectors }
+}
+
+/** The same of a model of text, of whose last block the text's stream ends at its attention. */
+function jointMultiplyAdds(
+  config: TransformerConfig,
+  text: TextSettings,
+): { first: number; inner: number; projectors: number } {
+  const { depth, hidden, patch, channels, inputSize, alignWidths } = config
+  const patches = (inputSize[0] / patch) * (inputSize[1] / patch)
+  const pixels = patch * patch
+  const behindAttention = hidden * (hidden + 2 * ffnWidth(config))
+  const stream = hidden * 3 * hidden + behindAttention
+  const attention = 2 * (text.tokens + patches) ** 2 * hidden
+  const blocks = depth * ((text.tokens + patches) * stream + attention) - text.tokens * behindAttention
+  const modulation = hidden * (12 * depth - 2) * hidden
+  const head = patches * hidden * pixels * outputChannels(config)
+  const projectors = alignWidths.reduce((sum, width) => sum + patches * projectorMultiplyAdds(config, width), 0)
+  const first = patches * pixels * channels * hidden + FREQUENCIES * hidden + text.tokens * text.width * hidden
+  return { first, inner: blocks + modulation + hidden * hidden + head, projectors }
 }
 
 /** Of one token to features of this width. */

@@ -23,7 +23,14 @@ import { ffnWidth, type TransformerConfig } from './transformer-config.ts'
 export type AdaLNBlockConfig = Pick<TransformerConfig, 'hidden' | 'heads' | 'mlpRatio' | 'qkNorm' | 'norm' | 'ffn'>
 
 /** Chunks of the modulation that a block uses, in the reference's order. */
-const BLOCK_CHUNKS = { shiftAttention: 0, scaleAttention: 1, gateAttention: 2, shiftMlp: 3, scaleMlp: 4, gateMlp: 5 }
+export const BLOCK_CHUNKS = {
+  shiftAttention: 0,
+  scaleAttention: 1,
+  gateAttention: 2,
+  shiftMlp: 3,
+  scaleMlp: 4,
+  gateMlp: 5,
+}
 export const CHUNKS_PER_BLOCK = 6
 
 /** The modulation with which block `index` reads the stream first; the final layer's follows the last block's in the same way. */

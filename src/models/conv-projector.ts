@@ -1,4 +1,4 @@
-import { uniform } from '../nn/initialiser.ts'
+import { torchDefault } from '../nn/initialiser.ts'
 import type { ParameterList } from '../nn/parameter-list.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { linear } from '../tensor/ops/linear.ts'
@@ -20,7 +20,7 @@ export class ConvProjector implements Projector {
   readonly #bias: Parameter
 
   constructor(list: ParameterList, name: string, { hidden, width }: { hidden: number; width: number }) {
-    const first = uniform(1 / Math.sqrt(CONVOLUTION_CELLS * hidden))
+    const first = torchDefault(CONVOLUTION_CELLS * hidden)
     this.#weight = list.declare(`${name}.projection_layer.weight`, [width, hidden * CONVOLUTION_CELLS], first, {
       fileShape: [width, hidden, 3, 3],
     })

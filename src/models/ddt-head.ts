@@ -15,7 +15,7 @@ import { linear } from '../tensor/ops/linear.ts'
 import { reshape } from '../tensor/ops/reshape.ts'
 import { keep, release, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { AdaLNBlock, entryModulation, type Observe } from './adaln-block.ts'
+import { AdaLNBlock, CHUNKS_PER_BLOCK, entryModulation, type Observe } from './adaln-block.ts'
 import { declareRope } from './rotary-buffers.ts'
 import { SharedModulation } from './shared-modulation.ts'
 import type { DdtHeadSettings, TransformerConfig } from './transformer-config.ts'
@@ -60,7 +60,10 @@ export class DdtHead {
     this.#patchEmbed = new PatchEmbed(list, 'x_embedder.proj', { channels, patch, hidden })
     if (hidden !== config.hidden) this.#projector = new Linear(list, 's_projector', config.hidden, hidden)
     this.#modulation = new SharedModulation(list, {
-      ...{ hidden, blocks: depth, final: true, hasNormWeights: norm === 'rmsNorm', prefix: 'head.' },
+      hidden,
+      chunks: depth * CHUNKS_PER_BLOCK + 2,
+      norms: norm === 'rmsNorm' ? 2 * depth + 1 : 0,
+      prefix: 'head.',
     })
     const { parts } = this.#modulation
     const rope = config.rope

@@ -8,14 +8,10 @@ import { type Device, deviceOf } from '../tensor/device.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
-import {
-  DiffusionTransformer,
-  FIRST_GUIDED_CHANNELS,
-  type ForwardOptions,
-  type TransformerOutput,
-} from './diffusion-transformer.ts'
+import { DiffusionTransformer, FIRST_GUIDED_CHANNELS } from './diffusion-transformer.ts'
 import { DIT_PRESETS, type DiTPreset, presetSize } from './presets.ts'
 import { requireConsistent, type TransformerConfig, transformerSettings } from './transformer-config.ts'
+import type { ForwardOptions, TransformerOutput } from './transformer-network.ts'
 
 /** Everything that fixes a DiT's parameters and computation. */
 export const ditConfigSchema = z

@@ -19,7 +19,7 @@ export interface TransformerKnowledge {
  *
  * A head with the input's channels is a SiT's of REPA. One with twice as many is a DiT's or, the layouts being the same, an original
  * SiT's: `kind` tells which (infer-kind.ts finds out from the weights), and such a SiT's time runs as in its own code; so does that of
- * one whose blocks are LightningDiT's. One with REG's layers has a class token.
+ * one whose blocks are LightningDiT's. One with REG's layers has a class token, and one that embeds text is a SiT of text (MMDiT).
  *
  * @throws {Error} naming what is missing where the tensors are no diffusion transformer's
  */
@@ -28,13 +28,11 @@ export function inferTransformerConfig(
   what: string,
   { heads, kind, convention }: TransformerKnowledge = {},
 ): AnyTransformerConfig {
-  const shape = (name: string): readonly number[] => {
-    const found = shapes.get(name)
-    if (!found) throw new Error(`${what} is not the state dict of a SiT or a DiT: it has no tensor ${name}.`)
-    return found
-  }
-  const count = (pattern: RegExp) =>
-    new Set([...shapes.keys()].map((name) => pattern.exec(name)?.[1]).filter((index) => index !== undefined)).size
+  const shape = shapeReader(
+    shapes,
+    (name) => `${what} is not the state dict of a SiT or a DiT: it has no tensor ${name}.`,
+  )
+  if (shapes.has(TEXT_EMBEDDER)) return inferTextTransformerConfig(shapes, what, { heads, kind, convention })
   const [, tokens] = shape('pos_embed')
   const [hidden, channels, patch] = shape(`${shapes.has(TRUNK_EMBEDDER) ? 's' : 'x'}_embedder.proj.weight`)
   const [labels] = shape('y_embedder.embedding_table.weight')
@@ -42,10 +40,8 @@ export function inferTransformerConfig(
   const [ffnRows] = shape(`blocks.0.mlp.${ffn === 'swiglu' ? 'w12' : 'fc1'}.weight`)
   const [headRows] = shape('final_layer.linear.weight')
   const ddtHead = shapes.has(TRUNK_EMBEDDER) ? ddtHeadOf(shapes, what, hidden!) : undefined
-  const depth = count(/^blocks\.(\d+)\./) - (ddtHead?.depth ?? 0)
-  const encoders = count(/^projectors\.(\d+)\./)
+  const depth = countOf(shapes, /^blocks\.(\d+)\./) - (ddtHead?.depth ?? 0)
   const classTokenWidth = shapes.get('cls_projectors2.weight')?.[1]
-  const isConv = shapes.has('projectors.0.projection_layer.weight')
   const side = Math.sqrt(classTokenWidth === undefined ? tokens! : tokens! - 1) * patch!
   const learnSigma = headRows === 2 * channels! * patch! * patch!
   const inferred = kind ?? (learnSigma ? 'DiT' : 'SiT')
@@ -65,14 +61,7 @@ export function inferTransformerConfig(
       norm: shapes.has('blocks.0.norm1.weight') ? 'rmsNorm' : 'layerNorm',
       ffn,
       rope: shapes.has(ROTARY_POSITIONS) || shapes.has(`enc_${ROTARY_POSITIONS}`),
-      alignDepth: Math.min(8, depth),
-      alignWidths: Array.from(
-        { length: encoders },
-        (_, k) => shape(`projectors.${k}.${isConv ? 'projection_layer' : '4'}.weight`)[0]!,
-      ),
-      projector: isConv ? 'conv' : 'mlp',
-      projectorWidth: encoders > 0 && !isConv ? shape('projectors.0.0.weight')[0]! : undefined,
-      selfAlignment: shapes.has('ap_head.linear1.weight'),
+      ...alignmentOf(shapes, shape, depth),
       learnSigma,
       ...(inferred === 'SiT' && {
         convention: convention ?? (learnSigma || hasLightningDiTBlocks(shapes) ? 'sit' : 'repa'),
@@ -84,6 +73,77 @@ export function inferTransformerConfig(
   )
 }
 
+type ReadShape = (name: string) => readonly number[]
+
+function shapeReader(shapes: ReadonlyMap<string, readonly number[]>, missing: (name: string) => string): ReadShape {
+  return (name) => {
+    const found = shapes.get(name)
+    if (!found) throw new Error(missing(name))
+    return found
+  }
+}
+
+/** How many hidden states a caption has no weight tells: as many as CLIP's text encoder makes. */
+const CAPTION_TOKENS = 77
+
+/** The same of an MMDiT. */
+function inferTextTransformerConfig(
+  shapes: ReadonlyMap<string, readonly number[]>,
+  what: string,
+  { heads, kind, convention }: TransformerKnowledge,
+): AnyTransformerConfig {
+  if (kind === 'DiT') {
+    throw new Error(`${what} embeds text, as no DiT does; take it for a SiT.`)
+  }
+  const shape = shapeReader(
+    shapes,
+    (name) => `${what} embeds text and is no MMDiT's state dict: it has no tensor ${name}.`,
+  )
+  const [, tokens] = shape('pos_embed')
+  const [hidden, channels, patch] = shape('x_embedder.proj.weight')
+  const depth = countOf(shapes, /^joint_blocks\.(\d+)\./)
+  const side = Math.sqrt(tokens!) * patch!
+  return parseConfiguration(
+    transformerConfigSchema,
+    {
+      kind: 'SiT',
+      depth,
+      hidden: hidden!,
+      heads: heads ?? headsOf(shapes, { depth, hidden: hidden! }) ?? Math.max(1, Math.round(hidden! / 64)),
+      patch: patch!,
+      inputSize: [side, side],
+      channels: channels!,
+      classes: 0,
+      mlpRatio: mlpRatioOf(shape('joint_blocks.0.x_block.mlp.fc1.weight')[0]!, hidden!),
+      ...alignmentOf(shapes, shape, depth),
+      ...(convention && { convention }),
+      text: { tokens: CAPTION_TOKENS, width: shape(TEXT_EMBEDDER)[1]! },
+    },
+    what,
+  )
+}
+
+/** How many numbers a pattern finds in the names. */
+function countOf(shapes: ReadonlyMap<string, readonly number[]>, pattern: RegExp): number {
+  return new Set([...shapes.keys()].map((name) => pattern.exec(name)?.[1]).filter((index) => index !== undefined)).size
+}
+
+/** What projectors and SRA's head tell. */
+function alignmentOf(shapes: ReadonlyMap<string, readonly number[]>, shape: ReadShape, depth: number) {
+  const encoders = countOf(shapes, /^projectors\.(\d+)\./)
+  const isConv = shapes.has('projectors.0.projection_layer.weight')
+  return {
+    alignDepth: Math.min(8, depth),
+    alignWidths: Array.from(
+      { length: encoders },
+      (_, k) => shape(`projectors.${k}.${isConv ? 'projection_layer' : '4'}.weight`)[0]!,
+    ),
+    projector: isConv ? 'conv' : 'mlp',
+    projectorWidth: encoders > 0 && !isConv ? shape('projectors.0.0.weight')[0]! : undefined,
+    selfAlignment: shapes.has('ap_head.linear1.weight'),
+  }
+}
+
 interface Size {
   readonly depth: number
   readonly hidden: number
@@ -91,6 +151,9 @@ interface Size {
 
 const USUAL_MLP_RATIO = 4
 const ROTARY_POSITIONS = 'feat_rope.freqs_cos'
+/** Of a model of text. */
+const TEXT_EMBEDDER = 'context_embedder.weight'
+const MMDIT_HEAD_DIM = 32
 /** Of a model with a DDT head, whose `x_embedder` is the head's. */
 const TRUNK_EMBEDDER = 's_embedder.proj.weight'
 
@@ -133,6 +196,8 @@ function headsOf(shapes: ReadonlyMap<string, readonly number[]>, { depth, hidden
     shapes.get('blocks.0.attn.q_norm.weight')?.[0] ??
     (shapes.get(ROTARY_POSITIONS) ?? shapes.get(`enc_${ROTARY_POSITIONS}`))?.[1]
   if (headDim !== undefined) return hidden / headDim
+  // REPA's mmdit.py has as many heads as blocks, and no other model.
+  if (shapes.has(TEXT_EMBEDDER)) return hidden === MMDIT_HEAD_DIM * depth ? depth : undefined
   const presets = Object.values({ ...SIT_PRESETS, ...LIGHTNINGDIT_PRESETS, ...DITDH_PRESETS })
   return presets.find((size) => size.depth === depth && size.hidden === hidden)?.heads
 }

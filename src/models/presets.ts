@@ -37,7 +37,7 @@ const LIGHTNINGDIT_SIZES = {
 } as const satisfies Readonly<Record<string, TransformerSize>>
 
 export type LightningDiTPreset = keyof typeof LIGHTNINGDIT_SIZES
-export type TransformerPreset = SiTPreset | DiTPreset | LightningDiTPreset | DiTDHPreset
+export type TransformerPreset = SiTPreset | DiTPreset | LightningDiTPreset | DiTDHPreset | MMDiTPreset
 
 function presetsOf<K extends string>(kind: K): Readonly<Record<PresetOf<K>, TransformerSize>> {
   return Object.fromEntries(
@@ -75,6 +75,16 @@ export const DITDH_PRESETS = {
 
 export type DiTDHPreset = keyof typeof DITDH_PRESETS
 export type DiTDHSettings = (typeof DITDH_PRESETS)[DiTDHPreset]
+
+/** MMDiT's rule in REPA's mmdit.py: as many heads as blocks, of 32 features each. Its train_t2i.py trains the one of 24. */
+const mmditSize = <D extends number>(depth: D) =>
+  ({ depth, hidden: 32 * depth, heads: depth, patch: 2, classes: 0, text: { tokens: 77, width: 768 } }) as const
+
+/** `MMDiT-d12/2` and `MMDiT-d24/2`: SiTs of joint blocks of text and image. */
+export const MMDIT_PRESETS = { 'MMDiT-d12/2': mmditSize(12), 'MMDiT-d24/2': mmditSize(24) } as const
+
+export type MMDiTPreset = keyof typeof MMDIT_PRESETS
+export type MMDiTSettings = (typeof MMDIT_PRESETS)[MMDiTPreset]
 
 /** A LightningDiT, as a SiT. */
 export type LightningDiTSettings = TransformerSize & typeof LIGHTNINGDIT_DESIGN

@@ -1,4 +1,4 @@
-import { ones, zeros } from '../nn/initialiser.ts'
+import { type Initialiser, ones, zeros } from '../nn/initialiser.ts'
 import type { ParameterList } from '../nn/parameter-list.ts'
 import { silu } from '../tensor/ops/elementwise.ts'
 import { type LinearWeights, linear } from '../tensor/ops/linear.ts'
@@ -6,15 +6,16 @@ import { normFactors } from '../tensor/ops/norm-factors.ts'
 import { reshape } from '../tensor/ops/reshape.ts'
 import type { Parameter } from '../tensor/parameter.ts'
 import type { Tensor } from '../tensor/tensor.ts'
-import { CHUNKS_PER_BLOCK, type SharedParts } from './adaln-block.ts'
+import type { SharedParts } from './adaln-block.ts'
 
 export interface SharedModulationOptions {
   readonly hidden: number
-  readonly blocks: number
-  /** Whether a final layer is modulated behind them, by a shift and a scale. */
-  readonly final: boolean
-  /** Whether norms have weights (RMSNorm). */
-  readonly hasNormWeights: boolean
+  /** Vectors of the modulation in all, those of a final layer among them. */
+  readonly chunks: number
+  /** Norms that have weights (RMSNorm). */
+  readonly norms: number
+  /** What the projections begin with, weights and biases alike. Default: zeros (adaLN-zero). */
+  readonly init?: Initialiser
   /** In front of the shared parameters' names, which no file has. */
   readonly prefix?: string
 }
@@ -33,20 +34,20 @@ export class SharedModulation {
   /** What declares the parts, in the blocks' order. */
   readonly parts: Pick<SharedParts, 'adaLN' | 'norm'>
 
-  constructor(list: ParameterList, { hidden, blocks, final, hasNormWeights, prefix = '' }: SharedModulationOptions) {
+  constructor(list: ParameterList, options: SharedModulationOptions) {
+    const { hidden, chunks, norms: rows, init = zeros, prefix = '' } = options
     this.#hidden = hidden
-    this.#chunks = blocks * CHUNKS_PER_BLOCK + (final ? 2 : 0)
-    const weight = list.declareShared(`${prefix}adaLN_modulation.weight`, [this.#chunks * hidden, hidden])
-    const bias = list.declareShared(`${prefix}adaLN_modulation.bias`, [this.#chunks * hidden])
-    const rows = 2 * blocks + (final ? 1 : 0)
-    const norms = hasNormWeights ? list.declareShared(`${prefix}norms.weight`, [rows, hidden]) : undefined
+    this.#chunks = chunks
+    const weight = list.declareShared(`${prefix}adaLN_modulation.weight`, [chunks * hidden, hidden])
+    const bias = list.declareShared(`${prefix}adaLN_modulation.bias`, [chunks * hidden])
+    const norms = rows > 0 ? list.declareShared(`${prefix}norms.weight`, [rows, hidden]) : undefined
     this.#weight = weight.parameter
     this.#bias = bias.parameter
     this.#norms = norms?.parameter
     this.parts = {
       adaLN: (name, count) => {
-        weight.part(`${name}.weight`, [count * hidden, hidden], zeros)
-        bias.part(`${name}.bias`, [count * hidden], zeros)
+        weight.part(`${name}.weight`, [count * hidden, hidden], init)
+        bias.part(`${name}.bias`, [count * hidden], init)
       },
       norm: (name) => norms?.part(`${name}.weight`, [hidden], ones),
     }

@@ -8,22 +8,26 @@ import { type Device, deviceOf } from '../tensor/device.ts'
 import { resizeChannels } from '../tensor/ops/diffusion.ts'
 import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
-import {
-  DiffusionTransformer,
-  FIRST_GUIDED_CHANNELS,
-  type ForwardOptions,
-  type TransformerOutput,
-} from './diffusion-transformer.ts'
+import { DiffusionTransformer, FIRST_GUIDED_CHANNELS } from './diffusion-transformer.ts'
 import {
   DITDH_PRESETS,
   type DiTDHPreset,
   LIGHTNINGDIT_PRESETS,
   type LightningDiTPreset,
+  MMDIT_PRESETS,
+  type MMDiTPreset,
   presetSize,
   SIT_PRESETS,
   type SiTPreset,
 } from './presets.ts'
-import { ddtHeadSetting, requireConsistent, type TransformerConfig, transformerSettings } from './transformer-config.ts'
+import {
+  ddtHeadSetting,
+  requireConsistent,
+  type TransformerConfig,
+  textSetting,
+  transformerSettings,
+} from './transformer-config.ts'
+import type { ForwardOptions, TransformerOutput } from './transformer-network.ts'
 
 /** Everything that fixes a SiT's parameters and computation. */
 export const sitConfigSchema = z
@@ -43,6 +47,7 @@ export const sitConfigSchema = z
     /** Width of the encoder's class token that is denoised along with the image (REG); left out: there is none. */
     classTokenWidth: z.int().positive().optional(),
     ...ddtHeadSetting,
+    ...textSetting,
   })
   .superRefine(requireConsistent)
 
@@ -55,16 +60,21 @@ export function parseSiTConfig(config: unknown, what = "the model's configuratio
   return parseConfiguration(sitConfigSchema, config, what)
 }
 
-const PRESETS = { ...SIT_PRESETS, ...LIGHTNINGDIT_PRESETS, ...DITDH_PRESETS }
+const PRESETS = { ...SIT_PRESETS, ...LIGHTNINGDIT_PRESETS, ...DITDH_PRESETS, ...MMDIT_PRESETS }
 
 /** A transformer that predicts the velocity of an interpolant between data and noise; with REPA's projectors where it is aligned. */
 export class SiT extends DiffusionTransformer<SiTConfig> {
   /**
-   * A SiT with its initial weights. `model` is a preset (`SiT-XL/2`, `LightningDiT-XL/1`, `DiTDH-XL`) or free sizes; `inputSize` defaults to 32 x 32, the
+   * A SiT with its initial weights. `model` is a preset (`SiT-XL/2`, `LightningDiT-XL/1`, `DiTDH-XL`, `MMDiT-d24/2`) or free sizes; `inputSize` defaults to 32 x 32, the
    * latents of 256-pixel images; `device` is `cpu` by default, and may be `auto`, `cuda` or `cuda:N`.
    */
   static create(
-    model: SiTPreset | LightningDiTPreset | DiTDHPreset | Pick<SiTOptions, 'depth' | 'hidden' | 'heads' | 'patch'>,
+    model:
+      | SiTPreset
+      | LightningDiTPreset
+      | DiTDHPreset
+      | MMDiTPreset
+      | Pick<SiTOptions, 'depth' | 'hidden' | 'heads' | 'patch'>,
     options: Partial<Omit<SiTOptions, 'kind'>> & { device?: Device; seed?: number } = {},
   ): SiT {
     const { device = 'cpu', seed = 0, ...rest } = options
@@ -88,14 +98,14 @@ export class SiT extends DiffusionTransformer<SiTConfig> {
   }
 
   /**
-   * x [B, C, H, W], t [B] in [0, 1] (config.convention says which end is noise), labels i32 [B] → the velocity [B, C, H, W] by the
-   * model's time; and that of the class token, where the model has one and the options give it.
+   * x [B, C, H, W], t [B] in [0, 1] (config.convention says which end is noise), labels i32 [B], or of a model of text its hidden states
+   * [B, L, W] → the velocity [B, C, H, W] by the model's time; and that of the class token, where the model has one and the options give it.
    */
-  override forward(x: Tensor, t: Tensor, labels: Tensor, options: ForwardOptions = {}): TransformerOutput {
+  override forward(x: Tensor, t: Tensor, condition: Tensor, options: ForwardOptions = {}): TransformerOutput {
     const { channels, learnSigma } = this.config
-    if (!learnSigma) return this.run(x, t, labels, options)
+    if (!learnSigma) return this.run(x, t, condition, options)
     return scope(() => {
-      const { prediction, ...rest } = this.run(x, t, labels, options)
+      const { prediction, ...rest } = this.run(x, t, condition, options)
       return { prediction: resizeChannels(prediction, channels), ...rest }
     })
   }

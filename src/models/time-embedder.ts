@@ -1,4 +1,4 @@
-import { normal } from '../nn/initialiser.ts'
+import { type LayerInitialiser, normal } from '../nn/initialiser.ts'
 import { Linear } from '../nn/linear.ts'
 import type { ParameterList } from '../nn/parameter-list.ts'
 import { fourierFeatures, timestepEmbedding } from '../tensor/ops/embedding.ts'
@@ -18,12 +18,14 @@ export class TimeEmbedder {
   readonly #drawn: Parameter | undefined
   readonly #layers: readonly Linear[]
 
-  constructor(list: ParameterList, { hidden, drawn }: { hidden: number; drawn: boolean }) {
+  constructor(
+    list: ParameterList,
+    { hidden, drawn = false, init }: { hidden: number; drawn?: boolean; init?: LayerInitialiser },
+  ) {
     if (drawn) this.#drawn = list.declare('t_embedder.W', [FREQUENCIES], normal(1), { trainable: false })
-    this.#layers = [
-      new Linear(list, 't_embedder.mlp.0', drawn ? 2 * FREQUENCIES : FREQUENCIES, hidden, normal(0.02)),
-      new Linear(list, 't_embedder.mlp.2', hidden, hidden, normal(0.02)),
-    ]
+    const layer = (place: number, input: number) =>
+      new Linear(list, `t_embedder.mlp.${place}`, input, hidden, init?.(input) ?? normal(0.02), init?.(input))
+    this.#layers = [layer(0, drawn ? 2 * FREQUENCIES : FREQUENCIES), layer(2, hidden)]
   }
 
   /** `observe` is shown the sinusoids as `t_freq` and the result as `t_embedder`. */

@@ -26,13 +26,17 @@ export const transformerSettings = {
   /** Of the latent (or image): [height, width], multiples of the patch. */
   inputSize: z.tuple([positive, positive]),
   channels: positive.default(4),
-  classes: positive.default(1000),
+  /** 0: of a model of text. */
+  classes: z.int().min(0).default(1000),
   /** Hidden width of a block's MLP over `hidden`; of SwiGLU, half as much again as its own. */
   mlpRatio: z.number().positive().default(4),
   /** A norm of queries and keys over head_dim. */
   qkNorm: z.boolean().default(false),
   ...blockSettings,
-  /** Probability with which training replaces a label by the null class; 0 leaves the null class out of the label table. */
+  /**
+   * Probability with which training replaces a label by the null class, or a caption by the empty one; 0 leaves the null class out of the
+   * label table.
+   */
   classDropout: z.number().min(0).max(1).default(0.1),
   /** Number of the block after which the hidden states are projected (encoder_depth), counted from 1. */
   alignDepth: positive.default(8),
@@ -56,6 +60,21 @@ export const ddtHeadSetting = {
 
 export type DdtHeadSettings = z.output<typeof ddtHeadSchema>
 
+const textSchema = z.strictObject({
+  /** Hidden states of a caption, as many as its encoder makes. */
+  tokens: positive.default(77),
+  /** Of each. Defaults are those of CLIP-L. */
+  width: positive.default(768),
+})
+
+/** Captions in the place of classes: MMDiT (SD3, arXiv 2403.03206), as REPA's mmdit.py has it; of a SiT. */
+export const textSetting = {
+  /** Left out: the condition is a class. Else blocks are joint ones of text and image, and there are 0 classes. */
+  text: textSchema.optional(),
+}
+
+export type TextSettings = z.output<typeof textSchema>
+
 const settings = z.object(transformerSettings)
 
 /** What the trunk is made from; each model's configuration has it, with a default of its own for `learnSigma`. */
@@ -65,6 +84,7 @@ export interface TransformerConfig extends z.output<typeof settings> {
   /** Width of the class token that is denoised along (REG); left out: there is none. */
   readonly classTokenWidth?: number | undefined
   readonly ddtHead?: DdtHeadSettings | undefined
+  readonly text?: TextSettings | undefined
 }
 
 /** Hidden width of a block's FFN: rounded down where it is no whole number, as LightningDiT's code and DiT's have it. */
@@ -88,6 +108,7 @@ export function requireConsistent(config: TransformerConfig, context: z.core.$Re
     )
   }
   if (config.ddtHead) requireConsistentHead(config, config.ddtHead, issue)
+  requireConsistentCondition(config, issue)
   if (height % config.patch !== 0 || width % config.patch !== 0) {
     issue('patch', `a patch of ${config.patch} does not divide an input of ${height} x ${width}`)
   }
@@ -112,4 +133,26 @@ function requireConsistentHead(
   if (learnSigma) issue('ddtHead', 'predicts a velocity and no variance; leave learnSigma out')
   if (classTokenWidth !== undefined)
     issue('ddtHead', 'predicts the image alone; a class token (REG) is not for a model with this head')
+}
+
+/** What REPA's MMDiT has no code for is not for a model of text. */
+function requireConsistentCondition(
+  { text, classes, norm, ffn, rope, qkNorm, ddtHead, classTokenWidth, learnSigma }: TransformerConfig,
+  issue: (path: string, message: string) => void,
+): void {
+  if (!text) {
+    if (classes === 0) issue('classes', 'the model takes no text either; give it a class at least, or `text`')
+    return
+  }
+  if (classes > 0) issue('classes', 'a model of text has captions in their place; let it be 0')
+  const other = Object.entries({
+    norm: norm !== 'layerNorm',
+    ffn: ffn !== 'mlp',
+    rope,
+    qkNorm,
+    ddtHead: ddtHead !== undefined,
+    classTokenWidth: classTokenWidth !== undefined,
+    learnSigma,
+  }).filter(([, has]) => has)
+  for (const [name] of other) issue(name, 'is of models of classes; leave it out of one of text')
 }

@@ -8,6 +8,8 @@ import {
   type DiTDHSettings,
   LIGHTNINGDIT_PRESETS,
   type LightningDiTSettings,
+  MMDIT_PRESETS,
+  type MMDiTSettings,
   SIT_PRESETS,
   type TransformerPreset,
   type TransformerSize,
@@ -33,18 +35,19 @@ export function kindOfName(name: string | null | undefined): TransformerKind | u
 }
 
 export const TRANSFORMER_PRESETS: Readonly<
-  Record<TransformerPreset, TransformerSize | LightningDiTSettings | DiTDHSettings>
+  Record<TransformerPreset, TransformerSize | LightningDiTSettings | DiTDHSettings | MMDiTSettings>
 > = {
   ...SIT_PRESETS,
   ...DIT_PRESETS,
   ...LIGHTNINGDIT_PRESETS,
   ...DITDH_PRESETS,
+  ...MMDIT_PRESETS,
 }
 
 /** The kind, the sizes and what else a preset says. */
 export function transformerOfPreset(
   preset: TransformerPreset,
-): (TransformerSize | LightningDiTSettings | DiTDHSettings) & { readonly kind: TransformerKind } {
+): (TransformerSize | LightningDiTSettings | DiTDHSettings | MMDiTSettings) & { readonly kind: TransformerKind } {
   return { kind: preset in DIT_PRESETS ? 'DiT' : 'SiT', ...TRANSFORMER_PRESETS[preset] }
 }
 

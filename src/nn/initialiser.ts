@@ -28,6 +28,12 @@ export const uniform =
   (tensor, key) =>
     fillUniform(tensor, -bound, bound, key)
 
+/** How a layer of so many inputs begins, where weight and bias do alike. */
+export type LayerInitialiser = (fanIn: number) => Initialiser
+
+/** U(±1/√fanIn): what torch.nn.Linear and torch.nn.Conv2d begin with where nobody says otherwise, weight and bias alike. */
+export const torchDefault: LayerInitialiser = (fanIn) => uniform(1 / Math.sqrt(fanIn))
+
 /** Fixed values, computed when they are needed. */
 export const values =
   (make: () => Float32Array): Initialiser =>

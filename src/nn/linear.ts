@@ -10,9 +10,16 @@ export class Linear implements LinearWeights {
   readonly #weight: Parameter
   readonly #bias: Parameter
 
-  constructor(list: ParameterList, name: string, input: number, output: number, init: Initialiser = xavierUniform) {
+  constructor(
+    list: ParameterList,
+    name: string,
+    input: number,
+    output: number,
+    init: Initialiser = xavierUniform,
+    biasInit: Initialiser = zeros,
+  ) {
     this.#weight = list.declare(`${name}.weight`, [output, input], init)
-    this.#bias = list.declare(`${name}.bias`, [output], zeros)
+    this.#bias = list.declare(`${name}.bias`, [output], biasInit)
   }
 
   get weight(): Tensor {

@@ -2,7 +2,7 @@ import type { LinearWeights } from '../tensor/ops/linear.ts'
 import { patchEmbed } from '../tensor/ops/patch-embed.ts'
 import type { Parameter } from '../tensor/parameter.ts'
 import type { Tensor } from '../tensor/tensor.ts'
-import { xavierUniform, zeros } from './initialiser.ts'
+import { type LayerInitialiser, xavierUniform, zeros } from './initialiser.ts'
 import type { ParameterList } from './parameter-list.ts'
 
 /**
@@ -17,14 +17,15 @@ export class PatchEmbed implements LinearWeights {
   constructor(
     list: ParameterList,
     name: string,
-    options: { channels: number; patch: number; hidden: number; bias?: boolean },
+    options: { channels: number; patch: number; hidden: number; bias?: boolean; init?: LayerInitialiser },
   ) {
     const { channels, patch, hidden, bias = true } = options
+    const init = options.init?.(channels * patch * patch)
     this.patch = patch
-    this.#weight = list.declare(`${name}.weight`, [hidden, channels * patch * patch], xavierUniform, {
+    this.#weight = list.declare(`${name}.weight`, [hidden, channels * patch * patch], init ?? xavierUniform, {
       fileShape: [hidden, channels, patch, patch],
     })
-    if (bias) this.#bias = list.declare(`${name}.bias`, [hidden], zeros)
+    if (bias) this.#bias = list.declare(`${name}.bias`, [hidden], init ?? zeros)
   }
 
   get weight(): Tensor {

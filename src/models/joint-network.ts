@@ -1,0 +1,148 @@
+/**
+ * MMDiT (SD3, arXiv 2403.03206) as REPA trains it on captions (mmdit.py): patches with fixed positions, a condition of the time alone, text as
+ * a stream of tokens beside the image's, and a modulated linear head; with REPA's projectors on the image's tokens. Parameter names, shapes,
+ * order and first values are those of that file, which leaves the latter to PyTorch.
+ */
+import { torchDefault, values } from '../nn/initialiser.ts'
+import { Linear } from '../nn/linear.ts'
+import type { ParameterList } from '../nn/parameter-list.ts'
+import { PatchEmbed } from '../nn/patch-embed.ts'
+import { normModulate } from '../tensor/ops/layer-norm.ts'
+import { linear } from '../tensor/ops/linear.ts'
+import type { Parameter } from '../tensor/parameter.ts'
+import { release, scope } from '../tensor/scope.ts'
+import type { Tensor } from '../tensor/tensor.ts'
+import type { Observe } from './adaln-block.ts'
+import { entryAt, JointBlock, jointChunks, type Streams } from './joint-block.ts'
+import { sinCosPositions } from './positions.ts'
+import { declareProjectors, type Projector } from './projector.ts'
+import { SelfAlignmentHead } from './self-alignment-head.ts'
+import { SharedModulation } from './shared-modulation.ts'
+import { TimeEmbedder } from './time-embedder.ts'
+import type { TextSettings, TransformerConfig } from './transformer-config.ts'
+import { type ForwardOptions, imageOf, type TransformerNetwork, type TransformerOutput } from './transformer-network.ts'
+
+export class JointNetwork implements TransformerNetwork {
+  readonly projectors: readonly Projector[]
+  readonly selfAlignmentHead: SelfAlignmentHead | undefined
+  readonly hasClassToken = false
+  readonly #config: TransformerConfig
+  readonly #text: TextSettings
+  readonly #positions: Parameter
+  readonly #patchEmbed: PatchEmbed
+  readonly #timeEmbedder: TimeEmbedder
+  readonly #textEmbedder: Linear
+  readonly #blocks: readonly JointBlock[]
+  readonly #modulation: SharedModulation
+  readonly #head: Linear
+
+  constructor(list: ParameterList, config: TransformerConfig, text: TextSettings) {
+    const { depth, hidden, patch, channels } = config
+    const [rows, columns] = gridOf(config)
+    const init = torchDefault
+    this.#config = config
+    this.#text = text
+    this.#positions = list.declare(
+      'pos_embed',
+      [rows * columns, hidden],
+      values(() => sinCosPositions(hidden, rows, columns)),
+      { trainable: false, isBuffer: true, fileShape: [1, rows * columns, hidden] },
+    )
+    this.#patchEmbed = new PatchEmbed(list, 'x_embedder.proj', { channels, patch, hidden, init })
+    this.#timeEmbedder = new TimeEmbedder(list, { hidden, init })
+    this.#textEmbedder = new Linear(list, 'context_embedder', text.width, hidden, init(text.width), init(text.width))
+    const chunks = jointChunks(depth, depth).image + 2
+    this.#modulation = new SharedModulation(list, { hidden, chunks, norms: 0, init: init(hidden) })
+    this.#blocks = Array.from({ length: depth }, (_, index) => new JointBlock(list, index, config, this.#modulation))
+    this.#head = new Linear(list, 'final_layer.linear', hidden, patch * patch * channels, init(hidden), init(hidden))
+    this.#modulation.parts.adaLN('final_layer.adaLN_modulation.1', 2)
+    this.projectors = declareProjectors(list, config, init)
+    if (config.selfAlignment) this.selfAlignmentHead = new SelfAlignmentHead(list, 'ap_head', { hidden })
+  }
+
+  hiddenStates(x: Tensor, t: Tensor, text: Tensor, depth: number): Tensor {
+    return scope(() => {
+      const modulation = this.#modulate(t)
+      let streams = this.#enter(x, text, modulation)
+      for (const block of this.#blocks.slice(0, depth)) streams = this.#through(block, streams, modulation)
+      return streams.image.stream
+    })
+  }
+
+  /**
+   * Text [B, L, W] in any dtype of computation. `observe` is shown the time's features `t_freq` [B, 256] and embedding `t_embedder` [B, D];
+   * the `modulation` [B, 12·depth − 2, D]; `tokens` [B, T, D] and the text's `context` [B, L, D], which enter the first block; of block N (from
+   * 0) what it leaves of them, `blocks.N` and, but of the last, `context.N`; and `final_layer` [B, T, p·p·C].
+   */
+  run(
+    x: Tensor,
+    t: Tensor,
+    text: Tensor,
+    { project = false, classToken, route, observe, attention }: ForwardOptions = {},
+  ): TransformerOutput {
+    if (classToken) throw new TypeError('A model of text denoises no class token (REG); give it none.')
+    if (route) throw new TypeError('A model of text has no route past its blocks (TREAD); give it none.')
+    if (attention)
+      throw new TypeError("A model of text shows no block's attention (HASTE): it is of text and image at once.")
+    return scope(() => {
+      const modulation = this.#modulate(t, observe)
+      let streams = this.#enter(x, text, modulation, observe)
+      let projections: readonly Tensor[] = []
+      this.#blocks.forEach((block, index) => {
+        streams = this.#through(block, streams, modulation)
+        const { stream } = streams.image
+        observe?.(`blocks.${index}`, stream)
+        if (streams.text) observe?.(`context.${index}`, streams.text.stream)
+        if (project && index + 1 === this.#config.alignDepth) {
+          projections = this.projectors.map((projector) => projector.forward(stream, gridOf(this.#config)))
+        }
+      })
+      const patches = linear(streams.image.modulated, this.#head, 'f32')
+      observe?.('final_layer', patches)
+      return { prediction: imageOf(this.#config, patches), projections }
+    })
+  }
+
+  clear(): void {}
+
+  /** The modulation of all blocks and the final layer by times [B]. */
+  #modulate(t: Tensor, observe?: Observe): Tensor {
+    const { applied } = this.#modulation.of(this.#timeEmbedder.forward(t, observe))
+    observe?.('modulation', applied)
+    return applied
+  }
+
+  #enter(x: Tensor, text: Tensor, modulation: Tensor, observe?: Observe): Streams {
+    const { tokens, width } = this.#text
+    if (String(text.shape) !== String([x.shape[0], tokens, width])) {
+      throw new RangeError(
+        `The text is of shape [${text.shape}]; the model takes ${tokens} hidden states of ${width} for each of ${x.shape[0]} samples.`,
+      )
+    }
+    const image = this.#patchEmbed.embed(x, this.#positions.value)
+    const context = linear(text, this.#textEmbedder, 'f32')
+    observe?.('tokens', image)
+    observe?.('context', context)
+    const { dtype } = this.#blocks[0]!
+    const first = jointChunks(0, this.#config.depth)
+    const read = (stream: Tensor, chunk: number) => ({
+      stream,
+      modulated: normModulate(stream, modulation, { ...entryAt(chunk), dtype }),
+    })
+    return { text: read(context, first.text), image: read(image, first.image) }
+  }
+
+  #through(block: JointBlock, input: Streams, modulation: Tensor): Streams {
+    const output = scope(() => block.forward(input, modulation))
+    for (const joined of [input.text, input.image]) {
+      if (!joined) continue
+      release(joined.stream)
+      release(joined.modulated)
+    }
+    return output
+  }
+}
+
+function gridOf({ inputSize, patch }: TransformerConfig): readonly [rows: number, columns: number] {
+  return [inputSize[0] / patch, inputSize[1] / patch]
+}
