@@ -83,6 +83,7 @@ export {
   evaluateProbe,
   frechetDistance,
   loadAutoencoder,
+  loadCaptionEncoder,
   loadEncoder,
   loadFeatureNetwork,
   loadInceptionNetwork,
@@ -106,7 +107,8 @@ export {
   writeTorchCheckpoint,
 } from './jobs.ts'
 export type { Autoencoder, DecodedImages } from './models/autoencoder.ts'
-export type { DiffusionTransformer, ForwardOptions, TransformerOutput } from './models/diffusion-transformer.ts'
+export type { ClipTextConfig } from './models/clip-text.ts'
+export type { DiffusionTransformer } from './models/diffusion-transformer.ts'
 export { DiT, type DiTConfig, type DiTOptions } from './models/dit.ts'
 export type { LoadAutoencoderOptions } from './models/load-autoencoder.ts'
 export {
@@ -124,6 +126,7 @@ export {
 } from './models/presets.ts'
 export { SiT, type SiTConfig, type SiTOptions } from './models/sit.ts'
 export type { AnyTransformer, TransformerKind } from './models/transformer-kinds.ts'
+export type { ForwardOptions, TransformerOutput } from './models/transformer-network.ts'
 export type { InterpolantPath, MemoryStats, NativeErrorCode, TimeWeighting } from './native.ts'
 export type { ParameterArena } from './nn/parameter-arena.ts'
 export type { PlanOptions, TrainingPlan } from './planning/plan.ts'
@@ -143,6 +146,7 @@ export type { Recomputation } from './tensor/recomputation.ts'
 export { keep, release, scope } from './tensor/scope.ts'
 export { type Gradients, Tape, type TapeOptions } from './tensor/tape.ts'
 export { type DeviceDType, Tensor } from './tensor/tensor.ts'
+export type { CaptionEncoder, LoadCaptionEncoderOptions } from './text/caption-encoder.ts'
 export type { AlignmentEncoder, CachedEncoder } from './training/cached-encoder.ts'
 export type { CheckpointState } from './training/checkpoint.ts'
 export { type TrainingConfiguration, type TrainingOptions, trainingSchema } from './training/configuration.ts'

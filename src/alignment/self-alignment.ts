@@ -25,12 +25,12 @@ const BETA = 0.05
 /** What the averaged model makes of its input [B, C, H, W], after a block: [B, T, D]. Records nothing. */
 export function teacherStates(
   model: DiffusionTransformer,
-  { input, t, labels }: { readonly input: Tensor; readonly t: Tensor; readonly labels: Tensor },
+  { input, t, condition }: { readonly input: Tensor; readonly t: Tensor; readonly condition: Tensor },
   teacherDepth: number,
 ): Tensor {
   model.arena.use('ema')
   try {
-    return scope(() => model.hiddenStates(input, t, labels, teacherDepth))
+    return scope(() => model.hiddenStates(input, t, condition, teacherDepth))
   } finally {
     model.arena.use('weights')
   }

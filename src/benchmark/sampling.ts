@@ -107,16 +107,20 @@ export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}):
   using model = SiT.create(size, { alignWidths: [], device, seed })
   model.computeIn(dtype)
   const { config } = model
-  const { channels, inputSize, classes } = config
+  const { channels, inputSize, classes, text } = config
   const shape = [batch, channels, ...inputSize]
   const normal = (stream: 'sampleNoise' | 'sdeNoise', step: number) =>
     randomNormal(shape, { seed, stream, step }, device)
   using noise = normal('sampleNoise', 0)
-  const labels = Int32Array.from({ length: batch }, (_, i) => i % classes)
+  const caption = (tokens: number, width: number, samples: number) =>
+    randomNormal([samples, tokens, width], { seed, stream: 'sampleClassToken', step: 0 }, device)
+  using given = text && caption(text.tokens, text.width, batch)
+  using none = text && caption(text.tokens, text.width, 1)
+  const condition = given && none ? { text: given, none } : Int32Array.from({ length: batch }, (_, i) => i % classes)
   const sampler = { mode: 'sde', steps, guidance, noise: (step: number) => normal('sdeNoise', step), signal } as const
   const run = async () => {
     const began = performance.now()
-    using _latents = await sample(model, noise, labels, sampler)
+    using _latents = await sample(model, noise, condition, sampler)
     await synchronize(device)
     return (performance.now() - began) / 1000
   }

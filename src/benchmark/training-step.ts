@@ -36,7 +36,7 @@ const UNIFORM = { weighting: 'uniform', path: 'linear' } as const
 
 type Inputs = {
   readonly latents: Tensor
-  readonly labels: Tensor
+  readonly condition: Tensor
   readonly images: Tensor | undefined
   readonly t: Tensor
   readonly noise: Tensor
@@ -48,7 +48,7 @@ type Losses = { readonly denoising: Tensor; readonly alignment: Tensor | undefin
 
 /**
  * Training steps on synthetic data, as Trainer makes them: the encoder where there is one, loss, backward pass, clipping, AdamW and EMA.
- * Latents, labels and images (or the encoder's features) are drawn once; noise, times and a route's tokens for each step, outside of what
+ * Latents, labels (or a caption's hidden states) and images (or the encoder's features) are drawn once; noise, times and a route's tokens for each step, outside of what
  * is timed.
  */
 export class TrainingStep implements Disposable {
@@ -60,7 +60,7 @@ export class TrainingStep implements Disposable {
   readonly #optimizer: AdamW
   readonly #objective = new SiTObjective()
   readonly #latents: Tensor
-  readonly #labels: Tensor
+  readonly #condition: Tensor
   readonly #images: Tensor | undefined
   readonly #targets: readonly Tensor[]
   #captured: CapturedStep<Inputs, Losses> | undefined
@@ -77,8 +77,14 @@ export class TrainingStep implements Disposable {
     this.#optimizer = new AdamW(model.arena, { lossScale })
     this.#latents = randomNormal(this.#latentShape, this.#key('posterior'), model.device)
     const { classes, alignWidths } = model.config
-    const labels = Int32Array.from({ length: batch }, (_, i) => (i * 7919) % classes)
-    this.#labels = Tensor.from(labels, [batch], model.device)
+    const { text } = model
+    this.#condition = text
+      ? randomNormal([batch, text.tokens, text.width], this.#key('sampleClassToken'), model.device)
+      : Tensor.from(
+          Int32Array.from({ length: batch }, (_, i) => (i * 7919) % classes),
+          [batch],
+          model.device,
+        )
     this.#images = encoder && this.#makeImages()
     this.#targets = encoder
       ? []
@@ -115,7 +121,7 @@ export class TrainingStep implements Disposable {
     using keptIds = kept?.ids
     using keptPlaces = kept?.places
     const inputs = {
-      ...{ latents: this.#latents, labels: this.#labels, images: this.#images },
+      ...{ latents: this.#latents, condition: this.#condition, images: this.#images },
       ...{ t, noise, keptIds, keptPlaces },
     }
     this.#step++
@@ -141,10 +147,10 @@ export class TrainingStep implements Disposable {
     return randomTokens({ batch, tokens, taken: keptTokens(tokens, route.share) }, this.#key('keptTokens'), device)
   }
 
-  #compute({ latents, labels, images, t, noise, keptIds, keptPlaces }: Inputs): Losses {
+  #compute({ latents, condition, images, t, noise, keptIds, keptPlaces }: Inputs): Losses {
     const targets = images ? [this.#features(images)] : this.#targets
     const route = this.route && { ...this.route, kept: { ids: keptIds!, places: keptPlaces! } }
-    const batch = { latents, labels, t, noise, targets, route }
+    const batch = { latents, condition, t, noise, targets, route }
     const losses = forwardBackward(this.#model, batch, {
       objective: this.#objective,
       alignWeight: 0.5,
@@ -186,7 +192,7 @@ export class TrainingStep implements Disposable {
 
   dispose(): void {
     this.#captured?.dispose()
-    for (const tensor of [this.#latents, this.#labels, this.#images, ...this.#targets]) tensor?.dispose()
+    for (const tensor of [this.#latents, this.#condition, this.#images, ...this.#targets]) tensor?.dispose()
     this.#optimizer.dispose()
   }
 

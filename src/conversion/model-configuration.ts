@@ -43,21 +43,34 @@ export async function modelConfigOf(
   if (guess !== undefined) notes.push(guess)
   const direction = assumedConvention(shapes, path, inferred, {})
   if (direction !== undefined) notes.push(direction)
-  const labels = shapes.get('y_embedder.embedding_table.weight')![0]!
-  const { classes = inferred.classes } = known
-  if (known.classes === undefined) {
-    notes.push(`The label table of ${labels} rows is taken for ${classes} classes and the null class.`)
-  }
+  const ofLabels = isOfText(inferred)
+    ? {}
+    : labelsOf(shapes.get('y_embedder.embedding_table.weight')![0]!, inferred, known, notes)
   return parseConfiguration(
     transformerConfigSchema,
     {
       ...inferred,
-      classes,
-      classDropout: labels > classes ? inferred.classDropout : 0,
+      ...ofLabels,
       ...(alignWidths.length > 0 && { alignDepth: alignDepthOf(depth, known.alignDepth, notes) }),
     },
     `${path}: the model that its shapes tell`,
   )
+}
+
+const isOfText = (config: AnyTransformerConfig): boolean => config.kind === 'SiT' && config.text !== undefined
+
+/** What a label table of so many rows is of. */
+function labelsOf(
+  labels: number,
+  inferred: AnyTransformerConfig,
+  known: ModelKnowledge,
+  notes: string[],
+): Pick<AnyTransformerConfig, 'classes' | 'classDropout'> {
+  const { classes = inferred.classes } = known
+  if (known.classes === undefined) {
+    notes.push(`The label table of ${labels} rows is taken for ${classes} classes and the null class.`)
+  }
+  return { classes, classDropout: labels > classes ? inferred.classDropout : 0 }
 }
 
 function alignDepthOf(depth: number, known: number | undefined, notes: string[]): number {

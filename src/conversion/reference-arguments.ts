@@ -11,7 +11,7 @@ import {
 
 const probability = z.number().min(0).max(1)
 
-/** The settings of REPA's train.py, and of REG's, that this package knows, as a checkpoint's `args` have them. */
+/** The settings of REPA's train.py and train_t2i.py, and of REG's, that this package knows, as a checkpoint's `args` have them. */
 export const referenceArgumentsSchema = z.object({
   model: z.string().nullish(),
   data_dir: z.string().nullish(),
@@ -87,6 +87,11 @@ export function trainingConfigurationOf(
     checkpointEvery: args.checkpointing_steps ?? undefined,
     sampleEvery: args.sampling_steps ?? undefined,
   })
+  if (model.kind === 'SiT' && model.text) {
+    notes.push(
+      'The file does not tell what encodes its captions: name it by --caption-encoder, which REPA had as CLIP-L.',
+    )
+  }
   if (args.mixed_precision && args.mixed_precision !== 'no') {
     notes.push(`The reference trained in ${args.mixed_precision}; the configuration says fp32, which every device has.`)
   }
@@ -139,7 +144,7 @@ export function referenceArgumentsOf(
       ...(training.classTokenWeight > 0 && { cls: training.classTokenWeight }),
       model: typeof training.model === 'string' ? training.model : null,
     }),
-    num_classes: model.classes,
+    num_classes: model.classes === 0 ? null : model.classes,
     num_heads: model.heads,
     class_dropout_prob: model.classDropout,
     encoder_depth: model.alignDepth,

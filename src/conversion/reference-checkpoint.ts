@@ -1,5 +1,5 @@
 /**
- * The training checkpoint of REPA's train.py, a dictionary in a torch file:
+ * The training checkpoint of REPA's train.py and train_t2i.py, a dictionary in a torch file:
  *
  *   model, ema    state dicts
  *   opt           torch.optim.AdamW's: {state: {index: {step, exp_avg, exp_avg_sq}}, param_groups}

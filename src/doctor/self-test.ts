@@ -209,7 +209,7 @@ function lossesOf(model: SiT) {
   using labels = Tensor.from(Int32Array.of(0, 3, 5), [3], device)
   return forwardBackward(
     model,
-    { latents, labels, t, noise, targets: [target] },
+    { latents, condition: labels, t, noise, targets: [target] },
     { objective: new SiTObjective(), alignWeight: 0.5 },
   )
 }

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import * as z from 'zod'
 import { ENCODER_NAMES } from '../alignment/encoder-names.ts'
 import type { TransformerPreset } from '../models/presets.ts'
-import { blockSettings, ddtHeadSetting } from '../models/transformer-config.ts'
+import { blockSettings, ddtHeadSetting, textSetting } from '../models/transformer-config.ts'
 import {
   type AnyTransformerConfig,
   TRANSFORMER_PRESETS,
@@ -37,6 +37,7 @@ const modelSchema = z.union([
         ...sizes,
         convention: z.enum(['repa', 'sit']).optional(),
         ...ddtHeadSetting,
+        ...textSetting,
       }),
       z.strictObject({ kind: z.literal('DiT'), ...sizes }),
     ],
@@ -61,6 +62,11 @@ export const trainingSchema = z.strictObject({
       }),
     )
     .default([]),
+  /**
+   * Of a model of text: file or folder of what encodes the captions. `sha256` is what the bytes of its weights must be; a run notes what they
+   * are.
+   */
+  captionEncoder: z.strictObject({ file: z.string(), sha256: z.hash('sha256').optional() }).optional(),
   /** Weights that the run begins from: a run, a checkpoint's folder or a file. Default: the reference's initialisation. */
   init: z.string().optional(),
   steps: positive.default(400_000),
@@ -156,6 +162,7 @@ export const trainingSchema = z.strictObject({
   timeShift: z.number().positive().default(1),
   /** Takes each image's mirror image in its place with probability ½. Default: where the data were prepared for it. */
   flip: z.boolean().optional(),
+  /** Probability with which a label is replaced by the null class, or a caption by the empty one. */
   classDropout: z.number().min(0).max(1).default(0.1),
   seed: z.int().min(0).default(0),
   /**
@@ -199,13 +206,15 @@ const defaultsOf = (kind: AnyTransformerConfig['kind']) => ({
   ffn: 'mlp' as const,
   rope: false,
   ddtHead: undefined,
+  text: undefined,
+  classes: undefined,
 })
 
 /** The setting `model` that gives a model of this configuration: a preset's name where there is one, or what differs from the usual. */
 export function modelSetting(config: AnyTransformerConfig): NonNullable<TrainingOptions['model']> {
   const { kind, depth, hidden, heads, patch, mlpRatio, qkNorm, learnSigma, norm, ffn, rope } = config
   const convention = config.kind === 'SiT' ? config.convention : 'repa'
-  const ddtHead = config.kind === 'SiT' ? config.ddtHead : undefined
+  const { ddtHead, text } = config.kind === 'SiT' ? config : { ddtHead: undefined, text: undefined }
   const model = {
     kind,
     depth,
@@ -220,6 +229,9 @@ export function modelSetting(config: AnyTransformerConfig): NonNullable<Training
     ffn,
     rope,
     ddtHead,
+    text,
+    // Of a preset of text, which says that there are none.
+    classes: text ? 0 : undefined,
   }
   const isOf = (preset: TransformerPreset) =>
     Object.entries({ ...defaultsOf(kind), ...transformerOfPreset(preset) }).every(([key, value]) =>
@@ -229,7 +241,7 @@ export function modelSetting(config: AnyTransformerConfig): NonNullable<Training
   if (preset) return preset
   const usual = defaultsOf(kind)
   const isUnusual = (key: string) => model[key as keyof typeof model] !== usual[key as keyof typeof usual]
-  const optional = Object.entries({ learnSigma, convention, norm, ffn, rope, ddtHead }).filter(([key]) =>
+  const optional = Object.entries({ learnSigma, convention, norm, ffn, rope, ddtHead, text }).filter(([key]) =>
     isUnusual(key),
   )
   return { kind, depth, hidden, heads, patch, mlpRatio, qkNorm, ...Object.fromEntries(optional) }

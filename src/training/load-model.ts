@@ -40,6 +40,8 @@ export interface LoadedModel {
   readonly step: number | undefined
   /** The encoders that its run aligned it with, where the checkpoint says so. */
   readonly encoders: readonly RunEncoder[]
+  /** What encoded the captions of its run, of a model of text, where the checkpoint says so. */
+  readonly captionEncoder: TrainingConfiguration['captionEncoder']
   /**
    * `statisticsDigest` of what its run's latents were standardised by as they were read; undefined where they were prepared or made of images,
    * or the checkpoint does not say.
@@ -115,13 +117,15 @@ function pathOf(configuration: unknown): 'linear' | 'cosine' | undefined {
 }
 
 /** Nothing of a checkpoint that was made by other means than a run. */
-function ofRun(configuration: unknown): Pick<LoadedModel, 'encoders' | 'latentStatistics'> {
-  const { encoders, encodeLatents, latentsDigest } = trainingSchema.shape
-  const found = z.object({ training: z.object({ encoders, encodeLatents, latentsDigest }) }).safeParse(configuration)
-  if (!found.success) return { encoders: [], latentStatistics: undefined }
+function ofRun(configuration: unknown): Pick<LoadedModel, 'encoders' | 'captionEncoder' | 'latentStatistics'> {
+  const { encoders, captionEncoder, encodeLatents, latentsDigest } = trainingSchema.shape
+  const settings = z.object({ encoders, captionEncoder, encodeLatents, latentsDigest })
+  const found = z.object({ training: settings }).safeParse(configuration)
+  if (!found.success) return { encoders: [], captionEncoder: undefined, latentStatistics: undefined }
   const { training } = found.data
   return {
     encoders: training.encoders,
+    captionEncoder: training.captionEncoder,
     latentStatistics: training.encodeLatents ? undefined : training.latentsDigest,
   }
 }

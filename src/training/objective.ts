@@ -23,8 +23,8 @@ import { contrastiveLoss } from './contrastive-flow.ts'
 export interface TrainingBatch {
   /** Clean latents [B, C, H, W]. */
   readonly latents: Tensor
-  /** Labels i32 [B], already dropped. */
-  readonly labels: Tensor
+  /** What the model is told of each sample, already dropped: labels i32 [B], or of a model of text its hidden states [B, L, W]. */
+  readonly condition: Tensor
   /** Times [B], as the objective draws them. */
   readonly t: Tensor
   /** N(0, 1) [B, C, H, W]. */
@@ -167,7 +167,7 @@ export function forwardBackward(model: DiffusionTransformer, batch: TrainingBatc
       const project = targets.length > 0
       const hidden = new Map<string, Tensor>()
       const shown: PackedHeads[] = []
-      const { prediction, projections, classToken } = model.forward(noised.input, noised.t, batch.labels, {
+      const { prediction, projections, classToken } = model.forward(noised.input, noised.t, batch.condition, {
         project,
         classToken: token?.input,
         route,

@@ -19,8 +19,10 @@ export type SampleInputs = {
   readonly images: Tensor | undefined
   /** Cached features, by the encoder's place among those that are cached. */
   readonly [cached: `features${number}`]: Tensor | undefined
-  /** Already dropped. */
-  readonly labels: Tensor
+  /** Already dropped; undefined for a model of text. */
+  readonly labels: Tensor | undefined
+  /** Tokens i32 [B, L] of captions that are drawn and dropped already; undefined for a model of classes. */
+  readonly captionIds: Tensor | undefined
   readonly t: Tensor
   /** Undefined without self-alignment. */
   readonly teacherT: Tensor | undefined

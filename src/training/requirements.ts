@@ -101,7 +101,7 @@ export function requireRoute(
 
 /** Throws where a class token is to be denoised along, and the model, the encoders or other settings do not go with that. */
 export function requireClassToken(
-  { config }: AnyTransformer,
+  { config, text }: AnyTransformer,
   { classToken, align, alignSchedule = {}, selfAlign, route }: TrainerOptions,
 ): void {
   if (!classToken) return
@@ -111,6 +111,7 @@ export function requireClassToken(
   const obstacle = (
     [
       [config.kind !== 'SiT', `its velocity is learnt by a SiT, and the model is a ${config.kind}`],
+      [text, 'the model is of text, whose blocks have no place for it; train a model of classes'],
       [encoders.length === 0, "it is an encoder's, and there is none"],
       [cached, `the cached features of ${cached?.name} have none; let the encoder run`],
       [
@@ -256,6 +257,45 @@ export function requireImages(data: Dataset, { align }: Pick<TrainerOptions, 'al
   )
 }
 
+/** Throws where a model of text has nothing to read it by, or of what is not of its shape; and where a model of classes is given text. */
+export function requireCaptions(
+  { text }: DiffusionTransformer,
+  { path, captions }: Dataset,
+  { captionEncoder, route, align }: Pick<TrainerOptions, 'captionEncoder' | 'route' | 'align'>,
+): void {
+  if (!text) {
+    if (!captionEncoder) return
+    throw new RangeError(
+      'A caption encoder is for a model of text, and this model is of classes; leave it out, or train an MMDiT.',
+    )
+  }
+  if (!captionEncoder) {
+    throw new RangeError(
+      "The model is told captions, and nothing encodes them; give it a caption encoder, CLIP's text encoder by --caption-encoder FILE.",
+    )
+  }
+  if (!captions) {
+    throw new RangeError(`The data in ${path} have no captions, which the model is told; prepare them with --captions.`)
+  }
+  const { name, tokens, width } = captionEncoder
+  if (tokens !== text.tokens || width !== text.width) {
+    throw new RangeError(
+      `The caption encoder ${name} makes ${tokens} hidden states of ${width}, and the model reads ${text.tokens} of ${text.width}; ` +
+        'give the model its sizes by `text`.',
+    )
+  }
+  if (route) {
+    throw new RangeError(
+      'Blocks of text and image see all tokens of both; leave out the route, or train a model of classes.',
+    )
+  }
+  if (align?.attention) {
+    throw new RangeError(
+      "A model's attention over text and image at once cannot be compared with an encoder's (HASTE); leave it out.",
+    )
+  }
+}
+
 /** Throws where the model cannot train on the data, or the data do not fill a batch. */
 export function requireFit({ config }: DiffusionTransformer, data: Dataset, batch: number): void {
   const [channels, height, width] = data.latentShape
@@ -266,7 +306,7 @@ export function requireFit({ config }: DiffusionTransformer, data: Dataset, batc
         `the model takes ${config.channels} x ${modelHeight} x ${modelWidth}; give the model channels and inputSize to match.`,
     )
   }
-  if (data.classes > config.classes) {
+  if (!config.text && data.classes > config.classes) {
     throw new RangeError(
       `The data in ${data.path} have ${data.classes} classes, the model ${config.classes}; give the model as many.`,
     )

@@ -7,6 +7,7 @@ import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { fileDigest } from '../formats/file-digest.ts'
 import { ifThere } from '../formats/if-there.ts'
+import { captionEncoderWeights } from '../text/caption-encoder.ts'
 import { readCheckpointState } from './checkpoint.ts'
 import { CHECKPOINTS, newestCheckpoint } from './checkpoint-files.ts'
 import { type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
@@ -57,25 +58,43 @@ export async function resolveConfiguration(request: ConfigurationRequest): Promi
   )
 }
 
-/** Holds encoders to their digests, and notes those of others. A file that is not here is left to what opens it, if anything does. */
+/**
+ * Holds encoders, of images and of captions, to their digests, and notes those of others. A file that is not here is left to what opens it,
+ * if anything does.
+ */
 async function withDigests(configuration: TrainingConfiguration): Promise<TrainingConfiguration> {
   const encoders: TrainingConfiguration['encoders'] = []
   for (const encoder of configuration.encoders) {
-    const { name, file, sha256: wanted } = encoder
-    if (file === undefined || !existsSync(file)) {
-      encoders.push(encoder)
-      continue
-    }
-    const sha256 = await fileDigest(file)
-    if (wanted !== undefined && wanted !== sha256) {
-      throw new Error(
-        `${file} holds other weights than the run's ${name}: SHA-256 ${sha256.slice(0, 12)}…, not ${wanted.slice(0, 12)}…; pass the ` +
-          `file that it began with, by --encoder ${name}=FILE.`,
-      )
-    }
-    encoders.push({ ...encoder, sha256 })
+    const { name, file, sha256 } = encoder
+    encoders.push(
+      file === undefined || !existsSync(file)
+        ? encoder
+        : { ...encoder, sha256: await heldDigest(file, sha256, { what: name, option: `--encoder ${name}=FILE` }) },
+    )
   }
-  return { ...configuration, encoders }
+  const { captionEncoder } = configuration
+  if (!captionEncoder || !existsSync(captionEncoder.file)) return { ...configuration, encoders }
+  const { file, sha256 } = captionEncoder
+  const role = { what: 'caption encoder', option: '--caption-encoder FILE' }
+  return {
+    ...configuration,
+    encoders,
+    captionEncoder: { file, sha256: await heldDigest(await captionEncoderWeights(file), sha256, role) },
+  }
+}
+
+/** A file's SHA-256. Throws where another is wanted. */
+async function heldDigest(
+  file: string,
+  wanted: string | undefined,
+  { what, option }: { readonly what: string; readonly option: string },
+): Promise<string> {
+  const sha256 = await fileDigest(file)
+  if (wanted === undefined || wanted === sha256) return sha256
+  throw new Error(
+    `${file} holds other weights than the run's ${what}: SHA-256 ${sha256.slice(0, 12)}…, not ${wanted.slice(0, 12)}…; pass the ` +
+      `file that it began with, by ${option}.`,
+  )
 }
 
 /**
@@ -123,6 +142,8 @@ async function resumedConfiguration(request: ConfigurationRequest, json: unknown
     const before = JSON.stringify(stored.training[key as keyof TrainingConfiguration])
     const now = JSON.stringify(given[key as keyof TrainingConfiguration])
     if (before === now) continue
+    // Its bytes will be held to those of before.
+    if (key === 'captionEncoder' && stored.training.captionEncoder) continue
     if (key === 'encoders' && (await areSame(stored.training.encoders, given.encoders ?? [], request))) continue
     throw new Error(`The run in ${out} has ${key} ${before}; a resumed run cannot change it to ${now}.`)
   }
@@ -136,7 +157,13 @@ async function resumedConfiguration(request: ConfigurationRequest, json: unknown
     const file = configuration.encoders === undefined ? undefined : given.encoders?.[i]?.file
     return file === undefined ? encoder : { ...encoder, file }
   })
-  return { ...stored.training, ...changes, encoders }
+  const { captionEncoder } = stored.training
+  return {
+    ...stored.training,
+    ...changes,
+    encoders,
+    captionEncoder: captionEncoder && { ...captionEncoder, file: given.captionEncoder?.file ?? captionEncoder.file },
+  }
 }
 
 /** Whether encoders are those of before, whose files may lie elsewhere by now. */

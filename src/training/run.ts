@@ -20,6 +20,8 @@ import {
 } from '../models/transformer-kinds.ts'
 import type { Device } from '../tensor/device.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
+import { type CaptionEncoder, loadCaptionEncoder } from '../text/caption-encoder.ts'
+import { EMPTY_CAPTION } from '../text/empty-caption.ts'
 import { disposeEncoders, openEncoders } from './alignment-encoders.ts'
 import { alignmentOf, requireConsistentAlignment } from './alignment-settings.ts'
 import { type AlignmentEncoder, isCached } from './cached-encoder.ts'
@@ -72,6 +74,8 @@ export interface FitRequest {
   readonly cachedEncoders: readonly string[]
   /** What makes the latents of every batch; undefined: they are read. */
   readonly autoencoder?: Pick<Autoencoder, 'name' | 'architecture'> | undefined
+  /** Of what encodes captions. */
+  readonly captionEncoder?: CaptionEncoder['config'] | undefined
   readonly device: Device
   /** Processes that share the batch. */
   readonly processes: number
@@ -84,6 +88,8 @@ export interface TrainingRun {
   readonly data: Dataset
   /** Encoders whose features are read from the data set, so that they do not run. */
   readonly cachedEncoders: readonly string[]
+  /** Name of what encodes captions, of a model of text. */
+  readonly captionEncoder: string | undefined
   /** Steps already made, when resumed. */
   readonly step: number
 }
@@ -131,12 +137,17 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   let inUse: RunInUse | undefined
   try {
     using autoencoder = await openAutoencoder(configuration, prepared, options)
+    using captionEncoder =
+      configuration.captionEncoder && (await loadCaptionEncoder(configuration.captionEncoder.file, { device }))
     const data = configuration.encodeLatents ? prepared.encoded(autoencoder!) : prepared
     if (data.notice !== undefined) options.onNotice?.(data.notice)
     encoders = await openEncoders(configuration, data, { device, notice: (sentence) => options.onNotice?.(sentence) })
     const cachedEncoders = encoders.filter(isCached).map(({ name }) => name)
     const encodes = configuration.encodeLatents ? autoencoder : undefined
-    const recompute = await recomputationOf({ configuration, data, cachedEncoders, autoencoder: encodes }, options)
+    const recompute = await recomputationOf(
+      { configuration, data, cachedEncoders, autoencoder: encodes, captionEncoder: captionEncoder?.config },
+      options,
+    )
     using model = createModel(configuration, data, device)
     const stored: StoredConfiguration = { data: options.data, training: configuration }
     await using trainer = new Trainer({
@@ -145,6 +156,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       model,
       data,
       autoencoder: encodes,
+      captionEncoder,
       world,
       ...alignmentOf(configuration, encoders, model.config.depth),
       configuration: stored,
@@ -171,10 +183,14 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       inUse ??= await RunInUse.take(out)
       await writeWhole(join(out, CONFIG_FILE), `${JSON.stringify(stored, null, 2)}\n`)
     }
-    options.onStart?.({ configuration, model, data, cachedEncoders, step: trainer.step })
+    options.onStart?.({
+      ...{ configuration, model, data, cachedEncoders },
+      captionEncoder: captionEncoder?.name,
+      step: trainer.step,
+    })
     const log = leads ? await MetricsLog.open(out, join(out, METRICS), trainer.step) : undefined
     try {
-      return await trainSegments(trainer, configuration, options, log, checkpoint, autoencoder)
+      return await trainSegments(trainer, configuration, options, log, checkpoint, { autoencoder, captionEncoder })
     } finally {
       await log?.close()
     }
@@ -188,7 +204,9 @@ async function recomputationOf(
   {
     configuration,
     ...request
-  }: Pick<FitRequest, 'data' | 'cachedEncoders' | 'autoencoder'> & { readonly configuration: TrainingConfiguration },
+  }: Pick<FitRequest, 'data' | 'cachedEncoders' | 'autoencoder' | 'captionEncoder'> & {
+    readonly configuration: TrainingConfiguration
+  },
   { device, world = ALONE, fit, onNotice }: TrainOptions,
 ): Promise<Recomputation> {
   const { recompute, precision = defaultPrecision(device) } = configuration
@@ -213,7 +231,7 @@ async function trainSegments(
   { out, world = ALONE, signal, onStep, onNotice }: TrainOptions,
   log: MetricsLog | undefined,
   restored: string | undefined,
-  autoencoder: Autoencoder | undefined,
+  sampledBy: SampledBy,
 ): Promise<TrainResult> {
   const { steps, checkpointEvery, sampleEvery } = configuration
   const isDue = (every: number) => trainer.step % every === 0 || trainer.step === steps
@@ -221,7 +239,7 @@ async function trainSegments(
   let saved = restored === undefined ? undefined : { step: trainer.step, path: restored }
   // The run may have been killed after this checkpoint and before its grid.
   if (log && saved && isDue(sampleEvery) && !(await hasSamples(out, trainer.step)))
-    await writeSamples(trainer, configuration, out, log, signal, autoencoder)
+    await writeSamples(trainer, configuration, out, log, signal, sampledBy)
   while (trainer.step < steps && !trainer.isStopped) {
     const next = Math.min(steps, nextMultiple(trainer.step, checkpointEvery), nextMultiple(trainer.step, sampleEvery))
     try {
@@ -245,7 +263,7 @@ async function trainSegments(
     if (trainer.isStopped) break
     // Saved before it is sampled: sampling takes time, in which a kill would cost the steps.
     if (isDue(checkpointEvery)) saved = await save(trainer, out)
-    if (log && isDue(sampleEvery)) await writeSamples(trainer, configuration, out, log, signal, autoencoder)
+    if (log && isDue(sampleEvery)) await writeSamples(trainer, configuration, out, log, signal, sampledBy)
   }
   if (saved?.step !== trainer.step) saved = await save(trainer, out)
   return {
@@ -268,16 +286,26 @@ async function hasSamples(out: string, step: number): Promise<boolean> {
   return (await ifThere(stat(samplesFile(out, step)))) !== undefined
 }
 
-/** The grid `samples/STEP.png`: EMA weights, evaluation mode, the same noise and classes every time. */
+/** What the grids of samples take besides the model. */
+interface SampledBy {
+  readonly autoencoder: Autoencoder | undefined
+  readonly captionEncoder: CaptionEncoder | undefined
+}
+
+/** The first captions of images at even distances, for neighbours may be of one kind. */
+function shownCaptions({ captions, length }: Dataset, count: number): string[] {
+  return Array.from({ length: count }, (_, i) => captions![Math.floor((i * length) / count)]![0] ?? EMPTY_CAPTION)
+}
+
+/** The grid `samples/STEP.png`: EMA weights, evaluation mode, the same noise and classes or captions every time. */
 async function writeSamples(
-  { model, step }: Trainer,
+  { model, data, step }: Trainer,
   { samples, path, seed }: TrainingConfiguration,
   out: string,
   log: MetricsLog,
   signal: AbortSignal | undefined,
-  autoencoder: Autoencoder | undefined,
+  { autoencoder, captionEncoder }: SampledBy,
 ): Promise<void> {
-  const labels = Int32Array.from({ length: samples.count }, (_, i) => i % model.config.classes)
   // Guidance needs the null class, which a model trained without label dropout has not.
   const scale = model.config.classDropout > 0 ? samples.guidanceScale : 1
   model.arena.use('ema')
@@ -285,7 +313,9 @@ async function writeSamples(
     const images: Uint8Array[] = []
     let size = { height: 0, width: 0 }
     for await (const batch of sampleImages(model, {
-      labels,
+      ...(captionEncoder
+        ? { prompts: { encoder: captionEncoder, captions: shownCaptions(data, samples.count) } }
+        : { labels: Int32Array.from({ length: samples.count }, (_, i) => i % model.config.classes) }),
       seed,
       batch: samples.count,
       ...(model.config.kind === 'DiT' ? { mode: 'ddpm' } : { mode: 'ode', path }),
@@ -309,6 +339,9 @@ async function writeSamples(
   }
 }
 
+const isOfText = (model: TrainingConfiguration['model']): boolean =>
+  'text' in (typeof model === 'string' ? transformerOfPreset(model) : model)
+
 /** The model that a configuration wants for these data, with its first weights and without projectors. */
 export function createModel(configuration: TrainingConfiguration, data: Dataset, device: Device): AnyTransformer {
   const { model, classDropout, projectorWidth, seed } = configuration
@@ -319,7 +352,7 @@ export function createModel(configuration: TrainingConfiguration, data: Dataset,
       ...(typeof model === 'string' ? transformerOfPreset(model) : model),
       channels,
       inputSize: [height, width],
-      classes: data.classes,
+      classes: isOfText(model) ? 0 : data.classes,
       classDropout,
       projectorWidth,
       alignDepth: alignDepthOf(configuration),

@@ -19,8 +19,10 @@ import { dropLabels, type RandomKey, randomNormal, randomTokens } from '../tenso
 import type { Recomputation } from '../tensor/recomputation.ts'
 import { adopt, keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
+import type { CaptionEncoder } from '../text/caption-encoder.ts'
 import { type AlignmentEncoder, type CachedEncoder, isCached } from './cached-encoder.ts'
 import { featureTargets, uploadFeatures } from './cached-targets.ts'
+import { type CaptionDraw, drawCaptions } from './caption-draws.ts'
 import { type ContrastiveFlow, drawNegatives, velocitiesAt } from './contrastive-flow.ts'
 import { type LearningRateSchedule, learningRateAt } from './learning-rate.ts'
 import { forwardBackward, type Objective } from './objective.ts'
@@ -30,8 +32,8 @@ import type { attentionOf } from './requirements.ts'
 import type { LossWeights } from './step-report.ts'
 import type { BatchEncoder, TrainerOptions } from './trainer-options.ts'
 
-/** With latents, the data's or those that were made of the images. */
-type EncodedInputs = SampleInputs & { readonly stored: Tensor }
+/** With latents, the data's or those that were made of the images, and what the model is told of each sample. */
+type EncodedInputs = SampleInputs & { readonly stored: Tensor; readonly condition: Tensor }
 
 const NO_TARGETS = { features: [], attention: undefined } as const
 
@@ -40,6 +42,7 @@ export class StepComputation {
   readonly #model: AnyTransformer
   readonly #data: Dataset
   readonly #autoencoder: BatchEncoder | undefined
+  readonly #captionEncoder: CaptionEncoder | undefined
   readonly #objective: Objective
   readonly #optimizer: AdamW
   readonly #world: World
@@ -74,6 +77,7 @@ export class StepComputation {
     this.#model = model
     this.#data = data
     this.#autoencoder = options.autoencoder
+    this.#captionEncoder = options.captionEncoder
     this.#objective = objective
     this.#optimizer = optimizer
     this.#world = options.world ?? ALONE
@@ -135,8 +139,6 @@ export class StepComputation {
     const firstSample = this.#world.rank * batch
     const key = (stream: RandomKey['stream']): RandomKey => ({ seed, stream, step, firstSample })
     const shape = [batch, ...data.latentShape]
-    const labels = Tensor.from(samples.labels, [batch], device)
-    const { classDropout } = model.config
     const t = this.#objective.drawTimes(batch, key('timesteps'), device)
     const selfAlign = isAligning ? this.#selfAlign : undefined
     const { tokens } = model
@@ -149,7 +151,8 @@ export class StepComputation {
       images: this.needsImages(isAligning)
         ? Tensor.from(samples.images!, [batch, 3, data.imageSize, data.imageSize], device)
         : undefined,
-      labels: classDropout > 0 ? dropLabels(labels, classDropout, model.nullClass, key('labelDropout')) : labels,
+      labels: this.#captionEncoder ? undefined : this.#labels(samples, key('labelDropout')),
+      captionIds: this.#captionEncoder && this.#captionIds(this.#captionEncoder, samples, { firstSample, seed, step }),
       t,
       teacherT: selfAlign && this.#objective.drawEarlierTimes!(t, selfAlign.timeOffset, key('teacherTimes')),
       noise: randomNormal(shape, key('noise'), device),
@@ -175,7 +178,11 @@ export class StepComputation {
   /** All that follows from the inputs of step `step`: the losses, and the update. */
   run(inputs: StepInputs, step: number, isAligning: boolean): StepLosses {
     const { learningRateFactor, ...drawn } = inputs
-    const samples = { ...drawn, stored: drawn.stored ?? this.#autoencoder!.encodeImages(drawn.images!) }
+    const samples = {
+      ...drawn,
+      stored: drawn.stored ?? this.#autoencoder!.encodeImages(drawn.images!),
+      condition: drawn.labels ?? this.#captionEncoder!.features(drawn.captionIds!),
+    }
     const whole = { ...samples, negativeVelocities: this.#negativeVelocities(samples) }
     const passes = Array.from({ length: this.#accumulate }, (_, pass) =>
       scope(() => this.#pass(inputsOfPass(whole, pass, this.#accumulate), step, isAligning, pass)),
@@ -195,7 +202,7 @@ export class StepComputation {
     isAligning: boolean,
     pass: number,
   ): StepLosses {
-    const { labels, t, teacherT, noise, negativeVelocities, keptIds, keptPlaces, classTokenNoise } = inputs
+    const { condition, t, teacherT, noise, negativeVelocities, keptIds, keptPlaces, classTokenNoise } = inputs
     const latents = this.#latents(inputs)
     const { align = 0, attention = 0, selfAlign = 0 } = this.weightsAt(step)
     const { features: targets, attention: attentionTargets } = isAligning ? this.#targets(inputs) : NO_TARGETS
@@ -203,12 +210,12 @@ export class StepComputation {
       this.#model,
       {
         latents,
-        labels,
+        condition,
         t,
         noise,
         targets,
         attentionTargets,
-        teacher: teacherT && this.#teacher({ latents, noise, t: teacherT }, labels),
+        teacher: teacherT && this.#teacher({ latents, noise, t: teacherT }, condition),
         negatives: negativeVelocities,
         route: this.#route && { ...this.#route, kept: { ids: keptIds!, places: keptPlaces! } },
         classToken: classTokenNoise && { clean: firstToken(targets[0]!), noise: classTokenNoise },
@@ -242,6 +249,19 @@ export class StepComputation {
       contrastive: losses.contrastive && mean(losses.contrastive),
       classToken: losses.classToken && mean(losses.classToken),
     }
+  }
+
+  #labels({ labels }: Batch, key: RandomKey): Tensor {
+    const { device, config, nullClass } = this.#model
+    const own = Tensor.from(labels, [labels.length], device)
+    return config.classDropout > 0 ? dropLabels(own, config.classDropout, nullClass, key) : own
+  }
+
+  #captionIds(encoder: CaptionEncoder, { indices }: Batch, key: Omit<CaptionDraw, 'batch' | 'dropout'>): Tensor {
+    const { device, config } = this.#model
+    const captions = Array.from(indices, (index) => this.#data.captions![index]!)
+    const drawn = drawCaptions(captions, { ...key, batch: this.#batch, dropout: config.classDropout })
+    return Tensor.from(encoder.tokenize(drawn), [drawn.length, encoder.tokens], device)
   }
 
   #learningRateFactor(step: number): Tensor | undefined {
@@ -290,10 +310,10 @@ export class StepComputation {
   }
 
   /** What the averaged model makes of the batch at other times. */
-  #teacher(batch: { latents: Tensor; noise: Tensor; t: Tensor }, labels: Tensor): Tensor {
+  #teacher(batch: { latents: Tensor; noise: Tensor; t: Tensor }, condition: Tensor): Tensor {
     return scope(() => {
       const { input, t } = this.#objective.noised(batch)
-      return teacherStates(this.#model, { input, t, labels }, this.#selfAlign!.teacherDepth)
+      return teacherStates(this.#model, { input, t, condition }, this.#selfAlign!.teacherDepth)
     })
   }
 }

@@ -11,6 +11,7 @@ import type { InterpolantPath, TimeWeighting } from '../native.ts'
 import type { ComputeDType } from '../tensor/dtype.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import type { Tensor } from '../tensor/tensor.ts'
+import type { CaptionEncoder } from '../text/caption-encoder.ts'
 import type { AlignmentEncoder } from './cached-encoder.ts'
 import type { CheckpointState } from './checkpoint.ts'
 import type { ContrastiveFlow } from './contrastive-flow.ts'
@@ -60,6 +61,8 @@ export interface TrainerOptions extends Partial<AdamWOptions> {
    * `Autoencoder`, which stays the caller's to dispose.
    */
   readonly autoencoder?: BatchEncoder | undefined
+  /** Of a model of text: makes the hidden states of the captions, which the data must have. It stays the caller's to dispose. */
+  readonly captionEncoder?: CaptionEncoder | undefined
   /** None: the model's plain objective. */
   readonly align?: Alignment
   /** Aligns the model with its own average (SRA). The model gains a head for it where it has none. */

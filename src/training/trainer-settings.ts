@@ -31,6 +31,12 @@ const schema = whenNeeded(() => {
         'expected an autoencoder, as loadAutoencoder gives it',
       )
       .optional(),
+    captionEncoder: z
+      .custom(
+        (value) => typeof value === 'object' && value !== null && 'tokenize' in value,
+        'expected a caption encoder, as loadCaptionEncoder gives it',
+      )
+      .optional(),
     batch: positive,
     accumulate: elsewhere,
     world: elsewhere,

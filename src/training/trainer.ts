@@ -20,6 +20,7 @@ import { defaultPrecision, precisionPolicy } from './precision.ts'
 import {
   attentionOf,
   requireBlocks,
+  requireCaptions,
   requireCapturable,
   requireClassToken,
   requireFit,
@@ -96,6 +97,7 @@ export class Trainer implements AsyncDisposable {
     }
     requireFit(model, data, batch)
     requireImages(data, options)
+    requireCaptions(model, data, options)
     if (this.#options.flip) requireMirrorImages(data)
     requireIndependentPasses(model, options)
     requireBlocks(model, { selfAlign, disperse })
@@ -124,6 +126,7 @@ export class Trainer implements AsyncDisposable {
     model.computeIn(precision.dtype)
     for (const encoder of encoders) if (!isCached(encoder)) encoder.computeIn?.(precision.dtype)
     autoencoder?.computeIn(precision.dtype)
+    options.captionEncoder?.computeIn(precision.dtype)
     this.#objective = objectiveFor(model, options)
     if (selfAlign && !this.#objective.drawEarlierTimes) {
       this.#objective[Symbol.dispose]()

@@ -77,8 +77,8 @@ function lossOf(model: SiT, scaling: Tensor | undefined, device: Device): Tensor
   const normal = (seed: number) => Tensor.from(Float32Array.from(random([2, 4, 4, 4], seed).data), [2, 4, 4, 4], device)
   using latents = normal(1)
   using noise = normal(2)
-  using labels = Tensor.from(Int32Array.of(0, 2), [2], device)
+  using condition = Tensor.from(Int32Array.of(0, 2), [2], device)
   using t = Tensor.from(Float32Array.of(0.25, 0.75), [2], device)
-  const batch = { latents, noise, labels, t, targets: [] }
+  const batch = { latents, noise, condition, t, targets: [] }
   return forwardBackward(model, batch, { objective: new SiTObjective(), alignWeight: 0, scaling }).denoising
 }

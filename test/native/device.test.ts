@@ -303,7 +303,7 @@ for (const { device, missing } of DEVICES) {
             const key = { seed: 1, step } as const
             const batch = {
               latents: randomNormal([3, 4, 8, 8], { ...key, stream: 'posterior' }, device),
-              labels: Tensor.from(Int32Array.of(0, 1, 4), [3], device),
+              condition: Tensor.from(Int32Array.of(0, 1, 4), [3], device),
               t: randomTimesteps(3, { weighting: 'uniform', path: 'linear' }, { ...key, stream: 'timesteps' }, device),
               noise: randomNormal([3, 4, 8, 8], { ...key, stream: 'noise' }, device),
               targets: [randomNormal([3, 16, 16], { ...key, stream: 'sampleNoise' }, device)],

@@ -25,7 +25,18 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   ],
   benchmark: ['training', 'models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
   // A planned step is the trainer's, of one of several processes maybe, and its machine's speed is what was benchmarked, or a data sheet's.
-  planning: ['benchmark', 'training', 'distributed', 'models', 'alignment', 'data', 'nn', 'tensor', 'native.ts'],
+  planning: [
+    'benchmark',
+    'training',
+    'distributed',
+    'text',
+    'models',
+    'alignment',
+    'data',
+    'nn',
+    'tensor',
+    'native.ts',
+  ],
   conversion: ['training', 'models', 'alignment', 'formats', 'nn', 'tensor'],
   // Its self-test is a small training step.
   doctor: ['benchmark', 'training', 'models', 'tensor', 'native.ts'],
@@ -33,12 +44,15 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   pretraining: ['training', 'models', 'alignment', 'data', 'formats', 'nn', 'tensor'],
   // Processes that share a job exchange tensors.
   distributed: ['tensor', 'native.ts'],
-  training: ['distributed', 'models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
-  evaluation: ['models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
+  training: ['distributed', 'text', 'models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
+  evaluation: ['text', 'models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
   report: ['formats'],
+  // A text tower's files name their blocks as those of the image tower beside it do.
+  text: ['alignment', 'models', 'formats', 'nn', 'tensor', 'native.ts'],
   // An encoder is a model with its preprocessing in front.
   alignment: ['models', 'nn', 'tensor', 'native.ts'],
-  diffusion: ['distributed', 'models', 'tensor', 'native.ts'],
+  // A model of text is sampled by captions.
+  diffusion: ['distributed', 'text', 'models', 'tensor', 'native.ts'],
   models: ['formats', 'nn', 'tensor', 'native.ts'],
   // Processes share a preparation.
   data: ['distributed', 'formats', 'tensor'],

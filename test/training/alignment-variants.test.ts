@@ -46,7 +46,7 @@ function batchOf(
   return {
     latents: draw(shape, 1),
     noise: draw(shape, 2),
-    labels: Tensor.from(Int32Array.from([0, 4, 2]), [BATCH], 'cpu'),
+    condition: Tensor.from(Int32Array.from([0, 4, 2]), [BATCH], 'cpu'),
     t: Tensor.from(Float32Array.from([0.1, 0.5, 0.9]), [BATCH], 'cpu'),
     targets: targets ? [draw([BATCH, model.sequenceTokens, WIDTH], 3, 2)] : [],
     ...(model.classTokenWidth !== undefined && {
@@ -65,14 +65,14 @@ function batchOf(
 }
 
 function dispose(batch: TrainingBatch): void {
-  const { latents, noise, labels, t, teacher, negatives, classToken, targets, attentionTargets = [], route } = batch
+  const { latents, noise, condition, t, teacher, negatives, classToken, targets, attentionTargets = [], route } = batch
   const read = attentionTargets.map(({ qkv }) => qkv)
   const { ids, places } = route?.kept ?? {}
   const { clean, noise: noiseOfToken } = classToken ?? {}
   for (const tensor of [
     latents,
     noise,
-    labels,
+    condition,
     t,
     teacher,
     negatives,
@@ -245,7 +245,7 @@ describe('self-alignment', () => {
   const inputs = () => ({
     input: draw([BATCH, 2, 2 * GRID[0], 2 * GRID[1]], 5),
     t: Tensor.from(Float32Array.from([0.1, 0.5, 0.9]), [BATCH], 'cpu'),
-    labels: Tensor.from(Int32Array.from([0, 4, 2]), [BATCH], 'cpu'),
+    condition: Tensor.from(Int32Array.from([0, 4, 2]), [BATCH], 'cpu'),
   })
 
   test("the teacher's states are what leaves a block of the averaged model, and the model is as before", async () => {
@@ -257,7 +257,7 @@ describe('self-alignment', () => {
       model.arena.use('ema')
       let expected: Float32Array | undefined
       const seen: Promise<void>[] = []
-      const output = model.forward(given.input, given.t, given.labels, {
+      const output = model.forward(given.input, given.t, given.condition, {
         observe(name, tensor) {
           if (name !== `blocks.${depth - 1}`) return
           seen.push(
@@ -270,7 +270,7 @@ describe('self-alignment', () => {
       await Promise.all(seen)
       model.arena.use('weights')
       expect(await states.data()).toEqual(expected)
-      using own = model.hiddenStates(given.input, given.t, given.labels, depth)
+      using own = model.hiddenStates(given.input, given.t, given.condition, depth)
       expect(await own.data()).not.toEqual(expected)
       output.prediction.dispose()
     }

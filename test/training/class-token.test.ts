@@ -69,7 +69,7 @@ for (const { device, missing } of DEVICES) {
         )
         const [latents, drawn, times, target, token, noised] = made as [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
         const ids = Tensor.from(Int32Array.from(labels), [BATCH], device)
-        const batch = { latents, noise: drawn, t: times, labels: ids, targets: [target] }
+        const batch = { latents, noise: drawn, t: times, condition: ids, targets: [target] }
         const losses = forwardBackward(
           model,
           { ...batch, classToken: { clean: token, noise: noised } },

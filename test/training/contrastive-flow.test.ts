@@ -72,7 +72,7 @@ test('the loss is the mean squared distance of the prediction from the negatives
     latents: onCpu(latents),
     noise: onCpu(noise),
     t: onCpu(t),
-    labels: Tensor.from(Int32Array.from([0, 4, 2]), [3], 'cpu'),
+    condition: Tensor.from(Int32Array.from([0, 4, 2]), [3], 'cpu'),
     negatives: onCpu(negatives),
   }
   let predicted: Promise<Float32Array> | undefined

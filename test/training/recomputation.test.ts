@@ -113,7 +113,7 @@ async function passed(table: Case, device: Device, dtype: ComputeDType, recomput
   const batch = {
     latents,
     noise,
-    labels,
+    condition: labels,
     t,
     targets,
     teacher,

@@ -66,10 +66,10 @@ export const diffusionLoss: Runner = async function* (file, device) {
   const inputs = await lossInputs(file)
   model.arena.allocateGradients()
   scope(() => {
-    const { xStart: latents, ...batch } = onDevice(inputs, model)
+    const { xStart: latents, labels: condition, ...batch } = onDevice(inputs, model)
     const losses = forwardBackward(
       model,
-      { ...batch, latents, targets: [] },
+      { ...batch, latents, condition, targets: [] },
       { objective, alignWeight: 0, observe: seen.observe },
     )
     seen.observe('mse', losses.denoising)

@@ -88,7 +88,7 @@ export const sitLoss: Runner = async function* (file, device) {
   scope(() => {
     const batch = {
       latents: Tensor.fromHostTensor(images, device),
-      labels: Tensor.from(labels, [labels.length], device),
+      condition: Tensor.from(labels, [labels.length], device),
       t: Tensor.fromHostTensor(t, device),
       noise: Tensor.fromHostTensor(noise, device),
       targets: targets.map((target) => Tensor.fromHostTensor(target, device)),

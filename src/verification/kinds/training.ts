@@ -183,7 +183,7 @@ class TrainingRun implements Disposable {
         this.model,
         {
           latents: Tensor.from(gather(latents, 1, samples), shapeOf(latents, 1), device),
-          labels: Tensor.from(
+          condition: Tensor.from(
             Int32Array.from(rows, (row) => labels[row]!),
             [batch],
             device,
