@@ -3,7 +3,9 @@ import type { Dataset } from '../data/dataset.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
+import type { CaptionEncoder } from '../text/caption-encoder.ts'
 import type { LoadedModel } from '../training/load-model.ts'
+import { openCaptionEncoder } from './caption-encoder.ts'
 import type { CommandContext } from './command.ts'
 import { encoderOf } from './encoder-argument.ts'
 import { UsageError } from './failure.ts'
@@ -23,6 +25,11 @@ export const MODEL_OPTIONS = {
     type: 'string',
     placeholder: 'NAME=FILE',
     description: "of a model of REG, whose class token it denoises along [its run's first encoder]",
+  },
+  captionEncoder: {
+    type: 'string',
+    placeholder: 'FILE',
+    description: 'of a model of text, which is shown the empty caption: what encodes it [that of its run]',
   },
   layers: { type: 'list', items: 'integer', description: 'blocks whose output is looked at, from 1 [all]' },
   noise: {
@@ -48,6 +55,7 @@ export interface EvaluatedModel extends Disposable {
   readonly data: Dataset
   readonly autoencoder: Autoencoder | undefined
   readonly classTokenEncoder: Encoder | undefined
+  readonly captionEncoder: CaptionEncoder | undefined
   readonly path: InterpolantPath
   /** Steps that the model was trained for, where its checkpoint says so. */
   readonly step: number | undefined
@@ -60,6 +68,7 @@ export async function openModel(
     data: string
     autoencoder: string | undefined
     classTokenEncoder: string | undefined
+    captionEncoder: string | undefined
     noise: readonly number[]
     weights: 'ema' | 'model'
     path: InterpolantPath | undefined
@@ -94,11 +103,13 @@ export async function openModel(
         ? await encoderOfRun(loaded, out)
         : await openEncoder(encoderOf(args.classTokenEncoder), model, out)
     if (classTokenEncoder) frozen.push(classTokenEncoder)
+    const captionEncoder = await openCaptionEncoder(args.captionEncoder, loaded, { device: model.device, out })
+    if (captionEncoder) frozen.push(captionEncoder)
     out.line(
       `${source}: ${model.config.depth} blocks of ${model.config.hidden}; ${data.length} images in ${data.classes} classes`,
     )
     return {
-      ...{ model, data, autoencoder, classTokenEncoder, step: loaded.step },
+      ...{ model, data, autoencoder, classTokenEncoder, captionEncoder, step: loaded.step },
       path: args.path ?? loaded.path ?? 'linear',
       [Symbol.dispose]: dispose,
     }

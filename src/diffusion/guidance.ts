@@ -1,7 +1,9 @@
-import type { DiffusionTransformer, TransformerOutput } from '../models/diffusion-transformer.ts'
+import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
+import type { TransformerOutput } from '../models/transformer-network.ts'
 import { native } from '../native.ts'
-import { keep } from '../tensor/scope.ts'
+import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
+import { repeatCaption } from '../text/empty-caption.ts'
 
 /**
  * Classifier-free guidance: the prediction u + scale · (c − u), from the conditional one c and the unconditional one u. With a `guide` u is
@@ -44,55 +46,89 @@ export function isGuidedAt(guidance: Guidance | undefined, time: number): guidan
 
 type Predictions = Pick<TransformerOutput, 'prediction' | 'classToken'>
 
-/** A model and the labels of a batch, asked with them alone or for what guides it too. */
+/** The hidden states of a batch's captions [B, L, W], and of the empty caption [1, L, W]; the caller's to dispose. */
+export interface TextCondition {
+  readonly text: Tensor
+  readonly none: Tensor
+}
+
+/** What each sample of a batch is of: a class, or of a model of text a caption. */
+export type SampledCondition = Int32Array | TextCondition
+
+/** A model and what it is told of a batch, asked with that alone or for what guides it too. */
 export class ConditionalModel implements Disposable {
   readonly model: DiffusionTransformer
   readonly #guide: DiffusionTransformer | undefined
-  readonly #labels: Tensor
-  readonly #doubledLabels: Tensor
+  readonly #condition: Tensor
+  /** And for as many samples again the null class or the empty caption; undefined where nothing asks for them. */
+  readonly #doubled: Tensor | undefined
 
   /**
-   * @throws {RangeError} for a label that is none of the model's, the null label among them where there is guidance, and for a guide that
-   *   predicts something else than the model
+   * @throws {RangeError} for labels of a model of text, or text of a model of classes; for a label that is none of the model's, the null
+   *   label among them where there is guidance, and for a guide that predicts something else than the model
    */
-  constructor(model: DiffusionTransformer, labels: Int32Array, guidance?: Guidance) {
-    const nullLabel = guidance?.nullLabel ?? model.nullClass
-    requireLabels(model, labels)
-    if (isGuided(guidance)) {
-      if (guidance.guide) requireGuide(model, guidance.guide, labels, guidance.nullLabel)
-      else requireNullLabel(model, nullLabel, guidance.scale)
-      this.#guide = guidance.guide
-    }
+  constructor(model: DiffusionTransformer, condition: SampledCondition, guidance?: Guidance) {
+    requireKindOfCondition(model, condition)
     this.model = model
-    const doubled = new Int32Array(2 * labels.length).fill(nullLabel)
-    doubled.set(labels)
-    this.#labels = keep(Tensor.from(labels, [labels.length], model.device))
-    this.#doubledLabels = keep(Tensor.from(doubled, [doubled.length], model.device))
+    const guided = isGuided(guidance) ? guidance : undefined
+    this.#guide = guided?.guide
+    if (condition instanceof Int32Array) {
+      requireLabels(model, condition)
+      if (guided?.guide) requireGuide(model, guided.guide, guided.nullLabel)
+      if (guided?.guide) requireLabels(guided.guide, condition)
+      const nullLabel = guided?.nullLabel ?? model.nullClass
+      if (guided && !guided.guide) requireNullLabel(model, nullLabel, guided.scale)
+      const { length } = condition
+      this.#condition = keep(Tensor.from(condition, [length], model.device))
+      if (guided && !guided.guide) {
+        const doubled = new Int32Array(2 * length).fill(nullLabel)
+        doubled.set(condition)
+        this.#doubled = keep(Tensor.from(doubled, [2 * length], model.device))
+      }
+      return
+    }
+    if (guided?.guide) requireGuide(model, guided.guide, guided.nullLabel)
+    if (guided?.nullLabel !== undefined) {
+      throw new RangeError(
+        `A model of text is guided away from the empty caption, and has no label ${guided.nullLabel}.`,
+      )
+    }
+    this.#condition = keep(condition.text.alias())
+    if (guided && !guided.guide)
+      this.#doubled = keep(
+        scope(() => behindEachOther(condition.text, repeatCaption(condition.none, condition.text.shape[0]!))),
+      )
   }
 
-  /** What the model says of x [B, C, H, W], and of a class token [B, z] where it has one, at a time, with the labels. */
+  /** What the model says of x [B, C, H, W], and of a class token [B, z] where it has one, at a time, with the condition. */
   predict(x: Tensor, t: number, classToken?: Tensor): Predictions {
-    return this.#ask(this.model, x, t, this.#labels, classToken)
+    return this.#ask(this.model, x, t, this.#condition, classToken)
   }
 
-  /** The same for twice as many samples: with the labels, then without them or by the guide. */
+  /** The same for twice as many samples, where there is guidance: with the condition, then without it or by the guide. */
   predictBoth(x: Tensor, t: number, classToken?: Tensor): Predictions {
-    if (!this.#guide) return this.#ask(this.model, twice(x), t, this.#doubledLabels, classToken && twice(classToken))
+    if (!this.#guide) return this.#ask(this.model, twice(x), t, this.#doubled!, classToken && twice(classToken))
     const own = this.predict(x, t, classToken)
-    const guiding = this.#ask(this.#guide, x, t, this.#labels, classToken)
+    const guiding = this.#ask(this.#guide, x, t, this.#condition, classToken)
     return {
       prediction: behindEachOther(own.prediction, guiding.prediction),
       classToken: own.classToken && behindEachOther(own.classToken, guiding.classToken!),
     }
   }
 
-  #ask(model: DiffusionTransformer, x: Tensor, t: number, labels: Tensor, classToken: Tensor | undefined): Predictions {
-    return model.forward(x, Tensor.full([x.shape[0]!], t, x.device), labels, { classToken })
+  #ask(
+    model: DiffusionTransformer,
+    x: Tensor,
+    t: number,
+    condition: Tensor,
+    classToken: Tensor | undefined,
+  ): Predictions {
+    return model.forward(x, Tensor.full([x.shape[0]!], t, x.device), condition, { classToken })
   }
 
   [Symbol.dispose](): void {
-    this.#labels.dispose()
-    this.#doubledLabels.dispose()
+    this.#condition.dispose()
+    this.#doubled?.dispose()
   }
 }
 
@@ -102,10 +138,19 @@ const twice = (x: Tensor): Tensor => behindEachOther(x, x)
 /** Of two of [B, ...] one of [2B, ...]. */
 function behindEachOther(first: Tensor, second: Tensor): Tensor {
   const [batch, ...rest] = first.shape
-  const both = Tensor.empty([2 * batch!, ...rest], first.device)
+  const both = Tensor.empty([2 * batch!, ...rest], first.device, first.dtype)
   native().copy(both.slice(0, batch!).handle, first.handle)
   native().copy(both.slice(batch!, 2 * batch!).handle, second.handle)
   return both
+}
+
+function requireKindOfCondition({ text }: DiffusionTransformer, condition: SampledCondition): void {
+  if ((text === undefined) === condition instanceof Int32Array) return
+  throw new RangeError(
+    text
+      ? 'The model is told captions, and labels were given; give it the text of captions.'
+      : 'The model is told classes, and captions were given; give it labels.',
+  )
 }
 
 /** A label without a row in the table would be an embedding of NaN, and every pixel with it. */
@@ -131,7 +176,7 @@ function requireNullLabel(model: DiffusionTransformer, nullLabel: number, scale:
 
 /** What a model's predictions are of and mean, by the settings that say so: sizes of its network are not among them. */
 function predictedBy({ config, device }: DiffusionTransformer): Readonly<Record<string, string>> {
-  const { channels, inputSize, classes, learnSigma, classTokenWidth } = config
+  const { channels, inputSize, classes, learnSigma, classTokenWidth, text } = config
   const { kind, convention } = config as { kind?: string; convention?: string }
   return {
     kind: String(kind),
@@ -140,17 +185,13 @@ function predictedBy({ config, device }: DiffusionTransformer): Readonly<Record<
     classes: String(classes),
     'learned variance': String(learnSigma),
     'class token': String(classTokenWidth ?? 'none'),
+    text: text ? `${text.tokens} x ${text.width}` : 'none',
     'convention of time': String(convention ?? 'none'),
     device,
   }
 }
 
-function requireGuide(
-  model: DiffusionTransformer,
-  guide: DiffusionTransformer,
-  labels: Int32Array,
-  nullLabel: number | undefined,
-): void {
+function requireGuide(model: DiffusionTransformer, guide: DiffusionTransformer, nullLabel: number | undefined): void {
   if (nullLabel !== undefined) {
     throw new RangeError(
       `A guide is asked with the labels, and nullLabel ${nullLabel} is of guidance without one; give one of them.`,
@@ -162,5 +203,4 @@ function requireGuide(
     const differences = wrong.map((name) => `its ${name} is ${others[name]}, not ${own[name]}`)
     throw new RangeError(`The guide does not predict what the model does: ${differences.join('; ')}.`)
   }
-  requireLabels(guide, labels)
 }

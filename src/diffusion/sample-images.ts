@@ -5,7 +5,10 @@ import { cast } from '../tensor/ops/cast.ts'
 import { toUint8 } from '../tensor/ops/pixels.ts'
 import { randomNormal } from '../tensor/random.ts'
 import type { Tensor } from '../tensor/tensor.ts'
+import type { CaptionEncoder } from '../text/caption-encoder.ts'
+import { EMPTY_CAPTION, encodeCaptions } from '../text/empty-caption.ts'
 import { type DiffusionSamplerOptions, sampleDiffusion } from './ddpm-sampler.ts'
+import type { SampledCondition } from './guidance.ts'
 import { previewLatents } from './latent-preview.ts'
 import { requireBatches } from './sampler-options.ts'
 import { type SamplerOptions, sample } from './samplers.ts'
@@ -23,9 +26,19 @@ export const SAMPLING_MODES = {
   DiT: ['ddpm', 'ddim'],
 } as const satisfies Record<TransformerKind, readonly SamplingMode[]>
 
+/** Captions, and what encodes them. */
+export interface Prompts {
+  readonly captions: readonly string[]
+  /** On the model's device. */
+  readonly encoder: CaptionEncoder
+}
+
+/** What each image is of: a class, the null class being none, or of a model of text a caption. */
+export type ImageConditions =
+  | { readonly labels: Int32Array; readonly prompts?: undefined }
+  | { readonly prompts: Prompts; readonly labels?: undefined }
+
 export interface BatchOptions {
-  /** A class for each image; the null class: none. */
-  readonly labels: Int32Array
   /** Number of the first of them, where they are a part of more. Default 0. */
   readonly firstImage?: number
   readonly seed: number
@@ -48,10 +61,10 @@ export interface SampledImages {
   readonly width: number
 }
 
-export type SampleImagesOptions = SamplingOptions & BatchOptions
+export type SampleImagesOptions = SamplingOptions & BatchOptions & ImageConditions
 
 /**
- * Samples images in batches. Image number i depends on the seed, i and its label alone: its noise is that of sample i, and the batch
+ * Samples images in batches. Image number i depends on the seed, i and its label or caption alone: its noise is that of sample i, and the batch
  * moves no more than the last bits of its sums. Not so with dopri5, which chooses its steps by the errors of all images of a batch: there
  * another batch gives other images, within the tolerance.
  *
@@ -61,15 +74,17 @@ export async function* sampleImages(
   model: AnyTransformer,
   options: SampleImagesOptions,
 ): AsyncGenerator<SampledImages, void, void> {
-  const { labels, firstImage = 0, seed, batch, autoencoder, onProgress, ...sampler } = options
-  requireBatches({ labels, firstImage, seed, batch, onProgress })
+  const { labels, prompts, firstImage = 0, seed, batch, autoencoder, onProgress, ...sampler } = options
+  requireBatches({ labels, prompts, firstImage, seed, batch, onProgress })
   requireDecodable(model, autoencoder)
   const { channels, inputSize } = model.config
   const [height, width] = inputSize
   const { device, classTokenWidth } = model
-  for (let done = 0; done < labels.length; done += batch) {
+  const total = (labels ?? prompts.captions).length
+  using none = prompts && encodeCaptions(prompts.encoder, [EMPTY_CAPTION])
+  for (let done = 0; done < total; done += batch) {
     const first = firstImage + done
-    const count = Math.min(batch, labels.length - done)
+    const count = Math.min(batch, total - done)
     const shape = [count, channels, height, width]
     using noise = randomNormal(shape, { seed, stream: 'sampleNoise', step: 0, firstSample: first }, device)
     const token = [count, classTokenWidth ?? 0]
@@ -77,7 +92,9 @@ export async function* sampleImages(
       classTokenWidth === undefined
         ? undefined
         : randomNormal(token, { seed, stream: 'sampleClassToken', step: 0, firstSample: first }, device)
-    using state = await sampleBatch(model, noise, labels.subarray(done, done + count), {
+    using text = prompts && encodeCaptions(prompts.encoder, prompts.captions.slice(done, done + count))
+    const condition = text ? { text, none: none! } : labels!.subarray(done, done + count)
+    using state = await sampleBatch(model, noise, condition, {
       ...sampler,
       noise: (step) => randomNormal(shape, { seed, stream: 'sdeNoise', step, firstSample: first }, device),
       ...(classToken && {
@@ -98,13 +115,15 @@ export async function* sampleImages(
 function sampleBatch(
   model: AnyTransformer,
   noise: Tensor,
-  labels: Int32Array,
+  condition: SampledCondition,
   options: SamplerOptions | DiffusionSamplerOptions,
 ): Promise<Tensor> {
   if (model instanceof DiT) {
-    if (isOfDiffusion(options)) return sampleDiffusion(model, noise, labels, options)
+    if (!(condition instanceof Int32Array))
+      throw new RangeError('A DiT is told classes, and captions were given; give it labels.')
+    if (isOfDiffusion(options)) return sampleDiffusion(model, noise, condition, options)
   } else if (!isOfDiffusion(options)) {
-    return sample(model, noise, labels, options)
+    return sample(model, noise, condition, options)
   }
   const { kind } = model.config
   throw new RangeError(

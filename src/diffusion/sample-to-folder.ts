@@ -10,18 +10,27 @@ import { randomUniform } from '../tensor/random.ts'
 import {
   type BatchOptions,
   imageSizeOf,
+  type Prompts,
   type SampledImages,
   type SamplingOptions,
   sampleImages,
 } from './sample-images.ts'
 import { createSampledArray, type SampledArray } from './sampled-array.ts'
-import { removeSamplingRecord, type SamplingOrigin, samplingRecord, writeSamplingRecord } from './sampling-record.ts'
+import {
+  removeSamplingRecord,
+  type SamplingOrigin,
+  samplingRecord,
+  writePrompts,
+  writeSamplingRecord,
+} from './sampling-record.ts'
 
 interface FolderOptions {
   readonly folder: string
   readonly count: number
-  /** Classes in turn; drawn uniformly for each image where not given. */
-  readonly classes?: readonly number[]
+  /** Classes in turn; drawn uniformly for each image where not given. Of a model of classes. */
+  readonly classes?: readonly number[] | undefined
+  /** Of a model of text: captions in turn. */
+  readonly prompts?: Prompts | undefined
   /** An ADM-style npz: `arr_0`, uint8 [count, H, W, 3]. */
   readonly npz?: string
   /** One picture of the images. */
@@ -36,11 +45,12 @@ interface FolderOptions {
   readonly origin?: SamplingOrigin
 }
 
-export type SampleToFolderOptions = SamplingOptions & Omit<BatchOptions, 'labels' | 'firstImage'> & FolderOptions
+export type SampleToFolderOptions = SamplingOptions & Omit<BatchOptions, 'firstImage'> & FolderOptions
 
 export interface SampleResult {
   readonly count: number
   readonly folder: string
+  /** A class for each image; none of a model of text. */
   readonly labels: readonly number[]
   readonly npz: string | undefined
   readonly grid: string | undefined
@@ -48,7 +58,8 @@ export interface SampleResult {
 
 /**
  * Samples images to `FOLDER/000000.png` and on; of a model of latents also the latents, `FOLDER/latents.npz` (`latents`, f64). How they
- * were made stands in `FOLDER/sampling.json`, and of an npz beside it, once all are there.
+ * were made stands in `FOLDER/sampling.json`, and of an npz beside it, once all are there; of a model of text `FOLDER/prompts.txt` has the
+ * caption of every image, a line each.
  *
  * @throws {Error} where the folder holds images of higher numbers, which an evaluation would take for this call's
  */
@@ -57,6 +68,7 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     folder,
     count,
     classes,
+    prompts,
     npz,
     grid,
     gridCount = count,
@@ -67,7 +79,9 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     ...sampling
   } = options
   await requireNoOthers(folder, count)
-  const labels = await labelsFor(model, count, classes, options.seed)
+  const conditions = prompts
+    ? captionsFor(model, prompts, count, classes)
+    : await labelsFor(model, count, classes, options.seed)
   const isLatent = model.config.channels !== 3
   const [height, width] = imageSizeOf(model, options.autoencoder)
   const [latentHeight, latentWidth] = model.config.inputSize
@@ -94,7 +108,9 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     const [begin, end] = [world.rank, world.rank + 1].map((part) => Math.floor((count * part) / world.size))
     for await (const batch of sampleImages(model, {
       ...sampling,
-      labels: labels.subarray(begin, end),
+      ...(conditions instanceof Int32Array
+        ? { labels: conditions.subarray(begin, end) }
+        : { prompts: { ...prompts!, captions: conditions.slice(begin, end) } }),
       firstImage: begin!,
       // The others are about as far.
       ...(onProgress && { onProgress: (done) => onProgress(Math.min(count, done * world.size)) }),
@@ -116,6 +132,7 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
   }
   if (isLeader) {
     const record = samplingRecord(model, options)
+    if (!(conditions instanceof Int32Array)) await writePrompts(folder, conditions)
     await writeSamplingRecord({ folder }, record)
     if (npz !== undefined) await writeSamplingRecord({ file: npz }, record)
   }
@@ -129,7 +146,7 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     const picture = imageGrid(Buffer.concat(shown), shape, columns === undefined ? {} : { columns })
     await writeFile(grid, encodePng(picture.data, picture.width, picture.height, 3))
   }
-  return { count, folder, labels: [...labels], npz, grid }
+  return { count, folder, labels: conditions instanceof Int32Array ? [...conditions] : [], npz, grid }
 }
 
 const imageName = (number: number) => `${String(number).padStart(6, '0')}.png`
@@ -152,6 +169,18 @@ async function writeImages(folder: string, { first, count, images, height, width
   }
 }
 
+function captionsFor(
+  { text }: AnyTransformer,
+  { captions }: Prompts,
+  count: number,
+  classes: readonly number[] | undefined,
+): string[] {
+  if (!text) throw new RangeError('The model is told classes, and captions were given; give it classes.')
+  if (classes) throw new RangeError('The model is told captions, and classes were given too; leave them out.')
+  if (captions.length === 0) throw new RangeError('There is no caption to sample an image of; give one at least.')
+  return Array.from({ length: count }, (_, i) => captions[i % captions.length]!)
+}
+
 async function labelsFor(
   model: AnyTransformer,
   count: number,
@@ -159,6 +188,7 @@ async function labelsFor(
   seed: number,
 ): Promise<Int32Array> {
   const total = model.config.classes
+  if (total === 0) throw new RangeError('The model is told captions, and has no classes; give it prompts.')
   if (classes) {
     const wrong = classes.find((label) => !(label >= 0 && label < total))
     if (wrong !== undefined || classes.length === 0) {

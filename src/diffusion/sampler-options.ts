@@ -61,13 +61,27 @@ export const diffusionSamplerSchema = whenNeeded(() =>
 )
 
 const batchSchema = whenNeeded(() =>
-  z.strictObject({
-    labels: z.custom((value) => value instanceof Int32Array, 'expected Int32Array'),
-    firstImage: z.int().min(0),
-    seed: z.int().min(0),
-    batch: z.int().positive(),
-    onProgress: aFunction(),
-  }),
+  z
+    .strictObject({
+      labels: z.custom((value) => value instanceof Int32Array, 'expected Int32Array').optional(),
+      prompts: z
+        .strictObject({
+          captions: z.array(z.string()),
+          encoder: z.custom(
+            (value) => typeof value === 'object' && value !== null && 'tokenize' in value,
+            'expected a caption encoder, as loadCaptionEncoder gives it',
+          ),
+        })
+        .optional(),
+      firstImage: z.int().min(0),
+      seed: z.int().min(0),
+      batch: z.int().positive(),
+      onProgress: aFunction(),
+    })
+    .refine(({ labels, prompts }) => (labels === undefined) !== (prompts === undefined), {
+      path: ['labels'],
+      error: 'expected an Int32Array of classes, or `prompts` of a model of text in their place',
+    }),
 )
 
 /** @throws {ConfigurationError} naming every option that is wrong */

@@ -10,7 +10,7 @@ import { guide } from '../tensor/ops/diffusion.ts'
 import { linearCombination } from '../tensor/ops/float64.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { dopri5 } from './dopri5.ts'
-import { ConditionalModel, type Guidance, guidedChannels, isGuidedAt } from './guidance.ts'
+import { ConditionalModel, type Guidance, guidedChannels, isGuidedAt, type SampledCondition } from './guidance.ts'
 import { linspace } from './linspace.ts'
 import { pathCoefficients } from './path.ts'
 import { requireOptions, samplerSchema } from './sampler-options.ts'
@@ -58,15 +58,20 @@ export function sdeTimes(steps: number): number[] {
 }
 
 /**
- * Samples from noise [B, C, H, W] (f32) with a class label for each sample (the null class: none). Returns the state at
- * t = 0, f64 [B, C, H, W]; the caller disposes it. Throws the signal's reason when aborted.
+ * Samples from noise [B, C, H, W] (f32) with a class label for each sample (the null class: none), or of a model of text a caption's hidden
+ * states. Returns the state at t = 0, f64 [B, C, H, W]; the caller disposes it. Throws the signal's reason when aborted.
  *
  * @throws {ConfigurationError} for options that are none; {RangeError} for a label or guidance that the model has no row for
  */
-export async function sample(model: SiT, noise: Tensor, labels: Int32Array, options: SamplerOptions): Promise<Tensor> {
+export async function sample(
+  model: SiT,
+  noise: Tensor,
+  condition: SampledCondition,
+  options: SamplerOptions,
+): Promise<Tensor> {
   requireOptions(samplerSchema, options)
   const { mode, solver = 'euler', steps, timeShift, classToken, signal, onStep } = options
-  using field = new VelocityField(model, labels, options)
+  using field = new VelocityField(model, condition, options)
   if (mode === 'ode' && solver === 'dopri5') {
     if (classToken) {
       throw new RangeError(
@@ -108,9 +113,9 @@ class VelocityField implements Disposable {
   readonly #options: SamplerOptions
   readonly path: InterpolantPath
 
-  constructor(model: SiT, labels: Int32Array, options: SamplerOptions) {
+  constructor(model: SiT, condition: SampledCondition, options: SamplerOptions) {
     this.#model = model
-    this.#conditional = new ConditionalModel(model, labels, options.guidance)
+    this.#conditional = new ConditionalModel(model, condition, options.guidance)
     this.#options = options
     this.path = options.path ?? 'linear'
   }

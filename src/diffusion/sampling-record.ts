@@ -8,7 +8,7 @@ import { writeWhole } from '../formats/atomic-file.ts'
 import { ifThere } from '../formats/if-there.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { guidedChannels, isGuided } from './guidance.ts'
-import type { BatchOptions, SamplingOptions } from './sample-images.ts'
+import type { BatchOptions, Prompts, SamplingOptions } from './sample-images.ts'
 
 const count = z.int().positive()
 const time = z.number().min(0).max(1)
@@ -37,8 +37,12 @@ const samplingSchema = z.strictObject({
   classTokenGuidanceScale: z.number().optional(),
   nullLabel: z.int().optional(),
   seed: z.int(),
-  /** In turn; null: drawn for each image. */
+  /** In turn; null: drawn for each image, or captions in their place. */
   classes: z.array(z.int()).nullable(),
+  /** How many captions there were in turn, of a model of text; the image's own stands in prompts.txt. */
+  prompts: count.optional(),
+  /** What encoded them. */
+  captionEncoder: z.string().optional(),
   /** What decoded the latents of a model of latents; null: nothing, the images are a linear preview. */
   autoencoder: z.string().nullable().optional(),
   /** Latent elements of its tiles; null: the whole image at once. */
@@ -70,12 +74,13 @@ export interface SamplingOrigin extends Pick<SamplingRecord, 'checkpoint'> {
 export type RecordedOptions = SamplingOptions &
   Pick<BatchOptions, 'seed' | 'autoencoder'> & {
     readonly classes?: readonly number[] | undefined
+    readonly prompts?: Prompts | undefined
     readonly origin?: SamplingOrigin | undefined
   }
 
 /** The record of images that a model makes with these options. */
 export function samplingRecord(model: AnyTransformer, options: RecordedOptions): SamplingRecord {
-  const { guidance, seed, classes, autoencoder, origin = {} } = options
+  const { guidance, seed, classes, prompts, autoencoder, origin = {} } = options
   const { checkpoint, step, weights, precision } = origin
   const isLatent = model.config.channels !== 3
   return {
@@ -101,6 +106,7 @@ export function samplingRecord(model: AnyTransformer, options: RecordedOptions):
         : { guidanceScale: 1 }),
       seed,
       classes: classes ? [...classes] : null,
+      ...(prompts && { prompts: prompts.captions.length, captionEncoder: prompts.encoder.name }),
       ...(isLatent && { autoencoder: autoencoder?.name ?? null }),
       ...(isLatent && autoencoder && { autoencoderTile: autoencoder.tile ?? null }),
       ...(weights !== undefined && { weights }),
@@ -139,9 +145,17 @@ export function writeSamplingRecord(sampled: Sampled, record: SamplingRecord): P
   return writeWhole(recordPath(sampled), `${JSON.stringify(record, null, 2)}\n`)
 }
 
-/** Before other images take the place of those that it is of. */
-export function removeSamplingRecord(sampled: Sampled): Promise<void> {
-  return rm(recordPath(sampled), { force: true })
+const PROMPTS = 'prompts.txt'
+
+/** The captions of a folder's images, a line each, in the images' order. */
+export function writePrompts(folder: string, captions: readonly string[]): Promise<void> {
+  return writeWhole(join(folder, PROMPTS), captions.map((caption) => `${caption.replace(/\s+/g, ' ')}\n`).join(''))
+}
+
+/** Before other images take the place of those that it is of; of a folder their captions too. */
+export async function removeSamplingRecord(sampled: Sampled): Promise<void> {
+  await rm(recordPath(sampled), { force: true })
+  if ('folder' in sampled) await rm(join(sampled.folder, PROMPTS), { force: true })
 }
 
 /**

@@ -10,6 +10,8 @@ import { dropTokens, firstToken } from '../tensor/ops/tokens.ts'
 import { randomNormal } from '../tensor/random.ts'
 import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
+import type { CaptionEncoder } from '../text/caption-encoder.ts'
+import { EMPTY_CAPTION, encodeCaptions, repeatCaption } from '../text/empty-caption.ts'
 import { meanOfTokens } from './feature-network.ts'
 import { requireFiniteFeatures } from './finite-features.ts'
 import { noisyInput } from './noisy-input.ts'
@@ -35,6 +37,8 @@ export interface BlockFeaturesOptions {
   readonly batch: number
   /** Of a model that denoises a class token along (REG): whose class token that is. It is noised as the latents are. */
   readonly classTokenEncoder?: Encoder | undefined
+  /** Of a model of text: what encodes its captions, of which it is shown the empty one. */
+  readonly captionEncoder?: CaptionEncoder | undefined
   /** Whose features of the images come along, averaged over their tokens. */
   readonly encoder?: { readonly encoder: Encoder; readonly grid: readonly [number, number] } | undefined
   readonly signal?: AbortSignal | undefined
@@ -50,7 +54,7 @@ export interface BlockFeatures {
 
 /**
  * What a model's blocks make of noisy samples, batch by batch, in the order of `indices`. The model is told no class (the null class
- * of guidance), so that nothing of the label leaks in. The noise of sample i of `indices` depends on the seed, the noise level and i.
+ * of guidance), or of text the empty caption, so that nothing of the label leaks in. The noise of sample i of `indices` depends on the seed, the noise level and i.
  *
  * @throws Error for a model without null class, one that does not fit the data or the class token's encoder, and features that are not finite
  */
@@ -59,6 +63,8 @@ export async function* blockFeatures(options: BlockFeaturesOptions): AsyncGenera
   const data = autoencoder ? options.data.encoded(autoencoder) : options.data
   requireFit(model, data, layers)
   requireClassToken(model, classTokenEncoder)
+  requireCaptionEncoder(model, options.captionEncoder)
+  using empty = options.captionEncoder && encodeCaptions(options.captionEncoder, [EMPTY_CAPTION])
   const wantsImages = encoder || autoencoder || classTokenEncoder
   const latentLength = data.storedLatentShape.reduce((product, size) => product * size, 1)
   for (let first = 0; first < indices.length; first += options.batch) {
@@ -77,7 +83,7 @@ export async function* blockFeatures(options: BlockFeaturesOptions): AsyncGenera
       })
     })
     for await (const _ of reading);
-    yield { labels, ...(await ofBatch({ ...options, data }, { first, count, latents, images })) }
+    yield { labels, ...(await ofBatch({ ...options, data }, { first, count, latents, images, empty })) }
   }
 }
 
@@ -86,11 +92,13 @@ interface LoadedBatch {
   readonly count: number
   readonly latents: Float32Array | undefined
   readonly images: Uint8Array | undefined
+  /** [1, L, W] of the empty caption, of a model of text. */
+  readonly empty: Tensor | undefined
 }
 
 async function ofBatch(
   { model, data, autoencoder, layers, noise, path, seed, encoder, classTokenEncoder }: BlockFeaturesOptions,
-  { first, count, latents, images }: LoadedBatch,
+  { first, count, latents, images, empty }: LoadedBatch,
 ): Promise<Omit<BlockFeatures, 'labels'>> {
   const { device } = model
   const shape = [count, ...data.latentShape]
@@ -109,10 +117,12 @@ async function ofBatch(
       const noisy = (data: Tensor, stream: 'noise' | 'classTokenNoise') =>
         noisyInput(model, data, randomNormal(data.shape, { ...key, stream }, device), noise, path)
       const { x, t } = noisy(clean, 'noise')
-      const labels = Tensor.from(new Int32Array(count).fill(model.nullClass), [count], device)
+      const condition = empty
+        ? repeatCaption(empty, count)
+        : Tensor.from(new Int32Array(count).fill(model.nullClass), [count], device)
       const classToken =
         classTokenEncoder && noisy(classTokenOf(classTokenEncoder, planes!, model), 'classTokenNoise').x
-      model.forward(x, t, labels, {
+      model.forward(x, t, condition, {
         classToken,
         observe: (name, tensor) => {
           const layer = Number(/^blocks\.(\d+)$/.exec(name)?.[1] ?? Number.NaN) + 1
@@ -173,6 +183,19 @@ function requireFit(model: AnyTransformer, data: Dataset, layers: readonly numbe
   if (beyond !== undefined) {
     throw new RangeError(`There is no layer ${beyond}; the model has the blocks 1 to ${config.depth}.`)
   }
+}
+
+function requireCaptionEncoder({ text }: AnyTransformer, encoder: CaptionEncoder | undefined): void {
+  if (!text) {
+    if (encoder) throw new Error(`The model is told classes; leave out the caption encoder ${encoder.name}.`)
+    return
+  }
+  if (encoder?.tokens === text.tokens && encoder.width === text.width) return
+  const found = encoder ? `${encoder.name} makes ${encoder.tokens} of ${encoder.width}` : 'none is given'
+  throw new Error(
+    `The model reads ${text.tokens} hidden states of ${text.width} of a caption, and of what encodes captions ${found}; name the encoder that ` +
+      'it was trained with by --caption-encoder.',
+  )
 }
 
 function requireClassToken({ classTokenWidth }: AnyTransformer, encoder: Encoder | undefined): void {

@@ -4,6 +4,7 @@ import { KeyedPermutation } from '../data/permutation.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
+import type { CaptionEncoder } from '../text/caption-encoder.ts'
 import { blockFeatures } from './block-features.ts'
 import { encoderGrid } from './feature-network.ts'
 import {
@@ -27,6 +28,8 @@ export interface EvaluateCknnaOptions {
   readonly autoencoder?: Autoencoder | undefined
   /** Of a model that denoises a class token along (REG): whose class token that is. */
   readonly classTokenEncoder?: Encoder | undefined
+  /** Of a model of text: what encodes its captions. */
+  readonly captionEncoder?: CaptionEncoder | undefined
   readonly encoder: Encoder
   /** Images, drawn by the seed. Default 10,000, or all where there are fewer. */
   readonly images?: number | undefined

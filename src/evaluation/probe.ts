@@ -4,6 +4,7 @@ import { KeyedPermutation } from '../data/permutation.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
+import type { CaptionEncoder } from '../text/caption-encoder.ts'
 import { blockFeatures } from './block-features.ts'
 import { requireFeatureMemory } from './feature-memory.ts'
 import { PAPER_SCHEDULE, type ProbeAccuracy, type ProbeSchedule, type ProbeSet, trainProbes } from './linear-probe.ts'
@@ -29,6 +30,8 @@ export interface EvaluateProbeOptions extends ProbeImages {
   readonly autoencoder?: Autoencoder | undefined
   /** Of a model that denoises a class token along (REG): whose class token that is. */
   readonly classTokenEncoder?: Encoder | undefined
+  /** Of a model of text: what encodes its captions. */
+  readonly captionEncoder?: CaptionEncoder | undefined
   /** Blocks, from 1. Default: every block. */
   readonly layers?: readonly number[] | undefined
   /** Noise levels from 0 to 1: see `noisyInput`. Default: 0, the data itself. */

@@ -89,11 +89,15 @@ function warnOfFewSteps(
 
 /** An encoder is looked at behind its last block, and sees clean images. */
 function refuseModelOptions(
-  args: Pick<ModelArguments, 'autoencoder' | 'classTokenEncoder' | 'layers' | 'noise' | 'weights' | 'path'>,
+  args: Pick<
+    ModelArguments,
+    'autoencoder' | 'classTokenEncoder' | 'captionEncoder' | 'layers' | 'noise' | 'weights' | 'path'
+  >,
 ): void {
   const given: Readonly<Record<string, boolean>> = {
     '--autoencoder': args.autoencoder !== undefined,
     '--class-token-encoder': args.classTokenEncoder !== undefined,
+    '--caption-encoder': args.captionEncoder !== undefined,
     '--layers': args.layers !== undefined,
     '--noise': args.noise.some((level) => level !== 0),
     '--weights': args.weights !== MODEL_OPTIONS.weights.default,
@@ -114,6 +118,7 @@ interface ModelArguments {
   readonly data: string
   readonly autoencoder: string | undefined
   readonly classTokenEncoder: string | undefined
+  readonly captionEncoder: string | undefined
   readonly layers: readonly number[] | undefined
   readonly noise: readonly number[]
   readonly images: number | undefined

@@ -251,5 +251,6 @@ function showCommands({ commands, evaluations }: TrainingPlan, out: Output): voi
   out.line()
   out.line(out.style.bold('commands'))
   const last = commands.evaluations.at(-1)!
-  for (const command of [commands.prepare, commands.train, last.sample, last.evaluate]) if (command) out.line(command)
+  for (const command of [commands.prepare, commands.prepareHeldOut, commands.train, last.sample, last.evaluate])
+    if (command) out.line(command)
 }

@@ -2,9 +2,14 @@ import { PRECISIONS } from '../../training/precision.ts'
 import { defineCommand } from '../command.ts'
 import { UsageError } from '../failure.ts'
 import { endingIn } from '../option.ts'
+import { openPrompts, PROMPT_OPTIONS } from '../prompts.ts'
 
 /** What a kind's own evaluation samples with. */
-const DEFAULTS = { SiT: { cfgScale: 1.8, guidanceHigh: 0.7 }, DiT: { cfgScale: 1.5, guidanceHigh: 1 } } as const
+const DEFAULTS = {
+  SiT: { cfgScale: 1.8, guidanceHigh: 0.7 },
+  DiT: { cfgScale: 1.5, guidanceHigh: 1 },
+  text: { cfgScale: 2, guidanceHigh: 1 },
+} as const
 
 export const sampleCommand = defineCommand({
   name: 'sample',
@@ -36,7 +41,11 @@ export const sampleCommand = defineCommand({
         'of the ODE by Euler and Heun: above 1 more of the steps are at high noise, below 1 at low noise [1: even steps]',
     },
     eta: { type: 'number', min: 0, max: 1, default: 0, description: "of DDIM: its share of DDPM's noise" },
-    cfgScale: { type: 'number', min: 0, description: 'guidance scale; 1: none [1.8; 1.5 of a DiT]' },
+    cfgScale: {
+      type: 'number',
+      min: 0,
+      description: 'guidance scale; 1: none [1.8; 1.5 of a DiT, 2 of a model of text]',
+    },
     clsCfgScale: {
       type: 'number',
       min: 0,
@@ -50,13 +59,19 @@ export const sampleCommand = defineCommand({
         'another checkpoint, smaller or trained less, to guide away from in place of the null class (autoguidance), by --cfg-scale',
     },
     guidanceLow: { type: 'number', min: 0, max: 1, default: 0, description: 'guidance is active from this time' },
-    guidanceHigh: { type: 'number', min: 0, max: 1, description: 'to this time [0.7; 1 of a DiT and with --guide]' },
+    guidanceHigh: {
+      type: 'number',
+      min: 0,
+      max: 1,
+      description: 'to this time [0.7; 1 of a DiT, of text and with --guide]',
+    },
     guidedChannels: {
       type: 'enum',
       values: ['3', 'all'],
       description: 'channels that are guided [all; 3, as in their own code, of a DiT and of an original SiT]',
     },
     classes: { type: 'list', items: 'integer', description: 'classes in turn; by default drawn at random' },
+    ...PROMPT_OPTIONS,
     path: {
       type: 'enum',
       values: ['linear', 'cosine'],
@@ -131,6 +146,11 @@ export const sampleCommand = defineCommand({
       description: 'a quick look',
     },
     {
+      command:
+        'repa sample --checkpoint runs/coco --prompt "a red bus on a bridge" --autoencoder sd-vae-ft-ema --out samples --num 8',
+      description: 'of a model of text',
+    },
+    {
       command: 'repa sample --checkpoint DiT-XL-2-256x256.pt --out samples --num 8 --cfg-scale 4 --grid grid.png',
       description: 'pictures of the published DiT, by its own sampler',
     },
@@ -177,16 +197,14 @@ export const sampleCommand = defineCommand({
         convention: args.convention,
         notice: (sentence: string) => out.warn(sentence),
       }
-      const { model, source, path, step, latentStatistics } = await loadModel(checkpoint, {
-        ...loading,
-        heads: args.heads,
-      })
+      const loaded = await loadModel(checkpoint, { ...loading, heads: args.heads })
+      const { model, source, path, step, latentStatistics } = loaded
       const opened: { dispose(): void }[] = [model]
       // Not `using`: with it, TypeScript leaves the extension of the dynamic imports above as it is.
       try {
         model.computeIn(dtype)
         const { kind } = model.config
-        const defaults = DEFAULTS[kind]
+        const defaults = DEFAULTS[model.text ? 'text' : kind]
         const guidanceHigh = args.guidanceHigh ?? (args.guide === undefined ? defaults.guidanceHigh : 1)
         if (args.guidanceLow > guidanceHigh) {
           throw new UsageError(
@@ -222,6 +240,9 @@ export const sampleCommand = defineCommand({
         ).find(([holds]) => holds)?.[1]
         if (foreign !== undefined) throw new UsageError(`${foreign}; leave it out.`)
         out.line(`${source}: ${(model.parameterCount / 1e6).toFixed(1)} M parameters`)
+        const prompts = await openPrompts(args, loaded, { device: where, out })
+        prompts?.encoder.computeIn(dtype)
+        opened.push(...(prompts ? [{ dispose: () => prompts.encoder[Symbol.dispose]() }] : []))
         const decoder =
           args.autoencoder === undefined
             ? undefined
@@ -277,6 +298,7 @@ export const sampleCommand = defineCommand({
           folder,
           count: num,
           classes: args.classes,
+          prompts,
           seed,
           batch,
           steps,

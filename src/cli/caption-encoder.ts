@@ -1,0 +1,40 @@
+import type { Device } from '../tensor/device.ts'
+import type { CaptionEncoder } from '../text/caption-encoder.ts'
+import type { LoadedModel } from '../training/load-model.ts'
+import { UsageError } from './failure.ts'
+import type { Output } from './output.ts'
+
+/**
+ * What encodes the captions of a model of text: the one that was named, or that of its run; undefined for a model of classes.
+ *
+ * @throws {UsageError} where the model is of classes and one was named, where none is known, and where it is of other sizes
+ */
+export async function openCaptionEncoder(
+  named: string | undefined,
+  { model, captionEncoder: ofRun }: Pick<LoadedModel, 'model' | 'captionEncoder'>,
+  { device, out }: { readonly device: Device; readonly out: Output },
+): Promise<CaptionEncoder | undefined> {
+  const { text } = model
+  if (!text) {
+    if (named === undefined) return undefined
+    throw new UsageError('--caption-encoder is of a model of text, and this one is told classes; leave it out.')
+  }
+  const path = named ?? ofRun?.file
+  if (path === undefined) {
+    throw new UsageError('The checkpoint does not say what encodes captions; name it by --caption-encoder FILE.')
+  }
+  const { loadCaptionEncoder } = await import('../text/caption-encoder.ts')
+  const encoder = await loadCaptionEncoder(path, { device })
+  const { name, tokens, width } = encoder
+  if (tokens !== text.tokens || width !== text.width) {
+    encoder[Symbol.dispose]()
+    throw new UsageError(
+      `The caption encoder ${name} makes ${tokens} hidden states of ${width}, and the model reads ${text.tokens} of ${text.width}; name ` +
+        'the one that it was trained with by --caption-encoder FILE.',
+    )
+  }
+  if (ofRun?.sha256 !== undefined && ofRun.sha256 !== encoder.sha256) {
+    out.warn(`${encoder.file} holds other weights than the caption encoder that the model was trained with.`)
+  }
+  return encoder
+}
