@@ -51,7 +51,7 @@ export function memoryPlan({ atPeak, peakBytes, takenBytes }: PlannedStep): Memo
   )
   const sum = (wanted: (part: string) => boolean) =>
     activations.reduce((total, { part, bytes }) => total + (wanted(part) ? bytes : 0), 0)
-  const blocks = activations.filter(({ part }) => part.startsWith('blocks.')).map(({ bytes }) => bytes)
+  const blocks = activations.filter(({ part }) => /^(joint_)?blocks\./.test(part)).map(({ bytes }) => bytes)
   return {
     weights: of('weights'),
     gradients: of('gradients'),

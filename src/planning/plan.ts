@@ -210,9 +210,17 @@ function gpuOf(name: string): Gpu {
 }
 
 function describedData({ path, data }: Recipe): Dataset {
-  const { images, classes, size, latents, deviations, flip } = data
+  const { images, classes, size, latents, deviations, flip, captions } = data
   const stored = { storedLatentShape: latents, hasDeviations: deviations }
-  return Dataset.described({ path, length: images, classes, imageSize: size, ...stored, flip })
+  return Dataset.described({
+    path,
+    length: images,
+    classes,
+    imageSize: size,
+    ...stored,
+    flip,
+    captions: captions !== undefined,
+  })
 }
 
 /** What makes the latents as the run trains. */

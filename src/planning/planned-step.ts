@@ -5,6 +5,8 @@ import { emptyEncoder } from '../alignment/encoders.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { ALONE } from '../distributed/world.ts'
 import { type AutoencoderArchitecture, emptyAutoencoder } from '../models/autoencoder-architecture.ts'
+import { type ClipTextConfig, ClipTextTransformer, clipTextName, clipTextOfSizes } from '../models/clip-text.ts'
+import type { TextSettings } from '../models/transformer-config.ts'
 import type { AnyTransformerConfig } from '../models/transformer-kinds.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
 import { withAddon } from '../native.ts'
@@ -14,6 +16,7 @@ import type { Device } from '../tensor/device.ts'
 import { elementCount } from '../tensor/dtype.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import { Tensor } from '../tensor/tensor.ts'
+import type { CaptionEncoder } from '../text/caption-encoder.ts'
 import { alignmentOf, requireConsistentAlignment } from '../training/alignment-settings.ts'
 import type { TrainingConfiguration } from '../training/configuration.ts'
 import { MOMENTS, type Moments } from '../training/moments.ts'
@@ -41,6 +44,8 @@ export interface PlannedStepOptions {
   readonly statedModels?: ReadonlyMap<string, VisionTransformerConfig>
   /** What makes the latents, where the configuration has them encoded. */
   readonly autoencoder?: PlannedAutoencoder | undefined
+  /** What encodes the captions of a model of text. Default: OpenAI's of the width that the model reads. */
+  readonly captionEncoder?: ClipTextConfig | undefined
   /** `cpu`, or `cuda:N` for any GPU. */
   readonly device: Device
   readonly machine: PlannedMachine
@@ -55,7 +60,7 @@ export interface PlannedStep {
   readonly model: AnyTransformerConfig
   /** Numbers in the state dict by the first part of their names: `blocks`, `projectors`, `y_embedder`. */
   readonly parameters: ReadonlyMap<string, number>
-  /** Numbers of the encoders that run, and of the autoencoder where it makes the latents, by their names. */
+  /** Numbers of the encoders that run, that of captions among them, and of the autoencoder where it makes the latents, by their names. */
   readonly encoders: ReadonlyMap<string, number>
   /** Bytes at the moment at which most are taken, by what for. */
   readonly atPeak: ReadonlyMap<Purpose, number>
@@ -87,6 +92,7 @@ export function planStep(options: PlannedStepOptions): PlannedStep {
     const encoders = configuration.encoders.map((encoder) => countingEncoder(encoder, options, planning))
     const autoencoder = countingAutoencoder(options, planning)
     const model = createModel(configuration, data, device)
+    const captionEncoder = model.text && countingCaptionEncoder(model.text, options, planning)
     const trainer = new Trainer({
       ...trainerSettings(configuration),
       // Of what a graph keeps there is no account: the step is planned as it is enqueued.
@@ -95,6 +101,7 @@ export function planStep(options: PlannedStepOptions): PlannedStep {
       model,
       data,
       autoencoder,
+      captionEncoder,
       // What is exchanged is exchanged in place.
       world: { ...ALONE, size: processes },
       ...alignmentOf(configuration, encoders, model.config.depth),
@@ -117,9 +124,10 @@ export function planStep(options: PlannedStepOptions): PlannedStep {
       model: model.config,
       parameters: countByPart(model.entries),
       encoders: new Map(
-        [...encoders.filter(({ name }) => !cachedEncoders.includes(name)), ...(autoencoder ? [autoencoder] : [])].map(
-          ({ name, parameterCount }) => [name, parameterCount],
-        ),
+        [
+          ...encoders.filter(({ name }) => !cachedEncoders.includes(name)),
+          ...[autoencoder, captionEncoder].filter((frozen) => frozen !== undefined),
+        ].map(({ name, parameterCount }) => [name, parameterCount]),
       ),
       atPeak: ledger.atPeak,
       peakBytes: allocator.peakBytes,
@@ -143,7 +151,7 @@ function emptyBatch(batch: number) {
   return {
     step: 0,
     epoch: 0,
-    indices: new Int32Array(0),
+    indices: new Int32Array(batch),
     labels: new Int32Array(batch),
     images: new Uint8Array(0),
     latents: new Float32Array(0),
@@ -203,6 +211,29 @@ function countingAutoencoder(
   }
 }
 
+/** A text encoder of captions, whose memory and work are booked as an encoder's. */
+function countingCaptionEncoder(
+  { tokens, width }: TextSettings,
+  { captionEncoder, device }: PlannedStepOptions,
+  planning: PlanningDevice,
+): CaptionEncoder & { readonly parameterCount: number } {
+  const config = captionEncoder ?? clipTextOfSizes({ tokens, width })
+  const model = planning.during('encoder', () => ClipTextTransformer.fromConfig(config, device))
+  bookFrozen(model)
+  const { parameterCount } = model
+  return {
+    ...{ name: clipTextName(config), file: '', sha256: '', config, device, width, tokens },
+    parameterCount,
+    computeIn: (dtype) => {
+      planning.during('encoder', () => model.computeIn(dtype))
+      bookFrozen(model)
+    },
+    tokenize: (captions) => new Int32Array(captions.length * tokens),
+    features: (ids) => planning.during('encoder', () => model.forward(ids)),
+    [Symbol.dispose]: () => model.dispose(),
+  }
+}
+
 /** The weights of a model that is not trained, and their low-precision copy. */
 function bookFrozen({ arena }: { readonly arena: ParameterArena }): void {
   plannedOf(arena.array('weights').handle).storage.assign('encoder weights')
@@ -224,7 +255,7 @@ function bookArena(arena: ParameterArena, moments: Moments, planning: PlanningDe
   const parts = new Map(
     arena.parameters.map(({ name, value }) => [
       plannedOf(value.handle).offset,
-      /^(blocks\.\d+|[a-zA-Z_]+)/.exec(name)![0],
+      /^((?:joint_)?blocks\.\d+|[a-zA-Z_]+)/.exec(name)![0],
     ]),
   )
   const book = (array: Tensor, purpose: Purpose) => {

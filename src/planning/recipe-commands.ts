@@ -1,9 +1,11 @@
 import { CHECKPOINTS, checkpointName } from '../training/checkpoint-files.ts'
-import type { Recipe, RecipeEvaluation } from './recipe.ts'
+import type { Recipe, RecipeData, RecipeEvaluation } from './recipe.ts'
 
 /** What is typed for a recipe from its images to its figures. */
 export interface RecipeCommands {
   readonly prepare: string
+  /** Of the part whose captions are sampled, of a model of text. */
+  readonly prepareHeldOut: string | undefined
   readonly train: string
   /** In the order of the recipe's evaluations. */
   readonly evaluations: readonly { readonly sample: string; readonly evaluate: string | undefined }[]
@@ -12,20 +14,28 @@ export interface RecipeCommands {
 export function recipeCommands(recipe: Recipe, processes: number): RecipeCommands {
   const { name, data, evaluations } = recipe
   return {
-    prepare: line(
-      ['repa prepare', data.source, '--out', data.folder, '--size', data.size, ...(data.flip ? ['--flip'] : [])],
-      {
-        '--autoencoder': data.encoder,
-        // Images alone are one process's work.
-        '--processes': processes > 1 && data.encoder !== undefined ? processes : undefined,
-      },
-    ),
+    prepare: prepareCommand(data, data, processes),
+    // Its images and captions are looked at, and no latents.
+    prepareHeldOut: data.heldOut && prepareCommand({ ...data, encoder: undefined }, data.heldOut, 1),
     train: line(['repa train --config', name, '--data', data.folder, '--out', runOf(recipe)], {
       '--processes': processes > 1 ? processes : undefined,
       '--autoencoder': data.decoder,
     }),
     evaluations: evaluations.map((evaluation) => evaluationCommands(recipe, evaluation, processes)),
   }
+}
+
+function prepareCommand(
+  { size, flip, encoder }: Pick<RecipeData, 'size' | 'flip' | 'encoder'>,
+  { source, folder, captions }: Pick<RecipeData, 'source' | 'folder' | 'captions'>,
+  processes: number,
+): string {
+  return line(['repa prepare', source, '--out', folder, '--size', size, ...(flip ? ['--flip'] : [])], {
+    '--captions': captions,
+    '--autoencoder': encoder,
+    // Images alone are one process's work.
+    '--processes': processes > 1 && encoder !== undefined ? processes : undefined,
+  })
 }
 
 const runOf = ({ name }: Recipe) => `runs/${name}`
@@ -44,6 +54,7 @@ function evaluationCommands(
       ['repa sample --checkpoint', checkpoint, '--out', samples, '--num', num, '--mode', mode, '--steps', steps],
       {
         '--processes': processes > 1 ? processes : undefined,
+        '--prompts': recipe.data.heldOut?.folder,
         '--time-shift': timeShift,
         '--cfg-scale': cfgScale,
         '--guidance-low': cfgScale === 1 ? undefined : interval[0],

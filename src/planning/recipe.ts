@@ -34,6 +34,10 @@ const dataSchema = z.strictObject({
   flip: z.boolean().default(false),
   /** Which autoencoder makes the latents as the run trains (`encodeLatents`). */
   autoencoder: z.enum(AUTOENCODER_NAMES).optional(),
+  /** Where captions come from, as `repa prepare --captions` takes it; of a model of text. */
+  captions: z.string().optional(),
+  /** Another part of the set, prepared in the same way, whose captions are sampled. */
+  heldOut: z.strictObject({ source: z.string(), folder: z.string(), captions: z.string() }).optional(),
   /** File of the autoencoder that encodes, and of the one that decodes samples. */
   encoder: z.string().optional(),
   decoder: z.string().optional(),
@@ -82,6 +86,14 @@ const recipeSchema = z
   .refine(
     ({ training, recipe }) => training.encodeLatents === (recipe.data.autoencoder !== undefined),
     'training.encodeLatents and recipe.data.autoencoder, which names what encodes, go together',
+  )
+  .refine(
+    ({ training, recipe: { data } }) => (training.captionEncoder !== undefined) === (data.captions !== undefined),
+    'training.captionEncoder and recipe.data.captions, which it encodes, go together',
+  )
+  .refine(
+    ({ recipe: { data } }) => (data.captions !== undefined) === (data.heldOut !== undefined),
+    'recipe.data.captions and recipe.data.heldOut, whose captions are sampled, go together',
   )
   .refine(
     ({ recipe: { data } }) => data.autoencoder === undefined || (data.latents ?? data.encoder) === undefined,
