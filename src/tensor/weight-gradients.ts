@@ -19,10 +19,11 @@ export interface WeightGradient {
 /**
  * Weight gradients of linear layers on their way to the device. A CPU computes each at once. On a GPU they wait for others of as many
  * rows and share a launch with them: alone, few of them have as many tiles as the GPU has places for (native/cuda/gemm_sm90.cu counts
- * them). What one reads is held until then.
+ * them). Those of other rows wait beside them: a joint block's text and image take turns. What one reads is held until then.
  */
 export class WeightGradientQueue {
-  #waiting: WeightGradient[] = []
+  /** By launch. */
+  #waiting: WeightGradient[][] = []
 
   /** `dOut` and `input` stay the caller's. */
   add(next: WeightGradient): void {
@@ -31,32 +32,48 @@ export class WeightGradientQueue {
       native().linearWeightGradient(dOut.handle, input.handle, into.handle, accumulate)
       return
     }
-    const [first] = this.#waiting
-    if (first && !sharesLaunch(first, next)) this.flush()
-    this.#waiting.push({ dOut: keep(dOut.alias()), input: keep(input.alias()), into, accumulate })
-    if (this.#waiting.length === MOST_AT_ONCE) this.flush()
+    const held = { dOut: keep(dOut.alias()), input: keep(input.alias()), into, accumulate }
+    const group = this.#waiting.find(([first]) => sharesLaunch(first!, next))
+    if (!group) {
+      this.#waiting.push([held])
+      return
+    }
+    group.push(held)
+    if (group.length < MOST_AT_ONCE) return
+    this.#waiting = this.#waiting.filter((other) => other !== group)
+    launch(group)
   }
 
   /** Whether a gradient waits that goes to this tensor. */
   awaits(into: Tensor): boolean {
-    return this.#waiting.some((waiting) => waiting.into === into)
+    return this.#waiting.flat().some((waiting) => waiting.into === into)
   }
 
   /** Enqueues what waits. */
   flush(): void {
-    const [first] = this.#waiting
-    if (!first) return
-    const handles = (of: 'dOut' | 'input' | 'into') => this.#waiting.map((waiting) => waiting[of].handle)
-    native().linearWeightGradients(handles('dOut'), handles('input'), handles('into'), first.accumulate)
-    this.dispose()
+    for (const group of this.#waiting.splice(0)) launch(group)
   }
 
   /** Forgets what waits. */
   dispose(): void {
-    for (const { dOut, input } of this.#waiting.splice(0)) {
-      dOut.dispose()
-      input.dispose()
-    }
+    for (const group of this.#waiting.splice(0)) release(group)
+  }
+}
+
+function launch(group: readonly WeightGradient[]): void {
+  const handles = (of: 'dOut' | 'input' | 'into') => group.map((waiting) => waiting[of].handle)
+  try {
+    native().linearWeightGradients(handles('dOut'), handles('input'), handles('into'), group[0]!.accumulate)
+  } finally {
+    release(group)
+  }
+}
+
+/** Lets go of what the gradients read. */
+function release(group: readonly WeightGradient[]): void {
+  for (const { dOut, input } of group) {
+    dOut.dispose()
+    input.dispose()
   }
 }
 

@@ -112,6 +112,32 @@ for (const { device, missing } of DEVICES) {
       expectLaunches(launches, [['1x2'], ['3x2']])
     })
 
+    test('of streams of other numbers of rows that take turns share a launch by stream', async () => {
+      const [rows, d, e] = [matrix(3, 2, -1, 1, 1, 0, 2), matrix(1, 1, 3), matrix(2, 1, -2)]
+      const f = matrix(6, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 1, 0, 0, 1, 1, 2, 0, -1)
+      const body = () => {
+        const [one, other] = [linear(x, layer(a)), linear(rows, layer(d))]
+        const [behindOne, behindOther] = [linear(one, layer(f)), linear(other, layer(e))]
+        return add(behindOne, reshape(behindOther, [1, 6]))
+      }
+      const { values, launches } = await pass([a, f, d, e], body, [1, 2, 3, 0, -1, 1])
+      expect(values).toEqual([
+        [6, -3, 2, -1, 2, -1],
+        [0, -1, -3, 0, -2, -6, 0, -3, -9, 0, 0, 0, 0, 1, 3, 0, -1, -3],
+        [-3, 0],
+        [5, 4],
+      ])
+      const [e1, f1, d1, a1] = ['2x1', '6x3', '1x2', '3x2']
+      expect(launches).toEqual(
+        device === 'cpu'
+          ? [[e1], [f1], [d1], [a1]]
+          : [
+              [e1, d1],
+              [f1, a1],
+            ],
+      )
+    })
+
     test('a weight used twice in a section gets both', async () => {
       const square = matrix(2, 1, 1, 0, 2)
       const { values } = await pass([square], () => linear(linear(x, layer(square)), layer(square)), [1, 1])
