@@ -147,7 +147,7 @@ export const sampleCommand = defineCommand({
     },
     {
       command:
-        'repa sample --checkpoint runs/coco --prompt "a red bus on a bridge" --autoencoder sd-vae-ft-ema --out samples --num 8',
+        "repa sample --checkpoint runs/coco --prompt 'a red bus on a bridge' --autoencoder sd-vae-ft-ema --out samples --num 8",
       description: 'of a model of text',
     },
     {
