@@ -58,16 +58,16 @@ export async function openPrompts(
   return encoder && { captions, encoder }
 }
 
-/** The lines of a file but for blank ones, or the first caption of each image of a data set. */
+/** The lines of a file, a blank one being the empty caption, or the first caption of each image of a data set. */
 async function captionsIn(path: string): Promise<string[]> {
   const { readFile, stat } = await import('node:fs/promises')
   if (!(await stat(path)).isDirectory()) {
-    const lines = (await readFile(path, 'utf8')).split(/\r?\n/).map((line) => line.trim())
-    return lines.filter((line) => line !== '')
+    const text = (await readFile(path, 'utf8')).trimEnd()
+    return text === '' ? [] : text.split(/\r?\n/)
   }
   const [{ Dataset }, { EMPTY_CAPTION }] = await Promise.all([
     import('../data/dataset.ts'),
-    import('../text/empty-caption.ts'),
+    import('../text/encoded-captions.ts'),
   ])
   const { captions } = await Dataset.open(path)
   if (captions) return captions.map(([first]) => first ?? EMPTY_CAPTION)

@@ -3,7 +3,7 @@ import type { TransformerOutput } from '../models/transformer-network.ts'
 import { native } from '../native.ts'
 import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { repeatCaption } from '../text/empty-caption.ts'
+import { repeatCaption } from '../text/encoded-captions.ts'
 
 /**
  * Classifier-free guidance: the prediction u + scale · (c − u), from the conditional one c and the unconditional one u. With a `guide` u is

@@ -65,8 +65,8 @@ const PRESETS = { ...SIT_PRESETS, ...LIGHTNINGDIT_PRESETS, ...DITDH_PRESETS, ...
 /** A transformer that predicts the velocity of an interpolant between data and noise; with REPA's projectors where it is aligned. */
 export class SiT extends DiffusionTransformer<SiTConfig> {
   /**
-   * A SiT with its initial weights. `model` is a preset (`SiT-XL/2`, `LightningDiT-XL/1`, `DiTDH-XL`, `MMDiT-d24/2`) or free sizes; `inputSize` defaults to 32 x 32, the
-   * latents of 256-pixel images; `device` is `cpu` by default, and may be `auto`, `cuda` or `cuda:N`.
+   * A SiT with its initial weights. `model` is a preset (`SiT-XL/2`, `LightningDiT-XL/1`, `DiTDH-XL`, `MMDiT-d24/2`) or free sizes;
+   * `inputSize` defaults to 32 x 32, the latents of 256-pixel images; `device` is `cpu` by default, and may be `auto`, `cuda` or `cuda:N`.
    */
   static create(
     model:

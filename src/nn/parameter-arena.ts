@@ -134,7 +134,7 @@ export class ParameterArena {
   allocateGradients(): void {
     const array = this.array('gradients')
     for (const parameter of this.parameters) {
-      if (parameter.trainable) {
+      if (parameter.trainable && !parameter.gradient) {
         parameter.gradient = keep(array.view(this.#offsets.get(parameter)!, parameter.shape))
       }
     }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { encoderFlops, forwardFlops, trainingFlops } from '../../src/benchmark/flops.ts'
-import { SIT_PRESETS, type SiTPreset } from '../../src/models/presets.ts'
+import { MMDIT_PRESETS, SIT_PRESETS, type SiTPreset } from '../../src/models/presets.ts'
 import { type SiTOptions, sitConfigSchema } from '../../src/models/sit.ts'
 import { usualRoute } from '../../src/models/token-route.ts'
 import { visionTransformerConfigSchema } from '../../src/models/vit-config.ts'
@@ -70,6 +70,48 @@ test('a route takes its tokens out of its blocks and out of the projector inside
   const projector = 128 * (768 * 2048 + 2048 * 2048 + 2048 * 768)
   const spared = trainingFlops(aligned) - trainingFlops(aligned, { share: 0.5, ...usualRoute(12) })
   expect(spared).toBe(6 * (7 * (block(256) - block(128)) + projector))
+})
+
+// By hand for 4 patches and 3 states of text, of width 5, and two blocks of width 8, whose attention sees 7 tokens; in the second nothing
+// reads the text behind it. The modulation has 12 chunks for the first block, 2 and 6 for the second, 2 for the last layer.
+test('a step of an MMDiT of two blocks', () => {
+  const text = { tokens: 3, width: 5 }
+  const size = {
+    kind: 'SiT',
+    depth: 2,
+    hidden: 8,
+    heads: 2,
+    patch: 2,
+    inputSize: [4, 4],
+    channels: 4,
+    classes: 0,
+    text,
+  }
+  const first = 4 * (4 * 4) * 8 + 256 * 8 + 3 * 5 * 8
+  const [qkv, behind] = [8 * 3 * 8, 8 * 8 + 2 * 8 * 32]
+  const attention = 2 * 7 * 7 * 8
+  const blocks = 7 * (qkv + behind) + attention + (7 * qkv + 4 * behind) + attention
+  const inner = 8 * 8 + 8 * (12 + 8 + 2) * 8 + blocks + 4 * 8 * (4 * 4)
+  const plain = sitConfigSchema.parse({ ...size, alignWidths: [] })
+  expect(trainingFlops(plain)).toBe(2 * (2 * first + 3 * inner))
+  expect(forwardFlops(plain)).toBe(2 * (first + inner))
+  // A projector sees the image's tokens.
+  const aligned = sitConfigSchema.parse({ ...size, alignWidths: [6], alignDepth: 1, projectorWidth: 10 })
+  expect(trainingFlops(aligned) - trainingFlops(plain)).toBe(6 * 4 * (8 * 10 + 10 * 10 + 10 * 6))
+  expect(forwardFlops(aligned)).toBe(forwardFlops(plain))
+})
+
+// By hand: a token's products are 12 · 768², and 333 tokens of the two streams attend.
+test('MMDiT-d24/2', () => {
+  const model = sitConfigSchema.parse({
+    kind: 'SiT',
+    inputSize: [32, 32],
+    ...MMDIT_PRESETS['MMDiT-d24/2'],
+    alignWidths: [],
+  })
+  const blocks = 24 * (333 * 12 * 768 ** 2 + 2 * 333 ** 2 * 768) - 77 * 9 * 768 ** 2
+  const ends = 256 * 16 * 768 + 256 * 768 + 77 * 768 * 768 + 768 * 768 + 256 * 768 * 16
+  expect(forwardFlops(model)).toBe(2 * (blocks + 286 * 768 ** 2 + ends))
 })
 
 // By hand for 256 patches, a class token and 12 blocks of width 768: per token and block 12 · 768² of products, 2 · 257 · 768 of attention.

@@ -14,7 +14,7 @@ import {
   normaliseRows,
   prepareRepresentation,
 } from '../../src/evaluation/representation-alignment.ts'
-import type { ForwardOptions, TransformerOutput } from '../../src/models/diffusion-transformer.ts'
+import type { ForwardOptions, TransformerOutput } from '../../src/models/transformer-network.ts'
 import { DiT } from '../../src/models/dit.ts'
 import { SiT } from '../../src/models/sit.ts'
 import { native } from '../../src/native.ts'

@@ -4,6 +4,8 @@ import {
   DITDH_PRESETS,
   LIGHTNINGDIT_PRESETS,
   type LightningDiTPreset,
+  MMDIT_PRESETS,
+  type MMDiTPreset,
   SIT_PRESETS,
   type SiTPreset,
 } from '../../src/models/presets.ts'
@@ -69,6 +71,21 @@ test.each([
   const model = { kind: 'SiT', ...DITDH_PRESETS[preset], channels: 768, inputSize: [16, 16] }
   const entries = transformerEntries(parseSiTConfig(model)).filter(({ isBuffer }) => !isBuffer)
   expect(entries.reduce((sum, { shape }) => sum + elementCount(shape), 0)).toBe(parameters)
+})
+
+/** REPA's mmdit.py at 256 px: parameters without a projector and with one for features of width 768, and its positions, a buffer. */
+const MMDIT_COUNTS: readonly (readonly [MMDiTPreset, trunk: number, total: number, positions: number])[] = [
+  ['MMDiT-d12/2', 62_768_656, 69_327_120, 98_304],
+  ['MMDiT-d24/2', 505_070_608, 512_415_504, 196_608],
+]
+
+test.each(MMDIT_COUNTS)('%s has %i parameters, with a projector %i', (preset, trunk, total, positions) => {
+  const numbers = (alignWidths: number[], isBuffer: boolean) => {
+    const model = parseSiTConfig({ kind: 'SiT', inputSize: [32, 32], ...MMDIT_PRESETS[preset], alignWidths })
+    const entries = transformerEntries(model).filter((entry) => entry.isBuffer === isBuffer)
+    return entries.reduce((sum, { shape }) => sum + elementCount(shape), 0)
+  }
+  expect([numbers([], false), numbers([768], false), numbers([768], true)]).toEqual([trunk, total, positions])
 })
 
 describe('the state dict of SiT-XL/2 with a projector', () => {

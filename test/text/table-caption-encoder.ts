@@ -1,3 +1,4 @@
+import { type ClipTextConfig, clipTextConfigSchema } from '../../src/models/clip-text.ts'
 import type { Device } from '../../src/tensor/device.ts'
 import type { ComputeDType } from '../../src/tensor/dtype.ts'
 import { cast } from '../../src/tensor/ops/cast.ts'
@@ -15,22 +16,28 @@ export class TableCaptionEncoder implements CaptionEncoder {
   readonly name = 'table'
   readonly file = 'table.safetensors'
   readonly sha256 = '0'.repeat(64)
-  readonly tokens: number
-  readonly width: number
+  readonly config: ClipTextConfig
   readonly #table: Tensor
   #dtype: ComputeDType = 'f32'
 
   constructor({ tokens = 5, width = 20, device = 'cpu' }: { tokens?: number; width?: number; device?: Device } = {}) {
-    this.tokens = tokens
-    this.width = width
+    this.config = clipTextConfigSchema.parse({ vocabulary: CODES, tokens, hidden: width, depth: 1, heads: 1 })
     this.#table = Tensor.from(Float32Array.from(random([CODES, width], 31).data), [CODES, width], device)
+  }
+
+  get tokens(): number {
+    return this.config.tokens
+  }
+
+  get width(): number {
+    return this.config.hidden
   }
 
   get device(): Device {
     return this.#table.device
   }
 
-  get parameters(): number {
+  get parameterCount(): number {
     return this.#table.elements
   }
 

@@ -74,17 +74,17 @@ describe('dropout', () => {
   })
 })
 
-test('every caption of an image is drawn, with the same probability', () => {
+test.each([0, 0.5])('every caption of an image is drawn with the same probability, with dropout %d', (dropout) => {
   const [steps, own] = [4000, ['a', 'b', 'c', 'd', 'e']]
-  const counts = new Map(own.map((caption) => [caption, 0]))
+  const counts = new Map(['', ...own].map((caption) => [caption, 0]))
   for (let step = 0; step < steps; step++) {
     // The third of three samples.
-    const caption = draw({ step }, [['x'], ['y'], own])[2]!
+    const caption = draw({ step, dropout }, [['x'], ['y'], own])[2]!
     counts.set(caption, counts.get(caption)! + 1)
   }
-  const chance = 1 / own.length
+  const chance = (1 - dropout) / own.length
   const deviation = Math.sqrt(steps * chance * (1 - chance))
-  for (const [caption, count] of counts) {
-    expect(Math.abs(count - steps * chance), caption).toBeLessThan(5 * deviation)
+  for (const caption of own) {
+    expect(Math.abs(counts.get(caption)! - steps * chance), caption).toBeLessThan(5 * deviation)
   }
 })

@@ -54,7 +54,8 @@ const REFUSED: readonly (Case & { readonly message: string })[] = [
   {
     name: 'no encoder',
     sizes: null,
-    message: 'The model is told captions, and nothing encodes them; give it a caption encoder.',
+    message:
+      "The model is told captions, and nothing encodes them; give it a caption encoder, CLIP's text encoder by --caption-encoder FILE.",
   },
   {
     name: 'no captions',

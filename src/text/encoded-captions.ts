@@ -14,7 +14,9 @@ export function encodeCaptions(encoder: CaptionEncoder, captions: readonly strin
 
 /** Those of the empty caption, [1, L, W], as many times, [B, L, W]. */
 export function repeatCaption(one: Tensor, times: number): Tensor {
-  const all = Tensor.empty([times, ...one.shape.slice(1)], one.device, one.dtype)
-  for (let i = 0; i < times; i++) native().copy(all.slice(i, i + 1).handle, one.handle)
-  return all
+  return scope(() => {
+    const all = Tensor.empty([times, ...one.shape.slice(1)], one.device, one.dtype)
+    for (let i = 0; i < times; i++) native().copy(all.slice(i, i + 1).handle, one.handle)
+    return all
+  })
 }
