@@ -27,24 +27,36 @@ export const clip: EncoderFamily = {
   publishedFile: () =>
     'https://openaipublic.azureedge.net/clip/models/b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836/ViT-L-14.pt',
   stateKeys: ['state_dict', 'model_state_dict', 'model'],
-  state(file) {
-    for (const prefix of ['visual.', '', 'model.visual.']) {
-      if (file.names.includes(`${prefix}class_embedding`)) return renamedState(file, openaiTensors(file, prefix))
+  state: (file) => clipImageState(file),
+}
+
+/**
+ * The image tower's tensors in a file, under the names of models/vit.ts; with `finalNorm` ln_post among them.
+ *
+ * @throws {Error} where the file holds no such tower
+ */
+export function clipImageState(file: StateSource, { finalNorm = false }: { finalNorm?: boolean } = {}): StateSource {
+  const { names } = file
+  const state = (tensors: Map<string, FileTensor>, norm: string) => {
+    if (finalNorm) for (const kind of ['weight', 'bias']) tensors.set(`norm.${kind}`, { from: `${norm}.${kind}` })
+    return renamedState(file, present(tensors, file))
+  }
+  for (const prefix of ['visual.', '', 'model.visual.']) {
+    if (names.includes(`${prefix}class_embedding`)) return state(openaiTensors(file, prefix), `${prefix}ln_post`)
+  }
+  for (const prefix of ['vision_model.', '']) {
+    if (names.includes(`${prefix}embeddings.class_embedding`)) {
+      return state(transformersTensors(file, prefix), `${prefix}post_layernorm`)
     }
-    for (const prefix of ['vision_model.', '']) {
-      if (file.names.includes(`${prefix}embeddings.class_embedding`)) {
-        return renamedState(file, transformersTensors(file, prefix))
-      }
-    }
-    throw new Error(
-      `${file.name} holds no CLIP weights: it has no visual.class_embedding, nor the Transformers library's ` +
-        `vision_model.embeddings.class_embedding. ${listed(file.names)}`,
-    )
-  },
+  }
+  throw new Error(
+    `${file.name} holds no CLIP weights: it has no visual.class_embedding, nor the Transformers library's ` +
+      `vision_model.embeddings.class_embedding. ${listed(names)}`,
+  )
 }
 
 function openaiTensors(file: StateSource, prefix: string): Map<string, FileTensor> {
-  const tensors = new Map<string, FileTensor>([
+  return new Map<string, FileTensor>([
     ['cls_token', { from: `${prefix}class_embedding`, leadingAxes: 2 }],
     ['pos_embed', { from: `${prefix}positional_embedding`, leadingAxes: 1 }],
     ['patch_embed.proj.weight', { from: `${prefix}conv1.weight` }],
@@ -52,11 +64,10 @@ function openaiTensors(file: StateSource, prefix: string): Map<string, FileTenso
     ['norm_pre.bias', { from: `${prefix}ln_pre.bias` }],
     ...openaiBlocks(file, prefix),
   ])
-  return present(tensors, file)
 }
 
 function transformersTensors(file: StateSource, prefix: string): Map<string, FileTensor> {
-  const tensors = new Map<string, FileTensor>([
+  return new Map<string, FileTensor>([
     ['cls_token', { from: `${prefix}embeddings.class_embedding`, leadingAxes: 2 }],
     ['pos_embed', { from: `${prefix}embeddings.position_embedding.weight`, leadingAxes: 1 }],
     ['patch_embed.proj.weight', { from: `${prefix}embeddings.patch_embedding.weight` }],
@@ -65,5 +76,4 @@ function transformersTensors(file: StateSource, prefix: string): Map<string, Fil
     ['norm_pre.bias', { from: `${prefix}pre_layrnorm.bias` }],
     ...transformersBlocks(file, prefix),
   ])
-  return present(tensors, file)
 }

@@ -1,4 +1,4 @@
-import type { LightningDiTPreset, SiTPreset } from '../models/presets.ts'
+import type { LightningDiTPreset, MMDiTPreset, SiTPreset } from '../models/presets.ts'
 import type { SiTConfig } from '../models/sit.ts'
 import type { TokenRouting } from '../models/token-route.ts'
 import { type CudaDeviceInfo, native } from '../native.ts'
@@ -24,7 +24,7 @@ import { type SustainedOptions, type SustainedRate, sustainedRate } from './sust
 export interface GpuStepBenchmarkOptions {
   readonly device: Device
   /** Default SiT-B/2. */
-  readonly model?: SiTPreset | LightningDiTPreset | FreeSizes
+  readonly model?: SiTPreset | LightningDiTPreset | MMDiTPreset | FreeSizes
   /** Default 64. */
   readonly batch?: number
   /** Measured steps, at least 7 against a baseline. */

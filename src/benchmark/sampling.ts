@@ -1,6 +1,6 @@
 import { type Guidance, isGuidedAt } from '../diffusion/guidance.ts'
 import { sample, sdeTimes } from '../diffusion/samplers.ts'
-import type { LightningDiTPreset, SiTPreset } from '../models/presets.ts'
+import type { LightningDiTPreset, MMDiTPreset, SiTPreset } from '../models/presets.ts'
 import { SiT, type SiTConfig } from '../models/sit.ts'
 import { type CpuLevel, native } from '../native.ts'
 import { allowTf32, type Device, gpuOf, memoryStats, resetPeakMemory, synchronize } from '../tensor/device.ts'
@@ -17,7 +17,11 @@ import { roundsOf } from './rounds.ts'
 
 export interface SamplingBenchmarkOptions {
   /** Default SiT-S/2. */
-  readonly model?: SiTPreset | LightningDiTPreset | Pick<SiTConfig, 'depth' | 'hidden' | 'heads' | 'patch'>
+  readonly model?:
+    | SiTPreset
+    | LightningDiTPreset
+    | MMDiTPreset
+    | Pick<SiTConfig, 'depth' | 'hidden' | 'heads' | 'patch'>
   /** Images at once. Default 4. */
   readonly batch?: number
   /** Of the SDE. Default 10; the paper's images are made in 250. */

@@ -1,4 +1,4 @@
-import type { LightningDiTPreset, SiTPreset } from '../models/presets.ts'
+import type { LightningDiTPreset, MMDiTPreset, SiTPreset } from '../models/presets.ts'
 import { SiT, type SiTConfig } from '../models/sit.ts'
 import type { TokenRouting } from '../models/token-route.ts'
 import { type CpuLevel, native } from '../native.ts'
@@ -17,7 +17,11 @@ import { TrainingStep } from './training-step.ts'
 
 export interface StepBenchmarkOptions {
   /** Default SiT-S/2. */
-  readonly model?: SiTPreset | LightningDiTPreset | Pick<SiTConfig, 'depth' | 'hidden' | 'heads' | 'patch'>
+  readonly model?:
+    | SiTPreset
+    | LightningDiTPreset
+    | MMDiTPreset
+    | Pick<SiTConfig, 'depth' | 'hidden' | 'heads' | 'patch'>
   /** Default 4. */
   readonly batch?: number
   /** Measured steps, at least 7 against a baseline. */

@@ -1,4 +1,11 @@
-import { LIGHTNINGDIT_PRESETS, type LightningDiTPreset, SIT_PRESETS, type SiTPreset } from '../models/presets.ts'
+import {
+  LIGHTNINGDIT_PRESETS,
+  type LightningDiTPreset,
+  MMDIT_PRESETS,
+  type MMDiTPreset,
+  SIT_PRESETS,
+  type SiTPreset,
+} from '../models/presets.ts'
 import { PRECISIONS } from '../training/precision.ts'
 
 /** Options of the benchmarks that PyTorch can be measured beside. */
@@ -12,12 +19,13 @@ export const BESIDE_OPTIONS = {
   against: { type: 'enum', values: ['python'], description: 'the baseline to alternate with: PyTorch under python3' },
 } as const
 
-type BenchmarkedModel = SiTPreset | LightningDiTPreset
+type BenchmarkedModel = SiTPreset | LightningDiTPreset | MMDiTPreset
 
 /** LightningDiT's models of patch 1 are for other latents than those that are timed. */
 const MODELS = [
   ...Object.keys(SIT_PRESETS),
   ...Object.keys(LIGHTNINGDIT_PRESETS).filter((name) => !name.endsWith('/1')),
+  ...Object.keys(MMDIT_PRESETS),
 ]
 
 /** Options of the benchmarks of a SiT. */

@@ -101,11 +101,13 @@ export function trainingConfigurationOf(
 /** `cfg_prob` where it is not given (train.py). */
 const CFG_PROB = 0.1
 
-/** With which probability the reference's training dropped the labels of a model whose shapes tell `model`. */
+/** With which probability the reference's training dropped the labels, or the captions, of a model whose shapes tell `model`. */
 export function classDropoutOf(args: ReferenceArguments, model: AnyTransformerConfig, notes: string[]): number {
   if (model.classDropout === 0) return 0
   const own = args.class_dropout_prob ?? model.classDropout
-  if (!args.legacy) return own
+  // Captions are dropped by dataset.py alone, and train_t2i.py reads `legacy` no more than `cfg_prob`.
+  const isOfText = model.kind === 'SiT' && model.text !== undefined
+  if (!args.legacy || isOfText) return own
   const before = args.cfg_prob ?? CFG_PROB
   const both = before + own - before * own
   notes.push(

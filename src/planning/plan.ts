@@ -57,7 +57,10 @@ export interface TrainingPlan {
   readonly steps: number
   /** GPUs, or 1 for a CPU, that share every batch. */
   readonly processes: number
-  readonly data: Pick<RecipeData, 'name' | 'images' | 'classes' | 'size'>
+  readonly data: Pick<RecipeData, 'name' | 'images' | 'classes' | 'size'> & {
+    /** Whether the model is told captions, and no classes. */
+    readonly withCaptions: boolean
+  }
   readonly epochs: number
   readonly parameters: {
     readonly total: number
@@ -178,7 +181,13 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
     accumulate: training.accumulate,
     steps: training.steps,
     processes,
-    data: { name: options.data ?? recipe.data.name, images: data.length, classes: data.classes, size: data.imageSize },
+    data: {
+      name: options.data ?? recipe.data.name,
+      images: data.length,
+      classes: data.classes,
+      size: data.imageSize,
+      withCaptions: training.captionEncoder !== undefined,
+    },
     epochs: (training.steps * training.batch) / data.length,
     parameters: parametersOf(step),
     cachedEncoders,

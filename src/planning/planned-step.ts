@@ -213,22 +213,30 @@ function countingAutoencoder(
 
 /** A text encoder of captions, whose memory and work are booked as an encoder's. */
 function countingCaptionEncoder(
-  { tokens, width }: TextSettings,
+  text: TextSettings,
   { captionEncoder, device }: PlannedStepOptions,
   planning: PlanningDevice,
 ): CaptionEncoder & { readonly parameterCount: number } {
-  const config = captionEncoder ?? clipTextOfSizes({ tokens, width })
+  const config = captionEncoder ?? clipTextOfSizes(text)
   const model = planning.during('encoder', () => ClipTextTransformer.fromConfig(config, device))
   bookFrozen(model)
   const { parameterCount } = model
   return {
-    ...{ name: clipTextName(config), file: '', sha256: '', config, device, width, tokens },
+    ...{
+      name: clipTextName(config),
+      file: '',
+      sha256: '',
+      config,
+      device,
+      width: config.hidden,
+      tokens: config.tokens,
+    },
     parameterCount,
     computeIn: (dtype) => {
       planning.during('encoder', () => model.computeIn(dtype))
       bookFrozen(model)
     },
-    tokenize: (captions) => new Int32Array(captions.length * tokens),
+    tokenize: (captions) => new Int32Array(captions.length * config.tokens),
     features: (ids) => planning.during('encoder', () => model.forward(ids)),
     [Symbol.dispose]: () => model.dispose(),
   }

@@ -46,8 +46,10 @@ function evaluationCommands(
   processes: number,
 ): RecipeCommands['evaluations'][number] {
   const { mode, steps, timeShift, cfgScale, interval, num } = sampling
-  const guidance = cfgScale === 1 ? '' : `-cfg${cfgScale}${interval[1] < 1 ? `-to${interval[1]}` : ''}`
-  const samples = `samples/${recipe.name}-${step}${guidance}`
+  const guided = samplesOf(recipe.name, { step, sampling })
+  // One checkpoint may be sampled by the ODE and by the SDE.
+  const isOnlyOne = recipe.evaluations.filter((other) => samplesOf(recipe.name, other) === guided).length === 1
+  const samples = isOnlyOne ? guided : `${guided}-${mode}${steps}`
   const checkpoint = `${runOf(recipe)}/${CHECKPOINTS}/${checkpointName(step)}`
   return {
     sample: line(
@@ -69,6 +71,11 @@ function evaluationCommands(
         '--inception': 'weights/pt_inception-2015-12-05-6726825d.pth',
       }),
   }
+}
+
+function samplesOf(name: string, { step, sampling: { cfgScale, interval } }: RecipeEvaluation): string {
+  const guidance = cfgScale === 1 ? '' : `-cfg${cfgScale}${interval[1] < 1 ? `-to${interval[1]}` : ''}`
+  return `samples/${name}-${step}${guidance}`
 }
 
 function line(

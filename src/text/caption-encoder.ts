@@ -156,14 +156,13 @@ export async function loadCaptionEncoder(
 const FOLDER_WEIGHTS = ['model.safetensors', 'pytorch_model.bin'] as const
 
 /**
- * The file of weights that a path means which names a caption encoder: the file itself, or that in the folder.
+ * The file of weights that a path means which names a caption encoder, or what `what` calls it: the file itself, or that in the folder.
  *
  * @throws {Error} where there is none
  */
-export async function captionEncoderWeights(path: string): Promise<string> {
+export async function captionEncoderWeights(path: string, what = 'caption encoder'): Promise<string> {
   const found = await ifThere(stat(path))
-  if (!found)
-    throw new Error(`There is no caption encoder ${path}: expected a file of CLIP's weights or a folder with one.`)
+  if (!found) throw new Error(`There is no ${what} ${path}: expected a file of CLIP's weights or a folder with one.`)
   if (!found.isDirectory()) return path
   for (const name of FOLDER_WEIGHTS) {
     const file = join(path, name)

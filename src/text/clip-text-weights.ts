@@ -9,15 +9,18 @@ import { listed } from '../models/vit-weights.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 
 /** The Transformers library's names of activations (ACT2FN), of those that a block computes. */
-const ACTIVATIONS = {
+export const ACTIVATIONS = {
   quick_gelu: 'quick-gelu',
   gelu: 'gelu-erf',
   gelu_new: 'gelu-tanh',
   gelu_pytorch_tanh: 'gelu-tanh',
 } as const satisfies Readonly<Record<string, ClipTextConfig['activation']>>
 
-/** Of what CLIPTextConfig states, that which no tensor's shape tells. What is left out is the library's default, which is OpenAI's. */
-const towerSchema = z.object({
+/**
+ * Of what CLIPTextConfig, or CLIPVisionConfig, states, that which no tensor's shape tells. What is left out is the library's default, which
+ * is OpenAI's.
+ */
+export const towerSchema = z.object({
   hidden_act: z.enum(Object.keys(ACTIVATIONS) as (keyof typeof ACTIVATIONS)[]).optional(),
   num_attention_heads: z.int().positive().optional(),
   layer_norm_eps: z.number().positive().optional(),

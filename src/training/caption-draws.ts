@@ -1,5 +1,5 @@
 import { keyedRandom } from '../data/keyed-random.ts'
-import { EMPTY_CAPTION } from '../text/empty-caption.ts'
+import { EMPTY_CAPTION } from '../text/encoded-captions.ts'
 
 /** Keeps these draws apart from whatever else is drawn by seed and step: "capt" in ASCII. */
 const CAPTION_STREAM = 0x63_61_70_74

@@ -21,7 +21,7 @@ import {
 import type { Device } from '../tensor/device.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import { type CaptionEncoder, loadCaptionEncoder } from '../text/caption-encoder.ts'
-import { EMPTY_CAPTION } from '../text/empty-caption.ts'
+import { EMPTY_CAPTION } from '../text/encoded-captions.ts'
 import { disposeEncoders, openEncoders } from './alignment-encoders.ts'
 import { alignmentOf, requireConsistentAlignment } from './alignment-settings.ts'
 import { type AlignmentEncoder, isCached } from './cached-encoder.ts'

@@ -92,8 +92,9 @@ function show(plan: TrainingPlan, out: Output): void {
   out.line(
     `${title}: ${model}, batch ${formatCount(batch)}${accumulate > 1 ? ` in ${accumulate} passes` : ''}, ${precision}, on ${processes > 1 ? `${processes} times` : machine.threads === undefined ? 'an' : 'a'} ${machine.name}${threads}`,
   )
+  const told = data.withCaptions ? 'with captions' : `in ${formatCount(data.classes)} classes`
   out.line(
-    `${data.name}: ${formatCount(data.images)} images of ${data.size} pixels in ${formatCount(data.classes)} classes; ` +
+    `${data.name}: ${formatCount(data.images)} images of ${data.size} pixels ${told}; ` +
       `${formatCount(steps)} steps are ${formatSignificant(epochs, 3)} epochs`,
   )
   out.line()
@@ -126,7 +127,7 @@ function showMemory({ memory, machine, device, processes }: TrainingPlan, out: O
   const { activations } = memory
   const { blocks } = activations
   const [least, most] = [Math.min(...blocks), Math.max(0, ...blocks)]
-  // A route makes some of them much smaller.
+  // A route makes some of them much smaller, and so does a backward pass that is in the last one at that moment.
   const each = `${blocks.length} blocks, ${least < 0.8 * most ? `${formatBytes(least)} to ` : ''}${formatBytes(most)} each`
   const rows: [string, number][] = [
     ['weights', memory.weights],
