@@ -5,7 +5,7 @@
     {"memory": true}  -> {"peak_rss_bytes": n}, on a GPU with "peak_device_bytes" too
     {"quit": true}    -> the process ends
 
-`model` holds arguments of sit_repa.SiT. What cannot be done is answered with {"error": "a sentence"}. "configure" may
+`model` holds arguments of sit_repa.SiT, or with `text_width` of mmdit_repa.MMDiT. What cannot be done is answered with {"error": "a sentence"}. "configure" may
 also hold
     device      "cpu" (default) or "cuda:N"
     variant     "tuned" (default) or "as-written": trainer.py
@@ -68,6 +68,7 @@ class TrainingWorker(Worker):
         self.began = time.perf_counter()
         self.steps = 0
         super().__init__(threads, seed, device)
+        from mmdit_repa import MMDiT
         from sit_repa import SiT
         from trainer import Trainer
 
@@ -75,12 +76,18 @@ class TrainingWorker(Worker):
         self.compiled = compile is not None
         self.batch = batch
         z_dims = tuple(model.pop("z_dims", (768,)))
-        self.model = SiT(z_dims=z_dims, **model, as_written=variant == "as-written").to(self.device)
+        of_text = "text_width" in model
+        make = MMDiT if of_text else SiT
+        self.model = make(z_dims=z_dims, **model, as_written=variant == "as-written").to(self.device)
         self.trainer = Trainer(self.model, variant=variant, precision=precision, compile_mode=compile, regions=regions)
         size = model.get("input_size", 32)
         grid = size // self.model.patch_size
         self.images = torch.randn(batch, self.model.in_channels, size, size, device=device)
-        self.labels = torch.randint(0, self.model.y_embedder.num_classes, (batch,), device=device)
+        self.condition = (
+            torch.randn(batch, *self.model.text_shape, device=device)
+            if of_text
+            else torch.randint(0, self.model.y_embedder.num_classes, (batch,), device=device)
+        )
         self.targets = [torch.randn(batch, grid * grid, z_dim, device=device) for z_dim in z_dims]
         self.features = None if encoder is None else self.encoder(encoder, size, grid, z_dims)
         if self.on_gpu:
@@ -138,7 +145,7 @@ class TrainingWorker(Worker):
         start = time.perf_counter()
         targets = self.features() if self.features else self.targets
         after("the features")
-        self.trainer.step(self.images, noise, t, self.labels, targets, after)
+        self.trainer.step(self.images, noise, t, self.condition, targets, after)
         self.synchronize()
         seconds = time.perf_counter() - start
         if announced:

@@ -18,7 +18,7 @@ import functools
 from typing import Callable, Optional
 
 import torch
-from sit_repa import Losses, SiT, projection_loss, repa_losses
+from sit_repa import Losses, projection_loss, repa_losses
 from torch import Tensor, nn
 
 VARIANTS = ("as-written", "tuned")
@@ -58,7 +58,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: SiT,
+        model: nn.Module,
         *,
         lr: float = 1e-4,
         betas: tuple[float, float] = (0.9, 0.999),

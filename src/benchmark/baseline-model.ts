@@ -4,11 +4,6 @@ import type { BaselineModel } from './python-baseline.ts'
 /** The baseline's model of the same sizes. Throws for blocks that it has not. */
 export function baselineModel(config: SiTConfig): BaselineModel {
   const { norm, ffn, rope, text } = config
-  if (text) {
-    throw new RangeError(
-      'The baseline is of models of classes, and the model is of text; leave it out, or take a SiT of classes.',
-    )
-  }
   if (norm !== 'layerNorm' || ffn !== 'mlp' || rope) {
     throw new RangeError(
       `The baseline has REPA's blocks alone, and the model has norm ${norm}, ffn ${ffn} and rope ${rope}; leave it out, or take a SiT's.`,
@@ -22,6 +17,7 @@ export function baselineModel(config: SiTConfig): BaselineModel {
     depth: config.depth,
     heads: config.heads,
     classes: config.classes,
+    ...(text && { text }),
     encoderDepth: config.alignDepth,
     projectorDim: config.projectorWidth,
     zDims: config.alignWidths,

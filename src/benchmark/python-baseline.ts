@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { z } from 'zod'
 import type { Device } from '../tensor/device.ts'
 
-/** The SiT that both sides train; `hidden`, `depth` and the like as in the model's own configuration. */
+/** The SiT, or with `text` the MMDiT, that both sides train; `hidden`, `depth` and the like as in the model's own configuration. */
 export interface BaselineModel {
   /** Side of the latents. */
   readonly inputSize: number
@@ -22,6 +22,8 @@ export interface BaselineModel {
   /** Feature width of each target encoder. */
   readonly zDims: readonly number[]
   readonly qkNorm?: boolean
+  /** Hidden states of a caption, in the place of classes. */
+  readonly text?: { readonly tokens: number; readonly width: number }
 }
 
 export interface PythonBaselineOptions {
@@ -307,11 +309,12 @@ function constructorArguments(model: BaselineModel): Record<string, unknown> {
     hidden_size: model.hidden,
     depth: model.depth,
     num_heads: model.heads,
-    num_classes: model.classes,
     encoder_depth: model.encoderDepth,
     projector_dim: model.projectorDim,
     z_dims: model.zDims,
-    qk_norm: model.qkNorm ?? false,
+    ...(model.text
+      ? { text_tokens: model.text.tokens, text_width: model.text.width }
+      : { num_classes: model.classes, qk_norm: model.qkNorm ?? false }),
   }
 }
 

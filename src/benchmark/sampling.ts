@@ -112,6 +112,11 @@ export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}):
   model.computeIn(dtype)
   const { config } = model
   const { channels, inputSize, classes, text } = config
+  if (text && options.against) {
+    throw new RangeError(
+      "The baseline's sampler is of models of classes, and the model is of text; leave it out, or take a SiT.",
+    )
+  }
   const shape = [batch, channels, ...inputSize]
   const normal = (stream: 'sampleNoise' | 'sdeNoise', step: number) =>
     randomNormal(shape, { seed, stream, step }, device)
