@@ -27,6 +27,8 @@ script, version = sys.argv[1:]
 torch.__version__ = version
 torch.compile = compile
 torch.nn.Module.compile = lambda module, mode: say(type(module).__name__, mode)
-torch.compiler = types.SimpleNamespace(cudagraph_mark_step_begin=lambda: None)
+# A newer PyTorch asks its own compiler module more than that.
+torch.compiler = getattr(torch, "compiler", types.SimpleNamespace())
+torch.compiler.cudagraph_mark_step_begin = lambda: None
 sys.path.insert(0, str(Path(script).parent))
 runpy.run_path(script, run_name="__main__")

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { baselineModel } from '../../src/benchmark/baseline-model.ts'
 import {
   type BaselineModel,
   findPython,
@@ -11,6 +12,9 @@ import {
   type PythonBaselineOptions,
 } from '../../src/benchmark/python-baseline.ts'
 import { benchmarkSampling } from '../../src/benchmark/sampling.ts'
+import { transformerEntries } from '../../src/models/diffusion-transformer.ts'
+import { parseSiTConfig } from '../../src/models/sit.ts'
+import { elementCount } from '../../src/tensor/dtype.ts'
 import { isRunning } from './is-running.ts'
 
 const model: BaselineModel = {
@@ -189,6 +193,28 @@ test.skipIf(!python).each(['tuned', 'as-written'] as const)(
     await using worker = baseline
     expect(await worker.step(2)).toHaveLength(2)
     expect(await worker.peakDeviceBytes()).toBeUndefined()
+  },
+)
+
+test.skipIf(!python).each(['tuned', 'as-written'] as const)(
+  'the real worker trains a model of text %s, as large as ours',
+  { timeout: 180_000 },
+  async (variant) => {
+    const text = { tokens: 5, width: 24 }
+    const { inputSize: side, channels, patch, hidden, depth, heads, zDims, projectorDim, encoderDepth } = model
+    const config = parseSiTConfig({
+      ...{ kind: 'SiT', inputSize: [side, side], channels, patch, hidden, depth, heads, classes: 0, text },
+      ...{ alignWidths: [...zDims], alignDepth: encoderDepth, projectorWidth: projectorDim },
+    })
+    const baseline = await PythonBaseline.start({
+      model: baselineModel(config),
+      ...{ batch: 2, threads: 2, variant },
+    }).catch(refusedBlas)
+    if (!baseline) return
+    await using worker = baseline
+    const trained = transformerEntries(config).filter(({ parameter }) => parameter.trainable)
+    expect(worker.info.parameters).toBe(trained.reduce((sum, { shape }) => sum + elementCount(shape), 0))
+    expect(await worker.step(2)).toHaveLength(2)
   },
 )
 
