@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import type { Device } from '../tensor/device.ts'
 import type { CaptionEncoder } from '../text/caption-encoder.ts'
 import type { LoadedModel } from '../training/load-model.ts'
@@ -7,7 +8,8 @@ import type { Output } from './output.ts'
 /**
  * What encodes the captions of a model of text: the one that was named, or that of its run; undefined for a model of classes.
  *
- * @throws {UsageError} where the model is of classes and one was named, where none is known, and where it is of other sizes
+ * @throws {UsageError} where the model is of classes and one was named, where none is known, and where it is of other sizes; {Error} where
+ *   that of the run is not there any more
  */
 export async function openCaptionEncoder(
   named: string | undefined,
@@ -22,6 +24,11 @@ export async function openCaptionEncoder(
   const path = named ?? ofRun?.file
   if (path === undefined) {
     throw new UsageError('The checkpoint does not say what encodes captions; name it by --caption-encoder FILE.')
+  }
+  if (named === undefined && !existsSync(path)) {
+    throw new Error(
+      `The caption encoder of the checkpoint's run, ${path}, is not there; name where it lies now by --caption-encoder FILE.`,
+    )
   }
   const { loadCaptionEncoder } = await import('../text/caption-encoder.ts')
   const encoder = await loadCaptionEncoder(path, { device })

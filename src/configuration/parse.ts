@@ -33,7 +33,8 @@ function describe(issue: z.core.$ZodIssue, input: unknown, schema: z.ZodType): s
   if (issue.code === 'unrecognized_keys') {
     const known = keysAt(schema, issue.path)
     return issue.keys.map((key) => {
-      const right = nearest(key, known)
+      // What another object of the union has under that very name is no other spelling of it.
+      const right = known.includes(key) ? undefined : nearest(key, known)
       const place = field ? ` in ${field}` : ''
       return `there is no setting "${key}"${place}${right ? `; did you mean "${right}"?` : ''}`
     })

@@ -17,6 +17,7 @@ import {
 } from './sample-images.ts'
 import { createSampledArray, type SampledArray } from './sampled-array.ts'
 import {
+  imageName,
   removeSamplingRecord,
   type SamplingOrigin,
   samplingRecord,
@@ -148,8 +149,6 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
   }
   return { count, folder, labels: conditions instanceof Int32Array ? [...conditions] : [], npz, grid }
 }
-
-const imageName = (number: number) => `${String(number).padStart(6, '0')}.png`
 
 async function requireNoOthers(folder: string, count: number): Promise<void> {
   const names = (await ifThere(readdir(folder))) ?? []

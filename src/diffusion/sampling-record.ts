@@ -145,17 +145,20 @@ export function writeSamplingRecord(sampled: Sampled, record: SamplingRecord): P
   return writeWhole(recordPath(sampled), `${JSON.stringify(record, null, 2)}\n`)
 }
 
-const PROMPTS = 'prompts.txt'
+/** What a folder's image of a number, from 0, is called. */
+export const imageName = (number: number) => `${String(number).padStart(6, '0')}.png`
 
-/** The captions of a folder's images, a line each, in the images' order. */
+/** Where the captions of a folder's images stand, a line each, in the images' order. */
+export const promptsPath = (folder: string) => join(folder, 'prompts.txt')
+
 export function writePrompts(folder: string, captions: readonly string[]): Promise<void> {
-  return writeWhole(join(folder, PROMPTS), captions.map((caption) => `${caption.replace(/\s+/g, ' ')}\n`).join(''))
+  return writeWhole(promptsPath(folder), captions.map((caption) => `${caption.replace(/\s+/g, ' ')}\n`).join(''))
 }
 
 /** Before other images take the place of those that it is of; of a folder their captions too. */
 export async function removeSamplingRecord(sampled: Sampled): Promise<void> {
   await rm(recordPath(sampled), { force: true })
-  if ('folder' in sampled) await rm(join(sampled.folder, PROMPTS), { force: true })
+  if ('folder' in sampled) await rm(promptsPath(sampled.folder), { force: true })
 }
 
 /**

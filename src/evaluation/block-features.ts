@@ -54,7 +54,8 @@ export interface BlockFeatures {
 
 /**
  * What a model's blocks make of noisy samples, batch by batch, in the order of `indices`. The model is told no class (the null class
- * of guidance), or of text the empty caption, so that nothing of the label leaks in. The noise of sample i of `indices` depends on the seed, the noise level and i.
+ * of guidance), or of text the empty caption, so that nothing of the label leaks in. The noise of sample i of `indices` depends on the
+ * seed, the noise level and i.
  *
  * @throws Error for a model without null class, one that does not fit the data or the class token's encoder, and features that are not finite
  */
@@ -176,7 +177,9 @@ function requireFit(model: AnyTransformer, data: Dataset, layers: readonly numbe
   }
   if (config.classDropout === 0) {
     throw new Error(
-      'The model was trained without label dropout and has no null class, so that its features cannot be had without telling it the class.',
+      config.kind === 'SiT' && config.text
+        ? 'The model was trained without dropping captions, so that the empty one says nothing to it, and its features cannot be had without a caption.'
+        : 'The model was trained without label dropout and has no null class, so that its features cannot be had without telling it the class.',
     )
   }
   const beyond = layers.find((layer) => layer < 1 || layer > config.depth)

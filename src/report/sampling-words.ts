@@ -21,6 +21,9 @@ const WORDS: Readonly<Record<string, (value: Json) => string>> = {
   autoencoder: (file) => (file === null ? 'latents not decoded' : `decoded by ${file}`),
   autoencoderTile: (tile) => (tile === null ? 'whole images' : `tiles of ${tile}`),
   classes: (classes) => (Array.isArray(classes) ? `classes ${listed(classes)}` : 'classes drawn at random'),
+  prompts: (count) =>
+    `${typeof count === 'number' ? formatCount(count) : count} ${count === 1 ? 'caption' : 'captions'}`,
+  captionEncoder: (name) => `encoded by ${name}`,
   seed: (seed) => `seed ${seed}`,
   sampleImages: (count) => (typeof count === 'number' ? `${formatCount(count)} samples` : 'unknown number of samples'),
   samples: String,

@@ -87,3 +87,14 @@ describe('of a training configuration', () => {
     expect(() => parseConfiguration(trainingSchema, input, 'run')).toThrow(sentence)
   })
 })
+
+test('a setting of another object of a union is no spelling of itself', () => {
+  const sizes = { depth: 2, hidden: 64, heads: 2, patch: 4 }
+  const parse = (model: object) => () => parseConfiguration(trainingSchema, { model: { ...sizes, ...model } }, 'a.json')
+  expect(parse({ kind: 'DiT', text: { width: 64 } })).toThrow(
+    new ConfigurationError('a.json: there is no setting "text" in model.'),
+  )
+  expect(parse({ kind: 'SiT', txet: { width: 64 } })).toThrow(
+    'a.json: there is no setting "txet" in model; did you mean "text"?',
+  )
+})

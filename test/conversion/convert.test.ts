@@ -23,6 +23,7 @@ import {
   tinyModel,
   tinyRegModel,
   tinyState,
+  tinyTextModel,
 } from './tiny-checkpoint.ts'
 
 async function safetensors(path: string): Promise<Map<string, HostTensor>> {
@@ -170,6 +171,7 @@ describe('training checkpoints', () => {
     ["REPA's", tinyModel],
     ["REG's", tinyRegModel],
     ["LightningDiT's", tinyLightningDiTModel],
+    ["train_t2i.py's", tinyTextModel],
   ])('become a folder and, from it, what they were: %s', async (_, model) => {
     const reference = referenceCheckpoint(model)
     const { folder, path } = await written('0000007.pt', reference)
@@ -194,6 +196,9 @@ describe('training checkpoints', () => {
     const again = join(folder, 'again')
     await convert(back, again, { heads: 2 })
     expect(await readCheckpointState(again)).toEqual(stateOf(model))
+    const twice = join(folder, 'twice.pt')
+    await convert(again, twice)
+    expect((await readFile(twice)).equals(await readFile(back))).toBe(true)
   })
 
   test.each([

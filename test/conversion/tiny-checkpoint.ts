@@ -1,7 +1,7 @@
 import { transformerEntries } from '../../src/models/diffusion-transformer.ts'
 import { type SiTConfig, sitConfigSchema } from '../../src/models/sit.ts'
 import { elementCount } from '../../src/tensor/dtype.ts'
-import { type HostTensor, hostFloat32 } from '../../src/tensor/host-tensor.ts'
+import { type HostTensor, hostFloat32, toFloat32 } from '../../src/tensor/host-tensor.ts'
 import type { CheckpointState } from '../../src/training/checkpoint.ts'
 import { trainingSchema } from '../../src/training/configuration.ts'
 
@@ -27,6 +27,9 @@ const lightningDiTBlocks = { convention: 'sit', norm: 'rmsNorm', ffn: 'swiglu', 
 /** The same with LightningDiT's blocks. */
 export const tinyLightningDiTModel: SiTConfig = { ...tinyModel, ...lightningDiTBlocks }
 
+/** An MMDiT, as train_t2i.py trains it. */
+export const tinyTextModel: SiTConfig = { ...tinyModel, classes: 0, text: { tokens: 77, width: 64 } }
+
 /** Values that differ from those of every other seed. */
 export function tensor(shape: readonly number[], seed: number): HostTensor {
   return hostFloat32(
@@ -35,22 +38,29 @@ export function tensor(shape: readonly number[], seed: number): HostTensor {
   )
 }
 
-/** What REPA's train.py would have saved at step 7 of training the tiny model, one step of them skipped; or REG's of its own. */
+/** Of values that differ likewise. */
+function squares(shape: readonly number[], seed: number): HostTensor {
+  return hostFloat32(
+    toFloat32(tensor(shape, seed)).map((value) => value ** 2),
+    shape,
+  )
+}
+
+/** What REPA's train.py would have saved at step 7 of training the tiny model, one step of them skipped; or REG's or train_t2i.py of its own. */
 export function referenceCheckpoint(model = tinyModel) {
   const entries = transformerEntries(model)
   const parameters = entries.filter(({ isBuffer }) => !isBuffer)
-  const trainable = parameters.filter(({ parameter }) => parameter.trainable)
   const stateDict = (seed: number) =>
     new Map(entries.map(({ name, shape }, i): [string, HostTensor] => [name, tensor(shape, seed + i)]))
   const state = new Map(
-    trainable.map(({ shape }, i) => [
-      i + 1,
-      {
+    [...parameters.entries()].flatMap(([i, { shape, parameter }]) => {
+      const moments = {
         step: hostFloat32(Float32Array.of(6), []),
         exp_avg: tensor(shape, 3000 + i),
-        exp_avg_sq: tensor(shape, 4000 + i),
-      },
-    ]),
+        exp_avg_sq: squares(shape, 4000 + i),
+      }
+      return parameter.trainable ? [[i, moments] as const] : []
+    }),
   )
   const group = {
     lr: 0.0003,
@@ -69,7 +79,7 @@ export function referenceCheckpoint(model = tinyModel) {
     opt: { state, param_groups: [group] },
     args: {
       data_dir: 'data/tiny',
-      num_classes: 10,
+      ...(model.text ? { qk_norm: false, resolution: 64, cfg_prob: 0.1, legacy: false } : { num_classes: 10 }),
       encoder_depth: 1,
       enc_type: 'dinov2-vit-b',
       batch_size: 32,
@@ -108,6 +118,7 @@ export const stateOf = (model: SiTConfig): CheckpointState => ({
         mlpRatio: 4,
         qkNorm: false,
         ...(model.rope && lightningDiTBlocks),
+        ...(model.text && { text: model.text }),
       },
       encoders: [{ name: 'dinov2-vit-b' }],
       steps: 100,

@@ -14,9 +14,9 @@ import {
   normaliseRows,
   prepareRepresentation,
 } from '../../src/evaluation/representation-alignment.ts'
-import type { ForwardOptions, TransformerOutput } from '../../src/models/transformer-network.ts'
 import { DiT } from '../../src/models/dit.ts'
 import { SiT } from '../../src/models/sit.ts'
+import type { ForwardOptions, TransformerOutput } from '../../src/models/transformer-network.ts'
 import { native } from '../../src/native.ts'
 import { memoryStats, synchronize } from '../../src/tensor/device.ts'
 import { normalizeImages } from '../../src/tensor/ops/pixels.ts'

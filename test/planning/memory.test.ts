@@ -4,12 +4,19 @@ import { Dataset } from '../../src/data/dataset.ts'
 import { ALONE } from '../../src/distributed/world.ts'
 import { type AutoencoderArchitecture, emptyAutoencoder, latentsOf } from '../../src/models/autoencoder-architecture.ts'
 import { autoencoderKLConfigSchema } from '../../src/models/autoencoder-kl.ts'
+import {
+  type ClipTextConfig,
+  type ClipTextOptions,
+  ClipTextTransformer,
+  clipTextConfigSchema,
+} from '../../src/models/clip-text.ts'
 import { visionTransformerConfigSchema } from '../../src/models/vit-config.ts'
 import { DINOV2_PRESETS } from '../../src/models/vit-presets.ts'
 import { machineOf } from '../../src/planning/machine.ts'
 import { planStep } from '../../src/planning/planned-step.ts'
-import { deviceOf, memoryStats, resetPeakMemory, trimMemory } from '../../src/tensor/device.ts'
+import { type Device, deviceOf, memoryStats, resetPeakMemory, trimMemory } from '../../src/tensor/device.ts'
 import type { Recomputation } from '../../src/tensor/recomputation.ts'
+import type { CaptionEncoder } from '../../src/text/caption-encoder.ts'
 import { alignmentOf } from '../../src/training/alignment-settings.ts'
 import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
 import { createModel } from '../../src/training/run.ts'
@@ -32,6 +39,8 @@ interface Case {
   readonly moments: boolean
   /** Makes the latents of them. */
   readonly autoencoder?: AutoencoderArchitecture
+  /** Encodes the captions that the data then have; its vocabulary is small. */
+  readonly captions?: ClipTextOptions
   /** Published encoders of this size take the GPU of native/simt a minute. */
   readonly isLong?: true
 }
@@ -197,12 +206,47 @@ const CASES: readonly Case[] = [
     moments: false,
   },
   {
+    name: 'MMDiT with REPA, on captions',
+    training: {
+      model: { kind: 'SiT', ...small, text: { tokens: 77, width: 128 } },
+      ...{ captionEncoder: { file: 'none' }, encoders: [{ name: 'hog' }], batch: 4 },
+    },
+    captions: { vocabulary: 500, tokens: 77, hidden: 128, depth: 3 },
+    size: 256,
+    moments: true,
+  },
+  {
+    name: 'MMDiT with self-alignment, of long captions, in two passes and computed again',
+    training: {
+      model: { kind: 'SiT', ...small, text: { tokens: 300, width: 192 } },
+      ...{ captionEncoder: { file: 'none' }, batch: 8, accumulate: 2, selfAlignWeight: 0.2 },
+    },
+    captions: { vocabulary: 500, tokens: 300, hidden: 192, depth: 2, activation: 'gelu-erf' },
+    recompute: 'elementwise',
+    size: 128,
+    moments: true,
+  },
+  {
     name: 'DiT with REPA and qk-norm',
     training: { model: { kind: 'DiT', ...small, qkNorm: true }, encoders: [{ name: 'hog' }], batch: 6 },
     size: 256,
     moments: true,
   },
 ]
+
+/** Of zeros, which any caption becomes the tokens of too. */
+function emptyCaptionEncoder(config: ClipTextConfig, device: Device): CaptionEncoder {
+  const model = ClipTextTransformer.fromConfig(config, device)
+  model.arena.array('weights').write(new Float32Array(model.arena.size))
+  const { tokens, hidden: width } = config
+  return {
+    ...{ name: 'empty', file: '', sha256: '', config, device, width, tokens, parameterCount: model.parameterCount },
+    computeIn: (dtype) => model.computeIn(dtype),
+    tokenize: (captions) => new Int32Array(captions.length * tokens),
+    features: (ids) => model.forward(ids),
+    [Symbol.dispose]: () => model.dispose(),
+  }
+}
 
 /** The scratch of products is planned for the widest CPU level and an H100; the sizes of blocks are rounded to an eighth. */
 const TOLERANCE = 0.01
@@ -232,7 +276,7 @@ test.for(
   ),
 )(
   'the planned peak is the real one: $name, on $device',
-  async ({ device, missing, training, recompute, processes = 1, size, moments, autoencoder: architecture }, {
+  async ({ device, missing, training, recompute, processes = 1, size, moments, autoencoder: architecture, captions }, {
     skip,
   }) => {
     if (missing) skip(`there is no ${device} here`)
@@ -244,7 +288,9 @@ test.for(
       classes: 10,
       imageSize: size,
       storedLatentShape: moments ? [8, size / 8, size / 8] : undefined,
+      captions: captions !== undefined,
     })
+    const textConfig = captions && clipTextConfigSchema.parse(captions)
     const data = architecture ? described.encoded({ name: 'it', ...latentsOf(architecture) }) : described
     const planned = planStep({
       configuration,
@@ -252,6 +298,7 @@ test.for(
       processes,
       data,
       ...(architecture && { autoencoder: { name: 'it', architecture } }),
+      captionEncoder: textConfig,
       device,
       machine: machineOf(deviceOf(device)),
     })
@@ -262,12 +309,14 @@ test.for(
     const encoders = configuration.encoders.map(({ name }) => emptyEncoder(name, device))
     using autoencoder = architecture && emptyAutoencoder(architecture, 'it', device)
     for (const { arena } of autoencoder?.networks ?? []) arena.array('weights').write(new Float32Array(arena.size))
+    using captionEncoder = textConfig && emptyCaptionEncoder(textConfig, device)
     await using trainer = new Trainer({
       ...trainerSettings(configuration),
       recompute,
       model,
       data,
       autoencoder,
+      captionEncoder,
       world: { ...ALONE, size: processes },
       ...alignmentOf(configuration, encoders, model.config.depth),
     })

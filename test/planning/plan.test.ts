@@ -28,11 +28,18 @@ import { temporaryFolder } from '../data/temporary-folder.ts'
 
 const machine = { threads: 2, multiprocessors: 132, isHopper: true }
 
-const step = (options: TrainingOptions) =>
+const step = (options: TrainingOptions, captions = false) =>
   planStep({
     configuration: { ...trainingSchema.parse({ ...options, precision: 'bf16' }), precision: 'bf16' },
     data: Dataset.described({
-      ...{ path: 'nowhere', length: 1000, classes: 1000, imageSize: 256, storedLatentShape: [8, 32, 32] as const },
+      ...{
+        path: 'nowhere',
+        length: 1000,
+        classes: 1000,
+        imageSize: 256,
+        storedLatentShape: [8, 32, 32] as const,
+        captions,
+      },
     }),
     device: 'cuda:0',
     machine,
@@ -46,6 +53,17 @@ test.each(['SiT-S/2', 'SiT-XL/2', 'SiT-B/8', 'DiT-L/4', 'LightningDiT-B/2'] as c
     expect(flops.encoder).toBe(0)
   },
 )
+
+test('of a model of text too, and those of what encodes its captions apart', () => {
+  const options: TrainingOptions = { model: 'MMDiT-d12/2', batch: 3, captionEncoder: { file: 'none' } }
+  const { flops, model: config, encoders } = step({ ...options, encoders: [{ name: 'hog' }] }, true)
+  expect(flops.forward + flops.backward).toBe(3 * trainingFlops(config))
+  // CLIP-L's: 12 blocks of width 768 for 77 tokens, each of which sees itself and those before it.
+  const [tokens, width] = [77, 768]
+  const pairs = (tokens * (tokens + 1)) / 2
+  expect(flops.encoder / 3).toBe(2 * 12 * (tokens * 12 * width ** 2 + 2 * pairs * width))
+  expect([...encoders.keys()]).toEqual(['hog', 'clip-vit-L'])
+})
 
 test('a route is in the operations', () => {
   const { flops, model: config } = step({ model: 'SiT-B/2', batch: 3, encoders: [{ name: 'hog' }], routeTokens: 0.5 })

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { COMMANDS } from '../../src/cli/commands.ts'
 import { flagOf } from '../../src/cli/option.ts'
+import { formatCaptionsJson } from '../../src/data/captions-json.ts'
 import { Dataset } from '../../src/data/dataset.ts'
 import { prepareDataset } from '../../src/data/prepare.ts'
 import { writeNpy } from '../../src/formats/npy.ts'
@@ -20,12 +21,16 @@ import { tinyEncoder } from '../alignment/tiny-encoder.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { writeNarrowTaesd } from '../end-to-end/narrow-taesd.ts'
 import { haveImages, imagesFolder, imagesSuffix } from '../shared-folder.ts'
+import { writeClipFolder } from '../text/clip-folder.ts'
 
 const recipes = await Promise.all((await recipeNames()).map(readRecipe))
 const papers = recipes.filter(({ name }) => name !== 'own-images')
 
 /** Recipes of other papers' own. */
 const OTHERS = ['ditdh-xl-rae', 'lightningdit-xl-1', 'sit-xl-2-haste', 'sit-xl-2-irepa', 'sit-xl-2-irepa-dinov3']
+
+/** Of models of text, in the paper's later version: the ODE in 50 steps, and the SDE in 250. */
+const TEXT_TO_IMAGE = 'mmdit-d24-2-coco'
 
 /** The rows of the paper's Table 3 and of its guidance tables, and of REG's: model, whether aligned, steps, how sampled, FID. */
 const ROWS: readonly [name: string, model: string, repa: boolean, step: number, sampling: string, fid: number][] = [
@@ -58,7 +63,7 @@ const described = ({ mode, cfgScale, interval }: Recipe['evaluations'][number]['
 
 test('there is a recipe for every row of the tables, and one for own images', () => {
   expect(recipes.map(({ name }) => name).sort()).toEqual(
-    [...ROWS.map(([name]) => name), ...OTHERS, 'own-images'].sort(),
+    [...ROWS.map(([name]) => name), ...OTHERS, TEXT_TO_IMAGE, 'own-images'].sort(),
   )
 })
 
@@ -101,6 +106,33 @@ test("sit-xl-2-haste is HASTE's row", () => {
   })
 })
 
+test(`${TEXT_TO_IMAGE} is the row of text to image`, () => {
+  const { training, data, reference, evaluations } = recipes.find(({ name }) => name === TEXT_TO_IMAGE)!
+  expect(
+    evaluations.map(({ step, sampling, published }) => [step, described(sampling), sampling.steps, published]),
+  ).toEqual([
+    [150_000, 'ode 2 to 1', 50, { fid: 4.73 }],
+    [150_000, 'sde 2 to 1', 250, { fid: 4.14 }],
+  ])
+  expect(training).toMatchObject({
+    ...{ model: 'MMDiT-d24/2', steps: 150_000, batch: 256, learningRate: 1e-4, betas: [0.9, 0.999], weightDecay: 0 },
+    ...{ maxGradNorm: 1, emaDecay: 0.9999, path: 'linear', weighting: 'uniform', classDropout: 0.1 },
+    ...{ encoders: [{ name: 'dinov2-vit-b' }], alignDepth: 8, alignWeight: 0.5 },
+    captionEncoder: { file: 'weights/clip-vit-large-patch14' },
+  })
+  // What is sampled by its captions is what samples are compared with.
+  expect(data.heldOut!.folder).toBe(reference)
+  const commands = recipeCommands(recipes.find(({ name }) => name === TEXT_TO_IMAGE)!, 1)
+  expect(commands.prepare).toContain(' --captions coco/annotations/captions_train2014.json --autoencoder ')
+  expect(commands.prepareHeldOut).toBe(
+    'repa prepare coco/val2014 --out data/coco256-val --size 256 --captions coco/annotations/captions_val2014.json',
+  )
+  for (const { sample, evaluate } of commands.evaluations) {
+    expect(sample).toContain(' --prompts data/coco256-val ')
+    expect(evaluate).toContain(' --reference data/coco256-val ')
+  }
+})
+
 test("ditdh-xl-rae is RAE's row", () => {
   const { training, data, evaluations } = recipes.find(({ name }) => name === 'ditdh-xl-rae')!
   expect(evaluations.map((row) => [row.step, described(row.sampling), row.published?.fid])).toEqual([
@@ -126,7 +158,8 @@ test.each(recipes)(
       expect(step).toBeLessThanOrEqual(training.steps)
       // A checkpoint of that step is kept.
       expect(step === training.steps || step % training.checkpointEvery === 0).toBe(true)
-      expect(sampling.steps).toBe(name === 'ditdh-xl-rae' ? 50 : 250)
+      const isInFewer = name === 'ditdh-xl-rae' || (name === TEXT_TO_IMAGE && sampling.mode === 'ode')
+      expect(sampling.steps).toBe(isInFewer ? 50 : 250)
       expect(published === undefined).toBe(source === undefined)
     }
     expect(data.size).toBe(256)
@@ -134,9 +167,13 @@ test.each(recipes)(
 )
 
 test.each(recipes)('$name: its commands are ones that there are', async (recipe) => {
-  const { prepare, train: training, evaluations } = recipeCommands(recipe, 1)
+  const { prepare, prepareHeldOut, train: training, evaluations } = recipeCommands(recipe, 1)
+  // No evaluation replaces another's samples.
+  const folders = evaluations.map(({ sample }) => / --out (\S+)/.exec(sample)![1])
+  expect(new Set(folders).size).toBe(evaluations.length)
   for (const line of [
     prepare,
+    ...(prepareHeldOut === undefined ? [] : [prepareHeldOut]),
     training,
     ...evaluations.flatMap(({ sample, evaluate }) => [sample, evaluate ?? []]).flat(),
   ]) {
@@ -160,11 +197,15 @@ const COUNTS: Readonly<Record<string, readonly [trunk: number, projector: number
   'DiT-XL/2': [675_129_632, 8_131_328],
   // Rotary positions included.
   'LightningDiT-XL/1': [675_256_736 + 36_864, 8_131_328],
+  'MMDiT-d24/2': [505_267_216, 7_344_896],
   'DiTDH-XL': [838_675_796 + 36_864 + 65_536, 8_131_328],
 }
 
 /** From the width of XL to 768 features, of 3 x 3 cells. */
 const CONVOLUTION = 9 * 1152 * 768 + 768
+
+/** CLIP-L's text tower: 49408 tokens, 77 places, 12 blocks of width 768 and a last norm. */
+const CLIP_TEXT = (49_408 + 77 + 12 * (12 * 768 + 13) + 2) * 768
 
 const ENCODERS: Readonly<Record<string, number>> = { 'dinov2-vit-b': 86_580_480, 'dinov3-vit-b16': 85_668_864 }
 
@@ -190,7 +231,13 @@ describe('on the planning device, at full size', () => {
     expect(plan.parameters.projectors).toBe(isAligned ? projector : 0)
     const ofEncoder = Object.fromEntries(training.encoders.map(({ name }) => [name, ENCODERS[name]]))
     const ofAutoencoder = data.autoencoder && { [data.autoencoder]: AUTOENCODERS[data.autoencoder] }
-    expect(plan.parameters.encoders).toEqual({ ...ofEncoder, ...ofAutoencoder })
+    const isOfText = training.captionEncoder !== undefined
+    expect(plan.parameters.encoders).toEqual({
+      ...ofEncoder,
+      ...ofAutoencoder,
+      ...(isOfText && { 'clip-vit-L': CLIP_TEXT }),
+    })
+    expect(plan.data.withCaptions).toBe(isOfText)
     // What is made as the run trains is not on the disk, and what is prepared is encoded before.
     expect(plan.disk.latents > 0).toBe(!training.encodeLatents)
     expect(plan.commands.prepare.includes('--autoencoder')).toBe(!training.encodeLatents)
@@ -213,11 +260,14 @@ describe(`two steps at a shrunken size${imagesSuffix}`, () => {
   test.skipIf(!haveImages).for(recipes)('$name', async (recipe) => {
     const folder = temporaryFolder()
     const { model, encoders, alignDepth, ...rest } = recipe.training
-    const data = await photographs(join(folder, 'data'), rest.flip)
+    const isOfText = rest.captionEncoder !== undefined
+    const data = await photographs(join(folder, 'data'), { flip: rest.flip ?? false, withCaptions: isOfText })
     const { kind } = transformerOfPreset(model as never)
+    const text = isOfText && { text: { tokens: 9, width: 64 } }
     const configuration = {
       ...rest,
-      model: { kind, depth: 8, hidden: 32, heads: 2, patch: 2 },
+      model: { kind, depth: 8, hidden: 32, heads: 2, patch: 2, ...text },
+      ...(isOfText && { captionEncoder: { file: await writeClipFolder(join(folder, 'clip'), { tokens: 9 }) } }),
       encoders: await Promise.all(
         encoders.map(async ({ name }) => ({
           name,
@@ -239,7 +289,7 @@ describe(`two steps at a shrunken size${imagesSuffix}`, () => {
       expect(Number.isFinite(loss)).toBe(true)
       expect(vb !== undefined).toBe(kind === 'DiT')
       expect(alignment !== undefined).toBe(encoders.length > 0)
-      // Nothing is learnt yet: the error of predicting zero, of unit noise and what it is mixed with.
+      // Nothing is learnt yet: the error of predicting zero, or nearly so, of unit noise and what it is mixed with.
       expect(denoising).toBeGreaterThan(0.5)
       if (alignment !== undefined) expect(Math.abs(alignment)).toBeLessThanOrEqual(1)
     }
@@ -253,13 +303,20 @@ test('own-images at full size: ten classes, and room on a GPU of 24 GB', async (
 })
 
 /** Eight photographs of 64 pixels with latents of 8 x 8: their mean colours and brightness over squares of 8 pixels. */
-async function photographs(root: string, flip = false): Promise<string> {
+async function photographs(
+  root: string,
+  { flip, withCaptions }: { readonly flip: boolean; readonly withCaptions: boolean },
+): Promise<string> {
   const [size, cell] = [64, 8]
   const source = join(imagesFolder, 'trashnet/photos30-384x512.zip')
   await prepareDataset({ source, out: root, size, maxImages: 8, allowEmptyClasses: true, flip })
   const data = await Dataset.open(root)
   const { labels } = JSON.parse(await readFile(join(root, 'images/dataset.json'), 'utf8')) as {
     labels: [string, number][]
+  }
+  if (withCaptions) {
+    const captions = labels.map(([name, label]) => [name, [`a photo of ${data.classNames![label]}`]] as const)
+    await writeFile(join(root, 'captions.json'), formatCaptionsJson(captions))
   }
   const names = labels.map(([name, label]) => [name.replace(/img(\d+)\.png/, 'img-mean-std-$1.npy'), label] as const)
   await mkdir(join(root, 'vae-sd/00000'), { recursive: true })

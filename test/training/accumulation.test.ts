@@ -4,16 +4,16 @@ import type { AnyTransformer } from '../../src/models/transformer-kinds.ts'
 import type { ArenaRole } from '../../src/nn/parameter-arena.ts'
 import { requireIndependentPasses } from '../../src/training/requirements.ts'
 import type { TrainerOptions } from '../../src/training/trainer-options.ts'
+import { captionedDataset } from '../data/captioned-dataset.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
-import { tinyDataset } from '../data/tiny-dataset.ts'
 import { expectSameStep } from './same-step.ts'
 import { align, BATCH, CASES, type Case, makeFirstStep, modelOf, steps, tinyTrainer } from './tiny-trainer.ts'
 
 const trainerOf = async (model: AnyTransformer, options: Partial<TrainerOptions>) =>
-  tinyTrainer(model, await tinyDataset(2 * BATCH), options)
+  tinyTrainer(model, await captionedDataset(2 * BATCH), options)
 
 const firstStep = async (table: Case, accumulate: number) =>
-  makeFirstStep(table, await tinyDataset(2 * BATCH), { accumulate })
+  makeFirstStep(table, await captionedDataset(2 * BATCH), { accumulate })
 
 describe.each(CASES)('a step of $name', (table) => {
   test.each([2, 4])('in %d passes is the step of the whole batch, up to rounding', async (accumulate) => {

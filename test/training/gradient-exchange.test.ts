@@ -11,12 +11,12 @@ import { ALONE, type World } from '../../src/distributed/world.ts'
 import { native } from '../../src/native.ts'
 import { keep } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
+import { captionedDataset } from '../data/captioned-dataset.ts'
 import { constantEncoder } from '../data/constant-encoder.ts'
-import { tinyDataset } from '../data/tiny-dataset.ts'
 import { align, BATCH, CASES, modelOf, steps, tinyTrainer } from './tiny-trainer.ts'
 
 const data = mkdtempSync(join(tmpdir(), 'repa-gradient-exchange-'))
-beforeAll(() => tinyDataset(2 * BATCH, data))
+beforeAll(() => captionedDataset(2 * BATCH, data))
 afterAll(() => rmSync(data, { recursive: true, force: true }))
 afterEach(() => {
   vi.restoreAllMocks()
@@ -63,7 +63,9 @@ describe.each(CASES)('$name', (table) => {
       expect([parameter.name, ...new Set(covered.subarray(begin, end))]).toEqual([parameter.name, times])
     }
     // Blocks have gone one by one, from the last to the first.
-    const firstOf = (block: number) => arena.rangesOf(({ name }) => name === `blocks.${block}.attn.qkv.weight`)[0]!
+    const prefixes = table.text ? ['joint_blocks', 'x_block.'] : ['blocks', '']
+    const qkvOf = (block: number) => `${prefixes[0]}.${block}.${prefixes[1]}attn.qkv.weight`
+    const firstOf = (block: number) => arena.rangesOf(({ name }) => name === qkvOf(block))[0]!
     const at = (element: number) =>
       begun.findIndex(({ ranges }) =>
         ranges.some((begin, i) => i % 2 === 0 && begin <= element && element < ranges[i + 1]!),

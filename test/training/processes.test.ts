@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { tinyDataset } from '../data/tiny-dataset.ts'
+import { captionedDataset } from '../data/captioned-dataset.ts'
 import { freePort } from '../distributed/free-port.ts'
 import { deviceOfProcess, mostProcesses } from '../distributed/gpus-of-processes.ts'
 import { startNode } from '../native/run-program.ts'
@@ -93,7 +93,7 @@ for (const { device, missing } of DEVICES) {
     const answers = new Map<string, Answer[]>()
 
     beforeAll(async () => {
-      await tinyDataset(2 * BATCH, data)
+      await captionedDataset(2 * BATCH, data)
       ofOne = await alone()
       const all: typeof requested = {
         ...requested,

@@ -15,8 +15,9 @@ import { Trainer } from '../../src/training/trainer.ts'
 import type { BatchEncoder, TrainerOptions, TrainingStep } from '../../src/training/trainer-options.ts'
 import { attentiveEncoder, classTokenEncoder, constantEncoder } from '../data/constant-encoder.ts'
 import { random } from '../reference/array.ts'
+import { TableCaptionEncoder } from '../text/table-caption-encoder.ts'
 
-/** Twice as many samples are in the data that they are for. */
+/** Twice as many samples are in the data that they are for, which have captions where the model is told some. */
 export const BATCH = 4
 export const SIZE = { depth: 2, hidden: 32, heads: 2, patch: 2 } as const
 const OPTIONS = { inputSize: [8, 8] as [number, number], classes: 10, projectorWidth: 16 }
@@ -31,6 +32,14 @@ const shrunken: BatchEncoder = {
       return resizeChannels(resizePlanes(pixels, height / 8, width / 8, { filter: 'bilinear' }), 8)
     }),
 }
+/** What a caption becomes. */
+const TEXT = { tokens: 5, width: 20 } as const
+const captionEncoders = new Map<Device, TableCaptionEncoder>()
+function captionEncoderOn(device: Device): TableCaptionEncoder {
+  const encoder = captionEncoders.get(device) ?? new TableCaptionEncoder({ ...TEXT, device })
+  captionEncoders.set(device, encoder)
+  return encoder
+}
 export const align = { encoder: constantEncoder, depth: 1, weight: 0.5 }
 
 type Blocks = Partial<Pick<SiTOptions, 'norm' | 'ffn' | 'rope' | 'qkNorm' | 'ddtHead'>>
@@ -40,6 +49,8 @@ export interface Case {
   readonly kind?: 'DiT'
   /** How its blocks compute. */
   readonly blocks?: Blocks
+  /** It is told captions. */
+  readonly text?: true
   readonly options?: Partial<TrainerOptions>
 }
 
@@ -71,12 +82,13 @@ export const CASES: readonly Case[] = [
     name: 'SiT with HASTE',
     options: { align: { ...align, encoder: attentiveEncoder, depth: 2, attention: { weight: 0.5 } } },
   },
+  { name: 'MMDiT with REPA', text: true, options: { align } },
   { name: 'DiT with REPA', kind: 'DiT', options: { align } },
   { name: 'SiT with REPA and routed tokens', options: { align, route: { share: 0.5, from: 2, to: 2 } } },
 ]
 
-export function modelOf({ kind, blocks }: Omit<Case, 'name'> = {}, device: Device = 'cpu'): AnyTransformer {
-  const options = { ...OPTIONS, ...blocks, device }
+export function modelOf({ kind, blocks, text }: Omit<Case, 'name'> = {}, device: Device = 'cpu'): AnyTransformer {
+  const options = { ...OPTIONS, ...blocks, ...(text && { text: TEXT, classes: 0 }), device }
   const model = kind === 'DiT' ? DiT.create(SIZE, options) : SiT.create(SIZE, options)
   // The adaLN-zero start makes every block the identity: no gradient would reach them.
   model.arena.array('weights').write(Float32Array.from(random([model.arena.size], 11, 0.15).data))
@@ -88,7 +100,11 @@ export async function tinyTrainer(
   data: string,
   options: Partial<TrainerOptions>,
 ): Promise<Trainer> {
-  return new Trainer({ model, data: await Dataset.open(data), batch: BATCH, learningRate: 1e-3, ...options })
+  const captionEncoder = model.text && captionEncoderOn(model.device)
+  return new Trainer({
+    ...{ model, data: await Dataset.open(data), captionEncoder, batch: BATCH, learningRate: 1e-3 },
+    ...options,
+  })
 }
 
 export async function steps(trainer: Trainer, until: number): Promise<TrainingStep[]> {

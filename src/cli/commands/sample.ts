@@ -15,7 +15,7 @@ export const sampleCommand = defineCommand({
   name: 'sample',
   summary: 'draw images from a checkpoint',
   description:
-    'C is a run, a checkpoint of a run, or a file of weights (.safetensors, .pt). DIR gets 000000.png and so on, and sampling.json, which says how they were made. Image number i depends on the seed, its number and its class alone. Guidance is classifier-free, or with --guide away from another model, and active for times from --guidance-low to --guidance-high (1 is noise).',
+    'C is a run, a checkpoint of a run, or a file of weights (.safetensors, .pt). DIR gets 000000.png and so on, sampling.json, which says how they were made, and of a model of text prompts.txt, their captions. Image number i depends on the seed, its number and its class or caption alone. Guidance is classifier-free, or with --guide away from another model, and active for times from --guidance-low to --guidance-high (1 is noise).',
   options: {
     checkpoint: { type: 'string', placeholder: 'C', description: 'run, checkpoint folder or weights', required: true },
     out: { type: 'string', placeholder: 'DIR', description: 'folder for the images', required: true },
@@ -273,7 +273,11 @@ export const sampleCommand = defineCommand({
         const canGuide = guide !== undefined || model.config.classDropout > 0
         const scale = args.cfgScale ?? defaults.cfgScale
         if (!canGuide && scale > 1) {
-          out.warn('The model was trained without label dropout and has no null class: sampling without guidance.')
+          out.warn(
+            model.text
+              ? 'The model was trained without dropping captions, and the empty one says nothing to it: sampling without guidance.'
+              : 'The model was trained without label dropout and has no null class: sampling without guidance.',
+          )
         }
         const guidance = {
           scale: canGuide ? scale : 1,

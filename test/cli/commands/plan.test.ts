@@ -31,6 +31,27 @@ test('a recipe of the package: every part of the plan, and the commands', async 
   }
 })
 
+test('a recipe of a model of text: its captions, what encodes them, and the part of the data whose captions are sampled', async () => {
+  const { status, stderr } = await repa('plan', 'mmdit-d24-2-coco')
+  expect(status).toBe(0)
+  for (const line of [
+    'MS-COCO 2014: 82,783 images of 256 pixels with captions; 150,000 steps are 464 epochs',
+    'model                 512,612,112',
+    'clip-vit-L, frozen    123,060,480',
+    'step 150,000, ode 50, guidance 2 in [0, 1]   FID 4.73 (arXiv 2410.06940, text-to-image)',
+    'repa prepare coco/val2014 --out data/coco256-val --size 256 --captions coco/annotations/captions_val2014.json\n',
+    '--out samples/mmdit-d24-2-coco-150000-cfg2-sde250 --num 40192 --mode sde --steps 250 --prompts data/coco256-val ',
+  ]) {
+    expect(stderr).toContain(line)
+  }
+  // Data without captions would be refused by the training too.
+  const data = await tinyDataset()
+  expect(await repa('plan', 'mmdit-d24-2-coco', '--data', data, '--batch', '2')).toEqual({
+    ...{ status: 1, stdout: '' },
+    stderr: `repa plan: The data in ${data} have no captions, which the model is told; prepare them with --captions.\n`,
+  })
+})
+
 test('--gpus: every part of the plan that they share, and that they do not', async () => {
   const plans = await Promise.all(
     [1, 8].map(async (gpus) => {
