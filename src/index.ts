@@ -30,7 +30,7 @@ export {
   type GaussianDiffusionOptions,
   gaussianDiffusion,
 } from './diffusion/gaussian-diffusion.ts'
-export type { Guidance } from './diffusion/guidance.ts'
+export type { Guidance, SampledCondition, TextCondition } from './diffusion/guidance.ts'
 export {
   type BatchOptions,
   type SampledImages,
@@ -50,6 +50,7 @@ export type { JoinOptions } from './distributed/join.ts'
 export { ALONE, type World } from './distributed/world.ts'
 export type { Diagnosis } from './doctor/diagnose.ts'
 export type { CknnaPoint, CknnaResult, EvaluateCknnaOptions } from './evaluation/cknna.ts'
+export type { ClipScore, EvaluateClipScoreOptions, ScoredImages } from './evaluation/clip-score.ts'
 export type { CompareImagesOptions, ImageComparison } from './evaluation/compare-images.ts'
 export type { EncoderProbeResult, EvaluateEncoderProbeOptions } from './evaluation/encoder-probe.ts'
 export type { FeatureNetwork, FeatureNetworkOptions, ImageFeatures } from './evaluation/feature-network.ts'
@@ -79,6 +80,7 @@ export {
   demo,
   doctor,
   evaluateCknna,
+  evaluateClipScore,
   evaluateEncoderProbe,
   evaluateProbe,
   frechetDistance,
@@ -120,6 +122,9 @@ export {
   LIGHTNINGDIT_PRESETS,
   type LightningDiTPreset,
   type LightningDiTSettings,
+  MMDIT_PRESETS,
+  type MMDiTPreset,
+  type MMDiTSettings,
   SIT_PRESETS,
   type SiTPreset,
   type TransformerSize,

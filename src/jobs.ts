@@ -57,6 +57,10 @@ export const measureLatents = loaded(async () => (await import('./data/measure-l
 export const plan = loaded(async () => (await import('./planning/plan.ts')).planTraining)
 /** How far a model's layers are aligned with an encoder, by layer and noise level. */
 export const evaluateCknna = loaded(async () => (await import('./evaluation/cknna.ts')).evaluateCknna)
+/** How well images fit their captions, by CLIP: the mean cosine of an image's features and its caption's. */
+export const evaluateClipScore = loadedOnDevice(
+  async () => (await import('./evaluation/clip-score.ts')).evaluateClipScore,
+)
 /** How much of the class an encoder's features know, by a linear probe. */
 export const evaluateEncoderProbe = loadedOnDevice(
   async () => (await import('./evaluation/encoder-probe.ts')).evaluateEncoderProbe,

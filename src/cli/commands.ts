@@ -57,6 +57,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./commands/evaluate-fid.ts')).evaluateFidCommand,
   },
   {
+    name: 'evaluate clip',
+    summary: 'how well images fit their captions: the CLIP score',
+    load: async () => (await import('./commands/evaluate-clip.ts')).evaluateClipCommand,
+  },
+  {
     name: 'evaluate probe',
     summary: 'linear probing: how much of the class the layers of a model, or an encoder, know',
     load: async () => (await import('./commands/evaluate-probe.ts')).evaluateProbeCommand,

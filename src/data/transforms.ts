@@ -83,7 +83,7 @@ function resizeIfNeeded(image: RgbImage, width: number, height: number): RgbImag
 }
 
 /** Python's `round`: a half goes to the even neighbour. */
-function roundHalfEven(x: number): number {
+export function roundHalfEven(x: number): number {
   const floor = Math.floor(x)
   const rest = x - floor
   if (rest !== 0.5) return Math.round(x)

@@ -48,6 +48,35 @@ const FidEvaluation = z.strictObject({
   recall: share.nullable().optional(),
 })
 
+/**
+ * How well samples, or a data set's images, fit their captions (`repa evaluate clip`).
+ *
+ * ```json
+ * { "kind": "clip", "step": 150000, "network": "ViT-L/14", "clip": "clip-vit-large-patch14", "samples": "samples",
+ *   "sampling": { "mode": "ode", "steps": 50, "guidanceScale": 2 }, "images": 40192, "withoutCaption": 0, "cosine": 0.253, "standardError": 0.0002 }
+ * ```
+ */
+const ClipEvaluation = z.strictObject({
+  kind: z.literal('clip'),
+  ...evaluated,
+  /** As OpenAI calls it. */
+  network: z.string().min(1),
+  /** Its weights, as they were named on the command line, and their SHA-256. */
+  clip: z.string().optional(),
+  sha256: z.string().optional(),
+  /** What was scored: samples, with the file of their captions where it was named, or a data set's images. */
+  samples: z.string().optional(),
+  captions: z.string().optional(),
+  data: z.string().optional(),
+  sampling: JsonObjectSchema.optional(),
+  images: count,
+  /** Images that were left out, for they have no caption. */
+  withoutCaption: z.int().nonnegative().optional(),
+  /** The mean cosine of the features of an image and its caption. */
+  cosine: z.number().min(-1).max(1),
+  standardError: z.number().nonnegative().nullable().optional(),
+})
+
 /** The grid of what was measured, which the points say as well. */
 const grid = { layers: z.array(layer).optional(), noise: z.array(share).optional() }
 const place = {
@@ -142,6 +171,7 @@ const CknnaEvaluation = z.strictObject({
  */
 export const EvaluationSchema = z.discriminatedUnion('kind', [
   FidEvaluation,
+  ClipEvaluation,
   ProbeEvaluation,
   EncoderProbeEvaluation,
   CknnaEvaluation,
@@ -169,7 +199,7 @@ function parseEvaluation(text: string, file: string): Evaluation {
   if (checked.success) return withStep(checked.data)
   const { path, message } = checked.error.issues[0]!
   const field = path.length > 0 ? `'${path.join('.')}': ` : ''
-  throw new Error(`${file}: ${field}${message}; expected what 'repa evaluate fid|probe|cknna --out' writes.`)
+  throw new Error(`${file}: ${field}${message}; expected what 'repa evaluate fid|clip|probe|cknna --out' writes.`)
 }
 
 /** A checkpoint's folder is named by its step. */

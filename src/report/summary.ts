@@ -7,6 +7,7 @@ import { qualityGroups } from './quality-groups.ts'
 import { type QualityHeadline, qualityHeadlines } from './quality-headlines.ts'
 import { formatCount, formatDuration, formatShortCount, formatSignificant } from './quantity.ts'
 import type { RunData } from './run.ts'
+import { settingInWords } from './sampling-words.ts'
 
 /** A headline number of a run. */
 interface Figure {
@@ -83,16 +84,16 @@ function trainingFigures({ metrics }: RunData, points: RunPoints, parts: readonl
   return figures
 }
 
-type LayerEvaluation = Exclude<Evaluation, { readonly kind: 'fid' }>
+type OtherEvaluation = Exclude<Evaluation, { readonly kind: 'fid' }>
 
-/** The order of the layers' headline numbers. */
-const KINDS: readonly LayerEvaluation['kind'][] = ['probe', 'encoder-probe', 'cknna']
+/** The order of their headline numbers. */
+const KINDS: readonly OtherEvaluation['kind'][] = ['clip', 'probe', 'encoder-probe', 'cknna']
 
 /** Of each measure what was found last: of the newest checkpoint, or where no step is known, of the last file. */
 function evaluationFigures({ evaluations }: RunData, quality: readonly QualityHeadline[]): Figure[] {
   const figures = new Map<string, { readonly step: number; readonly value: string; readonly remark: string }>()
-  const layers = evaluations.filter((evaluation) => evaluation.kind !== 'fid')
-  for (const evaluation of layers.sort((a, b) => KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind))) {
+  const others = evaluations.filter((evaluation) => evaluation.kind !== 'fid')
+  for (const evaluation of others.sort((a, b) => KINDS.indexOf(a.kind) - KINDS.indexOf(b.kind))) {
     const { step = Number.POSITIVE_INFINITY } = evaluation
     for (const [label, value, where] of headlinesOf(evaluation)) {
       if ((figures.get(label)?.step ?? -1) > step) continue
@@ -114,7 +115,13 @@ const stepInWords = (step: number | undefined) => (step === undefined ? '' : `st
 
 const remarkOf = (...parts: readonly string[]) => parts.filter((part) => part !== '').join(', ')
 
-function headlinesOf(evaluation: LayerEvaluation): (readonly [label: string, value: string, where: string])[] {
+function headlinesOf(evaluation: OtherEvaluation): (readonly [label: string, value: string, where: string])[] {
+  if (evaluation.kind === 'clip') {
+    const { network, data, sampling, cosine } = evaluation
+    const guidance = sampling?.guidanceScale
+    const where = guidance === undefined ? '' : settingInWords('guidanceScale', guidance)
+    return [[`CLIP score${data === undefined ? '' : ' of real images'} (${network})`, (cosine * 100).toFixed(2), where]]
+  }
   if (evaluation.kind === 'encoder-probe') {
     return [[`Probing (${evaluation.encoder})`, `${(evaluation.accuracy * 100).toFixed(1)} %`, '']]
   }

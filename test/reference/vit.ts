@@ -27,6 +27,20 @@ export interface ViTReference {
 
 /** The patch tokens [B, T, D] that REPA takes from a normalised image [B, 3, H, W], the table resampled to its grid. */
 export function patchFeatures(image: NdArray, model: ViTReference): NdArray {
+  const { tokens, before } = features(image, model)
+  return withoutTokens(tokens, before)
+}
+
+/** The class token [B, D] of a normalised image [B, 3, H, W]. */
+export function classFeatures(image: NdArray, model: ViTReference): NdArray {
+  const { tokens } = features(image, model)
+  const [batch, count, width] = tokens.shape as [number, number, number]
+  const out = zeros([batch, width])
+  return map(out, (_, i) => tokens.data[Math.floor(i / width) * count * width + (i % width)]!)
+}
+
+/** All tokens [B, N, D], and how many stand before the patches'. */
+function features(image: NdArray, model: ViTReference): { readonly tokens: NdArray; readonly before: number } {
   const { of, norm } = layersOf(model)
   const kernel = of('patch_embed.proj.weight')
   const [hidden, , patch] = kernel.shape as [number, number, number]
@@ -53,7 +67,7 @@ export function patchFeatures(image: NdArray, model: ViTReference): NdArray {
     x = block(x, `blocks.${i}`, model, turn)
   }
   if (model.finalNorm) x = norm(x, 'norm')
-  return withoutTokens(x, before)
+  return { tokens: x, before }
 }
 
 type Layers = Pick<ViTReference, 'weights' | 'epsilon' | 'keyBias'>

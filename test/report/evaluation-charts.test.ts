@@ -165,6 +165,14 @@ describe('sample quality', () => {
         ['classes drawn at random', 'classes 0 to 999', 'classes 1, 2'],
       ],
       [
+        'captions',
+        [
+          sampled({ prompts: 40_504, captionEncoder: 'clip-vit-L' }),
+          sampled({ prompts: 1, captionEncoder: 'clip-vit-B' }),
+        ],
+        ['1 caption, encoded by clip-vit-B', '40,504 captions, encoded by clip-vit-L'],
+      ],
+      [
         'autoencoders',
         [
           sampled({ autoencoder: null }),

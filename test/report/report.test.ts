@@ -20,6 +20,7 @@ function chartTitles(html: string): string[] {
 }
 
 const FID = { kind: 'fid', network: 'inception', reference: 'ref.npz', sampleImages: 50_000, fid: 8, is: 141.2 }
+const CLIP = { kind: 'clip', network: 'ViT-L/14', images: 100, cosine: 0.25345 }
 const PROBE = {
   kind: 'probe',
   step: 1000,
@@ -165,6 +166,8 @@ test('headline numbers', async () => {
     'evaluation/0000500.json': { ...FID, step: 500, fid: 12 },
     'evaluation/0001000.json': { ...FID, step: 1000, fid: 8.41 },
     'evaluation/probe.json': PROBE,
+    'evaluation/samples-clip.json': { ...CLIP, step: 1000, samples: 'samples', sampling: { guidanceScale: 2 } },
+    'evaluation/real-clip.json': { ...CLIP, data: 'data/coco256-val', cosine: 0.26 },
   })
   const tiles = [...html.matchAll(/class="label">([^<]*)<\/span><span class="value">([^<]*)/g)].map((m) => m.slice(1))
   expect(tiles).toEqual([
@@ -176,8 +179,11 @@ test('headline numbers', async () => {
     ['Skipped steps', '3'],
     ['FID', '8.41'],
     ['IS', '141.2'],
+    ['CLIP score of real images (ViT-L/14)', '26.00'],
+    ['CLIP score (ViT-L/14)', '25.35'],
     ['Probing', '70.3 %'],
   ])
+  expect(html).toContain('guidance 2, step 1,000')
   expect(html).toContain('SiT-B/2, step 1,000')
 })
 

@@ -1,0 +1,140 @@
+import { parseJson } from '../configuration/json.ts'
+import { configBeside } from '../models/autoencoder-files.ts'
+import { CLIP } from '../models/image-normalisation.ts'
+import { loaded } from '../models/model.ts'
+import { VisionTransformer } from '../models/vit.ts'
+import type { VisionTransformerConfig } from '../models/vit-config.ts'
+import { openWeights } from '../models/weights-file.ts'
+import type { Device } from '../tensor/device.ts'
+import { embedding } from '../tensor/ops/embedding.ts'
+import { linear } from '../tensor/ops/linear.ts'
+import { normalizeImages } from '../tensor/ops/pixels.ts'
+import { keep, scope } from '../tensor/scope.ts'
+import { Tensor } from '../tensor/tensor.ts'
+import { type CaptionEncoder, captionEncoderWeights, loadCaptionEncoder } from '../text/caption-encoder.ts'
+import { type ClipProjection, clipImageTower, clipProjections, statedClipImage } from './clip-weights.ts'
+
+/** OpenAI's names of widths and depths. */
+const LETTERS: Readonly<Record<string, string>> = { '768x12': 'B', '1024x24': 'L' }
+
+/** As OpenAI calls its models: `ViT-L/14`, `ViT-L/14@336px`; of other sizes what tells them. */
+function nameOf({ hidden, depth, patch, imageSize }: VisionTransformerConfig): string {
+  const sizes = `${hidden}x${depth}`
+  return `ViT-${LETTERS[sizes] ?? sizes}/${patch}${imageSize === 224 ? '' : `@${imageSize}px`}`
+}
+
+/** The parts of a CLIP, which takes them over. */
+interface Parts {
+  readonly image: VisionTransformer
+  readonly text: CaptionEncoder
+  readonly imageProjection: Tensor
+  readonly textProjection: Tensor
+}
+
+/**
+ * CLIP (arXiv 2103.00020), frozen: an image tower and a text tower with projections into one space, in which the cosine of an image and a
+ * text says how well they fit. It computes in f32.
+ */
+export class Clip implements Disposable {
+  /** `ViT-L/14`. */
+  readonly name: string
+  readonly #parts: Parts
+
+  constructor(parts: Parts) {
+    this.name = nameOf(parts.image.config)
+    this.#parts = parts
+  }
+
+  /** The file of its weights. */
+  get file(): string {
+    return this.#parts.text.file
+  }
+
+  /** SHA-256 of that file, in hexadecimal. */
+  get sha256(): string {
+    return this.#parts.text.sha256
+  }
+
+  /** Side of the images that it sees. */
+  get imageSize(): number {
+    return this.#parts.image.config.imageSize
+  }
+
+  /** Of a feature. */
+  get width(): number {
+    return this.#parts.imageProjection.shape[0]!
+  }
+
+  /** Images u8 [B, 3, imageSize, imageSize] → features [B, width]: of the class token, behind ln_post, projected. */
+  imageFeatures(images: Tensor): Tensor {
+    const { image, imageProjection } = this.#parts
+    return scope(() => {
+      const { clsToken } = image.forward(normalizeImages(images, { divisor: 255, ...CLIP }))
+      return linear(clsToken!, { weight: imageProjection, bias: undefined })
+    })
+  }
+
+  /** Captions → features [B, width]: of the first token that ends a text, behind ln_final, projected. */
+  textFeatures(captions: readonly string[]): Tensor {
+    const { text, textProjection } = this.#parts
+    const { tokens, width, device } = text
+    const ids = text.tokenize(captions)
+    // Captions are filled up with the token that ends them, so that the last is always one.
+    const ends = Int32Array.from(
+      captions,
+      (_, i) => i * tokens + firstOfItsLast(ids.subarray(i * tokens, (i + 1) * tokens)),
+    )
+    return scope(() => {
+      const states = text.features(Tensor.from(ids, [captions.length, tokens], device))
+      const last = embedding(states.reshape([ends.length * tokens, width]), Tensor.from(ends, [ends.length], device))
+      return linear(last, { weight: textProjection, bias: undefined })
+    })
+  }
+
+  [Symbol.dispose](): void {
+    const { image, text, imageProjection, textProjection } = this.#parts
+    image.dispose()
+    text[Symbol.dispose]()
+    imageProjection.dispose()
+    textProjection.dispose()
+  }
+}
+
+const firstOfItsLast = (ids: Int32Array) => ids.indexOf(ids.at(-1)!)
+
+/**
+ * A whole CLIP from one file, or from a folder that is a clone of a repository of the Transformers library, such as
+ * openai/clip-vit-large-patch14: its CLIPModel, or OpenAI's own file (ViT-L-14.pt) or state dict, whose names open_clip has too. Beside the
+ * weights lies the tokenizer.json. Sizes follow from the tensors; what no shape tells is OpenAI's, QuickGELU and heads of 64 columns, unless
+ * a config.json beside the weights states another.
+ *
+ * @throws {Error} where there are no such files, or a tower or its projection is missing or does not fit; what the file readers throw
+ */
+export async function loadClip(path: string, { device }: { readonly device: Device }): Promise<Clip> {
+  const file = await captionEncoderWeights(path, 'CLIP')
+  const beside = await configBeside(file)
+  const stated = beside && statedClipImage(parseJson(beside.text, beside.path), beside.path)
+  await using source = await openWeights(file)
+  const { state, config } = clipImageTower(source, stated)
+  const projections = await clipProjections(source)
+  requireWidth(file, 'image', projections.image, config.hidden)
+  const text = await loadCaptionEncoder(file, { device })
+  try {
+    requireWidth(file, 'text', projections.text, text.width)
+    const image = await loaded(VisionTransformer.fromConfig(config, device), state)
+    const [imageProjection, textProjection] = [projections.image, projections.text].map(({ values, shape }) =>
+      keep(Tensor.from(values, shape, device)),
+    ) as [Tensor, Tensor]
+    return new Clip({ image, text, imageProjection, textProjection })
+  } catch (error) {
+    text[Symbol.dispose]()
+    throw error
+  }
+}
+
+function requireWidth(file: string, tower: string, { shape }: ClipProjection, width: number): void {
+  if (shape[1] === width) return
+  throw new Error(
+    `${file}: the projection of the ${tower} tower is of ${shape[1]} features, and the tower of ${width}; they do not fit.`,
+  )
+}
