@@ -30,7 +30,7 @@ export async function openCaptionEncoder(
       `The caption encoder of the checkpoint's run, ${path}, is not there; name where it lies now by --caption-encoder FILE.`,
     )
   }
-  const { loadCaptionEncoder } = await import('../text/caption-encoder.ts')
+  const { captionEncoderDigest, loadCaptionEncoder } = await import('../text/caption-encoder.ts')
   const encoder = await loadCaptionEncoder(path, { device })
   const { name, tokens, width } = encoder
   if (tokens !== text.tokens || width !== text.width) {
@@ -40,8 +40,8 @@ export async function openCaptionEncoder(
         'the one that it was trained with by --caption-encoder FILE.',
     )
   }
-  if (ofRun?.sha256 !== undefined && ofRun.sha256 !== encoder.sha256) {
-    out.warn(`${encoder.file} holds other weights than the caption encoder that the model was trained with.`)
+  if (named !== undefined && ofRun?.digest !== undefined && ofRun.digest !== (await captionEncoderDigest(path))) {
+    out.warn(`${encoder.file}, its tokenizer or config.json is another than the model was trained with.`)
   }
   return encoder
 }

@@ -1,4 +1,5 @@
 /** How images were sampled, noted beside them: what is measured of them then says of what. */
+import { createHash } from 'node:crypto'
 import { readFile, rm, stat } from 'node:fs/promises'
 import { extname, join } from 'node:path'
 import * as z from 'zod'
@@ -41,6 +42,8 @@ const samplingSchema = z.strictObject({
   classes: z.array(z.int()).nullable(),
   /** How many captions there were in turn, of a model of text; the image's own stands in prompts.txt. */
   prompts: count.optional(),
+  /** SHA-256 of them. */
+  promptsDigest: z.hash('sha256').optional(),
   /** What encoded them. */
   captionEncoder: z.string().optional(),
   /** What decoded the latents of a model of latents; null: nothing, the images are a linear preview. */
@@ -106,7 +109,11 @@ export function samplingRecord(model: AnyTransformer, options: RecordedOptions):
         : { guidanceScale: 1 }),
       seed,
       classes: classes ? [...classes] : null,
-      ...(prompts && { prompts: prompts.captions.length, captionEncoder: prompts.encoder.name }),
+      ...(prompts && {
+        prompts: prompts.captions.length,
+        promptsDigest: digestOf(prompts.captions),
+        captionEncoder: prompts.encoder.name,
+      }),
       ...(isLatent && { autoencoder: autoencoder?.name ?? null }),
       ...(isLatent && autoencoder && { autoencoderTile: autoencoder.tile ?? null }),
       ...(weights !== undefined && { weights }),
@@ -114,6 +121,8 @@ export function samplingRecord(model: AnyTransformer, options: RecordedOptions):
     },
   }
 }
+
+const digestOf = (captions: readonly string[]) => createHash('sha256').update(JSON.stringify(captions)).digest('hex')
 
 function samplerSettings(options: SamplingOptions) {
   switch (options.mode) {

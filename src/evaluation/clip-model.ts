@@ -1,4 +1,5 @@
 import { parseJson } from '../configuration/json.ts'
+import { fileDigest } from '../formats/file-digest.ts'
 import { configBeside } from '../models/autoencoder-files.ts'
 import { CLIP } from '../models/image-normalisation.ts'
 import { loaded } from '../models/model.ts'
@@ -29,6 +30,8 @@ interface Parts {
   readonly text: CaptionEncoder
   readonly imageProjection: Tensor
   readonly textProjection: Tensor
+  /** Of the file of weights. */
+  readonly sha256: string
 }
 
 /**
@@ -52,7 +55,7 @@ export class Clip implements Disposable {
 
   /** SHA-256 of that file, in hexadecimal. */
   get sha256(): string {
-    return this.#parts.text.sha256
+    return this.#parts.sha256
   }
 
   /** Side of the images that it sees. */
@@ -118,6 +121,7 @@ export async function loadClip(path: string, { device }: { readonly device: Devi
   const { state, config } = clipImageTower(source, stated)
   const projections = await clipProjections(source)
   requireWidth(file, 'image', projections.image, config.hidden)
+  const sha256 = await fileDigest(file)
   const text = await loadCaptionEncoder(file, { device })
   try {
     requireWidth(file, 'text', projections.text, text.width)
@@ -125,7 +129,7 @@ export async function loadClip(path: string, { device }: { readonly device: Devi
     const [imageProjection, textProjection] = [projections.image, projections.text].map(({ values, shape }) =>
       keep(Tensor.from(values, shape, device)),
     ) as [Tensor, Tensor]
-    return new Clip({ image, text, imageProjection, textProjection })
+    return new Clip({ image, text, imageProjection, textProjection, sha256 })
   } catch (error) {
     text[Symbol.dispose]()
     throw error

@@ -154,5 +154,5 @@ function requireConsistentCondition(
     classTokenWidth: classTokenWidth !== undefined,
     learnSigma,
   }).filter(([, has]) => has)
-  for (const [name] of other) issue(name, 'is of models of classes; leave it out of one of text')
+  for (const [name] of other) issue(name, 'goes with classes; leave it out of a model of text')
 }

@@ -225,7 +225,6 @@ function countingCaptionEncoder(
     ...{
       name: clipTextName(config),
       file: '',
-      sha256: '',
       config,
       device,
       width: config.hidden,

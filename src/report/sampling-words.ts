@@ -23,6 +23,7 @@ const WORDS: Readonly<Record<string, (value: Json) => string>> = {
   classes: (classes) => (Array.isArray(classes) ? `classes ${listed(classes)}` : 'classes drawn at random'),
   prompts: (count) =>
     `${typeof count === 'number' ? formatCount(count) : count} ${count === 1 ? 'caption' : 'captions'}`,
+  promptsDigest: (digest) => `captions ${String(digest).slice(0, 8)}…`,
   captionEncoder: (name) => `encoded by ${name}`,
   seed: (seed) => `seed ${seed}`,
   sampleImages: (count) => (typeof count === 'number' ? `${formatCount(count)} samples` : 'unknown number of samples'),

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { parseJson } from '../configuration/json.ts'
@@ -19,8 +20,6 @@ export interface CaptionEncoder extends Disposable {
   readonly name: string
   /** The file of its weights. */
   readonly file: string
-  /** SHA-256 of that file, in hexadecimal. */
-  readonly sha256: string
   readonly config: ClipTextConfig
   readonly device: Device
   /** Of a hidden state. */
@@ -51,14 +50,12 @@ export interface LoadCaptionEncoderOptions {
 class ClipCaptionEncoder implements CaptionEncoder {
   readonly model: ClipTextTransformer
   readonly file: string
-  readonly sha256: string
   readonly #tokenizer: ClipTokenizer
 
   /** Takes the model over: disposing the encoder disposes it. */
-  constructor(model: ClipTextTransformer, tokenizer: ClipTokenizer, weights: { file: string; sha256: string }) {
+  constructor(model: ClipTextTransformer, tokenizer: ClipTokenizer, file: string) {
     this.model = model
-    this.file = weights.file
-    this.sha256 = weights.sha256
+    this.file = file
     this.#tokenizer = tokenizer
   }
 
@@ -122,7 +119,7 @@ export async function loadCaptionEncoder(
     throw new RangeError(`The CPU computes in f32 only, not in ${dtype}; load the caption encoder with dtype f32.`)
   }
   const file = await captionEncoderWeights(path)
-  const tokenizerFile = join(dirname(file), 'tokenizer.json')
+  const tokenizerFile = tokenizerOf(file)
   if (!(await isThere(tokenizerFile))) {
     throw new Error(
       `There is no ${tokenizerFile}: captions become tokens by the tokenizer.json of the weights' repository ` +
@@ -145,11 +142,22 @@ export async function loadCaptionEncoder(
   try {
     model.computeIn(dtype)
     await synchronize(device)
-    return new ClipCaptionEncoder(model, tokenizer, { file, sha256: await fileDigest(file) })
+    return new ClipCaptionEncoder(model, tokenizer, file)
   } catch (error) {
     model.dispose()
     throw error
   }
+}
+
+const tokenizerOf = (weights: string) => join(dirname(weights), 'tokenizer.json')
+
+/** SHA-256, in hexadecimal, of all that the hidden states of captions depend on: weights, tokenizer and what a config.json states. */
+export async function captionEncoderDigest(path: string): Promise<string> {
+  const weights = await captionEncoderWeights(path)
+  const config = await configBeside(weights)
+  const files = [weights, tokenizerOf(weights), config?.path].filter((file) => file !== undefined)
+  const digests = await Promise.all(files.map(fileDigest))
+  return createHash('sha256').update(digests.join('\n')).digest('hex')
 }
 
 /** What a folder's weights are called, the preferred format first. */
@@ -162,7 +170,10 @@ const FOLDER_WEIGHTS = ['model.safetensors', 'pytorch_model.bin'] as const
  */
 export async function captionEncoderWeights(path: string, what = 'caption encoder'): Promise<string> {
   const found = await ifThere(stat(path))
-  if (!found) throw new Error(`There is no ${what} ${path}: expected a file of CLIP's weights or a folder with one.`)
+  if (!found)
+    throw new Error(
+      `There is no ${what} ${path}: expected a file of CLIP's weights or a folder with one; name where it lies now.`,
+    )
   if (!found.isDirectory()) return path
   for (const name of FOLDER_WEIGHTS) {
     const file = join(path, name)

@@ -63,10 +63,10 @@ export const trainingSchema = z.strictObject({
     )
     .default([]),
   /**
-   * Of a model of text: file or folder of what encodes the captions. `sha256` is what the bytes of its weights must be; a run notes what they
-   * are.
+   * Of a model of text: file or folder of what encodes the captions. `digest` is what its weights, tokenizer and config.json must be
+   * (`captionEncoderDigest`); a run notes what they are.
    */
-  captionEncoder: z.strictObject({ file: z.string(), sha256: z.hash('sha256').optional() }).optional(),
+  captionEncoder: z.strictObject({ file: z.string(), digest: z.hash('sha256').optional() }).optional(),
   /** Weights that the run begins from: a run, a checkpoint's folder or a file. Default: the reference's initialisation. */
   init: z.string().optional(),
   steps: positive.default(400_000),

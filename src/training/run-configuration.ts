@@ -7,7 +7,7 @@ import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { fileDigest } from '../formats/file-digest.ts'
 import { ifThere } from '../formats/if-there.ts'
-import { captionEncoderWeights } from '../text/caption-encoder.ts'
+import { captionEncoderDigest } from '../text/caption-encoder.ts'
 import { readCheckpointState } from './checkpoint.ts'
 import { CHECKPOINTS, newestCheckpoint } from './checkpoint-files.ts'
 import { type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
@@ -65,36 +65,33 @@ export async function resolveConfiguration(request: ConfigurationRequest): Promi
 async function withDigests(configuration: TrainingConfiguration): Promise<TrainingConfiguration> {
   const encoders: TrainingConfiguration['encoders'] = []
   for (const encoder of configuration.encoders) {
-    const { name, file, sha256 } = encoder
-    encoders.push(
-      file === undefined || !existsSync(file)
-        ? encoder
-        : { ...encoder, sha256: await heldDigest(file, sha256, { what: name, option: `--encoder ${name}=FILE` }) },
-    )
+    const { name, file, sha256: wanted } = encoder
+    if (file === undefined || !existsSync(file)) {
+      encoders.push(encoder)
+      continue
+    }
+    const sha256 = await fileDigest(file)
+    const found = `${file} holds other weights than the run's ${name}`
+    requireDigest(sha256, wanted, found, `pass the file that it began with, by --encoder ${name}=FILE`)
+    encoders.push({ ...encoder, sha256 })
   }
-  const { captionEncoder } = configuration
-  if (!captionEncoder || !existsSync(captionEncoder.file)) return { ...configuration, encoders }
-  const { file, sha256 } = captionEncoder
-  const role = { what: 'caption encoder', option: '--caption-encoder FILE' }
-  return {
-    ...configuration,
-    encoders,
-    captionEncoder: { file, sha256: await heldDigest(await captionEncoderWeights(file), sha256, role) },
-  }
+  return { ...configuration, encoders, captionEncoder: await withDigest(configuration.captionEncoder) }
 }
 
-/** A file's SHA-256. Throws where another is wanted. */
-async function heldDigest(
-  file: string,
-  wanted: string | undefined,
-  { what, option }: { readonly what: string; readonly option: string },
-): Promise<string> {
-  const sha256 = await fileDigest(file)
-  if (wanted === undefined || wanted === sha256) return sha256
-  throw new Error(
-    `${file} holds other weights than the run's ${what}: SHA-256 ${sha256.slice(0, 12)}…, not ${wanted.slice(0, 12)}…; pass the ` +
-      `file that it began with, by ${option}.`,
-  )
+async function withDigest(
+  encoder: TrainingConfiguration['captionEncoder'],
+): Promise<TrainingConfiguration['captionEncoder']> {
+  if (!encoder || !existsSync(encoder.file)) return encoder
+  const { file, digest: wanted } = encoder
+  const digest = await captionEncoderDigest(file)
+  const found = `${file} is another caption encoder than the run's, by its weights, tokenizer or config.json`
+  requireDigest(digest, wanted, found, 'pass the one that it began with, by --caption-encoder FILE')
+  return { file, digest }
+}
+
+function requireDigest(digest: string, wanted: string | undefined, found: string, advice: string): void {
+  if (wanted === undefined || wanted === digest) return
+  throw new Error(`${found}: SHA-256 ${digest.slice(0, 12)}…, not ${wanted.slice(0, 12)}…; ${advice}.`)
 }
 
 /**

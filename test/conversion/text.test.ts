@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { adoptCheckpoint } from '../../src/conversion/adopt.ts'
 import { convert } from '../../src/conversion/convert.ts'
-import { fileDigest } from '../../src/formats/file-digest.ts'
 import { type WritableTorchValue, writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
+import { captionEncoderDigest } from '../../src/text/caption-encoder.ts'
 import { readCheckpointState } from '../../src/training/checkpoint.ts'
 import { train } from '../../src/training/run.ts'
 import type { TrainingStep } from '../../src/training/trainer-options.ts'
@@ -93,7 +93,7 @@ test('adopted, it goes on where its caption encoder is named, and converts back'
     { index: 9, finite: true, skipped: 1 },
   ])
   const { training } = JSON.parse(await readFile(join(out, 'config.json'), 'utf8')) as { training: object }
-  const captionEncoder = { file: clip, sha256: await fileDigest(join(clip, 'model.safetensors')) }
+  const captionEncoder = { file: clip, digest: await captionEncoderDigest(clip) }
   expect(training).toMatchObject({ captionEncoder, batch: 2, model: { text: { tokens: 77, width: 64 } } })
   expect(await readCheckpointState(result.checkpoint)).toMatchObject({ step: 9, updates: 8, model: MODEL })
   await convert(result.checkpoint, join(folder, 'back.pt'))

@@ -1,4 +1,5 @@
 /** Sampling of a model of text: what it is told, how it is guided, and what is left beside the images. */
+import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -310,6 +311,7 @@ describe('a folder of images of captions', () => {
     return await sampleToFolder(own, given as SampleToFolderOptions)
   }
   const prompts = (folder: string) => readFileSync(join(folder, 'prompts.txt'), 'utf8')
+  const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
 
   test('has a line for each image, of its caption, and a record of how many there were', async () => {
     const folder = temporaryFolder()
@@ -318,7 +320,7 @@ describe('a folder of images of captions', () => {
     expect(prompts(folder)).toBe('a red bus\na cat\n\na red bus\na cat\n')
     expect((await readSamplingRecord(folder))?.sampling).toEqual({
       ...{ mode: 'ode', solver: 'euler', steps: 2, path: 'linear', guidanceScale: 1, seed: 3 },
-      ...{ classes: null, prompts: 3, captionEncoder: 'table' },
+      ...{ classes: null, prompts: 3, promptsDigest: sha256('["a  red\\nbus","a cat",""]'), captionEncoder: 'table' },
     })
   })
 

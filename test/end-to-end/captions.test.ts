@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
 import { DEMO_CLASSES, writeDemoImages } from '../../src/data/demo-images.ts'
 import { decodeImage } from '../../src/data/image-decoding.ts'
-import { fileDigest } from '../../src/formats/file-digest.ts'
+import { captionEncoderDigest } from '../../src/text/caption-encoder.ts'
 import { folderDigest } from '../data/folder-digest.ts'
 import { writeClipFolder } from '../text/clip-folder.ts'
 import { Program, until } from './program.ts'
@@ -96,7 +96,7 @@ describe('the run', () => {
     const { config, files, metrics } = await lasting('run')
     expect(config.training).toMatchObject({
       model: { ...MODEL, text: { tokens: 77, width: 64 } },
-      captionEncoder: { file: 'clip', sha256: await fileDigest(inWork('clip/model.safetensors')) },
+      captionEncoder: { file: 'clip', digest: await captionEncoderDigest(inWork('clip')) },
     })
     expect(Object.keys(files.samples)).toEqual(['0000015.png', '0000030.png'])
     const mean = (part: typeof metrics) => part.reduce((sum, { denoising }) => sum + denoising, 0) / part.length
@@ -125,20 +125,18 @@ describe('the run', () => {
     const go = (encoder: string) => train('longer', '--resume', '--steps', '32', '--caption-encoder', encoder)
     await copyRun('longer')
     await cp(inWork('clip'), inWork('moved'), { recursive: true })
-    const digests = await Promise.all(
-      ['clip', 'other-clip'].map((name) => fileDigest(inWork(name, 'model.safetensors'))),
-    )
+    const digests = await Promise.all(['clip', 'other-clip'].map((name) => captionEncoderDigest(inWork(name))))
     const [own, other] = digests.map((digest) => `${digest.slice(0, 12)}…`)
     expect(await program.repa(...go('other-clip'))).toMatchObject({
       ...{ status: 1, stdout: '' },
       stderr:
-        `repa train: other-clip/model.safetensors holds other weights than the run's caption encoder: SHA-256 ${other}, not ${own}; ` +
-        'pass the file that it began with, by --caption-encoder FILE.\n',
+        "repa train: other-clip is another caption encoder than the run's, by its weights, tokenizer or config.json: SHA-256 " +
+        `${other}, not ${own}; pass the one that it began with, by --caption-encoder FILE.\n`,
     })
     expect(await lasting('longer')).toEqual(await lasting('run'))
     expect(await program.repa(...go('moved'))).toMatchObject({ status: 0, stderr: '' })
     expect(await json('longer/config.json')).toMatchObject({
-      training: { captionEncoder: { file: 'moved', sha256: digests[0] } },
+      training: { captionEncoder: { file: 'moved', digest: digests[0] } },
     })
   })
 })
@@ -157,7 +155,12 @@ describe('samples', () => {
     expect(origin).toEqual({ checkpoint: 'run', step: STEPS })
     expect(sampling).toMatchObject({
       ...{ mode: 'ode', solver: 'euler', steps: 3, guidanceScale: 2, guidanceLow: 0, guidanceHigh: 1 },
-      ...{ prompts: 2, captionEncoder: 'clip-text-64x1', classes: null },
+      ...{
+        prompts: 2,
+        promptsDigest: expect.stringMatching(/^[0-9a-f]{64}$/),
+        captionEncoder: 'clip-text-64x1',
+        classes: null,
+      },
     })
     // The caption counts, and so does the image's number.
     await program.repa(...sample('of-star', '--prompt', 'a photo of the star'))
@@ -218,13 +221,14 @@ describe('samples', () => {
     expect(await draw('--caption-encoder', 'other-clip')).toMatchObject({
       status: 0,
       stderr:
-        'warning: other-clip/model.safetensors holds other weights than the caption encoder that the model was trained with.\n',
+        'warning: other-clip/model.safetensors, its tokenizer or config.json is another than the model was trained with.\n',
     })
     const resume = ['train', '--data', 'data', '--out', 'orphan', '--resume', '--steps', '2', '--quiet']
     const go = (...more: string[]) => program.repa(...resume, ...more)
     expect(await go()).toMatchObject({
       ...{ status: 1, stdout: '' },
-      stderr: "repa train: There is no caption encoder lent: expected a file of CLIP's weights or a folder with one.\n",
+      stderr:
+        "repa train: There is no caption encoder lent: expected a file of CLIP's weights or a folder with one; name where it lies now.\n",
     })
     expect(await go('--caption-encoder', 'clip')).toMatchObject({ status: 0, stderr: '' })
   })
@@ -353,7 +357,7 @@ const REFUSED: readonly (readonly [string, readonly string[], number, RegExp])[]
     'a caption encoder that is not there',
     train('x', '--caption-encoder', 'nowhere'),
     1,
-    /^repa train: There is no caption encoder nowhere: expected a file of CLIP's weights or a folder with one\.\n$/,
+    /^repa train: There is no caption encoder nowhere: expected a file of CLIP's weights or a folder with one; name where it lies now\.\n$/,
   ],
   [
     'a caption encoder that is none',

@@ -154,7 +154,7 @@ describe('what is refused, in a sentence', () => {
 
   test('a path where there is nothing', async () => {
     await expect(loadClip(join(temporaryFolder(), 'clip'), { device: 'cpu' })).rejects.toThrow(
-      /^There is no CLIP .*clip: expected a file of CLIP's weights or a folder with one\.$/,
+      /^There is no CLIP .*clip: expected a file of CLIP's weights or a folder with one; name where it lies now\.$/,
     )
   })
 

@@ -1,14 +1,13 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { fileDigest } from '../../src/formats/file-digest.ts'
 import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
 import { memoryStats } from '../../src/tensor/device.ts'
 import { numberToFloat16 } from '../../src/tensor/float16.ts'
 import { toFloat32 } from '../../src/tensor/host-tensor.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
-import { type CaptionEncoder, loadCaptionEncoder } from '../../src/text/caption-encoder.ts'
+import { type CaptionEncoder, captionEncoderDigest, loadCaptionEncoder } from '../../src/text/caption-encoder.ts'
 import { temporaryFolder } from '../formats/temporary-folder.ts'
 import { clipTextWeights, type TextSizes } from '../models/clip-text-weights.ts'
 import { compare, expectClose, fromValues, map, type NdArray, roundTo } from '../reference/array.ts'
@@ -101,11 +100,32 @@ describe('what a caption encoder is loaded from', () => {
     const folder = await repository({ name })
     using encoder = await loadCaptionEncoder(folder)
     expect(encoder).toMatchObject({
-      ...{ name: 'clip-text-128x2', file: join(folder, name), sha256: await fileDigest(join(folder, name)) },
+      ...{ name: 'clip-text-128x2', file: join(folder, name) },
       ...{ width: 128, tokens: 11, device: 'cpu', config: { depth: 2, heads: 2, activation: 'quick-gelu' } },
       parameterCount: [...WEIGHTS.values()].reduce((sum, { data }) => sum + data.length, 0),
     })
     expectClose('states', await statesOf(encoder), expected, tolerance(expected))
+  })
+
+  test('has a digest of weights, tokenizer and configuration, wherever they lie', async () => {
+    const folders = await Promise.all([repository(), repository()])
+    const digests = () => Promise.all(folders.map(captionEncoderDigest))
+    const [own, moved] = await digests()
+    expect(own).toMatch(/^[0-9a-f]{64}$/)
+    expect(moved).toBe(own)
+    const seen = new Set([own])
+    const changed = folders[1]!
+    for (const [file, bytes] of [
+      ['tokenizer.json', '{}'],
+      ['config.json', '{"text_config": {"hidden_act": "gelu"}}'],
+      ['model.safetensors', 'other'],
+    ] as const) {
+      await writeFile(join(changed, file), bytes)
+      const [same, other] = await digests()
+      expect(same).toBe(own)
+      expect(seen).not.toContain(other)
+      seen.add(other)
+    }
   })
 
   test('of two files in a folder safetensors counts', async () => {
@@ -223,7 +243,7 @@ describe('what is refused, in a sentence', () => {
   test('a path where there is nothing, a folder without weights, and a narrow dtype on the CPU', async () => {
     const folder = await temporaryFolder()
     await expect(loadCaptionEncoder(join(folder, 'clip'))).rejects.toThrow(
-      /^There is no caption encoder .*clip: expected a file of CLIP's weights or a folder with one\.$/,
+      /^There is no caption encoder .*clip: expected a file of CLIP's weights or a folder with one; name where it lies now\.$/,
     )
     await mkdir(join(folder, 'empty'))
     await expect(loadCaptionEncoder(join(folder, 'empty'))).rejects.toThrow(

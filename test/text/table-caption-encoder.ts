@@ -15,7 +15,6 @@ const CODES = 128
 export class TableCaptionEncoder implements CaptionEncoder {
   readonly name = 'table'
   readonly file = 'table.safetensors'
-  readonly sha256 = '0'.repeat(64)
   readonly config: ClipTextConfig
   readonly #table: Tensor
   #dtype: ComputeDType = 'f32'
