@@ -51,6 +51,7 @@ const AGAINST = [
   ['SiT-L/2', 256, []],
   ['SiT-XL/2', 64, []],
   ['SiT-B/2', 64, []],
+  ['MMDiT-d24/2', 64, []],
 ]
 /**
  * Beside PyTorch compiled: model, what is compiled as one, the mode, and the limit in seconds. Max-autotune of the whole SiT-XL/2 has had no
@@ -155,13 +156,13 @@ export function gpuSessionPlan({ root, out, device, capability, python, sanitize
       limit: 90,
       json: 'object',
     },
-    {
-      name: 'step of LightningDiT-XL/2 at batch 256',
+    ...['LightningDiT-XL/2', 'MMDiT-d24/2'].map((model) => ({
+      name: `step of ${model} at batch 256`,
       group: 'variants',
-      command: step('LightningDiT-XL/2', 256),
+      command: step(model, 256),
       limit: 90,
       json: 'object',
-    },
+    })),
     ...PROFILED.map(([choice, env]) => ({
       name: `where products and attention of SiT-XL/2 at batch 256 wait${choice}`,
       group: 'profile',

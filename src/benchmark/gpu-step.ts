@@ -53,7 +53,7 @@ export interface GpuStepBenchmarkOptions {
 
 /** A model of any size; what is not said is as the presets have it. */
 type FreeSizes = Pick<SiTConfig, 'depth' | 'hidden' | 'heads' | 'patch'> &
-  Partial<Pick<SiTConfig, 'inputSize' | 'classes' | 'projectorWidth'>>
+  Partial<Pick<SiTConfig, 'inputSize' | 'classes' | 'projectorWidth' | 'text'>>
 
 export interface GpuBaseline
   extends Pick<PythonBaselineOptions, 'variant' | 'compile' | 'regions' | 'command' | 'onLog'> {

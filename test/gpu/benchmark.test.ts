@@ -87,11 +87,16 @@ for (const { device, missing } of DEVICES) {
       { cudaGraph: false, precision: 'bf16', encoder },
       { cudaGraph: true, precision: 'bf16', encoder },
       { cudaGraph: true, precision: 'fp16' },
-    ] as const)('steps: %o', async (options) => {
+      { cudaGraph: true, precision: 'bf16', encoder, more: { classes: 0, text: { tokens: 5, width: 24 } } },
+    ] as const)('steps: %o', async (row) => {
+      const { more, ...options } = { more: {}, ...row }
       const before = memoryStats(device).liveBytes
       const seen: number[] = []
       const onRound = ({ index }: { index: number }) => seen.push(index)
-      const result = await benchmarkGpuStep({ device, model, batch: 2, rounds: 3, probeSide, onRound, ...options })
+      const result = await benchmarkGpuStep({
+        ...{ device, model: { ...model, ...more }, batch: 2, rounds: 3, probeSide, onRound },
+        ...options,
+      })
       expect(seen).toEqual([0, 1, 2])
       const { ours, operations } = result
       expect(ours.seconds.seconds).toHaveLength(3)
