@@ -5,8 +5,8 @@
     {"memory": true}  -> {"peak_rss_bytes": n}, on a GPU with "peak_device_bytes" too
     {"quit": true}    -> the process ends
 
-`model` holds arguments of sit_repa.SiT, or with `text_width` of mmdit_repa.MMDiT. What cannot be done is answered with {"error": "a sentence"}. "configure" may
-also hold
+`model` holds arguments of sit_repa.SiT, or with `text_width` of mmdit_repa.MMDiT. What cannot be done is answered with
+{"error": "a sentence"}. "configure" may also hold
     device      "cpu" (default) or "cuda:N"
     variant     "tuned" (default) or "as-written": trainer.py
     precision   "fp32" (default; its products are TF32 on a GPU) or "bf16", by autocast

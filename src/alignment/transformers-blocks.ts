@@ -11,8 +11,8 @@ const LAYERS: Readonly<Record<string, string>> = {
 }
 
 /**
- * The blocks of an image tower as the Transformers library writes CLIP's and SigLIP's, `encoder.layers.INDEX.…` behind a prefix
- * (`vision_model.`), under the names of models/vit.ts. Its three projections of attention are one there.
+ * The blocks of a tower as the Transformers library writes CLIP's and SigLIP's, `encoder.layers.INDEX.…` behind a prefix
+ * (`vision_model.`, `text_model.`), under the names of models/vit.ts. Its three projections of attention are one there.
  */
 export function transformersBlocks(file: StateSource, prefix: string): Map<string, FileTensor> {
   const tensors = new Map<string, FileTensor>()

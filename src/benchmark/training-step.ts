@@ -48,8 +48,8 @@ type Losses = { readonly denoising: Tensor; readonly alignment: Tensor | undefin
 
 /**
  * Training steps on synthetic data, as Trainer makes them: the encoder where there is one, loss, backward pass, clipping, AdamW and EMA.
- * Latents, labels (or a caption's hidden states) and images (or the encoder's features) are drawn once; noise, times and a route's tokens for each step, outside of what
- * is timed.
+ * Latents, labels (or captions' hidden states) and images (or the encoder's features) are drawn once; noise, times and a route's tokens for
+ * each step, outside of what is timed.
  */
 export class TrainingStep implements Disposable {
   /** Undefined where all tokens pass every block. */

@@ -89,7 +89,7 @@ export function trainingConfigurationOf(
   })
   if (model.kind === 'SiT' && model.text) {
     notes.push(
-      'The file does not tell what encodes its captions: name it by --caption-encoder, which REPA had as CLIP-L.',
+      "The file does not tell what encodes its captions: name it by --caption-encoder; REPA took openai/clip-vit-large-patch14's.",
     )
   }
   if (args.mixed_precision && args.mixed_precision !== 'no') {

@@ -71,33 +71,32 @@ export class ConditionalModel implements Disposable {
     requireKindOfCondition(model, condition)
     this.model = model
     const guided = isGuided(guidance) ? guidance : undefined
-    this.#guide = guided?.guide
+    const guide = guided?.guide
+    this.#guide = guide
+    if (guide) requireGuide(model, guide, guided.nullLabel)
+    // Away from the null class or the empty caption.
+    const unconditional = guide ? undefined : guided
     if (condition instanceof Int32Array) {
-      requireLabels(model, condition)
-      if (guided?.guide) requireGuide(model, guided.guide, guided.nullLabel)
-      if (guided?.guide) requireLabels(guided.guide, condition)
+      for (const asked of guide ? [model, guide] : [model]) requireLabels(asked, condition)
       const nullLabel = guided?.nullLabel ?? model.nullClass
-      if (guided && !guided.guide) requireNullLabel(model, nullLabel, guided.scale)
+      if (unconditional) requireNullLabel(model, nullLabel, unconditional.scale)
       const { length } = condition
       this.#condition = keep(Tensor.from(condition, [length], model.device))
-      if (guided && !guided.guide) {
+      if (unconditional) {
         const doubled = new Int32Array(2 * length).fill(nullLabel)
         doubled.set(condition)
         this.#doubled = keep(Tensor.from(doubled, [2 * length], model.device))
       }
       return
     }
-    if (guided?.guide) requireGuide(model, guided.guide, guided.nullLabel)
     if (guided?.nullLabel !== undefined) {
       throw new RangeError(
         `A model of text is guided away from the empty caption, and has no label ${guided.nullLabel}.`,
       )
     }
-    this.#condition = keep(condition.text.alias())
-    if (guided && !guided.guide)
-      this.#doubled = keep(
-        scope(() => behindEachOther(condition.text, repeatCaption(condition.none, condition.text.shape[0]!))),
-      )
+    const { text, none } = condition
+    if (unconditional) this.#doubled = keep(scope(() => behindEachOther(text, repeatCaption(none, text.shape[0]!))))
+    this.#condition = keep(text.alias())
   }
 
   /** What the model says of x [B, C, H, W], and of a class token [B, z] where it has one, at a time, with the condition. */

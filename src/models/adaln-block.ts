@@ -33,11 +33,13 @@ export const BLOCK_CHUNKS = {
 }
 export const CHUNKS_PER_BLOCK = 6
 
-/** The modulation with which block `index` reads the stream first; the final layer's follows the last block's in the same way. */
-export function entryModulation(index: number): { shift: number; scale: number } {
-  const first = index * CHUNKS_PER_BLOCK
+/** The modulation with which a block, whose chunks begin at `first`, reads the stream first. */
+export function entryAt(first: number): { shift: number; scale: number } {
   return { shift: first + BLOCK_CHUNKS.shiftAttention, scale: first + BLOCK_CHUNKS.scaleAttention }
 }
+
+/** That of block `index` among blocks of six chunks; the final layer's follows the last block's in the same way. */
+export const entryModulation = (index: number) => entryAt(index * CHUNKS_PER_BLOCK)
 
 /** Is shown a forward pass's tensors by name; they live as long as the pass, so what is to stay is aliased and kept. */
 export type Observe = (name: string, tensor: Tensor) => void

@@ -28,11 +28,11 @@ export function inferTransformerConfig(
   what: string,
   { heads, kind, convention }: TransformerKnowledge = {},
 ): AnyTransformerConfig {
+  if (shapes.has(TEXT_EMBEDDER)) return inferTextTransformerConfig(shapes, what, { heads, kind, convention })
   const shape = shapeReader(
     shapes,
     (name) => `${what} is not the state dict of a SiT or a DiT: it has no tensor ${name}.`,
   )
-  if (shapes.has(TEXT_EMBEDDER)) return inferTextTransformerConfig(shapes, what, { heads, kind, convention })
   const [, tokens] = shape('pos_embed')
   const [hidden, channels, patch] = shape(`${shapes.has(TRUNK_EMBEDDER) ? 's' : 'x'}_embedder.proj.weight`)
   const [labels] = shape('y_embedder.embedding_table.weight')
@@ -83,9 +83,6 @@ function shapeReader(shapes: ReadonlyMap<string, readonly number[]>, missing: (n
   }
 }
 
-/** How many hidden states a caption has no weight tells: as many as CLIP's text encoder makes. */
-const CAPTION_TOKENS = 77
-
 /** The same of an MMDiT. */
 function inferTextTransformerConfig(
   shapes: ReadonlyMap<string, readonly number[]>,
@@ -117,7 +114,8 @@ function inferTextTransformerConfig(
       mlpRatio: mlpRatioOf(shape('joint_blocks.0.x_block.mlp.fc1.weight')[0]!, hidden!),
       ...alignmentOf(shapes, shape, depth),
       ...(convention && { convention }),
-      text: { tokens: CAPTION_TOKENS, width: shape(TEXT_EMBEDDER)[1]! },
+      // How many hidden states a caption has no weight tells: as many as CLIP's text encoder makes, the default.
+      text: { width: shape(TEXT_EMBEDDER)[1]! },
     },
     what,
   )

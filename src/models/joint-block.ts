@@ -2,7 +2,7 @@
  * The block of MMDiT (SD3, arXiv 2403.03206), as REPA's mmdit.py has it: text and image are two streams of tokens, each with an adaLN-zero
  * block's branches of its own, that meet in one attention over the tokens of both, the text's before the image's.
  */
-import { type LayerInitialiser, torchDefault } from '../nn/initialiser.ts'
+import { torchDefault } from '../nn/initialiser.ts'
 import { Linear } from '../nn/linear.ts'
 import type { ParameterList } from '../nn/parameter-list.ts'
 import type { ComputeDType } from '../tensor/dtype.ts'
@@ -11,7 +11,7 @@ import { jointAttention } from '../tensor/ops/joint-attention.ts'
 import { release } from '../tensor/scope.ts'
 import { tapeSection } from '../tensor/tape.ts'
 import type { Tensor } from '../tensor/tensor.ts'
-import { BLOCK_CHUNKS, CHUNKS_PER_BLOCK } from './adaln-block.ts'
+import { BLOCK_CHUNKS, CHUNKS_PER_BLOCK, entryAt } from './adaln-block.ts'
 import type { SharedModulation } from './shared-modulation.ts'
 import { ffnWidth, type TransformerConfig } from './transformer-config.ts'
 
@@ -20,15 +20,9 @@ const CHUNKS_OF_ENTRY = 2
 
 /** A layer as mmdit.py leaves it: nothing there says how weights begin. */
 function torchLinear(list: ParameterList, name: string, input: number, output: number): Linear {
-  const init: LayerInitialiser = torchDefault
-  return new Linear(list, name, input, output, init(input), init(input))
+  const init = torchDefault(input)
+  return new Linear(list, name, input, output, init, init)
 }
-
-/** By which chunks of the modulation a stream is read, where that begins at chunk `first`. */
-export const entryAt = (first: number): { shift: number; scale: number } => ({
-  shift: first + BLOCK_CHUNKS.shiftAttention,
-  scale: first + BLOCK_CHUNKS.scaleAttention,
-})
 
 /** Where block `index` of so many finds its chunks, and where the final layer, as block `depth`, does; the text's are before the image's. */
 export function jointChunks(index: number, depth: number): { readonly text: number; readonly image: number } {

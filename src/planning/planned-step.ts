@@ -222,14 +222,12 @@ function countingCaptionEncoder(
   bookFrozen(model)
   const { parameterCount } = model
   return {
-    ...{
-      name: clipTextName(config),
-      file: '',
-      config,
-      device,
-      width: config.hidden,
-      tokens: config.tokens,
-    },
+    name: clipTextName(config),
+    file: '',
+    config,
+    device,
+    width: config.hidden,
+    tokens: config.tokens,
     parameterCount,
     computeIn: (dtype) => {
       planning.during('encoder', () => model.computeIn(dtype))

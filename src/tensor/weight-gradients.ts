@@ -51,7 +51,8 @@ export class WeightGradientQueue {
 
   /** Enqueues what waits. */
   flush(): void {
-    for (const group of this.#waiting.splice(0)) launch(group)
+    // One by one: where a launch fails, what is behind it still waits, for `dispose`.
+    for (let group = this.#waiting.shift(); group; group = this.#waiting.shift()) launch(group)
   }
 
   /** Forgets what waits. */

@@ -119,13 +119,7 @@ export async function loadCaptionEncoder(
     throw new RangeError(`The CPU computes in f32 only, not in ${dtype}; load the caption encoder with dtype f32.`)
   }
   const file = await captionEncoderWeights(path)
-  const tokenizerFile = tokenizerOf(file)
-  if (!(await isThere(tokenizerFile))) {
-    throw new Error(
-      `There is no ${tokenizerFile}: captions become tokens by the tokenizer.json of the weights' repository ` +
-        '(openai/clip-vit-large-patch14, say), which belongs beside the weights.',
-    )
-  }
+  const tokenizerFile = await tokenizerBeside(file)
   const beside = await configBeside(file)
   const stated = beside && statedClipText(parseJson(beside.text, beside.path), beside.path)
   await using source = await openWeights(file)
@@ -149,13 +143,25 @@ export async function loadCaptionEncoder(
   }
 }
 
-const tokenizerOf = (weights: string) => join(dirname(weights), 'tokenizer.json')
+async function tokenizerBeside(weights: string): Promise<string> {
+  const file = join(dirname(weights), 'tokenizer.json')
+  if (await isThere(file)) return file
+  throw new Error(
+    `There is no ${file}: captions become tokens by the tokenizer.json of the weights' repository ` +
+      '(openai/clip-vit-large-patch14, say), which belongs beside the weights.',
+  )
+}
 
-/** SHA-256, in hexadecimal, of all that the hidden states of captions depend on: weights, tokenizer and what a config.json states. */
+/**
+ * SHA-256, in hexadecimal, of all that the hidden states of captions depend on: weights, tokenizer and what a config.json states. `path` is as
+ * `loadCaptionEncoder` takes it.
+ *
+ * @throws {Error} where one of the files is not there
+ */
 export async function captionEncoderDigest(path: string): Promise<string> {
   const weights = await captionEncoderWeights(path)
   const config = await configBeside(weights)
-  const files = [weights, tokenizerOf(weights), config?.path].filter((file) => file !== undefined)
+  const files = [weights, await tokenizerBeside(weights), config?.path].filter((file) => file !== undefined)
   const digests = await Promise.all(files.map(fileDigest))
   return createHash('sha256').update(digests.join('\n')).digest('hex')
 }

@@ -339,8 +339,10 @@ async function writeSamples(
   }
 }
 
-const isOfText = (model: TrainingConfiguration['model']): boolean =>
-  'text' in (typeof model === 'string' ? transformerOfPreset(model) : model)
+function isOfText(model: TrainingConfiguration['model']): boolean {
+  const settings = typeof model === 'string' ? transformerOfPreset(model) : model
+  return 'text' in settings && settings.text !== undefined
+}
 
 /** The model that a configuration wants for these data, with its first weights and without projectors. */
 export function createModel(configuration: TrainingConfiguration, data: Dataset, device: Device): AnyTransformer {

@@ -17,7 +17,7 @@ import { writeClipFolder } from '../text/clip-folder.ts'
 import { referenceCheckpoint, tinyModel, tinyTextModel } from './tiny-checkpoint.ts'
 
 const CAPTION_ENCODER_NOTE =
-  'The file does not tell what encodes its captions: name it by --caption-encoder, which REPA had as CLIP-L.'
+  "The file does not tell what encodes its captions: name it by --caption-encoder; REPA took openai/clip-vit-large-patch14's."
 
 async function written(value: WritableTorchValue): Promise<{ path: string; run: string }> {
   const folder = temporaryFolder()

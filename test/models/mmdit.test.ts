@@ -95,7 +95,7 @@ describe('first values', () => {
 })
 
 describe('settings that do not go together', () => {
-  const reason = 'is of models of classes; leave it out of one of text'
+  const reason = 'goes with classes; leave it out of a model of text'
   const captions = 'a model of text has captions in their place; let it be 0'
   const WRONG: readonly (readonly [string, More, string])[] = [
     ['classes', { classes: 10 }, `classes is 10: ${captions}`],

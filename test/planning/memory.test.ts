@@ -240,7 +240,13 @@ function emptyCaptionEncoder(config: ClipTextConfig, device: Device): CaptionEnc
   model.arena.array('weights').write(new Float32Array(model.arena.size))
   const { tokens, hidden: width } = config
   return {
-    ...{ name: 'empty', file: '', sha256: '', config, device, width, tokens, parameterCount: model.parameterCount },
+    name: 'empty',
+    file: '',
+    config,
+    device,
+    width,
+    tokens,
+    parameterCount: model.parameterCount,
     computeIn: (dtype) => model.computeIn(dtype),
     tokenize: (captions) => new Int32Array(captions.length * tokens),
     features: (ids) => model.forward(ids),

@@ -240,6 +240,12 @@ describe('what is refused, in a sentence', () => {
     await expect(loadCaptionEncoder(await repository(files))).rejects.toThrow(message)
   })
 
+  test('no tokenizer, where it is to be part of a digest', async () => {
+    await expect(captionEncoderDigest(await repository({ tokenizer: null }))).rejects.toThrow(
+      'tokenizer.json: captions become tokens by',
+    )
+  })
+
   test('a path where there is nothing, a folder without weights, and a narrow dtype on the CPU', async () => {
     const folder = await temporaryFolder()
     await expect(loadCaptionEncoder(join(folder, 'clip'))).rejects.toThrow(

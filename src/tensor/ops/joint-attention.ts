@@ -45,7 +45,9 @@ export function jointAttention(
     const zeros = dFirst ? (dRest ? 0 : attended.rest.shape[1]!) : tokens
     const dO = made(native().joinTokens(dFirst?.handle ?? null, dRest?.handle ?? null, zeros))
     const dQkv = made(native().attentionBackward(dO.handle, qkv.handle, whole.handle, lse!.handle, heads, null, false))
+    for (const read of [whole, dO]) read.dispose()
     const dProducts = native().splitTokens(dQkv.handle, tokens).map(made)
+    dQkv.dispose()
     for (const [i, { x, layer }] of [before, behind].entries()) {
       biasGradient(gradients, layer, dProducts[i]!)
       layersBackward(gradients, x, [], [layer], 'none', dProducts[i]!)
