@@ -121,10 +121,10 @@ export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}):
   const normal = (stream: 'sampleNoise' | 'sdeNoise', step: number) =>
     randomNormal(shape, { seed, stream, step }, device)
   using noise = normal('sampleNoise', 0)
-  const caption = (tokens: number, width: number, samples: number) =>
-    randomNormal([samples, tokens, width], { seed, stream: 'sampleClassToken', step: 0 }, device)
-  using given = text && caption(text.tokens, text.width, batch)
-  using none = text && caption(text.tokens, text.width, 1)
+  const captions = (tokens: number, width: number, samples: number, step: number) =>
+    randomNormal([samples, tokens, width], { seed, stream: 'sampleClassToken', step }, device)
+  using given = text && captions(text.tokens, text.width, batch, 0)
+  using none = text && captions(text.tokens, text.width, 1, 1)
   const condition = given && none ? { text: given, none } : Int32Array.from({ length: batch }, (_, i) => i % classes)
   const sampler = { mode: 'sde', steps, guidance, noise: (step: number) => normal('sdeNoise', step), signal } as const
   const run = async () => {

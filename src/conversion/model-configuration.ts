@@ -4,6 +4,7 @@ import { assumedConvention, assumedHeads, inferTransformerConfig } from '../mode
 import {
   type AnyTransformerConfig,
   type TransformerKind,
+  textOf,
   transformerConfigSchema,
 } from '../models/transformer-kinds.ts'
 import type { HostTensor } from '../tensor/host-tensor.ts'
@@ -43,7 +44,7 @@ export async function modelConfigOf(
   if (guess !== undefined) notes.push(guess)
   const direction = assumedConvention(shapes, path, inferred, {})
   if (direction !== undefined) notes.push(direction)
-  const ofLabels = isOfText(inferred)
+  const ofLabels = textOf(inferred)
     ? {}
     : labelsOf(shapes.get('y_embedder.embedding_table.weight')![0]!, inferred, known, notes)
   return parseConfiguration(
@@ -56,8 +57,6 @@ export async function modelConfigOf(
     `${path}: the model that its shapes tell`,
   )
 }
-
-const isOfText = (config: AnyTransformerConfig): boolean => config.kind === 'SiT' && config.text !== undefined
 
 /** What a label table of so many rows is of. */
 function labelsOf(

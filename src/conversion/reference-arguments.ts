@@ -1,7 +1,7 @@
 import * as z from 'zod'
 import { ENCODER_NAMES, type EncoderName } from '../alignment/encoder-names.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
-import type { AnyTransformerConfig } from '../models/transformer-kinds.ts'
+import { type AnyTransformerConfig, textOf } from '../models/transformer-kinds.ts'
 import {
   modelSetting,
   type TrainingConfiguration,
@@ -87,7 +87,7 @@ export function trainingConfigurationOf(
     checkpointEvery: args.checkpointing_steps ?? undefined,
     sampleEvery: args.sampling_steps ?? undefined,
   })
-  if (model.kind === 'SiT' && model.text) {
+  if (textOf(model)) {
     notes.push(
       "The file does not tell what encodes its captions: name it by --caption-encoder; REPA took openai/clip-vit-large-patch14's.",
     )

@@ -6,7 +6,7 @@ import { toUint8 } from '../tensor/ops/pixels.ts'
 import { randomNormal } from '../tensor/random.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import type { CaptionEncoder } from '../text/caption-encoder.ts'
-import { EMPTY_CAPTION, encodeCaptions } from '../text/encoded-captions.ts'
+import { EMPTY_CAPTION, encodeCaptions, requireSameDevice } from '../text/encoded-captions.ts'
 import { type DiffusionSamplerOptions, sampleDiffusion } from './ddpm-sampler.ts'
 import type { SampledCondition } from './guidance.ts'
 import { previewLatents } from './latent-preview.ts'
@@ -77,7 +77,7 @@ export async function* sampleImages(
   const { labels, prompts, firstImage = 0, seed, batch, autoencoder, onProgress, ...sampler } = options
   requireBatches({ labels, prompts, firstImage, seed, batch, onProgress })
   requireDecodable(model, autoencoder)
-  if (prompts) requireSameDevice(model, prompts)
+  if (prompts) requireSameDevice(prompts.encoder, model.device)
   const { channels, inputSize } = model.config
   const [height, width] = inputSize
   const { device, classTokenWidth } = model
@@ -110,13 +110,6 @@ export async function* sampleImages(
     const latents = await state.dataAs('f64')
     yield { first, count, latents, ...(await imagesOf(state, latents, autoencoder)) }
   }
-}
-
-function requireSameDevice({ device }: AnyTransformer, { encoder }: Prompts): void {
-  if (encoder.device === device) return
-  throw new RangeError(
-    `The caption encoder ${encoder.name} is on ${encoder.device}, and the model on ${device}; load both on one.`,
-  )
 }
 
 /** Samples as the mode says, which must be one of the model's kind. */

@@ -177,7 +177,7 @@ function requireFit(model: AnyTransformer, data: Dataset, layers: readonly numbe
   }
   if (config.classDropout === 0) {
     throw new Error(
-      config.kind === 'SiT' && config.text
+      model.text
         ? 'The model was trained without dropping captions, so that the empty one says nothing to it, and its features cannot be had without a caption.'
         : 'The model was trained without label dropout and has no null class, so that its features cannot be had without telling it the class.',
     )

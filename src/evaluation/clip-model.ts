@@ -1,6 +1,6 @@
 import { parseJson } from '../configuration/json.ts'
+import { configBeside } from '../formats/config-beside.ts'
 import { fileDigest } from '../formats/file-digest.ts'
-import { configBeside } from '../models/autoencoder-files.ts'
 import { CLIP } from '../models/image-normalisation.ts'
 import { loaded } from '../models/model.ts'
 import { VisionTransformer } from '../models/vit.ts'

@@ -12,3 +12,9 @@ export async function fileDigest(path: string): Promise<string> {
   }
   return hash.digest('hex')
 }
+
+/** SHA-256 over several files' bytes, whatever they are called and in whatever order they are named. */
+export async function filesDigest(paths: readonly string[]): Promise<string> {
+  const digests = await Promise.all(paths.map(fileDigest))
+  return createHash('sha256').update(digests.sort().join('\n')).digest('hex')
+}

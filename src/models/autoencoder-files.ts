@@ -1,8 +1,8 @@
 /** Which files a path means that names an autoencoder. */
-import { createHash } from 'node:crypto'
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import { basename, dirname, extname, join } from 'node:path'
-import { fileDigest } from '../formats/file-digest.ts'
+import { configBeside } from '../formats/config-beside.ts'
+import { filesDigest } from '../formats/file-digest.ts'
 import { ifThere } from '../formats/if-there.ts'
 import { STATISTICS_FILES, statisticsFileIn } from '../formats/latent-statistics.ts'
 import { type RaeFiles, raeFilesAmong } from './rae-weights.ts'
@@ -66,13 +66,6 @@ function counterpartOf(path: string): string | undefined {
   return other === undefined ? undefined : path.slice(0, path.length - name.length) + other
 }
 
-/** config.json beside a file of weights. */
-export async function configBeside(weights: string): Promise<{ path: string; text: string } | undefined> {
-  const path = join(dirname(weights), 'config.json')
-  const text = await ifThere(readFile(path, 'utf8'))
-  return text === undefined ? undefined : { path, text }
-}
-
 /**
  * SHA-256 over the files that an autoencoder is read from, wherever they lie: weights, config.json and the statistics of its latents.
  *
@@ -86,6 +79,5 @@ export async function autoencoderDigest(path: string): Promise<string> {
   const config = await configBeside(weights[0]!)
   const statistics = rae ? undefined : await statisticsFileIn(dirname(weights[0]!))
   const files = [...weights, config?.path, statistics].filter((file) => file !== undefined)
-  const digests = await Promise.all(files.map(fileDigest))
-  return createHash('sha256').update(digests.sort().join('\n')).digest('hex')
+  return await filesDigest(files)
 }

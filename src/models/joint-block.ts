@@ -2,8 +2,7 @@
  * The block of MMDiT (SD3, arXiv 2403.03206), as REPA's mmdit.py has it: text and image are two streams of tokens, each with an adaLN-zero
  * block's branches of its own, that meet in one attention over the tokens of both, the text's before the image's.
  */
-import { torchDefault } from '../nn/initialiser.ts'
-import { Linear } from '../nn/linear.ts'
+import { type Linear, torchLinear } from '../nn/linear.ts'
 import type { ParameterList } from '../nn/parameter-list.ts'
 import type { ComputeDType } from '../tensor/dtype.ts'
 import { type Joined, linearGatedResidualModulate, mlpGatedResidualModulate } from '../tensor/ops/half-block.ts'
@@ -17,12 +16,6 @@ import { ffnWidth, type TransformerConfig } from './transformer-config.ts'
 
 /** Of a stream that nothing reads behind its attention: a shift and a scale. */
 const CHUNKS_OF_ENTRY = 2
-
-/** A layer as mmdit.py leaves it: nothing there says how weights begin. */
-function torchLinear(list: ParameterList, name: string, input: number, output: number): Linear {
-  const init = torchDefault(input)
-  return new Linear(list, name, input, output, init, init)
-}
 
 /** Where block `index` of so many finds its chunks, and where the final layer, as block `depth`, does; the text's are before the image's. */
 export function jointChunks(index: number, depth: number): { readonly text: number; readonly image: number } {

@@ -4,7 +4,7 @@
  * order and first values are those of that file, which leaves the latter to PyTorch.
  */
 import { torchDefault, values } from '../nn/initialiser.ts'
-import { Linear } from '../nn/linear.ts'
+import { type Linear, torchLinear } from '../nn/linear.ts'
 import type { ParameterList } from '../nn/parameter-list.ts'
 import { PatchEmbed } from '../nn/patch-embed.ts'
 import { normModulate } from '../tensor/ops/layer-norm.ts'
@@ -50,11 +50,11 @@ export class JointNetwork implements TransformerNetwork {
     )
     this.#patchEmbed = new PatchEmbed(list, 'x_embedder.proj', { channels, patch, hidden, init })
     this.#timeEmbedder = new TimeEmbedder(list, { hidden, init })
-    this.#textEmbedder = new Linear(list, 'context_embedder', text.width, hidden, init(text.width), init(text.width))
+    this.#textEmbedder = torchLinear(list, 'context_embedder', text.width, hidden)
     const chunks = jointChunks(depth, depth).image + 2
     this.#modulation = new SharedModulation(list, { hidden, chunks, norms: 0, init: init(hidden) })
     this.#blocks = Array.from({ length: depth }, (_, index) => new JointBlock(list, index, config, this.#modulation))
-    this.#head = new Linear(list, 'final_layer.linear', hidden, patch * patch * channels, init(hidden), init(hidden))
+    this.#head = torchLinear(list, 'final_layer.linear', hidden, patch * patch * channels)
     this.#modulation.parts.adaLN('final_layer.adaLN_modulation.1', 2)
     this.projectors = declareProjectors(list, config, init)
     if (config.selfAlignment) this.selfAlignmentHead = new SelfAlignmentHead(list, 'ap_head', { hidden })

@@ -1,10 +1,11 @@
 import { basename, dirname, extname } from 'node:path'
 import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
+import { configBeside } from '../formats/config-beside.ts'
 import { type LatentStatistics, statisticsFileIn, statisticsIn } from '../formats/latent-statistics.ts'
 import type { Device } from '../tensor/device.ts'
 import type { Autoencoder } from './autoencoder.ts'
-import { configBeside, DIFFUSERS_NAME, filesOf, raeFilesOf } from './autoencoder-files.ts'
+import { DIFFUSERS_NAME, filesOf, raeFilesOf } from './autoencoder-files.ts'
 import { type AutoencoderHalf, AutoencoderKL, type AutoencoderKLConfig } from './autoencoder-kl.ts'
 import {
   autoencoderKLConfig,

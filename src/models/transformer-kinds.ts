@@ -15,6 +15,7 @@ import {
   type TransformerSize,
 } from './presets.ts'
 import { SiT, sitConfigSchema } from './sit.ts'
+import type { TextSettings } from './transformer-config.ts'
 
 /** What a union of the kinds says of another one. */
 export const UNKNOWN_KIND = 'expected "SiT" or "DiT"'
@@ -49,6 +50,11 @@ export function transformerOfPreset(
   preset: TransformerPreset,
 ): (TransformerSize | LightningDiTSettings | DiTDHSettings | MMDiTSettings) & { readonly kind: TransformerKind } {
   return { kind: preset in DIT_PRESETS ? 'DiT' : 'SiT', ...TRANSFORMER_PRESETS[preset] }
+}
+
+/** What of captions a model of this configuration is told; undefined: it is told classes. */
+export function textOf(config: AnyTransformerConfig): TextSettings | undefined {
+  return config.kind === 'SiT' ? config.text : undefined
 }
 
 /** A model with undefined weights: for loading a state dict, or `initialise`. */

@@ -2,7 +2,7 @@ import type { ComputeDType } from '../tensor/dtype.ts'
 import type { LinearWeights } from '../tensor/ops/linear.ts'
 import type { Parameter } from '../tensor/parameter.ts'
 import { computeDType, type Tensor } from '../tensor/tensor.ts'
-import { type Initialiser, xavierUniform, zeros } from './initialiser.ts'
+import { type Initialiser, torchDefault, xavierUniform, zeros } from './initialiser.ts'
 import type { ParameterList } from './parameter-list.ts'
 
 /** torch.nn.Linear: weight [out, in] and bias [out] under `NAME.weight` and `NAME.bias`. Passed to the ops of ops/linear.ts. */
@@ -34,4 +34,9 @@ export class Linear implements LinearWeights {
   get bias(): Tensor {
     return this.#bias.value
   }
+}
+
+/** A layer with PyTorch's own first values. */
+export function torchLinear(list: ParameterList, name: string, input: number, output: number): Linear {
+  return new Linear(list, name, input, output, torchDefault(input), torchDefault(input))
 }

@@ -92,7 +92,7 @@ export function planStep(options: PlannedStepOptions): PlannedStep {
     const encoders = configuration.encoders.map((encoder) => countingEncoder(encoder, options, planning))
     const autoencoder = countingAutoencoder(options, planning)
     const model = createModel(configuration, data, device)
-    const captionEncoder = model.text && countingCaptionEncoder(model.text, options, planning)
+    const captionEncoder = countingCaptionEncoder(model.text, options, planning)
     const trainer = new Trainer({
       ...trainerSettings(configuration),
       // Of what a graph keeps there is no account: the step is planned as it is enqueued.
@@ -213,11 +213,12 @@ function countingAutoencoder(
 
 /** A text encoder of captions, whose memory and work are booked as an encoder's. */
 function countingCaptionEncoder(
-  text: TextSettings,
+  text: TextSettings | undefined,
   { captionEncoder, device }: PlannedStepOptions,
   planning: PlanningDevice,
-): CaptionEncoder & { readonly parameterCount: number } {
-  const config = captionEncoder ?? clipTextOfSizes(text)
+): (CaptionEncoder & { readonly parameterCount: number }) | undefined {
+  const config = captionEncoder ?? (text && clipTextOfSizes(text))
+  if (!config) return undefined
   const model = planning.during('encoder', () => ClipTextTransformer.fromConfig(config, device))
   bookFrozen(model)
   const { parameterCount } = model

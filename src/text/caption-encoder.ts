@@ -1,10 +1,9 @@
-import { createHash } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { parseJson } from '../configuration/json.ts'
-import { fileDigest } from '../formats/file-digest.ts'
+import { configBeside } from '../formats/config-beside.ts'
+import { filesDigest } from '../formats/file-digest.ts'
 import { ifThere, isThere } from '../formats/if-there.ts'
-import { configBeside } from '../models/autoencoder-files.ts'
 import { type ClipTextConfig, ClipTextTransformer, clipTextName } from '../models/clip-text.ts'
 import { loaded } from '../models/model.ts'
 import { openWeights } from '../models/weights-file.ts'
@@ -162,8 +161,7 @@ export async function captionEncoderDigest(path: string): Promise<string> {
   const weights = await captionEncoderWeights(path)
   const config = await configBeside(weights)
   const files = [weights, await tokenizerBeside(weights), config?.path].filter((file) => file !== undefined)
-  const digests = await Promise.all(files.map(fileDigest))
-  return createHash('sha256').update(digests.join('\n')).digest('hex')
+  return await filesDigest(files)
 }
 
 /** What a folder's weights are called, the preferred format first. */

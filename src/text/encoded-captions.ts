@@ -1,10 +1,19 @@
 import { native } from '../native.ts'
+import type { Device } from '../tensor/device.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { CaptionEncoder } from './caption-encoder.ts'
 
 /** What stands for no caption: of a sample that has none, of one whose caption is dropped, and of what guidance leads away from. */
 export const EMPTY_CAPTION = ''
+
+/** @throws {RangeError} where the encoder is on another device than what reads its hidden states */
+export function requireSameDevice(encoder: CaptionEncoder, device: Device): void {
+  if (encoder.device === device) return
+  throw new RangeError(
+    `The caption encoder ${encoder.name} is on ${encoder.device}, and the model on ${device}; load both on one.`,
+  )
+}
 
 /** The hidden states of captions, [captions, L, W], on the encoder's device. */
 export function encodeCaptions(encoder: CaptionEncoder, captions: readonly string[]): Tensor {

@@ -67,6 +67,8 @@ export const trainingSchema = z.strictObject({
    * (`captionEncoderDigest`); a run notes what they are.
    */
   captionEncoder: z.strictObject({ file: z.string(), digest: z.hash('sha256').optional() }).optional(),
+  /** SHA-256 of the captions of a run of text: written when it begins, and held to when it goes on. */
+  captionsDigest: z.hash('sha256').optional(),
   /** Weights that the run begins from: a run, a checkpoint's folder or a file. Default: the reference's initialisation. */
   init: z.string().optional(),
   steps: positive.default(400_000),

@@ -6,6 +6,7 @@ import { ALONE } from '../distributed/world.ts'
 import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import { isInside, keptTokens } from '../models/token-route.ts'
 import type { AnyTransformer, AnyTransformerConfig } from '../models/transformer-kinds.ts'
+import { requireSameDevice } from '../text/encoded-captions.ts'
 import { isCached } from './cached-encoder.ts'
 import type { TrainerOptions } from './trainer-options.ts'
 
@@ -259,7 +260,7 @@ export function requireImages(data: Dataset, { align }: Pick<TrainerOptions, 'al
 
 /** Throws where a model of text has nothing to read it by, or of what is not of its shape; and where a model of classes is given text. */
 export function requireCaptions(
-  { text }: DiffusionTransformer,
+  { text, device }: DiffusionTransformer,
   { path, captions }: Dataset,
   { captionEncoder, route, align }: Pick<TrainerOptions, 'captionEncoder' | 'route' | 'align'>,
 ): void {
@@ -277,6 +278,7 @@ export function requireCaptions(
   if (!captions) {
     throw new RangeError(`The data in ${path} have no captions, which the model is told; prepare them with --captions.`)
   }
+  requireSameDevice(captionEncoder, device)
   const { name, tokens, width } = captionEncoder
   if (tokens !== text.tokens || width !== text.width) {
     throw new RangeError(

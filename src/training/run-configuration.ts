@@ -140,7 +140,7 @@ async function resumedConfiguration(request: ConfigurationRequest, json: unknown
     const now = JSON.stringify(given[key as keyof TrainingConfiguration])
     if (before === now) continue
     // Its bytes will be held to those of before.
-    if (key === 'captionEncoder' && stored.training.captionEncoder) continue
+    if (key === 'captionEncoder' && isThatOf(stored.training, given)) continue
     if (key === 'encoders' && (await areSame(stored.training.encoders, given.encoders ?? [], request))) continue
     throw new Error(`The run in ${out} has ${key} ${before}; a resumed run cannot change it to ${now}.`)
   }
@@ -161,6 +161,14 @@ async function resumedConfiguration(request: ConfigurationRequest, json: unknown
     encoders,
     captionEncoder: captionEncoder && { ...captionEncoder, file: given.captionEncoder?.file ?? captionEncoder.file },
   }
+}
+
+/** Whether a caption encoder may be that of before, lying elsewhere by now. */
+function isThatOf(
+  { captionEncoder: before }: Pick<TrainingConfiguration, 'captionEncoder'>,
+  { captionEncoder: now }: Pick<TrainingConfiguration, 'captionEncoder'>,
+): boolean {
+  return before !== undefined && (now?.digest === undefined || now.digest === before.digest)
 }
 
 /** Whether encoders are those of before, whose files may lie elsewhere by now. */

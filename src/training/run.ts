@@ -32,6 +32,7 @@ import { MetricsLog } from './metrics.ts'
 import { defaultPrecision, type Precision } from './precision.ts'
 import { requireEqualParts } from './requirements.ts'
 import { digestOfLatents, openAutoencoder } from './run-autoencoder.ts'
+import { digestOfCaptions } from './run-captions.ts'
 import { CONFIG_FILE, resolveConfiguration, type StoredConfiguration } from './run-configuration.ts'
 import { RunInUse } from './run-in-use.ts'
 import { saveOnFailure } from './save-on-failure.ts'
@@ -126,6 +127,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       precision: resolved.precision ?? defaultPrecision(device),
       flip: resolved.flip ?? prepared.flip,
       latentsDigest: await digestOfLatents(resolved, prepared),
+      captionsDigest: digestOfCaptions(resolved, prepared),
     },
     'the configuration',
   )

@@ -1,0 +1,23 @@
+import { createHash } from 'node:crypto'
+import type { Dataset } from '../data/dataset.ts'
+import type { TrainingConfiguration } from './configuration.ts'
+
+/**
+ * Digest of the captions that a run of text is told; undefined for a run of classes.
+ *
+ * @throws {Error} where it is not that of the configuration, which the run began with
+ */
+export function digestOfCaptions(
+  { captionEncoder, captionsDigest: wanted }: TrainingConfiguration,
+  { path, captions }: Dataset,
+): string | undefined {
+  if (!captionEncoder || !captions) return wanted
+  const hash = createHash('sha256')
+  for (const own of captions) hash.update(`${JSON.stringify(own)}\n`)
+  const found = hash.digest('hex')
+  if (wanted === undefined || wanted === found) return found
+  throw new Error(
+    `The captions in ${path} are others than when the run began: SHA-256 ${found.slice(0, 12)}…, not ${wanted.slice(0, 12)}…; put back those ` +
+      'that were there; for a new run leave captionsDigest out of its configuration.',
+  )
+}
