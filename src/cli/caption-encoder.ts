@@ -40,7 +40,7 @@ export async function openCaptionEncoder(
         'the one that it was trained with by --caption-encoder FILE.',
     )
   }
-  if (named !== undefined && ofRun?.digest !== undefined && ofRun.digest !== (await captionEncoderDigest(path))) {
+  if (ofRun?.digest !== undefined && ofRun.digest !== (await captionEncoderDigest(path))) {
     out.warn(`${encoder.file}, its tokenizer or config.json is another than the model was trained with.`)
   }
   return encoder

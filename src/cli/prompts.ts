@@ -60,10 +60,10 @@ export async function openPrompts(
 
 /** The lines of a file, a blank one being the empty caption, or the first caption of each image of a data set. */
 async function captionsIn(path: string): Promise<string[]> {
-  const { readFile, stat } = await import('node:fs/promises')
+  const { stat } = await import('node:fs/promises')
   if (!(await stat(path)).isDirectory()) {
-    const text = (await readFile(path, 'utf8')).trimEnd()
-    return text === '' ? [] : text.split(/\r?\n/)
+    const { captionOfEachLine } = await import('../data/captions.ts')
+    return captionOfEachLine(path)
   }
   const [{ Dataset }, { EMPTY_CAPTION }] = await Promise.all([
     import('../data/dataset.ts'),

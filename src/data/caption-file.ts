@@ -1,10 +1,9 @@
 /** A file of captions, for images that are named in it. */
-import { readFile } from 'node:fs/promises'
 import { basename, extname } from 'node:path'
 import * as z from 'zod'
-import { FileAccessError, FileFormatError } from '../formats/errors.ts'
+import { FileFormatError } from '../formats/errors.ts'
 import { parseCaptionLines, withoutDot } from './caption-lines.ts'
-import { captionsOf, type SourceCaptions, textOf } from './captions.ts'
+import { bytesOf, captionsOf, type SourceCaptions, textOf } from './captions.ts'
 import { captionsJson } from './captions-json.ts'
 import { parseJson } from './dataset-json.ts'
 import { listNames } from './name-list.ts'
@@ -44,12 +43,7 @@ export async function captionsFromFile(
 }
 
 async function readCaptionFile(file: string, captionColumn: string | undefined): Promise<ByName> {
-  let bytes: Uint8Array
-  try {
-    bytes = await readFile(file)
-  } catch (error) {
-    throw new FileAccessError('read', file, error)
-  }
+  const bytes = await bytesOf(file)
   if (['.jsonl', '.ndjson'].includes(extname(file).toLowerCase())) return parseCaptionLines(bytes, file, captionColumn)
   if (captionColumn !== undefined) {
     throw new FileFormatError(file, `only JSON lines (.jsonl) and parquet files have a column "${captionColumn}".`)
@@ -57,7 +51,11 @@ async function readCaptionFile(file: string, captionColumn: string | undefined):
   const json = parseJson(z.record(z.string(), z.unknown()), textOf(bytes, file), file)
   if ('annotations' in json) return captionsOfCoco(json, file)
   if ('captions' in json) {
-    return new Map(parsed(captionsJson, json, file).captions.map(([name, captions]) => [name, captions]))
+    const captions = new Map<string, string[]>()
+    for (const [name, own] of parsed(captionsJson, json, file).captions) {
+      add(captions, name, captionsOf(own, file, `"${name}"`))
+    }
+    return captions
   }
   throw new FileFormatError(
     file,
@@ -81,12 +79,16 @@ function captionsOfCoco(json: unknown, file: string): ByName {
     if (name === undefined) {
       throw new FileFormatError(file, `an annotation is of the image ${image_id}, which is not among its images.`)
     }
-    const more = captionsOf(caption, file, `the image ${image_id}`)
-    const before = captions.get(name)
-    if (before) before.push(...more)
-    else captions.set(name, [...more])
+    add(captions, name, captionsOf(caption, file, `the image ${image_id}`))
   }
   return captions
+}
+
+/** What a file says of one image in several places adds up. */
+function add(captions: Map<string, string[]>, name: string, more: readonly string[]): void {
+  const before = captions.get(name)
+  if (before) before.push(...more)
+  else captions.set(name, [...more])
 }
 
 /** As `parseJson`, of what is parsed already. */

@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import * as z from 'zod'
-import { FileFormatError } from '../formats/errors.ts'
+import { FileAccessError, FileFormatError } from '../formats/errors.ts'
 
 /** What `--captions` says of captions that stand beside the images; anything else is a file of captions. */
 export const BESIDE = 'beside'
@@ -52,11 +54,30 @@ export function captionLines(text: string): readonly string[] {
   return withoutBlanks(text.split(/\r\n|[\n\r]/))
 }
 
+/**
+ * The captions of a file that has one in each line, for as many images: a blank line is the empty caption, wherever it stands.
+ *
+ * @throws {FileAccessError} where the file cannot be read; {FileFormatError} where it is not UTF-8
+ */
+export async function captionOfEachLine(file: string): Promise<string[]> {
+  const lines = textOf(await bytesOf(file), file).split(/\r?\n/)
+  // What stands behind the last line's end is no line.
+  if (lines.at(-1) === '') lines.pop()
+  return lines
+}
+
 function withoutBlanks(captions: readonly (string | null)[]): string[] {
   return captions.flatMap((caption) => {
     const trimmed = caption?.trim() ?? ''
     return trimmed === '' ? [] : [trimmed]
   })
+}
+
+/** SHA-256, in hexadecimal, of images' captions in the images' order. */
+export function captionsDigest(ofImages: Iterable<readonly string[]>): string {
+  const hash = createHash('sha256')
+  for (const captions of ofImages) hash.update(`${JSON.stringify(captions)}\n`)
+  return hash.digest('hex')
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
@@ -67,5 +88,14 @@ export function textOf(bytes: Uint8Array, file: string): string {
     return utf8.decode(bytes)
   } catch (error) {
     throw new FileFormatError(file, 'it holds captions and is not UTF-8; save it as UTF-8.', { cause: error })
+  }
+}
+
+/** The bytes of a file of captions. @throws {FileAccessError} where it cannot be read */
+export async function bytesOf(file: string): Promise<Uint8Array> {
+  try {
+    return await readFile(file)
+  } catch (error) {
+    throw new FileAccessError('read', file, error)
   }
 }

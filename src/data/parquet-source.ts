@@ -39,7 +39,7 @@ async function labelRows(
   for (const file of files) {
     requireSameClasses(first, file)
     const labels = file.columns.label === undefined ? undefined : await file.labels()
-    if (file.columns.caption !== undefined) captions.push(...(await file.captions()))
+    const ofRows = file.columns.caption === undefined ? undefined : await file.captions()
     for (let row = 0; row < file.rows; row++) {
       const name = `${basename(file.path)}, row ${row}`
       if (places.has(name)) {
@@ -49,6 +49,7 @@ async function labelRows(
       }
       places.set(name, { file, row })
       images.push({ name, label: labels?.[row] ?? 0 })
+      if (ofRows) captions.push(ofRows[row]!)
     }
   }
   const root = files.length === 1 ? first.path : `${first.path} and ${files.length - 1} more`

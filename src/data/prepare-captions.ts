@@ -1,7 +1,6 @@
 /** The captions of a preparation: what is asked for, and what is written. */
-import { createHash } from 'node:crypto'
 import { join } from 'node:path'
-import { BESIDE, type CaptionOptions, type SourceCaptions } from './captions.ts'
+import { BESIDE, type CaptionOptions, captionsDigest, type SourceCaptions } from './captions.ts'
 import { formatCaptionsJson } from './captions-json.ts'
 import { writeText } from './dataset-files.ts'
 import { type CaptionInfo, type CaptionSettings, LAYOUT, type SkippedImage } from './dataset-info.ts'
@@ -81,9 +80,7 @@ function requested(
 }
 
 export function captionSettingsOf({ byImage }: RequestedCaptions): CaptionSettings {
-  const hash = createHash('sha256')
-  for (const captions of byImage.values()) hash.update(`${JSON.stringify(captions)}\n`)
-  return { listing: hash.digest('hex') }
+  return { listing: captionsDigest(byImage.values()) }
 }
 
 /**

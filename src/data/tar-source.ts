@@ -156,7 +156,7 @@ function labelsOf(
 ): Labelled {
   const names = images.map(({ name }) => name)
   if (options.unlabelled) return ofOneClass(names, root)
-  if (isWebDataset) return labelsFromSamples(root, images)
+  if (isWebDataset) return labelsFromSamples(root, images, options)
   const shards = labelsFromShards(images, root, options)
   if (shards) return shards
   const [only] = archives.length === 1 ? archives : []
@@ -179,9 +179,13 @@ function labelsOf(
   return { ...labelled, notes: [...notes, ...labelled.notes] }
 }
 
-function labelsFromSamples(root: string, images: readonly TarImage[]): Labelled {
+function labelsFromSamples(root: string, images: readonly TarImage[], { labelsOptional }: OpenOptions): Labelled {
   const labels = images.map(({ archive, name }) => archive.sampleLabels.get(sampleOf(name).sample))
   const without = images.filter((_, i) => labels[i] === undefined).map(({ name }) => name)
+  if (without.length > 0 && labelsOptional) {
+    const names = images.map(({ name }) => name)
+    return ofOneClass(names, root, `has no label for ${without.length} of ${images.length} images`)
+  }
   if (without.length > 0) {
     throw new Error(
       `'${root}' has no label for ${without.length} of ${images.length} images: ${listNames(without)}. ` +

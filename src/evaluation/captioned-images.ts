@@ -1,13 +1,13 @@
 /** Images with a caption each, in order: samples, or a prepared data set's own. */
-import { readFile, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { extname, join } from 'node:path'
+import { captionOfEachLine } from '../data/captions.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { decodeImage } from '../data/image-decoding.ts'
 import { type ImageSource, openImageSource, type SourceImage } from '../data/image-sources.ts'
 import { mapInOrder } from '../data/ordered-map.ts'
 import type { RgbImage } from '../data/rgb-image.ts'
 import { imageName, promptsPath } from '../diffusion/sampling-record.ts'
-import { FileAccessError } from '../formats/errors.ts'
 import { ifThere, isThere } from '../formats/if-there.ts'
 import { NpzFile } from '../formats/npz.ts'
 import { interleaved } from '../tensor/planes.ts'
@@ -38,7 +38,8 @@ const READ_AT_ONCE = 8
  * are the lines of a file, in the order of the images, or of their paths; by default those of the folder's prompts.txt, as `repa sample`
  * writes it, of which line i is the caption of the image of the number i.
  *
- * @throws {Error} where there are no captions, or not as many as images; {FileAccessError} for a file that cannot be read
+ * @throws {Error} where there are no captions, or not as many as images; {FileAccessError} for a file that cannot be read; {FileFormatError}
+ *   for captions that are not UTF-8
  */
 export async function openCaptionedSamples(samples: string, captions?: string): Promise<CaptionedImages> {
   const isFolder = (await ifThere(stat(samples)))?.isDirectory() ?? false
@@ -49,7 +50,7 @@ export async function openCaptionedSamples(samples: string, captions?: string): 
         'as repa sample writes it of a model of text. Name a file of them, a line an image (--captions FILE).',
     )
   }
-  const lines = await linesOf(file)
+  const lines = await captionOfEachLine(file)
   if (extname(samples).toLowerCase() === '.npz') return ofNpz(samples, file, lines)
   const source = await openImageSource(samples, { unlabelled: true })
   try {
@@ -154,17 +155,4 @@ function numbered(images: readonly SourceImage[], file: string): SourceImage[] {
 function requireAsMany(samples: string, images: number, file: string, captions: readonly string[]): void {
   if (images === captions.length) return
   throw new Error(`${samples} has ${images} images, and ${file} ${captions.length} captions; expected a line an image.`)
-}
-
-/** A file's lines; a blank one is one of them, wherever it stands. */
-async function linesOf(file: string): Promise<string[]> {
-  let text: string
-  try {
-    text = await readFile(file, 'utf8')
-  } catch (error) {
-    throw new FileAccessError('read', file, error)
-  }
-  const lines = text.split(/\r?\n/)
-  if (lines.at(-1) === '') lines.pop()
-  return lines
 }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { captionsDigest } from '../data/captions.ts'
 import type { Dataset } from '../data/dataset.ts'
 import type { TrainingConfiguration } from './configuration.ts'
 
@@ -12,9 +12,7 @@ export function digestOfCaptions(
   { path, captions }: Dataset,
 ): string | undefined {
   if (!captionEncoder || !captions) return wanted
-  const hash = createHash('sha256')
-  for (const own of captions) hash.update(`${JSON.stringify(own)}\n`)
-  const found = hash.digest('hex')
+  const found = captionsDigest(captions)
   if (wanted === undefined || wanted === found) return found
   throw new Error(
     `The captions in ${path} are others than when the run began: SHA-256 ${found.slice(0, 12)}…, not ${wanted.slice(0, 12)}…; put back those ` +

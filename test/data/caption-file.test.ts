@@ -102,6 +102,18 @@ describe('captionsFromFile', () => {
     expect((await captionsFromFile(file, ['1.jpg'], 'long')).ofImages).toEqual([['z']])
   })
 
+  test("takes a prepared set's captions as any others: blanks are none, and those of one image add up", async () => {
+    const json = {
+      captions: [
+        ['1.jpg', [' x ', '']],
+        ['2.jpg', ['  ']],
+        ['1.jpg', ['y']],
+      ],
+    }
+    const file = write('c.json', JSON.stringify(json))
+    expect((await captionsFromFile(file, ['1.jpg', '2.jpg'])).ofImages).toEqual([['x', 'y'], []])
+  })
+
   test.each<[string, string, string | Uint8Array, string | undefined, string]>([
     ['what is not JSON', 'c.json', 'a dog', undefined, "c.json': it is not JSON ("],
     [

@@ -196,6 +196,18 @@ const TAR_CASES: readonly Case[] = [
     from: SAMPLES,
   },
   {
+    what: 'samples of which not every one has a label',
+    files: { '0.jpg': '', '0.txt': 'x', '0.cls': '7', '1.jpg': '', '1.txt': 'y' },
+    images: [
+      ['0.jpg', 0, ['x']],
+      ['1.jpg', 0, ['y']],
+    ],
+    from: TEXTS,
+    notes: [
+      /has no label for 1 of 2 images: every image is of class 0, as with --unlabelled; captions need no labels\.$/,
+    ],
+  },
+  {
     what: 'class folders of names with several dots',
     files: { 'cat/i.1.jpg': '', 'cat/i.1.txt': 'x', 'cat/i.2.jpg': '', 'cat/i.2.txt': 'y' },
     images: [

@@ -79,6 +79,15 @@ describe('captions of parquet files', () => {
     expect(captions?.ofImages.flat()).toEqual(['a', 'b', 'c', 'd', 'e', 'f'])
   })
 
+  test('are as many as a file has rows, more than a call takes arguments', async () => {
+    const rows = 200_000
+    const image: Column = { name: 'image', data: new Array<Uint8Array>(rows).fill(BYTES[0]!), type: 'BYTE_ARRAY' }
+    const text: Column = { name: 'text', data: Array.from({ length: rows }, (_, row) => `row ${row}`), type: 'STRING' }
+    const { captions } = await opened(place({ columnData: [image, text] }))
+    expect(captions?.ofImages).toHaveLength(rows)
+    expect(captions?.ofImages.at(-1)).toEqual([`row ${rows - 1}`])
+  })
+
   test('are not looked at where none are asked for, and labels are then needed', async () => {
     const paths = place({ columnData: [IMAGE, texts('text', 'a', 'b', 'c')] })
     const source = await openImageSource(paths, { unlabelled: true })

@@ -52,8 +52,8 @@ beforeAll(async () => {
   await writeClipFolder(inWork('wide-clip'), { hidden: 128 })
   await writeFile(inWork('settings.json'), JSON.stringify(SETTINGS))
   await writeFile(inWork('classes.json'), JSON.stringify(CLASSES))
-  await writeFile(inWork('prompts.txt'), 'a photo of the star\n\na photo of the ring\r\n')
-  await writeFile(inWork('empty.txt'), '\n')
+  await writeFile(inWork('prompts.txt'), 'a photo of the star\n\na photo of the ring\r\n\n')
+  await writeFile(inWork('empty.txt'), '')
   const words = ['prepare', 'drawn', '--size', String(SIZE), '--quiet']
   for (const [out, ...more] of [['data', '--captions', 'beside'], ['plain']] as const) {
     expect(await program.repa(...words, '--out', out, ...more)).toMatchObject({ status: 0, stderr: '' })
@@ -170,16 +170,16 @@ describe('samples', () => {
   })
 
   test.each([
-    ['a file, a blank line being the empty one', 'prompts.txt', ['a photo of the star', '', 'a photo of the ring']],
+    ['a file, a blank line being the empty one', 'prompts.txt', ['a photo of the star', '', 'a photo of the ring', '']],
     ['a data set', 'data', ['checkerboard', 'checkerboard', 'checkerboard'].map((name) => `a photo of the ${name}`)],
   ])('of the captions of %s', async (_, prompts, captions) => {
     const out = `of-${prompts}`
-    const result = await program.repa(...sample(out, '--prompts', prompts, '--num', '3'))
+    const result = await program.repa(...sample(out, '--prompts', prompts, '--num', String(captions.length)))
     expect(result).toMatchObject({ status: 0, stderr: '' })
     expect(await readFile(inWork(out, 'prompts.txt'), 'utf8')).toBe(captions.map((caption) => `${caption}\n`).join(''))
     const { captions: all } = await Dataset.open(inWork('data'))
     const { sampling } = await json(out, 'sampling.json')
-    expect(sampling.prompts).toBe(prompts === 'data' ? all!.length : 3)
+    expect(sampling.prompts).toBe(prompts === 'data' ? all!.length : captions.length)
   })
 
   test.each([
@@ -223,6 +223,13 @@ describe('samples', () => {
       stderr:
         'warning: other-clip/model.safetensors, its tokenizer or config.json is another than the model was trained with.\n',
     })
+    await cp(inWork('other-clip'), inWork('lent'), { recursive: true })
+    expect(await draw()).toMatchObject({
+      status: 0,
+      stderr:
+        'warning: lent/model.safetensors, its tokenizer or config.json is another than the model was trained with.\n',
+    })
+    await rm(inWork('lent'), { recursive: true })
     const resume = ['train', '--data', 'data', '--out', 'orphan', '--resume', '--steps', '2', '--quiet']
     const go = (...more: string[]) => program.repa(...resume, ...more)
     expect(await go()).toMatchObject({

@@ -112,7 +112,7 @@ describe('what is refused, in a sentence', () => {
     {
       what: 'a text tower alone',
       tensors: new Map([...transformersClip()].filter(([name]) => name.startsWith('text_'))),
-      message: 'holds no CLIP weights: it has no visual.class_embedding',
+      message: 'holds no whole CLIP: it has neither visual.proj and text_projection',
     },
     {
       what: 'towers without projections',

@@ -62,6 +62,9 @@ export const evaluateClipCommand = defineCommand({
     if (data !== undefined && captions !== undefined) {
       throw new UsageError('--captions is of samples, and DATA has captions of its own; leave it out.')
     }
+    if (data !== undefined && args.step !== undefined) {
+      throw new UsageError('--step is of the model of samples, and DATA is of none; leave it out.')
+    }
     const [{ readSamplingRecord }, { evaluateClipScore }, { Dataset }, { resolveDevice }] = await Promise.all([
       import('../../diffusion/sampling-record.ts'),
       import('../../evaluation/clip-score.ts'),

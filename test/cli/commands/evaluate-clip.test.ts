@@ -89,6 +89,11 @@ test.each([
     ['--data', 'd', '--captions', 'c.txt'],
     '--captions is of samples, and DATA has captions of its own; leave it out.',
   ],
+  [
+    'a step of a data set',
+    ['--data', 'd', '--step', '3'],
+    '--step is of the model of samples, and DATA is of none; leave it out.',
+  ],
 ])('%s is a wrong command line', async (_, words, message) => {
   const found = await evaluate(...words, '--clip', 'clip')
   expect(found.status).toBe(2)
