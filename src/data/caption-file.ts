@@ -38,7 +38,8 @@ export async function captionsFromFile(
 ): Promise<SourceCaptions> {
   const captions = await readCaptionFile(file, captionColumn)
   const { ofImages, left } = match(names, captions, file)
-  const notes = left > 0 ? [`'${file}' has captions of ${left} images that are not among these.`] : []
+  const notes =
+    left > 0 ? [`'${file}' has captions of ${left} ${left === 1 ? 'image' : 'images'} that are not among these.`] : []
   return { from: `'${file}'`, ofImages, notes }
 }
 

@@ -145,7 +145,10 @@ export function joinCaptions(
   return {
     from: places.size === 0 ? 'the files beside the images' : [...places].join(' and '),
     ofImages,
-    notes: beyond > 0 ? [`${METADATA} has captions of ${beyond} images that are not among these.`] : [],
+    notes:
+      beyond > 0
+        ? [`${METADATA} has captions of ${beyond} ${beyond === 1 ? 'image' : 'images'} that are not among these.`]
+        : [],
   }
 }
 

@@ -109,7 +109,7 @@ const CASES: readonly Case[] = [
       ['b/3.jpg', 1, ['three']],
     ],
     from: "'metadata.jsonl' and 'b/metadata.jsonl'",
-    captionNotes: ['metadata.jsonl has captions of 1 images that are not among these.'],
+    captionNotes: ['metadata.jsonl has captions of 1 image that are not among these.'],
   },
   {
     what: 'texts for some and a metadata.jsonl for others',

@@ -67,7 +67,7 @@ describe('prepareDataset with captions', () => {
     const said: string[] = []
     const info = await prepareDataset({ ...options, captions: file, onNotice: (sentence) => said.push(sentence) })
     expect(info.captions?.source).toBe(`'${file}'`)
-    expect(said).toEqual([`'${file}' has captions of 1 images that are not among these.`])
+    expect(said).toEqual([`'${file}' has captions of 1 image that are not among these.`])
     expect((await Dataset.open(options.out)).captions).toEqual([0, 1, 2].map(captionsOf))
   })
 

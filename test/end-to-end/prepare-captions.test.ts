@@ -90,7 +90,7 @@ describe.skipIf(!havePhotos)(`captions of photos${havePhotos ? '' : ' (skipped: 
     const words = ['prepare', 'classes', '--out', 'coco', '--size', '64', '--captions', 'coco.json']
     const { status, stdout, stderr } = await program.repa(...words)
     expect({ status, stdout }).toEqual({ status: 0, stdout: '' })
-    expect(stderr).toMatch(/^'coco\.json' has captions of 1 images that are not among these\.$/m)
+    expect(stderr).toMatch(/^'coco\.json' has captions of 1 image that are not among these\.$/m)
     expect(stderr).toMatch(/^coco: 180 images of 64 x 64 in 6 classes; 360 captions from 'coco\.json'$/m)
     const dataset = await Dataset.open(inWork('coco'))
     expect(dataset.captions).toEqual(inOrder((name) => name))

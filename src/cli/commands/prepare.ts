@@ -199,9 +199,18 @@ function report(folder: string, info: DatasetInfo, out: Output): void {
     out.line(`${count} files are no JPEG, PNG, BMP or WebP images by their names, and left out: ${shown}`)
   }
   const without = info.captions?.withoutCaption ?? 0
-  if (without > 0) out.warn(`${without} images have no caption: they train on the empty one.`)
+  if (without > 0)
+    out.warn(
+      `${without === 1 ? '1 image has' : `${without} images have`} no caption: ${without === 1 ? 'it trains' : 'they train'} on the empty one.`,
+    )
   const parts = [
-    ...(info.captions ? [oneLine(`${info.captions.count} captions from ${info.captions.source}`)] : []),
+    ...(info.captions
+      ? [
+          oneLine(
+            `${info.captions.count} ${info.captions.count === 1 ? 'caption' : 'captions'} from ${info.captions.source}`,
+          ),
+        ]
+      : []),
     ...(info.latents ? [`latents [${info.latents.shape.join(', ')}] by ${info.latents.encoder}`] : []),
     ...info.features.map(({ encoder, grid, width }) => `features of ${encoder} [${grid.join(' x ')}, ${width}]`),
     ...(info.flip ? ['mirror images'] : []),
