@@ -10,7 +10,17 @@ from typing import Optional
 
 import torch
 import torch.nn.functional as F
-from sit_repa import FinalLayer, Mlp, PatchEmbed, TimestepEmbedder, gated_residual, modulated_norm, sin_cos_table
+from sit_repa import (
+    FinalLayer,
+    Mlp,
+    PatchEmbed,
+    TimestepEmbedder,
+    gated_residual,
+    modulated_norm,
+    projectors,
+    sin_cos_table,
+    unpatchify,
+)
 from torch import Tensor, nn
 
 
@@ -108,16 +118,7 @@ class MMDiT(nn.Module):
             JointBlock(hidden_size, num_heads, mlp_ratio, index == depth - 1, as_written) for index in range(depth)
         )
         self.final_layer = FinalLayer(hidden_size, patch_size * patch_size * in_channels, as_written)
-        self.projectors = nn.ModuleList(
-            nn.Sequential(
-                nn.Linear(hidden_size, projector_dim),
-                nn.SiLU(),
-                nn.Linear(projector_dim, projector_dim),
-                nn.SiLU(),
-                nn.Linear(projector_dim, z_dim),
-            )
-            for z_dim in z_dims
-        )
+        self.projectors = projectors(hidden_size, projector_dim, z_dims)
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -125,7 +126,6 @@ class MMDiT(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, text: Tensor) -> tuple[Tensor, list[Tensor]]:
         """x [B, C, h, w], t [B] in [0, 1], text [B, L, W] -> the velocity [B, C, h, w] and each projection [B, T, Z]."""
-        batch, _, height, width = x.shape
         tokens = self.x_embedder(x) + self.pos_embed
         c = self.t_embedder(t)
         context = self.context_embedder(text)
@@ -134,6 +134,4 @@ class MMDiT(nn.Module):
             context, tokens = block(context, tokens, c)
             if number == self.encoder_depth:
                 projections = [projector(tokens) for projector in self.projectors]
-        p = self.patch_size
-        patches = self.final_layer(tokens, c).reshape(batch, height // p, width // p, p, p, self.in_channels)
-        return patches.permute(0, 5, 1, 3, 2, 4).reshape(batch, self.in_channels, height, width), projections
+        return unpatchify(self.final_layer(tokens, c), x.shape, self.patch_size), projections

@@ -154,6 +154,27 @@ class FinalLayer(nn.Module):
         return self.linear(modulated_norm(x, shift, scale, self.as_written))
 
 
+def projectors(hidden_size: int, projector_dim: int, z_dims: tuple[int, ...]) -> nn.ModuleList:
+    """REPA's, one for every encoder."""
+    return nn.ModuleList(
+        nn.Sequential(
+            nn.Linear(hidden_size, projector_dim),
+            nn.SiLU(),
+            nn.Linear(projector_dim, projector_dim),
+            nn.SiLU(),
+            nn.Linear(projector_dim, z_dim),
+        )
+        for z_dim in z_dims
+    )
+
+
+def unpatchify(patches: Tensor, shape: torch.Size, p: int) -> Tensor:
+    """The head's patches [B, T, p p C] as an image of the shape [B, C, h, w]."""
+    batch, channels, height, width = shape
+    grid = patches.reshape(batch, height // p, width // p, p, p, channels)
+    return grid.permute(0, 5, 1, 3, 2, 4).reshape(shape)
+
+
 class SiT(nn.Module):
     """Velocity model; arguments are spelt as in the official constructor, and `as_written` is said above."""
 
@@ -187,16 +208,7 @@ class SiT(nn.Module):
         self.blocks = nn.ModuleList(
             SiTBlock(hidden_size, num_heads, mlp_ratio, qk_norm, as_written) for _ in range(depth)
         )
-        self.projectors = nn.ModuleList(
-            nn.Sequential(
-                nn.Linear(hidden_size, projector_dim),
-                nn.SiLU(),
-                nn.Linear(projector_dim, projector_dim),
-                nn.SiLU(),
-                nn.Linear(projector_dim, z_dim),
-            )
-            for z_dim in z_dims
-        )
+        self.projectors = projectors(hidden_size, projector_dim, z_dims)
         self.final_layer = FinalLayer(hidden_size, patch_size * patch_size * in_channels, as_written)
         self.initialize_weights()
 
@@ -218,7 +230,6 @@ class SiT(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
         """x [B, C, h, w], t [B] in [0, 1], y [B] -> the velocity [B, C, h, w] and each projection [B, T, Z]."""
-        batch, _, height, width = x.shape
         tokens = self.x_embedder(x) + self.pos_embed
         c = self.t_embedder(t) + self.y_embedder(y)
         projections: list[Tensor] = []
@@ -226,9 +237,7 @@ class SiT(nn.Module):
             tokens = block(tokens, c)
             if number == self.encoder_depth:
                 projections = [projector(tokens) for projector in self.projectors]
-        p = self.patch_size
-        patches = self.final_layer(tokens, c).reshape(batch, height // p, width // p, p, p, self.in_channels)
-        return patches.permute(0, 5, 1, 3, 2, 4).reshape(batch, self.in_channels, height, width), projections
+        return unpatchify(self.final_layer(tokens, c), x.shape, self.patch_size), projections
 
 
 class Losses(NamedTuple):
