@@ -55,6 +55,8 @@ export type CaptionSettings = z.infer<typeof captionSettings>
 
 /** The captions that a set has. */
 const captionInfo = captionSettings.extend({
+  /** The same over those of captions.json, from which images that were left out have been taken. */
+  written: z.string(),
   /** What they were read from, in words. */
   source: z.string(),
   /** How many there are, of all images. */

@@ -107,5 +107,11 @@ export async function writeCaptions(
   }
   await writeText(join(out, LAYOUT.captions), formatCaptionsJson(names.map((name, i) => [name, taken[i]!])))
   const withoutCaption = taken.filter((captions) => captions.length === 0).length
-  return { ...captionSettingsOf(request), source: request.from, count, withoutCaption }
+  return {
+    ...captionSettingsOf(request),
+    written: captionsDigest(taken),
+    source: request.from,
+    count,
+    withoutCaption,
+  }
 }

@@ -77,7 +77,11 @@ function requireAddable(out: string, info: DatasetInfo, request: Preparation, th
     )
     if (difference) refuse(difference)
   }
-  if (request.captions && info.captions && info.captions.listing !== request.captions.listing) refuse('other captions')
+  if (request.captions && info.captions) {
+    // The source's, as when they were prepared, or those that are there.
+    const { listing, written } = info.captions
+    if (![listing, written].includes(request.captions.listing)) refuse('other captions')
+  }
   if (!info.captions) requireNoCaptions(out, request, there)
   if (request.latents && info.latents) {
     const { images: _, ...rest } = request

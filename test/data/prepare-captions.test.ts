@@ -50,6 +50,13 @@ describe('prepareDataset with captions', () => {
     const left = [0, 1, 4, 5].map(captionsOf)
     expect(info).toMatchObject({ images: 4, captions: { count: left.flat().length } })
     expect((await Dataset.open(options.out)).captions).toEqual(left)
+    // Once more, of the source and of what is there.
+    const before = readFileSync(join(options.out, 'captions.json'), 'utf8')
+    const { out } = options
+    for (const again of [options, { ...options, source: out, captions: join(out, 'captions.json') }]) {
+      expect(await prepareDataset(again)).toMatchObject({ images: 4, captions: info.captions })
+      expect(readFileSync(join(out, 'captions.json'), 'utf8')).toBe(before)
+    }
   })
 
   test('of the first images alone', async () => {
