@@ -95,11 +95,6 @@ export class CaptionsBeside {
     return this.#texts.has(stem) || this.#samples.has(stem) || this.#rows.has(image)
   }
 
-  /** Whether there are captions for the sample `stem`, whatever its image is called. */
-  hasSample(stem: string): boolean {
-    return this.#texts.has(stem) || this.#samples.has(stem)
-  }
-
   /**
    * The captions of an image; none where nothing has any.
    *

@@ -60,10 +60,11 @@ function labelTarImages(
   const archives = shards.map(({ archive }) => archive)
   const isWebDataset = archives.some(({ sampleLabels }) => sampleLabels.size > 0)
   const isTaken = isWebDataset ? isSampleImage : isImage
-  const perShard = shards.map(({ archive, captions }) => ({
-    ...{ archive, captions },
-    names: archive.files.filter((name) => isTaken(name) && !(captions && isCompanion(name, captions))),
-  }))
+  const perShard = shards.map(({ archive, captions }) => {
+    const taken = archive.files.filter(isTaken)
+    const companions = new Set(captions && companionsOf(taken, captions))
+    return { archive, captions, names: taken.filter((name) => !companions.has(name)) }
+  })
   const images = perShard.flatMap(({ archive, names }) => names.map((name) => ({ archive, name })))
   const root = paths.length === 1 ? paths[0]! : `${paths[0]} and ${paths.length - 1} more`
   requireNoLinks(root, archives, isTaken)
@@ -134,9 +135,10 @@ function isSampleImage(name: string): boolean {
   return IMAGE_EXTENSIONS.has(`.${sampleOf(name).extension}`) && !isHidden(name)
 }
 
-/** Whether an image is another file of a sample that has captions, and no image of its own: `000123.mask.png`. */
-function isCompanion(name: string, captions: CaptionsBeside): boolean {
-  return !isSampleImage(name) && !captions.has(name) && captions.hasSample(sampleOf(name).sample)
+/** Images that are another file of a sample which has an image of its own, and have no captions: `000123.mask.png` beside `000123.jpg`. */
+function companionsOf(names: readonly string[], captions: CaptionsBeside): string[] {
+  const samples = new Set(names.filter(isSampleImage).map((name) => sampleOf(name).sample))
+  return names.filter((name) => !isSampleImage(name) && !captions.has(name) && samples.has(sampleOf(name).sample))
 }
 
 function noImages(root: string, archives: readonly TarArchive[]): string {

@@ -188,6 +188,26 @@ const TAR_CASES: readonly Case[] = [
     notes: [ONE_CLASS],
   },
   {
+    what: 'a second image of a sample that has no caption, as little an image as of one that has',
+    files: {
+      '0.jpg': '',
+      '0.txt': 'x',
+      '1.jpg': '',
+      '1.mask.png': '',
+      '1.seg.v2.png': '',
+      '2.alone.png': '',
+      '2.alone.txt': 'z',
+    },
+    images: [
+      ['0.jpg', 0, ['x']],
+      ['1.jpg', 0, []],
+      ['2.alone.png', 0, ['z']],
+    ],
+    from: TEXTS,
+    ignored: ['1.mask.png', '1.seg.v2.png'],
+    notes: [ONE_CLASS],
+  },
+  {
     what: 'a field that is named, and labels of the same .json',
     files: { '0.jpg': '', '0.txt': 'x', '0.json': '{"label":3,"caption":"x","long":"a long one"}' },
     options: { captionColumn: 'long' },

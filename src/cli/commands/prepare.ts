@@ -196,7 +196,8 @@ function report(folder: string, info: DatasetInfo, out: Output): void {
   const { count, names } = info.ignored
   if (count > 0) {
     const shown = oneLine(`${names.slice(0, 5).join(', ')}${count > 5 ? ', ...' : ''}`)
-    out.line(`${count} files are no JPEG, PNG, BMP or WebP images by their names, and left out: ${shown}`)
+    const files = count === 1 ? '1 file is' : `${count} files are`
+    out.line(`${files} left out, by the name no JPEG, PNG, BMP or WebP image of its own: ${shown}`)
   }
   const without = info.captions?.withoutCaption ?? 0
   if (without > 0)
