@@ -19,7 +19,7 @@ const folder = join(offline, 'repa-native')
 const archive = join(offline, `${name}.tar.xz`)
 
 /** What running and testing need; the rest of node_modules builds, formats and checks types. */
-const PACKAGES = ['zod', 'sharp', 'node-gyp-build', 'vitest', 'vite']
+const PACKAGES = ['zod', 'sharp', '@huggingface/tokenizers', 'node-gyp-build', 'vitest', 'vite']
 const FILES = [
   'package.json',
   'tsconfig.json',
