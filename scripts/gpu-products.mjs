@@ -67,6 +67,9 @@ for (const [tokens, headDim, kernels] of [
   [200, 64, 'wgmma'],
   [257, 64, 'wgmma'],
   [33, 40, 'wgmma'],
+  [300, 72, 'wgmma'],
+  [333, 32, 'wgmma'],
+  [200, 64, 'wgmma-streamed'],
 ]) {
   process.env.REPA_ATTENTION = kernels
   scope(() => attended(tokens, 2, headDim))

@@ -39,8 +39,9 @@ bool rowsAligned(int headDim, const Pointers*... pointers) {
 }
 
 /// What the environment variable REPA_ATTENTION asks for on Hopper: the kernels that were measured to be the fastest, those of every
-/// tensor-core GPU, or Hopper's own wherever there is one: that of the forward pass for 72 columns no chip has timed.
-enum class Wish { fastest, mma, wgmma };
+/// tensor-core GPU, Hopper's own wherever there is one, or of these the streamed ones even where a head fits into shared memory. No chip has
+/// timed Hopper's own for 72 columns forward, nor its streamed ones.
+enum class Wish { fastest, mma, wgmma, wgmmaStreamed };
 
 Wish wish() {
   const char* const text = std::getenv("REPA_ATTENTION");
@@ -48,14 +49,21 @@ Wish wish() {
   if (name == "") return Wish::fastest;
   if (name == "mma") return Wish::mma;
   if (name == "wgmma") return Wish::wgmma;
-  throw Error(ErrorCode::invalidArgument, "REPA_ATTENTION is \"" + name + "\"; expected mma or wgmma.");
+  if (name == "wgmma-streamed") return Wish::wgmmaStreamed;
+  throw Error(ErrorCode::invalidArgument, "REPA_ATTENTION is \"" + name + "\"; expected mma, wgmma or wgmma-streamed.");
 }
 
-/// Whether Hopper's own kernels are to be tried where the tensor is. `timed`: whether they are known to be faster for such a head.
-bool takesHopper(const Tensor& x, Wish asked, bool timed) {
+/// Runs one of Hopper's own kernels where the tensor is and one is wanted. `timed`: whether the one that holds a whole head in shared memory
+/// is known to be faster for such a head. False where another has to.
+template <class Resident, class Streamed>
+bool runHopper(const Tensor& x, bool timed, Resident&& resident, Streamed&& streamed) {
+  const Wish asked = wish();
+  const bool asksHopper = asked == Wish::wgmma || asked == Wish::wgmmaStreamed;
   const CudaDeviceInfo& device = static_cast<CudaDevice&>(x.device()).info();
-  if (asked == Wish::wgmma) device.requireHopperFor("REPA_ATTENTION=wgmma");
-  return device.runsHopperKernels() && asked != Wish::mma && (timed || asked == Wish::wgmma);
+  if (asksHopper) device.requireHopperFor(std::string("REPA_ATTENTION=") + std::getenv("REPA_ATTENTION"));
+  if (!device.runsHopperKernels()) return false;
+  if ((asked == Wish::wgmma || (asked == Wish::fastest && timed)) && resident()) return true;
+  return asksHopper && streamed();
 }
 
 }  // namespace
@@ -81,7 +89,7 @@ void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, bool causa
       attentionF32(stream, a, causal);
     } else {
       // Hopper's own has no causal form: it takes more tokens than a text has, which is not what a step waits for.
-      const bool taken = !causal && takesHopper(o, wish(), headDim == 64) && attentionSm90(stream, a);
+      const bool taken = !causal && runHopper(o, headDim == 64, [&] { return attentionSm90(stream, a); }, [&] { return attentionStreamedSm90(stream, a); });
       if (!taken && !attentionResident(stream, a, causal)) attentionStreamed(stream, a, causal);
     }
   });
@@ -122,12 +130,14 @@ void attentionBackward(cudaStream_t stream, const Tensor& dO, const Tensor& qkv,
     if constexpr (std::is_same_v<T, float>) {
       attentionBackwardF32(stream, a);
     } else {
-      int64_t parts = batch;
-      if (!(takesHopper(qkv, wish(), true) && attentionBackwardSm90(stream, a)) && !attentionBackwardResident(stream, a)) {
+      bool streamed = false;
+      const bool taken = runHopper(
+          qkv, true, [&] { return attentionBackwardSm90(stream, a); }, [&] { return streamed = attentionBackwardStreamedSm90(stream, a); });
+      if (!taken && !attentionBackwardResident(stream, a)) {
         attentionBackwardStreamed(stream, a);
-        const int64_t rows = streamedRowsOfBlock(headDim);
-        parts = batch * ((tokens + rows - 1) / rows);
+        streamed = true;
       }
+      const int64_t rows = streamed ? streamedRowsOfBlock(headDim) : tokens, parts = batch * ((tokens + rows - 1) / rows);
       if (!dBias) return;
       const PartialSums sums{
           .partials = columnSums, .groups = 1, .parts = parts, .out = dBias->f32(), .outStride = 0, .accumulate = accumulate};

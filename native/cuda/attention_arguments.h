@@ -97,11 +97,15 @@ constexpr float kLn2 = 0.693147180559945309f;
 void attentionF32(cudaStream_t stream, const AttentionForward<float>& a, bool causal);
 void attentionBackwardF32(cudaStream_t stream, const AttentionBackward<float>& a);
 
-// bf16 and f16 on a Hopper chip, with a whole head in shared memory; they refuse (false) what they are not made for.
+// bf16 and f16 on a Hopper chip, with a whole head in shared memory or streamed; they refuse (false) what they are not made for.
 template <class T>
 bool attentionSm90(cudaStream_t stream, const AttentionForward<T>& a);
 template <class T>
+bool attentionStreamedSm90(cudaStream_t stream, const AttentionForward<T>& a);
+template <class T>
 bool attentionBackwardSm90(cudaStream_t stream, const AttentionBackward<T>& a);
+template <class T>
+bool attentionBackwardStreamedSm90(cudaStream_t stream, const AttentionBackward<T>& a);
 
 // bf16 and f16. The resident kernels hold a whole head in shared memory and refuse (false) where it does not fit; the streamed ones take
 // any size.

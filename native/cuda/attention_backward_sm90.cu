@@ -94,14 +94,14 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
 
   // One thread asks for these.
   const auto loadPart = [&](T* tile, const Head& at, QkvPart part, int half) {
-    loadBox<kRows, kColumns>(tile, maps.qkvHalf, full, (part * a.heads + at.head) * kColumns, kHalf * half, at.sample);
+    loadBox<kRows, kColumns>(tile, kHalf * half, maps.qkvHalf, full, (part * a.heads + at.head) * kColumns, kHalf * half, at.sample);
   };
   const auto loadOutput = [&](const Head& at, int half) {
-    loadBox<kRows, kColumns>(beside, maps.oHalf, full, at.head * kColumns, kHalf * half, at.sample);
+    loadBox<kRows, kColumns>(beside, kHalf * half, maps.oHalf, full, at.head * kColumns, kHalf * half, at.sample);
   };
   const auto loadQueries = [&](const Head& at, int first) {
-    loadBox<kRows, kColumns>(q, maps.qkvBlock, full, at.head * kColumns, first, at.sample);
-    loadBox<kRows, kColumns>(dO, maps.dOBlock, full, at.head * kColumns, first, at.sample);
+    loadBox<kRows, kColumns>(q, first, maps.qkvBlock, full, at.head * kColumns, first, at.sample);
+    loadBox<kRows, kColumns>(dO, first, maps.dOBlock, full, at.head * kColumns, first, at.sample);
   };
   // And this, of kBlock rows.
   const auto store = [&]<int kTileRows>(const T* tile, int from, const Head& at, QkvPart part, int row) {
@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
     // Begins dQ / scale = dS K of 64 queries, over all keys.
     const auto multiplyScores = [&](float(&dQ)[kColumns / 2], const T* scores) {
       const MatrixDescriptor left = matrixDescriptor(scores, 128, kScorePitch * sizeof(T), Swizzle::none);
-      const SixteenRows rows = sixteenRows<kRows, kColumns>(k, 0);
+      const auto rows = sixteenRows<kRows, kColumns>(k, 0);
       wgmmaFence();
 #pragma unroll
       for (int key = 0; key < kRows; key += 16) multiplyRows<T, kColumns>(dQ, advance(left, 16 * key), rows + key, key > 0);
@@ -170,8 +170,8 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
         float sum = 0.0f;
 #pragma unroll
         for (int unit = 0; unit < kColumns / 8; ++unit) {
-          sum += dotOfEight<T>(*reinterpret_cast<const uint4*>(unitOfTile<kRows>(dO, row, unit)),
-                               *reinterpret_cast<const uint4*>(unitOfTile<kRows>(beside, row, unit)));
+          sum += dotOfEight<T>(*reinterpret_cast<const uint4*>(unitOfTile<kRows, kColumns>(dO, row, unit)),
+                               *reinterpret_cast<const uint4*>(unitOfTile<kRows, kColumns>(beside, row, unit)));
         }
         lse[row] = row < tokens ? lse[row] * kLog2E : INFINITY;
         delta[row] = row < tokens ? sum : 0.0f;
@@ -212,7 +212,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
             uint32_t left[kBlock / 16][4];
 #pragma unroll
             for (int step = 0; step < kBlock / 16; ++step) roundToLeft<T>(left[step], tilesOf(p)[2 * step], tilesOf(p)[2 * step + 1]);
-            const SixteenRows rows = sixteenRows<kRows, kColumns>(dO, first);
+            const auto rows = sixteenRows<kRows, kColumns>(dO, first);
             wgmmaFence();
 #pragma unroll
             for (int step = 0; step < kBlock / 16; ++step) multiplyRows<T, kColumns>(dV[tile], left[step], rows + 16 * step);
@@ -234,7 +234,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
               roundToLeft<T>(left[step], tilesOf(p)[2 * step], tilesOf(p)[2 * step + 1]);
               stmatrix(to + 2 * step * kScorePitch, left[step]);
             }
-            const SixteenRows rows = sixteenRows<kRows, kColumns>(q, first);
+            const auto rows = sixteenRows<kRows, kColumns>(q, first);
             wgmmaFence();
 #pragma unroll
             for (int step = 0; step < kBlock / 16; ++step) multiplyRows<T, kColumns>(dK[tile], left[step], rows + 16 * step);

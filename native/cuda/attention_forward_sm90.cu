@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_
         mbarrierArriveExpect(&full[stage], sizeof(T) * Shared::stage);
         for (int part = 0; part < 3; ++part)
           for (int row = 0; row < kRows; row += kBoxRows<kRows>)
-            loadBox<kRows, kColumns>(q + part * Shared::tile, maps, &full[stage], (part * a.heads + at.head) * kColumns, row, at.sample);
+            loadBox<kRows, kColumns>(q + part * Shared::tile, row, maps, &full[stage], (part * a.heads + at.head) * kColumns, row, at.sample);
       }
     }
     return;
@@ -166,7 +166,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_
         uint32_t p[kSteps][4];
 #pragma unroll
         for (int step = 0; step < kSteps; ++step) exponentials(p[step], s + 8 * (kSteps * group + step));
-        const SixteenRows rows = sixteenRows<kRows, kColumns>(v, 16 * kSteps * group);
+        const auto rows = sixteenRows<kRows, kColumns>(v, 16 * kSteps * group);
         wgmmaFence();
 #pragma unroll
         for (int step = 0; step < kSteps; ++step) multiplyRows<T, kColumns>(o, p[step], rows + 16 * step, group > 0 || step > 0);

@@ -54,7 +54,10 @@ CUtensorMap rowsOfSamplesMap(DType dtype, const void* base, int64_t batch, int64
   const cuuint64_t strides[2] = {rowBytes, rowBytes * static_cast<cuuint64_t>(tokens)};
   const cuuint32_t box[3] = {static_cast<cuuint32_t>(boxColumns), static_cast<cuuint32_t>(boxRows), 1};
   const cuuint32_t steps[3] = {1, 1, 1};
-  const CUtensorMapSwizzle swizzle = boxColumns * dtypeBytes(dtype) == 128 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_NONE;
+  const int64_t lineBytes = boxColumns * dtypeBytes(dtype);
+  const CUtensorMapSwizzle swizzle = lineBytes == 128  ? CU_TENSOR_MAP_SWIZZLE_128B
+                                     : lineBytes == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
+                                                       : CU_TENSOR_MAP_SWIZZLE_NONE;
   const CUresult result = encodeFunction()(&map, typeOf(dtype), 3, const_cast<void*>(base), extents, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle,
                                            CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS)

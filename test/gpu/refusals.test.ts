@@ -57,7 +57,7 @@ for (const { device, missing } of DEVICES) {
           return attention(cast(Tensor.full([1, 8, 3 * 64], 1, device), 'bf16'), 1)
         },
         'ERR_INVALID_ARGUMENT',
-        /^attention: REPA_ATTENTION is "flash"; expected mma or wgmma\.$/,
+        /^attention: REPA_ATTENTION is "flash"; expected mma, wgmma or wgmma-streamed\.$/,
       ],
     ]
 

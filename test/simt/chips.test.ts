@@ -9,13 +9,19 @@ const scratch = mkdtempSync(join(tmpdir(), 'repa-chips-'))
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))
 
 /** The kernels that the addon has and those that a program has run, each after the file it is in. */
-function kernelsOf(name: string, args: string[], capability: string) {
-  const REPA_SIMT_KERNELS = join(scratch, [capability, name, ...args].join('-'))
-  const { status, stderr } = runProgram(name, { args, env: { REPA_SIMT_ARCH: capability, REPA_SIMT_KERNELS } })
+function kernelsOf(name: string, args: string[], capability: string, env: Record<string, string> = {}) {
+  const REPA_SIMT_KERNELS = join(scratch, [capability, name, ...args, ...Object.values(env)].join('-'))
+  const { status, stderr } = runProgram(name, { args, env: { ...env, REPA_SIMT_ARCH: capability, REPA_SIMT_KERNELS } })
   expect(status, stderr).toBe(0)
   const lines = readFileSync(REPA_SIMT_KERNELS, 'utf8').trim().split('\n')
   const after = (word: string) => lines.filter((line) => line.startsWith(word)).map((line) => line.slice(word.length))
   return { has: new Set(after('has ')), ran: new Set(after('ran ')) }
+}
+
+/** Those of attention and its gradient that have run, in the order of the alphabet. */
+function attentionKernels(args: string[], capability: string, env?: Record<string, string>) {
+  const { ran } = kernelsOf('attention-of-size', args, capability, env)
+  return [...ran].flatMap((kernel) => /: (attention\w+)/.exec(kernel)?.[1] ?? []).sort()
 }
 
 const STREAMED = ['attentionBackwardQueriesKernel', 'attentionBackwardKeysKernel']
@@ -33,9 +39,29 @@ test.each([
 ] as const)(
   'on %s attention of %i tokens of %i columns runs in %s, its gradient in %j',
   (capability, tokens, headDim, forward, backward) => {
-    const { ran } = kernelsOf('attention-of-size', [`${tokens}`, `${headDim}`], capability)
-    const names = [...ran].flatMap((kernel) => /: (attention\w+)/.exec(kernel)?.[1] ?? [])
-    expect(names.sort()).toEqual([forward, ...backward].sort())
+    expect(attentionKernels([`${tokens}`, `${headDim}`], capability)).toEqual([forward, ...backward].sort())
+  },
+)
+
+const HOPPER_RESIDENT = ['attentionBackwardSm90Kernel', 'attentionSm90Kernel']
+const HOPPER_STREAMED = [
+  'attentionBackwardKeysSm90Kernel',
+  'attentionBackwardQueriesSm90Kernel',
+  'attentionStreamedSm90Kernel',
+]
+
+test.each([
+  ['mma', 256, 64, ['attentionBackwardResidentKernel', 'attentionResidentKernel']],
+  ['wgmma', 256, 72, HOPPER_RESIDENT],
+  ['wgmma', 257, 72, HOPPER_STREAMED],
+  ['wgmma', 333, 32, HOPPER_STREAMED],
+  // There is none of Hopper's own for such heads.
+  ['wgmma', 300, 80, ['attentionStreamedKernel', ...STREAMED].sort()],
+  ['wgmma-streamed', 256, 64, HOPPER_STREAMED],
+] as const)(
+  'REPA_ATTENTION=%s has attention of %i tokens of %i columns run in %j',
+  (asked, tokens, headDim, kernels) => {
+    expect(attentionKernels([`${tokens}`, `${headDim}`], '90', { REPA_ATTENTION: asked })).toEqual(kernels)
   },
 )
 
@@ -61,6 +87,7 @@ test.each([
 
 test.each([
   ['REPA_ATTENTION', 'wgmma', 'attention', 'attention-of-size', ['16', '64']],
+  ['REPA_ATTENTION', 'wgmma-streamed', 'attention', 'attention-of-size', ['16', '64']],
   ['REPA_GEMM', 'wgmma', 'linearWeightGradient', 'products', []],
   ['REPA_GEMM', 'wgmma-128x192', 'linearWeightGradient', 'products', []],
 ])("%s=%s, which asks for Hopper's kernels, is refused on another chip", (name, value, op, program, args) => {

@@ -1,5 +1,6 @@
-// probes.h for the tiles of attention's kernels of sm_90a (attention_tile_sm90.cuh), in the very form and at the very places that the
-// backward pass has them: 72 columns as lines and a tail, and zeros at the other end of shared memory.
+// probes.h for the tiles of attention's kernels of sm_90a (attention_tile_sm90.cuh), in the very form that the kernels have them: 72 columns
+// as lines and a tail, at the very places that the backward pass has them, with zeros at the other end of shared memory; and what the streamed
+// ones make of them, for each number of columns.
 #pragma once
 
 #include "cuda/attention_tile_sm90.cuh"
@@ -7,7 +8,7 @@
 
 namespace repa::cuda::test {
 
-constexpr int kProbeRows = 256, kProbeColumns = kLine + kTail, kProbeBlock = 64;
+constexpr int kProbeRows = 256, kProbeColumns = 72, kProbeBlock = 64;
 constexpr int kProbeTile = kTileElements<kProbeRows, kProbeColumns>, kProbeScorePitch = 8 * kProbeRows;
 constexpr int kProbeZerosAt = 6 * kProbeTile, kProbeZeros = kTail * kProbeBlock;
 constexpr size_t kProbeBarrierAt = 2 * (kProbeZerosAt + kProbeZeros);
@@ -37,9 +38,9 @@ __global__ void __launch_bounds__(128, 1) probeAttentionTiles(const __grid_const
   __syncthreads();
   if (thread == 0) {
     // Bytes may land before they are expected.
-    for (int row = 0; row < kProbeRows; row += kProbeBlock) loadBox<kProbeRows, kProbeColumns>(q, block, full, kProbeColumns, row, 1);
+    for (int row = 0; row < kProbeRows; row += kProbeBlock) loadBox<kProbeRows, kProbeColumns>(q, row, block, full, kProbeColumns, row, 1);
     mbarrierArriveExpect(full, sizeof(T) * 2 * kProbeTile);
-    for (int row = 0; row < kProbeRows; row += 128) loadBox<kProbeRows, kProbeColumns>(k, half, full, 0, row, 1);
+    for (int row = 0; row < kProbeRows; row += 128) loadBox<kProbeRows, kProbeColumns>(k, row, half, full, 0, row, 1);
   }
   mbarrierWait(full, 0);
 
@@ -52,8 +53,8 @@ __global__ void __launch_bounds__(128, 1) probeAttentionTiles(const __grid_const
   uint32_t left[kProbeBlock / 16][4];
 #pragma unroll
   for (int step = 0; step < kProbeBlock / 16; ++step) roundToLeft<T>(left[step], tilesOf(s)[2 * step], tilesOf(s)[2 * step + 1]);
-  const SixteenRows queries = sixteenRows<kProbeRows, kProbeColumns>(q, kProbeBlock);
-  const SixteenRows keys = sixteenRows<kProbeRows, kProbeColumns>(k, kProbeBlock);
+  const auto queries = sixteenRows<kProbeRows, kProbeColumns>(q, kProbeBlock);
+  const auto keys = sixteenRows<kProbeRows, kProbeColumns>(k, kProbeBlock);
   wgmmaFence();
 #pragma unroll
   for (int step = 0; step < kProbeBlock / 16; ++step)
@@ -89,6 +90,60 @@ __global__ void __launch_bounds__(128, 1) probeAttentionTiles(const __grid_const
     out[(kProbeBlock / 2 + i) * 128 + thread] = ofRegisters[i];
     out[(kProbeBlock / 2 + kProbeColumns / 2 + i) * 128 + thread] = ofShared[0][i];
   }
+}
+
+/// A tile that stays, a piece that passes by, zeros, the barrier.
+template <int kColumns>
+constexpr int kProbePieceAt = kTileElements<2 * kProbeBlock, kColumns>;
+template <int kColumns>
+constexpr int kProbeStreamedZerosAt = kProbePieceAt<kColumns> + kTileElements<kProbeBlock, kColumns>;
+template <int kColumns>
+constexpr size_t kProbeStreamedBytes = 2 * (kProbeStreamedZerosAt<kColumns> + kProbeZeros) + sizeof(uint64_t);
+
+/// x [2, tokens, 2 * columns] has in its first columns what stays and in the next what passes by. S = A Bᵀ of the second 64 rows of what stays,
+/// as left operands in registers, and the first 64 of what passes by; and S B. Registers are out[i * 128 + thread].
+template <class T, int kColumns>
+__global__ void __launch_bounds__(128, 1) probeStreamedTiles(const __grid_constant__ RowMaps rows, const __grid_constant__ RowMaps piece,
+                                                             float* out) {
+  REPA_DYNAMIC_SHARED(shared);
+  T* const own = reinterpret_cast<T*>(shared);
+  T* const passing = own + kProbePieceAt<kColumns>;
+  T* const zeros = own + kProbeStreamedZerosAt<kColumns>;
+  uint64_t* const full = reinterpret_cast<uint64_t*>(zeros + kProbeZeros);
+  const int thread = threadIdx.x;
+  if (thread == 0) {
+    mbarrierInit(full, 1);
+    fenceMbarrierInit();
+  }
+  for (int i = thread; i < kProbeZeros; i += 128) zeros[i] = T{};
+  fenceProxyAsync();
+  __syncthreads();
+  if (thread == 0) {
+    mbarrierArriveExpect(full, sizeof(T) * kProbeStreamedZerosAt<kColumns>);
+    loadBox<2 * kProbeBlock, kColumns>(own, 0, rows, full, 0, 0, 1);
+    loadBox<kProbeBlock, kColumns>(passing, 0, piece, full, kColumns, 0, 1);
+  }
+  mbarrierWait(full, 0);
+  LeftOperands<kColumns> left;
+  left.template load<2 * kProbeBlock>(own, kProbeBlock);
+  float s[kProbeBlock / 2], sum[kColumns / 2];
+  wgmmaFence();
+  multiplyTransposed<T, kProbeBlock, kColumns, kProbeBlock>(s, left, passing, 0, zeros);
+  wgmmaCommit();
+  wgmmaWait<0>();
+  wgmmaHold(s);
+  uint32_t rounded[kProbeBlock / 16][4];
+#pragma unroll
+  for (int step = 0; step < kProbeBlock / 16; ++step) roundToLeft<T>(rounded[step], tilesOf(s)[2 * step], tilesOf(s)[2 * step + 1]);
+  const auto right = sixteenRows<kProbeBlock, kColumns>(passing, 0);
+  wgmmaFence();
+#pragma unroll
+  for (int step = 0; step < kProbeBlock / 16; ++step) multiplyRows<T, kColumns>(sum, rounded[step], right + 16 * step, step > 0);
+  wgmmaCommit();
+  wgmmaWait<0>();
+  wgmmaHold(sum);
+  for (int i = 0; i < kProbeBlock / 2; ++i) out[i * 128 + thread] = s[i];
+  for (int i = 0; i < kColumns / 2; ++i) out[(kProbeBlock / 2 + i) * 128 + thread] = sum[i];
 }
 
 }  // namespace repa::cuda::test

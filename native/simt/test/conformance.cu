@@ -218,25 +218,46 @@ void dumpProductsOfKernels(ProbeSession& session, const std::string& type) {
   dumpWgmmaRegisters<T, 8, mn, none, false>(session, type + ".none.mn");
 }
 
+/// As rowMaps() of attention's kernels, of x [batch, tokens, columns].
+template <int kColumns, class T>
+RowMaps mapsOfRows(DeviceArray<T>& x, uint64_t batch, uint64_t tokens, uint64_t columns, uint32_t rows) {
+  const auto map = [&](uint32_t width) {
+    return tensorMap(x.data(), {.type = std::is_same_v<T, bf16> ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+                                .extents = {columns, tokens, batch}, .box = {width, rows, 1},
+                                .swizzle = width == 64   ? CU_TENSOR_MAP_SWIZZLE_128B
+                                           : width == 32 ? CU_TENSOR_MAP_SWIZZLE_64B
+                                                         : CU_TENSOR_MAP_SWIZZLE_NONE});
+  };
+  return {.lines = map(kLine<kColumns>), .tail = map(kTail)};
+}
+
 template <class T>
 void dumpAttentionTiles(ProbeSession& session, const std::string& type) {
   const auto run = [](Line& line, bool registers) {
     constexpr uint64_t columns = 3 * kProbeColumns, tokens = 129, batch = 2;
     DeviceArray<T> x(rounded<T>(randomIntegers(columns * tokens * batch, 58)));
     DeviceArray<float> out(128 * kProbeSums);
-    const auto map = [&](uint32_t width, uint32_t rows) {
-      return tensorMap(x.data(), {.type = std::is_same_v<T, bf16> ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
-                                  .extents = {columns, tokens, batch}, .box = {width, rows, 1},
-                                  .swizzle = width == kLine ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_NONE});
-    };
-    const RowMaps half{.lines = map(kLine, 128), .tail = map(kTail, 128)};
-    const RowMaps block{.lines = map(kLine, kProbeBlock), .tail = map(kTail, kProbeBlock)};
+    const auto maps = [&](uint32_t rows) { return mapsOfRows<kProbeColumns>(x, batch, tokens, columns, rows); };
     const LaunchShape shape{.grid = 1, .block = 128, .sharedBytes = kProbeAttentionBytes};
-    launch(nullptr, probeAttentionTiles<T>, shape, half, block, out.data());
+    launch(nullptr, probeAttentionTiles<T>, shape, maps(128), maps(kProbeBlock), out.data());
     registers ? line.exact(out) : line.exact(x);
   };
   session.probe("attention.tiles." + type, [&](Line& line) { run(line, true); });
   session.probe("attention.tiles.stored." + type, [&](Line& line) { run(line, false); });
+}
+
+/// 97 tokens: of the 64 rows of what stays 33 are there, and 31 are zeros.
+template <class T, int kColumns>
+void dumpStreamedTiles(ProbeSession& session, const std::string& type) {
+  session.probe("attention.streamed." + std::to_string(kColumns) + "." + type, [](Line& line) {
+    constexpr uint64_t columns = 2 * kColumns, tokens = 97, batch = 2;
+    DeviceArray<T> x(rounded<T>(randomIntegers(columns * tokens * batch, 60 + kColumns)));
+    DeviceArray<float> out(128 * (kProbeBlock + kColumns) / 2);
+    const auto maps = [&](uint32_t rows) { return mapsOfRows<kColumns>(x, batch, tokens, columns, rows); };
+    launch(nullptr, probeStreamedTiles<T, kColumns>, LaunchShape{.grid = 1, .block = 128, .sharedBytes = kProbeStreamedBytes<kColumns>},
+           maps(2 * kProbeBlock), maps(kProbeBlock), out.data());
+    line.exact(out);
+  });
 }
 
 void dumpHopper(ProbeSession& session) {
@@ -264,6 +285,9 @@ void dumpHopper(ProbeSession& session) {
   dumpProductsOfKernels<f16>(session, "f16");
   dumpAttentionTiles<bf16>(session, "bf16");
   dumpAttentionTiles<f16>(session, "f16");
+  dumpStreamedTiles<bf16, 32>(session, "bf16");
+  dumpStreamedTiles<f16, 64>(session, "f16");
+  dumpStreamedTiles<bf16, 72>(session, "bf16");
 
   session.probe("warpgroups", [](Line& line) {
     DeviceArray<float> in(randomFloats(128, 59)), out(256);

@@ -100,9 +100,17 @@ KERNELS.attention = (dtype) => {
   for (const [headDim, place] of [[64, shifted], ...[32, 64, 72, 80, 96, 128].map((columns) => [columns, (x) => x])])
     native.causalAttention(place(draw(1, 97, 3 * headDim)), 1)
   if (!isHopper) return
-  // Its forward pass for 72 columns runs only where it is asked for.
+  // Its forward pass for 72 columns and its streamed kernels run only where they are asked for.
   process.env.REPA_ATTENTION = 'wgmma'
   native.attention(draw(1, LEAST_RESIDENT_TOKENS, SEVERAL_HEADS * 3 * 72), SEVERAL_HEADS, true)
+  process.env.REPA_ATTENTION = 'wgmma-streamed'
+  for (const headDim of dtype === 'f32' ? [] : [32, 64, 72]) {
+    const width = SEVERAL_HEADS * headDim
+    const qkv = draw(1, LEAST_RESIDENT_TOKENS, 3 * width)
+    const [o, lse] = native.attention(qkv, SEVERAL_HEADS, true)
+    for (const dBias of [null, zeros(3 * width)])
+      native.attentionBackward(draw(1, LEAST_RESIDENT_TOKENS, width), qkv, o, lse, SEVERAL_HEADS, dBias, dBias !== null)
+  }
   delete process.env.REPA_ATTENTION
 }
 

@@ -74,6 +74,9 @@ const SIZES: readonly Sizes[] = [
   // MMDiT's 77 tokens of text and 256 of the image.
   { batch: 1, tokens: 333, heads: 3, headDim: 32 },
   { batch: 1, tokens: 515, heads: 1, headDim: 3 },
+  // As 512 pixels have them, in pieces of 128 or 64 tokens: more tiles than the shim has multiprocessors, and a last piece of one row.
+  { batch: 1, tokens: 385, heads: 2, headDim: 64 },
+  { batch: 1, tokens: 513, heads: 1, headDim: 72 },
 ]
 
 testOps('attention', (draw) => [
