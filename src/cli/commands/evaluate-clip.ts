@@ -1,7 +1,7 @@
 import { writeRecord } from '../../evaluation/evaluation-record.ts'
 import { defineCommand } from '../command.ts'
 import { UsageError } from '../failure.ts'
-import { endingIn } from '../option.ts'
+import { SAMPLES_RECORD_OPTIONS } from '../samples-record.ts'
 
 export const evaluateClipCommand = defineCommand({
   name: 'evaluate clip',
@@ -28,17 +28,7 @@ export const evaluateClipCommand = defineCommand({
       required: true,
     },
     batch: { type: 'integer', min: 1, default: 32, description: 'images that pass through CLIP at a time' },
-    out: {
-      type: 'string',
-      placeholder: 'FILE.json',
-      ...endingIn('.json'),
-      description: 'write the numbers here too; in RUN/evaluation/ repa report shows them',
-    },
-    step: {
-      type: 'integer',
-      min: 0,
-      description: 'steps that the model of S was trained for, for --out [what repa sample noted beside S]',
-    },
+    ...SAMPLES_RECORD_OPTIONS,
   },
   examples: [
     {

@@ -3,8 +3,8 @@ import type { FeatureNetwork } from '../../evaluation/feature-network.ts'
 import { defineCommand } from '../command.ts'
 import { encoderOf } from '../encoder-argument.ts'
 import { UsageError } from '../failure.ts'
-import { endingIn } from '../option.ts'
 import type { Progress } from '../progress.ts'
+import { SAMPLES_RECORD_OPTIONS } from '../samples-record.ts'
 
 export const evaluateFidCommand = defineCommand({
   name: 'evaluate fid',
@@ -30,17 +30,7 @@ export const evaluateFidCommand = defineCommand({
       placeholder: 'FILE',
       description: "write the reference's statistics, .safetensors, to give them as R another time",
     },
-    out: {
-      type: 'string',
-      placeholder: 'FILE.json',
-      ...endingIn('.json'),
-      description: 'write the numbers here too; in RUN/evaluation/ repa report shows them',
-    },
-    step: {
-      type: 'integer',
-      min: 0,
-      description: 'steps that the model of S was trained for, for --out [what repa sample noted beside S]',
-    },
+    ...SAMPLES_RECORD_OPTIONS,
   },
   examples: [
     {
