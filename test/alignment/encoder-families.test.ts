@@ -14,7 +14,8 @@ import { memoryStats } from '../../src/tensor/device.ts'
 import { elementCount } from '../../src/tensor/dtype.ts'
 import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
-import { compare, expectClose, fromValues, map, type NdArray, random, randomIntegers } from '../reference/array.ts'
+import { compare, expectClose, fromValues, map, type NdArray, randomIntegers } from '../reference/array.ts'
+import { DrawnWeights } from '../reference/drawn-weights.ts'
 import { resize } from '../reference/resize.ts'
 import { patchFeatures, type ViTReference } from '../reference/vit.ts'
 import * as dinov3 from './dinov3-files.ts'
@@ -153,38 +154,24 @@ const GRID = [4, 4] as const
 
 /** Small in the stream, so that the LayerNorms' epsilon is seen: variances are of the order of 1e-3. */
 function weightsOf({ hidden, depth, patch, ffnWidth = 4 * hidden, swiglu = false, how }: Family): Weights {
-  const weights = new Map<string, NdArray>()
-  let seed = 100
-  const add = (name: string, shape: readonly number[], scale: number, offset = 0) =>
-    weights.set(
-      name,
-      map(random(shape, seed++, scale), (value) => Math.fround(value + offset)),
-    )
-  const norm = (name: string) => {
-    add(`${name}.weight`, [hidden], 0.3, 1)
-    add(`${name}.bias`, [hidden], 0.1)
-  }
-  const dense = (name: string, output: number, input: number, scale: number) => {
-    add(`${name}.weight`, [output, input], scale / Math.sqrt(input))
-    add(`${name}.bias`, [output], 0.02)
-  }
-  if (how.classToken) add('cls_token', [1, 1, hidden], 0.02)
-  if (how.rope) add('register_tokens', [1, 4, hidden], 0.02)
-  else add('pos_embed', [1, SIDE ** 2 + (how.classToken ? 1 : 0), hidden], 0.02)
-  add('patch_embed.proj.weight', [hidden, 3, patch, patch], 0.001)
-  if (how.patchBias) add('patch_embed.proj.bias', [hidden], 0.01)
-  if (how.preNorm) norm('norm_pre')
+  const drawn = new DrawnWeights(100)
+  if (how.classToken) drawn.add('cls_token', [1, 1, hidden], 0.02)
+  if (how.rope) drawn.add('register_tokens', [1, 4, hidden], 0.02)
+  else drawn.add('pos_embed', [1, SIDE ** 2 + (how.classToken ? 1 : 0), hidden], 0.02)
+  drawn.add('patch_embed.proj.weight', [hidden, 3, patch, patch], 0.001)
+  if (how.patchBias) drawn.add('patch_embed.proj.bias', [hidden], 0.01)
+  if (how.preNorm) drawn.norm('norm_pre', hidden)
   for (let i = 0; i < depth; i++) {
-    norm(`blocks.${i}.norm1`)
-    dense(`blocks.${i}.attn.qkv`, 3 * hidden, hidden, 1.5)
-    dense(`blocks.${i}.attn.proj`, hidden, hidden, 0.1)
-    norm(`blocks.${i}.norm2`)
-    for (const first of swiglu ? ['w1', 'w2'] : ['fc1']) dense(`blocks.${i}.mlp.${first}`, ffnWidth, hidden, 1.5)
-    dense(`blocks.${i}.mlp.${swiglu ? 'w3' : 'fc2'}`, hidden, ffnWidth, 0.1)
-    if (how.rope) for (const branch of ['ls1', 'ls2']) add(`blocks.${i}.${branch}.gamma`, [hidden], 0.3, 1)
+    drawn.norm(`blocks.${i}.norm1`, hidden)
+    drawn.dense(`blocks.${i}.attn.qkv`, 3 * hidden, hidden)
+    drawn.dense(`blocks.${i}.attn.proj`, hidden, hidden, 0.1)
+    drawn.norm(`blocks.${i}.norm2`, hidden)
+    for (const first of swiglu ? ['w1', 'w2'] : ['fc1']) drawn.dense(`blocks.${i}.mlp.${first}`, ffnWidth, hidden)
+    drawn.dense(`blocks.${i}.mlp.${swiglu ? 'w3' : 'fc2'}`, hidden, ffnWidth, 0.1)
+    if (how.rope) for (const branch of ['ls1', 'ls2']) drawn.add(`blocks.${i}.${branch}.gamma`, [hidden], 0.3, 1)
   }
-  if (how.finalNorm) norm('norm')
-  return weights
+  if (how.finalNorm) drawn.norm('norm', hidden)
+  return drawn.weights
 }
 
 const BATCH = 2

@@ -8,6 +8,7 @@ import { openaiFile, transformersFile } from '../alignment/published-files.ts'
 import { asFileTensor, clipTextWeights, type TextSizes } from '../models/clip-text-weights.ts'
 import { fromValues, map, type NdArray, random, scaled, zeros } from '../reference/array.ts'
 import { type ClipTextReference, clipTextStates } from '../reference/clip-text.ts'
+import { DrawnWeights } from '../reference/drawn-weights.ts'
 import { linear } from '../reference/linear.ts'
 import { classFeatures, type ViTReference } from '../reference/vit.ts'
 import { type FileTensors, openaiTower, transformersTower } from '../text/clip-files.ts'
@@ -46,35 +47,21 @@ function matrix(columns: number, seed: number): NdArray {
 /** Under timm's names. */
 function imageWeights(): Map<string, NdArray> {
   const { hidden, patch, side, depth, ffnWidth } = IMAGE
-  const weights = new Map<string, NdArray>()
-  let seed = 700
-  const add = (name: string, shape: readonly number[], scale: number, offset = 0) =>
-    weights.set(
-      name,
-      map(random(shape, seed++, scale), (value) => Math.fround(value + offset)),
-    )
-  const norm = (name: string) => {
-    add(`${name}.weight`, [hidden], 0.3, 1)
-    add(`${name}.bias`, [hidden], 0.1)
-  }
-  const dense = (name: string, output: number, input: number) => {
-    add(`${name}.weight`, [output, input], 1.5 / Math.sqrt(input))
-    add(`${name}.bias`, [output], 0.02)
-  }
-  add('cls_token', [1, 1, hidden], 0.5)
-  add('pos_embed', [1, 1 + side ** 2, hidden], 0.5)
-  add('patch_embed.proj.weight', [hidden, 3, patch, patch], 0.1)
-  norm('norm_pre')
+  const drawn = new DrawnWeights(700)
+  drawn.add('cls_token', [1, 1, hidden], 0.5)
+  drawn.add('pos_embed', [1, 1 + side ** 2, hidden], 0.5)
+  drawn.add('patch_embed.proj.weight', [hidden, 3, patch, patch], 0.1)
+  drawn.norm('norm_pre', hidden)
   for (let i = 0; i < depth; i++) {
-    norm(`blocks.${i}.norm1`)
-    dense(`blocks.${i}.attn.qkv`, 3 * hidden, hidden)
-    dense(`blocks.${i}.attn.proj`, hidden, hidden)
-    norm(`blocks.${i}.norm2`)
-    dense(`blocks.${i}.mlp.fc1`, ffnWidth, hidden)
-    dense(`blocks.${i}.mlp.fc2`, hidden, ffnWidth)
+    drawn.norm(`blocks.${i}.norm1`, hidden)
+    drawn.dense(`blocks.${i}.attn.qkv`, 3 * hidden, hidden)
+    drawn.dense(`blocks.${i}.attn.proj`, hidden, hidden)
+    drawn.norm(`blocks.${i}.norm2`, hidden)
+    drawn.dense(`blocks.${i}.mlp.fc1`, ffnWidth, hidden)
+    drawn.dense(`blocks.${i}.mlp.fc2`, hidden, ffnWidth)
   }
-  norm('norm')
-  return weights
+  drawn.norm('norm', hidden)
+  return drawn.weights
 }
 
 const scalar = hostFloat32(Float32Array.of(4.6), [1])

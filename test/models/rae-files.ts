@@ -1,6 +1,7 @@
 /** A small representation autoencoder (RAE) as its authors', the Transformers library and diffusers write its parts. */
 import { type HostTensor, hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import { fromValues, map, type NdArray, random } from '../reference/array.ts'
+import { DrawnWeights } from '../reference/drawn-weights.ts'
 
 export const GRID = 2
 export const LATENT = 64
@@ -10,60 +11,46 @@ export const DECODER = { hidden: 128, depth: 2, heads: 2, ffnWidth: 96, patch: 4
 type Weights = Map<string, NdArray>
 export type State = Map<string, HostTensor>
 
-function maker(seed: number) {
-  const weights: Weights = new Map()
-  const add = (name: string, shape: readonly number[], scale: number, offset = 0) =>
-    weights.set(
-      name,
-      map(random(shape, seed + weights.size, scale), (value) => Math.fround(value + offset)),
-    )
-  const norm = (name: string, width: number) => {
-    add(`${name}.weight`, [width], 0.3, 1)
-    add(`${name}.bias`, [width], 0.1)
+/** Its blocks have timm's names. */
+class DrawnBlocks extends DrawnWeights {
+  block(name: string, width: number, ffnWidth: number) {
+    this.norm(`${name}.norm1`, width)
+    this.dense(`${name}.attn.qkv`, 3 * width, width)
+    this.dense(`${name}.attn.proj`, width, width)
+    this.norm(`${name}.norm2`, width)
+    this.dense(`${name}.mlp.fc1`, ffnWidth, width)
+    this.dense(`${name}.mlp.fc2`, width, ffnWidth)
   }
-  const dense = (name: string, output: number, input: number) => {
-    add(`${name}.weight`, [output, input], 1.5 / Math.sqrt(input))
-    add(`${name}.bias`, [output], 0.1)
-  }
-  const block = (name: string, width: number, ffnWidth: number) => {
-    norm(`${name}.norm1`, width)
-    dense(`${name}.attn.qkv`, 3 * width, width)
-    dense(`${name}.attn.proj`, width, width)
-    norm(`${name}.norm2`, width)
-    dense(`${name}.mlp.fc1`, ffnWidth, width)
-    dense(`${name}.mlp.fc2`, width, ffnWidth)
-  }
-  return { weights, add, norm, dense, block }
 }
 
 /** DINOv2 with registers, of timm's names; its positions are of a grid of 3 x 3. */
 export function encoderWeights(): Weights {
-  const { weights, add, norm, block } = maker(100)
-  add('cls_token', [1, 1, LATENT], 0.1)
-  add('pos_embed', [1, 10, LATENT], 0.1)
-  add('register_tokens', [1, 4, LATENT], 0.1)
-  add('mask_token', [1, LATENT], 0.1)
-  add('patch_embed.proj.weight', [LATENT, 3, ENCODER.patch, ENCODER.patch], 0.2)
-  add('patch_embed.proj.bias', [LATENT], 0.1)
+  const drawn = new DrawnBlocks(100, 0.1)
+  drawn.add('cls_token', [1, 1, LATENT], 0.1)
+  drawn.add('pos_embed', [1, 10, LATENT], 0.1)
+  drawn.add('register_tokens', [1, 4, LATENT], 0.1)
+  drawn.add('mask_token', [1, LATENT], 0.1)
+  drawn.add('patch_embed.proj.weight', [LATENT, 3, ENCODER.patch, ENCODER.patch], 0.2)
+  drawn.add('patch_embed.proj.bias', [LATENT], 0.1)
   for (let i = 0; i < ENCODER.depth; i++) {
-    block(`blocks.${i}`, LATENT, 4 * LATENT)
-    for (const branch of ['ls1', 'ls2']) add(`blocks.${i}.${branch}.gamma`, [LATENT], 0.3, 0.5)
+    drawn.block(`blocks.${i}`, LATENT, 4 * LATENT)
+    for (const branch of ['ls1', 'ls2']) drawn.add(`blocks.${i}.${branch}.gamma`, [LATENT], 0.3, 0.5)
   }
-  norm('norm', LATENT)
-  return weights
+  drawn.norm('norm', LATENT)
+  return drawn.weights
 }
 
 /** Its blocks have timm's names. */
 export function decoderWeights(): Weights {
   const { hidden, depth, ffnWidth, patch } = DECODER
-  const { weights, add, norm, dense, block } = maker(300)
-  dense('decoder_embed', hidden, LATENT)
-  add('decoder_pos_embed', [1, 1 + GRID ** 2, hidden], 0.3)
-  add('trainable_cls_token', [1, 1, hidden], 0.3)
-  for (let i = 0; i < depth; i++) block(`decoder_layers.${i}`, hidden, ffnWidth)
-  norm('decoder_norm', hidden)
-  dense('decoder_pred', 3 * patch ** 2, hidden)
-  return weights
+  const drawn = new DrawnBlocks(300, 0.1)
+  drawn.dense('decoder_embed', hidden, LATENT)
+  drawn.add('decoder_pos_embed', [1, 1 + GRID ** 2, hidden], 0.3)
+  drawn.add('trainable_cls_token', [1, 1, hidden], 0.3)
+  for (let i = 0; i < depth; i++) drawn.block(`decoder_layers.${i}`, hidden, ffnWidth)
+  drawn.norm('decoder_norm', hidden)
+  drawn.dense('decoder_pred', 3 * patch ** 2, hidden)
+  return drawn.weights
 }
 
 /** Mean and variance of every channel and place. */
