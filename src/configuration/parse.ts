@@ -31,10 +31,9 @@ export function parseConfiguration<S extends z.ZodType>(schema: S, input: unknow
 function describe(issue: z.core.$ZodIssue, input: unknown, schema: z.ZodType): string[] {
   const field = issue.path.join('.')
   if (issue.code === 'unrecognized_keys') {
-    const known = keysAt(schema, issue.path)
+    const known = keysAt(schema, issue.path, input)
     return issue.keys.map((key) => {
-      // What another object of the union has under that very name is no other spelling of it.
-      const right = known.includes(key) ? undefined : nearest(key, known)
+      const right = nearest(key, known)
       const place = field ? ` in ${field}` : ''
       return `there is no setting "${key}"${place}${right ? `; did you mean "${right}"?` : ''}`
     })
@@ -87,23 +86,27 @@ function isPlain(value: object): boolean {
   return Array.isArray(value) || prototype === Object.prototype || prototype === null
 }
 
-/** The keys of the object schema at a path, as far as the way there is through plain objects and the one object of a union. */
-function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
-  let shape = shapeOf(schema)
-  for (const key of path) {
+/** The keys of the object schema at a path, as far as the way there is through objects, and unions that hold one or are told apart by a field. */
+function keysAt(schema: z.ZodType, path: readonly PropertyKey[], input: unknown): string[] {
+  let shape = shapeOf(schema, input)
+  for (const [i, key] of path.entries()) {
     const next = shape?.[String(key)]
-    shape = next ? shapeOf(next) : undefined
+    shape = next ? shapeOf(next, valueAt(input, path.slice(0, i + 1))) : undefined
   }
   return Object.keys(shape ?? {})
 }
 
-function shapeOf(schema: z.ZodType): Record<string, z.ZodType> | undefined {
+function shapeOf(schema: z.ZodType, value: unknown): Record<string, z.ZodType> | undefined {
   const inner = schema as z.ZodType & {
     shape?: Record<string, z.ZodType>
     options?: readonly z.ZodType[]
+    def: { discriminator?: string }
     unwrap?: () => z.ZodType
   }
   if (inner.shape) return inner.shape
-  if (Array.isArray(inner.options)) return inner.options.map(shapeOf).find((shape) => shape !== undefined)
-  return inner.unwrap ? shapeOf(inner.unwrap()) : undefined
+  if (!inner.options) return inner.unwrap ? shapeOf(inner.unwrap(), value) : undefined
+  const shapes = inner.options.map((option) => shapeOf(option, value)).filter((shape) => shape !== undefined)
+  const field = inner.def.discriminator
+  if (field === undefined) return shapes[0]
+  return shapes.find((shape) => shape[field]?.safeParse(valueAt(value, [field])).success) ?? shapes[0]
 }

@@ -88,7 +88,7 @@ describe('of a training configuration', () => {
   })
 })
 
-test('a setting of another object of a union is no spelling of itself', () => {
+test('of a union that is told apart by a field, the settings of the object that is meant', () => {
   const sizes = { depth: 2, hidden: 64, heads: 2, patch: 4 }
   const parse = (model: object) => () => parseConfiguration(trainingSchema, { model: { ...sizes, ...model } }, 'a.json')
   expect(parse({ kind: 'DiT', text: { width: 64 } })).toThrow(
@@ -96,5 +96,11 @@ test('a setting of another object of a union is no spelling of itself', () => {
   )
   expect(parse({ kind: 'SiT', txet: { width: 64 } })).toThrow(
     'a.json: there is no setting "txet" in model; did you mean "text"?',
+  )
+  expect(parse({ kind: 'DiT', convension: 'sit' })).toThrow(
+    new ConfigurationError('a.json: there is no setting "convension" in model.'),
+  )
+  expect(parse({ kind: 'DiT', qkNrom: true })).toThrow(
+    'a.json: there is no setting "qkNrom" in model; did you mean "qkNorm"?',
   )
 })
