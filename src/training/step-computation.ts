@@ -33,7 +33,7 @@ import type { LossWeights } from './step-report.ts'
 import type { BatchEncoder, TrainerOptions } from './trainer-options.ts'
 
 /** With latents, the data's or those that were made of the images, and what the model is told of each sample. */
-type EncodedInputs = SampleInputs & { readonly stored: Tensor; readonly condition: Tensor }
+type EncodedInputs = SampleInputs & { readonly stored: Tensor }
 
 const NO_TARGETS = { features: [], attention: undefined } as const
 
@@ -178,11 +178,7 @@ export class StepComputation {
   /** All that follows from the inputs of step `step`: the losses, and the update. */
   run(inputs: StepInputs, step: number, isAligning: boolean): StepLosses {
     const { learningRateFactor, ...drawn } = inputs
-    const samples = {
-      ...drawn,
-      stored: drawn.stored ?? this.#autoencoder!.encodeImages(drawn.images!),
-      condition: drawn.labels ?? this.#captionEncoder!.features(drawn.captionIds!),
-    }
+    const samples = { ...drawn, stored: drawn.stored ?? this.#autoencoder!.encodeImages(drawn.images!) }
     const whole = { ...samples, negativeVelocities: this.#negativeVelocities(samples) }
     const passes = Array.from({ length: this.#accumulate }, (_, pass) =>
       scope(() => this.#pass(inputsOfPass(whole, pass, this.#accumulate), step, isAligning, pass)),
@@ -202,7 +198,8 @@ export class StepComputation {
     isAligning: boolean,
     pass: number,
   ): StepLosses {
-    const { condition, t, teacherT, noise, negativeVelocities, keptIds, keptPlaces, classTokenNoise } = inputs
+    const { t, teacherT, noise, negativeVelocities, keptIds, keptPlaces, classTokenNoise } = inputs
+    const condition = inputs.labels ?? this.#captionEncoder!.features(inputs.captionIds!)
     const latents = this.#latents(inputs)
     const { align = 0, attention = 0, selfAlign = 0 } = this.weightsAt(step)
     const { features: targets, attention: attentionTargets } = isAligning ? this.#targets(inputs) : NO_TARGETS
