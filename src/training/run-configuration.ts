@@ -205,9 +205,15 @@ async function adoptedConfiguration({ out, configuration }: ConfigurationRequest
   }
   const { model, configuration: told } = await readCheckpointState(checkpoint)
   const stored = parseConfiguration(storedConfigurationSchema, told, `${checkpoint}, configuration`)
+  const given = configuration.captionEncoder
   const adopted = parseConfiguration(
     trainingSchema,
-    { ...stored.training, ...configuration },
+    {
+      ...stored.training,
+      ...configuration,
+      // Another file may be given, in which the same weights are: their digest is the checkpoint's.
+      ...(given && { captionEncoder: { ...stored.training?.captionEncoder, ...given } }),
+    },
     `the configuration of ${checkpoint} with what was given`,
   )
   const { encoders } = adopted
