@@ -8,8 +8,8 @@ import type { Output } from './output.ts'
 /**
  * What encodes the captions of a model of text: the one that was named, or that of its run; undefined for a model of classes.
  *
- * @throws {UsageError} where the model is of classes and one was named, where none is known, and where it is of other sizes; {Error} where
- *   that of the run is not there any more
+ * @throws {UsageError} where the model is of classes and one was named, and where none is known; {Error} where
+ *   that of the run is not there any more; {RangeError} where it is of other sizes
  */
 export async function openCaptionEncoder(
   named: string | undefined,
@@ -30,15 +30,17 @@ export async function openCaptionEncoder(
       `The caption encoder of the checkpoint's run, ${path}, is not there; name where it lies now by --caption-encoder FILE.`,
     )
   }
-  const { captionEncoderDigest, loadCaptionEncoder } = await import('../text/caption-encoder.ts')
+  const [{ captionEncoderDigest, loadCaptionEncoder }, { requireFittingEncoder }] = await Promise.all([
+    import('../text/caption-encoder.ts'),
+    import('../text/encoded-captions.ts'),
+  ])
   const encoder = await loadCaptionEncoder(path, { device })
-  const { name, tokens, width } = encoder
-  if (tokens !== text.tokens || width !== text.width) {
+  try {
+    // Before a warning that follows from it.
+    requireFittingEncoder(encoder, { text, device }, 'name the one that it was trained with by --caption-encoder FILE')
+  } catch (error) {
     encoder[Symbol.dispose]()
-    throw new UsageError(
-      `The caption encoder ${name} makes ${tokens} hidden states of ${width}, and the model reads ${text.tokens} of ${text.width}; name ` +
-        'the one that it was trained with by --caption-encoder FILE.',
-    )
+    throw error
   }
   if (ofRun?.digest !== undefined && ofRun.digest !== (await captionEncoderDigest(path))) {
     out.warn(`${encoder.file}, its tokenizer or config.json is another than the model was trained with.`)

@@ -6,7 +6,7 @@ import { toUint8 } from '../tensor/ops/pixels.ts'
 import { randomNormal } from '../tensor/random.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import type { CaptionEncoder } from '../text/caption-encoder.ts'
-import { EMPTY_CAPTION, encodeCaptions, requireSameDevice } from '../text/encoded-captions.ts'
+import { EMPTY_CAPTION, encodeCaptions, requireFittingEncoder } from '../text/encoded-captions.ts'
 import { type DiffusionSamplerOptions, sampleDiffusion } from './ddpm-sampler.ts'
 import type { SampledCondition } from './guidance.ts'
 import { previewLatents } from './latent-preview.ts'
@@ -77,7 +77,7 @@ export async function* sampleImages(
   const { labels, prompts, firstImage = 0, seed, batch, autoencoder, onProgress, ...sampler } = options
   requireBatches({ labels, prompts, firstImage, seed, batch, onProgress })
   requireDecodable(model, autoencoder)
-  if (prompts) requireSameDevice(prompts.encoder, model.device)
+  if (prompts) requirePromptEncoder(model, prompts.encoder)
   const { channels, inputSize } = model.config
   const [height, width] = inputSize
   const { device, classTokenWidth } = model
@@ -144,6 +144,13 @@ export function imageSizeOf(
   const { channels, inputSize } = model.config
   const factor = channels === 3 ? 1 : (autoencoder?.downsampling ?? 1)
   return [inputSize[0] * factor, inputSize[1] * factor]
+}
+
+/** @throws {RangeError} where a model of text reads other hidden states of a caption, or on another device, than the encoder makes */
+export function requirePromptEncoder({ text, device }: AnyTransformer, encoder: CaptionEncoder): void {
+  if (text) {
+    requireFittingEncoder(encoder, { text, device }, 'name the one that it was trained with by --caption-encoder FILE')
+  }
 }
 
 function requireDecodable({ config }: AnyTransformer, autoencoder: Autoencoder | undefined): void {

@@ -11,6 +11,7 @@ import {
   type BatchOptions,
   imageSizeOf,
   type Prompts,
+  requirePromptEncoder,
   type SampledImages,
   type SamplingOptions,
   sampleImages,
@@ -169,14 +170,15 @@ async function writeImages(folder: string, { first, count, images, height, width
 }
 
 function captionsFor(
-  { text }: AnyTransformer,
-  { captions }: Prompts,
+  model: AnyTransformer,
+  { captions, encoder }: Prompts,
   count: number,
   classes: readonly number[] | undefined,
 ): string[] {
-  if (!text) throw new RangeError('The model is told classes, and captions were given; give it classes.')
+  if (!model.text) throw new RangeError('The model is told classes, and captions were given; give it classes.')
   if (classes) throw new RangeError('The model is told captions, and classes were given too; leave them out.')
   if (captions.length === 0) throw new RangeError('There is no caption to sample an image of; give one at least.')
+  requirePromptEncoder(model, encoder)
   return Array.from({ length: count }, (_, i) => captions[i % captions.length]!)
 }
 

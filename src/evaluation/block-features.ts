@@ -11,7 +11,7 @@ import { randomNormal } from '../tensor/random.ts'
 import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { CaptionEncoder } from '../text/caption-encoder.ts'
-import { EMPTY_CAPTION, encodeCaptions, repeatCaption } from '../text/encoded-captions.ts'
+import { EMPTY_CAPTION, encodeCaptions, repeatCaption, requireFittingEncoder } from '../text/encoded-captions.ts'
 import { meanOfTokens } from './feature-network.ts'
 import { requireFiniteFeatures } from './finite-features.ts'
 import { noisyInput } from './noisy-input.ts'
@@ -188,17 +188,13 @@ function requireFit(model: AnyTransformer, data: Dataset, layers: readonly numbe
   }
 }
 
-function requireCaptionEncoder({ text }: AnyTransformer, encoder: CaptionEncoder | undefined): void {
+function requireCaptionEncoder({ text, device }: AnyTransformer, encoder: CaptionEncoder | undefined): void {
   if (!text) {
     if (encoder) throw new Error(`The model is told classes; leave out the caption encoder ${encoder.name}.`)
     return
   }
-  if (encoder?.tokens === text.tokens && encoder.width === text.width) return
-  const found = encoder ? `${encoder.name} makes ${encoder.tokens} of ${encoder.width}` : 'none is given'
-  throw new Error(
-    `The model reads ${text.tokens} hidden states of ${text.width} of a caption, and of what encodes captions ${found}; name the encoder that ` +
-      'it was trained with by --caption-encoder.',
-  )
+  if (!encoder) throw new Error('The model is told captions; give what encodes them, by --caption-encoder FILE.')
+  requireFittingEncoder(encoder, { text, device }, 'name the one that it was trained with by --caption-encoder FILE')
 }
 
 function requireClassToken({ classTokenWidth }: AnyTransformer, encoder: Encoder | undefined): void {

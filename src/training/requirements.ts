@@ -6,7 +6,7 @@ import { ALONE } from '../distributed/world.ts'
 import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import { isInside, keptTokens } from '../models/token-route.ts'
 import type { AnyTransformer, AnyTransformerConfig } from '../models/transformer-kinds.ts'
-import { requireSameDevice } from '../text/encoded-captions.ts'
+import { requireFittingEncoder } from '../text/encoded-captions.ts'
 import { isCached } from './cached-encoder.ts'
 import type { TrainerOptions } from './trainer-options.ts'
 
@@ -51,10 +51,15 @@ export function requireBlocks(
 
 /** Throws for a route that the model does not have, and for what inside of it would read all tokens, or the same ones of all samples. */
 export function requireRoute(
-  { config, tokens }: DiffusionTransformer,
+  { config, text, tokens }: DiffusionTransformer,
   { route, align, disperse }: Pick<TrainerOptions, 'route' | 'align' | 'disperse'>,
 ): void {
   if (!route) return
+  if (text) {
+    throw new RangeError(
+      'Blocks of text and image see all tokens of both; leave out the route, or train a model of classes.',
+    )
+  }
   const { share, from, to } = route
   const isWhole = Number.isInteger(from) && Number.isInteger(to)
   if (!isWhole || from < 2 || to < from || to > config.depth) {
@@ -144,7 +149,7 @@ export function requireClassToken(
  * @throws {RangeError} where the model, the first encoder or other settings do not go with it
  */
 export function attentionOf({
-  model: { config },
+  model: { config, text },
   align,
   classToken,
   route,
@@ -156,6 +161,7 @@ export function attentionOf({
   const refuse = (obstacle: string) => {
     throw new RangeError(`The model's attention cannot be compared with an encoder's (HASTE): ${obstacle}.`)
   }
+  if (text) return refuse('it is over text and image at once; leave one out, or train a model of classes')
   if (isCached(encoder)) return refuse(`of the cached features of ${encoder.name} there is none; let the encoder run`)
   if (!encoder.attention) return refuse(`the encoder ${encoder.name} has none; name a vision transformer first`)
   if (classToken) return refuse('a class token is denoised along (REG), which takes part in it; leave one out')
@@ -262,7 +268,7 @@ export function requireImages(data: Dataset, { align }: Pick<TrainerOptions, 'al
 export function requireCaptions(
   { text, device }: DiffusionTransformer,
   { path, captions }: Dataset,
-  { captionEncoder, route, align }: Pick<TrainerOptions, 'captionEncoder' | 'route' | 'align'>,
+  { captionEncoder }: Pick<TrainerOptions, 'captionEncoder'>,
 ): void {
   if (!text) {
     if (!captionEncoder) return
@@ -278,24 +284,7 @@ export function requireCaptions(
   if (!captions) {
     throw new RangeError(`The data in ${path} have no captions, which the model is told; prepare them with --captions.`)
   }
-  requireSameDevice(captionEncoder, device)
-  const { name, tokens, width } = captionEncoder
-  if (tokens !== text.tokens || width !== text.width) {
-    throw new RangeError(
-      `The caption encoder ${name} makes ${tokens} hidden states of ${width}, and the model reads ${text.tokens} of ${text.width}; ` +
-        'give the model its sizes by `text`.',
-    )
-  }
-  if (route) {
-    throw new RangeError(
-      'Blocks of text and image see all tokens of both; leave out the route, or train a model of classes.',
-    )
-  }
-  if (align?.attention) {
-    throw new RangeError(
-      "A model's attention over text and image at once cannot be compared with an encoder's (HASTE); leave it out.",
-    )
-  }
+  requireFittingEncoder(captionEncoder, { text, device }, 'give the model its sizes by `text`')
 }
 
 /** Throws where the model cannot train on the data, or the data do not fill a batch. */

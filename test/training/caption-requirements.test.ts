@@ -2,7 +2,13 @@
 import { describe, expect, test } from 'vitest'
 import type { Dataset } from '../../src/data/dataset.ts'
 import { SiT } from '../../src/models/sit.ts'
-import { requireCaptions, requireClassToken, requireFit } from '../../src/training/requirements.ts'
+import {
+  attentionOf,
+  requireCaptions,
+  requireClassToken,
+  requireFit,
+  requireRoute,
+} from '../../src/training/requirements.ts'
 import type { TrainerOptions } from '../../src/training/trainer-options.ts'
 import { classTokenEncoder, constantEncoder } from '../data/constant-encoder.ts'
 import { TableCaptionEncoder } from '../text/table-caption-encoder.ts'
@@ -17,28 +23,24 @@ const DATA = { path: 'data/coco', latentShape: [4, 6, 6], latentKind: 'latents',
 const WITH_CAPTIONS = { ...DATA, captions: Array.from({ length: 8 }, () => ['a bus']) } as unknown as Dataset
 const WITHOUT = { ...DATA, captions: undefined } as unknown as Dataset
 
-type Options = Pick<TrainerOptions, 'captionEncoder' | 'route' | 'align'>
-
 interface Case {
   readonly name: string
   readonly model?: 'classes'
   readonly data?: Dataset
   /** Of the encoder; null: there is none. */
   readonly sizes?: { readonly tokens: number; readonly width: number } | null
-  readonly options?: Omit<Options, 'captionEncoder'>
 }
 
-function check({ model: kind, data = WITH_CAPTIONS, sizes = TEXT, options = {} }: Case): void {
+function check({ model: kind, data = WITH_CAPTIONS, sizes = TEXT }: Case): void {
   using model = modelOf(kind ?? 'text')
   using encoder = sizes ? new TableCaptionEncoder(sizes) : undefined
-  requireCaptions(model, data, { ...options, ...(encoder && { captionEncoder: encoder }) })
+  requireCaptions(model, data, encoder ? { captionEncoder: encoder } : {})
 }
 
 const align = { encoder: constantEncoder, depth: 1, weight: 0.5 }
 
 test.each<Case>([
   { name: 'a model of text, captions, and what encodes them' },
-  { name: 'with alignment', options: { align } },
   { name: 'a model of classes, of data that have captions too', model: 'classes', sizes: null },
   { name: 'a model of classes, of data that have none', model: 'classes', data: WITHOUT, sizes: null },
 ])('goes together: $name', (one) => {
@@ -74,23 +76,26 @@ const REFUSED: readonly (Case & { readonly message: string })[] = [
     message:
       'The caption encoder table makes 5 hidden states of 12, and the model reads 5 of 20; give the model its sizes by `text`.',
   },
-  {
-    name: 'a route',
-    options: { route: { from: 2, to: 2, share: 0.5 } },
-    message: 'Blocks of text and image see all tokens of both; leave out the route, or train a model of classes.',
-  },
-  {
-    name: 'a comparison of attention',
-    options: { align: { ...align, attention: { weight: 1 } } },
-    message:
-      "A model's attention over text and image at once cannot be compared with an encoder's (HASTE); leave it out.",
-  },
 ]
 test.each(REFUSED)('is refused: $name', ({ message, ...one }) => {
   expect(() => check(one)).toThrow(new RangeError(message))
 })
 
 describe('of other requirements', () => {
+  test('a route is not for a model of text', () => {
+    using model = modelOf('text')
+    expect(() => requireRoute(model, { route: { from: 2, to: 2, share: 0.5 } })).toThrow(
+      'Blocks of text and image see all tokens of both; leave out the route, or train a model of classes.',
+    )
+  })
+
+  test("a model of text's attention is not compared", () => {
+    using model = modelOf('text')
+    expect(() => attentionOf({ model, align: { ...align, attention: { weight: 1 } } })).toThrow(
+      "The model's attention cannot be compared with an encoder's (HASTE): it is over text and image at once; leave one out, or train a model of classes.",
+    )
+  })
+
   test('a class token is not for a model of text', () => {
     using model = modelOf('text')
     const options = { align: { ...align, encoder: classTokenEncoder }, classToken: { weight: 1 } }

@@ -219,7 +219,7 @@ test.each<[string, Options, string]>([
   [
     'a comparison of attention',
     { align: { ...align, encoder: attentiveEncoder, depth: 2, attention: { weight: 0.5 } } },
-    "A model's attention over text and image at once cannot be compared with an encoder's (HASTE)",
+    "The model's attention cannot be compared with an encoder's (HASTE): it is over text and image at once",
   ],
 ])('refuses %s', async (_, options, sentence) => {
   await expect(open(options)).rejects.toThrow(sentence)
