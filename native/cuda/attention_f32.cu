@@ -257,13 +257,17 @@ __global__ void __launch_bounds__(kThreads, 3) attentionBackwardKeysF32Kernel(At
 }  // namespace
 
 void attentionF32(cudaStream_t stream, const AttentionForward<float>& a, bool causal) {
-  withColumns(a.headDim, [&]<int kColumns>() {
-    launch(stream, causal ? attentionF32Kernel<kColumns, true> : attentionF32Kernel<kColumns, false>,
+  const auto run = [&]<int kColumns, bool kCausal = false>() {
+    launch(stream, attentionF32Kernel<kColumns, kCausal>,
            {.grid = dim3(gridOf(a.batch, a.heads, a.tokens, kForwardQueries)),
             .block = dim3(kThreads),
             .sharedBytes = forwardBytes<kColumns>()},
            a);
-  });
+  };
+  if (!causal) withColumns(a.headDim, run);
+  // Text encoders' heads are of 64: what is narrower is padded, and what is wider has one kernel.
+  else if (a.headDim <= 64) run.template operator()<64, true>();
+  else run.template operator()<128, true>();
 }
 
 void attentionBackwardF32(cudaStream_t stream, const AttentionBackward<float>& a) {

@@ -339,14 +339,16 @@ bool attentionResident(cudaStream_t stream, const AttentionForward<T>& a, bool c
 
 template <class T>
 void attentionStreamed(cudaStream_t stream, const AttentionForward<T>& a, bool causal) {
-  const auto run = [&]<int kColumns>() {
+  const auto run = [&]<int kColumns, bool kCausal = false>() {
     const int64_t blocks = (a.tokens + kQueriesOfBlock<kColumns> - 1) / kQueriesOfBlock<kColumns>;
-    launch(stream, causal ? attentionStreamedKernel<T, kColumns, true> : attentionStreamedKernel<T, kColumns, false>,
+    launch(stream, attentionStreamedKernel<T, kColumns, kCausal>,
            {.grid = dim3(static_cast<unsigned>(a.batch * a.heads * blocks)),
             .block = dim3(32 * kWarps),
             .sharedBytes = streamedBytes<kColumns>()},
            a);
   };
+  // Text encoders' heads are of 64: what is narrower is padded, and what is wider has one kernel.
+  if (causal) return a.headDim <= 64 ? run.template operator()<64, true>() : run.template operator()<128, true>();
   if (a.headDim <= 32) run.template operator()<32>();
   else if (a.headDim <= 64) run.template operator()<64>();
   else if (a.headDim <= 72) run.template operator()<72>();

@@ -97,8 +97,8 @@ KERNELS.attention = (dtype) => {
         native.attentionBackward(draw(1, tokens, heads * headDim), qkv, o, lse, heads, dBias, dBias !== null)
     }
   // Past the first 64 keys, so that some are seen by all of a tile's queries; of 64 columns a whole head in shared memory, or streamed.
-  for (const [headDim, place] of [[64, shifted], ...[32, 64, 72, 80, 96, 128].map((columns) => [columns, (x) => x])])
-    native.causalAttention(place(draw(1, 97, 3 * headDim)), 1)
+  for (const headDim of [64, 128])
+    for (const place of [shifted, (x) => x]) native.causalAttention(place(draw(1, 97, 3 * headDim)), 1)
   if (!isHopper) return
   // Its forward pass for 72 columns and its streamed kernels run only where they are asked for.
   process.env.REPA_ATTENTION = 'wgmma'
