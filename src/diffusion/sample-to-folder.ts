@@ -1,5 +1,5 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { imageGrid } from '../data/grid.ts'
 import { decodeImage } from '../data/image-decoding.ts'
 import { encodePng } from '../data/png.ts'
@@ -19,6 +19,8 @@ import {
 import { createSampledArray, type SampledArray } from './sampled-array.ts'
 import {
   imageName,
+  promptsPath,
+  readSamplingRecord,
   removeSamplingRecord,
   type SamplingOrigin,
   samplingRecord,
@@ -63,7 +65,8 @@ export interface SampleResult {
  * were made stands in `FOLDER/sampling.json`, and of an npz beside it, once all are there; of a model of text `FOLDER/prompts.txt` has the
  * caption of every image, a line each.
  *
- * @throws {Error} where the folder holds images of higher numbers, which an evaluation would take for this call's
+ * @throws {Error} where the folder holds images of higher numbers, which an evaluation would take for this call's, or a prompts.txt that is
+ *   of no sampling
  */
 export async function sampleToFolder(model: AnyTransformer, options: SampleToFolderOptions): Promise<SampleResult> {
   const {
@@ -80,10 +83,10 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     onProgress,
     ...sampling
   } = options
-  await requireNoOthers(folder, count)
   const conditions = prompts
     ? captionsFor(model, prompts, count, classes)
     : await labelsFor(model, count, classes, options.seed)
+  await requireNoOthers(folder, count)
   const isLatent = model.config.channels !== 3
   const [height, width] = imageSizeOf(model, options.autoencoder)
   const [latentHeight, latentWidth] = model.config.inputSize
@@ -153,6 +156,11 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
 
 async function requireNoOthers(folder: string, count: number): Promise<void> {
   const names = (await ifThere(readdir(folder))) ?? []
+  if (names.includes(basename(promptsPath(folder))) && (await readSamplingRecord(folder)) === undefined) {
+    throw new Error(
+      `${promptsPath(folder)} is of no images that were sampled here, and would be replaced; move it, or choose another folder.`,
+    )
+  }
   const [other] = names.filter((name) => /^\d{6,}\.png$/.test(name) && Number.parseInt(name, 10) >= count).sort()
   if (other === undefined) return
   throw new Error(
@@ -188,8 +196,8 @@ async function labelsFor(
   classes: readonly number[] | undefined,
   seed: number,
 ): Promise<Int32Array> {
+  if (model.text) throw new RangeError('The model is told captions, and has no classes; give it prompts.')
   const total = model.config.classes
-  if (total === 0) throw new RangeError('The model is told captions, and has no classes; give it prompts.')
   if (classes) {
     const wrong = classes.find((label) => !(label >= 0 && label < total))
     if (wrong !== undefined || classes.length === 0) {

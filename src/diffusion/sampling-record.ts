@@ -164,10 +164,13 @@ export function writePrompts(folder: string, captions: readonly string[]): Promi
   return writeWhole(promptsPath(folder), captions.map((caption) => `${caption.replace(/\s+/g, ' ')}\n`).join(''))
 }
 
-/** Before other images take the place of those that it is of; of a folder their captions too. */
+/**
+ * Before other images take the place of those that it is of; of a folder their captions too. These first, for without a record they would be
+ * somebody else's.
+ */
 export async function removeSamplingRecord(sampled: Sampled): Promise<void> {
-  await rm(recordPath(sampled), { force: true })
   if ('folder' in sampled) await rm(promptsPath(sampled.folder), { force: true })
+  await rm(recordPath(sampled), { force: true })
 }
 
 /**

@@ -265,7 +265,7 @@ describe('images of captions', () => {
       'of a DiT',
       () => DiT.create(SIZES, { ...OPTIONS, classes: 4 }),
       { mode: 'ddim' } as Options,
-      'A DiT is told classes, and captions were given; give it labels.',
+      'The model is told classes, and captions were given; give it labels.',
     ],
     [
       'in a mode of another kind',
@@ -297,7 +297,7 @@ describe('images of captions', () => {
     using encoder = new TableCaptionEncoder({ tokens: 5, width: 12 })
     const images = imagesOf(model, ['a', 'b'], { prompts: { captions: ['a', 'b'], encoder } } as Options)
     await expect(images).rejects.toThrow(
-      'The text is of shape [2,5,12]; the model takes 5 hidden states of 20 for each of 2 samples.',
+      'The caption encoder table makes 5 hidden states of 12, and the model reads 5 of 20; name the one that it was trained with by --caption-encoder FILE.',
     )
   })
 })
@@ -386,6 +386,15 @@ describe('a folder of images of captions', () => {
     const folder = temporaryFolder()
     writeFileSync(join(folder, 'prompts.txt'), 'a bus\n')
     await expect(into(folder, options, make())).rejects.toThrow(new RangeError(message))
+    expect(prompts(folder)).toBe('a bus\n')
+  })
+
+  test('does not replace a prompts.txt that is of no sampling', async () => {
+    const folder = temporaryFolder()
+    writeFileSync(join(folder, 'prompts.txt'), 'a bus\n')
+    await expect(into(folder)).rejects.toThrow(
+      `${join(folder, 'prompts.txt')} is of no images that were sampled here, and would be replaced; move it, or choose another folder.`,
+    )
     expect(prompts(folder)).toBe('a bus\n')
   })
 })

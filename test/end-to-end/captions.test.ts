@@ -355,6 +355,12 @@ const REFUSED: readonly (readonly [string, readonly string[], number, RegExp])[]
     /^repa train: A caption encoder is for a model of text, and this model is of classes; leave it out, or train an MMDiT\.\n$/,
   ],
   [
+    'prompts that the images would replace',
+    sample('x', '--prompts', 'x/prompts.txt'),
+    2,
+    /^repa sample: --prompts x\/prompts\.txt is what sampling to x replaces; copy it elsewhere, or choose another --out\.\n$/,
+  ],
+  [
     'a caption encoder of another width',
     train('x', '--caption-encoder', 'wide-clip'),
     1,

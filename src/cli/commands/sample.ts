@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { PRECISIONS } from '../../training/precision.ts'
 import { defineCommand } from '../command.ts'
 import { UsageError } from '../failure.ts'
@@ -240,6 +241,12 @@ export const sampleCommand = defineCommand({
         ).find(([holds]) => holds)?.[1]
         if (foreign !== undefined) throw new UsageError(`${foreign}; leave it out.`)
         out.line(`${source}: ${(model.parameterCount / 1e6).toFixed(1)} M parameters`)
+        const { promptsPath } = await import('../../diffusion/sampling-record.ts')
+        if (args.prompts !== undefined && resolve(args.prompts) === resolve(promptsPath(args.out))) {
+          throw new UsageError(
+            `--prompts ${args.prompts} is what sampling to ${args.out} replaces; copy it elsewhere, or choose another --out.`,
+          )
+        }
         const prompts = await openPrompts(args, loaded, { device: where, out })
         prompts?.encoder.computeIn(dtype)
         opened.push(...(prompts ? [{ dispose: () => prompts.encoder[Symbol.dispose]() }] : []))
