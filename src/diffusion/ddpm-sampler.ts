@@ -7,7 +7,7 @@ import { cast } from '../tensor/ops/cast.ts'
 import { type DenoisingStep, denoisingStep, guide } from '../tensor/ops/diffusion.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { DIFFUSION_STEPS, type GaussianDiffusion, gaussianDiffusion } from './gaussian-diffusion.ts'
-import { ConditionalModel, type Guidance, guidedChannels, isGuidedAt } from './guidance.ts'
+import { ConditionalModel, type Guidance, guidedChannels, isGuidedAt, type SampledCondition } from './guidance.ts'
 import { diffusionSamplerSchema, requireOptions } from './sampler-options.ts'
 import { type StepThroughOptions, stepThrough } from './step-through.ts'
 
@@ -43,19 +43,19 @@ export interface DiffusionSamplerOptions extends DenoiseOptions {
 export async function sampleDiffusion(
   model: DiT,
   noise: Tensor,
-  labels: Int32Array,
+  condition: SampledCondition,
   options: DiffusionSamplerOptions,
 ): Promise<Tensor> {
   requireOptions(diffusionSamplerSchema, options)
   const { steps, guidance, observeInput } = options
   const diffusion = gaussianDiffusion({ steps: DIFFUSION_STEPS, respacing: String(steps) })
-  using conditional = new ConditionalModel(model, labels, guidance)
+  using conditional = new ConditionalModel(model, condition, guidance)
   const predict = (x: Tensor, t: number): Tensor => {
     observeInput?.(x, t)
     if (!isGuidedAt(guidance, t / (DIFFUSION_STEPS - 1))) return conditional.predict(x, t).prediction
     return guide(conditional.predictBoth(x, t).prediction, guidance.scale, guidedChannels(model, guidance)).slice(
       0,
-      labels.length,
+      noise.shape[0]!,
     )
   }
   return await denoise(diffusion, predict, noise, options)

@@ -120,8 +120,6 @@ function sampleBatch(
   options: SamplerOptions | DiffusionSamplerOptions,
 ): Promise<Tensor> {
   if (model instanceof DiT) {
-    if (!(condition instanceof Int32Array))
-      throw new RangeError('A DiT is told classes, and captions were given; give it labels.')
     if (isOfDiffusion(options)) return sampleDiffusion(model, noise, condition, options)
   } else if (!isOfDiffusion(options)) {
     return sample(model, noise, condition, options)
