@@ -214,11 +214,12 @@ function countingAutoencoder(
 /** A text encoder of captions, whose memory and work are booked as an encoder's. */
 function countingCaptionEncoder(
   text: TextSettings | undefined,
-  { captionEncoder, device }: PlannedStepOptions,
+  { configuration, captionEncoder, device }: PlannedStepOptions,
   planning: PlanningDevice,
 ): (CaptionEncoder & { readonly parameterCount: number }) | undefined {
-  const config = captionEncoder ?? (text && clipTextOfSizes(text))
-  if (!config) return undefined
+  if (!configuration.captionEncoder) return undefined
+  // Of a model of classes it is refused when its requirements are looked at, as in training: any will do.
+  const config = captionEncoder ?? clipTextOfSizes(text ?? { tokens: 77, width: 768 })
   const model = planning.during('encoder', () => ClipTextTransformer.fromConfig(config, device))
   bookFrozen(model)
   const { parameterCount } = model
