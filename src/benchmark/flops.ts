@@ -16,23 +16,28 @@ const FREQUENCIES = 256
  * Blocks that a `route` goes past, and projectors inside of it, count for the kept tokens alone.
  */
 export function trainingFlops(config: TransformerConfig, route?: TokenRouting): number {
-  const { first, inner, projectors } = config.text
-    ? jointMultiplyAdds(config, config.text)
-    : forwardMultiplyAdds(config, route)
+  const { first, inner, projectors } = forwardMultiplyAdds(config, route)
   return 2 * (3 * (inner + projectors) + 2 * first)
 }
 
 /** Floating-point operations of the forward pass for one image, without projectors, counted in the same way. */
 export function forwardFlops(config: TransformerConfig): number {
-  const { first, inner } = config.text ? jointMultiplyAdds(config, config.text) : forwardMultiplyAdds(config)
+  const { first, inner } = forwardMultiplyAdds(config)
   return 2 * (first + inner)
 }
 
 /** Multiply-adds of the forward pass for one image: of the first layers, of what lies behind them, of the projectors. */
-function forwardMultiplyAdds(
-  config: TransformerConfig,
-  route?: TokenRouting,
-): { first: number; inner: number; projectors: number } {
+interface MultiplyAdds {
+  readonly first: number
+  readonly inner: number
+  readonly projectors: number
+}
+
+function forwardMultiplyAdds(config: TransformerConfig, route?: TokenRouting): MultiplyAdds {
+  return config.text ? jointMultiplyAdds(config, config.text) : adaLNMultiplyAdds(config, route)
+}
+
+function adaLNMultiplyAdds(config: TransformerConfig, route?: TokenRouting): MultiplyAdds {
   const { depth, hidden, patch, channels, inputSize, ffn, alignDepth, alignWidths, classTokenWidth } = config
   const patches = (inputSize[0] / patch) * (inputSize[1] / patch)
   const tokens = patches + (classTokenWidth === undefined ? 0 : 1)
@@ -55,11 +60,8 @@ function forwardMultiplyAdds(
   return { first, inner, projectors }
 }
 
-/** The same of a model of text, of whose last block the text's stream ends at its attention. */
-function jointMultiplyAdds(
-  config: TransformerConfig,
-  text: TextSettings,
-): { first: number; inner: number; projectors: number } {
+/** Of a model of text, whose blocks no route goes past, and of whose last block the text's stream ends at its attention. */
+function jointMultiplyAdds(config: TransformerConfig, text: TextSettings): MultiplyAdds {
   const { depth, hidden, patch, channels, inputSize, alignWidths } = config
   const patches = (inputSize[0] / patch) * (inputSize[1] / patch)
   const pixels = patch * patch

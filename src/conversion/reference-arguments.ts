@@ -106,8 +106,7 @@ export function classDropoutOf(args: ReferenceArguments, model: AnyTransformerCo
   if (model.classDropout === 0) return 0
   const own = args.class_dropout_prob ?? model.classDropout
   // Captions are dropped by dataset.py alone, and train_t2i.py reads `legacy` no more than `cfg_prob`.
-  const isOfText = model.kind === 'SiT' && model.text !== undefined
-  if (!args.legacy || isOfText) return own
+  if (!args.legacy || textOf(model)) return own
   const before = args.cfg_prob ?? CFG_PROB
   const both = before + own - before * own
   notes.push(
@@ -146,7 +145,7 @@ export function referenceArgumentsOf(
       ...(training.classTokenWeight > 0 && { cls: training.classTokenWeight }),
       model: typeof training.model === 'string' ? training.model : null,
     }),
-    num_classes: model.classes === 0 ? null : model.classes,
+    num_classes: textOf(model) ? null : model.classes,
     num_heads: model.heads,
     class_dropout_prob: model.classDropout,
     encoder_depth: model.alignDepth,

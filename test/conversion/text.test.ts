@@ -1,5 +1,5 @@
 /** A training checkpoint of REPA's train_t2i.py goes on here. */
-import { readFile } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { adoptCheckpoint } from '../../src/conversion/adopt.ts'
@@ -96,6 +96,11 @@ test('adopted, it goes on where its caption encoder is named, and converts back'
   const captionEncoder = { file: clip, digest: await captionEncoderDigest(clip) }
   expect(training).toMatchObject({ captionEncoder, batch: 2, model: { text: { tokens: 77, width: 64 } } })
   expect(await readCheckpointState(result.checkpoint)).toMatchObject({ step: 9, updates: 8, model: MODEL })
+  // Its checkpoint says by which weights it was trained, whatever file they are in now.
+  await rm(join(out, 'config.json'))
+  const other = await writeClipFolder(join(folder, 'other'), { seed: 900 })
+  await expect(go(data, other)).rejects.toThrow(`${other} is another caption encoder than the run's`)
+
   await convert(result.checkpoint, join(folder, 'back.pt'))
   await convert(join(folder, 'back.pt'), join(folder, 'again'))
   expect(await readCheckpointState(join(folder, 'again'))).toMatchObject({ step: 9, updates: 8, model: MODEL })
