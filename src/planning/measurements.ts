@@ -3,6 +3,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import * as z from 'zod'
+import { DEFAULT_SIZE } from '../benchmark/image-size.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { PRECISIONS, type Precision } from '../training/precision.ts'
 
@@ -14,6 +15,8 @@ const fileSchema = z.looseObject({ date: z.iso.date(), machine: z.string() })
 
 const reportSchema = z.looseObject({
   model: z.string(),
+  /** The first files do not say it. */
+  size: z.int().positive().default(DEFAULT_SIZE),
   batch: z.int().positive(),
   device: z.string(),
   threads: z.int().positive().optional(),
@@ -29,6 +32,8 @@ export interface MeasuredStep {
   readonly date: string
   readonly machine: string
   readonly model: string
+  /** Side of the images in pixels. */
+  readonly size: number
   readonly batch: number
   readonly device: string
   readonly threads: number | undefined
@@ -50,9 +55,9 @@ export async function measuredSteps(folder = FOLDER): Promise<MeasuredStep[]> {
   )
   files.sort((a, b) => b.date.localeCompare(a.date) || b.file.localeCompare(a.file))
   return files.flatMap(({ file, date, machine, json }) =>
-    reportsIn(json).map(({ model, batch, device, threads, precision, ours }) => {
+    reportsIn(json).map(({ model, size, batch, device, threads, precision, ours }) => {
       const { imagesPerSecond, flops } = ours
-      return { file, date, machine, model, batch, device, threads, precision, imagesPerSecond, flops }
+      return { file, date, machine, model, size, batch, device, threads, precision, imagesPerSecond, flops }
     }),
   )
 }

@@ -160,7 +160,7 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
   const work = workOf(step, own, processes)
   const speed = expectedSpeed(
     {
-      ...{ model, batch: own, device, precision, gpu, processes, share: shareOfPeak },
+      ...{ model, size: data.imageSize, batch: own, device, precision, gpu, processes, share: shareOfPeak },
       flopsPerImage: work.flopsPerImage,
       trainingFlopsPerImage: (work.forwardFlops + work.backwardFlops) / training.batch,
     },

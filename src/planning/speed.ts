@@ -8,6 +8,8 @@ const ASSUMED_SHARE = 0.4
 
 export interface SpeedRequest {
   readonly model: string
+  /** Side of the images in pixels. */
+  readonly size: number
   /** Of each process. */
   readonly batch: number
   readonly processes: number
@@ -76,9 +78,9 @@ function assumed({ gpu, precision, flopsPerImage }: SpeedRequest, share: number,
 /** The measured GPU's line of the table. */
 const gpuOf = ({ device, machine }: MeasuredStep) => (device === 'cpu' ? undefined : gpuByCudaName(machine))
 
-/** Of the newest file with any that fits: the same model where it has it, and the nearest batch. A GPU that is in no table fits none. */
+/** Of the newest file with any that fits: the same model where it has it, on images of this size, and the nearest batch. A GPU that is in no table fits none. */
 function newest(
-  { model, batch, device, precision }: SpeedRequest,
+  { model, size, batch, device, precision }: SpeedRequest,
   all: readonly MeasuredStep[],
 ): MeasuredStep | undefined {
   const fitting = all.filter(
@@ -89,13 +91,16 @@ function newest(
     .filter(({ file }) => file === first?.file)
     .sort(
       (a, b) =>
-        Number(b.model === model) - Number(a.model === model) || Math.abs(a.batch - batch) - Math.abs(b.batch - batch),
+        Number(b.model === model) - Number(a.model === model) ||
+        Number(b.size === size) - Number(a.size === size) ||
+        Math.abs(a.batch - batch) - Math.abs(b.batch - batch),
     )[0]
 }
 
 function fromMeasurement(measurement: MeasuredStep, request: SpeedRequest): ExpectedSpeed {
   const { machine, file, threads, flops } = measurement
-  const where = `${measurement.model} at batch ${measurement.batch} on ${machine}${threads ? `, ${threads} threads` : ''} (bench/results/${file})`
+  const size = measurement.size === request.size ? '' : ` at ${measurement.size} pixels`
+  const where = `${measurement.model}${size} at batch ${measurement.batch} on ${machine}${threads ? `, ${threads} threads` : ''} (bench/results/${file})`
   const gpu = gpuOf(measurement)
   if (gpu && peakFlops(gpu, request.precision) !== peakFlops(request.gpu, request.precision)) {
     const share = flops / peakFlops(gpu, request.precision)
@@ -104,6 +109,7 @@ function fromMeasurement(measurement: MeasuredStep, request: SpeedRequest): Expe
   const isSame =
     (gpu === undefined || gpu === request.gpu) &&
     measurement.model === request.model &&
+    measurement.size === request.size &&
     measurement.batch === request.batch &&
     request.flopsPerImage === request.trainingFlopsPerImage &&
     // A route has the same model make fewer.

@@ -142,6 +142,13 @@ const CASES: readonly Case[] = [
     moments: true,
   },
   {
+    name: 'REPA and DINOv2-S at 512 pixels',
+    training: { model: { kind: 'SiT', ...small }, encoders: [dinov2], batch: 2, projectorWidth: 512 },
+    size: 512,
+    moments: true,
+    isLong: true,
+  },
+  {
     name: 'CLIP and MoCo v3 at once',
     training: {
       model: { kind: 'SiT', ...small },

@@ -28,7 +28,10 @@ import { temporaryFolder } from '../data/temporary-folder.ts'
 
 const machine = { threads: 2, multiprocessors: 132, isHopper: true }
 
-const step = (options: TrainingOptions, captions = false) =>
+const step = (
+  options: TrainingOptions,
+  { captions = false, size = 256 }: { readonly captions?: boolean; readonly size?: number } = {},
+) =>
   planStep({
     configuration: { ...trainingSchema.parse({ ...options, precision: 'bf16' }), precision: 'bf16' },
     data: Dataset.described({
@@ -36,8 +39,8 @@ const step = (options: TrainingOptions, captions = false) =>
         path: 'nowhere',
         length: 1000,
         classes: 1000,
-        imageSize: 256,
-        storedLatentShape: [8, 32, 32] as const,
+        imageSize: size,
+        storedLatentShape: [8, size / 8, size / 8] as const,
         captions,
       },
     }),
@@ -56,13 +59,22 @@ test.each(['SiT-S/2', 'SiT-XL/2', 'SiT-B/8', 'DiT-L/4', 'LightningDiT-B/2'] as c
 
 test('of a model of text too, and those of what encodes its captions apart', () => {
   const options: TrainingOptions = { model: 'MMDiT-d12/2', batch: 3, captionEncoder: { file: 'none' } }
-  const { flops, model: config, encoders } = step({ ...options, encoders: [{ name: 'hog' }] }, true)
+  const { flops, model: config, encoders } = step({ ...options, encoders: [{ name: 'hog' }] }, { captions: true })
   expect(flops.forward + flops.backward).toBe(3 * trainingFlops(config))
   // CLIP-L's: 12 blocks of width 768 for 77 tokens, each of which sees itself and those before it.
   const [tokens, width] = [77, 768]
   const pairs = (tokens * (tokens + 1)) / 2
   expect(flops.encoder / 3).toBe(2 * 12 * (tokens * 12 * width ** 2 + 2 * pairs * width))
   expect([...encoders.keys()]).toEqual(['hog', 'clip-vit-L'])
+})
+
+// DINOv2-B then sees images of 448 pixels: 1,024 patches of 588 values and a class token.
+test('at 512 pixels a model and its encoder have 1,024 patches', () => {
+  const { flops, model } = step({ model: 'SiT-B/2', batch: 3, encoders: [{ name: 'dinov2-vit-b' }] }, { size: 512 })
+  expect(flops.forward + flops.backward).toBe(3 * trainingFlops(model))
+  expect(flops.forward / 3).toBeGreaterThan(2 * 12 * (1024 * 12 * 768 ** 2 + 2 * 1024 ** 2 * 768))
+  const block = 1025 * 12 * 768 ** 2 + 2 * 1025 ** 2 * 768
+  expect(flops.encoder).toBe(3 * 2 * (1024 * 588 * 768 + 12 * block))
 })
 
 test('a route is in the operations', () => {
@@ -236,13 +248,13 @@ const gpuNamed = (wanted: string) => GPUS.find(({ name }) => name === wanted)!
 
 const onGpu: SpeedRequest = {
   processes: 1,
-  ...{ model: 'SiT-B/2', batch: 256, device: 'cuda', precision: 'bf16', share: undefined },
+  ...{ model: 'SiT-B/2', size: 256, batch: 256, device: 'cuda', precision: 'bf16', share: undefined },
   ...{ flopsPerImage: 200e9, trainingFlopsPerImage: 150e9, gpu: gpuNamed('H100') },
 }
 
 const measured = (change: Partial<MeasuredStep>): MeasuredStep => ({
   ...{ file: 'new.json', date: '2026-12-01', machine: 'NVIDIA H100 80GB HBM3, 8 cores of its host' },
-  ...{ model: 'SiT-B/2', batch: 256, device: 'cuda:0' },
+  ...{ model: 'SiT-B/2', size: 256, batch: 256, device: 'cuda:0' },
   ...{ threads: undefined, precision: 'bf16', imagesPerSecond: 1000, flops: 150e12 },
   ...change,
 })
@@ -306,6 +318,17 @@ test('the newest file counts, and in it the nearest step', () => {
     measured({ file: 'old.json', flops: 4e12 }),
   ]
   expect(expectedSpeed(onGpu, steps)).toMatchObject({ flops: 3e12, measurement: { file: 'new.json', batch: 128 } })
+})
+
+test('a step on images of another size is another step', () => {
+  const [small, large] = [measured({ batch: 128, flops: 1e12 }), measured({ size: 512, flops: 2e12 })]
+  expect(expectedSpeed(onGpu, [small, large])).toMatchObject({ flops: 1e12 })
+  expect(expectedSpeed({ ...onGpu, size: 512 }, [small, large])).toMatchObject({ flops: 2e12 })
+  // Of the same model and batch, and yet not measured.
+  expect(expectedSpeed({ ...onGpu, flopsPerImage: 150e9 }, [measured({ size: 512 })])).toMatchObject({
+    basis: 'scaled from a measurement',
+    explanation: expect.stringContaining('from SiT-B/2 at 512 pixels at batch 256 on '),
+  })
 })
 
 test("the package's measurements are read, newest first, without those beside a busy process", async () => {

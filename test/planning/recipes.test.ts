@@ -32,6 +32,9 @@ const OTHERS = ['ditdh-xl-rae', 'lightningdit-xl-1', 'sit-xl-2-haste', 'sit-xl-2
 /** Of models of text, in the paper's later version: the ODE in 50 steps, and the SDE in 250. */
 const TEXT_TO_IMAGE = 'mmdit-d24-2-coco'
 
+/** At 512 pixels, in the paper's later version. */
+const AT_512 = 'sit-xl-2-repa-512'
+
 /** The rows of the paper's Table 3 and of its guidance tables, and of REG's: model, whether aligned, steps, how sampled, FID. */
 const ROWS: readonly [name: string, model: string, repa: boolean, step: number, sampling: string, fid: number][] = [
   ['dit-l-2', 'DiT-L/2', false, 400_000, 'ddpm', 23.3],
@@ -63,7 +66,7 @@ const described = ({ mode, cfgScale, interval }: Recipe['evaluations'][number]['
 
 test('there is a recipe for every row of the tables, and one for own images', () => {
   expect(recipes.map(({ name }) => name).sort()).toEqual(
-    [...ROWS.map(([name]) => name), ...OTHERS, TEXT_TO_IMAGE, 'own-images'].sort(),
+    [...ROWS.map(([name]) => name), ...OTHERS, TEXT_TO_IMAGE, AT_512, 'own-images'].sort(),
   )
 })
 
@@ -133,6 +136,27 @@ test(`${TEXT_TO_IMAGE} is the row of text to image`, () => {
   }
 })
 
+test(`${AT_512} has the rows at 512 pixels`, () => {
+  const recipe = recipes.find(({ name }) => name === AT_512)!
+  const { training, data, reference, evaluations } = recipe
+  expect(evaluations.map((row) => [row.step, described(row.sampling), row.published])).toEqual([
+    [400_000, 'sde 1.35 to 1', { fid: 2.44 }],
+    [500_000, 'sde 1.35 to 1', { fid: 2.32 }],
+    [1_000_000, 'sde 1.35 to 1', { fid: 2.08 }],
+  ])
+  // Published by epochs: 80, 100 and 200.
+  const epochs = evaluations.map(({ step }) => Math.round((step * training.batch) / data.images))
+  expect(epochs).toEqual([80, 100, 200])
+  expect(training).toMatchObject({
+    ...{ model: 'SiT-XL/2', steps: 1_000_000, batch: 256, learningRate: 1e-4, betas: [0.9, 0.999], weightDecay: 0 },
+    ...{ maxGradNorm: 1, emaDecay: 0.9999, path: 'linear', weighting: 'uniform', classDropout: 0.1 },
+    ...{ encoders: [{ name: 'dinov2-vit-b' }], alignDepth: 8, alignWeight: 0.5 },
+  })
+  expect(data.latents).toEqual([8, 64, 64])
+  expect(reference).toBe('VIRTUAL_imagenet512.npz')
+  expect(recipeCommands(recipe, 1).prepare).toContain(' --out data/imagenet512 --size 512 ')
+})
+
 test("ditdh-xl-rae is RAE's row", () => {
   const { training, data, evaluations } = recipes.find(({ name }) => name === 'ditdh-xl-rae')!
   expect(evaluations.map((row) => [row.step, described(row.sampling), row.published?.fid])).toEqual([
@@ -162,7 +186,7 @@ test.each(recipes)(
       expect(sampling.steps).toBe(isInFewer ? 50 : 250)
       expect(published === undefined).toBe(source === undefined)
     }
-    expect(data.size).toBe(256)
+    expect(data.size).toBe(name === AT_512 ? 512 : 256)
   },
 )
 
@@ -224,7 +248,8 @@ describe('on the planning device, at full size', () => {
     const projector = training.projector === 'conv' ? CONVOLUTION : mlp
     const { depth, hidden, ...preset } = transformerOfPreset(training.model as never)
     const ofHead = 'ddtHead' in preset ? preset.ddtHead!.depth : 0
-    const trunk = plain + (training.classTokenWeight > 0 ? classTokenNumbers(hidden) : 0)
+    const morePositions = hidden * (name === AT_512 ? 32 ** 2 - 16 ** 2 : 0)
+    const trunk = plain + morePositions + (training.classTokenWeight > 0 ? classTokenNumbers(hidden) : 0)
     const isAligned = training.encoders.length > 0
     expect(plan.parameters.total).toBe(trunk + (isAligned ? projector : 0))
     expect(plan.parameters.trunk + plan.parameters.embedders).toBe(trunk)
