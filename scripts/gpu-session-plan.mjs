@@ -32,6 +32,12 @@ const CHOICES = [
   ['in tiles of 128 x 192', { REPA_GEMM: 'wgmma-128x192' }],
   ['in tiles of 128 x 256', { REPA_GEMM: 'wgmma-128x256' }],
   ['with all of attention by wgmma', { REPA_ATTENTION: 'wgmma' }],
+  ['with attention streamed by wgmma', { REPA_ATTENTION: 'wgmma-streamed' }],
+]
+/** Attention of 1,024 tokens, as it is chosen and by wgmma, which no chip has timed. */
+const AT_512 = [
+  ['', {}],
+  [', all of attention by wgmma', { REPA_ATTENTION: 'wgmma' }],
 ]
 /** What the kernels of SiT-XL/2 wait for: as they are chosen, and with the one that is not. */
 const PROFILED = [
@@ -162,6 +168,26 @@ export function gpuSessionPlan({ root, out, device, capability, python, sanitize
       command: step(model, 256),
       limit: 90,
       json: 'object',
+    })),
+    // As many tokens as 256 images of 256 pixels have, so that the products are the same.
+    ...AT_512.map(([choice, env]) => ({
+      name: `kernels of SiT-XL/2 at 512 pixels and batch 64${choice}`,
+      group: 'variants',
+      command: repa('bench', 'kernels', '--model', 'SiT-XL/2', '--size', '512', '--batch', '64'),
+      limit: 120,
+      json: 'object',
+      env,
+      missing: lackOfChoice(env),
+    })),
+    // What each of eight GPUs has of a batch of 256; with nothing computed again it fits an H100.
+    ...AT_512.map(([choice, env]) => ({
+      name: `step of SiT-XL/2 at 512 pixels and batch 32${choice}`,
+      group: 'variants',
+      command: step('SiT-XL/2', 32, '--size', '512'),
+      limit: 90,
+      json: 'object',
+      env,
+      missing: lackOfChoice(env),
     })),
     ...PROFILED.map(([choice, env]) => ({
       name: `where products and attention of SiT-XL/2 at batch 256 wait${choice}`,

@@ -5,6 +5,7 @@ import { type Precision, precisionPolicy } from '../training/precision.ts'
 import { type GpuClocks, readGpuClocks } from './gpu-clocks.ts'
 import { type GpuKernelCase, type GpuKernelSizes, gpuKernelCases, Operands } from './gpu-kernel-cases.ts'
 import { GpuLimits } from './gpu-limits.ts'
+import { DEFAULT_SIZE, tokensOfSize } from './image-size.ts'
 import { type TimeSeries, timeSeries } from './interleave.ts'
 import { roundsOf } from './rounds.ts'
 import { TimedKernel } from './timed-kernel.ts'
@@ -13,6 +14,8 @@ export interface GpuKernelBenchmarkOptions {
   readonly device: Device
   /** A preset, or sizes of one's own. Default SiT-XL/2. */
   readonly model?: SiTPreset | GpuKernelSizes
+  /** Of a preset: side of the images in pixels, of which eight make one of the latents'. Default 256. */
+  readonly size?: number
   /** Of a preset. Default 256. */
   readonly batch?: number
   /** Default bf16. */
@@ -52,20 +55,19 @@ export interface GpuKernelBenchmark {
   readonly kernels: readonly GpuKernelResult[]
 }
 
-const TOKENS = 256
 /** DINOv2 ViT-B's features, and REPA's projector. */
 const [FEATURES, PROJECTOR] = [768, 2048]
 /** More than caches hold, and no more than a fortieth of a large GPU's memory. */
 const PARAMETERS = 2 ** 26
 
-/** The shapes of a preset's step: latents of 32 x 32 in patches of 2. */
-export function gpuKernelSizes(model: SiTPreset, batch: number): GpuKernelSizes {
-  const { depth, hidden, heads } = SIT_PRESETS[model]
+/** The shapes of a preset's step on images of `size` pixels. Throws where its patches do not divide their latents. */
+export function gpuKernelSizes(model: SiTPreset, batch: number, size = DEFAULT_SIZE): GpuKernelSizes {
+  const { depth, hidden, heads, patch } = SIT_PRESETS[model]
   return {
     depth,
     hidden,
     heads,
-    tokens: TOKENS,
+    tokens: tokensOfSize(size, patch),
     batch,
     features: FEATURES,
     projector: PROJECTOR,
@@ -76,14 +78,14 @@ export function gpuKernelSizes(model: SiTPreset, batch: number): GpuKernelSizes 
 /**
  * Times the kernels of a training step on a GPU by its own clock, each in turn with a large product and a copy.
  *
- * @throws {RangeError} for too few rounds, or a precision that the device has not
+ * @throws {RangeError} for too few rounds, a size that patches do not divide, or a precision that the device has not
  */
 export async function benchmarkGpuKernels(options: GpuKernelBenchmarkOptions): Promise<GpuKernelBenchmark> {
   const rounds = roundsOf(options)
   const { device, model = 'SiT-XL/2', batch = 256, precision = 'bf16', signal, onCase } = options
   const { dtype, tf32 } = precisionPolicy(precision, device)
   allowTf32(device, tf32)
-  const sizes = typeof model === 'string' ? gpuKernelSizes(model, batch) : model
+  const sizes = typeof model === 'string' ? gpuKernelSizes(model, batch, options.size) : model
   const before = await readGpuClocks(device)
   using limits = await GpuLimits.prepare(device, dtype, options.probeSide)
   const rates = { products: [] as number[], copy: [] as number[] }

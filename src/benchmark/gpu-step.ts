@@ -10,6 +10,7 @@ import { besidePython, precisionOfBaseline, requireNoRoute } from './beside-pyth
 import { type GpuClocks, readGpuClocks } from './gpu-clocks.ts'
 import { type GpuOperation, type GpuSideFigures, GpuTrainingSide } from './gpu-training-side.ts'
 import { gpuByCudaName, peakFlops } from './gpus.ts'
+import { DEFAULT_SIZE } from './image-size.ts'
 import { type MeasuredRound, type TimeSeries, timeSeries } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import {
@@ -25,6 +26,8 @@ export interface GpuStepBenchmarkOptions {
   readonly device: Device
   /** Default SiT-B/2. */
   readonly model?: SiTPreset | LightningDiTPreset | MMDiTPreset | FreeSizes
+  /** Side of the images in pixels, of which eight make one of the latents'. Default 256. */
+  readonly size?: number
   /** Default 64. */
   readonly batch?: number
   /** Measured steps, at least 7 against a baseline. */
@@ -53,7 +56,7 @@ export interface GpuStepBenchmarkOptions {
 
 /** A model of any size; what is not said is as the presets have it. */
 type FreeSizes = Pick<SiTConfig, 'depth' | 'hidden' | 'heads' | 'patch'> &
-  Partial<Pick<SiTConfig, 'inputSize' | 'classes' | 'projectorWidth' | 'text'>>
+  Partial<Pick<SiTConfig, 'classes' | 'projectorWidth' | 'text'>>
 
 export interface GpuBaseline
   extends Pick<PythonBaselineOptions, 'variant' | 'compile' | 'regions' | 'command' | 'onLog'> {
@@ -66,6 +69,8 @@ export interface GpuBaseline
 
 export interface GpuStepBenchmark {
   readonly model: SiTConfig
+  /** Side of the images in pixels. */
+  readonly size: number
   readonly parameters: number
   readonly batch: number
   readonly device: Device
@@ -124,7 +129,7 @@ const BASELINE_WARMUP = 5
 /**
  * Times training steps of a SiT with REPA on a GPU, on synthetic latents and images. With a baseline, its steps and ours take turns.
  *
- * @throws {RangeError} for too few rounds, regions where nothing is compiled, or fp16 or a run of so many seconds beside a baseline; {Error} where the baseline does not start, or memory does not suffice for both
+ * @throws {RangeError} for too few rounds, a size that is no multiple of 8, regions where nothing is compiled, or fp16 or a run of so many seconds beside a baseline; {Error} where the baseline does not start, or memory does not suffice for both
  */
 export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promise<GpuStepBenchmark> {
   const rounds = roundsOf(options)
@@ -147,6 +152,7 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
   const productRate = timeSeries(rates.products)
   return {
     model: config,
+    size: options.size ?? DEFAULT_SIZE,
     parameters,
     batch,
     device,

@@ -8,6 +8,7 @@ import { precisionPolicy } from '../training/precision.ts'
 import { encoderFlops, trainingFlops } from './flops.ts'
 import { GpuLimits } from './gpu-limits.ts'
 import type { GpuStepBenchmarkOptions } from './gpu-step.ts'
+import { DEFAULT_SIZE, latentsOfSize } from './image-size.ts'
 import type { BaselineEncoder } from './python-baseline.ts'
 import { TrainingStep } from './training-step.ts'
 
@@ -70,7 +71,8 @@ export class GpuTrainingSide implements Disposable {
   static async start(options: GpuStepBenchmarkOptions): Promise<GpuTrainingSide> {
     const {
       device,
-      model: size = 'SiT-B/2',
+      model: preset = 'SiT-B/2',
+      size = DEFAULT_SIZE,
       batch = 64,
       precision = 'bf16',
       seed = 0,
@@ -91,9 +93,10 @@ export class GpuTrainingSide implements Disposable {
       const encoder = options.encoder && own(randomEncoder(options.encoder, device, seed))
       encoder?.computeIn(dtype)
       const model = own(
-        SiT.create(size, {
+        SiT.create(preset, {
+          inputSize: latentsOfSize(size),
           alignWidths: [encoder?.width ?? FEATURE_WIDTH],
-          alignDepth: typeof size === 'string' ? ALIGN_DEPTH : Math.min(ALIGN_DEPTH, size.depth),
+          alignDepth: typeof preset === 'string' ? ALIGN_DEPTH : Math.min(ALIGN_DEPTH, preset.depth),
           device,
           seed,
         }),

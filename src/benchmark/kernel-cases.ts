@@ -14,16 +14,18 @@ export interface KernelCase {
   readonly prepare: (make: (...shape: number[]) => Tensor, own: (tensor: Tensor) => Tensor) => () => void
 }
 
-const TOKENS = 256
 const FLOAT_BYTES = 4
 /** AdamW reads weight, gradient, two moments and EMA, and writes all but the gradient. */
 const ADAMW_PASSES = 9
 const ADAMW_PARAMETERS = 2 ** 23
 
-/** The kernels of a training step of a SiT of this size; patch 2 on latents of 32 x 32. */
-export function kernelCases({ depth, hidden, heads }: TransformerSize, batch: number): KernelCase[] {
+/** The kernels of a training step of a SiT of this size, of so many images of so many tokens. */
+export function kernelCases(
+  { depth, hidden, heads }: TransformerSize,
+  { batch, tokens }: { readonly batch: number; readonly tokens: number },
+): KernelCase[] {
   const addon = native()
-  const rows = batch * TOKENS
+  const rows = batch * tokens
   const chunks = 6 * depth + 2
   const activations = rows * hidden * FLOAT_BYTES
   const matrix = (name: string, m: number, n: number, k: number, prepare: KernelCase['prepare']): KernelCase => {
@@ -47,8 +49,8 @@ export function kernelCases({ depth, hidden, heads }: TransformerSize, batch: nu
   const attention = (name: string, products: number, prepare: KernelCase['prepare']): KernelCase => ({
     family: 'attention',
     name,
-    shape: `${batch} x ${heads} heads, ${TOKENS} x ${hidden / heads}`,
-    work: { flops: products * 2 * rows * TOKENS * hidden },
+    shape: `${batch} x ${heads} heads, ${tokens} x ${hidden / heads}`,
+    work: { flops: products * 2 * rows * tokens * hidden },
     prepare,
   })
   const pass = (family: string, name: string, passes: number, prepare: KernelCase['prepare']): KernelCase => ({
@@ -73,33 +75,33 @@ export function kernelCases({ depth, hidden, heads }: TransformerSize, batch: nu
       work: { bytes: chunks * hidden * hidden * FLOAT_BYTES },
     },
     attention('forward', 2, (make) => {
-      const qkv = make(batch, TOKENS, 3 * hidden)
+      const qkv = make(batch, tokens, 3 * hidden)
       return () => void owned(addon.attention(qkv.handle, heads, true))
     }),
     // The logits are computed again: five products.
     attention('backward', 5, (make) => {
       const [qkv, o, dO, lse] = [
-        make(batch, TOKENS, 3 * hidden),
-        make(batch, TOKENS, hidden),
-        make(batch, TOKENS, hidden),
-        make(batch, heads, TOKENS),
+        make(batch, tokens, 3 * hidden),
+        make(batch, tokens, hidden),
+        make(batch, tokens, hidden),
+        make(batch, heads, tokens),
       ]
       return () =>
         void owned([addon.attentionBackward(dO.handle, qkv.handle, o.handle, lse.handle, heads, null, false)])
     }),
     pass('layerNormModulate', 'forward', 2, (make) => {
-      const [x, modulation] = [make(batch, TOKENS, hidden), make(batch, chunks, hidden)]
+      const [x, modulation] = [make(batch, tokens, hidden), make(batch, chunks, hidden)]
       return () => void owned(addon.normModulate(x.handle, modulation.handle, 0, 1, 'layerNorm', 1e-6, 'f32'))
     }),
     pass('layerNormModulate', 'backward, adds the residual', 4, (make) => {
       const [dOut, x, residual] = [
-        make(batch, TOKENS, hidden),
-        make(batch, TOKENS, hidden),
-        make(batch, TOKENS, hidden),
+        make(batch, tokens, hidden),
+        make(batch, tokens, hidden),
+        make(batch, tokens, hidden),
       ]
       const [mean, rstd, modulation, into] = [
-        make(batch, TOKENS),
-        make(batch, TOKENS),
+        make(batch, tokens),
+        make(batch, tokens),
         make(batch, chunks, hidden),
         make(batch, chunks, hidden),
       ]
@@ -107,7 +109,7 @@ export function kernelCases({ depth, hidden, heads }: TransformerSize, batch: nu
       return () => void owned([addon.normModulateBackward(dOut.handle, x.handle, mean.handle, rstd.handle, ...last)])
     }),
     pass('gatedResidual', 'backward', 3, (make) => {
-      const [dOut, y] = [make(batch, TOKENS, hidden), make(batch, TOKENS, hidden)]
+      const [dOut, y] = [make(batch, tokens, hidden), make(batch, tokens, hidden)]
       const [modulation, into, bias] = [make(batch, chunks, hidden), make(batch, chunks, hidden), make(hidden)]
       const last = [modulation.handle, 2, into.handle, bias.handle, false] as const
       return () => void owned([addon.gatedResidualBackward(dOut.handle, y.handle, ...last)])

@@ -3,12 +3,15 @@ import { native } from '../native.ts'
 import { synchronize } from '../tensor/device.ts'
 import { randomNormal } from '../tensor/random.ts'
 import { Tensor } from '../tensor/tensor.ts'
+import { DEFAULT_SIZE, tokensOfSize } from './image-size.ts'
 import { timeSeries } from './interleave.ts'
 import { type KernelCase, kernelCases } from './kernel-cases.ts'
 import { roundsOf } from './rounds.ts'
 
 export interface KernelBenchmarkOptions {
   readonly model?: SiTPreset
+  /** Side of the images in pixels, of which eight make one of the latents'. Default 256. */
+  readonly size?: number
   readonly batch?: number
   /** Measurements of each. */
   readonly rounds?: number
@@ -42,17 +45,18 @@ const STREAM_FLOATS = 2 ** 25
 /**
  * Times the kernels of a training step, each in turn with the limit that it is compared with.
  *
- * @throws {RangeError} for too few rounds
+ * @throws {RangeError} for too few rounds, or a size that patches do not divide
  */
 export async function benchmarkKernels(options: KernelBenchmarkOptions = {}): Promise<KernelResult[]> {
   const rounds = roundsOf(options)
-  const { model = 'SiT-S/2', batch = 4, signal, onCase } = options
+  const { model = 'SiT-S/2', size = DEFAULT_SIZE, batch = 4, signal, onCase } = options
+  const preset = SIT_PRESETS[model]
   using x = Tensor.zeros([STREAM_FLOATS], DEVICE)
   using sum = Tensor.zeros([STREAM_FLOATS], DEVICE)
   const streamRate = async () =>
     (12 * STREAM_FLOATS) / (await secondsOf(() => native().accumulate(sum.handle, x.handle), 1))
   const results: KernelResult[] = []
-  const cases = kernelCases(SIT_PRESETS[model], batch)
+  const cases = kernelCases(preset, { batch, tokens: tokensOfSize(size, preset.patch) })
   for (const kernel of cases) {
     signal?.throwIfAborted()
     const limit = 'flops' in kernel.work ? () => native().measureFmaPeak(ROUND_SECONDS) : streamRate

@@ -10,6 +10,7 @@ import { baselineModel } from './baseline-model.ts'
 import { besidePython, precisionOfBaseline } from './beside-python.ts'
 import { forwardFlops } from './flops.ts'
 import { GpuLimits } from './gpu-limits.ts'
+import { DEFAULT_SIZE, latentsOfSize } from './image-size.ts'
 import { type MeasuredRound, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
@@ -22,6 +23,8 @@ export interface SamplingBenchmarkOptions {
     | LightningDiTPreset
     | MMDiTPreset
     | Pick<SiTConfig, 'depth' | 'hidden' | 'heads' | 'patch'>
+  /** Side of the images in pixels, of which eight make one of the latents'. Default 256. */
+  readonly size?: number
   /** Images at once. Default 4. */
   readonly batch?: number
   /** Of the SDE. Default 10; the paper's images are made in 250. */
@@ -56,6 +59,8 @@ export interface SamplingFigures {
 
 export interface SamplingBenchmark {
   readonly model: SiTConfig
+  /** Side of the images in pixels. */
+  readonly size: number
   readonly parameters: number
   readonly batch: number
   readonly steps: number
@@ -93,14 +98,14 @@ const PEAK_SECONDS = 0.05
 const PAPER_GUIDANCE: Guidance = { scale: 1.8, low: 0, high: 0.7 }
 
 /**
- * Times REPA's stochastic sampler: batches of latents of 256-pixel images from noise, by a SiT of random weights without projectors.
+ * Times REPA's stochastic sampler: batches of images' latents from noise, by a SiT of random weights without projectors.
  * With a baseline, its batches and ours take turns.
  *
- * @throws {RangeError} for too few rounds or steps, or a precision that the device or the baseline has not; {Error} where the baseline does not start
+ * @throws {RangeError} for too few rounds or steps, a size that is no multiple of 8, or a precision that the device or the baseline has not; {Error} where the baseline does not start
  */
 export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}): Promise<SamplingBenchmark> {
   const rounds = roundsOf(options)
-  const { model: size = 'SiT-S/2', batch = 4, steps = 10, guidance = PAPER_GUIDANCE } = options
+  const { model: preset = 'SiT-S/2', size = DEFAULT_SIZE, batch = 4, steps = 10, guidance = PAPER_GUIDANCE } = options
   const { device = 'cpu', seed = 0, signal } = options
   const precision = options.precision ?? defaultPrecision(device)
   const theirPrecision = options.against && precisionOfBaseline(precision)
@@ -108,7 +113,7 @@ export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}):
   allowTf32(device, tf32)
   const before = memoryStats(device).liveBytes
   resetPeakMemory(device)
-  using model = SiT.create(size, { alignWidths: [], device, seed })
+  using model = SiT.create(preset, { inputSize: latentsOfSize(size), alignWidths: [], device, seed })
   model.computeIn(dtype)
   const { config } = model
   const { channels, inputSize, classes, text } = config
@@ -165,7 +170,17 @@ export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}):
   const { level, threads } = native().cpuInfo()
   const gpu = gpuOf(device)?.name
   const common = {
-    ...{ model: config, parameters: model.parameterCount, batch, steps, guidance, evaluations, device, precision },
+    ...{
+      model: config,
+      size,
+      parameters: model.parameterCount,
+      batch,
+      steps,
+      guidance,
+      evaluations,
+      device,
+      precision,
+    },
     ...{ level, threads, ...(gpu !== undefined && { gpu }) },
   }
 

@@ -8,6 +8,7 @@ import { baselineModel } from './baseline-model.ts'
 import { besidePython, requireNoRoute } from './beside-python.ts'
 import { BusyProcess } from './busy-process.ts'
 import { trainingFlops } from './flops.ts'
+import { DEFAULT_SIZE, latentsOfSize } from './image-size.ts'
 import { interleave, type MeasuredRound, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
@@ -22,6 +23,8 @@ export interface StepBenchmarkOptions {
     | LightningDiTPreset
     | MMDiTPreset
     | Pick<SiTConfig, 'depth' | 'hidden' | 'heads' | 'patch'>
+  /** Side of the images in pixels, of which eight make one of the latents'. Default 256. */
+  readonly size?: number
   /** Default 4. */
   readonly batch?: number
   /** Measured steps, at least 7 against a baseline. */
@@ -49,6 +52,8 @@ export interface StepBenchmarkOptions {
 
 export interface StepBenchmark {
   readonly model: SiTConfig
+  /** Side of the images in pixels. */
+  readonly size: number
   readonly parameters: number
   readonly batch: number
   readonly device: Device
@@ -100,11 +105,11 @@ const PEAK_SECONDS = 0.05
  * Times training steps of a SiT with REPA in fp32 on synthetic latents, the encoder's features given. With a baseline, its
  * steps and ours take turns.
  *
- * @throws {RangeError} for too few rounds, or for more than one of a baseline, a busy process and a run of so many seconds; {Error} where the baseline does not start or refuses its surroundings
+ * @throws {RangeError} for too few rounds, a size that is no multiple of 8, or more than one of a baseline, a busy process and a run of so many seconds; {Error} where the baseline does not start or refuses its surroundings
  */
 export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise<StepBenchmark> {
   const rounds = roundsOf(options)
-  const { model: size = 'SiT-S/2', batch = 4, device = 'cpu', seed = 0, signal } = options
+  const { model: preset = 'SiT-S/2', size = DEFAULT_SIZE, batch = 4, device = 'cpu', seed = 0, signal } = options
   if (options.against !== undefined && options.besideBusyProcess) {
     throw new RangeError('A baseline and a busy process cannot both be beside our step; measure one, then the other.')
   }
@@ -116,8 +121,14 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
   if (device !== 'cpu') {
     throw new RangeError(`benchmarkStep measures the CPU, not ${device}; benchmarkGpuStep measures a GPU.`)
   }
-  const depth = typeof size === 'string' ? ALIGN_DEPTH : Math.min(ALIGN_DEPTH, size.depth)
-  using model = SiT.create(size, { alignWidths: [ENCODER_WIDTH], alignDepth: depth, device, seed })
+  const depth = typeof preset === 'string' ? ALIGN_DEPTH : Math.min(ALIGN_DEPTH, preset.depth)
+  using model = SiT.create(preset, {
+    inputSize: latentsOfSize(size),
+    alignWidths: [ENCODER_WIDTH],
+    alignDepth: depth,
+    device,
+    seed,
+  })
   const { config } = model
   const { level, threads } = native().cpuInfo()
   resetPeakMemory(device)
@@ -143,7 +154,7 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
       peakDeviceBytes: memoryStats(device).peakBytes,
     }
   }
-  const common = { model: config, parameters: model.parameterCount, batch, device, level, threads, route }
+  const common = { model: config, size, parameters: model.parameterCount, batch, device, level, threads, route }
 
   if (options.besideBusyProcess) {
     const compared = await interleave({

@@ -14,6 +14,7 @@ import { forwardBackward } from '../training/objective.ts'
 import { AdamW, type AdamWOptions } from '../training/optimizer.ts'
 import { requireRoute } from '../training/requirements.ts'
 import { SiTObjective } from '../training/sit-objective.ts'
+import { PIXELS_PER_LATENT } from './image-size.ts'
 
 export interface TrainingStepOptions {
   readonly batch: number
@@ -30,8 +31,6 @@ export interface TrainingStepOptions {
   readonly cudaGraph?: boolean
 }
 
-/** Pixels of an image's side for one of its latent. */
-const PIXELS_PER_LATENT = 8
 const UNIFORM = { weighting: 'uniform', path: 'linear' } as const
 
 type Inputs = {

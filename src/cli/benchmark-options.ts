@@ -37,6 +37,12 @@ export const SIT_OPTIONS = {
     description: 'the model',
     placeholder: 'MODEL',
   },
+  size: {
+    type: 'integer',
+    min: 8,
+    default: 256,
+    description: "side of the images in pixels, of which 8 make one of the latents'",
+  },
   precision: {
     type: 'enum',
     values: PRECISIONS,

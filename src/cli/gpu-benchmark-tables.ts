@@ -37,6 +37,7 @@ export function showGpuStep(name: string, result: GpuStepBenchmark, out: Output)
     gpu,
     ours,
     baseline,
+    size,
     batch,
     parameters,
     precision,
@@ -49,6 +50,7 @@ export function showGpuStep(name: string, result: GpuStepBenchmark, out: Output)
   } = result
   const said = [
     name,
+    `${size} px`,
     `batch ${batch}`,
     `${formatCount(parameters)} parameters`,
     precision,

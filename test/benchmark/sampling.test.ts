@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { forwardFlops } from '../../src/benchmark/flops.ts'
 import { benchmarkSampling } from '../../src/benchmark/sampling.ts'
 
 const worker = (mode: string) => [process.execPath, join(import.meta.dirname, 'fake-worker.mjs'), mode] as const
@@ -23,6 +24,16 @@ test('times our own batches', async () => {
   expect(result.ratio).toBeUndefined()
 })
 
+test.each([
+  [256, 32],
+  [512, 64],
+] as const)('of images of %d pixels', async (size, side) => {
+  const result = await benchmarkSampling({ model, size, batch: 1, steps: 1, rounds: 1 })
+  expect([result.size, result.model.inputSize]).toEqual([size, [side, side]])
+  const flops = result.evaluations * forwardFlops({ ...result.model, inputSize: [side, side] })
+  expect(result.ours.flops).toBe(flops / result.ours.seconds.median)
+})
+
 // repa-facts: of 250 steps 172 are guided where t is at most 0.7.
 test("an image in the paper's setting is 422 evaluations of the model", async () => {
   const { evaluations } = await benchmarkSampling({ model, batch: 1, steps: 250, rounds: 1 })
@@ -41,6 +52,7 @@ test('takes turns with a baseline', async () => {
 test.each([
   [{ against: 'python', command: worker('refuses') }, 'The Python baseline: the BLAS is unfit; do this.'],
   [{ precision: 'bf16' }, 'The CPU computes in fp32 only, not in bf16'],
+  [{ size: 300 }, 'The size of the images is 300 pixels; expected a multiple of 8.'],
   [{ steps: 0 }, "the sampler's options: steps is 0: expected number to be >0."],
   [{ signal: AbortSignal.abort(new Error('stopped')) }, 'stopped'],
 ] as const)('refuses %o', async (options, message) => {

@@ -24,6 +24,18 @@ test('times our own steps', async () => {
   expect(ours.peakRssBytes).toBeGreaterThan(ours.peakDeviceBytes)
 })
 
+// The same model but for its grid, of 64 patches instead of 16.
+test.each([
+  [256, 32],
+  [512, 64],
+] as const)('on images of %d pixels', async (size, side) => {
+  const result = await benchmarkStep({ model, size, batch: 1, rounds: 1 })
+  expect([result.size, result.model.inputSize]).toEqual([size, [side, side]])
+  expect(result.ours.flops).toBe(
+    trainingFlops({ ...result.model, inputSize: [side, side] }) / result.ours.seconds.median,
+  )
+})
+
 test('goes on for so many seconds after the measured steps', async () => {
   let last = { steps: 0, seconds: 0 }
   const onSustained = (sofar: typeof last) => {
@@ -73,6 +85,8 @@ test.each([
   [{ besideBusyProcess: true, against: 'python' }, 'A baseline and a busy process cannot both be beside our step'],
   [{ seconds: 1, besideBusyProcess: true }, 'A run of so many seconds is of our step alone'],
   [{ seconds: 1, against: 'python', command: worker('works') }, 'A run of so many seconds is of our step alone'],
+  [{ size: 300 }, 'The size of the images is 300 pixels; expected a multiple of 8.'],
+  [{ size: 264 }, 'a patch of 8 does not divide an input of 33 x 33'],
   [{ device: 'cuda:0' }, 'benchmarkStep measures the CPU, not cuda:0; benchmarkGpuStep measures a GPU'],
   [{ signal: AbortSignal.abort(new Error('stopped')) }, 'stopped'],
 ] as const)('refuses %o', async (options, message) => {

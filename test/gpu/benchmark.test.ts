@@ -25,8 +25,9 @@ const sizes: GpuKernelSizes = {
   projector: 40,
   parameters: 4096,
 }
-const inputSize: [number, number] = [8, 8]
-const model = { depth: 2, hidden: 48, heads: 2, patch: 2, inputSize, classes: 10, projectorWidth: 64 }
+/** Of images of which latents of 8 x 8 are made. */
+const size = 64
+const model = { depth: 2, hidden: 48, heads: 2, patch: 2, classes: 10, projectorWidth: 64 }
 const encoder = { hidden: 32, depth: 1, heads: 2 }
 const command = [process.execPath, join(import.meta.dirname, '../benchmark/fake-worker.mjs'), 'works'] as const
 
@@ -71,7 +72,7 @@ for (const { device, missing } of DEVICES) {
     })
 
     test("the operations of a recorded step are timed in the recording's memory", async () => {
-      using sit = SiT.create(model, { device, seed: 0 })
+      using sit = SiT.create(model, { inputSize: [8, 8], device, seed: 0 })
       using training = new TrainingStep(sit, { batch: 2, cudaGraph: true })
       const taken = () => {
         const { liveBytes, cachedBytes } = memoryStats(device)
@@ -94,10 +95,11 @@ for (const { device, missing } of DEVICES) {
       const seen: number[] = []
       const onRound = ({ index }: { index: number }) => seen.push(index)
       const result = await benchmarkGpuStep({
-        ...{ device, model: { ...model, ...more }, batch: 2, rounds: 3, probeSide, onRound },
+        ...{ device, model: { ...model, ...more }, size, batch: 2, rounds: 3, probeSide, onRound },
         ...options,
       })
       expect(seen).toEqual([0, 1, 2])
+      expect([result.size, result.model.inputSize]).toEqual([64, [8, 8]])
       const { ours, operations } = result
       expect(ours.seconds.seconds).toHaveLength(3)
       for (const [i, enqueueing] of ours.enqueueing.seconds.entries()) {
@@ -145,7 +147,7 @@ for (const { device, missing } of DEVICES) {
       const before = memoryStats(device).liveBytes
       const steps: number[] = []
       const result = await benchmarkGpuStep({
-        ...{ device, model, batch: 2, rounds: 2, probeSide, seconds: 0.2 },
+        ...{ device, model, size, batch: 2, rounds: 2, probeSide, seconds: 0.2 },
         onSustained: (sofar) => steps.push(sofar.steps),
       })
       const { ours, sustained } = result
@@ -164,7 +166,7 @@ for (const { device, missing } of DEVICES) {
       const log: string[] = []
       const onLog = (line: string) => log.push(line)
       const against = { turns, command, compile: 'max-autotune', regions: 'blocks', onLog } as const
-      const result = await benchmarkGpuStep({ device, model, batch: 2, probeSide, against })
+      const result = await benchmarkGpuStep({ device, model, size, batch: 2, probeSide, against })
       expect(result.ours.seconds.seconds).toHaveLength(7)
       expect(result.baseline).toMatchObject({
         torch: '0.0',
@@ -191,10 +193,11 @@ for (const { device, missing } of DEVICES) {
       [{ against: { command }, precision: 'fp16' }, 'The baseline computes in bf16 or fp32, not in fp16'],
       [{ against: { command, regions: 'blocks' } }, 'regions are of what torch.compile compiles; give it a mode'],
       [{ against: { command }, seconds: 1 }, 'A run of so many seconds is of our step alone'],
+      [{ size: 60 }, 'The size of the images is 60 pixels; expected a multiple of 8'],
       [{ signal: AbortSignal.abort(new Error('stopped')) }, 'stopped'],
     ] as const)('refuses %o and leaves nothing behind', async (options, message) => {
       const before = memoryStats(device).liveBytes
-      await expect(benchmarkGpuStep({ device, model, batch: 1, probeSide, ...options })).rejects.toThrow(message)
+      await expect(benchmarkGpuStep({ device, model, size, batch: 1, probeSide, ...options })).rejects.toThrow(message)
       expect(memoryStats(device).liveBytes).toBe(before)
     })
   })

@@ -18,6 +18,7 @@ export const benchKernelsCommand = defineCommand({
       placeholder: 'MODEL',
       description: 'the model whose shapes are taken',
     },
+    size: SIT_OPTIONS.size,
     batch: { type: 'integer', min: 1, default: 4, description: 'images of a step' },
     rounds: { type: 'integer', min: 1, default: 7, description: 'measurements of each' },
     precision: {
@@ -33,8 +34,12 @@ export const benchKernelsCommand = defineCommand({
       command: 'repa bench kernels --device cuda --model SiT-XL/2 --batch 256 --json',
       description: 'TFLOP/s, TB/s and shares of every CUDA kernel',
     },
+    {
+      command: 'repa bench kernels --device cuda --model SiT-XL/2 --size 512 --batch 64',
+      description: 'the same at 512 pixels, 1,024 tokens an image',
+    },
   ],
-  async run({ model, batch, rounds, precision, probeSide }, context) {
+  async run({ model, size, batch, rounds, precision, probeSide }, context) {
     const { out, signal, progress } = context
     const { resolveDevice } = await import('../../tensor/device.ts')
     const device = resolveDevice(context.device)
@@ -48,6 +53,7 @@ export const benchKernelsCommand = defineCommand({
         device,
         // The parser has let through only these.
         model: model as SiTPreset,
+        size,
         batch,
         rounds,
         ...(probeSide !== undefined && { probeSide }),
@@ -56,7 +62,7 @@ export const benchKernelsCommand = defineCommand({
         onCase: (done) => bar.update(done),
       }).finally(() => bar.end())
       showGpuKernels(result, out)
-      out.json({ model, batch, rounds, ...result })
+      out.json({ model, size, batch, rounds, ...result })
       return
     }
     if (precision !== undefined && precision !== 'fp32') {
@@ -69,6 +75,7 @@ export const benchKernelsCommand = defineCommand({
       kernels = await benchmarkKernels({
         // The parser has let through only these.
         model: model as SiTPreset,
+        size,
         batch,
         rounds,
         signal,
@@ -92,6 +99,6 @@ export const benchKernelsCommand = defineCommand({
         `${Math.round(100 * share)} %`,
       ]),
     )
-    out.json({ model, batch, rounds, kernels })
+    out.json({ model, size, batch, rounds, kernels })
   },
 })

@@ -8,9 +8,10 @@ export const benchSampleCommand = defineCommand({
   name: 'bench sample',
   summary: 'time the sampler: throughput, share of the measured peak, ratio to PyTorch',
   description:
-    "REPA's stochastic sampler (Euler–Maruyama) with classifier-free guidance, by a SiT of random weights, on latents of 256-pixel images; nothing is decoded. On the CPU against its multiply-add peak, on a GPU against the rate of a large product measured in turn. With --against python the batches take turns with those of PyTorch on the same machine, and the medians are compared.",
+    "REPA's stochastic sampler (Euler–Maruyama) with classifier-free guidance, by a SiT of random weights, on latents of images of --size pixels; nothing is decoded. On the CPU against its multiply-add peak, on a GPU against the rate of a large product measured in turn. With --against python the batches take turns with those of PyTorch on the same machine, and the medians are compared.",
   options: {
     model: SIT_OPTIONS.model,
+    size: SIT_OPTIONS.size,
     batch: { type: 'integer', min: 1, default: 4, description: 'images at once' },
     steps: { type: 'integer', min: 1, default: 10, description: "steps of the SDE; the paper's images take 250" },
     cfgScale: { type: 'number', min: 1, default: 1.8, description: 'strength of the guidance; 1: none' },
@@ -34,14 +35,14 @@ export const benchSampleCommand = defineCommand({
       import('../../benchmark/sampling.ts'),
       import('../../tensor/device.ts'),
     ])
-    const { model, batch, steps, rounds, precision, probeSide } = options
+    const { model, size, batch, steps, rounds, precision, probeSide } = options
     const where = resolveDevice(device)
     if (probeSide !== undefined && where === 'cpu') {
       throw new RangeError('--probe-side is for a GPU, and this measures the CPU; pass --device cuda.')
     }
     const bar = progress({ total: rounds, label: model, unit: 'batch' })
     const result = await benchmarkSampling({
-      ...{ model, batch, steps, rounds, device: where, signal },
+      ...{ model, size, batch, steps, rounds, device: where, signal },
       guidance: { scale: cfgScale, low: 0, high: guidanceHigh },
       ...(precision !== undefined && { precision }),
       ...(probeSide !== undefined && { probeSide }),
@@ -55,10 +56,10 @@ export const benchSampleCommand = defineCommand({
 })
 
 function show(name: string, result: SamplingBenchmark, out: Output): void {
-  const { ours, baseline, ratio, pairedRatio, batch, steps, evaluations, parameters, device, precision } = result
+  const { ours, baseline, ratio, pairedRatio, size, batch, steps, evaluations, parameters, device, precision } = result
   const place = device === 'cpu' ? `${result.threads} threads, ${result.level}` : `${result.gpu} (${device})`
   out.line(
-    `${name}, ${formatCount(parameters)} parameters, batch ${batch}, ${steps} steps of the SDE, ${evaluations} evaluations an image, ${precision}, ${place}`,
+    `${name}, ${size} px, ${formatCount(parameters)} parameters, batch ${batch}, ${steps} steps of the SDE, ${evaluations} evaluations an image, ${precision}, ${place}`,
   )
   const row = (side: string, figures: SamplingFigures, memory: number) => [
     side,

@@ -14,9 +14,10 @@ export const benchStepCommand = defineCommand({
   name: 'bench step',
   summary: 'time training steps: throughput, share of the measured peak, ratio to PyTorch',
   description:
-    "A SiT with REPA's projector on synthetic latents of 256-pixel images: loss, backward pass, clipping, AdamW and EMA; data and noise are prepared outside of what is timed, and without --encoder the features too. On the CPU in fp32, against its multiply-add peak; on a GPU in bf16 against the rate of a large product measured in turn, with what each operation costs. With --against python the steps take turns with those of PyTorch on the same machine, and the medians are compared.",
+    "A SiT with REPA's projector on synthetic latents of images of --size pixels: loss, backward pass, clipping, AdamW and EMA; data and noise are prepared outside of what is timed, and without --encoder the features too. On the CPU in fp32, against its multiply-add peak; on a GPU in bf16 against the rate of a large product measured in turn, with what each operation costs. With --against python the steps take turns with those of PyTorch on the same machine, and the medians are compared.",
   options: {
     model: SIT_OPTIONS.model,
+    size: SIT_OPTIONS.size,
     batch: { type: 'integer', min: 1, default: 4, description: 'images of a step' },
     rounds: { type: 'integer', min: 1, default: 7, description: 'measured steps; at least 7 against a baseline' },
     seconds: {
@@ -86,6 +87,10 @@ export const benchStepCommand = defineCommand({
       description: 'on a GPU, a minute under full power',
     },
     {
+      command: 'repa bench step --device cuda --model SiT-XL/2 --size 512 --batch 32 --encoder dinov2-vit-b',
+      description: 'on a GPU, at 512 pixels',
+    },
+    {
       command: 'repa bench step --device cuda --model SiT-L/2 --batch 64 --encoder dinov2-vit-b --against python',
       description: 'on a GPU, beside PyTorch there',
     },
@@ -96,7 +101,7 @@ export const benchStepCommand = defineCommand({
     },
   ],
   async run(options, context) {
-    const { model, batch, rounds, seconds, threads, against, besideBusyProcess, probeSide, routeTokens } = options
+    const { model, size, batch, rounds, seconds, threads, against, besideBusyProcess, probeSide, routeTokens } = options
     // The parser has let through only these.
     const recompute = options.recompute as Recomputation
     const { out, seed, signal, progress } = context
@@ -136,6 +141,7 @@ export const benchStepCommand = defineCommand({
       const result = await benchmarkGpuStep({
         device,
         model,
+        size,
         batch,
         rounds,
         recompute,
@@ -157,6 +163,7 @@ export const benchStepCommand = defineCommand({
     const { benchmarkStep } = await import('../../benchmark/step.ts')
     const result = await benchmarkStep({
       model,
+      size,
       batch,
       rounds,
       device,
@@ -204,8 +211,10 @@ function requireOptionsOf(onGpu: boolean, options: Readonly<Record<string, unkno
 }
 
 function show(name: string, result: StepBenchmark, out: Output): void {
-  const { ours, baseline, beside, sustained, ratio, pairedRatio, batch, threads, level, parameters } = result
-  out.line(`${name}, batch ${batch}, ${formatCount(parameters)} parameters, fp32, ${threads} threads, ${level}`)
+  const { ours, baseline, beside, sustained, ratio, pairedRatio, size, batch, threads, level, parameters } = result
+  out.line(
+    `${name}, ${size} px, batch ${batch}, ${formatCount(parameters)} parameters, fp32, ${threads} threads, ${level}`,
+  )
   const row = (
     side: string,
     {

@@ -14,17 +14,21 @@ async function repa(...words: string[]) {
 const SMALL = ['--device', 'cpu', '--model', 'SiT-S/8', '--batch', '1', '--steps', '3', '--rounds', '2']
 
 test('one JSON object with the figures', async () => {
-  const { status, stdout, stderr } = await repa(...SMALL, '--cfg-scale', '1', '--json')
+  const { status, stdout, stderr } = await repa(...SMALL, '--size', '512', '--cfg-scale', '1', '--json')
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
   // Unguided, a step is one evaluation.
-  expect(JSON.parse(stdout)).toMatchObject({ model: 'SiT-S/8', batch: 1, steps: 3, evaluations: 3, device: 'cpu' })
+  expect(JSON.parse(stdout)).toMatchObject({
+    ...{ model: 'SiT-S/8', size: 512, batch: 1, steps: 3, evaluations: 3, device: 'cpu' },
+  })
   expect(JSON.parse(stdout).ours.seconds.seconds).toHaveLength(2)
 })
 
 test('a table for people', async () => {
   const { status, stdout, stderr } = await repa(...SMALL)
   expect({ status, stdout }).toEqual({ status: 0, stdout: '' })
-  expect(stderr).toMatch(/^SiT-S\/8, .* parameters, batch 1, 3 steps of the SDE, 5 evaluations an image, fp32, /m)
+  expect(stderr).toMatch(
+    /^SiT-S\/8, 256 px, .* parameters, batch 1, 3 steps of the SDE, 5 evaluations an image, fp32, /m,
+  )
   expect(stderr).toMatch(/^ +median +best +spread +a step +images\/s +peak memory$/m)
   expect(stderr).toMatch(/TFLOP\/s, \d+ % of the multiply-add peak measured beside/)
 })

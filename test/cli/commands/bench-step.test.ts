@@ -12,7 +12,7 @@ test('one JSON object with the figures', async () => {
   const words = ['--device', 'cpu', '--model', 'SiT-S/8', '--batch', '1', '--rounds', '2', '--json']
   const { status, stdout, stderr } = await repa('bench', 'step', ...words)
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
-  expect(JSON.parse(stdout)).toMatchObject({ model: 'SiT-S/8', batch: 1, device: 'cpu' })
+  expect(JSON.parse(stdout)).toMatchObject({ model: 'SiT-S/8', size: 256, batch: 1, device: 'cpu' })
   expect(JSON.parse(stdout).ours.seconds.seconds).toHaveLength(2)
 })
 
@@ -22,6 +22,13 @@ test('a table for people', async () => {
   expect({ status, stdout }).toEqual({ status: 0, stdout: '' })
   expect(stderr).toMatch(/^ +median +best +spread +images\/s +peak memory$/m)
   expect(stderr).toMatch(/% of the multiply-add peak measured beside/)
+})
+
+test('on larger images', async () => {
+  const words = ['--device', 'cpu', '--model', 'SiT-S/8', '--size', '512', '--batch', '1', '--rounds', '1', '--json']
+  const { status, stdout } = await repa('bench', 'step', ...words)
+  expect(status).toBe(0)
+  expect(JSON.parse(stdout)).toMatchObject({ model: 'SiT-S/8', size: 512, batch: 1 })
 })
 
 test('a run of a second after the measured steps', async () => {
@@ -44,6 +51,8 @@ test('a line about the busy process', async () => {
 test.each([
   [['--model', 'SiT-M/2'], 2, 'expected SiT-S/2, SiT-S/4'],
   [['--batch', '0'], 2, '--batch: expected'],
+  [['--size', '4'], 2, '--size: expected'],
+  [['--device', 'cpu', '--size', '300'], 1, 'The size of the images is 300 pixels; expected a multiple of 8'],
   [['--seconds', '0'], 2, '--seconds: expected'],
   [['--device', 'cpu', '--seconds', '1', '--against', 'python'], 1, 'so many seconds is of our step alone'],
   [['--device', 'cuda:99'], 1, 'There is no cuda:99 here'],
