@@ -8,7 +8,7 @@ import { type ImageSource, openImageSource, type SourceImage } from '../data/ima
 import { mapInOrder } from '../data/ordered-map.ts'
 import type { RgbImage } from '../data/rgb-image.ts'
 import { imageName, promptsPath } from '../diffusion/sampling-record.ts'
-import { ifThere, isThere } from '../formats/if-there.ts'
+import { isThere } from '../formats/if-there.ts'
 import { NpzFile } from '../formats/npz.ts'
 import { interleaved } from '../tensor/planes.ts'
 import { openNpzImages } from './image-set.ts'
@@ -36,31 +36,36 @@ const READ_AT_ONCE = 8
 /**
  * Samples with the captions that they were made of: a folder or zip of images, or an npz of them (`arr_0`, u8 [N, H, W, 3]). The captions
  * are the lines of a file, in the order of the images, or of their paths; by default those of the folder's prompts.txt, as `repa sample`
- * writes it, of which line i is the caption of the image of the number i.
+ * writes it, of which line i is the caption of the image of the number i; other pictures in that folder are not samples.
  *
- * @throws {Error} where there are no captions, or not as many as images; {FileAccessError} for a file that cannot be read; {FileFormatError}
- *   for captions that are not UTF-8
+ * @throws {Error} where there are no samples or captions, or not as many of both; {FileAccessError} for a file that cannot be read;
+ *   {FileFormatError} for captions that are not UTF-8
  */
 export async function openCaptionedSamples(samples: string, captions?: string): Promise<CaptionedImages> {
-  const isFolder = (await ifThere(stat(samples)))?.isDirectory() ?? false
-  const file = captions ?? promptsPath(samples)
-  if (captions === undefined && !(isFolder && (await isThere(file)))) {
-    throw new Error(
-      `${samples} does not say its images' captions: ${isFolder ? 'there is no prompts.txt in it' : 'it is no folder with a prompts.txt'}, ` +
-        'as repa sample writes it of a model of text. Name a file of them, a line an image (--captions FILE).',
-    )
-  }
+  const file = captions ?? (await promptsIn(samples))
   const lines = await captionOfEachLine(file)
   if (extname(samples).toLowerCase() === '.npz') return ofNpz(samples, file, lines)
   const source = await openImageSource(samples, { unlabelled: true })
   try {
+    if (captions === undefined) return ofFiles(source, numbered(source, file, lines), lines)
     requireAsMany(samples, source.images.length, file, lines)
-    const images = captions === undefined ? numbered(source.images, file) : source.images
-    return ofFiles(source, images, lines)
+    return ofFiles(source, source.images, lines)
   } catch (error) {
     await source.close()
     throw error
   }
+}
+
+/** The file of the captions that lies in a folder of samples. */
+async function promptsIn(samples: string): Promise<string> {
+  if (!(await isThere(samples))) throw new Error(`There is no ${samples}; check the path.`)
+  const isFolder = (await stat(samples)).isDirectory()
+  const file = promptsPath(samples)
+  if (isFolder && (await isThere(file))) return file
+  throw new Error(
+    `${samples} does not say its images' captions: ${isFolder ? 'there is no prompts.txt in it' : 'it is no folder with a prompts.txt'}, ` +
+      'as repa sample writes it of a model of text. Name a file of them, a line an image (--captions FILE).',
+  )
 }
 
 /**
@@ -139,17 +144,22 @@ async function ofNpz(path: string, file: string, captions: readonly string[]): P
   }
 }
 
-/** The images of the numbers 0, 1 and so on, whatever stands between them when paths are sorted. */
-function numbered(images: readonly SourceImage[], file: string): SourceImage[] {
+/** The images of the numbers 0, 1 and so on, one a line, whatever other pictures are among the source's, such as a grid of them. */
+function numbered({ path, images }: ImageSource, file: string, captions: readonly string[]): SourceImage[] {
   const byName = new Map(images.map((image) => [image.name, image]))
-  return images.map((_, number) => {
-    const found = byName.get(imageName(number))
-    if (found) return found
+  const found = captions.map((_, number) => {
+    const image = byName.get(imageName(number))
+    if (image) return image
     throw new Error(
       `There is no ${imageName(number)} beside ${file}, whose line ${number + 1} is its caption: the images are not those that repa ` +
         'sample wrote. Name a file of their captions, a line an image, in the order of their paths (--captions FILE).',
     )
   })
+  const count = images.filter(({ name }) => name === imageName(Number.parseInt(name, 10))).length
+  if (count === captions.length) return found
+  throw new Error(
+    `${path} has ${count} images by number, from ${imageName(0)}, and ${file} ${captions.length} captions; expected a line an image.`,
+  )
 }
 
 function requireAsMany(samples: string, images: number, file: string, captions: readonly string[]): void {

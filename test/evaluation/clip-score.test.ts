@@ -130,6 +130,19 @@ describe('the score of samples with their prompts.txt', () => {
     expectScore(one, [[2, 3]])
   })
 
+  test('is the same with other pictures beside them', async () => {
+    const folder = await samples()
+    const [grid, other] = [join(folder, 'grid.png'), join(folder, '-best.png')]
+    for (const path of [grid, other]) await writeFile(path, encodePng(syntheticImage(90, 50, 3).data, 90, 50, 3))
+    const found = await evaluateClipScore({ ...(await common()), samples: folder })
+    expectScore(found, DIAGONAL)
+    expect(found.withoutCaption).toBe(0)
+    const file = await captionFile(captions)
+    await expect(evaluateClipScore({ ...(await common()), samples: folder, captions: file })).rejects.toThrow(
+      `${folder} has 6 images, and ${file} 4 captions; expected a line an image.`,
+    )
+  })
+
   test('is that of the numbers in their names, not of the order of their paths', async () => {
     const folder = await samples()
     await rm(join(folder, '000002.png'))
@@ -214,13 +227,22 @@ describe('what is refused, in a sentence', () => {
     for (const [path, why] of [
       [folder, nothing[0]],
       [await npz(), nothing[1]],
-      [join(folder, 'not-there'), nothing[1]],
     ] as const) {
       const scored = evaluateClipScore({ ...(await common()), samples: path })
       await expect(scored).rejects.toThrow("does not say its images' captions: ")
       await expect(scored).rejects.toThrow(why)
     }
   })
+
+  test.each(['not-there', 'not-there.npz', 'prompts.txt/not-there'])(
+    'a path where there is nothing: %s',
+    async (name) => {
+      const path = join(await samples(), name)
+      await expect(evaluateClipScore({ ...(await common()), samples: path })).rejects.toThrow(
+        new Error(`There is no ${path}; check the path.`),
+      )
+    },
+  )
 
   test('another number of captions', async () => {
     const file = await captionFile(captions.slice(1))
@@ -229,8 +251,18 @@ describe('what is refused, in a sentence', () => {
         `${path} has 4 images, and ${file} 3 captions; expected a line an image.`,
       )
     }
-    await expect(evaluateClipScore({ ...(await common()), samples: await samples(captions.slice(1)) })).rejects.toThrow(
-      'prompts.txt 3 captions',
+  })
+
+  test('a line too few or too many in prompts.txt', async () => {
+    const few = await samples(captions.slice(1))
+    await writeFile(join(few, 'grid.png'), png(0))
+    await expect(evaluateClipScore({ ...(await common()), samples: few })).rejects.toThrow(
+      `${few} has 4 images by number, from 000000.png, and ${join(few, 'prompts.txt')} 3 captions; expected a line an image.`,
+    )
+    const many = await samples([...captions, captions[0]!])
+    await writeFile(join(many, 'grid.png'), png(0))
+    await expect(evaluateClipScore({ ...(await common()), samples: many })).rejects.toThrow(
+      `There is no 000004.png beside ${join(many, 'prompts.txt')}, whose line 5 is its caption: `,
     )
   })
 
