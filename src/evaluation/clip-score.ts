@@ -2,14 +2,10 @@ import type { Dataset } from '../data/dataset.ts'
 import type { Device } from '../tensor/device.ts'
 import { toPlanes } from '../tensor/planes.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import {
-  type CaptionedImage,
-  type CaptionedImages,
-  captionedDataset,
-  openCaptionedSamples,
-} from './captioned-images.ts'
+import { type CaptionedImages, captionedDataset, openCaptionedSamples } from './captioned-images.ts'
 import { clipInput } from './clip-input.ts'
 import { type Clip, loadClip } from './clip-model.ts'
+import { oneAhead } from './one-ahead.ts'
 
 /** What is scored. */
 export type ScoredImages =
@@ -73,53 +69,54 @@ export async function evaluateClipScore(options: EvaluateClipScoreOptions): Prom
   const cosines = new Float64Array(images.count)
   let done = 0
   onProgress?.(0, images.count)
-  const take = async (running: Running) => {
-    const found = await running
+  const ran = oneAhead(batches(images, batch, clip.imageSize), (seen) => {
+    signal?.throwIfAborted()
+    return cosinesOf(clip, seen, device)
+  })
+  for await (const found of ran) {
     cosines.set(found, done)
     done += found.length
     onProgress?.(done, images.count)
-  }
-  // One batch is in CLIP while the next is decoded.
-  let running: Running | undefined
-  try {
-    for await (const read of batches(images, batch)) {
-      signal?.throwIfAborted()
-      if (running) await take(running)
-      running = cosinesOf(clip, read, device)
-      running.catch(() => {})
-    }
-    if (running) await take(running)
-  } finally {
-    await Promise.allSettled([running])
   }
   const { name: network, sha256 } = clip
   const { count, withoutCaption } = images
   return { kind: 'clip', network, sha256, images: count, withoutCaption, ...meanOf(cosines) }
 }
 
-type Running = Promise<Float64Array>
+/** What CLIP sees of a batch. */
+interface ClipBatch {
+  /** For messages. */
+  readonly names: readonly string[]
+  readonly captions: readonly string[]
+  /** [B, 3, size, size], bytes. */
+  readonly planes: Uint8Array
+}
 
-async function* batches(images: CaptionedImages, size: number): AsyncGenerator<readonly CaptionedImage[]> {
-  let batch: CaptionedImage[] = []
-  for await (const image of images.read()) {
-    batch.push(image)
-    if (batch.length < size) continue
-    yield batch
-    batch = []
+/** Images are resized as they come, which is while the batch before is in CLIP, and only what CLIP sees of them is held. */
+async function* batches(images: CaptionedImages, batch: number, size: number): AsyncGenerator<ClipBatch> {
+  const length = 3 * size * size
+  let [names, captions]: [string[], string[]] = [[], []]
+  let planes = new Uint8Array(0)
+  for await (const { name, caption, image } of images.read()) {
+    if (names.length === 0) planes = new Uint8Array(Math.min(batch, images.count) * length)
+    toPlanes(clipInput(image, size), planes, names.length * length)
+    names.push(name)
+    captions.push(caption)
+    if (names.length < batch) continue
+    yield { names, captions, planes }
+    ;[names, captions] = [[], []]
   }
-  if (batch.length > 0) yield batch
+  if (names.length > 0) yield { names, captions, planes: planes.subarray(0, names.length * length) }
 }
 
 /** All is enqueued before the first wait. */
-async function cosinesOf(clip: Clip, batch: readonly CaptionedImage[], device: Device): Promise<Float64Array> {
+async function cosinesOf(clip: Clip, { names, captions, planes }: ClipBatch, device: Device): Promise<Float64Array> {
   const size = clip.imageSize
-  const planes = new Uint8Array(batch.length * 3 * size * size)
-  for (const [i, { image }] of batch.entries()) toPlanes(clipInput(image, size), planes, i * 3 * size * size)
-  using pixels = Tensor.from(planes, [batch.length, 3, size, size], device)
+  using pixels = Tensor.from(planes, [names.length, 3, size, size], device)
   using imageFeatures = clip.imageFeatures(pixels)
-  using textFeatures = clip.textFeatures(batch.map(({ caption }) => caption))
+  using textFeatures = clip.textFeatures(captions)
   const [ofImages, ofTexts] = await Promise.all([imageFeatures.data(), textFeatures.data()])
-  return Float64Array.from(batch, ({ name }, i) => {
+  return Float64Array.from(names, (name, i) => {
     const [from, to] = [i * clip.width, (i + 1) * clip.width]
     const cosine = cosineOf(ofImages.subarray(from, to), ofTexts.subarray(from, to))
     if (Number.isFinite(cosine)) return cosine

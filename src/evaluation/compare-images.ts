@@ -5,9 +5,10 @@ import { toFloat32 } from '../tensor/host-tensor.ts'
 import type { FeatureNetwork } from './feature-network.ts'
 import { FeatureStatistics, type Gaussian } from './feature-statistics.ts'
 import { frechetDistance } from './frechet-distance.ts'
-import { IMAGES_ARRAY, type ImageBatch, type ImageSet, openImageSet, openNpzImages } from './image-set.ts'
+import { IMAGES_ARRAY, type ImageSet, openImageSet, openNpzImages } from './image-set.ts'
 import { InceptionScore } from './inception-score.ts'
 import { KeptFeatures } from './kept-features.ts'
+import { oneAhead } from './one-ahead.ts'
 import { PRECISION_RECALL_NEIGHBOURS, precisionRecall } from './precision-recall.ts'
 import {
   isStatisticsFile,
@@ -214,27 +215,21 @@ async function ofImages(
   try {
     let done = 0
     let size: string | undefined
-    const take = async ({ batch, output }: Running) => {
-      const made = await output
+    onProgress?.(side, 0, images.count)
+    const ran = oneAhead(images.batches(network.batch), (batch) => {
+      signal?.throwIfAborted()
+      size ??= `${batch.width}×${batch.height}`
+      return network.run(batch)
+    })
+    for await (const made of ran) {
       requireFinite(made.features, done, images.path, network)
       statistics?.add(made.features)
       if (made.spatial) spatial?.add(made.spatial)
       if (made.logits) score?.addLogits(made.logits)
       store.add(made.features)
-      done += batch.count
+      done += made.features.length / network.width
       onProgress?.(side, done, images.count)
     }
-    onProgress?.(side, 0, images.count)
-    // One batch is in the network while the next is decoded.
-    let running: Running | undefined
-    for await (const batch of images.batches(network.batch)) {
-      signal?.throwIfAborted()
-      size ??= `${batch.width}×${batch.height}`
-      if (running) await take(running)
-      running = { batch, output: network.run(batch) }
-      running.output.catch(() => {})
-    }
-    if (running) await take(running)
     return {
       ...(stored
         ? gaussiansOf(stored, network)
@@ -248,11 +243,6 @@ async function ofImages(
     store[Symbol.dispose]()
     throw error instanceof RangeError ? new Error(`${images.path}: ${error.message}`, { cause: error }) : error
   }
-}
-
-interface Running {
-  readonly batch: ImageBatch
-  readonly output: ReturnType<FeatureNetwork['run']>
 }
 
 function requireFinite(features: Float32Array, first: number, path: string, { name, width }: FeatureNetwork): void {

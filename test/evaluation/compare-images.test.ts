@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { encodePng } from '../../src/data/png.ts'
 import { compareImages } from '../../src/evaluation/compare-images.ts'
@@ -101,6 +102,27 @@ describe('compareImages', () => {
     }
     await synchronize('cpu')
     expect(memoryStats('cpu').liveBytes).toBe(before)
+  })
+
+  test('a picture that cannot be read ends it, but not before the network is done with those before it', async () => {
+    const { folder } = await images(3, 1)
+    writeFileSync(join(folder, '000001.png'), 'no picture')
+    const [started, ended]: [number[], number[]] = [[], []]
+    const network: FeatureNetwork = {
+      name: 'slow',
+      width: 2,
+      batch: 1,
+      run: async ({ count }) => {
+        started.push(count)
+        await wait(50)
+        ended.push(count)
+        return { features: new Float32Array(2) }
+      },
+      [Symbol.dispose]: () => {},
+    }
+    await expect(compareImages({ reference: folder, samples: folder, network })).rejects.toThrow('000001.png')
+    expect(started).toEqual([1])
+    expect(ended).toEqual([1])
   })
 
   test('other images are further away', async () => {
