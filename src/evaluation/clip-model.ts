@@ -10,7 +10,7 @@ import type { Device } from '../tensor/device.ts'
 import { embedding } from '../tensor/ops/embedding.ts'
 import { linear } from '../tensor/ops/linear.ts'
 import { normalizeImages } from '../tensor/ops/pixels.ts'
-import { keep, scope } from '../tensor/scope.ts'
+import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { type CaptionEncoder, captionEncoderWeights, loadCaptionEncoder } from '../text/caption-encoder.ts'
 import { type ClipProjection, clipImageTower, clipProjections, statedClipImage } from './clip-weights.ts'
@@ -122,16 +122,20 @@ export async function loadClip(path: string, { device }: { readonly device: Devi
   const { state, config } = clipImageTower(source, stated)
   requireWidth(file, 'image', projections.image, config.hidden)
   const sha256 = await fileDigest(file)
-  const text = await loadCaptionEncoder(file, { device })
+  const opened: Disposable[] = []
+  const open = <T extends Disposable>(part: T): T => {
+    opened.push(part)
+    return part
+  }
   try {
+    const text = open(await loadCaptionEncoder(file, { device }))
     requireWidth(file, 'text', projections.text, text.width)
-    const image = await loaded(VisionTransformer.fromConfig(config, device), state)
-    const [imageProjection, textProjection] = [projections.image, projections.text].map(({ values, shape }) =>
-      keep(Tensor.from(values, shape, device)),
-    ) as [Tensor, Tensor]
+    const image = open(await loaded(VisionTransformer.fromConfig(config, device), state))
+    const imageProjection = open(Tensor.from(projections.image.values, projections.image.shape, device))
+    const textProjection = open(Tensor.from(projections.text.values, projections.text.shape, device))
     return new Clip({ image, text, imageProjection, textProjection, sha256 })
   } catch (error) {
-    text[Symbol.dispose]()
+    for (const part of opened) part[Symbol.dispose]()
     throw error
   }
 }

@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { resize } from '../../src/data/resample.ts'
 import { cropImage } from '../../src/data/rgb-image.ts'
 import { clipInput } from '../../src/evaluation/clip-input.ts'
@@ -163,6 +163,20 @@ describe('what is refused, in a sentence', () => {
     await writeFile(file, 'no weights')
     await expect(loadClip(file, { device: 'cpu' })).rejects.toThrow(file)
   })
+})
+
+// afterEach sees whether what was opened before it was freed.
+test.each([
+  ['image', IMAGE.hidden],
+  ['text', TEXT.hidden],
+])('where there is no memory for the projection of the %s tower, nothing is left of CLIP', async (_, hidden) => {
+  const file = await writeClip(temporaryFolder())
+  const from = Tensor.from.bind(Tensor)
+  using _spy = vi.spyOn(Tensor, 'from').mockImplementation((data, shape, device) => {
+    if (String(shape) === String([WIDTH, hidden])) throw new Error('out of memory')
+    return from(data, shape, device)
+  })
+  await expect(loadClip(file, { device: 'cpu' })).rejects.toThrow('out of memory')
 })
 
 // By hand from torchvision's Resize and CenterCrop; what resize gives is Pillow's (test/data/transforms.test.ts).
