@@ -15,7 +15,7 @@ import {
   prepareRepresentation,
 } from '../../src/evaluation/representation-alignment.ts'
 import { DiT } from '../../src/models/dit.ts'
-import { SiT } from '../../src/models/sit.ts'
+import { SiT, type SiTOptions } from '../../src/models/sit.ts'
 import type { ForwardOptions, TransformerOutput } from '../../src/models/transformer-network.ts'
 import { native } from '../../src/native.ts'
 import { memoryStats, synchronize } from '../../src/tensor/device.ts'
@@ -23,12 +23,17 @@ import { normalizeImages } from '../../src/tensor/ops/pixels.ts'
 import { takeTokens } from '../../src/tensor/ops/tokens.ts'
 import { keep, scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
+import { encodeCaptions } from '../../src/text/encoded-captions.ts'
 import { classTokenEncoder, constantEncoder } from '../data/constant-encoder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
 import { random } from '../reference/array.ts'
+import { expectSameBits } from '../tensor/same-bits.ts'
+import { TableCaptionEncoder } from '../text/table-caption-encoder.ts'
 
 const SIZES = { depth: 3, hidden: 16, heads: 2, patch: 4 }
-const tiny = (options: { classDropout?: number; classTokenWidth?: number } = {}) => {
+const TEXT = { tokens: 5, width: 20 } as const
+const captionEncoder = new TableCaptionEncoder(TEXT)
+const tiny = (options: Partial<Pick<SiTOptions, 'classes' | 'classDropout' | 'classTokenWidth' | 'text'>> = {}) => {
   const model = SiT.create(SIZES, { inputSize: [8, 8], channels: 4, classes: 5, seed: 1, ...options })
   // Blocks of a new model are the identity.
   for (const entry of model.entries) {
@@ -130,6 +135,27 @@ describe('blockFeatures', () => {
     })
   })
 
+  test('a model of text is told the empty caption, of each sample', async () => {
+    const data = await Dataset.open(await tinyDataset())
+    using model = tiny({ classes: 0, text: TEXT })
+    const told: Tensor[] = []
+    const spy = spied(model, (forward) => (x, t, condition, options) => {
+      told.push(keep(condition.alias()))
+      return forward(x, t, condition, options)
+    })
+    const options = { ...common, model: spy, data, captionEncoder, layers: [2], noise: 0.3 }
+    await all(blockFeatures({ ...options, indices: [1, 0, 1, 1] }))
+    using empty = encodeCaptions(captionEncoder, [''])
+    const one = await empty.data()
+    for (const [i, count] of [3, 1].entries()) {
+      using condition = told[i]!
+      expect(condition.shape).toEqual([count, TEXT.tokens, TEXT.width])
+      const expected = Float32Array.from({ length: count * one.length }, (_, k) => one[k % one.length]!)
+      expectSameBits(`condition of batch ${i}`, await condition.data(), expected)
+    }
+    expect(told).toHaveLength(2)
+  })
+
   test('a class token is noised as the latents are, and is no part of the average', async () => {
     const data = await Dataset.open(await tinyDataset())
     using model = tiny({ classTokenWidth: 8 })
@@ -186,6 +212,8 @@ describe('blockFeatures', () => {
     [{ classTokenEncoder: constantEncoder }, { classTokenWidth: 8 }, 'and constant has none behind a final norm; name'],
     [{ classTokenEncoder }, { classTokenWidth: 6 }, 'and constant has one of 8; name the encoder that it was trained'],
     [{ classTokenEncoder }, {}, 'The model denoises no class token; leave out the encoder constant'],
+    [{}, { classes: 0, text: TEXT }, 'The model is told captions; give what encodes them, by --caption-encoder FILE.'],
+    [{ captionEncoder }, {}, 'The model is told classes; leave out the caption encoder table.'],
   ])('refuses %o of a model with %o', async (changes, modelOptions, message) => {
     const data = await Dataset.open(await tinyDataset())
     using model = tiny(modelOptions)
