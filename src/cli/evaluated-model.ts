@@ -84,7 +84,7 @@ export async function openModel(
   if (wrong !== undefined) {
     throw new UsageError(`--noise ${wrong} is no time of the path: expected numbers from 0 to 1.`)
   }
-  const data = await Data.open(args.data)
+  const data = await Data.open(args.data, { captions: false })
   const loaded = await loadModel(args.checkpoint, {
     device: resolveDevice(device),
     weights: args.weights,

@@ -15,7 +15,7 @@ export interface DatasetListing {
   readonly latents: readonly string[] | undefined
   readonly labels: Int32Array
   readonly classNames: readonly string[] | undefined
-  /** Of each image none, one or several; undefined where the set has none. */
+  /** Of each image none, one or several; undefined where the set has none, or they were left out. */
   readonly captions: readonly (readonly string[])[] | undefined
   /** What latents are multiplied by for training; undefined where nothing states it. */
   readonly latentScale: number | undefined
@@ -64,13 +64,18 @@ export async function listImages(path: string): Promise<ImageListing> {
   }
 }
 
+export interface ListingOptions {
+  /** False: captions.json, which is large where there are many images, is not read. Default: true. */
+  readonly captions?: boolean
+}
+
 /**
  * Lists a data set: pairs images and latents by the numbers in their names and finds each one's label and captions.
  *
  * @throws {Error} if the folder is no whole prepared set, a partner or label is missing, a label is out of range, or captions are not
  *   of these images
  */
-export async function listDataset(path: string): Promise<DatasetListing> {
+export async function listDataset(path: string, { captions = true }: ListingOptions = {}): Promise<DatasetListing> {
   if (await isThere(join(path, LAYOUT.journal))) {
     throw new Error(
       `'${path}' is an unfinished preparation. Repeat the call that prepared it; it goes on where it ended.`,
@@ -104,7 +109,7 @@ export async function listDataset(path: string): Promise<DatasetListing> {
   return {
     path,
     images: names,
-    captions: hasCaptions ? await readCaptions(path, names) : undefined,
+    captions: captions && hasCaptions ? await readCaptions(path, names) : undefined,
     latents: latents && numbers.map((number) => latents.get(number)!),
     labels: Int32Array.from(numbers, (number) => labelOf.get(number)!),
     classNames,

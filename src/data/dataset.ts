@@ -6,7 +6,7 @@ import { readNpy } from '../formats/npy.ts'
 import { type HostTensor, toFloat32 } from '../tensor/host-tensor.ts'
 import { toPlanes } from '../tensor/planes.ts'
 import { type FeatureSettings, LAYOUT } from './dataset-info.ts'
-import { type DatasetListing, listDataset } from './dataset-listing.ts'
+import { type DatasetListing, type ListingOptions, listDataset } from './dataset-listing.ts'
 import { FeatureStore } from './feature-store.ts'
 import { decodeImage } from './image-decoding.ts'
 import { DEFAULT_LATENT_SCALE } from './latent-encoder.ts'
@@ -79,8 +79,8 @@ export class Dataset {
   /** The class of each sample. */
   readonly labels: Int32Array
   /**
-   * The captions of each sample, none, one or several of them (captions.json); undefined where the set has none. LightningDiT's latents have
-   * none.
+   * The captions of each sample, none, one or several of them (captions.json); undefined where the set has none, as LightningDiT's latents,
+   * or was opened without them.
    */
   readonly captions: readonly (readonly string[])[] | undefined
   /** Whether a sample's mirror image can be read in its place. */
@@ -138,10 +138,10 @@ export class Dataset {
    * @throws {Error} if the folder is no whole prepared set, an image has no latent or the other way round, a label is missing or out of
    *   range, or captions.json is not of these images
    */
-  static async open(path: string): Promise<Dataset> {
+  static async open(path: string, options: ListingOptions = {}): Promise<Dataset> {
     const shards = (await isThere(join(path, LAYOUT.images))) ? undefined : await LatentShards.namesIn(path)
     if (shards) return Dataset.#ofShards(await LatentShards.open(path, shards))
-    const listing = await listDataset(path)
+    const listing = await listDataset(path, options)
     const { size } = await readPlanes(join(path, LAYOUT.images, listing.images[0]!))
     if (size[0] !== size[1]) {
       throw new Error(`'${listing.images[0]}' in '${path}' is ${size[1]}×${size[0]} pixels; the images must be square.`)

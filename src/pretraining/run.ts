@@ -76,7 +76,7 @@ export interface PretrainEncoderResult {
  */
 export async function pretrainEncoder(options: PretrainEncoderOptions): Promise<PretrainEncoderResult> {
   const { out, device, signal } = options
-  const data = await Dataset.open(options.data)
+  const data = await Dataset.open(options.data, { captions: false })
   const resolved = await resolveConfiguration(options)
   // Through the schema, in whose order config.json has it.
   const configuration = parseConfiguration(

@@ -118,7 +118,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const checkpoints = join(out, CHECKPOINTS)
   const leads = world.rank === 0
   const resolved = await resolveConfiguration(await withModelOfInit(options))
-  const prepared = await Dataset.open(options.data)
+  const prepared = await Dataset.open(options.data, { captions: resolved.captionEncoder !== undefined })
   // Through the schema, in whose order config.json has it.
   const configuration = parseConfiguration(
     trainingSchema,

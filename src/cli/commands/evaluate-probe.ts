@@ -61,7 +61,7 @@ export const evaluateProbeCommand = defineCommand({
     }
     if (encoder !== undefined) refuseModelOptions(args)
     const { Dataset } = await import('../../data/dataset.ts')
-    const test = args.test === undefined ? undefined : await Dataset.open(args.test)
+    const test = args.test === undefined ? undefined : await Dataset.open(args.test, { captions: false })
     const schedule = { epochs: args.epochs, batch: args.probeBatch, learningRate: args.lr }
     const record =
       encoder === undefined
@@ -167,7 +167,7 @@ async function probeEncoder(
   ])
   const device = resolveDevice(context.device)
   const { name, file } = encoderOf(named)
-  const data = await Data.open(args.data)
+  const data = await Data.open(args.data, { captions: false })
   const encoder = await loadEncoder(name, file, { device, notice: (sentence) => out.warn(sentence) })
   const bars = stageBars(context)
   const result = await evaluateEncoderProbe({
