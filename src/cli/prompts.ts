@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises'
 import type { Prompts } from '../diffusion/sample-images.ts'
 import type { Device } from '../tensor/device.ts'
 import type { LoadedModel } from '../training/load-model.ts'
@@ -60,10 +61,11 @@ export async function openPrompts(
 
 /** The lines of a file, a blank one being the empty caption, or the first caption of each image of a data set. */
 async function captionsIn(path: string): Promise<string[]> {
-  const { stat } = await import('node:fs/promises')
   if (!(await stat(path)).isDirectory()) {
     const { captionOfEachLine } = await import('../data/captions.ts')
-    return captionOfEachLine(path)
+    const captions = await captionOfEachLine(path)
+    if (captions.length > 0) return captions
+    throw new UsageError(`--prompts ${path} has no line; write a caption on each, a blank line for the empty one.`)
   }
   const [{ Dataset }, { EMPTY_CAPTION }] = await Promise.all([
     import('../data/dataset.ts'),

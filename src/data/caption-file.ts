@@ -1,11 +1,11 @@
 /** A file of captions, for images that are named in it. */
-import { basename, extname } from 'node:path'
+import { extname } from 'node:path'
 import * as z from 'zod'
 import { FileFormatError } from '../formats/errors.ts'
 import { parseCaptionLines, withoutDot } from './caption-lines.ts'
-import { bytesOf, captionsOf, type SourceCaptions, textOf } from './captions.ts'
-import { captionsJson } from './captions-json.ts'
-import { parseJson } from './dataset-json.ts'
+import { addTo, bytesOf, captionsOf, type SourceCaptions, textOf } from './captions.ts'
+import { type CaptionEntry, captionsJson, entriesByLine } from './captions-json.ts'
+import { fitting, parseJson } from './dataset-json.ts'
 import { listNames } from './name-list.ts'
 
 const id = z.union([z.int(), z.string()])
@@ -24,12 +24,12 @@ type ByName = ReadonlyMap<string, readonly string[]>
  * - JSON lines as in Hugging Face's `metadata.jsonl` (caption-lines.ts), of a name that ends in `.jsonl` or `.ndjson`;
  * - the `captions.json` of a prepared set.
  *
- * An image's captions are those of its whole name in the file, or else those of the one name there that ends in the same last part.
+ * An image's captions are those of its whole name in the file, or else those of the one name there that ends in it, or that it ends in, by
+ * whole parts of a path.
  *
  * @param names the images', as their source has them
  * @throws {FileAccessError} where the file cannot be read
- * @throws {FileFormatError} where it is no such file
- * @throws {Error} where it does not tell which of several images of the same last part captions are of
+ * @throws {Error} where it is no such file, or does not tell which of several images captions are of
  */
 export async function captionsFromFile(
   file: string,
@@ -49,23 +49,25 @@ async function readCaptionFile(file: string, captionColumn: string | undefined):
   if (captionColumn !== undefined) {
     throw new FileFormatError(file, `only JSON lines (.jsonl) and parquet files have a column "${captionColumn}".`)
   }
+  const entries = await entriesByLine([bytes], file)
+  if (entries) return captionsOfEntries(entries, file)
   const json = parseJson(z.record(z.string(), z.unknown()), textOf(bytes, file), file)
   if ('annotations' in json) return captionsOfCoco(json, file)
-  if ('captions' in json) {
-    const captions = new Map<string, string[]>()
-    for (const [name, own] of parsed(captionsJson, json, file).captions) {
-      add(captions, name, captionsOf(own, file, `"${name}"`))
-    }
-    return captions
-  }
+  if ('captions' in json) return captionsOfEntries(fitting(captionsJson, json, file).captions, file)
   throw new FileFormatError(
     file,
     `it has neither "annotations", as COCO's captions, nor "captions", as a prepared set's; JSON lines are called .jsonl.`,
   )
 }
 
+function captionsOfEntries(entries: readonly CaptionEntry[], file: string): ByName {
+  const captions = new Map<string, string[]>()
+  for (const [name, own] of entries) addTo(captions, name, captionsOf(own, file, `"${name}"`))
+  return captions
+}
+
 function captionsOfCoco(json: unknown, file: string): ByName {
-  const { images, annotations } = parsed(cocoCaptions, json, file)
+  const { images, annotations } = fitting(cocoCaptions, json, file)
   const names = new Map<number | string, string>()
   for (const { id, file_name } of images) {
     const first = names.get(id)
@@ -80,56 +82,41 @@ function captionsOfCoco(json: unknown, file: string): ByName {
     if (name === undefined) {
       throw new FileFormatError(file, `an annotation is of the image ${image_id}, which is not among its images.`)
     }
-    add(captions, name, captionsOf(caption, file, `the image ${image_id}`))
+    addTo(captions, name, captionsOf(caption, file, `the image ${image_id}`))
   }
   return captions
 }
 
-/** What a file says of one image in several places adds up. */
-function add(captions: Map<string, string[]>, name: string, more: readonly string[]): void {
-  const before = captions.get(name)
-  if (before) before.push(...more)
-  else captions.set(name, [...more])
-}
-
-/** As `parseJson`, of what is parsed already. */
-function parsed<T>(schema: z.ZodType<T>, json: unknown, file: string): T {
-  const { success, data, error } = schema.safeParse(json)
-  if (success) return data
-  const { path, message } = error.issues[0]!
-  throw new FileFormatError(file, `at ${path.join('.')}: ${message}.`)
-}
-
 /** Each image's captions, and how many of the file's names are nobody's. */
 function match(names: readonly string[], captions: ByName, file: string) {
-  const ofImages: (readonly string[])[] = names.map((name) => captions.get(name) ?? [])
+  const images = new Set(names.filter((name) => !captions.has(name)))
   const whole = new Set(names.filter((name) => captions.has(name)))
-  const byLastPart = groupedByLastPart([...captions.keys()].filter((name) => !whole.has(name)))
-  const images = groupedByLastPart(names.filter((name) => !whole.has(name)))
-  const index = new Map(names.map((name, i) => [name, i]))
-  let matched = whole.size
-  for (const [part, sameImages] of images) {
-    const found = byLastPart.get(part)
-    if (found === undefined) continue
-    if (found.length > 1 || sameImages.length > 1) {
+  const others = new Set([...captions.keys()].filter((name) => !whole.has(name)))
+  const namesOf = new Map<string, string[]>()
+  const imagesOf = new Map<string, string[]>()
+  const pair = (image: string, name: string): void => {
+    addTo(namesOf, image, [name])
+    addTo(imagesOf, name, [image])
+  }
+  for (const image of images) for (const end of endsOf(image)) if (others.has(end)) pair(image, end)
+  for (const name of others) for (const end of endsOf(name)) if (images.has(end)) pair(end, name)
+  const ofImages = names.map((image) => {
+    const [name = image, ...more] = namesOf.get(image) ?? []
+    const sharing = imagesOf.get(name) ?? []
+    if (more.length > 0 || sharing.length > 1) {
       throw new Error(
-        `'${file}' has captions of ${listNames(found)}, and the images have ${listNames(sameImages)}: name in it those that are meant ` +
-          'by their whole paths.',
+        `'${file}' has captions of ${listNames([name, ...more])}, and the images have ${listNames(sharing)}: name in it those that are ` +
+          'meant by their whole paths.',
       )
     }
-    ofImages[index.get(sameImages[0]!)!] = captions.get(found[0]!)!
-    matched++
-  }
-  return { ofImages, left: captions.size - matched }
+    return captions.get(name) ?? []
+  })
+  return { ofImages, left: others.size - imagesOf.size }
 }
 
-function groupedByLastPart(names: readonly string[]): Map<string, string[]> {
-  const groups = new Map<string, string[]>()
-  for (const name of names) {
-    const part = basename(name)
-    const group = groups.get(part)
-    if (group) group.push(name)
-    else groups.set(part, [name])
-  }
-  return groups
+/** The paths that a path ends in, itself not among them. */
+function endsOf(path: string): string[] {
+  const ends: string[] = []
+  for (let slash = path.indexOf('/'); slash >= 0; slash = path.indexOf('/', slash + 1)) ends.push(path.slice(slash + 1))
+  return ends
 }

@@ -1,6 +1,6 @@
 import * as z from 'zod'
 import { FileFormatError } from '../formats/errors.ts'
-import { CAPTION_NAMES, captionsOf, textOf } from './captions.ts'
+import { addTo, CAPTION_NAMES, captionsOf, linesOf } from './captions.ts'
 
 /** Its other fields are the data set's own affair. */
 const rowSchema = z.looseObject({ file_name: z.string().min(1) })
@@ -17,19 +17,16 @@ type Row = z.output<typeof rowSchema>
  */
 export function parseCaptionLines(bytes: Uint8Array, file: string, column?: string): Map<string, readonly string[]> {
   const rows: (readonly [line: number, row: Row])[] = []
-  // Line by line: a text may be longer than a string can be.
-  for (let begin = 0, line = 1; begin < bytes.length; line++) {
-    const newline = bytes.indexOf(0x0a, begin)
-    const end = newline < 0 ? bytes.length : newline
-    const text = textOf(bytes.subarray(begin, end), file).trim()
+  let line = 0
+  for (const whole of linesOf(bytes, file)) {
+    const text = whole.trim()
+    line++
     if (text !== '') rows.push([line, parseRow(text, file, line)])
-    begin = end + 1
   }
   const field = fieldOf(rows, file, column)
-  const captions = new Map<string, readonly string[]>()
+  const captions = new Map<string, string[]>()
   for (const [line, row] of rows) {
-    const name = withoutDot(row.file_name)
-    captions.set(name, [...(captions.get(name) ?? []), ...captionsOf(row[field], file, `line ${line}`)])
+    addTo(captions, withoutDot(row.file_name), captionsOf(row[field], file, `line ${line}`))
   }
   return captions
 }

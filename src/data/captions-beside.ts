@@ -2,10 +2,19 @@
 import { basename, dirname, join } from 'node:path/posix'
 import { FileFormatError } from '../formats/errors.ts'
 import { parseCaptionLines } from './caption-lines.ts'
-import { type CaptionOptions, captionLines, captionsOf, type SourceCaptions, textOf } from './captions.ts'
+import {
+  addTo,
+  type CaptionOptions,
+  captionLines,
+  captionsOf,
+  notUtf8,
+  type SourceCaptions,
+  textOf,
+} from './captions.ts'
 import type { FileTree } from './file-tree.ts'
 import { isHidden } from './image-labels.ts'
 import { mapInOrder } from './ordered-map.ts'
+import { fieldOf } from './webdataset.ts'
 
 /** Hugging Face's imagefolder: JSON lines that name the images of their folder and of those below. */
 const METADATA = 'metadata.jsonl'
@@ -36,8 +45,9 @@ export class CaptionsBeside {
   readonly #column: string | undefined
   readonly #texts = new Map<string, Found>()
   readonly #samples = new Map<string, Found>()
-  /** By an image's name: its captions, and the file that has them. */
-  readonly #rows = new Map<string, { readonly file: string; readonly captions: readonly string[] }>()
+  /** By an image's name: its captions in metadata.jsonl, and the last file of that name that has some. */
+  readonly #rows = new Map<string, string[]>()
+  readonly #rowFiles = new Map<string, string>()
   readonly #places = new Set<string>()
 
   /** @param root what errors say before a file's name */
@@ -54,20 +64,16 @@ export class CaptionsBeside {
       : /\.json$/.test(name) && basename(name) !== 'dataset.json'
   }
 
-  /** Takes in a file that may hold captions. @throws {FileFormatError} where it is a metadata.jsonl that is damaged */
+  /** Takes in a text or a metadata.jsonl. @throws {FileFormatError} where that is damaged */
   add(name: string, bytes: Uint8Array): void {
     const file = join(this.#root, name)
     if (isMetadata(name)) {
       const folder = dirname(name)
       for (const [image, captions] of parseCaptionLines(bytes, file, this.#column)) {
         const path = join(folder, image)
-        this.#rows.set(path, { file: name, captions: [...(this.#rows.get(path)?.captions ?? []), ...captions] })
+        addTo(this.#rows, path, captions)
+        this.#rowFiles.set(path, name)
       }
-    } else if (name.endsWith('.json')) {
-      this.#samples.set(
-        stemOf(name),
-        attempt(() => this.#ofSample(bytes, file)),
-      )
     } else {
       this.#texts.set(
         stemOf(name),
@@ -76,17 +82,14 @@ export class CaptionsBeside {
     }
   }
 
-  #ofSample(bytes: Uint8Array, file: string): readonly string[] {
-    let json: unknown
-    try {
-      json = JSON.parse(textOf(bytes, file))
-    } catch (error) {
-      if (error instanceof FileFormatError) throw error
-      throw new FileFormatError(file, `it is not JSON (${(error as Error).message}).`, { cause: error })
-    }
-    if (typeof json !== 'object' || json === null) return []
+  /** Takes in what the `.json` of a sample holds. @param isUtf8 false: in it stand replacements for what is no text */
+  addSample(name: string, json: unknown, isUtf8: boolean): void {
+    const file = join(this.#root, name)
     const field = this.#column ?? SAMPLE_FIELD
-    return captionsOf((json as Readonly<Record<string, unknown>>)[field], file, `the field "${field}"`)
+    this.#samples.set(
+      stemOf(name),
+      isUtf8 ? attempt(() => captionsOf(fieldOf(json, field), file, `the field "${field}"`)) : notUtf8(file),
+    )
   }
 
   /** Whether there is a file with captions of its own for an image, or a row. */
@@ -105,18 +108,18 @@ export class CaptionsBeside {
     const stem = stemOf(image)
     const text = captionsIn(this.#texts.get(stem))
     const sample = text.length === 0 ? captionsIn(this.#samples.get(stem)) : []
-    const row = this.#rows.get(image)
-    if (row && row.captions.length > 0 && text.length + sample.length > 0) {
+    const row = this.#rows.get(image) ?? []
+    if (row.length > 0 && text.length + sample.length > 0) {
       const other = `${stem}.${text.length > 0 ? 'txt' : 'json'}`
       throw new Error(
-        `'${image}' in '${this.#root}' has captions in '${row.file}' and in '${other}'; ` +
+        `'${image}' in '${this.#root}' has captions in '${this.#rowFiles.get(image)}' and in '${other}'; ` +
           'name the column of the one by --caption-column, or remove the other.',
       )
     }
     if (text.length > 0) this.#places.add(TEXTS)
     if (sample.length > 0) this.#places.add(SAMPLES)
-    if (row && row.captions.length > 0) this.#places.add(`'${row.file}'`)
-    return text.length > 0 ? text : sample.length > 0 ? sample : (row?.captions ?? [])
+    if (row.length > 0) this.#places.add(`'${this.#rowFiles.get(image)}'`)
+    return text.length > 0 ? text : sample.length > 0 ? sample : row
   }
 
   /** Rows of metadata.jsonl for images that are not among these, how many. */

@@ -60,10 +60,28 @@ export function captionLines(text: string): readonly string[] {
  * @throws {FileAccessError} where the file cannot be read; {FileFormatError} where it is not UTF-8
  */
 export async function captionOfEachLine(file: string): Promise<string[]> {
-  const lines = textOf(await bytesOf(file), file).split(/\r?\n/)
-  // What stands behind the last line's end is no line.
-  if (lines.at(-1) === '') lines.pop()
-  return lines
+  return Array.from(linesOf(await bytesOf(file), file), (line) => line.replace(/\r$/, ''))
+}
+
+/**
+ * The lines of a text, without the newline that ends each: all of it may be longer than a string can be.
+ *
+ * @throws {FileFormatError} where it is not UTF-8
+ */
+export function* linesOf(bytes: Uint8Array, file: string): Generator<string> {
+  for (let begin = 0; begin < bytes.length; ) {
+    const newline = bytes.indexOf(0x0a, begin)
+    const end = newline < 0 ? bytes.length : newline
+    yield textOf(bytes.subarray(begin, end), file)
+    begin = end + 1
+  }
+}
+
+/** Adds to the list of a name: what is said of one image in several places adds up. */
+export function addTo(lists: Map<string, string[]>, name: string, more: readonly string[]): void {
+  const before = lists.get(name)
+  if (before) before.push(...more)
+  else lists.set(name, [...more])
 }
 
 function withoutBlanks(captions: readonly (string | null)[]): string[] {
@@ -82,13 +100,28 @@ export function captionsDigest(ofImages: Iterable<readonly string[]>): string {
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
-/** The text of a file that holds captions, without a byte order mark. @throws {FileFormatError} where it is not UTF-8 */
+/**
+ * The text of a file that holds captions, or of a part of it, without a byte order mark.
+ *
+ * @throws {FileFormatError} where it is not UTF-8, or longer than a string can be
+ */
 export function textOf(bytes: Uint8Array, file: string): string {
   try {
     return utf8.decode(bytes)
   } catch (error) {
-    throw new FileFormatError(file, 'it holds captions and is not UTF-8; save it as UTF-8.', { cause: error })
+    if (error instanceof Error && 'code' in error && error.code === 'ERR_STRING_TOO_LONG') {
+      throw new FileFormatError(
+        file,
+        `its ${bytes.length} bytes are longer than a text can be here; write the captions as JSON lines (.jsonl), which are read line by line.`,
+        { cause: error },
+      )
+    }
+    throw notUtf8(file, { cause: error })
   }
+}
+
+export function notUtf8(file: string, options?: ErrorOptions): FileFormatError {
+  return new FileFormatError(file, 'it holds captions and is not UTF-8; save it as UTF-8.', options)
 }
 
 /** The bytes of a file of captions. @throws {FileAccessError} where it cannot be read */

@@ -35,9 +35,16 @@ export class FolderWriter {
 }
 
 /** Writes a file that no reader sees half of, and the folder that it needs. */
-export async function writeText(path: string, text: string): Promise<void> {
+export function writeText(path: string, text: string): Promise<void> {
+  return writeTexts(path, [text])
+}
+
+/** The same of a text in parts: all of it may be longer than a string can be. */
+export async function writeTexts(path: string, parts: Iterable<string>): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
-  await writeAtomically(path, { fsync: true }, (file) => file.append(Buffer.from(text)))
+  await writeAtomically(path, { fsync: true }, async (file) => {
+    for (const part of parts) await file.append(Buffer.from(part))
+  })
 }
 
 /** Waits for all, so that nothing goes on behind the caller's back, and then fails with the first failure. */

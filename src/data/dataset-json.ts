@@ -42,9 +42,18 @@ export function parseJson<T>(schema: z.ZodType<T>, text: string, file: string): 
   } catch (error) {
     throw new Error(`Cannot read '${file}': it is not JSON (${(error as Error).message}).`, { cause: error })
   }
+  return fitting(schema, value, file)
+}
+
+/**
+ * What fits a schema, of a file's JSON. The error is that of `parseJson`.
+ *
+ * @param at where in the file the value stands, where it is a part
+ */
+export function fitting<T>(schema: z.ZodType<T>, value: unknown, file: string, at: readonly PropertyKey[] = []): T {
   const result = schema.safeParse(value)
   if (result.success) return result.data
   const { path, message } = result.error.issues[0]!
-  const place = path.length === 0 ? 'the top level' : path.join('.')
+  const place = [...at, ...path].join('.') || 'the top level'
   throw new Error(`Cannot read '${file}': at ${place}: ${message}.`)
 }

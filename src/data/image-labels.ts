@@ -1,17 +1,17 @@
 import { extname, join } from 'node:path'
+import type { CaptionOptions } from './captions.ts'
 import { type Labels, labelsBy } from './dataset-json.ts'
 import type { FileTree } from './file-tree.ts'
 import { IMAGE_EXTENSIONS } from './image-decoding.ts'
 import { listNames } from './name-list.ts'
 import { SPLIT_WORDS } from './shards.ts'
 
-export interface LabelOptions {
+/** With captions every image is of class 0 where there are no labels, and a note says so: what is trained on captions needs none. */
+export interface LabelOptions extends Pick<CaptionOptions, 'captions'> {
   /** Leaves out class folders that hold no image, instead of failing. They get no label, as in the reference. */
   readonly allowEmptyClasses?: boolean | undefined
   /** Gives every image class 0, whatever folder it stands in. Without it, images without labels are an error. */
   readonly unlabelled?: boolean | undefined
-  /** Gives every image class 0 where there are no labels, and says so: what is trained on captions needs none. */
-  readonly labelsOptional?: boolean | undefined
 }
 
 export interface Labelled {
@@ -65,10 +65,10 @@ export function labelsFromJson(
   prefix: string,
   labels: Labels | null,
   file: string,
-  { labelsOptional }: LabelOptions = {},
+  { captions }: LabelOptions,
 ): Labelled {
   if (labels === null) {
-    if (labelsOptional) return ofOneClass(names, file, 'declares that there are no labels')
+    if (captions !== undefined) return ofOneClass(names, file, 'declares that there are no labels')
     throw new Error(`'${file}' declares that there are no labels. ${LABEL_ADVICE}`)
   }
   const byName = labelsBy(labels, file, (name) => prefix + name)
@@ -98,11 +98,11 @@ export function labelsFromFolders(
   const place = prefix === '' ? tree.root : join(tree.root, prefix)
   const classNames = [...new Set(names.map(classOf))].filter((name) => name !== undefined).sort(byCodePoint)
   if (classNames.length === 0) {
-    if (options.labelsOptional) return ofOneClass(names, place, 'has no class folders')
+    if (options.captions !== undefined) return ofOneClass(names, place, 'has no class folders')
     throw new Error(`'${place}' has no class folders. ${LABEL_ADVICE}`)
   }
   const loose = names.filter((name) => classOf(name) === undefined)
-  if (loose.length > 0 && options.labelsOptional) {
+  if (loose.length > 0 && options.captions !== undefined) {
     return ofOneClass(names, place, `holds ${loose.length} images outside its class folders`)
   }
   if (loose.length > 0) {

@@ -48,7 +48,7 @@ export interface ImageSource {
   close(): Promise<void>
 }
 
-export interface ImageSourceOptions extends Omit<LabelOptions, 'labelsOptional'>, CaptionOptions {
+export interface ImageSourceOptions extends LabelOptions, CaptionOptions {
   /** Of parquet files: the column of images, where several could be. */
   readonly imageColumn?: string | undefined
   /** Of parquet files: the column of integer labels, where its name does not tell it. */
@@ -56,9 +56,6 @@ export interface ImageSourceOptions extends Omit<LabelOptions, 'labelsOptional'>
   /** A folder that is no part of the source, though it may lie in it: what is made of the images. */
   readonly without?: string | undefined
 }
-
-/** As they go through the kinds of sources. */
-export type OpenOptions = ImageSourceOptions & Pick<LabelOptions, 'labelsOptional'>
 
 /**
  * Opens images in one of these forms:
@@ -79,7 +76,7 @@ export async function openImageSource(
   options: ImageSourceOptions = {},
 ): Promise<ImageSource> {
   const { captions: file, captionColumn } = options
-  const opened = await openLabelled(source, { ...options, labelsOptional: file !== undefined })
+  const opened = await openLabelled(source, options)
   if (file === undefined || file === BESIDE) return opened
   try {
     const { captionsFromFile } = await import('./caption-file.ts')
@@ -93,7 +90,7 @@ export async function openImageSource(
   }
 }
 
-async function openLabelled(source: string | readonly string[], options: OpenOptions): Promise<ImageSource> {
+async function openLabelled(source: string | readonly string[], options: ImageSourceOptions): Promise<ImageSource> {
   const paths = [source].flat().flatMap(expandBraces)
   if (paths.length !== 1) return openShards(paths, options)
   const [path] = paths as [string]
@@ -109,7 +106,7 @@ async function openLabelled(source: string | readonly string[], options: OpenOpt
   return { ...opened, notes: [note, ...opened.notes] }
 }
 
-async function openFile(path: string, options: OpenOptions): Promise<ImageSource> {
+async function openFile(path: string, options: ImageSourceOptions): Promise<ImageSource> {
   switch (archiveKind(path)) {
     case 'tar':
     case 'parquet':
@@ -145,7 +142,7 @@ async function requireThere(path: string): Promise<void> {
   if (!(await isThere(path))) throw new Error(`There is no image source '${path}'; check the path.`)
 }
 
-async function openShards(paths: readonly string[], options: OpenOptions): Promise<ImageSource> {
+async function openShards(paths: readonly string[], options: ImageSourceOptions): Promise<ImageSource> {
   const kinds = new Set(paths.map(archiveKind))
   const [kind] = kinds
   if (kinds.size !== 1 || (kind !== 'tar' && kind !== 'parquet')) {
@@ -182,7 +179,7 @@ function archivesOf(folder: FileTree): string[] {
 
 const isHiddenFile = (name: string): boolean => name.split('/').some((part) => part.startsWith('.'))
 
-async function labelImages(tree: FileTree, options: OpenOptions): Promise<ImageSource> {
+async function labelImages(tree: FileTree, options: ImageSourceOptions): Promise<ImageSource> {
   const names = tree.files.filter(isImage).sort(byCodePoint)
   if (names.length === 0) throw new Error(`'${tree.root}' holds no images (${[...IMAGE_EXTENSIONS].join(' ')}).`)
   const files = new Set(tree.files)

@@ -22,9 +22,7 @@ export interface ParquetColumnOptions {
   readonly imageColumn?: string | undefined
   readonly labelColumn?: string | undefined
   readonly unlabelled?: boolean | undefined
-  /** Takes the file without labels where no column holds them. */
-  readonly labelsOptional?: boolean | undefined
-  /** Whether there is to be a column of captions. */
+  /** Whether there is to be a column of captions. The file may then be without one of labels. */
   readonly captions?: boolean | undefined
   readonly captionColumn?: string | undefined
 }
@@ -229,7 +227,7 @@ function columnsOf(
   path: string,
   schema: Schema,
   features: Features,
-  { imageColumn, labelColumn, unlabelled, labelsOptional, captions, captionColumn }: ParquetColumnOptions,
+  { imageColumn, labelColumn, unlabelled, captions, captionColumn }: ParquetColumnOptions,
 ): ParquetColumns {
   const names = schema.map(({ element }) => element.name)
   const listed = schema.map((column) => `${column.element.name} (${kindOf(column)})`).join(', ') || 'none'
@@ -270,7 +268,7 @@ function columnsOf(
     ofType('ClassLabel'),
     integers.filter((name) => LABEL_NAMES.includes(name)),
   )
-  if (labelsOptional && labelColumn === undefined && labels.length === 0) return withoutLabels
+  if (captions && labelColumn === undefined && labels.length === 0) return withoutLabels
   const label = choose(
     'labels (integers, called label)',
     '--unlabelled takes all images as class 0, or --label-column',

@@ -2,12 +2,12 @@ import { basename } from 'node:path'
 import { BESIDE } from './captions.ts'
 import { ImageDecodeError } from './image-decoding.ts'
 import { ofOneClass } from './image-labels.ts'
-import type { ImageSource, OpenOptions, SourceImage } from './image-sources.ts'
+import type { ImageSource, ImageSourceOptions, SourceImage } from './image-sources.ts'
 import { listNames } from './name-list.ts'
 import { type ParquetColumns, ParquetImages } from './parquet-images.ts'
 
 /** The images of one parquet file, or of several that are shards of one set, row by row. */
-export async function openParquetSource(paths: readonly string[], options: OpenOptions): Promise<ImageSource> {
+export async function openParquetSource(paths: readonly string[], options: ImageSourceOptions): Promise<ImageSource> {
   if (options.captions !== undefined && options.captions !== BESIDE) {
     throw new Error(
       `The images of '${paths[0]}' have rows and no names for '${options.captions}' to name them by; --captions ${BESIDE} takes the captions of a column.`,
@@ -29,7 +29,7 @@ export async function openParquetSource(paths: readonly string[], options: OpenO
 
 async function labelRows(
   files: readonly ParquetImages[],
-  options: OpenOptions,
+  options: ImageSourceOptions,
   close: () => Promise<void>,
 ): Promise<ImageSource> {
   const [first] = files as [ParquetImages]
@@ -94,7 +94,7 @@ function requireNames(root: string, images: readonly SourceImage[], classNames: 
   }
 }
 
-function notesOf(root: string, { image, label }: ParquetColumns, options: OpenOptions): string[] {
+function notesOf(root: string, { image, label }: ParquetColumns, options: ImageSourceOptions): string[] {
   const missing =
     label === undefined && !options.unlabelled ? ofOneClass([], root, 'has no column of labels').notes : []
   return [`Read the images from the column "${image}"${label ? ` and their labels from "${label}"` : ''}.`, ...missing]

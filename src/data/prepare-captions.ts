@@ -1,8 +1,8 @@
 /** The captions of a preparation: what is asked for, and what is written. */
 import { join } from 'node:path'
 import { BESIDE, type CaptionOptions, captionsDigest, type SourceCaptions } from './captions.ts'
-import { formatCaptionsJson } from './captions-json.ts'
-import { writeText } from './dataset-files.ts'
+import { captionsJsonLines } from './captions-json.ts'
+import { writeTexts } from './dataset-files.ts'
 import { type CaptionInfo, type CaptionSettings, LAYOUT, type SkippedImage } from './dataset-info.ts'
 import { openFolder } from './file-tree.ts'
 import type { ImageSource, SourceImage } from './image-sources.ts'
@@ -105,7 +105,7 @@ export async function writeCaptions(
   if (count === 0) {
     throw new Error(`None of the images that could be read has a caption in ${request.from}; the others are left out.`)
   }
-  await writeText(join(out, LAYOUT.captions), formatCaptionsJson(names.map((name, i) => [name, taken[i]!])))
+  await writeTexts(join(out, LAYOUT.captions), captionsJsonLines(names.map((name, i) => [name, taken[i]!])))
   const withoutCaption = taken.filter((captions) => captions.length === 0).length
   return {
     ...captionSettingsOf(request),

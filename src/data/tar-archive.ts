@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { FileFormatError } from '../formats/errors.ts'
 import { RandomAccessFile } from '../formats/random-access-file.ts'
 import { readTar, type TarEntry } from '../formats/tar.ts'
@@ -5,10 +6,13 @@ import { isGzip, openTarInput, type TarInput } from '../formats/tar-input.ts'
 import { safeEntryName } from '../formats/zip-entry-name.ts'
 import type { CaptionsBeside } from './captions-beside.ts'
 import { isHidden } from './image-labels.ts'
-import { isSampleLabelFile, type SampleLabels, sampleLabelOf } from './webdataset.ts'
+import { labelOfCls, labelOfSample, parseSample, type SampleLabels, sampleLabelFile, sampleOf } from './webdataset.ts'
 
 /** No image is this large; a member that says so is an accident or an attack. */
 const MAX_MEMBER_BYTES = 2 ** 30
+
+/** Has a replacement for what is no text, of which labels are none. */
+const utf8 = new TextDecoder()
 
 /** A tar archive, listed once, whose members can be read. */
 export interface TarArchive {
@@ -62,15 +66,22 @@ export async function openTar(path: string, captions?: CaptionsBeside): Promise<
         throw new FileFormatError(path, `the tar archive has two members named ${JSON.stringify(name)}.`)
       }
       files.set(name, { index: files.size, offset: entry.offset, size: entry.size })
-      const isLabel = isSampleLabelFile(name)
+      const labelFile = sampleLabelFile(name)
       const isDatasetJson = /(^|\/)dataset\.json$/.test(name)
       const beside = captions?.mayHold(name) && !isHidden(name) ? captions : undefined
-      if (!isLabel && !isDatasetJson && !beside) continue
+      if (!labelFile && !isDatasetJson && !beside) continue
       const bytes = await bytesOf(path, entry)
-      const text = Buffer.from(bytes).toString('utf8')
-      if (isLabel) addLabel(sampleLabels, path, name, text)
-      if (isDatasetJson) datasetJsons.set(name, text)
-      beside?.add(name, bytes)
+      if (isDatasetJson) datasetJsons.set(name, utf8.decode(bytes))
+      else if (labelFile === 'cls') {
+        sampleLabels.set(sampleOf(name).sample, labelOfCls(path, name, utf8.decode(bytes)))
+      } else if (labelFile === 'json') {
+        const json = parseSample(path, name, utf8.decode(bytes))
+        const { sample } = sampleOf(name)
+        const label = labelOfSample(json)
+        // The label of a .cls file counts more than what else a .json says.
+        if (label !== undefined && !sampleLabels.has(sample)) sampleLabels.set(sample, label)
+        beside?.addSample(name, json, isUtf8(bytes))
+      } else beside?.add(name, bytes)
     }
   } finally {
     await input.close()
@@ -103,12 +114,6 @@ function requireSafe(path: string, name: string): void {
       cause: error,
     })
   }
-}
-
-function addLabel(labels: Map<string, number>, path: string, name: string, text: string): void {
-  const found = sampleLabelOf(path, name, text)
-  // The label of a .cls file counts more than what else a .json says.
-  if (found && (found.isOnly || !labels.has(found.sample))) labels.set(found.sample, found.label)
 }
 
 async function bytesOf(path: string, entry: TarEntry): Promise<Uint8Array> {

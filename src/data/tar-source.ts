@@ -15,7 +15,7 @@ import {
   labelsFromJson,
   ofOneClass,
 } from './image-labels.ts'
-import type { ImageSource, OpenOptions } from './image-sources.ts'
+import type { ImageSource, ImageSourceOptions } from './image-sources.ts'
 import { listNames } from './name-list.ts'
 import { openTar, type TarArchive } from './tar-archive.ts'
 import { sampleOf } from './webdataset.ts'
@@ -34,7 +34,7 @@ interface Shard {
 }
 
 /** The images of one tar archive, or of several that are shards of one set, in their order. */
-export async function openTarSource(paths: readonly string[], options: OpenOptions): Promise<ImageSource> {
+export async function openTarSource(paths: readonly string[], options: ImageSourceOptions): Promise<ImageSource> {
   const shards: Shard[] = []
   const close = async (): Promise<void> => {
     for (const { archive } of shards) await archive.close()
@@ -54,7 +54,7 @@ export async function openTarSource(paths: readonly string[], options: OpenOptio
 function labelTarImages(
   paths: readonly string[],
   shards: readonly Shard[],
-  options: OpenOptions,
+  options: ImageSourceOptions,
   close: () => Promise<void>,
 ): ImageSource {
   const archives = shards.map(({ archive }) => archive)
@@ -154,7 +154,7 @@ function labelsOf(
   archives: readonly TarArchive[],
   images: readonly TarImage[],
   isWebDataset: boolean,
-  options: OpenOptions,
+  options: ImageSourceOptions,
 ): Labelled {
   const names = images.map(({ name }) => name)
   if (options.unlabelled) return ofOneClass(names, root)
@@ -181,10 +181,10 @@ function labelsOf(
   return { ...labelled, notes: [...notes, ...labelled.notes] }
 }
 
-function labelsFromSamples(root: string, images: readonly TarImage[], { labelsOptional }: OpenOptions): Labelled {
+function labelsFromSamples(root: string, images: readonly TarImage[], { captions }: ImageSourceOptions): Labelled {
   const labels = images.map(({ archive, name }) => archive.sampleLabels.get(sampleOf(name).sample))
   const without = images.filter((_, i) => labels[i] === undefined).map(({ name }) => name)
-  if (without.length > 0 && labelsOptional) {
+  if (without.length > 0 && captions !== undefined) {
     const names = images.map(({ name }) => name)
     return ofOneClass(names, root, `has no label for ${without.length} of ${images.length} images`)
   }
@@ -201,7 +201,7 @@ function labelsFromSamples(root: string, images: readonly TarImage[], { labelsOp
 function labelsFromShards(
   images: readonly TarImage[],
   root: string,
-  { labelsOptional }: OpenOptions,
+  { captions }: ImageSourceOptions,
 ): Labelled | undefined {
   const classOf = ({ archive }: TarImage): string => basename(archive.path).split('.')[0]!
   const isOfClass = (image: TarImage): boolean =>
@@ -210,7 +210,7 @@ function labelsFromShards(
   const classNames = [...new Set(images.map(classOf))].sort(byCodePoint)
   if (classNames.length < 2) {
     const names = images.map(({ name }) => name)
-    if (labelsOptional) return ofOneClass(names, root, 'has no class folders')
+    if (captions !== undefined) return ofOneClass(names, root, 'has no class folders')
     throw new Error(`All images are of the archive '${classNames[0]}.tar'. ${LABEL_ADVICE}`)
   }
   const index = new Map(classNames.map((name, i) => [name, i]))

@@ -10,13 +10,6 @@ export type SampleLabels = ReadonlyMap<string, number>
 /** Members of a sample's JSON that hold its class, as `webdataset` and the data sets of timm name it. */
 const JSON_LABELS = ['label', 'cls', 'class'] as const
 
-export interface SampleLabel {
-  readonly sample: string
-  readonly label: number
-  /** Whether the file holds nothing but the label. */
-  readonly isOnly: boolean
-}
-
 /** The sample that a file belongs to, folders included, and what follows its key in lower case: `jpg`. */
 export function sampleOf(name: string): { readonly sample: string; readonly extension: string } {
   const base = basename(name)
@@ -25,35 +18,43 @@ export function sampleOf(name: string): { readonly sample: string; readonly exte
   return { sample: join(dirname(name), key), extension: dot < 0 ? '' : base.slice(dot + 1).toLowerCase() }
 }
 
-export function isSampleLabelFile(name: string): boolean {
-  return ['.cls', '.json'].includes(extname(name)) && basename(name) !== 'dataset.json'
+/** The files of a sample that may hold its label. */
+export function sampleLabelFile(name: string): 'cls' | 'json' | undefined {
+  if (basename(name) === 'dataset.json') return undefined
+  const extension = extname(name)
+  return extension === '.cls' ? 'cls' : extension === '.json' ? 'json' : undefined
 }
 
-/**
- * The label that a `.cls` or `.json` file gives; undefined for JSON without one.
- *
- * @throws {FileFormatError} for a `.cls` file that holds no class number, and for a `.json` file that is none
- */
-export function sampleLabelOf(archive: string, name: string, text: string): SampleLabel | undefined {
-  const { sample } = sampleOf(name)
-  const what = `the label file ${JSON.stringify(name)}`
-  if (extname(name) === '.cls') {
-    if (/^\s*\d{1,9}\s*$/.test(text)) return { sample, label: Number(text), isOnly: true }
-    const shown = JSON.stringify(text.slice(0, 40))
-    throw new FileFormatError(archive, `${what} holds ${shown}; the number of a class, from 0, was expected.`)
-  }
-  let json: unknown
+/** The label that the text of a `.cls` file is. @throws {FileFormatError} where it is no class number */
+export function labelOfCls(archive: string, name: string, text: string): number {
+  if (/^\s*\d{1,9}\s*$/.test(text)) return Number(text)
+  const shown = JSON.stringify(text.slice(0, 40))
+  throw new FileFormatError(
+    archive,
+    `the label file ${JSON.stringify(name)} holds ${shown}; the number of a class, from 0, was expected.`,
+  )
+}
+
+/** What a `.json` file holds. @throws {FileFormatError} where it is none */
+export function parseSample(archive: string, name: string, text: string): unknown {
   try {
-    json = JSON.parse(text)
+    return JSON.parse(text)
   } catch (error) {
-    throw new FileFormatError(archive, `${what} is not JSON (${(error as Error).message}).`, { cause: error })
+    const problem = `the label file ${JSON.stringify(name)} is not JSON (${(error as Error).message}).`
+    throw new FileFormatError(archive, problem, { cause: error })
   }
-  if (typeof json !== 'object' || json === null) return undefined
+}
+
+/** The label among what a `.json` file holds; undefined where there is none. */
+export function labelOfSample(json: unknown): number | undefined {
   for (const key of JSON_LABELS) {
-    const value = (json as Readonly<Record<string, unknown>>)[key]
-    if (typeof value === 'number' && Number.isInteger(value) && value >= 0) {
-      return { sample, label: value, isOnly: false }
-    }
+    const value = fieldOf(json, key)
+    if (typeof value === 'number' && Number.isInteger(value) && value >= 0) return value
   }
   return undefined
+}
+
+/** A field of an object; undefined where there is none, or the value is no object. */
+export function fieldOf(json: unknown, field: string): unknown {
+  return typeof json === 'object' && json !== null ? (json as Readonly<Record<string, unknown>>)[field] : undefined
 }

@@ -70,6 +70,8 @@ describe.each(FORMS)('captionsFromFile of %s', (_, name, text) => {
     ['the last parts of paths', ['1.jpg', 'train/2.jpg', 'deep/y/3.jpg'], [['one', 'eins'], ['two'], []], 0],
     ['a few of the images', ['train/2.jpg', 'other.jpg'], [['two'], []], 2],
     ['whole paths before last parts', ['x/1.jpg', 'z/1.jpg'], [['one', 'eins'], []], 2],
+    ['no folder that contradicts the name', ['z/1.jpg', 'x/2.jpg', 'y.jpg'], [[], ['two'], []], 2],
+    ['no part of a folder or of a name', ['xx/1.jpg', '12.jpg', 'jpg'], [[], [], []], 3],
   ])('finds images by %s', async (_, names, ofImages, left) => {
     const file = write(name, text)
     const captions = await captionsFromFile(file, names)
@@ -80,15 +82,15 @@ describe.each(FORMS)('captionsFromFile of %s', (_, name, text) => {
     })
   })
 
-  test('does not guess between two images of one last part', async () => {
-    await expect(captionsFromFile(write(name, text), ['a/1.jpg', 'b/1.jpg'])).rejects.toThrow(
-      "has captions of 'x/1.jpg', and the images have 'a/1.jpg', 'b/1.jpg': name in it those that are meant by their whole paths.",
+  test('does not guess between two images that end in one name', async () => {
+    await expect(captionsFromFile(write(name, text), ['a/x/1.jpg', 'b/x/1.jpg'])).rejects.toThrow(
+      "has captions of 'x/1.jpg', and the images have 'a/x/1.jpg', 'b/x/1.jpg': name in it those that are meant by their whole paths.",
     )
   })
 })
 
 describe('captionsFromFile', () => {
-  test('does not guess between two names of one last part', async () => {
+  test('does not guess between two names that end in one image', async () => {
     const rows = lines({ file_name: 'a/1.jpg', text: 'x' }, { file_name: 'b/1.jpg', text: 'y' })
     const file = write('c.jsonl', rows)
     await expect(captionsFromFile(file, ['1.jpg'])).rejects.toThrow(
@@ -136,7 +138,7 @@ describe('captionsFromFile', () => {
       'instances.json',
       '{"images": [], "annotations": [{"image_id": 3, "bbox": []}]}',
       undefined,
-      'instances.json: at annotations.0.caption: ',
+      "instances.json': at annotations.0.caption: ",
     ],
     [
       'an annotation of no image',
@@ -158,7 +160,8 @@ describe('captionsFromFile', () => {
       undefined,
       'the images "1.jpg" and "2.jpg" have the same id, 1.',
     ],
-    ['captions of another form', 'c.json', '{"captions": {"1.jpg": "x"}}', undefined, 'c.json: at captions: '],
+    ['captions of another form', 'c.json', '{"captions": {"1.jpg": "x"}}', undefined, "c.json': at captions: "],
+    ['more than captions', 'c.json', '{"captions": [], "model": "x"}', undefined, "c.json': at the top level: "],
     [
       'lines without the named field',
       'c.jsonl',

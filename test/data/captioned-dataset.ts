@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { formatCaptionsJson } from '../../src/data/captions-json.ts'
+import { captionsJsonLines } from '../../src/data/captions-json.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 import { tinyDataset } from './tiny-dataset.ts'
 
@@ -14,6 +14,6 @@ export const captionsOfTiny = (samples: number): readonly (readonly string[])[] 
 export async function captionedDataset(samples = 2, root = temporaryFolder()): Promise<string> {
   await tinyDataset(samples, root)
   const captions = captionsOfTiny(samples).map((own, i) => [`00000/img${String(i).padStart(8, '0')}.png`, own] as const)
-  await writeFile(join(root, 'captions.json'), formatCaptionsJson(captions))
+  await writeFile(join(root, 'captions.json'), captionsJsonLines(captions))
   return root
 }

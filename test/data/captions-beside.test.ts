@@ -228,6 +228,19 @@ const TAR_CASES: readonly Case[] = [
     ],
   },
   {
+    what: 'a .json that is not UTF-8 and of no image, or of one that has a text',
+    files: {
+      '0.jpg': '',
+      '0.json': Buffer.from('{"caption":"ü"}', 'latin1'),
+      '0.txt': 'x',
+      'about.json': Buffer.from('{"caption":"ü"}', 'latin1'),
+    },
+    images: [['0.jpg', 0, ['x']]],
+    from: TEXTS,
+    ignored: ['about.json'],
+    notes: [ONE_CLASS],
+  },
+  {
     what: 'class folders of names with several dots',
     files: { 'cat/i.1.jpg': '', 'cat/i.1.txt': 'x', 'cat/i.2.jpg': '', 'cat/i.2.txt': 'y' },
     images: [
@@ -336,9 +349,14 @@ describe.each(['tar', 'tar.gz'] as const)('captions of the samples of a %s', (ki
     })
   })
 
-  test.each([
+  test.each<[string, string | Uint8Array, string]>([
     ['a caption that is a number', '{"caption": 7}', '0.json: the field "caption" has 7 for a caption'],
     ['a .json that is none', '{', 'the label file "0.json" is not JSON'],
+    [
+      'a .json that is not UTF-8',
+      Buffer.from('{"caption": "ü"}', 'latin1'),
+      '0.json: it holds captions and is not UTF-8; save it as UTF-8.',
+    ],
   ])('%s is refused', async (_, json, message) => {
     const path = place(kind, { '0.jpg': '', '0.json': json })
     await expect(openImageSource(path, { captions: 'beside' })).rejects.toThrow(message)

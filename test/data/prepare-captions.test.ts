@@ -308,6 +308,12 @@ describe('Dataset.open of a set with captions', () => {
     await expect(Dataset.open(out)).rejects.toThrow(message)
   })
 
+  test('leaves them where they are when they are not asked for', async () => {
+    const out = await tinyDataset(2)
+    writeFileSync(join(out, 'captions.json'), 'nobody reads this')
+    expect((await Dataset.open(out, { captions: false })).captions).toBeUndefined()
+  })
+
   test('refuses a set that has lost its captions', async () => {
     const options = setup(captioned(3), BESIDE)
     await prepareDataset(options)

@@ -406,7 +406,7 @@ const REFUSED: readonly (readonly [string, readonly string[], number, RegExp])[]
     'an empty file of prompts',
     sample('x', '--prompts', 'empty.txt'),
     2,
-    /^repa sample: The model is told captions; name what to sample by --prompt TEXT, .*\n$/,
+    /^repa sample: --prompts empty\.txt has no line; write a caption on each, a blank line for the empty one\.\n$/,
   ],
   [
     'prompts that are not there',

@@ -1,7 +1,7 @@
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { formatCaptionsJson } from '../../src/data/captions-json.ts'
+import { captionsJsonLines } from '../../src/data/captions-json.ts'
 import { Dataset } from '../../src/data/dataset.ts'
 import { encodePng } from '../../src/data/png.ts'
 import { imageName, writePrompts } from '../../src/diffusion/sampling-record.ts'
@@ -195,7 +195,9 @@ describe('the score of a data set', () => {
     writeTree(root, {
       'images/dataset.json': JSON.stringify({ labels: names.map((name) => [name, 0]) }),
       ...Object.fromEntries(names.map((name, i) => [`images/${name}`, png(i)])),
-      ...(own && { 'captions.json': formatCaptionsJson(names.map((name, i) => [name, own[i]!] as const)) }),
+      ...(own && {
+        'captions.json': [...captionsJsonLines(names.map((name, i) => [name, own[i]!] as const))].join(''),
+      }),
     })
     return Dataset.open(root)
   }

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { COMMANDS } from '../../src/cli/commands.ts'
 import { flagOf } from '../../src/cli/option.ts'
-import { formatCaptionsJson } from '../../src/data/captions-json.ts'
+import { captionsJsonLines } from '../../src/data/captions-json.ts'
 import { Dataset } from '../../src/data/dataset.ts'
 import { prepareDataset } from '../../src/data/prepare.ts'
 import { writeNpy } from '../../src/formats/npy.ts'
@@ -341,7 +341,7 @@ async function photographs(
   }
   if (withCaptions) {
     const captions = labels.map(([name, label]) => [name, [`a photo of ${data.classNames![label]}`]] as const)
-    await writeFile(join(root, 'captions.json'), formatCaptionsJson(captions))
+    await writeFile(join(root, 'captions.json'), captionsJsonLines(captions))
   }
   const names = labels.map(([name, label]) => [name.replace(/img(\d+)\.png/, 'img-mean-std-$1.npy'), label] as const)
   await mkdir(join(root, 'vae-sd/00000'), { recursive: true })
