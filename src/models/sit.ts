@@ -34,6 +34,8 @@ export const sitConfigSchema = z
   .strictObject({
     kind: z.literal('SiT'),
     ...transformerSettings,
+    /** 0: of a model of text. */
+    classes: z.int().min(0).default(1000),
     /**
      * Whether the head has twice the channels (learn_sigma), as in the published checkpoints of the original SiT: they come from DiT's
      * code, and nothing reads the second half.

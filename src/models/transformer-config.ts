@@ -26,8 +26,7 @@ export const transformerSettings = {
   /** Of the latent (or image): [height, width], multiples of the patch. */
   inputSize: z.tuple([positive, positive]),
   channels: positive.default(4),
-  /** 0: of a model of text. */
-  classes: z.int().min(0).default(1000),
+  classes: positive.default(1000),
   /** Hidden width of a block's MLP over `hidden`; of SwiGLU, half as much again as its own. */
   mlpRatio: z.number().positive().default(4),
   /** A norm of queries and keys over head_dim. */
