@@ -23,7 +23,8 @@ const fileSchema = z.object({
   pre_tokenizer: stage,
   padding: z.object({ pad_id: id }).nullish(),
   model: z.object({
-    type: z.literal('BPE'),
+    /** Older versions do not write it. */
+    type: z.literal('BPE').optional(),
     end_of_word_suffix: z.literal('</w>'),
     unk_token: z.string().nullish(),
     vocab: z.record(z.string(), id),
