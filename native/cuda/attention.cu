@@ -88,8 +88,9 @@ void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, bool causa
     if constexpr (std::is_same_v<T, float>) {
       attentionF32(stream, a, causal);
     } else {
-      // Hopper's own has no causal form: it takes more tokens than a text has, which is not what a step waits for.
-      const bool taken = !causal && runHopper(o, headDim == 64, [&] { return attentionSm90(stream, a); }, [&] { return attentionStreamedSm90(stream, a); });
+      // Hopper's own have no causal form: a text is short, and not what a step waits for.
+      const bool taken = runHopper(
+          o, headDim == 64, [&] { return !causal && attentionSm90(stream, a); }, [&] { return !causal && attentionStreamedSm90(stream, a); });
       if (!taken && !attentionResident(stream, a, causal)) attentionStreamed(stream, a, causal);
     }
   });

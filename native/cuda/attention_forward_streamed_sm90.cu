@@ -13,7 +13,7 @@
 // the last to the first: only the first 128 that come may be fewer, and have to be masked. A row's shift is raised, and o multiplied, only
 // where a score passes it by kSlack, as in attention_forward.cu.
 //
-// Shared memory at 72 columns: queries 18,432 bytes; four stages of K and V 147,456; zeros 2,048 (attention_tile_sm90.cuh): 168,064 with the
+// Shared memory at 72 columns: queries 18,432 bytes; four stages of K and V 147,456; zeros 2,048 (attention_tile_sm90.cuh): 168,080 with the
 // barriers, one block an SM. Registers: 168 at launch; the producer gives back, so that a consumer has 240.
 //
 // No chip has timed it: it runs where REPA_ATTENTION asks for it.
