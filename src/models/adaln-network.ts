@@ -40,18 +40,18 @@ import {
 /** The layers, declared in the order in which the reference's state dict lists them. */
 export class AdaLNNetwork implements TransformerNetwork {
   readonly #config: TransformerConfig
-  readonly positions: Parameter
-  readonly patchEmbed: PatchEmbed
-  readonly timeEmbedder: TimeEmbedder
-  readonly labelTable: Parameter
-  readonly blocks: readonly AdaLNBlock[]
+  readonly #positions: Parameter
+  readonly #patchEmbed: PatchEmbed
+  readonly #timeEmbedder: TimeEmbedder
+  readonly #labelTable: Parameter
+  readonly #blocks: readonly AdaLNBlock[]
   /** Of all blocks, and of the final layer where that is the trunk's. */
-  readonly modulation: SharedModulation
+  readonly #modulation: SharedModulation
   readonly projectors: readonly Projector[]
   readonly selfAlignmentHead: SelfAlignmentHead | undefined
   /** The last layer, or the blocks that are in its place. */
-  readonly head: Linear | DdtHead
-  readonly classToken: { readonly entry: ClassTokenEntry; readonly final: Linear } | undefined
+  readonly #head: Linear | DdtHead
+  readonly #classToken: { readonly entry: ClassTokenEntry; readonly final: Linear } | undefined
 
   constructor(list: ParameterList, config: TransformerConfig) {
     this.#config = config
@@ -65,47 +65,47 @@ export class AdaLNNetwork implements TransformerNetwork {
       table.set(sinCosPositions(hidden, rows, columns), before * hidden)
       return table
     })
-    this.positions = list.declare('pos_embed', [entries, hidden], positions, {
+    this.#positions = list.declare('pos_embed', [entries, hidden], positions, {
       trainable: false,
       fileShape: [1, entries, hidden],
     })
     const { ddtHead } = config
     const head = ddtHead && new DdtHead(list, config, ddtHead)
-    this.patchEmbed = new PatchEmbed(list, head ? 's_embedder.proj' : 'x_embedder.proj', { channels, patch, hidden })
-    this.timeEmbedder = new TimeEmbedder(list, { hidden, drawn: head !== undefined })
+    this.#patchEmbed = new PatchEmbed(list, head ? 's_embedder.proj' : 'x_embedder.proj', { channels, patch, hidden })
+    this.#timeEmbedder = new TimeEmbedder(list, { hidden, drawn: head !== undefined })
     const labels = config.classes + (config.classDropout > 0 ? 1 : 0)
-    this.labelTable = list.declare('y_embedder.embedding_table.weight', [labels, hidden], normal(0.02))
+    this.#labelTable = list.declare('y_embedder.embedding_table.weight', [labels, hidden], normal(0.02))
 
-    this.modulation = new SharedModulation(list, {
+    this.#modulation = new SharedModulation(list, {
       hidden,
       chunks: depth * CHUNKS_PER_BLOCK + (head ? 0 : 2),
       norms: config.norm === 'rmsNorm' ? 2 * depth + (head ? 0 : 1) : 0,
     })
     const { headDim, rope } = { headDim: hidden / config.heads, rope: head ? 'enc_feat_rope' : 'feat_rope' }
     const parts = {
-      ...this.modulation.parts,
+      ...this.#modulation.parts,
       rope: config.rope ? declareRope(list, rope, { headDim, grid: [rows, columns], before }) : undefined,
     }
-    this.blocks = Array.from({ length: depth }, (_, index) => new AdaLNBlock(list, index, config, parts))
+    this.#blocks = Array.from({ length: depth }, (_, index) => new AdaLNBlock(list, index, config, parts))
     this.projectors = declareProjectors(list, config)
     if (config.selfAlignment) this.selfAlignmentHead = new SelfAlignmentHead(list, 'ap_head', { hidden })
     if (head) {
-      this.head = head
+      this.#head = head
       sortAsReference(list.entries)
       return
     }
     parts.norm('final_layer.norm_final')
-    this.head = new Linear(list, 'final_layer.linear', hidden, patch * patch * outputChannels(config), zeros)
+    this.#head = new Linear(list, 'final_layer.linear', hidden, patch * patch * outputChannels(config), zeros)
     const { classTokenWidth: width } = config
     const finalClassToken = width && new Linear(list, 'final_layer.linear_cls', hidden, width, zeros)
     parts.adaLN('final_layer.adaLN_modulation.1', 2)
     if (finalClassToken) {
-      this.classToken = { entry: new ClassTokenEntry(list, { width, hidden }), final: finalClassToken }
+      this.#classToken = { entry: new ClassTokenEntry(list, { width, hidden }), final: finalClassToken }
     }
   }
 
   get hasClassToken(): boolean {
-    return this.classToken !== undefined
+    return this.#classToken !== undefined
   }
 
   get #grid(): readonly [rows: number, columns: number] {
@@ -121,7 +121,7 @@ export class AdaLNNetwork implements TransformerNetwork {
     return scope(() => {
       const { modulation } = this.#condition(t, labels)
       let hidden = this.#enter(x, undefined, modulation)
-      const { blocks, head } = this
+      const [blocks, head] = [this.#blocks, this.#head]
       for (let index = 0; index < depth; index++) {
         const [block, input] = [blocks[index]!, hidden]
         if (head instanceof DdtHead && index + 1 === blocks.length) return scope(() => block.stream(input, modulation))
@@ -149,7 +149,7 @@ export class AdaLNNetwork implements TransformerNetwork {
   ): TransformerOutput {
     return scope(() => {
       const { time, modulation } = this.#condition(t, labels, observe)
-      const { blocks, head } = this
+      const [blocks, head] = [this.#blocks, this.#head]
       let hidden = this.#enter(x, classToken, modulation, observe)
       let left = hidden.stream
       let projections: readonly Tensor[] = []
@@ -193,13 +193,13 @@ export class AdaLNNetwork implements TransformerNetwork {
 
   /** A stream, and what block `index` reads of it, from 0: the final layer behind the last. */
   #read(stream: Tensor, modulation: Tensor, index: number): Joined {
-    const { dtype } = this.blocks[0]!
+    const { dtype } = this.#blocks[0]!
     const { norm } = this.#config
     return { stream, modulated: normModulate(stream, modulation, { ...entryModulation(index), dtype, norm }) }
   }
 
   #tokensOf(x: Tensor, classToken: Tensor | undefined): Tensor {
-    const { patchEmbed, positions, classToken: own } = this
+    const [patchEmbed, positions, own] = [this.#patchEmbed, this.#positions, this.#classToken]
     const { hidden, classTokenWidth } = this.#config
     if (!own) {
       if (!classToken) return patchEmbed.embed(x, positions.value)
@@ -221,7 +221,12 @@ export class AdaLNNetwork implements TransformerNetwork {
    * is another; where norms have weights, with their factors in place of the scales.
    */
   #condition(t: Tensor, labels: Tensor, observe?: Observe): { time: Tensor; modulation: Tensor } {
-    const { timeEmbedder, labelTable, modulation, head } = this
+    const [timeEmbedder, labelTable, modulation, head] = [
+      this.#timeEmbedder,
+      this.#labelTable,
+      this.#modulation,
+      this.#head,
+    ]
     const time = timeEmbedder.forward(t, observe)
     const label = embedding(labelTable.value, labels)
     const condition = add(time, label)
@@ -234,7 +239,7 @@ export class AdaLNNetwork implements TransformerNetwork {
   }
 
   #predict(modulated: Tensor, final: Linear, observe?: Observe): Pick<TransformerOutput, 'prediction' | 'classToken'> {
-    const { classToken: own } = this
+    const own = this.#classToken
     const classToken = own && linear(firstToken(modulated), own.final, 'f32')
     // The class token's row is made too and left out here, where a copy of the others is narrowest.
     const all = linear(modulated, final, 'f32')
@@ -244,6 +249,6 @@ export class AdaLNNetwork implements TransformerNetwork {
   }
 
   clear(): void {
-    if (this.head instanceof DdtHead) this.head.clear()
+    if (this.#head instanceof DdtHead) this.#head.clear()
   }
 }

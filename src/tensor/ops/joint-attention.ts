@@ -21,9 +21,9 @@ export function jointAttention(
   heads: number,
 ): { readonly first: Tensor; readonly rest: Tensor } {
   const streams = [first, rest].map(({ input, layer }) => ({ x: cast(input, computeDType(layer.weight)), layer }))
-  const [before, behind] = streams as [(typeof streams)[0], (typeof streams)[0]]
-  const { device } = before.x
-  const tokens = before.x.shape[1]!
+  const { x: before } = streams[0]!
+  const { device } = before
+  const tokens = before.shape[1]!
   const tape = recordingTape(...streams.flatMap(({ x, layer }) => [x, layer.weight, layer.bias]))
   const made = (handle: NativeTensor) => new Tensor(handle, device)
   const products = streams.map(({ x, layer: { weight, bias } }) =>
@@ -48,7 +48,7 @@ export function jointAttention(
     for (const read of [whole, dO]) read.dispose()
     const dProducts = native().splitTokens(dQkv.handle, tokens).map(made)
     dQkv.dispose()
-    for (const [i, { x, layer }] of [before, behind].entries()) {
+    for (const [i, { x, layer }] of streams.entries()) {
       biasGradient(gradients, layer, dProducts[i]!)
       layersBackward(gradients, x, [], [layer], 'none', dProducts[i]!)
     }

@@ -47,8 +47,7 @@ export function dropTokens(x: Tensor, first: number): Tensor {
   const out = new Tensor(native().dropTokens(x.handle, first), x.device)
   tape?.push([out], [], (gradients) => {
     const dOut = gradients.take(out)!
-    const dropped = Tensor.zeros([first, x.shape[2]!], x.device)
-    gradients.add(x, first === 0 ? dOut.alias() : prependTokens(dOut, { registers: dropped }))
+    gradients.add(x, first === 0 ? dOut.alias() : new Tensor(native().joinTokens(null, dOut.handle, first), x.device))
   })
   return out
 }
