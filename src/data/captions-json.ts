@@ -4,8 +4,8 @@ import { z } from 'zod'
 import { FileFormatError } from '../formats/errors.ts'
 import { RandomAccessFile } from '../formats/random-access-file.ts'
 import { linesOf, textOf } from './captions.ts'
-import { LAYOUT } from './dataset-info.ts'
 import { fitting, parseJson } from './dataset-json.ts'
+import { LAYOUT } from './layout.ts'
 import { listNames } from './name-list.ts'
 
 const captionEntry = z.tuple([z.string().min(1), z.array(z.string())])

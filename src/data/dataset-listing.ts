@@ -1,11 +1,11 @@
 import { readFile } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
 import { isThere } from '../formats/if-there.ts'
-import { readCaptions } from './captions-json.ts'
-import { type DatasetInfo, datasetInfo, type FeatureSettings, LAYOUT } from './dataset-info.ts'
+import { type DatasetInfo, datasetInfo, type FeatureSettings } from './dataset-info.ts'
 import { type Labels, labelsBy, parseDatasetJson, parseJson } from './dataset-json.ts'
 import { openFolder } from './file-tree.ts'
 import { IMAGE_EXTENSIONS } from './image-decoding.ts'
+import { LAYOUT } from './layout.ts'
 import { listNames } from './name-list.ts'
 
 /** The names and labels of a prepared data set, by index. */
@@ -64,7 +64,7 @@ export async function listImages(path: string): Promise<ImageListing> {
   }
 }
 
-export interface ListingOptions {
+export interface OpenDatasetOptions {
   /** False: captions.json, which is large where there are many images, is not read. Default: true. */
   readonly captions?: boolean
 }
@@ -75,7 +75,7 @@ export interface ListingOptions {
  * @throws {Error} if the folder is no whole prepared set, a partner or label is missing, a label is out of range, or captions are not
  *   of these images
  */
-export async function listDataset(path: string, { captions = true }: ListingOptions = {}): Promise<DatasetListing> {
+export async function listDataset(path: string, { captions = true }: OpenDatasetOptions = {}): Promise<DatasetListing> {
   if (await isThere(join(path, LAYOUT.journal))) {
     throw new Error(
       `'${path}' is an unfinished preparation. Repeat the call that prepared it; it goes on where it ended.`,
@@ -109,7 +109,8 @@ export async function listDataset(path: string, { captions = true }: ListingOpti
   return {
     path,
     images: names,
-    captions: captions && hasCaptions ? await readCaptions(path, names) : undefined,
+    captions:
+      captions && hasCaptions ? await (await import('./captions-json.ts')).readCaptions(path, names) : undefined,
     latents: latents && numbers.map((number) => latents.get(number)!),
     labels: Int32Array.from(numbers, (number) => labelOf.get(number)!),
     classNames,

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ZipWriter } from '../formats/zip-writer.ts'
-import { LAYOUT } from './dataset-info.ts'
 import { parseDatasetJson } from './dataset-json.ts'
+import { LAYOUT } from './layout.ts'
 
 /**
  * Packs one step's folder as the reference's tool writes it where its destination is an archive: stored entries, the images or

@@ -5,12 +5,12 @@ import type { LatentStatistics } from '../formats/latent-statistics.ts'
 import { readNpy } from '../formats/npy.ts'
 import { type HostTensor, toFloat32 } from '../tensor/host-tensor.ts'
 import { toPlanes } from '../tensor/planes.ts'
-import { type FeatureSettings, LAYOUT } from './dataset-info.ts'
-import { type DatasetListing, type ListingOptions, listDataset } from './dataset-listing.ts'
+import type { FeatureSettings } from './dataset-info.ts'
+import type { DatasetListing, OpenDatasetOptions } from './dataset-listing.ts'
 import { FeatureStore } from './feature-store.ts'
-import { decodeImage } from './image-decoding.ts'
 import { DEFAULT_LATENT_SCALE } from './latent-encoder.ts'
-import { LatentShards } from './latent-shards.ts'
+import type { LatentShards } from './latent-shards.ts'
+import { LAYOUT } from './layout.ts'
 import { mirror } from './mirror.ts'
 
 /** What a data set has as latents: the posterior of an autoencoder, points of one that has no deviation, or the pixels themselves. */
@@ -138,9 +138,13 @@ export class Dataset {
    * @throws {Error} if the folder is no whole prepared set, an image has no latent or the other way round, a label is missing or out of
    *   range, or captions.json is not of these images
    */
-  static async open(path: string, options: ListingOptions = {}): Promise<Dataset> {
-    const shards = (await isThere(join(path, LAYOUT.images))) ? undefined : await LatentShards.namesIn(path)
-    if (shards) return Dataset.#ofShards(await LatentShards.open(path, shards))
+  static async open(path: string, options: OpenDatasetOptions = {}): Promise<Dataset> {
+    if (!(await isThere(join(path, LAYOUT.images)))) {
+      const { LatentShards } = await import('./latent-shards.ts')
+      const shards = await LatentShards.namesIn(path)
+      if (shards) return Dataset.#ofShards(await LatentShards.open(path, shards))
+    }
+    const { listDataset } = await import('./dataset-listing.ts')
     const listing = await listDataset(path, options)
     const { size } = await readPlanes(join(path, LAYOUT.images, listing.images[0]!))
     if (size[0] !== size[1]) {
@@ -323,6 +327,7 @@ function requireDeviations(file: string, moments: HostTensor): void {
 /** The pixels of an image file as planes (CHW), with height and width; .npy files hold them so already. */
 async function readPlanes(file: string): Promise<{ data: Uint8Array; size: readonly [number, number] }> {
   if (extname(file) !== '.npy') {
+    const { decodeImage } = await import('./image-decoding.ts')
     const image = await decodeImage(await readFile(file), file)
     const data = new Uint8Array(image.data.length)
     toPlanes(image, data)

@@ -1,7 +1,8 @@
 import { readdir, stat, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type FeatureSettings, LAYOUT } from './dataset-info.ts'
+import type { FeatureSettings } from './dataset-info.ts'
 import { featureBytes } from './feature-store.ts'
+import { LAYOUT } from './layout.ts'
 
 /** How much the features will take. Throws where there is less room than that. */
 export async function announceFeatures(

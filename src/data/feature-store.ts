@@ -10,7 +10,8 @@ import { isThere } from '../formats/if-there.ts'
 import { RandomAccessFile } from '../formats/random-access-file.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
 import { serialiseHeader } from '../formats/safetensors-header.ts'
-import { type FeatureSettings, LAYOUT } from './dataset-info.ts'
+import type { FeatureSettings } from './dataset-info.ts'
+import { LAYOUT } from './layout.ts'
 
 const TENSOR = 'features'
 const HALF_BYTES = 2

@@ -1,8 +1,9 @@
 import { join } from 'node:path'
 import { imageName, writeText } from './dataset-files.ts'
-import { type DatasetInfo, type ImageSettings, LAYOUT, type SkippedImage } from './dataset-info.ts'
+import type { DatasetInfo, ImageSettings, SkippedImage } from './dataset-info.ts'
 import { formatDatasetJson, type Labels } from './dataset-json.ts'
 import type { ImageSource, SourceImage } from './image-sources.ts'
+import { LAYOUT } from './layout.ts'
 import type { JournalEntry } from './prepare-journal.ts'
 import type { PreparedImages } from './prepared-images.ts'
 

@@ -1,8 +1,9 @@
 /** What a preparation finds in the folder that it is to write. */
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type DatasetInfo, LAYOUT, type Preparation } from './dataset-info.ts'
+import type { DatasetInfo, Preparation } from './dataset-info.ts'
 import { readInfo } from './dataset-listing.ts'
+import { LAYOUT } from './layout.ts'
 import { type JournalEntry, PrepareJournal } from './prepare-journal.ts'
 
 /** A preparation that is under way: its journal, and what is done. */

@@ -5,7 +5,7 @@ import { ALONE, type World } from '../distributed/world.ts'
 import { isThere } from '../formats/if-there.ts'
 import { convertImages } from './convert-images.ts'
 import { writeText } from './dataset-files.ts'
-import { type DatasetInfo, datasetInfo, type ImageSettings, LAYOUT, type Preparation } from './dataset-info.ts'
+import { type DatasetInfo, datasetInfo, type ImageSettings, type Preparation } from './dataset-info.ts'
 import { readInfo } from './dataset-listing.ts'
 import { packDataset } from './dataset-zip.ts'
 import { type EncodingWork, encodePrepared } from './encoding-steps.ts'
@@ -13,6 +13,7 @@ import { type FeatureEncoder, featureSettingsOf, type TokenGrid } from './featur
 import { finishImages, ignoredOf, infoOfOthers } from './finish-images.ts'
 import { type ImageSource, type ImageSourceOptions, openImageSource, type SourceImage } from './image-sources.ts'
 import { type LatentEncoder, latentSettingsOf, latentShape } from './latent-encoder.ts'
+import { LAYOUT } from './layout.ts'
 import {
   captionSettingsOf,
   captionsOfPrepared,

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
-import { LAYOUT } from './dataset-info.ts'
 import { listImages } from './dataset-listing.ts'
 import { decodeImage } from './image-decoding.ts'
+import { LAYOUT } from './layout.ts'
 import { mirror } from './mirror.ts'
 import { mapInOrder } from './ordered-map.ts'
 

@@ -9,12 +9,14 @@ import { cast } from '../tensor/ops/cast.ts'
 import { guide } from '../tensor/ops/diffusion.ts'
 import { linearCombination } from '../tensor/ops/float64.ts'
 import type { Tensor } from '../tensor/tensor.ts'
-import { dopri5 } from './dopri5.ts'
 import { ConditionalModel, type Guidance, guidedChannels, isGuidedAt, type SampledCondition } from './guidance.ts'
 import { linspace } from './linspace.ts'
 import { pathCoefficients } from './path.ts'
 import { requireOptions, samplerSchema } from './sampler-options.ts'
 import { stepAllThrough } from './step-through.ts'
+
+/** Apart from what uses it: beside `using`, TypeScript leaves the extension of a dynamic import as it is. */
+const loadDopri5 = () => import('./dopri5.ts')
 
 export interface SamplerOptions {
   readonly mode: 'ode' | 'sde'
@@ -79,6 +81,7 @@ export async function sample(
       )
     }
     // It goes up in time.
+    const { dopri5 } = await loadDopri5()
     return await dopri5((x, s) => linearCombination(scaled(field.at([x], 1 - s, 1 - s)[0]!, -1)), noise, [0, 1], {
       ...DOPRI5_TOLERANCES,
       onStep: (reached) => onStep?.(steps * reached, steps),

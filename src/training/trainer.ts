@@ -8,7 +8,6 @@ import { allowTf32, synchronize } from '../tensor/device.ts'
 import { scope } from '../tensor/scope.ts'
 import { isCached } from './cached-encoder.ts'
 import { CapturedStep } from './captured-step.ts'
-import { countersOf, loadCheckpoint, loadMoments, readCheckpointState, saveCheckpoint } from './checkpoint.ts'
 import { CHECKPOINTS, checkpointName } from './checkpoint-files.ts'
 import { requireLearningRateSchedule } from './learning-rate.ts'
 import { MOMENTS } from './moments.ts'
@@ -158,6 +157,7 @@ export class Trainer implements AsyncDisposable {
   /** Continues from a checkpoint folder: weights, moments, EMA and counters. Several processes do so together. */
   async restore(checkpoint: string): Promise<void> {
     await this.#world.comesTo('a checkpoint to go on from')
+    const { countersOf, loadCheckpoint, loadMoments, readCheckpointState } = await import('./checkpoint.ts')
     const state = await readCheckpointState(checkpoint)
     if (state.seed !== this.#options.seed) {
       throw new RangeError(
@@ -188,6 +188,7 @@ export class Trainer implements AsyncDisposable {
       return join(checkpoints, checkpointName(this.#step))
     }
     const state = { step: this.#step, updates, skipped, lossScaling, seed, configuration }
+    const { saveCheckpoint } = await import('./checkpoint.ts')
     return saveCheckpoint(checkpoints, this.model, moments, state)
   }
 

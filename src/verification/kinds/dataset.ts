@@ -1,8 +1,8 @@
 /** `dataset.file`: the files of a data set in the layout that REPA's preprocessing writes, read as its CustomDataset reads them. */
 import { basename, dirname, join } from 'node:path/posix'
 import { Dataset } from '../../data/dataset.ts'
-import { LAYOUT } from '../../data/dataset-info.ts'
 import { parseDatasetJson } from '../../data/dataset-json.ts'
+import { LAYOUT } from '../../data/layout.ts'
 import { hostFloat32 } from '../../tensor/host-tensor.ts'
 import type { Runner } from './kind.ts'
 
