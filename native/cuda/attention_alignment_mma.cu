@@ -86,9 +86,9 @@ struct LogSums {
   /// The logarithm of a row's whole sum, the same in the four lanes that share it.
   __device__ __forceinline__ float total(int half) const {
     float top = maximum[half];
-    for (int distance = 1; distance < 4; distance *= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, distance));
+    for (int distance = 1; distance < 4; distance *= 2) top = fmaxf(top, __shfl_xor_sync(kAll, top, distance));
     float whole = sum[half] * exp2Approx(maximum[half] - top);
-    for (int distance = 1; distance < 4; distance *= 2) whole += __shfl_xor_sync(0xffffffffu, whole, distance);
+    for (int distance = 1; distance < 4; distance *= 2) whole += __shfl_xor_sync(kAll, whole, distance);
     return top + log2f(whole);
   }
 };
@@ -167,7 +167,7 @@ __global__ void __launch_bounds__(kThreads, 2) alignQueriesKernel(AttentionAlign
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       float sum = cross[half];
-      for (int distance = 1; distance < 4; distance *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+      for (int distance = 1; distance < 4; distance *= 2) sum += __shfl_xor_sync(kAll, sum, distance);
       if (laneId() % 4 == 0 && first + laneId() / 4 + 8 * half < tokens) loss += kLn2 * (lse[half] - sum);
     }
     if (a.gradient) {

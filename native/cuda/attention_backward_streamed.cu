@@ -103,12 +103,12 @@ __global__ void __launch_bounds__(kThreads, 2) attentionBackwardQueriesKernel(At
             for (int column = laneId() % 2; column < a.headDim; column += 2) sum += toFloat(gradient[column]) * toFloat(output[column]);
           }
         }
-        sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+        sum += __shfl_xor_sync(kAll, sum, 1);
         if (laneId() % 2 == 0 && first + row < tokens) a.delta[int64_t{at.index} * tokens + first + row] = sum;
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           const int ownRow = laneId() / 4 + 8 * half;
-          delta[i][half] = __shfl_sync(0xffffffffu, sum, 2 * ownRow);
+          delta[i][half] = __shfl_sync(kAll, sum, 2 * ownRow);
           const int query = first + 16 * i + ownRow;
           lse[i][half] = query < tokens ? a.lse[int64_t{at.index} * tokens + query] * kLog2E : INFINITY;
         }

@@ -26,7 +26,6 @@ namespace repa::cuda {
 
 namespace {
 
-constexpr unsigned kAll = 0xffffffffu;
 constexpr int kPiece = 64, kStages = 6;  // rows that pass by at a time
 constexpr int kSumBarrier = 1;           // named: the column sums of all consumers' warps are there
 

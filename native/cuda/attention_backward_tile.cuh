@@ -32,7 +32,7 @@ __device__ __forceinline__ void sumOverLanes(const float (&values)[N], int lane,
 #pragma unroll
     for (int i = 0; i < kHalf; ++i) {
       const float low = values[i], high = i + kHalf < N ? values[i + kHalf] : 0.0f;
-      kept[i] = (upper ? high : low) + __shfl_xor_sync(0xffffffffu, upper ? low : high, kDistance);
+      kept[i] = (upper ? high : low) + __shfl_xor_sync(kAll, upper ? low : high, kDistance);
     }
     sumOverLanes<kDistance / 2>(kept, lane, upper ? first + kHalf : first, upper ? count - kHalf : min(count, kHalf), give);
   }

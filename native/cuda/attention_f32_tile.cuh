@@ -14,7 +14,6 @@
 
 namespace repa::cuda {
 
-constexpr unsigned kAll = 0xffffffffu;
 constexpr int kThreads = 128;
 constexpr int kKeys = 32;  // keys, or in the backward pass over keys, queries, that pass by at a time
 

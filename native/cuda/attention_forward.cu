@@ -34,15 +34,6 @@ namespace repa::cuda {
 
 namespace {
 
-constexpr unsigned kAll = 0xffffffffu;
-
-/// A row's exponentials are 2^(c S - shift), with for shift the row's maximum at some time: any will do, for it cancels in o. So it is
-/// raised, and o multiplied, only when a score passes it by this much, which after a row's first keys is rare (FlashAttention-4 does
-/// the same); P may grow to 2^8 meanwhile, and its relative rounding stays what it is.
-constexpr float kSlack = 8.0f;
-/// Before the first key. Not -inf: a row of which the first scores are -inf would become NaN by -inf + inf.
-constexpr float kNoShift = -3e38f;
-
 /// Of a tile of keys that some queries must not see: those from a number on, or for each query those behind one of its own.
 enum class Hidden { none, beyond, later };
 

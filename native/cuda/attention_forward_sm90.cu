@@ -32,9 +32,6 @@ namespace repa::cuda {
 
 namespace {
 
-constexpr unsigned kAll = 0xffffffffu;
-/// The least that a row's exponentials are shifted by. Not -inf: a row whose scores are all -inf would become NaN by -inf + inf.
-constexpr float kNoShift = -3e38f;
 constexpr int kConsumers = 2, kThreads = (kConsumers + 1) * kWarpgroup, kStages = 2;
 constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;
 constexpr int kBlock = 64;  // queries

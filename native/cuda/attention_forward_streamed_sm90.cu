@@ -23,9 +23,6 @@ namespace repa::cuda {
 
 namespace {
 
-constexpr unsigned kAll = 0xffffffffu;
-/// As in attention_forward.cu: how far a score may pass its row's shift, and the shift before the first key.
-constexpr float kSlack = 8.0f, kNoShift = -3e38f;
 constexpr int kKeys = 128, kStages = 4;  // of a stage
 constexpr int kTurnBarrier = 1;          // named: consumer 0's turn, consumer 1's turn
 

@@ -13,6 +13,13 @@
 
 namespace repa::cuda {
 
+/// A row's exponentials are 2^(c S - shift), with for shift the row's maximum at some time: any will do, for it cancels in o. So where keys
+/// come in pieces it is raised, and o multiplied, only when a score passes it by this much, which after a row's first keys is rare
+/// (FlashAttention-4 does the same); P may grow to 2^8 meanwhile, and its relative rounding stays what it is.
+constexpr float kSlack = 8.0f;
+/// The shift before the first key, and the least. Not -inf: a row whose scores are all -inf would become NaN by -inf + inf.
+constexpr float kNoShift = -3e38f;
+
 /// Elements between the rows of a tile in shared memory.
 template <int kColumns>
 inline constexpr int kPitch = (kColumns / 8 | 1) * 8;
@@ -223,7 +230,7 @@ __device__ __forceinline__ void transposeQuad(uint32_t (&r)[4]) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       if (i & distance) continue;
-      const uint32_t given = __shfl_xor_sync(0xffffffffu, upper ? r[i] : r[i | distance], distance);
+      const uint32_t given = __shfl_xor_sync(kAll, upper ? r[i] : r[i | distance], distance);
       if (upper) r[i] = given;
       else r[i | distance] = given;
     }
