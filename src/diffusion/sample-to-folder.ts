@@ -20,7 +20,7 @@ import { createSampledArray, type SampledArray } from './sampled-array.ts'
 import {
   imageName,
   promptsPath,
-  readSamplingRecord,
+  recordPath,
   removeSamplingRecord,
   type SamplingOrigin,
   samplingRecord,
@@ -156,7 +156,8 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
 
 async function requireNoOthers(folder: string, count: number): Promise<void> {
   const names = (await ifThere(readdir(folder))) ?? []
-  if (names.includes(basename(promptsPath(folder))) && (await readSamplingRecord(folder)) === undefined) {
+  const isThere = (path: string) => names.includes(basename(path))
+  if (isThere(promptsPath(folder)) && !isThere(recordPath({ folder }))) {
     throw new Error(
       `${promptsPath(folder)} is of no images that were sampled here, and would be replaced; move it, or choose another folder.`,
     )

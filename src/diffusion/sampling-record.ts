@@ -145,7 +145,7 @@ function samplerSettings(options: SamplingOptions) {
 /** Of a folder of images `sampling.json` in it; of `NAME.npz` and its like `NAME.sampling.json` beside it. */
 export type Sampled = { readonly folder: string } | { readonly file: string }
 
-function recordPath(sampled: Sampled): string {
+export function recordPath(sampled: Sampled): string {
   if ('folder' in sampled) return join(sampled.folder, 'sampling.json')
   return `${sampled.file.slice(0, sampled.file.length - extname(sampled.file).length)}.sampling.json`
 }

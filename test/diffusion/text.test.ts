@@ -389,6 +389,13 @@ describe('a folder of images of captions', () => {
     expect(prompts(folder)).toBe('a bus\n')
   })
 
+  test('replaces that of a sampling whose record is damaged', async () => {
+    const folder = temporaryFolder()
+    for (const name of ['prompts.txt', 'sampling.json']) writeFileSync(join(folder, name), '{')
+    await into(folder)
+    expect(prompts(folder)).toBe('a red bus\na cat\n\na red bus\na cat\n')
+  })
+
   test('does not replace a prompts.txt that is of no sampling', async () => {
     const folder = temporaryFolder()
     writeFileSync(join(folder, 'prompts.txt'), 'a bus\n')
