@@ -37,7 +37,7 @@ export async function openCaptionEncoder(
   const encoder = await loadCaptionEncoder(path, { device })
   try {
     // Before a warning that follows from it.
-    requireFittingEncoder(encoder, { text, device }, 'name the one that it was trained with by --caption-encoder FILE')
+    requireFittingEncoder(encoder, { text, device })
   } catch (error) {
     encoder[Symbol.dispose]()
     throw error

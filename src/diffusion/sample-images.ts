@@ -146,9 +146,7 @@ export function imageSizeOf(
 
 /** @throws {RangeError} where a model of text reads other hidden states of a caption, or on another device, than the encoder makes */
 export function requirePromptEncoder({ text, device }: AnyTransformer, encoder: CaptionEncoder): void {
-  if (text) {
-    requireFittingEncoder(encoder, { text, device }, 'name the one that it was trained with by --caption-encoder FILE')
-  }
+  if (text) requireFittingEncoder(encoder, { text, device })
 }
 
 function requireDecodable({ config }: AnyTransformer, autoencoder: Autoencoder | undefined): void {

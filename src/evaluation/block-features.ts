@@ -194,7 +194,7 @@ function requireCaptionEncoder({ text, device }: AnyTransformer, encoder: Captio
     return
   }
   if (!encoder) throw new Error('The model is told captions; give what encodes them, by --caption-encoder FILE.')
-  requireFittingEncoder(encoder, { text, device }, 'name the one that it was trained with by --caption-encoder FILE')
+  requireFittingEncoder(encoder, { text, device })
 }
 
 function requireClassToken({ classTokenWidth }: AnyTransformer, encoder: Encoder | undefined): void {

@@ -14,10 +14,14 @@ interface TextReader {
 }
 
 /**
- * @param advice what to do about an encoder of other sizes
+ * @param advice what to do about an encoder of other sizes; default: of a model that is trained
  * @throws {RangeError} where the encoder is on another device than the model, or its hidden states are of other sizes than the model reads
  */
-export function requireFittingEncoder(encoder: CaptionEncoder, { text, device }: TextReader, advice: string): void {
+export function requireFittingEncoder(
+  encoder: CaptionEncoder,
+  { text, device }: TextReader,
+  advice = 'name the one that it was trained with by --caption-encoder FILE',
+): void {
   const { name, tokens, width } = encoder
   if (encoder.device !== device) {
     throw new RangeError(
