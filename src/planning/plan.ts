@@ -135,7 +135,8 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
   )
   const training = parseConfiguration(trainingSchema, { ...recipe.training, ...given, precision }, recipe.path)
   requireEqualParts({ ...training, processes })
-  const images = options.data === undefined ? describedData(recipe) : await Dataset.open(options.data)
+  const captions = training.captionEncoder !== undefined
+  const images = options.data === undefined ? describedData(recipe) : await Dataset.open(options.data, { captions })
   const autoencoder = autoencoderOf(recipe)
   const data = autoencoder ? images.encoded({ name: autoencoder.name, ...latentsOf(autoencoder.architecture) }) : images
   const threads = availableParallelism()

@@ -78,7 +78,10 @@ function assumed({ gpu, precision, flopsPerImage }: SpeedRequest, share: number,
 /** The measured GPU's line of the table. */
 const gpuOf = ({ device, machine }: MeasuredStep) => (device === 'cpu' ? undefined : gpuByCudaName(machine))
 
-/** Of the newest file with any that fits: the same model where it has it, on images of this size, and the nearest batch. A GPU that is in no table fits none. */
+/**
+ * Of the newest file with any that fits: the same model where it has it, on images of this size, and the nearest batch. A GPU that is in no
+ * table fits none.
+ */
 function newest(
   { model, size, batch, device, precision }: SpeedRequest,
   all: readonly MeasuredStep[],
