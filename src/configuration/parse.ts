@@ -86,7 +86,7 @@ function isPlain(value: object): boolean {
   return Array.isArray(value) || prototype === Object.prototype || prototype === null
 }
 
-/** The keys of the object schema at a path, as far as the way there is through objects, and unions that hold one or are told apart by a field. */
+/** The keys of the object schema at a path, as far as the way there is through objects, unions that hold one, and those that a field tells apart. */
 function keysAt(schema: z.ZodType, path: readonly PropertyKey[], input: unknown): string[] {
   let shape = shapeOf(schema, input)
   for (const [i, key] of path.entries()) {

@@ -32,7 +32,7 @@ import type { attentionOf } from './requirements.ts'
 import type { LossWeights } from './step-report.ts'
 import type { BatchEncoder, TrainerOptions } from './trainer-options.ts'
 
-/** With latents, the data's or those that were made of the images, and what the model is told of each sample. */
+/** With latents, the data's or those that were made of the images. */
 type EncodedInputs = SampleInputs & { readonly stored: Tensor }
 
 const NO_TARGETS = { features: [], attention: undefined } as const
