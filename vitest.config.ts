@@ -33,6 +33,9 @@ const onDevice = {
   exclude: ['test/tensor/ops/levels.test.ts'],
 }
 
+/** What times processes of its own, and would time its neighbours too. */
+const timed = ['test/packaging/start-up.test.ts']
+
 export default defineConfig({
   test: {
     reporters: ['default', './test/summary-reporter.ts'],
@@ -49,8 +52,10 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'here', include: ['test/**/*.test.ts'], exclude: ['test/simt/**', 'test/gpu/**'] },
+        test: { name: 'here', include: ['test/**/*.test.ts'], exclude: ['test/simt/**', 'test/gpu/**', ...timed] },
       },
+      // When all others have ended.
+      { extends: true, test: { name: 'timed', include: timed, sequence: { groupOrder: 1 } } },
       ...(process.env.REPA_TEST_GPU ? [{ extends: true as const, test: { name: 'gpu', ...onDevice } }] : []),
       // The tables of cases once more, on the CUDA kernels.
       ...(haveSimt
