@@ -164,8 +164,7 @@ export class TrainingStep implements Disposable {
   }
 
   #features(images: Tensor): Tensor {
-    const { patch, inputSize } = this.#model.config
-    return scope(() => this.#options.encoder!.features(images, [inputSize[0] / patch, inputSize[1] / patch]))
+    return scope(() => this.#options.encoder!.features(images, this.#model.grid))
   }
 
   #makeImages(): Tensor {

@@ -28,7 +28,7 @@ import { declareRope } from './rotary-buffers.ts'
 import { SelfAlignmentHead } from './self-alignment-head.ts'
 import { SharedModulation } from './shared-modulation.ts'
 import { TimeEmbedder } from './time-embedder.ts'
-import type { TransformerConfig } from './transformer-config.ts'
+import { type TransformerConfig, tokenGrid } from './transformer-config.ts'
 import {
   type ForwardOptions,
   imageOf,
@@ -55,8 +55,8 @@ export class AdaLNNetwork implements TransformerNetwork {
 
   constructor(list: ParameterList, config: TransformerConfig) {
     this.#config = config
-    const { depth, hidden, patch, channels, inputSize } = config
-    const [rows, columns] = [inputSize[0] / patch, inputSize[1] / patch]
+    const { depth, hidden, patch, channels } = config
+    const [rows, columns] = tokenGrid(config)
     // The class token's is zero.
     const before = config.classTokenWidth === undefined ? 0 : 1
     const entries = before + rows * columns
@@ -109,8 +109,7 @@ export class AdaLNNetwork implements TransformerNetwork {
   }
 
   get #grid(): readonly [rows: number, columns: number] {
-    const { inputSize, patch } = this.#config
-    return [inputSize[0] / patch, inputSize[1] / patch]
+    return tokenGrid(this.#config)
   }
 
   get #tokens(): number {

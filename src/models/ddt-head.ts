@@ -18,7 +18,7 @@ import { Tensor } from '../tensor/tensor.ts'
 import { AdaLNBlock, CHUNKS_PER_BLOCK, entryModulation, type Observe } from './adaln-block.ts'
 import { declareRope } from './rotary-buffers.ts'
 import { SharedModulation } from './shared-modulation.ts'
-import type { DdtHeadSettings, TransformerConfig } from './transformer-config.ts'
+import { type DdtHeadSettings, type TransformerConfig, tokenGrid } from './transformer-config.ts'
 
 /** What RAE's state dict begins names with, in its order. */
 const ORDER = [
@@ -52,9 +52,9 @@ export class DdtHead {
   readonly #samples = new Map<number, Tensor>()
 
   constructor(list: ParameterList, config: TransformerConfig, sizes: DdtHeadSettings) {
-    const { patch, channels, inputSize, mlpRatio, qkNorm, norm, ffn } = config
+    const { patch, channels, mlpRatio, qkNorm, norm, ffn } = config
     const { hidden, depth, heads } = sizes
-    const grid = [inputSize[0] / patch, inputSize[1] / patch] as const
+    const grid = tokenGrid(config)
     this.#config = config
     this.#sizes = sizes
     this.#patchEmbed = new PatchEmbed(list, 'x_embedder.proj', { channels, patch, hidden })

@@ -8,7 +8,7 @@ import type { Tensor } from '../tensor/tensor.ts'
 import { AdaLNNetwork } from './adaln-network.ts'
 import { JointNetwork } from './joint-network.ts'
 import { Model } from './model.ts'
-import type { TextSettings, TransformerConfig } from './transformer-config.ts'
+import { type TextSettings, type TransformerConfig, tokenGrid } from './transformer-config.ts'
 import type { ForwardOptions, TransformerNetwork, TransformerOutput } from './transformer-network.ts'
 
 function declareNetwork(list: ParameterList, config: TransformerConfig): TransformerNetwork {
@@ -95,8 +95,7 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
 
   /** Rows and columns of an input's tokens. */
   get grid(): readonly [rows: number, columns: number] {
-    const { inputSize, patch } = this.#config
-    return [inputSize[0] / patch, inputSize[1] / patch]
+    return tokenGrid(this.#config)
   }
 
   /** Tokens of an input. */

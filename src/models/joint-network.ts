@@ -19,7 +19,7 @@ import { declareProjectors, type Projector } from './projector.ts'
 import { SelfAlignmentHead } from './self-alignment-head.ts'
 import { SharedModulation } from './shared-modulation.ts'
 import { TimeEmbedder } from './time-embedder.ts'
-import type { TextSettings, TransformerConfig } from './transformer-config.ts'
+import { type TextSettings, type TransformerConfig, tokenGrid } from './transformer-config.ts'
 import { type ForwardOptions, imageOf, type TransformerNetwork, type TransformerOutput } from './transformer-network.ts'
 
 export class JointNetwork implements TransformerNetwork {
@@ -38,7 +38,7 @@ export class JointNetwork implements TransformerNetwork {
 
   constructor(list: ParameterList, config: TransformerConfig, text: TextSettings) {
     const { depth, hidden, patch, channels } = config
-    const [rows, columns] = gridOf(config)
+    const [rows, columns] = tokenGrid(config)
     const init = torchDefault
     this.#config = config
     this.#text = text
@@ -94,7 +94,7 @@ export class JointNetwork implements TransformerNetwork {
         observe?.(`blocks.${index}`, stream)
         if (streams.text) observe?.(`context.${index}`, streams.text.stream)
         if (project && index + 1 === this.#config.alignDepth) {
-          projections = this.projectors.map((projector) => projector.forward(stream, gridOf(this.#config)))
+          projections = this.projectors.map((projector) => projector.forward(stream, tokenGrid(this.#config)))
         }
       })
       const patches = linear(streams.image.modulated, this.#head, 'f32')
@@ -141,8 +141,4 @@ export class JointNetwork implements TransformerNetwork {
     }
     return output
   }
-}
-
-function gridOf({ inputSize, patch }: TransformerConfig): readonly [rows: number, columns: number] {
-  return [inputSize[0] / patch, inputSize[1] / patch]
 }

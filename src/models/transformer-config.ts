@@ -86,6 +86,14 @@ export interface TransformerConfig extends z.output<typeof settings> {
   readonly text?: TextSettings | undefined
 }
 
+/** Rows and columns of a model's tokens. */
+export function tokenGrid({
+  inputSize: [height, width],
+  patch,
+}: Pick<TransformerConfig, 'inputSize' | 'patch'>): readonly [rows: number, columns: number] {
+  return [height / patch, width / patch]
+}
+
 /** Hidden width of a block's FFN: rounded down where it is no whole number, as LightningDiT's code and DiT's have it. */
 export function ffnWidth({ hidden, mlpRatio, ffn }: Pick<TransformerConfig, 'hidden' | 'mlpRatio' | 'ffn'>): number {
   const mlpWidth = Math.trunc(hidden * mlpRatio)

@@ -5,6 +5,7 @@ import { GPUS, type Gpu, isHopper } from '../benchmark/gpus.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { autoencoderOfName, latentsOf } from '../models/autoencoder-architecture.ts'
+import { tokenGrid } from '../models/transformer-config.ts'
 import { memoryStats } from '../tensor/device.ts'
 import { elementCount } from '../tensor/dtype.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
@@ -280,13 +281,13 @@ function diskOf({ model, entries }: PlannedStep, training: TrainingConfiguration
   const { steps, checkpointEvery, sampleEvery, samples } = training
   const count = (wanted: (entry: PlannedStep['entries'][number]) => boolean) =>
     entries.filter(wanted).reduce((sum, { shape }) => sum + elementCount(shape), 0)
-  const tokens = (model.inputSize[0] / model.patch) * (model.inputSize[1] / model.patch)
+  const [rows, columns] = tokenGrid(model)
   return planDisk({
     images: data.length,
     size: data.imageSize,
     latents: data.latentKind === 'pixels' || data.encodedBy !== undefined ? undefined : data.storedLatentShape,
     flip: data.flip,
-    features: model.alignWidths.map((width) => ({ tokens, width })),
+    features: model.alignWidths.map((width) => ({ tokens: rows * columns, width })),
     parameters: count(() => true),
     trainable: count(({ parameter }) => parameter.trainable),
     gridImages: samples.count,

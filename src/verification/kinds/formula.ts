@@ -2,6 +2,7 @@
 import * as z from 'zod'
 import { sinCosPositions } from '../../models/positions.ts'
 import { SiT, type SiTConfig } from '../../models/sit.ts'
+import { tokenGrid } from '../../models/transformer-config.ts'
 import type { Device } from '../../tensor/device.ts'
 import { type HostTensor, hostFloat32, toFloat32 } from '../../tensor/host-tensor.ts'
 import { formulaSource, readFormulaTable } from '../formula.ts'
@@ -36,7 +37,7 @@ export const formulaSit: Runner = async function* (file, device) {
 /** The SiT with generated weights; its position table is the fixed one. */
 async function formulaModel(file: GoldenFile, config: SiTConfig, formula: string, device: Device): Promise<SiT> {
   const table = await readFormulaTable(file.set, formula)
-  const [rows, columns] = config.inputSize.map((size) => size / config.patch) as [number, number]
+  const [rows, columns] = tokenGrid(config)
   const values = () => sinCosPositions(config.hidden, rows, columns)
   const positions = { shape: [1, rows * columns, config.hidden], values }
   return await loadModel(
