@@ -1,6 +1,12 @@
 import { CONVOLUTION_CELLS } from '../models/conv-projector.ts'
 import { isInside, keptTokens, type TokenRouting } from '../models/token-route.ts'
-import { ffnWidth, type TextSettings, type TransformerConfig } from '../models/transformer-config.ts'
+import {
+  type DdtHeadSettings,
+  ffnWidth,
+  type TextSettings,
+  type TransformerConfig,
+  tokenGrid,
+} from '../models/transformer-config.ts'
 import { outputChannels } from '../models/transformer-network.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
 
@@ -38,19 +44,23 @@ function forwardMultiplyAdds(config: TransformerConfig, route?: TokenRouting): M
 }
 
 function adaLNMultiplyAdds(config: TransformerConfig, route?: TokenRouting): MultiplyAdds {
-  const { depth, hidden, patch, channels, inputSize, ffn, alignDepth, alignWidths, classTokenWidth } = config
-  const patches = (inputSize[0] / patch) * (inputSize[1] / patch)
+  const { depth, hidden, patch, channels, alignDepth, alignWidths, classTokenWidth, ddtHead } = config
+  const [rows, columns] = tokenGrid(config)
+  const patches = rows * columns
   const tokens = patches + (classTokenWidth === undefined ? 0 : 1)
   const pixels = patch * patch
-  // SwiGLU's first layer has two of its widths.
-  const ffnProducts = (ffn === 'swiglu' ? 3 : 2) * ffnWidth(config)
   const kept = route ? keptTokens(patches, route.share) : tokens
   const routed = route ? route.to - route.from + 1 : 0
-  const blockOf = (seen: number) => seen * hidden * (3 * hidden + hidden + ffnProducts) + 2 * seen * seen * hidden
-  const blocks = (depth - routed) * blockOf(tokens) + routed * blockOf(kept)
+  const blocks = (depth - routed) * blockMultiplyAdds(config, tokens) + routed * blockMultiplyAdds(config, kept)
   const aligned = isInside(route, alignDepth) ? kept : tokens
-  const modulation = hidden * (6 * depth + 2) * hidden
+  const modulation = hidden * (6 * depth + (ddtHead ? 0 : 2)) * hidden
   const projectors = alignWidths.reduce((sum, width) => sum + aligned * projectorMultiplyAdds(config, width), 0)
+  if (ddtHead) {
+    const head = ddtHeadMultiplyAdds(config, ddtHead, patches)
+    // RAE's time is the sines and the cosines of its frequencies.
+    const first = patches * pixels * channels * hidden + 2 * FREQUENCIES * hidden + head.first
+    return { first, inner: blocks + modulation + hidden * hidden + head.inner, projectors }
+  }
   // The class token's way in, and as much on its way out.
   const classTokenEnd = (classTokenWidth ?? 0) * hidden
   // The last layer makes the class token's row as well.
@@ -60,10 +70,33 @@ function adaLNMultiplyAdds(config: TransformerConfig, route?: TokenRouting): Mul
   return { first, inner, projectors }
 }
 
+/** Of one adaLN block for one image. */
+function blockMultiplyAdds(config: Pick<TransformerConfig, 'hidden' | 'mlpRatio' | 'ffn'>, tokens: number): number {
+  const { hidden, ffn } = config
+  // SwiGLU's first layer has two of its widths.
+  const ffnProducts = (ffn === 'swiglu' ? 3 : 2) * ffnWidth(config)
+  return tokens * hidden * (3 * hidden + hidden + ffnProducts) + 2 * tokens * tokens * hidden
+}
+
+/** Of a DDT head, in which every token has a modulation of its own. */
+function ddtHeadMultiplyAdds(
+  config: TransformerConfig,
+  { depth, hidden }: DdtHeadSettings,
+  patches: number,
+): Pick<MultiplyAdds, 'first' | 'inner'> {
+  const { patch, channels } = config
+  const patchValues = patch * patch * channels
+  const blocks = depth * blockMultiplyAdds({ ...config, hidden }, patches)
+  const fromTrunk = hidden === config.hidden ? 0 : config.hidden * hidden
+  const perToken = fromTrunk + hidden * (6 * depth + 2) * hidden + hidden * patchValues
+  return { first: patches * patchValues * hidden, inner: blocks + patches * perToken }
+}
+
 /** Of a model of text, whose blocks no route goes past, and of whose last block the text's stream ends at its attention. */
 function jointMultiplyAdds(config: TransformerConfig, text: TextSettings): MultiplyAdds {
-  const { depth, hidden, patch, channels, inputSize, alignWidths } = config
-  const patches = (inputSize[0] / patch) * (inputSize[1] / patch)
+  const { depth, hidden, patch, channels, alignWidths } = config
+  const [rows, columns] = tokenGrid(config)
+  const patches = rows * columns
   const pixels = patch * patch
   const behindAttention = hidden * (hidden + 2 * ffnWidth(config))
   const stream = hidden * 3 * hidden + behindAttention

@@ -72,6 +72,26 @@ test('a route takes its tokens out of its blocks and out of the projector inside
   expect(spared).toBe(6 * (7 * (block(256) - block(128)) + projector))
 })
 
+// By hand for 4 tokens, a trunk of one block of width 8 and a head of one of width 16, with an MLP of twice that. The head sees the input
+// again and modulates every token by itself, with a block's six chunks and the last layer's two; the time's sinusoids are twice as many.
+test('a step of a SiT with a DDT head', () => {
+  const size = { kind: 'SiT', depth: 1, hidden: 8, heads: 2, patch: 2, inputSize: [4, 4], channels: 4, mlpRatio: 2 }
+  const head = { depth: 1, hidden: 16, heads: 2 }
+  const first = 4 * (4 * 4) * (8 + 16) + 2 * 256 * 8
+  const block = (width: number) => 4 * width * (3 * width + width + 2 * 2 * width) + 2 * 4 * 4 * width
+  const perToken = 8 * 16 + 16 * (6 + 2) * 16 + 16 * (4 * 4)
+  const inner = 8 * 8 + 8 * 6 * 8 + block(8) + block(16) + 4 * perToken
+  const config = sitConfigSchema.parse({ ...size, ddtHead: head, alignWidths: [] })
+  expect(trainingFlops(config)).toBe(2 * (2 * first + 3 * inner))
+  expect(forwardFlops(config)).toBe(2 * (first + inner))
+  // Where it is as wide as the trunk, nothing leads from one width to the other.
+  const narrow = sitConfigSchema.parse({ ...size, ddtHead: { ...head, hidden: 8 }, alignWidths: [] })
+  const narrowPerToken = 8 * (6 + 2) * 8 + 8 * (4 * 4)
+  expect(forwardFlops(narrow)).toBe(
+    2 * (2 * 4 * 16 * 8 + 512 * 8 + 8 * 8 + 8 * 6 * 8 + 2 * block(8) + 4 * narrowPerToken),
+  )
+})
+
 // By hand for 4 patches and 3 states of text, of width 5, and two blocks of width 8, whose attention sees 7 tokens; in the second nothing
 // reads the text behind it. The modulation has 12 chunks for the first block, 2 and 6 for the second, 2 for the last layer.
 test('a step of an MMDiT of two blocks', () => {

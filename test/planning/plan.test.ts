@@ -48,7 +48,7 @@ const step = (
     machine,
   })
 
-test.each(['SiT-S/2', 'SiT-XL/2', 'SiT-B/8', 'DiT-L/4', 'LightningDiT-B/2'] as const)(
+test.each(['SiT-S/2', 'SiT-XL/2', 'SiT-B/8', 'DiT-L/4', 'LightningDiT-B/2', 'DiTDH-S'] as const)(
   '%s: the operations that its step makes are those that bench step counts',
   (model) => {
     const { flops, model: config } = step({ model, batch: 3, encoders: [{ name: 'hog' }] })
