@@ -83,7 +83,7 @@ export const loadAutoencoder = loadedOnDevice(
 )
 /** CLIP's text encoder with its tokenizer, frozen, to condition a model on captions; the caller disposes it. */
 export const loadCaptionEncoder = loadedOnDevice(
-  async () => (await import('./text/caption-encoder.ts')).loadCaptionEncoder,
+  async () => (await import('./text/load-caption-encoder.ts')).loadCaptionEncoder,
 )
 /** A frozen encoder to align with: `hog`, `vit` of `pretrainEncoder`, or one of the paper's from the file that its authors publish. */
 export const loadEncoder = loadedOnDevice(async () => (await import('./alignment/encoders.ts')).loadEncoder)

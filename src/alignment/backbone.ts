@@ -1,5 +1,5 @@
 import { type FileTensor, renamedState } from '../models/renamed-state.ts'
-import { listed } from '../models/vit-weights.ts'
+import { listed } from '../models/state-shapes.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 
 export interface BackboneOptions {

@@ -1,11 +1,11 @@
+import { openaiBlocks } from '../models/clip-openai-names.ts'
+import { transformersBlocks } from '../models/clip-transformers-names.ts'
 import { CLIP } from '../models/image-normalisation.ts'
 import { type FileTensor, present, renamedState } from '../models/renamed-state.ts'
+import { listed } from '../models/state-shapes.ts'
 import { CLIP_PRESETS, CLIP_TRAITS } from '../models/vit-presets.ts'
-import { listed } from '../models/vit-weights.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { EncoderFamily } from './encoder-family.ts'
-import { openaiBlocks } from './openai-blocks.ts'
-import { transformersBlocks } from './transformers-blocks.ts'
 
 /**
  * The image tower of OpenAI's CLIP (arXiv 2103.00020): the patch tokens as they leave the last block, before ln_post and the

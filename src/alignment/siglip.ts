@@ -1,12 +1,12 @@
 import { basename } from 'node:path'
+import { transformersBlocks } from '../models/clip-transformers-names.ts'
 import { HALF } from '../models/image-normalisation.ts'
 import { type FileTensor, present, renamedState } from '../models/renamed-state.ts'
+import { listed } from '../models/state-shapes.ts'
 import { SIGLIP_PRESETS, SIGLIP_TRAITS } from '../models/vit-presets.ts'
-import { listed } from '../models/vit-weights.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import { backboneState } from './backbone.ts'
 import type { EncoderFamily } from './encoder-family.ts'
-import { transformersBlocks } from './transformers-blocks.ts'
 
 const { 'siglip-vit-b': B, 'siglip-vit-l': L, 'siglip-vit-so400m': SO400M } = SIGLIP_PRESETS
 

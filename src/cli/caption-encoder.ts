@@ -30,8 +30,9 @@ export async function openCaptionEncoder(
       `The caption encoder of the checkpoint's run, ${path}, is not there; name where it lies now by --caption-encoder FILE.`,
     )
   }
-  const [{ captionEncoderDigest, loadCaptionEncoder }, { requireFittingEncoder }] = await Promise.all([
-    import('../text/caption-encoder.ts'),
+  const [{ captionEncoderDigest }, { loadCaptionEncoder }, { requireFittingEncoder }] = await Promise.all([
+    import('../text/clip-files.ts'),
+    import('../text/load-caption-encoder.ts'),
     import('../text/encoded-captions.ts'),
   ])
   const encoder = await loadCaptionEncoder(path, { device })

@@ -1,5 +1,4 @@
 import { parseJson } from '../configuration/json.ts'
-import { configBeside } from '../formats/config-beside.ts'
 import { fileDigest } from '../formats/file-digest.ts'
 import { CLIP } from '../models/image-normalisation.ts'
 import { loaded } from '../models/model.ts'
@@ -12,7 +11,9 @@ import { linear } from '../tensor/ops/linear.ts'
 import { normalizeImages } from '../tensor/ops/pixels.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { type CaptionEncoder, captionEncoderWeights, loadCaptionEncoder } from '../text/caption-encoder.ts'
+import type { CaptionEncoder } from '../text/caption-encoder.ts'
+import { clipFiles } from '../text/clip-files.ts'
+import { captionEncoderFrom } from '../text/load-caption-encoder.ts'
 import { type ClipProjection, clipImageTower, clipProjections, statedClipImage } from './clip-weights.ts'
 
 /** OpenAI's names of widths and depths. */
@@ -114,8 +115,8 @@ const firstOfItsLast = (ids: Int32Array) => ids.indexOf(ids.at(-1)!)
  * @throws {Error} where there are no such files, or a tower or its projection is missing or does not fit; what the file readers throw
  */
 export async function loadClip(path: string, { device }: { readonly device: Device }): Promise<Clip> {
-  const file = await captionEncoderWeights(path, 'CLIP')
-  const beside = await configBeside(file)
+  const files = await clipFiles(path, 'CLIP')
+  const { weights: file, config: beside } = files
   const stated = beside && statedClipImage(parseJson(beside.text, beside.path), beside.path)
   await using source = await openWeights(file)
   const projections = await clipProjections(source)
@@ -128,7 +129,7 @@ export async function loadClip(path: string, { device }: { readonly device: Devi
     return part
   }
   try {
-    const text = open(await loadCaptionEncoder(file, { device }))
+    const text = open(await captionEncoderFrom(files, source, { device }))
     requireWidth(file, 'text', projections.text, text.width)
     const image = open(await loaded(VisionTransformer.fromConfig(config, device), state))
     const imageProjection = open(Tensor.from(projections.image.values, projections.image.shape, device))

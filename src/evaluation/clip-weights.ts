@@ -1,12 +1,13 @@
-/** Files of a whole CLIP: what beside the towers' own readers (alignment/clip.ts, text/clip-text-weights.ts) is to be known of them. */
+/** Files of a whole CLIP: what beside the towers' own readers (alignment/clip.ts, models/clip-text-weights.ts) is to be known of them. */
 import * as z from 'zod'
 import { clip, clipImageState } from '../alignment/clip.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
+import { ACTIVATIONS, towerSchema } from '../models/clip-text-weights.ts'
+import { listed } from '../models/state-shapes.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
-import { listed, vitConfig } from '../models/vit-weights.ts'
+import { vitConfig } from '../models/vit-weights.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import { toFloat32 } from '../tensor/host-tensor.ts'
-import { ACTIVATIONS, towerSchema } from '../text/clip-text-weights.ts'
 
 /** config.json of CLIPModel; of the text tower it is read elsewhere. */
 const statedSchema = z.object({ vision_config: towerSchema.optional() })

@@ -3,7 +3,7 @@
  * blocks of causal attention, a last LayerNorm. What text-to-image models are conditioned on is its output for every token, the
  * Transformers library's CLIPTextModel.last_hidden_state; CLIP's own projection of the last token is left out. Blocks have the names
  * of models/vit.ts, what stands around them the Transformers library's; other files' tensors are renamed when they are read
- * (text/clip-text-weights.ts).
+ * (clip-text-weights.ts).
  */
 import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'

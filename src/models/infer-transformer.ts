@@ -1,6 +1,7 @@
 import { parseConfiguration } from '../configuration/parse.ts'
-import { DITDH_PRESETS, LIGHTNINGDIT_PRESETS, SIT_PRESETS } from './presets.ts'
+import { DITDH_PRESETS, LIGHTNINGDIT_PRESETS, MMDIT_HEAD_DIM, SIT_PRESETS } from './presets.ts'
 import type { SiTConvention } from './sit.ts'
+import { countOf } from './state-shapes.ts'
 import type { DdtHeadSettings } from './transformer-config.ts'
 import { type AnyTransformerConfig, type TransformerKind, transformerConfigSchema } from './transformer-kinds.ts'
 
@@ -40,7 +41,7 @@ export function inferTransformerConfig(
   const [ffnRows] = shape(`blocks.0.mlp.${ffn === 'swiglu' ? 'w12' : 'fc1'}.weight`)
   const [headRows] = shape('final_layer.linear.weight')
   const ddtHead = shapes.has(TRUNK_EMBEDDER) ? ddtHeadOf(shapes, what, hidden!) : undefined
-  const depth = countOf(shapes, /^blocks\.(\d+)\./) - (ddtHead?.depth ?? 0)
+  const depth = countOf('blocks', shapes.keys()) - (ddtHead?.depth ?? 0)
   const classTokenWidth = shapes.get('cls_projectors2.weight')?.[1]
   const side = Math.sqrt(classTokenWidth === undefined ? tokens! : tokens! - 1) * patch!
   const learnSigma = headRows === 2 * channels! * patch! * patch!
@@ -98,7 +99,7 @@ function inferTextTransformerConfig(
   )
   const [, tokens] = shape('pos_embed')
   const [hidden, channels, patch] = shape('x_embedder.proj.weight')
-  const depth = countOf(shapes, /^joint_blocks\.(\d+)\./)
+  const depth = countOf('joint_blocks', shapes.keys())
   const side = Math.sqrt(tokens!) * patch!
   return parseConfiguration(
     transformerConfigSchema,
@@ -121,14 +122,9 @@ function inferTextTransformerConfig(
   )
 }
 
-/** How many numbers a pattern finds in the names. */
-function countOf(shapes: ReadonlyMap<string, readonly number[]>, pattern: RegExp): number {
-  return new Set([...shapes.keys()].map((name) => pattern.exec(name)?.[1]).filter((index) => index !== undefined)).size
-}
-
 /** What projectors and SRA's head tell. */
 function alignmentOf(shapes: ReadonlyMap<string, readonly number[]>, shape: ReadShape, depth: number) {
-  const encoders = countOf(shapes, /^projectors\.(\d+)\./)
+  const encoders = countOf('projectors', shapes.keys())
   const isConv = shapes.has('projectors.0.projection_layer.weight')
   return {
     alignDepth: Math.min(8, depth),
@@ -151,7 +147,6 @@ const USUAL_MLP_RATIO = 4
 const ROTARY_POSITIONS = 'feat_rope.freqs_cos'
 /** Of a model of text. */
 const TEXT_EMBEDDER = 'context_embedder.weight'
-const MMDIT_HEAD_DIM = 32
 /** Of a model with a DDT head, whose `x_embedder` is the head's. */
 const TRUNK_EMBEDDER = 's_embedder.proj.weight'
 

@@ -76,9 +76,19 @@ export const DITDH_PRESETS = {
 export type DiTDHPreset = keyof typeof DITDH_PRESETS
 export type DiTDHSettings = (typeof DITDH_PRESETS)[DiTDHPreset]
 
+/** Features of an MMDiT's attention head in REPA's mmdit.py. */
+export const MMDIT_HEAD_DIM = 32
+
 /** MMDiT's rule in REPA's mmdit.py: as many heads as blocks, of 32 features each. Its train_t2i.py trains the one of 24. */
 const mmditSize = <D extends number>(depth: D) =>
-  ({ depth, hidden: 32 * depth, heads: depth, patch: 2, classes: 0, text: { tokens: 77, width: 768 } }) as const
+  ({
+    depth,
+    hidden: MMDIT_HEAD_DIM * depth,
+    heads: depth,
+    patch: 2,
+    classes: 0,
+    text: { tokens: 77, width: 768 },
+  }) as const
 
 /** `MMDiT-d12/2` and `MMDiT-d24/2`: SiTs of joint blocks of text and image. */
 export const MMDIT_PRESETS = { 'MMDiT-d12/2': mmditSize(12), 'MMDiT-d24/2': mmditSize(24) } as const

@@ -14,9 +14,10 @@ import { loaded } from './model.ts'
 import { RaeAutoencoder } from './rae-autoencoder.ts'
 import { RaeDecoder, type RaeDecoderConfig } from './rae-decoder.ts'
 import { type FileTensor, renamedState } from './renamed-state.ts'
+import { countOf, shapesOf } from './state-shapes.ts'
 import { VisionTransformer } from './vit.ts'
 import { DINOV2_PRESETS } from './vit-presets.ts'
-import { listed, vitConfig } from './vit-weights.ts'
+import { vitConfig } from './vit-weights.ts'
 import { openWeights, type WeightsFile } from './weights-file.ts'
 
 /** What a file holds of a RAE: all of it, as diffusers writes it, or one of its parts, as its authors publish them. */
@@ -172,20 +173,14 @@ function decoderState(file: StateSource, prefix: string): StateSource {
 }
 
 function decoderConfig(state: StateSource, heads: number | undefined): RaeDecoderConfig {
-  const shapeOf = (name: string, rank: number): readonly number[] => {
-    const shape = state.names.includes(name) ? state.shapeOf(name) : undefined
-    if (shape?.length === rank) return shape
-    const found = shape ? `its shape [${shape}] is not of ${rank} axes` : `it is missing. ${listed(state.names)}`
-    throw new Error(`${state.name} holds no RAE's decoder: ${name} was looked for, and ${found}`)
-  }
+  const shapeOf = shapesOf(state, "RAE's decoder")
   const [hidden, latentChannels] = shapeOf('decoder_embed.weight', 2) as [number, number]
   const [, entries] = shapeOf('decoder_pos_embed', 3) as [number, number, number]
   const [pixels] = shapeOf('decoder_pred.weight', 2) as [number, number]
   const [ffnWidth] = shapeOf('decoder_layers.0.mlp.fc1.weight', 2) as [number, number]
-  const blocks = state.names.flatMap((name) => /^decoder_layers\.(\d+)\./.exec(name)?.[1] ?? [])
   const config: RaeDecoderConfig = {
     ...{ latentChannels, hidden, ffnWidth },
-    depth: 1 + Math.max(...blocks.map(Number)),
+    depth: countOf('decoder_layers', state.names),
     heads: heads ?? HEADS[hidden] ?? hidden / 64,
     grid: Math.sqrt(entries - 1),
     patch: Math.sqrt(pixels / 3),

@@ -3,6 +3,7 @@ import * as z from 'zod'
 import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import type { StateSource } from '../nn/state-dict.ts'
+import { countOf, shapesOf } from './state-shapes.ts'
 import {
   type VisionTransformerConfig,
   type VisionTransformerOptions,
@@ -56,12 +57,8 @@ export function vitConfig(
   { family, traits = {}, heads, stated = {}, known = [] }: ConfigOptions,
 ): VisionTransformerConfig {
   const names = new Set(state.names)
-  const axis = (name: string, index: number, rank: number): number => {
-    const shape = names.has(name) ? state.shapeOf(name) : undefined
-    if (shape?.length === rank) return shape[index]!
-    const found = shape ? `its shape [${shape}] is not of ${rank} axes` : `it is missing. ${listed([...names])}`
-    throw new Error(`${state.name} holds no ${family} weights: ${name} was looked for, and ${found}`)
-  }
+  const shape = shapesOf(state, `${family} weights`)
+  const axis = (name: string, index: number, rank: number): number => shape(name, rank)[index]!
   const classToken = traits.classToken ?? true
   const sideOfTable = () => {
     const entries = axis('pos_embed', 1, 3)
@@ -80,7 +77,7 @@ export function vitConfig(
     patch,
     channels: axis('patch_embed.proj.weight', 1, 4),
     hidden,
-    depth: depthOf(names),
+    depth: countOf('blocks', names),
     ffn: isSwiGLU ? 'swiglu' : 'mlp',
     ffnWidth: isSwiGLU ? axis('blocks.0.mlp.w12.weight', 0, 2) / 2 : axis('blocks.0.mlp.fc1.weight', 0, 2),
     registers: names.has('register_tokens') ? axis('register_tokens', 1, 3) : 0,
@@ -103,21 +100,6 @@ export function vitConfig(
     },
     state.name,
   )
-}
-
-/** What a message says of a file that holds something else. */
-export function listed(names: readonly string[]): string {
-  const shown = names.slice(0, 5).join(', ')
-  return `It has ${shown}${names.length > 5 ? `, … (${names.length} tensors)` : ''}.`
-}
-
-function depthOf(names: Iterable<string>): number {
-  let depth = 0
-  for (const name of names) {
-    const index = /^blocks\.(\d+)\./.exec(name)?.[1]
-    if (index !== undefined) depth = Math.max(depth, Number(index) + 1)
-  }
-  return depth
 }
 
 function requireAgreement(

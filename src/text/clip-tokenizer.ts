@@ -32,32 +32,33 @@ const fileSchema = z.object({
   }),
 })
 
+/** The tokens that begin a text and that end one. */
+interface EndsOfText {
+  readonly start: number
+  readonly end: number
+}
+
 /**
  * CLIP's tokenizer (arXiv 2103.00020, section 2.4): a caption's byte pairs between the token that starts a text and that which ends one,
  * as the Transformers library's CLIPTokenizer gives them with `padding="max_length"`, `truncation=True`. It reads that library's
  * tokenizer.json. As there, a special token's text in a caption is that token. Captions are not mended (ftfy) first.
  */
 export class ClipTokenizer {
-  /** The tokenizer.json. */
-  readonly file: string
   /** Tokens of every caption, padding included. */
   readonly length: number
   /** Rows that an embedding of its ids must have. */
   readonly vocabulary: number
-  readonly startOfText: number
-  readonly endOfText: number
+  readonly #ends: EndsOfText
   readonly #tokenizer: Tokenizer
 
   private constructor(
     tokenizer: Tokenizer,
-    settings: Pick<ClipTokenizer, 'file' | 'length' | 'vocabulary' | 'startOfText' | 'endOfText'>,
+    { length, vocabulary, ends }: Pick<ClipTokenizer, 'length' | 'vocabulary'> & { readonly ends: EndsOfText },
   ) {
     this.#tokenizer = tokenizer
-    this.file = settings.file
-    this.length = settings.length
-    this.vocabulary = settings.vocabulary
-    this.startOfText = settings.startOfText
-    this.endOfText = settings.endOfText
+    this.length = length
+    this.vocabulary = vocabulary
+    this.#ends = ends
   }
 
   /**
@@ -79,24 +80,24 @@ export class ClipTokenizer {
         `${file} is no tokenizer of CLIP: it has no token ${token}. Take the tokenizer.json that lies beside the weights.`,
       )
     }
-    const endOfText = special(END_OF_TEXT)
+    const ends = { start: special(START_OF_TEXT), end: special(END_OF_TEXT) }
     // What no token is found for becomes this one.
     if (model.unk_token != null) special(model.unk_token)
     const vocabulary = 1 + [...ids.values()].reduce((largest, id) => Math.max(largest, id))
-    const settings = { file, length, vocabulary, startOfText: special(START_OF_TEXT), endOfText }
-    if (padding && padding.pad_id !== endOfText) {
+    if (padding && padding.pad_id !== ends.end) {
       throw new Error(
-        `${file} pads captions with the token ${padding.pad_id}; expected ${END_OF_TEXT}, ${endOfText}, as OpenAI's CLIP has it in the ` +
+        `${file} pads captions with the token ${padding.pad_id}; expected ${END_OF_TEXT}, ${ends.end}, as OpenAI's CLIP has it in the ` +
           'Transformers library.',
       )
     }
     const { Tokenizer } = await import('@huggingface/tokenizers')
     try {
       // Of what stands around a caption and of the way back to text nothing is used here, and a file need not say it.
-      return new ClipTokenizer(
-        new Tokenizer({ post_processor: null, decoder: null, ...(json as object) }, {}),
-        settings,
-      )
+      return new ClipTokenizer(new Tokenizer({ post_processor: null, decoder: null, ...(json as object) }, {}), {
+        length,
+        vocabulary,
+        ends,
+      })
     } catch (cause) {
       throw new Error(`${file} cannot be used as a tokenizer: ${(cause as Error).message}`, { cause })
     }
@@ -107,8 +108,8 @@ export class ClipTokenizer {
    * cut, and its end is the last token.
    */
   encode(caption: string): Int32Array {
-    const ids = new Int32Array(this.length).fill(this.endOfText)
-    ids[0] = this.startOfText
+    const ids = new Int32Array(this.length).fill(this.#ends.end)
+    ids[0] = this.#ends.start
     const tokens = this.#tokenizer.encode(caption, { add_special_tokens: false }).ids
     ids.set(tokens.slice(0, this.length - 2), 1)
     return ids

@@ -253,7 +253,6 @@ function emptyCaptionEncoder(config: ClipTextConfig, device: Device): CaptionEnc
     device,
     width,
     tokens,
-    parameterCount: model.parameterCount,
     computeIn: (dtype) => model.computeIn(dtype),
     tokenize: (captions) => new Int32Array(captions.length * tokens),
     features: (ids) => model.forward(ids),

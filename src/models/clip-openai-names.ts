@@ -1,5 +1,5 @@
-import type { FileTensor } from '../models/renamed-state.ts'
 import type { StateSource } from '../nn/state-dict.ts'
+import type { FileTensor } from './renamed-state.ts'
 
 /** OpenAI's names of a block's layers, and open_clip's. */
 const LAYERS: Readonly<Record<string, string>> = {

@@ -1,5 +1,5 @@
-import type { FileTensor } from '../models/renamed-state.ts'
 import type { StateSource } from '../nn/state-dict.ts'
+import type { FileTensor } from './renamed-state.ts'
 
 /** The library's names of a block's layers, but for the three projections of attention. */
 const LAYERS: Readonly<Record<string, string>> = {

@@ -1,12 +1,12 @@
 /** Files of CLIP's text transformer: which of their tensors are the model's, and what their shapes and a config.json beside them tell of it. */
 import * as z from 'zod'
-import { openaiBlocks } from '../alignment/openai-blocks.ts'
-import { transformersBlocks } from '../alignment/transformers-blocks.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
-import { type ClipTextConfig, clipTextConfigSchema } from '../models/clip-text.ts'
-import { type FileTensor, present, renamedState } from '../models/renamed-state.ts'
-import { listed } from '../models/vit-weights.ts'
 import type { StateSource } from '../nn/state-dict.ts'
+import { openaiBlocks } from './clip-openai-names.ts'
+import { type ClipTextConfig, clipTextConfigSchema } from './clip-text.ts'
+import { transformersBlocks } from './clip-transformers-names.ts'
+import { type FileTensor, present, renamedState } from './renamed-state.ts'
+import { countOf, listed, shapesOf } from './state-shapes.ts'
 
 /** The Transformers library's names of activations (ACT2FN), of those that a block computes. */
 export const ACTIVATIONS = {
@@ -96,19 +96,15 @@ function openaiTensors(file: StateSource): Map<string, FileTensor> {
  * @throws {Error} where a tensor that tells it is missing or misshapen; {ConfigurationError} where the shapes are no transformer's
  */
 export function clipTextConfig(state: StateSource, stated: StatedClipText = {}): ClipTextConfig {
-  const axis = (name: string, index: number): number => {
-    const shape = state.names.includes(name) ? state.shapeOf(name) : undefined
-    if (shape?.length === 2) return shape[index]!
-    const found = shape ? `its shape [${shape}] is not of 2 axes` : 'it is missing'
-    throw new Error(`${state.name} holds no whole text tower of CLIP: of ${name} the sizes are read, and ${found}.`)
-  }
+  const shape = shapesOf(state, 'whole text tower of CLIP')
+  const axis = (name: string, index: number): number => shape(name, 2)[index]!
   return parseConfiguration(
     clipTextConfigSchema,
     {
       vocabulary: axis('token_embedding.weight', 0),
       tokens: axis('position_embedding.weight', 0),
       hidden: axis('token_embedding.weight', 1),
-      depth: depthOf(state.names),
+      depth: countOf('blocks', state.names),
       heads: stated.num_attention_heads,
       ffnWidth: axis('blocks.0.mlp.fc1.weight', 0),
       activation: ACTIVATIONS[stated.hidden_act ?? 'quick_gelu'],
@@ -116,9 +112,4 @@ export function clipTextConfig(state: StateSource, stated: StatedClipText = {}):
     },
     state.name,
   )
-}
-
-function depthOf(names: readonly string[]): number {
-  const indices = names.map((name) => Number(/^blocks\.(\d+)\./.exec(name)?.[1] ?? -1))
-  return Math.max(-1, ...indices) + 1
 }
