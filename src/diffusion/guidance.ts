@@ -1,9 +1,8 @@
 import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import type { TransformerOutput } from '../models/transformer-network.ts'
-import { native } from '../native.ts'
-import { keep, scope } from '../tensor/scope.ts'
+import { joinBatches, repeatBatch } from '../tensor/ops/batch.ts'
+import { keep } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { repeatCaption } from '../text/encoded-captions.ts'
 
 /**
  * Classifier-free guidance: the prediction u + scale · (c − u), from the conditional one c and the unconditional one u. With a `guide` u is
@@ -95,7 +94,10 @@ export class ConditionalModel implements Disposable {
       )
     }
     const { text, none } = condition
-    if (unconditional) this.#doubled = keep(scope(() => behindEachOther(text, repeatCaption(none, text.shape[0]!))))
+    if (unconditional) {
+      using nothing = repeatBatch(none, text.shape[0]!)
+      this.#doubled = keep(joinBatches(text, nothing))
+    }
     this.#condition = keep(text.alias())
   }
 
@@ -110,8 +112,8 @@ export class ConditionalModel implements Disposable {
     const own = this.predict(x, t, classToken)
     const guiding = this.#ask(this.#guide, x, t, this.#condition, classToken)
     return {
-      prediction: behindEachOther(own.prediction, guiding.prediction),
-      classToken: own.classToken && behindEachOther(own.classToken, guiding.classToken!),
+      prediction: joinBatches(own.prediction, guiding.prediction),
+      classToken: own.classToken && joinBatches(own.classToken, guiding.classToken!),
     }
   }
 
@@ -132,16 +134,7 @@ export class ConditionalModel implements Disposable {
 }
 
 /** x [B, ...], and again: [2B, ...]. */
-const twice = (x: Tensor): Tensor => behindEachOther(x, x)
-
-/** Of two of [B, ...] one of [2B, ...]. */
-function behindEachOther(first: Tensor, second: Tensor): Tensor {
-  const [batch, ...rest] = first.shape
-  const both = Tensor.empty([2 * batch!, ...rest], first.device, first.dtype)
-  native().copy(both.slice(0, batch!).handle, first.handle)
-  native().copy(both.slice(batch!, 2 * batch!).handle, second.handle)
-  return both
-}
+const twice = (x: Tensor): Tensor => joinBatches(x, x)
 
 function requireKindOfCondition({ text }: DiffusionTransformer, condition: SampledCondition): void {
   if ((text === undefined) === condition instanceof Int32Array) return

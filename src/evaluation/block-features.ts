@@ -5,13 +5,14 @@ import type { Autoencoder } from '../models/autoencoder.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
 import type { Device } from '../tensor/device.ts'
+import { repeatBatch } from '../tensor/ops/batch.ts'
 import { samplePosterior } from '../tensor/ops/interpolant.ts'
 import { dropTokens, firstToken } from '../tensor/ops/tokens.ts'
 import { randomNormal } from '../tensor/random.ts'
 import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { CaptionEncoder } from '../text/caption-encoder.ts'
-import { EMPTY_CAPTION, encodeCaptions, repeatCaption, requireFittingEncoder } from '../text/encoded-captions.ts'
+import { EMPTY_CAPTION, encodeCaptions, requireFittingEncoder } from '../text/encoded-captions.ts'
 import { meanOfTokens } from './feature-network.ts'
 import { requireFiniteFeatures } from './finite-features.ts'
 import { noisyInput } from './noisy-input.ts'
@@ -119,7 +120,7 @@ async function ofBatch(
         noisyInput(model, data, randomNormal(data.shape, { ...key, stream }, device), noise, path)
       const { x, t } = noisy(clean, 'noise')
       const condition = empty
-        ? repeatCaption(empty, count)
+        ? repeatBatch(empty, count)
         : Tensor.from(new Int32Array(count).fill(model.nullClass), [count], device)
       const classToken =
         classTokenEncoder && noisy(classTokenOf(classTokenEncoder, planes!, model), 'classTokenNoise').x

@@ -1,4 +1,3 @@
-import { native } from '../native.ts'
 import type { Device } from '../tensor/device.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
@@ -38,13 +37,4 @@ export function requireFittingEncoder(
 export function encodeCaptions(encoder: CaptionEncoder, captions: readonly string[]): Tensor {
   const { tokens, device } = encoder
   return scope(() => encoder.features(Tensor.from(encoder.tokenize(captions), [captions.length, tokens], device)))
-}
-
-/** Those of the empty caption, [1, L, W], as many times, [B, L, W]. */
-export function repeatCaption(one: Tensor, times: number): Tensor {
-  return scope(() => {
-    const all = Tensor.empty([times, ...one.shape.slice(1)], one.device, one.dtype)
-    for (let i = 0; i < times; i++) native().copy(all.slice(i, i + 1).handle, one.handle)
-    return all
-  })
 }

@@ -12,10 +12,11 @@ import { ALONE } from '../../src/distributed/world.ts'
 import { DiT } from '../../src/models/dit.ts'
 import { SiT, type SiTOptions } from '../../src/models/sit.ts'
 import { memoryStats } from '../../src/tensor/device.ts'
+import { repeatBatch } from '../../src/tensor/ops/batch.ts'
 import { randomNormal } from '../../src/tensor/random.ts'
 import { scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
-import { encodeCaptions, repeatCaption } from '../../src/text/encoded-captions.ts'
+import { encodeCaptions } from '../../src/text/encoded-captions.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { scatterWeights } from '../pretraining/directional-derivatives.ts'
 import { random } from '../reference/array.ts'
@@ -90,7 +91,7 @@ describe('what guides', () => {
     using own = scope(() => conditional.predict(x, 0.4).prediction)
     using both = scope(() => conditional.predictBoth(x, 0.4).prediction)
     expect(both.shape).toEqual([2 * BATCH, ...SHAPE.slice(1)])
-    using nothing = scope(() => repeatCaption(given.none, BATCH))
+    using nothing = repeatBatch(given.none, BATCH)
     const [told, untold] = [await asked(model, x, 0.4, given.text), await asked(model, x, 0.4, nothing)]
     expectSameBits('alone', await own.data(), told)
     const halves = await both.data()
@@ -130,7 +131,7 @@ describe('what guides', () => {
       using state = await sample(model, noise, { text, none: given.none }, options)
       return await state.dataAs('f64')
     }
-    using nothing = scope(() => repeatCaption(given.none, BATCH))
+    using nothing = repeatBatch(given.none, BATCH)
     const [told, untold] = [await stepped(given.text), await stepped(nothing)]
     const guided = await stepped(given.text, { scale: 3, ...WHOLE })
     // Of three times one prediction and twice the other.
@@ -144,7 +145,7 @@ describe('what guides', () => {
 
   test('a caption is repeated bit by bit', async () => {
     using given = condition()
-    using repeated = scope(() => repeatCaption(given.none, 3))
+    using repeated = repeatBatch(given.none, 3)
     expect(repeated.shape).toEqual([3, 5, 20])
     const [all, one] = [await repeated.data(), await given.none.data()]
     expect([...all]).toEqual([...one, ...one, ...one])

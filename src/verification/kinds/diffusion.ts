@@ -8,8 +8,8 @@ import { denoise } from '../../diffusion/ddpm-sampler.ts'
 import { type GaussianDiffusion, gaussianDiffusion } from '../../diffusion/gaussian-diffusion.ts'
 import { type DiffusionPrediction, hybridLossTable, noisingTable } from '../../diffusion/hybrid-loss-table.ts'
 import type { DiT } from '../../models/dit.ts'
-import { native } from '../../native.ts'
 import { type HostTensor, hostFloat32, hostFloat64 } from '../../tensor/host-tensor.ts'
+import { joinBatches } from '../../tensor/ops/batch.ts'
 import { combineSamples, guide, resizeChannels } from '../../tensor/ops/diffusion.ts'
 import { hybridLoss, velocityLoss } from '../../tensor/ops/loss.ts'
 import { scope } from '../../tensor/scope.ts'
@@ -217,8 +217,7 @@ export const diffusionSample: Runner = async function* (file, device) {
     const times = Tensor.full([y.length], t, device)
     if (args.cfg_scale === 0) return model.forward(x, times, labels).prediction
     // forward_with_cfg shows the model the first half twice.
-    const combined = Tensor.empty(x.shape, device)
-    for (const begin of [0, half]) native().copy(combined.slice(begin, begin + half).handle, x.slice(0, half).handle)
+    const combined = joinBatches(x.slice(0, half), x.slice(0, half))
     return guide(model.forward(combined, times, labels).prediction, args.cfg_scale, model.guidedChannels)
   }
   const states: Promise<HostTensor>[] = []
