@@ -130,7 +130,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       for (int tile = blockIdx.x, visit = 0; tile < work.tiles; tile += gridDim.x, ++visit) {
         const Head at(tile / work.blocks, a.heads);
         const int row = kRows * (tile % work.blocks), column = at.head * kColumns;
-        mbarrierWait(places.ownEmpty(), visit & 1 ^ 1);
+        mbarrierWait(places.ownEmpty(), (visit & 1) ^ 1);
         mbarrierArriveExpect(places.ownFull(), sizeof(T) * 3 * Shared::rows);
         loadBox<kRows, kColumns>(places.own(0), 0, maps.qkvRows, places.ownFull(), column, row, at.sample);
         loadBox<kRows, kColumns>(places.own(1), 0, maps.dORows, places.ownFull(), column, row, at.sample);
@@ -251,7 +251,7 @@ __global__ void __launch_bounds__(kThreads, 1)
         const Head at(tile / work.blocks, a.heads);
         const auto firstColumn = [&](QkvPart part) { return (part * a.heads + at.head) * kColumns; };
         if (lane == 0) {
-          mbarrierWait(places.ownEmpty(), visit & 1 ^ 1);
+          mbarrierWait(places.ownEmpty(), (visit & 1) ^ 1);
           mbarrierArriveExpect(places.ownFull(), sizeof(T) * 2 * Shared::rows);
           for (int tensor = 0; tensor < 2; ++tensor)
             loadBox<kRows, kColumns>(places.own(tensor), 0, maps.qkvRows, places.ownFull(), firstColumn(tensor == 0 ? kKey : kValue),

@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       for (int tile = blockIdx.x, visit = 0; tile < work.tiles; tile += gridDim.x, ++visit) {
         const Head at(tile / work.blocks, a.heads);
         const auto firstColumn = [&](QkvPart part) { return (part * a.heads + at.head) * kColumns; };
-        mbarrierWait(queriesEmpty, visit & 1 ^ 1);
+        mbarrierWait(queriesEmpty, (visit & 1) ^ 1);
         mbarrierArriveExpect(queriesFull, sizeof(T) * Shared::queries);
         loadBox<kRows, kColumns>(queries, 0, maps.queries, queriesFull, firstColumn(kQuery), kRows * (tile % work.blocks), at.sample);
 #pragma unroll 1
