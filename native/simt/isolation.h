@@ -33,6 +33,7 @@ class Isolation {
     size_t bytes;
     std::vector<unsigned char> before, after;
     std::vector<bool> written;
+    std::vector<size_t> changed;  // where steps begin in which something was written
   };
 
   std::optional<DeviceMemoryTurn> turn_;  // nobody copies to the device's memory meanwhile

@@ -117,15 +117,19 @@ DeviceMemoryTurn::~DeviceMemoryTurn() {
 
 std::string damagedAllocation() {
   if (guardBytes == 0) return "";
+  static const std::string intact(guardBytes, static_cast<char>(guardByte));
   Quiet quiet;
   std::lock_guard lock(mutex);
-  for (const auto& [address, bytes] : allocations)
+  const auto isIntact = [](const unsigned char* guard) { return std::memcmp(guard, intact.data(), guardBytes) == 0; };
+  for (const auto& [address, bytes] : allocations) {
+    if (isIntact(address - guardBytes) && isIntact(address + bytes)) continue;
     for (size_t i = 0; i < guardBytes; ++i) {
       const bool after = address[bytes + i] != guardByte;
       if (!after && address[-1 - static_cast<ptrdiff_t>(i)] == guardByte) continue;
       return "it wrote " + std::to_string(i) + " bytes " + (after ? "past the end" : "before the beginning") + " of an allocation of " +
              std::to_string(bytes) + " bytes of device memory.";
     }
+  }
   return "";
 }
 
