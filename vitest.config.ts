@@ -39,10 +39,11 @@ const timed = ['test/packaging/start-up.test.ts']
 export default defineConfig({
   test: {
     reporters: ['default', './test/summary-reporter.ts'],
+    setupFiles: ['test/array-equality.ts'],
     // Not vmThreads, which breaks `instanceof` for errors made in C++.
     pool: 'forks',
-    // Each addon owns every core, but the shim's kernels run on one and much else waits: on two cores the suite takes 6 min 19 s so and
-    // 10 min 12 s one file at a time. On a GPU the time goes to the float64 references: processes share it, each a few hundred MB of it.
+    // Each addon owns every core, but the shim's kernels run on one and much else waits: on two cores the suite takes 0.62 of the time that it
+    // takes one file at a time. On a GPU the time goes to the float64 references: processes share it, each a few hundred MB of it.
     maxWorkers: process.env.REPA_TEST_GPU ? Math.min(8, Math.ceil(availableParallelism() / 2)) : 2,
     isolate: true,
     // For a loaded machine of two cores; a test that hangs still ends the run.

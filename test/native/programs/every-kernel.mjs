@@ -99,12 +99,12 @@ KERNELS.attention = (dtype) => {
   // Past the first 64 keys, so that some are seen by all of a tile's queries; of 64 columns a whole head in shared memory, or streamed.
   for (const headDim of [64, 128])
     for (const place of [shifted, (x) => x]) native.causalAttention(place(draw(1, 97, 3 * headDim)), 1)
-  if (!isHopper) return
+  if (!isHopper || dtype === 'f32') return
   // Its forward pass for 72 columns and its streamed kernels run only where they are asked for.
   process.env.REPA_ATTENTION = 'wgmma'
   native.attention(draw(1, LEAST_RESIDENT_TOKENS, SEVERAL_HEADS * 3 * 72), SEVERAL_HEADS, true)
   process.env.REPA_ATTENTION = 'wgmma-streamed'
-  for (const headDim of dtype === 'f32' ? [] : [32, 64, 72]) {
+  for (const headDim of [32, 64, 72]) {
     const width = SEVERAL_HEADS * headDim
     const qkv = draw(1, LEAST_RESIDENT_TOKENS, 3 * width)
     const [o, lse] = native.attention(qkv, SEVERAL_HEADS, true)
