@@ -2,7 +2,7 @@
 import type { StateSource } from '../nn/state-dict.ts'
 
 /** The shape of a tensor that a model of its kind has, of so many axes. */
-export type ReadShape = (name: string, rank: number) => readonly number[]
+type ReadShape = (name: string, rank: number) => readonly number[]
 
 /**
  * Reads shapes of a state dict that should be `what` (`DINOv2 weights`).

@@ -142,14 +142,6 @@ describe('what guides', () => {
     )
     expect(await stepped(given.text, { scale: 3, low: 0, high: 0.9 })).toEqual(told)
   })
-
-  test('a caption is repeated bit by bit', async () => {
-    using given = condition()
-    using repeated = repeatBatch(given.none, 3)
-    expect(repeated.shape).toEqual([3, 5, 20])
-    const [all, one] = [await repeated.data(), await given.none.data()]
-    expect([...all]).toEqual([...one, ...one, ...one])
-  })
 })
 
 describe('what does not go together is refused', () => {
