@@ -80,9 +80,13 @@ export async function sample(
         'dopri5 chooses its steps by the error of the latents, and this model denoises a class token along (REG); take euler or heun.',
       )
     }
-    // It goes up in time.
     const { dopri5 } = await loadDopri5()
-    return await dopri5((x, s) => linearCombination(scaled(field.at([x], 1 - s, 1 - s)[0]!, -1)), noise, [0, 1], {
+    // It goes up in time; and past the data, to come back to them by interpolation: what guides there is what guides at them.
+    const slope = (x: Tensor, s: number) => {
+      const t = 1 - s
+      return linearCombination(scaled(field.at([x], t, Math.max(0, t))[0]!, -1))
+    }
+    return await dopri5(slope, noise, [0, 1], {
       ...DOPRI5_TOLERANCES,
       onStep: (reached) => onStep?.(steps * reached, steps),
       signal,

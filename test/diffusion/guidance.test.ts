@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { sampleDiffusion } from '../../src/diffusion/ddpm-sampler.ts'
+import type { Guidance } from '../../src/diffusion/guidance.ts'
 import { sample } from '../../src/diffusion/samplers.ts'
 import { DiT } from '../../src/models/dit.ts'
 import { SiT } from '../../src/models/sit.ts'
@@ -51,4 +52,24 @@ describe.each(['SiT', 'DiT'] as const)('a %s', (kind) => {
   ])('refuses: $error', async ({ error, ...options }) => {
     await expect(sampled(kind, options)).rejects.toThrow(new RangeError(error))
   })
+})
+
+test('dopri5, which steps past the data, is guided there as at them', async () => {
+  using model = SiT.create(SIZES, { classes: 3, classDropout: 0.1, channels: 3, inputSize: [4, 4] })
+  const weights = model.arena.array('weights')
+  weights.write(Float32Array.from({ length: weights.elements }, (_, i) => Math.sin(i * i) / 5))
+  using noise = Tensor.full([1, 3, 4, 4], 1, 'cpu')
+  const solved = async (low: number) => {
+    let last = 1
+    const observe = (_: Tensor, t: number) => {
+      last = t
+    }
+    const guidance: Guidance = { scale: 3, low, high: 1 }
+    const options = { mode: 'ode', solver: 'dopri5', steps: 1, guidance, observe } as const
+    using state = await sample(model, noise, Int32Array.of(1), options)
+    return { state: await state.dataAs('f64'), last }
+  }
+  const { state, last } = await solved(0)
+  expect(last).toBeLessThan(0)
+  expect(state).toEqual((await solved(-10)).state)
 })
