@@ -1,4 +1,5 @@
-import { crc32, deflateSync } from 'node:zlib'
+import { promisify } from 'node:util'
+import { crc32, deflate, deflateSync } from 'node:zlib'
 
 /** Colour types of the PNG specification, 11.2.2, by the number of 8-bit channels. */
 const COLOR_TYPES = { 1: 0, 3: 2, 4: 6 } as const
@@ -8,6 +9,7 @@ export type PngChannels = keyof typeof COLOR_TYPES
 const SIGNATURE = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a)
 /** RFC 1951, 3.2.4: a stored block holds at most this many bytes. */
 const STORED_BLOCK_BYTES = 65_535
+const LEVEL = 6
 
 /**
  * Encodes 8-bit pixels as a PNG file. The same pixels give the same bytes on every machine at level 0, and with the
@@ -22,15 +24,40 @@ export function encodePng(
   width: number,
   height: number,
   channels: PngChannels,
-  { compressionLevel = 6 }: { compressionLevel?: number } = {},
+  { compressionLevel = LEVEL }: { compressionLevel?: number } = {},
 ): Uint8Array {
+  const rowBytes = requireRowBytes(pixels, width, height, channels)
+  const body =
+    compressionLevel === 0
+      ? zlibStored(unfiltered(pixels, rowBytes, height))
+      : deflateSync(filtered(pixels, rowBytes, height, channels), { level: compressionLevel })
+  return pngFile(body, width, height, channels)
+}
+
+/** The bytes of `encodePng` at its own level; compressed, which takes the most of its time, on another thread. */
+export async function encodePngAside(
+  pixels: Uint8Array,
+  width: number,
+  height: number,
+  channels: PngChannels,
+): Promise<Uint8Array> {
+  const rowBytes = requireRowBytes(pixels, width, height, channels)
+  const body = await deflateAside(filtered(pixels, rowBytes, height, channels), { level: LEVEL })
+  return pngFile(body, width, height, channels)
+}
+
+const deflateAside = promisify<Uint8Array, { level: number }, Uint8Array>(deflate)
+
+function requireRowBytes(pixels: Uint8Array, width: number, height: number, channels: PngChannels): number {
   const rowBytes = width * channels
   if (!(width >= 1 && height >= 1) || pixels.length !== rowBytes * height) {
     throw new RangeError(`encodePng: ${pixels.length} bytes are not ${height}×${width}×${channels} pixels.`)
   }
-  const rows =
-    compressionLevel === 0 ? unfiltered(pixels, rowBytes, height) : filtered(pixels, rowBytes, height, channels)
-  const body = compressionLevel === 0 ? zlibStored(rows) : deflateSync(rows, { level: compressionLevel })
+  return rowBytes
+}
+
+/** The file around its zlib stream of rows. */
+function pngFile(body: Uint8Array, width: number, height: number, channels: PngChannels): Uint8Array {
   const file = new Uint8Array(SIGNATURE.length + 12 + 13 + 12 + body.length + 12)
   file.set(SIGNATURE)
   const header = new Uint8Array(13)
@@ -63,51 +90,95 @@ function unfiltered(pixels: Uint8Array, rowBytes: number, height: number): Uint8
   return out
 }
 
-/** PNG specification, 12.7: for each row the filter whose output, read as signed bytes, has the smallest sum. */
+/** PNG specification, 12.7: for each row the filter whose output, read as signed bytes, has the smallest sum; the first of several. */
 function filtered(pixels: Uint8Array, rowBytes: number, height: number, channels: number): Uint8Array {
   const out = new Uint8Array(height * (rowBytes + 1))
-  const zeros = new Uint8Array(rowBytes)
-  const trial = new Uint8Array(rowBytes)
+  // A pixel of zeros before each row, and a row of zeros before the first: what the filters take for what lies outside.
+  let above = new Uint8Array(channels + rowBytes)
+  let row = new Uint8Array(channels + rowBytes)
+  const results = FILTERS.map(() => new Uint8Array(rowBytes))
   for (let y = 0; y < height; y++) {
-    const row = pixels.subarray(y * rowBytes, (y + 1) * rowBytes)
-    const above = y === 0 ? zeros : pixels.subarray((y - 1) * rowBytes, y * rowBytes)
-    const start = y * (rowBytes + 1)
+    row.set(pixels.subarray(y * rowBytes, (y + 1) * rowBytes), channels)
     let smallest = Number.POSITIVE_INFINITY
-    for (let type = 0; type <= 4; type++) {
-      const sum = filterRow(type, row, above, channels, trial)
-      if (sum >= smallest) continue
+    let type = 0
+    FILTERS.forEach((filter, i) => {
+      const sum = filter(row, above, channels, results[i]!)
+      if (sum >= smallest) return
       smallest = sum
-      out[start] = type
-      out.set(trial, start + 1)
-    }
+      type = i
+    })
+    out[y * (rowBytes + 1)] = type
+    out.set(results[type]!, y * (rowBytes + 1) + 1)
+    ;[row, above] = [above, row]
   }
   return out
 }
 
-/** Filters one row (PNG specification, 9.2) and returns the sum of its signed magnitudes. */
-function filterRow(type: number, row: Uint8Array, above: Uint8Array, channels: number, out: Uint8Array): number {
-  let sum = 0
-  for (let i = 0; i < row.length; i++) {
-    const left = i < channels ? 0 : row[i - channels]!
-    const up = above[i]!
-    const upperLeft = i < channels ? 0 : above[i - channels]!
-    const prediction =
-      type === 0 ? 0 : type === 1 ? left : type === 2 ? up : type === 3 ? (left + up) >> 1 : paeth(left, up, upperLeft)
-    const value = (row[i]! - prediction) & 255
-    out[i] = value
-    sum += value < 128 ? value : 256 - value
-  }
-  return sum
-}
+/**
+ * Filters one row (PNG specification, 9.2) into `out` and returns the sum of its signed magnitudes; row and the one above begin with a pixel
+ * of zeros.
+ */
+type Filter = (row: Uint8Array, above: Uint8Array, channels: number, out: Uint8Array) => number
 
-function paeth(left: number, up: number, upperLeft: number): number {
-  const estimate = left + up - upperLeft
-  const toLeft = Math.abs(estimate - left)
-  const toUp = Math.abs(estimate - up)
-  const toUpperLeft = Math.abs(estimate - upperLeft)
-  if (toLeft <= toUp && toLeft <= toUpperLeft) return left
-  return toUp <= toUpperLeft ? up : upperLeft
-}
+/** By their types. A loop each: one for all would ask at every byte which it is of. */
+const FILTERS: readonly Filter[] = [
+  function none(row, _above, channels, out) {
+    let sum = 0
+    for (let i = 0; i < out.length; i++) {
+      const value = signed(row[i + channels]!)
+      out[i] = value
+      sum += Math.abs(value)
+    }
+    return sum
+  },
+  function sub(row, _above, channels, out) {
+    let sum = 0
+    for (let i = 0; i < out.length; i++) {
+      const value = signed(row[i + channels]! - row[i]!)
+      out[i] = value
+      sum += Math.abs(value)
+    }
+    return sum
+  },
+  function up(row, above, channels, out) {
+    let sum = 0
+    for (let i = 0; i < out.length; i++) {
+      const value = signed(row[i + channels]! - above[i + channels]!)
+      out[i] = value
+      sum += Math.abs(value)
+    }
+    return sum
+  },
+  function average(row, above, channels, out) {
+    let sum = 0
+    for (let i = 0; i < out.length; i++) {
+      const value = signed(row[i + channels]! - ((row[i]! + above[i + channels]!) >> 1))
+      out[i] = value
+      sum += Math.abs(value)
+    }
+    return sum
+  },
+  function paeth(row, above, channels, out) {
+    let sum = 0
+    for (let i = 0; i < out.length; i++) {
+      const left = row[i]!
+      const up = above[i + channels]!
+      const upperLeft = above[i]!
+      // How far each is from left + up - upperLeft.
+      const toLeft = Math.abs(up - upperLeft)
+      const toUp = Math.abs(left - upperLeft)
+      const toUpperLeft = Math.abs(left + up - 2 * upperLeft)
+      const nearest = toLeft <= toUp && toLeft <= toUpperLeft ? left : toUp <= toUpperLeft ? up : upperLeft
+      const value = signed(row[i + channels]! - nearest)
+      out[i] = value
+      sum += Math.abs(value)
+    }
+    return sum
+  },
+]
+
+/** A difference of bytes modulo 256, from -128 to 127. */
+const signed = (difference: number) => (difference << 24) >> 24
 
 /** A zlib stream (RFC 1950) of stored blocks: written here, so that no version of zlib can change a byte of it. */
 function zlibStored(data: Uint8Array): Uint8Array {
