@@ -134,13 +134,18 @@ function isOfDiffusion(options: SamplerOptions | DiffusionSamplerOptions): optio
   return options.mode === 'ddpm' || options.mode === 'ddim'
 }
 
+/** Whether a model's samples are latents. Three channels are pixels, unless there is what decodes them: some autoencoders' latents have three. */
+export function makesLatents({ config }: AnyTransformer, autoencoder: Autoencoder | undefined): boolean {
+  return config.channels !== 3 || autoencoder !== undefined
+}
+
 /** Height and width of the images that `sampleImages` gives. */
 export function imageSizeOf(
   model: AnyTransformer,
   autoencoder: Autoencoder | undefined,
 ): [height: number, width: number] {
-  const { channels, inputSize } = model.config
-  const factor = channels === 3 ? 1 : (autoencoder?.downsampling ?? 1)
+  const { inputSize } = model.config
+  const factor = autoencoder?.downsampling ?? 1
   return [inputSize[0] * factor, inputSize[1] * factor]
 }
 
@@ -150,9 +155,9 @@ export function requirePromptEncoder({ text, device }: AnyTransformer, encoder: 
 }
 
 function requireDecodable({ config }: AnyTransformer, autoencoder: Autoencoder | undefined): void {
-  if (autoencoder && config.channels !== 3 && config.channels !== autoencoder.latentChannels) {
+  if (autoencoder && config.channels !== autoencoder.latentChannels) {
     throw new RangeError(
-      `The model makes latents of ${config.channels} channels; the autoencoder ${autoencoder.name} decodes ${autoencoder.latentChannels}.`,
+      `The model makes ${config.channels === 3 ? 'pixels, or latents,' : 'latents'} of ${config.channels} channels; the autoencoder ${autoencoder.name} decodes ${autoencoder.latentChannels}.`,
     )
   }
 }
@@ -164,12 +169,12 @@ async function imagesOf(
   autoencoder: Autoencoder | undefined,
 ): Promise<Pick<SampledImages, 'images' | 'height' | 'width'>> {
   const [, channels, height, width] = state.shape as [number, number, number, number]
-  if (channels === 3) {
-    using bytes = toUint8(state)
-    return { images: await bytes.dataAs('u8'), height, width }
+  if (autoencoder) {
+    using z = cast(state, 'f32')
+    const { bytes, ...size } = await autoencoder.decode(z)
+    return { images: bytes, ...size }
   }
-  if (!autoencoder) return { images: previewLatents(latents, state.shape), height, width }
-  using z = cast(state, 'f32')
-  const { bytes, ...size } = await autoencoder.decode(z)
-  return { images: bytes, ...size }
+  if (channels !== 3) return { images: previewLatents(latents, state.shape), height, width }
+  using bytes = toUint8(state)
+  return { images: await bytes.dataAs('u8'), height, width }
 }

@@ -1,8 +1,10 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { imageGrid } from '../data/grid.ts'
+import { ImageGrid } from '../data/grid.ts'
 import { decodeImage } from '../data/image-decoding.ts'
-import { encodePng } from '../data/png.ts'
+import { oneAhead } from '../data/one-ahead.ts'
+import { mapInOrder } from '../data/ordered-map.ts'
+import { encodePngAside } from '../data/png.ts'
 import { ALONE, type World } from '../distributed/world.ts'
 import { ifThere } from '../formats/if-there.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
@@ -10,6 +12,7 @@ import { randomUniform } from '../tensor/random.ts'
 import {
   type BatchOptions,
   imageSizeOf,
+  makesLatents,
   type Prompts,
   requirePromptEncoder,
   type SampledImages,
@@ -87,17 +90,17 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     ? captionsFor(model, prompts, count, classes)
     : await labelsFor(model, count, classes, options.seed)
   await requireNoOthers(folder, count)
-  const isLatent = model.config.channels !== 3
+  const isLatent = makesLatents(model, options.autoencoder)
   const [height, width] = imageSizeOf(model, options.autoencoder)
   const [latentHeight, latentWidth] = model.config.inputSize
+  const isLeader = world.rank === 0
+  const inGrid = Math.min(gridCount, count)
+  const picture = grid !== undefined && isLeader ? new ImageGrid(inGrid, height, width, { columns }) : undefined
   // All of them now: a missing folder must not cost the images that were drawn.
   const files = [npz, grid].filter((file) => file !== undefined)
   for (const path of [folder, ...files.map((file) => dirname(file))]) await mkdir(path, { recursive: true })
-  const isLeader = world.rank === 0
   // Of images that are now replaced one by one.
   if (isLeader) await removeSamplingRecord({ folder })
-  const inGrid = grid === undefined ? 0 : Math.min(gridCount, count)
-  const shown: Uint8Array[] = []
   const arrays: [SampledArray, (batch: SampledImages) => Uint8Array][] = []
   try {
     if (npz !== undefined) {
@@ -111,7 +114,7 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
       arrays.push([file, ({ latents }) => new Uint8Array(latents.buffer)])
     }
     const [begin, end] = [world.rank, world.rank + 1].map((part) => Math.floor((count * part) / world.size))
-    for await (const batch of sampleImages(model, {
+    const sampled = sampleImages(model, {
       ...sampling,
       ...(conditions instanceof Int32Array
         ? { labels: conditions.subarray(begin, end) }
@@ -119,13 +122,14 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
       firstImage: begin!,
       // The others are about as far.
       ...(onProgress && { onProgress: (done) => onProgress(Math.min(count, done * world.size)) }),
-    })) {
+    })
+    // While the device makes the next batch: compressing a batch of large images takes as long as a fast sampler does.
+    const written = oneAhead(sampled, async (batch) => {
       await writeImages(folder, batch)
       for (const [array, dataOf] of arrays) await array.append(dataOf(batch))
-      if (isLeader && batch.first < inGrid) {
-        shown.push(batch.images.subarray(0, (inGrid - batch.first) * 3 * height * width))
-      }
-    }
+      for (let n = 0; n < batch.count && batch.first + n < inGrid; n++) picture?.put(batch.first + n, imageOf(batch, n))
+    })
+    for await (const _ of written);
     for (const [array] of arrays) await array.end()
     await world.meet()
     if (isLeader && npz !== undefined) await removeSamplingRecord({ file: npz })
@@ -141,15 +145,14 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     await writeSamplingRecord({ folder }, record)
     if (npz !== undefined) await writeSamplingRecord({ file: npz }, record)
   }
-  if (grid !== undefined && isLeader) {
+  if (grid !== undefined && picture) {
     // Those of other processes are read back from their files.
     for (let n = Math.floor(count / world.size); n < inGrid; n++) {
       const path = join(folder, imageName(n))
-      shown.push((await decodeImage(await readFile(path), path)).data)
+      picture.put(n, (await decodeImage(await readFile(path), path)).data)
     }
-    const shape = [inGrid, height, width, 3] as const
-    const picture = imageGrid(Buffer.concat(shown), shape, columns === undefined ? {} : { columns })
-    await writeFile(grid, encodePng(picture.data, picture.width, picture.height, 3))
+    const { data, ...size } = picture.image
+    await writeFile(grid, await encodePngAside(data, size.width, size.height, 3))
   }
   return { count, folder, labels: conditions instanceof Int32Array ? [...conditions] : [], npz, grid }
 }
@@ -169,13 +172,23 @@ async function requireNoOthers(folder: string, count: number): Promise<void> {
   )
 }
 
+/** How many PNGs are compressed at once: as many as Node has threads for it. */
+const AT_ONCE = 4
+
 /** Writes a batch's PNGs. */
-async function writeImages(folder: string, { first, count, images, height, width }: SampledImages): Promise<void> {
+async function writeImages(folder: string, batch: SampledImages): Promise<void> {
+  const numbers = Array.from({ length: batch.count }, (_, n) => n)
+  const written = mapInOrder(numbers, AT_ONCE, async (n) => {
+    const png = await encodePngAside(imageOf(batch, n), batch.width, batch.height, 3)
+    await writeFile(join(folder, imageName(batch.first + n)), png)
+  })
+  for await (const _ of written);
+}
+
+/** Image n of a batch, [H, W, 3]. */
+function imageOf({ images, height, width }: SampledImages, n: number): Uint8Array {
   const length = height * width * 3
-  for (let n = 0; n < count; n++) {
-    const own = images.subarray(n * length, (n + 1) * length)
-    await writeFile(join(folder, imageName(first + n)), encodePng(own, width, height, 3))
-  }
+  return images.subarray(n * length, (n + 1) * length)
 }
 
 function captionsFor(

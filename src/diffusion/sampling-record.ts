@@ -9,10 +9,9 @@ import { writeWhole } from '../formats/atomic-file.ts'
 import { ifThere } from '../formats/if-there.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { guidedChannels, isGuided } from './guidance.ts'
-import type { BatchOptions, Prompts, SamplingOptions } from './sample-images.ts'
+import { type BatchOptions, makesLatents, type Prompts, type SamplingOptions } from './sample-images.ts'
 
 const count = z.int().positive()
-const time = z.number().min(0).max(1)
 
 /** Everything that the images depend on but the weights. What does nothing is left out: the solver of an SDE, the times of no guidance. */
 const samplingSchema = z.strictObject({
@@ -27,8 +26,8 @@ const samplingSchema = z.strictObject({
   clip: z.boolean().optional(),
   /** 1: none. */
   guidanceScale: z.number(),
-  guidanceLow: time.optional(),
-  guidanceHigh: time.optional(),
+  guidanceLow: z.number().optional(),
+  guidanceHigh: z.number().optional(),
   guidedChannels: count.optional(),
   /** The model that guided in the null class's place; null: one that nobody named. */
   guide: z.string().nullable().optional(),
@@ -85,7 +84,7 @@ export type RecordedOptions = SamplingOptions &
 export function samplingRecord(model: AnyTransformer, options: RecordedOptions): SamplingRecord {
   const { guidance, seed, classes, prompts, autoencoder, origin = {} } = options
   const { checkpoint, step, weights, precision } = origin
-  const isLatent = model.config.channels !== 3
+  const isLatent = makesLatents(model, autoencoder)
   return {
     ...(checkpoint !== undefined && { checkpoint }),
     ...(step !== undefined && { step }),

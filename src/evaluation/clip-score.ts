@@ -1,11 +1,11 @@
 import type { Dataset } from '../data/dataset.ts'
+import { oneAhead } from '../data/one-ahead.ts'
 import type { Device } from '../tensor/device.ts'
 import { toPlanes } from '../tensor/planes.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import { type CaptionedImages, captionedDataset, openCaptionedSamples } from './captioned-images.ts'
 import { clipInput } from './clip-input.ts'
 import { type Clip, loadClip } from './clip-model.ts'
-import { oneAhead } from './one-ahead.ts'
 
 /** What is scored. */
 export type ScoredImages =

@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { dirname, extname } from 'node:path'
+import { oneAhead } from '../data/one-ahead.ts'
 import { NpzFile } from '../formats/npz.ts'
 import { toFloat32 } from '../tensor/host-tensor.ts'
 import type { FeatureNetwork } from './feature-network.ts'
@@ -8,7 +9,6 @@ import { frechetDistance } from './frechet-distance.ts'
 import { IMAGES_ARRAY, type ImageSet, openImageSet, openNpzImages } from './image-set.ts'
 import { InceptionScore } from './inception-score.ts'
 import { KeptFeatures } from './kept-features.ts'
-import { oneAhead } from './one-ahead.ts'
 import { PRECISION_RECALL_NEIGHBOURS, precisionRecall } from './precision-recall.ts'
 import {
   isStatisticsFile,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { imageGrid } from '../../src/data/grid.ts'
+import { ImageGrid, imageGrid } from '../../src/data/grid.ts'
 import { toFloat32 } from '../../src/tensor/host-tensor.ts'
 import { interleaved } from '../../src/tensor/planes.ts'
 import { goldenSuffix, haveGolden } from '../shared-folder.ts'
@@ -30,5 +30,15 @@ describe('imageGrid', () => {
     [[2, 3, 1, 1], 'of shape [2,3,1,1]'],
   ])('refuses the shape %j', (shape, message) => {
     expect(() => imageGrid(new Uint8Array(6), shape)).toThrow(message)
+  })
+
+  test.each([
+    [[0, 8, 8], 'ImageGrid: 0 images; at least one is needed.'],
+    [
+      [50_000, 256, 256],
+      'A grid of 50000 images of 256 x 256 would be a picture of 57794 x 57794 pixels, 10020439308 bytes; at most 2147483647 fit into one. Show some 10753 of them at most.',
+    ],
+  ] as const)('no picture is of %j', ([count, height, width], message) => {
+    expect(() => new ImageGrid(count, height, width)).toThrow(message)
   })
 })

@@ -76,6 +76,8 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'diffusion/sample-to-folder.ts → data/grid.ts': 'images that are sampled to a folder are also shown in a grid',
   'diffusion/sample-to-folder.ts → data/image-decoding.ts': 'which are read back for the grid',
   'diffusion/sample-to-folder.ts → data/png.ts': 'images that are sampled to a folder are PNG files',
+  'diffusion/sample-to-folder.ts → data/ordered-map.ts': 'several at once',
+  'diffusion/sample-to-folder.ts → data/one-ahead.ts': 'while the next are sampled',
   'diffusion/sampled-array.ts → formats/npz.ts': 'and an npz file for the ADM suite',
   'diffusion/sample-to-folder.ts → formats/if-there.ts': 'in a folder that may be there',
   'diffusion/sampling-record.ts → formats/atomic-file.ts': 'with a record beside them, which nobody sees half of',

@@ -135,6 +135,12 @@ export const sampleCommand = defineCommand({
       ...endingIn('.png'),
       description: 'also one picture of them all',
     },
+    gridCount: {
+      type: 'integer',
+      min: 1,
+      placeholder: 'N',
+      description: 'of the first N of them only: one picture has room for some 10,000 of 256 x 256 [all]',
+    },
   },
   examples: [
     {
@@ -230,6 +236,14 @@ export const sampleCommand = defineCommand({
             [args.eta > 0 && mode !== 'ddim', `--eta ${args.eta} is of --mode ddim, not of ${mode}`],
             [args.path !== undefined && kind === 'DiT', `--path ${args.path} is of a SiT, not of a DiT`],
             [
+              args.autoencoderTile !== undefined && args.autoencoder === undefined,
+              `--autoencoder-tile ${args.autoencoderTile} is of an --autoencoder, and none was given`,
+            ],
+            [
+              args.gridCount !== undefined && args.grid === undefined,
+              `--grid-count ${args.gridCount} is of a --grid, and none was asked for`,
+            ],
+            [
               args.clsCfgScale !== undefined && (args.cfgScale ?? defaults.cfgScale) <= 1,
               `--cls-cfg-scale ${args.clsCfgScale} is of guidance, and --cfg-scale ${args.cfgScale} has none`,
             ],
@@ -317,6 +331,7 @@ export const sampleCommand = defineCommand({
           autoencoder: decoder,
           npz: args.npz,
           grid: args.grid,
+          ...(args.gridCount !== undefined && { gridCount: args.gridCount }),
           world,
           origin: {
             ...{ checkpoint, step, weights: args.weights, precision: args.precision },

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
-import { oneAhead } from '../../src/evaluation/one-ahead.ts'
+import { oneAhead } from '../../src/data/one-ahead.ts'
 
 /** `oneAhead` of the numbers below `count`, and what happens meanwhile. To read one takes less time than to run one. */
 function recorded({ count = 3, unreadable = -1, failing = -1 }) {
