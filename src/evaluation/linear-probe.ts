@@ -79,9 +79,10 @@ export async function trainProbes(options: ProbeOptions): Promise<ProbeAccuracy[
     }
     const accuracies: ProbeAccuracy[] = []
     for (const [layer, probe] of probes.entries()) {
+      using normalisation = probe.normalisation()
       accuracies.push({
-        accuracy: await probe.accuracy(test.layers[layer]!, test.labels),
-        trainAccuracy: await probe.accuracy(train.layers[layer]!, train.labels),
+        accuracy: await probe.accuracy(test.layers[layer]!, test.labels, normalisation),
+        trainAccuracy: await probe.accuracy(train.layers[layer]!, train.labels, normalisation),
       })
     }
     return accuracies
@@ -130,7 +131,8 @@ class Probe implements Disposable {
   /** @param target [B, classes], −1 at each class. */
   async step(ids: Tensor, target: Tensor, rate: number): Promise<void> {
     const [weightGradient, biasGradient] = scope(() => {
-      const x = this.#normalised(embedding(this.#features, ids))
+      const raw = embedding(this.#features, ids)
+      const x = normalised(raw, this.#normalisationOf(raw))
       const logits = linear(x, { weight: this.#weight, bias: this.#bias })
       const probabilities = new Tensor(native().softmax(logits.handle, 1, 'f32'), logits.device)
       // The gradient of the mean cross-entropy: (p − one-hot) / B.
@@ -148,8 +150,17 @@ class Probe implements Disposable {
     await this.#adam[1].step(ofBias, rate)
   }
 
-  /** The share of rows whose largest logit is their label's. */
-  async accuracy(features: Float32Array, labels: Int32Array): Promise<number> {
+  /** Batch normalisation by the statistics of all training features, as `accuracy` takes it. */
+  normalisation(): Tensor {
+    return scope(() => this.#normalisationOf(this.#features))
+  }
+
+  /**
+   * The share of rows whose largest logit is their label's.
+   *
+   * @param normalisation scale and shift of every feature, [1, 2, D]
+   */
+  async accuracy(features: Float32Array, labels: Int32Array, normalisation: Tensor): Promise<number> {
     const [, width] = this.#weight.shape
     const [classes] = this.#bias.shape
     let right = 0
@@ -158,7 +169,7 @@ class Probe implements Disposable {
       using logits = scope(() => {
         const rows = features.subarray(first * width!, (first + count) * width!)
         const x = Tensor.from(rows, [count, width!], this.#features.device)
-        return linear(this.#normalised(x, this.#features), { weight: this.#weight, bias: this.#bias })
+        return linear(normalised(x, normalisation), { weight: this.#weight, bias: this.#bias })
       })
       const values = await logits.data()
       for (let row = 0; row < count; row++) {
@@ -172,20 +183,22 @@ class Probe implements Disposable {
     return right / labels.length
   }
 
-  /**
-   * Batch normalisation of x [B, D] by the statistics of `of` [N, D], x itself unless given: a GroupNorm of one sample whose groups are
-   * single channels.
-   */
-  #normalised(x: Tensor, of: Tensor = x): Tensor {
+  /** Batch normalisation by the statistics of x [N, D], [1, 2, D]: a GroupNorm of one sample whose groups are single channels. */
+  #normalisationOf(x: Tensor): Tensor {
     const [rows, width] = x.shape as [number, number]
     const norm = { weight: this.#ones, bias: this.#zeros, groups: width, epsilon: BATCH_NORM_EPSILON }
-    const coefficients = groupNormCoefficients(of.reshape([1, of.shape[0]!, width]), norm)
-    return groupNormApply(x.reshape([1, rows, width]), coefficients).reshape([rows, width])
+    return groupNormCoefficients(x.reshape([1, rows, width]), norm)
   }
 
   [Symbol.dispose](): void {
     for (const tensor of [this.#features, this.#weight, this.#bias, this.#ones, this.#zeros]) tensor.dispose()
   }
+}
+
+/** x [B, D] times the scale of every column plus its shift, [1, 2, D]. */
+function normalised(x: Tensor, normalisation: Tensor): Tensor {
+  const [rows, width] = x.shape as [number, number]
+  return groupNormApply(x.reshape([1, rows, width]), normalisation).reshape([rows, width])
 }
 
 /** Adam (arXiv 1412.6980) of one tensor, its state in float64 on the host. */

@@ -1,6 +1,7 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { KeyedPermutation } from '../../src/data/permutation.ts'
 import { type ProbeSet, trainProbes } from '../../src/evaluation/linear-probe.ts'
+import { native } from '../../src/native.ts'
 import { fillNormal } from '../../src/tensor/random.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { random } from '../reference/array.ts'
@@ -118,5 +119,21 @@ describe('trainProbes', () => {
     const schedule = { epochs: 5, batch: 16_384, learningRate: 0.01 }
     const [first, second] = [await trainProbes({ ...options, schedule }), await trainProbes({ ...options, schedule })]
     expect(second).toEqual(first)
+  })
+
+  test('goes through all training features for their statistics once a layer, however many rows are classified', async () => {
+    // More than are classified at a time, of both sets.
+    const [count, batch] = [20_000, 5000]
+    const rows: number[] = []
+    const addon = native()
+    const { groupNormCoefficients } = addon
+    using _spy = vi.spyOn(addon, 'groupNormCoefficients').mockImplementation((x, ...rest) => {
+      rows.push(addon.shapeOf(x)[1]!)
+      return groupNormCoefficients(x, ...rest)
+    })
+    const schedule = { epochs: 1, batch, learningRate: 0.01 }
+    await trainProbes({ ...options, train: set(count, 1), test: set(count, 2), schedule })
+    // Two layers: each step's batch, and everything after the last.
+    expect(rows).toEqual([...Array(2 * (count / batch)).fill(batch), count, count])
   })
 })
