@@ -17,6 +17,7 @@ import { type DiskPlan, planDisk } from './disk.ts'
 import { fewestPasses, fitStep, RESERVED_BYTES } from './fit.ts'
 import { type MeasuredStep, measuredSteps } from './measurements.ts'
 import { isEmbedder, type MemoryPlan, memoryPlan } from './memory.ts'
+import { plannedEvaluations } from './planned-evaluations.ts'
 import type { PlannedAutoencoder, PlannedStep } from './planned-step.ts'
 import { type Recipe, type RecipeData, readRecipe } from './recipe.ts'
 import { type RecipeCommands, recipeCommands } from './recipe-commands.ts'
@@ -103,7 +104,9 @@ export interface TrainingPlan {
   /** Until the last step, at that speed. Checkpoints, sample grids and waiting for the disk are not in it. */
   readonly seconds: number | undefined
   readonly disk: DiskPlan
+  /** Of this training: with what was given in the recipe's place. */
   readonly commands: RecipeCommands
+  /** Those of the recipe that the run keeps checkpoints for, and of its last step in any case. */
   readonly evaluations: Recipe['evaluations']
 }
 
@@ -126,15 +129,16 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
     options.precision ?? recipe.training.precision ?? defaultPrecision(where),
     where,
   ).name
-  const given = Object.fromEntries(
+  const settings = Object.fromEntries(
     Object.entries({
       batch: options.batch,
       accumulate: options.accumulate,
       recompute: options.recompute,
+      precision: options.precision,
       steps: options.steps,
     }).filter(([, value]) => value !== undefined),
   )
-  const training = parseConfiguration(trainingSchema, { ...recipe.training, ...given, precision }, recipe.path)
+  const training = parseConfiguration(trainingSchema, { ...recipe.training, ...settings, precision }, recipe.path)
   requireEqualParts({ ...training, processes })
   const captions = training.captionEncoder !== undefined
   const images = options.data === undefined ? describedData(recipe) : await Dataset.open(options.data, { captions })
@@ -209,8 +213,8 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
     speed,
     seconds: speed && (training.steps * training.batch) / speed.imagesPerSecond,
     disk: diskOf(step, training, data),
-    commands: recipeCommands(recipe, processes),
-    evaluations: recipe.evaluations,
+    commands: recipeCommands(recipe, { config: options.recipe, data: options.data, device, processes, settings }),
+    evaluations: plannedEvaluations(recipe, training.steps),
   }
 }
 

@@ -125,7 +125,7 @@ test(`${TEXT_TO_IMAGE} is the row of text to image`, () => {
   })
   // What is sampled by its captions is what samples are compared with.
   expect(data.heldOut!.folder).toBe(reference)
-  const commands = recipeCommands(recipes.find(({ name }) => name === TEXT_TO_IMAGE)!, 1)
+  const commands = recipeCommands(recipes.find(({ name }) => name === TEXT_TO_IMAGE)!)
   expect(commands.prepare).toContain(' --captions coco/annotations/captions_train2014.json --autoencoder ')
   expect(commands.prepareHeldOut).toBe(
     'repa prepare coco/val2014 --out data/coco256-val --size 256 --captions coco/annotations/captions_val2014.json',
@@ -154,7 +154,7 @@ test(`${AT_512} has the rows at 512 pixels`, () => {
   })
   expect(data.latents).toEqual([8, 64, 64])
   expect(reference).toBe('VIRTUAL_imagenet512.npz')
-  expect(recipeCommands(recipe, 1).prepare).toContain(' --out data/imagenet512 --size 512 ')
+  expect(recipeCommands(recipe).prepare).toContain(' --out data/imagenet512 --size 512 ')
 })
 
 test("ditdh-xl-rae is RAE's row", () => {
@@ -191,12 +191,12 @@ test.each(recipes)(
 )
 
 test.each(recipes)('$name: its commands are ones that there are', async (recipe) => {
-  const { prepare, prepareHeldOut, train: training, evaluations } = recipeCommands(recipe, 1)
+  const { prepare, prepareHeldOut, train: training, evaluations } = recipeCommands(recipe)
   // No evaluation replaces another's samples.
   const folders = evaluations.map(({ sample }) => / --out (\S+)/.exec(sample)![1])
   expect(new Set(folders).size).toBe(evaluations.length)
   for (const line of [
-    prepare,
+    prepare!,
     ...(prepareHeldOut === undefined ? [] : [prepareHeldOut]),
     training,
     ...evaluations.flatMap(({ sample, evaluate }) => [sample, evaluate ?? []]).flat(),
@@ -265,7 +265,7 @@ describe('on the planning device, at full size', () => {
     expect(plan.data.withCaptions).toBe(isOfText)
     // What is made as the run trains is not on the disk, and what is prepared is encoded before.
     expect(plan.disk.latents > 0).toBe(!training.encodeLatents)
-    expect(plan.commands.prepare.includes('--autoencoder')).toBe(!training.encodeLatents)
+    expect(plan.commands.prepare!.includes('--autoencoder')).toBe(!training.encodeLatents)
     const { activations, peak, ...parts } = plan.memory
     expect(activations.blocks).toHaveLength(depth + ofHead)
     // The weights' array has gaps between parameters, and its block is rounded to an eighth.

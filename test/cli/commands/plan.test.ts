@@ -52,6 +52,23 @@ test('a recipe of a model of text: its captions, what encodes them, and the part
   })
 })
 
+test("what is given in the recipe's place is in the commands that are printed, down to the run's last checkpoint", async () => {
+  const given = ['--batch', '2048', '--accumulate', '8', '--precision', 'fp16', '--steps', '60000']
+  const { status, stderr } = await repa('plan', 'sit-b-2-repa', ...given)
+  expect(status).toBe(0)
+  const run = 'runs/sit-b-2-repa'
+  for (const line of [
+    'SiT-B/2, batch 2,048 in 8 passes, fp16, on an H100\n',
+    `\nrepa train --config sit-b-2-repa --data data/imagenet256 --out ${run} ${given.join(' ')} --autoencoder `,
+    'step 60,000, sde 250, no guidance  nothing is published of this\n',
+    `\nrepa sample --checkpoint ${run}/checkpoints/0060000 --out samples/sit-b-2-repa-60000 `,
+    '\nrepa evaluate fid --reference VIRTUAL_imagenet256_labeled.npz --samples samples/sit-b-2-repa-60000.npz ',
+  ]) {
+    expect(stderr).toContain(line)
+  }
+  expect(stderr).not.toContain('400,000')
+})
+
 test('--gpus: every part of the plan that they share, and that they do not', async () => {
   const plans = await Promise.all(
     [1, 8].map(async (gpus) => {
@@ -133,6 +150,9 @@ test('--data: the images and classes are those that are there', async () => {
   const real = JSON.parse((await repa('plan', recipe, '--data', images, '--json')).stdout) as TrainingPlan
   expect(real.data).toMatchObject({ images: 2, classes: 5, size: 64 })
   expect(real).toMatchObject({ epochs: 10, cachedEncoders: [] })
+  const printed = (await repa('plan', recipe, '--data', images)).stderr.split('\ncommands\n')[1]!
+  expect(printed).toMatch(/^repa train /)
+  expect(printed).toContain(` --data ${images} `)
   expect(await repa('prepare', images, '--out', images, '--features', 'hog')).toMatchObject({ status: 0 })
   expect((await repa('plan', recipe, '--data', images)).stderr).toContain(
     'hog does not run: its features are with the data',
