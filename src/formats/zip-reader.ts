@@ -1,3 +1,4 @@
+import { pipeline } from 'node:stream/promises'
 import { promisify } from 'node:util'
 import { crc32, createInflateRaw, inflateRaw } from 'node:zlib'
 import { dataViewOf } from './byte-order.ts'
@@ -167,14 +168,8 @@ export class ZipFile {
 
   async *#inflated(entry: ZipEntry, pieces: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
     const inflate = createInflateRaw({ chunkSize: STREAM_CHUNK_BYTES })
-    const fed = (async () => {
-      for await (const piece of pieces) {
-        if (inflate.destroyed) return
-        if (!inflate.write(piece))
-          await new Promise<void>((resolve) => inflate.once('drain', resolve).once('close', resolve))
-      }
-      inflate.end()
-    })().catch((error) => inflate.destroy(error))
+    // What is wrong with the pieces or their contents, reading on tells of.
+    const fed = pipeline(pieces, inflate).catch(() => {})
     try {
       yield* inflate
     } catch (error) {

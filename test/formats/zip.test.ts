@@ -1,6 +1,8 @@
+import { randomBytes } from 'node:crypto'
 import { readdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { setImmediate } from 'node:timers/promises'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { FileFormatError } from '../../src/formats/errors.ts'
 import { safeEntryName } from '../../src/formats/zip-entry-name.ts'
 import { ZipFile } from '../../src/formats/zip-reader.ts'
@@ -48,6 +50,26 @@ describe('reading', () => {
     await writeFile(path, rawZip(entries))
     const all = [...(await readEverything(path))].map(([name, data]) => [name, data.toString()])
     expect(all).toEqual([...expected])
+  })
+
+  test('an entry of many pieces leaves no listener behind for each, read to its end or not', async () => {
+    const path = join(await temporaryFolder(), 'a.zip')
+    const data = randomBytes(16 * 2 ** 20)
+    await writeFile(path, rawZip([{ data, method: 8 }]))
+    const warnings: Error[] = []
+    const note = (warning: Error) => warnings.push(warning)
+    process.on('warning', note)
+    onTestFinished(() => void process.off('warning', note))
+    await using zip = await ZipFile.open(path)
+    for (const wanted of [1, Number.POSITIVE_INFINITY]) {
+      const pieces: Uint8Array[] = []
+      for await (const piece of zip.stream('a')) if (pieces.push(piece.slice()) === wanted) break
+      const read = Buffer.concat(pieces)
+      expect(read.equals(data.subarray(0, wanted === 1 ? read.length : undefined))).toBe(true)
+    }
+    // Node tells of them in the next turn.
+    await setImmediate()
+    expect(warnings).toEqual([])
   })
 
   test('an archive with a comment that holds an end record', async () => {
