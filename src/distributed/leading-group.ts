@@ -164,6 +164,7 @@ export class LeadingGroup implements Group {
     this.#failure.set(reason)
     this.#say({ kind: 'failed', reason })
     this.#close()
+    this.#changed()
   }
 
   async leave(): Promise<void> {
@@ -188,13 +189,13 @@ export class LeadingGroup implements Group {
     for (const member of this.#members) member.ready = member.gone
   }
 
-  /** Until something holds of every one of the others. */
+  /** Until something holds of every one of the others. No race with the failure, which would keep what every step's race leaves with it. */
   async #until(holds: (member: Member) => boolean): Promise<void> {
     while (!this.#members.every(holds)) {
-      const change = new Promise<void>((resolve) => {
+      if (this.#failure.reason !== undefined) return this.failure
+      await new Promise<void>((resolve) => {
         this.#changed = resolve
       })
-      await Promise.race([change, this.failure])
     }
   }
 

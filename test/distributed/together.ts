@@ -25,9 +25,10 @@ export async function together<Result>(
     groups.map(async ({ group }, rank) => {
       const agree = async <Value>(value: Value) => (await group.agree(value)) as Value
       const meet = async () => void (await group.agree(null))
+      const comesTo = (place: string) => group.comesTo(place)
       const begins: World['begins'] = (...asked) => group.begins(...asked)
       try {
-        const result = await job({ ...ALONE, rank, size, agree, meet, begins })
+        const result = await job({ ...ALONE, rank, size, agree, meet, comesTo, begins })
         await group.leave()
         return result
       } catch (error) {
