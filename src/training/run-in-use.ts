@@ -2,10 +2,13 @@
  * A run's folder is one process's at a time: a second would mix its lines into the first one's log, and remove what it is writing as a
  * killed run's leftovers.
  */
-import { open, readFile, rm } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { link, open, readFile, rm, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import * as z from 'zod'
+import { writeWhole } from '../formats/atomic-file.ts'
 import { ifThere } from '../formats/if-there.ts'
 
 /** In the run's folder while a process has it. */
@@ -20,6 +23,18 @@ const holderSchema = z.strictObject({
 
 type Holder = z.output<typeof holderSchema>
 
+/** How long a file without a whole text may be one that is being written, and how long whoever replaces a dead one's may take. */
+const PATIENCE_MS = 1000
+const POLL_MS = 20
+
+/** What systems and file systems say of hard links that they do not make: FAT, some of network shares and of user space, Android. */
+const NO_LINKS: ReadonlySet<string> = new Set(['EPERM', 'EACCES', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'])
+
+export interface TakeOptions {
+  /** Stands in for Node's `link`. */
+  readonly makeLink?: (existing: string, path: string) => Promise<void>
+}
+
 export class RunInUse implements AsyncDisposable {
   readonly #file: string
 
@@ -28,26 +43,19 @@ export class RunInUse implements AsyncDisposable {
   }
 
   /**
-   * Takes a folder, until it is disposed of. What a killed process has left is taken over, and so is what one of another machine has,
-   * of which nothing can be known here.
+   * Takes a folder, until it is disposed of: of processes that do so at one instant, one gets it. What a killed process has left is taken
+   * over, and so is what one of another machine has, of which nothing can be known here.
    *
    * @throws {Error} where a process of this machine has the folder
    */
-  static async take(folder: string): Promise<RunInUse> {
+  static async take(folder: string, { makeLink = link }: TakeOptions = {}): Promise<RunInUse> {
     const file = join(folder, IN_USE_FILE)
-    const holder = holderOf(await ifThere(readFile(file, 'utf8')))
-    if (holder && (await runs(holder))) {
+    const own: Holder = { host: hostname(), pid: process.pid, began: (await beginningOf(process.pid)) ?? '' }
+    const holder = await obtain(file, `${JSON.stringify(own)}\n`, makeLink)
+    if (holder) {
       throw new Error(
         `${folder} is another run's, by process ${holder.pid}, which goes on; wait for its end, or choose another folder.`,
       )
-    }
-    await rm(file, { force: true })
-    const own: Holder = { host: hostname(), pid: process.pid, began: (await beginningOf(process.pid)) ?? '' }
-    const handle = await open(file, 'wx')
-    try {
-      await handle.write(`${JSON.stringify(own)}\n`)
-    } finally {
-      await handle.close()
     }
     return new RunInUse(file)
   }
@@ -57,9 +65,85 @@ export class RunInUse implements AsyncDisposable {
   }
 }
 
-/** Undefined for what a kill has torn. */
-function holderOf(text: string | undefined): Holder | undefined {
-  if (text === undefined) return undefined
+type MakeLink = NonNullable<TakeOptions['makeLink']>
+
+/**
+ * Makes a file with this process's text, unless a process that runs has it, which is returned then. A dead one's is replaced, by whichever
+ * process has obtained a second file in the same way: one that has read the dead one's text and comes later finds another there.
+ */
+async function obtain(file: string, own: string, makeLink: MakeLink): Promise<Holder | undefined> {
+  const deadline = performance.now() + PATIENCE_MS
+  for (;;) {
+    if (await create(file, own, makeLink)) return undefined
+    const left = await ifThere(readFile(file, 'utf8'))
+    if (left === undefined) continue
+    const holder = holderOf(left)
+    if (holder && (await runs(holder))) return holder
+    const mayWait = performance.now() < deadline
+    if (holder || !mayWait) {
+      const successor = `${file}.successor`
+      const rival = await obtain(successor, own, makeLink)
+      if (!rival) {
+        try {
+          if (await replace(file, left, own)) return undefined
+        } finally {
+          await rm(successor, { force: true })
+        }
+      } else if (!mayWait) {
+        return rival
+      }
+    }
+    await pause(POLL_MS)
+  }
+}
+
+/** False where the file holds another text by now. */
+async function replace(file: string, left: string, own: string): Promise<boolean> {
+  if ((await ifThere(readFile(file, 'utf8'))) !== left) return false
+  await writeWhole(file, own)
+  return true
+}
+
+/** Makes a file that is whole from its first instant on; false where there is one. */
+async function create(file: string, text: string, makeLink: MakeLink): Promise<boolean> {
+  // By its ending a leftover of a killed run.
+  const draft = `${file}.${randomUUID()}.tmp-${process.pid}`
+  try {
+    await writeFile(draft, text, { flag: 'wx' })
+    await makeLink(draft, file)
+    return true
+  } catch (error) {
+    const { code = '', syscall } = error as NodeJS.ErrnoException
+    // A run that has just begun here has removed the draft: its file is there.
+    if (syscall === 'link' && (code === 'EEXIST' || code === 'ENOENT')) return false
+    if (syscall !== 'link' || !NO_LINKS.has(code)) throw error
+  } finally {
+    await rm(draft, { force: true })
+  }
+  return createEmptyFirst(file, text)
+}
+
+/** Where there are no hard links: a reader may see the file before its text is there. */
+async function createEmptyFirst(file: string, text: string): Promise<boolean> {
+  try {
+    const handle = await open(file, 'wx')
+    try {
+      await handle.writeFile(text)
+    } catch (error) {
+      await rm(file, { force: true })
+      throw error
+    } finally {
+      await handle.close()
+    }
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+    throw error
+  }
+}
+
+/** Undefined for what a kill has torn, or is being written. */
+function holderOf(text: string): Holder | undefined {
   try {
     return holderSchema.parse(JSON.parse(text))
   } catch {
@@ -73,7 +157,10 @@ async function runs({ host, pid, began }: Holder): Promise<boolean> {
 
 /** When a process of this machine began, as the system counts; undefined where it does not run. */
 async function beginningOf(pid: number): Promise<string | undefined> {
-  const stat = await ifThere(readFile(`/proc/${pid}/stat`, 'utf8'))
+  const stat = await ifThere(readFile(`/proc/${pid}/stat`, 'utf8')).catch((error: NodeJS.ErrnoException) => {
+    // It has ended since the file was opened.
+    if (error.code !== 'ESRCH') throw error
+  })
   if (stat !== undefined) {
     // proc(5): the state and what follows it stand behind the name, which may hold anything.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')

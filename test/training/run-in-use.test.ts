@@ -1,14 +1,17 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { link } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { setTimeout as pause } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { pretrainEncoder } from '../../src/pretraining/run.ts'
 import { train } from '../../src/training/run.ts'
 import { IN_USE_FILE, RunInUse } from '../../src/training/run-in-use.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { stripedDataset } from '../pretraining/striped-dataset.ts'
+import type { Answer, Request } from './programs/taking-a-run.ts'
 
 test('a folder is given back, and taken by the next', async () => {
   const folder = temporaryFolder()
@@ -39,6 +42,84 @@ describe('a folder is taken over', () => {
     writeFileSync(file, JSON.stringify(await left(own)) ?? '{"host":')
     await using _second = await RunInUse.take(folder)
     expect(JSON.parse(readFileSync(file, 'utf8'))).toEqual(own)
+    expect(readdirSync(folder)).toEqual([IN_USE_FILE])
+  })
+})
+
+test("a folder is taken though another run's beginning tidies up what the taking has left half written", async () => {
+  const folder = temporaryFolder()
+  let links = 0
+  const makeLink = async (draft: string, file: string) => {
+    if (links++ === 0) rmSync(draft)
+    await link(draft, file)
+  }
+  await using _ = await RunInUse.take(folder, { makeLink })
+  expect({ links, names: readdirSync(folder) }).toEqual({ links: 2, names: [IN_USE_FILE] })
+})
+
+test('a folder is not taken over while another process is at writing its file', async () => {
+  const folder = temporaryFolder()
+  const file = join(folder, IN_USE_FILE)
+  const first = await RunInUse.take(folder)
+  const whole = readFileSync(file, 'utf8')
+  await first[Symbol.asyncDispose]()
+  writeFileSync(file, whole.slice(0, 9))
+  const second = RunInUse.take(folder)
+  second.catch(() => {})
+  await pause(100)
+  writeFileSync(file, whole)
+  await expect(second).rejects.toThrow(`${folder} is another run's, by process ${process.pid}, which goes on`)
+  expect(readdirSync(folder)).toEqual([IN_USE_FILE])
+})
+
+describe('of processes that take a folder at one instant, one gets it', () => {
+  const PROCESSES = 3
+  const ROUNDS = 12
+  /** For all of them to have heard of it. */
+  const NOTICE_MS = 30
+  let children: readonly ChildProcess[] = []
+
+  beforeAll(async () => {
+    const program = join(import.meta.dirname, 'programs/taking-a-run.ts')
+    const execArgv = ['--import', join(import.meta.dirname, '../../scripts/run-typescript.mjs')]
+    children = Array.from({ length: PROCESSES }, () => fork(program, [], { execArgv }))
+    await Promise.all(children.map((child) => once(child, 'message')))
+  })
+  afterAll(() => {
+    for (const child of children) child.kill()
+  })
+
+  const ask = (request: Request): Promise<Answer[]> =>
+    Promise.all(
+      children.map(async (child) => {
+        const answered = once(child, 'message')
+        child.send(request)
+        const [answer] = (await answered) as [Answer]
+        return answer
+      }),
+    )
+
+  const SUCCESSOR_FILE = `${IN_USE_FILE}.successor`
+  const LEFT: readonly (readonly [of: string, files: readonly string[]])[] = [
+    ['that nobody has', []],
+    ['of a process that was killed', [IN_USE_FILE]],
+    ['of a killed process, and the one that took its place was killed too', [IN_USE_FILE, SUCCESSOR_FILE]],
+  ]
+  test.each(
+    LEFT.flatMap(([of, files]) => [[of, files, true] as const, [`${of}, without hard links`, files, false] as const]),
+  )('%s', async (_, files, hasLinks) => {
+    const left = JSON.stringify({ host: hostname(), pid: await deadProcess(), began: '1' })
+    for (let round = 0; round < ROUNDS; round++) {
+      const folder = temporaryFolder()
+      for (const name of files) writeFileSync(join(folder, name), left)
+      const answers = await ask({ take: folder, at: Date.now() + NOTICE_MS, hasLinks })
+      const { pid } = JSON.parse(readFileSync(join(folder, IN_USE_FILE), 'utf8')) as { pid: number }
+      const refused = `${folder} is another run's, by process ${pid}, which goes on; wait for its end, or choose another folder.`
+      expect(answers).toEqual(children.map((child) => (child.pid === pid ? {} : { refused })))
+      expect(readdirSync(folder)).toEqual([IN_USE_FILE])
+      await ask({ give: true })
+      expect(readdirSync(folder)).toEqual([])
+    }
   })
 })
 
