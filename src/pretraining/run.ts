@@ -10,7 +10,7 @@ import type { Device } from '../tensor/device.ts'
 import { CHECKPOINTS, newestCheckpoint, tidyCheckpoints } from '../training/checkpoint-files.ts'
 import { MetricsLog, rounded } from '../training/metrics.ts'
 import { defaultPrecision } from '../training/precision.ts'
-import { CONFIG_FILE, requireSameData, storedJson } from '../training/run-configuration.ts'
+import { CONFIG_FILE, requireNoRun, requireSameData, storedJson } from '../training/run-configuration.ts'
 import { RunInUse } from '../training/run-in-use.ts'
 import { saveOnFailure } from '../training/save-on-failure.ts'
 import { channelStatistics } from './channel-statistics.ts'
@@ -28,6 +28,9 @@ export const ENCODER_FILE = 'encoder.safetensors'
 const storedSchema = z.strictObject({ data: z.string(), pretraining: pretrainingSchema })
 
 type Stored = z.output<typeof storedSchema>
+
+/** What may be done with checkpoints whose run has lost its configuration. */
+const RESTORE = `restore the ${CONFIG_FILE} of their run and go on by --resume`
 
 /** Side of an image from which on it has 16 patches to a side, and not 8. */
 const LARGE_IMAGES = 128
@@ -72,7 +75,7 @@ export interface PretrainEncoderResult {
  * when the signal aborts, and where data cannot be read any more or a callback throws.
  *
  * @throws {ConfigurationError} for a configuration that does not fit its schema
- * @throws {Error} where `out` holds a run and `resume` is not set, or the other way round, or is in use
+ * @throws {Error} where `out` holds a run, or checkpoints, and `resume` is not set, or the other way round, or is in use
  */
 export async function pretrainEncoder(options: PretrainEncoderOptions): Promise<PretrainEncoderResult> {
   const { out, device, signal } = options
@@ -94,6 +97,8 @@ export async function pretrainEncoder(options: PretrainEncoderOptions): Promise<
   const checkpoints = join(out, CHECKPOINTS)
   await mkdir(out, { recursive: true })
   await using _inUse = await RunInUse.take(out)
+  // Another may have begun here since the configuration was resolved, and ended.
+  if (!options.resume) await requireNoRun(out, RESTORE)
   if (options.resume) await tidyCheckpoints(checkpoints)
   const checkpoint = options.resume ? await newestCheckpoint(checkpoints) : undefined
   if (checkpoint) await restoreCheckpoint(checkpoint, pretrainer)
@@ -182,9 +187,13 @@ async function write(log: MetricsLog, step: PretrainingStep): Promise<void> {
 /** The run's whole configuration: given, or stored with the run that goes on. */
 async function resolveConfiguration(options: PretrainEncoderOptions): Promise<PretrainingConfiguration> {
   const { out, configuration, resume } = options
-  const json = await storedJson(options)
-  if (!resume) return parseConfiguration(pretrainingSchema, configuration, 'the configuration')
+  if (!resume) {
+    await requireNoRun(out, RESTORE)
+    return parseConfiguration(pretrainingSchema, configuration, 'the configuration')
+  }
+  const json = await storedJson(out)
   if (json === undefined) {
+    await requireNoRun(out, RESTORE)
     throw new Error(`${out} holds no run to resume: it has no ${CONFIG_FILE}. Leave out --resume to begin one.`)
   }
   const stored = parseConfiguration(storedSchema, json, join(out, CONFIG_FILE))

@@ -6,7 +6,7 @@ import * as z from 'zod'
 import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { fileDigest } from '../formats/file-digest.ts'
-import { ifThere } from '../formats/if-there.ts'
+import { ifThere, isThere } from '../formats/if-there.ts'
 import { captionEncoderDigest } from '../text/clip-files.ts'
 import { readCheckpointState } from './checkpoint.ts'
 import { CHECKPOINTS, newestCheckpoint } from './checkpoint-files.ts'
@@ -46,13 +46,16 @@ export interface ConfigurationRequest {
  * The run's whole configuration: given, or stored with the run that goes on, with the digests of its encoders' files.
  *
  * @throws {ConfigurationError} for a configuration that does not fit its schema
- * @throws {Error} where there is a run and `resume` is not set, or the other way round; where a resumed run would change what its weights
- * depend on, an encoder's file included
+ * @throws {Error} where there is a run, or checkpoints, and `resume` is not set, or the other way round; where a resumed run would change
+ * what its weights depend on, an encoder's file included
  */
 export async function resolveConfiguration(request: ConfigurationRequest): Promise<TrainingConfiguration> {
-  const { configuration, resume } = request
-  const json = await storedJson(request)
-  if (!resume) return withDigests(parseConfiguration(trainingSchema, configuration, 'the configuration'))
+  const { out, configuration, resume } = request
+  if (!resume) {
+    await requireNoRun(out)
+    return withDigests(parseConfiguration(trainingSchema, configuration, 'the configuration'))
+  }
+  const json = await storedJson(out)
   return withDigests(
     json === undefined ? await adoptedConfiguration(request) : await resumedConfiguration(request, json),
   )
@@ -95,22 +98,28 @@ function requireDigest(digest: string, wanted: string | undefined, found: string
 }
 
 /**
- * The value of a run's `config.json`, not checked yet; undefined where there is none.
+ * Holds a folder to be one in which a run may begin.
  *
- * @throws Error where there is one and the run is not to be resumed
+ * @param goOn what may be done with checkpoints that have no `config.json`. Default: of a training
+ * @throws Error where it holds a run, or checkpoints, for a run that begins there would be resumed from those
  */
-export async function storedJson({
-  out,
-  resume,
-}: {
-  readonly out: string
-  readonly resume?: boolean
-}): Promise<unknown> {
+export async function requireNoRun(
+  out: string,
+  goOn = "go on from the newest by --resume where it is a training run's",
+): Promise<void> {
+  if (await isThere(join(out, CONFIG_FILE))) {
+    throw new Error(`${out} already holds a run; go on with it by --resume, or choose another --out.`)
+  }
+  if ((await newestCheckpoint(join(out, CHECKPOINTS))) !== undefined) {
+    throw new Error(`${out} holds checkpoints already; ${goOn}, or choose another --out.`)
+  }
+}
+
+/** The value of a run's `config.json`, not checked yet; undefined where there is none. */
+export async function storedJson(out: string): Promise<unknown> {
   const file = join(out, CONFIG_FILE)
   const text = await ifThere(readFile(file, 'utf8'))
-  if (text === undefined) return undefined
-  if (!resume) throw new Error(`${out} already holds a run; go on with it by --resume, or choose another --out.`)
-  return parseJson(text, file, { advice: 'restore it, or begin a new run' })
+  return text === undefined ? undefined : parseJson(text, file, { advice: 'restore it, or begin a new run' })
 }
 
 /**

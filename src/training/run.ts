@@ -34,7 +34,7 @@ import { defaultPrecision, type Precision } from './precision.ts'
 import { requireEqualParts } from './requirements.ts'
 import { digestOfLatents, openAutoencoder } from './run-autoencoder.ts'
 import { digestOfCaptions } from './run-captions.ts'
-import { CONFIG_FILE, resolveConfiguration, type StoredConfiguration } from './run-configuration.ts'
+import { CONFIG_FILE, requireNoRun, resolveConfiguration, type StoredConfiguration } from './run-configuration.ts'
 import { RunInUse } from './run-in-use.ts'
 import { saveOnFailure } from './save-on-failure.ts'
 import { requireAlike } from './shared-beginning.ts'
@@ -109,10 +109,11 @@ const SAMPLES = 'samples'
 
 /**
  * Trains as the configuration says, or goes on with an earlier run. Saves at the end, when the signal aborts, where data cannot be read any
- * more and, of one process, where a callback throws.
+ * more or a grid of samples cannot be made and, of one process, where a callback throws or the log cannot be written.
  *
  * @throws {ConfigurationError} for a configuration that does not fit its schema
- * @throws {Error} where `out` holds a run and `resume` is not set, or the other way round, or is in use; and what Trainer throws
+ * @throws {Error} where `out` holds a run, or checkpoints, and `resume` is not set, or the other way round, or is in use; and what Trainer
+ * throws
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
   const { out, device, world = ALONE } = options
@@ -184,6 +185,8 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     if (leads) {
       await mkdir(out, { recursive: true })
       inUse ??= await RunInUse.take(out)
+      // Another may have begun here since the configuration was resolved, and ended.
+      if (!options.resume) await requireNoRun(out)
       await writeWhole(join(out, CONFIG_FILE), `${JSON.stringify(stored, null, 2)}\n`)
     }
     options.onStart?.({
@@ -253,6 +256,19 @@ async function trainSegments(
           onNotice?.(`Step ${step.index}: the gradient is not finite; the step was left out (${step.skipped} so far).`)
         onStep?.(step)
       }
+      await log?.flush()
+      if (trainer.isStopped) break
+      // Saved before it is sampled: sampling takes time, in which a kill would cost the steps.
+      if (isDue(checkpointEvery)) saved = await save(trainer, out)
+      if (log && isDue(sampleEvery)) {
+        try {
+          await writeSamples(trainer, configuration, out, log, signal, sampledBy)
+        } catch (error) {
+          // The other processes go on to the next step: there they hear of it, and all can save.
+          if (trainer.step < steps) await world.begins(trainer.step, false, error as Error)
+          throw error
+        }
+      }
     } catch (error) {
       // Several processes save together, and can where all have stopped before the same step; nobody ends before that is done.
       const isTogether = world.size === 1 || error instanceof StepImpossible
@@ -262,11 +278,6 @@ async function trainSegments(
       }
       throw error
     }
-    await log?.flush()
-    if (trainer.isStopped) break
-    // Saved before it is sampled: sampling takes time, in which a kill would cost the steps.
-    if (isDue(checkpointEvery)) saved = await save(trainer, out)
-    if (log && isDue(sampleEvery)) await writeSamples(trainer, configuration, out, log, signal, sampledBy)
   }
   if (saved?.step !== trainer.step) saved = await save(trainer, out)
   return {

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { loadEncoder } from '../../src/alignment/encoders.ts'
@@ -114,6 +114,16 @@ describe('what a run refuses', () => {
     const [data, out] = [stripedDataset({ count: 8 }), join(temporaryFolder(), 'none')]
     await expect(pretrainEncoder({ data, out, device: 'cpu', configuration: {}, resume: true })).rejects.toThrow(
       `${out} holds no run to resume: it has no config.json. Leave out --resume to begin one.`,
+    )
+  })
+
+  test.each([false, true])('a folder that holds checkpoints without a config.json, resume %s', async (resume) => {
+    const [data, out] = [stripedDataset({ count: 8 }), temporaryFolder()]
+    const options = { data, out, device: 'cpu', configuration: { ...TINY, steps: 1 } } as const
+    await pretrainEncoder(options)
+    rmSync(join(out, 'config.json'))
+    await expect(pretrainEncoder({ ...options, resume })).rejects.toThrow(
+      `${out} holds checkpoints already; restore the config.json of their run and go on by --resume, or choose another --out.`,
     )
   })
 

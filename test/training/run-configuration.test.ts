@@ -1,11 +1,16 @@
 import { createHash } from 'node:crypto'
-import { mkdirSync, renameSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ConfigurationError } from '../../src/configuration/parse.ts'
 import type { TrainingOptions } from '../../src/training/configuration.ts'
+import { type TrainOptions, train } from '../../src/training/run.ts'
 import { CONFIG_FILE, resolveConfiguration } from '../../src/training/run-configuration.ts'
-import { temporaryFolder } from '../data/temporary-folder.ts'
+import { IN_USE_FILE } from '../../src/training/run-in-use.ts'
+import { temporaryFolder, writeTree } from '../data/temporary-folder.ts'
+import { tinyDataset } from '../data/tiny-dataset.ts'
+
+const TINY = { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 } as const
 
 test('a resumed run may find its data elsewhere, but not leave them', async () => {
   const out = temporaryFolder()
@@ -34,6 +39,40 @@ test('a torn config.json is refused as every text is that is not JSON, with what
   await expect(refused).rejects.toThrow(ConfigurationError)
   await expect(refused).rejects.toThrow(`${file} is not JSON: `)
   await expect(refused).rejects.toThrow('; restore it, or begin a new run.')
+})
+
+test.each([
+  ['a run', 'config.json', '{}', 'already holds a run; go on with it by --resume, or choose another --out.'],
+  [
+    'checkpoints without one',
+    'checkpoints/0000004/state.json',
+    '{}',
+    "holds checkpoints already; go on from the newest by --resume where it is a training run's, or choose another --out.",
+  ],
+])('no run begins in a folder that holds %s', async (_, name, content, sentence) => {
+  const out = temporaryFolder()
+  writeTree(out, { [name]: content })
+  const begun = resolveConfiguration({ data: 'data', out, configuration: {} })
+  await expect(begun).rejects.toThrow(`${out} ${sentence}`)
+})
+
+test('a run begins where a killed one has left half of its first checkpoint', async () => {
+  const out = temporaryFolder()
+  writeTree(out, { 'checkpoints/0000004.partial-1/state.json': '{' })
+  expect(await resolveConfiguration({ data: 'data', out, configuration: { batch: 3 } })).toMatchObject({ batch: 3 })
+})
+
+test('of two runs that begin in one folder, the later one is refused though the other has ended by then', async () => {
+  const [data, out] = [await tinyDataset(4), temporaryFolder()]
+  const begin = (steps: number, fit: TrainOptions['fit'] = async () => 'none') =>
+    train({ data, out, device: 'cpu', configuration: { model: TINY, batch: 2, steps, recompute: 'auto' }, fit })
+  const later = begin(2, async () => {
+    await begin(1)
+    return 'none'
+  })
+  await expect(later).rejects.toThrow(`${out} already holds a run; go on with it by --resume, or choose another --out.`)
+  expect(readdirSync(join(out, 'checkpoints'))).toEqual(['0000001'])
+  expect(readdirSync(out)).not.toContain(IN_USE_FILE)
 })
 
 const DIGEST = createHash('sha256').update('weights').digest('hex')
