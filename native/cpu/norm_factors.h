@@ -24,11 +24,13 @@ struct NormFactorsBackwardArgs {
   const float* weights;     ///< [norms, width]
   float* dWeights;          ///< [norms, width]
   bool accumulate;          ///< add to dWeights instead of overwriting
+  float* scratch;           ///< backwardScratchFloats(args)
 };
 
 struct NormFactorsKernels {
   void (*forward)(ThreadPool&, const NormFactorsArgs&);
   void (*backward)(ThreadPool&, const NormFactorsBackwardArgs&);
+  int64_t (*backwardScratchFloats)(const NormFactorsBackwardArgs&);
 };
 
 REPA_CPU_KERNELS(NormFactorsKernels, normFactorsKernels);

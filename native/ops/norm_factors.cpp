@@ -49,10 +49,13 @@ void normFactorsBackward(const Tensor& dModulation, const Tensor& modulation, co
       });
       return;
     }
-  const cpu::NormFactorsBackwardArgs args{.batch = modulation.size(0), .norms = weights.size(0), .chunks = modulation.size(1), .width = weights.size(1),
-                                          .dModulation = dModulation.f32(), .modulation = modulation.f32(), .weights = weights.f32(),
-                                          .dWeights = dWeights.f32(), .accumulate = accumulate};
-  cpuQueue(op, modulation).enqueue(op, [args](ThreadPool& pool) { cpu::normFactorsKernels().backward(pool, args); });
+  CpuDevice& queue = cpuQueue(op, modulation);
+  cpu::NormFactorsBackwardArgs args{.batch = modulation.size(0), .norms = weights.size(0), .chunks = modulation.size(1), .width = weights.size(1),
+                                    .dModulation = dModulation.f32(), .modulation = modulation.f32(), .weights = weights.f32(),
+                                    .dWeights = dWeights.f32(), .accumulate = accumulate, .scratch = nullptr};
+  const Tensor scratch = scratchFloats(queue, cpu::normFactorsKernels().backwardScratchFloats(args), op);
+  args.scratch = scratch.f32();
+  queue.enqueue(op, [args](ThreadPool& pool) { cpu::normFactorsKernels().backward(pool, args); });
 }
 
 }  // namespace repa::ops

@@ -171,8 +171,9 @@ export function attentionAlignmentWorkspace(
   return FLOAT * (16 + roundUp(2 * heads, 16) + threads * roundUp(perThread, 16))
 }
 
-/** native/cuda/norm_factors.cu, partsOf: the sums of the parts of the samples, where there are several. */
-export function normFactorsWorkspace(batch: number, norms: number, width: number): number {
+/** Sums of blocks of samples (native/cpu/norm_factors.cpp), or of parts of them, where there are several (native/cuda/norm_factors.cu, partsOf). */
+export function normFactorsWorkspace(batch: number, norms: number, width: number, isCpu: boolean): number {
+  if (isCpu) return FLOAT * norms * ceilDivide(batch, 64) * width
   const blocks = norms * ceilDivide(width, 512)
   const parts = Math.max(1, Math.min(ceilDivide(264, blocks), Math.floor(batch / 64)))
   return parts > 1 ? FLOAT * norms * parts * width : 0

@@ -37,7 +37,8 @@ export const streamRules = (planner: Planner) => {
     normFactors: (modulation) => planner.like(modulation),
     normFactorsBackward: (dModulation, _modulation, weights) => {
       const [norms, width] = [plannedOf(weights).size(0), plannedOf(weights).size(1)]
-      if (!isOnCpu(dModulation)) planner.workspace(normFactorsWorkspace(plannedOf(dModulation).size(0), norms, width))
+      const batch = plannedOf(dModulation).size(0)
+      planner.workspace(normFactorsWorkspace(batch, norms, width, isOnCpu(dModulation)))
     },
     gatedResidual: (x) => planner.like(x),
     gatedResidualBackward: (dOut, y) => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { Norm } from '../../../src/native.ts'
+import { type Norm, native } from '../../../src/native.ts'
 import { qkNorm } from '../../../src/tensor/ops/attention.ts'
 import { normModulate } from '../../../src/tensor/ops/layer-norm.ts'
 import { normFactors } from '../../../src/tensor/ops/norm-factors.ts'
@@ -7,8 +7,9 @@ import { scope } from '../../../src/tensor/scope.ts'
 import { Tensor } from '../../../src/tensor/tensor.ts'
 import { random } from '../../reference/array.ts'
 import * as reference from '../../reference/rms-norm.ts'
-import { largestOf } from '../rounding.ts'
-import { type OpCase, opCase, testOps } from './op-case.ts'
+import { DEVICES, isShim } from '../devices.ts'
+import { LAMBDA, largestOf } from '../rounding.ts'
+import { type OpCase, opCase, testOps, upload } from './op-case.ts'
 
 function factorsCase(batch: number, norms: number, width: number, chunks = 3 * norms - 1): OpCase {
   const modulation = random([batch, chunks, width], 1)
@@ -46,6 +47,32 @@ testOps('normFactors', [
   // A gate behind the last norm.
   factorsCase(3, 2, 36, 6),
 ])
+
+for (const { device, missing } of DEVICES) {
+  test.skipIf(missing)(
+    `a gradient that does not cancel, summed over as many samples as a DDT head has tokens, on ${device}`,
+    async () => {
+      const [batch, norms, width, chunks] = [isShim ? 4096 : 65_536, 2, 8, 5]
+      const modulation = random([batch, chunks, width], 1)
+      const gradient = random([batch, chunks, width], 2)
+      for (let i = 0; i < gradient.data.length; i++) gradient.data[i] = Math.fround(1 + gradient.data[i]! / 4)
+      const weights = random([norms, width], 3)
+      const exact = reference.normFactorsBackward(gradient, modulation, weights).dWeights
+      using dWeights = Tensor.zeros([norms, width], device)
+      using d = upload(gradient, device)
+      using m = upload(modulation, device)
+      using w = upload(weights, device)
+      native().normFactorsBackward(d.handle, m.handle, w.handle, dWeights.handle, false)
+      const sums = await dWeights.data()
+      // No term is negative. Parts of at most 512 of them are added in float: rounding k of them moves the sum by half a unit of k terms, by chance
+      // up or down (rounding.ts), together 512 / √3 of a part's √512 terms; then the parts in double, and what comes out is rounded once.
+      const roundings = 1 + (LAMBDA * 512) / Math.sqrt(3 * batch)
+      exact.data.forEach((sum, i) => {
+        expect(Math.abs(sums[i]! - sum), `column ${i}`).toBeLessThan(roundings * 2 ** -24 * sum)
+      })
+    },
+  )
+}
 
 test('a modulation of another number of norms is refused', () => {
   using modulation = Tensor.zeros([2, 7, 4], 'cpu')
