@@ -105,6 +105,7 @@ std::array<Tensor, 3> qkNorm(const Tensor& qkv, const Tensor& qWeight, const std
   const char* op = "qkNorm";
   const Norm norm = normOf(op, normName);
   const int64_t d = headDim(op, qkv, heads);
+  require(d >= 1, op, "head_dim is 0; expected at least 1.");
   requireShape(op, "qWeight", qWeight, {d});
   requireShape(op, "kWeight", kWeight, {d});
   requireBiases(op, norm, "qBias", qBias, "kBias", kBias, d);
@@ -133,6 +134,7 @@ Tensor qkNormBackward(const Tensor& dNormed, const Tensor& qkv, const Tensor& qW
   const char* op = "qkNormBackward";
   const Norm norm = normOf(op, normName);
   const int64_t d = headDim(op, qkv, heads);
+  require(d >= 1, op, "head_dim is 0; expected at least 1.");
   requireShape(op, "dNormed", dNormed, qkv.shape(), qkv.dtype());
   for (const auto& [name, tensor] : {std::pair{"qWeight", &qWeight}, {"kWeight", &kWeight}, {"dqWeight", &dqWeight}, {"dkWeight", &dkWeight}})
     requireShape(op, name, *tensor, {d});
