@@ -23,8 +23,22 @@ export interface TokenRoute extends RoutedBlocks {
   readonly kept: TokenSubset
 }
 
-/** Past all of so many blocks but the first two and the last three: of B's 12 what TREAD's code has for it, which counts 2 → 8 from 0. */
-export const usualRoute = (depth: number): RoutedBlocks => ({ from: 3, to: depth - 3 })
+/**
+ * Past all of so many blocks but the first two and the last three: of B's 12 what TREAD's code has for it, which counts 2 → 8 from 0.
+ * An end that is `named` is that instead.
+ *
+ * @throws {RangeError} where no block is left between what is named and what is not
+ */
+export function usualRoute(depth: number, named: Partial<RoutedBlocks> = {}): RoutedBlocks {
+  const { from = 3, to = depth - 3 } = named
+  if (from <= to || (named.from !== undefined && named.to !== undefined)) return { from, to }
+  const isUsual = named.from === undefined && named.to === undefined
+  const which = isUsual ? 'usual route,' : 'route'
+  const end = named.to === undefined ? 'the last but three' : `block ${to}`
+  throw new RangeError(
+    `A model of ${depth} blocks has no ${which} from block ${from} to ${end}; give --route-from and --route-to of repa train.`,
+  )
+}
 
 /** Whether what leaves block `depth` is of the kept tokens alone. */
 export function isInside(route: RoutedBlocks | undefined, depth: number): boolean {

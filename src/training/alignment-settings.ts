@@ -69,7 +69,6 @@ export function alignmentOf(
   const { alignAttentionWeight } = configuration
   const { dispersiveWeight, dispersiveTemperature, dispersiveDepth, contrastiveWeight } = configuration
   const { routeTokens, routeFrom, routeTo } = configuration
-  const usual = usualRoute(depth)
   const { selfAlignWeight, selfAlignDepth, selfAlignTeacherDepth, selfAlignTimeOffset } = configuration
   return {
     alignSchedule: { until: alignUntil, decay: alignDecay },
@@ -100,7 +99,9 @@ export function alignmentOf(
       },
     }),
     ...(contrastiveWeight > 0 && { contrast: { weight: contrastiveWeight } }),
-    ...(routeTokens > 0 && { route: { share: routeTokens, from: routeFrom ?? usual.from, to: routeTo ?? usual.to } }),
+    ...(routeTokens > 0 && {
+      route: { share: routeTokens, ...usualRoute(depth, { from: routeFrom, to: routeTo }) },
+    }),
     ...(selfAlignWeight > 0 && {
       selfAlign: {
         weight: selfAlignWeight,

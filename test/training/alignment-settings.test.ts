@@ -66,3 +66,36 @@ test('defaults follow from the depth', () => {
   })
   expect(Object.keys(alignmentOf(parse({}), [], 12))).toEqual(['alignSchedule'])
 })
+
+describe('a route is as it is named, and usual where it is not', () => {
+  test.each([
+    [12, {}, { from: 3, to: 9 }],
+    [6, {}, { from: 3, to: 3 }],
+    [12, { routeFrom: 2 }, { from: 2, to: 9 }],
+    [12, { routeTo: 11 }, { from: 3, to: 11 }],
+    [5, { routeFrom: 2 }, { from: 2, to: 2 }],
+    [3, { routeFrom: 2, routeTo: 3 }, { from: 2, to: 3 }],
+    // Refused by its own blocks, which were named: requireRoute.
+    [3, { routeFrom: 3, routeTo: 2 }, { from: 3, to: 2 }],
+  ])('of %d blocks by %j', (depth, named, blocks) => {
+    const configuration = parse({ routeTokens: 0.5, ...named })
+    expect(alignmentOf(configuration, [], depth).route).toEqual({ share: 0.5, ...blocks })
+  })
+
+  test.each([
+    [3, {}, 'A model of 3 blocks has no usual route, from block 3 to the last but three'],
+    [5, {}, 'A model of 5 blocks has no usual route, from block 3 to the last but three'],
+    [5, { routeFrom: 3 }, 'A model of 5 blocks has no route from block 3 to the last but three'],
+    [7, { routeFrom: 5 }, 'A model of 7 blocks has no route from block 5 to the last but three'],
+    [12, { routeTo: 2 }, 'A model of 12 blocks has no route from block 3 to block 2'],
+  ])('of %d blocks by %j there is none', (depth, named, message) => {
+    const configuration = parse({ routeTokens: 0.5, ...named })
+    expect(() => alignmentOf(configuration, [], depth)).toThrow(
+      `${message}; give --route-from and --route-to of repa train.`,
+    )
+  })
+
+  test('and is not asked for where no token goes past any', () => {
+    expect(alignmentOf(parse({}), [], 3).route).toBeUndefined()
+  })
+})
