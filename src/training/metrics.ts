@@ -36,12 +36,16 @@ export class MetricsLog {
     this.#events = events
   }
 
-  /** Opens the log of a run's folder; what it says of steps after `step`, which a resumed run makes again, is cut off. */
+  /**
+   * Opens the log of a run's folder; what it says of steps after `step`, which a resumed run makes again, is cut off, and TensorBoard told
+   * to drop it.
+   */
   static async open(folder: string, metricsFile: string, step: number): Promise<MetricsLog> {
     await cutAfter(metricsFile, step)
     const lines = await open(metricsFile, 'a')
     try {
-      return new MetricsLog(lines, await EventWriter.create(folder))
+      // From step 0 on too: a run that is killed before its first checkpoint begins once more.
+      return new MetricsLog(lines, await EventWriter.create(folder, { purgeStep: step + 1 }))
     } catch (error) {
       await lines.close()
       throw error
