@@ -263,7 +263,9 @@ export class StepComputation {
 
   #learningRateFactor(step: number): Tensor | undefined {
     if (!this.#learningRateSchedule) return undefined
-    const factor = this.learningRateAt(step) / this.#optimizer.options.learningRate
+    const { learningRate } = this.#optimizer.options
+    // Of 0 every share is 0.
+    const factor = learningRate === 0 ? 1 : this.learningRateAt(step) / learningRate
     return Tensor.from(Float64Array.of(factor), [1], this.#model.device)
   }
 

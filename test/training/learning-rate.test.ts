@@ -75,6 +75,21 @@ describe('a training', () => {
     await steps(trainer, 3)
     expect(await model.arena.array('weights').data()).toEqual(moved)
   })
+
+  test.each<LearningRateSchedule>([
+    {},
+    { warmup: 2 },
+    { decay: 'linear', until: 2 },
+    { warmup: 1, decay: 'cosine', until: 2 },
+  ])('whose whole rate is 0 moves none, by whichever schedule: %j', async (learningRateSchedule) => {
+    using model = modelOf()
+    const before = await model.arena.array('weights').data()
+    const options = { learningRate: 0, learningRateSchedule }
+    await using trainer = await tinyTrainer(model, await tinyDataset(2 * BATCH), options)
+    const made = await steps(trainer, 3)
+    expect(made.map(({ learningRate, finite }) => [learningRate, finite])).toEqual(Array(3).fill([0, true]))
+    expect(await model.arena.array('weights').data()).toEqual(before)
+  })
 })
 
 test("a run logs each step's, in metrics.jsonl and for TensorBoard", async () => {
