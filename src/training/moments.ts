@@ -1,7 +1,7 @@
 import type { World } from '../distributed/world.ts'
 import { native } from '../native.ts'
 import type { ArenaRole, ParameterArena } from '../nn/parameter-arena.ts'
-import { keep } from '../tensor/scope.ts'
+import { keep, scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { ArenaShare } from './arena-share.ts'
 
@@ -22,8 +22,10 @@ export class Moments implements Disposable {
     this.#world = world
     this.#share = share
     const make = (role: MomentRole) =>
-      keep(world.size === 1 ? share.of(arena.array(role)) : Tensor.zeros([share.length], arena.device))
-    this.#own = { firstMoments: make('firstMoments'), secondMoments: make('secondMoments') }
+      world.size === 1 ? share.of(arena.array(role)) : Tensor.zeros([share.length], arena.device)
+    // Kept together: where memory does for the first alone, the scope frees it.
+    const own = scope(() => ({ firstMoments: make('firstMoments'), secondMoments: make('secondMoments') }))
+    this.#own = { firstMoments: keep(own.firstMoments), secondMoments: keep(own.secondMoments) }
   }
 
   /** This process's. */

@@ -101,6 +101,18 @@ function requireSettings(settings: AdamWOptions): void {
   }
 }
 
+/**
+ * All settings, those that are left out or undefined being REPA's.
+ *
+ * @throws {RangeError} for settings of which no weights would come
+ */
+export function adamWSettings(options: Partial<AdamWOptions>): AdamWOptions {
+  const given = Object.entries(options).filter(([, value]) => value !== undefined)
+  const settings = { ...REPA_ADAMW, ...Object.fromEntries(given) }
+  requireSettings(settings)
+  return settings
+}
+
 export const STATE_BYTES = 56
 const OFFSETS = { gradNorm: 8, finite: 20, updates: 24, skipped: 32, lossScale: 40, stepsAtScale: 44, held: 48 }
 
@@ -126,18 +138,25 @@ export class AdamW implements Disposable {
    * @throws {RangeError} for settings of which no weights would come
    */
   constructor(arena: ParameterArena, options: Partial<AdamWOptions> = {}, world: World = ALONE) {
-    const given = Object.entries(options).filter(([, value]) => value !== undefined)
-    this.options = { ...REPA_ADAMW, ...Object.fromEntries(given) }
-    requireSettings(this.options)
+    this.options = adamWSettings(options)
     this.#arena = arena
     this.#world = world
-    this.#share = new ArenaShare(arena, world)
-    arena.allocateGradients()
-    this.moments = new Moments(arena, this.#share, world)
-    this.exchange = new GradientExchange(arena, this.#share, world)
-    native().copy(arena.array('ema').handle, arena.array('weights').handle)
-    this.#sums = keep(Tensor.empty([world.size], arena.device, 'f64'))
-    this.#state = keep(Tensor.empty([STATE_BYTES], arena.device, 'u8'))
+    const share = new ArenaShare(arena, world)
+    this.#share = share
+    this.exchange = new GradientExchange(arena, share, world)
+    // Where memory runs out in it, the scope frees what it has made; the moments, which are kept, come last.
+    const { sums, state, moments } = scope(() => {
+      arena.allocateGradients()
+      native().copy(arena.array('ema').handle, arena.array('weights').handle)
+      return {
+        sums: Tensor.empty([world.size], arena.device, 'f64'),
+        state: Tensor.empty([STATE_BYTES], arena.device, 'u8'),
+        moments: new Moments(arena, share, world),
+      }
+    })
+    this.moments = moments
+    this.#sums = keep(sums)
+    this.#state = keep(state)
     this.restore({ updates: 0, skipped: 0 })
   }
 

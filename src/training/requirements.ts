@@ -4,28 +4,50 @@ import { contrastedImages } from '../alignment/nt-xent.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { ALONE } from '../distributed/world.ts'
 import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
+import type { SiTConvention } from '../models/sit.ts'
 import { isInside, keptTokens } from '../models/token-route.ts'
-import type { AnyTransformer, AnyTransformerConfig } from '../models/transformer-kinds.ts'
+import type { DdtHeadSettings } from '../models/transformer-config.ts'
+import type { AnyTransformer, AnyTransformerConfig, TransformerKind } from '../models/transformer-kinds.ts'
 import { requireFittingEncoder } from '../text/encoded-captions.ts'
 import { isCached } from './cached-encoder.ts'
 import type { TrainerOptions } from './trainer-options.ts'
 
-/** What tensors of the right shapes do not show. Throws where the checkpoint's model computed otherwise with them. */
+/** What a model computes with its tensors beyond what their names and shapes show. */
+export interface Computation {
+  readonly kind: TransformerKind
+  readonly heads: number
+  /** Of a SiT. */
+  readonly convention?: SiTConvention | undefined
+  /** One as wide as its trunk goes on with the trunk's names and shapes. */
+  readonly ddtHead?: Pick<DdtHeadSettings, 'depth' | 'heads'> | undefined
+}
+
+/** What `saved`, said of its file, computes otherwise than `own`, this run's; undefined: nothing. */
+export function otherComputation(saved: Computation, own: Computation): string | undefined {
+  if (saved.kind !== own.kind) return `is of a ${saved.kind}, this run's model is a ${own.kind}`
+  if (saved.convention !== own.convention) {
+    return `is of a ${saved.kind} whose time runs by the convention ${saved.convention}, this run's by ${own.convention}`
+  }
+  if (saved.heads !== own.heads) return `is of a model with heads ${saved.heads}, this run's has ${own.heads}`
+  for (const key of ['depth', 'heads'] as const) {
+    const [its, ours] = [saved.ddtHead?.[key], own.ddtHead?.[key]]
+    if (its !== undefined && ours !== undefined && its !== ours) {
+      return `is of a model with a DDT head of ${key} ${its}, this run's has one of ${ours}`
+    }
+  }
+  return undefined
+}
+
+/** What tensors of the right shapes do not show, projectors included. Throws where the checkpoint's model computed otherwise with them. */
 export function requireSameComputation(
   checkpoint: string,
   saved: AnyTransformerConfig,
   model: AnyTransformerConfig,
 ): void {
-  if (saved.kind !== model.kind) {
-    throw new RangeError(`${checkpoint} is of a ${saved.kind}, this run's model is a ${model.kind}.`)
-  }
-  if (saved.kind === 'SiT' && model.kind === 'SiT' && saved.convention !== model.convention) {
-    throw new RangeError(
-      `${checkpoint} is of a SiT whose time runs by the convention ${saved.convention}, this run's by ${model.convention}.`,
-    )
-  }
-  const keys = ['heads', ...(saved.alignWidths.length > 0 ? (['alignDepth', 'projector'] as const) : [])] as const
-  for (const key of keys) {
+  const other = otherComputation(saved, model)
+  if (other !== undefined) throw new RangeError(`${checkpoint} ${other}.`)
+  if (saved.alignWidths.length === 0) return
+  for (const key of ['alignDepth', 'projector'] as const) {
     if (saved[key] !== model[key]) {
       throw new RangeError(`${checkpoint} is of a model with ${key} ${saved[key]}, this run's has ${model[key]}.`)
     }
@@ -230,12 +252,23 @@ export function requireIndependentPasses(
   }
 }
 
-/** Throws where a sample has no other in its batch. */
-export function requireNegatives(batch: number): void {
+/** Throws where a sample has no other in its batch, and a loss is of both. */
+export function requirePairs({
+  batch,
+  contrast,
+  disperse,
+}: Pick<TrainerOptions, 'batch' | 'contrast' | 'disperse'>): void {
   if (batch >= 2) return
-  throw new RangeError(
-    `Contrastive flow matching contrasts a sample with another of its batch, and a batch of ${batch} has none; take 2 at least.`,
-  )
+  if (contrast) {
+    throw new RangeError(
+      `Contrastive flow matching contrasts a sample with another of its batch, and a batch of ${batch} has none; take 2 at least.`,
+    )
+  }
+  if (disperse) {
+    throw new RangeError(
+      `The dispersive loss pushes the samples of a batch apart, and a batch of ${batch} has no two; take 2 at least.`,
+    )
+  }
 }
 
 /** Throws where a step that is to be a CUDA graph cannot be one. */

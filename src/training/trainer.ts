@@ -12,8 +12,8 @@ import { CHECKPOINTS, checkpointName } from './checkpoint-files.ts'
 import { requireLearningRateSchedule } from './learning-rate.ts'
 import { MOMENTS } from './moments.ts'
 import type { Objective } from './objective.ts'
-import { objectiveFor } from './objectives.ts'
-import { AdamW, REPA_ADAMW } from './optimizer.ts'
+import { objectiveFor, requireObjective } from './objectives.ts'
+import { AdamW, adamWSettings } from './optimizer.ts'
 import type { StepInputs, StepLosses } from './passes.ts'
 import { defaultPrecision, precisionPolicy } from './precision.ts'
 import {
@@ -25,7 +25,7 @@ import {
   requireFit,
   requireImages,
   requireIndependentPasses,
-  requireNegatives,
+  requirePairs,
   requireRoute,
   requireSameComputation,
 } from './requirements.ts'
@@ -99,49 +99,45 @@ export class Trainer implements AsyncDisposable {
     requireCaptions(model, data, options)
     if (this.#options.flip) requireMirrorImages(data)
     requireIndependentPasses(model, options)
+    requirePairs(options)
     requireBlocks(model, { selfAlign, disperse })
     requireRoute(model, options)
     requireClassToken(model, options)
     const attention = attentionOf(options)
     requireCapturable(model, options)
-    const { learningRate = REPA_ADAMW.learningRate, learningRateSchedule = {} } = options
-    requireLearningRateSchedule(learningRate, learningRateSchedule)
-    if (options.contrast) requireNegatives(batch)
+    const adamW = adamWSettings({ ...options, lossScale: options.lossScale ?? precision.lossScale })
+    requireLearningRateSchedule(adamW.learningRate, options.learningRateSchedule ?? {})
+    requireObjective(model, options)
     for (const encoder of encoders) if (!isCached(encoder)) encoder.requireGrid?.(model.grid)
-    const widths = encoders.map((encoder) => encoder.width)
-    const depth = align?.depth ?? Math.min(model.config.alignDepth, model.config.depth)
-    const projector = align?.projector ?? model.config.projector
+    // All has been asked; from here on the model is changed, and memory taken.
+    this.#objective = objectiveFor(model, options)
+    try {
+      this.#alignModel(options)
+      model.computeIn(precision.dtype)
+      for (const encoder of encoders) if (!isCached(encoder)) encoder.computeIn?.(precision.dtype)
+      autoencoder?.computeIn(precision.dtype)
+      options.captionEncoder?.computeIn(precision.dtype)
+      this.optimizer = new AdamW(model.arena, adamW, this.#world)
+    } catch (error) {
+      this.#objective[Symbol.dispose]()
+      throw error
+    }
+    this.#computation = new StepComputation(options, { data, attention }, this.#objective, this.optimizer)
+  }
+
+  /** Gives the model the parts that its alignment takes, and takes those that it does not, where it has others. */
+  #alignModel({ model, align, selfAlign, classToken }: TrainerOptions): void {
+    const { config } = model
+    const widths = (align ? [align.encoder].flat() : []).map((encoder) => encoder.width)
+    const depth = align?.depth ?? Math.min(config.alignDepth, config.depth)
+    const projector = align?.projector ?? config.projector
     const selfAlignment = selfAlign !== undefined
     // A SiT's alone.
-    const token = model.config.kind === 'SiT' ? { classTokenWidth: options.classToken && widths[0]! } : {}
+    const token = config.kind === 'SiT' ? { classTokenWidth: classToken && widths[0]! } : {}
     const parts = { alignWidths: widths, alignDepth: depth, projector, selfAlignment, ...token }
-    if (
-      Object.entries(parts).some(
-        ([key, value]) => String(value) !== String(model.config[key as keyof typeof model.config]),
-      )
-    ) {
-      model.align({ widths, depth, projector, selfAlignment, ...token, seed: this.#options.seed })
-    }
-    model.computeIn(precision.dtype)
-    for (const encoder of encoders) if (!isCached(encoder)) encoder.computeIn?.(precision.dtype)
-    autoencoder?.computeIn(precision.dtype)
-    options.captionEncoder?.computeIn(precision.dtype)
-    this.#objective = objectiveFor(model, options)
-    if (selfAlign && !this.#objective.drawEarlierTimes) {
-      this.#objective[Symbol.dispose]()
-      throw new RangeError(
-        `Self-alignment needs times between steps, which a ${model.config.kind} has not; it is for SiT models.`,
-      )
-    }
-    if (options.contrast && !this.#objective.velocities) {
-      this.#objective[Symbol.dispose]()
-      throw new RangeError(
-        `Contrastive flow matching contrasts velocities, and a ${model.config.kind} predicts noise; it is for SiT models.`,
-      )
-    }
-    const lossScale = options.lossScale ?? precision.lossScale
-    this.optimizer = new AdamW(model.arena, { ...options, lossScale }, this.#world)
-    this.#computation = new StepComputation(options, { data, attention }, this.#objective, this.optimizer)
+    const has = (key: string, value: unknown) => String(value) === String(config[key as keyof typeof config])
+    if (Object.entries(parts).every(([key, value]) => has(key, value))) return
+    model.align({ widths, depth, projector, selfAlignment, ...token, seed: this.#options.seed })
   }
 
   /** Steps made so far. */

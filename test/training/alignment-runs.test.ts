@@ -165,7 +165,7 @@ test('other parts than the checkpoint has are refused', async () => {
   }
 })
 
-const WRONG: readonly (readonly [options: Variation, message: string])[] = [
+const WRONG: readonly (readonly [options: Variation & Partial<Pick<TrainerOptions, 'batch'>>, message: string])[] = [
   [
     { selfAlign: { ...selfAlign, teacherDepth: 3 } },
     'Self-alignment aims at block 3, and the model has blocks 1 to 2.',
@@ -174,6 +174,10 @@ const WRONG: readonly (readonly [options: Variation, message: string])[] = [
   [
     { disperse: { weight: 1, temperature: 1, depth: 9 } },
     'The dispersive loss is of block 9, and the model has blocks 1 to 2.',
+  ],
+  [
+    { batch: 1, disperse: { weight: 1, temperature: 1, depth: 1 } },
+    'The dispersive loss pushes the samples of a batch apart, and a batch of 1 has no two; take 2 at least.',
   ],
   [
     { route: { share: 0.5, from: 1, to: 2 } },

@@ -1,0 +1,221 @@
+/** A run that begins from weights: what of them it takes, and that it computes with them as the model did that they are of. */
+import { join } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
+import { writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
+import {
+  type AnyTransformer,
+  transformerConfigSchema,
+  transformerFromConfig,
+} from '../../src/models/transformer-kinds.ts'
+import type { HostTensor } from '../../src/tensor/host-tensor.ts'
+import { saveCheckpoint } from '../../src/training/checkpoint.ts'
+import { loadInitialWeights } from '../../src/training/initial-weights.ts'
+import { AdamW } from '../../src/training/optimizer.ts'
+import { temporaryFolder } from '../data/temporary-folder.ts'
+import { random } from '../reference/array.ts'
+
+/** How a model differs from the base. */
+type Change = Readonly<Record<string, unknown>>
+
+const BASE = { kind: 'SiT', depth: 2, hidden: 32, heads: 2, patch: 2, inputSize: [4, 4], classes: 3, projectorWidth: 8 }
+const DIT = { kind: 'DiT' }
+const PLAIN_DIT = { ...DIT, learnSigma: false }
+/** The original SiT. */
+const ORIGINAL = { learnSigma: true, convention: 'sit' }
+const LIGHTNINGDIT = { norm: 'rmsNorm', ffn: 'swiglu', rope: true }
+const ALIGNED = { alignWidths: [8], alignDepth: 1 }
+const SRA = { selfAlignment: true }
+/** As wide as the trunk, so that its tensors do not tell which blocks are its own. */
+const headOf = (depth: number, heads = 2) => ({ ddtHead: { depth, hidden: 32, heads } })
+const textOf = (tokens: number) => ({ classes: 0, text: { tokens, width: 20 } })
+
+function modelOf(change: Change, seed: number): AnyTransformer {
+  const model = transformerFromConfig(transformerConfigSchema.parse({ ...BASE, ...change }), 'cpu')
+  model.arena.array('weights').write(Float32Array.from(random([model.arena.size], seed).data))
+  return model
+}
+
+async function tensorsOf(model: AnyTransformer, role: 'weights' | 'ema'): Promise<Map<string, HostTensor>> {
+  const tensors = model.entries.map(async (entry): Promise<[string, HostTensor]> => {
+    using view = model.arena.view(role, entry)
+    return [entry.name, await view.toHost()]
+  })
+  return new Map(await Promise.all(tensors))
+}
+
+/** The folder of a run of such a model. */
+async function runOf(model: AnyTransformer): Promise<string> {
+  const run = temporaryFolder()
+  using optimizer = new AdamW(model.arena)
+  const state = { step: 1, updates: 1, skipped: 0, seed: 0, configuration: null }
+  await saveCheckpoint(join(run, 'checkpoints'), model, optimizer.moments, state)
+  return run
+}
+
+/** A file of its weights; with `args`, what a script of these arguments saves. */
+async function fileOf(model: AnyTransformer, args?: Readonly<Record<string, string | number>>): Promise<string> {
+  const path = join(temporaryFolder(), args ? 'weights.pt' : 'weights.safetensors')
+  const tensors = await tensorsOf(model, 'weights')
+  if (args) await writeTorchCheckpoint(path, { ema: tensors, args })
+  else
+    await writeSafetensors(
+      path,
+      Array.from(tensors, ([name, tensor]) => ({ name, ...tensor })),
+    )
+  return path
+}
+
+/** As training leaves an original SiT: nothing has read the second half of its output, and its weights are zeros as at first. */
+async function leaveHalf(model: AnyTransformer): Promise<void> {
+  const entry = model.entries.find(({ name }) => name === 'final_layer.linear.weight')!
+  using view = model.arena.view('weights', entry)
+  const [, width] = entry.shape as [number, number]
+  // Rows are (py, px, channel).
+  const isUnread = (i: number) => Math.floor(i / width) % 8 >= 4
+  view.write((await view.data()).map((value, i) => (isUnread(i) ? 0 : value)))
+}
+
+/** Begins a model from the weights at `path`; gives what it is told, with C for the path. */
+async function begin(model: AnyTransformer, path: string): Promise<string[]> {
+  const notices: string[] = []
+  const named = (sentence: string) => sentence.replaceAll(path, 'C')
+  await loadInitialWeights(model, path, (sentence) => notices.push(named(sentence))).catch((error: Error) => {
+    throw new Error(named(error.message))
+  })
+  return notices
+}
+
+const ADVICE = "; leave out the model setting (--model), and the model is the weights' own."
+
+describe("a run's folder says what its model computes, and another computation is refused", () => {
+  const CASES: readonly (readonly [saved: Change, own: Change, message: string])[] = [
+    [{}, { heads: 4 }, "of a model with heads 2, this run's has 4"],
+    [{}, { convention: 'sit' }, "of a SiT whose time runs by the convention repa, this run's by sit"],
+    [ORIGINAL, { learnSigma: true }, "of a SiT whose time runs by the convention sit, this run's by repa"],
+    [{}, PLAIN_DIT, "of a SiT, this run's model is a DiT"],
+    [PLAIN_DIT, {}, "of a DiT, this run's model is a SiT"],
+    [DIT, ORIGINAL, "of a DiT, this run's model is a SiT"],
+    [headOf(1), headOf(1, 4), "of a model with a DDT head of heads 2, this run's has one of 4"],
+    [headOf(1), { depth: 1, ...headOf(2) }, "of a model with a DDT head of depth 1, this run's has one of 2"],
+    [textOf(5), { ...textOf(5), heads: 4 }, "of a model with heads 2, this run's has 4"],
+  ]
+  test.each(CASES)('%j for %j', async (saved, own, message) => {
+    using source = modelOf(saved, 1)
+    using model = modelOf(own, 2)
+    const before = await model.arena.array('weights').data()
+    await expect(begin(model, await runOf(source))).rejects.toThrow(`C is ${message}${ADVICE}`)
+    expect(await model.arena.array('weights').data()).toEqual(before)
+  })
+})
+
+describe('what fine-tuning changes begins anew, and the rest is taken', () => {
+  const CASES: readonly (readonly [saved: Change, own: Change, anew: Readonly<Record<string, number>>])[] = [
+    [{}, {}, {}],
+    [{}, { classes: 5 }, { 'label table': 1 }],
+    [{}, { classDropout: 0 }, { 'label table': 1 }],
+    [{ classDropout: 0 }, {}, { 'label table': 1 }],
+    [{}, { classDropout: 0.5 }, {}],
+    [{}, { inputSize: [4, 6] }, { 'position table': 1 }],
+    [{ inputSize: [4, 6] }, { inputSize: [4, 6], classes: 5 }, { 'label table': 1 }],
+    [{}, ALIGNED, { projectors: 6 }],
+    [ALIGNED, {}, {}],
+    [ALIGNED, { ...ALIGNED, alignDepth: 2 }, {}],
+    [ALIGNED, { ...ALIGNED, projector: 'conv' }, { projectors: 2 }],
+    [ALIGNED, { ...ALIGNED, projectorWidth: 4 }, { projectors: 5 }],
+    [ALIGNED, { ...ALIGNED, alignWidths: [8, 8] }, { projectors: 6 }],
+    [{}, SRA, { 'head of self-alignment': 4 }],
+    [SRA, {}, {}],
+    [SRA, SRA, {}],
+    [ALIGNED, SRA, { 'head of self-alignment': 4 }],
+    [SRA, ALIGNED, { projectors: 6 }],
+    [textOf(5), { ...textOf(7), ...SRA }, { 'head of self-alignment': 4 }],
+    [DIT, { ...DIT, classes: 5 }, { 'label table': 1 }],
+    [headOf(1), { ...headOf(1), classes: 5 }, { 'label table': 1 }],
+  ]
+  const ways = [
+    ['a run', runOf],
+    ['a file', fileOf],
+  ] as const
+  test.each(ways.flatMap(([what, write]) => CASES.map((one) => [what, ...one, write] as const)))(
+    '%s of %j for %j',
+    async (_, saved, own, anew, write) => {
+      using source = modelOf(saved, 1)
+      using model = modelOf(own, 2)
+      const [given, begun] = [await tensorsOf(source, 'weights'), await tensorsOf(model, 'weights')]
+      const notices = await begin(model, await write(source))
+      expect(notices).toEqual(
+        Object.entries(anew).map(
+          ([part, count]) =>
+            `C has no ${part} of this model's shape; what it begins with is drawn anew: ${count === 1 ? '1 tensor' : `${count} tensors`}.`,
+        ),
+      )
+      const [weights, ema] = [await tensorsOf(model, 'weights'), await tensorsOf(model, 'ema')]
+      let kept = 0
+      for (const [name, tensor] of weights) {
+        const there = given.get(name)
+        const isTaken = String(there?.shape) === String(tensor.shape)
+        expect(tensor, name).toEqual((isTaken ? given : begun).get(name))
+        if (isTaken) expect(ema.get(name), name).toEqual(tensor)
+        else kept++
+      }
+      expect(kept).toBe(Object.values(anew).reduce((sum, count) => sum + count, 0))
+    },
+  )
+})
+
+describe('a file is held to what it tells', () => {
+  test.each<readonly [args: Readonly<Record<string, string | number>>, saved: Change, own: Change, message: string]>([
+    [{ num_heads: 4 }, { heads: 4 }, {}, "of a model with heads 4, this run's has 2"],
+    [{ model: 'DiT-XL/2' }, PLAIN_DIT, {}, "of a DiT, this run's model is a SiT"],
+    [
+      { model: 'SiT-XL/2' },
+      {},
+      { convention: 'sit' },
+      "of a SiT whose time runs by the convention repa, this run's by sit",
+    ],
+  ])('by its script, of the arguments %j', async (args, saved, own, message) => {
+    using source = modelOf(saved, 1)
+    using model = modelOf(own, 2)
+    await expect(begin(model, await fileOf(source, args))).rejects.toThrow(`C is ${message}${ADVICE}`)
+  })
+
+  test.each([
+    ['read', DIT, ORIGINAL, "of a DiT, this run's model is a SiT"],
+    ['not read', ORIGINAL, DIT, "of a SiT, this run's model is a DiT"],
+    ['not read', ORIGINAL, { learnSigma: true }, "of a SiT whose time runs by the convention sit, this run's by repa"],
+  ])('by the second half of its output, which is %s', async (_, saved, own, message) => {
+    using source = modelOf(saved, 1)
+    if (saved === ORIGINAL) await leaveHalf(source)
+    using model = modelOf(own, 2)
+    await expect(begin(model, await fileOf(source))).rejects.toThrow(`C is ${message}${ADVICE}`)
+  })
+
+  test.each<readonly [Change, readonly string[]]>([
+    [{ heads: 1 }, []],
+    [{ heads: 4 }, []],
+    [
+      { heads: 1, convention: 'sit' },
+      ['convention: sit is taken, as the model setting says; without it repa would be'],
+    ],
+    [{ heads: 1, ...PLAIN_DIT }, ['kind: DiT is taken, as the model setting says; without it SiT would be']],
+    [
+      { ...LIGHTNINGDIT, convention: 'repa' },
+      ['convention: repa is taken, as the model setting says; without it sit would be'],
+    ],
+    [{ ...LIGHTNINGDIT, convention: 'sit' }, []],
+  ])('what would be a guess is as the model setting of %j says, in a sentence', async (change, told) => {
+    using source = modelOf(change, 1)
+    using model = modelOf(change, 2)
+    expect(await begin(model, await fileOf(source))).toEqual(told.map((what) => `C does not tell its model's ${what}.`))
+    expect(await tensorsOf(model, 'weights')).toEqual(await tensorsOf(source, 'weights'))
+  })
+})
+
+test('what else does not fit is listed, tensor by tensor', async () => {
+  using source = modelOf({ qkNorm: true }, 1)
+  using model = modelOf({}, 2)
+  for (const write of [runOf, fileOf]) {
+    await expect(begin(model, await write(source))).rejects.toThrow('blocks.0.attn.q_norm.weight is not in the model')
+  }
+})
