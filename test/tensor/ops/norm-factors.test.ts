@@ -82,6 +82,13 @@ test('a modulation of another number of norms is refused', () => {
   )
 })
 
+test('heads of no columns are refused', () => {
+  using none = Tensor.zeros([0], 'cpu')
+  using qkv = Tensor.zeros([1, 2, 0], 'cpu')
+  const weights = { qWeight: none, qBias: none, kWeight: none, kBias: none }
+  expect(() => qkNorm(qkv, weights, 2)).toThrow('qkNorm: head_dim is 0; expected at least 1.')
+})
+
 describe('which norm', () => {
   const t = (...shape: number[]) => Tensor.zeros(shape, 'cpu')
   const biased = () => ({ qWeight: t(2), qBias: t(2), kWeight: t(2), kBias: t(2) })
