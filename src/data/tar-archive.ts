@@ -3,6 +3,7 @@ import { FileFormatError } from '../formats/errors.ts'
 import { RandomAccessFile } from '../formats/random-access-file.ts'
 import { readTar, type TarEntry } from '../formats/tar.ts'
 import { isGzip, openTarInput, type TarInput } from '../formats/tar-input.ts'
+import { expandSparse, type SparseMap, storedBytes } from '../formats/tar-sparse.ts'
 import { safeEntryName } from '../formats/zip-entry-name.ts'
 import type { CaptionsBeside } from './captions-beside.ts'
 import { isHidden } from './image-labels.ts'
@@ -65,7 +66,7 @@ export async function openTar(path: string, captions?: CaptionsBeside): Promise<
       if (files.has(name)) {
         throw new FileFormatError(path, `the tar archive has two members named ${JSON.stringify(name)}.`)
       }
-      files.set(name, { index: files.size, offset: entry.offset, size: entry.size })
+      files.set(name, { index: files.size, offset: entry.offset, size: entry.size, sparse: entry.sparse })
       const labelFile = sampleLabelFile(name)
       const isDatasetJson = /(^|\/)dataset\.json$/.test(name)
       const beside = captions?.mayHold(name) && !isHidden(name) ? captions : undefined
@@ -104,6 +105,7 @@ interface Member {
   readonly index: number
   readonly offset: number
   readonly size: number
+  readonly sparse: SparseMap | undefined
 }
 
 function requireSafe(path: string, name: string): void {
@@ -150,8 +152,9 @@ class RandomReader {
   }
 
   async read(name: string): Promise<Uint8Array> {
-    const { offset, size } = memberOf(this.#file.path, this.#members, name)
-    return this.#file.read(offset, size)
+    const { offset, size, sparse } = memberOf(this.#file.path, this.#members, name)
+    if (!sparse) return this.#file.read(offset, size)
+    return expandSparse(sparse, await this.#file.read(offset, storedBytes(sparse)))
   }
 
   close(): Promise<void> {

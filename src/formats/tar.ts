@@ -1,6 +1,7 @@
-import { dataViewOf } from './byte-order.ts'
 import { FileFormatError } from './errors.ts'
+import { BLOCK_BYTES, cString, numberOf } from './tar-fields.ts'
 import type { TarInput } from './tar-input.ts'
+import { expandSparse, readGnuMap, readPaxMap, type SparseMap, type SparseRecords, storedBytes } from './tar-sparse.ts'
 
 /** One member of a tar archive. Its bytes can be read until the next member is asked for. */
 export interface TarEntry {
@@ -8,12 +9,12 @@ export interface TarEntry {
   readonly name: string
   readonly kind: 'file' | 'folder' | 'link' | 'other'
   readonly size: number
-  /** Where its bytes begin in the unpacked archive. */
+  /** Where its bytes begin in the unpacked archive: of a sparse file those of its first piece. */
   readonly offset: number
+  /** Of a file that was stored without its holes. */
+  readonly sparse: SparseMap | undefined
   read(): Promise<Uint8Array>
 }
-
-const BLOCK_BYTES = 512
 
 /** Names and attributes that do not fit a header stand in members of their own; a larger one is damage or an attack. */
 const MAX_EXTENSION_BYTES = 2 ** 20
@@ -28,11 +29,12 @@ const FIELDS = {
   prefix: [345, 155],
 } as const
 
-/** Type flags; each other one (devices, GNU's sparse files) is a member that holds no file of its own. */
+/** Type flags; each other one (devices, say) is a member that holds no file of its own. */
 const TYPE = {
   file: '0',
   oldFile: '\0',
   contiguous: '7',
+  gnuSparse: 'S',
   hardLink: '1',
   symbolicLink: '2',
   folder: '5',
@@ -40,10 +42,11 @@ const TYPE = {
   gnuLongLink: 'K',
 } as const
 const PAX = { next: 'x', all: 'g' } as const
+const PAX_SPARSE = 'GNU.sparse.'
 
 /**
- * The members of a tar archive, front to back: POSIX ustar, pax's and GNU's long names and sizes. Members that only describe
- * the next one are not listed.
+ * The members of a tar archive, front to back: POSIX ustar, pax's and GNU's long names and sizes, GNU's sparse files with their
+ * holes. Members that only describe the next one are not listed.
  *
  * @throws {FileFormatError} for a damaged header, and for an archive that ends before the blocks of zeros that close one
  */
@@ -69,29 +72,40 @@ export async function* readTar(input: TarInput): AsyncGenerator<TarEntry, void, 
       else if (type === PAX.all) always = { ...always, ...paxAttributes(input, bytes) }
       continue
     }
-    const name = (described.path ?? always.path ?? header.name).replace(/^(?:\.\/)+/, '')
+    const { sparse: records } = described
+    // A sparse file's path tells a tar that knows none where to put the pieces; its name is among the records.
+    const path = new Map(records).get('name') ?? described.path ?? always.path ?? header.name
+    const name = path.replace(/^(?:\.\/)+/, '')
     described = {}
     last = `the member ${JSON.stringify(name)}`
+    const member = last
+    let sparse: SparseMap | undefined
+    if (type === TYPE.gnuSparse) sparse = await readGnuMap(input, block, size, member)
+    else if (records) sparse = await readPaxMap(input, records, size, member)
+    const stored = sparse ? storedBytes(sparse) : size
     const offset = input.position
     let isRead = false
-    const member = last
     yield {
       name,
       kind: kindOf(type, name),
-      size,
+      size: sparse?.size ?? size,
       offset,
-      read: () => {
+      sparse,
+      read: async () => {
         isRead = true
-        return input.read(size, member)
+        const bytes = await input.read(stored, member)
+        return sparse ? expandSparse(sparse, bytes) : bytes
       },
     }
-    await input.skip(isRead ? padding : size + padding, last)
+    await input.skip(isRead ? padding : stored + padding, last)
   }
 }
 
 interface Attributes {
   readonly path?: string
   readonly size?: number
+  /** Undefined where it has none. */
+  readonly sparse?: SparseRecords
 }
 
 interface Header {
@@ -134,18 +148,6 @@ function checksumsOf(block: Uint8Array): readonly [unsigned: number, signed: num
   return [unsigned, signed]
 }
 
-/** Octal digits, or, in GNU's extension, a big-endian number after a byte of 0x80. */
-function numberOf(block: Uint8Array, [begin, length]: readonly [number, number]): number | undefined {
-  const field = block.subarray(begin, begin + length)
-  if (field[0] === 0x80) {
-    const value = Number(dataViewOf(field).getBigUint64(length - 8))
-    return Number.isSafeInteger(value) && field.subarray(1, length - 8).every((byte) => byte === 0) ? value : undefined
-  }
-  const digits = cString(field).trim()
-  if (digits === '') return 0
-  return /^[0-7]+$/.test(digits) ? Number.parseInt(digits, 8) : undefined
-}
-
 async function readExtension(input: TarInput, size: number, after: string): Promise<Uint8Array> {
   if (size <= MAX_EXTENSION_BYTES) return input.read(size, after)
   throw new FileFormatError(input.path, `the tar archive is damaged after ${after}: it has a name of ${size} bytes.`)
@@ -153,7 +155,7 @@ async function readExtension(input: TarInput, size: number, after: string): Prom
 
 /** Records of `LENGTH KEY=VALUE\n`, the length being that of the whole record. */
 function paxAttributes(input: TarInput, bytes: Uint8Array): Attributes {
-  const found: { path?: string; size?: number } = {}
+  const found: { path?: string; size?: number; sparse?: [string, string][] } = {}
   for (let at = 0; at < bytes.length; ) {
     const [, digits] = /^(\d+) /.exec(Buffer.from(bytes.subarray(at, at + 20)).toString('latin1')) ?? []
     const end = at + Number(digits)
@@ -165,9 +167,14 @@ function paxAttributes(input: TarInput, bytes: Uint8Array): Attributes {
     }
     const record = Buffer.from(bytes.subarray(at + digits.length + 1, end - 1)).toString('utf8')
     const equals = record.indexOf('=')
+    const key = record.slice(0, equals)
     const value = record.slice(equals + 1)
-    if (record.slice(0, equals) === 'path') found.path = value
-    if (record.slice(0, equals) === 'size' && /^\d+$/.test(value)) found.size = Number(value)
+    if (key === 'path') found.path = value
+    else if (key === 'size' && /^\d+$/.test(value)) found.size = Number(value)
+    else if (key.startsWith(PAX_SPARSE)) {
+      found.sparse ??= []
+      found.sparse.push([key.slice(PAX_SPARSE.length), value])
+    }
     at = end
   }
   return found
@@ -178,10 +185,5 @@ function kindOf(type: string, name: string): TarEntry['kind'] {
   if (type === TYPE.hardLink || type === TYPE.symbolicLink) return 'link'
   // Before ustar a folder was told by its name.
   if (type === TYPE.oldFile || type === TYPE.file) return name.endsWith('/') ? 'folder' : 'file'
-  return type === TYPE.contiguous ? 'file' : 'other'
-}
-
-function cString(bytes: Uint8Array): string {
-  const end = bytes.indexOf(0)
-  return Buffer.from(end < 0 ? bytes : bytes.subarray(0, end)).toString('utf8')
+  return type === TYPE.contiguous || type === TYPE.gnuSparse ? 'file' : 'other'
 }

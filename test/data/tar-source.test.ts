@@ -4,6 +4,7 @@ import { gzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import type { LabelOptions } from '../../src/data/image-labels.ts'
 import { openImageSource } from '../../src/data/image-sources.ts'
+import { rawSparse, SPARSE_FORMATS, type SparseFile, wholeText } from '../formats/raw-sparse.ts'
 import { type RawMember, rawTar } from '../formats/raw-tar.ts'
 import { haveImages, imagesFolder, imagesSuffix } from '../shared-folder.ts'
 import { temporaryFolder } from './temporary-folder.ts'
@@ -204,6 +205,41 @@ describe('openImageSource of tar archives', () => {
     const source = await openImageSource(join(folder, 'b.tar'))
     await source.close()
     expect(source.images).toHaveLength(2)
+  })
+
+  test.each(SPARSE_FORMATS)('images that were stored without their holes, in the format %s', async (format) => {
+    const image = (name: string): SparseFile => ({
+      name,
+      size: 3000,
+      pieces: [
+        [700, name],
+        [2000, 'end'],
+      ],
+    })
+    const images = [image('a/1.bmp'), image('b/1.bmp')]
+    const tar = rawTar(images.flatMap((file) => rawSparse(format, file)))
+    const folder = temporaryFolder()
+    for (const file of ['a.tar', 'a.tar.gz']) {
+      writeFileSync(join(folder, file), file.endsWith('gz') ? gzipSync(tar) : tar)
+      const source = await openImageSource(join(folder, file))
+      expect(source.images.map(({ name }) => name)).toEqual(['a/1.bmp', 'b/1.bmp'])
+      expect(source.ignored).toEqual([])
+      for (const [i, file] of images.entries()) {
+        expect(Buffer.from(await source.read(source.images[i]!)).toString('latin1')).toBe(wholeText(file))
+      }
+      await source.close()
+    }
+  })
+
+  test('a sparse image of absurdly many bytes is a damaged image', async () => {
+    const path = join(temporaryFolder(), 'a.tar')
+    const file = { name: 'a/1.bmp', size: 2 ** 31, pieces: [[2 ** 31, '']] } as const
+    writeFileSync(path, rawTar(rawSparse('pax 1.0', file)))
+    const source = await openImageSource(path)
+    await expect(source.read(source.images[0]!)).rejects.toThrow(
+      'the member "a/1.bmp" has 2147483648 bytes; at most 1073741824 are accepted here',
+    )
+    await source.close()
   })
 
   test('several paths and patterns', async () => {

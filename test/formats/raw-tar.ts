@@ -8,6 +8,8 @@ export interface RawMember {
   readonly checksum?: number
   /** `ustar\0` and `00` by default; GNU's is `ustar  \0`. */
   readonly magic?: string
+  /** Other fields of the header, by where they begin. */
+  readonly fields?: Readonly<Record<number, string>>
 }
 
 /** A tar archive made by hand, so that each field can be wrong; two blocks of zeros close it. */
@@ -20,7 +22,7 @@ export function rawTar(members: readonly RawMember[], closingBlocks = 2): Buffer
 }
 
 function header(
-  { name, type = '0', prefix = '', sizeField, checksum, magic = 'ustar\x0000' }: RawMember,
+  { name, type = '0', prefix = '', sizeField, checksum, magic = 'ustar\x0000', fields = {} }: RawMember,
   size: number,
 ) {
   const block = Buffer.alloc(512)
@@ -31,6 +33,7 @@ function header(
   block.write(type, 156)
   block.write(magic, 257)
   block.write(prefix, 345, 155)
+  for (const [at, text] of Object.entries(fields)) block.write(text, Number(at), 'latin1')
   const sum = checksum ?? block.reduce((total, byte) => total + byte, 0)
   block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148)
   return block

@@ -4,37 +4,9 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { FileFormatError } from '../../src/formats/errors.ts'
-import { readTar } from '../../src/formats/tar.ts'
-import { openTarInput } from '../../src/formats/tar-input.ts'
+import { type Listed, listTar, placeTar } from './list-tar.ts'
 import { paxRecord, type RawMember, rawTar } from './raw-tar.ts'
 import { temporaryFolder } from './temporary-folder.ts'
-
-interface Listed {
-  readonly name: string
-  readonly kind: string
-  /** Undefined where it was not asked for. */
-  readonly text: string | undefined
-}
-
-/** Every member; `wanted` tells whose bytes are read. */
-async function list(path: string, wanted: (name: string) => boolean = () => true): Promise<Listed[]> {
-  const input = await openTarInput(path)
-  const listed: Listed[] = []
-  try {
-    for await (const { name, kind, read } of readTar(input)) {
-      listed.push({ name, kind, text: wanted(name) ? Buffer.from(await read()).toString('latin1') : undefined })
-    }
-  } finally {
-    await input.close()
-  }
-  return listed
-}
-
-async function place(kind: string, bytes: Uint8Array): Promise<string> {
-  const path = join(await temporaryFolder(), kind === 'gzip' ? 'a.tar.gz' : 'a.tar')
-  writeFileSync(path, kind === 'gzip' ? gzipSync(bytes) : bytes)
-  return path
-}
 
 const long = `${'folder/'.repeat(20)}grüße.jpg`
 const base256 = Buffer.from([0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3])
@@ -110,11 +82,11 @@ const ARCHIVES: readonly (readonly [what: string, members: readonly RawMember[],
 
 describe.each(['plain', 'gzip'])('readTar of a %s archive', (kind) => {
   test.each(ARCHIVES)('%s', async (_, members, expected) => {
-    const path = await place(kind, rawTar(members))
+    const path = await placeTar(kind, rawTar(members))
     const utf8 = expected.map(({ text, ...rest }) => ({ ...rest, text }))
-    expect(await list(path)).toEqual(utf8)
+    expect(await listTar(path)).toEqual(utf8)
     // What is not read is skipped.
-    expect(await list(path, (name) => name === 'd')).toEqual(
+    expect(await listTar(path, (name) => name === 'd')).toEqual(
       utf8.map((member) => (member.name === 'd' ? member : { ...member, text: undefined })),
     )
   })
@@ -130,7 +102,7 @@ describe.each(['plain', 'gzip'])('readTar of a %s archive', (kind) => {
     ['before the closing blocks', 2 * (512 + 1024), 'cut off at the member "b"'],
     ['before anything', 0, 'cut off at its beginning'],
   ])('cut %s', async (_, length, message) => {
-    await expect(list(await place(kind, whole.subarray(0, length)))).rejects.toThrow(message)
+    await expect(listTar(await placeTar(kind, whole.subarray(0, length)))).rejects.toThrow(message)
   })
 
   test.each<[string, readonly RawMember[], string]>([
@@ -146,9 +118,9 @@ describe.each(['plain', 'gzip'])('readTar of a %s archive', (kind) => {
     ['a pax record of no length', [{ name: 'x', type: 'x', data: '0 path=a\n' }], 'a record of the wrong length'],
     ['an endless name', [{ name: 'x', type: 'L', sizeField: '77777777777\0' }], 'it has a name of 8589934591 bytes'],
   ])('refuses %s', async (_, members, message) => {
-    const path = await place(kind, rawTar(members))
-    await expect(list(path)).rejects.toThrow(message)
-    await expect(list(path)).rejects.toThrow(FileFormatError)
+    const path = await placeTar(kind, rawTar(members))
+    await expect(listTar(path)).rejects.toThrow(message)
+    await expect(listTar(path)).rejects.toThrow(FileFormatError)
   })
 })
 
@@ -157,10 +129,10 @@ test('a gzip stream that is damaged, and one that is cut off', async () => {
   const packed = gzipSync(rawTar(members))
   const path = join(await temporaryFolder(), 'a.tgz')
   writeFileSync(path, packed.subarray(0, packed.length / 2))
-  await expect(list(path)).rejects.toThrow('a.tgz: the tar archive is cut off at')
+  await expect(listTar(path)).rejects.toThrow('a.tgz: the tar archive is cut off at')
   packed.fill(0xff, 200, 260)
   writeFileSync(path, packed)
-  await expect(list(path)).rejects.toThrow(/a\.tgz: (it cannot be unpacked near|the tar archive is damaged)/)
+  await expect(listTar(path)).rejects.toThrow(/a\.tgz: (it cannot be unpacked near|the tar archive is damaged)/)
 })
 
 test.each(['ustar', 'pax', 'gnu', 'v7'])('reads what tar writes in the format %s', async (format) => {
@@ -175,5 +147,5 @@ test.each(['ustar', 'pax', 'gnu', 'v7'])('reads what tar writes in the format %s
     // A tar that is not GNU's knows fewer formats.
     return
   }
-  expect((await list(path)).filter(({ kind }) => kind === 'file')).toEqual([{ name, kind: 'file', text: 'data' }])
+  expect((await listTar(path)).filter(({ kind }) => kind === 'file')).toEqual([{ name, kind: 'file', text: 'data' }])
 })
