@@ -35,7 +35,10 @@ export interface ConvertOptions {
   readonly key?: string
   /** Classes of a torch file (`module.Name`) whose objects are left out as plain data, instead of refusing the file. */
   readonly inert?: readonly string[]
-  /** For a checkpoint folder, what the input does not tell of its model. */
+  /**
+   * For a checkpoint, a folder or the reference's file: what the input does not tell of its model. Refused where it tells all, or no
+   * checkpoint is written.
+   */
   readonly heads?: number
   readonly alignDepth?: number
   readonly kind?: TransformerKind
@@ -66,6 +69,8 @@ type Content =
       readonly kind: 'training'
       readonly ema: TensorSources
       readonly model: TensorSources
+      /** Whether it says what no tensor shows of the model. */
+      readonly tellsModel: boolean
       readonly training: () => Promise<TrainingCheckpoint>
     }
 
@@ -98,6 +103,7 @@ async function convertTensors(input: string, output: string, options: ConvertOpt
   await using opened = await openInput(input, options, notes)
   const stoppable = options.signal ? interruptible(options.signal) : (tensors: TensorSources) => tensors
   const weights = chosenWeights(opened.content, target, options.weights, input)
+  refuseIdle(options, opened.content, { weights, target, input, output })
   // The checksums are of the writer, and written anew.
   const { [CHECKSUM_KEY]: checksums, ...metadata } = opened.content.kind === 'weights' ? opened.content.metadata : {}
   const keys = Object.keys(metadata)
@@ -172,6 +178,30 @@ function chosenWeights(
   throw new Error(`${path} holds one set of weights, so there is nothing that --weights ${choice} could choose.`)
 }
 
+/** Throws where what is given of the model has no use: nothing is written that tells it, or the input tells it itself. */
+function refuseIdle(
+  options: ConvertOptions,
+  content: Content,
+  at: { weights: TensorSources | undefined; target: Form; input: string; output: string },
+): void {
+  const { weights, target, input, output } = at
+  const flags = { '--heads': options.heads, '--align-depth': options.alignDepth, '--kind': options.kind }
+  const given = Object.entries(flags)
+    .find(([, value]) => value !== undefined)
+    ?.join(' ')
+  if (given === undefined) return
+  if (weights !== undefined && target !== 'folder') {
+    throw new Error(
+      `${given} is of the model of a checkpoint, and ${output} is to hold one set of weights, which is written as it is; leave it out.`,
+    )
+  }
+  if (weights === undefined && content.kind === 'training' && content.tellsModel) {
+    throw new Error(
+      `${given} is of a model that a file does not tell; ${input} is a checkpoint folder, which tells all of it; leave it out.`,
+    )
+  }
+}
+
 /** A run at step 0 that begins with these weights. */
 async function startOfTraining(
   named: TensorSources,
@@ -216,7 +246,7 @@ async function openInput(path: string, options: ConvertOptions, notes: string[])
     const { checkpoint } = folder
     const { ema, weights: model } = checkpoint.tensors
     return {
-      content: { kind: 'training', ema, model, training: async () => checkpoint },
+      content: { kind: 'training', ema, model, tellsModel: true, training: async () => checkpoint },
       [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
     }
   }
@@ -246,6 +276,7 @@ function torchContent(file: TorchCheckpoint, options: ConvertOptions, notes: str
     kind: 'training',
     ema: torchSourcesOf(file, file.stateDict(['ema'])),
     model: torchSourcesOf(file, file.stateDict(['model'])),
+    tellsModel: false,
     training: () => readReferenceCheckpoint(file, value, knowledgeOf(options), notes),
   }
 }

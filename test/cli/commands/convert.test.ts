@@ -39,6 +39,51 @@ test('converts, says what it assumed, and refuses to overwrite', async () => {
   expect(await repa('convert', run, file, '--force', '--quiet')).toEqual({ status: 0, stdout: '', stderr: '' })
 })
 
+test('what a file does not tell of its model is taken where a checkpoint is written, and refused elsewhere', async () => {
+  const folder = await temporaryFolder()
+  const [training, run, weights] = ['a.pt', '0000007', 'w.safetensors'].map((name) => join(folder, name)) as [
+    string,
+    string,
+    string,
+  ]
+  await writeTorchCheckpoint(training, referenceCheckpoint())
+  const taken = ['--heads', '2', '--align-depth', '1', '--kind', 'SiT']
+  for (const words of [
+    [training, run],
+    [training, join(folder, 'b.pt')],
+    [run, weights],
+    [weights, join(folder, '0000000')],
+    [run, join(folder, '0000001'), '--weights', 'ema'],
+  ]) {
+    expect(await repa('convert', ...words, ...(words[1] === weights ? [] : taken))).toMatchObject({ status: 0 })
+  }
+  const before = await readdir(folder)
+  const [pt, safetensors] = [join(folder, 'o.pt'), join(folder, 'o.safetensors')]
+  const asItIs = (output: string) =>
+    `is of the model of a checkpoint, and ${output} is to hold one set of weights, which is written as it is; leave it out`
+  const known = `is of a model that a file does not tell; ${run} is a checkpoint folder, which tells all of it; leave it out`
+  for (const [input, output, choice, why] of [
+    [weights, pt, [], asItIs(pt)],
+    [run, safetensors, [], asItIs(safetensors)],
+    [training, pt, ['--weights', 'model'], asItIs(pt)],
+    [run, pt, [], known],
+    [run, join(folder, '0000008'), [], known],
+  ] as const) {
+    for (const [flag, value] of [
+      ['--heads', '2'],
+      ['--align-depth', '1'],
+      ['--kind', 'DiT'],
+    ] as const) {
+      expect(await repa('convert', input, output, ...choice, flag, value)).toEqual({
+        status: 1,
+        stdout: '',
+        stderr: `repa convert: ${flag} ${value} ${why}.\n`,
+      })
+    }
+  }
+  expect(await readdir(folder)).toEqual(before)
+})
+
 test('ends with 130 when it is interrupted, and leaves nothing', async () => {
   const folder = await temporaryFolder()
   await writeTorchCheckpoint(join(folder, 'a.pt'), referenceCheckpoint())
