@@ -100,9 +100,7 @@ export class Progress implements Disposable {
   }
 
   #fieldTexts(): string[] {
-    return Object.entries(this.#fields).map(
-      ([name, value]) => `${name} ${typeof value === 'number' ? formatSignificant(value, 4) : value}`,
-    )
+    return Object.entries(this.#fields).map(([name, value]) => `${name} ${shown(value)}`)
   }
 
   #plainLine(): string {
@@ -134,6 +132,12 @@ export class Progress implements Disposable {
     const bar = '█'.repeat(eighths >> 3) + (eighths % 8 === 0 ? '' : partial)
     return this.#out.style.cyan(bar) + this.#out.style.dim('·'.repeat(width - bar.length))
   }
+}
+
+/** A whole number is a count. */
+function shown(value: number | string): string {
+  if (typeof value === 'string') return value
+  return Number.isSafeInteger(value) ? formatCount(value) : formatSignificant(value, 4)
 }
 
 function joined(parts: readonly string[]): string {

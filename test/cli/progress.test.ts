@@ -78,6 +78,18 @@ describe('without a terminal', () => {
     ])
   })
 
+  test.each([
+    [{ skipped: 1 }, 'skipped 1'],
+    [{ skipped: 12345, loss: 0.5 }, 'skipped 12,345 · loss 0.5000'],
+    [{ skipped: 0, loss: 1.5 }, 'skipped 0 · loss 1.500'],
+    [{ scale: 2 ** 80 }, 'scale 1.209e24'],
+  ])('counts among the fields are whole: %j', (fields, text) => {
+    const { stderr, clock, progress } = start({ label: 'images', unit: 'images', total: 10 })
+    clock.ms = 5000
+    progress.update(5, fields)
+    expect(stderr.text).toBe(`images: 5/10 images · 50 % · 1.00 images/s · ETA 5.0 s · ${text}\n`)
+  })
+
   test('a resumed run counts its rate from where it resumed', () => {
     const { stderr, clock, progress } = start({ ...training, initial: 900 })
     clock.ms = 5000
