@@ -1,3 +1,6 @@
+import { access, constants, mkdir } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import type { MeasuredLatents } from '../../data/measure-latents.ts'
 import { defineCommand } from '../command.ts'
 import { endingIn } from '../option.ts'
 import type { Progress } from '../progress.ts'
@@ -60,16 +63,22 @@ export const latentStatisticsCommand = defineCommand({
       unscaled: true,
     })
     let bar: Progress | undefined
-    const measured = await measureLatents({
-      ...{ data, encoder, images, seed, signal },
-      onProgress: (done, total) => {
-        bar ??= progress({ label: 'latents', unit: 'images', total })
-        bar.update(done)
-      },
-    }).finally(() => {
+    let measured: MeasuredLatents
+    try {
+      // Before the images, which may take hours.
+      await mkdir(dirname(written), { recursive: true })
+      await access(dirname(written), constants.W_OK)
+      measured = await measureLatents({
+        ...{ data, encoder, images, seed, signal },
+        onProgress: (done, total) => {
+          bar ??= progress({ label: 'latents', unit: 'images', total })
+          bar.update(done)
+        },
+      })
+    } finally {
       bar?.end()
       encoder.dispose()
-    })
+    }
     const { mean, std } = measured
     await writeStatistics(written, measured, { autoencoder: encoder.name, images: String(measured.images) })
     const span = (values: Float32Array) =>

@@ -2,11 +2,13 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { dispatch } from '../../../src/cli/dispatch.ts'
 import { openPreparedImages, pixelBatches } from '../../../src/data/prepared-images.ts'
 import { SafetensorsFile } from '../../../src/formats/safetensors.ts'
 import { writeSafetensors } from '../../../src/formats/safetensors-writer.ts'
+import { Autoencoder } from '../../../src/models/autoencoder.ts'
+import { autoencoderDigest } from '../../../src/models/autoencoder-files.ts'
 import { AutoencoderKL, autoencoderKLConfigSchema } from '../../../src/models/autoencoder-kl.ts'
 import { loadAutoencoder } from '../../../src/models/load-autoencoder.ts'
 import { toFloat32 } from '../../../src/tensor/host-tensor.ts'
@@ -92,7 +94,8 @@ test('after it, latents of the images have a mean of 0 and a variance of 1 in ev
   const latents = await repa('prepare', data, '--out', data, '--size', String(SIZE), '--autoencoder', folder)
   expect(latents).toMatchObject({ status: 0 })
   const info = JSON.parse(await readFile(join(data, 'dataset-info.json'), 'utf8'))
-  expect(info.latents).toEqual({ encoder: 'vae, standardised', shape: [2 * CHANNELS, 8, 8], scale: 1 })
+  const weights = await autoencoderDigest(folder)
+  expect(info.latents).toEqual({ encoder: 'vae, standardised', weights, shape: [2 * CHANNELS, 8, 8], scale: 1 })
 })
 
 describe('refused, and nothing is written', () => {
@@ -143,6 +146,30 @@ describe('refused, and nothing is written', () => {
       stderr: `repa latent-statistics: ${file} exists already; remove it, or choose another name.\n`,
     })
     expect(await readFile(file, 'utf8')).toBe('mine')
+  })
+})
+
+describe('the folder of --out', () => {
+  test('that is not there yet is made', async () => {
+    const file = join(temporaryFolder(), 'a/b/out.safetensors')
+    const words = ['--autoencoder', await autoencoder(CHANNELS), '--data', await prepared(), '--out', file, '--quiet']
+    expect(await repa('latent-statistics', ...words)).toEqual({ status: 0, stdout: '', stderr: '' })
+    await using stored = await SafetensorsFile.open(file)
+    expect([...stored.tensors.keys()].sort()).toEqual(['mean', 'std'])
+  })
+
+  test('that cannot be is said before any image is encoded', async () => {
+    const encode = vi.spyOn(Autoencoder.prototype, 'encode')
+    onTestFinished(() => encode.mockRestore())
+    const folder = join(temporaryFolder(), 'file')
+    writeFileSync(folder, 'no folder')
+    const words = ['--autoencoder', await autoencoder(CHANNELS), '--data', await prepared()]
+    expect(await repa('latent-statistics', ...words, '--out', join(folder, 'out.safetensors'))).toEqual({
+      status: 1,
+      stdout: '',
+      stderr: `repa latent-statistics: ${folder}: it exists already; remove it or choose another name.\n`,
+    })
+    expect(encode).toHaveBeenCalledTimes(0)
   })
 })
 
