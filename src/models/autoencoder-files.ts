@@ -5,6 +5,7 @@ import { configBeside } from '../formats/config-beside.ts'
 import { filesDigest } from '../formats/file-digest.ts'
 import { ifThere } from '../formats/if-there.ts'
 import { STATISTICS_FILES, statisticsFileIn } from '../formats/latent-statistics.ts'
+import type { AutoencoderHalf } from './autoencoder-kl.ts'
 import { type RaeFiles, raeFilesAmong } from './rae-weights.ts'
 
 const WEIGHTS = ['.safetensors', '.bin', '.pt', '.pth', '.ckpt']
@@ -17,8 +18,8 @@ export async function raeFilesOf(path: string): Promise<RaeFiles | undefined> {
   if (!found) return undefined
   if (found.isDirectory()) {
     const names = await weightsIn(path)
-    const diffusers = names.filter((name) => name.startsWith(`${DIFFUSERS_NAME}.`))
-    return raeFilesAmong((diffusers.length > 0 ? diffusers.slice(0, 1) : names).map((name) => join(path, name)))
+    const diffusers = diffusersAmong(names, path)
+    return raeFilesAmong((diffusers === undefined ? names : [diffusers]).map((name) => join(path, name)))
   }
   const own = await raeFilesAmong([path])
   if (!own || own.statistics !== undefined) return own
@@ -35,6 +36,35 @@ async function weightsIn(folder: string): Promise<string[]> {
   return names.sort((a, b) => rank(a) - rank(b))
 }
 
+/**
+ * diffusers' file of weights in a folder, where it has one. Variants (`….fp16.safetensors`, `….non_ema.safetensors`) are other numbers than
+ * the plain file's: one of them is taken where there is nothing else.
+ *
+ * @param names as `weightsIn` has them
+ * @throws {Error} where several variants are there without the plain file, or weights in shards
+ */
+function diffusersAmong(names: readonly string[], folder: string): string | undefined {
+  const own = names.filter((name) => name.startsWith(DIFFUSERS_NAME))
+  const plain = own.find((name) => stemOf(name) === DIFFUSERS_NAME)
+  if (plain !== undefined) return plain
+  const shard = own.find((name) => /-\d+-of-\d+$/.test(stemOf(name)))
+  if (shard !== undefined) {
+    throw new Error(
+      `${folder} holds weights in shards (${shard}), and an autoencoder is read from one file; save it again with a larger max_shard_size.`,
+    )
+  }
+  const stems = own.map(stemOf)
+  // The same variant in several formats is one.
+  const variants = own.filter((name, i) => name.startsWith(`${DIFFUSERS_NAME}.`) && stems.indexOf(stems[i]!) === i)
+  if (variants.length <= 1) return variants[0]
+  throw new Error(
+    `${folder} holds variants of the weights (${variants.sort().join(', ')}) and not ${DIFFUSERS_NAME}${WEIGHTS[0]}; ` +
+      'name the file that is meant.',
+  )
+}
+
+const stemOf = (name: string): string => basename(name, extname(name))
+
 /** The files of weights that a path means: one, or TAESD's two. */
 export async function filesOf(path: string): Promise<string[]> {
   const found = await ifThere(stat(path))
@@ -45,7 +75,7 @@ export async function filesOf(path: string): Promise<string[]> {
     return isThere ? [path, other] : [path]
   }
   const names = await weightsIn(path)
-  const diffusers = names.find((name) => name.startsWith(`${DIFFUSERS_NAME}.`))
+  const diffusers = diffusersAmong(names, path)
   if (diffusers !== undefined) return [join(path, diffusers)]
   const pair = names.find((name) => counterpartOf(name) !== undefined && names.includes(counterpartOf(name)!))
   if (pair !== undefined) return [join(path, pair), join(path, counterpartOf(pair)!)]
@@ -69,15 +99,29 @@ function counterpartOf(path: string): string | undefined {
 /**
  * SHA-256 over the files that an autoencoder is read from, wherever they lie: weights, config.json and the statistics of its latents.
  *
+ * @param half of what is in files of halves, this one alone: the other may be put beside it later
  * @throws {Error} where there is none at this path
  */
-export async function autoencoderDigest(path: string): Promise<string> {
+export async function autoencoderDigest(path: string, half?: AutoencoderHalf): Promise<string> {
   const rae = await raeFilesOf(path)
   const weights = rae
     ? [rae.decoder, rae.encoder, rae.statistics].filter((file) => file !== undefined)
     : await filesOf(path)
   const config = await configBeside(weights[0]!)
   const statistics = rae ? undefined : await statisticsFileIn(dirname(weights[0]!))
-  const files = [...weights, config?.path, statistics].filter((file) => file !== undefined)
-  return await filesDigest(files)
+  const other = half && (rae ? otherOfRae(rae, half) : otherOfPair(weights, half))
+  const files = [...weights.filter((file) => file !== other), config?.path, statistics]
+  return await filesDigest(files.filter((file) => file !== undefined))
+}
+
+/** The file of the half that is not meant, where it has one. */
+function otherOfRae({ decoder, encoder }: RaeFiles, half: AutoencoderHalf): string | undefined {
+  if (decoder === encoder) return undefined
+  return half === 'encoder' ? decoder : encoder
+}
+
+/** The same of TAESD's two files. */
+function otherOfPair(files: readonly string[], half: AutoencoderHalf): string | undefined {
+  if (files.length < 2) return undefined
+  return files.find((file) => basename(file).includes('encoder') !== (half === 'encoder'))
 }
