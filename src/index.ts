@@ -70,6 +70,7 @@ export type { WritableTorchValue } from './formats/torch-checkpoint-writer.ts'
 export type { TorchTensor } from './formats/torch-tensor.ts'
 export {
   adoptCheckpoint,
+  autoencoderDigest,
   benchmarkDecode,
   benchmarkGpuKernels,
   benchmarkGpuStep,

@@ -29,6 +29,8 @@ function withDevice(argument: unknown): unknown {
 
 /** Makes a new run of a training checkpoint, the reference's file or a checkpoint's folder, from which `train` goes on by `resume`. */
 export const adoptCheckpoint = loaded(async () => (await import('./conversion/adopt.ts')).adoptCheckpoint)
+/** SHA-256 over the files of an autoencoder: what a data set records of the one that made its latents (`LatentEncoder.weights`). */
+export const autoencoderDigest = loaded(async () => (await import('./models/autoencoder-files.ts')).autoencoderDigest)
 /** Times the decoder of the Stable Diffusion VAE, beside PyTorch's where that is wanted. */
 export const benchmarkDecode = loadedOnDevice(async () => (await import('./benchmark/decode.ts')).benchmarkDecode)
 /** Times the kernels of a training step on a GPU, each in turn with a large product and a copy. */

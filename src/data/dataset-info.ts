@@ -18,6 +18,10 @@ const latentSettings = z
   .strictObject({
     /** The autoencoder that made them. */
     encoder: z.string(),
+    /** SHA-256 of its files: weights, configuration, statistics; absent where nothing tells it, as in sets of older versions. */
+    weights: z.string().optional(),
+    /** Side of the tiles that it worked in, in latent elements; absent where it saw whole images, and in sets of older versions. */
+    tile: z.int().positive().optional(),
     /** [2C, h, w]: mean and standard deviation; of points [C, h, w]. */
     shape: z.tuple([z.int(), z.int(), z.int()]),
     /** What training multiplies them by. */

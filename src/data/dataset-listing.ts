@@ -7,6 +7,7 @@ import { openFolder } from './file-tree.ts'
 import { IMAGE_EXTENSIONS } from './image-decoding.ts'
 import { LAYOUT } from './layout.ts'
 import { listNames } from './name-list.ts'
+import { requireReadable } from './unreadable-files.ts'
 
 /** The names and labels of a prepared data set, by index. */
 export interface DatasetListing {
@@ -132,8 +133,10 @@ async function numberedImages(path: string): Promise<Map<number, string>> {
 /** The files of a folder by the number that their names end in. */
 async function listNumbered(folder: string, isWanted: (name: string) => boolean): Promise<Map<number, string>> {
   const byNumber = new Map<number, string>()
-  for (const name of (await openFolder(folder)).files) {
-    if (!isWanted(name) || basename(name).startsWith('.')) continue
+  const tree = await openFolder(folder)
+  const isListed = (name: string): boolean => isWanted(name) && !basename(name).startsWith('.')
+  requireReadable(tree, isListed)
+  for (const name of tree.files.filter(isListed)) {
     const number = numberOf(name, folder)
     const other = byNumber.get(number)
     if (other !== undefined) throw new Error(`'${folder}' has two files of number ${number}: '${other}' and '${name}'.`)

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { countClasses } from './class-labels.ts'
 import { imageName, writeText } from './dataset-files.ts'
 import type { DatasetInfo, ImageSettings, SkippedImage } from './dataset-info.ts'
 import { formatDatasetJson, type Labels } from './dataset-json.ts'
@@ -61,10 +62,4 @@ export function infoOfOthers(out: string, { labels }: PreparedImages): DatasetIn
     features: [],
     flip: false,
   }
-}
-
-function countClasses(labels: readonly number[], classes = labels.reduce((max, label) => Math.max(max, label), 0) + 1) {
-  const counts = new Array<number>(classes).fill(0)
-  for (const label of labels) counts[label]! += 1
-  return counts
 }

@@ -6,6 +6,7 @@ import { RandomAccessFile } from '../formats/random-access-file.ts'
 import { BESIDE, type CaptionOptions, type SourceCaptions } from './captions.ts'
 import { parseDatasetJson } from './dataset-json.ts'
 import { type FileTree, openFolder } from './file-tree.ts'
+import { refuseColumns } from './idle-options.ts'
 import { IMAGE_EXTENSIONS, ImageDecodeError } from './image-decoding.ts'
 import {
   byCodePoint,
@@ -19,6 +20,7 @@ import {
 } from './image-labels.ts'
 import { listNames } from './name-list.ts'
 import { archiveKind, expandBraces, requireOneSplit } from './shards.ts'
+import { requireReadable } from './unreadable-files.ts'
 import { openZip } from './zip-archive.ts'
 
 /** One image file of a source. */
@@ -151,6 +153,7 @@ async function openShards(paths: readonly string[], options: ImageSourceOptions)
     )
   }
   for (const path of paths) await requireThere(path)
+  if (kind === 'tar') refuseColumns(paths[0]!, options)
   if (kind === 'tar') return (await import('./tar-source.ts')).openTarSource(paths, options)
   return (await import('./parquet-source.ts')).openParquetSource(paths, options)
 }
@@ -160,7 +163,9 @@ async function openShards(paths: readonly string[], options: ImageSourceOptions)
  * what there is instead.
  */
 function archivesOf(folder: FileTree): string[] {
-  const names = folder.files.filter((name) => archiveKind(name) !== undefined && !isHiddenFile(name)).sort(byCodePoint)
+  const isArchive = (name: string): boolean => archiveKind(name) !== undefined && !isHiddenFile(name)
+  requireReadable(folder, isArchive)
+  const names = folder.files.filter(isArchive).sort(byCodePoint)
   if (names.length === 0) {
     const endings = [...IMAGE_EXTENSIONS].join(' ')
     throw new Error(`'${folder.root}' holds no images (${endings}), no archive and no parquet file.`)
@@ -180,6 +185,8 @@ function archivesOf(folder: FileTree): string[] {
 const isHiddenFile = (name: string): boolean => name.split('/').some((part) => part.startsWith('.'))
 
 async function labelImages(tree: FileTree, options: ImageSourceOptions): Promise<ImageSource> {
+  refuseColumns(tree.root, options)
+  requireReadable(tree, isImage)
   const names = tree.files.filter(isImage).sort(byCodePoint)
   if (names.length === 0) throw new Error(`'${tree.root}' holds no images (${[...IMAGE_EXTENSIONS].join(' ')}).`)
   const files = new Set(tree.files)

@@ -4,6 +4,10 @@ import type { LatentSettings } from './dataset-info.ts'
 export interface LatentEncoder {
   /** Recorded with the data set, for example `sd-vae-ft-mse`. */
   readonly name: string
+  /** SHA-256 of its files (`autoencoderDigest(path, 'encoder')`), which tells it from others of its name; undefined where nothing does. */
+  readonly weights?: string | undefined
+  /** Side of the tiles that it works in, in latent elements; undefined: whole images. Latents of no more than this are made at once. */
+  readonly tile?: number | undefined
   /** C: channels of one latent sample; 4 for the Stable Diffusion VAE. */
   readonly latentChannels: number
   /** Pixels per latent element along one side; 8 for the Stable Diffusion VAE. */
@@ -38,11 +42,20 @@ export function latentShape(encoder: LatentEncoder, size: number): [number, numb
 
 /** What an encoder is to write, for the journal and the data set's information. @throws {RangeError} for points that are to be scaled */
 export function latentSettingsOf(encoder: LatentEncoder, size: number): LatentSettings {
-  const { name, hasDeviations = true, latentScale: scale = hasDeviations ? DEFAULT_LATENT_SCALE : 1 } = encoder
+  const { name, weights, tile, hasDeviations = true } = encoder
+  const { latentScale: scale = hasDeviations ? DEFAULT_LATENT_SCALE : 1 } = encoder
   if (!hasDeviations && scale !== 1) {
     throw new RangeError(
       `The latents of the autoencoder '${name}' have no deviations and a scale of ${scale}; expected 1, for points are stored at a model's scale.`,
     )
   }
-  return { encoder: name, shape: latentShape(encoder, size), scale, ...(!hasDeviations && { deviations: false }) }
+  const shape = latentShape(encoder, size)
+  return {
+    encoder: name,
+    ...(weights !== undefined && { weights }),
+    ...(tile !== undefined && tile < shape[1] && { tile }),
+    shape,
+    scale,
+    ...(!hasDeviations && { deviations: false }),
+  }
 }

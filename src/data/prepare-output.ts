@@ -1,7 +1,7 @@
 /** What a preparation finds in the folder that it is to write. */
 import { mkdir, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { DatasetInfo, Preparation } from './dataset-info.ts'
+import type { DatasetInfo, LatentSettings, Preparation } from './dataset-info.ts'
 import { readInfo } from './dataset-listing.ts'
 import { LAYOUT } from './layout.ts'
 import { type JournalEntry, PrepareJournal } from './prepare-journal.ts'
@@ -10,6 +10,8 @@ import { type JournalEntry, PrepareJournal } from './prepare-journal.ts'
 export interface BegunPreparation {
   readonly journal: PrepareJournal
   readonly entries: JournalEntry[]
+  /** What is asked for, as the journal records it: of latents that are begun, no more than was known when they were. */
+  readonly settings: Preparation
   /** Images whose latents are there. */
   readonly latents: number
   /** Undefined as long as the images are not whole, and where another tool made them. */
@@ -19,17 +21,26 @@ export interface BegunPreparation {
 /**
  * A set that has all that is asked for, or a journal to write on.
  *
+ * @param onNotice what is taken for granted of what is there, in a sentence
  * @throws {Error} for a folder that holds anything else, or that was prepared in another way
  */
-export async function openOutput(out: string, request: Preparation): Promise<DatasetInfo | BegunPreparation> {
+export async function openOutput(
+  out: string,
+  request: Preparation,
+  onNotice?: (sentence: string) => void,
+): Promise<DatasetInfo | BegunPreparation> {
   await mkdir(out, { recursive: true })
   const there = await readdir(out)
   const path = join(out, LAYOUT.journal)
   const info = await readInfo(out)
   if (there.includes(LAYOUT.journal)) {
     const { journal, settings: begun, entries, latents } = await PrepareJournal.resume(path)
-    const difference = begun && describeDifference(begun, request)
-    if (begun && !difference) return { journal, entries, latents, info }
+    const known = asFarAsKnown(request, begun?.latents)
+    const difference = begun && describeDifference(begun, known)
+    if (begun && !difference) {
+      if (known !== request) onNotice?.(knownByName(out, request))
+      return { journal, settings: begun, entries, latents, info }
+    }
     await journal.close()
     if (difference) {
       throw new Error(
@@ -40,7 +51,9 @@ export async function openOutput(out: string, request: Preparation): Promise<Dat
     await rm(path)
   }
   if (info) {
-    requireAddable(out, info, request, there)
+    const known = asFarAsKnown(request, info.latents)
+    requireAddable(out, info, known, there)
+    if (known !== request) onNotice?.(knownByName(out, request))
     if (isComplete(info, request)) return info
   } else if (request.images) {
     const [first] = there.filter((name) => name !== LAYOUT.journal)
@@ -53,7 +66,26 @@ export async function openOutput(out: string, request: Preparation): Promise<Dat
     requireNoLatents(out, request, there)
     requireNoCaptions(out, request, there)
   }
-  return { journal: await PrepareJournal.create(path, request), entries: [], latents: 0, info }
+  const journal = await PrepareJournal.create(path, request)
+  return { journal, settings: request, entries: [], latents: 0, info }
+}
+
+/**
+ * A request, with no more about its autoencoder than is recorded of the one that made the latents which are there: an older version recorded
+ * its name alone. The request itself where that is all of it.
+ */
+function asFarAsKnown(request: Preparation, there: LatentSettings | undefined): Preparation {
+  const { latents } = request
+  if (!latents || !there || there.weights !== undefined || there.tile !== undefined) return request
+  if (latents.weights === undefined && latents.tile === undefined) return request
+  return { ...request, latents: { ...latents, weights: undefined, tile: undefined } }
+}
+
+function knownByName(out: string, { latents }: Preparation): string {
+  return (
+    `'${out}' records the autoencoder of its latents by name alone, '${latents!.encoder}': that of now is taken to be the same, ` +
+    'and whether its weights are cannot be told.'
+  )
 }
 
 function isComplete(info: DatasetInfo, { captions, latents, features, flip }: Preparation): boolean {
@@ -138,7 +170,15 @@ export function describeDifference(before: Preparation, now: Preparation): strin
         ? 'captions, where none are asked for now'
         : 'other captions'
   }
+  if (key === 'latents' && before.latents && now.latents) return latentsDifference(before.latents, now.latents)
   return `${key} ${show(old[key])}, not ${show(wanted[key])} as asked for`
+}
+
+/** Weights by the beginnings of their digests, and left out where they are the same. */
+function latentsDifference({ weights: old, ...before }: LatentSettings, { weights, ...now }: LatentSettings): string {
+  const shown = (digest: string | undefined): string => (digest === undefined ? 'none told' : `${digest.slice(0, 12)}…`)
+  if (show(before) !== show(now)) return `latents ${show(before)}, not ${show(now)} as asked for`
+  return `latents by other weights of '${now.encoder}' (SHA-256 ${shown(old)}, and as asked for ${shown(weights)})`
 }
 
 function flattened({ images, captions, latents, features, flip }: Preparation): Record<string, unknown> {

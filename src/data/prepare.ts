@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto'
 import { rm } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { extname, join, resolve } from 'node:path'
 import { ALONE, type World } from '../distributed/world.ts'
 import { isThere } from '../formats/if-there.ts'
+import { readNpy } from '../formats/npy.ts'
+import { requireClassLabels } from './class-labels.ts'
 import { convertImages } from './convert-images.ts'
 import { writeText } from './dataset-files.ts'
 import { type DatasetInfo, datasetInfo, type ImageSettings, type Preparation } from './dataset-info.ts'
@@ -10,7 +12,9 @@ import { readInfo } from './dataset-listing.ts'
 import { packDataset } from './dataset-zip.ts'
 import { type EncodingWork, encodePrepared } from './encoding-steps.ts'
 import { type FeatureEncoder, featureSettingsOf, type TokenGrid } from './feature-encoder.ts'
+import { openFolder } from './file-tree.ts'
 import { finishImages, ignoredOf, infoOfOthers } from './finish-images.ts'
+import { refuseIdle, refuseMakingOfImages } from './idle-options.ts'
 import { type ImageSource, type ImageSourceOptions, openImageSource, type SourceImage } from './image-sources.ts'
 import { type LatentEncoder, latentSettingsOf, latentShape } from './latent-encoder.ts'
 import { LAYOUT } from './layout.ts'
@@ -26,12 +30,12 @@ import type { JournalEntry, PrepareJournal } from './prepare-journal.ts'
 import { describeDifference, openOutput } from './prepare-output.ts'
 import type { PrepareProgress } from './prepare-progress.ts'
 import { openPreparedImages, type PreparedImages } from './prepared-images.ts'
-import type { Transform } from './transforms.ts'
+import { DEFAULT_SIZE, DEFAULT_TRANSFORM, type Transform } from './transforms.ts'
 
 export interface PrepareOptions extends Omit<ImageSourceOptions, 'without'>, PrepareCaptionOptions {
   /**
    * What `openImageSource` opens; several paths are the shards of one set. `out` itself, or its folder `images`: the images that
-   * are there, to which latents or features are added.
+   * are there, to which captions, latents or features are added. What says how images are made is then refused.
    */
   readonly source: string | readonly string[]
   /**
@@ -39,9 +43,10 @@ export interface PrepareOptions extends Omit<ImageSourceOptions, 'without'>, Pre
    * archive of one step's files as the reference's tool writes it, the latents where there is an autoencoder and else the images.
    */
   readonly out: string
-  /** Side of the square training images in pixels; those that are there tell theirs. */
-  readonly size: number
-  readonly transform?: Transform
+  /** Side of the square training images in pixels. Default: 256; those that are there tell theirs. */
+  readonly size?: number | undefined
+  /** Default: `center-crop-dhariwal`. */
+  readonly transform?: Transform | undefined
   /** Height of the strip of `center-crop-wide`; `size` where it is not given. */
   readonly wideHeight?: number
   /** What to do with an image file that cannot be read: leave it out and name it, or stop. */
@@ -85,6 +90,7 @@ export interface PrepareOptions extends Omit<ImageSourceOptions, 'without'>, Pre
  */
 export async function prepareDataset(options: PrepareOptions): Promise<DatasetInfo> {
   checkOptions(options)
+  refuseIdle(options)
   checkCaptionOptions(options)
   if (/\.zip$/i.test(options.out)) return prepareZip(options)
   const encoding = await agreeOnEncoding(options)
@@ -98,13 +104,7 @@ export async function prepareDataset(options: PrepareOptions): Promise<DatasetIn
   }
 }
 
-function checkOptions({
-  size,
-  wideHeight = size,
-  latents = 'none',
-  features = [],
-  maxImages = 1,
-}: PrepareOptions): void {
+function checkOptions({ size = DEFAULT_SIZE, wideHeight = size, features = [], maxImages = 1 }: PrepareOptions): void {
   if (!Number.isInteger(size) || size < 1) {
     throw new RangeError(`The image size ${size} is not a whole number of pixels, at least 1.`)
   }
@@ -117,7 +117,6 @@ function checkOptions({
   const names = features.map(({ name }) => name)
   const twice = names.find((name, i) => names.indexOf(name) < i)
   if (twice !== undefined) throw new RangeError(`The encoder '${twice}' is named twice; its features are kept once.`)
-  if (latents !== 'none') checkShrinking(latents, size)
 }
 
 function checkShrinking({ downsampling, name }: LatentEncoder, size: number): void {
@@ -168,7 +167,8 @@ interface Encoding {
 async function agreeOnEncoding(options: PrepareOptions): Promise<Encoding> {
   const { out, latents = 'none', features = [], flip = false, world = ALONE } = options
   const there = isInPlace(options) ? await openPreparedImages(out) : undefined
-  const size = there?.size ?? options.size
+  if (there) refuseMakingOfImages(there, options)
+  const size = there?.size ?? options.size ?? DEFAULT_SIZE
   if (latents !== 'none') checkShrinking(latents, size)
   const grid = await featureGrid(options, size)
   const request: Preparation = {
@@ -194,6 +194,7 @@ async function addToSet(
 ): Promise<DatasetInfo> {
   const { out, latents = 'none', features = [], world = ALONE, signal, onProgress, onNotice } = options
   const images = source?.images.slice(0, options.maxImages) ?? []
+  checkLabels(source?.path, images, there)
   const captions = source
     ? captionsOfSource(source, images, options)
     : there && (await captionsOfPrepared(there, options))
@@ -202,12 +203,12 @@ async function addToSet(
     ...(captions && { captions: captionSettingsOf(captions) }),
     ...encoded,
   }
-  const state = await openOutput(out, request)
+  const state = await openOutput(out, request, onNotice)
   if ('images' in state) {
     await world.agree<EncodingWork | null>(null)
     return state
   }
-  const { journal, entries } = state
+  const { journal, entries, settings } = state
   try {
     let { info } = state
     if (source && info === undefined) {
@@ -228,7 +229,7 @@ async function addToSet(
     // Through the schema, in whose order the file has it.
     info = datasetInfo.parse({
       ...info,
-      ...(request.latents && { latents: request.latents }),
+      ...(settings.latents && { latents: info.latents ?? settings.latents }),
       features: [...cached.values()],
       flip: work.flip,
     })
@@ -238,6 +239,17 @@ async function addToSet(
     return info
   } finally {
     await journal.close()
+  }
+}
+
+/** @throws {RangeError} where a label cannot be the number of a class */
+function checkLabels(source: string | undefined, images: readonly SourceImage[], there: PreparedImages | undefined) {
+  if (there) {
+    const listed = there.names.map((name, i) => ({ name, label: there.labels[i]! }))
+    requireClassLabels(join(there.folder, LAYOUT.labels), listed, 'Put the numbers of classes there')
+  } else if (source !== undefined) {
+    const column = 'or, of parquet files, name the column of classes by --label-column'
+    requireClassLabels(source, images, `Take all images as class 0 by --unlabelled, ${column}`)
   }
 }
 
@@ -268,7 +280,7 @@ async function follow(
 }
 
 function imageSettingsOf(images: readonly SourceImage[], options: PrepareOptions): ImageSettings {
-  const { size, transform = 'center-crop-dhariwal', wideHeight = size } = options
+  const { size = DEFAULT_SIZE, transform = DEFAULT_TRANSFORM, wideHeight = size } = options
   const hash = createHash('sha256')
   for (const { name, label } of images) hash.update(`${name}\0${label}\n`)
   return { listing: hash.digest('hex'), size, transform, wideHeight }
@@ -280,11 +292,8 @@ async function featureGrid(
   size: number,
 ): Promise<TokenGrid> {
   if (features.length === 0) return [1, 1]
-  const info = await readInfo(out)
-  const shape = latents === 'none' ? info?.latents?.shape : latentShape(latents, size)
-  // Of latents that another tool made: the Stable Diffusion VAE's, which is the reference's.
-  const isOthers = !info && (await isThere(join(out, LAYOUT.latents)))
-  const side = shape?.[1] ?? (isOthers ? size / 8 : size)
+  const recorded = latents === 'none' ? (await readInfo(out))?.latents?.shape : latentShape(latents, size)
+  const side = recorded?.[1] ?? (await sideOfOthers(out)) ?? size
   const patch = featurePatch ?? (side === size ? 4 : 2)
   if (side % patch !== 0) {
     throw new RangeError(
@@ -294,6 +303,16 @@ async function featureGrid(
   return [side / patch, side / patch]
 }
 
+/** Rows of the latents that another tool made, of which nothing but their files tells; undefined where there are none. */
+async function sideOfOthers(out: string): Promise<number | undefined> {
+  const folder = join(out, LAYOUT.latents)
+  const name = (await isThere(folder)) && (await openFolder(folder)).files.find((file) => extname(file) === '.npy')
+  if (!name) return undefined
+  const { shape } = await readNpy(join(folder, name))
+  if (shape.length === 3) return shape[1]!
+  throw new Error(`The latent '${join(folder, name)}' has shape [${shape}]; [2C, h, w] was expected.`)
+}
+
 async function makeImages(
   source: ImageSource,
   images: readonly SourceImage[],
@@ -301,7 +320,8 @@ async function makeImages(
   entries: JournalEntry[],
   options: PrepareOptions,
 ): Promise<void> {
-  const { size, transform = 'center-crop-dhariwal', wideHeight = size, onCorrupt = 'fail', out, signal } = options
+  const { size = DEFAULT_SIZE, transform = DEFAULT_TRANSFORM, wideHeight = size } = options
+  const { onCorrupt = 'fail', out, signal } = options
   const onProgress = (done: number, skipped: number): void =>
     options.onProgress?.({ step: 'images', done, total: images.length, skipped })
   await convertImages(source, images, journal, entries, {

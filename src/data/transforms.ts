@@ -13,6 +13,10 @@ export const TRANSFORMS = ['center-crop-dhariwal', 'center-crop', 'center-crop-w
 
 export type Transform = (typeof TRANSFORMS)[number]
 
+/** What images become where nobody says it: REPA's. */
+export const DEFAULT_TRANSFORM: Transform = 'center-crop-dhariwal'
+export const DEFAULT_SIZE = 256
+
 /**
  * Applies a transform.
  *

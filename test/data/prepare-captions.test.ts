@@ -53,7 +53,7 @@ describe('prepareDataset with captions', () => {
     // Once more, of the source and of what is there.
     const before = readFileSync(join(options.out, 'captions.json'), 'utf8')
     const { out } = options
-    for (const again of [options, { ...options, source: out, captions: join(out, 'captions.json') }]) {
+    for (const again of [options, { out, source: out, captions: join(out, 'captions.json') }]) {
       expect(await prepareDataset(again)).toMatchObject({ images: 4, captions: info.captions })
       expect(readFileSync(join(out, 'captions.json'), 'utf8')).toBe(before)
     }

@@ -1,8 +1,18 @@
-import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
+import type { LatentEncoder } from '../../src/data/latent-encoder.ts'
 import { Loader } from '../../src/data/loader.ts'
 import { mirror } from '../../src/data/mirror.ts'
 import { type PrepareOptions, prepareDataset } from '../../src/data/prepare.ts'
@@ -175,6 +185,115 @@ describe('the steps of prepareDataset', () => {
   })
 })
 
+describe('latents of an autoencoder that tells its weights', () => {
+  const [OURS, OTHERS] = ['ab'.repeat(32), 'cd'.repeat(32)]
+  const ours: LatentEncoder = { ...blockMoments, weights: OURS }
+  /** 32-pixel images, latents of 4 × 4. */
+  const asked = (latents: LatentEncoder, more: Partial<PrepareOptions> = {}) =>
+    setup(pictures(11), { latents, size: 32, ...more })
+
+  /** Ended by a signal after the first batch of latents. */
+  async function interrupt(options: PrepareOptions): Promise<void> {
+    const controller = new AbortController()
+    const onProgress: PrepareOptions['onProgress'] = ({ step, done }) => {
+      if (step === 'latents' && done > 0) controller.abort(new Error('interrupted'))
+    }
+    await expect(prepareDataset({ ...options, onProgress, signal: controller.signal })).rejects.toThrow('interrupted')
+  }
+
+  test.each<[string, LatentEncoder, string]>([
+    [
+      'weights',
+      { ...ours, weights: OTHERS },
+      "latents by other weights of 'block-moments' (SHA-256 abababababab…, and as asked for cdcdcdcdcdcd…).",
+    ],
+    [
+      'tiles',
+      { ...ours, tile: 2 },
+      'latents {"encoder":"block-moments","shape":[6,4,4],"scale":0.18215}, not {"encoder":"block-moments","tile":2,"shape":[6,4,4],"scale":0.18215} as asked for.',
+    ],
+    [
+      'weights that nobody tells',
+      blockMoments,
+      "latents by other weights of 'block-moments' (SHA-256 abababababab…, and as asked for none told).",
+    ],
+  ])('are not mixed with those of other %s of its name', async (_, other, difference) => {
+    const options = asked(ours)
+    await interrupt(options)
+    const unfinished = folderDigest(options.out)
+    await expect(prepareDataset({ ...options, latents: other })).rejects.toThrow(
+      `'${options.out}' holds an unfinished preparation with ${difference} Repeat the call that began it`,
+    )
+    expect(folderDigest(options.out)).toEqual(unfinished)
+    const info = await prepareDataset(options)
+    expect(info.latents).toEqual({ encoder: 'block-moments', weights: OURS, shape: [6, 4, 4], scale: 0.18215 })
+    const whole = folderDigest(options.out)
+    for (const flip of [false, true]) {
+      await expect(prepareDataset({ ...options, latents: other, flip })).rejects.toThrow(
+        `'${options.out}' holds a data set with ${difference} Choose another folder`,
+      )
+    }
+    expect(folderDigest(options.out)).toEqual(whole)
+    await expect(prepareDataset({ ...options, flip: true })).resolves.toEqual({ ...info, flip: true })
+  })
+
+  test('tiles as wide as its latents are none', async () => {
+    const options = asked({ ...ours, tile: 4 })
+    const info = await prepareDataset(options)
+    expect(info.latents).not.toHaveProperty('tile')
+    expect(await prepareDataset({ ...options, latents: ours })).toEqual(info)
+  })
+
+  test('are told from what an older version recorded by name alone in no other way, and that is said', async () => {
+    const said: string[] = []
+    const onNotice = (sentence: string): void => void said.push(sentence)
+    const options = asked(blockMoments, { onNotice })
+    await interrupt(options)
+    const notice = `'${options.out}' records the autoencoder of its latents by name alone, 'block-moments': that of now is taken to be the same, and whether its weights are cannot be told.`
+    const told = { ...options, latents: { ...ours, tile: 2 } }
+    const info = await prepareDataset(told)
+    expect(said).toEqual([notice])
+    // What is unknown of a part stays so of the whole.
+    expect(info.latents).toEqual({ encoder: 'block-moments', shape: [6, 4, 4], scale: 0.18215 })
+    expect(await prepareDataset(told)).toEqual(info)
+    expect(await prepareDataset({ ...told, flip: true })).toEqual({ ...info, flip: true })
+    expect(said).toEqual([notice, notice, notice])
+    await expect(prepareDataset({ ...told, latents: { ...ours, name: 'other' } })).rejects.toThrow(
+      'holds a data set with latents {"encoder":"block-moments"',
+    )
+    await prepareDataset({ ...options, flip: true })
+    expect(said).toHaveLength(3)
+  })
+})
+
+describe('features of a set whose latents another tool made', () => {
+  /** Latents of 8 × 8, of which nothing but their files tells. */
+  async function others(): Promise<PrepareOptions> {
+    const options = setup(pictures(3), { latents: blockMoments, size: 64 })
+    await prepareDataset(options)
+    rmSync(join(options.out, 'dataset-info.json'))
+    return { source: options.out, out: options.out, features: [tokenMeans] }
+  }
+
+  test('are on the grid of these latents, and the same call again changes nothing', async () => {
+    const options = await others()
+    const info = await prepareDataset(options)
+    expect(info.features).toMatchObject([{ encoder: 'token-means', grid: [4, 4] }])
+    const before = folderDigest(options.out)
+    expect(await prepareDataset(options)).toEqual(info)
+    expect(folderDigest(options.out)).toEqual(before)
+  })
+
+  test('are so too where captions came before them', async () => {
+    const { features, ...options } = await others()
+    const captions = join(options.out, 'described.jsonl')
+    const lines = [0, 1, 2].map((i) => JSON.stringify({ file_name: `00000/img0000000${i}.png`, text: `picture ${i}` }))
+    writeFileSync(captions, lines.join('\n'))
+    expect(await prepareDataset({ ...options, captions })).not.toHaveProperty('latents')
+    expect(await prepareDataset({ ...options, features })).toMatchObject({ features: [{ grid: [4, 4] }] })
+  })
+})
+
 describe.skipIf(!haveGolden)(`the reference's own set${goldenSuffix}`, () => {
   const golden = join(goldenFolder, 'repa-dataset')
 
@@ -182,7 +301,7 @@ describe.skipIf(!haveGolden)(`the reference's own set${goldenSuffix}`, () => {
     const out = temporaryFolder()
     await cp(join(golden, 'images'), join(out, 'images'), { recursive: true })
     const before = folderDigest(join(out, 'images'))
-    await prepareDataset({ source: out, out, size: 256, latents: blockMoments })
+    await prepareDataset({ source: out, out, latents: blockMoments })
     expect(folderDigest(join(out, 'images'))).toEqual(before)
     expect(readFileSync(join(out, 'vae-sd/dataset.json'))).toEqual(readFileSync(join(golden, 'vae-sd/dataset.json')))
     expect(readdirSync(join(out, 'vae-sd/00000'))).toEqual(readdirSync(join(golden, 'vae-sd/00000')))

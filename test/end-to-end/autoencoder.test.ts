@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { decodeImage } from '../../src/data/image-decoding.ts'
 import { NpzFile } from '../../src/formats/npz.ts'
+import { autoencoderDigest } from '../../src/models/autoencoder-files.ts'
 import { writeNarrowTaesd } from './narrow-taesd.ts'
 import { Program } from './program.ts'
 import { writeShapesZip } from './shapes-zip.ts'
@@ -39,7 +40,8 @@ test('photos to latents, a model of them, and its samples decoded to pixels', as
     'taesd_encoder.safetensors',
   )
   const info = JSON.parse(await readFile(inWork('data/dataset-info.json'), 'utf8'))
-  expect(info.latents).toEqual({ encoder: 'taesd', shape: [8, 4, 4], scale: 1 })
+  const weights = await autoencoderDigest(inWork('taesd_encoder.safetensors'), 'encoder')
+  expect(info.latents).toEqual({ encoder: 'taesd', weights, shape: [8, 4, 4], scale: 1 })
   expect(JSON.parse(await readFile(inWork('data/vae-sd/dataset.json'), 'utf8')).labels).toHaveLength(12)
 
   const train = ['train', '--data', 'data', '--model', MODEL, '--batch', '4', '--steps', '3', '--sample-every', '3']

@@ -1,6 +1,6 @@
 import type { DatasetInfo } from '../../data/dataset-info.ts'
 import type { FeatureEncoder } from '../../data/feature-encoder.ts'
-import { TRANSFORMS } from '../../data/transforms.ts'
+import { DEFAULT_SIZE, DEFAULT_TRANSFORM, TRANSFORMS } from '../../data/transforms.ts'
 import type { Device } from '../../tensor/device.ts'
 import { defineCommand } from '../command.ts'
 import { encoderOf } from '../encoder-argument.ts'
@@ -16,12 +16,11 @@ export const prepareCommand = defineCommand({
   positionals: { source: { placeholder: 'SRC', description: 'folder, zip, tar or parquet of images', repeated: true } },
   options: {
     out: { type: 'string', placeholder: 'DATA', description: 'folder to write, or a .zip', required: true },
-    size: { type: 'integer', min: 1, default: 256, description: 'side of the square images in pixels' },
+    size: { type: 'integer', min: 1, description: `side of the square images in pixels [${DEFAULT_SIZE}]` },
     transform: {
       type: 'enum',
       values: TRANSFORMS,
-      default: 'center-crop-dhariwal',
-      description: 'how images become square',
+      description: `how images become square [${DEFAULT_TRANSFORM}]`,
     },
     autoencoder: {
       type: 'string',
@@ -128,6 +127,11 @@ export const prepareCommand = defineCommand({
         `--processes ${processes} would share the encoding, and nothing is encoded without --autoencoder or --features; leave it out: images are made on all cores.`,
       )
     }
+    if (tile !== undefined && autoencoder === 'none') {
+      throw new UsageError(
+        `--autoencoder-tile ${tile} is of an autoencoder, of which none is named; add --autoencoder, or leave it out.`,
+      )
+    }
     const { withProcesses } = await import('../../distributed/join.ts')
     await withProcesses({ processes, device }, async (world, where) => {
       if (world.rank > 0) out.silence()
@@ -166,8 +170,12 @@ export const prepareCommand = defineCommand({
 })
 
 async function openLatentEncoder(file: string, device: Device, tile: number | undefined) {
-  const { loadAutoencoder } = await import('../../models/load-autoencoder.ts')
-  return loadAutoencoder(file, { device, half: 'encoder', tile })
+  const [{ autoencoderDigest }, { loadAutoencoder }] = await Promise.all([
+    import('../../models/autoencoder-files.ts'),
+    import('../../models/load-autoencoder.ts'),
+  ])
+  const weights = await autoencoderDigest(file, 'encoder')
+  return Object.assign(await loadAutoencoder(file, { device, half: 'encoder', tile }), { weights })
 }
 
 async function openEncoders(
