@@ -386,7 +386,7 @@ const REFUSED: readonly (readonly [string, readonly string[], number, RegExp])[]
   ],
   [
     'a route',
-    train('x', '--route-tokens', '0.5'),
+    train('x', '--route-tokens', '0.5', '--route-from', '2', '--route-to', '2'),
     1,
     /^repa train: Blocks of text and image see all tokens of both; leave out the route, or train a model of classes\.\n$/,
   ],
