@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // Builds the addon with cmake-js into build/Release. Also what binding.gyp calls, and what prebuildify runs in node-gyp's
 // place (its arguments, rebuild --target=… --arch=…, mean nothing to CMake and are dropped).
-//   --no-cuda    no CUDA kernels, even where nvcc is found
+//   --no-cuda    no CUDA kernels, even where nvcc is found; REPA_CUDA=off says the same where npm calls this
 //   --simt       also the addon whose CUDA kernels run on the CPU, for the tests: into build/simt, and with these under a sanitizer each
 //                into build/simt-asan and build/simt-tsan
 //   --debug      unoptimised JS surface and ops (kernels stay optimised)
@@ -22,6 +22,7 @@ if (missing) {
 const require = createRequire(import.meta.url)
 const cmakeJs = join(dirname(require.resolve('cmake-js/package.json')), 'bin', 'cmake-js')
 const sanitize = process.argv.includes('--sanitize')
+const withoutCuda = process.argv.includes('--no-cuda') || process.env.REPA_CUDA === 'off'
 const options = [
   ...['-d', root],
   // Not build/ itself: node-gyp keeps a Makefile of its own there.
@@ -30,7 +31,9 @@ const options = [
   ...['-p', String(availableParallelism())],
   ...['-l', 'warn'],
   `--CDREPA_SANITIZE=${sanitize ? 'ON' : 'OFF'}`,
-  `--CDREPA_CUDA=${process.argv.includes('--no-cuda') ? 'OFF' : 'ON'}`,
+  `--CDREPA_CUDA=${withoutCuda ? 'OFF' : 'ON'}`,
+  // CMake keeps what it finds, and a Node that a version manager has removed since would be asked for its headers for ever.
+  `--CDNODE_EXECUTABLE=${process.execPath}`,
   `--CDREPA_BUILD_SIMT=${process.argv.includes('--simt') ? 'ON' : 'OFF'}`,
 ]
 // Under make (node-gyp's) these would reach CMake's own make.
