@@ -10,6 +10,7 @@ import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { keepArchitecture } from './fatbin.mjs'
 import { goldenSubset } from './golden-subset.mjs'
+import { FILES, PACKAGES } from './offline-contents.mjs'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
 const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
@@ -18,26 +19,6 @@ const offline = join(root, '.offline')
 const folder = join(offline, 'repa-native')
 const archive = join(offline, `${name}.tar.xz`)
 
-/** What running and testing need; the rest of node_modules builds, formats and checks types. */
-const PACKAGES = ['zod', 'sharp', '@huggingface/tokenizers', 'node-gyp-build', 'vitest', 'vite']
-const FILES = [
-  'package.json',
-  'tsconfig.json',
-  'vitest.config.ts',
-  'README.md',
-  'LICENSE',
-  'dist',
-  'src',
-  'test',
-  'bench',
-  'scripts/test-gpu.mjs',
-  'scripts/gpu-session.mjs',
-  'scripts/gpu-session-plan.mjs',
-  'scripts/gpu-products.mjs',
-  'scripts/gpu-profile.mjs',
-  'scripts/gpu-profile-launches.mjs',
-  'scripts/ncu-report.mjs',
-]
 /** What no program reads: types' declarations, maps to sources, documents of packages. */
 const UNREAD = /\.(d\.[cm]?ts|map)$|\/node_modules\/.*\.(md|markdown)$/
 const ADDON = 'build/Release/repa_native.node'

@@ -1,13 +1,14 @@
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import ts from 'typescript'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { verify } from '../../src/verification/verify.ts'
 import KINDS from '../gpu/golden-kinds.json' with { type: 'json' }
 import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
 import { type Manifest, readGoldenManifest } from '../verification/golden-copy.ts'
-import { ROOT } from './source-files.ts'
+import { ROOT, sourceFiles } from './source-files.ts'
 
 interface Fatbin {
   keepArchitecture(bytes: Buffer, architecture: number): { kept: number; of: number }
@@ -19,6 +20,21 @@ interface Golden {
 const script = (name: string) => import(pathToFileURL(join(ROOT, 'scripts', name)).href)
 const { keepArchitecture } = (await script('fatbin.mjs')) as Fatbin
 const { goldenSubset } = (await script('golden-subset.mjs')) as Golden
+const { FILES, PACKAGES } = (await script('offline-contents.mjs')) as Record<'FILES' | 'PACKAGES', string[]>
+
+test('the archive has every package that the library imports, and the recipes', async () => {
+  const imported = sourceFiles('src', ['.ts'])
+    .flatMap((path) => ts.preProcessFile(readFileSync(join(ROOT, path), 'utf8')).importedFiles)
+    .map(({ fileName }) => fileName)
+    .filter((name) => !name.startsWith('.') && !name.startsWith('node:'))
+    .map((name) => name.split('/', name.startsWith('@') ? 2 : 1).join('/'))
+  // From sources the report's page is compiled as it is asked for: by a package of development, and not in the archive.
+  const { dependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { dependencies: object }
+  const needed = [...new Set(imported)].filter((name) => name in dependencies)
+  expect(needed.length).toBeGreaterThan(3)
+  expect(needed.filter((name) => !PACKAGES.includes(name))).toEqual([])
+  expect(FILES).toContain('recipes')
+})
 
 describe('kernels of one architecture', () => {
   const PTX = 1
