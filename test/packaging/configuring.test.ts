@@ -13,8 +13,8 @@ function configure(...options: string[]) {
   const bin = join(folder, 'bin')
   mkdirSync(bin)
   writeFileSync(join(bin, 'nvcc'), `#!/bin/sh\necho "nvcc fatal: ${WORDS}" >&2\nexit 1\n`, { mode: 0o755 })
-  const env = { ...process.env, PATH: `${bin}${delimiter}${process.env.PATH}` }
-  delete env.CUDACXX
+  const { CUDACXX: _, ...others } = process.env
+  const env = { ...others, PATH: `${bin}${delimiter}${process.env.PATH}` }
   const build = join(folder, 'build')
   const { status, stderr } = spawnSync('cmake', ['-S', ROOT, '-B', build, ...options], { env, encoding: 'utf8' })
   // CMake breaks lines.
