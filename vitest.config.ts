@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
 import { defineConfig } from 'vitest/config'
+import { LongestFirst } from './test/longest-first.ts'
 
 /** The addon whose CUDA kernels run on the CPU (native/simt), where this machine could build it. */
 const simt = resolve('build/simt')
@@ -46,6 +47,7 @@ export default defineConfig({
     // takes one file at a time. On a GPU the time goes to the float64 references: processes share it, each a few hundred MB of it.
     maxWorkers: process.env.REPA_TEST_GPU ? Math.min(8, Math.ceil(availableParallelism() / 2)) : 2,
     isolate: true,
+    sequence: { sequencer: LongestFirst },
     // For a loaded machine of two cores; a test that hangs still ends the run.
     testTimeout: 120_000,
     hookTimeout: 120_000,
