@@ -60,6 +60,8 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
   /**
    * Input x [B, C, H, W], times t [B] and a condition (already dropped, in training) → what the model predicts, [B, C, H, W]. The condition
    * is a label, i32 [B], or of a model of text its hidden states, [B, L, W].
+   *
+   * @throws {RangeError} where x has another shape
    */
   abstract forward(x: Tensor, t: Tensor, condition: Tensor, options?: ForwardOptions): TransformerOutput
 
@@ -108,13 +110,18 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
     return this.tokens + (this.#network.hasClassToken ? 1 : 0)
   }
 
-  /** The hidden states [B, T, D] as they leave block `depth` (from 1), of what `forward` takes; no later block is run. */
+  /**
+   * The hidden states [B, T, D] as they leave block `depth` (from 1), of what `forward` takes; no later block is run.
+   *
+   * @throws {RangeError} where there is no such block, or x has another shape
+   */
   hiddenStates(x: Tensor, t: Tensor, condition: Tensor, depth: number): Tensor {
     if (!(Number.isInteger(depth) && depth >= 1 && depth <= this.#config.depth)) {
       throw new RangeError(
         `hiddenStates: there is no block ${depth}; the model has the blocks 1 to ${this.#config.depth}.`,
       )
     }
+    this.#requireInput(x)
     return this.#network.hiddenStates(x, t, condition, depth)
   }
 
@@ -128,7 +135,16 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
 
   /** What the network makes of it: see its `run`. */
   protected run(x: Tensor, t: Tensor, condition: Tensor, options?: ForwardOptions): TransformerOutput {
+    this.#requireInput(x)
     return this.#network.run(x, t, condition, options)
+  }
+
+  /** No op sees that rows and columns are others where there are as many patches: positions and the output would be of another grid. */
+  #requireInput({ shape }: Tensor): void {
+    const { channels, inputSize } = this.#config
+    const taken = [channels, ...inputSize]
+    if (shape.length === 1 + taken.length && taken.every((size, i) => shape[i + 1] === size)) return
+    throw new RangeError(`The input has shape [${shape.join(', ')}]; the model takes [B, ${taken.join(', ')}].`)
   }
 
   override dispose(): void {
