@@ -22,7 +22,7 @@ export interface TransformerKnowledge {
  * SiT's: `kind` tells which (infer-kind.ts finds out from the weights), and such a SiT's time runs as in its own code; so does that of
  * one whose blocks are LightningDiT's. One with REG's layers has a class token, and one that embeds text is a SiT of text (MMDiT).
  *
- * @throws {Error} naming what is missing where the tensors are no diffusion transformer's
+ * @throws {Error} naming what is missing where the tensors are no diffusion transformer's, and where positions are those of no square
  */
 export function inferTransformerConfig(
   shapes: ReadonlyMap<string, readonly number[]>,
@@ -43,7 +43,7 @@ export function inferTransformerConfig(
   const ddtHead = shapes.has(TRUNK_EMBEDDER) ? ddtHeadOf(shapes, what, hidden!) : undefined
   const depth = countOf('blocks', shapes.keys()) - (ddtHead?.depth ?? 0)
   const classTokenWidth = shapes.get('cls_projectors2.weight')?.[1]
-  const side = Math.sqrt(classTokenWidth === undefined ? tokens! : tokens! - 1) * patch!
+  const side = sideOf(classTokenWidth === undefined ? tokens! : tokens! - 1, what) * patch!
   const learnSigma = headRows === 2 * channels! * patch! * patch!
   const inferred = kind ?? (learnSigma ? 'DiT' : 'SiT')
   return parseConfiguration(
@@ -84,6 +84,15 @@ function shapeReader(shapes: ReadonlyMap<string, readonly number[]>, missing: (n
   }
 }
 
+/** Rows, and columns, of the square grid of so many positions. */
+function sideOf(positions: number, what: string): number {
+  const side = Math.sqrt(positions)
+  if (Number.isInteger(side)) return side
+  throw new Error(
+    `${what} has ${positions} positions, which are no square grid, and nothing tells its rows and columns; take a checkpoint of a run.`,
+  )
+}
+
 /** The same of an MMDiT. */
 function inferTextTransformerConfig(
   shapes: ReadonlyMap<string, readonly number[]>,
@@ -100,7 +109,7 @@ function inferTextTransformerConfig(
   const [, tokens] = shape('pos_embed')
   const [hidden, channels, patch] = shape('x_embedder.proj.weight')
   const depth = countOf('joint_blocks', shapes.keys())
-  const side = Math.sqrt(tokens!) * patch!
+  const side = sideOf(tokens!, what) * patch!
   return parseConfiguration(
     transformerConfigSchema,
     {

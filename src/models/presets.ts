@@ -105,12 +105,11 @@ export const LIGHTNINGDIT_PRESETS = Object.fromEntries(
 ) as Readonly<Record<LightningDiTPreset, LightningDiTSettings>>
 
 /** The sizes of a preset by its name; free sizes as they are. Throws where there is no such preset. */
-export function presetSize<P extends string, T extends TransformerSize, S extends object>(
+export function presetSize<P extends string, T extends object, S extends object>(
   presets: Readonly<Record<P, T>>,
   model: P | S,
 ): T | S {
   if (typeof model !== 'string') return model
-  const size = (presets as Readonly<Record<string, T>>)[model]
-  if (size) return size
+  if (Object.hasOwn(presets, model)) return presets[model]
   throw new RangeError(`There is no model "${model}": expected one of ${Object.keys(presets).join(', ')}.`)
 }

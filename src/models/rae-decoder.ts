@@ -3,6 +3,7 @@
  * a vision transformer as MAE's decoder is one. Names of what is not a block are those of its code (stage1/decoders/decoder.py), those of
  * blocks are timm's behind `decoder_layers.`.
  */
+import { parseConfiguration } from '../configuration/parse.ts'
 import { xavierUniform, zeros } from '../nn/initialiser.ts'
 import { Linear } from '../nn/linear.ts'
 import { ParameterList } from '../nn/parameter-list.ts'
@@ -39,12 +40,15 @@ class Network {
   readonly norm: LayerNorm
   readonly prediction: Linear
 
-  constructor(list: ParameterList, { latentChannels, hidden, depth, grid, patch, ...sizes }: RaeDecoderConfig) {
+  constructor(list: ParameterList, sizes: RaeDecoderConfig, what: string) {
+    const { latentChannels, hidden, depth, heads, ffnWidth, grid, patch } = sizes
     // What ViTMAEConfig says of a block's layers by default.
-    const config = visionTransformerConfigSchema.parse({
-      ...{ hidden, depth, ...sizes, patch, imageSize: grid * patch },
-      ...{ layerScale: false, activation: 'gelu-erf', epsilon: 1e-12 },
-    })
+    const layers = { layerScale: false, activation: 'gelu-erf', epsilon: 1e-12 }
+    const config = parseConfiguration(
+      visionTransformerConfigSchema,
+      { hidden, depth, heads, ffnWidth, patch, imageSize: grid * patch, ...layers },
+      what,
+    )
     const entries = 1 + grid ** 2
     this.embed = new Linear(list, 'decoder_embed', latentChannels, hidden)
     this.positions = list.declare('decoder_pos_embed', [entries, hidden], zeros, { fileShape: [1, entries, hidden] })
@@ -62,10 +66,14 @@ export class RaeDecoder extends Model {
   readonly config: RaeDecoderConfig
   readonly #network: Network
 
-  /** With undefined weights: for loading a state dict. */
-  constructor(config: RaeDecoderConfig, device: Device) {
+  /**
+   * With undefined weights: for loading a state dict. `what` names where the sizes come from.
+   *
+   * @throws {ConfigurationError} naming every size that is wrong
+   */
+  constructor(config: RaeDecoderConfig, device: Device, what = "the decoder's configuration") {
     const list = new ParameterList()
-    const network = new Network(list, config)
+    const network = new Network(list, config, what)
     super(list, device)
     this.config = config
     this.#network = network

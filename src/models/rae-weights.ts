@@ -121,7 +121,9 @@ export async function loadRae(files: RaeFiles, options: LoadRaeOptions): Promise
     }
     let decoder: RaeDecoder | undefined
     if (half !== 'encoder') {
-      decoder = await loaded(new RaeDecoder(sizes, device), state)
+      // Of the sizes that a decoder can have by its tensors, heads alone may be wrong, and config.json may say them.
+      const stating = stated.decoder_num_attention_heads === undefined ? undefined : options.config
+      decoder = await loaded(new RaeDecoder(sizes, device, stating?.path ?? state.name), state)
       made.push(decoder)
     }
     return new RaeAutoencoder({ encoder, decoder, sizes, statistics, pixels }, { name, device, tile })

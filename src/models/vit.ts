@@ -3,15 +3,17 @@
  * and DINOv3, to take features from. Parameter names, shapes and order are those of the state dict of facebookresearch/dinov2
  * (block_chunks = 0), which are timm's too; other files' tensors are renamed when they are read.
  */
+import { parseConfiguration } from '../configuration/parse.ts'
 import { ParameterList, type StateEntry } from '../nn/parameter-list.ts'
 import type { StateSource } from '../nn/state-dict.ts'
-import type { Device } from '../tensor/device.ts'
+import { type Device, deviceOf } from '../tensor/device.ts'
 import { dropTokens, joinTokens, takeTokens } from '../tensor/ops/tokens.ts'
 import { release, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import type { AttentionWatch } from './attention-watch.ts'
 import { Model } from './model.ts'
 import type { PositionTable } from './position-table.ts'
+import { presetSize } from './presets.ts'
 import {
   type PositionInterpolation,
   prefixTokens,
@@ -51,17 +53,19 @@ export class VisionTransformer extends Model {
     this.#network = network
   }
 
-  /** With initial weights. `model` is a preset (`dinov2-vit-b`) or free sizes. */
+  /**
+   * With initial weights. `model` is a preset (`dinov2-vit-b`) or free sizes; `device` is `cpu` by default, and may be `auto`, `cuda` or
+   * `cuda:N`.
+   *
+   * @throws {ConfigurationError} naming every setting that is wrong
+   */
   static create(
     model: VisionTransformerPreset | VisionTransformerOptions,
     { device = 'cpu', seed = 0 }: { device?: Device; seed?: number } = {},
   ): VisionTransformer {
-    const options = typeof model === 'string' ? VISION_TRANSFORMER_PRESETS[model] : model
-    if (!options) {
-      const names = Object.keys(VISION_TRANSFORMER_PRESETS).join(', ')
-      throw new RangeError(`There is no model "${model}": expected one of ${names}.`)
-    }
-    const vit = VisionTransformer.fromConfig(visionTransformerConfigSchema.parse(options), device)
+    const options = presetSize(VISION_TRANSFORMER_PRESETS, model)
+    const config = parseConfiguration(visionTransformerConfigSchema, options, "the model's configuration")
+    const vit = VisionTransformer.fromConfig(config, deviceOf(device))
     vit.initialise(seed)
     return vit
   }

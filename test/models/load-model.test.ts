@@ -1,5 +1,7 @@
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
+import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { SiT } from '../../src/models/sit.ts'
 import { scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
@@ -8,6 +10,7 @@ import { Trainer } from '../../src/training/trainer.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
 import { modelOf } from '../training/tiny-trainer.ts'
+import { randomState } from './random-state.ts'
 
 test('a checkpoint is loaded on the CPU where nothing else is said, and no weights but its own', async () => {
   using model = modelOf()
@@ -19,6 +22,24 @@ test('a checkpoint is loaded on the CPU where nothing else is said, and no weigh
   loaded.model.dispose()
   const wrong = { weights: 'average' } as unknown as LoadModelOptions
   await expect(loadModel(folder, wrong)).rejects.toThrow('loadModel: weights is average; expected ema or model.')
+})
+
+/** 8 x 4 tokens. */
+const OBLONG = { inputSize: [16, 8] as [number, number], channels: 4 }
+test.each([
+  ['a SiT', { classes: 2 }],
+  ['one with a class token', { classes: 2, classTokenWidth: 3 }],
+  ['one of text', { classes: 0, text: { tokens: 3, width: 5 } }],
+])('weights alone do not tell the rows and columns of inputs that are not square: %s', async (_, options) => {
+  const state = randomState(SiT.create({ depth: 1, hidden: 32, heads: 2, patch: 2 }, { ...OBLONG, ...options }))
+  const path = join(temporaryFolder(), 'weights.safetensors')
+  await writeSafetensors(
+    path,
+    [...state].map(([name, tensor]) => ({ name, ...tensor })),
+  )
+  await expect(loadModel(path, { heads: 2 })).rejects.toThrow(
+    `${path} has 32 positions, which are no square grid, and nothing tells its rows and columns; take a checkpoint of a run.`,
+  )
 })
 
 test.each([0, 3, 1.5, Number.NaN, undefined])('a model of two blocks has no hidden states after block %s', (depth) => {

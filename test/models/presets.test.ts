@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { transformerEntries } from '../../src/models/diffusion-transformer.ts'
+import { DiT } from '../../src/models/dit.ts'
 import {
   DITDH_PRESETS,
+  type DiTPreset,
   LIGHTNINGDIT_PRESETS,
   type LightningDiTPreset,
   MMDIT_PRESETS,
@@ -9,7 +11,7 @@ import {
   SIT_PRESETS,
   type SiTPreset,
 } from '../../src/models/presets.ts'
-import { parseSiTConfig } from '../../src/models/sit.ts'
+import { parseSiTConfig, SiT } from '../../src/models/sit.ts'
 import { elementCount } from '../../src/tensor/dtype.ts'
 
 const entriesOf = (preset: SiTPreset, options: object = {}) =>
@@ -86,6 +88,13 @@ test.each(MMDIT_COUNTS)('%s has %i parameters, with a projector %i', (preset, tr
     return entries.reduce((sum, { shape }) => sum + elementCount(shape), 0)
   }
   expect([numbers([], false), numbers([768], false), numbers([768], true)]).toEqual([trunk, total, positions])
+})
+
+// What every object has, among them.
+test.each(['SiT-XL/3', 'constructor', '__proto__', 'toString'])('there is no model "%s"', (name) => {
+  const message = (first: string) => `There is no model "${name}": expected one of ${first}, `
+  expect(() => SiT.create(name as SiTPreset)).toThrow(message('SiT-S/2'))
+  expect(() => DiT.create(name as DiTPreset)).toThrow(message('DiT-S/2'))
 })
 
 describe('the state dict of SiT-XL/2 with a projector', () => {

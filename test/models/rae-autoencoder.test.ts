@@ -301,6 +301,11 @@ describe('refused', () => {
       'is a RAE of the encoder siglip2, its latents scaled by 1; those of dinov2 with a scale of 1 are known here.',
     ],
     [
+      'heads that do not divide its width',
+      { ...WHOLE, 'config.json': CONFIG.replace(':2', ':5') },
+      'my-rae/config.json: heads is 5: 5 heads do not divide the hidden width 128.',
+    ],
+    [
       'tiles',
       { ...PARTS, ...encoder },
       'my-rae is a RAE, whose decoder sees the whole of an image; it cannot work in tiles of 8',

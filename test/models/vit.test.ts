@@ -6,7 +6,7 @@ import { SafetensorsFile } from '../../src/formats/safetensors.ts'
 import { IMAGENET } from '../../src/models/image-normalisation.ts'
 import { PositionTable } from '../../src/models/position-table.ts'
 import { VisionTransformer } from '../../src/models/vit.ts'
-import { visionTransformerConfigSchema } from '../../src/models/vit-config.ts'
+import { type VisionTransformerOptions, visionTransformerConfigSchema } from '../../src/models/vit-config.ts'
 import { DINOV2_PRESETS } from '../../src/models/vit-presets.ts'
 import { openWeights } from '../../src/models/weights-file.ts'
 import { memoryStats } from '../../src/tensor/device.ts'
@@ -286,6 +286,22 @@ describe('VisionTransformer', () => {
   })
 
   const tiny = { imageSize: 28, patch: 7, hidden: 32, depth: 3, heads: 2 }
+
+  test.each([
+    [{ ...tiny, heads: 5 }, "the model's configuration: heads is 5: 5 heads do not divide the hidden width 32."],
+    [
+      { ...tiny, hidden: 512 },
+      "the model's configuration: heads is 2: gives a head_dim of 256; at most 128 is supported.",
+    ],
+    [{ ...tiny, head: 2 }, 'the model\'s configuration: there is no setting "head".'],
+    ['dinov2-vit-x', 'There is no model "dinov2-vit-x": expected one of dinov2-vit-s, '],
+    // What every object has.
+    ['constructor', 'There is no model "constructor": expected one of dinov2-vit-s, '],
+  ])('%j is refused in a sentence', (model, sentence) => {
+    const create = () => VisionTransformer.create(model as VisionTransformerOptions)
+    expect(create).toThrow(expect.objectContaining({ message: expect.stringMatching(/^(the|There) /) }))
+    expect(create).toThrow(sentence)
+  })
 
   test('a table is resampled once for each grid and way, and anew after the weights change', async () => {
     using model = VisionTransformer.create(tiny, { seed: 1 })
