@@ -322,8 +322,15 @@ export class Tape implements Disposable {
   /**
    * Walks the tape back from the losses' gradients: parameters' gradients go to their memory (those that the pass does not
    * reach become zero), watched tensors' stay in the result, which the caller disposes. The tape is empty afterwards.
+   *
+   * @throws {Error} where no loss was recorded since the last time: every gradient would silently become zero
    */
   backward(parameters: Iterable<Parameter> = []): Gradients {
+    if (this.#seeds.length === 0) {
+      throw new Error(
+        'backward: no loss was recorded since the last backward pass; record the forward pass again, with its loss.',
+      )
+    }
     const gradients = new Gradients(this)
     try {
       for (const { tensor, gradient } of this.#seeds.splice(0)) {

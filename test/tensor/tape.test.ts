@@ -174,15 +174,22 @@ for (const { device, missing } of DEVICES) {
       gradients.dispose()
     })
 
-    test('backward empties the tape', async () => {
+    const NO_LOSS =
+      'backward: no loss was recorded since the last backward pass; record the forward pass again, with its loss.'
+
+    test('backward empties the tape, which may be recorded on again', async () => {
       const x = vector(1, 2)
       using tape = new Tape()
       tape.watch(x)
-      using out = tape.record(() => silu(x))
-      tape.seed(out, vector(1, 1))
-      tape.backward().dispose()
-      const again = tape.backward()
-      expect(again.get(x)).toBeUndefined()
+      const pass = () => {
+        using out = tape.record(() => add(x, x))
+        tape.seed(out, vector(1, 1))
+        return tape.backward()
+      }
+      pass().dispose()
+      expect(() => tape.backward()).toThrow(NO_LOSS)
+      const again = pass()
+      expect([...(await again.get(x)!.data())]).toEqual([2, 2])
       again.dispose()
     })
 
@@ -222,6 +229,13 @@ for (const { device, missing } of DEVICES) {
         expect(await read(bias)).toEqual([1, 10])
         expect(await read(unused)).toEqual([0, 0, 0])
         expect(frozen.gradient).toBeUndefined()
+      })
+
+      test('are left as they are where there is no loss to go back from', async () => {
+        using tape = new Tape()
+        using _out = tape.record(() => linear(x, { weight: weight.value, bias: bias.value }))
+        expect(() => tape.backward(arena.parameters)).toThrow(NO_LOSS)
+        expect(await read(weight)).toEqual([99, 99, 99, 99])
       })
 
       test('accumulate over passes', async () => {

@@ -147,14 +147,14 @@ async function run(
   using tape = new Tape()
   tape.watch(p)
   const { mse, vb } = taped ? tape.record(losses) : losses()
-  const gradients = tape.backward()
-  const gradient = gradients.get(p)
+  const gradients = taped ? tape.backward() : undefined
+  const gradient = gradients?.get(p)
   const values = {
     mse: fromValues(mse.shape, await mse.data()),
     vb: fromValues(vb.shape, await vb.data()),
     gradient: gradient ? await narrowValues(gradient) : fromValues([0], []),
   }
-  gradients.dispose()
+  gradients?.dispose()
   mse.dispose()
   vb.dispose()
   return values

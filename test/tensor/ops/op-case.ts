@@ -83,20 +83,20 @@ function tensorsOf(table: OpCase, device: Device, dtype: ComputeDType): Record<s
 
 function differentiate(table: OpCase, dOut: NdArray, device: Device, dtype: ComputeDType, watched: readonly string[]) {
   const inputs = tensorsOf(table, device, dtype)
-  const tape = new Tape()
+  using tape = new Tape()
   tape.watch(...watched.map((name) => inputs[name]!))
   const out = tape.record(() => table.op(inputs, device, dtype))
   if (watched.length > 0) tape.seed(out, uploadAs(dOut, device, computeDType(out)))
-  const gradients = tape.backward()
+  const gradients = watched.length > 0 ? tape.backward() : undefined
   return {
     out,
     gradientOf: (name: string) => {
-      const gradient = gradients.get(inputs[name]!)
+      const gradient = gradients?.get(inputs[name]!)
       if (!gradient) throw new Error(`${table.name}: there is no gradient of ${name}.`)
       return gradient
     },
     [Symbol.dispose]: () => {
-      gradients.dispose()
+      gradients?.dispose()
       out.dispose()
       for (const tensor of Object.values(inputs)) tensor.dispose()
     },
