@@ -1,6 +1,6 @@
 import { SIT_PRESETS, type SiTPreset } from '../models/presets.ts'
 import type { CudaDeviceInfo } from '../native.ts'
-import { allowTf32, type Device, gpuOf } from '../tensor/device.ts'
+import { allowTf32Meanwhile, type Device, gpuOf } from '../tensor/device.ts'
 import { type Precision, precisionPolicy } from '../training/precision.ts'
 import { type GpuClocks, readGpuClocks } from './gpu-clocks.ts'
 import { type GpuKernelCase, type GpuKernelSizes, gpuKernelCases, Operands } from './gpu-kernel-cases.ts'
@@ -84,7 +84,7 @@ export async function benchmarkGpuKernels(options: GpuKernelBenchmarkOptions): P
   const rounds = roundsOf(options)
   const { device, model = 'SiT-XL/2', batch = 256, precision = 'bf16', signal, onCase } = options
   const { dtype, tf32 } = precisionPolicy(precision, device)
-  allowTf32(device, tf32)
+  using _products = allowTf32Meanwhile(device, tf32)
   const sizes = typeof model === 'string' ? gpuKernelSizes(model, batch, options.size) : model
   const before = await readGpuClocks(device)
   using limits = await GpuLimits.prepare(device, dtype, options.probeSide)

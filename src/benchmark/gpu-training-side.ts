@@ -3,7 +3,7 @@ import { VisionEncoder } from '../alignment/vision-encoder.ts'
 import { SiT, type SiTConfig } from '../models/sit.ts'
 import type { TokenRouting } from '../models/token-route.ts'
 import { VisionTransformer } from '../models/vit.ts'
-import { allowTf32, type Device, memoryStats, profile, resetPeakMemory } from '../tensor/device.ts'
+import { allowTf32Meanwhile, type Device, memoryStats, profile, resetPeakMemory } from '../tensor/device.ts'
 import { precisionPolicy } from '../training/precision.ts'
 import { encoderFlops, trainingFlops } from './flops.ts'
 import { GpuLimits } from './gpu-limits.ts'
@@ -39,6 +39,16 @@ const FEATURE_WIDTH = 768
 const ALIGN_DEPTH = 8
 /** Touches the memory; fills the allocator's caches; with a graph, records it and replays it. */
 const WARMUP = 3
+
+interface Parts {
+  readonly model: SiT
+  readonly encoder: VisionEncoder | undefined
+  readonly training: TrainingStep
+  readonly limits: GpuLimits
+  /** What is to be disposed of, the last that was made first. */
+  readonly made: readonly Disposable[]
+}
+
 /** The model, its encoder and the probes on the GPU, warmed up. */
 export class GpuTrainingSide implements Disposable {
   readonly config: SiTConfig
@@ -47,16 +57,14 @@ export class GpuTrainingSide implements Disposable {
   readonly #encoder: VisionEncoder | undefined
   readonly #training: TrainingStep
   readonly #limits: GpuLimits
+  readonly #made: readonly Disposable[]
   readonly #peakDeviceBytes: number
   readonly #rates = { products: [] as number[], copy: [] as number[] }
   readonly #enqueueing: number[] = []
 
   private constructor(
     options: GpuStepBenchmarkOptions,
-    model: SiT,
-    encoder: VisionEncoder | undefined,
-    training: TrainingStep,
-    limits: GpuLimits,
+    { model, encoder, training, limits, made }: Parts,
     peakDeviceBytes: number,
   ) {
     this.config = model.config
@@ -65,6 +73,7 @@ export class GpuTrainingSide implements Disposable {
     this.#encoder = encoder
     this.#training = training
     this.#limits = limits
+    this.#made = made
     this.#peakDeviceBytes = peakDeviceBytes
   }
 
@@ -81,15 +90,14 @@ export class GpuTrainingSide implements Disposable {
       routeTokens,
     } = options
     const { dtype, tf32, lossScale } = precisionPolicy(precision, device)
-    allowTf32(device, tf32)
-    const made: Disposable[] = []
+    const made: Disposable[] = [allowTf32Meanwhile(device, tf32)]
     const own = <T extends Disposable>(value: T): T => {
       made.unshift(value)
       return value
     }
-    const before = memoryStats(device).liveBytes
-    resetPeakMemory(device)
     try {
+      const before = memoryStats(device).liveBytes
+      resetPeakMemory(device)
       const encoder = options.encoder && own(randomEncoder(options.encoder, device, seed))
       encoder?.computeIn(dtype)
       const model = own(
@@ -107,7 +115,7 @@ export class GpuTrainingSide implements Disposable {
       for (let i = 0; i < WARMUP; i++) await training.run()
       const peakDeviceBytes = memoryStats(device).peakBytes - before
       const limits = own(await GpuLimits.prepare(device, dtype, options.probeSide))
-      return new GpuTrainingSide(options, model, encoder, training, limits, peakDeviceBytes)
+      return new GpuTrainingSide(options, { model, encoder, training, limits, made }, peakDeviceBytes)
     } catch (error) {
       for (const value of made) value[Symbol.dispose]()
       throw error
@@ -153,10 +161,7 @@ export class GpuTrainingSide implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#limits[Symbol.dispose]()
-    this.#training.dispose()
-    this.#model.dispose()
-    this.#encoder?.[Symbol.dispose]()
+    for (const value of this.#made) value[Symbol.dispose]()
   }
 }
 

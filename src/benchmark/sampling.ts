@@ -3,7 +3,7 @@ import { sample, sdeTimes } from '../diffusion/samplers.ts'
 import type { LightningDiTPreset, MMDiTPreset, SiTPreset } from '../models/presets.ts'
 import { SiT, type SiTConfig } from '../models/sit.ts'
 import { type CpuLevel, native } from '../native.ts'
-import { allowTf32, type Device, gpuOf, memoryStats, resetPeakMemory, synchronize } from '../tensor/device.ts'
+import { allowTf32Meanwhile, type Device, gpuOf, memoryStats, resetPeakMemory, synchronize } from '../tensor/device.ts'
 import { randomNormal } from '../tensor/random.ts'
 import { defaultPrecision, type Precision, precisionPolicy } from '../training/precision.ts'
 import { baselineModel } from './baseline-model.ts'
@@ -110,7 +110,7 @@ export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}):
   const precision = options.precision ?? defaultPrecision(device)
   const theirPrecision = options.against && precisionOfBaseline(precision)
   const { dtype, tf32 } = precisionPolicy(precision, device)
-  allowTf32(device, tf32)
+  using _products = allowTf32Meanwhile(device, tf32)
   const before = memoryStats(device).liveBytes
   resetPeakMemory(device)
   using model = SiT.create(preset, { inputSize: latentsOfSize(size), alignWidths: [], device, seed })

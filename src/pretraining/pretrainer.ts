@@ -2,7 +2,7 @@ import type { Dataset } from '../data/dataset.ts'
 import { type Batch, Loader } from '../data/loader.ts'
 import type { ChannelStatistics } from '../models/image-normalisation.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
-import { allowTf32, type Device } from '../tensor/device.ts'
+import { allowTf32Meanwhile, type Device } from '../tensor/device.ts'
 import { scope } from '../tensor/scope.ts'
 import { AdamW, type OptimizerCounters } from '../training/optimizer.ts'
 import { defaultPrecision, type Precision, precisionPolicy } from '../training/precision.ts'
@@ -115,8 +115,8 @@ export class Pretrainer implements AsyncDisposable {
   #trainStep(samples: Batch): Pending {
     const { data, steps, batch, device } = this.#options
     const { method, optimizer } = this
-    // At every step, for the device is not this pretrainer's alone.
-    allowTf32(device, this.#tf32)
+    // For what is enqueued here alone: the device is not this pretrainer's.
+    using _products = allowTf32Meanwhile(device, this.#tf32)
     const number = { step: this.#step, total: steps }
     const settings = { ...optimizer.options, ...method.schedule(number) }
     const read = scope(() => {

@@ -49,6 +49,9 @@ export function resetDevice(device: Device): void {
   native().resetDevice(device)
 }
 
+/** Devices on which `allowTf32` was turned on last: the addon does not tell. */
+const allowingTf32 = new Set<Device>()
+
 /**
  * Whether products of f32 matrices that are enqueued on the device from here on may round their operands to tf32's 10 bits of significand,
  * for the tensor cores' sake, as `torch.backends.cuda.matmul.allow_tf32` lets them. At first they may not. Throws where it is turned
@@ -56,6 +59,15 @@ export function resetDevice(device: Device): void {
  */
 export function allowTf32(device: Device, on: boolean): void {
   native().allowTf32(device, on)
+  if (on) allowingTf32.add(device)
+  else allowingTf32.delete(device)
+}
+
+/** `allowTf32` until what it returns is disposed of: then products may be made as they might before. */
+export function allowTf32Meanwhile(device: Device, on: boolean): Disposable {
+  const before = allowingTf32.has(device)
+  allowTf32(device, on)
+  return { [Symbol.dispose]: () => allowTf32(device, before) }
 }
 
 /** What the device's allocator holds, in bytes. */

@@ -18,7 +18,7 @@ import {
   transformerFromConfig,
   transformerOfPreset,
 } from '../models/transformer-kinds.ts'
-import type { Device } from '../tensor/device.ts'
+import { allowTf32Meanwhile, type Device } from '../tensor/device.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import type { CaptionEncoder } from '../text/caption-encoder.ts'
 import { EMPTY_CAPTION } from '../text/encoded-captions.ts'
@@ -30,7 +30,7 @@ import { CHECKPOINTS, checkpointName, newestCheckpoint, tidyCheckpoints } from '
 import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
 import { loadInitialWeights, modelOfWeights } from './initial-weights.ts'
 import { MetricsLog } from './metrics.ts'
-import { defaultPrecision, type Precision } from './precision.ts'
+import { defaultPrecision, type Precision, precisionPolicy } from './precision.ts'
 import { requireEqualParts } from './requirements.ts'
 import { digestOfLatents, openAutoencoder } from './run-autoencoder.ts'
 import { digestOfCaptions } from './run-captions.ts'
@@ -314,7 +314,7 @@ function shownCaptions({ captions, length }: Dataset, count: number): string[] {
 /** The grid `samples/STEP.png`: EMA weights, evaluation mode, the same noise and classes or captions every time. */
 async function writeSamples(
   { model, data, step }: Trainer,
-  { samples, path, seed }: TrainingConfiguration,
+  { samples, path, seed, precision }: TrainingConfiguration,
   out: string,
   log: MetricsLog,
   signal: AbortSignal | undefined,
@@ -322,6 +322,8 @@ async function writeSamples(
 ): Promise<void> {
   // Guidance needs the null class, which a model trained without label dropout has not.
   const scale = model.config.classDropout > 0 ? samples.guidanceScale : 1
+  const { tf32 } = precisionPolicy(precision ?? defaultPrecision(model.device), model.device)
+  using _products = allowTf32Meanwhile(model.device, tf32)
   model.arena.use('ema')
   try {
     const images: Uint8Array[] = []

@@ -4,7 +4,7 @@ import type { Dataset } from '../data/dataset.ts'
 import { type Batch, Loader, requireMirrorImages } from '../data/loader.ts'
 import { ALONE, type World } from '../distributed/world.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
-import { allowTf32, synchronize } from '../tensor/device.ts'
+import { allowTf32Meanwhile, synchronize } from '../tensor/device.ts'
 import { scope } from '../tensor/scope.ts'
 import { isCached } from './cached-encoder.ts'
 import { CapturedStep } from './captured-step.ts'
@@ -287,8 +287,8 @@ export class Trainer implements AsyncDisposable {
   #trainStep(samples: Batch): Pending {
     const step = this.#step
     const learningRate = this.#computation.learningRateAt(step)
-    // At every step, for the device is not this trainer's alone.
-    allowTf32(this.model.device, this.#tf32)
+    // For what is enqueued here alone: the device is not this trainer's.
+    using _products = allowTf32Meanwhile(this.model.device, this.#tf32)
     const { read } = scope(() => {
       const losses = this.#run(this.#computation.draw(samples, step, this.#isAligning))
       const numbers = Object.entries(losses).map(async ([name, loss]) => [name, await loss?.item()] as const)

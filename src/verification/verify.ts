@@ -1,5 +1,5 @@
 /** Runs golden vectors: inputs and results of the reference PyTorch code, that every device must reproduce. */
-import { allowTf32, type Device, memoryStats, synchronize } from '../tensor/device.ts'
+import { allowTf32Meanwhile, type Device, memoryStats, synchronize } from '../tensor/device.ts'
 import { precisionPolicy } from '../training/precision.ts'
 import type { Comparison } from './comparison.ts'
 import { type GoldenPrecision, GoldenSet } from './golden-set.ts'
@@ -85,7 +85,7 @@ export async function verify(directory: string, options: VerifyOptions = {}): Pr
   memoryStats(device)
   const { tf32 } = precisionPolicy(precision, device)
   const set = new GoldenSet(directory, manifest, precision)
-  allowTf32(device, tf32)
+  using _products = allowTf32Meanwhile(device, tf32)
   const selected: Selected[] = manifest.cases.flatMap(({ id, files }) =>
     cases.some((pattern) => matchesGlob(id, pattern))
       ? Object.entries(files).flatMap(([path, file]) =>

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { loadAutoencoder, loadEncoder, SiT } from '../../src/index.ts'
+import { VisionTransformer } from '../../src/models/vit.ts'
 import { deviceOf, resolveDevice } from '../../src/tensor/device.ts'
 import { DEVICES } from './devices.ts'
 
@@ -34,6 +35,8 @@ describe("the library's calls take the same names", () => {
     expect(model.device).toBe(resolveDevice('auto'))
     using encoder = await loadEncoder('hog', undefined, { device: 'auto' })
     expect(encoder.name).toBe('hog')
+    using vit = VisionTransformer.create({ imageSize: 4, ...SIZE }, { device: 'auto' })
+    expect(vit.device).toBe(resolveDevice('auto'))
   })
 
   test('cuda', async () => {

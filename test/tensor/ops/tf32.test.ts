@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { allowTf32, type Device } from '../../../src/tensor/device.ts'
+import { allowTf32, allowTf32Meanwhile, type Device } from '../../../src/tensor/device.ts'
 import { linear } from '../../../src/tensor/ops/linear.ts'
 import { Tape } from '../../../src/tensor/tape.ts'
 import { map, type NdArray, random } from '../../reference/array.ts'
@@ -75,12 +75,15 @@ for (const { device, missing } of DEVICES.filter((entry) => entry.device !== 'cp
         return actual
       }
       const plain = await check(reference(operands))
-      allowTf32(device, true)
-      try {
+      {
+        using _coarse = allowTf32Meanwhile(device, true)
         const coarse = await check(reference(rounded))
         expect(coarse.out.data.some((value, i) => value !== plain.out.data[i])).toBe(rounds)
-      } finally {
-        allowTf32(device, false)
+        {
+          using _fine = allowTf32Meanwhile(device, false)
+          expect(await products(device, operands)).toEqual(plain)
+        }
+        expect(await products(device, operands)).toEqual(coarse)
       }
       expect(await products(device, operands)).toEqual(plain)
     })
