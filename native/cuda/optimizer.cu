@@ -1,5 +1,6 @@
 // The optimizer step over a flat arena of n parameters, on the device alone: the host learns of it some steps late.
 //
+//   layRanges        one block 96 ranges: puts those that do not fit into a kernel's parameters into an array    a few microseconds
 //   sumOfSquares     one block a chunk of the gradient: the sum of its squares, in double, into scratch          reads 4 B a parameter
 //   addChunks        one block: the sum over the chunks                                                          a few microseconds
 //   clipGradientNorm one thread: the sum over the processes; norm, clip coefficient, finite, loss scale          the same
@@ -17,6 +18,8 @@
 //
 // Frozen elements are left alone by all but the EMA. A vector that a range cuts, or the arena's end, is taken element by element.
 #include "cuda/optimizer.h"
+
+#include <algorithm>
 
 #include "core/step_state.h"
 #include "cuda/block_sum.h"
@@ -49,6 +52,10 @@ __device__ __forceinline__ Part partOf(const ArenaRanges& ranges, int64_t begin,
   }
   if (first == ranges.count || listed[first].begin >= begin + length) return Part::outside;
   return listed[first].begin <= begin && listed[first].end >= begin + length ? Part::inside : Part::mixed;
+}
+
+__global__ void __launch_bounds__(ArenaRanges::kInside) layRangesKernel(const __grid_constant__ ArenaRanges part, ArenaRange* to) {
+  if (threadIdx.x < part.count) to[threadIdx.x] = part.inside[threadIdx.x];
 }
 
 template <int N>
@@ -237,6 +244,24 @@ void adamWOf(cudaStream_t stream, int multiprocessors, int64_t count, const Arra
 }
 
 }  // namespace
+
+ArenaRanges arenaRanges(cudaStream_t stream, const std::vector<ArenaRange>& ranges, const Tensor& room) {
+  const auto count = static_cast<int64_t>(ranges.size());
+  const auto inside = [&](int64_t first) {
+    ArenaRanges part;
+    part.count = std::min<int64_t>(count - first, ArenaRanges::kInside);
+    std::copy_n(ranges.begin() + first, part.count, part.inside);
+    return part;
+  };
+  if (count <= ArenaRanges::kInside) return inside(0);
+  ArenaRanges laid;
+  laid.count = count;
+  auto* const array = static_cast<ArenaRange*>(room.data());
+  laid.array = array;
+  for (int64_t first = 0; first < count; first += ArenaRanges::kInside)
+    launch(stream, layRangesKernel, {.grid = dim3(1), .block = dim3(ArenaRanges::kInside)}, inside(first), array + first);
+  return laid;
+}
 
 int64_t sumOfSquaresScratchBytes(int64_t count) { return chunksOf(count) * static_cast<int64_t>(sizeof(double)); }
 

@@ -1,7 +1,6 @@
 // The CUDA kernels of ops/optimizer.h. Arguments were checked there.
 #pragma once
 
-#include <algorithm>
 #include <vector>
 
 #include "core/arena_range.h"
@@ -10,21 +9,21 @@
 
 namespace repa::cuda {
 
-/// Elements of an arena, as a kernel's parameter, of which it has two: ascending ranges, in it where they are few, else in an array on
-/// the device.
+/// Elements of an arena, as a kernel's parameter, of which it has two in 4 KiB: ascending ranges, in it where they are few, else in an
+/// array on the device.
 struct ArenaRanges {
   static constexpr int kInside = 96;
 
   int64_t count = 0;
   const ArenaRange* array = nullptr;
   ArenaRange inside[kInside] = {};
-
-  /// `array`: the same on the device; not looked at where they are few.
-  ArenaRanges(const std::vector<ArenaRange>& ranges, const void* onDevice) : count(static_cast<int64_t>(ranges.size())) {
-    if (count > kInside) array = static_cast<const ArenaRange*>(onDevice);
-    else std::copy(ranges.begin(), ranges.end(), inside);
-  }
 };
+
+/// Bytes of arenaRanges' `room` for so many: none where they are few.
+constexpr int64_t arenaRangesBytes(int64_t count) { return count > ArenaRanges::kInside ? count * int64_t{sizeof(ArenaRange)} : 0; }
+/// The ranges for kernels that are enqueued after this. Many are laid into `room` (8-byte aligned) by kernels that have them as parameters,
+/// and not uploaded: a graph that is captured holds them.
+ArenaRanges arenaRanges(cudaStream_t stream, const std::vector<ArenaRange>& ranges, const Tensor& room);
 
 struct AdamWSettings {
   double learningRate, beta1, beta2, epsilon, weightDecay, emaDecay;

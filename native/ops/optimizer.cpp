@@ -19,14 +19,9 @@ Ranges rangesOf(const char* op, const std::string& name, const std::vector<doubl
   return std::make_shared<std::vector<ArenaRange>>(arenaRanges(op, name, pairs, count));
 }
 
-/// The ranges as an array on the device, which kernels read where they are more than fit into their parameters. Memory is
-/// stream-ordered: it may be let go of once the kernels are enqueued.
-Tensor rangesOn(Device& device, const std::vector<ArenaRange>& ranges, const char* op) {
-  if (ranges.size() <= cuda::ArenaRanges::kInside) return Tensor::empty(device, {0}, DType::u8, op);
-  const auto bytes = static_cast<int64_t>(ranges.size() * sizeof(ArenaRange));
-  const Tensor array = Tensor::empty(device, {bytes}, DType::u8, op);
-  device.upload(array.data(), ranges.data(), bytes);
-  return array;
+/// For ranges that are more than fit into a kernel's parameters. Memory is stream-ordered: it may be let go of once the kernels are enqueued.
+Tensor roomFor(Device& device, const std::vector<ArenaRange>& ranges, const char* op) {
+  return Tensor::empty(device, {cuda::arenaRangesBytes(static_cast<int64_t>(ranges.size()))}, DType::u8, op);
 }
 
 double* sumsOf(const char* op, const Tensor& sums) {
@@ -56,9 +51,11 @@ void sumOfSquares(const Tensor& gradient, const std::vector<double>& frozen, con
   const Ranges ranges = rangesOf(op, "frozen", frozen, gradient.elements());
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(gradient)) {
-      const Tensor array = rangesOn(*cuda, *ranges, op);
+      const Tensor room = roomFor(*cuda, *ranges, op);
       const Tensor scratch = Tensor::empty(*cuda, {cuda::sumOfSquaresScratchBytes(gradient.elements())}, DType::u8, op);
-      return cuda->enqueue(op, [&](cudaStream_t stream) { cuda::sumOfSquares(stream, gradient, {*ranges, array.data()}, first + index, scratch); });
+      return cuda->enqueue(op, [&](cudaStream_t stream) {
+        cuda::sumOfSquares(stream, gradient, cuda::arenaRanges(stream, *ranges, room), first + index, scratch);
+      });
     }
   CpuDevice& queue = cpuQueue(op, gradient);
   cpu::SumOfSquaresArgs squares{.count = gradient.elements(), .gradient = gradient.f32(), .frozen = ranges->data(),
@@ -100,10 +97,10 @@ void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMome
   const Ranges plain = rangesOf(op, "undecayed", undecayed, weight.elements());
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(weight)) {
-      const Tensor array = rangesOn(*cuda, *ranges, op), plainArray = rangesOn(*cuda, *plain, op);
+      const Tensor room = roomFor(*cuda, *ranges, op), plainRoom = roomFor(*cuda, *plain, op);
       return cuda->enqueue(op, [&](cudaStream_t stream) {
         cuda::adamW(stream, cuda->info().multiprocessors, weight, gradient, firstMoment, secondMoment, pointer(ema), pointer(computeWeight),
-                    {*ranges, array.data()}, {*plain, plainArray.data()}, state,
+                    cuda::arenaRanges(stream, *ranges, room), cuda::arenaRanges(stream, *plain, plainRoom), state,
                     {.learningRate = learningRate, .beta1 = beta1, .beta2 = beta2, .epsilon = epsilon, .weightDecay = weightDecay,
                      .emaDecay = emaDecay, .late = late, .learningRateFactor = factor});
       });

@@ -348,6 +348,13 @@ function single() {
     const [weight, gradient, first, second, ema] = [0, 1, 2, 3, 4].map(() => place(f32(1032)))
     const sums = f64(1)
     native.sumOfSquares(gradient, [8, 16], sums, 0)
+    // More ranges than fit into a kernel's parameters.
+    native.sumOfSquares(
+      gradient,
+      Array.from({ length: 200 }, (_, i) => 5 * i),
+      sums,
+      0,
+    )
     native.clipGradientNorm(sums, STATE, 1, 1, false)
     for (const copy of [null, 'bf16', 'f16']) {
       const compute = copy && place(native.empty([1032], copy, device))
