@@ -13,7 +13,7 @@ void noteKernel(const void* kernel) {
   static const char* const path = std::getenv("REPA_SIMT_KERNELS");
   if (!path) return;
   Quiet quiet;
-  static std::set<const void*> ran;
+  static auto& ran = *new std::set<const void*>;
   if (!ran.insert(kernel).second) return;
   std::ofstream file(path, std::ios::app);
   if (ran.size() == 1)

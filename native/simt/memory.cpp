@@ -46,11 +46,11 @@ constexpr size_t guardBytes = 256;
 #endif
 
 std::mutex mutex;
-std::map<const unsigned char*, size_t> allocations;  // by address, with their sizes
+auto& allocations = *new std::map<const unsigned char*, size_t>;  // by address, with their sizes
 size_t allocatedBytes = 0;
 
 std::mutex turnMutex;
-std::condition_variable turnEnded;
+auto& turnEnded = *new std::condition_variable;
 bool turnTaken = false;
 
 /// The allocation that holds the address. The caller holds the mutex.
@@ -117,7 +117,7 @@ DeviceMemoryTurn::~DeviceMemoryTurn() {
 
 std::string damagedAllocation() {
   if (guardBytes == 0) return "";
-  static const std::string intact(guardBytes, static_cast<char>(guardByte));
+  static const std::string& intact = *new std::string(guardBytes, static_cast<char>(guardByte));
   Quiet quiet;
   std::lock_guard lock(mutex);
   const auto isIntact = [](const unsigned char* guard) { return std::memcmp(guard, intact.data(), guardBytes) == 0; };

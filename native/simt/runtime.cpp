@@ -24,9 +24,10 @@ constexpr int maxThreadsPerBlock = 1024;
 
 std::mutex stateMutex;
 cudaError_t sticky = cudaSuccess;
-std::set<CUstream_st*> streams;
-std::set<CUgraph_st*> captures;
-std::map<const void*, size_t> maxDynamicShared;
+// What a stream's thread touches is never destroyed, here and in other files: at the process's end it may be inside a kernel.
+auto& streams = *new std::set<CUstream_st*>;
+auto& captures = *new std::set<CUgraph_st*>;
+auto& maxDynamicShared = *new std::map<const void*, size_t>;
 thread_local cudaError_t lastError = cudaSuccess;
 
 size_t maxDynamicSharedOf(const void* kernel) {
@@ -54,7 +55,6 @@ cudaError_t report(cudaError_t error) {
 }
 
 CUstream_st& streamOf(cudaStream_t stream) {
-  // Never destroyed: at the process's end its thread may be inside a kernel.
   static CUstream_st& defaultStream = *new CUstream_st;
   return stream ? *stream : defaultStream;
 }

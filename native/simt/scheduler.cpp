@@ -83,7 +83,7 @@ class Machine {
   char startSync_ = 0, endSync_ = 0;
 };
 
-Machine machine;
+Machine& machine = *new Machine;
 
 /// A fiber's life: one CUDA thread after another.
 void Machine::fiberMain() {

@@ -16,7 +16,7 @@ double nowMilliseconds() {
 
 /// Marks events; what waits for one sleeps here.
 std::mutex eventMutex;
-std::condition_variable eventReached;
+auto& eventReached = *new std::condition_variable;
 
 void waitForRecord(const EventRecord& record) {
   std::unique_lock lock(eventMutex);

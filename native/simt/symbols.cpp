@@ -96,8 +96,8 @@ void readSymbols(const char* bytes, size_t size, uintptr_t loadedAt, Module& mod
 }
 
 const Module& moduleOf(const void* function) {
-  static std::unordered_map<const void*, const Module*> byFunction;
-  static std::map<const void*, Module> byBase;
+  static auto& byFunction = *new std::unordered_map<const void*, const Module*>;
+  static auto& byBase = *new std::map<const void*, Module>;
   if (const auto known = byFunction.find(function); known != byFunction.end()) return *known->second;
   Dl_info info = {};
   dladdr(function, &info);
@@ -127,7 +127,7 @@ const std::vector<SharedVariable>& sharedVariables(const void* function) {
 }
 
 size_t staticSharedBytes(const void* kernel) {
-  static std::unordered_map<const void*, size_t> known;
+  static auto& known = *new std::unordered_map<const void*, size_t>;
   std::lock_guard lock(tables());
   auto [entry, isNew] = known.try_emplace(kernel, 0);
   if (!isNew) return entry->second;
@@ -142,7 +142,7 @@ size_t staticSharedBytes(const void* kernel) {
 }
 
 const std::string& functionName(const void* function) {
-  static std::unordered_map<const void*, std::string> names;
+  static auto& names = *new std::unordered_map<const void*, std::string>;
   std::lock_guard lock(tables());
   auto [entry, isNew] = names.try_emplace(function, "(unnamed kernel)");
   if (isNew) {
@@ -154,7 +154,7 @@ const std::string& functionName(const void* function) {
 }
 
 const std::string& kernelInFile(const void* kernel) {
-  static const std::string unknown = "(unnamed kernel)";
+  static const std::string& unknown = *new std::string("(unnamed kernel)");
   std::lock_guard lock(tables());
   const Module& module = moduleOf(kernel);
   const auto entry = module.kernels.find(kernel);
