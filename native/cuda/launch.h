@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "cuda/check.h"
+#include "cuda/dynamic_shared.h"
 
 namespace repa::cuda {
 
@@ -36,10 +37,7 @@ inline std::string kernelName(const void* kernel) {
 /// that it refuses; what goes wrong while it runs is reported by later calls on the stream.
 template <class... Parameters, class... Arguments>
 void launch(cudaStream_t stream, void (*kernel)(Parameters...), const LaunchShape& shape, Arguments&&... arguments) {
-  cudaError_t error = cudaSuccess;
-  // Without asking a kernel may have 48 KB, of which its static shared memory, not known here, is a part.
-  if (shape.sharedBytes > 0)
-    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.sharedBytes));
+  cudaError_t error = allowDynamicShared(reinterpret_cast<const void*>(kernel), shape.sharedBytes);
   if (error == cudaSuccess) {
     cudaLaunchAttribute cluster = {};
     cluster.id = cudaLaunchAttributeClusterDimension;

@@ -133,6 +133,18 @@ TEST(launch_asks_for_what_a_kernel_takes_with_its_static_shared_memory) {
   expect(out.read()[31] == 3, "1 + 2");
 }
 
+TEST(launch_lowers_no_limit_that_others_have_asked_for) {
+  DeviceArray<float> out(32);
+  const auto kernel = twoKindsOfShared<2>;
+  for (const size_t bytes : {90 * KiB, 4 * KiB}) {
+    const std::string sentence = refusal(kernel, {.grid = 1, .block = 32, .sharedBytes = bytes}, out.data());
+    expect(sentence.empty(), sentence);
+  }
+  cudaFuncAttributes attributes;
+  check(cudaFuncGetAttributes(&attributes, kernel), "describe the kernel");
+  expect(attributes.maxDynamicSharedSizeBytes == 90 * KiB, "after 90 KiB and 4 KiB: " + std::to_string(attributes.maxDynamicSharedSizeBytes));
+}
+
 }  // namespace
 
 }  // namespace repa::cuda::test
