@@ -2,7 +2,6 @@
 
 #include <cuda_runtime.h>
 
-#include <cstring>
 #include <future>
 
 #include "core/error.h"
@@ -157,20 +156,26 @@ void CudaDevice::upload(void* to, const void* from, int64_t bytes) {
 void CudaDevice::download(void* to, const void* from, int64_t bytes, std::function<void(const std::string&)> done) {
   requireNoCapture("Reading a tensor");
   if (bytes == 0) return whenIdle(std::move(done));
-  void* pinned = nullptr;
-  bool isCopied = false;
+  bool isBegun = false, isTold = false;
+  const auto takeOutLater = [&](const Staging::Piece& piece) {
+    isBegun = true;
+    isTold = piece.isLast;
+    complete([this, piece, last = isTold ? done : nullptr](const std::string& failure) {
+      staging_.takeOut(piece);
+      if (last) last(failure);
+    });
+  };
   enqueue("download", [&](cudaStream_t stream) {
-    pinned = staging_.takePinned(bytes);
-    cuda::check(cudaMemcpyAsync(pinned, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToHost, stream), "copy to the host");
-    isCopied = true;
+    try {
+      staging_.download(stream, to, from, bytes, takeOutLater);
+    } catch (const Error& error) {
+      // The pieces before are on their way to `to`, which is the caller's as soon as this throws.
+      throw Error(isBegun ? ErrorCode::failed : error.code(), error.what());
+    }
   });
+  if (isTold) return;
   // What was not copied has failed, also where the device is reset before this is told.
-  complete([this, to, pinned, bytes, uncopied = isCopied ? std::string() : failure(), done = std::move(done)](const std::string& failure) {
-    const std::string& failed = failure.empty() ? uncopied : failure;
-    if (failed.empty()) std::memcpy(to, pinned, static_cast<size_t>(bytes));
-    if (pinned) staging_.givePinned(pinned, bytes);
-    done(failed);
-  });
+  complete([uncopied = failure(), done = std::move(done)](const std::string& failure) { done(failure.empty() ? uncopied : failure); });
 }
 
 void CudaDevice::whenIdle(std::function<void(const std::string&)> done) { complete(std::move(done)); }

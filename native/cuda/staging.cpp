@@ -3,7 +3,6 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -14,21 +13,10 @@ namespace repa {
 
 namespace {
 
-/// Few distinct sizes, so that slots are found again.
-int64_t slotBytes(int64_t bytes) { return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(bytes, 4096)))); }
-
-/// Of one size: as many slots as it takes for this many bytes under way, and at least so many. A step that runs ahead of the GPU by two
-/// finds slots without a wait; a model whose tensors are uploaded one after another does not end up in page-locked memory whole.
-constexpr int64_t kBytesInFlight = int64_t{64} << 20;
-constexpr int64_t kLeastInFlight = 4;
-
-/// Pinned blocks for downloads that are kept, at most; more are given back to the system.
-constexpr size_t kKeptPinned = 16;
-
-void* takeHostMemory(int64_t bytes) {
+char* takeHostMemory(int64_t bytes) {
   void* block = nullptr;
   cuda::check(cudaMallocHost(&block, static_cast<size_t>(bytes)), "page-lock host memory for a copy");
-  return block;
+  return static_cast<char*>(block);
 }
 
 }  // namespace
@@ -36,78 +24,103 @@ void* takeHostMemory(int64_t bytes) {
 void Staging::open(std::function<void*(int64_t bytes)> takeDeviceMemory) {
   takeDeviceMemory_ = std::move(takeDeviceMemory);
   cuda::check(cudaStreamCreateWithFlags(&copies_, cudaStreamNonBlocking), "make a stream");
+  cuda::check(cudaEventCreateWithFlags(&arrived_, cudaEventDisableTiming), "make an event");
 }
 
-Staging::Slot& Staging::freeSlot(int64_t bytes) {
-  const int64_t size = slotBytes(bytes);
-  Slot* oldest = nullptr;
-  int64_t inFlight = 0;
-  for (Slot& slot : slots_) {
-    if (slot.bytes != size) continue;
-    if (cudaEventQuery(slot.consumed) == cudaSuccess) return slot;
-    ++inFlight;
-    if (!oldest || slot.upload < oldest->upload) oldest = &slot;
-  }
-  // cudaErrorNotReady of the queries above is no failure.
-  cudaGetLastError();
-  if (inFlight >= kLeastInFlight && inFlight * size >= kBytesInFlight) {
-    cuda::check(cudaEventSynchronize(oldest->consumed), "wait for an earlier upload");
-    return *oldest;
-  }
-  return slots_.emplace_back(newSlot(size));
-}
-
-Staging::Slot Staging::newSlot(int64_t size) {
-  Slot slot{};
-  slot.bytes = size;
-  slot.pinned = takeHostMemory(size);
+std::unique_ptr<Staging::UploadBlock> Staging::newUploadBlock(bool isSmall) {
+  auto block = std::make_unique<UploadBlock>();
+  block->pinned = takeHostMemory(isSmall ? kSmallBlock : kBlock);
   try {
-    if (size > kSmall) slot.device = takeDeviceMemory_(size);
-    cuda::check(cudaEventCreateWithFlags(&slot.arrived, cudaEventDisableTiming), "make an event");
-    cuda::check(cudaEventCreateWithFlags(&slot.consumed, cudaEventDisableTiming), "make an event");
+    if (!isSmall) block->device = static_cast<char*>(takeDeviceMemory_(kBlock));
+    cuda::check(cudaEventCreateWithFlags(&block->consumed, cudaEventDisableTiming), "make an event");
   } catch (...) {
-    for (cudaEvent_t event : {slot.arrived, slot.consumed})
-      if (event) cudaEventDestroy(event);
-    cudaFree(slot.device);
-    cudaFreeHost(slot.pinned);
+    cudaFree(block->device);
+    cudaFreeHost(block->pinned);
     throw;
   }
-  return slot;
-}
-
-void Staging::upload(cudaStream_t stream, void* to, const void* from, int64_t bytes) {
-  std::lock_guard lock(mutex_);
-  const size_t size = static_cast<size_t>(bytes);
-  Slot& slot = freeSlot(bytes);
-  slot.upload = nextUpload_++;
-  std::memcpy(slot.pinned, from, size);
-  if (bytes <= kSmall) {
-    cuda::check(cudaMemcpyAsync(to, slot.pinned, size, cudaMemcpyHostToDevice, stream), "copy to the device");
-  } else {
-    cuda::check(cudaMemcpyAsync(slot.device, slot.pinned, size, cudaMemcpyHostToDevice, copies_), "copy to the device");
-    cuda::check(cudaEventRecord(slot.arrived, copies_), "record an event");
-    cuda::check(cudaStreamWaitEvent(stream, slot.arrived, 0), "order two streams");
-    cuda::check(cudaMemcpyAsync(to, slot.device, size, cudaMemcpyDeviceToDevice, stream), "copy to the device");
-  }
-  cuda::check(cudaEventRecord(slot.consumed, stream), "record an event");
-}
-
-void* Staging::takePinned(int64_t bytes) {
-  std::lock_guard lock(mutex_);
-  const int64_t size = slotBytes(bytes);
-  const auto found = std::find_if(pinned_.begin(), pinned_.end(), [&](const Pinned& pinned) { return pinned.bytes == size; });
-  if (found == pinned_.end()) return takeHostMemory(size);
-  void* block = found->block;
-  pinned_.erase(found);
   return block;
 }
 
-void Staging::givePinned(void* block, int64_t bytes) {
-  std::lock_guard lock(mutex_);
-  pinned_.push_back({block, slotBytes(bytes)});
-  if (pinned_.size() <= kKeptPinned) return;
-  cudaFreeHost(pinned_.front().block);
-  pinned_.erase(pinned_.begin());
+BlockRing<Staging::UploadBlock>::Piece Staging::takeForUpload(bool isSmall, int64_t bytes) {
+  const auto isConsumed = [](const UploadBlock& block) {
+    const bool happened = cudaEventQuery(block.consumed) == cudaSuccess;
+    cudaGetLastError();  // cudaErrorNotReady is no failure
+    return happened;
+  };
+  const auto wait = [](const UploadBlock& block) { cuda::check(cudaEventSynchronize(block.consumed), "wait for an earlier upload"); };
+  return (isSmall ? smallUploads_ : uploads_).take(bytes, isConsumed, [&] { return newUploadBlock(isSmall); }, wait);
+}
+
+void Staging::upload(cudaStream_t stream, void* to, const void* from, int64_t bytes) {
+  std::lock_guard lock(uploading_);
+  const bool isSmall = bytes <= kSmall;
+  for (int64_t at = 0; at < bytes; at += kBlock) {
+    const int64_t length = std::min(bytes - at, kBlock);
+    const auto size = static_cast<size_t>(length);
+    const auto [block, offset] = takeForUpload(isSmall, length);
+    std::memcpy(block->pinned + offset, static_cast<const char*>(from) + at, size);
+    const void* source = block->pinned + offset;
+    if (block->device) {
+      cuda::check(cudaMemcpyAsync(block->device + offset, source, size, cudaMemcpyHostToDevice, copies_), "copy to the device");
+      cuda::check(cudaEventRecord(arrived_, copies_), "record an event");
+      cuda::check(cudaStreamWaitEvent(stream, arrived_, 0), "order two streams");
+      source = block->device + offset;
+    }
+    cuda::check(cudaMemcpyAsync(static_cast<char*>(to) + at, source, size, block->device ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice, stream),
+                "copy to the device");
+    cuda::check(cudaEventRecord(block->consumed, stream), "record an event");
+  }
+}
+
+BlockRing<Staging::DownloadBlock>::Piece Staging::takeForDownload(BlockRing<DownloadBlock>& ring, int64_t bytes) {
+  const auto isFree = [this](const DownloadBlock& block) {
+    std::lock_guard lock(takingOut_);
+    return block.underWay == 0;
+  };
+  const auto make = [&ring] {
+    auto block = std::make_unique<DownloadBlock>();
+    block->pinned = takeHostMemory(ring.blockBytes());
+    return block;
+  };
+  const auto wait = [this](const DownloadBlock& block) {
+    std::unique_lock lock(takingOut_);
+    takenOut_.wait(lock, [&] { return block.underWay == 0; });
+  };
+  const auto piece = ring.take(bytes, isFree, make, wait);
+  std::lock_guard lock(takingOut_);
+  ++piece.block->underWay;
+  return piece;
+}
+
+void Staging::giveBack(DownloadBlock& block) {
+  {
+    std::lock_guard lock(takingOut_);
+    --block.underWay;
+  }
+  takenOut_.notify_all();
+}
+
+void Staging::download(cudaStream_t stream, void* to, const void* from, int64_t bytes, FunctionRef<void(const Piece& piece)> enqueued) {
+  std::lock_guard lock(downloading_);
+  BlockRing<DownloadBlock>& ring = bytes <= kSmall ? smallDownloads_ : downloads_;
+  for (int64_t at = 0; at < bytes; at += kBlock) {
+    const int64_t length = std::min(bytes - at, kBlock);
+    const auto [block, offset] = takeForDownload(ring, length);
+    char* const pinned = block->pinned + offset;
+    try {
+      cuda::check(cudaMemcpyAsync(pinned, static_cast<const char*>(from) + at, static_cast<size_t>(length), cudaMemcpyDeviceToHost, stream),
+                  "copy to the host");
+    } catch (...) {
+      giveBack(*block);
+      throw;
+    }
+    enqueued({.to = static_cast<char*>(to) + at, .bytes = length, .isLast = at + length == bytes, .pinned = pinned, .block = block});
+  }
+}
+
+void Staging::takeOut(const Piece& piece) {
+  std::memcpy(piece.to, piece.pinned, static_cast<size_t>(piece.bytes));
+  giveBack(*piece.block);
 }
 
 }  // namespace repa
