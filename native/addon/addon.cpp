@@ -14,21 +14,29 @@ Napi::Error toJsError(Napi::Env env, ErrorCode code, const std::string& message)
   return error;
 }
 
+Napi::Error toJsError(Napi::Env env, const char* operation, const std::exception_ptr& thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const Error& error) {
+    return toJsError(env, error.code(), error.what());
+  } catch (const std::bad_alloc&) {
+    // Of the host's: a copy on its way to a device, a list. A device's own says how much was asked for.
+    return toJsError(env, ErrorCode::outOfMemory, std::string(operation) + ": the process has no memory left for what the call needs.");
+  } catch (const std::exception& error) {
+    return toJsError(env, ErrorCode::failed, std::string(operation) + ": " + error.what());
+  }
+}
+
 namespace {
 
 Napi::Value callExport(const Napi::CallbackInfo& info) {
   const Export& entry = *static_cast<const Export*>(info.Data());
   try {
     return entry.call(Arguments(info, entry.name, entry.arguments));
-  } catch (const Error& error) {
-    throw toJsError(info.Env(), error.code(), error.what());
   } catch (const Napi::Error&) {
     throw;
-  } catch (const std::bad_alloc&) {
-    // Of the host's: a copy on its way to a device, a list. A device's own says how much was asked for.
-    throw toJsError(info.Env(), ErrorCode::outOfMemory, std::string(entry.name) + ": the process has no memory left for what the call needs.");
-  } catch (const std::exception& error) {
-    throw toJsError(info.Env(), ErrorCode::failed, std::string(entry.name) + ": " + error.what());
+  } catch (...) {
+    throw toJsError(info.Env(), entry.name, std::current_exception());
   }
 }
 

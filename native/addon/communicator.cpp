@@ -1,6 +1,8 @@
 // Several processes: joining them takes a while and has a thread of its own; the rest enqueues.
 #include "ops/communicator.h"
 
+#include <exception>
+#include <future>
 #include <memory>
 #include <thread>
 
@@ -22,22 +24,21 @@ const Export kExports[] = {
        Device& device = a.device(0, "device");
        const std::string id = a.text(1, "id");
        const int64_t rank = a.integer(2, "rank"), size = a.integer(3, "size");
-       auto number = std::make_shared<int64_t>(0);
+       auto number = std::make_shared<std::promise<int64_t>>();
        return promise(
-           a.env(), "repa.openCommunicator",
+           a.env(), "openCommunicator",
            [&](auto done) {
              // It ends with the process where the others never come.
              std::thread([&device, id, rank, size, number, done = std::move(done)] {
-               std::string failure;
                try {
-                 *number = ops::openCommunicator(device, id, rank, size);
-               } catch (const std::exception& error) {
-                 failure = error.what();
+                 number->set_value(ops::openCommunicator(device, id, rank, size));
+               } catch (...) {
+                 number->set_exception(std::current_exception());
                }
-               done(failure);
+               done("");
              }).detach();
            },
-           [number](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, static_cast<double>(*number)); });
+           [number](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, static_cast<double>(number->get_future().get())); });
      }},
     {"allReduceSum", bind<ops::allReduceSum>, {"communicator", "tensors"}},
     {"allGather", bind<ops::allGather>, {"communicator", "tensor", "share"}},

@@ -73,7 +73,7 @@ const Export kExports[] = {
        auto rate = std::make_shared<double>(0.0);
        CpuDevice& device = CpuDevice::instance();
        return promise(
-           a.env(), "repa.measureFmaPeak",
+           a.env(), "measureFmaPeak",
            [&](auto done) {
              device.enqueue("measureFmaPeak", [rate, seconds](ThreadPool& pool) { *rate = measureFmaPeak(pool, seconds); });
              device.whenIdle(std::move(done));
@@ -83,7 +83,7 @@ const Export kExports[] = {
     {"synchronize",
      [](const Arguments& a) -> Napi::Value {
        Device& device = a.device(0, "device");
-       return promise(a.env(), "repa.synchronize", [&device](auto done) { device.whenIdle(std::move(done)); },
+       return promise(a.env(), "synchronize", [&device](auto done) { device.whenIdle(std::move(done)); },
                       [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
      }},
     {"resetDevice",

@@ -3,6 +3,8 @@
 
 #include <napi.h>
 
+#include <exception>
+
 #include "addon/arguments.h"
 
 namespace repa::addon {
@@ -24,5 +26,8 @@ void addExports(Napi::Env env, Napi::Object exports, const Export (&table)[count
 
 /// A JS Error with the native error's code.
 Napi::Error toJsError(Napi::Env env, ErrorCode code, const std::string& message);
+
+/// What native code has thrown in an operation, which JS threw not.
+Napi::Error toJsError(Napi::Env env, const char* operation, const std::exception_ptr& thrown);
 
 }  // namespace repa::addon

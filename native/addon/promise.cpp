@@ -1,5 +1,6 @@
 #include "addon/promise.h"
 
+#include <exception>
 #include <memory>
 #include <mutex>
 
@@ -19,7 +20,7 @@ struct Way {
 
 }  // namespace
 
-Napi::Value promise(Napi::Env env, const char* name, std::function<void(std::function<void(const std::string&)> done)> start, MakeValue makeValue) {
+Napi::Value promise(Napi::Env env, const char* operation, std::function<void(std::function<void(const std::string&)> done)> start, MakeValue makeValue) {
   struct Pending {
     Napi::Promise::Deferred deferred;
     MakeValue makeValue;
@@ -28,24 +29,27 @@ Napi::Value promise(Napi::Env env, const char* name, std::function<void(std::fun
   const Napi::Promise result = pending->deferred.Promise();
 
   const auto way = std::make_shared<Way>();
-  way->function = Napi::ThreadSafeFunction::New(env, Napi::Function(), name, 0, 1, [way, pending](Napi::Env) {
+  way->function = Napi::ThreadSafeFunction::New(env, Napi::Function(), std::string("repa.") + operation, 0, 1, [way, pending](Napi::Env) {
     const std::lock_guard lock(way->mutex);
     way->open = false;
     delete pending;
   });
-  const auto settle = [pending, way](const std::string& failure) {
+  const auto settle = [pending, way, operation](const std::string& failure) {
     const std::lock_guard lock(way->mutex);
     if (!way->open) return;
     auto message = std::make_unique<std::string>(failure);
-    const napi_status status = way->function.BlockingCall(message.get(), [pending](Napi::Env jsEnv, Napi::Function, std::string* text) {
+    const napi_status status = way->function.BlockingCall(message.get(), [pending, operation](Napi::Env jsEnv, Napi::Function, std::string* text) {
       const std::unique_ptr<std::string> owned(text);
       if (jsEnv == nullptr) return;
       try {
         const Napi::HandleScope scope(jsEnv);
-        if (owned->empty()) {
+        if (!owned->empty()) return pending->deferred.Reject(toJsError(jsEnv, ErrorCode::failed, *owned).Value());
+        try {
           pending->deferred.Resolve(pending->makeValue(jsEnv));
-        } else {
-          pending->deferred.Reject(toJsError(jsEnv, ErrorCode::failed, *owned).Value());
+        } catch (const Napi::Error& error) {
+          pending->deferred.Reject(error.Value());
+        } catch (...) {
+          pending->deferred.Reject(toJsError(jsEnv, operation, std::current_exception()).Value());
         }
       } catch (const Napi::Error&) {
         // An environment that is being terminated takes no more values, and nobody waits for them.

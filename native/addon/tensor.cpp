@@ -87,7 +87,7 @@ const Export kExports[] = {
        std::shared_ptr<char> staged(static_cast<char*>(std::malloc(bytes ? bytes : 1)), std::free);
        if (!staged) throw Error(ErrorCode::outOfMemory, "read: no host memory for " + std::to_string(bytes) + " bytes.");
        return promise(
-           a.env(), "repa.read",
+           a.env(), "read",
            [&](auto done) {
              tensor.device().download(staged.get(), tensor.data(), static_cast<int64_t>(bytes),
                                       [staged, done = std::move(done)](const std::string& failure) { done(failure); });

@@ -161,7 +161,10 @@ for (const { device, missing } of DEVICES) {
       expect(() => addon.allReduceSum(communicator, [good])).toThrow(`there is no open communicator ${communicator}.`)
       addon.awaitBegun(communicator)
       expect(() => addon.communicatorId(device, 0)).toThrow('size is 0; expected 1 to 4096 processes.')
-      await expect(addon.openCommunicator(device, id, 2, 2)).rejects.toThrow('rank is 2; expected 0 to 1.')
+      await expect(addon.openCommunicator(device, id, 2, 2)).rejects.toMatchObject({
+        code: 'ERR_INVALID_ARGUMENT',
+        message: 'openCommunicator: rank is 2; expected 0 to 1.',
+      })
       await expect(addon.openCommunicator(device, 'nothing', 0, 1)).rejects.toThrow(
         device === 'cpu'
           ? 'nothing, does not open: No such file'
