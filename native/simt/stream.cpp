@@ -12,16 +12,22 @@ CUstream_st::~CUstream_st() {
 }
 
 void CUstream_st::enqueue(repa::simt::Task task) {
-  if (capture) {
-    capture->tasks.push_back(std::move(task));
-    ++capture->before[this][this];
-    return;
-  }
   {
     std::lock_guard lock(mutex_);
+    if (CUgraph_st* const graph = capture) {
+      std::lock_guard lockGraph(graph->mutex);
+      graph->tasks.push_back(std::move(task));
+      ++graph->before[this][this];
+      return;
+    }
     queue_.push_back(std::move(task));
   }
   changed_.notify_all();
+}
+
+void CUstream_st::leaveCapture() {
+  std::lock_guard lock(mutex_);
+  capture = nullptr;
 }
 
 void CUstream_st::waitUntilIdle() {

@@ -1,6 +1,7 @@
 // Streams, events and graphs: a stream is a queue with a host thread of its own, so that what CUDA leaves asynchronous is so here.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -31,11 +32,12 @@ using Task = std::function<void()>;
 }  // namespace repa::simt
 
 struct CUgraph_st {
+  std::mutex mutex;                     // guards tasks and before during the capture
   std::vector<repa::simt::Task> tasks;  // in an order that respects every edge: the order of capture
   cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
   CUstream_st* origin = nullptr;
   std::map<CUstream_st*, repa::simt::CapturedBefore> before;  // what the next task of each stream that captures into it comes behind
-  bool invalidated = false;                                   // by a call that may not be made meanwhile
+  std::atomic<bool> invalidated = false;                      // by a call that may not be made meanwhile
 };
 
 struct CUgraphExec_st {
@@ -48,10 +50,13 @@ struct CUstream_st {
 
   /// Appends to the queue, or to the graph that is being captured.
   void enqueue(repa::simt::Task task);
+  /// From then on enqueue() appends to the queue.
+  void leaveCapture();
   void waitUntilIdle();
   bool idle();
 
-  CUgraph_st* capture = nullptr;  // touched by the threads that use the stream, which CUDA asks them to order
+  /// Ended when no thread enqueues into it any more, as CUDA asks.
+  std::atomic<CUgraph_st*> capture = nullptr;
   /// Runs a task's part that writes to the device's memory while no launch looks at all of it (isolation.h): for what stands in for a library of
   /// NVIDIA's, which has the queue's code alone. Null of a stream that the runtime API has not made.
   void (*writingToDevice)(const repa::simt::Task& part) = nullptr;

@@ -80,6 +80,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     if (!isCapture(graph)) return report(cudaErrorCapturedEvent);
     if (queue.capture != graph && captureEnds(queue.capture)) return report(cudaErrorStreamCaptureInvalidated);
     queue.capture = graph;
+    std::lock_guard lock(graph->mutex);
     for (const auto& [stream, tasks] : event->record->before) {
       size_t& before = graph->before[&queue][stream];
       before = std::max(before, tasks);
@@ -119,9 +120,10 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (const cudaError_t error = deviceError()) return report(error);
   CUstream_st& queue = streamOf(stream);
   event->record = std::make_shared<EventRecord>();
-  event->record->capture = queue.capture;
-  if (queue.capture) {
-    event->record->before = queue.capture->before[&queue];
+  if (CUgraph_st* const graph = queue.capture) {
+    event->record->capture = graph;
+    std::lock_guard lock(graph->mutex);
+    event->record->before = graph->before[&queue];
     return cudaSuccess;
   }
   queue.enqueue([record = event->record] {
@@ -174,26 +176,28 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   *graph = nullptr;
-  if (!stream || !stream->capture || stream->capture->origin != stream) return report(cudaErrorInvalidValue);
-  *graph = stream->capture;
-  auto& before = (*graph)->before;
+  CUgraph_st* const captured = stream ? stream->capture.load() : nullptr;
+  if (!captured || captured->origin != stream) return report(cudaErrorInvalidValue);
+  *graph = captured;
+  auto& before = captured->before;
   bool joined = true;
   for (auto& [each, behind] : before) {
-    each->capture = nullptr;
+    each->leaveCapture();
     joined &= behind[each] <= before[stream][each];
   }
-  forgetCapture(*graph);
-  if (!(*graph)->invalidated && joined) return cudaSuccess;
-  const cudaError_t error = (*graph)->invalidated ? cudaErrorStreamCaptureInvalidated : cudaErrorStreamCaptureUnjoined;
-  delete *graph;
+  forgetCapture(captured);
+  if (!captured->invalidated && joined) return cudaSuccess;
+  const cudaError_t error = captured->invalidated ? cudaErrorStreamCaptureInvalidated : cudaErrorStreamCaptureUnjoined;
+  delete captured;
   *graph = nullptr;
   return report(error);
 }
 
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
-  *status = !stream || !stream->capture    ? cudaStreamCaptureStatusNone
-            : stream->capture->invalidated ? cudaStreamCaptureStatusInvalidated
-                                           : cudaStreamCaptureStatusActive;
+  CUgraph_st* const graph = stream ? stream->capture.load() : nullptr;
+  *status = !graph               ? cudaStreamCaptureStatusNone
+            : graph->invalidated ? cudaStreamCaptureStatusInvalidated
+                                 : cudaStreamCaptureStatusActive;
   return cudaSuccess;
 }
 

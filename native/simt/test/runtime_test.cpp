@@ -114,6 +114,31 @@ TEST(graphs_replay_what_was_captured) {
   cudaEventDestroy(join);
 }
 
+TEST(threads_enqueue_into_one_capture) {
+  constexpr int kEach = 100000;
+  Stream stream;
+  int ran = 0;
+  const auto count = [](void* ran) { ++*static_cast<int*>(ran); };
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "begin the capture");
+  const auto enqueue = [&] {
+    for (int i = 0; i < kEach; ++i) check(cudaLaunchHostFunc(stream, count, &ran), "enqueue a host function");
+  };
+  std::thread other(enqueue);
+  enqueue();
+  other.join();
+  cudaGraph_t graph;
+  check(cudaStreamEndCapture(stream, &graph), "end the capture");
+  size_t nodes = 0;
+  check(cudaGraphGetNodes(graph, nullptr, &nodes), "count");
+  cudaGraphExec_t exec;
+  check(cudaGraphInstantiate(&exec, graph, 0), "instantiate");
+  check(cudaGraphDestroy(graph), "destroy");
+  check(cudaGraphLaunch(exec, stream), "launch");
+  check(cudaStreamSynchronize(stream), "wait");
+  expect(nodes == 2 * kEach && ran == 2 * kEach, "of two threads' functions the graph has " + std::to_string(nodes) + ", and ran " + std::to_string(ran));
+  check(cudaGraphExecDestroy(exec), "destroy");
+}
+
 /// What the end of a capture returns; the graph that it then makes is let go.
 cudaError_t endOfCapture(cudaStream_t stream) {
   cudaGraph_t graph = nullptr;
