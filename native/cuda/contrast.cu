@@ -13,6 +13,8 @@
 // All sums have one order, and those of many terms run in double.
 #include "cuda/contrast.h"
 
+#include <algorithm>
+
 #include "cuda/block_combine.h"
 #include "cuda/blocks.h"
 #include "cuda/dtype_switch.h"
@@ -183,8 +185,9 @@ void squaredDistances(cudaStream_t stream, const Tensor& x, const Tensor& distan
   const int64_t batch = x.size(0);
   if (batch == 0) return;
   const int64_t size = x.elements() / batch, slices = slicesOf(size);
-  const unsigned tiles = blocksFor(batch, kTile);
-  launch(stream, distanceSlicesKernel, {.grid = dim3(tiles, tiles, static_cast<unsigned>(slices)), .block = dim3(kTile * kTile)},
+  const unsigned tiles = blocksAcross(batch, kTile, "samples", "Take a smaller batch.");
+  const unsigned depth = blocksAcross(size, kSliceElements, "elements a sample", "Take smaller ones.");
+  launch(stream, distanceSlicesKernel, {.grid = dim3(tiles, tiles, std::max(depth, 1u)), .block = dim3(kTile * kTile)},
          static_cast<int>(batch), size, x.f32(), partial.f32());
   launch(stream, addDistanceSlicesKernel, {.grid = dim3(blocksFor(batch * batch, kThreads)), .block = dim3(kThreads)}, static_cast<int>(batch),
          static_cast<int>(slices), partial.f32(), distances.f32());

@@ -213,7 +213,8 @@ void resize(cudaStream_t stream, const cpu::ResizeArgs& args) {
   const Images images{.input = args.input, .output = args.output, .channels = args.channels, .rowGroups = rowGroups,
                       .columnsPerBlock = columns, .channelTile = Divisor(tile)};
   launch(stream, resizeKernel,
-         {.grid = dim3(blocksFor(args.count * rowGroups, 1), blocksFor(args.outputWidth, columns), blocksFor(args.channels, tile)),
+         {.grid = dim3(blocksFor(args.count * rowGroups, 1), blocksAcross(args.outputWidth, columns, "columns", "Resize to fewer."),
+                       blocksAcross(args.channels, tile, "channels", "Resize fewer at once.")),
           .block = dim3(kThreads)},
          images, axes);
 }

@@ -8,7 +8,7 @@
 //     row of qkv    | head 0 of q | head 1 | ... | head H-1 of k | values, not touched
 //     threads         0 .. d/N-1    d/N ..         one access of N elements each; a block covers as many heads at once as it has threads for
 //
-//     grid          x: tokens    y: runs of samples, whose rows of that token the block takes one after the other
+//     grid          x: tokens    y: walks over runs of samples, whose rows of that token the block takes one after the other
 #include "cuda/rope.h"
 
 #include <algorithm>
@@ -48,24 +48,26 @@ __global__ void __launch_bounds__(kMostThreads) rotateKernel(Rotation<T> args) {
     // Of an even column -sin of its own, of an odd one sin; transposed, each takes the other's.
     neighbour[i] = args.sin[token * d + column + (args.transposed ? i ^ 1 : i)] * (((i & 1) != 0) != args.transposed ? 1.0f : -1.0f);
   }
-  const int64_t first = blockIdx.y * kSamplesOfBlock, end = min(first + kSamplesOfBlock, args.batch);
-  for (int64_t sample = first; sample < end; ++sample) {
-    T* const row = args.qkv + (sample * args.tokens + token) * 3 * args.heads * d + column;
-    for (int head = static_cast<int>(threadIdx.y); head < 2 * args.heads; head += static_cast<int>(blockDim.y)) {
-      float x[N], y[N];
-      if constexpr (N == 2) {
-        x[0] = toFloat(row[head * d]);
-        x[1] = toFloat(row[head * d + 1]);
-      } else {
-        load(x, row + head * d);
-      }
+  for (int64_t first = blockIdx.y * kSamplesOfBlock; first < args.batch; first += gridDim.y * kSamplesOfBlock) {
+    const int64_t end = min(first + kSamplesOfBlock, args.batch);
+    for (int64_t sample = first; sample < end; ++sample) {
+      T* const row = args.qkv + (sample * args.tokens + token) * 3 * args.heads * d + column;
+      for (int head = static_cast<int>(threadIdx.y); head < 2 * args.heads; head += static_cast<int>(blockDim.y)) {
+        float x[N], y[N];
+        if constexpr (N == 2) {
+          x[0] = toFloat(row[head * d]);
+          x[1] = toFloat(row[head * d + 1]);
+        } else {
+          load(x, row + head * d);
+        }
 #pragma unroll
-      for (int i = 0; i < N; ++i) y[i] = x[i] * own[i] + x[i ^ 1] * neighbour[i];
-      if constexpr (N == 2) {
-        row[head * d] = fromFloat<T>(y[0]);
-        row[head * d + 1] = fromFloat<T>(y[1]);
-      } else {
-        store(row + head * d, y);
+        for (int i = 0; i < N; ++i) y[i] = x[i] * own[i] + x[i ^ 1] * neighbour[i];
+        if constexpr (N == 2) {
+          row[head * d] = fromFloat<T>(y[0]);
+          row[head * d + 1] = fromFloat<T>(y[1]);
+        } else {
+          store(row + head * d, y);
+        }
       }
     }
   }
@@ -92,7 +94,7 @@ void rotate(cudaStream_t stream, const Tensor& qkv, const Tensor& cos, const Ten
                                           std::to_string(kMostThreads * N) + " of this dtype and alignment.");
       const int headsAtOnce = std::min(2 * args.heads, std::max(1, kMostThreads / columns));
       launch(stream, rotateKernel<N, T>,
-             {.grid = dim3(blocksFor(args.tokens, 1), blocksFor(args.batch, kSamplesOfBlock)), .block = dim3(columns, headsAtOnce)}, args);
+             {.grid = dim3(blocksFor(args.tokens, 1), walkingBlocks((args.batch + kSamplesOfBlock - 1) / kSamplesOfBlock)), .block = dim3(columns, headsAtOnce)}, args);
     };
     if (args.d % kVectorLength<T> == 0 && aligned16(args.qkv)) run(std::integral_constant<int, kVectorLength<T>>{});
     else run(std::integral_constant<int, 2>{});

@@ -5,8 +5,6 @@
 //                                                         and the pointers let it.
 #include "cuda/swiglu.h"
 
-#include <algorithm>
-
 #include "cuda/activation_math.h"
 #include "cuda/blocks.h"
 #include "cuda/dtype_switch.h"
@@ -18,8 +16,6 @@ namespace repa::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-/// What a grid's y may be.
-constexpr int64_t kMostRowsAtOnce = 65535;
 
 template <int N, class T>
 __global__ void __launch_bounds__(kThreads) swigluKernel(int64_t rows, int64_t hidden, const T* x, T* out) {
@@ -63,8 +59,7 @@ void withRowVectors(int64_t rows, int64_t hidden, Run&& run, const Pointers*... 
   if (rows == 0 || hidden == 0) return;
   constexpr int N = kVectorLength<T>;
   const auto shape = [&](int perThread) -> LaunchShape {
-    const unsigned rowsAtOnce = static_cast<unsigned>(std::min(rows, kMostRowsAtOnce));
-    return {.grid = dim3(blocksFor(hidden, int64_t{kThreads} * perThread), rowsAtOnce), .block = dim3(kThreads)};
+    return {.grid = dim3(blocksFor(hidden, int64_t{kThreads} * perThread), walkingBlocks(rows)), .block = dim3(kThreads)};
   };
   if (hidden % N == 0 && aligned16(pointers...)) run(std::integral_constant<int, N>{}, shape(N));
   else run(std::integral_constant<int, 1>{}, shape(1));
