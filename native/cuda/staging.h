@@ -6,9 +6,9 @@
 // last, device-internal copy takes its turn in the queue. A download goes
 //     source -> (compute stream) page-locked block -> (waiting thread) caller's bytes.
 //
-// Both go in pieces through rings of blocks, which are made when they are needed and stay: at most 64 MiB on the device, whatever is
-// uploaded, and 68 MiB of page-locked memory for either direction. That is outside of what an allocator counts. Whoever wants more under
-// way waits: an upload for the GPU, a download for the thread that takes its bytes out.
+// Both go in pieces through rings of blocks, which are made when they are needed and stay: for uploads at most 256 MiB on the device and 260 of
+// page-locked memory, for downloads 68 of that. It is outside of what an allocator counts. Whoever wants more under way waits: an upload for
+// the GPU, a download for the thread that takes its bytes out.
 #pragma once
 
 #include <condition_variable>
@@ -65,10 +65,12 @@ class Staging {
   static constexpr int64_t kSmall = 64 << 10;
   static constexpr int64_t kSmallBlock = 1 << 20;
   static constexpr size_t kSmallBlocks = 4;
-  /// The bus is at its rate with pieces of a few MiB. Of eight blocks the host fills one, the bus copies another, and the rest wait for a GPU
-  /// that is a step or two behind.
+  /// The bus is at its rate with pieces of a few MiB.
   static constexpr int64_t kBlock = 8 << 20;
-  static constexpr size_t kBlocks = 8;
+  /// A step's images wait here while the GPU makes the step before: 256 of 512 x 512 pixels are 192 MiB. What did not fit would cross the bus
+  /// only when that step has ended.
+  static constexpr size_t kUploadBlocks = 32;
+  static constexpr size_t kDownloadBlocks = 8;
 
   BlockRing<UploadBlock>::Piece takeForUpload(bool isSmall, int64_t bytes);
   std::unique_ptr<UploadBlock> newUploadBlock(bool isSmall);
@@ -79,9 +81,9 @@ class Staging {
   std::mutex uploading_;  // guards what follows
   cudaStream_t copies_ = nullptr;
   cudaEvent_t arrived_ = nullptr;  // the last piece, on the device
-  BlockRing<UploadBlock> smallUploads_{kSmallBlock, kSmallBlocks}, uploads_{kBlock, kBlocks};
+  BlockRing<UploadBlock> smallUploads_{kSmallBlock, kSmallBlocks}, uploads_{kBlock, kUploadBlocks};
   std::mutex downloading_;  // guards what follows
-  BlockRing<DownloadBlock> smallDownloads_{kSmallBlock, kSmallBlocks}, downloads_{kBlock, kBlocks};
+  BlockRing<DownloadBlock> smallDownloads_{kSmallBlock, kSmallBlocks}, downloads_{kBlock, kDownloadBlocks};
   std::mutex takingOut_;  // guards the blocks' underWay
   std::condition_variable takenOut_;
 };

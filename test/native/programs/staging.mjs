@@ -4,7 +4,7 @@ import { native } from './addon.mjs'
 const DEVICE = 'cuda:0'
 const MIB = 2 ** 20
 
-/** How much the process grows by 40 uploads of 8 MiB, one behind another, that cannot be taken from their blocks yet. */
+/** How much the process grows by 100 uploads of 8 MiB, one behind another, that cannot be taken from their blocks yet. */
 async function manyAtOnce() {
   const bytes = new Uint8Array(8 * MIB)
   native.dispose(native.fromHost(bytes, [bytes.length], 'u8', DEVICE))
@@ -12,7 +12,7 @@ async function manyAtOnce() {
   const before = process.memoryUsage().rss
   let x = native.fromHost(new Float32Array(512 * 512), [512, 512], 'f32', DEVICE)
   for (let i = 0; i < 4; i++) [x] = native.linear(x, x, undefined, 'none', false, 'f32')
-  for (let i = 0; i < 40; i++) {
+  for (let i = 0; i < 100; i++) {
     bytes[0] = i
     native.dispose(native.fromHost(bytes, [bytes.length], 'u8', DEVICE))
   }
@@ -77,14 +77,14 @@ async function odd() {
 
 /** How much of the device ten sizes of uploads have taken for good. */
 async function tenSizes() {
-  for (let i = 0; i < 10; i++) {
-    const bytes = new Uint8Array(100 * 1024 * 2 ** i)
+  for (let i = 0; i < 60; i++) {
+    const bytes = new Uint8Array(100 * 1024 * 2 ** (i % 10))
     native.dispose(native.fromHost(bytes, [bytes.length], 'u8', DEVICE))
   }
   await native.synchronize(DEVICE)
   native.trimMemory(DEVICE)
   const { limitBytes } = native.memoryStats(DEVICE)
-  native.dispose(native.empty([limitBytes - 100 * MIB], 'u8', DEVICE))
+  native.dispose(native.empty([limitBytes - 260 * MIB], 'u8', DEVICE))
   return { limitBytes }
 }
 
