@@ -1,5 +1,6 @@
-import { open, rename, rm } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import type { Stats } from 'node:fs'
+import { lstat, open, readlink, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { basename, dirname, isAbsolute, join } from 'node:path'
 import { FileAccessError } from './errors.ts'
 
 /** A file being written. `write` writes all of `data`, wherever `position` is. */
@@ -11,6 +12,11 @@ export interface WritableFile {
 
 /** What writing a file needs of a file system; a test or a remote store can stand in for Node's. */
 export interface WritableFileSystem {
+  /**
+   * Where the file of this path lies or is to lie: a name that a rename may take. Rejects where something stands there that
+   * writing must not replace.
+   */
+  locate(path: string): Promise<string>
   create(path: string): Promise<WritableFile>
   rename(from: string, to: string): Promise<void>
   remove(path: string): Promise<void>
@@ -33,6 +39,12 @@ const MAX_BYTES_PER_WRITE = 2 ** 30
 const CANNOT_SYNC: ReadonlySet<string> = new Set(['EINVAL', 'EBADF', 'ENOTSUP'])
 
 export const nodeFileSystem: WritableFileSystem = {
+  async locate(path) {
+    const there = await statIfThere(path)
+    if (there?.isDirectory()) throw Object.assign(new Error('it is a directory'), { code: 'EISDIR' })
+    if (there && !there.isFile()) throw new Error('it is a device or a pipe, and would be replaced; name a file')
+    return endOfLinks(path)
+  },
   async create(path) {
     const handle = await open(path, 'w')
     return {
@@ -62,15 +74,39 @@ export const nodeFileSystem: WritableFileSystem = {
   },
 }
 
+/** What a path leads to through its symbolic links; undefined where that is not there. */
+async function statIfThere(path: string): Promise<Stats | undefined> {
+  return stat(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw error
+  })
+}
+
+/** The end of a path's symbolic links, which need not be there yet: `realpath` would refuse it then. The links must not go in a circle. */
+async function endOfLinks(path: string): Promise<string> {
+  const isLink = await lstat(path).then(
+    (own) => own.isSymbolicLink(),
+    () => false,
+  )
+  if (!isLink) return path
+  const target = await readlink(path)
+  // What a link says counts from its own folder. Its `..` must not be taken out of the text: above a linked folder is that one's target's.
+  const written = isAbsolute(target) ? target : `${await realpath(dirname(path))}/${target}`
+  return endOfLinks(join(await realpath(dirname(written)), basename(written)))
+}
+
 /**
  * A file that appears under its name only when it is whole: it is written beside it as `<path>.tmp-<pid>` and renamed by
- * `commit`. After `abort`, or a kill at any instant, what stood under the name before still stands there.
+ * `commit`. After `abort`, or a kill at any instant, what stood under the name before still stands there. A symbolic link stays
+ * one, and all of this is done at its end.
  */
 export class AtomicFile {
   static readonly #inProgress = new Set<string>()
 
+  /** As it was given. */
   readonly path: string
-  readonly #temporaryPath: string
+  /** Where the file lies: `path`, or the end of its links. */
+  readonly #location: string
   readonly #file: WritableFile
   readonly #fsync: boolean
   readonly #fileSystem: WritableFileSystem
@@ -81,25 +117,29 @@ export class AtomicFile {
   #bufferedBytes = 0
   #state: 'writing' | 'closed' | 'finished' = 'writing'
 
-  private constructor(path: string, file: WritableFile, options: AtomicWriteOptions) {
+  private constructor(path: string, location: string, file: WritableFile, options: AtomicWriteOptions) {
     this.path = path
-    this.#temporaryPath = temporaryPath(path)
+    this.#location = location
     this.#file = file
     this.#fsync = options.fsync ?? false
     this.#fileSystem = options.fileSystem ?? nodeFileSystem
   }
 
+  /** @throws {FileAccessError} where a folder, a device or a pipe has the name, or the system does not let a file be made there */
   static async create(path: string, options: AtomicWriteOptions = {}): Promise<AtomicFile> {
-    const temporary = temporaryPath(path)
+    const fileSystem = options.fileSystem ?? nodeFileSystem
+    const location = await accessing(path, () => fileSystem.locate(path))
+    const temporary = temporaryPath(location)
     if (AtomicFile.#inProgress.has(temporary)) {
       throw new Error(`${path} is already being written by this process; wait for that to end.`)
     }
     AtomicFile.#inProgress.add(temporary)
     try {
-      return new AtomicFile(path, await (options.fileSystem ?? nodeFileSystem).create(temporary), options)
+      const file = await accessing(path, () => fileSystem.create(temporary))
+      return new AtomicFile(path, location, file, options)
     } catch (error) {
       AtomicFile.#inProgress.delete(temporary)
-      throw new FileAccessError('write', path, error)
+      throw error
     }
   }
 
@@ -158,8 +198,8 @@ export class AtomicFile {
       await this.#attempt(async () => {
         if (this.#fsync) await this.#file.sync()
         await this.#closeFile()
-        await this.#fileSystem.rename(this.#temporaryPath, this.path)
-        if (this.#fsync) await this.#fileSystem.syncDirectory(dirname(this.path))
+        await this.#fileSystem.rename(temporaryPath(this.#location), this.#location)
+        if (this.#fsync) await this.#fileSystem.syncDirectory(dirname(this.#location))
       })
     } catch (error) {
       await this.abort()
@@ -172,7 +212,7 @@ export class AtomicFile {
   async abort(): Promise<void> {
     if (this.#state === 'finished') return
     await this.#closeFile().catch(() => {})
-    await this.#fileSystem.remove(this.#temporaryPath).catch(() => {})
+    await this.#fileSystem.remove(temporaryPath(this.#location)).catch(() => {})
     this.#finish()
   }
 
@@ -182,7 +222,7 @@ export class AtomicFile {
 
   #finish(): void {
     this.#state = 'finished'
-    AtomicFile.#inProgress.delete(this.#temporaryPath)
+    AtomicFile.#inProgress.delete(temporaryPath(this.#location))
   }
 
   async #closeFile(): Promise<void> {
@@ -191,12 +231,17 @@ export class AtomicFile {
     await this.#file.close()
   }
 
-  async #attempt(action: () => Promise<void>): Promise<void> {
-    try {
-      await action()
-    } catch (error) {
-      throw new FileAccessError('write', this.path, error)
-    }
+  #attempt(action: () => Promise<void>): Promise<void> {
+    return accessing(this.path, action)
+  }
+}
+
+/** @throws {FileAccessError} that names `path`, for whatever `action` throws */
+async function accessing<T>(path: string, action: () => Promise<T>): Promise<T> {
+  try {
+    return await action()
+  } catch (error) {
+    throw new FileAccessError('write', path, error)
   }
 }
 
@@ -216,9 +261,11 @@ export async function writeAtomically(
   await file.commit()
 }
 
-/** Writes a file that no reader sees half of. */
-export function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
-  return writeAtomically(path, {}, (file) => file.append(typeof content === 'string' ? Buffer.from(content) : content))
+/** Writes a file that no reader sees half of. What is no file, a pipe or `/dev/stdout`, is written to as it is. */
+export async function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
+  const there = await accessing(path, () => statIfThere(path))
+  if (there && !there.isFile() && !there.isDirectory()) return accessing(path, () => writeFile(path, content))
+  await writeAtomically(path, {}, (file) => file.append(typeof content === 'string' ? Buffer.from(content) : content))
 }
 
 function temporaryPath(path: string): string {

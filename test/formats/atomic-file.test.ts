@@ -1,8 +1,15 @@
+import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { lstat, mkdir, readdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { AtomicFile, type AtomicWriteOptions, nodeFileSystem } from '../../src/formats/atomic-file.ts'
+import {
+  AtomicFile,
+  type AtomicWriteOptions,
+  nodeFileSystem,
+  writeAtomically,
+  writeWhole,
+} from '../../src/formats/atomic-file.ts'
 import { FileAccessError } from '../../src/formats/errors.ts'
 import { writeNpy } from '../../src/formats/npy.ts'
 import { NpzWriter } from '../../src/formats/npz.ts'
@@ -109,6 +116,110 @@ test('pieces of every size, gaps, and writing over what was appended', async () 
   expect(file.position).toBe(whole.length)
   await file.commit()
   expect((await readFile(path)).equals(whole)).toBe(true)
+})
+
+// A symbolic link takes a privilege on Windows, and a named pipe is none of its files.
+describe.skipIf(process.platform === 'win32')('a name of what is no file itself', () => {
+  const write = (path: string) => writeAtomically(path, {}, (file) => file.append(Buffer.from('new')))
+
+  /** The links as [name, what it says], what stands under the end of them before, and where that is. */
+  const chains: [string, [name: string, to: string][], before: string | undefined, end: string][] = [
+    ['a file', [['link', 'end']], 'old', 'end'],
+    ['nothing yet', [['link', 'end']], undefined, 'end'],
+    ['a file of another folder', [['link', 'folder/end']], 'old', 'folder/end'],
+    ['nothing yet of another folder', [['link', 'folder/end']], undefined, 'folder/end'],
+    [
+      'a link to a file',
+      [
+        ['link', 'folder/second'],
+        ['folder/second', '../end'],
+      ],
+      'old',
+      'end',
+    ],
+    [
+      'a link to nothing yet',
+      [
+        ['link', 'folder/second'],
+        ['folder/second', '../end'],
+      ],
+      undefined,
+      'end',
+    ],
+    // The folder above a linked folder is that of its target: the path without its dots would be another.
+    [
+      'nothing yet above a linked folder',
+      [
+        ['way', 'folder/deep'],
+        ['link', 'way/../end'],
+      ],
+      undefined,
+      'folder/end',
+    ],
+  ]
+
+  test.each(chains)('a link to %s stays one, and its end has the bytes', async (_, links, before, end) => {
+    for (const write of [
+      (path: string) => writeWhole(path, 'new'),
+      (path: string) => writeAtomically(path, { fsync: true }, (file) => file.append(Buffer.from('new'))),
+    ]) {
+      const folder = await temporaryFolder()
+      await mkdir(join(folder, 'folder/deep'), { recursive: true })
+      for (const [name, to] of links) await symlink(to, join(folder, name))
+      if (before !== undefined) await writeFile(join(folder, end), before)
+      await write(join(folder, 'link'))
+      for (const [name, to] of links) expect(await readlink(join(folder, name))).toBe(to)
+      expect((await lstat(join(folder, end))).isFile()).toBe(true)
+      expect(await readFile(join(folder, end), 'utf8')).toBe('new')
+      const left = await readdir(folder, { recursive: true })
+      expect(left.sort()).toEqual([...new Set(['folder', 'folder/deep', end, ...links.map(([name]) => name)])].sort())
+    }
+  })
+
+  test('until it is committed the file stands beside the end of the link', async () => {
+    const folder = await temporaryFolder()
+    await mkdir(join(folder, 'folder'))
+    await symlink('folder/end', join(folder, 'link'))
+    const file = await AtomicFile.create(join(folder, 'link'))
+    expect(await readdir(join(folder, 'folder'))).toEqual([`end.tmp-${process.pid}`])
+    await expect(AtomicFile.create(join(folder, 'folder/end'))).rejects.toThrow(/already being written/)
+    await file.abort()
+    expect(await readdir(folder, { recursive: true })).toEqual(['folder', 'link'])
+  })
+
+  test.each([
+    ['a folder that is not there', 'missing/end', /the folder that it is to lie in is not there/],
+    ['itself', 'link', /ELOOP/],
+    ['a folder', '.', /it is a directory \(EISDIR\)/],
+  ])('a link to %s: a clear error', async (_, to, message) => {
+    const folder = await temporaryFolder()
+    await symlink(to, join(folder, 'link'))
+    await expect(write(join(folder, 'link'))).rejects.toThrow(FileAccessError)
+    await expect(write(join(folder, 'link'))).rejects.toThrow(message)
+    expect(await readdir(folder)).toEqual(['link'])
+  })
+
+  test.each(['pipe', 'link'])('a pipe is not replaced by a file: %s', async (name) => {
+    const folder = await temporaryFolder()
+    execFileSync('mkfifo', [join(folder, 'pipe')])
+    await symlink('pipe', join(folder, 'link'))
+    const writing = write(join(folder, name))
+    await expect(writing).rejects.toThrow(FileAccessError)
+    await expect(writing).rejects.toThrow(
+      `Cannot write ${join(folder, name)}: it is a device or a pipe, and would be replaced; name a file.`,
+    )
+    expect((await lstat(join(folder, 'pipe'))).isFIFO()).toBe(true)
+    expect((await readdir(folder)).sort()).toEqual(['link', 'pipe'])
+  })
+
+  test.each(['pipe', 'link'])('what is whole in memory goes into a pipe: %s', async (name) => {
+    const folder = await temporaryFolder()
+    execFileSync('mkfifo', [join(folder, 'pipe')])
+    await symlink('pipe', join(folder, 'link'))
+    const [text] = await Promise.all([readFile(join(folder, 'pipe'), 'utf8'), writeWhole(join(folder, name), 'whole')])
+    expect(text).toBe('whole')
+    expect((await lstat(join(folder, 'pipe'))).isFIFO()).toBe(true)
+  })
 })
 
 // The kernel's own folders are of the file systems that cannot sync one, as are some of a network.
