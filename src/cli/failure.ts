@@ -32,6 +32,12 @@ export function describeFailure(failure: unknown): string {
   return oneLine(failure.message === '' ? failure.name : failure.message)
 }
 
+/** The line that says that what was to be read from stdout is lost. */
+export function describeLostOutput({ code, message }: NodeJS.ErrnoException): string {
+  const reason = (code === undefined ? undefined : SYSTEM_ERRORS[code]) ?? message.replace(/\.$/, '')
+  return oneLine(`cannot write to stdout: ${reason}.`)
+}
+
 /** Of text that may have come from a file: without line breaks, and without characters that a terminal would obey. */
 export function oneLine(text: string): string {
   return text.replace(/[\s\p{Cc}]+/gu, ' ').trim()

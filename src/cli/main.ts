@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-import { dispatch } from './dispatch.ts'
-import { Interruption } from './failure.ts'
+import { dispatch, EXIT } from './dispatch.ts'
+import { describeLostOutput, Interruption } from './failure.ts'
 import type { Output } from './output.ts'
 
 const controller = new AbortController()
@@ -22,18 +22,25 @@ process.on('SIGHUP', () => {
   if (process.stderr.isTTY && !controller.signal.aborted) interrupt('SIGHUP')
 })
 
-/** A pipe whose reader has gone, or a terminal that is no more. */
-const isGone = ({ code }: NodeJS.ErrnoException): boolean => code === 'EPIPE' || code === 'EIO'
+/** A pipe whose reader has gone, or a terminal that is no more; on a disk EIO is the disk's own. */
+const isGone = ({ code }: NodeJS.ErrnoException): boolean =>
+  code === 'EPIPE' || (code === 'EIO' && process.stdout.isTTY === true)
 
-// A reader that has seen enough (`| head`) is no failure: the command stops as if it had been interrupted, without a word.
+// A reader that has seen enough (`| head`) is no failure: the command stops as if it had been interrupted, without a word. Of whatever else
+// (a full disk) the output is lost: the command saves and stops as well, and fails.
+let lostOutput: NodeJS.ErrnoException | undefined
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (!isGone(error)) throw error
-  controller.abort(new Interruption('the reader of stdout has gone'))
+  if (!isGone(error)) lostOutput ??= error
+  controller.abort(new Interruption(isGone(error) ? 'the reader of stdout has gone' : 'stdout cannot be written'))
 })
-// Nobody reads the human's lines any more (`2>&1 | head`): that is no reason to stop a long job.
-process.stderr.on('error', (error: NodeJS.ErrnoException) => {
-  if (!isGone(error)) throw error
-})
+// Nobody reads the human's lines any more (`2>&1 | head`), or their disk is full: that is no reason to stop a long job.
+process.stderr.on('error', () => {})
+
+/** Waits until all is written, or its error has been told. Writes nothing of its own: a device may refuse even no bytes. */
+async function drain(stream: NodeJS.WriteStream): Promise<void> {
+  if (stream.writableLength > 0) await new Promise((resolve) => stream.write('', resolve))
+  await new Promise((resolve) => setImmediate(resolve))
+}
 
 const status = await dispatch(process.argv.slice(2), {
   stdout: process.stdout,
@@ -46,4 +53,8 @@ const status = await dispatch(process.argv.slice(2), {
 })
 // Leave at once, whatever threads or timers a library has left behind, but not before all is written.
 process.exitCode = status
-process.stdout.write('', () => process.stderr.write('', () => process.exit(status)))
+await drain(process.stdout)
+if (lostOutput !== undefined) process.stderr.write(`repa: ${describeLostOutput(lostOutput)}\n`)
+await drain(process.stderr)
+const hasItsOwnFailure = status !== EXIT.done && status !== EXIT.interrupted
+process.exit(lostOutput === undefined || hasItsOwnFailure ? status : EXIT.failed)

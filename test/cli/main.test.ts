@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { javascriptOf } from '../../scripts/javascript-of.mjs'
 
 // The program as a process: its sources without their types, and a table with one command that stops when it is asked to.
@@ -21,6 +21,7 @@ export const COMMANDS = [{
     async run({ stubborn, fast }, { out, signal }) {
       // A timer that outlives the command must not keep the process.
       const timer = setInterval(() => {}, 1000)
+      if (process.env.WARN) out.warn(process.env.WARN)
       out.json({ waiting: true })
       out.line(process.env.SAVED ? 'waiting as ' + process.pid + '.' : 'waiting')
       if (fast) return
@@ -79,6 +80,52 @@ test.each([
   [['wait', '--fast', '--json'], { status: 0, stdout: '{"waiting":true}\n', stderr: '' }],
 ])('repa %j', async (words, expected) => {
   expect(await repa(...words).ended).toMatchObject(expected)
+})
+
+/** The program with one of its streams on a disk that is full, and how it ended with what the other said. */
+function repaOnFullDisk(stream: 'stdout' | 'stderr', words: string[], saved: string) {
+  const full = openSync('/dev/full', 'w')
+  const child = spawn(process.execPath, [join(directory, 'dist/cli/main.js'), ...words], {
+    stdio: ['ignore', stream === 'stdout' ? full : 'pipe', stream === 'stderr' ? full : 'pipe'],
+    env: { ...process.env, SAVED: saved, WARN: stream === 'stderr' ? 'nobody will read this' : '' },
+  })
+  closeSync(full)
+  let other = ''
+  for (const open of [child.stdout, child.stderr]) {
+    open?.setEncoding('utf8').on('data', (text: string) => {
+      other += text
+    })
+  }
+  return { child, other: () => other, ended: once(child, 'close').then(([status]) => ({ status, other })) }
+}
+
+describe.skipIf(!existsSync('/dev/full'))('a full disk', () => {
+  const lost = 'repa: cannot write to stdout: the disk is full; free some space and run again.\n'
+
+  test.each([
+    // A command that goes on is asked to save and stop; one that does not hear it comes to its end.
+    [['wait', '--json'], 1, lost, 'stdout cannot be written'],
+    [['wait', '--json', '--fast'], 1, lost, undefined],
+    [['--version'], 1, lost, undefined],
+    [['--help'], 1, lost, undefined],
+    // Nothing was written there, so nothing is lost.
+    [['wait', '--quiet', '--fast'], 0, '', undefined],
+    [['wiat'], 2, "repa: there is no command 'wiat'; did you mean 'repa wait'?\n", undefined],
+  ])('behind stdout: repa %j', async (words, status, stderr, reason) => {
+    const saved = join(directory, `saved-${words.join('')}`)
+    const { ended } = repaOnFullDisk('stdout', words, saved)
+    expect(await ended).toEqual({ status, other: stderr })
+    expect(existsSync(saved) ? readFileSync(saved, 'utf8') : undefined).toBe(reason)
+  })
+
+  test('behind stderr stops nothing: the lines for humans are lost', async () => {
+    const saved = join(directory, 'saved-without-stderr')
+    const { child, other, ended } = repaOnFullDisk('stderr', ['wait', '--json'], saved)
+    await until(() => other().includes('still'), child)
+    child.kill('SIGTERM')
+    expect((await ended).status).toBe(130)
+    expect(readFileSync(saved, 'utf8')).toBe('stopped by SIGTERM')
+  })
 })
 
 test.each(['SIGINT', 'SIGTERM'] as const)('%s: the command saves, exit 130', async (signal) => {
