@@ -24,7 +24,7 @@ export async function dispatch(
       return EXIT.done
     }
     const wantsHelp = first === undefined || first === 'help' || asksForHelp(words)
-    const named = (first === 'help' ? words.slice(1) : words).filter((word) => !wantsHelp || !word.startsWith('-'))
+    const named = wantsHelp ? wordsBeforeOptions(words) : words
     if (wantsHelp && named.length === 0) {
       stdout.write(overviewHelp(commands, styleFor(stdout, surroundings.env), helpWidth(stdout)))
       return EXIT.done
@@ -95,7 +95,18 @@ function isInterruption(failure: unknown, signal: AbortSignal): boolean {
 /** Help wins over whatever else may be wrong with the words. */
 function asksForHelp(words: readonly string[]): boolean {
   const end = words.indexOf('--')
-  return words.slice(0, end < 0 ? words.length : end).some((word) => word === '--help' || word === '-h')
+  return words.slice(0, end < 0 ? words.length : end).some(isHelpFlag)
+}
+
+function isHelpFlag(word: string): boolean {
+  return word === '--help' || word === '--help=true' || word === '-h'
+}
+
+/** What help is wanted of. Behind the first option a word may be its value, which only the command knows; help itself may come first. */
+function wordsBeforeOptions([first, ...others]: readonly string[]): readonly string[] {
+  const words = first === undefined || first === 'help' || isHelpFlag(first) ? others : [first, ...others]
+  const option = words.findIndex((word) => word.startsWith('-'))
+  return option < 0 ? words : words.slice(0, option)
 }
 
 function helpWidth(stream: TextStream): number {

@@ -1,4 +1,4 @@
-import { columnsOf, type Style, styleFor, type TextStream } from './style.ts'
+import { columnsOf, isTerminal, type Style, styleFor, type TextStream } from './style.ts'
 import { type Column, tableLines } from './table.ts'
 
 export interface OutputOptions {
@@ -20,6 +20,8 @@ export class Output {
   readonly isJson: boolean
   /** Whether lines for humans are wanted. */
   readonly isVerbose: boolean
+  /** Whether a status line can be redrawn in place. */
+  readonly isTerminal: boolean
   readonly #stdout: TextStream
   readonly #stderr: TextStream
   #status = ''
@@ -30,12 +32,8 @@ export class Output {
     this.#stderr = stderr
     this.isJson = json
     this.isVerbose = !json && !quiet
+    this.isTerminal = isTerminal(stderr, env)
     this.style = styleFor(stderr, env)
-  }
-
-  /** Whether a status line can be redrawn in place. */
-  get isTerminal(): boolean {
-    return this.#stderr.isTTY === true
   }
 
   get columns(): number {

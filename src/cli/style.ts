@@ -15,9 +15,14 @@ export interface TextStream {
   readonly columns?: number | undefined
 }
 
+/** A terminal that obeys escape codes. */
+export function isTerminal(stream: TextStream, env: Readonly<Record<string, string | undefined>>): boolean {
+  return stream.isTTY === true && env.TERM !== 'dumb'
+}
+
 /** Colours only on a terminal that can show them, and not where NO_COLOR (https://no-color.org) is set to anything. */
 export function styleFor(stream: TextStream, env: Readonly<Record<string, string | undefined>>): Style {
-  const on = stream.isTTY === true && !env.NO_COLOR && env.TERM !== 'dumb'
+  const on = isTerminal(stream, env) && !env.NO_COLOR
   // ECMA-48 "select graphic rendition": a code to begin with, a code that ends just that.
   const rendition = (begin: number, end: number) => (text: string) =>
     on ? `\u001b[${begin}m${text}\u001b[${end}m` : text
@@ -31,7 +36,7 @@ export function styleFor(stream: TextStream, env: Readonly<Record<string, string
   }
 }
 
-/** Columns of a stream's terminal; 80 where there is none. */
+/** Columns of a stream's terminal; 80 where there is none, or none that knows its size: a pseudo-terminal says 0 until it is given one. */
 export function columnsOf(stream: TextStream): number {
-  return stream.isTTY === true && stream.columns !== undefined ? stream.columns : 80
+  return stream.isTTY === true && stream.columns ? stream.columns : 80
 }

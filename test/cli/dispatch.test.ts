@@ -223,25 +223,32 @@ describe('help', () => {
     expect(help.stdout).toMatch(/^ {2}end how {2}end somehow$/m)
   })
 
-  test.each(['train --help', 'help train', 'train d --nonsense --help', 'train -h', '--help train'])(
-    'repa %s tells about the command',
-    async (words) => {
-      const help = await run(words)
-      expect(help).toMatchObject({ status: 0, stderr: '' })
-      for (const line of [
-        /^ {2}repa train DATA \[options\]$/m,
-        /^ {2}--align-weight X .*weight \(default: 0\.5\)$/m,
-        /^ {2}--path linear\|cosine .*path \(default: linear\)$/m,
-        /^ {2}--encoder NAME=FILE .*encoders \(may be repeated\)$/m,
-        /^ {2}--resume .*go on$/m,
-        /^ {2}--seed N /m,
-        /^ {2}repa train data$/m,
-      ]) {
-        expect(help.stdout).toMatch(line)
-      }
-      expect(received).toBeUndefined()
-    },
-  )
+  test.each([
+    'train --help',
+    'help train',
+    'train d --nonsense --help',
+    'train -h',
+    '--help train',
+    '-h train --seed 1',
+    'train --help=true',
+    'help train --device cpu',
+    '--help=true train',
+  ])('repa %s tells about the command', async (words) => {
+    const help = await run(words)
+    expect(help).toMatchObject({ status: 0, stderr: '' })
+    for (const line of [
+      /^ {2}repa train DATA \[options\]$/m,
+      /^ {2}--align-weight X .*weight \(default: 0\.5\)$/m,
+      /^ {2}--path linear\|cosine .*path \(default: linear\)$/m,
+      /^ {2}--encoder NAME=FILE .*encoders \(may be repeated\)$/m,
+      /^ {2}--resume .*go on$/m,
+      /^ {2}--seed N /m,
+      /^ {2}repa train data$/m,
+    ]) {
+      expect(help.stdout).toMatch(line)
+    }
+    expect(received).toBeUndefined()
+  })
 
   test('a family of two-word commands lists its members', async () => {
     expect((await run('end --help')).status).toBe(0)
@@ -249,6 +256,20 @@ describe('help', () => {
     const bare = await run('end')
     expect(bare).toMatchObject({ status: 2, stdout: '' })
     expect(bare.stderr).toContain('end how')
+  })
+
+  test.each(['end --device cpu --help', 'end --seed 3 -h', 'help end --device cpu'])(
+    "repa %s lists the family's members: an option's value is no command",
+    async (words) => {
+      const help = await run(words)
+      expect(help).toMatchObject({ status: 0, stderr: '' })
+      expect(help.stdout).toContain('end how')
+      expect(help.stdout).not.toContain('train')
+    },
+  )
+
+  test('repa --device cpu --help lists the commands', async () => {
+    expect(await run('--device cpu --help')).toEqual(await run('--help'))
   })
 
   test('after -- it is a value', async () => {

@@ -3,11 +3,11 @@ import { Output } from '../../src/cli/output.ts'
 import { Progress, type ProgressOptions } from '../../src/cli/progress.ts'
 import { RecordingStream } from './recording-stream.ts'
 
-function start(options: ProgressOptions, { isTTY = false, columns = 80, json = false, quiet = false } = {}) {
+function start(options: ProgressOptions, { isTTY = false, columns = 80, json = false, quiet = false, env = {} } = {}) {
   const stderr = new RecordingStream({ isTTY, columns })
   const stdout = new RecordingStream()
   const clock = { ms: 0 }
-  const out = new Output({ stdout, stderr, env: {}, json, quiet })
+  const out = new Output({ stdout, stderr, env, json, quiet })
   return { stderr, stdout, out, clock, progress: new Progress(out, options, () => clock.ms) }
 }
 
@@ -44,14 +44,26 @@ describe('on a terminal', () => {
     expect(stderr.screen).toEqual(['saved', ''])
   })
 
-  test.each([0, 1, 2, 5, 10, 20, 40, 79, 80, 200])('fits into %i columns', (columns) => {
+  test.each([1, 2, 5, 10, 20, 40, 79, 80, 200])('fits into %i columns', (columns) => {
     const { stderr, clock, progress } = start(training, { isTTY: true, columns })
     for (let step = 1; step <= 20; step++) {
       clock.ms += 200
       progress.update(step, { loss: 0.81234, gradNorm: 1.5, note: 'warm-up' })
-      expect(stderr.screen.at(-1)!.length).toBeLessThan(Math.max(1, columns))
+      expect(stderr.screen.at(-1)!.length).toBeLessThan(columns)
     }
     progress.end()
+  })
+
+  // A pseudo-terminal that nobody gave a size, as of `docker run -t` or `ssh -tt`.
+  test('of no known width: as with 80 columns', () => {
+    const [unknown, usual] = [0, 80].map((columns) => {
+      const { stderr, clock, progress } = start(training, { isTTY: true, columns })
+      clock.ms = 1000
+      progress.update(250, { loss: 1 / 3 })
+      return stderr.screen
+    })
+    expect(unknown).toEqual(usual)
+    expect(usual![0]).toContain('250/1,000')
   })
 
   test('without a total: a count and a rate, neither bar nor ETA', () => {
@@ -63,8 +75,12 @@ describe('on a terminal', () => {
 })
 
 describe('without a terminal', () => {
-  test('plain lines every five seconds, no control characters', () => {
-    const { stderr, clock, progress } = start(training)
+  test.each([
+    ['elsewhere', {}],
+    // https://man7.org/linux/man-pages/man5/terminfo.5.html: a terminal without any capability, as Emacs' shell is.
+    ['a dumb terminal', { isTTY: true, env: { TERM: 'dumb' } }],
+  ])('plain lines every five seconds, no control characters: %s', (_, surroundings) => {
+    const { stderr, clock, progress } = start(training, surroundings)
     for (let step = 1; step <= 120; step++) {
       clock.ms += 100
       progress.update(step, { loss: 0.5 })
