@@ -9,13 +9,14 @@ export interface JsonOptions {
 
 /**
  * The value of a text of JSON, which has not been checked yet. `what` names it in the message: a file's path, or where in a file it
- * stands.
+ * stands. A byte order mark before it is ignored, as RFC 8259 (8.1) has it.
  *
  * @throws {ConfigurationError} where it is none, with the parser's reason
  */
 export function parseJson(text: string, what: string, { parse = JSON.parse, advice }: JsonOptions = {}): unknown {
   try {
-    return parse(text)
+    // A blank, so that a message about what is no JSON names the place in the text as it was.
+    return parse(text.replace(/^\ufeff/, ' '))
   } catch (cause) {
     const reason = `${what} is not JSON: ${(cause as Error).message}`
     throw new ConfigurationError(advice === undefined ? `${reason}.` : `${reason}; ${advice}.`, { cause })

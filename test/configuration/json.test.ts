@@ -17,3 +17,17 @@ test('what parses it can be another parser', () => {
 test('what is to be done about it can be said', () => {
   expect(() => parseJson('{', 'a.json', { advice: 'restore it' })).toThrow(/^a\.json is not JSON: .+; restore it\.$/)
 })
+
+// RFC 8259, 8.1: a parser may ignore it. Editors of Windows write it.
+test.each([
+  ['JSON', undefined],
+  ['JSON with comments', parseJsonc],
+])('a byte order mark before %s is ignored, and counts as a character', (_, parse) => {
+  const options = parse === undefined ? {} : { parse }
+  expect(parseJson('\ufeff{ "a": 1 }', 'a.json', options)).toEqual({ a: 1 })
+  const text = '\ufeff{ "a": ! }'
+  expect(() => parseJson(text, 'a.json', options)).toThrow(`'!'`)
+  // Another than the first is no such mark.
+  expect(() => parseJson('\ufeff\ufeff1', 'a.json', options)).toThrow('a.json is not JSON')
+  expect(() => parseJson('1\ufeff', 'a.json', options)).toThrow('a.json is not JSON')
+})

@@ -11,6 +11,8 @@ const CASES: readonly [name: string, text: string, value: unknown][] = [
     { url: 'https://example.org/a/*b*/', x: '/*' },
   ],
   ['quotes in a string', '{"a": "\\"// \\\\", "b": 1} // "', { a: '"// \\', b: 1 }],
+  ['a byte order mark', '\ufeff{"a": 1}', { a: 1 }],
+  ['a byte order mark before a comment', '\ufeff// first\n{"a": "\ufeff"}', { a: '\ufeff' }],
   ['a quote in a comment', '{ // "not a string\n"a": 1 }', { a: 1 }],
 ]
 
