@@ -13,9 +13,9 @@ function load(): NativeAddon {
   try {
     return require('node-gyp-build')(packageRoot)
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause)
+    const [reason] = (cause instanceof Error ? cause.message : String(cause)).split('\n') as [string]
     throw new Error(
-      `repa-native could not load its addon for ${process.platform}-${process.arch}: ${reason} ` +
+      `repa-native could not load its addon for ${process.platform}-${process.arch}: ${reason.replace(/\.$/, '')}. ` +
         'If the package manager blocked the install script, approve it and run `npm rebuild repa-native`; ' +
         'in a checkout run `npm run build:native`.',
       { cause },

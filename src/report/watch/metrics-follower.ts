@@ -1,4 +1,5 @@
 import { type FileHandle, open } from 'node:fs/promises'
+import { FileAccessError } from '../../formats/errors.ts'
 import { parseMetricsLine } from '../metrics.ts'
 import { METRICS, type Metrics, MetricsTable, NO_METRICS } from '../metrics-table.ts'
 
@@ -36,7 +37,15 @@ export class MetricsFollower {
     return this.#metrics
   }
 
+  /** Never rejects: of a log that cannot be read, what was read before stands. */
   async poll(): Promise<LogChange> {
+    return this.#look().catch((cause: unknown) => ({
+      from: undefined,
+      problem: new FileAccessError('read', this.#file, cause).message,
+    }))
+  }
+
+  async #look(): Promise<LogChange> {
     const before = this.#metrics
     let handle: FileHandle
     try {

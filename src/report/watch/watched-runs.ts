@@ -1,5 +1,6 @@
 import { readdir, stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
+import { FileAccessError } from '../../formats/errors.ts'
 import { readEvaluations } from '../evaluations.ts'
 import { METRICS, type MetricName, type Metrics, NO_METRICS } from '../metrics-table.ts'
 import { type RunData, readConfig } from '../run.ts'
@@ -60,12 +61,12 @@ export class WatchedRuns {
 
   async poll(): Promise<RunsChange> {
     const problems = new Set<string>()
-    const note = (error: unknown) => problems.add(error instanceof Error ? error.message : String(error))
+    const note = (error: unknown) => problems.add(sentenceOf(error))
     const from: (number | undefined)[] = []
     for (const follower of this.#followers) {
-      const change = await follower.poll().catch((error: unknown) => ({ from: undefined, problem: String(error) }))
+      const change = await follower.poll()
       from.push(change.from)
-      if (change.problem !== undefined) note(change.problem)
+      if (change.problem !== undefined) problems.add(change.problem)
     }
     this.#runs = this.#runs.map((run, i) => ({ ...run, metrics: this.#followers[i]!.metrics }))
     // Of columns that a run never logs every value is looked at.
@@ -132,6 +133,14 @@ function sameFiles(run: RunData, before: RunData): boolean {
     a.shown.every(({ step, png }, i) => step === b.shown[i]!.step && Buffer.compare(png, b.shown[i]!.png) === 0) &&
     JSON.stringify([run.config, run.evaluations]) === JSON.stringify([before.config, before.evaluations])
   )
+}
+
+/** What is thrown where a file cannot be read; the file system's own errors are no sentences, but name the file. */
+function sentenceOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const { path, syscall } = error as NodeJS.ErrnoException
+  const isOfFileSystem = path !== undefined && syscall !== undefined
+  return isOfFileSystem ? new FileAccessError('read', path, error).message : error.message
 }
 
 function loggedMetrics({ columns }: Metrics): MetricName[] {

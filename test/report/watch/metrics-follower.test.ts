@@ -1,4 +1,4 @@
-import { appendFile, rename, rm, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, rename, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { MetricsFollower } from '../../../src/report/watch/metrics-follower.ts'
@@ -104,4 +104,16 @@ test('a line that is none is named, what stands before it is shown, and put righ
   expect(await follower.poll()).toEqual({ from: undefined, problem })
   await writeFile(file, lines(1, 3))
   expect(await follower.poll()).toEqual({ from: 3, problem: undefined })
+})
+
+test('a log that is a folder is named in a sentence, and put right it is read', async () => {
+  await using folders = await RunFolders.create()
+  const file = join(folders.root, 'metrics.jsonl')
+  const follower = new MetricsFollower(file)
+  await mkdir(file)
+  const problem = `Cannot read ${file}: it is a directory (EISDIR).`
+  expect(await follower.poll()).toEqual({ from: undefined, problem })
+  await rm(file, { recursive: true })
+  await writeFile(file, lines(1, 2))
+  expect(await follower.poll()).toEqual({ from: 1, problem: undefined })
 })
