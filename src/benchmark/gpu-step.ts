@@ -55,7 +55,7 @@ export interface GpuStepBenchmarkOptions {
 }
 
 /** A model of any size; what is not said is as the presets have it. */
-type FreeSizes = Pick<SiTConfig, 'depth' | 'hidden' | 'heads' | 'patch'> &
+export type FreeSizes = Pick<SiTConfig, 'depth' | 'hidden' | 'heads' | 'patch'> &
   Partial<Pick<SiTConfig, 'classes' | 'projectorWidth' | 'text'>>
 
 export interface GpuBaseline

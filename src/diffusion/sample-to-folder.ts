@@ -31,28 +31,27 @@ import {
   writeSamplingRecord,
 } from './sampling-record.ts'
 
-interface FolderOptions {
-  readonly folder: string
-  readonly count: number
-  /** Classes in turn; drawn uniformly for each image where not given. Of a model of classes. */
-  readonly classes?: readonly number[] | undefined
-  /** Of a model of text: captions in turn. */
-  readonly prompts?: Prompts | undefined
-  /** An ADM-style npz: `arr_0`, uint8 [count, H, W, 3]. */
-  readonly npz?: string
-  /** One picture of the images. */
-  readonly grid?: string
-  /** How many images the grid shows, the first ones. Default: all. */
-  readonly gridCount?: number
-  /** Images in a row of the grid. Default: about as many as rows. */
-  readonly columns?: number
-  /** The processes that share the images, on one file system. Default: this one alone. */
-  readonly world?: World
-  /** Where the model comes from, for the record beside the images. */
-  readonly origin?: SamplingOrigin
-}
-
-export type SampleToFolderOptions = SamplingOptions & Omit<BatchOptions, 'firstImage'> & FolderOptions
+export type SampleToFolderOptions = SamplingOptions &
+  Omit<BatchOptions, 'firstImage'> & {
+    readonly folder: string
+    readonly count: number
+    /** Classes in turn; drawn uniformly for each image where not given. Of a model of classes. */
+    readonly classes?: readonly number[] | undefined
+    /** Of a model of text: captions in turn. */
+    readonly prompts?: Prompts | undefined
+    /** An ADM-style npz: `arr_0`, uint8 [count, H, W, 3]. */
+    readonly npz?: string
+    /** One picture of the images. */
+    readonly grid?: string
+    /** How many images the grid shows, the first ones. Default: all. */
+    readonly gridCount?: number
+    /** Images in a row of the grid. Default: about as many as rows. */
+    readonly columns?: number
+    /** The processes that share the images, on one file system. Default: this one alone. */
+    readonly world?: World
+    /** Where the model comes from, for the record beside the images. */
+    readonly origin?: SamplingOrigin
+  }
 
 export interface SampleResult {
   readonly count: number
