@@ -1,7 +1,7 @@
-import type { Stats } from 'node:fs'
 import { lstat, open, readlink, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, isAbsolute, join } from 'node:path'
 import { FileAccessError } from './errors.ts'
+import { ifThere } from './if-there.ts'
 
 /** A file being written. `write` writes all of `data`, wherever `position` is. */
 export interface WritableFile {
@@ -40,7 +40,7 @@ const CANNOT_SYNC: ReadonlySet<string> = new Set(['EINVAL', 'EBADF', 'ENOTSUP'])
 
 export const nodeFileSystem: WritableFileSystem = {
   async locate(path) {
-    const there = await statIfThere(path)
+    const there = await ifThere(stat(path))
     if (there?.isDirectory()) throw Object.assign(new Error('it is a directory'), { code: 'EISDIR' })
     if (there && !there.isFile()) throw new Error('it is a device or a pipe, and would be replaced; name a file')
     return endOfLinks(path)
@@ -72,14 +72,6 @@ export const nodeFileSystem: WritableFileSystem = {
       await handle.close()
     }
   },
-}
-
-/** What a path leads to through its symbolic links; undefined where that is not there. */
-async function statIfThere(path: string): Promise<Stats | undefined> {
-  return stat(path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return undefined
-    throw error
-  })
 }
 
 /** The end of a path's symbolic links, which need not be there yet: `realpath` would refuse it then. The links must not go in a circle. */
@@ -263,7 +255,7 @@ export async function writeAtomically(
 
 /** Writes a file that no reader sees half of. What is no file, a pipe or `/dev/stdout`, is written to as it is. */
 export async function writeWhole(path: string, content: string | Uint8Array): Promise<void> {
-  const there = await accessing(path, () => statIfThere(path))
+  const there = await accessing(path, () => ifThere(stat(path)))
   if (there && !there.isFile() && !there.isDirectory()) return accessing(path, () => writeFile(path, content))
   await writeAtomically(path, {}, (file) => file.append(typeof content === 'string' ? Buffer.from(content) : content))
 }
