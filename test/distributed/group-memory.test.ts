@@ -1,7 +1,6 @@
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
 import type { World } from '../../src/distributed/world.ts'
+import { collectGarbage } from '../collect-garbage.ts'
 import { together } from './together.ts'
 
 /** The leader among them. */
@@ -11,11 +10,7 @@ const STEPS = 12_000
 /** What a promise that is pending holds of whoever awaits it at the least: V8's PromiseReaction, of five pointers or more. */
 const REACTION_BYTES = 5 * 8
 
-setFlagsFromString('--expose-gc')
-const collectGarbage: unknown = runInNewContext('gc')
-
 function heldBytes(): number {
-  if (typeof collectGarbage !== 'function') throw new Error('Node gave no gc() for --expose-gc.')
   collectGarbage()
   return process.memoryUsage().heapUsed
 }

@@ -2,8 +2,6 @@ import { createHash } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { dinov3 } from '../../src/alignment/dinov3.ts'
 import type { Encoder } from '../../src/alignment/encoder.ts'
@@ -25,6 +23,7 @@ import type { LearningRateSchedule } from '../../src/training/learning-rate.ts'
 import type { Precision } from '../../src/training/precision.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainerOptions, TrainingStep } from '../../src/training/trainer-options.ts'
+import { collectGarbage } from '../collect-garbage.ts'
 import { DEVICES, isShim } from '../tensor/devices.ts'
 
 // In fp32 the loss of 1.4 at the first step is 0.13 after 100.
@@ -132,8 +131,7 @@ async function trained(
 
 /** Of this process, without what only waits to be collected. */
 function residentBytes(): number {
-  setFlagsFromString('--expose-gc')
-  runInNewContext('gc')()
+  collectGarbage()
   return process.memoryUsage.rss()
 }
 

@@ -1,24 +1,19 @@
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
 import { TrainingStep } from '../../src/benchmark/training-step.ts'
 import { SiT } from '../../src/models/sit.ts'
 import { memoryStats, resetPeakMemory } from '../../src/tensor/device.ts'
+import { collectGarbage } from '../collect-garbage.ts'
 
 const STEPS = 500
 const SETTLED = 5
 const BATCH = 2
 const model = { depth: 2, hidden: 96, heads: 2, patch: 4 }
 
-setFlagsFromString('--expose-gc')
-const collectGarbage: unknown = runInNewContext('gc')
-
 /**
  * What JavaScript's heap holds once its garbage is collected, and what the process has resident beside that heap: V8 lets the heap grow to its
  * liking however little is held in it, by 17 MB within these steps, which would hide what is lost natively.
  */
 function memory(): { held: number; beside: number } {
-  if (typeof collectGarbage !== 'function') throw new Error('Node gave no gc() for --expose-gc.')
   collectGarbage()
   const { rss, heapTotal, heapUsed } = process.memoryUsage()
   return { held: heapUsed, beside: rss - heapTotal }
