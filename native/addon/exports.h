@@ -27,7 +27,7 @@ void addExports(Napi::Env env, Napi::Object exports, const Export (&table)[count
 /// A JS Error with the native error's code.
 Napi::Error toJsError(Napi::Env env, ErrorCode code, const std::string& message);
 
-/// What native code has thrown in an operation, which JS threw not.
+/// The same of whatever native code has thrown in an operation; not of what JS has.
 Napi::Error toJsError(Napi::Env env, const char* operation, const std::exception_ptr& thrown);
 
 }  // namespace repa::addon

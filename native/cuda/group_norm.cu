@@ -111,8 +111,8 @@ __global__ void __launch_bounds__(kThreads) coefficientsKernel(cpu::GroupNormCoe
 
 /// N neighbouring channels a thread. The grid's y walks over the samples.
 template <int N, class From, class To>
-__global__ void __launch_bounds__(kThreads) scaleShiftKernel(int64_t batch, int64_t vectors, int channels, Divisor channelVectors, const From* x, const float* coefficients,
-                                                             cpu::ConvActivation activation, To* out) {
+__global__ void __launch_bounds__(kThreads) scaleShiftKernel(int64_t batch, int64_t vectors, int channels, Divisor channelVectors,
+                                                             const From* x, const float* coefficients, cpu::ConvActivation activation, To* out) {
   for (int64_t sample = blockIdx.y; sample < batch; sample += gridDim.y) {
     for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < vectors; i += int64_t{gridDim.x} * kThreads) {
       const int64_t element = (sample * vectors + i) * N;
@@ -163,7 +163,8 @@ void scaleShift(cudaStream_t stream, const Tensor& x, const float* coefficients,
         if (vectors >= int64_t{1} << 31)
           throw Error(ErrorCode::shape, "a sample of " + x.shape().text() + " has more elements than a GPU's kernel counts, 2^31.");
         const dim3 grid(std::min(blocksFor(vectors, kThreads), 1u << 20), walkingBlocks(batch));
-        launch(stream, kernel, {.grid = grid, .block = dim3(kThreads)}, batch, vectors, static_cast<int>(channels), Divisor(channels / n), px, coefficients, activation, po);
+        launch(stream, kernel, {.grid = grid, .block = dim3(kThreads)}, batch, vectors, static_cast<int>(channels), Divisor(channels / n), px,
+               coefficients, activation, po);
       };
       if (channels % 4 == 0 && aligned16(px, po)) run(scaleShiftKernel<4, From, To>, 4);
       else run(scaleShiftKernel<1, From, To>, 1);

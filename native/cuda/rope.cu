@@ -94,7 +94,9 @@ void rotate(cudaStream_t stream, const Tensor& qkv, const Tensor& cos, const Ten
                                           std::to_string(kMostThreads * N) + " of this dtype and alignment.");
       const int headsAtOnce = std::min(2 * args.heads, std::max(1, kMostThreads / columns));
       launch(stream, rotateKernel<N, T>,
-             {.grid = dim3(blocksFor(args.tokens, 1), walkingBlocks((args.batch + kSamplesOfBlock - 1) / kSamplesOfBlock)), .block = dim3(columns, headsAtOnce)}, args);
+             {.grid = dim3(blocksFor(args.tokens, 1), walkingBlocks((args.batch + kSamplesOfBlock - 1) / kSamplesOfBlock)),
+              .block = dim3(columns, headsAtOnce)},
+             args);
     };
     if (args.d % kVectorLength<T> == 0 && aligned16(args.qkv)) run(std::integral_constant<int, kVectorLength<T>>{});
     else run(std::integral_constant<int, 2>{});
