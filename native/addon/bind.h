@@ -10,6 +10,7 @@
 
 #include "addon/exports.h"
 #include "core/device.h"
+#include "core/error.h"
 
 namespace repa::addon {
 

@@ -6,6 +6,7 @@
 #include <exception>
 
 #include "addon/arguments.h"
+#include "core/error.h"
 
 namespace repa::addon {
 

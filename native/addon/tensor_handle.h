@@ -8,6 +8,7 @@
 
 #include <napi.h>
 
+#include "core/error.h"
 #include "core/tensor.h"
 
 namespace repa::addon {

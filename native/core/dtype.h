@@ -2,9 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <string>
-
-#include "core/error.h"
+#include <iosfwd>
 
 namespace repa {
 
@@ -35,11 +33,7 @@ constexpr const char* dtypeName(DType dtype) {
   return "?";
 }
 
-/// `purpose`: an operation's name, for the error.
-inline DType dtypeOf(const char* purpose, const std::string& name) {
-  for (DType dtype : {DType::f32, DType::bf16, DType::f16, DType::i32, DType::u8, DType::f64})
-    if (name == dtypeName(dtype)) return dtype;
-  throw Error(ErrorCode::dtype, std::string(purpose) + ": \"" + name + "\" is not a dtype of a device tensor: expected f32, bf16, f16, i32, u8 or f64.");
-}
+/// `purpose`: an operation's name, for the Error(dtype) where there is no dtype of that name.
+DType dtypeOf(const char* purpose, const std::string& name);
 
 }  // namespace repa

@@ -5,17 +5,9 @@
 #include <string>
 #include <utility>
 
-namespace repa {
+#include "core/error_code.h"
 
-enum class ErrorCode {
-  invalidArgument,  // a value that the call cannot take
-  shape,            // a tensor of the wrong shape
-  dtype,            // a tensor of the wrong element type
-  device,           // a tensor on the wrong device, or no such device
-  disposed,         // a tensor that was disposed
-  outOfMemory,      // the device's memory limit would be passed
-  failed,           // an operation failed in the device's queue
-};
+namespace repa {
 
 /// "ERR_SHAPE" and so on: what JS sees as error.code.
 constexpr const char* errorCodeName(ErrorCode code) {

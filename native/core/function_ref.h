@@ -1,7 +1,6 @@
 // A borrowed callable: what std::function is without owning, allocating or copying what it calls.
 #pragma once
 
-#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -16,7 +15,7 @@ class FunctionRef<Result(Arguments...)> {
  public:
   template <class Callable, class = std::enable_if_t<!std::is_same_v<std::decay_t<Callable>, FunctionRef>>>
   FunctionRef(Callable&& callable)
-      : object_(const_cast<void*>(static_cast<const void*>(std::addressof(callable)))),
+      : object_(const_cast<void*>(static_cast<const void*>(&callable))),
         call_([](void* object, Arguments... arguments) -> Result {
           return (*static_cast<std::remove_reference_t<Callable>*>(object))(std::forward<Arguments>(arguments)...);
         }) {}

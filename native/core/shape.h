@@ -1,12 +1,9 @@
 // The sizes of a tensor's axes.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <initializer_list>
-#include <string>
-
-#include "core/error.h"
+#include <iosfwd>
 
 namespace repa {
 
@@ -22,11 +19,8 @@ class Shape {
     for (int64_t size : sizes) append(size);
   }
 
-  void append(int64_t size) {
-    if (rank_ == kMaxRank) throw Error(ErrorCode::shape, "A tensor has at most six axes.");
-    if (size < 0) throw Error(ErrorCode::shape, "An axis of a tensor has size " + std::to_string(size) + "; sizes are not negative.");
-    sizes_[rank_++] = size;
-  }
+  /// Throws Error(shape) where there are six already, or the size is negative.
+  void append(int64_t size);
 
   int rank() const { return rank_; }
   /// Size of an axis; negative axes count from the end.
@@ -41,14 +35,7 @@ class Shape {
 
   /// Throws Error(shape) where the sizes multiply to more than kMostElements, also where another size is 0: the kernels multiply some of
   /// a tensor's sizes and not all. `purpose`: an operation's name.
-  void requireCountable(const char* purpose) const {
-    int64_t product = 1;
-    for (int axis = 0; axis < rank_; ++axis) {
-      if (sizes_[axis] == 0) continue;
-      if (__builtin_mul_overflow(product, sizes_[axis], &product) || product > kMostElements)
-        throw Error(ErrorCode::shape, std::string(purpose) + ": the shape " + text() + " has sizes that multiply to more than 2^48.");
-    }
-  }
+  void requireCountable(const char* purpose) const;
 
   bool operator==(const Shape& other) const {
     if (rank_ != other.rank_) return false;
@@ -59,14 +46,10 @@ class Shape {
   bool operator!=(const Shape& other) const { return !(*this == other); }
 
   /// "[4, 256, 384]".
-  std::string text() const {
-    std::string out = "[";
-    for (int axis = 0; axis < rank_; ++axis) out += (axis ? ", " : "") + std::to_string(sizes_[axis]);
-    return out + "]";
-  }
+  std::string text() const;
 
  private:
-  std::array<int64_t, kMaxRank> sizes_{};
+  int64_t sizes_[kMaxRank] = {};
   int rank_ = 0;
 };
 

@@ -1,15 +1,35 @@
 #include "core/tensor.h"
 
-#include "core/device.h"
+#include <string>
+
+#include "core/error.h"
 
 namespace repa {
 
-Storage::Storage(Device& device, int64_t bytes, const char* purpose) : device_(device) {
-  const Allocator::Block block = device.allocator().allocate(bytes, purpose);
-  data_ = block.data;
-  bytes_ = block.bytes;
+Tensor Tensor::empty(Device& device, const Shape& shape, DType dtype, const char* purpose) {
+  Tensor tensor;
+  tensor.shape_ = shape;
+  tensor.dtype_ = dtype;
+  shape.requireCountable(purpose);
+  tensor.storage_ = SharedStorage::allocate(device, tensor.bytes(), purpose);
+  return tensor;
 }
 
-Storage::~Storage() { device_.allocator().release({data_, bytes_}); }
+Tensor Tensor::reshape(const Shape& shape) const {
+  if (shape.elements() != elements())
+    throw Error(ErrorCode::shape, "reshape: " + shape_.text() + " cannot become " + shape.text() + ": the number of elements differs.");
+  Tensor view = *this;
+  view.shape_ = shape;
+  return view;
+}
+
+Tensor Tensor::view(int64_t offset, const Shape& shape) const {
+  if (offset < 0 || offset > elements() || shape.elements() > elements() - offset)
+    throw Error(ErrorCode::shape, "view: " + shape.text() + " at element " + std::to_string(offset) + " does not fit into " + shape_.text() + ".");
+  Tensor out = *this;
+  out.offset_ += offset * dtypeBytes(dtype_);
+  out.shape_ = shape;
+  return out;
+}
 
 }  // namespace repa

@@ -188,8 +188,8 @@ struct ThreadPool::State {
   }
 };
 
-ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>(threads)) {}
-ThreadPool::~ThreadPool() = default;
+ThreadPool::ThreadPool(int threads) : state_(new State(threads)) {}
+ThreadPool::~ThreadPool() { delete state_; }
 
 int ThreadPool::threads() const { return static_cast<int>(state_->workers.size()) + 1; }
 

@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 
 #include "core/function_ref.h"
 
@@ -29,7 +28,7 @@ class ThreadPool {
 
  private:
   struct State;
-  std::unique_ptr<State> state_;
+  State* state_;  // its own
 };
 
 }  // namespace repa

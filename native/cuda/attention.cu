@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "core/error.h"
 #include "cuda/attention_arguments.h"
 #include "cuda/cuda_device.h"
 #include "cuda/dtype_switch.h"

@@ -3,9 +3,7 @@
 
 #include <cuda_runtime.h>
 
-#include <string>
-
-#include "core/error.h"
+#include "core/error_code.h"
 
 namespace repa::cuda {
 
@@ -13,8 +11,8 @@ namespace repa::cuda {
 inline void check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
   cudaGetLastError();  // it is reported here, so the next call must not find it again
-  throw Error(error == cudaErrorMemoryAllocation ? ErrorCode::outOfMemory : ErrorCode::failed,
-              std::string("CUDA failed to ") + what + ": " + cudaGetErrorString(error) + " (" + cudaGetErrorName(error) + ").");
+  throwError(error == cudaErrorMemoryAllocation ? ErrorCode::outOfMemory : ErrorCode::failed, "CUDA failed to %s: %s (%s).", what,
+             cudaGetErrorString(error), cudaGetErrorName(error));
 }
 
 }  // namespace repa::cuda

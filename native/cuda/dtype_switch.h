@@ -1,6 +1,7 @@
 // From a tensor's dtype, known at run time, to the type of a kernel's template argument.
 #pragma once
 
+#include "core/error_code.h"
 #include "core/tensor.h"
 #include "cuda/kernel.h"
 
@@ -18,7 +19,7 @@ void withComputeType(DType dtype, Body&& body) {
     case DType::f32: return body(TypeTag<float>{});
     case DType::bf16: return body(TypeTag<bf16>{});
     case DType::f16: return body(TypeTag<f16>{});
-    default: throw Error(ErrorCode::dtype, std::string("no kernel computes in ") + dtypeName(dtype));
+    default: throwError(ErrorCode::dtype, "no kernel computes in %s", dtypeName(dtype));
   }
 }
 

@@ -9,6 +9,7 @@
 #include "cuda/cublaslt.h"
 #include "cuda/gemm_problem.h"
 #include "cuda/gemm_sm90.h"
+#include "cuda/status.h"
 
 namespace repa::cuda {
 

@@ -11,14 +11,19 @@
 #pragma once
 
 #include <cstdint>
+#include <iosfwd>
 #include <optional>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "core/dtype.h"
 #include "cuda/handles.h"
-#include "cuda/status.h"
+
+namespace repa {
+
+struct CudaDeviceInfo;
+
+}  // namespace repa
 
 namespace repa::cuda {
 

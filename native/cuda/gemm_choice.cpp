@@ -13,6 +13,7 @@
 #include "cuda/cublaslt.h"
 #include "cuda/cublaslt_api.h"
 #include "cuda/gemm_choices_file.h"
+#include "cuda/status.h"
 
 namespace repa::cuda {
 

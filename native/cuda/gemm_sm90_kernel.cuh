@@ -34,10 +34,9 @@
 #pragma once
 
 #include <algorithm>
-#include <string>
 #include <utility>
 
-#include "core/error.h"
+#include "core/error_code.h"
 #include "cuda/gemm_sm90.h"
 #include "cuda/gemm_sm90_finish.cuh"
 #include "cuda/gemm_sm90_slabs.cuh"
@@ -375,7 +374,7 @@ void launchInTile(cudaStream_t stream, const GemmGroup& group, int tiles, int mu
   const bool launched = [&]<size_t... index>(std::index_sequence<index...>) {
     return (launchIf.template operator()<index>() || ...);
   }(std::make_index_sequence<std::size(kSm90Instances)>());
-  if (!launched) throw Error(ErrorCode::invalidArgument, "Hopper's products have no tile of " + std::to_string(rows) + " x " + std::to_string(columns) + " for this epilogue.");
+  if (!launched) throwError(ErrorCode::invalidArgument, "Hopper's products have no tile of %d x %d for this epilogue.", rows, columns);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 
+#include "core/error_code.h"
 #include "cuda/activation_math.h"
 #include "cuda/blocks.h"
 #include "cuda/divisor.h"
@@ -161,7 +162,7 @@ void scaleShift(cudaStream_t stream, const Tensor& x, const float* coefficients,
       const auto run = [&](auto kernel, int64_t n) {
         const int64_t vectors = count / n;
         if (vectors >= int64_t{1} << 31)
-          throw Error(ErrorCode::shape, "a sample of " + x.shape().text() + " has more elements than a GPU's kernel counts, 2^31.");
+          throwError(ErrorCode::shape, "a sample of %lld elements is more than a GPU's kernel counts, 2^31.", static_cast<long long>(count));
         const dim3 grid(std::min(blocksFor(vectors, kThreads), 1u << 20), walkingBlocks(batch));
         launch(stream, kernel, {.grid = grid, .block = dim3(kThreads)}, batch, vectors, static_cast<int>(channels), Divisor(channels / n), px,
                coefficients, activation, po);

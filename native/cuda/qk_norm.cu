@@ -16,6 +16,7 @@
 
 #include <algorithm>
 
+#include "core/error_code.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
 #include "cuda/vector.h"
@@ -252,8 +253,8 @@ int64_t qkNormBackwardScratchFloats(const Tensor& qkv, int64_t heads) {
   const Sizes sizes(qkv, heads);
   const BackwardPlan plan(sizes.rows, sizes.d);
   if (plan.warps == 0)
-    throw Error(ErrorCode::shape, "qkNormBackward: head_dim is " + std::to_string(sizes.d) + "; on a GPU it may be up to " +
-                                      std::to_string(BackwardPlan::kMostFloats / 4) + ".");
+    throwError(ErrorCode::shape, "qkNormBackward: head_dim is %d; on a GPU it may be up to %d.", sizes.d,
+               BackwardPlan::kMostFloats / 4);
   return plan.blocks * 4 * sizes.d;
 }
 

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 
+#include "core/error_code.h"
 #include "cuda/blocks.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
@@ -90,8 +91,8 @@ void rotate(cudaStream_t stream, const Tensor& qkv, const Tensor& cos, const Ten
       constexpr int N = decltype(n)::value;
       const int columns = args.d / N;
       if (columns > kMostThreads)
-        throw Error(ErrorCode::shape, "a head_dim of " + std::to_string(args.d) + " was asked for; the kernel takes at most " +
-                                          std::to_string(kMostThreads * N) + " of this dtype and alignment.");
+        throwError(ErrorCode::shape, "a head_dim of %d was asked for; the kernel takes at most %d of this dtype and alignment.", args.d,
+                   kMostThreads * N);
       const int headsAtOnce = std::min(2 * args.heads, std::max(1, kMostThreads / columns));
       launch(stream, rotateKernel<N, T>,
              {.grid = dim3(blocksFor(args.tokens, 1), walkingBlocks((args.batch + kSamplesOfBlock - 1) / kSamplesOfBlock)),

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "core/error.h"
 #include "cuda/check.h"
 
 namespace repa::cuda {

@@ -1,7 +1,7 @@
 // Activation functions, element by element.
 #pragma once
 
-#include <string>
+#include <iosfwd>
 
 #include "core/tensor.h"
 

@@ -1,9 +1,7 @@
 // Which norm a modulation follows.
 #pragma once
 
-#include <string>
-
-#include "core/error.h"
+#include <iosfwd>
 
 namespace repa::ops {
 
@@ -11,11 +9,8 @@ namespace repa::ops {
 /// factor + shift, rstd = 1 / sqrt(mean(x²) + epsilon); its chunk has the whole factor, the norm's weight and all (norm_factors.h).
 enum class Norm { layerNorm, rmsNorm };
 
-inline Norm normOf(const char* op, const std::string& name) {
-  if (name == "layerNorm") return Norm::layerNorm;
-  if (name == "rmsNorm") return Norm::rmsNorm;
-  throw Error(ErrorCode::invalidArgument, std::string(op) + ": \"" + name + "\" is not a norm: expected layerNorm or rmsNorm.");
-}
+/// Of its name, "layerNorm" or "rmsNorm". `op`: an operation's name, for the Error(invalidArgument) where it is another.
+Norm normOf(const char* op, const std::string& name);
 
 /// Whether the mean is taken off first.
 inline bool isCentred(Norm norm) { return norm == Norm::layerNorm; }

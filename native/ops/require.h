@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/cpu_device.h"
+#include "core/error.h"
 #include "core/tensor.h"
 #include "ops/cuda_queue.h"
 

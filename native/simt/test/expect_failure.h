@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "core/error.h"
 #include "cuda/launch.h"
 #include "simt/simt.h"
 #include "simt/test/check.h"

@@ -1,6 +1,7 @@
 // Every wrapper against the manual, in plain C++: what each register holds, and where each byte goes.
 #include <algorithm>
 
+#include "core/error.h"
 #include "simt/test/check.h"
 #include "simt/test/device_array.h"
 #include "simt/test/numbers.h"

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "core/error.h"
 #include "cuda/launch.h"
 
 namespace repa::cuda::test {

@@ -1,6 +1,7 @@
 // What the sanitizers find that nothing else does, each in a process of its own.
 #include <atomic>
 
+#include "core/error.h"
 #include "cuda/launch.h"
 #include "simt/test/check.h"
 #include "simt/test/child.h"

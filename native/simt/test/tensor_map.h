@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "core/error.h"
 #include "cuda/check.h"
 
 namespace repa::cuda::test {
