@@ -242,8 +242,11 @@ __global__ void __launch_bounds__(kMostThreads, 1) vectorKernel(Arguments<T> arg
 
 }  // namespace branch_backward
 
-inline int64_t branchBackwardScratchFloats(int64_t groups, int64_t rows, int64_t width) {
-  return branch_backward::kSums * groups * branch_backward::partsOf(groups, rows) * width;
+/// For `sums` of them, of which `joined` are over the groups or are added to what is there. Of groups with one part only those go through
+/// scratch: where each token is a group, as in DiT-DH's head, it is a large block.
+inline int64_t branchBackwardScratchFloats(int64_t groups, int64_t rows, int64_t width, int sums, int joined) {
+  const int64_t parts = branch_backward::partsOf(groups, rows);
+  return (parts == 1 ? joined : sums) * groups * parts * width;
 }
 
 template <bool kNorm, bool kGate, class T>
@@ -252,7 +255,6 @@ void branchBackward(cudaStream_t stream, const BranchBackward<T>& of) {
   if (of.width == 0) return;
   Arguments<T> args = {.of = of, .parts = static_cast<int>(partsOf(of.groups, of.rows)), .sums = {}};
 
-  // A sum whose groups have one part each goes straight to its place; the others through scratch.
   const RowSum wanted[kSums] = {of.dOffset, of.dFactor, of.dGate, of.dBias};
   PartialSums partial[kSums];
   int partials = 0;
@@ -264,7 +266,7 @@ void branchBackward(cudaStream_t stream, const BranchBackward<T>& of) {
       args.sums[i] = {sum.out, sum.stride, 0};
       vectors = vectors && aligned16(sum.out) && sum.stride % 4 == 0;
     } else {
-      float* at = of.scratch + i * of.groups * args.parts * of.width;
+      float* at = of.scratch + partials * of.groups * args.parts * of.width;
       args.sums[i] = {at, args.parts * of.width, of.width};
       partial[partials++] = {at, sum.acrossGroups ? 1 : of.groups, sum.acrossGroups ? of.groups * args.parts : args.parts,
                              sum.out, sum.stride, sum.accumulate};

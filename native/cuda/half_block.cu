@@ -69,8 +69,8 @@ void gatedResidualNormModulateBackward(cudaStream_t stream, const Tensor& dOut, 
   });
 }
 
-int64_t halfBlockBackwardScratchFloats(int64_t batch, int64_t tokens, int64_t width) {
-  return branchBackwardScratchFloats(batch, tokens, width);
+int64_t halfBlockBackwardScratchFloats(int64_t batch, int64_t tokens, int64_t width, bool hasBias) {
+  return branchBackwardScratchFloats(batch, tokens, width, hasBias ? 4 : 3, hasBias ? 1 : 0);
 }
 
 }  // namespace repa::cuda

@@ -25,6 +25,6 @@ void gatedResidualNormModulateBackward(cudaStream_t stream, const Tensor& dOut, 
                                        int64_t shiftChunk, int64_t scaleChunk, ops::Norm norm, const Tensor* dResidual,
                                        const HalfBlockGradients& gradients, const Tensor& scratch);
 
-int64_t halfBlockBackwardScratchFloats(int64_t batch, int64_t tokens, int64_t width);
+int64_t halfBlockBackwardScratchFloats(int64_t batch, int64_t tokens, int64_t width, bool hasBias);
 
 }  // namespace repa::cuda

@@ -118,8 +118,12 @@ void layerNormBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x,
   });
 }
 
-int64_t layerNormBackwardScratchFloats(int64_t groups, int64_t rows, int64_t width) {
-  return branchBackwardScratchFloats(groups, rows, width);
+int64_t normModulateBackwardScratchFloats(int64_t batch, int64_t tokens, int64_t width) {
+  return branchBackwardScratchFloats(batch, tokens, width, 2, 0);
+}
+
+int64_t layerNormBackwardScratchFloats(int64_t rows, int64_t width, bool accumulate) {
+  return branchBackwardScratchFloats(1, rows, width, 2, accumulate ? 2 : 0);
 }
 
 }  // namespace repa::cuda

@@ -11,7 +11,7 @@ namespace repa::cuda {
 /// out[group, c] = sum over p of partials[group, p, c], plus what out holds with `accumulate`. partials [groups, parts, width];
 /// a group's sums are at out + group * outStride. No parts: zeros.
 struct PartialSums {
-  const float* partials;
+  float* partials;  // scratch: a long list is first summed in place
   int64_t groups, parts;
   float* out;
   int64_t outStride;

@@ -144,8 +144,12 @@ void layerScaleBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& y
   });
 }
 
-int64_t residualBackwardScratchFloats(int64_t groups, int64_t rows, int64_t width) {
-  return branchBackwardScratchFloats(groups, rows, width);
+int64_t gatedResidualBackwardScratchFloats(int64_t batch, int64_t tokens, int64_t width, bool hasBias) {
+  return branchBackwardScratchFloats(batch, tokens, width, hasBias ? 2 : 1, hasBias ? 1 : 0);
+}
+
+int64_t layerScaleBackwardScratchFloats(int64_t rows, int64_t width, bool accumulate) {
+  return branchBackwardScratchFloats(1, rows, width, 1, accumulate ? 1 : 0);
 }
 
 }  // namespace repa::cuda

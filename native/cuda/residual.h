@@ -8,16 +8,18 @@ namespace repa::cuda {
 
 void gatedResidual(cudaStream_t stream, const Tensor& x, const Tensor& y, const Tensor& modulation, int64_t gateChunk, const Tensor& out);
 
-/// `dBias` may be null. `scratch` is f32 [residualBackwardScratchFloats].
+/// `dBias` may be null. `scratch` is f32 [gatedResidualBackwardScratchFloats].
 void gatedResidualBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& y, const Tensor& modulation, int64_t gateChunk,
                            const Tensor& dModulation, const Tensor* dBias, bool accumulateBias, const Tensor& dY, const Tensor& scratch);
 
+int64_t gatedResidualBackwardScratchFloats(int64_t batch, int64_t tokens, int64_t width, bool hasBias);
+
 void layerScale(cudaStream_t stream, const Tensor& x, const Tensor& y, const Tensor& gamma, const Tensor& out);
 
+/// `scratch` is f32 [layerScaleBackwardScratchFloats].
 void layerScaleBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& y, const Tensor& gamma, const Tensor& dGamma,
                         bool accumulate, const Tensor& dY, const Tensor& scratch);
 
-/// For `groups` samples of `rows` tokens each; LayerScale has one group.
-int64_t residualBackwardScratchFloats(int64_t groups, int64_t rows, int64_t width);
+int64_t layerScaleBackwardScratchFloats(int64_t rows, int64_t width, bool accumulate);
 
 }  // namespace repa::cuda

@@ -74,7 +74,7 @@ std::array<Tensor, 2> gatedResidualNormModulateBackward(const Tensor& dOut, cons
   const Tensor dY = Tensor::empty(stream.device(), stream.shape(), y.dtype(), op);
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(stream)) {
-      const Tensor scratch = scratchFloats(*cuda, cuda::halfBlockBackwardScratchFloats(batch, tokens, width), op);
+      const Tensor scratch = scratchFloats(*cuda, cuda::halfBlockBackwardScratchFloats(batch, tokens, width, dBias.has_value()), op);
       cuda->enqueue(op, [&](cudaStream_t queue) {
         cuda::gatedResidualNormModulateBackward(queue, dOut, stream, mean, rstd, y, modulation, gateChunk, shiftChunk, scaleChunk, norm,
                                                 dStream ? &*dStream : nullptr,

@@ -54,7 +54,7 @@ Tensor normModulateBackward(const Tensor& dOut, const Tensor& x, const Tensor& m
   const Tensor dX = Tensor::empty(x.device(), x.shape(), DType::f32, op);
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(x)) {
-      const Tensor scratch = scratchFloats(*cuda, cuda::layerNormBackwardScratchFloats(x.size(0), x.size(1), x.size(2)), op);
+      const Tensor scratch = scratchFloats(*cuda, cuda::normModulateBackwardScratchFloats(x.size(0), x.size(1), x.size(2)), op);
       cuda->enqueue(op, [&](cudaStream_t stream) {
         cuda::normModulateBackward(stream, dOut, x, mean, rstd, modulation, shiftChunk, scaleChunk, norm, dResidual ? &*dResidual : nullptr,
                                    dModulation, dX, scratch);
@@ -112,7 +112,7 @@ Tensor layerNormBackward(const Tensor& dOut, const Tensor& x, const Tensor& mean
   const Tensor dX = Tensor::empty(x.device(), x.shape(), DType::f32, op);
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(x)) {
-      const Tensor scratch = scratchFloats(*cuda, cuda::layerNormBackwardScratchFloats(1, rows, width), op);
+      const Tensor scratch = scratchFloats(*cuda, cuda::layerNormBackwardScratchFloats(rows, width, accumulate), op);
       cuda->enqueue(op, [&](cudaStream_t stream) {
         cuda::layerNormBackward(stream, dOut, x, mean, rstd, weight, dWeight, dBias, accumulate, dX, scratch);
       });

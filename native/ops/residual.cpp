@@ -40,7 +40,8 @@ Tensor gatedResidualBackward(const Tensor& dOut, const Tensor& y, const Tensor& 
   const Tensor dY = Tensor::empty(dOut.device(), dOut.shape(), y.dtype(), op);
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(dOut)) {
-      const Tensor scratch = scratchFloats(*cuda, cuda::residualBackwardScratchFloats(dOut.size(0), dOut.size(1), dOut.size(2)), op);
+      const Tensor scratch =
+          scratchFloats(*cuda, cuda::gatedResidualBackwardScratchFloats(dOut.size(0), dOut.size(1), dOut.size(2), dBias.has_value()), op);
       cuda->enqueue(op, [&](cudaStream_t stream) {
         cuda::gatedResidualBackward(stream, dOut, y, modulation, gateChunk, dModulation, dBias ? &*dBias : nullptr, accumulateBias, dY,
                                     scratch);
@@ -87,7 +88,7 @@ Tensor layerScaleBackward(const Tensor& dOut, const Tensor& y, const Tensor& gam
   const Tensor dY = Tensor::empty(dOut.device(), dOut.shape(), y.dtype(), op);
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(dOut)) {
-      const Tensor scratch = scratchFloats(*cuda, cuda::residualBackwardScratchFloats(1, rowsOf(dOut.shape()), dOut.size(-1)), op);
+      const Tensor scratch = scratchFloats(*cuda, cuda::layerScaleBackwardScratchFloats(rowsOf(dOut.shape()), dOut.size(-1), accumulate), op);
       cuda->enqueue(op, [&](cudaStream_t stream) {
         cuda::layerScaleBackward(stream, dOut, y, gamma, dGamma, accumulate, dY, scratch);
       });

@@ -120,12 +120,43 @@ function rowParts(rows: number, width: number): number {
   return ceilDivide(rows, Math.max(Math.floor(CHUNK_FLOATS / Math.max(width, 1)), LEAST_ROWS))
 }
 
-/** Sums over the rows of [groups, rows, width], `sums` of them in one pass. */
-export function rowSumWorkspace(groups: number, rows: number, width: number, sums: number, isCpu: boolean): number {
-  if (isCpu) return FLOAT * groups * rowParts(rows, width) * sums * width
-  // native/cuda/branch_backward_arguments.h, partsOf: as many blocks as fill two waves, no part of fewer than 8 rows.
-  const parts = Math.max(1, Math.min(Math.floor(rows / 8), ceilDivide(264, groups)))
-  return FLOAT * 4 * groups * parts * width
+/** Sums over the rows of [groups, rows, width] on a CPU, `sums` of them in one pass. */
+export const rowSumWorkspace = (groups: number, rows: number, width: number, sums: number): number =>
+  FLOAT * groups * rowParts(rows, width) * sums * width
+
+/**
+ * native/cuda/branch_backward.h: the `sums` over the rows of [groups, rows, width] where a group has several parts; else those that are `joined`,
+ * over the groups or to what is there.
+ */
+export function branchBackwardWorkspace(
+  groups: number,
+  rows: number,
+  width: number,
+  sums: number,
+  joined: number,
+): number {
+  const parts = branchBackwardParts(groups, rows)
+  return FLOAT * (parts === 1 ? joined : sums) * groups * parts * width
+}
+
+/** native/cuda/branch_backward_arguments.h, partsOf. */
+function branchBackwardParts(groups: number, rows: number): number {
+  const WAVE = 264
+  const LEAST_ROWS = 8
+  if (groups === 0 || rows === 0) return 1
+  let best = { parts: 1, cost: Number.POSITIVE_INFINITY }
+  for (let parts = 1; parts === 1 || (parts <= WAVE && parts * LEAST_ROWS <= rows); parts++) {
+    const blocks = groups * parts
+    const cost = ((ceilDivide(blocks, WAVE) * WAVE) / blocks) * (1 + (2 * parts) / rows)
+    if (cost < best.cost) best = { parts, cost }
+  }
+  return best.parts
+}
+
+/** native/cuda/reduction.cu, partsOf: a matrix's sums of columns. */
+export function columnSumWorkspace(rows: number, width: number): number {
+  const wanted = ceilDivide(528, ceilDivide(width, 256))
+  return FLOAT * Math.max(1, Math.min(wanted, ceilDivide(rows, 64))) * width
 }
 
 /**

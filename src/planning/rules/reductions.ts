@@ -1,7 +1,7 @@
 import type { NativeAddon, NativeTensor } from '../../native.ts'
 import { plannedOf } from '../planned-tensor.ts'
 import { isOnCpu, type Planner } from '../planner.ts'
-import { rowSumWorkspace } from '../workspace.ts'
+import { columnSumWorkspace, rowSumWorkspace } from '../workspace.ts'
 
 /** Sums. */
 export const reductionRules = (planner: Planner) =>
@@ -9,7 +9,8 @@ export const reductionRules = (planner: Planner) =>
     columnSum: (x: NativeTensor) => {
       const { elements } = plannedOf(x)
       const width = plannedOf(x).size(-1)
-      planner.workspace(rowSumWorkspace(1, elements / width, width, 1, isOnCpu(x)))
+      const rows = elements / width
+      planner.workspace(isOnCpu(x) ? rowSumWorkspace(1, rows, width, 1) : columnSumWorkspace(rows, width))
     },
     sum: (x) => planner.like(x, []),
     linearCombination: (_coefficients, values) => planner.like(values[0]!, undefined, 'f64'),

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { type Norm, native } from '../../../src/native.ts'
-import { memoryStats } from '../../../src/tensor/device.ts'
+import { memoryStats, resetPeakMemory } from '../../../src/tensor/device.ts'
 import { cast } from '../../../src/tensor/ops/cast.ts'
 import { add } from '../../../src/tensor/ops/elementwise.ts'
 import {
@@ -16,6 +16,7 @@ import { map, type NdArray, random, sum, zeros } from '../../reference/array.ts'
 import { gatedResidual, gatedResidualBackward } from '../../reference/gated-residual.ts'
 import { layerNormModulate, layerNormModulateBackward } from '../../reference/layer-norm.ts'
 import { rmsNormModulate, rmsNormModulateBackward } from '../../reference/rms-norm.ts'
+import { DEVICES } from '../devices.ts'
 import { reachableBytes } from '../live-bytes.ts'
 import { largestOf } from '../rounding.ts'
 import { layerNormRounding } from './layer-norm-rounding.ts'
@@ -149,6 +150,9 @@ testOps('gatedResidualNormModulate', (draw) => [
   joinCase(draw, [5, 3, 12], { read: 'modulated' }),
   joinCase(draw, [2, 0, 8]),
   joinCase(draw, [0, 3, 5], { accumulate: true }),
+  // Each token with a gate of its own: a bias's gradient is of so many parts that a GPU adds them in two passes.
+  joinCase(draw, [2600, 1, 12], { read: 'modulated' }),
+  joinCase(draw, [1030, 1, 260], { accumulate: true }),
   ...[200, 384, 768, 1024, 1152, 1540, 2048, 2052].map((width) => joinCase(draw, [2, 5, width])),
   joinCase(draw, [1, 70, 384], { read: 'modulated' }),
   joinCase(draw, [1, 33, 1152], { accumulate: true }),
@@ -158,6 +162,42 @@ testOps('gatedResidualNormModulate', (draw) => [
   joinCase(draw, [1, 33, 1152], { accumulate: true, norm: 'rmsNorm' }),
   ...[384, 1792, 2052].map((width) => joinCase(draw, [2, 5, width], { norm: 'rmsNorm' })),
 ])
+
+// In DiT-DH's head every token has a modulation of its own, and there are tens of thousands.
+describe('sums over the one token of a sample go straight to their place on a GPU', () => {
+  const shape = [4096, 1, 64] as const
+  const bytes = 4096 * 64 * 4
+  /** A block may be a quarter larger than what was asked for (native/core/allocator.cpp); the smallest is 512 bytes. */
+  const room = (blocks: number) => (blocks * bytes * 5) / 4 + 1024
+
+  test.each(DEVICES.filter(({ device }) => device !== 'cpu').map(({ device }) => device))('%s', (device) => {
+    const [x, y, modulation, dModulation, bias] = [
+      ...[shape, shape, [4096, 3, 64], [4096, 3, 64], [64]].map((of, seed) => upload(random(of, seed), device)),
+    ] as [Tensor, Tensor, Tensor, Tensor, Tensor]
+    const [, mean, rstd] = native().normModulate(x.handle, modulation.handle, 1, 2, 'layerNorm', EPSILON, 'f32')
+    /** What an op takes at its fullest, beside what was there. */
+    const taken = (op: () => unknown) => {
+      resetPeakMemory(device)
+      const { liveBytes } = memoryStats(device)
+      op()
+      return memoryStats(device).peakBytes - liveBytes
+    }
+    const ofNorm = [x.handle, mean, rstd] as const
+    const chunks = [1, 2, 'layerNorm'] as const
+    const modulated = taken(() =>
+      native().normModulateBackward(y.handle, ...ofNorm, modulation.handle, ...chunks, null, dModulation.handle),
+    )
+    expect(modulated, 'dX').toBeLessThanOrEqual(room(1))
+    const joined = taken(() =>
+      native().gatedResidualNormModulateBackward(
+        ...([y.handle, null, ...ofNorm, y.handle, modulation.handle, 0, ...chunks] as const),
+        ...([dModulation.handle, bias.handle, true] as const),
+      ),
+    )
+    expect(joined, "dX, dY and the parts of the bias's gradient").toBeLessThanOrEqual(room(3))
+    for (const tensor of [x, y, modulation, dModulation, bias]) tensor.dispose()
+  })
+})
 
 // A CPU takes the same kernels one by one, so the op and the ops that it joins give the same bits.
 describe('a branch that joins the stream, on a CPU', () => {
