@@ -181,7 +181,12 @@ GemmPlan fastestGemm(cudaStream_t stream, Device& device, const CudaDeviceInfo& 
       check(cudaStreamIsCapturing(stream, &capturing), "ask whether a step is captured");
       if (capturing != cudaStreamCaptureStatusNone)
         throw Error(ErrorCode::invalidArgument, "REPA_GEMM=auto has not measured a product of this shape yet, and cannot while a step is captured; run the step once before.");
-      choice = keepGemmChoice(path, key, measure(stream, device, info, products));
+      try {
+        choice = keepGemmChoice(path, key, measure(stream, device, info, products));
+      } catch (const Error& error) {
+        if (error.code() != ErrorCode::outOfMemory) throw;
+        throw Error(error.code(), std::string(error.what()) + " Or unset REPA_GEMM: auto measures each product once, with results of its own beside the step's memory.");
+      }
     }
     found = known.emplace(key, *choice).first;
   }

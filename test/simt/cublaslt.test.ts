@@ -130,6 +130,12 @@ describe('whatever is fastest', () => {
     expect(run({}, 'capture', 'warm').said).toBe('captured')
   })
 
+  test('is measured with a result of its own, and where that has no room it is said what to do', () => {
+    expect(run({}, 'full').stderr).toMatch(
+      /the rehearsal of a product: out of memory: .* Or unset REPA_GEMM: auto measures/,
+    )
+  })
+
   test.each([
     [
       { REPA_CUBLASLT: '/nowhere/libcublasLt.so.13' },

@@ -1,5 +1,6 @@
 // Prints a digest of what products of every layout give on cuda:0 in bf16, twice the same ones.
 //   products.mjs uneven           of one product, a weight gradient that begins 32 bytes into its memory
+//   products.mjs full             of none: with memory for a result and not for a second one
 //   products.mjs capture [warm]   records them as a graph, after they have run where `warm` is said, and says what comes of it
 import { createHash } from 'node:crypto'
 import { native } from './addon.mjs'
@@ -43,6 +44,10 @@ if (mode === 'uneven') {
       .update(new Uint8Array(await native.read(gradient)))
       .digest('hex'),
   )
+} else if (mode === 'full') {
+  native.trimMemory(device)
+  native.setMemoryLimit(device, native.memoryStats(device).liveBytes + m * n * 3)
+  native.linear(x, w, bias, 'none', false, 'bf16')
 } else if (mode === 'capture') {
   if (warm) products()
   native.beginCapture(device)
