@@ -164,39 +164,39 @@ testOps('gatedResidualNormModulate', (draw) => [
 ])
 
 // In DiT-DH's head every token has a modulation of its own, and there are tens of thousands.
-describe('sums over the one token of a sample go straight to their place on a GPU', () => {
+const GPUS = DEVICES.map(({ device }) => device).filter((device) => device !== 'cpu')
+
+test.each(GPUS)('on %s the sums over the one token of a sample go straight to their place', (device) => {
   const shape = [4096, 1, 64] as const
   const bytes = 4096 * 64 * 4
   /** A block may be a quarter larger than what was asked for (native/core/allocator.cpp); the smallest is 512 bytes. */
   const room = (blocks: number) => (blocks * bytes * 5) / 4 + 1024
 
-  test.each(DEVICES.filter(({ device }) => device !== 'cpu').map(({ device }) => device))('%s', (device) => {
-    const [x, y, modulation, dModulation, bias] = [
-      ...[shape, shape, [4096, 3, 64], [4096, 3, 64], [64]].map((of, seed) => upload(random(of, seed), device)),
-    ] as [Tensor, Tensor, Tensor, Tensor, Tensor]
-    const [, mean, rstd] = native().normModulate(x.handle, modulation.handle, 1, 2, 'layerNorm', EPSILON, 'f32')
-    /** What an op takes at its fullest, beside what was there. */
-    const taken = (op: () => unknown) => {
-      resetPeakMemory(device)
-      const { liveBytes } = memoryStats(device)
-      op()
-      return memoryStats(device).peakBytes - liveBytes
-    }
-    const ofNorm = [x.handle, mean, rstd] as const
-    const chunks = [1, 2, 'layerNorm'] as const
-    const modulated = taken(() =>
-      native().normModulateBackward(y.handle, ...ofNorm, modulation.handle, ...chunks, null, dModulation.handle),
-    )
-    expect(modulated, 'dX').toBeLessThanOrEqual(room(1))
-    const joined = taken(() =>
-      native().gatedResidualNormModulateBackward(
-        ...([y.handle, null, ...ofNorm, y.handle, modulation.handle, 0, ...chunks] as const),
-        ...([dModulation.handle, bias.handle, true] as const),
-      ),
-    )
-    expect(joined, "dX, dY and the parts of the bias's gradient").toBeLessThanOrEqual(room(3))
-    for (const tensor of [x, y, modulation, dModulation, bias]) tensor.dispose()
-  })
+  const [x, y, modulation, dModulation, bias] = [
+    ...[shape, shape, [4096, 3, 64], [4096, 3, 64], [64]].map((of, seed) => upload(random(of, seed), device)),
+  ] as [Tensor, Tensor, Tensor, Tensor, Tensor]
+  const [, mean, rstd] = native().normModulate(x.handle, modulation.handle, 1, 2, 'layerNorm', EPSILON, 'f32')
+  /** What an op takes at its fullest, beside what was there. */
+  const taken = (op: () => unknown) => {
+    resetPeakMemory(device)
+    const { liveBytes } = memoryStats(device)
+    op()
+    return memoryStats(device).peakBytes - liveBytes
+  }
+  const ofNorm = [x.handle, mean, rstd] as const
+  const chunks = [1, 2, 'layerNorm'] as const
+  const modulated = taken(() =>
+    native().normModulateBackward(y.handle, ...ofNorm, modulation.handle, ...chunks, null, dModulation.handle),
+  )
+  expect(modulated, 'dX').toBeLessThanOrEqual(room(1))
+  const joined = taken(() =>
+    native().gatedResidualNormModulateBackward(
+      ...([y.handle, null, ...ofNorm, y.handle, modulation.handle, 0, ...chunks] as const),
+      ...([dModulation.handle, bias.handle, true] as const),
+    ),
+  )
+  expect(joined, "dX, dY and the parts of the bias's gradient").toBeLessThanOrEqual(room(3))
+  for (const tensor of [x, y, modulation, dModulation, bias]) tensor.dispose()
 })
 
 // A CPU takes the same kernels one by one, so the op and the ops that it joins give the same bits.
