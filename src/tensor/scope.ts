@@ -51,7 +51,11 @@ export function collect<R>(body: () => R, holds: boolean): { result: R; made: Se
   current = own
   try {
     const result = body()
-    if (result instanceof Promise) throw new TypeError('A scope takes synchronous code only; await outside of it.')
+    if (result instanceof Promise) {
+      // What it rejects with is nobody's: the caller is told here.
+      result.catch(() => {})
+      throw new TypeError('A scope takes synchronous code only; await outside of it.')
+    }
     return { result, made: own.tensors }
   } catch (error) {
     for (const tensor of own.tensors) tensor.dispose()

@@ -272,10 +272,12 @@ export class Tape implements Disposable {
 
   /**
    * Runs a forward pass, recording it. What `body` returns (a tensor, or an array or plain object of them) belongs to the
-   * caller; every other tensor made in it belongs to the tape, which frees it as the backward pass consumes it.
+   * caller; every other tensor made in it belongs to the tape, which frees it as the backward pass consumes it. Where `body` throws, the
+   * tape is as it was before.
    */
   record<R>(body: () => R): R {
     const outer = current
+    const [nodes, seeds] = [this.#nodes.length, this.#seeds.length]
     current = this
     try {
       const { result, made } = collect(body, true)
@@ -284,9 +286,23 @@ export class Tape implements Disposable {
       }
       for (const tensor of made) this.#owned.add(tensor)
       return result
+    } catch (error) {
+      this.#cutBack(nodes, seeds)
+      throw error
     } finally {
       current = outer
     }
+  }
+
+  /** Forgets what was recorded behind so many nodes and seeds, of tensors that are freed already. */
+  #cutBack(nodes: number, seeds: number): void {
+    for (const { outputs } of this.#nodes.splice(nodes)) this.#untrack(outputs)
+    for (const { gradient } of this.#seeds.splice(seeds)) gradient.dispose()
+    for (const [parameter, before] of this.#firstUses) if (before >= nodes) this.#firstUses.delete(parameter)
+  }
+
+  #untrack(tensors: readonly Tensor[]): void {
+    for (const tensor of tensors) this.#tracked.delete(tensor)
   }
 
   /** Called for ops, before they push. */
@@ -314,8 +330,31 @@ export class Tape implements Disposable {
     this.#section++
   }
 
-  /** Called by losses: the gradient of the total with respect to one of the pass's tensors. */
+  /**
+   * Called by losses: the gradient of the total with respect to one of the pass's tensors, of its shape and dtype. The tape owns it from
+   * then on, and adds to it: two seeds need two tensors.
+   *
+   * @throws {Error} for a tensor that the tape does not know: every gradient would silently lack what comes of it
+   * @throws {RangeError} where shape or dtype are others
+   */
   seed(tensor: Tensor, gradient: Tensor): void {
+    if (!this.tracks(tensor)) {
+      throw new Error(
+        `seed: the tape does not know this tensor of shape [${tensor.shape}]. Either no op has made it while the tape recorded of what ` +
+          'wants a gradient, as none has made a view or an alias (the op reshape makes a tensor that is known); or backward has gone through ' +
+          'the tape since: then record the forward pass again.',
+      )
+    }
+    if (String(gradient.shape) !== String(tensor.shape)) {
+      throw new RangeError(
+        `seed: the gradient has shape [${gradient.shape}], the tensor [${tensor.shape}]; they were expected to be the same.`,
+      )
+    }
+    if (gradient.dtype !== tensor.dtype) {
+      throw new RangeError(
+        `seed: the gradient is ${gradient.dtype}, the tensor ${tensor.dtype}; they were expected to be the same.`,
+      )
+    }
     this.#seeds.push({ tensor, gradient })
   }
 
@@ -331,6 +370,7 @@ export class Tape implements Disposable {
         'backward: no loss was recorded since the last backward pass; record the forward pass again, with its loss.',
       )
     }
+    const wanted = [...parameters]
     const gradients = new Gradients(this)
     try {
       for (const { tensor, gradient } of this.#seeds.splice(0)) {
@@ -348,11 +388,13 @@ export class Tape implements Disposable {
         if (node.outputs.some((output) => gradients.has(output))) scope(() => node.backward(gradients))
         for (const output of node.outputs) gradients.take(output)
         gradients.releaseTaken()
+        // All that uses them has been gone back through; what a gradient might still be given to would not be reached.
+        this.#untrack(node.outputs)
         this.#free(node.made)
       }
       this.#free(this.#owned)
-      gradients.finish(parameters)
-      this.#onFinal?.([...parameters].filter((parameter) => parameter.gradient && !gradients.isFinal(parameter)))
+      gradients.finish(wanted)
+      this.#onFinal?.(wanted.filter((parameter) => parameter.gradient && !gradients.isFinal(parameter)))
       return gradients
     } catch (error) {
       gradients.dispose()

@@ -166,7 +166,7 @@ export function linearGatedResidual(x: Tensor, layer: LinearWeights, target: Gat
 
 export interface Hidden {
   readonly out: Tensor
-  /** The pre-activation, where a backward pass will come. */
+  /** The pre-activation, where there is an activation and a backward pass will come. */
   readonly pre: Tensor | undefined
 }
 
@@ -251,7 +251,7 @@ export function layersBackward(
     if (gradients.wants(weight)) gradients.addWeightGradient(weight, dOut, input)
     if (below) {
       release(below.out)
-      const dPre = preGradient(gradients, dOut, weight, below.pre!, layers[i - 1]!, activation)
+      const dPre = preGradient(gradients, dOut, weight, below.pre, layers[i - 1]!, activation)
       if (dOut !== dLast) dOut.dispose()
       dOut = dPre
     } else if (gradients.wants(x)) {
@@ -261,19 +261,22 @@ export function layersBackward(
   }
 }
 
-/** Through one layer's product, from the gradient of its result, and what stood before it; the bias there has its gradient too. */
+/**
+ * Through one layer's product, from the gradient of its result, and what stood before it, which has a `pre` unless it was nothing; the bias
+ * there has its gradient too.
+ */
 function preGradient(
   gradients: Gradients,
   dOut: Tensor,
   weight: Tensor,
-  pre: Tensor,
+  pre: Tensor | undefined,
   below: LinearWeights,
   activation: HiddenActivation,
 ): Tensor {
   const { device } = dOut
   if (activation === 'swiglu') {
     const dHidden = native().linearInputGradient(dOut.handle, weight.handle, null, 'none', null, false)
-    const dPre = new Tensor(native().swiGLUBackward(dHidden, pre.handle), device)
+    const dPre = new Tensor(native().swiGLUBackward(dHidden, pre!.handle), device)
     native().dispose(dHidden)
     biasGradient(gradients, below, dPre)
     return dPre
@@ -283,7 +286,7 @@ function preGradient(
   const dPre = native().linearInputGradient(
     dOut.handle,
     weight.handle,
-    pre.handle,
+    pre?.handle ?? null,
     activation,
     dBias?.into.handle ?? null,
     dBias?.accumulate ?? false,

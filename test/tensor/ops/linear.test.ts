@@ -308,6 +308,9 @@ testOps('linear', (draw) => [
   ...(['silu', 'gelu-tanh', 'gelu-erf', 'quick-gelu'] as const).map((activation) =>
     mlpCase(draw, [1, 3], { ...plain(72, 145, 18), activation }),
   ),
+  // With nothing between the layers.
+  mlpCase(draw, [1, 3], plain(72, 145, 18)),
+  mlpCase(draw, [2, 131], { ...plain(16, 24, 37, 5), bias: false }),
   mlpCase(draw, [2, 131], { ...plain(16, 37, 5), activation: 'gelu-tanh' }),
   // Several tiles, all aligned, an odd number of rows of them: what Hopper's kernel finishes in registers.
   ...(['silu', 'gelu-tanh', 'gelu-erf'] as const).map((activation) =>
@@ -322,6 +325,7 @@ testOps('linearGatedResidual and mlpGatedResidual', (draw) => [
   gatedCase(draw, [3, 3], plain(20, 33), 2, 0),
   gatedCase(draw, [2, 257], { ...plain(24, 17), bias: false }, 3, 2),
   gatedCase(draw, [2, 3], { ...plain(24, 96, 24), activation: 'gelu-tanh' }, 6, 5),
+  gatedCase(draw, [2, 3], plain(24, 96, 24), 6, 5),
   gatedCase(draw, [1, 257], { ...plain(9, 37, 9), activation: 'gelu-erf', bias: false }, 6, 5),
   gatedCase(draw, [3, 1], { ...plain(10, 21, 14, 18), activation: 'silu' }, 1, 0),
   // As on Hopper all rows of a tile have one gate, or not.
