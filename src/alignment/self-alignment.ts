@@ -28,12 +28,8 @@ export function teacherStates(
   { input, t, condition }: { readonly input: Tensor; readonly t: Tensor; readonly condition: Tensor },
   teacherDepth: number,
 ): Tensor {
-  model.arena.use('ema')
-  try {
-    return scope(() => model.hiddenStates(input, t, condition, teacherDepth))
-  } finally {
-    model.arena.use('weights')
-  }
+  using _average = model.arena.useMeanwhile('ema')
+  return scope(() => model.hiddenStates(input, t, condition, teacherDepth))
 }
 
 /**

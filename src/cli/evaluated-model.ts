@@ -38,7 +38,7 @@ export const MODEL_OPTIONS = {
     default: [0],
     description: 'noise levels of the input: 0 is the image, 1 noise',
   },
-  images: { type: 'integer', min: 1, description: 'how many images of DATA are used, drawn by the seed' },
+  images: { type: 'integer', min: 1, description: 'how many images of DATA are used, drawn by the seed [all]' },
   batch: { type: 'integer', min: 1, default: 64, description: 'images that pass through the model at a time' },
   weights: { type: 'enum', values: ['ema', 'model'], default: 'ema', description: 'which weights of a checkpoint' },
   path: { type: 'enum', values: ['linear', 'cosine'], description: "interpolant [the checkpoint's, else linear]" },

@@ -10,7 +10,7 @@ import { EMPTY_CAPTION, encodeCaptions, requireFittingEncoder } from '../text/en
 import { type DiffusionSamplerOptions, sampleDiffusion } from './ddpm-sampler.ts'
 import type { SampledCondition } from './guidance.ts'
 import { previewLatents } from './latent-preview.ts'
-import { requireBatches } from './sampler-options.ts'
+import { diffusionSamplerSchema, requireBatches, requireOptions, samplerSchema } from './sampler-options.ts'
 import { type SamplerOptions, sample } from './samplers.ts'
 
 /** How a model is sampled: a SiT through its ODE or SDE, a DiT back through its diffusion (`ddpm`, `ddim`). */
@@ -75,7 +75,8 @@ export async function* sampleImages(
   options: SampleImagesOptions,
 ): AsyncGenerator<SampledImages, void, void> {
   const { labels, prompts, firstImage = 0, seed, batch, autoencoder, onProgress, ...sampler } = options
-  requireBatches({ labels, prompts, firstImage, seed, batch, onProgress })
+  requireBatches({ labels, prompts, firstImage, seed, batch, autoencoder, onProgress })
+  requireSampling(model, sampler)
   requireDecodable(model, autoencoder)
   if (prompts) requirePromptEncoder(model, prompts.encoder)
   const { channels, inputSize } = model.config
@@ -108,7 +109,7 @@ export async function* sampleImages(
       onStep: (step, steps) => onProgress?.(done + (count * step) / steps),
     })
     const latents = await state.dataAs('f64')
-    yield { first, count, latents, ...(await imagesOf(state, latents, autoencoder)) }
+    yield { first, count, latents, ...(await imagesOf(model, state, latents, autoencoder)) }
   }
 }
 
@@ -124,14 +125,26 @@ function sampleBatch(
   } else if (!isOfDiffusion(options)) {
     return sample(model, noise, condition, options)
   }
-  const { kind } = model.config
-  throw new RangeError(
-    `A ${kind} is sampled in the modes ${SAMPLING_MODES[kind].join(' and ')}, not in ${options.mode}.`,
-  )
+  throw wrongMode(model, options)
 }
 
-function isOfDiffusion(options: SamplerOptions | DiffusionSamplerOptions): options is DiffusionSamplerOptions {
+function isOfDiffusion(options: { readonly mode: SamplingMode }): options is DiffusionSamplerOptions {
   return options.mode === 'ddpm' || options.mode === 'ddim'
+}
+
+function wrongMode({ config: { kind } }: AnyTransformer, { mode }: { readonly mode: SamplingMode }): RangeError {
+  return new RangeError(`A ${kind} is sampled in the modes ${SAMPLING_MODES[kind].join(' and ')}, not in ${mode}.`)
+}
+
+/**
+ * Of the sampler that a model is sampled by.
+ *
+ * @throws {ConfigurationError} for options that are none; {RangeError} for a mode that the model has not
+ */
+export function requireSampling(model: AnyTransformer, options: SamplingOptions): void {
+  const isDiT = model instanceof DiT
+  if (isDiT !== isOfDiffusion(options)) throw wrongMode(model, options)
+  requireOptions(isDiT ? diffusionSamplerSchema : samplerSchema, options)
 }
 
 /** Whether a model's samples are latents. Three channels are pixels, unless there is what decodes them: some autoencoders' latents have three. */
@@ -164,6 +177,7 @@ function requireDecodable({ config }: AnyTransformer, autoencoder: Autoencoder |
 
 /** What a sampler ended with, f64 [N, C, h, w], as pixels [N, H, W, 3]. */
 async function imagesOf(
+  { pixelRounding: rounding }: AnyTransformer,
   state: Tensor,
   latents: Float64Array,
   autoencoder: Autoencoder | undefined,
@@ -171,10 +185,10 @@ async function imagesOf(
   const [, channels, height, width] = state.shape as [number, number, number, number]
   if (autoencoder) {
     using z = cast(state, 'f32')
-    const { bytes, ...size } = await autoencoder.decode(z)
+    const { bytes, ...size } = await autoencoder.decode(z, { rounding })
     return { images: bytes, ...size }
   }
   if (channels !== 3) return { images: previewLatents(latents, state.shape), height, width }
-  using bytes = toUint8(state)
+  using bytes = toUint8(state, { rounding })
   return { images: await bytes.dataAs('u8'), height, width }
 }

@@ -124,7 +124,8 @@ async function ofBatch(
         : Tensor.from(new Int32Array(count).fill(model.nullClass), [count], device)
       const classToken =
         classTokenEncoder && noisy(classTokenOf(classTokenEncoder, planes!, model), 'classTokenNoise').x
-      model.forward(x, t, condition, {
+      // What comes behind the deepest block, of which nothing is asked, is most of a forward pass where that is an early one.
+      model.hiddenStates(x, t, condition, Math.max(...layers), {
         classToken,
         observe: (name, tensor) => {
           const layer = Number(/^blocks\.(\d+)$/.exec(name)?.[1] ?? Number.NaN) + 1

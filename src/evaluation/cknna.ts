@@ -6,6 +6,7 @@ import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
 import type { CaptionEncoder } from '../text/caption-encoder.ts'
 import { blockFeatures } from './block-features.ts'
+import { requireCknnaOptions } from './evaluation-options.ts'
 import { encoderGrid } from './feature-network.ts'
 import {
   cknnaOfPaper,
@@ -74,9 +75,10 @@ export interface CknnaResult {
  * divided by their length, as platonic-rep's callers do (of raw features the longest vectors would be everybody's neighbours). The
  * encoder sees the clean images, the model noisy latents and no class.
  *
- * @throws Error for features that are not finite, or are the same for every image
+ * @throws {ConfigurationError} for options that are none; {Error} for features that are not finite, or are the same for every image
  */
 export async function evaluateCknna(options: EvaluateCknnaOptions): Promise<CknnaResult> {
+  requireCknnaOptions(options)
   const { model, data, encoder, noise = [0], seed, signal, onProgress } = options
   const layers = options.layers ?? Array.from({ length: model.config.depth }, (_, i) => i + 1)
   const count = Math.min(options.images ?? PAPER.images, data.length)

@@ -2,10 +2,11 @@ import type { Encoder } from '../alignment/encoder.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { imageBatch } from '../data/image-batch.ts'
 import type { Device } from '../tensor/device.ts'
+import { requireEncoderProbeOptions } from './evaluation-options.ts'
 import { requireFeatureMemory } from './feature-memory.ts'
 import { encoderGrid, meanOfTokens } from './feature-network.ts'
 import { requireFiniteFeatures } from './finite-features.ts'
-import { PAPER_SCHEDULE, type ProbeAccuracy, type ProbeSchedule, type ProbeSet, trainProbes } from './linear-probe.ts'
+import { type ProbeAccuracy, type ProbeSchedule, type ProbeSet, scheduleOf, trainProbes } from './linear-probe.ts'
 import { type ProbeImages, probeSplit } from './probe.ts'
 
 export interface EvaluateEncoderProbeOptions extends ProbeImages {
@@ -31,10 +32,13 @@ export interface EncoderProbeResult extends ProbeAccuracy {
 /**
  * How much of the class an encoder's features know: the accuracy of a linear classifier on the mean of an image's patch features, by
  * the schedule by which the layers of a model are probed. Features are held in memory: images × width floats.
+ *
+ * @throws {ConfigurationError} for options that are none; {Error} where that is more memory than there is, and as `probeSplit` does
  */
 export async function evaluateEncoderProbe(options: EvaluateEncoderProbeOptions): Promise<EncoderProbeResult> {
-  const { encoder, data, test = data, schedule: changes = {}, seed, device, signal, onProgress } = options
-  const schedule = { ...PAPER_SCHEDULE, ...changes }
+  requireEncoderProbeOptions(options)
+  const { encoder, data, test = data, seed, device, signal, onProgress } = options
+  const schedule = scheduleOf(options.schedule)
   const side = encoderGrid(encoder, data.imageSize)
   const grid = [side, side] as const
   const parts = probeSplit(options)

@@ -19,6 +19,15 @@ export interface ProbeSchedule {
 
 export const PAPER_SCHEDULE: ProbeSchedule = { epochs: 90, batch: 16_384, learningRate: 1e-3 }
 
+/** The paper's, but for what is given. */
+export function scheduleOf({ epochs, batch, learningRate }: Partial<ProbeSchedule> = {}): ProbeSchedule {
+  return {
+    epochs: epochs ?? PAPER_SCHEDULE.epochs,
+    batch: batch ?? PAPER_SCHEDULE.batch,
+    learningRate: learningRate ?? PAPER_SCHEDULE.learningRate,
+  }
+}
+
 /** Of the parameter-free batch normalisation, as in MAE's probe, whose first weights these are too. */
 const BATCH_NORM_EPSILON = 1e-6
 const WEIGHT_STD = 0.01

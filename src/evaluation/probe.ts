@@ -6,8 +6,9 @@ import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
 import type { CaptionEncoder } from '../text/caption-encoder.ts'
 import { blockFeatures } from './block-features.ts'
+import { requireProbeOptions } from './evaluation-options.ts'
 import { requireFeatureMemory } from './feature-memory.ts'
-import { PAPER_SCHEDULE, type ProbeAccuracy, type ProbeSchedule, type ProbeSet, trainProbes } from './linear-probe.ts'
+import { type ProbeAccuracy, type ProbeSchedule, type ProbeSet, scheduleOf, trainProbes } from './linear-probe.ts'
 
 /** The epoch whose permutation splits a data set: none that a training reaches. */
 const SPLIT = 2 ** 40
@@ -105,12 +106,14 @@ function requireAlike(data: Dataset, test: Dataset): void {
  * and noise level (REPA, figures 2 and 3; no code of theirs was released). The model is told no class. Features are held in memory:
  * images × layers × width floats, on the CPU those that are trained on twice.
  *
- * @throws Error where that is more than there is, and as `probeSplit` and `blockFeatures` do
+ * @throws {ConfigurationError} for options that are none; {Error} where that is more memory than there is, and as `probeSplit` and
+ *   `blockFeatures` do
  */
 export async function evaluateProbe(options: EvaluateProbeOptions): Promise<ProbeResult> {
-  const { model, data, test = data, noise = [0], schedule: changes = {}, seed, signal, onProgress } = options
+  requireProbeOptions(options)
+  const { model, data, test = data, noise = [0], seed, signal, onProgress } = options
   const layers = options.layers ?? Array.from({ length: model.config.depth }, (_, i) => i + 1)
-  const schedule = { ...PAPER_SCHEDULE, ...changes }
+  const schedule = scheduleOf(options.schedule)
   const parts = probeSplit(options)
   requireFeatureMemory(parts, { layers: layers.length, width: model.config.hidden, device: model.device })
   const { classes } = data

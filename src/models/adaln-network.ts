@@ -31,6 +31,7 @@ import { TimeEmbedder } from './time-embedder.ts'
 import { type TransformerConfig, tokenGrid } from './transformer-config.ts'
 import {
   type ForwardOptions,
+  type HiddenStatesOptions,
   imageOf,
   outputChannels,
   type TransformerNetwork,
@@ -116,20 +117,8 @@ export class AdaLNNetwork implements TransformerNetwork {
     return this.#grid[0] * this.#grid[1]
   }
 
-  hiddenStates(x: Tensor, t: Tensor, labels: Tensor, depth: number): Tensor {
-    return scope(() => {
-      const { modulation } = this.#condition(t, labels)
-      let hidden = this.#enter(x, undefined, modulation)
-      const [blocks, head] = [this.#blocks, this.#head]
-      for (let index = 0; index < depth; index++) {
-        const [block, input] = [blocks[index]!, hidden]
-        if (head instanceof DdtHead && index + 1 === blocks.length) return scope(() => block.stream(input, modulation))
-        hidden = scope(() => block.forward(input, modulation, index + 1))
-        release(input.stream)
-        release(input.modulated)
-      }
-      return hidden.stream
-    })
+  hiddenStates(x: Tensor, t: Tensor, labels: Tensor, depth: number, options: HiddenStatesOptions = {}): Tensor {
+    return scope(() => this.#trunk(x, t, labels, depth, options).left)
   }
 
   /**
@@ -140,47 +129,61 @@ export class AdaLNNetwork implements TransformerNetwork {
    * token T is one more, and it comes first; between the ends of a `route` T is the number of kept tokens. A DDT head shows more
    * (ddt-head.ts).
    */
-  run(
-    x: Tensor,
-    t: Tensor,
-    labels: Tensor,
-    { project = false, classToken, route, observe, attention }: ForwardOptions = {},
-  ): TransformerOutput {
+  run(x: Tensor, t: Tensor, labels: Tensor, { project = false, ...options }: ForwardOptions = {}): TransformerOutput {
     return scope(() => {
-      const { time, modulation } = this.#condition(t, labels, observe)
-      const [blocks, head] = [this.#blocks, this.#head]
-      let hidden = this.#enter(x, classToken, modulation, observe)
-      let left = hidden.stream
+      const { observe } = options
+      const head = this.#head
       let projections: readonly Tensor[] = []
-      let all: Tensor | undefined
-      blocks.forEach((block, index) => {
-        const [input, depth] = [hidden, index + 1]
-        const watching = { observe, showHeads: watcherOf(attention, depth) }
-        if (route && (depth === route.from - 1 || depth === route.to)) {
-          const alone = scope(() => block.stream(input, modulation, watching))
-          left = all ? mergeSubset(all, alone, route.kept) : alone
-          hidden = this.#read(all ? left : takeSubset(alone, route.kept), modulation, depth)
-          all = alone
-        } else if (head instanceof DdtHead && depth === blocks.length) {
-          left = scope(() => block.stream(input, modulation, watching))
-        } else {
-          hidden = scope(() => block.forward(input, modulation, depth, watching))
-          left = hidden.stream
-        }
-        release(input.stream)
-        release(input.modulated)
-        observe?.(`blocks.${index}`, left)
-        if (project && depth === this.#config.alignDepth) {
-          projections = this.projectors.map((projector) => projector.forward(left, this.#grid))
-        }
+      const { left, modulated, time } = this.#trunk(x, t, labels, this.#blocks.length, options, (stream, depth) => {
+        if (!project || depth !== this.#config.alignDepth) return
+        projections = this.projectors.map((projector) => projector.forward(stream, this.#grid))
       })
       if (head instanceof DdtHead) {
         const patches = head.forward(x, left, time, observe)
         observe?.('final_layer', patches)
         return { prediction: imageOf(this.#config, patches), projections }
       }
-      return { ...this.#predict(hidden.modulated, head, observe), projections }
+      return { ...this.#predict(modulated, head, observe), projections }
     })
+  }
+
+  /**
+   * What is `left` by block `last` (from 1), what the next or the final layer reads of it, `modulated`, and the embedded times. `show` is
+   * shown what every block leaves.
+   */
+  #trunk(
+    x: Tensor,
+    t: Tensor,
+    labels: Tensor,
+    last: number,
+    { classToken, route, observe, attention }: Omit<ForwardOptions, 'project'>,
+    show?: (left: Tensor, depth: number) => void,
+  ): { readonly left: Tensor; readonly modulated: Tensor; readonly time: Tensor } {
+    const { time, modulation } = this.#condition(t, labels, observe)
+    const [blocks, head] = [this.#blocks, this.#head]
+    let hidden = this.#enter(x, classToken, modulation, observe)
+    let left = hidden.stream
+    let all: Tensor | undefined
+    blocks.slice(0, last).forEach((block, index) => {
+      const [input, depth] = [hidden, index + 1]
+      const watching = { observe, showHeads: watcherOf(attention, depth) }
+      if (route && (depth === route.from - 1 || depth === route.to)) {
+        const alone = scope(() => block.stream(input, modulation, watching))
+        left = all ? mergeSubset(all, alone, route.kept) : alone
+        hidden = this.#read(all ? left : takeSubset(alone, route.kept), modulation, depth)
+        all = alone
+      } else if (head instanceof DdtHead && depth === blocks.length) {
+        left = scope(() => block.stream(input, modulation, watching))
+      } else {
+        hidden = scope(() => block.forward(input, modulation, depth, watching))
+        left = hidden.stream
+      }
+      release(input.stream)
+      release(input.modulated)
+      observe?.(`blocks.${index}`, left)
+      show?.(left, depth)
+    })
+    return { left, modulated: hidden.modulated, time }
   }
 
   /** The tokens, and what the first block reads of them. */

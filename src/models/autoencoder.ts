@@ -1,8 +1,10 @@
+import * as z from 'zod'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import type { LatentStatistics } from '../formats/latent-statistics.ts'
 import { native } from '../native.ts'
 import type { Device } from '../tensor/device.ts'
 import type { ComputeDType } from '../tensor/dtype.ts'
-import { toUint8 } from '../tensor/ops/pixels.ts'
+import { PIXEL_ROUNDINGS, type PixelRounding, toUint8 } from '../tensor/ops/pixels.ts'
 import { planar } from '../tensor/planes.ts'
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
@@ -22,6 +24,13 @@ export interface DecodedImages {
   readonly height: number
   readonly width: number
 }
+
+export interface DecodeOptions {
+  /** A model says its own (`pixelRounding`). Default: down, as REPA's. */
+  readonly rounding?: PixelRounding | undefined
+}
+
+const decodeOptions = whenNeeded(() => z.strictObject({ rounding: z.enum(PIXEL_ROUNDINGS).default('down') }))
 
 export interface AutoencoderOptions {
   readonly name: string
@@ -155,8 +164,13 @@ export abstract class Autoencoder implements Disposable {
     return latents
   }
 
-  /** A model's latents [N, C, h, w], f32, at the model's scale → images as REPA writes them: clamped and truncated to bytes. */
-  async decode(latents: Tensor): Promise<DecodedImages> {
+  /**
+   * A model's latents [N, C, h, w], f32, at the model's scale → images.
+   *
+   * @throws {ConfigurationError} for options that are none; {RangeError} for latents of another shape
+   */
+  async decode(latents: Tensor, options: DecodeOptions = {}): Promise<DecodedImages> {
+    const { rounding } = parseConfiguration(decodeOptions(), options, "the decoding's options")
     const [count, channels, h, w] = latents.shape as [number, number, number, number]
     const { latentChannels, downsampling } = this
     if (latents.shape.length !== 4 || channels !== latentChannels) {
@@ -173,7 +187,7 @@ export abstract class Autoencoder implements Disposable {
         ? await this.#decodeTiles(batch)
         : await this.#whole(() => this.decodeBatch(batch))
       using decoded = images
-      using pixels = toUint8(decoded, this.range)
+      using pixels = toUint8(decoded, { range: this.range, rounding })
       bytes.set(await pixels.dataAs('u8'), first * height * width * 3)
     }
     return { bytes, height, width }

@@ -4,12 +4,18 @@
  */
 import { ParameterList, type StateEntry } from '../nn/parameter-list.ts'
 import type { Device } from '../tensor/device.ts'
+import type { PixelRounding } from '../tensor/ops/pixels.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { AdaLNNetwork } from './adaln-network.ts'
 import { JointNetwork } from './joint-network.ts'
-import { Model } from './model.ts'
+import { Model, requireSeed } from './model.ts'
 import { type TextSettings, type TransformerConfig, tokenGrid } from './transformer-config.ts'
-import type { ForwardOptions, TransformerNetwork, TransformerOutput } from './transformer-network.ts'
+import type {
+  ForwardOptions,
+  HiddenStatesOptions,
+  TransformerNetwork,
+  TransformerOutput,
+} from './transformer-network.ts'
 
 function declareNetwork(list: ParameterList, config: TransformerConfig): TransformerNetwork {
   return config.text ? new JointNetwork(list, config, config.text) : new AdaLNNetwork(list, config)
@@ -54,6 +60,9 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
   /** How many of its first channels the model's own code guides (forward_with_cfg), of however many there are. */
   abstract get guidedChannels(): number
 
+  /** How the script that samples the model makes bytes of its pixels. */
+  abstract get pixelRounding(): PixelRounding
+
   /** The configuration with other values, checked. */
   protected abstract reconfigured(change: Partial<TransformerConfig>): C
 
@@ -69,8 +78,11 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
    * Gives the model projectors for encoders of these feature widths, with fresh weights, after block `depth`, with `selfAlignment`
    * the head of that name, and with `classTokenWidth` what denoises a class token; every other weight stays as it is. What is not said of
    * projectors, head and class token stays as well.
+   *
+   * @throws {ConfigurationError} naming every setting that is wrong
    */
   align({ widths, depth, seed = 0, ...parts }: AlignmentParts & { seed?: number }): void {
+    requireSeed(seed)
     const config = this.reconfigured({ alignWidths: [...widths], alignDepth: depth, ...parts })
     const list = new ParameterList()
     const network = declareNetwork(list, config)
@@ -111,18 +123,19 @@ export abstract class DiffusionTransformer<C extends TransformerConfig = Transfo
   }
 
   /**
-   * The hidden states [B, T, D] as they leave block `depth` (from 1), of what `forward` takes; no later block is run.
+   * The hidden states [B, T, D] as they leave block `depth` (from 1), of what `forward` takes; no later block is run. `observe` is shown
+   * what a forward pass shows it up to there.
    *
    * @throws {RangeError} where there is no such block, or x has another shape
    */
-  hiddenStates(x: Tensor, t: Tensor, condition: Tensor, depth: number): Tensor {
+  hiddenStates(x: Tensor, t: Tensor, condition: Tensor, depth: number, options?: HiddenStatesOptions): Tensor {
     if (!(Number.isInteger(depth) && depth >= 1 && depth <= this.#config.depth)) {
       throw new RangeError(
         `hiddenStates: there is no block ${depth}; the model has the blocks 1 to ${this.#config.depth}.`,
       )
     }
     this.#requireInput(x)
-    return this.#network.hiddenStates(x, t, condition, depth)
+    return this.#network.hiddenStates(x, t, condition, depth, options)
   }
 
   /** Hidden states [B, T, D] by SRA's head: what is compared with those of the averaged model, [B, T, D]. */

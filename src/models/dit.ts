@@ -6,12 +6,14 @@ import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { type Device, deviceOf } from '../tensor/device.ts'
 import { cast } from '../tensor/ops/cast.ts'
+import type { PixelRounding } from '../tensor/ops/pixels.ts'
 import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { DiffusionTransformer, FIRST_GUIDED_CHANNELS } from './diffusion-transformer.ts'
+import { requireSeed } from './model.ts'
 import { DIT_PRESETS, type DiTPreset, presetSize } from './presets.ts'
 import { requireConsistent, type TransformerConfig, transformerSettings } from './transformer-config.ts'
-import type { ForwardOptions, TransformerOutput } from './transformer-network.ts'
+import type { ForwardOptions, HiddenStatesOptions, TransformerOutput } from './transformer-network.ts'
 
 /** Everything that fixes a DiT's parameters and computation. */
 export const ditConfigSchema = z
@@ -36,12 +38,15 @@ export class DiT extends DiffusionTransformer<DiTConfig> {
   /**
    * A DiT with its initial weights. `model` is a preset (`DiT-XL/2`) or free sizes; `inputSize` defaults to 32 x 32, the
    * latents of 256-pixel images; `device` is `cpu` by default, and may be `auto`, `cuda` or `cuda:N`.
+   *
+   * @throws {ConfigurationError} naming every setting that is wrong
    */
   static create(
     model: DiTPreset | Pick<DiTOptions, 'depth' | 'hidden' | 'heads' | 'patch'>,
     options: Partial<Omit<DiTOptions, 'kind'>> & { device?: Device; seed?: number } = {},
   ): DiT {
     const { device = 'cpu', seed = 0, ...rest } = options
+    requireSeed(seed)
     const size = presetSize(DIT_PRESETS, model)
     const dit = DiT.fromConfig(parseDiTConfig({ kind: 'DiT', inputSize: [32, 32], ...size, ...rest }), deviceOf(device))
     dit.initialise(seed)
@@ -57,6 +62,10 @@ export class DiT extends DiffusionTransformer<DiTConfig> {
     return FIRST_GUIDED_CHANNELS
   }
 
+  override get pixelRounding(): PixelRounding {
+    return 'nearest'
+  }
+
   protected override reconfigured(change: Partial<TransformerConfig>): DiTConfig {
     return parseDiTConfig({ ...this.config, ...change })
   }
@@ -68,5 +77,9 @@ export class DiT extends DiffusionTransformer<DiTConfig> {
    */
   override forward(x: Tensor, t: Tensor, labels: Tensor, options: ForwardOptions = {}): TransformerOutput {
     return scope(() => this.run(x, cast(t, 'f32'), labels, options))
+  }
+
+  override hiddenStates(x: Tensor, t: Tensor, labels: Tensor, depth: number, options?: HiddenStatesOptions): Tensor {
+    return scope(() => super.hiddenStates(x, cast(t, 'f32'), labels, depth, options))
   }
 }

@@ -226,7 +226,7 @@ export class InceptionV3 extends ConvolutionalModel {
 
   /**
    * Images [N, 299, 299, 3] f32 in about [−1, 1]. `observe` is shown `block0` [N, 73, 73, 64], `block1` [N, 35, 35, 192] and `block2`
-   * [N, 17, 17, 768], as pytorch-fid counts its outputs.
+   * [N, 17, 17, 768], as pytorch-fid counts its outputs, and what mixed_6 is made of, `mixed6c`, of `block2`'s shape.
    */
   forward(images: Tensor, observe?: (name: string, tensor: Tensor) => void): InceptionOutput {
     const [, height, width, channels] = images.shape
@@ -242,7 +242,7 @@ export class InceptionV3 extends ConvolutionalModel {
         return output
       }
       const block1 = step(second, step(first, images, 'block0'), 'block1')
-      const mixed6c = step(third, block1)
+      const mixed6c = step(third, block1, 'mixed6c')
       const parts = mixed6d.map((branch) => scope(() => branch(mixed6c)))
       release(mixed6c)
       const joined = concatenate(parts)

@@ -20,7 +20,13 @@ import { SelfAlignmentHead } from './self-alignment-head.ts'
 import { SharedModulation } from './shared-modulation.ts'
 import { TimeEmbedder } from './time-embedder.ts'
 import { type TextSettings, type TransformerConfig, tokenGrid } from './transformer-config.ts'
-import { type ForwardOptions, imageOf, type TransformerNetwork, type TransformerOutput } from './transformer-network.ts'
+import {
+  type ForwardOptions,
+  type HiddenStatesOptions,
+  imageOf,
+  type TransformerNetwork,
+  type TransformerOutput,
+} from './transformer-network.ts'
 
 export class JointNetwork implements TransformerNetwork {
   readonly projectors: readonly Projector[]
@@ -60,13 +66,8 @@ export class JointNetwork implements TransformerNetwork {
     if (config.selfAlignment) this.selfAlignmentHead = new SelfAlignmentHead(list, 'ap_head', { hidden })
   }
 
-  hiddenStates(x: Tensor, t: Tensor, text: Tensor, depth: number): Tensor {
-    return scope(() => {
-      const modulation = this.#modulate(t)
-      let streams = this.#enter(x, text, modulation)
-      for (const block of this.#blocks.slice(0, depth)) streams = this.#through(block, streams, modulation)
-      return streams.image.stream
-    })
+  hiddenStates(x: Tensor, t: Tensor, text: Tensor, depth: number, options: HiddenStatesOptions = {}): Tensor {
+    return scope(() => this.#streams(x, t, text, depth, options).image.stream)
   }
 
   /**
@@ -80,30 +81,43 @@ export class JointNetwork implements TransformerNetwork {
     text: Tensor,
     { project = false, classToken, route, observe, attention }: ForwardOptions = {},
   ): TransformerOutput {
-    if (classToken) throw new TypeError('A model of text denoises no class token (REG); give it none.')
     if (route) throw new TypeError('A model of text has no route past its blocks (TREAD); give it none.')
     if (attention)
       throw new TypeError("A model of text shows no block's attention (HASTE): it is of text and image at once.")
     return scope(() => {
-      const modulation = this.#modulate(t, observe)
-      let streams = this.#enter(x, text, modulation, observe)
       let projections: readonly Tensor[] = []
-      this.#blocks.forEach((block, index) => {
-        streams = this.#through(block, streams, modulation)
-        const { stream } = streams.image
-        observe?.(`blocks.${index}`, stream)
-        if (streams.text) observe?.(`context.${index}`, streams.text.stream)
-        if (project && index + 1 === this.#config.alignDepth) {
-          projections = this.projectors.map((projector) => projector.forward(stream, tokenGrid(this.#config)))
-        }
+      const { image } = this.#streams(x, t, text, this.#blocks.length, { classToken, observe }, (stream, depth) => {
+        if (!project || depth !== this.#config.alignDepth) return
+        projections = this.projectors.map((projector) => projector.forward(stream, tokenGrid(this.#config)))
       })
-      const patches = linear(streams.image.modulated, this.#head, 'f32')
+      const patches = linear(image.modulated, this.#head, 'f32')
       observe?.('final_layer', patches)
       return { prediction: imageOf(this.#config, patches), projections }
     })
   }
 
   clear(): void {}
+
+  /** What leaves block `depth` (from 1), as the next or the final layer reads it; `show` is shown the image's tokens behind every block. */
+  #streams(
+    x: Tensor,
+    t: Tensor,
+    text: Tensor,
+    depth: number,
+    { classToken, observe }: HiddenStatesOptions,
+    show?: (stream: Tensor, depth: number) => void,
+  ): Streams {
+    if (classToken) throw new TypeError('A model of text denoises no class token (REG); give it none.')
+    const modulation = this.#modulate(t, observe)
+    let streams = this.#enter(x, text, modulation, observe)
+    for (const [index, block] of this.#blocks.slice(0, depth).entries()) {
+      streams = this.#through(block, streams, modulation)
+      observe?.(`blocks.${index}`, streams.image.stream)
+      if (streams.text) observe?.(`context.${index}`, streams.text.stream)
+      show?.(streams.image.stream, index + 1)
+    }
+    return streams
+  }
 
   /** The modulation of all blocks and the final layer by times [B]. */
   #modulate(t: Tensor, observe?: Observe): Tensor {

@@ -1,3 +1,5 @@
+import * as z from 'zod'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { native } from '../native.ts'
 import { ParameterArena } from '../nn/parameter-arena.ts'
 import type { ParameterList, StateEntry } from '../nn/parameter-list.ts'
@@ -5,6 +7,17 @@ import { loadState, type StateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
 import { type ComputeDType, elementCount } from '../tensor/dtype.ts'
 import { fnv1a } from '../tensor/fnv1a.ts'
+
+const seedSchema = whenNeeded(() => z.strictObject({ seed: z.int().min(0) }))
+
+/**
+ * Before a model takes memory.
+ *
+ * @throws {ConfigurationError} for a seed that is no whole number from 0 to 2^53 − 1
+ */
+export function requireSeed(seed: number): void {
+  parseConfiguration(seedSchema(), { seed }, "the model's options")
+}
 
 /** What every model has: parameters in an arena, under the names and in the order of the reference's state dict. */
 export abstract class Model implements Disposable {
@@ -45,8 +58,13 @@ export abstract class Model implements Disposable {
     return this.#entries.reduce((count, { shape }) => count + elementCount(shape), 0)
   }
 
-  /** Gives every parameter its first value; the same seed gives the same values on every machine. */
+  /**
+   * Gives every parameter its first value; the same seed gives the same values on every machine.
+   *
+   * @throws {ConfigurationError} as `requireSeed` does
+   */
   initialise(seed: number): void {
+    requireSeed(seed)
     for (const entry of this.#entries) initialiseEntry(this.#arena, entry, seed)
     this.#arena.refreshCompute()
   }

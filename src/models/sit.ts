@@ -6,9 +6,11 @@ import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { type Device, deviceOf } from '../tensor/device.ts'
 import { resizeChannels } from '../tensor/ops/diffusion.ts'
+import type { PixelRounding } from '../tensor/ops/pixels.ts'
 import { scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { DiffusionTransformer, FIRST_GUIDED_CHANNELS } from './diffusion-transformer.ts'
+import { requireSeed } from './model.ts'
 import {
   DITDH_PRESETS,
   type DiTDHPreset,
@@ -69,6 +71,8 @@ export class SiT extends DiffusionTransformer<SiTConfig> {
   /**
    * A SiT with its initial weights. `model` is a preset (`SiT-XL/2`, `LightningDiT-XL/1`, `DiTDH-XL`, `MMDiT-d24/2`) or free sizes;
    * `inputSize` defaults to 32 x 32, the latents of 256-pixel images; `device` is `cpu` by default, and may be `auto`, `cuda` or `cuda:N`.
+   *
+   * @throws {ConfigurationError} naming every setting that is wrong
    */
   static create(
     model:
@@ -80,6 +84,7 @@ export class SiT extends DiffusionTransformer<SiTConfig> {
     options: Partial<Omit<SiTOptions, 'kind'>> & { device?: Device; seed?: number } = {},
   ): SiT {
     const { device = 'cpu', seed = 0, ...rest } = options
+    requireSeed(seed)
     const size = presetSize(PRESETS, model)
     const sit = SiT.fromConfig(parseSiTConfig({ kind: 'SiT', inputSize: [32, 32], ...size, ...rest }), deviceOf(device))
     sit.initialise(seed)
@@ -93,6 +98,11 @@ export class SiT extends DiffusionTransformer<SiTConfig> {
 
   override get guidedChannels(): number {
     return this.config.convention === 'sit' ? FIRST_GUIDED_CHANNELS : this.config.channels
+  }
+
+  /** LightningDiT's decoder (VA-VAE) does as the original SiT's script; RAE's, and REPA's of text, as REPA's. */
+  override get pixelRounding(): PixelRounding {
+    return this.config.convention === 'sit' ? 'nearest' : 'down'
   }
 
   protected override reconfigured(change: Partial<TransformerConfig>): SiTConfig {

@@ -30,6 +30,9 @@ export interface ForwardOptions {
   readonly attention?: AttentionWatch | undefined
 }
 
+/** Of what blocks make of an input, which no head reads: as in a forward pass. */
+export type HiddenStatesOptions = Pick<ForwardOptions, 'classToken' | 'observe'>
+
 export interface TransformerOutput {
   /** What the model says of its input, [B, C, H, W]: see each model's `forward`. */
   readonly prediction: Tensor
@@ -48,8 +51,11 @@ export interface TransformerNetwork {
   readonly selfAlignmentHead: SelfAlignmentHead | undefined
   /** Whether a class token is denoised along (REG). */
   readonly hasClassToken: boolean
-  /** The hidden states [B, T, D] of the image as they leave block `depth` (from 1); no later block is run. */
-  hiddenStates(x: Tensor, t: Tensor, condition: Tensor, depth: number): Tensor
+  /**
+   * The hidden states [B, T, D] as they leave block `depth` (from 1), of text and image those of the image; no later block is run, and
+   * `observe` is shown what `run` shows it up to there.
+   */
+  hiddenStates(x: Tensor, t: Tensor, condition: Tensor, depth: number, options?: HiddenStatesOptions): Tensor
   /** The head's output [B, output channels, H, W], and with `project` the projections of the hidden states for every encoder. */
   run(x: Tensor, t: Tensor, condition: Tensor, options?: ForwardOptions): TransformerOutput
   /** Frees what was made once and kept. */

@@ -11,7 +11,7 @@ import { dropTokens, joinTokens, takeTokens } from '../tensor/ops/tokens.ts'
 import { release, scope } from '../tensor/scope.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import type { AttentionWatch } from './attention-watch.ts'
-import { Model } from './model.ts'
+import { Model, requireSeed } from './model.ts'
 import type { PositionTable } from './position-table.ts'
 import { presetSize } from './presets.ts'
 import {
@@ -63,6 +63,7 @@ export class VisionTransformer extends Model {
     model: VisionTransformerPreset | VisionTransformerOptions,
     { device = 'cpu', seed = 0 }: { device?: Device; seed?: number } = {},
   ): VisionTransformer {
+    requireSeed(seed)
     const options = presetSize(VISION_TRANSFORMER_PRESETS, model)
     const config = parseConfiguration(visionTransformerConfigSchema, options, "the model's configuration")
     const vit = VisionTransformer.fromConfig(config, deviceOf(device))

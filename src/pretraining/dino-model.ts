@@ -47,12 +47,8 @@ export class DinoModel extends Model {
 
   /** Runs synchronous code while the parameters are the teacher's. */
   asTeacher<R>(body: () => R): R {
-    this.arena.use('ema')
-    try {
-      return body()
-    } finally {
-      this.arena.use('weights')
-    }
+    using _average = this.arena.useMeanwhile('ema')
+    return body()
   }
 
   override dispose(): void {

@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from 'vitest'
 import type { Encoder } from '../../src/alignment/encoder.ts'
 import { Dataset } from '../../src/data/dataset.ts'
 import { KeyedPermutation } from '../../src/data/permutation.ts'
-import { blockFeatures } from '../../src/evaluation/block-features.ts'
+import { type BlockFeaturesOptions, blockFeatures } from '../../src/evaluation/block-features.ts'
 import { evaluateCknna } from '../../src/evaluation/cknna.ts'
 import { evaluateEncoderProbe } from '../../src/evaluation/encoder-probe.ts'
 import { noisyInput } from '../../src/evaluation/noisy-input.ts'
@@ -16,7 +16,6 @@ import {
 } from '../../src/evaluation/representation-alignment.ts'
 import { DiT } from '../../src/models/dit.ts'
 import { SiT, type SiTOptions } from '../../src/models/sit.ts'
-import type { ForwardOptions, TransformerOutput } from '../../src/models/transformer-network.ts'
 import { native } from '../../src/native.ts'
 import { memoryStats, synchronize } from '../../src/tensor/device.ts'
 import { normalizeImages } from '../../src/tensor/ops/pixels.ts'
@@ -33,7 +32,9 @@ import { TableCaptionEncoder } from '../text/table-caption-encoder.ts'
 const SIZES = { depth: 3, hidden: 16, heads: 2, patch: 4 }
 const TEXT = { tokens: 5, width: 20 } as const
 const captionEncoder = new TableCaptionEncoder(TEXT)
-const tiny = (options: Partial<Pick<SiTOptions, 'classes' | 'classDropout' | 'classTokenWidth' | 'text'>> = {}) => {
+const tiny = (
+  options: Partial<Pick<SiTOptions, 'classes' | 'classDropout' | 'classTokenWidth' | 'ddtHead' | 'text'>> = {},
+) => {
   const model = SiT.create(SIZES, { inputSize: [8, 8], channels: 4, classes: 5, seed: 1, ...options })
   // Blocks of a new model are the identity.
   for (const entry of model.entries) {
@@ -46,13 +47,13 @@ const tiny = (options: Partial<Pick<SiTOptions, 'classes' | 'classDropout' | 'cl
 
 const common = { path: 'linear', seed: 4, batch: 3 } as const
 
-type Forward = (x: Tensor, t: Tensor, labels: Tensor, options: ForwardOptions) => TransformerOutput
+type HiddenStates = SiT['hiddenStates']
 
-/** The model, but for its forward pass. */
-function spied(model: SiT, forwardBy: (forward: Forward) => Forward): SiT {
+/** The model, but for its hidden states. */
+function spied(model: SiT, statesBy: (states: HiddenStates) => HiddenStates): SiT {
   return new Proxy(model, {
     get: (target, key) => {
-      if (key === 'forward') return forwardBy((...args) => target.forward(...args))
+      if (key === 'hiddenStates') return statesBy((...args) => target.hiddenStates(...args))
       const value = Reflect.get(target, key, target) as unknown
       return typeof value === 'function' ? value.bind(target) : value
     },
@@ -110,9 +111,9 @@ describe('blockFeatures', () => {
     const data = await Dataset.open(await tinyDataset())
     using model = tiny()
     let shown: Tensor | undefined
-    const spy = spied(model, (forward) => (x, t, labels, { observe }) => {
+    const spy = spied(model, (states) => (x, t, labels, depth, { observe } = {}) => {
       const nulls = Tensor.from(new Int32Array(labels.shape[0]!).fill(5), labels.shape, 'cpu')
-      return forward(x, t, nulls, {
+      return states(x, t, nulls, depth, {
         observe: (name, tensor) => {
           if (name === 'blocks.1') shown = keep(tensor.alias())
           observe!(name, tensor)
@@ -139,9 +140,9 @@ describe('blockFeatures', () => {
     const data = await Dataset.open(await tinyDataset())
     using model = tiny({ classes: 0, text: TEXT })
     const told: Tensor[] = []
-    const spy = spied(model, (forward) => (x, t, condition, options) => {
+    const spy = spied(model, (states) => (x, t, condition, ...rest) => {
       told.push(keep(condition.alias()))
-      return forward(x, t, condition, options)
+      return states(x, t, condition, ...rest)
     })
     const options = { ...common, model: spy, data, captionEncoder, layers: [2], noise: 0.3 }
     await all(blockFeatures({ ...options, indices: [1, 0, 1, 1] }))
@@ -162,9 +163,9 @@ describe('blockFeatures', () => {
     const shown: { token: Tensor; block: Tensor }[] = []
     const spy = spied(
       model,
-      (forward) =>
-        (x, t, labels, { observe, classToken }) =>
-          forward(x, t, labels, {
+      (states) =>
+        (x, t, labels, depth, { observe, classToken } = {}) =>
+          states(x, t, labels, depth, {
             classToken,
             observe: (name, tensor) => {
               if (name === 'blocks.1') shown.push({ token: keep(classToken!.alias()), block: keep(tensor.alias()) })
@@ -199,6 +200,37 @@ describe('blockFeatures', () => {
     const joined = alone.flatMap(({ layers }) => [...layers[0]!])
     for (const [i, value] of joined.entries()) expect(value).toBeCloseTo(noisy!.layers[0]![i]!, 5)
     for (const { token, block } of shown) for (const tensor of [token, block]) tensor.dispose()
+  })
+
+  test.each<{ name: string; options: Parameters<typeof tiny>[0]; given?: Partial<BlockFeaturesOptions> }>([
+    { name: 'classes', options: {} },
+    { name: 'classes with a wide head', options: { ddtHead: { depth: 1, hidden: 16, heads: 2 } } },
+    { name: 'a class token', options: { classTokenWidth: 8 }, given: { classTokenEncoder: byImage } },
+    { name: 'text', options: { classes: 0, text: TEXT }, given: { captionEncoder } },
+  ])('a model of $name runs no block behind the deepest that is looked at', async ({ options, given }) => {
+    const data = await Dataset.open(await tinyDataset())
+    using model = tiny(options)
+    const shared = { ...common, ...given, data, indices: [0, 1], noise: 0.3 }
+    for (const layers of [[1], [2, 1], [3]]) {
+      const seen = new Set<string>()
+      const watched = spied(
+        model,
+        (states) =>
+          (x, t, condition, depth, { classToken, observe } = {}) =>
+            states(x, t, condition, depth, {
+              classToken,
+              observe: (name, tensor) => {
+                if (/^(blocks\.\d+|final_layer)$/.test(name)) seen.add(name)
+                observe!(name, tensor)
+              },
+            }),
+      )
+      const whole = spied(model, () => (x, t, condition, _, shown) => model.forward(x, t, condition, shown).prediction)
+      const [found] = await all(blockFeatures({ ...shared, model: watched, layers }))
+      const [expected] = await all(blockFeatures({ ...shared, model: whole, layers }))
+      expect([...seen]).toEqual(Array.from({ length: Math.max(...layers) }, (_, i) => `blocks.${i}`))
+      expect(found).toEqual(expected)
+    }
   })
 
   test.each([
@@ -367,6 +399,22 @@ test('evaluateCknna can be stopped between two layers', async () => {
   }
   const options = { ...common, model, data, encoder, neighbours: 2, signal: stop.signal, onProgress }
   await expect(evaluateCknna(options)).rejects.toThrow('stopped')
+})
+
+test("what is left out is the paper's: a probe's schedule, and CKNNA's images", async () => {
+  const data = await Dataset.open(await tinyDataset())
+  using model = tiny()
+  const { schedule } = await evaluateProbe({ ...common, model, data, test: data, layers: [1] })
+  expect(schedule).toEqual({ epochs: 90, batch: 16_384, learningRate: 1e-3 })
+  const many = new Proxy(data, {
+    get: (target, key) => (key === 'length' ? 12_000 : (Reflect.get(target, key, target) as unknown)),
+  })
+  const onProgress = (_: number, __: number, total: number) => {
+    throw new Error(`asked for ${total} images`)
+  }
+  await expect(evaluateCknna({ ...common, model, data: many, encoder: constantEncoder, onProgress })).rejects.toThrow(
+    'asked for 10000 images',
+  )
 })
 
 test('evaluateCknna says where there are too few images', async () => {

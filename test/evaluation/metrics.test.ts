@@ -210,6 +210,13 @@ describe('InceptionScore', () => {
       split: 2,
       expected: 1.5,
     },
+    {
+      name: "the ADM suite's splits of 5000 images, of which the last may be smaller",
+      // Of the first the score is 2, of the last, with one image, 1.
+      rows: Array.from({ length: 5001 }, (_, i) => [1 - (i % 2), i % 2]),
+      split: undefined,
+      expected: 1.5,
+    },
   ])('$name', ({ rows, split, expected }) => {
     const score = new InceptionScore(2, split)
     for (const row of rows) score.add(row)

@@ -109,6 +109,16 @@ test('a DiT predicts as many channels again, and 0 at first', async () => {
   for (const tensor of [x, t, labels, prediction, ...projections]) tensor.dispose()
 })
 
+test('hidden states are those of the whole steps that a forward pass takes', async () => {
+  using dit = DiT.create(TINY, OPTIONS)
+  const { x, t, labels } = inputs(2)
+  using time = Tensor.from(Float32Array.from(await t.dataAs('i32')), [2], 'cpu')
+  using states = dit.hiddenStates(x, t, labels, 1)
+  using same = dit.hiddenStates(x, time, labels, 1)
+  expect(await states.data()).toEqual(await same.data())
+  for (const tensor of [x, t, labels]) tensor.dispose()
+})
+
 test('a SiT of eight channels says what its first four say', async () => {
   using wide = SiT.create(TINY, { ...OPTIONS, learnSigma: true })
   using view = wide.arena.array('weights')

@@ -1,11 +1,12 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { ConfigurationError } from '../../src/configuration/parse.ts'
 import { Dataset } from '../../src/data/dataset.ts'
 import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { SiT } from '../../src/models/sit.ts'
 import { scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
-import { type LoadModelOptions, loadModel } from '../../src/training/load-model.ts'
+import { loadModel } from '../../src/training/load-model.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
@@ -20,8 +21,18 @@ test('a checkpoint is loaded on the CPU where nothing else is said, and no weigh
   const loaded = await loadModel(folder)
   expect(loaded.model.device).toBe('cpu')
   loaded.model.dispose()
-  const wrong = { weights: 'average' } as unknown as LoadModelOptions
-  await expect(loadModel(folder, wrong)).rejects.toThrow('loadModel: weights is average; expected ema or model.')
+})
+
+test.each<[wrong: Record<string, unknown>, sentence: string]>([
+  [{ weights: 'emma' }, 'weights is "emma": expected one of "ema"|"model"; did you mean "ema"?'],
+  [{ wieghts: 'model' }, 'there is no setting "wieghts"; did you mean "weights"?'],
+  [{ heads: 0 }, 'heads is 0: expected number to be >0.'],
+  [{ kind: 'sit' }, 'kind is "sit": expected one of "SiT"|"DiT"; did you mean "SiT"?'],
+  [{ convention: 'SiT' }, 'convention is "SiT": expected one of "repa"|"sit"; did you mean "sit"?'],
+  [{ notice: 'log' }, 'notice is "log": expected a function.'],
+])('loadModel with %j', async (wrong, sentence) => {
+  const path = join(temporaryFolder(), 'weights.safetensors')
+  await expect(loadModel(path, wrong)).rejects.toThrow(new ConfigurationError(`the model's options: ${sentence}`))
 })
 
 /** 8 x 4 tokens. */
@@ -48,9 +59,4 @@ test.each([0, 3, 1.5, Number.NaN, undefined])('a model of two blocks has no hidd
   const labels = Tensor.from(Int32Array.of(0), [1], 'cpu')
   const states = () => scope(() => model.hiddenStates(x, Tensor.zeros([1], 'cpu'), labels, depth as number))
   expect(states).toThrow(`hiddenStates: there is no block ${depth}; the model has the blocks 1 to 2.`)
-})
-
-test.each([-1, 0.5, Number.NaN, 'seven', null])('there is no seed %s', (seed) => {
-  const create = () => SiT.create({ depth: 1, hidden: 32, heads: 2, patch: 2 }, { seed: seed as number })
-  expect(create).toThrow(`The seed is ${seed}; a whole number, not negative, was expected.`)
 })

@@ -13,6 +13,7 @@ export const evaluateCknnaCommand = defineCommand({
     "Compares who is whose neighbour in the output of each block and in an encoder's features, both averaged over their tokens and divided by their length. Two formulas go by the name: the paper's centres the kernels and then keeps the mutual neighbours, platonic-rep's code (its authors') keeps them first and centres what is left, zeros included; their numbers cannot be compared. The model is told no class. 10,000 images and 10 neighbours are the paper's.",
   options: {
     ...MODEL_OPTIONS,
+    images: { ...MODEL_OPTIONS.images, description: 'how many images of DATA are used, drawn by the seed [10000]' },
     encoder: {
       type: 'string',
       placeholder: 'NAME=FILE',
@@ -49,9 +50,10 @@ export const evaluateCknnaCommand = defineCommand({
       encoder[Symbol.dispose]()
       throw error
     })
+    const { step, ...evaluated } = opened
     let bar: { readonly noise: number; readonly shown: Progress } | undefined
     const result = await evaluateCknna({
-      ...opened,
+      ...evaluated,
       encoder,
       images: args.images,
       neighbours: args.neighbours,
@@ -83,8 +85,7 @@ export const evaluateCknnaCommand = defineCommand({
       out.line(title)
       curveTable(out, result, (point: CknnaPoint) => point[key].toFixed(3))
     }
-    const step = opened.step === undefined ? {} : { step: opened.step }
-    const record = { checkpoint: args.checkpoint, ...step, data: args.data, ...result }
+    const record = { checkpoint: args.checkpoint, ...(step !== undefined && { step }), data: args.data, ...result }
     if (args.out !== undefined) await writeRecord(args.out, record)
     out.json(record)
   },

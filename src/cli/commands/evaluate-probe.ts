@@ -131,9 +131,10 @@ async function probeModel(args: ModelArguments, probing: Probing, context: Comma
   const { out, signal, seed = 0 } = context
   const { evaluateProbe } = await import('../../evaluation/probe.ts')
   const opened = await openModel(args, context)
+  const { step, ...evaluated } = opened
   const bars = stageBars(context)
   const result = await evaluateProbe({
-    ...opened,
+    ...evaluated,
     ...probing,
     images: args.images,
     layers: args.layers,
@@ -148,8 +149,7 @@ async function probeModel(args: ModelArguments, probing: Probing, context: Comma
   })
   out.line(`accuracy of ${result.testImages} images after training on ${result.trainImages}, by layer and noise level:`)
   curveTable(out, result, (point: ProbePoint) => `${(100 * point.accuracy).toFixed(1)} %`)
-  const step = opened.step === undefined ? {} : { step: opened.step }
-  return { checkpoint: args.checkpoint, ...step, data: args.data, ...result }
+  return { checkpoint: args.checkpoint, ...(step !== undefined && { step }), data: args.data, ...result }
 }
 
 async function probeEncoder(

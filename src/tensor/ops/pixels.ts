@@ -16,9 +16,24 @@ export function imageInput(images: Tensor, { divisor, mean }: { divisor: number;
   return channelsLast(values)
 }
 
-/** Images [B, C, H, W] in `range`, [−1, 1] → u8 [B, H, W, C], as REPA writes them: (x + 1) / 2 · 255, clamped, truncated. */
-export function toUint8(images: Tensor, [low, high]: readonly [number, number] = [-1, 1]): Tensor {
-  return new Tensor(native().toUint8(images.handle, -low, 255 / (high - low), 0), images.device)
+/** The level of 255 that a pixel becomes: the one below, or the nearest, where a half is the one above. */
+export const PIXEL_ROUNDINGS = ['down', 'nearest'] as const
+export type PixelRounding = (typeof PIXEL_ROUNDINGS)[number]
+
+/**
+ * Images [B, C, H, W] in `range`, [−1, 1] → u8 [B, H, W, C], clamped. Down is as REPA writes them, (x + 1) / 2 · 255, truncated; nearest as
+ * DiT's code does and the original SiT's, 127.5 x + 128, truncated.
+ */
+export function toUint8(
+  images: Tensor,
+  {
+    range: [low, high] = [-1, 1],
+    rounding = 'down',
+  }: { readonly range?: readonly [number, number]; readonly rounding?: PixelRounding } = {},
+): Tensor {
+  const scale = 255 / (high - low)
+  const [shift, offset] = rounding === 'down' ? [-low, 0] : [0, 128 - (scale * (low + high)) / 2]
+  return new Tensor(native().toUint8(images.handle, shift, scale, offset), images.device)
 }
 
 /** Histogram-of-gradients descriptors [B, gridHeight·gridWidth, 128] of u8 [B, 3, H, W]. */

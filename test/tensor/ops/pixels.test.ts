@@ -80,6 +80,32 @@ for (const { device, missing } of DEVICES) {
         expect(await bytes.dataAs('u8')).toEqual(expected)
       }
     })
+
+    test.each([{ range: [-1, 1] }, { range: [0, 1] }] as const)('of $range to the nearest level', async ({ range }) => {
+      const [low, high] = range
+      const scale = 255 / (high - low)
+      const shape = [2, 3, 131, 129]
+      const values = map(random(shape, 2, 1.2), (value, i) => (i < LEVELS.length ? LEVELS[i] : value))
+      // Product and sum are rounded each, or fused: 2^-17 apiece from the exact level in f32, whose unit below 256 is 2^-16.
+      for (const { round, tolerance } of [
+        { round: Math.fround, tolerance: 2 ** -16 },
+        { round: (value: number) => value, tolerance: 2 ** -45 },
+      ]) {
+        const input = Float64Array.from(values.data, round)
+        using images = Tensor.from(round === Math.fround ? Float32Array.from(input) : input, shape, device)
+        using bytes = toUint8(images, { range, rounding: 'nearest' })
+        const found = await bytes.dataAs('u8')
+        const pixels = shape[2] * shape[3]
+        const wrong = Array.from(input).filter((value, i) => {
+          const [sample, channel, pixel] = [Math.floor(i / (3 * pixels)), Math.floor(i / pixels) % 3, i % pixels]
+          const level = Number.isNaN(value) ? 0 : (value - low) * scale + 0.5
+          const nearest = (shift: number) => Math.trunc(Math.min(Math.max(level + shift, 0), 255))
+          const byte = found[(sample * pixels + pixel) * 3 + channel]
+          return byte < nearest(-tolerance) || byte > nearest(tolerance)
+        })
+        expect(wrong).toEqual([])
+      }
+    })
   })
 
   // native/cpu/hog.h: 108 numbers of edges, of length at most 1, and 20 of colours, of length 1.
