@@ -1,6 +1,8 @@
 import { availableParallelism } from 'node:os'
+import * as z from 'zod'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import type { Dataset } from './dataset.ts'
-import type { FeatureStore } from './feature-store.ts'
+import { FeatureStore } from './feature-store.ts'
 import { keyedRandom } from './keyed-random.ts'
 import { KeyedPermutation } from './permutation.ts'
 import { SampleCache } from './sample-cache.ts'
@@ -49,10 +51,39 @@ export interface LoaderOptions {
   readonly signal?: AbortSignal
 }
 
+const schema = whenNeeded(() => {
+  const count = z.int().positive()
+  return z.strictObject({
+    batch: count,
+    part: z
+      .strictObject({ index: z.int().min(0), count })
+      .refine(({ index, count }) => index < count, { path: ['index'], error: 'expected one below the count of parts' })
+      .default({ index: 0, count: 1 }),
+    seed: z.int().min(0),
+    images: z.boolean(),
+    latents: z.boolean().default(true),
+    features: z
+      .array(
+        z.custom<FeatureStore>(
+          (value) => value instanceof FeatureStore,
+          'expected a FeatureStore, as openFeatures of a Dataset gives it',
+        ),
+      )
+      .default([]),
+    flip: z.boolean().default(false),
+    prefetch: z.int().min(0).default(2),
+    startStep: z.int().min(0).default(0),
+    concurrency: count.default(Math.max(8, 2 * availableParallelism())),
+    // Infinity too: whatever the data set takes.
+    cacheBytes: z
+      .custom<number>((value) => typeof value === 'number' && value >= 0, 'expected a number, at least 0')
+      .default(512 * 2 ** 20),
+    signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, 'expected an AbortSignal').optional(),
+  } satisfies Record<keyof LoaderOptions, z.ZodType>)
+})
+
 /** Keeps the draws of flips apart from whatever else is drawn by seed and step: "flip" in ASCII. */
 const FLIP_STREAM = 0x66_6c_69_70
-
-const DEFAULT_CACHE_BYTES = 512 * 2 ** 20
 
 /**
  * An endless, prefetching stream of shuffled batches. Which samples step s holds is a function of (seed, s, batch size,
@@ -65,31 +96,17 @@ export class Loader implements AsyncIterable<Batch> {
   /** E: batches of one epoch. */
   readonly stepsPerEpoch: number
   readonly #dataset: Dataset
-  readonly #options: Required<Omit<LoaderOptions, 'signal'>>
+  readonly #options: Omit<z.output<ReturnType<typeof schema>>, 'signal'>
   readonly #signal: AbortSignal | undefined
   readonly #cache: SampleCache | undefined
   readonly #slots: Slots
   #permutation: { readonly epoch: number; readonly order: KeyedPermutation } | undefined
 
+  /** @throws {ConfigurationError} for options that are none; {RangeError} for a batch or mirror images that the data set has not */
   constructor(dataset: Dataset, options: LoaderOptions) {
-    const { signal, ...numbers } = options
-    this.#options = {
-      part: { index: 0, count: 1 },
-      latents: true,
-      features: [],
-      flip: false,
-      prefetch: 2,
-      startStep: 0,
-      concurrency: Math.max(8, 2 * availableParallelism()),
-      cacheBytes: DEFAULT_CACHE_BYTES,
-      ...numbers,
-    }
-    const { batch, prefetch, startStep, concurrency, cacheBytes, images, latents } = this.#options
-    checkInteger('batch', batch, 1)
-    checkInteger('prefetch', prefetch, 0)
-    checkInteger('startStep', startStep, 0)
-    checkInteger('concurrency', concurrency, 1)
-    const { part } = this.#options
+    const { signal, ...rest } = parseConfiguration(schema(), options, "the loader's options")
+    this.#options = rest
+    const { batch, part, concurrency, cacheBytes, images, latents } = rest
     if (batch % part.count !== 0) {
       throw new RangeError(
         `A batch of ${batch} cannot be cut into ${part.count} equal parts; take a multiple of ${part.count}.`,
@@ -100,7 +117,7 @@ export class Loader implements AsyncIterable<Batch> {
         `A batch of ${batch} is more than the ${dataset.length} images of '${dataset.path}'. Take a smaller batch.`,
       )
     }
-    if (this.#options.flip) requireMirrorImages(dataset)
+    if (rest.flip) requireMirrorImages(dataset)
     this.stepsPerEpoch = Math.floor(dataset.length / batch)
     this.#dataset = dataset
     this.#signal = signal
@@ -131,15 +148,21 @@ export class Loader implements AsyncIterable<Batch> {
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Batch, never, undefined> {
     const left = new AbortController()
-    const stop = this.#signal ? AbortSignal.any([left.signal, this.#signal]) : left.signal
+    const { signal: stop } = left
+    // AbortSignal.any would leave a reference in a signal that outlives many iterations.
+    const signal = this.#signal
+    const leave = () => left.abort(signal?.reason)
+    signal?.addEventListener('abort', leave)
     const ahead: Promise<Batch>[] = []
     try {
+      signal?.throwIfAborted()
       for (let step = this.#options.startStep; ; step++) {
         stop.throwIfAborted()
         while (ahead.length <= this.#options.prefetch) ahead.push(this.#startBatch(step + ahead.length, stop))
         yield await ahead.shift()!
       }
     } finally {
+      signal?.removeEventListener('abort', leave)
       left.abort()
       await Promise.allSettled(ahead)
     }
@@ -206,12 +229,6 @@ export class Loader implements AsyncIterable<Batch> {
 /** @throws {RangeError} where it was not prepared for mirror images */
 export function requireMirrorImages({ path, flip }: Dataset): void {
   if (!flip) throw new RangeError(`'${path}' was prepared without mirror images; prepare it with --flip.`)
-}
-
-function checkInteger(name: string, value: number, least: number): void {
-  if (!Number.isSafeInteger(value) || value < least) {
-    throw new RangeError(`The loader's ${name} is ${value}; a whole number, at least ${least}, was expected.`)
-  }
 }
 
 /** Lets a number of tasks run at the same time, first come, first served. */

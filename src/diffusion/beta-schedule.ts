@@ -1,9 +1,16 @@
+export const BETA_SCHEDULES = ['linear', 'squaredcos_cap_v2'] as const
+
 /** `linear`: DDPM's (arXiv 2006.11239); `squaredcos_cap_v2`: Improved DDPM's cosine (arXiv 2102.09672). */
-export type BetaSchedule = 'linear' | 'squaredcos_cap_v2'
+export type BetaSchedule = (typeof BETA_SCHEDULES)[number]
 
 /** How much noise each step of a diffusion adds, β_1 … β_T (get_named_beta_schedule), in float64. */
 export function betaSchedule(schedule: BetaSchedule, steps: number): Float64Array {
-  return schedule === 'linear' ? linearBetas(steps) : cosineBetas(steps)
+  switch (schedule) {
+    case 'linear':
+      return linearBetas(steps)
+    case 'squaredcos_cap_v2':
+      return cosineBetas(steps)
+  }
 }
 
 /** From 0.0001 to 0.02 over 1000 steps, and scaled so that other numbers of steps end in as much noise. */

@@ -1,4 +1,6 @@
-import { type BetaSchedule, betaSchedule } from './beta-schedule.ts'
+import * as z from 'zod'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
+import { BETA_SCHEDULES, type BetaSchedule, betaSchedule } from './beta-schedule.ts'
 import { respacedSteps } from './respacing.ts'
 
 /** Steps of the diffusion that DiT is trained on. */
@@ -12,6 +14,21 @@ export interface GaussianDiffusionOptions {
   /** The steps that are taken, as respacing.ts reads it. Default: all. */
   readonly respacing?: string
 }
+
+const schema = whenNeeded(() =>
+  z
+    .strictObject({
+      schedule: z.enum(BETA_SCHEDULES).optional(),
+      steps: z.int().positive().optional(),
+      // respacing.ts says what of it is wrong.
+      respacing: z.string().optional(),
+    } satisfies Record<keyof GaussianDiffusionOptions, z.ZodType>)
+    // The assertion on the betas in gaussian_diffusion.py. Of one step, β is the first: 0.1.
+    .refine(({ schedule = 'linear', steps = 1 }) => schedule !== 'linear' || steps <= 1 || steps >= 20, {
+      path: ['steps'],
+      error: 'expected 20 at least of the linear schedule, whose last β is 20 / steps',
+    }),
+)
 
 /**
  * A Gaussian diffusion (DDPM, arXiv 2006.11239) as DiT's GaussianDiffusion and SpacedDiffusion have it: tables over its steps
@@ -35,8 +52,13 @@ export interface GaussianDiffusion {
   readonly posteriorMeanCoef2: Float64Array
 }
 
-/** The tables of a diffusion, of all its steps or of those that a respacing takes; by default DiT's. */
+/**
+ * The tables of a diffusion, of all its steps or of those that a respacing takes; by default DiT's.
+ *
+ * @throws {ConfigurationError} for options that are none; {RangeError} for a respacing that cannot be taken
+ */
 export function gaussianDiffusion(options: GaussianDiffusionOptions = {}): GaussianDiffusion {
+  parseConfiguration(schema(), options, "the diffusion's options")
   const { schedule = 'linear', steps: total = DIFFUSION_STEPS, respacing = '' } = options
   const whole = betaSchedule(schedule, total)
   const timestepMap = respacing === '' ? [...whole.keys()] : respacedSteps(total, respacing)

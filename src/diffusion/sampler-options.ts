@@ -6,8 +6,16 @@ import * as z from 'zod'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { Model } from '../models/model.ts'
 import { Tensor } from '../tensor/tensor.ts'
+import type { SamplingOrigin } from './sampling-record.ts'
 
-const aFunction = () => z.custom((value) => typeof value === 'function', 'expected a function').optional()
+export const requiredFunction = () => z.custom((value) => typeof value === 'function', 'expected a function')
+
+export const aFunction = () => requiredFunction().optional()
+
+export const aSignal = () => z.custom((value) => value instanceof AbortSignal, 'expected an AbortSignal').optional()
+
+/** Of a grid of times. */
+export const pointsOfTime = () => z.int().min(2, 'expected 2 at least, the ends').optional()
 
 const ofEveryKind = () => ({
   guidance: z
@@ -21,7 +29,7 @@ const ofEveryKind = () => ({
       guide: z.custom((value) => value instanceof Model, 'expected a SiT or a DiT').optional(),
     })
     .optional(),
-  signal: z.custom((value) => value instanceof AbortSignal, 'expected an AbortSignal').optional(),
+  signal: aSignal(),
   noise: aFunction(),
   onStep: aFunction(),
   observe: aFunction(),
@@ -60,29 +68,61 @@ export const diffusionSamplerSchema = whenNeeded(() =>
   }),
 )
 
+const anObjectWith = (key: string, what: string) =>
+  z.custom((value) => typeof value === 'object' && value !== null && key in value, `expected ${what}`)
+
+const ofBatches = () => ({
+  prompts: z
+    .strictObject({
+      captions: z.array(z.string()),
+      encoder: anObjectWith('tokenize', 'a caption encoder, as loadCaptionEncoder gives it'),
+    })
+    .optional(),
+  seed: z.int().min(0),
+  batch: z.int().positive(),
+  autoencoder: anObjectWith('decode', 'an autoencoder, as loadAutoencoder gives it').optional(),
+  onProgress: aFunction(),
+})
+
 const batchSchema = whenNeeded(() =>
   z
     .strictObject({
+      ...ofBatches(),
       labels: z.custom((value) => value instanceof Int32Array, 'expected Int32Array').optional(),
-      prompts: z
-        .strictObject({
-          captions: z.array(z.string()),
-          encoder: z.custom(
-            (value) => typeof value === 'object' && value !== null && 'tokenize' in value,
-            'expected a caption encoder, as loadCaptionEncoder gives it',
-          ),
-        })
-        .optional(),
       firstImage: z.int().min(0),
-      seed: z.int().min(0),
-      batch: z.int().positive(),
-      onProgress: aFunction(),
     })
     .refine(({ labels, prompts }) => (labels === undefined) !== (prompts === undefined), {
       path: ['labels'],
       error: 'expected an Int32Array of classes, or `prompts` of a model of text in their place',
     }),
 )
+
+const folderSchema = whenNeeded(() => {
+  const count = z.int().positive()
+  const file = z.string().optional()
+  const step = z.int().min(0).optional()
+  return z.strictObject({
+    ...ofBatches(),
+    folder: z.string(),
+    count,
+    // Which of them the model has, sample-to-folder.ts says.
+    classes: z.array(z.int()).optional(),
+    npz: file,
+    grid: file,
+    gridCount: count.optional(),
+    columns: count.optional(),
+    world: anObjectWith('meet', 'a World, as withProcesses gives it').optional(),
+    origin: z
+      .strictObject({
+        checkpoint: z.string().optional(),
+        step,
+        weights: z.enum(['ema', 'model']).optional(),
+        precision: z.string().optional(),
+        guide: z.strictObject({ checkpoint: z.string(), step }).optional(),
+      } satisfies Record<keyof SamplingOrigin, z.ZodType>)
+      .optional(),
+  })
+})
 
 /** @throws {ConfigurationError} naming every option that is wrong */
 export function requireOptions(schema: () => z.ZodType, options: unknown): void {
@@ -91,5 +131,10 @@ export function requireOptions(schema: () => z.ZodType, options: unknown): void 
 
 /** Of `sampleImages`, apart from its sampler's. */
 export function requireBatches(options: unknown): void {
-  parseConfiguration(batchSchema(), options, "the sampler's options")
+  requireOptions(batchSchema, options)
+}
+
+/** Of `sampleToFolder`, apart from its sampler's. */
+export function requireFolder(options: unknown): void {
+  requireOptions(folderSchema, options)
 }

@@ -1,7 +1,9 @@
+import { getEventListeners } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { ConfigurationError } from '../../src/configuration/parse.ts'
 import { Dataset, type LatentKind } from '../../src/data/dataset.ts'
 import { type Batch, Loader, type LoaderOptions } from '../../src/data/loader.ts'
 import { encodePng } from '../../src/data/png.ts'
@@ -86,6 +88,7 @@ describe.each(KINDS)('Loader of %s', (kind) => {
       { prefetch: 7 },
       { concurrency: 1 },
       { cacheBytes: 0 },
+      { cacheBytes: Number.POSITIVE_INFINITY },
       { cacheBytes: 0, concurrency: 1, prefetch: 0 },
     ]
     for (const variant of variants) {
@@ -223,14 +226,74 @@ describe('Loader', () => {
     expect(seen).toHaveLength(4)
   })
 
+  test('an iteration leaves nothing behind on the signal', async () => {
+    const { signal } = new AbortController()
+    /** Signals that depend on this one, which Node notes in sets. */
+    const dependants = () =>
+      Object.getOwnPropertySymbols(signal)
+        .map((key) => (signal as unknown as Record<symbol, unknown>)[key])
+        .reduce((count: number, value) => count + (value instanceof Set ? value.size : 0), 0)
+    const before = dependants()
+    for (let i = 0; i < 3; i++) {
+      for await (const _ of new Loader(moments, { ...OPTIONS, signal })) {
+        expect(getEventListeners(signal, 'abort')).toHaveLength(1)
+        break
+      }
+    }
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0)
+    expect(dependants()).toBe(before)
+  })
+
   test.each<[Partial<LoaderOptions>, string]>([
     [{ batch: 24 }, 'A batch of 24 is more than the 23 images of'],
-    [{ batch: 0 }, "The loader's batch is 0; a whole number, at least 1, was expected."],
     [{ part: { index: 0, count: 2 } }, 'A batch of 5 cannot be cut into 2 equal parts; take a multiple of 2.'],
-    [{ prefetch: -1 }, "The loader's prefetch is -1"],
-    [{ startStep: 0.5 }, "The loader's startStep is 0.5"],
-    [{ concurrency: 0 }, "The loader's concurrency is 0"],
+    [{ flip: true }, 'was prepared without mirror images; prepare it with --flip.'],
   ])('refuses %j', (change, message) => {
     expect(() => new Loader(moments, { ...OPTIONS, ...change })).toThrow(message)
+  })
+
+  test.each<[Record<string, unknown>, string]>([
+    [{ batch: 0 }, 'batch is 0: expected number to be >0.'],
+    [{ batch: '5' }, 'batch is "5": expected number.'],
+    [{ batch: undefined }, 'batch is missing: expected number.'],
+    [{ seed: undefined }, 'seed is missing: expected number.'],
+    [{ seed: -1 }, 'seed is -1: expected number to be >=0.'],
+    [{ seed: 2 ** 53 }, 'seed is 9007199254740992: expected int to be <=9007199254740991.'],
+    [{ images: undefined }, 'images is missing: expected boolean.'],
+    [{ latents: 1 }, 'latents is 1: expected boolean.'],
+    [{ flip: 'no' }, 'flip is "no": expected boolean.'],
+    [{ prefetch: -1 }, 'prefetch is -1: expected number to be >=0.'],
+    [{ startStep: 0.5 }, 'startStep is 0.5: expected int.'],
+    [{ concurrency: 0 }, 'concurrency is 0: expected number to be >0.'],
+    [{ cacheBytes: Number.NaN }, 'cacheBytes is NaN: expected a number, at least 0.'],
+    [{ cacheBytes: -1 }, 'cacheBytes is -1: expected a number, at least 0.'],
+    [{ part: { index: 5, count: 2 }, batch: 4 }, 'part.index is 5: expected one below the count of parts.'],
+    [{ part: { index: 1, count: 1 } }, 'part.index is 1: expected one below the count of parts.'],
+    [{ part: { index: 0.5, count: 1 } }, 'part.index is 0.5: expected int.'],
+    [
+      { part: { index: 0, count: 0 } },
+      'part.count is 0: expected number to be >0; part.index is 0: expected one below the count of parts.',
+    ],
+    [{ part: { index: 0 } }, 'part.count is missing: expected number.'],
+    [
+      { features: ['dinov2'] },
+      'features.0 is "dinov2": expected a FeatureStore, as openFeatures of a Dataset gives it.',
+    ],
+    [{ signal: {} }, 'signal is {}: expected an AbortSignal.'],
+    [{ shuffle: false }, 'there is no setting "shuffle".'],
+  ])('refuses %j as no options', (change, sentence) => {
+    const made = () => new Loader(moments, { ...OPTIONS, ...change } as LoaderOptions)
+    expect(made).toThrow(new ConfigurationError(`the loader's options: ${sentence}`))
+  })
+
+  test('what is left out or undefined has its default', async () => {
+    const nothing = Object.fromEntries(
+      ['part', 'latents', 'features', 'flip', 'prefetch', 'startStep', 'concurrency', 'cacheBytes', 'signal'].map(
+        (name) => [name, undefined],
+      ),
+    )
+    expect(await take(new Loader(moments, { ...OPTIONS, ...nothing }), 2)).toEqual(
+      await take(new Loader(moments, OPTIONS), 2),
+    )
   })
 })

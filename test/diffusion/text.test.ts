@@ -370,7 +370,7 @@ describe('a folder of images of captions', () => {
     ],
     [
       'by no caption',
-      { prompts: { captions: [], encoder: undefined as never } },
+      { prompts: { captions: [], encoder: { tokenize: () => [] } as never } },
       textModel,
       'There is no caption to sample an image of; give one at least.',
     ],

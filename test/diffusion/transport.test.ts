@@ -120,13 +120,6 @@ describe('the SDE', () => {
     ).rejects.toThrow('The diffusion SBDM is infinite at t = 0 of the Linear path; choose another form')
   })
 
-  test('refuses a grid without an inside', async () => {
-    using start = noise(0)
-    await expect(
-      sampleTransportSde(transport('Linear', 'velocity'), (x) => x, start, { steps: 1, noise }),
-    ).rejects.toThrow('A sampler needs at least 2 points of time, its ends; 1 were asked for.')
-  })
-
   test.each([
     ['constant', 0.3, 2],
     ['sigma', 0.3, 2 * 0.7],

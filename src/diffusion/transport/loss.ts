@@ -1,19 +1,44 @@
+import * as z from 'zod'
+import { parseConfiguration, whenNeeded } from '../../configuration/parse.ts'
 import { combineSamples, scaleSamples } from '../../tensor/ops/diffusion.ts'
 import { velocityLoss } from '../../tensor/ops/loss.ts'
 import { Tensor } from '../../tensor/tensor.ts'
 import { pathDiffusion, pathPoint } from './path.ts'
-import type { Transport } from './transport.ts'
+import { requireTransport, type Transport } from './transport.ts'
 
 export const LOSS_WEIGHTS = ['velocity', 'likelihood'] as const
 
 /** How errors of noise and score are weighted: as errors of the velocity, or so that the loss bounds the likelihood. */
 export type TransportLossWeight = (typeof LOSS_WEIGHTS)[number]
 
-/** Samples on the path: noise x0 and data x1 [B, ...] at the times t → x_t and the velocity u_t there (PathSampler.plan). */
+const aTensor = () => z.custom((value) => value instanceof Tensor, 'expected a Tensor')
+const times = () => z.array(z.number().min(0).max(1))
+
+const planSchema = whenNeeded(() => z.strictObject({ x0: aTensor(), x1: aTensor(), t: times() }))
+
+const lossSchema = whenNeeded(() =>
+  z.strictObject({
+    prediction: aTensor(),
+    x0: aTensor(),
+    ut: aTensor(),
+    t: times(),
+    weight: z.enum(LOSS_WEIGHTS).optional(),
+  }),
+)
+
+/**
+ * Samples on the path: noise x0 and data x1 [B, ...] at the times t → x_t and the velocity u_t there (PathSampler.plan).
+ *
+ * @throws {ConfigurationError} for a transport or samples that are none
+ */
 export function transportPlan(
-  { path }: Transport,
-  { x0, x1, t }: { readonly x0: Tensor; readonly x1: Tensor; readonly t: readonly number[] },
+  transport: Transport,
+  samples: { readonly x0: Tensor; readonly x1: Tensor; readonly t: readonly number[] },
 ): { xt: Tensor; ut: Tensor } {
+  requireTransport(transport)
+  parseConfiguration(planSchema(), samples, 'what transportPlan is given')
+  const { path } = transport
+  const { x0, x1, t } = samples
   const points = t.map((time) => pathPoint(path, time))
   const mixed = (coefficients: readonly (readonly [ofData: number, ofNoise: number])[]) =>
     combineSamples(x1, x0, eachRow(t.length, x1), tableOf(coefficients, x1))
@@ -26,13 +51,18 @@ export function transportPlan(
 /**
  * The loss of each sample [B] (Transport.training_losses): the mean squared error of the velocity u_t; of the noise x0; or of σ times
  * the score, whose truth is −x0; the latter two times their weight. While a tape records, seeds it with the gradient of their mean.
+ *
+ * @throws {ConfigurationError} for a transport, a truth or a weight that is none
  */
 export function transportLoss(
   transport: Transport,
   prediction: Tensor,
-  { x0, ut, t }: { readonly x0: Tensor; readonly ut: Tensor; readonly t: readonly number[] },
+  truth: { readonly x0: Tensor; readonly ut: Tensor; readonly t: readonly number[] },
   weight?: TransportLossWeight,
 ): Tensor {
+  requireTransport(transport)
+  parseConfiguration(lossSchema(), { ...truth, prediction, weight }, 'what transportLoss is given')
+  const { x0, ut, t } = truth
   if (transport.prediction === 'velocity') return velocityLoss(prediction, ut)
   const isScore = transport.prediction === 'score'
   // √weight goes into both sides of the difference that is squared.
@@ -54,8 +84,14 @@ export function transportLoss(
 }
 
 function weightOf(diffusion: number, sigma: number, weight: TransportLossWeight | undefined): number {
-  if (weight === undefined) return 1
-  return weight === 'velocity' ? (diffusion / sigma) ** 2 : diffusion / (sigma * sigma)
+  switch (weight) {
+    case undefined:
+      return 1
+    case 'velocity':
+      return (diffusion / sigma) ** 2
+    case 'likelihood':
+      return diffusion / (sigma * sigma)
+  }
 }
 
 function eachRow(count: number, { device }: Tensor): Tensor {

@@ -2,13 +2,16 @@
  * The probability-flow ODE of the original SiT (Sampler.sample_ode), from noise to data. Its solvers are those of torchdiffeq: Euler and
  * Heun on a fixed grid, Dormand and Prince's with steps of its own.
  */
+import * as z from 'zod'
+import { whenNeeded } from '../../configuration/parse.ts'
 import { cast } from '../../tensor/ops/cast.ts'
 import { linearCombination } from '../../tensor/ops/float64.ts'
 import type { Tensor } from '../../tensor/tensor.ts'
 import { type Derivative, dopri5 } from '../dopri5.ts'
+import { aFunction, aSignal, pointsOfTime, requireOptions } from '../sampler-options.ts'
 import { stepThrough } from '../step-through.ts'
 import { evenTimes, fieldValue, type Predict } from './field.ts'
-import { interval, type Transport, velocityField } from './transport.ts'
+import { interval, requireTransport, type Transport, velocityField } from './transport.ts'
 
 export const ODE_METHODS = ['euler', 'heun2', 'dopri5'] as const
 
@@ -28,25 +31,46 @@ export interface TransportOdeOptions {
   readonly signal?: AbortSignal
 }
 
-/** From noise [B, C, H, W] (f32) to the last state, f64; the caller disposes it. */
+const schema = whenNeeded(() => {
+  const tolerance = z.number().positive().optional()
+  return z.strictObject({
+    method: z.enum(ODE_METHODS).optional(),
+    points: pointsOfTime(),
+    atol: tolerance,
+    rtol: tolerance,
+    observe: aFunction(),
+    signal: aSignal(),
+  } satisfies Record<keyof TransportOdeOptions, z.ZodType>)
+})
+
+/**
+ * From noise [B, C, H, W] (f32) to the last state, f64; the caller disposes it.
+ *
+ * @throws {ConfigurationError} for a transport or options that are none
+ */
 export async function sampleTransportOde(
   transport: Transport,
   predict: Predict,
   noise: Tensor,
   options: TransportOdeOptions = {},
 ): Promise<Tensor> {
+  requireTransport(transport)
+  requireOptions(schema, options)
   const { method = 'dopri5', points = 50, atol = 1e-6, rtol = 1e-3, observe, signal } = options
   const times = evenTimes(interval(transport, transport.sampleEps), points)
   const derivative: Derivative = (state, t) =>
     fieldValue(state, predict(cast(state, 'f32'), t), velocityField(transport, t))
   if (method === 'dopri5') return dopri5(derivative, noise, times, { atol, rtol, observe, signal })
-  const step = method === 'euler' ? eulerStep : heunStep
+  const step = STEPS[method]
   observe?.(noise, 0)
   return await stepThrough(noise, points - 1, (state, i) => step(derivative, state, times[i]!, times[i + 1]!), {
     signal,
     observe: (state, i) => observe?.(state, i + 1),
   })
 }
+
+/** A step of each method of a fixed grid. */
+const STEPS = { euler: eulerStep, heun2: heunStep } as const
 
 function eulerStep(derivative: Derivative, x: Tensor, t: number, next: number): Tensor {
   return linearCombination([

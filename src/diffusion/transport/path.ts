@@ -16,19 +16,26 @@ export interface PathPoint {
 }
 
 export function pathPoint(path: TransportPath, t: number): PathPoint {
-  if (path === 'Linear') return { alpha: t, sigma: 1 - t, dAlpha: 1, dSigma: -1, alphaRatio: 1 / t }
-  if (path === 'GVP') {
-    const angle = (Math.PI / 2) * t
-    const [sine, cosine] = [Math.sin(angle), Math.cos(angle)]
-    return {
-      alpha: sine,
-      sigma: cosine,
-      dAlpha: (Math.PI / 2) * cosine,
-      dSigma: (-Math.PI / 2) * sine,
-      alphaRatio: Math.PI / (2 * Math.tan(angle)),
-    }
+  switch (path) {
+    case 'Linear':
+      return { alpha: t, sigma: 1 - t, dAlpha: 1, dSigma: -1, alphaRatio: 1 / t }
+    case 'GVP':
+      return cosinePoint(t)
+    case 'VP':
+      return variancePreservingPoint(t)
   }
-  return variancePreservingPoint(t)
+}
+
+function cosinePoint(t: number): PathPoint {
+  const angle = (Math.PI / 2) * t
+  const [sine, cosine] = [Math.sin(angle), Math.cos(angle)]
+  return {
+    alpha: sine,
+    sigma: cosine,
+    dAlpha: (Math.PI / 2) * cosine,
+    dSigma: (-Math.PI / 2) * sine,
+    alphaRatio: Math.PI / (2 * Math.tan(angle)),
+  }
 }
 
 /** The noise rate of the VP path at its two ends (sigma_min and sigma_max; β_min and β_max of score models). */

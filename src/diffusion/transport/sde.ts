@@ -1,11 +1,14 @@
 /** The reverse SDE of the original SiT (Sampler.sample_sde), from noise to data: dx = (v + w s) dt + √(2 w) dB for any w ≥ 0. */
+import * as z from 'zod'
+import { whenNeeded } from '../../configuration/parse.ts'
 import { cast } from '../../tensor/ops/cast.ts'
 import { linearCombination } from '../../tensor/ops/float64.ts'
 import type { Tensor } from '../../tensor/tensor.ts'
+import { aFunction, aSignal, pointsOfTime, requiredFunction, requireOptions } from '../sampler-options.ts'
 import { stepThrough } from '../step-through.ts'
 import { advanced, evenTimes, fieldValue, type Predict } from './field.ts'
 import { pathDiffusion, pathPoint, type TransportPath } from './path.ts'
-import { interval, type LinearField, scoreField, type Transport, velocityField } from './transport.ts'
+import { interval, type LinearField, requireTransport, scoreField, type Transport, velocityField } from './transport.ts'
 
 export const SDE_METHODS = ['Euler', 'Heun'] as const
 export const DIFFUSION_FORMS = ['constant', 'SBDM', 'sigma', 'linear', 'decreasing', 'increasing-decreasing'] as const
@@ -52,17 +55,43 @@ export function diffusionAt(path: TransportPath, form: DiffusionForm, norm: numb
   }
 }
 
-/** From noise [B, C, H, W] (f32) to the last state, f64; the caller disposes it. */
+const schema = whenNeeded(() =>
+  z.strictObject({
+    method: z.enum(SDE_METHODS).optional(),
+    form: z.enum(DIFFUSION_FORMS).optional(),
+    norm: z.number().min(0).optional(),
+    lastStep: z.enum(LAST_STEPS).nullable().optional(),
+    lastStepSize: z.number().min(0).lt(1).optional(),
+    steps: pointsOfTime(),
+    noise: requiredFunction(),
+    observe: aFunction(),
+    signal: aSignal(),
+  } satisfies Record<keyof TransportSdeOptions, z.ZodType>),
+)
+
+/**
+ * From noise [B, C, H, W] (f32) to the last state, f64; the caller disposes it.
+ *
+ * @throws {ConfigurationError} for a transport or options that are none; {RangeError} for a diffusion that is infinite, and a last step
+ *   that leaves no time before it
+ */
 export async function sampleTransportSde(
   transport: Transport,
   predict: Predict,
   start: Tensor,
   options: TransportSdeOptions,
 ): Promise<Tensor> {
+  requireTransport(transport)
+  requireOptions(schema, options)
   const { method = 'Euler', form = 'sigma', norm = 1, lastStep = 'Mean', steps = 250 } = options
   const { noise, observe, signal } = options
   const lastStepSize = lastStep === null ? 0 : (options.lastStepSize ?? 0.04)
   const ends = interval(transport, transport.sampleEps, { sde: { form, lastStepSize } })
+  if (!(ends[0] < ends[1])) {
+    throw new RangeError(
+      `A last step of ${lastStepSize} leaves no time before it, from t = ${ends[0]} on; take a smaller lastStepSize.`,
+    )
+  }
   const times = evenTimes(ends, steps)
   const dt = times[1]! - times[0]!
   const w = (t: number): number => {
@@ -75,19 +104,19 @@ export async function sampleTransportSde(
   const drift = (t: number) => withScore(velocityField(transport, t), scoreField(transport, t), w(t))
   const at = (x: Tensor, t: number) => predict(cast(x, 'f32'), t)
 
-  const step = (x: Tensor, t: number, index: number): Tensor => {
-    const spread = Math.sqrt(2 * w(t) * dt)
-    if (method === 'Euler') {
-      const { ofState, ofPrediction } = drift(t)
-      return linearCombination([
-        [1 + dt * ofState, x],
-        [dt * ofPrediction, at(x, t)],
-        [spread, noise(index)],
-      ])
-    }
+  const spread = (t: number) => Math.sqrt(2 * w(t) * dt)
+  const eulerStep = (x: Tensor, t: number, index: number): Tensor => {
+    const { ofState, ofPrediction } = drift(t)
+    return linearCombination([
+      [1 + dt * ofState, x],
+      [dt * ofPrediction, at(x, t)],
+      [spread(t), noise(index)],
+    ])
+  }
+  const heunStep = (x: Tensor, t: number, index: number): Tensor => {
     const noisy = linearCombination([
       [1, x],
-      [spread, noise(index)],
+      [spread(t), noise(index)],
     ])
     const slope = fieldValue(noisy, at(noisy, t), drift(t))
     const euler = linearCombination([
@@ -100,17 +129,27 @@ export async function sampleTransportSde(
       [dt / 2, fieldValue(euler, at(euler, t + dt), drift(t + dt))],
     ])
   }
-  const last = (x: Tensor, t: number): Tensor => {
-    if (lastStep === 'Mean') return advanced(x, at(x, t), drift(t), lastStepSize)
-    if (lastStep === 'Euler') return advanced(x, at(x, t), velocityField(transport, t), lastStepSize)
-    if (lastStep === null) return linearCombination([[1, x]])
-    // E[x_1 | x_t] = (x + σ² s) / α.
+  const step = { Euler: eulerStep, Heun: heunStep }[method]
+  /** E[x_1 | x_t] = (x + σ² s) / α. */
+  const expectedData = (x: Tensor, t: number): Tensor => {
     const { alpha, sigma } = pathPoint(transport.path, t)
     const { ofState, ofPrediction } = scoreField(transport, t)
     return linearCombination([
       [(1 + sigma * sigma * ofState) / alpha, x],
       [(sigma * sigma * ofPrediction) / alpha, at(x, t)],
     ])
+  }
+  const last = (x: Tensor, t: number): Tensor => {
+    switch (lastStep) {
+      case 'Mean':
+        return advanced(x, at(x, t), drift(t), lastStepSize)
+      case 'Tweedie':
+        return expectedData(x, t)
+      case 'Euler':
+        return advanced(x, at(x, t), velocityField(transport, t), lastStepSize)
+      case null:
+        return linearCombination([[1, x]])
+    }
   }
 
   return await stepThrough(

@@ -1,4 +1,6 @@
-import { type PathPoint, pathDiffusion, pathPoint, type TransportPath } from './path.ts'
+import * as z from 'zod'
+import { parseConfiguration, whenNeeded } from '../../configuration/parse.ts'
+import { type PathPoint, pathDiffusion, pathPoint, TRANSPORT_PATHS, type TransportPath } from './path.ts'
 
 export const TRANSPORT_PREDICTIONS = ['velocity', 'score', 'noise'] as const
 
@@ -15,15 +17,35 @@ export interface Transport {
   readonly sampleEps: number
 }
 
+const transportSchema = whenNeeded(() => {
+  // From both ends: at a half nothing would be left between them.
+  const margin = z.number().min(0).lt(0.5).optional()
+  return z.strictObject({
+    path: z.enum(TRANSPORT_PATHS),
+    prediction: z.enum(TRANSPORT_PREDICTIONS),
+    trainEps: margin,
+    sampleEps: margin,
+  } satisfies Record<keyof Transport, z.ZodType>)
+})
+
+/** @throws {ConfigurationError} naming all that is wrong with it: REPA's paths have other names, and nothing would show one for another */
+export function requireTransport(transport: unknown): void {
+  parseConfiguration(transportSchema(), transport, 'the transport')
+}
+
 /**
  * A transport with the reference's margins. Velocity models on the Linear and the GVP path have no singular end and no margin; that of
  * others may be given.
+ *
+ * @throws {ConfigurationError} for a path, a prediction or a margin that is none
  */
 export function transport(
   path: TransportPath,
   prediction: TransportPrediction,
-  { trainEps, sampleEps }: { readonly trainEps?: number; readonly sampleEps?: number } = {},
+  margins: { readonly trainEps?: number; readonly sampleEps?: number } = {},
 ): Transport {
+  requireTransport({ ...margins, path, prediction })
+  const { trainEps, sampleEps } = margins
   if (path === 'VP') return { path, prediction, trainEps: trainEps ?? 1e-5, sampleEps: sampleEps ?? 1e-3 }
   if (prediction === 'velocity') return { path, prediction, trainEps: 0, sampleEps: 0 }
   return { path, prediction, trainEps: trainEps ?? 1e-3, sampleEps: sampleEps ?? 1e-3 }

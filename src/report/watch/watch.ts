@@ -8,6 +8,8 @@ import {
 } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import * as z from 'zod'
+import { parseConfiguration, whenNeeded } from '../../configuration/parse.ts'
 import { firstAtLeast } from '../curve.ts'
 import type { LiveMessage, LoggedPoints } from '../live-message.ts'
 import { METRICS } from '../metrics-table.ts'
@@ -23,7 +25,10 @@ export interface WatchOptions {
   readonly sampleLimit?: number
   /** Milliseconds between two looks at the runs' folders. Default 1000. */
   readonly interval?: number
-  /** Called with a sentence when something cannot be read, and with '' when all is well again. */
+  /**
+   * Called with a sentence when something cannot be read, and with '' when all is well again. Where it throws, the watch is over: its port
+   * is closed, and disposing of it throws the same.
+   */
   readonly onProblem?: (sentence: string) => void
 }
 
@@ -32,6 +37,21 @@ export interface Watch extends AsyncDisposable {
   readonly url: string
   readonly port: number
 }
+
+const schema = whenNeeded(() =>
+  z.strictObject({
+    port: z.int().min(0).max(65_535).optional(),
+    title: z.string().optional(),
+    sampleLimit: z.int().min(0).optional(),
+    // Node's timers take no more.
+    interval: z
+      .number()
+      .positive()
+      .max(2 ** 31 - 1)
+      .optional(),
+    onProblem: z.custom((value) => typeof value === 'function', 'expected a function').optional(),
+  } satisfies Record<keyof WatchOptions, z.ZodType>),
+)
 
 const DEFAULT_PORT = 7372
 const LOOPBACK = '127.0.0.1'
@@ -58,9 +78,11 @@ const HEADERS = {
  * Serves the report of runs on the loopback address and keeps it in step while they train: new points, sample grids and
  * evaluations come into the open page. Survives that a run is stopped, resumed or begun again.
  *
- * @throws Error where a folder is none of a run, or the port is taken.
+ * @throws {ConfigurationError} for options that are none; {Error} where a folder is none of a run, or the port is taken
  */
 export async function watch(directories: readonly string[], options: WatchOptions = {}): Promise<Watch> {
+  if (!Array.isArray(directories)) throw new TypeError('watch: expected the folders of runs in an array.')
+  parseConfiguration(schema(), options, 'the options of watch')
   if (directories.length === 0) throw new RangeError('watch: expected at least one run, got none.')
   const watched = await WatchedRuns.open(directories, options.sampleLimit ?? 12)
   const live = new LiveReport(watched, options)
@@ -68,17 +90,24 @@ export async function watch(directories: readonly string[], options: WatchOption
   const server = createServer((request, response) => live.answer(request, response))
   const port = await listen(server, options.port ?? DEFAULT_PORT)
   const end = new AbortController()
-  const polling = live.follow(options.interval ?? 1000, end.signal)
+  // Whatever ends the looking, nothing is served any more that no longer follows the runs.
+  const watching = live.follow(options.interval ?? 1000, end.signal).finally(() => close(server))
+  // It is for whoever disposes; until then it must not count as unhandled.
+  watching.catch(() => {})
   return {
     url: `http://${LOOPBACK}:${port}/`,
     port,
     async [Symbol.asyncDispose]() {
       end.abort()
-      const closed = new Promise((done) => server.close(done))
-      server.closeAllConnections()
-      await Promise.all([closed, polling])
+      await watching
     },
   }
+}
+
+async function close(server: Server): Promise<void> {
+  const closed = new Promise((done) => server.close(done))
+  server.closeAllConnections()
+  await closed
 }
 
 async function listen(server: Server, port: number): Promise<number> {

@@ -3,7 +3,8 @@ import { appendFile, mkdir, rename, rm, truncate, writeFile } from 'node:fs/prom
 import { get, type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { ConfigurationError } from '../../../src/configuration/parse.ts'
 import type { LiveMessage } from '../../../src/report/live-message.ts'
 import { type Watch, watch } from '../../../src/report/watch/watch.ts'
 import { metricsLine, PNG, type RunFiles, RunFolders } from '../run-folder.ts'
@@ -222,4 +223,53 @@ test('no run, and a folder that is none, are errors', async () => {
   await using folders = await RunFolders.create()
   await expect(watch([])).rejects.toThrow(/at least one run/)
   await expect(watch([folders.root], { port: 0 })).rejects.toThrow(/not a run's folder/)
+})
+
+test.each<[options: Record<string, unknown>, sentence: string]>([
+  [{ port: 70_000 }, 'port is 70000: expected number to be <=65535.'],
+  [{ port: -1 }, 'port is -1: expected number to be >=0.'],
+  [{ port: 1.5 }, 'port is 1.5: expected int.'],
+  [{ port: 'x' }, 'port is "x": expected number.'],
+  [{ interval: 0 }, 'interval is 0: expected number to be >0.'],
+  [{ interval: Number.NaN }, 'interval is NaN: expected number.'],
+  // A timer of Node's runs off at once.
+  [{ interval: 2 ** 31 }, 'interval is 2147483648: expected number to be <=2147483647.'],
+  [{ sampleLimit: -1 }, 'sampleLimit is -1: expected number to be >=0.'],
+  [{ sampleLimit: 1.5 }, 'sampleLimit is 1.5: expected int.'],
+  [{ title: 3 }, 'title is 3: expected string.'],
+  [{ onProblem: 'warn' }, 'onProblem is "warn": expected a function.'],
+  [{ intervall: 3 }, 'there is no setting "intervall"; did you mean "interval"?'],
+])('refuses %j', async (options, sentence) => {
+  await using folders = await RunFolders.create()
+  const run = await folders.add('r', { 'config.json': {} })
+  const begun = watch([run], { port: 0, ...options }).then((watching) => watching[Symbol.asyncDispose]())
+  await expect(begun).rejects.toThrow(new ConfigurationError(`the options of watch: ${sentence}`))
+})
+
+test('one run by itself is no list of runs', async () => {
+  await using folders = await RunFolders.create()
+  const run = await folders.add('r', { 'config.json': {} })
+  await expect(watch(run as never, { port: 0 })).rejects.toThrow('watch: expected the folders of runs in an array')
+})
+
+test('where onProblem throws, the port is closed, and disposing throws what it threw', async () => {
+  const unhandled: unknown[] = []
+  const note = (reason: unknown) => unhandled.push(reason)
+  process.on('unhandledRejection', note)
+  onTestFinished(() => {
+    process.off('unhandledRejection', note)
+  })
+  await using folders = await RunFolders.create()
+  const run = await folders.add('r', { 'config.json': {}, 'metrics.jsonl': line(1) })
+  const watching = await watch([run], {
+    ...{ port: 0, interval: 10 },
+    onProblem: () => {
+      throw new Error('mine')
+    },
+  })
+  const isClosed = () => expect(ask(watching, '/')).rejects.toThrow(/ECONNREFUSED|ECONNRESET|socket hang up/)
+  await appendFile(join(run, 'metrics.jsonl'), 'garbage\n')
+  await vi.waitFor(isClosed, { timeout: 20_000 })
+  expect(unhandled).toEqual([])
+  await expect(watching[Symbol.asyncDispose]()).rejects.toThrow('mine')
 })
