@@ -3,7 +3,7 @@
  * [images, tokens, width], of consecutive images; those of the mirror images in `flip-00000.safetensors` and on. An image's
  * features are one run of bytes at a place that is known from its index, so that reading them is one call.
  */
-import { mkdir, open, rename, stat } from 'node:fs/promises'
+import { type FileHandle, mkdir, open, rename, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FileAccessError } from '../formats/errors.ts'
 import { isThere } from '../formats/if-there.ts'
@@ -33,15 +33,21 @@ function shardPath(folder: string, settings: FeatureSettings, flip: boolean, sha
   return join(folder, LAYOUT.features, settings.encoder, name)
 }
 
-function headerOf({ encoder, weights, grid, width }: FeatureSettings, images: number, flip: boolean): Uint8Array {
+function headerOf(settings: FeatureSettings, images: number, flip: boolean): Uint8Array {
+  const { grid, width } = settings
   const shape = [images, grid[0] * grid[1], width]
   const bytes = shape.reduce((product, size) => product * size, HALF_BYTES)
-  return serialiseHeader([[TENSOR, 'f16', shape, bytes]], {
+  return serialiseHeader([[TENSOR, 'f16', shape, bytes]], metadataOf(settings, flip))
+}
+
+/** What a shard says of itself. */
+function metadataOf({ encoder, weights, grid }: FeatureSettings, flip: boolean): Record<string, string> {
+  return {
     encoder,
     ...(weights !== undefined && { weights }),
     grid: grid.join('x'),
     images: flip ? 'mirrored' : 'as they are',
-  })
+  }
 }
 
 /** A shard that is being written: it has its name when it is whole, and goes on after a kill where its bytes end. */
@@ -74,14 +80,11 @@ export class ShardWriter {
       await mkdir(join(this.#path, '..'), { recursive: true })
       const file = await open(this.#partial, begin === 0 ? 'w' : 'r+')
       try {
-        if (begin === 0) await file.write(this.#header, 0, this.#header.length, 0)
+        if (begin === 0) await writeAll(file, this.#header, 0)
         let at = this.#header.length + begin * this.#imageBytes
         for (const halves of features) {
           const bytes = new Uint8Array(halves.buffer, halves.byteOffset, halves.byteLength)
-          for (let done = 0; done < bytes.length; ) {
-            const { bytesWritten } = await file.write(bytes, done, bytes.length - done, at + done)
-            done += bytesWritten
-          }
+          await writeAll(file, bytes, at)
           at += bytes.length
         }
         if (begin + features.length === this.#images) await file.sync()
@@ -106,6 +109,14 @@ export class ShardWriter {
     } catch (error) {
       throw new FileAccessError('write', this.#path, error)
     }
+  }
+}
+
+/** One call of the system may write less than it is given. */
+async function writeAll(file: FileHandle, bytes: Uint8Array, at: number): Promise<void> {
+  for (let done = 0; done < bytes.length; ) {
+    const { bytesWritten } = await file.write(bytes, done, bytes.length - done, at + done)
+    done += bytesWritten
   }
 }
 
@@ -166,17 +177,32 @@ async function openShards(
 ): Promise<Shard[]> {
   const shards: Shard[] = []
   const tokens = settings.grid[0] * settings.grid[1]
+  const remedy = `Remove '${join(folder, LAYOUT.features, settings.encoder)}' and cache them again.`
   for (let begin = 0; begin < images; begin += shards[0]!.images) {
     const path = shardPath(folder, settings, flip, shards.length)
-    const shape = await shardShape(path)
+    const { dtype, shape, metadata } = await contentsOf(path)
     const [count] = shape
     const rest = images - begin
     const isLast = count === rest
     const isWhole = shards.length === 0 || count === shards[0]!.images
-    if (!count || String(shape.slice(1)) !== `${tokens},${settings.width}` || count > rest || !(isLast || isWhole)) {
+    if (
+      !count ||
+      dtype !== 'f16' ||
+      String(shape.slice(1)) !== `${tokens},${settings.width}` ||
+      count > rest ||
+      !(isLast || isWhole)
+    ) {
       throw new Error(
-        `The cached features '${path}' are of shape [${shape}]; ${Math.min(shards[0]?.images ?? rest, rest)} images of ` +
-          `[${tokens}, ${settings.width}] were expected. Remove '${join(folder, LAYOUT.features, settings.encoder)}' and cache them again.`,
+        `The cached features '${path}' are ${dtype} of shape [${shape}]; f16 of ${Math.min(shards[0]?.images ?? rest, rest)} images of ` +
+          `[${tokens}, ${settings.width}] was expected. ${remedy}`,
+      )
+    }
+    for (const [key, expected] of Object.entries(metadataOf(settings, flip))) {
+      const found = metadata[key]
+      if (found === expected) continue
+      throw new Error(
+        `The cached features '${path}' are, as it says, of ${key} ${found === undefined ? 'that it does not name' : `'${found}'`}; ` +
+          `'${expected}' were expected. ${remedy}`,
       )
     }
     const file = await RandomAccessFile.open(path)
@@ -188,7 +214,8 @@ async function openShards(
 }
 
 /** Opening checks the header against the file's size, so that the data are known to end with it. */
-async function shardShape(path: string): Promise<readonly number[]> {
+async function contentsOf(path: string) {
   await using file = await SafetensorsFile.open(path)
-  return file.tensors.get(TENSOR)?.shape ?? []
+  const { dtype = 'nothing', shape = [] } = file.tensors.get(TENSOR) ?? {}
+  return { dtype, shape, metadata: file.metadata }
 }

@@ -1,6 +1,9 @@
 /** What a preparation finds in the folder that it is to write. */
-import { mkdir, readdir, rm } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { FolderInUse, IN_USE_FILE } from '../formats/folder-in-use.ts'
+import { isThere } from '../formats/if-there.ts'
+import { makeFolder } from '../formats/make-folder.ts'
 import type { DatasetInfo, LatentSettings, Preparation } from './dataset-info.ts'
 import { readInfo } from './dataset-listing.ts'
 import { LAYOUT } from './layout.ts'
@@ -8,6 +11,8 @@ import { type JournalEntry, PrepareJournal } from './prepare-journal.ts'
 
 /** A preparation that is under way: its journal, and what is done. */
 export interface BegunPreparation {
+  /** The folder, this call's until that is disposed of. */
+  readonly inUse: FolderInUse
   readonly journal: PrepareJournal
   readonly entries: JournalEntry[]
   /** What is asked for, as the journal records it: of latents that are begun, no more than was known when they were. */
@@ -22,15 +27,48 @@ export interface BegunPreparation {
  * A set that has all that is asked for, or a journal to write on.
  *
  * @param onNotice what is taken for granted of what is there, in a sentence
- * @throws {Error} for a folder that holds anything else, or that was prepared in another way
+ * @throws {Error} for a folder that holds anything else, or that was prepared in another way, or that another process prepares
  */
 export async function openOutput(
   out: string,
   request: Preparation,
   onNotice?: (sentence: string) => void,
 ): Promise<DatasetInfo | BegunPreparation> {
-  await mkdir(out, { recursive: true })
-  const there = await readdir(out)
+  await makeFolder(out)
+  // Of which nothing is written, and which may be where nothing can be.
+  const whole = await wholeSet(out, request, onNotice)
+  if (whole) return whole
+  const inUse = await FolderInUse.take(out)
+  let state: DatasetInfo | Omit<BegunPreparation, 'inUse'> | undefined
+  try {
+    state = await begin(out, request, onNotice)
+    return 'images' in state ? state : { ...state, inUse }
+  } finally {
+    if (!state || 'images' in state) await inUse[Symbol.asyncDispose]()
+  }
+}
+
+/** A set that has all that is asked for; undefined where something is to be made. */
+async function wholeSet(
+  out: string,
+  request: Preparation,
+  onNotice: ((sentence: string) => void) | undefined,
+): Promise<DatasetInfo | undefined> {
+  const info = await readInfo(out)
+  if (!info || (await isThere(join(out, LAYOUT.journal)))) return undefined
+  const known = asFarAsKnown(request, info.latents)
+  requireAddable(out, info, known, await readdir(out))
+  if (!isComplete(info, request)) return undefined
+  if (known !== request) onNotice?.(knownByName(out, request))
+  return info
+}
+
+async function begin(
+  out: string,
+  request: Preparation,
+  onNotice: ((sentence: string) => void) | undefined,
+): Promise<DatasetInfo | Omit<BegunPreparation, 'inUse'>> {
+  const there = (await readdir(out)).filter((name) => !name.startsWith(IN_USE_FILE))
   const path = join(out, LAYOUT.journal)
   const info = await readInfo(out)
   if (there.includes(LAYOUT.journal)) {
@@ -50,11 +88,11 @@ export async function openOutput(
     // Killed before its first line was whole: nothing was written yet.
     await rm(path)
   }
+  // Another call may have made it since.
+  const whole = await wholeSet(out, request, onNotice)
+  if (whole) return whole
   if (info) {
-    const known = asFarAsKnown(request, info.latents)
-    requireAddable(out, info, known, there)
-    if (known !== request) onNotice?.(knownByName(out, request))
-    if (isComplete(info, request)) return info
+    if (asFarAsKnown(request, info.latents) !== request) onNotice?.(knownByName(out, request))
   } else if (request.images) {
     const [first] = there.filter((name) => name !== LAYOUT.journal)
     if (first !== undefined) {

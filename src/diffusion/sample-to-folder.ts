@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { ImageGrid } from '../data/grid.ts'
 import { decodeImage } from '../data/image-decoding.ts'
@@ -6,6 +6,8 @@ import { oneAhead } from '../data/one-ahead.ts'
 import { mapInOrder } from '../data/ordered-map.ts'
 import { encodePngAside } from '../data/png.ts'
 import { ALONE, type World } from '../distributed/world.ts'
+import { writeWhole } from '../formats/atomic-file.ts'
+import { FolderInUse } from '../formats/folder-in-use.ts'
 import { ifThere } from '../formats/if-there.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { randomUniform } from '../tensor/random.ts'
@@ -15,11 +17,13 @@ import {
   makesLatents,
   type Prompts,
   requirePromptEncoder,
+  requireSampling,
   type SampledImages,
   type SamplingOptions,
   sampleImages,
 } from './sample-images.ts'
 import { createSampledArray, type SampledArray } from './sampled-array.ts'
+import { requireFolder } from './sampler-options.ts'
 import {
   imageName,
   promptsPath,
@@ -67,8 +71,9 @@ export interface SampleResult {
  * were made stands in `FOLDER/sampling.json`, and of an npz beside it, once all are there; of a model of text `FOLDER/prompts.txt` has the
  * caption of every image, a line each.
  *
- * @throws {Error} where the folder holds images of higher numbers, which an evaluation would take for this call's, or a prompts.txt that is
- *   of no sampling
+ * @throws {ConfigurationError} for options that are none; {RangeError} for a class or a mode that the model has not, before a file is
+ *   touched; {Error} where the folder holds images of higher numbers, which an evaluation would take for this call's, or a prompts.txt that
+ *   is of no sampling, or another process of this machine samples into it; {FileAccessError} where the system refuses a file
  */
 export async function sampleToFolder(model: AnyTransformer, options: SampleToFolderOptions): Promise<SampleResult> {
   const {
@@ -78,28 +83,43 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     prompts,
     npz,
     grid,
-    gridCount = count,
+    gridCount,
     columns,
     world = ALONE,
     origin,
+    seed,
+    batch,
+    autoencoder,
     onProgress,
-    ...sampling
+    ...sampler
   } = options
+  requireFolder({
+    ...{ folder, count, classes, prompts, npz, grid, gridCount, columns, world, origin },
+    ...{ seed, batch, autoencoder, onProgress },
+  })
+  requireSampling(model, sampler)
   const conditions = prompts
     ? captionsFor(model, prompts, count, classes)
-    : await labelsFor(model, count, classes, options.seed)
+    : await labelsFor(model, count, classes, seed)
   await requireNoOthers(folder, count)
-  const isLatent = makesLatents(model, options.autoencoder)
-  const [height, width] = imageSizeOf(model, options.autoencoder)
+  const isLatent = makesLatents(model, autoencoder)
+  const [height, width] = imageSizeOf(model, autoencoder)
   const [latentHeight, latentWidth] = model.config.inputSize
   const isLeader = world.rank === 0
-  const inGrid = Math.min(gridCount, count)
+  const inGrid = Math.min(gridCount ?? count, count)
   const picture = grid !== undefined && isLeader ? new ImageGrid(inGrid, height, width, { columns }) : undefined
   // All of them now: a missing folder must not cost the images that were drawn.
   const files = [npz, grid].filter((file) => file !== undefined)
   for (const path of [folder, ...files.map((file) => dirname(file))]) await mkdir(path, { recursive: true })
-  // Of images that are now replaced one by one.
-  if (isLeader) await removeSamplingRecord({ folder })
+  await using _inUse = isLeader ? await FolderInUse.take(folder) : undefined
+  if (isLeader) {
+    // Another may have sampled here since, and ended.
+    await requireNoOthers(folder, count)
+    // Of images that are now replaced one by one.
+    await removeSamplingRecord({ folder })
+  }
+  // Nobody writes there before it is theirs.
+  await world.meet()
   const arrays: [SampledArray, (batch: SampledImages) => Uint8Array][] = []
   try {
     if (npz !== undefined) {
@@ -114,7 +134,8 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     }
     const [begin, end] = [world.rank, world.rank + 1].map((part) => Math.floor((count * part) / world.size))
     const sampled = sampleImages(model, {
-      ...sampling,
+      ...sampler,
+      ...{ seed, batch, autoencoder },
       ...(conditions instanceof Int32Array
         ? { labels: conditions.subarray(begin, end) }
         : { prompts: { ...prompts!, captions: conditions.slice(begin, end) } }),
@@ -151,7 +172,7 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
       picture.put(n, (await decodeImage(await readFile(path), path)).data)
     }
     const { data, ...size } = picture.image
-    await writeFile(grid, await encodePngAside(data, size.width, size.height, 3))
+    await writeWhole(grid, await encodePngAside(data, size.width, size.height, 3))
   }
   return { count, folder, labels: conditions instanceof Int32Array ? [...conditions] : [], npz, grid }
 }
@@ -179,7 +200,7 @@ async function writeImages(folder: string, batch: SampledImages): Promise<void> 
   const numbers = Array.from({ length: batch.count }, (_, n) => n)
   const written = mapInOrder(numbers, AT_ONCE, async (n) => {
     const png = await encodePngAside(imageOf(batch, n), batch.width, batch.height, 3)
-    await writeFile(join(folder, imageName(batch.first + n)), png)
+    await writeWhole(join(folder, imageName(batch.first + n)), png)
   })
   for await (const _ of written);
 }

@@ -1,7 +1,9 @@
 /** An array of all images that several processes sample: each has the images of a range, process 0 the first. */
 import { createReadStream } from 'node:fs'
-import { type FileHandle, open, rm } from 'node:fs/promises'
+import { type FileHandle, open, readdir, rm } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import type { World } from '../distributed/world.ts'
+import { FileAccessError } from '../formats/errors.ts'
 import { type NpzArrayWriter, NpzWriter } from '../formats/npz.ts'
 
 export interface SampledArray {
@@ -25,11 +27,22 @@ export async function createSampledArray(
   if (rank > 0) return new PartFile(parts[rank - 1]!, await open(parts[rank - 1]!, 'w'))
   const file = await NpzWriter.create(path)
   try {
+    await removePartsFrom(path, size)
     return new ArrayFile(file, await file.open(array.name, array.dtype, array.shape), parts)
   } catch (error) {
     await file.abort()
     throw error
   }
+}
+
+/** Removes what killed processes have left of an array, from a number on: those below it write over theirs. */
+async function removePartsFrom(path: string, begin: number): Promise<void> {
+  const prefix = `${basename(path)}.part-`
+  const names = (await readdir(dirname(path))).filter((name) => {
+    const number = name.startsWith(prefix) ? name.slice(prefix.length) : ''
+    return /^\d+$/.test(number) && Number(number) >= begin
+  })
+  for (const name of names) await rm(join(dirname(path), name), { force: true })
 }
 
 class ArrayFile implements SampledArray {
@@ -74,8 +87,12 @@ class PartFile implements SampledArray {
     this.#file = file
   }
 
-  append(data: Uint8Array): Promise<void> {
-    return this.#file.appendFile(data)
+  async append(data: Uint8Array): Promise<void> {
+    try {
+      await this.#file.appendFile(data)
+    } catch (error) {
+      throw new FileAccessError('write', this.#path, error)
+    }
   }
 
   end(): Promise<void> {

@@ -1,4 +1,5 @@
-import { lstat, open, readlink, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { lstat, open, readdir, readlink, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { basename, dirname, isAbsolute, join } from 'node:path'
 import { FileAccessError } from './errors.ts'
 import { ifThere } from './if-there.ts'
@@ -46,6 +47,7 @@ export const nodeFileSystem: WritableFileSystem = {
     return endOfLinks(path)
   },
   async create(path) {
+    await removeLeftoversOnce(dirname(path))
     const handle = await open(path, 'w')
     return {
       async write(data, position) {
@@ -88,7 +90,7 @@ async function endOfLinks(path: string): Promise<string> {
 }
 
 /**
- * A file that appears under its name only when it is whole: it is written beside it as `<path>.tmp-<pid>` and renamed by
+ * A file that appears under its name only when it is whole: it is written beside it as `<path>.<host>.tmp-<pid>` and renamed by
  * `commit`. After `abort`, or a kill at any instant, what stood under the name before still stands there. A symbolic link stays
  * one, and all of this is done at its end.
  */
@@ -260,6 +262,41 @@ export async function writeWhole(path: string, content: string | Uint8Array): Pr
   await writeAtomically(path, {}, (file) => file.append(typeof content === 'string' ? Buffer.from(content) : content))
 }
 
-function temporaryPath(path: string): string {
-  return `${path}.tmp-${process.pid}`
+/** Of this machine alone, for machines may share a file system, and a number tells a process of one of them. */
+const TEMPORARY = `.${encodeURIComponent(hostname())}.tmp-`
+
+/** Where this process writes a file that is not whole yet; what a kill leaves of it, a later process removes. */
+export function temporaryPath(path: string): string {
+  return `${path}${TEMPORARY}${process.pid}`
+}
+
+/** By the folder, which may be long: to look through it for each of its files would cost more than to write them. */
+const removing = new Map<string, Promise<void>>()
+
+function removeLeftoversOnce(folder: string): Promise<void> {
+  const begun = removing.get(folder) ?? removeLeftovers(folder)
+  removing.set(folder, begun)
+  return begun
+}
+
+/**
+ * Removes what processes of this machine that run no more were writing in a folder: gigabytes, maybe, which nobody else's number would write
+ * over. Never throws: that one cannot be removed is no reason not to write.
+ */
+async function removeLeftovers(folder: string): Promise<void> {
+  const names = await readdir(folder).catch((): string[] => [])
+  const left = names.filter((name) => {
+    const [, pid] = name.split(TEMPORARY)
+    return pid !== undefined && /^\d+$/.test(pid) && !runs(Number(pid))
+  })
+  await Promise.allSettled(left.map((name) => rm(join(folder, name), { force: true })))
+}
+
+/** Whether a process of this number runs, whoever's it is. */
+function runs(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== 'ESRCH'
+  }
 }

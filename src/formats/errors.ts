@@ -17,11 +17,13 @@ export class FileAccessError extends Error {
   readonly path: string
   readonly code: string | undefined
 
-  constructor(action: 'read' | 'write', path: string, cause: unknown) {
+  /** @param missing the sentence of a reader that knows what was expected where there is nothing */
+  constructor(action: 'read' | 'write', path: string, cause: unknown, missing?: string) {
     const code = systemErrorCode(cause)
     // A file that is written need not be there: what is missing is its folder.
     const hasNoFolder = action === 'write' && code === 'ENOENT'
-    super(`Cannot ${action} ${path}: ${hasNoFolder ? NO_FOLDER : describe(code, cause)}.`, { cause })
+    const sentence = `Cannot ${action} ${path}: ${hasNoFolder ? NO_FOLDER : describe(code, cause)}.`
+    super(code === 'ENOENT' && missing !== undefined ? missing : sentence, { cause })
     this.name = 'FileAccessError'
     this.path = path
     this.code = code

@@ -1,15 +1,21 @@
 /** What sampling leaves behind, also where it fails. */
-import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test, vi } from 'vitest'
+import { ConfigurationError } from '../../src/configuration/parse.ts'
 import { readImageHeader } from '../../src/data/image-header.ts'
 import { type SampleToFolderOptions, sampleToFolder } from '../../src/diffusion/sample-to-folder.ts'
 import { readSamplingRecord } from '../../src/diffusion/sampling-record.ts'
 import { ALONE, type World } from '../../src/distributed/world.ts'
+import { nodeFileSystem, temporaryPath } from '../../src/formats/atomic-file.ts'
+import { FileAccessError } from '../../src/formats/errors.ts'
+import { FolderInUse, IN_USE_FILE } from '../../src/formats/folder-in-use.ts'
 import { AutoencoderKL, autoencoderKLConfigSchema } from '../../src/models/autoencoder-kl.ts'
 import { SiT } from '../../src/models/sit.ts'
 import { StableDiffusionAutoencoder } from '../../src/models/stable-diffusion-autoencoder.ts'
+import { together } from '../distributed/together.ts'
+import { failingFileSystem } from '../formats/failing-file-system.ts'
 import { modelOf } from '../training/tiny-trainer.ts'
 
 /** What every PNG waits for. */
@@ -106,15 +112,118 @@ async function sampleInto(folder: string, world: World): Promise<void> {
 
 test('where the second of two arrays cannot be begun, nothing of the first is left', async () => {
   const folder = await folderOfTest()
-  const inTheWay = `latents.npz.tmp-${process.pid}`
+  const inTheWay = temporaryPath('latents.npz')
   await mkdir(join(folder, inTheWay))
   await expect(sampleInto(folder, ALONE)).rejects.toThrow('latents.npz')
   expect(await readdir(folder)).toEqual([inTheWay])
 })
 
+test('a folder is refused to a second sampling while the first goes on, and given back at its end', async () => {
+  const folder = await folderOfTest()
+  let second: Promise<unknown> | undefined
+  const onProgress = () => {
+    second ??= sampleThree(folder, { seed: 1 }).catch((error: unknown) => error)
+  }
+  await sampleThree(folder, { onProgress })
+  expect(await second).toEqual(
+    new Error(
+      `${folder} is in use by process ${process.pid}, which goes on; wait for its end, or choose another folder.`,
+    ),
+  )
+  expect((await readSamplingRecord(folder))?.sampling.seed).toBe(0)
+  expect((await readdir(folder)).sort()).toEqual(['000000.png', '000001.png', 'sampling.json'])
+})
+
+test('a process writes nothing before the leader has the folder', async () => {
+  const folder = await folderOfTest()
+  await using _ = await FolderInUse.take(folder)
+  const ended = await together(2, (world) => sampleInto(folder, world))
+  expect(ended.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+  expect(await readdir(folder)).toEqual([IN_USE_FILE])
+})
+
+test('what more processes left of their arrays, when they were killed, goes', async () => {
+  const folder = await folderOfTest()
+  for (const part of ['latents.npz.part-2', 'all.npz.part-1', 'all.npz.part-1.png'])
+    await writeFile(join(folder, part), 'half')
+  await sampleInto(folder, ALONE)
+  const arrays = (await readdir(folder)).filter((name) => name.includes('.npz'))
+  expect(arrays.sort()).toEqual(['all.npz', 'all.npz.part-1.png', 'latents.npz'])
+})
+
+test('images that another has put there until the folder was taken are not taken for these', async () => {
+  const folder = await folderOfTest()
+  vi.spyOn(FolderInUse, 'take').mockImplementationOnce(async (...asked) => {
+    await writeFile(join(folder, '000002.png'), '')
+    return FolderInUse.take(...asked)
+  })
+  onTestFinished(() => void vi.restoreAllMocks())
+  await expect(sampleThree(folder, {})).rejects.toThrow(`${folder} holds 000002.png, an image of another call`)
+  expect(await readdir(folder)).toEqual(['000002.png'])
+})
+
+test.each(['000001.png', 'grid.png'])('a disk that is full at %s is said of it, and no half stays', async (name) => {
+  const folder = await folderOfTest()
+  const { create } = nodeFileSystem
+  const full = failingFileSystem('ENOSPC', 40)
+  vi.spyOn(nodeFileSystem, 'create').mockImplementation((path) => (path.includes(name) ? full.create : create)(path))
+  onTestFinished(() => void vi.restoreAllMocks())
+  const sampled = sampleThree(folder, { grid: join(folder, 'grid.png') })
+  await expect(sampled).rejects.toThrow(FileAccessError)
+  await expect(sampled).rejects.toThrow(`Cannot write ${join(folder, name)}: the disk is full; free some space`)
+  const names = await readdir(folder)
+  expect(names).toContain('000000.png')
+  expect(names.filter((left) => left.includes(name) || left === IN_USE_FILE)).toEqual([])
+})
+
 test.each([0, 1])('where another process fails, process %d leaves the images alone', async (rank) => {
   const folder = await folderOfTest()
-  const meet = () => Promise.reject(new Error('process 2 of 3 has ended.'))
+  const meet = vi
+    .fn<World['meet']>(() => Promise.reject(new Error('process 2 of 3 has ended.')))
+    .mockResolvedValueOnce(undefined)
   await expect(sampleInto(folder, { ...ALONE, rank, size: 2, meet })).rejects.toThrow('process 2 of 3 has ended.')
   expect(await readdir(folder)).toEqual([`00000${rank}.png`])
+})
+
+test.each<[wrong: Record<string, unknown>, sentence: string]>([
+  [{ count: 0 }, 'count is 0: expected number to be >0.'],
+  [{ count: -1 }, 'count is -1: expected number to be >0.'],
+  [{ count: 2.5 }, 'count is 2.5: expected int.'],
+  [{ count: Number.NaN }, 'count is NaN: expected number.'],
+  [{ count: '2' }, 'count is "2": expected number.'],
+  [{ folder: undefined }, 'folder is missing: expected string.'],
+  [{ classes: [1.5] }, 'classes.0 is 1.5: expected int.'],
+  [{ classes: 1 }, 'classes is 1: expected array.'],
+  [{ seed: -1 }, 'seed is -1: expected number to be >=0.'],
+  [{ seed: 2 ** 53 }, 'seed is 9007199254740992: expected int to be <=9007199254740991.'],
+  [{ seed: 2 ** 64 }, 'seed is 18446744073709552000: expected int to be <=9007199254740991.'],
+  [{ seed: undefined }, 'seed is missing: expected number.'],
+  [{ batch: 0 }, 'batch is 0: expected number to be >0.'],
+  [{ npz: true }, 'npz is true: expected string.'],
+  [{ gridCount: 0 }, 'gridCount is 0: expected number to be >0.'],
+  [{ columns: 2.5 }, 'columns is 2.5: expected int.'],
+  [{ autoencoder: 'taesd' }, 'autoencoder is "taesd": expected an autoencoder, as loadAutoencoder gives it.'],
+  [
+    { prompts: { captions: 'a cat' } },
+    'prompts.captions is "a cat": expected array; prompts.encoder is missing: expected',
+  ],
+  [{ world: 2 }, 'world is 2: expected a World, as withProcesses gives it.'],
+  [{ origin: { weight: 'ema' } }, 'there is no setting "weight" in origin; did you mean "weights"?'],
+  [{ origin: { step: 0.5 } }, 'origin.step is 0.5: expected int.'],
+  [{ onProgress: 1 }, 'onProgress is 1: expected a function.'],
+  [{ gird: 'x' }, 'there is no setting "gird".'],
+  [{ steps: 0 }, 'steps is 0: expected number to be >0.'],
+  [{ signal: {} }, 'signal is {}: expected an AbortSignal.'],
+])('refuses %j before it touches a folder', async (wrong, sentence) => {
+  const folder = join(await folderOfTest(), 'samples')
+  const sampled = sampleThree(folder, wrong)
+  await expect(sampled).rejects.toThrow(ConfigurationError)
+  await expect(sampled).rejects.toThrow(`the sampler's options: ${sentence}`)
+  await expect(readdir(folder)).rejects.toThrow('ENOENT')
+})
+
+test('a mode of another kind of model is refused before a folder is touched', async () => {
+  const folder = join(await folderOfTest(), 'samples')
+  await expect(sampleThree(folder, { mode: 'ddpm' })).rejects.toThrow('A SiT is sampled in the modes ode and sde')
+  await expect(readdir(folder)).rejects.toThrow('ENOENT')
 })

@@ -1,6 +1,7 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { lstat, mkdir, readdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import {
@@ -83,17 +84,53 @@ test('a failing rename leaves nothing behind', async () => {
   expect(await readdir(folder)).toEqual([])
 })
 
-test('until it is committed the file stands beside its name, with the process in its own', async () => {
+test('until it is committed the file stands beside its name, with the machine and the process in its own', async () => {
   const folder = await temporaryFolder()
   const file = await AtomicFile.create(join(folder, 'a'))
   await file.append(Buffer.from('text'))
-  expect(await readdir(folder)).toEqual([`a.tmp-${process.pid}`])
+  expect(await readdir(folder)).toEqual([`a.${hostname()}.tmp-${process.pid}`])
   await expect(AtomicFile.create(join(folder, 'a'))).rejects.toThrow(/already being written/)
   await file.commit()
   expect(await readdir(folder)).toEqual(['a'])
   await expect(file.append(Buffer.from('more'))).rejects.toThrow(/is closed/)
   await file.abort()
   expect(await readFile(join(folder, 'a'), 'utf8')).toBe('text')
+})
+
+describe('what a killed process was writing goes when another writes in its folder', () => {
+  const dead = spawnSync(process.execPath, ['--version']).pid
+  const here = hostname()
+
+  test.each([
+    ['the same file', `a.${here}.tmp-${dead}`, false],
+    ['another file', `all.npz.${here}.tmp-${dead}`, false],
+    ['of a process that runs', `a.${here}.tmp-${process.ppid}`, true],
+    ['of a process that runs and is not ours', `a.${here}.tmp-1`, true],
+    ['of another machine', `a.not-${here}.tmp-${dead}`, true],
+    ['of a longer name', `a.${here}.tmp-${dead}.png`, true],
+    ['by no process', `a.${here}.tmp-`, true],
+  ])('%s: %s', async (_, name, stays) => {
+    const folder = await temporaryFolder()
+    await writeFile(join(folder, name), 'half')
+    await writeWhole(join(folder, 'a'), 'whole')
+    expect((await readdir(folder)).sort()).toEqual(stays ? ['a', name].sort() : ['a'])
+  })
+
+  test('one that cannot be removed is no reason not to write', async () => {
+    const folder = await temporaryFolder()
+    const name = `a.${here}.tmp-${dead}`
+    await mkdir(join(folder, name))
+    await writeWhole(join(folder, 'a'), 'whole')
+    expect(await readFile(join(folder, 'a'), 'utf8')).toBe('whole')
+  })
+
+  test('many files in a folder cost one look through it', async () => {
+    const folder = await temporaryFolder()
+    await writeWhole(join(folder, 'a'), 'whole')
+    await writeFile(join(folder, `a.${here}.tmp-${dead}`), 'half')
+    await Promise.all(['b', 'c'].map((name) => writeWhole(join(folder, name), 'whole')))
+    expect((await readdir(folder)).sort()).toEqual(['a', `a.${here}.tmp-${dead}`, 'b', 'c'])
+  })
 })
 
 test('pieces of every size, gaps, and writing over what was appended', async () => {
@@ -181,7 +218,7 @@ describe.skipIf(process.platform === 'win32')('a name of what is no file itself'
     await mkdir(join(folder, 'folder'))
     await symlink('folder/end', join(folder, 'link'))
     const file = await AtomicFile.create(join(folder, 'link'))
-    expect(await readdir(join(folder, 'folder'))).toEqual([`end.tmp-${process.pid}`])
+    expect(await readdir(join(folder, 'folder'))).toEqual([`end.${hostname()}.tmp-${process.pid}`])
     await expect(AtomicFile.create(join(folder, 'folder/end'))).rejects.toThrow(/already being written/)
     await file.abort()
     expect(await readdir(folder, { recursive: true })).toEqual(['folder', 'link'])

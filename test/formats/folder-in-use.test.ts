@@ -6,21 +6,21 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { FolderInUse, IN_USE_FILE } from '../../src/formats/folder-in-use.ts'
 import { pretrainEncoder } from '../../src/pretraining/run.ts'
 import { train } from '../../src/training/run.ts'
-import { IN_USE_FILE, RunInUse } from '../../src/training/run-in-use.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { stripedDataset } from '../pretraining/striped-dataset.ts'
-import type { Answer, Request } from './programs/taking-a-run.ts'
+import type { Answer, Request } from './programs/taking-a-folder.ts'
 
 test('a folder is given back, and taken by the next', async () => {
   const folder = temporaryFolder()
   const file = join(folder, IN_USE_FILE)
   for (let i = 0; i < 2; i++) {
-    await using _ = await RunInUse.take(folder)
+    await using _ = await FolderInUse.take(folder)
     expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({ host: hostname(), pid: process.pid })
-    await expect(RunInUse.take(folder)).rejects.toThrow(
-      `${folder} is another run's, by process ${process.pid}, which goes on`,
+    await expect(FolderInUse.take(folder)).rejects.toThrow(
+      `${folder} is in use by process ${process.pid}, which goes on`,
     )
   }
   expect(existsSync(file)).toBe(false)
@@ -36,39 +36,39 @@ describe('a folder is taken over', () => {
   test.each(CASES)('%s', async (_, left) => {
     const folder = temporaryFolder()
     const file = join(folder, IN_USE_FILE)
-    const first = await RunInUse.take(folder)
+    const first = await FolderInUse.take(folder)
     const own = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>
     await first[Symbol.asyncDispose]()
     writeFileSync(file, JSON.stringify(await left(own)) ?? '{"host":')
-    await using _second = await RunInUse.take(folder)
+    await using _second = await FolderInUse.take(folder)
     expect(JSON.parse(readFileSync(file, 'utf8'))).toEqual(own)
     expect(readdirSync(folder)).toEqual([IN_USE_FILE])
   })
 })
 
-test("a folder is taken though another run's beginning tidies up what the taking has left half written", async () => {
+test("a folder is taken though a training's beginning tidies up what the taking has left half written", async () => {
   const folder = temporaryFolder()
   let links = 0
   const makeLink = async (draft: string, file: string) => {
     if (links++ === 0) rmSync(draft)
     await link(draft, file)
   }
-  await using _ = await RunInUse.take(folder, { makeLink })
+  await using _ = await FolderInUse.take(folder, { makeLink })
   expect({ links, names: readdirSync(folder) }).toEqual({ links: 2, names: [IN_USE_FILE] })
 })
 
 test('a folder is not taken over while another process is at writing its file', async () => {
   const folder = temporaryFolder()
   const file = join(folder, IN_USE_FILE)
-  const first = await RunInUse.take(folder)
+  const first = await FolderInUse.take(folder)
   const whole = readFileSync(file, 'utf8')
   await first[Symbol.asyncDispose]()
   writeFileSync(file, whole.slice(0, 9))
-  const second = RunInUse.take(folder)
+  const second = FolderInUse.take(folder)
   second.catch(() => {})
   await pause(100)
   writeFileSync(file, whole)
-  await expect(second).rejects.toThrow(`${folder} is another run's, by process ${process.pid}, which goes on`)
+  await expect(second).rejects.toThrow(`${folder} is in use by process ${process.pid}, which goes on`)
   expect(readdirSync(folder)).toEqual([IN_USE_FILE])
 })
 
@@ -80,7 +80,7 @@ describe('of processes that take a folder at one instant, one gets it', () => {
   let children: readonly ChildProcess[] = []
 
   beforeAll(async () => {
-    const program = join(import.meta.dirname, 'programs/taking-a-run.ts')
+    const program = join(import.meta.dirname, 'programs/taking-a-folder.ts')
     const execArgv = ['--import', join(import.meta.dirname, '../../scripts/run-typescript.mjs')]
     children = Array.from({ length: PROCESSES }, () => fork(program, [], { execArgv }))
     await Promise.all(children.map((child) => once(child, 'message')))
@@ -114,7 +114,7 @@ describe('of processes that take a folder at one instant, one gets it', () => {
       for (const name of files) writeFileSync(join(folder, name), left)
       const answers = await ask({ take: folder, at: Date.now() + NOTICE_MS, hasLinks })
       const { pid } = JSON.parse(readFileSync(join(folder, IN_USE_FILE), 'utf8')) as { pid: number }
-      const refused = `${folder} is another run's, by process ${pid}, which goes on; wait for its end, or choose another folder.`
+      const refused = `${folder} is in use by process ${pid}, which goes on; wait for its end, or choose another folder.`
       expect(answers).toEqual(children.map((child) => (child.pid === pid ? {} : { refused })))
       expect(readdirSync(folder)).toEqual([IN_USE_FILE])
       await ask({ give: true })
@@ -149,8 +149,8 @@ test.each(COMMANDS)('%s begins and resumes no run in a folder that is in use, an
   const data = stripedDataset()
   const out = temporaryFolder()
   for (const resume of [false, true]) {
-    const inUse = await RunInUse.take(out)
-    await expect(run({ data, out, resume })).rejects.toThrow(`${out} is another run's, by process ${process.pid}`)
+    const inUse = await FolderInUse.take(out)
+    await expect(run({ data, out, resume })).rejects.toThrow(`${out} is in use by process ${process.pid}`)
     await inUse[Symbol.asyncDispose]()
     await run({ data, out, resume })
     expect(existsSync(join(out, IN_USE_FILE))).toBe(false)

@@ -1,5 +1,5 @@
-// One of several processes that take a run's folder at one instant: by messages, each answered with what came of it.
-import { RunInUse } from '../../../src/training/run-in-use.ts'
+// One of several processes that take a folder at one instant: by messages, each answered with what came of it.
+import { FolderInUse } from '../../../src/formats/folder-in-use.ts'
 
 export type Request =
   | {
@@ -21,7 +21,7 @@ async function noLink(): Promise<never> {
   throw Object.assign(new Error('EPERM: operation not permitted, link'), { code: 'EPERM', syscall: 'link' })
 }
 
-let taken: RunInUse | undefined
+let taken: FolderInUse | undefined
 
 async function answer(request: Request): Promise<Answer> {
   if ('give' in request) {
@@ -32,7 +32,7 @@ async function answer(request: Request): Promise<Answer> {
   // A timer would be some milliseconds late.
   while (Date.now() < request.at);
   try {
-    taken = await RunInUse.take(request.take, request.hasLinks ? {} : { makeLink: noLink })
+    taken = await FolderInUse.take(request.take, request.hasLinks ? {} : { makeLink: noLink })
     return {}
   } catch (error) {
     return { refused: (error as Error).message }

@@ -1,6 +1,6 @@
 /**
- * A run's folder is one process's at a time: a second would mix its lines into the first one's log, and remove what it is writing as a
- * killed run's leftovers.
+ * A folder that is one process's at a time: a second would mix its files among the first one's, and remove what that is writing as leftovers
+ * of a killed one.
  */
 import { randomUUID } from 'node:crypto'
 import { link, open, readFile, rm, writeFile } from 'node:fs/promises'
@@ -8,10 +8,11 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import * as z from 'zod'
-import { writeWhole } from '../formats/atomic-file.ts'
-import { ifThere } from '../formats/if-there.ts'
+import { temporaryPath, writeWhole } from './atomic-file.ts'
+import { FileAccessError } from './errors.ts'
+import { ifThere } from './if-there.ts'
 
-/** In the run's folder while a process has it. */
+/** In the folder while a process has it. */
 export const IN_USE_FILE = 'in-use.json'
 
 const holderSchema = z.strictObject({
@@ -35,7 +36,7 @@ export interface TakeOptions {
   readonly makeLink?: (existing: string, path: string) => Promise<void>
 }
 
-export class RunInUse implements AsyncDisposable {
+export class FolderInUse implements AsyncDisposable {
   readonly #file: string
 
   private constructor(file: string) {
@@ -46,18 +47,20 @@ export class RunInUse implements AsyncDisposable {
    * Takes a folder, until it is disposed of: of processes that do so at one instant, one gets it. What a killed process has left is taken
    * over, and so is what one of another machine has, of which nothing can be known here.
    *
-   * @throws {Error} where a process of this machine has the folder
+   * @throws {Error} where a process of this machine has the folder; {FileAccessError} where the system does not let a file be made there
    */
-  static async take(folder: string, { makeLink = link }: TakeOptions = {}): Promise<RunInUse> {
+  static async take(folder: string, { makeLink = link }: TakeOptions = {}): Promise<FolderInUse> {
     const file = join(folder, IN_USE_FILE)
     const own: Holder = { host: hostname(), pid: process.pid, began: (await beginningOf(process.pid)) ?? '' }
-    const holder = await obtain(file, `${JSON.stringify(own)}\n`, makeLink)
+    const holder = await obtain(file, `${JSON.stringify(own)}\n`, makeLink).catch((error: unknown) => {
+      throw error instanceof FileAccessError ? error : new FileAccessError('write', file, error)
+    })
     if (holder) {
       throw new Error(
-        `${folder} is another run's, by process ${holder.pid}, which goes on; wait for its end, or choose another folder.`,
+        `${folder} is in use by process ${holder.pid}, which goes on; wait for its end, or choose another folder.`,
       )
     }
-    return new RunInUse(file)
+    return new FolderInUse(file)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -106,15 +109,14 @@ async function replace(file: string, left: string, own: string): Promise<boolean
 
 /** Makes a file that is whole from its first instant on; false where there is one. */
 async function create(file: string, text: string, makeLink: MakeLink): Promise<boolean> {
-  // By its ending a leftover of a killed run.
-  const draft = `${file}.${randomUUID()}.tmp-${process.pid}`
+  const draft = temporaryPath(`${file}.${randomUUID()}`)
   try {
     await writeFile(draft, text, { flag: 'wx' })
     await makeLink(draft, file)
     return true
   } catch (error) {
     const { code = '', syscall } = error as NodeJS.ErrnoException
-    // A run that has just begun here has removed the draft: its file is there.
+    // A training that has just begun here has removed the draft: its file is there.
     if (syscall === 'link' && (code === 'EEXIST' || code === 'ENOENT')) return false
     if (syscall !== 'link' || !NO_LINKS.has(code)) throw error
   } finally {
