@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { nearest } from '../configuration/nearest.ts'
+import { StoppedByAnother } from '../distributed/world.ts'
 import { COMMANDS, type CommandEntry } from './commands.ts'
 import { describeFailure, Interruption, UsageError } from './failure.ts'
 import { commandHelp, overviewHelp } from './help.ts'
@@ -51,6 +52,7 @@ export async function dispatch(
     if (signal.aborted && isInterruption(failure, signal)) return EXIT.interrupted
     stderr.write(`${spokenName}: ${describeFailure(failure)}\n`)
     if (env.REPA_DEBUG === '1' && failure instanceof Error) stderr.write(`${failure.stack}\n`)
+    if (failure instanceof StoppedByAnother) return EXIT.interrupted
     return failure instanceof UsageError ? EXIT.usage : EXIT.failed
   }
 }

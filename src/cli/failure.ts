@@ -5,7 +5,7 @@ export class UsageError extends Error {
 
 /** The user, or the reader of stdout, has asked the command to stop: exit status 130. */
 export class Interruption extends Error {
-  override readonly name = 'Interruption'
+  override readonly name = 'AbortError'
 }
 
 const SYSTEM_ERRORS: Readonly<Record<string, string>> = {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
 import { isThere } from '../formats/if-there.ts'
-import { type DatasetInfo, datasetInfo, type FeatureSettings } from './dataset-info.ts'
+import { type DatasetInfo, datasetInfo, type FeatureSettings, type LatentSettings } from './dataset-info.ts'
 import { type Labels, labelsBy, parseDatasetJson, parseJson } from './dataset-json.ts'
 import { openFolder } from './file-tree.ts'
 import { IMAGE_EXTENSIONS } from './image-decoding.ts'
@@ -18,6 +18,8 @@ export interface DatasetListing {
   readonly classNames: readonly string[] | undefined
   /** Of each image none, one or several; undefined where the set has none, or they were left out. */
   readonly captions: readonly (readonly string[])[] | undefined
+  /** How the latents were made; undefined where nothing states it. */
+  readonly latentSettings: LatentSettings | undefined
   /** What latents are multiplied by for training; undefined where nothing states it. */
   readonly latentScale: number | undefined
   /** False: latents are points, without a deviation. */
@@ -73,8 +75,8 @@ export interface OpenDatasetOptions {
 /**
  * Lists a data set: pairs images and latents by the numbers in their names and finds each one's label and captions.
  *
- * @throws {Error} if the folder is no whole prepared set, a partner or label is missing, a label is out of range, or captions are not
- *   of these images
+ * @throws {Error} if the folder is no whole prepared set, a partner, a mirror image's latent or a label is missing, a label is out of range,
+ *   or captions are not of these images
  */
 export async function listDataset(path: string, { captions = true }: OpenDatasetOptions = {}): Promise<DatasetListing> {
   if (await isThere(join(path, LAYOUT.journal))) {
@@ -100,6 +102,7 @@ export async function listDataset(path: string, { captions = true }: OpenDataset
   if (foreign) {
     throw new Error(`'${file}' gives '${foreign[0]}' the label ${foreign[1]}; there are ${classNames.length} classes.`)
   }
+  if (latents && info?.latents && info.flip) await requireFlipped(path, [...latents.values()])
   const names = numbers.map((number) => images.get(number)!)
   const hasCaptions = await isThere(join(path, LAYOUT.captions))
   if (info?.captions && !hasCaptions) {
@@ -115,6 +118,7 @@ export async function listDataset(path: string, { captions = true }: OpenDataset
     latents: latents && numbers.map((number) => latents.get(number)!),
     labels: Int32Array.from(numbers, (number) => labelOf.get(number)!),
     classNames,
+    latentSettings: info?.latents,
     latentScale: info?.latents?.scale,
     hasDeviations: info?.latents?.deviations ?? true,
     flip: info?.flip ?? false,
@@ -166,6 +170,17 @@ function checkPairs(path: string, images: ReadonlyMap<number, string>, latents: 
     ...(withoutImage.length > 0 ? [`${withoutImage.length} latents have no image (${listNames(withoutImage)})`] : []),
   ]
   throw new Error(`The images and latents of '${path}' do not belong together: ${parts.join(', and ')}.`)
+}
+
+async function requireFlipped(path: string, latents: readonly string[]): Promise<void> {
+  const folder = join(path, LAYOUT.flippedLatents)
+  const there = new Set((await isThere(folder)) ? (await openFolder(folder)).files : [])
+  const missing = latents.filter((name) => !there.has(name))
+  if (missing.length === 0) return
+  throw new Error(
+    `'${path}' lacks ${missing.length} of the mirror images' latents in '${LAYOUT.flippedLatents}' (${listNames(missing)}), of which its ` +
+      `${LAYOUT.info} speaks; copy them again or prepare it anew.`,
+  )
 }
 
 function checkLabels(

@@ -5,6 +5,7 @@ import type { LatentStatistics } from '../formats/latent-statistics.ts'
 import { readNpy } from '../formats/npy.ts'
 import { type HostTensor, toFloat32 } from '../tensor/host-tensor.ts'
 import { toPlanes } from '../tensor/planes.ts'
+import { digestOfListing } from './dataset-digest.ts'
 import type { FeatureSettings } from './dataset-info.ts'
 import type { DatasetListing, OpenDatasetOptions } from './dataset-listing.ts'
 import { FeatureStore } from './feature-store.ts'
@@ -135,8 +136,8 @@ export class Dataset {
    * Opens a prepared data set, or a folder of LightningDiT's latents (latent-shards.ts). Reads the names, labels, captions and the first sample;
    * the others are checked against it when they are read.
    *
-   * @throws {Error} if the folder is no whole prepared set, an image has no latent or the other way round, a label is missing or out of
-   *   range, or captions.json is not of these images
+   * @throws {Error} if the folder is no whole prepared set, an image has no latent or the other way round, or its mirror image none, a label
+   *   is missing or out of range, or captions.json is not of these images
    */
   static async open(path: string, options: OpenDatasetOptions = {}): Promise<Dataset> {
     if (!(await isThere(join(path, LAYOUT.images)))) {
@@ -165,7 +166,13 @@ export class Dataset {
 
   static #ofShards(shards: LatentShards): Dataset {
     const { path, labels, flip, shape } = shards
-    const points = { latents: undefined, latentScale: 1, hasDeviations: false, captions: undefined }
+    const points = {
+      latents: undefined,
+      latentSettings: undefined,
+      latentScale: 1,
+      hasDeviations: false,
+      captions: undefined,
+    }
     const listing = { path, images: [], labels, classNames: undefined, flip, features: [], ...points }
     return new Dataset(listing, undefined, shape, { shards })
   }
@@ -191,6 +198,7 @@ export class Dataset {
       path,
       images: new Array<string>(length),
       latents: undefined,
+      latentSettings: undefined,
       labels: new Int32Array(length),
       // Of values, of which a plan has none.
       latentScale: 1,
@@ -218,8 +226,20 @@ export class Dataset {
     }
     const side = this.imageSize / downsampling
     const channels = hasDeviations ? 2 * latentChannels : latentChannels
-    const listing = { ...this.#listing, latents: undefined, latentScale, hasDeviations }
+    const listing = { ...this.#listing, latents: undefined, latentSettings: undefined, latentScale, hasDeviations }
     return new Dataset(listing, this.imageSize, [channels, side, side], { encodedBy: name })
+  }
+
+  /**
+   * SHA-256 of what tells this set from others without reading its samples: names, labels, shapes, what made its latents and features. Of
+   * copies of a set it is the same. Takes a quarter of a second for 1.28 million samples.
+   */
+  get digest(): string {
+    const { storedLatentShape, statistics } = this
+    return digestOfListing(this.#listing, {
+      ...{ storedLatentShape, imageSize: this.#imageSize, classNames: this.classNames },
+      statistics: statistics && { mean: [...statistics.mean], std: [...statistics.std] },
+    })
   }
 
   /** S: the side of the square images in pixels. @throws {Error} where there are no images */

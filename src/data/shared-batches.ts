@@ -1,5 +1,5 @@
 /** How processes share the encoding of images: in rounds, in each of which every one of them has a batch at most. */
-import type { World } from '../distributed/world.ts'
+import { StoppedByAnother, type World } from '../distributed/world.ts'
 import { type ImageRange, type PixelBatch, type PreparedImages, pixelBatches } from './prepared-images.ts'
 
 export interface SharedBatches {
@@ -17,7 +17,8 @@ export interface SharedBatches {
  * Every round ends with a meeting, so that no process is ahead of another by more than one: a wish to stop is heard soon, and what has been
  * written is all of the first rounds.
  *
- * @throws the signal's reason once it has aborted, after what was encoded is written; an error where another process wants to stop
+ * @throws the signal's reason once it has aborted, after what was encoded is written
+ * @throws {StoppedByAnother} likewise, where another process wants to stop
  */
 export async function encodeShared(
   images: PreparedImages,
@@ -43,7 +44,7 @@ export async function encodeShared(
       if (round > 0) await endRound(round - 1)
       if (!write) {
         signal?.throwIfAborted()
-        throw new Error('another process was asked to stop; the same call goes on from there.')
+        throw new StoppedByAnother('another process was asked to stop; the same call goes on from there.')
       }
       writing = write()
       writing.catch(() => {})

@@ -29,7 +29,7 @@ export class FollowingGroup implements Group {
   private constructor(line: Line<ToLeader, FromLeader>, address: string) {
     this.#line = line
     line.onMessage = (message) => {
-      if (message.kind === 'failed') this.#failure.set(message.reason)
+      if (message.kind === 'failed') this.#failure.set(message.reason, message.stopped)
       else if (message.kind === 'bye') this.#hasLeft = true
       else this.#heard.push(message)
       this.#changed()
@@ -104,10 +104,10 @@ export class FollowingGroup implements Group {
     if (said.place !== place) this.#isOutOfStep(own, said)
   }
 
-  fail(reason: string): void {
+  fail(reason: string, stopped = false): void {
     if (this.#failure.reason !== undefined || this.#hasLeft) return
-    this.#line.send({ kind: 'failed', reason })
-    this.#failure.set(reason)
+    this.#line.send({ kind: 'failed', reason, stopped })
+    this.#failure.set(reason, stopped)
     this.#line.close()
     this.#changed()
   }

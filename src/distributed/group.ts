@@ -1,3 +1,5 @@
+import { StoppedByAnother } from './world.ts'
+
 /** What a World asks of the other processes: who is there, what the leader says, and that all end when one fails. */
 export interface Group {
   /** Gives the leader's value to all, once all ask for it. */
@@ -5,10 +7,10 @@ export interface Group {
   begins(step: number, wantsToStop: boolean, obstacle?: Error): Promise<boolean>
   /** That process 0 comes to this place too; it waits for nobody. */
   comesTo(place: string): Promise<void>
-  /** Settles only where the group has failed: rejects with the reason. */
+  /** Settles only where the group has failed: rejects with the reason, as StoppedByAnother where one was asked to stop. */
   readonly failure: Promise<never>
-  /** Tells the others that this process cannot go on, and why. */
-  fail(reason: string): void
+  /** Tells the others that this process cannot go on, and why; `stopped`: it was asked to stop. */
+  fail(reason: string, stopped?: boolean): void
   /** Leaves when all have done what they came for. */
   leave(): Promise<void>
 }
@@ -39,9 +41,9 @@ export class Failure {
     return this.#reason
   }
 
-  set(reason: string): void {
+  set(reason: string, stopped = false): void {
     if (this.#reason !== undefined) return
     this.#reason = reason
-    this.#reject(new Error(reason))
+    this.#reject(stopped ? new StoppedByAnother(reason) : new Error(reason))
   }
 }

@@ -21,7 +21,8 @@ export interface JoinOptions {
 /**
  * Runs a job with the processes that mpirun, srun or torchrun has started beside this one, or with ones that this one starts: as many times
  * this program with these arguments. On GPUs each process has its own; on the CPU they share the cores. When `job` throws in one of them,
- * it ends in all of them, and the leader's error says in which; the device then reports it until `resetDevice`.
+ * it ends in all of them, and the leader's error says in which; the device then reports it until `resetDevice`. An AbortError, as a signal's
+ * reason is by itself, ends the others by StoppedByAnother.
  *
  * Processes that this one starts run the program from its beginning, and take part in the first job that they come to: a program has them
  * once. What follows the job runs in them too, until this one ends them some seconds later.
@@ -103,8 +104,10 @@ async function within<Result>(
     await world.leave()
     return result
   } catch (error) {
-    world.fail(reasonOf(error))
-    throw error
+    const isStop = error instanceof Error && error.name === 'AbortError'
+    const { stopped } = world
+    world.fail(reasonOf(error), isStop)
+    throw isStop ? error : (stopped ?? error)
   }
 }
 

@@ -2,18 +2,22 @@ import type { Device } from '../tensor/device.ts'
 import type { Tensor } from '../tensor/tensor.ts'
 import { Communicator } from './communicator.ts'
 import type { Group } from './group.ts'
-import type { World } from './world.ts'
+import { StoppedByAnother, type World } from './world.ts'
 
 /** A World of several processes: a group that talks, and a communicator for tensors. When one of them fails, all of them do. */
 export class JoinedWorld implements World {
   readonly #group: Group
   readonly #communicator: Communicator
+  #stopped: StoppedByAnother | undefined
 
   private constructor(group: Group, communicator: Communicator) {
     this.#group = group
     this.#communicator = communicator
     // What is under way on the device waits for processes that will not come.
-    group.failure.catch((error: Error) => communicator.abort(error.message))
+    group.failure.catch((error: Error) => {
+      if (error instanceof StoppedByAnother) this.#stopped = error
+      communicator.abort(error.message)
+    })
   }
 
   /** Opens the communicator with all processes of the group. */
@@ -79,9 +83,14 @@ export class JoinedWorld implements World {
     this.#communicator.awaitBegun()
   }
 
-  /** Tells the others that this process cannot go on, and why. */
-  fail(reason: string): void {
-    this.#group.fail(reason)
+  /** That another process was asked to stop: whatever this one fails by from then on, the device's words among it, comes of that. */
+  get stopped(): StoppedByAnother | undefined {
+    return this.#stopped
+  }
+
+  /** Tells the others that this process cannot go on, and why; `stopped`: it was asked to stop. */
+  fail(reason: string, stopped: boolean): void {
+    this.#group.fail(reason, stopped)
   }
 
   /** Leaves when all processes have done what they came for. */

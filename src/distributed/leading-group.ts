@@ -159,10 +159,10 @@ export class LeadingGroup implements Group {
     this.#say({ kind: 'place', place })
   }
 
-  fail(reason: string): void {
+  fail(reason: string, stopped = false): void {
     if (this.#isClosed) return
-    this.#failure.set(reason)
-    this.#say({ kind: 'failed', reason })
+    this.#failure.set(reason, stopped)
+    this.#say({ kind: 'failed', reason, stopped })
     this.#close()
     this.#changed()
   }
@@ -200,7 +200,7 @@ export class LeadingGroup implements Group {
   }
 
   #hear(member: Member, message: ToLeader): void {
-    if (message.kind === 'failed') this.fail(`${member.name}: ${message.reason}`)
+    if (message.kind === 'failed') this.fail(`${member.name}: ${message.reason}`, message.stopped)
     else if (message.kind === 'hello') this.fail(`${member.name} has come twice.`)
     else {
       if (message.kind === 'step') member.atStep = message

@@ -16,7 +16,8 @@ const toLeader = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('ready') }),
   /** Is at the leader's step too. It wants to stop before it, or cannot make it, and why. */
   z.strictObject({ kind: z.literal('step'), wantsToStop: z.boolean(), obstacle: z.string().optional() }),
-  z.strictObject({ kind: z.literal('failed'), reason: z.string() }),
+  /** Cannot go on; `stopped`: for it was asked to stop. */
+  z.strictObject({ kind: z.literal('failed'), reason: z.string(), stopped: z.boolean().optional() }),
   /** Has done all that it came for. */
   z.strictObject({ kind: z.literal('bye') }),
 ])
@@ -32,7 +33,8 @@ const fromLeader = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('goes'), goes: z.boolean(), obstacle: z.string().optional() }),
   /** A place in the program at which what follows is for all together. */
   z.strictObject({ kind: z.literal('place'), place: z.string() }),
-  z.strictObject({ kind: z.literal('failed'), reason: z.string() }),
+  /** Cannot go on; `stopped`: for it was asked to stop. */
+  z.strictObject({ kind: z.literal('failed'), reason: z.string(), stopped: z.boolean().optional() }),
   z.strictObject({ kind: z.literal('bye') }),
 ])
 

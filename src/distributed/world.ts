@@ -6,6 +6,14 @@ export class StepImpossible extends Error {
 }
 
 /**
+ * That another process was asked to stop, and this one has stopped with it: an interruption as of its own signal, and no failure. Called as
+ * the web's platforms call what a signal has aborted.
+ */
+export class StoppedByAnother extends Error {
+  override readonly name = 'AbortError'
+}
+
+/**
  * The processes that do one job together, each with a device of its own, as one of them sees it. They run the same program on the same
  * settings: calls of these methods meet those of the others, in the same order. Process 0 leads: it alone writes files and speaks.
  */

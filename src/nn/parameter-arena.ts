@@ -95,6 +95,27 @@ export class ParameterArena {
     arrive?.()
   }
 
+  /** Whose values the parameters are. */
+  get role(): 'weights' | 'ema' {
+    return this.#role
+  }
+
+  /** @throws {Error} where the parameters are the averaged model's: a step would take its gradient there, and update the weights by it */
+  requireWeights(what: string): void {
+    if (this.#role === 'weights') return
+    throw new Error(
+      `${what}: the model's parameters are its ${this.#role}, by arena.use('${this.#role}'), and training is of its weights; call ` +
+        "arena.use('weights') first, or let arena.useMeanwhile see to it.",
+    )
+  }
+
+  /** `use` until what it returns is disposed of: then the parameters are what they were. */
+  useMeanwhile(role: 'weights' | 'ema'): Disposable {
+    const before = this.#role
+    this.use(role)
+    return { [Symbol.dispose]: () => this.use(before) }
+  }
+
   /** Lets the parameters be the values of one role: `weights`, or `ema` to run the averaged model. */
   use(role: 'weights' | 'ema'): void {
     this.#role = role

@@ -1,17 +1,18 @@
 /** A pretraining in a folder: `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/STEP/`, and at its end the encoder. */
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { writeWhole } from '../formats/atomic-file.ts'
+import { FolderInUse } from '../formats/folder-in-use.ts'
+import { makeFolder } from '../formats/make-folder.ts'
 import { type VisionTransformerConfig, visionTransformerConfigSchema } from '../models/vit-config.ts'
 import type { Device } from '../tensor/device.ts'
 import { CHECKPOINTS, newestCheckpoint, tidyCheckpoints } from '../training/checkpoint-files.ts'
+import { restoreNewest } from '../training/damaged-checkpoint.ts'
 import { MetricsLog, rounded } from '../training/metrics.ts'
 import { defaultPrecision } from '../training/precision.ts'
 import { CONFIG_FILE, requireNoRun, requireSameData, storedJson } from '../training/run-configuration.ts'
-import { RunInUse } from '../training/run-in-use.ts'
 import { saveOnFailure } from '../training/save-on-failure.ts'
 import { channelStatistics } from './channel-statistics.ts'
 import { restoreCheckpoint, saveCheckpoint } from './checkpoint.ts'
@@ -95,13 +96,13 @@ export async function pretrainEncoder(options: PretrainEncoderOptions): Promise<
   const statistics = await channelStatistics(data, configuration.seed, signal)
   await using pretrainer = new Pretrainer({ ...configuration, data, encoder, statistics, device })
   const checkpoints = join(out, CHECKPOINTS)
-  await mkdir(out, { recursive: true })
-  await using _inUse = await RunInUse.take(out)
+  await makeFolder(out)
+  await using _inUse = await FolderInUse.take(out)
   // Another may have begun here since the configuration was resolved, and ended.
   if (!options.resume) await requireNoRun(out, RESTORE)
   if (options.resume) await tidyCheckpoints(checkpoints)
   const checkpoint = options.resume ? await newestCheckpoint(checkpoints) : undefined
-  if (checkpoint) await restoreCheckpoint(checkpoint, pretrainer)
+  if (checkpoint) await restoreNewest(checkpoint, (path) => restoreCheckpoint(path, pretrainer))
   else if (options.resume) options.onNotice?.(`${out} has no whole checkpoint yet: the run begins at step 0.`)
   const stored: Stored = { data: options.data, pretraining: configuration }
   await writeWhole(join(out, CONFIG_FILE), `${JSON.stringify(stored, null, 2)}\n`)
@@ -113,7 +114,7 @@ export async function pretrainEncoder(options: PretrainEncoderOptions): Promise<
     data,
     step: pretrainer.step,
   })
-  const log = await MetricsLog.open(out, join(out, METRICS), pretrainer.step)
+  const log = await MetricsLog.open(out, join(out, METRICS), pretrainer.step, options.onNotice)
   try {
     const run = await runSegments(pretrainer, stored, options, log, checkpoint)
     if (pretrainer.step < configuration.steps) return { ...run, encoder: undefined }
@@ -157,9 +158,12 @@ async function runSegments(
       throw error
     }
     await log.flush()
-    if (!signal?.aborted) saved = await save()
+    if (signal?.aborted) break
+    saved = await save()
+    await log.requireInPlace()
   }
   if (saved?.step !== pretrainer.step) saved = await save()
+  await log.requireInPlace()
   return { step: saved.step, checkpoint: saved.path, last }
 }
 

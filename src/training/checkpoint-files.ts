@@ -4,10 +4,11 @@
  * (A second checkpoint of one step first moves the old one aside, and a kill in between is made good by the next reader.)
  */
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { parseJson } from '../configuration/json.ts'
 import { nodeFileSystem, type WritableFileSystem } from '../formats/atomic-file.ts'
-import { ifThere } from '../formats/if-there.ts'
+import { FileAccessError } from '../formats/errors.ts'
+import { ifThere, isThere } from '../formats/if-there.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
 import { type SafetensorsSource, writeSafetensors } from '../formats/safetensors-writer.ts'
 import type { Model } from '../models/model.ts'
@@ -120,8 +121,15 @@ async function replaceFolder(target: string, partial: string): Promise<void> {
   await rm(replaced, { recursive: true, force: true })
 }
 
-/** Checkpoints under a run's `checkpoints` folder: what they are called, their step, and what is not under its own name. */
-async function listCheckpoints(folder: string): Promise<{ name: string; step: number; leftover?: string }[]> {
+interface Listed {
+  readonly name: string
+  readonly step: number
+  /** Of what is not under its own name. */
+  readonly leftover?: string
+}
+
+/** Checkpoints under a run's `checkpoints` folder, and what kills have left of some. */
+async function listCheckpoints(folder: string): Promise<Listed[]> {
   const names = (await ifThere(readdir(folder))) ?? []
   return names.flatMap((name) => {
     const [, step, leftover] = /^(\d{7,})(?:\.(partial|replaced)-\d+)?$/.exec(name) ?? []
@@ -129,11 +137,30 @@ async function listCheckpoints(folder: string): Promise<{ name: string; step: nu
   })
 }
 
-/** The newest whole checkpoint of a run's `checkpoints` folder, or undefined. Changes nothing: a run may be writing there. */
+const hasState = (folder: string, { name }: Listed): Promise<boolean> => isThere(join(folder, name, STATE_FILE))
+
+/**
+ * The newest whole checkpoint of a run's `checkpoints` folder, or undefined. What has a checkpoint's name is taken for one, so that nobody
+ * goes on from an older one unasked. Changes nothing: a run may be writing there.
+ */
 export async function newestCheckpoint(folder: string): Promise<string | undefined> {
-  const whole = (await listCheckpoints(folder)).filter(({ leftover }) => leftover !== 'partial')
-  const [newest] = whole.sort((a, b) => b.step - a.step || a.name.length - b.name.length)
-  return newest && join(folder, newest.name)
+  const found = (await listCheckpoints(folder)).sort((a, b) => b.step - a.step || a.name.length - b.name.length)
+  for (const one of found) {
+    if (one.leftover === 'partial') continue
+    // One that was moved aside may have been half removed already.
+    if (one.leftover === undefined || (await hasState(folder, one))) return join(folder, one.name)
+  }
+  return undefined
+}
+
+/** The newest checkpoint of the same run before this one, as far as can be seen without reading it. */
+export async function checkpointBefore(checkpoint: string): Promise<{ step: number; path: string } | undefined> {
+  const [folder, step] = [dirname(checkpoint), Number.parseInt(basename(checkpoint), 10)]
+  const older = (await listCheckpoints(folder)).filter((one) => one.leftover === undefined && one.step < step)
+  for (const one of older.sort((a, b) => b.step - a.step)) {
+    if (await hasState(folder, one)) return { step: one.step, path: join(folder, one.name) }
+  }
+  return undefined
 }
 
 /** A checkpoint's folder: the path itself, or the newest whole one of a run there. Throws where it is neither. */
@@ -146,13 +173,14 @@ export async function checkpointOf(path: string): Promise<string> {
   )
 }
 
-/** Makes good what a kill left: half a checkpoint is removed, one that was moved aside for its successor gets its name back. */
+/** Makes good what a kill left: half a checkpoint is removed, a whole one that was moved aside for its successor gets its name back. */
 export async function tidyCheckpoints(folder: string): Promise<void> {
   const found = await listCheckpoints(folder)
   const named = new Set(found.filter(({ leftover }) => !leftover).map(({ step }) => step))
-  for (const { name, step, leftover } of found) {
+  for (const one of found) {
+    const { name, step, leftover } = one
     if (!leftover) continue
-    if (leftover === 'partial' || named.has(step)) {
+    if (leftover === 'partial' || named.has(step) || !(await hasState(folder, one))) {
       await rm(join(folder, name), { recursive: true, force: true })
     } else {
       await rename(join(folder, name), join(folder, checkpointName(step)))
@@ -164,7 +192,9 @@ export async function tidyCheckpoints(folder: string): Promise<void> {
 /** Reads a checkpoint's JSON, which has not been checked yet. */
 export async function readCheckpointJson(checkpoint: string): Promise<{ path: string; json: unknown }> {
   const path = join(checkpoint, STATE_FILE)
-  const text = await ifThere(readFile(path, 'utf8'))
+  const text = await ifThere(readFile(path, 'utf8')).catch((error: unknown) => {
+    throw new FileAccessError('read', path, error)
+  })
   if (text === undefined) {
     const newest = await newestCheckpoint(join(checkpoint, CHECKPOINTS))
     const advice = newest === undefined ? '' : `; give one of the run there, such as ${newest}`

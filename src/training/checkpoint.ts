@@ -94,13 +94,14 @@ export async function readCheckpointState(checkpoint: string): Promise<Checkpoin
   return parseConfiguration(stateSchema, json, path)
 }
 
-/** Loads arrays of a checkpoint into a model. */
+/** Loads arrays of a checkpoint into a model, each into that of its own role unless `array` names another. */
 export async function loadCheckpoint(
   checkpoint: string,
   model: Model,
   roles: readonly ('weights' | 'ema')[],
+  array?: 'weights',
 ): Promise<void> {
-  await loadArena(checkpoint, model, CHECKPOINT_FILES, roles)
+  await loadArena(checkpoint, model, CHECKPOINT_FILES, roles, array)
 }
 
 /** Loads what training needs besides. */

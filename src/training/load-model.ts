@@ -1,11 +1,13 @@
-import { stat } from 'node:fs/promises'
 import * as z from 'zod'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
+import { statusOf } from '../formats/path-status.ts'
 import { configOfWeights } from '../models/config-of-weights.ts'
 import { scriptArguments } from '../models/script-arguments.ts'
 import type { SiTConvention } from '../models/sit.ts'
 import {
   type AnyTransformer,
   type AnyTransformerConfig,
+  TRANSFORMER_KINDS,
   type TransformerKind,
   transformerFromConfig,
 } from '../models/transformer-kinds.ts'
@@ -29,6 +31,18 @@ export interface LoadModelOptions {
   /** Told what was inferred: a sentence each. */
   readonly notice?: (sentence: string) => void
 }
+
+const optionsSchema = whenNeeded(() =>
+  z.strictObject({
+    // Checked where the model is made.
+    device: z.unknown().optional(),
+    weights: z.enum(['ema', 'model']).optional(),
+    heads: z.int().positive().optional(),
+    kind: z.enum(TRANSFORMER_KINDS).optional(),
+    convention: z.enum(['repa', 'sit']).optional(),
+    notice: z.custom((value) => typeof value === 'function', 'expected a function').optional(),
+  } satisfies Record<keyof LoadModelOptions, z.ZodType>),
+)
 
 export interface LoadedModel {
   readonly model: AnyTransformer
@@ -54,21 +68,21 @@ export type RunEncoder = TrainingConfiguration['encoders'][number]
 /**
  * A SiT or DiT from a run's folder (its newest checkpoint), a checkpoint's folder, or a file of weights: `.safetensors`, or a
  * `.pt`/`.pth` that is a bare state dict (as the published checkpoints are) or the reference's training checkpoint.
+ *
+ * @throws {ConfigurationError} for options that are none; {FileAccessError} where there is no such file or folder; what the file readers
+ *   throw
  */
 export async function loadModel(path: string, options: LoadModelOptions = {}): Promise<LoadedModel> {
+  parseConfiguration(optionsSchema(), options, "the model's options")
   const { device = 'cpu', weights = 'ema' } = options
-  if (weights !== 'ema' && weights !== 'model') {
-    throw new RangeError(`loadModel: weights is ${weights}; expected ema or model.`)
-  }
-  if (!(await stat(path)).isDirectory()) return loadWeightsFile(path, options)
+  if (!(await statusOf(path)).isDirectory()) return loadWeightsFile(path, options)
   const checkpoint = await checkpointOf(path)
   const state = await readCheckpointState(checkpoint)
   requireAsStated(checkpoint, state.model, options)
   const model = transformerFromConfig(state.model, device)
   try {
-    const role = weights === 'ema' ? 'ema' : 'weights'
-    await loadCheckpoint(checkpoint, model, [role])
-    model.arena.use(role)
+    // The average too becomes its weights, which training goes on from and aligning copies.
+    await loadCheckpoint(checkpoint, model, [weights === 'ema' ? 'ema' : 'weights'], 'weights')
   } catch (error) {
     model.dispose()
     throw error

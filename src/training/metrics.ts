@@ -1,5 +1,7 @@
 import { createReadStream } from 'node:fs'
-import { type FileHandle, open, truncate } from 'node:fs/promises'
+import { type FileHandle, open, stat, truncate } from 'node:fs/promises'
+import { FileAccessError } from '../formats/errors.ts'
+import { ifThere } from '../formats/if-there.ts'
 import { EventWriter } from '../formats/tensorboard.ts'
 import type { TrainingStep } from './trainer-options.ts'
 
@@ -28,24 +30,31 @@ const SCALARS = [
  * began to train, `skipped` a running count; what is not finite is null.
  */
 export class MetricsLog {
+  readonly #file: string
   readonly #lines: FileHandle
   readonly #events: EventWriter
 
-  private constructor(lines: FileHandle, events: EventWriter) {
+  private constructor(file: string, lines: FileHandle, events: EventWriter) {
+    this.#file = file
     this.#lines = lines
     this.#events = events
   }
 
   /**
    * Opens the log of a run's folder; what it says of steps after `step`, which a resumed run makes again, is cut off, and TensorBoard told
-   * to drop it.
+   * to drop it. `onNotice` hears of lines that are not the log's, which stay.
    */
-  static async open(folder: string, metricsFile: string, step: number): Promise<MetricsLog> {
-    await cutAfter(metricsFile, step)
+  static async open(
+    folder: string,
+    metricsFile: string,
+    step: number,
+    onNotice?: (sentence: string) => void,
+  ): Promise<MetricsLog> {
+    await cutAfter(metricsFile, step, onNotice)
     const lines = await open(metricsFile, 'a')
     try {
       // From step 0 on too: a run that is killed before its first checkpoint begins once more.
-      return new MetricsLog(lines, await EventWriter.create(folder, { purgeStep: step + 1 }))
+      return new MetricsLog(metricsFile, lines, await EventWriter.create(folder, { purgeStep: step + 1 }))
     } catch (error) {
       await lines.close()
       throw error
@@ -86,7 +95,14 @@ export class MetricsLog {
     line: Readonly<Record<string, number | undefined>> & { readonly step: number },
     scalars: readonly (readonly [tag: string, value: number | undefined])[],
   ): Promise<void> {
-    await this.#lines.write(`${JSON.stringify(line)}\n`)
+    const { size } = await this.#lines.stat()
+    try {
+      await this.#lines.appendFile(`${JSON.stringify(line)}\n`)
+    } catch (error) {
+      // Behind half a line all others would be lost, as a file is read that was torn by a kill.
+      await this.#lines.truncate(size).catch(() => {})
+      throw error
+    }
     for (const [tag, value] of scalars) if (value !== undefined) this.#events.scalar(tag, value, line.step)
   }
 
@@ -99,6 +115,15 @@ export class MetricsLog {
     await this.#events.flush()
   }
 
+  /** @throws {Error} where what is written goes to a file that nobody will find: it was removed since, or another has its name */
+  async requireInPlace(): Promise<void> {
+    const [own, there] = [await this.#lines.stat(), await ifThere(stat(this.#file))]
+    if (there && own.ino === there.ino && own.dev === there.dev) return
+    throw new Error(
+      `${this.#file} was removed or replaced while the run wrote it, and what it has logged since is lost; leave a run's folder alone until it has ended.`,
+    )
+  }
+
   async close(): Promise<void> {
     await this.#lines.close()
     await this.#events.close()
@@ -108,24 +133,43 @@ export class MetricsLog {
 /** To six digits: of times and rates more would be noise. */
 export const rounded = (value: number) => Number(value.toPrecision(6))
 
-/** Cuts a file of JSON lines at its first line that is torn or of a later step. */
-async function cutAfter(file: string, step: number): Promise<void> {
-  let keep = 0
-  let rest = Buffer.alloc(0)
+/**
+ * Cuts a file of JSON lines at its first line of a later step, and a last line that was not finished. Whole lines that are none of a log's,
+ * as an editor leaves them, or a disk that was full under an older version, stay: behind them may stand all that the run has logged.
+ */
+async function cutAfter(file: string, step: number, onNotice?: (sentence: string) => void): Promise<void> {
+  let kept = 0
   try {
-    for await (const chunk of createReadStream(file) as AsyncIterable<Buffer>) {
-      rest = Buffer.concat([rest, chunk])
-      for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
-        if (!(stepOf(rest.toString('utf8', 0, end)) <= step)) return await truncate(file, keep)
-        keep += end + 1
-        rest = rest.subarray(end + 1)
-      }
-    }
+    kept = await lengthUntil(file, step, onNotice)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
-    throw error
+    throw new FileAccessError('read', file, error)
   }
-  if (rest.length > 0) await truncate(file, keep)
+  await truncate(file, kept)
+}
+
+/** Bytes of the finished lines before the first of a later step. */
+async function lengthUntil(file: string, step: number, onNotice?: (sentence: string) => void): Promise<number> {
+  let length = 0
+  let number = 0
+  let rest = Buffer.alloc(0)
+  for await (const chunk of createReadStream(file) as AsyncIterable<Buffer>) {
+    rest = Buffer.concat([rest, chunk])
+    for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
+      const line = rest.toString('utf8', 0, end)
+      const own = stepOf(line)
+      if (own > step) return length
+      number++
+      if (Number.isNaN(own) && line.trim() !== '') {
+        onNotice?.(
+          `${file}:${number} is no line of a run's log and stays there; remove the line, at which repa report stops.`,
+        )
+      }
+      length += end + 1
+      rest = rest.subarray(end + 1)
+    }
+  }
+  return length
 }
 
 /** NaN for what is not a line of ours. */

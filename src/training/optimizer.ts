@@ -6,6 +6,13 @@ import { Tensor } from '../tensor/tensor.ts'
 import { type ArenaPart, ArenaShare, unionOf } from './arena-share.ts'
 import { GradientExchange } from './gradient-exchange.ts'
 import { Moments } from './moments.ts'
+import {
+  requireGradientScale,
+  requireOptionNames,
+  requireRangesWithin,
+  requireSettings,
+  requireStepNames,
+} from './optimizer-settings.ts'
 
 export interface AdamWOptions {
   readonly learningRate: number
@@ -76,37 +83,14 @@ export interface LossScaling {
 export type OptimizerCounters = Pick<StepState, 'updates' | 'skipped'> &
   Partial<Pick<StepState, 'held' | 'lossScaling'>>
 
-/** A NaN or a negative rate would spoil the weights, and no step would say so. */
-function requireSettings(settings: AdamWOptions): void {
-  const { learningRate, betas, epsilon, weightDecay, maxGradNorm, emaDecay, lossScale } = settings
-  const isWithin = (value: unknown, from: number, to: number) =>
-    typeof value === 'number' && value >= from && value <= to
-  const most = Number.MAX_VALUE
-  const checks = [
-    ['learningRate', learningRate, isWithin(learningRate, 0, most), 'a number, not negative'],
-    [
-      'betas',
-      betas,
-      [betas].flat().length === 2 && [betas].flat().every((beta) => isWithin(beta, 0, 1 - Number.EPSILON)),
-      'two numbers from 0 to below 1',
-    ],
-    ['epsilon', epsilon, isWithin(epsilon, Number.MIN_VALUE, most), 'a number above 0'],
-    ['weightDecay', weightDecay, isWithin(weightDecay, 0, most), 'a number, not negative'],
-    ['maxGradNorm', maxGradNorm, isWithin(maxGradNorm, Number.MIN_VALUE, Number.POSITIVE_INFINITY), 'a number above 0'],
-    ['emaDecay', emaDecay, isWithin(emaDecay, 0, 1), 'a number from 0 to 1'],
-    ['lossScale', lossScale, isWithin(lossScale, 0, most), 'a number, not negative'],
-  ] as const
-  for (const [name, value, isRight, expected] of checks) {
-    if (!isRight) throw new RangeError(`AdamW: ${name} is ${value}; ${expected} was expected.`)
-  }
-}
-
 /**
  * All settings, those that are left out or undefined being REPA's.
  *
+ * @throws {ConfigurationError} for settings that are none
  * @throws {RangeError} for settings of which no weights would come
  */
 export function adamWSettings(options: Partial<AdamWOptions>): AdamWOptions {
+  requireOptionNames(options)
   const given = Object.entries(options).filter(([, value]) => value !== undefined)
   const settings = { ...REPA_ADAMW, ...Object.fromEntries(given) }
   requireSettings(settings)
@@ -135,10 +119,12 @@ export class AdamW implements Disposable {
   /**
    * A fresh optimizer: zero moments, and the EMA a copy of the weights.
    *
+   * @throws {ConfigurationError} for settings that are none
    * @throws {RangeError} for settings of which no weights would come
    */
   constructor(arena: ParameterArena, options: Partial<AdamWOptions> = {}, world: World = ALONE) {
     this.options = adamWSettings(options)
+    requireRangesWithin(this.options, arena.size)
     this.#arena = arena
     this.#world = world
     const share = new ArenaShare(arena, world)
@@ -170,12 +156,21 @@ export class AdamW implements Disposable {
    * sum of the processes'; afterwards each array of gradients holds only this process's share of that, and the weights are on their way to the
    * others until the arena is asked for them (`ParameterArena.arriveBy`). The loss scale is undone; gradientScale (1 / passes) averages
    * gradients that several passes accumulated. `settings` are this step's, where they are not as in the options.
+   *
+   * @throws {ConfigurationError | RangeError} for settings as the constructor's
+   * @throws {Error} where the arena's parameters are not its weights
    */
   step(gradientScale = 1, settings?: StepSettings): void {
-    const ofStep = { ...this.options, ...settings }
-    if (settings) requireSettings(ofStep)
-    const { maxGradNorm, emaDecay, late = [], holdsLate = false, ...rest } = ofStep
     const arena = this.#arena
+    requireGradientScale(gradientScale)
+    const ofStep = { ...this.options, ...settings }
+    if (settings) {
+      requireStepNames(settings)
+      requireSettings(ofStep)
+      requireRangesWithin(ofStep, arena.size)
+    }
+    const { maxGradNorm, emaDecay, late = [], holdsLate = false, ...rest } = ofStep
+    arena.requireWeights('A step of AdamW')
     const world = this.#world
     const share = this.#share
     // The last step's: the EMA follows them by its state.

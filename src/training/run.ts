@@ -1,16 +1,15 @@
 /**
  * A training run in a folder: `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/STEP/`, `samples/STEP.png`.
  */
-import { mkdir, readdir, rm, stat } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
-import { imageGrid } from '../data/grid.ts'
-import { encodePng } from '../data/png.ts'
-import { sampleImages } from '../diffusion/sample-images.ts'
 import { ALONE, StepImpossible, type World } from '../distributed/world.ts'
 import { writeWhole } from '../formats/atomic-file.ts'
+import { FolderInUse } from '../formats/folder-in-use.ts'
 import { ifThere } from '../formats/if-there.ts'
+import { makeFolder } from '../formats/make-folder.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
 import {
   type AnyTransformer,
@@ -18,26 +17,27 @@ import {
   transformerFromConfig,
   transformerOfPreset,
 } from '../models/transformer-kinds.ts'
-import { allowTf32Meanwhile, type Device } from '../tensor/device.ts'
+import type { Device } from '../tensor/device.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import type { CaptionEncoder } from '../text/caption-encoder.ts'
-import { EMPTY_CAPTION } from '../text/encoded-captions.ts'
 import { loadCaptionEncoder } from '../text/load-caption-encoder.ts'
 import { disposeEncoders, openEncoders } from './alignment-encoders.ts'
 import { alignmentOf, requireConsistentAlignment } from './alignment-settings.ts'
 import { type AlignmentEncoder, isCached } from './cached-encoder.ts'
-import { CHECKPOINTS, checkpointName, newestCheckpoint, tidyCheckpoints } from './checkpoint-files.ts'
+import { CHECKPOINTS, newestCheckpoint, tidyCheckpoints } from './checkpoint-files.ts'
 import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
+import { restoreNewest } from './damaged-checkpoint.ts'
 import { loadInitialWeights, modelOfWeights } from './initial-weights.ts'
 import { MetricsLog } from './metrics.ts'
-import { defaultPrecision, type Precision, precisionPolicy } from './precision.ts'
+import { defaultPrecision, type Precision } from './precision.ts'
 import { requireEqualParts } from './requirements.ts'
 import { digestOfLatents, openAutoencoder } from './run-autoencoder.ts'
 import { digestOfCaptions } from './run-captions.ts'
 import { CONFIG_FILE, requireNoRun, resolveConfiguration, type StoredConfiguration } from './run-configuration.ts'
-import { RunInUse } from './run-in-use.ts'
+import { hasSamples, SAMPLES, type SampledBy, writeSamples } from './sample-grids.ts'
 import { saveOnFailure } from './save-on-failure.ts'
 import { requireAlike } from './shared-beginning.ts'
+import { requireTrainOptions } from './train-settings.ts'
 import { Trainer } from './trainer.ts'
 import type { TrainingStep } from './trainer-options.ts'
 import { trainerSettings } from './trainer-settings.ts'
@@ -99,23 +99,23 @@ export interface TrainingRun {
 export interface TrainResult {
   readonly step: number
   readonly checkpoint: string
-  /** Whether the signal ended the run before its last step. */
+  /** Whether the signal, or another process's, ended the run before its last step. */
   readonly interrupted: boolean
   readonly last: TrainingStep | undefined
 }
 
 const METRICS = 'metrics.jsonl'
-const SAMPLES = 'samples'
 
 /**
  * Trains as the configuration says, or goes on with an earlier run. Saves at the end, when the signal aborts, where data cannot be read any
  * more or a grid of samples cannot be made and, of one process, where a callback throws or the log cannot be written.
  *
- * @throws {ConfigurationError} for a configuration that does not fit its schema
+ * @throws {ConfigurationError} for options that are none, and for a configuration that does not fit its schema
  * @throws {Error} where `out` holds a run, or checkpoints, and `resume` is not set, or the other way round, or is in use; and what Trainer
  * throws
  */
 export async function train(options: TrainOptions): Promise<TrainResult> {
+  requireTrainOptions(options)
   const { out, device, world = ALONE } = options
   const checkpoints = join(out, CHECKPOINTS)
   const leads = world.rank === 0
@@ -138,7 +138,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const settings = trainerSettings(configuration)
   requireEqualParts({ ...configuration, processes: world.size })
   let encoders: AlignmentEncoder[] = []
-  let inUse: RunInUse | undefined
+  let inUse: FolderInUse | undefined
   try {
     using autoencoder = await openAutoencoder(configuration, prepared, options)
     using captionEncoder =
@@ -166,25 +166,27 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       configuration: stored,
     })
     if (options.resume && leads) {
-      inUse = await RunInUse.take(out)
+      inUse = await FolderInUse.take(out)
       await removeLeftovers(out)
     }
+    // Of one process nobody asks for the digest, which takes a moment where there are millions of images.
+    const own = world.size === 1 ? configuration : { ...configuration, dataDigest: data.digest }
     const leaders = await world.agree({
       newest: options.resume ? await newestCheckpoint(checkpoints) : undefined,
-      configuration,
+      configuration: own,
     })
-    requireAlike(configuration, leaders.configuration)
+    requireAlike(own, leaders.configuration)
     // From here on the folder changes: all have read what they need of it, and nobody has refused.
     await world.meet()
     const checkpoint = leaders.newest
-    if (checkpoint) await trainer.restore(checkpoint)
+    if (checkpoint) await restoreNewest(checkpoint, (path) => trainer.restore(path))
     else if (options.resume) options.onNotice?.(`${out} has no whole checkpoint yet: the run begins at step 0.`)
     if (!checkpoint && configuration.init !== undefined) {
       await loadInitialWeights(model, configuration.init, (sentence) => options.onNotice?.(sentence))
     }
     if (leads) {
-      await mkdir(out, { recursive: true })
-      inUse ??= await RunInUse.take(out)
+      await makeFolder(out)
+      inUse ??= await FolderInUse.take(out)
       // Another may have begun here since the configuration was resolved, and ended.
       if (!options.resume) await requireNoRun(out)
       await writeWhole(join(out, CONFIG_FILE), `${JSON.stringify(stored, null, 2)}\n`)
@@ -194,7 +196,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       captionEncoder: captionEncoder?.name,
       step: trainer.step,
     })
-    const log = leads ? await MetricsLog.open(out, join(out, METRICS), trainer.step) : undefined
+    const log = leads ? await MetricsLog.open(out, join(out, METRICS), trainer.step, options.onNotice) : undefined
     try {
       return await trainSegments(trainer, configuration, options, log, checkpoint, { autoencoder, captionEncoder })
     } finally {
@@ -240,8 +242,11 @@ async function trainSegments(
   sampledBy: SampledBy,
 ): Promise<TrainResult> {
   const { steps, checkpointEvery, sampleEvery } = configuration
-  const isDue = (every: number) => trainer.step % every === 0 || trainer.step === steps
+  // A run that was stopped before its first step has a checkpoint of none, of which nothing is due.
+  const isDue = (every: number) => trainer.step > 0 && (trainer.step % every === 0 || trainer.step === steps)
   let last: TrainingStep | undefined
+  /** The last, until the log has it. */
+  let unlogged: readonly TrainingStep[] = []
   let saved = restored === undefined ? undefined : { step: trainer.step, path: restored }
   // The run may have been killed after this checkpoint and before its grid.
   if (log && saved && isDue(sampleEvery) && !(await hasSamples(out, trainer.step)))
@@ -251,7 +256,9 @@ async function trainSegments(
     try {
       for await (const step of trainer.run({ steps: next, signal })) {
         last = step
+        unlogged = [step]
         await log?.write(step)
+        unlogged = []
         if (!step.finite)
           onNotice?.(`Step ${step.index}: the gradient is not finite; the step was left out (${step.skipped} so far).`)
         onStep?.(step)
@@ -260,9 +267,10 @@ async function trainSegments(
       if (trainer.isStopped) break
       // Saved before it is sampled: sampling takes time, in which a kill would cost the steps.
       if (isDue(checkpointEvery)) saved = await save(trainer, out)
-      if (log && isDue(sampleEvery)) {
+      if (log) {
         try {
-          await writeSamples(trainer, configuration, out, log, signal, sampledBy)
+          await log.requireInPlace()
+          if (isDue(sampleEvery)) await writeSamples(trainer, configuration, out, log, signal, sampledBy)
         } catch (error) {
           // The other processes go on to the next step: there they hear of it, and all can save.
           if (trainer.step < steps) await world.begins(trainer.step, false, error as Error)
@@ -270,6 +278,7 @@ async function trainSegments(
         }
       }
     } catch (error) {
+      if (log) await logUnreported([...unlogged, ...trainer.unreported], log, onNotice)
       // Several processes save together, and can where all have stopped before the same step; nobody ends before that is done.
       const isTogether = world.size === 1 || error instanceof StepImpossible
       if (isTogether && trainer.step > (saved?.step ?? 0)) {
@@ -280,6 +289,7 @@ async function trainSegments(
     }
   }
   if (saved?.step !== trainer.step) saved = await save(trainer, out)
+  await log?.requireInPlace()
   return {
     step: trainer.step,
     checkpoint: saved.path,
@@ -288,71 +298,25 @@ async function trainSegments(
   }
 }
 
+/** Steps that a checkpoint counts: in the log of a run that goes on from it they would be missing for ever. */
+async function logUnreported(
+  steps: readonly TrainingStep[],
+  log: MetricsLog,
+  onNotice: ((sentence: string) => void) | undefined,
+): Promise<void> {
+  try {
+    for (const step of steps) await log.write(step)
+  } catch (error) {
+    onNotice?.(
+      `The log lacks the steps from ${steps[0]!.index} on: ${error instanceof Error ? error.message : String(error)}`,
+    )
+  }
+}
+
 const nextMultiple = (step: number, every: number) => (Math.floor(step / every) + 1) * every
 
 async function save(trainer: Trainer, out: string): Promise<{ step: number; path: string }> {
   return { step: trainer.step, path: await trainer.save(out) }
-}
-
-const samplesFile = (out: string, step: number) => join(out, SAMPLES, `${checkpointName(step)}.png`)
-
-async function hasSamples(out: string, step: number): Promise<boolean> {
-  return (await ifThere(stat(samplesFile(out, step)))) !== undefined
-}
-
-/** What the grids of samples take besides the model. */
-interface SampledBy {
-  readonly autoencoder: Autoencoder | undefined
-  readonly captionEncoder: CaptionEncoder | undefined
-}
-
-/** The first captions of images at even distances, for neighbours may be of one kind. */
-function shownCaptions({ captions, length }: Dataset, count: number): string[] {
-  return Array.from({ length: count }, (_, i) => captions![Math.floor((i * length) / count)]![0] ?? EMPTY_CAPTION)
-}
-
-/** The grid `samples/STEP.png`: EMA weights, evaluation mode, the same noise and classes or captions every time. */
-async function writeSamples(
-  { model, data, step }: Trainer,
-  { samples, path, seed, precision }: TrainingConfiguration,
-  out: string,
-  log: MetricsLog,
-  signal: AbortSignal | undefined,
-  { autoencoder, captionEncoder }: SampledBy,
-): Promise<void> {
-  // Guidance needs the null class, which a model trained without label dropout has not.
-  const scale = model.config.classDropout > 0 ? samples.guidanceScale : 1
-  const { tf32 } = precisionPolicy(precision ?? defaultPrecision(model.device), model.device)
-  using _products = allowTf32Meanwhile(model.device, tf32)
-  model.arena.use('ema')
-  try {
-    const images: Uint8Array[] = []
-    let size = { height: 0, width: 0 }
-    for await (const batch of sampleImages(model, {
-      ...(captionEncoder
-        ? { prompts: { encoder: captionEncoder, captions: shownCaptions(data, samples.count) } }
-        : { labels: Int32Array.from({ length: samples.count }, (_, i) => i % model.config.classes) }),
-      seed,
-      batch: samples.count,
-      ...(model.config.kind === 'DiT' ? { mode: 'ddpm' } : { mode: 'ode', path }),
-      steps: samples.steps,
-      guidance: { scale, low: 0, high: 1 },
-      autoencoder,
-      signal,
-    })) {
-      images.push(batch.images)
-      size = batch
-    }
-    const grid = imageGrid(Buffer.concat(images), [samples.count, size.height, size.width, 3])
-    const png = encodePng(grid.data, grid.width, grid.height, 3)
-    await mkdir(join(out, SAMPLES), { recursive: true })
-    await writeWhole(samplesFile(out, step), png)
-    log.image('samples', png, step)
-  } catch (error) {
-    if (!signal?.aborted) throw error
-  } finally {
-    model.arena.use('weights')
-  }
 }
 
 function isOfText(model: TrainingConfiguration['model']): boolean {

@@ -1,11 +1,10 @@
+import type { Dataset } from '../data/dataset.ts'
 import type { World } from '../distributed/world.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 
-/** What all processes of a training have to agree on before its first step. */
+/** What all processes of a training have to agree on before its first step, besides the model's configuration and the data. */
 export interface SharedSettings {
   readonly step: number
-  /** In the data. */
-  readonly images: number
   readonly batch: number
   readonly accumulate: number
   readonly seed: number
@@ -18,9 +17,14 @@ export interface SharedSettings {
  *
  * @throws {Error} in the processes whose settings are not the leader's
  */
-export async function beginAlike(world: World, model: AnyTransformer, settings: SharedSettings): Promise<void> {
+export async function beginAlike(
+  world: World,
+  model: AnyTransformer,
+  data: Dataset,
+  settings: SharedSettings,
+): Promise<void> {
   if (world.size === 1) return
-  const own = { ...settings, model: model.config }
+  const own = { images: data.length, dataDigest: data.digest, ...settings, model: model.config }
   const leaders = await world.agree(own)
   requireAlike(own, leaders)
   const { arena } = model

@@ -17,6 +17,8 @@ interface StepPipeline<Report> {
   readonly enqueue: (samples: Batch) => Promise<Report>
   /** Closes the loader after a failure: its position may be past the step's by then, and the next run opens it anew. */
   readonly closeLoader: () => Promise<void>
+  /** Told, in their order, of the steps that were made and are yielded no more: the caller has left the loop, or a step before them failed. */
+  readonly keep?: (reports: readonly (Report & StepTiming)[]) => void
   /** Images of a step. */
   readonly batch: number
   readonly device: Device
@@ -26,7 +28,7 @@ interface StepPipeline<Report> {
 
 /**
  * Makes steps, yielding each some steps after it was enqueued. Leaving the loop waits for what is under way, and so does a failure to
- * bring a step's samples: the steps before it are yielded first.
+ * bring a step's samples or to enqueue it: the steps before it are yielded first.
  */
 export async function* stepsAhead<Report extends object>(
   pipeline: StepPipeline<Report>,
@@ -42,20 +44,21 @@ export async function* stepsAhead<Report extends object>(
     return { ...report, imagesPerSecond, seconds: (now - began) / 1000 }
   }
   let failure: { readonly reason: unknown } | undefined
-  const next = async () => {
+  /** Enqueues the next step; undefined where there is none, or none that can be made. */
+  const begin = async (): Promise<{ readonly step: Promise<Report> } | undefined> => {
     try {
-      return await pipeline.next()
+      const samples = await pipeline.next()
+      return samples && { step: pipeline.enqueue(samples) }
     } catch (reason) {
       failure = { reason }
       return undefined
     }
   }
   try {
-    for (let samples = await next(); samples; samples = await next()) {
-      const step = pipeline.enqueue(samples)
+    for (let begun = await begin(); begun; begun = await begin()) {
       // A failure is reported when the step's turn comes; until then it must not count as unhandled.
-      step.catch(() => {})
-      pending.push(step)
+      begun.step.catch(() => {})
+      pending.push(begun.step)
       if (pending.length > STEPS_AHEAD) yield await finish(pending.shift()!)
     }
     while (pending.length > 0) yield await finish(pending.shift()!)
@@ -64,7 +67,9 @@ export async function* stepsAhead<Report extends object>(
     await pipeline.closeLoader()
     throw error
   } finally {
-    await Promise.allSettled(pending)
+    const left = await Promise.allSettled(pending.map(finish))
+    const made = left.filter((outcome) => outcome.status === 'fulfilled')
+    if (made.length > 0) pipeline.keep?.(made.map(({ value }) => value))
     await synchronize(device)
   }
 }

@@ -2,12 +2,13 @@
 import * as z from 'zod'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
+import { aSignal } from '../diffusion/sampler-options.ts'
 import { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import { RECOMPUTATIONS } from '../tensor/recomputation.ts'
 import type { TrainingConfiguration } from './configuration.ts'
 import { type LearningRateSchedule, requireLearningRateSchedule } from './learning-rate.ts'
 import { PRECISIONS } from './precision.ts'
-import type { TrainerOptions } from './trainer-options.ts'
+import type { RunOptions, TrainerOptions } from './trainer-options.ts'
 
 function isEncoder(value: unknown): boolean {
   return typeof value === 'object' && value !== null && ('features' in value || 'store' in value)
@@ -97,6 +98,21 @@ const schema = whenNeeded(() => {
 /** @throws {ConfigurationError} naming every option that is wrong */
 export function requireTrainerOptions(options: TrainerOptions): void {
   parseConfiguration(schema(), options, "the trainer's options")
+}
+
+const runSchema = whenNeeded(() =>
+  z.strictObject({ steps: z.unknown(), signal: aSignal() } satisfies Record<keyof RunOptions, z.ZodType>),
+)
+
+/**
+ * @throws {ConfigurationError} naming every option that is wrong
+ * @throws {RangeError} where the number of steps is none
+ */
+export function requireRunOptions(options: RunOptions): void {
+  const { steps } = parseConfiguration(runSchema(), options, "the run's options")
+  if (typeof steps !== 'number' || Number.isNaN(steps)) {
+    throw new RangeError(`run: steps is ${steps}; the number of steps in all was expected.`)
+  }
 }
 
 /** Undefined where the learning rate is the same at every step. */

@@ -6,6 +6,7 @@ import { ALONE, type World } from '../distributed/world.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { allowTf32Meanwhile, synchronize } from '../tensor/device.ts'
 import { scope } from '../tensor/scope.ts'
+import { alignModel } from './align-model.ts'
 import { isCached } from './cached-encoder.ts'
 import { CapturedStep } from './captured-step.ts'
 import { CHECKPOINTS, checkpointName } from './checkpoint-files.ts'
@@ -14,6 +15,7 @@ import { MOMENTS } from './moments.ts'
 import type { Objective } from './objective.ts'
 import { objectiveFor, requireObjective } from './objectives.ts'
 import { AdamW, adamWSettings } from './optimizer.ts'
+import { optimizerOptionsOf } from './optimizer-settings.ts'
 import type { StepInputs, StepLosses } from './passes.ts'
 import { defaultPrecision, precisionPolicy } from './precision.ts'
 import {
@@ -34,9 +36,13 @@ import { StepComputation } from './step-computation.ts'
 import { type LossNumbers, stepReport } from './step-report.ts'
 import { type StepTiming, stepsAhead } from './steps-ahead.ts'
 import type { RunOptions, TrainerOptions, TrainingStep } from './trainer-options.ts'
-import { requireTrainerOptions } from './trainer-settings.ts'
+import { requireRunOptions, requireTrainerOptions } from './trainer-settings.ts'
+import { Turns } from './turns.ts'
 
 type Pending = Promise<Omit<TrainingStep, keyof StepTiming>>
+
+/** By itself: in a function with `using` TypeScript leaves the extension of a dynamic import as it is. */
+const checkpointModule = () => import('./checkpoint.ts')
 
 /**
  * Trains a SiT or a DiT with REPA:
@@ -73,6 +79,10 @@ export class Trainer implements AsyncDisposable {
   /** Whether this trainer has made a step: then everything that is made once is there. */
   #warm = false
   #captured: CapturedStep<StepInputs, StepLosses> | undefined
+  /** Of checkpoints, saved or gone on from, and of beginnings of steps: none of them sees another half done. */
+  readonly #turns = new Turns()
+  #unreported: readonly TrainingStep[] = []
+  #disposal: Promise<void> | undefined
 
   /** @throws {ConfigurationError} for options that are none; {RangeError} where model, data and options do not go together */
   constructor(options: TrainerOptions) {
@@ -105,14 +115,17 @@ export class Trainer implements AsyncDisposable {
     requireClassToken(model, options)
     const attention = attentionOf(options)
     requireCapturable(model, options)
-    const adamW = adamWSettings({ ...options, lossScale: options.lossScale ?? precision.lossScale })
+    const adamW = adamWSettings({
+      ...optimizerOptionsOf(options),
+      lossScale: options.lossScale ?? precision.lossScale,
+    })
     requireLearningRateSchedule(adamW.learningRate, options.learningRateSchedule ?? {})
     requireObjective(model, options)
     for (const encoder of encoders) if (!isCached(encoder)) encoder.requireGrid?.(model.grid)
     // All has been asked; from here on the model is changed, and memory taken.
     this.#objective = objectiveFor(model, options)
     try {
-      this.#alignModel(options)
+      alignModel(options)
       model.computeIn(precision.dtype)
       for (const encoder of encoders) if (!isCached(encoder)) encoder.computeIn?.(precision.dtype)
       autoencoder?.computeIn(precision.dtype)
@@ -125,21 +138,6 @@ export class Trainer implements AsyncDisposable {
     this.#computation = new StepComputation(options, { data, attention }, this.#objective, this.optimizer)
   }
 
-  /** Gives the model the parts that its alignment takes, and takes those that it does not, where it has others. */
-  #alignModel({ model, align, selfAlign, classToken }: TrainerOptions): void {
-    const { config } = model
-    const widths = (align ? [align.encoder].flat() : []).map((encoder) => encoder.width)
-    const depth = align?.depth ?? Math.min(config.alignDepth, config.depth)
-    const projector = align?.projector ?? config.projector
-    const selfAlignment = selfAlign !== undefined
-    // A SiT's alone.
-    const token = config.kind === 'SiT' ? { classTokenWidth: classToken && widths[0]! } : {}
-    const parts = { alignWidths: widths, alignDepth: depth, projector, selfAlignment, ...token }
-    const has = (key: string, value: unknown) => String(value) === String(config[key as keyof typeof config])
-    if (Object.entries(parts).every(([key, value]) => has(key, value))) return
-    model.align({ widths, depth, projector, selfAlignment, ...token, seed: this.#options.seed })
-  }
-
   /** Steps made so far. */
   get step(): number {
     return this.#step
@@ -150,10 +148,22 @@ export class Trainer implements AsyncDisposable {
     return this.#isStopped
   }
 
-  /** Continues from a checkpoint folder: weights, moments, EMA and counters. Several processes do so together. */
+  /**
+   * Steps that the last run() has made and not yielded, for its loop was left, by `break` or by what its body threw: `step` counts them,
+   * and a log that is to go on from a checkpoint without a gap needs them.
+   */
+  get unreported(): readonly TrainingStep[] {
+    return this.#unreported
+  }
+
+  /**
+   * Continues from a checkpoint folder: weights, moments, EMA and counters. Several processes do so together. A run that goes on meanwhile
+   * begins no step before that is done, and its next is the checkpoint's.
+   */
   async restore(checkpoint: string): Promise<void> {
+    using _turn = await this.#takeTurn()
     await this.#world.comesTo('a checkpoint to go on from')
-    const { countersOf, loadCheckpoint, loadMoments, readCheckpointState } = await import('./checkpoint.ts')
+    const { countersOf, loadCheckpoint, loadMoments, readCheckpointState } = await checkpointModule()
     const state = await readCheckpointState(checkpoint)
     if (state.seed !== this.#options.seed) {
       throw new RangeError(
@@ -170,10 +180,12 @@ export class Trainer implements AsyncDisposable {
   }
 
   /**
-   * Writes `RUN/checkpoints/STEP/` (checkpoint.ts says what) and returns that folder; `repa sample --checkpoint RUN` takes it. Several
-   * processes do so together: one writes, for all.
+   * Writes `RUN/checkpoints/STEP/` (checkpoint.ts says what) and returns that folder; `repa sample --checkpoint RUN` takes it. What had
+   * its name is replaced. Several processes do so together: one writes, for all. A run that goes on meanwhile begins no step before that is
+   * done, so that all of it is of one step.
    */
   async save(run: string): Promise<string> {
+    using _turn = await this.#takeTurn()
     await this.#world.comesTo(`the checkpoint of step ${this.#step}`)
     const { updates, skipped, lossScaling } = await this.optimizer.state()
     const { moments } = this.optimizer
@@ -184,8 +196,9 @@ export class Trainer implements AsyncDisposable {
       return join(checkpoints, checkpointName(this.#step))
     }
     const state = { step: this.#step, updates, skipped, lossScaling, seed, configuration }
-    const { saveCheckpoint } = await import('./checkpoint.ts')
-    return saveCheckpoint(checkpoints, this.model, moments, state)
+    const { saveCheckpoint } = await checkpointModule()
+    // The turn lasts until it is written.
+    return await saveCheckpoint(checkpoints, this.model, moments, state)
   }
 
   /**
@@ -193,52 +206,78 @@ export class Trainer implements AsyncDisposable {
    * signal, waits for what is under way: `step` then counts what the weights have seen. Several processes leave it together: by the signal
    * of any of them, and not by `break`. A trainer is in one run at a time.
    */
-  async *run({ steps, signal }: RunOptions): AsyncGenerator<TrainingStep, void, void> {
-    if (typeof steps !== 'number' || Number.isNaN(steps)) {
-      throw new RangeError(`run: steps is ${steps}; the number of steps in all was expected.`)
-    }
+  async *run(options: RunOptions): AsyncGenerator<TrainingStep, void, void> {
+    requireRunOptions(options)
+    this.#requireAlive()
     if (this.#isRunning) throw new Error('This trainer is in a run already; leave its loop before another begins.')
     this.#isRunning = true
+    this.#unreported = []
     try {
-      yield* this.#runTo(steps, signal)
+      yield* this.#runTo(options)
     } finally {
       this.#isRunning = false
     }
   }
 
-  async *#runTo(steps: number, signal: AbortSignal | undefined): AsyncGenerator<TrainingStep, void, void> {
+  async *#runTo({ steps, signal }: RunOptions): AsyncGenerator<TrainingStep, void, void> {
+    this.#isStopped = false
     if (this.#step >= steps) return
     const { batch } = this.#options
-    this.#isStopped = false
-    if (this.#began === undefined) {
-      const { accumulate, seed } = this.#options
-      const { learningRate } = this.optimizer.options
-      const images = this.data.length
-      await beginAlike(this.#world, this.model, { step: this.#step, images, batch, accumulate, seed, learningRate })
-    }
+    if (this.#began === undefined) await this.#beginAlike()
     this.#began ??= performance.now()
-    this.#batches ??= this.#openLoader()
+    let beginning: Disposable | undefined
     yield* stepsAhead({
       next: async () => {
-        if (this.#step >= steps) return undefined
-        const failure = await this.#bring()
-        this.#isStopped = !(await this.#world.begins(this.#step, signal?.aborted ?? false, failure))
-        return this.#isStopped ? undefined : this.#brought
+        const turn = await this.#takeTurn()
+        let samples: Batch | undefined
+        try {
+          samples = await this.#samplesOfNext(steps, signal)
+          return samples
+        } finally {
+          // A step that is begun is enqueued before it is anybody else's turn.
+          if (samples) beginning = turn
+          else turn[Symbol.dispose]()
+        }
       },
       enqueue: (samples) => {
+        using _turn = beginning
         this.#brought = undefined
         return this.#trainStep(samples)
       },
       closeLoader: () => this.#closeLoader(),
+      keep: (reports) => {
+        this.#unreported = reports
+      },
       batch,
       device: this.model.device,
       began: this.#began,
     })
   }
 
+  /** Lets all processes begin with the same, before the first step of this trainer. */
+  async #beginAlike(): Promise<void> {
+    using _turn = await this.#takeTurn()
+    const { batch, accumulate, seed } = this.#options
+    const { learningRate } = this.optimizer.options
+    const shared = { step: this.#step, batch, accumulate, seed, learningRate }
+    await beginAlike(this.#world, this.model, this.data, shared)
+  }
+
+  /** Undefined where there is no step to make any more, or none that the processes want to. */
+  async #samplesOfNext(steps: number, signal: AbortSignal | undefined): Promise<Batch | undefined> {
+    if (this.#step >= steps) return undefined
+    const failure = await this.#bring()
+    this.#isStopped = !(await this.#world.begins(this.#step, signal?.aborted ?? false, failure))
+    return this.#isStopped ? undefined : this.#brought
+  }
+
   /** Enqueues one step on samples that are not the data's own, as planning does. */
   makeStep(samples: Batch): Promise<void> {
     // Not async: what cannot be enqueued is thrown at once.
+    this.#requireAlive()
+    if (this.#turns.isTaken) {
+      throw new Error('makeStep: a checkpoint of this trainer is being written or read; wait for that.')
+    }
     return this.#trainStep(samples).then(() => {})
   }
 
@@ -249,7 +288,8 @@ export class Trainer implements AsyncDisposable {
   async #bring(): Promise<Error | undefined> {
     try {
       if (this.#isAligning && isOver(this.#step, this.#schedule)) await this.#endAlignment()
-      this.#brought ??= (await this.#batches!.next()).value
+      this.#batches ??= this.#openLoader()
+      this.#brought ??= (await this.#batches.next()).value
       return undefined
     } catch (error) {
       return error instanceof Error ? error : new Error(String(error))
@@ -285,6 +325,7 @@ export class Trainer implements AsyncDisposable {
 
   /** Enqueues one step; the promise settles when the device has made it. */
   #trainStep(samples: Batch): Pending {
+    this.model.arena.requireWeights('A training step')
     const step = this.#step
     const learningRate = this.#computation.learningRateAt(step)
     // For what is enqueued here alone: the device is not this trainer's.
@@ -329,8 +370,24 @@ export class Trainer implements AsyncDisposable {
     this.#brought = undefined
   }
 
-  /** Frees the optimizer's state and closes the loader; the model stays. */
+  /** Waits for its turn, which nobody has in a trainer that is disposed of. */
+  #takeTurn(): Promise<Disposable> {
+    this.#requireAlive()
+    return this.#turns.take()
+  }
+
+  #requireAlive(): void {
+    if (this.#disposal) throw new Error('This trainer has been disposed of.')
+  }
+
+  /** Frees the optimizer's state and closes the loader, once the checkpoints that were asked for are written; the model stays. */
   async dispose(): Promise<void> {
+    this.#disposal ??= this.#free()
+    await this.#disposal
+  }
+
+  async #free(): Promise<void> {
+    using _turn = await this.#turns.take()
     this.#captured?.dispose()
     this.#captured = undefined
     this.optimizer.dispose()

@@ -4,7 +4,10 @@ import { defineCommand, type PositionalTable } from '../../src/cli/command.ts'
 import { COMMANDS, type CommandEntry } from '../../src/cli/commands.ts'
 import { dispatch } from '../../src/cli/dispatch.ts'
 import { Interruption, UsageError } from '../../src/cli/failure.ts'
+import { commandHelp } from '../../src/cli/help.ts'
 import type { OptionTable } from '../../src/cli/option.ts'
+import { styleFor } from '../../src/cli/style.ts'
+import { StoppedByAnother } from '../../src/distributed/world.ts'
 import { RecordingStream } from './recording-stream.ts'
 
 let received: unknown
@@ -62,6 +65,8 @@ const end = defineCommand({
         throw new Error("Cannot read the image 'a\u001b[2J\u009b1A\u0007.png'.")
       case 'string':
         throw 'a bare string'
+      case 'stopped':
+        throw new StoppedByAnother('another process was asked to stop.')
       case 'wait':
         await new Promise((resolve) => signal.addEventListener('abort', resolve))
         return
@@ -196,6 +201,7 @@ describe('how a command ends', () => {
     // The name of an archive's entry must not clear the screen.
     ['escape', {}, { status: 1, stdout: '', stderr: "repa end how: Cannot read the image 'a [2J 1A .png'.\n" }],
     ['string', {}, { status: 1, stdout: '', stderr: 'repa end how: a bare string\n' }],
+    ['stopped', {}, { status: 130, stdout: '', stderr: 'repa end how: another process was asked to stop.\n' }],
     ['wait', { abort: true }, { status: 130, stdout: '', stderr: '' }],
     ['wait-throw', { abort: true }, { status: 130, stdout: '', stderr: '' }],
     ['wait-fail', { abort: true }, { status: 1, stdout: '', stderr: 'repa end how: the disk is full.\n' }],
@@ -221,6 +227,19 @@ describe('help', () => {
     expect(help).toMatchObject({ status, stderr: '' })
     expect(help.stdout).toMatch(/^ {2}train {4}train a model$/m)
     expect(help.stdout).toMatch(/^ {2}end how {2}end somehow$/m)
+    expect(help.stdout).toMatch(/--no-OPTION/)
+    expect(help.stdout.replaceAll(/\s+/g, ' ')).toContain('What people read goes to stderr')
+  })
+
+  test.each([
+    ['train', 'Against what --config says: --no-cuda-graph, --no-flip, --no-encode-latents turn these off.'],
+    ['sample', undefined],
+    ['bench step', undefined],
+  ])('what a configuration may have turned on repa %s can turn off: %s', async (name, sentence) => {
+    const command = await COMMANDS.find((one) => one.name === name)!.load()
+    const help = commandHelp(command, styleFor(new RecordingStream(), {}), 80).replaceAll(/\s+/g, ' ')
+    if (sentence === undefined) expect(help).not.toContain('--no-')
+    else expect(help).toContain(sentence)
   })
 
   test.each([

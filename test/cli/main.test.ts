@@ -36,7 +36,7 @@ export const COMMANDS = [{
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'repa-cli-'))
-  for (const folder of ['cli', 'configuration', 'report']) {
+  for (const folder of ['cli', 'configuration', 'distributed', 'report']) {
     for (const entry of await readdir(join(root, 'src', folder), { withFileTypes: true })) {
       if (!entry.isFile() || !entry.name.endsWith('.ts')) continue
       const path = join(root, 'src', folder, entry.name)

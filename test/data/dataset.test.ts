@@ -243,6 +243,36 @@ describe('Dataset.open', () => {
     await expect(Dataset.open(write(files, without))).rejects.toThrow(message)
   })
 
+  const MIRRORED = {
+    ...WHOLE,
+    ...Object.fromEntries([0, 1, 2].map((i) => [`vae-sd-flip/00000/img-mean-std-0000000${i}.npy`, npy([4, 2, 2], i)])),
+    'dataset-info.json': JSON.stringify({
+      ...{
+        format: 'repa-native-dataset-1',
+        source: 'x',
+        images: 3,
+        classCounts: [1, 1, 0, 0, 1],
+        skipped: [],
+        notes: [],
+      },
+      ignored: { count: 0, names: [] },
+      latents: { encoder: 'kl', shape: [4, 2, 2] },
+      flip: true,
+    }),
+  }
+  test.each([
+    [[], undefined],
+    [
+      ['vae-sd-flip/00000/img-mean-std-00000001.npy'],
+      "lacks 1 of the mirror images' latents in 'vae-sd-flip' ('00000/img-mean-std-00000001.npy'), of which its dataset-info.json speaks",
+    ],
+    [['vae-sd-flip'], "lacks 3 of the mirror images' latents in 'vae-sd-flip'"],
+  ])("has its mirror images' latents, without %j", async (without, message) => {
+    const opened = Dataset.open(write(MIRRORED, without))
+    if (message === undefined) expect(await opened).toMatchObject({ flip: true })
+    else await expect(opened).rejects.toThrow(message)
+  })
+
   const info = (classNames: readonly string[]): string =>
     JSON.stringify({
       format: 'repa-native-dataset-1',

@@ -6,7 +6,7 @@ import { FollowingGroup } from '../../src/distributed/following-group.ts'
 import type { Group } from '../../src/distributed/group.ts'
 import { type Gathering, LeadingGroup, listen } from '../../src/distributed/leading-group.ts'
 import type { Place } from '../../src/distributed/place.ts'
-import { StepImpossible } from '../../src/distributed/world.ts'
+import { StepImpossible, StoppedByAnother } from '../../src/distributed/world.ts'
 
 const TOKEN = 'known to us'
 
@@ -107,6 +107,19 @@ test("a follower's failure ends all of them, in words that say whose it was", as
   ])
   // And whatever is called from now on.
   expect(await endings([groups[0]!.begins(5, false), groups[1]!.agree(2)])).toEqual([words, words])
+})
+
+test.each([
+  [0, 'stopped by SIGTERM'],
+  [1, 'process 1 of 3: stopped by SIGTERM'],
+])('that process %d was asked to stop ends the others, and is no failure of theirs', async (rank, words) => {
+  const groups = await groupsOf(3)
+  groups[rank]!.fail('stopped by SIGTERM', true)
+  for (const other of groups.toSpliced(rank, 1)) {
+    const error = await other.failure.catch((error: Error) => error)
+    expect(error).toBeInstanceOf(StoppedByAnother)
+    expect(error.message).toBe(words)
+  }
 })
 
 test("the leader's failure ends all of them", async () => {

@@ -80,7 +80,7 @@ test('ended in every way, and gone on with by other numbers of processes, they l
     [
       2,
       (_, others) => kill(others, 'SIGTERM'),
-      { status: 1, stderr: 'repa prepare: another process was asked to stop; the same call goes on from there.\n' },
+      { status: 130, stderr: 'repa prepare: another process was asked to stop; the same call goes on from there.\n' },
     ],
     [2, (leader) => kill([leader], 'SIGKILL'), { signal: 'SIGKILL', stderr: '' }],
   ]

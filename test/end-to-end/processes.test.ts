@@ -1,5 +1,6 @@
 /** Commands that start processes beside their own. */
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { cp, readdir, readFile, writeFile } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
@@ -135,6 +136,32 @@ test('Ctrl-C in a terminal, which every process hears, saves one step of all and
   const checkpoints = await readdir(join(program.work, 'stopped/checkpoints'))
   expect(checkpoints.sort().at(-1)).toBe(String(made).padStart(7, '0'))
   expect(() => process.kill(other!, 0)).toThrow('ESRCH')
+})
+
+test('a signal that only the other process hears stops both, which a script can see by the status', async () => {
+  const running = program.start(train('stopped-by-1', 100_000, '--processes', '2'))
+  await until(running, ({ stdout }) => /"index":5,/.test(stdout))
+  const [other] = childrenOf(running.child.pid!)
+  process.kill(other!, 'SIGTERM')
+  const { status, stdout, stderr } = await running.ended
+  expect({ status, stderr }).toEqual({ status: 130, stderr: 'repa train: another process was asked to stop.\n' })
+  expect(JSON.parse(stdout.trimEnd().split('\n').at(-1)!)).toMatchObject({ done: false })
+  expect(() => process.kill(other!, 0)).toThrow('ESRCH')
+})
+
+test('and so it is where they sample', async () => {
+  expect(await program.repa(...train('to-sample', 1, '--quiet'))).toMatchObject({ status: 0 })
+  const running = program.start([
+    ...['sample', '--checkpoint', 'to-sample', '--out', 'unfinished', '--num', '100000', '--steps', '10'],
+    ...['--batch', '2', '--processes', '2', '--device', 'cpu', '--quiet'],
+  ])
+  // The first image of the other's half.
+  const image = join(program.work, 'unfinished/050000.png')
+  await until(running, () => existsSync(image))
+  process.kill(childrenOf(running.child.pid!)[0]!, 'SIGTERM')
+  expect(await running.ended).toMatchObject({
+    ...{ status: 130, stdout: '', stderr: 'repa sample: process 1 of 2: stopped by SIGTERM\n' },
+  })
 })
 
 test.each([0, 1])(

@@ -1,7 +1,9 @@
-/** The log of a run that is resumed: nothing of the steps that it repeats is there twice. */
-import { readdir } from 'node:fs/promises'
+/** The log of a run that is resumed: nothing of the steps that it repeats is there twice, and nothing of the others is lost. */
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { encodePng } from '../../src/data/png.ts'
 import { readEvents, type TensorBoardEvent } from '../../src/formats/tensorboard-reader.ts'
 import { MetricsLog } from '../../src/training/metrics.ts'
@@ -62,4 +64,97 @@ test.each([
     'loss/total': [1, 2, 3, 4, 5, 6, 7, 8, 9],
     samples: [...grids, 9],
   })
+})
+
+describe('a log that is opened for the steps after the third', () => {
+  const line = (step: number) => `{"step":${step}}\n`
+  test.each<[what: string, before: string, after: string, strays: number[]]>([
+    ['has them cut off', line(1) + line(2) + line(3) + line(4) + line(5), line(1) + line(2) + line(3), []],
+    ['loses a line that was not finished', `${line(1)}{"ste`, line(1), []],
+    [
+      'keeps what is behind a line of others',
+      `${line(1)}stray\n${line(2)}{}\n${line(3)}`,
+      `${line(1)}stray\n${line(2)}{}\n${line(3)}`,
+      [2, 4],
+    ],
+    ['is not disturbed by an empty line', `${line(1)}\n${line(2)}`, `${line(1)}\n${line(2)}`, []],
+    [
+      'keeps what is behind a line that was glued to half of one',
+      `${line(1)}{"st${line(2)}${line(3)}{"step":4`,
+      `${line(1)}{"st${line(2)}${line(3)}`,
+      [2],
+    ],
+  ])('%s', async (_, before, after, strays) => {
+    const folder = temporaryFolder()
+    const file = join(folder, 'metrics.jsonl')
+    writeFileSync(file, before)
+    const notices: string[] = []
+    const log = await MetricsLog.open(folder, file, 3, (sentence) => notices.push(sentence))
+    await log.append({ step: 4 }, [])
+    await log.close()
+    expect(readFileSync(file, 'utf8')).toBe(after + line(4))
+    expect(notices).toEqual(
+      strays.map(
+        (number) =>
+          `${file}:${number} is no line of a run's log and stays there; remove the line, at which repa report stops.`,
+      ),
+    )
+  })
+})
+
+test('a log that is a folder is named', async () => {
+  const folder = temporaryFolder()
+  const file = join(folder, 'metrics.jsonl')
+  mkdirSync(file)
+  await expect(MetricsLog.open(folder, file, 0)).rejects.toThrow(`Cannot read ${file}: it is a directory (EISDIR).`)
+})
+
+test.skipIf(process.platform !== 'linux')('what cannot be written as a whole leaves no half line', () => {
+  const file = join(temporaryFolder(), 'metrics.jsonl')
+  const root = join(import.meta.dirname, '../..')
+  const words = [
+    '--import',
+    join(root, 'scripts/run-typescript.mjs'),
+    join(import.meta.dirname, 'programs/filling-a-log.ts'),
+    file,
+  ]
+  // In blocks of 512 bytes: the line that comes to their end is written in part, and the rest refused, as where a disk is full. What else
+  // the program may write, its own sources as JavaScript, is smaller.
+  const BLOCKS = 1024
+  const { stdout, stderr } = spawnSync(
+    'sh',
+    ['-c', `ulimit -f ${BLOCKS}; exec "$0" "$@"`, process.execPath, ...words],
+    {
+      encoding: 'utf8',
+    },
+  )
+  expect({ stdout, stderr }).toEqual({ stdout: 'EFBIG', stderr: '' })
+  const text = readFileSync(file, 'utf8')
+  expect(text.length).toBeGreaterThan(512 * BLOCKS - 2000)
+  expect(text.at(-1)).toBe('\n')
+  const steps = text
+    .split('\n')
+    .slice(0, -1)
+    .map((line) => (JSON.parse(line) as { step: number }).step)
+  expect(steps).toEqual(steps.map((_, i) => i + 1))
+})
+
+test.each<[string, (file: string) => Promise<unknown>]>([
+  ['removed', (file) => rm(file)],
+  [
+    'replaced',
+    async (file) => {
+      writeFileSync(`${file}.new`, readFileSync(file))
+      await rename(`${file}.new`, file)
+    },
+  ],
+])('a log that was %s says so', async (_, change) => {
+  const folder = temporaryFolder()
+  const file = join(folder, 'metrics.jsonl')
+  const log = await MetricsLog.open(folder, file, 0)
+  await log.append({ step: 1 }, [])
+  await log.requireInPlace()
+  await change(file)
+  await expect(log.requireInPlace()).rejects.toThrow(`${file} was removed or replaced while the run wrote it`)
+  await log.close()
 })

@@ -1,5 +1,5 @@
 /** The grids of samples of a training. */
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { decodeImage } from '../../src/data/image-decoding.ts'
@@ -30,4 +30,18 @@ test.each([
   const { width, height, data } = await decodeImage(await readFile(file), file)
   expect([width, height]).toEqual([12, 12])
   expect(new Set(data).size).toBeGreaterThan(20)
+})
+
+test('a run that was stopped before its first step has the grids of the unbroken one', async () => {
+  const [out, data] = [join(temporaryFolder(), 'run'), await tinyDataset(4)]
+  const stop = new AbortController()
+  const configuration = {
+    ...{ batch: 2, steps: 2, sampleEvery: 2, samples: { count: 1, steps: 1, guidanceScale: 1 } },
+    model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 } as const,
+  }
+  const call = { out, data, device: 'cpu', configuration } as const
+  const stopped = await train({ ...call, signal: stop.signal, onStart: () => stop.abort() })
+  expect(stopped).toMatchObject({ step: 0, interrupted: true })
+  await train({ ...call, resume: true })
+  expect(await readdir(join(out, 'samples'))).toEqual(['0000002.png'])
 })

@@ -39,6 +39,7 @@ async function run({ unread, refused, failed, left }: Happening): Promise<{ even
       })
     },
     closeLoader: async () => void events.push('closed'),
+    keep: (reports) => void events.push(`kept ${reports.map(({ index }) => index)}`),
     ...{ batch: 1, device: 'cpu', began: performance.now() },
   })
   try {
@@ -60,17 +61,22 @@ test.each<readonly [string, Happening, readonly unknown[], string | undefined]>(
     [0, 'report 0', 1, 'report 1', 2, 'report 2', 3, 'report 3', 4, 'report 4'],
     undefined,
   ],
-  ['left by the caller: the steps under way are made', { left: 0 }, [0, 'report 0', 1, 2], undefined],
   [
-    'a step that fails on the device: the loader is closed, the steps behind it are waited for',
+    'left by the caller: the steps under way are made, and kept',
+    { left: 0 },
+    [0, 'report 0', 1, 2, 'kept 1,2'],
+    undefined,
+  ],
+  [
+    'a step that fails on the device: the loader is closed, the steps behind it are waited for, and kept',
     { failed: 2 },
-    [0, 'report 0', 1, 'report 1', 2, 'closed', 3, 4],
+    [0, 'report 0', 1, 'report 1', 2, 'closed', 3, 4, 'kept 3,4'],
     'failed',
   ],
   [
-    'a step that cannot be enqueued: likewise those before it',
+    'a step that cannot be enqueued: the steps before it are reported',
     { refused: 4 },
-    [0, 'report 0', 1, 'report 1', 'closed', 2, 3],
+    [0, 'report 0', 1, 'report 1', 2, 'report 2', 3, 'report 3', 'closed'],
     'refused',
   ],
   [

@@ -1,3 +1,4 @@
+import type { Adoption } from '../../conversion/adopt.ts'
 import type { TrainingOptions } from '../../training/configuration.ts'
 import type { TrainingRun } from '../../training/run.ts'
 import { defineCommand } from '../command.ts'
@@ -58,10 +59,11 @@ export const trainCommand = defineCommand({
     { data, out: folder, config, resume, processes, continue: adopted, ...flags },
     { device, seed, out, signal, progress },
   ) {
-    const [{ train }, { chooseRecomputation }, { withProcesses }] = await Promise.all([
+    const [{ train }, { chooseRecomputation }, { withProcesses }, { StoppedByAnother }] = await Promise.all([
       import('../../training/run.ts'),
       import('../../planning/fit.ts'),
       import('../../distributed/join.ts'),
+      import('../../distributed/world.ts'),
     ])
     const configuration = {
       ...(await configurationFile(config)),
@@ -69,12 +71,17 @@ export const trainCommand = defineCommand({
       ...(seed !== undefined && { seed }),
     }
     let bar: Progress | undefined
-    await withProcesses({ processes, device }, async (world, own) => {
+    const { interrupted } = await withProcesses({ processes, device }, async (world, own) => {
       const leads = world.rank === 0
+      let adoption: Adoption | undefined
+      const abandon = async (failure: unknown): Promise<never> => {
+        await adoption?.abandon()
+        throw failure
+      }
       if (!leads) out.silence()
       if (adopted !== undefined) {
-        if (leads) await adopt(adopted, folder, flags, out)
-        await world.meet()
+        if (leads) adoption = await adopt(adopted, folder, flags, out)
+        await world.meet().catch(abandon)
       }
       const result = await train({
         data,
@@ -87,6 +94,7 @@ export const trainCommand = defineCommand({
         signal,
         onNotice: (sentence) => out.warn(sentence),
         onStart: (run) => {
+          adoption = undefined
           for (const line of describeRun(run, world.size)) out.line(line)
           bar = progress({ label: 'train', unit: 'steps', total: run.configuration.steps, initial: run.step })
         },
@@ -99,14 +107,19 @@ export const trainCommand = defineCommand({
           })
           out.json({ ...step })
         },
-      }).finally(() => bar?.end())
+      })
+        .catch(abandon)
+        .finally(() => bar?.end())
       out.line(
         result.interrupted
           ? `stopped at step ${result.step}: ${result.checkpoint}; --resume goes on from there`
           : `done at step ${result.step}: ${result.checkpoint}`,
       )
       out.json({ done: !result.interrupted, step: result.step, checkpoint: result.checkpoint })
+      return result
     })
+    // Behind the job, in which it would be a failure to the other processes.
+    if (interrupted && !signal.aborted) throw new StoppedByAnother('another process was asked to stop.')
   },
 })
 
@@ -138,15 +151,16 @@ async function adopt(
   folder: string,
   { model: size, alignDepth }: Flags,
   out: Output,
-): Promise<void> {
+): Promise<Adoption> {
   const { adoptCheckpoint } = await import('../../conversion/adopt.ts')
   const model = size === undefined ? undefined : modelOf(size)
-  const { step, notes } = await adoptCheckpoint(checkpoint, folder, {
+  const adoption = await adoptCheckpoint(checkpoint, folder, {
     ...(typeof model === 'object' && { heads: model.heads }),
     ...(alignDepth !== undefined && { alignDepth }),
   })
-  for (const note of notes) out.warn(note)
-  out.line(`${checkpoint}: training checkpoint of step ${step}`)
+  for (const note of adoption.notes) out.warn(note)
+  out.line(`${checkpoint}: training checkpoint of step ${adoption.step}`)
+  return adoption
 }
 
 interface Flags {
@@ -158,7 +172,7 @@ interface Flags {
 }
 
 /** Of the settings whose flags are called otherwise. */
-const CONFIGURATION_NAMES: Readonly<Record<string, keyof TrainingOptions>> = {
+export const CONFIGURATION_NAMES: Readonly<Record<string, keyof TrainingOptions>> = {
   lr: 'learningRate',
   lrWarmup: 'learningRateWarmup',
   lrDecay: 'learningRateDecay',
