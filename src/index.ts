@@ -119,7 +119,7 @@ export {
   withProcesses,
   writeTorchCheckpoint,
 } from './jobs.ts'
-export type { Autoencoder, DecodedImages } from './models/autoencoder.ts'
+export type { Autoencoder, DecodedImages, DecodeOptions } from './models/autoencoder.ts'
 export type { ClipTextConfig } from './models/clip-text.ts'
 export type { DiffusionTransformer } from './models/diffusion-transformer.ts'
 export { DiT, type DiTConfig, type DiTOptions } from './models/dit.ts'
@@ -144,7 +144,7 @@ export { SiT, type SiTConfig, type SiTConvention, type SiTOptions } from './mode
 export type { TokenRoute, TokenRouting } from './models/token-route.ts'
 export type { TransformerConfig } from './models/transformer-config.ts'
 export type { AnyTransformer, TransformerKind } from './models/transformer-kinds.ts'
-export type { ForwardOptions, TransformerOutput } from './models/transformer-network.ts'
+export type { ForwardOptions, HiddenStatesOptions, TransformerOutput } from './models/transformer-network.ts'
 export type { InterpolantPath, MemoryStats, NativeErrorCode, TimeWeighting } from './native.ts'
 export type { ParameterArena } from './nn/parameter-arena.ts'
 export type { MeasuredStep } from './planning/measurements.ts'
@@ -164,6 +164,7 @@ export { type Device, memoryStats, resolveDevice, setMemoryLimit, synchronize } 
 export type { ComputeDType, DType } from './tensor/dtype.ts'
 export type { HostTensor } from './tensor/host-tensor.ts'
 export type { PackedHeads } from './tensor/ops/attention-alignment.ts'
+export type { PixelRounding } from './tensor/ops/pixels.ts'
 export type { Parameter } from './tensor/parameter.ts'
 export type { RandomKey } from './tensor/random.ts'
 export type { Recomputation } from './tensor/recomputation.ts'

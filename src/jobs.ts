@@ -79,7 +79,7 @@ export const loadFeatureNetwork = loadedOnDevice(
 export const loadInceptionNetwork = loadedOnDevice(
   async () => (await import('./evaluation/feature-network.ts')).loadInceptionNetwork,
 )
-/** The Stable Diffusion VAE from diffusers' files, or TAESD: encodes photos and decodes latents. */
+/** An autoencoder from its files, AutoencoderKL, TAESD or a RAE: encodes photos and decodes latents; the caller disposes it. */
 export const loadAutoencoder = loadedOnDevice(
   async () => (await import('./models/load-autoencoder.ts')).loadAutoencoder,
 )

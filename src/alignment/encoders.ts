@@ -1,4 +1,6 @@
 import { nearest } from '../configuration/nearest.ts'
+import { ConfigurationError } from '../configuration/parse.ts'
+import { statusOf } from '../formats/path-status.ts'
 import { VisionTransformer } from '../models/vit.ts'
 import { type VisionTransformerConfig, visionTransformerConfigSchema } from '../models/vit-config.ts'
 import type { VisionTransformerPreset } from '../models/vit-presets.ts'
@@ -24,7 +26,8 @@ export interface LoadEncoderOptions {
  * (alignment/FAMILY.ts says what of it is read). Every size follows from the tensors. A file of no published size is accepted under
  * any name of its family, with a notice; the file of another published size than the name's is an error.
  *
- * @throws Error for an unknown name, a missing or surplus file, and a file that does not fit; what the file readers throw
+ * @throws {ConfigurationError} for an unknown name; {FileAccessError} where there is no such file; {Error} where none is named or one too many,
+ *   and for a file that does not fit; what the file readers throw
  */
 export async function loadEncoder(name: string, file?: string, options: LoadEncoderOptions = {}): Promise<Encoder> {
   const { device = 'cpu', heads, notice = () => {} } = options
@@ -33,19 +36,23 @@ export async function loadEncoder(name: string, file?: string, options: LoadEnco
     return new HogEncoder()
   }
   if (name === 'vit') {
-    if (file !== undefined) return loadStatedEncoder(file, device)
+    if (file !== undefined) {
+      await requireFile(file, name, 'repa pretrain-encoder writes it as RUN/encoder.safetensors')
+      return loadStatedEncoder(file, device)
+    }
     throw new Error(
       'The encoder vit needs the file of its weights: vit=RUN/encoder.safetensors, as repa pretrain-encoder writes it.',
     )
   }
   const family = ENCODER_FAMILIES.find(({ presets }) => Object.hasOwn(presets, name))
-  if (!family) throw new Error(unknownEncoder(name))
+  if (!family) throw new ConfigurationError(unknownEncoder(name))
   const preset = name as VisionTransformerPreset
   if (file === undefined) {
     throw new Error(
       `The encoder ${name} needs the file of its weights; the published one is ${family.publishedFile(preset)}.`,
     )
   }
+  await requireFile(file, name, `the published one is ${family.publishedFile(preset)}`)
   return loadVisionEncoder(family, preset, file, { device, heads, notice })
 }
 
@@ -68,6 +75,13 @@ export function emptyEncoder(name: EncoderName, device: Device, stated?: VisionT
   const family = ENCODER_FAMILIES.find(({ presets }) => Object.hasOwn(presets, name))!
   const config = visionTransformerConfigSchema.parse(family.presets[name])
   return new VisionEncoder(family, name, VisionTransformer.fromConfig(config, device))
+}
+
+async function requireFile(file: string, name: string, source: string): Promise<void> {
+  await statusOf(
+    file,
+    `There is no ${file}, which is to hold the weights of the encoder ${name}; ${source}. Name where it lies by --encoder ${name}=FILE.`,
+  )
 }
 
 function unknownEncoder(name: string): string {

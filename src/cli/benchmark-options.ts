@@ -34,7 +34,7 @@ export const SIT_OPTIONS = {
     type: 'enum',
     values: MODELS as [BenchmarkedModel, ...BenchmarkedModel[]],
     default: 'SiT-S/2',
-    description: 'the model',
+    description: 'the model: SiT-{S,B,L,XL}/{2,4,8}, LightningDiT-{B,L,XL,1p0B,1p6B}/2 or MMDiT-{d12,d24}/2',
     placeholder: 'MODEL',
   },
   size: {

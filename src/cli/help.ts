@@ -33,6 +33,11 @@ export function commandHelp(command: Command, style: Style, width: number): stri
   }
   if (Object.keys(command.options).length > 0) {
     lines.push('', style.bold('Options'), ...twoColumns(optionRows(command.options), width))
+    const switches = switchesOfConfiguration(command.options)
+    if (switches.length > 0) {
+      const negated = switches.map((name) => `--no-${flagOf(name).slice(2)}`).join(', ')
+      lines.push('', ...wrap(`Against what --config says: ${negated} turn these off.`, width))
+    }
   }
   lines.push('', style.bold('Options of every command'), ...twoColumns(optionRows(GLOBAL_OPTIONS), width))
   lines.push('', style.bold(command.examples.length > 1 ? 'Examples' : 'Example'))
@@ -60,8 +65,20 @@ export function overviewHelp(
         ]
       : [`${style.bold(name)} COMMAND [options]`]
   lines.push('', style.bold('Commands'), ...twoColumns(rows, width), '')
+  if (family === undefined) {
+    const streams = 'What people read goes to stderr; stdout has help, the version, and what --json prints.'
+    lines.push(...wrap(`An option without a value is turned off by --no-OPTION. ${streams}`, width))
+  }
   lines.push(...wrap(`'repa COMMAND --help' tells about one command; 'repa --version' prints the version.`, width))
   return `${lines.join('\n')}\n`
+}
+
+/** Options without a value that are on where a configuration file says so. */
+function switchesOfConfiguration(options: OptionTable): string[] {
+  if (!('config' in options)) return []
+  return Object.entries(options).flatMap(([name, option]) =>
+    option.type === 'boolean' && option.default === undefined ? [name] : [],
+  )
 }
 
 type Row = readonly [term: string, description: string]

@@ -16,6 +16,10 @@ interface OptionBase {
 interface NumericOption extends OptionBase {
   readonly min?: number
   readonly max?: number
+  /** Greater than this. */
+  readonly above?: number
+  /** Less than this. */
+  readonly below?: number
   readonly default?: number | readonly number[]
 }
 
@@ -143,9 +147,20 @@ function joinWithOr(words: readonly string[]): string {
   return `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`
 }
 
-function rangeOf({ min, max }: NumericOption): string {
+/** Whether an option's bounds let a number through. */
+export function isInRange(value: number, { min = -Infinity, max = Infinity, above, below }: NumericOption): boolean {
+  return (
+    value >= min && value <= max && !(above !== undefined && value <= above) && !(below !== undefined && value >= below)
+  )
+}
+
+function rangeOf({ min, max, above, below }: NumericOption): string {
   if (min !== undefined && max !== undefined) return ` from ${min} to ${max}`
-  if (min !== undefined) return ` of at least ${min}`
-  if (max !== undefined) return ` of at most ${max}`
-  return ''
+  const bounds = [
+    ...(min !== undefined ? [`of at least ${min}`] : []),
+    ...(max !== undefined ? [`of at most ${max}`] : []),
+    ...(above !== undefined ? [`above ${above}`] : []),
+    ...(below !== undefined ? [`below ${below}`] : []),
+  ]
+  return bounds.length === 0 ? '' : ` ${bounds.join(' and ')}`
 }

@@ -3,7 +3,15 @@ import type { Command } from './command.ts'
 import { UsageError } from './failure.ts'
 import { GLOBAL_OPTIONS } from './global-options.ts'
 import { usageOf } from './help.ts'
-import { expectationOf, flagOf, type ListOption, type Option, type OptionTable, placeholderOf } from './option.ts'
+import {
+  expectationOf,
+  flagOf,
+  isInRange,
+  type ListOption,
+  type Option,
+  type OptionTable,
+  placeholderOf,
+} from './option.ts'
 
 /** A command line, read and checked. */
 export interface ParsedCommandLine {
@@ -118,7 +126,7 @@ function readValue(text: string, option: Exclude<Option, { type: 'boolean' }>, f
     case 'integer':
     case 'number': {
       const number = readNumber(text, option.type)
-      if (number === undefined || number < (option.min ?? -Infinity) || number > (option.max ?? Infinity)) throw fail()
+      if (number === undefined || !isInRange(number, option)) throw fail()
       value = number
       break
     }

@@ -42,7 +42,7 @@ export const TRAIN_OPTIONS = {
     description:
       'compute activations and LayerNorms again in the backward pass, for less memory and the same bits [auto: where a step would not fit otherwise]',
   },
-  lr: { type: 'number', description: 'learning rate of AdamW [1e-4]' },
+  lr: { type: 'number', above: 0, description: 'learning rate of AdamW [1e-4]' },
   lrWarmup: { type: 'integer', min: 0, description: 'steps in which it rises along a line [0]' },
   lrDecay: {
     type: 'enum',
@@ -73,14 +73,14 @@ export const TRAIN_OPTIONS = {
   alignDepth: {
     type: 'integer',
     min: 1,
-    description: 'block whose output is aligned, from 1 [8; a third of the depth for free sizes]',
+    description: 'block whose output is aligned, from 1 [8; a third of the depth, 8 at most, for free sizes]',
   },
   alignLoss: {
     type: 'enum',
     values: ['cosine', 'nt-xent'],
     description: "how projections are compared with an encoder's features [cosine]",
   },
-  alignTemperature: { type: 'number', min: 0, description: 'of --align-loss nt-xent [0.1]' },
+  alignTemperature: { type: 'number', above: 0, description: 'of --align-loss nt-xent [0.1]' },
   alignUntil: { type: 'integer', min: 1, description: 'steps with alignment, after which there is none [all]' },
   alignDecay: {
     type: 'enum',
@@ -113,7 +113,7 @@ export const TRAIN_OPTIONS = {
     min: 0,
     description: 'push the samples of a batch apart, by this weight; needs no encoder [0]',
   },
-  dispersiveTemperature: { type: 'number', min: 0, description: 'of the dispersive loss [0.5]' },
+  dispersiveTemperature: { type: 'number', above: 0, description: 'of the dispersive loss [0.5]' },
   dispersiveDepth: {
     type: 'integer',
     min: 1,
@@ -122,7 +122,7 @@ export const TRAIN_OPTIONS = {
   contrastiveWeight: {
     type: 'number',
     min: 0,
-    max: 1,
+    below: 1,
     description:
       "push every velocity away from what another sample's aims at, by this weight; SiT only; its paper has 0.05 [0]",
   },
@@ -152,7 +152,7 @@ export const TRAIN_OPTIONS = {
   routeTokens: {
     type: 'number',
     min: 0,
-    max: 1,
+    below: 1,
     placeholder: 'SHARE',
     description:
       'let this share of the tokens, drawn anew at every step, go past some of the blocks, for cheaper steps; its paper has 0.5 [0]',
@@ -183,9 +183,13 @@ export const TRAIN_OPTIONS = {
     max: 1,
     description: 'probability of leaving out the label, or the caption [0.1]',
   },
-  emaDecay: { type: 'number', min: 0, max: 1, description: 'decay of the averaged weights [0.9999]' },
+  emaDecay: { type: 'number', min: 0, below: 1, description: 'decay of the averaged weights [0.9999]' },
   weightDecay: { type: 'number', min: 0, description: 'weight decay of AdamW [0]' },
-  maxGradNorm: { type: 'number', min: 0, description: 'gradients are clipped to this global norm [1]' },
+  maxGradNorm: {
+    type: 'number',
+    above: 0,
+    description: 'gradients are clipped to this global norm; 1e30 clips none [1]',
+  },
   config: {
     type: 'string',
     placeholder: 'FILE.json',

@@ -1,7 +1,9 @@
 import { readdir, stat } from 'node:fs/promises'
 import { basename, extname } from 'node:path'
 import * as z from 'zod'
+import { parseConfiguration } from '../configuration/parse.ts'
 import { ifThere } from '../formats/if-there.ts'
+import { statusOf } from '../formats/path-status.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
 import { CHECKSUM_KEY } from '../formats/safetensors-header.ts'
 import { writeSafetensors } from '../formats/safetensors-writer.ts'
@@ -9,7 +11,7 @@ import { TorchCheckpoint } from '../formats/torch-checkpoint.ts'
 import { writeTorchCheckpoint } from '../formats/torch-checkpoint-writer.ts'
 import { transformerEntries } from '../models/diffusion-transformer.ts'
 import { withCanonicalNames } from '../models/state-dict-names.ts'
-import type { TransformerKind } from '../models/transformer-kinds.ts'
+import { TRANSFORMER_KINDS, type TransformerKind } from '../models/transformer-kinds.ts'
 import { CHECKPOINT_FILES } from '../training/checkpoint.ts'
 import { STATE_FILE } from '../training/checkpoint-files.ts'
 import { modelSetting, trainingSchema } from '../training/configuration.ts'
@@ -48,6 +50,18 @@ export interface ConvertOptions {
   readonly signal?: AbortSignal
 }
 
+/** Of a program without types: nothing but the file that is written would show what is wrong. */
+export const convertOptionsSchema = z.strictObject({
+  weights: z.enum(['ema', 'model']).optional(),
+  key: z.string().optional(),
+  inert: z.array(z.string()).optional(),
+  heads: z.int().positive().optional(),
+  alignDepth: z.int().positive().optional(),
+  kind: z.enum(TRANSFORMER_KINDS).optional(),
+  force: z.boolean().optional(),
+  signal: z.custom((value) => value instanceof AbortSignal, 'expected an AbortSignal').optional(),
+} satisfies Record<keyof ConvertOptions, z.ZodType>)
+
 export interface Conversion {
   readonly output: string
   readonly kind: 'tensors' | 'training checkpoint'
@@ -84,9 +98,11 @@ interface Input extends AsyncDisposable {
  * stay as they are. The reference's training checkpoint, a dictionary of model, ema, opt, args and steps, and a checkpoint
  * folder are each other's counterparts. One tensor is in memory at a time, and the output appears when it is whole.
  *
- * @throws {Error} with one sentence where the input holds nothing to convert, the two do not fit, or the output exists
+ * @throws {ConfigurationError} for options that are none; {FileAccessError} where there is no input; {Error} with one sentence where it holds
+ *   nothing to convert, the two do not fit, or the output exists
  */
 export async function convert(input: string, output: string, options: ConvertOptions = {}): Promise<Conversion> {
+  parseConfiguration(convertOptionsSchema, options, "the conversion's options")
   try {
     return await convertTensors(input, output, options)
   } catch (error) {
@@ -233,7 +249,7 @@ function knowledgeOf({ heads, alignDepth, kind }: ConvertOptions): ModelKnowledg
 }
 
 async function openInput(path: string, options: ConvertOptions, notes: string[]): Promise<Input> {
-  const isFolder = (await stat(path)).isDirectory()
+  const isFolder = (await statusOf(path)).isDirectory()
   const form = isFolder ? 'folder' : formOfFile(path)
   if (form !== 'torch' && options.key !== undefined) {
     throw new Error(`--key chooses among the state dicts of a torch file; ${path} is none.`)

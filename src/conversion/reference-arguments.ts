@@ -1,6 +1,7 @@
 import * as z from 'zod'
 import { ENCODER_NAMES, type EncoderName } from '../alignment/encoder-names.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
+import { SCRIPT_PATHS } from '../models/script-arguments.ts'
 import { type AnyTransformerConfig, textOf } from '../models/transformer-kinds.ts'
 import {
   modelSetting,
@@ -11,7 +12,10 @@ import {
 
 const probability = z.number().min(0).max(1)
 
-/** The settings of REPA's train.py and train_t2i.py, and of REG's, that this package knows, as a checkpoint's `args` have them. */
+/**
+ * The settings of REPA's train.py and train_t2i.py, of REG's, and of DiT's and SiT's own, that this package knows, as a checkpoint's `args`
+ * have them.
+ */
 export const referenceArgumentsSchema = z.object({
   model: z.string().nullish(),
   data_dir: z.string().nullish(),
@@ -38,12 +42,20 @@ export const referenceArgumentsSchema = z.object({
   adam_weight_decay: z.number().min(0).nullish(),
   max_grad_norm: z.number().positive().nullish(),
   seed: z.int().nonnegative().nullish(),
-  path_type: z.enum(['linear', 'cosine']).nullish(),
+  /** DiT's and SiT's own, of a whole step. */
+  global_batch_size: z.int().positive().nullish(),
+  global_seed: z.int().nonnegative().nullish(),
+  ckpt_every: z.int().positive().nullish(),
+  sample_every: z.int().positive().nullish(),
+  path_type: z.enum(Object.keys(SCRIPT_PATHS)).nullish(),
+  /** SiT's own can learn other things than velocities, which no run here goes on to learn. */
+  prediction: z.enum(['v', 'velocity']).nullish(),
   weighting: z.enum(['uniform', 'lognormal']).nullish(),
   proj_coeff: z.number().min(0).nullish(),
   /** REG's, the weight of the class token's loss. */
   cls: z.number().min(0).nullish(),
   mixed_precision: z.string().nullish(),
+  allow_tf32: z.boolean().nullish(),
 })
 
 export type ReferenceArguments = z.output<typeof referenceArgumentsSchema>
@@ -69,7 +81,7 @@ export function trainingConfigurationOf(
     model: modelSetting(model),
     encoders: encodersOf(args, model, notes),
     steps: args.max_train_steps ?? undefined,
-    batch: args.batch_size == null ? undefined : args.batch_size * accumulate,
+    batch: args.batch_size == null ? (args.global_batch_size ?? undefined) : args.batch_size * accumulate,
     accumulate,
     learningRate: group?.lr ?? args.learning_rate ?? undefined,
     betas: group ? [...group.betas] : pair(args.adam_beta1, args.adam_beta2),
@@ -80,22 +92,49 @@ export function trainingConfigurationOf(
     alignDepth: model.alignDepth,
     projectorWidth: model.projectorWidth,
     classTokenWeight: classTokenWeightOf(args, model, notes),
-    path: args.path_type ?? undefined,
+    path: args.path_type == null ? undefined : SCRIPT_PATHS[args.path_type],
     weighting: args.weighting ?? undefined,
     classDropout: model.classDropout,
-    seed: args.seed ?? undefined,
-    checkpointEvery: args.checkpointing_steps ?? undefined,
-    sampleEvery: args.sampling_steps ?? undefined,
+    seed: args.seed ?? args.global_seed ?? undefined,
+    precision: precisionOf(args, notes),
+    checkpointEvery: args.checkpointing_steps ?? args.ckpt_every ?? undefined,
+    sampleEvery: args.sampling_steps ?? args.sample_every ?? undefined,
   })
+  if (isOfDiTOrSiT(args)) {
+    notes.push(
+      "SiT's and DiT's own scripts clip no gradients, and here they are clipped to a norm of 1; --max-grad-norm 1e30 clips none.",
+    )
+  }
   if (textOf(model)) {
     notes.push(
       "The file does not tell what encodes its captions: name it by --caption-encoder; REPA took openai/clip-vit-large-patch14's.",
     )
   }
-  if (args.mixed_precision && args.mixed_precision !== 'no') {
-    notes.push(`The reference trained in ${args.mixed_precision}; the configuration says fp32, which every device has.`)
-  }
   return parseConfiguration(trainingSchema, options, `${path}: args`)
+}
+
+/** What a device computes in is not all that every device has: undefined leaves it to the one that goes on. */
+function precisionOf(args: ReferenceArguments, notes: string[]): 'fp32' | undefined {
+  const { mixed_precision: mixed } = args
+  if (mixed != null && mixed !== 'no') {
+    notes.push(
+      `The reference trained in ${mixed}; here a GPU goes on in bf16 and a CPU in fp32, --precision says otherwise.`,
+    )
+    return undefined
+  }
+  const isOwnScript = isOfDiTOrSiT(args)
+  if (mixed == null && !isOwnScript) return undefined
+  if (args.allow_tf32 || isOwnScript) {
+    notes.push(
+      'The reference let a GPU round the operands of products to tf32; the configuration says fp32, --precision tf32 does so too.',
+    )
+  }
+  return 'fp32'
+}
+
+/** Whether these are arguments of DiT's or SiT's own train.py, which computes in fp32 with products in tf32 and clips no gradients. */
+function isOfDiTOrSiT({ global_batch_size: batch }: ReferenceArguments): boolean {
+  return batch != null
 }
 
 /** `cfg_prob` where it is not given (train.py). */
@@ -138,7 +177,10 @@ export function referenceArgumentsOf(
       adam_epsilon: training.epsilon,
       adam_weight_decay: training.weightDecay,
       max_grad_norm: training.maxGradNorm,
-      mixed_precision: { fp32: 'no', tf32: 'no', bf16: 'bf16', fp16: 'fp16' }[training.precision ?? 'fp32'],
+      ...(training.precision && {
+        mixed_precision: { fp32: 'no', tf32: 'no', bf16: 'bf16', fp16: 'fp16' }[training.precision],
+        allow_tf32: training.precision === 'tf32',
+      }),
       path_type: training.path,
       weighting: training.weighting,
       proj_coeff: training.alignWeight,

@@ -27,6 +27,7 @@ import {
   writeCaptions,
 } from './prepare-captions.ts'
 import type { JournalEntry, PrepareJournal } from './prepare-journal.ts'
+import { requirePrepareOptions } from './prepare-options.ts'
 import { describeDifference, openOutput } from './prepare-output.ts'
 import type { PrepareProgress } from './prepare-progress.ts'
 import { openPreparedImages, type PreparedImages } from './prepared-images.ts'
@@ -87,8 +88,10 @@ export interface PrepareOptions extends Omit<ImageSourceOptions, 'without'>, Pre
  * nothing.
  *
  * @returns what `dataset-info.json` says
+ * @throws {ConfigurationError} for an option that is none, or has a value that it cannot have
  */
 export async function prepareDataset(options: PrepareOptions): Promise<DatasetInfo> {
+  requirePrepareOptions(options)
   checkOptions(options)
   refuseIdle(options)
   checkCaptionOptions(options)
@@ -104,15 +107,9 @@ export async function prepareDataset(options: PrepareOptions): Promise<DatasetIn
   }
 }
 
-function checkOptions({ size = DEFAULT_SIZE, wideHeight = size, features = [], maxImages = 1 }: PrepareOptions): void {
-  if (!Number.isInteger(size) || size < 1) {
-    throw new RangeError(`The image size ${size} is not a whole number of pixels, at least 1.`)
-  }
-  if (!Number.isInteger(wideHeight) || wideHeight < 1 || wideHeight > size) {
-    throw new RangeError(`The strip height ${wideHeight} is not a whole number from 1 to the image size ${size}.`)
-  }
-  if (!Number.isInteger(maxImages) || maxImages < 1) {
-    throw new RangeError(`The limit of ${maxImages} images is not a whole number, at least 1.`)
+function checkOptions({ size = DEFAULT_SIZE, wideHeight = size, features = [] }: PrepareOptions): void {
+  if (wideHeight > size) {
+    throw new RangeError(`The strip height ${wideHeight} is above the image size ${size}.`)
   }
   const names = features.map(({ name }) => name)
   const twice = names.find((name, i) => names.indexOf(name) < i)
@@ -208,6 +205,7 @@ async function addToSet(
     await world.agree<EncodingWork | null>(null)
     return state
   }
+  await using _inUse = state.inUse
   const { journal, entries, settings } = state
   try {
     let { info } = state

@@ -5,6 +5,7 @@ import { configBeside } from '../formats/config-beside.ts'
 import { filesDigest } from '../formats/file-digest.ts'
 import { ifThere } from '../formats/if-there.ts'
 import { STATISTICS_FILES, statisticsFileIn } from '../formats/latent-statistics.ts'
+import { statusOf } from '../formats/path-status.ts'
 import type { AutoencoderHalf } from './autoencoder-kl.ts'
 import { type RaeFiles, raeFilesAmong } from './rae-weights.ts'
 
@@ -14,7 +15,7 @@ export const DIFFUSERS_NAME = 'diffusion_pytorch_model'
 
 /** The files of a RAE that a path means: those in its folder, or the file itself with the others of its folder. */
 export async function raeFilesOf(path: string): Promise<RaeFiles | undefined> {
-  const found = await ifThere(stat(path))
+  const found = await ifThere(statusOf(path))
   if (!found) return undefined
   if (found.isDirectory()) {
     const names = await weightsIn(path)
@@ -65,10 +66,10 @@ function diffusersAmong(names: readonly string[], folder: string): string | unde
 
 const stemOf = (name: string): string => basename(name, extname(name))
 
-/** The files of weights that a path means: one, or TAESD's two. */
+/** The files of weights that a path means: one, or TAESD's two. @throws {FileAccessError} where nothing is there */
 export async function filesOf(path: string): Promise<string[]> {
-  const found = await ifThere(stat(path))
-  if (!found) throw new Error(`There is no autoencoder ${path}: expected a file of weights or a folder with one.`)
+  const missing = `There is no autoencoder ${path}: expected a file of weights or a folder with one.`
+  const found = await statusOf(path, missing)
   if (!found.isDirectory()) {
     const other = counterpartOf(path)
     const isThere = other !== undefined && (await stat(other).catch(() => undefined)) !== undefined
@@ -100,7 +101,7 @@ function counterpartOf(path: string): string | undefined {
  * SHA-256 over the files that an autoencoder is read from, wherever they lie: weights, config.json and the statistics of its latents.
  *
  * @param half of what is in files of halves, this one alone: the other may be put beside it later
- * @throws {Error} where there is none at this path
+ * @throws {FileAccessError} where nothing is at this path; {Error} where it is no autoencoder
  */
 export async function autoencoderDigest(path: string, half?: AutoencoderHalf): Promise<string> {
   const rae = await raeFilesOf(path)

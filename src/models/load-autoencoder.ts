@@ -45,7 +45,8 @@ export interface LoadAutoencoderOptions {
  * - a representation autoencoder (RAE) of DINOv2: diffusers' folder or file, or a folder with the files of its parts, which is also meant by
  *   the decoder's (rae-weights.ts).
  *
- * @throws {Error} where there is no such file, it is of another model, or blocks are missing; what the file readers throw
+ * @throws {FileAccessError} where there is no such file; {Error} where it is of another model, or blocks are missing; what the file readers
+ *   throw
  */
 export async function loadAutoencoder(path: string, options: LoadAutoencoderOptions = {}): Promise<Autoencoder> {
   const { device = 'cpu', half, tile, unscaled = false } = options

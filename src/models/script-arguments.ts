@@ -11,7 +11,7 @@ const argumentsSchema = z.object({
 })
 
 /** The interpolants by REPA's names, and by those of the original SiT. */
-const PATHS: Readonly<Record<string, InterpolantPath>> = {
+export const SCRIPT_PATHS: Readonly<Record<string, InterpolantPath>> = {
   linear: 'linear',
   cosine: 'cosine',
   Linear: 'linear',
@@ -28,10 +28,10 @@ export interface ScriptArguments {
 /** The arguments beside a file's weights. `notice` is told of a path that samplers here do not have. */
 export function scriptArguments({ name, args }: WeightsFile, notice?: (sentence: string) => void): ScriptArguments {
   const { model, num_heads: heads, path_type: path } = argumentsSchema.parse(args)
-  if (path !== undefined && !Object.hasOwn(PATHS, path)) {
+  if (path !== undefined && !Object.hasOwn(SCRIPT_PATHS, path)) {
     notice?.(
       `${name} was trained on the path ${path}, which is neither linear nor cosine: sampleTransportOde of the library has it.`,
     )
   }
-  return { kind: kindOfName(model), heads, path: path === undefined ? undefined : PATHS[path] }
+  return { kind: kindOfName(model), heads, path: path === undefined ? undefined : SCRIPT_PATHS[path] }
 }

@@ -1,9 +1,9 @@
 /** The files that make a CLIP, or its text encoder alone: weights, the tokenizer beside them, and a config.json where there is one. */
-import { stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { configBeside } from '../formats/config-beside.ts'
 import { filesDigest } from '../formats/file-digest.ts'
-import { ifThere, isThere } from '../formats/if-there.ts'
+import { isThere } from '../formats/if-there.ts'
+import { statusOf } from '../formats/path-status.ts'
 
 export interface ClipFiles {
   readonly weights: string
@@ -18,7 +18,7 @@ const FOLDER_WEIGHTS = ['model.safetensors', 'pytorch_model.bin'] as const
 /**
  * Those that a path means which names a caption encoder, or what `what` calls it: a file of weights, or a folder with one.
  *
- * @throws {Error} where there are no weights; what reading config.json throws
+ * @throws {FileAccessError} where nothing is there; {Error} where it is a folder without weights; what reading config.json throws
  */
 export async function clipFiles(path: string, what = 'caption encoder'): Promise<ClipFiles> {
   const weights = await weightsAt(path, what)
@@ -42,7 +42,7 @@ export async function requireTokenizer({ tokenizer }: ClipFiles): Promise<string
  * SHA-256, in hexadecimal, of all that the hidden states of captions depend on: weights, tokenizer and what a config.json states. `path` is as
  * `loadCaptionEncoder` takes it.
  *
- * @throws {Error} where one of the files is not there
+ * @throws {FileAccessError} where nothing is there; {Error} where one of the files is not
  */
 export async function captionEncoderDigest(path: string): Promise<string> {
   const files = await clipFiles(path)
@@ -51,12 +51,10 @@ export async function captionEncoderDigest(path: string): Promise<string> {
 }
 
 async function weightsAt(path: string, what: string): Promise<string> {
-  const found = await ifThere(stat(path))
-  if (!found) {
-    throw new Error(
-      `There is no ${what} ${path}: expected a file of CLIP's weights or a folder with one; name where it lies now.`,
-    )
-  }
+  const found = await statusOf(
+    path,
+    `There is no ${what} ${path}: expected a file of CLIP's weights or a folder with one; name where it lies now.`,
+  )
   if (!found.isDirectory()) return path
   for (const name of FOLDER_WEIGHTS) {
     const file = join(path, name)

@@ -24,8 +24,8 @@ export interface LoadCaptionEncoderOptions {
  * read in that library's names and in OpenAI's (models/clip-text-weights.ts), with the image tower or without. Every size follows from the
  * tensors; what no shape tells is OpenAI's, QuickGELU and heads of 64 columns, unless a config.json beside the weights states another.
  *
- * @throws {Error} where there are no such files, they are of another model, or tokenizer and weights do not belong together;
- *   {RangeError} for a dtype that the device does not compute in; what the file readers throw
+ * @throws {FileAccessError} where there is no such file; {Error} where files are missing, they are of another model, or tokenizer and
+ *   weights do not belong together; {RangeError} for a dtype that the device does not compute in; what the file readers throw
  */
 export async function loadCaptionEncoder(
   path: string,

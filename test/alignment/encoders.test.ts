@@ -7,6 +7,7 @@ import { ENCODER_NAMES } from '../../src/alignment/encoder-names.ts'
 import { loadEncoder } from '../../src/alignment/encoders.ts'
 import { normalizedInput } from '../../src/alignment/preprocessing.ts'
 import { VisionEncoder } from '../../src/alignment/vision-encoder.ts'
+import { ConfigurationError } from '../../src/configuration/parse.ts'
 import { SafetensorsFile } from '../../src/formats/safetensors.ts'
 import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { type WritableTorchValue, writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
@@ -369,7 +370,8 @@ describe('files of DINOv2 weights', () => {
     {
       what: 'no file at all',
       write: async () => join(await folder(), 'weights.pth'),
-      message: 'no such file or directory (ENOENT)',
+      message:
+        /^There is no .*weights\.pth, which is to hold the weights of the encoder dinov2-vit-s; the published one is https:.*dinov2_vits14_pretrain\.pth\. Name where it lies by --encoder dinov2-vit-s=FILE\.$/,
     },
   ]
   test.each(WRONG)('$what is an error', async ({ name = 'dinov2-vit-s', heads, write, message }) => {
@@ -393,7 +395,9 @@ describe('names', () => {
     { name: 'mocov3-resnet-50', message: 'There is no encoder "mocov3-resnet-50"' },
   ]
   test.each(WRONG)('$name is an error', async ({ name, message }) => {
-    await expect(loadEncoder(name, 'weights.pth')).rejects.toThrow(message)
+    const loading = loadEncoder(name, 'weights.pth')
+    await expect(loading).rejects.toBeInstanceOf(ConfigurationError)
+    await expect(loading).rejects.toThrow(message)
   })
 
   const FILES: Readonly<Record<string, string>> = {

@@ -360,13 +360,10 @@ describe('adoptCheckpoint', () => {
   test('makes a run of a training checkpoint, and of nothing less', async () => {
     const { folder, path } = await written('0000007.pt', referenceCheckpoint())
     const run = join(folder, 'run')
-    expect(await adoptCheckpoint(path, run, { heads: 2 })).toEqual({
-      checkpoint: join(run, 'checkpoints/0000007'),
-      step: 7,
-      notes: [],
-    })
+    const adopted = { checkpoint: join(run, 'checkpoints/0000007'), step: 7, notes: [] }
+    expect(await adoptCheckpoint(path, run, { heads: 2 })).toMatchObject(adopted)
     expect(await readCheckpointState(join(run, 'checkpoints/0000007'))).toEqual(tinyState)
-    await expect(adoptCheckpoint(path, run)).rejects.toThrow('already holds a run; go on with it by --resume')
+    await expect(adoptCheckpoint(path, run)).rejects.toThrow('holds checkpoints already; go on from the newest')
     const bare = await written('bare.pt', referenceCheckpoint().model)
     await expect(adoptCheckpoint(bare.path, join(folder, 'other'))).rejects.toThrow(
       'bare.pt holds weights and no optimizer state to go on with; begin a run from them by --init.',

@@ -135,6 +135,7 @@ export const stateOf = (model: SiTConfig): CheckpointState => ({
       path: 'cosine',
       weighting: 'lognormal',
       seed: 5,
+      precision: 'fp32',
     }),
   },
 })

@@ -6,6 +6,7 @@ import { decodeImage } from '../../src/data/image-decoding.ts'
 import { openImageSource } from '../../src/data/image-sources.ts'
 import { type PrepareOptions, prepareDataset } from '../../src/data/prepare.ts'
 import { centerCropDhariwal } from '../../src/data/transforms.ts'
+import { FolderInUse, IN_USE_FILE } from '../../src/formats/folder-in-use.ts'
 import { readNpy } from '../../src/formats/npy.ts'
 import { toPlanes } from '../../src/tensor/planes.ts'
 import { goldenFolder, goldenSuffix, haveGolden, haveImages, imagesFolder, imagesSuffix } from '../shared-folder.ts'
@@ -182,6 +183,9 @@ describe('an interrupted preparation', () => {
     const options = setup(pictures(3))
     writeTree(options.out, { 'prepare-journal.jsonl': '{"sett' })
     expect(await prepareDataset(options)).toMatchObject({ images: 3 })
+    writeTree(options.out, { 'prepare-journal.jsonl': '{"sett' })
+    const other = { ...options, size: 8, latents: blockMoments }
+    await expect(prepareDataset(other)).rejects.toThrow('holds a data set with size 16, not 8 as asked for')
   })
 
   test('is not continued where its journal lists other images than the source: two calls have written it', async () => {
@@ -214,6 +218,43 @@ describe('the output folder of prepareDataset', () => {
     const before = folderDigest(options.out)
     expect(await prepareDataset(options)).toEqual(info)
     expect(folderDigest(options.out)).toEqual(before)
+  })
+
+  test('is refused to a second call while the first goes on, which adds or begins, and is given back at its end', async () => {
+    const options = setup(pictures(4))
+    for (const latents of ['none', blockMoments] as const) {
+      let second: Promise<unknown> | undefined
+      const onProgress = (): void => {
+        second ??= prepareDataset({ ...options, latents }).catch((error: unknown) => error)
+      }
+      await prepareDataset({ ...options, latents, onProgress })
+      expect(await second).toEqual(
+        new Error(
+          `${options.out} is in use by process ${process.pid}, which goes on; wait for its end, or choose another folder.`,
+        ),
+      )
+      expect(readdirSync(options.out)).not.toContain(IN_USE_FILE)
+      expect(await Dataset.open(options.out)).toMatchObject({ length: 4 })
+    }
+  })
+
+  test('is given back where the call fails, and a whole set needs no taking', async () => {
+    const options = setup({ ...pictures(2), 'class0/999.png': 'no image' })
+    await expect(prepareDataset(options)).rejects.toThrow('999.png')
+    expect(readdirSync(options.out)).not.toContain(IN_USE_FILE)
+    rmSync(join(options.source, 'class0/999.png'))
+    await expect(prepareDataset(options)).rejects.toThrow('with other source images or labels')
+    expect(readdirSync(options.out)).not.toContain(IN_USE_FILE)
+    const out = temporaryFolder()
+    const info = await prepareDataset({ ...options, out })
+    await using _ = await FolderInUse.take(out)
+    expect(await prepareDataset({ ...options, out })).toEqual(info)
+  })
+
+  test('counts as empty where a killed call had taken it and made nothing yet', async () => {
+    const options = setup(pictures(2))
+    writeTree(options.out, { [IN_USE_FILE]: '', [`${IN_USE_FILE}.half`]: '' })
+    expect(await prepareDataset(options)).toMatchObject({ images: 2 })
   })
 
   test('in the source is no part of it: neither a class nor other images at the next call', async () => {
@@ -258,12 +299,9 @@ describe('the output folder of prepareDataset', () => {
     )
   })
 
-  test.each([
-    [{ size: 0 }, 'The image size 0 is not'],
-    [{ size: 1.5 }, 'The image size 1.5 is not'],
-    [{ wideHeight: 17 }, 'The strip height 17 is not'],
-    [{ maxImages: 0 }, 'The limit of 0 images is not'],
-  ])('options %j are refused', async (change, message) => {
-    await expect(prepareDataset(setup(pictures(1), change))).rejects.toThrow(message)
+  test('a strip that is higher than the images is refused', async () => {
+    await expect(prepareDataset(setup(pictures(1), { wideHeight: 17 }))).rejects.toThrow(
+      'The strip height 17 is above the image size 16.',
+    )
   })
 })

@@ -49,8 +49,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   report: ['formats'],
   // A text tower's files name their blocks as those of the image tower beside it do.
   text: ['alignment', 'models', 'formats', 'nn', 'tensor', 'native.ts'],
-  // An encoder is a model with its preprocessing in front.
-  alignment: ['models', 'nn', 'tensor', 'native.ts'],
+  // An encoder is a model from a file with its preprocessing in front.
+  alignment: ['models', 'formats', 'nn', 'tensor', 'native.ts'],
   // A model of text is sampled by captions.
   diffusion: ['distributed', 'text', 'models', 'tensor', 'native.ts'],
   models: ['formats', 'nn', 'tensor', 'native.ts'],
@@ -79,7 +79,10 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'diffusion/sample-to-folder.ts → data/ordered-map.ts': 'several at once',
   'diffusion/sample-to-folder.ts → data/one-ahead.ts': 'while the next are sampled',
   'diffusion/sampled-array.ts → formats/npz.ts': 'and an npz file for the ADM suite',
+  'diffusion/sampled-array.ts → formats/errors.ts': 'of which each process writes its part',
   'diffusion/sample-to-folder.ts → formats/if-there.ts': 'in a folder that may be there',
+  'diffusion/sample-to-folder.ts → formats/folder-in-use.ts': "and is nobody else's meanwhile",
+  'diffusion/sample-to-folder.ts → formats/atomic-file.ts': 'each of them whole, or not there',
   'diffusion/sampling-record.ts → formats/atomic-file.ts': 'with a record beside them, which nobody sees half of',
   'diffusion/sampling-record.ts → formats/if-there.ts': 'and which the images of others do not have',
 }

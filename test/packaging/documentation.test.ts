@@ -3,14 +3,8 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { COMMANDS } from '../../src/cli/commands.ts'
 import { parseCommandLine } from '../../src/cli/parse.ts'
-import { linkedFiles } from './pages.ts'
-import { ROOT, sourceFiles } from './source-files.ts'
-
-/** Every page that is written for readers. */
-const PAGES = [
-  ...readdirSync(ROOT).filter((name) => name.endsWith('.md')),
-  ...['docs', 'bench', 'recipes', 'native'].flatMap((folder) => sourceFiles(folder, ['.md'])),
-]
+import { linkedFiles, PAGES } from './pages.ts'
+import { ROOT } from './source-files.ts'
 
 const text = (page: string) => readFileSync(join(ROOT, page), 'utf8')
 

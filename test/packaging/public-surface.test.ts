@@ -1,6 +1,7 @@
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import ts from 'typescript'
 import { describe, expect, test } from 'vitest'
+import { PAGES, programsOf } from './pages.ts'
 import { ROOT } from './source-files.ts'
 
 /** Types that a program only hands on, and what a type of its own is made of. */
@@ -12,7 +13,17 @@ const { options } = ts.parseJsonConfigFileContent(
   ts.sys,
   ROOT,
 )
-const program = ts.createProgram([entry], options)
+const programs = new Map(PAGES.flatMap(programsOf))
+const host = ts.createCompilerHost(options)
+const { fileExists, readFile } = host
+host.fileExists = (path) => programs.has(path) || fileExists(path)
+host.readFile = (path) => programs.get(path) ?? readFile(path)
+const program = ts.createProgram(
+  [entry, ...programs.keys()],
+  // A program of a page ends where it has shown something.
+  { ...options, noUnusedLocals: false, paths: { 'repa-native': [entry] } },
+  host,
+)
 const checker = program.getTypeChecker()
 const exports = checker.getExportsOfModule(checker.getSymbolAtLocation(program.getSourceFile(entry)!)!)
 const resolved = (symbol: ts.Symbol) =>
@@ -102,6 +113,29 @@ const values = exports
   .filter((symbol) => !isOfTypesAlone(symbol))
   .map(resolved)
   .filter((symbol) => symbol.flags & ts.SymbolFlags.Value)
+
+/** What the compiler says of a file, with the lines in it. */
+function complaintsOf(path: string): string[] {
+  const file = program.getSourceFile(path)!
+  const found = [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)]
+  return found.map(({ start, messageText }) => {
+    const { line } = file.getLineAndCharacterOfPosition(start ?? 0)
+    return `line ${line + 1}: ${ts.flattenDiagnosticMessageText(messageText, ' ')}`
+  })
+}
+
+describe('the programs of the pages', () => {
+  test('are found', () => {
+    expect(programs.size).toBeGreaterThan(2)
+  })
+
+  test.each([...programs.keys()].map((path) => [relative(ROOT, path), path] as const))(
+    '%s is right by its types',
+    (_, path) => {
+      expect(complaintsOf(path)).toEqual([])
+    },
+  )
+})
 
 describe.each(values.map((symbol) => [symbol.name, symbol] as const))('%s', (_, symbol) => {
   test('says what it is', () => {

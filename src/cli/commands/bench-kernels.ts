@@ -16,7 +16,7 @@ export const benchKernelsCommand = defineCommand({
       values: Object.keys(SIT_PRESETS).filter((name) => name.endsWith('/2')),
       default: 'SiT-S/2',
       placeholder: 'MODEL',
-      description: 'the model whose shapes are taken',
+      description: 'the model whose shapes are taken: SiT-{S,B,L,XL}/2',
     },
     size: SIT_OPTIONS.size,
     batch: { type: 'integer', min: 1, default: 4, description: 'images of a step' },

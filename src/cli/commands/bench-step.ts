@@ -42,7 +42,7 @@ export const benchStepCommand = defineCommand({
     routeTokens: {
       type: 'number',
       min: 0,
-      max: 1,
+      below: 1,
       placeholder: 'SHARE',
       description: "let this share of the tokens go past TREAD's blocks, as repa train does; without a baseline",
     },

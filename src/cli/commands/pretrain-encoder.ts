@@ -28,7 +28,7 @@ export const pretrainEncoderCommand = defineCommand({
     heads: { type: 'integer', min: 1, description: 'heads of its attention [3]' },
     steps: { type: 'integer', min: 1, description: 'steps in all; the learning rate falls to 0 at the last [20000]' },
     batch: { type: 'integer', min: 1, description: 'images a step [256]' },
-    lr: { type: 'number', description: "highest learning rate of AdamW [the method's, by the batch]" },
+    lr: { type: 'number', above: 0, description: "highest learning rate of AdamW [the method's, by the batch]" },
     precision: {
       type: 'enum',
       values: PRECISIONS,

@@ -1,16 +1,21 @@
 import { resolve } from 'node:path'
+import type { AnyTransformer } from '../../models/transformer-kinds.ts'
 import { PRECISIONS } from '../../training/precision.ts'
 import { defineCommand } from '../command.ts'
 import { UsageError } from '../failure.ts'
 import { endingIn } from '../option.ts'
 import { openPrompts, PROMPT_OPTIONS } from '../prompts.ts'
 
-/** What a kind's own evaluation samples with. */
+/** What a kind's own evaluation samples with. An original SiT's (LightningDiT's too) knows no interval of guidance, REPA's does. */
 const DEFAULTS = {
   SiT: { cfgScale: 1.8, guidanceHigh: 0.7 },
+  originalSiT: { cfgScale: 1.8, guidanceHigh: 1 },
   DiT: { cfgScale: 1.5, guidanceHigh: 1 },
   text: { cfgScale: 2, guidanceHigh: 1 },
 } as const
+
+/** Of a solver that does not choose its own, and of DiT's sampler. */
+const DEFAULT_STEPS = 250
 
 export const sampleCommand = defineCommand({
   name: 'sample',
@@ -34,7 +39,11 @@ export const sampleCommand = defineCommand({
       description:
         'of the ODE; dopri5 chooses its steps itself, as the original SiT is evaluated: by the errors of a whole --batch, on which images then depend',
     },
-    steps: { type: 'integer', min: 1, default: 250, description: 'solver steps; of a DiT, how many of its 1000' },
+    steps: {
+      type: 'integer',
+      min: 1,
+      description: `solver steps, of other than dopri5; of a DiT, how many of its 1000 [${DEFAULT_STEPS}]`,
+    },
     timeShift: {
       type: 'number',
       min: 0.001,
@@ -64,7 +73,7 @@ export const sampleCommand = defineCommand({
       type: 'number',
       min: 0,
       max: 1,
-      description: 'to this time [0.7; 1 of a DiT, of text and with --guide]',
+      description: 'to this time [0.7; 1 of a DiT, an original SiT or LightningDiT, of text, and with --guide]',
     },
     guidedChannels: {
       type: 'enum',
@@ -194,7 +203,7 @@ export const sampleCommand = defineCommand({
         import('../../diffusion/latent-preview.ts'),
         import('../../models/load-autoencoder.ts'),
       ])
-      const { checkpoint, out: folder, num, steps, batch } = args
+      const { checkpoint, out: folder, num, steps = DEFAULT_STEPS, batch } = args
       const { dtype, tf32 } = precisionPolicy(args.precision, where)
       allowTf32(where, tf32)
       const loading = {
@@ -211,7 +220,7 @@ export const sampleCommand = defineCommand({
       try {
         model.computeIn(dtype)
         const { kind } = model.config
-        const defaults = DEFAULTS[model.text ? 'text' : kind]
+        const defaults = DEFAULTS[defaultsOf(model)]
         const guidanceHigh = args.guidanceHigh ?? (args.guide === undefined ? defaults.guidanceHigh : 1)
         if (args.guidanceLow > guidanceHigh) {
           throw new UsageError(
@@ -232,6 +241,10 @@ export const sampleCommand = defineCommand({
             [
               args.timeShift !== undefined && args.solver === 'dopri5',
               `--time-shift ${args.timeShift} shifts the steps of euler and heun, and dopri5 chooses its own`,
+            ],
+            [
+              args.steps !== undefined && args.solver === 'dopri5',
+              `--steps ${args.steps} is of euler and heun, and dopri5 chooses its own`,
             ],
             [args.eta > 0 && mode !== 'ddim', `--eta ${args.eta} is of --mode ddim, not of ${mode}`],
             [args.path !== undefined && kind === 'DiT', `--path ${args.path} is of a SiT, not of a DiT`],
@@ -350,3 +363,8 @@ export const sampleCommand = defineCommand({
     })
   },
 })
+
+function defaultsOf({ config, text }: Pick<AnyTransformer, 'config' | 'text'>): keyof typeof DEFAULTS {
+  if (text) return 'text'
+  return config.kind === 'SiT' && config.convention === 'sit' ? 'originalSiT' : config.kind
+}

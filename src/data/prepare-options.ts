@@ -1,0 +1,66 @@
+/** The options of a preparation, checked before it makes anything: of a program without types, nothing but the set would show what is wrong. */
+import * as z from 'zod'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
+import type { FeatureEncoder } from './feature-encoder.ts'
+import type { LatentEncoder } from './latent-encoder.ts'
+import type { PrepareOptions } from './prepare.ts'
+import { TRANSFORMS } from './transforms.ts'
+
+const positive = z.int().positive()
+const path = z.string().min(1)
+const isFunction = z.custom((value) => typeof value === 'function', 'expected a function')
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
+
+const schema = whenNeeded(() => {
+  const encodes = { name: z.string(), batchSize: positive, encode: isFunction }
+  // What else an encoder has is its own.
+  const latentEncoder = z.object({
+    ...encodes,
+    latentChannels: positive,
+    downsampling: positive,
+    weights: z.string().optional(),
+    tile: positive.optional(),
+    latentScale: z.number().positive().optional(),
+    hasDeviations: z.boolean().optional(),
+  } satisfies Record<keyof LatentEncoder, z.ZodType>)
+  const featureEncoder = z.object(
+    { ...encodes, weights: z.string().optional(), width: positive } satisfies Record<keyof FeatureEncoder, z.ZodType>,
+    'expected an encoder, as openFeatureEncoder gives it',
+  )
+  return z.strictObject({
+    source: z.union([path, z.array(path).min(1)]),
+    out: path,
+    size: positive.optional(),
+    transform: z.enum(TRANSFORMS).optional(),
+    wideHeight: positive.optional(),
+    onCorrupt: z.enum(['skip', 'fail']).optional(),
+    latents: z
+      .custom(
+        (value) => value === 'none' || latentEncoder.safeParse(value).success,
+        'expected "none", or an autoencoder as loadAutoencoder gives it',
+      )
+      .optional(),
+    features: z.array(featureEncoder).optional(),
+    featurePatch: positive.optional(),
+    flip: z.boolean().optional(),
+    maxImages: positive.optional(),
+    unlabelled: z.boolean().optional(),
+    allowEmptyClasses: z.boolean().optional(),
+    captions: path.optional(),
+    captionColumn: path.optional(),
+    allowMissingCaptions: z.boolean().optional(),
+    imageColumn: path.optional(),
+    labelColumn: path.optional(),
+    world: z
+      .custom((value) => isObject(value) && 'agree' in value, 'expected a World, as withProcesses gives it')
+      .optional(),
+    signal: z.custom((value) => value instanceof AbortSignal, 'expected an AbortSignal').optional(),
+    onProgress: isFunction.optional(),
+    onNotice: isFunction.optional(),
+  } satisfies Record<keyof PrepareOptions, z.ZodType>)
+})
+
+/** @throws {ConfigurationError} naming every option that is wrong */
+export function requirePrepareOptions(options: PrepareOptions): void {
+  parseConfiguration(schema(), options, "the preparation's options")
+}
