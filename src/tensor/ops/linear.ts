@@ -1,8 +1,9 @@
 import { type Activation, native } from '../../native.ts'
 import type { ComputeDType } from '../dtype.ts'
+import type { Gradients } from '../gradients.ts'
 import { recomputable } from '../recomputable.ts'
 import { release } from '../scope.ts'
-import { type Gradients, recordingTape, type Tape } from '../tape.ts'
+import { recordingTape, type Tape } from '../tape.ts'
 import { computeDType, Tensor } from '../tensor.ts'
 import { cast } from './cast.ts'
 

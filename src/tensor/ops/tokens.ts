@@ -1,6 +1,7 @@
 import { native } from '../../native.ts'
+import type { Gradients } from '../gradients.ts'
 import { scope } from '../scope.ts'
-import { type Gradients, recordingTape } from '../tape.ts'
+import { recordingTape } from '../tape.ts'
 import { Tensor } from '../tensor.ts'
 import { resizeChannels } from './diffusion.ts'
 import { reshape } from './reshape.ts'
