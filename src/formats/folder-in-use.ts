@@ -38,9 +38,11 @@ export interface TakeOptions {
 
 export class FolderInUse implements AsyncDisposable {
   readonly #file: string
+  readonly #own: string
 
-  private constructor(file: string) {
+  private constructor(file: string, own: string) {
     this.#file = file
+    this.#own = own
   }
 
   /**
@@ -51,8 +53,9 @@ export class FolderInUse implements AsyncDisposable {
    */
   static async take(folder: string, { makeLink = link }: TakeOptions = {}): Promise<FolderInUse> {
     const file = join(folder, IN_USE_FILE)
-    const own: Holder = { host: hostname(), pid: process.pid, began: (await beginningOf(process.pid)) ?? '' }
-    const holder = await obtain(file, `${JSON.stringify(own)}\n`, makeLink).catch((error: unknown) => {
+    const self: Holder = { host: hostname(), pid: process.pid, began: (await beginningOf(process.pid)) ?? '' }
+    const own = `${JSON.stringify(self)}\n`
+    const holder = await obtain(file, own, makeLink).catch((error: unknown) => {
       throw error instanceof FileAccessError ? error : new FileAccessError('write', file, error)
     })
     if (holder) {
@@ -60,11 +63,14 @@ export class FolderInUse implements AsyncDisposable {
         `${folder} is in use by process ${holder.pid}, which goes on; wait for its end, or choose another folder.`,
       )
     }
-    return new FolderInUse(file)
+    return new FolderInUse(file, own)
   }
 
+  /** Gives the folder back, unless it is another's by now. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await rm(this.#file, { force: true })
+    // What cannot be read is not this process's.
+    const text = await readFile(this.#file, 'utf8').catch(() => undefined)
+    if (text === this.#own) await rm(this.#file, { force: true })
   }
 }
 

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { link } from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { FolderInUse, IN_USE_FILE } from '../../src/formats/folder-in-use.ts'
@@ -24,6 +24,17 @@ test('a folder is given back, and taken by the next', async () => {
     )
   }
   expect(existsSync(file)).toBe(false)
+})
+
+test('a folder that somebody else has by now stays theirs', async () => {
+  const file = join(temporaryFolder(), IN_USE_FILE)
+  const theirs = '{"host":"another","pid":1,"began":"1"}\n'
+  {
+    await using _ = await FolderInUse.take(dirname(file))
+    // As where the folder was removed under a run, and another begun under its name.
+    writeFileSync(file, theirs)
+  }
+  expect(readFileSync(file, 'utf8')).toBe(theirs)
 })
 
 describe('a folder is taken over', () => {
