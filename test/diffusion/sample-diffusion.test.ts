@@ -3,27 +3,16 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { sampleDiffusion } from '../../src/diffusion/ddpm-sampler.ts'
-import { DiT, parseDiTConfig } from '../../src/models/dit.ts'
+import { DiT } from '../../src/models/dit.ts'
 import { openWeights } from '../../src/models/weights-file.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
+import { ditArguments } from '../../src/verification/kinds/transformer-arguments.ts'
 import { expectClose, type NdArray, sizeOf } from '../reference/array.ts'
 import { goldenFiles } from '../reference/golden.ts'
 import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
 
 const Args = z.object({
-  params: z.string(),
-  config: z.object({
-    input_size: z.number(),
-    patch_size: z.number(),
-    in_channels: z.number(),
-    hidden_size: z.number(),
-    depth: z.number(),
-    num_heads: z.number(),
-    mlp_ratio: z.number(),
-    class_dropout_prob: z.number(),
-    num_classes: z.number(),
-    learn_sigma: z.boolean(),
-  }),
+  ...ditArguments,
   timestep_respacing: z.string(),
   ddim: z.boolean(),
   eta: z.number(),
@@ -33,22 +22,7 @@ const Args = z.object({
 
 async function modelOf({ params, config }: z.output<typeof Args>): Promise<DiT> {
   await using weights = await openWeights(join(goldenFolder, params))
-  const model = DiT.fromConfig(
-    parseDiTConfig({
-      kind: 'DiT',
-      depth: config.depth,
-      hidden: config.hidden_size,
-      heads: config.num_heads,
-      patch: config.patch_size,
-      inputSize: [config.input_size, config.input_size],
-      channels: config.in_channels,
-      classes: config.num_classes,
-      mlpRatio: config.mlp_ratio,
-      classDropout: config.class_dropout_prob,
-      learnSigma: config.learn_sigma,
-    }),
-    'cpu',
-  )
+  const model = DiT.fromConfig(config, 'cpu')
   await model.load(weights)
   return model
 }

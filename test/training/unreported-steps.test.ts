@@ -17,6 +17,11 @@ afterEach(() => {
 const STEPS = 12
 const FAILS_AT = 7
 
+const CONFIGURATION = {
+  model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 },
+  ...{ batch: BATCH, steps: STEPS },
+} as const
+
 const stepsOf = (out: string) =>
   readFileSync(join(out, 'metrics.jsonl'), 'utf8')
     .trim()
@@ -55,9 +60,9 @@ test.each<readonly [what: string, made: number, failure: () => Partial<TrainOpti
     train({
       ...{ out, data, device: 'cpu' },
       configuration: {
-        model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 },
+        ...CONFIGURATION,
         encoders: [{ name: 'hog' }],
-        ...{ alignDepth: 1, batch: BATCH, steps: STEPS },
+        alignDepth: 1,
       },
       ...more,
     })
@@ -79,13 +84,9 @@ test('where the log takes half a line and fails, that line and those behind it a
     await this.write(String(line).slice(0, 10))
     throw new Error('ENOSPC: no space left on device')
   })
-  const configuration = {
-    model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 },
-    ...{ batch: BATCH, steps: STEPS },
-  } as const
   const notices: string[] = []
   const onNotice = (sentence: string) => void notices.push(sentence)
-  await expect(train({ out, data, device: 'cpu', configuration, onNotice })).rejects.toThrow('ENOSPC')
+  await expect(train({ out, data, device: 'cpu', configuration: CONFIGURATION, onNotice })).rejects.toThrow('ENOSPC')
   expect(stepsOf(out)).toEqual(upTo(FAILS_AT + 2))
   expect(notices.filter((sentence) => sentence.startsWith('The log lacks'))).toEqual([])
 })
@@ -97,13 +98,9 @@ test('where the log fails for good, it is said which steps it lacks', async () =
     if (step.index < FAILS_AT) return write.call(this, step)
     return Promise.reject(new Error('EDQUOT: quota exceeded'))
   })
-  const configuration = {
-    model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 },
-    ...{ batch: BATCH, steps: STEPS },
-  } as const
   const notices: string[] = []
   const onNotice = (sentence: string) => void notices.push(sentence)
-  await expect(train({ out, data, device: 'cpu', configuration, onNotice })).rejects.toThrow('EDQUOT')
+  await expect(train({ out, data, device: 'cpu', configuration: CONFIGURATION, onNotice })).rejects.toThrow('EDQUOT')
   expect(notices).toContain(`The log lacks the steps from ${FAILS_AT} on: EDQUOT: quota exceeded`)
 })
 
