@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { basename, extname } from 'node:path'
 import * as z from 'zod'
+import { aSignal } from '../configuration/callbacks.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { ifThere } from '../formats/if-there.ts'
 import { statusOf } from '../formats/path-status.ts'
@@ -59,7 +60,7 @@ export const convertOptionsSchema = z.strictObject({
   alignDepth: z.int().positive().optional(),
   kind: z.enum(TRANSFORMER_KINDS).optional(),
   force: z.boolean().optional(),
-  signal: z.custom((value) => value instanceof AbortSignal, 'expected an AbortSignal').optional(),
+  signal: aSignal().optional(),
 } satisfies Record<keyof ConvertOptions, z.ZodType>)
 
 export interface Conversion {

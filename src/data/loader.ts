@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os'
 import * as z from 'zod'
+import { aSignal } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import type { Dataset } from './dataset.ts'
 import { FeatureStore } from './feature-store.ts'
@@ -78,7 +79,7 @@ const schema = whenNeeded(() => {
     cacheBytes: z
       .custom<number>((value) => typeof value === 'number' && value >= 0, 'expected a number, at least 0')
       .default(512 * 2 ** 20),
-    signal: z.custom<AbortSignal>((value) => value instanceof AbortSignal, 'expected an AbortSignal').optional(),
+    signal: aSignal().optional(),
   } satisfies Record<keyof LoaderOptions, z.ZodType>)
 })
 

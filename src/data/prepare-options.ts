@@ -1,5 +1,6 @@
 /** The options of a preparation, checked before it makes anything: of a program without types, nothing but the set would show what is wrong. */
 import * as z from 'zod'
+import { aFunction, aSignal } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import type { FeatureEncoder } from './feature-encoder.ts'
 import type { LatentEncoder } from './latent-encoder.ts'
@@ -8,11 +9,10 @@ import { TRANSFORMS } from './transforms.ts'
 
 const positive = z.int().positive()
 const path = z.string().min(1)
-const isFunction = z.custom((value) => typeof value === 'function', 'expected a function')
 const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
 
 const schema = whenNeeded(() => {
-  const encodes = { name: z.string(), batchSize: positive, encode: isFunction }
+  const encodes = { name: z.string(), batchSize: positive, encode: aFunction() }
   // What else an encoder has is its own.
   const latentEncoder = z.object({
     ...encodes,
@@ -54,9 +54,9 @@ const schema = whenNeeded(() => {
     world: z
       .custom((value) => isObject(value) && 'agree' in value, 'expected a World, as withProcesses gives it')
       .optional(),
-    signal: z.custom((value) => value instanceof AbortSignal, 'expected an AbortSignal').optional(),
-    onProgress: isFunction.optional(),
-    onNotice: isFunction.optional(),
+    signal: aSignal().optional(),
+    onProgress: aFunction().optional(),
+    onNotice: aFunction().optional(),
   } satisfies Record<keyof PrepareOptions, z.ZodType>)
 })
 

@@ -3,16 +3,11 @@
  * wrong.
  */
 import * as z from 'zod'
+import { aFunction, aSignal } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { Model } from '../models/model.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { SamplingOrigin } from './sampling-record.ts'
-
-export const requiredFunction = () => z.custom((value) => typeof value === 'function', 'expected a function')
-
-export const aFunction = () => requiredFunction().optional()
-
-export const aSignal = () => z.custom((value) => value instanceof AbortSignal, 'expected an AbortSignal').optional()
 
 /** Of a grid of times. */
 export const pointsOfTime = () => z.int().min(2, 'expected 2 at least, the ends').optional()
@@ -29,10 +24,10 @@ const ofEveryKind = () => ({
       guide: z.custom((value) => value instanceof Model, 'expected a SiT or a DiT').optional(),
     })
     .optional(),
-  signal: aSignal(),
-  noise: aFunction(),
-  onStep: aFunction(),
-  observe: aFunction(),
+  signal: aSignal().optional(),
+  noise: aFunction().optional(),
+  onStep: aFunction().optional(),
+  observe: aFunction().optional(),
 })
 
 /** `SamplerOptions` */
@@ -46,7 +41,10 @@ export const samplerSchema = whenNeeded(() =>
       timeShift: z.number().positive().optional(),
       path: z.enum(['linear', 'cosine']).optional(),
       classToken: z
-        .strictObject({ start: z.custom((value) => value instanceof Tensor, 'expected a Tensor'), noise: aFunction() })
+        .strictObject({
+          start: z.custom((value) => value instanceof Tensor, 'expected a Tensor'),
+          noise: aFunction().optional(),
+        })
         .optional(),
     })
     .refine(({ mode, solver, timeShift }) => timeShift === undefined || (mode === 'ode' && solver !== 'dopri5'), {
@@ -64,7 +62,7 @@ export const diffusionSamplerSchema = whenNeeded(() =>
     steps: z.unknown().optional(),
     eta: z.number().min(0).max(1).optional(),
     clip: z.boolean().optional(),
-    observeInput: aFunction(),
+    observeInput: aFunction().optional(),
   }),
 )
 
@@ -81,7 +79,7 @@ const ofBatches = () => ({
   seed: z.int().min(0),
   batch: z.int().positive(),
   autoencoder: anObjectWith('decode', 'an autoencoder, as loadAutoencoder gives it').optional(),
-  onProgress: aFunction(),
+  onProgress: aFunction().optional(),
 })
 
 const batchSchema = whenNeeded(() =>

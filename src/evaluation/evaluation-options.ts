@@ -3,6 +3,7 @@
  * is wrong.
  */
 import * as z from 'zod'
+import { aFunction, aSignal } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { DiffusionTransformer } from '../models/diffusion-transformer.ts'
@@ -24,8 +25,8 @@ const ofEveryKind = () => ({
   images: positive().optional(),
   seed: z.int().min(0),
   batch: positive(),
-  signal: z.custom((value) => value instanceof AbortSignal, 'expected an AbortSignal').optional(),
-  onProgress: z.custom((value) => typeof value === 'function', 'expected a function').optional(),
+  signal: aSignal().optional(),
+  onProgress: aFunction().optional(),
 })
 
 const ofAModel = () => ({

@@ -1,4 +1,5 @@
 import * as z from 'zod'
+import { aFunction } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { statusOf } from '../formats/path-status.ts'
 import { configOfWeights } from '../models/config-of-weights.ts'
@@ -40,7 +41,7 @@ const optionsSchema = whenNeeded(() =>
     heads: z.int().positive().optional(),
     kind: z.enum(TRANSFORMER_KINDS).optional(),
     convention: z.enum(['repa', 'sit']).optional(),
-    notice: z.custom((value) => typeof value === 'function', 'expected a function').optional(),
+    notice: aFunction().optional(),
   } satisfies Record<keyof LoadModelOptions, z.ZodType>),
 )
 

@@ -1,7 +1,7 @@
 /** The options of a training in a folder, checked before anything is read or written; its configuration is checked by its own schema. */
 import * as z from 'zod'
+import { aFunction, aSignal } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
-import { aFunction, aSignal } from '../diffusion/sampler-options.ts'
 import type { TrainOptions } from './run.ts'
 
 const schema = whenNeeded(() => {
@@ -14,11 +14,11 @@ const schema = whenNeeded(() => {
     resume: z.boolean().optional(),
     device: z.string(),
     world: elsewhere,
-    fit: aFunction(),
-    signal: aSignal(),
-    onStart: aFunction(),
-    onStep: aFunction(),
-    onNotice: aFunction(),
+    fit: aFunction().optional(),
+    signal: aSignal().optional(),
+    onStart: aFunction().optional(),
+    onStep: aFunction().optional(),
+    onNotice: aFunction().optional(),
   } satisfies Record<keyof TrainOptions, z.ZodType>)
 })
 

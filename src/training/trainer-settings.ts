@@ -1,8 +1,8 @@
 /** The options of a Trainer, checked before its first step: of a program without types, nothing but the results would show what is wrong. */
 import * as z from 'zod'
+import { aSignal } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
-import { aSignal } from '../diffusion/sampler-options.ts'
 import { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import { RECOMPUTATIONS } from '../tensor/recomputation.ts'
 import type { TrainingConfiguration } from './configuration.ts'
@@ -101,7 +101,7 @@ export function requireTrainerOptions(options: TrainerOptions): void {
 }
 
 const runSchema = whenNeeded(() =>
-  z.strictObject({ steps: z.unknown(), signal: aSignal() } satisfies Record<keyof RunOptions, z.ZodType>),
+  z.strictObject({ steps: z.unknown(), signal: aSignal().optional() } satisfies Record<keyof RunOptions, z.ZodType>),
 )
 
 /**

@@ -3,12 +3,13 @@
  * Heun on a fixed grid, Dormand and Prince's with steps of its own.
  */
 import * as z from 'zod'
+import { aFunction, aSignal } from '../../configuration/callbacks.ts'
 import { whenNeeded } from '../../configuration/parse.ts'
 import { cast } from '../../tensor/ops/cast.ts'
 import { linearCombination } from '../../tensor/ops/float64.ts'
 import type { Tensor } from '../../tensor/tensor.ts'
 import { type Derivative, dopri5 } from '../dopri5.ts'
-import { aFunction, aSignal, pointsOfTime, requireOptions } from '../sampler-options.ts'
+import { pointsOfTime, requireOptions } from '../sampler-options.ts'
 import { stepThrough } from '../step-through.ts'
 import { evenTimes, fieldValue, type Predict } from './field.ts'
 import { interval, requireTransport, type Transport, velocityField } from './transport.ts'
@@ -38,8 +39,8 @@ const schema = whenNeeded(() => {
     points: pointsOfTime(),
     atol: tolerance,
     rtol: tolerance,
-    observe: aFunction(),
-    signal: aSignal(),
+    observe: aFunction().optional(),
+    signal: aSignal().optional(),
   } satisfies Record<keyof TransportOdeOptions, z.ZodType>)
 })
 

@@ -1,10 +1,11 @@
 /** The reverse SDE of the original SiT (Sampler.sample_sde), from noise to data: dx = (v + w s) dt + √(2 w) dB for any w ≥ 0. */
 import * as z from 'zod'
+import { aFunction, aSignal } from '../../configuration/callbacks.ts'
 import { whenNeeded } from '../../configuration/parse.ts'
 import { cast } from '../../tensor/ops/cast.ts'
 import { linearCombination } from '../../tensor/ops/float64.ts'
 import type { Tensor } from '../../tensor/tensor.ts'
-import { aFunction, aSignal, pointsOfTime, requiredFunction, requireOptions } from '../sampler-options.ts'
+import { pointsOfTime, requireOptions } from '../sampler-options.ts'
 import { stepThrough } from '../step-through.ts'
 import { advanced, evenTimes, fieldValue, type Predict } from './field.ts'
 import { pathDiffusion, pathPoint, type TransportPath } from './path.ts'
@@ -63,9 +64,9 @@ const schema = whenNeeded(() =>
     lastStep: z.enum(LAST_STEPS).nullable().optional(),
     lastStepSize: z.number().min(0).lt(1).optional(),
     steps: pointsOfTime(),
-    noise: requiredFunction(),
-    observe: aFunction(),
-    signal: aSignal(),
+    noise: aFunction(),
+    observe: aFunction().optional(),
+    signal: aSignal().optional(),
   } satisfies Record<keyof TransportSdeOptions, z.ZodType>),
 )
 

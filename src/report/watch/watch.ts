@@ -9,6 +9,7 @@ import {
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import * as z from 'zod'
+import { aFunction } from '../../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../../configuration/parse.ts'
 import { firstAtLeast } from '../curve.ts'
 import type { LiveMessage, LoggedPoints } from '../live-message.ts'
@@ -49,7 +50,7 @@ const schema = whenNeeded(() =>
       .positive()
       .max(2 ** 31 - 1)
       .optional(),
-    onProblem: z.custom((value) => typeof value === 'function', 'expected a function').optional(),
+    onProblem: aFunction().optional(),
   } satisfies Record<keyof WatchOptions, z.ZodType>),
 )
 
