@@ -18,7 +18,7 @@ struct NormalizeImagesArgs {
   float mean[3], std[3];
 };
 
-/// out = trunc(clamp((x + shift) * scale + offset, 0, 255)), NaN to 0, in x's own precision, channels moved last.
+/// out = trunc(clamp((x + shift) * scale + offset, 0, 255)), NaN to 0, each operation rounded in x's own precision, channels moved last.
 /// REPA writes (x + 1) / 2 * 255: shift 1, scale 127.5, offset 0 (the same float, as halving is exact).
 /// SiT and DiT write 127.5 x + 128: shift 0, scale 127.5, offset 128.
 struct ToUint8Args {

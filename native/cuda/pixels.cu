@@ -58,9 +58,9 @@ struct Levels {
   double shift, scale, offset;
 };
 
-// Fused, as in the CPU's kernels for AVX2 and AVX-512.
-__device__ __forceinline__ float multiplyAdd(float a, float b, float c) { return fmaf(a, b, c); }
-__device__ __forceinline__ double multiplyAdd(double a, double b, double c) { return fma(a, b, c); }
+// Product and sum are rounded each, as torch's two ops are: fused, a pixel at the border of two levels would be another byte.
+__device__ __forceinline__ float scaled(float x, float scale, float offset) { return __fadd_rn(__fmul_rn(x, scale), offset); }
+__device__ __forceinline__ double scaled(double x, double scale, double offset) { return __dadd_rn(__dmul_rn(x, scale), offset); }
 
 template <class Value>
 __global__ void __launch_bounds__(kThreads) toUint8Kernel(const Levels l, const Value* images, uint8_t* out) {
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(kThreads) toUint8Kernel(const Levels l, const 
     if (i >= l.imageElements) return;
     int channel = static_cast<int>(i);
     const int pixel = l.channels.divide(channel);
-    const Value level = multiplyAdd(images[channel * l.pixels + pixel] + shift, scale, offset);
+    const Value level = scaled(images[channel * l.pixels + pixel] + shift, scale, offset);
     // The comparisons are written so that NaN fails the first and becomes 0.
     const Value atLeast0 = level > Value{0} ? level : Value{0};
     const Value clamped = atLeast0 < Value{255} ? atLeast0 : Value{255};

@@ -89,6 +89,8 @@ inline float __fsub_rn(float x, float y) { return withCanonicalNan(x - y); }
 inline float __fmul_rn(float x, float y) { return withCanonicalNan(x * y); }
 inline float __fdiv_rn(float x, float y) { return withCanonicalNan(x / y); }
 inline float __fmaf_rn(float x, float y, float z) { return withCanonicalNan(std::fma(x, y, z)); }
+inline double __dadd_rn(double x, double y) { return x + y; }
+inline double __dmul_rn(double x, double y) { return x * y; }
 int __float2int_rn(float x);
 int __float2int_rz(float x);
 int __float2int_rd(float x);

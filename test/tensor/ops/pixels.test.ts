@@ -84,24 +84,25 @@ for (const { device, missing } of DEVICES) {
     test.each([{ range: [-1, 1] }, { range: [0, 1] }] as const)('of $range to the nearest level', async ({ range }) => {
       const [low, high] = range
       const scale = 255 / (high - low)
+      const offset = 0.5 - scale * low
       const shape = [2, 3, 131, 129]
       const values = map(random(shape, 2, 1.2), (value, i) => (i < LEVELS.length ? LEVELS[i] : value))
-      // Product and sum are rounded each, or fused: 2^-17 apiece from the exact level in f32, whose unit below 256 is 2^-16.
-      for (const { round, tolerance } of [
-        { round: Math.fround, tolerance: 2 ** -16 },
-        { round: (value: number) => value, tolerance: 2 ** -45 },
-      ]) {
+      for (const round of [Math.fround, (value: number) => value]) {
+        // Where each level begins, and the floats beside it: what a sum of a product that was not rounded by itself has wrong.
+        const unit = round === Math.fround ? 2 ** -24 : 2 ** -53
+        const borders = Array.from({ length: 255 }, (_, i) => (i + 1 - offset) / scale).flatMap((border) =>
+          [-2, -1, 0, 1, 2].map((units) => border * (1 + units * unit)),
+        )
         const input = Float64Array.from(values.data, round)
+        input.set(borders.map(round), LEVELS.length)
         using images = Tensor.from(round === Math.fround ? Float32Array.from(input) : input, shape, device)
         using bytes = toUint8(images, { range, rounding: 'nearest' })
         const found = await bytes.dataAs('u8')
         const pixels = shape[2] * shape[3]
         const wrong = Array.from(input).filter((value, i) => {
           const [sample, channel, pixel] = [Math.floor(i / (3 * pixels)), Math.floor(i / pixels) % 3, i % pixels]
-          const level = Number.isNaN(value) ? 0 : (value - low) * scale + 0.5
-          const nearest = (shift: number) => Math.trunc(Math.min(Math.max(level + shift, 0), 255))
-          const byte = found[(sample * pixels + pixel) * 3 + channel]
-          return byte < nearest(-tolerance) || byte > nearest(tolerance)
+          const level = Number.isNaN(value) ? 0 : round(round(value * scale) + offset)
+          return found[(sample * pixels + pixel) * 3 + channel] !== Math.trunc(Math.min(Math.max(level, 0), 255))
         })
         expect(wrong).toEqual([])
       }
