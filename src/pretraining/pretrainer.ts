@@ -53,6 +53,7 @@ export class Pretrainer implements AsyncDisposable {
   /** When the first run() began. */
   #began: number | undefined
   #batches: AsyncIterator<Batch, undefined> | undefined
+  #unreported: readonly PretrainingStep[] = []
 
   constructor(options: PretrainerOptions) {
     const { data, encoder, device } = options
@@ -82,6 +83,11 @@ export class Pretrainer implements AsyncDisposable {
     return this.#step
   }
 
+  /** Steps that the last run() has made and not yielded, for its loop was left: `step` counts them. */
+  get unreported(): readonly PretrainingStep[] {
+    return this.#unreported
+  }
+
   /** Goes on where a checkpoint stopped, whose arrays are in the model's arena. */
   async restore(step: number, counters: OptimizerCounters): Promise<void> {
     this.method.model.arena.refreshCompute()
@@ -98,6 +104,7 @@ export class Pretrainer implements AsyncDisposable {
     const { batch, device } = this.#options
     this.#batches ??= this.#openLoader()
     this.#began ??= performance.now()
+    this.#unreported = []
     yield* stepsAhead({
       next: async () => {
         if (this.#step >= until || signal?.aborted) return undefined
@@ -105,6 +112,9 @@ export class Pretrainer implements AsyncDisposable {
       },
       enqueue: (samples) => this.#trainStep(samples),
       closeLoader: () => this.#closeLoader(),
+      keep: (reports) => {
+        this.#unreported = reports
+      },
       batch,
       device,
       began: this.#began,

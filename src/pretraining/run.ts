@@ -10,6 +10,7 @@ import { type VisionTransformerConfig, visionTransformerConfigSchema } from '../
 import type { Device } from '../tensor/device.ts'
 import { CHECKPOINTS, newestCheckpoint, tidyCheckpoints } from '../training/checkpoint-files.ts'
 import { restoreNewest } from '../training/damaged-checkpoint.ts'
+import { logUnreported } from '../training/log-unreported.ts'
 import { MetricsLog, rounded } from '../training/metrics.ts'
 import { defaultPrecision } from '../training/precision.ts'
 import { CONFIG_FILE, requireNoRun, requireSameData, storedJson } from '../training/run-configuration.ts'
@@ -142,18 +143,23 @@ async function runSegments(
     path: await saveCheckpoint(join(out, CHECKPOINTS), pretrainer, stored),
   })
   let last: PretrainingStep | undefined
+  /** The last, until the log has it. */
+  let unlogged: readonly PretrainingStep[] = []
   let saved = restored === undefined ? undefined : { step: pretrainer.step, path: restored }
   while (pretrainer.step < steps && !signal?.aborted) {
     const until = Math.min(steps, (Math.floor(pretrainer.step / checkpointEvery) + 1) * checkpointEvery)
     try {
       for await (const step of pretrainer.run({ until, ...(signal && { signal }) })) {
         last = step
+        unlogged = [step]
         await write(log, step)
+        unlogged = []
         if (!step.finite)
           onNotice?.(`Step ${step.index}: the gradient is not finite; the step was left out (${step.skipped} so far).`)
         onStep?.(step)
       }
     } catch (error) {
+      await logUnreported([...unlogged, ...pretrainer.unreported], (step) => write(log, step), onNotice)
       if (pretrainer.step > (saved?.step ?? 0)) await saveOnFailure(async () => (await save()).path, onNotice)
       throw error
     }

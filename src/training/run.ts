@@ -28,6 +28,7 @@ import { CHECKPOINTS, newestCheckpoint, tidyCheckpoints } from './checkpoint-fil
 import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
 import { restoreNewest } from './damaged-checkpoint.ts'
 import { loadInitialWeights, modelOfWeights } from './initial-weights.ts'
+import { logUnreported } from './log-unreported.ts'
 import { MetricsLog } from './metrics.ts'
 import { defaultPrecision, type Precision } from './precision.ts'
 import { requireEqualParts } from './requirements.ts'
@@ -278,7 +279,7 @@ async function trainSegments(
         }
       }
     } catch (error) {
-      if (log) await logUnreported([...unlogged, ...trainer.unreported], log, onNotice)
+      if (log) await logUnreported([...unlogged, ...trainer.unreported], (step) => log.write(step), onNotice)
       // Several processes save together, and can where all have stopped before the same step; nobody ends before that is done.
       const isTogether = world.size === 1 || error instanceof StepImpossible
       if (isTogether && trainer.step > (saved?.step ?? 0)) {
@@ -295,21 +296,6 @@ async function trainSegments(
     checkpoint: saved.path,
     interrupted: trainer.isStopped || (signal?.aborted ?? false),
     last,
-  }
-}
-
-/** Steps that a checkpoint counts: in the log of a run that goes on from it they would be missing for ever. */
-async function logUnreported(
-  steps: readonly TrainingStep[],
-  log: MetricsLog,
-  onNotice: ((sentence: string) => void) | undefined,
-): Promise<void> {
-  try {
-    for (const step of steps) await log.write(step)
-  } catch (error) {
-    onNotice?.(
-      `The log lacks the steps from ${steps[0]!.index} on: ${error instanceof Error ? error.message : String(error)}`,
-    )
   }
 }
 

@@ -18,7 +18,7 @@ interface StepPipeline<Report> {
   /** Closes the loader after a failure: its position may be past the step's by then, and the next run opens it anew. */
   readonly closeLoader: () => Promise<void>
   /** Told, in their order, of the steps that were made and are yielded no more: the caller has left the loop, or a step before them failed. */
-  readonly keep?: (reports: readonly (Report & StepTiming)[]) => void
+  readonly keep: (reports: readonly (Report & StepTiming)[]) => void
   /** Images of a step. */
   readonly batch: number
   readonly device: Device
@@ -69,7 +69,7 @@ export async function* stepsAhead<Report extends object>(
   } finally {
     const left = await Promise.allSettled(pending.map(finish))
     const made = left.filter((outcome) => outcome.status === 'fulfilled')
-    if (made.length > 0) pipeline.keep?.(made.map(({ value }) => value))
+    if (made.length > 0) pipeline.keep(made.map(({ value }) => value))
     await synchronize(device)
   }
 }

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { METHOD_NAMES } from '../../src/pretraining/method.ts'
@@ -21,34 +21,57 @@ function logOf(run: string): object[] {
   })
 }
 
+const STOPS: readonly { readonly what: string; readonly stop: (options: PretrainEncoderOptions) => Promise<void> }[] = [
+  {
+    what: 'its signal',
+    stop: async (options) => {
+      const controller = new AbortController()
+      const onStep: PretrainEncoderOptions['onStep'] = ({ index }) => {
+        if (index === 2) controller.abort()
+      }
+      const { encoder, step } = await pretrainEncoder({ ...options, signal: controller.signal, onStep })
+      expect(encoder).toBeUndefined()
+      expect(step).toBeLessThan(STEPS)
+    },
+  },
+  {
+    // The steps behind the first are under way then, and the checkpoint that is saved counts them.
+    what: 'what its callback throws',
+    stop: async (options) => {
+      const onStep: PretrainEncoderOptions['onStep'] = () => {
+        throw new Error('once')
+      }
+      await expect(pretrainEncoder({ ...options, onStep })).rejects.toThrow('once')
+    },
+  },
+]
+
 for (const { device, missing } of DEVICES) {
   describe.skipIf(missing).each(METHOD_NAMES)(`pretrainEncoder on ${device}: %s`, (method) => {
-    test('a run that was stopped and resumed leaves the bits of an unbroken one', async () => {
-      const data = stripedDataset()
-      const [whole, broken] = [temporaryFolder(), temporaryFolder()]
-      const options = { data, device, configuration: { ...TINY, method, steps: STEPS, checkpointEvery: 2 } }
-      const before = memoryStats(device).liveBytes
-      const result = await pretrainEncoder({ ...options, out: whole })
-      expect(memoryStats(device).liveBytes, 'tensors that were left').toBe(before)
-      expect(result).toMatchObject({ step: STEPS, encoder: join(whole, 'encoder.safetensors') })
+    test.each(STOPS)(
+      'a run that was stopped by $what and resumed leaves what an unbroken one does',
+      async ({ stop }) => {
+        const data = stripedDataset()
+        const [whole, broken] = [temporaryFolder(), temporaryFolder()]
+        const options = { data, device, configuration: { ...TINY, method, steps: STEPS, checkpointEvery: 3 } }
+        const before = memoryStats(device).liveBytes
+        const result = await pretrainEncoder({ ...options, out: whole })
+        expect(memoryStats(device).liveBytes, 'tensors that were left').toBe(before)
+        expect(result).toMatchObject({ step: STEPS, encoder: join(whole, 'encoder.safetensors') })
 
-      const stop = new AbortController()
-      const onStep: PretrainEncoderOptions['onStep'] = ({ index }) => {
-        if (index === 2) stop.abort()
-      }
-      const first = await pretrainEncoder({ ...options, out: broken, signal: stop.signal, onStep })
-      expect(first.encoder).toBeUndefined()
-      expect(first.step).toBeLessThan(STEPS)
-      const second = await pretrainEncoder({ ...options, out: broken, configuration: {}, resume: true })
-      expect(second.step).toBe(STEPS)
-      for (const file of [
-        'encoder.safetensors',
-        'checkpoints/0000006/model.safetensors',
-        'checkpoints/0000006/optimizer.safetensors',
-      ]) {
-        expect(readFileSync(join(broken, file)).equals(readFileSync(join(whole, file))), file).toBe(true)
-      }
-      expect(logOf(broken)).toEqual(logOf(whole))
-    })
+        await stop({ ...options, out: broken })
+        expect(existsSync(join(broken, 'encoder.safetensors'))).toBe(false)
+        const second = await pretrainEncoder({ ...options, out: broken, configuration: {}, resume: true })
+        expect(second.step).toBe(STEPS)
+        for (const file of [
+          'encoder.safetensors',
+          'checkpoints/0000006/model.safetensors',
+          'checkpoints/0000006/optimizer.safetensors',
+        ]) {
+          expect(readFileSync(join(broken, file)).equals(readFileSync(join(whole, file))), file).toBe(true)
+        }
+        expect(logOf(broken)).toEqual(logOf(whole))
+      },
+    )
   })
 }
