@@ -75,6 +75,7 @@ function shown(value: unknown): string {
   if (value === undefined) return 'missing'
   // JSON has no NaN, and of what a program made it would have the insides.
   if (typeof value === 'number' || typeof value === 'bigint') return String(value)
+  if (typeof value === 'function') return 'a function'
   if (typeof value === 'object' && value !== null && !isPlain(value))
     return `a value of class ${value.constructor.name}`
   const text = JSON.stringify(value) ?? String(value)

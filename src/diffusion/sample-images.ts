@@ -10,7 +10,7 @@ import { EMPTY_CAPTION, encodeCaptions, requireFittingEncoder } from '../text/en
 import { type DiffusionSamplerOptions, sampleDiffusion } from './ddpm-sampler.ts'
 import type { SampledCondition } from './guidance.ts'
 import { previewLatents } from './latent-preview.ts'
-import { diffusionSamplerSchema, requireBatches, requireOptions, samplerSchema } from './sampler-options.ts'
+import { diffusionSamplerSchema, requireBatches, requireImageSampler, samplerSchema } from './sampler-options.ts'
 import { type SamplerOptions, sample } from './samplers.ts'
 
 /** How a model is sampled: a SiT through its ODE or SDE, a DiT back through its diffusion (`ddpm`, `ddim`). */
@@ -144,7 +144,7 @@ function wrongMode({ config: { kind } }: AnyTransformer, { mode }: { readonly mo
 export function requireSampling(model: AnyTransformer, options: SamplingOptions): void {
   const isDiT = model instanceof DiT
   if (isDiT !== isOfDiffusion(options)) throw wrongMode(model, options)
-  requireOptions(isDiT ? diffusionSamplerSchema : samplerSchema, options)
+  requireImageSampler(isDiT ? diffusionSamplerSchema : samplerSchema, options)
 }
 
 /** Whether a model's samples are latents. Three channels are pixels, unless there is what decodes them: some autoencoders' latents have three. */

@@ -66,6 +66,17 @@ export const diffusionSamplerSchema = whenNeeded(() =>
   }),
 )
 
+/** What samples images gives its sampler these itself: they are of one batch. */
+const imageSamplerSchema = whenNeeded(() => {
+  const own = (words: string) => z.undefined(`${words}; \`sample\` and \`sampleDiffusion\` take one's own`).optional()
+  const seeded = own('is drawn for each image from the seed')
+  const observed = own('sees one batch')
+  return z.looseObject({
+    ...{ noise: seeded, classToken: seeded, observe: observed, observeInput: observed },
+    onStep: own('is of one batch, and `onProgress` of all'),
+  })
+})
+
 const anObjectWith = (key: string, what: string) =>
   z.custom((value) => typeof value === 'object' && value !== null && key in value, `expected ${what}`)
 
@@ -125,6 +136,12 @@ const folderSchema = whenNeeded(() => {
 /** @throws {ConfigurationError} naming every option that is wrong */
 export function requireOptions(schema: () => z.ZodType, options: unknown): void {
   parseConfiguration(schema(), options, "the sampler's options")
+}
+
+/** Of the sampler that makes images. */
+export function requireImageSampler(schema: () => z.ZodType, options: unknown): void {
+  requireOptions(imageSamplerSchema, options)
+  requireOptions(schema, options)
 }
 
 /** Of `sampleImages`, apart from its sampler's. */

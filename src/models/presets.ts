@@ -1,3 +1,4 @@
+import { ConfigurationError } from '../configuration/parse.ts'
 import type { SiTOptions } from './sit.ts'
 
 /** The sizes that DiT defined and SiT and REPA use, by their letter. */
@@ -104,12 +105,16 @@ export const LIGHTNINGDIT_PRESETS = Object.fromEntries(
   Object.entries(LIGHTNINGDIT_SIZES).map(([name, size]) => [name, { ...size, ...LIGHTNINGDIT_DESIGN }]),
 ) as Readonly<Record<LightningDiTPreset, LightningDiTSettings>>
 
-/** The sizes of a preset by its name; free sizes as they are. Throws where there is no such preset. */
+/**
+ * The sizes of a preset by its name; free sizes as they are.
+ *
+ * @throws {ConfigurationError} where there is no such preset
+ */
 export function presetSize<P extends string, T extends object, S extends object>(
   presets: Readonly<Record<P, T>>,
   model: P | S,
 ): T | S {
   if (typeof model !== 'string') return model
   if (Object.hasOwn(presets, model)) return presets[model]
-  throw new RangeError(`There is no model "${model}": expected one of ${Object.keys(presets).join(', ')}.`)
+  throw new ConfigurationError(`There is no model "${model}": expected one of ${Object.keys(presets).join(', ')}.`)
 }

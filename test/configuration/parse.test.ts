@@ -30,6 +30,7 @@ describe('the message', () => {
     [{ steps: 0 }, 'a.json: steps is 0: expected number to be >0.'],
     [{ steps: Number.NaN }, 'a.json: steps is NaN: expected number.'],
     [{ steps: Number.POSITIVE_INFINITY }, 'a.json: steps is Infinity: expected number.'],
+    [{ steps: () => 1 }, 'a.json: steps is a function: expected number.'],
     [{ steps: new Float32Array(1e6) }, 'a.json: steps is a value of class Float32Array: expected number.'],
     [{ steps: 2.5 }, 'a.json: steps is 2.5: expected int.'],
     [{ steps: 1, stpes: 2 }, 'a.json: there is no setting "stpes"; did you mean "steps"?'],

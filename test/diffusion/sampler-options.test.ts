@@ -47,6 +47,13 @@ describe('a SiT', () => {
     [{ guidance: { ...GUIDANCE, scale: Number.NaN } }, 'guidance.scale is NaN: expected number'],
     [{ guidance: { ...GUIDANCE, nullLabel: 11 } }, 'Guidance of scale 2 needs a null class, and there is no 11.'],
     [{ cfgScale: 4 }, 'there is no setting "cfgScale"'],
+    [
+      { noise: () => {} },
+      "noise is a function: is drawn for each image from the seed; `sample` and `sampleDiffusion` take one's own.",
+    ],
+    [{ classToken: {} }, 'classToken is {}: is drawn for each image from the seed'],
+    [{ onStep: () => {} }, 'onStep is a function: is of one batch, and `onProgress` of all'],
+    [{ observe: () => {} }, 'observe is a function: sees one batch'],
     [{ labels: [1, 2] }, 'labels is [1,2]: expected Int32Array'],
     [{ labels: Float32Array.of(1, 2) }, 'labels is a value of class Float32Array: expected Int32Array'],
     [{ labels: Int32Array.of(1, 11) }, 'There is no class 11: the model has the classes 0 to 9, and 10 for none.'],
