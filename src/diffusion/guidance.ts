@@ -68,30 +68,23 @@ export class ConditionalModel implements Disposable {
    */
   constructor(model: DiffusionTransformer, condition: SampledCondition, guidance?: Guidance) {
     requireKindOfCondition(model, condition)
+    requireGuidance(model, guidance)
     this.model = model
     const guided = isGuided(guidance) ? guidance : undefined
     const guide = guided?.guide
     this.#guide = guide
-    if (guide) requireGuide(model, guide, guided.nullLabel)
     // Away from the null class or the empty caption.
     const unconditional = guide ? undefined : guided
     if (condition instanceof Int32Array) {
       for (const asked of guide ? [model, guide] : [model]) requireLabels(asked, condition)
-      const nullLabel = guided?.nullLabel ?? model.nullClass
-      if (unconditional) requireNullLabel(model, nullLabel, unconditional.scale)
       const { length } = condition
       this.#condition = keep(Tensor.from(condition, [length], model.device))
       if (unconditional) {
-        const doubled = new Int32Array(2 * length).fill(nullLabel)
+        const doubled = new Int32Array(2 * length).fill(unconditional.nullLabel ?? model.nullClass)
         doubled.set(condition)
         this.#doubled = keep(Tensor.from(doubled, [2 * length], model.device))
       }
       return
-    }
-    if (guided?.nullLabel !== undefined) {
-      throw new RangeError(
-        `A model of text is guided away from the empty caption, and has no label ${guided.nullLabel}.`,
-      )
     }
     const { text, none } = condition
     if (unconditional) {
@@ -135,6 +128,20 @@ export class ConditionalModel implements Disposable {
 
 /** x [B, ...], and again: [2B, ...]. */
 const twice = (x: Tensor): Tensor => joinBatches(x, x)
+
+/**
+ * Of guidance that is active, whatever it is that is sampled.
+ *
+ * @throws {RangeError} for a null label that the model has not, and for a guide that predicts something else than the model
+ */
+export function requireGuidance(model: DiffusionTransformer, guidance: Guidance | undefined): void {
+  if (!isGuided(guidance)) return
+  const { guide, nullLabel, scale } = guidance
+  if (guide) requireGuide(model, guide, nullLabel)
+  else if (!model.text) requireNullLabel(model, nullLabel ?? model.nullClass, scale)
+  if (model.text && nullLabel !== undefined)
+    throw new RangeError(`A model of text is guided away from the empty caption, and has no label ${nullLabel}.`)
+}
 
 function requireKindOfCondition({ text }: DiffusionTransformer, condition: SampledCondition): void {
   if ((text === undefined) === condition instanceof Int32Array) return

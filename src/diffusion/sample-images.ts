@@ -8,8 +8,10 @@ import type { Tensor } from '../tensor/tensor.ts'
 import type { CaptionEncoder } from '../text/caption-encoder.ts'
 import { EMPTY_CAPTION, encodeCaptions, requireFittingEncoder } from '../text/encoded-captions.ts'
 import { type DiffusionSamplerOptions, sampleDiffusion } from './ddpm-sampler.ts'
-import type { SampledCondition } from './guidance.ts'
+import { DIFFUSION_STEPS } from './gaussian-diffusion.ts'
+import { requireGuidance, type SampledCondition } from './guidance.ts'
 import { previewLatents } from './latent-preview.ts'
+import { respacedSteps } from './respacing.ts'
 import { diffusionSamplerSchema, requireBatches, requireImageSampler, samplerSchema } from './sampler-options.ts'
 import { type SamplerOptions, sample } from './samplers.ts'
 
@@ -139,12 +141,14 @@ function wrongMode({ config: { kind } }: AnyTransformer, { mode }: { readonly mo
 /**
  * Of the sampler that a model is sampled by.
  *
- * @throws {ConfigurationError} for options that are none; {RangeError} for a mode that the model has not
+ * @throws {ConfigurationError} for options that are none; {RangeError} for a mode, guidance or steps that the model has not
  */
 export function requireSampling(model: AnyTransformer, options: SamplingOptions): void {
   const isDiT = model instanceof DiT
   if (isDiT !== isOfDiffusion(options)) throw wrongMode(model, options)
   requireImageSampler(isDiT ? diffusionSamplerSchema : samplerSchema, options)
+  requireGuidance(model, options.guidance)
+  if (isOfDiffusion(options)) respacedSteps(DIFFUSION_STEPS, String(options.steps))
 }
 
 /** Whether a model's samples are latents. Three channels are pixels, unless there is what decodes them: some autoencoders' latents have three. */

@@ -222,8 +222,21 @@ test.each<[wrong: Record<string, unknown>, sentence: string]>([
   await expect(readdir(folder)).rejects.toThrow('ENOENT')
 })
 
-test('a mode of another kind of model is refused before a folder is touched', async () => {
-  const folder = join(await folderOfTest(), 'samples')
-  await expect(sampleThree(folder, { mode: 'ddpm' })).rejects.toThrow('A SiT is sampled in the modes ode and sde')
-  await expect(readdir(folder)).rejects.toThrow('ENOENT')
+test.each<readonly [what: string, kind: 'SiT' | 'DiT', wrong: Partial<SampleToFolderOptions>, message: string]>([
+  ['a mode of another kind of model', 'SiT', { mode: 'ddpm' }, 'A SiT is sampled in the modes ode and sde'],
+  [
+    'a null class that is none',
+    'SiT',
+    { guidance: { scale: 2, low: 0, high: 1, nullLabel: 11 } },
+    'and there is no 11',
+  ],
+  ['more steps than the diffusion has', 'DiT', { mode: 'ddpm', steps: 1001 }, 'Of 1000 steps of the diffusion, 1001'],
+])('%s is refused before what a folder holds is touched', async (_, kind, wrong, message) => {
+  const folder = await folderOfTest()
+  using model = modelOf(kind === 'DiT' ? { kind } : {})
+  const sampling = { mode: kind === 'SiT' ? 'ode' : 'ddim', steps: 1, guidance: UNGUIDED } as const
+  const options = { ...sampling, seed: 0, batch: 1, count: 1, folder } as SampleToFolderOptions
+  await sampleToFolder(model, options)
+  await expect(sampleToFolder(model, { ...options, ...wrong } as SampleToFolderOptions)).rejects.toThrow(message)
+  expect((await readSamplingRecord(folder))?.sampling.mode).toBe(sampling.mode)
 })
