@@ -72,7 +72,7 @@ export async function runExperiment(options: ExperimentOptions): Promise<Result>
     for (const arm of ARMS) {
       const folder = places.run(seed, arm)
       await stopwatch.time(`train: seed ${seed}, ${arm}`, () =>
-        trainRun({ ...{ size, seed, arm, teacher, device, terminal }, data: places.train, out: folder }),
+        trainRun({ size, seed, arm, teacher, device, terminal, data: places.train, out: folder }),
       )
       runs.push({ seed, arm, points: await measureRun(seed, arm, { places, size, tools, terminal }) })
     }

@@ -41,7 +41,12 @@ export async function generatedDistance(
   const kept: Uint8Array[] = []
   let size = [0, 0]
   for await (const { first, count: made, images, height, width } of sampleImages(model, {
-    ...{ labels, seed: SEED, batch, steps, mode: 'ode', solver: 'heun' },
+    labels,
+    seed: SEED,
+    batch,
+    steps,
+    mode: 'ode',
+    solver: 'heun',
     ...(signal && { signal }),
     ...(onProgress && { onProgress }),
   })) {

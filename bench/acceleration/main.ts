@@ -55,7 +55,10 @@ async function main(words: readonly string[], terminal: Terminal): Promise<void>
   const { values } = parseArgs({
     args: [...words],
     options: {
-      ...{ size: { type: 'string' }, cifar: { type: 'string' }, resnet: { type: 'string' }, out: { type: 'string' } },
+      size: { type: 'string' },
+      cifar: { type: 'string' },
+      resnet: { type: 'string' },
+      out: { type: 'string' },
       seeds: { type: 'string' },
       teacher: { type: 'string' },
       device: { type: 'string', default: 'auto' },
@@ -74,7 +77,9 @@ async function main(words: readonly string[], terminal: Terminal): Promise<void>
     judge: { name: 'resnet-cifar', file: given.resnet },
     teacher: teacherOf(given.teacher),
     seeds: given.seeds ?? size.seeds,
-    ...{ out, device: resolveDevice(given.device), terminal },
+    out,
+    device: resolveDevice(given.device),
+    terminal,
   })
   for (const line of summaryLines(result)) terminal.out.line(line)
   const folder = given.publish && !rehearse ? import.meta.dirname : out

@@ -63,14 +63,28 @@ export async function measure(
   )
   const { distance, images, shape } = await stopwatch.time('measure: Fréchet distance', () =>
     generatedDistance(loaded, {
-      ...{ judge, reference, count: measures.samples, steps: measures.samplerSteps, batch, keep: SHOWN, signal },
+      judge,
+      reference,
+      count: measures.samples,
+      steps: measures.samplerSteps,
+      batch,
+      keep: SHOWN,
+      signal,
     }),
   )
   const { points } = await stopwatch.time('measure: probe', () =>
     evaluateProbe({
-      ...{ model: loaded, data: train, test, images: probe.images, layers: [probe.layer], noise: [probe.noise] },
+      model: loaded,
+      data: train,
+      test,
+      images: probe.images,
+      layers: [probe.layer],
+      noise: [probe.noise],
       schedule: { epochs: probe.epochs, batch: probe.batch, learningRate: probe.learningRate },
-      ...{ path: 'linear', seed: 0, batch, signal },
+      path: 'linear',
+      seed: 0,
+      batch,
+      signal,
     }),
   )
   const measurement = { step, loss, distance, accuracy: points[0]!.accuracy }

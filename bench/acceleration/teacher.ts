@@ -52,7 +52,11 @@ async function trainedTeacher(size: Size, places: Places, { device, terminal }: 
   let bar: ReturnType<Terminal['progress']> | undefined
   try {
     await pretrainEncoder({
-      ...{ data: places.train, out: places.teacher, configuration, device, signal },
+      data: places.train,
+      out: places.teacher,
+      configuration,
+      device,
+      signal,
       resume: await isThere(join(places.teacher, CONFIG_FILE)),
       onStart: ({ step, configuration: { method, steps } }) => {
         bar = terminal.progress({ label: `teacher (${method})`, unit: 'steps', total: steps, initial: step })
@@ -80,8 +84,12 @@ export async function keepFeatures(
   let bar: ReturnType<Terminal['progress']> | undefined
   try {
     await prepareDataset({
-      ...{ source: places.train, out: places.train, size: data.imageSize, signal },
-      ...{ features: [encoder], featurePatch: size.model.patch },
+      source: places.train,
+      out: places.train,
+      size: data.imageSize,
+      signal,
+      features: [encoder],
+      featurePatch: size.model.patch,
       onNotice: (sentence) => out.line(sentence),
       onProgress: ({ done, total }) => {
         bar ??= terminal.progress({ label: `features of ${name}`, unit: 'images', total })
@@ -109,7 +117,13 @@ export async function probeTeacher(
   const { probe, batch } = size.measures
   using encoder = await loadEncoder(name, file, { device, notice: (sentence) => terminal.out.line(sentence) })
   const { accuracy } = await evaluateEncoderProbe({
-    ...{ encoder, data: sets.train, test: sets.test, images: probe.images, seed: 0, batch, device },
+    encoder,
+    data: sets.train,
+    test: sets.test,
+    images: probe.images,
+    seed: 0,
+    batch,
+    device,
     schedule: { epochs: probe.epochs, batch: probe.batch, learningRate: probe.learningRate },
     signal: terminal.signal,
   })

@@ -47,7 +47,10 @@ export async function trainRun(options: TrainingRunOptions): Promise<void> {
   let bar: ReturnType<Terminal['progress']> | undefined
   try {
     await train({
-      ...{ data, out, device, signal: terminal.signal },
+      data,
+      out,
+      device,
+      signal: terminal.signal,
       configuration: configurationOf(size, seed, arm, teacher),
       resume: await isThere(join(out, CONFIG_FILE)),
       onStart: ({ step }) => {

@@ -162,7 +162,9 @@ export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}):
     const limit = timeSeries(rates).median
     return {
       ...figuresOf(seconds),
-      ...{ flops, limit, shareOfLimit: flops / limit },
+      flops,
+      limit,
+      shareOfLimit: flops / limit,
       peakRssBytes: peakResidentBytes(),
       peakDeviceBytes,
     }
@@ -170,18 +172,18 @@ export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}):
   const { level, threads } = native().cpuInfo()
   const gpu = gpuOf(device)?.name
   const common = {
-    ...{
-      model: config,
-      size,
-      parameters: model.parameterCount,
-      batch,
-      steps,
-      guidance,
-      evaluations,
-      device,
-      precision,
-    },
-    ...{ level, threads, ...(gpu !== undefined && { gpu }) },
+    model: config,
+    size,
+    parameters: model.parameterCount,
+    batch,
+    steps,
+    guidance,
+    evaluations,
+    device,
+    precision,
+    level,
+    threads,
+    ...(gpu !== undefined && { gpu }),
   }
 
   if (theirPrecision === undefined) {
@@ -191,7 +193,13 @@ export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}):
 
   await using baseline = await PythonBaseline.startSampler({
     model: baselineModel(config),
-    ...{ batch, steps, guidance, threads, seed, device, precision: theirPrecision },
+    batch,
+    steps,
+    guidance,
+    threads,
+    seed,
+    device,
+    precision: theirPrecision,
     ...(options.command && { command: options.command }),
   })
   const compared = await besidePython(baseline, { ours, rounds, warmup: WARMUP, signal, onRound: options.onRound })

@@ -120,8 +120,13 @@ export class TrainingStep implements Disposable {
     using keptIds = kept?.ids
     using keptPlaces = kept?.places
     const inputs = {
-      ...{ latents: this.#latents, condition: this.#condition, images: this.#images },
-      ...{ t, noise, keptIds, keptPlaces },
+      latents: this.#latents,
+      condition: this.#condition,
+      images: this.#images,
+      t,
+      noise,
+      keptIds,
+      keptPlaces,
     }
     this.#step++
     await synchronize(device)

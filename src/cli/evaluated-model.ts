@@ -109,7 +109,12 @@ export async function openModel(
       `${source}: ${model.config.depth} blocks of ${model.config.hidden}; ${data.length} images in ${data.classes} classes`,
     )
     return {
-      ...{ model, data, autoencoder, classTokenEncoder, captionEncoder, step: loaded.step },
+      model,
+      data,
+      autoencoder,
+      classTokenEncoder,
+      captionEncoder,
+      step: loaded.step,
       path: args.path ?? loaded.path ?? 'linear',
       [Symbol.dispose]: dispose,
     }

@@ -237,7 +237,9 @@ export class Dataset {
   get digest(): string {
     const { storedLatentShape, statistics } = this
     return digestOfListing(this.#listing, {
-      ...{ storedLatentShape, imageSize: this.#imageSize, classNames: this.classNames },
+      storedLatentShape,
+      imageSize: this.#imageSize,
+      classNames: this.classNames,
       statistics: statistics && { mean: [...statistics.mean], std: [...statistics.std] },
     })
   }

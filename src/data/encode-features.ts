@@ -59,7 +59,9 @@ export async function encodeFeatures(
   let written = total - parts.flat().reduce((sum, { begin, end }) => sum + end - begin, 0)
   onProgress(written)
   await encodeShared(images, {
-    ...{ parts, world, signal },
+    parts,
+    world,
+    signal,
     encode: async (batch) => {
       const shard = shards.findLast(({ begin }) => begin <= batch.begin)!
       const [first, last] = [batch.begin - shard.begin, batch.end - shard.begin]

@@ -53,7 +53,8 @@ export async function encodeLatents(
   const batches = cutIntoBatches({ begin: written, end: numbers.length }, batchSize)
   await encodeShared(images, {
     parts: Array.from({ length: world.size }, (_, rank) => batches.filter((_, i) => i % world.size === rank)),
-    ...{ world, signal },
+    world,
+    signal,
     encode: async (batch) => {
       const latents = parts.plain ? await encodeChecked(encoder, batch.images, images, batch.begin) : []
       const flipped = parts.flipped ? await encodeChecked(encoder, mirrored(batch, size), images, batch.begin) : []

@@ -57,7 +57,12 @@ async function makeLatents(
   const total = prepared.names.length
   if ((parts.plain || parts.flipped) && done < total) {
     await encodeLatents(prepared, encoder, {
-      ...{ out, parts, done, world, journal, signal },
+      out,
+      parts,
+      done,
+      world,
+      journal,
+      signal,
       onProgress: (done) => onProgress?.({ step: 'latents', done, total, skipped: 0 }),
     })
   }
@@ -81,7 +86,11 @@ async function makeFeatures(
   }
   for (const encoder of encoders) {
     await encodeFeatures(prepared, encoder, {
-      ...{ out, grid, flip, world, signal },
+      out,
+      grid,
+      flip,
+      world,
+      signal,
       onProgress: (done) => onProgress?.({ step: 'features', encoder: encoder.name, done, total, skipped: 0 }),
     })
   }

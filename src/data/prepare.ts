@@ -323,6 +323,12 @@ async function makeImages(
   const onProgress = (done: number, skipped: number): void =>
     options.onProgress?.({ step: 'images', done, total: images.length, skipped })
   await convertImages(source, images, journal, entries, {
-    ...{ out, size, transform, wideHeight, onCorrupt, signal, onProgress },
+    out,
+    size,
+    transform,
+    wideHeight,
+    onCorrupt,
+    signal,
+    onProgress,
   })
 }

@@ -94,8 +94,20 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     ...sampler
   } = options
   requireFolder({
-    ...{ folder, count, classes, prompts, npz, grid, gridCount, columns, world, origin },
-    ...{ seed, batch, autoencoder, onProgress },
+    folder,
+    count,
+    classes,
+    prompts,
+    npz,
+    grid,
+    gridCount,
+    columns,
+    world,
+    origin,
+    seed,
+    batch,
+    autoencoder,
+    onProgress,
   })
   requireSampling(model, sampler)
   const conditions = prompts
@@ -135,7 +147,9 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     const [begin, end] = [world.rank, world.rank + 1].map((part) => Math.floor((count * part) / world.size))
     const sampled = sampleImages(model, {
       ...sampler,
-      ...{ seed, batch, autoencoder },
+      seed,
+      batch,
+      autoencoder,
       ...(conditions instanceof Int32Array
         ? { labels: conditions.subarray(begin, end) }
         : { prompts: { ...prompts!, captions: conditions.slice(begin, end) } }),

@@ -72,7 +72,10 @@ const imageSamplerSchema = whenNeeded(() => {
   const seeded = own('is drawn for each image from the seed')
   const observed = own('sees one batch')
   return z.looseObject({
-    ...{ noise: seeded, classToken: seeded, observe: observed, observeInput: observed },
+    noise: seeded,
+    classToken: seeded,
+    observe: observed,
+    observeInput: observed,
     onStep: own('is of one batch, and `onProgress` of all'),
   })
 })

@@ -84,7 +84,9 @@ async function withOthersOf<Result>(
   const others = new OtherProcesses(size, { MASTER_ADDR: '127.0.0.1', MASTER_PORT: String(port), REPA_TOKEN: token })
   try {
     const { group, id } = await LeadingGroup.gather(server, {
-      ...{ size, token, lost: others.lost },
+      size,
+      token,
+      lost: others.lost,
       id: () => Communicator.id(own, size),
       oneMachine: own === 'cpu',
     })

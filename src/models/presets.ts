@@ -64,7 +64,10 @@ const LIGHTNINGDIT_DESIGN = {
 
 /** DiT-DH, the models that RAE (arXiv 2510.11690) trains in DINOv2's features: LightningDiT's blocks and a wide head; REPA's time. */
 const DITDH_DESIGN = {
-  ...{ patch: 1, norm: 'rmsNorm', ffn: 'swiglu', rope: true },
+  patch: 1,
+  norm: 'rmsNorm',
+  ffn: 'swiglu',
+  rope: true,
   ddtHead: { depth: 2, hidden: 2048, heads: 16 },
 } as const satisfies Partial<SiTOptions>
 

@@ -181,7 +181,9 @@ function decoderConfig(state: StateSource, heads: number | undefined): RaeDecode
   const [pixels] = shapeOf('decoder_pred.weight', 2) as [number, number]
   const [ffnWidth] = shapeOf('decoder_layers.0.mlp.fc1.weight', 2) as [number, number]
   const config: RaeDecoderConfig = {
-    ...{ latentChannels, hidden, ffnWidth },
+    latentChannels,
+    hidden,
+    ffnWidth,
     depth: countOf('decoder_layers', state.names),
     heads: heads ?? HEADS[hidden] ?? hidden / 64,
     grid: Math.sqrt(entries - 1),

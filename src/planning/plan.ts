@@ -166,7 +166,14 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
   const work = workOf(step, own, processes)
   const speed = expectedSpeed(
     {
-      ...{ model, size: data.imageSize, batch: own, device, precision, gpu, processes, share: shareOfPeak },
+      model,
+      size: data.imageSize,
+      batch: own,
+      device,
+      precision,
+      gpu,
+      processes,
+      share: shareOfPeak,
       flopsPerImage: work.flopsPerImage,
       trainingFlopsPerImage: (work.forwardFlops + work.backwardFlops) / training.batch,
     },
@@ -295,6 +302,8 @@ function diskOf({ model, entries }: PlannedStep, training: TrainingConfiguration
     parameters: count(() => true),
     trainable: count(({ parameter }) => parameter.trainable),
     gridImages: samples.count,
-    ...{ steps, checkpointEvery, sampleEvery },
+    steps,
+    checkpointEvery,
+    sampleEvery,
   })
 }

@@ -201,7 +201,11 @@ function countingAutoencoder(
   const { networks, name, latentChannels, downsampling, latentScale, hasDeviations } = autoencoder
   networks.forEach(bookFrozen)
   return {
-    ...{ name, latentChannels, downsampling, latentScale, hasDeviations },
+    name,
+    latentChannels,
+    downsampling,
+    latentScale,
+    hasDeviations,
     parameterCount: networks.reduce((sum, { parameterCount }) => sum + parameterCount, 0),
     computeIn: (dtype) => {
       planning.during('encoder', () => autoencoder.computeIn(dtype))

@@ -231,8 +231,13 @@ function defaultPatch({ imageSize, path }: Dataset): number {
 /** The plain vision transformer of MAE and DINO, of the wanted sizes. */
 function encoderOf({ patch, hidden, depth, heads }: PretrainingConfiguration, data: Dataset): VisionTransformerConfig {
   const config = {
-    ...{ imageSize: data.imageSize, patch, hidden, depth, heads },
-    ...{ layerScale: false, maskToken: false },
+    imageSize: data.imageSize,
+    patch,
+    hidden,
+    depth,
+    heads,
+    layerScale: false,
+    maskToken: false,
   }
   return parseConfiguration(visionTransformerConfigSchema, config, "the encoder's configuration")
 }

@@ -10,6 +10,9 @@ export function warmupCosine(
   { peak, floor = 0, warmup }: { peak: number; floor?: number; warmup: number },
 ): number {
   return learningRateAt(step, peak, {
-    ...{ warmup: Math.round(warmup * total), decay: 'cosine', until: total, final: floor },
+    warmup: Math.round(warmup * total),
+    decay: 'cosine',
+    until: total,
+    final: floor,
   })
 }

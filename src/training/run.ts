@@ -193,7 +193,10 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       await writeWhole(join(out, CONFIG_FILE), `${JSON.stringify(stored, null, 2)}\n`)
     }
     options.onStart?.({
-      ...{ configuration, model, data, cachedEncoders },
+      configuration,
+      model,
+      data,
+      cachedEncoders,
       captionEncoder: captionEncoder?.name,
       step: trainer.step,
     })

@@ -306,7 +306,9 @@ export class Trainer implements AsyncDisposable {
     }
     this.#isAligning = isAligning
     const loader = new Loader(this.data, {
-      ...{ batch, seed, flip },
+      batch,
+      seed,
+      flip,
       part: { index: this.#world.rank, count: this.#world.size },
       images: this.#computation.needsImages(isAligning),
       latents: this.data.encodedBy === undefined,

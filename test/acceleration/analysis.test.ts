@@ -38,14 +38,18 @@ describe('when a curve reaches a value', () => {
 describe('what a pair of runs says', () => {
   test('half the steps are a speed-up of two', () => {
     expect(compare(curve(4, 3, 2, 1), curve(2, 1, 0.5, 0.25), 'lower')).toEqual({
-      ...{ vanilla: 1, aligned: 0.25, speedUp: 2 },
+      vanilla: 1,
+      aligned: 0.25,
+      speedUp: 2,
       reach: { kind: 'reached', step: 200 },
     })
   })
 
   test('no speed-up where the aligned run ends worse', () => {
     expect(compare(curve(0.2, 0.5), curve(0.1, 0.4), 'higher')).toEqual({
-      ...{ vanilla: 0.5, aligned: 0.4, speedUp: undefined },
+      vanilla: 0.5,
+      aligned: 0.4,
+      speedUp: undefined,
       reach: { kind: 'not reached' },
     })
   })

@@ -22,7 +22,10 @@ const SIZE: Size = {
   alignment: { alignDepth: 1, alignWeight: 0.5, projectorWidth: 32 },
   measureEvery: 2,
   measures: {
-    ...{ heldOut: 8, samples: 12, samplerSteps: 2, batch: 6 },
+    heldOut: 8,
+    samples: 12,
+    samplerSteps: 2,
+    batch: 6,
     probe: { images: 24, layer: 1, noise: 0.2, epochs: 2, batch: 16, learningRate: 1e-3 },
   },
 }
@@ -46,8 +49,13 @@ function call(name: string, changes: Partial<ExperimentOptions> = {}, signal = n
   return {
     labels,
     options: {
-      ...{ name: 'small', size: SIZE, sources: { train: images, heldOut: images, test: images } },
-      ...{ judge: { name: 'hog' }, teacher: 'hog', seeds: [0, 1], device: 'cpu' },
+      name: 'small',
+      size: SIZE,
+      sources: { train: images, heldOut: images, test: images },
+      judge: { name: 'hog' },
+      teacher: 'hog',
+      seeds: [0, 1],
+      device: 'cpu',
       out: join(root, name),
       terminal: {
         out,

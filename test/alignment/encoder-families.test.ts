@@ -39,13 +39,15 @@ import {
 
 interface Family {
   readonly name: string
-  readonly patch: number
-  readonly hidden: number
-  readonly heads: number
-  readonly depth: number
-  /** Of the MLP's hidden layer; default 4 · hidden. */
-  readonly ffnWidth?: number
-  readonly swiglu?: boolean
+  readonly size: {
+    readonly patch: number
+    readonly hidden: number
+    readonly heads: number
+    readonly depth: number
+    /** Of the MLP's hidden layer; default 4 · hidden. */
+    readonly ffnWidth?: number
+    readonly swiglu?: boolean
+  }
   readonly how: Omit<ViTReference, 'weights' | 'depth' | 'heads'>
   readonly files: readonly (readonly [what: string, write: (weights: Weights) => Checkpoint])[]
 }
@@ -79,7 +81,7 @@ const DINOV3_FILES: Family['files'] = [
 const FAMILIES: readonly Family[] = [
   {
     name: 'dinov1-vit-b',
-    ...{ patch: 16, hidden: 48, heads: 3, depth: 2 },
+    size: { patch: 16, hidden: 48, heads: 3, depth: 2 },
     how: PLAIN,
     files: [
       ['dino_vitbase16_pretrain.pth', dinoFile],
@@ -88,13 +90,13 @@ const FAMILIES: readonly Family[] = [
   },
   {
     name: 'mocov3-vit-l',
-    ...{ patch: 16, hidden: 32, heads: 2, depth: 15 },
+    size: { patch: 16, hidden: 32, heads: 2, depth: 15 },
     how: PLAIN,
     files: [['vit-b-300ep.pth.tar', mocoFile]],
   },
   {
     name: 'mae-vit-l',
-    ...{ patch: 16, hidden: 48, heads: 2, depth: 2 },
+    size: { patch: 16, hidden: 48, heads: 2, depth: 2 },
     how: { ...PLAIN, finalNorm: false },
     files: [
       ['mae_pretrain_vit_large.pth', maeFile],
@@ -103,7 +105,7 @@ const FAMILIES: readonly Family[] = [
   },
   {
     name: 'clip-vit-L',
-    ...{ patch: 14, hidden: 48, heads: 2, depth: 2 },
+    size: { patch: 14, hidden: 48, heads: 2, depth: 2 },
     how: { ...PLAIN, epsilon: 1e-5, activation: 'quick-gelu', preNorm: true, finalNorm: false, patchBias: false },
     files: [
       ['a state dict in OpenAI’s names', openaiFile],
@@ -112,13 +114,13 @@ const FAMILIES: readonly Family[] = [
   },
   {
     name: 'jepa-vit-h',
-    ...{ patch: 14, hidden: 80, heads: 1, depth: 2 },
+    size: { patch: 14, hidden: 80, heads: 1, depth: 2 },
     how: { ...PLAIN, classToken: false },
     files: [['IN1K-vit.h.14-300e.pth.tar', jepaFile]],
   },
   {
     name: 'siglip-vit-l',
-    ...{ patch: 16, hidden: 48, heads: 2, depth: 2 },
+    size: { patch: 16, hidden: 48, heads: 2, depth: 2 },
     how: SIGLIP,
     files: [
       ['model.safetensors', siglipFile],
@@ -130,19 +132,19 @@ const FAMILIES: readonly Family[] = [
   {
     // An eighth of its width, of heads as wide as its.
     name: 'siglip-vit-so400m',
-    ...{ patch: 14, hidden: 144, heads: 2, depth: 2, ffnWidth: 538 },
+    size: { patch: 14, hidden: 144, heads: 2, depth: 2, ffnWidth: 538 },
     how: SIGLIP,
     files: [['model.safetensors', siglipFile]],
   },
   {
     name: 'dinov3-vit-b16',
-    ...{ patch: 16, hidden: 48, heads: 3, depth: 2 },
+    size: { patch: 16, hidden: 48, heads: 3, depth: 2 },
     how: DINOV3,
     files: DINOV3_FILES,
   },
   {
     name: 'dinov3-vit-s16plus',
-    ...{ patch: 16, hidden: 48, heads: 3, depth: 2, ffnWidth: 72, swiglu: true },
+    size: { patch: 16, hidden: 48, heads: 3, depth: 2, ffnWidth: 72, swiglu: true },
     how: DINOV3,
     files: DINOV3_FILES,
   },
@@ -153,7 +155,8 @@ const SIDE = 3
 const GRID = [4, 4] as const
 
 /** Small in the stream, so that the LayerNorms' epsilon is seen: variances are of the order of 1e-3. */
-function weightsOf({ hidden, depth, patch, ffnWidth = 4 * hidden, swiglu = false, how }: Family): Weights {
+function weightsOf({ size, how }: Family): Weights {
+  const { hidden, depth, patch, ffnWidth = 4 * hidden, swiglu = false } = size
   const drawn = new DrawnWeights(100)
   if (how.classToken) drawn.add('cls_token', [1, 1, hidden], 0.02)
   if (how.rope) drawn.add('register_tokens', [1, 4, hidden], 0.02)
@@ -209,7 +212,7 @@ async function write(checkpoint: Checkpoint): Promise<string> {
 }
 
 async function featuresOf(family: Family, path: string): Promise<NdArray> {
-  using encoder = await loadEncoder(family.name, path, { heads: family.heads })
+  using encoder = await loadEncoder(family.name, path, { heads: family.size.heads })
   using images = Tensor.from(photo, [BATCH, 3, PIXELS, PIXELS], 'cpu')
   using features = encoder.features(images, GRID)
   return fromValues(features.shape, await features.data())
@@ -220,7 +223,7 @@ async function featuresOf(family: Family, path: string): Promise<NdArray> {
  * every block the widths that its four products and its attention sum over.
  */
 function tolerance(
-  { patch, hidden, depth, ffnWidth = 4 * hidden }: Family,
+  { size: { patch, hidden, depth, ffnWidth = 4 * hidden } }: Family,
   expected: NdArray,
 ): { atol: number; rtol: number } {
   const terms = 3 * patch ** 2 + depth * (hidden + GRID[0] * GRID[1] + hidden + hidden + ffnWidth)
@@ -238,8 +241,8 @@ afterEach(() => {
 
 describe.each(FAMILIES)('$name', (family) => {
   const weights = weightsOf(family)
-  const input = preprocessed(family.name, family.patch)
-  const reference: ViTReference = { ...family.how, weights, depth: family.depth, heads: family.heads }
+  const input = preprocessed(family.name, family.size.patch)
+  const reference: ViTReference = { ...family.how, weights, depth: family.size.depth, heads: family.size.heads }
   const expected = patchFeatures(input, reference)
 
   test.each(family.files)('the features from %s are those of the float64 reference', async (_, layout) => {
@@ -253,7 +256,7 @@ describe.each(FAMILIES)('$name', (family) => {
 
   const CHANGES: Readonly<Record<string, Partial<ViTReference>>> = {
     epsilon: { epsilon: family.how.epsilon === 1e-6 ? 1e-5 : 1e-6 },
-    ...(family.swiglu
+    ...(family.size.swiglu
       ? {}
       : { activation: { activation: family.how.activation === 'gelu-erf' ? 'quick-gelu' : 'gelu-erf' } }),
     ...(family.how.rope
@@ -269,15 +272,15 @@ describe.each(FAMILIES)('$name', (family) => {
   })
 
   test('the bound notices images that are resized another way', () => {
-    const other = preprocessed(family.name, family.patch, !family.name.startsWith('siglip'))
+    const other = preprocessed(family.name, family.size.patch, !family.name.startsWith('siglip'))
     expect(compare(patchFeatures(other, reference), expected, tolerance(family, expected)).close).toBe(false)
   })
 
   test('a tensor that is missing is named as the model names it', async () => {
-    const name = `blocks.1.mlp.${family.swiglu ? 'w3' : 'fc2'}.bias`
+    const name = `blocks.1.mlp.${family.size.swiglu ? 'w3' : 'fc2'}.bias`
     const path = await write(family.files[0]![1](new Map([...weights].filter(([key]) => key !== name))))
-    await expect(loadEncoder(family.name, path, { heads: family.heads })).rejects.toThrow(
-      `does not fit the model: ${name} [${family.hidden}] is missing.`,
+    await expect(loadEncoder(family.name, path, { heads: family.size.heads })).rejects.toThrow(
+      `does not fit the model: ${name} [${family.size.hidden}] is missing.`,
     )
   })
 })
@@ -300,7 +303,7 @@ describe("SigLIP 2's files are told from SigLIP's where they hold its text tower
   test.each(FILES)('%s', async (_, file, isSiglip2) => {
     const notices: string[] = []
     const notice = (sentence: string) => notices.push(sentence)
-    using _encoder = await loadEncoder(siglip.name, await write(file), { heads: siglip.heads, notice })
+    using _encoder = await loadEncoder(siglip.name, await write(file), { heads: siglip.size.heads, notice })
     const said = notices.filter((sentence) => sentence.includes('SigLIP 2'))
     expect(said).toEqual(
       isSiglip2
@@ -363,7 +366,7 @@ describe('files that hold no image tower of SigLIP', () => {
     },
   ]
   test.each(WRONG)('$what', async ({ name = siglip.name, state, message }) => {
-    await expect(loadEncoder(name, await write(state), { heads: siglip.heads })).rejects.toThrow(message)
+    await expect(loadEncoder(name, await write(state), { heads: siglip.size.heads })).rejects.toThrow(message)
   })
 })
 

@@ -192,7 +192,11 @@ test.skipIf(!python).each([
     // Without qk-norm, for which PyTorch 1.13's autocast on a CPU has no kernel.
     const baseline = await PythonBaseline.start({
       model: { ...model, inputSize, zDims: [24], qkNorm: false },
-      ...{ batch: 2, threads: 2, variant, precision: 'bf16', encoder },
+      batch: 2,
+      threads: 2,
+      variant,
+      precision: 'bf16',
+      encoder,
     }).catch(refusedBlas)
     if (!baseline) return
     await using worker = baseline
@@ -208,12 +212,24 @@ test.skipIf(!python).each(['tuned', 'as-written'] as const)(
     const text = { tokens: 5, width: 24 }
     const { inputSize: side, channels, patch, hidden, depth, heads, zDims, projectorDim, encoderDepth } = model
     const config = parseSiTConfig({
-      ...{ kind: 'SiT', inputSize: [side, side], channels, patch, hidden, depth, heads, classes: 0, text },
-      ...{ alignWidths: [...zDims], alignDepth: encoderDepth, projectorWidth: projectorDim },
+      kind: 'SiT',
+      inputSize: [side, side],
+      channels,
+      patch,
+      hidden,
+      depth,
+      heads,
+      classes: 0,
+      text,
+      alignWidths: [...zDims],
+      alignDepth: encoderDepth,
+      projectorWidth: projectorDim,
     })
     const baseline = await PythonBaseline.start({
       model: baselineModel(config),
-      ...{ batch: 2, threads: 2, variant },
+      batch: 2,
+      threads: 2,
+      variant,
     }).catch(refusedBlas)
     if (!baseline) return
     await using worker = baseline
@@ -240,7 +256,9 @@ describe.skipIf(!python)(
     const start = (options: Partial<PythonBaselineOptions>, version = '2.11.0+cu130') =>
       PythonBaseline.start({
         model: { ...model, zDims: [24], qkNorm: false },
-        ...{ batch: 2, threads: 2, encoder: { hidden: 24, depth: 3, heads: 2 } },
+        batch: 2,
+        threads: 2,
+        encoder: { hidden: 24, depth: 3, heads: 2 },
         command: [python!, '-B', stub, join(scripts, 'step.py'), version],
         ...options,
       })

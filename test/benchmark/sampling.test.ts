@@ -9,7 +9,10 @@ const model = { depth: 1, hidden: 48, heads: 2, patch: 8 }
 test('times our own batches', async () => {
   const seen: number[] = []
   const result = await benchmarkSampling({
-    ...{ model, batch: 2, steps: 4, rounds: 2 },
+    model,
+    batch: 2,
+    steps: 4,
+    rounds: 2,
     onRound: ({ index }) => seen.push(index),
   })
   expect(seen).toEqual([0, 1])

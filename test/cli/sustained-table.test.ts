@@ -5,8 +5,13 @@ import { showSustained } from '../../src/cli/sustained-table.ts'
 import { RecordingStream } from './recording-stream.ts'
 
 const clocks = {
-  ...{ driver: '580.65.06', sm: 1485, smMaximum: 1980, memory: 3201 },
-  ...{ power: 689.4, powerLimit: 700, temperature: 61 },
+  driver: '580.65.06',
+  sm: 1485,
+  smMaximum: 1980,
+  memory: 3201,
+  power: 689.4,
+  powerLimit: 700,
+  temperature: 61,
 }
 
 /** What is said of two intervals. */

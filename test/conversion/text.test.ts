@@ -71,9 +71,15 @@ test('adopted, it goes on where its caption encoder is named, and converts back'
   const steps: TrainingStep[] = []
   const go = (where: string, captionEncoder?: string) =>
     train({
-      ...{ data: where, out, resume: true, device: 'cpu', onStep: (made) => steps.push(made) },
+      data: where,
+      out,
+      resume: true,
+      device: 'cpu',
+      onStep: (made) => steps.push(made),
       configuration: {
-        ...{ steps: 9, encoders: [encoder], samples: { count: 1, steps: 1 } },
+        steps: 9,
+        encoders: [encoder],
+        samples: { count: 1, steps: 1 },
         ...(captionEncoder !== undefined && { captionEncoder: { file: captionEncoder } }),
       },
     })

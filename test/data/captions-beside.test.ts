@@ -344,7 +344,10 @@ describe.each(['tar', 'tar.gz'] as const)('captions of the samples of a %s', (ki
     ])
     writeFileSync(join(folder, `n01.${kind}`), kind === 'tar.gz' ? gzipSync(bytes) : bytes)
     await check(join(folder, `n01.${kind}`), {
-      ...{ what: '', files: {}, from: TEXTS, notes: [ONE_CLASS] },
+      what: '',
+      files: {},
+      from: TEXTS,
+      notes: [ONE_CLASS],
       images: [['n01_1.jpg', 0, ['x']]],
     })
   })

@@ -40,8 +40,15 @@ describe('Dataset of latents without images', () => {
   test.each(['f32', 'bf16', 'f16'] as const)('reads %s of every shard, and labels', async (dtype) => {
     const dataset = await Dataset.open(await latentShardFiles({ dtype }))
     expect(dataset).toMatchObject({
-      ...{ length: COUNT, classes: 3, hasImages: false, flip: true, features: [] },
-      ...{ latentKind: 'points', latentScale: 1, latentShape: [2, 2, 2], storedLatentShape: [2, 2, 2] },
+      length: COUNT,
+      classes: 3,
+      hasImages: false,
+      flip: true,
+      features: [],
+      latentKind: 'points',
+      latentScale: 1,
+      latentShape: [2, 2, 2],
+      storedLatentShape: [2, 2, 2],
     })
     expect([...dataset.labels]).toEqual([0, 1, 2, 0, 1])
     for (let i = 0; i < COUNT; i++) expect(await read(dataset, i)).toEqual(plain(i))

@@ -35,8 +35,13 @@ function filesOf(kind: LatentKind): Record<string, Uint8Array | string> {
 }
 
 const INFO = {
-  ...{ format: 'repa-native-dataset-1', source: 'elsewhere', images: COUNT, classCounts: [6, 6, 6, 5] },
-  ...{ skipped: [], ignored: { count: 0, names: [] }, notes: [] },
+  format: 'repa-native-dataset-1',
+  source: 'elsewhere',
+  images: COUNT,
+  classCounts: [6, 6, 6, 5],
+  skipped: [],
+  ignored: { count: 0, names: [] },
+  notes: [],
 }
 
 const KINDS = ['moments', 'points', 'pixels'] as const

@@ -27,7 +27,9 @@ test('what is measured of the means and deviations of blocks are the mean and de
   const data = await prepared()
   const seen: [number, number][] = []
   const { mean, std, images } = await measureLatents({
-    ...{ data, encoder: blockMoments, onProgress: (done, total) => seen.push([done, total]) },
+    data,
+    encoder: blockMoments,
+    onProgress: (done, total) => seen.push([done, total]),
   })
   expect(images).toBe(IMAGES)
   expect(seen).toEqual([0, 4, 8, 11].map((done) => [done, IMAGES]))
@@ -89,7 +91,9 @@ test.each<readonly [string, Partial<LatentEncoder>, number, string]>([
 test('stops where it is asked to', async () => {
   const stop = new AbortController()
   const call = measureLatents({
-    ...{ data: await prepared(), encoder: blockMoments, signal: stop.signal },
+    data: await prepared(),
+    encoder: blockMoments,
+    signal: stop.signal,
     onProgress: (done) => done === 4 && stop.abort(new Error('enough')),
   })
   await expect(call).rejects.toThrow('enough')

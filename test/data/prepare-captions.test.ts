@@ -213,7 +213,8 @@ describe('a preparation with captions that ends early', () => {
     await prepareDataset(one)
     const controller = new AbortController()
     const stopping = prepareDataset({
-      ...{ ...options, signal: controller.signal },
+      ...options,
+      signal: controller.signal,
       onProgress: (progress) => {
         if (progress.step === step && progress.done >= 64) controller.abort(new Error('interrupted'))
       },

@@ -73,7 +73,9 @@ describe('processes that share a preparation', () => {
     const said: string[] = []
     const ended = await together(size, (world) =>
       prepareDataset({
-        ...{ ...options, ...encoders(world), world },
+        ...options,
+        ...encoders(world),
+        world,
         onProgress: (one) => progress.push(one),
         onNotice: (sentence) => said.push(`${world.rank}: ${sentence}`),
       }),
@@ -141,7 +143,13 @@ describe('features of several files', () => {
   const encoded = async (options: PrepareOptions, world: World, signal?: AbortSignal) => {
     const images = await openPreparedImages(options.out)
     await encodeFeatures(images, options.features![0]!, {
-      ...{ out: options.out, grid: [2, 2], flip: true, perShard: 5, world, signal, onProgress: () => {} },
+      out: options.out,
+      grid: [2, 2],
+      flip: true,
+      perShard: 5,
+      world,
+      signal,
+      onProgress: () => {},
     })
   }
 
@@ -232,7 +240,8 @@ describe('a shared preparation that ends early', () => {
       if (progress.step === step && progress.done >= 12) controller.abort(new Error('interrupted'))
     }
     const stopped = await prepared(before, ({ rank }) => ({
-      ...{ ...options, onProgress },
+      ...options,
+      onProgress,
       ...((who as readonly number[]).includes(rank) && { signal: controller.signal }),
     }))
     expect(stopped[0]).toBe((who as readonly number[]).includes(0) ? 'interrupted' : OTHER)

@@ -166,7 +166,9 @@ describe('a class token is sampled along', () => {
     const expected = await sampled(model, start, noise, setting)
     const [latents, token] = start.map(upload) as [Tensor, Tensor]
     using found = await sample(model, latents, LABELS, {
-      ...{ ...setting, steps: STEPS, noise: (step) => upload(noise(step)[0]) },
+      ...setting,
+      steps: STEPS,
+      noise: (step) => upload(noise(step)[0]),
       classToken: { start: token, noise: (step) => upload(noise(step)[1]) },
     })
     const values = await found.dataAs('f64')
@@ -203,7 +205,7 @@ describe('a class token is sampled along', () => {
     using model = tiny()
     const folder = temporaryFolder()
     const guidance = { scale: 2, classTokenScale: 1.5, ...whole }
-    await sampleToFolder(model, { ...{ folder, mode: 'sde', steps: 2, guidance, count: 2, seed: 0, batch: 2 } })
+    await sampleToFolder(model, { folder, mode: 'sde', steps: 2, guidance, count: 2, seed: 0, batch: 2 })
     expect((await readSamplingRecord(folder))?.sampling).toMatchObject({
       guidanceScale: 2,
       classTokenGuidanceScale: 1.5,

@@ -45,14 +45,22 @@ async function sampleThree(
 ): Promise<void> {
   using model = SiT.create({ depth: 1, hidden: 16, heads: 1, patch: 2 }, { classes: 3, channels: 3, inputSize })
   await sampleToFolder(model, {
-    ...{ mode: 'ode', steps: 1, guidance: UNGUIDED, seed: 0, batch: 1, count: 2, folder },
+    mode: 'ode',
+    steps: 1,
+    guidance: UNGUIDED,
+    seed: 0,
+    batch: 1,
+    count: 2,
+    folder,
     ...options,
   } as SampleToFolderOptions)
 }
 
 function autoencoderOf(latentChannels: number): StableDiffusionAutoencoder {
   const config = autoencoderKLConfigSchema.parse({
-    ...{ blockChannels: [8, 16], layersPerBlock: 1, normGroups: 4 },
+    blockChannels: [8, 16],
+    layersPerBlock: 1,
+    normGroups: 4,
     latentChannels,
   })
   return new StableDiffusionAutoencoder(AutoencoderKL.fromConfig(config, 'cpu'), { name: 'kl', device: 'cpu' })
@@ -105,8 +113,17 @@ test('what says how images were made is read again, whatever a sampler was asked
 async function sampleInto(folder: string, world: World): Promise<void> {
   using model = modelOf()
   await sampleToFolder(model, {
-    ...{ mode: 'ode', steps: 1, path: 'linear', guidance: UNGUIDED, seed: 0, batch: 1, count: 2, classes: [1] },
-    ...{ folder, npz: join(folder, 'all.npz'), world },
+    mode: 'ode',
+    steps: 1,
+    path: 'linear',
+    guidance: UNGUIDED,
+    seed: 0,
+    batch: 1,
+    count: 2,
+    classes: [1],
+    folder,
+    npz: join(folder, 'all.npz'),
+    world,
   })
 }
 

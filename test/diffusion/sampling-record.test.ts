@@ -45,8 +45,14 @@ test.each<[string, object, 'DiT' | undefined, expected: object]>([
     { mode: 'sde', path: 'cosine', guidance, classes: [2, 0] },
     undefined,
     {
-      ...{ mode: 'sde', steps: 2, path: 'cosine', classes: [2, 0] },
-      ...{ guidanceScale: 1.8, guidanceLow: 0, guidanceHigh: 0.7, guidedChannels: 4 },
+      mode: 'sde',
+      steps: 2,
+      path: 'cosine',
+      classes: [2, 0],
+      guidanceScale: 1.8,
+      guidanceLow: 0,
+      guidanceHigh: 0.7,
+      guidedChannels: 4,
     },
   ],
   [
@@ -74,8 +80,13 @@ test.each<[string, object, 'DiT' | undefined, expected: object]>([
     { mode: 'ddim', steps: 'ddim5', guidance },
     'DiT',
     {
-      ...{ mode: 'ddim', steps: 'ddim5', eta: 0 },
-      ...{ guidanceScale: 1.8, guidanceLow: 0, guidanceHigh: 0.7, guidedChannels: 3 },
+      mode: 'ddim',
+      steps: 'ddim5',
+      eta: 0,
+      guidanceScale: 1.8,
+      guidanceLow: 0,
+      guidanceHigh: 0.7,
+      guidedChannels: 3,
     },
   ],
 ])('images say how they were made: %s', async (_, options, kind, expected) => {
@@ -88,7 +99,8 @@ test('an npz says the same, and both what the model is', async () => {
   const folder = await draw({ npz, origin })
   const record = await readSamplingRecord(folder)
   expect(record).toMatchObject({
-    ...{ checkpoint: 'runs/xl', step: 400_000 },
+    checkpoint: 'runs/xl',
+    step: 400_000,
     sampling: { mode: 'ode', weights: 'ema', precision: 'tf32' },
   })
   expect(await readSamplingRecord(npz)).toEqual(record)

@@ -57,7 +57,8 @@ function condition(captions: readonly string[] = CAPTIONS): TextCondition & Disp
   using encoder = new TableCaptionEncoder(TEXT)
   const [text, none] = [encodeCaptions(encoder, captions), encodeCaptions(encoder, [''])]
   return {
-    ...{ text, none },
+    text,
+    none,
     [Symbol.dispose]: () => {
       for (const tensor of [text, none]) tensor.dispose()
     },
@@ -312,8 +313,16 @@ describe('a folder of images of captions', () => {
     expect([labels, count]).toEqual([[], 5])
     expect(prompts(folder)).toBe('a red bus\na cat\n\na red bus\na cat\n')
     expect((await readSamplingRecord(folder))?.sampling).toEqual({
-      ...{ mode: 'ode', solver: 'euler', steps: 2, path: 'linear', guidanceScale: 1, seed: 3 },
-      ...{ classes: null, prompts: 3, promptsDigest: sha256('["a  red\\nbus","a cat",""]'), captionEncoder: 'table' },
+      mode: 'ode',
+      solver: 'euler',
+      steps: 2,
+      path: 'linear',
+      guidanceScale: 1,
+      seed: 3,
+      classes: null,
+      prompts: 3,
+      promptsDigest: sha256('["a  red\\nbus","a cat",""]'),
+      captionEncoder: 'table',
     })
   })
 

@@ -16,7 +16,13 @@ async function open(size: number) {
   onTestFinished(() => void server.close())
   const { port } = server.address() as AddressInfo
   const place = (rank: number): Place => ({
-    ...{ rank, size, localRank: rank, host: '127.0.0.1', port, token: TOKEN, launcher: 'a test' },
+    rank,
+    size,
+    localRank: rank,
+    host: '127.0.0.1',
+    port,
+    token: TOKEN,
+    launcher: 'a test',
   })
   const gather = (more: Partial<Gathering> = {}) =>
     LeadingGroup.gather(server, { size, token: TOKEN, id: () => 'the id', oneMachine: false, ...more })

@@ -41,8 +41,13 @@ test.each([
   [
     'mpiexec, one of whose processes a step of srun has for each machine',
     {
-      ...{ ...address, PMI_RANK: '9', PMI_SIZE: '16', MPI_LOCALRANKID: '1' },
-      ...{ SLURM_PROCID: '1', SLURM_STEP_NUM_TASKS: '2', SLURM_LOCALID: '0' },
+      ...address,
+      PMI_RANK: '9',
+      PMI_SIZE: '16',
+      MPI_LOCALRANKID: '1',
+      SLURM_PROCID: '1',
+      SLURM_STEP_NUM_TASKS: '2',
+      SLURM_LOCALID: '0',
     },
     { rank: 9, size: 16, localRank: 1, host: 'node01', port: 4321, token: '', launcher: 'mpiexec' },
   ],

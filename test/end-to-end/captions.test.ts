@@ -17,7 +17,12 @@ const SETTINGS = {
   model: MODEL,
   captionEncoder: { file: 'clip' },
   encoders: [{ name: 'hog' }],
-  ...{ batch: 8, learningRate: 2e-3, emaDecay: 0.9, projectorWidth: 32, checkpointEvery: 10, sampleEvery: 15 },
+  batch: 8,
+  learningRate: 2e-3,
+  emaDecay: 0.9,
+  projectorWidth: 32,
+  checkpointEvery: 10,
+  sampleEvery: 15,
   samples: { count: 4, steps: 2, guidanceScale: 2 },
 }
 const CLASSES = { ...SETTINGS, model: { ...MODEL, text: undefined }, captionEncoder: undefined }
@@ -128,7 +133,8 @@ describe('the run', () => {
     const digests = await Promise.all(['clip', 'other-clip'].map((name) => captionEncoderDigest(inWork(name))))
     const [own, other] = digests.map((digest) => `${digest.slice(0, 12)}…`)
     expect(await program.repa(...go('other-clip'))).toMatchObject({
-      ...{ status: 1, stdout: '' },
+      status: 1,
+      stdout: '',
       stderr:
         "repa train: other-clip is another caption encoder than the run's, by its weights, tokenizer or config.json: SHA-256 " +
         `${other}, not ${own}; pass the one that it began with, by --caption-encoder FILE.\n`,
@@ -154,13 +160,16 @@ describe('samples', () => {
     const { sampling, ...origin } = await json('of-prompts/sampling.json')
     expect(origin).toEqual({ checkpoint: 'run', step: STEPS })
     expect(sampling).toMatchObject({
-      ...{ mode: 'ode', solver: 'euler', steps: 3, guidanceScale: 2, guidanceLow: 0, guidanceHigh: 1 },
-      ...{
-        prompts: 2,
-        promptsDigest: expect.stringMatching(/^[0-9a-f]{64}$/),
-        captionEncoder: 'clip-text-64x1',
-        classes: null,
-      },
+      mode: 'ode',
+      solver: 'euler',
+      steps: 3,
+      guidanceScale: 2,
+      guidanceLow: 0,
+      guidanceHigh: 1,
+      prompts: 2,
+      promptsDigest: expect.stringMatching(/^[0-9a-f]{64}$/),
+      captionEncoder: 'clip-text-64x1',
+      classes: null,
     })
     // The caption counts, and so does the image's number.
     await program.repa(...sample('of-star', '--prompt', 'a photo of the star'))
@@ -213,7 +222,8 @@ describe('samples', () => {
     const draw = (...more: string[]) =>
       program.repa(...sample('of-orphan', '--checkpoint', 'orphan', '--prompt', 'the cat', '--num', '1', ...more))
     expect(await draw()).toMatchObject({
-      ...{ status: 1, stdout: '' },
+      status: 1,
+      stdout: '',
       stderr:
         "repa sample: The caption encoder of the checkpoint's run, lent, is not there; name where it lies now by --caption-encoder FILE.\n",
     })
@@ -233,7 +243,8 @@ describe('samples', () => {
     const resume = ['train', '--data', 'data', '--out', 'orphan', '--resume', '--steps', '2', '--quiet']
     const go = (...more: string[]) => program.repa(...resume, ...more)
     expect(await go()).toMatchObject({
-      ...{ status: 1, stdout: '' },
+      status: 1,
+      stdout: '',
       stderr:
         "repa train: There is no caption encoder lent: expected a file of CLIP's weights or a folder with one; name where it lies now.\n",
     })

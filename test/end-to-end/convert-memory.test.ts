@@ -13,8 +13,17 @@ import { tinyState } from '../conversion/tiny-checkpoint.ts'
 import { Program } from './program.ts'
 
 const model = transformerConfigSchema.parse({
-  ...{ kind: 'SiT', depth: 1, hidden: 1024, heads: 16, patch: 2, inputSize: [8, 8], channels: 4, classes: 10 },
-  ...{ alignDepth: 1, alignWidths: [], classDropout: 0.1 },
+  kind: 'SiT',
+  depth: 1,
+  hidden: 1024,
+  heads: 16,
+  patch: 2,
+  inputSize: [8, 8],
+  channels: 4,
+  classes: 10,
+  alignDepth: 1,
+  alignWidths: [],
+  classDropout: 0.1,
 })
 const entries = transformerEntries(model)
 const largest = Math.max(...entries.map(({ shape }) => 4 * elementCount(shape)))

@@ -117,7 +117,10 @@ describe.skipIf(!havePhotos)(`captions of photos${havePhotos ? '' : ' (skipped: 
     )
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
     expect(JSON.parse(stdout)).toMatchObject({
-      ...{ out, images: 180, classCounts: [180], ignored: { count: 0, names: [] } },
+      out,
+      images: 180,
+      classCounts: [180],
+      ignored: { count: 0, names: [] },
       captions: { source: 'the .txt files beside the images', count: 360, withoutCaption: 0 },
       notes: [
         `'${source}' has no class folders: every image is of class 0, as with --unlabelled; captions need no labels.`,

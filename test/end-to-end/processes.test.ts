@@ -160,7 +160,9 @@ test('and so it is where they sample', async () => {
   await until(running, () => existsSync(image))
   process.kill(childrenOf(running.child.pid!)[0]!, 'SIGTERM')
   expect(await running.ended).toMatchObject({
-    ...{ status: 130, stdout: '', stderr: 'repa sample: process 1 of 2: stopped by SIGTERM\n' },
+    status: 130,
+    stdout: '',
+    stderr: 'repa sample: process 1 of 2: stopped by SIGTERM\n',
   })
 })
 

@@ -32,11 +32,22 @@ const IMAGE_WEIGHTS = imageWeights()
 const PROJECTIONS = { image: matrix(IMAGE.hidden, 900), text: matrix(TEXT.hidden, 901) }
 
 export const IMAGE_REFERENCE: ViTReference = {
-  ...{ weights: IMAGE_WEIGHTS, depth: IMAGE.depth, heads: IMAGE.heads, epsilon: 1e-5, activation: 'quick-gelu' },
-  ...{ classToken: true, preNorm: true, finalNorm: true, patchBias: false },
+  weights: IMAGE_WEIGHTS,
+  depth: IMAGE.depth,
+  heads: IMAGE.heads,
+  epsilon: 1e-5,
+  activation: 'quick-gelu',
+  classToken: true,
+  preNorm: true,
+  finalNorm: true,
+  patchBias: false,
 }
 export const TEXT_REFERENCE: ClipTextReference = {
-  ...{ weights: TEXT_WEIGHTS, depth: TEXT.depth, heads: TEXT.heads, epsilon: 1e-5, activation: 'quick-gelu' },
+  weights: TEXT_WEIGHTS,
+  depth: TEXT.depth,
+  heads: TEXT.heads,
+  epsilon: 1e-5,
+  activation: 'quick-gelu',
 }
 
 /** [WIDTH, columns]. */

@@ -76,7 +76,11 @@ describe('the features of images and captions are those of a float64 composition
     const file = await writeClip(temporaryFolder(), files)
     using clip = await loadClip(file, { device: 'cpu' })
     expect(clip).toMatchObject({
-      ...{ name: 'ViT-128x2/8@24px', file, sha256: await fileDigest(file), imageSize: IMAGE_SIZE, width: WIDTH },
+      name: 'ViT-128x2/8@24px',
+      file,
+      sha256: await fileDigest(file),
+      imageSize: IMAGE_SIZE,
+      width: WIDTH,
     })
     const { images, texts } = await featuresOf(clip)
     expectClose('image features', images, EXPECTED.images, tolerance('image', EXPECTED.images))

@@ -107,7 +107,9 @@ describe('the score of samples with their prompts.txt', () => {
   test.each([1, 2, 3, 4, 64])('in batches of %d', async (batch) => {
     const seen: (readonly number[])[] = []
     const found = await evaluateClipScore({
-      ...{ ...(await common()), batch, samples: await samples() },
+      ...(await common()),
+      batch,
+      samples: await samples(),
       onProgress: (done, total) => seen.push([done, total]),
     })
     expectScore(found, DIAGONAL)
@@ -291,7 +293,10 @@ describe('what is refused, in a sentence', () => {
     const controller = new AbortController()
     const seen: number[] = []
     const scored = evaluateClipScore({
-      ...{ ...(await common()), batch: 1, samples: await samples(), signal: controller.signal },
+      ...(await common()),
+      batch: 1,
+      samples: await samples(),
+      signal: controller.signal,
       onProgress: (done) => {
         seen.push(done)
         if (done === 1) controller.abort(new Error('enough'))

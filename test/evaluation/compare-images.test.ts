@@ -58,7 +58,9 @@ describe('compareImages', () => {
     using network = await hog()
     const seen: string[] = []
     const compared = compareImages({
-      ...{ reference: folder, samples: join(root, name), network },
+      reference: folder,
+      samples: join(root, name),
+      network,
       onProgress: (side) => seen.push(side),
     })
     await expect(compared).rejects.toThrow(message)

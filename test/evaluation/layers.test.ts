@@ -260,7 +260,13 @@ test('evaluateProbe has a point for every layer and noise level', async () => {
   const schedule = { epochs: 2, batch: 2 }
   const progress: string[] = []
   const result = await evaluateProbe({
-    ...{ ...common, model, data, test: data, noise: [0, 0.5], layers: [1, 3], schedule },
+    ...common,
+    model,
+    data,
+    test: data,
+    noise: [0, 0.5],
+    layers: [1, 3],
+    schedule,
     onProgress: (stage, noise, done, total) => progress.push(`${stage} ${noise}: ${done}/${total}`),
   })
   // Each stage from its start, so that whoever shows it knows when that was.

@@ -95,7 +95,13 @@ for (const { device, missing } of DEVICES) {
       const seen: number[] = []
       const onRound = ({ index }: { index: number }) => seen.push(index)
       const result = await benchmarkGpuStep({
-        ...{ device, model: { ...model, ...more }, size, batch: 2, rounds: 3, probeSide, onRound },
+        device,
+        model: { ...model, ...more },
+        size,
+        batch: 2,
+        rounds: 3,
+        probeSide,
+        onRound,
         ...options,
       })
       expect(seen).toEqual([0, 1, 2])
@@ -126,7 +132,12 @@ for (const { device, missing } of DEVICES) {
           .peakDeviceBytes
       for (const against of [undefined, 'python'] as const) {
         const result = await benchmarkSampling({
-          ...{ device, model: small, batch: 2, steps: 2, probeSide, command },
+          device,
+          model: small,
+          batch: 2,
+          steps: 2,
+          probeSide,
+          command,
           ...(against && { against }),
         })
         expect(result).toMatchObject({ precision: 'bf16', device, evaluations: 3 })
@@ -147,7 +158,13 @@ for (const { device, missing } of DEVICES) {
       const before = memoryStats(device).liveBytes
       const steps: number[] = []
       const result = await benchmarkGpuStep({
-        ...{ device, model, size, batch: 2, rounds: 2, probeSide, seconds: 0.2 },
+        device,
+        model,
+        size,
+        batch: 2,
+        rounds: 2,
+        probeSide,
+        seconds: 0.2,
         onSustained: (sofar) => steps.push(sofar.steps),
       })
       const { ours, sustained } = result

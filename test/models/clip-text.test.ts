@@ -40,7 +40,10 @@ const configOf = ({ vocabulary, tokens, hidden, depth, heads, ffnWidth, activati
   clipTextConfigSchema.parse({ vocabulary, tokens, hidden, depth, heads, ffnWidth, activation })
 
 const referenceOf = (sizes: TextSizes & Pick<Case, 'activation'>): ClipTextReference => ({
-  ...{ weights: clipTextWeights(sizes), depth: sizes.depth, heads: sizes.heads, epsilon: 1e-5 },
+  weights: clipTextWeights(sizes),
+  depth: sizes.depth,
+  heads: sizes.heads,
+  epsilon: 1e-5,
   activation: sizes.activation ?? 'quick-gelu',
 })
 

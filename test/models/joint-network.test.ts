@@ -115,8 +115,15 @@ function sliceOf({ shape, data }: NdArray, begin: number, end: number): NdArray 
 
 /** Of a step, what no option asks for. */
 const NOTHING_DRAWN = {
-  ...{ stored: undefined, posteriorNoise: undefined, images: undefined, labels: undefined, teacherT: undefined },
-  ...{ keptIds: undefined, keptPlaces: undefined, negatives: undefined, classTokenNoise: undefined },
+  stored: undefined,
+  posteriorNoise: undefined,
+  images: undefined,
+  labels: undefined,
+  teacherT: undefined,
+  keptIds: undefined,
+  keptPlaces: undefined,
+  negatives: undefined,
+  classTokenNoise: undefined,
 }
 
 const OTHERS: readonly { name: string; change?: (batch: JointBatch) => Partial<JointBatch>; heads?: number }[] = [
@@ -353,7 +360,9 @@ for (const { device, missing } of DEVICES) {
         )
       const inputs = scope(() => ({
         ...NOTHING_DRAWN,
-        ...{ t: Tensor.zeros([4], device), noise: Tensor.zeros([4, 1], device), captionIds: ids(5) },
+        t: Tensor.zeros([4], device),
+        noise: Tensor.zeros([4, 1], device),
+        captionIds: ids(5),
         condition: Tensor.zeros([4, 5, 20], device),
       }))
       scope(() => {

@@ -15,8 +15,11 @@ import { randomState } from './random-state.ts'
 
 const CHANNELS = 6
 const CONFIG = autoencoderKLConfigSchema.parse({
-  ...{ blockChannels: [32, 32, 64], layersPerBlock: 2, latentChannels: CHANNELS },
-  ...{ encoderAttention: [2], decoderAttention: [1, 2] },
+  blockChannels: [32, 32, 64],
+  layersPerBlock: 2,
+  latentChannels: CHANNELS,
+  encoderAttention: [2],
+  decoderAttention: [1, 2],
 })
 
 /** Latent-diffusion's names, by those that the model has. Written out beside the code, which goes the other way. */

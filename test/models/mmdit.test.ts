@@ -144,7 +144,13 @@ describe('what a file tells of it', () => {
     new Map(transformerEntries(config).map(({ name, shape }) => [name, shape]))
   const configOf = (options: Partial<SiTOptions> = {}) =>
     parseSiTConfig({
-      ...{ kind: 'SiT', ...SIZES, ...OPTIONS, hidden: 96, heads: 3, text: { tokens: 77, width: 20 }, alignDepth: 3 },
+      kind: 'SiT',
+      ...SIZES,
+      ...OPTIONS,
+      hidden: 96,
+      heads: 3,
+      text: { tokens: 77, width: 20 },
+      alignDepth: 3,
       ...options,
     })
 

@@ -71,8 +71,15 @@ function encoded(writer: Writer): NdArray {
     )
     .set('norm.bias', zeros([LATENT]))
   const features = patchFeatures(normalised, {
-    ...{ weights, depth: ENCODER.depth, heads: ENCODER.heads, epsilon: 1e-6, activation: 'gelu-erf' },
-    ...{ classToken: true, preNorm: false, finalNorm: true, patchBias: true },
+    weights,
+    depth: ENCODER.depth,
+    heads: ENCODER.heads,
+    epsilon: 1e-6,
+    activation: 'gelu-erf',
+    classToken: true,
+    preNorm: false,
+    finalNorm: true,
+    patchBias: true,
   })
   const tokens = GRID ** 2
   return map(zeros([2, LATENT, GRID, GRID]), (_, i) => {

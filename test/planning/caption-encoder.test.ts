@@ -8,7 +8,12 @@ const plan = (options: TrainingOptions) =>
   planStep({
     configuration: { ...trainingSchema.parse({ ...options, batch: 2 }), precision: 'bf16' },
     data: Dataset.described({
-      ...{ path: 'nowhere', length: 100, classes: 10, imageSize: 64, storedLatentShape: [8, 8, 8], captions: true },
+      path: 'nowhere',
+      length: 100,
+      classes: 10,
+      imageSize: 64,
+      storedLatentShape: [8, 8, 8],
+      captions: true,
     }),
     device: 'cuda:0',
     machine: { threads: 2, multiprocessors: 132, isHopper: true },

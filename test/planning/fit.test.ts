@@ -42,7 +42,9 @@ describe('a step by the room that there is', () => {
     })
     expect(fitStep(asked('none'), 0)).toMatchObject({ recompute: 'none', fits: false })
     expect(fitStep(asked('elementwise'), Number.POSITIVE_INFINITY)).toMatchObject({
-      ...{ recompute: 'elementwise', fits: true, plainBytes: taken('none') },
+      recompute: 'elementwise',
+      fits: true,
+      plainBytes: taken('none'),
     })
   })
 

@@ -46,8 +46,12 @@ interface Case {
 }
 
 const autoencoderKL = autoencoderKLConfigSchema.parse({
-  ...{ blockChannels: [32, 64, 64], encoderAttention: [2], decoderAttention: [2] },
-  ...{ layersPerBlock: 1, latentChannels: 8, normGroups: 8 },
+  blockChannels: [32, 64, 64],
+  encoderAttention: [2],
+  decoderAttention: [2],
+  layersPerBlock: 1,
+  latentChannels: 8,
+  normGroups: 8,
 })
 const rae: AutoencoderArchitecture = {
   kind: 'RAE',
@@ -67,7 +71,11 @@ const CASES: readonly Case[] = [
     name: 'SiT with HASTE and DINOv2-S',
     training: {
       model: { kind: 'SiT', ...small },
-      ...{ encoders: [dinov2], batch: 4, projectorWidth: 512, alignDepth: 3, alignAttentionWeight: 0.5 },
+      encoders: [dinov2],
+      batch: 4,
+      projectorWidth: 512,
+      alignDepth: 3,
+      alignAttentionWeight: 0.5,
     },
     size: 256,
     moments: true,
@@ -118,8 +126,13 @@ const CASES: readonly Case[] = [
   {
     name: 'REPA inside of a route, in two passes',
     training: {
-      ...{ model: { kind: 'SiT', ...small, depth: 6 }, encoders: [{ name: 'hog' }], batch: 8, accumulate: 2 },
-      ...{ alignDepth: 3, routeTokens: 0.5, routeTo: 5 },
+      model: { kind: 'SiT', ...small, depth: 6 },
+      encoders: [{ name: 'hog' }],
+      batch: 8,
+      accumulate: 2,
+      alignDepth: 3,
+      routeTokens: 0.5,
+      routeTo: 5,
     },
     size: 256,
     moments: true,
@@ -134,7 +147,9 @@ const CASES: readonly Case[] = [
   {
     name: 'one of four processes',
     training: {
-      ...{ model: { kind: 'SiT', ...small }, encoders: [{ name: 'hog' }], batch: 16 },
+      model: { kind: 'SiT', ...small },
+      encoders: [{ name: 'hog' }],
+      batch: 16,
       contrastiveWeight: 0.05,
     },
     processes: 4,
@@ -166,7 +181,9 @@ const CASES: readonly Case[] = [
   {
     name: "LightningDiT's blocks and cosine loss with REPA",
     training: {
-      ...{ model: { kind: 'SiT', ...small, ...lightning }, encoders: [{ name: 'hog' }], batch: 6 },
+      model: { kind: 'SiT', ...small, ...lightning },
+      encoders: [{ name: 'hog' }],
+      batch: 6,
       velocityCosineWeight: 1,
     },
     size: 256,
@@ -183,7 +200,8 @@ const CASES: readonly Case[] = [
     name: 'a DDT head with REPA',
     training: {
       model: { kind: 'SiT', ...small, ...lightning, ddtHead: { depth: 2, hidden: 256, heads: 4 } },
-      ...{ encoders: [{ name: 'hog' }], batch: 4 },
+      encoders: [{ name: 'hog' }],
+      batch: 4,
     },
     size: 256,
     moments: true,
@@ -192,7 +210,11 @@ const CASES: readonly Case[] = [
     name: 'latents that an AutoencoderKL makes, in two passes',
     training: {
       model: { kind: 'SiT', ...small },
-      ...{ encoders: [{ name: 'hog' }], batch: 4, accumulate: 2, encodeLatents: true, autoencoder: 'none' },
+      encoders: [{ name: 'hog' }],
+      batch: 4,
+      accumulate: 2,
+      encodeLatents: true,
+      autoencoder: 'none',
     },
     autoencoder: { kind: 'AutoencoderKL', config: autoencoderKL, isStandardised: true },
     size: 128,
@@ -216,7 +238,9 @@ const CASES: readonly Case[] = [
     name: 'MMDiT with REPA, on captions',
     training: {
       model: { kind: 'SiT', ...small, text: { tokens: 77, width: 128 } },
-      ...{ captionEncoder: { file: 'none' }, encoders: [{ name: 'hog' }], batch: 4 },
+      captionEncoder: { file: 'none' },
+      encoders: [{ name: 'hog' }],
+      batch: 4,
     },
     captions: { vocabulary: 500, tokens: 77, hidden: 128, depth: 3 },
     size: 256,
@@ -226,7 +250,10 @@ const CASES: readonly Case[] = [
     name: 'MMDiT with self-alignment, of long captions, in two passes and computed again',
     training: {
       model: { kind: 'SiT', ...small, text: { tokens: 300, width: 192 } },
-      ...{ captionEncoder: { file: 'none' }, batch: 8, accumulate: 2, selfAlignWeight: 0.2 },
+      captionEncoder: { file: 'none' },
+      batch: 8,
+      accumulate: 2,
+      selfAlignWeight: 0.2,
     },
     captions: { vocabulary: 500, tokens: 300, hidden: 192, depth: 2, activation: 'gelu-erf' },
     recompute: 'elementwise',

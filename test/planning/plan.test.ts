@@ -35,14 +35,12 @@ const step = (
   planStep({
     configuration: { ...trainingSchema.parse({ ...options, precision: 'bf16' }), precision: 'bf16' },
     data: Dataset.described({
-      ...{
-        path: 'nowhere',
-        length: 1000,
-        classes: 1000,
-        imageSize: size,
-        storedLatentShape: [8, size / 8, size / 8] as const,
-        captions,
-      },
+      path: 'nowhere',
+      length: 1000,
+      classes: 1000,
+      imageSize: size,
+      storedLatentShape: [8, size / 8, size / 8] as const,
+      captions,
     }),
     device: 'cuda:0',
     machine,
@@ -156,7 +154,10 @@ test('an encoder whose features are with the data, as the training would check t
   const { names: cachedEncoders } = await found(data)
 
   const options = {
-    ...{ configuration: { ...configuration, precision: 'bf16' as const }, data, device: 'cuda:0', machine },
+    configuration: { ...configuration, precision: 'bf16' as const },
+    data,
+    device: 'cuda:0',
+    machine,
   }
   const [running, cached] = [planStep(options), planStep({ ...options, cachedEncoders })]
   expect(cached.flops).toEqual({ ...running.flops, encoder: 0 })
@@ -223,9 +224,17 @@ test('a free block is handed out again where it is at most a quarter larger', ()
 
 test('disk of ImageNet and of a checkpoint of SiT-XL/2, as the reference writes them', () => {
   const request = {
-    ...{ images: 1_281_167, size: 256, latents: [8, 32, 32], features: [{ tokens: 256, width: 768 }], flip: false },
-    ...{ parameters: 683_242_512, trainable: 682_947_600, steps: 400_000, checkpointEvery: 50_000 },
-    ...{ sampleEvery: 10_000, gridImages: 16 },
+    images: 1_281_167,
+    size: 256,
+    latents: [8, 32, 32],
+    features: [{ tokens: 256, width: 768 }],
+    flip: false,
+    parameters: 683_242_512,
+    trainable: 682_947_600,
+    steps: 400_000,
+    checkpointEvery: 50_000,
+    sampleEvery: 10_000,
+    gridImages: 16,
   }
   const disk = planDisk(request)
   expect(disk.images / 1e9).toBeCloseTo(252, -0.5)
@@ -248,14 +257,29 @@ const gpuNamed = (wanted: string) => GPUS.find(({ name }) => name === wanted)!
 
 const onGpu: SpeedRequest = {
   processes: 1,
-  ...{ model: 'SiT-B/2', size: 256, batch: 256, device: 'cuda', precision: 'bf16', share: undefined },
-  ...{ flopsPerImage: 200e9, trainingFlopsPerImage: 150e9, gpu: gpuNamed('H100') },
+  model: 'SiT-B/2',
+  size: 256,
+  batch: 256,
+  device: 'cuda',
+  precision: 'bf16',
+  share: undefined,
+  flopsPerImage: 200e9,
+  trainingFlopsPerImage: 150e9,
+  gpu: gpuNamed('H100'),
 }
 
 const measured = (change: Partial<MeasuredStep>): MeasuredStep => ({
-  ...{ file: 'new.json', date: '2026-12-01', machine: 'NVIDIA H100 80GB HBM3, 8 cores of its host' },
-  ...{ model: 'SiT-B/2', size: 256, batch: 256, device: 'cuda:0' },
-  ...{ threads: undefined, precision: 'bf16', imagesPerSecond: 1000, flops: 150e12 },
+  file: 'new.json',
+  date: '2026-12-01',
+  machine: 'NVIDIA H100 80GB HBM3, 8 cores of its host',
+  model: 'SiT-B/2',
+  size: 256,
+  batch: 256,
+  device: 'cuda:0',
+  threads: undefined,
+  precision: 'bf16',
+  imagesPerSecond: 1000,
+  flops: 150e12,
   ...change,
 })
 
@@ -419,7 +443,11 @@ test('a step on a GPU computes the weight gradients of each block in one launch,
     const encoders = configuration.encoders.map(({ name }) => emptyEncoder(name, 'cuda:0'))
     const settings = alignmentOf(configuration, encoders, transformer.config.depth)
     const trainer = new Trainer({
-      ...{ ...trainerSettings(configuration), recompute: 'none', cudaGraph: false, model: transformer, data },
+      ...trainerSettings(configuration),
+      recompute: 'none',
+      cudaGraph: false,
+      model: transformer,
+      data,
       ...settings,
     })
     const batch = {

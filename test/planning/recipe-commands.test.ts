@@ -37,8 +37,13 @@ function recipeFile(folder: string, name = 'mine.jsonc'): string {
   const data = { name: 'x', source: 'x', folder: 'x', images: 5, classes: 5, size: 64, latents: [8, 8, 8] }
   const sampled = (step: number, mode: string) => ({ step, sampling: { mode, steps: 5 } })
   const training = {
-    ...{ model: { kind: 'SiT', depth: 2, hidden: 32, heads: 2, patch: 2 }, batch: 4, accumulate: 2, steps: 10 },
-    ...{ recompute: 'elementwise', checkpointEvery: 4, encoders: [{ name: 'hog' }] },
+    model: { kind: 'SiT', depth: 2, hidden: 32, heads: 2, patch: 2 },
+    batch: 4,
+    accumulate: 2,
+    steps: 10,
+    recompute: 'elementwise',
+    checkpointEvery: 4,
+    encoders: [{ name: 'hog' }],
   }
   const evaluations = [sampled(4, 'ode'), sampled(8, 'ode'), sampled(10, 'ode'), sampled(10, 'sde')]
   const path = join(folder, name)
@@ -145,8 +150,13 @@ test.each(['mine.jsonc', 'sit-b-2.jsonc', "it's  mine $HOME.jsonc"])(
 test('the command trains what was planned, and writes the checkpoints that the next ones sample', async () => {
   const root = temporaryFolder()
   const plan = await planTraining({
-    ...{ recipe: recipeFile(root), data: await tinyDataset(8), device: 'cpu' },
-    ...{ batch: 6, accumulate: 3, recompute: 'none', steps: 5 },
+    recipe: recipeFile(root),
+    data: await tinyDataset(8),
+    device: 'cpu',
+    batch: 6,
+    accumulate: 3,
+    recompute: 'none',
+    steps: 5,
   })
   const here = (word: string) => word.replace(/^(?=runs\/|samples\/)/, `${root}/`)
   const [stdout, stderr] = [new RecordingStream(), new RecordingStream()]

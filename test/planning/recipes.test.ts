@@ -75,8 +75,16 @@ test.each(ROWS)('%s is the row', (name, model, repa, step, sampling, fid) => {
   const rows = evaluations.map((row) => [row.step, described(row.sampling), row.published?.fid])
   expect(rows).toContainEqual([step, sampling, fid])
   expect(training).toMatchObject({
-    ...{ model, steps: step, batch: 256, learningRate: 1e-4, betas: [0.9, 0.999], weightDecay: 0, emaDecay: 0.9999 },
-    ...{ path: 'linear', weighting: 'uniform', classDropout: 0.1 },
+    model,
+    steps: step,
+    batch: 256,
+    learningRate: 1e-4,
+    betas: [0.9, 0.999],
+    weightDecay: 0,
+    emaDecay: 0.9999,
+    path: 'linear',
+    weighting: 'uniform',
+    classDropout: 0.1,
     encoders: repa ? [{ name: 'dinov2-vit-b' }] : [],
     ...(repa && { alignDepth: model.includes('-B/') ? 4 : 8, alignWeight: 0.5 }),
     classTokenWeight: name.endsWith('-reg') ? 0.03 : 0,
@@ -93,8 +101,14 @@ test.each([
     [400_000, 'sde', at400K],
   ])
   expect(training).toMatchObject({
-    ...{ model: 'SiT-XL/2', steps: 400_000, batch: 256, encoders: [{ name: encoder }] },
-    ...{ alignDepth: 8, alignWeight: 1, projector: 'conv', alignSpatialNorm: 0.6 },
+    model: 'SiT-XL/2',
+    steps: 400_000,
+    batch: 256,
+    encoders: [{ name: encoder }],
+    alignDepth: 8,
+    alignWeight: 1,
+    projector: 'conv',
+    alignSpatialNorm: 0.6,
   })
 })
 
@@ -104,8 +118,16 @@ test("sit-xl-2-haste is HASTE's row", () => {
     [500_000, 'sde', 5.3],
   ])
   expect(training).toMatchObject({
-    ...{ model: 'SiT-XL/2', steps: 500_000, batch: 256, encoders: [{ name: 'dinov2-vit-b' }], projector: 'mlp' },
-    ...{ alignDepth: 8, alignWeight: 0.5, alignAttentionWeight: 0.5, alignUntil: 250_000, alignDecay: 'none' },
+    model: 'SiT-XL/2',
+    steps: 500_000,
+    batch: 256,
+    encoders: [{ name: 'dinov2-vit-b' }],
+    projector: 'mlp',
+    alignDepth: 8,
+    alignWeight: 0.5,
+    alignAttentionWeight: 0.5,
+    alignUntil: 250_000,
+    alignDecay: 'none',
   })
 })
 
@@ -118,9 +140,20 @@ test(`${TEXT_TO_IMAGE} is the row of text to image`, () => {
     [150_000, 'sde 2 to 1', 250, { fid: 4.14 }],
   ])
   expect(training).toMatchObject({
-    ...{ model: 'MMDiT-d24/2', steps: 150_000, batch: 256, learningRate: 1e-4, betas: [0.9, 0.999], weightDecay: 0 },
-    ...{ maxGradNorm: 1, emaDecay: 0.9999, path: 'linear', weighting: 'uniform', classDropout: 0.1 },
-    ...{ encoders: [{ name: 'dinov2-vit-b' }], alignDepth: 8, alignWeight: 0.5 },
+    model: 'MMDiT-d24/2',
+    steps: 150_000,
+    batch: 256,
+    learningRate: 1e-4,
+    betas: [0.9, 0.999],
+    weightDecay: 0,
+    maxGradNorm: 1,
+    emaDecay: 0.9999,
+    path: 'linear',
+    weighting: 'uniform',
+    classDropout: 0.1,
+    encoders: [{ name: 'dinov2-vit-b' }],
+    alignDepth: 8,
+    alignWeight: 0.5,
     captionEncoder: { file: 'weights/clip-vit-large-patch14' },
   })
   // What is sampled by its captions is what samples are compared with.
@@ -148,9 +181,20 @@ test(`${AT_512} has the rows at 512 pixels`, () => {
   const epochs = evaluations.map(({ step }) => Math.round((step * training.batch) / data.images))
   expect(epochs).toEqual([80, 100, 200])
   expect(training).toMatchObject({
-    ...{ model: 'SiT-XL/2', steps: 1_000_000, batch: 256, learningRate: 1e-4, betas: [0.9, 0.999], weightDecay: 0 },
-    ...{ maxGradNorm: 1, emaDecay: 0.9999, path: 'linear', weighting: 'uniform', classDropout: 0.1 },
-    ...{ encoders: [{ name: 'dinov2-vit-b' }], alignDepth: 8, alignWeight: 0.5 },
+    model: 'SiT-XL/2',
+    steps: 1_000_000,
+    batch: 256,
+    learningRate: 1e-4,
+    betas: [0.9, 0.999],
+    weightDecay: 0,
+    maxGradNorm: 1,
+    emaDecay: 0.9999,
+    path: 'linear',
+    weighting: 'uniform',
+    classDropout: 0.1,
+    encoders: [{ name: 'dinov2-vit-b' }],
+    alignDepth: 8,
+    alignWeight: 0.5,
   })
   expect(data.latents).toEqual([8, 64, 64])
   expect(reference).toBe('VIRTUAL_imagenet512.npz')
@@ -166,10 +210,22 @@ test("ditdh-xl-rae is RAE's row", () => {
   const { latentChannels, downsampling } = latentsOf(autoencoderOfName(data.autoencoder!))
   const numbers = latentChannels * (data.size / downsampling) ** 2
   expect(training).toMatchObject({
-    ...{ model: 'DiTDH-XL', steps: 800 * stepsOfEpoch, batch: 1024, learningRate: 2e-4, betas: [0.9, 0.95] },
-    ...{ weightDecay: 0, maxGradNorm: 1, emaDecay: 0.9995, weighting: 'uniform', encoders: [] },
-    ...{ learningRateDecay: 'linear', learningRateDecayFrom: 40 * stepsOfEpoch, learningRateFinal: 2e-5 },
-    ...{ learningRateDecayUntil: 800 * stepsOfEpoch, timeShift: Math.sqrt(numbers / 4096), encodeLatents: true },
+    model: 'DiTDH-XL',
+    steps: 800 * stepsOfEpoch,
+    batch: 1024,
+    learningRate: 2e-4,
+    betas: [0.9, 0.95],
+    weightDecay: 0,
+    maxGradNorm: 1,
+    emaDecay: 0.9995,
+    weighting: 'uniform',
+    encoders: [],
+    learningRateDecay: 'linear',
+    learningRateDecayFrom: 40 * stepsOfEpoch,
+    learningRateFinal: 2e-5,
+    learningRateDecayUntil: 800 * stepsOfEpoch,
+    timeShift: Math.sqrt(numbers / 4096),
+    encodeLatents: true,
   })
   expect(evaluations[0]!.sampling.timeShift).toBeCloseTo(training.timeShift, 4)
 })
@@ -302,7 +358,11 @@ describe(`two steps at a shrunken size${imagesSuffix}`, () => {
       ...(alignDepth !== undefined && { alignDepth }),
       ...(rest.encodeLatents && { autoencoder: join(folder, 'taesd_encoder.safetensors') }),
       accumulate: Math.min(4, rest.accumulate),
-      ...{ projectorWidth: 16, batch: 4, steps: 2, sampleEvery: 2, samples: { count: 1, steps: 2 } },
+      projectorWidth: 16,
+      batch: 4,
+      steps: 2,
+      sampleEvery: 2,
+      samples: { count: 1, steps: 2 },
     } satisfies TrainingOptions
     if (rest.encodeLatents) await writeNarrowTaesd(folder)
     const steps: TrainingStep[] = []

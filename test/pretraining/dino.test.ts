@@ -18,8 +18,13 @@ const PROTOTYPES = 13
 const STATISTICS = { mean: [0.5, 0.4, 0.3], std: [0.2, 0.3, 0.25] }
 
 const encoder = visionTransformerConfigSchema.parse({
-  ...{ imageSize: SIZE, patch: 2, hidden: 16, depth: 1, heads: 2 },
-  ...{ layerScale: false, maskToken: false },
+  imageSize: SIZE,
+  patch: 2,
+  hidden: 16,
+  depth: 1,
+  heads: 2,
+  layerScale: false,
+  maskToken: false,
 })
 
 const SETTINGS = {

@@ -14,8 +14,13 @@ import { DEVICES } from '../tensor/devices.ts'
 import { expectDerivatives, scatterWeights, weightsOf } from './directional-derivatives.ts'
 
 const encoder = visionTransformerConfigSchema.parse({
-  ...{ imageSize: 12, patch: 3, hidden: 24, depth: 2, heads: 3 },
-  ...{ layerScale: false, maskToken: false },
+  imageSize: 12,
+  patch: 3,
+  hidden: 24,
+  depth: 2,
+  heads: 3,
+  layerScale: false,
+  maskToken: false,
 })
 const DECODER = { hidden: 16, depth: 1, heads: 2 }
 const [BATCH, PATCHES, ELEMENTS] = [2, 16, 27]
@@ -48,8 +53,10 @@ for (const { device, missing } of DEVICES) {
       const reference = (weights: ReadonlyMap<string, NdArray>) =>
         maskedAutoencoderLoss(patches, visible, {
           weights,
-          ...{ depth: encoder.depth, heads: encoder.heads },
-          ...{ decoderDepth: DECODER.depth, decoderHeads: DECODER.heads },
+          depth: encoder.depth,
+          heads: encoder.heads,
+          decoderDepth: DECODER.depth,
+          decoderHeads: DECODER.heads,
         })
       expect(Math.abs(value / reference(await weightsOf(model)) - 1)).toBeLessThan(ROUNDINGS * 2 ** -24)
       await expectDerivatives(model, reference, ROUNDINGS)

@@ -74,7 +74,9 @@ describe('an encoder of one’s own', () => {
       `${file} does not say what encoder it holds: the encoder vit needs a file that repa pretrain-encoder wrote.`,
     )
     const { encoder } = await pretrainEncoder({
-      ...{ data: stripedDataset({ count: 8 }), out: temporaryFolder(), device: 'cpu' },
+      data: stripedDataset({ count: 8 }),
+      out: temporaryFolder(),
+      device: 'cpu',
       configuration: { ...TINY, steps: 1 },
     })
     await using whole = await SafetensorsFile.open(encoder!)

@@ -371,13 +371,11 @@ describe.skipIf(chromiumPath === undefined)(`the report in a browser${chromiumSu
 
   test('ways of sampling are lines that can be told apart, in a page that follows a run too', async () => {
     await using folders = await RunFolders.create()
+    const of = { kind: 'fid', network: 'hog', reference: 'ref.zip', sampleImages: 100 }
     const evaluated = (guidanceScale: number) =>
       [5, 10].map((step): [string, object] => [
         `evaluation/${step}-${guidanceScale}.json`,
-        {
-          ...{ kind: 'fid', step, network: 'hog', reference: 'ref.zip', sampleImages: 100, fid: guidanceScale * step },
-          sampling: { mode: 'ode', solver: 'heun', guidanceScale },
-        },
+        { ...of, step, fid: guidanceScale * step, sampling: { mode: 'ode', solver: 'heun', guidanceScale } },
       ])
     const run = await folders.add('r', { 'config.json': CONFIG, ...Object.fromEntries(evaluated(4)) })
     await using watching = await watch([run], { port: 0, interval: 20 })

@@ -189,7 +189,10 @@ test('headline numbers', async () => {
 
 describe('of samples that were made in several ways', () => {
   const scaled = (guidanceScale: number, fid: number, more: object = {}) => ({
-    ...{ ...FID, step: 1000, sampling: { mode: 'sde', steps: 250, guidanceScale }, fid },
+    ...FID,
+    step: 1000,
+    sampling: { mode: 'sde', steps: 250, guidanceScale },
+    fid,
     ...more,
   })
   /** An older checkpoint that came out lower, and three ways of the newest. */

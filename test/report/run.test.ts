@@ -19,8 +19,14 @@ test('reads all of a run', async () => {
     },
     'evaluation/a.json': { kind: 'fid', network: 'hog', reference: 'r.zip', sampleImages: 10, fid: 8.5 },
     'evaluation/c.json': {
-      ...{ kind: 'fid', network: 'hog', reference: 'r.zip', sampleImages: 10, fid: 8.5 },
-      ...{ checkpoint: 'r', step: 7, sampling: { mode: 'sde', guidanceScale: 1.8, classes: null } },
+      kind: 'fid',
+      network: 'hog',
+      reference: 'r.zip',
+      sampleImages: 10,
+      fid: 8.5,
+      checkpoint: 'r',
+      step: 7,
+      sampling: { mode: 'sde', guidanceScale: 1.8, classes: null },
     },
     'evaluation/notes.txt': 'not an evaluation',
   })

@@ -102,8 +102,12 @@ describe('what a caption encoder is loaded from', () => {
     const folder = await repository({ name })
     using encoder = await loadCaptionEncoder(folder)
     expect(encoder).toMatchObject({
-      ...{ name: 'clip-text-128x2', file: join(folder, name) },
-      ...{ width: 128, tokens: 11, device: 'cpu', config: { depth: 2, heads: 2, activation: 'quick-gelu' } },
+      name: 'clip-text-128x2',
+      file: join(folder, name),
+      width: 128,
+      tokens: 11,
+      device: 'cpu',
+      config: { depth: 2, heads: 2, activation: 'quick-gelu' },
     })
     expectClose('states', await statesOf(encoder), expected, tolerance(expected))
   })

@@ -44,8 +44,13 @@ export const START = TOKENS.indexOf('<|startoftext|>')
 export const END = TOKENS.indexOf('<|endoftext|>')
 
 const special = (id: number) => ({
-  ...{ id, content: TOKENS[id], special: true },
-  ...{ single_word: false, lstrip: false, rstrip: false, normalized: true },
+  id,
+  content: TOKENS[id],
+  special: true,
+  single_word: false,
+  lstrip: false,
+  rstrip: false,
+  normalized: true,
 })
 
 export const tokenizerJson = () => ({
@@ -77,8 +82,10 @@ export const tokenizerJson = () => ({
   },
   post_processor: {
     type: 'RobertaProcessing',
-    ...{ sep: [TOKENS[END], END], cls: [TOKENS[START], START] },
-    ...{ trim_offsets: false, add_prefix_space: false },
+    sep: [TOKENS[END], END],
+    cls: [TOKENS[START], START],
+    trim_offsets: false,
+    add_prefix_space: false,
   } as unknown,
   decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true } as unknown,
   model: {

@@ -43,8 +43,11 @@ const RUNS: readonly (readonly [name: string, options: Variation])[] = [
   [
     'all at once',
     {
-      ...{ align, selfAlign, contrast: { weight: 0.05 } },
-      ...{ disperse: { weight: 0.5, temperature: 0.5, depth: 2 }, alignSchedule: { until: 3 } },
+      align,
+      selfAlign,
+      contrast: { weight: 0.05 },
+      disperse: { weight: 0.5, temperature: 0.5, depth: 2 },
+      alignSchedule: { until: 3 },
     },
   ],
 ]

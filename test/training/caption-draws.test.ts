@@ -24,7 +24,11 @@ test.each([0, 0.3])('are the same for any number of processes, with dropout %d',
       const own = BATCH / processes
       const parts = Array.from({ length: processes }, (_, rank) =>
         drawCaptions(CAPTIONS.slice(rank * own, (rank + 1) * own), {
-          ...{ batch: BATCH, firstSample: rank * own, seed: 7, step, dropout },
+          batch: BATCH,
+          firstSample: rank * own,
+          seed: 7,
+          step,
+          dropout,
         }),
       )
       expect(parts.flat()).toEqual(whole)

@@ -48,7 +48,13 @@ async function open({
   ...options
 }: Options = {}): Promise<Opened> {
   const model = SiT.create(SIZE, {
-    ...{ inputSize: [8, 8], classes: 0, text: TEXT, classDropout, projectorWidth: 16, device, seed: 1 },
+    inputSize: [8, 8],
+    classes: 0,
+    text: TEXT,
+    classDropout,
+    projectorWidth: 16,
+    device,
+    seed: 1,
   })
   const encoder = await loadCaptionEncoder(folder, { device })
   const close = () => {
@@ -57,7 +63,12 @@ async function open({
   }
   try {
     const trainer = new Trainer({
-      ...{ model, data: await Dataset.open(data), captionEncoder: encoder, batch: BATCH, learningRate: 1e-3, align },
+      model,
+      data: await Dataset.open(data),
+      captionEncoder: encoder,
+      batch: BATCH,
+      learningRate: 1e-3,
+      align,
       ...options,
     })
     const dispose = async () => {

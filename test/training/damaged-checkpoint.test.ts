@@ -24,7 +24,8 @@ const COMMANDS: readonly (readonly [command: string, run: (call: Call) => Promis
     'pretrain-encoder',
     (call) =>
       pretrainEncoder({
-        ...{ ...call, device: 'cpu' },
+        ...call,
+        device: 'cpu',
         configuration: call.resume ? {} : { ...COMMON, hidden: 24, depth: 1, heads: 3 },
       }),
   ],

@@ -58,8 +58,14 @@ describe('latents that are made as a run trains', () => {
     const data = plain.encoded(autoencoder)
     expect(plain).toMatchObject({ latentKind: 'pixels', latentShape: [3, size, size], encodedBy: undefined })
     expect(data).toMatchObject({
-      ...{ latentKind: 'moments', latentShape: [4, size / 4, size / 4], latentScale: 0.18215, encodedBy: 'kl' },
-      ...{ length: SAMPLES, classes: 2, flip: true, notice: undefined },
+      latentKind: 'moments',
+      latentShape: [4, size / 4, size / 4],
+      latentScale: 0.18215,
+      encodedBy: 'kl',
+      length: SAMPLES,
+      classes: 2,
+      flip: true,
+      notice: undefined,
     })
     await expect(data.read(0, { image: false, latent: true })).rejects.toThrow(
       /^The latents of '.*' are made of its images, by kl; none can be read\.$/,

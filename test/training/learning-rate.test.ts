@@ -95,11 +95,18 @@ describe('a training', () => {
 test("a run logs each step's, in metrics.jsonl and for TensorBoard", async () => {
   const out = join(temporaryFolder(), 'run')
   await train({
-    ...{ out, data: await tinyDataset(2 * BATCH), device: 'cpu' },
+    out,
+    data: await tinyDataset(2 * BATCH),
+    device: 'cpu',
     configuration: {
       model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 2 },
-      ...{ batch: BATCH, steps: 3, learningRate: 1e-3, learningRateWarmup: 2 },
-      ...{ learningRateDecay: 'linear', learningRateDecayUntil: 4, learningRateFinal: 5e-4 },
+      batch: BATCH,
+      steps: 3,
+      learningRate: 1e-3,
+      learningRateWarmup: 2,
+      learningRateDecay: 'linear',
+      learningRateDecayUntil: 4,
+      learningRateFinal: 5e-4,
       samples: { count: 1, steps: 1 },
     },
   })
@@ -121,8 +128,11 @@ test('a configuration hands it to its trainer, and none where the rate is always
   expect(settings({})).toBeUndefined()
   const given = { learningRateWarmup: 5, learningRateDecay: 'cosine', learningRateDecayUntil: 9 }
   expect(settings({ ...given, learningRateDecayFrom: 7, learningRateFinal: 1e-5 })).toEqual({
-    ...{ warmup: 5, decay: 'cosine' },
-    ...{ from: 7, until: 9, final: 1e-5 },
+    warmup: 5,
+    decay: 'cosine',
+    from: 7,
+    until: 9,
+    final: 1e-5,
   })
 })
 

@@ -73,7 +73,11 @@ test('of two processes both hear of it, and none ends before the checkpoint is t
   const [out, data] = [join(temporaryFolder(), 'run'), stripedDataset()]
   const ended = await together(2, (world) =>
     train({
-      ...{ data, out, world, device: 'cpu', configuration: { ...COMMON, model: MODEL } },
+      data,
+      out,
+      world,
+      device: 'cpu',
+      configuration: { ...COMMON, model: MODEL },
       onStep: ({ index }) => world.rank === 0 && index === 1 && rmSync(out, { recursive: true }),
     }),
   )

@@ -20,7 +20,10 @@ test('a resumed run may find its data elsewhere, but not leave them', async () =
   const notices: string[] = []
   const resume = (data: string) =>
     resolveConfiguration({
-      ...{ data, out, configuration: {}, resume: true },
+      data,
+      out,
+      configuration: {},
+      resume: true,
       onNotice: (sentence) => notices.push(sentence),
     })
   await resume(before)
@@ -89,7 +92,10 @@ function resumable(noted: { sha256?: string } = {}) {
   const notices: string[] = []
   const resume = (encoders: TrainingOptions['encoders']) =>
     resolveConfiguration({
-      ...{ data: 'data', out, configuration: { encoders }, resume: true },
+      data: 'data',
+      out,
+      configuration: { encoders },
+      resume: true,
       onNotice: (sentence) => notices.push(sentence),
     })
   return { at, weights, notices, resume }

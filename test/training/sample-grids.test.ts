@@ -36,7 +36,10 @@ test('a run that was stopped before its first step has the grids of the unbroken
   const [out, data] = [join(temporaryFolder(), 'run'), await tinyDataset(4)]
   const stop = new AbortController()
   const configuration = {
-    ...{ batch: 2, steps: 2, sampleEvery: 2, samples: { count: 1, steps: 1, guidanceScale: 1 } },
+    batch: 2,
+    steps: 2,
+    sampleEvery: 2,
+    samples: { count: 1, steps: 1, guidanceScale: 1 },
     model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 } as const,
   }
   const call = { out, data, device: 'cpu', configuration } as const

@@ -34,7 +34,11 @@ async function tinyRun(settings: { readonly checkpointEvery: number; readonly st
   const notices: string[] = []
   const run = (world: World, resume = false) =>
     train({
-      ...{ out, data, world, resume, device: 'cpu' },
+      out,
+      data,
+      world,
+      resume,
+      device: 'cpu',
       configuration: {
         model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 },
         batch: 2,

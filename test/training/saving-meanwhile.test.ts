@@ -118,7 +118,10 @@ test('while a checkpoint is being written, a step of samples that are given is r
   await steps(trainer, 1)
   const saving = trainer.save(temporaryFolder())
   const samples = {
-    ...{ step: 1, epoch: 0, indices: new Int32Array(BATCH), labels: new Int32Array(BATCH) },
+    step: 1,
+    epoch: 0,
+    indices: new Int32Array(BATCH),
+    labels: new Int32Array(BATCH),
     features: [],
   }
   const latents = new Float32Array(BATCH * 8 * 64)

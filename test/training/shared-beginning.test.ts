@@ -11,8 +11,13 @@ import { together } from '../distributed/together.ts'
 const IMAGES = 4
 
 const INFO = {
-  ...{ format: 'repa-native-dataset-1', source: 'images', images: IMAGES, classCounts: [1, 1, 2] },
-  ...{ skipped: [], ignored: { count: 0, names: [] }, notes: [] },
+  format: 'repa-native-dataset-1',
+  source: 'images',
+  images: IMAGES,
+  classCounts: [1, 1, 2],
+  skipped: [],
+  ignored: { count: 0, names: [] },
+  notes: [],
 }
 
 async function edited(file: string, change: (json: Record<string, unknown>) => unknown): Promise<void> {
@@ -58,7 +63,10 @@ async function preparedTwice() {
 const trained = (sets: readonly [string, string], out: string) =>
   together(2, (world) =>
     train({
-      ...{ data: sets[world.rank as 0 | 1], out, world, device: 'cpu' },
+      data: sets[world.rank as 0 | 1],
+      out,
+      world,
+      device: 'cpu',
       configuration: {
         model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 },
         batch: 2,

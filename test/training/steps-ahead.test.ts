@@ -3,8 +3,12 @@ import type { Batch } from '../../src/data/loader.ts'
 import { stepsAhead } from '../../src/training/steps-ahead.ts'
 
 const SAMPLES: Batch = {
-  ...{ step: 0, epoch: 0, indices: new Int32Array(0), labels: new Int32Array(0) },
-  ...{ features: [], latents: new Float32Array(0) },
+  step: 0,
+  epoch: 0,
+  indices: new Int32Array(0),
+  labels: new Int32Array(0),
+  features: [],
+  latents: new Float32Array(0),
 }
 
 /** The steps at which something goes wrong, or after whose report the caller leaves. */
@@ -40,7 +44,9 @@ async function run({ unread, refused, failed, left }: Happening): Promise<{ even
     },
     closeLoader: async () => void events.push('closed'),
     keep: (reports) => void events.push(`kept ${reports.map(({ index }) => index)}`),
-    ...{ batch: 1, device: 'cpu', began: performance.now() },
+    batch: 1,
+    device: 'cpu',
+    began: performance.now(),
   })
   try {
     for await (const { index } of steps) {

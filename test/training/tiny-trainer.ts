@@ -23,7 +23,11 @@ export const SIZE = { depth: 2, hidden: 32, heads: 2, patch: 2 } as const
 const OPTIONS = { inputSize: [8, 8] as [number, number], classes: 10, projectorWidth: 16 }
 /** An eighth of an image's pixels as the means of its latents, without deviations. */
 const shrunken: BatchEncoder = {
-  ...{ name: 'shrunken', latentChannels: 4, downsampling: 8, latentScale: 0.5, hasDeviations: true },
+  name: 'shrunken',
+  latentChannels: 4,
+  downsampling: 8,
+  latentScale: 0.5,
+  hasDeviations: true,
   computeIn() {},
   encodeImages: (images) =>
     scope(() => {
@@ -102,7 +106,11 @@ export async function tinyTrainer(
 ): Promise<Trainer> {
   const captionEncoder = model.text && captionEncoderOn(model.device)
   return new Trainer({
-    ...{ model, data: await Dataset.open(data), captionEncoder, batch: BATCH, learningRate: 1e-3 },
+    model,
+    data: await Dataset.open(data),
+    captionEncoder,
+    batch: BATCH,
+    learningRate: 1e-3,
     ...options,
   })
 }

@@ -19,7 +19,8 @@ const FAILS_AT = 7
 
 const CONFIGURATION = {
   model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 },
-  ...{ batch: BATCH, steps: STEPS },
+  batch: BATCH,
+  steps: STEPS,
 } as const
 
 const stepsOf = (out: string) =>
@@ -58,7 +59,9 @@ test.each<readonly [what: string, made: number, failure: () => Partial<TrainOpti
   const [out, data] = [temporaryFolder(), await tinyDataset(2 * BATCH)]
   const run = (more: Partial<TrainOptions>) =>
     train({
-      ...{ out, data, device: 'cpu' },
+      out,
+      data,
+      device: 'cpu',
       configuration: {
         ...CONFIGURATION,
         encoders: [{ name: 'hog' }],

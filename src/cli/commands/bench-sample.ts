@@ -42,7 +42,13 @@ export const benchSampleCommand = defineCommand({
     }
     const bar = progress({ total: rounds, label: model, unit: 'batch' })
     const result = await benchmarkSampling({
-      ...{ model, size, batch, steps, rounds, device: where, signal },
+      model,
+      size,
+      batch,
+      steps,
+      rounds,
+      device: where,
+      signal,
       guidance: { scale: cfgScale, low: 0, high: guidanceHigh },
       ...(precision !== undefined && { precision }),
       ...(probeSide !== undefined && { probeSide }),

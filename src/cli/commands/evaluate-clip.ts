@@ -67,7 +67,10 @@ export const evaluateClipCommand = defineCommand({
     let bar: ReturnType<typeof progress> | undefined
     const result = await evaluateClipScore({
       ...images,
-      ...{ clip, batch, signal, device: resolveDevice(device) },
+      clip,
+      batch,
+      signal,
+      device: resolveDevice(device),
       onProgress: (done, total) => {
         bar ??= progress({ label: 'clip', unit: 'images', total })
         bar.update(done)

@@ -69,7 +69,11 @@ export const latentStatisticsCommand = defineCommand({
       await mkdir(dirname(written), { recursive: true })
       await access(dirname(written), constants.W_OK)
       measured = await measureLatents({
-        ...{ data, encoder, images, seed, signal },
+        data,
+        encoder,
+        images,
+        seed,
+        signal,
         onProgress: (done, total) => {
           bar ??= progress({ label: 'latents', unit: 'images', total })
           bar.update(done)

@@ -64,7 +64,16 @@ export const planCommand = defineCommand({
     if (list || recipe === undefined) return listRecipes(out)
     const { planTraining } = await import('../../planning/plan.ts')
     const plan = await planTraining({
-      ...{ recipe, data, gpu, gpus, batch, accumulate, recompute, precision, steps, shareOfPeak },
+      recipe,
+      data,
+      gpu,
+      gpus,
+      batch,
+      accumulate,
+      recompute,
+      precision,
+      steps,
+      shareOfPeak,
       // A plan is for where the training will be, and `auto` says nothing of that: a GPU is what recipes are for.
       device: device === 'cpu' ? 'cpu' : 'cuda',
     })

@@ -347,7 +347,10 @@ export const sampleCommand = defineCommand({
           ...(args.gridCount !== undefined && { gridCount: args.gridCount }),
           world,
           origin: {
-            ...{ checkpoint, step, weights: args.weights, precision: args.precision },
+            checkpoint,
+            step,
+            weights: args.weights,
+            precision: args.precision,
             guide: guide && { checkpoint: args.guide!, step: guide.step },
           },
           signal,

@@ -5,7 +5,9 @@ import { RecordingStream } from '../recording-stream.ts'
 async function repa(...words: string[]) {
   const [stdout, stderr] = [new RecordingStream(), new RecordingStream()]
   const status = await dispatch(['bench', 'sample', ...words], {
-    ...{ stdout, stderr, env: {} },
+    stdout,
+    stderr,
+    env: {},
     signal: new AbortController().signal,
   })
   return { status, stdout: stdout.text, stderr: stderr.text }
@@ -18,7 +20,12 @@ test('one JSON object with the figures', async () => {
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
   // Unguided, a step is one evaluation.
   expect(JSON.parse(stdout)).toMatchObject({
-    ...{ model: 'SiT-S/8', size: 512, batch: 1, steps: 3, evaluations: 3, device: 'cpu' },
+    model: 'SiT-S/8',
+    size: 512,
+    batch: 1,
+    steps: 3,
+    evaluations: 3,
+    device: 'cpu',
   })
   expect(JSON.parse(stdout).ours.seconds.seconds).toHaveLength(2)
 })

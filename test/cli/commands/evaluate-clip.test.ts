@@ -26,7 +26,9 @@ function samples(prompts = 'a photo of the cat\n10 cats\n'): string {
   const folder = temporaryFolder()
   const png = (seed: number) => encodePng(syntheticImage(32, 32, seed).data, 32, 32, 3)
   writeTree(folder, {
-    ...{ '000000.png': png(1), '000001.png': png(2), 'prompts.txt': prompts },
+    '000000.png': png(1),
+    '000001.png': png(2),
+    'prompts.txt': prompts,
     'sampling.json': JSON.stringify({ checkpoint: 'runs/coco', step: 700, sampling: SAMPLING }),
   })
   return folder
@@ -48,7 +50,11 @@ test('samples, with what was noted beside them, for the report', async () => {
     '',
   ])
   const record = {
-    ...{ kind: 'clip', checkpoint: 'runs/coco', step: 700, sampling: SAMPLING, samples: folder, clip },
+    checkpoint: 'runs/coco',
+    step: 700,
+    sampling: SAMPLING,
+    samples: folder,
+    clip,
     ...expected,
   }
   expect(JSON.parse(await readFile(out, 'utf8'))).toEqual(record)

@@ -6,7 +6,9 @@ import { RecordingStream } from '../recording-stream.ts'
 async function repa(...words: string[]) {
   const [stdout, stderr] = [new RecordingStream(), new RecordingStream()]
   const status = await dispatch(['evaluate', 'probe', ...words], {
-    ...{ stdout, stderr, env: {} },
+    stdout,
+    stderr,
+    env: {},
     signal: new AbortController().signal,
   })
   return { status, stdout: stdout.text, stderr: stderr.text }

@@ -40,7 +40,7 @@ async function prepared(): Promise<string> {
 
 /** A folder with an autoencoder of random weights, and what else lies beside it. */
 async function autoencoder(latentChannels: number, beside: Readonly<Record<string, string>> = {}): Promise<string> {
-  const config = autoencoderKLConfigSchema.parse({ ...{ blockChannels: [32, 32], layersPerBlock: 1, latentChannels } })
+  const config = autoencoderKLConfigSchema.parse({ blockChannels: [32, 32], layersPerBlock: 1, latentChannels })
   const tensors = [...randomState(AutoencoderKL.fromConfig(config, 'cpu'))].map(([name, tensor]) => ({
     name,
     ...tensor,
@@ -178,7 +178,9 @@ test('a factor of 1, and of four channels too, is none', async () => {
   expect(
     await repa('latent-statistics', '--autoencoder', folder, '--data', await prepared(), '--images', '5', '--quiet'),
   ).toEqual({
-    ...{ status: 0, stdout: '', stderr: '' },
+    status: 0,
+    stdout: '',
+    stderr: '',
   })
   using standardised = await loadAutoencoder(folder, { half: 'decoder' })
   expect(standardised.name).toBe('vae, standardised')

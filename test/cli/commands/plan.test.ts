@@ -47,7 +47,8 @@ test('a recipe of a model of text: its captions, what encodes them, and the part
   // Data without captions would be refused by the training too.
   const data = await tinyDataset()
   expect(await repa('plan', 'mmdit-d24-2-coco', '--data', data, '--batch', '2')).toEqual({
-    ...{ status: 1, stdout: '' },
+    status: 1,
+    stdout: '',
     stderr: `repa plan: The data in ${data} have no captions, which the model is told; prepare them with --captions.\n`,
   })
 })
@@ -140,7 +141,9 @@ test('--data: the images and classes are those that are there', async () => {
   const data = { name: 'x', source: 'x', folder: 'x', images: 5, classes: 2, size: 64, latents: [8, 8, 8] }
   const evaluations = [{ step: 10, sampling: { mode: 'ode', steps: 5 } }]
   const training = {
-    ...{ model: { kind: 'SiT', depth: 2, hidden: 32, heads: 2, patch: 2 }, batch: 2, steps: 10 },
+    model: { kind: 'SiT', depth: 2, hidden: 32, heads: 2, patch: 2 },
+    batch: 2,
+    steps: 10,
     encoders: [{ name: 'hog' }],
   }
   writeFileSync(recipe, `// mine\n${JSON.stringify({ training, recipe: { title: 'mine', data, evaluations } })}`)

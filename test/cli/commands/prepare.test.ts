@@ -51,7 +51,8 @@ test.each([
 ])('%j alone is refused', async (words, status, sentence) => {
   const { source, out } = await shapes()
   expect(await prepare(source, '--out', out, ...words)).toEqual({
-    ...{ status, stdout: '' },
+    status,
+    stdout: '',
     stderr: `repa prepare: ${sentence}\n`,
   })
 })

@@ -23,7 +23,9 @@ async function sampled(model: keyof typeof MODELS, ...words: string[]) {
   await train({ data: await tinyDataset(), out: run, configuration, device: 'cpu' })
   const [stdout, stderr] = [new RecordingStream(), new RecordingStream()]
   const status = await dispatch(['sample', '--checkpoint', run, '--out', out, '--num', '1', ...words], {
-    ...{ stdout, stderr, env: {} },
+    stdout,
+    stderr,
+    env: {},
     signal: new AbortController().signal,
   })
   const record = join(out, 'sampling.json')

@@ -23,7 +23,9 @@ test.each([
   const [stdout, stderr] = [new RecordingStream(), new RecordingStream()]
   const words = ['sample', '--checkpoint', out, '--out', join(folder, 'samples'), '--num', '1', '--steps', '1']
   const status = await dispatch([...words, '--autoencoder', await autoencoderWith(own)], {
-    ...{ stdout, stderr, env: {} },
+    stdout,
+    stderr,
+    env: {},
     signal: new AbortController().signal,
   })
   expect(status).toBe(0)

@@ -262,7 +262,8 @@ test('where onProblem throws, the port is closed, and disposing throws what it t
   await using folders = await RunFolders.create()
   const run = await folders.add('r', { 'config.json': {}, 'metrics.jsonl': line(1) })
   const watching = await watch([run], {
-    ...{ port: 0, interval: 10 },
+    port: 0,
+    interval: 10,
     onProblem: () => {
       throw new Error('mine')
     },

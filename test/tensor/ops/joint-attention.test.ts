@@ -110,8 +110,12 @@ function jointCase(draw: Draw, sizes: Sizes, read: Read): OpCase {
       const first = linearBackward(dFirst, inputs.first, inputs.firstWeight, inputs.firstBias)
       const rest = linearBackward(dRest, inputs.rest, inputs.restWeight, inputs.restBias)
       return {
-        ...{ first: first.dx, firstWeight: first.dWeight, firstBias: first.dBias },
-        ...{ rest: rest.dx, restWeight: rest.dWeight, restBias: rest.dBias },
+        first: first.dx,
+        firstWeight: first.dWeight,
+        firstBias: first.dBias,
+        rest: rest.dx,
+        restWeight: rest.dWeight,
+        restBias: rest.dBias,
       }
     },
     rounding: (dOut) => {
