@@ -1,8 +1,12 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { COMMANDS } from '../../src/cli/commands.ts'
 import { parseCommandLine } from '../../src/cli/parse.ts'
+import { DATA_KINDS, RUNNERS } from '../../src/verification/kinds/registry.ts'
+import { readManifest } from '../../src/verification/manifest.ts'
+import { temporaryFolder } from '../data/temporary-folder.ts'
 import { linkedFiles, PAGES } from './pages.ts'
 import { ROOT } from './source-files.ts'
 
@@ -51,11 +55,22 @@ describe('the documentation', () => {
   })
 
   test('README names functions of the library that it has', async () => {
-    const paragraph = text('README.md').split('What the commands do is there as one call each: ')[1]!.split('\n\n')[0]!
-    const names = [...paragraph.matchAll(/`([a-zA-Z]+)`/g)].map(([, name]) => name!)
+    const table = text('README.md').split('The commands are functions too:\n\n')[1]!.split('\n\n')[0]!
+    const names = [...table.matchAll(/`([a-zA-Z]+)`/g)].map(([, name]) => name!)
     expect(names.length).toBeGreaterThan(15)
     const library: Readonly<Record<string, unknown>> = await import('../../src/index.ts')
     expect(names.filter((name) => typeof library[name] !== 'function')).toEqual([])
+  })
+
+  test('docs/golden.md shows a manifest, and names every kind of file', async () => {
+    const folder = temporaryFolder()
+    const [, manifest] = /^```json\n([\s\S]*?)^```/m.exec(text('docs/golden.md'))!
+    await writeFile(join(folder, 'manifest.json'), manifest!)
+    const { cases } = await readManifest(folder)
+    for (const { kind } of cases.flatMap(({ files }) => Object.values(files)))
+      expect(RUNNERS.has(kind) || DATA_KINDS.has(kind), kind).toBe(true)
+    const named = [...text('docs/golden.md').matchAll(/`([a-z0-9-]+\.)\*`/g)].map(([, prefix]) => prefix!)
+    expect([...RUNNERS.keys()].filter((kind) => !named.some((prefix) => kind.startsWith(prefix)))).toEqual([])
   })
 
   test.each(PAGES.flatMap((page) => commandLinesOf(page).map((line) => ({ page, line }))))(
