@@ -9,6 +9,7 @@
 #include "addon/bind.h"
 #include "addon/families.h"
 #include "addon/promise.h"
+#include "core/start_thread.h"
 
 namespace repa::addon {
 
@@ -29,7 +30,7 @@ const Export kExports[] = {
            a.env(), "openCommunicator",
            [&](auto done) {
              // It ends with the process where the others never come.
-             std::thread([&device, id, rank, size, number, done = std::move(done)] {
+             startThread("joining the other processes", [&device, id, rank, size, number, done = std::move(done)] {
                try {
                  number->set_value(ops::openCommunicator(device, id, rank, size));
                } catch (...) {

@@ -12,6 +12,7 @@
 
 #include "core/error.h"
 #include "core/process_memory.h"
+#include "core/start_thread.h"
 
 namespace repa {
 
@@ -48,7 +49,7 @@ CpuDevice& CpuDevice::instance() {
   return *device;
 }
 
-CpuDevice::CpuDevice(int threads) : memory_(*this), allocator_(memory_, memoryLimit()), pool_(threads), executor_([this] { run(); }) {}
+CpuDevice::CpuDevice(int threads) : memory_(*this), allocator_(memory_, memoryLimit()), pool_(threads), executor_(startThread("the CPU device's queue", [this] { run(); })) {}
 
 void CpuDevice::push(Task task) {
   {

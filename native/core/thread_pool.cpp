@@ -4,8 +4,12 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
+
+#include "core/start_thread.h"
 
 #if defined(__linux__)
 #include <sched.h>
@@ -98,9 +102,10 @@ struct ThreadPool::State {
     stayAwake = threads <= usableCores();
     try {
       for (int thread = 1; thread < threads; ++thread) workers.emplace_back([this, thread] { work(thread); });
-    } catch (...) {
+    } catch (const std::system_error&) {
+      const size_t started = workers.size();
       stop();
-      throw;
+      throw noMoreThreads(std::to_string(started) + " of the " + std::to_string(threads - 1) + " that were to compute beside this one could be started; set REPA_THREADS lower");
     }
   }
 

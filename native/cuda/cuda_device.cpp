@@ -5,6 +5,7 @@
 #include <future>
 
 #include "core/error.h"
+#include "core/start_thread.h"
 #include "cuda/check.h"
 
 namespace repa {
@@ -35,7 +36,7 @@ CudaDevice::CudaDevice(const CudaDeviceInfo& info) : info_(info), memory_(*this)
   cuda::check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "make a stream");
   cuda::check(cudaEventCreateWithFlags(&beforeCapture_, cudaEventDisableTiming), "make an event");
   staging_.open([this](int64_t bytes) { return allocator_.takeUncounted(bytes, "the copy on its way"); });
-  waiter_ = std::thread([this] { runCompletions(); });
+  waiter_ = startThread("what waits for the GPU", [this] { runCompletions(); });
 }
 
 void CudaDevice::makeCurrent() const { cuda::check(cudaSetDevice(info_.ordinal), "select the device"); }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/start_thread.h"
 
 namespace repa {
 
@@ -156,7 +157,7 @@ void NcclCommunicator::abort(const std::string& reason) {
   reason_ = reason;
   // Ends what waits on the GPU for the others. On a thread of its own: it returns once no graph holds a call of the communicator (NCCL's
   // commDestroySync), and the thread that would destroy the graph is the one that calls this.
-  std::thread([device = &cuda_, given = std::exchange(communicator_, nullptr)] {
+  startThread("what ends an exchange", [device = &cuda_, given = std::exchange(communicator_, nullptr)] {
     try {
       device->makeCurrent();
       nccl().ncclCommAbort(given);

@@ -204,6 +204,7 @@ void patchEmbedBackward(cudaStream_t stream, const Tensor& dTokens, const Tensor
 
 int64_t patchEmbedBackwardScratchFloats(const Tensor& dTokens, const Tensor& dWeight) {
   const int64_t width = dWeight.size(0), inputs = dWeight.size(1);
+  if (width == 0) return 0;
   return patch_embed::partsOf(dTokens.size(0) * dTokens.size(1), width, inputs) * width * (inputs + 1);
 }
 

@@ -64,6 +64,7 @@ std::array<Tensor, 2> gatedResidualNormModulateBackward(const Tensor& dOut, cons
   requireModulation(op, "modulation", modulation, stream);
   requireShape(op, "dModulation", dModulation, modulation.shape());
   if (dBias) requireShape(op, "dBias", *dBias, {width});
+  requireDistinctChunks(op, {gateChunk, shiftChunk, scaleChunk});
   const float* gate = modulationChunk(op, modulation, gateChunk);
   const float* scale = modulationChunk(op, modulation, scaleChunk);
   float* dGate = modulationChunk(op, dModulation, gateChunk);

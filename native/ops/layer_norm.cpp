@@ -48,6 +48,7 @@ Tensor normModulateBackward(const Tensor& dOut, const Tensor& x, const Tensor& m
   requireModulation(op, "modulation", modulation, x);
   requireShape(op, "dModulation", dModulation, modulation.shape());
   if (dResidual) requireShape(op, "dResidual", *dResidual, x.shape());
+  requireDistinctChunks(op, {shiftChunk, scaleChunk});
   const float* scale = modulationChunk(op, modulation, scaleChunk);
   float* dShift = modulationChunk(op, dModulation, shiftChunk);
   float* dScale = modulationChunk(op, dModulation, scaleChunk);

@@ -2,6 +2,8 @@
 // number (a block's shift, scale and gate), so that nothing is ever split or copied.
 #pragma once
 
+#include <cstdint>
+#include <initializer_list>
 #include <string>
 
 #include "ops/require.h"
@@ -20,6 +22,13 @@ inline float* modulationChunk(const char* op, const Tensor& modulation, int64_t 
   require(chunk >= 0 && chunk < modulation.size(1), op,
           "chunk " + std::to_string(chunk) + " is outside a modulation of " + std::to_string(modulation.size(1)) + " chunks.");
   return modulation.f32() + chunk * modulation.size(2);
+}
+
+/// Of gradients that are written: into one chunk there is room for one.
+inline void requireDistinctChunks(const char* op, std::initializer_list<int64_t> chunks) {
+  for (const int64_t* one = chunks.begin(); one != chunks.end(); ++one)
+    for (const int64_t* other = chunks.begin(); other != one; ++other)
+      require(*one != *other, op, "the gradients of two parts of the modulation would both be written to its chunk " + std::to_string(*one) + "; name different ones.");
 }
 
 /// Floats from one sample's chunk to the next sample's.

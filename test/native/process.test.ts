@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import { runProgram } from './run-program.ts'
@@ -33,6 +34,21 @@ describe.skipIf(process.platform !== 'linux' || spawnSync('prlimit', ['--version
         /^ERR_OUT_OF_MEMORY empty: out of memory: 512 MiB asked for, 512 MiB in use, limit \d+ MiB, but the system gives no more, for others may hold it\. Use a smaller batch or model\.$/,
       )
       expect(lines.slice(2)).toEqual(['5'])
+    })
+
+    test('or no threads', () => {
+      // A thread's stack takes address space: of so many there is none for all.
+      const path = join(import.meta.dirname, 'programs/digest.mjs')
+      const limits = [`--as=${4 * 2 ** 30}`, `--stack=${8 * 2 ** 20}`]
+      const { status, stderr } = spawnSync('prlimit', [...limits, process.execPath, path], {
+        env: { ...process.env, REPA_THREADS: '1024' },
+        encoding: 'utf8',
+      })
+      expect(status).toBe(1)
+      expect(stderr).toMatch(
+        /Error: The system gives this process no more threads: \d+ of the 1023 that were to compute beside this one could be started; set REPA_THREADS lower\. What limits them is ulimit -u, ulimit -v or a container's pids\.max\.\n/,
+      )
+      expect(stderr).toContain("code: 'ERR_DEVICE'")
     })
   },
 )

@@ -138,7 +138,7 @@ testOps('patchEmbed', (draw) => [
 ])
 
 /** Gradients of weight and bias under dTokens. */
-function gradients(image: NdArray, dTokens: Tensor, elements: number, patch: number, dtype: 'bf16' | 'f16') {
+function gradients(image: NdArray, dTokens: Tensor, elements: number, patch: number, dtype: 'f32' | 'bf16' | 'f16') {
   const device: Device = dTokens.device
   const width = dTokens.shape.at(-1)!
   return scope(() => {
@@ -165,5 +165,13 @@ for (const { device, missing } of DEVICES.filter(({ device }) => device !== 'cpu
         for (const tensor of [exact, rounded].flatMap((each) => Object.values(each!))) tensor.dispose()
       },
     )
+  })
+}
+
+for (const { device, missing } of DEVICES) {
+  test.skipIf(missing).each([2, 5])(`no columns have no gradients on ${device}: patches of %i`, async (patch) => {
+    const image = random([2, 4, 2 * patch, 2 * patch], 1)
+    const { dWeight, dBias } = gradients(image, Tensor.empty([2, 4, 0], device), 4 * patch ** 2, patch, 'f32')
+    expect([await dWeight.data(), await dBias.data()]).toEqual([new Float32Array(), new Float32Array()])
   })
 }
