@@ -9,7 +9,7 @@ export interface Column {
 const CONTROL_SEQUENCE = /\u001b\[[0-9;]*m/g
 
 /** Characters that a text takes on the screen. */
-export function displayWidth(text: string): number {
+function displayWidth(text: string): number {
   return [...text.replace(CONTROL_SEQUENCE, '')].length
 }
 

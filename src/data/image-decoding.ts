@@ -19,7 +19,7 @@ export const IMAGE_EXTENSIONS: ReadonlySet<string> = new Set([
 ])
 
 /** The most pixels that one image may have: where Pillow, too, takes a file for a decompression bomb. */
-export const MAX_IMAGE_PIXELS = 178_956_970
+const MAX_IMAGE_PIXELS = 178_956_970
 
 /** The bytes of one file are not an image that can be read; the file is at fault, not the machine. */
 export class ImageDecodeError extends Error {

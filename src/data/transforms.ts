@@ -56,7 +56,7 @@ export function centerCropDhariwal(image: RgbImage, size: number): RgbImage {
   return resize(image, width, height, 'bicubic', { left, top, width: size, height: size })
 }
 
-export function centerCrop(image: RgbImage, size: number): RgbImage {
+function centerCrop(image: RgbImage, size: number): RgbImage {
   const side = Math.min(image.width, image.height)
   const left = Math.floor((image.width - side) / 2)
   const top = Math.floor((image.height - side) / 2)
@@ -68,7 +68,7 @@ export function centerCrop(image: RgbImage, size: number): RgbImage {
  * black `width × width` square. The rule is the reference tool's; the strip keeps its aspect ratio only by chance.
  * Undefined where the picture is narrower than `width` or those rows are fewer than `height`.
  */
-export function centerCropWide(image: RgbImage, width: number, height: number): RgbImage | undefined {
+function centerCropWide(image: RgbImage, width: number, height: number): RgbImage | undefined {
   if (height > width) {
     throw new RangeError(`center-crop-wide: the strip's height ${height} must not exceed the square's side ${width}.`)
   }

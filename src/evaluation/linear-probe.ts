@@ -17,7 +17,7 @@ export interface ProbeSchedule {
   readonly learningRate: number
 }
 
-export const PAPER_SCHEDULE: ProbeSchedule = { epochs: 90, batch: 16_384, learningRate: 1e-3 }
+const PAPER_SCHEDULE: ProbeSchedule = { epochs: 90, batch: 16_384, learningRate: 1e-3 }
 
 /** The paper's, but for what is given. */
 export function scheduleOf({ epochs, batch, learningRate }: Partial<ProbeSchedule> = {}): ProbeSchedule {

@@ -11,6 +11,7 @@ import { Linear } from '../nn/linear.ts'
 import { ParameterList } from '../nn/parameter-list.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { Device } from '../tensor/device.ts'
+import type { ComputeDType } from '../tensor/dtype.ts'
 import { conv2d, convDType } from '../tensor/ops/conv2d.ts'
 import { add } from '../tensor/ops/elementwise.ts'
 import { groupNormApply } from '../tensor/ops/group-norm.ts'
@@ -81,13 +82,7 @@ class ResnetBlock {
 }
 
 /** conv(silu(norm(x))) + residual, in the residual's memory where there is one. */
-function normalizedConv(
-  x: Tensor,
-  norm: GroupNorm,
-  conv: Conv2d,
-  dtype: 'f32' | 'bf16' | 'f16',
-  residual?: Tensor,
-): Tensor {
+function normalizedConv(x: Tensor, norm: GroupNorm, conv: Conv2d, dtype: ComputeDType, residual?: Tensor): Tensor {
   using coefficients = norm.coefficients(x)
   return conv2d(x, conv, {
     norm: { coefficients, activation: 'silu' },

@@ -13,7 +13,7 @@ export interface Projector {
 }
 
 /** REPA's projector: an MLP of three layers with SiLU between them that maps hidden states, token by token, to an encoder's features. */
-export class MLPProjector implements Projector {
+class MLPProjector implements Projector {
   readonly #layers: readonly Linear[]
 
   constructor(

@@ -24,7 +24,7 @@ import { openWeights, type WeightsFile } from './weights-file.ts'
 export type RaePart = 'whole' | 'decoder' | 'encoder' | 'statistics'
 
 /** What a file of these tensors holds of a RAE, if anything. An encoder by itself is told from no other use of it. */
-export function raePart(names: readonly string[]): RaePart | undefined {
+function raePart(names: readonly string[]): RaePart | undefined {
   if (names.includes('decoder.trainable_cls_token')) return 'whole'
   if (names.includes('trainable_cls_token') && names.includes('decoder_embed.weight')) return 'decoder'
   if (names.includes('mean') && names.includes('var')) return 'statistics'

@@ -14,7 +14,7 @@ export interface Curve {
 }
 
 /** A chart is some hundreds of pixels wide: more slices than this could hardly be seen. */
-export const SLICES = 480
+const SLICES = 480
 
 /** Below this many values there is no noise to speak of: the trend is the values themselves. */
 const FEWEST_TO_SMOOTH = 24

@@ -2,7 +2,7 @@
  * One colour a run, for light and for dark pages. Hues after Okabe and Ito's set, which people with any common colour vision
  * tell apart ("Color Universal Design", 2008), with lightness moved so that thin lines keep a contrast of 3:1 on their page.
  */
-export const RUN_COLOURS: readonly { readonly light: string; readonly dark: string }[] = [
+const RUN_COLOURS: readonly { readonly light: string; readonly dark: string }[] = [
   { light: '#0067a8', dark: '#5db8f0' },
   { light: '#d05000', dark: '#f58a4b' },
   { light: '#00875f', dark: '#2fc796' },

@@ -116,7 +116,7 @@ export function requireRunOptions(options: RunOptions): void {
 }
 
 /** Undefined where the learning rate is the same at every step. */
-export function learningRateScheduleOf(configuration: TrainingConfiguration): LearningRateSchedule | undefined {
+function learningRateScheduleOf(configuration: TrainingConfiguration): LearningRateSchedule | undefined {
   const { learningRateWarmup: warmup, learningRateDecay: decay, learningRateDecayFrom: from } = configuration
   const { learningRateDecayUntil: until, learningRateFinal: final } = configuration
   const schedule = { warmup, decay, from, until, final }
