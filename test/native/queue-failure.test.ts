@@ -15,7 +15,7 @@ test.skipIf(!isHere)(
     const folder = mkdtempSync(join(tmpdir(), 'repa-queue-failure-'))
     try {
       const program = join(folder, 'queue-failure')
-      const sources = ['allocator', 'cpu_device', 'process_memory', 'thread_pool'].map((name) =>
+      const sources = ['allocator', 'cpu_device', 'process_memory', 'start_thread', 'thread_pool'].map((name) =>
         join(native, 'core', `${name}.cpp`),
       )
       const options = ['-std=c++20', '-O0', '-pthread', '-I', native, '-o', program]
