@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { valueOfJson } from '../configuration/json.ts'
 
 /** The file that names the images (or latents) of a data set and their labels, as the reference dataset tool writes it. */
 const datasetJson = z.strictObject({
@@ -38,7 +39,7 @@ export function formatDatasetJson(labels: Labels): string {
 export function parseJson<T>(schema: z.ZodType<T>, text: string, file: string): T {
   let value: unknown
   try {
-    value = JSON.parse(text)
+    value = valueOfJson(text)
   } catch (error) {
     throw new Error(`Cannot read '${file}': it is not JSON (${(error as Error).message}).`, { cause: error })
   }

@@ -1,9 +1,12 @@
-import * as zlib from 'node:zlib'
-import type { AsyncBuffer, Compressors, FileMetaData, SchemaElement } from 'hyparquet'
+import type { FileMetaData, SchemaElement } from 'hyparquet'
 import * as z from 'zod'
 import { FileFormatError } from '../formats/errors.ts'
 import { RandomAccessFile } from '../formats/random-access-file.ts'
 import { CAPTION_NAMES, captionsOf } from './captions.ts'
+import { checkedFile, unreadable } from './parquet-checked-file.ts'
+import { chunksOf, type ParquetChunk } from './parquet-chunks.ts'
+import { CODECS } from './parquet-codecs.ts'
+import { type ParquetFooter, readFooter } from './parquet-footer.ts'
 
 type Parquet = typeof import('hyparquet')
 
@@ -50,8 +53,8 @@ export class ParquetImages {
   readonly columns: ParquetColumns
   readonly #parquet: Parquet
   readonly #file: RandomAccessFile
-  readonly #buffer: AsyncBuffer
-  readonly #metadata: FileMetaData
+  readonly #footer: ParquetFooter
+  readonly #imageChunks: readonly ParquetChunk[]
   readonly #spans: readonly Span[]
   /** The two spans that were read last: rows are asked for in order, some ahead of others. */
   #recent: { readonly span: Span; readonly images: Promise<readonly (Uint8Array | undefined)[]> }[] = []
@@ -59,18 +62,18 @@ export class ParquetImages {
   private constructor(
     parquet: Parquet,
     file: RandomAccessFile,
-    buffer: AsyncBuffer,
-    metadata: FileMetaData,
+    footer: ParquetFooter,
     columns: ParquetColumns,
+    imageChunks: readonly ParquetChunk[],
   ) {
     this.path = file.path
-    this.rows = Number(metadata.num_rows)
+    this.rows = Number(footer.metadata.num_rows)
     this.columns = columns
     this.#parquet = parquet
     this.#file = file
-    this.#buffer = buffer
-    this.#metadata = metadata
-    this.#spans = spansOf(metadata, columns.image)
+    this.#footer = footer
+    this.#imageChunks = imageChunks
+    this.#spans = spansOf(footer.metadata, columns.image)
   }
 
   /** @throws {FileFormatError} for a file that is no parquet file, or that has not one column of images and one of labels */
@@ -78,18 +81,10 @@ export class ParquetImages {
     const parquet = await import('hyparquet')
     const file = await RandomAccessFile.open(path)
     try {
-      const buffer: AsyncBuffer = {
-        byteLength: file.size,
-        slice: async (begin, end = file.size) => {
-          const { buffer: bytes } = await file.read(begin, Math.min(end, file.size) - begin)
-          return bytes as ArrayBuffer
-        },
-      }
-      const metadata = await reading(path, () => parquet.parquetMetadataAsync(buffer))
-      requireRows(path, metadata)
-      const schema = parquet.parquetSchema(metadata).children
-      const columns = columnsOf(path, schema, featuresOf(metadata), options)
-      return new ParquetImages(parquet, file, buffer, metadata, columns)
+      const footer = await readFooter(parquet, file)
+      const columns = columnsOf(path, footer.schema.children, featuresOf(footer.metadata), options)
+      const chunks = await readingColumn(path, columns.image, () => chunksOf(footer, columns.image, file.size))
+      return new ParquetImages(parquet, file, footer, columns, chunks)
     } catch (error) {
       await file.close()
       throw error
@@ -120,12 +115,12 @@ export class ParquetImages {
   }
 
   async #column(name: string): Promise<unknown[]> {
-    const rows = await reading(this.path, () =>
+    const rows = await readingColumn(this.path, name, () =>
       this.#parquet.parquetReadObjects({
-        file: this.#buffer,
-        metadata: this.#metadata,
+        file: checkedFile(this.#file, chunksOf(this.#footer, name, this.#file.size)),
+        metadata: this.#footer.metadata,
         columns: [name],
-        compressors: COMPRESSORS,
+        compressors: CODECS,
       }),
     )
     return rows.map(({ [name]: value }) => value)
@@ -152,16 +147,16 @@ export class ParquetImages {
 
   async #imagesOf({ begin, end, isPart }: Span): Promise<readonly (Uint8Array | undefined)[]> {
     const { image } = this.columns
-    const rows = await reading(this.path, () =>
+    const rows = await readingColumn(this.path, image, () =>
       this.#parquet.parquetReadObjects({
-        file: this.#buffer,
-        metadata: this.#metadata,
+        file: checkedFile(this.#file, this.#imageChunks),
+        metadata: this.#footer.metadata,
         columns: [image],
         rowStart: begin,
         rowEnd: end,
         utf8: false,
         useOffsetIndex: isPart,
-        compressors: COMPRESSORS,
+        compressors: CODECS,
       }),
     )
     return rows.map((row) => {
@@ -179,13 +174,6 @@ interface Span {
   readonly end: number
   /** Whether they are a part of a row group. */
   readonly isPart: boolean
-}
-
-/** Rows that no row group has would be images without bytes and labels. */
-function requireRows(path: string, { num_rows, row_groups }: FileMetaData): void {
-  const rows = row_groups.reduce((sum, group) => sum + group.num_rows, 0n)
-  if (rows === num_rows) return
-  throw new FileFormatError(path, `it declares ${num_rows} rows, but its row groups have ${rows}.`)
 }
 
 function spansOf(metadata: FileMetaData, image: string): Span[] {
@@ -317,29 +305,10 @@ function featuresOf({ key_value_metadata }: FileMetaData): Features {
   )
 }
 
-/** Node has Zstandard since 22.15. */
-const zstd = (zlib as { zstdDecompressSync?: (data: Uint8Array, options: { maxOutputLength: number }) => Uint8Array })
-  .zstdDecompressSync
-
-/** Besides Snappy, which `hyparquet` has. */
-const COMPRESSORS: Compressors = {
-  GZIP: (input, length) => zlib.gunzipSync(input, { maxOutputLength: Math.max(length, 1) }),
-  BROTLI: (input, length) => zlib.brotliDecompressSync(input, { maxOutputLength: Math.max(length, 1) }),
-  ZSTD: (input, length) => {
-    if (zstd) return zstd(input, { maxOutputLength: Math.max(length, 1) })
-    throw new Error(
-      `its columns are packed with Zstandard, which Node ${process.versions.node} cannot unpack: use 22.15`,
-    )
-  },
-}
-
-/** What the reader throws is about the file's bytes. */
-async function reading<T>(path: string, read: () => Promise<T>): Promise<T> {
+async function readingColumn<T>(path: string, column: string, read: () => T | Promise<T>): Promise<T> {
   try {
     return await read()
-  } catch (error) {
-    if (error instanceof FileFormatError) throw error
-    const reason = error instanceof Error ? error.message.replace(/\.$/, '') : String(error)
-    throw new FileFormatError(path, `it cannot be read as a parquet file (${reason}).`, { cause: error })
+  } catch (cause) {
+    throw unreadable(path, column, cause)
   }
 }

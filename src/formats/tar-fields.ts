@@ -17,6 +17,12 @@ export function numberOf(block: Uint8Array, [begin, length]: Field): number | un
   return /^[0-7]+$/.test(digits) ? Number.parseInt(digits, 8) : undefined
 }
 
+/** A number in decimal digits, as pax has them; undefined for anything else, and for one that is not exact in a double. */
+export function decimal(text: string | undefined): number | undefined {
+  if (text === undefined || !/^\d+$/.test(text)) return undefined
+  return Number.isSafeInteger(Number(text)) ? Number(text) : undefined
+}
+
 /** The text before the first NUL. */
 export function cString(bytes: Uint8Array): string {
   const end = bytes.indexOf(0)

@@ -64,8 +64,8 @@ class TarFileInput implements TarInput {
   }
 
   #require(length: number, what: string): void {
-    const missing = this.#position + length - this.#file.size
-    if (missing > 0) throw cutOff(this.path, what)
+    // So that what is no number is refused too.
+    if (!(this.#position + length <= this.#file.size)) throw cutOff(this.path, what)
   }
 }
 

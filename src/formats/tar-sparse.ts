@@ -1,5 +1,5 @@
 import { FileFormatError } from './errors.ts'
-import { BLOCK_BYTES, cString, type Field, numberOf } from './tar-fields.ts'
+import { BLOCK_BYTES, cString, decimal, type Field, numberOf } from './tar-fields.ts'
 import type { TarInput } from './tar-input.ts'
 
 /** What an archive stores of a file with holes (GNU tar's manual, "Storing Sparse Files"): pieces of it, one after the other. */
@@ -84,13 +84,17 @@ export async function readPaxMap(
 ): Promise<SparseMap> {
   const last = new Map(records)
   const size = decimal(last.get('realsize') ?? last.get('size'))
-  const version = last.has('major') || last.has('minor') ? `${last.get('major')}.${last.get('minor')}` : undefined
-  if (version === '1.0') {
+  const [major, minor] = [last.get('major'), last.get('minor')]
+  if ((major === undefined) !== (minor === undefined)) {
+    const missing = major === undefined ? 'major' : 'minor'
+    throw damaged(input, member, `its records of pax have no ${missing} number of their version`)
+  }
+  if (major === '1' && minor === '0') {
     const begin = input.position
     const numbers = await readLeadingMap(input, stored, member)
     return mapOf(input, member, numbers, size, stored - (input.position - begin))
   }
-  if (version !== undefined) throw unknown(input, member, `the version ${version} of pax`)
+  if (major !== undefined) throw unknown(input, member, `the version ${major}.${minor} of pax`)
   const listed = last.get('map')
   if (listed !== undefined) return mapOf(input, member, listed.split(',').map(decimal), size, stored)
   const [offsets, lengths] = ['offset', 'numbytes'].map((wanted) =>
@@ -122,11 +126,6 @@ async function readLeadingMap(input: TarInput, stored: number, member: string): 
     lines.push(...parts)
   }
   return decimal(lines[0]) === undefined ? [undefined] : lines.slice(1, end()).map(decimal)
-}
-
-function decimal(text: string | undefined): MapNumber {
-  if (text === undefined || !/^\d+$/.test(text)) return undefined
-  return Number.isSafeInteger(Number(text)) ? Number(text) : undefined
 }
 
 function mapOf(

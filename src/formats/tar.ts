@@ -1,5 +1,5 @@
 import { FileFormatError } from './errors.ts'
-import { BLOCK_BYTES, cString, numberOf } from './tar-fields.ts'
+import { BLOCK_BYTES, cString, decimal, numberOf } from './tar-fields.ts'
 import type { TarInput } from './tar-input.ts'
 import { expandSparse, readGnuMap, readPaxMap, type SparseMap, type SparseRecords, storedBytes } from './tar-sparse.ts'
 
@@ -68,8 +68,8 @@ export async function* readTar(input: TarInput): AsyncGenerator<TarEntry, void, 
       const bytes = await readExtension(input, size, last)
       await input.skip(padding, last)
       if (type === TYPE.gnuLongName) described = { ...described, path: cString(bytes) }
-      else if (type === PAX.next) described = { ...described, ...paxAttributes(input, bytes) }
-      else if (type === PAX.all) always = { ...always, ...paxAttributes(input, bytes) }
+      else if (type === PAX.next) described = { ...described, ...paxAttributes(input, bytes, last) }
+      else if (type === PAX.all) always = { ...always, ...paxAttributes(input, bytes, last) }
       continue
     }
     const { sparse: records } = described
@@ -103,7 +103,7 @@ export async function* readTar(input: TarInput): AsyncGenerator<TarEntry, void, 
 
 interface Attributes {
   readonly path?: string
-  readonly size?: number
+  readonly size?: number | undefined
   /** Undefined where it has none. */
   readonly sparse?: SparseRecords
 }
@@ -154,24 +154,28 @@ async function readExtension(input: TarInput, size: number, after: string): Prom
 }
 
 /** Records of `LENGTH KEY=VALUE\n`, the length being that of the whole record. */
-function paxAttributes(input: TarInput, bytes: Uint8Array): Attributes {
-  const found: { path?: string; size?: number; sparse?: [string, string][] } = {}
+function paxAttributes(input: TarInput, bytes: Uint8Array, after: string): Attributes {
+  const fault = (problem: string): FileFormatError =>
+    new FileFormatError(input.path, `the tar archive is damaged after ${after}: ${problem}.`)
+  const found: { path?: string; size?: number | undefined; sparse?: [string, string][] } = {}
   for (let at = 0; at < bytes.length; ) {
     const [, digits] = /^(\d+) /.exec(Buffer.from(bytes.subarray(at, at + 20)).toString('latin1')) ?? []
     const end = at + Number(digits)
     if (digits === undefined || end <= at + digits.length + 1 || end > bytes.length) {
-      throw new FileFormatError(
-        input.path,
-        'the tar archive is damaged: a pax header has a record of the wrong length.',
-      )
+      throw fault('a pax header has a record of the wrong length')
     }
     const record = Buffer.from(bytes.subarray(at + digits.length + 1, end - 1)).toString('utf8')
     const equals = record.indexOf('=')
     const key = record.slice(0, equals)
     const value = record.slice(equals + 1)
     if (key === 'path') found.path = value
-    else if (key === 'size' && /^\d+$/.test(value)) found.size = Number(value)
-    else if (key.startsWith(PAX_SPARSE)) {
+    else if (key === 'size') {
+      found.size = decimal(value)
+      if (found.size === undefined) {
+        const shown = value.length > 40 ? `${value.slice(0, 40)}…` : value
+        throw fault(`a pax header gives the next member the size "${shown}", which is no number of bytes`)
+      }
+    } else if (key.startsWith(PAX_SPARSE)) {
       found.sparse ??= []
       found.sparse.push([key.slice(PAX_SPARSE.length), value])
     }

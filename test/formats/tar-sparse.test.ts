@@ -127,6 +127,8 @@ test.each<[string, readonly RawMember[], string]>([
     pax({ ...first, major: '2' }),
     'the member "a" is sparse in the version 2.0 of pax, which is not read here. Pack the archive again without --sparse',
   ],
+  ['half a version', pax({ major: '1', realsize: '9' }), 'its records of pax have no minor number of their version'],
+  ['the other half', pax({ minor: '0', realsize: '9' }), 'its records of pax have no major number of their version'],
   [
     "star's form",
     [{ name: 'a', type: 'S' }],

@@ -116,6 +116,11 @@ describe.each(['plain', 'gzip'])('readTar of a %s archive', (kind) => {
     ['a negative size', [{ name: 'a', sizeField: Buffer.alloc(12, 0xff) }], 'the size of the next member is no number'],
     ['a pax record too long', [{ name: 'x', type: 'x', data: '99 path=a\n' }], 'a record of the wrong length'],
     ['a pax record of no length', [{ name: 'x', type: 'x', data: '0 path=a\n' }], 'a record of the wrong length'],
+    ...['9'.repeat(400), String(2 ** 53), '-1', '1e3', ''].map((size): [string, readonly RawMember[], string] => [
+      `a size of pax of ${JSON.stringify(size).slice(0, 24)}`,
+      [{ name: 'a' }, { name: 'x', type: 'x', data: paxRecord('size', size) }, { name: 'b', data: '1' }, { name: 'c' }],
+      `damaged after the member "a": a pax header gives the next member the size "${size.slice(0, 40)}`,
+    ]),
     ['an endless name', [{ name: 'x', type: 'L', sizeField: '77777777777\0' }], 'it has a name of 8589934591 bytes'],
   ])('refuses %s', async (_, members, message) => {
     const path = await placeTar(kind, rawTar(members))
