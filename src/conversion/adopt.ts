@@ -1,11 +1,17 @@
 import { rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import * as z from 'zod'
 import { parseConfiguration } from '../configuration/parse.ts'
+import { requirePath } from '../configuration/path-argument.ts'
 import { isThere } from '../formats/if-there.ts'
+import type { SiTConvention } from '../models/sit.ts'
+import { type AnyTransformerConfig, type TransformerKind, transformerOfPreset } from '../models/transformer-kinds.ts'
 import { CHECKPOINTS, checkpointName } from '../training/checkpoint-files.ts'
+import { type TrainingOptions, trainingSchema } from '../training/configuration.ts'
+import { otherComputation } from '../training/requirements.ts'
 import { requireNoRun } from '../training/run-configuration.ts'
 import { writeCheckpointFolder } from './checkpoint-folder.ts'
-import { type ConvertOptions, convertOptionsSchema, readTraining } from './convert.ts'
+import { readTraining } from './convert.ts'
 
 export interface Adoption {
   /** The checkpoint's folder in the run. */
@@ -17,23 +23,40 @@ export interface Adoption {
   abandon(): Promise<void>
 }
 
+/** What the run that is to go on says itself: believed where the file leaves a guess, and refused where it tells another thing. */
+export interface AdoptOptions {
+  /** Attention heads. Default: the model setting's, of free sizes. */
+  readonly heads?: number | undefined
+  readonly alignDepth?: number | undefined
+  /** Its model setting. */
+  readonly model?: TrainingOptions['model']
+}
+
+const adoptOptionsSchema = z.strictObject({
+  heads: z.int().positive().optional(),
+  alignDepth: z.int().positive().optional(),
+  model: trainingSchema.shape.model.unwrap().optional(),
+} satisfies Record<keyof AdoptOptions, z.ZodType>)
+
 /**
  * Makes a new run of a training checkpoint, the reference's file or a checkpoint's folder: weights, EMA, optimizer state and
  * counters become `RUN/checkpoints/STEP/`, from which `train` goes on by `resume`.
  *
- * @throws {ConfigurationError} for options that are none; {FileAccessError} where there is no input; {Error} where it is no whole training
- *   checkpoint, or the run's folder holds a run already
+ * @throws {ConfigurationError} for options that are none; {FileAccessError} where there is no input; {RangeError} where it tells another
+ *   model than the options; {Error} where it is no whole training checkpoint, or the run's folder holds a run already
  */
-export async function adoptCheckpoint(
-  input: string,
-  run: string,
-  options: Pick<ConvertOptions, 'heads' | 'alignDepth'> = {},
-): Promise<Adoption> {
-  parseConfiguration(convertOptionsSchema.pick({ heads: true, alignDepth: true }), options, "the adoption's options")
+export async function adoptCheckpoint(input: string, run: string, options: AdoptOptions = {}): Promise<Adoption> {
+  requirePath(input, 'the checkpoint of adoptCheckpoint')
+  requirePath(run, 'the run of adoptCheckpoint')
+  const { model, ...given } = parseConfiguration(adoptOptionsSchema, options, "the adoption's options")
+  const own = typeof model === 'string' ? transformerOfPreset(model) : model
+  const heads = given.heads ?? (typeof model === 'string' ? undefined : model?.heads)
+  const setting = own && computationOf(own)
   await requireNoRun(run)
   const notes: string[] = []
-  await using opened = await readTraining(input, options, notes)
+  await using opened = await readTraining(input, { ...given, heads, setting: setting ?? {} }, notes)
   const { training } = opened
+  requireSetting(input, training.state.model, { ...setting, ...(heads && { heads }), alignDepth: given.alignDepth })
   const folders = [join(run, CHECKPOINTS), run]
   const isOurs = await Promise.all(folders.map(async (folder) => !(await isThere(folder))))
   const checkpoint = join(run, CHECKPOINTS, checkpointName(training.state.step))
@@ -49,4 +72,40 @@ export async function adoptCheckpoint(
     throw error
   }
   return { checkpoint, step: training.state.step, notes, abandon }
+}
+
+/** What of a model setting no tensor need show, but for the heads. */
+function computationOf(model: {
+  readonly kind: TransformerKind
+  readonly convention?: SiTConvention | undefined
+}): Setting {
+  return model.kind === 'DiT' ? { kind: 'DiT' } : { kind: 'SiT', convention: model.convention ?? 'repa' }
+}
+
+interface Setting {
+  readonly kind?: TransformerKind
+  readonly convention?: SiTConvention
+}
+
+/** @throws {RangeError} where the file's model computes otherwise than the run's settings say */
+function requireSetting(
+  input: string,
+  model: AnyTransformerConfig,
+  { alignDepth, ...own }: Setting & { readonly heads?: number; readonly alignDepth: number | undefined },
+): void {
+  const other = otherComputation(
+    model,
+    own.kind === 'DiT' ? { ...model, ...own, convention: undefined } : { ...model, ...own },
+  )
+  if (other !== undefined) {
+    throw new RangeError(`${input} ${other}; leave out the model setting (--model), and the model is the file's own.`)
+  }
+  // Without projectors the block is that of a setting alone; one that the model has not is said to be left out.
+  if (model.alignWidths.length === 0 || alignDepth === undefined || alignDepth > model.depth) return
+  if (alignDepth !== model.alignDepth) {
+    throw new RangeError(
+      `${input} is of a model that is aligned after block ${model.alignDepth}, this run's after block ${alignDepth}; leave out the setting ` +
+        'alignDepth (--align-depth).',
+    )
+  }
 }

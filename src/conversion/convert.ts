@@ -3,6 +3,7 @@ import { basename, extname } from 'node:path'
 import * as z from 'zod'
 import { aSignal } from '../configuration/callbacks.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
+import { requirePath } from '../configuration/path-argument.ts'
 import { ifThere } from '../formats/if-there.ts'
 import { statusOf } from '../formats/path-status.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
@@ -11,15 +12,24 @@ import { writeSafetensors } from '../formats/safetensors-writer.ts'
 import { TorchCheckpoint } from '../formats/torch-checkpoint.ts'
 import { writeTorchCheckpoint } from '../formats/torch-checkpoint-writer.ts'
 import { transformerEntries } from '../models/diffusion-transformer.ts'
+import {
+  argumentsMetadata,
+  isScriptArgument,
+  type ScriptArguments,
+  scriptArguments,
+} from '../models/script-arguments.ts'
 import { withCanonicalNames } from '../models/state-dict-names.ts'
+import { requireAsStated } from '../models/stated-model.ts'
 import { TRANSFORMER_KINDS, type TransformerKind } from '../models/transformer-kinds.ts'
 import { CHECKPOINT_FILES } from '../training/checkpoint.ts'
 import { STATE_FILE } from '../training/checkpoint-files.ts'
 import { modelSetting, trainingSchema } from '../training/configuration.ts'
 import { openCheckpointFolder, sourcesOf, writeCheckpointFolder } from './checkpoint-folder.ts'
 import { interruptible } from './interruptible.ts'
-import { type ModelKnowledge, modelConfigOf } from './model-configuration.ts'
+import { type ModelKnowledge, modelConfigOf, untoldBy } from './model-configuration.ts'
+import { referenceArgumentsOf } from './reference-arguments.ts'
 import {
+  argumentsIn,
   isReferenceCheckpoint,
   readReferenceCheckpoint,
   referenceCheckpointOf,
@@ -52,7 +62,7 @@ export interface ConvertOptions {
 }
 
 /** Of a program without types: nothing but the file that is written would show what is wrong. */
-export const convertOptionsSchema = z.strictObject({
+const convertOptionsSchema = z.strictObject({
   weights: z.enum(['ema', 'model']).optional(),
   key: z.string().optional(),
   inert: z.array(z.string()).optional(),
@@ -77,9 +87,15 @@ type Form = 'torch' | 'safetensors' | 'folder'
 const TORCH_EXTENSIONS = ['.pt', '.pth', '.th', '.ckpt']
 const SAFETENSORS_EXTENSION = '.safetensors'
 
+/** Of a training checkpoint: where the weights of its model are. */
+const MODEL_KEYS = ['ema', 'model']
+
 /** One set of weights, or what training goes on from: then `training` checks that it is a whole checkpoint of a model. */
-type Content =
-  | { readonly kind: 'weights'; readonly weights: TensorSources; readonly metadata: SafetensorsFile['metadata'] }
+type Content = {
+  /** What stands beside the weights, or may: a safetensors file of them has it. */
+  readonly metadata: SafetensorsFile['metadata']
+} & (
+  | { readonly kind: 'weights'; readonly weights: TensorSources }
   | {
       readonly kind: 'training'
       readonly ema: TensorSources
@@ -88,6 +104,11 @@ type Content =
       readonly tellsModel: boolean
       readonly training: () => Promise<TrainingCheckpoint>
     }
+)
+
+/** What is known of an input's model, and of the run that is to go on with it. */
+type ReadingOptions = Pick<ConvertOptions, 'key' | 'inert' | 'heads' | 'alignDepth' | 'kind'> &
+  Pick<ModelKnowledge, 'setting'>
 
 /** What an input holds; its files stay open for the tensors to be read. */
 interface Input extends AsyncDisposable {
@@ -103,6 +124,8 @@ interface Input extends AsyncDisposable {
  *   nothing to convert, the two do not fit, or the output exists
  */
 export async function convert(input: string, output: string, options: ConvertOptions = {}): Promise<Conversion> {
+  requirePath(input, 'what convert reads')
+  requirePath(output, 'what convert writes')
   parseConfiguration(convertOptionsSchema, options, "the conversion's options")
   try {
     return await convertTensors(input, output, options)
@@ -122,15 +145,26 @@ async function convertTensors(input: string, output: string, options: ConvertOpt
   const weights = chosenWeights(opened.content, target, options.weights, input)
   refuseIdle(options, opened.content, { weights, target, input, output })
   // The checksums are of the writer, and written anew.
-  const { [CHECKSUM_KEY]: checksums, ...metadata } = opened.content.kind === 'weights' ? opened.content.metadata : {}
-  const keys = Object.keys(metadata)
-  if (target !== 'safetensors' && keys.length > 0) {
-    notes.push(`The metadata of ${input} (${keys.join(', ')}) is left out: ${output} has no place for it.`)
+  const { [CHECKSUM_KEY]: checksums, ...metadata } = opened.content.metadata
+  const said = scriptArguments({ name: input, args: {}, metadata })
+  // A checkpoint takes them in, and what bare tensors do not tell of a stated model is said below.
+  const isUsed = (key: string) => isScriptArgument(key) && (target === 'folder' || said.stated !== undefined)
+  const keys = Object.keys(metadata).filter((key) => !isUsed(key))
+  if (target !== 'safetensors' && keys.length > 0 && (target === 'folder' || weights !== undefined)) {
+    const listed = keys.join(', ')
+    notes.push(
+      opened.content.kind === 'weights'
+        ? `The metadata of ${input} (${listed}) is left out: ${output} has no place for it.`
+        : `The arguments of ${input} (${listed}) are left out: ${output} has no place for them.`,
+    )
   }
   if (weights !== undefined && target !== 'folder') {
     const sources = stoppable(weights)
-    if (target === 'torch') await writeTorchCheckpoint(output, sources, { fsync: true })
-    else
+    if (target === 'torch') {
+      const untold = said.stated && (await untoldBy(weights, { ...said.stated, path: said.path }, input))
+      if (untold !== undefined) notes.push(`${output} ${untold}`)
+      await writeTorchCheckpoint(output, sources, { fsync: true })
+    } else
       await writeSafetensors(
         output,
         [...sources].map(([name, source]) => ({ name, ...source })),
@@ -141,7 +175,7 @@ async function convertTensors(input: string, output: string, options: ConvertOpt
   const { state, tensors } =
     opened.content.kind === 'training' && weights === undefined
       ? await opened.content.training()
-      : await startOfTraining(weights!, options, input, notes)
+      : await startOfTraining({ named: weights!, said }, options, input, notes)
   const training = {
     state,
     tensors: {
@@ -164,7 +198,7 @@ async function convertTensors(input: string, output: string, options: ConvertOpt
  */
 export async function readTraining(
   input: string,
-  options: ConvertOptions,
+  options: ReadingOptions,
   notes: string[],
 ): Promise<AsyncDisposable & { readonly training: TrainingCheckpoint }> {
   const opened = await openInput(input, options, notes)
@@ -221,19 +255,28 @@ function refuseIdle(
 
 /** A run at step 0 that begins with these weights. */
 async function startOfTraining(
-  named: TensorSources,
+  { named, said }: { readonly named: TensorSources; readonly said: ScriptArguments },
   options: ConvertOptions,
   path: string,
   notes: string[],
 ): Promise<TrainingCheckpoint> {
   const weights = withCanonicalNames(named)
-  const model = await modelConfigOf(weights, knowledgeOf(options), path, notes)
+  const { stated, kind, heads, path: interpolant } = said
+  if (stated) requireAsStated(path, stated, options)
+  const known = { ...(kind && { kind }), ...(heads !== undefined && { heads }), ...knowledgeOf(options) }
+  const model = stated ?? (await modelConfigOf(weights, known, path, notes))
   const entries = transformerEntries(model)
   const tensors = fitted(entries, weights, 'weights', path)
   const moments = zeroMoments(entries)
   notes.push('There is no optimizer state in it: the checkpoint is of step 0, its EMA equal to the weights.')
   const { alignDepth, projectorWidth, classDropout } = model
-  const training = trainingSchema.parse({ model: modelSetting(model), alignDepth, projectorWidth, classDropout })
+  const training = trainingSchema.parse({
+    model: modelSetting(model),
+    alignDepth,
+    projectorWidth,
+    classDropout,
+    path: interpolant,
+  })
   const configuration = z.json().parse({ data: '', training })
   return {
     state: { step: 0, updates: 0, skipped: 0, seed: training.seed, model, configuration },
@@ -241,15 +284,16 @@ async function startOfTraining(
   }
 }
 
-function knowledgeOf({ heads, alignDepth, kind }: ConvertOptions): ModelKnowledge {
+function knowledgeOf({ heads, alignDepth, kind, setting }: ReadingOptions): ModelKnowledge {
   return {
+    ...(setting && { setting }),
     ...(heads !== undefined && { heads }),
     ...(alignDepth !== undefined && { alignDepth }),
     ...(kind !== undefined && { kind }),
   }
 }
 
-async function openInput(path: string, options: ConvertOptions, notes: string[]): Promise<Input> {
+async function openInput(path: string, options: ReadingOptions, notes: string[]): Promise<Input> {
   const isFolder = (await statusOf(path)).isDirectory()
   const form = isFolder ? 'folder' : formOfFile(path)
   if (form !== 'torch' && options.key !== undefined) {
@@ -262,8 +306,10 @@ async function openInput(path: string, options: ConvertOptions, notes: string[])
     const folder = await openCheckpointFolder(path)
     const { checkpoint } = folder
     const { ema, weights: model } = checkpoint.tensors
+    const { configuration, model: config, seed } = checkpoint.state
+    const metadata = argumentsMetadata(referenceArgumentsOf(configuration, config, seed))
     return {
-      content: { kind: 'training', ema, model, tellsModel: true, training: async () => checkpoint },
+      content: { kind: 'training', ema, model, metadata, tellsModel: true, training: async () => checkpoint },
       [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
     }
   }
@@ -283,14 +329,18 @@ async function openInput(path: string, options: ConvertOptions, notes: string[])
   }
 }
 
-function torchContent(file: TorchCheckpoint, options: ConvertOptions, notes: string[]): Content {
+function torchContent(file: TorchCheckpoint, options: ReadingOptions, notes: string[]): Content {
   const { key } = options
   const { value } = file
+  // Of other state dicts than the model's they say nothing.
+  const isOfModel = key === undefined || MODEL_KEYS.includes(key)
+  const metadata = isOfModel ? argumentsMetadata(argumentsIn(value)) : {}
   if (key !== undefined || !isReferenceCheckpoint(value)) {
-    return { kind: 'weights', weights: torchSourcesOf(file, chooseStateDict(file, key)), metadata: {} }
+    return { kind: 'weights', weights: torchSourcesOf(file, chooseStateDict(file, key)), metadata }
   }
   return {
     kind: 'training',
+    metadata,
     ema: torchSourcesOf(file, file.stateDict(['ema'])),
     model: torchSourcesOf(file, file.stateDict(['model'])),
     tellsModel: false,

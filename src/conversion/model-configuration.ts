@@ -1,6 +1,15 @@
+import { isDeepStrictEqual } from 'node:util'
 import { parseConfiguration } from '../configuration/parse.ts'
+import { type Guessable, guessesIn, withSetting } from '../models/guesses.ts'
 import { inferKind } from '../models/infer-kind.ts'
-import { assumedConvention, assumedHeads, inferTransformerConfig } from '../models/infer-transformer.ts'
+import {
+  assumedConvention,
+  assumedHeads,
+  inferTransformerConfig,
+  type TransformerKnowledge,
+} from '../models/infer-transformer.ts'
+import type { ScriptArguments } from '../models/script-arguments.ts'
+import { withCanonicalNames } from '../models/state-dict-names.ts'
 import {
   type AnyTransformerConfig,
   type TransformerKind,
@@ -16,6 +25,8 @@ export interface ModelKnowledge {
   readonly kind?: TransformerKind
   readonly classes?: number
   readonly alignDepth?: number
+  /** Of the run that is to go on with it: believed where the file leaves a guess. */
+  readonly setting?: Partial<Guessable>
 }
 
 /**
@@ -37,13 +48,9 @@ export async function modelConfigOf(
   }
   const found = known.kind === undefined ? await inferKind({ shapes, read, path }) : undefined
   if (found) notes.push(found.sentence)
-  const kind = known.kind ?? found?.kind
-  const inferred = inferTransformerConfig(shapes, path, { heads: known.heads, kind })
+  const told = { heads: known.heads, kind: known.kind ?? found?.kind }
+  const inferred = knownOr(known.setting, inferTransformerConfig(shapes, path, told), { shapes, path, told, notes })
   const { depth, alignWidths } = inferred
-  const guess = assumedHeads(shapes, path, inferred, known)
-  if (guess !== undefined) notes.push(guess)
-  const direction = assumedConvention(shapes, path, inferred, {})
-  if (direction !== undefined) notes.push(direction)
   const ofLabels = textOf(inferred)
     ? {}
     : labelsOf(shapes.get('y_embedder.embedding_table.weight')![0]!, inferred, known, notes)
@@ -56,6 +63,32 @@ export async function modelConfigOf(
     },
     `${path}: the model that its shapes tell`,
   )
+}
+
+/** What is a guess of an inferred model is the setting's, or assumed. A sentence in `notes` says so of each. */
+function knownOr(
+  setting: Partial<Guessable> | undefined,
+  inferred: AnyTransformerConfig,
+  of: {
+    readonly shapes: ReadonlyMap<string, readonly number[]>
+    readonly path: string
+    readonly told: TransformerKnowledge
+    readonly notes: string[]
+  },
+): AnyTransformerConfig {
+  const { shapes, path, told, notes } = of
+  const notice = (sentence: string) => notes.push(sentence)
+  if (setting) {
+    const guesses = guessesIn(shapes, path, inferred, told).filter((key) => setting[key] !== undefined)
+    withSetting(inferred as Guessable, setting, guesses, { what: path, notice })
+    const known = { ...told, ...Object.fromEntries(guesses.map((key) => [key, setting[key]])) }
+    return knownOr(undefined, inferTransformerConfig(shapes, path, known), { ...of, told: known })
+  }
+  for (const assumed of [assumedHeads, assumedConvention]) {
+    const sentence = assumed(shapes, path, inferred, told)
+    if (sentence !== undefined) notice(sentence)
+  }
+  return inferred
 }
 
 /** What a label table of so many rows is of. */
@@ -79,4 +112,29 @@ function alignDepthOf(depth: number, known: number | undefined, notes: string[])
     notes.push(`The file ${why} the block that is aligned: ${alignDepth} assumed; --align-depth sets it.`)
   }
   return alignDepth
+}
+
+/** What sampling depends on and tensors need not show. */
+const UNSHOWN = ['kind', 'heads', 'convention', 'classes', 'inputSize', 'ddtHead', 'text', 'path'] as const
+
+/**
+ * What a reader of these tensors alone would take for another thing than `stated`, a model and the path that it learnt, said of their file;
+ * undefined: nothing, or it would see that it is not told.
+ */
+export async function untoldBy(
+  tensors: TensorSources,
+  stated: AnyTransformerConfig & { readonly path: ScriptArguments['path'] },
+  path: string,
+): Promise<string | undefined> {
+  let taken: Partial<Record<(typeof UNSHOWN)[number], unknown>>
+  try {
+    taken = { ...(await modelConfigOf(withCanonicalNames(tensors), {}, path, [])), path: 'linear' }
+  } catch {
+    return undefined
+  }
+  const own: typeof taken = stated
+  const others = UNSHOWN.filter((key) => own[key] !== undefined && !isDeepStrictEqual(taken[key], own[key]))
+  if (others.length === 0) return undefined
+  const listed = others.map((key) => `${key} ${JSON.stringify(taken[key])}, not ${JSON.stringify(own[key])}`).join('; ')
+  return `holds tensors alone, of which a reader would take the model for another: ${listed}. A .safetensors file says what it is.`
 }

@@ -1,7 +1,9 @@
 import * as z from 'zod'
 import { ENCODER_NAMES, type EncoderName } from '../alignment/encoder-names.ts'
+import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { SCRIPT_PATHS } from '../models/script-arguments.ts'
+import { modelStatement } from '../models/stated-model.ts'
 import { type AnyTransformerConfig, textOf } from '../models/transformer-kinds.ts'
 import {
   modelSetting,
@@ -56,6 +58,8 @@ export const referenceArgumentsSchema = z.object({
   cls: z.number().min(0).nullish(),
   mixed_precision: z.string().nullish(),
   allow_tf32: z.boolean().nullish(),
+  /** All settings of a run that was trained here, as JSON: most have no name in the reference. */
+  repa_native_training: z.string().nullish(),
 })
 
 export type ReferenceArguments = z.output<typeof referenceArgumentsSchema>
@@ -76,6 +80,7 @@ export function trainingConfigurationOf(
   path: string,
   notes: string[],
 ): TrainingConfiguration {
+  if (args.repa_native_training != null) return statedTraining(args.repa_native_training, args.seed, path)
   const accumulate = args.gradient_accumulation_steps ?? 1
   const options: TrainingOptions = withoutUndefined({
     model: modelSetting(model),
@@ -111,6 +116,13 @@ export function trainingConfigurationOf(
     )
   }
   return parseConfiguration(trainingSchema, options, `${path}: args`)
+}
+
+/** The settings that a file states which was written here. */
+function statedTraining(text: string, seed: number | null | undefined, path: string): TrainingConfiguration {
+  const what = `${path}: args, "repa_native_training"`
+  const stated = parseConfiguration(trainingSchema, parseJson(text, what), what)
+  return { ...stated, seed: seed ?? stated.seed }
 }
 
 /** What a device computes in is not all that every device has: undefined leaves it to the one that goes on. */
@@ -154,7 +166,10 @@ export function classDropoutOf(args: ReferenceArguments, model: AnyTransformerCo
   return both
 }
 
-/** The reverse: what the reference's scripts would have been called with. A run without a configuration gives its model. */
+/**
+ * The reverse: what the reference's scripts would have been called with, and all of the model and its training, for those who read them here. A
+ * run without a configuration gives its model.
+ */
 export function referenceArgumentsOf(
   configuration: unknown,
   model: AnyTransformerConfig,
@@ -186,9 +201,11 @@ export function referenceArgumentsOf(
       proj_coeff: training.alignWeight,
       ...(training.classTokenWeight > 0 && { cls: training.classTokenWeight }),
       model: typeof training.model === 'string' ? training.model : null,
+      repa_native_training: JSON.stringify(training),
     }),
     num_classes: textOf(model) ? null : model.classes,
     num_heads: model.heads,
+    ...modelStatement(model),
     class_dropout_prob: model.classDropout,
     encoder_depth: model.alignDepth,
     qk_norm: model.qkNorm,

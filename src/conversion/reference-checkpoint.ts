@@ -17,8 +17,9 @@ import type { TorchCheckpoint, TorchValue } from '../formats/torch-checkpoint.ts
 import type { WritableTorchValue } from '../formats/torch-checkpoint-writer.ts'
 import { TorchTensor } from '../formats/torch-tensor.ts'
 import { transformerEntries } from '../models/diffusion-transformer.ts'
+import { scriptArguments } from '../models/script-arguments.ts'
 import { withCanonicalNames } from '../models/state-dict-names.ts'
-import { kindOfName } from '../models/transformer-kinds.ts'
+import { requireAsStated } from '../models/stated-model.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import { elementAt } from '../tensor/host-tensor.ts'
 import { trainingSchema } from '../training/configuration.ts'
@@ -61,21 +62,19 @@ export async function readReferenceCheckpoint(
 ): Promise<TrainingCheckpoint> {
   const { path } = file
   const weights = withCanonicalNames(sourcesOf(file, file.stateDict(['model'])))
-  const args = value.get('args')
-  const settings = parseConfiguration(
-    referenceArgumentsSchema,
-    args instanceof Map ? Object.fromEntries(args) : {},
-    `${path}: args`,
-  )
-  const kind = kindOfName(settings.model)
+  const args = argumentsIn(value)
+  const settings = parseConfiguration(referenceArgumentsSchema, args, `${path}: args`)
+  const { stated, kind, heads } = scriptArguments({ name: path, args, metadata: {} })
   const known: ModelKnowledge = {
     ...(settings.num_classes != null && { classes: settings.num_classes }),
     ...(kind && { kind }),
-    ...(settings.num_heads != null && { heads: settings.num_heads }),
+    ...(heads !== undefined && { heads }),
     ...(settings.encoder_depth != null && { alignDepth: settings.encoder_depth }),
     ...given,
   }
-  const shown = await modelConfigOf(weights, known, path, notes)
+  // A run's own setting is held to the whole computation when it takes the checkpoint.
+  if (stated && !given.setting) requireAsStated(path, stated, given)
+  const shown = stated ?? (await modelConfigOf(weights, known, path, notes))
   const model = { ...shown, classDropout: classDropoutOf(settings, shown, notes) }
   const entries = transformerEntries(model)
   const fittedWeights = fitted(entries, weights, 'weights', path)
@@ -102,6 +101,12 @@ export async function readReferenceCheckpoint(
       secondMoments: fitted(entries, optimizer.secondMoments, 'secondMoments', path),
     },
   }
+}
+
+/** The arguments of the script that a torch file has beside its weights; none where it has none. */
+export function argumentsIn(value: TorchValue): Readonly<Record<string, unknown>> {
+  const args = value instanceof Map ? value.get('args') : undefined
+  return args instanceof Map ? Object.fromEntries(args) : {}
 }
 
 /** Tensors of a torch file as sources. */

@@ -6,14 +6,16 @@ import {
   type TransformerKnowledge,
 } from './infer-transformer.ts'
 import { scriptArguments } from './script-arguments.ts'
+import { requireAsStated } from './stated-model.ts'
 import type { AnyTransformerConfig } from './transformer-kinds.ts'
 import type { WeightsFile } from './weights-file.ts'
 
 /**
- * The configuration of the model whose weights a file holds, as `inferTransformerConfig` has it: by its tensors, what is known besides,
- * and the arguments of the script that trained it, where they stand in the file. Where the kind is not known it is
- * found out from the weights, and `notice` is told; so it is where heads or the direction of time are a guess.
+ * The configuration of the model whose weights a file holds: as a file that was written here states it, else as `inferTransformerConfig` has
+ * it, by its tensors, what is known besides, and the arguments of the script that trained it, where they stand in the file. Where the kind is
+ * not known it is found out from the weights, and `notice` is told; so it is where heads or the direction of time are a guess.
  *
+ * @throws {RangeError} where something else is given than the file states
  * @throws {Error} where the tensors are no diffusion transformer's
  */
 export async function configOfWeights(
@@ -22,6 +24,10 @@ export async function configOfWeights(
   notice: ((sentence: string) => void) | undefined,
 ): Promise<AnyTransformerConfig> {
   const args = scriptArguments(file)
+  if (args.stated) {
+    requireAsStated(file.name, args.stated, given)
+    return args.stated
+  }
   const knowledge = { ...given, kind: given.kind ?? args.kind, heads: given.heads ?? args.heads }
   const shapes = new Map(file.names.map((name) => [name, file.shapeOf(name)]))
   const evidence = { shapes, read: (name: string) => file.read(name), path: file.name }

@@ -33,8 +33,9 @@ export async function inferKind({ shapes, read, path }: KindEvidence): Promise<I
     kind,
     sentence:
       kind === 'DiT'
-        ? `${path} is taken for a DiT: ${reason}. --kind SiT takes it for an original SiT.`
-        : `${path} is taken for an original SiT, whose time runs from noise at 0 to data at 1: ${reason}. --kind DiT takes it for a DiT.`,
+        ? `${path} is taken for a DiT: ${reason}. --kind SiT of repa sample and repa convert takes it for an original SiT.`
+        : `${path} is taken for an original SiT, whose time runs from noise at 0 to data at 1: ${reason}. --kind DiT of repa sample and ` +
+          'repa convert takes it for a DiT.',
   })
   if ([...shapes.keys()].some((name) => name.startsWith('projectors.'))) return found('DiT', 'it has projectors')
   if (hasUnusedHalf(toFloat32(await read(HEAD)), rows, channels)) {

@@ -226,7 +226,7 @@ export function assumedConvention(
   if (!hasLightningDiTBlocks(shapes)) return undefined
   return (
     `${what} is taken for a LightningDiT, whose time runs from noise at 0 to data at 1: its blocks have RMSNorm, SwiGLU and rotary ` +
-    'positions; --convention of repa sample says otherwise.'
+    'positions; --convention of repa sample, or of --model of repa train, says otherwise.'
   )
 }
 

@@ -1,25 +1,37 @@
 /** Fine-tuning: a run that begins from given weights. */
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { configOfWeights } from '../models/config-of-weights.ts'
-import { assumedConvention, assumedHeads } from '../models/infer-transformer.ts'
+import { guessesIn, withSetting } from '../models/guesses.ts'
 import { scriptArguments } from '../models/script-arguments.ts'
+import { type TransformerConfig, tokenGrid } from '../models/transformer-config.ts'
 import type { AnyTransformer, AnyTransformerConfig } from '../models/transformer-kinds.ts'
 import { openTransformerWeights, type WeightsFile } from '../models/weights-file.ts'
+import type { StateEntry } from '../nn/parameter-list.ts'
 import { loadState } from '../nn/state-dict.ts'
+import { toFloat32 } from '../tensor/host-tensor.ts'
 import { readCheckpointState } from './checkpoint.ts'
 import { checkpointOf, EMA_FILE } from './checkpoint-files.ts'
 import { modelSetting, type TrainingOptions } from './configuration.ts'
 import { type Computation, otherComputation } from './requirements.ts'
 
-/** What may be other than the file's: made for other encoders or losses, other classes, another size of image. */
+/** What may be other than the file's: made for other encoders or losses, other classes. */
 const REPLACEABLE = [
   { what: 'projectors', pattern: /^projectors\./ },
   { what: 'head of self-alignment', pattern: /^ap_head\./ },
   { what: 'label table', pattern: /^y_embedder\.embedding_table\.weight$/ },
-  { what: 'position table', pattern: /^pos_embed$/ },
   { what: "class token's layers", pattern: /^(cls_projectors2|wg_norm|final_layer\.linear_cls)\./ },
 ] as const
+
+/**
+ * What follows from the sizes, so that a model has its own and takes no file's: buffers, and the position table, which the reference's SiT has
+ * as a parameter without a gradient.
+ */
+const isTable = ({ name, isBuffer }: StateEntry): boolean => isBuffer || name === 'pos_embed'
+
+/** By how much elements of a table, which are from -1 to 1, may differ from those of the same sizes: a file may hold them in bf16. */
+const TABLE_ROUNDING = 2 ** -8
 
 const WEIGHTS_KEYS = ['ema', 'model', 'state_dict']
 
@@ -36,8 +48,8 @@ export async function modelOfWeights(
 
 /**
  * Loads weights and EMA of a model from the weights at `path`: of a run's newest checkpoint, of a checkpoint's folder or of a file, the EMA
- * where there is one. Projectors, self-alignment's head, the label table, the position table and a class token's layers may be other than
- * the model's: those keep the values that they begin with, and `notice` is told.
+ * where there is one. Projectors, self-alignment's head, the label table and a class token's layers may be other than the model's: those keep
+ * the values that they begin with, and `notice` is told. Tables of positions are the model's own, of its size.
  *
  * @throws {RangeError} where the weights are of a model that computes otherwise with them
  * @throws {Error} that lists what else is missing, surplus or misshapen
@@ -49,13 +61,15 @@ export async function loadInitialWeights(
 ): Promise<void> {
   const checkpoint = (await stat(path)).isDirectory() ? await checkpointOf(path) : undefined
   await using source = await openTransformerWeights(checkpoint ? join(checkpoint, EMA_FILE.file) : path, WEIGHTS_KEYS)
-  const told = checkpoint ? (await readCheckpointState(checkpoint)).model : await toldBy(source, model.config, notice)
+  const told: Told | undefined = checkpoint
+    ? (await readCheckpointState(checkpoint)).model
+    : await toldBy(source, model.config, notice)
   const other = told && otherComputation(told, model.config)
   if (other !== undefined) {
     throw new RangeError(`${path} ${other}; leave out the model setting (--model), and the model is the weights' own.`)
   }
   const isThere = new Set(source.names)
-  const fits = ({ name, shape }: AnyTransformer['entries'][number]): boolean =>
+  const fits = ({ name, shape }: StateEntry): boolean =>
     isThere.has(name) && String(source.shapeOf(name)) === String(shape)
   const isReplaceable = (name: string): boolean => REPLACEABLE.some(({ pattern }) => pattern.test(name))
   const kept = model.entries.filter((entry) => isReplaceable(entry.name) && !fits(entry))
@@ -66,9 +80,44 @@ export async function loadInitialWeights(
         `${path} has no ${what} of this model's shape; what it begins with is drawn anew: ${count === 1 ? '1 tensor' : `${count} tensors`}.`,
       )
   }
-  const wanted = model.entries.filter((entry) => !kept.includes(entry))
-  for (const role of ['weights', 'ema'] as const) await loadState(wanted, model.arena, role, source, isReplaceable)
+  const tables = model.entries.filter(isTable)
+  // Where others are missing, the file is of a model without rotary positions.
+  const own = new Set(tables.filter(({ name }) => isThere.has(name) || name === 'pos_embed').map(({ name }) => name))
+  const wanted = model.entries.filter((entry) => !kept.includes(entry) && !own.has(entry.name))
+  const isIdle = (name: string): boolean => isReplaceable(name) || own.has(name)
+  for (const role of ['weights', 'ema'] as const) await loadState(wanted, model.arena, role, source, isIdle)
   model.arena.refreshCompute()
+  if (told && !isOfGrid(told, model.config)) return
+  const others = await otherTables(tables.filter(fits), model, source)
+  if (others.length > 0) {
+    notice(`${path} has other values of ${others.join(', ')} than this model's sizes make; the model's own are taken.`)
+  }
+}
+
+/** What a file tells of its model's computation, and of the grid of its tokens. */
+type Told = Computation & Partial<Pick<TransformerConfig, 'inputSize' | 'patch'>>
+
+/** Whether a model's tokens stand in this grid, as far as it is told. */
+function isOfGrid(told: Told, own: TransformerConfig): boolean {
+  const { inputSize, patch } = told
+  return (
+    inputSize === undefined || patch === undefined || isDeepStrictEqual(tokenGrid({ inputSize, patch }), tokenGrid(own))
+  )
+}
+
+/** Those of a file's tables that are other code's. */
+async function otherTables(
+  tables: readonly StateEntry[],
+  { arena }: AnyTransformer,
+  source: WeightsFile,
+): Promise<readonly string[]> {
+  const others: string[] = []
+  for (const entry of tables) {
+    using view = arena.view('weights', entry)
+    const [own, stored] = [await view.data(), toFloat32(await source.read(entry.name))]
+    if (own.some((value, i) => !(Math.abs(value - stored[i]!) <= TABLE_ROUNDING))) others.push(entry.name)
+  }
+  return others
 }
 
 /**
@@ -79,7 +128,9 @@ async function toldBy(
   source: WeightsFile,
   own: AnyTransformerConfig,
   notice: (sentence: string) => void,
-): Promise<Computation | undefined> {
+): Promise<Told | undefined> {
+  const { stated, ...told } = scriptArguments(source)
+  if (stated) return stated
   let inferred: AnyTransformerConfig
   try {
     inferred = await configOfWeights(source, {}, undefined)
@@ -87,30 +138,7 @@ async function toldBy(
     // A transformer's that cannot be inferred, of an input that is not square, say; what else it may be, loading it will tell.
     return undefined
   }
-  const [assumed, setting] = [inferred as Computation, own as Computation]
-  let told = assumed
-  for (const key of guessesIn(source, inferred)) {
-    // A guess at heads is by the width alone, and no reason to doubt a setting.
-    if (key !== 'heads' && setting[key] !== undefined && setting[key] !== assumed[key]) {
-      notice(
-        `${source.name} does not tell its model's ${key}: ${setting[key]} is taken, as the model setting says; ` +
-          `without it ${assumed[key]} would be.`,
-      )
-    }
-    told = { ...told, [key]: setting[key] }
-  }
-  return told
-}
-
-/** What of an inferred configuration the file does not tell. */
-function guessesIn(source: WeightsFile, inferred: AnyTransformerConfig): readonly ('kind' | 'heads' | 'convention')[] {
-  const args = scriptArguments(source)
   const shapes = new Map(source.names.map((name) => [name, source.shapeOf(name)]))
-  // A head with the input's channels is a SiT's of REPA, or of any other code; its script's arguments tell.
-  const isPlain = !inferred.learnSigma && args.kind === undefined
-  return [
-    ...(isPlain ? (['kind'] as const) : []),
-    ...(assumedHeads(shapes, source.name, inferred, args) === undefined ? [] : (['heads'] as const)),
-    ...(isPlain || assumedConvention(shapes, source.name, inferred, {}) !== undefined ? (['convention'] as const) : []),
-  ]
+  const guesses = guessesIn(shapes, source.name, inferred, told)
+  return withSetting(inferred as Told, own as Computation, guesses, { what: source.name, notice })
 }

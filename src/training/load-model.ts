@@ -5,9 +5,9 @@ import { statusOf } from '../formats/path-status.ts'
 import { configOfWeights } from '../models/config-of-weights.ts'
 import { scriptArguments } from '../models/script-arguments.ts'
 import type { SiTConvention } from '../models/sit.ts'
+import { requireAsStated } from '../models/stated-model.ts'
 import {
   type AnyTransformer,
-  type AnyTransformerConfig,
   TRANSFORMER_KINDS,
   type TransformerKind,
   transformerFromConfig,
@@ -23,7 +23,10 @@ export interface LoadModelOptions {
   readonly device?: Device
   /** Which weights of a training checkpoint. Default: the EMA, as the reference samples. */
   readonly weights?: 'ema' | 'model'
-  /** Attention heads, for weights that come without a configuration and are of no preset's size. */
+  /**
+   * Attention heads, for weights that come without a configuration and are of no preset's size. A checkpoint's folder and a file that was
+   * converted from one say them: others than those are refused, and likewise with `kind` and `convention`.
+   */
   readonly heads?: number
   /** The kind, for weights that come without a configuration and could be a DiT's or an original SiT's. Default: inferred. */
   readonly kind?: TransformerKind
@@ -94,19 +97,6 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
     path: pathOf(state.configuration),
     step: state.step,
     ...ofRun(state.configuration),
-  }
-}
-
-/** Throws where something else is asked for than the checkpoint says of its model. */
-function requireAsStated(checkpoint: string, stated: AnyTransformerConfig, options: LoadModelOptions): void {
-  const { heads, kind } = stated
-  const found = { heads, kind, convention: stated.kind === 'SiT' ? stated.convention : undefined }
-  for (const key of ['heads', 'kind', 'convention'] as const) {
-    const asked = options[key]
-    if (asked === undefined || asked === found[key]) continue
-    throw new RangeError(
-      `${checkpoint} is of a model with ${key} ${found[key] ?? 'none'}, not ${asked}; leave it out, the checkpoint says what it is.`,
-    )
   }
 }
 

@@ -32,9 +32,17 @@ const textOf = (tokens: number) => ({ classes: 0, text: { tokens, width: 20 } })
 
 function modelOf(change: Change, seed: number): AnyTransformer {
   const model = transformerFromConfig(transformerConfigSchema.parse({ ...BASE, ...change }), 'cpu')
-  model.arena.array('weights').write(Float32Array.from(random([model.arena.size], seed).data))
+  model.initialise(seed)
+  for (const [i, entry] of model.entries.entries()) {
+    if (isTable(entry.name)) continue
+    using view = model.arena.view('weights', entry)
+    view.write(Float32Array.from(random(entry.shape, 1000 * seed + i).data))
+  }
   return model
 }
+
+/** Whether a tensor follows from the sizes. */
+const isTable = (name: string): boolean => name === 'pos_embed' || /feat_rope\.freqs_(cos|sin)$/.test(name)
 
 async function tensorsOf(model: AnyTransformer, role: 'weights' | 'ema'): Promise<Map<string, HostTensor>> {
   const tensors = model.entries.map(async (entry): Promise<[string, HostTensor]> => {
@@ -116,7 +124,7 @@ describe('what fine-tuning changes begins anew, and the rest is taken', () => {
     [{}, { classDropout: 0 }, { 'label table': 1 }],
     [{ classDropout: 0 }, {}, { 'label table': 1 }],
     [{}, { classDropout: 0.5 }, {}],
-    [{}, { inputSize: [4, 6] }, { 'position table': 1 }],
+    [{}, { inputSize: [4, 6] }, {}],
     [{ inputSize: [4, 6] }, { inputSize: [4, 6], classes: 5 }, { 'label table': 1 }],
     [{}, ALIGNED, { projectors: 6 }],
     [ALIGNED, {}, {}],
@@ -154,14 +162,91 @@ describe('what fine-tuning changes begins anew, and the rest is taken', () => {
       let kept = 0
       for (const [name, tensor] of weights) {
         const there = given.get(name)
-        const isTaken = String(there?.shape) === String(tensor.shape)
+        const isTaken = String(there?.shape) === String(tensor.shape) && !isTable(name)
         expect(tensor, name).toEqual((isTaken ? given : begun).get(name))
         if (isTaken) expect(ema.get(name), name).toEqual(tensor)
-        else kept++
+        else if (!isTable(name)) kept++
       }
       expect(kept).toBe(Object.values(anew).reduce((sum, count) => sum + count, 0))
     },
   )
+})
+
+describe('tables of positions are those of the model that begins, whatever the size', () => {
+  const ROTARY = { rope: true }
+  const BLOCKS: Readonly<Record<string, Change>> = {
+    SiT: {},
+    'rotary positions': ROTARY,
+    "LightningDiT's": LIGHTNINGDIT,
+    'a DDT head': { ...ROTARY, ddtHead: { depth: 1, hidden: 48, heads: 3 } },
+    'a DiT with rotary positions': { ...DIT, ...ROTARY },
+    text: textOf(5),
+  }
+  const CHANGES: Readonly<Record<string, readonly [saved: Change, own: Change, anew: readonly string[]]>> = {
+    'the same size': [{}, {}, []],
+    'a larger one': [{}, { inputSize: [8, 8] }, []],
+    'one that is not square': [{}, { inputSize: [4, 6] }, []],
+    'another grid of as many tokens': [{ inputSize: [4, 16] }, { inputSize: [8, 8] }, []],
+    'REPA to REG': [ALIGNED, { ...ALIGNED, classTokenWidth: 8 }, ["class token's layers"]],
+    'other classes': [{}, { classes: 5 }, ['label table']],
+  }
+  const isPossible = (blocks: string, change: string) =>
+    change === 'REPA to REG'
+      ? !['a DDT head', 'text'].includes(blocks) && !blocks.startsWith('a DiT')
+      : !(blocks === 'text' && change === 'other classes')
+  const cases = Object.keys(BLOCKS).flatMap((blocks) =>
+    Object.keys(CHANGES).flatMap((change) => (isPossible(blocks, change) ? [[blocks, change] as const] : [])),
+  )
+  test.each(cases)('%s, %s', async (blocks, change) => {
+    const [saved, own, anew] = CHANGES[change]!
+    using source = modelOf({ ...BLOCKS[blocks], ...saved }, 1)
+    using fresh = modelOf({ ...BLOCKS[blocks], ...own }, 3)
+    const expected = await tensorsOf(fresh, 'weights')
+    for (const write of [runOf, fileOf]) {
+      using model = modelOf({ ...BLOCKS[blocks], ...own }, 2)
+      const told = await begin(model, await write(source))
+      const ofParts = told.filter((sentence) => / of this model's shape/.test(sentence))
+      expect(ofParts.map((sentence) => /has no (.*) of this model's shape/.exec(sentence)![1])).toEqual(anew)
+      // Of a file alone nothing tells the grid: as many tokens in another are taken for other code's.
+      const others = told.filter(
+        (sentence) => !ofParts.includes(sentence) && !/as the model setting says/.test(sentence),
+      )
+      const isUntold = write === fileOf && change === 'another grid of as many tokens'
+      expect(others).toEqual(
+        isUntold ? [expect.stringMatching(/^C has other values of .*; the model's own are taken\.$/)] : [],
+      )
+      const [weights, given] = [await tensorsOf(model, 'weights'), await tensorsOf(source, 'weights')]
+      for (const [name, tensor] of weights) if (isTable(name)) expect(tensor, name).toEqual(expected.get(name))
+      expect(weights.get('final_layer.linear.bias') ?? weights.get('blocks.0.attn.qkv.weight')).toEqual(
+        given.get('final_layer.linear.bias') ?? given.get('blocks.0.attn.qkv.weight'),
+      )
+    }
+  })
+
+  test.each<[saved: Change, own: Change, sentence: string]>([
+    [{}, ROTARY, 'feat_rope.freqs_cos [4,16] is missing; feat_rope.freqs_sin [4,16] is missing'],
+    [ROTARY, {}, 'feat_rope.freqs_cos is not in the model; feat_rope.freqs_sin is not in the model'],
+  ])('a model of %j is none of %j', async (saved, own, sentence) => {
+    using source = modelOf(saved, 1)
+    using model = modelOf(own, 2)
+    for (const write of [runOf, fileOf]) {
+      await expect(begin(model, await write(source))).rejects.toThrow(`does not fit the model: ${sentence}.`)
+    }
+  })
+
+  test("other code's table of the same size is said not to be taken", async () => {
+    using source = modelOf({}, 1)
+    const entry = source.entries.find(({ name }) => name === 'pos_embed')!
+    const own = await source.arena.array('weights').data()
+    {
+      using view = source.arena.view('weights', entry)
+      view.write((await view.data()).map((value, i) => (i === 5 ? value + 0.01 : value)))
+    }
+    expect(await source.arena.array('weights').data()).not.toEqual(own)
+    using model = modelOf({}, 2)
+    const told = await begin(model, await fileOf(source))
+    expect(told).toEqual(["C has other values of pos_embed than this model's sizes make; the model's own are taken."])
+  })
 })
 
 describe('a file is held to what it tells', () => {
