@@ -1,5 +1,5 @@
 import { type Guidance, isGuidedAt } from '../diffusion/guidance.ts'
-import { sample, sdeTimes } from '../diffusion/samplers.ts'
+import { sampleFlow, sdeTimes } from '../diffusion/samplers.ts'
 import type { LightningDiTPreset, MMDiTPreset, SiTPreset } from '../models/presets.ts'
 import { SiT, type SiTConfig } from '../models/sit.ts'
 import { type CpuLevel, native } from '../native.ts'
@@ -134,7 +134,7 @@ export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}):
   const sampler = { mode: 'sde', steps, guidance, noise: (step: number) => normal('sdeNoise', step), signal } as const
   const run = async () => {
     const began = performance.now()
-    using _latents = await sample(model, noise, condition, sampler)
+    using _latents = await sampleFlow(model, noise, condition, sampler)
     await synchronize(device)
     return (performance.now() - began) / 1000
   }

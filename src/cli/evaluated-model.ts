@@ -96,6 +96,9 @@ export async function openModel(
     for (const each of [model, ...frozen]) each[Symbol.dispose]()
   }
   try {
+    if (args.path !== undefined && model.config.kind === 'DiT') {
+      throw new UsageError(`--path ${args.path} is of a SiT, not of a DiT; leave it out.`)
+    }
     const autoencoder = args.autoencoder === undefined ? undefined : await openAutoencoder(args.autoencoder, model)
     if (autoencoder) frozen.push(autoencoder)
     const classTokenEncoder =

@@ -1,5 +1,6 @@
 import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import type { TransformerOutput } from '../models/transformer-network.ts'
+import type { InterpolantPath } from '../native.ts'
 import { joinBatches, repeatBatch } from '../tensor/ops/batch.ts'
 import { keep } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
@@ -9,7 +10,7 @@ import { Tensor } from '../tensor/tensor.ts'
  * that model's conditional prediction: autoguidance (arXiv 2406.02507).
  */
 export interface Guidance {
-  /** 1: none. */
+  /** Above 1; 1: none. */
   readonly scale: number
   /** Active while low ≤ t ≤ high, t being the step's beginning: 0 at the data, 1 at the noise. */
   readonly low: number
@@ -25,6 +26,10 @@ export interface Guidance {
    * guidance leads away from. It needs no null class, and stays the caller's to dispose.
    */
   readonly guide?: DiffusionTransformer
+  /** The path that the guide learned, of a SiT. One of another than is sampled along is refused. Default: not known. */
+  readonly guidePath?: InterpolantPath | undefined
+  /** Digests of what the latents of both were standardised by, as `loadModel` says. A guide of others is refused. Default: not known. */
+  readonly latentStatistics?: { readonly model?: string | undefined; readonly guide?: string | undefined }
 }
 
 /** How many channels are guided, of those that the model's input has. */
@@ -66,9 +71,9 @@ export class ConditionalModel implements Disposable {
    * @throws {RangeError} for labels of a model of text, or text of a model of classes; for a label that is none of the model's, the null
    *   label among them where there is guidance, and for a guide that predicts something else than the model
    */
-  constructor(model: DiffusionTransformer, condition: SampledCondition, guidance?: Guidance) {
+  constructor(model: DiffusionTransformer, condition: SampledCondition, guidance?: Guidance, path?: InterpolantPath) {
     requireKindOfCondition(model, condition)
-    requireGuidance(model, guidance)
+    requireGuidance(model, guidance, path)
     this.model = model
     const guided = isGuided(guidance) ? guidance : undefined
     const guide = guided?.guide
@@ -130,14 +135,18 @@ export class ConditionalModel implements Disposable {
 const twice = (x: Tensor): Tensor => joinBatches(x, x)
 
 /**
- * Of guidance that is active, whatever it is that is sampled.
+ * Of guidance that is active, whatever it is that is sampled. `path` is the one that is sampled along; a DiT has none.
  *
  * @throws {RangeError} for a null label that the model has not, and for a guide that predicts something else than the model
  */
-export function requireGuidance(model: DiffusionTransformer, guidance: Guidance | undefined): void {
+export function requireGuidance(
+  model: DiffusionTransformer,
+  guidance: Guidance | undefined,
+  path: InterpolantPath | undefined,
+): void {
   if (!isGuided(guidance)) return
   const { guide, nullLabel, scale } = guidance
-  if (guide) requireGuide(model, guide, nullLabel)
+  if (guide) requireGuide(model, guide, guidance, path)
   else if (!model.text) requireNullLabel(model, nullLabel ?? model.nullClass, scale)
   if (model.text && nullLabel !== undefined)
     throw new RangeError(`A model of text is guided away from the empty caption, and has no label ${nullLabel}.`)
@@ -190,7 +199,16 @@ function predictedBy({ config, device }: DiffusionTransformer): Readonly<Record<
   }
 }
 
-function requireGuide(model: DiffusionTransformer, guide: DiffusionTransformer, nullLabel: number | undefined): void {
+/** Whether both are known and not the same. */
+const differ = (own: string | undefined, others: string | undefined) =>
+  own !== undefined && others !== undefined && own !== others
+
+function requireGuide(
+  model: DiffusionTransformer,
+  guide: DiffusionTransformer,
+  { nullLabel, guidePath, latentStatistics }: Guidance,
+  path: InterpolantPath | undefined,
+): void {
   if (nullLabel !== undefined) {
     throw new RangeError(
       `A guide is asked with the labels, and nullLabel ${nullLabel} is of guidance without one; give one of them.`,
@@ -198,8 +216,14 @@ function requireGuide(model: DiffusionTransformer, guide: DiffusionTransformer, 
   }
   const [own, others] = [predictedBy(model), predictedBy(guide)]
   const wrong = Object.keys(own).filter((name) => own[name] !== others[name])
-  if (wrong.length > 0) {
-    const differences = wrong.map((name) => `its ${name} is ${others[name]}, not ${own[name]}`)
+  const differences = [
+    ...wrong.map((name) => `its ${name} is ${others[name]}, not ${own[name]}`),
+    ...(differ(path, guidePath) ? [`its path is ${guidePath}, not ${path}`] : []),
+    ...(differ(latentStatistics?.model, latentStatistics?.guide)
+      ? ['its latents were standardised by other statistics']
+      : []),
+  ]
+  if (differences.length > 0) {
     throw new RangeError(`The guide does not predict what the model does: ${differences.join('; ')}.`)
   }
 }

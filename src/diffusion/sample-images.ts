@@ -13,7 +13,7 @@ import { requireGuidance, type SampledCondition } from './guidance.ts'
 import { previewLatents } from './latent-preview.ts'
 import { respacedSteps } from './respacing.ts'
 import { diffusionSamplerSchema, requireBatches, requireImageSampler, samplerSchema } from './sampler-options.ts'
-import { type SamplerOptions, sample } from './samplers.ts'
+import { type SamplerOptions, sampleFlow } from './samplers.ts'
 
 /** How a model is sampled: a SiT through its ODE or SDE, a DiT back through its diffusion (`ddpm`, `ddim`). */
 export type SamplingOptions =
@@ -125,7 +125,7 @@ function sampleBatch(
   if (model instanceof DiT) {
     if (isOfDiffusion(options)) return sampleDiffusion(model, noise, condition, options)
   } else if (!isOfDiffusion(options)) {
-    return sample(model, noise, condition, options)
+    return sampleFlow(model, noise, condition, options)
   }
   throw wrongMode(model, options)
 }
@@ -147,7 +147,8 @@ export function requireSampling(model: AnyTransformer, options: SamplingOptions)
   const isDiT = model instanceof DiT
   if (isDiT !== isOfDiffusion(options)) throw wrongMode(model, options)
   requireImageSampler(isDiT ? diffusionSamplerSchema : samplerSchema, options)
-  requireGuidance(model, options.guidance)
+  const path = options.mode === 'ode' || options.mode === 'sde' ? (options.path ?? 'linear') : undefined
+  requireGuidance(model, options.guidance, path)
   if (isOfDiffusion(options)) respacedSteps(DIFFUSION_STEPS, String(options.steps))
 }
 

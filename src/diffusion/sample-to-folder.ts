@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { ImageGrid } from '../data/grid.ts'
 import { decodeImage } from '../data/image-decoding.ts'
@@ -9,6 +9,7 @@ import { ALONE, type World } from '../distributed/world.ts'
 import { writeWhole } from '../formats/atomic-file.ts'
 import { FolderInUse } from '../formats/folder-in-use.ts'
 import { ifThere } from '../formats/if-there.ts'
+import { makeFolder } from '../formats/make-folder.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { randomUniform } from '../tensor/random.ts'
 import {
@@ -92,7 +93,8 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     autoencoder,
     onProgress,
     ...sampler
-  } = options
+    // Of a program without types it may be missing.
+  } = options ?? ({} as SampleToFolderOptions)
   requireFolder({
     folder,
     count,
@@ -122,7 +124,7 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
   const picture = grid !== undefined && isLeader ? new ImageGrid(inGrid, height, width, { columns }) : undefined
   // All of them now: a missing folder must not cost the images that were drawn.
   const files = [npz, grid].filter((file) => file !== undefined)
-  for (const path of [folder, ...files.map((file) => dirname(file))]) await mkdir(path, { recursive: true })
+  for (const path of [folder, ...files.map((file) => dirname(file))]) await makeFolder(path)
   await using _inUse = isLeader ? await FolderInUse.take(folder) : undefined
   if (isLeader) {
     // Another may have sampled here since, and ended.

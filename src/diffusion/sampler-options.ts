@@ -3,26 +3,31 @@
  * wrong.
  */
 import * as z from 'zod'
-import { aFunction, aSignal } from '../configuration/callbacks.ts'
+import { aFunction, anObjectWith, aSignal } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { Model } from '../models/model.ts'
 import { Tensor } from '../tensor/tensor.ts'
+import type { Guidance } from './guidance.ts'
 import type { SamplingOrigin } from './sampling-record.ts'
 
 /** Of a grid of times. */
 export const pointsOfTime = () => z.int().min(2, 'expected 2 at least, the ends').optional()
 
+const aPath = () => z.enum(['linear', 'cosine'])
+
 const ofEveryKind = () => ({
   guidance: z
     .strictObject({
-      scale: z.number().min(0),
+      scale: z.number().min(1, 'expected 1, which is no guidance, or more'),
       low: z.number(),
       high: z.number(),
       channels: z.int().positive().optional(),
       classTokenScale: z.number().min(0).optional(),
       nullLabel: z.int().min(0).optional(),
       guide: z.custom((value) => value instanceof Model, 'expected a SiT or a DiT').optional(),
-    })
+      guidePath: aPath().optional(),
+      latentStatistics: z.strictObject({ model: z.string().optional(), guide: z.string().optional() }).optional(),
+    } satisfies Record<keyof Guidance, z.ZodType>)
     .optional(),
   signal: aSignal().optional(),
   noise: aFunction().optional(),
@@ -39,7 +44,7 @@ export const samplerSchema = whenNeeded(() =>
       solver: z.enum(['euler', 'heun', 'dopri5']).optional(),
       steps: z.int().positive(),
       timeShift: z.number().positive().optional(),
-      path: z.enum(['linear', 'cosine']).optional(),
+      path: aPath().optional(),
       classToken: z
         .strictObject({
           start: z.custom((value) => value instanceof Tensor, 'expected a Tensor'),
@@ -68,7 +73,8 @@ export const diffusionSamplerSchema = whenNeeded(() =>
 
 /** What samples images gives its sampler these itself: they are of one batch. */
 const imageSamplerSchema = whenNeeded(() => {
-  const own = (words: string) => z.undefined(`${words}; \`sample\` and \`sampleDiffusion\` take one's own`).optional()
+  const own = (words: string) =>
+    z.undefined(`${words}; \`sampleFlow\` and \`sampleDiffusion\` take one's own`).optional()
   const seeded = own('is drawn for each image from the seed')
   const observed = own('sees one batch')
   return z.looseObject({
@@ -79,9 +85,6 @@ const imageSamplerSchema = whenNeeded(() => {
     onStep: own('is of one batch, and `onProgress` of all'),
   })
 })
-
-const anObjectWith = (key: string, what: string) =>
-  z.custom((value) => typeof value === 'object' && value !== null && key in value, `expected ${what}`)
 
 const ofBatches = () => ({
   prompts: z

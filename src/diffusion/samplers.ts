@@ -65,7 +65,7 @@ export function sdeTimes(steps: number): number[] {
  *
  * @throws {ConfigurationError} for options that are none; {RangeError} for a label or guidance that the model has no row for
  */
-export async function sample(
+export async function sampleFlow(
   model: SiT,
   noise: Tensor,
   condition: SampledCondition,
@@ -121,10 +121,11 @@ class VelocityField implements Disposable {
   readonly path: InterpolantPath
 
   constructor(model: SiT, condition: SampledCondition, options: SamplerOptions) {
+    const { guidance, path = 'linear' } = options
     this.#model = model
-    this.#conditional = new ConditionalModel(model, condition, options.guidance)
+    this.#conditional = new ConditionalModel(model, condition, guidance, path)
     this.#options = options
-    this.path = options.path ?? 'linear'
+    this.path = path
   }
 
   /** Of every tensor of a state, at time t; `guidedAt` is the time that decides whether guidance is active. */
@@ -217,7 +218,7 @@ function sdeStep(
     const drift: Terms = [[1 + dt * stateFactor, x], ...scaled(slopes[k]!, dt * velocityFactor)]
     if (index === steps - 1) return linearCombination(drift)
     const drawn = k === 0 ? noise : classToken?.noise
-    if (!drawn) throw new TypeError(`sample: the SDE needs ${k === 0 ? '`noise`' : "the class token's `noise`"}.`)
+    if (!drawn) throw new TypeError(`sampleFlow: the SDE needs ${k === 0 ? '`noise`' : "the class token's `noise`"}.`)
     return linearCombination([...drift, [Math.sqrt(w * Math.abs(dt)), drawn(index)]])
   })
 }

@@ -49,7 +49,7 @@ const samplingSchema = z.strictObject({
   /** Of Euler's and Heun's ODE. */
   timeShift: z.number().positive().optional(),
   /** 1: no guidance. */
-  cfgScale: z.number().min(0).default(1),
+  cfgScale: z.number().min(1, 'expected 1, which is no guidance, or more').default(1),
   /** Times at which guidance is active. */
   interval: z.tuple([z.number().min(0).max(1), z.number().min(0).max(1)]).default([0, 1]),
   num: positive.default(50_000),

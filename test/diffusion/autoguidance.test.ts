@@ -6,7 +6,7 @@ import { sampleDiffusion } from '../../src/diffusion/ddpm-sampler.ts'
 import type { Guidance } from '../../src/diffusion/guidance.ts'
 import { sampleImages } from '../../src/diffusion/sample-images.ts'
 import { sampleToFolder } from '../../src/diffusion/sample-to-folder.ts'
-import { type SamplerOptions, sample } from '../../src/diffusion/samplers.ts'
+import { type SamplerOptions, sampleFlow } from '../../src/diffusion/samplers.ts'
 import { readSamplingRecord } from '../../src/diffusion/sampling-record.ts'
 import { DiT } from '../../src/models/dit.ts'
 import { SiT } from '../../src/models/sit.ts'
@@ -50,7 +50,7 @@ async function stepped(
   using state =
     model instanceof DiT
       ? await sampleDiffusion(model, noise, LABELS, { mode: 'ddim', ...given })
-      : await sample(model, noise, LABELS, {
+      : await sampleFlow(model, noise, LABELS, {
           mode: 'ode',
           ...given,
           ...(token && { classToken: { start: token } }),
@@ -156,12 +156,60 @@ describe('a guide that predicts something else is refused', () => {
     )
   })
 
+  test.each<[what: string, known: Partial<Guidance>, path: SamplerOptions['path'], difference: string]>([
+    ['the path that it learned', { guidePath: 'cosine' }, undefined, 'its path is cosine, not linear'],
+    ['the path that is sampled along', { guidePath: 'linear' }, 'cosine', 'its path is linear, not cosine'],
+    [
+      'the statistics of its latents',
+      { latentStatistics: { model: 'a', guide: 'b' } },
+      undefined,
+      'its latents were standardised by other statistics',
+    ],
+  ])('by %s', async (_, known, path, difference) => {
+    using model = sit('model')
+    using guide = sit('guide')
+    const sampler = path === undefined ? {} : { path }
+    const guidance = { scale: 2, ...WHOLE, guide, ...known }
+    const sentence = `The guide does not predict what the model does: ${difference}.`
+    await expect(stepped(model, guidance, sampler)).rejects.toThrow(new RangeError(sentence))
+    // And before a folder's record goes.
+    const images = sampleImages(model, {
+      mode: 'ode',
+      steps: 1,
+      ...sampler,
+      guidance,
+      labels: LABELS,
+      seed: 0,
+      batch: 2,
+    })
+    await expect(images.next()).rejects.toThrow(new RangeError(sentence))
+  })
+
+  test.each<[what: string, known: Partial<Guidance>]>([
+    ['the same', { guidePath: 'linear', latentStatistics: { model: 'a', guide: 'a' } }],
+    ['known of one of the two', { latentStatistics: { model: 'a' } }],
+    ['known of the other', { latentStatistics: { guide: 'a' } }],
+    ['not known', { guidePath: undefined, latentStatistics: { model: undefined, guide: undefined } }],
+  ])('but not for what it learned from where that is %s', async (_, known) => {
+    using model = sit('model')
+    using guide = sit('guide')
+    const guidance = { scale: 2, ...WHOLE, guide }
+    expect(await stepped(model, { ...guidance, ...known })).toEqual(await stepped(model, guidance))
+  })
+
+  test('nor for its path where a DiT, which has none, is sampled', async () => {
+    using model = dit('model')
+    using guide = dit('guide')
+    const guidance = { scale: 2, ...WHOLE, guide }
+    expect(await stepped(model, { ...guidance, guidePath: 'cosine' })).toEqual(await stepped(model, guidance))
+  })
+
   test('a label that it does not know', async () => {
     using model = sit('model')
     using guide = sit('guide', { classDropout: 0 })
     using noise = scope(() => noiseOf(SHAPE, 5))
     const guidance = { scale: 2, ...WHOLE, guide }
-    await expect(sample(model, noise, Int32Array.of(3, 3), { mode: 'ode', steps: 1, guidance })).rejects.toThrow(
+    await expect(sampleFlow(model, noise, Int32Array.of(3, 3), { mode: 'ode', steps: 1, guidance })).rejects.toThrow(
       'There is no class 3: the model has the classes 0 to 2.',
     )
   })

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Guidance } from '../../src/diffusion/guidance.ts'
 import { sampleImages } from '../../src/diffusion/sample-images.ts'
 import { sampleToFolder } from '../../src/diffusion/sample-to-folder.ts'
-import { odeTimes, sample, sdeTimes } from '../../src/diffusion/samplers.ts'
+import { odeTimes, sampleFlow, sdeTimes } from '../../src/diffusion/samplers.ts'
 import { readSamplingRecord } from '../../src/diffusion/sampling-record.ts'
 import { SiT } from '../../src/models/sit.ts'
 import type { InterpolantPath } from '../../src/native.ts'
@@ -165,7 +165,7 @@ describe('a class token is sampled along', () => {
     const noise = (step: number): Pair => [random(SHAPE, 10 + step, 2), random([BATCH, WIDTH], 20 + step, 2)]
     const expected = await sampled(model, start, noise, setting)
     const [latents, token] = start.map(upload) as [Tensor, Tensor]
-    using found = await sample(model, latents, LABELS, {
+    using found = await sampleFlow(model, latents, LABELS, {
       ...setting,
       steps: STEPS,
       noise: (step) => upload(noise(step)[0]),

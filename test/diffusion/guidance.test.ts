@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { sampleDiffusion } from '../../src/diffusion/ddpm-sampler.ts'
 import type { Guidance } from '../../src/diffusion/guidance.ts'
-import { sample } from '../../src/diffusion/samplers.ts'
+import { sampleFlow } from '../../src/diffusion/samplers.ts'
 import { DiT } from '../../src/models/dit.ts'
 import { SiT } from '../../src/models/sit.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
@@ -20,7 +20,7 @@ async function sampled(
   const labels = Int32Array.of(label)
   if (kind === 'SiT') {
     using model = SiT.create(SIZES, config)
-    using state = await sample(model, noise, labels, { mode: 'ode', steps: 2, guidance })
+    using state = await sampleFlow(model, noise, labels, { mode: 'ode', steps: 2, guidance })
     return await state.dataAs('f64')
   }
   using model = DiT.create(SIZES, config)
@@ -66,7 +66,7 @@ test('dopri5, which steps past the data, is guided there as at them', async () =
     }
     const guidance: Guidance = { scale: 3, low, high: 1 }
     const options = { mode: 'ode', solver: 'dopri5', steps: 1, guidance, observe } as const
-    using state = await sample(model, noise, Int32Array.of(1), options)
+    using state = await sampleFlow(model, noise, Int32Array.of(1), options)
     return { state: await state.dataAs('f64'), last }
   }
   const { state, last } = await solved(0)

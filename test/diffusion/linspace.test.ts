@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { isGuidedAt } from '../../src/diffusion/guidance.ts'
 import { linspace } from '../../src/diffusion/linspace.ts'
-import { odeTimes, sample, sdeTimes } from '../../src/diffusion/samplers.ts'
+import { odeTimes, sampleFlow, sdeTimes } from '../../src/diffusion/samplers.ts'
 import { SiT } from '../../src/models/sit.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 
@@ -73,7 +73,7 @@ describe('a time shift', () => {
     using noise = Tensor.full([1, 3, 4, 4], 1, 'cpu')
     const seen = new Set<number>()
     const observe = (_: Tensor, t: number) => void seen.add(t)
-    using _ = await sample(model, noise, Int32Array.of(0), { mode: 'ode', solver, steps: 4, timeShift: 3, observe })
+    using _ = await sampleFlow(model, noise, Int32Array.of(0), { mode: 'ode', solver, steps: 4, timeShift: 3, observe })
     expect([...seen]).toEqual(odeTimes(4, 3).filter((t) => t > 0))
   })
 })

@@ -36,7 +36,7 @@ test.each<[string, object, 'DiT' | undefined, expected: object]>([
   ],
   [
     'guidance that does nothing',
-    { guidance: { ...guidance, scale: 0.5 } },
+    { guidance: { ...guidance, scale: 1 } },
     undefined,
     { mode: 'ode', solver: 'euler', steps: 2, path: 'linear', guidanceScale: 1 },
   ],

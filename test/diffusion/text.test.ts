@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ConditionalModel, type Guidance, type TextCondition } from '../../src/diffusion/guidance.ts'
 import { type SampleImagesOptions, sampleImages } from '../../src/diffusion/sample-images.ts'
 import { type SampleToFolderOptions, sampleToFolder } from '../../src/diffusion/sample-to-folder.ts'
-import { sample } from '../../src/diffusion/samplers.ts'
+import { sampleFlow } from '../../src/diffusion/samplers.ts'
 import { readSamplingRecord } from '../../src/diffusion/sampling-record.ts'
 import { ALONE } from '../../src/distributed/world.ts'
 import { DiT } from '../../src/models/dit.ts'
@@ -129,7 +129,7 @@ describe('what guides', () => {
     const stepped = async (text: Tensor, guidance?: Guidance) => {
       using noise = noiseOf(SHAPE)
       const options = { mode: 'ode', steps: 1, ...(guidance && { guidance }) } as const
-      using state = await sample(model, noise, { text, none: given.none }, options)
+      using state = await sampleFlow(model, noise, { text, none: given.none }, options)
       return await state.dataAs('f64')
     }
     using nothing = repeatBatch(given.none, BATCH)
@@ -248,7 +248,7 @@ describe('images of captions', () => {
     using given = condition()
     using noise = randomNormal(SHAPE, { seed: 1, stream: 'sampleNoise', step: 0, firstSample: 0 }, 'cpu')
     const guidance = { scale: 2, ...WHOLE }
-    using state = await sample(model, noise, given, { mode: 'ode', steps: 3, guidance })
+    using state = await sampleFlow(model, noise, given, { mode: 'ode', steps: 3, guidance })
     const images = await imagesOf(model, CAPTIONS, { batch: 3, guidance } as Options)
     expectSameBits('images', images, await state.dataAs('f64'))
   })

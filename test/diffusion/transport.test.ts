@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { dopri5 } from '../../src/diffusion/dopri5.ts'
-import { sample } from '../../src/diffusion/samplers.ts'
+import { sampleFlow } from '../../src/diffusion/samplers.ts'
 import { transportLoss, transportPlan } from '../../src/diffusion/transport/loss.ts'
 import { sampleTransportOde } from '../../src/diffusion/transport/ode.ts'
 import { pathDiffusion, pathPoint, TRANSPORT_PATHS } from '../../src/diffusion/transport/path.ts'
@@ -148,7 +148,7 @@ test('a SiT whose time runs as in its own code is sampled and trained alike by b
   ] as const) {
     // REPA's Heun ends with a step of Euler: the state before it is compared.
     const ours: Promise<Float32Array>[] = []
-    using _ours = await sample(model, start, labels, {
+    using _ours = await sampleFlow(model, start, labels, {
       mode: 'ode',
       solver: 'heun',
       steps: 4,
@@ -173,7 +173,7 @@ test('a SiT whose time runs as in its own code is sampled and trained alike by b
     expect(ours).toHaveLength(2)
 
     // The same steps of dopri5, but for the rounding of 1 − (1 − t), which may move a time that the model is told by half an ulp.
-    using solved = await sample(model, start, labels, { mode: 'ode', solver: 'dopri5', steps: 1, path: repa })
+    using solved = await sampleFlow(model, start, labels, { mode: 'ode', solver: 'dopri5', steps: 1, path: repa })
     using solvedByTheirs = await sampleTransportOde(
       transport(path, 'velocity'),
       (x, t) => model.forward(x, Tensor.full([2], t, 'cpu'), ids).prediction,

@@ -1,6 +1,6 @@
 /** `sampler.euler` (Euler and Heun for the ODE) and `sampler.euler-maruyama` (the SDE): REPA's samplers.py. */
 import * as z from 'zod'
-import { type SamplerOptions, sample } from '../../diffusion/samplers.ts'
+import { type SamplerOptions, sampleFlow } from '../../diffusion/samplers.ts'
 import type { HostTensor } from '../../tensor/host-tensor.ts'
 import { Tensor } from '../../tensor/tensor.ts'
 import type { GoldenFile } from '../golden-set.ts'
@@ -29,7 +29,7 @@ const runner = (mode: SamplerOptions['mode']): Runner =>
     using noise = Tensor.fromHostTensor(await file.read('latents'), device)
     const stochastic = mode === 'sde' ? await stepNoise(file) : undefined
     let calls = 0
-    using out = await sample(model, noise, labels, {
+    using out = await sampleFlow(model, noise, labels, {
       mode,
       solver: args.heun ? 'heun' : 'euler',
       steps: args.num_steps,
