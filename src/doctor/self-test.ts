@@ -10,7 +10,7 @@ import { elementCount } from '../tensor/dtype.ts'
 import { linear } from '../tensor/ops/linear.ts'
 import { mean } from '../tensor/ops/loss.ts'
 import { Tensor } from '../tensor/tensor.ts'
-import { forwardBackward } from '../training/objective.ts'
+import { forwardBackward } from '../training/forward-backward.ts'
 import { AdamW, REPA_ADAMW } from '../training/optimizer.ts'
 import { SiTObjective } from '../training/sit-objective.ts'
 

@@ -1,8 +1,9 @@
 /** What a training takes, before anything of it is done. */
 import { availableParallelism } from 'node:os'
+import * as z from 'zod'
 import { statedModels } from '../alignment/stated-encoder.ts'
 import { GPUS, type Gpu, isHopper } from '../benchmark/gpus.ts'
-import { parseConfiguration } from '../configuration/parse.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { autoencoderOfName, latentsOf } from '../models/autoencoder-architecture.ts'
 import { tokenGrid } from '../models/transformer-config.ts'
@@ -11,7 +12,8 @@ import { elementCount } from '../tensor/dtype.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import { encodersWithFeatures } from '../training/alignment-encoders.ts'
 import { type TrainingConfiguration, trainingSchema } from '../training/configuration.ts'
-import { defaultPrecision, type Precision, precisionPolicy } from '../training/precision.ts'
+import { requireOwners } from '../training/owned-settings.ts'
+import { defaultPrecision, PRECISIONS, type Precision, precisionPolicy } from '../training/precision.ts'
 import { requireEqualParts } from '../training/requirements.ts'
 import { type DiskPlan, planDisk } from './disk.ts'
 import { fewestPasses, fitStep, RESERVED_BYTES } from './fit.ts'
@@ -44,6 +46,25 @@ export interface PlanOptions {
   /** In place of the package's own. */
   readonly measurements?: readonly MeasuredStep[]
 }
+
+const optionsSchema = whenNeeded(() => {
+  /** A setting of the training, which its own schema checks. */
+  const setting = z.unknown().optional()
+  return z.strictObject({
+    recipe: z.string(),
+    data: z.string().optional(),
+    device: z.enum(['cpu', 'cuda']).optional(),
+    gpu: z.string().optional(),
+    gpus: z.int().positive().optional(),
+    batch: setting,
+    accumulate: setting,
+    recompute: setting,
+    precision: z.enum(PRECISIONS).optional(),
+    steps: setting,
+    shareOfPeak: z.number().positive().max(1).optional(),
+    measurements: z.array(z.looseObject({})).optional(),
+  } satisfies Record<keyof PlanOptions, z.ZodType>)
+})
 
 export interface TrainingPlan {
   readonly recipe: string
@@ -115,9 +136,10 @@ export interface TrainingPlan {
  * takes. Needs neither the device nor the data, takes no memory worth speaking of, and loads the addon only to ask for this machine's memory,
  * with `device` cpu.
  *
- * @throws {Error} for an unknown recipe or GPU, and for settings that a training would refuse
+ * @throws {ConfigurationError} for options that are none; {Error} for an unknown recipe or GPU, and for settings that a training would refuse
  */
 export async function planTraining(options: PlanOptions): Promise<TrainingPlan> {
+  parseConfiguration(optionsSchema(), options, 'the options of plan')
   const { device = 'cuda', shareOfPeak, gpus: processes = 1 } = options
   if (device === 'cpu' && processes > 1) {
     throw new Error('A CPU trains in one process, which uses all cores; leave the number of GPUs out.')
@@ -139,6 +161,7 @@ export async function planTraining(options: PlanOptions): Promise<TrainingPlan> 
     }).filter(([, value]) => value !== undefined),
   )
   const training = parseConfiguration(trainingSchema, { ...recipe.training, ...settings, precision }, recipe.path)
+  requireOwners(recipe.training, training, 'a file')
   requireEqualParts({ ...training, processes })
   const captions = training.captionEncoder !== undefined
   const images = options.data === undefined ? describedData(recipe) : await Dataset.open(options.data, { captions })

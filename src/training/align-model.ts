@@ -1,16 +1,15 @@
-import type { TrainerOptions } from './trainer-options.ts'
+import type { ResolvedTrainerOptions } from './resolved-options.ts'
 
 /** Gives a model the parts that its alignment takes, and takes those that it does not, where it has others. */
-export function alignModel({ model, align, selfAlign, classToken, seed = 0 }: TrainerOptions): void {
+export function alignModel(options: ResolvedTrainerOptions): void {
+  const { model, encoders, alignDepth, projector, selfAlign, classToken, seed } = options
   const { config } = model
-  const widths = (align ? [align.encoder].flat() : []).map((encoder) => encoder.width)
-  const depth = align?.depth ?? Math.min(config.alignDepth, config.depth)
-  const projector = align?.projector ?? config.projector
+  const widths = encoders.map(({ width }) => width)
   const selfAlignment = selfAlign !== undefined
   // A SiT's alone.
   const token = config.kind === 'SiT' ? { classTokenWidth: classToken && widths[0]! } : {}
-  const parts = { alignWidths: widths, alignDepth: depth, projector, selfAlignment, ...token }
+  const parts = { alignWidths: widths, alignDepth, projector, selfAlignment, ...token }
   const has = (key: string, value: unknown) => String(value) === String(config[key as keyof typeof config])
   if (Object.entries(parts).every(([key, value]) => has(key, value))) return
-  model.align({ widths, depth, projector, selfAlignment, ...token, seed })
+  model.align({ widths, depth: alignDepth, projector, selfAlignment, ...token, seed })
 }

@@ -7,8 +7,9 @@ import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { parseJson } from '../configuration/json.ts'
 import { nodeFileSystem, type WritableFileSystem } from '../formats/atomic-file.ts'
-import { FileAccessError } from '../formats/errors.ts'
+import { describeSystemError, FileAccessError } from '../formats/errors.ts'
 import { ifThere, isThere } from '../formats/if-there.ts'
+import { makeFolder } from '../formats/make-folder.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
 import { type SafetensorsSource, writeSafetensors } from '../formats/safetensors-writer.ts'
 import type { Model } from '../models/model.ts'
@@ -73,16 +74,16 @@ export function arenaTensors(
  * Writes a checkpoint's folder, one tensor at a time. Throws, leaving what was there, when the disk refuses. `fileSystem` stands in for
  * Node's where the tensors are written.
  */
-export async function writeCheckpointFiles<S extends { readonly step: number }>(
+export async function writeCheckpointFiles(
   target: string,
   files: readonly { readonly file: string; readonly tensors: readonly SafetensorsSource[] }[],
-  state: S,
+  state: { readonly step: number },
   { fileSystem }: { fileSystem?: WritableFileSystem } = {},
 ): Promise<void> {
   const folder = dirname(target)
   const partial = `${target}.partial-${process.pid}`
   try {
-    await mkdir(folder, { recursive: true })
+    await makeFolder(folder)
     await rm(partial, { recursive: true, force: true })
     await mkdir(partial)
     for (const { file, tensors } of files) {
@@ -104,7 +105,9 @@ export async function writeCheckpointFiles<S extends { readonly step: number }>(
     await nodeFileSystem.syncDirectory(folder)
   } catch (cause) {
     await rm(partial, { recursive: true, force: true })
-    throw new Error(`The checkpoint of step ${state.step} could not be written: ${messageOf(cause)}`, { cause })
+    const refusal = describeSystemError(cause)
+    const reason = refusal === undefined ? messageOf(cause) : `${refusal}.`
+    throw new Error(`The checkpoint of step ${state.step} could not be written: ${reason}`, { cause })
   }
 }
 

@@ -85,7 +85,8 @@ export async function writeCheckpoint(
       tensorsOf(role).map((tensor) => ({ ...tensor, name: prefix + tensor.name })),
     ),
   }))
-  await writeCheckpointFiles(target, files, { format: FORMAT, ...state }, options)
+  const whole = { format: FORMAT, ...state }
+  await writeCheckpointFiles(target, files, whole, options)
 }
 
 /** Reads a checkpoint's JSON. */

@@ -11,6 +11,7 @@ import {
 } from '../models/transformer-kinds.ts'
 import { RECOMPUTE_SETTINGS } from '../tensor/recomputation.ts'
 import { PRECISIONS } from './precision.ts'
+import { REFERENCE_DEFAULTS } from './reference-defaults.ts'
 
 const positive = z.int().positive()
 
@@ -45,7 +46,7 @@ const modelSchema = z.union([
   ),
 ])
 
-/** How a training run goes: one schema for the JSON file, the command line and the library. Defaults are the reference's. */
+/** How a training run goes: one schema for the JSON file, the command line and the library. */
 export const trainingSchema = z.strictObject({
   /** A preset, or free sizes. */
   model: modelSchema.default('SiT-B/2'),
@@ -77,13 +78,13 @@ export const trainingSchema = z.strictObject({
    * Equal passes in which a step goes through its batch, their gradients averaged: memory of a pass, work of a batch. Results differ by
    * the rounding of the sums.
    */
-  accumulate: positive.default(1),
+  accumulate: positive.default(REFERENCE_DEFAULTS.accumulate),
   /**
    * What the backward pass computes again instead of keeping it: the same bits in less memory. `auto`: nothing, unless a step would not
    * fit into the device's memory otherwise.
    */
   recompute: z.enum(RECOMPUTE_SETTINGS).default('auto'),
-  learningRate: z.number().positive().default(1e-4),
+  learningRate: z.number().positive().default(REFERENCE_DEFAULTS.learningRate),
   /** Steps in which the learning rate rises along a line. */
   learningRateWarmup: z.int().min(0).default(0),
   /** How the learning rate falls: not at all, or along a line or a half cosine. */
@@ -94,24 +95,24 @@ export const trainingSchema = z.strictObject({
   learningRateDecayUntil: positive.optional(),
   /** Default: 0. */
   learningRateFinal: z.number().min(0).optional(),
-  betas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).default([0.9, 0.999]),
-  epsilon: z.number().positive().default(1e-8),
-  weightDecay: z.number().min(0).default(0),
+  betas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).default([...REFERENCE_DEFAULTS.betas]),
+  epsilon: z.number().positive().default(REFERENCE_DEFAULTS.epsilon),
+  weightDecay: z.number().min(0).default(REFERENCE_DEFAULTS.weightDecay),
   /** Global L2 norm to which gradients are clipped. */
-  maxGradNorm: z.number().positive().default(1),
-  emaDecay: z.number().min(0).lt(1).default(0.9999),
+  maxGradNorm: z.number().positive().default(REFERENCE_DEFAULTS.maxGradNorm),
+  emaDecay: z.number().min(0).lt(1).default(REFERENCE_DEFAULTS.emaDecay),
   /** Default: what the device is for, bf16 on a GPU and fp32 on the CPU; a run's config.json says which it was. */
   precision: z.enum(PRECISIONS).optional(),
   /** Record the step once and replay it: a GPU's matter, and without influence on the results. */
-  cudaGraph: z.boolean().default(false),
+  cudaGraph: z.boolean().default(REFERENCE_DEFAULTS.cudaGraph),
   /** Weight of the alignment loss (proj_coeff). */
-  alignWeight: z.number().min(0).default(0.5),
+  alignWeight: z.number().min(0).default(REFERENCE_DEFAULTS.alignWeight),
   /** Block whose output is aligned, from 1. Default: 8 for presets, a third of the depth (at most 8) for free sizes. */
   alignDepth: positive.optional(),
   /** How projections are compared with an encoder's features: REPA's cosine, or NT-Xent. */
-  alignLoss: z.enum(['cosine', 'nt-xent']).default('cosine'),
+  alignLoss: z.enum(['cosine', 'nt-xent']).default(REFERENCE_DEFAULTS.alignLoss),
   /** Of NT-Xent. */
-  alignTemperature: z.number().positive().default(0.1),
+  alignTemperature: z.number().positive().default(REFERENCE_DEFAULTS.alignTemperature),
   /** Steps with alignment, after which there is none (HASTE). Default: all. */
   alignUntil: positive.optional(),
   /** How the weight gets to 0 at `alignUntil`. */
@@ -141,7 +142,7 @@ export const trainingSchema = z.strictObject({
    * Of 1 − the cosine between each pixel's velocity, a vector of the channels, and what is predicted of it (LightningDiT); 0: there is none.
    * SiT only.
    */
-  velocityCosineWeight: z.number().min(0).default(0),
+  velocityCosineWeight: z.number().min(0).default(REFERENCE_DEFAULTS.velocityCosineWeight),
   /** Of the alignment with the model's own average (SRA); 0: there is none. */
   selfAlignWeight: z.number().min(0).default(0),
   /** Block that is aligned with it, from 1. Default: as `alignDepth`. */
@@ -158,15 +159,15 @@ export const trainingSchema = z.strictObject({
   routeTo: positive.optional(),
   /** Of the loss of an encoder's class token that is denoised along with the image (REG); 0: there is none. */
   classTokenWeight: z.number().min(0).default(0),
-  path: z.enum(['linear', 'cosine']).default('linear'),
-  weighting: z.enum(['uniform', 'lognormal']).default('uniform'),
+  path: z.enum(['linear', 'cosine']).default(REFERENCE_DEFAULTS.path),
+  weighting: z.enum(['uniform', 'lognormal']).default(REFERENCE_DEFAULTS.weighting),
   /** Each of SiT's times t becomes S t / (1 − t + S t): above 1 towards noise, as latents of many numbers want it (SD3, RAE). */
-  timeShift: z.number().positive().default(1),
+  timeShift: z.number().positive().default(REFERENCE_DEFAULTS.timeShift),
   /** Takes each image's mirror image in its place with probability ½. Default: where the data were prepared for it. */
   flip: z.boolean().optional(),
   /** Probability with which a label is replaced by the null class, or a caption by the empty one. */
   classDropout: z.number().min(0).max(1).default(0.1),
-  seed: z.int().min(0).default(0),
+  seed: z.int().min(0).default(REFERENCE_DEFAULTS.seed),
   /**
    * File or folder of the autoencoder that decodes the grids of samples, and makes the latents where `encodeLatents` says so; without, grids
    * are a linear preview of the latents.
@@ -183,7 +184,7 @@ export const trainingSchema = z.strictObject({
     .strictObject({
       count: positive.default(16),
       steps: positive.default(50),
-      guidanceScale: z.number().min(0).default(4),
+      guidanceScale: z.number().min(1, 'expected 1, which is no guidance, or more').default(4),
     })
     .prefault({}),
 })

@@ -1,5 +1,8 @@
+import * as z from 'zod'
 import type { Encoder } from '../alignment/encoder.ts'
 import { loadEncoder } from '../alignment/encoders.ts'
+import { aFunction } from '../configuration/callbacks.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import type { FeatureEncoder, TokenGrid } from '../data/feature-encoder.ts'
 import { fileDigest } from '../formats/file-digest.ts'
 import type { Device } from '../tensor/device.ts'
@@ -15,6 +18,13 @@ export interface OpenFeatureEncoderOptions {
   readonly notice: (sentence: string) => void
 }
 
+const optionsSchema = whenNeeded(() =>
+  z.strictObject({ device: z.string(), notice: aFunction() } satisfies Record<
+    keyof OpenFeatureEncoderOptions,
+    z.ZodType
+  >),
+)
+
 /** Enough images to fill the device. */
 const BATCH = { cpu: 8, gpu: 64 } as const
 
@@ -22,8 +32,10 @@ const BATCH = { cpu: 8, gpu: 64 } as const
 export async function openFeatureEncoder(
   name: string,
   file: string | undefined,
-  { device, notice }: OpenFeatureEncoderOptions,
+  options: OpenFeatureEncoderOptions,
 ): Promise<FeatureEncoder & Disposable> {
+  parseConfiguration(optionsSchema(), options, 'the options of openFeatureEncoder')
+  const { device, notice } = options
   const encoder = await loadEncoder(name, file, { device, notice })
   try {
     const weights = file === undefined ? undefined : await fileDigest(file)

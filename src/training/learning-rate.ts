@@ -1,3 +1,4 @@
+import { firstThatHolds } from '../configuration/first-that-holds.ts'
 import { type Decay, decayFactor } from '../nn/decay.ts'
 
 /** How the learning rate runs over training; steps are counted from 0. */
@@ -51,6 +52,6 @@ export function requireLearningRateSchedule(peak: number, schedule: LearningRate
       `The learning rate cannot fall from ${peak} to ${final}; let --lr-final be less than --lr.`,
     ],
   ]
-  const sentence = contradictions.find(([holds]) => holds)?.[1]
+  const sentence = firstThatHolds(contradictions)
   if (sentence !== undefined) throw new RangeError(sentence)
 }

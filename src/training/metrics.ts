@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { type FileHandle, open, stat, truncate } from 'node:fs/promises'
 import { FileAccessError } from '../formats/errors.ts'
-import { ifThere } from '../formats/if-there.ts'
+import { ifThere, isThere } from '../formats/if-there.ts'
 import { EventWriter } from '../formats/tensorboard.ts'
 import type { TrainingStep } from './trainer-options.ts'
 
@@ -115,12 +115,17 @@ export class MetricsLog {
     await this.#events.flush()
   }
 
-  /** @throws {Error} where what is written goes to a file that nobody will find: it was removed since, or another has its name */
-  async requireInPlace(): Promise<void> {
-    const [own, there] = [await this.#lines.stat(), await ifThere(stat(this.#file))]
-    if (there && own.ino === there.ino && own.dev === there.dev) return
+  /**
+   * @param checkpoint the folder that has all steps of the log, for the error to name where it is still there
+   * @throws {Error} where what is written goes to a file that nobody will find: it was removed since, or another has its name
+   */
+  async requireInPlace(checkpoint?: string): Promise<void> {
+    const [written, there] = [await this.#lines.stat(), await ifThere(stat(this.#file))]
+    if (there && written.ino === there.ino && written.dev === there.dev) return
+    const isSaved = checkpoint !== undefined && (await isThere(checkpoint))
     throw new Error(
-      `${this.#file} was removed or replaced while the run wrote it, and what it has logged since is lost; leave a run's folder alone until it has ended.`,
+      `${this.#file} was removed or replaced while the run wrote it, and what it has logged since is lost; leave a run's folder alone until ` +
+        `it has ended.${isSaved ? ` The steps themselves are saved, ${checkpoint}.` : ''}`,
     )
   }
 

@@ -1,20 +1,23 @@
+import { firstThatHolds } from '../configuration/first-that-holds.ts'
 import { DIFFUSION_STEPS } from '../diffusion/gaussian-diffusion.ts'
 import { DiT } from '../models/dit.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import type { InterpolantPath, TimeWeighting } from '../native.ts'
 import { DiTObjective } from './dit-objective.ts'
 import type { Objective } from './objective.ts'
+import { REFERENCE_DEFAULTS } from './reference-defaults.ts'
 import { SiTObjective } from './sit-objective.ts'
 import type { TrainerOptions } from './trainer-options.ts'
 
+/** What is left out is as in `REFERENCE_DEFAULTS`. */
 export interface ObjectiveSettings {
-  /** SiT's interpolant. Default: linear. */
+  /** SiT's interpolant. */
   readonly path?: InterpolantPath
-  /** How SiT's times are drawn. Default: uniform. */
+  /** How SiT's times are drawn. */
   readonly weighting?: TimeWeighting
-  /** Of SiT's times, towards noise. Default 1: none. */
+  /** Of SiT's times, towards noise; 1: none. */
   readonly timeShift?: number
-  /** Of the loss of a SiT's velocity's direction. Default 0: there is none. */
+  /** Of the loss of a SiT's velocity's direction; 0: there is none. */
   readonly velocityCosineWeight?: number
 }
 
@@ -22,10 +25,10 @@ export interface ObjectiveSettings {
 export function requireObjective(
   model: AnyTransformer,
   {
-    path = 'linear',
-    weighting = 'uniform',
-    timeShift = 1,
-    velocityCosineWeight = 0,
+    path = REFERENCE_DEFAULTS.path,
+    weighting = REFERENCE_DEFAULTS.weighting,
+    timeShift = REFERENCE_DEFAULTS.timeShift,
+    velocityCosineWeight = REFERENCE_DEFAULTS.velocityCosineWeight,
     selfAlign,
     contrast,
   }: ObjectiveSettings & Pick<TrainerOptions, 'selfAlign' | 'contrast'>,
@@ -34,13 +37,11 @@ export function requireObjective(
   if (velocityCosineWeight > 0) {
     throw new RangeError('The cosine loss is of a velocity, and a DiT predicts noise; it is for SiT models.')
   }
-  const setting = (
-    [
-      [path !== 'linear', `path ${path}`],
-      [weighting !== 'uniform', `weighting ${weighting}`],
-      [timeShift !== 1, `timeShift ${timeShift}`],
-    ] as const
-  ).find(([isSiTs]) => isSiTs)?.[1]
+  const setting = firstThatHolds<string>([
+    [path !== REFERENCE_DEFAULTS.path, `path ${path}`],
+    [weighting !== REFERENCE_DEFAULTS.weighting, `weighting ${weighting}`],
+    [timeShift !== REFERENCE_DEFAULTS.timeShift, `timeShift ${timeShift}`],
+  ])
   if (setting !== undefined) {
     throw new RangeError(
       `A DiT learns a fixed diffusion of ${DIFFUSION_STEPS} steps: it has no ${setting}, which is SiT's.`,

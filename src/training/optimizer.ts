@@ -13,6 +13,7 @@ import {
   requireSettings,
   requireStepNames,
 } from './optimizer-settings.ts'
+import { REFERENCE_DEFAULTS } from './reference-defaults.ts'
 
 export interface AdamWOptions {
   readonly learningRate: number
@@ -45,14 +46,14 @@ export type StepSettings = Partial<Pick<AdamWOptions, 'learningRate' | 'weightDe
   readonly learningRateFactor?: Tensor | undefined
 }
 
-/** REPA's settings (train.py). */
+/** REPA's settings. */
 export const REPA_ADAMW: AdamWOptions = {
-  learningRate: 1e-4,
-  betas: [0.9, 0.999],
-  epsilon: 1e-8,
-  weightDecay: 0,
-  maxGradNorm: 1,
-  emaDecay: 0.9999,
+  learningRate: REFERENCE_DEFAULTS.learningRate,
+  betas: REFERENCE_DEFAULTS.betas,
+  epsilon: REFERENCE_DEFAULTS.epsilon,
+  weightDecay: REFERENCE_DEFAULTS.weightDecay,
+  maxGradNorm: REFERENCE_DEFAULTS.maxGradNorm,
+  emaDecay: REFERENCE_DEFAULTS.emaDecay,
   lossScale: 0,
 }
 

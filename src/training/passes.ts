@@ -1,4 +1,11 @@
-/** A step and the equal passes that it may be made in (gradient accumulation): what each sees of the batch, and what they say together. */
+/**
+ * A step and the equal passes that it may be made in (gradient accumulation): what each sees of the batch, and what they say together.
+ *
+ *   Batch           what the loader reads of the step's samples, on the host
+ *   StepInputs      on the device, with everything that is drawn for them; what a captured step reads
+ *   EncodedInputs   their latents are there, be it that an autoencoder has just made them
+ *   TrainingBatch   of one pass: what the model is shown and told, and what it is compared with
+ */
 import { cast } from '../tensor/ops/cast.ts'
 import { linearCombination } from '../tensor/ops/float64.ts'
 import { scope } from '../tensor/scope.ts'
@@ -10,8 +17,23 @@ export type StepInputs = SampleInputs & {
   readonly learningRateFactor: Tensor | undefined
 }
 
+/** With latents, the data's or those that were made of the images. */
+export type EncodedInputs = SampleInputs & { readonly stored: Tensor }
+
 /** The samples, and what is drawn for them. The leading axis of each is the batch. */
-export type SampleInputs = {
+export type SampleInputs = EachSample & ConditionInputs & RouteInputs
+
+/** What the model is told of each sample, already dropped: its class, or the tokens [B, L] of one of its captions. i32. */
+type ConditionInputs =
+  | { readonly labels: Tensor; readonly captionIds: undefined }
+  | { readonly labels: undefined; readonly captionIds: Tensor }
+
+/** What `randomTokens` draws for a route, where there is one. */
+type RouteInputs =
+  | { readonly keptIds: Tensor; readonly keptPlaces: Tensor }
+  | { readonly keptIds: undefined; readonly keptPlaces: undefined }
+
+type EachSample = {
   /** Latents, or their posterior's moments, as the data hold them; undefined where they are made of the images. */
   readonly stored: Tensor | undefined
   readonly posteriorNoise: Tensor | undefined
@@ -19,17 +41,10 @@ export type SampleInputs = {
   readonly images: Tensor | undefined
   /** Cached features, by the encoder's place among those that are cached. */
   readonly [cached: `features${number}`]: Tensor | undefined
-  /** Already dropped; undefined for a model of text. */
-  readonly labels: Tensor | undefined
-  /** Tokens i32 [B, L] of captions that are drawn and dropped already; undefined for a model of classes. */
-  readonly captionIds: Tensor | undefined
   readonly t: Tensor
   /** Undefined without self-alignment. */
   readonly teacherT: Tensor | undefined
   readonly noise: Tensor
-  /** What `randomTokens` draws for a route; undefined without one. */
-  readonly keptIds: Tensor | undefined
-  readonly keptPlaces: Tensor | undefined
   /** Places i32 in the whole batch, of all processes; undefined where flows are not contrasted. */
   readonly negatives: Tensor | undefined
   /** Undefined where no class token is denoised. */

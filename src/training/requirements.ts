@@ -1,6 +1,7 @@
 /** What must agree before a training step: checkpoint, model and data. */
 import { type ComparedAttention, comparedAttention } from '../alignment/attention-alignment.ts'
 import { contrastedImages } from '../alignment/nt-xent.ts'
+import { firstThatHolds } from '../configuration/first-that-holds.ts'
 import type { Dataset } from '../data/dataset.ts'
 import { ALONE } from '../distributed/world.ts'
 import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
@@ -10,6 +11,7 @@ import type { DdtHeadSettings } from '../models/transformer-config.ts'
 import type { AnyTransformer, AnyTransformerConfig, TransformerKind } from '../models/transformer-kinds.ts'
 import { requireFittingEncoder } from '../text/encoded-captions.ts'
 import { isCached } from './cached-encoder.ts'
+import { REFERENCE_DEFAULTS } from './reference-defaults.ts'
 import type { TrainerOptions } from './trainer-options.ts'
 
 /** What a model computes with its tensors beyond what their names and shapes show. */
@@ -136,37 +138,38 @@ export function requireClassToken(
   const encoders = align ? [align.encoder].flat() : []
   const cached = encoders.find(isCached)
   const without = encoders.find((encoder) => !isCached(encoder) && !encoder.hasClassToken)
-  const obstacle = (
+  const obstacle = firstThatHolds<string>([
+    [config.kind !== 'SiT', `its velocity is learnt by a SiT, and the model is a ${config.kind}`],
+    [text, 'the model is of text, whose blocks have no place for it; train a model of classes'],
+    [encoders.length === 0, "it is an encoder's, and there is none"],
+    [cached, `the cached features of ${cached?.name} have none; let the encoder run`],
     [
-      [config.kind !== 'SiT', `its velocity is learnt by a SiT, and the model is a ${config.kind}`],
-      [text, 'the model is of text, whose blocks have no place for it; train a model of classes'],
-      [encoders.length === 0, "it is an encoder's, and there is none"],
-      [cached, `the cached features of ${cached?.name} have none; let the encoder run`],
-      [
-        without,
-        `the encoder ${without?.name} has none behind a final norm; take DINOv2, DINO, MoCo v3, or vit of repa pretrain-encoder`,
-      ],
-      [
-        route,
-        'the tokens that go past some blocks are drawn among those of a grid, in which it has no place; leave one out',
-      ],
-      [selfAlign, 'self-alignment shows the averaged model no class token; leave one of the two out'],
-      [align?.projector === 'conv', 'the projector conv reads the grid of tokens, in which it has no place; take mlp'],
-      [
-        align?.spatialNorm !== undefined,
-        'spatialNorm is over the tokens of a grid, in which it has no place; leave one out',
-      ],
-      [
-        alignSchedule.until !== undefined,
-        'the encoder that it comes from would not run after the alignment; leave alignUntil out',
-      ],
-    ] as const
-  ).find(([holds]) => holds)?.[1]
+      without,
+      `the encoder ${without?.name} has none behind a final norm; take DINOv2, DINO, MoCo v3, or vit of repa pretrain-encoder`,
+    ],
+    [
+      route,
+      'the tokens that go past some blocks are drawn among those of a grid, in which it has no place; leave one out',
+    ],
+    [selfAlign, 'self-alignment shows the averaged model no class token; leave one of the two out'],
+    [align?.projector === 'conv', 'the projector conv reads the grid of tokens, in which it has no place; take mlp'],
+    [
+      align?.spatialNorm !== undefined,
+      'spatialNorm is over the tokens of a grid, in which it has no place; leave one out',
+    ],
+    [
+      alignSchedule.until !== undefined,
+      'the encoder that it comes from would not run after the alignment; leave alignUntil out',
+    ],
+  ])
   if (obstacle !== undefined) throw new RangeError(`A class token cannot be denoised along (REG): ${obstacle}.`)
 }
 
+/** What of the attention is compared, and by which weight. */
+export type WeightedAttention = ComparedAttention & { readonly weight: number }
+
 /**
- * What of the attention is compared, and by which weight; undefined where none is.
+ * What of the attention is compared; undefined where none is.
  *
  * @throws {RangeError} where the model, the first encoder or other settings do not go with it
  */
@@ -175,9 +178,7 @@ export function attentionOf({
   align,
   classToken,
   route,
-}: Pick<TrainerOptions, 'model' | 'align' | 'classToken' | 'route'>):
-  | (ComparedAttention & { readonly weight: number })
-  | undefined {
+}: Pick<TrainerOptions, 'model' | 'align' | 'classToken' | 'route'>): WeightedAttention | undefined {
   if (!align?.attention) return undefined
   const encoder = [align.encoder].flat()[0]!
   const refuse = (obstacle: string) => {
@@ -201,19 +202,19 @@ export function attentionOf({
 /** How a batch is cut: among processes, and what each has of it into passes. */
 interface Cut {
   readonly batch: number
-  readonly accumulate?: number
-  readonly processes?: number
+  readonly accumulate: number
+  readonly processes: number
 }
 
 /** What cuts a batch, as the user calls it. */
-const cutOf = ({ accumulate = 1, processes = 1 }: Cut) =>
+const cutOf = ({ accumulate, processes }: Cut) =>
   [...(processes > 1 ? [`${processes} processes`] : []), ...(accumulate > 1 ? [`accumulate ${accumulate}`] : [])].join(
     ' and ',
   )
 
 /** Throws where a batch cannot be cut into equal parts of the processes, and each of these into so many equal passes. */
 export function requireEqualParts(cut: Cut): void {
-  const { batch, accumulate = 1, processes = 1 } = cut
+  const { batch, accumulate, processes } = cut
   if (Number.isInteger(accumulate) && accumulate >= 1 && batch % (accumulate * processes) === 0) return
   throw new RangeError(
     processes > 1
@@ -227,7 +228,7 @@ export function requireIndependentPasses(
   { sequenceTokens }: DiffusionTransformer,
   {
     batch,
-    accumulate = 1,
+    accumulate = REFERENCE_DEFAULTS.accumulate,
     world = ALONE,
     align,
     disperse,
@@ -274,7 +275,7 @@ export function requirePairs({
 /** Throws where a step that is to be a CUDA graph cannot be one. */
 export function requireCapturable(
   { device }: DiffusionTransformer,
-  { cudaGraph = false, alignSchedule = {} }: Pick<TrainerOptions, 'cudaGraph' | 'alignSchedule'>,
+  { cudaGraph, alignSchedule = {} }: Pick<TrainerOptions, 'cudaGraph' | 'alignSchedule'>,
 ): void {
   if (!cudaGraph) return
   if (device === 'cpu') {

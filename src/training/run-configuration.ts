@@ -11,6 +11,7 @@ import { captionEncoderDigest } from '../text/clip-files.ts'
 import { readCheckpointState } from './checkpoint.ts'
 import { CHECKPOINTS, newestCheckpoint } from './checkpoint-files.ts'
 import { type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
+import { requireOwners } from './owned-settings.ts'
 
 export const CONFIG_FILE = 'config.json'
 
@@ -30,13 +31,18 @@ const FREE_ON_RESUME = new Set([
   'recompute',
 ])
 
-export interface ConfigurationRequest {
+interface GivenSettings {
+  /** Settings given now. */
+  readonly configuration: TrainingOptions
+  /** Settings of a file, where `configuration` has no others. */
+  readonly shared?: TrainingOptions
+}
+
+export interface ConfigurationRequest extends GivenSettings {
   /** The data set's folder. */
   readonly data: string
   /** The run's folder. */
   readonly out: string
-  /** Settings given now. */
-  readonly configuration: TrainingOptions
   readonly resume?: boolean
   /** Things to tell the user: a sentence each. */
   readonly onNotice?: (sentence: string) => void
@@ -47,18 +53,34 @@ export interface ConfigurationRequest {
  *
  * @throws {ConfigurationError} for a configuration that does not fit its schema
  * @throws {Error} where there is a run, or checkpoints, and `resume` is not set, or the other way round; where a resumed run would change
- * what its weights depend on, an encoder's file included
+ * what its weights depend on, an encoder's file included; for settings of what the training has not
  */
 export async function resolveConfiguration(request: ConfigurationRequest): Promise<TrainingConfiguration> {
-  const { out, configuration, resume } = request
+  const { out, resume } = request
+  const settings = givenSettings(request)
   if (!resume) {
     await requireNoRun(out)
-    return withDigests(parseConfiguration(trainingSchema, configuration, 'the configuration'))
+    const begun = parseConfiguration(trainingSchema, settings, 'the configuration')
+    requireGivenOwners(request, begun)
+    return withDigests(begun)
   }
   const json = await storedJson(out)
-  return withDigests(
-    json === undefined ? await adoptedConfiguration(request) : await resumedConfiguration(request, json),
-  )
+  if (json !== undefined) return withDigests(await resumedConfiguration({ ...request, configuration: settings }, json))
+  const adopted = await adoptedConfiguration({ ...request, configuration: settings })
+  requireGivenOwners(request, adopted)
+  return withDigests(adopted)
+}
+
+/** What is said of a training, and what a file says where that says nothing. */
+export function givenSettings({ configuration, shared = {} }: GivenSettings): TrainingOptions {
+  const said = Object.entries(configuration).filter(([, value]) => value !== undefined)
+  return { ...shared, ...Object.fromEntries(said) }
+}
+
+/** Not of what a run goes on with: an old one may have settings that did nothing. */
+function requireGivenOwners({ configuration, shared = {} }: GivenSettings, all: TrainingConfiguration): void {
+  requireOwners(configuration, all)
+  requireOwners(shared, all, 'a file')
 }
 
 /**

@@ -34,7 +34,13 @@ import { defaultPrecision, type Precision } from './precision.ts'
 import { requireEqualParts } from './requirements.ts'
 import { digestOfLatents, openAutoencoder } from './run-autoencoder.ts'
 import { digestOfCaptions } from './run-captions.ts'
-import { CONFIG_FILE, requireNoRun, resolveConfiguration, type StoredConfiguration } from './run-configuration.ts'
+import {
+  CONFIG_FILE,
+  givenSettings,
+  requireNoRun,
+  resolveConfiguration,
+  type StoredConfiguration,
+} from './run-configuration.ts'
 import { hasSamples, SAMPLES, type SampledBy, writeSamples } from './sample-grids.ts'
 import { saveOnFailure } from './save-on-failure.ts'
 import { requireAlike } from './shared-beginning.ts'
@@ -48,8 +54,13 @@ export interface TrainOptions {
   readonly data: string
   /** The run's folder. */
   readonly out: string
-  /** What the configuration file and the flags say; the rest has the reference's defaults. */
+  /** What is said of this training; the rest is as in `shared`, and then the reference's. */
   readonly configuration: TrainingOptions
+  /**
+   * What a file says that is for several trainings: it may have the weight and the block of an alignment though this one names no encoder,
+   * which `configuration` may not. Default: nothing.
+   */
+  readonly shared?: TrainingOptions
   /** Go on from the newest whole checkpoint of `out`; then `configuration` may only change how long and how often. */
   readonly resume?: boolean
   readonly device: Device
@@ -171,12 +182,12 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       await removeLeftovers(out)
     }
     // Of one process nobody asks for the digest, which takes a moment where there are millions of images.
-    const own = world.size === 1 ? configuration : { ...configuration, dataDigest: data.digest }
+    const trained = world.size === 1 ? configuration : { ...configuration, dataDigest: data.digest }
     const leaders = await world.agree({
       newest: options.resume ? await newestCheckpoint(checkpoints) : undefined,
-      configuration: own,
+      configuration: trained,
     })
-    requireAlike(own, leaders.configuration)
+    requireAlike(trained, leaders.configuration)
     // From here on the folder changes: all have read what they need of it, and nobody has refused.
     await world.meet()
     const checkpoint = leaders.newest
@@ -231,9 +242,10 @@ async function recomputationOf(
 /** A run that begins from weights and names no model is of the weights' own. */
 async function withModelOfInit(options: TrainOptions): Promise<TrainOptions> {
   const { configuration, resume, onNotice } = options
-  if (resume || configuration.init === undefined || configuration.model !== undefined) return options
-  const model = await modelOfWeights(configuration.init, (sentence) => onNotice?.(sentence))
-  return { ...options, configuration: { ...configuration, model } }
+  const { init, model } = givenSettings(options)
+  if (resume || init === undefined || model !== undefined) return options
+  const its = await modelOfWeights(init, (sentence) => onNotice?.(sentence))
+  return { ...options, configuration: { ...configuration, model: its } }
 }
 
 /** Runs from one step at which something must be written to the next; who has the log writes. */
@@ -273,7 +285,7 @@ async function trainSegments(
       if (isDue(checkpointEvery)) saved = await save(trainer, out)
       if (log) {
         try {
-          await log.requireInPlace()
+          await log.requireInPlace(saved?.step === trainer.step ? saved.path : undefined)
           if (isDue(sampleEvery)) await writeSamples(trainer, configuration, out, log, signal, sampledBy)
         } catch (error) {
           // The other processes go on to the next step: there they hear of it, and all can save.
@@ -293,7 +305,7 @@ async function trainSegments(
     }
   }
   if (saved?.step !== trainer.step) saved = await save(trainer, out)
-  await log?.requireInPlace()
+  await log?.requireInPlace(saved.path)
   return {
     step: trainer.step,
     checkpoint: saved.path,

@@ -1,5 +1,4 @@
 /** What a model in training makes of the same noise every time: the grids `samples/STEP.png` of a run's folder. */
-import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Dataset } from '../data/dataset.ts'
 import { imageGrid } from '../data/grid.ts'
@@ -7,6 +6,7 @@ import { encodePng } from '../data/png.ts'
 import { sampleImages } from '../diffusion/sample-images.ts'
 import { writeWhole } from '../formats/atomic-file.ts'
 import { isThere } from '../formats/if-there.ts'
+import { makeFolder } from '../formats/make-folder.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
 import { allowTf32Meanwhile } from '../tensor/device.ts'
 import type { CaptionEncoder } from '../text/caption-encoder.ts'
@@ -72,7 +72,7 @@ export async function writeSamples(
     }
     const grid = imageGrid(Buffer.concat(images), [samples.count, size.height, size.width, 3])
     const png = encodePng(grid.data, grid.width, grid.height, 3)
-    await mkdir(join(out, SAMPLES), { recursive: true })
+    await makeFolder(join(out, SAMPLES))
     await writeWhole(samplesFile(out, step), png)
     log.image('samples', png, step)
   } catch (error) {

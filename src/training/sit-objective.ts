@@ -9,17 +9,18 @@ import { fillUniform, type RandomKey, randomTimesteps, type TimeDistribution } f
 import { scope } from '../tensor/scope.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { ClassToken, Noised, NoisedClassToken, Objective, TrainingBatch } from './objective.ts'
+import { REFERENCE_DEFAULTS } from './reference-defaults.ts'
 
+/** What is left out is as in `REFERENCE_DEFAULTS`. */
 export interface SiTObjectiveOptions {
-  /** Default: linear. */
   readonly path?: InterpolantPath
-  /** How times are drawn. Default: uniform. */
+  /** How times are drawn. */
   readonly weighting?: TimeWeighting
-  /** Of the times, towards noise (`TimeDistribution`). Default 1: none. */
+  /** Of the times, towards noise (`TimeDistribution`); 1: none. */
   readonly timeShift?: number
   /** The model's. Default: repa. */
   readonly convention?: SiTConvention
-  /** Of the loss of the velocity's direction (arXiv 2501.01423). Default 0: there is none. */
+  /** Of the loss of the velocity's direction (arXiv 2501.01423); 0: there is none. */
   readonly velocityCosineWeight?: number
 }
 
@@ -31,7 +32,13 @@ export class SiTObjective implements Objective {
   readonly #velocityCosineWeight: number
 
   constructor(options: SiTObjectiveOptions = {}) {
-    const { path = 'linear', weighting = 'uniform', timeShift, convention = 'repa', velocityCosineWeight = 0 } = options
+    const {
+      path = REFERENCE_DEFAULTS.path,
+      weighting = REFERENCE_DEFAULTS.weighting,
+      timeShift = REFERENCE_DEFAULTS.timeShift,
+      convention = 'repa',
+      velocityCosineWeight = REFERENCE_DEFAULTS.velocityCosineWeight,
+    } = options
     this.#path = path
     this.#times = { weighting, path, shift: timeShift }
     this.#convention = convention

@@ -7,10 +7,13 @@ import type { TrainOptions } from './run.ts'
 const schema = whenNeeded(() => {
   /** An option that is checked where it is used. */
   const elsewhere = z.unknown().optional()
+  /** That are checked together. */
+  const settings = z.looseObject({})
   return z.strictObject({
     data: z.string(),
     out: z.string(),
-    configuration: elsewhere,
+    configuration: settings,
+    shared: settings.optional(),
     resume: z.boolean().optional(),
     device: z.string(),
     world: elsewhere,

@@ -20,16 +20,18 @@ import type { AdamWOptions } from './optimizer.ts'
 import type { Precision } from './precision.ts'
 import type { StepTiming } from './steps-ahead.ts'
 
-/** What aligns the hidden states: one encoder or several, after block `depth`, with this weight in the loss. */
+/**
+ * What aligns the hidden states: one encoder or several, after block `depth`, with this weight in the loss. Weight, loss and temperature
+ * that are left out are as in `REFERENCE_DEFAULTS`.
+ */
 export interface Alignment {
   readonly encoder: AlignmentEncoder | readonly AlignmentEncoder[]
   /** Default: the model's `alignDepth`, at most its last block. */
   readonly depth?: number
-  /** Default 0.5. */
   readonly weight?: number
-  /** How projections are compared with features: REPA's cosine, or NT-Xent. Default: cosine. */
+  /** How projections are compared with features: REPA's cosine, or NT-Xent. */
   readonly loss?: 'cosine' | 'nt-xent'
-  /** Of NT-Xent. Default 0.1. */
+  /** Of NT-Xent. */
   readonly temperature?: number
   /** What projects the hidden states: REPA's MLP or iREPA's convolution. Default: the model's own setting. */
   readonly projector?: 'mlp' | 'conv'
@@ -52,6 +54,7 @@ export interface BatchEncoder extends LatentMaker {
   encodeImages(images: Tensor): Tensor
 }
 
+/** What is left out is as in `REFERENCE_DEFAULTS`, unless its own line says otherwise. */
 export interface TrainerOptions extends Partial<AdamWOptions> {
   /** Trained in place; gains projectors for the alignment's encoders where it has none. */
   readonly model: AnyTransformer
@@ -88,7 +91,7 @@ export interface TrainerOptions extends Partial<AdamWOptions> {
   readonly world?: World
   /**
    * Equal passes that a step's batch (a process's part of it) is cut into, whose gradients are averaged: a pass takes the memory of its samples.
-   * What is drawn for a sample does not depend on it; results differ by the rounding of the sums. Default 1.
+   * What is drawn for a sample does not depend on it; results differ by the rounding of the sums.
    */
   readonly accumulate?: number
   /** What the backward pass computes again instead of keeping it, with the same bits in less memory. Default: nothing. */
@@ -96,16 +99,16 @@ export interface TrainerOptions extends Partial<AdamWOptions> {
   readonly precision?: Precision
   /**
    * On a GPU: record the step once and replay it as one call, which frees the host where steps are short (small models and batches).
-   * The results have the same bits; the step's memory stays taken between steps. Default false.
+   * The results have the same bits; the step's memory stays taken between steps.
    */
   readonly cudaGraph?: boolean
-  /** SiT's interpolant. Default: linear. */
+  /** SiT's interpolant. */
   readonly path?: InterpolantPath
-  /** How SiT's times are drawn. Default: uniform. */
+  /** How SiT's times are drawn. */
   readonly weighting?: TimeWeighting
-  /** Each of SiT's times t becomes timeShift t / (1 − t + timeShift t): above 1 more noise. Default 1: as they are drawn. */
+  /** Each of SiT's times t becomes timeShift t / (1 − t + timeShift t): above 1 more noise, 1: as they are drawn. */
   readonly timeShift?: number
-  /** Of 1 − the cosine of a SiT's velocity over each pixel's channels (LightningDiT). Default 0: there is none. */
+  /** Of 1 − the cosine of a SiT's velocity over each pixel's channels (LightningDiT); 0: there is none. */
   readonly velocityCosineWeight?: number
   /** Takes each image's mirror image in its place with probability ½. Default: where the data were prepared for it. */
   readonly flip?: boolean

@@ -1,8 +1,7 @@
 import { join } from 'node:path'
-import { type AlignmentSchedule, isOver } from '../alignment/schedule.ts'
+import { isOver } from '../alignment/schedule.ts'
 import type { Dataset } from '../data/dataset.ts'
-import { type Batch, Loader, requireMirrorImages } from '../data/loader.ts'
-import { ALONE, type World } from '../distributed/world.ts'
+import { type Batch, Loader } from '../data/loader.ts'
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { allowTf32Meanwhile, synchronize } from '../tensor/device.ts'
 import { scope } from '../tensor/scope.ts'
@@ -10,33 +9,20 @@ import { alignModel } from './align-model.ts'
 import { isCached } from './cached-encoder.ts'
 import { CapturedStep } from './captured-step.ts'
 import { CHECKPOINTS, checkpointName } from './checkpoint-files.ts'
-import { requireLearningRateSchedule } from './learning-rate.ts'
 import { MOMENTS } from './moments.ts'
 import type { Objective } from './objective.ts'
-import { objectiveFor, requireObjective } from './objectives.ts'
-import { AdamW, adamWSettings } from './optimizer.ts'
+import { objectiveFor } from './objectives.ts'
+import { AdamW } from './optimizer.ts'
 import { optimizerOptionsOf } from './optimizer-settings.ts'
 import type { StepInputs, StepLosses } from './passes.ts'
-import { defaultPrecision, precisionPolicy } from './precision.ts'
-import {
-  attentionOf,
-  requireBlocks,
-  requireCaptions,
-  requireCapturable,
-  requireClassToken,
-  requireFit,
-  requireImages,
-  requireIndependentPasses,
-  requirePairs,
-  requireRoute,
-  requireSameComputation,
-} from './requirements.ts'
+import { requireSameComputation } from './requirements.ts'
+import { type ResolvedTrainerOptions, resolveTrainerOptions } from './resolved-options.ts'
 import { beginAlike } from './shared-beginning.ts'
 import { StepComputation } from './step-computation.ts'
 import { type LossNumbers, stepReport } from './step-report.ts'
 import { type StepTiming, stepsAhead } from './steps-ahead.ts'
 import type { RunOptions, TrainerOptions, TrainingStep } from './trainer-options.ts'
-import { requireRunOptions, requireTrainerOptions } from './trainer-settings.ts'
+import { requireRunOptions } from './trainer-settings.ts'
 import { Turns } from './turns.ts'
 
 type Pending = Promise<Omit<TrainingStep, keyof StepTiming>>
@@ -58,14 +44,9 @@ export class Trainer implements AsyncDisposable {
   readonly model: AnyTransformer
   readonly data: Dataset
   readonly optimizer: AdamW
-  readonly #options: Required<
-    Pick<TrainerOptions, 'batch' | 'accumulate' | 'seed' | 'configuration' | 'cudaGraph' | 'flip'>
-  >
+  readonly #options: ResolvedTrainerOptions
   readonly #objective: Objective
   readonly #computation: StepComputation
-  readonly #schedule: AlignmentSchedule
-  readonly #tf32: boolean
-  readonly #world: World
   #step = 0
   #isStopped = false
   #isRunning = false
@@ -86,56 +67,25 @@ export class Trainer implements AsyncDisposable {
 
   /** @throws {ConfigurationError} for options that are none; {RangeError} where model, data and options do not go together */
   constructor(options: TrainerOptions) {
-    requireTrainerOptions(options)
-    const { model, autoencoder, align, batch, accumulate = 1, selfAlign, alignSchedule = {}, disperse } = options
-    const data = autoencoder ? options.data.encoded(autoencoder) : options.data
-    const encoders = align ? [align.encoder].flat() : []
+    const resolved = resolveTrainerOptions(options)
+    const { model, data, world, precision } = resolved
     this.model = model
     this.data = data
-    this.#schedule = alignSchedule
-    this.#world = options.world ?? ALONE
-    const precision = precisionPolicy(options.precision ?? defaultPrecision(model.device), model.device)
-    this.#tf32 = precision.tf32
-    this.#options = {
-      batch,
-      accumulate,
-      seed: options.seed ?? 0,
-      cudaGraph: options.cudaGraph ?? false,
-      flip: options.flip ?? data.flip,
-      configuration: options.configuration ?? null,
-    }
-    requireFit(model, data, batch)
-    requireImages(data, options)
-    requireCaptions(model, data, options)
-    if (this.#options.flip) requireMirrorImages(data)
-    requireIndependentPasses(model, options)
-    requirePairs(options)
-    requireBlocks(model, { selfAlign, disperse })
-    requireRoute(model, options)
-    requireClassToken(model, options)
-    const attention = attentionOf(options)
-    requireCapturable(model, options)
-    const adamW = adamWSettings({
-      ...optimizerOptionsOf(options),
-      lossScale: options.lossScale ?? precision.lossScale,
-    })
-    requireLearningRateSchedule(adamW.learningRate, options.learningRateSchedule ?? {})
-    requireObjective(model, options)
-    for (const encoder of encoders) if (!isCached(encoder)) encoder.requireGrid?.(model.grid)
+    this.#options = resolved
     // All has been asked; from here on the model is changed, and memory taken.
-    this.#objective = objectiveFor(model, options)
+    this.#objective = objectiveFor(model, resolved)
     try {
-      alignModel(options)
+      alignModel(resolved)
       model.computeIn(precision.dtype)
-      for (const encoder of encoders) if (!isCached(encoder)) encoder.computeIn?.(precision.dtype)
-      autoencoder?.computeIn(precision.dtype)
-      options.captionEncoder?.computeIn(precision.dtype)
-      this.optimizer = new AdamW(model.arena, adamW, this.#world)
+      for (const encoder of resolved.encoders) if (!isCached(encoder)) encoder.computeIn?.(precision.dtype)
+      resolved.autoencoder?.computeIn(precision.dtype)
+      resolved.captionEncoder?.computeIn(precision.dtype)
+      this.optimizer = new AdamW(model.arena, optimizerOptionsOf(resolved), world)
     } catch (error) {
       this.#objective[Symbol.dispose]()
       throw error
     }
-    this.#computation = new StepComputation(options, { data, attention }, this.#objective, this.optimizer)
+    this.#computation = new StepComputation(resolved, this.#objective, this.optimizer)
   }
 
   /** Steps made so far. */
@@ -162,7 +112,7 @@ export class Trainer implements AsyncDisposable {
    */
   async restore(checkpoint: string): Promise<void> {
     using _turn = await this.#takeTurn()
-    await this.#world.comesTo('a checkpoint to go on from')
+    await this.#options.world.comesTo('a checkpoint to go on from')
     const { countersOf, loadCheckpoint, loadMoments, readCheckpointState } = await checkpointModule()
     const state = await readCheckpointState(checkpoint)
     if (state.seed !== this.#options.seed) {
@@ -186,12 +136,12 @@ export class Trainer implements AsyncDisposable {
    */
   async save(run: string): Promise<string> {
     using _turn = await this.#takeTurn()
-    await this.#world.comesTo(`the checkpoint of step ${this.#step}`)
+    const { seed, configuration, world } = this.#options
+    await world.comesTo(`the checkpoint of step ${this.#step}`)
     const { updates, skipped, lossScaling } = await this.optimizer.state()
     const { moments } = this.optimizer
-    const { seed, configuration } = this.#options
     const checkpoints = join(run, CHECKPOINTS)
-    if (this.#world.rank > 0) {
+    if (world.rank > 0) {
       for (const role of MOMENTS) moments.gather(role)
       return join(checkpoints, checkpointName(this.#step))
     }
@@ -257,17 +207,15 @@ export class Trainer implements AsyncDisposable {
   /** Lets all processes begin with the same, before the first step of this trainer. */
   async #beginAlike(): Promise<void> {
     using _turn = await this.#takeTurn()
-    const { batch, accumulate, seed } = this.#options
-    const { learningRate } = this.optimizer.options
-    const shared = { step: this.#step, batch, accumulate, seed, learningRate }
-    await beginAlike(this.#world, this.model, this.data, shared)
+    const { batch, accumulate, seed, learningRate, world } = this.#options
+    await beginAlike(world, this.model, this.data, { step: this.#step, batch, accumulate, seed, learningRate })
   }
 
   /** Undefined where there is no step to make any more, or none that the processes want to. */
   async #samplesOfNext(steps: number, signal: AbortSignal | undefined): Promise<Batch | undefined> {
     if (this.#step >= steps) return undefined
     const failure = await this.#bring()
-    this.#isStopped = !(await this.#world.begins(this.#step, signal?.aborted ?? false, failure))
+    this.#isStopped = !(await this.#options.world.begins(this.#step, signal?.aborted ?? false, failure))
     return this.#isStopped ? undefined : this.#brought
   }
 
@@ -287,7 +235,7 @@ export class Trainer implements AsyncDisposable {
    */
   async #bring(): Promise<Error | undefined> {
     try {
-      if (this.#isAligning && isOver(this.#step, this.#schedule)) await this.#endAlignment()
+      if (this.#isAligning && isOver(this.#step, this.#options.alignSchedule)) await this.#endAlignment()
       this.#batches ??= this.#openLoader()
       this.#brought ??= (await this.#batches.next()).value
       return undefined
@@ -298,8 +246,8 @@ export class Trainer implements AsyncDisposable {
 
   /** Batches from the next step on; kept between runs, with what it has read ahead. */
   #openLoader(): AsyncIterator<Batch, undefined> {
-    const { batch, seed, flip } = this.#options
-    const isAligning = !isOver(this.#step, this.#schedule)
+    const { batch, seed, flip, world, alignSchedule } = this.#options
+    const isAligning = !isOver(this.#step, alignSchedule)
     if (isAligning !== this.#isAligning) {
       this.#captured?.dispose()
       this.#captured = undefined
@@ -309,7 +257,7 @@ export class Trainer implements AsyncDisposable {
       batch,
       seed,
       flip,
-      part: { index: this.#world.rank, count: this.#world.size },
+      part: { index: world.rank, count: world.size },
       images: this.#computation.needsImages(isAligning),
       latents: this.data.encodedBy === undefined,
       features: isAligning ? this.#computation.cachedEncoders.map(({ store }) => store) : [],
@@ -331,7 +279,7 @@ export class Trainer implements AsyncDisposable {
     const step = this.#step
     const learningRate = this.#computation.learningRateAt(step)
     // For what is enqueued here alone: the device is not this trainer's.
-    using _products = allowTf32Meanwhile(this.model.device, this.#tf32)
+    using _products = allowTf32Meanwhile(this.model.device, this.#options.precision.tf32)
     const { read } = scope(() => {
       const losses = this.#run(this.#computation.draw(samples, step, this.#isAligning))
       const numbers = Object.entries(losses).map(async ([name, loss]) => [name, await loss?.item()] as const)
@@ -346,7 +294,7 @@ export class Trainer implements AsyncDisposable {
 
   /** Enqueues all that follows from the inputs: as it is, or, after the first step of this trainer, as a captured graph. */
   #run(inputs: StepInputs): StepLosses {
-    const compute = (own: StepInputs) => this.#computation.run(own, this.#step, this.#isAligning)
+    const compute = (from: StepInputs) => this.#computation.run(from, this.#step, this.#isAligning)
     if (!this.#options.cudaGraph) return compute(inputs)
     if (!this.#warm) {
       this.#warm = true
@@ -355,9 +303,9 @@ export class Trainer implements AsyncDisposable {
     // What a graph waits for is in the graph: it neither finds weights on their way nor leaves them so.
     const { arena } = this.model
     arena.settle()
-    this.#captured ??= new CapturedStep(inputs, (own) =>
+    this.#captured ??= new CapturedStep(inputs, (copies) =>
       scope(() => {
-        const losses = compute(own)
+        const losses = compute(copies)
         arena.settle()
         return losses
       }),

@@ -1,4 +1,8 @@
 /** Runs golden vectors: inputs and results of the reference PyTorch code, that every device must reproduce. */
+import * as z from 'zod'
+import { aFunction, aSignal } from '../configuration/callbacks.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
+import { requirePath } from '../configuration/path-argument.ts'
 import { allowTf32Meanwhile, type Device, memoryStats, synchronize } from '../tensor/device.ts'
 import { precisionPolicy } from '../training/precision.ts'
 import type { Comparison } from './comparison.ts'
@@ -24,6 +28,17 @@ export interface VerifyOptions {
   /** Called before each file. */
   readonly onFile?: (file: { readonly path: string; readonly index: number; readonly total: number }) => void
 }
+
+const optionsSchema = whenNeeded(() =>
+  z.strictObject({
+    device: z.string().optional(),
+    precision: z.enum(['fp32', 'tf32', 'bf16'] satisfies GoldenPrecision[]).optional(),
+    kinds: z.array(z.string()).optional(),
+    cases: z.array(z.string()).optional(),
+    signal: aSignal().optional(),
+    onFile: aFunction().optional(),
+  } satisfies Record<keyof VerifyOptions, z.ZodType>),
+)
 
 /** What came of one file. `data`: other files refer to it. `unknown`: nothing here can verify its kind. */
 export type FileStatus = 'passed' | 'failed' | 'unknown' | 'data'
@@ -76,9 +91,11 @@ interface Selected {
  * file is in its report and stops no other. A file that leaves memory on the device fails, so nothing else may use the device
  * meanwhile.
  *
- * @throws {Error} where the manifest cannot be read or the device is not there; the signal's reason when aborted
+ * @throws {ConfigurationError} for options that are none; {Error} where the manifest cannot be read or the device is not there; the signal's reason when aborted
  */
 export async function verify(directory: string, options: VerifyOptions = {}): Promise<VerifyReport> {
+  requirePath(directory, 'the folder of verify')
+  parseConfiguration(optionsSchema(), options, 'the options of verify')
   const { device = 'cpu', precision = 'fp32', kinds = ['*'], cases = ['*'], signal, onFile } = options
   const started = performance.now()
   const manifest = await readManifest(directory)

@@ -13,6 +13,7 @@ import { type MeasuredStep, measuredSteps } from '../../src/planning/measurement
 import { planTraining } from '../../src/planning/plan.ts'
 import { planStep } from '../../src/planning/planned-step.ts'
 import { PlanningDevice } from '../../src/planning/planning-device.ts'
+import { findRecipe, readJsonc } from '../../src/planning/recipe.ts'
 import { expectedSpeed, type SpeedRequest } from '../../src/planning/speed.ts'
 import { splitsOfWeightGradients } from '../../src/planning/workspace.ts'
 import { memoryStats, setMemoryLimit } from '../../src/tensor/device.ts'
@@ -390,6 +391,21 @@ test.each([
   [{ recipe: 'sit-xl-2', data: '/nowhere' }, "'/nowhere' is not a prepared data set"],
 ] as const)('%j: %s', async (options, message) => {
   await expect(planTraining(options)).rejects.toThrow(message)
+})
+
+/** A file like the recipe of a model without an encoder, with settings of its own. */
+async function recipeWith(training: TrainingOptions): Promise<string> {
+  const recipe = (await readJsonc(await findRecipe('sit-b-2'))) as { readonly training: object }
+  const file = join(temporaryFolder(), 'recipe.jsonc')
+  writeFileSync(file, JSON.stringify({ ...recipe, training: { ...recipe.training, ...training } }))
+  return file
+}
+
+test('a recipe is refused for settings of what it has not, as its training would be', async () => {
+  const planned = planTraining({ recipe: await recipeWith({ selfAlignTeacherDepth: 9 }) })
+  await expect(planned).rejects.toThrow('selfAlignTeacherDepth 9 is of self-alignment, and there is none')
+  const plain = await recipeWith({ alignDepth: 4, alignWeight: 0.7 })
+  expect((await planTraining({ recipe: plain })).parameters.projectors).toBe(0)
 })
 
 // The table in native/cuda/gemm_sm90.cu; without wgmma tiles have half the rows, and a multiprocessor has two at a time.

@@ -89,6 +89,15 @@ test('a setting that is not given is not in the command, so that the file says i
   )
 })
 
+test.each([0, 0.5])('a scale of guidance of %d, which repa sample has not, is refused', async (cfgScale) => {
+  const path = join(temporaryFolder(), 'mine.jsonc')
+  const text = await readFile((await readRecipe('own-images')).path, 'utf8')
+  writeFileSync(path, text.replace('"cfgScale": 1.8', `"cfgScale": ${cfgScale}`))
+  await expect(readRecipe(path)).rejects.toThrow(
+    `sampling.cfgScale is ${cfgScale}: expected 1, which is no guidance, or more.`,
+  )
+})
+
 // checkpointEvery is 4, so that checkpoints of a run of N steps are the multiples of 4 up to N, and N.
 test.each([
   { steps: undefined, sampled: ['4 ode', '8 ode', '10 ode', '10 sde'] },

@@ -358,7 +358,7 @@ describe(`two steps at a shrunken size${imagesSuffix}`, () => {
       ...(alignDepth !== undefined && { alignDepth }),
       ...(rest.encodeLatents && { autoencoder: join(folder, 'taesd_encoder.safetensors') }),
       accumulate: Math.min(4, rest.accumulate),
-      projectorWidth: 16,
+      ...(encoders.length > 0 && rest.projector === 'mlp' && { projectorWidth: 16 }),
       batch: 4,
       steps: 2,
       sampleEvery: 2,

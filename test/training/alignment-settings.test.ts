@@ -8,17 +8,6 @@ const HOG = { encoders: [{ name: 'hog' }] } satisfies TrainingOptions
 
 describe('what contradicts itself is refused in a sentence', () => {
   const CASES: readonly (readonly [options: TrainingOptions, message: string])[] = [
-    [{ alignLoss: 'nt-xent' }, 'alignLoss nt-xent compares with an encoder, and none is named; name one by --encoder'],
-    [{ projector: 'conv' }, "The projector conv projects to an encoder's features, and none is named"],
-    [{ alignSpatialNorm: 0.6 }, "alignSpatialNorm normalises an encoder's features, and none is named"],
-    [{ alignUntil: 5 }, 'alignUntil ends an alignment, and there is none'],
-    [{ alignAttentionWeight: 0.5 }, "alignAttentionWeight compares attention with an encoder's, and none is named;"],
-    [
-      { ...HOG, alignAttentionHeads: 3 },
-      'alignAttentionBlocks and alignAttentionHeads say what of the attention is compared, and none is;',
-    ],
-    [{ routeFrom: 3 }, 'routeFrom and routeTo say past which blocks tokens go, and none goes past any'],
-    [{ routeTo: 9 }, 'routeFrom and routeTo say past which blocks tokens go, and none goes past any'],
     [
       { ...HOG, alignDecay: 'linear' },
       'alignDecay linear needs the step at which the weight is 0; give --align-until.',

@@ -33,7 +33,11 @@ const COMMANDS: readonly (readonly [command: string, run: (call: Call) => Promis
 
 const DAMAGES: readonly (readonly [what: string, damage: (checkpoint: string) => void, words: string])[] = [
   ['a model that is cut off', (path) => truncateSync(join(path, 'model.safetensors'), 4000), 'model.safetensors: '],
-  ['no model', (path) => rmSync(join(path, 'model.safetensors')), 'model.safetensors: no such file or directory'],
+  [
+    'no model',
+    (path) => rmSync(join(path, 'model.safetensors')),
+    'model.safetensors: there is no such file or folder; check the path',
+  ],
   ['half of the moments', (path) => truncateSync(join(path, 'optimizer.safetensors'), 9), 'optimizer.safetensors: '],
   ['an empty state.json', (path) => truncateSync(join(path, 'state.json')), 'state.json is not JSON'],
   ['a state of nothing', (path) => writeFileSync(join(path, 'state.json'), '{}'), 'state.json: '],
@@ -44,7 +48,7 @@ const DAMAGES: readonly (readonly [what: string, damage: (checkpoint: string) =>
       rmSync(path, { recursive: true })
       writeFileSync(path, '')
     },
-    'state.json: a part of the path is not a directory (ENOTDIR)',
+    'state.json: a part of the path is a file, and a folder is wanted (ENOTDIR)',
   ],
   [
     'a folder for a state.json',
@@ -52,7 +56,7 @@ const DAMAGES: readonly (readonly [what: string, damage: (checkpoint: string) =>
       rmSync(join(path, 'state.json'))
       mkdirSync(join(path, 'state.json'))
     },
-    'state.json: it is a directory (EISDIR)',
+    'state.json: it is a folder, and a file is wanted (EISDIR)',
   ],
 ]
 

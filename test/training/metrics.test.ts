@@ -106,7 +106,9 @@ test('a log that is a folder is named', async () => {
   const folder = temporaryFolder()
   const file = join(folder, 'metrics.jsonl')
   mkdirSync(file)
-  await expect(MetricsLog.open(folder, file, 0)).rejects.toThrow(`Cannot read ${file}: it is a directory (EISDIR).`)
+  await expect(MetricsLog.open(folder, file, 0)).rejects.toThrow(
+    `Cannot read ${file}: it is a folder, and a file is wanted (EISDIR).`,
+  )
 })
 
 test.skipIf(process.platform !== 'linux')('what cannot be written as a whole leaves no half line', () => {

@@ -2,7 +2,9 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import type { TrainingOptions } from '../../src/training/configuration.ts'
 import { AdamW, type AdamWOptions, type StepSettings } from '../../src/training/optimizer.ts'
+import { OWNED_SETTINGS } from '../../src/training/owned-settings.ts'
 import { train } from '../../src/training/run.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
@@ -75,10 +77,95 @@ test.each<readonly [options: Record<string, unknown>, message: string]>([
   [{ onStep: 'log' }, 'the options of train: onStep is "log": expected a function.'],
   [{ resume: 'yes' }, 'the options of train: resume is "yes": expected boolean.'],
   [{ data: undefined }, 'the options of train: data is missing: expected string.'],
+  [{ configuration: undefined }, 'the options of train: configuration is missing: expected object.'],
+  [{ shared: 'sit-b-2' }, 'the options of train: shared is "sit-b-2": expected object.'],
 ])('a training has no %j', async (wrong, message) => {
   const out = join(temporaryFolder(), 'run')
   const configuration = { model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 }, batch: 2, steps: 1 }
   const options = { out, data: await tinyDataset(), device: 'cpu', configuration, ...wrong }
   await expect(train(options as never)).rejects.toThrow(message)
   expect(existsSync(out)).toBe(false)
+})
+
+const HOG = { encoders: [{ name: 'hog' }] } satisfies TrainingOptions
+const NO_ENCODER = 'and none is named; name one by --encoder NAME=FILE'
+
+/** Settings of what a training has not, each alone beside what it is not of. */
+const OWNED: readonly (readonly [setting: TrainingOptions, message: string, beside?: TrainingOptions])[] = [
+  [{ alignWeight: 0.7 }, `alignWeight 0.7 is of the alignment with an encoder, ${NO_ENCODER}`],
+  [{ alignWeight: 0 }, `alignWeight 0 is of the alignment with an encoder, ${NO_ENCODER}`, { selfAlignWeight: 0.2 }],
+  [{ alignDepth: 2 }, `alignDepth 2 is the block that is aligned with an encoder, ${NO_ENCODER}`],
+  [
+    { alignDepth: 2 },
+    `alignDepth 2 is the block that is aligned with an encoder, ${NO_ENCODER}`,
+    { selfAlignWeight: 0.2, selfAlignDepth: 1 },
+  ],
+  [{ alignLoss: 'nt-xent' }, `alignLoss nt-xent compares with an encoder, ${NO_ENCODER}`],
+  [
+    { alignTemperature: 0.2 },
+    'alignTemperature 0.2 is of NT-Xent, and the loss is the cosine; give --align-loss nt-xent.',
+  ],
+  [
+    { alignTemperature: 0.2 },
+    'alignTemperature 0.2 is of NT-Xent, and the loss is the cosine; give --align-loss nt-xent.',
+    HOG,
+  ],
+  [{ projector: 'conv' }, `projector conv projects to an encoder's features, ${NO_ENCODER}`],
+  [{ projectorWidth: 32 }, `projectorWidth 32 is of what projects to an encoder's features, ${NO_ENCODER}`],
+  [
+    { projectorWidth: 32 },
+    'projectorWidth 32 is of the projector mlp, and the projector is a convolution, which has no hidden width; leave one out.',
+    { ...HOG, projector: 'conv' },
+  ],
+  [{ alignSpatialNorm: 0.6 }, `alignSpatialNorm 0.6 normalises an encoder's features, ${NO_ENCODER}`],
+  [{ alignAttentionWeight: 0.5 }, `alignAttentionWeight 0.5 compares attention with an encoder's, ${NO_ENCODER}`],
+  [
+    { alignAttentionBlocks: 2 },
+    'alignAttentionBlocks 2 says what of the attention is compared, and none is; give --align-attention-weight.',
+    HOG,
+  ],
+  [
+    { alignAttentionHeads: 3 },
+    'alignAttentionHeads 3 says what of the attention is compared, and none is; give --align-attention-weight.',
+    HOG,
+  ],
+  [
+    { alignUntil: 5 },
+    'alignUntil 5 ends an alignment, and there is none; name an encoder, or give --self-align-weight.',
+  ],
+  [
+    { dispersiveTemperature: 2 },
+    'dispersiveTemperature 2 is of the dispersive loss, and there is none; give --dispersive-weight.',
+    HOG,
+  ],
+  [
+    { dispersiveDepth: 2 },
+    'dispersiveDepth 2 is of the dispersive loss, and there is none; give --dispersive-weight.',
+    { dispersiveWeight: 0 },
+  ],
+  [{ selfAlignDepth: 2 }, 'selfAlignDepth 2 is of self-alignment, and there is none; give --self-align-weight.', HOG],
+  [
+    { selfAlignTeacherDepth: 9 },
+    'selfAlignTeacherDepth 9 is of self-alignment, and there is none; give --self-align-weight.',
+  ],
+  [
+    { selfAlignTimeOffset: 0.5 },
+    'selfAlignTimeOffset 0.5 is of self-alignment, and there is none; give --self-align-weight.',
+  ],
+  [{ routeFrom: 3 }, 'routeFrom 3 says past which blocks tokens go, and none goes past any; give --route-tokens.'],
+  [{ routeTo: 9 }, 'routeTo 9 says past which blocks tokens go, and none goes past any; give --route-tokens.'],
+]
+
+const CASES = OWNED.map(([setting, message, beside]) => ({ setting, message, beside }))
+
+test.each(CASES)('a training has no $setting beside $beside', async ({ setting, message, beside }) => {
+  const out = join(temporaryFolder(), 'run')
+  const model = { kind: 'SiT', depth: 4, hidden: 32, heads: 2, patch: 4 } as const
+  const configuration = { model, batch: 2, steps: 1, ...beside, ...setting }
+  await expect(train({ out, data: await tinyDataset(), device: 'cpu', configuration })).rejects.toThrow(message)
+  expect(existsSync(out)).toBe(false)
+})
+
+test('and of each that is of something else there is such a row', () => {
+  expect(new Set(OWNED.flatMap(([setting]) => Object.keys(setting)))).toEqual(OWNED_SETTINGS)
 })

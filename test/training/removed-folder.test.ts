@@ -3,6 +3,7 @@ import { copyFileSync, existsSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { pretrainEncoder } from '../../src/pretraining/run.ts'
+import { checkpointName } from '../../src/training/checkpoint-files.ts'
 import { train } from '../../src/training/run.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { together } from '../distributed/together.ts'
@@ -49,23 +50,36 @@ test.each(CHANGES.flatMap(([what, change]) => RUNS.map(([which, run]) => ({ what
     const [out, data] = [join(temporaryFolder(), 'run'), stripedDataset()]
     const log = join(out, 'metrics.jsonl')
     const onStep = ({ index }: { readonly index: number }) => void (index === 1 && change(out, log))
-    await expect(run({ data, out, onStep, onNotice: () => {} })).rejects.toThrow(
-      `${log} was removed or replaced while the run wrote it`,
+    const said: string[] = []
+    const failure: unknown = await run({ data, out, onStep, onNotice: (sentence) => said.push(sentence) }).catch(
+      (error: unknown) => error,
     )
-    expect(existsSync(join(out, 'checkpoints/0000003/state.json'))).toBe(true)
+    expect(String(failure)).toContain(`${log} was removed or replaced while the run wrote it`)
+    const checkpoint = join(out, 'checkpoints/0000003')
+    expect(existsSync(join(checkpoint, 'state.json'))).toBe(true)
+    // By the error, or, where it was saved for it, by a notice.
+    expect([...said, String(failure)].filter((sentence) => sentence.includes(`are saved, ${checkpoint}`))).toHaveLength(
+      1,
+    )
   },
 )
 
 test('and one that was asked to stop says so too, instead of how to go on', async () => {
   const [out, data] = [join(temporaryFolder(), 'run'), stripedDataset()]
   const stop = new AbortController()
-  const onStep = () => {
+  let steps = 0
+  const onStep = ({ index }: { readonly index: number }) => {
+    steps = index
     rmSync(out, { recursive: true, force: true })
     stop.abort()
   }
   const configuration = { ...COMMON, model: MODEL }
-  await expect(train({ data, out, device: 'cpu', configuration, onStep, signal: stop.signal })).rejects.toThrow(
-    'was removed or replaced while the run wrote it',
+  const failure: unknown = await train({ data, out, device: 'cpu', configuration, onStep, signal: stop.signal }).catch(
+    (error: unknown) => error,
+  )
+  expect(String(failure)).toContain('was removed or replaced while the run wrote it')
+  expect(String(failure)).toContain(
+    `The steps themselves are saved, ${join(out, 'checkpoints', checkpointName(steps))}.`,
   )
 })
 

@@ -2,7 +2,9 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { parseConfiguration } from '../../src/configuration/parse.ts'
 import { decodeImage } from '../../src/data/image-decoding.ts'
+import { trainingSchema } from '../../src/training/configuration.ts'
 import { train } from '../../src/training/run.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
@@ -47,4 +49,10 @@ test('a run that was stopped before its first step has the grids of the unbroken
   expect(stopped).toMatchObject({ step: 0, interrupted: true })
   await train({ ...call, resume: true })
   expect(await readdir(join(out, 'samples'))).toEqual(['0000002.png'])
+})
+
+test.each([0, 0.5])('a guidanceScale of %d, which would guide nothing, is refused', (guidanceScale) => {
+  expect(() => parseConfiguration(trainingSchema, { samples: { guidanceScale } }, 'the configuration')).toThrow(
+    `samples.guidanceScale is ${guidanceScale}: expected 1, which is no guidance, or more.`,
+  )
 })

@@ -65,13 +65,10 @@ export const trainCommand = defineCommand({
       import('../../distributed/join.ts'),
       import('../../distributed/world.ts'),
     ])
-    const configuration = {
-      ...(await configurationFile(config)),
-      ...configurationOf(flags),
-      ...(seed !== undefined && { seed }),
-    }
+    const shared = await configurationFile(config)
+    const configuration = { ...configurationOf(flags), ...(seed !== undefined && { seed }) }
     let bar: Progress | undefined
-    const { interrupted } = await withProcesses({ processes, device }, async (world, own) => {
+    const { interrupted } = await withProcesses({ processes, device }, async (world, processDevice) => {
       const leads = world.rank === 0
       let adoption: Adoption | undefined
       const abandon = async (failure: unknown): Promise<never> => {
@@ -80,15 +77,16 @@ export const trainCommand = defineCommand({
       }
       if (!leads) out.silence()
       if (adopted !== undefined) {
-        if (leads) adoption = await adopt(adopted, folder, flags, out)
+        if (leads) adoption = await adopt(adopted, folder, { ...shared, ...configuration }, out)
         await world.meet().catch(abandon)
       }
       const result = await train({
         data,
         out: folder,
         configuration,
+        shared,
         resume: resume || adopted !== undefined,
-        device: own,
+        device: processDevice,
         world,
         fit: chooseRecomputation,
         signal,
@@ -149,13 +147,12 @@ function describeRun(
 async function adopt(
   checkpoint: string,
   folder: string,
-  { model: size, alignDepth }: Flags,
+  { model, alignDepth }: TrainingOptions,
   out: Output,
 ): Promise<Adoption> {
   const { adoptCheckpoint } = await import('../../conversion/adopt.ts')
-  const model = size === undefined ? undefined : modelOf(size)
   const adoption = await adoptCheckpoint(checkpoint, folder, {
-    ...(typeof model === 'object' && { heads: model.heads }),
+    ...(model !== undefined && { model }),
     ...(alignDepth !== undefined && { alignDepth }),
   })
   for (const note of adoption.notes) out.warn(note)

@@ -43,13 +43,13 @@ export interface Report {
 export type Answer = { readonly report: Report } | { readonly failed: string } | null
 
 async function answer(request: Request): Promise<Answer> {
-  const { processes, port } = request
+  const { processes, port, device } = request
   if (Number(process.env.RANK) >= processes) return null
   Object.assign(process.env, { WORLD_SIZE: String(processes), MASTER_PORT: String(port) })
   try {
-    return { report: await withProcesses(request, (world, device) => train(request, world, device)) }
+    return { report: await withProcesses({ processes, device }, (world, own) => train(request, world, own)) }
   } catch (error) {
-    resetDevice(request.device)
+    resetDevice(device)
     return { failed: (error as Error).message }
   }
 }
