@@ -1,6 +1,9 @@
-import { mkdir, readdir, rm, writeFile } from 'node:fs/promises'
+import { readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import * as z from 'zod'
 import { loadEncoder } from './alignment/encoders.ts'
+import { aFunction, aSignal } from './configuration/callbacks.ts'
+import { parseConfiguration, whenNeeded } from './configuration/parse.ts'
 import { Dataset } from './data/dataset.ts'
 import { DEMO_CLASSES, writeDemoImages } from './data/demo-images.ts'
 import { prepareDataset } from './data/prepare.ts'
@@ -11,6 +14,7 @@ import { compareImages, type ImageComparison } from './evaluation/compare-images
 import { writeRecord } from './evaluation/evaluation-record.ts'
 import { loadFeatureNetwork } from './evaluation/feature-network.ts'
 import { evaluateProbe, type ProbeResult } from './evaluation/probe.ts'
+import { makeFolder } from './formats/make-folder.ts'
 import type { Device } from './tensor/device.ts'
 import type { TrainingOptions } from './training/configuration.ts'
 import { type LoadedModel, loadModel } from './training/load-model.ts'
@@ -30,6 +34,19 @@ export interface DemoOptions {
   readonly onStep?: (step: TrainingStep, secondsLeft: number) => void
   readonly onNotice?: (sentence: string) => void
 }
+
+const optionsSchema = whenNeeded(() =>
+  z.strictObject({
+    out: z.string(),
+    device: z.string(),
+    seed: z.int().min(0).optional(),
+    minutes: z.number().positive().optional(),
+    signal: aSignal().optional(),
+    onPhase: aFunction().optional(),
+    onStep: aFunction().optional(),
+    onNotice: aFunction().optional(),
+  } satisfies Record<keyof DemoOptions, z.ZodType>),
+)
 
 export interface DemoResult {
   readonly run: string
@@ -85,6 +102,7 @@ const MARK = 'made-by-repa-demo'
  * `renderReport`) and `OUT/samples`.
  */
 export async function demo(options: DemoOptions): Promise<DemoResult> {
+  parseConfiguration(optionsSchema(), options, 'the options of demo')
   const { out, device, seed = 0, minutes = 1.5, signal, onPhase, onStep, onNotice } = options
   const [data, heldOut, run] = [join(out, 'data'), join(out, 'held-out'), join(out, 'run')]
   const samples = join(out, 'samples')
@@ -196,7 +214,7 @@ async function evaluate(
 
 /** Makes sure that clearing the folder takes nothing away that no demo made. */
 async function claimFolder(out: string): Promise<void> {
-  await mkdir(out, { recursive: true })
+  await makeFolder(out)
   const names = await readdir(out)
   if (names.includes(MARK)) return
   if (names.length > 0) {

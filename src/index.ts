@@ -16,7 +16,7 @@ export type { SamplingBenchmark, SamplingBenchmarkOptions } from './benchmark/sa
 export type { StepBenchmark, StepBenchmarkOptions } from './benchmark/step.ts'
 export type { SustainedOptions } from './benchmark/sustained.ts'
 export { ConfigurationError } from './configuration/parse.ts'
-export type { Adoption } from './conversion/adopt.ts'
+export type { Adoption, AdoptOptions } from './conversion/adopt.ts'
 export type { Conversion, ConvertOptions } from './conversion/convert.ts'
 export { Dataset, type LatentKind, type LatentMaker, type Sample, type SampleTarget } from './data/dataset.ts'
 export type { FeatureSettings } from './data/dataset-info.ts'
@@ -47,7 +47,7 @@ export {
   sampleImages,
 } from './diffusion/sample-images.ts'
 export type { SampleResult, SampleToFolderOptions } from './diffusion/sample-to-folder.ts'
-export { type SamplerOptions, sample } from './diffusion/samplers.ts'
+export { type SamplerOptions, sampleFlow } from './diffusion/samplers.ts'
 export type { SamplingOrigin } from './diffusion/sampling-record.ts'
 export type { Predict } from './diffusion/transport/field.ts'
 export { type TransportLossWeight, transportLoss, transportPlan } from './diffusion/transport/loss.ts'
@@ -179,20 +179,12 @@ export type { CheckpointState } from './training/checkpoint.ts'
 export { type TrainingConfiguration, type TrainingOptions, trainingSchema } from './training/configuration.ts'
 export type { ContrastiveFlow } from './training/contrastive-flow.ts'
 export type { OpenFeatureEncoderOptions } from './training/feature-encoder.ts'
+export { forwardBackward, type Losses, type PassOptions } from './training/forward-backward.ts'
 export type { GradientExchange } from './training/gradient-exchange.ts'
 export type { LearningRateSchedule } from './training/learning-rate.ts'
 export type { LoadedModel, LoadModelOptions, RunEncoder } from './training/load-model.ts'
 export type { Moments } from './training/moments.ts'
-export {
-  type ClassToken,
-  type DenoisingLosses,
-  forwardBackward,
-  type Losses,
-  type Noised,
-  type Objective,
-  type PassOptions,
-  type TrainingBatch,
-} from './training/objective.ts'
+export type { ClassToken, DenoisingLosses, Noised, Objective, TrainingBatch } from './training/objective.ts'
 export { type ObjectiveSettings, objectiveFor } from './training/objectives.ts'
 export {
   AdamW,

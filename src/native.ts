@@ -1,4 +1,5 @@
 /** Loads the addon: the only file that may touch it. */
+import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -6,13 +7,20 @@ import type { NativeAddon } from './native-addon.ts'
 
 export type * from './native-addon.ts'
 
-const packageRoot = join(dirname(fileURLToPath(import.meta.url)), '..')
+/** Only where it is needed: a bundle of another module system has no `import.meta.url`. */
+const packageRoot = () => join(dirname(fileURLToPath(import.meta.url)), '..')
 
 function load(): NativeAddon {
-  const require = createRequire(import.meta.url)
   try {
-    return require('node-gyp-build')(packageRoot)
+    return createRequire(import.meta.url)('node-gyp-build')(packageRoot())
   } catch (cause) {
+    if (!isInPackage()) {
+      throw new Error(
+        'repa-native could not load its addon: this is a bundle, which an addon cannot be part of. ' +
+          'Leave repa-native external (esbuild: --external:repa-native) and install it beside the bundle.',
+        { cause },
+      )
+    }
     const [reason] = (cause instanceof Error ? cause.message : String(cause)).split('\n') as [string]
     throw new Error(
       `repa-native could not load its addon for ${process.platform}-${process.arch}: ${reason.replace(/\.$/, '')}. ` +
@@ -20,6 +28,15 @@ function load(): NativeAddon {
         'in a checkout run `npm run build:native`.',
       { cause },
     )
+  }
+}
+
+/** Whether this file lies where the package has it: in a bundle it is beside it, or anywhere. */
+function isInPackage(): boolean {
+  try {
+    return JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8')).name === 'repa-native'
+  } catch {
+    return false
   }
 }
 

@@ -1,5 +1,7 @@
+import * as z from 'zod'
+import { aFunction } from '../configuration/callbacks.ts'
 import { nearest } from '../configuration/nearest.ts'
-import { ConfigurationError } from '../configuration/parse.ts'
+import { ConfigurationError, parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { statusOf } from '../formats/path-status.ts'
 import { VisionTransformer } from '../models/vit.ts'
 import { type VisionTransformerConfig, visionTransformerConfigSchema } from '../models/vit-config.ts'
@@ -20,16 +22,27 @@ export interface LoadEncoderOptions {
   readonly notice?: (message: string) => void
 }
 
+const argumentsSchema = whenNeeded(() =>
+  z.strictObject({
+    name: z.string(),
+    file: z.string().optional(),
+    device: z.string().optional(),
+    heads: z.int().positive().optional(),
+    notice: aFunction().optional(),
+  } satisfies Record<'name' | 'file' | keyof LoadEncoderOptions, z.ZodType>),
+)
+
 /**
  * A frozen encoder to align with: the built-in `hog`, `vit` from the file that `repa pretrain-encoder` wrote, or one of the paper's
  * from the file that its authors publish, a checkpoint of their training code, or the same tensors as `.safetensors`
  * (alignment/FAMILY.ts says what of it is read). Every size follows from the tensors. A file of no published size is accepted under
  * any name of its family, with a notice; the file of another published size than the name's is an error.
  *
- * @throws {ConfigurationError} for an unknown name; {FileAccessError} where there is no such file; {Error} where none is named or one too many,
+ * @throws {ConfigurationError} for an unknown name and options that are none; {FileAccessError} where there is no such file; {Error} where none is named or one too many,
  *   and for a file that does not fit; what the file readers throw
  */
 export async function loadEncoder(name: string, file?: string, options: LoadEncoderOptions = {}): Promise<Encoder> {
+  parseConfiguration(argumentsSchema(), { name, file, ...options }, 'loadEncoder')
   const { device = 'cpu', heads, notice = () => {} } = options
   if (name === 'hog') {
     if (file !== undefined) throw new Error(`The encoder hog is built in and takes no file; ${file} was given.`)

@@ -1,7 +1,8 @@
-import { mkdir, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { writeAtomically } from '../formats/atomic-file.ts'
 import { FileAccessError } from '../formats/errors.ts'
+import { makeFolder } from '../formats/make-folder.ts'
 
 /** The file of an image, relative to `images/`: the folder is the first five of the eight digits. */
 export function imageName(index: number): string {
@@ -24,12 +25,12 @@ export class FolderWriter {
     const folder = dirname(path)
     try {
       if (!this.#folders.has(folder)) {
-        await mkdir(folder, { recursive: true })
+        await makeFolder(folder)
         this.#folders.add(folder)
       }
       await writeFile(path, bytes)
     } catch (error) {
-      throw new FileAccessError('write', path, error)
+      throw error instanceof FileAccessError ? error : new FileAccessError('write', path, error)
     }
   }
 }
@@ -41,7 +42,7 @@ export function writeText(path: string, text: string): Promise<void> {
 
 /** The same of a text in parts: all of it may be longer than a string can be. */
 export async function writeTexts(path: string, parts: Iterable<string>): Promise<void> {
-  await mkdir(dirname(path), { recursive: true })
+  await makeFolder(dirname(path))
   await writeAtomically(path, { fsync: true }, async (file) => {
     for (const part of parts) await file.append(Buffer.from(part))
   })

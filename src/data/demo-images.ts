@@ -1,5 +1,6 @@
-import { mkdir, writeFile } from 'node:fs/promises'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { makeFolder } from '../formats/make-folder.ts'
 import { keyedRandom, type RandomStream } from './keyed-random.ts'
 import { mix, oklch, type Rgb } from './oklch.ts'
 import { encodePng } from './png.ts'
@@ -106,7 +107,7 @@ export async function writeDemoImages(
   requireInteger('perClass', perClass, 1)
   for (const [classIndex, name] of DEMO_CLASSES.entries()) {
     const folder = join(directory, name)
-    await mkdir(folder, { recursive: true })
+    await makeFolder(folder)
     for (let index = 0; index < perClass; index++) {
       const png = encodePng(renderDemoImage(classIndex, index, { size, seed }), size, size, 3)
       await writeFile(join(folder, `${String(index).padStart(5, '0')}.png`), png)

@@ -3,10 +3,11 @@
  * [images, tokens, width], of consecutive images; those of the mirror images in `flip-00000.safetensors` and on. An image's
  * features are one run of bytes at a place that is known from its index, so that reading them is one call.
  */
-import { type FileHandle, mkdir, open, rename, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { type FileHandle, open, rename, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { FileAccessError } from '../formats/errors.ts'
 import { isThere } from '../formats/if-there.ts'
+import { makeFolder } from '../formats/make-folder.ts'
 import { RandomAccessFile } from '../formats/random-access-file.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
 import { serialiseHeader } from '../formats/safetensors-header.ts'
@@ -77,7 +78,7 @@ export class ShardWriter {
   /** Writes the features of images from one on, with the header where it is the first. */
   async write(begin: number, features: readonly Uint16Array[]): Promise<void> {
     await this.#attempt(async () => {
-      await mkdir(join(this.#path, '..'), { recursive: true })
+      await makeFolder(dirname(this.#path))
       const file = await open(this.#partial, begin === 0 ? 'w' : 'r+')
       try {
         if (begin === 0) await writeAll(file, this.#header, 0)
@@ -107,7 +108,7 @@ export class ShardWriter {
     try {
       await action()
     } catch (error) {
-      throw new FileAccessError('write', this.#path, error)
+      throw error instanceof FileAccessError ? error : new FileAccessError('write', this.#path, error)
     }
   }
 }

@@ -1,4 +1,7 @@
 /** Mean and standard deviation of an autoencoder's latents by channel, over the images of a data set. */
+import * as z from 'zod'
+import { aFunction, anObjectWith, aSignal } from '../configuration/callbacks.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { encodeChecked } from './encode-latents.ts'
 import type { LatentEncoder } from './latent-encoder.ts'
 import { KeyedPermutation } from './permutation.ts'
@@ -19,6 +22,18 @@ export interface MeasureLatentsOptions {
   readonly onProgress?: (done: number, total: number) => void
 }
 
+const schema = whenNeeded(() =>
+  z.strictObject({
+    data: z.string(),
+    encoder: anObjectWith('encode', 'an autoencoder, as loadAutoencoder gives it'),
+    // How many there may be has a sentence of its own.
+    images: z.number().optional(),
+    seed: z.int().min(0).optional(),
+    signal: aSignal().optional(),
+    onProgress: aFunction().optional(),
+  } satisfies Record<keyof MeasureLatentsOptions, z.ZodType>),
+)
+
 export interface MeasuredLatents {
   /** By channel. */
   readonly mean: Float32Array
@@ -32,9 +47,11 @@ export interface MeasuredLatents {
  * over images and places. It draws one sample an image; here its expectation is taken, E[z] = E[μ] and Var[z] = Var[μ] + E[σ²], so that
  * nothing but the choice of images is random.
  *
- * @throws {RangeError} for a number of images that is none, or where a channel is the same everywhere; else what `openPreparedImages` and the encoder throw
+ * @throws {ConfigurationError} for options that are none; {RangeError} for a number of images that is none, or where a channel is the same
+ *   everywhere; else what `openPreparedImages` and the encoder throw
  */
 export async function measureLatents(options: MeasureLatentsOptions): Promise<MeasuredLatents> {
+  parseConfiguration(schema(), options, 'the options of measureLatents')
   const { data, encoder, images: most = DEFAULT_IMAGES, seed = 0, signal, onProgress } = options
   if (!(Number.isInteger(most) && most >= 1)) {
     throw new RangeError(`The latents of ${most} images cannot be measured; expected a whole number of at least 1.`)

@@ -1,5 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
+import * as z from 'zod'
+import { aFunction } from '../configuration/callbacks.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { native } from '../native.ts'
 import { type Device, resolveDevice } from '../tensor/device.ts'
 import { Communicator } from './communicator.ts'
@@ -18,6 +21,13 @@ export interface JoinOptions {
   readonly device: string
 }
 
+const argumentsSchema = whenNeeded(() =>
+  z.strictObject({ processes: z.int().positive().optional(), device: z.string(), job: aFunction() } satisfies Record<
+    keyof JoinOptions | 'job',
+    z.ZodType
+  >),
+)
+
 /**
  * Runs a job with the processes that mpirun, srun or torchrun has started beside this one, or with ones that this one starts: as many times
  * this program with these arguments. On GPUs each process has its own; on the CPU they share the cores. When `job` throws in one of them,
@@ -27,12 +37,14 @@ export interface JoinOptions {
  * Processes that this one starts run the program from its beginning, and take part in the first job that they come to: a program has them
  * once. What follows the job runs in them too, until this one ends them some seconds later.
  *
- * @throws {Error} where a launcher has started another number of processes, there are too few GPUs, or the others do not come
+ * @throws {ConfigurationError} for options that are none; {Error} where a launcher has started another number of processes, there are too few GPUs, or the others do not come
  */
 export async function withProcesses<Result>(
-  { processes = 1, device }: JoinOptions,
+  options: JoinOptions,
   job: (world: World, device: Device) => Promise<Result>,
 ): Promise<Result> {
+  parseConfiguration(argumentsSchema(), { ...options, job }, 'withProcesses')
+  const { processes = 1, device } = options
   const place = placeOf(process.env)
   if (place && place.size !== processes) {
     throw new Error(

@@ -21,15 +21,20 @@ export interface Surroundings {
 /** Least memory for training SiT-B/2 at batch 32 in fp32. */
 const ROOMY_BYTES = 8 * 2 ** 30
 
-/** What to install, set or stop to go faster here; a sentence each. */
-export function advise(cpu: CpuReport, around: Surroundings, cuda: Pick<CudaInfo, 'state' | 'reason'>): string[] {
-  const { level, levels, threads, memoryLimitBytes } = cpu
+/** What to install, set or stop to go faster here, or for a CPU device that does not start, `cpu` undefined, to start; a sentence each. */
+export function advise(
+  cpu: CpuReport | undefined,
+  around: Surroundings,
+  cuda: Pick<CudaInfo, 'state' | 'reason'>,
+): string[] {
   const { env, cores, cpuQuota, load, hugePages, nvidiaDriver } = around
   const advice: string[] = []
-  const best = levels.at(-1)!
-  if (level !== best)
-    advice.push(`REPA_CPU_LEVEL holds the kernels at ${level}; unset it for ${best}, which is faster.`)
-  else if (level === 'portable' && around.arch === 'x64') {
+  // What was asked for of a device that has not started.
+  const threads = cpu?.threads ?? Number(env.REPA_THREADS)
+  const best = cpu?.levels.at(-1)
+  if (cpu && cpu.level !== best)
+    advice.push(`REPA_CPU_LEVEL holds the kernels at ${cpu.level}; unset it for ${best}, which is faster.`)
+  else if (cpu?.level === 'portable' && around.arch === 'x64') {
     advice.push('This CPU (or the virtual machine) has no AVX2: the portable kernels are several times slower.')
   }
   if (threads < cores && env.REPA_THREADS) {
@@ -52,8 +57,8 @@ export function advise(cpu: CpuReport, around: Surroundings, cuda: Pick<CudaInfo
       'Transparent huge pages are off: as root, `echo madvise > /sys/kernel/mm/transparent_hugepage/enabled` saves page faults.',
     )
   }
-  if (memoryLimitBytes < ROOMY_BYTES) {
-    advice.push(`Only ${formatBytes(memoryLimitBytes)} of memory may be used: keep to small models and batches.`)
+  if (cpu && cpu.memoryLimitBytes < ROOMY_BYTES) {
+    advice.push(`Only ${formatBytes(cpu.memoryLimitBytes)} of memory may be used: keep to small models and batches.`)
   }
   if (nvidiaDriver !== undefined && cuda.state !== 'ready') {
     advice.push(

@@ -25,14 +25,15 @@ export interface Diagnosis {
   /** `glibc 2.36`, `musl`; undefined off Linux. */
   readonly libc: string | undefined
   readonly addon: { readonly loaded: true } | { readonly loaded: false; readonly reason: string }
-  /** Undefined where the addon does not load. */
-  readonly cpu: CpuReport | undefined
+  /** What the CPU device is, or why it does not start; undefined where the addon does not load. */
+  readonly cpu: CpuReport | { readonly reason: string } | undefined
   /** Undefined where the addon does not load. */
   readonly cuda: CudaInfo | undefined
   /** cuBLASLt is used where REPA_GEMM asks for it, NCCL by several processes with a GPU each. */
   readonly libraries: readonly SystemLibrary[]
   /** The image library, or why it does not load. */
   readonly sharp: { readonly version: string; readonly libvips: string } | { readonly reason: string }
+  /** Undefined where there is no CPU device to compare with. */
   readonly selfTest: SelfTest | { readonly reason: string } | undefined
   readonly rate: GemmRate | undefined
   readonly advice: readonly string[]
@@ -51,9 +52,11 @@ export async function diagnose(): Promise<Diagnosis> {
     imageLibrary(),
     surroundings(),
   ])
-  const found = deviceReport()
-  const isLoaded = 'cpu' in found
-  const selfTest = isLoaded ? await runSelfTest(found.cuda) : undefined
+  const addon = addonReport()
+  const cpu = addon.loaded ? cpuReport() : undefined
+  const cuda = addon.loaded ? native().cudaInfo() : undefined
+  const device = cpu && 'level' in cpu ? cpu : undefined
+  const selfTest = device && cuda ? await runSelfTest(cuda) : undefined
   const healthy = selfTest !== undefined && 'passed' in selfTest && selfTest.passed
   return {
     version,
@@ -61,26 +64,33 @@ export async function diagnose(): Promise<Diagnosis> {
     platform: `${process.platform}-${process.arch}`,
     kernel: release(),
     libc: libc(),
-    addon: isLoaded ? { loaded: true } : { loaded: false, reason: found.reason },
-    cpu: isLoaded ? found.cpu : undefined,
-    cuda: isLoaded ? found.cuda : undefined,
+    addon,
+    cpu,
+    cuda,
     libraries,
     sharp,
     selfTest,
     rate: healthy ? await (await import('./gemm-rate.ts')).measureGemmRate() : undefined,
-    advice: isLoaded ? advise(found.cpu, around, found.cuda) : [],
+    advice: cuda ? advise(device, around, cuda) : [],
     healthy,
   }
 }
 
-function deviceReport(): { cpu: CpuReport; cuda: CudaInfo } | { reason: string } {
+function addonReport(): Diagnosis['addon'] {
+  try {
+    native()
+    return { loaded: true }
+  } catch (error) {
+    return { loaded: false, reason: messageOf(error) }
+  }
+}
+
+/** The device starts at the first question: its threads may be more than the system gives. */
+function cpuReport(): CpuReport | { readonly reason: string } {
   try {
     const { level, levels, threads } = native().cpuInfo()
     const { limitBytes } = native().memoryStats('cpu')
-    return {
-      cpu: { model: cpus()[0]?.model.trim() ?? 'unknown', level, levels, threads, memoryLimitBytes: limitBytes },
-      cuda: native().cudaInfo(),
-    }
+    return { model: cpus()[0]?.model.trim() ?? 'unknown', level, levels, threads, memoryLimitBytes: limitBytes }
   } catch (error) {
     return { reason: messageOf(error) }
   }

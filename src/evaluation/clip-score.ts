@@ -6,6 +6,7 @@ import { Tensor } from '../tensor/tensor.ts'
 import { type CaptionedImages, captionedDataset, openCaptionedSamples } from './captioned-images.ts'
 import { clipInput } from './clip-input.ts'
 import { type Clip, loadClip } from './clip-model.ts'
+import { requireClipScoreOptions } from './evaluation-options.ts'
 
 /** What is scored. */
 export type ScoredImages =
@@ -55,10 +56,11 @@ export interface ClipScore {
  * generate_t2i.py prints. In papers the CLIP score is a hundred times that, negative ones counted as 0 (CLIPScore, arXiv 2104.08718, takes
  * 250). Images are seen as OpenAI's own transform shows them (clip-input.ts). Features are f32, cosines of them float64.
  *
- * @throws {Error} in a sentence where images have no captions or not as many, for files that hold no CLIP, and for features that are not
+ * @throws {ConfigurationError} for options that are none; {Error} in a sentence where images have no captions or not as many, for files that hold no CLIP, and for features that are not
  *   finite; what the file readers throw
  */
 export async function evaluateClipScore(options: EvaluateClipScoreOptions): Promise<ClipScore> {
+  requireClipScoreOptions(options)
   const { device, batch, signal, onProgress } = options
   await using images =
     options.data === undefined

@@ -1,6 +1,9 @@
-import { mkdir } from 'node:fs/promises'
 import { dirname, extname } from 'node:path'
+import * as z from 'zod'
+import { aFunction, anObjectWith, aSignal } from '../configuration/callbacks.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { oneAhead } from '../data/one-ahead.ts'
+import { makeFolder } from '../formats/make-folder.ts'
 import { NpzFile } from '../formats/npz.ts'
 import { toFloat32 } from '../tensor/host-tensor.ts'
 import type { FeatureNetwork } from './feature-network.ts'
@@ -42,6 +45,18 @@ export interface CompareImagesOptions {
   readonly onNotice?: (message: string) => void
 }
 
+const schema = whenNeeded(() =>
+  z.strictObject({
+    reference: z.string(),
+    samples: z.string().optional(),
+    network: anObjectWith('run', 'a network, as loadInceptionNetwork or loadFeatureNetwork gives it'),
+    saveStatistics: z.string().optional(),
+    signal: aSignal().optional(),
+    onProgress: aFunction().optional(),
+    onNotice: aFunction().optional(),
+  } satisfies Record<keyof CompareImagesOptions, z.ZodType>),
+)
+
 export interface ImageComparison {
   /** The Fréchet distance in the network's features. */
   readonly fid: number | null
@@ -74,12 +89,13 @@ interface Side extends Disposable {
  * network sFID and the Inception Score, as the ADM suite computes them. Images are streamed: what grows with their number are the
  * features that precision and recall compare, of at most 50,000 images a side.
  *
- * @throws Error in one sentence for images of mixed sizes, features that are not finite, and statistics of another network
+ * @throws {ConfigurationError} for options that are none; {Error} in one sentence for images of mixed sizes, features that are not finite, and statistics of another network
  */
 export async function compareImages(options: CompareImagesOptions): Promise<ImageComparison> {
+  parseConfiguration(schema(), options, 'the options of compareImages')
   const { network, samples, saveStatistics, onNotice = () => {} } = options
   // Before hours of work for what could not be written then.
-  if (saveStatistics !== undefined) await mkdir(dirname(saveStatistics), { recursive: true })
+  if (saveStatistics !== undefined) await makeFolder(dirname(saveStatistics))
   // Both, before the first is seen: it may take an hour.
   await using referenceFiles = await openSide(options.reference, network)
   await using samplesFiles = samples === undefined ? undefined : await openSide(samples, network)

@@ -1,20 +1,18 @@
 /**
- * What an evaluation of layers is asked for, checked before its first image: of a program without types, nothing but the curve would show what
- * is wrong.
+ * What an evaluation of layers or of captions is asked for, checked before its first image: of a program without types, nothing but the
+ * numbers would show what is wrong.
  */
 import * as z from 'zod'
-import { aFunction, aSignal } from '../configuration/callbacks.ts'
-import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
+import { aFunction, anObjectWith, aSignal } from '../configuration/callbacks.ts'
+import { ConfigurationError, parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import type { EvaluateCknnaOptions } from './cknna.ts'
+import type { EvaluateClipScoreOptions } from './clip-score.ts'
 import type { EvaluateEncoderProbeOptions } from './encoder-probe.ts'
 import type { EvaluateProbeOptions } from './probe.ts'
 
 const positive = () => z.int().positive()
-
-const anObjectWith = (key: string, what: string) =>
-  z.custom((value) => typeof value === 'object' && value !== null && key in value, `expected ${what}`)
 
 const anEncoder = () => anObjectWith('features', 'an encoder, as loadEncoder gives it')
 
@@ -73,6 +71,33 @@ const cknnaSchema = whenNeeded(() =>
     neighbours: positive().optional(),
   } satisfies Record<keyof EvaluateCknnaOptions, z.ZodType>),
 )
+
+const clipScoreSchema = whenNeeded(() =>
+  z.strictObject({
+    samples: z.string().optional(),
+    captions: z.string().optional(),
+    data: aDataset().optional(),
+    clip: z.string(),
+    device: z.string(),
+    batch: positive(),
+    signal: aSignal().optional(),
+    onProgress: aFunction().optional(),
+  } satisfies Record<keyof EvaluateClipScoreOptions, z.ZodType>),
+)
+
+/** @throws {ConfigurationError} naming every option that is wrong */
+export function requireClipScoreOptions(options: EvaluateClipScoreOptions): void {
+  const what = "the CLIP score's options"
+  const { samples, captions, data } = parseConfiguration(clipScoreSchema(), options, what)
+  if ((samples === undefined) === (data === undefined)) {
+    throw new ConfigurationError(
+      `${what}: expected samples or data, ${samples === undefined ? 'got neither' : 'got both'}.`,
+    )
+  }
+  if (data !== undefined && captions !== undefined) {
+    throw new ConfigurationError(`${what}: data has its captions; expected no others, got ${JSON.stringify(captions)}.`)
+  }
+}
 
 /** @throws {ConfigurationError} naming every option that is wrong */
 export function requireProbeOptions(options: EvaluateProbeOptions): void {

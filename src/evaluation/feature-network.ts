@@ -1,5 +1,9 @@
+import * as z from 'zod'
 import type { Encoder } from '../alignment/encoder.ts'
 import { loadEncoder } from '../alignment/encoders.ts'
+import { aFunction } from '../configuration/callbacks.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
+import { requirePath } from '../configuration/path-argument.ts'
 import {
   INCEPTION_CLASSES,
   INCEPTION_FEATURES,
@@ -46,8 +50,18 @@ export interface FeatureNetworkOptions {
   readonly notice?: (message: string) => void
 }
 
+const optionsSchema = whenNeeded(() =>
+  z.strictObject({ device: z.string(), notice: aFunction().optional() } satisfies Record<
+    keyof FeatureNetworkOptions,
+    z.ZodType
+  >),
+)
+
 /** The network of the ADM suite, from pytorch-fid's file, torch-fidelity's, or the same tensors as safetensors. */
-export async function loadInceptionNetwork(file: string, { device }: FeatureNetworkOptions): Promise<FeatureNetwork> {
+export async function loadInceptionNetwork(file: string, options: FeatureNetworkOptions): Promise<FeatureNetwork> {
+  requirePath(file, 'the file of loadInceptionNetwork')
+  parseConfiguration(optionsSchema(), options, 'the options of loadInceptionNetwork')
+  const { device } = options
   await using source = await openWeights(file)
   if (!isInceptionV3(source)) {
     throw new Error(
@@ -94,6 +108,7 @@ export async function loadFeatureNetwork(
   file: string | undefined,
   options: FeatureNetworkOptions,
 ): Promise<FeatureNetwork> {
+  parseConfiguration(optionsSchema(), options, 'the options of loadFeatureNetwork')
   if (name === 'resnet-cifar') {
     if (file === undefined) {
       throw new Error('resnet-cifar needs the file of its weights, for example resnet-cifar=resnet20-12fca82f.th.')

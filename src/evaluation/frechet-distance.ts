@@ -1,3 +1,5 @@
+import * as z from 'zod'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { float64Product, symmetricEigen, symmetricEigenvalues } from '../tensor/ops/statistics.ts'
 import { Tensor } from '../tensor/tensor.ts'
 import type { Gaussian } from './feature-statistics.ts'
@@ -8,6 +10,11 @@ const RELATIVE_RANK = 2 ** -44
 /** A covariance that other programs stored, or summed, in float32 has eigenvalues so far below 0 for each feature, of the largest. */
 const FLOAT32_ROUNDING = 2 ** -24
 
+const numbers = () => z.custom((value) => value instanceof Float64Array, 'expected a Float64Array')
+
+// Loose: what else is known of a set is nothing to its distance.
+const gaussianSchema = whenNeeded(() => z.looseObject({ mean: numbers(), covariance: numbers() }))
+
 /**
  * The Fréchet distance of two Gaussians, |μ₁ − μ₂|² + tr Σ₁ + tr Σ₂ − 2 tr (Σ₁Σ₂)^½ (Heusel et al., arXiv 1706.08500), in float64.
  *
@@ -15,13 +22,15 @@ const FLOAT32_ROUNDING = 2 ** -24
  * D^½VΣ₂VᵀD^½: symmetric, so that there is no complex root and nothing to add to the diagonal where a covariance is singular.
  *
  * @param names what an error calls the two
- * @throws RangeError where the widths differ, a number is not finite or too large, or a covariance is none
+ * @throws {ConfigurationError} for what is no Gaussian; {RangeError} where the widths differ, a number is not finite or too large, or a covariance is none
  */
 export async function frechetDistance(
   a: Gaussian,
   b: Gaussian,
   names: readonly [string, string] = ['the first set', 'the second set'],
 ): Promise<number> {
+  parseConfiguration(gaussianSchema(), a, names[0])
+  parseConfiguration(gaussianSchema(), b, names[1])
   const width = a.mean.length
   if (b.mean.length !== width) {
     throw new RangeError(

@@ -1,6 +1,7 @@
 import { lstat, open, readdir, readlink, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, isAbsolute, join } from 'node:path'
+import { requirePath } from '../configuration/path-argument.ts'
 import { FileAccessError } from './errors.ts'
 import { ifThere } from './if-there.ts'
 
@@ -119,8 +120,12 @@ export class AtomicFile {
     this.#fileSystem = options.fileSystem ?? nodeFileSystem
   }
 
-  /** @throws {FileAccessError} where a folder, a device or a pipe has the name, or the system does not let a file be made there */
+  /**
+   * @throws {ConfigurationError} where the path is no text; {FileAccessError} where a folder, a device or a pipe has the name, or the system
+   *   does not let a file be made there
+   */
   static async create(path: string, options: AtomicWriteOptions = {}): Promise<AtomicFile> {
+    requirePath(path, 'the path of what is to be written')
     const fileSystem = options.fileSystem ?? nodeFileSystem
     const location = await accessing(path, () => fileSystem.locate(path))
     const temporary = temporaryPath(location)

@@ -1,9 +1,10 @@
-import { type FileHandle, mkdir, open } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { dataViewOf } from './byte-order.ts'
 import { maskedCrc32c } from './crc32c.ts'
 import { FileAccessError } from './errors.ts'
+import { makeFolder } from './make-folder.ts'
 import { bytesField, doubleField, floatField, varintField } from './protobuf.ts'
 import {
   DIMENSION,
@@ -67,10 +68,10 @@ export class EventWriter {
     const purge = options.purgeStep === undefined ? undefined : requireStep(options.purgeStep)
     let handle: FileHandle
     try {
-      await mkdir(folder, { recursive: true })
+      await makeFolder(folder)
       handle = await open(path, 'ax')
     } catch (error) {
-      throw new FileAccessError('write', path, error)
+      throw error instanceof FileAccessError ? error : new FileAccessError('write', path, error)
     }
     const writer = new EventWriter(path, handle, now)
     writer.#add(bytesField(EVENT.fileVersion, FILE_VERSION))

@@ -1,7 +1,8 @@
 /** A pretraining in a folder: `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/STEP/`, and at its end the encoder. */
 import { join } from 'node:path'
 import * as z from 'zod'
-import { parseConfiguration } from '../configuration/parse.ts'
+import { aFunction, aSignal } from '../configuration/callbacks.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { Dataset } from '../data/dataset.ts'
 import { writeWhole } from '../formats/atomic-file.ts'
 import { FolderInUse } from '../formats/folder-in-use.ts'
@@ -54,6 +55,21 @@ export interface PretrainEncoderOptions {
   readonly onNotice?: (sentence: string) => void
 }
 
+const optionsSchema = whenNeeded(() =>
+  z.strictObject({
+    data: z.string(),
+    out: z.string(),
+    // Has a schema of its own.
+    configuration: z.unknown().optional(),
+    resume: z.boolean().optional(),
+    device: z.string(),
+    signal: aSignal().optional(),
+    onStart: aFunction().optional(),
+    onStep: aFunction().optional(),
+    onNotice: aFunction().optional(),
+  } satisfies Record<keyof PretrainEncoderOptions, z.ZodType>),
+)
+
 export interface PretrainingRun {
   readonly configuration: PretrainingConfiguration
   readonly encoder: VisionTransformerConfig
@@ -76,10 +92,11 @@ export interface PretrainEncoderResult {
  * Trains a vision transformer on a data set's images by a self-supervised objective, or goes on with an earlier run. Saves at the end,
  * when the signal aborts, and where data cannot be read any more or a callback throws.
  *
- * @throws {ConfigurationError} for a configuration that does not fit its schema
+ * @throws {ConfigurationError} for options that are none, and a configuration that does not fit its schema
  * @throws {Error} where `out` holds a run, or checkpoints, and `resume` is not set, or the other way round, or is in use
  */
 export async function pretrainEncoder(options: PretrainEncoderOptions): Promise<PretrainEncoderResult> {
+  parseConfiguration(optionsSchema(), options, 'the options of pretrainEncoder')
   const { out, device, signal } = options
   const data = await Dataset.open(options.data, { captions: false })
   const resolved = await resolveConfiguration(options)
@@ -166,10 +183,10 @@ async function runSegments(
     await log.flush()
     if (signal?.aborted) break
     saved = await save()
-    await log.requireInPlace()
+    await log.requireInPlace(saved.path)
   }
   if (saved?.step !== pretrainer.step) saved = await save()
-  await log.requireInPlace()
+  await log.requireInPlace(saved.path)
   return { step: saved.step, checkpoint: saved.path, last }
 }
 

@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto'
+import * as z from 'zod'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { type Chart, renderChart } from './chart.ts'
 import { chartWidths } from './chart-widths.ts'
 import { renderConfiguration } from './configuration.ts'
@@ -24,14 +26,26 @@ export interface ReportOptions {
   readonly writtenAt?: Date
 }
 
+/** As `readRuns` gives them, which has checked what is in them. */
+const runsSchema = whenNeeded(() => z.array(z.looseObject({ name: z.string(), directory: z.string() })))
+
+const optionsSchema = whenNeeded(() =>
+  z.strictObject({ title: z.string().optional(), writtenAt: z.date().optional() } satisfies Record<
+    keyof ReportOptions,
+    z.ZodType
+  >),
+)
+
 /**
  * One self-contained HTML page about one or several runs: headline numbers, curves over training, what `repa evaluate`
  * found, sample grids, and the configuration (of several runs: what differs). It asks for nothing from outside, and its
  * content security policy forbids that it ever does; everything that comes from the runs' files is escaped.
  *
- * @throws RangeError where no run is given.
+ * @throws {ConfigurationError} for what are no runs, and options that are none; {RangeError} where no run is given
  */
 export function renderReport(runs: readonly RunData[], options: ReportOptions = {}): string {
+  parseConfiguration(runsSchema(), runs, 'the runs of renderReport')
+  parseConfiguration(optionsSchema(), options, 'the options of renderReport')
   return renderPage(runs, options)
 }
 

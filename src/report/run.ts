@@ -1,7 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import type { z } from 'zod'
+import * as z from 'zod'
+import { aSignal } from '../configuration/callbacks.ts'
 import { parseJson } from '../configuration/json.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
+import { requirePath } from '../configuration/path-argument.ts'
 import { ifThere } from '../formats/if-there.ts'
 import { type Evaluation, readEvaluations } from './evaluations.ts'
 import { type JsonObject, JsonObjectSchema } from './json.ts'
@@ -27,13 +30,23 @@ export interface ReadRunOptions {
   readonly sampleLimit?: number
 }
 
+const foldersSchema = whenNeeded(() => z.array(z.string('expected the folder of a run')))
+
+const optionsSchema = whenNeeded(() =>
+  z.strictObject({ sampleLimit: z.int().min(0).optional(), signal: aSignal().optional() } satisfies Record<
+    keyof ReadRunOptions | 'signal',
+    z.ZodType
+  >),
+)
+
 /**
  * Reads a run's folder as `repa train` and `repa evaluate` write it: `config.json`, `metrics.jsonl`, `samples/`,
  * `evaluation/`. Only the configuration must be there: a run that has just begun has logged nothing yet.
  *
- * @throws Error naming the file that is missing, unreadable or of the wrong form.
+ * @throws {ConfigurationError} for options that are none; {Error} naming the file that is missing, unreadable or of the wrong form.
  */
 export async function readRun(directory: string, options: ReadRunOptions = {}): Promise<RunData> {
+  requirePath(directory, 'the run of readRun')
   return (await readRuns([directory], options))[0]!
 }
 
@@ -44,8 +57,11 @@ export async function readRun(directory: string, options: ReadRunOptions = {}): 
  */
 export async function readRuns(
   directories: readonly string[],
-  { sampleLimit = 12, signal }: ReadRunOptions & { readonly signal?: AbortSignal } = {},
+  options: ReadRunOptions & { readonly signal?: AbortSignal } = {},
 ): Promise<RunData[]> {
+  parseConfiguration(foldersSchema(), directories, 'the runs of readRuns')
+  parseConfiguration(optionsSchema(), options, 'the options of reading runs')
+  const { sampleLimit = 12, signal } = options
   const configs: JsonObject[] = []
   for (const directory of directories) configs.push(await readConfig(directory))
   const available = await Promise.all(directories.map((directory) => listSampleSteps(join(directory, 'samples'))))

@@ -36,7 +36,7 @@ export const COMMANDS = [{
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'repa-cli-'))
-  for (const folder of ['cli', 'configuration', 'distributed', 'report']) {
+  for (const folder of ['cli', 'configuration', 'distributed', 'formats', 'report']) {
     for (const entry of await readdir(join(root, 'src', folder), { withFileTypes: true })) {
       if (!entry.isFile() || !entry.name.endsWith('.ts')) continue
       const path = join(root, 'src', folder, entry.name)
@@ -100,7 +100,7 @@ function repaOnFullDisk(stream: 'stdout' | 'stderr', words: string[], saved: str
 }
 
 describe.skipIf(!existsSync('/dev/full'))('a full disk', () => {
-  const lost = 'repa: cannot write to stdout: the disk is full; free some space and run again.\n'
+  const lost = 'repa: cannot write to stdout: the disk is full; free some space and try again.\n'
 
   test.each([
     // A command that goes on is asked to save and stop; one that does not hear it comes to its end.

@@ -183,7 +183,7 @@ describe('captionsFromFile', () => {
 
   test('names the file that is not there', async () => {
     await expect(captionsFromFile('/nowhere/c.json', [])).rejects.toThrow(
-      'Cannot read /nowhere/c.json: no such file or directory (ENOENT).',
+      'Cannot read /nowhere/c.json: there is no such file or folder; check the path (ENOENT).',
     )
   })
 })

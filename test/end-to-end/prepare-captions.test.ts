@@ -196,7 +196,7 @@ describe.skipIf(!havePhotos)(`captions of photos${havePhotos ? '' : ' (skipped: 
     [
       'a file that is not there',
       ['--out', 'x', '--captions', 'no.json'],
-      /^repa prepare: Cannot read no\.json: no such file .*\n$/,
+      /^repa prepare: Cannot read no\.json: there is no such file .*\n$/,
     ],
     [
       'a column without captions',

@@ -46,9 +46,9 @@ const writers: [string, (path: string, options: AtomicWriteOptions) => Promise<v
 describe.each(writers)('%s', (_, write) => {
   test.each([
     ['ENOSPC', /Cannot write .*weights\.bin: the disk is full; free some space and try again \(ENOSPC\)\./],
-    ['EDQUOT', /Cannot write .*weights\.bin: the disk quota is used up \(EDQUOT\)\./],
+    ['EDQUOT', /Cannot write .*weights\.bin: the disk quota is used up; free some space and try again \(EDQUOT\)\./],
     ['EMFILE', /Cannot write .*weights\.bin: this process has too many files open; raise the limit \(ulimit -n\)/],
-    ['EIO', /Cannot write .*weights\.bin: the disk reported an input\/output error \(EIO\)\./],
+    ['EIO', /Cannot write .*weights\.bin: the disk reported an input\/output error; see whether it is sound \(EIO\)\./],
     ['ENOTKNOWN', /Cannot write .*weights\.bin: ENOTKNOWN: refused\./],
   ])('%s at any point: a clear error, the old file as it was, nothing beside it', async (code, message) => {
     const folder = await temporaryFolder()
@@ -80,7 +80,9 @@ test('a failing rename leaves nothing behind', async () => {
   const folder = await temporaryFolder()
   const base = failingFileSystem('EIO', Number.POSITIVE_INFINITY)
   const fileSystem = { ...base, rename: () => Promise.reject(Object.assign(new Error('no'), { code: 'EROFS' })) }
-  await expect(writeNpy(join(folder, 'a.npy'), tensor, { fileSystem })).rejects.toThrow(/read-only \(EROFS\)/)
+  await expect(writeNpy(join(folder, 'a.npy'), tensor, { fileSystem })).rejects.toThrow(
+    /read-only; choose another place \(EROFS\)/,
+  )
   expect(await readdir(folder)).toEqual([])
 })
 
@@ -227,7 +229,7 @@ describe.skipIf(process.platform === 'win32')('a name of what is no file itself'
   test.each([
     ['a folder that is not there', 'missing/end', /the folder that it is to lie in is not there/],
     ['itself', 'link', /ELOOP/],
-    ['a folder', '.', /it is a directory \(EISDIR\)/],
+    ['a folder', '.', /it is a folder, and a file is wanted \(EISDIR\)/],
   ])('a link to %s: a clear error', async (_, to, message) => {
     const folder = await temporaryFolder()
     await symlink(to, join(folder, 'link'))

@@ -1,8 +1,10 @@
+import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdir, readlink, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { FileAccessError } from '../../src/formats/errors.ts'
-import { makeFolder } from '../../src/formats/make-folder.ts'
+import { type FolderFileSystem, makeFolder } from '../../src/formats/make-folder.ts'
 import { train } from '../../src/training/run.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
 import { temporaryFolder } from './temporary-folder.ts'
@@ -28,6 +30,76 @@ test('a link to nothing is named, and nothing is made', async () => {
     message: `${path} is a link to nowhere, where nothing is; make that folder, or choose another.`,
   })
   expect(readdirSync(root)).toEqual(['out'])
+})
+
+test('so is one on the way', async () => {
+  const root = await temporaryFolder()
+  const link = join(root, 'link')
+  symlinkSync('nowhere', link)
+  await expect(makeFolder(join(link, 'a/b'))).rejects.toThrow(
+    `${link} is a link to nowhere, where nothing is; make that folder, or choose another.`,
+  )
+  expect(readdirSync(root)).toEqual(['link'])
+})
+
+/** A file system that refuses with `code` to make a folder; Node's recursive call then says that nothing is there. */
+function refusing(code: string): FolderFileSystem {
+  return {
+    async mkdir(path, options) {
+      const said = options?.recursive ? 'ENOENT' : code
+      throw Object.assign(new Error(`${said}: refused, mkdir '${path}'`), { code: said, path, syscall: 'mkdir' })
+    },
+    readlink,
+    stat,
+  }
+}
+
+test.each(['EROFS', 'EDQUOT', 'EIO', 'EMLINK'])(
+  'what the system says of the first that is missing: %s',
+  async (code) => {
+    const first = join(await temporaryFolder(), 'a')
+    for (const path of [first, join(first, 'b/c')]) {
+      await expect(makeFolder(path, refusing(code))).rejects.toMatchObject({ code, path: first, syscall: 'mkdir' })
+    }
+  },
+)
+
+test('a folder that another makes meanwhile is none that cannot be made', async () => {
+  const path = join(await temporaryFolder(), 'a/b')
+  let isFirst = true
+  const racing: FolderFileSystem = {
+    async mkdir(path, options) {
+      if (isFirst) {
+        isFirst = false
+        throw Object.assign(new Error('ENOENT'), { code: 'ENOENT' })
+      }
+      if (!options) await mkdir(path)
+      return mkdir(path, options)
+    },
+    readlink,
+    stat,
+  }
+  await makeFolder(path, racing)
+  expect(existsSync(path)).toBe(true)
+})
+
+/** Runs a program where `ro/` of its folder cannot be written to, in a namespace of its own. */
+function withReadOnly(folder: string, ...command: string[]) {
+  const mounting = ['sh', '-c', 'mount -t tmpfs -o ro none ro && exec "$0" "$@"', ...command]
+  return spawnSync('unshare', ['-Urm', ...mounting], { cwd: folder, encoding: 'utf8' })
+}
+
+test('a read-only file system is called one', async (context) => {
+  const folder = await temporaryFolder()
+  mkdirSync(join(folder, 'ro'))
+  context.skip(withReadOnly(folder, 'true').status !== 0, 'this user may not mount a file system')
+  const program = join(import.meta.dirname, 'programs/making-folders.ts')
+  const node = [process.execPath, '--import', join(import.meta.dirname, '../../scripts/run-typescript.mjs')]
+  const { stdout, stderr } = withReadOnly(folder, ...node, program, 'ro/x', 'ro/y/z')
+  expect(stderr).toBe('')
+  expect(stdout).toBe(
+    ['x', 'y'].map((name) => `ro/${name}: the file system is read-only; choose another place.\n`).join(''),
+  )
 })
 
 test('of a file it says what the system does', async () => {

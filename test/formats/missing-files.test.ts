@@ -71,7 +71,7 @@ describe.each<[name: string, read: (path: string) => Promise<unknown>, sentence:
     expect(refusal).toBeInstanceOf(FileAccessError)
     expect(refusal).toMatchObject({
       code: 'ENOTDIR',
-      message: `Cannot read ${path}: a part of the path is not a directory (ENOTDIR).`,
+      message: `Cannot read ${path}: a part of the path is a file, and a folder is wanted (ENOTDIR).`,
     })
   })
 })

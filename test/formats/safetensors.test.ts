@@ -216,9 +216,9 @@ describe('damage', () => {
     [
       'nothing there',
       'missing.safetensors',
-      /Cannot read .*missing\.safetensors: no such file or directory \(ENOENT\)/,
+      /Cannot read .*missing\.safetensors: there is no such file or folder; check the path \(ENOENT\)/,
     ],
-    ['a folder', '.', /it is a directory \(EISDIR\)/],
+    ['a folder', '.', /it is a folder, and a file is wanted \(EISDIR\)/],
   ])('%s', async (_, name, message) => {
     await expect(SafetensorsFile.open(join(await temporaryFolder(), name))).rejects.toThrow(message)
   })

@@ -9,7 +9,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'index.ts': ['*'],
   'jobs.ts': ['*'],
   cli: ['*'],
-  'demo.ts': ['evaluation', 'training', 'alignment', 'diffusion', 'data', 'tensor'],
+  'demo.ts': ['evaluation', 'training', 'alignment', 'diffusion', 'data', 'formats', 'tensor'],
   // The golden vectors exercise every layer.
   verification: [
     'evaluation',
@@ -82,6 +82,7 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'diffusion/sampled-array.ts → formats/errors.ts': 'of which each process writes its part',
   'diffusion/sample-to-folder.ts → formats/if-there.ts': 'in a folder that may be there',
   'diffusion/sample-to-folder.ts → formats/folder-in-use.ts': "and is nobody else's meanwhile",
+  'diffusion/sample-to-folder.ts → formats/make-folder.ts': 'which is made where it is not',
   'diffusion/sample-to-folder.ts → formats/atomic-file.ts': 'each of them whole, or not there',
   'diffusion/sampling-record.ts → formats/atomic-file.ts': 'with a record beside them, which nobody sees half of',
   'diffusion/sampling-record.ts → formats/if-there.ts': 'and which the images of others do not have',

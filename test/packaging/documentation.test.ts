@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { COMMANDS } from '../../src/cli/commands.ts'
 import { parseCommandLine } from '../../src/cli/parse.ts'
@@ -42,6 +42,19 @@ describe('the documentation', () => {
 
   test.each(PAGES)('%s leads nowhere that is not there', (page) => {
     expect(linkedFiles(page).filter((file) => !existsSync(join(ROOT, file)))).toEqual([])
+  })
+
+  test.each(PAGES)('%s leads to no heading that is not there', (page) => {
+    const headings = (of: string) =>
+      [...text(of).matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+        heading!
+          .toLowerCase()
+          .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+          .replaceAll(' ', '-'),
+      )
+    const targets = [...text(page).matchAll(/\]\((?!https?:)([^)\s#]*)#([^)\s]+)\)/g)]
+    const lost = targets.filter(([, to, anchor]) => !headings(to ? join(dirname(page), to) : page).includes(anchor!))
+    expect(lost.map(([link]) => link)).toEqual([])
   })
 
   test('the map of the house has every folder of the sources', () => {

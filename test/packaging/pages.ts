@@ -19,6 +19,6 @@ export function linkedFiles(page: string): string[] {
   const text = readFileSync(join(ROOT, page), 'utf8')
   return [...text.matchAll(/\]\(([^)\s]+)\)/g)]
     .map(([, target]) => target!)
-    .filter((target) => !/^https?:/.test(target))
+    .filter((target) => !/^(https?:|#)/.test(target))
     .map((target) => join(dirname(page), target.split('#')[0]!))
 }

@@ -140,7 +140,7 @@ describe.skipIf(!haveGolden)('verify', () => {
       },
       'params.safetensors is damaged: its SHA-256 is',
     ],
-    ['a missing file', (copy) => rmSync(copy.path(FORWARD)), 'no such file or directory'],
+    ['a missing file', (copy) => rmSync(copy.path(FORWARD)), 'there is no such file or folder; check the path'],
     ['a truncated file', (copy) => truncateSync(copy.path(FORWARD), 5000), 'is damaged: it has 5000 bytes'],
     [
       'a truncated file that the manifest knows as such',

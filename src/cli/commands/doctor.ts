@@ -19,8 +19,9 @@ export const doctorCommand = defineCommand({
     const diagnosis = await diagnose()
     show(diagnosis, out)
     out.json(diagnosis)
-    const { addon, selfTest } = diagnosis
+    const { addon, cpu, selfTest } = diagnosis
     if (!addon.loaded) throw new Error(addon.reason)
+    if (cpu && 'reason' in cpu) throw new Error(`The CPU device does not start: ${cpu.reason}`)
     if (selfTest !== undefined && 'reason' in selfTest)
       throw new Error(`The self-test could not run: ${selfTest.reason}`)
     if (!diagnosis.healthy) {
@@ -43,7 +44,8 @@ function show(diagnosis: Diagnosis, out: Output): void {
     ],
     ['addon', addon.loaded ? 'loaded' : out.style.red('does not load')],
   ]
-  if (cpu) {
+  if (cpu && 'reason' in cpu) rows.push(['cpu', out.style.red(`does not start: ${cpu.reason}`)])
+  else if (cpu) {
     rows.push(
       ['cpu', cpu.model],
       [

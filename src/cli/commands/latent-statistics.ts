@@ -1,4 +1,4 @@
-import { access, constants, mkdir } from 'node:fs/promises'
+import { access, constants } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { MeasuredLatents } from '../../data/measure-latents.ts'
 import { defineCommand } from '../command.ts'
@@ -42,12 +42,14 @@ export const latentStatisticsCommand = defineCommand({
     const [
       { measureLatents },
       { isThere },
+      { makeFolder },
       { writeStatistics, statisticsPath },
       { loadAutoencoder },
       { resolveDevice },
     ] = await Promise.all([
       import('../../data/measure-latents.ts'),
       import('../../formats/if-there.ts'),
+      import('../../formats/make-folder.ts'),
       import('../../formats/latent-statistics.ts'),
       import('../../models/load-autoencoder.ts'),
       import('../../tensor/device.ts'),
@@ -66,7 +68,7 @@ export const latentStatisticsCommand = defineCommand({
     let measured: MeasuredLatents
     try {
       // Before the images, which may take hours.
-      await mkdir(dirname(written), { recursive: true })
+      await makeFolder(dirname(written))
       await access(dirname(written), constants.W_OK)
       measured = await measureLatents({
         data,

@@ -11,6 +11,7 @@ async function repa(...words: string[]) {
 afterEach(() => {
   vi.doUnmock('../../../src/native.ts')
   vi.restoreAllMocks()
+  vi.unstubAllEnvs()
   vi.resetModules()
 })
 
@@ -45,6 +46,28 @@ test('works where the addon does not load, says why and fails', async () => {
   const { status, stdout, stderr } = await repa('doctor', '--json')
   expect({ status, stderr }).toEqual({ status: 1, stderr: `repa doctor: ${reason}\n` })
   expect(JSON.parse(stdout)).toMatchObject({ healthy: false, addon: { loaded: false, reason }, advice: [] })
+})
+
+test('an addon whose CPU device does not start has loaded nevertheless', async () => {
+  const reason = 'The CPU device needs 64 threads, and the system gives no more.'
+  const { native } = await import('../../../src/native.ts')
+  vi.spyOn(native(), 'cpuInfo').mockImplementation(() => {
+    throw new Error(reason)
+  })
+  const failure = `repa doctor: The CPU device does not start: ${reason}\n`
+  const told = await repa('doctor')
+  expect(told.status).toBe(1)
+  expect(told.stderr).toMatch(/^addon +loaded$/m)
+  expect(told.stderr).toMatch(new RegExp(`^cpu +does not start: ${reason}$`, 'm'))
+  expect(told.stderr.endsWith(failure)).toBe(true)
+
+  vi.stubEnv('REPA_THREADS', '100000')
+  const { status, stdout, stderr } = await repa('doctor', '--json')
+  expect({ status, stderr }).toEqual({ status: 1, stderr: failure })
+  const diagnosis = JSON.parse(stdout)
+  expect(diagnosis).toMatchObject({ healthy: false, addon: { loaded: true }, cpu: { reason } })
+  expect(diagnosis.cuda.state).toBeTypeOf('string')
+  expect(diagnosis.advice).toContainEqual(expect.stringMatching(/^100000 threads compete .*: set REPA_THREADS=\d+\.$/))
 })
 
 test('fails where a kernel computes wrongly, naming the check', async () => {

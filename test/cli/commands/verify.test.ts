@@ -97,6 +97,8 @@ describe.skipIf(!haveGolden)('repa verify', () => {
   test('a folder without a manifest: exit 1, one line', () => {
     const result = repa(tmpdir())
     expect(result).toMatchObject({ status: 1, stdout: '' })
-    expect(result.stderr).toMatch(/^repa verify: Cannot read .*manifest\.json: no such file or directory.*\n$/)
+    expect(result.stderr).toMatch(
+      /^repa verify: Cannot read .*manifest\.json: there is no such file or folder; check the path.*\n$/,
+    )
   })
 })

@@ -111,7 +111,7 @@ test('a log that is a folder is named in a sentence, and put right it is read', 
   const file = join(folders.root, 'metrics.jsonl')
   const follower = new MetricsFollower(file)
   await mkdir(file)
-  const problem = `Cannot read ${file}: it is a directory (EISDIR).`
+  const problem = `Cannot read ${file}: it is a folder, and a file is wanted (EISDIR).`
   expect(await follower.poll()).toEqual({ from: undefined, problem })
   await rm(file, { recursive: true })
   await writeFile(file, lines(1, 2))

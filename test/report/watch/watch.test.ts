@@ -169,7 +169,7 @@ test('a folder of samples that cannot be read ends nothing: what was there stand
   await next(stream, 'problem')
   await rename(join(run, 'samples'), join(run, 'elsewhere'))
   await writeFile(join(run, 'samples'), 'no folder')
-  const sentence = `Cannot read ${join(run, 'samples')}: a part of the path is not a directory (ENOTDIR).`
+  const sentence = `Cannot read ${join(run, 'samples')}: it is a file, and a folder is wanted (ENOTDIR).`
   expect(await next(stream, 'problem')).toMatchObject({ sentence })
   expect((await ask(watching, '/samples/0/1.png')).status).toBe(200)
   await rm(join(run, 'samples'))

@@ -1,0 +1,47 @@
+/** A program without types may call the library's jobs with anything: what is wrong is said by the library, and not by Node or V8. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import * as jobs from '../src/jobs.ts'
+
+/** For which nothing, or no option, is a call: they would work for minutes, or give what they find. */
+const TAKE_NOTHING = [
+  'benchmarkDecode',
+  'benchmarkGpuKernels',
+  'benchmarkGpuStep',
+  'benchmarkKernels',
+  'benchmarkSampling',
+  'benchmarkStep',
+  'doctor',
+]
+
+const VALUES = [undefined, {}, 'x']
+const CALLS = [
+  ...VALUES.map((value) => [value]),
+  ...VALUES.flatMap((first) => VALUES.map((second) => [first, second])),
+  ...VALUES.map((third) => ['x', 'x', third]),
+  ['x', 'x', { nonsense: 1 }],
+]
+
+/** What Node's checks of arguments and V8 say. */
+const FOREIGN =
+  /argument must be|Cannot (read propert|destructure|convert|use 'in')|is not (a function|iterable|defined|a constructor)|\[object Object\]/
+
+const home = process.cwd()
+const folder = mkdtempSync(join(tmpdir(), 'repa-jobs-'))
+// In a folder without a file `x`, and where what a call may write goes.
+beforeAll(() => process.chdir(folder))
+afterAll(() => {
+  process.chdir(home)
+  rmSync(folder, { recursive: true })
+})
+
+describe.each(Object.entries(jobs).filter(([name]) => !TAKE_NOTHING.includes(name)))('%s', (_, job) => {
+  test.each(CALLS)('of %j, %j, %j', async (...given) => {
+    const call = job as (...given: unknown[]) => Promise<unknown>
+    const refusal = await call(...given).catch((error: unknown) => error)
+    // What is right so far comes to a file that is not there.
+    if (refusal instanceof Error) expect(refusal.message).not.toMatch(FOREIGN)
+  })
+})
