@@ -230,7 +230,7 @@ void withWidth(int d, Run&& run, const Pointers*... pointers) {
 }  // namespace
 
 void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const Tensor* qBias, const Tensor& kWeight, const Tensor* kBias,
-            int64_t heads, ops::Norm norm, float epsilon, const Tensor& normed, const Tensor& mean, const Tensor& rstd) {
+            int64_t heads, Norm norm, float epsilon, const Tensor& normed, const Tensor& mean, const Tensor& rstd) {
   const Sizes sizes(qkv, heads);
   if (sizes.rows == 0) return;
   withComputeType(qkv.dtype(), [&](auto tag) {
@@ -243,7 +243,7 @@ void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const
         [&](auto width) {
           launch(stream, qkNormKernel<T, width.value>,
                  {.grid = dim3(static_cast<unsigned>((sizes.rows + kMostWarps - 1) / kMostWarps)), .block = dim3(32 * kMostWarps)}, x,
-                 parameters, y, mean.f32(), rstd.f32(), sizes.rows, sizes.heads, sizes.d, ops::isCentred(norm), epsilon);
+                 parameters, y, mean.f32(), rstd.f32(), sizes.rows, sizes.heads, sizes.d, isCentred(norm), epsilon);
         },
         x, y);
   });
@@ -259,7 +259,7 @@ int64_t qkNormBackwardScratchFloats(const Tensor& qkv, int64_t heads) {
 }
 
 void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qkv, const Tensor& qWeight, const Tensor& kWeight,
-                    const Tensor& mean, const Tensor& rstd, int64_t heads, ops::Norm norm, const QkNormGradients& gradients,
+                    const Tensor& mean, const Tensor& rstd, int64_t heads, Norm norm, const QkNormGradients& gradients,
                     bool accumulate, float* scratch, const Tensor& dqkv) {
   const Sizes sizes(qkv, heads);
   const BackwardPlan plan(sizes.rows, sizes.d);
@@ -277,7 +277,7 @@ void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qk
                     .block = dim3(static_cast<unsigned>(32 * plan.warps)),
                     .sharedBytes = sizeof(float) * 4 * sizes.d * plan.warps},
                    dy, x, qWeight.f32(), kWeight.f32(), mean.f32(), rstd.f32(), dx, scratch, sizes.rows, plan.rowsOfBlock, sizes.heads,
-                   sizes.d, ops::isCentred(norm));
+                   sizes.d, isCentred(norm));
           },
           dy, x, dx);
     });
