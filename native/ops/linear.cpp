@@ -183,8 +183,7 @@ Tensor linearLayerScale(const Tensor& x, const Tensor& weight, const std::option
   args.epilogue.residual = residual.f32();
   args.epilogue.residualStride = args.n;
   args.epilogue.gate = gamma.f32();
-  args.epilogue.gateStride = args.n;
-  args.epilogue.rowsPerGate = args.m > 0 ? args.m : 1;
+  args.epilogue.gateStride = 0;
   enqueueGemm(op, cpuQueue(op, x), args);
   return out;
 }
