@@ -77,12 +77,12 @@ void linearGatedResidual(cudaStream_t stream, const Tensor& x, const Tensor& wei
   run(stream, out.device(), args);
 }
 
-void linearLayerScale(cudaStream_t stream, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& residual,
-                      const Tensor& gamma, const Tensor& out) {
+void linearScaledResidual(cudaStream_t stream, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& residual,
+                          const Tensor& scale, const Tensor& out) {
   GemmArgs args = forwardProduct(x, weight, bias, Kind::biasGatedResidual, out);
   args.epilogue.residual = residual.f32();
   args.epilogue.residualStride = args.n;
-  args.epilogue.gate = gamma.f32();
+  args.epilogue.gate = scale.f32();
   args.epilogue.gateStride = 0;
   run(stream, out.device(), args);
 }
