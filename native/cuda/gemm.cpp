@@ -5,6 +5,7 @@
 #include <limits>
 #include <string>
 
+#include "core/divide_up.h"
 #include "core/error.h"
 #include "cuda/cublaslt.h"
 #include "cuda/gemm_problem.h"
@@ -19,7 +20,6 @@ using Kind = GemmEpilogueKind;
 
 constexpr int64_t kScratchAlignment = 256;
 
-int64_t divideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t roundUp(int64_t a, int64_t b) { return divideUp(a, b) * b; }
 
 int64_t tilesOf(const GemmArgs& args, GemmTile tile) { return divideUp(args.m, tile.rows) * divideUp(args.n, tile.columns); }
