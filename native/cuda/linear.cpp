@@ -10,12 +10,6 @@ namespace {
 
 using Kind = GemmEpilogueKind;
 
-int64_t rowsOf(const Shape& shape) {
-  int64_t rows = 1;
-  for (int axis = 0; axis + 1 < shape.rank(); ++axis) rows *= shape[axis];
-  return rows;
-}
-
 /// Whether a product of operands of this dtype may round them to tf32.
 bool allowsTf32(Device& device, DType operands) { return operands == DType::f32 && static_cast<CudaDevice&>(device).allowsTf32(); }
 
