@@ -20,7 +20,6 @@ namespace repa::cuda {
 
 namespace {
 
-constexpr int kWarp = 32;
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 /// Neighbouring columns of a lane: 16 bytes of bf16 or f16, 32 of float32.

@@ -20,19 +20,13 @@
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
 #include "cuda/vector.h"
+#include "cuda/warp_sum.h"
 
 namespace repa::cuda {
 
 namespace {
 
-constexpr unsigned kAll = 0xffffffffu;
 constexpr int kMostWarps = 8;
-
-__device__ __forceinline__ float sumOfWarp(float x) {
-#pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(kAll, x, distance);
-  return x;
-}
 
 /// Calls body(c) for the first of every kWidth columns that are the lane's.
 template <int kWidth, class Body>
@@ -80,13 +74,13 @@ __global__ void __launch_bounds__(32 * kMostWarps, 6) qkNormKernel(const T* qkv,
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) sum += values[i];
   });
-  const float centre = centred ? sumOfWarp(sum) / static_cast<float>(d) : 0.0f;
+  const float centre = centred ? warpSum(sum) / static_cast<float>(d) : 0.0f;
   eachColumn<kWidth>(d, [&](int c) {
     load(values, x + c);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) squares += (values[i] - centre) * (values[i] - centre);
   });
-  const float factor = 1.0f / sqrtf(sumOfWarp(squares) / static_cast<float>(d) + epsilon);
+  const float factor = 1.0f / sqrtf(warpSum(squares) / static_cast<float>(d) + epsilon);
   const float* const weight = at.part == 0 ? parameters.qWeight : parameters.kWeight;
   const float* const bias = at.part == 0 ? parameters.qBias : parameters.kBias;
   eachColumn<kWidth>(d, [&](int c) {
@@ -162,7 +156,7 @@ __global__ void __launch_bounds__(32 * kMostWarps, 4)
         dBias[c + i] += gradients[i];
       }
     });
-    const float meanDn = centred ? sumOfWarp(sum) / static_cast<float>(d) : 0.0f, meanDnN = sumOfWarp(sumWithN) / static_cast<float>(d);
+    const float meanDn = centred ? warpSum(sum) / static_cast<float>(d) : 0.0f, meanDnN = warpSum(sumWithN) / static_cast<float>(d);
     eachColumn<kWidth>(d, [&](int c) {
       load(values, x + c);
       load(gradients, dy + c);
