@@ -249,7 +249,7 @@ export interface NativeAddon {
     gateChunk: number,
     keepY: boolean,
   ): [out: T, y: MaybeT]
-  linearLayerScale(x: T, weight: T, bias: MaybeT, residual: T, gamma: T): T
+  linearScaledResidual(x: T, weight: T, bias: MaybeT, residual: T, scale: T): T
   linearInputGradient(
     dOut: T,
     weight: T,

@@ -107,7 +107,7 @@ const Export kExports[] = {
 
     {"linear", bind<ops::linear>, {"x", "weight", "bias", "activation", "keepPre", "dtype"}},
     {"linearGatedResidual", bind<ops::linearGatedResidual>, {"x", "weight", "bias", "residual", "modulation", "gateChunk", "keepY"}},
-    {"linearLayerScale", bind<ops::linearLayerScale>, {"x", "weight", "bias", "residual", "gamma"}},
+    {"linearScaledResidual", bind<ops::linearScaledResidual>, {"x", "weight", "bias", "residual", "scale"}},
     {"linearInputGradient", bind<ops::linearInputGradient>, {"dOut", "weight", "pre", "activation", "dBias", "accumulateBias"}},
     {"linearWeightGradient", bind<ops::linearWeightGradient>, {"dOut", "x", "dWeight", "accumulate"}},
     {"linearWeightGradients", bind<ops::linearWeightGradients>, {"dOut", "x", "dWeight", "accumulate"}},

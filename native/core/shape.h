@@ -53,4 +53,11 @@ class Shape {
   int rank_ = 0;
 };
 
+/// Product of all axes but the last: how many rows [..., C] has, also where C is 0.
+inline int64_t rowsOf(const Shape& shape) {
+  int64_t rows = 1;
+  for (int axis = 0; axis + 1 < shape.rank(); ++axis) rows *= shape[axis];
+  return rows;
+}
+
 }  // namespace repa

@@ -130,7 +130,7 @@ void align(ThreadPool& pool, const AttentionAlignmentArgs& args) {
   float* scratch = alignedToCacheLine(args.scratch);
   double* losses = reinterpret_cast<double*>(scratch);
   float* ofThreads = scratch + lossFloats(args);
-  const float factor = args.weight * lossScaleOf(args.state);
+  const float factor = args.queryWeight * lossScaleOf(args.state);
   pool.parallelFor(heads, [&](int64_t index, int thread) {
     losses[index] = alignHead(args, plan, index / args.aligned, index % args.aligned, factor, ofThreads + thread * plan.perThread);
   });

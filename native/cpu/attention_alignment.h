@@ -22,7 +22,7 @@ struct AttentionAlignmentArgs {
   int64_t batch, tokens, heads, headDim;
   int64_t skipped, teacherHeads, teacherDim;
   int64_t aligned;         ///< heads that are compared
-  float weight;            ///< of a query's loss in what the gradient is of
+  float queryWeight;       ///< of a query's loss in what the gradient is of
   const StepState* state;  ///< its loss scale multiplies the gradient; null: none does
   float* loss;             ///< [B]: the mean over heads and queries
   float* gradient;         ///< [B, T, 3, H, d]: queries and keys of the aligned heads are written, the rest is left alone; null: not wanted

@@ -1,6 +1,7 @@
 // Attention, backward: one part of a head's keys at a time, the probabilities made again from the saved log-sum-exp.
 #pragma once
 
+#include "core/divide_up.h"
 #include "cpu/attention.h"
 #include "cpu/attention_blocks.h"
 #include "cpu/tile_product.h"
@@ -38,7 +39,7 @@ struct BackwardPlan : Sizes {
   explicit BackwardPlan(const AttentionBackwardArgs& a)
       : Sizes(a.tokens, a.heads, a.headDim),
         allHeads(a.batch * a.heads),
-        parts(smaller(keyBlocks, ceilDiv(kWantedUnits, larger(1, allHeads)))),
+        parts(smaller(keyBlocks, divideUp(kWantedUnits, larger(1, allHeads)))),
         units(allHeads * parts),
         scratchPerThread(roundUp(2 * headDim * keyStride            // Kt, Vt
                                      + 3 * keyBlock * dimStride     // K, dK, dV
@@ -166,7 +167,7 @@ void backward(ThreadPool& pool, const AttentionBackwardArgs& args) {
   const BackwardPlan plan(args);
   float* scratch = alignedToCacheLine(args.scratch);
   float* sharesOfDq = scratch + pool.threads() * plan.scratchPerThread;
-  const int64_t partKeys = ceilDiv(plan.keyBlocks, plan.parts) * plan.keyBlock;
+  const int64_t partKeys = divideUp(plan.keyBlocks, plan.parts) * plan.keyBlock;
   const int64_t chunks = plan.chunks(plan.units, plan.tokens * partKeys * plan.headDim * 5);
   pool.parallelFor(chunks, [&](int64_t chunk, int thread) {
     float* own = scratch + thread * plan.scratchPerThread;

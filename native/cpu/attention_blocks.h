@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "core/divide_up.h"
 #include "cpu/simd.h"
 
 namespace repa::cpu::REPA_LEVEL {
@@ -20,14 +21,13 @@ constexpr int64_t kWantedUnits = 32;
 // Multiply-adds that are worth a thread's while: about 20 microseconds.
 constexpr int64_t kWorkPerChunk = 1 << 20;
 
-int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
-int64_t roundUp(int64_t a, int64_t multiple) { return ceilDiv(a, multiple) * multiple; }
+int64_t roundUp(int64_t a, int64_t multiple) { return divideUp(a, multiple) * multiple; }
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /// A row stride with room for `count` floats in whole Vecs that is an odd number of Vecs: a column of such a matrix
 /// falls into all the sets of a cache, where a power of two would fall into few.
-int64_t oddStride(int64_t count) { return (ceilDiv(count, kLanes) | 1) * kLanes; }
+int64_t oddStride(int64_t count) { return (divideUp(count, kLanes) | 1) * kLanes; }
 
 /// 2^x for x <= 127, within 1.5 ulp; 0 below -125 and for -inf; NaN stays NaN.
 /// x = n + r with |r| <= 1/2; 2^r by its minimax polynomial of degree 6 (relative error 2e-9), 2^n by exponent bits.
@@ -64,13 +64,13 @@ struct Sizes {
         paddedDim(roundUp(headDim, kLanes)),
         dimStride(oddStride(headDim)),
         rowStride(3 * heads * headDim),
-        keyBlock(roundUp(ceilDiv(tokens, ceilDiv(tokens, kMaxKeyBlock)), kLanes)),
-        keyBlocks(ceilDiv(tokens, keyBlock)),
+        keyBlock(roundUp(divideUp(tokens, divideUp(tokens, kMaxKeyBlock)), kLanes)),
+        keyBlocks(divideUp(tokens, keyBlock)),
         keyStride(oddStride(keyBlock)),
         scale(1.0f / std::sqrt(static_cast<float>(headDim))) {}
 
   int64_t chunks(int64_t units, int64_t unitWork) const {
-    return ceilDiv(units, larger(1, kWorkPerChunk / larger(1, unitWork)));
+    return divideUp(units, larger(1, kWorkPerChunk / larger(1, unitWork)));
   }
 };
 

@@ -1,6 +1,7 @@
 // Attention, forward: one part of a head's queries at a time, its running output, maximum and sum in scratch.
 #pragma once
 
+#include "core/divide_up.h"
 #include "cpu/attention.h"
 #include "cpu/attention_blocks.h"
 #include "cpu/tile_product.h"
@@ -21,9 +22,9 @@ struct ForwardPlan : Sizes {
 
   explicit ForwardPlan(const AttentionForwardArgs& a) : Sizes(a.tokens, a.heads, a.headDim) {
     const int64_t allHeads = a.batch * a.heads;
-    const int64_t wanted = smaller(ceilDiv(kWantedUnits, larger(1, allHeads)), ceilDiv(tokens, kMinQueryPart));
-    part = ceilDiv(tokens, larger(ceilDiv(tokens, kMaxQueryPart), wanted));
-    parts = ceilDiv(tokens, part);
+    const int64_t wanted = smaller(divideUp(kWantedUnits, larger(1, allHeads)), divideUp(tokens, kMinQueryPart));
+    part = divideUp(tokens, larger(divideUp(tokens, kMaxQueryPart), wanted));
+    parts = divideUp(tokens, part);
     units = allHeads * parts;
     scratchPerThread = roundUp(headDim * keyStride               // Kt
                                    + keyBlock * dimStride        // V

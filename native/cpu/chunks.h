@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "core/divide_up.h"
+
 #ifndef REPA_LEVEL
 #error "chunks.h is for the files that CMakeLists.txt compiles once per CPU level"
 #endif
@@ -14,14 +16,12 @@ namespace repa::cpu::REPA_LEVEL {
 /// a chunk's streams stay in the second-level cache when a kernel visits them twice.
 constexpr int64_t kChunkFloats = 32768;
 
-static inline int64_t ceilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 struct Range {
   int64_t begin, end;
 };
 
 /// Chunks of kChunkFloats that cover `count` floats.
-static inline int64_t floatChunks(int64_t count) { return ceilDivide(count, kChunkFloats); }
+static inline int64_t floatChunks(int64_t count) { return divideUp(count, kChunkFloats); }
 
 static inline Range floatChunk(int64_t count, int64_t chunk) {
   const int64_t begin = chunk * kChunkFloats;
@@ -37,7 +37,7 @@ static inline Range evenPart(int64_t count, int64_t parts, int64_t part) {
 /// rows, where each part costs a row of partial sums.
 static inline int64_t rowParts(int64_t rows, int64_t width, int64_t leastRows) {
   const int64_t fitting = kChunkFloats / (width > 0 ? width : 1);
-  return ceilDivide(rows, fitting > leastRows ? fitting : leastRows);
+  return divideUp(rows, fitting > leastRows ? fitting : leastRows);
 }
 
 }  // namespace repa::cpu::REPA_LEVEL

@@ -51,7 +51,7 @@ void l2NormalizeBackward(ThreadPool& pool, const L2NormalizeBackwardArgs& args) 
 }
 
 void crossEntropy(ThreadPool& pool, const CrossEntropyArgs& args) {
-  const float weight = args.weight * args.scale * lossScaleOf(args.state);
+  const float weight = args.rowWeight * args.scale * lossScaleOf(args.state);
   forEachRow(pool, args.rows, args.rows, [&](int64_t row) {
     const float* logits = args.logits + row * args.rows;
     float largest = logits[0];

@@ -30,10 +30,10 @@ struct CrossEntropyArgs {
   int64_t rows;
   const float* logits;  ///< [rows, rows]
   float scale;          ///< 1 / temperature
-  float weight;         ///< of one row's loss in the caller's total
+  float rowWeight;      ///< of one row's loss in the caller's total
   const StepState* state;  ///< its loss scale multiplies the gradient; may be null
   float* loss;          ///< [rows]
-  float* dLogits;       ///< [rows, rows], overwritten: weight scale (softmax - one-hot); null: loss only
+  float* dLogits;       ///< [rows, rows], overwritten: rowWeight scale (softmax - one-hot); null: loss only
 };
 
 /// distances[i, j] = |x[i] - x[j]|^2.

@@ -17,6 +17,7 @@
 // Sums run in the order (kernel row, kernel column, channel) whatever the tile, so neither it nor the number of threads changes a bit.
 #include "cpu/conv2d.h"
 
+#include "core/divide_up.h"
 #include "cpu/gemm_epilogue.h"
 #include "cpu/gemm_microkernel.h"
 #include "cpu/gemm_pack.h"
@@ -77,8 +78,8 @@ int64_t under(int64_t outputs, int64_t stride, int64_t kernel) { return (outputs
 Tiling tilingOf(const Conv2dArgs& args, const Runs& runs) {
   Tiling tiling{};
   tiling.panelsAcross = rowPanelsOf(args.outWidth);
-  tiling.across = ceilDiv(tiling.panelsAcross, kTilePanels);
-  tiling.panelsPerTile = ceilDiv(tiling.panelsAcross, tiling.across);
+  tiling.across = divideUp(tiling.panelsAcross, kTilePanels);
+  tiling.panelsPerTile = divideUp(tiling.panelsAcross, tiling.across);
   const int64_t width = least(args.outWidth, tiling.panelsPerTile * kTileRows);
   tiling.patchWidth = under(width, args.strideWidth, args.kernelWidth);
   int64_t& rows = tiling.rowsPerTile;
@@ -87,14 +88,14 @@ Tiling tilingOf(const Conv2dArgs& args, const Runs& runs) {
     return under(rows, args.strideHeight, args.kernelHeight) * tiling.patchWidth * runs.pixelStride;
   };
   while (rows > 1 && patchFloats() > kMostPatchFloats) --rows;
-  const auto tiles = [&] { return args.batch * tiling.across * ceilDiv(args.outHeight, rows); };
-  while (rows > 4 && tiles() < kManyChunks) rows = ceilDiv(rows, 2);
-  tiling.down = ceilDiv(args.outHeight, rows);
-  rows = ceilDiv(args.outHeight, tiling.down);
+  const auto tiles = [&] { return args.batch * tiling.across * divideUp(args.outHeight, rows); };
+  while (rows > 4 && tiles() < kManyChunks) rows = divideUp(rows, 2);
+  tiling.down = divideUp(args.outHeight, rows);
+  rows = divideUp(args.outHeight, tiling.down);
   tiling.patchHeight = under(rows, args.strideHeight, args.kernelHeight);
   tiling.columnPanels = panelsOf(args.outChannels);
   // A small image: its patches are staged again for parts of the output channels, so that every thread has work.
-  tiling.columnParts = least(tiling.columnPanels, ceilDiv(kManyChunks, most(1, tiles())));
+  tiling.columnParts = least(tiling.columnPanels, divideUp(kManyChunks, most(1, tiles())));
   return tiling;
 }
 
@@ -104,7 +105,7 @@ struct ThreadScratch {
 };
 
 ThreadScratch threadScratchOf(const Tiling& tiling, const Runs& runs) {
-  const int64_t columns = least(kBlockColumnPanels, ceilDiv(tiling.columnPanels, tiling.columnParts));
+  const int64_t columns = least(kBlockColumnPanels, divideUp(tiling.columnPanels, tiling.columnParts));
   return {wholeLines(tiling.patchHeight * tiling.patchWidth * runs.pixelStride),
           wholeLines(tiling.rowsPerTile * tiling.panelsPerTile * columns * kTileFloats)};
 }
@@ -114,7 +115,7 @@ int64_t summandsOf(const Conv2dArgs& args) { return args.kernelHeight * args.ker
 void packWeight(ThreadPool& pool, const Conv2dArgs& args, const Runs& runs, float* packed) {
   constexpr int64_t kPanelsAtOnce = 96 / kTileColumns;
   const int64_t k = summandsOf(args), panels = panelsOf(args.outChannels);
-  const int64_t groups = ceilDiv(panels, kPanelsAtOnce);
+  const int64_t groups = divideUp(panels, kPanelsAtOnce);
   const int64_t count = args.kernelHeight * runs.perRow();
   pool.parallelFor(groups * count, [&](int64_t chunk, int) {
     const Range steps = runs.steps(chunk / groups);
@@ -234,7 +235,7 @@ void conv2d(ThreadPool& pool, const Conv2dArgs& args) {
     const Range columns{rowPanel(args.outWidth, panels.begin).begin, rowPanel(args.outWidth, panels.end - 1).end};
     stagePatch(args, runs, stage, image, rows, columns, tiling.patchWidth, patch);
 
-    const int64_t blocks = ceilDiv(columnPanels.size(), kBlockColumnPanels);
+    const int64_t blocks = divideUp(columnPanels.size(), kBlockColumnPanels);
     for (int64_t b = 0; b < blocks; ++b) {
       const Range within = part(columnPanels.size(), blocks, b);
       const int64_t firstColumn = columnPanels.begin + within.begin;

@@ -28,7 +28,7 @@ void entropy(ThreadPool& pool, const EntropyArgs& args) {
 }
 
 void distillationLoss(ThreadPool& pool, const DistillationLossArgs& args) {
-  const float weight = args.weight * args.scale * lossScaleOf(args.state);
+  const float weight = args.rowWeight * args.scale * lossScaleOf(args.state);
   const int64_t columns = args.columns;
   forEachRow(pool, args.views * args.batch, columns, [&](int64_t row) {
     const int64_t ownView = args.firstView + row / args.batch, sample = row % args.batch;

@@ -20,14 +20,14 @@ struct EntropyArgs {
 /// What the student says of view v of an image is compared with what the teacher says of every view but the same one. With
 /// q = Σ targets[g, b] over the g ≠ firstView + v and z = scale student[v, b]:
 ///     loss[v, b]     = -Σ_k q_k log softmax(z)_k
-///     dStudent[v, b] = weight scale (softmax(z) Σ_k q_k - q)
+///     dStudent[v, b] = rowWeight scale (softmax(z) Σ_k q_k - q)
 struct DistillationLossArgs {
   int64_t views, teacherViews, batch, columns;
   int64_t firstView;     ///< which of the image's views student[0] is of; the teacher's are the first ones
   const float* student;  ///< [views, batch, columns]
   const float* targets;  ///< [teacherViews, batch, columns]
   float scale;           ///< 1 / temperature
-  float weight;          ///< of one row's loss in the caller's total
+  float rowWeight;       ///< of one row's loss in the caller's total
   const StepState* state;  ///< its loss scale multiplies the gradient; may be null
   float* loss;             ///< [views, batch]
   float* dStudent;         ///< [views, batch, columns], overwritten; null: loss only

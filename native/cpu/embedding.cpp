@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/divide_up.h"
 #include "cpu/chunks.h"
 #include "cpu/vector_loop.h"
 
@@ -15,7 +16,7 @@ void timestepEmbedding(ThreadPool& pool, const TimestepEmbeddingArgs& args) {
   const int64_t half = args.dim / 2;
   const float negativeLogPeriod = static_cast<float>(-std::log(args.maxPeriod));
   // A cosine and a sine in double cost about as much as reading 64 floats.
-  const int64_t parts = ceilDivide(args.batch * half * 64, kChunkFloats);
+  const int64_t parts = divideUp(args.batch * half * 64, kChunkFloats);
   pool.parallelFor(parts, [&](int64_t part, int) {
     const Range columns = evenPart(half, parts, part);
     for (int64_t i = columns.begin; i < columns.end; ++i) {
@@ -35,7 +36,7 @@ void timestepEmbedding(ThreadPool& pool, const TimestepEmbeddingArgs& args) {
 
 /// Cosine and sine in double, as above: t f 2 pi may be some tens.
 void fourierFeatures(ThreadPool& pool, const FourierFeaturesArgs& args) {
-  const int64_t parts = ceilDivide(args.batch * args.count * 64, kChunkFloats);
+  const int64_t parts = divideUp(args.batch * args.count * 64, kChunkFloats);
   pool.parallelFor(parts, [&](int64_t part, int) {
     const Range columns = evenPart(args.count, parts, part);
     for (int64_t b = 0; b < args.batch; ++b) {
@@ -76,8 +77,8 @@ void lookupBackward(ThreadPool& pool, const EmbeddingBackwardArgs& args) {
     });
   }
   constexpr int64_t kTile = 64;
-  const int64_t tiles = ceilDivide(args.width, kTile);
-  const int64_t fitting = ceilDivide(args.count * args.width, kChunkFloats);
+  const int64_t tiles = divideUp(args.width, kTile);
+  const int64_t fitting = divideUp(args.count * args.width, kChunkFloats);
   const int64_t parts = fitting < tiles ? fitting : tiles;
   pool.parallelFor(parts, [&](int64_t part, int) {
     const Range range = evenPart(tiles, parts, part);

@@ -1,5 +1,6 @@
 #include "cpu/float64_matrix.h"
 
+#include "core/divide_up.h"
 #include "cpu/chunks.h"
 #include "cpu/pair_block.h"
 
@@ -9,7 +10,7 @@ namespace {
 static_assert(kFloat64ProductScratch == kPairColumns * kPairDepth);
 
 void product(ThreadPool& pool, const Float64ProductArgs& args) {
-  const int64_t rowBlocks = ceilDivide(args.rows, kPairRows), columnBlocks = ceilDivide(args.columns, kPairColumns);
+  const int64_t rowBlocks = divideUp(args.rows, kPairRows), columnBlocks = divideUp(args.columns, kPairColumns);
   pool.parallelFor(rowBlocks * columnBlocks, [&](int64_t chunk, int thread) {
     const int64_t row = chunk / columnBlocks * kPairRows, column = chunk % columnBlocks * kPairColumns;
     const int64_t rows = args.rows - row < kPairRows ? args.rows - row : kPairRows;
@@ -24,7 +25,7 @@ void product(ThreadPool& pool, const Float64ProductArgs& args) {
 constexpr int64_t kColumns = 16;
 
 void centre(ThreadPool& pool, const CentreArgs& args) {
-  pool.parallelFor(ceilDivide(args.width, kColumns), [&](int64_t chunk, int) {
+  pool.parallelFor(divideUp(args.width, kColumns), [&](int64_t chunk, int) {
     const int64_t first = chunk * kColumns, end = first + kColumns < args.width ? first + kColumns : args.width;
     for (int64_t n = 0; n < args.count; ++n)
       for (int64_t d = first; d < end; ++d) args.out[d * args.count + n] = static_cast<double>(args.x[n * args.width + d]) - args.shift[d];

@@ -19,6 +19,7 @@
 // Every element of C is summed in an order that depends on the shape alone, so the number of threads changes no bit.
 #include "cpu/gemm.h"
 
+#include "core/divide_up.h"
 #include "cpu/gemm_epilogue.h"
 #include "cpu/gemm_few_rows.h"
 #include "cpu/gemm_microkernel.h"
@@ -50,8 +51,8 @@ struct Grid {
   int64_t singles;               // so many row panels at the very end are chunks of their own
   int64_t slices;                // of k
 
-  int64_t fullRowChunks() const { return ceilDiv(rowPanels, rowPanelsPerChunk); }
-  int64_t lastRowChunks() const { return ceilDiv(rowPanels - singles, rowPanelsPerChunk); }
+  int64_t fullRowChunks() const { return divideUp(rowPanels, rowPanelsPerChunk); }
+  int64_t lastRowChunks() const { return divideUp(rowPanels - singles, rowPanelsPerChunk); }
   /// Chunks, not counting that each is there once per slice.
   int64_t blocks() const { return (columnBlocks - 1) * fullRowChunks() + lastRowChunks() + singles; }
   int64_t chunks() const { return blocks() * slices; }
@@ -98,7 +99,7 @@ Grid gridFor(const GemmArgs& args) {
   columnsPer = least(grid.columnPanels, kChunkColumnPanels);
   const bool stagesColumns = args.transA && !readsInPlace(args.transA, args.lda, args.n, args.k);
   if (stagesColumns && stepsBlocks(args.k) > 1) {
-    columnsPer = ceilDiv(grid.columnPanels, ceilDiv(grid.columnPanels, kStagedChunkColumnPanels));
+    columnsPer = divideUp(grid.columnPanels, divideUp(grid.columnPanels, kStagedChunkColumnPanels));
     rowsPer = least(rowsPer, most(2, kStagedChunkTiles / columnsPer));
   }
   const int64_t enoughChunks = stagesColumns ? kManyStagedChunks : kManyChunks / 2;
@@ -106,7 +107,7 @@ Grid gridFor(const GemmArgs& args) {
     return chunkCost(least(args.m, rowPanels * kTileRows), least(args.n, columnsPer * kTileColumns), args.k,
                      grid.directB);
   };
-  const auto chunks = [&] { return ceilDiv(grid.rowPanels, rowsPer) * ceilDiv(grid.columnPanels, columnsPer); };
+  const auto chunks = [&] { return divideUp(grid.rowPanels, rowsPer) * divideUp(grid.columnPanels, columnsPer); };
 
   if (stepsBlocks(args.k) == 1) {
     // Short k: whole rows of C, then more rows.
@@ -122,14 +123,14 @@ Grid gridFor(const GemmArgs& args) {
   while (grid.slices == 1 && chunks() < enoughChunks && cost(rowsPer) > kSmallChunk &&
          (columnsPer > 1 || rowsPer > 1)) {
     if (rowsPer > 2 || columnsPer == 1)
-      rowsPer = ceilDiv(rowsPer, 2);
+      rowsPer = divideUp(rowsPer, 2);
     else
-      columnsPer = ceilDiv(columnsPer, 2);
+      columnsPer = divideUp(columnsPer, 2);
   }
-  grid.columnBlocks = ceilDiv(grid.columnPanels, columnsPer);
+  grid.columnBlocks = divideUp(grid.columnPanels, columnsPer);
   // Blocks of equal size: what divides unevenly is spread over all of them.
-  columnsPer = ceilDiv(grid.columnPanels, grid.columnBlocks);
-  rowsPer = ceilDiv(grid.rowPanels, ceilDiv(grid.rowPanels, rowsPer));
+  columnsPer = divideUp(grid.columnPanels, grid.columnBlocks);
+  rowsPer = divideUp(grid.rowPanels, divideUp(grid.rowPanels, rowsPer));
   // Small chunks at the end let the threads finish together, also beside a core that is busy elsewhere.
   if (grid.slices == 1 && rowsPer > 1 && cost(1) > kSmallChunk / 4)
     grid.singles = least(grid.rowPanels / 3, 4 * rowsPer);
@@ -163,7 +164,7 @@ int64_t sliceFloats(const Grid& grid) {
 void pack(ThreadPool& pool, const float* b, int64_t ldb, bool transB, int64_t n, int64_t k, float* packed) {
   constexpr int64_t kPanelsPerChunk = 96 / kTileColumns;
   const int64_t panels = panelsOf(n);
-  const int64_t groups = ceilDiv(panels, kPanelsPerChunk);
+  const int64_t groups = divideUp(panels, kPanelsPerChunk);
   const int64_t blocks = stepsBlocks(k);
   pool.parallelFor(groups * blocks, [&](int64_t chunk, int) {
     const Range steps = part(k, blocks, chunk / groups);
@@ -265,7 +266,7 @@ void computeChunk(const Product& product, int64_t chunk, int thread) {
       continue;
     }
     // Staged A is there at once, so columns can go by parts, each of whose B stays in the L2 cache from row panel to row panel.
-    const int64_t parts = stagesColumns ? ceilDiv(columnCount, kChunkColumnPanels) : 1;
+    const int64_t parts = stagesColumns ? divideUp(columnCount, kChunkColumnPanels) : 1;
     int64_t tilesBegun = 0;
     for (int64_t i = 0; i < parts; ++i) {
       const Range columns = part(columnCount, parts, i);
@@ -296,7 +297,7 @@ void reduceBlock(const Product& product, int64_t index) {
     for (int64_t q = 0; q < block.columnPanels.size(); ++q) {
       const TilePlace place = placeOf(args, block.rowPanels.begin + p, block.columnPanels.begin + q);
       const int64_t offset = (p * block.columnPanels.size() + q) * kTileFloats;
-      const int64_t width = ceilDiv(place.columns, kLanes) * kLanes;
+      const int64_t width = divideUp(place.columns, kLanes) * kLanes;
       float* sum = product.chunkTiles(index * grid.slices) + offset;
       for (int64_t slice = 1; slice < grid.slices; ++slice) {
         const float* term = product.chunkTiles(index * grid.slices + slice) + offset;
@@ -356,10 +357,10 @@ template <class Visit>
 void forEachSegment(const GemmArgs& args, Visit visit) {
   if (!needsPacking(args, gridFor(args)) || packedFloats(args.n, args.k) <= kMaxPackedFloats) return visit(args);
   const bool cutsSteps = args.epilogue.kind == GemmEpilogueKind::none;
-  const int64_t stepSegments = cutsSteps ? ceilDiv(args.k, kMaxSegmentSteps) : 1;
+  const int64_t stepSegments = cutsSteps ? divideUp(args.k, kMaxSegmentSteps) : 1;
   const int64_t panels = panelsOf(args.n);
-  const int64_t segmentFloats = packedFloats(args.n, ceilDiv(args.k, stepSegments));
-  const int64_t columnSegments = least(panels, ceilDiv(segmentFloats, kMaxPackedFloats));
+  const int64_t segmentFloats = packedFloats(args.n, divideUp(args.k, stepSegments));
+  const int64_t columnSegments = least(panels, divideUp(segmentFloats, kMaxPackedFloats));
   for (int64_t c = 0; c < columnSegments; ++c) {
     const Range within = part(panels, columnSegments, c);
     const Range columns{within.begin * kTileColumns, least(args.n, within.end * kTileColumns)};

@@ -44,7 +44,7 @@ struct GemmEpilogue {
   int64_t auxStride = 0;
 
   /// biasGatedResidual: residual [m, n] (it may be C itself), gate [ceil(m / rowsPerGate), n]. gateStride is free, so
-  /// that a gate may be one sixth of an adaLN row; LayerScale is rowsPerGate = m.
+  /// that a gate may be one sixth of an adaLN row; 0: all rows have one gate [n], as LayerScale's γ is.
   const float* residual = nullptr;
   int64_t residualStride = 0;
   const float* gate = nullptr;

@@ -4,6 +4,7 @@
 // runs along k, and one tree of shuffles sums all kLanes of them at the end.
 #pragma once
 
+#include "core/divide_up.h"
 #include "cpu/gemm_epilogue.h"
 #include "cpu/gemm_pack.h"
 
@@ -83,7 +84,7 @@ void gemmFewRowsDot(ThreadPool& pool, const GemmArgs& args) {
   const int64_t ahead = dotPrefetchDistance(args.k, args.ldb);
   // Enough panels to a chunk for some 64 KiB of B, one at least.
   const int64_t perChunk = most(1, 16384 / most(1, kTileColumns * args.k));
-  pool.parallelFor(ceilDiv(panels, perChunk), [&](int64_t chunk, int) {
+  pool.parallelFor(divideUp(panels, perChunk), [&](int64_t chunk, int) {
     alignas(64) float tiles[kFewRows / kTileRows + 1][kTileFloats];
     for (int64_t panel = chunk * perChunk; panel < least(panels, (chunk + 1) * perChunk); ++panel) {
       const int64_t column = panel * kTileColumns;

@@ -10,6 +10,7 @@
 
 #include <utility>
 
+#include "core/divide_up.h"
 #include "cpu/gemm.h"
 #include "cpu/gemm_microkernel.h"
 
@@ -29,14 +30,13 @@ inline Range part(int64_t total, int64_t parts, int64_t index) {
 /// Up to so many rows of A, reading an unpacked B in place beats packing it.
 constexpr int64_t kFewRows = 32;
 
-inline int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /// How many steps blocks k has: at least one, so that k = 0 still visits every tile.
-inline int64_t stepsBlocks(int64_t k) { return most(1, ceilDiv(k, kMaxSteps)); }
-inline int64_t panelsOf(int64_t n) { return ceilDiv(n, kTileColumns); }
-inline int64_t wholeLines(int64_t floats) { return ceilDiv(floats, 16) * 16; }
+inline int64_t stepsBlocks(int64_t k) { return most(1, divideUp(k, kMaxSteps)); }
+inline int64_t panelsOf(int64_t n) { return divideUp(n, kTileColumns); }
+inline int64_t wholeLines(int64_t floats) { return divideUp(floats, 16) * 16; }
 inline int64_t packedFloats(int64_t n, int64_t k) { return wholeLines(panelsOf(n) * kTileColumns * k); }
 
 /// Where a panel of a steps block begins in packed B.
@@ -108,7 +108,7 @@ inline void packPanel(const float* b, int64_t ldb, bool transB, int64_t n, Range
 }
 
 /// The rows of C in panels of nearly equal height: 64 rows are 13 + 13 + 13 + 13 + 12, not 4 times 14 and a slow 8.
-inline int64_t rowPanelsOf(int64_t m) { return ceilDiv(m, kTileRows); }
+inline int64_t rowPanelsOf(int64_t m) { return divideUp(m, kTileRows); }
 inline Range rowPanel(int64_t m, int64_t index) { return part(m, rowPanelsOf(m), index); }
 
 /// Whether row panels of A are read in place. Transposed, their steps lie a row apart, each in a page of its own: only

@@ -3,6 +3,7 @@
 // once, row by row. Every sum runs in the order of gemm.cpp's micro-kernel and so has its bits.
 #pragma once
 
+#include "core/divide_up.h"
 #include "cpu/gemm_epilogue.h"
 #include "cpu/gemm_pack.h"
 
@@ -64,7 +65,7 @@ void gemmShortK(ThreadPool& pool, const GemmArgs& args) {
   constexpr int kRows = 4;
   constexpr int64_t kChunkFloats = int64_t{64} << 10;
   const int64_t rowsPerChunk = most(1, kChunkFloats / (args.n * kRows)) * kRows;
-  pool.parallelFor(ceilDiv(args.m, rowsPerChunk), [&](int64_t chunk, int) {
+  pool.parallelFor(divideUp(args.m, rowsPerChunk), [&](int64_t chunk, int) {
     const int64_t end = least(args.m, (chunk + 1) * rowsPerChunk);
     int64_t row = chunk * rowsPerChunk;
     for (; row + kRows <= end; row += kRows) shortKRows<kRows>(args, row);

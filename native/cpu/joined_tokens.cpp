@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "core/divide_up.h"
 #include "cpu/chunks.h"
 
 namespace repa::cpu::REPA_LEVEL {
@@ -13,7 +14,7 @@ constexpr int64_t kPieceBytes = kChunkFloats * static_cast<int64_t>(sizeof(float
 /// body(sample, begin, bytes, isFirst) for the pieces of both runs of every sample.
 template <class Body>
 void overPieces(ThreadPool& pool, int64_t batch, int64_t firstBytes, int64_t restBytes, Body body) {
-  const int64_t firstPieces = ceilDivide(firstBytes, kPieceBytes), pieces = firstPieces + ceilDivide(restBytes, kPieceBytes);
+  const int64_t firstPieces = divideUp(firstBytes, kPieceBytes), pieces = firstPieces + divideUp(restBytes, kPieceBytes);
   pool.parallelFor(batch * pieces, [&](int64_t index, int) {
     const int64_t sample = index / pieces, piece = index % pieces;
     const bool isFirst = piece < firstPieces;

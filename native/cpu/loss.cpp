@@ -64,7 +64,7 @@ int64_t cosineAlignmentScratchFloats(const CosineAlignmentArgs& args, int) { ret
 // Tokens first, each alone, into scratch; then every sample's mean over its tokens.
 void cosineAlignment(ThreadPool& pool, const CosineAlignmentArgs& args) {
   const int64_t tokens = args.batch * args.tokens;
-  const float weight = args.weight * lossScaleOf(args.state);
+  const float weight = args.tokenWeight * lossScaleOf(args.state);
   const int64_t tokensPerChunk = 1 + 65536 / (args.width + 1);
   pool.parallelFor((tokens + tokensPerChunk - 1) / tokensPerChunk, [&](int64_t chunk, int) {
     const int64_t begin = chunk * tokensPerChunk;
@@ -111,7 +111,7 @@ double sampleVelocityLoss(const float* p, const float* v, int64_t size, float gr
 }
 
 void velocityLoss(ThreadPool& pool, const VelocityLossArgs& args) {
-  const float gradScale = static_cast<float>(2.0 * args.weight / static_cast<double>(args.size * args.batch)) * lossScaleOf(args.state);
+  const float gradScale = static_cast<float>(2.0 * args.batchWeight / static_cast<double>(args.size * args.batch)) * lossScaleOf(args.state);
   const int64_t samplesPerChunk = 1 + 32768 / (args.size + 1);
   pool.parallelFor((args.batch + samplesPerChunk - 1) / samplesPerChunk, [&](int64_t chunk, int) {
     const int64_t begin = chunk * samplesPerChunk;

@@ -14,8 +14,8 @@ struct CosineAlignmentArgs {
   const float* projection;  ///< z [batch, tokens, width]
   const float* target;      ///< y [batch, tokens, width]
   float* loss;              ///< [batch]: -mean over tokens of cos(z, y), in [-1, 1]
-  float* gradProjection;    ///< [batch, tokens, width], overwritten with weight * d(-cos(z, y)) / dz; null: loss only
-  float weight;             ///< of one token's -cos in the caller's total: coefficient / (encoders * batch * tokens)
+  float* gradProjection;    ///< [batch, tokens, width], overwritten with tokenWeight * d(-cos(z, y)) / dz; null: loss only
+  float tokenWeight;        ///< of one token's -cos in the caller's total: coefficient / (encoders * batch * tokens)
   const StepState* state;   ///< its loss scale multiplies the gradient; may be null
   int64_t batch, tokens, width;
   float* scratch;
@@ -26,8 +26,8 @@ struct VelocityLossArgs {
   const float* prediction;  ///< [batch, size]
   const float* target;      ///< [batch, size]
   float* loss;              ///< [batch]: mean of (prediction - target)^2
-  float* gradPrediction;    ///< [batch, size], overwritten: weight * 2 (prediction - target) / (size * batch); or null
-  float weight;             ///< of the mean of `loss` over the batch in the caller's total
+  float* gradPrediction;    ///< [batch, size], overwritten: batchWeight * 2 (prediction - target) / (size * batch); or null
+  float batchWeight;        ///< of the mean of `loss` over the batch in the caller's total
   const StepState* state;   ///< its loss scale multiplies the gradient; may be null
   int64_t batch, size;
 };

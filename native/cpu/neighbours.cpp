@@ -1,6 +1,7 @@
 // Block after block of pairs, of which only what is asked for is kept: memory does not grow with the number of pairs.
 #include "cpu/neighbours.h"
 
+#include "core/divide_up.h"
 #include "cpu/chunks.h"
 #include "cpu/pair_block.h"
 
@@ -23,7 +24,7 @@ void forPairs(const T* a, int64_t chunk, int64_t count, const T* b, int64_t othe
 
 void radii(ThreadPool& pool, const NeighbourRadiiArgs& args) {
   const int64_t kept = args.k + 1;
-  pool.parallelFor(ceilDivide(args.count, kPairRows), [&](int64_t chunk, int thread) {
+  pool.parallelFor(divideUp(args.count, kPairRows), [&](int64_t chunk, int thread) {
     float* scratch = args.scratch + thread * (kPairScratch + kPairRows * kept);
     float* nearest = scratch + kPairScratch;  // of each row, ascending
     forPairs<SquaredDistance>(args.x, chunk, args.count, args.x, args.count, args.width, scratch, [&](int64_t row, int64_t column, float distance) {
@@ -40,7 +41,7 @@ void radii(ThreadPool& pool, const NeighbourRadiiArgs& args) {
 }
 
 void insideBalls(ThreadPool& pool, const InsideBallsArgs& args) {
-  pool.parallelFor(ceilDivide(args.count, kPairRows), [&](int64_t chunk, int thread) {
+  pool.parallelFor(divideUp(args.count, kPairRows), [&](int64_t chunk, int thread) {
     const int64_t row = chunk * kPairRows, rows = args.count - row < kPairRows ? args.count - row : kPairRows;
     for (int64_t r = 0; r < rows; ++r) args.out[row + r] = 0;
     forPairs<SquaredDistance>(args.points, chunk, args.count, args.centres, args.balls, args.width, args.scratch + thread * kPairScratch,
@@ -50,7 +51,7 @@ void insideBalls(ThreadPool& pool, const InsideBallsArgs& args) {
 
 void mostSimilar(ThreadPool& pool, const MostSimilarArgs& args) {
   const int64_t k = args.k;
-  pool.parallelFor(ceilDivide(args.count, kPairRows), [&](int64_t chunk, int thread) {
+  pool.parallelFor(divideUp(args.count, kPairRows), [&](int64_t chunk, int thread) {
     double* scratch = args.scratch + thread * (kPairScratch + kPairRows * k);
     double* similarities = scratch + kPairScratch;  // of each row, descending
     int64_t found = 0;                              // of the row at hand

@@ -1,5 +1,6 @@
 #include "cpu/norm_factors.h"
 
+#include "core/divide_up.h"
 #include "cpu/partial_sums.h"
 #include "cpu/vector_loop.h"
 
@@ -27,7 +28,7 @@ void forward(ThreadPool& pool, const NormFactorsArgs& args) {
 // So many samples are summed in float, one after the other; the sums of all blocks of them in double. A DDT head has a sample a token.
 constexpr int64_t kBlockSamples = 64;
 
-int64_t blocksOf(const NormFactorsBackwardArgs& args) { return ceilDivide(args.batch, kBlockSamples); }
+int64_t blocksOf(const NormFactorsBackwardArgs& args) { return divideUp(args.batch, kBlockSamples); }
 
 void backward(ThreadPool& pool, const NormFactorsBackwardArgs& args) {
   const int64_t width = args.width, chunks = args.chunks, blocks = blocksOf(args);

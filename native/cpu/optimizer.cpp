@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/divide_up.h"
 #include "cpu/chunks.h"
 #include "cpu/vector_loop.h"
 #include "cpu/vector_math.h"
@@ -56,7 +57,7 @@ double sumOfSquaresInDouble(const float* x, int64_t count) {
 /// Scratch holds one double per chunk.
 void sumOfSquares(ThreadPool& pool, const SumOfSquaresArgs& args) {
   double* partials = reinterpret_cast<double*>(args.scratch);
-  const int64_t chunks = ceilDivide(args.count, kArenaChunk);
+  const int64_t chunks = divideUp(args.count, kArenaChunk);
   pool.parallelFor(chunks, [&](int64_t chunk, int) {
     double total = 0.0;
     splitAt(
@@ -70,7 +71,7 @@ void sumOfSquares(ThreadPool& pool, const SumOfSquaresArgs& args) {
   *args.sum = total;
 }
 
-int64_t sumOfSquaresScratchFloats(const SumOfSquaresArgs& args, int) { return 2 * ceilDivide(args.count, kArenaChunk); }
+int64_t sumOfSquaresScratchFloats(const SumOfSquaresArgs& args, int) { return 2 * divideUp(args.count, kArenaChunk); }
 
 void clipFactor(ThreadPool&, const ClipFactorArgs& args) {
   double sum = 0.0;
@@ -127,7 +128,7 @@ void averageWeights(float* ema, const float* weight, float decay, float oneMinus
 void adamW(ThreadPool& pool, const AdamWArgs& args) {
   if (!args.state->finite) return;
   const AdamWScalars scalars(args);
-  pool.parallelFor(ceilDivide(args.count, kArenaChunk), [&](int64_t chunk, int) {
+  pool.parallelFor(divideUp(args.count, kArenaChunk), [&](int64_t chunk, int) {
     const auto update = [&](float decay, Range part) {
       if (args.ema) {
         updateTrainable<true>(args, scalars, decay, part);
@@ -151,7 +152,7 @@ void adamW(ThreadPool& pool, const AdamWArgs& args) {
 void followWeights(ThreadPool& pool, const FollowWeightsArgs& args) {
   if (!args.state->finite) return;
   const auto decay = static_cast<float>(args.emaDecay), oneMinusDecay = static_cast<float>(1.0 - args.emaDecay);
-  pool.parallelFor(ceilDivide(args.count, kArenaChunk), [&](int64_t chunk, int) {
+  pool.parallelFor(divideUp(args.count, kArenaChunk), [&](int64_t chunk, int) {
     averageWeights(args.ema, args.weight, decay, oneMinusDecay, arenaChunk(args.count, chunk));
   });
 }

@@ -1,6 +1,7 @@
 // The second stage of the column sums: blocks of rows, each already summed into one row of partial sums, are added up.
 #pragma once
 
+#include "core/divide_up.h"
 #include "core/thread_pool.h"
 #include "cpu/chunks.h"
 
@@ -13,8 +14,8 @@ static inline void addPartialSums(ThreadPool& pool, int64_t groups, int64_t bloc
                                   int64_t outStride, bool accumulate) {
   // The tiles of all groups form one row of work, so that one wide group and many narrow ones are cut alike.
   constexpr int64_t kTile = 64;
-  const int64_t tiles = ceilDivide(width, kTile);
-  const int64_t parts = ceilDivide(groups * tiles * kTile * (blocks + 1), kChunkFloats);
+  const int64_t tiles = divideUp(width, kTile);
+  const int64_t parts = divideUp(groups * tiles * kTile * (blocks + 1), kChunkFloats);
   pool.parallelFor(parts, [&](int64_t part, int) {
     const Range range = evenPart(groups * tiles, parts, part);
     for (int64_t index = range.begin; index < range.end; ++index) {

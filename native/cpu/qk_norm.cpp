@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/divide_up.h"
 #include "cpu/simd.h"
 
 namespace repa::cpu::REPA_LEVEL {
@@ -12,8 +13,6 @@ constexpr int64_t kChunkFloats = 1 << 16;
 // Bounds the scratch for the parameter gradients' partial sums.
 constexpr int64_t kMaxChunks = 1024;
 
-int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // Rows cut into chunks by the sizes alone.
 struct Chunks {
   int64_t rows;
@@ -21,10 +20,10 @@ struct Chunks {
   int64_t count;
 
   Chunks(int64_t rows, int64_t rowFloats) : rows(rows) {
-    const int64_t worthwhile = ceilDiv(kChunkFloats, rowFloats);
-    const int64_t fewEnough = ceilDiv(rows, kMaxChunks);
+    const int64_t worthwhile = divideUp(kChunkFloats, rowFloats);
+    const int64_t fewEnough = divideUp(rows, kMaxChunks);
     rowsPerChunk = worthwhile > fewEnough ? worthwhile : fewEnough;
-    count = ceilDiv(rows, rowsPerChunk);
+    count = divideUp(rows, rowsPerChunk);
   }
   int64_t begin(int64_t chunk) const { return chunk * rowsPerChunk; }
   int64_t end(int64_t chunk) const { return (chunk + 1) * rowsPerChunk < rows ? (chunk + 1) * rowsPerChunk : rows; }
@@ -121,7 +120,7 @@ void normaliseBackward(const float* x, const float* dy, int64_t d, bool centred,
   }
 }
 
-int64_t paddedDim(const QkNormBackwardArgs& args) { return ceilDiv(args.headDim, kLanes) * kLanes; }
+int64_t paddedDim(const QkNormBackwardArgs& args) { return divideUp(args.headDim, kLanes) * kLanes; }
 
 int64_t backwardScratchFloats(const QkNormBackwardArgs& args, int) {
   return Chunks(args.rows, 3 * args.heads * args.headDim).count * 4 * paddedDim(args);

@@ -1,5 +1,6 @@
 #include "cpu/reduction.h"
 
+#include "core/divide_up.h"
 #include "cpu/chunks.h"
 #include "cpu/partial_sums.h"
 #include "cpu/vector_loop.h"
@@ -19,7 +20,7 @@ struct ColumnTiling {
   int64_t tiles, blocks;
 
   explicit ColumnTiling(const ColumnSumArgs& args)
-      : tiles(ceilDivide(args.columns, kTileColumns)),
+      : tiles(divideUp(args.columns, kTileColumns)),
         blocks(rowParts(args.rows, args.columns < kTileColumns ? args.columns : kTileColumns, kLeastRows)) {}
 };
 

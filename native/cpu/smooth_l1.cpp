@@ -6,7 +6,7 @@ namespace repa::cpu::REPA_LEVEL {
 namespace {
 
 void smoothL1Loss(ThreadPool& pool, const SmoothL1LossArgs& args) {
-  const float weight = args.weight * lossScaleOf(args.state);
+  const float weight = args.elementWeight * lossScaleOf(args.state);
   constexpr int64_t kBlock = 4096;  // summed in float, the blocks in double
   pool.parallelFor(args.batch, [&](int64_t sample, int) {
     const float* prediction = args.prediction + sample * args.size;

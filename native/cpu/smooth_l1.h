@@ -15,10 +15,10 @@ struct SmoothL1LossArgs {
   const float* prediction;  ///< [batch, size]
   const float* target;      ///< [batch, size]
   float beta;
-  float weight;             ///< of one element's loss in the caller's total
+  float elementWeight;      ///< of one element's loss in the caller's total
   const StepState* state;   ///< its loss scale multiplies the gradient; may be null
   float* loss;              ///< [batch]: means
-  float* gradient;          ///< [batch, size], overwritten: weight clamp(d / beta, -1, 1); or null
+  float* gradient;          ///< [batch, size], overwritten: elementWeight clamp(d / beta, -1, 1); or null
 };
 
 struct SmoothL1Kernels {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/divide_up.h"
 #include "cpu/chunks.h"
 #include "cpu/pair_block.h"
 
@@ -79,7 +80,7 @@ struct Panel {
 void updateTrailing(ThreadPool& pool, const TridiagonaliseArgs& args, const Panel& panel, int64_t used, int64_t first) {
   const int64_t n = args.n;
   constexpr int rows = 4, vectors = 2;
-  pool.parallelFor(ceilDivide(n - first, kProductRows), [&](int64_t chunk, int) {
+  pool.parallelFor(divideUp(n - first, kProductRows), [&](int64_t chunk, int) {
     const int64_t begin = first + chunk * kProductRows, end = begin + kProductRows < n ? begin + kProductRows : n;
     int64_t column = first;
     // The columns outside: a slice of the panel's vectors stays in the first-level cache for all rows of the chunk.
@@ -147,7 +148,7 @@ void tridiagonalise(ThreadPool& pool, const TridiagonaliseArgs& args) {
       for (int64_t i = k + 1; i < n; ++i) row[i] = v[i] = column[i];
       if (tau == 0) continue;
       const double* reflection = v + k + 1;
-      pool.parallelFor(ceilDivide(rest, kProductRows), [&](int64_t chunk, int) {
+      pool.parallelFor(divideUp(rest, kProductRows), [&](int64_t chunk, int) {
         const int64_t begin = k + 1 + chunk * kProductRows, end = begin + kProductRows < n ? begin + kProductRows : n;
         for (int64_t i = begin; i < end; ++i) w[i] = dot(args.matrix + i * n + k + 1, reflection, rest);
       });
@@ -199,7 +200,7 @@ const Rotation* applySweep(double* x, const RotationSweep& sweep, const Rotation
 
 void eigenvectors(ThreadPool& pool, const EigenvectorArgs& args) {
   const int64_t n = args.n;
-  pool.parallelFor(ceilDivide(n, kVectorPanel), [&](int64_t chunk, int thread) {
+  pool.parallelFor(divideUp(n, kVectorPanel), [&](int64_t chunk, int thread) {
     const int64_t column = chunk * kVectorPanel, columns = n - column < kVectorPanel ? n - column : kVectorPanel;
     double* x = args.scratch + thread * n * kVectorPanel;
     for (int64_t i = 0; i < n * kVectorPanel; ++i) x[i] = 0;

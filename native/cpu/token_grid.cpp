@@ -1,5 +1,6 @@
 #include "cpu/token_grid.h"
 
+#include "core/divide_up.h"
 #include "cpu/chunks.h"
 #include "cpu/vector_loop.h"
 
@@ -52,7 +53,7 @@ void unfoldTokensBackward(ThreadPool& pool, const UnfoldTokensBackwardArgs& args
 }
 
 void standardizeTokens(ThreadPool& pool, const StandardizeTokensArgs& args) {
-  const int64_t groups = ceilDivide(args.width, kLanes);
+  const int64_t groups = divideUp(args.width, kLanes);
   const int64_t all = args.batch * groups;
   const int64_t parts = rowParts(all, args.tokens * kLanes, 1);
   pool.parallelFor(parts, [&](int64_t part, int) {

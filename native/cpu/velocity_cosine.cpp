@@ -10,7 +10,7 @@ namespace {
 constexpr float kLeastNorm = 1e-8f;
 
 void velocityCosine(ThreadPool& pool, const VelocityCosineArgs& args) {
-  const float weight = args.weight * lossScaleOf(args.state);
+  const float weight = args.pixelWeight * lossScaleOf(args.state);
   const int64_t channels = args.channels, pixels = args.pixels;
   pool.parallelFor(args.batch, [&](int64_t sample, int) {
     const float* prediction = args.prediction + sample * channels * pixels;

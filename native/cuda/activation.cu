@@ -14,24 +14,24 @@ namespace {
 
 constexpr int kThreads = 256;
 
-template <ops::Activation function, class T>
+template <Activation function, class T>
 __device__ __forceinline__ float value(float x) {
-  if constexpr (function == ops::Activation::silu) return silu<T>(x);
-  else if constexpr (function == ops::Activation::geluTanh) return geluTanh<T>(x);
-  else if constexpr (function == ops::Activation::geluErf) return geluErf<T>(x);
+  if constexpr (function == Activation::silu) return silu<T>(x);
+  else if constexpr (function == Activation::geluTanh) return geluTanh<T>(x);
+  else if constexpr (function == Activation::geluErf) return geluErf<T>(x);
   else return quickGelu<T>(x);
 }
 
-template <ops::Activation function, class T>
+template <Activation function, class T>
 __device__ __forceinline__ float slope(float x) {
-  if constexpr (function == ops::Activation::silu) return siluSlope<T>(x);
-  else if constexpr (function == ops::Activation::geluTanh) return geluTanhSlope<T>(x);
-  else if constexpr (function == ops::Activation::geluErf) return geluErfSlope<T>(x);
+  if constexpr (function == Activation::silu) return siluSlope<T>(x);
+  else if constexpr (function == Activation::geluTanh) return geluTanhSlope<T>(x);
+  else if constexpr (function == Activation::geluErf) return geluErfSlope<T>(x);
   else return quickGeluSlope<T>(x);
 }
 
 /// N elements a thread, and one at a time at the end that no N divides.
-template <ops::Activation function, int N, class T>
+template <Activation function, int N, class T>
 __global__ void __launch_bounds__(kThreads) activationKernel(int64_t count, const T* x, T* out) {
   const int64_t first = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * N;
   if (first + N <= count) {
@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(kThreads) activationKernel(int64_t count, cons
   }
 }
 
-template <ops::Activation function, int N, class T>
+template <Activation function, int N, class T>
 __global__ void __launch_bounds__(kThreads) activationBackwardKernel(int64_t count, const T* dOut, const T* x, T* dX) {
   const int64_t first = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * N;
   if (first + N <= count) {
@@ -64,7 +64,7 @@ LaunchShape covering(int64_t count, int perThread) {
   return {.grid = dim3(blocksFor(count, int64_t{kThreads} * perThread)), .block = dim3(kThreads)};
 }
 
-template <ops::Activation function>
+template <Activation function>
 void forward(cudaStream_t stream, const Tensor& x, const Tensor& out) {
   withComputeType(x.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::Type;
@@ -77,7 +77,7 @@ void forward(cudaStream_t stream, const Tensor& x, const Tensor& out) {
   });
 }
 
-template <ops::Activation function>
+template <Activation function>
 void backward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, const Tensor& dX) {
   withComputeType(x.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::Type;
@@ -93,25 +93,25 @@ void backward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, const Te
 
 }  // namespace
 
-void activation(cudaStream_t stream, const Tensor& x, ops::Activation function, const Tensor& out) {
+void activation(cudaStream_t stream, const Tensor& x, Activation function, const Tensor& out) {
   if (x.elements() == 0) return;
   switch (function) {
-    case ops::Activation::silu: return forward<ops::Activation::silu>(stream, x, out);
-    case ops::Activation::geluTanh: return forward<ops::Activation::geluTanh>(stream, x, out);
-    case ops::Activation::geluErf: return forward<ops::Activation::geluErf>(stream, x, out);
-    case ops::Activation::quickGelu: return forward<ops::Activation::quickGelu>(stream, x, out);
-    case ops::Activation::none: return;
+    case Activation::silu: return forward<Activation::silu>(stream, x, out);
+    case Activation::geluTanh: return forward<Activation::geluTanh>(stream, x, out);
+    case Activation::geluErf: return forward<Activation::geluErf>(stream, x, out);
+    case Activation::quickGelu: return forward<Activation::quickGelu>(stream, x, out);
+    case Activation::none: return;
   }
 }
 
-void activationBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, ops::Activation function, const Tensor& dX) {
+void activationBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, Activation function, const Tensor& dX) {
   if (x.elements() == 0) return;
   switch (function) {
-    case ops::Activation::silu: return backward<ops::Activation::silu>(stream, dOut, x, dX);
-    case ops::Activation::geluTanh: return backward<ops::Activation::geluTanh>(stream, dOut, x, dX);
-    case ops::Activation::geluErf: return backward<ops::Activation::geluErf>(stream, dOut, x, dX);
-    case ops::Activation::quickGelu: return backward<ops::Activation::quickGelu>(stream, dOut, x, dX);
-    case ops::Activation::none: return;
+    case Activation::silu: return backward<Activation::silu>(stream, dOut, x, dX);
+    case Activation::geluTanh: return backward<Activation::geluTanh>(stream, dOut, x, dX);
+    case Activation::geluErf: return backward<Activation::geluErf>(stream, dOut, x, dX);
+    case Activation::quickGelu: return backward<Activation::quickGelu>(stream, dOut, x, dX);
+    case Activation::none: return;
   }
 }
 

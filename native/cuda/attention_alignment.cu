@@ -63,7 +63,7 @@ void attentionAlignment(cudaStream_t stream, const cpu::AttentionAlignmentArgs& 
         .scaleLog2 = scaleOf(args.headDim) * kLog2E,
         .teacherScaleLog2 = scaleOf(args.teacherDim) * kLog2E,
         .scale = scaleOf(args.headDim),
-        .weight = args.weight,
+        .queryWeight = args.queryWeight,
         .state = args.state,
         .areAligned = args.headDim % unit == 0 && args.teacherDim % unit == 0 && aligned16(qkv, teacher, gradient)};
     if constexpr (std::is_same_v<T, float>) attentionAlignmentF32(stream, a);

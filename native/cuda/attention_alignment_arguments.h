@@ -22,12 +22,12 @@ struct AttentionAlignment {
   int aligned;                       // heads that are compared
   float scaleLog2, teacherScaleLog2;  // headDim^(-1/2) log2 e
   float scale;
-  float weight;
+  float queryWeight;
   const StepState* state;
   bool areAligned;  // every head's row may be read and written in accesses of 16 bytes
 
   /// Of the dS that lie in a kernel's registers, in dQ and dK.
-  __device__ __forceinline__ float factor() const { return scale * weight * lossScaleOf(state); }
+  __device__ __forceinline__ float factor() const { return scale * queryWeight * lossScaleOf(state); }
   __device__ __forceinline__ float* lseOf(const Head& at) const { return lse + int64_t{at.index} * tokens; }
   __device__ __forceinline__ float* teacherLseOf(const Head& at) const { return lseOf(at) + batch * aligned * tokens; }
 };

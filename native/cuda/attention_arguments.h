@@ -90,7 +90,6 @@ inline bool fitsIntoSharedMemory(size_t bytes) {
   return bytes <= static_cast<size_t>(deviceAttribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
 }
 
-constexpr unsigned kAll = 0xffffffffu;  // of a warp's lanes
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kLn2 = 0.693147180559945309f;
 

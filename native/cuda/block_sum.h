@@ -8,10 +8,10 @@ namespace repa::cuda {
 /// The sum of all threads' values, in thread 0: a butterfly over each warp, then over the warps. Once in a kernel, or with a barrier between.
 template <int threads>
 __device__ __forceinline__ double blockSum(double value) {
-  constexpr int kLanes = 32, warps = threads / kLanes;
+  constexpr int warps = threads / kWarp;
   __shared__ double ofWarp[warps];
   value = warpSum(value);
-  const int warp = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
+  const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   if (lane == 0) ofWarp[warp] = value;
   __syncthreads();
   if (warp > 0) return 0;

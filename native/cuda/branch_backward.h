@@ -150,8 +150,8 @@ __global__ void __launch_bounds__(kMostThreads, 1) vectorKernel(Arguments<T> arg
       float sums[2 * kRowsAtOnce] = {};
 #pragma unroll
       for (int r = 0; r < kRowsAtOnce; ++r) {
-        const float mean = __shfl_sync(0xffffffffu, statistic, r);
-        rstd[r] = __shfl_sync(0xffffffffu, statistic, kRowsAtOnce + r);
+        const float mean = __shfl_sync(kAll, statistic, r);
+        rstd[r] = __shfl_sync(kAll, statistic, kRowsAtOnce + r);
         if (inside && first + r < rows.end) {
           float x[4], d[4];
           load(x, ring.x(stage, r));

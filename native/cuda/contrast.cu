@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kThreads) l2NormalizeBackwardKernel(int64_t ro
   for (int64_t i = row * width + lane; i < (row + 1) * width; i += kWarp) dX[i] = fromFloat<T>((dUnit[i] - along * unit[i]) / length);
 }
 
-__global__ void __launch_bounds__(kThreads) crossEntropyKernel(int64_t width, const float* logits, float scale, float weight, const StepState* state,
+__global__ void __launch_bounds__(kThreads) crossEntropyKernel(int64_t width, const float* logits, float scale, float rowWeight, const StepState* state,
                                                               float* loss, float* dLogits) {
   __shared__ float largestOfWarp[kWarps], sumOfWarp[kWarps];
   const int64_t row = blockIdx.x;
@@ -73,10 +73,10 @@ __global__ void __launch_bounds__(kThreads) crossEntropyKernel(int64_t width, co
   sum = blockCombine<kWarps>(sum, sumOfWarp, [](float a, float b) { return a + b; });
   if (threadIdx.x == 0) loss[row] = logf(sum) - scale * (logits[row] - largest);
   if (!dLogits) return;
-  weight *= scale * lossScaleOf(state);
-  const float factor = weight / sum;
+  rowWeight *= scale * lossScaleOf(state);
+  const float factor = rowWeight / sum;
   for (int64_t i = threadIdx.x; i < width; i += kThreads)
-    dLogits[row * width + i] = factor * expf(scale * (logits[i] - largest)) - (i == row ? weight : 0.0f);
+    dLogits[row * width + i] = factor * expf(scale * (logits[i] - largest)) - (i == row ? rowWeight : 0.0f);
 }
 
 constexpr int kTile = 16;
@@ -171,11 +171,11 @@ void l2NormalizeBackward(cudaStream_t stream, const Tensor& dUnit, const Tensor&
   });
 }
 
-void crossEntropyLoss(cudaStream_t stream, const Tensor& logits, float scale, float weight, const StepState* state, const Tensor& loss,
+void crossEntropyLoss(cudaStream_t stream, const Tensor& logits, float scale, float rowWeight, const StepState* state, const Tensor& loss,
                       const Tensor* dLogits) {
   const int64_t rows = logits.size(0);
   if (rows == 0) return;
-  launch(stream, crossEntropyKernel, {.grid = dim3(blocksFor(rows, 1)), .block = dim3(kThreads)}, rows, logits.f32(), scale, weight, state,
+  launch(stream, crossEntropyKernel, {.grid = dim3(blocksFor(rows, 1)), .block = dim3(kThreads)}, rows, logits.f32(), scale, rowWeight, state,
          loss.f32(), dLogits ? dLogits->f32() : nullptr);
 }
 

@@ -9,8 +9,8 @@ namespace repa::cuda {
 
 void l2Normalize(cudaStream_t stream, const Tensor& x, const Tensor& unit, const Tensor& norms);
 void l2NormalizeBackward(cudaStream_t stream, const Tensor& dUnit, const Tensor& unit, const Tensor& norms, const Tensor& dX);
-/// `state` and `dLogits` may be null.
-void crossEntropyLoss(cudaStream_t stream, const Tensor& logits, float scale, float weight, const StepState* state, const Tensor& loss,
+/// `rowWeight`: of one row's loss in the caller's total. `state` and `dLogits` may be null.
+void crossEntropyLoss(cudaStream_t stream, const Tensor& logits, float scale, float rowWeight, const StepState* state, const Tensor& loss,
                       const Tensor* dLogits);
 int64_t squaredDistancesScratchFloats(int64_t batch, int64_t size);
 void squaredDistances(cudaStream_t stream, const Tensor& x, const Tensor& distances, const Tensor& partial);

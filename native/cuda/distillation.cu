@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kThreads) distillationLossKernel(const __grid_
   products = blockCombine<kWarps>(products, ofWarp[3], plus);
   if (threadIdx.x == 0) args.loss[row] = mass * logf(sum) - products;
   if (!args.dStudent) return;
-  const float weight = args.weight * args.scale * lossScaleOf(args.state), factor = weight * mass / sum;
+  const float weight = args.rowWeight * args.scale * lossScaleOf(args.state), factor = weight * mass / sum;
   for (int i = threadIdx.x; i < columns; i += kThreads) {
     const float q = targetAt(targets + i, teacherViews, ownView, viewElements);
     args.dStudent[row * args.columns + i] = factor * expf(args.scale * (student[i] - top)) - weight * q;

@@ -16,7 +16,6 @@ namespace repa::cuda {
 
 namespace {
 
-constexpr int kWarp = 32;
 constexpr int kThreads = 256;
 
 /// Exponent, frequency and argument are each rounded to float32, as in the reference, whose arguments a t near 1000 moves by
@@ -78,7 +77,7 @@ __global__ void __launch_bounds__(kThreads)
     for (int64_t column = threadIdx.x; column < width; column += kThreads) row[column] = 0.0f;
   for (int64_t begin = 0; begin < count; begin += kThreads) {
     const bool isOwn = begin + threadIdx.x < count && ids[begin + threadIdx.x] == static_cast<int64_t>(blockIdx.x);
-    const unsigned found = __ballot_sync(0xffffffffu, isOwn);
+    const unsigned found = __ballot_sync(kAll, isOwn);
     if (lane == 0) foundByWarp[warp] = __popc(found);
     __syncthreads();
     int before = 0, all = 0;

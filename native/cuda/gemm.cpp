@@ -5,6 +5,7 @@
 #include <limits>
 #include <string>
 
+#include "core/divide_up.h"
 #include "core/error.h"
 #include "cuda/cublaslt.h"
 #include "cuda/gemm_problem.h"
@@ -19,7 +20,6 @@ using Kind = GemmEpilogueKind;
 
 constexpr int64_t kScratchAlignment = 256;
 
-int64_t divideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t roundUp(int64_t a, int64_t b) { return divideUp(a, b) * b; }
 
 int64_t tilesOf(const GemmArgs& args, GemmTile tile) { return divideUp(args.m, tile.rows) * divideUp(args.n, tile.columns); }
@@ -84,18 +84,68 @@ GemmBackend pickBackend(const CudaDeviceInfo& device, std::span<const GemmArgs> 
   return device.runsHopperKernels() && aligned && maker != GemmMaker::mma ? GemmBackend::wgmma : GemmBackend::mma;
 }
 
-/// Where a product's scratch lies: its parts, then its partial column sums.
+/// Where a product's scratch lies, in bytes from the beginning: the parts of its sum, where that is cut, then its partial column sums.
 struct ScratchPlace {
   int64_t parts, columnSums;
   int sumRows;
-  int64_t end;
 };
 
-ScratchPlace placeScratch(const GemmArgs& args, GemmTile tile, int splits, int64_t begin) {
-  const int64_t partBytes = splits > 1 ? roundUp(splits * args.m * args.n * 4, kScratchAlignment) : 0;
-  const int64_t sumRows = splits > 1 ? divideUp(args.m, kSumRows) : divideUp(args.m, tile.rows);
-  const int64_t sumBytes = args.epilogue.columnSums ? roundUp(sumRows * args.n * 4, kScratchAlignment) : 0;
-  return {.parts = begin, .columnSums = begin + partBytes, .sumRows = static_cast<int>(sumRows), .end = begin + partBytes + sumBytes};
+struct ScratchPlaces {
+  std::vector<ScratchPlace> byProduct;
+  int64_t bytes = 0;
+};
+
+/// One product's after the other's. `splits`: by product.
+ScratchPlaces placesInScratch(std::span<const GemmArgs> products, GemmTile tile, std::span<const int> splits) {
+  ScratchPlaces places;
+  for (size_t i = 0; i < products.size(); ++i) {
+    const GemmArgs& args = products[i];
+    const int64_t sumRows = divideUp(args.m, splits[i] > 1 ? kSumRows : tile.rows);
+    const int64_t parts = places.bytes;
+    const int64_t columnSums = parts + (splits[i] > 1 ? roundUp(splits[i] * args.m * args.n * 4, kScratchAlignment) : 0);
+    places.byProduct.push_back({.parts = parts, .columnSums = columnSums, .sumRows = static_cast<int>(sumRows)});
+    places.bytes = columnSums + (args.epilogue.columnSums ? roundUp(sumRows * args.n * 4, kScratchAlignment) : 0);
+  }
+  return places;
+}
+
+float* floatsAt(void* scratch, int64_t place) { return reinterpret_cast<float*>(static_cast<char*>(scratch) + place); }
+
+float* partialColumnSums(const GemmArgs& args, const ScratchPlace& place, void* scratch) {
+  return args.epilogue.columnSums ? floatsAt(scratch, place.columnSums) : nullptr;
+}
+
+/// A product whose sum is cut, as far as its tiles' kernel computes it: f32, part after part.
+GemmArgs toParts(const GemmArgs& args, float* parts) {
+  GemmArgs product = args;
+  product.c = parts;
+  product.ldc = args.n;
+  product.cDType = DType::f32;
+  product.accumulate = false;
+  product.epilogue = {};
+  return product;
+}
+
+/// The first of its launch.
+GemmProblem problemOf(const GemmArgs& args, GemmTile tile, int splits) {
+  const int granule = granuleOf(args);
+  return {.args = args,
+          .wide = isWide(args),
+          .aligned = granule == 16,
+          .granule = std::min(granule, 8),
+          .splits = splits,
+          .depth = static_cast<int>(roundUp(divideUp(args.k, splits), 64)),
+          .rowTiles = static_cast<int>(divideUp(args.m, tile.rows)),
+          .columnTiles = static_cast<int>(divideUp(args.n, tile.columns)),
+          .firstTile = 0,
+          .columnSums = nullptr};
+}
+
+GemmProblem problemOf(const GemmArgs& args, GemmTile tile, int splits, const ScratchPlace& place, void* scratch) {
+  if (splits > 1) return problemOf(toParts(args, floatsAt(scratch, place.parts)), tile, splits);
+  GemmProblem problem = problemOf(args, tile, splits);
+  problem.columnSums = partialColumnSums(args, place, scratch);
+  return problem;
 }
 
 void launchTiles(cudaStream_t stream, const GemmPlan& plan, const GemmGroup& group, int tiles) {
@@ -107,23 +157,22 @@ void launchTiles(cudaStream_t stream, const GemmPlan& plan, const GemmGroup& gro
   }
 }
 
+/// What is left of a product when its tiles are there: its sum's parts, and the sums of its columns.
+void addUp(cudaStream_t stream, const GemmArgs& args, int splits, const ScratchPlace& place, void* scratch) {
+  if (args.n == 0) return;
+  float* const sums = partialColumnSums(args, place, scratch);
+  if (splits > 1 && args.m > 0)
+    launchSumSplits(stream, args, isWide(args) && args.n % 4 == 0, floatsAt(scratch, place.parts), splits, sums);
+  if (sums) launchSumRows(stream, sums, place.sumRows, static_cast<int>(args.n), args.epilogue.columnSums, args.epilogue.accumulateColumnSums);
+}
+
 }  // namespace
 
 GemmGroup uncutGroup(const GemmArgs& args) {
   checkSizes(args);
-  const int granule = granuleOf(args);
   GemmGroup group{};
   group.count = 1;
-  group.problems[0] = {.args = args,
-                       .wide = isWide(args),
-                       .aligned = granule == 16,
-                       .granule = std::min(granule, 8),
-                       .splits = 1,
-                       .depth = static_cast<int>(roundUp(args.k, 64)),
-                       .rowTiles = static_cast<int>(divideUp(args.m, kTileRows)),
-                       .columnTiles = static_cast<int>(divideUp(args.n, kTileColumns)),
-                       .firstTile = 0,
-                       .columnSums = nullptr};
+  group.problems[0] = problemOf(args, kTile, 1);
   return group;
 }
 
@@ -173,11 +222,9 @@ GemmPlan planGemm(const CudaDeviceInfo& device, std::span<const GemmArgs> produc
     plan.tile = standardTileSm90(products[0].layout);
     if (wish.tile && std::ranges::count(tilesSm90(products), *wish.tile) > 0) plan.tile = *wish.tile;
   }
-  for (const GemmArgs& args : products) {
-    const int splits = args.layout == GemmLayout::weightGradient ? splitsOfWeightGradients(device, backend, plan.tile, products) : splitsOfLongSum(args.k);
-    plan.splits.push_back(splits);
-    plan.scratchBytes = placeScratch(args, plan.tile, splits, plan.scratchBytes).end;
-  }
+  for (const GemmArgs& args : products)
+    plan.splits.push_back(args.layout == GemmLayout::weightGradient ? splitsOfWeightGradients(device, backend, plan.tile, products) : splitsOfLongSum(args.k));
+  plan.scratchBytes = placesInScratch(products, plan.tile, plan.splits).bytes;
   return plan;
 }
 
@@ -186,57 +233,20 @@ void gemm(cudaStream_t stream, const GemmPlan& plan, std::span<const GemmArgs> p
     for (size_t i = 0; i < products.size(); ++i) cublasLtGemm(stream, products[i], plan.algorithms[i], scratch);
     return;
   }
-  char* const bytes = static_cast<char*>(scratch);
-  int64_t begin = 0;
-  for (size_t done = 0; done < products.size();) {
+  const std::vector<ScratchPlace> places = placesInScratch(products, plan.tile, plan.splits).byProduct;
+  for (size_t end = 0; end < products.size();) {
+    const size_t begin = end;
     GemmGroup group{};
     int tiles = 0;
-    const size_t firstOfGroup = done;
-    const int64_t beginOfGroup = begin;
-    for (; done < products.size() && group.count < GemmGroup::kMost; ++done) {
-      const GemmArgs& args = products[done];
-      const int splits = plan.splits[done];
-      const ScratchPlace place = placeScratch(args, plan.tile, splits, begin);
-      begin = place.end;
-      if (args.m == 0 || args.n == 0) continue;
-      const int granule = granuleOf(args);
+    for (; end < products.size() && group.count < GemmGroup::kMost; ++end) {
+      if (products[end].m == 0 || products[end].n == 0) continue;
       GemmProblem& problem = group.problems[group.count++];
-      problem = {.args = args,
-                 .wide = false,
-                 .aligned = granule == 16,
-                 .granule = std::min(granule, 8),
-                 .splits = splits,
-                 .depth = static_cast<int>(roundUp(divideUp(args.k, splits), 64)),
-                 .rowTiles = static_cast<int>(divideUp(args.m, plan.tile.rows)),
-                 .columnTiles = static_cast<int>(divideUp(args.n, plan.tile.columns)),
-                 .firstTile = tiles,
-                 .columnSums = nullptr};
-      if (splits > 1) {
-        problem.args.c = bytes + place.parts;
-        problem.args.ldc = args.n;
-        problem.args.cDType = DType::f32;
-        problem.args.accumulate = false;
-        problem.args.epilogue = {};
-      } else if (args.epilogue.columnSums) {
-        problem.columnSums = reinterpret_cast<float*>(bytes + place.columnSums);
-      }
-      problem.wide = isWide(problem.args);
-      tiles += problem.rowTiles * problem.columnTiles * splits;
+      problem = problemOf(products[end], plan.tile, plan.splits[end], places[end], scratch);
+      problem.firstTile = tiles;
+      tiles += problem.rowTiles * problem.columnTiles * problem.splits;
     }
     if (tiles > 0) launchTiles(stream, plan, group, tiles);
-    begin = beginOfGroup;
-    for (size_t i = firstOfGroup; i < done; ++i) {
-      const GemmArgs& args = products[i];
-      const int splits = plan.splits[i];
-      const ScratchPlace place = placeScratch(args, plan.tile, splits, begin);
-      begin = place.end;
-      if (args.n == 0) continue;
-      float* const sums = args.epilogue.columnSums ? reinterpret_cast<float*>(bytes + place.columnSums) : nullptr;
-      if (splits > 1 && args.m > 0)
-        launchSumSplits(stream, args, isWide(args) && args.n % 4 == 0, reinterpret_cast<const float*>(bytes + place.parts), splits, sums);
-      if (sums)
-        launchSumRows(stream, sums, place.sumRows, static_cast<int>(args.n), args.epilogue.columnSums, args.epilogue.accumulateColumnSums);
-    }
+    for (size_t i = begin; i < end; ++i) addUp(stream, products[i], plan.splits[i], places[i], scratch);
   }
 }
 

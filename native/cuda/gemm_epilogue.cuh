@@ -215,8 +215,8 @@ __device__ __forceinline__ void storeColumnSums(const float (&sums)[N], float* s
 #pragma unroll
   for (int i = 0; i < N; ++i) {
     float sum = sums[i];
-    sum += __shfl_xor_sync(0xffffffffu, sum, 8);
-    sum += __shfl_xor_sync(0xffffffffu, sum, 16);
+    sum += __shfl_xor_sync(kAll, sum, 8);
+    sum += __shfl_xor_sync(kAll, sum, 16);
     if (threadIdx.x % 32 < 8) shared[warpRow * kTileColumns + column + i] = sum;
   }
   __syncthreads();

@@ -365,7 +365,7 @@ class DirectFinish {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           const float sent = upper ? v[j][i] : v[j + kept][i], own = upper ? v[j + kept][i] : v[j][i];
-          v[j][i] = own + __shfl_xor_sync(0xffffffffu, sent, 4 * kept);
+          v[j][i] = own + __shfl_xor_sync(kAll, sent, 4 * kept);
         }
     }
     *reinterpret_cast<float2*>(at_.columnSums + warp * kStripColumns + 2 * lane) = {v[0][0], v[0][1]};

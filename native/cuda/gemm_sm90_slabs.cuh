@@ -42,7 +42,7 @@ __device__ __forceinline__ void finishBySlabs(const float (&sums)[2][64], const 
       const int firstWarp = warp / warps * warps, barrier = firstBarrier + firstWarp / 4;
 #pragma unroll
       for (int i = 0; i < kLaneColumns; ++i) {
-        const float sum = epilogue.sums()[i] + __shfl_xor_sync(0xffffffffu, epilogue.sums()[i], kSlabLanes);
+        const float sum = epilogue.sums()[i] + __shfl_xor_sync(kAll, epilogue.sums()[i], kSlabLanes);
         if (lane < kSlabLanes) columnSums[warp * kSlabColumns + lane * kLaneColumns + i] = sum;
       }
       namedBarrierSync(barrier, 32 * warps);

@@ -11,7 +11,7 @@
 namespace repa::cuda {
 
 void gatedResidualNormModulate(cudaStream_t stream, const Tensor& x, const Tensor& y, const Tensor& modulation, int64_t gateChunk,
-                               int64_t shiftChunk, int64_t scaleChunk, ops::Norm norm, float epsilon, const Tensor& joined,
+                               int64_t shiftChunk, int64_t scaleChunk, Norm norm, float epsilon, const Tensor& joined,
                                const Tensor& out, const Tensor& mean, const Tensor& rstd) {
   withComputeType(y.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::Type;
@@ -19,13 +19,13 @@ void gatedResidualNormModulate(cudaStream_t stream, const Tensor& x, const Tenso
                                     .width = static_cast<int>(x.size(2)),
                                     .groupRows = x.size(1),
                                     .epsilon = epsilon,
-                                    .centred = ops::isCentred(norm),
+                                    .centred = isCentred(norm),
                                     .x = x.f32(),
                                     .y = elements<const T>(y),
                                     .gate = chunkOf(modulation, gateChunk),
                                     .gateStride = strideOf(modulation),
                                     .stream = joined.f32(),
-                                    .base = ops::factorBase(norm),
+                                    .base = factorBase(norm),
                                     .factor = chunkOf(modulation, scaleChunk),
                                     .offset = chunkOf(modulation, shiftChunk),
                                     .factorStride = strideOf(modulation),
@@ -37,7 +37,7 @@ void gatedResidualNormModulate(cudaStream_t stream, const Tensor& x, const Tenso
 
 void gatedResidualNormModulateBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, const Tensor& mean,
                                        const Tensor& rstd, const Tensor& y, const Tensor& modulation, int64_t gateChunk,
-                                       int64_t shiftChunk, int64_t scaleChunk, ops::Norm norm, const Tensor* dResidual,
+                                       int64_t shiftChunk, int64_t scaleChunk, Norm norm, const Tensor* dResidual,
                                        const HalfBlockGradients& gradients, const Tensor& scratch) {
   const int64_t stride = strideOf(gradients.dModulation);
   RowSum dBias;
@@ -51,8 +51,8 @@ void gatedResidualNormModulateBackward(cudaStream_t stream, const Tensor& dOut, 
                                            .x = x.f32(),
                                            .mean = mean.f32(),
                                            .rstd = rstd.f32(),
-                                           .centred = ops::isCentred(norm),
-                                           .base = ops::factorBase(norm),
+                                           .centred = isCentred(norm),
+                                           .base = factorBase(norm),
                                            .factor = chunkOf(modulation, scaleChunk),
                                            .factorStride = strideOf(modulation),
                                            .dResidual = dResidual ? dResidual->f32() : nullptr,

@@ -18,7 +18,6 @@ namespace repa::cuda {
 
 namespace {
 
-constexpr int kWarp = 32;
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 constexpr double kLn2 = 0.69314718055994530942;

@@ -9,6 +9,14 @@
 
 #include "cuda/ptx.h"
 
+namespace repa::cuda {
+
+/// The lanes of a warp, and the mask of all of them.
+constexpr int kWarp = 32;
+constexpr unsigned kAll = 0xffffffffu;
+
+}  // namespace repa::cuda
+
 // Declares `unsigned char* name`, the block's dynamic shared memory, aligned to 1024 bytes: what the 128-byte swizzle asks for.
 #if defined(REPA_SIMT)
 #define REPA_DYNAMIC_SHARED(name) unsigned char* const name = ::repa::simt::thread().block->sharedMemory

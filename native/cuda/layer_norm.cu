@@ -10,7 +10,7 @@
 
 namespace repa::cuda {
 
-void normModulate(cudaStream_t stream, const Tensor& x, const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk, ops::Norm norm,
+void normModulate(cudaStream_t stream, const Tensor& x, const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk, Norm norm,
                   float epsilon, const Tensor& out, const Tensor& mean, const Tensor& rstd) {
   withComputeType(out.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::Type;
@@ -18,13 +18,13 @@ void normModulate(cudaStream_t stream, const Tensor& x, const Tensor& modulation
                                      .width = static_cast<int>(x.size(2)),
                                      .groupRows = x.size(1),
                                      .epsilon = epsilon,
-                                     .centred = ops::isCentred(norm),
+                                     .centred = isCentred(norm),
                                      .x = x.f32(),
                                      .y = nullptr,
                                      .gate = nullptr,
                                      .gateStride = 0,
                                      .stream = nullptr,
-                                     .base = ops::factorBase(norm),
+                                     .base = factorBase(norm),
                                      .factor = chunkOf(modulation, scaleChunk),
                                      .offset = chunkOf(modulation, shiftChunk),
                                      .factorStride = strideOf(modulation),
@@ -35,7 +35,7 @@ void normModulate(cudaStream_t stream, const Tensor& x, const Tensor& modulation
 }
 
 void normModulateBackward(cudaStream_t stream, const Tensor& dOut, const Tensor& x, const Tensor& mean, const Tensor& rstd,
-                          const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk, ops::Norm norm, const Tensor* dResidual,
+                          const Tensor& modulation, int64_t shiftChunk, int64_t scaleChunk, Norm norm, const Tensor* dResidual,
                           const Tensor& dModulation, const Tensor& dX, const Tensor& scratch) {
   withComputeType(dOut.dtype(), [&](auto tag) {
     using T = typename decltype(tag)::Type;
@@ -46,8 +46,8 @@ void normModulateBackward(cudaStream_t stream, const Tensor& dOut, const Tensor&
                                             .x = x.f32(),
                                             .mean = mean.f32(),
                                             .rstd = rstd.f32(),
-                                            .centred = ops::isCentred(norm),
-                                            .base = ops::factorBase(norm),
+                                            .centred = isCentred(norm),
+                                            .base = factorBase(norm),
                                             .factor = chunkOf(modulation, scaleChunk),
                                             .factorStride = strideOf(modulation),
                                             .dResidual = dResidual ? dResidual->f32() : nullptr,

@@ -10,12 +10,6 @@ namespace {
 
 using Kind = GemmEpilogueKind;
 
-int64_t rowsOf(const Shape& shape) {
-  int64_t rows = 1;
-  for (int axis = 0; axis + 1 < shape.rank(); ++axis) rows *= shape[axis];
-  return rows;
-}
-
 /// Whether a product of operands of this dtype may round them to tf32.
 bool allowsTf32(Device& device, DType operands) { return operands == DType::f32 && static_cast<CudaDevice&>(device).allowsTf32(); }
 
@@ -77,12 +71,12 @@ void linearGatedResidual(cudaStream_t stream, const Tensor& x, const Tensor& wei
   run(stream, out.device(), args);
 }
 
-void linearLayerScale(cudaStream_t stream, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& residual,
-                      const Tensor& gamma, const Tensor& out) {
+void linearScaledResidual(cudaStream_t stream, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& residual,
+                          const Tensor& scale, const Tensor& out) {
   GemmArgs args = forwardProduct(x, weight, bias, Kind::biasGatedResidual, out);
   args.epilogue.residual = residual.f32();
   args.epilogue.residualStride = args.n;
-  args.epilogue.gate = gamma.f32();
+  args.epilogue.gate = scale.f32();
   args.epilogue.gateStride = 0;
   run(stream, out.device(), args);
 }

@@ -16,8 +16,8 @@ void linear(cudaStream_t stream, const Tensor& x, const Tensor& weight, const st
 void linearGatedResidual(cudaStream_t stream, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& residual,
                          const Tensor& modulation, int64_t gateChunk, const Tensor& out, const Tensor& y);
 
-void linearLayerScale(cudaStream_t stream, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& residual,
-                      const Tensor& gamma, const Tensor& out);
+void linearScaledResidual(cudaStream_t stream, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& residual,
+                          const Tensor& scale, const Tensor& out);
 
 void linearAddend(cudaStream_t stream, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& addend, const Tensor& out);
 

@@ -10,7 +10,6 @@
 // there are few, in double. All have one order.
 #include "cuda/loss.h"
 
-#include "core/step_state.h"
 #include "cuda/block_sum.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
@@ -21,7 +20,6 @@ namespace repa::cuda {
 
 namespace {
 
-constexpr int kWarp = 32;
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / kWarp;
 /// Neighbouring columns of a lane: 16 bytes of bf16 or f16, 32 of float32.
@@ -78,7 +76,7 @@ template <class Z, class Y>
 struct CosineAlignment {
   const Z* projection;
   const Y* target;
-  float weight;
+  float tokenWeight;
   const StepState* state;
   float* tokenLosses;
   Z* gradient;  // null: the loss only
@@ -111,7 +109,7 @@ __global__ void __launch_bounds__(kThreads) cosineAlignmentKernel(const CosineAl
       zy += z[step][i] * y[step][i];
     }
   }
-  const Alignment alignment(warpSum(zz), warpSum(yy), warpSum(zy), args.weight * lossScaleOf(args.state));
+  const Alignment alignment(warpSum(zz), warpSum(yy), warpSum(zy), args.tokenWeight * lossScaleOf(args.state));
   if (lane == 0) args.tokenLosses[token] = -alignment.cosine;
   if (!args.gradient) return;
 #pragma unroll
@@ -140,7 +138,7 @@ __global__ void __launch_bounds__(kThreads) anyCosineAlignmentKernel(const Cosin
     yy += yi * yi;
     zy += zi * yi;
   }
-  const Alignment alignment(warpSum(zz), warpSum(yy), warpSum(zy), args.weight * lossScaleOf(args.state));
+  const Alignment alignment(warpSum(zz), warpSum(yy), warpSum(zy), args.tokenWeight * lossScaleOf(args.state));
   if (lane == 0) args.tokenLosses[token] = -alignment.cosine;
   if (!args.gradient) return;
   for (int i = lane; i < args.width; i += kWarp)
@@ -192,8 +190,6 @@ __global__ void __launch_bounds__(kThreads) velocityLossKernel(const VelocityLos
 
 unsigned blocksOf(int64_t warps) { return static_cast<unsigned>((warps + kWarps - 1) / kWarps); }
 
-const StepState* stateOf(const Tensor* state) { return state ? static_cast<const StepState*>(state->data()) : nullptr; }
-
 template <class Z, class Y>
 void cosineAlignmentTokens(cudaStream_t stream, const CosineAlignment<Z, Y>& args) {
   const LaunchShape shape = {.grid = dim3(blocksOf(args.tokens)), .block = dim3(kThreads)};
@@ -206,7 +202,7 @@ void cosineAlignmentTokens(cudaStream_t stream, const CosineAlignment<Z, Y>& arg
 
 }  // namespace
 
-void cosineAlignmentLoss(cudaStream_t stream, const Tensor& projection, const Tensor& target, float weight, const Tensor* state,
+void cosineAlignmentLoss(cudaStream_t stream, const Tensor& projection, const Tensor& target, float tokenWeight, const StepState* state,
                          const Tensor& loss, const Tensor* gradient, const Tensor& tokenLosses) {
   const int64_t batch = projection.size(0), tokens = projection.size(1);
   if (batch == 0) return;
@@ -214,7 +210,7 @@ void cosineAlignmentLoss(cudaStream_t stream, const Tensor& projection, const Te
     withComputeType(projection.dtype(), [&](auto tag) {
       using Z = typename decltype(tag)::Type;
       const auto run = [&]<class Y>(const Y* targets) {
-        cosineAlignmentTokens<Z, Y>(stream, {elements<const Z>(projection), targets, weight, stateOf(state), tokenLosses.f32(),
+        cosineAlignmentTokens<Z, Y>(stream, {elements<const Z>(projection), targets, tokenWeight, state, tokenLosses.f32(),
                                              gradient ? elements<Z>(*gradient) : nullptr, batch * tokens,
                                              static_cast<int>(projection.size(2))});
       };
@@ -224,13 +220,13 @@ void cosineAlignmentLoss(cudaStream_t stream, const Tensor& projection, const Te
   launch(stream, sampleMeanKernel, {.grid = dim3(blocksOf(batch)), .block = dim3(kThreads)}, batch, tokens, tokenLosses.f32(), loss.f32());
 }
 
-void velocityLoss(cudaStream_t stream, const Tensor& prediction, const Tensor& target, float weight, const Tensor* state,
+void velocityLoss(cudaStream_t stream, const Tensor& prediction, const Tensor& target, float batchWeight, const StepState* state,
                   const Tensor& loss, const Tensor* gradient) {
   const int64_t batch = prediction.size(0), size = prediction.elements() / batch;
-  const float gradientScale = static_cast<float>(2.0 * weight / static_cast<double>(size * batch));
+  const float gradientScale = static_cast<float>(2.0 * batchWeight / static_cast<double>(size * batch));
   withComputeType(prediction.dtype(), [&](auto tag) {
     using P = typename decltype(tag)::Type;
-    const VelocityLoss<P> args = {elements<const P>(prediction), target.f32(), gradientScale, stateOf(state), loss.f32(),
+    const VelocityLoss<P> args = {elements<const P>(prediction), target.f32(), gradientScale, state, loss.f32(),
                                   gradient ? elements<P>(*gradient) : nullptr, size};
     const LaunchShape shape = {.grid = dim3(static_cast<unsigned>(batch)), .block = dim3(kThreads)};
     if (size % 4 == 0 && aligned16(args.prediction, args.target, args.gradient)) launch(stream, velocityLossKernel<4, P>, shape, args);

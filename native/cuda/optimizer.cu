@@ -21,7 +21,6 @@
 
 #include <algorithm>
 
-#include "core/step_state.h"
 #include "cuda/block_sum.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
@@ -222,8 +221,6 @@ __global__ void __launch_bounds__(kThreads, kAdamWBlocks)
   }
 }
 
-StepState* stateOf(const Tensor& state) { return static_cast<StepState*>(state.data()); }
-
 int64_t chunksOf(int64_t count) { return (count + kChunk - 1) / kChunk; }
 
 /// As many blocks as run at once, or as few as have something to do.
@@ -276,14 +273,14 @@ void sumOfSquares(cudaStream_t stream, const Tensor& gradient, const ArenaRanges
   launch(stream, addChunksKernel, {.grid = dim3(1), .block = dim3(kAddThreads)}, chunks, chunkSums, sum);
 }
 
-void clipGradientNorm(cudaStream_t stream, const Tensor& sums, const Tensor& state, float maxNorm, float gradientScale, bool holdsLate) {
-  launch(stream, clipGradientNormKernel, {.grid = dim3(1), .block = dim3(1)}, sums.elements(), sums.f64(), stateOf(state), maxNorm,
+void clipGradientNorm(cudaStream_t stream, const Tensor& sums, StepState* state, float maxNorm, float gradientScale, bool holdsLate) {
+  launch(stream, clipGradientNormKernel, {.grid = dim3(1), .block = dim3(1)}, sums.elements(), sums.f64(), state, maxNorm,
          gradientScale, holdsLate);
 }
 
 void adamW(cudaStream_t stream, int multiprocessors, const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment,
            const Tensor& secondMoment, const Tensor* ema,
-           const Tensor* computeWeight, const ArenaRanges& frozen, const ArenaRanges& undecayed, const Tensor& state,
+           const Tensor* computeWeight, const ArenaRanges& frozen, const ArenaRanges& undecayed, const StepState* state,
            const AdamWSettings& settings) {
   const int64_t count = weight.elements();
   if (count == 0) return;
@@ -291,12 +288,12 @@ void adamW(cudaStream_t stream, int multiprocessors, const Tensor& weight, const
     using C = typename decltype(tag)::Type;
     const Arrays<C> to = {weight.f32(), gradient.f32(), firstMoment.f32(), secondMoment.f32(), ema ? ema->f32() : nullptr,
                           computeWeight ? elements<C>(*computeWeight) : nullptr};
-    adamWOf(stream, multiprocessors, count, to, frozen, undecayed, stateOf(state), settings);
+    adamWOf(stream, multiprocessors, count, to, frozen, undecayed, state, settings);
   });
 }
 
 void followWeights(cudaStream_t stream, int multiprocessors, const Tensor& weight, const Tensor* ema, const Tensor* computeWeight,
-                   const Tensor& state, double emaDecay) {
+                   const StepState* state, double emaDecay) {
   const int64_t count = weight.elements();
   if (count == 0) return;
   withComputeType(computeWeight ? computeWeight->dtype() : DType::f32, [&](auto tag) {
@@ -304,7 +301,7 @@ void followWeights(cudaStream_t stream, int multiprocessors, const Tensor& weigh
     float* const average = ema ? ema->f32() : nullptr;
     C* const compute = computeWeight ? elements<C>(*computeWeight) : nullptr;
     const auto run = [&](auto kernel, int perThread) {
-      launch(stream, kernel, passOver(count, perThread, multiprocessors), count, weight.f32(), average, compute, stateOf(state),
+      launch(stream, kernel, passOver(count, perThread, multiprocessors), count, weight.f32(), average, compute, state,
              static_cast<float>(emaDecay), static_cast<float>(1.0 - emaDecay));
     };
     if (aligned16(weight.f32(), average, compute)) run(followWeightsKernel<4, C>, 4);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/arena_range.h"
+#include "core/step_state.h"
 #include "core/tensor.h"
 #include "cuda/handles.h"
 
@@ -36,14 +37,14 @@ struct AdamWSettings {
 int64_t sumOfSquaresScratchBytes(int64_t count);
 
 void sumOfSquares(cudaStream_t stream, const Tensor& gradient, const ArenaRanges& frozen, double* sum, const Tensor& scratch);
-void clipGradientNorm(cudaStream_t stream, const Tensor& sums, const Tensor& state, float maxNorm, float gradientScale, bool holdsLate);
+void clipGradientNorm(cudaStream_t stream, const Tensor& sums, StepState* state, float maxNorm, float gradientScale, bool holdsLate);
 /// `ema` and `computeWeight` may be null. `multiprocessors`: of the device.
 void adamW(cudaStream_t stream, int multiprocessors, const Tensor& weight, const Tensor& gradient, const Tensor& firstMoment,
            const Tensor& secondMoment, const Tensor* ema,
-           const Tensor* computeWeight, const ArenaRanges& frozen, const ArenaRanges& undecayed, const Tensor& state,
+           const Tensor* computeWeight, const ArenaRanges& frozen, const ArenaRanges& undecayed, const StepState* state,
            const AdamWSettings& settings);
 /// `ema` and `computeWeight` may be null.
 void followWeights(cudaStream_t stream, int multiprocessors, const Tensor& weight, const Tensor* ema, const Tensor* computeWeight,
-                   const Tensor& state, double emaDecay);
+                   const StepState* state, double emaDecay);
 
 }  // namespace repa::cuda

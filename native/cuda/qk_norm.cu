@@ -20,19 +20,13 @@
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
 #include "cuda/vector.h"
+#include "cuda/warp_sum.h"
 
 namespace repa::cuda {
 
 namespace {
 
-constexpr unsigned kAll = 0xffffffffu;
 constexpr int kMostWarps = 8;
-
-__device__ __forceinline__ float sumOfWarp(float x) {
-#pragma unroll
-  for (int distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(kAll, x, distance);
-  return x;
-}
 
 /// Calls body(c) for the first of every kWidth columns that are the lane's.
 template <int kWidth, class Body>
@@ -80,13 +74,13 @@ __global__ void __launch_bounds__(32 * kMostWarps, 6) qkNormKernel(const T* qkv,
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) sum += values[i];
   });
-  const float centre = centred ? sumOfWarp(sum) / static_cast<float>(d) : 0.0f;
+  const float centre = centred ? warpSum(sum) / static_cast<float>(d) : 0.0f;
   eachColumn<kWidth>(d, [&](int c) {
     load(values, x + c);
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) squares += (values[i] - centre) * (values[i] - centre);
   });
-  const float factor = 1.0f / sqrtf(sumOfWarp(squares) / static_cast<float>(d) + epsilon);
+  const float factor = 1.0f / sqrtf(warpSum(squares) / static_cast<float>(d) + epsilon);
   const float* const weight = at.part == 0 ? parameters.qWeight : parameters.kWeight;
   const float* const bias = at.part == 0 ? parameters.qBias : parameters.kBias;
   eachColumn<kWidth>(d, [&](int c) {
@@ -162,7 +156,7 @@ __global__ void __launch_bounds__(32 * kMostWarps, 4)
         dBias[c + i] += gradients[i];
       }
     });
-    const float meanDn = centred ? sumOfWarp(sum) / static_cast<float>(d) : 0.0f, meanDnN = sumOfWarp(sumWithN) / static_cast<float>(d);
+    const float meanDn = centred ? warpSum(sum) / static_cast<float>(d) : 0.0f, meanDnN = warpSum(sumWithN) / static_cast<float>(d);
     eachColumn<kWidth>(d, [&](int c) {
       load(values, x + c);
       load(gradients, dy + c);
@@ -230,7 +224,7 @@ void withWidth(int d, Run&& run, const Pointers*... pointers) {
 }  // namespace
 
 void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const Tensor* qBias, const Tensor& kWeight, const Tensor* kBias,
-            int64_t heads, ops::Norm norm, float epsilon, const Tensor& normed, const Tensor& mean, const Tensor& rstd) {
+            int64_t heads, Norm norm, float epsilon, const Tensor& normed, const Tensor& mean, const Tensor& rstd) {
   const Sizes sizes(qkv, heads);
   if (sizes.rows == 0) return;
   withComputeType(qkv.dtype(), [&](auto tag) {
@@ -243,7 +237,7 @@ void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const
         [&](auto width) {
           launch(stream, qkNormKernel<T, width.value>,
                  {.grid = dim3(static_cast<unsigned>((sizes.rows + kMostWarps - 1) / kMostWarps)), .block = dim3(32 * kMostWarps)}, x,
-                 parameters, y, mean.f32(), rstd.f32(), sizes.rows, sizes.heads, sizes.d, ops::isCentred(norm), epsilon);
+                 parameters, y, mean.f32(), rstd.f32(), sizes.rows, sizes.heads, sizes.d, isCentred(norm), epsilon);
         },
         x, y);
   });
@@ -259,7 +253,7 @@ int64_t qkNormBackwardScratchFloats(const Tensor& qkv, int64_t heads) {
 }
 
 void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qkv, const Tensor& qWeight, const Tensor& kWeight,
-                    const Tensor& mean, const Tensor& rstd, int64_t heads, ops::Norm norm, const QkNormGradients& gradients,
+                    const Tensor& mean, const Tensor& rstd, int64_t heads, Norm norm, const QkNormGradients& gradients,
                     bool accumulate, float* scratch, const Tensor& dqkv) {
   const Sizes sizes(qkv, heads);
   const BackwardPlan plan(sizes.rows, sizes.d);
@@ -277,7 +271,7 @@ void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qk
                     .block = dim3(static_cast<unsigned>(32 * plan.warps)),
                     .sharedBytes = sizeof(float) * 4 * sizes.d * plan.warps},
                    dy, x, qWeight.f32(), kWeight.f32(), mean.f32(), rstd.f32(), dx, scratch, sizes.rows, plan.rowsOfBlock, sizes.heads,
-                   sizes.d, ops::isCentred(norm));
+                   sizes.d, isCentred(norm));
           },
           dy, x, dx);
     });

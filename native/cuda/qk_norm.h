@@ -1,15 +1,15 @@
 // The CUDA kernels of ops/attention.h's qkNorm. Arguments were checked there.
 #pragma once
 
+#include "core/norm.h"
 #include "core/tensor.h"
 #include "cuda/handles.h"
-#include "ops/norm.h"
 
 namespace repa::cuda {
 
 /// An RMSNorm has no biases: null.
 void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const Tensor* qBias, const Tensor& kWeight, const Tensor* kBias,
-            int64_t heads, ops::Norm norm, float epsilon, const Tensor& normed, const Tensor& mean, const Tensor& rstd);
+            int64_t heads, Norm norm, float epsilon, const Tensor& normed, const Tensor& mean, const Tensor& rstd);
 
 /// Where the parameters' gradients go; those of biases may be null.
 struct QkNormGradients {
@@ -23,7 +23,7 @@ struct QkNormGradients {
 int64_t qkNormBackwardScratchFloats(const Tensor& qkv, int64_t heads);
 
 void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qkv, const Tensor& qWeight, const Tensor& kWeight,
-                    const Tensor& mean, const Tensor& rstd, int64_t heads, ops::Norm norm, const QkNormGradients& gradients,
+                    const Tensor& mean, const Tensor& rstd, int64_t heads, Norm norm, const QkNormGradients& gradients,
                     bool accumulate, float* scratch, const Tensor& dqkv);
 
 }  // namespace repa::cuda

@@ -17,7 +17,6 @@ namespace repa::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kWarp = 32;
 constexpr int kWarps = kThreads / kWarp;
 
 struct Uniform {
@@ -96,9 +95,9 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t token = begin + lane;
     const bool isThere = token < tokens;
     const int32_t number = isThere ? places[token] : kTokenNumbers;
-    const unsigned equal = __ballot_sync(0xffffffffu, number == limit);
+    const unsigned equal = __ballot_sync(kAll, number == limit);
     const bool isTaken = number < limit || (number == limit && __popc(equal & before) < equalOnes);
-    const unsigned found = __ballot_sync(0xffffffffu, isTaken);
+    const unsigned found = __ballot_sync(kAll, isTaken);
     const int place = count + __popc(found & before);
     if (isTaken) ids[place] = static_cast<int32_t>(token);
     if (isThere) places[token] = isTaken ? place : -1;

@@ -9,16 +9,15 @@ namespace repa::cuda {
 
 namespace {
 
-constexpr int kWarp = 32;
 constexpr int kThreads = 512;
 constexpr int kWarps = kThreads / kWarp;
 
 template <class P>
-__global__ void __launch_bounds__(kThreads) smoothL1Kernel(int64_t size, const P* prediction, const float* target, float beta, float weight,
+__global__ void __launch_bounds__(kThreads) smoothL1Kernel(int64_t size, const P* prediction, const float* target, float beta, float elementWeight,
                                                           const StepState* state, float* loss, P* gradient) {
   __shared__ double ofWarp[kWarps];
   const int64_t sample = int64_t{blockIdx.x} * size;
-  weight *= lossScaleOf(state);
+  elementWeight *= lossScaleOf(state);
   double sum = 0;
   for (int64_t i = sample + threadIdx.x; i < sample + size; i += kThreads) {
     const float d = toFloat(prediction[i]) - target[i];
@@ -27,7 +26,7 @@ __global__ void __launch_bounds__(kThreads) smoothL1Kernel(int64_t size, const P
     const float slope = ratio > 1.0f ? 1.0f : ratio < -1.0f ? -1.0f : ratio;
     // Both branches at once: within beta the clamped slope is d / beta, beyond it the sign of d.
     sum += slope * (d - 0.5f * beta * slope);
-    if (gradient) gradient[i] = fromFloat<P>(weight * slope);
+    if (gradient) gradient[i] = fromFloat<P>(elementWeight * slope);
   }
   sum = warpSum(sum);
   if (threadIdx.x % kWarp == 0) ofWarp[threadIdx.x / kWarp] = sum;
@@ -39,13 +38,13 @@ __global__ void __launch_bounds__(kThreads) smoothL1Kernel(int64_t size, const P
 
 }  // namespace
 
-void smoothL1Loss(cudaStream_t stream, const Tensor& prediction, const Tensor& target, float beta, float weight, const StepState* state,
+void smoothL1Loss(cudaStream_t stream, const Tensor& prediction, const Tensor& target, float beta, float elementWeight, const StepState* state,
                   const Tensor& loss, const Tensor* gradient) {
   const int64_t batch = prediction.size(0);
   withComputeType(prediction.dtype(), [&](auto tag) {
     using P = typename decltype(tag)::Type;
     launch(stream, smoothL1Kernel<P>, {.grid = dim3(static_cast<unsigned>(batch)), .block = dim3(kThreads)}, prediction.elements() / batch,
-           elements<const P>(prediction), target.f32(), beta, weight, state, loss.f32(), gradient ? elements<P>(*gradient) : nullptr);
+           elements<const P>(prediction), target.f32(), beta, elementWeight, state, loss.f32(), gradient ? elements<P>(*gradient) : nullptr);
   });
 }
 

@@ -7,8 +7,8 @@
 
 namespace repa::cuda {
 
-/// `weight`: of one element's loss in the caller's total. `state` and `gradient` may be null.
-void smoothL1Loss(cudaStream_t stream, const Tensor& prediction, const Tensor& target, float beta, float weight, const StepState* state,
+/// `elementWeight`: of one element's loss in the caller's total. `state` and `gradient` may be null.
+void smoothL1Loss(cudaStream_t stream, const Tensor& prediction, const Tensor& target, float beta, float elementWeight, const StepState* state,
                   const Tensor& loss, const Tensor* gradient);
 
 }  // namespace repa::cuda

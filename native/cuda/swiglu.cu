@@ -1,4 +1,4 @@
-// SwiGLU, between the two Linears of DINOv2's ViT-g: out = silu(x1) x2 for rows x1 | x2. Bound by memory.
+// SwiGLU, between the two Linears of an MLP (DINOv2's ViT-g, LightningDiT): out = silu(x1) x2 for rows x1 | x2. Bound by memory.
 //
 //   x [rows, 2 h]    | x1 ......... | x2 ......... |      a block of the grid takes a piece of one row: y counts rows, x the
 //   out [rows, h]    | ............ |                     pieces, and a thread one access of 16 bytes of each half, where h

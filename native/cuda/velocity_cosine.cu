@@ -3,7 +3,7 @@
 // L2 still has them (8 MB for 256 samples of 32 x 16 x 16). The pixels' losses are summed in double, in one order.
 //
 //     n = max(|p|, 1e-8), m = max(|t|, 1e-8), c = p·t / (n m)       loss = mean of 1 - c
-//     gradient = -weight (t / (n m) - c p / (n |p|)), of no p without the last term: as torch's cosine_similarity, which clamps norms
+//     gradient = -pixelWeight (t / (n m) - c p / (n |p|)), of no p without the last term: as torch's cosine_similarity, which clamps norms
 //     where it divides by them and not where it differentiates them
 #include "cuda/velocity_cosine.h"
 
@@ -20,9 +20,9 @@ constexpr float kLeastNorm = 1e-8f;
 
 template <class P>
 __global__ void __launch_bounds__(kThreads) velocityCosineKernel(int64_t channels, int64_t pixels, const P* prediction, const float* target,
-                                                                float weight, const StepState* state, float* loss, P* gradient) {
+                                                                float pixelWeight, const StepState* state, float* loss, P* gradient) {
   const int64_t sample = int64_t{blockIdx.x} * channels * pixels;
-  weight *= lossScaleOf(state);
+  pixelWeight *= lossScaleOf(state);
   double sum = 0;
   for (int64_t pixel = threadIdx.x; pixel < pixels; pixel += kThreads) {
     float dot = 0, squaresP = 0, squaresT = 0;
@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(kThreads) velocityCosineKernel(int64_t channel
     const float cosine = dot / (n * m);
     sum += 1.0f - cosine;
     if (!gradient) continue;
-    const float byTarget = weight / (n * m), byOwn = norm > 0.0f ? weight * cosine / (n * norm) : 0.0f;
+    const float byTarget = pixelWeight / (n * m), byOwn = norm > 0.0f ? pixelWeight * cosine / (n * norm) : 0.0f;
     for (int64_t at = sample + pixel; at < sample + channels * pixels; at += pixels)
       gradient[at] = fromFloat<P>(byOwn * toFloat(prediction[at]) - byTarget * target[at]);
   }
@@ -48,13 +48,13 @@ __global__ void __launch_bounds__(kThreads) velocityCosineKernel(int64_t channel
 
 }  // namespace
 
-void velocityCosineLoss(cudaStream_t stream, const Tensor& prediction, const Tensor& target, float weight, const StepState* state,
+void velocityCosineLoss(cudaStream_t stream, const Tensor& prediction, const Tensor& target, float pixelWeight, const StepState* state,
                         const Tensor& loss, const Tensor* gradient) {
   const int64_t batch = prediction.size(0), channels = prediction.size(1);
   withComputeType(prediction.dtype(), [&](auto tag) {
     using P = typename decltype(tag)::Type;
     launch(stream, velocityCosineKernel<P>, {.grid = dim3(static_cast<unsigned>(batch)), .block = dim3(kThreads)}, channels,
-           prediction.elements() / (batch * channels), elements<const P>(prediction), target.f32(), weight, state, loss.f32(),
+           prediction.elements() / (batch * channels), elements<const P>(prediction), target.f32(), pixelWeight, state, loss.f32(),
            gradient ? elements<P>(*gradient) : nullptr);
   });
 }

@@ -7,8 +7,8 @@
 
 namespace repa::cuda {
 
-/// `weight`: of one pixel's loss in the caller's total. `state` and `gradient` may be null.
-void velocityCosineLoss(cudaStream_t stream, const Tensor& prediction, const Tensor& target, float weight, const StepState* state,
+/// `pixelWeight`: of one pixel's loss in the caller's total. `state` and `gradient` may be null.
+void velocityCosineLoss(cudaStream_t stream, const Tensor& prediction, const Tensor& target, float pixelWeight, const StepState* state,
                         const Tensor& loss, const Tensor* gradient);
 
 }  // namespace repa::cuda

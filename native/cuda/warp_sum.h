@@ -9,7 +9,7 @@ namespace repa::cuda {
 template <class T>
 __device__ __forceinline__ T warpSum(T x) {
 #pragma unroll
-  for (int lanes = 16; lanes > 0; lanes /= 2) x += __shfl_xor_sync(0xffffffffu, x, lanes);
+  for (int lanes = 16; lanes > 0; lanes /= 2) x += __shfl_xor_sync(kAll, x, lanes);
   return x;
 }
 
@@ -24,11 +24,11 @@ __device__ __forceinline__ float warpSums(float (&x)[N], int lane) {
     if (values > 0) {
 #pragma unroll
       for (int i = 0; i < values; ++i) {
-        const float received = __shfl_xor_sync(0xffffffffu, upper ? x[i] : x[i + values], lanes);
+        const float received = __shfl_xor_sync(kAll, upper ? x[i] : x[i + values], lanes);
         x[i] = (upper ? x[i + values] : x[i]) + received;
       }
     } else {
-      x[0] += __shfl_xor_sync(0xffffffffu, x[0], lanes);
+      x[0] += __shfl_xor_sync(kAll, x[0], lanes);
     }
   }
   return x[0];

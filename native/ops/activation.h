@@ -3,11 +3,10 @@
 
 #include <iosfwd>
 
+#include "core/activation.h"
 #include "core/tensor.h"
 
 namespace repa::ops {
-
-enum class Activation { none, silu, geluTanh, geluErf, quickGelu };
 
 /// "none", "silu", "gelu-tanh" (SiT's), "gelu-erf" (DINOv2's) or "quick-gelu" (CLIP's).
 Activation activationOf(const char* op, const std::string& name);

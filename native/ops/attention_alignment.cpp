@@ -44,7 +44,7 @@ std::array<Tensor, 2> attentionAlignmentLoss(const Tensor& qkv, int64_t heads, c
   }
   cpu::AttentionAlignmentArgs args{.qkv = qkv.f32(), .teacher = teacher.f32(), .batch = batch, .tokens = tokens, .heads = heads, .headDim = d,
                                    .skipped = teacher.size(1) - tokens, .teacherHeads = teacherHeads, .teacherDim = e, .aligned = aligned,
-                                   .weight = static_cast<float>(weight / static_cast<double>(batch * aligned * tokens)), .state = scaling,
+                                   .queryWeight = static_cast<float>(weight / static_cast<double>(batch * aligned * tokens)), .state = scaling,
                                    .loss = loss.f32(), .gradient = wantGradient ? gradient.f32() : nullptr, .scratch = nullptr};
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(qkv)) {

@@ -63,7 +63,7 @@ std::array<Tensor, 2> crossEntropyLoss(const Tensor& logits, double temperature,
       });
       return {loss, dLogits};
     }
-  const cpu::CrossEntropyArgs args{.rows = rows, .logits = logits.f32(), .scale = scale, .weight = static_cast<float>(weight), .state = scaling,
+  const cpu::CrossEntropyArgs args{.rows = rows, .logits = logits.f32(), .scale = scale, .rowWeight = static_cast<float>(weight), .state = scaling,
                                    .loss = loss.f32(), .dLogits = wantGradient ? dLogits.f32() : nullptr};
   cpuQueue(op, logits).enqueue(op, [args](ThreadPool& pool) { cpu::contrastKernels().crossEntropy(pool, args); });
   return {loss, dLogits};

@@ -39,7 +39,7 @@ std::array<Tensor, 2> distillationLoss(const Tensor& student, const Tensor& targ
   if (student.elements() == 0) return {loss, dStudent};
   const cpu::DistillationLossArgs args{.views = student.size(0), .teacherViews = targets.size(0), .batch = student.size(1),
                                        .columns = student.size(2), .firstView = firstView, .student = student.f32(), .targets = targets.f32(),
-                                       .scale = static_cast<float>(1 / temperature), .weight = static_cast<float>(weight), .state = scaling, .loss = loss.f32(),
+                                       .scale = static_cast<float>(1 / temperature), .rowWeight = static_cast<float>(weight), .state = scaling, .loss = loss.f32(),
                                        .dStudent = wantGradient ? dStudent.f32() : nullptr};
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(student)) {

@@ -167,24 +167,23 @@ std::array<Tensor, 2> linearGatedResidual(const Tensor& x, const Tensor& weight,
   return {out, y};
 }
 
-Tensor linearLayerScale(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& residual, const Tensor& gamma) {
-  const char* op = "linearLayerScale";
+Tensor linearScaledResidual(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& residual, const Tensor& scale) {
+  const char* op = "linearScaledResidual";
   requireForward(op, x, weight, bias);
   requireShape(op, "residual", residual, withLastAxis(x.shape(), weight.size(0)));
-  requireShape(op, "gamma", gamma, {weight.size(0)});
+  requireShape(op, "scale", scale, {weight.size(0)});
   const Tensor out = Tensor::empty(x.device(), residual.shape(), DType::f32, op);
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(x)) {
-      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::linearLayerScale(stream, x, weight, bias, residual, gamma, out); });
+      cuda->enqueue(op, [&](cudaStream_t stream) { cuda::linearScaledResidual(stream, x, weight, bias, residual, scale, out); });
       return out;
     }
   GemmArgs args = forwardProduct(x, weight, bias, out);
   args.epilogue.kind = GemmEpilogueKind::biasGatedResidual;
   args.epilogue.residual = residual.f32();
   args.epilogue.residualStride = args.n;
-  args.epilogue.gate = gamma.f32();
-  args.epilogue.gateStride = args.n;
-  args.epilogue.rowsPerGate = args.m > 0 ? args.m : 1;
+  args.epilogue.gate = scale.f32();
+  args.epilogue.gateStride = 0;
   enqueueGemm(op, cpuQueue(op, x), args);
   return out;
 }

@@ -1,5 +1,5 @@
 // Linear layers with fused epilogues, and their gradients. Weights are [out, in] as torch stores them. x, weight, pre, y and dOut
-// have the dtype in which the model computes; biases, residual, modulation, gamma, addend and dWeight are f32.
+// have the dtype in which the model computes; biases, residual, modulation, scale, addend and dWeight are f32.
 #pragma once
 
 #include <array>
@@ -20,8 +20,9 @@ std::array<Tensor, 2> linear(const Tensor& x, const Tensor& weight, const std::o
 std::array<Tensor, 2> linearGatedResidual(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& residual,
                                           const Tensor& modulation, int64_t gateChunk, bool keepY);
 
-/// residual + gamma ⊙ (x Wᵀ + b), gamma [out]: a ViT block's branch with LayerScale. Inference: keeps nothing.
-Tensor linearLayerScale(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& residual, const Tensor& gamma);
+/// residual + scale ⊙ (x Wᵀ + b), scale [out]: LayerScale's γ, or ones. Keeps nothing: the backward pass makes the product again where γ
+/// wants its gradient.
+Tensor linearScaledResidual(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& residual, const Tensor& scale);
 
 /// x Wᵀ + b + addend[row mod T]: x [B, T, in], addend [T, out]: patch embedding with its positions.
 Tensor linearAddend(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& addend);

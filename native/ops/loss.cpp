@@ -24,14 +24,14 @@ std::array<Tensor, 2> cosineAlignmentLoss(const Tensor& projection, const Tensor
     if (CudaDevice* cuda = cudaQueue(projection)) {
       const Tensor tokenLosses = Tensor::empty(device, {batch * tokens}, DType::f32, op);
       cuda->enqueue(op, [&](cudaStream_t stream) {
-        cuda::cosineAlignmentLoss(stream, projection, target, tokenWeight, state ? &*state : nullptr, loss,
+        cuda::cosineAlignmentLoss(stream, projection, target, tokenWeight, scaling, loss,
                                   wantGradient ? &gradient : nullptr, tokenLosses);
       });
       return {loss, gradient};
     }
   CpuDevice& queue = cpuQueue(op, projection);
   cpu::CosineAlignmentArgs args{.projection = projection.f32(), .target = target.f32(), .loss = loss.f32(),
-                                .gradProjection = wantGradient ? gradient.f32() : nullptr, .weight = tokenWeight, .state = scaling,
+                                .gradProjection = wantGradient ? gradient.f32() : nullptr, .tokenWeight = tokenWeight, .state = scaling,
                                 .batch = batch, .tokens = tokens, .width = projection.size(2), .scratch = nullptr};
   const Tensor scratch = scratchFloats(queue, cpu::lossKernels().cosineAlignmentScratchFloats(args, queue.threads()), op);
   args.scratch = scratch.f32();
@@ -54,13 +54,13 @@ std::array<Tensor, 2> velocityLoss(const Tensor& prediction, const Tensor& targe
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(prediction)) {
       cuda->enqueue(op, [&](cudaStream_t stream) {
-        cuda::velocityLoss(stream, prediction, target, static_cast<float>(weight), state ? &*state : nullptr, loss,
+        cuda::velocityLoss(stream, prediction, target, static_cast<float>(weight), scaling, loss,
                            wantGradient ? &gradient : nullptr);
       });
       return {loss, gradient};
     }
   const cpu::VelocityLossArgs args{.prediction = prediction.f32(), .target = target.f32(), .loss = loss.f32(),
-                                   .gradPrediction = wantGradient ? gradient.f32() : nullptr, .weight = static_cast<float>(weight),
+                                   .gradPrediction = wantGradient ? gradient.f32() : nullptr, .batchWeight = static_cast<float>(weight),
                                    .state = scaling, .batch = prediction.size(0), .size = prediction.elements() / prediction.size(0)};
   cpuQueue(op, prediction).enqueue(op, [args](ThreadPool& pool) { cpu::lossKernels().velocityLoss(pool, args); });
   return {loss, gradient};

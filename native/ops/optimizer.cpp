@@ -72,7 +72,7 @@ void clipGradientNorm(const Tensor& sums, const Tensor& state, double maxNorm, d
   const auto norm = static_cast<float>(maxNorm), scale = static_cast<float>(gradientScale);
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(sums))
-      return cuda->enqueue(op, [&](cudaStream_t stream) { cuda::clipGradientNorm(stream, sums, state, norm, scale, holdsLate); });
+      return cuda->enqueue(op, [&](cudaStream_t stream) { cuda::clipGradientNorm(stream, sums, into, norm, scale, holdsLate); });
   const cpu::ClipFactorArgs args{.sums = first, .count = sums.elements(), .state = into, .maxNorm = norm, .gradientScale = scale,
                                 .holdsLate = holdsLate};
   cpuQueue(op, sums).enqueue(op, [args](ThreadPool& pool) { cpu::optimizerKernels().clipFactor(pool, args); });
@@ -100,7 +100,7 @@ void adamW(const Tensor& weight, const Tensor& gradient, const Tensor& firstMome
       const Tensor room = roomFor(*cuda, *ranges, op), plainRoom = roomFor(*cuda, *plain, op);
       return cuda->enqueue(op, [&](cudaStream_t stream) {
         cuda::adamW(stream, cuda->info().multiprocessors, weight, gradient, firstMoment, secondMoment, pointer(ema), pointer(computeWeight),
-                    cuda::arenaRanges(stream, *ranges, room), cuda::arenaRanges(stream, *plain, plainRoom), state,
+                    cuda::arenaRanges(stream, *ranges, room), cuda::arenaRanges(stream, *plain, plainRoom), step,
                     {.learningRate = learningRate, .beta1 = beta1, .beta2 = beta2, .epsilon = epsilon, .weightDecay = weightDecay,
                      .emaDecay = emaDecay, .late = late, .learningRateFactor = factor});
       });
@@ -124,7 +124,7 @@ void followWeights(const Tensor& weight, const std::optional<Tensor>& ema, const
   if constexpr (kBuiltWithCuda)
     if (CudaDevice* cuda = cudaQueue(weight))
       return cuda->enqueue(op, [&](cudaStream_t stream) {
-        cuda::followWeights(stream, cuda->info().multiprocessors, weight, pointer(ema), pointer(computeWeight), state, emaDecay);
+        cuda::followWeights(stream, cuda->info().multiprocessors, weight, pointer(ema), pointer(computeWeight), step, emaDecay);
       });
   if (!ema) return;
   const cpu::FollowWeightsArgs args{.count = weight.elements(), .weight = weight.f32(), .ema = ema->f32(), .emaDecay = emaDecay, .state = step};

@@ -56,13 +56,6 @@ inline void requireRank(const char* op, const char* name, const Tensor& tensor, 
     fail(ErrorCode::shape, op, std::string(name) + " has shape " + tensor.shape().text() + "; expected " + axes + ".");
 }
 
-/// Product of all axes but the last: how many rows [..., C] has, also where C is 0.
-inline int64_t rowsOf(const Shape& shape) {
-  int64_t rows = 1;
-  for (int axis = 0; axis + 1 < shape.rank(); ++axis) rows *= shape[axis];
-  return rows;
-}
-
 /// `axes` describes the expected axes in the message: "[..., D]".
 inline void requireLastAxis(const char* op, const char* name, const Tensor& tensor, const char* axes, DType dtype = DType::f32) {
   requireDType(op, name, tensor, dtype);

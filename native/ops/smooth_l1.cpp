@@ -30,7 +30,7 @@ std::array<Tensor, 2> smoothL1Loss(const Tensor& prediction, const Tensor& targe
       return {loss, gradient};
     }
   const cpu::SmoothL1LossArgs args{.batch = batch, .size = size, .prediction = prediction.f32(), .target = target.f32(),
-                                   .beta = static_cast<float>(beta), .weight = elementWeight, .state = scaling, .loss = loss.f32(),
+                                   .beta = static_cast<float>(beta), .elementWeight = elementWeight, .state = scaling, .loss = loss.f32(),
                                    .gradient = wantGradient ? gradient.f32() : nullptr};
   cpuQueue(op, prediction).enqueue(op, [args](ThreadPool& pool) { cpu::smoothL1Kernels().smoothL1Loss(pool, args); });
   return {loss, gradient};

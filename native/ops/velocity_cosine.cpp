@@ -29,7 +29,7 @@ std::array<Tensor, 2> velocityCosineLoss(const Tensor& prediction, const Tensor&
       return {loss, gradient};
     }
   const cpu::VelocityCosineArgs args{.batch = batch, .channels = channels, .pixels = pixels, .prediction = prediction.f32(),
-                                     .target = target.f32(), .weight = pixelWeight, .state = scaling, .loss = loss.f32(),
+                                     .target = target.f32(), .pixelWeight = pixelWeight, .state = scaling, .loss = loss.f32(),
                                      .gradient = wantGradient ? gradient.f32() : nullptr};
   cpuQueue(op, prediction).enqueue(op, [args](ThreadPool& pool) { cpu::velocityCosineKernels().velocityCosine(pool, args); });
   return {loss, gradient};

@@ -65,6 +65,18 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   configuration: [],
 }
 
+/** The same of the folders of native/. */
+const MAY_INCLUDE: Readonly<Record<string, readonly string[]>> = {
+  addon: ['ops', 'cuda', 'cpu', 'core'],
+  ops: ['cuda', 'cpu', 'core'],
+  // A kernel on a GPU takes its argument struct and its formula from the CPU's header.
+  cuda: ['cpu', 'core'],
+  cpu: ['core'],
+  core: [],
+  // What runs the kernels of cuda/ on a CPU stands above them: it is the tests' alone.
+  simt: ['cuda', 'core'],
+}
+
 /** Parsing outside input against a schema stands beside all layers: it imports nothing and any may import it. */
 const ANYWHERE = ['configuration']
 
@@ -88,35 +100,68 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'diffusion/sampling-record.ts → formats/if-there.ts': 'and which the images of others do not have',
 }
 
+/** And single includes. */
+const INCLUDE_EXCEPTIONS: Readonly<Record<string, string>> = {
+  'cuda/ptx.h → simt/ptx_emulation.h': 'under REPA_SIMT, what stands for the special instructions',
+  'cuda/ptx_prefetch.h → simt/ptx_emulation.h': 'and for those that prefetch',
+}
+
 const layerOf = (file: string) => file.split('/')[0]!
+
+interface Edge {
+  readonly from: string
+  readonly to: string
+  readonly text: string
+}
+
+/** From one layer to another; within one there is none. */
+const edgesBetween = (from: string, to: string): Edge[] =>
+  layerOf(from) === layerOf(to) ? [] : [{ from, to, text: `${from} → ${to}` }]
 
 const edges = sourceFiles('src', ['.ts']).flatMap((path) =>
   ts.preProcessFile(readFileSync(join(ROOT, path), 'utf8')).importedFiles.flatMap(({ fileName }) => {
-    if (!fileName.startsWith('.')) return []
     const from = path.slice('src/'.length)
-    const to = normalize(join(dirname(from), fileName))
-    return layerOf(from) === layerOf(to) ? [] : [{ from, to, text: `${from} → ${to}` }]
+    return fileName.startsWith('.') ? edgesBetween(from, normalize(join(dirname(from), fileName))) : []
   }),
 )
+
+/** Of what is in quotes, a path from native/ or a file beside the one that includes it. */
+const includes = sourceFiles('native', ['.h', '.cuh', '.cpp', '.cu']).flatMap((path) =>
+  [...readFileSync(join(ROOT, path), 'utf8').matchAll(/^\s*#\s*include\s*"([^"]+\/[^"]+)"/gm)].flatMap(([, to]) =>
+    edgesBetween(path.slice('native/'.length), normalize(to!)),
+  ),
+)
+
+function against(
+  all: readonly Edge[],
+  allowed: Readonly<Record<string, readonly string[]>>,
+  exceptions: Readonly<Record<string, string>>,
+): string[] {
+  const isAllowed = ({ from, to, text }: Edge) => {
+    const below = allowed[layerOf(from)] ?? []
+    return below.includes('*') || below.includes(layerOf(to)) || ANYWHERE.includes(layerOf(to)) || text in exceptions
+  }
+  return all.filter((edge) => !isAllowed(edge)).map(({ text }) => text)
+}
+
+function unneeded(all: readonly Edge[], exceptions: Readonly<Record<string, string>>): string[] {
+  const texts = new Set(all.map(({ text }) => text))
+  return Object.keys(exceptions).filter((text) => !texts.has(text))
+}
 
 describe('dependencies point one way', () => {
   test('every folder imports only from those below it', () => {
     expect(edges.length).toBeGreaterThan(100)
-    const wrong = edges.filter(({ from, to, text }) => {
-      const allowed = MAY_IMPORT[layerOf(from)] ?? []
-      return !(
-        allowed.includes('*') ||
-        allowed.includes(layerOf(to)) ||
-        ANYWHERE.includes(layerOf(to)) ||
-        text in EXCEPTIONS
-      )
-    })
-    expect(wrong.map(({ text }) => text)).toEqual([])
+    expect(against(edges, MAY_IMPORT, EXCEPTIONS)).toEqual([])
+  })
+
+  test('every folder of native/ includes only from those below it', () => {
+    expect(includes.length).toBeGreaterThan(200)
+    expect(against(includes, MAY_INCLUDE, INCLUDE_EXCEPTIONS)).toEqual([])
   })
 
   test('every exception is still needed', () => {
-    const texts = new Set(edges.map(({ text }) => text))
-    expect(Object.keys(EXCEPTIONS).filter((text) => !texts.has(text))).toEqual([])
+    expect([...unneeded(edges, EXCEPTIONS), ...unneeded(includes, INCLUDE_EXCEPTIONS)]).toEqual([])
   })
 
   test('nothing outside src/ is imported', () => {

@@ -48,7 +48,7 @@ export const productRules = (planner: Planner) => {
       forward(x, weight)
       return [out, y]
     },
-    linearLayerScale: (x, weight, _bias, residual) => {
+    linearScaledResidual: (x, weight, _bias, residual) => {
       const out = planner.like(residual)
       forward(x, weight)
       return out

@@ -134,7 +134,7 @@ export function mlpResidual(
   const hidden = hiddenLayers(x, layers, activation, tape)
   const last = layers.at(-1)!
   const product = () => [(hidden.at(-1)?.out ?? x).handle, last.weight.handle, last.bias?.handle ?? null] as const
-  const out = new Tensor(native().linearLayerScale(...product(), residual.handle, (gamma ?? ones).handle), x.device)
+  const out = new Tensor(native().linearScaledResidual(...product(), residual.handle, (gamma ?? ones).handle), x.device)
   doneWith(hidden.at(-1), tape)
   tape?.push([out], saved(hidden), (gradients) => {
     const dOut = gradients.take(out)!

@@ -148,7 +148,7 @@ KERNELS.gemm = (dtype) => {
     for (const kind of ['none', ...FUNCTIONS]) native.linear(x, w, f32(n), kind, true, dtype)
     const [residual, into] = [f32(1, m, n), f32(n, k)]
     native.linearGatedResidual(draw(1, m, k), w, f32(n), residual, f32(1, 2, n), 1, true)
-    native.linearLayerScale(x, w, f32(n), f32(m, n), f32(n))
+    native.linearScaledResidual(x, w, f32(n), f32(m, n), f32(n))
     native.linearInputGradient(dOut, w, null, 'none', f32(k), true)
     for (const kind of FUNCTIONS) native.linearInputGradient(dOut, w, draw(m, k), kind, f32(k), false)
     // Hopper's finishes in registers what is aligned.
@@ -189,7 +189,7 @@ function wideTiles(draw, dtype) {
   for (const tile of ['128x192', '128x256']) {
     process.env.REPA_GEMM = `wgmma-${tile}`
     for (const kind of ['none', 'silu', 'gelu-tanh', 'gelu-erf']) native.linear(x, w, f32(n), kind, true, dtype)
-    native.linearLayerScale(x, w, f32(n), f32(1, m, n), f32(n))
+    native.linearScaledResidual(x, w, f32(n), f32(1, m, n), f32(n))
     native.linearInputGradient(dOut, draw(k, n), null, 'none', null, false)
     for (const kind of ['silu', 'gelu-tanh']) native.linearInputGradient(dOut, draw(k, n), pre, kind, f32(n), false)
     native.linearWeightGradient(dOut, draw(m, n), zeros(k, n), true)

@@ -25,7 +25,7 @@ function products() {
   native.linearWeightGradients([dOut, dOut], [x, x], [dWeight2, dSums], true)
   return [
     ...native.linear(x, w, bias, 'gelu-tanh', true, 'bf16'),
-    native.linearLayerScale(x, w, bias, residual, gamma),
+    native.linearScaledResidual(x, w, bias, residual, gamma),
     native.linearInputGradient(dOut, w, null, 'none', null, false),
     native.linearInputGradient(dOut, w, pre, 'silu', sums, true),
     dWeight,

@@ -84,7 +84,7 @@ for (const { device, missing } of DEVICES) {
       [
         () => linearResidual(t([3, 5]), layer(4, 5), { residual: t([3, 4]), gamma: t([5]), ones: t([4]) }),
         'ERR_SHAPE',
-        'linearLayerScale: gamma has shape [5]; expected [4].',
+        'linearScaledResidual: scale has shape [5]; expected [4].',
       ],
       [
         () => native().linearInputGradient(t([3, 5]).handle, t([4, 5]).handle, null, 'none', null, false),

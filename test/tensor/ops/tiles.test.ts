@@ -50,7 +50,7 @@ const CASES: Record<string, (t: Operands, dtype: Dtype) => (NativeTensor | null)
   'forward, GELU, pre-activations kept': forward('gelu-erf'),
   'forward, gate, residual': (t) =>
     native().linearGatedResidual(t.x, t.weight, t.bias, t.residual, t.modulation, 1, true),
-  'forward, LayerScale': (t) => [native().linearLayerScale(t.x, t.weight, t.bias, t.residual, t.bias)],
+  'forward, scaled residual': (t) => [native().linearScaledResidual(t.x, t.weight, t.bias, t.residual, t.bias)],
   'input gradient': inputGradient('none'),
   'input gradient, SiLU, bias gradient': inputGradient('silu'),
   'input gradient, GELU (tanh), bias gradient': inputGradient('gelu-tanh'),
