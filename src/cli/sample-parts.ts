@@ -120,8 +120,7 @@ async function openGuide(args: SampleArguments, { device, out }: Surroundings): 
   const guide = await loadModel(args.guide, {
     ...ofEveryCheckpoint(args, device),
     heads: args.guideHeads,
-    // Whose heads --heads are not.
-    notice: (sentence) => out.warn(sentence.replace('--heads', '--guide-heads')),
+    notice: (sentence) => out.warn(sentence),
   })
   out.line(`guided by ${guide.source}: ${(guide.model.parameterCount / 1e6).toFixed(1)} M parameters`)
   return guide

@@ -212,7 +212,7 @@ export function assumedHeads(
   { heads }: TransformerKnowledge,
 ): string | undefined {
   if (heads !== undefined || headsOf(shapes, config) !== undefined) return undefined
-  return `${what} does not tell how many attention heads it has: ${config.heads} assumed, one for every 64 features; --heads, or --model of repa train, sets it.`
+  return `${what} does not tell how many attention heads it has: ${config.heads} assumed, one for every 64 features; --heads (of a guide --guide-heads), or --model of repa train, sets it.`
 }
 
 /** A sentence that says so where a SiT's time is taken to run as LightningDiT's does; undefined where it is known, or no LightningDiT's. */

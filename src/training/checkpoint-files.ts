@@ -77,7 +77,7 @@ export function arenaTensors(
 export async function writeCheckpointFiles(
   target: string,
   files: readonly { readonly file: string; readonly tensors: readonly SafetensorsSource[] }[],
-  state: { readonly step: number },
+  state: { readonly step: number; readonly [name: string]: unknown },
   { fileSystem }: { fileSystem?: WritableFileSystem } = {},
 ): Promise<void> {
   const folder = dirname(target)

@@ -85,8 +85,7 @@ export async function writeCheckpoint(
       tensorsOf(role).map((tensor) => ({ ...tensor, name: prefix + tensor.name })),
     ),
   }))
-  const whole = { format: FORMAT, ...state }
-  await writeCheckpointFiles(target, files, whole, options)
+  await writeCheckpointFiles(target, files, { format: FORMAT, ...state }, options)
 }
 
 /** Reads a checkpoint's JSON. */

@@ -294,7 +294,7 @@ describe('training checkpoints', () => {
     const { folder, path } = await written('bare.pt', rest)
     const { notes } = await convert(path, join(folder, 'bare'))
     expect(notes).toEqual([
-      `${path} does not tell how many attention heads it has: 1 assumed, one for every 64 features; --heads, or --model of repa train, sets it.`,
+      `${path} does not tell how many attention heads it has: 1 assumed, one for every 64 features; --heads (of a guide --guide-heads), or --model of repa train, sets it.`,
       'The label table of 11 rows is taken for 10 classes and the null class.',
       'The file does not tell the block that is aligned: 2 assumed; --align-depth sets it.',
       expect.stringMatching(

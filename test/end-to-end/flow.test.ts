@@ -162,7 +162,7 @@ describe('prepare, train, sample, report', () => {
     const words = ['--out', 'assumed', '--num', '1', '--steps', '2', '--quiet']
     expect(await program.repa('sample', '--checkpoint', weights, ...words)).toMatchObject({
       status: 0,
-      stderr: `warning: ${weights} does not tell how many attention heads it has: 1 assumed, one for every 64 features; --heads, or --model of repa train, sets it.\n`,
+      stderr: `warning: ${weights} does not tell how many attention heads it has: 1 assumed, one for every 64 features; --heads (of a guide --guide-heads), or --model of repa train, sets it.\n`,
     })
   })
 

@@ -99,14 +99,16 @@ describe('a guide that is a bare file', () => {
     const guessed = await sampled(model, '--guide', file)
     expect(guessed).toMatchObject({
       status: 0,
-      stderr: expect.stringContaining(`warning: ${file} ${GUESSED}, one for every 64 features; --guide-heads, `),
+      stderr: expect.stringContaining(
+        `warning: ${file} ${GUESSED}, one for every 64 features; --heads (of a guide --guide-heads), `,
+      ),
     })
     expect(guessed.latents).not.toBe(whole.latents)
     // Those of the model are another flag's.
     const bare = join(model, 'checkpoints', '0000008', 'model.safetensors')
     expect(await sampled(bare, '--heads', '4', '--guide', file, '--guide-heads', '4')).toEqual(whole)
     expect((await sampled(bare, '--guide', file, '--guide-heads', '4')).stderr).toContain(
-      `warning: ${bare} ${GUESSED}, one for every 64 features; --heads, `,
+      `warning: ${bare} ${GUESSED}, one for every 64 features; --heads (of a guide --guide-heads), `,
     )
   })
 
