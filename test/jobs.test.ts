@@ -37,6 +37,19 @@ afterAll(() => {
   rmSync(folder, { recursive: true })
 })
 
+test.each(Object.entries(jobs).filter(([name]) => name.startsWith('benchmark')))(
+  '%s refuses what no option is, before it measures',
+  async (name, job) => {
+    const call = job as (options: unknown) => Promise<unknown>
+    for (const [options, clause] of [
+      ['x', 'the value is "x": expected object'],
+      [{ nonsense: 1 }, 'there is no setting "nonsense"'],
+      [{ signal: 'x' }, 'signal is "x": expected an AbortSignal'],
+    ] as const)
+      await expect(call(options)).rejects.toThrow(new RegExp(`^the options of ${name}: .*${clause}`))
+  },
+)
+
 describe.each(Object.entries(jobs).filter(([name]) => !TAKE_NOTHING.includes(name)))('%s', (_, job) => {
   test.each(CALLS)('of %j, %j, %j', async (...given) => {
     const call = job as (...given: unknown[]) => Promise<unknown>

@@ -1,9 +1,12 @@
+import * as z from 'zod'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { AutoencoderKL, autoencoderKLConfigSchema } from '../models/autoencoder-kl.ts'
 import { type CpuLevel, native } from '../native.ts'
 import { type Device, memoryStats, resetPeakMemory, synchronize } from '../tensor/device.ts'
 import { randomNormal } from '../tensor/random.ts'
 import { besidePython } from './beside-python.ts'
 import { type MeasuredRound, type TimeSeries, timeAlone } from './interleave.ts'
+import { aCommand, aCount, measuringOptions, roundOptions } from './option-schemas.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 import { roundsOf } from './rounds.ts'
@@ -23,6 +26,17 @@ export interface DecodeBenchmarkOptions {
   /** Called after each measured decode. */
   readonly onRound?: (round: MeasuredRound) => void
 }
+
+const optionsSchema = whenNeeded(() =>
+  z.strictObject({
+    ...measuringOptions(),
+    ...roundOptions(),
+    device: z.string().optional(),
+    size: aCount().optional(),
+    against: z.literal('python').optional(),
+    command: aCommand().optional(),
+  } satisfies Record<keyof DecodeBenchmarkOptions, z.ZodType>),
+)
 
 export interface DecodeBenchmark {
   readonly size: number
@@ -52,9 +66,10 @@ const WARMUP = 1
  * Times the Stable Diffusion VAE's decoder, with random weights, on one latent in fp32, the whole image at once. With a baseline, its
  * decodes and ours take turns.
  *
- * @throws {RangeError} for too few rounds or a size that is no multiple of 8; {Error} where the baseline does not start
+ * @throws {ConfigurationError} for options that are none; {RangeError} for too few rounds or a size that is no multiple of 8; {Error} where the baseline does not start
  */
 export async function benchmarkDecode(options: DecodeBenchmarkOptions = {}): Promise<DecodeBenchmark> {
+  parseConfiguration(optionsSchema(), options, 'the options of benchmarkDecode')
   const rounds = roundsOf(options)
   const { size = 512, device = 'cpu', seed = 0, signal } = options
   if (options.against !== undefined && device !== 'cpu') {

@@ -1,12 +1,16 @@
+import * as z from 'zod'
+import { aFunction } from '../configuration/callbacks.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { SIT_PRESETS, type SiTPreset } from '../models/presets.ts'
 import type { CudaDeviceInfo } from '../native.ts'
 import { allowTf32Meanwhile, type Device, gpuOf } from '../tensor/device.ts'
-import { type Precision, precisionPolicy } from '../training/precision.ts'
+import { PRECISIONS, type Precision, precisionPolicy } from '../training/precision.ts'
 import { type GpuClocks, readGpuClocks } from './gpu-clocks.ts'
 import { type GpuKernelCase, type GpuKernelSizes, gpuKernelCases, Operands } from './gpu-kernel-cases.ts'
 import { GpuLimits } from './gpu-limits.ts'
 import { DEFAULT_SIZE, tokensOfSize } from './image-size.ts'
 import { type TimeSeries, timeSeries } from './interleave.ts'
+import { aCount, aSiTPreset, imageOptions, measuringOptions } from './option-schemas.ts'
 import { roundsOf } from './rounds.ts'
 import { TimedKernel } from './timed-kernel.ts'
 
@@ -27,6 +31,32 @@ export interface GpuKernelBenchmarkOptions {
   readonly signal?: AbortSignal
   readonly onCase?: (done: number, total: number) => void
 }
+
+const optionsSchema = whenNeeded(() =>
+  z.strictObject({
+    ...measuringOptions(),
+    ...imageOptions(),
+    device: z.string(),
+    model: z
+      .union([
+        aSiTPreset(),
+        z.strictObject({
+          depth: aCount(),
+          hidden: aCount(),
+          heads: aCount(),
+          tokens: aCount(),
+          batch: aCount(),
+          features: aCount(),
+          projector: aCount(),
+          parameters: aCount(),
+        } satisfies Record<keyof GpuKernelSizes, z.ZodType>),
+      ])
+      .optional(),
+    precision: z.enum(PRECISIONS).optional(),
+    probeSide: aCount().optional(),
+    onCase: aFunction().optional(),
+  } satisfies Record<keyof GpuKernelBenchmarkOptions, z.ZodType>),
+)
 
 export interface GpuKernelResult extends Pick<GpuKernelCase, 'family' | 'name' | 'shape'> {
   readonly seconds: TimeSeries
@@ -78,9 +108,10 @@ export function gpuKernelSizes(model: SiTPreset, batch: number, size = DEFAULT_S
 /**
  * Times the kernels of a training step on a GPU by its own clock, each in turn with a large product and a copy.
  *
- * @throws {RangeError} for too few rounds, a size that patches do not divide, or a precision that the device has not
+ * @throws {ConfigurationError} for options that are none; {RangeError} for too few rounds, a size that patches do not divide, or a precision that the device has not
  */
 export async function benchmarkGpuKernels(options: GpuKernelBenchmarkOptions): Promise<GpuKernelBenchmark> {
+  parseConfiguration(optionsSchema(), options, 'the options of benchmarkGpuKernels')
   const rounds = roundsOf(options)
   const { device, model = 'SiT-XL/2', batch = 256, precision = 'bf16', signal, onCase } = options
   const { dtype, tf32 } = precisionPolicy(precision, device)

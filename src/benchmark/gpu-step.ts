@@ -1,10 +1,13 @@
+import * as z from 'zod'
+import { aFunction } from '../configuration/callbacks.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import type { LightningDiTPreset, MMDiTPreset, SiTPreset } from '../models/presets.ts'
 import type { SiTConfig } from '../models/sit.ts'
 import type { TokenRouting } from '../models/token-route.ts'
 import { type CudaDeviceInfo, native } from '../native.ts'
 import { type Device, gpuOf, trimMemory } from '../tensor/device.ts'
-import type { Recomputation } from '../tensor/recomputation.ts'
-import type { Precision } from '../training/precision.ts'
+import { RECOMPUTATIONS, type Recomputation } from '../tensor/recomputation.ts'
+import { PRECISIONS, type Precision } from '../training/precision.ts'
 import { baselineModel } from './baseline-model.ts'
 import { besidePython, precisionOfBaseline, requireNoRoute } from './beside-python.ts'
 import { type GpuClocks, readGpuClocks } from './gpu-clocks.ts'
@@ -12,6 +15,15 @@ import { type GpuOperation, type GpuSideFigures, GpuTrainingSide } from './gpu-t
 import { gpuByCudaName, peakFlops } from './gpus.ts'
 import { DEFAULT_SIZE } from './image-size.ts'
 import { type MeasuredRound, type TimeSeries, timeSeries } from './interleave.ts'
+import {
+  aCommand,
+  aCount,
+  aModel,
+  aShareOfTokens,
+  imageOptions,
+  measuringOptions,
+  roundOptions,
+} from './option-schemas.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import {
   type BaselineEncoder,
@@ -66,6 +78,39 @@ export interface GpuBaseline
    */
   readonly turns?: 'steps' | 'blocks'
 }
+
+const optionsSchema = whenNeeded(() =>
+  z.strictObject({
+    ...measuringOptions(),
+    ...roundOptions(),
+    ...imageOptions(),
+    device: z.string(),
+    model: aModel().optional(),
+    precision: z.enum(PRECISIONS).optional(),
+    encoder: z
+      .union([
+        z.enum(['dinov2-vit-s', 'dinov2-vit-b', 'dinov2-vit-l']),
+        z.strictObject({ hidden: aCount(), depth: aCount(), heads: aCount() }),
+      ])
+      .optional(),
+    cudaGraph: z.boolean().optional(),
+    recompute: z.enum(RECOMPUTATIONS).optional(),
+    routeTokens: aShareOfTokens().optional(),
+    seconds: z.number().positive().optional(),
+    against: z
+      .strictObject({
+        variant: z.enum(['tuned', 'as-written']).optional(),
+        compile: z.enum(['default', 'max-autotune', 'max-autotune-no-cudagraphs']).optional(),
+        regions: z.enum(['whole', 'blocks']).optional(),
+        command: aCommand().optional(),
+        onLog: aFunction().optional(),
+        turns: z.enum(['steps', 'blocks']).optional(),
+      } satisfies Record<keyof GpuBaseline, z.ZodType>)
+      .optional(),
+    probeSide: aCount().optional(),
+    onSustained: aFunction().optional(),
+  } satisfies Record<keyof GpuStepBenchmarkOptions, z.ZodType>),
+)
 
 export interface GpuStepBenchmark {
   readonly model: SiTConfig
@@ -129,9 +174,10 @@ const BASELINE_WARMUP = 5
 /**
  * Times training steps of a SiT with REPA on a GPU, on synthetic latents and images. With a baseline, its steps and ours take turns.
  *
- * @throws {RangeError} for too few rounds, a size that is no multiple of 8, regions where nothing is compiled, or fp16 or a run of so many seconds beside a baseline; {Error} where the baseline does not start, or memory does not suffice for both
+ * @throws {ConfigurationError} for options that are none; {RangeError} for too few rounds, a size that is no multiple of 8, regions where nothing is compiled, or fp16 or a run of so many seconds beside a baseline; {Error} where the baseline does not start, or memory does not suffice for both
  */
 export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promise<GpuStepBenchmark> {
+  parseConfiguration(optionsSchema(), options, 'the options of benchmarkGpuStep')
   const rounds = roundsOf(options)
   const { device, batch = 64, precision = 'bf16', against, seed = 0 } = options
   if (against && options.seconds !== undefined) {

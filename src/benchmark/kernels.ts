@@ -1,3 +1,6 @@
+import * as z from 'zod'
+import { aFunction } from '../configuration/callbacks.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { SIT_PRESETS, type SiTPreset } from '../models/presets.ts'
 import { native } from '../native.ts'
 import { synchronize } from '../tensor/device.ts'
@@ -6,6 +9,7 @@ import { Tensor } from '../tensor/tensor.ts'
 import { DEFAULT_SIZE, tokensOfSize } from './image-size.ts'
 import { timeSeries } from './interleave.ts'
 import { type KernelCase, kernelCases } from './kernel-cases.ts'
+import { aSiTPreset, imageOptions, measuringOptions } from './option-schemas.ts'
 import { roundsOf } from './rounds.ts'
 
 export interface KernelBenchmarkOptions {
@@ -18,6 +22,15 @@ export interface KernelBenchmarkOptions {
   readonly signal?: AbortSignal
   readonly onCase?: (done: number, total: number) => void
 }
+
+const optionsSchema = whenNeeded(() =>
+  z.strictObject({
+    ...measuringOptions(),
+    ...imageOptions(),
+    model: aSiTPreset().optional(),
+    onCase: aFunction().optional(),
+  } satisfies Record<keyof KernelBenchmarkOptions, z.ZodType>),
+)
 
 export interface KernelResult {
   readonly family: string
@@ -45,9 +58,10 @@ const STREAM_FLOATS = 2 ** 25
 /**
  * Times the kernels of a training step, each in turn with the limit that it is compared with.
  *
- * @throws {RangeError} for too few rounds, or a size that patches do not divide
+ * @throws {ConfigurationError} for options that are none; {RangeError} for too few rounds, or a size that patches do not divide
  */
 export async function benchmarkKernels(options: KernelBenchmarkOptions = {}): Promise<KernelResult[]> {
+  parseConfiguration(optionsSchema(), options, 'the options of benchmarkKernels')
   const rounds = roundsOf(options)
   const { model = 'SiT-S/2', size = DEFAULT_SIZE, batch = 4, signal, onCase } = options
   const preset = SIT_PRESETS[model]

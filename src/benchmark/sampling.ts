@@ -1,3 +1,5 @@
+import * as z from 'zod'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { type Guidance, isGuidedAt } from '../diffusion/guidance.ts'
 import { sampleFlow, sdeTimes } from '../diffusion/samplers.ts'
 import type { LightningDiTPreset, MMDiTPreset, SiTPreset } from '../models/presets.ts'
@@ -5,13 +7,14 @@ import { SiT, type SiTConfig } from '../models/sit.ts'
 import { type CpuLevel, native } from '../native.ts'
 import { allowTf32Meanwhile, type Device, gpuOf, memoryStats, resetPeakMemory, synchronize } from '../tensor/device.ts'
 import { randomNormal } from '../tensor/random.ts'
-import { defaultPrecision, type Precision, precisionPolicy } from '../training/precision.ts'
+import { defaultPrecision, PRECISIONS, type Precision, precisionPolicy } from '../training/precision.ts'
 import { baselineModel } from './baseline-model.ts'
 import { besidePython, precisionOfBaseline } from './beside-python.ts'
 import { forwardFlops } from './flops.ts'
 import { GpuLimits } from './gpu-limits.ts'
 import { DEFAULT_SIZE, latentsOfSize } from './image-size.ts'
 import { type MeasuredRound, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
+import { aCommand, aCount, aModel, imageOptions, measuringOptions, roundOptions } from './option-schemas.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 import { roundsOf } from './rounds.ts'
@@ -47,6 +50,23 @@ export interface SamplingBenchmarkOptions {
   /** Called after each measured batch. */
   readonly onRound?: (round: MeasuredRound) => void
 }
+
+const optionsSchema = whenNeeded(() =>
+  z.strictObject({
+    ...measuringOptions(),
+    ...roundOptions(),
+    device: z.string().optional(),
+    ...imageOptions(),
+    model: aModel().optional(),
+    // The sampler checks both.
+    steps: z.unknown().optional(),
+    guidance: z.unknown().optional(),
+    precision: z.enum(PRECISIONS).optional(),
+    against: z.literal('python').optional(),
+    command: aCommand().optional(),
+    probeSide: aCount().optional(),
+  } satisfies Record<keyof SamplingBenchmarkOptions, z.ZodType>),
+)
 
 /** Of a batch of images from noise. */
 export interface SamplingFigures {
@@ -101,9 +121,10 @@ const PAPER_GUIDANCE: Guidance = { scale: 1.8, low: 0, high: 0.7 }
  * Times REPA's stochastic sampler: batches of images' latents from noise, by a SiT of random weights without projectors.
  * With a baseline, its batches and ours take turns.
  *
- * @throws {RangeError} for too few rounds or steps, a size that is no multiple of 8, or a precision that the device or the baseline has not; {Error} where the baseline does not start
+ * @throws {ConfigurationError} for options that are none; {RangeError} for too few rounds or steps, a size that is no multiple of 8, or a precision that the device or the baseline has not; {Error} where the baseline does not start
  */
 export async function benchmarkSampling(options: SamplingBenchmarkOptions = {}): Promise<SamplingBenchmark> {
+  parseConfiguration(optionsSchema(), options, 'the options of benchmarkSampling')
   const rounds = roundsOf(options)
   const { model: preset = 'SiT-S/2', size = DEFAULT_SIZE, batch = 4, steps = 10, guidance = PAPER_GUIDANCE } = options
   const { device = 'cpu', seed = 0, signal } = options

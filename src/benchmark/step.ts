@@ -1,15 +1,19 @@
+import * as z from 'zod'
+import { aFunction } from '../configuration/callbacks.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import type { LightningDiTPreset, MMDiTPreset, SiTPreset } from '../models/presets.ts'
 import { SiT, type SiTConfig } from '../models/sit.ts'
 import type { TokenRouting } from '../models/token-route.ts'
 import { type CpuLevel, native } from '../native.ts'
 import { type Device, memoryStats, resetPeakMemory } from '../tensor/device.ts'
-import type { Recomputation } from '../tensor/recomputation.ts'
+import { RECOMPUTATIONS, type Recomputation } from '../tensor/recomputation.ts'
 import { baselineModel } from './baseline-model.ts'
 import { besidePython, requireNoRoute } from './beside-python.ts'
 import { BusyProcess } from './busy-process.ts'
 import { trainingFlops } from './flops.ts'
 import { DEFAULT_SIZE, latentsOfSize } from './image-size.ts'
 import { interleave, type MeasuredRound, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
+import { aCommand, aModel, aShareOfTokens, imageOptions, measuringOptions, roundOptions } from './option-schemas.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 import { roundsOf } from './rounds.ts'
@@ -49,6 +53,23 @@ export interface StepBenchmarkOptions {
   /** Called after each step of the run of `seconds`. */
   readonly onSustained?: SustainedOptions['onStep']
 }
+
+const optionsSchema = whenNeeded(() =>
+  z.strictObject({
+    ...measuringOptions(),
+    ...roundOptions(),
+    device: z.string().optional(),
+    ...imageOptions(),
+    model: aModel().optional(),
+    against: z.literal('python').optional(),
+    besideBusyProcess: z.boolean().optional(),
+    seconds: z.number().positive().optional(),
+    command: aCommand().optional(),
+    recompute: z.enum(RECOMPUTATIONS).optional(),
+    routeTokens: aShareOfTokens().optional(),
+    onSustained: aFunction().optional(),
+  } satisfies Record<keyof StepBenchmarkOptions, z.ZodType>),
+)
 
 export interface StepBenchmark {
   readonly model: SiTConfig
@@ -105,9 +126,10 @@ const PEAK_SECONDS = 0.05
  * Times training steps of a SiT with REPA in fp32 on synthetic latents, the encoder's features given. With a baseline, its
  * steps and ours take turns.
  *
- * @throws {RangeError} for too few rounds, a size that is no multiple of 8, or more than one of a baseline, a busy process and a run of so many seconds; {Error} where the baseline does not start or refuses its surroundings
+ * @throws {ConfigurationError} for options that are none; {RangeError} for too few rounds, a size that is no multiple of 8, or more than one of a baseline, a busy process and a run of so many seconds; {Error} where the baseline does not start or refuses its surroundings
  */
 export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise<StepBenchmark> {
+  parseConfiguration(optionsSchema(), options, 'the options of benchmarkStep')
   const rounds = roundsOf(options)
   const { model: preset = 'SiT-S/2', size = DEFAULT_SIZE, batch = 4, device = 'cpu', seed = 0, signal } = options
   if (options.against !== undefined && options.besideBusyProcess) {

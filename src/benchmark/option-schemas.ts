@@ -1,0 +1,26 @@
+/** Schemas of the options that benchmarks have in common. */
+import * as z from 'zod'
+import { aFunction, aSignal } from '../configuration/callbacks.ts'
+import { SIT_PRESETS, type SiTPreset } from '../models/presets.ts'
+
+/** Of every benchmark; `roundsOf` checks the rounds. */
+export const measuringOptions = () => ({ rounds: z.unknown().optional(), signal: aSignal().optional() })
+
+/** Of those that work from one seed and tell of each round. */
+export const roundOptions = () => ({ seed: z.int().min(0).optional(), onRound: aFunction().optional() })
+
+/** Sides that latents or patches do not divide are refused where it is known what does. */
+export const imageOptions = () => ({ size: z.int().positive().optional(), batch: aCount().optional() })
+
+export const aCount = () => z.int().positive()
+
+/** A preset's name or sizes, of which SiT.create checks the rest. */
+export const aModel = () => z.union([z.string(), z.record(z.string(), z.unknown())])
+
+export const aSiTPreset = () => z.enum(Object.keys(SIT_PRESETS) as SiTPreset[])
+
+/** How PyTorch's worker is started. */
+export const aCommand = () => z.tuple([z.string()], z.string())
+
+/** Of TREAD's route. */
+export const aShareOfTokens = () => z.number().min(0).lt(1)
