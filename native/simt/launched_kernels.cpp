@@ -4,6 +4,7 @@
 #include <fstream>
 #include <set>
 
+#include "simt/dry_run.h"
 #include "simt/sanitizer.h"
 #include "simt/symbols.h"
 
@@ -14,9 +15,10 @@ void noteKernel(const void* kernel) {
   if (!path) return;
   Quiet quiet;
   static auto& ran = *new std::set<const void*>;
-  if (!ran.insert(kernel).second) return;
+  const bool isFirst = ran.empty();
+  if (!ran.insert(kernel).second && !isDryRun()) return;
   std::ofstream file(path, std::ios::app);
-  if (ran.size() == 1)
+  if (isFirst)
     for (const std::string& name : kernelsInFiles(kernel)) file << "has " << name << "\n";
   file << "ran " << kernelInFile(kernel) << "\n";
 }

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "simt/device.h"
+#include "simt/dry_run.h"
 #include "simt/sanitizer.h"
 
 #if defined(SIMT_TSAN)
@@ -74,7 +75,11 @@ cudaError_t copyNow(void* destination, const void* source, size_t bytes, cudaMem
   if (toDevice && !inDeviceMemory(destination, bytes)) return outside(destination, "destination");
   if (fromDevice && !inDeviceMemory(source, bytes)) return outside(source, "source");
   const DeviceMemoryTurn turn;
-  std::memmove(destination, source, bytes);
+  if (!isDryRun()) {
+    std::memmove(destination, source, bytes);
+  } else if (!toDevice) {
+    std::memset(destination, 0, bytes);
+  }
   return cudaSuccess;
 }
 
@@ -151,7 +156,7 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   if (posix_memalign(&memory, alignment, front + bytes + guardBytes)) return report(cudaErrorMemoryAllocation);
   auto* begin = static_cast<unsigned char*>(memory) + front;
   std::memset(begin - front, guardByte, front);
-  std::memset(begin, 0xff, bytes);  // NaN, so that reading what nobody wrote shows
+  if (!isDryRun()) std::memset(begin, 0xff, bytes);  // NaN, so that reading what nobody wrote shows
   std::memset(begin + bytes, guardByte, guardBytes);
   allocations[begin] = bytes;
   allocatedBytes += bytes;
@@ -211,7 +216,7 @@ cudaError_t cudaMemsetAsync(void* pointer, int value, size_t bytes, cudaStream_t
       return;
     }
     const DeviceMemoryTurn turn;
-    std::memset(pointer, value, bytes);
+    if (!isDryRun()) std::memset(pointer, value, bytes);
   });
   return cudaSuccess;
 }

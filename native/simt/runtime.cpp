@@ -8,8 +8,10 @@
 
 #include "simt/architecture.h"
 #include "simt/device.h"
+#include "simt/dry_run.h"
 #include "simt/failure.h"
 #include "simt/include/cuda_runtime.h"
+#include "simt/launched_kernels.h"
 #include "simt/scheduler.h"
 #include "simt/simt.h"
 #include "simt/symbols.h"
@@ -216,6 +218,7 @@ cudaError_t enqueueLaunch(const cudaLaunchConfig_t& config, const BoundKernel& b
         if (deviceError()) return;
         const BoundKernel& kernel = arguments.kernel();
         std::lock_guard lock(launchMutex());
+        if (isDryRun()) return noteKernel(kernel.kernel);
         if (!runLaunch(
                 {kernel.kernel, grid, block, sharedBytes, cluster.x * cluster.y * cluster.z, cluster, kernel.invoke, kernel.arguments}))
           return setDeviceError(cudaErrorLaunchFailure, lastFailure());
