@@ -7,8 +7,9 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 const LONGEST = [
   'test/simt/sanitizers.test.ts',
   'test/end-to-end/flow.test.ts',
-  'test/planning/memory.test.ts',
+  'test/end-to-end/captions.test.ts',
   'test/simt/shim.test.ts',
+  'test/end-to-end/prepare.test.ts',
 ]
 
 export class LongestFirst extends BaseSequencer {

@@ -1,6 +1,7 @@
 #include "core/shared_storage.h"
 
 #include <atomic>
+#include <memory>
 
 #include "core/device.h"
 
@@ -14,7 +15,7 @@ struct SharedStorage::Block {
 
 SharedStorage SharedStorage::allocate(Device& device, int64_t bytes, const char* purpose) {
   SharedStorage storage;
-  auto block = std::make_unique<Block>(device, Allocator::Block{});
+  std::unique_ptr<Block> block(new Block{device, {}});
   block->memory = device.allocator().allocate(bytes, purpose);
   storage.block_ = block.release();
   return storage;

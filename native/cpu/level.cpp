@@ -6,6 +6,10 @@
 
 #include "core/error.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 // The build says which levels it compiled the kernels for: REPA_BUILD_HAS_AVX2, REPA_BUILD_HAS_AVX512.
 // Portable is always there.
 
@@ -31,6 +35,14 @@ bool buildHas(CpuLevel level) {
   }
 }
 
+#if defined(__x86_64__)
+/// clang has no name for it in __builtin_cpu_supports before 19.
+bool hasF16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 /// Exactly the instruction sets that the level's files are compiled with. __builtin_cpu_supports also asks whether the
 /// operating system saves the wider registers.
 bool cpuHas(CpuLevel level) {
@@ -41,7 +53,7 @@ bool cpuHas(CpuLevel level) {
       return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     case CpuLevel::avx2:
-      return avx2 && __builtin_cpu_supports("f16c");
+      return avx2 && hasF16c();
     default:
       return true;
   }
