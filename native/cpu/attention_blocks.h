@@ -101,14 +101,12 @@ void packTransposed(const float* from, int64_t fromStride, int64_t rows, int64_t
     for (; c + 4 <= columns; c += 4) {
       Quad row[4];
       for (int i = 0; i < 4; ++i) std::memcpy(&row[i], in + i * fromStride + c, sizeof(Quad));
-      const Quad low01 = __builtin_shufflevector(row[0], row[1], 0, 4, 1, 5);
-      const Quad low23 = __builtin_shufflevector(row[2], row[3], 0, 4, 1, 5);
-      const Quad high01 = __builtin_shufflevector(row[0], row[1], 2, 6, 3, 7);
-      const Quad high23 = __builtin_shufflevector(row[2], row[3], 2, 6, 3, 7);
-      const Quad column[4] = {__builtin_shufflevector(low01, low23, 0, 1, 4, 5),
-                              __builtin_shufflevector(low01, low23, 2, 3, 6, 7),
-                              __builtin_shufflevector(high01, high23, 0, 1, 4, 5),
-                              __builtin_shufflevector(high01, high23, 2, 3, 6, 7)};
+      const Quad low01 = shuffle<0, 4, 1, 5>(row[0], row[1]);
+      const Quad low23 = shuffle<0, 4, 1, 5>(row[2], row[3]);
+      const Quad high01 = shuffle<2, 6, 3, 7>(row[0], row[1]);
+      const Quad high23 = shuffle<2, 6, 3, 7>(row[2], row[3]);
+      const Quad column[4] = {shuffle<0, 1, 4, 5>(low01, low23), shuffle<2, 3, 6, 7>(low01, low23), shuffle<0, 1, 4, 5>(high01, high23),
+                              shuffle<2, 3, 6, 7>(high01, high23)};
       for (int i = 0; i < 4; ++i) std::memcpy(to + (c + i) * toStride + r, &column[i], sizeof(Quad));
     }
     for (; c < columns; ++c)

@@ -49,8 +49,8 @@ template <int Half, int... lane>
 inline void swapQuarters(Vec& upper, Vec& lower, std::integer_sequence<int, lane...>) {
   const Vec a = upper;
   const Vec b = lower;
-  upper = __builtin_shufflevector(a, b, ((lane & Half) ? kLanes + lane - Half : lane)...);
-  lower = __builtin_shufflevector(a, b, ((lane & Half) ? kLanes + lane : lane + Half)...);
+  upper = shuffle<((lane & Half) ? kLanes + lane - Half : lane)...>(a, b);
+  lower = shuffle<((lane & Half) ? kLanes + lane : lane + Half)...>(a, b);
 }
 
 template <int Half = kLanes / 2>

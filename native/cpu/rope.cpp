@@ -11,7 +11,7 @@ constexpr int64_t kChunkFloats = 1 << 16;
 /// Lane 2i gets lane 2i + 1 and the other way round.
 template <int... lane>
 Vec swapNeighbours(Vec v, std::integer_sequence<int, lane...>) {
-  return __builtin_shufflevector(v, v, (lane ^ 1)...);
+  return shuffle<(lane ^ 1)...>(v, v);
 }
 
 /// -1 in even lanes and 1 in odd ones.

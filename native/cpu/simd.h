@@ -76,10 +76,21 @@ static inline void storePartial(float* to, Vec v, int count) {
 static inline Vec maximum(Vec a, Vec b) { return a > b ? a : b; }
 static inline Vec minimum(Vec a, Vec b) { return a < b ? a : b; }
 
+/// The named lanes of a and b, those of b numbered on from those of a.
+template <int... lane, typename V>
+static inline V shuffle(V a, V b) {
+#if defined(__clang__) || __GNUC__ >= 12
+  return __builtin_shufflevector(a, b, lane...);
+#else
+  typedef int Lanes __attribute__((vector_size(sizeof(V))));
+  return __builtin_shuffle(a, b, Lanes{lane...});
+#endif
+}
+
 /// Lane i gets lane i + distance (modulo kLanes).
 template <int distance, int... lane>
 static inline Vec rotateLanes(Vec v, std::integer_sequence<int, lane...>) {
-  return __builtin_shufflevector(v, v, ((lane + distance) % kLanes)...);
+  return shuffle<((lane + distance) % kLanes)...>(v, v);
 }
 template <int distance>
 static inline Vec rotateLanes(Vec v) {
