@@ -33,6 +33,12 @@ test('is not asked where the build is to be without CUDA', () => {
   expect({ status, words }).toEqual({ status: 0, words: '' })
 })
 
+test('is not asked where the build is for another machine, whose kernels it does not compile', () => {
+  const target = ['-DCMAKE_SYSTEM_NAME=Linux', '-DCMAKE_SYSTEM_PROCESSOR=aarch64']
+  const { status, words } = configure(`-DNODE_EXECUTABLE=${process.execPath}`, ...target)
+  expect({ status, words }).toEqual({ status: 0, words: '' })
+})
+
 test.each([
   { name: 'with CUDA', env: {}, words: [], cuda: 'ON' },
   { name: 'without, by the environment', env: { REPA_CUDA: 'off' }, words: [], cuda: 'OFF' },
