@@ -2,13 +2,13 @@
 export interface RandomStream {
   /** Even over [from, to). */
   uniform(from?: number, to?: number): number
-  /** Normal with mean 0 and variance 1. */
+  /** Normal with mean 0 and variance 1; its last bits are those of the machine's logarithm and cosine. */
   normal(): number
 }
 
 /**
- * The stream that belongs to the given integer keys: the same keys give the same numbers, on every machine and in any order
- * of calls between streams. Each stream is xoshiro128** (Blackman and Vigna, 2018), its state hashed from the keys.
+ * The stream that belongs to the given integer keys: the same keys give the same numbers, even ones on every machine, and in any
+ * order of calls between streams. Each stream is xoshiro128** (Blackman and Vigna, 2018), its state hashed from the keys.
  */
 export function keyedRandom(...keys: readonly number[]): RandomStream {
   let hash = 0x9e3779b9
