@@ -6,9 +6,37 @@
  * @throws {SyntaxError} as JSON.parse throws
  */
 export function parseJsonc(text: string): unknown {
-  // A string comes first, for what looks like a comment inside of it is none.
-  const blanked = text.replace(/^\ufeff|"(?:\\.|[^"\\\n])*"|\/\/[^\n]*|\/\*[\s\S]*?\*\//g, (match) =>
-    match.startsWith('"') ? match : match.replace(/[^\n]/g, ' '),
-  )
-  return JSON.parse(blanked)
+  const parts = [text.startsWith('\ufeff') ? ' ' : '']
+  let done = parts[0]!.length
+  // What looks like a comment inside of a string is none.
+  const beginning = /"|\/[/*]/g
+  for (let found = beginning.exec(text); found; found = beginning.exec(text)) {
+    const isString = found[0] === '"'
+    const end = isString ? endOfString(text, found.index) : endOfComment(text, found.index)
+    parts.push(text.slice(done, found.index))
+    const piece = text.slice(found.index, end)
+    parts.push(isString ? piece : piece.replace(/[^\n]/g, ' '))
+    done = end
+    beginning.lastIndex = end
+  }
+  return JSON.parse(parts.join('') + text.slice(done))
+}
+
+/** Behind the quote that ends a string, or where its line ends: not by a regular expression, whose stack a long string overflows. */
+function endOfString(text: string, begin: number): number {
+  for (let i = begin + 1; i < text.length; i++) {
+    const character = text[i]
+    if (character === '"') return i + 1
+    if (character === '\n') return i
+    if (character === '\\') i++
+  }
+  return text.length
+}
+
+/** Behind a comment. */
+function endOfComment(text: string, begin: number): number {
+  const isLine = text[begin + 1] === '/'
+  const end = text.indexOf(isLine ? '\n' : '*/', begin + 2)
+  if (end < 0) return text.length
+  return isLine ? end : end + 2
 }

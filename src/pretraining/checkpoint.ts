@@ -9,7 +9,7 @@
  */
 import { join } from 'node:path'
 import * as z from 'zod'
-import { parseConfiguration } from '../configuration/parse.ts'
+import { parseStored } from '../configuration/stored.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
 import { toFloat32 } from '../tensor/host-tensor.ts'
 import { countersSchema } from '../training/checkpoint.ts'
@@ -75,7 +75,7 @@ export async function saveCheckpoint(
 /** Lets a pretrainer go on where a checkpoint stopped. */
 export async function restoreCheckpoint(checkpoint: string, pretrainer: Pretrainer): Promise<void> {
   const { path, json } = await readCheckpointJson(checkpoint)
-  const { step, updates, skipped, held, lossScaling } = parseConfiguration(stateSchema, json, path)
+  const { step, updates, skipped, held, lossScaling } = parseStored(stateSchema, json, path, { format: FORMAT })
   const { method } = pretrainer
   const files = filesOf(method)
   const roles = files.flatMap(({ parts }) => parts.map(({ role }) => role))

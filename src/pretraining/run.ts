@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import * as z from 'zod'
 import { aFunction, aSignal } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
+import { parseStored } from '../configuration/stored.ts'
 import { Dataset } from '../data/dataset.ts'
 import { writeWhole } from '../formats/atomic-file.ts'
 import { FolderInUse } from '../formats/folder-in-use.ts'
@@ -223,7 +224,7 @@ async function resolveConfiguration(options: PretrainEncoderOptions): Promise<Pr
     await requireNoRun(out, RESTORE)
     throw new Error(`${out} holds no run to resume: it has no ${CONFIG_FILE}. Leave out --resume to begin one.`)
   }
-  const stored = parseConfiguration(storedSchema, json, join(out, CONFIG_FILE))
+  const stored = parseStored(storedSchema, json, join(out, CONFIG_FILE))
   requireSameData(stored.data, options)
   const given = parseConfiguration(pretrainingSchema.partial(), configuration, 'the configuration')
   for (const key of Object.keys(configuration) as (keyof PretrainingConfiguration)[]) {

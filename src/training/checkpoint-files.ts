@@ -192,18 +192,27 @@ export async function tidyCheckpoints(folder: string): Promise<void> {
   }
 }
 
-/** Reads a checkpoint's JSON, which has not been checked yet. */
+/**
+ * Reads a checkpoint's JSON, which has not been checked yet.
+ *
+ * @throws {FileAccessError} where it cannot be read; {ConfigurationError} where it is none
+ */
 export async function readCheckpointJson(checkpoint: string): Promise<{ path: string; json: unknown }> {
   const path = join(checkpoint, STATE_FILE)
-  const text = await ifThere(readFile(path, 'utf8')).catch((error: unknown) => {
-    throw new FileAccessError('read', path, error)
-  })
-  if (text === undefined) {
-    const newest = await newestCheckpoint(join(checkpoint, CHECKPOINTS))
-    const advice = newest === undefined ? '' : `; give one of the run there, such as ${newest}`
-    throw new Error(`${checkpoint} is not a checkpoint: it has no ${STATE_FILE}${advice}.`)
+  let text: string
+  try {
+    text = await readFile(path, 'utf8')
+  } catch (error) {
+    const isMissing = (error as NodeJS.ErrnoException).code === 'ENOENT'
+    throw new FileAccessError('read', path, error, isMissing ? await describeMissing(checkpoint) : undefined)
   }
   return { path, json: parseJson(text, path) }
+}
+
+async function describeMissing(checkpoint: string): Promise<string> {
+  const newest = await newestCheckpoint(join(checkpoint, CHECKPOINTS))
+  const advice = newest === undefined ? '' : `; give one of the run there, such as ${newest}`
+  return `${checkpoint} is not a checkpoint: it has no ${STATE_FILE}${advice}.`
 }
 
 /** Loads arrays of a checkpoint into a model's, each into that of its own role unless `array` names another. */

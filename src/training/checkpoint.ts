@@ -7,7 +7,7 @@
  */
 import { join } from 'node:path'
 import * as z from 'zod'
-import { parseConfiguration } from '../configuration/parse.ts'
+import { parseStored } from '../configuration/stored.ts'
 import type { WritableFileSystem } from '../formats/atomic-file.ts'
 import type { SafetensorsSource } from '../formats/safetensors-writer.ts'
 import type { Model } from '../models/model.ts'
@@ -88,10 +88,14 @@ export async function writeCheckpoint(
   await writeCheckpointFiles(target, files, { format: FORMAT, ...state }, options)
 }
 
-/** Reads a checkpoint's JSON. */
+/**
+ * Reads a checkpoint's JSON.
+ *
+ * @throws {FileAccessError} where it cannot be read; {ConfigurationError} where it is none, AnotherVersionError of another version
+ */
 export async function readCheckpointState(checkpoint: string): Promise<CheckpointState> {
   const { path, json } = await readCheckpointJson(checkpoint)
-  return parseConfiguration(stateSchema, json, path)
+  return parseStored(stateSchema, json, path, { format: FORMAT })
 }
 
 /** Loads arrays of a checkpoint into a model, each into that of its own role unless `array` names another. */

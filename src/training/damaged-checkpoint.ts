@@ -1,3 +1,6 @@
+import { ConfigurationError } from '../configuration/parse.ts'
+import { AnotherVersionError } from '../configuration/stored.ts'
+import { FileAccessError, FileFormatError } from '../formats/errors.ts'
 import { checkpointBefore } from './checkpoint-files.ts'
 
 /**
@@ -9,13 +12,25 @@ export async function restoreNewest(checkpoint: string, restore: (checkpoint: st
   try {
     await restore(checkpoint)
   } catch (error) {
-    // A checkpoint of another run's settings is none that is damaged, and what names no file of it is of the device, or of another process.
-    if (!(error instanceof Error) || error instanceof RangeError || !error.message.includes(checkpoint)) throw error
+    if (!isDamage(error)) throw error
     const before = await checkpointBefore(checkpoint)
     if (before === undefined) throw error
-    const advice = `Remove ${checkpoint} to go on from step ${before.step}, ${before.path}.`
-    // Heard from another process, which has said it already.
-    if (error.message.endsWith(advice)) throw error
-    throw new Error(`${error.message} ${advice}`, { cause: error })
+    throw new Error(`${error.message} Remove ${checkpoint} to go on from step ${before.step}, ${before.path}.`, {
+      cause: error,
+    })
   }
+}
+
+/** What the system says of a file that is gone, or of something else in its place. Whatever else it refuses may pass. */
+const GONE: readonly (string | undefined)[] = ['ENOENT', 'ENOTDIR', 'EISDIR']
+
+/**
+ * Whether an error of reading a checkpoint says that it is damaged. One of another run's settings, of another version, or that this process
+ * may not read now is whole, and whoever removes it loses steps.
+ */
+function isDamage(error: unknown): error is Error {
+  if (error instanceof FileAccessError) return GONE.includes(error.code)
+  if (error instanceof AnotherVersionError) return false
+  // A state.json that is no JSON, or says what cannot be.
+  return error instanceof FileFormatError || error instanceof ConfigurationError
 }

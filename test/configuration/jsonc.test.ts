@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest'
 import { parseJsonc } from '../../src/configuration/jsonc.ts'
 
+const LONG = 'x'.repeat(50_000_000)
+
 const CASES: readonly [name: string, text: string, value: unknown][] = [
   ['plain JSON', '{"a": [1, 2.5e-4, null, true]}', { a: [1, 2.5e-4, null, true] }],
   ['a comment to the end of its line', '// first\n{\n  "a": 1, // then\n  "b": 2\n}\n// last', { a: 1, b: 2 }],
@@ -13,6 +15,9 @@ const CASES: readonly [name: string, text: string, value: unknown][] = [
   ['quotes in a string', '{"a": "\\"// \\\\", "b": 1} // "', { a: '"// \\', b: 1 }],
   ['a byte order mark', '\ufeff{"a": 1}', { a: 1 }],
   ['a byte order mark before a comment', '\ufeff// first\n{"a": "\ufeff"}', { a: '\ufeff' }],
+  ['a string of many megabytes', `{"a": "${LONG}"} // last`, { a: LONG }],
+  ['a string of many escapes', `{"a": "${'\\n'.repeat(2 ** 23)}"} // last`, { a: '\n'.repeat(2 ** 23) }],
+  ['a comment of many megabytes', `{"a": 1} /* ${LONG} */ // ${LONG}`, { a: 1 }],
   ['a quote in a comment', '{ // "not a string\n"a": 1 }', { a: 1 }],
 ]
 

@@ -59,6 +59,49 @@ describe('the message', () => {
   test.each(cases)('%j', (input, sentence) => {
     expect(() => parseConfiguration(schema, input, 'a.json')).toThrow(new ConfigurationError(sentence))
   })
+
+  const deep: unknown = JSON.parse('['.repeat(1e5) + ']'.repeat(1e5))
+  const keys = Array.from({ length: 20_000 }, (_, i) => [`key${i}`, 1])
+  const large: readonly (readonly [what: string, input: unknown, sentence: string])[] = [
+    ['a value of many levels', { steps: deep }, `a.json: steps is ${'['.repeat(57)}...: expected number.`],
+    [
+      'a level of many values',
+      { steps: Array(1e6).fill(10) },
+      `a.json: steps is [${'10,'.repeat(18)}10...: expected number.`,
+    ],
+    [
+      'a level of many keys',
+      { steps: Object.fromEntries(keys) },
+      'a.json: steps is {"key0":1,"key1":1,"key2":1,"key3":1,"key4":1,"key5":1,"k...: expected number.',
+    ],
+    [
+      'many keys that nobody knows',
+      { steps: 1, ...Object.fromEntries(keys) },
+      `a.json: ${keys
+        .slice(0, 8)
+        .map(([key]) => `there is no setting "${key}"`)
+        .join('; ')}; and 19992 more.`,
+    ],
+    ['a long key', { steps: 1, ['k'.repeat(1e6)]: 1 }, `a.json: there is no setting "${'k'.repeat(56)}....`],
+  ]
+
+  test.each(large)('of %s shows its beginning', (_, input, sentence) => {
+    expect(() => parseConfiguration(schema, input, 'a.json')).toThrow(new ConfigurationError(sentence))
+  })
+
+  test('of a long key on the way to a value shows its beginning', () => {
+    const named = z.record(z.string(), z.int())
+    expect(() => parseConfiguration(named, { ['k'.repeat(1e6)]: 'x' }, 'a.json')).toThrow(
+      new ConfigurationError(`a.json: ${'k'.repeat(57)}... is "x": expected number.`),
+    )
+  })
+
+  // A schema that goes down into what it checks has a level of the stack for each of the value's.
+  test('of a value that has too many levels to be checked says so', () => {
+    expect(() => parseConfiguration(z.json(), deep, 'a.json')).toThrow(
+      new ConfigurationError('a.json: its values lie in each other too deep to be checked.'),
+    )
+  })
 })
 
 test('shows a number that JSON has not', () => {

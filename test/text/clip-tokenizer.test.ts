@@ -148,6 +148,11 @@ describe('ClipTokenizer', () => {
       change: withModel({ vocab: { a: 'first' } }),
       message: 'model.vocab.a is "first": expected number',
     },
+    {
+      what: 'brackets without end',
+      change: () => '['.repeat(1e5) + ']'.repeat(1e5),
+      message: `tokenizer.json: the value is ${'['.repeat(57)}...: expected object.`,
+    },
     { what: 'no normalizer', change: (json) => ({ ...json, normalizer: null }), message: 'normalizer is null' },
     {
       what: 'other special tokens',

@@ -1,7 +1,8 @@
 /** A run whose newest checkpoint somebody has damaged: the error says how to go on, and that works. */
-import { mkdirSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { pretrainEncoder } from '../../src/pretraining/run.ts'
 import { newestCheckpoint, tidyCheckpoints } from '../../src/training/checkpoint-files.ts'
 import { train } from '../../src/training/run.ts'
@@ -31,6 +32,34 @@ const COMMANDS: readonly (readonly [command: string, run: (call: Call) => Promis
   ],
 ]
 
+/** Gives a file of JSON other values, as another version might have written it. */
+function change(file: string, values: object): void {
+  writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), ...values }))
+}
+
+/** What is no damage: the checkpoint is whole, and advice to remove it would cost it. */
+const WHOLE: readonly (readonly [what: string, change: (checkpoint: string) => void, words: string])[] = [
+  [
+    'another format',
+    (path) => change(join(path, 'state.json'), { format: 2, step: 'x' }),
+    'state.json has format 2, and this version of repa-native reads format 1: another version wrote it; update repa-native.',
+  ],
+  [
+    'a field that nobody knows yet',
+    (path) => change(join(path, 'state.json'), { newThing: true }),
+    'state.json: there is no setting "newThing". Another version of repa-native wrote that, or somebody by hand; ' +
+      'go on with that version, or update this one.',
+  ],
+  [
+    'links that lead in a circle',
+    (path) => {
+      rmSync(join(path, 'model.safetensors'))
+      symlinkSync('model.safetensors', join(path, 'model.safetensors'))
+    },
+    'model.safetensors: its symbolic links lead in a circle',
+  ],
+]
+
 const DAMAGES: readonly (readonly [what: string, damage: (checkpoint: string) => void, words: string])[] = [
   ['a model that is cut off', (path) => truncateSync(join(path, 'model.safetensors'), 4000), 'model.safetensors: '],
   [
@@ -41,6 +70,7 @@ const DAMAGES: readonly (readonly [what: string, damage: (checkpoint: string) =>
   ['half of the moments', (path) => truncateSync(join(path, 'optimizer.safetensors'), 9), 'optimizer.safetensors: '],
   ['an empty state.json', (path) => truncateSync(join(path, 'state.json')), 'state.json is not JSON'],
   ['a state of nothing', (path) => writeFileSync(join(path, 'state.json'), '{}'), 'state.json: '],
+  ['a step that cannot be', (path) => change(join(path, 'state.json'), { step: -1 }), 'state.json: step is -1: '],
   ['no state.json', (path) => rmSync(join(path, 'state.json')), 'is not a checkpoint: it has no state.json'],
   [
     'a file in its place',
@@ -79,6 +109,37 @@ describe.each(COMMANDS)('%s', (_, run) => {
 
     rmSync(newest!, { recursive: true })
     expect(await run({ data, out, resume: true })).toMatchObject({ step: 4 })
+  })
+
+  test.each(WHOLE)('with %s is told so, and not to remove it', async (_, change, words) => {
+    const { data, out } = await finished()
+    change(join(out, 'checkpoints/0000004'))
+    const error = await run({ data, out, resume: true }).catch((error: Error) => error)
+    expect((error as Error).message).toContain(words)
+    expect((error as Error).message).not.toContain('Remove')
+  })
+
+  test.each(['EACCES', 'EIO', 'EMFILE', 'ESTALE'])('that the system refuses to read by %s is whole', async (code) => {
+    const { data, out } = await finished()
+    const handle = await open(join(out, 'config.json'))
+    const files = Object.getPrototypeOf(handle) as typeof handle
+    await handle.close()
+    const refused = vi.spyOn(files, 'read').mockRejectedValue(Object.assign(new Error(`${code}: refused`), { code }))
+    const error = await run({ data, out, resume: true }).catch((error: Error) => error)
+    refused.mockRestore()
+    expect((error as Error).message).toMatch(
+      new RegExp(`^Cannot read .*0000004/model\\.safetensors: .* \\(${code}\\)\\.$`),
+    )
+    expect(await run({ data, out, resume: true })).toMatchObject({ step: 4 })
+  })
+
+  test('whose config.json has a setting that nobody knows yet is told so', async () => {
+    const { data, out } = await finished()
+    change(join(out, 'config.json'), { newThing: true })
+    await expect(run({ data, out, resume: true })).rejects.toThrow(
+      'config.json: there is no setting "newThing". Another version of repa-native wrote that, or somebody by hand; ' +
+        'go on with that version, or update this one.',
+    )
   })
 
   test('with nothing before it names the damage alone', async () => {
