@@ -60,6 +60,8 @@ interface CommandDefinition<P extends PositionalTable, O extends OptionTable> {
   readonly positionals?: P
   readonly options?: O
   readonly examples: readonly Example[]
+  /** Whether it saves what it has done when it is stopped, so that a second signal would cost that. Default: no. */
+  readonly saves?: boolean
   /** Rejects with an error that says what, where and what to do (exit 1), or with a `UsageError` (exit 2). */
   run(args: CommandArguments<P, O>, context: CommandContext): Promise<void>
 }
@@ -72,6 +74,7 @@ export interface Command {
   readonly positionals: PositionalTable
   readonly options: OptionTable
   readonly examples: readonly Example[]
+  readonly saves: boolean
   run(args: Readonly<Record<string, unknown>>, context: CommandContext): Promise<void>
 }
 
@@ -84,7 +87,7 @@ export function defineCommand<
   const P extends PositionalTable = Record<never, never>,
   const O extends OptionTable = Record<never, never>,
 >(definition: CommandDefinition<P, O>): Command {
-  const { name, summary, description, examples } = definition
+  const { name, summary, description, examples, saves = false } = definition
   const positionals: PositionalTable = definition.positionals ?? {}
   const options: OptionTable = definition.options ?? {}
   for (const key of Object.keys(options)) {
@@ -103,6 +106,7 @@ export function defineCommand<
     positionals,
     options,
     examples,
+    saves,
     // The parser builds exactly these fields from the same tables; the types of its loop cannot say so.
     run: (args, context) => definition.run(args as CommandArguments<P, O>, context),
   }

@@ -10,8 +10,8 @@ export interface Surroundings {
   readonly stderr: TextStream
   readonly env: Readonly<Record<string, string | undefined>>
   readonly signal: AbortSignal
-  /** Called with the command's output once there is one, so that a signal handler can speak through it. */
-  onOutput?(out: Output): void
+  /** Called with the command and its output once there is one, so that a signal handler can speak through it. */
+  onOutput?(out: Output, command: Command): void
 }
 
 /**
@@ -22,7 +22,7 @@ export interface Surroundings {
 export async function invoke(command: Command, words: readonly string[], surroundings: Surroundings): Promise<void> {
   const { args, ...flags } = parseCommandLine(command, words)
   const out = new Output({ ...surroundings, ...flags })
-  surroundings.onOutput?.(out)
+  surroundings.onOutput?.(out, command)
   const context: CommandContext = {
     ...flags,
     out,

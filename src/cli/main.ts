@@ -1,17 +1,18 @@
 #!/usr/bin/env node
+import type { Command } from './command.ts'
 import { dispatch, EXIT } from './dispatch.ts'
 import { describeLostOutput, Interruption } from './failure.ts'
 import type { Output } from './output.ts'
 
 const controller = new AbortController()
-let output: Output | undefined
+let running: { readonly output: Output; readonly command: Command } | undefined
 
 // The first signal asks the command to save and stop. The handlers go with it, so the second one has its default effect:
 // it kills.
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 function interrupt(signal: NodeJS.Signals): void {
   for (const name of SIGNALS) process.removeListener(name, interrupt)
-  output?.line('Stopping; a second signal stops at once, without saving.')
+  running?.output.line(`Stopping; a second signal stops at once${running.command.saves ? ', without saving' : ''}.`)
   controller.abort(new Interruption(`stopped by ${signal}`))
 }
 for (const name of SIGNALS) process.on(name, interrupt)
@@ -47,8 +48,8 @@ const status = await dispatch(process.argv.slice(2), {
   stderr: process.stderr,
   env: process.env,
   signal: controller.signal,
-  onOutput: (out) => {
-    output = out
+  onOutput: (output, command) => {
+    running = { output, command }
   },
 })
 // Leave at once, whatever threads or timers a library has left behind, but not before all is written.

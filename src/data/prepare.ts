@@ -192,6 +192,8 @@ async function addToSet(
   const { out, latents = 'none', features = [], world = ALONE, signal, onProgress, onNotice } = options
   const images = source?.images.slice(0, options.maxImages) ?? []
   checkLabels(source?.path, images, there)
+  const left = source && classesLeft(source.images, images)
+  if (left !== undefined) onNotice?.(left)
   const captions = source
     ? captionsOfSource(source, images, options)
     : there && (await captionsOfPrepared(there, options))
@@ -249,6 +251,18 @@ function checkLabels(source: string | undefined, images: readonly SourceImage[],
     const column = 'or, of parquet files, name the column of classes by --label-column'
     requireClassLabels(source, images, `Take all images as class 0 by --unlabelled, ${column}`)
   }
+}
+
+/** That the first images of a source are not of all its classes, in a sentence: in order of folders they are of the first. */
+function classesLeft(all: readonly SourceImage[], first: readonly SourceImage[]): string | undefined {
+  if (first.length === all.length) return undefined
+  const [classes, kept] = [all, first].map((images) => new Set(images.map(({ label }) => label)).size)
+  if (kept === classes) return undefined
+  const images = first.length === 1 ? 'first image is' : `first ${first.length} images are`
+  return (
+    `The ${images} of ${kept} of ${classes} classes; the others have none. ` +
+    "Images are taken in the source's order: take more of them to have all classes."
+  )
 }
 
 function encodingWork(info: DatasetInfo, request: Preparation, done: number): EncodingWork {

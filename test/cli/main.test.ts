@@ -8,15 +8,16 @@ import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { javascriptOf } from '../../scripts/javascript-of.mjs'
 
-// The program as a process: its sources without their types, and a table with one command that stops when it is asked to.
+// The program as a process: its sources without their types, and a table with a command that saves and stops when it is asked to, and
+// one that has nothing to save.
 const root = fileURLToPath(new URL('../..', import.meta.url))
 let directory: string
 
 const COMMANDS = `
-export const COMMANDS = [{
-  name: 'wait', summary: 'wait to be stopped',
+export const COMMANDS = ['wait', 'watch'].map((name) => ({
+  name, summary: name + ' to be stopped',
   load: async () => ({
-    name: 'wait', summary: '', positionals: {}, examples: [],
+    name, saves: name === 'wait', summary: '', positionals: {}, examples: [],
     options: { stubborn: { type: 'boolean', description: '' }, fast: { type: 'boolean', description: '' } },
     async run({ stubborn, fast }, { out, signal }) {
       // A timer that outlives the command must not keep the process.
@@ -28,11 +29,11 @@ export const COMMANDS = [{
       const lines = setInterval(() => out.json({ still: 'x'.repeat(1000) }), 5)
       await new Promise((resolve) => { if (!stubborn) signal.addEventListener('abort', resolve) })
       clearInterval(lines)
-      out.line('saved')
+      if (name === 'wait') out.line('saved')
       if (process.env.SAVED) (await import('node:fs')).writeFileSync(process.env.SAVED, signal.reason.message)
     },
   }),
-}]`
+}))`
 
 beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'repa-cli-'))
@@ -135,6 +136,13 @@ test.each(['SIGINT', 'SIGTERM'] as const)('%s: the command saves, exit 130', asy
   const { status, stderr } = await ended
   expect(status).toBe(130)
   expect(stderr).toBe('waiting\nStopping; a second signal stops at once, without saving.\nsaved\n')
+})
+
+test('of a command that saves nothing it is not said that a second signal would not save', async () => {
+  const { child, seen, ended } = repa('watch')
+  await until(() => seen.stderr.includes('waiting'), child)
+  child.kill('SIGINT')
+  expect(await ended).toMatchObject({ status: 130, stderr: 'waiting\nStopping; a second signal stops at once.\n' })
 })
 
 test('SIGHUP of a terminal that others watch, as under nohup, stops nothing', async () => {

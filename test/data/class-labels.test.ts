@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { prepareDataset } from '../../src/data/prepare.ts'
 import { rawTar } from '../formats/raw-tar.ts'
 import { rawZip } from '../formats/raw-zip.ts'
-import { png } from './preparing.ts'
+import { png, setup } from './preparing.ts'
 import { temporaryFolder, writeTree } from './temporary-folder.ts'
 
 const IMAGES = [png(20, 16, 1), png(20, 16, 2)] as const
@@ -119,4 +119,19 @@ test('identifiers as labels of images that another tool made are refused, and no
       'was expected, and this looks like an identifier. Put the numbers of classes there.',
   )
   expect(readdirSync(out)).toEqual(['images'])
+})
+
+test.each([
+  [1, 'The first image is of 1 of 3 classes'],
+  [2, 'The first 2 images are of 1 of 3 classes'],
+  [3, 'The first 3 images are of 2 of 3 classes'],
+  [5, undefined],
+  [99, undefined],
+])('where the first %d images leave classes empty, it is said', async (maxImages, beginning) => {
+  const notices: string[] = []
+  const names = ['a/0', 'a/1', 'b/0', 'b/1', 'c/0', 'c/1']
+  const options = setup(Object.fromEntries(names.map((name, i) => [`${name}.png`, png(16, 16, i)])))
+  await prepareDataset({ ...options, maxImages, onNotice: (sentence) => notices.push(sentence) })
+  const end = "; the others have none. Images are taken in the source's order: take more of them to have all classes."
+  expect(notices).toEqual(beginning === undefined ? [] : [beginning + end])
 })

@@ -118,6 +118,7 @@ export const prepareCommand = defineCommand({
       description: 'add cached features to a set that is there',
     },
   ],
+  saves: true,
   async run(
     { out: folder, autoencoder, autoencoderTile: tile, features = [], processes, ...rest },
     { device, out, signal, progress },
@@ -226,7 +227,14 @@ function report(folder: string, info: DatasetInfo, out: Output): void {
   ]
   const size = info.settings ? ` of ${info.settings.size} x ${info.settings.size}` : ''
   const added = parts.length > 0 ? `; ${parts.join('; ')}` : ''
-  const classes = info.classCounts.length === 1 ? '1 class' : `${info.classCounts.length} classes`
-  out.line(`${folder}: ${info.images} images${size} in ${classes}${added}`)
+  const images = info.images === 1 ? '1 image' : `${info.images} images`
+  out.line(`${folder}: ${images}${size} in ${classesOf(info)}${added}`)
   out.json({ ...info, out: folder })
+}
+
+/** Where some classes have no images, both numbers: a model has a row for each, and nothing trains some. */
+function classesOf({ classCounts }: DatasetInfo): string {
+  const withImages = classCounts.filter((count) => count > 0).length
+  const all = classCounts.length === 1 ? '1 class' : `${classCounts.length} classes`
+  return withImages === classCounts.length ? all : `${withImages} of ${all}`
 }

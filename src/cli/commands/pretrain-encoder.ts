@@ -56,6 +56,7 @@ export const pretrainEncoderCommand = defineCommand({
       description: 'how much of the classes it knows',
     },
   ],
+  saves: true,
   async run({ data, out: folder, resume, lr, ...flags }, { device, seed, out, signal, progress }) {
     const [{ pretrainEncoder }, { resolveDevice }] = await Promise.all([
       import('../../pretraining/run.ts'),

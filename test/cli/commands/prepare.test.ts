@@ -38,6 +38,19 @@ test('with DATA as its own source no size is asked for, and another than its own
 })
 
 test.each([
+  ['1', /^The first image is of 1 of 3 classes; .*\n(.*\n)*.*: 1 image of 16 x 16 in 1 of 3 classes\n$/],
+  ['4', /^The first 4 images are of 2 of 3 classes; .*\n(.*\n)*.*: 4 images of 16 x 16 in 2 of 3 classes\n$/],
+  ['5', /^(?!The first).*\n(.*\n)*.*: 5 images of 16 x 16 in 3 classes\n$/],
+])('the first %s images, by class, are not more classes than they are', async (count, stderr) => {
+  const { source, out } = await shapes()
+  const words = ['--size', '16', '--max-images', count]
+  expect(await prepare(source, '--out', out, ...words)).toMatchObject({
+    status: 0,
+    stderr: expect.stringMatching(stderr),
+  })
+})
+
+test.each([
   [
     ['--autoencoder-tile', '16'],
     2,
