@@ -8,8 +8,9 @@ import type { SiTConvention } from '../models/sit.ts'
 import { type AnyTransformerConfig, type TransformerKind, transformerOfPreset } from '../models/transformer-kinds.ts'
 import { CHECKPOINTS, checkpointName } from '../training/checkpoint-files.ts'
 import { type TrainingOptions, trainingSchema } from '../training/configuration.ts'
-import { otherComputation } from '../training/requirements.ts'
+import { type Computation, otherComputation } from '../training/requirements.ts'
 import { requireNoRun } from '../training/run-configuration.ts'
+import { trainedPath } from '../training/trained-path.ts'
 import { writeCheckpointFolder } from './checkpoint-folder.ts'
 import { readTraining } from './convert.ts'
 
@@ -30,12 +31,15 @@ export interface AdoptOptions {
   readonly alignDepth?: number | undefined
   /** Its model setting. */
   readonly model?: TrainingOptions['model']
+  /** Its path, of a SiT. */
+  readonly path?: TrainingOptions['path']
 }
 
 const adoptOptionsSchema = z.strictObject({
   heads: z.int().positive().optional(),
   alignDepth: z.int().positive().optional(),
   model: trainingSchema.shape.model.unwrap().optional(),
+  path: trainingSchema.shape.path.unwrap().optional(),
 } satisfies Record<keyof AdoptOptions, z.ZodType>)
 
 /**
@@ -48,15 +52,16 @@ const adoptOptionsSchema = z.strictObject({
 export async function adoptCheckpoint(input: string, run: string, options: AdoptOptions = {}): Promise<Adoption> {
   requirePath(input, 'the checkpoint of adoptCheckpoint')
   requirePath(run, 'the run of adoptCheckpoint')
-  const { model, ...given } = parseConfiguration(adoptOptionsSchema, options, "the adoption's options")
+  const { model, path, ...given } = parseConfiguration(adoptOptionsSchema, options, "the adoption's options")
   const own = typeof model === 'string' ? transformerOfPreset(model) : model
   const heads = given.heads ?? (typeof model === 'string' ? undefined : model?.heads)
   const setting = own && computationOf(own)
   await requireNoRun(run)
   const notes: string[] = []
-  await using opened = await readTraining(input, { ...given, heads, setting: setting ?? {} }, notes)
+  await using opened = await readTraining(input, { ...given, heads, path, setting: setting ?? {} }, notes)
   const { training } = opened
-  requireSetting(input, training.state.model, { ...setting, ...(heads && { heads }), alignDepth: given.alignDepth })
+  const saved = { ...training.state.model, path: trainedPath(training.state) }
+  requireSetting(input, saved, { ...setting, ...(heads && { heads }), path, alignDepth: given.alignDepth })
   const folders = [join(run, CHECKPOINTS), run]
   const isOurs = await Promise.all(folders.map(async (folder) => !(await isThere(folder))))
   const checkpoint = join(run, CHECKPOINTS, checkpointName(training.state.step))
@@ -90,15 +95,15 @@ interface Setting {
 /** @throws {RangeError} where the file's model computes otherwise than the run's settings say */
 function requireSetting(
   input: string,
-  model: AnyTransformerConfig,
-  { alignDepth, ...own }: Setting & { readonly heads?: number; readonly alignDepth: number | undefined },
+  model: AnyTransformerConfig & Pick<Computation, 'path'>,
+  { alignDepth, ...own }: Partial<Computation> & { readonly alignDepth: number | undefined },
 ): void {
-  const other = otherComputation(
-    model,
-    own.kind === 'DiT' ? { ...model, ...own, convention: undefined } : { ...model, ...own },
-  )
-  if (other !== undefined) {
-    throw new RangeError(`${input} ${other}; leave out the model setting (--model), and the model is the file's own.`)
+  const other = otherComputation(model, { ...model, ...own })
+  if (other) {
+    const { sentence, setting } = other
+    throw new RangeError(
+      `${input} ${sentence}; leave out the ${setting} setting (--${setting}), and the ${setting} is the file's own.`,
+    )
   }
   // Without projectors the block is that of a setting alone; one that the model has not is said to be left out.
   if (model.alignWidths.length === 0 || alignDepth === undefined || alignDepth > model.depth) return

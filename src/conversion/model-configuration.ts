@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { parseConfiguration } from '../configuration/parse.ts'
-import { type Guessable, guessesIn, withSetting } from '../models/guesses.ts'
+import { believedOf, departures, type Guessable, guessesIn } from '../models/guesses.ts'
 import { inferKind } from '../models/infer-kind.ts'
 import {
   assumedConvention,
@@ -27,6 +27,8 @@ export interface ModelKnowledge {
   readonly alignDepth?: number
   /** Of the run that is to go on with it: believed where the file leaves a guess. */
   readonly setting?: Partial<Guessable>
+  /** Likewise. */
+  readonly path?: ScriptArguments['path']
 }
 
 /**
@@ -49,7 +51,7 @@ export async function modelConfigOf(
   const found = known.kind === undefined ? await inferKind({ shapes, read, path }) : undefined
   if (found) notes.push(found.sentence)
   const told = { heads: known.heads, kind: known.kind ?? found?.kind }
-  const inferred = knownOr(known.setting, inferTransformerConfig(shapes, path, told), { shapes, path, told, notes })
+  const inferred = believing(known.setting ?? {}, { shapes, path, told, notes })
   const { depth, alignWidths } = inferred
   const ofLabels = textOf(inferred)
     ? {}
@@ -65,30 +67,31 @@ export async function modelConfigOf(
   )
 }
 
-/** What is a guess of an inferred model is the setting's, or assumed. A sentence in `notes` says so of each. */
-function knownOr(
-  setting: Partial<Guessable> | undefined,
-  inferred: AnyTransformerConfig,
-  of: {
+/** The model that shapes tell; a guess is as the setting says, or assumed. A sentence in `notes` says so of each. */
+function believing(
+  setting: Partial<Guessable>,
+  {
+    shapes,
+    path,
+    told,
+    notes,
+  }: {
     readonly shapes: ReadonlyMap<string, readonly number[]>
     readonly path: string
     readonly told: TransformerKnowledge
     readonly notes: string[]
   },
 ): AnyTransformerConfig {
-  const { shapes, path, told, notes } = of
-  const notice = (sentence: string) => notes.push(sentence)
-  if (setting) {
-    const guesses = guessesIn(shapes, path, inferred, told).filter((key) => setting[key] !== undefined)
-    withSetting(inferred as Guessable, setting, guesses, { what: path, notice })
-    const known = { ...told, ...Object.fromEntries(guesses.map((key) => [key, setting[key]])) }
-    return knownOr(undefined, inferTransformerConfig(shapes, path, known), { ...of, told: known })
-  }
+  const inferred = inferTransformerConfig(shapes, path, told)
+  const guesses = guessesIn(shapes, path, inferred, told)
+  notes.push(...departures(path, inferred, setting, guesses))
+  const known = { ...told, ...believedOf(setting, guesses) }
+  const config = inferTransformerConfig(shapes, path, known)
   for (const assumed of [assumedHeads, assumedConvention]) {
-    const sentence = assumed(shapes, path, inferred, told)
-    if (sentence !== undefined) notice(sentence)
+    const sentence = assumed(shapes, path, config, known)
+    if (sentence !== undefined) notes.push(sentence)
   }
-  return inferred
+  return config
 }
 
 /** What a label table of so many rows is of. */
@@ -123,7 +126,7 @@ const UNSHOWN = ['kind', 'heads', 'convention', 'classes', 'inputSize', 'ddtHead
  */
 export async function untoldBy(
   tensors: TensorSources,
-  stated: AnyTransformerConfig & { readonly path: ScriptArguments['path'] },
+  stated: AnyTransformerConfig & { readonly path: string | undefined },
   path: string,
 ): Promise<string | undefined> {
   let taken: Partial<Record<(typeof UNSHOWN)[number], unknown>>

@@ -27,23 +27,28 @@ export function guessesIn(
   ]
 }
 
-/** `inferred` with the setting's in the place of guesses. `notice` is told where another kind or direction of time is usual. */
-export function withSetting<T extends Guessable>(
-  inferred: T,
+/** What of a setting is believed: where there are guesses, as far as it says something. */
+export function believedOf(setting: Partial<Guessable>, guesses: readonly (keyof Guessable)[]): Partial<Guessable> {
+  const said = guesses.filter((key) => setting[key] !== undefined)
+  return Object.fromEntries(said.map((key) => [key, setting[key]]))
+}
+
+/** A sentence for each guess in whose place another kind or direction of time is believed than is usual. */
+export function departures(
+  what: string,
+  inferred: Partial<Guessable>,
   setting: Partial<Guessable>,
   guesses: readonly (keyof Guessable)[],
-  { what, notice }: { readonly what: string; readonly notice: (sentence: string) => void },
-): T {
-  let believed = inferred
-  for (const key of guesses) {
-    // A guess at heads is by the width alone, and no reason to doubt a setting.
-    if (key !== 'heads' && setting[key] !== undefined && setting[key] !== inferred[key]) {
-      notice(
-        `${what} does not tell its model's ${key}: ${setting[key]} is taken, as the model setting says; ` +
+): string[] {
+  return (
+    guesses
+      // A guess at heads is by the width alone, and no reason to doubt a setting.
+      .filter((key) => key !== 'heads')
+      .filter((key) => setting[key] !== undefined && setting[key] !== inferred[key])
+      .map(
+        (key) =>
+          `${what} does not tell its model's ${key}: ${setting[key]} is taken, as the model setting says; ` +
           `without it ${inferred[key]} would be.`,
       )
-    }
-    believed = { ...believed, [key]: setting[key] }
-  }
-  return believed
+  )
 }

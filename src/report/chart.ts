@@ -21,6 +21,8 @@ export interface ChartSeries {
 
 export interface Chart {
   readonly title: string
+  /** Whether the title stands above it. Default: yes; not where the heading of what the chart is alone in says the same. */
+  readonly isHeaded?: boolean
   readonly description: string
   readonly series: readonly ChartSeries[]
   readonly across: Across
@@ -57,7 +59,7 @@ const ACROSS: Readonly<Record<Across, string>> = {
  */
 export function renderChart(chart: Chart): Html {
   const { title, description, yLabel, across, drawing, width, range, fromZero = false, percent = false } = chart
-  const { references = [] } = chart
+  const { references = [], isHeaded = true } = chart
   const series = chart.series.filter(({ points }) => points.x.length > 0)
   if (series.length === 0) return html``
   const curves = series.map(({ points }) => curveOf(points, drawing === 'noisy' ? 'noisy' : 'exact'))
@@ -88,7 +90,7 @@ export function renderChart(chart: Chart): Html {
   const above =
     plot.above === undefined ? '' : `The highest value, ${formatSignificant(plot.above, 3)}, lies above the axis.`
   return html`<figure class="card chart ${width} ${drawing}" data-chart="${title}">
-<figcaption><h3>${title}</h3><p>${description} <span class="above">${above}</span></p>${
+<figcaption>${isHeaded ? html`<h3>${title}</h3>` : undefined}<p>${description} <span class="above">${above}</span></p>${
     chart.legend ? renderLegend(series) : undefined
   }</figcaption>
 <div class="y-title">${yLabel}</div>

@@ -1,5 +1,6 @@
+import { modelSetting, trainingSchema } from '../training/configuration.ts'
 import { type Html, html } from './html.ts'
-import { flattenJson, type Json } from './json.ts'
+import { flattenJson, isObject, type Json, type JsonObject } from './json.ts'
 import type { RunData } from './run.ts'
 
 interface Setting {
@@ -37,12 +38,20 @@ ${
 }
 
 function settingsOf(runs: readonly RunData[]): Setting[] {
-  const flat = runs.map(({ config }) => flattenJson(config))
+  const flat = runs.map(({ config }) => flattenJson(withModelSetting(config)))
   const paths = [...new Set(flat.flatMap((leaves) => [...leaves.keys()]))]
   return paths.map((path) => {
     const values = flat.map((leaves) => leaves.get(path))
     return { path, values, differs: new Set(values.map((value) => JSON.stringify(value))).size > 1 }
   })
+}
+
+/** With its model's one spelling, where it has a model: an older run may have had another. */
+function withModelSetting(config: JsonObject): JsonObject {
+  const { training } = config
+  if (!isObject(training)) return config
+  const model = trainingSchema.shape.model.unwrap().safeParse(training.model)
+  return model.success ? { ...config, training: { ...training, model: modelSetting(model.data) } } : config
 }
 
 /** Settings by the first part of their path; those at the top level come first. */

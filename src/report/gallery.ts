@@ -1,5 +1,6 @@
 import { type Html, html, trusted } from './html.ts'
 import { flattenJson } from './json.ts'
+import { listing } from './listing.ts'
 import { formatCount } from './quantity.ts'
 import type { RunData } from './run.ts'
 import { renderSampleMatrix, type SampleSource } from './sample-matrix.ts'
@@ -30,12 +31,21 @@ function remark(runs: readonly RunData[]): string {
   const shown = runs.reduce((sum, { samples }) => sum + samples.shown.length, 0)
   const available = runs.reduce((sum, { samples }) => sum + samples.available, 0)
   const drawn = runs.filter(({ samples }) => samples.available > 0)
-  const seeds = new Set(drawn.map(({ config }) => JSON.stringify(flattenJson(config).get('training.seed') ?? null)))
+  const settings = drawn.map(({ config }) => flattenJson(config))
+  const areOfText = settings.map((own) => own.has('training.captionEncoder.file'))
+  // Of the classes a grid takes one after the other, and how many there are is the data's.
+  const differences = [
+    ['seed', settings.map((own) => own.get('training.seed') ?? null)],
+    ['data folder', settings.map((own) => own.get('data') ?? null)],
+    ['conditioning', areOfText],
+  ] as const
+  const differing = differences.flatMap(([name, values]) => (new Set(values).size > 1 ? [name] : []))
+  const noise = `noise and ${areOfText.length > 0 && areOfText.every(Boolean) ? 'captions' : 'classes'}`
   const what =
-    seeds.size > 1
-      ? 'Each run’s noise and classes, drawn again as training went on. The runs’ seeds differ, and with them the noise.'
+    differing.length > 0
+      ? `Drawn as training went on. The runs differ in ${listing(differing)}, and so may their ${noise}.`
       : new Set(drawn.flatMap(({ samples }) => samples.shown.map(({ width, height }) => `${width} ${height}`))).size > 1
-        ? 'Drawn as training went on; grids of other sizes may be of other noise and classes.'
-        : 'The same noise and classes, drawn again as training went on.'
+        ? `Drawn as training went on; grids of other sizes may be of other ${noise}.`
+        : `The same ${noise}, drawn again as training went on.`
   return shown === available ? what : `${what} ${shown} of ${available} grids are shown, spread evenly over the run.`
 }

@@ -24,6 +24,6 @@ export function flattenJson(object: JsonObject, prefix = ''): Map<string, Json> 
   return leaves
 }
 
-function isObject(value: Json): value is JsonObject {
+export function isObject(value: Json | undefined): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -48,11 +48,13 @@ export function renderLayers(all: readonly (readonly Evaluation[])[], names: rea
   return html`<section aria-label="What the features mean"><h2>What the features mean</h2>${groups}</section>`
 }
 
-/** The charts over layers and noise levels have the same lines, so that one legend names those of all. */
+/** The charts over layers and noise levels have the same lines, so that one legend names those of all; one heading is that of one alone. */
 function renderMeasure(measure: LayerMeasure, profiles: readonly NamedProfile[], names: readonly string[]): Html {
   const { title, description, isFolded = false } = measure
+  const charts = layerCharts(measure, profiles, names)
+  const isHeaded = charts.length > 1
   const shown = html`<p class="remark">${description}</p>${renderLegend(profiles)}
-<div class="charts">${layerCharts(measure, profiles, names).map(renderChart)}</div>`
+<div class="charts">${charts.map((chart) => renderChart({ ...chart, isHeaded }))}</div>`
   return isFolded
     ? html`<details><summary>${title}</summary>${shown}</details>`
     : html`<div class="measure"><h3>${title}</h3>${shown}</div>`

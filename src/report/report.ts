@@ -10,6 +10,7 @@ import { renderEvaluations } from './evaluation-charts.ts'
 import { renderGallery } from './gallery.ts'
 import { type Html, html, trusted } from './html.ts'
 import { flattenJson, type JsonObject } from './json.ts'
+import { listing } from './listing.ts'
 import { type LossPart, lossPartsOf } from './loss-parts.ts'
 import { METRICS, type MetricName, type Metrics, type RunPoints } from './metrics-table.ts'
 import { pageScript } from './page-script.ts'
@@ -124,7 +125,13 @@ function renderCurves(runs: readonly RunData[], names: readonly string[], column
   const partsShown = parts.length > 1 ? parts : []
   const widths = chartWidths(partsShown.length)
   const all: (Pick<Chart, 'title' | 'description' | 'yLabel' | 'width' | 'fromZero'> & { metric: MetricName })[] = [
-    { metric: 'loss', title: 'Loss', description: lossDescription(parts), yLabel: 'Loss', width: 'full' },
+    {
+      metric: 'loss',
+      title: 'Loss',
+      description: lossDescription(parts, columns, names),
+      yLabel: 'Loss',
+      width: 'full',
+    },
     ...partsShown.map(({ metric, title, description, yLabel }, i) => ({
       metric,
       title,
@@ -181,12 +188,15 @@ ${charts.map((chart) =>
 }
 
 /** Of an encoder's pretraining, whose objective is its method's, no part is known. */
-function lossDescription(parts: readonly LossPart[]): string {
-  if (parts.length === 1) return parts[0]!.description
+function lossDescription(parts: readonly LossPart[], columns: readonly RunPoints[], names: readonly string[]): string {
   const [first, ...rest] = parts
   if (!first) return 'What is minimised.'
   const added = rest.map(({ name, isSubtracted }) => `${isSubtracted ? 'minus' : 'plus'} ${name}`)
-  return `What is minimised: ${[first.name, ...added].join(' ')}.`
+  const sum =
+    rest.length === 0 ? first.description.replace(/\.$/, '') : `What is minimised: ${[first.name, ...added].join(' ')}`
+  const others = names.filter((_, i) => columns[i]!.loss.x.length > 0 && lossPartsOf([columns[i]!]).length === 0)
+  if (others.length === 0) return `${sum}.`
+  return `${sum}; of ${listing(others)}, the loss of ${others.length === 1 ? 'its own objective' : 'their own objectives'}.`
 }
 
 function renderRunToggle(name: string, run: number): Html {

@@ -18,8 +18,8 @@ interface Tiles {
 const BORDER = 2
 
 /**
- * The runs' sample grids side by side: steps across, runs down. All runs draw their grids from the same noise and classes,
- * so that a column compares the runs; the page's script can show one tile of every grid alone.
+ * The runs' sample grids side by side: steps across, runs down. Runs of one seed and one data set draw their grids from the
+ * same noise and classes, so that a column compares the runs; the page's script can show one tile of every grid alone.
  */
 export function renderSampleMatrix(runs: readonly RunData[], names: readonly string[], source: SampleSource): Html {
   const steps = [...new Set(runs.flatMap(({ samples }) => samples.shown.map(({ step }) => step)))].sort((a, b) => a - b)

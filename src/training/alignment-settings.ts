@@ -22,6 +22,11 @@ export function requireConsistentAlignment({ alignDecay, alignUntil, cudaGraph }
   if (sentence !== undefined) throw new Error(sentence)
 }
 
+/** The block of the average that self-alignment aims at in a model of `depth` blocks: where SRA has it, 20 of XL's 28. */
+export function usualTeacherDepth(depth: number): number {
+  return Math.max(1, Math.round((5 * depth) / 7))
+}
+
 /** The Trainer's options of a model of `depth` blocks. */
 export function alignmentOf(
   configuration: TrainingConfiguration,
@@ -70,7 +75,7 @@ export function alignmentOf(
       selfAlign: {
         weight: selfAlignWeight,
         depth: selfAlignDepth ?? alignDepthOf(configuration),
-        teacherDepth: selfAlignTeacherDepth ?? Math.max(1, Math.round((5 * depth) / 7)),
+        teacherDepth: selfAlignTeacherDepth ?? usualTeacherDepth(depth),
         timeOffset: selfAlignTimeOffset,
       },
     }),

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import * as z from 'zod'
 import { ENCODER_NAMES } from '../alignment/encoder-names.ts'
 import type { TransformerPreset } from '../models/presets.ts'
+import type { SiTConfig } from '../models/sit.ts'
 import { blockSettings, ddtHeadSetting, textSetting } from '../models/transformer-config.ts'
 import {
   type AnyTransformerConfig,
@@ -199,53 +200,68 @@ export function alignDepthOf(configuration: Pick<TrainingConfiguration, 'model' 
   return typeof model === 'string' ? 8 : Math.min(8, Math.max(1, Math.round(model.depth / 3)))
 }
 
-/** What a model has where the setting `model` does not say it. */
-const defaultsOf = (kind: AnyTransformerConfig['kind']) => ({
-  mlpRatio: 4,
-  qkNorm: false,
-  learnSigma: kind === 'DiT',
-  convention: 'repa' as const,
-  norm: 'layerNorm' as const,
-  ffn: 'mlp' as const,
-  rope: false,
-  ddtHead: undefined,
-  text: undefined,
-  classes: undefined,
+/** The setting `model`. */
+export type ModelSetting = TrainingConfiguration['model']
+
+/** What of a model its setting says, as far as it does: a configuration of one has more. */
+type SettledModel = Pick<AnyTransformerConfig, 'kind' | 'depth' | 'hidden' | 'heads' | 'patch'> &
+  Partial<Pick<AnyTransformerConfig, 'mlpRatio' | 'qkNorm' | 'learnSigma' | 'norm' | 'ffn' | 'rope'>> &
+  Partial<Pick<SiTConfig, 'convention' | 'ddtHead' | 'text'>>
+
+/** All of it, by the names and in the order of the schema. */
+const settled = ({
+  kind,
+  depth,
+  hidden,
+  heads,
+  patch,
+  mlpRatio = 4,
+  qkNorm = false,
+  learnSigma = kind === 'DiT',
+  norm = 'layerNorm',
+  ffn = 'mlp',
+  rope = false,
+  convention = 'repa',
+  ddtHead,
+  text,
+}: SettledModel) => ({
+  kind,
+  depth,
+  hidden,
+  heads,
+  patch,
+  mlpRatio,
+  qkNorm,
+  learnSigma,
+  norm,
+  ffn,
+  rope,
+  convention,
+  ddtHead,
+  text,
 })
 
-/** The setting `model` that gives a model of this configuration: a preset's name where there is one, or what differs from the usual. */
-export function modelSetting(config: AnyTransformerConfig): NonNullable<TrainingOptions['model']> {
-  const { kind, depth, hidden, heads, patch, mlpRatio, qkNorm, learnSigma, norm, ffn, rope } = config
-  const convention = config.kind === 'SiT' ? config.convention : 'repa'
-  const { ddtHead, text } = config.kind === 'SiT' ? config : { ddtHead: undefined, text: undefined }
-  const model = {
-    kind,
-    depth,
-    hidden,
-    heads,
-    patch,
-    mlpRatio,
-    qkNorm,
-    learnSigma,
-    convention,
-    norm,
-    ffn,
-    rope,
-    ddtHead,
-    text,
-    // Of a preset of text, which says that there are none.
-    classes: text ? 0 : undefined,
-  }
-  const isOf = (preset: TransformerPreset) =>
-    Object.entries({ ...defaultsOf(kind), ...transformerOfPreset(preset) }).every(([key, value]) =>
-      isDeepStrictEqual(model[key as keyof typeof model], value),
-    )
+/**
+ * The one spelling of the setting `model` of all that give the same model: a preset's name where there is one, or the sizes and what differs
+ * from the usual.
+ *
+ * @param model a model's configuration, or any setting that gives it
+ */
+export function modelSetting(model: AnyTransformerConfig | ModelSetting): ModelSetting {
+  const all = settled(typeof model === 'string' ? transformerOfPreset(model) : model)
+  const isOf = (preset: TransformerPreset) => isDeepStrictEqual(settled(transformerOfPreset(preset)), all)
   const preset = (Object.keys(TRANSFORMER_PRESETS) as TransformerPreset[]).find(isOf)
   if (preset) return preset
-  const usual = defaultsOf(kind)
-  const isUnusual = (key: string) => model[key as keyof typeof model] !== usual[key as keyof typeof usual]
-  const optional = Object.entries({ learnSigma, convention, norm, ffn, rope, ddtHead, text }).filter(([key]) =>
-    isUnusual(key),
-  )
-  return { kind, depth, hidden, heads, patch, mlpRatio, qkNorm, ...Object.fromEntries(optional) }
+  const { kind, depth, hidden, heads, patch } = all
+  const sizes = { kind, depth, hidden, heads, patch }
+  const usual: Readonly<Record<string, unknown>> = settled(sizes)
+  const unusual = Object.entries(all).filter(([key, value]) => value !== usual[key])
+  return { ...sizes, ...Object.fromEntries(unusual) }
+}
+
+/** The same training with its model's one spelling. The block that is aligned stays, whose default goes by the spelling. */
+export function withModelSetting(training: TrainingConfiguration): TrainingConfiguration {
+  const same = { ...training, model: modelSetting(training.model) }
+  const alignDepth = alignDepthOf(training)
+  return alignDepthOf(same) === alignDepth ? same : { ...same, alignDepth }
 }

@@ -3,26 +3,39 @@ import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { configOfWeights } from '../models/config-of-weights.ts'
-import { guessesIn, withSetting } from '../models/guesses.ts'
+import { believedOf, departures, guessesIn } from '../models/guesses.ts'
 import { scriptArguments } from '../models/script-arguments.ts'
 import { type TransformerConfig, tokenGrid } from '../models/transformer-config.ts'
 import type { AnyTransformer, AnyTransformerConfig } from '../models/transformer-kinds.ts'
 import { openTransformerWeights, type WeightsFile } from '../models/weights-file.ts'
+import type { InterpolantPath } from '../native.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import { loadState } from '../nn/state-dict.ts'
 import { toFloat32 } from '../tensor/host-tensor.ts'
 import { readCheckpointState } from './checkpoint.ts'
 import { checkpointOf, EMA_FILE } from './checkpoint-files.ts'
-import { modelSetting, type TrainingOptions } from './configuration.ts'
+import { type ModelSetting, modelSetting } from './configuration.ts'
 import { type Computation, otherComputation } from './requirements.ts'
+import { trainedPath } from './trained-path.ts'
+
+interface Replaceable {
+  readonly what: string
+  readonly pattern: RegExp
+  /** What makes a model have it that has not. */
+  readonly option?: string
+}
 
 /** What may be other than the file's: made for other encoders or losses, other classes. */
-const REPLACEABLE = [
-  { what: 'projectors', pattern: /^projectors\./ },
-  { what: 'head of self-alignment', pattern: /^ap_head\./ },
+const REPLACEABLE: readonly Replaceable[] = [
+  { what: 'projectors', pattern: /^projectors\./, option: '--encoder' },
+  { what: 'head of self-alignment', pattern: /^ap_head\./, option: '--self-align-weight' },
   { what: 'label table', pattern: /^y_embedder\.embedding_table\.weight$/ },
-  { what: "class token's layers", pattern: /^(cls_projectors2|wg_norm|final_layer\.linear_cls)\./ },
-] as const
+  {
+    what: "class token's layers",
+    pattern: /^(cls_projectors2|wg_norm|final_layer\.linear_cls)\./,
+    option: '--class-token-weight',
+  },
+]
 
 /**
  * What follows from the sizes, so that a model has its own and takes no file's: buffers, and the position table, which the reference's SiT has
@@ -36,63 +49,81 @@ const TABLE_ROUNDING = 2 ** -8
 const WEIGHTS_KEYS = ['ema', 'model', 'state_dict']
 
 /** The setting `model` of the weights at `path`, for a run that names no other. */
-export async function modelOfWeights(
-  path: string,
-  notice: (sentence: string) => void,
-): Promise<NonNullable<TrainingOptions['model']>> {
-  if ((await stat(path)).isDirectory())
-    return modelSetting((await readCheckpointState(await checkpointOf(path))).model)!
+export async function modelOfWeights(path: string, notice: (sentence: string) => void): Promise<ModelSetting> {
+  if ((await stat(path)).isDirectory()) return modelSetting((await readCheckpointState(await checkpointOf(path))).model)
   await using source = await openTransformerWeights(path, WEIGHTS_KEYS)
-  return modelSetting(await configOfWeights(source, {}, notice))!
+  return modelSetting(await configOfWeights(source, {}, notice))
+}
+
+/** The path that the weights at `path` were trained along, where they say so. */
+export async function pathOfWeights(path: string): Promise<InterpolantPath | undefined> {
+  if ((await stat(path)).isDirectory()) return trainedPath(await readCheckpointState(await checkpointOf(path)))
+  await using source = await openTransformerWeights(path, WEIGHTS_KEYS)
+  return scriptArguments(source).path
+}
+
+export interface InitialWeightsOptions {
+  /** That the model is to learn along, of a SiT. */
+  readonly path: InterpolantPath
+  /** Told what is not as the weights have it: a sentence each. */
+  readonly notice: (sentence: string) => void
 }
 
 /**
  * Loads weights and EMA of a model from the weights at `path`: of a run's newest checkpoint, of a checkpoint's folder or of a file, the EMA
  * where there is one. Projectors, self-alignment's head, the label table and a class token's layers may be other than the model's: those keep
- * the values that they begin with, and `notice` is told. Tables of positions are the model's own, of its size.
+ * the values that they begin with. So may the path, which the weights then learn anew. Tables of positions are the model's own, of its size.
  *
+ * @returns what was loaded, for people
  * @throws {RangeError} where the weights are of a model that computes otherwise with them
  * @throws {Error} that lists what else is missing, surplus or misshapen
  */
 export async function loadInitialWeights(
   model: AnyTransformer,
   path: string,
-  notice: (sentence: string) => void,
-): Promise<void> {
+  { path: learns, notice }: InitialWeightsOptions,
+): Promise<string> {
   const checkpoint = (await stat(path)).isDirectory() ? await checkpointOf(path) : undefined
   await using source = await openTransformerWeights(checkpoint ? join(checkpoint, EMA_FILE.file) : path, WEIGHTS_KEYS)
-  const told: Told | undefined = checkpoint
-    ? (await readCheckpointState(checkpoint)).model
-    : await toldBy(source, model.config, notice)
-  const other = told && otherComputation(told, model.config)
-  if (other !== undefined) {
-    throw new RangeError(`${path} ${other}; leave out the model setting (--model), and the model is the weights' own.`)
+  const state = checkpoint && (await readCheckpointState(checkpoint))
+  const told = state ? { ...state.model, path: trainedPath(state) } : await toldBy(source, model.config, notice)
+  const other = told && otherComputation(told, { ...model.config, path: learns })
+  if (other) {
+    const { sentence, setting } = other
+    const said = `${path} ${sentence}; leave out the ${setting} setting (--${setting}), and the ${setting} is the weights' own.`
+    if (setting === 'model') throw new RangeError(said)
+    notice(said)
   }
   const isThere = new Set(source.names)
   const fits = ({ name, shape }: StateEntry): boolean =>
     isThere.has(name) && String(source.shapeOf(name)) === String(shape)
   const isReplaceable = (name: string): boolean => REPLACEABLE.some(({ pattern }) => pattern.test(name))
   const kept = model.entries.filter((entry) => isReplaceable(entry.name) && !fits(entry))
-  for (const { what, pattern } of REPLACEABLE) {
-    const count = kept.filter(({ name }) => pattern.test(name)).length
-    if (count > 0)
-      notice(
-        `${path} has no ${what} of this model's shape; what it begins with is drawn anew: ${count === 1 ? '1 tensor' : `${count} tensors`}.`,
-      )
+  const own = new Set(model.entries.map(({ name }) => name))
+  for (const { what, pattern, option } of REPLACEABLE) {
+    const anew = kept.filter(({ name }) => pattern.test(name)).length
+    const leftOut = source.names.filter((name) => pattern.test(name) && !own.has(name)).length
+    if (anew > 0) {
+      notice(`${path} has no ${what} of this model's shape; what it begins with is drawn anew: ${counted(anew)}.`)
+    } else if (leftOut > 0 && option !== undefined) {
+      notice(`Left out of ${path}: its ${what}, ${counted(leftOut)}; ${option} takes them along.`)
+    }
   }
   const tables = model.entries.filter(isTable)
   // Where others are missing, the file is of a model without rotary positions.
-  const own = new Set(tables.filter(({ name }) => isThere.has(name) || name === 'pos_embed').map(({ name }) => name))
-  const wanted = model.entries.filter((entry) => !kept.includes(entry) && !own.has(entry.name))
-  const isIdle = (name: string): boolean => isReplaceable(name) || own.has(name)
+  const made = new Set(tables.filter(({ name }) => isThere.has(name) || name === 'pos_embed').map(({ name }) => name))
+  const wanted = model.entries.filter((entry) => !kept.includes(entry) && !made.has(entry.name))
+  const isIdle = (name: string): boolean => isReplaceable(name) || made.has(name)
   for (const role of ['weights', 'ema'] as const) await loadState(wanted, model.arena, role, source, isIdle)
   model.arena.refreshCompute()
-  if (told && !isOfGrid(told, model.config)) return
-  const others = await otherTables(tables.filter(fits), model, source)
+  const others = told && !isOfGrid(told, model.config) ? [] : await otherTables(tables.filter(fits), model, source)
   if (others.length > 0) {
     notice(`${path} has other values of ${others.join(', ')} than this model's sizes make; the model's own are taken.`)
   }
+  return state ? `${checkpoint} (ema, step ${state.step})` : path
 }
+
+const counted = (tensors: number) => (tensors === 1 ? '1 tensor' : `${tensors} tensors`)
 
 /** What a file tells of its model's computation, and of the grid of its tokens. */
 type Told = Computation & Partial<Pick<TransformerConfig, 'inputSize' | 'patch'>>
@@ -129,8 +160,8 @@ async function toldBy(
   own: AnyTransformerConfig,
   notice: (sentence: string) => void,
 ): Promise<Told | undefined> {
-  const { stated, ...told } = scriptArguments(source)
-  if (stated) return stated
+  const { stated, path, ...told } = scriptArguments(source, notice)
+  if (stated) return { ...stated, path }
   let inferred: AnyTransformerConfig
   try {
     inferred = await configOfWeights(source, {}, undefined)
@@ -140,5 +171,6 @@ async function toldBy(
   }
   const shapes = new Map(source.names.map((name) => [name, source.shapeOf(name)]))
   const guesses = guessesIn(shapes, source.name, inferred, told)
-  return withSetting(inferred as Told, own as Computation, guesses, { what: source.name, notice })
+  for (const sentence of departures(source.name, inferred, own, guesses)) notice(sentence)
+  return { ...inferred, ...believedOf(own, guesses), path }
 }

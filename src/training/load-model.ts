@@ -17,6 +17,7 @@ import type { Device } from '../tensor/device.ts'
 import { loadCheckpoint, readCheckpointState } from './checkpoint.ts'
 import { checkpointOf } from './checkpoint-files.ts'
 import { type TrainingConfiguration, trainingSchema } from './configuration.ts'
+import { trainedPath } from './trained-path.ts'
 
 export interface LoadModelOptions {
   /** Default `cpu`. */
@@ -94,7 +95,7 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
   return {
     model,
     source: `${checkpoint} (${weights}, step ${state.step})`,
-    path: pathOf(state.configuration),
+    path: trainedPath(state),
     step: state.step,
     ...ofRun(state.configuration),
   }
@@ -114,11 +115,6 @@ async function loadWeightsFile(
     throw error
   }
   return { model, source: path, path: scriptArguments(source, notice).path, step: undefined, ...ofRun(null) }
-}
-
-function pathOf(configuration: unknown): 'linear' | 'cosine' | undefined {
-  const training = (configuration as { training?: { path?: unknown } } | null)?.training
-  return training?.path === 'linear' || training?.path === 'cosine' ? training.path : undefined
 }
 
 /** Nothing of a checkpoint that was made by other means than a run. */

@@ -9,6 +9,7 @@ import type { SiTConvention } from '../models/sit.ts'
 import { isInside, keptTokens } from '../models/token-route.ts'
 import type { DdtHeadSettings } from '../models/transformer-config.ts'
 import type { AnyTransformer, AnyTransformerConfig, TransformerKind } from '../models/transformer-kinds.ts'
+import type { InterpolantPath } from '../native.ts'
 import { requireFittingEncoder } from '../text/encoded-captions.ts'
 import { isCached } from './cached-encoder.ts'
 import { REFERENCE_DEFAULTS } from './reference-defaults.ts'
@@ -20,15 +21,37 @@ export interface Computation {
   readonly heads: number
   /** Of a SiT. */
   readonly convention?: SiTConvention | undefined
+  /** Likewise: what its velocity is along. Undefined: nothing tells it. */
+  readonly path?: InterpolantPath | undefined
   /** One as wide as its trunk goes on with the trunk's names and shapes. */
   readonly ddtHead?: Pick<DdtHeadSettings, 'depth' | 'heads'> | undefined
 }
 
-/** What `saved`, said of its file, computes otherwise than `own`, this run's; undefined: nothing. */
-export function otherComputation(saved: Computation, own: Computation): string | undefined {
+export interface OtherComputation {
+  /** Of the file, which goes before it; without an end. */
+  readonly sentence: string
+  /** By which it is said. */
+  readonly setting: 'model' | 'path'
+}
+
+/** What `saved` computes otherwise than `own`, this run's, the path last; undefined: nothing. */
+export function otherComputation(saved: Computation, own: Computation): OtherComputation | undefined {
+  const model = otherModel(saved, own)
+  if (model !== undefined) return { sentence: model, setting: 'model' }
+  // A DiT has none.
+  if (saved.kind !== 'SiT' || saved.path === undefined || own.path === undefined || saved.path === own.path) {
+    return undefined
+  }
+  return {
+    sentence: `is of a SiT that learnt along the path ${saved.path}, this run's learns along ${own.path}`,
+    setting: 'path',
+  }
+}
+
+function otherModel(saved: Computation, own: Computation): string | undefined {
   if (saved.kind !== own.kind) return `is of a ${saved.kind}, this run's model is a ${own.kind}`
-  if (saved.convention !== own.convention) {
-    return `is of a ${saved.kind} whose time runs by the convention ${saved.convention}, this run's by ${own.convention}`
+  if (saved.kind === 'SiT' && saved.convention !== own.convention) {
+    return `is of a SiT whose time runs by the convention ${saved.convention}, this run's by ${own.convention}`
   }
   if (saved.heads !== own.heads) return `is of a model with heads ${saved.heads}, this run's has ${own.heads}`
   for (const key of ['depth', 'heads'] as const) {
@@ -43,15 +66,15 @@ export function otherComputation(saved: Computation, own: Computation): string |
 /** What tensors of the right shapes do not show, projectors included. Throws where the checkpoint's model computed otherwise with them. */
 export function requireSameComputation(
   checkpoint: string,
-  saved: AnyTransformerConfig,
-  model: AnyTransformerConfig,
+  saved: AnyTransformerConfig & Pick<Computation, 'path'>,
+  own: AnyTransformerConfig & Pick<Computation, 'path'>,
 ): void {
-  const other = otherComputation(saved, model)
-  if (other !== undefined) throw new RangeError(`${checkpoint} ${other}.`)
+  const other = otherComputation(saved, own)
+  if (other !== undefined) throw new RangeError(`${checkpoint} ${other.sentence}.`)
   if (saved.alignWidths.length === 0) return
   for (const key of ['alignDepth', 'projector'] as const) {
-    if (saved[key] !== model[key]) {
-      throw new RangeError(`${checkpoint} is of a model with ${key} ${saved[key]}, this run's has ${model[key]}.`)
+    if (saved[key] !== own[key]) {
+      throw new RangeError(`${checkpoint} is of a model with ${key} ${saved[key]}, this run's has ${own[key]}.`)
     }
   }
 }

@@ -5,12 +5,19 @@ import { join, resolve } from 'node:path'
 import * as z from 'zod'
 import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
+import { parseStored } from '../configuration/stored.ts'
 import { fileDigest } from '../formats/file-digest.ts'
 import { ifThere, isThere } from '../formats/if-there.ts'
 import { captionEncoderDigest } from '../text/clip-files.ts'
 import { readCheckpointState } from './checkpoint.ts'
 import { CHECKPOINTS, newestCheckpoint } from './checkpoint-files.ts'
-import { type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
+import {
+  modelSetting,
+  type TrainingConfiguration,
+  type TrainingOptions,
+  trainingSchema,
+  withModelSetting,
+} from './configuration.ts'
 import { requireOwners } from './owned-settings.ts'
 
 export const CONFIG_FILE = 'config.json'
@@ -60,7 +67,7 @@ export async function resolveConfiguration(request: ConfigurationRequest): Promi
   const settings = givenSettings(request)
   if (!resume) {
     await requireNoRun(out)
-    const begun = parseConfiguration(trainingSchema, settings, 'the configuration')
+    const begun = withModelSetting(parseConfiguration(trainingSchema, settings, 'the configuration'))
     requireGivenOwners(request, begun)
     return withDigests(begun)
   }
@@ -160,11 +167,18 @@ export function requireSameData(
   onNotice?.(`${stored} is not here any more: ${data} is taken for the same data.`)
 }
 
+/** What a run's folder or a checkpoint has, which may be of a time when models had several spellings. */
+function storedConfiguration(json: unknown, what: string): StoredConfiguration {
+  const { data, training } = parseStored(storedConfigurationSchema, json, what)
+  return { data, training: withModelSetting(training) }
+}
+
 async function resumedConfiguration(request: ConfigurationRequest, json: unknown): Promise<TrainingConfiguration> {
   const { out, configuration } = request
-  const stored = parseConfiguration(storedConfigurationSchema, json, join(out, CONFIG_FILE))
+  const stored = storedConfiguration(json, join(out, CONFIG_FILE))
   requireSameData(stored.data, request)
-  const given = parseConfiguration(trainingSchema.partial(), configuration, 'the configuration')
+  const said = parseConfiguration(trainingSchema.partial(), configuration, 'the configuration')
+  const given = { ...said, model: said.model && modelSetting(said.model) }
   for (const [key, value] of Object.entries(configuration)) {
     if (value === undefined || FREE_ON_RESUME.has(key)) continue
     const before = JSON.stringify(stored.training[key as keyof TrainingConfiguration])
@@ -235,17 +249,19 @@ async function adoptedConfiguration({ out, configuration }: ConfigurationRequest
     )
   }
   const { model, configuration: told } = await readCheckpointState(checkpoint)
-  const stored = parseConfiguration(storedConfigurationSchema, told, `${checkpoint}, configuration`)
+  const stored = storedConfiguration(told, `${checkpoint}, configuration`)
   const given = configuration.captionEncoder
-  const adopted = parseConfiguration(
-    trainingSchema,
-    {
-      ...stored.training,
-      ...configuration,
-      // Another file may be given, in which the same weights are: their digest is the checkpoint's.
-      ...(given && { captionEncoder: { ...stored.training?.captionEncoder, ...given } }),
-    },
-    `the configuration of ${checkpoint} with what was given`,
+  const adopted = withModelSetting(
+    parseConfiguration(
+      trainingSchema,
+      {
+        ...stored.training,
+        ...configuration,
+        // Another file may be given, in which the same weights are: their digest is the checkpoint's.
+        ...(given && { captionEncoder: { ...stored.training?.captionEncoder, ...given } }),
+      },
+      `the configuration of ${checkpoint} with what was given`,
+    ),
   )
   const { encoders } = adopted
   const wanted = model.alignWidths

@@ -27,7 +27,7 @@ import { type AlignmentEncoder, isCached } from './cached-encoder.ts'
 import { CHECKPOINTS, newestCheckpoint, tidyCheckpoints } from './checkpoint-files.ts'
 import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
 import { restoreNewest } from './damaged-checkpoint.ts'
-import { loadInitialWeights, modelOfWeights } from './initial-weights.ts'
+import { loadInitialWeights, modelOfWeights, pathOfWeights } from './initial-weights.ts'
 import { logUnreported } from './log-unreported.ts'
 import { MetricsLog } from './metrics.ts'
 import { defaultPrecision, type Precision } from './precision.ts'
@@ -104,6 +104,8 @@ export interface TrainingRun {
   readonly cachedEncoders: readonly string[]
   /** Name of what encodes captions, of a model of text. */
   readonly captionEncoder: string | undefined
+  /** The weights that it begins from, for people: file, or checkpoint with what of it and its step. Undefined: drawn, or resumed. */
+  readonly begunFrom: string | undefined
   /** Steps already made, when resumed. */
   readonly step: number
 }
@@ -131,7 +133,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const { out, device, world = ALONE } = options
   const checkpoints = join(out, CHECKPOINTS)
   const leads = world.rank === 0
-  const resolved = await resolveConfiguration(await withModelOfInit(options))
+  const resolved = await resolveConfiguration(await withSettingsOfInit(options))
   const prepared = await Dataset.open(options.data, { captions: resolved.captionEncoder !== undefined })
   // Through the schema, in whose order config.json has it.
   const configuration = parseConfiguration(
@@ -193,9 +195,13 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     const checkpoint = leaders.newest
     if (checkpoint) await restoreNewest(checkpoint, (path) => trainer.restore(path))
     else if (options.resume) options.onNotice?.(`${out} has no whole checkpoint yet: the run begins at step 0.`)
-    if (!checkpoint && configuration.init !== undefined) {
-      await loadInitialWeights(model, configuration.init, (sentence) => options.onNotice?.(sentence))
-    }
+    const begunFrom =
+      checkpoint || configuration.init === undefined
+        ? undefined
+        : await loadInitialWeights(model, configuration.init, {
+            path: configuration.path,
+            notice: (sentence) => options.onNotice?.(sentence),
+          })
     if (leads) {
       await makeFolder(out)
       inUse ??= await FolderInUse.take(out)
@@ -209,6 +215,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
       data,
       cachedEncoders,
       captionEncoder: captionEncoder?.name,
+      begunFrom,
       step: trainer.step,
     })
     const log = leads ? await MetricsLog.open(out, join(out, METRICS), trainer.step, options.onNotice) : undefined
@@ -239,13 +246,16 @@ async function recomputationOf(
   return fit({ ...request, configuration: { ...configuration, precision }, device, processes: world.size, notice })
 }
 
-/** A run that begins from weights and names no model is of the weights' own. */
-async function withModelOfInit(options: TrainOptions): Promise<TrainOptions> {
+/** A run that begins from weights and names no model is of the weights' own, and learns along their path where it names none. */
+async function withSettingsOfInit(options: TrainOptions): Promise<TrainOptions> {
   const { configuration, resume, onNotice } = options
-  const { init, model } = givenSettings(options)
-  if (resume || init === undefined || model !== undefined) return options
-  const its = await modelOfWeights(init, (sentence) => onNotice?.(sentence))
-  return { ...options, configuration: { ...configuration, model: its } }
+  const { init, model, path } = givenSettings(options)
+  if (resume || init === undefined) return options
+  const own = {
+    model: model ?? (await modelOfWeights(init, (sentence) => onNotice?.(sentence))),
+    path: path ?? (await pathOfWeights(init)),
+  }
+  return { ...options, configuration: { ...configuration, ...own } }
 }
 
 /** Runs from one step at which something must be written to the next; who has the log writes. */

@@ -21,6 +21,7 @@ import { beginAlike } from './shared-beginning.ts'
 import { StepComputation } from './step-computation.ts'
 import { type LossNumbers, stepReport } from './step-report.ts'
 import { type StepTiming, stepsAhead } from './steps-ahead.ts'
+import { trainedPath } from './trained-path.ts'
 import type { RunOptions, TrainerOptions, TrainingStep } from './trainer-options.ts'
 import { requireRunOptions } from './trainer-settings.ts'
 import { Turns } from './turns.ts'
@@ -120,7 +121,9 @@ export class Trainer implements AsyncDisposable {
         `${checkpoint} was made with seed ${state.seed}, this run has ${this.#options.seed}; pass the same seed to go on exactly.`,
       )
     }
-    requireSameComputation(checkpoint, state.model, this.model.config)
+    const { path } = this.#options
+    const saved = { ...state.model, path: trainedPath(state) }
+    requireSameComputation(checkpoint, saved, { ...this.model.config, path })
     await loadCheckpoint(checkpoint, this.model, ['weights', 'ema'])
     await loadMoments(checkpoint, this.model, this.optimizer.moments)
     this.model.arena.refreshCompute()

@@ -7,6 +7,7 @@ import { convert } from '../../src/conversion/convert.ts'
 import { writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
 import type { SiTConfig } from '../../src/models/sit.ts'
 import { readCheckpointState } from '../../src/training/checkpoint.ts'
+import { trainedPath } from '../../src/training/trained-path.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { referenceCheckpoint, tinyLightningDiTModel, tinyModel } from './tiny-checkpoint.ts'
 
@@ -17,7 +18,7 @@ const ADVICE = "; leave out the model setting (--model), and the model is the fi
 /** The reference's file of such a model and, as `own`, one that was written here. */
 async function files(
   model: SiTConfig,
-  args: Readonly<Record<string, string>> = {},
+  args: Readonly<Record<string, string | null>> = {},
 ): Promise<{ theirs: string; own: string; run: string }> {
   const folder = temporaryFolder()
   const [theirs, own, between] = ['theirs.pt', 'own.pt', 'between'].map((name) => join(folder, name)) as [
@@ -57,6 +58,11 @@ describe('a file that says what its model is', () => {
       { alignDepth: 2 },
       "is of a model that is aligned after block 1, this run's after block 2; leave out the setting alignDepth (--align-depth).",
     ],
+    [
+      tinyModel,
+      { path: 'linear' },
+      "is of a SiT that learnt along the path cosine, this run's learns along linear; leave out the path setting (--path), and the path is the file's own.",
+    ],
   ])('%#: is not taken for another by %j %j', async (model, options, sentence) => {
     const { own, run } = await files(model)
     await expect(adoptCheckpoint(own, run, options)).rejects.toThrow(new RangeError(`${own} ${sentence}`))
@@ -65,7 +71,7 @@ describe('a file that says what its model is', () => {
 
   test.each<readonly [model: SiTConfig, options: AdoptOptions]>([
     [tinyModel, {}],
-    [tinyModel, { model: SIZES, heads: 2, alignDepth: 1 }],
+    [tinyModel, { model: SIZES, heads: 2, alignDepth: 1, path: 'cosine' }],
     [tinyLightningDiTModel, {}],
     [tinyLightningDiTModel, { model: { ...LIGHTNINGDIT, convention: 'sit' } }],
   ])('%#: is taken for what it is, in silence', async (model, options) => {
@@ -115,6 +121,12 @@ describe("a file of the reference's, which leaves a guess", () => {
     const adopted = await adoptCheckpoint(theirs, run, { heads: 2, ...options })
     expect(adopted.notes).toEqual(notes)
     expect((await readCheckpointState(adopted.checkpoint)).model).toMatchObject(found)
+  })
+
+  test.each(['linear', 'cosine'] as const)('that says no path learns along %s, as the run says', async (path) => {
+    const { theirs, run } = await files(tinyModel, { path_type: null })
+    const { checkpoint } = await adoptCheckpoint(theirs, run, { heads: 2, path })
+    expect(trainedPath(await readCheckpointState(checkpoint))).toBe(path)
   })
 
   test.each([

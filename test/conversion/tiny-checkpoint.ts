@@ -115,8 +115,6 @@ export const stateOf = (model: SiTConfig): CheckpointState => ({
         hidden: 16,
         heads: 2,
         patch: 2,
-        mlpRatio: 4,
-        qkNorm: false,
         ...(model.rope && lightningDiTBlocks),
         ...(model.text && { text: model.text }),
       },

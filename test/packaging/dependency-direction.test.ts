@@ -46,7 +46,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   distributed: ['tensor', 'native.ts'],
   training: ['distributed', 'text', 'models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
   evaluation: ['text', 'models', 'alignment', 'diffusion', 'data', 'formats', 'nn', 'tensor', 'native.ts'],
-  report: ['formats'],
+  // Runs are compared by the settings of a training, of which a model has one spelling.
+  report: ['training', 'formats'],
   // A text tower's files name their blocks as those of the image tower beside it do.
   text: ['alignment', 'models', 'formats', 'nn', 'tensor', 'native.ts'],
   // An encoder is a model from a file with its preprocessing in front.

@@ -399,6 +399,30 @@ describe('features', () => {
     ])
   })
 
+  test.each([
+    ['a measure', probe(100, [0], { 1: 0.2 }), ['Linear probing']],
+    [
+      'a measure, and one that is folded up,',
+      cknna({}, { platonicCknna: 0.2 }),
+      ['CKNNA to hog', 'CKNNA to hog (platonic-rep)'],
+    ],
+  ])('%s of one chart has one heading', (_, evaluation, headings) => {
+    const { markup } = renderEvaluations([{ evaluations: [evaluation] }], ['r'])
+    expect([...markup.matchAll(/<(h3|summary)>(.*?)<\/\1>/g)].map(([, , heading]) => heading)).toEqual(headings)
+    expect(markup.match(/<figure /g)).toHaveLength(headings.length)
+    expect(markup.match(/<figcaption><p>By layer, of clean images\./g)).toHaveLength(headings.length)
+  })
+
+  test('a measure of several charts has a heading for each besides its own', () => {
+    const { markup } = renderEvaluations([{ evaluations: [probe(100, [0, 0.5], { 1: 0.2 })] }], ['r'])
+    expect([...markup.matchAll(/<h3>(.*?)<\/h3>/g)].map(([, heading]) => heading)).toEqual([
+      'Linear probing',
+      'Linear probing, t = 0',
+      'Linear probing, t = 0.5',
+      'Linear probing by noise level',
+    ])
+  })
+
   test('values to judge probes by: chance where the classes are known, and encoders that were probed', () => {
     const known = (evaluation: Evaluation, more: object) => EvaluationSchema.parse({ ...evaluation, ...more })
     const own = known(probe(100, [0, 0.5], { 1: 0.2, 2: 0.4 }), { classes: 10 })

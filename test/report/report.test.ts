@@ -143,14 +143,48 @@ test('DINO’s loss says nothing of a collapse: what does is beside it', async (
   expect(html).toContain('<p>What is minimised.')
 })
 
+test.each<[what: string, logged: readonly object[], loss: string]>([
+  [
+    'aligned training',
+    [{}, { alignment: -0.3 }],
+    'What is minimised: denoising plus weighted alignment; of run-c, the loss of its own objective.',
+  ],
+  ['training', [{}], 'Mean squared error of the prediction; of run-b, the loss of its own objective.'],
+  [
+    'training and another pretraining',
+    [{}, { denoising: undefined }],
+    'Mean squared error of the prediction; of run-b and run-c, the loss of their own objectives.',
+  ],
+])('beside %s the loss of an encoder’s pretraining is what that minimises', async (_, logged, loss) => {
+  const runs = [...logged, { denoising: undefined }]
+  const html = await page(...runs.map((own) => ({ 'metrics.jsonl': lines(9, () => own) })))
+  expect(html).toContain(`<h3>Loss</h3><p>${loss}`)
+})
+
 test.each([
-  ['equal seeds', { seed: 0 }, true, 'The same noise and classes'],
-  ['other seeds', { seed: 1 }, true, 'The runs’ seeds differ'],
-  ['a run that draws none', {}, false, 'The same noise and classes'],
-] as const)('what samples have in common: %s', async (_, training, draws, remark) => {
-  const drawing = { 'config.json': { training: { seed: 0 } }, 'samples/0000001.png': PNG }
-  const other = { 'config.json': { training }, ...(draws && { 'samples/0000001.png': PNG }) }
-  expect(await page(drawing, other)).toContain(remark)
+  ['equal seeds', { training: { seed: 0 } }, true, 'The same noise and classes'],
+  ['other seeds', { training: { seed: 1 } }, true, 'The runs differ in seed, and so may their noise and classes.'],
+  ['other data', { data: 'cifar20', training: { seed: 0 } }, true, 'The runs differ in data folder, and so may'],
+  ['other data and seeds', { data: 'x', training: { seed: 1 } }, true, 'The runs differ in seed and data folder, and'],
+  [
+    'captions and classes',
+    { training: { seed: 0, captionEncoder: { file: 'c' } } },
+    true,
+    'The runs differ in conditioning',
+  ],
+  ['a run that draws none', { data: 'cifar20' }, false, 'The same noise and classes'],
+] as const)('what samples have in common: %s', async (_, config, draws, remark) => {
+  const drawing = { 'config.json': { data: 'cifar10', training: { seed: 0 } }, 'samples/0000001.png': PNG }
+  const other = { 'config.json': { data: 'cifar10', ...config }, ...(draws && { 'samples/0000001.png': PNG }) }
+  const html = await page(drawing, other)
+  expect(html).toContain(remark)
+  expect(html.includes('The same noise and classes')).toBe(remark === 'The same noise and classes')
+})
+
+test('grids of captions are not said to be of classes', async () => {
+  const config = { data: 'coco', training: { seed: 0, captionEncoder: { file: 'c' } } }
+  const html = await page({ 'config.json': config, 'samples/0000001.png': PNG })
+  expect(html).toContain('The same noise and captions, drawn again')
 })
 
 test('grids of two sizes, as the demo leaves them, are not said to be of one noise', async () => {
@@ -267,6 +301,20 @@ test('several runs: what differs between the configurations comes first', async 
     ['align.depth', '4', 'not set'],
   ])
   expect(html).toContain('What is the same (2)')
+})
+
+const FREE = { kind: 'SiT', depth: 2, hidden: 48, heads: 3, patch: 4 }
+
+test.each([
+  ['defaults that are written out', { ...FREE, mlpRatio: 4, qkNorm: false }, FREE],
+  ["a preset's own sizes", { kind: 'SiT', depth: 12, hidden: 384, heads: 6, patch: 8 }, 'SiT-S/8'],
+])('one model by two spellings does not differ: %s', async (_, model, other) => {
+  const html = await page(
+    { 'config.json': { data: 'd', training: { model, steps: 2 } } },
+    { 'config.json': { data: 'd', training: { model: other, steps: 3 } } },
+  )
+  const [differing] = html.match(/<table class="settings">[\s\S]*?<\/table>/)!
+  expect([...differing!.matchAll(/<tr><th>([^<]*)<\/th><td>/g)].map((match) => match[1])).toEqual(['training.steps'])
 })
 
 test('equal configurations are said to be equal', async () => {

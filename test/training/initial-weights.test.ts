@@ -1,6 +1,8 @@
 /** A run that begins from weights: what of them it takes, and that it computes with them as the model did that they are of. */
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { convert } from '../../src/conversion/convert.ts'
 import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
 import {
@@ -10,9 +12,12 @@ import {
 } from '../../src/models/transformer-kinds.ts'
 import type { HostTensor } from '../../src/tensor/host-tensor.ts'
 import { saveCheckpoint } from '../../src/training/checkpoint.ts'
+import type { TrainingOptions } from '../../src/training/configuration.ts'
 import { loadInitialWeights } from '../../src/training/initial-weights.ts'
 import { AdamW } from '../../src/training/optimizer.ts'
+import { train } from '../../src/training/run.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
+import { tinyDataset } from '../data/tiny-dataset.ts'
 import { random } from '../reference/array.ts'
 
 /** How a model differs from the base. */
@@ -26,6 +31,7 @@ const ORIGINAL = { learnSigma: true, convention: 'sit' }
 const LIGHTNINGDIT = { norm: 'rmsNorm', ffn: 'swiglu', rope: true }
 const ALIGNED = { alignWidths: [8], alignDepth: 1 }
 const SRA = { selfAlignment: true }
+const REG = { ...ALIGNED, classTokenWidth: 8 }
 /** As wide as the trunk, so that its tensors do not tell which blocks are its own. */
 const headOf = (depth: number, heads = 2) => ({ ddtHead: { depth, hidden: 32, heads } })
 const textOf = (tokens: number) => ({ classes: 0, text: { tokens, width: 20 } })
@@ -88,7 +94,8 @@ async function leaveHalf(model: AnyTransformer): Promise<void> {
 async function begin(model: AnyTransformer, path: string): Promise<string[]> {
   const notices: string[] = []
   const named = (sentence: string) => sentence.replaceAll(path, 'C')
-  await loadInitialWeights(model, path, (sentence) => notices.push(named(sentence))).catch((error: Error) => {
+  const notice = (sentence: string) => notices.push(named(sentence))
+  await loadInitialWeights(model, path, { path: 'linear', notice }).catch((error: Error) => {
     throw new Error(named(error.message))
   })
   return notices
@@ -118,7 +125,12 @@ describe("a run's folder says what its model computes, and another computation i
 })
 
 describe('what fine-tuning changes begins anew, and the rest is taken', () => {
-  const CASES: readonly (readonly [saved: Change, own: Change, anew: Readonly<Record<string, number>>])[] = [
+  const CASES: readonly (readonly [
+    saved: Change,
+    own: Change,
+    anew: Readonly<Record<string, number>>,
+    leftOut?: readonly string[],
+  ])[] = [
     [{}, {}, {}],
     [{}, { classes: 5 }, { 'label table': 1 }],
     [{}, { classDropout: 0 }, { 'label table': 1 }],
@@ -127,16 +139,20 @@ describe('what fine-tuning changes begins anew, and the rest is taken', () => {
     [{}, { inputSize: [4, 6] }, {}],
     [{ inputSize: [4, 6] }, { inputSize: [4, 6], classes: 5 }, { 'label table': 1 }],
     [{}, ALIGNED, { projectors: 6 }],
-    [ALIGNED, {}, {}],
+    [ALIGNED, {}, {}, ['projectors, 6 tensors; --encoder takes']],
     [ALIGNED, { ...ALIGNED, alignDepth: 2 }, {}],
     [ALIGNED, { ...ALIGNED, projector: 'conv' }, { projectors: 2 }],
     [ALIGNED, { ...ALIGNED, projectorWidth: 4 }, { projectors: 5 }],
     [ALIGNED, { ...ALIGNED, alignWidths: [8, 8] }, { projectors: 6 }],
+    [{ ...ALIGNED, alignWidths: [8, 8] }, ALIGNED, {}, ['projectors, 6 tensors; --encoder takes']],
     [{}, SRA, { 'head of self-alignment': 4 }],
-    [SRA, {}, {}],
+    [SRA, {}, {}, ['head of self-alignment, 4 tensors; --self-align-weight takes']],
     [SRA, SRA, {}],
-    [ALIGNED, SRA, { 'head of self-alignment': 4 }],
-    [SRA, ALIGNED, { projectors: 6 }],
+    [ALIGNED, SRA, { 'head of self-alignment': 4 }, ['projectors, 6 tensors; --encoder takes']],
+    [SRA, ALIGNED, { projectors: 6 }, ['head of self-alignment, 4 tensors; --self-align-weight takes']],
+    [REG, ALIGNED, {}, ["class token's layers, 6 tensors; --class-token-weight takes"]],
+    [REG, REG, {}],
+    [ALIGNED, REG, { "class token's layers": 6 }],
     [textOf(5), { ...textOf(7), ...SRA }, { 'head of self-alignment': 4 }],
     [DIT, { ...DIT, classes: 5 }, { 'label table': 1 }],
     [headOf(1), { ...headOf(1), classes: 5 }, { 'label table': 1 }],
@@ -145,31 +161,32 @@ describe('what fine-tuning changes begins anew, and the rest is taken', () => {
     ['a run', runOf],
     ['a file', fileOf],
   ] as const
-  test.each(ways.flatMap(([what, write]) => CASES.map((one) => [what, ...one, write] as const)))(
-    '%s of %j for %j',
-    async (_, saved, own, anew, write) => {
-      using source = modelOf(saved, 1)
-      using model = modelOf(own, 2)
-      const [given, begun] = [await tensorsOf(source, 'weights'), await tensorsOf(model, 'weights')]
-      const notices = await begin(model, await write(source))
-      expect(notices).toEqual(
-        Object.entries(anew).map(
-          ([part, count]) =>
-            `C has no ${part} of this model's shape; what it begins with is drawn anew: ${count === 1 ? '1 tensor' : `${count} tensors`}.`,
-        ),
-      )
-      const [weights, ema] = [await tensorsOf(model, 'weights'), await tensorsOf(model, 'ema')]
-      let kept = 0
-      for (const [name, tensor] of weights) {
-        const there = given.get(name)
-        const isTaken = String(there?.shape) === String(tensor.shape) && !isTable(name)
-        expect(tensor, name).toEqual((isTaken ? given : begun).get(name))
-        if (isTaken) expect(ema.get(name), name).toEqual(tensor)
-        else if (!isTable(name)) kept++
-      }
-      expect(kept).toBe(Object.values(anew).reduce((sum, count) => sum + count, 0))
-    },
+  const cases = ways.flatMap(([what, write]) =>
+    CASES.map(([saved, own, anew, leftOut = []]) => [what, saved, own, anew, leftOut, write] as const),
   )
+  test.each(cases)('%s of %j for %j', async (_, saved, own, anew, leftOut, write) => {
+    using source = modelOf(saved, 1)
+    using model = modelOf(own, 2)
+    const [given, begun] = [await tensorsOf(source, 'weights'), await tensorsOf(model, 'weights')]
+    const notices = await begin(model, await write(source))
+    const begunAnew = Object.entries(anew).map(
+      ([part, count]) =>
+        `C has no ${part} of this model's shape; what it begins with is drawn anew: ${count === 1 ? '1 tensor' : `${count} tensors`}.`,
+    )
+    const notTaken = leftOut.map((part) => `Left out of C: its ${part} them along.`)
+    expect(new Set(notices)).toEqual(new Set([...begunAnew, ...notTaken]))
+    expect(notices).toHaveLength(begunAnew.length + notTaken.length)
+    const [weights, ema] = [await tensorsOf(model, 'weights'), await tensorsOf(model, 'ema')]
+    let kept = 0
+    for (const [name, tensor] of weights) {
+      const there = given.get(name)
+      const isTaken = String(there?.shape) === String(tensor.shape) && !isTable(name)
+      expect(tensor, name).toEqual((isTaken ? given : begun).get(name))
+      if (isTaken) expect(ema.get(name), name).toEqual(tensor)
+      else if (!isTable(name)) kept++
+    }
+    expect(kept).toBe(Object.values(anew).reduce((sum, count) => sum + count, 0))
+  })
 })
 
 describe('tables of positions are those of the model that begins, whatever the size', () => {
@@ -246,6 +263,76 @@ describe('tables of positions are those of the model that begins, whatever the s
     using model = modelOf({}, 2)
     const told = await begin(model, await fileOf(source))
     expect(told).toEqual(["C has other values of pos_embed than this model's sizes make; the model's own are taken."])
+  })
+})
+
+describe("what the weights learnt along, and what they are, is the run's where it says nothing else", () => {
+  const SIZES = { depth: 1, hidden: 32, heads: 2, patch: 4 } as const
+  const SIT = { kind: 'SiT', ...SIZES } as const
+  const SAMPLES = { count: 1, steps: 1, guidanceScale: 1 }
+
+  /** Trains for a step; gives what the run is and what is told. */
+  async function begun(data: string, settings: TrainingOptions) {
+    const out = temporaryFolder()
+    const notices: string[] = []
+    let begunFrom: string | undefined
+    await train({
+      data,
+      out,
+      configuration: { batch: 2, steps: 1, samples: SAMPLES, ...settings },
+      device: 'cpu',
+      onNotice: (sentence) => {
+        if (!/preview of the latents/.test(sentence)) notices.push(sentence)
+      },
+      onStart: (run) => {
+        begunFrom = run.begunFrom
+      },
+    })
+    const { training } = JSON.parse(readFileSync(join(out, 'config.json'), 'utf8'))
+    return { out, training, notices, begunFrom }
+  }
+
+  /** The same weights as a run, as a training checkpoint in a torch file, and as a file of weights. */
+  async function formsOf(run: string): Promise<readonly string[]> {
+    const files = ['all.pt', 'ema.safetensors'].map((name) => join(temporaryFolder(), name))
+    for (const file of files) await convert(join(run, 'checkpoints', '0000001'), file)
+    return [run, ...files]
+  }
+
+  test.each(['cosine', 'linear'] as const)('weights of the path %s', async (path) => {
+    const other = path === 'cosine' ? 'linear' : 'cosine'
+    const data = await tinyDataset(4)
+    const { out, begunFrom } = await begun(data, { model: SIT, path })
+    expect(begunFrom).toBeUndefined()
+    for (const init of await formsOf(out)) {
+      const own = await begun(data, { init })
+      expect(own.training).toMatchObject({ model: SIT, path })
+      expect(own.begunFrom).toBe(init === out ? `${join(out, 'checkpoints', '0000001')} (ema, step 1)` : init)
+      for (const said of [{ path }, { model: SIT }]) {
+        const same = await begun(data, { init, ...said })
+        expect(same.training).toMatchObject({ model: SIT, path })
+        expect(same.notices).toEqual([])
+      }
+      const changed = await begun(data, { init, path: other })
+      expect(changed.training.path).toBe(other)
+      expect(changed.notices).toEqual([
+        `${init} is of a SiT that learnt along the path ${path}, this run's learns along ${other}; leave out the path setting (--path), ` +
+          "and the path is the weights' own.",
+      ])
+    }
+  })
+
+  test('a DiT has no path, and bare tensors tell none', async () => {
+    const data = await tinyDataset(4)
+    const { out } = await begun(data, { model: { kind: 'DiT', ...SIZES } })
+    for (const init of await formsOf(out)) {
+      const { training, notices } = await begun(data, { init })
+      expect([training.model.kind, training.path, notices]).toEqual(['DiT', 'linear', []])
+    }
+    using source = modelOf({ inputSize: [8, 8], classes: 9 }, 1)
+    const init = await fileOf(source)
+    const { notices, training } = await begun(data, { init, model: { ...SIT, depth: 2, patch: 2 }, path: 'cosine' })
+    expect([training.path, notices]).toEqual(['cosine', []])
   })
 })
 

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { ConfigurationError } from '../../src/configuration/parse.ts'
 import { IN_USE_FILE } from '../../src/formats/folder-in-use.ts'
-import type { TrainingOptions } from '../../src/training/configuration.ts'
+import { alignDepthOf, type ModelSetting, type TrainingOptions } from '../../src/training/configuration.ts'
 import { type TrainOptions, train } from '../../src/training/run.ts'
 import { CONFIG_FILE, resolveConfiguration } from '../../src/training/run-configuration.ts'
 import { temporaryFolder, writeTree } from '../data/temporary-folder.ts'
@@ -32,6 +32,49 @@ test('a resumed run may find its data elsewhere, but not leave them', async () =
   renameSync(before, after)
   await resume(after)
   expect(notices).toEqual([`${before} is not here any more: ${after} is taken for the same data.`])
+})
+
+describe('one model by two spellings', () => {
+  const S8 = { kind: 'SiT', depth: 12, hidden: 384, heads: 6, patch: 8 } as const
+  const WHOLE = { ...TINY, mlpRatio: 4, qkNorm: false, learnSigma: false, convention: 'repa', rope: false } as const
+  const CASES: readonly (readonly [stored: ModelSetting, given: ModelSetting, setting: ModelSetting])[] = [
+    [TINY, WHOLE, TINY],
+    [WHOLE, TINY, TINY],
+    ['SiT-S/8', S8, 'SiT-S/8'],
+    [S8, 'SiT-S/8', 'SiT-S/8'],
+    [{ patch: 4, heads: 2, hidden: 32, depth: 1, kind: 'SiT' }, TINY, TINY],
+  ]
+
+  test.each(CASES)('a run of %j goes on as one of %j', async (stored, given, setting) => {
+    const out = temporaryFolder()
+    writeFileSync(join(out, CONFIG_FILE), JSON.stringify({ data: 'data', training: { model: stored } }))
+    const resume = (model: ModelSetting | undefined) =>
+      resolveConfiguration({ data: 'data', out, configuration: { model }, resume: true })
+    const resumed = await resume(given)
+    expect(resumed.model).toEqual(setting)
+    expect(resumed).toEqual(await resume(undefined))
+    await expect(resume({ ...S8, depth: 2 })).rejects.toThrow(
+      `has model ${JSON.stringify(setting)}; a resumed run cannot change it to {"kind":"SiT","depth":2,"hidden":384,"heads":6,"patch":8}.`,
+    )
+  })
+
+  test.each(CASES)('a run begins as one of the same setting, by %j or by %j', async (...[one, other, setting]) => {
+    for (const model of [one, other]) {
+      const begun = await resolveConfiguration({ data: 'data', out: temporaryFolder(), configuration: { model } })
+      expect(begun.model).toEqual(setting)
+    }
+  })
+
+  test('the block that is aligned stays that of the spelling, by which its default goes', async () => {
+    const out = temporaryFolder()
+    for (const [model, block] of [[S8, 4] as const, ['SiT-S/8', 8] as const]) {
+      writeFileSync(join(out, CONFIG_FILE), JSON.stringify({ data: 'data', training: { model } }))
+      const resumed = await resolveConfiguration({ data: 'data', out, configuration: {}, resume: true })
+      expect(alignDepthOf(resumed)).toBe(block)
+      const begun = await resolveConfiguration({ data: 'data', out: temporaryFolder(), configuration: { model } })
+      expect(alignDepthOf(begun)).toBe(block)
+    }
+  })
 })
 
 test('a torn config.json is refused as every text is that is not JSON, with what to do about it', async () => {

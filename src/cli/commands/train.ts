@@ -55,6 +55,7 @@ export const trainCommand = defineCommand({
       description: 'go on after an interruption',
     },
   ],
+  saves: true,
   async run(
     { data, out: folder, config, resume, processes, continue: adopted, ...flags },
     { device, seed, out, signal, progress },
@@ -123,7 +124,7 @@ export const trainCommand = defineCommand({
 
 /** What is trained, before it is. */
 function describeRun(
-  { configuration, model, data, cachedEncoders, captionEncoder, step }: TrainingRun,
+  { configuration, model, data, cachedEncoders, captionEncoder, begunFrom, step }: TrainingRun,
   processes: number,
 ): string[] {
   const { depth, hidden, kind } = model.config
@@ -139,6 +140,7 @@ function describeRun(
       ? []
       : [`latents of ${data.latentShape.join(' x ')}, made of the images of every step by ${data.encodedBy}`]),
     ...(processes > 1 ? [`${processes} processes, ${configuration.batch / processes} images of a step each`] : []),
+    ...(begunFrom === undefined ? [] : [`${begunFrom}: the weights that it begins from`]),
     ...(step > 0 ? [`resumed at step ${step}`] : []),
   ]
 }
@@ -147,13 +149,14 @@ function describeRun(
 async function adopt(
   checkpoint: string,
   folder: string,
-  { model, alignDepth }: TrainingOptions,
+  { model, alignDepth, path }: TrainingOptions,
   out: Output,
 ): Promise<Adoption> {
   const { adoptCheckpoint } = await import('../../conversion/adopt.ts')
   const adoption = await adoptCheckpoint(checkpoint, folder, {
     ...(model !== undefined && { model }),
     ...(alignDepth !== undefined && { alignDepth }),
+    ...(path !== undefined && { path }),
   })
   for (const note of adoption.notes) out.warn(note)
   out.line(`${checkpoint}: training checkpoint of step ${adoption.step}`)
