@@ -19,14 +19,15 @@ import {
   scriptArguments,
 } from '../models/script-arguments.ts'
 import { withCanonicalNames } from '../models/state-dict-names.ts'
-import { requireAsStated } from '../models/stated-model.ts'
+import { requireAsStated, requireTensorsOf } from '../models/stated-model.ts'
 import { TRANSFORMER_KINDS, type TransformerKind } from '../models/transformer-kinds.ts'
 import { CHECKPOINT_FILES } from '../training/checkpoint.ts'
 import { STATE_FILE } from '../training/checkpoint-files.ts'
-import { modelSetting, trainingSchema } from '../training/configuration.ts'
+import { trainingSchema } from '../training/configuration.ts'
 import { openCheckpointFolder, sourcesOf, writeCheckpointFolder } from './checkpoint-folder.ts'
 import { interruptible } from './interruptible.ts'
 import { type ModelKnowledge, modelConfigOf, untoldBy } from './model-configuration.ts'
+import { settingsOf } from './model-settings.ts'
 import { referenceArgumentsOf } from './reference-arguments.ts'
 import {
   argumentsIn,
@@ -36,7 +37,7 @@ import {
   sourcesOf as torchSourcesOf,
 } from './reference-checkpoint.ts'
 import { chooseStateDict } from './state-dicts.ts'
-import { fitted, type TensorSources, type TrainingCheckpoint, zeroMoments } from './training-checkpoint.ts'
+import { fitted, headersOf, type TensorSources, type TrainingCheckpoint, zeroMoments } from './training-checkpoint.ts'
 
 export interface ConvertOptions {
   /**
@@ -108,7 +109,7 @@ type Content = {
 
 /** What is known of an input's model, and of the run that is to go on with it. */
 type ReadingOptions = Pick<ConvertOptions, 'key' | 'inert' | 'heads' | 'alignDepth' | 'kind'> &
-  Pick<ModelKnowledge, 'setting'>
+  Pick<ModelKnowledge, 'setting' | 'path'>
 
 /** What an input holds; its files stay open for the tensors to be read. */
 interface Input extends AsyncDisposable {
@@ -146,7 +147,7 @@ async function convertTensors(input: string, output: string, options: ConvertOpt
   refuseIdle(options, opened.content, { weights, target, input, output })
   // The checksums are of the writer, and written anew.
   const { [CHECKSUM_KEY]: checksums, ...metadata } = opened.content.metadata
-  const said = scriptArguments({ name: input, args: {}, metadata })
+  const said = scriptArguments({ name: input, args: {}, metadata }, (sentence) => notes.push(sentence))
   // A checkpoint takes them in, and what bare tensors do not tell of a stated model is said below.
   const isUsed = (key: string) => isScriptArgument(key) && (target === 'folder' || said.stated !== undefined)
   const keys = Object.keys(metadata).filter((key) => !isUsed(key))
@@ -161,7 +162,8 @@ async function convertTensors(input: string, output: string, options: ConvertOpt
   if (weights !== undefined && target !== 'folder') {
     const sources = stoppable(weights)
     if (target === 'torch') {
-      const untold = said.stated && (await untoldBy(weights, { ...said.stated, path: said.path }, input))
+      const untold =
+        said.stated && (await untoldBy(weights, { ...said.stated, path: said.path ?? said.otherPath }, input))
       if (untold !== undefined) notes.push(`${output} ${untold}`)
       await writeTorchCheckpoint(output, sources, { fsync: true })
     } else
@@ -261,22 +263,24 @@ async function startOfTraining(
   notes: string[],
 ): Promise<TrainingCheckpoint> {
   const weights = withCanonicalNames(named)
-  const { stated, kind, heads, path: interpolant } = said
-  if (stated) requireAsStated(path, stated, options)
+  const { stated, kind, heads, path: interpolant, otherPath } = said
+  if (otherPath !== undefined) {
+    throw new Error(
+      `${path} was trained on the path ${otherPath}, which is neither linear nor cosine, and no run here goes on with that; a .safetensors ` +
+        'file or a torch file takes its weights.',
+    )
+  }
+  if (stated) {
+    requireAsStated(path, stated, options)
+    requireTensorsOf(stated, headersOf(path, weights))
+  }
   const known = { ...(kind && { kind }), ...(heads !== undefined && { heads }), ...knowledgeOf(options) }
   const model = stated ?? (await modelConfigOf(weights, known, path, notes))
   const entries = transformerEntries(model)
   const tensors = fitted(entries, weights, 'weights', path)
   const moments = zeroMoments(entries)
   notes.push('There is no optimizer state in it: the checkpoint is of step 0, its EMA equal to the weights.')
-  const { alignDepth, projectorWidth, classDropout } = model
-  const training = trainingSchema.parse({
-    model: modelSetting(model),
-    alignDepth,
-    projectorWidth,
-    classDropout,
-    path: interpolant,
-  })
+  const training = trainingSchema.parse({ ...settingsOf(model, {}, notes), path: interpolant })
   const configuration = z.json().parse({ data: '', training })
   return {
     state: { step: 0, updates: 0, skipped: 0, seed: training.seed, model, configuration },
@@ -284,8 +288,9 @@ async function startOfTraining(
   }
 }
 
-function knowledgeOf({ heads, alignDepth, kind, setting }: ReadingOptions): ModelKnowledge {
+function knowledgeOf({ heads, alignDepth, kind, setting, path }: ReadingOptions): ModelKnowledge {
   return {
+    path,
     ...(setting && { setting }),
     ...(heads !== undefined && { heads }),
     ...(alignDepth !== undefined && { alignDepth }),

@@ -2,15 +2,12 @@ import * as z from 'zod'
 import { ENCODER_NAMES, type EncoderName } from '../alignment/encoder-names.ts'
 import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
+import { parseStored } from '../configuration/stored.ts'
 import { SCRIPT_PATHS } from '../models/script-arguments.ts'
 import { modelStatement } from '../models/stated-model.ts'
 import { type AnyTransformerConfig, textOf } from '../models/transformer-kinds.ts'
-import {
-  modelSetting,
-  type TrainingConfiguration,
-  type TrainingOptions,
-  trainingSchema,
-} from '../training/configuration.ts'
+import { type TrainingConfiguration, type TrainingOptions, trainingSchema } from '../training/configuration.ts'
+import { settingsOf } from './model-settings.ts'
 
 const probability = z.number().min(0).max(1)
 
@@ -83,8 +80,8 @@ export function trainingConfigurationOf(
   if (args.repa_native_training != null) return statedTraining(args.repa_native_training, args.seed, path)
   const accumulate = args.gradient_accumulation_steps ?? 1
   const options: TrainingOptions = withoutUndefined({
-    model: modelSetting(model),
     encoders: encodersOf(args, model, notes),
+    ...settingsOf(model, { classTokenWeight: args.cls }, notes),
     steps: args.max_train_steps ?? undefined,
     batch: args.batch_size == null ? (args.global_batch_size ?? undefined) : args.batch_size * accumulate,
     accumulate,
@@ -94,12 +91,8 @@ export function trainingConfigurationOf(
     weightDecay: group?.weight_decay ?? args.adam_weight_decay ?? undefined,
     maxGradNorm: args.max_grad_norm ?? undefined,
     alignWeight: args.proj_coeff ?? undefined,
-    alignDepth: model.alignDepth,
-    projectorWidth: model.projectorWidth,
-    classTokenWeight: classTokenWeightOf(args, model, notes),
     path: args.path_type == null ? undefined : SCRIPT_PATHS[args.path_type],
     weighting: args.weighting ?? undefined,
-    classDropout: model.classDropout,
     seed: args.seed ?? args.global_seed ?? undefined,
     precision: precisionOf(args, notes),
     checkpointEvery: args.checkpointing_steps ?? args.ckpt_every ?? undefined,
@@ -121,7 +114,7 @@ export function trainingConfigurationOf(
 /** The settings that a file states which was written here. */
 function statedTraining(text: string, seed: number | null | undefined, path: string): TrainingConfiguration {
   const what = `${path}: args, "repa_native_training"`
-  const stated = parseConfiguration(trainingSchema, parseJson(text, what), what)
+  const stated = parseStored(trainingSchema, parseJson(text, what), what)
   return { ...stated, seed: seed ?? stated.seed }
 }
 
@@ -229,22 +222,6 @@ function encodersOf(args: ReferenceArguments, model: AnyTransformerConfig, notes
     `The file ${said} the encoders of its projectors (features of ${model.alignWidths.join(', ')}); name each by --encoder.`,
   )
   return []
-}
-
-/** REG's own. */
-const CLASS_TOKEN_WEIGHT = 0.03
-
-function classTokenWeightOf(
-  args: ReferenceArguments,
-  model: AnyTransformerConfig,
-  notes: string[],
-): number | undefined {
-  if (model.kind !== 'SiT' || model.classTokenWidth === undefined) return undefined
-  if (args.cls) return args.cls
-  notes.push(
-    `The file does not tell the weight of the class token's loss: ${CLASS_TOKEN_WEIGHT} assumed; --class-token-weight sets it.`,
-  )
-  return CLASS_TOKEN_WEIGHT
 }
 
 function pair(first: number | null | undefined, second: number | null | undefined): [number, number] | undefined {

@@ -19,7 +19,7 @@ import { TorchTensor } from '../formats/torch-tensor.ts'
 import { transformerEntries } from '../models/diffusion-transformer.ts'
 import { scriptArguments } from '../models/script-arguments.ts'
 import { withCanonicalNames } from '../models/state-dict-names.ts'
-import { requireAsStated } from '../models/stated-model.ts'
+import { requireAsStated, requireTensorsOf } from '../models/stated-model.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
 import { elementAt } from '../tensor/host-tensor.ts'
 import { trainingSchema } from '../training/configuration.ts'
@@ -32,7 +32,14 @@ import {
   referenceArgumentsSchema,
   trainingConfigurationOf,
 } from './reference-arguments.ts'
-import { entriesOfRole, fitted, type TensorSources, type TrainingCheckpoint, zeros } from './training-checkpoint.ts'
+import {
+  entriesOfRole,
+  fitted,
+  headersOf,
+  type TensorSources,
+  type TrainingCheckpoint,
+  zeros,
+} from './training-checkpoint.ts'
 
 type TorchDictionary = Map<TorchValue, TorchValue>
 
@@ -74,13 +81,15 @@ export async function readReferenceCheckpoint(
   }
   // A run's own setting is held to the whole computation when it takes the checkpoint.
   if (stated && !given.setting) requireAsStated(path, stated, given)
+  if (stated) requireTensorsOf(stated, headersOf(path, weights))
   const shown = stated ?? (await modelConfigOf(weights, known, path, notes))
   const model = { ...shown, classDropout: classDropoutOf(settings, shown, notes) }
   const entries = transformerEntries(model)
   const fittedWeights = fitted(entries, weights, 'weights', path)
   const order = [...weights.keys()].flatMap((name) => entries.find((entry) => entry.name === name) ?? [])
   const optimizer = await readOptimizer(file, value.get('opt') as TorchDictionary, order)
-  const configuration = trainingConfigurationOf(settings, optimizer.group, model, path, notes)
+  const said = { ...settings, path_type: settings.path_type ?? given.path }
+  const configuration = trainingConfigurationOf(said, optimizer.group, model, path, notes)
   const steps = value.get('steps')
   const step = typeof steps === 'number' && Number.isSafeInteger(steps) && steps >= 0 ? steps : optimizer.updates
   if (step !== steps) notes.push(`The file has no number of steps: that of the optimizer's updates, ${step}, is taken.`)

@@ -1,6 +1,6 @@
 import type { TensorSource } from '../formats/tensor-source.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
-import { requireFit } from '../nn/state-dict.ts'
+import { requireFit, type StateSource } from '../nn/state-dict.ts'
 import { DTYPE_BYTES, elementCount } from '../tensor/dtype.ts'
 import type { CheckpointState } from '../training/checkpoint.ts'
 import type { CheckpointRole } from '../training/checkpoint-files.ts'
@@ -17,10 +17,15 @@ export interface TrainingCheckpoint {
 
 /** What the tensors of a role are called in messages. */
 const ROLE_NAMES: Readonly<Record<CheckpointRole, string>> = {
-  weights: 'the model',
+  weights: 'the set of weights',
   ema: 'the EMA',
   firstMoments: 'exp_avg',
   secondMoments: 'exp_avg_sq',
+}
+
+/** Names and shapes of tensors, as they are held to a model; `name` is what a message calls them. */
+export function headersOf(name: string, tensors: TensorSources): Pick<StateSource, 'name' | 'names' | 'shapeOf'> {
+  return { name, names: [...tensors.keys()], shapeOf: (tensor) => tensors.get(tensor)!.shape }
 }
 
 /** The tensors of one role in the model's order. Throws one error that lists what is missing, surplus or misshapen. */
@@ -31,11 +36,7 @@ export function fitted(
   path: string,
 ): TensorSources {
   const wanted = entriesOfRole(entries, role)
-  requireFit(wanted, {
-    name: `${path}: ${ROLE_NAMES[role]}`,
-    names: [...tensors.keys()],
-    shapeOf: (name) => tensors.get(name)!.shape,
-  })
+  requireFit(wanted, headersOf(`${path}: ${ROLE_NAMES[role]}`, tensors))
   return new Map(wanted.map(({ name }) => [name, tensors.get(name)!]))
 }
 

@@ -6,7 +6,7 @@ import {
   type TransformerKnowledge,
 } from './infer-transformer.ts'
 import { scriptArguments } from './script-arguments.ts'
-import { requireAsStated } from './stated-model.ts'
+import { requireAsStated, requireTensorsOf } from './stated-model.ts'
 import type { AnyTransformerConfig } from './transformer-kinds.ts'
 import type { WeightsFile } from './weights-file.ts'
 
@@ -16,7 +16,7 @@ import type { WeightsFile } from './weights-file.ts'
  * not known it is found out from the weights, and `notice` is told; so it is where heads or the direction of time are a guess.
  *
  * @throws {RangeError} where something else is given than the file states
- * @throws {Error} where the tensors are no diffusion transformer's
+ * @throws {Error} where the tensors are no diffusion transformer's, or not those of the model that the file states
  */
 export async function configOfWeights(
   file: WeightsFile,
@@ -26,6 +26,7 @@ export async function configOfWeights(
   const args = scriptArguments(file)
   if (args.stated) {
     requireAsStated(file.name, args.stated, given)
+    requireTensorsOf(args.stated, file)
     return args.stated
   }
   const knowledge = { ...given, kind: given.kind ?? args.kind, heads: given.heads ?? args.heads }

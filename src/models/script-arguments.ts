@@ -39,6 +39,8 @@ export interface ScriptArguments {
   readonly kind: TransformerKind | undefined
   readonly heads: number | undefined
   readonly path: InterpolantPath | undefined
+  /** The script's name of a path that samplers here do not have. */
+  readonly otherPath: string | undefined
 }
 
 /**
@@ -52,9 +54,10 @@ export function scriptArguments(
 ): ScriptArguments {
   const said = argumentsSchema.parse({ ...metadata, ...args })
   const { model, path_type: path } = said
-  if (path !== undefined && !Object.hasOwn(SCRIPT_PATHS, path)) {
+  const otherPath = path !== undefined && !Object.hasOwn(SCRIPT_PATHS, path) ? path : undefined
+  if (otherPath !== undefined) {
     notice?.(
-      `${name} was trained on the path ${path}, which is neither linear nor cosine: sampleTransportOde of the library has it.`,
+      `${name} was trained on the path ${otherPath}, which is neither linear nor cosine: sampleTransportOde of the library has it.`,
     )
   }
   const stated = statedModel(said[MODEL_STATEMENT], name)
@@ -62,7 +65,8 @@ export function scriptArguments(
     stated,
     kind: stated?.kind ?? kindOfName(model),
     heads: stated?.heads ?? said.num_heads,
-    path: path === undefined ? undefined : SCRIPT_PATHS[path],
+    path: path === undefined || otherPath !== undefined ? undefined : SCRIPT_PATHS[path],
+    otherPath,
   }
 }
 

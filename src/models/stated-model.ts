@@ -1,6 +1,8 @@
 /** What a file of weights that was written here says of its model: all of it, for tensors do not show all. */
 import { parseJson } from '../configuration/json.ts'
-import { parseConfiguration } from '../configuration/parse.ts'
+import { parseStored } from '../configuration/stored.ts'
+import { misfitsOf, type StateSource } from '../nn/state-dict.ts'
+import { transformerEntries } from './diffusion-transformer.ts'
 import type { SiTConvention } from './sit.ts'
 import { type AnyTransformerConfig, type TransformerKind, transformerConfigSchema } from './transformer-kinds.ts'
 
@@ -14,12 +16,22 @@ export function modelStatement(config: AnyTransformerConfig): Readonly<Record<st
 /**
  * The model that the file `name` states by this text, where it has one.
  *
- * @throws {ConfigurationError} where it is none
+ * @throws {AnotherVersionError} where a version of repa-native wrote it that has other settings; {ConfigurationError} where it is none
  */
 export function statedModel(text: string | undefined, name: string): AnyTransformerConfig | undefined {
   if (text === undefined) return undefined
   const what = `${name}, "${MODEL_STATEMENT}"`
-  return parseConfiguration(transformerConfigSchema, parseJson(text, what), what)
+  return parseStored(transformerConfigSchema, parseJson(text, what), what)
+}
+
+/** @throws {Error} that lists what is missing, surplus or misshapen, where a file's tensors are not those of the model that it states */
+export function requireTensorsOf(
+  stated: AnyTransformerConfig,
+  file: Pick<StateSource, 'name' | 'names' | 'shapeOf'>,
+): void {
+  const misfits = misfitsOf(transformerEntries(stated), file)
+  if (misfits === undefined) return
+  throw new Error(`${file.name} states a model ("${MODEL_STATEMENT}") that its tensors are not of: ${misfits}.`)
 }
 
 /** What somebody says of a model that a file may state. */

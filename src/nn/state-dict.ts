@@ -24,14 +24,14 @@ export function stateSource(tensors: ReadonlyMap<string, HostTensor>, name: stri
 }
 
 /**
- * Throws one error that lists all misfits: missing and surplus names, and shapes (with both). `ignore` tells which surplus
- * names are known and not wanted.
+ * What of a source does not fit the entries, in one clause: missing and surplus names, and shapes (with both); undefined: all of it does.
+ * `ignore` tells which surplus names are known and not wanted.
  */
-export function requireFit(
+export function misfitsOf(
   entries: readonly StateEntry[],
-  source: Pick<StateSource, 'name' | 'names' | 'shapeOf'>,
+  source: Pick<StateSource, 'names' | 'shapeOf'>,
   ignore: (name: string) => boolean = () => false,
-): void {
+): string | undefined {
   const wanted = new Map(entries.map((entry) => [entry.name, entry]))
   const present = new Set(source.names)
   const problems: string[] = []
@@ -42,11 +42,19 @@ export function requireFit(
     }
   }
   for (const name of present) if (!wanted.has(name) && !ignore(name)) problems.push(`${name} is not in the model`)
-  if (problems.length > 0) {
-    const shown = problems.slice(0, 8).join('; ')
-    const more = problems.length > 8 ? `; and ${problems.length - 8} more` : ''
-    throw new Error(`${source.name} does not fit the model: ${shown}${more}.`)
-  }
+  if (problems.length === 0) return undefined
+  const shown = problems.slice(0, 8).join('; ')
+  return problems.length > 8 ? `${shown}; and ${problems.length - 8} more` : shown
+}
+
+/** Throws one error that lists all misfits (see misfitsOf). */
+export function requireFit(
+  entries: readonly StateEntry[],
+  source: Pick<StateSource, 'name' | 'names' | 'shapeOf'>,
+  ignore?: (name: string) => boolean,
+): void {
+  const misfits = misfitsOf(entries, source, ignore)
+  if (misfits !== undefined) throw new Error(`${source.name} does not fit the model: ${misfits}.`)
 }
 
 /** Loads every entry from the source; nothing is loaded unless everything fits (see requireFit). */

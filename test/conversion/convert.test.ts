@@ -393,6 +393,11 @@ describe('bad input', () => {
       { ...reference, opt: { ...reference.opt, state: new Map([...reference.opt.state].slice(1)) } },
       '["opt"] has no exp_avg for parameter 1 (x_embedder.proj.weight).',
     ],
+    [
+      'classes of another model',
+      { ...reference, args: { num_classes: 5 } },
+      'the set of weights does not fit the model',
+    ],
     ['an EMA of another model', { ...reference, ema: { pos_embed: tensor([1], 1) } }, 'the EMA does not fit the model'],
     ['settings that are none', { ...reference, args: { path_type: 'curved' } }, 'path_type is "curved"'],
   ])('%s', async (_, value, message) => {

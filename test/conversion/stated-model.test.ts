@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { adoptCheckpoint } from '../../src/conversion/adopt.ts'
-import { convert } from '../../src/conversion/convert.ts'
+import { type ConvertOptions, convert, readTraining } from '../../src/conversion/convert.ts'
 import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { TorchCheckpoint } from '../../src/formats/torch-checkpoint.ts'
 import { writeTorchCheckpoint } from '../../src/formats/torch-checkpoint-writer.ts'
@@ -13,7 +13,7 @@ import {
   transformerConfigSchema,
   transformerFromConfig,
 } from '../../src/models/transformer-kinds.ts'
-import { readCheckpointState, saveCheckpoint } from '../../src/training/checkpoint.ts'
+import { type CheckpointState, readCheckpointState, saveCheckpoint } from '../../src/training/checkpoint.ts'
 import { modelSetting, trainingSchema } from '../../src/training/configuration.ts'
 import { modelOfWeights } from '../../src/training/initial-weights.ts'
 import { loadModel } from '../../src/training/load-model.ts'
@@ -40,22 +40,25 @@ const BASE = {
   alignDepth: 1,
 }
 const LIGHTNINGDIT = { norm: 'rmsNorm', ffn: 'swiglu', rope: true }
-const BLOCKS: readonly Change[] = [
-  {},
-  { qkNorm: true },
-  { norm: 'rmsNorm' },
-  { ffn: 'swiglu' },
-  { rope: true },
-  LIGHTNINGDIT,
-]
 const CONVENTIONS: readonly Change[] = [{ convention: 'repa' }, { convention: 'sit' }]
-const SIGMAS: readonly Change[] = [{ learnSigma: false }, { learnSigma: true }]
 const pairs = (first: readonly Change[], second: readonly Change[]): Change[] =>
   first.flatMap((one) => second.map((other) => ({ ...one, ...other })))
 
 const MODELS: readonly Change[] = [
-  ...pairs(pairs([{ kind: 'SiT' }], CONVENTIONS), pairs(SIGMAS, BLOCKS)),
-  ...pairs([{ kind: 'DiT' }], pairs(SIGMAS, BLOCKS)),
+  // What the head's channels and LightningDiT's blocks, of which all three settings count, are taken to tell.
+  ...pairs(
+    [
+      ...pairs([{ kind: 'SiT' }, { kind: 'SiT', learnSigma: true }], CONVENTIONS),
+      { kind: 'DiT', learnSigma: false },
+      { kind: 'DiT' },
+    ],
+    [{}, LIGHTNINGDIT],
+  ),
+  // Each setting of a block alone, where the rest is not what it would be taken for.
+  ...pairs(
+    [{ convention: 'sit' }, { kind: 'DiT', learnSigma: false }],
+    [{ qkNorm: true }, { norm: 'rmsNorm' }, { ffn: 'swiglu' }, { rope: true }],
+  ),
   // A head that is as wide as the trunk no tensor tells from it.
   ...pairs(CONVENTIONS, [
     { ddtHead: { depth: 1, hidden: 48, heads: 3 } },
@@ -107,36 +110,53 @@ async function opened(path: string): Promise<{ config: AnyTransformerConfig; pat
   return { config: loaded.config, path: interpolant, told }
 }
 
-describe.each(['.pt', '.safetensors'])('in a %s file', (extension) => {
-  test.each(MODELS)('%j', async (change) => {
-    const config = configOf(change)
-    const { checkpoint, at } = await checkpointOf(config, { path: 'cosine' })
-    const [file, back] = [at(`x${extension}`), at('back')]
-    expect(await convert(checkpoint, file)).toMatchObject({ notes: [] })
-    expect(await opened(file)).toEqual({ config, path: 'cosine', told: [] })
-    await convert(file, back)
-    expect((await readCheckpointState(back)).model).toEqual(config)
-    expect((await readCheckpointState(back)).configuration).toMatchObject({ training: { path: 'cosine' } })
-    const told: string[] = []
-    expect(await modelOfWeights(file, (sentence) => told.push(sentence))).toEqual(modelSetting(config))
-    expect(told).toEqual([])
-  })
+const EXTENSIONS = ['.pt', '.safetensors'] as const
 
-  test.each<[asked: Parameters<typeof loadModel>[1], sentence: string]>([
+/** The state of what training goes on from that a file is made to. */
+async function stateFrom(file: string, folder: string): Promise<Pick<CheckpointState, 'model' | 'configuration'>> {
+  // A torch file has all of it, which need not be written to be seen.
+  if (file.endsWith('.pt')) {
+    await using opened = await readTraining(file, {}, [])
+    return opened.training.state
+  }
+  await convert(file, folder)
+  return await readCheckpointState(folder)
+}
+
+test.each(MODELS)('%j', async (change) => {
+  const config = configOf(change)
+  const { checkpoint, at } = await checkpointOf(config, { path: 'cosine' })
+  for (const extension of EXTENSIONS) {
+    const file = at(`x${extension}`)
+    expect(await convert(checkpoint, file), file).toMatchObject({ notes: [] })
+    expect(await opened(file), file).toEqual({ config, path: 'cosine', told: [] })
+    const { model, configuration } = await stateFrom(file, at('back'))
+    expect(model, file).toEqual(config)
+    expect(configuration, file).toMatchObject({ training: { path: 'cosine' } })
+    const told: string[] = []
+    expect(await modelOfWeights(file, (sentence) => told.push(sentence)), file).toEqual(modelSetting(config))
+    expect(told, file).toEqual([])
+  }
+})
+
+test.each(EXTENSIONS)('a model that is said to be another than a %s file states is refused', async (extension) => {
+  const { checkpoint, at } = await checkpointOf(configOf({ convention: 'sit' }))
+  const file = at(`x${extension}`)
+  await convert(checkpoint, file)
+  const others: readonly [asked: Parameters<typeof loadModel>[1], sentence: string][] = [
     [{ heads: 2 }, 'heads 4, not 2'],
     [{ kind: 'DiT' }, 'kind SiT, not DiT'],
     [{ convention: 'repa' }, 'convention sit, not repa'],
-  ])('a model that is said to be another, %j, is refused', async (asked, sentence) => {
-    const { checkpoint, at } = await checkpointOf(configOf({ convention: 'sit' }))
-    const file = at(`x${extension}`)
-    await convert(checkpoint, file)
+  ]
+  for (const [asked, sentence] of others) {
     await expect(loadModel(file, asked)).rejects.toThrow(
       new RangeError(`${file} is of a model with ${sentence}; leave it out, the checkpoint says what it is.`),
     )
-    const { convention, ...others } = asked as Record<string, unknown>
-    if (convention !== undefined) return
-    await expect(convert(file, at('back'), others)).rejects.toThrow(`${file} is of a model with ${sentence}`)
-  })
+    if (asked?.convention !== undefined) continue
+    await expect(convert(file, at('back'), asked as ConvertOptions)).rejects.toThrow(
+      `${file} is of a model with ${sentence}`,
+    )
+  }
 })
 
 test('the file of one set of weights says it as well where it is taken out of another', async () => {
@@ -213,11 +233,70 @@ test("the arguments of another's script go along as well, or are said to be left
   })
 })
 
-test('a file that says something else is refused', async () => {
-  const { checkpoint, at } = await checkpointOf(configOf({}))
-  await convert(checkpoint, at('x.safetensors'))
-  await writeSafetensors(at('y.safetensors'), [], { metadata: { repa_native_model: '{"kind":"SiT"}' } })
-  await expect(loadModel(at('y.safetensors'))).rejects.toThrow('y.safetensors, "repa_native_model": depth is missing')
+/** Files of the tiny model that state `said`, and of a training also `training`. */
+async function stating(
+  said: object,
+  training?: object,
+): Promise<{ files: readonly string[]; at: (name: string) => string }> {
+  const folder = temporaryFolder()
+  const at = (name: string) => join(folder, name)
+  const { args, ...reference } = referenceCheckpoint()
+  const metadata = { repa_native_model: JSON.stringify(said) }
+  await writeSafetensors(
+    at('x.safetensors'),
+    [...reference.ema].map(([name, tensor]) => ({ name, ...tensor })),
+    { metadata },
+  )
+  await writeTorchCheckpoint(at('x.pt'), {
+    ...reference,
+    args: { ...args, ...metadata, ...(training && { repa_native_training: JSON.stringify(training) }) },
+  })
+  return { files: [at('x.safetensors'), at('x.pt')], at }
+}
+
+describe('a statement is refused', () => {
+  test.each<[change: Change, misfits: RegExp]>([
+    [{ classes: 9 }, /y_embedder\.embedding_table\.weight has shape \[11,16\], the model's is \[10,16\]\.$/],
+    [{ depth: 3 }, /blocks\.2\.attn\.qkv\.weight \[48,16\] is missing; .*; and \d more\.$/],
+    [{ depth: 1 }, /blocks\.1\.attn\.qkv\.weight is not in the model; .*; and \d more\.$/],
+  ])('whose tensors are of another model: %j', async (change, misfits) => {
+    const { files, at } = await stating({ ...tinyModel, ...change })
+    for (const file of files) {
+      const sentence = new RegExp(
+        `^${file} states a model \\("repa_native_model"\\) that its tensors are not of: ${misfits.source}`,
+      )
+      await expect(loadModel(file)).rejects.toThrow(sentence)
+      await expect(convert(file, at('back'))).rejects.toThrow(sentence)
+      await expect(modelOfWeights(file, () => {})).rejects.toThrow(sentence)
+    }
+  })
+
+  test('that is none', async () => {
+    const { files } = await stating({ kind: 'SiT' })
+    for (const file of files) {
+      await expect(loadModel(file)).rejects.toThrow(`${file}, "repa_native_model": depth is missing`)
+    }
+  })
+
+  const ANOTHER =
+    'there is no setting "newThing". Another version of repa-native wrote that, or somebody by hand; go on with that version, or update ' +
+    'this one.'
+
+  test('that another version of repa-native wrote, which is said', async () => {
+    const { files, at } = await stating({ ...tinyModel, newThing: 1 })
+    for (const file of files) {
+      const sentence = `${file}, "repa_native_model": ${ANOTHER}`
+      await expect(loadModel(file)).rejects.toThrow(sentence)
+      await expect(convert(file, at('back'))).rejects.toThrow(sentence)
+    }
+  })
+
+  test('likewise of a training', async () => {
+    const { at } = await stating(tinyModel, { newThing: 1 })
+    const file = at('x.pt')
+    await expect(convert(file, at('back'))).rejects.toThrow(`${file}: args, "repa_native_training": ${ANOTHER}`)
+    await expect(adoptCheckpoint(file, at('run'))).rejects.toThrow(ANOTHER)
+  })
 })
 
 test('what the reference has no name for of a training goes on as well', async () => {
@@ -254,19 +333,20 @@ describe('half of the steps, converted, and the other half make what all of them
     { name: 'DiT without variances', kind: 'DiT', blocks: { learnSigma: false } },
   ]
 
-  test.each([...UNTOLD, ...CASES])('$name', async (one) => {
+  const ALL = [...UNTOLD, ...CASES]
+  const modelIn = ({ kind, blocks, text, options: { align, selfAlign, classToken } = {} }: (typeof ALL)[number]) =>
+    JSON.stringify([kind, blocks, text, ...[align, selfAlign, classToken].map((part) => part !== undefined)])
+  /** What else a model is trained by is nothing that a conversion sees. */
+  const ONE_OF_EACH_MODEL = ALL.filter((one, i) => ALL.findIndex((each) => modelIn(each) === modelIn(one)) === i)
+
+  test.each(ONE_OF_EACH_MODEL)('$name', async (one) => {
     const data = one.text ? await captionedDataset(2 * BATCH) : await tinyDataset(2 * BATCH)
-    const whole = await (async () => {
-      using model = modelOf(one)
-      await using trainer = await tinyTrainer(model, data, one.options ?? {})
-      await steps(trainer, 4)
-      return await digestOf(trainer)
-    })()
     const folder = temporaryFolder()
-    using half = modelOf(one)
-    await using first = await tinyTrainer(half, data, one.options ?? {})
-    await steps(first, 2)
+    using whole = modelOf(one)
+    await using first = await tinyTrainer(whole, data, one.options ?? {})
+    await steps(first, 1)
     const saved = await first.save(folder)
+    await steps(first, 2)
     await convert(saved, join(folder, 'x.pt'))
     const { checkpoint } = await adoptCheckpoint(join(folder, 'x.pt'), join(folder, 'run'))
     const { model: config } = await readCheckpointState(checkpoint)
@@ -274,7 +354,7 @@ describe('half of the steps, converted, and the other half make what all of them
     using model = transformerFromConfig(config, 'cpu')
     await using trainer = await tinyTrainer(model, data, one.options ?? {})
     await trainer.restore(checkpoint)
-    await steps(trainer, 4)
-    expect(await digestOf(trainer)).toBe(whole)
+    await steps(trainer, 2)
+    expect(await digestOf(trainer)).toBe(await digestOf(first))
   })
 })
