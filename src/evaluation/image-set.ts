@@ -1,8 +1,8 @@
-import { extname, join } from 'node:path'
+import { join } from 'node:path'
 import { decodeImage } from '../data/image-decoding.ts'
 import { openImageSource } from '../data/image-sources.ts'
 import { mapInOrder } from '../data/ordered-map.ts'
-import { NpzFile } from '../formats/npz.ts'
+import type { NpzFile } from '../formats/npz.ts'
 
 /** Images of one size. */
 export interface ImageBatch {
@@ -27,15 +27,11 @@ export const IMAGES_ARRAY = 'arr_0'
 const DECODED_AT_ONCE = 8
 
 /**
- * The images of a folder or zip archive, sorted by their path, at any depth, or those of an npz file's `arr_0`, u8 [N, H, W, 3].
+ * The images of a folder or zip archive, sorted by their path, at any depth.
  *
  * @throws Error for what holds no images; `batches` throws where one is damaged or of another size than the first
  */
 export async function openImageSet(path: string): Promise<ImageSet> {
-  return extname(path).toLowerCase() === '.npz' ? openNpzImages(await NpzFile.open(path)) : openImageFiles(path)
-}
-
-async function openImageFiles(path: string): Promise<ImageSet> {
   const source = await openImageSource(path, { unlabelled: true })
   return {
     path,
@@ -71,7 +67,11 @@ async function openImageFiles(path: string): Promise<ImageSet> {
   }
 }
 
-/** Takes the file over. */
+/**
+ * The images of an npz file's `arr_0`, u8 [N, H, W, 3]. Takes the file over.
+ *
+ * @throws Error where it has none
+ */
 export async function openNpzImages(file: NpzFile): Promise<ImageSet> {
   try {
     if (!file.names.includes(IMAGES_ARRAY)) {

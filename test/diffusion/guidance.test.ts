@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { sampleDiffusion } from '../../src/diffusion/ddpm-sampler.ts'
 import type { Guidance } from '../../src/diffusion/guidance.ts'
 import { sampleFlow } from '../../src/diffusion/samplers.ts'
@@ -54,10 +54,16 @@ describe.each(['SiT', 'DiT'] as const)('a %s', (kind) => {
   })
 })
 
-test('dopri5, which steps past the data, is guided there as at them', async () => {
-  using model = SiT.create(SIZES, { classes: 3, classDropout: 0.1, channels: 3, inputSize: [4, 4] })
+/** Of which guidance changes what it says. */
+function wavy(): SiT {
+  const model = SiT.create(SIZES, { classes: 3, classDropout: 0.1, channels: 3, inputSize: [4, 4] })
   const weights = model.arena.array('weights')
   weights.write(Float32Array.from({ length: weights.elements }, (_, i) => Math.sin(i * i) / 5))
+  return model
+}
+
+test('dopri5, which steps past the data, is guided there as at them', async () => {
+  using model = wavy()
   using noise = Tensor.full([1, 3, 4, 4], 1, 'cpu')
   const solved = async (low: number) => {
     let last = 1
@@ -72,4 +78,28 @@ test('dopri5, which steps past the data, is guided there as at them', async () =
   const { state, last } = await solved(0)
   expect(last).toBeLessThan(0)
   expect(state).toEqual((await solved(-10)).state)
+})
+
+test('dopri5 is guided where the interval is, and nowhere else', async () => {
+  using model = wavy()
+  using noise = Tensor.full([1, 3, 4, 4], 1, 'cpu')
+  const times: number[] = []
+  using forward = vi.spyOn(model, 'forward')
+  const guidance: Guidance = { scale: 3, low: 0.2, high: 0.6 }
+  const observe = (_: Tensor, t: number) => void times.push(t)
+  const options = { mode: 'ode', solver: 'dopri5', steps: 1, guidance, observe } as const
+  using _ = await sampleFlow(model, noise, Int32Array.of(1), options)
+  // Guided, the model is asked for twice as many samples.
+  const samples = forward.mock.calls.map(([x]) => x.shape[0])
+  expect(samples).toEqual(times.map((t) => (t >= 0.2 && t <= 0.6 ? 2 : 1)))
+  for (const [low, high] of [
+    [0.6, 1],
+    [0.2, 0.6],
+    [-1, 0.2],
+  ] as const) {
+    expect(
+      times.some((t) => t > low && t < high),
+      `a time from ${low} to ${high}`,
+    ).toBe(true)
+  }
 })

@@ -5,7 +5,10 @@ import { odeTimes, sampleFlow, sdeTimes } from '../../src/diffusion/samplers.ts'
 import { SiT } from '../../src/models/sit.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 
-/** Single values of torch.linspace(from, to, count, dtype=float64), PyTorch 2.13 on a CPU with AVX2. */
+/**
+ * Single values of torch.linspace(from, to, count, dtype=float64), PyTorch 2.13 on a CPU with AVX2; the middle of 51, which is counted from
+ * the far end, by its kernel's formula (ATen/native/cpu/RangeFactoriesKernel.cpp) in exact fractions, rounded once.
+ */
 const VALUES = [
   { from: 1, to: 0, count: 51, index: 45, value: 0.1 },
   { from: 1, to: 0, count: 51, index: 29, value: 0.42 },
@@ -13,6 +16,7 @@ const VALUES = [
   { from: 1, to: 0.04, count: 250, index: 83, value: 0.68 },
   { from: 1, to: 0.04, count: 250, index: 166, value: 0.36 },
   { from: 1, to: 0.04, count: 250, index: 249, value: 0.04 },
+  { from: 1, to: 0.04, count: 51, index: 25, value: 0.5199999999999999 },
   { from: 1, to: 0.04, count: 1, index: 0, value: 1 },
   { from: 0, to: 1, count: 7, index: 4, value: 0.6666666666666667 },
 ] as const

@@ -107,6 +107,21 @@ describe('blockFeatures', () => {
     expect([...noisy[0]!.layers[0]!]).not.toEqual([...first!])
   })
 
+  test('levels that are nearest to one 2^-20th have the same noise', async () => {
+    const data = await Dataset.open(await tinyDataset())
+    using model = tiny()
+    const nearest = Math.round(0.3 * 2 ** 20)
+    const of = async (noise: number) => {
+      const [features] = await all(blockFeatures({ ...common, model, data, indices: [0], layers: [1], noise }))
+      return [...features!.layers[0]!]
+    }
+    const [at, on, before] = [await of(0.3), await of(nearest / 2 ** 20), await of((nearest - 1) / 2 ** 20)]
+    const apart = (other: readonly number[]) => Math.max(...at.map((value, i) => Math.abs(value - other[i]!)))
+    // Levels less than 2^-21 apart move latents, some units from their noise, by 4e-6 at most; other noise by tenths of a unit.
+    expect(apart(on)).toBeLessThan(1e-4)
+    expect(apart(before)).toBeGreaterThan(1e-2)
+  })
+
   test('the model is told the null class, and its tokens are averaged', async () => {
     const data = await Dataset.open(await tinyDataset())
     using model = tiny()
@@ -452,9 +467,9 @@ describe('noisyInput', () => {
       sigma: 0.25,
     },
     {
-      name: 'DiT',
+      name: 'DiT, by the nearest of its steps',
       make: () => DiT.create(size, sizes),
-      level: 500 / 999,
+      level: 499.6 / 999,
       t: 500,
       alpha: signal,
       sigma: Math.sqrt(1 - signal ** 2),

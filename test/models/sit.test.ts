@@ -2,13 +2,14 @@ import { createHash } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import * as z from 'zod'
 import { ConfigurationError } from '../../src/configuration/parse.ts'
+import type { Observe } from '../../src/models/adaln-block.ts'
 import { transformerEntries } from '../../src/models/diffusion-transformer.ts'
 import { assumedConvention, assumedHeads, inferTransformerConfig } from '../../src/models/infer-transformer.ts'
 import { sinCosPositions } from '../../src/models/positions.ts'
 import { SIT_PRESETS, type SiTPreset } from '../../src/models/presets.ts'
 import { parseSiTConfig, SiT, type SiTOptions } from '../../src/models/sit.ts'
 import type { TransformerConfig } from '../../src/models/transformer-config.ts'
-import { memoryStats, synchronize } from '../../src/tensor/device.ts'
+import { memoryStats, synchronize, trimMemory } from '../../src/tensor/device.ts'
 import { elementCount } from '../../src/tensor/dtype.ts'
 import { toFloat32 } from '../../src/tensor/host-tensor.ts'
 import { randomNormal, randomUniform } from '../../src/tensor/random.ts'
@@ -30,7 +31,10 @@ async function stateOf(model: SiT): Promise<Map<string, Float32Array>> {
   return state
 }
 
-function forward(model: SiT, { batch = 3, project = false } = {}) {
+function forward(
+  model: SiT,
+  { batch = 3, project = false, observe }: { batch?: number; project?: boolean; observe?: Observe } = {},
+) {
   const { channels, inputSize, classes } = model.config
   using x = randomNormal([batch, channels, ...inputSize], { seed: 5, stream: 'noise', step: 0 }, model.device)
   using t = randomUniform([batch], { seed: 5, stream: 'timesteps', step: 0 }, model.device)
@@ -39,7 +43,7 @@ function forward(model: SiT, { batch = 3, project = false } = {}) {
     [batch],
     model.device,
   )
-  return model.forward(x, t, labels, { project })
+  return model.forward(x, t, labels, { project, observe })
 }
 
 /** The reference constructor's arguments, as the golden manifest gives them. */
@@ -382,6 +386,20 @@ describe('memory', () => {
     }
     await synchronize('cpu')
     expect(memoryStats('cpu').liveBytes).toBe(before)
+  })
+
+  test('of a block and of the final layer is given back before what comes next', () => {
+    using model = tiny({ depth: 4 })
+    const live: number[] = []
+    const observe = (name: string) => {
+      if (/^(blocks\.\d|final_layer)$/.test(name)) live.push(memoryStats('cpu').liveBytes)
+    }
+    // A free block that is there already may be a little larger than what is asked for.
+    trimMemory('cpu')
+    using _ = forward(model, { observe }).prediction
+    // Of every block the stream and what is read of it [3, 16, 64]; of the final layer the tokens [3, 16, 12] in place of the latter.
+    const [first] = live as [number]
+    expect(live).toEqual([first, first, first, first, first + 4 * 3 * 16 * (12 - 64)])
   })
 
   test('after dispose every use says so', () => {

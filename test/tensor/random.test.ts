@@ -36,6 +36,9 @@ function normalOf(seed: bigint, stream: number, step: number, element: number): 
   return radius * (element % 2 === 0 ? Math.cos(angle) : Math.sin(angle))
 }
 
+/** "Each is within 4 half-ulps of the exact transform"; sine and cosine, absolutely within 5e-11 and rounded to 2^-30. */
+const normalTolerance = (exact: number) => 4 * 2 ** -24 * Math.abs(exact) + 7 * 2 ** -30
+
 /** Seeds of one and two words, steps beyond 32 bits, elements whose block is beyond 32 bits. */
 const POSITIONS = [
   { seed: 0n, stream: 0, step: 0, first: 0 },
@@ -78,11 +81,24 @@ for (const { device, missing } of DEVICES) {
       using out = Tensor.empty([COUNT], device)
       native().fillNormal(out.handle, 1, at.seed, at.stream, at.step, at.first)
       const actual = await out.data()
-      // "Each is within 4 half-ulps of the exact transform"; sine and cosine, absolutely within 5e-11 and rounded to 2^-30.
       for (const i of elements) {
         const exact = normalOf(at.seed, at.stream, at.step, at.first + i)
-        const tolerance = 4 * 2 ** -24 * Math.abs(exact) + 7 * 2 ** -30
-        expect(Math.abs(actual[i] - exact), `element ${i}`).toBeLessThan(tolerance)
+        expect(Math.abs(actual[i] - exact), `element ${i}`).toBeLessThan(normalTolerance(exact))
+      }
+    })
+
+    // On the CPU 16,384 numbers are filled at a time, and the blocks of four at both ends of them are made twice.
+    test('many numbers are those of their places, from inside a block on', async () => {
+      const [count, first, { seed, stream, step }] = [40_003, 5, POSITIONS[2]]
+      using uniforms = Tensor.empty([count], device)
+      using normals = Tensor.empty([count], device)
+      native().fillUniform(uniforms.handle, 0, 1, seed, stream, step, first)
+      native().fillNormal(normals.handle, 1, seed, stream, step, first)
+      const [u, n] = await Promise.all([uniforms.data(), normals.data()])
+      for (const i of [0, 16_383, 16_384, 32_769, count - 1]) {
+        expect(u[i], `uniform number ${i}`).toBe(uniform(word(seed, stream, step, first + i)))
+        const exact = normalOf(seed, stream, step, first + i)
+        expect(Math.abs(n[i]! - exact), `normal number ${i}`).toBeLessThan(normalTolerance(exact))
       }
     })
 

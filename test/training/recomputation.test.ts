@@ -4,12 +4,13 @@ import { DiT } from '../../src/models/dit.ts'
 import { SiT, type SiTOptions } from '../../src/models/sit.ts'
 import type { RoutedBlocks } from '../../src/models/token-route.ts'
 import type { AnyTransformer } from '../../src/models/transformer-kinds.ts'
-import { type Device, memoryStats, resetPeakMemory } from '../../src/tensor/device.ts'
+import { type Device, memoryStats, resetPeakMemory, trimMemory } from '../../src/tensor/device.ts'
 import type { ComputeDType } from '../../src/tensor/dtype.ts'
 import { cast } from '../../src/tensor/ops/cast.ts'
 import { randomTokens } from '../../src/tensor/random.ts'
 import type { Recomputation } from '../../src/tensor/recomputation.ts'
 import { scope } from '../../src/tensor/scope.ts'
+import { Tape } from '../../src/tensor/tape.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 import { DiTObjective } from '../../src/training/dit-objective.ts'
 import { forwardBackward, type PassOptions } from '../../src/training/forward-backward.ts'
@@ -147,3 +148,27 @@ for (const { device, missing } of DEVICES) {
     })
   })
 }
+
+test('of a block the state between its branches, what both read and the activation are not kept', () => {
+  // Sizes that blocks of memory have; none that is free already, and may be a little larger, is in the way.
+  const [batch, side, hidden] = [4, 8, 64]
+  const sizes = { depth: 3, hidden, heads: 2, patch: 2 }
+  using model = SiT.create(sizes, { inputSize: [side, side], channels: 2, classes: 4, alignWidths: [] })
+  model.arena.allocateGradients()
+  const perBlock = (['none', 'elementwise'] as const).map((recompute) => {
+    using x = Tensor.full([batch, 2, side, side], 0.1, 'cpu')
+    using t = Tensor.full([batch], 0.5, 'cpu')
+    using labels = Tensor.from(new Int32Array(batch), [batch], 'cpu')
+    const live: number[] = []
+    const observe = (name: string) => {
+      if (/^blocks\.\d$/.test(name)) live.push(memoryStats('cpu').liveBytes)
+    }
+    trimMemory('cpu')
+    using tape = new Tape({ recompute })
+    tape.record(() => model.forward(x, t, labels, { observe }))
+    expect(live).toHaveLength(3)
+    return live[2]! - live[1]!
+  })
+  // f32 of every token: the stream, two norms, and the MLP's four times as many.
+  expect(perBlock[0]! - perBlock[1]!).toBe(4 * batch * (side / 2) ** 2 * hidden * (1 + 2 + 4))
+})

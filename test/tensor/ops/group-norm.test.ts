@@ -3,7 +3,7 @@ import { groupNormApply, groupNormCoefficients } from '../../../src/tensor/ops/g
 import { channelsFirst, channelsLast } from '../../../src/tensor/ops/layout.ts'
 import { wideAttention } from '../../../src/tensor/ops/wide-attention.ts'
 import { Tensor } from '../../../src/tensor/tensor.ts'
-import { map, type NdArray, random, zeros } from '../../reference/array.ts'
+import { fromValues, map, type NdArray, random, zeros } from '../../reference/array.ts'
 import { groupNorm, silu } from '../../reference/group-norm.ts'
 import { largestOf } from '../rounding.ts'
 import { type Draw, type OpCase, opCase, testOps } from './op-case.ts'
@@ -104,16 +104,19 @@ testOps('wideAttention', (draw) =>
 testOps(
   'softmax',
   [
-    [1, 1],
-    [3, 5],
-    [2, 17],
-    [5, 300],
-    [1, 4096],
-  ].map(([rows, columns]) => {
-    const x = random([rows, columns], 1, 20)
-    const factor = 0.37
+    ...[
+      [1, 1],
+      [3, 5],
+      [2, 17],
+      [5, 300],
+      [1, 4096],
+    ].map((shape) => ({ x: random(shape, 1, 20), factor: 0.37 })),
+    // Beyond e^88, where float32 ends, were they not taken from the largest of their row: the products are exact, and so are differences.
+    { x: fromValues([2, 3], [100, 99, -100, -101, -300, -100]), factor: 1 },
+  ].map(({ x, factor }) => {
+    const [rows, columns] = x.shape as [number, number]
     return opCase({
-      name: `[${rows}, ${columns}]`,
+      name: `[${rows}, ${columns}] up to ${Math.round(largestOf(x))}, by ${factor}`,
       inputs: { x },
       op: (t, device) => new Tensor(native().softmax(t.x.handle, factor, 'f32'), device),
       forward: () => {
