@@ -477,14 +477,20 @@ describe('grids', () => {
       using tokens = encoder.features(images, [3, 3], { classToken: true })
       expect(tokens.shape).toEqual([1, 10, 16])
     }
-    const large = () => encoder.features(images, [32, 32])
-    if (/^(dinov2|dinov3|siglip)-/.test(name)) {
-      using features = large()
-      expect(features.shape).toEqual([1, 1024, 16])
-    } else {
-      expect(large).toThrow(
-        `The encoder ${name} has no mode for images of 512 pixels, whose grid is 32 x 32: as in the reference, it goes up to 16 x 16.`,
-      )
+    for (const [rows, columns] of [
+      [32, 32],
+      [1, 17],
+      [17, 2],
+    ] as const) {
+      const large = () => encoder.features(images, [rows, columns])
+      if (/^(dinov2|dinov3|siglip)-/.test(name)) {
+        using features = large()
+        expect(features.shape).toEqual([1, rows * columns, 16])
+      } else {
+        expect(large).toThrow(
+          `The encoder ${name} has no mode for images of 512 pixels, whose grid is ${rows} x ${columns}: as in the reference, it goes up to 16 x 16.`,
+        )
+      }
     }
   })
 })
