@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { AverageFeatures } from '../../src/alignment/average-features.ts'
+import { memoryStats } from '../../src/tensor/device.ts'
 import { scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 
@@ -12,10 +13,14 @@ describe('the average image’s features', () => {
     ['their mean over all places, of another grid', [2, 1], [9, 7.5, 9, 7.5, 9, 7.5, 9, 7.5]],
   ] as const)('are taken off: %s', async (_, grid, expected) => {
     using average = new AverageFeatures(values, [1, 2])
-    for (const _time of [1, 2]) {
+    const held: number[] = []
+    for (const _time of [1, 2, 3]) {
+      held.push(memoryStats('cpu').liveBytes)
       using left = scope(() => average.takenOff(Tensor.full([2, 2, 2], 10, 'cpu'), grid))
       expect([...(await left.data())]).toEqual(expected)
     }
+    // The table is made at the first time and kept.
+    expect(held[2]).toBe(held[1])
   })
 
   test('a class token before them stays as it is', async () => {

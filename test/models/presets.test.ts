@@ -53,7 +53,9 @@ const LIGHTNINGDIT_COUNTS: readonly (readonly [LightningDiTPreset, parameters: n
   ['LightningDiT-XL/1', 675_256_736, 36_864],
   ['LightningDiT-XL/2', 675_219_856, 36_864],
   ['LightningDiT-1p0B/1', 1_029_401_120, 32_768],
+  ['LightningDiT-1p0B/2', 1_029_351_952, 32_768],
   ['LightningDiT-1p6B/1', 1_631_767_120, 32_768],
+  ['LightningDiT-1p6B/2', 1_631_709_760, 32_768],
 ]
 
 test.each(LIGHTNINGDIT_COUNTS)('%s has %i parameters', (preset, parameters, buffers) => {

@@ -72,3 +72,12 @@ test.each(CASES)('$change.name by $amount gives the bytes that Pillow gives', ({
   change(pixels, amount)
   expect([...pixels]).toEqual([...bytes(expected)])
 })
+
+test.each([
+  [49, 100],
+  [50, 101],
+])('the mean grey is rounded to the nearest level: 100.%i to %i', (higher, level) => {
+  const pixels = Uint8Array.from({ length: 300 }, (_, i) => (Math.floor(i / 3) < higher ? 101 : 100))
+  adjustContrast(pixels, 0)
+  expect(new Set(pixels)).toEqual(new Set([level]))
+})

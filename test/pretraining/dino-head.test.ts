@@ -83,6 +83,21 @@ for (const { device, missing } of DEVICES) {
     }
     const upload = (a: NdArray) => Tensor.from(Float32Array.from(a.data), a.shape, device)
 
+    test('prototypes begin evenly spread within 1 over the root of the bottleneck, as torch.nn.Linear has it', async () => {
+      const list = new ParameterList()
+      new DinoHead(list, 'head', { ...SIZES, bottleneck: 256, prototypes: 100 })
+      const { shape, initialise } = list.entries.find(({ name }) => name === 'head.last_layer.weight_v')!
+      using prototypes = Tensor.zeros(shape, device)
+      initialise(prototypes, { seed: 1, stream: 'initialisation', step: 0 })
+      const values = [...(await prototypes.data())]
+      const most = 1 / Math.sqrt(256)
+      expect(Math.max(...values.map(Math.abs))).toBeLessThanOrEqual(most)
+      const deviation = Math.sqrt(values.reduce((sum, value) => sum + value ** 2, 0) / values.length)
+      // Of 25,600 even numbers within ±b: b / √3, within five of its own deviations, √(1/5) / √N of it or so.
+      const even = most / Math.sqrt(3)
+      expect(Math.abs(deviation / even - 1)).toBeLessThan((5 * Math.sqrt(1 / 5)) / Math.sqrt(values.length))
+    })
+
     test.each([{ frozen: false }, { frozen: true }])(
       'cosines with the prototypes, and all gradients; prototypes frozen: $frozen',
       async ({ frozen }) => {

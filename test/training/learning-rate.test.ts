@@ -6,7 +6,11 @@ import { Dataset } from '../../src/data/dataset.ts'
 import { readEvents } from '../../src/formats/tensorboard-reader.ts'
 import { checkpointName } from '../../src/training/checkpoint-files.ts'
 import { trainingSchema } from '../../src/training/configuration.ts'
-import { type LearningRateSchedule, learningRateAt } from '../../src/training/learning-rate.ts'
+import {
+  type LearningRateSchedule,
+  learningRateAt,
+  requireLearningRateSchedule,
+} from '../../src/training/learning-rate.ts'
 import { train } from '../../src/training/run.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import type { TrainerOptions } from '../../src/training/trainer-options.ts'
@@ -134,6 +138,10 @@ test('a configuration hands it to its trainer, and none where the rate is always
     until: 9,
     final: 1e-5,
   })
+})
+
+test('it may end where it begins, as a schedule that is varied does at one end', () => {
+  expect(() => requireLearningRateSchedule(1e-4, { decay: 'linear', until: 5, final: 1e-4 })).not.toThrow()
 })
 
 test.each<[LearningRateSchedule, string]>([
