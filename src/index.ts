@@ -38,16 +38,15 @@ export {
   gaussianDiffusion,
 } from './diffusion/gaussian-diffusion.ts'
 export type { Guidance, SampledCondition, TextCondition } from './diffusion/guidance.ts'
-export {
-  type BatchOptions,
-  type Prompts,
-  type SampledImages,
-  type SampleImagesOptions,
-  type SamplingOptions,
-  sampleImages,
+export type {
+  BatchOptions,
+  Prompts,
+  SampledImages,
+  SampleImagesOptions,
+  SamplingOptions,
 } from './diffusion/sample-images.ts'
 export type { SampleResult, SampleToFolderOptions } from './diffusion/sample-to-folder.ts'
-export { type SamplerOptions, sampleFlow } from './diffusion/samplers.ts'
+export type { SamplerOptions } from './diffusion/samplers.ts'
 export type { SamplingOrigin } from './diffusion/sampling-record.ts'
 export type { Predict } from './diffusion/transport/field.ts'
 export { type TransportLossWeight, transportLoss, transportPlan } from './diffusion/transport/loss.ts'
@@ -110,6 +109,8 @@ export {
   readRuns,
   renderReport,
   sampleDiffusion,
+  sampleFlow,
+  sampleImages,
   sampleToFolder,
   sampleTransportOde,
   sampleTransportSde,

@@ -12,6 +12,15 @@ function loaded<A extends unknown[], R>(
   return async (...args) => (await load())(...args)
 }
 
+/** As `loaded`, of a generator, which does nothing before the first of what it makes is asked for. */
+function loadedGenerator<A extends unknown[], T>(
+  load: () => Promise<(...args: A) => AsyncGenerator<T, void, void>>,
+): (...args: A) => AsyncGenerator<T, void, void> {
+  return async function* (...args) {
+    yield* (await load())(...args)
+  }
+}
+
 /** As `loaded`, of what computes on the `device` of its options, which may then be called `auto` or `cuda` too. */
 function loadedOnDevice<A extends unknown[], R>(
   load: () => Promise<(...args: A) => R | Promise<R>>,
@@ -107,6 +116,13 @@ export const readRuns = loaded(async () => (await import('./report/run.ts')).rea
 export const renderReport = loaded(async () => (await import('./report/report.ts')).renderReport)
 /** Samples a DiT from noise [B, C, H, W] (f32): the last state, f64 [B, C, H, W], which the caller disposes. */
 export const sampleDiffusion = loaded(async () => (await import('./diffusion/ddpm-sampler.ts')).sampleDiffusion)
+/** Samples a SiT from noise [B, C, H, W] (f32): the state at t = 0, f64, which the caller disposes. */
+export const sampleFlow = loaded(async () => (await import('./diffusion/samplers.ts')).sampleFlow)
+/**
+ * Samples images in batches. Image number i depends on the seed, i and its label or caption alone; with dopri5, which chooses its steps by the
+ * errors of all images of a batch, on these too.
+ */
+export const sampleImages = loadedGenerator(async () => (await import('./diffusion/sample-images.ts')).sampleImages)
 /** Samples images to `FOLDER/000000.png` and on, with an npz and a grid where they are asked for. */
 export const sampleToFolder = loaded(async () => (await import('./diffusion/sample-to-folder.ts')).sampleToFolder)
 /** Samples the original SiT's probability-flow ODE from noise [B, C, H, W] (f32): the last state, f64, which the caller disposes. */

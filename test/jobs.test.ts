@@ -52,8 +52,9 @@ test.each(Object.entries(jobs).filter(([name]) => name.startsWith('benchmark')))
 
 describe.each(Object.entries(jobs).filter(([name]) => !TAKE_NOTHING.includes(name)))('%s', (_, job) => {
   test.each(CALLS)('of %j, %j, %j', async (...given) => {
-    const call = job as (...given: unknown[]) => Promise<unknown>
-    const refusal = await call(...given).catch((error: unknown) => error)
+    const call = job as (...given: unknown[]) => Promise<unknown> | AsyncGenerator
+    const made = call(...given)
+    const refusal = await ('next' in made ? made.next() : made).catch((error: unknown) => error)
     // What is right so far comes to a file that is not there.
     if (refusal instanceof Error) expect(refusal.message).not.toMatch(FOREIGN)
   })

@@ -76,7 +76,17 @@ export async function* sampleImages(
   model: AnyTransformer,
   options: SampleImagesOptions,
 ): AsyncGenerator<SampledImages, void, void> {
-  const { labels, prompts, firstImage = 0, seed, batch, autoencoder, onProgress, ...sampler } = options
+  const {
+    labels,
+    prompts,
+    firstImage = 0,
+    seed,
+    batch,
+    autoencoder,
+    onProgress,
+    ...sampler
+    // Of a program without types it may be missing.
+  } = options ?? ({} as SampleImagesOptions)
   requireBatches({ labels, prompts, firstImage, seed, batch, autoencoder, onProgress })
   requireSampling(model, sampler)
   requireDecodable(model, autoencoder)
