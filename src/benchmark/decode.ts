@@ -6,7 +6,7 @@ import { type Device, memoryStats, resetPeakMemory, synchronize } from '../tenso
 import { randomNormal } from '../tensor/random.ts'
 import { besidePython } from './beside-python.ts'
 import { type MeasuredRound, type TimeSeries, timeAlone } from './interleave.ts'
-import { aCommand, aCount, measuringOptions, roundOptions } from './option-schemas.ts'
+import { aCount, baselineOptions, measuringOptions, roundOptions } from './option-schemas.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 import { roundsOf } from './rounds.ts'
@@ -33,8 +33,7 @@ const optionsSchema = whenNeeded(() =>
     ...roundOptions(),
     device: z.string().optional(),
     size: aCount().optional(),
-    against: z.literal('python').optional(),
-    command: aCommand().optional(),
+    ...baselineOptions(),
   } satisfies Record<keyof DecodeBenchmarkOptions, z.ZodType>),
 )
 

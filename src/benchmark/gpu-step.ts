@@ -15,15 +15,7 @@ import { type GpuOperation, type GpuSideFigures, GpuTrainingSide } from './gpu-t
 import { gpuByCudaName, peakFlops } from './gpus.ts'
 import { DEFAULT_SIZE } from './image-size.ts'
 import { type MeasuredRound, type TimeSeries, timeSeries } from './interleave.ts'
-import {
-  aCommand,
-  aCount,
-  aModel,
-  aShareOfTokens,
-  imageOptions,
-  measuringOptions,
-  roundOptions,
-} from './option-schemas.ts'
+import { aCommand, aCount, aShareOfTokens, modelOptions } from './option-schemas.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import {
   type BaselineEncoder,
@@ -81,11 +73,8 @@ export interface GpuBaseline
 
 const optionsSchema = whenNeeded(() =>
   z.strictObject({
-    ...measuringOptions(),
-    ...roundOptions(),
-    ...imageOptions(),
+    ...modelOptions(),
     device: z.string(),
-    model: aModel().optional(),
     precision: z.enum(PRECISIONS).optional(),
     encoder: z
       .union([

@@ -10,12 +10,23 @@ export const measuringOptions = () => ({ rounds: z.unknown().optional(), signal:
 export const roundOptions = () => ({ seed: z.int().min(0).optional(), onRound: aFunction().optional() })
 
 /** Sides that latents or patches do not divide are refused where it is known what does. */
-export const imageOptions = () => ({ size: z.int().positive().optional(), batch: aCount().optional() })
+export const imageOptions = () => ({ size: aCount().optional(), batch: aCount().optional() })
+
+/** Of those of a model's steps. */
+export const modelOptions = () => ({
+  ...measuringOptions(),
+  ...roundOptions(),
+  ...imageOptions(),
+  model: aModel().optional(),
+})
+
+/** Of those that PyTorch's worker may be beside. */
+export const baselineOptions = () => ({ against: z.literal('python').optional(), command: aCommand().optional() })
 
 export const aCount = () => z.int().positive()
 
 /** A preset's name or sizes, of which SiT.create checks the rest. */
-export const aModel = () => z.union([z.string(), z.record(z.string(), z.unknown())])
+const aModel = () => z.union([z.string(), z.record(z.string(), z.unknown())])
 
 export const aSiTPreset = () => z.enum(Object.keys(SIT_PRESETS) as SiTPreset[])
 

@@ -14,7 +14,7 @@ import { forwardFlops } from './flops.ts'
 import { GpuLimits } from './gpu-limits.ts'
 import { DEFAULT_SIZE, latentsOfSize } from './image-size.ts'
 import { type MeasuredRound, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
-import { aCommand, aCount, aModel, imageOptions, measuringOptions, roundOptions } from './option-schemas.ts'
+import { aCount, baselineOptions, modelOptions } from './option-schemas.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 import { roundsOf } from './rounds.ts'
@@ -53,17 +53,13 @@ export interface SamplingBenchmarkOptions {
 
 const optionsSchema = whenNeeded(() =>
   z.strictObject({
-    ...measuringOptions(),
-    ...roundOptions(),
+    ...modelOptions(),
     device: z.string().optional(),
-    ...imageOptions(),
-    model: aModel().optional(),
     // The sampler checks both.
     steps: z.unknown().optional(),
     guidance: z.unknown().optional(),
     precision: z.enum(PRECISIONS).optional(),
-    against: z.literal('python').optional(),
-    command: aCommand().optional(),
+    ...baselineOptions(),
     probeSide: aCount().optional(),
   } satisfies Record<keyof SamplingBenchmarkOptions, z.ZodType>),
 )

@@ -13,7 +13,7 @@ import { BusyProcess } from './busy-process.ts'
 import { trainingFlops } from './flops.ts'
 import { DEFAULT_SIZE, latentsOfSize } from './image-size.ts'
 import { interleave, type MeasuredRound, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
-import { aCommand, aModel, aShareOfTokens, imageOptions, measuringOptions, roundOptions } from './option-schemas.ts'
+import { aShareOfTokens, baselineOptions, modelOptions } from './option-schemas.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 import { roundsOf } from './rounds.ts'
@@ -56,15 +56,11 @@ export interface StepBenchmarkOptions {
 
 const optionsSchema = whenNeeded(() =>
   z.strictObject({
-    ...measuringOptions(),
-    ...roundOptions(),
+    ...modelOptions(),
     device: z.string().optional(),
-    ...imageOptions(),
-    model: aModel().optional(),
-    against: z.literal('python').optional(),
+    ...baselineOptions(),
     besideBusyProcess: z.boolean().optional(),
     seconds: z.number().positive().optional(),
-    command: aCommand().optional(),
     recompute: z.enum(RECOMPUTATIONS).optional(),
     routeTokens: aShareOfTokens().optional(),
     onSustained: aFunction().optional(),
