@@ -14,7 +14,7 @@ import { loadState } from '../nn/state-dict.ts'
 import { toFloat32 } from '../tensor/host-tensor.ts'
 import { readCheckpointState } from './checkpoint.ts'
 import { checkpointOf, EMA_FILE } from './checkpoint-files.ts'
-import { type ModelSetting, modelSetting } from './configuration.ts'
+import { modelSetting, type TrainingOptions } from './configuration.ts'
 import { type Computation, otherComputation } from './requirements.ts'
 import { trainedPath } from './trained-path.ts'
 
@@ -48,18 +48,26 @@ const TABLE_ROUNDING = 2 ** -8
 
 const WEIGHTS_KEYS = ['ema', 'model', 'state_dict']
 
-/** The setting `model` of the weights at `path`, for a run that names no other. */
-export async function modelOfWeights(path: string, notice: (sentence: string) => void): Promise<ModelSetting> {
-  if ((await stat(path)).isDirectory()) return modelSetting((await readCheckpointState(await checkpointOf(path))).model)
-  await using source = await openTransformerWeights(path, WEIGHTS_KEYS)
-  return modelSetting(await configOfWeights(source, {}, notice))
-}
+type WeightsSettings = Pick<TrainingOptions, 'model' | 'path'>
 
-/** The path that the weights at `path` were trained along, where they say so. */
-export async function pathOfWeights(path: string): Promise<InterpolantPath | undefined> {
-  if ((await stat(path)).isDirectory()) return trainedPath(await readCheckpointState(await checkpointOf(path)))
-  await using source = await openTransformerWeights(path, WEIGHTS_KEYS)
-  return scriptArguments(source).path
+/**
+ * The settings of a run that begins from `weights`: what is given, else what they say themselves. A path may be said nowhere. `notice` is told
+ * what of a model was a guess.
+ */
+export async function settingsOfWeights(
+  weights: string,
+  { model, path }: WeightsSettings,
+  notice: (sentence: string) => void,
+): Promise<WeightsSettings> {
+  if ((await stat(weights)).isDirectory()) {
+    const state = await readCheckpointState(await checkpointOf(weights))
+    return { model: model ?? modelSetting(state.model), path: path ?? trainedPath(state) }
+  }
+  await using source = await openTransformerWeights(weights, WEIGHTS_KEYS)
+  return {
+    model: model ?? modelSetting(await configOfWeights(source, {}, notice)),
+    path: path ?? scriptArguments(source).path,
+  }
 }
 
 export interface InitialWeightsOptions {

@@ -27,7 +27,7 @@ import { type AlignmentEncoder, isCached } from './cached-encoder.ts'
 import { CHECKPOINTS, newestCheckpoint, tidyCheckpoints } from './checkpoint-files.ts'
 import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
 import { restoreNewest } from './damaged-checkpoint.ts'
-import { loadInitialWeights, modelOfWeights, pathOfWeights } from './initial-weights.ts'
+import { loadInitialWeights, settingsOfWeights } from './initial-weights.ts'
 import { logUnreported } from './log-unreported.ts'
 import { MetricsLog } from './metrics.ts'
 import { defaultPrecision, type Precision } from './precision.ts'
@@ -249,12 +249,9 @@ async function recomputationOf(
 /** A run that begins from weights and names no model is of the weights' own, and learns along their path where it names none. */
 async function withSettingsOfInit(options: TrainOptions): Promise<TrainOptions> {
   const { configuration, resume, onNotice } = options
-  const { init, model, path } = givenSettings(options)
+  const { init, ...given } = givenSettings(options)
   if (resume || init === undefined) return options
-  const own = {
-    model: model ?? (await modelOfWeights(init, (sentence) => onNotice?.(sentence))),
-    path: path ?? (await pathOfWeights(init)),
-  }
+  const own = await settingsOfWeights(init, given, (sentence) => onNotice?.(sentence))
   return { ...options, configuration: { ...configuration, ...own } }
 }
 

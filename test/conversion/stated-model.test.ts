@@ -15,7 +15,7 @@ import {
 } from '../../src/models/transformer-kinds.ts'
 import { type CheckpointState, readCheckpointState, saveCheckpoint } from '../../src/training/checkpoint.ts'
 import { modelSetting, trainingSchema } from '../../src/training/configuration.ts'
-import { modelOfWeights } from '../../src/training/initial-weights.ts'
+import { settingsOfWeights } from '../../src/training/initial-weights.ts'
 import { loadModel } from '../../src/training/load-model.ts'
 import { AdamW } from '../../src/training/optimizer.ts'
 import { captionedDataset } from '../data/captioned-dataset.ts'
@@ -134,7 +134,8 @@ test.each(MODELS)('%j', async (change) => {
     expect(model, file).toEqual(config)
     expect(configuration, file).toMatchObject({ training: { path: 'cosine' } })
     const told: string[] = []
-    expect(await modelOfWeights(file, (sentence) => told.push(sentence)), file).toEqual(modelSetting(config))
+    const settings = await settingsOfWeights(file, {}, (sentence) => told.push(sentence))
+    expect(settings, file).toEqual({ model: modelSetting(config), path: 'cosine' })
     expect(told, file).toEqual([])
   }
 })
@@ -267,7 +268,7 @@ describe('a statement is refused', () => {
       )
       await expect(loadModel(file)).rejects.toThrow(sentence)
       await expect(convert(file, at('back'))).rejects.toThrow(sentence)
-      await expect(modelOfWeights(file, () => {})).rejects.toThrow(sentence)
+      await expect(settingsOfWeights(file, {}, () => {})).rejects.toThrow(sentence)
     }
   })
 
