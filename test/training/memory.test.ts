@@ -6,6 +6,7 @@ import { collectGarbage } from '../collect-garbage.ts'
 
 const STEPS = 500
 const SETTLED = 5
+const SPANS = 4
 const BATCH = 2
 const model = { depth: 2, hidden: 96, heads: 2, patch: 4 }
 
@@ -26,13 +27,18 @@ test(`${STEPS} steps take no more memory than ${SETTLED}`, { timeout: 300_000 },
   resetPeakMemory(sit.device)
   await step.run()
   const settled = memoryStats(sit.device)
-  const before = memory()
-  for (let i = SETTLED + 1; i < STEPS; i++) await step.run()
-  expect(memoryStats(sit.device)).toEqual(settled)
-  const after = memory()
-  // What one of a block's activations would come to, were it lost in every step. The rest of the process may well grow a little.
-  const activation = 4 * BATCH * sit.tokens * model.hidden
-  expect(after.beside - before.beside).toBeLessThan((STEPS - SETTLED) * activation)
+  // Half of what one of a block's activations would come to, were it lost in every step. The rest of the process may well grow, or shrink, a little.
+  const most = ((STEPS - SETTLED) * 4 * BATCH * sit.tokens * model.hidden) / 2
+  // Steps that lose memory lose it in every span. Beside a busy neighbour V8 gives pages back late, 25 MB of them in one span, once.
+  let span = { held: Infinity, beside: Infinity }
+  for (let spans = 0; spans < SPANS && span.beside >= most; spans++) {
+    const before = memory()
+    for (let i = SETTLED; i < STEPS; i++) await step.run()
+    expect(memoryStats(sit.device)).toEqual(settled)
+    const after = memory()
+    span = { held: after.held - before.held, beside: after.beside - before.beside }
+  }
+  expect(span.beside).toBeLessThan(most)
   // A dozen tensors' objects or so in every step; what V8 compiles in the meantime is a quarter of it.
-  expect(after.held - before.held).toBeLessThan((STEPS - SETTLED) * 4096)
+  expect(span.held).toBeLessThan((STEPS - SETTLED) * 4096)
 })
