@@ -22,6 +22,13 @@ constexpr const char* kSeparator = " = ";
                                               "; let REPA_GEMM_CHOICES name a file that can be written.");
 }
 
+/// Whether what is appended begins a line: somebody's editor may have left the last one open.
+bool endsALine(int file) {
+  const off_t size = lseek(file, 0, SEEK_END);
+  char last = '\n';
+  return size <= 0 || pread(file, &last, 1, size - 1) != 1 || last == '\n';
+}
+
 }  // namespace
 
 std::string gemmChoicesPath() {
@@ -43,13 +50,17 @@ std::optional<std::string> readGemmChoice(const std::string& path, const std::st
 std::string keepGemmChoice(const std::string& path, const std::string& key, const std::string& choice) {
   std::error_code ignored;  // what could not be made shows at once
   if (const auto folder = std::filesystem::path(path).parent_path(); !folder.empty()) std::filesystem::create_directories(folder, ignored);
-  const std::string line = key + kSeparator + choice + "\n";
-  const int file = open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
+  const int file = open(path.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
   if (file < 0) fail(path, std::string("cannot be written (") + std::strerror(errno) + ")");
+  const std::string line = (endsALine(file) ? "" : "\n") + key + kSeparator + choice + "\n";
   // One write to the end, which other processes' do not come between.
   const ssize_t written = write(file, line.data(), line.size());
-  const int error = errno;
+  const int error = written < 0 ? errno : ENOSPC;
+  // Half a line would be read as another choice by the next process.
+  const bool torn = written > 0 && written < static_cast<ssize_t>(line.size());
+  const bool left = torn && ftruncate(file, lseek(file, 0, SEEK_CUR) - written) != 0;
   close(file);
+  if (left) fail(path, "ends in half a line since its disk is full: delete that line");
   if (written != static_cast<ssize_t>(line.size())) fail(path, std::string("cannot be written (") + std::strerror(error) + ")");
   const std::optional<std::string> kept = readGemmChoice(path, key);
   if (!kept) fail(path, "cannot be read");

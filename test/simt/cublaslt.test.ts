@@ -122,6 +122,16 @@ describe('whatever is fastest', () => {
     for (const line of whereSlower().choices) expect(line).toMatch(/ = own \d+x\d+$/)
   })
 
+  test('goes on a line of its own in a file whose last line somebody left open', () => {
+    const plain = run({ REPA_GEMM: '' }).said
+    const [last, ...others] = whereSlower().choices
+    mkdirSync(dirname(choices), { recursive: true })
+    writeFileSync(choices, others.join('\n'))
+    expect(run({ FAKE_CUBLASLT_FAST: '99' }).said).toBe(plain)
+    const keyOf = (line: string) => line.split(' = ')[0]
+    expect(lines(choices).map(keyOf)).toEqual([...others, last!].map(keyOf))
+  })
+
   test('is found out before a step is captured, not meanwhile', () => {
     expect(run({}, 'capture').said).toMatch(
       /has not measured a product of this shape yet, and cannot while a step is captured/,
