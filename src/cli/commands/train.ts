@@ -205,11 +205,17 @@ function modelOf(text: string): TrainingOptions['model'] {
 /** The settings of a file of JSON, comments allowed, or of a recipe: a plain object of them, or one that has them as its "training". */
 async function configurationFile(nameOrPath: string | undefined): Promise<object> {
   if (nameOrPath === undefined) return {}
-  const { findRecipe, readJsonc } = await import('../../planning/recipe.ts')
+  const [{ parseConfiguration }, { findRecipe, readJsonc }, { trainingSchema }] = await Promise.all([
+    import('../../configuration/parse.ts'),
+    import('../../planning/recipe.ts'),
+    import('../../training/configuration.ts'),
+  ])
   const path = await findRecipe(nameOrPath)
   const json = await readJsonc(path)
   const settings = isObject(json) && 'training' in json ? json.training : json
   if (!isObject(settings)) throw new Error(`${path} must hold a JSON object of settings, or one as its "training".`)
+  // By itself too, for an error that names the file. As it stands it goes on: what it does not say is not said.
+  parseConfiguration(trainingSchema, settings, path)
   return settings
 }
 

@@ -17,10 +17,12 @@ const SETTINGS = {
 }
 
 /** With those settings in a file, in a folder that is not there yet. */
-async function train(...words: string[]) {
+const train = (...words: string[]) => trainBy(SETTINGS, ...words)
+
+async function trainBy(settings: object, ...words: string[]) {
   const folder = temporaryFolder()
   const [config, run] = [join(folder, 'settings.json'), join(folder, 'run')]
-  writeFileSync(config, JSON.stringify(SETTINGS))
+  writeFileSync(config, JSON.stringify(settings))
   const [stdout, stderr] = [new RecordingStream(), new RecordingStream()]
   const data = await tinyDataset()
   const status = await dispatch(['train', '--data', data, '--config', config, '--out', run, ...words], {
@@ -29,7 +31,7 @@ async function train(...words: string[]) {
     env: {},
     signal: new AbortController().signal,
   })
-  return { status, stderr: stderr.text, run }
+  return { status, stderr: stderr.text, run, config }
 }
 
 test.each([
@@ -53,5 +55,17 @@ test.each([
   expect(stderr).toMatch(
     new RegExp(`${value} is .*, and (none is named; name one by --encoder|there is none; give --self)`),
   )
+  expect(existsSync(run)).toBe(false)
+})
+
+test.each([
+  [{ stepz: 3 }, [], 'there is no setting "stepz"; did you mean "steps"?\n'],
+  [{ training: { batch: 'two' }, recipe: {} }, ['--batch', '2'], /^batch is "two": expected number/],
+])('%j is refused by the name of the file that says it', async (settings, words, problem) => {
+  const { status, stderr, run, config } = await trainBy(settings, ...words)
+  expect(status).toBe(1)
+  const begin = `repa train: ${config}: `
+  expect(stderr.slice(0, begin.length)).toBe(begin)
+  expect(stderr.slice(begin.length)).toMatch(problem)
   expect(existsSync(run)).toBe(false)
 })
