@@ -15,11 +15,19 @@ export function parseJsonc(text: string): unknown {
     const end = isString ? endOfString(text, found.index) : endOfComment(text, found.index)
     parts.push(text.slice(done, found.index))
     const piece = text.slice(found.index, end)
-    parts.push(isString ? piece : piece.replace(/[^\n]/g, ' '))
+    parts.push(isString ? piece : blanked(piece))
     done = end
     beginning.lastIndex = end
   }
   return JSON.parse(parts.join('') + text.slice(done))
+}
+
+/** As long, with lines that end where they did. A regular expression that replaces each character takes seconds for some megabytes. */
+function blanked(comment: string): string {
+  return comment
+    .split('\n')
+    .map((line) => ' '.repeat(line.length))
+    .join('\n')
 }
 
 /** Behind the quote that ends a string, or where its line ends: not by a regular expression, whose stack a long string overflows. */
