@@ -19,7 +19,9 @@ export class LongestFirst extends BaseSequencer {
   }
 }
 
-function rankOf({ moduleId }: TestSpecification): number {
+/** Files that share processes come last, together: Vitest ends a process that the next file does not share. */
+function rankOf({ moduleId, project }: TestSpecification): number {
   const rank = LONGEST.findIndex((file) => moduleId.endsWith(file))
-  return rank < 0 ? LONGEST.length : rank
+  if (rank >= 0) return rank
+  return project.config.isolate ? LONGEST.length : LONGEST.length + 1
 }
