@@ -28,7 +28,7 @@ struct MemoryStats {
 
 class Allocator {
  public:
-  /// What a device's memory comes from. `take` returns null where there is none.
+  /// What a device's memory comes from. `take` returns null where there is none, and throws where the device does not work any more.
   class Source {
    public:
     virtual ~Source() = default;

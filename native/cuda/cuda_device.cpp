@@ -62,7 +62,9 @@ void CudaDevice::fail(const std::string& sentence) {
   if (!failure_.empty()) return;
   lost_ = lost;
   failure_ = sentence;
-  if (lost) failure_ += " The GPU is lost to this process; start a new one.";
+  // CUDA tells of a fault at whatever is called next.
+  if (lost)
+    failure_ += " The GPU is lost to this process; start a new one, with CUDA_LAUNCH_BLOCKING=1 for an error that names the operation that did it.";
 }
 
 void CudaDevice::enqueue(const char* operation, FunctionRef<void(cudaStream_t stream)> launch) {
@@ -288,21 +290,25 @@ void CudaDevice::reset() {
 }
 
 void* CudaDevice::DeviceMemory::take(int64_t bytes) {
-  device_.makeCurrent();
   void* block = nullptr;
-  if (cudaMalloc(&block, static_cast<size_t>(bytes)) == cudaSuccess) return block;
-  // Out of memory is the allocator's to report, not the next call's.
+  cudaError_t error = cudaSetDevice(device_.info_.ordinal);
+  if (error == cudaSuccess) error = cudaMalloc(&block, static_cast<size_t>(bytes));
+  if (error == cudaSuccess) return block;
+  // Out of memory is the allocator's to report, all else is reported here: not by the next call.
   cudaGetLastError();
-  return nullptr;
+  if (error == cudaErrorMemoryAllocation) return nullptr;
+  device_.fail("Taking memory of " + device_.name() + " failed: " + cudaGetErrorString(error) + " (" + cudaGetErrorName(error) + ").");
+  throw Error(ErrorCode::failed, device_.failure());
 }
 
 void CudaDevice::DeviceMemory::give(void* block, int64_t) {
-  device_.makeCurrent();
+  // Of a GPU that is lost nothing can be given back, and of no other does this fail.
+  cudaSetDevice(device_.info_.ordinal);
   cudaFree(block);
 }
 
 void CudaDevice::DeviceMemory::waitForQueue() {
-  device_.makeCurrent();
+  cudaSetDevice(device_.info_.ordinal);
   // A stream that is captured may not be waited for, and runs nothing but what it was given before.
   if (device_.capturing_) cudaEventSynchronize(device_.beforeCapture_);
   else cudaStreamSynchronize(device_.stream_);

@@ -64,7 +64,8 @@ void throwRefused(cudaError_t error, const void* kernel, const LaunchShape& shap
                          : error == cudaErrorInvalidConfiguration ? ErrorCode::shape
                                                                   : ErrorCode::failed;
   throw Error(code,
-              "CUDA refused to launch " + nameOf(kernel) + " with a grid of " + text(shape.grid) + " blocks of " + text(shape.block) +
+              // Also a fault of earlier work comes to light here.
+              "CUDA " + std::string(code == ErrorCode::failed ? "failed" : "refused") + " to launch " + nameOf(kernel) + " with a grid of " + text(shape.grid) + " blocks of " + text(shape.block) +
                   " threads and " + std::to_string(shape.sharedBytes) + " bytes of shared memory: " + cudaGetErrorString(error) + " (" +
                   cudaGetErrorName(error) + ").");
 }

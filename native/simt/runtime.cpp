@@ -12,6 +12,7 @@
 #include "simt/failure.h"
 #include "simt/include/cuda_runtime.h"
 #include "simt/launched_kernels.h"
+#include "simt/planted_fault.h"
 #include "simt/scheduler.h"
 #include "simt/simt.h"
 #include "simt/symbols.h"
@@ -219,6 +220,7 @@ cudaError_t enqueueLaunch(const cudaLaunchConfig_t& config, const BoundKernel& b
         const BoundKernel& kernel = arguments.kernel();
         std::lock_guard lock(launchMutex());
         if (isDryRun()) return noteKernel(kernel.kernel);
+        if (isFaulty(kernel.kernel)) return setDeviceError(cudaErrorIllegalAddress, "");
         if (!runLaunch(
                 {kernel.kernel, grid, block, sharedBytes, cluster.x * cluster.y * cluster.z, cluster, kernel.invoke, kernel.arguments}))
           return setDeviceError(cudaErrorLaunchFailure, lastFailure());
