@@ -25,9 +25,8 @@ export function settingsOf(
     projector,
     projectorWidth,
     classDropout,
-    alignDepth: model.alignDepth,
     classTokenWeight: classTokenWeightOf(model, classTokenWeight, notes),
-    ...selfAlignmentOf(model, notes),
+    ...(model.selfAlignment ? selfAlignmentOf(model, notes) : { alignDepth: model.alignDepth }),
   }
 }
 
@@ -46,8 +45,7 @@ function classTokenWeightOf(
 
 /** Its blocks are those of a run that names none. */
 function selfAlignmentOf(model: AnyTransformerConfig, notes: string[]): TrainingOptions {
-  const { depth, alignWidths, selfAlignment } = model
-  if (!selfAlignment) return {}
+  const { depth, alignWidths } = model
   const teacherDepth = usualTeacherDepth(depth)
   // Tensors without projectors tell of no block, and the one that they are taken to mean is as deep as can be.
   const alignDepth = alignWidths.length === 0 && model.alignDepth > teacherDepth ? undefined : model.alignDepth
@@ -57,5 +55,5 @@ function selfAlignmentOf(model: AnyTransformerConfig, notes: string[]): Training
       `block ${block} with the average's block ${teacherDepth} assumed; --self-align-weight, --self-align-depth and ` +
       '--self-align-teacher-depth set them.',
   )
-  return { selfAlignWeight: SELF_ALIGN_WEIGHT, alignDepth }
+  return { selfAlignWeight: SELF_ALIGN_WEIGHT, ...(alignDepth !== undefined && { alignDepth }) }
 }

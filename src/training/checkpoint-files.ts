@@ -4,7 +4,7 @@
  * (A second checkpoint of one step first moves the old one aside, and a kill in between is made good by the next reader.)
  */
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { parseJson } from '../configuration/json.ts'
 import { nodeFileSystem, type WritableFileSystem } from '../formats/atomic-file.ts'
 import { describeSystemError, FileAccessError } from '../formats/errors.ts'
@@ -75,11 +75,13 @@ export function arenaTensors(
  * Node's where the tensors are written.
  */
 export async function writeCheckpointFiles(
-  target: string,
+  path: string,
   files: readonly { readonly file: string; readonly tensors: readonly SafetensorsSource[] }[],
   state: { readonly step: number; readonly [name: string]: unknown },
   { fileSystem }: { fileSystem?: WritableFileSystem } = {},
 ): Promise<void> {
+  // A slash behind it, or a dot, would be a part of the names beside it.
+  const target = resolve(path)
   const folder = dirname(target)
   const partial = `${target}.partial-${process.pid}`
   try {

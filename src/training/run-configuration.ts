@@ -250,7 +250,12 @@ async function adoptedConfiguration({ out, configuration }: ConfigurationRequest
   }
   const { model, configuration: told } = await readCheckpointState(checkpoint)
   const stored = storedConfiguration(told, `${checkpoint}, configuration`)
-  const given = configuration.captionEncoder
+  const { captionEncoder: given, init } = configuration
+  if (init !== undefined && init !== stored.training.init) {
+    throw new Error(
+      `This training goes on from a checkpoint, and cannot begin from ${init} too: leave out the setting init (--init).`,
+    )
+  }
   const adopted = withModelSetting(
     parseConfiguration(
       trainingSchema,

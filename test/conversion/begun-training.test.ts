@@ -104,11 +104,19 @@ describe.each(MODELS)('$name', ({ model, settings, notes }) => {
   })
 })
 
-test("SRA's weight and blocks are its code's, of its model of 28 blocks", async () => {
-  const folder = temporaryFolder()
-  const model = { ...SELF_ALIGNED, depth: 28 }
-  const weights = [...referenceCheckpoint(model).ema].map(([name, tensor]) => ({ name, ...tensor }))
-  await writeSafetensors(join(folder, 'sra.safetensors'), weights)
-  const { notes } = await convert(join(folder, 'sra.safetensors'), join(folder, 'sra'), { heads: 2 })
-  expect(notes).toContainEqual(expect.stringContaining("and block 8 with the average's block 20 assumed"))
-})
+test.each([
+  [28, 8, 20],
+  [3, 1, 2],
+])(
+  "SRA's weight is its code's, of its model of 28 blocks: of %i, block %i is aligned with block %i",
+  async (depth, block, teacher) => {
+    const folder = temporaryFolder()
+    const model = { ...SELF_ALIGNED, depth }
+    const weights = [...referenceCheckpoint(model).ema].map(([name, tensor]) => ({ name, ...tensor }))
+    await writeSafetensors(join(folder, 'sra.safetensors'), weights)
+    const { notes } = await convert(join(folder, 'sra.safetensors'), join(folder, 'sra'), { heads: 2 })
+    expect(notes).toContainEqual(
+      expect.stringContaining(`and block ${block} with the average's block ${teacher} assumed`),
+    )
+  },
+)

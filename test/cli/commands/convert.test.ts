@@ -39,6 +39,17 @@ test('converts, says what it assumed, and refuses to overwrite', async () => {
   expect(await repa('convert', run, file, '--force', '--quiet')).toEqual({ status: 0, stdout: '', stderr: '' })
 })
 
+test('a folder may be named with a slash, as a shell completes it', async () => {
+  const folder = await temporaryFolder()
+  const [input, run] = [join(folder, 'a.pt'), join(folder, 'new/0000007/')]
+  await writeTorchCheckpoint(input, referenceCheckpoint())
+  for (const words of [[], ['--force']]) {
+    expect(await repa('convert', input, run, '--heads', '2', ...words)).toMatchObject({ status: 0 })
+    expect(await readdir(join(folder, 'new'))).toEqual(['0000007'])
+    expect(await readdir(run)).toContain('state.json')
+  }
+})
+
 test('what a file does not tell of its model is taken where a checkpoint is written, and refused elsewhere', async () => {
   const folder = await temporaryFolder()
   const [training, run, weights] = ['a.pt', '0000007', 'w.safetensors'].map((name) => join(folder, name)) as [

@@ -36,6 +36,11 @@ test.each([
     ['--encoder', 'hog'],
     /has projectors for encoders of these widths: none/,
   ],
+  [
+    'weights to begin from too',
+    ['--init', 'nowhere'],
+    /goes on from a checkpoint, and cannot begin from nowhere too: leave out the setting init \(--init\)/,
+  ],
 ])('%s: the call is refused, and the corrected one trains', async (_, wrong, sentence) => {
   const folder = temporaryFolder()
   const [path, run, data] = [await checkpoint(folder), join(folder, 'run'), await tinyDataset(3)]
