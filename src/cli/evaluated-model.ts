@@ -11,6 +11,7 @@ import { encoderOf } from './encoder-argument.ts'
 import { UsageError } from './failure.ts'
 import { endingIn } from './option.ts'
 import type { Output } from './output.ts'
+import { idleChoice } from './weights-choice.ts'
 
 /** Options of the commands that look into a model. */
 export const MODEL_OPTIONS = {
@@ -41,6 +42,7 @@ export const MODEL_OPTIONS = {
   images: { type: 'integer', min: 1, description: 'how many images of DATA are used, drawn by the seed [all]' },
   batch: { type: 'integer', min: 1, default: 64, description: 'images that pass through the model at a time' },
   weights: { type: 'enum', values: ['ema', 'model'], default: 'ema', description: 'which weights of a checkpoint' },
+  heads: { type: 'integer', min: 1, description: "attention heads, for a bare file of weights of no preset's size" },
   path: { type: 'enum', values: ['linear', 'cosine'], description: "interpolant [the checkpoint's, else linear]" },
   out: {
     type: 'string',
@@ -71,6 +73,7 @@ export async function openModel(
     captionEncoder: string | undefined
     noise: readonly number[]
     weights: 'ema' | 'model'
+    heads: number | undefined
     path: InterpolantPath | undefined
   },
   { device, out }: CommandContext,
@@ -88,7 +91,8 @@ export async function openModel(
   const loaded = await loadModel(args.checkpoint, {
     device: resolveDevice(device),
     weights: args.weights,
-    notice: (sentence) => out.line(sentence),
+    heads: args.heads,
+    notice: (sentence) => out.warn(sentence),
   })
   const { model, source } = loaded
   const frozen: Disposable[] = []
@@ -96,6 +100,8 @@ export async function openModel(
     for (const each of [model, ...frozen]) each[Symbol.dispose]()
   }
   try {
+    const idle = idleChoice(loaded, args.weights)
+    if (idle !== undefined) out.warn(idle)
     if (args.path !== undefined && model.config.kind === 'DiT') {
       throw new UsageError(`--path ${args.path} is of a SiT, not of a DiT; leave it out.`)
     }
@@ -104,7 +110,7 @@ export async function openModel(
     const classTokenEncoder =
       args.classTokenEncoder === undefined
         ? await encoderOfRun(loaded, out)
-        : await openEncoder(encoderOf(args.classTokenEncoder), model, out)
+        : await namedEncoder(encoderOf(args.classTokenEncoder), loaded, out)
     if (classTokenEncoder) frozen.push(classTokenEncoder)
     const captionEncoder = await openCaptionEncoder(args.captionEncoder, loaded, { device: model.device, out })
     if (captionEncoder) frozen.push(captionEncoder)
@@ -139,6 +145,21 @@ async function openEncoder(
 ): Promise<Encoder> {
   const { loadEncoder } = await import('../alignment/encoders.ts')
   return await loadEncoder(name, file, { device, notice: (sentence) => out.warn(sentence) })
+}
+
+/** The one that a flag names, and a word where it is another than the run's. */
+async function namedEncoder(
+  named: { readonly name: string; readonly file?: string | undefined },
+  { model, encoders: [first] }: LoadedModel,
+  out: Output,
+): Promise<Encoder> {
+  const encoder = await openEncoder(named, model, out)
+  const { fileDigest } = await import('../formats/file-digest.ts')
+  const { file } = named
+  if (first?.sha256 !== undefined && file !== undefined && first.sha256 !== (await fileDigest(file))) {
+    out.warn(`${file} holds other weights than the ${first.name} whose class token the model was trained with.`)
+  }
+  return encoder
 }
 
 /** Whose class token a model denoises along, by its run; undefined where it denoises none, or the run or the file is not known here. */

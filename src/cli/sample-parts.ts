@@ -10,6 +10,7 @@ import { statisticsDigest } from '../training/run-autoencoder.ts'
 import type { Output } from './output.ts'
 import { openPrompts } from './prompts.ts'
 import type { SampleArguments } from './sample-options.ts'
+import { idleChoice } from './weights-choice.ts'
 
 interface Surroundings {
   readonly device: Device
@@ -26,6 +27,8 @@ export async function openSampledModel(args: SampleArguments, { device, out }: S
     notice: (sentence) => out.warn(sentence),
   })
   try {
+    const idle = idleChoice(loaded, args.weights)
+    if (idle !== undefined) out.warn(idle)
     loaded.model.computeIn(dtype)
     return loaded
   } catch (error) {

@@ -1,12 +1,11 @@
 import * as z from 'zod'
 import { ENCODER_NAMES, type EncoderName } from '../alignment/encoder-names.ts'
-import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
-import { parseStored } from '../configuration/stored.ts'
 import { SCRIPT_PATHS } from '../models/script-arguments.ts'
 import { modelStatement } from '../models/stated-model.ts'
 import { type AnyTransformerConfig, textOf } from '../models/transformer-kinds.ts'
 import { type TrainingConfiguration, type TrainingOptions, trainingSchema } from '../training/configuration.ts'
+import { statedTraining, TRAINING_STATEMENT } from '../training/stated-training.ts'
 import { settingsOf } from './model-settings.ts'
 
 const probability = z.number().min(0).max(1)
@@ -55,8 +54,7 @@ export const referenceArgumentsSchema = z.object({
   cls: z.number().min(0).nullish(),
   mixed_precision: z.string().nullish(),
   allow_tf32: z.boolean().nullish(),
-  /** All settings of a run that was trained here, as JSON: most have no name in the reference. */
-  repa_native_training: z.string().nullish(),
+  [TRAINING_STATEMENT]: z.string().nullish(),
 })
 
 export type ReferenceArguments = z.output<typeof referenceArgumentsSchema>
@@ -77,7 +75,8 @@ export function trainingConfigurationOf(
   path: string,
   notes: string[],
 ): TrainingConfiguration {
-  if (args.repa_native_training != null) return statedTraining(args.repa_native_training, args.seed, path)
+  const stated = statedTraining(args, path)
+  if (stated) return { ...stated, seed: args.seed ?? stated.seed }
   const accumulate = args.gradient_accumulation_steps ?? 1
   const options: TrainingOptions = withoutUndefined({
     encoders: encodersOf(args, model, notes),
@@ -109,13 +108,6 @@ export function trainingConfigurationOf(
     )
   }
   return parseConfiguration(trainingSchema, options, `${path}: args`)
-}
-
-/** The settings that a file states which was written here. */
-function statedTraining(text: string, seed: number | null | undefined, path: string): TrainingConfiguration {
-  const what = `${path}: args, "repa_native_training"`
-  const stated = parseStored(trainingSchema, parseJson(text, what), what)
-  return { ...stated, seed: seed ?? stated.seed }
 }
 
 /** What a device computes in is not all that every device has: undefined leaves it to the one that goes on. */
@@ -194,7 +186,7 @@ export function referenceArgumentsOf(
       proj_coeff: training.alignWeight,
       ...(training.classTokenWeight > 0 && { cls: training.classTokenWeight }),
       model: typeof training.model === 'string' ? training.model : null,
-      repa_native_training: JSON.stringify(training),
+      [TRAINING_STATEMENT]: JSON.stringify(training),
     }),
     num_classes: textOf(model) ? null : model.classes,
     num_heads: model.heads,

@@ -10,6 +10,10 @@ export interface WeightsFile extends StateSource, AsyncDisposable {
   readonly metadata: Readonly<Record<string, string>>
   /** The arguments of the script that trained it, where a torch checkpoint has them (`args`). */
   readonly args: Readonly<Record<string, unknown>>
+  /** The key under which a torch checkpoint has them, where it has one. */
+  readonly key?: string | undefined
+  /** Training steps made, where a torch checkpoint has them (`steps`). */
+  readonly steps?: number | undefined
 }
 
 /** Keys under which torch checkpoints hold the state dict, where it is not the file itself; the first that is there counts. */
@@ -34,6 +38,8 @@ export async function openTransformerWeights(path: string, keys?: readonly strin
     names: [...stored.keys()],
     metadata: file.metadata,
     args: file.args,
+    key: file.key,
+    steps: file.steps,
     shapeOf: (name) => file.shapeOf(stored.get(name) ?? name),
     read: (name) => file.read(stored.get(name) ?? name),
     [Symbol.asyncDispose]: () => file[Symbol.asyncDispose](),
@@ -59,12 +65,14 @@ async function openTorch(path: string, keys: readonly string[]): Promise<Weights
     const { value } = file
     const key = value instanceof Map ? keys.find((name) => value.get(name) instanceof Map) : undefined
     const tensors = file.stateDict(key === undefined ? [] : [key])
-    const args = value instanceof Map ? value.get('args') : undefined
+    const [args, steps] = value instanceof Map ? [value.get('args'), value.get('steps')] : []
     return {
       name: path,
       names: [...tensors.keys()],
       metadata: {},
       args: args instanceof Map ? Object.fromEntries(args) : {},
+      key,
+      steps: typeof steps === 'number' && Number.isSafeInteger(steps) && steps >= 0 ? steps : undefined,
       shapeOf: (name) => tensorOf(path, tensors, name).shape,
       read: async (name) => file.read(tensorOf(path, tensors, name)),
       [Symbol.asyncDispose]: () => file.close(),

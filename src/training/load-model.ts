@@ -17,6 +17,7 @@ import type { Device } from '../tensor/device.ts'
 import { loadCheckpoint, readCheckpointState } from './checkpoint.ts'
 import { checkpointOf } from './checkpoint-files.ts'
 import { type TrainingConfiguration, trainingSchema } from './configuration.ts'
+import { trainingStatement } from './stated-training.ts'
 import { trainedPath } from './trained-path.ts'
 
 export interface LoadModelOptions {
@@ -53,6 +54,8 @@ export interface LoadedModel {
   readonly model: AnyTransformer
   /** Where the weights came from, for people. */
   readonly source: string
+  /** Which of a training checkpoint's they are; undefined of a file that holds one set of weights and does not tell which. */
+  readonly weights: 'ema' | 'model' | undefined
   /** The training path that the checkpoint was made with, where it says so: ours, or the reference's in its `args`. */
   readonly path: 'linear' | 'cosine' | undefined
   /** Steps that it was trained for, where the checkpoint says so. */
@@ -95,6 +98,7 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
   return {
     model,
     source: `${checkpoint} (${weights}, step ${state.step})`,
+    weights,
     path: trainedPath(state),
     step: state.step,
     ...ofRun(state.configuration),
@@ -114,7 +118,14 @@ async function loadWeightsFile(
     model.dispose()
     throw error
   }
-  return { model, source: path, path: scriptArguments(source, notice).path, step: undefined, ...ofRun(null) }
+  return {
+    model,
+    source: path,
+    weights: source.key === weights ? weights : undefined,
+    path: scriptArguments(source, notice).path,
+    step: source.steps,
+    ...ofRun({ training: trainingStatement(source.args, path) }),
+  }
 }
 
 /** Nothing of a checkpoint that was made by other means than a run. */

@@ -1,12 +1,14 @@
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { ConfigurationError } from '../../src/configuration/parse.ts'
+import { convert } from '../../src/conversion/convert.ts'
 import { Dataset } from '../../src/data/dataset.ts'
 import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { SiT } from '../../src/models/sit.ts'
 import { scope } from '../../src/tensor/scope.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
-import { loadModel } from '../../src/training/load-model.ts'
+import { type LoadedModel, loadModel } from '../../src/training/load-model.ts'
+import { train } from '../../src/training/run.ts'
 import { Trainer } from '../../src/training/trainer.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
@@ -21,6 +23,27 @@ test('a checkpoint is loaded on the CPU where nothing else is said, and no weigh
   const loaded = await loadModel(folder)
   expect(loaded.model.device).toBe('cpu')
   loaded.model.dispose()
+})
+
+test('a torch checkpoint that was written here says what its run was, and a file of one set of weights no more', async () => {
+  const folder = temporaryFolder()
+  const [run, checkpoint, bare] = [join(folder, 'run'), join(folder, 'a.pt'), join(folder, 'a.safetensors')]
+  const encoders = [{ name: 'hog' as const }]
+  const configuration = {
+    model: { kind: 'SiT' as const, depth: 2, hidden: 32, heads: 2, patch: 4 },
+    ...{ batch: 2, steps: 1, alignDepth: 1, projectorWidth: 16, encoders, samples: { count: 1, steps: 1 } },
+  }
+  const { checkpoint: saved } = await train({ data: await tinyDataset(), out: run, configuration, device: 'cpu' })
+  const inFolder = await loadModel(run)
+  await convert(saved, checkpoint)
+  await convert(saved, bare, { weights: 'model' })
+  const known = ({ model: { config }, source: _, ...told }: LoadedModel) => ({ config, ...told })
+  expect(known(await loadModel(checkpoint))).toEqual(known(inFolder))
+  expect(inFolder).toMatchObject({ step: 1, encoders, weights: 'ema' })
+  expect(await loadModel(checkpoint, { weights: 'model' })).toMatchObject({ weights: 'model' })
+  for (const weights of ['ema', 'model'] as const) {
+    expect(await loadModel(bare, { weights })).toMatchObject({ weights: undefined, step: undefined, encoders: [] })
+  }
 })
 
 test.each<[wrong: Record<string, unknown>, sentence: string]>([

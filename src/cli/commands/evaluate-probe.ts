@@ -91,7 +91,7 @@ function warnOfFewSteps(
 function refuseModelOptions(
   args: Pick<
     ModelArguments,
-    'autoencoder' | 'classTokenEncoder' | 'captionEncoder' | 'layers' | 'noise' | 'weights' | 'path'
+    'autoencoder' | 'classTokenEncoder' | 'captionEncoder' | 'layers' | 'noise' | 'weights' | 'heads' | 'path'
   >,
 ): void {
   const given: Readonly<Record<string, boolean>> = {
@@ -101,6 +101,7 @@ function refuseModelOptions(
     '--layers': args.layers !== undefined,
     '--noise': args.noise.some((level) => level !== 0),
     '--weights': args.weights !== MODEL_OPTIONS.weights.default,
+    '--heads': args.heads !== undefined,
     '--path': args.path !== undefined,
   }
   const flag = Object.keys(given).find((name) => given[name])
@@ -124,6 +125,7 @@ interface ModelArguments {
   readonly images: number | undefined
   readonly batch: number
   readonly weights: 'ema' | 'model'
+  readonly heads: number | undefined
   readonly path: InterpolantPath | undefined
 }
 

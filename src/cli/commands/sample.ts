@@ -84,7 +84,7 @@ export const sampleCommand = defineCommand({
           origin: {
             checkpoint,
             step,
-            weights: args.weights,
+            weights: loaded.weights,
             precision: args.precision,
             guide: guide && { checkpoint: args.guide!, step: guide.step },
           },

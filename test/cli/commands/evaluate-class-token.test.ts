@@ -60,6 +60,15 @@ test.each([
   expect(lost.status).toBe(1)
   expect(lost.stderr).toContain(`that of ${ENCODER} in ${file}, which is not here or holds other weights.`)
   expect(lost.stderr).toContain('name the encoder that it was trained with by --class-token-encoder.')
+  const warning = `holds other weights than the ${ENCODER} whose class token the model was trained with.`
   const moved = await tinyEncoder(ENCODER, join(folder, 'moved.safetensors'))
-  expect(await probe('--class-token-encoder', `${ENCODER}=${moved}`)).toMatchObject({ status: 0 })
+  expect(await probe('--class-token-encoder', `${ENCODER}=${moved}`)).toMatchObject({
+    status: 0,
+    stderr: expect.not.stringContaining(warning),
+  })
+  const another = await tinyEncoder(ENCODER, join(folder, 'another.safetensors'), 4)
+  expect(await probe('--class-token-encoder', `${ENCODER}=${another}`)).toMatchObject({
+    status: 0,
+    stderr: expect.stringContaining(`warning: ${another} ${warning}\n`),
+  })
 })

@@ -106,7 +106,10 @@ describe('a guide that is a bare file', () => {
     expect(guessed.latents).not.toBe(whole.latents)
     // Those of the model are another flag's.
     const bare = join(model, 'checkpoints', '0000008', 'model.safetensors')
-    expect(await sampled(bare, '--heads', '4', '--guide', file, '--guide-heads', '4')).toEqual(whole)
+    expect(await sampled(bare, '--heads', '4', '--guide', file, '--guide-heads', '4')).toEqual({
+      ...whole,
+      stderr: `warning: ${bare} holds one set of weights, and does not tell which: --weights model chooses nothing.\n`,
+    })
     expect((await sampled(bare, '--guide', file, '--guide-heads', '4')).stderr).toContain(
       `warning: ${bare} ${GUESSED}, one for every 64 features; --heads (of a guide --guide-heads), `,
     )
