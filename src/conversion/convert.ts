@@ -146,7 +146,7 @@ async function convertTensors(input: string, output: string, options: ConvertOpt
   const weights = chosenWeights(opened.content, target, options.weights, input)
   refuseIdle(options, opened.content, { weights, target, input, output })
   // The checksums are of the writer, and written anew.
-  const { [CHECKSUM_KEY]: checksums, ...metadata } = opened.content.metadata
+  const { [CHECKSUM_KEY]: _checksums, ...metadata } = opened.content.metadata
   const said = scriptArguments({ name: input, args: {}, metadata }, (sentence) => notes.push(sentence))
   // A checkpoint takes them in, and what bare tensors do not tell of a stated model is said below.
   const isUsed = (key: string) => isScriptArgument(key) && (target === 'folder' || said.stated !== undefined)
@@ -170,7 +170,7 @@ async function convertTensors(input: string, output: string, options: ConvertOpt
       await writeSafetensors(
         output,
         [...sources].map(([name, source]) => ({ name, ...source })),
-        { metadata, checksum: checksums !== undefined, fsync: true },
+        { metadata, checksum: true, fsync: true },
       )
     return { output, kind: 'tensors', tensors: weights.size, notes }
   }
