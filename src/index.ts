@@ -183,7 +183,7 @@ export type { OpenFeatureEncoderOptions } from './training/feature-encoder.ts'
 export { forwardBackward, type Losses, type PassOptions } from './training/forward-backward.ts'
 export type { GradientExchange } from './training/gradient-exchange.ts'
 export type { LearningRateSchedule } from './training/learning-rate.ts'
-export type { LoadedModel, LoadModelOptions, RunEncoder } from './training/load-model.ts'
+export type { LoadedModel, LoadModelOptions } from './training/load-model.ts'
 export type { Moments } from './training/moments.ts'
 export type { ClassToken, DenoisingLosses, Noised, Objective, TrainingBatch } from './training/objective.ts'
 export { type ObjectiveSettings, objectiveFor } from './training/objectives.ts'
@@ -198,6 +198,7 @@ export {
 export type { Precision } from './training/precision.ts'
 export type { FitRequest, TrainingRun, TrainOptions, TrainResult } from './training/run.ts'
 export type { StepTiming } from './training/steps-ahead.ts'
+export type { RunEncoder, ToldRun } from './training/told-run.ts'
 export { Trainer } from './training/trainer.ts'
 export type {
   Alignment,

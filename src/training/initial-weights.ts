@@ -14,8 +14,10 @@ import { loadState } from '../nn/state-dict.ts'
 import { toFloat32 } from '../tensor/host-tensor.ts'
 import { readCheckpointState } from './checkpoint.ts'
 import { checkpointOf, EMA_FILE } from './checkpoint-files.ts'
-import { modelSetting, type TrainingOptions } from './configuration.ts'
+import { modelSetting, type TrainingConfiguration, type TrainingOptions } from './configuration.ts'
 import { type Computation, otherComputation } from './requirements.ts'
+import { trainingStatement } from './stated-training.ts'
+import { otherEncoders, toldRun } from './told-run.ts'
 import { trainedPath } from './trained-path.ts'
 
 interface Replaceable {
@@ -73,6 +75,8 @@ export async function settingsOfWeights(
 export interface InitialWeightsOptions {
   /** That the model is to learn along, of a SiT. */
   readonly path: InterpolantPath
+  /** What its images and captions are encoded by. Default: nothing is said of them. */
+  readonly run?: Pick<TrainingConfiguration, 'encoders' | 'captionEncoder'>
   /** Told what is not as the weights have it: a sentence each. */
   readonly notice: (sentence: string) => void
 }
@@ -89,7 +93,7 @@ export interface InitialWeightsOptions {
 export async function loadInitialWeights(
   model: AnyTransformer,
   path: string,
-  { path: learns, notice }: InitialWeightsOptions,
+  { path: learns, run, notice }: InitialWeightsOptions,
 ): Promise<string> {
   const checkpoint = (await stat(path)).isDirectory() ? await checkpointOf(path) : undefined
   await using source = await openTransformerWeights(checkpoint ? join(checkpoint, EMA_FILE.file) : path, WEIGHTS_KEYS)
@@ -102,6 +106,8 @@ export async function loadInitialWeights(
     if (setting === 'model') throw new RangeError(said)
     notice(said)
   }
+  const before = toldRun(state ? state.configuration : { training: trainingStatement(source.args, path) })
+  for (const sentence of run ? otherEncoders(before, run) : []) notice(`${path}: its weights ${sentence}.`)
   const isThere = new Set(source.names)
   const fits = ({ name, shape }: StateEntry): boolean =>
     isThere.has(name) && String(source.shapeOf(name)) === String(shape)

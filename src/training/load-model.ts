@@ -16,8 +16,8 @@ import { openTransformerWeights } from '../models/weights-file.ts'
 import type { Device } from '../tensor/device.ts'
 import { loadCheckpoint, readCheckpointState } from './checkpoint.ts'
 import { checkpointOf } from './checkpoint-files.ts'
-import { type TrainingConfiguration, trainingSchema } from './configuration.ts'
 import { trainingStatement } from './stated-training.ts'
+import { type ToldRun, toldRun } from './told-run.ts'
 import { trainedPath } from './trained-path.ts'
 
 export interface LoadModelOptions {
@@ -50,7 +50,7 @@ const optionsSchema = whenNeeded(() =>
   } satisfies Record<keyof LoadModelOptions, z.ZodType>),
 )
 
-export interface LoadedModel {
+export interface LoadedModel extends ToldRun {
   readonly model: AnyTransformer
   /** Where the weights came from, for people. */
   readonly source: string
@@ -60,18 +60,7 @@ export interface LoadedModel {
   readonly path: 'linear' | 'cosine' | undefined
   /** Steps that it was trained for, where the checkpoint says so. */
   readonly step: number | undefined
-  /** The encoders that its run aligned it with, where the checkpoint says so. */
-  readonly encoders: readonly RunEncoder[]
-  /** What encoded the captions of its run, of a model of text, where the checkpoint says so. */
-  readonly captionEncoder: TrainingConfiguration['captionEncoder']
-  /**
-   * `statisticsDigest` of what its run's latents were standardised by as they were read; undefined where they were prepared or made of images,
-   * or the checkpoint does not say.
-   */
-  readonly latentStatistics: string | undefined
 }
-
-export type RunEncoder = TrainingConfiguration['encoders'][number]
 
 /**
  * A SiT or DiT from a run's folder (its newest checkpoint), a checkpoint's folder, or a file of weights: `.safetensors`, or a
@@ -101,7 +90,7 @@ export async function loadModel(path: string, options: LoadModelOptions = {}): P
     weights,
     path: trainedPath(state),
     step: state.step,
-    ...ofRun(state.configuration),
+    ...toldRun(state.configuration),
   }
 }
 
@@ -124,20 +113,6 @@ async function loadWeightsFile(
     weights: source.key === weights ? weights : undefined,
     path: scriptArguments(source, notice).path,
     step: source.steps,
-    ...ofRun({ training: trainingStatement(source.args, path) }),
-  }
-}
-
-/** Nothing of a checkpoint that was made by other means than a run. */
-function ofRun(configuration: unknown): Pick<LoadedModel, 'encoders' | 'captionEncoder' | 'latentStatistics'> {
-  const { encoders, captionEncoder, encodeLatents, latentsDigest } = trainingSchema.shape
-  const settings = z.object({ encoders, captionEncoder, encodeLatents, latentsDigest })
-  const found = z.object({ training: settings }).safeParse(configuration)
-  if (!found.success) return { encoders: [], captionEncoder: undefined, latentStatistics: undefined }
-  const { training } = found.data
-  return {
-    encoders: training.encoders,
-    captionEncoder: training.captionEncoder,
-    latentStatistics: training.encodeLatents ? undefined : training.latentsDigest,
+    ...toldRun({ training: trainingStatement(source.args, path) }),
   }
 }

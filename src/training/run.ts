@@ -200,6 +200,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
         ? undefined
         : await loadInitialWeights(model, configuration.init, {
             path: configuration.path,
+            run: configuration,
             notice: (sentence) => options.onNotice?.(sentence),
           })
     if (leads) {

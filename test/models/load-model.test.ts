@@ -31,7 +31,12 @@ test('a torch checkpoint that was written here says what its run was, and a file
   const encoders = [{ name: 'hog' as const }]
   const configuration = {
     model: { kind: 'SiT' as const, depth: 2, hidden: 32, heads: 2, patch: 4 },
-    ...{ batch: 2, steps: 1, alignDepth: 1, projectorWidth: 16, encoders, samples: { count: 1, steps: 1 } },
+    batch: 2,
+    steps: 1,
+    alignDepth: 1,
+    projectorWidth: 16,
+    encoders,
+    samples: { count: 1, steps: 1 },
   }
   const { checkpoint: saved } = await train({ data: await tinyDataset(), out: run, configuration, device: 'cpu' })
   const inFolder = await loadModel(run)
