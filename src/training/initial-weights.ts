@@ -6,7 +6,7 @@ import { configOfWeights } from '../models/config-of-weights.ts'
 import { believedOf, departures, guessesIn } from '../models/guesses.ts'
 import { scriptArguments } from '../models/script-arguments.ts'
 import { type TransformerConfig, tokenGrid } from '../models/transformer-config.ts'
-import type { AnyTransformer, AnyTransformerConfig } from '../models/transformer-kinds.ts'
+import { type AnyTransformer, type AnyTransformerConfig, transformerOfPreset } from '../models/transformer-kinds.ts'
 import { openTransformerWeights, type WeightsFile } from '../models/weights-file.ts'
 import type { InterpolantPath } from '../native.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
@@ -50,6 +50,10 @@ const TABLE_ROUNDING = 2 ** -8
 
 const WEIGHTS_KEYS = ['ema', 'model', 'state_dict']
 
+/** Of a DiT there is none to learn along. */
+const hasPath = (model: TrainingOptions['model']): boolean =>
+  model === undefined || (typeof model === 'string' ? transformerOfPreset(model) : model).kind === 'SiT'
+
 type WeightsSettings = Pick<TrainingOptions, 'model' | 'path'>
 
 /**
@@ -63,12 +67,15 @@ export async function settingsOfWeights(
 ): Promise<WeightsSettings> {
   if ((await stat(weights)).isDirectory()) {
     const state = await readCheckpointState(await checkpointOf(weights))
-    return { model: model ?? modelSetting(state.model), path: path ?? trainedPath(state) }
+    return {
+      model: model ?? modelSetting(state.model),
+      path: path ?? (hasPath(model) ? trainedPath(state) : undefined),
+    }
   }
   await using source = await openTransformerWeights(weights, WEIGHTS_KEYS)
   return {
     model: model ?? modelSetting(await configOfWeights(source, {}, notice)),
-    path: path ?? scriptArguments(source).path,
+    path: path ?? (hasPath(model) ? scriptArguments(source).path : undefined),
   }
 }
 

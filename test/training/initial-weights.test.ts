@@ -329,6 +329,13 @@ describe("what the weights learnt along, and what they are, is the run's where i
       const { training, notices } = await begun(data, { init })
       expect([training.model.kind, training.path, notices]).toEqual(['DiT', 'linear', []])
     }
+    // What is wrong is not a path that nobody named.
+    const { out: cosine } = await begun(data, { model: SIT, path: 'cosine' })
+    for (const wrong of await formsOf(cosine)) {
+      await expect(begun(data, { init: wrong, model: { ...SIT, kind: 'DiT' } })).rejects.toThrow(
+        /is of a SiT, this run's model is a DiT/,
+      )
+    }
     using source = modelOf({ inputSize: [8, 8], classes: 9 }, 1)
     const init = await fileOf(source)
     const { notices, training } = await begun(data, { init, model: { ...SIT, depth: 2, patch: 2 }, path: 'cosine' })
