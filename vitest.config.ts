@@ -74,7 +74,12 @@ export default defineConfig({
       },
       {
         extends: true,
-        test: { name: 'here-shared', include: shared, exclude: ['test/simt/**', 'test/gpu/**'], isolate: false },
+        test: {
+          name: 'here-shared',
+          include: shared,
+          exclude: ['test/simt/**', 'test/gpu/**', ...timed],
+          isolate: false,
+        },
       },
       // When all others have ended.
       { extends: true, test: { name: 'timed', include: timed, sequence: { groupOrder: 1 } } },

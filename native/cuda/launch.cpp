@@ -63,9 +63,10 @@ void throwRefused(cudaError_t error, const void* kernel, const LaunchShape& shap
   const ErrorCode code = error == cudaErrorMemoryAllocation ? ErrorCode::outOfMemory
                          : error == cudaErrorInvalidConfiguration ? ErrorCode::shape
                                                                   : ErrorCode::failed;
+  // A fault of earlier work comes to light here too.
+  const std::string verb = code == ErrorCode::failed ? "failed" : "refused";
   throw Error(code,
-              // Also a fault of earlier work comes to light here.
-              "CUDA " + std::string(code == ErrorCode::failed ? "failed" : "refused") + " to launch " + nameOf(kernel) + " with a grid of " + text(shape.grid) + " blocks of " + text(shape.block) +
+              "CUDA " + verb + " to launch " + nameOf(kernel) + " with a grid of " + text(shape.grid) + " blocks of " + text(shape.block) +
                   " threads and " + std::to_string(shape.sharedBytes) + " bytes of shared memory: " + cudaGetErrorString(error) + " (" +
                   cudaGetErrorName(error) + ").");
 }

@@ -32,7 +32,7 @@ describe.each(LEVELS.filter((level) => level !== here))('kernels for %s', (level
       const options = [
         'run',
         '--project',
-        'here',
+        'here*',
         ...TABLES,
         '--exclude',
         '**/levels.test.ts',
