@@ -108,7 +108,7 @@ test.each([
   [28, 8, 20],
   [3, 1, 2],
 ])(
-  "SRA's weight is its code's, of its model of 28 blocks: of %i, block %i is aligned with block %i",
+  "SRA's weight and blocks are its code's: of %i blocks, block %i with the average's block %i",
   async (depth, block, teacher) => {
     const folder = temporaryFolder()
     const model = { ...SELF_ALIGNED, depth }
