@@ -38,4 +38,7 @@ for (const file of readdirSync(dist, { recursive: true, encoding: 'utf8' })) {
   const up = relative(dirname(path), dist).split(sep).join('/')
   const rewritten = text.replace(/^(import .* from )'zod';$/gm, `$1'${up === '' ? '.' : up}/zod.js';`)
   if (rewritten !== text) writeFileSync(path, rewritten)
+  // Two zods would not know each other's errors.
+  if (/['"]zod(\/[^'"]*)?['"]/.test(rewritten))
+    throw new Error(`${path} imports zod in another form than this script knows; make it one of its own line.`)
 }
