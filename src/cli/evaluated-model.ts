@@ -11,7 +11,7 @@ import { encoderOf } from './encoder-argument.ts'
 import { UsageError } from './failure.ts'
 import { endingIn } from './option.ts'
 import type { Output } from './output.ts'
-import { idleChoice } from './weights-choice.ts'
+import { warnOfIdleChoice } from './weights-choice.ts'
 
 /** Options of the commands that look into a model. */
 export const MODEL_OPTIONS = {
@@ -100,8 +100,7 @@ export async function openModel(
     for (const each of [model, ...frozen]) each[Symbol.dispose]()
   }
   try {
-    const idle = idleChoice(loaded, args.weights)
-    if (idle !== undefined) out.warn(idle)
+    warnOfIdleChoice(loaded, args.weights, out)
     if (args.path !== undefined && model.config.kind === 'DiT') {
       throw new UsageError(`--path ${args.path} is of a SiT, not of a DiT; leave it out.`)
     }

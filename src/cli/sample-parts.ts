@@ -10,7 +10,7 @@ import { statisticsDigest } from '../training/run-autoencoder.ts'
 import type { Output } from './output.ts'
 import { openPrompts } from './prompts.ts'
 import type { SampleArguments } from './sample-options.ts'
-import { idleChoice } from './weights-choice.ts'
+import { warnOfIdleChoice } from './weights-choice.ts'
 
 interface Surroundings {
   readonly device: Device
@@ -27,8 +27,7 @@ export async function openSampledModel(args: SampleArguments, { device, out }: S
     notice: (sentence) => out.warn(sentence),
   })
   try {
-    const idle = idleChoice(loaded, args.weights)
-    if (idle !== undefined) out.warn(idle)
+    warnOfIdleChoice(loaded, args.weights, out)
     loaded.model.computeIn(dtype)
     return loaded
   } catch (error) {
