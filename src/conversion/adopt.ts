@@ -5,9 +5,9 @@ import { parseConfiguration } from '../configuration/parse.ts'
 import { requirePath } from '../configuration/path-argument.ts'
 import { isThere } from '../formats/if-there.ts'
 import type { SiTConvention } from '../models/sit.ts'
-import { type AnyTransformerConfig, type TransformerKind, transformerOfPreset } from '../models/transformer-kinds.ts'
+import type { AnyTransformerConfig, TransformerKind } from '../models/transformer-kinds.ts'
 import { CHECKPOINTS, checkpointName } from '../training/checkpoint-files.ts'
-import { type TrainingOptions, trainingSchema } from '../training/configuration.ts'
+import { sizesOf, type TrainingOptions, trainingSchema } from '../training/configuration.ts'
 import { type Computation, otherComputation } from '../training/requirements.ts'
 import { requireNoRun } from '../training/run-configuration.ts'
 import { trainedPath } from '../training/trained-path.ts'
@@ -53,7 +53,7 @@ export async function adoptCheckpoint(input: string, run: string, options: Adopt
   requirePath(input, 'the checkpoint of adoptCheckpoint')
   requirePath(run, 'the run of adoptCheckpoint')
   const { model, path, ...given } = parseConfiguration(adoptOptionsSchema, options, "the adoption's options")
-  const own = typeof model === 'string' ? transformerOfPreset(model) : model
+  const own = model && sizesOf(model)
   const heads = given.heads ?? (typeof model === 'string' ? undefined : model?.heads)
   const setting = own && computationOf(own)
   await requireNoRun(run)

@@ -3,10 +3,9 @@ import { loadEncoder } from '../alignment/encoders.ts'
 import type { Dataset } from '../data/dataset.ts'
 import type { FeatureSettings } from '../data/dataset-info.ts'
 import { fileDigest } from '../formats/file-digest.ts'
-import { transformerOfPreset } from '../models/transformer-kinds.ts'
 import type { Device } from '../tensor/device.ts'
 import { type AlignmentEncoder, isCached } from './cached-encoder.ts'
-import type { TrainingConfiguration } from './configuration.ts'
+import { sizesOf, type TrainingConfiguration } from './configuration.ts'
 
 /** What decides whether cached features will do. */
 type AlignedConfiguration = Pick<
@@ -116,7 +115,7 @@ async function usableFeatures(
 
 /** Rows and columns of the model's tokens. */
 function gridOf({ model }: Pick<TrainingConfiguration, 'model'>, data: Dataset): readonly [number, number] {
-  const { patch } = typeof model === 'string' ? transformerOfPreset(model) : model
+  const { patch } = sizesOf(model)
   const [, height, width] = data.latentShape
   return [height / patch, width / patch]
 }

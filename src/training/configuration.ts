@@ -241,6 +241,13 @@ const settled = ({
   text,
 })
 
+/** What a preset's name stands for; free sizes as they are. */
+export function sizesOf<Sizes extends object>(
+  model: TransformerPreset | Sizes,
+): Sizes | ReturnType<typeof transformerOfPreset> {
+  return typeof model === 'string' ? transformerOfPreset(model) : model
+}
+
 /**
  * The one spelling of the setting `model` of all that give the same model: a preset's name where there is one, or the sizes and what differs
  * from the usual.
@@ -248,7 +255,7 @@ const settled = ({
  * @param model a model's configuration, or any setting that gives it
  */
 export function modelSetting(model: AnyTransformerConfig | ModelSetting): ModelSetting {
-  const all = settled(typeof model === 'string' ? transformerOfPreset(model) : model)
+  const all = settled(sizesOf(model))
   const isOf = (preset: TransformerPreset) => isDeepStrictEqual(settled(transformerOfPreset(preset)), all)
   const preset = (Object.keys(TRANSFORMER_PRESETS) as TransformerPreset[]).find(isOf)
   if (preset) return preset

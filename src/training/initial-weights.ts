@@ -6,7 +6,7 @@ import { configOfWeights } from '../models/config-of-weights.ts'
 import { believedOf, departures, guessesIn } from '../models/guesses.ts'
 import { scriptArguments } from '../models/script-arguments.ts'
 import { type TransformerConfig, tokenGrid } from '../models/transformer-config.ts'
-import { type AnyTransformer, type AnyTransformerConfig, transformerOfPreset } from '../models/transformer-kinds.ts'
+import type { AnyTransformer, AnyTransformerConfig } from '../models/transformer-kinds.ts'
 import { openTransformerWeights, type WeightsFile } from '../models/weights-file.ts'
 import type { InterpolantPath } from '../native.ts'
 import type { StateEntry } from '../nn/parameter-list.ts'
@@ -14,7 +14,7 @@ import { loadState } from '../nn/state-dict.ts'
 import { toFloat32 } from '../tensor/host-tensor.ts'
 import { readCheckpointState } from './checkpoint.ts'
 import { checkpointOf, EMA_FILE } from './checkpoint-files.ts'
-import { modelSetting, type TrainingConfiguration, type TrainingOptions } from './configuration.ts'
+import { modelSetting, sizesOf, type TrainingConfiguration, type TrainingOptions } from './configuration.ts'
 import { type Computation, otherComputation } from './requirements.ts'
 import { trainingStatement } from './stated-training.ts'
 import { otherEncoders, toldRun } from './told-run.ts'
@@ -51,8 +51,7 @@ const TABLE_ROUNDING = 2 ** -8
 const WEIGHTS_KEYS = ['ema', 'model', 'state_dict']
 
 /** Of a DiT there is none to learn along. */
-const hasPath = (model: TrainingOptions['model']): boolean =>
-  model === undefined || (typeof model === 'string' ? transformerOfPreset(model) : model).kind === 'SiT'
+const hasPath = (model: TrainingOptions['model']): boolean => model === undefined || sizesOf(model).kind === 'SiT'
 
 type WeightsSettings = Pick<TrainingOptions, 'model' | 'path'>
 

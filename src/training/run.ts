@@ -11,12 +11,7 @@ import { FolderInUse } from '../formats/folder-in-use.ts'
 import { ifThere } from '../formats/if-there.ts'
 import { makeFolder } from '../formats/make-folder.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
-import {
-  type AnyTransformer,
-  transformerConfigSchema,
-  transformerFromConfig,
-  transformerOfPreset,
-} from '../models/transformer-kinds.ts'
+import { type AnyTransformer, transformerConfigSchema, transformerFromConfig } from '../models/transformer-kinds.ts'
 import type { Device } from '../tensor/device.ts'
 import type { Recomputation } from '../tensor/recomputation.ts'
 import type { CaptionEncoder } from '../text/caption-encoder.ts'
@@ -25,7 +20,13 @@ import { disposeEncoders, openEncoders } from './alignment-encoders.ts'
 import { alignmentOf, requireConsistentAlignment } from './alignment-settings.ts'
 import { type AlignmentEncoder, isCached } from './cached-encoder.ts'
 import { CHECKPOINTS, newestCheckpoint, tidyCheckpoints } from './checkpoint-files.ts'
-import { alignDepthOf, type TrainingConfiguration, type TrainingOptions, trainingSchema } from './configuration.ts'
+import {
+  alignDepthOf,
+  sizesOf,
+  type TrainingConfiguration,
+  type TrainingOptions,
+  trainingSchema,
+} from './configuration.ts'
 import { restoreNewest } from './damaged-checkpoint.ts'
 import { loadInitialWeights, settingsOfWeights } from './initial-weights.ts'
 import { logUnreported } from './log-unreported.ts'
@@ -329,7 +330,7 @@ async function save(trainer: Trainer, out: string): Promise<{ step: number; path
 }
 
 function isOfText(model: TrainingConfiguration['model']): boolean {
-  const settings = typeof model === 'string' ? transformerOfPreset(model) : model
+  const settings = sizesOf(model)
   return 'text' in settings && settings.text !== undefined
 }
 
@@ -340,7 +341,7 @@ export function createModel(configuration: TrainingConfiguration, data: Dataset,
   const config = parseConfiguration(
     transformerConfigSchema,
     {
-      ...(typeof model === 'string' ? transformerOfPreset(model) : model),
+      ...sizesOf(model),
       channels,
       inputSize: [height, width],
       classes: isOfText(model) ? 0 : data.classes,
