@@ -35,7 +35,7 @@ const onDevice = {
   exclude: ['test/tensor/ops/levels.test.ts'],
 }
 
-/** What shares its processes: two fifths less time than with one for each file. */
+/** By whether a file has a process of its own: 77 of those that share them took 59 s so, and 97 s with one each. */
 const { own, shared } = byProcess()
 
 /** The same files on the shim, with its own. */

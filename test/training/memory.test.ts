@@ -27,7 +27,7 @@ test(`${STEPS} steps take no more memory than ${SETTLED}`, { timeout: 300_000 },
   resetPeakMemory(sit.device)
   await step.run()
   const settled = memoryStats(sit.device)
-  // Half of what one of a block's activations would come to, were it lost in every step. The rest of the process may well grow, or shrink, a little.
+  // Half of what one of a block's activations would come to, were it lost in every step. The rest of the process may grow or shrink a little.
   const most = ((STEPS - SETTLED) * 4 * BATCH * sit.tokens * model.hidden) / 2
   // Steps that lose memory lose it in every span. Beside a busy neighbour V8 gives pages back late, 25 MB of them in one span, once.
   let span = { held: Infinity, beside: Infinity }
