@@ -5,6 +5,7 @@
  *   opt           torch.optim.AdamW's: {state: {index: {step, exp_avg, exp_avg_sq}}, param_groups}
  *   args          argparse.Namespace of the script's options
  *   steps         training steps made
+ *   scaler        the loss scale of a run in fp16; of files that were written here
  *
  * The optimizer's index counts the model's parameters in the state dict's order; what is frozen (pos_embed, index 0) has an
  * index and no state, what is a buffer (rotary positions) has none.
@@ -24,6 +25,7 @@ import type { StateEntry } from '../nn/parameter-list.ts'
 import { elementAt } from '../tensor/host-tensor.ts'
 import { trainingSchema } from '../training/configuration.ts'
 import { REPA_ADAMW } from '../training/optimizer.ts'
+import { GRAD_SCALER_KEY, gradScalerOf, lossScalingIn } from './grad-scaler.ts'
 import { type ModelKnowledge, modelConfigOf } from './model-configuration.ts'
 import {
   classDropoutOf,
@@ -99,6 +101,7 @@ export async function readReferenceCheckpoint(
       updates: optimizer.updates,
       // The reference counts a step whose gradient overflowed, but its optimizer does not.
       skipped: Math.max(0, step - optimizer.updates),
+      lossScaling: lossScalingIn(value, path),
       seed: configuration.seed,
       model,
       configuration: z.json().parse({ data: settings.data_dir ?? '', training: configuration }),
@@ -219,6 +222,7 @@ export function referenceCheckpointOf({ state, tensors }: TrainingCheckpoint): W
     opt: { state: states, param_groups: [group] },
     args: referenceArgumentsOf(state.configuration, state.model, state.seed),
     steps: state.step,
+    ...(state.lossScaling && { [GRAD_SCALER_KEY]: gradScalerOf(state.lossScaling) }),
   }
 }
 
