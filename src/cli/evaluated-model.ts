@@ -10,6 +10,7 @@ import type { CommandContext } from './command.ts'
 import { encoderOf } from './encoder-argument.ts'
 import { UsageError } from './failure.ts'
 import { endingIn } from './option.ts'
+import { warnOfOtherPath } from './other-path.ts'
 import type { Output } from './output.ts'
 import { warnOfIdleChoice } from './weights-choice.ts'
 
@@ -104,6 +105,7 @@ export async function openModel(
     if (args.path !== undefined && model.config.kind === 'DiT') {
       throw new UsageError(`--path ${args.path} is of a SiT, not of a DiT; leave it out.`)
     }
+    warnOfOtherPath(loaded, args.path, out)
     const autoencoder = args.autoencoder === undefined ? undefined : await openAutoencoder(args.autoencoder, model)
     if (autoencoder) frozen.push(autoencoder)
     const classTokenEncoder =

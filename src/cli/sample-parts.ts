@@ -7,6 +7,7 @@ import type { ComputeDType } from '../tensor/dtype.ts'
 import { type LoadedModel, type LoadModelOptions, loadModel } from '../training/load-model.ts'
 import { precisionPolicy } from '../training/precision.ts'
 import { statisticsDigest } from '../training/run-autoencoder.ts'
+import { warnOfOtherPath } from './other-path.ts'
 import type { Output } from './output.ts'
 import { openPrompts } from './prompts.ts'
 import type { SampleArguments } from './sample-options.ts'
@@ -28,6 +29,7 @@ export async function openSampledModel(args: SampleArguments, { device, out }: S
   })
   try {
     warnOfIdleChoice(loaded, args.weights, out)
+    warnOfOtherPath(loaded, args.path, out)
     loaded.model.computeIn(dtype)
     return loaded
   } catch (error) {
