@@ -56,9 +56,8 @@ export function scriptArguments(
   const { model, path_type: path } = said
   const otherPath = path !== undefined && !Object.hasOwn(SCRIPT_PATHS, path) ? path : undefined
   if (otherPath !== undefined) {
-    notice?.(
-      `${name} was trained on the path ${otherPath}, which is neither linear nor cosine: sampleTransportOde of the library has it.`,
-    )
+    const hint = otherPath === 'VP' ? ': sampleTransportOde of the library has it' : ''
+    notice?.(`${name} was trained on the path ${otherPath}, which is neither linear nor cosine${hint}.`)
   }
   const stated = statedModel(said[MODEL_STATEMENT], name)
   return {

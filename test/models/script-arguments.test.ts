@@ -31,7 +31,14 @@ describe('the arguments of the script that trained a file', () => {
     [
       { model: 'SiT-S/2', num_heads: 2, path_type: 'VP' },
       { kind: 'SiT', heads: 2, path: undefined },
-      [/weights\.pt was trained on the path VP, which is neither linear nor cosine/],
+      [
+        /weights\.pt was trained on the path VP, which is neither linear nor cosine: sampleTransportOde of the library has it\.$/,
+      ],
+    ],
+    [
+      { model: 'SiT-S/2', num_heads: 2, path_type: 'spiral' },
+      { kind: 'SiT', heads: 2, path: undefined },
+      [/weights\.pt was trained on the path spiral, which is neither linear nor cosine\.$/],
     ],
     // Of another script: they say nothing here.
     [
