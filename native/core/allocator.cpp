@@ -146,13 +146,13 @@ void Allocator::setLimit(int64_t bytes) {
   stats_.limitBytes = bytes;
 }
 
-void Allocator::trim() {
+bool Allocator::trim() {
   std::lock_guard lock(mutex_);
-  trimLocked();
+  return trimLocked();
 }
 
-void Allocator::trimLocked() {
-  if (std::ranges::all_of(free_, [](const auto& blocksOfSize) { return blocksOfSize.second.empty(); })) return;
+bool Allocator::trimLocked() {
+  if (std::ranges::all_of(free_, [](const auto& blocksOfSize) { return blocksOfSize.second.empty(); })) return false;
   source_.waitForQueue();
   for (auto& [size, blocks] : free_)
     for (void* block : blocks) {
@@ -160,6 +160,7 @@ void Allocator::trimLocked() {
       stats_.cachedBytes -= size;
     }
   free_.clear();
+  return true;
 }
 
 }  // namespace repa

@@ -54,8 +54,8 @@ class Allocator {
   MemoryStats stats() const;
   void resetPeak();
   void setLimit(int64_t bytes);
-  /// Gives every cached block back to the system.
-  void trim();
+  /// Gives every cached block back to the system; whether there was any.
+  bool trim();
 
   /// From here to endPool(), every block that is handed out belongs to a pool: what a captured graph writes to at every replay.
   /// A pool's blocks are handed out to nobody else, also once they are released, until the pool is dropped. Pools do not nest.
@@ -78,7 +78,7 @@ class Allocator {
   /// Of `size` bytes or a little more; null where there is none.
   Block takeFree(FreeBlocks& free, int64_t size);
   Pool* poolOf(void* block);
-  void trimLocked();
+  bool trimLocked();
 
   Source& source_;
   mutable std::mutex mutex_;

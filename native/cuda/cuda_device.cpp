@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/start_thread.h"
 #include "cuda/check.h"
+#include "cuda/spare_memory.h"
 
 namespace repa {
 
@@ -71,6 +72,8 @@ void CudaDevice::enqueue(const char* operation, FunctionRef<void(cudaStream_t st
   if (!failure().empty()) return;
   try {
     makeCurrent();
+    const auto giveBack = [this] { return allocator_.trim(); };
+    const cuda::SpareMemory spare(giveBack);
     bool timed = false;
     {
       std::lock_guard lock(mutex_);
@@ -118,7 +121,11 @@ int64_t CudaDevice::endCapture() {
   Graph graph{nullptr, allocator_.endPool()};
   cudaGraph_t recorded = nullptr;
   cudaError_t error = cudaStreamEndCapture(stream_, &recorded);
-  if (error == cudaSuccess) error = cudaGraphInstantiate(&graph.executable, recorded, 0);
+  if (error == cudaSuccess) {
+    const auto giveBack = [this] { return allocator_.trim(); };
+    const cuda::SpareMemory spare(giveBack);
+    error = cuda::withSpareMemory([&] { return cudaGraphInstantiate(&graph.executable, recorded, 0); });
+  }
   if (recorded) cudaGraphDestroy(recorded);
   std::string failed = failure();
   if (error != cudaSuccess || !failed.empty()) {
@@ -137,7 +144,10 @@ void CudaDevice::launchGraph(int64_t graph) {
   requireNoCapture("Running a captured step");
   const auto found = graphs_.find(graph);
   if (found == graphs_.end()) throw Error(ErrorCode::invalidArgument, "There is no graph " + std::to_string(graph) + " on " + name() + ".");
-  enqueue("graph", [&](cudaStream_t stream) { cuda::check(cudaGraphLaunch(found->second.executable, stream), "launch a captured step"); });
+  enqueue("graph", [&](cudaStream_t stream) {
+    const auto launch = [&] { return cudaGraphLaunch(found->second.executable, stream); };
+    cuda::check(cuda::withSpareMemory(launch), "launch a captured step");
+  });
 }
 
 void CudaDevice::destroyGraph(int64_t graph) {

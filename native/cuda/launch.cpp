@@ -25,7 +25,8 @@ cudaError_t allowDynamicShared(const void* kernel, size_t bytes) {
   const std::lock_guard lock(mutex);
   size_t& most = allowed[{kernel, device}];
   if (bytes <= most) return cudaSuccess;
-  const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  const cudaError_t error = withSpareMemory(
+      [&] { return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)); });
   if (error == cudaSuccess) most = bytes;
   return error;
 }
@@ -68,7 +69,7 @@ void throwRefused(cudaError_t error, const void* kernel, const LaunchShape& shap
   throw Error(code,
               "CUDA " + verb + " to launch " + nameOf(kernel) + " with a grid of " + text(shape.grid) + " blocks of " + text(shape.block) +
                   " threads and " + std::to_string(shape.sharedBytes) + " bytes of shared memory: " + cudaGetErrorString(error) + " (" +
-                  cudaGetErrorName(error) + ").");
+                  cudaGetErrorName(error) + ")." + (code == ErrorCode::outOfMemory ? " Use a smaller batch or model." : ""));
 }
 
 }  // namespace repa::cuda

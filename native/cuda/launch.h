@@ -4,9 +4,9 @@
 #include <cuda_runtime.h>
 
 #include <cstddef>
-#include <utility>
 
 #include "cuda/check.h"
+#include "cuda/spare_memory.h"
 
 namespace repa::cuda {
 
@@ -33,10 +33,10 @@ struct LaunchConfiguration {
 /// Enqueues kernel(arguments...). Throws an Error that names the kernel and the shape if CUDA refuses it, Error(shape) where it is the shape
 /// that it refuses; what goes wrong while it runs is reported by later calls on the stream.
 template <class... Parameters, class... Arguments>
-void launch(cudaStream_t stream, void (*kernel)(Parameters...), const LaunchShape& shape, Arguments&&... arguments) {
+void launch(cudaStream_t stream, void (*kernel)(Parameters...), const LaunchShape& shape, const Arguments&... arguments) {
   const auto* const address = reinterpret_cast<const void*>(kernel);
   const LaunchConfiguration configuration(stream, address, shape);
-  const cudaError_t error = cudaLaunchKernelEx(&configuration.config, kernel, std::forward<Arguments>(arguments)...);
+  const cudaError_t error = withSpareMemory([&] { return cudaLaunchKernelEx(&configuration.config, kernel, arguments...); });
   if (error != cudaSuccess) throwRefused(error, address, shape);
 }
 

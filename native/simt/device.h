@@ -55,6 +55,8 @@ class DeviceMemoryTurn {
   DeviceMemoryTurn(const DeviceMemoryTurn&) = delete;
   DeviceMemoryTurn& operator=(const DeviceMemoryTurn&) = delete;
 };
+/// Memory for the driver's own use, which nobody can free; false where there is none.
+bool takeForDriver(size_t bytes);
 /// "" or a sentence about memory next to an allocation that was written.
 std::string damagedAllocation();
 

@@ -104,6 +104,13 @@ std::vector<std::pair<unsigned char*, size_t>> deviceAllocations() {
   return all;
 }
 
+bool takeForDriver(size_t bytes) {
+  std::lock_guard lock(mutex);
+  if (bytes > deviceBytes - allocatedBytes) return false;
+  allocatedBytes += bytes;
+  return true;
+}
+
 DeviceMemoryTurn::DeviceMemoryTurn() {
   const Unordered unordered;
   std::unique_lock lock(turnMutex);

@@ -12,6 +12,7 @@
 #include "simt/failure.h"
 #include "simt/include/cuda_runtime.h"
 #include "simt/launched_kernels.h"
+#include "simt/loaded_code.h"
 #include "simt/planted_fault.h"
 #include "simt/scheduler.h"
 #include "simt/simt.h"
@@ -123,6 +124,7 @@ cudaError_t setFunctionAttribute(const void* kernel, cudaFuncAttribute attribute
   const Architecture* const chip = architecture();
   if (!chip) return report(cudaErrorInitializationError);
   if (value < 0 || value + staticSharedBytes(kernel) > chip->sharedPerBlockOptin) return report(cudaErrorInvalidValue);
+  if (!loadCode(kernel)) return report(cudaErrorMemoryAllocation);
   std::lock_guard lock(stateMutex);
   maxDynamicShared[kernel] = static_cast<size_t>(value);
   return cudaSuccess;
@@ -200,7 +202,8 @@ cudaError_t checkLaunch(const cudaLaunchConfig_t& config, const dim3& cluster, c
   if (clusterSize > 1 && !chip->hasClusters()) return cudaErrorInvalidConfiguration;
   // The second where the tests have made another chip of the device since somebody asked.
   const size_t most = std::min(maxDynamicSharedOf(kernel), chip->sharedPerBlockOptin - staticSharedBytes(kernel));
-  return config.dynamicSmemBytes > most ? cudaErrorInvalidValue : cudaSuccess;
+  if (config.dynamicSmemBytes > most) return cudaErrorInvalidValue;
+  return loadCode(kernel) ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 
 }  // namespace
