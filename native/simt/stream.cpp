@@ -1,5 +1,12 @@
 #include "simt/stream.h"
 
+namespace {
+
+/// How much a stream takes before whoever gives it more waits: a chip's has room for about a thousand launches.
+constexpr size_t kQueued = 1000;
+
+}  // namespace
+
 CUstream_st::CUstream_st() : worker_([this] { work(); }) {}
 
 CUstream_st::~CUstream_st() {
@@ -13,13 +20,14 @@ CUstream_st::~CUstream_st() {
 
 void CUstream_st::enqueue(repa::simt::Task task) {
   {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     if (CUgraph_st* const graph = capture) {
       std::lock_guard lockGraph(graph->mutex);
       graph->tasks.push_back(std::move(task));
       ++graph->before[this][this];
       return;
     }
+    changed_.wait(lock, [this] { return queue_.size() < kQueued; });
     queue_.push_back(std::move(task));
   }
   changed_.notify_all();
