@@ -15,6 +15,9 @@
 #include <optional>
 #include <thread>
 
+#include "core/lockable_file.h"
+#include "core/peer_watch.h"
+
 namespace repa {
 
 namespace {
@@ -28,10 +31,6 @@ constexpr int64_t kSlotFloats = kSlotBytes / 4;
 /// The smallest piece of work for a thread.
 constexpr int64_t kChunkFloats = 1 << 14;
 constexpr auto kLongestOpening = std::chrono::seconds(60);
-/// When one that waits looks whether the others are still there, and how often. Before that the group tells it, and why, where the thread that
-/// hears the group is free (src/distributed/leading-group.ts takes a second and a half); it is not while it waits here for memory.
-constexpr auto kPatience = std::chrono::seconds(5);
-constexpr auto kBetweenLooks = std::chrono::seconds(1);
 
 /// The beginning of the segment. A fresh file is zeros, which is how all of it begins.
 struct Header {
@@ -48,51 +47,6 @@ int64_t segmentBytes(int size) { return kHeaderBytes + (size + 1) * kSlotBytes; 
 
 std::string systemError() { return std::strerror(errno); }
 
-/// Where files are memory: /dev/shm on Linux.
-std::string sharedFolder() {
-  if (access("/dev/shm", W_OK) == 0) return "/dev/shm";
-  const char* folder = std::getenv("TMPDIR");
-  return folder && *folder ? folder : "/tmp";
-}
-
-class File {
- public:
-  explicit File(int descriptor) : descriptor_(descriptor) {}
-  ~File() {
-    if (descriptor_ >= 0) close(descriptor_);
-  }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
-  int descriptor() const { return descriptor_; }
-
-#if defined(__linux__)
-  /// Takes a byte for as long as this is open: the system lets go of it where the process ends, however it does. False with errno.
-  bool lock(int64_t byte) const {
-    struct flock lock = wholeLock(byte);
-    return fcntl(descriptor_, F_OFD_SETLK, &lock) == 0;
-  }
-  /// Whether another opening of the file has taken a byte.
-  bool isLocked(int64_t byte) const {
-    struct flock lock = wholeLock(byte);
-    return fcntl(descriptor_, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-  }
-#endif
-
- private:
-#if defined(__linux__)
-  static struct flock wholeLock(int64_t byte) {
-    struct flock lock {};
-    lock.l_type = F_WRLCK;
-    lock.l_whence = SEEK_SET;
-    lock.l_start = byte;
-    lock.l_len = 1;
-    return lock;
-  }
-#endif
-
-  int descriptor_;
-};
-
 }  // namespace
 
 /// The memory, the barrier in it, and whether this process has given up.
@@ -105,10 +59,8 @@ class SharedMemoryCommunicator::Segment {
     if (fstat(opened_.descriptor(), &status) != 0 || status.st_size != bytes_)
       throw Error(ErrorCode::device, "The memory that processes share, " + file + ", has " + std::to_string(status.st_size) + " bytes; " +
                                          std::to_string(size) + " processes need " + std::to_string(bytes_) + ".");
-#if defined(__linux__)
     if (!opened_.lock(rank))
       throw Error(ErrorCode::device, "The memory that processes share, " + file + ", does not take process " + std::to_string(rank) + ": " + systemError() + ".");
-#endif
     memory_ = mmap(nullptr, static_cast<size_t>(bytes_), PROT_READ | PROT_WRITE, MAP_SHARED, opened_.descriptor(), 0);
     if (memory_ == MAP_FAILED) throw Error(ErrorCode::device, "The memory that processes share cannot be mapped: " + systemError() + ".");
   }
@@ -133,14 +85,14 @@ class SharedMemoryCommunicator::Segment {
       return;
     }
     const auto isOver = [&] { return header.generation.load(std::memory_order_acquire) != generation; };
-    auto look = Clock::now() + kPatience;
+    auto look = Clock::now() + kPatienceWithPeers;
     for (int turn = 0; !isOver(); ++turn) {
       requireGoing();
       if (!deadline && Clock::now() > look) {
         const std::optional<int> gone = findEnded();
         // It may have ended once all had come here.
         if (gone && !isOver()) throw Error(ErrorCode::failed, "process " + std::to_string(*gone) + " of " + std::to_string(size_) + " has ended.");
-        look += kBetweenLooks;
+        look += kBetweenLooksAtPeers;
       }
       if (deadline && Clock::now() > *deadline)
         throw Error(ErrorCode::device, "Only " + std::to_string(header.arrived.load()) + " of " + std::to_string(size_) + " processes have come.");
@@ -167,16 +119,14 @@ class SharedMemoryCommunicator::Segment {
 
   /// A process that has let go of its byte of the file, if there is one.
   std::optional<int> findEnded() const {
-#if defined(__linux__)
     for (int rank = 0; rank < size_; ++rank)
       if (rank != rank_ && !opened_.isLocked(rank)) return rank;
-#endif
     return std::nullopt;
   }
 
   const int rank_, size_;
   const int64_t bytes_;
-  const File opened_;
+  const LockableFile opened_;
   void* memory_;
   std::atomic<bool> hasGivenUp_ = false;
   std::mutex mutex_;
@@ -185,7 +135,7 @@ class SharedMemoryCommunicator::Segment {
 
 std::string SharedMemoryCommunicator::create(int size) {
   std::string file = sharedFolder() + "/repa-native-XXXXXX";
-  const File made(mkstemp(file.data()));
+  const LockableFile made(mkstemp(file.data()));
   if (made.descriptor() < 0)
     throw Error(ErrorCode::device, "The memory that processes share cannot be made in " + sharedFolder() + ": " + systemError() + ".");
   // All of it now: a page that the system cannot give later kills the process that touches it.

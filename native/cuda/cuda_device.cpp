@@ -68,6 +68,11 @@ void CudaDevice::fail(const std::string& sentence) {
     failure_ += " The GPU is lost to this process; start a new one, with CUDA_LAUNCH_BLOCKING=1 for an error that names the operation that did it.";
 }
 
+void CudaDevice::stop(const std::string& sentence) {
+  std::lock_guard lock(mutex_);
+  if (failure_.empty()) failure_ = sentence;
+}
+
 void CudaDevice::enqueue(const char* operation, FunctionRef<void(cudaStream_t stream)> launch) {
   if (!failure().empty()) return;
   try {

@@ -31,6 +31,8 @@ class CudaDevice final : public Device {
   void profile(bool on) override;
   std::map<std::string, OperationCost> costs() override;
   void fail(const std::string& sentence) override;
+  /// Marks it failed for what is no fault of the GPU's, on any thread: asks CUDA nothing, which may be holding up another one.
+  void stop(const std::string& sentence);
   /// Forgets a failure that left the GPU usable. What CUDA calls a sticky error (an illegal address, say) has taken the GPU
   /// away from this process: the device goes on reporting it.
   void reset() override;

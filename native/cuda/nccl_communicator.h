@@ -5,6 +5,7 @@
 #include <mutex>
 
 #include "core/communicator.h"
+#include "core/peer_watch.h"
 #include "cuda/cuda_device.h"
 #include "cuda/nccl_api.h"
 #include "cuda/side_stream.h"
@@ -38,12 +39,16 @@ class NcclCommunicator final : public Communicator {
   /// Begins, behind the queue, what `calls` enqueues: a group of NCCL's. `what` it does, for an error's sentence.
   void begin(const char* operation, const char* what, Calls calls);
 
+  /// Ends what waits on the GPU for the others, and what is begun from here on; once.
+  void letGo(const std::string& reason);
+
   CudaDevice& cuda_;
   const int rank_;
   cuda::SideStream side_;
   mutable std::mutex mutex_;
   cuda::ncclComm_t communicator_ = nullptr;  // this and what follows guarded by mutex_
   std::string reason_;                       // of an abort
+  PeerWatch peers_;
 };
 
 }  // namespace repa

@@ -68,8 +68,10 @@ for (const { device, missing } of DEVICES) {
       },
     )
 
+    // These wait for seconds, beside each other.
     test.skipIf(most < 2)(
       'one that waits for a process that does not come ends by abort, and the device says why',
+      { concurrent: true },
       async () => {
         const [, waiting] = await run(device, 2, ['0', 'abort'])
         expect(JSON.parse(waiting!.stdout)).toEqual({ abort: 'process 0 has gone.' })
@@ -79,12 +81,25 @@ for (const { device, missing } of DEVICES) {
 
     test.skipIf(device !== 'cpu' || process.platform !== 'linux')(
       'one that waits for memory behind a process that has ended finds that out by itself',
+      { concurrent: true },
       async () => {
         const [, waiting] = await run(device, 2, ['0', 'memory'])
         expect(waiting).toMatchObject({ status: 0, stderr: '' })
         expect(JSON.parse(waiting!.stdout)).toEqual({
           memory: 'allReduceSum failed on the CPU device: process 0 of 2 has ended.',
         })
+      },
+    )
+
+    test.skipIf(process.platform !== 'linux' || most < 2)(
+      'so does one that has given the device more than its queue takes',
+      { concurrent: true },
+      async () => {
+        const [, waiting] = await run(device, 2, ['0', 'full'])
+        expect(waiting).toMatchObject({ status: 0, stderr: '' })
+        const [said, after] = waiting!.stdout.trimEnd().split('\n')
+        expect(JSON.parse(said!)).toEqual({ full: expect.stringMatching(/process 0 of 2 has ended\.$/) })
+        expect(after).toBe('7')
       },
     )
 
@@ -100,7 +115,7 @@ for (const { device, missing } of DEVICES) {
     test.skipIf(!isShim || device === 'cpu')(
       'what begins goes on beside the device, which waits for it where it is told to',
       async () => {
-        const ended = await run(device, 2, ['0', 'beside'], { REPA_FAKE_NCCL_DELAY: '200000' })
+        const ended = await run(device, 2, ['0', 'beside'], { REPA_FAKE_NCCL_DELAY: '800000' })
         for (const { status, stdout, stderr } of ended) {
           expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
           expect(JSON.parse(stdout)).toEqual({ early: true, late: true })

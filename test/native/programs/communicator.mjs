@@ -1,6 +1,7 @@
-// One process of several: `node communicator.mjs DEVICE ID RANK SIZE ELEMENTS,… [abort|beside|graph|memory|others|unjoined]`. Prints what the
+// One process of several: `node communicator.mjs DEVICE ID RANK SIZE ELEMENTS,… [abort|beside|full|graph|memory|others|unjoined]`. Prints what the
 // exchanges give as JSON.
 import { createHash } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { native } from './addon.mjs'
 
 const [device, id, rank, size, elements, how] = process.argv.slice(2)
@@ -37,6 +38,10 @@ if (how === 'abort') {
     native.resetDevice(device)
     native.allReduceSum(communicator, [lonely])
     await native.synchronize(device).catch((error) => console.error(error.message))
+    // What has been reset stays so, though the other is missed some seconds after its end.
+    native.resetDevice(device)
+    await sleep(7000)
+    await native.synchronize(device)
   }
   process.exit(0)
 }
@@ -50,6 +55,22 @@ if (how === 'memory') {
     native.setMemoryLimit(device, native.memoryStats(device).liveBytes + 4 * (1 << 20))
     native.dispose(native.empty([1 << 19], 'f32', device))
     console.log(JSON.stringify({ memory: await native.read(lonely).catch((error) => error.message) }))
+  }
+  process.exit(0)
+}
+
+if (how === 'full') {
+  // Likewise, and this one gives the device more than its queue takes.
+  if (ownRank > 0) {
+    const lonely = tensor(values(10, ownRank))
+    native.allReduceSum(communicator, [lonely])
+    for (let i = 0; i < 3000; i++) native.fill(lonely, i)
+    console.log(JSON.stringify({ full: await native.synchronize(device).catch((error) => error.message) }))
+    native.abortCommunicator(communicator, 'process 0 has gone.')
+    native.closeCommunicator(communicator)
+    native.resetDevice(device)
+    native.fill(lonely, 7)
+    console.log(new Float32Array(await native.read(lonely))[0])
   }
   process.exit(0)
 }
