@@ -1,4 +1,5 @@
 /** What must agree before a training step: checkpoint, model and data. */
+import { isDeepStrictEqual } from 'node:util'
 import { type ComparedAttention, comparedAttention } from '../alignment/attention-alignment.ts'
 import { contrastedImages } from '../alignment/nt-xent.ts'
 import { firstThatHolds } from '../configuration/first-that-holds.ts'
@@ -7,7 +8,7 @@ import { ALONE } from '../distributed/world.ts'
 import type { DiffusionTransformer } from '../models/diffusion-transformer.ts'
 import type { SiTConvention } from '../models/sit.ts'
 import { isInside, keptTokens } from '../models/token-route.ts'
-import type { DdtHeadSettings } from '../models/transformer-config.ts'
+import { type DdtHeadSettings, tokenGrid } from '../models/transformer-config.ts'
 import type { AnyTransformer, AnyTransformerConfig, TransformerKind } from '../models/transformer-kinds.ts'
 import type { InterpolantPath } from '../native.ts'
 import { requireFittingEncoder } from '../text/encoded-captions.ts'
@@ -71,6 +72,13 @@ export function requireSameComputation(
 ): void {
   const other = otherComputation(saved, own)
   if (other !== undefined) throw new RangeError(`${checkpoint} ${other.sentence}.`)
+  const [its, ours] = [tokenGrid(saved), tokenGrid(own)]
+  // Of as many tokens, or a tensor's shape would tell.
+  if (!isDeepStrictEqual(its, ours)) {
+    throw new RangeError(
+      `${checkpoint} is of a model of ${its.join(' × ')} tokens, this run's has ${ours.join(' × ')}; --init begins from its weights.`,
+    )
+  }
   if (saved.alignWidths.length === 0) return
   for (const key of ['alignDepth', 'projector'] as const) {
     if (saved[key] !== own[key]) {
