@@ -5,6 +5,7 @@ import { decodeImage } from '../data/image-decoding.ts'
 import { oneAhead } from '../data/one-ahead.ts'
 import { mapInOrder } from '../data/ordered-map.ts'
 import { encodePngAside } from '../data/png.ts'
+import { requireAlike } from '../distributed/require-alike.ts'
 import { ALONE, type World } from '../distributed/world.ts'
 import { writeWhole } from '../formats/atomic-file.ts'
 import { FolderInUse } from '../formats/folder-in-use.ts'
@@ -26,6 +27,7 @@ import {
 import { createSampledArray, type SampledArray } from './sampled-array.ts'
 import { requireFolder } from './sampler-options.ts'
 import {
+  digestOf,
   imageName,
   promptsPath,
   recordPath,
@@ -132,8 +134,8 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     // Of images that are now replaced one by one.
     await removeSamplingRecord({ folder })
   }
-  // Nobody writes there before it is theirs.
-  await world.meet()
+  // Nobody writes there before it is theirs, nor another's images among them.
+  await meetAlike(world, model, options)
   const arrays: [SampledArray, (batch: SampledImages) => Uint8Array][] = []
   try {
     if (npz !== undefined) {
@@ -191,6 +193,28 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     await writeWhole(grid, await encodePngAside(data, size.width, size.height, 3))
   }
   return { count, folder, labels: conditions instanceof Int32Array ? [...conditions] : [], npz, grid }
+}
+
+/** Of a list, as many as a sentence has room for; of more their digest stands for them. */
+const SHOWN = 32
+
+/** Waits for all processes, and throws where one of them samples otherwise than the leader. */
+async function meetAlike(world: World, model: AnyTransformer, options: SampleToFolderOptions): Promise<void> {
+  if (world.size === 1) return
+  const { count, npz, classes } = options
+  const { step, sampling } = samplingRecord(model, options)
+  // Files may lie elsewhere on another machine.
+  const { guide, ...settings } = sampling
+  const own = {
+    images: count,
+    npz: npz !== undefined,
+    guided: guide !== undefined,
+    step: step ?? null,
+    ...settings,
+    classes: classes && classes.length > SHOWN ? digestOf(classes) : (classes ?? null),
+    model: model.config,
+  }
+  requireAlike(own, await world.agree(own))
 }
 
 async function requireNoOthers(folder: string, count: number): Promise<void> {

@@ -121,7 +121,9 @@ export function samplingRecord(model: AnyTransformer, options: RecordedOptions):
   }
 }
 
-const digestOf = (captions: readonly string[]) => createHash('sha256').update(JSON.stringify(captions)).digest('hex')
+/** SHA-256 of a list. */
+export const digestOf = (list: readonly (string | number)[]) =>
+  createHash('sha256').update(JSON.stringify(list)).digest('hex')
 
 function samplerSettings(options: SamplingOptions) {
   switch (options.mode) {

@@ -253,6 +253,19 @@ test('processes of other settings are refused before the first step', async () =
   await expect(readdir(join(program.work, 'unlike'))).rejects.toThrow('ENOENT')
 })
 
+test('and processes that sample otherwise, before the first image', async () => {
+  expect(await program.repa(...train('sampled', 1))).toMatchObject({ status: 0, stderr: '' })
+  const words = ['sample', '--checkpoint', 'sampled', '--out', 'mixed', '--num', '4', '--steps', '2', '--quiet']
+  const together = [...words, '--processes', '2', '--device', 'cpu']
+  const why = 'it has seed 1 where process 0 has 0; start all processes with the same command on the same files.'
+  const port = await freePort()
+  expect(await startedBy({ MASTER_PORT: String(port) }, together, [...together, '--seed', '1'])).toEqual([
+    { status: 1, stderr: expect.stringContaining(`repa sample: process 1 of 2: ${why}\n`) },
+    { status: 1, stderr: expect.stringContaining(`repa sample: ${why}\n`) },
+  ])
+  expect(await readdir(join(program.work, 'mixed'))).toEqual([])
+})
+
 test('a port that is taken is named', async () => {
   const server = createServer((socket) => socket.destroy()).listen(0)
   await once(server, 'listening')
