@@ -7,6 +7,7 @@ import { checkedFile, unreadable } from './parquet-checked-file.ts'
 import { chunksOf, type ParquetChunk } from './parquet-chunks.ts'
 import { CODECS } from './parquet-codecs.ts'
 import { type ParquetFooter, readFooter } from './parquet-footer.ts'
+import { RecentSpans, type SpanImages } from './recent-spans.ts'
 
 type Parquet = typeof import('hyparquet')
 
@@ -56,8 +57,7 @@ export class ParquetImages {
   readonly #footer: ParquetFooter
   readonly #imageChunks: readonly ParquetChunk[]
   readonly #spans: readonly Span[]
-  /** The two spans that were read last: rows are asked for in order, some ahead of others. */
-  #recent: { readonly span: Span; readonly images: Promise<readonly (Uint8Array | undefined)[]> }[] = []
+  readonly #recent: RecentSpans
 
   private constructor(
     parquet: Parquet,
@@ -65,6 +65,7 @@ export class ParquetImages {
     footer: ParquetFooter,
     columns: ParquetColumns,
     imageChunks: readonly ParquetChunk[],
+    recent: RecentSpans,
   ) {
     this.path = file.path
     this.rows = Number(footer.metadata.num_rows)
@@ -74,17 +75,25 @@ export class ParquetImages {
     this.#footer = footer
     this.#imageChunks = imageChunks
     this.#spans = spansOf(footer.metadata, columns.image)
+    this.#recent = recent
   }
 
-  /** @throws {FileFormatError} for a file that is no parquet file, or that has not one column of images and one of labels */
-  static async open(path: string, options: ParquetColumnOptions): Promise<ParquetImages> {
+  /**
+   * @param recent what it keeps of its images, with the other files of its set
+   * @throws {FileFormatError} for a file that is no parquet file, or that has not one column of images and one of labels
+   */
+  static async open(
+    path: string,
+    options: ParquetColumnOptions,
+    recent: RecentSpans = new RecentSpans(),
+  ): Promise<ParquetImages> {
     const parquet = await import('hyparquet')
     const file = await RandomAccessFile.open(path)
     try {
       const footer = await readFooter(parquet, file)
       const columns = columnsOf(path, footer.schema.children, featuresOf(footer.metadata), options)
       const chunks = await readingColumn(path, columns.image, () => chunksOf(footer, columns.image, file.size))
-      return new ParquetImages(parquet, file, footer, columns, chunks)
+      return new ParquetImages(parquet, file, footer, columns, chunks, recent)
     } catch (error) {
       await file.close()
       throw error
@@ -129,23 +138,16 @@ export class ParquetImages {
   /** The encoded image of a row, or undefined where it has none. */
   async image(row: number): Promise<Uint8Array | undefined> {
     const span = this.#spans[lastAtMost(this.#spans, row)]!
-    let recent = this.#recent.find((entry) => entry.span === span)
-    if (!recent) {
-      const images = this.#imagesOf(span)
-      // Its failure belongs to whoever asks for a row.
-      images.catch(() => {})
-      recent = { span, images }
-      this.#recent = [recent, ...this.#recent.slice(0, 1)]
-    }
+    const images = await this.#recent.images(span, () => this.#imagesOf(span))
     // A copy: the span's buffer must not live on with one of its images.
-    return (await recent.images)[row - span.begin]?.slice()
+    return images[row - span.begin]?.slice()
   }
 
   close(): Promise<void> {
     return this.#file.close()
   }
 
-  async #imagesOf({ begin, end, isPart }: Span): Promise<readonly (Uint8Array | undefined)[]> {
+  async #imagesOf({ begin, end, isPart }: Span): SpanImages {
     const { image } = this.columns
     const rows = await readingColumn(this.path, image, () =>
       this.#parquet.parquetReadObjects({

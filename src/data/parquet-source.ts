@@ -5,6 +5,7 @@ import { ofOneClass } from './image-labels.ts'
 import type { ImageSource, ImageSourceOptions, SourceImage } from './image-sources.ts'
 import { listNames } from './name-list.ts'
 import { type ParquetColumns, ParquetImages } from './parquet-images.ts'
+import { RecentSpans } from './recent-spans.ts'
 
 /** The images of one parquet file, or of several that are shards of one set, row by row. */
 export async function openParquetSource(paths: readonly string[], options: ImageSourceOptions): Promise<ImageSource> {
@@ -14,12 +15,13 @@ export async function openParquetSource(paths: readonly string[], options: Image
     )
   }
   const files: ParquetImages[] = []
+  const recent = new RecentSpans()
   const close = async (): Promise<void> => {
     for (const file of files) await file.close()
   }
   try {
     const captions = options.captions !== undefined
-    for (const path of paths) files.push(await ParquetImages.open(path, { ...options, captions }))
+    for (const path of paths) files.push(await ParquetImages.open(path, { ...options, captions }, recent))
     return await labelRows(files, options, close)
   } catch (error) {
     await close()
