@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { believedOf, departures, type Guessable, guessesIn } from '../models/guesses.ts'
+import { inferGrid } from '../models/infer-grid.ts'
 import { inferKind } from '../models/infer-kind.ts'
 import {
   assumedConvention,
@@ -50,7 +51,7 @@ export async function modelConfigOf(
   }
   const found = known.kind === undefined ? await inferKind({ shapes, read, path }) : undefined
   if (found) notes.push(found.sentence)
-  const told = { heads: known.heads, kind: known.kind ?? found?.kind }
+  const told = { heads: known.heads, kind: known.kind ?? found?.kind, grid: await inferGrid({ shapes, read }) }
   const inferred = believing(known.setting ?? {}, { shapes, path, told, notes })
   const { depth, alignWidths } = inferred
   const ofLabels = textOf(inferred)

@@ -1,3 +1,4 @@
+import { inferGrid } from './infer-grid.ts'
 import { inferKind } from './infer-kind.ts'
 import {
   assumedConvention,
@@ -29,9 +30,10 @@ export async function configOfWeights(
     requireTensorsOf(args.stated, file)
     return args.stated
   }
-  const knowledge = { ...given, kind: given.kind ?? args.kind, heads: given.heads ?? args.heads }
   const shapes = new Map(file.names.map((name) => [name, file.shapeOf(name)]))
   const evidence = { shapes, read: (name: string) => file.read(name), path: file.name }
+  const grid = given.grid ?? (await inferGrid(evidence))
+  const knowledge = { ...given, kind: given.kind ?? args.kind, heads: given.heads ?? args.heads, grid }
   const inferred = knowledge.kind === undefined ? await inferKind(evidence) : undefined
   if (inferred) notice?.(inferred.sentence)
   const config = inferTransformerConfig(shapes, file.name, { ...knowledge, kind: knowledge.kind ?? inferred?.kind })

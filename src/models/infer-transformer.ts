@@ -11,12 +11,14 @@ export interface TransformerKnowledge {
   readonly heads?: number
   /** Default: SiT where the head has the input's channels, else DiT. */
   readonly kind?: TransformerKind
+  /** Rows and columns of the tokens. Default: as many of both. */
+  readonly grid?: readonly [rows: number, columns: number]
   /** Of a SiT. Default: that of the original SiT where the head has twice the channels or blocks are LightningDiT's, else REPA's. */
   readonly convention?: SiTConvention
 }
 
 /**
- * The configuration of the model that a state dict belongs to, from its names and shapes alone; the input is taken to be square.
+ * The configuration of the model that a state dict belongs to, from its names and shapes alone.
  *
  * A head with the input's channels is a SiT's of REPA. One with twice as many is a DiT's or, the layouts being the same, an original
  * SiT's: `kind` tells which (infer-kind.ts finds out from the weights), and such a SiT's time runs as in its own code; so does that of
@@ -27,9 +29,10 @@ export interface TransformerKnowledge {
 export function inferTransformerConfig(
   shapes: ReadonlyMap<string, readonly number[]>,
   what: string,
-  { heads, kind, convention }: TransformerKnowledge = {},
+  known: TransformerKnowledge = {},
 ): AnyTransformerConfig {
-  if (shapes.has(TEXT_EMBEDDER)) return inferTextTransformerConfig(shapes, what, { heads, kind, convention })
+  if (shapes.has(TEXT_EMBEDDER)) return inferTextTransformerConfig(shapes, what, known)
+  const { heads, kind, convention, grid } = known
   const shape = shapeReader(
     shapes,
     (name) => `${what} is not the state dict of a SiT or a DiT: it has no tensor ${name}.`,
@@ -43,7 +46,7 @@ export function inferTransformerConfig(
   const ddtHead = shapes.has(TRUNK_EMBEDDER) ? ddtHeadOf(shapes, what, hidden!) : undefined
   const depth = countOf('blocks', shapes.keys()) - (ddtHead?.depth ?? 0)
   const classTokenWidth = shapes.get('cls_projectors2.weight')?.[1]
-  const side = sideOf(classTokenWidth === undefined ? tokens! : tokens! - 1, what) * patch!
+  const [rows, columns] = grid ?? squareOf(classTokenWidth === undefined ? tokens! : tokens! - 1, what)
   const learnSigma = headRows === 2 * channels! * patch! * patch!
   const inferred = kind ?? (learnSigma ? 'DiT' : 'SiT')
   return parseConfiguration(
@@ -54,7 +57,7 @@ export function inferTransformerConfig(
       hidden: hidden!,
       heads: heads ?? headsOf(shapes, { depth, hidden: hidden! }) ?? Math.max(1, Math.round(hidden! / 64)),
       patch: patch!,
-      inputSize: [side, side],
+      inputSize: [rows * patch!, columns * patch!],
       channels: channels!,
       classes: labels! - 1,
       mlpRatio: ffn === 'swiglu' ? swigluRatioOf(ffnRows! / 2, hidden!) : mlpRatioOf(ffnRows!, hidden!),
@@ -84,10 +87,10 @@ function shapeReader(shapes: ReadonlyMap<string, readonly number[]>, missing: (n
   }
 }
 
-/** Rows, and columns, of the square grid of so many positions. */
-function sideOf(positions: number, what: string): number {
+/** Rows and columns of the square grid of so many positions. */
+function squareOf(positions: number, what: string): readonly [rows: number, columns: number] {
   const side = Math.sqrt(positions)
-  if (Number.isInteger(side)) return side
+  if (Number.isInteger(side)) return [side, side]
   throw new Error(
     `${what} has ${positions} positions, which are no square grid, and nothing tells its rows and columns; take a checkpoint of a run.`,
   )
@@ -97,7 +100,7 @@ function sideOf(positions: number, what: string): number {
 function inferTextTransformerConfig(
   shapes: ReadonlyMap<string, readonly number[]>,
   what: string,
-  { heads, kind, convention }: TransformerKnowledge,
+  { heads, kind, convention, grid }: TransformerKnowledge,
 ): AnyTransformerConfig {
   if (kind === 'DiT') {
     throw new Error(`${what} embeds text, as no DiT does; take it for a SiT.`)
@@ -109,7 +112,7 @@ function inferTextTransformerConfig(
   const [, tokens] = shape('pos_embed')
   const [hidden, channels, patch] = shape('x_embedder.proj.weight')
   const depth = countOf('joint_blocks', shapes.keys())
-  const side = sideOf(tokens!, what) * patch!
+  const [rows, columns] = grid ?? squareOf(tokens!, what)
   return parseConfiguration(
     transformerConfigSchema,
     {
@@ -118,7 +121,7 @@ function inferTextTransformerConfig(
       hidden: hidden!,
       heads: heads ?? headsOf(shapes, { depth, hidden: hidden! }) ?? Math.max(1, Math.round(hidden! / 64)),
       patch: patch!,
-      inputSize: [side, side],
+      inputSize: [rows * patch!, columns * patch!],
       channels: channels!,
       classes: 0,
       mlpRatio: mlpRatioOf(shape('joint_blocks.0.x_block.mlp.fc1.weight')[0]!, hidden!),

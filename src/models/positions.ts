@@ -1,3 +1,6 @@
+/** By how much elements of a table, which are from -1 to 1, may differ from those of the same sizes: a file may hold them in bf16. */
+export const TABLE_ROUNDING = 2 ** -8
+
 /**
  * The fixed 2-D sine-cosine table [height·width, hidden] of MAE, DiT and SiT (`pos_embed`), row-major over the grid. The first
  * half of the features encodes the column, the second the row; each is all sines, then all cosines, at frequencies

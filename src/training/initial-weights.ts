@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { configOfWeights } from '../models/config-of-weights.ts'
 import { believedOf, departures, guessesIn } from '../models/guesses.ts'
+import { TABLE_ROUNDING } from '../models/positions.ts'
 import { scriptArguments } from '../models/script-arguments.ts'
 import { type TransformerConfig, tokenGrid } from '../models/transformer-config.ts'
 import type { AnyTransformer, AnyTransformerConfig } from '../models/transformer-kinds.ts'
@@ -44,9 +45,6 @@ const REPLACEABLE: readonly Replaceable[] = [
  * as a parameter without a gradient.
  */
 const isTable = ({ name, isBuffer }: StateEntry): boolean => isBuffer || name === 'pos_embed'
-
-/** By how much elements of a table, which are from -1 to 1, may differ from those of the same sizes: a file may hold them in bf16. */
-const TABLE_ROUNDING = 2 ** -8
 
 const WEIGHTS_KEYS = ['ema', 'model', 'state_dict']
 
