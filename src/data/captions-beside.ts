@@ -75,19 +75,21 @@ export class CaptionsBeside {
         this.#rowFiles.set(path, name)
       }
     } else {
-      this.#texts.set(
-        stemOf(name),
-        attempt(() => captionLines(textOf(bytes, file))),
-      )
+      const stem = stemOf(name)
+      const text = attempt(() => captionLines(textOf(bytes, file)))
+      this.#texts.set(stem, text)
+      if (countsAlone(text)) this.#samples.delete(stem)
     }
   }
 
   /** Takes in what the `.json` of a sample holds. @param isUtf8 false: in it stand replacements for what is no text */
   addSample(name: string, json: unknown, isUtf8: boolean): void {
+    const stem = stemOf(name)
+    if (countsAlone(this.#texts.get(stem))) return
     const file = join(this.#root, name)
     const field = this.#column ?? SAMPLE_FIELD
     this.#samples.set(
-      stemOf(name),
+      stem,
       isUtf8 ? attempt(() => captionsOf(fieldOf(json, field), file, `the field "${field}"`)) : notUtf8(file),
     )
   }
@@ -123,8 +125,10 @@ export class CaptionsBeside {
   }
 
   /** Rows of metadata.jsonl for images that are not among these, how many. */
-  rowsBeyond(images: ReadonlySet<string>): number {
-    return [...this.#rows.keys()].filter((name) => !images.has(name)).length
+  rowsBeyond(images: readonly string[]): number {
+    if (this.#rows.size === 0) return 0
+    const there = new Set(images)
+    return [...this.#rows.keys()].filter((name) => !there.has(name)).length
   }
 
   /** Where the captions were that `of` has given. */
@@ -139,7 +143,7 @@ export function joinCaptions(
 ): SourceCaptions {
   const ofImages = parts.flatMap(({ beside, images }) => images.map((image) => beside.of(image)))
   const places = new Set(parts.flatMap(({ beside }) => beside.places))
-  const beyond = parts.reduce((sum, { beside, images }) => sum + beside.rowsBeyond(new Set(images)), 0)
+  const beyond = parts.reduce((sum, { beside, images }) => sum + beside.rowsBeyond(images), 0)
   return {
     from: places.size === 0 ? 'the files beside the images' : [...places].join(' and '),
     ofImages,
@@ -175,6 +179,11 @@ export function stemOf(name: string): string {
   return name.replace(/\.[^./]*$/, '')
 }
 
+/** Whether what a text holds is what is said of its image, whatever the sample's JSON has: captions, or a fault. */
+function countsAlone(text: Found | undefined): boolean {
+  return text instanceof FileFormatError || (text !== undefined && text.length > 0)
+}
+
 function captionsIn(found: Found = []): readonly string[] {
   if (found instanceof FileFormatError) throw found
   return found
@@ -182,7 +191,8 @@ function captionsIn(found: Found = []): readonly string[] {
 
 function attempt(captions: () => readonly string[]): Found {
   try {
-    return captions()
+    // A copy has room for what it holds, where the list that was pushed to has room for 17.
+    return captions().slice()
   } catch (error) {
     if (error instanceof FileFormatError) return error
     throw error

@@ -158,8 +158,11 @@ function numberOf(name: string, where: string): number {
 }
 
 function checkPairs(path: string, images: ReadonlyMap<number, string>, latents: ReadonlyMap<number, string>): void {
-  const alone = (some: ReadonlyMap<number, string>, others: ReadonlyMap<number, string>): string[] =>
-    [...some].flatMap(([number, name]) => (others.has(number) ? [] : [name]))
+  const alone = (some: ReadonlyMap<number, string>, others: ReadonlyMap<number, string>): string[] => {
+    const names: string[] = []
+    for (const [number, name] of some) if (!others.has(number)) names.push(name)
+    return names
+  }
   const withoutLatent = alone(images, latents)
   const withoutImage = alone(latents, images)
   if (withoutLatent.length + withoutImage.length === 0) return
@@ -194,10 +197,10 @@ function checkLabels(
   if (unlabelled.length > 0) {
     throw new Error(`'${file}' gives no label for ${unlabelled.length} images: ${listNames(unlabelled)}.`)
   }
+  // Each image has a label by now, so that as many labels are of images.
+  if (labelOf.size === images.size) return
   const missing = labels.map(([name]) => name).filter((name) => !images.has(numberOf(name, file)))
-  if (missing.length > 0) {
-    throw new Error(`'${file}' names ${missing.length} files that are not there: ${listNames(missing)}.`)
-  }
+  throw new Error(`'${file}' names ${missing.length} files that are not there: ${listNames(missing)}.`)
 }
 
 async function readLabels(path: string): Promise<{ labels: Labels; file: string }> {

@@ -5,7 +5,8 @@ import { readTar, type TarEntry } from '../formats/tar.ts'
 import { isGzip, openTarInput, type TarInput } from '../formats/tar-input.ts'
 import { expandSparse, type SparseMap, storedBytes } from '../formats/tar-sparse.ts'
 import { safeEntryName } from '../formats/zip-entry-name.ts'
-import type { CaptionsBeside } from './captions-beside.ts'
+import { type CaptionsBeside, isMetadata, stemOf } from './captions-beside.ts'
+import { IMAGE_EXTENSIONS } from './image-decoding.ts'
 import { isHidden } from './image-labels.ts'
 import { labelOfCls, labelOfSample, parseSample, type SampleLabels, sampleLabelFile, sampleOf } from './webdataset.ts'
 
@@ -15,10 +16,13 @@ const MAX_MEMBER_BYTES = 2 ** 30
 /** Has a replacement for what is no text, of which labels are none. */
 const utf8 = new TextDecoder()
 
-/** A tar archive, listed once, whose members can be read. */
+/** A tar archive, listed once. */
 export interface TarArchive {
   readonly path: string
-  /** Every file, in the archive's order. */
+  /**
+   * The files, in the archive's order, but for those that have been made use of: what held labels, and what is beside a sample's image and
+   * may hold its captions. They are most of a shard.
+   */
   readonly files: readonly string[]
   readonly folders: readonly string[]
   /** Members that stand for a file elsewhere and hold nothing of their own. */
@@ -27,11 +31,20 @@ export interface TarArchive {
   readonly sampleLabels: SampleLabels
   /** The members called dataset.json, by name. */
   readonly datasetJsons: ReadonlyMap<string, string>
+  readonly reader: TarReader
+}
+
+/** Reads the files of an archive without holding its lists. */
+export interface TarReader {
+  readonly path: string
   /**
    * The bytes of one file. A gzipped archive is unpacked front to back: reads in the archive's order cost one pass over it, and
    * one that goes back begins it anew.
+   *
+   * @param at its place among the archive's `files`
+   * @param name its name there
    */
-  read(name: string): Promise<Uint8Array>
+  read(at: number, name: string): Promise<Uint8Array>
   close(): Promise<void>
 }
 
@@ -40,7 +53,10 @@ export interface TarArchive {
  * @throws {FileFormatError} if the archive is damaged or cut off, or holds a name that is not safe or that stands there twice
  */
 export async function openTar(path: string, captions?: CaptionsBeside): Promise<TarArchive> {
-  const files = new Map<string, Member>()
+  const names = new Set<string>()
+  const members = new Members()
+  /** Files that may hold the captions of an image, which may come after them. */
+  const beside = new Set<string>()
   const folders = new Set<string>()
   const links: string[] = []
   const sampleLabels = new Map<string, number>()
@@ -63,14 +79,19 @@ export async function openTar(path: string, captions?: CaptionsBeside): Promise<
         folders.add(name)
         continue
       }
-      if (files.has(name)) {
+      if (names.has(name)) {
         throw new FileFormatError(path, `the tar archive has two members named ${JSON.stringify(name)}.`)
       }
-      files.set(name, { index: files.size, offset: entry.offset, size: entry.size, sparse: entry.sparse })
+      const index = names.size
+      names.add(name)
       const labelFile = sampleLabelFile(name)
       const isDatasetJson = /(^|\/)dataset\.json$/.test(name)
-      const beside = captions?.mayHold(name) && !isHidden(name) ? captions : undefined
-      if (!labelFile && !isDatasetJson && !beside) continue
+      const taker = captions?.mayHold(name) && !isHidden(name) ? captions : undefined
+      if (taker) beside.add(name)
+      if (!labelFile && !isDatasetJson && !taker) {
+        members.add(name, index, entry)
+        continue
+      }
       const bytes = await bytesOf(path, entry)
       if (isDatasetJson) datasetJsons.set(name, utf8.decode(bytes))
       else if (labelFile === 'cls') {
@@ -81,31 +102,78 @@ export async function openTar(path: string, captions?: CaptionsBeside): Promise<
         const label = labelOfSample(json)
         // The label of a .cls file counts more than what else a .json says.
         if (label !== undefined && !sampleLabels.has(sample)) sampleLabels.set(sample, label)
-        beside?.addSample(name, json, isUtf8(bytes))
-      } else beside?.add(name, bytes)
+        if (label === undefined) members.add(name, index, entry)
+        taker?.addSample(name, json, isUtf8(bytes))
+      } else {
+        members.add(name, index, entry)
+        taker?.add(name, bytes)
+      }
     }
   } finally {
     await input.close()
   }
-  const reader = (await isGzip(path)) ? new SequentialReader(path, files) : await RandomReader.open(path, files)
-  return {
-    path,
-    files: [...files.keys()],
-    folders: [...folders],
-    links,
-    sampleLabels,
-    datasetJsons,
-    read: (name) => reader.read(name),
-    close: () => reader.close(),
+  if (beside.size > 0) {
+    const stems = new Set(members.names.filter(isSampleImage).map(stemOf))
+    members.keep((name) => !beside.has(name) || !(isMetadata(name) || stems.has(stemOf(name))))
   }
+  const places = members.places()
+  const reader = (await isGzip(path)) ? new SequentialReader(path, places) : await RandomReader.open(path, places)
+  return { path, files: members.names, folders: [...folders], links, sampleLabels, datasetJsons, reader }
 }
 
-interface Member {
-  /** Its place among the files. */
-  readonly index: number
-  readonly offset: number
-  readonly size: number
-  readonly sparse: SparseMap | undefined
+/** What follows a sample's key says what the file is: `jpg` is its image, `mask.png` is not. */
+export function isSampleImage(name: string): boolean {
+  return IMAGE_EXTENSIONS.has(`.${sampleOf(name).extension}`) && !isHidden(name)
+}
+
+/** Where files are in an archive, by their places in its list. Archives may have millions, for which objects are too much. */
+interface Places {
+  /** Of each the number of files before it in the archive, those that are not listed too. */
+  readonly indices: Float64Array
+  readonly offsets: Float64Array
+  readonly sizes: Float64Array
+  readonly sparse: ReadonlyMap<number, SparseMap>
+}
+
+/** Gathers the files of an archive that are listed. */
+class Members {
+  names: string[] = []
+  #indices: number[] = []
+  #offsets: number[] = []
+  #sizes: number[] = []
+  #sparse = new Map<number, SparseMap>()
+
+  add(name: string, index: number, { offset, size, sparse }: TarEntry): void {
+    if (sparse) this.#sparse.set(this.names.length, sparse)
+    this.names.push(name)
+    this.#indices.push(index)
+    this.#offsets.push(offset)
+    this.#sizes.push(size)
+  }
+
+  keep(isKept: (name: string) => boolean): void {
+    const kept = this.names.flatMap((name, at) => (isKept(name) ? [at] : []))
+    const pick = <T>(all: readonly T[]): T[] => kept.map((at) => all[at]!)
+    this.#sparse = new Map(
+      kept.flatMap((from, at) => {
+        const sparse = this.#sparse.get(from)
+        return sparse ? [[at, sparse]] : []
+      }),
+    )
+    this.names = pick(this.names)
+    this.#indices = pick(this.#indices)
+    this.#offsets = pick(this.#offsets)
+    this.#sizes = pick(this.#sizes)
+  }
+
+  places(): Places {
+    return {
+      indices: Float64Array.from(this.#indices),
+      offsets: Float64Array.from(this.#offsets),
+      sizes: Float64Array.from(this.#sizes),
+      sparse: this.#sparse,
+    }
+  }
 }
 
 function requireSafe(path: string, name: string): void {
@@ -131,28 +199,27 @@ function requireReadable(path: string, name: string, size: number): void {
   )
 }
 
-function memberOf(path: string, members: ReadonlyMap<string, Member>, name: string): Member {
-  const member = members.get(name)
-  if (member === undefined) throw new FileFormatError(path, `the archive has no member ${JSON.stringify(name)}.`)
-  requireReadable(path, name, member.size)
-  return member
-}
-
-class RandomReader {
+class RandomReader implements TarReader {
   readonly #file: RandomAccessFile
-  readonly #members: ReadonlyMap<string, Member>
+  readonly #places: Places
 
-  private constructor(file: RandomAccessFile, members: ReadonlyMap<string, Member>) {
+  private constructor(file: RandomAccessFile, places: Places) {
     this.#file = file
-    this.#members = members
+    this.#places = places
   }
 
-  static async open(path: string, members: ReadonlyMap<string, Member>): Promise<RandomReader> {
-    return new RandomReader(await RandomAccessFile.open(path), members)
+  static async open(path: string, places: Places): Promise<RandomReader> {
+    return new RandomReader(await RandomAccessFile.open(path), places)
   }
 
-  async read(name: string): Promise<Uint8Array> {
-    const { offset, size, sparse } = memberOf(this.#file.path, this.#members, name)
+  get path(): string {
+    return this.#file.path
+  }
+
+  async read(at: number, name: string): Promise<Uint8Array> {
+    const [offset, size] = [this.#places.offsets[at]!, this.#places.sizes[at]!]
+    requireReadable(this.path, name, size)
+    const sparse = this.#places.sparse.get(at)
     if (!sparse) return this.#file.read(offset, size)
     return expandSparse(sparse, await this.#file.read(offset, storedBytes(sparse)))
   }
@@ -163,19 +230,19 @@ class RandomReader {
 }
 
 /** Serves reads one after the other from one pass over the archive. */
-class SequentialReader {
-  readonly #path: string
-  readonly #members: ReadonlyMap<string, Member>
+class SequentialReader implements TarReader {
+  readonly path: string
+  readonly #places: Places
   #pass: { readonly input: TarInput; readonly entries: AsyncGenerator<TarEntry>; next: number } | undefined
   #turn: Promise<unknown> = Promise.resolve()
 
-  constructor(path: string, members: ReadonlyMap<string, Member>) {
-    this.#path = path
-    this.#members = members
+  constructor(path: string, places: Places) {
+    this.path = path
+    this.#places = places
   }
 
-  read(name: string): Promise<Uint8Array> {
-    const result = this.#turn.then(() => this.#readNow(name))
+  read(at: number, name: string): Promise<Uint8Array> {
+    const result = this.#turn.then(() => this.#readNow(at, name))
     this.#turn = result.catch(() => {})
     return result
   }
@@ -185,11 +252,12 @@ class SequentialReader {
     await this.#end()
   }
 
-  async #readNow(name: string): Promise<Uint8Array> {
-    const { index } = memberOf(this.#path, this.#members, name)
+  async #readNow(at: number, name: string): Promise<Uint8Array> {
+    requireReadable(this.path, name, this.#places.sizes[at]!)
+    const index = this.#places.indices[at]!
     if (this.#pass === undefined || this.#pass.next > index) {
       await this.#end()
-      const input = await openTarInput(this.#path)
+      const input = await openTarInput(this.path)
       this.#pass = { input, entries: readTar(input), next: 0 }
     }
     for await (const entry of drained(this.#pass.entries)) {
@@ -197,7 +265,7 @@ class SequentialReader {
       this.#pass.next++
       if (entry.name === name) return entry.read()
     }
-    throw new FileFormatError(this.#path, 'the archive changed while it was being read.')
+    throw new FileFormatError(this.path, 'the archive changed while it was being read.')
   }
 
   async #end(): Promise<void> {

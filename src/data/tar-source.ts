@@ -7,7 +7,6 @@ import { IMAGE_EXTENSIONS, ImageDecodeError } from './image-decoding.ts'
 import {
   byCodePoint,
   enterSingleFolders,
-  isHidden,
   isImage,
   LABEL_ADVICE,
   type Labelled,
@@ -15,16 +14,18 @@ import {
   labelsFromJson,
   ofOneClass,
 } from './image-labels.ts'
-import type { ImageSource, ImageSourceOptions } from './image-sources.ts'
+import type { ImageSource, ImageSourceOptions, SourceImage } from './image-sources.ts'
 import { listNames } from './name-list.ts'
-import { openTar, type TarArchive } from './tar-archive.ts'
+import { isSampleImage, openTar, type TarArchive, type TarReader } from './tar-archive.ts'
 import { sampleOf } from './webdataset.ts'
 
-/** An image of a set of archives. */
-interface TarImage {
+/** The images of an archive. */
+interface Taken {
   readonly archive: TarArchive
-  /** Inside its archive. */
-  readonly name: string
+  readonly captions: CaptionsBeside | undefined
+  /** Of each image the place among the archive's files, and its name there. */
+  readonly places: readonly number[]
+  readonly names: readonly string[]
 }
 
 /** An archive, and the captions in it where they are wanted. */
@@ -36,13 +37,17 @@ interface Shard {
 /** The images of one tar archive, or of several that are shards of one set, in their order. */
 export async function openTarSource(paths: readonly string[], options: ImageSourceOptions): Promise<ImageSource> {
   const shards: Shard[] = []
+  // All that outlives the labelling: lists and captions of the archives are many times as large.
+  const readers: TarReader[] = []
   const close = async (): Promise<void> => {
-    for (const { archive } of shards) await archive.close()
+    for (const reader of readers) await reader.close()
   }
   try {
     for (const path of paths) {
       const captions = options.captions === BESIDE ? new CaptionsBeside(path, options.captionColumn) : undefined
-      shards.push({ archive: await openTar(path, captions), captions })
+      const archive = await openTar(path, captions)
+      readers.push(archive.reader)
+      shards.push({ archive, captions })
     }
     return labelTarImages(paths, shards, options, close)
   } catch (error) {
@@ -60,41 +65,64 @@ function labelTarImages(
   const archives = shards.map(({ archive }) => archive)
   const isWebDataset = archives.some(({ sampleLabels }) => sampleLabels.size > 0)
   const isTaken = isWebDataset ? isSampleImage : isImage
-  const perShard = shards.map(({ archive, captions }) => {
-    const taken = archive.files.filter(isTaken)
-    const companions = new Set(captions && companionsOf(taken, captions))
-    return { archive, captions, names: taken.filter((name) => !companions.has(name)) }
-  })
-  const images = perShard.flatMap(({ archive, names }) => names.map((name) => ({ archive, name })))
+  const taken = shards.map((shard) => takenOf(shard, isTaken))
   const root = paths.length === 1 ? paths[0]! : `${paths[0]} and ${paths.length - 1} more`
   requireNoLinks(root, archives, isTaken)
-  if (images.length === 0) throw new Error(noImages(root, archives))
-  const labelled = labelsOf(root, archives, images, isWebDataset, options)
+  if (taken.every(({ names }) => names.length === 0)) throw new Error(noImages(root, archives))
+  const { labels, classNames, notes } = labelsOf(root, archives, taken, isWebDataset, options)
   // Shards name their samples alike, so the archive's name comes first.
-  const inSource =
-    archives.length === 1 ? (name: string) => name : (name: string, { path }: TarArchive) => `${basename(path)}/${name}`
+  const prefixOf = ({ path }: TarArchive): string => (archives.length === 1 ? '' : `${basename(path)}/`)
   requireOwnNames(paths)
-  const byName = new Map(images.map((image) => [inSource(image.name, image.archive), image]))
-  const labels = isWebDataset || options.unlabelled ? (name: string) => isLabelFile(name) : () => false
-  const ignored = perShard.flatMap(({ archive, captions, names }) => {
-    const taken = new Set(names)
-    const stems = new Set(captions && names.map(stemOf))
-    const holdsCaptions = (name: string): boolean =>
-      captions?.mayHold(name) === true && (isMetadata(name) || stems.has(stemOf(name)))
-    return archive.files
-      .filter((name) => !taken.has(name) && !labels(name) && !/(^|\/)dataset\.json$/.test(name) && !holdsCaptions(name))
-      .map((name) => inSource(name, archive))
-  })
-  const parts = perShard.flatMap(({ captions, names }) => (captions ? [{ beside: captions, images: names }] : []))
-  return {
-    path: root,
-    images: [...byName.keys()].map((name, i) => ({ name, label: labelled.labels[i]! })),
-    classNames: labelled.classNames,
-    ignored,
-    notes: labelled.notes,
-    captions: parts.length > 0 ? joinCaptions(parts) : undefined,
-    read: ({ name }) => readMember(byName.get(name)!, name),
-    close,
+  const isLabel = isWebDataset || options.unlabelled ? isLabelFile : () => false
+  const ignored = taken.flatMap((shard) => ignoredOf(shard, isLabel).map((name) => prefixOf(shard.archive) + name))
+  const parts = taken.flatMap(({ captions, names }) => (captions ? [{ beside: captions, images: names }] : []))
+  const captions = parts.length > 0 ? joinCaptions(parts) : undefined
+  const images: SourceImage[] = []
+  for (const { archive, names } of taken) {
+    for (const name of names) images.push({ name: prefixOf(archive) + name, label: labels[images.length]! })
+  }
+  const sets = taken.map(({ archive, places }) => ({
+    reader: archive.reader,
+    prefix: prefixOf(archive),
+    places: Uint32Array.from(places),
+  }))
+  return { path: root, images, classNames, ignored, notes, captions, read: readsOf(sets, images), close }
+}
+
+function takenOf({ archive, captions }: Shard, isTaken: (name: string) => boolean): Taken {
+  const companions = new Set(captions && companionsOf(archive.files.filter(isTaken), captions))
+  const places = archive.files.flatMap((name, at) => (isTaken(name) && !companions.has(name) ? [at] : []))
+  return { archive, captions, places, names: places.map((at) => archive.files[at]!) }
+}
+
+/** The files of an archive that are neither images nor of use for them. */
+function ignoredOf({ archive, captions, places, names }: Taken, isLabel: (name: string) => boolean): string[] {
+  const taken = new Set(places)
+  let stems: ReadonlySet<string> | undefined
+  const isOfImage = (name: string): boolean => {
+    stems ??= new Set(names.map(stemOf))
+    return stems.has(stemOf(name))
+  }
+  const holdsCaptions = (name: string): boolean =>
+    captions?.mayHold(name) === true && (isMetadata(name) || isOfImage(name))
+  return archive.files.filter(
+    (name, at) => !taken.has(at) && !isLabel(name) && !/(^|\/)dataset\.json$/.test(name) && !holdsCaptions(name),
+  )
+}
+
+/** What reads the images of a source, which are those of the archives one after the other. */
+function readsOf(
+  sets: readonly { readonly reader: TarReader; readonly prefix: string; readonly places: Uint32Array }[],
+  images: readonly SourceImage[],
+): ImageSource['read'] {
+  const indexOf = new Map(images.map(({ name }, i) => [name, i]))
+  return async ({ name }) => {
+    let index = indexOf.get(name)!
+    for (const { reader, prefix, places } of sets) {
+      if (index < places.length) return readMember(reader, places[index]!, name.slice(prefix.length), name)
+      index -= places.length
+    }
+    throw new RangeError(`There is no image '${name}' in these archives.`)
   }
 }
 
@@ -119,9 +147,9 @@ function requireOwnNames(paths: readonly string[]): void {
   }
 }
 
-async function readMember({ archive, name }: TarImage, shown: string): Promise<Uint8Array> {
+async function readMember(reader: TarReader, at: number, name: string, shown: string): Promise<Uint8Array> {
   try {
-    return await archive.read(name)
+    return await reader.read(at, name)
   } catch (error) {
     if (!(error instanceof FileFormatError)) throw error
     throw new ImageDecodeError(shown, error.problem.replace(/\.$/, ''), { cause: error })
@@ -129,11 +157,6 @@ async function readMember({ archive, name }: TarImage, shown: string): Promise<U
 }
 
 const isLabelFile = (name: string): boolean => ['.cls', '.json'].includes(extname(name))
-
-/** What follows a sample's key says what the file is: `jpg` is its image, `mask.png` is not. */
-function isSampleImage(name: string): boolean {
-  return IMAGE_EXTENSIONS.has(`.${sampleOf(name).extension}`) && !isHidden(name)
-}
 
 /** Images that are another file of a sample which has an image of its own, and have no captions: `000123.mask.png` beside `000123.jpg`. */
 function companionsOf(names: readonly string[], captions: CaptionsBeside): string[] {
@@ -152,14 +175,14 @@ function noImages(root: string, archives: readonly TarArchive[]): string {
 function labelsOf(
   root: string,
   archives: readonly TarArchive[],
-  images: readonly TarImage[],
+  taken: readonly Taken[],
   isWebDataset: boolean,
   options: ImageSourceOptions,
 ): Labelled {
-  const names = images.map(({ name }) => name)
+  const names = taken.flatMap((shard) => shard.names)
   if (options.unlabelled) return ofOneClass(names, root)
-  if (isWebDataset) return labelsFromSamples(root, images, options)
-  const shards = labelsFromShards(images, root, options)
+  if (isWebDataset) return labelsFromSamples(root, taken, names, options)
+  const shards = labelsFromShards(taken, names, root, options)
   if (shards) return shards
   const [only] = archives.length === 1 ? archives : []
   const listed = only ? undefined : archives.find(({ datasetJsons }) => datasetJsons.size > 0)
@@ -181,16 +204,22 @@ function labelsOf(
   return { ...labelled, notes: [...notes, ...labelled.notes] }
 }
 
-function labelsFromSamples(root: string, images: readonly TarImage[], { captions }: ImageSourceOptions): Labelled {
-  const labels = images.map(({ archive, name }) => archive.sampleLabels.get(sampleOf(name).sample))
-  const without = images.filter((_, i) => labels[i] === undefined).map(({ name }) => name)
+function labelsFromSamples(
+  root: string,
+  taken: readonly Taken[],
+  names: readonly string[],
+  { captions }: ImageSourceOptions,
+): Labelled {
+  const labels = taken.flatMap(({ archive, names }) =>
+    names.map((name) => archive.sampleLabels.get(sampleOf(name).sample)),
+  )
+  const without = names.filter((_, i) => labels[i] === undefined)
   if (without.length > 0 && captions !== undefined) {
-    const names = images.map(({ name }) => name)
-    return ofOneClass(names, root, `has no label for ${without.length} of ${images.length} images`)
+    return ofOneClass(names, root, `has no label for ${without.length} of ${names.length} images`)
   }
   if (without.length > 0) {
     throw new Error(
-      `'${root}' has no label for ${without.length} of ${images.length} images: ${listNames(without)}. ` +
+      `'${root}' has no label for ${without.length} of ${names.length} images: ${listNames(without)}. ` +
         'Each needs a .cls file, or a .json file with an integer "label", under its own name.',
     )
   }
@@ -199,23 +228,25 @@ function labelsFromSamples(root: string, images: readonly TarImage[], { captions
 
 /** ImageNet's own form: an archive for each class, `n01440764.tar`, whose images are called `n01440764_10026.JPEG`. */
 function labelsFromShards(
-  images: readonly TarImage[],
+  taken: readonly Taken[],
+  names: readonly string[],
   root: string,
   { captions }: ImageSourceOptions,
 ): Labelled | undefined {
-  const classOf = ({ archive }: TarImage): string => basename(archive.path).split('.')[0]!
-  const isOfClass = (image: TarImage): boolean =>
-    image.name.startsWith(`${classOf(image)}_`) && !image.name.includes('/')
-  if (!images.every(isOfClass)) return undefined
-  const classNames = [...new Set(images.map(classOf))].sort(byCodePoint)
+  const classes = taken
+    .filter(({ names }) => names.length > 0)
+    .map(({ archive, names }) => ({ name: basename(archive.path).split('.')[0]!, images: names }))
+  const isOfClass = ({ name, images }: (typeof classes)[number]): boolean =>
+    images.every((image) => image.startsWith(`${name}_`) && !image.includes('/'))
+  if (!classes.every(isOfClass)) return undefined
+  const classNames = [...new Set(classes.map(({ name }) => name))].sort(byCodePoint)
   if (classNames.length < 2) {
-    const names = images.map(({ name }) => name)
     if (captions !== undefined) return ofOneClass(names, root, 'has no class folders')
     throw new Error(`All images are of the archive '${classNames[0]}.tar'. ${LABEL_ADVICE}`)
   }
   const index = new Map(classNames.map((name, i) => [name, i]))
   return {
-    labels: images.map((image) => index.get(classOf(image))!),
+    labels: classes.flatMap(({ name, images }) => images.map(() => index.get(name)!)),
     classNames,
     notes: [`Took each archive for a class, as its images begin with its name: ${listNames(classNames)}.`],
   }

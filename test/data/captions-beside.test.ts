@@ -188,6 +188,33 @@ const TAR_CASES: readonly Case[] = [
     notes: [ONE_CLASS],
   },
   {
+    what: 'a .json before and after the .txt, which counts unless it is empty, and texts of an image that is left out',
+    files: {
+      '0.json': '{"caption":7}',
+      '0.txt': 'x',
+      '0.jpg': '',
+      '1.txt': 'y',
+      '1.json': '{"caption":7}',
+      '1.jpg': '',
+      '2.txt': '\n',
+      '2.json': '{"caption":"z"}',
+      '2.jpg': '',
+      '3.mask.txt': 'a mask',
+      '3.mask.png': '',
+      '3.cls': '1',
+      '3.jpg': '',
+    },
+    images: [
+      ['0.jpg', 0, ['x']],
+      ['1.jpg', 0, ['y']],
+      ['2.jpg', 0, ['z']],
+      ['3.jpg', 0, []],
+    ],
+    from: `${TEXTS} and ${SAMPLES}`,
+    ignored: ['3.mask.txt', '3.mask.png'],
+    notes: [/has no label for 3 of 4 images: every image is of class 0/],
+  },
+  {
     what: 'a second image of a sample that has no caption, as little an image as of one that has',
     files: {
       '0.jpg': '',

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { parseDatasetJson } from '../../src/data/dataset-json.ts'
+import { labelsBy, parseDatasetJson } from '../../src/data/dataset-json.ts'
 import { listDataset, listImages } from '../../src/data/dataset-listing.ts'
 import { openImageSource } from '../../src/data/image-sources.ts'
 import { rawTar } from '../formats/raw-tar.ts'
@@ -51,4 +51,21 @@ test.each([
   ['a label that is none', '{"labels": [["a.png", 0.5]]}', /^Cannot read 'dataset\.json': at labels\.0\.1: .+\.$/],
 ])('refuses %s', (_, text, message) => {
   expect(() => parseDatasetJson(text, 'dataset.json')).toThrow(message)
+})
+
+test('of an image with two labels the file that had the other last is named', () => {
+  const labels = [
+    ['1.png', 0],
+    ['01.png', 0],
+    ['2.png', 1],
+    ['001.png', 3],
+  ] as const
+  const byNumber = (name: string): number => Number.parseInt(name, 10)
+  expect(() => labelsBy(labels, 'a.json', byNumber)).toThrow(
+    "'a.json' gives '001.png' the label 3 and '01.png', which is the same image, the label 0.",
+  )
+  expect([...labelsBy(labels.slice(0, 3), 'a.json', byNumber)]).toEqual([
+    [1, 0],
+    [2, 1],
+  ])
 })
