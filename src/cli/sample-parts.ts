@@ -1,3 +1,4 @@
+import { statisticsDigest } from '../data/latent-encoder.ts'
 import { previewOf } from '../diffusion/latent-preview.ts'
 import type { Prompts } from '../diffusion/sample-images.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
@@ -6,7 +7,6 @@ import { allowTf32, type Device } from '../tensor/device.ts'
 import type { ComputeDType } from '../tensor/dtype.ts'
 import { type LoadedModel, type LoadModelOptions, loadModel } from '../training/load-model.ts'
 import { precisionPolicy } from '../training/precision.ts'
-import { statisticsDigest } from '../training/run-autoencoder.ts'
 import { warnOfOtherPath } from './other-path.ts'
 import type { Output } from './output.ts'
 import { openPrompts } from './prompts.ts'
@@ -94,7 +94,7 @@ async function openDecoder(
 /** What to know of how a model's samples become pixels. */
 function ofDecoding(
   { autoencoder: file, autoencoderTile: tile }: SampleArguments,
-  { model: { config }, latentStatistics }: LoadedModel,
+  { model: { config }, latentStatistics, autoencoderStatistics }: LoadedModel,
   autoencoder: Autoencoder | undefined,
 ): string[] {
   if (!autoencoder) {
@@ -104,7 +104,8 @@ function ofDecoding(
           `The model makes latents and there is no --autoencoder: the images are ${previewOf(config.channels)}; the latents go to latents.npz.`,
         ]
   }
-  const isOfOthers = latentStatistics !== undefined && statisticsDigest(autoencoder.statistics) !== latentStatistics
+  const told = latentStatistics ?? autoencoderStatistics
+  const isOfOthers = told !== undefined && statisticsDigest(autoencoder.statistics) !== told
   return [
     ...(isOfOthers
       ? [

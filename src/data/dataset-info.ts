@@ -107,6 +107,11 @@ export const datasetInfo = z.strictObject({
   captions: captionInfo.optional(),
   /** Absent where the pixels are the latents. */
   latents: latentSettings.optional(),
+  /**
+   * `statisticsDigest` of what the latents are standardised by; absent where they are not, and in sets of older versions. No part of what a
+   * call is compared by: the digest of the autoencoder's files has them.
+   */
+  latentStatistics: z.hash('sha256').optional(),
   features: z.array(featureSettings).default([]),
   /** Whether training may take each image's mirror image in its place: its latents and features are there as well. */
   flip: z.boolean().default(false),

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto'
+import type { LatentStatistics } from '../formats/latent-statistics.ts'
 import type { LatentSettings } from './dataset-info.ts'
 
 /** The encoder half of an autoencoder, as the preparation of latents needs it. */
@@ -58,4 +60,26 @@ export function latentSettingsOf(encoder: LatentEncoder, size: number): LatentSe
     scale,
     ...(!hasDeviations && { deviations: false }),
   }
+}
+
+/**
+ * By what an encoder standardises its latents, as an `Autoencoder` tells it; undefined where nothing does. What else is called so is the
+ * encoder's own, and tells nothing.
+ */
+export function statisticsOf(encoder: LatentEncoder): LatentStatistics | undefined {
+  return 'statistics' in encoder && areStatistics(encoder.statistics) ? encoder.statistics : undefined
+}
+
+function areStatistics(value: unknown): value is LatentStatistics {
+  if (typeof value !== 'object' || value === null || !('mean' in value && 'std' in value)) return false
+  return value.mean instanceof Float32Array && value.std instanceof Float32Array
+}
+
+/** SHA-256 of statistics by which latents are standardised; of there being none, too. */
+export function statisticsDigest(statistics: LatentStatistics | undefined): string {
+  const hash = createHash('sha256')
+  for (const values of statistics ? [statistics.mean, statistics.std] : []) {
+    hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
+  }
+  return hash.digest('hex')
 }

@@ -16,7 +16,7 @@ import { openFolder } from './file-tree.ts'
 import { finishImages, ignoredOf, infoOfOthers } from './finish-images.ts'
 import { refuseIdle, refuseMakingOfImages } from './idle-options.ts'
 import { type ImageSource, type ImageSourceOptions, openImageSource, type SourceImage } from './image-sources.ts'
-import { type LatentEncoder, latentSettingsOf, latentShape } from './latent-encoder.ts'
+import { type LatentEncoder, latentSettingsOf, latentShape, statisticsDigest, statisticsOf } from './latent-encoder.ts'
 import { LAYOUT } from './layout.ts'
 import {
   captionSettingsOf,
@@ -229,6 +229,8 @@ async function addToSet(
     // Through the schema, in whose order the file has it.
     info = datasetInfo.parse({
       ...info,
+      latentStatistics:
+        info.latentStatistics ?? recordedStatistics(info, settings, { latents, begun: state.latents > 0 }),
       ...(settings.latents && { latents: info.latents ?? settings.latents }),
       features: [...cached.values()],
       flip: work.flip,
@@ -263,6 +265,20 @@ function classesLeft(all: readonly SourceImage[], first: readonly SourceImage[])
     `The ${images} of ${kept} of ${classes} classes; the others have none. ` +
     "Images are taken in the source's order: take more of them to have all classes."
   )
+}
+
+/**
+ * The digest of an encoder's statistics, where it is certain that all latents are by them: latents that were there or begun are by those of
+ * now where a digest of weights, which `openOutput` compares, is recorded of them.
+ */
+function recordedStatistics(
+  info: DatasetInfo,
+  settings: Preparation,
+  { latents, begun }: { readonly latents: 'none' | LatentEncoder; readonly begun: boolean },
+): string | undefined {
+  const statistics = latents === 'none' ? undefined : statisticsOf(latents)
+  const isCertain = (info.latents ?? settings.latents)?.weights !== undefined || (!info.latents && !begun)
+  return statistics && isCertain ? statisticsDigest(statistics) : undefined
 }
 
 function encodingWork(info: DatasetInfo, request: Preparation, done: number): EncodingWork {

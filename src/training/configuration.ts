@@ -176,8 +176,13 @@ export const trainingSchema = z.strictObject({
   autoencoder: z.string().optional(),
   /** Makes the latents of every batch of its images by that autoencoder, instead of taking those that the data hold. */
   encodeLatents: z.boolean().default(false),
-  /** What the latents are made or standardised by, of a run that does either: written when it begins, and held to when it goes on. */
-  latentsDigest: z.hash('sha256').optional(),
+  /**
+   * What the latents are made or standardised by, of a run that does either: written when it begins, and held to when it goes on. Where an
+   * autoencoder has standardised them, by its statistics, beside the digest of its files where the run makes them.
+   */
+  latentsDigest: z
+    .union([z.hash('sha256'), z.strictObject({ files: z.hash('sha256').optional(), statistics: z.hash('sha256') })])
+    .optional(),
   checkpointEvery: positive.default(50_000),
   sampleEvery: positive.default(10_000),
   /** The grids of samples during training, drawn from the EMA weights. */

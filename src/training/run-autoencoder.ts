@@ -1,7 +1,8 @@
-import { createHash } from 'node:crypto'
 import type { Dataset } from '../data/dataset.ts'
+import { readInfo } from '../data/dataset-listing.ts'
+import { statisticsDigest } from '../data/latent-encoder.ts'
 import { previewOf } from '../diffusion/latent-preview.ts'
-import { areSameStatistics, type LatentStatistics } from '../formats/latent-statistics.ts'
+import { areSameStatistics } from '../formats/latent-statistics.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
 import { autoencoderDigest } from '../models/autoencoder-files.ts'
 import { loadAutoencoder } from '../models/load-autoencoder.ts'
@@ -46,6 +47,14 @@ export async function openAutoencoder(
   const autoencoder = await loadAutoencoder(file, { device, half: 'decoder' })
   try {
     requireDecodes(autoencoder, data, file)
+    const told = await preparedStatistics(data)
+    if (told !== undefined && told !== statisticsDigest(autoencoder.statistics)) {
+      // No refusal: of one RAE diffusers' file and its authors' have statistics that differ by roundings.
+      onNotice?.(
+        `The latents in ${data.path} and the autoencoder ${file} do not have the same statistics: grids of samples are decoded at another ` +
+          'scale than the latents were made at.',
+      )
+    }
     return autoencoder
   } catch (error) {
     autoencoder.dispose()
@@ -71,34 +80,56 @@ function requireDecodes({ latentChannels, latentScale, statistics }: Autoencoder
   )
 }
 
+/** `statisticsDigest` of what prepared latents are standardised by, as their set says; undefined where it tells none. */
+async function preparedStatistics(data: Dataset): Promise<string | undefined> {
+  if (!data.hasImages || data.latentKind === 'pixels') return undefined
+  return (await readInfo(data.path))?.latentStatistics
+}
+
 /**
- * Digest of what makes a run's latents, or standardises them as they are read; undefined where they were prepared.
+ * Digest of what makes a run's latents, or standardises them, before it or as they are read; undefined where nothing of prepared ones is
+ * told.
  *
  * @throws {Error} where it is not that of the configuration, which the run began with
  */
 export async function digestOfLatents(
   { autoencoder: file, encodeLatents, latentsDigest: wanted }: TrainingConfiguration,
   data: Dataset,
-): Promise<string | undefined> {
-  const encoded = encodeLatents && file !== undefined
-  if (!encoded && data.hasImages) return wanted
-  const found = encoded ? await autoencoderDigest(file) : statisticsDigest(data.statistics)
-  if (wanted === undefined || wanted === found) return found
+): Promise<TrainingConfiguration['latentsDigest']> {
+  if (encodeLatents && file !== undefined) return await digestOfMaker(file, wanted)
+  const before = typeof wanted === 'object' ? wanted.statistics : wanted
+  if (data.hasImages) {
+    const found = await preparedStatistics(data)
+    if (found === undefined) return wanted
+    if (before === undefined || before === found) return { statistics: found }
+    throw new Error(
+      `The latents in ${data.path} are standardised by other statistics than when the run began; name the data that it began with, or, for ` +
+        'a new run, leave latentsDigest out of its configuration.',
+    )
+  }
+  const found = statisticsDigest(data.statistics)
+  if (before === undefined || before === found) return found
   throw new Error(
-    encoded
-      ? `${file} makes other latents than the autoencoder that the run began with: SHA-256 ${found.slice(0, 12)}…, not ${wanted.slice(0, 12)}…; ` +
-          'name that one, by --autoencoder FILE, or, for a new run, leave latentsDigest out of its configuration.'
-      : `The latents in ${data.path} are ${data.statistics ? 'standardised by other statistics than' : 'not standardised, as they were'} ` +
-          'when the run began; put back the file of statistics that was there, or take away one that was not; for a new run leave ' +
-          'latentsDigest out of its configuration.',
+    `The latents in ${data.path} are ${data.statistics ? 'standardised by other statistics than' : 'not standardised, as they were'} ` +
+      'when the run began; put back the file of statistics that was there, or take away one that was not; for a new run leave ' +
+      'latentsDigest out of its configuration.',
   )
 }
 
-/** SHA-256 of statistics by which latents are standardised; of there being none, too. */
-export function statisticsDigest(statistics: LatentStatistics | undefined): string {
-  const hash = createHash('sha256')
-  for (const values of statistics ? [statistics.mean, statistics.std] : []) {
-    hash.update(new Uint8Array(values.buffer, values.byteOffset, values.byteLength))
+async function digestOfMaker(
+  file: string,
+  wanted: TrainingConfiguration['latentsDigest'],
+): Promise<TrainingConfiguration['latentsDigest']> {
+  const found = await autoencoderDigest(file)
+  const before = typeof wanted === 'object' ? wanted.files : wanted
+  if (before !== undefined && before !== found) {
+    throw new Error(
+      `${file} makes other latents than the autoencoder that the run began with: SHA-256 ${found.slice(0, 12)}…, not ${before.slice(0, 12)}…; ` +
+        'name that one, by --autoencoder FILE, or, for a new run, leave latentsDigest out of its configuration.',
+    )
   }
-  return hash.digest('hex')
+  if (typeof wanted === 'object' && before === found) return wanted
+  // Which file has statistics, and how, is the loader's knowledge; the digest has read all that it reads.
+  using autoencoder = await loadAutoencoder(file, { device: 'cpu' })
+  return autoencoder.statistics ? { files: found, statistics: statisticsDigest(autoencoder.statistics) } : found
 }

@@ -14,6 +14,8 @@ export interface ToldRun {
    * it is not told.
    */
   readonly latentStatistics: string | undefined
+  /** The same of what an autoencoder standardised its latents by, when they were prepared or made of images; undefined where it is not told. */
+  readonly autoencoderStatistics: string | undefined
 }
 
 /** By a checkpoint's `configuration`. Nothing of one that was made by other means than a run. */
@@ -21,12 +23,16 @@ export function toldRun(configuration: unknown): ToldRun {
   const { encoders, captionEncoder, encodeLatents, latentsDigest } = trainingSchema.shape
   const settings = z.object({ encoders, captionEncoder, encodeLatents, latentsDigest })
   const found = z.object({ training: settings }).safeParse(configuration)
-  if (!found.success) return { encoders: [], captionEncoder: undefined, latentStatistics: undefined }
+  if (!found.success)
+    return { encoders: [], captionEncoder: undefined, latentStatistics: undefined, autoencoderStatistics: undefined }
   const { training } = found.data
+  const digest = training.latentsDigest
   return {
     encoders: training.encoders,
     captionEncoder: training.captionEncoder,
-    latentStatistics: training.encodeLatents ? undefined : training.latentsDigest,
+    // Of a run that makes its latents a bare digest is that of files.
+    latentStatistics: training.encodeLatents || typeof digest === 'object' ? undefined : digest,
+    autoencoderStatistics: typeof digest === 'object' ? digest.statistics : undefined,
   }
 }
 

@@ -1,12 +1,35 @@
 /** The autoencoder that a run decodes its samples with is one of latents as its data has them. */
 import { describe, expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
+import { statisticsDigest } from '../../src/data/latent-encoder.ts'
+import type { LatentStatistics } from '../../src/formats/latent-statistics.ts'
+import { loadAutoencoder } from '../../src/models/load-autoencoder.ts'
 import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
 import { digestOfLatents, openAutoencoder } from '../../src/training/run-autoencoder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
+import { prepared } from './encoded-training.ts'
 import { autoencoderWith, CHANNELS, latentsWith, ONE, OTHER } from './standardised-latents.ts'
 
 const dataWith = async (...args: Parameters<typeof latentsWith>) => await Dataset.open(await latentsWith(...args))
+
+/** Latents that an autoencoder with these statistics has made. */
+async function preparedWith(statistics: LatentStatistics | undefined): Promise<Dataset> {
+  using autoencoder = await loadAutoencoder(await autoencoderWith(statistics), { device: 'cpu' })
+  return await Dataset.open(await prepared(8, autoencoder))
+}
+
+test.each([
+  ['the same statistics', ONE, ONE, false],
+  ['other statistics', ONE, OTHER, true],
+  ['statistics of the data alone', ONE, undefined, true],
+  ['statistics that are not told', undefined, ONE, false],
+])('of prepared latents, %s: it is said where they differ', async (_, ofData, own, isSaid) => {
+  const notices: string[] = []
+  const configuration = trainingSchema.parse({ autoencoder: await autoencoderWith(own) })
+  const options = { device: 'cpu', onNotice: (sentence: string) => notices.push(sentence) } as const
+  using _autoencoder = await openAutoencoder(configuration, await preparedWith(ofData), options)
+  expect(notices).toEqual(isSaid ? [expect.stringContaining('do not have the same statistics')] : [])
+})
 
 async function opened(data: Dataset, autoencoder: string) {
   return await openAutoencoder(trainingSchema.parse({ autoencoder }), data, { device: 'cpu' })
@@ -49,8 +72,11 @@ test('one of other channels is refused', async () => {
 })
 
 describe('digestOfLatents', () => {
-  const digest = (data: Dataset, latentsDigest?: string, more: Partial<TrainingOptions> = {}) =>
-    digestOfLatents(trainingSchema.parse({ latentsDigest, ...more }), data)
+  const digest = (
+    data: Dataset,
+    latentsDigest?: TrainingOptions['latentsDigest'],
+    more: Partial<TrainingOptions> = {},
+  ) => digestOfLatents(trainingSchema.parse({ latentsDigest, ...more }), data)
 
   test.each([
     ['other', ONE, OTHER, 'are standardised by other statistics than when the run began;'],
@@ -66,12 +92,32 @@ describe('digestOfLatents', () => {
     const data = await dataWith(undefined)
     const encodes = (autoencoder: string) => ({ autoencoder, encodeLatents: true })
     const began = await digest(data, undefined, encodes(await autoencoderWith(ONE)))
-    expect(await digest(data, began, encodes(await autoencoderWith(ONE)))).toBe(began)
+    expect(began).toEqual({ files: expect.any(String), statistics: statisticsDigest(ONE) })
+    expect(await digest(data, began, encodes(await autoencoderWith(ONE)))).toEqual(began)
+    // As a run of an older version has it.
+    const files = typeof began === 'object' ? began.files : undefined
+    expect(await digest(data, files, encodes(await autoencoderWith(ONE)))).toEqual(began)
     for (const other of [await autoencoderWith(OTHER), await autoencoderWith(undefined)]) {
       await expect(digest(data, began, encodes(other))).rejects.toThrow(
         `${other} makes other latents than the autoencoder that the run began with: SHA-256`,
       )
     }
+  })
+
+  test('tells nothing but the files of an autoencoder without statistics', async () => {
+    const encodes = { autoencoder: await autoencoderWith(undefined), encodeLatents: true }
+    expect(await digest(await dataWith(undefined), undefined, encodes)).toEqual(expect.any(String))
+  })
+
+  test('holds a run to the statistics of prepared latents, where it began with some', async () => {
+    const [ones, others, none] = [await preparedWith(ONE), await preparedWith(OTHER), await preparedWith(undefined)]
+    const began = await digest(ones)
+    expect(began).toEqual({ statistics: statisticsDigest(ONE) })
+    expect(await digest(ones, began)).toEqual(began)
+    expect(await digest(none)).toBeUndefined()
+    // A set of an older version tells none, and is taken for the same.
+    expect(await digest(none, began)).toEqual(began)
+    await expect(digest(others, began)).rejects.toThrow('are standardised by other statistics than when the run began;')
   })
 
   test('is none of prepared latents', async () => {
