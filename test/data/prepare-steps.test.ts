@@ -12,7 +12,7 @@ import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
-import type { LatentEncoder } from '../../src/data/latent-encoder.ts'
+import { type LatentEncoder, statisticsDigest } from '../../src/data/latent-encoder.ts'
 import { Loader } from '../../src/data/loader.ts'
 import { mirror } from '../../src/data/mirror.ts'
 import { type PrepareOptions, prepareDataset } from '../../src/data/prepare.ts'
@@ -235,6 +235,27 @@ describe('latents of an autoencoder that tells its weights', () => {
     }
     expect(folderDigest(options.out)).toEqual(whole)
     await expect(prepareDataset({ ...options, flip: true })).resolves.toEqual({ ...info, flip: true })
+  })
+
+  test('are recorded with the statistics that standardise them, where it is certain that all are by them', async () => {
+    const statistics = { mean: new Float32Array(3), std: new Float32Array(3).fill(2) }
+    const digest = statisticsDigest(statistics)
+    const standardised = (latents: LatentEncoder): LatentEncoder => Object.assign({ ...latents }, { statistics })
+    const options = asked(standardised(ours))
+    const info = await prepareDataset(options)
+    expect(info.latentStatistics).toBe(digest)
+    expect((await prepareDataset(asked(ours))).latentStatistics).toBeUndefined()
+    // A set of an older version: its weights are compared, and were read with the statistics.
+    const file = join(options.out, 'dataset-info.json')
+    const { latentStatistics: _, ...older } = info
+    writeFileSync(file, JSON.stringify(older))
+    expect((await prepareDataset(options)).latentStatistics).toBeUndefined()
+    expect((await prepareDataset({ ...options, flip: true })).latentStatistics).toBe(digest)
+    // Begun by what nothing tells from another.
+    const begun = asked(blockMoments)
+    await interrupt(begun)
+    const mixed = await prepareDataset({ ...begun, latents: standardised(ours) })
+    expect(mixed.latentStatistics).toBeUndefined()
   })
 
   test('tiles as wide as its latents are none', async () => {
