@@ -29,7 +29,6 @@ export async function openSampledModel(args: SampleArguments, { device, out }: S
   })
   try {
     warnOfIdleChoice(loaded, args.weights, out)
-    warnOfOtherPath(loaded, args.path, out)
     loaded.model.computeIn(dtype)
     return loaded
   } catch (error) {
@@ -60,6 +59,7 @@ export async function openParts(
   { device, out }: Surroundings,
 ): Promise<SampleParts> {
   const { dtype } = precisionPolicy(args.precision, device)
+  warnOfOtherPath(loaded, args.path, out)
   const opened: Disposable[] = []
   const open = <Part extends Disposable & { computeIn(dtype: ComputeDType): void }>(part: Part): Part => {
     opened.push(part)
