@@ -39,8 +39,6 @@ export class PageChart implements GroupedChart {
   #plot: Plot | undefined
   #drawn: readonly DrawnSeries[] = []
   #frame = 0
-  /** In pixels, as it was before any chart of the page is drawn anew: asked for between two of them it would be laid out each time. */
-  #width: number
   /** Where the arrow keys go on from. */
   #keyed: number | undefined
   /** Where fingers or the pressed mouse are and where they began, in pixels across. */
@@ -67,7 +65,6 @@ export class PageChart implements GroupedChart {
     this.#pointer.setAttribute('aria-label', `Values of ${figure.dataset.chart}: arrow keys`)
     this.#listen()
     group.add(this)
-    this.#width = this.#pointer.clientWidth
     this.#draw()
   }
 
@@ -85,9 +82,7 @@ export class PageChart implements GroupedChart {
   }
 
   update(): void {
-    if (this.#frame !== 0) return
-    this.#width = this.#pointer.clientWidth
-    this.#frame = requestAnimationFrame(() => this.#draw())
+    this.#frame ||= requestAnimationFrame(() => this.#draw())
   }
 
   dispose(): void {
@@ -182,7 +177,7 @@ export class PageChart implements GroupedChart {
     this.#frame = 0
     const { across, drawing, fromZero, values, ticks } = this.#data
     const view = across === 'step' ? this.#group.view : undefined
-    const slices = Math.max(240, Math.min(1600, this.#width))
+    const slices = Math.max(240, Math.min(1600, this.#pointer.clientWidth))
     this.#drawn = this.#series
       .filter(({ run }) => isRunShown(run))
       .map((series) => {
