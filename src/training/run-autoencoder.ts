@@ -128,8 +128,15 @@ async function digestOfMaker(
         'name that one, by --autoencoder FILE, or, for a new run, leave latentsDigest out of its configuration.',
     )
   }
-  if (typeof wanted === 'object' && before === found) return wanted
-  // Which file has statistics, and how, is the loader's knowledge; the digest has read all that it reads.
-  using autoencoder = await loadAutoencoder(file, { device: 'cpu' })
-  return autoencoder.statistics ? { files: found, statistics: statisticsDigest(autoencoder.statistics) } : found
+  return before === undefined ? found : wanted
+}
+
+/** The configuration of a run whose latents this autoencoder makes, and what it standardises them by, where it does. */
+export function tellingStatistics(
+  configuration: TrainingConfiguration,
+  { statistics }: Pick<Autoencoder, 'statistics'>,
+): TrainingConfiguration {
+  const { latentsDigest: files } = configuration
+  if (typeof files !== 'string' || !statistics) return configuration
+  return { ...configuration, latentsDigest: { files, statistics: statisticsDigest(statistics) } }
 }

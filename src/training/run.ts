@@ -34,7 +34,7 @@ import { logUnreported } from './log-unreported.ts'
 import { MetricsLog } from './metrics.ts'
 import { defaultPrecision, type Precision } from './precision.ts'
 import { requireEqualParts } from './requirements.ts'
-import { digestOfLatents, openAutoencoder } from './run-autoencoder.ts'
+import { digestOfLatents, openAutoencoder, tellingStatistics } from './run-autoencoder.ts'
 import { digestOfCaptions } from './run-captions.ts'
 import {
   CONFIG_FILE,
@@ -137,7 +137,7 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
   const resolved = await resolveConfiguration(await withSettingsOfInit(options))
   const prepared = await Dataset.open(options.data, { captions: resolved.captionEncoder !== undefined })
   // Through the schema, in whose order config.json has it.
-  const configuration = parseConfiguration(
+  const settled = parseConfiguration(
     trainingSchema,
     {
       ...resolved,
@@ -148,21 +148,22 @@ export async function train(options: TrainOptions): Promise<TrainResult> {
     },
     'the configuration',
   )
-  requireConsistentAlignment(configuration)
+  requireConsistentAlignment(settled)
   // Here, for it refuses a schedule that is none.
-  const settings = trainerSettings(configuration)
-  requireEqualParts({ ...configuration, processes: world.size })
+  const settings = trainerSettings(settled)
+  requireEqualParts({ ...settled, processes: world.size })
   let encoders: AlignmentEncoder[] = []
   let inUse: FolderInUse | undefined
   try {
-    using autoencoder = await openAutoencoder(configuration, prepared, options)
+    using autoencoder = await openAutoencoder(settled, prepared, options)
+    const encodes = settled.encodeLatents ? autoencoder : undefined
+    const configuration = encodes ? tellingStatistics(settled, encodes) : settled
     using captionEncoder =
       configuration.captionEncoder && (await loadCaptionEncoder(configuration.captionEncoder.file, { device }))
-    const data = configuration.encodeLatents ? prepared.encoded(autoencoder!) : prepared
+    const data = encodes ? prepared.encoded(encodes) : prepared
     if (data.notice !== undefined) options.onNotice?.(data.notice)
     encoders = await openEncoders(configuration, data, { device, notice: (sentence) => options.onNotice?.(sentence) })
     const cachedEncoders = encoders.filter(isCached).map(({ name }) => name)
-    const encodes = configuration.encodeLatents ? autoencoder : undefined
     const recompute = await recomputationOf(
       { configuration, data, cachedEncoders, autoencoder: encodes, captionEncoder: captionEncoder?.config },
       options,

@@ -3,9 +3,10 @@ import { describe, expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
 import { statisticsDigest } from '../../src/data/latent-encoder.ts'
 import type { LatentStatistics } from '../../src/formats/latent-statistics.ts'
+import { autoencoderDigest } from '../../src/models/autoencoder-files.ts'
 import { loadAutoencoder } from '../../src/models/load-autoencoder.ts'
 import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
-import { digestOfLatents, openAutoencoder } from '../../src/training/run-autoencoder.ts'
+import { digestOfLatents, openAutoencoder, tellingStatistics } from '../../src/training/run-autoencoder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
 import { prepared } from './encoded-training.ts'
 import { autoencoderWith, CHANNELS, latentsWith, ONE, OTHER } from './standardised-latents.ts'
@@ -92,21 +93,19 @@ describe('digestOfLatents', () => {
     const data = await dataWith(undefined)
     const encodes = (autoencoder: string) => ({ autoencoder, encodeLatents: true })
     const began = await digest(data, undefined, encodes(await autoencoderWith(ONE)))
-    expect(began).toEqual({ files: expect.any(String), statistics: statisticsDigest(ONE) })
-    expect(await digest(data, began, encodes(await autoencoderWith(ONE)))).toEqual(began)
-    // As a run of an older version has it.
-    const files = typeof began === 'object' ? began.files : undefined
-    expect(await digest(data, files, encodes(await autoencoderWith(ONE)))).toEqual(began)
+    expect(began).toBe(await autoencoderDigest(await autoencoderWith(ONE)))
+    expect(await digest(data, began, encodes(await autoencoderWith(ONE)))).toBe(began)
+    // As a run tells it that has opened its autoencoder.
+    const encoded = trainingSchema.parse({ latentsDigest: began })
+    const told = tellingStatistics(encoded, { statistics: ONE }).latentsDigest
+    expect(told).toEqual({ files: began, statistics: statisticsDigest(ONE) })
+    expect(await digest(data, told, encodes(await autoencoderWith(ONE)))).toEqual(told)
+    expect(tellingStatistics(encoded, { statistics: undefined })).toBe(encoded)
     for (const other of [await autoencoderWith(OTHER), await autoencoderWith(undefined)]) {
       await expect(digest(data, began, encodes(other))).rejects.toThrow(
         `${other} makes other latents than the autoencoder that the run began with: SHA-256`,
       )
     }
-  })
-
-  test('tells nothing but the files of an autoencoder without statistics', async () => {
-    const encodes = { autoencoder: await autoencoderWith(undefined), encodeLatents: true }
-    expect(await digest(await dataWith(undefined), undefined, encodes)).toEqual(expect.any(String))
   })
 
   test('holds a run to the statistics of prepared latents, where it began with some', async () => {
