@@ -4,29 +4,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdint>
-#include <cstdio>
 #include <utility>
 
 #include "core/start_thread.h"
 
 namespace repa {
 
-namespace {
-
-/// FNV-1a: a file's name for a text of any length.
-std::string digest(const std::string& text) {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  char digits[17];
-  std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(hash));
-  return digits;
-}
-
-}  // namespace
-
 PeerWatch::PeerWatch(const std::string& group, int rank, int size)
-    : path_(sharedFolder() + "/repa-native-" + digest(group)),
+    : path_(sharedFolder() + "/repa-native-" + std::to_string(std::hash<std::string>()(group))),
       file_(open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)),
       rank_(rank),
       size_(size) {

@@ -59,8 +59,8 @@ std::string NcclCommunicator::makeId() {
 NcclCommunicator::NcclCommunicator(CudaDevice& device, const std::string& id, int rank, int size)
     : Communicator(device, size), cuda_(current(device)), rank_(rank), peers_(id, rank, size) {
   check(nccl().ncclCommInitRank(&communicator_, size, fromHexadecimal(id), rank), "join the processes");
-  // The thread that would hear of an end and abort is held up by CUDA itself where the GPU waits for the one that has ended and some thousand
-  // launches, or all blocks of the uploads, wait behind that.
+  // The thread that would hear of an end and abort is held up by CUDA itself where the GPU waits for the one that has ended and about a
+  // thousand launches, or all blocks of the uploads, wait behind that.
   peers_.begin([this](int gone) {
     const std::string reason = "process " + std::to_string(gone) + " of " + std::to_string(this->size()) + " has ended.";
     cuda_.stop(reason);
@@ -168,8 +168,8 @@ void NcclCommunicator::letGo(const std::string& reason) {
   const std::lock_guard lock(mutex_);
   if (!communicator_) return;
   reason_ = reason;
-  // On a thread of its own: it returns once no graph holds a call of the communicator (NCCL's
-  // commDestroySync), and the thread that would destroy the graph is the one that calls this.
+  // On a thread of its own: it returns once no graph holds a call of the communicator (NCCL's commDestroySync), and the thread that would
+  // destroy the graph may be the one that calls this.
   startThread("what ends an exchange", [device = &cuda_, given = std::exchange(communicator_, nullptr)] {
     try {
       device->makeCurrent();
