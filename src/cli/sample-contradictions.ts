@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { firstThatHolds } from '../configuration/first-that-holds.ts'
-import { SAMPLING_MODES, type SamplingMode } from '../diffusion/sample-images.ts'
+import { makesLatents, SAMPLING_MODES, type SamplingMode } from '../diffusion/sample-images.ts'
 import { promptsPath } from '../diffusion/sampling-record.ts'
 import type { AnyTransformer, TransformerKind } from '../models/transformer-kinds.ts'
 import { guidanceHighOf } from './sample-guidance.ts'
@@ -69,7 +69,7 @@ export function contradictionOf(args: SampleArguments): string | undefined {
 
 /** Why flags do not go with a model that is sampled in a mode; undefined where they do. */
 export function foreignTo(model: AnyTransformer, args: SampleArguments, mode: SamplingMode): string | undefined {
-  const { path, clsCfgScale } = args
+  const { path, clsCfgScale, latents, autoencoder } = args
   return firstThatHolds<string>([
     notOfKind(model.config.kind, mode),
     neverActive(args, guidanceHighOf(args, model)),
@@ -78,6 +78,10 @@ export function foreignTo(model: AnyTransformer, args: SampleArguments, mode: Sa
     [
       clsCfgScale !== undefined && model.classTokenWidth === undefined,
       leftOut(`--cls-cfg-scale ${clsCfgScale} is of a model with a class token (REG), and this one has none`),
+    ],
+    [
+      latents === true && autoencoder === undefined && !makesLatents(model, undefined),
+      leftOut('--latents is of a model of latents, and this one makes pixels'),
     ],
   ])
 }

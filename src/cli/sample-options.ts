@@ -108,6 +108,10 @@ export const SAMPLE_OPTIONS = {
     ...endingIn('.npz'),
     description: 'also one npz with arr_0, uint8 [N, H, W, 3], as the ADM suite reads',
   },
+  latents: {
+    type: 'boolean',
+    description: "a model's latents too, in DIR/latents.npz [where no --autoencoder decodes them]",
+  },
   processes: {
     type: 'integer',
     min: 1,

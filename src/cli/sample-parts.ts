@@ -93,7 +93,7 @@ async function openDecoder(
 
 /** What to know of how a model's samples become pixels. */
 function ofDecoding(
-  { autoencoder: file, autoencoderTile: tile }: SampleArguments,
+  { autoencoder: file, autoencoderTile: tile, latents }: SampleArguments,
   { model: { config }, latentStatistics, autoencoderStatistics }: LoadedModel,
   autoencoder: Autoencoder | undefined,
 ): string[] {
@@ -101,7 +101,7 @@ function ofDecoding(
     return config.channels === 3
       ? []
       : [
-          `The model makes latents and there is no --autoencoder: the images are ${previewOf(config.channels)}; the latents go to latents.npz.`,
+          `The model makes latents and there is no --autoencoder: the images are ${previewOf(config.channels)}${latents === false ? '' : '; the latents go to latents.npz'}.`,
         ]
   }
   const told = latentStatistics ?? autoencoderStatistics

@@ -20,7 +20,7 @@ export interface SampledArray {
 /** An array in an npz file of its own: in the end process 0 takes in what the others have put beside it. */
 export async function createSampledArray(
   path: string,
-  array: { readonly name: string; readonly dtype: 'u8' | 'f64'; readonly shape: readonly number[] },
+  array: { readonly name: string; readonly dtype: 'u8' | 'f32'; readonly shape: readonly number[] },
   { rank, size }: World,
 ): Promise<SampledArray> {
   const parts = Array.from({ length: size - 1 }, (_, i) => `${path}.part-${i + 1}`)

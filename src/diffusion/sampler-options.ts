@@ -123,6 +123,7 @@ const folderSchema = whenNeeded(() => {
     // Which of them the model has, sample-to-folder.ts says.
     classes: z.array(z.int()).optional(),
     npz: file,
+    latents: z.boolean().optional(),
     grid: file,
     gridCount: count.optional(),
     columns: count.optional(),
@@ -136,6 +137,8 @@ const folderSchema = whenNeeded(() => {
         guide: z.strictObject({ checkpoint: z.string(), step }).optional(),
       } satisfies Record<keyof SamplingOrigin, z.ZodType>)
       .optional(),
+    onContinue: aFunction().optional(),
+    onNotice: aFunction().optional(),
   })
 })
 

@@ -83,9 +83,32 @@ test('three channels are decoded where there is an autoencoder of three', async 
   const folder = await folderOfTest()
   using autoencoder = autoencoderOf(3)
   await sampleThree(folder, { autoencoder })
-  expect((await readdir(folder)).sort()).toEqual(['000000.png', '000001.png', 'latents.npz', 'sampling.json'])
+  expect((await readdir(folder)).sort()).toEqual(['000000.png', '000001.png', 'sampling.json'])
   expect(readImageHeader(await readFile(join(folder, '000001.png')))).toMatchObject({ width: 8, height: 8 })
   expect((await readSamplingRecord(folder))?.sampling.autoencoder).toBe('kl')
+})
+
+test.each([
+  ['decoded', 4, undefined, false],
+  ['decoded, and asked for', 4, true, true],
+  ['not decoded', undefined, undefined, true],
+  ['not decoded, and asked not to be there', undefined, false, false],
+])('latents that are %s', async (_, channels, latents, isThere) => {
+  const folder = await folderOfTest()
+  using autoencoder = channels === undefined ? undefined : autoencoderOf(channels)
+  using model = modelOf()
+  await sampleToFolder(model, {
+    ...({ mode: 'ode', steps: 1, guidance: UNGUIDED, seed: 0, batch: 1, count: 2, folder } as const),
+    ...(autoencoder && { autoencoder }),
+    ...(latents !== undefined && { latents }),
+  })
+  expect((await readdir(folder)).includes('latents.npz')).toBe(isThere)
+})
+
+test('a model of pixels is refused latents', async () => {
+  const folder = join(await folderOfTest(), 'samples')
+  await expect(sampleThree(folder, { latents: true })).rejects.toThrow('The model makes pixels and no latents')
+  await expect(readdir(folder)).rejects.toThrow('ENOENT')
 })
 
 test('a model of pixels is refused an autoencoder of other channels', async () => {
@@ -197,7 +220,7 @@ test.each([0, 1])('where another process fails, process %d leaves the images alo
   const folder = await folderOfTest()
   const meet = () => Promise.reject(new Error('process 2 of 3 has ended.'))
   await expect(sampleInto(folder, { ...ALONE, rank, size: 2, meet })).rejects.toThrow('process 2 of 3 has ended.')
-  expect(await readdir(folder)).toEqual([`00000${rank}.png`])
+  expect((await readdir(folder)).sort()).toEqual([`00000${rank}.png`, 'unfinished'])
 })
 
 test.each<[wrong: Record<string, unknown>, sentence: string]>([
@@ -215,6 +238,7 @@ test.each<[wrong: Record<string, unknown>, sentence: string]>([
   [{ seed: undefined }, 'seed is missing: expected number.'],
   [{ batch: 0 }, 'batch is 0: expected number to be >0.'],
   [{ npz: true }, 'npz is true: expected string.'],
+  [{ latents: 1 }, 'latents is 1: expected boolean.'],
   [{ gridCount: 0 }, 'gridCount is 0: expected number to be >0.'],
   [{ columns: 2.5 }, 'columns is 2.5: expected int.'],
   [{ autoencoder: 'taesd' }, 'autoencoder is "taesd": expected an autoencoder, as loadAutoencoder gives it.'],
@@ -226,6 +250,8 @@ test.each<[wrong: Record<string, unknown>, sentence: string]>([
   [{ origin: { weight: 'ema' } }, 'there is no setting "weight" in origin; did you mean "weights"?'],
   [{ origin: { step: 0.5 } }, 'origin.step is 0.5: expected int.'],
   [{ onProgress: 1 }, 'onProgress is 1: expected a function.'],
+  [{ onContinue: 1 }, 'onContinue is 1: expected a function.'],
+  [{ onNotice: 1 }, 'onNotice is 1: expected a function.'],
   [{ gird: 'x' }, 'there is no setting "gird".'],
   [{ steps: 0 }, 'steps is 0: expected number to be >0.'],
   [{ signal: {} }, 'signal is {}: expected an AbortSignal.'],

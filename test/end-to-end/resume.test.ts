@@ -1,7 +1,7 @@
 import { type FSWatcher, watch } from 'node:fs'
 import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { folderDigest } from '../data/folder-digest.ts'
 import { Program, type Running, until } from './program.ts'
 import { writeShapesZip } from './shapes-zip.ts'
@@ -289,4 +289,33 @@ test.each([
   const { status, stdout, stderr } = await program.repa(...train('damaged', '--resume'))
   expect({ status, stdout }).toEqual({ status: 1, stdout: '' })
   expect(stderr).toMatch(sentence)
+})
+
+describe.each<[how: string, signal: NodeJS.Signals, status: number | null]>([
+  ['a kill', 'SIGKILL', null],
+  ['Ctrl-C', 'SIGINT', 130],
+])('a sampling after %s', (_, signal, status) => {
+  test.each([1, 2])('by %d processes', async (processes) => {
+    const words = (out: string) => [
+      ...['sample', '--checkpoint', 'unbroken', '--out', out, '--num', '40', '--batch', '2', '--steps', '20'],
+      ...['--npz', join(out, 'all.npz'), '--grid', join(out, 'grid.png'), '--processes', String(processes)],
+    ]
+    const [whole, out] = ['whole', 'broken'].map((name) => `${name}-${signal}-${processes}`)
+    expect(await program.repa(...words(whole!))).toMatchObject({ status: 0 })
+    const first = program.start(words(out!))
+    const batches = async () => {
+      const names = await readdir(join(program.work, out!, 'unfinished')).catch((): string[] => [])
+      return names.filter((name) => /^\d+-\d+$/.test(name))
+    }
+    while ((await batches()).length < 3) await until(first, () => true)
+    first.child.kill(signal)
+    const ended = await first.ended
+    expect(ended).toMatchObject(status === null ? { signal } : { status })
+    if (signal === 'SIGINT') expect(ended.stderr).toContain('stopped; the same call goes on after the images')
+    const there = 2 * (await batches()).length
+    const second = await program.repa(...words(out!))
+    expect(second.status).toBe(0)
+    expect(second.stderr).toContain(`${there} of 40 images are there already`)
+    expect(folderDigest(join(program.work, out!))).toEqual(folderDigest(join(program.work, whole!)))
+  })
 })

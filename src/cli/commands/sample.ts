@@ -4,13 +4,14 @@ import type { SamplerOptions } from '../../diffusion/samplers.ts'
 import type { InterpolantPath } from '../../native.ts'
 import { defineCommand } from '../command.ts'
 import { UsageError } from '../failure.ts'
+import type { Progress } from '../progress.ts'
 import { DEFAULT_STEPS, SAMPLE_OPTIONS, type SampleArguments } from '../sample-options.ts'
 
 export const sampleCommand = defineCommand({
   name: 'sample',
   summary: 'draw images from a checkpoint',
   description:
-    'C is a run, a checkpoint of a run, or a file of weights (.safetensors, .pt). DIR gets 000000.png and so on, sampling.json, which says how they were made, and of a model of text prompts.txt, their captions. Image number i depends on the seed, its number and its class or caption alone, up to the rounding of sums, by which with another --batch or --processes a value of a pixel may be off by one level. Guidance is classifier-free, or with --guide away from another model, and active for times from --guidance-low to --guidance-high (1 is noise).',
+    'C is a run, a checkpoint of a run, or a file of weights (.safetensors, .pt). DIR gets 000000.png and so on, sampling.json, which says how they were made, and of a model of text prompts.txt, their captions. After a kill or Ctrl-C the same call goes on where it ended. Image number i depends on the seed, its number and its class or caption alone, up to the rounding of sums, by which with another --batch or --processes a value of a pixel may be off by one level. Guidance is classifier-free, or with --guide away from another model, and active for times from --guidance-low to --guidance-high (1 is noise).',
   options: SAMPLE_OPTIONS,
   examples: [
     {
@@ -52,7 +53,18 @@ export const sampleCommand = defineCommand({
           import('../../diffusion/sample-to-folder.ts'),
           import('../../diffusion/sample-images.ts'),
         ])
-      const { checkpoint, out: folder, num, classes, batch, npz, grid, gridCount, steps = DEFAULT_STEPS } = args
+      const {
+        checkpoint,
+        out: folder,
+        num,
+        classes,
+        batch,
+        npz,
+        latents,
+        grid,
+        gridCount,
+        steps = DEFAULT_STEPS,
+      } = args
       const loaded = await openSampledModel(args, { device: where, out })
       const { model, step, path = 'linear' } = loaded
       const opened: Disposable[] = [model]
@@ -65,7 +77,12 @@ export const sampleCommand = defineCommand({
         const parts = await openParts(args, loaded, { device: where, out })
         opened.push(parts)
         const { prompts, autoencoder, guide } = parts
-        const bar = progress({ label: 'sample', unit: 'images', total: num })
+        // It begins with what an earlier call has made.
+        let bar: Progress | undefined
+        const barFrom = (initial: number) => {
+          bar ??= progress({ label: 'sample', unit: 'images', total: num, initial })
+          return bar
+        }
         const result = await sampleToFolder(model, {
           ...samplerOf(args, mode, path),
           steps,
@@ -78,6 +95,7 @@ export const sampleCommand = defineCommand({
           batch,
           autoencoder,
           npz,
+          ...(latents !== undefined && { latents }),
           grid,
           ...(gridCount !== undefined && { gridCount }),
           world,
@@ -89,8 +107,19 @@ export const sampleCommand = defineCommand({
             guide: guide && { checkpoint: args.guide!, step: guide.step },
           },
           signal,
-          onProgress: (done) => bar.update(Math.floor(done)),
-        }).finally(() => bar.end())
+          onContinue: (there) => {
+            out.line(`${there} of ${num} images are there already, of an earlier call that did not end`)
+            barFrom(there)
+          },
+          onNotice: (sentence) => out.warn(sentence),
+          onProgress: (done) => barFrom(0).update(Math.floor(done)),
+        })
+          .catch((error: unknown) => {
+            bar?.end()
+            if (signal.aborted) out.line('stopped; the same call goes on after the images that are there')
+            throw error
+          })
+          .finally(() => bar?.end())
         out.line(
           [`${result.count} images in ${folder}`, ...[npz, grid].filter((file) => file !== undefined)].join(', '),
         )

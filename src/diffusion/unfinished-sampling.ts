@@ -1,0 +1,153 @@
+/**
+ * What is kept of a sampling until its end, so that the same call goes on where it was killed: FOLDER/unfinished/ with settings.json, and for
+ * every batch whose PNGs are all there a file FIRST-LAST of its latents, f32, which is empty where no latents are wanted.
+ */
+import { readdir, readFile, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import * as z from 'zod'
+import { writeWhole } from '../formats/atomic-file.ts'
+import { ifThere } from '../formats/if-there.ts'
+import { makeFolder } from '../formats/make-folder.ts'
+import { statusOf } from '../formats/path-status.ts'
+import type { ImageRange } from './image-folder.ts'
+import { imageName } from './sampling-record.ts'
+
+/** All that the images depend on, as JSON holds it. */
+export type SamplingSettings = Readonly<Record<string, unknown>>
+
+const settingsSchema = z.record(z.string(), z.unknown())
+
+/** What another call has left. */
+export interface EarlierSampling {
+  /** Ascending, and none of them overlap. */
+  readonly batches: readonly ImageRange[]
+  /** In what its settings are other ones, in words; undefined: in nothing. */
+  readonly difference: string | undefined
+}
+
+export class UnfinishedSampling {
+  readonly #folder: string
+  readonly #settings: SamplingSettings
+  readonly #latentBytes: number
+
+  /** @param latentBytes what is kept of an image beside its PNG */
+  constructor(folder: string, settings: SamplingSettings, latentBytes: number) {
+    this.#folder = join(folder, 'unfinished')
+    this.#settings = settings
+    this.#latentBytes = latentBytes
+  }
+
+  /**
+   * Removes what is of no use.
+   *
+   * @param names what is in the folder of the images: a batch whose images are not all there is none
+   */
+  async read(names: ReadonlySet<string>): Promise<EarlierSampling> {
+    const text = await ifThere(readFile(this.#settingsPath, 'utf8'))
+    const difference = text === undefined ? undefined : describeDifference(text, this.#settings)
+    if (text === undefined || difference !== undefined) {
+      await this.remove()
+      return { batches: [], difference }
+    }
+    const found = (await readdir(this.#folder)).flatMap(rangeOf).sort((a, b) => a.first - b.first)
+    const batches: ImageRange[] = []
+    for (const batch of found) {
+      if (batch.first >= endOf(batches.at(-1)) && (await this.#isWhole(batch, names))) batches.push(batch)
+      else await rm(this.#fileOf(batch))
+    }
+    return { batches, difference }
+  }
+
+  async #isWhole({ first, count }: ImageRange, names: ReadonlySet<string>): Promise<boolean> {
+    for (let number = first; number < first + count; number++) if (!names.has(imageName(number))) return false
+    const { size } = await statusOf(this.#fileOf({ first, count }))
+    return size === count * this.#latentBytes
+  }
+
+  /** Before the first batch is added. The leader alone says what they are of. */
+  async begin(isLeader: boolean): Promise<void> {
+    await makeFolder(this.#folder)
+    if (isLeader) await writeWhole(this.#settingsPath, `${JSON.stringify(this.#settings, null, 2)}\n`)
+  }
+
+  /** That a batch's PNGs are all there. */
+  async add(batch: ImageRange, latents: Uint8Array): Promise<void> {
+    await writeWhole(this.#fileOf(batch), latents)
+  }
+
+  /** Latents of images of a batch that `read` has found. */
+  async latentsOf({ first, count }: ImageRange, batch: ImageRange): Promise<Uint8Array> {
+    const bytes = await readFile(this.#fileOf(batch))
+    const begin = (first - batch.first) * this.#latentBytes
+    return bytes.subarray(begin, begin + count * this.#latentBytes)
+  }
+
+  /** Nothing is unfinished any more. */
+  async remove(): Promise<void> {
+    await rm(this.#folder, { recursive: true, force: true })
+  }
+
+  get #settingsPath(): string {
+    return join(this.#folder, 'settings.json')
+  }
+
+  #fileOf({ first, count }: ImageRange): string {
+    return join(this.#folder, [first, first + count - 1].map(padded).join('-'))
+  }
+}
+
+const padded = (number: number) => String(number).padStart(6, '0')
+
+/** The images that a file's name says, of other files none. */
+function rangeOf(file: string): ImageRange[] {
+  const [, first, last] = /^(\d{6,})-(\d{6,})$/.exec(file)?.map(Number) ?? []
+  return first === undefined || last === undefined || last < first ? [] : [{ first, count: last - first + 1 }]
+}
+
+const endOf = (batch: ImageRange | undefined) => (batch ? batch.first + batch.count : 0)
+
+/** Images in a row, and the batch that an earlier call has made them in; undefined: it has not. */
+export interface SamplingPart extends ImageRange {
+  readonly earlier: ImageRange | undefined
+}
+
+/** What of some images is there, and what lies between, in order. */
+export function partsOf({ first, count }: ImageRange, earlier: readonly ImageRange[]): SamplingPart[] {
+  const parts: SamplingPart[] = []
+  let next = first
+  const add = (end: number, batch: ImageRange | undefined) => {
+    if (end > next) parts.push({ first: next, count: end - next, earlier: batch })
+    next = Math.max(next, end)
+  }
+  for (const batch of earlier) {
+    add(Math.min(batch.first, first + count), undefined)
+    add(Math.min(endOf(batch), first + count), batch)
+  }
+  add(first + count, undefined)
+  return parts
+}
+
+function describeDifference(text: string, settings: SamplingSettings): string | undefined {
+  const earlier = settingsIn(text)
+  if (!earlier) return 'settings that cannot be read'
+  const names = Object.keys({ ...earlier, ...settings })
+  const name = names.find((name) => JSON.stringify(earlier[name]) !== JSON.stringify(settings[name]))
+  if (name === undefined) return undefined
+  const [its, ours] = [earlier[name], settings[name]].map(shown)
+  return its === undefined || ours === undefined ? `another ${name}` : `${name} ${its}, not ${ours}`
+}
+
+function settingsIn(text: string): SamplingSettings | undefined {
+  try {
+    return settingsSchema.parse(JSON.parse(text))
+  } catch {
+    return undefined
+  }
+}
+
+/** Undefined for what tells a reader nothing: a digest, a model's configuration. */
+function shown(value: unknown): string | undefined {
+  if (value === undefined) return 'none'
+  const text = JSON.stringify(value)
+  return (typeof value === 'object' && value !== null) || /^"[0-9a-f]{64}"$/.test(text) ? undefined : text
+}
