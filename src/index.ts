@@ -59,7 +59,12 @@ export { ALONE, type World } from './distributed/world.ts'
 export type { Diagnosis } from './doctor/diagnose.ts'
 export type { CknnaPoint, CknnaResult, EvaluateCknnaOptions } from './evaluation/cknna.ts'
 export type { ClipScore, EvaluateClipScoreOptions, ScoredImages } from './evaluation/clip-score.ts'
-export type { CompareImagesOptions, ComparisonSide, ImageComparison } from './evaluation/compare-images.ts'
+export type {
+  CompareImagesOptions,
+  ComparisonPart,
+  ComparisonSide,
+  ImageComparison,
+} from './evaluation/compare-images.ts'
 export type { EncoderProbeResult, EvaluateEncoderProbeOptions } from './evaluation/encoder-probe.ts'
 export type { FeatureNetwork, FeatureNetworkOptions, ImageFeatures } from './evaluation/feature-network.ts'
 export type { Gaussian } from './evaluation/feature-statistics.ts'

@@ -179,7 +179,7 @@ export interface NativeAddon {
   accumulateCovariance(x: T, shift: T, sum: T, products: T): void
   float64Product(a: T, b: T): T
   symmetricEigen(matrix: T, vectors: boolean): [values: T, vectors: MaybeT]
-  neighbourRadii(x: T, k: number): T
+  neighbourRadii(points: T, x: T, k: number): T
   insideBalls(points: T, centres: T, squaredRadii: T): T
   mostSimilar(x: T, k: number, includeSelf: boolean): T
 

@@ -70,7 +70,7 @@ const Export kExports[] = {
     {"accumulateCovariance", bind<ops::accumulateCovariance>, {"x", "shift", "sum", "products"}},
     {"float64Product", bind<ops::float64Product>, {"a", "b"}},
     {"symmetricEigen", bind<ops::symmetricEigen>, {"matrix", "vectors"}},
-    {"neighbourRadii", bind<ops::neighbourRadii>, {"x", "k"}},
+    {"neighbourRadii", bind<ops::neighbourRadii>, {"points", "x", "k"}},
     {"insideBalls", bind<ops::insideBalls>, {"points", "centres", "squaredRadii"}},
     {"mostSimilar", bind<ops::mostSimilar>, {"x", "k", "includeSelf"}},
 

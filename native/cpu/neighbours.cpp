@@ -27,7 +27,7 @@ void radii(ThreadPool& pool, const NeighbourRadiiArgs& args) {
   pool.parallelFor(divideUp(args.count, kPairRows), [&](int64_t chunk, int thread) {
     float* scratch = args.scratch + thread * (kPairScratch + kPairRows * kept);
     float* nearest = scratch + kPairScratch;  // of each row, ascending
-    forPairs<SquaredDistance>(args.x, chunk, args.count, args.x, args.count, args.width, scratch, [&](int64_t row, int64_t column, float distance) {
+    forPairs<SquaredDistance>(args.points, chunk, args.count, args.x, args.others, args.width, scratch, [&](int64_t row, int64_t column, float distance) {
       float* list = nearest + row % kPairRows * kept;
       int64_t at = column < kept ? column : kept;
       if (at == kept && !(distance < list[kept - 1])) return;

@@ -10,9 +10,10 @@
 namespace repa::cpu {
 
 struct NeighbourRadiiArgs {
-  const float* x;  ///< [count, width]
-  int64_t count, width;
-  int64_t k;       ///< 0: the row itself; less than count
+  const float* points;  ///< [count, width], rows of x
+  const float* x;       ///< [others, width]
+  int64_t count, others, width;
+  int64_t k;       ///< 0: the row itself; less than others
   float* out;      ///< [count], squared distance to the k-th nearest
   float* scratch;  ///< [threads][pairScratch + kPairRows * (k + 1)]
 };

@@ -106,14 +106,17 @@ std::array<Tensor, 2> symmetricEigen(const Tensor& matrix, bool wantsVectors) {
   return {values, vectors};
 }
 
-Tensor neighbourRadii(const Tensor& x, int64_t k) {
+Tensor neighbourRadii(const Tensor& points, const Tensor& x, int64_t k) {
   const char* op = "neighbourRadii";
+  requireRank(op, "points", points, 2, "[M, D]");
   requireRank(op, "x", x, 2, "[N, D]");
+  requireShape(op, "x", x, {x.size(0), points.size(1)});
   require(k >= 0 && k < x.size(0), op, "k is " + std::to_string(k) + "; expected 0 to " + std::to_string(x.size(0) - 1) + ", one less than the rows.");
-  CpuDevice& queue = cpuQueue(op, x);
-  const Tensor out = Tensor::empty(queue, {x.size(0)}, DType::f32, op);
+  CpuDevice& queue = cpuQueue(op, points);
+  const Tensor out = Tensor::empty(queue, {points.size(0)}, DType::f32, op);
   const Tensor scratch = scratchFloats(queue, queue.threads() * (cpu::kPairScratch + cpu::kPairRows * (k + 1)), op);
-  const cpu::NeighbourRadiiArgs args{.x = x.f32(), .count = x.size(0), .width = x.size(1), .k = k, .out = out.f32(), .scratch = scratch.f32()};
+  const cpu::NeighbourRadiiArgs args{.points = points.f32(), .x = x.f32(), .count = points.size(0), .others = x.size(0), .width = x.size(1),
+                                     .k = k, .out = out.f32(), .scratch = scratch.f32()};
   queue.enqueue(op, [args](ThreadPool& pool) { cpu::neighbourKernels().radii(pool, args); });
   return out;
 }

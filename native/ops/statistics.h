@@ -21,8 +21,9 @@ Tensor float64Product(const Tensor& a, const Tensor& b);
 /// its products overflow or are all lost to rounding, and where an eigenvalue does not converge.
 std::array<Tensor, 2> symmetricEigen(const Tensor& matrix, bool vectors);
 
-/// For every row of x [N, D] f32 the squared Euclidean distance to its k-th nearest row; the row itself counts as the 0th. -> [N].
-Tensor neighbourRadii(const Tensor& x, int64_t k);
+/// For every point of points [M, D] the squared Euclidean distance to its k-th nearest row of x [N, D], both f32, of which the points are some:
+/// a row itself counts as the 0th. -> [M].
+Tensor neighbourRadii(const Tensor& points, const Tensor& x, int64_t k);
 
 /// u8 [M]: 1 where a point of points [M, D] lies in a ball around a row of centres [N, D], all f32; squaredRadii [N].
 Tensor insideBalls(const Tensor& points, const Tensor& centres, const Tensor& squaredRadii);

@@ -30,6 +30,9 @@ const FINGERPRINT_TOLERANCE = 1e-3
 
 export type ComparisonSide = 'reference' | 'samples'
 
+/** What takes its time: the network on either side's images, and the comparison of all images with each other for precision and recall. */
+export type ComparisonPart = ComparisonSide | 'neighbours'
+
 export interface CompareImagesOptions {
   /** A folder or zip of images, an npz (`arr_0`, or `mu` and `sigma`), or stored statistics (.safetensors). */
   readonly reference: string
@@ -39,8 +42,8 @@ export interface CompareImagesOptions {
   /** Where the reference's statistics go, as safetensors; the folder is made. */
   readonly saveStatistics?: string | undefined
   readonly signal?: AbortSignal | undefined
-  /** Called with 0 as a side's images are begun, and after each batch. */
-  readonly onProgress?: (side: ComparisonSide, done: number, total: number) => void
+  /** Called with 0 as a part is begun, and after each batch of images. */
+  readonly onProgress?: (part: ComparisonPart, done: number, total: number) => void
   /** Is told, in a sentence, what makes the numbers less than they seem. */
   readonly onNotice?: (message: string) => void
 }
@@ -118,7 +121,7 @@ export async function compareImages(options: CompareImagesOptions): Promise<Imag
   const sfid =
     reference.spatial && sampled.spatial ? await frechetDistance(reference.spatial, sampled.spatial, names) : undefined
   if (network.spatialWidth !== undefined) noticeOfSpatial(reference, sampled, onNotice)
-  const neighbours = await compareNeighbours(reference, sampled, onNotice)
+  const neighbours = await compareNeighbours(reference, sampled, options)
   return {
     fid,
     sfid: sfid ?? null,
@@ -138,7 +141,11 @@ function noticeOfSpatial(reference: Side, samples: Side, onNotice: (message: str
   )
 }
 
-async function compareNeighbours(reference: Side, samples: Side, onNotice: (message: string) => void) {
+async function compareNeighbours(
+  reference: Side,
+  samples: Side,
+  { signal, onProgress, onNotice = () => {} }: CompareImagesOptions,
+) {
   if (!reference.store || !samples.store) {
     const side = reference.store ? 'samples' : 'reference'
     const has = side === 'reference' ? 'has' : 'have'
@@ -161,7 +168,12 @@ async function compareNeighbours(reference: Side, samples: Side, onNotice: (mess
     onNotice(`With ${fewest} images on a side there is no precision and recall: they need at least ${needed}.`)
     return undefined
   }
-  return precisionRecall(reference.store, samples.store)
+  const images = reference.store.count + samples.store.count
+  onProgress?.('neighbours', 0, images)
+  return precisionRecall(reference.store, samples.store, {
+    signal,
+    onProgress: (share) => onProgress?.('neighbours', Math.round(share * images), images),
+  })
 }
 
 /** FID of a covariance that lacks directions is of another size than that of one that does not. */

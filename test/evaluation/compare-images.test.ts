@@ -86,7 +86,7 @@ describe('compareImages', () => {
         reference,
         samples,
         network,
-        onProgress: (side, done, total) => progress.push(`${side} ${done}/${total}`),
+        onProgress: (part, done, total) => progress.push(`${part} ${done}/${total}`),
       })
       expect(result).toMatchObject({
         precision: 1,
@@ -97,10 +97,14 @@ describe('compareImages', () => {
         sampleImages: 150,
       })
       expect(result.fid).toBeLessThan(1e-3)
-      if (samples === statistics) continue
       // From the start, so that whoever shows it knows when that was.
-      expect(progress.filter((line) => line.startsWith('samples'))[0]).toBe('samples 0/150')
-      expect(progress.at(-1)).toBe('samples 150/150')
+      for (const [part, images] of [
+        ...(samples === statistics ? [] : [['samples', 150] as const]),
+        ['neighbours', 300] as const,
+      ]) {
+        const lines = progress.filter((line) => line.startsWith(part))
+        expect([lines[0], lines.at(-1)]).toEqual([`${part} 0/${images}`, `${part} ${images}/${images}`])
+      }
     }
     await synchronize('cpu')
     expect(memoryStats('cpu').liveBytes).toBe(before)

@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { describe, expect, test } from 'vitest'
 import { FeatureStatistics, type Gaussian } from '../../src/evaluation/feature-statistics.ts'
 import { frechetDistance } from '../../src/evaluation/frechet-distance.ts'
@@ -248,6 +249,32 @@ describe('precisionRecall', () => {
     using reference = store([...cluster(0, 1), ...cluster(100, 1)])
     using samples = store(cluster(0.25, 1))
     expect(await precisionRecall(reference, samples)).toMatchObject({ precision: 1, recall: 0.5 })
+  })
+
+  /** So many images that they are compared in several parts. */
+  const many = () => store(Array.from({ length: 500 * availableParallelism() }, (_, i) => [i % 37, i % 41]))
+
+  test('says how far it is', async () => {
+    using features = many()
+    const shares: number[] = []
+    await precisionRecall(features, features, { onProgress: (share) => shares.push(share) })
+    expect(shares.length).toBeGreaterThan(8)
+    expect(shares).toEqual([...shares].sort((a, b) => a - b))
+    expect(shares.at(-1)).toBe(1)
+  })
+
+  test.each([0.1, 0.4, 0.9])('is stopped at a share of %d', async (at) => {
+    using features = many()
+    const stop = new AbortController()
+    let last = 0
+    const onProgress = (share: number) => {
+      last = share
+      if (share >= at) stop.abort()
+    }
+    await expect(precisionRecall(features, features, { signal: stop.signal, onProgress })).rejects.toThrow(
+      'This operation was aborted',
+    )
+    expect(last).toBeLessThan(1)
   })
 
   test('needs more images than neighbours', async () => {

@@ -77,7 +77,7 @@ export const evaluateFidCommand = defineCommand({
       const { name, file } = encoderOf(features!)
       network = await loadFeatureNetwork(name, file, where)
     }
-    let bar: { readonly side: string; readonly shown: Progress } | undefined
+    let bar: { readonly part: string; readonly shown: Progress } | undefined
     try {
       const result = await compareImages({
         reference,
@@ -86,10 +86,10 @@ export const evaluateFidCommand = defineCommand({
         saveStatistics,
         signal,
         onNotice: (message) => out.warn(message),
-        onProgress: (side, done, total) => {
-          if (bar?.side !== side) {
+        onProgress: (part, done, total) => {
+          if (bar?.part !== part) {
             bar?.shown.end()
-            bar = { side, shown: progress({ label: side, unit: 'images', total }) }
+            bar = { part, shown: progress({ label: part, unit: 'images', total }) }
           }
           bar.shown.update(done)
           if (done === total) bar.shown.end()

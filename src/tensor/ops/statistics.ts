@@ -29,9 +29,9 @@ export function symmetricEigenvalues(matrix: Tensor): Tensor {
   return new Tensor(native().symmetricEigen(matrix.handle, false)[0], matrix.device)
 }
 
-/** For every row of x [N, D] f32 the squared distance to its k-th nearest row, itself being the 0th → [N]. */
-export function neighbourRadii(x: Tensor, k: number): Tensor {
-  return new Tensor(native().neighbourRadii(x.handle, k), x.device)
+/** For every point [M, D] the squared distance to its k-th nearest row of x [N, D] f32, of which it is one, itself being the 0th → [M]. */
+export function neighbourRadii(points: Tensor, x: Tensor, k: number): Tensor {
+  return new Tensor(native().neighbourRadii(points.handle, x.handle, k), x.device)
 }
 
 /** u8 [M]: 1 where a point [M, D] lies in a ball, its surface included, around a row of centres [N, D]; squaredRadii [N]. */

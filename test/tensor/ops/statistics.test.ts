@@ -197,8 +197,12 @@ describe('neighbours', () => {
     // Some rows are there twice: their nearest neighbour is at distance 0 exactly.
     values.copyWithin(0, width, 2 * width)
     using x = Tensor.from(values, [count, width], 'cpu')
-    using radii = neighbourRadii(x, k)
+    using radii = neighbourRadii(x, x, k)
     const actual = await radii.data()
+    // Rows on their own have the same bits.
+    using part = x.slice(Math.floor(count / 3), count)
+    using ofPart = neighbourRadii(part, x, k)
+    expect(await ofPart.data()).toEqual(actual.subarray(Math.floor(count / 3)))
     const expected = distances(values, values, width).map((row) => row.sort((a, b) => a - b)[k]!)
     expected.forEach((exact, i) => {
       expect(Math.abs(actual[i]! - exact)).toBeLessThanOrEqual((width + 2) * 2 ** -23 * exact)
@@ -253,8 +257,12 @@ describe('neighbours', () => {
 describe('refusals', () => {
   test.each([
     [
-      () => neighbourRadii(Tensor.empty([3, 2], 'cpu'), 3),
+      () => neighbourRadii(Tensor.empty([2, 2], 'cpu'), Tensor.empty([3, 2], 'cpu'), 3),
       'neighbourRadii: k is 3; expected 0 to 2, one less than the rows.',
+    ],
+    [
+      () => neighbourRadii(Tensor.empty([3, 4], 'cpu'), Tensor.empty([3, 2], 'cpu'), 1),
+      'neighbourRadii: x has shape [3, 2]; expected [3, 4].',
     ],
     [
       () => mostSimilar(Tensor.empty([3, 2], 'cpu', 'f64'), 3),
