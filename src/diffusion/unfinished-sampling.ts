@@ -6,7 +6,7 @@ import { readdir, readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as z from 'zod'
 import { writeWhole } from '../formats/atomic-file.ts'
-import { ifThere } from '../formats/if-there.ts'
+import { ifThere, isThere } from '../formats/if-there.ts'
 import { makeFolder } from '../formats/make-folder.ts'
 import { statusOf } from '../formats/path-status.ts'
 import type { ImageRange } from './image-folder.ts'
@@ -25,6 +25,14 @@ export interface EarlierSampling {
   readonly difference: string | undefined
 }
 
+const FOLDER = 'unfinished'
+const SETTINGS = 'settings.json'
+
+/** Whether a folder of images is one that a sampling has not ended in. */
+export function isUnfinished(images: string): Promise<boolean> {
+  return isThere(join(images, FOLDER, SETTINGS))
+}
+
 export class UnfinishedSampling {
   readonly #folder: string
   readonly #settings: SamplingSettings
@@ -32,7 +40,7 @@ export class UnfinishedSampling {
 
   /** @param latentBytes what is kept of an image beside its PNG */
   constructor(folder: string, settings: SamplingSettings, latentBytes: number) {
-    this.#folder = join(folder, 'unfinished')
+    this.#folder = join(folder, FOLDER)
     this.#settings = settings
     this.#latentBytes = latentBytes
   }
@@ -88,7 +96,7 @@ export class UnfinishedSampling {
   }
 
   get #settingsPath(): string {
-    return join(this.#folder, 'settings.json')
+    return join(this.#folder, SETTINGS)
   }
 
   #fileOf({ first, count }: ImageRange): string {

@@ -55,13 +55,13 @@ export const evaluateClipCommand = defineCommand({
     if (data !== undefined && args.step !== undefined) {
       throw new UsageError('--step is of the model of samples, and DATA is of none; leave it out.')
     }
-    const [{ readSamplingRecord }, { evaluateClipScore }, { Dataset }, { resolveDevice }] = await Promise.all([
-      import('../../diffusion/sampling-record.ts'),
+    const [{ sampledBy }, { evaluateClipScore }, { Dataset }, { resolveDevice }] = await Promise.all([
+      import('../sampled-by.ts'),
       import('../../evaluation/clip-score.ts'),
       import('../../data/dataset.ts'),
       import('../../tensor/device.ts'),
     ])
-    const sampled = samples === undefined ? undefined : await readSamplingRecord(samples)
+    const sampled = samples === undefined ? undefined : await sampledBy(samples, out)
     const images =
       samples === undefined ? ({ data: await Dataset.open(data!) } as const) : ({ samples, captions } as const)
     let bar: ReturnType<typeof progress> | undefined
