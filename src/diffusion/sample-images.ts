@@ -1,5 +1,6 @@
 import type { Autoencoder } from '../models/autoencoder.ts'
 import { DiT } from '../models/dit.ts'
+import { NotFiniteError } from '../models/not-finite-error.ts'
 import type { AnyTransformer, TransformerKind } from '../models/transformer-kinds.ts'
 import { cast } from '../tensor/ops/cast.ts'
 import { toUint8 } from '../tensor/ops/pixels.ts'
@@ -70,7 +71,8 @@ export type SampleImagesOptions = SamplingOptions & BatchOptions & ImageConditio
  * moves no more than the last bits of its sums. Not so with dopri5, which chooses its steps by the errors of all images of a batch: there
  * another batch gives other images, within the tolerance.
  *
- * @throws {ConfigurationError} for options that are none; {RangeError} for a label or a mode that the model has not
+ * @throws {ConfigurationError} for options that are none; {RangeError} for a label or a mode that the model has not; {NotFiniteError} naming
+ *   the first image that does not become finite
  */
 export async function* sampleImages(
   model: AnyTransformer,
@@ -121,8 +123,18 @@ export async function* sampleImages(
       onStep: (step, steps) => onProgress?.(done + (count * step) / steps),
     })
     const latents = await state.dataAs('f64')
+    requireFinite(latents, first, count)
     yield { first, count, latents, ...(await imagesOf(model, state, latents, autoencoder)) }
   }
+}
+
+function requireFinite(latents: Float64Array, first: number, count: number): void {
+  const bad = latents.findIndex((value) => !Number.isFinite(value))
+  if (bad < 0) return
+  const image = first + Math.floor((bad * count) / latents.length)
+  throw new NotFiniteError(
+    `Image ${image} has a value that is ${latents[bad]} when its sampling ends; check the model's weights, the guidance, and the precision.`,
+  )
 }
 
 /** Samples as the mode says, which must be one of the model's kind. */

@@ -4,6 +4,7 @@ import type { LatentStatistics } from '../formats/latent-statistics.ts'
 import { native } from '../native.ts'
 import type { Device } from '../tensor/device.ts'
 import type { ComputeDType } from '../tensor/dtype.ts'
+import { mean } from '../tensor/ops/loss.ts'
 import { PIXEL_ROUNDINGS, type PixelRounding, toUint8 } from '../tensor/ops/pixels.ts'
 import { planar } from '../tensor/planes.ts'
 import { scope } from '../tensor/scope.ts'
@@ -11,6 +12,7 @@ import { Tensor } from '../tensor/tensor.ts'
 import type { AutoencoderArchitecture } from './autoencoder-architecture.ts'
 import type { AutoencoderHalf } from './autoencoder-kl.ts'
 import type { Model } from './model.ts'
+import { NotFiniteError } from './not-finite-error.ts'
 import { blendTiles, type Tile, type TilePlace, tilePlaces } from './tiles.ts'
 
 /** Pixels of the images that pass through the network together: enough that small images fill the processor. */
@@ -167,7 +169,8 @@ export abstract class Autoencoder implements Disposable {
   /**
    * A model's latents [N, C, h, w], f32, at the model's scale → images.
    *
-   * @throws {ConfigurationError} for options that are none; {RangeError} for latents of another shape
+   * @throws {ConfigurationError} for options that are none; {RangeError} for latents of another shape; {NotFiniteError} naming the first that
+   *   is decoded to what is no number
    */
   async decode(latents: Tensor, options: DecodeOptions = {}): Promise<DecodedImages> {
     const { rounding } = parseConfiguration(decodeOptions(), options, "the decoding's options")
@@ -188,9 +191,27 @@ export abstract class Autoencoder implements Disposable {
         : await this.#whole(() => this.decodeBatch(batch))
       using decoded = images
       using pixels = toUint8(decoded, { range: this.range, rounding })
+      await this.#requireFinite(decoded, first)
       bytes.set(await pixels.dataAs('u8'), first * height * width * 3)
     }
     return { bytes, height, width }
+  }
+
+  /** @param first the number of the first image */
+  async #requireFinite(images: Tensor, first: number): Promise<void> {
+    // Of one value that is not finite the mean is none.
+    const hasMean = async (some: Tensor) => {
+      using average = mean(some)
+      return Number.isFinite(await average.item())
+    }
+    if (await hasMean(images)) return
+    for (let i = 0; i < images.shape[0]!; i++) {
+      using image = images.slice(i, i + 1)
+      if (await hasMean(image)) continue
+      throw new NotFiniteError(
+        `${this.name} decodes the latents of image ${first + i} of those given (from 0) to what is no finite number; check its weights, the latents, and the precision.`,
+      )
+    }
   }
 
   get #storedChannels(): number {

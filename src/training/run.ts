@@ -276,7 +276,7 @@ async function trainSegments(
   let saved = restored === undefined ? undefined : { step: trainer.step, path: restored }
   // The run may have been killed after this checkpoint and before its grid.
   if (log && saved && isDue(sampleEvery) && !(await hasSamples(out, trainer.step)))
-    await writeSamples(trainer, configuration, out, log, signal, sampledBy)
+    await writeSamples(trainer, configuration, out, log, { signal, onNotice }, sampledBy)
   while (trainer.step < steps && !trainer.isStopped) {
     const next = Math.min(steps, nextMultiple(trainer.step, checkpointEvery), nextMultiple(trainer.step, sampleEvery))
     try {
@@ -296,7 +296,7 @@ async function trainSegments(
       if (log) {
         try {
           await log.requireInPlace(saved?.step === trainer.step ? saved.path : undefined)
-          if (isDue(sampleEvery)) await writeSamples(trainer, configuration, out, log, signal, sampledBy)
+          if (isDue(sampleEvery)) await writeSamples(trainer, configuration, out, log, { signal, onNotice }, sampledBy)
         } catch (error) {
           // The other processes go on to the next step: there they hear of it, and all can save.
           if (trainer.step < steps) await world.begins(trainer.step, false, error as Error)

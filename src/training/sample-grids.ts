@@ -8,6 +8,7 @@ import { writeWhole } from '../formats/atomic-file.ts'
 import { isThere } from '../formats/if-there.ts'
 import { makeFolder } from '../formats/make-folder.ts'
 import type { Autoencoder } from '../models/autoencoder.ts'
+import { NotFiniteError } from '../models/not-finite-error.ts'
 import { allowTf32Meanwhile } from '../tensor/device.ts'
 import type { CaptionEncoder } from '../text/caption-encoder.ts'
 import { EMPTY_CAPTION } from '../text/encoded-captions.ts'
@@ -44,7 +45,7 @@ export async function writeSamples(
   { samples, path, seed, precision }: TrainingConfiguration,
   out: string,
   log: MetricsLog,
-  signal: AbortSignal | undefined,
+  { signal, onNotice }: { signal: AbortSignal | undefined; onNotice: ((sentence: string) => void) | undefined },
   { autoencoder, captionEncoder }: SampledBy,
 ): Promise<void> {
   // Guidance needs the null class, which a model trained without label dropout has not.
@@ -76,6 +77,9 @@ export async function writeSamples(
     await writeWhole(samplesFile(out, step), png)
     log.image('samples', png, step)
   } catch (error) {
-    if (!signal?.aborted) throw error
+    if (signal?.aborted) return
+    // No reason to end a training: its own steps are looked at one by one.
+    if (!(error instanceof NotFiniteError)) throw error
+    onNotice?.(`There is no grid of samples of step ${step}: ${error.message}`)
   }
 }

@@ -3,8 +3,10 @@ import { describe, expect, test } from 'vitest'
 import { type SampleImagesOptions, type SamplingOptions, sampleImages } from '../../src/diffusion/sample-images.ts'
 import { Autoencoder } from '../../src/models/autoencoder.ts'
 import { DiT } from '../../src/models/dit.ts'
+import { NotFiniteError } from '../../src/models/not-finite-error.ts'
 import { SiT } from '../../src/models/sit.ts'
 import type { AnyTransformer } from '../../src/models/transformer-kinds.ts'
+import { native } from '../../src/native.ts'
 import { Tensor } from '../../src/tensor/tensor.ts'
 
 const SIZE = { depth: 1, hidden: 16, heads: 1, patch: 2 } as const
@@ -100,4 +102,38 @@ test('an autoencoder decodes by no other rule', async () => {
   using autoencoder = new Identity([-1, 1])
   using latents = Tensor.zeros([1, 3, 2, 2], 'cpu')
   await expect(autoencoder.decode(latents, { rounding: 'up' as 'down' })).rejects.toThrow('rounding is "up"')
+})
+
+describe('what does not become finite', () => {
+  const GUIDANCE = { scale: 2, low: 0, high: 1 }
+
+  test.each<[what: string, make: () => AnyTransformer, sampling: SamplingOptions]>([
+    ['euler', () => SiT.create(SIZE, OPTIONS), { mode: 'ode', steps: 2 }],
+    ['heun', () => SiT.create(SIZE, OPTIONS), { mode: 'ode', solver: 'heun', steps: 2 }],
+    ['the SDE', () => SiT.create(SIZE, OPTIONS), { mode: 'sde', steps: 3, guidance: GUIDANCE }],
+    ['DDPM', () => DiT.create(SIZE, OPTIONS), { mode: 'ddpm', steps: 2 }],
+    ['DDIM', () => DiT.create(SIZE, OPTIONS), { mode: 'ddim', steps: 2, guidance: GUIDANCE }],
+  ])('by %s is no image', async (_, make, sampling) => {
+    using model = make()
+    native().fill(model.arena.array('weights').handle, Number.NaN)
+    const images = sampleImages(model, { ...sampling, labels: Int32Array.of(0, 1), firstImage: 7, seed: 3, batch: 2 })
+    await expect(images.next()).rejects.toThrow(
+      new NotFiniteError(
+        "Image 7 has a value that is NaN when its sampling ends; check the model's weights, the guidance, and the precision.",
+      ),
+    )
+  })
+
+  test.each([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])(
+    'decoded to %d is none',
+    async (value) => {
+      using autoencoder = new Identity([-1, 1])
+      const values = new Float32Array(3 * 3 * 4)
+      values[2 * 3 * 4 - 1] = value
+      using latents = Tensor.from(values, [3, 3, 2, 2], 'cpu')
+      await expect(autoencoder.decode(latents)).rejects.toThrow(
+        'identity decodes the latents of image 1 of those given (from 0) to what is no finite number',
+      )
+    },
+  )
 })

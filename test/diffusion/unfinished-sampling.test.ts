@@ -62,8 +62,15 @@ async function sample(
   let there = 0
   const notices: string[] = []
   const sampled = sampleToFolder(model, {
-    ...{ mode: 'sde', steps: 3, guidance: { scale: 1.5, low: 0, high: 1 }, seed: 4 },
-    ...{ batch: BATCH, count: COUNT, folder, world, signal: stop.signal },
+    mode: 'sde',
+    steps: 3,
+    guidance: { scale: 1.5, low: 0, high: 1 },
+    seed: 4,
+    batch: BATCH,
+    count: COUNT,
+    folder,
+    world,
+    signal: stop.signal,
     onProgress: (done: number) => done >= stopAt && stop.abort(),
     onContinue: (images: number) => {
       there = images

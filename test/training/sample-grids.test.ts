@@ -51,6 +51,35 @@ test('a run that was stopped before its first step has the grids of the unbroken
   expect(await readdir(join(out, 'samples'))).toEqual(['0000002.png'])
 })
 
+test('a model whose samples are not finite has no grid, and is trained on', async () => {
+  const out = join(temporaryFolder(), 'run')
+  const notices: string[] = []
+  const { step } = await train({
+    out,
+    data: await tinyDataset(4),
+    device: 'cpu',
+    configuration: {
+      model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 },
+      batch: 2,
+      steps: 2,
+      sampleEvery: 1,
+      learningRate: 1e38,
+      emaDecay: 0,
+      samples: { count: 1, steps: 1, guidanceScale: 1 },
+    },
+    onNotice: (sentence) => notices.push(sentence),
+  })
+  expect(step).toBe(2)
+  expect(notices.filter((sentence) => sentence.startsWith('There is no grid'))).toEqual(
+    [1, 2].map((step) =>
+      expect.stringMatching(
+        `^There is no grid of samples of step ${step}: Image 0 has a value that is (NaN|-?Infinity) when`,
+      ),
+    ),
+  )
+  expect(await readdir(out)).not.toContain('samples')
+})
+
 test.each([0, 0.5])('a guidanceScale of %d, which would guide nothing, is refused', (guidanceScale) => {
   expect(() => parseConfiguration(trainingSchema, { samples: { guidanceScale } }, 'the configuration')).toThrow(
     `samples.guidanceScale is ${guidanceScale}: expected 1, which is no guidance, or more.`,
