@@ -1,4 +1,5 @@
 import { native } from '../../native.ts'
+import { allowTf32Meanwhile } from '../device.ts'
 import type { ComputeDType } from '../dtype.ts'
 import { recordingTape } from '../tape.ts'
 import { computeDType, Tensor } from '../tensor.ts'
@@ -102,6 +103,8 @@ export function dispersion(
   native().dispose(distances)
   if (pull) {
     using samples = x.reshape([batch, size])
+    // Its sums are differences of samples, which may have much in common: rounded to tf32 first, they would be those of the roundings.
+    using _exact = allowTf32Meanwhile(x.device, false)
     using flat = new Tensor(native().linearInputGradient(pull, samples.handle, null, 'none', null, false), x.device)
     tape!.seed(x, flat.reshape(x.shape))
     native().dispose(pull)

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { native } from '../../../src/native.ts'
+import { allowTf32Meanwhile } from '../../../src/tensor/device.ts'
 import { dispersion, l2Normalize, matchingLoss } from '../../../src/tensor/ops/contrast.ts'
 import { smoothL1Loss } from '../../../src/tensor/ops/smooth-l1.ts'
 import { Tensor } from '../../../src/tensor/tensor.ts'
@@ -8,7 +9,7 @@ import * as contrast from '../../reference/contrast.ts'
 import { smoothL1, smoothL1Backward } from '../../reference/smooth-l1.ts'
 import { DEVICES } from '../devices.ts'
 import { largestOf } from '../rounding.ts'
-import { type Draw, type LossCase, testLosses } from './loss-case.ts'
+import { type Draw, type LossCase, runLoss, testLosses } from './loss-case.ts'
 import { opCase, testOps } from './op-case.ts'
 
 /**
@@ -161,6 +162,19 @@ for (const { device, missing } of DEVICES) {
       using dX = new Tensor(native().l2NormalizeBackward(dUnit.handle, unit.handle, norms.handle, 'f32'), device)
       expect((await dX.data())[0]).toBeCloseTo(1, 6)
     })
+
+    test.skipIf(device === 'cpu')(
+      'where products may round to tf32, samples with much in common disperse the same',
+      async () => {
+        const far = {
+          ...dispersionCase(random, [16, 64], 0.5),
+          prediction: map(random([16, 64], 1), (value) => 300 + value),
+        }
+        const exact = await runLoss(far, device, 'f32')
+        using _ = allowTf32Meanwhile(device, true)
+        expect(await runLoss(far, device, 'f32')).toEqual(exact)
+      },
+    )
 
     test('equal samples are at distance 0 from each other, and disperse nowhere', async () => {
       using x = Tensor.full([3, 20], 0.7, device)
