@@ -30,10 +30,12 @@ REPA_HOST_DEVICE static inline NormalCdf approximateNormalCdf(double x) {
 }
 
 /// Of x in [-1, 1], 255 grey levels apart 2/255; `centered` = x - mean. Beyond ±0.999 the last levels reach to infinity. A mass
-/// below 1e-12 counts as that and has no derivative.
+/// below 1e-12 counts as that and has no derivative. Of what is not finite, a variance without bounds among it, all is NaN: a derivative of 0
+/// would let a step be made of it.
 REPA_HOST_DEVICE static inline DiscretizedGaussian discretizedGaussian(double x, double centered, double logVariance) {
   constexpr double kHalfLevel = 1.0 / 255.0, kEdge = 0.999, kLeast = 1e-12;
   const double inverseDeviation = exp(-0.5 * logVariance);
+  if (!(inverseDeviation > 0.0 && inverseDeviation < INFINITY)) return {NAN, NAN, NAN};
   const double above = inverseDeviation * (centered + kHalfLevel), below = inverseDeviation * (centered - kHalfLevel);
   const NormalCdf upper = approximateNormalCdf(above), lower = approximateNormalCdf(below);
   double mass, byAbove = upper.slope, byBelow = -lower.slope;
@@ -46,7 +48,8 @@ REPA_HOST_DEVICE static inline DiscretizedGaussian discretizedGaussian(double x,
   } else {
     mass = upper.value - lower.value;
   }
-  if (!(mass >= kLeast)) return {mass == mass ? log(kLeast) : mass, 0.0, 0.0};
+  if (mass != mass) return {mass, mass, mass};
+  if (mass < kLeast) return {log(kLeast), 0.0, 0.0};
   return {log(mass), -inverseDeviation * (byAbove + byBelow) / mass, -0.5 * (above * byAbove + below * byBelow) / mass};
 }
 

@@ -91,7 +91,8 @@ void squaredDistances(ThreadPool& pool, const SquaredDistancesArgs& args) {
   pool.parallelFor(batch * batch, [&](int64_t pair, int) {
     const int64_t i = pair / batch, j = pair % batch;
     if (j < i) return;
-    const float distance = i == j ? 0.0f : static_cast<float>(squaredDistance(args.x + i * args.size, args.x + j * args.size, args.size));
+    // Also from itself: 0, and of a sample that is not finite NaN.
+    const float distance = static_cast<float>(squaredDistance(args.x + i * args.size, args.x + j * args.size, args.size));
     args.distances[i * batch + j] = args.distances[j * batch + i] = distance;
   });
 }

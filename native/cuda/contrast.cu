@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(kThreads) addDistanceSlicesKernel(int batch, i
   const int64_t at = i < j ? pair : j * batch + i;
   double sum = 0;
   for (int slice = 0; slice < slices; ++slice) sum += partial[slice * pairs + at];
-  distances[pair] = i == j ? 0.0f : static_cast<float>(sum);
+  distances[pair] = static_cast<float>(sum);
 }
 
 __global__ void __launch_bounds__(kThreads) similaritySumsKernel(int64_t batch, const float* distances, float scale, double* rowSums) {

@@ -48,8 +48,10 @@ __global__ void __launch_bounds__(kThreads)
   if (clip) x0 = x0 < -1.0 ? -1.0 : x0 > 1.0 ? 1.0 : x0;
   double next = k.meanFromX0 * x0 + k.meanFromX * x[i];
   if (noise) {
-    const double f = hasV ? 0.5 * (static_cast<double>(predicted[size]) + 1.0) : 0.0;
-    next += exp(0.5 * (k.minLogVariance + f * (k.maxLogVariance - k.minLogVariance))) * static_cast<double>(noise[i]);
+    const double range = k.maxLogVariance - k.minLogVariance;
+    // Where the step leaves the model no range, what it says of the variance counts for nothing, NaN too.
+    const double f = hasV && range != 0.0 ? 0.5 * (static_cast<double>(predicted[size]) + 1.0) : 0.0;
+    next += exp(0.5 * (k.minLogVariance + f * range)) * static_cast<double>(noise[i]);
   }
   out[i] = next;
 }

@@ -27,10 +27,12 @@ constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
 
 int64_t partsOf(const cpu::GroupNormCoefficientsArgs& args) {
-  constexpr int64_t kBlocks = 8 * 132, kLeastPixels = 64;
+  // The most because a part's first pixel may be far from its mean, as at the border of a flat picture: the squares of so many equal
+  // distances, each rounded the same way, are then all of its variance.
+  constexpr int64_t kBlocks = 8 * 132, kLeastPixels = 64, kMostPixels = 4096;
   const int64_t strips = (args.channels + 31) / 32;
   const int64_t wanted = kBlocks / (strips * args.batch) + 1, possible = (args.pixels + kLeastPixels - 1) / kLeastPixels;
-  return std::min(wanted, possible);
+  return std::max(std::min(wanted, possible), (args.pixels + kMostPixels - 1) / kMostPixels);
 }
 
 template <class T>

@@ -19,8 +19,8 @@ struct Partial {
 
 __device__ __forceinline__ Partial together(const Partial& a, const Partial& b) {
   const float largest = fmaxf(a.largest, b.largest);
-  // Nothing seen: no number is below the largest of nothing.
-  if (largest == -INFINITY) return {largest, 0.0f};
+  // Nothing seen, than which no number is less; or NaN, which fmaxf leaves out, and whose row is to be it.
+  if (largest == -INFINITY) return {largest, a.largest == b.largest ? a.sum + b.sum : NAN};
   return {largest, a.sum * expf(a.largest - largest) + b.sum * expf(b.largest - largest)};
 }
 

@@ -78,8 +78,10 @@ function someOf(images: PreparedImages, most: number, seed: number): PreparedIma
   return { ...images, names: those(images.names), numbers: those(images.numbers), labels: those(images.labels) }
 }
 
-/** Sums over images and places, by channel: of means, their squares, and variances. */
+/** Sums over images and places, by channel: of means, less the first of them, their squares, and variances. */
 class ChannelSums {
+  /** Of every channel the first mean: of a channel that is the same everywhere no rounding is left for a deviation. */
+  #first: Float64Array | undefined
   readonly #mean: Float64Array
   readonly #square: Float64Array
   readonly #variance: Float64Array
@@ -97,10 +99,11 @@ class ChannelSums {
   add(latent: Float32Array): void {
     const channels = this.#mean.length
     const places = latent.length / (this.#hasDeviations ? 2 * channels : channels)
+    this.#first ??= Float64Array.from({ length: channels }, (_, channel) => latent[channel * places]!)
     for (let channel = 0; channel < channels; channel++) {
       const [first, deviations] = [channel * places, (channels + channel) * places]
       for (let i = 0; i < places; i++) {
-        const mean = latent[first + i]!
+        const mean = latent[first + i]! - this.#first[channel]!
         this.#mean[channel]! += mean
         this.#square[channel]! += mean * mean
         if (this.#hasDeviations) this.#variance[channel]! += latent[deviations + i]! ** 2
@@ -110,8 +113,9 @@ class ChannelSums {
   }
 
   statistics(name: string): { readonly mean: Float32Array; readonly std: Float32Array } {
-    const mean = this.#mean.map((sum) => sum / this.#count)
-    const variance = mean.map(
+    const fromFirst = this.#mean.map((sum) => sum / this.#count)
+    const mean = fromFirst.map((value, i) => value + (this.#first?.[i] ?? 0))
+    const variance = fromFirst.map(
       (value, i) => Math.max(0, this.#square[i]! / this.#count - value * value) + this.#variance[i]! / this.#count,
     )
     const constant = variance.findIndex((value) => value <= 0)

@@ -250,7 +250,10 @@ async function ofImages(
       return network.run(batch)
     })
     for await (const made of ran) {
-      requireFinite(made.features, done, images.path, network)
+      requireFinite(made.features, network.width, done, { path: images.path, what: 'a feature', network })
+      if (made.logits) {
+        requireFinite(made.logits, network.classes!, done, { path: images.path, what: "a class's logit", network })
+      }
       statistics?.add(made.features)
       if (made.spatial) spatial?.add(made.spatial)
       if (made.logits) score?.addLogits(made.logits)
@@ -273,11 +276,17 @@ async function ofImages(
   }
 }
 
-function requireFinite(features: Float32Array, first: number, path: string, { name, width }: FeatureNetwork): void {
-  const bad = features.findIndex((value) => !Number.isFinite(value))
+/** Of values [n, width], of images from `first` on. */
+function requireFinite(
+  values: Float32Array,
+  width: number,
+  first: number,
+  { path, what, network }: { path: string; what: string; network: FeatureNetwork },
+): void {
+  const bad = values.findIndex((value) => !Number.isFinite(value))
   if (bad < 0) return
   throw new Error(
-    `${path}: ${name} gives image ${first + Math.floor(bad / width)} (from 0) a feature that is ${features[bad]}; check the network's weights.`,
+    `${path}: ${network.name} gives image ${first + Math.floor(bad / width)} (from 0) ${what} that is ${values[bad]}; check the network's weights.`,
   )
 }
 

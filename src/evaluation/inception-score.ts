@@ -28,7 +28,8 @@ export class InceptionScore {
       for (let k = 0; k < classes; k++) {
         const p = probabilities[row + k]!
         this.#sums[k]! += p
-        if (p > 0) this.#negativeEntropy += p * Math.log(p)
+        // NaN too: the score is then none.
+        if (p !== 0) this.#negativeEntropy += p * Math.log(p)
       }
       this.#count++
       if (this.#count === this.#split) this.#endSplit()
@@ -64,7 +65,7 @@ export class InceptionScore {
     let divergence = this.#negativeEntropy / this.#count
     for (const sum of this.#sums) {
       const q = sum / this.#count
-      if (q > 0) divergence -= q * Math.log(q)
+      if (q !== 0) divergence -= q * Math.log(q)
     }
     this.#scores.push(Math.exp(divergence))
     this.#count = 0

@@ -63,8 +63,13 @@ export async function readStatistics(path: string): Promise<StoredStatistics> {
     fingerprint: has('fingerprint') ? toFloat32(await file.read('fingerprint')) : undefined,
     gaussian: await gaussian('mu', 'sigma'),
     spatial: has('mu_s') && has('sigma_s') ? await gaussian('mu_s', 'sigma_s') : undefined,
-    features: has('features') ? await file.read('features') : undefined,
+    features: has('features') ? finite(path, await file.read('features')) : undefined,
   }
+}
+
+function finite(path: string, features: HostTensor): HostTensor {
+  requireFinite(path, 'features', toFloat32(features))
+  return features
 }
 
 export interface StatisticsToWrite {
@@ -117,9 +122,17 @@ function gaussianOf(
       `${mu} has shape [${mean.shape}] and ${sigma} [${covariance.shape}]; expected [D] and [D, D].`,
     )
   }
-  const values = toFloat64(covariance)
-  requireCovariance(path, sigma, values, width!)
-  return { count, mean: toFloat64(mean), covariance: values }
+  const values = { mean: toFloat64(mean), covariance: toFloat64(covariance) }
+  requireFinite(path, mu, values.mean)
+  requireFinite(path, sigma, values.covariance)
+  requireCovariance(path, sigma, values.covariance, width!)
+  return { count, mean: values.mean, covariance: values.covariance }
+}
+
+function requireFinite(path: string, name: string, values: Float32Array | Float64Array): void {
+  const bad = values.findIndex((value) => !Number.isFinite(value))
+  if (bad >= 0)
+    throw new FileFormatError(path, `${name} has ${values[bad]} as number ${bad} (from 0); statistics are finite.`)
 }
 
 /** Of the product of two deviations: no rounding, of however long a sum in float32, puts the two halves of a covariance so far apart. */

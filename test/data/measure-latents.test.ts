@@ -76,6 +76,18 @@ test.each<readonly [string, Partial<LatentEncoder>, number, string]>([
     IMAGES,
     "Channel 0 of the latents of 'block-moments' is 7 everywhere; there is nothing to standardise it by.",
   ],
+  // Of which the mean of the squares is not the square of the mean, in double.
+  ...[0.1, 3.3, 12.7].map(
+    (value) =>
+      [
+        `latents that are ${value}`,
+        {
+          encode: async (images) => images.map(() => Float32Array.from({ length: 24 }, (_, i) => (i < 12 ? value : 0))),
+        },
+        IMAGES,
+        `Channel 0 of the latents of 'block-moments' is ${Math.fround(value)} everywhere;`,
+      ] as readonly [string, Partial<LatentEncoder>, number, string],
+  ),
   [
     'latents that are not finite',
     { encode: async (images) => images.map(() => new Float32Array(24).fill(Number.NaN)) },

@@ -275,6 +275,27 @@ describe('compareImages', () => {
       name: 'broken',
       run: async ({ count }) => ({ features: new Float32Array(count * 128).fill(1).fill(Number.NaN, 130, 131) }),
     }
+    const undecided: FeatureNetwork = {
+      ...network,
+      name: 'undecided',
+      classes: 2,
+      run: async ({ count }) => ({
+        features: new Float32Array(count * 128).fill(1),
+        logits: new Float32Array(count * 2).fill(Number.NaN, 4, 5),
+      }),
+    }
+    const gaussian = { mu: new Float32Array(128), sigma: new Float32Array(128 * 128) }
+    await writeNpz(file('nan.npz'), {
+      mu: hostFloat32(gaussian.mu.with(3, Number.NaN), [128]),
+      sigma: hostFloat32(gaussian.sigma, [128, 128]),
+    })
+    await writeStatistics(file('nan.safetensors'), {
+      network: 'hog',
+      fingerprint: new Float32Array(1),
+      gaussian: { count: 9, mean: new Float64Array(128), covariance: new Float64Array(128 * 128) },
+      spatial: undefined,
+      features: new Float32Array(3 * 128).fill(Number.POSITIVE_INFINITY, 5, 6),
+    })
     await compareImages({
       reference: npz,
       network: { ...network, name: 'another' },
@@ -302,6 +323,9 @@ describe('compareImages', () => {
       [file('a.safetensors'), network, 'holds statistics of 128 features of another; hog has 128.'],
       [file('darker.safetensors'), network, 'holds statistics that hog made with other weights than these'],
       [npz, broken, 'broken gives image 1 (from 0) a feature that is NaN'],
+      [npz, undecided, "undecided gives image 2 (from 0) a class's logit that is NaN"],
+      [file('nan.npz'), network, 'mu has NaN as number 3 (from 0); statistics are finite.'],
+      [file('nan.safetensors'), network, 'features has Infinity as number 5 (from 0); statistics are finite.'],
     ]
     for (const [samples, used, message] of cases) {
       await expect(compareImages({ reference: samples, samples, network: used })).rejects.toThrow(message)

@@ -229,6 +229,12 @@ describe('InceptionScore', () => {
   })
 })
 
+test.each([Number.NaN, Number.POSITIVE_INFINITY])('the Inception Score of a logit that is %d is none', (value) => {
+  const score = new InceptionScore(3)
+  score.addLogits(Float32Array.of(value, 1, 2, 5, 1, 1))
+  expect(score.finish()).toBeNaN()
+})
+
 describe('precisionRecall', () => {
   function store(rows: readonly (readonly number[])[]): KeptFeatures {
     const features = new KeptFeatures(rows[0]!.length, rows.length, rows.length)

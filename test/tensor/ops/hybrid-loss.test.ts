@@ -95,6 +95,18 @@ for (const { device, missing } of DEVICES) {
       if (dtype === 'f32') expect([plain.mse, plain.vb]).toEqual([mse, vb])
     })
 
+    test.each([
+      ['NaN', 5, Number.NaN],
+      ['NaN', 0, Number.NaN],
+      ['infinite', 0, Number.POSITIVE_INFINITY],
+      ['minus infinite', 0, Number.NEGATIVE_INFINITY],
+    ])('a variance that is %s has no finite gradient at step %d', async (_, step, value) => {
+      const { inputs, weights } = hybridCase([2, 1, 5], [step, 1])
+      inputs.prediction.data[7] = value
+      const { gradient } = await run(inputs, weights, device, dtype)
+      expect([...gradient.data].map(Number.isFinite)).toEqual(Array.from({ length: 20 }, (_, i) => i !== 7))
+    })
+
     test('a step that is not in the table makes its sample NaN, and no other', async () => {
       const { inputs, weights } = hybridCase([3, 1, 5], [10, 1000, -1])
       const tables = { ...inputs, t: [10, 1000, -1] }

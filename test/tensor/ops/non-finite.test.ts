@@ -1,5 +1,9 @@
 import { describe, expect, test } from 'vitest'
+import { native } from '../../../src/native.ts'
 import { attention, qkNorm } from '../../../src/tensor/ops/attention.ts'
+import { cast } from '../../../src/tensor/ops/cast.ts'
+import { dispersion } from '../../../src/tensor/ops/contrast.ts'
+import { denoisingStep } from '../../../src/tensor/ops/diffusion.ts'
 import { entropy } from '../../../src/tensor/ops/distillation.ts'
 import { activation, add, swiGLU } from '../../../src/tensor/ops/elementwise.ts'
 import { embedding } from '../../../src/tensor/ops/embedding.ts'
@@ -19,6 +23,8 @@ interface NonFiniteCase {
   readonly name: string
   /** x [2, 3, 12] → the result, whose leading axis is the sample. */
   readonly op: (x: Tensor, make: (...shape: number[]) => Tensor) => Tensor
+  /** It has no gradient. */
+  readonly isFrozen?: boolean
 }
 
 const CASES: readonly NonFiniteCase[] = [
@@ -53,6 +59,7 @@ const CASES: readonly NonFiniteCase[] = [
     name: 'qkNorm with rmsNorm',
     op: (x, make) => qkNorm(x, { qWeight: make(2), kWeight: make(2) }, 2, { norm: 'rmsNorm' }),
   },
+  { name: 'softmax', op: (x) => new Tensor(native().softmax(x.handle, 1, 'f32'), x.device), isFrozen: true },
   { name: 'gatedResidual', op: (x, make) => gatedResidual(x, x, make(2, 1, 12), 0) },
 ]
 
@@ -61,13 +68,14 @@ for (const { device, missing } of DEVICES) {
     const make = (...shape: number[]) => upload(random(shape, 5), device)
 
     /** The result and x's gradient, of x with one element set. */
-    async function run({ op }: NonFiniteCase, value: number) {
+    async function run({ op, isFrozen = false }: NonFiniteCase, value: number) {
       const values = random([2, 3, 12], 1)
       values.data[1] = value
       using x = upload(values, device)
       using tape = new Tape()
       tape.watch(x)
       using out = tape.record(() => op(x, make))
+      if (isFrozen) return [await out.data(), new Float32Array(x.elements)]
       tape.seed(out, upload(random(out.shape, 9), device))
       const gradients = tape.backward()
       const read = [await out.data(), await gradients.get(x)!.data()]
@@ -120,6 +128,37 @@ for (const { device, missing } of DEVICES) {
         expect(dPrediction[1], side).toBeNaN()
         expect(dPrediction.subarray(36).every(Number.isFinite), side).toBe(true)
       }
+    })
+
+    test.each([1, 2, 3])('a sample that is NaN disperses to NaN, of %d', async (batch) => {
+      const values = random([batch, 12], 1)
+      values.data[1] = Number.NaN
+      using x = upload(values, device)
+      using tape = new Tape()
+      tape.watch(x)
+      using loss = tape.record(() => dispersion(x, { temperature: 0.5 }))
+      const gradients = tape.backward()
+      expect(await loss.item()).toBeNaN()
+      expect((await gradients.get(x)!.data()).some(Number.isNaN)).toBe(true)
+      gradients.dispose()
+    })
+
+    test('where a denoising step has one variance, what the model says of it counts for nothing', async () => {
+      const step = {
+        x0FromX: 1,
+        x0FromPrediction: 1,
+        clip: false,
+        meanFromX0: 1,
+        meanFromX: 1,
+        logVariances: [-2, -2],
+      } as const
+      using x = Tensor.zeros([1, 1, 3], device)
+      using noise = Tensor.full([1, 1, 3], 1, device)
+      using prediction = Tensor.from(Float32Array.of(0, 0, 0, Number.NaN, Infinity, 7), [1, 2, 3], device)
+      using double = cast(x, 'f64')
+      using next = denoisingStep(double, prediction, noise, step)
+      const values = await next.dataAs('f64')
+      for (const value of values) expect(value).toBeCloseTo(Math.exp(-1), 12)
     })
 
     test('the entropy of a distribution that holds it is it', async () => {
