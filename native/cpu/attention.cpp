@@ -6,13 +6,14 @@
 // transposed while it is packed, and a transposed left operand costs nothing:
 //
 //   forward, per key block and query block          backward
-//     S  [queries, keys] = Q Kt                       P  [queries, keys] = exp(Q Kt - lse)
-//     P  = exp(S - max), in place                     dS [queries, keys] = P * (dO Vt - delta)
+//     S  [queries, keys] = Q Kt                       P  [queries, keys] = 2^(Q Kt - lse)
+//     P  = 2^(S - max), in place                      dS [queries, keys] = P * (dO Vt - delta)
 //     O  [queries, d]    = O * correction + P V       dV [keys, d]      += transpose(P) dO
 //                                                     dK [keys, d]      += transpose(dS) Q
 //                                                     dQ [queries, d]    = dS K
 //
-// Exponentials are to the base 2: Q is packed times scale * log2(e), which makes e^(scale s) a plain 2^s.
+// Exponentials are to the base 2: Q is packed times scale * log2(e), which makes e^(scale s) a plain 2^s. So is lse: taken to e and back, a
+// large one would come back as another number, and P no longer sum to one.
 #include "cpu/attention.h"
 
 #include "cpu/attention_backward.h"

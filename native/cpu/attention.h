@@ -19,7 +19,7 @@ namespace repa::cpu {
 struct AttentionForwardArgs {
   const float* qkv;  // [B, T, 3, H, d]
   float* o;          // [B, T, H * d], overwritten
-  float* lse;        // [B, H, T]: log of the sum over the keys of e^S, for backward; null when there will be none
+  float* lse;        // [B, H, T]: log2 of the sum over the keys of e^S, for backward; null when there will be none
   int64_t batch;
   int64_t tokens;
   int64_t heads;

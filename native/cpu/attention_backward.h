@@ -45,7 +45,7 @@ struct BackwardPlan : Sizes {
                                      + 3 * keyBlock * dimStride     // K, dK, dV
                                      + 3 * kQueryBlock * dimStride  // Q, dO, dQ
                                      + 2 * kQueryBlock * keyStride  // P, dS
-                                     + 2 * kQueryBlock,             // lse, delta
+                                     + kQueryBlock,                 // delta
                                  kAlignmentFloats)),
         sharesOfDq((parts - 1) * allHeads * tokens * headDim) {}
 };
@@ -87,8 +87,7 @@ void backwardUnit(const AttentionBackwardArgs& args, const BackwardPlan& plan, i
   float* dq = dO + kQueryBlock * dimStride;
   float* p = dq + kQueryBlock * dimStride;
   float* ds = p + kQueryBlock * keyStride;
-  float* lse = ds + kQueryBlock * keyStride;
-  float* delta = lse + kQueryBlock;
+  float* delta = ds + kQueryBlock * keyStride;
 
   const int64_t packed = sample * plan.tokens * plan.rowStride + head * d;  // this head's queries in qkv and dqkv
   const int64_t joined = (sample * plan.tokens * plan.heads + head) * d;    // this head in o and dO
@@ -118,8 +117,7 @@ void backwardUnit(const AttentionBackwardArgs& args, const BackwardPlan& plan, i
                plan.scale * kLog2E, q, dimStride);
       packRows(args.dO + joined + firstQuery * joinedStride, joinedStride, queries, d, plan.paddedDim, 1.0f, dO,
                dimStride);
-      for (int64_t row = 0; row < queries; ++row)
-        lse[row] = args.lse[headIndex * plan.tokens + firstQuery + row] * kLog2E;
+      const float* lse = args.lse + headIndex * plan.tokens + firstQuery;
 
       product<TileA::rowMajor>(queries, paddedKeys, d, q, dimStride, kt, keyStride,
                                [&](int64_t row, int64_t column, Vec sum) {

@@ -132,7 +132,7 @@ void forwardUnit(const AttentionForwardArgs& args, const ForwardPlan& plan, int6
     unpackRows(o + row * plan.dimStride, 0, 1, d, 1.0f / rowSum[row], false, output + row * plan.heads * d, 0);
   if (args.lse != nullptr) {
     float* lse = args.lse + (sample * plan.heads + head) * plan.tokens + begin;
-    for (int64_t row = 0; row < queries; ++row) lse[row] = rowMaximum[row] * kLn2 + std::log(rowSum[row]);
+    for (int64_t row = 0; row < queries; ++row) lse[row] = rowMaximum[row] + std::log2(rowSum[row]);
   }
 }
 

@@ -45,7 +45,7 @@ template <class T>
 struct AttentionForward {
   const T* qkv;  // [B, T, 3, H, d]
   T* o;          // [B, T, H, d]
-  float* lse;    // [B, H, T], the natural logarithm; null when there will be no backward pass
+  float* lse;    // [B, H, T], to the base 2; null when there will be no backward pass
   int64_t batch;
   int tokens;
   int heads;
@@ -59,7 +59,7 @@ template <class T>
 struct AttentionBackward {
   const T* qkv;       // [B, T, 3, H, d]
   const T* o;         // [B, T, H, d]
-  const float* lse;   // [B, H, T]
+  const float* lse;   // [B, H, T], to the base 2
   const T* dO;        // [B, T, H, d]
   T* dqkv;            // [B, T, 3, H, d]
   float* columnSums;  // scratch [parts, 3, H, d], or null: the sums of dqkv's columns over the tokens of a sample or of a block of them

@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(32 * kWarps, 1) attentionBackwardResidentKerne
       load(staging, headOfOutput(a.o, at, tokens, a.heads, kColumns), 0, rows);
       load(k, headOfQkv(a.qkv, at, kKey, tokens, a.heads, kColumns), 0, rows);
       load(v, headOfQkv(a.qkv, at, kValue, tokens, a.heads, kColumns), 0, rows);
-      lse[row] = row < tokens ? a.lse[int64_t{at.index} * tokens + row] * kLog2E : INFINITY;
+      lse[row] = row < tokens ? a.lse[int64_t{at.index} * tokens + row] : INFINITY;
     }
     cpAsyncCommit();
     cpAsyncWait<0>();

@@ -173,7 +173,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
           sum += dotOfEight<T>(*reinterpret_cast<const uint4*>(unitOfTile<kRows, kColumns>(dO, row, unit)),
                                *reinterpret_cast<const uint4*>(unitOfTile<kRows, kColumns>(beside, row, unit)));
         }
-        lse[row] = row < tokens ? lse[row] * kLog2E : INFINITY;
+        if (row >= tokens) lse[row] = INFINITY;
         delta[row] = row < tokens ? sum : 0.0f;
         namedBarrierSync(kHeadBarrier, kThreads);
       }

@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(kThreads, 2) attentionBackwardQueriesKernel(At
           const int ownRow = laneId() / 4 + 8 * half;
           delta[i][half] = __shfl_sync(kAll, sum, 2 * ownRow);
           const int query = first + 16 * i + ownRow;
-          lse[i][half] = query < tokens ? a.lse[int64_t{at.index} * tokens + query] * kLog2E : INFINITY;
+          lse[i][half] = query < tokens ? a.lse[int64_t{at.index} * tokens + query] : INFINITY;
         }
       }
     }
@@ -172,7 +172,7 @@ __global__ void __launch_bounds__(kThreads, 2) attentionBackwardKeysKernel(Atten
     if (threadIdx.x < kPassing) {
       const int query = kPassing * stage + static_cast<int>(threadIdx.x);
       const bool inside = query < tokens;
-      tile.statistics(stage)[threadIdx.x] = inside ? a.lse[int64_t{at.index} * tokens + query] * kLog2E : INFINITY;
+      tile.statistics(stage)[threadIdx.x] = inside ? a.lse[int64_t{at.index} * tokens + query] : INFINITY;
       tile.statistics(stage)[kPassing + threadIdx.x] = inside ? a.delta[int64_t{at.index} * tokens + query] : 0.0f;
     }
     cpAsyncCommit();

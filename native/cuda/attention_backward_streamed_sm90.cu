@@ -178,7 +178,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       for (int half = 0; half < 2; ++half) {
         const int ownRow = lane / 4 + 8 * half, query = first + ownRow;
         delta[half] = __shfl_sync(kAll, sum, 2 * ownRow);
-        lse[half] = query < a.tokens ? a.lse[statistics + query] * kLog2E : INFINITY;
+        lse[half] = query < a.tokens ? a.lse[statistics + query] : INFINITY;
       }
       __syncwarp();
       release(places.ownEmpty());
@@ -259,13 +259,13 @@ __global__ void __launch_bounds__(kThreads, 1)
         }
 #pragma unroll 1
         for (int i = 0; i < work.pieces; ++i, ++piece) {
-          // Asked for before the stage is waited for: lse to the base 2, infinite for what is no query.
+          // Asked for before the stage is waited for: lse, infinite for what is no query.
           float lse[2], delta[2];
 #pragma unroll
           for (int j = 0; j < 2; ++j) {
             const int query = kPiece * i + 2 * lane + j;
             const int64_t index = int64_t{at.index} * a.tokens + query;
-            lse[j] = query < a.tokens ? a.lse[index] * kLog2E : INFINITY;
+            lse[j] = query < a.tokens ? a.lse[index] : INFINITY;
             delta[j] = query < a.tokens ? a.delta[index] : 0.0f;
           }
           const Stage to(piece);

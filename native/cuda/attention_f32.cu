@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(kThreads, 3) attentionF32Kernel(AttentionForwa
     const float total = sumOfRow(sum[i]);
     factor[i] = 1.0f / total;
     const int row = first + kForwardRows * threadY() + i;
-    if (a.lse && threadX() == 0 && row < tokens) a.lse[int64_t{at.index} * tokens + row] = kLn2 * (maximum[i] + log2f(total));
+    if (a.lse && threadX() == 0 && row < tokens) a.lse[int64_t{at.index} * tokens + row] = maximum[i] + log2f(total);
   }
   storeFloatRows<kColumns>(o, factor, headOfOutput(a.o, at, tokens, a.heads, headDim), first, tokens, headDim);
 }
@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(kThreads, 3) attentionBackwardQueriesF32Kernel
 #pragma unroll
   for (int i = 0; i < kBackwardRows; ++i) {
     const int row = first + kBackwardRows * threadY() + i;
-    lse[i] = row < tokens ? a.lse[statistics + row] * kLog2E : 0.0f;
+    lse[i] = row < tokens ? a.lse[statistics + row] : 0.0f;
   }
   const auto exponentials = [&](float(&s)[kBackwardRows][4], int firstKey) {
     dotRows<kColumns>(s, q, k, headDim);
@@ -217,7 +217,7 @@ __global__ void __launch_bounds__(kThreads, 3) attentionBackwardKeysF32Kernel(At
     if (threadIdx.x < kBlock) {
       const int row = firstQuery + static_cast<int>(threadIdx.x);
       const bool inside = row < tokens;
-      lse[threadIdx.x] = inside ? a.lse[statistics + row] * kLog2E : INFINITY;  // P = 0 for what is no query
+      lse[threadIdx.x] = inside ? a.lse[statistics + row] : INFINITY;  // P = 0 for what is no query
       deltas[threadIdx.x] = inside ? a.delta[statistics + row] : 0.0f;
       factors[threadIdx.x] = inside ? a.factor[statistics + row] : 0.0f;
     }

@@ -153,7 +153,7 @@ struct Queries {
         factor[half] = 1.0f / total;
         const int row = first + 16 * i + laneId() / 4 + 8 * half;
         if (a.lse && laneId() % 4 == 0 && row < a.tokens)
-          a.lse[int64_t{at.index} * a.tokens + row] = kLn2 * (shift[i][half] + log2f(total));
+          a.lse[int64_t{at.index} * a.tokens + row] = shift[i][half] + log2f(total);
       }
       storeRows(o[i], factor, headOfOutput(a.o, at, a.tokens, a.heads, headDim), first + 16 * i, a.tokens, headDim, aligned);
     }

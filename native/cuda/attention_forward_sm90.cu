@@ -187,7 +187,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_
         total += __shfl_xor_sync(kAll, total, 2);
         factor[half] = 1.0f / total;
         const int row = first + lane / 4 + 8 * half;
-        if (a.lse && lane % 4 == 0 && row < tokens) a.lse[int64_t{at.index} * tokens + row] = kLn2 * (shift[half] + log2f(total));
+        if (a.lse && lane % 4 == 0 && row < tokens) a.lse[int64_t{at.index} * tokens + row] = shift[half] + log2f(total);
       }
       wgmmaWait<0>();
       wgmmaHold(o);

@@ -10,7 +10,7 @@
 namespace repa::ops {
 
 /// softmax(q kᵀ / sqrt(d)) v for every head: qkv [B, T, 3·H·d] (q | k | v, each split by head) -> o [B, T, H·d]; d at most 128.
-/// Returns {o, lse [B, H, T]}: lse is kept where `keepLse`, for the backward pass; else undefined.
+/// Returns {o, lse [B, H, T]}: lse, to the base 2, is kept where `keepLse`, for the backward pass; else undefined.
 std::array<Tensor, 2> attention(const Tensor& qkv, int64_t heads, bool keepLse);
 
 /// The same where token i sees tokens 0 to i alone, as a text encoder has it: qkv [B, T, 3·H·d] -> o [B, T, H·d]. Forward only.

@@ -1,10 +1,14 @@
+import { describe, expect, test } from 'vitest'
 import type { Norm } from '../../../src/native.ts'
-import { type QkNormWeights, qkNorm } from '../../../src/tensor/ops/attention.ts'
-import { map, type NdArray, reshape, zeros } from '../../reference/array.ts'
+import { attention, type QkNormWeights, qkNorm } from '../../../src/tensor/ops/attention.ts'
+import { Tape } from '../../../src/tensor/tape.ts'
+import { Tensor } from '../../../src/tensor/tensor.ts'
+import { map, type NdArray, random, reshape, zeros } from '../../reference/array.ts'
 import * as normReference from '../../reference/qk-norm.ts'
+import { DEVICES } from '../devices.ts'
 import { largestOf } from '../rounding.ts'
 import { attentionCase, packed, type Sizes, text, unpacked } from './attention-case.ts'
-import { type Draw, type OpCase, opCase, testOps } from './op-case.ts'
+import { type Draw, type OpCase, opCase, testOps, upload } from './op-case.ts'
 
 /**
  * Scores of ±2^13 of which each query's largest is far from the rest: every query meets one key of its own direction, a unit axis. They
@@ -169,3 +173,41 @@ testOps('qkNorm', (draw) => [
   qkNormCase(draw, { batch: 1, tokens: 257, heads: 1, headDim: 33 }, { norm: 'rmsNorm', epsilon: 1e-3 }),
   qkNormCase(draw, { batch: 1, tokens: 65, heads: 3, headDim: 64 }, { norm: 'rmsNorm' }),
 ])
+
+for (const { device, missing } of DEVICES) {
+  describe.skipIf(missing)(`attention in which every query has picked a key, on ${device}`, () => {
+    // 400 tokens are more than a block of keys on the CPU.
+    test.each([
+      [3, 17],
+      [1e3, 40],
+      [1e6, 40],
+      [1e6, 400],
+    ])('scores of about %d, %d tokens: its probabilities are 1 in the backward pass too', async (size, tokens) => {
+      const headDim = 16
+      const values = random([1, tokens, 3, headDim], 3, Math.sqrt(size))
+      // Each query is far along its own key's direction, and every key as long as the others.
+      const place = (token: number, part: number) => (token * 3 + part) * headDim
+      for (let token = 0; token < tokens; token++) {
+        const key = values.data.subarray(place(token, 1), place(token, 2))
+        const length = Math.hypot(...key)
+        for (let i = 0; i < headDim; i++) {
+          key[i]! *= Math.sqrt(size * 64) / length
+          values.data[place(token, 0) + i] = Math.fround(key[i]! * 8)
+        }
+      }
+      using qkv = upload({ ...values, shape: [1, tokens, 3 * headDim] }, device)
+      using tape = new Tape()
+      tape.watch(qkv)
+      using out = tape.record(() => attention(qkv, 1))
+      tape.seed(out, Tensor.full(out.shape, 1, device))
+      const gradients = tape.backward()
+      const gradient = await gradients.get(qkv)!.data()
+      gradients.dispose()
+      for (let i = 0; i < headDim; i++) {
+        let sum = 0
+        for (let token = 0; token < tokens; token++) sum += gradient[place(token, 2) + i]!
+        expect(Math.abs(sum - tokens)).toBeLessThanOrEqual(tokens * tokens * 2 ** -23)
+      }
+    })
+  })
+}
