@@ -2,7 +2,7 @@
  * What is kept of a sampling until its end, so that the same call goes on where it was killed: FOLDER/unfinished/ with settings.json, and for
  * every batch whose PNGs are all there a file FIRST-LAST of its latents, f32, which is empty where no latents are wanted.
  */
-import { readdir, readFile, rm } from 'node:fs/promises'
+import { readdir, readFile, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as z from 'zod'
 import { writeWhole } from '../formats/atomic-file.ts'
@@ -27,6 +27,8 @@ export interface EarlierSampling {
 
 const FOLDER = 'unfinished'
 const SETTINGS = 'settings.json'
+/** What is written here, whole or not. */
+const OWN = /^(settings\.json|\d{6,}-\d{6,})(\..*\.tmp-\d+)?$/
 
 /** Whether a folder of images is one that a sampling has not ended in. */
 export function isUnfinished(images: string): Promise<boolean> {
@@ -90,9 +92,13 @@ export class UnfinishedSampling {
     return bytes.subarray(begin, begin + count * this.#latentBytes)
   }
 
-  /** Nothing is unfinished any more. */
+  /** Nothing is unfinished any more. What is somebody else's stays, and the folder with it. */
   async remove(): Promise<void> {
-    await rm(this.#folder, { recursive: true, force: true })
+    const names = (await ifThere(readdir(this.#folder))) ?? []
+    const own = names.filter((name) => OWN.test(name))
+    // The settings last: until then a call can go on with what is left.
+    for (const name of own.sort()) await rm(join(this.#folder, name), { force: true })
+    if (own.length === names.length) await ifThere(rmdir(this.#folder))
   }
 
   get #settingsPath(): string {
@@ -142,7 +148,8 @@ function describeDifference(text: string, settings: SamplingSettings): string | 
   const name = names.find((name) => JSON.stringify(earlier[name]) !== JSON.stringify(settings[name]))
   if (name === undefined) return undefined
   const [its, ours] = [earlier[name], settings[name]].map(shown)
-  return its === undefined || ours === undefined ? `another ${name}` : `${name} ${its}, not ${ours}`
+  if (its !== undefined && ours !== undefined) return `${name} ${its}, not ${ours}`
+  return `${name.endsWith('s') ? 'other' : 'another'} ${name}`
 }
 
 function settingsIn(text: string): SamplingSettings | undefined {
@@ -155,7 +162,7 @@ function settingsIn(text: string): SamplingSettings | undefined {
 
 /** Undefined for what tells a reader nothing: a digest, a model's configuration. */
 function shown(value: unknown): string | undefined {
-  if (value === undefined) return 'none'
+  if (value === undefined || value === null) return 'none'
   const text = JSON.stringify(value)
-  return (typeof value === 'object' && value !== null) || /^"[0-9a-f]{64}"$/.test(text) ? undefined : text
+  return text.startsWith('{') || /^"[0-9a-f]{64}"$/.test(text) ? undefined : text
 }

@@ -204,7 +204,7 @@ const CHANGES: readonly [
   ['the seed', async () => ({ seed: 5 }), 0, 'seed 4, not 5'],
   ['the steps', async () => ({ steps: 4 }), 0, 'steps 3, not 4'],
   ['the images', async () => ({ count: COUNT + 1 }), 0, 'images 7, not 8'],
-  ['the classes', async () => ({ classes: [1] }), 0, 'another classes'],
+  ['the classes', async () => ({ classes: [1] }), 0, 'classes none, not [1]'],
   ['the guidance', async () => ({ guidance: { scale: 2, low: 0, high: 1 } }), 0, 'guidanceScale 1.5, not 2'],
   ['whether latents are kept', async () => ({ latents: false }), 0, 'latents true, not false'],
   [
@@ -214,7 +214,7 @@ const CHANGES: readonly [
       return {}
     },
     0,
-    'another weights',
+    'other weights',
   ],
   [
     'that an image is gone',
@@ -239,15 +239,6 @@ const CHANGES: readonly [
         join(folder, 'unfinished', '000001-000002'),
         await readFile(join(folder, 'unfinished', '000000-000001')),
       )
-      return {}
-    },
-    4,
-  ],
-  [
-    'that what lies beside the batches is a stranger’s',
-    async (folder) => {
-      await writeFile(join(folder, 'unfinished', 'notes.txt'), 'mine')
-      await mkdir(join(folder, 'unfinished', '000004-000005.d'))
       return {}
     },
     4,
@@ -282,6 +273,16 @@ test.each(CHANGES)('changed before the repeated call: %s', async (_, change, the
   expect(await sample(model, folder, { options })).toEqual({ ended: true, there, notices })
   await sample(model, unbroken, { options })
   expect(await filesOf(folder)).toEqual(await filesOf(unbroken))
+})
+
+test("a stranger's folder of that name is left as it is", async () => {
+  const folder = temporaryFolder()
+  await mkdir(join(folder, 'unfinished', 'drafts'), { recursive: true })
+  await writeFile(join(folder, 'unfinished', 'notes.txt'), 'mine')
+  using model = modelOf()
+  await sample(model, folder, { stopAt: 5 })
+  expect((await sample(model, folder, { options: { seed: 5 } })).notices).toHaveLength(1)
+  expect((await readdir(join(folder, 'unfinished'))).sort()).toEqual(['drafts', 'notes.txt'])
 })
 
 test('an image of another size in the place of one that was made is named', async () => {
