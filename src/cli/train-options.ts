@@ -219,6 +219,12 @@ export const TRAIN_OPTIONS = {
     description: "make a new run of the reference's training checkpoint, optimizer state included, and go on with it",
   },
   checkpointEvery: { type: 'integer', min: 1, description: 'steps between checkpoints [50000]' },
+  resumeEvery: {
+    type: 'integer',
+    min: 1,
+    description:
+      'steps between checkpoints that are only there to resume from: each is removed once a later one is whole [none]',
+  },
   sampleEvery: { type: 'integer', min: 1, description: 'steps between grids of samples [10000]' },
   resume: { type: 'boolean', default: false, description: 'go on from the newest whole checkpoint of RUN' },
 } as const

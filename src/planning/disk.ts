@@ -16,6 +16,7 @@ export interface DiskRequest {
   readonly trainable: number
   readonly steps: number
   readonly checkpointEvery: number
+  readonly resumeEvery: number | undefined
   readonly sampleEvery: number
   /** Pictures of a grid of samples. */
   readonly gridImages: number
@@ -40,7 +41,7 @@ const NPY_HEADER = 128
 const PNG_OVERHEAD = 100
 
 export function planDisk(request: DiskRequest): DiskPlan {
-  const { size, parameters, trainable, steps, checkpointEvery, sampleEvery } = request
+  const { size, parameters, trainable, steps, checkpointEvery, resumeEvery, sampleEvery } = request
   const pixels = 3 * size ** 2
   // A byte a row says how it is filtered.
   const images = request.images * (pixels + size + PNG_OVERHEAD)
@@ -53,7 +54,8 @@ export function planDisk(request: DiskRequest): DiskPlan {
   )
   // Weights and EMA of everything, two moments of what is trained (training/checkpoint.ts).
   const checkpoint = DTYPE_BYTES.f32 * (2 * parameters + 2 * trainable)
-  const count = Math.ceil(steps / checkpointEvery)
+  // One that is only there to resume from lies beside the others until the next is whole.
+  const count = Math.ceil(steps / checkpointEvery) + (resumeEvery !== undefined && resumeEvery < steps ? 1 : 0)
   const checkpoints = { count, bytes: count * checkpoint }
   const gridCount = Math.ceil(steps / sampleEvery)
   const grids = { count: gridCount, bytes: gridCount * request.gridImages * pixels }

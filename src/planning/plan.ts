@@ -312,7 +312,7 @@ function workOf(step: PlannedStep, batch: number, processes: number): TrainingPl
 }
 
 function diskOf({ model, entries }: PlannedStep, training: TrainingConfiguration, data: Dataset): DiskPlan {
-  const { steps, checkpointEvery, sampleEvery, samples } = training
+  const { steps, checkpointEvery, resumeEvery, sampleEvery, samples } = training
   const count = (wanted: (entry: PlannedStep['entries'][number]) => boolean) =>
     entries.filter(wanted).reduce((sum, { shape }) => sum + elementCount(shape), 0)
   const [rows, columns] = tokenGrid(model)
@@ -327,6 +327,7 @@ function diskOf({ model, entries }: PlannedStep, training: TrainingConfiguration
     gridImages: samples.count,
     steps,
     checkpointEvery,
+    resumeEvery,
     sampleEvery,
   })
 }

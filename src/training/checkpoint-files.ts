@@ -160,12 +160,27 @@ export async function newestCheckpoint(folder: string): Promise<string | undefin
 
 /** The newest checkpoint of the same run before this one, as far as can be seen without reading it. */
 export async function checkpointBefore(checkpoint: string): Promise<{ step: number; path: string } | undefined> {
-  const [folder, step] = [dirname(checkpoint), Number.parseInt(basename(checkpoint), 10)]
+  const [path] = await checkpointsBefore(dirname(checkpoint), stepOf(checkpoint))
+  return path === undefined ? undefined : { step: stepOf(path), path }
+}
+
+const stepOf = (checkpoint: string) => Number.parseInt(basename(checkpoint), 10)
+
+/** The checkpoints of a run's `checkpoints` folder before a step, as far as can be seen without reading them; the newest first. */
+export async function checkpointsBefore(folder: string, step: number): Promise<string[]> {
   const older = (await listCheckpoints(folder)).filter((one) => one.leftover === undefined && one.step < step)
+  const whole: string[] = []
   for (const one of older.sort((a, b) => b.step - a.step)) {
-    if (await hasState(folder, one)) return { step: one.step, path: join(folder, one.name) }
+    if (await hasState(folder, one)) whole.push(join(folder, one.name))
   }
-  return undefined
+  return whole
+}
+
+/** Removes a checkpoint. A kill leaves none of it under its name: the rest goes when the run is gone on with. */
+export async function removeCheckpoint(checkpoint: string): Promise<void> {
+  const removed = `${checkpoint}.partial-${process.pid}`
+  await rename(checkpoint, removed)
+  await rm(removed, { recursive: true, force: true })
 }
 
 /** A checkpoint's folder: the path itself, or the newest whole one of a run there. Throws where it is neither. */

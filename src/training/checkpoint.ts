@@ -17,11 +17,13 @@ import {
   type CheckpointFile,
   type CheckpointRole,
   checkpointName,
+  checkpointsBefore,
   EMA_FILE,
   loadArena,
   MODEL_FILE,
   OPTIMIZER_FILE,
   readCheckpointJson,
+  removeCheckpoint,
   writeCheckpointFiles,
 } from './checkpoint-files.ts'
 import { MOMENTS, type Moments } from './moments.ts'
@@ -43,6 +45,8 @@ const stateSchema = z.strictObject({
   format: z.literal(FORMAT),
   /** Training steps made, skipped ones included: the number of the next one, counted from 0. */
   step: z.int().nonnegative(),
+  /** It is there to go on from, until the next one is whole: `resumeEvery`. */
+  resumeOnly: z.literal(true).optional(),
   ...countersSchema,
   seed: z.int().nonnegative(),
   model: transformerConfigSchema,
@@ -96,6 +100,17 @@ export async function writeCheckpoint(
 export async function readCheckpointState(checkpoint: string): Promise<CheckpointState> {
   const { path, json } = await readCheckpointJson(checkpoint)
   return parseStored(stateSchema, json, path, { format: FORMAT })
+}
+
+/**
+ * Removes the checkpoints of a run's `checkpoints` folder that were only there to go on from, those before a step, of which there is one by
+ * now. What cannot be read stays.
+ */
+export async function removeResumeOnly(folder: string, step: number): Promise<void> {
+  for (const checkpoint of await checkpointsBefore(folder, step)) {
+    const state = await readCheckpointState(checkpoint).catch(() => undefined)
+    if (state?.resumeOnly) await removeCheckpoint(checkpoint)
+  }
 }
 
 /** Loads arrays of a checkpoint into a model, each into that of its own role unless `array` names another. */

@@ -184,6 +184,11 @@ export const trainingSchema = z.strictObject({
     .union([z.hash('sha256'), z.strictObject({ files: z.hash('sha256').optional(), statistics: z.hash('sha256') })])
     .optional(),
   checkpointEvery: positive.default(50_000),
+  /**
+   * Steps between checkpoints that are only there to go on from after a kill, as are those where a run is stopped then: each is removed once
+   * a later one is whole. Default: there are none.
+   */
+  resumeEvery: positive.optional(),
   sampleEvery: positive.default(10_000),
   /** The grids of samples during training, drawn from the EMA weights. */
   samples: z

@@ -31,6 +31,7 @@ export type StoredConfiguration = z.output<typeof storedConfigurationSchema>
 const FREE_ON_RESUME = new Set([
   'steps',
   'checkpointEvery',
+  'resumeEvery',
   'sampleEvery',
   'samples',
   'autoencoder',

@@ -267,18 +267,31 @@ async function trainSegments(
   restored: string | undefined,
   sampledBy: SampledBy,
 ): Promise<TrainResult> {
-  const { steps, checkpointEvery, sampleEvery } = configuration
+  const { steps, checkpointEvery, resumeEvery, sampleEvery } = configuration
   // A run that was stopped before its first step has a checkpoint of none, of which nothing is due.
   const isDue = (every: number) => trainer.step > 0 && (trainer.step % every === 0 || trainer.step === steps)
   let last: TrainingStep | undefined
   /** The last, until the log has it. */
   let unlogged: readonly TrainingStep[] = []
   let saved = restored === undefined ? undefined : { step: trainer.step, path: restored }
+  const save = async () => {
+    const { step } = trainer
+    const resumeOnly = resumeEvery !== undefined && step % checkpointEvery !== 0 && step !== steps
+    saved = { step, path: await trainer.save(out, { resumeOnly }) }
+    if (log) {
+      const { removeResumeOnly } = await import('./checkpoint.ts')
+      await removeResumeOnly(join(out, CHECKPOINTS), step).catch((error: Error) =>
+        onNotice?.(`A checkpoint that was there to resume from could not be removed: ${error.message}`),
+      )
+    }
+    return saved
+  }
   // The run may have been killed after this checkpoint and before its grid.
   if (log && saved && isDue(sampleEvery) && !(await hasSamples(out, trainer.step)))
     await writeSamples(trainer, configuration, out, log, { signal, onNotice }, sampledBy)
   while (trainer.step < steps && !trainer.isStopped) {
-    const next = Math.min(steps, nextMultiple(trainer.step, checkpointEvery), nextMultiple(trainer.step, sampleEvery))
+    const dues = [checkpointEvery, resumeEvery ?? checkpointEvery, sampleEvery]
+    const next = Math.min(steps, ...dues.map((every) => nextMultiple(trainer.step, every)))
     try {
       for await (const step of trainer.run({ steps: next, signal })) {
         last = step
@@ -292,7 +305,7 @@ async function trainSegments(
       await log?.flush()
       if (trainer.isStopped) break
       // Saved before it is sampled: sampling takes time, in which a kill would cost the steps.
-      if (isDue(checkpointEvery)) saved = await save(trainer, out)
+      if (isDue(checkpointEvery) || isDue(resumeEvery ?? checkpointEvery)) await save()
       if (log) {
         try {
           await log.requireInPlace(saved?.step === trainer.step ? saved.path : undefined)
@@ -308,27 +321,23 @@ async function trainSegments(
       // Several processes save together, and can where all have stopped before the same step; nobody ends before that is done.
       const isTogether = world.size === 1 || error instanceof StepImpossible
       if (isTogether && trainer.step > (saved?.step ?? 0)) {
-        await saveOnFailure(() => trainer.save(out), onNotice)
+        await saveOnFailure(async () => (await save()).path, onNotice)
         await world.meet()
       }
       throw error
     }
   }
-  if (saved?.step !== trainer.step) saved = await save(trainer, out)
-  await log?.requireInPlace(saved.path)
+  const { path } = saved?.step === trainer.step ? saved : await save()
+  await log?.requireInPlace(path)
   return {
     step: trainer.step,
-    checkpoint: saved.path,
+    checkpoint: path,
     interrupted: trainer.isStopped || (signal?.aborted ?? false),
     last,
   }
 }
 
 const nextMultiple = (step: number, every: number) => (Math.floor(step / every) + 1) * every
-
-async function save(trainer: Trainer, out: string): Promise<{ step: number; path: string }> {
-  return { step: trainer.step, path: await trainer.save(out) }
-}
 
 function isOfText(model: TrainingConfiguration['model']): boolean {
   const settings = sizesOf(model)

@@ -136,8 +136,10 @@ export class Trainer implements AsyncDisposable {
    * Writes `RUN/checkpoints/STEP/` (checkpoint.ts says what) and returns that folder; `repa sample --checkpoint RUN` takes it. What had
    * its name is replaced. Several processes do so together: one writes, for all. A run that goes on meanwhile begins no step before that is
    * done, so that all of it is of one step.
+   *
+   * @param options `resumeOnly` is noted in it: `train` removes it once it has saved a later one
    */
-  async save(run: string): Promise<string> {
+  async save(run: string, { resumeOnly = false }: { readonly resumeOnly?: boolean } = {}): Promise<string> {
     using _turn = await this.#takeTurn()
     const { seed, configuration, world } = this.#options
     await world.comesTo(`the checkpoint of step ${this.#step}`)
@@ -148,7 +150,15 @@ export class Trainer implements AsyncDisposable {
       for (const role of MOMENTS) moments.gather(role)
       return join(checkpoints, checkpointName(this.#step))
     }
-    const state = { step: this.#step, updates, skipped, lossScaling, seed, configuration }
+    const state = {
+      step: this.#step,
+      ...(resumeOnly && { resumeOnly }),
+      updates,
+      skipped,
+      lossScaling,
+      seed,
+      configuration,
+    }
     const { saveCheckpoint } = await checkpointModule()
     // The turn lasts until it is written.
     return await saveCheckpoint(checkpoints, this.model, moments, state)

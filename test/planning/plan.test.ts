@@ -234,6 +234,7 @@ test('disk of ImageNet and of a checkpoint of SiT-XL/2, as the reference writes 
     trainable: 682_947_600,
     steps: 400_000,
     checkpointEvery: 50_000,
+    resumeEvery: undefined,
     sampleEvery: 10_000,
     gridImages: 16,
   }
@@ -244,6 +245,9 @@ test('disk of ImageNet and of a checkpoint of SiT-XL/2, as the reference writes 
   expect(disk.checkpoint / 1e9).toBeCloseTo(10.9, 1)
   expect(disk.checkpoints).toEqual({ count: 8, bytes: 8 * disk.checkpoint })
   expect(disk.grids.count).toBe(40)
+  // One more beside them, where there is one before the end.
+  expect(planDisk({ ...request, resumeEvery: 1000 }).checkpoints.count).toBe(9)
+  expect(planDisk({ ...request, resumeEvery: 400_000 }).checkpoints.count).toBe(8)
   // Mirror images are made of latents and features alone.
   const both = planDisk({ ...request, flip: true })
   expect(both).toEqual({
