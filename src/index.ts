@@ -130,6 +130,7 @@ export type { ClipTextConfig } from './models/clip-text.ts'
 export type { DiffusionTransformer } from './models/diffusion-transformer.ts'
 export { DiT, type DiTConfig, type DiTOptions } from './models/dit.ts'
 export type { LoadAutoencoderOptions } from './models/load-autoencoder.ts'
+export { NotFiniteError } from './models/not-finite-error.ts'
 export {
   DIT_PRESETS,
   DITDH_PRESETS,
