@@ -13,7 +13,8 @@ export interface OpenedFolder extends AsyncDisposable {
 
 /** Opens a run's checkpoint folder (src/training/checkpoint.ts); reads its JSON and the files' headers. */
 export async function openCheckpointFolder(path: string): Promise<OpenedFolder> {
-  const { format: _, ...state } = await readCheckpointState(path)
+  // Whoever copies a checkpoint means to keep it.
+  const { format: _, resumeOnly: __, ...state } = await readCheckpointState(path)
   const entries = transformerEntries(state.model)
   const opened: SafetensorsFile[] = []
   const close = async () => {

@@ -48,7 +48,9 @@ export async function readImages(
   const batch = { first, count, images: new Uint8Array(count * height * width * 3), height, width }
   const read = mapInOrder(numbersOf(batch), AT_ONCE, async (number) => {
     const path = join(folder, imageName(number))
-    const image = await decodeImage(await readFile(path), path)
+    const image = await decodeImage(await readFile(path), path).catch((error: Error) => {
+      throw new Error(`${error.message} Remove it, and the call that is repeated samples it anew.`, { cause: error })
+    })
     if (image.height !== height || image.width !== width) {
       throw new Error(
         `${path} is ${image.height} x ${image.width} pixels, where images of ${height} x ${width} are sampled; remove it, and the call that is repeated samples it anew.`,

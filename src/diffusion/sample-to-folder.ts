@@ -1,4 +1,5 @@
-import { dirname, join } from 'node:path'
+import { rm } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 import { ImageGrid } from '../data/grid.ts'
 import { oneAhead } from '../data/one-ahead.ts'
 import { encodePngAside } from '../data/png.ts'
@@ -30,6 +31,7 @@ import {
 import { createSampledArray, type SampledArray } from './sampled-array.ts'
 import { requireFolder } from './sampler-options.ts'
 import {
+  recordPath,
   removeSamplingRecord,
   type SamplingOrigin,
   samplingRecord,
@@ -37,7 +39,7 @@ import {
   writeSamplingRecord,
 } from './sampling-record.ts'
 import { keptLatents, settingsOf } from './sampling-settings.ts'
-import { partsOf, type SamplingPart, UnfinishedSampling } from './unfinished-sampling.ts'
+import { isUnfinished, partsOf, type SamplingPart, UnfinishedSampling } from './unfinished-sampling.ts'
 
 export type SampleToFolderOptions = SamplingOptions &
   Omit<BatchOptions, 'firstImage'> & {
@@ -146,19 +148,24 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
   let earlier: readonly ImageRange[] = []
   if (isLeader) {
     // Another may have sampled here since, and ended.
-    const found = await unfinished.read(await requireNoOthers(folder, count))
+    const names = await requireNoOthers(folder, count)
+    const isOurs = names.has(basename(recordPath({ folder }))) || (await isUnfinished(folder))
+    const found = await unfinished.read(names)
     if (found.difference !== undefined) {
       onNotice?.(`${folder} holds an unfinished sampling with ${found.difference}: its images are sampled anew.`)
     }
     earlier = found.batches
     // Of images that are now replaced one by one.
     await removeSamplingRecord({ folder })
+    // Nobody writes over those of an earlier call.
+    if (isOurs && !latentShape) await rm(join(folder, LATENTS), { force: true })
   }
   // Nobody writes there before it is theirs, nor another's images among them.
   const agreed = await world.agree({ settings: { ...settings, npz: npz !== undefined }, earlier })
   requireAlike({ ...settings, npz: npz !== undefined }, agreed.settings)
   earlier = agreed.earlier
-  if (earlier.length > 0) onContinue?.(earlier.reduce((sum, batch) => sum + batch.count, 0))
+  const there = imagesOf(earlier)
+  if (there > 0) onContinue?.(there)
   const arrays: [SampledArray, (batch: FolderBatch) => Uint8Array][] = []
   try {
     if (npz !== undefined) {
@@ -167,14 +174,16 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     }
     if (latentShape) {
       const array = { name: 'latents', dtype: 'f32', shape: [count, ...latentShape] } as const
-      const file = await createSampledArray(join(folder, 'latents.npz'), array, world)
+      const file = await createSampledArray(join(folder, LATENTS), array, world)
       arrays.push([file, ({ latents }) => latents])
     }
     await unfinished.begin(isLeader)
     const [begin, end] = [world.rank, world.rank + 1].map((part) => Math.floor((count * part) / world.size))
     const own = { first: begin!, count: end! - begin! }
     const isShown = ({ first }: ImageRange) => npz !== undefined || (picture !== undefined && first < inGrid)
-    const batches = sampleParts(model, partsOf(own, earlier), {
+    const parts = partsOf(own, earlier)
+    const isNew = imagesOf(parts.filter((part) => !part.earlier))
+    const batches = sampleParts(model, parts, {
       conditions,
       sampling: { ...sampler, seed, batch, autoencoder },
       readEarlier: async (part, batch) => ({
@@ -182,7 +191,7 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
         pixels: isShown(part) ? await readImages(folder, part, size) : undefined,
       }),
       // The others are about as far.
-      onProgress: (done) => onProgress?.(Math.min(count, done * world.size)),
+      onProgress: (done) => onProgress?.(there + (done * (count - there)) / isNew),
     })
     // While the device makes the next batch: compressing a batch of large images takes as long as a fast sampler does.
     const written = oneAhead(batches, async (batch) => {
@@ -209,8 +218,9 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
   }
   if (isLeader) {
     const record = samplingRecord(model, options)
-    if (conditions.prompts) await writePrompts(folder, conditions.prompts.captions)
+    // First: captions without it would be somebody else's.
     await writeSamplingRecord({ folder }, record)
+    if (conditions.prompts) await writePrompts(folder, conditions.prompts.captions)
     if (npz !== undefined) await writeSamplingRecord({ file: npz }, record)
   }
   if (grid !== undefined && picture) {
@@ -226,6 +236,10 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
   return { count, folder, labels: conditions.labels ? [...conditions.labels] : [], npz, grid }
 }
 
+const LATENTS = 'latents.npz'
+
+const imagesOf = (ranges: readonly ImageRange[]) => ranges.reduce((sum, { count }) => sum + count, 0)
+
 /** A batch of images that were sampled, or that an earlier call has left. */
 interface FolderBatch extends ImageRange {
   readonly isNew: boolean
@@ -240,7 +254,7 @@ interface SamplePartsOptions {
   readonly conditions: ImageConditions
   readonly sampling: SamplingOptions & Omit<BatchOptions, 'firstImage' | 'onProgress'>
   readonly readEarlier: (part: ImageRange, batch: ImageRange) => Promise<Pick<FolderBatch, 'pixels' | 'latents'>>
-  /** Called with how many of the parts' images are done. */
+  /** Called with how many images have been sampled. */
   readonly onProgress: (done: number) => void
 }
 
@@ -250,14 +264,15 @@ async function* sampleParts(
   parts: readonly SamplingPart[],
   { conditions, sampling, readEarlier, onProgress }: SamplePartsOptions,
 ): AsyncGenerator<FolderBatch> {
-  let before = 0
+  let sampled = 0
   for (const { first, count, earlier } of parts) {
     if (earlier) {
       sampling.signal?.throwIfAborted()
       const { pixels, latents } = await readEarlier({ first, count }, earlier)
       yield { first, count, isNew: false, pixels, latents }
     } else {
-      const done = before
+      const done = sampled
+      sampled += count
       const batches = sampleImages(model, {
         ...sampling,
         ...conditionsOf(conditions, first, first + count),
@@ -269,7 +284,5 @@ async function* sampleParts(
         yield { first, count, isNew: true, pixels: { first, count, ...pixels }, latents: kept }
       }
     }
-    before += count
-    onProgress(before)
   }
 }

@@ -1,4 +1,4 @@
-/** All that sampled images depend on: processes that share a sampling, and calls that go on with one, have the same. */
+/** All that sampled images depend on, but for the weights of a caption encoder, of which there is the name: processes that share a sampling, and calls that go on with one, have the same. */
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { makesLatents } from './sample-images.ts'
 import type { SampleToFolderOptions } from './sample-to-folder.ts'
@@ -40,6 +40,7 @@ export async function settingsOf(model: AnyTransformer, options: SampleToFolderO
     dtype: model.dtype,
     weights: await weightsDigest([model]),
     guideWeights: digestOfGuide ?? null,
+    guideDtype: guidance?.guide?.dtype ?? null,
     autoencoderWeights: autoencoder ? await weightsDigest(autoencoder.networks) : null,
     autoencoderConstants: autoencoder ? digestOf(constants) : null,
   }

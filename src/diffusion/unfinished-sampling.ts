@@ -1,11 +1,14 @@
 /**
- * What is kept of a sampling until its end, so that the same call goes on where it was killed: FOLDER/unfinished/ with settings.json, and for
- * every batch whose PNGs are all there a file FIRST-LAST of its latents, f32, which is empty where no latents are wanted.
+ * What is kept of a sampling until its end, so that the same call goes on where it was killed: FOLDER/unfinished/ with repa-sampling.json, its
+ * settings, and for every batch whose PNGs are all there a file FIRST-LAST.SETTINGS of its latents, f32, which is empty where no latents are
+ * wanted. Its name ends in the settings' digest: a process that outlives its leader may write one when others are sampled here.
  */
+import { createHash } from 'node:crypto'
 import { readdir, readFile, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as z from 'zod'
 import { writeWhole } from '../formats/atomic-file.ts'
+import { FileAccessError } from '../formats/errors.ts'
 import { ifThere, isThere } from '../formats/if-there.ts'
 import { makeFolder } from '../formats/make-folder.ts'
 import { statusOf } from '../formats/path-status.ts'
@@ -26,9 +29,9 @@ export interface EarlierSampling {
 }
 
 const FOLDER = 'unfinished'
-const SETTINGS = 'settings.json'
+const SETTINGS = 'repa-sampling.json'
 /** What is written here, whole or not. */
-const OWN = /^(settings\.json|\d{6,}-\d{6,})(\..*\.tmp-\d+)?$/
+const OWN = /^(repa-sampling\.json|\d{6,}-\d{6,}\.[0-9a-f]{8})(\..*\.tmp-\d+)?$/
 
 /** Whether a folder of images is one that a sampling has not ended in. */
 export function isUnfinished(images: string): Promise<boolean> {
@@ -36,14 +39,19 @@ export function isUnfinished(images: string): Promise<boolean> {
 }
 
 export class UnfinishedSampling {
+  readonly #images: string
   readonly #folder: string
   readonly #settings: SamplingSettings
+  /** What its batches' names end in. */
+  readonly #suffix: string
   readonly #latentBytes: number
 
   /** @param latentBytes what is kept of an image beside its PNG */
   constructor(folder: string, settings: SamplingSettings, latentBytes: number) {
+    this.#images = folder
     this.#folder = join(folder, FOLDER)
     this.#settings = settings
+    this.#suffix = `.${createHash('sha256').update(JSON.stringify(settings)).digest('hex').slice(0, 8)}`
     this.#latentBytes = latentBytes
   }
 
@@ -53,13 +61,16 @@ export class UnfinishedSampling {
    * @param names what is in the folder of the images: a batch whose images are not all there is none
    */
   async read(names: ReadonlySet<string>): Promise<EarlierSampling> {
-    const text = await ifThere(readFile(this.#settingsPath, 'utf8'))
+    const text = await ifThere(readFile(this.#settingsPath, 'utf8')).catch((error: unknown) => {
+      throw new FileAccessError('read', this.#settingsPath, error)
+    })
     const difference = text === undefined ? undefined : describeDifference(text, this.#settings)
     if (text === undefined || difference !== undefined) {
       await this.remove()
       return { batches: [], difference }
     }
-    const found = (await readdir(this.#folder)).flatMap(rangeOf).sort((a, b) => a.first - b.first)
+    const own = (await readdir(this.#folder)).filter((name) => name.endsWith(this.#suffix))
+    const found = own.flatMap((name) => rangeOf(name.slice(0, -this.#suffix.length))).sort((a, b) => a.first - b.first)
     const batches: ImageRange[] = []
     for (const batch of found) {
       if (batch.first >= endOf(batches.at(-1)) && (await this.#isWhole(batch, names))) batches.push(batch)
@@ -69,7 +80,11 @@ export class UnfinishedSampling {
   }
 
   async #isWhole({ first, count }: ImageRange, names: ReadonlySet<string>): Promise<boolean> {
-    for (let number = first; number < first + count; number++) if (!names.has(imageName(number))) return false
+    for (let number = first; number < first + count; number++) {
+      // Its name may have outlived a power cut, and its bytes not.
+      const name = imageName(number)
+      if (!names.has(name) || (await statusOf(join(this.#images, name))).size === 0) return false
+    }
     const { size } = await statusOf(this.#fileOf({ first, count }))
     return size === count * this.#latentBytes
   }
@@ -106,7 +121,7 @@ export class UnfinishedSampling {
   }
 
   #fileOf({ first, count }: ImageRange): string {
-    return join(this.#folder, [first, first + count - 1].map(padded).join('-'))
+    return join(this.#folder, [first, first + count - 1].map(padded).join('-') + this.#suffix)
   }
 }
 

@@ -278,6 +278,9 @@ export function convolutionWorkspace(
 export function groupNormWorkspace(batch: number, pixels: number, channels: number, isCpu: boolean): number {
   const parts = isCpu
     ? ceilDivide(pixels, Math.max(1, Math.floor(CHUNK_FLOATS / channels)))
-    : Math.min(Math.floor((8 * 132) / (ceilDivide(channels, 32) * batch)) + 1, ceilDivide(pixels, 64))
+    : Math.max(
+        Math.min(Math.floor((8 * 132) / (ceilDivide(channels, 32) * batch)) + 1, ceilDivide(pixels, 64)),
+        ceilDivide(pixels, 4096),
+      )
   return FLOAT * batch * parts * 2 * channels
 }

@@ -274,10 +274,12 @@ async function trainSegments(
   /** The last, until the log has it. */
   let unlogged: readonly TrainingStep[] = []
   let saved = restored === undefined ? undefined : { step: trainer.step, path: restored }
+  const isResumeOnly = () => resumeEvery !== undefined && trainer.step % checkpointEvery !== 0 && trainer.step !== steps
+  // One that was only there to resume from, and is the last now, is saved again to stay.
+  const isOutlived = saved !== undefined && !isResumeOnly() && (await isOnlyToResume(saved.path))
   const save = async () => {
     const { step } = trainer
-    const resumeOnly = resumeEvery !== undefined && step % checkpointEvery !== 0 && step !== steps
-    saved = { step, path: await trainer.save(out, { resumeOnly }) }
+    saved = { step, path: await trainer.save(out, { resumeOnly: isResumeOnly() }) }
     if (log) {
       const { removeResumeOnly } = await import('./checkpoint.ts')
       await removeResumeOnly(join(out, CHECKPOINTS), step).catch((error: Error) =>
@@ -327,7 +329,8 @@ async function trainSegments(
       throw error
     }
   }
-  const { path } = saved?.step === trainer.step ? saved : await save()
+  const isSaved = saved?.step === trainer.step && !(isOutlived && saved.path === restored)
+  const { path } = saved && isSaved ? saved : await save()
   await log?.requireInPlace(path)
   return {
     step: trainer.step,
@@ -335,6 +338,11 @@ async function trainSegments(
     interrupted: trainer.isStopped || (signal?.aborted ?? false),
     last,
   }
+}
+
+async function isOnlyToResume(checkpoint: string): Promise<boolean> {
+  const { readCheckpointState } = await import('./checkpoint.ts')
+  return (await readCheckpointState(checkpoint)).resumeOnly ?? false
 }
 
 const nextMultiple = (step: number, every: number) => (Math.floor(step / every) + 1) * every

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type SampleToFolderOptions, sampleToFolder } from '../../src/diffusion/sample-to-folder.ts'
 import { ALONE, type World } from '../../src/distributed/world.ts'
+import { FileAccessError } from '../../src/formats/errors.ts'
 import { NpzFile } from '../../src/formats/npz.ts'
 import { AutoencoderKL, autoencoderKLConfigSchema } from '../../src/models/autoencoder-kl.ts'
 import { SiT } from '../../src/models/sit.ts'
@@ -36,6 +37,12 @@ async function arrayOf(file: string, name: string): Promise<number[]> {
   await using npz = await NpzFile.open(file)
   const tensor = await npz.read(name)
   return Array.from({ length: elementCount(tensor.shape) }, (_, i) => elementAt(tensor, i))
+}
+
+/** The file that says that a batch is whole. */
+async function markerOf(folder: string, range: string): Promise<string> {
+  const names = await readdir(join(folder, 'unfinished'))
+  return join(folder, 'unfinished', names.find((name) => name.startsWith(`${range}.`))!)
 }
 
 interface Call {
@@ -180,7 +187,11 @@ test('other batches go on after what is there', async () => {
   using model = modelOf()
   await sample(model, folder, { stopAt: 5 })
   const before = await filesOf(join(folder, 'unfinished'))
-  expect(Object.keys(before)).toEqual(['000000-000001', '000002-000003', 'settings.json'])
+  expect(Object.keys(before).map((name) => name.replace(/\.[0-9a-f]{8}$/, ''))).toEqual([
+    '000000-000001',
+    '000002-000003',
+    'repa-sampling.json',
+  ])
   expect(await sample(model, folder, { options: { batch: 5 } })).toEqual({ ended: true, there: 4, notices: [] })
 })
 
@@ -227,7 +238,7 @@ const CHANGES: readonly [
   [
     'that the latents of a batch are half there',
     async (folder) => {
-      await truncate(join(folder, 'unfinished', '000002-000003'), 12)
+      await truncate(await markerOf(folder, '000002-000003'), 12)
       return {}
     },
     2,
@@ -235,10 +246,36 @@ const CHANGES: readonly [
   [
     'that another batch claims images of the first',
     async (folder) => {
-      await writeFile(
-        join(folder, 'unfinished', '000001-000002'),
-        await readFile(join(folder, 'unfinished', '000000-000001')),
-      )
+      const first = await markerOf(folder, '000000-000001')
+      await writeFile(first.replace('000000-000001', '000001-000002'), await readFile(first))
+      return {}
+    },
+    4,
+  ],
+  [
+    'that an image is empty, as after a power cut',
+    async (folder) => {
+      await truncate(join(folder, '000003.png'))
+      return {}
+    },
+    2,
+  ],
+  [
+    'that a process of another call has said that a batch is whole',
+    async (folder) => {
+      await writeFile(join(folder, 'unfinished', '000004-000005.0123abcd'), '')
+      for (const name of ['000004.png', '000005.png']) {
+        await writeFile(join(folder, name), await readFile(join(folder, '000000.png')))
+      }
+      return {}
+    },
+    4,
+  ],
+  [
+    'that captions were written, and the record, and no more',
+    async (folder) => {
+      await writeFile(join(folder, 'sampling.json'), '{}')
+      await writeFile(join(folder, 'prompts.txt'), 'a\n')
       return {}
     },
     4,
@@ -246,7 +283,7 @@ const CHANGES: readonly [
   [
     'that the settings are torn',
     async (folder) => {
-      await truncate(join(folder, 'unfinished', 'settings.json'), 12)
+      await truncate(join(folder, 'unfinished', 'repa-sampling.json'), 12)
       return {}
     },
     0,
@@ -255,7 +292,7 @@ const CHANGES: readonly [
   [
     'that the settings are gone',
     async (folder) => {
-      await rm(join(folder, 'unfinished', 'settings.json'))
+      await rm(join(folder, 'unfinished', 'repa-sampling.json'))
       return {}
     },
     0,
@@ -278,11 +315,11 @@ test.each(CHANGES)('changed before the repeated call: %s', async (_, change, the
 test("a stranger's folder of that name is left as it is", async () => {
   const folder = temporaryFolder()
   await mkdir(join(folder, 'unfinished', 'drafts'), { recursive: true })
-  await writeFile(join(folder, 'unfinished', 'notes.txt'), 'mine')
+  for (const name of ['notes.txt', 'settings.json']) await writeFile(join(folder, 'unfinished', name), 'mine')
   using model = modelOf()
   await sample(model, folder, { stopAt: 5 })
   expect((await sample(model, folder, { options: { seed: 5 } })).notices).toHaveLength(1)
-  expect((await readdir(join(folder, 'unfinished'))).sort()).toEqual(['drafts', 'notes.txt'])
+  expect((await readdir(join(folder, 'unfinished'))).sort()).toEqual(['drafts', 'notes.txt', 'settings.json'])
 })
 
 test('an image of another size in the place of one that was made is named', async () => {
@@ -296,4 +333,36 @@ test('an image of another size in the place of one that was made is named', asyn
   await expect(sample(model, folder, { options: files(folder) })).rejects.toThrow(
     `${join(folder, '000002.png')} is 4 x 6 pixels, where images of 8 x 8 are sampled; remove it`,
   )
+})
+
+test('a file in the place of the folder is said', async () => {
+  const folder = temporaryFolder()
+  await writeFile(join(folder, 'unfinished'), 'mine')
+  using model = modelOf()
+  await expect(sample(model, folder)).rejects.toThrow(FileAccessError)
+})
+
+test.each([
+  ['of a sampling that ended', undefined],
+  ['of one that was stopped', 5],
+])('latents %s do not stay beside images of other ones', async (_, stopAt) => {
+  const folder = temporaryFolder()
+  using model = modelOf()
+  await sample(model, folder)
+  await sample(model, folder, { ...(stopAt !== undefined && { stopAt }), options: { seed: 5 } })
+  await sample(model, folder, { options: { seed: 6, latents: false } })
+  expect(await readdir(folder)).not.toContain('latents.npz')
+})
+
+test('the images done are those there, and then more and more', async () => {
+  const folder = temporaryFolder()
+  using model = modelOf()
+  await sample(model, folder, { stopAt: 5 })
+  // A hole before what is there.
+  await rm(join(folder, '000001.png'))
+  const done: number[] = []
+  await sample(model, folder, { options: { onProgress: (images) => done.push(images) } })
+  expect(done[0]).toBeGreaterThan(2)
+  expect(done).toEqual([...done].sort((a, b) => a - b))
+  expect(done.at(-1)).toBeCloseTo(COUNT, 9)
 })

@@ -1,6 +1,7 @@
 import { type FSWatcher, watch } from 'node:fs'
 import { cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { folderDigest } from '../data/folder-digest.ts'
 import { Program, type Running, until } from './program.ts'
@@ -305,13 +306,15 @@ describe.each<[how: string, signal: NodeJS.Signals, status: number | null]>([
     const first = program.start(words(out!))
     const batches = async () => {
       const names = await readdir(join(program.work, out!, 'unfinished')).catch((): string[] => [])
-      return names.filter((name) => /^\d+-\d+$/.test(name))
+      return names.filter((name) => /^\d+-\d+\.[0-9a-f]{8}$/.test(name))
     }
     while ((await batches()).length < 3) await until(first, () => true)
     first.child.kill(signal)
     const ended = await first.ended
     expect(ended).toMatchObject(status === null ? { signal } : { status })
     if (signal === 'SIGINT') expect(ended.stderr).toContain('stopped; the same call goes on after the images')
+    // A process may outlive the one that was killed by a moment.
+    for (let seen = -1; seen !== (await batches()).length; await pause(1000)) seen = (await batches()).length
     const there = 2 * (await batches()).length
     const second = await program.repa(...words(out!))
     expect(second.status).toBe(0)

@@ -102,6 +102,7 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'diffusion/unfinished-sampling.ts → formats/atomic-file.ts': 'and what says that a batch is',
   'diffusion/unfinished-sampling.ts → formats/make-folder.ts': 'in a folder of its own',
   'diffusion/unfinished-sampling.ts → formats/if-there.ts': 'which a finished sampling has not',
+  'diffusion/unfinished-sampling.ts → formats/errors.ts': 'or cannot be read',
   'diffusion/unfinished-sampling.ts → formats/path-status.ts': 'and where a half of one counts for nothing',
   'diffusion/sampling-record.ts → formats/atomic-file.ts': 'with a record beside them, which nobody sees half of',
   'diffusion/sampling-record.ts → formats/if-there.ts': 'and which the images of others do not have',

@@ -118,3 +118,12 @@ test('one that cannot be removed is said, and the run goes on', async () => {
   // It goes with the next.
   expect(await checkpoints()).toEqual(['0000006', '0000010'])
 })
+
+test('the last is saved to stay, also where the run was stopped at it before', async () => {
+  const { out, run, checkpoints } = await tinyRun()
+  const stopped = await run({ resumeEvery: 2, stopAfter: 3 })
+  expect((await run({ resume: true, steps: stopped.step })).step).toBe(stopped.step)
+  expect(await stateOf(out, stopped.checkpoint.slice(-7))).not.toHaveProperty('resumeOnly')
+  await run({ resume: true })
+  expect(await checkpoints()).toEqual([stopped.checkpoint.slice(-7), '0000006', '0000010'].sort())
+})

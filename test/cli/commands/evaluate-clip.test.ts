@@ -108,7 +108,7 @@ test.each([
 
 test('samples that are not all there are warned of', async () => {
   const [folder, clip] = [samples(), await writeClip(temporaryFolder())]
-  writeTree(folder, { 'unfinished/settings.json': '{}', 'unfinished/000000-000001': '' })
+  writeTree(folder, { 'unfinished/repa-sampling.json': '{}' })
   const found = await evaluate('--samples', folder, '--clip', clip)
   expect(found.status).toBe(0)
   expect(found.stderr).toContain(`warning: ${folder} holds an unfinished sampling: its images are not all there`)
