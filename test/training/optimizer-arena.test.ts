@@ -134,6 +134,19 @@ const isIn = (frozen: readonly number[], i: number) =>
   frozen.some((begin, k) => k % 2 === 0 && begin <= i && i < frozen[k + 1]!)
 
 for (const { device, missing } of DEVICES) {
+  test.skipIf(missing)(
+    `the squares of more elements than a GPU's block adds chunks of in one turn, on ${device}`,
+    async () => {
+      const count = 1025 * 32_768
+      using gradient = Tensor.full([count], 2, device)
+      using sums = Tensor.from(new Float64Array(1), [1], device)
+      native().sumOfSquares(gradient.handle, [], sums.handle, 0)
+      expect([...(await sums.dataAs('f64'))]).toEqual([4 * count])
+    },
+  )
+}
+
+for (const { device, missing } of DEVICES) {
   describe.skipIf(missing)(`an optimizer step over bare arrays on ${device}`, () => {
     // 96 ranges (empty ones are left out) travel with a kernel, more are laid into an array on the device, so many at a time.
     test.each([0, 1, 16, 96, 97, 200])(

@@ -98,6 +98,13 @@ testOps('attention', (draw) => [
     name: 'scores of several units',
     exactP: false,
   }),
+  // Later keys raise the shift of what has been summed.
+  ...[32, 64, 72].map((headDim) =>
+    attentionCase({ batch: 1, tokens: 257, heads: 1, headDim }, draw([1, 257, 3, 1, headDim], 4, 5), {
+      name: 'scores of several units',
+      exactP: false,
+    }),
+  ),
   attentionCase(LARGE, largeScores(draw, LARGE), { name: 'scores of 2^13', exactP: true }),
   attentionCase({ batch: 1, tokens: 5, heads: 1, headDim: 8 }, zeros([1, 5, 3, 1, 8]), {
     name: 'zeros',

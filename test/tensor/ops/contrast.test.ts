@@ -3,6 +3,7 @@ import { native } from '../../../src/native.ts'
 import { allowTf32Meanwhile } from '../../../src/tensor/device.ts'
 import { dispersion, l2Normalize, matchingLoss } from '../../../src/tensor/ops/contrast.ts'
 import { smoothL1Loss } from '../../../src/tensor/ops/smooth-l1.ts'
+import { Tape } from '../../../src/tensor/tape.ts'
 import { Tensor } from '../../../src/tensor/tensor.ts'
 import { fromValues, map, random } from '../../reference/array.ts'
 import * as contrast from '../../reference/contrast.ts'
@@ -175,6 +176,19 @@ for (const { device, missing } of DEVICES) {
         expect(await runLoss(far, device, 'f32')).toEqual(exact)
       },
     )
+
+    test('a row shorter than the least norm has the gradient of a constant divisor, whatever its direction', async () => {
+      using x = Tensor.from(Float32Array.of(3e-13, 4e-13), [1, 2], device)
+      using tape = new Tape()
+      tape.watch(x)
+      using out = tape.record(() => l2Normalize(x))
+      tape.seed(out, Tensor.from(Float32Array.of(1e-12, 0), [1, 2], device))
+      const gradients = tape.backward()
+      const [first, second] = await gradients.get(x)!.data()
+      gradients.dispose()
+      expect(first).toBeCloseTo(1, 5)
+      expect(second).toBeCloseTo(0, 5)
+    })
 
     test('equal samples are at distance 0 from each other, and disperse nowhere', async () => {
       using x = Tensor.full([3, 20], 0.7, device)

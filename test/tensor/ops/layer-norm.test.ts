@@ -72,6 +72,8 @@ testOps('normModulate', (draw) => [
   modulateCase(draw, [1, 1, 72], { chunks: 6, shift: 3, scale: 4 }),
   modulateCase(draw, [3, 3, 33], { chunks: 6, shift: 0, scale: 1 }),
   modulateCase(draw, [2, 257, 72], { chunks: 8, shift: 7, scale: 6 }),
+  // So many rows that a GPU's warp has several.
+  modulateCase(draw, [2, 2200, 4], { chunks: 2, shift: 0, scale: 1 }),
   modulateCase(draw, [1, 40, 1153], { chunks: 2, shift: 0, scale: 1 }),
   modulateCase(draw, [2, 3, 64], { chunks: 2, shift: 0, scale: 1 }, { offset: 100 }),
   modulateCase(draw, [2, 3, 64], { chunks: 2, shift: 1, scale: 0 }, { magnitude: 1e-2 }),

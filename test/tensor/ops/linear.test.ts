@@ -304,6 +304,9 @@ testOps('linear', (draw) => [
     [[4], plain(257, 97)],
     [[67], { ...plain(19, 130), bias: false }],
     [[2, 150], plain(328, 264)],
+    // More rows of tiles than a GPU takes in one band.
+    [[2200], plain(8, 136)],
+    [[2200], plain(7, 136)],
   ].map(([rows, stack]) => mlpCase(draw, rows as number[], stack as Stack)),
   ...(['silu', 'gelu-tanh', 'gelu-erf', 'quick-gelu'] as const).map((activation) =>
     mlpCase(draw, [1, 3], { ...plain(72, 145, 18), activation }),
@@ -329,6 +332,7 @@ testOps('linearGatedResidual and mlpGatedResidual', (draw) => [
   gatedCase(draw, [1, 257], { ...plain(9, 37, 9), activation: 'gelu-erf', bias: false }, 6, 5),
   gatedCase(draw, [3, 1], { ...plain(10, 21, 14, 18), activation: 'silu' }, 1, 0),
   // As on Hopper all rows of a tile have one gate, or not.
+  gatedCase(draw, [3, 64], plain(80, 136), 2, 1),
   gatedCase(draw, [3, 128], plain(80, 136), 2, 1),
   gatedCase(draw, [2, 140], plain(24, 136), 2, 1),
 ])

@@ -23,7 +23,7 @@ const OPS: readonly Op[] = [
   {
     name: 'groupNormCoefficients',
     samples: 70_000,
-    shape: [1, 2],
+    shape: [20, 2],
     run: (x, [weight, bias]) => groupNormCoefficients(x, { weight, bias, groups: 1, epsilon: 1e-6 }),
   },
   {

@@ -3,6 +3,7 @@ import { native } from '../../../src/native.ts'
 import { attention, qkNorm } from '../../../src/tensor/ops/attention.ts'
 import { cast } from '../../../src/tensor/ops/cast.ts'
 import { dispersion } from '../../../src/tensor/ops/contrast.ts'
+import { conv2d } from '../../../src/tensor/ops/conv2d.ts'
 import { denoisingStep } from '../../../src/tensor/ops/diffusion.ts'
 import { entropy } from '../../../src/tensor/ops/distillation.ts'
 import { activation, add, swiGLU } from '../../../src/tensor/ops/elementwise.ts'
@@ -159,6 +160,22 @@ for (const { device, missing } of DEVICES) {
       using next = denoisingStep(double, prediction, noise, step)
       const values = await next.dataAs('f64')
       for (const value of values) expect(value).toBeCloseTo(Math.exp(-1), 12)
+    })
+
+    test('a ReLU in front of a convolution lets it through', async () => {
+      using x = Tensor.from(Float32Array.of(1, Number.NaN, -3, 4), [1, 1, 4, 1], device)
+      using coefficients = Tensor.from(Float32Array.of(1, 0), [1, 2, 1], device)
+      using weight = Tensor.full([1, 1, 1, 1], 1, device)
+      using out = conv2d(x, { weight, bias: undefined }, { norm: { coefficients, activation: 'relu' } })
+      expect([...(await out.data())]).toEqual([1, Number.NaN, 0, 4])
+    })
+
+    test('a token of no place but the one that is filled is NaN', async () => {
+      using x = make(1, 3, 4)
+      using fill = Tensor.full([4], 7, device)
+      using ids = Tensor.from(Int32Array.of(-1, -2), [1, 2], device)
+      using out = new Tensor(native().gatherTokens(x.handle, ids.handle, fill.handle), device)
+      expect([...(await out.data())]).toEqual([...Array(4).fill(7), ...Array(4).fill(Number.NaN)])
     })
 
     test('the entropy of a distribution that holds it is it', async () => {

@@ -84,6 +84,18 @@ for (const { device, missing } of DEVICES) {
         }
       })
 
+      test('the weight gradient of more outputs than a band of tiles has, and of none of the rows', async () => {
+        for (const rows of [9, 0]) {
+          const [dOut, x] = [draw([rows, 2304], 60), draw([rows, 136], 61)]
+          using tensors = new Tensors()
+          const dWeight = tensors.add(Tensor.full([2304, 136], Number.NaN, device))
+          const of = (a: NdArray) => [tensors.add(uploadAs(a, device, dtype)).handle]
+          native().linearWeightGradients(of(dOut), of(x), [dWeight.handle], false)
+          const exact = linearBackward(dOut, x, zeros([2304, 136]), undefined, 'none').dWeight
+          expectRounded('dWeight', await ndArray(dWeight), exact, { roundings: rows + 1, scale: rows })
+        }
+      })
+
       test.each([
         { rows: 300, out: 40, width: 136 },
         { rows: 11, out: 32800, width: 5 },

@@ -42,7 +42,7 @@ for (const { device, missing } of DEVICES) {
   }
 
   describe.skipIf(missing)(`sum on ${device}`, () => {
-    test.each([0, 1, 3, 255, 256, 1024, 4097, 100_000])(
+    test.each([0, 1, 3, 255, 256, 1024, 4097, 100_000, 262_145, 600_001])(
       'of %i elements is the double sum, rounded once',
       async (count) => {
         const x = random([count], 2)
