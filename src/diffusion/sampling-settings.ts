@@ -1,4 +1,7 @@
-/** All that sampled images depend on, but for the weights of a caption encoder, of which there is the name: processes that share a sampling, and calls that go on with one, have the same. */
+/**
+ * All that sampled images depend on, but for the weights of a caption encoder, of which there is the name: processes that share a sampling,
+ * and calls that go on with one, have the same.
+ */
 import type { AnyTransformer } from '../models/transformer-kinds.ts'
 import { makesLatents } from './sample-images.ts'
 import type { SampleToFolderOptions } from './sample-to-folder.ts'
