@@ -213,7 +213,7 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     for (const [array] of arrays) await array.close()
   } catch (error) {
     // One that cannot be removed hides neither the others nor why.
-    await Promise.allSettled(arrays.map(([array]) => array.abort()))
+    await Promise.allSettled([...arrays.map(([array]) => array.abort()), isLeader && unfinished.removeIfEmpty()])
     throw error
   }
   if (isLeader) {

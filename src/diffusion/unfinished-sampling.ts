@@ -116,6 +116,12 @@ export class UnfinishedSampling {
     if (own.length === names.length) await ifThere(rmdir(this.#folder))
   }
 
+  /** Where no batch is whole there is nothing to go on from. */
+  async removeIfEmpty(): Promise<void> {
+    const names = (await ifThere(readdir(this.#folder))) ?? []
+    if (!names.some((name) => name.endsWith(this.#suffix))) await this.remove()
+  }
+
   get #settingsPath(): string {
     return join(this.#folder, SETTINGS)
   }

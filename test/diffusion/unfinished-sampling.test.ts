@@ -312,6 +312,13 @@ test.each(CHANGES)('changed before the repeated call: %s', async (_, change, the
   expect(await filesOf(folder)).toEqual(await filesOf(unbroken))
 })
 
+test('of a call that fails before a batch is whole nothing is left', async () => {
+  const folder = temporaryFolder()
+  using model = modelOf()
+  await sample(model, folder, { stopAt: 1 })
+  expect(await readdir(folder)).toEqual([])
+})
+
 test("a stranger's folder of that name is left as it is", async () => {
   const folder = temporaryFolder()
   await mkdir(join(folder, 'unfinished', 'drafts'), { recursive: true })
