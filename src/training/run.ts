@@ -273,10 +273,10 @@ async function trainSegments(
   let last: TrainingStep | undefined
   /** The last, until the log has it. */
   let unlogged: readonly TrainingStep[] = []
-  let saved = restored === undefined ? undefined : { step: trainer.step, path: restored }
   const isResumeOnly = () => resumeEvery !== undefined && trainer.step % checkpointEvery !== 0 && trainer.step !== steps
-  // One that was only there to resume from, and is the last now, is saved again to stay.
-  const isOutlived = saved !== undefined && !isResumeOnly() && (await isOnlyToResume(saved.path))
+  // One that was only there to resume from, and is the last now, is to be saved again, to stay.
+  const stays = restored !== undefined && (isResumeOnly() || !(await isOnlyToResume(restored)))
+  let saved = stays ? { step: trainer.step, path: restored } : undefined
   const save = async () => {
     const { step } = trainer
     saved = { step, path: await trainer.save(out, { resumeOnly: isResumeOnly() }) }
@@ -289,7 +289,7 @@ async function trainSegments(
     return saved
   }
   // The run may have been killed after this checkpoint and before its grid.
-  if (log && saved && isDue(sampleEvery) && !(await hasSamples(out, trainer.step)))
+  if (log && restored !== undefined && isDue(sampleEvery) && !(await hasSamples(out, trainer.step)))
     await writeSamples(trainer, configuration, out, log, { signal, onNotice }, sampledBy)
   while (trainer.step < steps && !trainer.isStopped) {
     const dues = [checkpointEvery, resumeEvery ?? checkpointEvery, sampleEvery]
@@ -329,8 +329,7 @@ async function trainSegments(
       throw error
     }
   }
-  const isSaved = saved?.step === trainer.step && !(isOutlived && saved.path === restored)
-  const { path } = saved && isSaved ? saved : await save()
+  const { path } = saved?.step === trainer.step ? saved : await save()
   await log?.requireInPlace(path)
   return {
     step: trainer.step,

@@ -1,5 +1,6 @@
 /** A run's model setting and the training checkpoint that it goes on with: who is believed, and what is said. */
 import { existsSync } from 'node:fs'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type AdoptOptions, adoptCheckpoint } from '../../src/conversion/adopt.ts'
@@ -138,4 +139,16 @@ describe("a file of the reference's, which leaves a guess", () => {
       new RangeError(`${theirs} is of ${sentence}${ADVICE}`),
     )
   })
+})
+
+test('a copy of a checkpoint that was only there to resume from is there to stay', async () => {
+  const { own, run } = await files(tinyModel)
+  const folder = temporaryFolder()
+  const checkpoint = join(folder, '0000003')
+  await convert(own, checkpoint)
+  const state = join(checkpoint, 'state.json')
+  await writeFile(state, JSON.stringify({ ...JSON.parse(await readFile(state, 'utf8')), resumeOnly: true }))
+  await adoptCheckpoint(checkpoint, run)
+  const [name] = await readdir(join(run, 'checkpoints'))
+  expect(await readCheckpointState(join(run, 'checkpoints', name!))).not.toHaveProperty('resumeOnly')
 })
