@@ -121,9 +121,8 @@ export function samplingRecord(model: AnyTransformer, options: RecordedOptions):
   }
 }
 
-/** SHA-256 of a list. */
-export const digestOf = (list: readonly (string | number)[]) =>
-  createHash('sha256').update(JSON.stringify(list)).digest('hex')
+/** SHA-256 of what JSON holds. */
+export const digestOf = (value: unknown) => createHash('sha256').update(JSON.stringify(value)).digest('hex')
 
 function samplerSettings(options: SamplingOptions) {
   switch (options.mode) {

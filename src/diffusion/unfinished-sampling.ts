@@ -3,17 +3,17 @@
  * settings, and for every batch whose PNGs are all there a file FIRST-LAST.SETTINGS of its latents, f32, which is empty where no latents are
  * wanted. Its name ends in the settings' digest: a process that outlives its leader may write one when others are sampled here.
  */
-import { createHash } from 'node:crypto'
 import { readdir, readFile, rm, rmdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import * as z from 'zod'
+import { differingSetting } from '../distributed/require-alike.ts'
 import { writeWhole } from '../formats/atomic-file.ts'
 import { FileAccessError } from '../formats/errors.ts'
 import { ifThere, isThere } from '../formats/if-there.ts'
 import { makeFolder } from '../formats/make-folder.ts'
 import { statusOf } from '../formats/path-status.ts'
 import type { ImageRange } from './image-folder.ts'
-import { imageName } from './sampling-record.ts'
+import { digestOf, imageName } from './sampling-record.ts'
 
 /** All that the images depend on, as JSON holds it. */
 export type SamplingSettings = Readonly<Record<string, unknown>>
@@ -51,7 +51,7 @@ export class UnfinishedSampling {
     this.#images = folder
     this.#folder = join(folder, FOLDER)
     this.#settings = settings
-    this.#suffix = `.${createHash('sha256').update(JSON.stringify(settings)).digest('hex').slice(0, 8)}`
+    this.#suffix = `.${digestOf(settings).slice(0, 8)}`
     this.#latentBytes = latentBytes
   }
 
@@ -165,8 +165,7 @@ export function partsOf({ first, count }: ImageRange, earlier: readonly ImageRan
 function describeDifference(text: string, settings: SamplingSettings): string | undefined {
   const earlier = settingsIn(text)
   if (!earlier) return 'settings that cannot be read'
-  const names = Object.keys({ ...earlier, ...settings })
-  const name = names.find((name) => JSON.stringify(earlier[name]) !== JSON.stringify(settings[name]))
+  const name = differingSetting(earlier, settings)
   if (name === undefined) return undefined
   const [its, ours] = [earlier[name], settings[name]].map(shown)
   if (its !== undefined && ours !== undefined) return `${name} ${its}, not ${ours}`
