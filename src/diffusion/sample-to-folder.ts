@@ -52,7 +52,7 @@ export type SampleToFolderOptions = SamplingOptions &
     /** An ADM-style npz: `arr_0`, uint8 [count, H, W, 3]. */
     readonly npz?: string
     /** Whether a model of latents leaves them in `FOLDER/latents.npz`. Default: where no autoencoder decodes them. */
-    readonly latents?: boolean
+    readonly latents?: boolean | undefined
     /** One picture of the images. */
     readonly grid?: string
     /** How many images the grid shows, the first ones. Default: all. */
@@ -161,8 +161,9 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     if (isOurs && !latentShape) await rm(join(folder, LATENTS), { force: true })
   }
   // Nobody writes there before it is theirs, nor another's images among them.
-  const agreed = await world.agree({ settings: { ...settings, npz: npz !== undefined }, earlier })
-  requireAlike({ ...settings, npz: npz !== undefined }, agreed.settings)
+  const shared = { ...settings, npz: npz !== undefined }
+  const agreed = await world.agree({ settings: shared, earlier })
+  requireAlike(shared, agreed.settings)
   earlier = agreed.earlier
   const there = imagesOf(earlier)
   if (there > 0) onContinue?.(there)
@@ -185,6 +186,7 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     const isNew = imagesOf(parts.filter((part) => !part.earlier))
     const batches = sampleParts(model, parts, {
       conditions,
+      keepsLatents: latentShape !== undefined,
       sampling: { ...sampler, seed, batch, autoencoder },
       readEarlier: async (part, batch) => ({
         latents: await unfinished.latentsOf(part, batch),
@@ -195,8 +197,7 @@ export async function sampleToFolder(model: AnyTransformer, options: SampleToFol
     })
     // While the device makes the next batch: compressing a batch of large images takes as long as a fast sampler does.
     const written = oneAhead(batches, async (batch) => {
-      const { first, pixels } = batch
-      const latents = latentShape ? batch.latents : new Uint8Array(0)
+      const { first, pixels, latents } = batch
       if (batch.isNew && pixels) {
         await writeImages(folder, pixels)
         await unfinished.add(batch, latents)
@@ -245,13 +246,14 @@ interface FolderBatch extends ImageRange {
   readonly isNew: boolean
   /** Undefined of those that are there where nobody asks for them. */
   readonly pixels: RangeOfImages | undefined
-  /** f32 */
+  /** f32; none where they are not kept. */
   readonly latents: Uint8Array
 }
 
 interface SamplePartsOptions {
   /** Of all images. */
   readonly conditions: ImageConditions
+  readonly keepsLatents: boolean
   readonly sampling: SamplingOptions & Omit<BatchOptions, 'firstImage' | 'onProgress'>
   readonly readEarlier: (part: ImageRange, batch: ImageRange) => Promise<Pick<FolderBatch, 'pixels' | 'latents'>>
   /** Called with how many images have been sampled. */
@@ -262,7 +264,7 @@ interface SamplePartsOptions {
 async function* sampleParts(
   model: AnyTransformer,
   parts: readonly SamplingPart[],
-  { conditions, sampling, readEarlier, onProgress }: SamplePartsOptions,
+  { conditions, keepsLatents, sampling, readEarlier, onProgress }: SamplePartsOptions,
 ): AsyncGenerator<FolderBatch> {
   let sampled = 0
   for (const { first, count, earlier } of parts) {
@@ -280,7 +282,7 @@ async function* sampleParts(
         onProgress: (images) => onProgress(done + images),
       })
       for await (const { first, count, latents, ...pixels } of batches) {
-        const kept = new Uint8Array(new Float32Array(latents).buffer)
+        const kept = keepsLatents ? new Uint8Array(new Float32Array(latents).buffer) : new Uint8Array(0)
         yield { first, count, isNew: true, pixels: { first, count, ...pixels }, latents: kept }
       }
     }

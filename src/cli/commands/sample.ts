@@ -95,7 +95,7 @@ export const sampleCommand = defineCommand({
           batch,
           autoencoder,
           npz,
-          ...(latents !== undefined && { latents }),
+          latents,
           grid,
           ...(gridCount !== undefined && { gridCount }),
           world,
@@ -114,12 +114,11 @@ export const sampleCommand = defineCommand({
           onNotice: (sentence) => out.warn(sentence),
           onProgress: (done) => barFrom(0).update(Math.floor(done)),
         })
+          .finally(() => bar?.end())
           .catch((error: unknown) => {
-            bar?.end()
             if (signal.aborted) out.line('stopped; the same call goes on after the images that are there')
             throw error
           })
-          .finally(() => bar?.end())
         out.line(
           [`${result.count} images in ${folder}`, ...[npz, grid].filter((file) => file !== undefined)].join(', '),
         )
