@@ -90,7 +90,7 @@ void microkernel(int64_t steps, const float* __restrict a, int64_t strideA, cons
     b += strideB;
   }
 
-  // Sums of kMaxSteps products each: one chain over all of k would round 100,000 tokens' products by ten times as much.
+  // Sums of kMaxSteps products each: of positive products one chain over all of k is two to three times as far from float64.
   if (!first)
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i)
