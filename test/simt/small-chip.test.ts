@@ -1,22 +1,15 @@
 /** Products and attention as a chip of 99 KB a block makes them, one of compute capability 8.6, 8.9 or 12.0. */
-import { expect, test } from 'vitest'
 import type { Sizes } from '../tensor/ops/attention-case.ts'
+import { testChip } from './chip.ts'
 
 // Before the addon looks for its devices.
 process.env.REPA_SIMT_ARCH = '86'
-const { native } = await import('../../src/native.ts')
 const { testOps } = await import('../tensor/ops/op-case.ts')
 const { attentionCase, unpacked } = await import('../tensor/ops/attention-case.ts')
 // By mma.sync, whatever the alignment: the table runs by wgmma elsewhere.
 await import('../tensor/ops/linear.test.ts')
 
-test('the device is such a chip', () => {
-  expect(
-    native()
-      .cudaInfo()
-      .devices.map(({ computeCapability }) => computeCapability),
-  ).toEqual(['8.6'])
-})
+testChip('8.6')
 
 /** Heads that are in shared memory elsewhere, if only in the backward pass; each of the streamed kernels' widths. */
 const SIZES: readonly Sizes[] = [
