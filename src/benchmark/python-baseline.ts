@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
 import { promisify } from 'node:util'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { Device } from '../tensor/device.ts'
 
 /** The SiT, or with `text` the MMDiT, that both sides train; `hidden`, `depth` and the like as in the model's own configuration. */

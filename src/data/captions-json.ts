@@ -1,6 +1,6 @@
 import { constants } from 'node:buffer'
 import { join } from 'node:path'
-import { z } from 'zod'
+import * as z from 'zod'
 import { FileFormatError } from '../formats/errors.ts'
 import { RandomAccessFile } from '../formats/random-access-file.ts'
 import { linesOf, textOf } from './captions.ts'

@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { DEFAULT_LATENT_SCALE } from './latent-encoder.ts'
 import { TRANSFORMS } from './transforms.ts'
 

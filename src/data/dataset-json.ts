@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { valueOfJson } from '../configuration/json.ts'
 
 /** The file that names the images (or latents) of a data set and their labels, as the reference dataset tool writes it. */

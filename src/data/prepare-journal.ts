@@ -1,5 +1,5 @@
 import { type FileHandle, open, readFile, truncate } from 'node:fs/promises'
-import { z } from 'zod'
+import * as z from 'zod'
 import { FileAccessError } from '../formats/errors.ts'
 import { type Preparation, preparation, skippedImage } from './dataset-info.ts'
 import { parseJson } from './dataset-json.ts'

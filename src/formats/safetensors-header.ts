@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import * as z from 'zod'
 import { DTYPE_BYTES, type DType, elementCount } from '../tensor/dtype.ts'
 import { FileFormatError } from './errors.ts'
 

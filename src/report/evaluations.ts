@@ -1,6 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { z } from 'zod'
+import * as z from 'zod'
 import { parseJson } from '../configuration/json.ts'
 import { ifThere } from '../formats/if-there.ts'
 import { JsonObjectSchema } from './json.ts'

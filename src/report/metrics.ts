@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs'
-import { z } from 'zod'
+import * as z from 'zod'
 import { type Metrics, type MetricsRow, MetricsTable } from './metrics-table.ts'
 
 /** JSON has no NaN or infinity: a value that was not finite is written as null. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { z } from 'zod'
+import * as z from 'zod'
 import { defineCommand, type PositionalTable } from '../../src/cli/command.ts'
 import { COMMANDS, type CommandEntry } from '../../src/cli/commands.ts'
 import { dispatch } from '../../src/cli/dispatch.ts'

@@ -1,7 +1,7 @@
 /** DiT's sampling, guidance included, against the states of the reference's loops: `verify` composes them of their parts. */
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { z } from 'zod'
+import * as z from 'zod'
 import { sampleDiffusion } from '../../src/diffusion/ddpm-sampler.ts'
 import { DiT } from '../../src/models/dit.ts'
 import { openWeights } from '../../src/models/weights-file.ts'

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { z } from 'zod'
+import * as z from 'zod'
 import { goldenFolder, haveGolden } from '../shared-folder.ts'
 import { type NdArray, sizeOf, type Tolerance } from './array.ts'
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { z } from 'zod'
+import * as z from 'zod'
 import { expectClose, type NdArray, random, sizeOf } from './array.ts'
 import { type GoldenFile, goldenDirectory, goldenFiles, goldenTensors } from './golden.ts'
 import { type Path, pathCoefficients } from './interpolant.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { z } from 'zod'
+import * as z from 'zod'
 import { type AdamWState, adamW, clipCoefficient, exponentialMovingAverage } from './adamw.ts'
 import { expectClose, fromValues, type NdArray, reshape, zeros } from './array.ts'
 import { type GoldenFile, goldenDirectory, goldenFiles, goldenTensors } from './golden.ts'

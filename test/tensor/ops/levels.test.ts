@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { z } from 'zod'
+import * as z from 'zod'
 import { native } from '../../../src/native.ts'
 
 // A process decides once for which instructions its kernels are, so the tables of cases run again in a process for each of
