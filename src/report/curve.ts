@@ -16,6 +16,12 @@ export interface Curve {
 /** A chart is some hundreds of pixels wide: more slices than this could hardly be seen. */
 const SLICES = 480
 
+/** The trend's kernel has this share of the range of x as its standard deviation. */
+const BANDWIDTH = 0.015
+
+/** Four of the trend's points to a standard deviation: lines between them stray from it by (1/4)²/8, a 128th, of what bends in one. */
+const TREND_SLICES = Math.round(4 / BANDWIDTH)
+
 /** Below this many values there is no noise to speak of: the trend is the values themselves. */
 const FEWEST_TO_SMOOTH = 24
 
@@ -30,7 +36,13 @@ export function curveOf(points: Points, kind: 'noisy' | 'exact' = 'noisy', slice
     const reduced = extremes(points, slices)
     return { raw: reduced, smooth: reduced, bulk }
   }
-  return { raw: extremes(points, slices), smooth: localLinearFit(sliceMeans(points, slices), 0.015), bulk }
+  const means = sliceMeans(points, Math.min(slices, TREND_SLICES))
+  // From the first point to the last, which lie half a slice beyond the means.
+  const at = means.x.slice()
+  at[0] = points.x[0]!
+  at[at.length - 1] = points.x.at(-1)!
+  const raw = extremes(points, slices)
+  return { raw, smooth: localLinearFit(means, BANDWIDTH, at, rangeOf(raw.y)), bulk }
 }
 
 /** The points of finite value. */
@@ -81,75 +93,86 @@ export function nearest(sorted: Float64Array, value: number): number {
 export function extremes(points: Points, slices: number): Points {
   const { x, y } = points
   if (x.length <= 2 * slices) return points
-  const xs: number[] = []
-  const ys: number[] = []
-  eachSlice(x, slices, (begin, end) => {
+  const ends = sliceEnds(x, slices)
+  const kept = { x: new Float64Array(2 * ends.length), y: new Float64Array(2 * ends.length) }
+  let count = 0
+  let begin = 0
+  for (const end of ends) {
     let low = begin
     let high = begin
     for (let i = begin + 1; i < end; i++) {
-      if (y[i]! < y[low]!) low = i
-      if (y[i]! > y[high]!) high = i
+      const value = y[i]!
+      if (value < y[low]!) low = i
+      if (value > y[high]!) high = i
     }
-    for (const i of low === high ? [low] : [Math.min(low, high), Math.max(low, high)]) {
-      xs.push(x[i]!)
-      ys.push(y[i]!)
-    }
-  })
-  return { x: Float64Array.from(xs), y: Float64Array.from(ys) }
+    begin = end
+    const [first, second] = low < high ? [low, high] : [high, low]
+    kept.x[count] = x[first]!
+    kept.y[count++] = y[first]!
+    if (first === second) continue
+    kept.x[count] = x[second]!
+    kept.y[count++] = y[second]!
+  }
+  return { x: kept.x.subarray(0, count), y: kept.y.subarray(0, count) }
 }
 
 function sliceMeans(points: Points, slices: number): Points {
   const { x, y } = points
   if (x.length <= slices) return points
-  const xs: number[] = []
-  const ys: number[] = []
-  eachSlice(x, slices, (begin, end) => {
+  const ends = sliceEnds(x, slices)
+  const means = { x: new Float64Array(ends.length), y: new Float64Array(ends.length) }
+  let begin = 0
+  for (const [slice, end] of ends.entries()) {
     let sumX = 0
     let sumY = 0
     for (let i = begin; i < end; i++) {
       sumX += x[i]!
       sumY += y[i]!
     }
-    xs.push(sumX / (end - begin))
-    ys.push(sumY / (end - begin))
-  })
-  return { x: Float64Array.from(xs), y: Float64Array.from(ys) }
-}
-
-/** Calls back with the index range of every slice that holds points. */
-function eachSlice(x: Float64Array, slices: number, visit: (begin: number, end: number) => void): void {
-  const first = x[0]!
-  const width = (x.at(-1)! - first) / slices
-  let begin = 0
-  for (let slice = 1; slice <= slices; slice++) {
-    let end = begin
-    while (end < x.length && (slice === slices || x[end]! < first + slice * width)) end++
-    if (end > begin) visit(begin, end)
+    means.x[slice] = sumX / (end - begin)
+    means.y[slice] = sumY / (end - begin)
     begin = end
   }
+  return means
+}
+
+/** Where each slice that holds points ends: the index behind its last one. */
+function sliceEnds(x: Float64Array, slices: number): Uint32Array {
+  const first = x[0]!
+  const width = (x.at(-1)! - first) / slices
+  const ends = new Uint32Array(slices)
+  let count = 0
+  let begin = 0
+  for (let slice = 1; slice <= slices; slice++) {
+    const end = slice === slices ? x.length : firstAtLeast(x, first + slice * width)
+    if (end > begin) ends[count++] = end
+    begin = end
+  }
+  return ends.subarray(0, count)
 }
 
 /**
  * Local linear regression with a Gaussian kernel whose standard deviation is `bandwidth` times the range of x. Unlike a
- * moving average it does not lag behind a falling loss, nor flatten its ends. The trend stays within the values' range.
+ * moving average it does not lag behind a falling loss, nor flatten its ends. The trend is found at the rising places `at` and
+ * stays within `range`.
  */
-export function localLinearFit(points: Points, bandwidth: number): Points {
+export function localLinearFit(points: Points, bandwidth: number, at = points.x, range = rangeOf(points.y)): Points {
   const { x, y } = points
   const count = x.length
   const sigma = (x[count - 1]! - x[0]!) * bandwidth
   if (!(sigma > 0)) return points
-  const [lowest, highest] = rangeOf(y)
-  const fitted = new Float64Array(count)
+  const [lowest, highest] = range
+  const fitted = new Float64Array(at.length)
   let begin = 0
-  for (let i = 0; i < count; i++) {
-    while (x[i]! - x[begin]! > 3 * sigma) begin++
+  for (const [i, place] of at.entries()) {
+    while (place - x[begin]! > 3 * sigma) begin++
     let weight = 0
     let sumX = 0
     let sumY = 0
     let sumXX = 0
     let sumXY = 0
-    for (let j = begin; j < count && x[j]! - x[i]! <= 3 * sigma; j++) {
-      const offset = (x[j]! - x[i]!) / sigma
+    for (let j = begin; j < count && x[j]! - place <= 3 * sigma; j++) {
+      const offset = (x[j]! - place) / sigma
       const w = Math.exp(-0.5 * offset * offset)
       weight += w
       sumX += w * offset
@@ -162,7 +185,16 @@ export function localLinearFit(points: Points, bandwidth: number): Points {
     const value = determinant > 1e-9 * weight * weight ? (sumXX * sumY - sumX * sumXY) / determinant : sumY / weight
     fitted[i] = Math.min(highest, Math.max(lowest, value))
   }
-  return { x, y: fitted }
+  return { x: at, y: fitted }
+}
+
+/** The value at `x` of a line through points; at its ends' and beyond, theirs. */
+export function valueAt({ x: xs, y: ys }: Points, x: number): number {
+  const after = firstAtLeast(xs, x)
+  if (after === 0) return ys[0]!
+  if (after === xs.length) return ys.at(-1)!
+  const share = (x - xs[after - 1]!) / (xs[after]! - xs[after - 1]!)
+  return ys[after - 1]! + share * (ys[after]! - ys[after - 1]!)
 }
 
 /** Lowest and highest value; `[Infinity, -Infinity]` of none. */
@@ -191,7 +223,9 @@ const MOST_TO_SORT = 8192
 
 function sortedSample(values: Float64Array): Float64Array {
   const every = Math.max(1, Math.ceil(values.length / MOST_TO_SORT))
-  return Float64Array.from({ length: Math.ceil(values.length / every) }, (_, i) => values[i * every]!).sort()
+  const sample = new Float64Array(Math.ceil(values.length / every))
+  for (let i = 0; i < sample.length; i++) sample[i] = values[i * every]!
+  return sample.sort()
 }
 
 /** The value that a share `q` of the sorted values does not exceed (nearest rank). */

@@ -9,6 +9,7 @@ import {
   median,
   nearest,
   pointsWithin,
+  valueAt,
 } from '../../src/report/curve.ts'
 
 const range = (count: number, f: (i: number) => number) => Float64Array.from({ length: count }, (_, i) => f(i))
@@ -54,6 +55,14 @@ describe('localLinearFit', () => {
     })
     const worst = Math.max(...Array.from(smooth.y, (value, i) => Math.abs(value - truth(smooth.x[i]!))))
     expect(worst).toBeLessThan(0.2 / Math.sqrt(12))
+  })
+
+  test('the trend of a long run goes from its first step to its last', () => {
+    const x = range(10_000, (i) => 7 + i)
+    const { smooth } = curveOf({ x, y: range(10_000, (i) => 3 - 0.02 * i) })
+    expect([smooth.x[0], smooth.x.at(-1)]).toEqual([7, 10_006])
+    // A straight line's slices have means on it, so that their fit is the line. Values reach 200, sums of dozens of products the more.
+    for (const [i, at] of smooth.x.entries()) expect(Math.abs(smooth.y[i]! - (3 - 0.02 * (at - 7)))).toBeLessThan(1e-9)
   })
 
   test.each([
@@ -158,4 +167,15 @@ describe('axes', () => {
     expect(positionOn(linearAxis(10, 20, 5), 15)).toBe(0.5)
     expect(positionOn(logAxis(1, 100, 5), 10)).toBeCloseTo(0.5, 15)
   })
+})
+
+test.each([
+  [0, 10],
+  [1, 10],
+  [2, 15],
+  [3, 20],
+  [4, 0],
+  [9, 0],
+])('the line at %f is at %f', (at, value) => {
+  expect(valueAt({ x: Float64Array.of(1, 3, 4), y: Float64Array.of(10, 20, 0) }, at)).toBe(value)
 })

@@ -1,6 +1,6 @@
 import { END_LABEL, positionOn, type Tick } from '../axis.ts'
 import type { ChartData } from '../chart-data.ts'
-import { type Curve, curveOf, nearest, pointsWithin, rangeOf } from '../curve.ts'
+import { type Curve, curveOf, nearest, pointsWithin, rangeOf, valueAt } from '../curve.ts'
 import type { LoggedPoints } from '../live-message.ts'
 import { unpackNumbers } from '../packed-numbers.ts'
 import { axisBegin, type Plot, plotOf } from '../plot.ts'
@@ -39,6 +39,15 @@ export class PageChart implements GroupedChart {
   #plot: Plot | undefined
   #drawn: readonly DrawnSeries[] = []
   #frame = 0
+  /** Of the plot, in pixels. Lines are reduced to it. */
+  #width = 0
+  /** Asked of the layout that the page makes by itself: each chart that asked between two drawings would have it made once more. */
+  readonly #resized = new ResizeObserver(([entry]) => {
+    const { width } = entry!.contentRect
+    if (width === this.#width) return
+    this.#width = width
+    this.#draw()
+  })
   /** Where the arrow keys go on from. */
   #keyed: number | undefined
   /** Where fingers or the pressed mouse are and where they began, in pixels across. */
@@ -65,7 +74,7 @@ export class PageChart implements GroupedChart {
     this.#pointer.setAttribute('aria-label', `Values of ${figure.dataset.chart}: arrow keys`)
     this.#listen()
     group.add(this)
-    this.#draw()
+    this.#resized.observe(this.#pointer)
   }
 
   /** Takes in what was logged; `first` and `last` are the ends of all runs. */
@@ -87,6 +96,7 @@ export class PageChart implements GroupedChart {
 
   dispose(): void {
     cancelAnimationFrame(this.#frame)
+    this.#resized.disconnect()
     this.#group.delete(this)
   }
 
@@ -131,7 +141,7 @@ export class PageChart implements GroupedChart {
       if (x < points.x[0]! - reach || x > points.x.at(-1)! + reach) return undefined
     }
     const i = nearest(points.x, x)
-    const trend = curve.smooth.y[nearest(curve.smooth.x, points.x[i]!)]!
+    const trend = valueAt(curve.smooth, points.x[i]!)
     const isTrend = this.#data.drawing === 'noisy' && curve.smooth !== curve.raw
     return { series, x: points.x[i]!, y: isTrend ? trend : points.y[i]!, logged: isTrend ? points.y[i]! : undefined }
   }
@@ -177,7 +187,7 @@ export class PageChart implements GroupedChart {
     this.#frame = 0
     const { across, drawing, fromZero, values, ticks } = this.#data
     const view = across === 'step' ? this.#group.view : undefined
-    const slices = Math.max(240, Math.min(1600, this.#pointer.clientWidth))
+    const slices = Math.max(240, Math.min(1600, Math.round(this.#width)))
     this.#drawn = this.#series
       .filter(({ run }) => isRunShown(run))
       .map((series) => {

@@ -29,13 +29,6 @@ export class ReportPage {
         for (const group of Object.values(this.#groups)) group.clear()
       }
     })
-    // Lines are reduced to the width that they are drawn at.
-    let width = innerWidth
-    addEventListener('resize', () => {
-      if (innerWidth === width) return
-      width = innerWidth
-      for (const chart of this.#charts) chart.update()
-    })
   }
 
   append(logged: readonly LoggedPoints[], first: number, last: number): void {
