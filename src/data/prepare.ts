@@ -321,23 +321,24 @@ async function featureGrid(
 ): Promise<TokenGrid> {
   if (features.length === 0) return [1, 1]
   const recorded = latents === 'none' ? (await readInfo(out))?.latents?.shape : latentShape(latents, size)
-  const side = recorded?.[1] ?? (await sideOfOthers(out)) ?? size
-  const patch = featurePatch ?? (side === size ? 4 : 2)
-  if (side % patch !== 0) {
+  const [, rows, columns] = recorded ?? (await shapeOfOthers(out)) ?? [3, size, size]
+  const patch = featurePatch ?? (rows === size && columns === size ? 4 : 2)
+  if (rows % patch !== 0 || columns % patch !== 0) {
     throw new RangeError(
-      `A patch of ${patch} does not divide latents of ${side} × ${side}; choose another by --feature-patch.`,
+      `A patch of ${patch} does not divide latents of ${rows} × ${columns}; choose another by --feature-patch.`,
     )
   }
-  return [side / patch, side / patch]
+  return [rows / patch, columns / patch]
 }
 
-/** Rows of the latents that another tool made, of which nothing but their files tells; undefined where there are none. */
-async function sideOfOthers(out: string): Promise<number | undefined> {
+/** [C, h, w] of the latents that another tool made, of which nothing but their files tells; undefined where there are none. */
+async function shapeOfOthers(out: string): Promise<readonly [number, number, number] | undefined> {
   const folder = join(out, LAYOUT.latents)
   const name = (await isThere(folder)) && (await openFolder(folder)).files.find((file) => extname(file) === '.npy')
   if (!name) return undefined
   const { shape } = await readNpy(join(folder, name))
-  if (shape.length === 3) return shape[1]!
+  const [channels, rows, columns] = shape
+  if (shape.length === 3) return [channels!, rows!, columns!]
   throw new Error(`The latent '${join(folder, name)}' has shape [${shape}]; [2C, h, w] was expected.`)
 }
 

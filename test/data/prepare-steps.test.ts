@@ -17,8 +17,10 @@ import { Loader } from '../../src/data/loader.ts'
 import { mirror } from '../../src/data/mirror.ts'
 import { type PrepareOptions, prepareDataset } from '../../src/data/prepare.ts'
 import type { PrepareStep } from '../../src/data/prepare-progress.ts'
+import { writeNpy } from '../../src/formats/npy.ts'
 import { ZipFile } from '../../src/formats/zip-reader.ts'
 import { float16ToFloat32 } from '../../src/tensor/float16.ts'
+import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
 import { interleaved } from '../../src/tensor/planes.ts'
 import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
 import { folderDigest } from './folder-digest.ts'
@@ -303,6 +305,20 @@ describe('features of a set whose latents another tool made', () => {
     const before = folderDigest(options.out)
     expect(await prepareDataset(options)).toEqual(info)
     expect(folderDigest(options.out)).toEqual(before)
+  })
+
+  test('are on as many rows and columns as these have, which need not be square', async () => {
+    const options = await others()
+    const latents = join(options.out, 'vae-sd/00000')
+    const wide = hostFloat32(new Float32Array(192), [6, 8, 4])
+    for (const name of readdirSync(latents)) await writeNpy(join(latents, name), wide)
+    await expect(prepareDataset({ ...options, featurePatch: 8 })).rejects.toThrow(
+      'A patch of 8 does not divide latents of 8 × 4; choose another by --feature-patch.',
+    )
+    const info = await prepareDataset(options)
+    expect(info.features).toMatchObject([{ encoder: 'token-means', grid: [4, 2] }])
+    await using store = await (await Dataset.open(options.out)).openFeatures(info.features![0]!)
+    expect(store.imageBytes).toBe(4 * 2 * tokenMeans.width * 2)
   })
 
   test('are so too where captions came before them', async () => {
