@@ -2,14 +2,15 @@
 // The last part of `npm run build:ts`: zod in one file, dist/zod.js, and what imports zod imports that. zod's own module reads 95 files, 64 of
 // them messages in other languages, which took a quarter of the time that importing this package took; the file has the functions that are
 // called and no others, minified, for reading the rest took a tenth of what was left. Types stay those of the package.
+//   bundle-zod.mjs DIST
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { dirname, join, relative, sep } from 'node:path'
+import { dirname, join, relative, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import * as zod from 'zod'
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..')
-const dist = join(root, 'dist')
+const dist = resolve(process.argv[2])
 const bundle = join(dist, 'zod.js')
 
 /** English is imported by itself. */

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -42,7 +42,9 @@ export class Program implements AsyncDisposable {
   static async build(): Promise<Program> {
     const program = new Program(await mkdtemp(join(tmpdir(), 'repa-end-to-end-')))
     try {
-      await transpile(join(root, 'src'), join(program.folder, 'dist'))
+      const dist = join(program.folder, 'dist')
+      await transpile(join(root, 'src'), dist)
+      execFileSync(process.execPath, [join(root, 'scripts/bundle-zod.mjs'), dist])
       await cp(join(root, 'package.json'), join(program.folder, 'package.json'))
       for (const name of ['node_modules', 'build']) await symlink(join(root, name), join(program.folder, name))
       await mkdir(program.work)
