@@ -31,6 +31,7 @@ function filesOf(kind: LatentKind): Record<string, Uint8Array | string> {
     ...files,
     'images/dataset.json': JSON.stringify({ labels }),
     ...(kind === 'points' && { 'dataset-info.json': JSON.stringify({ ...INFO, latents }) }),
+    ...(kind === 'pixels' && { 'dataset-info.json': JSON.stringify({ ...INFO, flip: true }) }),
   }
 }
 
@@ -107,7 +108,7 @@ describe.each(KINDS)('Loader of %s', (kind) => {
   })
 
   test.each([1, 2, 3])('%d parts of a batch are the batch, each by itself', async (count) => {
-    const options = { batch: 6, seed: 3, images: true, startStep: 2 }
+    const options = { batch: 6, seed: 3, images: true, startStep: 2, flip: dataset().flip }
     const whole = await take(new Loader(dataset(), options), 3)
     const parts = await Promise.all(
       Array.from({ length: count }, (_, index) =>
