@@ -58,6 +58,15 @@ describe('Dataset of latents without images', () => {
     expect((await Dataset.open(await latentShardFiles({ flip: false }))).flip).toBe(false)
   })
 
+  test('where one file of several has none of mirror images, none are drawn', async () => {
+    const folder = await latentShardFiles()
+    await writeSafetensors(join(folder, 'z.safetensors'), [
+      stored('latents', plain(0), [1, 2, 2, 2], 'f32'),
+      storedLabels([1]),
+    ])
+    expect(await Dataset.open(folder)).toMatchObject({ length: COUNT + 1, flip: false })
+  })
+
   test.each(['pt', 'safetensors'] as const)('standardises by latents_stats.%s', async (kind) => {
     const dataset = await Dataset.open(await withStatistics(kind, { mean, std }))
     expect(dataset.notice).toBeUndefined()
