@@ -1,4 +1,4 @@
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import type * as promises from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
@@ -50,6 +50,22 @@ test.each([1, 7, 1000])('where the system writes %d bytes at a time, a shard is 
     await store.readInto(image, false, out)
     expect(new Uint16Array(out.buffer)).toEqual(features(image))
   }
+})
+
+test.each([
+  { cut: 0, whole: 2 },
+  { cut: 1, whole: 1 },
+  { cut: 2 * HALVES, whole: 1 },
+  { cut: 2 * HALVES + 1, whole: 0 },
+  { cut: 4 * HALVES + 1, whole: 0 },
+])('of a shard that a kill left $cut bytes short, $whole images are done', async ({ cut, whole }) => {
+  const folder = temporaryFolder()
+  const writer = new ShardWriter(folder, SETTINGS, false, 0, 3)
+  expect(await writer.done()).toBe(0)
+  await writer.write(0, [0, 1].map(features))
+  const partial = join(folder, 'features/means/00000.safetensors.partial')
+  truncateSync(partial, statSync(partial).size - cut)
+  expect(await writer.done()).toBe(whole)
 })
 
 describe('a shard in the place of another is refused when it is opened', () => {
