@@ -61,6 +61,19 @@ test('boxes are of the areas, shapes and places that torchvision draws, half of 
   expect(share(({ top, height }) => top + height > SIDE - 4)).toBeGreaterThan(0.1)
 })
 
+test('a box lies at every place with the same chances, the last ones too', () => {
+  // One of four pixels, which its colour tells.
+  const pixels = { data: Uint8Array.from({ length: 3 * 4 }, (_, i) => i % 4), count: 1, size: 2 }
+  const options = { size: 1, area: [0.25, 0.25], aspect: [1, 1] } as const
+  const random = keyedRandom(5)
+  const times = [0, 0, 0, 0]
+  for (let i = 0; i < DRAWS; i++) times[randomResizedCrop(pixels, 0, options, random).data[0]!]! += 1
+  // Four standard deviations of a quarter.
+  for (const count of times) {
+    expect(Math.abs(count / DRAWS - 0.25)).toBeLessThan(4 * Math.sqrt((0.25 * 0.75) / DRAWS))
+  }
+})
+
 test('a box that never fits is the whole image', () => {
   const { data } = randomResizedCrop(images, 0, { size: SIZE, area: [4, 5] }, keyedRandom(3))
   const box = boxOf(data)
@@ -69,7 +82,11 @@ test('a box that never fits is the whole image', () => {
 })
 
 test('crops of a batch are those of its images in turn, as planes', () => {
-  const crops = randomResizedCrops(images, { size: SIZE, area: AREA }, keyedRandom(4))
-  const { data } = randomResizedCrop(images, 0, { size: SIZE, area: AREA }, keyedRandom(4))
-  expect([...crops.subarray(SIZE * SIZE, 2 * SIZE * SIZE)]).toEqual([...data.filter((_, i) => i % 3 === 1)])
+  const two = { data: Uint8Array.from([...ramps, ...ramps.map((value) => 255 - value)]), count: 2, size: SIDE }
+  const options = { size: SIZE, area: AREA }
+  const crops = randomResizedCrops(two, options, keyedRandom(4))
+  const random = keyedRandom(4)
+  const each = [0, 1].map((index) => randomResizedCrop(two, index, options, random).data)
+  const planes = each.flatMap((data) => [0, 1, 2].flatMap((channel) => [...data.filter((_, i) => i % 3 === channel)]))
+  expect([...crops]).toEqual(planes)
 })
