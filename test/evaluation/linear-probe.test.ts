@@ -121,6 +121,32 @@ describe('trainProbes', () => {
     expect(second).toEqual(first)
   })
 
+  test('the training accuracy is that of the training features', async () => {
+    const schedule = { epochs: 2, batch: 64, learningRate: 0.003 }
+    const [train, test] = [overlapping(600, 1), overlapping(300, 2)]
+    const [[probe], [tested]] = await Promise.all(
+      [test, train].map((test) => trainProbes({ ...options, train, test, schedule })),
+    )
+    expect(probe!.trainAccuracy).toBe(tested!.accuracy)
+    expect(probe!.trainAccuracy).not.toBe(probe!.accuracy)
+  })
+
+  test('rows behind those that are classified at a time are held to their own labels', async () => {
+    const schedule = { epochs: 2, batch: 64, learningRate: 0.003 }
+    const [train, few] = [overlapping(600, 1), overlapping(300, 2)]
+    const repeated = (values: ArrayLike<number>) =>
+      Array.from({ length: 28 * values.length }, (_, i) => values[i % values.length]!)
+    const many = {
+      ...few,
+      layers: few.layers.map((values) => Float32Array.from(repeated(values))),
+      labels: Int32Array.from(repeated(few.labels)),
+    }
+    const [one, all] = await Promise.all(
+      [few, many].map((test) => trainProbes({ ...options, train, test, schedule }).then(([probe]) => probe!)),
+    )
+    expect(all).toEqual(one)
+  })
+
   test('goes through all training features for their statistics once a layer, however many rows are classified', async () => {
     // More than are classified at a time, of both sets.
     const [count, batch] = [20_000, 5000]
