@@ -153,6 +153,18 @@ describe('compareImages', () => {
     expect(notices[0]).toContain('the Fréchet distance comes out too large')
   })
 
+  test.each([
+    { count: 128, warnings: 1 },
+    { count: 129, warnings: 0 },
+  ])('$count images are warned of $warnings times by a network of 128 features', async ({ count, warnings }) => {
+    const { npz } = await images(count, 2)
+    using network = await hog()
+    const notices: string[] = []
+    const saveStatistics = join(temporaryFolder(), 'statistics.safetensors')
+    await compareImages({ reference: npz, network, saveStatistics, onNotice: (message) => notices.push(message) })
+    expect(notices).toHaveLength(warnings)
+  })
+
   test('statistics that were made of statistics alone say so, and have no features', async () => {
     const { npz } = await images(150, 1)
     const [first, second] = [join(temporaryFolder(), 'first.npz'), join(temporaryFolder(), 'second.safetensors')]
