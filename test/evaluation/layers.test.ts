@@ -438,11 +438,14 @@ test("what is left out is the paper's: a probe's schedule, and CKNNA's images", 
   )
 })
 
-test('evaluateCknna says where there are too few images', async () => {
-  const data = await Dataset.open(await tinyDataset())
+test.each([
+  [2, 10],
+  [5, 3],
+])('evaluateCknna says that %d images are too few for %d neighbours', async (images, neighbours) => {
+  const data = await Dataset.open(await tinyDataset(images))
   using model = tiny()
-  await expect(evaluateCknna({ ...common, model, data, encoder: constantEncoder })).rejects.toThrow(
-    '2 images are too few for 10 neighbours of each',
+  await expect(evaluateCknna({ ...common, model, data, encoder: constantEncoder, neighbours })).rejects.toThrow(
+    `${images} images are too few for ${neighbours} neighbours of each`,
   )
 })
 
