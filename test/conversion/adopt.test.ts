@@ -1,6 +1,6 @@
 /** A run's model setting and the training checkpoint that it goes on with: who is believed, and what is said. */
 import { existsSync } from 'node:fs'
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type AdoptOptions, adoptCheckpoint } from '../../src/conversion/adopt.ts'
@@ -151,4 +151,17 @@ test('a copy of a checkpoint that was only there to resume from is there to stay
   await adoptCheckpoint(checkpoint, run)
   const [name] = await readdir(join(run, 'checkpoints'))
   expect(await readCheckpointState(join(run, 'checkpoints', name!))).not.toHaveProperty('resumeOnly')
+})
+
+test.each([
+  { is: 'not there', before: false },
+  { is: 'there and empty', before: true },
+])('a run that does not begin leaves its folder as it was: $is', async ({ before }) => {
+  const { own, run } = await files(tinyModel)
+  if (before) await mkdir(run)
+  const { abandon } = await adoptCheckpoint(own, run)
+  expect(await readdir(run)).toEqual(['checkpoints'])
+  await abandon()
+  expect(existsSync(run)).toBe(before)
+  if (before) expect(await readdir(run)).toEqual([])
 })
