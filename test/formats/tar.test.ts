@@ -62,6 +62,20 @@ const ARCHIVES: readonly (readonly [what: string, members: readonly RawMember[],
     ],
   ],
   [
+    'a name of pax for all members, which stands until there is another, and goes behind that of one member',
+    [
+      { name: 'g', type: 'g', data: paxRecord('path', 'all') },
+      { name: 'g', type: 'g', data: paxRecord('comment', 'of an archive') },
+      { name: 'x', type: 'x', data: paxRecord('path', 'own') },
+      { name: 'a', data: '1' },
+      { name: 'b', data: '2' },
+    ],
+    [
+      { name: 'own', kind: 'file', text: '1' },
+      { name: 'all', kind: 'file', text: '2' },
+    ],
+  ],
+  [
     'a size of pax that the header has not',
     [
       { name: 'x', type: 'x', data: paxRecord('size', '5') },
