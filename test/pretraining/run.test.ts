@@ -1,4 +1,4 @@
-import { existsSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { loadEncoder } from '../../src/alignment/encoders.ts'
@@ -91,6 +91,23 @@ describe('an encoder of one’s own', () => {
   })
 })
 
+test('a run that goes on may save more often, and keeps that', async () => {
+  const [data, out, controller] = [stripedDataset({ count: 8 }), temporaryFolder(), new AbortController()]
+  const options = { data, out, device: 'cpu' }
+  const configuration = { ...TINY, steps: 6, checkpointEvery: 6 }
+  const { step } = await pretrainEncoder({
+    ...options,
+    configuration,
+    signal: controller.signal,
+    onStep: () => controller.abort(),
+  })
+  await pretrainEncoder({ ...options, configuration: { checkpointEvery: 1 }, resume: true })
+  const checkpoints = Array.from({ length: 7 - step }, (_, i) => `000000${step + i}`)
+  expect(readdirSync(join(out, 'checkpoints')).sort()).toEqual(checkpoints)
+  const stored = JSON.parse(readFileSync(join(out, 'config.json'), 'utf8'))
+  expect(stored.pretraining).toMatchObject({ ...configuration, checkpointEvery: 1 })
+})
+
 describe('what a run refuses', () => {
   const REFUSALS: readonly { what: string; change: Partial<PretrainEncoderOptions>; message: string }[] = [
     { what: 'a folder that holds one', change: {}, message: 'already holds a run; go on with it by --resume' },
@@ -110,6 +127,15 @@ describe('what a run refuses', () => {
     const options = { data, out, device: 'cpu', configuration: { ...TINY, steps: 2 } }
     await pretrainEncoder(options)
     await expect(pretrainEncoder({ ...options, ...change })).rejects.toThrow(message)
+  })
+
+  test('other images than it began with, while those are there', async () => {
+    const [data, other, out] = [stripedDataset({ count: 8 }), stripedDataset({ count: 8 }), temporaryFolder()]
+    const options = { data, out, device: 'cpu', configuration: { ...TINY, steps: 1 } }
+    await pretrainEncoder(options)
+    await expect(pretrainEncoder({ ...options, data: other, configuration: {}, resume: true })).rejects.toThrow(
+      `The run in ${out} trains on ${data}, not on ${other}; resume it with --data ${data}.`,
+    )
   })
 
   test('to resume what has not begun', async () => {
