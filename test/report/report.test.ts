@@ -196,7 +196,7 @@ test('grids of two sizes, as the demo leaves them, are not said to be of one noi
 test('headline numbers', async () => {
   const html = await page({
     'config.json': { model: 'SiT-B/2' },
-    'metrics.jsonl': lines(1000, (i) => ({ loss: 0.25, seconds: i <= 600 ? i : i - 600, skipped: 3 })),
+    'metrics.jsonl': lines(1000, (i) => ({ loss: 0.25, seconds: i <= 600 ? i : i - 600, skipped: i < 500 ? 0 : 3 })),
     'evaluation/0000500.json': { ...FID, step: 500, fid: 12 },
     'evaluation/0001000.json': { ...FID, step: 1000, fid: 8.41 },
     'evaluation/probe.json': PROBE,
@@ -221,6 +221,12 @@ test('headline numbers', async () => {
   expect(html).toContain('SiT-B/2, step 1,000')
 })
 
+test('what layers know is headed by the newest checkpoint, whichever file comes last', async () => {
+  const probed = (step: number, accuracy: number) => ({ ...PROBE, step, points: [{ layer: 8, noise: 0, accuracy }] })
+  const html = await page({ 'evaluation/a.json': probed(1000, 0.4), 'evaluation/b.json': probed(500, 0.7) })
+  expect(html).toContain('<span class="value">40.0 %</span><span class="remark">layer 8, step 1,000</span>')
+})
+
 describe('of samples that were made in several ways', () => {
   const scaled = (guidanceScale: number, fid: number, more: object = {}) => ({
     ...FID,
@@ -229,12 +235,13 @@ describe('of samples that were made in several ways', () => {
     fid,
     ...more,
   })
-  /** An older checkpoint that came out lower, and three ways of the newest. */
+  /** An older checkpoint that came out lower, once in a way of its own, and three ways of the newest. */
   const evaluations = {
     'evaluation/a.json': scaled(1.8, 2, { step: 500 }),
     'evaluation/b.json': scaled(1.8, 9, { is: 200 }),
     'evaluation/c.json': scaled(4, 8.41, { is: 300 }),
     'evaluation/d.json': scaled(1, 12, { is: 100 }),
+    'evaluation/e.json': scaled(6, 3, { step: 500 }),
   }
 
   test('the headline is the lowest distance of the newest checkpoint, and says which way that is', async () => {
