@@ -47,6 +47,20 @@ test('reads all of a run', async () => {
   ])
 })
 
+test.each([
+  ['runs/xl/checkpoints/0000900/', 900],
+  ['runs\\xl\\checkpoints\\0000900', 900],
+  ['0000900', 900],
+  ['weights-0000900', undefined],
+  ['runs/xl/checkpoints/0000900/model.safetensors', undefined],
+])('of the checkpoint %s the step is %s', async (checkpoint, step) => {
+  await using folders = await RunFolders.create()
+  const evaluation = { kind: 'fid', network: 'hog', reference: 'r.zip', sampleImages: 10, fid: 8.5, checkpoint }
+  const run = await readRun(await folders.add('xl', { 'config.json': {}, 'evaluation/a.json': evaluation }))
+  expect(run.evaluations).toMatchObject([{ ...evaluation, ...(step !== undefined && { step }) }])
+  expect('step' in run.evaluations[0]!).toBe(step !== undefined)
+})
+
 test('a run that has just begun has only its configuration', async () => {
   await using folders = await RunFolders.create()
   const run = await readRun(await folders.add('new', { 'config.json': {} }))
