@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { appendFile, mkdir, rename, rm, truncate, writeFile } from 'node:fs/promises'
+import { appendFile, mkdir, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises'
 import { get, type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
@@ -157,6 +157,28 @@ test('what cannot be read is said, and again when it can', async () => {
     join(run, 'evaluation/fid.json'),
     '{"kind":"fid","network":"hog","reference":"r","sampleImages":1,"fid":2}',
   )
+  expect(await next(stream, 'problem')).toMatchObject({ sentence: '' })
+  await stream.return(undefined)
+})
+
+test('a file that was looked at while it was written is read again, though its size and time tell nothing', async () => {
+  await using folders = await RunFolders.create()
+  const { run, watching } = await watched(folders)
+  await using _ = watching
+  const stream = messages(watching)
+  await next(stream, 'problem')
+  await mkdir(join(run, 'evaluation'))
+  const whole = '{"kind":"fid","network":"hog","reference":"r","sampleImages":1,"fid":77.5}'
+  // Another text in the same tick of the file system's clock.
+  const put = async (text: string) => {
+    await writeFile(join(run, 'draft'), text)
+    await utimes(join(run, 'draft'), 1, 1)
+    await rename(join(run, 'draft'), join(run, 'evaluation/fid.json'))
+  }
+  await put('{"kind":'.padEnd(whole.length))
+  expect(await next(stream, 'problem')).toMatchObject({ sentence: expect.stringContaining('fid.json is not JSON') })
+  await put(whole)
+  await expect.poll(async () => (await ask(watching, '/')).body.toString()).toContain('77.5')
   expect(await next(stream, 'problem')).toMatchObject({ sentence: '' })
   await stream.return(undefined)
 })
