@@ -2,7 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { dispatch } from '../../../src/cli/dispatch.ts'
-import { metricsLine, RunFolders } from '../../report/run-folder.ts'
+import { metricsLine, PNG, RunFolders } from '../../report/run-folder.ts'
 import { RecordingStream } from '../recording-stream.ts'
 
 async function repa(...words: string[]) {
@@ -40,6 +40,14 @@ test('--out, --title, --json, several runs', async () => {
       { name: 'b', steps: 0 },
     ],
   })
+})
+
+test('--samples', async () => {
+  await using folders = await RunFolders.create()
+  const grids = { 'samples/0000001.png': PNG, 'samples/0000002.png': PNG }
+  const run = await folders.add('drawn', { ...files, ...grids })
+  expect(await repa('report', run, '--samples', '1')).toMatchObject({ status: 0 })
+  expect(await readFile(join(run, 'report.html'), 'utf8')).toContain('1 of 2 grids are shown')
 })
 
 test('what is no run is named, and nothing is written', async () => {

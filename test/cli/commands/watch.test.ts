@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { expect, test } from 'vitest'
 import { dispatch } from '../../../src/cli/dispatch.ts'
 import { Interruption } from '../../../src/cli/failure.ts'
-import { metricsLine, RunFolders } from '../../report/run-folder.ts'
+import { metricsLine, PNG, RunFolders } from '../../report/run-folder.ts'
 import { RecordingStream } from '../recording-stream.ts'
 
 const files = { 'config.json': {}, 'metrics.jsonl': [metricsLine(1)] }
@@ -26,6 +26,18 @@ test('serves until it is interrupted, then frees the port', async () => {
   expect(await status).toBe(130)
   expect(stderr.text).toBe('')
   await expect(fetch(url)).rejects.toThrow()
+})
+
+test('--title and --samples', async () => {
+  await using folders = await RunFolders.create()
+  const run = await folders.add('r', { ...files, 'samples/0000001.png': PNG, 'samples/0000002.png': PNG })
+  const { status, stdout, interrupt } = start(run, '--port', '0', '--json', '--title', 'A & B', '--samples', '1')
+  await expect.poll(() => stdout.text).toMatch(/\n$/)
+  const page = await (await fetch((JSON.parse(stdout.text) as { url: string }).url)).text()
+  expect(page).toContain('<title>A &amp; B</title>')
+  expect(page).toContain('1 of 2 grids are shown')
+  interrupt()
+  expect(await status).toBe(130)
 })
 
 test('says where to look', async () => {
