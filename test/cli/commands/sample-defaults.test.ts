@@ -64,3 +64,15 @@ describe('steps', () => {
     expect(result.sampling.steps).toBe(steps)
   })
 })
+
+test('a grid shows every image, or as many as it is told to', async () => {
+  const grid = join(temporaryFolder(), 'grid.png')
+  const widthOf = async (...words: string[]) => {
+    const { status } = await sampled('REPA', '--steps', '1', '--num', '3', '--grid', grid, ...words)
+    expect(status).toBe(0)
+    // Of the header chunk, right behind the signature.
+    return readFileSync(grid).readUInt32BE(16)
+  }
+  // Two across, and a border of two pixels around each.
+  expect((await widthOf()) - 2).toBe(2 * ((await widthOf('--grid-count', '1')) - 2))
+})
