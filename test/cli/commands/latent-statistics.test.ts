@@ -98,6 +98,20 @@ test('after it, latents of the images have a mean of 0 and a variance of 1 in ev
   expect(info.latents).toEqual({ encoder: 'vae, standardised', weights, shape: [2 * CHANNELS, 8, 8], scale: 1 })
 })
 
+test('--images and --seed say which images are looked at', async () => {
+  const [data, folder] = [await prepared(), await autoencoder(CHANNELS)]
+  const measured = async (...words: string[]) => {
+    const out = join(temporaryFolder(), 'own.safetensors')
+    const all = ['--autoencoder', folder, '--data', data, '--out', out, '--images', '5', '--json', ...words]
+    const { status, stdout } = await repa('latent-statistics', ...all)
+    expect(status).toBe(0)
+    return JSON.parse(stdout)
+  }
+  const [some, others] = [await measured(), await measured('--seed', '1')]
+  expect([some.images, others.images]).toEqual([5, 5])
+  expect(others.mean).not.toEqual(some.mean)
+})
+
 describe('refused, and nothing is written', () => {
   test.each<readonly [string, () => Promise<string>, string]>([
     [
