@@ -1,10 +1,13 @@
 /** The grids of samples of a training. */
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { parseConfiguration } from '../../src/configuration/parse.ts'
+import { imageGrid } from '../../src/data/grid.ts'
 import { decodeImage } from '../../src/data/image-decoding.ts'
-import { trainingSchema } from '../../src/training/configuration.ts'
+import { sampleImages } from '../../src/diffusion/sample-images.ts'
+import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
+import { loadModel } from '../../src/training/load-model.ts'
 import { train } from '../../src/training/run.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
@@ -32,6 +35,67 @@ test.each([
   const { width, height, data } = await decodeImage(await readFile(file), file)
   expect([width, height]).toEqual([12, 12])
   expect(new Set(data).size).toBeGreaterThan(20)
+})
+
+describe('a grid is what the average makes of the noise of the seed', () => {
+  const SAMPLES = { count: 11, steps: 3, guidanceScale: 3 }
+  const SIZE = { depth: 1, hidden: 32, heads: 2, patch: 4 } as const
+  const ODE = { weights: 'ema', seed: 5, mode: 'ode', scale: SAMPLES.guidanceScale } as const
+  /** None of which makes the same. */
+  const OTHERS = [{ weights: 'model' }, { seed: 2 }, { scale: 1 }] as const
+
+  test.each<[what: string, configuration: TrainingOptions, made: Partial<Way>, others: readonly Partial<Way>[]]>([
+    ['guided, of a SiT', {}, {}, OTHERS],
+    ['unguided, of a model without the null class', { classDropout: 0 }, { scale: 1 }, []],
+    ['of a DiT', { model: { kind: 'DiT', ...SIZE } }, { mode: 'ddpm' }, [{ mode: 'ddim' }]],
+  ])('%s', async (_, configuration, made, others) => {
+    const out = join(temporaryFolder(), 'run')
+    await train({
+      out,
+      data: await tinyDataset(4),
+      device: 'cpu',
+      configuration: {
+        model: { kind: 'SiT', ...SIZE },
+        batch: 2,
+        steps: 2,
+        seed: ODE.seed,
+        // Far from where it was, and the average half the way.
+        learningRate: 0.02,
+        emaDecay: 0.5,
+        samples: SAMPLES,
+        ...configuration,
+      },
+    })
+    const file = join(out, 'samples/0000002.png')
+    const grid = new Uint8Array((await decodeImage(await readFile(file), file)).data)
+    const way = { ...ODE, ...made }
+    expect(await gridOf(out, way)).toEqual(grid)
+    for (const other of others) expect(await gridOf(out, { ...way, ...other })).not.toEqual(grid)
+  })
+
+  interface Way {
+    readonly weights: 'ema' | 'model'
+    readonly seed: number
+    readonly mode: 'ode' | 'ddpm' | 'ddim'
+    readonly scale: number
+  }
+
+  /** By the checkpoint beside it. */
+  async function gridOf(run: string, { weights, seed, mode, scale }: Way): Promise<Uint8Array> {
+    const { count, steps } = SAMPLES
+    const { model } = await loadModel(run, { weights })
+    using _model = model
+    const { value } = await sampleImages(model, {
+      labels: Int32Array.from({ length: count }, (_, i) => i % model.config.classes),
+      seed,
+      batch: count,
+      steps,
+      guidance: { scale, low: 0, high: 1 },
+      mode,
+    }).next()
+    const { images, height, width } = value!
+    return imageGrid(images, [count, height, width, 3]).data
+  }
 })
 
 test('a run that was stopped before its first step has the grids of the unbroken one', async () => {
