@@ -1,7 +1,7 @@
 /** Sampling of a model that denoises a class token along (REG): its samplers.py once more, plainly and in float64. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { Guidance } from '../../src/diffusion/guidance.ts'
-import { sampleImages } from '../../src/diffusion/sample-images.ts'
+import { type SampledImages, sampleImages } from '../../src/diffusion/sample-images.ts'
 import { sampleToFolder } from '../../src/diffusion/sample-to-folder.ts'
 import { odeTimes, sampleFlow, sdeTimes } from '../../src/diffusion/samplers.ts'
 import { readSamplingRecord } from '../../src/diffusion/sampling-record.ts'
@@ -199,6 +199,19 @@ describe('a class token is sampled along', () => {
     }
     const [single, together] = [await all(1), await all(2)]
     for (const [i, value] of together.entries()) expect(Math.abs(single[i]! - value)).toBeLessThan(1e-5)
+  })
+
+  test.each(['ode', 'sde'] as const)('an image of a part is that of the whole, by the %s', async (mode) => {
+    using model = tiny()
+    const second = async (part: { labels: Int32Array; firstImage?: number }) => {
+      const made = sampleImages(model, { mode, steps: 3, seed: 1, batch: 1, ...part })
+      let last: SampledImages | undefined
+      for await (const images of made) last = images
+      return last
+    }
+    const whole = await second({ labels: LABELS })
+    expect(whole?.first).toBe(1)
+    expect(await second({ labels: LABELS.subarray(1), firstImage: 1 })).toEqual(whole)
   })
 
   test('the record beside the images says how it was guided', async () => {
