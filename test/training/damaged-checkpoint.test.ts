@@ -178,4 +178,17 @@ describe('a checkpoint that was moved aside for its successor', () => {
     await tidyCheckpoints(folder)
     expect(readdirSync(folder)).toEqual([...new Set(['0000002', ...left])])
   })
+
+  test('goes where that is there, as after a kill before it was removed', async () => {
+    const folder = temporaryFolder()
+    const names = ['0000004', '0000004.replaced-7']
+    for (const name of names) {
+      mkdirSync(join(folder, name))
+      writeFileSync(join(folder, name, 'state.json'), name)
+    }
+    expect(await newestCheckpoint(folder)).toBe(join(folder, '0000004'))
+    await tidyCheckpoints(folder)
+    expect(readdirSync(folder)).toEqual(['0000004'])
+    expect(readFileSync(join(folder, '0000004/state.json'), 'utf8')).toBe('0000004')
+  })
 })
