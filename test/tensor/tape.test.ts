@@ -9,6 +9,7 @@ import { layerNorm, normModulate } from '../../src/tensor/ops/layer-norm.ts'
 import { linear, linearGatedResidual, mlp } from '../../src/tensor/ops/linear.ts'
 import { reshape } from '../../src/tensor/ops/reshape.ts'
 import { gatedResidual } from '../../src/tensor/ops/residual.ts'
+import { rotate } from '../../src/tensor/ops/rope.ts'
 import { Parameter } from '../../src/tensor/parameter.ts'
 import { keep, scope } from '../../src/tensor/scope.ts'
 import { Tape } from '../../src/tensor/tape.ts'
@@ -66,6 +67,18 @@ for (const { device, missing } of DEVICES) {
       expect(await gradientsOf([bias, other], body, [1, 10])).toEqual([
         [2, 20],
         [1, 10],
+      ])
+    })
+
+    test('a gradient that two tensors share is not turned in place', async () => {
+      const packed = () => Tensor.full([1, 1, 6], 1, device)
+      const [qkv, other] = [packed(), packed()]
+      // By a quarter turn; a third of the columns are values, which stay as they are.
+      const quarter = { cos: matrix(1, 0, 0), sin: matrix(1, 1, 1) }
+      const body = () => add(rotate(qkv, quarter, 1), other)
+      expect(await gradientsOf([qkv, other], body, [1, 2, 3, 4, 5, 6])).toEqual([
+        [2, -1, 4, -3, 5, 6],
+        [1, 2, 3, 4, 5, 6],
       ])
     })
 
