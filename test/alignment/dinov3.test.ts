@@ -171,3 +171,20 @@ test('an image of any grid is seen as it is: nothing of the model depends on a s
     expect(features.shape).toEqual([1, grid[0] * grid[1], HIDDEN])
   }
 })
+
+test('a grid is told from another of as many tokens', async () => {
+  using encoder = await load(authorsFile(weightsOf()))
+  const features = async (grid: readonly [number, number], model = encoder) => {
+    using images = Tensor.from(
+      Uint8Array.from({ length: 3 * 16 * 16 }, (_, i) => i % 251),
+      [1, 3, 16, 16],
+      'cpu',
+    )
+    using made = model.features(images, grid)
+    return made.data()
+  }
+  await features([3, 1])
+  const found = await features([1, 3])
+  using fresh = await load(authorsFile(weightsOf()))
+  expect(found).toEqual(await features([1, 3], fresh))
+})

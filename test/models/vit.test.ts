@@ -309,6 +309,8 @@ describe('VisionTransformer', () => {
     const first = model.positions.patchEntries([3, 5], own)
     expect(model.positions.patchEntries([3, 5], own)).toBe(first)
     expect(model.positions.patchEntries([3, 5], { antialias: true, offset: 0 })).not.toBe(first)
+    // Of as many tokens.
+    expect(model.positions.patchEntries([5, 3], own)).not.toBe(first)
     const before = await first.data()
     model.initialise(2)
     expect(await model.positions.patchEntries([3, 5], own).data()).not.toEqual(before)
