@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { mkdir, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
+import { decodeImage } from '../../src/data/image-decoding.ts'
 import { type SampleToFolderOptions, sampleToFolder } from '../../src/diffusion/sample-to-folder.ts'
 import { ALONE, type World } from '../../src/distributed/world.ts'
 import { FileAccessError } from '../../src/formats/errors.ts'
@@ -180,6 +181,13 @@ test.each<[what: string, from: number, to: number]>([
     const [ours, theirs] = await Promise.all([folder, unbroken].map((where) => arrayOf(join(where, file), array)))
     expect(Math.max(...ours!.map((value, i) => Math.abs(value - theirs![i]!)))).toBeLessThanOrEqual(bound)
   }
+  const [grid, whole] = await Promise.all(
+    [folder, unbroken].map(async (where) => {
+      const path = join(where, 'grid.png')
+      return (await decodeImage(await readFile(path), path)).data
+    }),
+  )
+  expect(grid!.filter((value, i) => Math.abs(value - whole![i]!) > 1)).toHaveLength(0)
 })
 
 test('other batches go on after what is there', async () => {
