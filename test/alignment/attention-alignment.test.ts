@@ -137,6 +137,11 @@ describe('a Trainer refuses to compare', () => {
       'blocks 1 to 2 are compared, and some tokens go past blocks 2 to 2; let the route begin later.',
     ],
     [
+      'where a route ends at the first block that is compared',
+      { align: { ...attend, attention: { weight: 0.5, blocks: 1 } }, route: { share: 0.5, from: 2, to: 2 } },
+      'blocks 2 to 2 are compared, and some tokens go past blocks 2 to 2; let the route begin later.',
+    ],
+    [
       'more heads than there are',
       { align: { ...attend, attention: { weight: 0.5, heads: 3 } } },
       'The attention of 3 heads cannot be compared: the model has 2, the encoder 2; expected 1 to 2.',
