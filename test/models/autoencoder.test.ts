@@ -247,6 +247,20 @@ describe('tiles', () => {
     // TAESD has no statistics of the whole: far from every tile's edges nothing differs.
     expect(blended.bytes.subarray(0, 3)).toEqual(exact.bytes.subarray(0, 3))
   })
+
+  test.each([
+    { h: 8, w: 24 },
+    { h: 24, w: 8 },
+  ])('of latents of $h x $w that are longer one way alone are taken too', async ({ h, w }) => {
+    const file = join(temporaryFolder(), 'taesd_decoder.safetensors')
+    await write(file, randomState(new TaesdDecoder(taesdConfig, 'cpu')))
+    using whole = await loadAutoencoder(file)
+    using tiled = await loadAutoencoder(file, { tile: 16 })
+    using z = Tensor.from(Float32Array.from(random([1, 4, h, w], 7).data), [1, 4, h, w], 'cpu')
+    const [exact, blended] = [await whole.decode(z), await tiled.decode(z)]
+    expect(blended).toMatchObject({ height: 8 * h, width: 8 * w })
+    expect(blended.bytes).not.toEqual(exact.bytes)
+  })
 })
 
 describe('where memory ends', () => {
