@@ -143,6 +143,18 @@ describe('compareImages', () => {
     expect(result).toMatchObject({ precision: 0, recall: 0 })
   })
 
+  test('samples that show half of what the reference does are wholly precise and recall a half', async () => {
+    const shown = pixelsOf(20, 3)
+    const [reference, samples] = [join(temporaryFolder(), 'all.npz'), join(temporaryFolder(), 'half.npz')]
+    // Behind them as many of one grey.
+    const data = new Uint8Array(2 * shown.length)
+    data.set(shown)
+    await writeNpz(reference, { arr_0: { dtype: 'u8', shape: [40, SIDE, SIDE, 3], data } })
+    await writeNpz(samples, { arr_0: { dtype: 'u8', shape: [20, SIDE, SIDE, 3], data: shown } })
+    using network = await hog()
+    expect(await compareImages({ reference, samples, network })).toMatchObject({ precision: 1, recall: 0.5 })
+  })
+
   test('fewer images than features are said to make the distance too large', async () => {
     const { npz } = await images(20, 2)
     using network = await hog()
