@@ -41,7 +41,7 @@ function rangeOf(inside: string, pattern: string): string[] | undefined {
   if (count < 1 || count > MAX_NAMES) {
     throw new RangeError(`The pattern '${pattern}' has the range ${inside}; the first number must come first.`)
   }
-  const padded = first.startsWith('0') || last.startsWith('0')
+  const padded = [first, last].some((number) => /^0\d/.test(number))
   const digits = padded ? Math.max(first.length, last.length) : 0
   return Array.from({ length: count }, (_, i) => String(Number(first) + i).padStart(digits, '0'))
 }

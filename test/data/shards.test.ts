@@ -5,6 +5,9 @@ test.each([
   ['plain.tar', ['plain.tar']],
   ['s/{0000..0002}.tar', ['s/0000.tar', 's/0001.tar', 's/0002.tar']],
   ['{8..11}.tar', ['8.tar', '9.tar', '10.tar', '11.tar']],
+  // A zero alone is a number, not digits to be filled up.
+  ['{0..10}', ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '10']],
+  ['{09..10}', ['09', '10']],
   ['{a,b}-{0..1}', ['a-0', 'a-1', 'b-0', 'b-1']],
   ['odd{name}.tar', ['odd{name}.tar']],
   ['x{,y}', ['x', 'xy']],
