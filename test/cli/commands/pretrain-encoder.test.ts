@@ -8,13 +8,10 @@ import { RecordingStream } from '../recording-stream.ts'
 
 test('every setting of the command line is that of the run', async () => {
   const [data, out] = [await tinyDataset(4), join(temporaryFolder(), 'run')]
-  const settings = {
-    ...{ method: 'mae', patch: 16, hidden: 16, depth: 1, heads: 2, steps: 1, batch: 2 },
-    ...{ precision: 'fp32', seed: 3, checkpointEvery: 7 },
-  }
-  const flags = Object.entries({ ...settings, lr: 0.01 }).map(
-    ([name, value]) => `--${name === 'checkpointEvery' ? 'checkpoint-every' : name}=${value}`,
-  )
+  const vit = { patch: 16, hidden: 16, depth: 1, heads: 2 }
+  const own = { method: 'mae', steps: 1, batch: 2, precision: 'fp32', seed: 3 }
+  const settings = { ...vit, ...own, lr: 0.01, 'checkpoint-every': 7 }
+  const flags = Object.entries(settings).map(([name, value]) => `--${name}=${value}`)
   const [stdout, stderr] = [new RecordingStream(), new RecordingStream()]
   const status = await dispatch(['pretrain-encoder', '--data', data, '--out', out, '--quiet', ...flags], {
     stdout,
@@ -25,6 +22,6 @@ test('every setting of the command line is that of the run', async () => {
   expect({ status, stderr: stderr.text }).toEqual({ status: 0, stderr: '' })
   expect(JSON.parse(readFileSync(join(out, 'config.json'), 'utf8'))).toEqual({
     data,
-    pretraining: { ...settings, learningRate: 0.01 },
+    pretraining: { ...vit, ...own, learningRate: 0.01, checkpointEvery: 7 },
   })
 })
