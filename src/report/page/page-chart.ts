@@ -184,6 +184,8 @@ export class PageChart implements GroupedChart {
   }
 
   #draw(): void {
+    // It may be drawn for its width while a drawing is still to come.
+    cancelAnimationFrame(this.#frame)
     this.#frame = 0
     const { across, drawing, fromZero, values, ticks } = this.#data
     const view = across === 'step' ? this.#group.view : undefined
