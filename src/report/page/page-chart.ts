@@ -141,9 +141,11 @@ export class PageChart implements GroupedChart {
       if (x < points.x[0]! - reach || x > points.x.at(-1)! + reach) return undefined
     }
     const i = nearest(points.x, x)
-    const trend = valueAt(curve.smooth, points.x[i]!)
+    const [at, y] = [points.x[i]!, points.y[i]!]
     const isTrend = this.#data.drawing === 'noisy' && curve.smooth !== curve.raw
-    return { series, x: points.x[i]!, y: isTrend ? trend : points.y[i]!, logged: isTrend ? points.y[i]! : undefined }
+    return isTrend
+      ? { series, x: at, y: valueAt(curve.smooth, at), logged: y }
+      : { series, x: at, y, logged: undefined }
   }
 
   #showValues(x: number, share: number, readings: readonly Reading[]): void {
