@@ -2,8 +2,8 @@
 // Builds the addon with cmake-js into build/Release. Also what binding.gyp calls, and what prebuildify runs in node-gyp's
 // place (its arguments, rebuild --target=… --arch=…, mean nothing to CMake and are dropped).
 //   --no-cuda    no CUDA kernels, even where nvcc is found; REPA_CUDA=off says the same where npm calls this
-//   --simt       also the addon whose CUDA kernels run on the CPU, for the tests: into build/simt, and with these under a sanitizer each
-//                into build/simt-asan and build/simt-tsan
+//   --simt       also the addon whose CUDA kernels run on the CPU, for the tests: into build/simt, with these under a sanitizer each into
+//                build/simt-asan and build/simt-tsan, and with a count of what they ask of memory into build/simt-traffic
 //   --debug      unoptimised JS surface and ops (kernels stay optimised)
 //   --sanitize   AddressSanitizer and UndefinedBehaviorSanitizer, into build/sanitize (CONTRIBUTING.md says how to run the suite on it)
 import { spawnSync } from 'node:child_process'

@@ -5,6 +5,7 @@
 
 #include "simt/block.h"
 #include "simt/failure.h"
+#include "simt/observer.h"
 #include "simt/scheduler.h"
 
 namespace repa::simt {
@@ -32,6 +33,9 @@ void asyncCopy(void* destination, const void* source, int bytes, int sourceBytes
     thread().copies.pending.push_back({destination, source, static_cast<uint8_t>(bytes), static_cast<uint8_t>(sourceBytes), pc});
   }
   tracedWrite(destination, bytes, pc);
+  if (!observer) return;
+  if (sourceBytes) observer->access(pc, source, sourceBytes, false);
+  observer->access(pc, destination, bytes, true);
 }
 
 void asyncCommit() {

@@ -6,6 +6,7 @@
 #include "cuda/float16.h"
 #include "simt/barrier.h"
 #include "simt/failure.h"
+#include "simt/observer.h"
 #include "simt/scheduler.h"
 
 namespace repa::simt {
@@ -96,11 +97,13 @@ constexpr Collective mmaCollectives[] = {
 struct MatrixOperands {
   unsigned char* row;  // what this lane names
   uint32_t* r;
+  const void* pc;
   unsigned char* touched[8];  // what this lane reads or writes: a pair of elements in a matrix, or two single ones
 };
 
-/// How often the shared memory's 32 banks would have to be gone through beyond once: eight rows of 16 bytes are one access.
-void countConflicts(Warp& warp, int count) {
+/// How often the shared memory's 32 banks have to be gone through: eight rows of 16 bytes are one access.
+void countPasses(Warp& warp, int count, bool store) {
+  int passes = 0;
   for (int m = 0; m < count; ++m) {
     uintptr_t seen[8] = {};
     int rowsInGroup[8] = {};
@@ -112,13 +115,15 @@ void countConflicts(Warp& warp, int count) {
       seen[group] = address;
       most = std::max(most, ++rowsInGroup[group]);
     }
-    countBankConflicts(most - 1);
+    passes += most;
   }
+  countBankConflicts(passes - count);
+  if (observer) observer->matricesPass(static_cast<MatrixOperands*>(warp.operands[0])->pc, store, count, passes);
 }
 
 template <int count, bool transposed, bool store>
 void executeMatrices(Warp& warp, uint32_t) {
-  countConflicts(warp, count);
+  countPasses(warp, count, store);
   for (int lane = 0; lane < warpLanes; ++lane) {
     auto& own = *static_cast<MatrixOperands*>(warp.operands[lane]);
     const int g = lane >> 2, t = lane & 3;
@@ -191,17 +196,19 @@ void mma(Mma kind, float* d, const uint32_t* a, const uint32_t* b, const Place& 
 void loadMatrices(uint32_t* r, const void* row, int count, bool transposed, const Place& place) {
   const Collective& collective = chooseLoad(count, transposed);
   checkRow(collective.name, row, count, place);
-  MatrixOperands operands = {static_cast<unsigned char*>(const_cast<void*>(row)), r, {}};
+  const void* const pc = __builtin_return_address(0);
+  MatrixOperands operands = {static_cast<unsigned char*>(const_cast<void*>(row)), r, pc, {}};
   meet(collective, 0xffffffffu, &operands, place);
-  for (int i = 0; i < 2 * count; ++i) tracedRead(operands.touched[i], 2, __builtin_return_address(0));
+  for (int i = 0; i < 2 * count; ++i) tracedRead(operands.touched[i], 2, const_cast<void*>(pc));
 }
 
 void storeMatrices(void* row, const uint32_t* r, int count, bool transposed, const Place& place) {
   const Collective& collective = chooseStore(count, transposed);
   checkRow(collective.name, row, count, place);
-  MatrixOperands operands = {static_cast<unsigned char*>(row), const_cast<uint32_t*>(r), {}};
+  const void* const pc = __builtin_return_address(0);
+  MatrixOperands operands = {static_cast<unsigned char*>(row), const_cast<uint32_t*>(r), pc, {}};
   meet(collective, 0xffffffffu, &operands, place);
-  for (int i = 0; i < 2 * count; ++i) tracedWrite(operands.touched[i], 2, __builtin_return_address(0));
+  for (int i = 0; i < 2 * count; ++i) tracedWrite(operands.touched[i], 2, const_cast<void*>(pc));
 }
 
 }  // namespace repa::simt

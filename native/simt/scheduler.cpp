@@ -10,6 +10,7 @@
 #include "simt/failure.h"
 #include "simt/isolation.h"
 #include "simt/launched_kernels.h"
+#include "simt/observer.h"
 #include "simt/random.h"
 #include "simt/simt.h"
 #include "simt/symbols.h"
@@ -286,6 +287,7 @@ bool Machine::run(const Launch& toRun) {
 
   bool succeeded = true;
   isolation.begin(count, random);
+  if (observer) observer->launchBegins(toRun);
   try {
     for (const uint64_t which : order) {
       prepareCluster({static_cast<unsigned>(which % clusters.x) * toRun.clusterShape.x,
@@ -293,6 +295,7 @@ bool Machine::run(const Launch& toRun) {
                       static_cast<unsigned>(which / (uint64_t{clusters.x} * clusters.y)) * toRun.clusterShape.z});
       runCluster();
       finishCluster();
+      if (observer) observer->clusterEnds(cluster_);
       if (const std::string conflict = isolation.endCluster(); !conflict.empty()) failLaunch(conflict);
       counters.blocks += toRun.clusterSize;
       counters.threads += threads;
@@ -308,6 +311,7 @@ bool Machine::run(const Launch& toRun) {
     acquire(&endSync_);
     acquire(&cluster_.engineSync);
   }
+  if (observer) observer->launchEnds();
   isolation.end();
   for (unsigned char*& memory : sharedBlocks_) {
     std::free(memory);
