@@ -5,8 +5,8 @@
 //
 // An RMSNorm (not centred) has neither mean, which is 0, nor mean(dn), nor bias.
 //
-// Bound by memory. A warp takes a row of head_dim elements, one access of up to 16 bytes a lane (one element where d is no multiple
-// of 4 or a tensor is not aligned); it reads a row again rather than hold it, which L1 answers, so that any d is legal. qkv is
+// Bound by memory. A warp takes a row of head_dim elements, four neighbouring ones a lane as one access (one element where d is no
+// multiple of 4 or a tensor is not aligned), of its parameters and of its sums too; it reads a row again rather than hold it, which L1 answers, so that any d is legal. qkv is
 // [tokens, 3, H, d] and contiguous: row r begins at r d, and r says which token, part and head it is.
 //
 // The parameters' gradients, without atomics: a block takes a run of rows that depends on the sizes alone; each of its warps adds the
@@ -84,12 +84,16 @@ __global__ void __launch_bounds__(32 * kMostWarps, 6) qkNormKernel(const T* qkv,
   const float* const weight = at.part == 0 ? parameters.qWeight : parameters.kWeight;
   const float* const bias = at.part == 0 ? parameters.qBias : parameters.kBias;
   eachColumn<kWidth>(d, [&](int c) {
+    float scales[kWidth];
     load(values, x + c);
+    load(scales, weight + c);
 #pragma unroll
-    for (int i = 0; i < kWidth; ++i) values[i] = (values[i] - centre) * factor * weight[c + i];
+    for (int i = 0; i < kWidth; ++i) values[i] = (values[i] - centre) * factor * scales[i];
     if (bias) {
+      float shifts[kWidth];
+      load(shifts, bias + c);
 #pragma unroll
-      for (int i = 0; i < kWidth; ++i) values[i] += bias[c + i];
+      for (int i = 0; i < kWidth; ++i) values[i] += shifts[i];
     }
     store(y + c, values);
   });
@@ -143,27 +147,34 @@ __global__ void __launch_bounds__(32 * kMostWarps, 4)
     const float* const weight = at.part == 0 ? qWeight : kWeight;
     float* const dWeight = own + 2 * at.part * d;
     float* const dBias = dWeight + d;
-    float sum = 0.0f, sumWithN = 0.0f, values[kWidth], gradients[kWidth];
+    float sum = 0.0f, sumWithN = 0.0f, values[kWidth], gradients[kWidth], scales[kWidth];
     eachColumn<kWidth>(d, [&](int c) {
+      float weightSums[kWidth], biasSums[kWidth];
       load(values, x + c);
       load(gradients, dy + c);
+      load(scales, weight + c);
+      load(weightSums, dWeight + c);
+      load(biasSums, dBias + c);
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) {
-        const float n = (values[i] - centre) * factor, dn = gradients[i] * weight[c + i];
+        const float n = (values[i] - centre) * factor, dn = gradients[i] * scales[i];
         sum += dn;
         sumWithN += dn * n;
-        dWeight[c + i] += gradients[i] * n;
-        dBias[c + i] += gradients[i];
+        weightSums[i] += gradients[i] * n;
+        biasSums[i] += gradients[i];
       }
+      store(dWeight + c, weightSums);
+      store(dBias + c, biasSums);
     });
     const float meanDn = centred ? warpSum(sum) / static_cast<float>(d) : 0.0f, meanDnN = warpSum(sumWithN) / static_cast<float>(d);
     eachColumn<kWidth>(d, [&](int c) {
       load(values, x + c);
       load(gradients, dy + c);
+      load(scales, weight + c);
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) {
         const float n = (values[i] - centre) * factor;
-        values[i] = factor * (gradients[i] * weight[c + i] - meanDn - n * meanDnN);
+        values[i] = factor * (gradients[i] * scales[i] - meanDn - n * meanDnN);
       }
       store(dx + c, values);
     });
@@ -239,7 +250,7 @@ void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const
                  {.grid = dim3(static_cast<unsigned>((sizes.rows + kMostWarps - 1) / kMostWarps)), .block = dim3(32 * kMostWarps)}, x,
                  parameters, y, mean.f32(), rstd.f32(), sizes.rows, sizes.heads, sizes.d, isCentred(norm), epsilon);
         },
-        x, y);
+        x, y, parameters.qWeight, parameters.qBias, parameters.kWeight, parameters.kBias);
   });
 }
 
@@ -273,7 +284,7 @@ void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qk
                    dy, x, qWeight.f32(), kWeight.f32(), mean.f32(), rstd.f32(), dx, scratch, sizes.rows, plan.rowsOfBlock, sizes.heads,
                    sizes.d, isCentred(norm));
           },
-          dy, x, dx);
+          dy, x, dx, qWeight.f32(), kWeight.f32());
     });
   if (sizes.d > 0)
     launch(stream, qkNormSumKernel,
