@@ -42,13 +42,20 @@ template <int N, class T>
 __global__ void __launch_bounds__(kMostThreads) rotateKernel(Rotation<T> args) {
   const int d = args.d, column = static_cast<int>(threadIdx.x) * N;
   const int64_t token = blockIdx.x;
-  float own[N], neighbour[N];
+  float own[N], sines[N], neighbour[N];
+  if constexpr (N == 2) {
 #pragma unroll
-  for (int i = 0; i < N; ++i) {
-    own[i] = args.cos[token * d + column + i];
-    // Of an even column -sin of its own, of an odd one sin; transposed, each takes the other's.
-    neighbour[i] = args.sin[token * d + column + (args.transposed ? i ^ 1 : i)] * (((i & 1) != 0) != args.transposed ? 1.0f : -1.0f);
+    for (int i = 0; i < N; ++i) {
+      own[i] = args.cos[token * d + column + i];
+      sines[i] = args.sin[token * d + column + i];
+    }
+  } else {
+    load(own, args.cos + token * d + column);
+    load(sines, args.sin + token * d + column);
   }
+  // Of an even column -sin of its own, of an odd one sin; transposed, each takes the other's.
+#pragma unroll
+  for (int i = 0; i < N; ++i) neighbour[i] = args.transposed ? ((i & 1) != 0 ? -sines[i ^ 1] : sines[i ^ 1]) : ((i & 1) != 0 ? sines[i] : -sines[i]);
   for (int64_t first = blockIdx.y * kSamplesOfBlock; first < args.batch; first += gridDim.y * kSamplesOfBlock) {
     const int64_t end = min(first + kSamplesOfBlock, args.batch);
     for (int64_t sample = first; sample < end; ++sample) {
@@ -99,7 +106,7 @@ void rotate(cudaStream_t stream, const Tensor& qkv, const Tensor& cos, const Ten
               .block = dim3(columns, headsAtOnce)},
              args);
     };
-    if (args.d % kVectorLength<T> == 0 && aligned16(args.qkv)) run(std::integral_constant<int, kVectorLength<T>>{});
+    if (args.d % kVectorLength<T> == 0 && aligned16(args.qkv, args.cos, args.sin)) run(std::integral_constant<int, kVectorLength<T>>{});
     else run(std::integral_constant<int, 2>{});
   });
 }
