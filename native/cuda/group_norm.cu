@@ -124,9 +124,12 @@ __global__ void __launch_bounds__(kThreads) scaleShiftKernel(int64_t batch, int6
       if (coefficients) {
         int vector = static_cast<int>(i);
         channelVectors.divide(vector);
-        const float* scale = coefficients + sample * 2 * channels + vector * N;
+        const float* const own = coefficients + sample * 2 * channels + vector * N;
+        float scale[N], shift[N];
+        load(scale, own);
+        load(shift, own + channels);
 #pragma unroll
-        for (int j = 0; j < N; ++j) v[j] = v[j] * scale[j] + scale[channels + j];
+        for (int j = 0; j < N; ++j) v[j] = v[j] * scale[j] + shift[j];
       }
 #pragma unroll
       for (int j = 0; j < N; ++j) {
@@ -169,7 +172,7 @@ void scaleShift(cudaStream_t stream, const Tensor& x, const float* coefficients,
         launch(stream, kernel, {.grid = grid, .block = dim3(kThreads)}, batch, vectors, static_cast<int>(channels), Divisor(channels / n), px,
                coefficients, activation, po);
       };
-      if (channels % 4 == 0 && aligned16(px, po)) run(scaleShiftKernel<4, From, To>, 4);
+      if (channels % 4 == 0 && aligned16(px, po, coefficients)) run(scaleShiftKernel<4, From, To>, 4);
       else run(scaleShiftKernel<1, From, To>, 1);
     });
   });
