@@ -116,17 +116,20 @@ KERNELS.attention = (dtype) => {
 
 KERNELS.rope = (dtype) => {
   const draw = drawIn(dtype)
-  for (const headDim of [72, 6]) {
-    for (const transposed of [false, true]) {
-      native.rotate(draw(9, 3, 6 * headDim), f32(3, headDim), f32(3, headDim), 2, transposed)
-    }
-  }
+  for (const headDim of [72, 6])
+    for (const place of [(x) => x, shifted])
+      for (const transposed of [false, true])
+        native.rotate(draw(9, 3, 6 * headDim), place(f32(3, headDim)), place(f32(3, headDim)), 2, transposed)
 }
 
 KERNELS['qk-norm'] = (dtype) => {
   const draw = drawIn(dtype)
-  for (const headDim of [8, 5]) {
-    const vectors = () => [0, 1, 2, 3].map(() => f32(headDim))
+  for (const [headDim, place] of [
+    [8, (x) => x],
+    [8, shifted],
+    [5, (x) => x],
+  ]) {
+    const vectors = () => [0, 1, 2, 3].map(() => place(f32(headDim)))
     const [qWeight, qBias, kWeight, kBias] = vectors()
     const qkv = draw(2, 3, 3 * headDim)
     const [normed, mean, rstd] = native.qkNorm(qkv, qWeight, qBias, kWeight, kBias, 1, 'layerNorm', 1e-5)
@@ -205,7 +208,8 @@ KERNELS.conv2d = (dtype) => {
     const weight = draw(5, 3, 3, channels)
     native.conv2d(x, coefficients, 'silu', 2, weight, f32(5), [2, 2], [1, 1, 1, 1], null, false, 'silu', dtype)
     native.conv2d(x, null, 'none', 1, weight, null, [1, 1], [0, 0, 0, 0], f32(1, 2, 2, 5), false, 'relu', 'f32')
-    for (const out of ['f32', 'bf16', 'f16']) native.groupNormApply(x, coefficients, 'silu', out)
+    for (const place of [(x) => x, shifted])
+      for (const out of ['f32', 'bf16', 'f16']) native.groupNormApply(x, place(coefficients), 'silu', out)
   }
   native.softmax(f32(3, 37), 0.5, dtype)
 }
