@@ -1,16 +1,22 @@
 /** The grids of samples of a training. */
-import { readdir, readFile } from 'node:fs/promises'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { parseConfiguration } from '../../src/configuration/parse.ts'
+import type { Dataset } from '../../src/data/dataset.ts'
 import { imageGrid } from '../../src/data/grid.ts'
 import { decodeImage } from '../../src/data/image-decoding.ts'
 import { sampleImages } from '../../src/diffusion/sample-images.ts'
 import { type TrainingOptions, trainingSchema } from '../../src/training/configuration.ts'
 import { loadModel } from '../../src/training/load-model.ts'
+import type { MetricsLog } from '../../src/training/metrics.ts'
 import { train } from '../../src/training/run.ts'
+import { writeSamples } from '../../src/training/sample-grids.ts'
+import type { Trainer } from '../../src/training/trainer.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
+import { TableCaptionEncoder } from '../text/table-caption-encoder.ts'
+import { modelOf } from './tiny-trainer.ts'
 
 test.each([
   [4, 'a linear preview of the latents, one pixel per element'],
@@ -113,6 +119,48 @@ test('a run that was stopped before its first step has the grids of the unbroken
   expect(stopped).toMatchObject({ step: 0, interrupted: true })
   await train({ ...call, resume: true })
   expect(await readdir(join(out, 'samples'))).toEqual(['0000002.png'])
+})
+
+test('a run that was stopped before its last grid makes it when it goes on, and not again where it is', async () => {
+  const [out, data] = [join(temporaryFolder(), 'run'), await tinyDataset(4)]
+  const stop = new AbortController()
+  const configuration = {
+    batch: 2,
+    steps: 2,
+    samples: { count: 1, steps: 1, guidanceScale: 1 },
+    model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 } as const,
+  }
+  const call = { out, data, device: 'cpu', configuration } as const
+  const onStep = ({ index }: { readonly index: number }) => index === 2 && stop.abort()
+  expect(await train({ ...call, signal: stop.signal, onStep })).toMatchObject({ step: 2, interrupted: true })
+  expect(await readdir(out)).not.toContain('samples')
+  await train({ ...call, resume: true })
+  const file = join(out, 'samples/0000002.png')
+  expect((await readFile(file)).subarray(1, 4).toString()).toBe('PNG')
+  await writeFile(file, 'as it was')
+  await train({ ...call, resume: true })
+  expect(await readFile(file, 'utf8')).toBe('as it was')
+})
+
+test('of captions, the first ones of images at even distances are shown, or the empty one', async () => {
+  const captions = ['0', '1', '2', undefined, '4', '5'].map((name) => (name ? [name, `other of ${name}`] : []))
+  using model = modelOf({ text: true })
+  using captionEncoder = new TableCaptionEncoder()
+  const shown: (readonly string[])[] = []
+  const tokenize = captionEncoder.tokenize.bind(captionEncoder)
+  captionEncoder.tokenize = (own) => {
+    shown.push(own)
+    return tokenize(own)
+  }
+  await writeSamples(
+    { model, data: { captions, length: captions.length } as Partial<Dataset>, step: 1 } as Trainer,
+    trainingSchema.parse({ samples: { count: 4, steps: 1, guidanceScale: 1 } }),
+    temporaryFolder(),
+    { image() {} } as Partial<MetricsLog> as MetricsLog,
+    { signal: undefined, onNotice: undefined },
+    { autoencoder: undefined, captionEncoder },
+  )
+  expect(shown.at(-1)).toEqual(['0', '1', '', '4'])
 })
 
 test('a model whose samples are not finite has no grid, and is trained on', async () => {
