@@ -1,5 +1,6 @@
 /** A step in several passes over its batch. */
 import { describe, expect, test } from 'vitest'
+import type { World } from '../../src/distributed/world.ts'
 import type { AnyTransformer } from '../../src/models/transformer-kinds.ts'
 import type { ArenaRole } from '../../src/nn/parameter-arena.ts'
 import { requireIndependentPasses } from '../../src/training/requirements.ts'
@@ -81,4 +82,35 @@ test('NT-Xent in passes of whole groups is let through: it sees what it sees in 
   const model = { sequenceTokens: 256 } as AnyTransformer
   expect(() => requireIndependentPasses(model, { ...ntXent, accumulate: 4 })).not.toThrow()
   expect(() => requireIndependentPasses(model, { ...ntXent, accumulate: 8 })).toThrow('groups of 16 images')
+})
+
+describe('of several processes, each of which has its part of a batch', () => {
+  const model = { sequenceTokens: 256 } as AnyTransformer
+  const shared = (processes: number, options: Partial<Parameters<typeof requireIndependentPasses>[1]>) =>
+    requireIndependentPasses(model, { batch: 64, world: { size: processes } as World, ...options })
+  const ntXent = { ...align, loss: 'nt-xent' } as const
+
+  test.each<readonly [number, Parameters<typeof shared>[1], string]>([
+    [
+      2,
+      { disperse: { weight: 1, temperature: 0.5, depth: 1 } },
+      'The dispersive loss is of all samples of a batch at once, and 2 processes would show it 32 of 64; leave one of the two out.',
+    ],
+    [
+      8,
+      { align: ntXent },
+      'NT-Xent contrasts groups of 16 images, and 8 processes would make passes of 8, which cuts groups; let a pass be a multiple of 16 images.',
+    ],
+    [
+      8,
+      { batch: 8, accumulate: 2 },
+      'A batch of 8 cannot be cut into equal passes by 8 processes and accumulate 2; take a multiple of 16.',
+    ],
+  ])('%d with %j are refused', (processes, options, message) => {
+    expect(() => shared(processes, options)).toThrow(message)
+  })
+
+  test('whole groups of NT-Xent are let through', () => {
+    expect(() => shared(2, { align: ntXent, accumulate: 2 })).not.toThrow()
+  })
 })
