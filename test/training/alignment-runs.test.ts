@@ -156,12 +156,15 @@ test('a DiT is not aligned with itself', async () => {
   )
 })
 
-test('other parts than the checkpoint has are refused', async () => {
+test.each<readonly [what: string, options: Variation, message: string]>([
+  ['a projector', { align: { ...align, projector: 'conv' } }, "projector mlp, this run's has conv."],
+  ['a block', { align: { ...align, depth: 2 } }, "alignDepth 1, this run's has 2."],
+])('another part than the checkpoint has is refused: %s', async (_, options, message) => {
   const root = await tinyDataset()
   const first = await trainer(root, { align })
   const checkpoint = await first.save(temporaryFolder())
-  const second = await trainer(root, { align: { ...align, projector: 'conv' } })
-  await expect(second.restore(checkpoint)).rejects.toThrow("is of a model with projector mlp, this run's has conv.")
+  const second = await trainer(root, options)
+  await expect(second.restore(checkpoint)).rejects.toThrow(`is of a model with ${message}`)
   for (const run of [first, second]) {
     await run.dispose()
     run.model.dispose()
