@@ -3,15 +3,20 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { Dataset } from '../../src/data/dataset.ts'
+import type { FeatureStore } from '../../src/data/feature-store.ts'
 import { writeNpy } from '../../src/formats/npy.ts'
 import { writeSafetensors } from '../../src/formats/safetensors-writer.ts'
 import { hostFloat32 } from '../../src/tensor/host-tensor.ts'
+import type { Alignment } from '../../src/training/trainer-options.ts'
+import { constantEncoder } from '../data/constant-encoder.ts'
 import { stored, storedLabels } from '../data/latent-shard-files.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { tinyDataset } from '../data/tiny-dataset.ts'
 import { align, BATCH, digestOf, modelOf, steps, tinyTrainer } from './tiny-trainer.ts'
 
 const SAMPLES = 2 * BATCH
+/** An encoder that need not see images. */
+const cached = { name: 'cached', width: 8, store: {} as FeatureStore }
 const LATENT = 4 * 8 * 8
 
 const latentOf = (i: number) => Float32Array.from({ length: LATENT }, (_, j) => Math.sin(3 * j + i))
@@ -71,10 +76,13 @@ test('training on points has the bits of training on moments without deviations'
   expect(await trained(all.shards)).toEqual(moments)
 })
 
-test('latents without images are trained on without encoders', async () => {
+test.each<readonly [what: string, encoder: Alignment['encoder']]>([
+  ['one', constantEncoder],
+  ['one beside another, whose features are cached', [cached, constantEncoder]],
+])('latents without images are trained on without encoders: %s', async (_, encoder) => {
   using model = modelOf()
   const data = await shards()
-  await expect(tinyTrainer(model, data, { align })).rejects.toThrow(
-    `sees images, and '${data}' holds latents without them; train without alignment by an encoder`,
+  await expect(tinyTrainer(model, data, { align: { ...align, encoder } })).rejects.toThrow(
+    `The encoder constant sees images, and '${data}' holds latents without them; train without alignment by an encoder`,
   )
 })
