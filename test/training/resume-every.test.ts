@@ -1,5 +1,5 @@
 /** Checkpoints that are only there to resume from: there is the newest of them, and the run is none other. */
-import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, onTestFinished, test, vi } from 'vitest'
 import * as checkpointFiles from '../../src/training/checkpoint-files.ts'
@@ -14,7 +14,7 @@ interface Call {
   readonly resumeEvery?: number
   readonly resume?: boolean
   readonly steps?: number
-  /** The step after which it is stopped. */
+  /** The step after which it is stopped; 0: before any. */
   readonly stopAfter?: number
 }
 
@@ -40,6 +40,7 @@ async function tinyRun() {
         ...(resumeEvery !== undefined && { resumeEvery }),
       },
       signal: stop.signal,
+      onStart: () => stopAfter === 0 && stop.abort(),
       onStep: ({ index }) => index + 1 === stopAfter && stop.abort(),
       onNotice: (sentence) => notices.push(sentence),
     })
@@ -92,6 +93,17 @@ test('a stopped run goes on from the newest, which the next takes the place of',
   expect(await checkpoints()).toEqual(['0000006', '0000010'])
   expect(weightsOf(out, '0000010')).toEqual(weightsOf(plain.out, '0000010'))
   expect(notices.filter((sentence) => sentence.includes('resume from'))).toEqual([])
+})
+
+test('a run that is stopped before it goes on leaves what it would have gone on from', async () => {
+  const { run } = await tinyRun()
+  const stopped = await run({ resumeEvery: 2, stopAfter: 3 })
+  const { ino, mtimeMs } = await stat(stopped.checkpoint)
+  expect(await run({ resume: true, stopAfter: 0 })).toMatchObject({
+    step: stopped.step,
+    checkpoint: stopped.checkpoint,
+  })
+  expect(await stat(stopped.checkpoint)).toMatchObject({ ino, mtimeMs })
 })
 
 test('without them a checkpoint where the run was stopped stays, and those of others do', async () => {
