@@ -1,5 +1,5 @@
 /** A run that begins from weights: what of them it takes, and that it computes with them as the model did that they are of. */
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { convert } from '../../src/conversion/convert.ts'
@@ -393,4 +393,33 @@ test('what else does not fit is listed, tensor by tensor', async () => {
   for (const write of [runOf, fileOf]) {
     await expect(begin(model, await write(source))).rejects.toThrow('blocks.0.attn.q_norm.weight is not in the model')
   }
+})
+
+test('a run that goes on has its own weights, and needs those no more that it began from', async () => {
+  const folder = temporaryFolder()
+  const at = (name: string) => join(folder, name)
+  const data = await tinyDataset(4)
+  const begunFrom: (string | undefined)[] = []
+  const run = (out: string, steps: number, configuration: TrainingOptions, resume = false) =>
+    train({
+      data,
+      out: at(out),
+      resume,
+      device: 'cpu',
+      configuration: { steps, ...configuration },
+      onStart: (started) => begunFrom.push(started.begunFrom),
+    })
+  const settings: TrainingOptions = {
+    model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 },
+    batch: 2,
+    samples: { count: 1, steps: 1, guidanceScale: 1 },
+  }
+  await run('first', 1, settings)
+  await run('unbroken', 2, { ...settings, init: at('first') })
+  await run('resumed', 1, { ...settings, init: at('first') })
+  rmSync(at('first'), { recursive: true })
+  await run('resumed', 2, {}, true)
+  expect(begunFrom.map((from) => from !== undefined)).toEqual([false, true, true, false])
+  const weightsOf = (out: string) => readFileSync(at(`${out}/checkpoints/0000002/model.safetensors`))
+  expect(weightsOf('resumed').equals(weightsOf('unbroken'))).toBe(true)
 })
