@@ -4,7 +4,7 @@ import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, test, vi } from 'vitest'
 import { pretrainEncoder } from '../../src/pretraining/run.ts'
-import { newestCheckpoint, tidyCheckpoints } from '../../src/training/checkpoint-files.ts'
+import { checkpointBefore, newestCheckpoint, tidyCheckpoints } from '../../src/training/checkpoint-files.ts'
 import { train } from '../../src/training/run.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
 import { together } from '../distributed/together.ts'
@@ -177,6 +177,15 @@ describe('a checkpoint that was moved aside for its successor', () => {
     expect(found?.startsWith(join(folder, left.at(-1)!))).toBe(true)
     await tidyCheckpoints(folder)
     expect(readdirSync(folder)).toEqual([...new Set(['0000002', ...left])])
+  })
+
+  test('is none to go on from that is before another', async () => {
+    const folder = temporaryFolder()
+    for (const name of ['0000001', '0000002', '0000003.replaced-7', '0000003.partial-7', '0000004']) {
+      mkdirSync(join(folder, name))
+      if (name !== '0000002') writeFileSync(join(folder, name, 'state.json'), '{}')
+    }
+    expect(await checkpointBefore(join(folder, '0000004'))).toEqual({ step: 1, path: join(folder, '0000001') })
   })
 
   test('goes where that is there, as after a kill before it was removed', async () => {
