@@ -34,6 +34,39 @@ test('a resumed run may find its data elsewhere, but not leave them', async () =
   expect(notices).toEqual([`${before} is not here any more: ${after} is taken for the same data.`])
 })
 
+test.each<TrainingOptions>([
+  { steps: 7 },
+  { checkpointEvery: 7 },
+  { resumeEvery: 7 },
+  { sampleEvery: 7 },
+  { samples: { count: 7, steps: 7, guidanceScale: 7 } },
+  { autoencoder: 'elsewhere' },
+  { cudaGraph: true },
+  { recompute: 'none' },
+])('a resumed run may change what its weights do not depend on: %j', async (change) => {
+  const out = temporaryFolder()
+  writeFileSync(join(out, CONFIG_FILE), JSON.stringify({ data: 'data', training: { model: 'SiT-S/4' } }))
+  const resume = (configuration: TrainingOptions) =>
+    resolveConfiguration({ data: 'data', out, configuration, resume: true })
+  expect(await resume(change)).toEqual({ ...(await resume({})), ...change })
+})
+
+test('a resumed run of text may find its caption encoder elsewhere, but not another', async () => {
+  const out = temporaryFolder()
+  const before = { file: join(out, 'before'), digest: '0'.repeat(64) }
+  const training = { model: 'MMDiT-d12/2', captionEncoder: before }
+  writeFileSync(join(out, CONFIG_FILE), JSON.stringify({ data: 'data', training }))
+  const resume = async (captionEncoder: TrainingOptions['captionEncoder']) =>
+    (await resolveConfiguration({ data: 'data', out, configuration: { captionEncoder }, resume: true })).captionEncoder
+  expect(await resume(undefined)).toEqual(before)
+  const after = { ...before, file: join(out, 'after') }
+  expect(await resume({ file: after.file })).toEqual(after)
+  expect(await resume(after)).toEqual(after)
+  await expect(resume({ ...after, digest: '1'.repeat(64) })).rejects.toThrow(
+    /has captionEncoder \{.*\}; a resumed run cannot change it to \{/,
+  )
+})
+
 describe('one model by two spellings', () => {
   const S8 = { kind: 'SiT', depth: 12, hidden: 384, heads: 6, patch: 8 } as const
   const WHOLE = { ...TINY, mlpRatio: 4, qkNorm: false, learnSigma: false, convention: 'repa', rope: false } as const
@@ -190,6 +223,7 @@ describe("a resumed run's encoders", () => {
     ['others', [{ name: 'dinov2-vit-b', file: 'OTHER' }]],
     ['one of another name', [{ name: 'dinov2-vit-l', file: 'SAME' }]],
     ['one more', [{ name: 'dinov2-vit-b', file: 'SAME' }, { name: 'hog' }]],
+    ['one of no file', [{ name: 'dinov2-vit-b' }]],
     ['none', []],
   ])('may not be %s', async (_, encoders) => {
     const { at, weights, resume } = resumable()
