@@ -99,6 +99,49 @@ describe('dopri5', () => {
     })
   })
 
+  test.each<readonly [what: string, from: number, atol: number, rtol: number]>([
+    ['grows from nothing', 0, 1e-5, 1e-5],
+    ['comes near zero, which asks for shorter steps', -40, 1e-9, 1e-8],
+  ])('each step of a state that %s is as long as the error of the one before allows', async (_, from, atol, rtol) => {
+    // dx/dt = t⁴ from t = 1 on: the method of order 5 is exact, and that of order 4 is off by h⁵ (1/5 − Σ b c⁴) of its weights b.
+    const stateAt = (t: number) => from + (t ** 5 - 1) / 5
+    const off =
+      (22642 / 50085) * 0.3 ** 4 + (451 / 720) * 0.8 ** 4 - (12231 / 42400) * (8 / 9) ** 4 + 649 / 6300 + 1 / 60 - 1 / 5
+    const times: number[] = []
+    using one = Tensor.from(Float32Array.of(1), [1], 'cpu')
+    const slopeAt = (_state: Tensor, t: number) => {
+      times.push(t)
+      return linearCombination([[t ** 4, one]])
+    }
+    using x = Tensor.from(Float32Array.of(from), [1], 'cpu')
+    using _last = await dopri5(slopeAt, x, [1, 3], { atol, rtol })
+    // Two slopes choose the first step, and each step that is tried takes six more, the first of them at a fifth of it.
+    const tries = times.slice(2).flatMap((time, i, all) => (i % 6 === 5 ? [{ fifth: all[i - 5]!, end: time }] : []))
+    const lengths = tries.map(({ fifth, end }) => (end - fifth) / 0.8)
+    // Where there is nothing yet, a hundred times the trial of 10⁻⁶; times are exact to 2⁻⁵³ of 1.
+    if (from === 0) expect(Math.abs(lengths[0]! - 1e-4)).toBeLessThan(2 ** -50)
+    const errors: number[] = []
+    let reached = 1
+    for (const [i, length] of lengths.slice(0, -1).entries()) {
+      const end = reached + length
+      const scale = atol + rtol * Math.max(Math.abs(stateAt(reached)), Math.abs(stateAt(end)))
+      const error = (length ** 5 * Math.abs(off)) / scale
+      const factor = Math.min(10, Math.max(0.9 / error ** (1 / 5), error < 1 ? 1 : 0.2))
+      // Seven slopes of at most end⁴, by weights whose sizes add up to less than 1/4, each of four roundings, cancel down to the error.
+      const cancelled = factor < 10 ? end ** 4 / length ** 4 / Math.abs(off) / 5 : 0
+      const rounding = 2 ** -53 * (cancelled + 8 * (end / length))
+      expect(Math.abs(lengths[i + 1]! / (length * factor) - 1)).toBeLessThan(rounding)
+      errors.push(error)
+      if (error <= 1) reached = end
+    }
+    expect(errors.length).toBeGreaterThan(4)
+    // One is tried again, and others are kept though the next may be no longer.
+    if (from < 0) {
+      expect(Math.max(...errors)).toBeGreaterThan(1)
+      expect(errors.some((error) => error < 1 && error > 0.9 ** 5)).toBe(true)
+    }
+  })
+
   test('says where a state stops being finite', async () => {
     using x = start()
     const explode = (state: Tensor, t: number) => linearCombination([[t > 0.5 ? Number.NaN : 1, state]])
