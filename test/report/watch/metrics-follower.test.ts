@@ -65,6 +65,20 @@ const cases: [string, Look[]][] = [
     ],
   ],
   [
+    'another run in its place whose last line is the same',
+    [
+      [put(lines(1, 1, 7) + lines(2, 2)), 1, [1, 2]],
+      [
+        async (file) => {
+          await writeFile(`${file}.new`, lines(1, 1, 8) + lines(2, 2))
+          await rename(`${file}.new`, file)
+        },
+        1,
+        [1, 2],
+      ],
+    ],
+  ],
+  [
     'removed, and begun again',
     [
       [put(lines(1, 3)), 1, [1, 2, 3]],
