@@ -71,7 +71,7 @@ describe('the choice on a device that is here', () => {
       'less',
       () => taken('none') - 1,
       'elementwise',
-      [/^A step would take .*, and this machine has .*: activations, .* no bit of the results\.$/],
+      [/^A step would take .*, and this machine has \S+ \S+: activations, .* no bit of the results\.$/],
     ],
   ])('%s', async (_, room, choice, said) => {
     setMemoryLimit('cpu', room())
@@ -81,6 +81,22 @@ describe('the choice on a device that is here', () => {
     )
     expect(notices).toHaveLength(said.length)
     for (const [i, pattern] of said.entries()) expect(notices[i]).toMatch(pattern)
+  })
+
+  test.each<readonly [string, less: number, Recomputation]>([
+    ['enough', 0, 'none'],
+    ['less', 1, 'elementwise'],
+  ])('%s for each of two processes, which share the memory', async (_, less, choice) => {
+    const processes = 2
+    setMemoryLimit('cpu', processes * (planStep({ ...small, processes, recompute: 'none' }).takenBytes - less))
+    const notices: string[] = []
+    const notice = (sentence: string) => void notices.push(sentence)
+    expect(await chooseRecomputation({ ...small, processes, notice })).toBe(choice)
+    expect(notices).toEqual(
+      choice === 'none'
+        ? []
+        : [expect.stringMatching(/, and this machine has \S+ \S+ for each process: activations, /)],
+    )
   })
 
   test.each<readonly [string, () => number, RegExp]>([
