@@ -174,6 +174,9 @@ for (const { device, missing } of DEVICES) {
       expect(last.learningRate).toBeCloseTo(1e-6, 12)
       expect(last.weightDecay).toBeCloseTo(0.4, 12)
       expect(last.emaDecay).toBe(1)
+      // A rate that is below the paper's last does not rise to it.
+      using slow = create(device, { learningRate: 1e-7 })
+      for (const step of [200, 1000]) expect(slow.schedule({ step, total: 1000 }).learningRate).toBe(1e-7)
     })
 
     test('what is written as the encoder is the teacher, under the names of a vision transformer', () => {
