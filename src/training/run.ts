@@ -114,7 +114,7 @@ export interface TrainingRun {
 export interface TrainResult {
   readonly step: number
   readonly checkpoint: string
-  /** Whether the signal, or another process's, ended the run before its last step. */
+  /** Whether the signal, or another process's, asked it to stop: steps, or the grid of the last one, may be missing. */
   readonly interrupted: boolean
   readonly last: TrainingStep | undefined
 }
