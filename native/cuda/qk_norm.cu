@@ -5,9 +5,9 @@
 //
 // An RMSNorm (not centred) has neither mean, which is 0, nor mean(dn), nor bias.
 //
-// Bound by memory. A warp takes a row of head_dim elements, four neighbouring ones a lane as one access (one element where d is no
-// multiple of 4 or a tensor is not aligned), of its parameters and of its sums too; it reads a row again rather than hold it, which L1 answers, so that any d is legal. qkv is
-// [tokens, 3, H, d] and contiguous: row r begins at r d, and r says which token, part and head it is.
+// Bound by memory. A warp takes a row of head_dim elements, four neighbouring ones a lane as one access, and so of the parameters and of
+// their sums (one element where d is no multiple of 4 or a tensor is not aligned); it reads a row again rather than hold it, which L1
+// answers, so that any d is legal. qkv is [tokens, 3, H, d] and contiguous: row r begins at r d, and r says which token, part and head it is.
 //
 // The parameters' gradients, without atomics: a block takes a run of rows that depends on the sizes alone; each of its warps adds the
 // rows that it meets to sums of its own in shared memory, [4, d] by columns that belong to one lane; the block adds its warps' in

@@ -55,7 +55,10 @@ __global__ void __launch_bounds__(kMostThreads) rotateKernel(Rotation<T> args) {
   }
   // Of an even column -sin of its own, of an odd one sin; transposed, each takes the other's.
 #pragma unroll
-  for (int i = 0; i < N; ++i) neighbour[i] = args.transposed ? ((i & 1) != 0 ? -sines[i ^ 1] : sines[i ^ 1]) : ((i & 1) != 0 ? sines[i] : -sines[i]);
+  for (int i = 0; i < N; ++i) {
+    const float sine = args.transposed ? sines[i ^ 1] : sines[i];
+    neighbour[i] = ((i & 1) != 0) != args.transposed ? sine : -sine;
+  }
   for (int64_t first = blockIdx.y * kSamplesOfBlock; first < args.batch; first += gridDim.y * kSamplesOfBlock) {
     const int64_t end = min(first + kSamplesOfBlock, args.batch);
     for (int64_t sample = first; sample < end; ++sample) {

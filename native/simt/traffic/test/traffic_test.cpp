@@ -108,7 +108,7 @@ const Case cases[] = {
      {global, true, 200, 800, 800}},
 };
 
-/// Ones of a case where they are not what was expected.
+/// What is wrong with a case's counts; "" where they are as expected.
 std::string complaint(const Case& each) {
   DeviceArray<float> memory(2048);
   simt::Traffic traffic;
