@@ -104,17 +104,18 @@ describe('a grid is what the average makes of the noise of the seed', () => {
   }
 })
 
+/** Of a run with a grid after the last. */
+const TWO_STEPS: TrainingOptions = {
+  batch: 2,
+  steps: 2,
+  samples: { count: 1, steps: 1, guidanceScale: 1 },
+  model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 },
+}
+
 test('a run that was stopped before its first step has the grids of the unbroken one', async () => {
   const [out, data] = [join(temporaryFolder(), 'run'), await tinyDataset(4)]
   const stop = new AbortController()
-  const configuration = {
-    batch: 2,
-    steps: 2,
-    sampleEvery: 2,
-    samples: { count: 1, steps: 1, guidanceScale: 1 },
-    model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 } as const,
-  }
-  const call = { out, data, device: 'cpu', configuration } as const
+  const call = { out, data, device: 'cpu', configuration: { ...TWO_STEPS, sampleEvery: 2 } } as const
   const stopped = await train({ ...call, signal: stop.signal, onStart: () => stop.abort() })
   expect(stopped).toMatchObject({ step: 0, interrupted: true })
   await train({ ...call, resume: true })
@@ -124,13 +125,7 @@ test('a run that was stopped before its first step has the grids of the unbroken
 test('a run that was stopped before its last grid makes it when it goes on, and not again where it is', async () => {
   const [out, data] = [join(temporaryFolder(), 'run'), await tinyDataset(4)]
   const stop = new AbortController()
-  const configuration = {
-    batch: 2,
-    steps: 2,
-    samples: { count: 1, steps: 1, guidanceScale: 1 },
-    model: { kind: 'SiT', depth: 1, hidden: 32, heads: 2, patch: 4 } as const,
-  }
-  const call = { out, data, device: 'cpu', configuration } as const
+  const call = { out, data, device: 'cpu', configuration: TWO_STEPS } as const
   const onStep = ({ index }: { readonly index: number }) => index === 2 && stop.abort()
   expect(await train({ ...call, signal: stop.signal, onStep })).toMatchObject({ step: 2, interrupted: true })
   expect(await readdir(out)).not.toContain('samples')
