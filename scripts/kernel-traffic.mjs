@@ -32,6 +32,9 @@ try {
   if (status !== 0) {
     console.error(`kernel-traffic: ${program} ended with ${status}.`)
     process.exitCode = 1
+  } else if (!existsSync(file)) {
+    console.error(`kernel-traffic: ${program} has not loaded the addon, and so no kernel.`)
+    process.exitCode = 1
   } else {
     print(readTraffic(readFileSync(file, 'utf8')))
   }
@@ -45,7 +48,7 @@ function print(instructions) {
   const head = `${' '.repeat(18)}  requests      units      least  ratio  `
   console.log(`${head}kernel (units: passes through the banks, or sectors of 32 bytes)`)
   for (const each of trafficByKernel(instructions)) console.log(row(each.space, each.kernel, each))
-  const lines = trafficByLine(instructions, addon, root).filter(({ units, least }) => units > least)
+  const lines = trafficByLine(instructions, addon).filter(({ units, least }) => units > least)
   console.log(`\n${head}line${lines.length > LINES ? ` (${LINES} of ${lines.length})` : ''}`)
   for (const each of lines.slice(0, LINES))
     console.log(row(`${each.space} ${each.kind} ${each.bytes} B`, each.line, each))

@@ -3,7 +3,6 @@ export interface Requests {
   readonly kind: 'load' | 'store'
   readonly bytes: number
   readonly requests: number
-  readonly lanes: number
   readonly units: number
   readonly least: number
 }
@@ -22,5 +21,4 @@ export function trafficByKernel(
 export function trafficByLine(
   instructions: readonly Instruction[],
   addon: string,
-  root: string,
 ): (Instruction & { readonly line: string })[]

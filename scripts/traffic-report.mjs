@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process'
 /**
  * The instructions of a report.
  *
- * @returns {import('./traffic-report.d.mts').Instruction[]}  `bytes` of a lane, of `requests` by a warp's `lanes` together; `units`: passes
+ * @returns {import('./traffic-report.d.mts').Instruction[]}  `bytes` of a lane, of `requests` by a warp's lanes together; `units`: passes
  *   through the banks of shared memory or sectors of global memory, and the `least` for as many bytes side by side; `place`: in the addon's file
  */
 export function readTraffic(text) {
@@ -13,9 +13,9 @@ export function readTraffic(text) {
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => {
-      const [place, space, kind, bytes, requests, lanes, units, least, kernel] = line.split('\t')
+      const [place, space, kind, bytes, requests, units, least, kernel] = line.split('\t')
       const instruction = { kernel, place: Number(place), space, kind, bytes: Number(bytes) }
-      const sums = { requests: Number(requests), lanes: Number(lanes), units: Number(units), least: Number(least) }
+      const sums = { requests: Number(requests), units: Number(units), least: Number(least) }
       return { ...instruction, ...sums }
     })
 }
@@ -26,7 +26,7 @@ function sumBy(instructions, keyOf) {
   for (const each of instructions) {
     const sum = sums.get(keyOf(each))
     if (!sum) sums.set(keyOf(each), { ...each })
-    else for (const field of ['requests', 'lanes', 'units', 'least']) sum[field] += each[field]
+    else for (const field of ['requests', 'units', 'least']) sum[field] += each[field]
   }
   return [...sums.values()]
 }
@@ -43,10 +43,9 @@ export function trafficByKernel(instructions) {
  * Lines of the sources, the most units beyond the least first, each with the two that it was inlined into.
  *
  * @param {string} addon  the file that the program ran with
- * @param {string} root   of the sources
  */
-export function trafficByLine(instructions, addon, root) {
-  const lines = linesOf([...new Set(instructions.map(({ place }) => place))], addon, root)
+export function trafficByLine(instructions, addon) {
+  const lines = linesOf([...new Set(instructions.map(({ place }) => place))], addon)
   const placed = instructions.map((each) => ({ ...each, line: lines.get(each.place) }))
   return sumBy(placed, ({ line, space, kind, bytes }) => `${line} ${space} ${kind} ${bytes}`).sort(
     (a, b) => b.units - b.least - (a.units - a.least),
@@ -54,7 +53,7 @@ export function trafficByLine(instructions, addon, root) {
 }
 
 /** Where places in a file stand in the kernels' sources: `vector.h:28 < patch_embed.cu:41`, by binutils' addr2line. */
-function linesOf(places, addon, root) {
+function linesOf(places, addon) {
   const { error, status, stdout, stderr } = spawnSync('addr2line', ['--addresses', '--inlines', '--exe', addon], {
     encoding: 'utf8',
     input: places.map((place) => `0x${place.toString(16)}\n`).join(''),
@@ -66,7 +65,7 @@ function linesOf(places, addon, root) {
   for (const block of stdout.split(/^0x/m).slice(1)) {
     const [place, ...frames] = block.trim().split('\n')
     const own = frames
-      .map((frame) => frame.replace(/ \(discriminator.*/, '').replace(`${root}/`, ''))
+      .map((frame) => frame.replace(/ \(discriminator.*/, ''))
       .filter((frame) => !frame.includes('native/simt/'))
       .map((frame) => frame.replace(/^.*\//, ''))
     lines.set(Number.parseInt(place, 16), own.slice(0, 3).join(' < ') || 'not in a kernel')

@@ -97,7 +97,7 @@ constexpr Collective mmaCollectives[] = {
 struct MatrixOperands {
   unsigned char* row;  // what this lane names
   uint32_t* r;
-  const void* pc;
+  void* pc;
   unsigned char* touched[8];  // what this lane reads or writes: a pair of elements in a matrix, or two single ones
 };
 
@@ -196,19 +196,19 @@ void mma(Mma kind, float* d, const uint32_t* a, const uint32_t* b, const Place& 
 void loadMatrices(uint32_t* r, const void* row, int count, bool transposed, const Place& place) {
   const Collective& collective = chooseLoad(count, transposed);
   checkRow(collective.name, row, count, place);
-  const void* const pc = __builtin_return_address(0);
+  void* const pc = __builtin_return_address(0);
   MatrixOperands operands = {static_cast<unsigned char*>(const_cast<void*>(row)), r, pc, {}};
   meet(collective, 0xffffffffu, &operands, place);
-  for (int i = 0; i < 2 * count; ++i) tracedRead(operands.touched[i], 2, const_cast<void*>(pc));
+  for (int i = 0; i < 2 * count; ++i) tracedRead(operands.touched[i], 2, pc);
 }
 
 void storeMatrices(void* row, const uint32_t* r, int count, bool transposed, const Place& place) {
   const Collective& collective = chooseStore(count, transposed);
   checkRow(collective.name, row, count, place);
-  const void* const pc = __builtin_return_address(0);
+  void* const pc = __builtin_return_address(0);
   MatrixOperands operands = {static_cast<unsigned char*>(row), const_cast<uint32_t*>(r), pc, {}};
   meet(collective, 0xffffffffu, &operands, place);
-  for (int i = 0; i < 2 * count; ++i) tracedWrite(operands.touched[i], 2, const_cast<void*>(pc));
+  for (int i = 0; i < 2 * count; ++i) tracedWrite(operands.touched[i], 2, pc);
 }
 
 }  // namespace repa::simt

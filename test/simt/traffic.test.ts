@@ -71,7 +71,7 @@ describe.each(['90', '80'])('the kernels of models, on a chip of compute capabil
     )
     expect(beyond).toEqual([])
     // Every line of a kernel is found, the wasteful ones first.
-    const lines = trafficByLine(instructions, join(addon, 'build/Release/repa_native.node'), root)
+    const lines = trafficByLine(instructions, join(addon, 'build/Release/repa_native.node'))
     expect(lines.map(({ line }) => line).filter((line) => !/^\w+\.(cuh?|h):\d+/.test(line))).toEqual([])
   }, 300_000)
 })

@@ -33,14 +33,15 @@ uintptr_t offsetInFile(uintptr_t pc) {
   return pc - reinterpret_cast<uintptr_t>(info.dli_fbase);
 }
 
-/// Made as the addon is loaded, and told of every launch from then on.
-const bool counts = [] {
-  const char* const path = std::getenv("REPA_SIMT_TRAFFIC");
+const char* const path = std::getenv("REPA_SIMT_TRAFFIC");
+
+/// Where REPA_SIMT_TRAFFIC names a file, launches are counted from when the addon is loaded, and the counts added to it at the process's end.
+[[maybe_unused]] const bool counts = [] {
   if (!path) return false;
   static auto& traffic = *new Traffic;
   observer = &traffic;
   std::atexit([] {
-    std::ofstream file(std::getenv("REPA_SIMT_TRAFFIC"), std::ios::app);
+    std::ofstream file(path, std::ios::app);
     traffic.write(file);
   });
   return true;
@@ -51,33 +52,17 @@ const bool counts = [] {
 void Traffic::launchBegins(const Launch& launch) {
   kernel_ = kernelInFile(launch.kernel);
   clusters_ = watched_ = 0;
-  lastGlobal_ = 0;
-  global_.clear();
-  for (const auto& [address, bytes] : deviceAllocations()) {
-    const auto begin = reinterpret_cast<uintptr_t>(address);
-    global_.emplace_back(begin, begin + bytes);
-  }
   watching = this;
 }
 
-bool Traffic::isGlobal(uintptr_t address, size_t bytes) {
-  const auto holds = [&](size_t i) { return i < global_.size() && address >= global_[i].first && address + bytes <= global_[i].second; };
-  if (holds(lastGlobal_)) return true;
-  const auto after = std::upper_bound(global_.begin(), global_.end(), std::pair(address, UINTPTR_MAX));
-  if (after == global_.begin()) return false;
-  lastGlobal_ = after - global_.begin() - 1;
-  return holds(lastGlobal_);
-}
-
 void Traffic::access(const void* pc, const void* address, size_t bytes, bool store) {
-  const Thread* const self = currentThread;
-  if (!watching || !self) return;
+  if (!watching) return;
+  const bool shared = inSharedMemory(*currentThread->block, address, bytes);
+  if (!shared && !inDeviceMemory(address, bytes)) return;
   const auto at = reinterpret_cast<uintptr_t>(address);
-  const bool shared = inSharedMemory(*self->block, address, bytes);
-  if (!shared && !isGlobal(at, bytes)) return;
   const auto code = reinterpret_cast<uintptr_t>(pc);
   const Space space = shared ? Space::shared : Space::global;
-  History& history = histories_[self];
+  History& history = histories_[currentThread];
   std::vector<Access>& accesses = history.accesses;
   if (history.epoch != epoch_) {
     history.epoch = epoch_;
@@ -98,10 +83,8 @@ void Traffic::access(const void* pc, const void* address, size_t bytes, bool sto
 
 void Traffic::count(const Access& first, const Request& request) {
   const Units units = first.space == Space::shared ? passesOf(request) : sectorsOf(request);
-  const int lanes = std::popcount(request.lanes);
-  Requests& sum = launch_[{kernel_, first.pc, first.space, first.store, request.bytes}];
+  Requests& sum = launch_[{first.pc, first.space, first.store, request.bytes}];
   sum.count += 1;
-  sum.lanes += lanes;
   sum.units += units.used;
   sum.leastUnits += units.least;
 }
@@ -117,13 +100,13 @@ void Traffic::clusterEnds(const Cluster& cluster) {
         Request request;
       };
       // By the instruction, which may both load and store, and by how often a lane has come by it.
-      using Instruction = std::pair<uintptr_t, bool>;
-      std::map<std::pair<Instruction, uint32_t>, Together> requests;
+      using LoadOrStore = std::pair<uintptr_t, bool>;
+      std::map<std::pair<LoadOrStore, uint32_t>, Together> requests;
       for (int lane = 0; lane < warpLanes; ++lane) {
         if (!warp.lanes[lane]) continue;
-        std::map<Instruction, uint32_t> times;
+        std::map<LoadOrStore, uint32_t> times;
         for (const Access& access : histories_[warp.lanes[lane]].accesses) {
-          const Instruction instruction = {access.pc, access.store};
+          const LoadOrStore instruction = {access.pc, access.store};
           Together& together = requests[{instruction, times[instruction]++}];
           if (!together.first) together.first = &access;
           together.request.lanes |= 1u << lane;
@@ -143,10 +126,9 @@ void Traffic::clusterEnds(const Cluster& cluster) {
 void Traffic::launchEnds() {
   watching = nullptr;
   const double share = watched_ ? clusters_ / watched_ : 0;
-  for (const auto& [key, one] : launch_) {
-    Requests& sum = all_[key];
+  for (const auto& [instruction, one] : launch_) {
+    Requests& sum = all_[kernel_][instruction];
     sum.count += share * one.count;
-    sum.lanes += share * one.lanes;
     sum.units += share * one.units;
     sum.leastUnits += share * one.leastUnits;
   }
@@ -157,21 +139,20 @@ void Traffic::launchEnds() {
 void Traffic::matricesPass(const void* pc, bool store, int matrices, int passes) {
   if (!watching) return;
   constexpr uint32_t bytes = 16;
-  Requests& sum = launch_[{kernel_, reinterpret_cast<uintptr_t>(pc), Space::shared, store, bytes}];
+  Requests& sum = launch_[{reinterpret_cast<uintptr_t>(pc), Space::shared, store, bytes}];
   sum.count += 1;
-  sum.lanes += 8 * matrices;
   sum.units += passes;
   sum.leastUnits += matrices;
 }
 
 void Traffic::write(std::ostream& to) const {
   to << std::fixed << std::setprecision(0);
-  for (const auto& [key, sum] : all_) {
-    const auto& [kernel, pc, space, store, bytes] = key;
-    // The instruction's own place: what was noted is where the call of it returns to.
-    to << offsetInFile(pc - 1) << "\t" << (space == Space::shared ? "shared" : "global") << "\t" << (store ? "store" : "load") << "\t"
-       << bytes << "\t" << sum.count << "\t" << sum.lanes << "\t" << sum.units << "\t" << sum.leastUnits << "\t" << kernel << "\n";
-  }
+  for (const auto& [kernel, instructions] : all_)
+    for (const auto& [instruction, sum] : instructions)
+      // The instruction's own place: what was noted is where the call of it returns to.
+      to << offsetInFile(instruction.pc - 1) << "\t" << (instruction.space == Space::shared ? "shared" : "global") << "\t"
+         << (instruction.store ? "store" : "load") << "\t" << instruction.bytes << "\t" << sum.count << "\t" << sum.units << "\t"
+         << sum.leastUnits << "\t" << kernel << "\n";
 }
 
 }  // namespace repa::simt

@@ -6,12 +6,12 @@
 // thread reads one after the other count as one vector where they are aligned as one, though the host's compiler has taken it apart.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <ostream>
 #include <string>
-#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -22,10 +22,19 @@ namespace repa::simt {
 
 enum class Space : uint8_t { shared, global };
 
+/// A place in a kernel's code that asks for so many bytes a lane.
+struct Instruction {
+  uintptr_t pc;
+  Space space;
+  bool store;
+  uint32_t bytes;
+
+  auto operator<=>(const Instruction&) const = default;
+};
+
 /// An instruction's requests.
 struct Requests {
   double count = 0;
-  double lanes = 0;
   double units = 0;       // passes of shared memory, sectors of global memory
   double leastUnits = 0;  // for as many bytes side by side
 };
@@ -66,10 +75,10 @@ class Traffic final : public Observer {
   /// No two accesses from before and after it are one.
   void fence() { ++epoch_; }
 
-  using Key = std::tuple<std::string, uintptr_t, Space, bool, uint32_t>;  // kernel, pc, space, whether it stores, bytes of a lane
-  const std::map<Key, Requests>& counted() const { return all_; }
+  /// By kernel.
+  const std::map<std::string, std::map<Instruction, Requests>>& counted() const { return all_; }
   /// A line for each instruction of each kernel, of fields between tabs: where it stands in the file that the addon was loaded from, shared or
-  /// global, load or store, bytes of a lane, requests, lanes, units, least units, kernel.
+  /// global, load or store, bytes of a lane, requests, units, least units, kernel.
   void write(std::ostream& to) const;
 
  private:
@@ -79,16 +88,14 @@ class Traffic final : public Observer {
     size_t mergeable = 0;  // where those begin that the next may be one with
   };
 
-  bool isGlobal(uintptr_t address, size_t bytes);
   void count(const Access& first, const Request& request);
 
   std::string kernel_;
   double clusters_ = 0, watched_ = 0;  // of the launch
   uint64_t epoch_ = 0;
-  std::vector<std::pair<uintptr_t, uintptr_t>> global_;  // begins and ends, by address
-  size_t lastGlobal_ = 0;
   std::unordered_map<const Thread*, History> histories_;
-  std::map<Key, Requests> launch_, all_;
+  std::map<Instruction, Requests> launch_;
+  std::map<std::string, std::map<Instruction, Requests>> all_;
 };
 
 /// While a launch is watched, on the thread that runs it.

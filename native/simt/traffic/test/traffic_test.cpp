@@ -117,12 +117,13 @@ std::string complaint(const Case& each) {
   cudaDeviceSynchronize();
   simt::observer = nullptr;
   simt::Requests sum;
-  for (const auto& [key, requests] : traffic.counted()) {
-    if (std::get<2>(key) != each.expected.space || std::get<3>(key) != each.expected.store) continue;
-    sum.count += requests.count;
-    sum.units += requests.units;
-    sum.leastUnits += requests.leastUnits;
-  }
+  for (const auto& [kernel, instructions] : traffic.counted())
+    for (const auto& [instruction, requests] : instructions) {
+      if (instruction.space != each.expected.space || instruction.store != each.expected.store) continue;
+      sum.count += requests.count;
+      sum.units += requests.units;
+      sum.leastUnits += requests.leastUnits;
+    }
   const Expected& e = each.expected;
   if (sum.count == e.requests && sum.units == e.units && sum.leastUnits == e.least) return simt::lastFailure();
   char text[160];
