@@ -101,8 +101,8 @@ struct MatrixOperands {
   unsigned char* touched[8];  // what this lane reads or writes: a pair of elements in a matrix, or two single ones
 };
 
-/// How often the shared memory's 32 banks have to be gone through: eight rows of 16 bytes are one access.
-void countPasses(Warp& warp, int count, bool store) {
+/// Tells how often the shared memory's 32 banks have to be gone through: eight rows of 16 bytes are one access.
+void tellPasses(const Warp& warp, int count, bool store) {
   int passes = 0;
   for (int m = 0; m < count; ++m) {
     uintptr_t seen[8] = {};
@@ -117,13 +117,12 @@ void countPasses(Warp& warp, int count, bool store) {
     }
     passes += most;
   }
-  countBankConflicts(passes - count);
-  if (observer) observer->matricesPass(static_cast<MatrixOperands*>(warp.operands[0])->pc, store, count, passes);
+  observer->matricesPass(static_cast<MatrixOperands*>(warp.operands[0])->pc, store, count, passes);
 }
 
 template <int count, bool transposed, bool store>
 void executeMatrices(Warp& warp, uint32_t) {
-  countPasses(warp, count, store);
+  if (observer) tellPasses(warp, count, store);
   for (int lane = 0; lane < warpLanes; ++lane) {
     auto& own = *static_cast<MatrixOperands*>(warp.operands[lane]);
     const int g = lane >> 2, t = lane & 3;

@@ -372,8 +372,6 @@ uint64_t randomBits() { return machine.random.next(); }
 
 void endIsolation() { machine.isolation.end(); }
 
-void countBankConflicts(uint64_t extraCycles) { machine.counters.bankConflicts += extraCycles; }
-
 bool inSharedMemory(const Block& block, const void* address, size_t bytes) {
   const auto* byte = static_cast<const unsigned char*>(address);
   if (byte >= block.sharedMemory && byte + bytes <= block.sharedMemory + block.sharedBytes) return true;

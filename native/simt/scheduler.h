@@ -47,8 +47,6 @@ inline bool oneIn(unsigned n) { return randomBits() % n == 0; }
 /// From here on the blocks of the launch see each other's writes.
 void endIsolation();
 
-void countBankConflicts(uint64_t extraCycles);
-
 /// "in __syncthreads (32 of 64 threads have arrived) at file:12".
 std::string describeWait(const Thread& thread);
 

@@ -21,7 +21,6 @@ struct Counters {
   uint64_t blocks;
   uint64_t threads;
   uint64_t switches;
-  uint64_t bankConflicts;  // extra shared memory cycles that ldmatrix and stmatrix addresses would have cost
 };
 Counters counters();
 
