@@ -258,7 +258,7 @@ __device__ __forceinline__ void storeRows(const float (&d)[kTiles][4], const flo
         for (int i = 0; i < 4; ++i) r[i] = pack2<T>(d[tile + i][2 * half] * factor[half], d[tile + i][2 * half + 1] * factor[half]);
         transposeQuad(r);
         const int at = 8 * (tile + t);
-        if (at < columns) *reinterpret_cast<uint4*>(to + at) = make_uint4(r[0], r[1], r[2], r[3]);
+        if (at < columns) storeGlobal(to + at, r);
       }
 #pragma unroll
       for (int tile = kTiles / 4 * 4; tile < kTiles; ++tile) {

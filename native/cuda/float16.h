@@ -150,4 +150,10 @@ REPA_CUDA_HOST_DEVICE FloatPair unpack2(uint32_t pair) {
   return {toFloat(T{static_cast<uint16_t>(pair)}), toFloat(T{static_cast<uint16_t>(pair >> 16)})};
 }
 
+/// The upper number is a float but for the lower one's bits: an instruction each.
+template <>
+REPA_CUDA_HOST_DEVICE FloatPair unpack2<bf16>(uint32_t pair) {
+  return {detail::bitsFloat(pair << 16), detail::bitsFloat(pair & 0xFFFF0000u)};
+}
+
 }  // namespace repa::cuda

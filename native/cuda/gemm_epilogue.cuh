@@ -144,7 +144,7 @@ class Epilogue {
         float piece[kPiece<U>];
 #pragma unroll
         for (int i = 0; i < kPiece<U>; ++i) piece[i] = v[first + i];
-        store(to + first, piece);
+        storeStruct(to + first, piece);
       }
     } else {
 #pragma unroll

@@ -50,7 +50,7 @@ class Panel {
 #pragma unroll
       for (int i = 0; i < 4; ++i) buffer[(first_ + i) * kFfmaPitch + line_] = held_[i];
     } else {
-      store(buffer + line_ * kFfmaPitch + first_, held_);
+      storeStruct(buffer + line_ * kFfmaPitch + first_, held_);
     }
   }
 
@@ -131,7 +131,7 @@ __device__ __forceinline__ void finishFfmaTile(unsigned char* shared, const floa
 #pragma unroll
         for (int j = 0; j < 8; j += 4) {
           const float four[4] = {sums[first + i][j], sums[first + i][j + 1], sums[first + i][j + 2], sums[first + i][j + 3]};
-          store(slab + (lane / 4 * 4 + i) * kFfmaSlabPitch + lane % 4 * 4 + j * 4, four);
+          storeStruct(slab + (lane / 4 * 4 + i) * kFfmaSlabPitch + lane % 4 * 4 + j * 4, four);
         }
     };
     if (part == 0) layDown(0);

@@ -144,7 +144,7 @@ __global__ void __launch_bounds__(kMostThreads, kDepth == 16 && kWide ? 2 : 1) p
 #pragma unroll
       for (int k = 0; k < kDepth; k += 4) {
         const float four[4] = {weight[c][k], weight[c][k + 1], weight[c][k + 2], weight[c][k + 3]};
-        if (firstInput + k < g.inputs) store(to + k, four);
+        if (firstInput + k < g.inputs) storeStruct(to + k, four);
       }
     } else {
 #pragma unroll

@@ -153,7 +153,7 @@ __device__ __forceinline__ float reciprocalApprox(float x) {
   return result;
 }
 
-// ---- Global memory, 16 bytes at once. 9.7.9.
+// ---- Global memory, up to 16 bytes at once. 9.7.9.
 
 /// Through the read-only path: nobody writes this memory while the kernel runs.
 __device__ __forceinline__ uint4 loadGlobalReadOnly(const void* global) {
@@ -162,19 +162,15 @@ __device__ __forceinline__ uint4 loadGlobalReadOnly(const void* global) {
   return value;
 }
 
-/// The same, and the line is the first to leave the caches: for what is read once.
-__device__ __forceinline__ uint4 loadGlobalStreaming(const void* global) {
-  uint4 value;
-  asm volatile("ld.global.cs.v4.u32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-               : "l"(global)
-               : "memory");
-  return value;
+/// So many words to an address that is aligned to them.
+__device__ __forceinline__ void storeGlobal(void* global, const uint32_t (&words)[1]) {
+  asm volatile("st.global.u32 [%0], %1;" ::"l"(global), "r"(words[0]) : "memory");
 }
-
-/// For what nobody reads soon: the line is the first to leave the caches.
-__device__ __forceinline__ void storeGlobalStreaming(void* global, const uint4& value) {
-  asm volatile("st.global.cs.v4.u32 [%0], {%1,%2,%3,%4};" ::"l"(global), "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w) : "memory");
+__device__ __forceinline__ void storeGlobal(void* global, const uint32_t (&words)[2]) {
+  asm volatile("st.global.v2.u32 [%0], {%1,%2};" ::"l"(global), "r"(words[0]), "r"(words[1]) : "memory");
+}
+__device__ __forceinline__ void storeGlobal(void* global, const uint32_t (&words)[4]) {
+  asm volatile("st.global.v4.u32 [%0], {%1,%2,%3,%4};" ::"l"(global), "r"(words[0]), "r"(words[1]), "r"(words[2]), "r"(words[3]) : "memory");
 }
 
 // ---- Barriers of a part of a block. 9.7.13.1. Barrier 0 is __syncthreads'; `threads` is a multiple of 32.

@@ -163,8 +163,8 @@ __global__ void __launch_bounds__(32 * kMostWarps, 4)
         weightSums[i] += gradients[i] * n;
         biasSums[i] += gradients[i];
       }
-      store(dWeight + c, weightSums);
-      store(dBias + c, biasSums);
+      storeStruct(dWeight + c, weightSums);
+      storeStruct(dBias + c, biasSums);
     });
     const float meanDn = centred ? warpSum(sum) / static_cast<float>(d) : 0.0f, meanDnN = warpSum(sumWithN) / static_cast<float>(d);
     eachColumn<kWidth>(d, [&](int c) {

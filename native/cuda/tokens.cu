@@ -17,6 +17,7 @@ constexpr int kThreads = 128;
 /// out = token + position; position may be null.
 template <int N>
 __device__ __forceinline__ void writeToken(int64_t width, const float* token, const float* position, float* out) {
+#pragma unroll 1  // two or three trips
   for (int64_t i = int64_t{threadIdx.x} * N; i < width; i += kThreads * N) {
     float values[N];
     load(values, token + i);

@@ -10,6 +10,7 @@
 #include "simt/async_copy.h"
 #include "simt/barrier.h"
 #include "simt/cluster.h"
+#include "simt/global_store.h"
 #include "simt/matrix.h"
 #include "simt/mbarrier.h"
 #include "simt/proxy.h"
@@ -78,8 +79,18 @@ inline float tanhApprox(float x) { return std::tanh(x); }
 inline float reciprocalApprox(float x) { return 1.0f / x; }
 
 inline uint4 loadGlobalReadOnly(const void* global) { return *static_cast<const uint4*>(global); }
-inline uint4 loadGlobalStreaming(const void* global) { return *static_cast<const uint4*>(global); }
-inline void storeGlobalStreaming(void* global, const uint4& value) { *static_cast<uint4*>(global) = value; }
+/// Words over memory of any type: one access of the compiler's too, so that it is counted as one.
+template <int count>
+struct [[gnu::may_alias]] alignas(sizeof(uint32_t) * count) Words {
+  uint32_t values[count];
+};
+template <int count>
+inline void storeGlobal(void* global, const uint32_t (&words)[count], Place place = Place::current()) {
+  simt::checkGlobalStore(global, sizeof words, place);
+  Words<count> whole;
+  for (int i = 0; i < count; ++i) whole.values[i] = words[i];
+  *static_cast<Words<count>*>(global) = whole;
+}
 
 inline void namedBarrierSync(int id, int threads, Place place = Place::current()) { simt::barrierSync(id, threads, place); }
 inline void namedBarrierArrive(int id, int threads, Place place = Place::current()) { simt::barrierArrive(id, threads, place); }

@@ -91,6 +91,15 @@ void dumpCopies(ProbeSession& session) {
   });
 }
 
+template <int count>
+void dumpStores(ProbeSession& session) {
+  session.probe("st.global.v" + std::to_string(count), [](Line& line) {
+    DeviceArray<uint32_t> in(randomBits<uint32_t>(32 * count, 60)), out(32 * count);
+    launch(nullptr, probeStoreGlobal<count>, oneWarp, in.data(), out.data());
+    line.exact(out);
+  });
+}
+
 void dumpScalars(ProbeSession& session) {
   session.probe("shuffles", [](Line& line) {
     DeviceArray<uint32_t> lanes(randomBits<uint32_t>(32, 44)), shuffled(11 * 32);
@@ -320,6 +329,9 @@ void runProbes(ProbeSession& session) {
   dumpCopies<4>(session);
   dumpCopies<8>(session);
   dumpCopies<16>(session);
+  dumpStores<1>(session);
+  dumpStores<2>(session);
+  dumpStores<4>(session);
   dumpScalars(session);
   if (hopper) dumpHopper(session);
 }

@@ -142,6 +142,23 @@ TEST(copy_past_the_end_of_shared_memory) {
   expectFailure("is not within the block's shared memory", [] { launchOne(copyPastTheEnd, 64, 1008); });
 }
 
+__global__ void misalignedStore(float* out) {
+  const uint32_t words[4] = {};
+  storeGlobal(out + threadIdx.x, words);
+}
+TEST(misaligned_store) {
+  expectFailure("st.global of 16 bytes takes an address that is a multiple of it", [] { launchOne(misalignedStore, 32); });
+}
+
+__global__ void storeToShared(float*) {
+  __shared__ __align__(16) unsigned char tile[512];
+  const uint32_t words[4] = {};
+  storeGlobal(tile + threadIdx.x * 16, words);
+}
+TEST(global_store_to_shared_memory) {
+  expectFailure("st.global: the address, tile", [] { launchOne(storeToShared, 32); });
+}
+
 __global__ void useAfterInvalidate(float*) {
   __shared__ uint64_t barrier;
   mbarrierInit(&barrier, 1);

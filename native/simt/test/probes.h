@@ -62,6 +62,13 @@ __global__ void probeMma(const uint32_t* inA, const uint32_t* inB, const float* 
 
 // ---- cp.async: lane i copies its piece, i bytes of which (at most `bytes`) come from memory.
 
+template <int count>
+__global__ void probeStoreGlobal(const uint32_t* in, uint32_t* out) {
+  uint32_t words[count];
+  for (int i = 0; i < count; ++i) words[i] = in[count * threadIdx.x + i];
+  storeGlobal(out + count * threadIdx.x, words);
+}
+
 template <int bytes>
 __global__ void probeCpAsync(const unsigned char* in, unsigned char* out) {
   __shared__ __align__(16) unsigned char tile[32 * bytes];

@@ -29,8 +29,10 @@ __global__ void useAmpere(uint32_t* out, const void* global, float x) {
   namedBarrierArrive(1, 64);
   namedBarrierSync(1, 64);
   const uint4 read = loadGlobalReadOnly(global);
-  const uint4 streamed = loadGlobalStreaming(global);
-  storeGlobalStreaming(out, make_uint4(read.x, streamed.y, r1[0], r4[3]));
+  const uint32_t one[1] = {read.x}, two[2] = {read.y, read.z}, four[4] = {read.w, r1[0], r4[3], r2[1]};
+  storeGlobal(out, four);
+  storeGlobal(out + 6, two);
+  storeGlobal(out + 8, one);
   const FloatPair pair = unpack2<bf16>(pack2<f16>(exp2Approx(x) + log2Approx(x), tanhApprox(x) + reciprocalApprox(x)));
   out[4] = pack2<bf16>(pair.lo, pair.hi) + fromFloat<f16>(d[0]).bits + fromFloat<bf16>(d[1]).bits;
   out[5] = __float2int_rn(toFloat(f16{static_cast<uint16_t>(r1[0])}) + toFloat(bf16{static_cast<uint16_t>(r2[0])}));

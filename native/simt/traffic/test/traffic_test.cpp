@@ -32,7 +32,7 @@ __global__ void vectors(float* out, int apart) {
   float values[N];
   load(values, out + threadIdx.x * N);
   float* const at = reinterpret_cast<float*>(shared) + threadIdx.x * apart;
-  store(at, values);
+  storeStruct(at, values);
   __syncthreads();
   load(values, at);
   store(out + threadIdx.x * N, values);
