@@ -198,7 +198,9 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
   uint64_t* const empty = full + Share::stages;
   uint64_t* const arrived = full + 2 * kMostStages;  // of each consumer: what its epilogue has asked for
   const GemmGroup& group = launched.group;
-  const int warpgroup = threadIdx.x / kWarpgroup;
+  // From one lane: so the compiler knows that a warp's threads go the same way, and has stages and descriptors in uniform registers, which
+  // wgmma takes them from.
+  const int warpgroup = __shfl_sync(kAll, static_cast<int>(threadIdx.x) / kWarpgroup, 0);
   const int firstTile = static_cast<int>(blockIdx.x), everyTile = static_cast<int>(gridDim.x);
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < Share::stages; ++stage) {
@@ -258,8 +260,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
                        .arrived = arrived + consumer * kArrivals,
                        .columnSums = columnSums + 4 * consumer * kStripColumns};
   };
-  const auto finishTile = [&](int tile) {
-    const TilePlace place = placeOf(tile);
+  const auto finishTile = [&](const TilePlace& place, int ordinal) {
     const GemmProblem& problem = group.problems[place.problem];
     const int m = static_cast<int>(problem.args.m);
     const int partRows = place.split * m;  // C has m rows for each part of a sum that is cut
@@ -269,50 +270,41 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
                       .endRow = partRows + m,
                       .firstColumn = place.column * columns,
                       .tileRow = place.row,
-                      .round = tile / everyTile / (Share::inTurns ? kConsumers : 1)};
+                      .round = ordinal / (Share::inTurns ? kConsumers : 1)};
   };
-  for (int tile = firstTile; tile < launched.tiles; tile += everyTile) {
+  for (int ordinal = 0, tile = firstTile; tile < launched.tiles; ++ordinal, tile += everyTile) {  // of the block's tiles
     const TilePlace place = placeOf(tile);
     const GemmProblem& problem = group.problems[place.problem];
     const Span span(problem, place.split);
-    if (Share::inTurns && (tile / everyTile) % kConsumers != warpgroup) {
+    if (Share::inTurns && ordinal % kConsumers != warpgroup) {
       pipeline.steps += span.steps;
       continue;
     }
-    const FinishTile to = finishTile(tile);
+    const FinishTile to = finishTile(place, ordinal);
     Direct(finishPlace(), to).begin();
     typename Direct::Sums sums;
     // A consumer enters its main loop when the other has left its own: so the multiplications of tiles come one after the other, and no
     // consumer ever waits for a phase of full[] but the one after the last that somebody has seen.
-    if (Share::inTurns && tile != firstTile) namedBarrierSync(kTurnBarrier + warpgroup, kConsumers * kWarpgroup);
+    if (Share::inTurns && ordinal != 0) namedBarrierSync(kTurnBarrier + warpgroup, kConsumers * kWarpgroup);
     // Of the tile's first `used` columns.
     const auto multiply = [&]<int used>() {
-      if (span.steps == 0) {
-#pragma unroll
-        for (int f = 0; f < Direct::kLefts; ++f)
-#pragma unroll
-          for (int i = 0; i < Direct::kSums; ++i) sums[f][i] = 0.0f;
-      }
-      bool begun = false;
-      for (int left = span.steps; left > 0; --left) {
+      for (int step = 0; step < span.steps; ++step, ++pipeline.steps) {
         mbarrierWait(&full[pipeline.stage()], pipeline.parity());
         const unsigned char* const stage = shared + pipeline.stage() * Share::stageBytes;
-        const MatrixDescriptor b = operandDescriptor(stage + Share::bytesA, 0);
+        const MatrixDescriptor a = operandDescriptor(stage, rowsBefore), b = operandDescriptor(stage + Share::bytesA, 0);
         wgmmaFence();
 #pragma unroll
         for (int k = 0; k < kDepth / 16; ++k) {
-          const bool accumulate = begun || k > 0;
-          const MatrixDescriptor bk = advance(b, k * kStepBytes<majorB>);
+          const bool accumulate = step > 0 || k > 0;
+          const MatrixDescriptor ak = advance(a, k * kStepBytes<majorA>), bk = advance(b, k * kStepBytes<majorB>);
 #pragma unroll
           for (int f = 0; f < Direct::kLefts; ++f)
-            wgmma<T, used, majorA, majorB>(firstOf<used / 2>(sums[f]), advance(operandDescriptor(stage, rowsBefore + 64 * f), k * kStepBytes<majorA>), bk, accumulate);
+            wgmma<T, used, majorA, majorB>(firstOf<used / 2>(sums[f]), advance(ak, f * 64 * kDepth * 2), bk, accumulate);
         }
         wgmmaCommit();
         // The step before has been read by now: its stage may be filled again.
         wgmmaWait<1>();
-        if (begun && lane == 0) mbarrierArrive(&empty[pipeline.before()]);
-        begun = true;
-        ++pipeline.steps;
+        if (step > 0 && lane == 0) mbarrierArrive(&empty[pipeline.before()]);
       }
     };
     // The last tile of a row may have no more than half of the columns.
@@ -322,7 +314,16 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
     wgmmaWait<0>();
 #pragma unroll
     for (int f = 0; f < Direct::kLefts; ++f) wgmmaHold(sums[f]);
-    if (span.steps > 0 && lane == 0) mbarrierArrive(&empty[pipeline.before()]);
+    if (span.steps > 0) {
+      if (lane == 0) mbarrierArrive(&empty[pipeline.before()]);
+    } else {
+#pragma unroll
+      for (int f = 0; f < Direct::kLefts; ++f) {
+#pragma unroll
+        for (int i = 0; i < Direct::kSums; ++i) sums[f][i] = 0.0f;
+        wgmmaHold(sums[f]);  // else this were no branch, but a selection for each sum of every tile
+      }
+    }
 
     if constexpr (finish == Finish::general) {
       float* const slab = reinterpret_cast<float*>(shared + Share::finishAt) + warp * kSlabFloats;
