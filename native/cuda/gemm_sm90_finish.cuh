@@ -62,7 +62,7 @@ struct FinishPlace {
   int barrier;            // the named barrier of its warpgroup
   unsigned char* staging;
   uint64_t* arrived;      // [kArrivals]
-  float* columnSums;      // [4][64]
+  float* ofColumns;       // [4][64]: sums, of each warp; or [2][kColumns]: gate and bias
 };
 
 /// What it finishes: the rows from firstRow on, of which those before endRow are C's, and the columns from firstColumn on.
@@ -98,7 +98,15 @@ class DirectFinish {
     }
   }
 
-  __device__ __forceinline__ void run(const Sums& sums) const { strips<0>(sums); }
+  /// What waits for no sums: done while the last are computed.
+  __device__ __forceinline__ void prepare() const {
+    if constexpr (finish == Finish::gatedResidual) readGateAndBias();
+  }
+
+  __device__ __forceinline__ void run(const Sums& sums) const {
+    if constexpr (finish == Finish::gatedResidual) namedBarrierSync(at_.barrier, 128);  // gate and bias are there
+    strips<0>(sums);
+  }
 
  private:
   /// From strip `index` on.
@@ -232,40 +240,76 @@ class DirectFinish {
     }
   }
 
+  /// Lays down the gate and the bias of the tile's columns: the epilogue has no registers to ask for them early.
+  __device__ __forceinline__ void readGateAndBias() const {
+    const GemmEpilogue& e = tile_.problem.args.epilogue;
+    const int n = static_cast<int>(tile_.problem.args.n), column = 2 * at_.thread;
+    if (column >= kColumns) return;
+    // All rows of the tile have the same gate, or the launcher would have taken the general way.
+    const float* const gates = e.gate + static_cast<int64_t>(tile_.firstRow / static_cast<int>(e.rowsPerGate)) * e.gateStride;
+    float gate[1][2], bias[1][2];
+    readPairs(gate, gates, tile_.firstColumn + column, n);
+    readPairs(bias, e.bias, tile_.firstColumn + column, n);
+    *reinterpret_cast<float2*>(at_.ofColumns + column) = {gate[0][0], gate[0][1]};
+    *reinterpret_cast<float2*>(at_.ofColumns + kColumns + column) = {bias[0][0], bias[0][1]};
+  }
+
   /// Waits for what was asked for into a place, the `ordinal`th time of `each` in this tile.
   __device__ __forceinline__ void waitForArrival(int place, int ordinal, int each) const { mbarrierWait(&at_.arrived[place], (each * tile_.round + ordinal) & 1); }
 
   /// C = residual + gate * y, y = sums + bias, for a strip. A half's sums take the residual's place.
   template <int index>
   __device__ __forceinline__ void addToResidual(const Sums& sums, int firstColumn) const {
-    const GemmArgs& args = tile_.problem.args;
-    const GemmEpilogue& e = args.epilogue;
-    const int n = static_cast<int>(args.n), warp = at_.thread / 32, lane = at_.thread % 32;
-    const int fragments = ownFragments(warp, lane);
-    // All rows of the tile have the same gate, or the launcher would have taken the general way.
-    const float* const gates = e.gate + static_cast<int64_t>(tile_.firstRow / static_cast<int>(e.rowsPerGate)) * e.gateStride;
+    const GemmEpilogue& e = tile_.problem.args.epilogue;
+    const int warp = at_.thread / 32, lane = at_.thread % 32;
+    // The floats of rows 2 i and 2 i + 1 have the same banks in another order, and half a warp's, four rows, are accessed at once: so odd rows
+    // take pair j + 2 where even ones take j, and the other way round.
+    const bool odd = lane / 4 % 2 != 0;
+    const int ownColumns = lane % 4 * 2 + (odd ? 16 : 0);
+    const int fragments = ownFragments<2>(warp, lane) ^ lane % 2 << 5;
+    constexpr int together = kPairs / 2;
+    constexpr bool ahead = kLefts * kSums <= 128;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
 #pragma unroll
-      for (int jj = 0; jj < 4; jj += kPairs) {
-        float gate[kPairs][2], bias[kPairs][2];
-        const int column = firstColumn + half * kHalfColumns + 8 * jj + lane % 4 * 2;
-        readPairs(gate, gates, column, n);
-        readPairs(bias, e.bias, column, n);
+      for (int jj = 0; jj < 2; jj += together) {
+        float2 gate[2][together], bias[2][together];
+#pragma unroll
+        for (int s = 0; s < 2; ++s)
+#pragma unroll
+          for (int j = 0; j < together; ++j) {
+            const float* const from = at_.ofColumns + kStripColumns * index + kHalfColumns * half + 8 * (jj + j) + (ownColumns ^ 16 * s);
+            gate[s][j] = *reinterpret_cast<const float2*>(from);
+            bias[s][j] = *reinterpret_cast<const float2*>(from + kColumns);
+          }
         if (jj == 0) waitForArrival(half, index, kStrips);
+        const auto at = [&](int f, int j, int r, int s) { return residual(half, 16 * warp + lane / 4, 64 * f + 8 * r, j + 2 * s, lane % 4); };
+        // Many are read before the first is written, for the compiler cannot know that they are different ones: a half of the strip, or four.
+        float2 before[kLefts][together][4];
+        const auto read = [&](int f, int j) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) before[f][j - jj][i] = *at(f, j, i % 2, i / 2);
+        };
+        if constexpr (ahead) {
+#pragma unroll
+          for (int f = 0; f < kLefts; ++f)
+#pragma unroll
+            for (int j = jj; j < jj + together; ++j) read(f, j);
+        }
 #pragma unroll
         for (int f = 0; f < kLefts; ++f) {
 #pragma unroll
-          for (int j = jj; j < jj + kPairs; j += 2) {
+          for (int j = jj; j < jj + together; ++j) {
+            if constexpr (!ahead) read(f, j);
             uint32_t y[4];
 #pragma unroll
             for (int i = 0; i < 4; ++i) {
-              const int pair = j + i / 2, r = i % 2, at = 32 * index + 16 * half + 4 * pair + 2 * r;
-              const float lo = sums[f][at] + bias[pair % kPairs][0], hi = sums[f][at + 1] + bias[pair % kPairs][1];
+              const int s = i / 2, r = i % 2, one = 32 * index + 16 * half + 4 * (j + 2 * s) + 2 * r, other = one ^ 8;
+              const float lo = (odd ? sums[f][other] : sums[f][one]) + bias[s][j - jj].x;
+              const float hi = (odd ? sums[f][other + 1] : sums[f][one + 1]) + bias[s][j - jj].y;
               y[i] = pack2<T>(lo, hi);
-              float2* const x = residual(half, 16 * warp + lane / 4, 64 * f + 8 * r, pair, lane % 4);
-              const float2 before = *x;
-              *x = {before.x + gate[pair % kPairs][0] * lo, before.y + gate[pair % kPairs][1] * hi};
+              const float2 x = before[f][j - jj][i];
+              *at(f, j, r, s) = {x.x + gate[s][j - jj].x * lo, x.y + gate[s][j - jj].y * hi};
             }
             if (e.aux) stmatrix(fragment(fragments, f, 4 * half + j, kResidualYPlace), y);
             keepInOrder();
@@ -283,9 +327,9 @@ class DirectFinish {
     }
   }
 
-  /// The thread's pair of floats in half a strip: of its row (and `below` more), columns 8 j + 2 t.
+  /// The thread's pair of floats in half a strip: of its row (and `below` more), columns 8 j + 2 t; in odd rows, of j ^ 2.
   __device__ __forceinline__ float2* residual(int half, int row, int below, int j, int t) const {
-    const int own = row * 128 + ((t / 2 ^ row % 8) << 4) + t % 2 * 8;
+    const int own = row * 128 + ((t / 2 ^ row % 8 ^ row % 2 * 4) << 4) + t % 2 * 8;
     return reinterpret_cast<float2*>(staging(half) + below * 128 + (own ^ j << 5));
   }
 
@@ -301,9 +345,13 @@ class DirectFinish {
 
   __device__ __forceinline__ unsigned char* staging(int place) const { return at_.staging + place * kPlaceBytes<kRows>; }
 
-  /// Where in a place ldmatrix and stmatrix find the warp's 16 rows: lane l points to row l % 16, and from lane 16 on to the second 8 columns.
-  __device__ __forceinline__ static int ownFragments(int warp, int lane) { return (16 * warp + lane % 16) * 128 + ((lane / 16 ^ lane % 8) << 4); }
-  /// Of 64 rows, those of columns 8 j and on, 16 of them; j even.
+  /// Where in a place ldmatrix and stmatrix find the warp's 16 rows: lane l points to row l % 16, and from lane 16 on to the 8 columns `apart`
+  /// times further.
+  template <int apart = 1>
+  __device__ __forceinline__ static int ownFragments(int warp, int lane) {
+    return (16 * warp + lane % 16) * 128 + ((lane / 16 * apart ^ lane % 8) << 4);
+  }
+  /// Of 64 rows, those of columns 8 j and on and of the 8 `apart` times further; j does not have that bit.
   __device__ __forceinline__ unsigned char* fragment(int fragments, int f, int j, int place) const {
     return staging(place) + f * 64 * 128 + (fragments ^ j << 4);
   }
@@ -368,12 +416,12 @@ class DirectFinish {
           v[j][i] = own + __shfl_xor_sync(kAll, sent, 4 * kept);
         }
     }
-    *reinterpret_cast<float2*>(at_.columnSums + warp * kStripColumns + 2 * lane) = {v[0][0], v[0][1]};
+    *reinterpret_cast<float2*>(at_.ofColumns + warp * kStripColumns + 2 * lane) = {v[0][0], v[0][1]};
     namedBarrierSync(at_.barrier, 128);
     if (at_.thread < kStripColumns && (kWholeColumns || firstColumn + at_.thread < n)) {
       float sum = 0.0f;
 #pragma unroll
-      for (int w = 0; w < 4; ++w) sum += at_.columnSums[w * kStripColumns + at_.thread];
+      for (int w = 0; w < 4; ++w) sum += at_.ofColumns[w * kStripColumns + at_.thread];
       tile_.problem.columnSums[static_cast<int64_t>(tile_.tileRow) * n + firstColumn + at_.thread] = sum;
     }
     namedBarrierSync(at_.barrier, 128);

@@ -27,7 +27,8 @@
 //     MN-major    [rows / 64][64 of k][64 rows]      16 of k further: 16 lines
 //
 // Shared memory: 120 to 192 KiB of stages; what the epilogue stages, two or three places of 8 or 16 KiB a consumer (gemm_sm90_finish.cuh) or
-// 4 KiB a warp (gemm_sm90_slabs.cuh); 64 column sums for each consumer warp, the barriers: 226 KiB of 227, one block on a multiprocessor.
+// 4 KiB a warp (gemm_sm90_slabs.cuh); 64 column sums for each consumer warp, or there or behind the stages a tile's gate and bias; the
+// barriers: 226 KiB of 227, one block on a multiprocessor.
 // Registers: 168 at launch; the producer gives back, so that a consumer has 232 (240 with 192 sums a thread): its sums and the epilogue.
 //
 // The order of a sum is fixed, k upwards, 16 at a time: a result's bits do not depend on the tile.
@@ -75,6 +76,10 @@ struct Work {
                                                                             : kConsumers * kStagingBytes<finish, consumerRows>;
   static constexpr int finishAt = kColumnSumsAt - finishBytes;
   static constexpr int stages = std::min(finishAt / stageBytes, kMostStages);
+  /// What a consumer lays down beside, of a tile's columns: their sums, or their gate and bias.
+  static constexpr int columnFloats = finish == Finish::gatedResidual ? 2 * columns : 4 * kStripColumns;
+  static constexpr int columnsAt = columnFloats <= 4 * kStripColumns ? kColumnSumsAt : stages * stageBytes;
+  static_assert(columnsAt == kColumnSumsAt || columnsAt + kConsumers * columnFloats * 4 <= finishAt);
   static constexpr int readers = inTurns ? kConsumerWarps / kConsumers : kConsumerWarps;  // warps that read a stage, and that finish a tile
   static constexpr int bandRows = 2048 / rows;
   static constexpr int sums = consumerRows / 64 * columns / 2;  // of a thread
@@ -251,14 +256,14 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
   increaseRegisters<Share::consumerRegisters>();
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;  // of the consumers' eight
   const int rowsBefore = Share::inTurns ? 0 : Share::consumerRows * warpgroup;  // this warpgroup's within the tile
-  float* const columnSums = reinterpret_cast<float*>(shared + kColumnSumsAt);
+  float* const ofColumns = reinterpret_cast<float*>(shared + Share::columnsAt);
   const auto finishPlace = [&] {
     const int thread = readThread(), consumer = thread / kWarpgroup;
     return FinishPlace{.thread = thread % kWarpgroup,
                        .barrier = kFinishBarrier + consumer,
                        .staging = shared + Share::finishAt + consumer * kStagingBytes<finish, Share::consumerRows>,
                        .arrived = arrived + consumer * kArrivals,
-                       .columnSums = columnSums + 4 * consumer * kStripColumns};
+                       .ofColumns = ofColumns + consumer * Share::columnFloats};
   };
   const auto finishTile = [&](const TilePlace& place, int ordinal) {
     const GemmProblem& problem = group.problems[place.problem];
@@ -281,7 +286,8 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
       continue;
     }
     const FinishTile to = finishTile(place, ordinal);
-    Direct(finishPlace(), to).begin();
+    // In turns, while the other multiplies; together, when the first multiplications are under way.
+    if (Share::inTurns || span.steps == 0) Direct(finishPlace(), to).begin();
     typename Direct::Sums sums;
     // A consumer enters its main loop when the other has left its own: so the multiplications of tiles come one after the other, and no
     // consumer ever waits for a phase of full[] but the one after the last that somebody has seen.
@@ -302,6 +308,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
             wgmma<T, used, majorA, majorB>(firstOf<used / 2>(sums[f]), advance(ak, f * 64 * kDepth * 2), bk, accumulate);
         }
         wgmmaCommit();
+        if (!Share::inTurns && step == 0) Direct(finishPlace(), to).begin();
         // The step before has been read by now: its stage may be filled again.
         wgmmaWait<1>();
         if (step > 0 && lane == 0) mbarrierArrive(&empty[pipeline.before()]);
@@ -311,6 +318,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
     if (columns > 192 && static_cast<int>(problem.args.n) - place.column * columns <= columns / 2) multiply.template operator()<columns / 2>();
     else multiply.template operator()<columns>();
     if (Share::inTurns && tile + everyTile < launched.tiles) namedBarrierArrive(kTurnBarrier + (1 - warpgroup), kConsumers * kWarpgroup);
+    Direct(finishPlace(), to).prepare();
     wgmmaWait<0>();
 #pragma unroll
     for (int f = 0; f < Direct::kLefts; ++f) wgmmaHold(sums[f]);
@@ -327,7 +335,7 @@ __global__ void __launch_bounds__(kThreads, 1) gemmSm90Kernel(const __grid_const
 
     if constexpr (finish == Finish::general) {
       float* const slab = reinterpret_cast<float*>(shared + Share::finishAt) + warp * kSlabFloats;
-      finishBySlabs<T, Share::inTurns>(sums, to, slab, columnSums, warp, kFinishBarrier);
+      finishBySlabs<T, Share::inTurns>(sums, to, slab, ofColumns, warp, kFinishBarrier);
     } else {
       Direct(finishPlace(), to).run(sums);
     }

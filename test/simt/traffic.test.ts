@@ -42,8 +42,6 @@ const MORE: Readonly<Record<string, number>> = {
   'loss.cu: cosineAlignmentKernel global': 1.35,
   // So it is with outputs in f32 on 8.0; Hopper's kernels send tiles.
   'gemm_mma.cu: gemmMmaKernel global': 1.25,
-  // Residuals in f32 that lie as the TMA swizzles them: two lanes of a half warp meet in a bank.
-  'gemm_sm90.cu: gemmSm90Kernel shared': 1.45,
   // Orders change between the two sides: pixels of patches, of channels, sums of slices, a table of a few rows.
   'patch.cu: imageToPatchesKernel global': 1.6,
   'patch.cu: patchesToImageKernel global': 3.4,
