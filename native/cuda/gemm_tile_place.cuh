@@ -20,15 +20,16 @@ __device__ __forceinline__ TilePlace tilePlace(const GemmGroup& group, int tile)
   int problem = 0;
   while (problem + 1 < min(group.count, kMost) && tile >= group.problems[problem + 1].firstTile) ++problem;
   const GemmProblem& p = group.problems[problem];
-  tile -= p.firstTile;
-  const int tiles = p.rowTiles * p.columnTiles;
-  const int split = tile / tiles;
-  tile -= split * tiles;
-  const int bandTiles = kBandRows * p.columnTiles;
-  const int band = tile / bandTiles;
-  tile -= band * bandTiles;
-  const int height = min(kBandRows, p.rowTiles - band * kBandRows);
-  return {problem, band * kBandRows + tile % height, tile / height, split};
+  // Divided unsigned, and only where that is needed: a division takes a hundred cycles, and here each would wait for the one before.
+  unsigned rest = static_cast<unsigned>(tile - p.firstTile);
+  const unsigned rows = static_cast<unsigned>(p.rowTiles), columns = static_cast<unsigned>(p.columnTiles);
+  unsigned split = 0;
+  if (p.splits > 1) split = rest / (rows * columns), rest -= split * rows * columns;
+  const unsigned firstRow = rest / (kBandRows * columns) * kBandRows, height = min(static_cast<unsigned>(kBandRows), rows - firstRow);
+  rest -= firstRow * columns;
+  unsigned column = rest / kBandRows;
+  if (height < kBandRows) column = rest / height;
+  return {problem, static_cast<int>(firstRow + rest - column * height), static_cast<int>(column), static_cast<int>(split)};
 }
 
 }  // namespace repa::cuda
