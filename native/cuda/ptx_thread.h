@@ -12,6 +12,7 @@ __device__ __forceinline__ int readThread() {
 #if !defined(REPA_SIMT) && defined(__CUDA_ARCH__)
   int thread;
   asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
+  __builtin_assume(thread >= 0 && thread < 1024);
   return thread;
 #else
   return static_cast<int>(threadIdx.x);
