@@ -119,17 +119,14 @@ __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_
       wgmmaWait<0>();
       wgmmaHold(s);
       if constexpr (kRest > 0) wgmmaHold(rest);
-      if (tokens < kRows) {
-        const int t = readThread() % 4;
+      const auto mask = [&]<int kCount>(float (&scores)[kCount], int firstKey) {
+        const int past = tokens - firstKey - 2 * (readThread() % 4);
 #pragma unroll
-        for (int i = 0; i < kKeys / 2; ++i)
-          if (i / 4 * 8 + 2 * t + i % 2 >= tokens) s[i] = -INFINITY;
-        if constexpr (kRest > 0) {
-#pragma unroll
-          for (int i = 0; i < kRest / 2; ++i)
-            if (kKeys + i / 4 * 8 + 2 * t + i % 2 >= tokens) rest[i] = -INFINITY;
-        }
-      }
+        for (int i = 0; i < kCount; ++i)
+          if (i / 4 * 8 + i % 2 >= past) scores[i] = -INFINITY;
+      };
+      if constexpr (kRest > 0) mask(rest, kKeys);  // with a rest of keys all others are there
+      else if (tokens < kRows) mask(s, 0);
       // In arrays of two, 0 is row g of the warp's 16 and 1 row g + 8.
       float shift[2], sum[2] = {};
 #pragma unroll
@@ -187,7 +184,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionSm90Kernel(const __grid_
         total += __shfl_xor_sync(kAll, total, 2);
         factor[half] = 1.0f / total;
         const int row = first + lane / 4 + 8 * half;
-        if (a.lse && lane % 4 == 0 && row < tokens) a.lse[int64_t{at.index} * tokens + row] = shift[half] + log2f(total);
+        if (a.lse && lane % 4 == 0 && row < tokens) a.lse[int64_t{at.index} * tokens + row] = shift[half] + log2Approx(total);
       }
       wgmmaWait<0>();
       wgmmaHold(o);

@@ -219,7 +219,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       total += __shfl_xor_sync(kAll, total, 2);
       factor[half] = 1.0f / total;
       const int row = first + lane / 4 + 8 * half;
-      if (a.lse && lane % 4 == 0 && row < a.tokens) a.lse[int64_t{head.index} * a.tokens + row] = shift[half] + log2f(total);
+      if (a.lse && lane % 4 == 0 && row < a.tokens) a.lse[int64_t{head.index} * a.tokens + row] = shift[half] + log2Approx(total);
     }
     wgmmaWait<0>();
     wgmmaHold(o);
