@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/check.h"
+#include "cuda/divisor.h"
 #include "cuda/kernel.h"
 
 namespace repa::cuda {
@@ -23,6 +24,8 @@ struct Head {
 
   __device__ __forceinline__ Head(unsigned index, int heads)
       : index(static_cast<int>(index)), sample(static_cast<int>(index) / heads), head(static_cast<int>(index) % heads) {}
+  __device__ __forceinline__ Head(int index, const Divisor& heads)
+      : index(index), sample(heads.quotient(index)), head(index - sample * heads.value()) {}
 };
 
 enum QkvPart { kQuery, kKey, kValue };

@@ -6,9 +6,9 @@
 //   warpgroup 0: keys 0-127      warpgroup 1: keys 128-255      dK and dV stay in registers: 144 a thread at 72 columns
 //
 //   for every 64 queries, for each 64 of the keys:
-//     Sᵀ = K Qᵀ     dPᵀ = V dOᵀ              64 x 64; dP runs under P's exponentials
-//     Pᵀ = 2^(c Sᵀ - lse)                    dV += Pᵀ dO, which runs under dS
-//     dSᵀ = Pᵀ (dPᵀ - delta)                 dK += dSᵀ Q; to shared memory too, by stmatrix
+//     Sᵀ = K Qᵀ     dPᵀ = V dOᵀ - delta      64 x 64, issued behind the last dK; dP begins at -delta and runs under P's exponentials
+//     Pᵀ = 2^(c Sᵀ - lse)                    dV += Pᵀ dO, of 16 queries at a time under what makes the next
+//     dSᵀ = Pᵀ dPᵀ                           dK += dSᵀ Q likewise; to shared memory too, by stmatrix
 //   then one of the warpgroups, in turns:    dQ = scale dS K of the 64 queries, while the other goes on to the next; the last is warpgroup 1's,
 //                                            and runs while dK and dV are stored
 //
@@ -23,7 +23,7 @@
 // of o, and the column sums are made as in attention_backward_resident.cu. All copies of a head count on one barrier.
 //
 // Shared memory at 72 columns: K, V, Q, dO 147,456 bytes; dS, where o lies at first, 73,728; zeros 1,024; lse, delta 2,048; column sums
-// 6,912: 231,176 with the barrier, one block an SM. Registers, of 255: 255 at 72 columns, 244 at 64.
+// 6,912: 231,176 with the barrier, one block an SM. Registers, of 255: 255 at 72 columns, 241 at 64.
 //
 // On an H200, bf16, with column sums, medians of the variant that this was made of: SiT-B/2 at batch 256 (3072 heads, 64 columns) 445 us,
 // 289 TFLOP/s; SiT-XL/2 (4096 heads, 72 columns) 905 us, 213 TFLOP/s. attention_backward_resident.cu takes 681 and 1090 us, cuDNN by PyTorch
@@ -72,6 +72,7 @@ struct Maps {
 /// What the launcher could leave to the threads, had they registers for it.
 struct LaunchSizes {
   int heads, blocks;  // of the batch; of a head's queries
+  Divisor headsOfSample;
   int beside;         // elements from the first place of dS to that where the last block's is not
 };
 
@@ -86,8 +87,8 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
   T* const staging = dO + Shared::tile;
   T* const zeros = staging + 2 * Shared::scores;
   float* const lse = reinterpret_cast<float*>(shared + Shared::floatsAt);
-  float* const delta = lse + kRows;
-  float* const columnSums = delta + kRows;
+  float* const negativeDelta = lse + kRows;
+  float* const columnSums = negativeDelta + kRows;
   uint64_t* const full = reinterpret_cast<uint64_t*>(shared + Shared::barrierAt);
   const int tokens = a.tokens;
   T* const beside = staging + sizes.beside;
@@ -116,7 +117,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
   fenceProxyAsync();
   __syncthreads();
   if (threadIdx.x == 0) {
-    const Head at(blockIdx.x, a.heads);
+    const Head at(static_cast<int>(blockIdx.x), sizes.headsOfSample);
     mbarrierArriveExpect(full, Shared::headBytes);
 #pragma unroll 1
     for (int first = 0; first < kRows; first += kBlock) loadQueries(at, first);
@@ -154,7 +155,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
       fenceProxyAsync();
       namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
       if (readThread() % kWarpgroup == 0) {
-        store.template operator()<kBlock>(scores, 0, Head(head, a.heads), kQuery, kBlock * block);
+        store.template operator()<kBlock>(scores, 0, Head(head, sizes.headsOfSample), kQuery, kBlock * block);
         bulkCommit();
       }
     };
@@ -174,78 +175,92 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
                                *reinterpret_cast<const uint4*>(unitOfTile<kRows, kColumns>(beside, row, unit)));
         }
         if (row >= tokens) lse[row] = INFINITY;
-        delta[row] = row < tokens ? sum : 0.0f;
+        negativeDelta[row] = row < tokens ? -sum : 0.0f;
         namedBarrierSync(kHeadBarrier, kThreads);
       }
 
-      float dK[kKeyTiles][kColumns / 2] = {}, dV[kKeyTiles][kColumns / 2] = {};
+      float dK[kKeyTiles][kColumns / 2], dV[kKeyTiles][kColumns / 2];
       constexpr int firstKey = kHalf * warpgroup;
+      float p[kBlock / 2], dP[kBlock / 2];
+      // Begins S and dP - delta of 64 keys and the queries from `first` on.
+      const auto beginScores = [&](int key, int first) {
+        wgmmaFence();
+        multiplyTransposed<T, kRows, kColumns, kBlock>(p, k, key, q, first, zeros);
+        wgmmaCommit();
+        wgmmaWait<1>();
+#pragma unroll
+        for (int column = 0; column < kBlock / 8; ++column) {
+          const float2 start = *reinterpret_cast<const float2*>(negativeDelta + first + 8 * column + 2 * t);
+#pragma unroll
+          for (int r = 0; r < 4; ++r) dP[4 * column + r] = r % 2 == 0 ? start.x : start.y;
+        }
+        wgmmaHold(dP);
+        wgmmaFence();
+        multiplyTransposed<T, kRows, kColumns, kBlock>(dP, v, key, dO, first, zeros, true);
+        wgmmaCommit();
+      };
 #pragma unroll 1
       for (int block = 0; block < sizes.blocks; ++block) {
         T* const scores = staging + block % 2 * Shared::scores;
+        beginScores(firstKey, computeAnew(kBlock * block));
 #pragma unroll
         for (int tile = 0; tile < kKeyTiles; ++tile) {
           const int key = firstKey + kBlock * tile;
           // Or the second tile's descriptors would be kept from the first's, in registers that there are not.
           const int first = computeAnew(kBlock * block);
-          float p[kBlock / 2], dP[kBlock / 2];
-          wgmmaFence();
-          multiplyTransposed<T, kRows, kColumns, kBlock>(p, k, key, q, first, zeros);
-          wgmmaCommit();
-          multiplyTransposed<T, kRows, kColumns, kBlock>(dP, v, key, dO, first, zeros);
-          wgmmaCommit();
+          float2 logarithms[kBlock / 8];  // of 16 queries more than are worked on
+          const auto loadLogarithms = [&](int step) {
+#pragma unroll
+            for (int column = 2 * step; column < 2 * step + 2; ++column)
+              logarithms[column] = *reinterpret_cast<const float2*>(lse + first + 8 * column + 2 * t);
+          };
+          loadLogarithms(0);
           wgmmaWait<1>();
           wgmmaHold(p);
-#pragma unroll
-          for (int column = 0; column < kBlock / 8; ++column) {
-            const float2 logarithm = *reinterpret_cast<const float2*>(lse + first + 8 * column + 2 * t);
-#pragma unroll
-            for (int r = 0; r < 4; ++r)
-              p[4 * column + r] = exp2Approx(p[4 * column + r] * a.scaleLog2 - (r % 2 == 0 ? logarithm.x : logarithm.y));
-          }
-          if (const int keys = tokens - key - 16 * (warpId() % 4); keys < 16) {
+          if (tokens < key + kBlock) {
+            const int thread = readThread(), keys = tokens - key - 16 * (thread / 32 % 4) - thread % 32 / 4;  // from the lane's first on
 #pragma unroll
             for (int i = 0; i < kBlock / 2; ++i)
-              if (lane / 4 + 8 * (i / 2 % 2) >= keys) p[i] = 0.0f;
+              if (8 * (i / 2 % 2) >= keys) p[i] = -INFINITY;
           }
           {
             uint32_t left[kBlock / 16][4];
-#pragma unroll
-            for (int step = 0; step < kBlock / 16; ++step) roundToLeft<T>(left[step], tilesOf(p)[2 * step], tilesOf(p)[2 * step + 1]);
             const auto rows = sixteenRows<kRows, kColumns>(dO, first);
-            wgmmaFence();
 #pragma unroll
-            for (int step = 0; step < kBlock / 16; ++step) multiplyRows<T, kColumns>(dV[tile], left[step], rows + 16 * step);
+            for (int step = 0; step < kBlock / 16; ++step) {
+              if (step + 1 < kBlock / 16) loadLogarithms(step + 1);
+#pragma unroll
+              for (int i = 8 * step; i < 8 * step + 8; ++i)
+                p[i] = exp2Approx(p[i] * a.scaleLog2 - (i % 2 == 0 ? logarithms[i / 4].x : logarithms[i / 4].y));
+              roundToLeft<T>(left[step], tilesOf(p)[2 * step], tilesOf(p)[2 * step + 1]);
+              wgmmaFence();
+              multiplyRows<T, kColumns>(dV[tile], left[step], rows + 16 * step, block > 0 || step > 0);
+            }
             wgmmaCommit();
           }
           T* const to = scores + lane / 16 * kScorePitch + (key + 16 * (warpId() % 4) + lane % 16) * 8;
           wgmmaWait<1>();
           wgmmaHold(dP);
-#pragma unroll
-          for (int column = 0; column < kBlock / 8; ++column) {
-            const float2 mean = *reinterpret_cast<const float2*>(delta + first + 8 * column + 2 * t);
-#pragma unroll
-            for (int r = 0; r < 4; ++r) p[4 * column + r] *= dP[4 * column + r] - (r % 2 == 0 ? mean.x : mean.y);
-          }
           {
             uint32_t left[kBlock / 16][4];
+            const auto rows = sixteenRows<kRows, kColumns>(q, first);
 #pragma unroll
             for (int step = 0; step < kBlock / 16; ++step) {
+#pragma unroll
+              for (int i = 8 * step; i < 8 * step + 8; ++i) p[i] *= dP[i];
               roundToLeft<T>(left[step], tilesOf(p)[2 * step], tilesOf(p)[2 * step + 1]);
               stmatrix(to + 2 * step * kScorePitch, left[step]);
+              wgmmaFence();
+              multiplyRows<T, kColumns>(dK[tile], left[step], rows + 16 * step, block > 0 || step > 0);
             }
-            const auto rows = sixteenRows<kRows, kColumns>(q, first);
-            wgmmaFence();
-#pragma unroll
-            for (int step = 0; step < kBlock / 16; ++step) multiplyRows<T, kColumns>(dK[tile], left[step], rows + 16 * step);
             wgmmaCommit();
           }
-          wgmmaWait<0>();
-          wgmmaHold(dV[tile]);
-          wgmmaHold(dK[tile]);
+          if (tile + 1 < kKeyTiles) beginScores(key + kBlock, first);
         }
-        fenceProxyAsync();
         const bool own = (block + sizes.blocks) % 2 == warpgroup, last = block + 1 == sizes.blocks;
+        // Behind the last barrier the next head's Q and dO may come to where these products read.
+        if (last) wgmmaWait<0>();
+        fenceProxyAsync();
         const int thread = readThread() % kWarpgroup;
         // What was stored of dQ before has been read: the next dS may come to its place.
         if (thread == 0) bulkWaitRead<0>();
@@ -256,9 +271,9 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
           namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
         }
         if (own && !last) {
-          if (thread == 0 && next < sizes.heads && block > 0) loadQueries(Head(next, a.heads), kBlock * (block - 1));
           float dQ[1][kColumns / 2];
           multiplyScores(dQ[0], scores);
+          if (thread == 0 && next < sizes.heads && block > 0) loadQueries(Head(next, sizes.headsOfSample), kBlock * (block - 1));
           wgmmaWait<0>();
           wgmmaHold(dQ[0]);
           namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
@@ -269,21 +284,23 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
       const int last = sizes.blocks - 1;
       T* const scores = staging + last % 2 * Shared::scores;
       float dQ[1][kColumns / 2];
+      wgmmaWait<0>();
+#pragma unroll
+      for (int tile = 0; tile < kKeyTiles; ++tile) {
+        wgmmaHold(dK[tile]);
+        wgmmaHold(dV[tile]);
+      }
       if constexpr (warpgroup == 1) {
         multiplyScores(dQ[0], scores);
       } else if (next < sizes.heads) {
         if (thread == 0) {
-          const Head at(next, a.heads);
+          const Head at(next, sizes.headsOfSample);
 #pragma unroll 1
           for (int row = kBlock * (last - 1); row < kRows; row += kBlock) loadQueries(at, row);
         }
         for (int row = thread; row < tokens; row += kWarpgroup) cpAsync<4>(lse + row, a.lse + int64_t{next} * tokens + row);
       }
       // dV takes V's place, dK that of o, by halves.
-      if (a.columnSums) {
-        sumColumns(tilesOf(dK), a.scale, [&](int warp, int column, float sum) { columnSums[warp * kSumPitch<kColumns> + kColumns + column] = sum; });
-        sumColumns(tilesOf(dV), 1.0f, [&](int warp, int column, float sum) { columnSums[warp * kSumPitch<kColumns> + 2 * kColumns + column] = sum; });
-      }
 #pragma unroll
       for (int tile = 0; tile < kKeyTiles; ++tile) {
         stageRows<kRows, kColumns>(beside, firstKey + kBlock * tile, tilesOf(dK[tile]), a.scale);
@@ -292,7 +309,7 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
       fenceProxyAsync();
       namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
       if (thread == 0) {
-        const Head at(head, a.heads);
+        const Head at(head, sizes.headsOfSample);
 #pragma unroll 1
         for (int row = firstKey; row < firstKey + kHalf; row += kBlock) {
           store.template operator()<kRows>(beside, row, at, kKey, row);
@@ -305,25 +322,33 @@ __global__ void __launch_bounds__(kThreads, 1) attentionBackwardSm90Kernel(const
         wgmmaHold(dQ[0]);
         namedBarrierSync(kOwnBarrier + warpgroup, kWarpgroup);
         if (thread == 0 && next < sizes.heads) {
-          const Head at(next, a.heads);
+          const Head at(next, sizes.headsOfSample);
           mbarrierArriveExpect(full, Shared::headBytes);
           loadPart(k, at, kKey, 0);
           loadPart(k, at, kKey, 1);
         }
-        finishQueries(dQ, scores, head, last);
+      }
+      // While the TMA reads what it stores.
+      if (a.columnSums) {
+        const auto sumsOf = [&](int warp, QkvPart part) { return columnSums + warp * kSumPitch<kColumns> + part * kColumns; };
+        sumColumns(tilesOf(dK), a.scale, [&](int warp, int column, float sum) { sumsOf(warp, kKey)[column] = sum; });
+        sumColumns(tilesOf(dV), 1.0f, [&](int warp, int column, float sum) { sumsOf(warp, kValue)[column] = sum; });
       }
       if (thread == 0) {
-        bulkWaitRead<warpgroup>();  // of dK and dV
+        bulkWaitRead<0>();
         if (next < sizes.heads) {
-          const Head at(next, a.heads);
+          const Head at(next, sizes.headsOfSample);
           loadPart(v, at, kValue, warpgroup);
           loadOutput(at, warpgroup);
         }
-        bulkWaitRead<0>();
+      }
+      if constexpr (warpgroup == 1) {
+        finishQueries(dQ, scores, head, last);
+        if (thread == 0) bulkWaitRead<0>();
       }
       namedBarrierSync(kHeadBarrier, kThreads);  // the column sums of both warpgroups are there, and nobody reads dS any more
       if (const int i = readThread(); a.columnSums && i < kSumPitch<kColumns>) {
-        const Head at(head, a.heads);
+        const Head at(head, sizes.headsOfSample);
         storeColumnSum(a, at, at.sample, static_cast<QkvPart>(i / kColumns), i % kColumns, kColumns,
                        sumOfWarps<kWarps>(columnSums + i, kSumPitch<kColumns>));
       }
@@ -340,7 +365,10 @@ bool attentionBackwardSm90(cudaStream_t stream, const AttentionBackward<T>& a) {
   if (!a.aligned || a.tokens < kLeastTokens || a.tokens > kRows) return false;
   const auto run = [&]<int kColumns>() {
     const int blocks = (a.tokens + kBlock - 1) / kBlock;
-    const LaunchSizes sizes = {.heads = static_cast<int>(a.batch * a.heads), .blocks = blocks, .beside = blocks % 2 * Sizes<kColumns>::scores};
+    const LaunchSizes sizes = {.heads = static_cast<int>(a.batch * a.heads),
+                               .blocks = blocks,
+                               .headsOfSample = Divisor(a.heads),
+                               .beside = blocks % 2 * Sizes<kColumns>::scores};
     const int64_t width = int64_t{a.heads} * kColumns;
     const Maps maps = {.qkvHalf = rowMaps<kColumns>(a.qkv, a.batch, a.tokens, 3 * width, kHalf),
                        .oHalf = rowMaps<kColumns>(a.o, a.batch, a.tokens, width, kHalf),

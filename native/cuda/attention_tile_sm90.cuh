@@ -15,6 +15,7 @@
 #include <type_traits>
 
 #include "cuda/attention_tile.cuh"
+#include "cuda/ptx_shared.h"
 #include "cuda/ptx_thread.h"
 #include "cuda/tensor_map.h"
 
@@ -119,15 +120,17 @@ template <int kRows, int kColumns, class T>
 __device__ __forceinline__ MatrixDescriptor columnsOfRows(const T* tile, int row, int column, const T* zeros) {
   if (column < kLine<kColumns>) return advance(linesFrom<kColumns>(tile, row), column * sizeof(T));
   const T* const tail = tailOf<kRows, kColumns>(tile) + row * kTail;
-  return matrixDescriptor(tail, static_cast<unsigned>((zeros - tail) * sizeof(T)), 128, Swizzle::none);
+  return matrixDescriptor(tail, sharedDistance(tail, zeros), 128, Swizzle::none);
 }
 
-/// d [64 x kN] = rows `row` and on of `a` times the transpose of rows `rowOfB` and on of `b`, over kColumns columns.
+/// d [64 x kN] =, or += where it accumulates, rows `row` and on of `a` times the transpose of rows `rowOfB` and on of `b`, over kColumns.
 template <class T, int kRows, int kColumns, int kN>
-__device__ __forceinline__ void multiplyTransposed(float (&d)[kN / 2], const T* a, int row, const T* b, int rowOfB, const T* zeros) {
+__device__ __forceinline__ void multiplyTransposed(float (&d)[kN / 2], const T* a, int row, const T* b, int rowOfB, const T* zeros,
+                                                   bool accumulate = false) {
 #pragma unroll
   for (int column = 0; column < kColumns; column += 16)
-    wgmma<T, kN>(d, columnsOfRows<kRows, kColumns>(a, row, column, zeros), columnsOfRows<kRows, kColumns>(b, rowOfB, column, zeros), column > 0);
+    wgmma<T, kN>(d, columnsOfRows<kRows, kColumns>(a, row, column, zeros), columnsOfRows<kRows, kColumns>(b, rowOfB, column, zeros),
+                 accumulate || column > 0);
 }
 
 /// A warpgroup's 64 rows of a tile as left operands of products over columns, in registers.
