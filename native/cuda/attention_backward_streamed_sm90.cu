@@ -101,16 +101,22 @@ __device__ __forceinline__ void multiplyPiece(float (&d)[kPiece / 2], const Left
   wgmmaCommit();
 }
 
-/// Issues sum += what stands in p, rounded, times a tensor of a piece, or = where it does not accumulate.
-template <class T, int kColumns>
+/// Issues sum += p, rounded, times a tensor of a piece, or = where it does not accumulate. p[j] becomes score(j), 16 of the piece's rows, a
+/// step, at a time: the product of those before runs meanwhile. prepare(step) is called a step ahead, to read what score() needs of shared
+/// memory: no reading passes the products that are issued in between.
+template <class T, int kColumns, class Prepare, class Score>
 __device__ __forceinline__ void multiplyScores(float (&sum)[1][kColumns / 2], uint32_t (&left)[kPiece / 16][4], float (&p)[kPiece / 2],
-                                               const T* piece, bool accumulate) {
-#pragma unroll
-  for (int step = 0; step < kPiece / 16; ++step) roundToLeft<T>(left[step], tilesOf(p)[2 * step], tilesOf(p)[2 * step + 1]);
+                                               const T* piece, bool accumulate, Prepare&& prepare, Score&& score) {
   const auto rows = sixteenRows<kPiece, kColumns>(piece, 0);
-  wgmmaFence();
 #pragma unroll
-  for (int step = 0; step < kPiece / 16; ++step) multiplyRows<T, kColumns>(sum[0], left[step], rows + 16 * step, accumulate || step > 0);
+  for (int step = 0; step < kPiece / 16; ++step) {
+    if (step + 1 < kPiece / 16) prepare(step + 1);
+#pragma unroll
+    for (int j = 8 * step; j < 8 * step + 8; ++j) p[j] = score(j);
+    roundToLeft<T>(left[step], tilesOf(p)[2 * step], tilesOf(p)[2 * step + 1]);
+    wgmmaFence();
+    multiplyRows<T, kColumns>(sum[0], left[step], rows + 16 * step, accumulate || step > 0);
+  }
   wgmmaCommit();
 }
 
@@ -204,9 +210,8 @@ __global__ void __launch_bounds__(kThreads, 1)
       }
       wgmmaWait<0>();
       wgmmaHold(dP);
-#pragma unroll
-      for (int j = 0; j < kPiece / 2; ++j) p[j] *= dP[j] - delta[j / 2 % 2];
-      multiplyScores<T, kColumns>(dQ, left, p, places.piece(at.stage, 0), i > 0);
+      multiplyScores<T, kColumns>(dQ, left, p, places.piece(at.stage, 0), i > 0, [](int) {},
+                                  [&](int j) { return p[j] * (dP[j] - delta[j / 2 % 2]); });
       const Stage next(++piece);
       if (i + 1 < work.pieces) {
         mbarrierWait(places.full(next.stage), next.parity);
@@ -309,29 +314,28 @@ __global__ void __launch_bounds__(kThreads, 1)
 #pragma unroll 1
     for (int i = 0; i < work.pieces; ++i) {
       const float* const statistics = places.statistics(at.stage) + 2 * (readThread() % 4);
-      multiplyPiece<T>(dP, v, places, at.stage, 1);
-#pragma unroll
-      for (int column = 0; column < kPiece / 8; ++column) {
-        const float2 logarithm = *reinterpret_cast<const float2*>(statistics + 8 * column);
-#pragma unroll
-        for (int r = 0; r < 4; ++r) p[4 * column + r] = exp2Approx(s[4 * column + r] * a.scaleLog2 - (r % 2 == 0 ? logarithm.x : logarithm.y));
-      }
       if (keys < 16) {
         const int g = readThread() % 32 / 4;
 #pragma unroll
         for (int j = 0; j < kPiece / 2; ++j)
-          if (g + 8 * (j / 2 % 2) >= keys) p[j] = 0.0f;
+          if (g + 8 * (j / 2 % 2) >= keys) s[j] = -INFINITY;
       }
-      multiplyScores<T, kColumns>(dV, leftOfValues, p, places.piece(at.stage, 1), i > 0);
+      multiplyPiece<T>(dP, v, places, at.stage, 1);
+      float2 logarithms[kPiece / 8], means[kPiece / 8];
+      const auto loadStep = [&](float2(&to)[kPiece / 8], const float* from, int step) {
+#pragma unroll
+        for (int column = 2 * step; column < 2 * step + 2; ++column) to[column] = *reinterpret_cast<const float2*>(from + 8 * column);
+      };
+      loadStep(logarithms, statistics, 0);
+      multiplyScores<T, kColumns>(
+          dV, leftOfValues, p, places.piece(at.stage, 1), i > 0, [&](int step) { loadStep(logarithms, statistics, step); },
+          [&](int j) { return exp2Approx(s[j] * a.scaleLog2 - (j % 2 == 0 ? logarithms[j / 4].x : logarithms[j / 4].y)); });
+      loadStep(means, statistics + kPiece, 0);
       wgmmaWait<1>();
       wgmmaHold(dP);
-#pragma unroll
-      for (int column = 0; column < kPiece / 8; ++column) {
-        const float2 mean = *reinterpret_cast<const float2*>(statistics + kPiece + 8 * column);
-#pragma unroll
-        for (int r = 0; r < 4; ++r) p[4 * column + r] *= dP[4 * column + r] - (r % 2 == 0 ? mean.x : mean.y);
-      }
-      multiplyScores<T, kColumns>(dK, leftOfKeys, p, places.piece(at.stage, 0), i > 0);
+      multiplyScores<T, kColumns>(
+          dK, leftOfKeys, p, places.piece(at.stage, 0), i > 0, [&](int step) { loadStep(means, statistics + kPiece, step); },
+          [&](int j) { return p[j] * (dP[j] - (j % 2 == 0 ? means[j / 4].x : means[j / 4].y)); });
       const Stage next(++piece);
       if (i + 1 < work.pieces) {
         mbarrierWait(places.full(next.stage), next.parity);
