@@ -27,10 +27,10 @@
 // copied itself, so the ring needs no barrier, and two or three steps of two rows stay under way while a step is computed:
 //
 //     ring   [team, stage, 2 rows] of  x (16 bytes a thread) | dResidual (16) | dOut (4 elements) | y (4 elements)
-//     sums   [2, team, warp] float4    the row sums of a warp; two of them, so that one barrier a step is enough
+//     sums   [2, team, warp, 4]        the row sums of a warp; two of them, so that one barrier a step is enough
 //
 // 12 bytes a column and row in 16 bits: 83 KB at 1152 with three stages, 55 KB of them under way in each of two blocks an SM, where
-// 23 KB an SM hide the latency of 4.3 TB/s. No more than 99 KB is asked for, what every chip since sm_80 has (sm_86 the least). 96
+// 23 KB an SM hide the latency of 4.3 TB/s. No more than 99 KB is asked for, what every chip since sm_80 has (sm_86 the least). 92
 // registers, so the two blocks of 9 warps fit an SM in that respect too.
 //
 // Rows that are wider than 2048, not a multiple of 4 wide or not aligned take the kernels of branch_backward_elements.h.
@@ -50,30 +50,34 @@ namespace branch_backward {
 
 constexpr int kColumnsOfWarp = 128;
 constexpr int kRowsAtOnce = 2;
+/// Of a step and warp: two of each row.
+constexpr int kRowSums = 2 * kRowsAtOnce;
 constexpr int kMostStages = 3;
 /// Of a block, which bounds the registers to 112: two blocks of 9 warps (a width of 1152) share an SM.
 constexpr int kMostThreads = 576;
 constexpr int64_t kMostSharedBytes = 99 * 1024;
 
-/// One team's ring: `warps` warps share a row.
+/// One team's ring, of `threads` threads. A place is where a thread's residual in the first row of a stage is.
 template <class T, bool kNorm, bool kGate>
 struct Ring {
   static constexpr int kBytesOfThread = 16 + (kNorm ? 16 + 4 * sizeof(T) : 0) + (kGate ? 4 * sizeof(T) : 0);
 
-  unsigned char* base;
-  int threads;  // of the team
-  int thread;
+  int threads, thread;
 
-  __host__ __device__ static constexpr int64_t bytes(int threads, int stages) {
-    return int64_t{threads} * kBytesOfThread * kRowsAtOnce * stages;
+  __host__ __device__ static constexpr int bytes(int threads, int stages) { return threads * kBytesOfThread * kRowsAtOnce * stages; }
+
+  __device__ __forceinline__ unsigned char* row(unsigned char* place, int r) const { return place + r * threads * kBytesOfThread; }
+  __device__ __forceinline__ float* residual(unsigned char* place, int r) const { return reinterpret_cast<float*>(row(place, r)); }
+  __device__ __forceinline__ float* x(unsigned char* place, int r) const { return reinterpret_cast<float*>(row(place, r) + 16 * threads); }
+  __device__ __forceinline__ T* dOut(unsigned char* place, int r) const { return four(row(place, r) + 32 * threads); }
+  __device__ __forceinline__ T* y(unsigned char* place, int r) const {
+    return four(row(place, r) + (kNorm ? 32 + 4 * sizeof(T) : 16) * threads);
   }
 
-  __device__ unsigned char* row(int stage, int r) const { return base + (stage * kRowsAtOnce + r) * threads * kBytesOfThread; }
-  __device__ float* residual(int stage, int r) const { return reinterpret_cast<float*>(row(stage, r)) + 4 * thread; }
-  __device__ float* x(int stage, int r) const { return reinterpret_cast<float*>(row(stage, r) + 16 * threads) + 4 * thread; }
-  __device__ T* dOut(int stage, int r) const { return reinterpret_cast<T*>(row(stage, r) + 32 * threads) + 4 * thread; }
-  __device__ T* y(int stage, int r) const {
-    return reinterpret_cast<T*>(row(stage, r) + (kNorm ? 32 + 4 * sizeof(T) : 16) * threads) + 4 * thread;
+ private:
+  /// From the thread's place among 16 bytes a thread to that among 4 elements a thread.
+  __device__ __forceinline__ T* four(unsigned char* place) const {
+    return reinterpret_cast<T*>(place - (16 - 4 * static_cast<int>(sizeof(T))) * thread);
   }
 };
 
@@ -88,43 +92,54 @@ __global__ void __launch_bounds__(kMostThreads, 1) vectorKernel(Arguments<T> arg
   const int column = 4 * thread;
   const bool inside = column < of.width;
 
+  // Rows are counted from the part's first, and offsets are from that row, by the step: of a step's number they would be products.
   const int64_t group = blockIdx.x / args.parts;
   const int part = static_cast<int>(blockIdx.x % args.parts);
   const Rows rows = rowsOfPart(args, group, part);
-  const int steps = static_cast<int>((rows.end - rows.begin + teams * kRowsAtOnce - 1) / (teams * kRowsAtOnce));
-  const auto firstRow = [&](int step) { return rows.begin + (int64_t{step} * teams + team) * kRowsAtOnce; };
+  const int count = static_cast<int>(rows.end - rows.begin), ownRows = inside ? count : 0;
+  const int rowsOfStep = teams * kRowsAtOnce;
+  const int64_t begin = rows.begin * of.width + column, stepElements = rowsOfStep * of.width;
 
   using TeamRing = Ring<T, kNorm, kGate>;
-  const int64_t ringBytes = TeamRing::bytes(threads, stages);
-  const TeamRing ring{shared + team * ringBytes, threads, thread};
-  float4* const rowSums = reinterpret_cast<float4*>(shared + teams * ringBytes) + team * warpsOfTeam;
+  const int stageBytes = TeamRing::bytes(threads, 1), ringBytes = stages * stageBytes;
+  const TeamRing ring{threads, thread};
+  // Pointers that walk: nvcc 13.0 makes anew, at every use, what it can make of a stage's number.
+  unsigned char *const firstPlace = shared + team * ringBytes + 16 * thread, *const lastPlace = firstPlace + ringBytes - stageBytes;
+  unsigned char *reading = firstPlace, *writing = firstPlace;
+  float* rowSums = reinterpret_cast<float*>(shared + teams * ringBytes) + team * warpsOfTeam * kRowSums;
+  float* nextRowSums = rowSums + teams * warpsOfTeam * kRowSums;
 
-  const auto copyStep = [&](int step) {
-    const int stage = step % stages;
+  const bool hasResidual = !kNorm || of.dResidual;
+  int64_t nextAt = begin + team * kRowsAtOnce * of.width;  // what is copied next, and its first row
+  int nextRow = team * kRowsAtOnce;
+  const auto copyStep = [&] {
 #pragma unroll
     for (int r = 0; r < kRowsAtOnce; ++r) {
-      const int64_t row = firstRow(step) + r;
-      if (inside && row < rows.end) {
-        const int64_t at = row * of.width + column;
+      if (nextRow + r < ownRows) {
+        const int64_t at = nextAt + r * of.width;
         if constexpr (kNorm) {
-          cpAsync<16>(ring.x(stage, r), of.x + at);
-          cpAsync<4 * sizeof(T)>(ring.dOut(stage, r), of.dOut + at);
+          cpAsync<16>(ring.x(writing, r), of.x + at);
+          cpAsync<4 * sizeof(T)>(ring.dOut(writing, r), of.dOut + at);
         }
-        if (!kNorm || of.dResidual) cpAsync<16>(ring.residual(stage, r), of.dResidual + at);
-        if constexpr (kGate) cpAsync<4 * sizeof(T)>(ring.y(stage, r), of.y + at);
+        if (hasResidual) cpAsync<16>(ring.residual(writing, r), of.dResidual + at);
+        if constexpr (kGate) cpAsync<4 * sizeof(T)>(ring.y(writing, r), of.y + at);
       }
     }
     cpAsyncCommit();
+    writing = writing == lastPlace ? firstPlace : writing + stageBytes;
+    nextAt += stepElements;
+    nextRow += rowsOfStep;
   };
   // Lane r holds row r's mean, lane kRowsAtOnce + r its rstd.
-  const auto statisticOf = [&](int step) {
-    const int64_t row = firstRow(step) + lane % kRowsAtOnce;
-    return lane < 2 * kRowsAtOnce && row < rows.end ? __ldg((lane < kRowsAtOnce ? of.mean : of.rstd) + row) : 0.0f;
+  const float* const statistics = kNorm ? (lane < kRowsAtOnce ? of.mean : of.rstd) + rows.begin : nullptr;
+  const auto statisticOf = [&](int first) {
+    const int row = first + lane % kRowsAtOnce;
+    return lane < 2 * kRowsAtOnce && row < count ? __ldg(statistics + row) : 0.0f;
   };
 
-  for (int step = 0; step < stages - 1; ++step) copyStep(step);
+  for (int step = 0; step < stages - 1; ++step) copyStep();
   float statistic = 0.0f;
-  if constexpr (kNorm) statistic = statisticOf(0);
+  if constexpr (kNorm) statistic = statisticOf(team * kRowsAtOnce);
 
   float factor[4] = {}, gate[4] = {};
   if (inside) {
@@ -137,25 +152,27 @@ __global__ void __launch_bounds__(kMostThreads, 1) vectorKernel(Arguments<T> arg
   }
   float offsetSum[4] = {}, factorSum[4] = {}, gateSum[4] = {}, dXSum[4] = {};
 
-  for (int step = 0; step < steps; ++step) {
-    copyStep(step + stages - 1);  // into what the last step has read
+  const float scale = 1.0f / static_cast<float>(of.width);
+  int64_t at = begin + team * kRowsAtOnce * of.width;
+  // All teams make as many steps, the last of them maybe of no rows.
+  for (int firstOfAll = 0; firstOfAll < count; firstOfAll += rowsOfStep) {
+    const int first = firstOfAll + team * kRowsAtOnce;
+    copyStep();  // into what the last step has read
     if (stages == kMostStages) cpAsyncWait<kMostStages - 1>();
     else cpAsyncWait<kMostStages - 2>();
-    const int stage = step % stages;
-    const int64_t first = firstRow(step);
 
     float g[kRowsAtOnce][4] = {}, xhat[kRowsAtOnce][4] = {};
     float rstd[kRowsAtOnce], meanG[kRowsAtOnce], meanGXhat[kRowsAtOnce];
     if constexpr (kNorm) {
-      float sums[2 * kRowsAtOnce] = {};
+      float sums[kRowSums] = {};
 #pragma unroll
       for (int r = 0; r < kRowsAtOnce; ++r) {
         const float mean = __shfl_sync(kAll, statistic, r);
         rstd[r] = __shfl_sync(kAll, statistic, kRowsAtOnce + r);
-        if (inside && first + r < rows.end) {
+        if (first + r < ownRows) {
           float x[4], d[4];
-          load(x, ring.x(stage, r));
-          load(d, ring.dOut(stage, r));
+          load(x, ring.x(reading, r));
+          load(d, ring.dOut(reading, r));
 #pragma unroll
           for (int j = 0; j < 4; ++j) {
             xhat[r][j] = (x[j] - mean) * rstd[r];
@@ -167,47 +184,53 @@ __global__ void __launch_bounds__(kMostThreads, 1) vectorKernel(Arguments<T> arg
           }
         }
       }
-      statistic = statisticOf(step + 1);
+      statistic = statisticOf(first + rowsOfStep);
 
-      static_assert(kRowsAtOnce == 2, "a row sum of a warp is a float4");
-      float4* const ofStep = rowSums + (step % 2) * teams * warpsOfTeam;
+      // Lane l adds sum l % 4 over the warps; each lane takes all four from its neighbours.
+      static_assert(kRowSums == 4, "every eighth lane has one of them");
       const float sum = warpSums(sums, lane);
-      if (lane % 8 == 0) reinterpret_cast<float*>(ofStep + thread / 32)[lane / 8] = sum;
+      if (lane % 8 == 0) rowSums[thread / 32 * kRowSums + lane / 8] = sum;
       namedBarrierSync(1 + team, threads);
-      float4 total = {0.0f, 0.0f, 0.0f, 0.0f};
-      for (int warp = 0; warp < warpsOfTeam; ++warp) {
-        const float4 add = ofStep[warp];
-        total.x += add.x, total.y += add.y, total.z += add.z, total.w += add.w;
+      float total = 0.0f;
+#pragma unroll 4
+      for (int warp = 0; warp < warpsOfTeam; ++warp) total += rowSums[warp * kRowSums + lane % kRowSums];
+      total *= scale;
+      if (!of.centred && lane % 2 == 0) total = 0.0f;
+#pragma unroll
+      for (int r = 0; r < kRowsAtOnce; ++r) {
+        meanG[r] = __shfl_sync(kAll, total, 2 * r);
+        meanGXhat[r] = __shfl_sync(kAll, total, 2 * r + 1);
       }
-      const float scale = 1.0f / static_cast<float>(of.width);
-      meanG[0] = of.centred ? total.x * scale : 0.0f, meanGXhat[0] = total.y * scale;
-      meanG[1] = of.centred ? total.z * scale : 0.0f, meanGXhat[1] = total.w * scale;
     }
 
 #pragma unroll
     for (int r = 0; r < kRowsAtOnce; ++r) {
-      if (inside && first + r < rows.end) {
-        const int64_t at = (first + r) * of.width + column;
+      if (first + r < ownRows) {
+        const int64_t here = at + r * of.width;
         float dX[4] = {};
-        if (!kNorm || of.dResidual) load(dX, ring.residual(stage, r));
+        if (hasResidual) load(dX, ring.residual(reading, r));
         if constexpr (kNorm) {
 #pragma unroll
           for (int j = 0; j < 4; ++j) dX[j] += rstd[r] * (g[r][j] - meanG[r] - xhat[r][j] * meanGXhat[r]);
-          store(of.dX + at, dX);
+          store(of.dX + here, dX);
         }
         if constexpr (kGate) {
           float y[4], dY[4];
-          load(y, ring.y(stage, r));
+          load(y, ring.y(reading, r));
 #pragma unroll
           for (int j = 0; j < 4; ++j) {
             dY[j] = gate[j] * dX[j];
             gateSum[j] += dX[j] * y[j];
             dXSum[j] += dX[j];
           }
-          store(of.dY + at, dY);
+          store(of.dY + here, dY);
         }
       }
     }
+    at += stepElements;
+    reading = reading == lastPlace ? firstPlace : reading + stageBytes;
+    float* const used = rowSums;
+    rowSums = nextRowSums, nextRowSums = used;
   }
 
   // The teams' sums, joined in their order; the first team writes them.
@@ -223,6 +246,7 @@ __global__ void __launch_bounds__(kMostThreads, 1) vectorKernel(Arguments<T> arg
     if (team > 0) return;
 #pragma unroll
     for (int i = first; i < last; ++i) {
+#pragma unroll 1
       for (int other = 1; other < teams; ++other) {
         const float4 add = joined[((i - first) * teams + other) * threads + thread];
         sums[i][0] += add.x, sums[i][1] += add.y, sums[i][2] += add.z, sums[i][3] += add.w;
@@ -279,7 +303,8 @@ void branchBackward(cudaStream_t stream, const BranchBackward<T>& of) {
     const int teams = warps < 8 ? 8 / warps : 1;
     const int threads = 32 * warps * teams;
     const auto sharedBytes = [&](int stages) {
-      return teams * Ring<T, kNorm, kGate>::bytes(32 * warps, stages) + 2 * teams * warps * static_cast<int64_t>(sizeof(float4));
+      const int64_t ring = Ring<T, kNorm, kGate>::bytes(32 * warps, stages);
+      return teams * (ring + 2 * warps * kRowSums * static_cast<int64_t>(sizeof(float)));
     };
     const int stages = sharedBytes(kMostStages) <= kMostSharedBytes ? kMostStages : kMostStages - 1;
     vectors = vectors && of.width % 4 == 0 && of.factorStride % 4 == 0 && of.gateStride % 4 == 0 && threads <= kMostThreads &&
