@@ -8,6 +8,7 @@
 // Bound by memory. A warp takes a row of head_dim elements, four neighbouring ones a lane as one access, and so of the parameters and of
 // their sums (one element where d is no multiple of 4 or a tensor is not aligned); it reads a row again rather than hold it, which L1
 // answers, so that any d is legal. qkv is [tokens, 3, H, d] and contiguous: row r begins at r d, and r says which token, part and head it is.
+// Rows of up to 128 elements, those of every model here, have kernels of their own: qk_norm_short.cuh.
 //
 // The parameters' gradients, without atomics: a block takes a run of rows that depends on the sizes alone; each of its warps adds the
 // rows that it meets to sums of its own in shared memory, [4, d] by columns that belong to one lane; the block adds its warps' in
@@ -17,16 +18,16 @@
 #include <algorithm>
 
 #include "core/error_code.h"
+#include "cuda/blocks.h"
 #include "cuda/dtype_switch.h"
 #include "cuda/launch.h"
+#include "cuda/qk_norm_short.cuh"
 #include "cuda/vector.h"
 #include "cuda/warp_sum.h"
 
 namespace repa::cuda {
 
 namespace {
-
-constexpr int kMostWarps = 8;
 
 /// Calls body(c) for the first of every kWidth columns that are the lane's.
 template <int kWidth, class Body>
@@ -50,13 +51,6 @@ __device__ __forceinline__ void copyRow(const T* from, T* to, int d) {
 }
 
 // ---- Forward.
-
-struct ForwardParameters {
-  const float* qWeight;
-  const float* qBias;  // null: none
-  const float* kWeight;
-  const float* kBias;
-};
 
 template <class T, int kWidth>
 __global__ void __launch_bounds__(32 * kMostWarps, 6) qkNormKernel(const T* qkv, ForwardParameters parameters, T* normed, float* mean,
@@ -180,11 +174,7 @@ __global__ void __launch_bounds__(32 * kMostWarps, 4)
     });
   }
   __syncthreads();
-  for (int c = threadIdx.x; c < 4 * d; c += blockDim.x) {
-    float total = 0.0f;
-    for (int i = 0; i < warps; ++i) total += sums[i * 4 * d + c];
-    partials[int64_t{blockIdx.x} * 4 * d + c] = total;
-  }
+  addWarpSums(sums, warps, d, partials);
 }
 
 constexpr int kSumColumns = 32, kSumSlices = 8;
@@ -246,6 +236,11 @@ void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const
     withWidth<T>(
         sizes.d,
         [&](auto width) {
+          const int warps = std::min((sizes.heads + kHeads - 1) / kHeads, kMostWarps);
+          if (width.value == 4 && sizes.d <= kShort)
+            return launch(stream, qkNormShortKernel<T>,
+                          {.grid = dim3(blocksFor(sizes.rows / (3 * sizes.heads), 1)), .block = dim3(32 * warps)}, x, parameters, y,
+                          mean.f32(), rstd.f32(), sizes.heads, sizes.d, isCentred(norm), epsilon);
           launch(stream, qkNormKernel<T, width.value>,
                  {.grid = dim3(static_cast<unsigned>((sizes.rows + kMostWarps - 1) / kMostWarps)), .block = dim3(32 * kMostWarps)}, x,
                  parameters, y, mean.f32(), rstd.f32(), sizes.rows, sizes.heads, sizes.d, isCentred(norm), epsilon);
@@ -277,7 +272,8 @@ void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qk
       withWidth<T>(
           sizes.d,
           [&](auto width) {
-            launch(stream, qkNormBackwardKernel<T, width.value>,
+            const bool isShort = width.value == 4 && sizes.d <= kShort;
+            launch(stream, isShort ? qkNormBackwardShortKernel<T> : qkNormBackwardKernel<T, width.value>,
                    {.grid = dim3(static_cast<unsigned>(plan.blocks)),
                     .block = dim3(static_cast<unsigned>(32 * plan.warps)),
                     .sharedBytes = sizeof(float) * 4 * sizes.d * plan.warps},

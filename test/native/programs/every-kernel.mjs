@@ -124,19 +124,21 @@ KERNELS.rope = (dtype) => {
 
 KERNELS['qk-norm'] = (dtype) => {
   const draw = drawIn(dtype)
+  const heads = 5
   for (const [headDim, place] of [
     [8, (x) => x],
     [8, shifted],
     [5, (x) => x],
+    [132, (x) => x],
   ]) {
     const vectors = () => [0, 1, 2, 3].map(() => place(f32(headDim)))
     const [qWeight, qBias, kWeight, kBias] = vectors()
-    const qkv = draw(2, 3, 3 * headDim)
-    const [normed, mean, rstd] = native.qkNorm(qkv, qWeight, qBias, kWeight, kBias, 1, 'layerNorm', 1e-5)
-    native.qkNormBackward(normed, qkv, qWeight, kWeight, mean, rstd, 1, 'layerNorm', ...vectors(), false)
-    const [scaled, ...of] = native.qkNorm(qkv, qWeight, null, kWeight, null, 1, 'rmsNorm', 1e-6)
+    const qkv = draw(2, 3, 3 * heads * headDim)
+    const [normed, mean, rstd] = native.qkNorm(qkv, qWeight, qBias, kWeight, kBias, heads, 'layerNorm', 1e-5)
+    native.qkNormBackward(normed, qkv, qWeight, kWeight, mean, rstd, heads, 'layerNorm', ...vectors(), false)
+    const [scaled, ...of] = native.qkNorm(qkv, qWeight, null, kWeight, null, heads, 'rmsNorm', 1e-6)
     const sums = [f32(headDim), null, f32(headDim), null]
-    native.qkNormBackward(scaled, qkv, qWeight, kWeight, ...of, 1, 'rmsNorm', ...sums, true)
+    native.qkNormBackward(scaled, qkv, qWeight, kWeight, ...of, heads, 'rmsNorm', ...sums, true)
   }
 }
 
