@@ -21,6 +21,8 @@ namespace repa::cuda {
 namespace {
 
 constexpr int kThreads = 128;
+/// Of which a thread has the loads under way at once: 128 bytes, 42 KB an SM where three blocks share it.
+constexpr int kSamplesAtOnce = 4;
 
 /// One block a row of a chunk.
 template <int N>
@@ -54,18 +56,28 @@ __global__ void __launch_bounds__(kThreads) normFactorsBackwardKernel(float* dMo
   load(w, weights + int64_t{norm} * width + column);
   if (accumulate) load(sum, out);
   const int64_t first = (int64_t{3} * norm + 1) * width + column;
-#pragma unroll 4
-  for (int64_t sample = batch * part / parts; sample < batch * (part + 1) / parts; ++sample) {
-    const int64_t at = first + sample * sampleStride;
-    float d[N], scale[N];
-    load(d, dModulation + at);
-    load(scale, modulation + at);
+  const int64_t end = batch * (part + 1) / parts;
+  for (int64_t sample = batch * part / parts; sample < end; sample += kSamplesAtOnce) {
+    // All read before the first is written: a load behind a store would have to wait for that.
+    float d[kSamplesAtOnce][N], scale[kSamplesAtOnce][N];
 #pragma unroll
-    for (int i = 0; i < N; ++i) {
-      sum[i] += d[i] * (1.0f + scale[i]);
-      d[i] *= w[i];
+    for (int s = 0; s < kSamplesAtOnce; ++s) {
+      const int64_t at = first + (sample + s) * sampleStride;
+      if (sample + s < end) {
+        load(d[s], dModulation + at);
+        load(scale[s], modulation + at);
+      }
     }
-    store(dModulation + at, d);
+#pragma unroll
+    for (int s = 0; s < kSamplesAtOnce; ++s) {
+      if (sample + s >= end) break;
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        sum[i] += d[s][i] * (1.0f + scale[s][i]);
+        d[s][i] *= w[i];
+      }
+      store(dModulation + first + (sample + s) * sampleStride, d[s]);
+    }
   }
   store(out, sum);
 }

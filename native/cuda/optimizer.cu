@@ -34,7 +34,7 @@ constexpr int kThreads = 256;
 /// Elements of the gradient that one block sums: 128 KiB, and 20,600 partial sums of SiT-XL's 675 M parameters.
 constexpr int kChunk = 32768;
 constexpr int kAddThreads = 1024;
-/// Blocks of adamW on a multiprocessor, at 55 registers a thread: 1024 threads with 80 bytes under way each, about three times what
+/// Blocks of adamW on a multiprocessor, at 60 registers a thread: 1024 threads with 80 bytes under way each, about three times what
 /// a rate of 4.3 TB/s over 132 multiprocessors and a latency of 800 ns ask for.
 constexpr int kAdamWBlocks = 4;
 
@@ -132,10 +132,9 @@ struct Arrays {
   C* compute;
 };
 
+/// `e`: what stands at ema. The caller reads it with what else it reads: behind a store it would have to wait for that.
 template <int N>
-__device__ __forceinline__ void averageWeights(float* ema, float decay, float oneMinusDecay, const float (&p)[N]) {
-  float e[N];
-  load(e, ema);
+__device__ __forceinline__ void averageWeights(float* ema, float (&e)[N], float decay, float oneMinusDecay, const float (&p)[N]) {
 #pragma unroll
   for (int j = 0; j < N; ++j) e[j] = __fmaf_rn(decay, e[j], __fmul_rn(oneMinusDecay, p[j]));
   store(ema, e);
@@ -143,11 +142,12 @@ __device__ __forceinline__ void averageWeights(float* ema, float decay, float on
 
 template <int N, class C>
 __device__ __forceinline__ void updateTrainable(const Arrays<C>& to, const AdamWScalars& s, float decay, int64_t i) {
-  float p[N], g[N], m[N], v[N];
+  float p[N], g[N], m[N], v[N], e[N] = {};
   load(g, to.gradient + i);
   load(m, to.firstMoment + i);
   load(v, to.secondMoment + i);
   load(p, to.weight + i);
+  if (to.ema) load(e, to.ema + i);
 #pragma unroll
   for (int j = 0; j < N; ++j) {
     g[j] = __fmul_rn(g[j], s.clip);
@@ -160,15 +160,16 @@ __device__ __forceinline__ void updateTrainable(const Arrays<C>& to, const AdamW
   store(to.secondMoment + i, v);
   store(to.weight + i, p);
   if (to.compute) store(to.compute + i, p);
-  if (to.ema) averageWeights(to.ema + i, s.emaDecay, s.oneMinusEmaDecay, p);
+  if (to.ema) averageWeights(to.ema + i, e, s.emaDecay, s.oneMinusEmaDecay, p);
 }
 
 template <int N, class C>
 __device__ __forceinline__ void updateFrozen(const Arrays<C>& to, const AdamWScalars& s, int64_t i) {
   if (!to.ema) return;
-  float p[N];
+  float p[N], e[N];
   load(p, to.weight + i);
-  averageWeights(to.ema + i, s.emaDecay, s.oneMinusEmaDecay, p);
+  load(e, to.ema + i);
+  averageWeights(to.ema + i, e, s.emaDecay, s.oneMinusEmaDecay, p);
 }
 
 /// As many blocks as run at once, which go over the arena together: the powers of the bias corrections are taken once a block.
@@ -201,10 +202,11 @@ __global__ void __launch_bounds__(kThreads, kAdamWBlocks)
 /// ema and compute may be null.
 template <int N, class C>
 __device__ __forceinline__ void follow(const float* weight, float* ema, C* compute, float decay, float oneMinusDecay, int64_t i) {
-  float p[N];
+  float p[N], e[N] = {};
   load(p, weight + i);
+  if (ema) load(e, ema + i);
   if (compute) store(compute + i, p);
-  if (ema) averageWeights(ema + i, decay, oneMinusDecay, p);
+  if (ema) averageWeights(ema + i, e, decay, oneMinusDecay, p);
 }
 
 template <int N, class C>

@@ -30,19 +30,26 @@ normalizeImagesKernel(const __grid_constant__ Normalization n, const uint8_t* im
   __shared__ float levels[256];
   static_assert(kThreads == 256, "a thread makes one level");
   const unsigned plane = blockIdx.x / n.blocksPerPlane;
-  levels[threadIdx.x] = (static_cast<float>(threadIdx.x) / n.divisor - n.mean[plane % 3]) / n.std[plane % 3];
-  __syncthreads();
   images += plane * n.pixels;
   out += plane * n.pixels;
-  const int64_t begin = int64_t{blockIdx.x % n.blocksPerPlane} * kPixelsPerBlock;
+  const int64_t begin = int64_t{blockIdx.x % n.blocksPerPlane} * kPixelsPerBlock + static_cast<int>(threadIdx.x) * N;
+  // All of them under way while the table is made.
+  constexpr int kTurns = kPixelsPerThread / N;
+  Vector<uint8_t, N> bytes[kTurns] = {};
 #pragma unroll
-  for (int turn = 0; turn < kPixelsPerThread / N; ++turn) {
-    const int64_t i = begin + (turn * kThreads + static_cast<int>(threadIdx.x)) * N;
+  for (int turn = 0; turn < kTurns; ++turn) {
+    const int64_t i = begin + turn * kThreads * N;
+    if (i < n.pixels) bytes[turn] = *reinterpret_cast<const Vector<uint8_t, N>*>(images + i);
+  }
+  levels[threadIdx.x] = (static_cast<float>(threadIdx.x) / n.divisor - n.mean[plane % 3]) / n.std[plane % 3];
+  __syncthreads();
+#pragma unroll
+  for (int turn = 0; turn < kTurns; ++turn) {
+    const int64_t i = begin + turn * kThreads * N;
     if (i >= n.pixels) return;
-    const Vector<uint8_t, N> bytes = *reinterpret_cast<const Vector<uint8_t, N>*>(images + i);
     float values[N];
 #pragma unroll
-    for (int k = 0; k < N; ++k) values[k] = levels[bytes.values[k]];
+    for (int k = 0; k < N; ++k) values[k] = levels[bytes[turn].values[k]];
     store(out + i, values);
   }
 }
