@@ -122,7 +122,7 @@ struct Images {
   const float* input;
   float* output;
   int64_t channels;
-  int64_t rowGroups;  // of kRows output rows, in an image
+  Divisor rowGroups;  // of kRows output rows, in an image
   int columnsPerBlock;
   Divisor channelTile;
 };
@@ -147,15 +147,17 @@ __global__ void __launch_bounds__(kThreads, 4) resizeKernel(const __grid_constan
   // What all of them need of the input.
   const int64_t lastColumn = min(firstColumn + columnsPerBlock, horizontal.outputs) - 1;
   const int left = horizontal.first[firstColumn], right = horizontal.first[lastColumn] + horizontal.count[lastColumn];
-  const int64_t image = blockIdx.x / rowGroups, firstRow = (blockIdx.x - image * rowGroups) * kRows, rowStride = horizontal.inputs * channels;
+  int group = static_cast<int>(blockIdx.x);
+  const int64_t image = rowGroups.divide(group), firstRow = int64_t{group} * kRows, rowStride = horizontal.inputs * channels;
   const int topRow = vertical.first[firstRow], taps = static_cast<int>(vertical.taps);
   const float* top = input + (image * vertical.inputs + topRow) * rowStride + firstChannel;
   const float* topWeight = vertical.weight + firstRow * taps;
-  int rowBegin[kRows], rowCount[kRows], mostRows = 0;
+  int64_t rowOffset[kRows];
+  int rowCount[kRows], mostRows = 0;
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
     const bool exists = firstRow + r < vertical.outputs;
-    rowBegin[r] = exists ? vertical.first[firstRow + r] - topRow : 0;
+    rowOffset[r] = exists ? (vertical.first[firstRow + r] - topRow) * rowStride : 0;
     rowCount[r] = exists ? vertical.count[firstRow + r] : 0;
     mostRows = max(mostRows, rowCount[r]);
   }
@@ -167,14 +169,16 @@ __global__ void __launch_bounds__(kThreads, 4) resizeKernel(const __grid_constan
     __syncthreads();
     for (int i = static_cast<int>(threadIdx.x); i < (partEnd - partBegin) * tile; i += kThreads) {
       int c = i;
-      const int64_t at = int64_t{partBegin + channelTile.divide(c)} * channels + c;
+      const float* from = top + int64_t{partBegin + channelTile.divide(c)} * channels + c;
       float value[kRows] = {};
       if (firstChannel + c < channels) {
+        // Two pointers that walk, and offsets of the rows that do not change.
+        const float* weights = topWeight;
 #pragma unroll 2
-        for (int k = 0; k < mostRows; ++k) {
+        for (int k = 0; k < mostRows; ++k, from += rowStride, ++weights) {
 #pragma unroll
           for (int r = 0; r < kRows; ++r)
-            if (k < rowCount[r]) value[r] += topWeight[r * taps + k] * __ldg(top + (rowBegin[r] + k) * rowStride + at);
+            if (k < rowCount[r]) value[r] += weights[r * taps] * __ldg(from + rowOffset[r]);
         }
       }
 #pragma unroll
@@ -210,7 +214,7 @@ void resize(cudaStream_t stream, const cpu::ResizeArgs& args) {
   const int64_t tile = std::min<int64_t>(args.channels, kThreads);
   const int columns = static_cast<int>(kThreads / tile);
   const int64_t rowGroups = (args.outputHeight + kRows - 1) / kRows;
-  const Images images{.input = args.input, .output = args.output, .channels = args.channels, .rowGroups = rowGroups,
+  const Images images{.input = args.input, .output = args.output, .channels = args.channels, .rowGroups = Divisor(rowGroups),
                       .columnsPerBlock = columns, .channelTile = Divisor(tile)};
   launch(stream, resizeKernel,
          {.grid = dim3(blocksFor(args.count * rowGroups, 1), blocksAcross(args.outputWidth, columns, "columns", "Resize to fewer."),
