@@ -41,6 +41,7 @@ __global__ void __launch_bounds__(kThreads) activationKernel(int64_t count, cons
     for (int i = 0; i < N; ++i) values[i] = value<function, T>(values[i]);
     store(out + first, values);
   } else {
+#pragma unroll 1
     for (int64_t i = first; i < count; ++i) out[i] = fromFloat<T>(value<function, T>(toFloat(x[i])));
   }
 }
@@ -56,6 +57,7 @@ __global__ void __launch_bounds__(kThreads) activationBackwardKernel(int64_t cou
     for (int i = 0; i < N; ++i) gradient[i] *= slope<function, T>(values[i]);
     store(dX + first, gradient);
   } else {
+#pragma unroll 1
     for (int64_t i = first; i < count; ++i) dX[i] = fromFloat<T>(toFloat(dOut[i]) * slope<function, T>(toFloat(x[i])));
   }
 }

@@ -38,6 +38,7 @@ __global__ void __launch_bounds__(kThreads) castKernel(int64_t count, const From
     for (int i = 0; i < N; ++i) converted.values[i] = convert<To>(x.values[i]);
     *reinterpret_cast<Vector<To, N>*>(to + first) = converted;
   } else {
+#pragma unroll 1
     for (int64_t i = first; i < count; ++i) to[i] = convert<To>(from[i]);
   }
 }

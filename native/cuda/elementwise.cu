@@ -25,6 +25,7 @@ __global__ void __launch_bounds__(kThreads) elementwiseKernel(int64_t count, con
     for (int i = 0; i < N; ++i) result[i] = function(x[i], y[i]);
     store(out + first, result);
   } else {
+#pragma unroll 1
     for (int64_t i = first; i < count; ++i) out[i] = fromFloat<T>(function(a ? toFloat(a[i]) : 0.0f, b ? toFloat(b[i]) : 0.0f));
   }
 }
@@ -35,6 +36,7 @@ __global__ void __launch_bounds__(kThreads) copyKernel(int64_t bytes, const unsi
   if (first + static_cast<int64_t>(sizeof(uint4)) <= bytes) {
     *reinterpret_cast<uint4*>(to + first) = *reinterpret_cast<const uint4*>(from + first);
   } else {
+#pragma unroll 1
     for (int64_t i = first; i < bytes; ++i) to[i] = from[i];
   }
 }
