@@ -262,8 +262,8 @@ class DirectFinish {
   __device__ __forceinline__ void addToResidual(const Sums& sums, int firstColumn) const {
     const GemmEpilogue& e = tile_.problem.args.epilogue;
     const int warp = at_.thread / 32, lane = at_.thread % 32;
-    // The floats of rows 2 i and 2 i + 1 have the same banks in another order, and half a warp's, four rows, are accessed at once: so odd rows
-    // take pair j + 2 where even ones take j, and the other way round.
+    // The floats of rows 2 i and 2 i + 1 have the same banks in another order, and those of half a warp, four rows, are accessed at once: so
+    // odd rows take pair j + 2 where even ones take j, and the other way round.
     const bool odd = lane / 4 % 2 != 0;
     const int ownColumns = lane % 4 * 2 + (odd ? 16 : 0);
     const int fragments = ownFragments<2>(warp, lane) ^ lane % 2 << 5;
@@ -283,8 +283,10 @@ class DirectFinish {
             bias[s][j] = *reinterpret_cast<const float2*>(from + kColumns);
           }
         if (jj == 0) waitForArrival(half, index, kStrips);
-        const auto at = [&](int f, int j, int r, int s) { return residual(half, 16 * warp + lane / 4, 64 * f + 8 * r, j + 2 * s, lane % 4); };
-        // Many are read before the first is written, for the compiler cannot know that they are different ones: a half of the strip, or four.
+        const auto at = [&](int f, int j, int r, int s) {
+          return residual(half, 16 * warp + lane / 4, 64 * f + 8 * r, j + 2 * s, lane % 4);
+        };
+        // Many are read before the first is written, for nvcc cannot know that they are different ones: half of the strip, or four.
         float2 before[kLefts][together][4];
         const auto read = [&](int f, int j) {
 #pragma unroll
@@ -345,8 +347,8 @@ class DirectFinish {
 
   __device__ __forceinline__ unsigned char* staging(int place) const { return at_.staging + place * kPlaceBytes<kRows>; }
 
-  /// Where in a place ldmatrix and stmatrix find the warp's 16 rows: lane l points to row l % 16, and from lane 16 on to the 8 columns `apart`
-  /// times further.
+  /// Where in a place ldmatrix and stmatrix find the warp's 16 rows: lane l points to row l % 16, and from lane 16 on to the 8 columns that
+  /// are `apart` times 8 further.
   template <int apart = 1>
   __device__ __forceinline__ static int ownFragments(int warp, int lane) {
     return (16 * warp + lane % 16) * 128 + ((lane / 16 * apart ^ lane % 8) << 4);

@@ -46,9 +46,8 @@ __device__ __forceinline__ void storeFour(T* to, const Four<T>& four) {
   }
 }
 
-/// As qkNormKernel, with its bits, for rows of at most 128 elements, of which a lane has one access. A block takes a token, a warp four heads
-/// of it at a time: twelve rows, all read before the first is used. Four rows' sums cross the warp together (warp_sum.h), and what
-/// follows of a sum is computed once for four rows.
+/// As qkNormKernel, with its bits. A block takes a token, a warp four heads of it at a time: twelve rows, all read before the first is used.
+/// What follows of a row's sum is computed once for four rows.
 template <class T>
 __global__ void __launch_bounds__(32 * kMostWarps, sizeof(T) == 4 ? 3 : 4)
     qkNormShortKernel(const T* qkv, ForwardParameters parameters, T* normed, float* mean, float* rstd, int heads, int d, bool centred,
@@ -117,8 +116,8 @@ __global__ void __launch_bounds__(32 * kMostWarps, sizeof(T) == 4 ? 3 : 4)
   }
 }
 
-/// As qkNormBackwardKernel, with its bits, for rows of at most 128 elements: the same warps have the same rows in the same order. A lane
-/// keeps its columns' sums in registers, reads rows once, and of 16-bit elements two of them at a time.
+/// As qkNormBackwardKernel, with its bits: the same warps have the same rows in the same order. A lane keeps its columns' sums in registers;
+/// rows of 16-bit elements are taken two at a time.
 template <class T>
 __global__ void __launch_bounds__(32 * kMostWarps, 4)
     qkNormBackwardShortKernel(const T* dNormed, const T* qkv, const float* qWeight, const float* kWeight, const float* mean,
@@ -138,7 +137,7 @@ __global__ void __launch_bounds__(32 * kMostWarps, 4)
   constexpr int kRowsAtOnce = sizeof(T) == 4 ? 1 : 2;
   const int64_t first = blockIdx.x * rowsOfBlock, left = rows - first;
   const int count = static_cast<int>(left < rowsOfBlock ? left : rowsOfBlock);
-  // Row r of a token t, of its three parts' rows, has statistic r of what begins at t 2 H, which are H to a token fewer than rows.
+  // Statistics are counted as rows are, but that values have none: a token has H fewer of them.
   const int rowsOfToken = 3 * heads;
   mean += first - first / rowsOfToken * heads;
   rstd += first - first / rowsOfToken * heads;
@@ -179,7 +178,7 @@ __global__ void __launch_bounds__(32 * kMostWarps, 4)
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         n[r][i] = (values[i] - centre[r]) * factor[r];
-        const float dn = __fmul_rn(gradients[i], parts[r] == 0 ? qScales[i] : kScales[i]);
+        const float dn = __fmul_rn(gradients[i], parts[r] == 0 ? qScales[i] : kScales[i]);  // rounded, as the other kernel has it
         sums[2 * r] += dn;
         sums[2 * r + 1] += dn * n[r][i];
       }
