@@ -104,8 +104,9 @@ function loopsOf(instructions) {
   const last = new Map()
   for (const { address, opcode, operands } of instructions) {
     const target = opcode.startsWith('BRA') ? operands.match(/0x([0-9a-f]+)$/)?.[1] : undefined
-    // A branch to itself is what the code is filled up with.
-    const to = target === undefined ? Number.POSITIVE_INFINITY : Number.parseInt(target, 16)
+    if (target === undefined) continue
+    const to = Number.parseInt(target, 16)
+    // A branch to itself is no loop: the code is filled up with them.
     if (to < address) last.set(to, address)
   }
   return [...last].sort(([a, aEnd], [b, bEnd]) => a - b || bEnd - aEnd)

@@ -60,7 +60,7 @@ __global__ void probeMma(const uint32_t* inA, const uint32_t* inB, const float* 
   for (int r = 0; r < 4; ++r) out[r * 32 + lane] = d[r];
 }
 
-// ---- cp.async: lane i copies its piece, i bytes of which (at most `bytes`) come from memory.
+// ---- st.global: a lane stores its words.
 
 template <int count>
 __global__ void probeStoreGlobal(const uint32_t* in, uint32_t* out) {
@@ -68,6 +68,8 @@ __global__ void probeStoreGlobal(const uint32_t* in, uint32_t* out) {
   for (int i = 0; i < count; ++i) words[i] = in[count * threadIdx.x + i];
   storeGlobal(out + count * threadIdx.x, words);
 }
+
+// ---- cp.async: lane i copies its piece, i bytes of which (at most `bytes`) come from memory.
 
 template <int bytes>
 __global__ void probeCpAsync(const unsigned char* in, unsigned char* out) {
