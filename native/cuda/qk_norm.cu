@@ -236,11 +236,12 @@ void qkNorm(cudaStream_t stream, const Tensor& qkv, const Tensor& qWeight, const
     withWidth<T>(
         sizes.d,
         [&](auto width) {
-          const int warps = std::min((sizes.heads + kHeads - 1) / kHeads, kMostWarps);
-          if (width.value == 4 && sizes.d <= kShort)
+          if (isShort(sizes.d, width)) {
+            const int warps = std::min((sizes.heads + kHeads - 1) / kHeads, kMostWarps);
             return launch(stream, qkNormShortKernel<T>,
                           {.grid = dim3(blocksFor(sizes.rows / (3 * sizes.heads), 1)), .block = dim3(32 * warps)}, x, parameters, y,
                           mean.f32(), rstd.f32(), sizes.heads, sizes.d, isCentred(norm), epsilon);
+          }
           launch(stream, qkNormKernel<T, width.value>,
                  {.grid = dim3(static_cast<unsigned>((sizes.rows + kMostWarps - 1) / kMostWarps)), .block = dim3(32 * kMostWarps)}, x,
                  parameters, y, mean.f32(), rstd.f32(), sizes.rows, sizes.heads, sizes.d, isCentred(norm), epsilon);
@@ -272,8 +273,7 @@ void qkNormBackward(cudaStream_t stream, const Tensor& dNormed, const Tensor& qk
       withWidth<T>(
           sizes.d,
           [&](auto width) {
-            const bool isShort = width.value == 4 && sizes.d <= kShort;
-            launch(stream, isShort ? qkNormBackwardShortKernel<T> : qkNormBackwardKernel<T, width.value>,
+            launch(stream, isShort(sizes.d, width) ? qkNormBackwardShortKernel<T> : qkNormBackwardKernel<T, width.value>,
                    {.grid = dim3(static_cast<unsigned>(plan.blocks)),
                     .block = dim3(static_cast<unsigned>(32 * plan.warps)),
                     .sharedBytes = sizeof(float) * 4 * sizes.d * plan.warps},

@@ -13,10 +13,11 @@ namespace repa::cuda {
 namespace {
 
 constexpr int kMostWarps = 8;
-/// Elements of a row of which a lane has four.
-constexpr int kShort = 128;
-/// Rows that a warp takes at once where they are short.
+/// Heads that a warp takes at once where rows are short.
 constexpr int kHeads = 4;
+
+/// Whether a lane has the whole of its row's columns in one access of `width` elements.
+constexpr bool isShort(int d, int width) { return width == 4 && d <= 4 * kWarp; }
 
 struct ForwardParameters {
   const float* qWeight;
