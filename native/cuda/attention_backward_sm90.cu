@@ -23,7 +23,7 @@
 // of o, and the column sums are made as in attention_backward_resident.cu. All copies of a head count on one barrier.
 //
 // Shared memory at 72 columns: K, V, Q, dO 147,456 bytes; dS, where o lies at first, 73,728; zeros 1,024; lse, delta 2,048; column sums
-// 6,912: 231,176 with the barrier, one block an SM. Registers, of 255: 255 at 72 columns, 241 at 64.
+// 6,912: 231,176 with the barrier, one block an SM. Registers, of 255: 255 at 72 columns, 240 at 64.
 //
 // On an H200, bf16, with column sums, medians of the variant that this was made of: SiT-B/2 at batch 256 (3072 heads, 64 columns) 445 us,
 // 289 TFLOP/s; SiT-XL/2 (4096 heads, 72 columns) 905 us, 213 TFLOP/s. attention_backward_resident.cu takes 681 and 1090 us, cuDNN by PyTorch

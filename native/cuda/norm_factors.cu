@@ -21,7 +21,7 @@ namespace repa::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-/// Of which a thread has the loads under way at once: 128 bytes, 42 KB an SM where three blocks share it.
+/// Of which a thread has the loads under way at once, 128 bytes.
 constexpr int kSamplesAtOnce = 4;
 
 /// One block a row of a chunk.

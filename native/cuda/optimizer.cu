@@ -34,7 +34,7 @@ constexpr int kThreads = 256;
 /// Elements of the gradient that one block sums: 128 KiB, and 20,600 partial sums of SiT-XL's 675 M parameters.
 constexpr int kChunk = 32768;
 constexpr int kAddThreads = 1024;
-/// Blocks of adamW on a multiprocessor, at 60 registers a thread: 1024 threads with 80 bytes under way each, about three times what
+/// Blocks of adamW on a multiprocessor, at 48 registers a thread: 1024 threads with 80 bytes under way each, about three times what
 /// a rate of 4.3 TB/s over 132 multiprocessors and a latency of 800 ns ask for.
 constexpr int kAdamWBlocks = 4;
 
