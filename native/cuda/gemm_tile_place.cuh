@@ -20,7 +20,7 @@ __device__ __forceinline__ TilePlace tilePlace(const GemmGroup& group, int tile)
   int problem = 0;
   while (problem + 1 < min(group.count, kMost) && tile >= group.problems[problem + 1].firstTile) ++problem;
   const GemmProblem& p = group.problems[problem];
-  // Divided unsigned, and only where that is needed: a division takes a hundred cycles, and here each would wait for the one before.
+  // Divided unsigned, and only where that is needed: a division is a long chain, and here each would wait for the one before.
   unsigned rest = static_cast<unsigned>(tile - p.firstTile);
   const unsigned rows = static_cast<unsigned>(p.rowTiles), columns = static_cast<unsigned>(p.columnTiles);
   unsigned split = 0;
