@@ -143,8 +143,10 @@ class TrainingWorker(Worker):
         t = torch.rand(self.batch, device=self.device)
         self.synchronize()
         start = time.perf_counter()
-        targets = self.features() if self.features else self.targets
-        after("the features")
+        targets = self.targets
+        if self.features:
+            targets = self.features()
+            after("the features")
         self.trainer.step(self.images, noise, t, self.condition, targets, after)
         self.synchronize()
         seconds = time.perf_counter() - start

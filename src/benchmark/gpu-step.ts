@@ -9,20 +9,21 @@ import { type Device, gpuOf, trimMemory } from '../tensor/device.ts'
 import { RECOMPUTATIONS, type Recomputation } from '../tensor/recomputation.ts'
 import { PRECISIONS, type Precision } from '../training/precision.ts'
 import { baselineModel } from './baseline-model.ts'
-import { besidePython, precisionOfBaseline, requireNoRoute } from './beside-python.ts'
+import {
+  besidePython,
+  precisionOfBaseline,
+  requireCompiledRegions,
+  requireNoRoute,
+  type StepBaseline,
+} from './beside-python.ts'
 import { type GpuClocks, readGpuClocks } from './gpu-clocks.ts'
 import { type GpuOperation, type GpuSideFigures, GpuTrainingSide } from './gpu-training-side.ts'
 import { gpuByCudaName, peakFlops } from './gpus.ts'
 import { DEFAULT_SIZE } from './image-size.ts'
 import { type MeasuredRound, type TimeSeries, timeSeries } from './interleave.ts'
-import { aCommand, aCount, aShareOfTokens, modelOptions } from './option-schemas.ts'
+import { aCount, aShareOfTokens, modelOptions, stepBaselineOptions } from './option-schemas.ts'
 import { peakResidentBytes } from './peak-memory.ts'
-import {
-  type BaselineEncoder,
-  PythonBaseline,
-  type PythonBaselineInfo,
-  type PythonBaselineOptions,
-} from './python-baseline.ts'
+import { type BaselineEncoder, PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 import { roundsOf } from './rounds.ts'
 import { type SustainedOptions, type SustainedRate, sustainedRate } from './sustained.ts'
 
@@ -62,8 +63,7 @@ export interface GpuStepBenchmarkOptions {
 export type FreeSizes = Pick<SiTConfig, 'depth' | 'hidden' | 'heads' | 'patch'> &
   Partial<Pick<SiTConfig, 'classes' | 'projectorWidth' | 'text'>>
 
-export interface GpuBaseline
-  extends Pick<PythonBaselineOptions, 'variant' | 'compile' | 'regions' | 'command' | 'onLog'> {
+export interface GpuBaseline extends StepBaseline {
   /**
    * `steps` (default): the two sides' steps take turns, which wants memory for both. `blocks`: each side is alone on the GPU, ours
    * before and after.
@@ -88,11 +88,7 @@ const optionsSchema = whenNeeded(() =>
     seconds: z.number().positive().optional(),
     against: z
       .strictObject({
-        variant: z.enum(['tuned', 'as-written']).optional(),
-        compile: z.enum(['default', 'max-autotune', 'max-autotune-no-cudagraphs']).optional(),
-        regions: z.enum(['whole', 'blocks']).optional(),
-        command: aCommand().optional(),
-        onLog: aFunction().optional(),
+        ...stepBaselineOptions(),
         turns: z.enum(['steps', 'blocks']).optional(),
       } satisfies Record<keyof GpuBaseline, z.ZodType>)
       .optional(),
@@ -172,9 +168,9 @@ export async function benchmarkGpuStep(options: GpuStepBenchmarkOptions): Promis
   if (against && options.seconds !== undefined) {
     throw new RangeError('A run of so many seconds is of our step alone; leave out the baseline.')
   }
-  if (against) requireNoRoute(options)
-  if (against?.regions && !against.compile) {
-    throw new RangeError('regions are of what torch.compile compiles; give it a mode.')
+  if (against) {
+    requireNoRoute(options)
+    requireCompiledRegions(against)
   }
   const baselinePrecision = against && precisionOfBaseline(precision)
   const before = await readGpuClocks(device)

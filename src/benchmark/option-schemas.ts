@@ -20,6 +20,15 @@ export const modelOptions = () => ({
   model: aModel().optional(),
 })
 
+/** How PyTorch trains beside us: `StepBaseline`. */
+export const stepBaselineOptions = () => ({
+  variant: z.enum(['tuned', 'as-written']).optional(),
+  compile: z.enum(['default', 'max-autotune', 'max-autotune-no-cudagraphs']).optional(),
+  regions: z.enum(['whole', 'blocks']).optional(),
+  command: aCommand().optional(),
+  onLog: aFunction().optional(),
+})
+
 /** Of those that PyTorch's worker may be beside. */
 export const baselineOptions = () => ({ against: z.literal('python').optional(), command: aCommand().optional() })
 

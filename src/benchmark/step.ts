@@ -8,12 +8,12 @@ import { type CpuLevel, native } from '../native.ts'
 import { type Device, memoryStats, resetPeakMemory } from '../tensor/device.ts'
 import { RECOMPUTATIONS, type Recomputation } from '../tensor/recomputation.ts'
 import { baselineModel } from './baseline-model.ts'
-import { besidePython, requireNoRoute } from './beside-python.ts'
+import { besidePython, requireCompiledRegions, requireNoRoute, type StepBaseline } from './beside-python.ts'
 import { BusyProcess } from './busy-process.ts'
 import { trainingFlops } from './flops.ts'
 import { DEFAULT_SIZE, latentsOfSize } from './image-size.ts'
 import { interleave, type MeasuredRound, type TimeSeries, timeAlone, timeSeries } from './interleave.ts'
-import { aShareOfTokens, baselineOptions, modelOptions } from './option-schemas.ts'
+import { aCommand, aShareOfTokens, modelOptions, stepBaselineOptions } from './option-schemas.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
 import { roundsOf } from './rounds.ts'
@@ -33,8 +33,8 @@ export interface StepBenchmarkOptions {
   readonly batch?: number
   /** Measured steps, at least 7 against a baseline. */
   readonly rounds?: number
-  /** PyTorch's step in turn with ours (bench/python/step.py), on as many threads. */
-  readonly against?: 'python'
+  /** PyTorch's step in turn with ours (bench/python/step.py), on as many threads; `python` is `{}`. */
+  readonly against?: 'python' | Omit<StepBaseline, 'command'>
   /** Our step in turn alone and beside another process that keeps a core busy; at least 7 rounds, and no baseline. */
   readonly besideBusyProcess?: boolean
   /** After the measured steps, more of them for so many seconds: whether the rate holds. With neither baseline nor busy process. */
@@ -58,7 +58,8 @@ const optionsSchema = whenNeeded(() =>
   z.strictObject({
     ...modelOptions(),
     device: z.string().optional(),
-    ...baselineOptions(),
+    against: z.union([z.literal('python'), z.strictObject(stepBaselineOptions()).omit({ command: true })]).optional(),
+    command: aCommand().optional(),
     besideBusyProcess: z.boolean().optional(),
     seconds: z.number().positive().optional(),
     recompute: z.enum(RECOMPUTATIONS).optional(),
@@ -89,7 +90,12 @@ export interface StepBenchmark {
   }
   /** The run of so many seconds, where one was asked for. */
   readonly sustained?: SustainedRate
-  readonly baseline?: StepFigures & PythonBaselineInfo
+  readonly baseline?: StepFigures &
+    PythonBaselineInfo &
+    Pick<StepBaseline, 'variant' | 'compile' | 'regions'> & {
+      /** Of the step before all that take turns, in which is compiled what shall be. */
+      readonly warmup: readonly number[]
+    }
   /** Baseline's median over ours: above 1 we are faster. */
   readonly ratio?: number
   /** Median of each pair's ratio. */
@@ -122,7 +128,7 @@ const PEAK_SECONDS = 0.05
  * Times training steps of a SiT with REPA in fp32 on synthetic latents, the encoder's features given. With a baseline, its
  * steps and ours take turns.
  *
- * @throws {ConfigurationError} for options that are none; {RangeError} for too few rounds, a size that is no multiple of 8, or more than one of a baseline, a busy process and a run of so many seconds; {Error} where the baseline does not start or refuses its surroundings
+ * @throws {ConfigurationError} for options that are none; {RangeError} for too few rounds, a size that is no multiple of 8, regions where nothing is compiled, or more than one of a baseline, a busy process and a run of so many seconds; {Error} where the baseline does not start or refuses its surroundings
  */
 export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise<StepBenchmark> {
   parseConfiguration(optionsSchema(), options, 'the options of benchmarkStep')
@@ -131,7 +137,11 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
   if (options.against !== undefined && options.besideBusyProcess) {
     throw new RangeError('A baseline and a busy process cannot both be beside our step; measure one, then the other.')
   }
-  if (options.against !== undefined) requireNoRoute(options)
+  const against = options.against === 'python' ? {} : options.against
+  if (against) {
+    requireNoRoute(options)
+    requireCompiledRegions(against)
+  }
   if (options.seconds !== undefined && (options.against !== undefined || options.besideBusyProcess)) {
     throw new RangeError('A run of so many seconds is of our step alone, with nothing beside it.')
   }
@@ -198,7 +208,7 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
     }
   }
 
-  if (options.against === undefined) {
+  if (against === undefined) {
     const seconds = await timeAlone({ ours, rounds, warmup: WARMUP, signal, onRound: options.onRound })
     const figures = figuresOf(seconds)
     if (options.seconds === undefined) return { ...common, ours: figures }
@@ -218,14 +228,22 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
     batch,
     threads,
     seed,
+    ...(against.variant && { variant: against.variant }),
+    ...(against.compile && { compile: against.compile }),
+    ...(against.regions && { regions: against.regions }),
+    ...(against.onLog && { onLog: against.onLog }),
     ...(options.command && { command: options.command }),
   })
+  const warmup = await baseline.step(1)
   const compared = await besidePython(baseline, { ours, rounds, warmup: WARMUP, signal, onRound: options.onRound })
   return {
     ...common,
     ours: figuresOf(compared.ours),
     baseline: {
       ...baseline.info,
+      variant: against.variant ?? 'tuned',
+      ...(against.compile && { compile: against.compile, regions: against.regions ?? 'whole' }),
+      warmup,
       seconds: compared.baseline,
       imagesPerSecond: batch / compared.baseline.median,
       peakRssBytes: await baseline.peakRssBytes(),

@@ -2,7 +2,8 @@
 import type { GpuClocks } from '../benchmark/gpu-clocks.ts'
 import type { GpuKernelBenchmark } from '../benchmark/gpu-kernels.ts'
 import type { GpuStepBenchmark } from '../benchmark/gpu-step.ts'
-import { formatBytes, formatCount, formatDuration, formatSignificant } from '../report/quantity.ts'
+import { formatBytes, formatCount, formatSignificant } from '../report/quantity.ts'
+import { baselineSetting } from './baseline-setting.ts'
 import type { Output } from './output.ts'
 import { showSustained } from './sustained-table.ts'
 
@@ -89,11 +90,8 @@ export function showGpuStep(name: string, result: GpuStepBenchmark, out: Output)
       .map(({ name, calls, seconds, share }) => [name, String(calls), milliseconds(seconds), percent(share)]),
   )
   if (baseline && ratio !== undefined) {
-    const regions = baseline.regions === 'blocks' ? ' block by block' : ''
-    const first = formatDuration(baseline.warmup[0] ?? Number.NaN)
-    const compiled = baseline.compile ? `, compiled${regions} (${baseline.compile}, in a first step of ${first})` : ''
     const paired = pairedRatio === undefined ? '' : ` (pair by pair ${formatSignificant(pairedRatio, 3)})`
-    out.line(`${formatSignificant(ratio, 3)} times as fast as PyTorch, ${baseline.variant}${compiled}${paired}`)
+    out.line(`${formatSignificant(ratio, 3)} times as fast as PyTorch, ${baselineSetting(baseline)}${paired}`)
   }
 }
 

@@ -19,7 +19,8 @@ for await (const line of createInterface({ input: process.stdin })) {
   if (mode === 'refuses') say({ error: 'the BLAS is unfit; do this.' })
   else if (request.configure) {
     configured = request.configure
-    if (configured.compile) process.stderr.write('compiling\n')
+    const { variant, compile, regions } = configured
+    if (compile) process.stderr.write(`compiling ${variant}, ${compile}, ${regions}\n`)
     say({ ready: { ...info, threads: configured.threads, ...(mode === 'unknown-field' && { surprise: 1 }) } })
   } else if (request.quit) {
     if (mode !== 'stays') process.exit(0)

@@ -52,8 +52,17 @@ test('goes on for so many seconds after the measured steps', async () => {
 test('takes turns with a baseline', async () => {
   const result = await benchmarkStep({ model, batch: 2, against: 'python', command: worker('works') })
   expect(result.baseline).toMatchObject({ torch: '0.0', blas: '/lib/libopenblas.so.0', peakRssBytes: 48_000 })
+  expect(result.baseline).toMatchObject({ variant: 'tuned', warmup: [0.5] })
   expect(result.baseline!.seconds.seconds).toHaveLength(7)
   expect(result.ratio).toBe(result.baseline!.seconds.median / result.ours.seconds.median)
+})
+
+test('tells the baseline how it is to train', async () => {
+  const log: string[] = []
+  const against = { variant: 'as-written', compile: 'default', onLog: (line: string) => log.push(line) } as const
+  const { baseline } = await benchmarkStep({ model, batch: 2, against, command: worker('works') })
+  expect(baseline).toMatchObject({ variant: 'as-written', compile: 'default', regions: 'whole' })
+  expect(log).toEqual(['compiling as-written, default, undefined'])
 })
 
 test('takes turns with itself beside a busy process', async () => {

@@ -193,7 +193,7 @@ for (const { device, missing } of DEVICES) {
         regions: 'blocks',
       })
       expect(result.baseline!.warmup).toEqual([0.5, 1, 1.5, 2, 2.5])
-      expect(log).toEqual(['compiling'])
+      expect(log).toEqual(['compiling undefined, max-autotune, blocks'])
       expect(result.baseline!.seconds.seconds).toHaveLength(7)
       expect(result.ratio).toBe(result.baseline!.seconds.median / result.ours.seconds.median)
       expect(result.pairedRatio !== undefined).toBe(turns === 'steps')

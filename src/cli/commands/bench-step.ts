@@ -3,6 +3,7 @@ import type { StepBenchmark } from '../../benchmark/step.ts'
 import { formatBytes, formatCount, formatDuration, formatSignificant } from '../../report/quantity.ts'
 import { RECOMPUTATIONS, type Recomputation } from '../../tensor/recomputation.ts'
 import type { Precision } from '../../training/precision.ts'
+import { baselineSetting } from '../baseline-setting.ts'
 import { BESIDE_OPTIONS, SIT_OPTIONS, setThreads } from '../benchmark-options.ts'
 import { defineCommand } from '../command.ts'
 import { flagOf } from '../option.ts'
@@ -55,12 +56,12 @@ export const benchStepCommand = defineCommand({
     baselineVariant: {
       type: 'enum',
       values: ['tuned', 'as-written'],
-      description: 'on a GPU: PyTorch as fast as it gets, or as the official code has it [tuned]',
+      description: 'PyTorch as fast as it gets, or as the official code has it [tuned]',
     },
     baselineCompile: {
       type: 'enum',
       values: ['default', 'max-autotune', 'max-autotune-no-cudagraphs'],
-      description: 'on a GPU: a mode of torch.compile for the baseline [none]',
+      description: 'a mode of torch.compile for the baseline [none]',
     },
     baselineRegions: {
       type: 'enum',
@@ -69,7 +70,7 @@ export const benchStepCommand = defineCommand({
     },
     baselineLog: {
       type: 'boolean',
-      description: "on a GPU: what PyTorch's process says while it compiles, on stderr, beside --json too",
+      description: "what PyTorch's process says while it compiles, on stderr, beside --json too",
     },
     turns: {
       type: 'enum',
@@ -81,6 +82,10 @@ export const benchStepCommand = defineCommand({
   examples: [
     { command: 'repa bench step --model SiT-B/2', description: 'images per second and share of the peak' },
     { command: 'repa bench step --against python --threads 2 --json', description: 'the ratio to PyTorch' },
+    {
+      command: 'repa bench step --against python --baseline-compile default --baseline-log',
+      description: 'the ratio to PyTorch compiled, which takes it a minute or more',
+    },
     { command: 'repa bench step --beside-busy-process', description: 'how much a busy neighbour slows a step down' },
     {
       command: 'repa bench step --device cuda --model SiT-XL/2 --batch 256 --encoder dinov2-vit-b --seconds 60',
@@ -124,20 +129,19 @@ export const benchStepCommand = defineCommand({
       bar.end()
       long?.end()
     }
+    // Of the enumerations, the parser has let through only what they name.
+    const { precision, encoder, cudaGraph, turns, ...ofBaseline } = options as Choices
+    const baseline = {
+      ...(ofBaseline.baselineVariant && { variant: ofBaseline.baselineVariant }),
+      ...(ofBaseline.baselineCompile && { compile: ofBaseline.baselineCompile }),
+      ...(ofBaseline.baselineRegions && { regions: ofBaseline.baselineRegions }),
+      ...(ofBaseline.baselineLog && { onLog: (line: string) => out.log(`PyTorch: ${line}`) }),
+    }
     if (onGpu) {
       const [{ benchmarkGpuStep }, { showGpuStep }] = await Promise.all([
         import('../../benchmark/gpu-step.ts'),
         import('../gpu-benchmark-tables.ts'),
       ])
-      // Of the enumerations, the parser has let through only what they name.
-      const { precision, encoder, cudaGraph, turns, ...ofBaseline } = options as GpuChoices
-      const baseline = {
-        variant: ofBaseline.baselineVariant,
-        compile: ofBaseline.baselineCompile,
-        regions: ofBaseline.baselineRegions,
-        turns,
-        ...(ofBaseline.baselineLog && { onLog: (line: string) => out.log(`PyTorch: ${line}`) }),
-      }
       const result = await benchmarkGpuStep({
         device,
         model,
@@ -150,7 +154,7 @@ export const benchStepCommand = defineCommand({
         ...(probeSide !== undefined && { probeSide }),
         ...(encoder && { encoder }),
         ...(cudaGraph && { cudaGraph }),
-        ...(against && { against: baseline }),
+        ...(against && { against: { ...baseline, ...(turns && { turns }) } }),
         ...(seed !== undefined && { seed }),
         ...(seconds !== undefined && { seconds }),
         signal,
@@ -170,7 +174,7 @@ export const benchStepCommand = defineCommand({
       recompute,
       ...(routeTokens !== undefined && { routeTokens }),
       ...(seed !== undefined && { seed }),
-      ...(against !== undefined && { against: 'python' as const }),
+      ...(against && { against: baseline }),
       besideBusyProcess,
       ...(seconds !== undefined && { seconds }),
       signal,
@@ -182,9 +186,9 @@ export const benchStepCommand = defineCommand({
 })
 
 const BASELINE_OPTIONS = ['baselineVariant', 'baselineCompile', 'baselineRegions', 'baselineLog', 'turns'] as const
-const GPU_OPTIONS = ['encoder', 'cudaGraph', ...BASELINE_OPTIONS, 'probeSide'] as const
+const GPU_OPTIONS = ['encoder', 'cudaGraph', 'turns', 'probeSide'] as const
 
-interface GpuChoices {
+interface Choices {
   readonly precision?: Precision
   readonly encoder?: 'dinov2-vit-s' | 'dinov2-vit-b' | 'dinov2-vit-l'
   readonly cudaGraph?: boolean
@@ -197,17 +201,17 @@ interface GpuChoices {
 
 /** Throws where an option is given that the device has nothing to do with. */
 function requireOptionsOf(onGpu: boolean, options: Readonly<Record<string, unknown>>): void {
-  if (onGpu) {
-    const idle = options.against === undefined && BASELINE_OPTIONS.find((name) => options[name] !== undefined)
-    if (idle) throw new RangeError(`${flagOf(idle)} is of the baseline, and there is none; pass --against python.`)
-    if (options.besideBusyProcess) throw new RangeError('--beside-busy-process measures the CPU; pass --device cpu.')
-    return
+  if (!onGpu) {
+    const given = GPU_OPTIONS.find((name) => options[name] !== undefined)
+    if (given) throw new RangeError(`${flagOf(given)} is for a GPU, and this measures the CPU; pass --device cuda.`)
+    if (options.precision !== undefined && options.precision !== 'fp32') {
+      throw new RangeError(`The CPU computes in fp32 only, not in ${options.precision}.`)
+    }
+  } else if (options.besideBusyProcess) {
+    throw new RangeError('--beside-busy-process measures the CPU; pass --device cpu.')
   }
-  const given = GPU_OPTIONS.find((name) => options[name] !== undefined)
-  if (given) throw new RangeError(`${flagOf(given)} is for a GPU, and this measures the CPU; pass --device cuda.`)
-  if (options.precision !== undefined && options.precision !== 'fp32') {
-    throw new RangeError(`The CPU computes in fp32 only, not in ${options.precision}.`)
-  }
+  const idle = options.against === undefined && BASELINE_OPTIONS.find((name) => options[name] !== undefined)
+  if (idle) throw new RangeError(`${flagOf(idle)} is of the baseline, and there is none; pass --against python.`)
 }
 
 function show(name: string, result: StepBenchmark, out: Output): void {
@@ -250,7 +254,9 @@ function show(name: string, result: StepBenchmark, out: Output): void {
   const share = Math.round(100 * ours.shareOfPeak)
   out.line(`${giga(ours.flops)}, ${share} % of the multiply-add peak measured beside (${giga(ours.fmaPeak)})`)
   if (baseline && ratio !== undefined && pairedRatio !== undefined) {
-    const paired = formatSignificant(pairedRatio, 3)
-    out.line(`${formatSignificant(ratio, 3)} times as fast as PyTorch (pair by pair ${paired}) with ${baseline.blas}`)
+    const [times, paired] = [formatSignificant(ratio, 3), formatSignificant(pairedRatio, 3)]
+    out.line(
+      `${times} times as fast as PyTorch, ${baselineSetting(baseline)} (pair by pair ${paired}), with ${baseline.blas}`,
+    )
   }
 }

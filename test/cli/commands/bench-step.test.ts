@@ -57,7 +57,9 @@ test.each([
   [['--device', 'cpu', '--seconds', '1', '--against', 'python'], 1, 'so many seconds is of our step alone'],
   [['--device', 'cuda:99'], 1, 'There is no cuda:99 here'],
   [['--device', 'cpu', '--cuda-graph'], 1, '--cuda-graph is for a GPU, and this measures the CPU'],
-  [['--device', 'cpu', '--baseline-regions', 'blocks'], 1, '--baseline-regions is for a GPU'],
+  [['--device', 'cpu', '--turns', 'blocks'], 1, '--turns is for a GPU'],
+  [['--device', 'cpu', '--baseline-regions', 'blocks'], 1, '--baseline-regions is of the baseline, and there is none'],
+  [['--device', 'cpu', '--against', 'python', '--baseline-regions', 'blocks'], 1, 'regions are of what torch.compile'],
   [['--device', 'cpu', '--probe-side', '64'], 1, '--probe-side is for a GPU'],
   [['--device', 'cpu', '--precision', 'bf16'], 1, 'The CPU computes in fp32 only, not in bf16'],
 ] as const)('%o', async (words, status, message) => {
