@@ -7,7 +7,7 @@ import { requirePath } from '../configuration/path-argument.ts'
 import { ifThere } from '../formats/if-there.ts'
 import { statusOf } from '../formats/path-status.ts'
 import { SafetensorsFile } from '../formats/safetensors.ts'
-import { CHECKSUM_KEY } from '../formats/safetensors-header.ts'
+import { CHECKSUM_KEY, FORMAT_KEY } from '../formats/safetensors-header.ts'
 import { writeSafetensors } from '../formats/safetensors-writer.ts'
 import { TorchCheckpoint } from '../formats/torch-checkpoint.ts'
 import { writeTorchCheckpoint } from '../formats/torch-checkpoint-writer.ts'
@@ -150,7 +150,8 @@ async function convertTensors(input: string, output: string, options: ConvertOpt
   const said = scriptArguments({ name: input, args: {}, metadata }, (sentence) => notes.push(sentence))
   // A checkpoint takes them in, and what bare tensors do not tell of a stated model is said below.
   const isUsed = (key: string) => isScriptArgument(key) && (target === 'folder' || said.stated !== undefined)
-  const keys = Object.keys(metadata).filter((key) => !isUsed(key))
+  // The format says nothing of the model.
+  const keys = Object.keys(metadata).filter((key) => key !== FORMAT_KEY && !isUsed(key))
   if (target !== 'safetensors' && keys.length > 0 && (target === 'folder' || weights !== undefined)) {
     const listed = keys.join(', ')
     notes.push(

@@ -18,6 +18,9 @@ const HEADER_ALIGNMENT = 8
 /** Where the writer keeps the tensors' CRC-32, as JSON `{name: "8 hex digits"}`. */
 export const CHECKSUM_KEY = 'crc32'
 
+/** Says whose tensors they are. accelerate and huggingface_hub, and the Transformers library before its version 5, refuse metadata without it. */
+export const FORMAT_KEY = 'format'
+
 const DTYPE_OF_NAME: Readonly<Record<string, DType>> = {
   F64: 'f64',
   F32: 'f32',

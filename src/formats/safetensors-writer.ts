@@ -1,6 +1,6 @@
 import { crc32 } from 'node:zlib'
 import { type AtomicWriteOptions, writeAtomically } from './atomic-file.ts'
-import { CHECKSUM_KEY, serialiseHeader } from './safetensors-header.ts'
+import { CHECKSUM_KEY, FORMAT_KEY, serialiseHeader } from './safetensors-header.ts'
 import { sourceByteLength, sourcePieces, type TensorSource } from './tensor-source.ts'
 
 export interface SafetensorsSource extends TensorSource {
@@ -8,6 +8,7 @@ export interface SafetensorsSource extends TensorSource {
 }
 
 export interface WriteSafetensorsOptions extends AtomicWriteOptions {
+  /** Where there is any metadata, `format` is among it: `pt`, unless another is given. */
   readonly metadata?: Readonly<Record<string, string>>
   /** Store every tensor's CRC-32 (that of zlib, over its bytes in the file) in the metadata, key `crc32`. Default: false. */
   readonly checksum?: boolean
@@ -37,10 +38,10 @@ export async function writeSafetensors(
   const checksums = tensors.map(() => 0)
   const header = () => {
     const table = checksums.map((sum, i) => `${JSON.stringify(tensors[i]!.name)}:"${hex(sum)}"`).join(',')
-    const metadata = options.checksum ? { ...options.metadata, [CHECKSUM_KEY]: `{${table}}` } : (options.metadata ?? {})
+    const stated = options.checksum ? { ...options.metadata, [CHECKSUM_KEY]: `{${table}}` } : (options.metadata ?? {})
     return serialiseHeader(
       tensors.map(({ name, dtype, shape, byteLength }) => [name, dtype, shape, byteLength]),
-      metadata,
+      Object.keys(stated).length > 0 ? { [FORMAT_KEY]: 'pt', ...stated } : {},
     )
   }
   // The header comes first but holds the checksums of what follows. All of them have eight digits, so its length is
