@@ -43,7 +43,7 @@ const MAX_PICKLE_BYTES = 2 ** 28
  * `data/<key>` (the storages), `byteorder` and `version`. TorchScript archives are laid out in the same way.
  */
 export async function openTorchArchive(path: string, options: TorchOpenOptions): Promise<OpenedCheckpoint> {
-  const zip = await ZipFile.open(path)
+  const zip = await ZipFile.open(path, { zeroIsNoChecksum: true })
   try {
     const folder = archiveFolder(zip)
     const isTorchScript = zip.entries.has(`${folder}/constants.pkl`)

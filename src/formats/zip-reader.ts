@@ -34,6 +34,11 @@ export interface ZipEntry {
   readonly offset: number
 }
 
+export interface ZipOpenOptions {
+  /** Takes an archive all of whose CRC-32s are 0 for one without checksums; `torch.serialization.set_crc32_options(False)` writes such. Default: false. */
+  readonly zeroIsNoChecksum?: boolean
+}
+
 export interface ZipReadOptions {
   /** Refuse entries that take more bytes than this, packed or unpacked. Default: 2 GiB. */
   readonly maxBytes?: number
@@ -62,17 +67,20 @@ export class ZipFile {
   /** By name, in the order of the central directory. Folders, if listed, have names that end in `/`. */
   readonly entries: ReadonlyMap<string, ZipEntry>
   readonly #file: RandomAccessFile
+  readonly #hasChecksums: boolean
 
-  private constructor(file: RandomAccessFile, entries: ReadonlyMap<string, ZipEntry>) {
+  private constructor(file: RandomAccessFile, entries: ReadonlyMap<string, ZipEntry>, hasChecksums: boolean) {
     this.path = file.path
     this.entries = entries
     this.#file = file
+    this.#hasChecksums = hasChecksums
   }
 
-  static async open(path: string): Promise<ZipFile> {
+  static async open(path: string, { zeroIsNoChecksum = false }: ZipOpenOptions = {}): Promise<ZipFile> {
     const file = await RandomAccessFile.open(path)
     try {
-      return new ZipFile(file, await readEntries(file))
+      const entries = await readEntries(file)
+      return new ZipFile(file, entries, !zeroIsNoChecksum || [...entries.values()].some((entry) => entry.crc32 !== 0))
     } catch (error) {
       await file.close()
       throw error
@@ -185,7 +193,8 @@ export class ZipFile {
 
   #verified<T extends { readonly length: number }>(entry: ZipEntry, data: T, sum: number): T {
     if (data.length !== entry.size) throw this.#fault(entry, `unpacks to ${data.length} bytes instead of ${entry.size}`)
-    if (sum !== entry.crc32) throw this.#fault(entry, 'does not match its CRC-32: the archive is damaged')
+    if (this.#hasChecksums && sum !== entry.crc32)
+      throw this.#fault(entry, 'does not match its CRC-32: the archive is damaged')
     return data
   }
 

@@ -13,6 +13,7 @@ import { DTYPE_BYTES } from '../../src/tensor/dtype.ts'
 import { type HostTensor, hostFloat32, toFloat32 } from '../../src/tensor/host-tensor.ts'
 import { goldenFolder, goldenSuffix, haveGolden } from '../shared-folder.ts'
 import { sparseFileSystem } from './failing-file-system.ts'
+import { rawZip } from './raw-zip.ts'
 import { temporaryFolder } from './temporary-folder.ts'
 import { ALL_DTYPES, expectSameTensor, patternTensor, SHAPES } from './tensors.ts'
 
@@ -394,6 +395,27 @@ describe('hostile and damaged', () => {
       await truncate(path, length)
       await expect(TorchCheckpoint.open(path)).rejects.toBeInstanceOf(FileFormatError)
     }
+  })
+})
+
+describe('an archive whose checksums are 0, as of torch.serialization.set_crc32_options(False)', () => {
+  const archive = (sums: readonly [pickle: number | undefined, storage: number]) =>
+    rawZip([
+      { name: 'archive/data.pkl', data: viewsPickle({}), ...(sums[0] !== undefined && { sum: sums[0] }) },
+      { name: 'archive/data/0', data: sixFloats, sum: sums[1] },
+    ])
+
+  test('is one without checksums', async () => {
+    const path = join(await temporaryFolder(), 'a.pt')
+    await writeFile(path, archive([0, 0]))
+    const [tensor] = await readViews(path)
+    expect([...toFloat32(tensor!)]).toEqual([0, 1, 2, 3, 4, 5])
+  })
+
+  test('is damaged where another entry has one', async () => {
+    const path = join(await temporaryFolder(), 'a.pt')
+    await writeFile(path, archive([undefined, 0]))
+    await expect(readViews(path)).rejects.toThrow(/"archive\/data\/0" does not match its CRC-32/)
   })
 })
 
