@@ -41,7 +41,8 @@ interface EndsOfText {
 /**
  * CLIP's tokenizer (arXiv 2103.00020, section 2.4): a caption's byte pairs between the token that starts a text and that which ends one,
  * as the Transformers library's CLIPTokenizer gives them with `padding="max_length"`, `truncation=True`. It reads that library's
- * tokenizer.json. As there, a special token's text in a caption is that token. Captions are not mended (ftfy) first.
+ * tokenizer.json. As there, a special token's text in a caption is that token. Captions are not mended (ftfy) first. A capital sigma that ends
+ * a word becomes ς, as in OpenAI's own tokenizer; that library's makes it σ since its version 5, and where it was called fast before.
  */
 export class ClipTokenizer {
   /** Tokens of every caption, padding included. */

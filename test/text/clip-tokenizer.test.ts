@@ -51,6 +51,8 @@ const CAPTIONS: readonly { what: string; caption: string; tokens: string }[] = [
   { what: 'another script', caption: '日本', tokens: 'æ Ĺ ¥ æ ľ ¬</w>' },
   { what: 'beyond the first plane', caption: '😀', tokens: 'ð Ł ĺ Ģ</w>' },
   { what: 'half a surrogate pair', caption: 'a\ud83d', tokens: 'a</w> ï ¿ ½</w>' },
+  // Python's lower(), as OpenAI has it. The Transformers library's tokenizer makes σ of both.
+  { what: 'a capital sigma, in a word and at its end', caption: 'ΣΑΣ', tokens: 'Ï ĥ Î ± Ï Ĥ</w>' },
   { what: 'a zero', caption: '\u0000', tokens: 'Ā</w>' },
 ]
 
