@@ -1,8 +1,14 @@
+import * as z from 'zod'
+import { parseJson } from '../configuration/json.ts'
+import { parseConfiguration } from '../configuration/parse.ts'
+import { configBeside } from '../formats/config-beside.ts'
 import { openaiBlocks } from '../models/clip-openai-names.ts'
+import { ACTIVATIONS, towerSchema } from '../models/clip-text-weights.ts'
 import { transformersBlocks } from '../models/clip-transformers-names.ts'
 import { CLIP } from '../models/image-normalisation.ts'
 import { type FileTensor, present, renamedState } from '../models/renamed-state.ts'
 import { listed } from '../models/state-shapes.ts'
+import type { VisionTransformerOptions } from '../models/vit-config.ts'
 import { CLIP_PRESETS, CLIP_TRAITS } from '../models/vit-presets.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import type { EncoderFamily } from './encoder-family.ts'
@@ -11,8 +17,8 @@ import type { EncoderFamily } from './encoder-family.ts'
  * The image tower of OpenAI's CLIP (arXiv 2103.00020): the patch tokens as they leave the last block, before ln_post and the
  * projection. Read are the file that OpenAI publishes, a TorchScript archive whose parameters are f16 (its code is not run); the
  * state dict of the model, or of `visual` alone, in OpenAI's names, which open_clip has too; and in those of the Transformers
- * library. No file tells its activation, which is OpenAI's QuickGELU here; other weights under these names (LAION's) were
- * trained with the exact GELU.
+ * library. No file tells its activation, which is OpenAI's QuickGELU; other weights under these names (LAION's) were trained with the
+ * exact GELU, which the Transformers library's config.json beside them states.
  */
 export const clip: EncoderFamily = {
   title: 'CLIP',
@@ -28,6 +34,47 @@ export const clip: EncoderFamily = {
     'https://openaipublic.azureedge.net/clip/models/b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836/ViT-L-14.pt',
   stateKeys: ['state_dict', 'model_state_dict', 'model'],
   state: (file) => clipImageState(file),
+  statedTraits: async (file) => towerTraits(await statedBeside(file.name)),
+}
+
+const otherModelSchema = z.object({ model_type: z.string() })
+
+/** config.json of CLIPModel, which says all of its image tower under a key, or of CLIPVisionModel. */
+const statedSchema = towerSchema
+  .extend({ vision_config: towerSchema.optional() })
+  .transform(({ vision_config, ...tower }) => vision_config ?? tower)
+
+/** What a config.json of the Transformers library states of CLIP's image tower. */
+export type StatedClipImage = z.output<typeof towerSchema>
+
+/**
+ * What a config.json says; `what` names it in messages.
+ *
+ * @throws {ConfigurationError} where it is of an activation that is not computed here
+ */
+export function statedClipImage(json: unknown, what: string): StatedClipImage {
+  return parseConfiguration(statedSchema, json, what)
+}
+
+/** What the config.json beside a file of weights says, if it is CLIP's: another may lie there for another file. */
+async function statedBeside(weights: string): Promise<StatedClipImage> {
+  const beside = await configBeside(weights)
+  if (!beside) return {}
+  const json = parseJson(beside.text, beside.path)
+  const { data: other } = otherModelSchema.safeParse(json)
+  if (other && !['clip', 'clip_vision_model'].includes(other.model_type)) return {}
+  return statedClipImage(json, beside.path)
+}
+
+/** The traits that a config.json states. */
+export function towerTraits({
+  hidden_act: activation,
+  layer_norm_eps: epsilon,
+}: StatedClipImage): Partial<VisionTransformerOptions> {
+  return {
+    ...(activation !== undefined && { activation: ACTIVATIONS[activation] }),
+    ...(epsilon !== undefined && { epsilon }),
+  }
 }
 
 /**

@@ -1,3 +1,4 @@
+import { statedClipImage } from '../alignment/clip.ts'
 import { parseJson } from '../configuration/json.ts'
 import { fileDigest } from '../formats/file-digest.ts'
 import { CLIP } from '../models/image-normalisation.ts'
@@ -14,7 +15,7 @@ import { Tensor } from '../tensor/tensor.ts'
 import type { CaptionEncoder } from '../text/caption-encoder.ts'
 import { clipFiles } from '../text/clip-files.ts'
 import { captionEncoderFrom } from '../text/load-caption-encoder.ts'
-import { type ClipProjection, clipImageTower, clipProjections, statedClipImage } from './clip-weights.ts'
+import { type ClipProjection, clipImageTower, clipProjections } from './clip-weights.ts'
 
 /** OpenAI's names of widths and depths. */
 const LETTERS: Readonly<Record<string, string>> = { '768x12': 'B', '1024x24': 'L' }

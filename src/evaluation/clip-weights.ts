@@ -1,28 +1,10 @@
 /** Files of a whole CLIP: what beside the towers' own readers (alignment/clip.ts, models/clip-text-weights.ts) is to be known of them. */
-import * as z from 'zod'
-import { clip, clipImageState } from '../alignment/clip.ts'
-import { parseConfiguration } from '../configuration/parse.ts'
-import { ACTIVATIONS, towerSchema } from '../models/clip-text-weights.ts'
+import { clip, clipImageState, type StatedClipImage, towerTraits } from '../alignment/clip.ts'
 import { listed } from '../models/state-shapes.ts'
 import type { VisionTransformerConfig } from '../models/vit-config.ts'
 import { vitConfig } from '../models/vit-weights.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import { toFloat32 } from '../tensor/host-tensor.ts'
-
-/** config.json of CLIPModel; of the text tower it is read elsewhere. */
-const statedSchema = z.object({ vision_config: towerSchema.optional() })
-
-/** What a config.json of the Transformers library states of CLIP's image tower. */
-export type StatedClipImage = z.output<typeof towerSchema>
-
-/**
- * What a config.json says; `what` names it in messages.
- *
- * @throws {ConfigurationError} where it is of an activation that is not computed here
- */
-export function statedClipImage(json: unknown, what: string): StatedClipImage {
-  return parseConfiguration(statedSchema, json, what).vision_config ?? {}
-}
 
 /** The image tower of a file, with ln_post. */
 export interface ClipImageTower {
@@ -37,15 +19,9 @@ export interface ClipImageTower {
  */
 export function clipImageTower(file: StateSource, stated: StatedClipImage = {}): ClipImageTower {
   const state = clipImageState(file, { finalNorm: true })
-  const { hidden_act: activation, num_attention_heads: heads, layer_norm_eps: epsilon } = stated
-  const traits = {
-    ...clip.traits,
-    finalNorm: true,
-    ...(activation !== undefined && { activation: ACTIVATIONS[activation] }),
-    ...(epsilon !== undefined && { epsilon }),
-  }
+  const traits = { ...clip.traits, finalNorm: true, ...towerTraits(stated) }
   const known = Object.values({ ...clip.presets, ...clip.others })
-  return { state, config: vitConfig(state, { family: clip.title, traits, heads, known }) }
+  return { state, config: vitConfig(state, { family: clip.title, traits, heads: stated.num_attention_heads, known }) }
 }
 
 /** A matrix [E, D] that takes a tower's features, D of them, into the space that both towers share. */

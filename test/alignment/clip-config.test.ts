@@ -1,0 +1,29 @@
+import { expect, test } from 'vitest'
+import { loadEncoder } from '../../src/alignment/encoders.ts'
+import type { VisionEncoder } from '../../src/alignment/vision-encoder.ts'
+import { temporaryFolder } from '../data/temporary-folder.ts'
+import { openaiClip, transformersClip, writeClip } from '../evaluation/clip-files.ts'
+
+const TOWER = { hidden_act: 'gelu', layer_norm_eps: 1e-3 }
+const STATED = { activation: 'gelu-erf', epsilon: 1e-3 }
+const OPENAI = { activation: 'quick-gelu', epsilon: 1e-5 }
+
+/** What a config.json beside weights of CLIP states of its image tower is what the encoder computes. */
+test.each([
+  ['of CLIPModel', { model_type: 'clip', vision_config: TOWER, text_config: { hidden_act: 'relu' } }, STATED],
+  ['of CLIPVisionModel', { model_type: 'clip_vision_model', ...TOWER }, STATED],
+  ['that states neither', { model_type: 'clip', vision_config: {} }, OPENAI],
+  ['of another model', { model_type: 'dinov2', ...TOWER }, OPENAI],
+  ['that is not there', undefined, OPENAI],
+])('a config.json %s', async (_, config, expected) => {
+  for (const tensors of [transformersClip(), openaiClip()]) {
+    const file = await writeClip(temporaryFolder(), { tensors, config })
+    using encoder = (await loadEncoder('clip-vit-L', file)) as VisionEncoder
+    expect(encoder.model.config).toMatchObject(expected)
+  }
+})
+
+test('one of an activation that is not computed is refused', async () => {
+  const file = await writeClip(temporaryFolder(), { config: { vision_config: { hidden_act: 'relu' } } })
+  await expect(loadEncoder('clip-vit-L', file)).rejects.toThrow('hidden_act is "relu"')
+})
