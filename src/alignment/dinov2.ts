@@ -1,4 +1,4 @@
-import { transformersDinov2, withoutChunk } from '../models/dinov2-names.ts'
+import { timmDinov2, transformersDinov2, withoutChunk } from '../models/dinov2-names.ts'
 import { IMAGENET } from '../models/image-normalisation.ts'
 import { DINOV2_PRESETS } from '../models/vit-presets.ts'
 import { backboneState } from './backbone.ts'
@@ -6,7 +6,7 @@ import type { EncoderFamily } from './encoder-family.ts'
 
 /**
  * DINOv2 (arXiv 2304.07193), with and without registers: the patch tokens behind the final norm (x_norm_patchtokens). Read are the files of
- * its authors, checkpoints of their training and the Transformers library's files.
+ * its authors, checkpoints of their training, and the files of the Transformers library and of timm.
  */
 export const dinov2: EncoderFamily = {
   title: 'DINOv2',
@@ -19,7 +19,11 @@ export const dinov2: EncoderFamily = {
     return `https://dl.fbaipublicfiles.com/dinov2/${model}/${model}${registers}_pretrain.pth`
   },
   state(file) {
-    return transformersDinov2(file, ['', 'dinov2.']) ?? backboneState(file, { family: 'DINOv2', rename: withoutChunk })
+    return (
+      transformersDinov2(file, ['', 'dinov2.']) ??
+      timmDinov2(file) ??
+      backboneState(file, { family: 'DINOv2', rename: withoutChunk })
+    )
   },
   largeGrids: (name) => !name.startsWith('dinov2reg-'),
 }

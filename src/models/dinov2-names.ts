@@ -1,4 +1,5 @@
 import type { StateSource } from '../nn/state-dict.ts'
+import { type HostTensor, hostFloat32 } from '../tensor/host-tensor.ts'
 import { type FileTensor, present, renamedState } from './renamed-state.ts'
 
 /** The Transformers library's names of a block's layers, but for the three projections of attention. */
@@ -57,4 +58,41 @@ function tensorsBehind(prefix: string, file: StateSource): Map<string, FileTenso
     }
   }
   return present(tensors, file)
+}
+
+/**
+ * DINOv2 as timm writes it (vit_base_patch14_dinov2, vit_base_patch14_reg4_dinov2 and their kin), under the names of models/vit.ts; undefined
+ * for another file. timm has no mask token, which takes no part in features; beside registers its class token has its position in it, and the
+ * table none for it; and SwiGLU's matrices are called as an MLP's.
+ */
+export function timmDinov2(file: StateSource): StateSource | undefined {
+  const names = new Set(file.names)
+  const own = ['cls_token', 'pos_embed', 'blocks.0.ls1.gamma', 'blocks.0.mlp.fc1.weight', 'blocks.0.mlp.fc2.weight']
+  if (names.has('mask_token') || !own.every((name) => names.has(name))) return undefined
+  const isGated = file.shapeOf('blocks.0.mlp.fc1.weight')[0] === 2 * file.shapeOf('blocks.0.mlp.fc2.weight')[1]!
+  const renamed = (from: string) => {
+    if (from === 'reg_token') return 'register_tokens'
+    return isGated ? from.replace('.mlp.fc1.', '.mlp.w12.').replace('.mlp.fc2.', '.mlp.w3.') : from
+  }
+  const state = renamedState(file, new Map(file.names.map((from) => [renamed(from), { from }])))
+  const hidden = file.shapeOf('cls_token').at(-1)!
+  const lacksClassPosition = (name: string) => name === 'pos_embed' && names.has('reg_token')
+  const shapeOf = (name: string): readonly number[] => {
+    if (name === 'mask_token') return [1, hidden]
+    const shape = state.shapeOf(name)
+    return lacksClassPosition(name) ? [1, shape[1]! + 1, hidden] : shape
+  }
+  return {
+    name: file.name,
+    names: [...state.names, 'mask_token'],
+    shapeOf,
+    async read(name): Promise<HostTensor> {
+      if (name === 'mask_token') return hostFloat32(new Float32Array(hidden), [1, hidden])
+      const tensor = await state.read(name)
+      if (!lacksClassPosition(name)) return tensor
+      const { dtype, data } = tensor
+      const first = Buffer.alloc(data.length / state.shapeOf(name)[1]!)
+      return { dtype, shape: shapeOf(name), data: new Uint8Array(Buffer.concat([first, data])) }
+    },
+  }
 }
