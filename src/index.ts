@@ -1,4 +1,5 @@
 /** The library's front door. Importing it loads neither the addon nor anything that decodes images. */
+
 export type { AttentionAlignment } from './alignment/attention-alignment.ts'
 export type { Dispersive } from './alignment/dispersive.ts'
 export type { Encoder } from './alignment/encoder.ts'
@@ -6,6 +7,7 @@ export type { LoadEncoderOptions } from './alignment/encoders.ts'
 export type { FeatureLoss } from './alignment/repa.ts'
 export type { AlignmentSchedule } from './alignment/schedule.ts'
 export type { SelfAlignment } from './alignment/self-alignment.ts'
+export type { StepBaseline } from './benchmark/beside-python.ts'
 export type { DecodeBenchmark, DecodeBenchmarkOptions } from './benchmark/decode.ts'
 export type { GpuKernelSizes } from './benchmark/gpu-kernel-cases.ts'
 export type { GpuKernelBenchmark, GpuKernelBenchmarkOptions } from './benchmark/gpu-kernels.ts'

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { SafetensorsFile } from '../formats/safetensors.ts'
+import type { SafetensorsTensors } from '../formats/safetensors-shards.ts'
 import type { TensorSource } from '../formats/tensor-source.ts'
 import { transformerEntries } from '../models/diffusion-transformer.ts'
 import { CHECKPOINT_FILES, readCheckpointState, writeCheckpoint } from '../training/checkpoint.ts'
@@ -39,8 +40,8 @@ export async function openCheckpointFolder(path: string): Promise<OpenedFolder> 
   }
 }
 
-/** The tensors of a safetensors file whose names begin with the prefix, without it. */
-export function sourcesOf(file: SafetensorsFile, prefix = ''): TensorSources {
+/** The tensors of safetensors files whose names begin with the prefix, without it. */
+export function sourcesOf(file: SafetensorsTensors, prefix = ''): TensorSources {
   return new Map(
     [...file.tensors]
       .filter(([name]) => name.startsWith(prefix))

@@ -6,8 +6,8 @@ import { parseConfiguration } from '../configuration/parse.ts'
 import { requirePath } from '../configuration/path-argument.ts'
 import { ifThere } from '../formats/if-there.ts'
 import { statusOf } from '../formats/path-status.ts'
-import { SafetensorsFile } from '../formats/safetensors.ts'
 import { CHECKSUM_KEY, FORMAT_KEY } from '../formats/safetensors-header.ts'
+import { isShardIndex, openSafetensors, type SafetensorsTensors } from '../formats/safetensors-shards.ts'
 import { writeSafetensors } from '../formats/safetensors-writer.ts'
 import { TorchCheckpoint } from '../formats/torch-checkpoint.ts'
 import { writeTorchCheckpoint } from '../formats/torch-checkpoint-writer.ts'
@@ -94,7 +94,7 @@ const MODEL_KEYS = ['ema', 'model']
 /** One set of weights, or what training goes on from: then `training` checks that it is a whole checkpoint of a model. */
 type Content = {
   /** What stands beside the weights, or may: a safetensors file of them has it. */
-  readonly metadata: SafetensorsFile['metadata']
+  readonly metadata: SafetensorsTensors['metadata']
 } & (
   | { readonly kind: 'weights'; readonly weights: TensorSources }
   | {
@@ -117,8 +117,8 @@ interface Input extends AsyncDisposable {
 }
 
 /**
- * Converts between torch files (`.pt`, `.pth`, `.th`, `.ckpt`), safetensors files and a run's checkpoint folders; names and dtypes
- * stay as they are. The reference's training checkpoint, a dictionary of model, ema, opt, args and steps, and a checkpoint
+ * Converts between torch files (`.pt`, `.pth`, `.th`, `.ckpt`), safetensors files (shards too, which are read by their
+ * `.safetensors.index.json`) and a run's checkpoint folders; names and dtypes stay as they are. The reference's training checkpoint, a dictionary of model, ema, opt, args and steps, and a checkpoint
  * folder are each other's counterparts. One tensor is in memory at a time, and the output appears when it is whole.
  *
  * @throws {ConfigurationError} for options that are none; {FileAccessError} where there is no input; {Error} with one sentence where it holds
@@ -301,7 +301,7 @@ function knowledgeOf({ heads, alignDepth, kind, setting, path }: ReadingOptions)
 
 async function openInput(path: string, options: ReadingOptions, notes: string[]): Promise<Input> {
   const isFolder = (await statusOf(path)).isDirectory()
-  const form = isFolder ? 'folder' : formOfFile(path)
+  const form = isFolder ? 'folder' : isShardIndex(path) ? 'safetensors' : formOfFile(path)
   if (form !== 'torch' && options.key !== undefined) {
     throw new Error(`--key chooses among the state dicts of a torch file; ${path} is none.`)
   }
@@ -320,7 +320,7 @@ async function openInput(path: string, options: ReadingOptions, notes: string[])
     }
   }
   if (form === 'safetensors') {
-    const file = await SafetensorsFile.open(path)
+    const file = await openSafetensors(path)
     return {
       content: { kind: 'weights', weights: sourcesOf(file), metadata: file.metadata },
       [Symbol.asyncDispose]: () => file.close(),

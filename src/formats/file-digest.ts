@@ -1,9 +1,17 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { FileAccessError } from './errors.ts'
+import { isShardIndex, readShardIndex } from './safetensors-shards.ts'
 
-/** SHA-256 of a file's bytes, in hexadecimal; the file is read in pieces. */
+/** SHA-256 of a file's bytes, in hexadecimal; the file is read in pieces. Of an index of shards it is that of the index and of all shards. */
 export async function fileDigest(path: string): Promise<string> {
+  if (!isShardIndex(path)) return digestOf(path)
+  const digests = [await digestOf(path)]
+  for (const shard of new Set((await readShardIndex(path)).values())) digests.push(await digestOf(shard))
+  return createHash('sha256').update(digests.join('\n')).digest('hex')
+}
+
+async function digestOf(path: string): Promise<string> {
   const hash = createHash('sha256')
   try {
     for await (const piece of createReadStream(path, { highWaterMark: 2 ** 20 })) hash.update(piece as Buffer)

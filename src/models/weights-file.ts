@@ -1,5 +1,5 @@
 import { FileFormatError } from '../formats/errors.ts'
-import { SafetensorsFile } from '../formats/safetensors.ts'
+import { isSafetensors, openSafetensors } from '../formats/safetensors-shards.ts'
 import { TorchCheckpoint } from '../formats/torch-checkpoint.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import { canonicalNames } from './state-dict-names.ts'
@@ -20,13 +20,13 @@ export interface WeightsFile extends StateSource, AsyncDisposable {
 const STATE_DICT_KEYS = ['teacher', 'ema', 'model', 'state_dict', 'model_state_dict']
 
 /**
- * Opens the state dict of a `.safetensors` file, or of any other name as what `torch.save` wrote (no code of it is run): there
- * under the first of `keys` that is a dictionary, or at the top.
+ * Opens the state dict of a `.safetensors` file, or of the shards that a `.safetensors.index.json` names, or of any other name as what
+ * `torch.save` wrote (no code of it is run): there under the first of `keys` that is a dictionary, or at the top.
  *
  * @throws FileFormatError, FileAccessError
  */
 export async function openWeights(path: string, keys: readonly string[] = STATE_DICT_KEYS): Promise<WeightsFile> {
-  return path.toLowerCase().endsWith('.safetensors') ? openSafetensors(path) : openTorch(path, keys)
+  return isSafetensors(path) ? openTensors(path) : openTorch(path, keys)
 }
 
 /** As `openWeights`, of a SiT or a DiT: its tensors under the names of state-dict-names.ts, whichever the file has. */
@@ -46,8 +46,8 @@ export async function openTransformerWeights(path: string, keys?: readonly strin
   }
 }
 
-async function openSafetensors(path: string): Promise<WeightsFile> {
-  const file = await SafetensorsFile.open(path)
+async function openTensors(path: string): Promise<WeightsFile> {
+  const file = await openSafetensors(path)
   return {
     name: path,
     names: [...file.tensors.keys()],

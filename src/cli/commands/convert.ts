@@ -55,6 +55,10 @@ export const convertCommand = defineCommand({
     },
     { command: 'repa convert runs/xl/checkpoints/0400000 xl.pt', description: 'the other way round' },
     { command: 'repa convert runs/xl/checkpoints/0400000 xl.safetensors', description: 'the EMA weights alone' },
+    {
+      command: 'repa convert model.safetensors.index.json model.safetensors',
+      description: 'one file of the shards that lie beside an index',
+    },
   ],
   async run({ input, output, weights, key, inert, heads, alignDepth, kind, force }, { out, signal }) {
     const { convert } = await import('../../conversion/convert.ts')
