@@ -37,12 +37,10 @@ export const clip: EncoderFamily = {
   statedTraits: async (file) => towerTraits(await statedBeside(file.name)),
 }
 
-const otherModelSchema = z.object({ model_type: z.string() })
+const CLIP_MODELS: readonly unknown[] = [undefined, 'clip', 'clip_vision_model']
 
-/** config.json of CLIPModel, which says all of its image tower under a key, or of CLIPVisionModel. */
-const statedSchema = towerSchema
-  .extend({ vision_config: towerSchema.optional() })
-  .transform(({ vision_config, ...tower }) => vision_config ?? tower)
+/** config.json of CLIPModel, which says all of its image tower under a key. That of CLIPVisionModel is the tower's itself. */
+const statedSchema = z.object({ model_type: z.string().optional(), vision_config: towerSchema.optional() })
 
 /** What a config.json of the Transformers library states of CLIP's image tower. */
 export type StatedClipImage = z.output<typeof towerSchema>
@@ -53,7 +51,8 @@ export type StatedClipImage = z.output<typeof towerSchema>
  * @throws {ConfigurationError} where it is of an activation that is not computed here
  */
 export function statedClipImage(json: unknown, what: string): StatedClipImage {
-  return parseConfiguration(statedSchema, json, what)
+  const { model_type: type, vision_config: tower } = parseConfiguration(statedSchema, json, what)
+  return tower ?? (type === 'clip_vision_model' ? parseConfiguration(towerSchema, json, what) : {})
 }
 
 /** What the config.json beside a file of weights says, if it is CLIP's: another may lie there for another file. */
@@ -61,9 +60,8 @@ async function statedBeside(weights: string): Promise<StatedClipImage> {
   const beside = await configBeside(weights)
   if (!beside) return {}
   const json = parseJson(beside.text, beside.path)
-  const { data: other } = otherModelSchema.safeParse(json)
-  if (other && !['clip', 'clip_vision_model'].includes(other.model_type)) return {}
-  return statedClipImage(json, beside.path)
+  const { data } = z.object({ model_type: z.unknown() }).safeParse(json)
+  return CLIP_MODELS.includes(data?.model_type) ? statedClipImage(json, beside.path) : {}
 }
 
 /** The traits that a config.json states. */

@@ -118,8 +118,8 @@ interface Input extends AsyncDisposable {
 
 /**
  * Converts between torch files (`.pt`, `.pth`, `.th`, `.ckpt`), safetensors files (shards too, which are read by their
- * `.safetensors.index.json`) and a run's checkpoint folders; names and dtypes stay as they are. The reference's training checkpoint, a dictionary of model, ema, opt, args and steps, and a checkpoint
- * folder are each other's counterparts. One tensor is in memory at a time, and the output appears when it is whole.
+ * `.safetensors.index.json`) and a run's checkpoint folders; names and dtypes stay as they are. The reference's training checkpoint, a
+ * dictionary of model, ema, opt, args and steps, and a checkpoint folder are each other's counterparts. One tensor is in memory at a time, and the output appears when it is whole.
  *
  * @throws {ConfigurationError} for options that are none; {FileAccessError} where there is no input; {Error} with one sentence where it holds
  *   nothing to convert, the two do not fit, or the output exists

@@ -14,6 +14,9 @@ test.each([
   ['of CLIPVisionModel', { model_type: 'clip_vision_model', ...TOWER }, STATED],
   ['that states neither', { model_type: 'clip', vision_config: {} }, OPENAI],
   ['of another model', { model_type: 'dinov2', ...TOWER }, OPENAI],
+  ['of another model with a tower', { model_type: 'siglip', vision_config: { hidden_act: 'relu' } }, OPENAI],
+  ['of a text tower', { model_type: 'clip_text_model', hidden_act: 'relu' }, OPENAI],
+  ['that names no model', { hidden_act: 'relu' }, OPENAI],
   ['that is not there', undefined, OPENAI],
 ])('a config.json %s', async (_, config, expected) => {
   for (const tensors of [transformersClip(), openaiClip()]) {
