@@ -19,6 +19,12 @@ export const isSafetensors = (path: string): boolean => path.toLowerCase().endsW
 
 export const isShardIndex = (path: string): boolean => path.toLowerCase().endsWith(INDEX)
 
+/** What a shard's name says, as `model-00001-of-00006.safetensors`: how many there are, and the name of their index. */
+export function shardOf(path: string): { readonly count: number; readonly index: string } | undefined {
+  const [, stem, count] = /^(.+)-\d{5}-of-(\d{5})\.safetensors$/i.exec(basename(path)) ?? []
+  return count === undefined || Number(count) < 2 ? undefined : { count: Number(count), index: `${stem}${INDEX}` }
+}
+
 /**
  * Opens a file of tensors, or by `model.safetensors.index.json` the shards that lie beside it, as the Transformers library writes what is too
  * large for one file.

@@ -1,5 +1,5 @@
 import { FileFormatError } from '../formats/errors.ts'
-import { isSafetensors, openSafetensors } from '../formats/safetensors-shards.ts'
+import { isSafetensors, openSafetensors, shardOf } from '../formats/safetensors-shards.ts'
 import { TorchCheckpoint } from '../formats/torch-checkpoint.ts'
 import type { StateSource } from '../nn/state-dict.ts'
 import { canonicalNames } from './state-dict-names.ts'
@@ -23,7 +23,7 @@ const STATE_DICT_KEYS = ['teacher', 'ema', 'model', 'state_dict', 'model_state_d
  * Opens the state dict of a `.safetensors` file, or of the shards that a `.safetensors.index.json` names, or of any other name as what
  * `torch.save` wrote (no code of it is run): there under the first of `keys` that is a dictionary, or at the top.
  *
- * @throws FileFormatError, FileAccessError
+ * @throws FileFormatError, for one shard of several too; FileAccessError
  */
 export async function openWeights(path: string, keys: readonly string[] = STATE_DICT_KEYS): Promise<WeightsFile> {
   return isSafetensors(path) ? openTensors(path) : openTorch(path, keys)
@@ -47,6 +47,13 @@ export async function openTransformerWeights(path: string, keys?: readonly strin
 }
 
 async function openTensors(path: string): Promise<WeightsFile> {
+  const shard = shardOf(path)
+  if (shard) {
+    throw new FileFormatError(
+      path,
+      `this is one of ${shard.count} shards; name ${shard.index}, which lies beside them.`,
+    )
+  }
   const file = await openSafetensors(path)
   return {
     name: path,

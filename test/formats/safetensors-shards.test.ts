@@ -99,6 +99,17 @@ test.each([
   await expect(fileDigest(index)).rejects.toThrow(message)
 })
 
+test('one of them is not taken for the whole', async () => {
+  const { folder } = await shards()
+  await expect(openWeights(join(folder, FIRST))).rejects.toThrow(
+    'this is one of 2 shards; name model.safetensors.index.json, which lies beside them.',
+  )
+  const only = join(folder, 'model-00001-of-00001.safetensors')
+  await writeSafetensors(only, [{ name: 'a', ...patternTensor('f32', [1], 1) }])
+  await using file = await openWeights(only)
+  expect(file.names).toEqual(['a'])
+})
+
 test('an index that is not there', async () => {
   const index = join(await temporaryFolder(), 'model.safetensors.index.json')
   await expect(openWeights(index)).rejects.toMatchObject({ name: 'FileAccessError', code: 'ENOENT' })
