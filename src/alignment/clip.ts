@@ -34,7 +34,7 @@ export const clip: EncoderFamily = {
     'https://openaipublic.azureedge.net/clip/models/b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836/ViT-L-14.pt',
   stateKeys: ['state_dict', 'model_state_dict', 'model'],
   state: (file) => clipImageState(file),
-  statedTraits: async (file) => towerTraits(await statedBeside(file.name)),
+  traitsBeside: async (weights) => towerTraits(await statedBeside(weights)),
 }
 
 const CLIP_MODELS: readonly unknown[] = [undefined, 'clip', 'clip_vision_model']

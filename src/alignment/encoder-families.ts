@@ -10,3 +10,7 @@ import { siglip } from './siglip.ts'
 
 /** Every family of encoders that files of weights can be had for. */
 export const ENCODER_FAMILIES: readonly EncoderFamily[] = [dinov2, dinov3, dinov1, mocov3, mae, clip, jepa, siglip]
+
+/** The family that an encoder's name is of; undefined for `hog`, `vit` and what is no encoder's name. */
+export const familyOf = (name: string): EncoderFamily | undefined =>
+  ENCODER_FAMILIES.find(({ presets }) => Object.hasOwn(presets, name))

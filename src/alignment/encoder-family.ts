@@ -35,6 +35,8 @@ export interface EncoderFamily {
   readonly state: (file: StateSource) => StateSource
   /** What of the traits a file itself says, in numbers and not in shapes. */
   readonly statedTraits?: (file: StateSource) => Promise<Partial<VisionTransformerOptions>>
+  /** What of them a file beside the weights says. */
+  readonly traitsBeside?: (weights: string) => Promise<Partial<VisionTransformerOptions>>
   /** What `state` gave, as the model of this configuration has it, where that takes more than other names. */
   readonly arranged?: (state: StateSource, config: VisionTransformerConfig) => StateSource
   /** What the user is to know of a file that `state` takes but that is not what the family's name says; undefined: nothing. */

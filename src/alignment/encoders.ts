@@ -8,7 +8,7 @@ import { type VisionTransformerConfig, visionTransformerConfigSchema } from '../
 import type { VisionTransformerPreset } from '../models/vit-presets.ts'
 import type { Device } from '../tensor/device.ts'
 import type { Encoder } from './encoder.ts'
-import { ENCODER_FAMILIES } from './encoder-families.ts'
+import { familyOf } from './encoder-families.ts'
 import { ENCODER_NAMES, type EncoderName } from './encoder-names.ts'
 import { HogEncoder } from './hog.ts'
 import { loadStatedEncoder, loadVisionEncoder, VisionEncoder } from './vision-encoder.ts'
@@ -57,7 +57,7 @@ export async function loadEncoder(name: string, file?: string, options: LoadEnco
       'The encoder vit needs the file of its weights: vit=RUN/encoder.safetensors, as repa pretrain-encoder writes it.',
     )
   }
-  const family = ENCODER_FAMILIES.find(({ presets }) => Object.hasOwn(presets, name))
+  const family = familyOf(name)
   if (!family) throw new ConfigurationError(unknownEncoder(name))
   const preset = name as VisionTransformerPreset
   if (file === undefined) {
@@ -85,7 +85,7 @@ export function emptyEncoder(name: EncoderName, device: Device, stated?: VisionT
     const statistics = { mean: [0, 0, 0], std: [1, 1, 1] } as const
     return new VisionEncoder({ statistics }, name, VisionTransformer.fromConfig(stated, device))
   }
-  const family = ENCODER_FAMILIES.find(({ presets }) => Object.hasOwn(presets, name))!
+  const family = familyOf(name)!
   const config = visionTransformerConfigSchema.parse(family.presets[name])
   return new VisionEncoder(family, name, VisionTransformer.fromConfig(config, device))
 }

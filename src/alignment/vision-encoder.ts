@@ -148,7 +148,11 @@ export async function loadVisionEncoder(
   const state = family.state(file)
   const config = vitConfig(state, {
     family: family.title,
-    traits: { ...family.traits, ...(await family.statedTraits?.(file)) },
+    traits: {
+      ...family.traits,
+      ...(await family.statedTraits?.(file)),
+      ...(await family.traitsBeside?.(path)),
+    },
     heads: options.heads,
     stated: statedConfig(path, file.metadata),
     known: Object.values({ ...family.presets, ...family.others }),

@@ -155,9 +155,9 @@ async function namedEncoder(
   out: Output,
 ): Promise<Encoder> {
   const encoder = await openEncoder(named, model, out)
-  const { fileDigest } = await import('../formats/file-digest.ts')
-  const { file } = named
-  if (first?.sha256 !== undefined && file !== undefined && first.sha256 !== (await fileDigest(file))) {
+  const { encoderDigest } = await import('../alignment/encoder-digest.ts')
+  const { name, file } = named
+  if (first?.sha256 !== undefined && file !== undefined && first.sha256 !== (await encoderDigest(name, file))) {
     out.warn(`${file} holds other weights than the ${first.name} whose class token the model was trained with.`)
   }
   return encoder
@@ -166,12 +166,12 @@ async function namedEncoder(
 /** Whose class token a model denoises along, by its run; undefined where it denoises none, or the run or the file is not known here. */
 async function encoderOfRun({ model, encoders: [first] }: LoadedModel, out: Output): Promise<Encoder | undefined> {
   if (model.classTokenWidth === undefined || first?.file === undefined) return undefined
-  const [{ fileDigest }, { isThere }] = await Promise.all([
-    import('../formats/file-digest.ts'),
+  const [{ encoderDigest }, { isThere }] = await Promise.all([
+    import('../alignment/encoder-digest.ts'),
     import('../formats/if-there.ts'),
   ])
   const { name, file, sha256 } = first
-  if (!(await isThere(file)) || (await fileDigest(file)) !== sha256) {
+  if (!(await isThere(file)) || (await encoderDigest(name, file)) !== sha256) {
     out.warn(`The run's class token is that of ${name} in ${file}, which is not here or holds other weights.`)
     return undefined
   }

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
+import { encoderDigest } from '../alignment/encoder-digest.ts'
 import { loadEncoder } from '../alignment/encoders.ts'
 import type { Dataset } from '../data/dataset.ts'
 import type { FeatureSettings } from '../data/dataset-info.ts'
-import { fileDigest } from '../formats/file-digest.ts'
 import type { Device } from '../tensor/device.ts'
 import { type AlignmentEncoder, isCached } from './cached-encoder.ts'
 import { sizesOf, type TrainingConfiguration } from './configuration.ts'
@@ -35,7 +35,7 @@ export async function openEncoders(
   try {
     for (const { name, file, sha256 } of configuration.encoders) {
       // A run has looked into its files already.
-      const digest = async (path: string) => sha256 ?? fileDigest(path)
+      const digest = async (path: string) => sha256 ?? encoderDigest(name, path)
       const settings = await usableFeatures({ name, file }, configuration, data, { notice, digest })
       opened.push(
         settings
@@ -71,7 +71,7 @@ export async function encodersWithFeatures(
   const names: string[] = []
   for (const encoder of configuration.encoders) {
     const digest = async (file: string): Promise<string | undefined> => {
-      if (existsSync(file)) return fileDigest(file)
+      if (existsSync(file)) return encoderDigest(encoder.name, file)
       notice(
         `${file} is not here: the features of ${encoder.name} in '${data.path}' are taken for its own; a training compares them.`,
       )

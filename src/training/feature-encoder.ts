@@ -1,10 +1,10 @@
 import * as z from 'zod'
 import type { Encoder } from '../alignment/encoder.ts'
+import { encoderDigest } from '../alignment/encoder-digest.ts'
 import { loadEncoder } from '../alignment/encoders.ts'
 import { aFunction } from '../configuration/callbacks.ts'
 import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import type { FeatureEncoder, TokenGrid } from '../data/feature-encoder.ts'
-import { fileDigest } from '../formats/file-digest.ts'
 import type { Device } from '../tensor/device.ts'
 import { elementCount } from '../tensor/dtype.ts'
 import { numberToFloat16 } from '../tensor/float16.ts'
@@ -38,7 +38,7 @@ export async function openFeatureEncoder(
   const { device, notice } = options
   const encoder = await loadEncoder(name, file, { device, notice })
   try {
-    const weights = file === undefined ? undefined : await fileDigest(file)
+    const weights = file === undefined ? undefined : await encoderDigest(name, file)
     return {
       name: encoder.name,
       weights,

@@ -3,10 +3,11 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import * as z from 'zod'
+import { encoderDigest } from '../alignment/encoder-digest.ts'
+import { familyOf } from '../alignment/encoder-families.ts'
 import { parseJson } from '../configuration/json.ts'
 import { parseConfiguration } from '../configuration/parse.ts'
 import { parseStored } from '../configuration/stored.ts'
-import { fileDigest } from '../formats/file-digest.ts'
 import { ifThere, isThere } from '../formats/if-there.ts'
 import { captionEncoderDigest } from '../text/clip-files.ts'
 import { readCheckpointState } from './checkpoint.ts'
@@ -103,9 +104,10 @@ async function withDigests(configuration: TrainingConfiguration): Promise<Traini
       encoders.push(encoder)
       continue
     }
-    const sha256 = await fileDigest(file)
+    const sha256 = await encoderDigest(name, file)
     const found = `${file} holds other weights than the run's ${name}`
-    requireDigest(sha256, wanted, found, `pass the file that it began with, by --encoder ${name}=FILE`)
+    const beside = familyOf(name)?.traitsBeside ? ', with the config.json that lay beside it' : ''
+    requireDigest(sha256, wanted, found, `pass the file that it began with${beside}, by --encoder ${name}=FILE`)
     encoders.push({ ...encoder, sha256 })
   }
   return { ...configuration, encoders, captionEncoder: await withDigest(configuration.captionEncoder) }
@@ -232,7 +234,7 @@ async function areSame(
     // Its bytes will be held to this.
     if (sha256 !== undefined && existsSync(file)) continue
     if (!existsSync(oldFile)) onNotice?.(`${oldFile} is not here any more: ${file} is taken for the same weights.`)
-    else if ((await fileDigest(oldFile)) !== (await fileDigest(file))) return false
+    else if ((await encoderDigest(name, oldFile)) !== (await encoderDigest(name, file))) return false
   }
   return true
 }

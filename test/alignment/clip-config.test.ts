@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { encoderDigest } from '../../src/alignment/encoder-digest.ts'
 import { loadEncoder } from '../../src/alignment/encoders.ts'
 import type { VisionEncoder } from '../../src/alignment/vision-encoder.ts'
 import { temporaryFolder } from '../data/temporary-folder.ts'
@@ -29,4 +30,18 @@ test.each([
 test('one of an activation that is not computed is refused', async () => {
   const file = await writeClip(temporaryFolder(), { config: { vision_config: { hidden_act: 'relu' } } })
   await expect(loadEncoder('clip-vit-L', file)).rejects.toThrow('hidden_act is "relu"')
+})
+
+test('an encoder is known by what lies beside its weights, where that is not as its publisher has it', async () => {
+  const tensors = openaiClip()
+  const digest = async (config: object | undefined, name = 'clip-vit-L') =>
+    encoderDigest(name, await writeClip(temporaryFolder(), { tensors, ...(config && { config }) }))
+  const bare = await digest(undefined)
+  expect(await digest({ vision_config: { hidden_act: 'quick_gelu', layer_norm_eps: 1e-5 } })).toBe(bare)
+  const exact = await digest({ vision_config: { hidden_act: 'gelu' } })
+  const both = await digest({ vision_config: TOWER })
+  expect(new Set([bare, exact, both]).size).toBe(3)
+  expect(await digest({ vision_config: { layer_norm_eps: 1e-3, hidden_act: 'gelu' } })).toBe(both)
+  // Another family reads no such file.
+  expect(await digest({ vision_config: TOWER }, 'mae-vit-l')).toBe(bare)
 })
