@@ -11,6 +11,12 @@ import { type PlannedStep, type PlannedStepOptions, planStep } from './planned-s
 /** What the driver, the kernels and the graph of a step take of a GPU besides tensors: an allowance. */
 export const RESERVED_BYTES = 2 ** 30
 
+/** So many are planned as they are; of more, so many and one less. */
+const FEW_PASSES = 3
+
+/** By how much a pass's share of the memory may differ from that of another, in bytes: some allocations, each rounded to its granule. */
+const ROUNDING_OF_A_PASS = 2 ** 16
+
 export interface FittedStep {
   readonly step: PlannedStep
   readonly recompute: Recomputation
@@ -40,18 +46,43 @@ export function fewestPasses(options: Omit<PlannedStepOptions, 'recompute'>, roo
   const { batch, accumulate: now } = options.configuration
   const own = batch / (options.processes ?? 1)
   for (let accumulate = now + 1; accumulate <= own; accumulate++) {
-    if (own % accumulate === 0 && isFit({ ...options.configuration, accumulate })) return accumulate
+    if (own % accumulate === 0 && isFit(accumulate)) return accumulate
   }
   return undefined
 
-  function isFit(configuration: TrainingConfiguration & PlannedStepOptions['configuration']): boolean {
+  function isFit(accumulate: number): boolean {
+    const configuration = { ...options.configuration, accumulate }
     try {
-      return fitStep({ ...options, configuration }, room).fits
+      return fitsByFewPasses(configuration) ?? fitStep({ ...options, configuration }, room).fits
     } catch (error) {
       // A loss that sees the whole batch at once: a trainer refuses these passes.
       if (error instanceof RangeError) return false
       throw error
     }
+  }
+
+  /**
+   * A plan takes as long as it has passes. From the third on each adds its share of the batch, which is uploaded as one; so two short plans
+   * tell what many passes take, but for how the allocator rounds. Undefined where that could decide, and of what is short itself.
+   */
+  function fitsByFewPasses(
+    configuration: TrainingConfiguration & PlannedStepOptions['configuration'],
+  ): boolean | undefined {
+    const { accumulate } = configuration
+    if (accumulate <= FEW_PASSES) return undefined
+    const [less, more] = [FEW_PASSES - 1, FEW_PASSES].map((passes) => ({
+      ...options,
+      configuration: { ...configuration, accumulate: passes, batch: (batch / accumulate) * passes },
+    })) as [typeof options, typeof options]
+    const choices = configuration.recompute === 'auto' ? (['none', 'elementwise'] as const) : [configuration.recompute]
+    const verdicts = choices.map((recompute) => {
+      const bytes = planStep({ ...more, recompute }).takenBytes
+      const share = bytes - planStep({ ...less, recompute }).takenBytes
+      const excess = bytes + (accumulate - FEW_PASSES) * share - room
+      return Math.abs(excess) <= accumulate * ROUNDING_OF_A_PASS ? undefined : excess < 0
+    })
+    if (verdicts.includes(true)) return true
+    return verdicts.includes(undefined) ? undefined : false
   }
 }
 

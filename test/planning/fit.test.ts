@@ -48,6 +48,30 @@ describe('a step by the room that there is', () => {
     })
   })
 
+  test.each([
+    [{ model: 'SiT-S/2', encoders: [{ name: 'hog' }], batch: 12 }, 'cpu', 1],
+    [{ model: 'SiT-S/2', batch: 24, recompute: 'none' }, 'cpu', 2],
+    [{ model: 'DiT-S/2', encoders: [{ name: 'hog' }], batch: 12, recompute: 'elementwise' }, 'cuda:0', 1],
+  ] as const)('few passes tell what many take, to the byte: %o on %s, processes: %i', (training, device, processes) => {
+    const asked = { ...options(training as unknown as TrainingOptions), device, processes }
+    // What the configuration allows least of.
+    const recompute = asked.configuration.recompute === 'none' ? 'none' : 'elementwise'
+    const divisors = [2, 3, 4, 6, 12]
+    const bytes = divisors.map((accumulate) => {
+      const configuration = { ...asked.configuration, accumulate }
+      return planStep({ ...asked, configuration, recompute }).takenBytes
+    })
+    for (const most of bytes.slice(2).flatMap((taken) => [taken - 1, taken])) {
+      const expected = divisors[bytes.findIndex((taken) => taken <= most)]
+      expect(fewestPasses(asked, most), `${most} bytes`).toBe(expected)
+    }
+  })
+
+  test('of hundreds of passes none is planned one by one', { timeout: 20_000 }, () => {
+    const asked = options({ model: 'SiT-S/2', batch: 2 ** 14 })
+    expect(fewestPasses(asked, 2 ** 32)).toBeGreaterThan(100)
+  })
+
   test('the fewest passes are the first divisor whose step fits', () => {
     const bytes = [2, 4].map((accumulate) => planStep({ ...inPasses(accumulate), recompute: 'elementwise' }).takenBytes)
     expect(bytes[1]).toBeLessThan(bytes[0]!)
