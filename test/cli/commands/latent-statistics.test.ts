@@ -61,7 +61,7 @@ test('after it, latents of the images have a mean of 0 and a variance of 1 in ev
   const record = JSON.parse(stdout)
   expect(record).toMatchObject({ out: file, autoencoder: 'vae', images: 12 })
   await using stored = await SafetensorsFile.open(file)
-  expect(stored.metadata).toEqual({ autoencoder: 'vae', images: '12' })
+  expect(stored.metadata).toEqual({ format: 'pt', autoencoder: 'vae', images: '12' })
   for (const name of ['mean', 'std']) {
     const tensor = await stored.read(name)
     expect(tensor.shape).toEqual([1, CHANNELS, 1, 1])
