@@ -228,10 +228,7 @@ export async function benchmarkStep(options: StepBenchmarkOptions = {}): Promise
     batch,
     threads,
     seed,
-    ...(against.variant && { variant: against.variant }),
-    ...(against.compile && { compile: against.compile }),
-    ...(against.regions && { regions: against.regions }),
-    ...(against.onLog && { onLog: against.onLog }),
+    ...against,
     ...(options.command && { command: options.command }),
   })
   const warmup = await baseline.step(1)

@@ -6,9 +6,8 @@ import { isShardIndex, readShardIndex } from './safetensors-shards.ts'
 /** SHA-256 of a file's bytes, in hexadecimal; the file is read in pieces. Of an index of shards it is that of the index and of all shards. */
 export async function fileDigest(path: string): Promise<string> {
   if (!isShardIndex(path)) return digestOf(path)
-  const digests = [await digestOf(path)]
-  for (const shard of new Set((await readShardIndex(path)).values())) digests.push(await digestOf(shard))
-  return createHash('sha256').update(digests.join('\n')).digest('hex')
+  const shards = new Set((await readShardIndex(path)).values())
+  return digestOfAll(await Promise.all([path, ...shards].map(digestOf)))
 }
 
 async function digestOf(path: string): Promise<string> {
@@ -23,6 +22,8 @@ async function digestOf(path: string): Promise<string> {
 
 /** SHA-256 over several files' bytes, whatever they are called and in whatever order they are named. */
 export async function filesDigest(paths: readonly string[]): Promise<string> {
-  const digests = await Promise.all(paths.map(fileDigest))
-  return createHash('sha256').update(digests.sort().join('\n')).digest('hex')
+  return digestOfAll(await Promise.all(paths.map(fileDigest)))
 }
+
+const digestOfAll = (digests: readonly string[]): string =>
+  createHash('sha256').update(digests.toSorted().join('\n')).digest('hex')
