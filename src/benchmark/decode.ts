@@ -8,8 +8,15 @@ import { besidePython } from './beside-python.ts'
 import { type MeasuredRound, type TimeSeries, timeAlone } from './interleave.ts'
 import { aCount, baselineOptions, measuringOptions, roundOptions } from './option-schemas.ts'
 import { peakResidentBytes } from './peak-memory.ts'
-import { PythonBaseline, type PythonBaselineInfo } from './python-baseline.ts'
+import {
+  type BaselineLayout,
+  PythonBaseline,
+  type PythonBaselineInfo,
+  type PythonDecoderOptions,
+} from './python-baseline.ts'
 import { roundsOf } from './rounds.ts'
+
+const LAYOUTS = ['contiguous', 'channels-last'] as const satisfies readonly BaselineLayout[]
 
 export interface DecodeBenchmarkOptions {
   /** Side of the image in pixels, a multiple of 8. Default 512. */
@@ -18,6 +25,8 @@ export interface DecodeBenchmarkOptions {
   readonly rounds?: number
   /** PyTorch's decoder in turn with ours (bench/python/decode.py), on as many threads. */
   readonly against?: 'python'
+  /** Of PyTorch's images. By default each is tried by a decode first, and the faster one taken. */
+  readonly layout?: BaselineLayout
   /** How the baseline's worker is started, where it is not the package's own. */
   readonly command?: readonly [string, ...string[]]
   readonly device?: Device
@@ -33,6 +42,7 @@ const optionsSchema = whenNeeded(() =>
     ...roundOptions(),
     device: z.string().optional(),
     size: aCount().optional(),
+    layout: z.enum(LAYOUTS).optional(),
     ...baselineOptions(),
   } satisfies Record<keyof DecodeBenchmarkOptions, z.ZodType>),
 )
@@ -49,7 +59,13 @@ export interface DecodeBenchmark {
     /** Most that the device's tensors took, weights included. */
     readonly peakDeviceBytes: number
   }
-  readonly baseline?: { readonly seconds: TimeSeries; readonly peakRssBytes: number } & PythonBaselineInfo
+  readonly baseline?: PythonBaselineInfo & {
+    readonly seconds: TimeSeries
+    readonly peakRssBytes: number
+    readonly layout: BaselineLayout
+    /** Seconds of a decode in each layout, where none was asked for. */
+    readonly tried?: Readonly<Record<BaselineLayout, number>>
+  }
   /** Baseline's median over ours: above 1 we are faster. */
   readonly ratio?: number
   /** Median of each pair's ratio. */
@@ -73,6 +89,9 @@ export async function benchmarkDecode(options: DecodeBenchmarkOptions = {}): Pro
   const { size = 512, device = 'cpu', seed = 0, signal } = options
   if (options.against !== undefined && device !== 'cpu') {
     throw new RangeError(`The decoder's baseline runs on the CPU, not on ${device}; leave --device out.`)
+  }
+  if (options.layout !== undefined && options.against === undefined) {
+    throw new RangeError("layout is of the baseline, and there is none; pass against: 'python'.")
   }
   const config = autoencoderKLConfigSchema.parse({})
   using model = AutoencoderKL.fromConfig(config, device, 'decoder')
@@ -104,7 +123,7 @@ export async function benchmarkDecode(options: DecodeBenchmarkOptions = {}): Pro
     return { ...common, ours: figuresOf(seconds) }
   }
 
-  await using baseline = await PythonBaseline.startDecoder({
+  const decoder = {
     model: {
       channels: config.blockChannels,
       layers: config.layersPerBlock,
@@ -116,16 +135,40 @@ export async function benchmarkDecode(options: DecodeBenchmarkOptions = {}): Pro
     threads,
     seed,
     ...(options.command && { command: options.command }),
-  })
+  }
+  const tried = options.layout === undefined ? await tryLayouts(decoder, signal) : undefined
+  const layout = options.layout ?? fastest(tried!)
+  await using baseline = await PythonBaseline.startDecoder({ ...decoder, layout })
   const compared = await besidePython(baseline, { ours, rounds, warmup: WARMUP, signal, onRound: options.onRound })
   const figures = figuresOf(compared.ours)
   const peakRssBytes = await baseline.peakRssBytes()
   return {
     ...common,
     ours: figures,
-    baseline: { ...baseline.info, seconds: compared.baseline, peakRssBytes },
+    baseline: { ...baseline.info, seconds: compared.baseline, peakRssBytes, layout, ...(tried && { tried }) },
     ratio: compared.ratio,
     pairedRatio: compared.pairedRatio,
     memoryRatio: peakRssBytes / figures.peakRssBytes,
   }
+}
+
+/**
+ * Which is faster differs between PyTorch's versions (bench/python/decode.py). Each runs in a worker of its own, so that the one that is
+ * timed has not the other's peak memory.
+ */
+async function tryLayouts(
+  decoder: Omit<PythonDecoderOptions, 'layout'>,
+  signal: AbortSignal | undefined,
+): Promise<Record<BaselineLayout, number>> {
+  const seconds = { contiguous: 0, 'channels-last': 0 }
+  for (const layout of LAYOUTS) {
+    signal?.throwIfAborted()
+    await using worker = await PythonBaseline.startDecoder({ ...decoder, layout })
+    seconds[layout] = (await worker.step(WARMUP + 1)).at(-1)!
+  }
+  return seconds
+}
+
+function fastest(seconds: Readonly<Record<BaselineLayout, number>>): BaselineLayout {
+  return LAYOUTS.reduce((best, layout) => (seconds[layout] < seconds[best] ? layout : best))
 }

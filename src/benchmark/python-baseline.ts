@@ -53,6 +53,9 @@ export interface PythonBaselineOptions {
   readonly command?: readonly [string, ...string[]]
 }
 
+/** In which order PyTorch keeps an image's numbers: channel by channel, or pixel by pixel. */
+export type BaselineLayout = 'contiguous' | 'channels-last'
+
 /** The decoder that both sides run on a square latent. */
 export interface PythonDecoderOptions {
   readonly model: {
@@ -65,6 +68,7 @@ export interface PythonDecoderOptions {
   }
   /** Side of the latent. */
   readonly latents: number
+  readonly layout: BaselineLayout
   readonly threads: number
   readonly seed: number
   readonly command?: readonly [string, ...string[]]
