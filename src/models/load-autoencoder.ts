@@ -1,6 +1,7 @@
 import { basename, dirname, extname } from 'node:path'
+import * as z from 'zod'
 import { parseJson } from '../configuration/json.ts'
-import { parseConfiguration } from '../configuration/parse.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { configBeside } from '../formats/config-beside.ts'
 import { type LatentStatistics, statisticsFileIn, statisticsIn } from '../formats/latent-statistics.ts'
 import type { Device } from '../tensor/device.ts'
@@ -35,6 +36,16 @@ export interface LoadAutoencoderOptions {
   readonly unscaled?: boolean
 }
 
+const optionsSchema = whenNeeded(() =>
+  z.strictObject({
+    device: z.string().optional(),
+    half: z.enum(['encoder', 'decoder']).optional(),
+    // Checked where the autoencoder is made.
+    tile: z.unknown().optional(),
+    unscaled: z.boolean().optional(),
+  } satisfies Record<keyof LoadAutoencoderOptions, z.ZodType>),
+)
+
 /**
  * An autoencoder from files, whose kind its tensors tell:
  *
@@ -45,10 +56,11 @@ export interface LoadAutoencoderOptions {
  * - a representation autoencoder (RAE) of DINOv2: diffusers' folder or file, or a folder with the files of its parts, which is also meant by
  *   the decoder's (rae-weights.ts).
  *
- * @throws {FileAccessError} where there is no such file; {Error} where it is of another model, or blocks are missing; what the file readers
- *   throw
+ * @throws {ConfigurationError} for options that are none; {FileAccessError} where there is no such file; {Error} where it is of another
+ *   model, or blocks are missing; what the file readers throw
  */
 export async function loadAutoencoder(path: string, options: LoadAutoencoderOptions = {}): Promise<Autoencoder> {
+  parseConfiguration(optionsSchema(), options, "the autoencoder's options")
   const { device = 'cpu', half, tile, unscaled = false } = options
   const rae = await raeFilesOf(path)
   if (rae && unscaled) {

@@ -1,4 +1,6 @@
+import * as z from 'zod'
 import { parseJson } from '../configuration/json.ts'
+import { parseConfiguration, whenNeeded } from '../configuration/parse.ts'
 import { ClipTextTransformer } from '../models/clip-text.ts'
 import { clipTextConfig, clipTextState, statedClipText } from '../models/clip-text-weights.ts'
 import { loaded } from '../models/model.ts'
@@ -18,19 +20,27 @@ export interface LoadCaptionEncoderOptions {
   readonly dtype?: ComputeDType
 }
 
+const optionsSchema = whenNeeded(() =>
+  z.strictObject({
+    device: z.string().optional(),
+    dtype: z.enum(['f32', 'bf16', 'f16']).optional(),
+  } satisfies Record<keyof LoadCaptionEncoderOptions, z.ZodType>),
+)
+
 /**
  * CLIP's text encoder, frozen, from a file of its weights (`.safetensors`, `.bin`, `.pt`) or from a folder with `model.safetensors` or
  * `pytorch_model.bin`, as a clone of a repository of the Transformers library is. Beside the weights lies its `tokenizer.json`. Weights are
  * read in that library's names and in OpenAI's (models/clip-text-weights.ts), with the image tower or without. Every size follows from the
  * tensors; what no shape tells is OpenAI's, QuickGELU and heads of 64 columns, unless a config.json beside the weights states another.
  *
- * @throws {FileAccessError} where there is no such file; {Error} where files are missing, they are of another model, or tokenizer and
- *   weights do not belong together; {RangeError} for a dtype that the device does not compute in; what the file readers throw
+ * @throws {ConfigurationError} for options that are none; {FileAccessError} where there is no such file; {Error} where files are missing,
+ *   they are of another model, or tokenizer and weights do not belong together; {RangeError} for a dtype that the device does not compute in; what the file readers throw
  */
 export async function loadCaptionEncoder(
   path: string,
   options: LoadCaptionEncoderOptions = {},
 ): Promise<CaptionEncoder> {
+  parseConfiguration(optionsSchema(), options, "the caption encoder's options")
   const { device = 'cpu', dtype = 'f32' } = options
   if (dtype !== 'f32' && device === 'cpu') {
     throw new RangeError(`The CPU computes in f32 only, not in ${dtype}; load the caption encoder with dtype f32.`)

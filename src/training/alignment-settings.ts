@@ -47,7 +47,7 @@ export function alignmentOf(
         depth: alignDepthOf(configuration),
         weight: alignWeight,
         loss: alignLoss,
-        temperature: alignTemperature,
+        ...(alignLoss === 'nt-xent' && { temperature: alignTemperature }),
         projector,
         spatialNorm: alignSpatialNorm,
         ...(alignAttentionWeight > 0 && {

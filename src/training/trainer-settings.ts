@@ -62,6 +62,10 @@ const schema = whenNeeded(() => {
         spatialNorm: z.number().min(0).optional(),
         attention: z.strictObject({ weight, blocks: positive.optional(), heads: positive.optional() }).optional(),
       })
+      .refine(({ loss, temperature }) => temperature === undefined || loss === 'nt-xent', {
+        path: ['temperature'],
+        error: "expected none, as it is of NT-Xent and the loss is the cosine; give loss: 'nt-xent' too",
+      })
       .optional(),
     selfAlign: z
       .strictObject({ weight, depth: z.number(), teacherDepth: z.number(), timeOffset: z.number().min(0).max(1) })

@@ -206,6 +206,14 @@ test('folders without an autoencoder, and files that are not there', async () =>
   await expect(loadAutoencoder(join(folder, 'vae.safetensors'))).rejects.toThrow('There is no autoencoder')
 })
 
+test.each([
+  [{ half: 'left' }, 'half is "left": expected one of "encoder"|"decoder"'],
+  [{ tiles: 32 }, 'there is no setting "tiles"; did you mean "tile"?'],
+  [{ unscaled: 1 }, 'unscaled is 1: expected boolean'],
+])('options that are none: %j', async (options, message) => {
+  await expect(loadAutoencoder('nowhere', options as never)).rejects.toThrow(message)
+})
+
 describe('tiles', () => {
   test.each([
     { h: 5, w: 7, side: 8 },

@@ -245,6 +245,13 @@ describe('what is refused, in a sentence', () => {
     await expect(loadCaptionEncoder(await repository(files))).rejects.toThrow(message)
   })
 
+  test.each([
+    [{ dtype: 'fp16' }, 'dtype is "fp16": expected one of "f32"|"bf16"|"f16"'],
+    [{ precision: 'bf16' }, 'there is no setting "precision"'],
+  ])('options that are none: %j', async (options, message) => {
+    await expect(loadCaptionEncoder('nowhere', options as never)).rejects.toThrow(message)
+  })
+
   test('no tokenizer, where it is to be part of a digest', async () => {
     await expect(captionEncoderDigest(await repository({ tokenizer: null }))).rejects.toThrow(
       'tokenizer.json: captions become tokens by',

@@ -27,6 +27,7 @@ describe('a trainer', () => {
     [{ align: 'hog' }, 'align is "hog": expected object'],
     [{ align: { encoder: 'hog' } }, 'align.encoder is "hog": expected an encoder as loadEncoder gives it'],
     [{ align: { ...align, loss: 'l2' } }, 'align.loss is "l2": expected one of "cosine"|"nt-xent"'],
+    [{ align: { ...align, temperature: 0.2 } }, 'align.temperature is 0.2: expected none, as it is of NT-Xent'],
     [{ align: { ...align, weight: Number.NaN } }, 'align.weight is NaN: expected number'],
     [{ selfAlign: {} }, 'selfAlign.weight is missing'],
     [{ disperse: { weight: 1 } }, 'disperse.depth is missing'],
