@@ -62,6 +62,8 @@ interface CommandDefinition<P extends PositionalTable, O extends OptionTable> {
   readonly examples: readonly Example[]
   /** Whether it saves what it has done when it is stopped, so that a second signal would cost that. Default: no. */
   readonly saves?: boolean
+  /** Whether it computes without a pause, in which no signal is heard: one then ends it at once, as if none were handled. Default: no. */
+  readonly endsAtOnce?: boolean
   /** Rejects with an error that says what, where and what to do (exit 1), or with a `UsageError` (exit 2). */
   run(args: CommandArguments<P, O>, context: CommandContext): Promise<void>
 }
@@ -75,6 +77,7 @@ export interface Command {
   readonly options: OptionTable
   readonly examples: readonly Example[]
   readonly saves: boolean
+  readonly endsAtOnce: boolean
   run(args: Readonly<Record<string, unknown>>, context: CommandContext): Promise<void>
 }
 
@@ -87,7 +90,7 @@ export function defineCommand<
   const P extends PositionalTable = Record<never, never>,
   const O extends OptionTable = Record<never, never>,
 >(definition: CommandDefinition<P, O>): Command {
-  const { name, summary, description, examples, saves = false } = definition
+  const { name, summary, description, examples, saves = false, endsAtOnce = false } = definition
   const positionals: PositionalTable = definition.positionals ?? {}
   const options: OptionTable = definition.options ?? {}
   for (const key of Object.keys(options)) {
@@ -107,6 +110,7 @@ export function defineCommand<
     options,
     examples,
     saves,
+    endsAtOnce,
     // The parser builds exactly these fields from the same tables; the types of its loop cannot say so.
     run: (args, context) => definition.run(args as CommandArguments<P, O>, context),
   }

@@ -10,8 +10,11 @@ let running: { readonly output: Output; readonly command: Command } | undefined
 // The first signal asks the command to save and stop. The handlers go with it, so the second one has its default effect:
 // it kills.
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const
-function interrupt(signal: NodeJS.Signals): void {
+function handleNoMore(): void {
   for (const name of SIGNALS) process.removeListener(name, interrupt)
+}
+function interrupt(signal: NodeJS.Signals): void {
+  handleNoMore()
   running?.output.line(`Stopping; a second signal stops at once${running.command.saves ? ', without saving' : ''}.`)
   controller.abort(new Interruption(`stopped by ${signal}`))
 }
@@ -50,6 +53,7 @@ const status = await dispatch(process.argv.slice(2), {
   signal: controller.signal,
   onOutput: (output, command) => {
     running = { output, command }
+    if (command.endsAtOnce) handleNoMore()
   },
 })
 // Leave at once, whatever threads or timers a library has left behind, but not before all is written.

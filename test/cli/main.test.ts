@@ -9,15 +9,15 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { javascriptOf } from '../../scripts/javascript-of.mjs'
 
 // The program as a process: its sources without their types, and a table with a command that saves and stops when it is asked to, and
-// one that has nothing to save.
+// one that has nothing to save, and one that never pauses.
 const root = fileURLToPath(new URL('../..', import.meta.url))
 let directory: string
 
 const COMMANDS = `
-export const COMMANDS = ['wait', 'watch'].map((name) => ({
+export const COMMANDS = ['wait', 'watch', 'compute'].map((name) => ({
   name, summary: name + ' to be stopped',
   load: async () => ({
-    name, saves: name === 'wait', summary: '', positionals: {}, examples: [],
+    name, saves: name === 'wait', endsAtOnce: name === 'compute', summary: '', positionals: {}, examples: [],
     options: { stubborn: { type: 'boolean', description: '' }, fast: { type: 'boolean', description: '' } },
     async run({ stubborn, fast }, { out, signal }) {
       // A timer that outlives the command must not keep the process.
@@ -26,6 +26,8 @@ export const COMMANDS = ['wait', 'watch'].map((name) => ({
       out.json({ waiting: true })
       out.line(process.env.SAVED ? 'waiting as ' + process.pid + '.' : 'waiting')
       if (fast) return
+      // For as long as a test may take.
+      if (name === 'compute') for (const end = Date.now() + 20_000; Date.now() < end; );
       const lines = setInterval(() => out.json({ still: 'x'.repeat(1000) }), 5)
       await new Promise((resolve) => { if (!stubborn) signal.addEventListener('abort', resolve) })
       clearInterval(lines)
@@ -143,6 +145,13 @@ test('of a command that saves nothing it is not said that a second signal would 
   await until(() => seen.stderr.includes('waiting'), child)
   child.kill('SIGINT')
   expect(await ended).toMatchObject({ status: 130, stderr: 'waiting\nStopping; a second signal stops at once.\n' })
+})
+
+test.each(['SIGINT', 'SIGTERM'] as const)('%s ends a command that never pauses at once', async (signal) => {
+  const { child, seen, ended } = repa('compute')
+  await until(() => seen.stderr.includes('waiting'), child)
+  child.kill(signal)
+  expect(await ended).toMatchObject({ signal, stderr: 'waiting\n' })
 })
 
 test('SIGHUP of a terminal that others watch, as under nohup, stops nothing', async () => {

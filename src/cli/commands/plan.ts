@@ -57,6 +57,8 @@ export const planCommand = defineCommand({
     { command: 'repa plan sit-xl-2-repa --gpus 8', description: 'the same on eight' },
     { command: 'repa plan sit-b-2-repa --device cpu --batch 4', description: 'why not to do it on a CPU' },
   ],
+  // A step is made in one go, of as many passes as are asked for.
+  endsAtOnce: true,
   async run(
     { recipe, list, data, gpu, gpus, batch, accumulate, recompute, precision, steps, shareOfPeak },
     { device, out },
