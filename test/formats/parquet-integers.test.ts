@@ -99,6 +99,7 @@ describe('readDeltas', () => {
     ['miniblocks that take back', bytes(rawVarint(128), rawVarint(2 ** 32 - 4), 5, 0), 'in 4294967292 parts'],
     ['a block of few', bytes(8, 4, 5, 0), 'it has blocks of 8 integers in 4 parts'],
     ['a block that is cut off', bytes(head(5, 0), 2, 1, 0, 0, 0), 'a block of integers is cut off'],
+    ['widths that are cut off', bytes(head(5, 0), 2), 'a block of integers is cut off'],
     ['integers of 33 bits', bytes(head(5, 0), 2, 33, 0, 0, 0, Buffer.alloc(132)), 'a block has integers of 33 bits'],
   ])('refuses %s', (_, data, message) => {
     expect(() => readDeltas(data, 0, 5, new Int32Array(5))).toThrow(message)
@@ -107,6 +108,7 @@ describe('readDeltas', () => {
 
 test('readPrefixed reads what its length says, and refuses a length beyond the end', () => {
   expect(readPrefixed(Buffer.from([9, 2, 0, 0, 0, 5, 6, 7]), 1)).toEqual({ part: Buffer.of(5, 6), end: 7 })
+  expect(readPrefixed(Buffer.alloc(4), 0)).toEqual({ part: Buffer.alloc(0), end: 4 })
   expect(() => readPrefixed(Buffer.from([2, 0, 0, 0, 5]), 0)).toThrow('there are 1 bytes fewer than a length says')
   expect(() => readPrefixed(Buffer.from([2, 0, 0]), 0)).toThrow('a length is cut off')
 })

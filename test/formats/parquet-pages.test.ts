@@ -239,6 +239,13 @@ describe('checkData', () => {
       undefined,
       'it says that it has 103 bytes of levels',
     ],
+    [
+      'levels beyond what it unpacks to',
+      v2(TEXTS, { size: REPETITION.length + DEFINITION.length - 1 }),
+      LEAF,
+      undefined,
+      'it says that it has 12 bytes of levels',
+    ],
     ['other nulls than it says', v2(TEXTS, { nulls: 0 }), LEAF, undefined, 'it says that it has 0 nulls, and has 1'],
     [
       'other rows than it says',
