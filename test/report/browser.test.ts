@@ -1,101 +1,14 @@
 import { appendFile, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
-import type { Browser, BrowserContextOptions, Locator, Page } from 'playwright-core'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { encodePng } from '../../src/data/png.ts'
-import { renderReport } from '../../src/report/report.ts'
-import { readRuns } from '../../src/report/run.ts'
+import type { BrowserContextOptions, Page } from 'playwright-core'
+import { describe, expect, test } from 'vitest'
 import { watch } from '../../src/report/watch/watch.ts'
-import { chromiumPath, chromiumSuffix, launchChromium } from './chromium.ts'
-import { metricsLine, type RunFiles, RunFolders } from './run-folder.ts'
-
-/** Sixteen tiles of 8 × 8 with the border of two pixels that `repa train` puts around them. */
-const GRID = encodePng(new Uint8Array(42 * 42 * 3).fill(120), 42, 42, 3)
-const CONFIG = { model: 'SiT-S/2', training: { seed: 0, samples: { count: 16 } } }
-const LAYERS = [2, 4, 6]
-
-/** What a reader sees there, line by line. */
-// biome-ignore lint/performance/useDomNodeTextContent: textContent has no line breaks between the rows of a box
-const shownText = (place: Locator) => place.innerText()
-
-/** A run of ten steps with everything that a report shows; `better` is by how much. */
-function wholeRun(better: number): RunFiles {
-  return {
-    'config.json': CONFIG,
-    'metrics.jsonl': Array.from({ length: 10 }, (_, i) => metricsLine(i + 1, { loss: 1 / (i + 1 + better) })),
-    'samples/0000005.png': GRID,
-    'samples/0000010.png': GRID,
-    ...Object.fromEntries(
-      [5, 10].map((step) => [
-        `evaluation/fid-${step}.json`,
-        {
-          kind: 'fid',
-          step,
-          network: 'hog',
-          reference: 'ref.zip',
-          sampleImages: 100,
-          fid: 80 / (step + better),
-          recall: 0.5,
-        },
-      ]),
-    ),
-    'evaluation/probe.json': {
-      kind: 'probe',
-      step: 10,
-      classes: 20,
-      testImages: 100,
-      points: [0, 0.5].flatMap((noise) =>
-        LAYERS.map((layer) => ({ layer, noise, accuracy: 0.1 * layer - 0.1 * noise + 0.01 * better })),
-      ),
-    },
-    'evaluation/encoder.json': { kind: 'encoder-probe', encoder: 'dinov2-vit-b', testImages: 100, accuracy: 0.8 },
-    'evaluation/cknna.json': {
-      kind: 'cknna',
-      step: 10,
-      encoder: 'hog',
-      neighbours: 10,
-      images: 100,
-      points: LAYERS.map((layer) => ({ layer, noise: 0, cknna: 0.05 * layer + 0.01 * better })),
-    },
-  }
-}
+import { chromiumPath, chromiumSuffix } from './chromium.ts'
+import { CONFIG, chart, GRID, reportOf, shownText, useBrowser, wholeRun, written } from './page-in-browser.ts'
+import { metricsLine, RunFolders } from './run-folder.ts'
 
 describe.skipIf(chromiumPath === undefined)(`the report in a browser${chromiumSuffix}`, () => {
-  let browser: Browser
-  beforeAll(async () => {
-    browser = await launchChromium()
-  })
-  afterAll(() => browser?.close())
-
-  /** Opens a page; what it complains about, and what it asks for besides itself. */
-  async function open(url: string, options: BrowserContextOptions = {}) {
-    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })
-    const page = await context.newPage()
-    const complaints: string[] = []
-    const requests: string[] = []
-    page.on('console', (message) => complaints.push(`${message.type()}: ${message.text()}`))
-    page.on('pageerror', (error) => complaints.push(error.message))
-    page.on('request', (request) => requests.push(request.url()))
-    await page.goto(url)
-    return {
-      page,
-      complaints,
-      requests: () => requests.filter((own) => own !== url && !own.startsWith('data:')),
-      [Symbol.asyncDispose]: () => context.close(),
-    }
-  }
-
-  /** Writes the report of runs as `repa report` does; its address. */
-  async function written(folders: RunFolders, ...runs: RunFiles[]): Promise<string> {
-    const names = ['aligned', 'vanilla']
-    const directories = await Promise.all(runs.map((files, i) => folders.add(names[i]!, files)))
-    const file = join(folders.root, 'report.html')
-    await writeFile(file, renderReport(await readRuns(directories)))
-    return pathToFileURL(file).href
-  }
-
-  const chart = (page: Page, title: string) => page.locator(`.chart[data-chart="${title}"]`)
+  const open = useBrowser()
 
   /** Puts the pointer on a chart, `across` of its width. */
   async function pointAt(page: Page, title: string, across: number): Promise<string> {
@@ -275,10 +188,8 @@ describe.skipIf(chromiumPath === undefined)(`the report in a browser${chromiumSu
 
   test('a name that is written from right to left leaves the step behind it as it is', async () => {
     await using folders = await RunFolders.create()
-    const runs = await readRuns(await Promise.all(['\u202eא', 'b'].map((name) => folders.add(name, wholeRun(0)))))
-    const file = join(folders.root, 'report.html')
-    await writeFile(file, renderReport(runs))
-    await using opened = await open(pathToFileURL(file).href)
+    const runs = await Promise.all(['\u202eא', 'b'].map((name) => folders.add(name, wholeRun(0))))
+    await using opened = await open(await reportOf(folders, runs))
     // Where the digits of 'step 10' are: the first left of the second.
     const places = await opened.page.evaluate(() => {
       const text = [...document.querySelector('[data-part="lead"]')!.childNodes].find((node) =>
@@ -302,10 +213,8 @@ describe.skipIf(chromiumPath === undefined)(`the report in a browser${chromiumSu
     )
     const fid = { kind: 'fid', network: 'hog', reference: `${names[0]}-${names[1]}`, sampleImages: 9, fid: 1 }
     const files = { ...wholeRun(0), 'evaluation/a.json': { ...fid, step: 1 }, 'evaluation/b.json': { ...fid, step: 2 } }
-    const runs = await readRuns(await Promise.all(names.map((name) => folders.add(name, files))))
-    const file = join(folders.root, 'report.html')
-    await writeFile(file, renderReport(runs))
-    await using opened = await open(pathToFileURL(file).href, screens[2]![1])
+    const runs = await Promise.all(names.map((name) => folders.add(name, files)))
+    await using opened = await open(await reportOf(folders, runs), screens[2]![1])
     // The names stay where they are while the numbers are scrolled past them.
     const shares = await opened.page
       .locator('table.numbers tbody th')
