@@ -12,6 +12,7 @@ ${runRules(runs, 'light')}
 @media (prefers-color-scheme: dark) { @media not print { ${DARK} ${runRules(runs, 'dark')} } }
 ${LAYOUT}
 ${hidden.join('\n')}
+${FORCED_COLOURS}
 ${PRINT}`
 }
 
@@ -43,7 +44,7 @@ section > h2, section > header { margin-bottom: 0.9rem; }
 section > h3 { margin-bottom: 0.6rem; color: var(--soft); }
 header p, .remark { color: var(--soft); font-size: 0.9rem; overflow-wrap: anywhere; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 12px; }
-.swatch { display: inline-block; width: 0.7em; height: 0.7em; border-radius: 3px; margin-right: 0.5em; background: var(--strength, var(--run)); }
+.swatch { display: inline-block; width: 0.7em; height: 0.7em; border-radius: 3px; margin-right: 0.5em; background: var(--strength, var(--run)); -webkit-mask: var(--cut); mask: var(--cut); }
 
 .headline { display: grid; gap: 0.75rem; margin-top: clamp(1.5rem, 3vw, 2.25rem); }
 .tiles { display: flex; flex-wrap: wrap; gap: 1px; overflow: hidden; background: var(--card); border: 1px solid var(--line); border-radius: 12px; }
@@ -100,11 +101,12 @@ caption { padding: 0.9rem 1.1rem 0.3rem; text-align: left; color: var(--soft); f
 .age-0 { --strength: var(--run); } .age-1 { --strength: color-mix(in oklab, var(--run) 80%, var(--card)); }
 .age-2 { --strength: color-mix(in oklab, var(--run) 66%, var(--card)); } .age-3 { --strength: color-mix(in oklab, var(--run) 54%, var(--card)); }
 /* Of a run's ways of sampling all but the first. */
+.dash-1, .dash-2, .dash-3 { --cut: none; }
 .dash-1 { --dash: 7 6; --key: 5px, transparent 5px 8px; } .dash-2 { --dash: 1 6; --key: 2px, transparent 2px 5px; } .dash-3 { --dash: 12 6 1 6; --key: 9px, transparent 9px 12px; }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 0.1rem 1rem; margin: 0.5rem 0 0; padding: 0; font-size: 0.82rem; }
 :is(.measure, details) > .legend { margin: 0 0 0.8rem; }
 .legend li { display: inline-flex; align-items: center; gap: 0.45rem; overflow-wrap: anywhere; }
-.legend .key { flex: none; width: 1.1rem; height: 3px; border-radius: 2px; background: var(--strength); }
+.legend .key { flex: none; width: 1.1rem; height: 3px; border-radius: 2px; background: var(--strength); -webkit-mask: var(--cut); mask: var(--cut); }
 .legend .key:is(.dash-1, .dash-2, .dash-3) { background: repeating-linear-gradient(90deg, var(--strength) 0 var(--key)); }
 body:has(#show-raw:not(:checked)) .noisy .raw { display: none; }
 .references { grid-area: 1 / 2; position: relative; pointer-events: none; }
@@ -176,10 +178,21 @@ footer { margin-top: 3.5rem; color: var(--soft); font-size: 0.8rem; }
   .matrix tbody th, .matrix thead th:first-child { padding-inline: 0.7rem 0.4rem; } .matrix .run-name { max-width: 5.5rem; }
 }`
 
+/** A palette of the reader's own (Windows' contrast themes) takes every background away: also those that say which line is whose. */
+const FORCED_COLOURS = `@media (forced-colors: active) {
+  .swatch, .key, .dot { forced-color-adjust: none; }
+  .pointer .rule { background: CanvasText; } .pointer .band { background: Highlight; }
+  .controls label:has(:checked) { border-color: Highlight; box-shadow: none; outline: 1px solid Highlight; }
+  .controls label:has(:focus-visible) { outline: 3px solid CanvasText; }
+}`
+
 const PRINT = `@media print {
   @page { margin: 14mm; }
   body { background: none; font-size: 10pt; } main { padding: 0; max-width: none; }
-  .controls, .timeline { display: none; }
+  /* Which colour is whose is said by backgrounds, which browsers leave out of what they print, and beside the check boxes. */
+  .swatch, .key { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  .controls > :not(:has(.swatch)), .controls label:has(input:not(:checked)), .timeline { display: none; }
+  .controls label:has(.swatch) { border: 0; padding: 0; background: none; }
   .charts { display: block; } .strip { margin-bottom: 1rem; }
   .charts > figure { display: inline-flex; width: 49%; margin: 0 0.4% 0.8rem 0; vertical-align: top; } .charts > .full { width: 98.8%; }
   .card, .tile { break-inside: avoid; } h2, h3 { break-after: avoid; }
