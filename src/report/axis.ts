@@ -1,9 +1,19 @@
-import { formatCount, formatSignificant } from './quantity.ts'
+import { formatCount, formatShare, formatSignificant } from './quantity.ts'
 
 /** A position on an axis that gets a line and a label. */
 export interface Tick {
   readonly value: number
   readonly label: string
+}
+
+/** What is written at a tick; of shares of one, per cent. */
+export function tickText({ value, label }: Tick, percent: boolean): string {
+  return percent ? formatShare(value) : label
+}
+
+/** What the longest of the labels takes, in widths of a digit: that much room they need beside the chart. */
+export function digitsOf(labels: readonly string[]): number {
+  return Math.max(0, ...labels.map((label) => label.length))
 }
 
 /** A stretch of values, drawn evenly or by their logarithm. */

@@ -1,10 +1,10 @@
-import { END_LABEL, positionOn, type Tick } from './axis.ts'
+import { digitsOf, END_LABEL, positionOn, type Tick, tickText } from './axis.ts'
 import type { ChartData, Reference } from './chart-data.ts'
 import { type Curve, curveOf, type Points } from './curve.ts'
 import { type Html, html, jsonForHtml, trusted } from './html.ts'
 import { packNumbers } from './pack-numbers.ts'
 import { type Across, axisBegin, type Drawing, plotOf, UNITS } from './plot.ts'
-import { formatCount, formatShare, formatSignificant } from './quantity.ts'
+import { formatCount, formatSignificant } from './quantity.ts'
 
 /** One line of a chart. */
 export interface ChartSeries {
@@ -89,7 +89,8 @@ export function renderChart(chart: Chart): Html {
   }
   const above =
     plot.above === undefined ? '' : `The highest value, ${formatSignificant(plot.above, 3)}, lies above the axis.`
-  return html`<figure class="card chart ${width} ${drawing}" data-chart="${title}">
+  const digits = digitsOf(plot.y.ticks.map((tick) => tickText(tick, percent)))
+  return html`<figure class="card chart ${width} ${drawing}" data-chart="${title}" style="--digits:${digits}">
 <figcaption>${isHeaded ? html`<h3>${title}</h3>` : undefined}<p>${description} <span class="above">${above}</span></p>${
     chart.legend ? renderLegend(series) : undefined
   }</figcaption>
@@ -143,7 +144,7 @@ function ageClass(age: number): number {
 
 function renderTick(side: 'left' | 'top', position: number, tick: Tick, percent: boolean): Html {
   const end = side === 'left' && position > END_LABEL ? html` class="end"` : undefined
-  return html`<span${end} style="${side}:${(position * 100).toFixed(2)}%">${percent ? formatShare(tick.value) : tick.label}</span>`
+  return html`<span${end} style="${side}:${(position * 100).toFixed(2)}%">${tickText(tick, percent)}</span>`
 }
 
 function spoken(

@@ -81,12 +81,13 @@ caption { padding: 0.9rem 1.1rem 0.3rem; text-align: left; color: var(--soft); f
 .chart { display: flex; flex-direction: column; padding: 1rem 1.1rem 0.8rem 0.6rem; min-width: 0; position: relative; }
 .chart figcaption { flex: 1; padding-left: 0.5rem; margin-bottom: 0.9rem; }
 .chart figcaption p { color: var(--soft); font-size: 0.82rem; line-height: 1.4; overflow-wrap: anywhere; }
-.plot { display: grid; grid-template: 13rem 1.5rem / 3.1rem 1fr; position: relative; font-size: 0.76rem; color: var(--soft); }
+.chart { --labels: max(3.1rem, calc(var(--digits) * 1ch + 0.8rem)); }
+.plot { display: grid; grid-template: 13rem 1.5rem / var(--labels) 1fr; position: relative; font-size: 0.76rem; color: var(--soft); }
 .full .plot { grid-template-rows: clamp(14rem, 32vw, 22rem) 1.5rem; }
 .plot svg { grid-area: 1 / 2; width: 100%; height: 100%; display: block; overflow: hidden; }
 .measured .plot svg { overflow: visible; clip-path: inset(-5px); }
 .y-title, .x-title { font-size: 0.76rem; color: var(--soft); line-height: 1.3; }
-.y-title { margin: 0 0 0.75rem 0.5rem; } .x-title { text-align: center; margin: 0.1rem 0 0 3.1rem; }
+.y-title { margin: 0 0 0.75rem 0.5rem; } .x-title { text-align: center; margin: 0.1rem 0 0 var(--labels); }
 .y-labels { grid-area: 1 / 1; position: relative; }
 .y-labels span { position: absolute; right: 0.6rem; transform: translateY(-50%); white-space: nowrap; }
 .x-labels { grid-area: 2 / 2; position: relative; }
@@ -171,7 +172,7 @@ footer { margin-top: 3.5rem; color: var(--soft); font-size: 0.8rem; }
 @media (max-width: 60rem) { .third, .half { grid-column: span 3; } .charts > :last-child:nth-child(odd of .half, .third) { grid-column: span 6; } }
 @media (max-width: 44rem) { .charts > figure { grid-column: span 6; } }
 @media (max-width: 34rem) {
-  .plot { grid-template-columns: 2.7rem 1fr; } .chart { padding-right: 0.9rem; }
+  .chart { --labels: max(2.7rem, calc(var(--digits) * 1ch + 0.8rem)); padding-right: 0.9rem; }
   .x-labels:has(:nth-child(6)) span:nth-child(even) { display: none; }
   .tile { padding: 0.8rem 0.9rem; } .tile .value { font-size: 1.3rem; }
   .tile { flex-basis: 40%; }

@@ -2,7 +2,7 @@
 import type { Page } from 'playwright-core'
 import { describe, expect, test } from 'vitest'
 import { chromiumPath, chromiumSuffix } from './chromium.ts'
-import { CONFIG, reportOf, useBrowser, wholeRun, written } from './page-in-browser.ts'
+import { CONFIG, chart, reportOf, shownText, useBrowser, wholeRun, written } from './page-in-browser.ts'
 import { metricsLine, RunFolders } from './run-folder.ts'
 
 describe.skipIf(chromiumPath === undefined)(`the report to everybody${chromiumSuffix}`, () => {
@@ -47,5 +47,65 @@ describe.skipIf(chromiumPath === undefined)(`the report to everybody${chromiumSu
       }),
     )
     expect(new Set(looks).size).toBe(18)
+  })
+
+  test('labels of values that are nearly equal are inside their chart', async () => {
+    await using folders = await RunFolders.create()
+    const fid = (step: number, value: number) => ({
+      sampleImages: 100,
+      kind: 'fid',
+      step,
+      network: 'hog',
+      reference: 'ref.zip',
+      fid: value,
+    })
+    const run = { 'config.json': CONFIG, 'evaluation/a.json': fid(1, 0.6362635), 'evaluation/b.json': fid(2, 0.636262) }
+    await using opened = await open(await written(folders, run), { viewport: { width: 320, height: 640 } })
+    const outside = await chart(opened.page, 'Fréchet distance').evaluate((figure) => {
+      const { left } = figure.getBoundingClientRect()
+      return [...figure.querySelectorAll('.y-labels span')].filter((own) => own.getBoundingClientRect().left < left)
+        .length
+    })
+    expect(outside).toBe(0)
+  })
+
+  test('each press of an arrow key reads another value, and + brings those between within reach', async () => {
+    await using folders = await RunFolders.create()
+    const log = Array.from({ length: 200 }, (_, i) => metricsLine(i + 1))
+    await using opened = await open(await written(folders, { ...wholeRun(0), 'metrics.jsonl': log }))
+    const { page } = opened
+    const press = async (title: string, key: string) => {
+      await chart(page, title).locator('.pointer').press(key)
+      return (await shownText(chart(page, title).locator('.tip'))).split('\n')[0]
+    }
+    expect([await press('Fréchet distance', 'ArrowRight'), await press('Fréchet distance', 'ArrowRight')]).toEqual([
+      'Step 5',
+      'Step 10',
+    ])
+    expect(await press('Fréchet distance', 'ArrowLeft')).toBe('Step 5')
+    expect([await press('Loss', 'ArrowRight'), await press('Loss', 'ArrowRight')]).toEqual(['Step 1', 'Step 5'])
+    // The last is within reach though it is less than a press away from the one before, and the first when going back.
+    for (let i = 0; i < 60; i++) await chart(page, 'Loss').locator('.pointer').press('ArrowRight')
+    expect(await press('Loss', 'ArrowRight')).toBe('Step 200')
+    for (let i = 0; i < 60; i++) await chart(page, 'Loss').locator('.pointer').press('ArrowLeft')
+    expect([await press('Loss', 'ArrowLeft'), await press('Loss', 'ArrowRight')]).toEqual(['Step 1', 'Step 5'])
+    const labels = () => chart(page, 'Gradient norm').locator('.x-labels span').allInnerTexts()
+    const before = await labels()
+    for (let i = 0; i < 2; i++) await chart(page, 'Loss').locator('.pointer').press('+')
+    await expect.poll(labels).not.toEqual(before)
+    expect([await press('Loss', 'ArrowRight'), await press('Loss', 'ArrowRight')]).toEqual(['Step 6', 'Step 7'])
+    for (let i = 0; i < 2; i++) await chart(page, 'Loss').locator('.pointer').press('-')
+    await expect.poll(labels).toEqual(before)
+    expect(opened.complaints).toEqual([])
+  })
+
+  test('the arrow keys read values too', async () => {
+    await using folders = await RunFolders.create()
+    await using opened = await open(await written(folders, wholeRun(0)))
+    const pointer = chart(opened.page, 'Linear probing, t = 0').locator('.pointer')
+    await pointer.focus()
+    await pointer.press('ArrowRight')
+    await pointer.press('ArrowRight')
+    expect(await shownText(chart(opened.page, 'Linear probing, t = 0').locator('.tip'))).toMatch(/^Layer 4\n/)
   })
 })

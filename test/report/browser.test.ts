@@ -130,16 +130,6 @@ describe.skipIf(chromiumPath === undefined)(`the report in a browser${chromiumSu
     expect(await tip.count()).toBe(0)
   })
 
-  test('the arrow keys read values too', async () => {
-    await using folders = await RunFolders.create()
-    await using opened = await open(await written(folders, wholeRun(0)))
-    const pointer = chart(opened.page, 'Linear probing, t = 0').locator('.pointer')
-    await pointer.focus()
-    await pointer.press('ArrowRight')
-    await pointer.press('ArrowRight')
-    expect(await shownText(chart(opened.page, 'Linear probing, t = 0').locator('.tip'))).toMatch(/^Layer 4\n/)
-  })
-
   test('dragging magnifies all training curves, a button shows all again; the logarithm where it can be taken', async () => {
     await using folders = await RunFolders.create()
     await using opened = await open(await written(folders, wholeRun(2), wholeRun(0)))

@@ -1,10 +1,10 @@
-import { END_LABEL, positionOn, type Tick } from '../axis.ts'
+import { digitsOf, END_LABEL, positionOn, type Tick, tickText } from '../axis.ts'
 import type { ChartData } from '../chart-data.ts'
-import { type Curve, curveOf, nearest, pointsWithin, rangeOf, valueAt } from '../curve.ts'
+import { type Curve, curveOf, firstAtLeast, nearest, pointsWithin, rangeOf, valueAt } from '../curve.ts'
 import type { LoggedPoints } from '../live-message.ts'
 import { unpackNumbers } from '../packed-numbers.ts'
 import { axisBegin, type Plot, plotOf } from '../plot.ts'
-import { formatCount, formatShare, formatSignificant } from '../quantity.ts'
+import { formatCount, formatSignificant } from '../quantity.ts'
 import type { ChartGroup, GroupedChart } from './chart-group.ts'
 import { appendElement, isChecked, isRunShown } from './elements.ts'
 import { GrowingPoints } from './growing-points.ts'
@@ -71,7 +71,10 @@ export class PageChart implements GroupedChart {
     this.#pointer = appendElement(figure.querySelector('.plot')!, 'div', 'pointer')
     this.#pointer.tabIndex = 0
     this.#pointer.setAttribute('role', 'group')
-    this.#pointer.setAttribute('aria-label', `Values of ${figure.dataset.chart}: arrow keys`)
+    this.#pointer.setAttribute(
+      'aria-label',
+      `Values of ${figure.dataset.chart}: arrow keys${this.#isMagnifiable ? '; + and - magnify, Escape shows all' : ''}`,
+    )
     this.#listen()
     group.add(this)
     this.#resized.observe(this.#pointer)
@@ -215,6 +218,10 @@ export class PageChart implements GroupedChart {
       series.trend.classList.toggle('point', curves[i]!.smooth.x.length === 1)
     }
     this.#labels('.y-labels', 'top', plot.y.ticks, (value) => 1 - positionOn(plot.y, value), this.#data.percent)
+    this.figure.style.setProperty(
+      '--digits',
+      String(digitsOf(plot.y.ticks.map((tick) => tickText(tick, this.#data.percent)))),
+    )
     this.#labels('.x-labels', 'left', plot.x.ticks, (value) => positionOn(plot.x, value), false)
     for (const [i, line] of [...this.figure.querySelectorAll<HTMLElement>('.reference')].entries()) {
       const height = positionOn(plot.y, this.#data.references[i]!.value)
@@ -238,11 +245,10 @@ export class PageChart implements GroupedChart {
   ): void {
     const parent = this.figure.querySelector(selector)!
     parent.replaceChildren()
-    for (const { value, label } of ticks) {
-      const text = percent ? formatShare(value) : label
-      const place = position(value)
+    for (const tick of ticks) {
+      const place = position(tick.value)
       const end = side === 'left' && place > END_LABEL ? 'end' : ''
-      appendElement(parent, 'span', end, text).style[side] = `${(place * 100).toFixed(2)}%`
+      appendElement(parent, 'span', end, tickText(tick, percent)).style[side] = `${(place * 100).toFixed(2)}%`
     }
   }
 
@@ -285,20 +291,55 @@ export class PageChart implements GroupedChart {
 
   #key(event: KeyboardEvent): void {
     if (event.key === 'Escape') this.#group.view = undefined
-    const direction = event.key === 'ArrowLeft' ? -1 : event.key === 'ArrowRight' ? 1 : 0
     const plot = this.#plot
-    if (direction === 0 || !plot) return
-    event.preventDefault()
-    const span = plot.x.high - plot.x.low
-    const by = this.#data.across === 'layer' ? 1 : span / 50
-    const from = this.#keyed ?? (direction > 0 ? plot.x.low : plot.x.high)
-    this.#keyed = Math.min(plot.x.high, Math.max(plot.x.low, from + direction * by))
-    this.#group.mark(this.#keyed, this)
+    if (!plot || event.ctrlKey || event.altKey || event.metaKey) return
+    const { low, high } = plot.x
+    const [isBack, isOn] = [event.key === 'ArrowLeft', event.key === 'ArrowRight']
+    if (isBack || isOn) {
+      event.preventDefault()
+      this.#keyed = this.#placeBeside(this.#keyed, isOn, (high - low) / 50)
+      if (this.#keyed !== undefined) this.#group.mark(this.#keyed, this)
+    } else if (event.key === '+' || event.key === '-') {
+      const width = (high - low) * (event.key === '+' ? 0.5 : 2)
+      this.#magnifyAround(this.#keyed ?? (low + high) / 2, width)
+    }
+  }
+
+  /**
+   * Where the next value lies, at least `by` away or else the last that way: no press is in vain, and what lies between is within reach where it
+   * is magnified.
+   */
+  #placeBeside(from: number | undefined, isOn: boolean, by: number): number | undefined {
+    const { low, high } = this.#plot!.x
+    const all = this.#drawn.map(({ series: { points } }) => points.points.x)
+    const placesFrom = (target: number, isUpwards: boolean) =>
+      all
+        .map((x) => {
+          const i = firstAtLeast(x, target)
+          return isUpwards || x[i] === target ? x[i] : x[i - 1]
+        })
+        .filter((x) => x !== undefined && x >= low && x <= high) as number[]
+    const [first, last] = [Math.min(...placesFrom(low, true)), Math.max(...placesFrom(high, false))]
+    if (!Number.isFinite(first)) return from
+    if (isOn) return Math.min(...placesFrom(from === undefined ? low : Math.min(from + by, last), true))
+    return Math.max(...placesFrom(from === undefined ? high : Math.max(from - by, first), false))
+  }
+
+  /** So much across, with `at` in the middle where there is room; all, where that is no more. */
+  #magnifyAround(at: number, width: number): void {
+    if (!this.#isMagnifiable || width < 2) return
+    const span = this.#last - this.#first
+    const from = Math.min(this.#last - width, Math.max(this.#first, at - width / 2))
+    this.#group.view = width >= span ? undefined : [from, from + width]
+  }
+
+  get #isMagnifiable(): boolean {
+    return this.#data.across === 'step' && this.#data.drawing !== 'measured'
   }
 
   /** Pixels across that the mouse has dragged over, or that lie between two fingers. */
   #selection(pointerType: string): readonly [number, number] | undefined {
-    if (this.#data.across !== 'step' || this.#data.drawing === 'measured') return undefined
+    if (!this.#isMagnifiable) return undefined
     const pressed = [...this.#pressed.values()]
     const ends =
       pointerType === 'mouse'
