@@ -1,10 +1,11 @@
 import { digitsOf, END_LABEL, positionOn, type Tick, tickText } from './axis.ts'
 import type { ChartData, Reference } from './chart-data.ts'
-import { type Curve, curveOf, type Points } from './curve.ts'
+import { curveOf, type Points } from './curve.ts'
 import { type Html, html, jsonForHtml, trusted } from './html.ts'
 import { packNumbers } from './pack-numbers.ts'
 import { type Across, axisBegin, type Drawing, plotOf, UNITS } from './plot.ts'
-import { formatCount, formatSignificant } from './quantity.ts'
+import { formatSignificant } from './quantity.ts'
+import { spokenChart } from './spoken-chart.ts'
 
 /** One line of a chart. */
 export interface ChartSeries {
@@ -90,6 +91,8 @@ export function renderChart(chart: Chart): Html {
   const above =
     plot.above === undefined ? '' : `The highest value, ${formatSignificant(plot.above, 3)}, lies above the axis.`
   const digits = digitsOf(plot.y.ticks.map((tick) => tickText(tick, percent)))
+  const named = series.map(({ name }, i) => ({ name, curve: curves[i]! }))
+  const label = spokenChart(title, across, named, references)
   return html`<figure class="card chart ${width} ${drawing}" data-chart="${title}" style="--digits:${digits}">
 <figcaption>${isHeaded ? html`<h3>${title}</h3>` : undefined}<p>${description} <span class="above">${above}</span></p>${
     chart.legend ? renderLegend(series) : undefined
@@ -97,7 +100,7 @@ export function renderChart(chart: Chart): Html {
 <div class="y-title">${yLabel}</div>
 <div class="plot">
 <div class="y-labels">${plot.y.ticks.map((tick) => renderTick('top', 1 - positionOn(plot.y, tick.value), tick, percent))}</div>
-<svg viewBox="0 0 ${UNITS} ${UNITS}" preserveAspectRatio="none" role="img" aria-label="${spoken(chart, series, curves)}">
+<svg viewBox="0 0 ${UNITS} ${UNITS}" preserveAspectRatio="none" role="img" aria-label="${label}">
 <path class="grid" d="${trusted(plot.grid)}"/>
 ${series.map((line, i) => html`<path class="raw ${styleOf(line)}" d="${trusted(plot.raw[i]!)}"/>`)}
 ${series.map((line, i) => html`<path class="trend ${styleOf(line)}${line.points.x.length === 1 ? ' point' : ''}" d="${trusted(plot.trend[i]!)}"/>`)}
@@ -145,19 +148,4 @@ function ageClass(age: number): number {
 function renderTick(side: 'left' | 'top', position: number, tick: Tick, percent: boolean): Html {
   const end = side === 'left' && position > END_LABEL ? html` class="end"` : undefined
   return html`<span${end} style="${side}:${(position * 100).toFixed(2)}%">${tickText(tick, percent)}</span>`
-}
-
-function spoken(
-  { title, across, references = [] }: Chart,
-  series: readonly ChartSeries[],
-  curves: readonly Curve[],
-): string {
-  const where = across === 'noise' ? 'noise level' : across
-  const sentences = series.map(({ name }, i) => {
-    const { x, y } = curves[i]!.smooth
-    const [first, last] = [y[0]!, y.at(-1)!].map((value) => formatSignificant(value, 3))
-    return `${name}: from ${first} at ${where} ${formatCount(x[0]!)} to ${last} at ${where} ${formatCount(x.at(-1)!)}`
-  })
-  const compared = references.map(({ name, value }) => `${name}: ${formatSignificant(value, 3)}`)
-  return `${title}. ${[...sentences, ...compared].join('; ')}.`
 }

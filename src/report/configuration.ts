@@ -25,7 +25,7 @@ export function renderConfiguration(runs: readonly RunData[], names: readonly st
   return html`<section aria-labelledby="configuration"><h2 id="configuration">Configuration</h2>
 ${
   differing.length > 0
-    ? html`<h3>What differs</h3><div class="card scroll">${renderComparison(differing, names)}</div>`
+    ? html`<h3>What differs</h3><div class="card scroll" tabindex="0" role="group" aria-label="What differs">${renderComparison(differing, names)}</div>`
     : html`<p class="remark">The runs' configurations are equal.</p>`
 }
 ${

@@ -8,6 +8,7 @@ const MODULES = [
   'curve',
   'plot',
   'packed-numbers',
+  'spoken-chart',
   'page/elements',
   'page/growing-points',
   'page/chart-group',

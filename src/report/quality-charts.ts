@@ -63,7 +63,7 @@ function renderTable(group: QualityGroup, names: readonly string[]): Html {
   const rows = group.ways
     .flatMap(({ name, measured }) => measured.map((own) => ({ ...own, name })))
     .sort((a, b) => a.run - b.run)
-  return html`<div class="card scroll"><table class="numbers"><caption>${comparisonOf(group)}</caption>
+  return html`<div class="card scroll" tabindex="0" role="group" aria-label="${distanceOf(group)}"><table class="numbers"><caption>${comparisonOf(group)}</caption>
 <thead><tr><th>Run</th><th>Step</th>${isNamed ? html`<th class="words">Sampling</th>` : undefined}<th>${distanceOf(group)}</th>${measures.map(
     ({ title }) => html`<th>${title}</th>`,
   )}</tr></thead>

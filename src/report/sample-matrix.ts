@@ -28,7 +28,7 @@ export function renderSampleMatrix(runs: readonly RunData[], names: readonly str
     ? html` data-count="${tiles.count}" data-across="${tiles.across}" data-width="${tiles.width}" data-height="${tiles.height}" data-border="${BORDER}"`
     : undefined
   return html`<div class="card scroll matrix" tabindex="0" role="group" aria-label="Samples by run and step"${attributes}><table>
-<thead><tr><th></th>${steps.map((step) => html`<th>Step ${formatCount(step)}</th>`)}</tr></thead>
+<thead><tr><th>Run</th>${steps.map((step) => html`<th>Step ${formatCount(step)}</th>`)}</tr></thead>
 <tbody>${runs.map(({ samples }, run) =>
     samples.shown.length === 0
       ? undefined

@@ -31,7 +31,7 @@ export function renderSummary(runs: readonly RunData[], names: readonly string[]
   }
   for (const [i, run] of runs.entries()) figures[i]!.push(...evaluationFigures(run, qualityHeadlines(quality, i)))
   const labels = [...new Set(figures.flatMap((own) => own.map(({ label }) => label)))]
-  return html`<section class="card scroll" aria-label="Headline numbers"><table class="numbers">
+  return html`<section class="card scroll" tabindex="0" aria-label="Headline numbers"><table class="numbers">
 <thead><tr><th>Run</th>${labels.map((label) => html`<th>${label}</th>`)}</tr></thead>
 <tbody>${figures.map(
     (own, i) =>

@@ -1,8 +1,11 @@
 /** Reports for whoever prints them, goes by keys, hears them or sees other colours. */
+import { appendFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import { describe, expect, test } from 'vitest'
+import { watch } from '../../src/report/watch/watch.ts'
 import { chromiumPath, chromiumSuffix } from './chromium.ts'
-import { CONFIG, chart, reportOf, shownText, useBrowser, wholeRun, written } from './page-in-browser.ts'
+import { CONFIG, chart, GRID, reportOf, shownText, useBrowser, wholeRun, written } from './page-in-browser.ts'
 import { metricsLine, RunFolders } from './run-folder.ts'
 
 describe.skipIf(chromiumPath === undefined)(`the report to everybody${chromiumSuffix}`, () => {
@@ -107,5 +110,48 @@ describe.skipIf(chromiumPath === undefined)(`the report to everybody${chromiumSu
     await pointer.press('ArrowRight')
     await pointer.press('ArrowRight')
     expect(await shownText(chart(opened.page, 'Linear probing, t = 0').locator('.tip'))).toMatch(/^Layer 4\n/)
+  })
+
+  test('whoever has no mouse gets to what is scrolled, and everything has a name', async () => {
+    await using folders = await RunFolders.create()
+    const { 'evaluation/fid-5.json': _, ...oneStep } = wholeRun(0) as Record<string, object>
+    const other = { ...oneStep, 'config.json': { ...CONFIG, model: 'SiT-B/2' } }
+    await using opened = await open(await written(folders, oneStep, other), { viewport: { width: 320, height: 640 } })
+    const { page } = opened
+    const scrolled = await page
+      .locator('.scroll')
+      .evaluateAll((all) =>
+        all.map((own) => [own.getAttribute('tabindex'), (own.getAttribute('aria-label') ?? '') !== '']),
+      )
+    // Numbers, distances, samples, configuration.
+    expect(scrolled).toEqual(Array.from({ length: 4 }, () => ['0', true]))
+    expect(await page.locator('th').evaluateAll((all) => all.filter((own) => own.textContent === '').length)).toBe(0)
+    await page.getByRole('button', { name: 'Samples of aligned at step 5' }).press('Enter')
+    expect(await page.getByRole('dialog', { name: 'Samples of aligned at step 5' }).count()).toBe(1)
+  })
+
+  test('what comes in leaves the focus and what was scrolled to where they were, and is said to who hears the page', async () => {
+    await using folders = await RunFolders.create()
+    const names = ['aligned', 'vanilla']
+    const runs = await Promise.all(names.map((name) => folders.add(name, wholeRun(0))))
+    await using watching = await watch(runs, { port: 0, interval: 20 })
+    await using opened = await open(watching.url, { viewport: { width: 360, height: 740 } })
+    const { page } = opened
+    const numbers = page.locator('[data-part=summary] .scroll')
+    const scrolled = () => numbers.evaluate((own) => own.scrollLeft)
+    await numbers.evaluate((own) => own.scrollTo(100, 0))
+    expect(await scrolled()).toBe(100)
+    await appendFile(join(runs[0]!, 'metrics.jsonl'), `${JSON.stringify(metricsLine(11, { loss: 0.25 }))}\n`)
+    await expect
+      .poll(() => chart(page, 'Loss').locator('svg').getAttribute('aria-label'))
+      .toMatch(/aligned: from 1.00 at step 1 to 0.\d+ at step 11;/)
+    expect(await scrolled()).toBe(100)
+
+    const radio = page.locator('.tiles-choice').getByRole('radio', { name: '3', exact: true })
+    await radio.focus()
+    await writeFile(join(runs[0]!, 'samples/0000011.png'), GRID)
+    await expect.poll(() => page.locator('.gallery img').count()).toBe(5)
+    expect(await radio.evaluate((own) => own === document.activeElement)).toBe(true)
+    expect(opened.complaints).toEqual([])
   })
 })

@@ -155,7 +155,7 @@ describe.skipIf(chromiumPath === undefined)(`the report in a browser${chromiumSu
     await using folders = await RunFolders.create()
     await using opened = await open(await written(folders, wholeRun(2), wholeRun(0)))
     const { page } = opened
-    expect(await page.locator('.matrix thead th').allInnerTexts()).toEqual(['', 'Step 5', 'Step 10'])
+    expect(await page.locator('.matrix thead th').allInnerTexts()).toEqual(['Run', 'Step 5', 'Step 10'])
     await page.locator('.tiles-choice').getByText('6', { exact: true }).click()
     // The sixth of four in a row: its corner, at (12, 12), lies on the cell's.
     const offsets = await page.locator('.matrix .cell').evaluateAll((cells) =>

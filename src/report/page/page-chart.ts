@@ -5,6 +5,7 @@ import type { LoggedPoints } from '../live-message.ts'
 import { unpackNumbers } from '../packed-numbers.ts'
 import { axisBegin, type Plot, plotOf } from '../plot.ts'
 import { formatCount, formatSignificant } from '../quantity.ts'
+import { spokenChart } from '../spoken-chart.ts'
 import type { ChartGroup, GroupedChart } from './chart-group.ts'
 import { appendElement, isChecked, isRunShown } from './elements.ts'
 import { GrowingPoints } from './growing-points.ts'
@@ -211,6 +212,9 @@ export class PageChart implements GroupedChart {
     const [first, last] = view ?? [this.#first, this.#last]
     const plot = plotOf(curves, { across, drawing, first, last, scale, fromZero, values, ticks })
     this.#plot = plot
+    const lines = this.#drawn.map(({ series: { name }, curve }) => ({ name, curve }))
+    const spoken = spokenChart(this.figure.dataset.chart!, across, lines, this.#data.references)
+    this.figure.querySelector('svg')!.setAttribute('aria-label', spoken)
     this.figure.querySelector('svg .grid')!.setAttribute('d', plot.grid)
     for (const [i, { series }] of this.#drawn.entries()) {
       series.raw.setAttribute('d', plot.raw[i]!)

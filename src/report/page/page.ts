@@ -60,7 +60,8 @@ export class ReportPage {
       checked,
     }))
     const open = [...part.querySelectorAll('details')].map((details) => details.open)
-    const scrolled = part.querySelector('.matrix')?.scrollLeft
+    const scrolled = [...part.querySelectorAll('.scroll')].map((own) => own.scrollLeft)
+    const focused = part.contains(document.activeElement) ? labelOf(document.activeElement!) : undefined
     for (const chart of this.#charts) if (part.contains(chart.figure)) chart.dispose()
     this.#charts = this.#charts.filter(({ figure }) => !part.contains(figure))
     part.innerHTML = markup
@@ -70,8 +71,8 @@ export class ReportPage {
     }
     for (const [i, details] of [...part.querySelectorAll('details')].entries()) details.open = open[i] ?? false
     this.#enliven(part, markup)
-    const matrix = part.querySelector('.matrix')
-    if (matrix && scrolled !== undefined) matrix.scrollLeft = scrolled
+    for (const [i, own] of [...part.querySelectorAll('.scroll')].entries()) own.scrollLeft = scrolled[i] ?? 0
+    if (focused !== undefined) focusAgain(part, focused)
   }
 
   /** The markup of each part before the script had its way with it. */
@@ -97,6 +98,20 @@ export class ReportPage {
       button.hidden = this.#groups.step.view === undefined
     }
   }
+}
+
+/** What tells an element that takes the focus from the others of its part: the markup that replaces it says the same of it. */
+function labelOf(element: Element): string {
+  const { id, tagName } = element
+  const said =
+    element.getAttribute('aria-label') ?? element.getAttribute('alt') ?? element.closest('label')?.textContent
+  return [tagName, id, said ?? element.textContent].join(' ')
+}
+
+/** Whoever goes by keys stays where they were when the part around them is replaced. */
+function focusAgain(part: Element, label: string): void {
+  const all = [...part.querySelectorAll<HTMLElement>('input, button, summary, [tabindex]')]
+  all.find((own) => labelOf(own) === label)?.focus({ preventScroll: true })
 }
 
 function titles(part: ParentNode): string[] {

@@ -61,6 +61,7 @@ export function enlargeOnClick(section: Element): void {
   section.addEventListener('click', ({ target }) => {
     if (!(target instanceof HTMLImageElement)) return
     const dialog = appendElement(document.body, 'dialog', 'enlarged')
+    dialog.setAttribute('aria-label', target.alt)
     const image = appendElement(dialog, 'img', target.className)
     image.src = target.src
     image.alt = target.alt
