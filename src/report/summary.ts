@@ -14,7 +14,7 @@ interface Figure {
   readonly label: string
   readonly value: string
   readonly remark?: string
-  /** The part of the remark that a table needs too: how samples were made, where runs differ in it. */
+  /** The part of the remark that a table needs too: how samples were made, where runs differ in it; that a run has diverged. */
   readonly way?: string
 }
 
@@ -63,8 +63,16 @@ function trainingFigures({ metrics }: RunData, points: RunPoints, parts: readonl
     const own = points[metric]
     if (own.y.length === 0) continue
     const trend = curveOf(own).smooth.y
+    const value = formatSignificant(trend.at(-1)!, 4)
+    // A run that has diverged would otherwise seem to be as good as it was before. A part may have ended on purpose, before the loss.
+    const last = own.x.at(-1)!
+    if (last !== step.at(-1) && last === points.loss.x.at(-1)) {
+      const since = `at step ${formatCount(last)}, not finite since`
+      figures.push({ label, value, remark: since, way: since })
+      continue
+    }
     const remark = `from ${formatSignificant(own.y[0]!, 3)}`
-    figures.push({ label, value: formatSignificant(trend.at(-1)!, 4), ...(trend.length > 1 && { remark }) })
+    figures.push({ label, value, ...(trend.length > 1 && { remark }) })
   }
   const information = points.view_information
   if (information.y.length > 0) {

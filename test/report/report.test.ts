@@ -221,6 +221,12 @@ test('headline numbers', async () => {
   expect(html).toContain('SiT-B/2, step 1,000')
 })
 
+test.each([1, 2])('the loss of a run that has diverged is said to be an old one, among %i runs', async (count) => {
+  const files = { 'metrics.jsonl': lines(100, (i) => (i < 40 ? { loss: 0.25 } : { loss: null })) }
+  const html = await page(...Array.from({ length: count }, () => files))
+  expect(html.match(/>0\.2500(?:<\/span>)? ?<span class="remark">at step 39, not finite since</g)).toHaveLength(count)
+})
+
 test('what layers know is headed by the newest checkpoint, whichever file comes last', async () => {
   const probed = (step: number, accuracy: number) => ({ ...PROBE, step, points: [{ layer: 8, noise: 0, accuracy }] })
   const html = await page({ 'evaluation/a.json': probed(1000, 0.4), 'evaluation/b.json': probed(500, 0.7) })
