@@ -35,10 +35,10 @@ const MetricsLine = z.object({
  *
  * @throws Error naming the file and the line that is no JSON or not of the right form; ENOENT where there is no file.
  */
-export async function readMetrics(file: string): Promise<Metrics> {
+export async function readMetrics(file: string, signal?: AbortSignal): Promise<Metrics> {
   const table = new MetricsTable()
   let number = 0
-  for await (const { text, complete } of linesOf(file)) {
+  for await (const { text, complete } of linesOf(file, signal)) {
     number++
     if (text.trim() === '') continue
     const line = parseMetricsLine(text, complete, `${file}:${number}`)
@@ -68,9 +68,12 @@ export function parseMetricsLine(text: string, complete: boolean, where: string)
 }
 
 /** Lines of a UTF-8 file; `complete` is false for a last line without its newline. */
-async function* linesOf(file: string): AsyncGenerator<{ text: string; complete: boolean }> {
+async function* linesOf(
+  file: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<{ text: string; complete: boolean }> {
   let rest = ''
-  for await (const chunk of createReadStream(file, { encoding: 'utf8', highWaterMark: 1 << 18 })) {
+  for await (const chunk of createReadStream(file, { encoding: 'utf8', highWaterMark: 1 << 18, signal })) {
     const lines = (rest + chunk).split('\n')
     rest = lines.pop()!
     for (const text of lines) yield { text, complete: true }

@@ -74,7 +74,7 @@ export async function readRuns(
       name: basename(resolve(directory)),
       directory: resolve(directory),
       config: configs[i]!,
-      metrics: (await ifThere(readMetrics(join(directory, 'metrics.jsonl')))) ?? NO_METRICS,
+      metrics: (await ifThere(readMetrics(join(directory, 'metrics.jsonl'), signal))) ?? NO_METRICS,
       samples: {
         shown: await readSampleGrids(
           join(directory, 'samples'),

@@ -2,6 +2,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { dispatch } from '../../../src/cli/dispatch.ts'
+import { Interruption } from '../../../src/cli/failure.ts'
 import { metricsLine, PNG, RunFolders } from '../../report/run-folder.ts'
 import { RecordingStream } from '../recording-stream.ts'
 
@@ -40,6 +41,21 @@ test('--out, --title, --json, several runs', async () => {
       { name: 'b', steps: 0 },
     ],
   })
+})
+
+test('interrupted in a long log, it writes nothing', async () => {
+  await using folders = await RunFolders.create()
+  const line = (step: number) => `${JSON.stringify(metricsLine(step))}\n`
+  const run = await folders.add('long', {
+    ...files,
+    'metrics.jsonl': Array.from({ length: 100_000 }, (_, i) => line(i)).join(''),
+  })
+  const controller = new AbortController()
+  setTimeout(() => controller.abort(new Interruption('stopped by SIGINT')), 20)
+  const [stdout, stderr] = [new RecordingStream(), new RecordingStream()]
+  const status = await dispatch(['report', run], { stdout, stderr, env: {}, signal: controller.signal })
+  expect({ status, stderr: stderr.text }).toEqual({ status: 130, stderr: '' })
+  expect(await readdir(run)).not.toContain('report.html')
 })
 
 test('--samples', async () => {
