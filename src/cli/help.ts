@@ -24,7 +24,9 @@ export function usageOf(command: Command): string {
 
 /** The help of one command. `width`: columns of the terminal. */
 export function commandHelp(command: Command, style: Style, width: number): string {
-  const lines = [`${style.bold(`repa ${command.name}`)}: ${command.summary}`, '', `  ${usageOf(command)}`]
+  const name = `repa ${command.name}`
+  const [heading, ...more] = wrap(`${name}: ${command.summary}`, width)
+  const lines = [style.bold(name) + heading!.slice(name.length), ...more, '', `  ${usageOf(command)}`]
   if (command.description !== undefined) lines.push('', ...wrap(command.description, width))
   const positionals = Object.values(command.positionals)
   if (positionals.length > 0) {
@@ -101,12 +103,19 @@ function remarksOn(option: Option): string {
   return remarks.length === 0 ? '' : ` (${remarks.join('; ')})`
 }
 
-/** Terms left, descriptions wrapped beside them; a term too long for its column gets a line of its own. */
+/** Narrower columns break what stands in them word by word. */
+const NARROWEST_COLUMN = 24
+
+/**
+ * Terms left, descriptions wrapped beside them; a term too long for its column gets a line of its own, and each does where the terminal has
+ * no room beside.
+ */
 function twoColumns(rows: readonly Row[], width: number): string[] {
   const longest = Math.max(0, ...rows.map(([term]) => term.length))
-  const column = Math.min(longest, 28) + 4
+  const beside = Math.min(longest, 28) + 4
+  const column = width - beside < NARROWEST_COLUMN ? 6 : beside
   return rows.flatMap(([term, description]) => {
-    const lines = wrap(description, Math.max(24, width - column))
+    const lines = wrap(description, width - column)
     const indented = lines.map((line) => ' '.repeat(column) + line)
     if (term.length + 4 > column) return [`  ${term}`, ...indented]
     return [`  ${term}`.padEnd(column) + (lines[0] ?? ''), ...indented.slice(1)]

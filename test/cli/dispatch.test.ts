@@ -4,7 +4,7 @@ import { defineCommand, type PositionalTable } from '../../src/cli/command.ts'
 import { COMMANDS, type CommandEntry } from '../../src/cli/commands.ts'
 import { dispatch } from '../../src/cli/dispatch.ts'
 import { Interruption, UsageError } from '../../src/cli/failure.ts'
-import { commandHelp } from '../../src/cli/help.ts'
+import { commandHelp, usageOf } from '../../src/cli/help.ts'
 import type { OptionTable } from '../../src/cli/option.ts'
 import { styleFor } from '../../src/cli/style.ts'
 import { StoppedByAnother } from '../../src/distributed/world.ts'
@@ -241,6 +241,23 @@ describe('help', () => {
     if (sentence === undefined) expect(help).not.toContain('--no-')
     else expect(help).toContain(sentence)
   })
+
+  test.each(COMMANDS.map(({ name }) => name))(
+    'in a narrow terminal the help of repa %s breaks between words',
+    async (name) => {
+      const command = await COMMANDS.find((one) => one.name === name)!.load()
+      const help = commandHelp(command, styleFor(new RecordingStream(), {}), 40)
+      // Command lines are to be copied as they are; a word alone may be longer than a line.
+      const [prose] = help.split(/^Examples?$/m)
+      const usage = usageOf(command)
+      const broken = prose!
+        .split('\n')
+        .filter(
+          (line) => line.length > 40 && line.trim() !== usage && !line.startsWith('  --') && / /.test(line.trim()),
+        )
+      expect(broken).toEqual([])
+    },
+  )
 
   test.each([
     'train --help',

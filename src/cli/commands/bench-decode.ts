@@ -34,7 +34,7 @@ export const benchDecodeCommand = defineCommand({
       import('../../benchmark/decode.ts'),
       import('../../tensor/device.ts'),
     ])
-    const bar = progress({ total: rounds, label: `${size} px`, unit: 'decode' })
+    const bar = progress({ total: rounds, label: `${size} px`, unit: 'decodes' })
     const result = await benchmarkDecode({
       size,
       rounds,

@@ -48,7 +48,7 @@ export const benchKernelsCommand = defineCommand({
         import('../../benchmark/gpu-kernels.ts'),
         import('../gpu-benchmark-tables.ts'),
       ])
-      const bar = progress({ label: model, unit: 'kernel' })
+      const bar = progress({ label: model, unit: 'kernels' })
       const result = await benchmarkGpuKernels({
         device,
         // The parser has let through only these.
@@ -69,7 +69,7 @@ export const benchKernelsCommand = defineCommand({
       throw new RangeError(`The CPU computes in fp32 only, not in ${precision}.`)
     }
     const { benchmarkKernels } = await import('../../benchmark/kernels.ts')
-    const bar = progress({ label: model, unit: 'kernel' })
+    const bar = progress({ label: model, unit: 'kernels' })
     let kernels: KernelResult[]
     try {
       kernels = await benchmarkKernels({

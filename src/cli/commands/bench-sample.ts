@@ -40,7 +40,7 @@ export const benchSampleCommand = defineCommand({
     if (probeSide !== undefined && where === 'cpu') {
       throw new RangeError('--probe-side is for a GPU, and this measures the CPU; pass --device cuda.')
     }
-    const bar = progress({ total: rounds, label: model, unit: 'batch' })
+    const bar = progress({ total: rounds, label: model, unit: 'batches' })
     const result = await benchmarkSampling({
       model,
       size,

@@ -115,13 +115,13 @@ export const benchStepCommand = defineCommand({
     const device = resolveDevice(context.device)
     const onGpu = device !== 'cpu'
     requireOptionsOf(onGpu, options)
-    const bar = progress({ total: rounds, label: model, unit: 'step' })
+    const bar = progress({ total: rounds, label: model, unit: 'steps' })
     let long: Progress | undefined
     const shown = {
       onRound: ({ index }: { index: number }) => bar.update(index + 1),
       onSustained: ({ steps }: { steps: number }) => {
         bar.end()
-        long ??= progress({ label: `${model}, ${seconds} s`, unit: 'step' })
+        long ??= progress({ label: `${model}, ${seconds} s`, unit: 'steps' })
         long.update(steps)
       },
     }
