@@ -32,6 +32,13 @@ int granuleOf(const GemmArgs& args) {
   return static_cast<int>(all & -all);
 }
 
+/// Whether what is contiguous of A and B is whole units of 16 bytes: where a row is longer than that, its last unit could be a part.
+bool hasWholeUnits(const GemmArgs& args) {
+  const int64_t unit = 16 / dtypeBytes(args.dtype);
+  const int64_t ofA = args.layout == GemmLayout::weightGradient ? args.m : args.k, ofB = args.layout == GemmLayout::forward ? args.k : args.n;
+  return ofA % unit == 0 && ofB % unit == 0;
+}
+
 /// Whether a matrix (null counts as one) has its rows at multiples of 16 bytes.
 bool isWide(const void* first, int64_t stride, int64_t elementBytes) {
   return first == nullptr || (reinterpret_cast<uintptr_t>(first) % 16 == 0 && stride * elementBytes % 16 == 0);
@@ -80,7 +87,8 @@ void checkSizes(const GemmArgs& args) {
 GemmBackend pickBackend(const CudaDeviceInfo& device, std::span<const GemmArgs> products, GemmMaker maker) {
   if (maker == GemmMaker::cublasLt && cublasLtTakes(products)) return GemmBackend::cublasLt;
   const bool aligned = std::ranges::all_of(products, [](const GemmArgs& args) { return granuleOf(args) == 16; });
-  if (products[0].dtype == DType::f32) return aligned && products[0].allowTf32 ? GemmBackend::mma : GemmBackend::ffma;
+  if (products[0].dtype == DType::f32)
+    return aligned && products[0].allowTf32 && std::ranges::all_of(products, hasWholeUnits) ? GemmBackend::mma : GemmBackend::ffma;
   return device.runsHopperKernels() && aligned && maker != GemmMaker::mma ? GemmBackend::wgmma : GemmBackend::mma;
 }
 
@@ -131,7 +139,7 @@ GemmProblem problemOf(const GemmArgs& args, GemmTile tile, int splits) {
   const int granule = granuleOf(args);
   return {.args = args,
           .wide = isWide(args),
-          .aligned = granule == 16,
+          .aligned = granule == 16 && hasWholeUnits(args),
           .granule = std::min(granule, 8),
           .splits = splits,
           .depth = static_cast<int>(roundUp(divideUp(args.k, splits), 64)),

@@ -24,8 +24,8 @@ __device__ __forceinline__ void multiplyAdd(float (&d)[4], const uint32_t (&a)[4
 template <class T, bool kContiguousA, bool kContiguousB, class CopyA, class CopyB>
 __device__ __forceinline__ void multiplyMmaTile(unsigned char* shared, CopyA copyA, CopyB copyB, int steps, float (&sums)[4][8][4]) {
   const int warp = threadIdx.x / 32;
-  const OperandFragments<T, kContiguousA> fragmentsA(64 * (warp / 2));
-  const OperandFragments<T, kContiguousB> fragmentsB(64 * (warp % 2));
+  const OperandFragments<T, kContiguousA, false> fragmentsA(64 * (warp / 2));
+  const OperandFragments<T, kContiguousB, true> fragmentsB(64 * (warp % 2));
   const auto copy = [&](unsigned char* stage) {
     copyA.next(stage);
     copyB.next(stage + kStageBytes);
@@ -79,7 +79,7 @@ __device__ __forceinline__ void multiplyMmaTile(unsigned char* shared, CopyA cop
       for (int i = 0; i < 4; ++i)
 #pragma unroll
         for (int j = 0; j < 8; ++j) {
-          const uint32_t columns[2] = {b[kAhead * half][j / 2][j % 2], b[kAhead * half][j / 2][j % 2 + 2]};
+          const uint32_t columns[2] = {b[kAhead * half][j / 2][j % 2 * 2], b[kAhead * half][j / 2][j % 2 * 2 + 1]};
           multiplyAdd<T>(sums[i][j], a[kAhead * half][i], columns);
         }
     }

@@ -35,7 +35,8 @@ class OperandCopy {
   static_assert(kUnits * kMmaThreads * 16 == kStageBytes && (kContiguous || kUnits * kApart == kStageDepth<T>));
 
  public:
-  /// Rows firstRow ... of `rows`, summands kBegin ... kEnd - 1. With kAligned, base and pitch are multiples of 16 bytes, else of `granule`.
+  /// Rows firstRow ... of `rows`, summands kBegin ... kEnd - 1. With kAligned, base, pitch and what is contiguous are multiples of 16 bytes,
+  /// else base and pitch of `granule`.
   __device__ __forceinline__ OperandCopy(const void* base, int64_t pitch, int firstRow, int rows, int kBegin, int kEnd, int granule)
       : base_(static_cast<const T*>(base)), granule_(granule) {
     const int unit = threadIdx.x % kUnitsAcross, line = threadIdx.x / kUnitsAcross;
@@ -55,21 +56,27 @@ class OperandCopy {
 
   /// Begins to copy the next stage. What lies beyond the operand becomes zero.
   __device__ __forceinline__ void next(unsigned char* stage) {
+    const T* line = source_;  // walks: a product of every line's number would be made anew in every stage
 #pragma unroll
     for (int i = 0; i < kUnits; ++i) {
-      const int elements = i * kApart < linesLeft_ ? min(kUnit, max(left_, 0)) : 0;
-      const T* from = elements > 0 ? source_ + i * apart_ : base_;
-      copyUnit(stage + shared_ + i * kApart * kLineBytes, from, elements * static_cast<int>(sizeof(T)));
+      unsigned char* const to = stage + shared_ + i * kApart * kLineBytes;
+      const bool inside = i * kApart < linesLeft_ && left_ > 0;
+      const T* const from = inside ? line : base_;
+      if constexpr (kAligned) {
+        // All or nothing is a predicate of the instruction; any other number of bytes takes six more to be made of the address.
+        cpAsync<16>(to, from, inside ? 16 : 0);
+      } else {
+        copyUnit(to, from, inside ? min(kUnit, left_) * static_cast<int>(sizeof(T)) : 0);
+      }
+      line += apart_;
     }
-    source_ += kContiguous ? kStageDepth<T> : kUnits * apart_;
+    source_ = kContiguous ? source_ + kStageDepth<T> : line;
     (kContiguous ? left_ : linesLeft_) -= kStageDepth<T>;
   }
 
  private:
   __device__ __forceinline__ void copyUnit(unsigned char* to, const T* from, int bytes) const {
-    if constexpr (kAligned) {
-      cpAsync<16>(to, from, bytes);
-    } else if (granule_ == 8) {
+    if (granule_ == 8) {
       copyPieces<8>(to, from, bytes);
     } else if (granule_ == 4) {
       copyPieces<4>(to, from, bytes);
@@ -95,9 +102,10 @@ class OperandCopy {
   int shared_, granule_;
 };
 
-/// Four 8 x 8 blocks (8 x 4 of f32) of a stage, as mma takes an A of 16 rows and two of its steps' k halves: r[0] rows 0-7, r[1] rows
-/// 8-15 of the first half, r[2] and r[3] of the second. As a B of 16 columns, r[0] and r[2] are the first eight's, r[1] and r[3] the others'.
-template <class T, bool kContiguous>
+/// Four 8 x 8 blocks (8 x 4 of f32) of a stage. As an A of 16 rows mma takes r[0] from rows 0-7 and r[1] from rows 8-15 of the first half of its
+/// k, r[2] and r[3] of the second. As two B of 8 columns (kRight) r[0] and r[1] are the first eight's halves of k, r[2] and r[3] the others':
+/// an operand's registers are neighbours as mma wants them, where others would be moved together for every mma.
+template <class T, bool kContiguous, bool kRight>
 class OperandFragments {
   static constexpr int kUnit = 16 / sizeof(T);
 
@@ -105,7 +113,7 @@ class OperandFragments {
   /// From row firstRow of the tile on, a multiple of 64.
   __device__ __forceinline__ explicit OperandFragments(int firstRow) {
     const int lane = threadIdx.x % 32;
-    const int low = lane % 8, rowHalf = lane / 8 % 2, kHalf = lane / 16;
+    const int low = lane % 8, rowHalf = kRight ? lane / 16 : lane / 8 % 2, kHalf = kRight ? lane / 8 % 2 : lane / 16;
     if constexpr (kContiguous) offset_ = (firstRow + 8 * rowHalf + low) * 64 + (kHalf ^ (low / 2)) * 16;
     else if constexpr (sizeof(T) == 2) offset_ = (8 * kHalf + low) * 256 + (firstRow / 8 + (rowHalf ^ low)) * 16;
     else offset_ = lane % 4 * 512 + ((firstRow / 4 + lane / 16) ^ (lane % 4 * 2)) * 16 + lane / 4 % 4 * 4;
@@ -119,7 +127,10 @@ class OperandFragments {
       ldmatrixTransposed(r, stage + (offset_ ^ (i * 32)) + half * 16 * 256);
     } else {
 #pragma unroll
-      for (int q = 0; q < 4; ++q) r[q] = *reinterpret_cast<const uint32_t*>(stage + (offset_ ^ (i * 64 + q % 2 * 32)) + (half * 8 + q / 2 * 4) * 512);
+      for (int q = 0; q < 4; ++q) {
+        const int rowHalf = kRight ? q / 2 : q % 2, kHalf = kRight ? q % 2 : q / 2;
+        r[q] = *reinterpret_cast<const uint32_t*>(stage + (offset_ ^ (i * 64 + rowHalf * 32)) + (half * 8 + kHalf * 4) * 512);
+      }
     }
     if constexpr (std::is_same_v<T, float>) {
 #pragma unroll

@@ -14,7 +14,7 @@ struct GemmProblem {
   GemmArgs args;
   /// C and all that the epilogue reads and writes may be accessed 16 bytes at a time.
   bool wide;
-  /// A and B may be; and if not, in how many bytes.
+  /// A and B may be, and what is contiguous of them is a multiple of that; and if not, in how many bytes.
   bool aligned;
   int granule;
   int splits;
