@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kMmaThreads, 2) conv2dMmaKernel(const __grid_c
   places[threadIdx.x] = windowPlace(image, firstRow + threadIdx.x);
   __syncthreads();
 
-  ImageCopy<T, kAligned> copyA(image, places);
+  ImageCopy<T, kAligned> copyA(image, places, firstRow);
   OperandCopy<T, true, kAligned> copyB(args.b, args.ldb, firstColumn, static_cast<int>(args.n), 0, k, problem.granule);
   float sums[4][8][4] = {};
   multiplyMmaTile<T, true, true>(shared, copyA, copyB, (k + kStageDepth<T> - 1) / kStageDepth<T>, sums);
@@ -88,7 +88,6 @@ ConvImage imageOf(const cpu::Conv2dArgs& args, const GemmArgs& product, const Te
           .width = static_cast<int>(args.width),
           .channels = static_cast<int>(args.channels),
           .upsampleShift = args.upsample == 2 ? 1 : 0,
-          .kernelWidth = static_cast<int>(args.kernelWidth),
           .strideHeight = static_cast<int>(args.strideHeight),
           .strideWidth = static_cast<int>(args.strideWidth),
           .padTop = static_cast<int>(args.padTop),

@@ -16,44 +16,51 @@ struct ConvImage {
   int64_t sampleElements;  // H W C
   int height, width, channels;
   int upsampleShift;  // 1: every pixel counts 2 x 2 times
-  int kernelWidth;
   int strideHeight, strideWidth, padTop, padLeft;
   int rows, summands;  // of the product
   Divisor outArea, outWidth, channel, kernelColumn;
 };
 
-/// Where an output pixel's window begins: its first row and column, which may lie in the padding, and its sample's first element.
-struct alignas(16) WindowPlace {
+/// Where an output pixel's window begins: its first row and column, which may lie in the padding. A tile's lie in shared memory, where 8 bytes
+/// each still let two blocks share the 100 KB of the smaller chips: 2 * (48 KB of stages + 1 KB + 1 KB that the chip keeps), to the byte.
+struct alignas(8) WindowPlace {
   int y, x;
-  int64_t sample;
 };
 
 __device__ __forceinline__ WindowPlace windowPlace(const ConvImage& image, int row) {
   // A row beyond the last reads nothing but zeros.
-  if (row >= image.rows) return {-(1 << 30), 0, 0};
-  const int64_t sample = image.outArea.divide(row) * image.sampleElements;
+  if (row >= image.rows) return {-(1 << 30), 0};
+  image.outArea.divide(row);  // the row in its sample
   const int y = image.outWidth.divide(row);
-  return {y * image.strideHeight - image.padTop, row * image.strideWidth - image.padLeft, sample};
+  return {y * image.strideHeight - image.padTop, row * image.strideWidth - image.padLeft};
 }
 
-/// The pixel at (y, x) of the upsampled image; -1 in the padding.
-__device__ __forceinline__ int64_t pixelElement(const ConvImage& image, const WindowPlace& place, int kernelRow, int kernelColumn) {
+/// The first element of an output pixel's sample.
+__device__ __forceinline__ int64_t sampleOf(const ConvImage& image, int row) { return image.outArea.quotient(row) * image.sampleElements; }
+
+/// An element of the image, or none: of the padding, or behind the last summand. Its number is a number even then, so that nothing branches.
+struct ImageElement {
+  int64_t number;
+  bool inside;
+};
+
+/// The first of the pixel at (y, x) of the upsampled image.
+__device__ __forceinline__ ImageElement pixelElement(const ConvImage& image, const WindowPlace& place, int64_t sample, int kernelRow, int kernelColumn) {
   const int y = place.y + kernelRow, x = place.x + kernelColumn;
-  const bool inside = static_cast<unsigned>(y) < static_cast<unsigned>(image.height << image.upsampleShift) &&
-                      static_cast<unsigned>(x) < static_cast<unsigned>(image.width << image.upsampleShift);
-  if (!inside) return -1;
-  return place.sample + (static_cast<int64_t>(y >> image.upsampleShift) * image.width + (x >> image.upsampleShift)) * image.channels;
+  const bool inside = (static_cast<unsigned>(y) < static_cast<unsigned>(image.height << image.upsampleShift)) &
+                      (static_cast<unsigned>(x) < static_cast<unsigned>(image.width << image.upsampleShift));
+  return {sample + (static_cast<int64_t>(y >> image.upsampleShift) * image.width + (x >> image.upsampleShift)) * image.channels, inside};
 }
 
 /// The number at summand k of a window.
 template <class T>
-__device__ __forceinline__ T summandAt(const ConvImage& image, const WindowPlace& place, int k) {
+__device__ __forceinline__ T summandAt(const ConvImage& image, const WindowPlace& place, int64_t sample, int k) {
   if (k >= image.summands) return fromFloat<T>(0.0f);
   int channel = k;
   int column = image.channel.divide(channel);
   const int row = image.kernelColumn.divide(column);
-  const int64_t pixel = pixelElement(image, place, row, column);
-  return pixel < 0 ? fromFloat<T>(0.0f) : static_cast<const T*>(image.x)[pixel + channel];
+  const ImageElement pixel = pixelElement(image, place, sample, row, column);
+  return pixel.inside ? static_cast<const T*>(image.x)[pixel.number + channel] : fromFloat<T>(0.0f);
 }
 
 /// A thread's place among the summands.
@@ -66,17 +73,14 @@ class KernelCursor {
   __device__ __forceinline__ void advance(const ConvImage& image, int summands) {
     k_ += summands;
     channel_ += summands;
-    while (channel_ >= image.channels) {
-      channel_ -= image.channels;
-      if (++column_ == image.kernelWidth) column_ = 0, ++row_;
-    }
+    column_ += image.channel.divide(channel_);
+    row_ += image.kernelColumn.divide(column_);
   }
   __device__ __forceinline__ int k() const { return k_; }
-  /// The element at the cursor, or -1 in the padding and behind the last summand.
-  __device__ __forceinline__ int64_t element(const ConvImage& image, const WindowPlace& place) const {
-    if (k_ >= image.summands) return -1;
-    const int64_t pixel = pixelElement(image, place, row_, column_);
-    return pixel < 0 ? -1 : pixel + channel_;
+  /// The element at the cursor.
+  __device__ __forceinline__ ImageElement element(const ConvImage& image, const WindowPlace& place, int64_t sample) const {
+    const ImageElement pixel = pixelElement(image, place, sample, row_, column_);
+    return {pixel.number + channel_, k_ < image.summands && pixel.inside};
   }
 
  private:
@@ -90,9 +94,11 @@ class ImageCopy {
   static constexpr int kUnits = 4, kApart = kMmaThreads / 4;
 
  public:
-  __device__ __forceinline__ ImageCopy(const ConvImage& image, const WindowPlace* places)
+  __device__ __forceinline__ ImageCopy(const ConvImage& image, const WindowPlace* places, int firstRow)
       : image_(image), places_(places + threadIdx.x / 4), cursor_(image, threadIdx.x % 4 * kUnit) {
     const int unit = threadIdx.x % 4, line = threadIdx.x / 4;
+#pragma unroll
+    for (int i = 0; i < kUnits; ++i) samples_[i] = sampleOf(image, firstRow + line + i * kApart);
     shared_ = line * 64 + (unit ^ (line / 2 % 4)) * 16;
   }
 
@@ -103,11 +109,11 @@ class ImageCopy {
       const WindowPlace place = places_[i * kApart];
       unsigned char* const to = stage + shared_ + i * kApart * 64;
       if constexpr (kAligned) {
-        const int64_t element = cursor_.element(image_, place);
-        cpAsync<16>(to, x + (element < 0 ? 0 : element), element < 0 ? 0 : 16);
+        const ImageElement element = cursor_.element(image_, place, samples_[i]);
+        cpAsync<16>(to, x + (element.inside ? element.number : 0), element.inside ? 16 : 0);
       } else {
 #pragma unroll 1
-        for (int j = 0; j < kUnit; ++j) reinterpret_cast<T*>(to)[j] = summandAt<T>(image_, place, cursor_.k() + j);
+        for (int j = 0; j < kUnit; ++j) reinterpret_cast<T*>(to)[j] = summandAt<T>(image_, place, samples_[i], cursor_.k() + j);
       }
     }
     cursor_.advance(image_, kStageDepth<T>);
@@ -116,6 +122,7 @@ class ImageCopy {
  private:
   const ConvImage& image_;
   const WindowPlace* places_;
+  int64_t samples_[kUnits];
   KernelCursor cursor_;
   int shared_;
 };
@@ -124,18 +131,22 @@ class ImageCopy {
 class ImagePanel {
  public:
   __device__ __forceinline__ ImagePanel(const ConvImage& image, bool aligned, int firstRow)
-      : image_(image), place_(windowPlace(image, firstRow + threadIdx.x / 2)), cursor_(image, threadIdx.x % 2 * 4), aligned_(aligned) {}
+      : image_(image),
+        place_(windowPlace(image, firstRow + threadIdx.x / 2)),
+        sample_(sampleOf(image, firstRow + threadIdx.x / 2)),
+        cursor_(image, threadIdx.x % 2 * 4),
+        aligned_(aligned) {}
 
   __device__ __forceinline__ void fetch() {
     if (aligned_) {
-      const int64_t element = cursor_.element(image_, place_);
-      if (element >= 0) load(held_, static_cast<const float*>(image_.x) + element);
+      const ImageElement element = cursor_.element(image_, place_, sample_);
+      if (element.inside) load(held_, static_cast<const float*>(image_.x) + element.number);
       else
 #pragma unroll
         for (float& number : held_) number = 0.0f;
     } else {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) held_[i] = summandAt<float>(image_, place_, cursor_.k() + i);
+      for (int i = 0; i < 4; ++i) held_[i] = summandAt<float>(image_, place_, sample_, cursor_.k() + i);
     }
     cursor_.advance(image_, kFfmaDepth);
   }
@@ -148,6 +159,7 @@ class ImagePanel {
  private:
   const ConvImage& image_;
   WindowPlace place_;
+  int64_t sample_;
   KernelCursor cursor_;
   bool aligned_;
   float held_[4];
