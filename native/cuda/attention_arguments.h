@@ -1,9 +1,9 @@
 // What attention's kernels are given, and where in it a head lies. Which kernel runs is chosen in attention.cu.
 #pragma once
 
-#include "cuda/check.h"
 #include "cuda/divisor.h"
 #include "cuda/kernel.h"
+#include "cuda/shared_memory.h"
 
 namespace repa::cuda {
 
@@ -79,19 +79,6 @@ struct AttentionBackward {
 
 /// The tokens of a sample that a block of the streamed backward kernels owns.
 constexpr int streamedRowsOfBlock(int headDim) { return headDim <= 72 ? 128 : 64; }
-
-/// Of the device whose stream the kernels go to.
-inline int deviceAttribute(cudaDeviceAttr attribute) {
-  int device = 0, value = 0;
-  check(cudaGetDevice(&device), "say which device is current");
-  check(cudaDeviceGetAttribute(&value, attribute, device), "read an attribute of the device");
-  return value;
-}
-
-/// Whether a block may have so much shared memory: up to 227 KB on sm_90 and sm_100, 163 KB on sm_80, 99 KB on the smaller chips.
-inline bool fitsIntoSharedMemory(size_t bytes) {
-  return bytes <= static_cast<size_t>(deviceAttribute(cudaDevAttrMaxSharedMemoryPerBlockOptin));
-}
 
 constexpr float kLog2E = 1.44269504088896341f;
 constexpr float kLn2 = 0.693147180559945309f;

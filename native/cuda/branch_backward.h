@@ -30,8 +30,9 @@
 //     sums   [2, team, warp, 4]        the row sums of a warp; two of them, so that one barrier a step is enough
 //
 // 12 bytes a column and row in 16 bits: 83 KB at 1152 with three stages, 55 KB of them under way in each of two blocks an SM, where
-// 23 KB an SM hide the latency of 4.3 TB/s. No more than 99 KB is asked for, what every chip since sm_80 has (sm_86 the least). 92
-// registers, so the two blocks of 9 warps fit an SM in that respect too.
+// 23 KB an SM hide the latency of 4.3 TB/s. Two such blocks and the 2 KB that the chip keeps are 576 bytes more than an A100's 164 KB: there
+// two stages, 28 KB under way in each of two blocks, as at 1024 of 100 KB. No more than 99 KB is asked for, what every chip since sm_80 has
+// (sm_86 the least). 92 registers, so the two blocks of 9 warps fit an SM in that respect too.
 //
 // Rows that are wider than 2048, not a multiple of 4 wide or not aligned take the kernels of branch_backward_elements.h.
 #pragma once
@@ -41,6 +42,7 @@
 #include "cuda/launch.h"
 #include "cuda/partial_sums.h"
 #include "cuda/read_only.h"
+#include "cuda/shared_memory.h"
 #include "cuda/vector.h"
 #include "cuda/warp_sum.h"
 
@@ -306,7 +308,10 @@ void branchBackward(cudaStream_t stream, const BranchBackward<T>& of) {
       const int64_t ring = Ring<T, kNorm, kGate>::bytes(32 * warps, stages);
       return teams * (ring + 2 * warps * kRowSums * static_cast<int64_t>(sizeof(float)));
     };
-    const int stages = sharedBytes(kMostStages) <= kMostSharedBytes ? kMostStages : kMostStages - 1;
+    // A stage less where that lets two blocks share an SM: as many bytes are under way, and one computes while the other waits.
+    const bool fits = sharedBytes(kMostStages) <= kMostSharedBytes;
+    const bool alone = !twoFitIntoMultiprocessor(static_cast<size_t>(sharedBytes(kMostStages)));
+    const int stages = fits && !(alone && twoFitIntoMultiprocessor(static_cast<size_t>(sharedBytes(kMostStages - 1)))) ? kMostStages : kMostStages - 1;
     vectors = vectors && of.width % 4 == 0 && of.factorStride % 4 == 0 && of.gateStride % 4 == 0 && threads <= kMostThreads &&
               sharedBytes(stages) <= kMostSharedBytes &&
               aligned16(of.dOut, of.x, of.factor, of.dResidual, of.dX, of.y, of.gate, of.dY, of.scratch);
