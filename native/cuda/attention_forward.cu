@@ -25,8 +25,9 @@
 //   tokens are 9 tiles of 32 queries for 4 warps: one warp makes a third pass.
 //
 // Streamed (any other size): a CTA is 128 queries of a head (64 above 80 columns), and 64 keys and values at a time pass through two
-// stages of shared memory, the next while this one is worked on; one barrier a stage. 55 KB and 242 registers at 72 columns, 87 KB and
-// 203 at 128: 2 CTAs an SM. Causal, only those keys come that a query of the CTA sees.
+// stages of shared memory, the next while this one is worked on; one barrier a stage. The queries come by way of the second stage, into
+// which nothing else does before they are in registers. 37 KB and 242 registers at 72 columns, 45 KB at 80, 70 KB and 203 at 128: 2 CTAs
+// an SM, to 80 columns also where an SM has 100 KB. Causal, only those keys come that a query of the CTA sees.
 #include "cuda/attention_tile.cuh"
 #include "cuda/launch.h"
 
@@ -251,7 +252,8 @@ inline constexpr int kQueriesOfBlock = 16 * kQueryTiles<kColumns> * kWarps;
 
 template <int kColumns>
 size_t streamedBytes() {
-  return sizeof(bf16) * kPitch<kColumns> * (kQueriesOfBlock<kColumns> + 4 * 64);
+  static_assert(kQueriesOfBlock<kColumns> <= 2 * 64, "the queries lie in the second stage until they are in registers");
+  return sizeof(bf16) * kPitch<kColumns> * 4 * 64;
 }
 
 template <class T, int kColumns, bool kCausal>
@@ -263,10 +265,9 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attentionStreamedKernel(Attent
   const unsigned blocks = (tokens + queriesOfBlock - 1) / queriesOfBlock;
   const Head at(blockIdx.x / blocks, a.heads);
   const int firstOfBlock = static_cast<int>(blockIdx.x % blocks) * queriesOfBlock;
-  T* const q = reinterpret_cast<T*>(shared);
-  const auto stage = [&](int index, QkvPart part) {
-    return q + (queriesOfBlock + (index % 2 * 2 + (part == kValue ? 1 : 0)) * 64) * pitch;
-  };
+  T* const stages = reinterpret_cast<T*>(shared);
+  const auto stage = [&](int index, QkvPart part) { return stages + (index % 2 * 2 + (part == kValue ? 1 : 0)) * 64 * pitch; };
+  T* const q = stage(1, kKey);
   const auto load = [&](T* tile, QkvPart part, int first, int count) {
     loadRows<kColumns>(tile, headOfQkv(a.qkv, at, part, tokens, a.heads, a.headDim), first, count, tokens, a.headDim, a.aligned,
                        threadIdx.x, 32 * kWarps);
@@ -285,7 +286,10 @@ __global__ void __launch_bounds__(32 * kWarps, 2) attentionStreamedKernel(Attent
   for (int index = 0; 64 * index < endOfKeys; ++index) {
     cpAsyncWait<0>();
     __syncthreads();  // this stage has come, and nobody reads the other one any more
-    if (index == 0) queries.load(q + queriesOfWarp * warpId() * pitch);
+    if (index == 0) {
+      queries.load(q + queriesOfWarp * warpId() * pitch);
+      __syncthreads();  // the next stage comes where all warps' queries were
+    }
     if (64 * (index + 1) < endOfKeys) {
       load(stage(index + 1, kKey), kKey, 64 * (index + 1), 64);
       load(stage(index + 1, kValue), kValue, 64 * (index + 1), 64);
