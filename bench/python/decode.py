@@ -8,9 +8,9 @@
 `model` holds arguments of `decoder`; its weights are PyTorch's own random ones. "configure" may also hold
     layout      "contiguous" (default) or "channels-last"
 
-How this was chosen: torch 1.13 on two cores with AVX-512, 64 x 64 latents, medians of a run each: contiguous 9.0 s, channels-last 25 s (its
-convolutions leave oneDNN's fast kernels there). torch 2.13 on two cores with AVX2: 25.9 s and 23.1 s. The convolutions are oneDNN's either
-way, whatever the BLAS.
+Which is faster: torch 1.13 on two cores with AVX-512, 64 x 64 latents, medians of a run each: contiguous 9.0 s, channels-last 25 s (its
+convolutions leave oneDNN's fast kernels there). torch 2.13 on two cores with AVX2: 25.9 s and 23.1 s. So the benchmark tries both. The
+convolutions are oneDNN's either way, whatever the BLAS.
 """
 
 from __future__ import annotations
