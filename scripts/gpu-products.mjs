@@ -70,6 +70,7 @@ for (const [tokens, headDim, kernels] of [
   [300, 72, 'wgmma'],
   [333, 32, 'wgmma'],
   [200, 64, 'wgmma-streamed'],
+  [200, 64, 'mma-streamed'],
 ]) {
   process.env.REPA_ATTENTION = kernels
   scope(() => attended(tokens, 2, headDim))

@@ -33,6 +33,7 @@ const CHOICES = [
   ['in tiles of 128 x 256', { REPA_GEMM: 'wgmma-128x256' }],
   ['with all of attention by wgmma', { REPA_ATTENTION: 'wgmma' }],
   ['with attention streamed by wgmma', { REPA_ATTENTION: 'wgmma-streamed' }],
+  ['with attention streamed by mma.sync', { REPA_ATTENTION: 'mma-streamed' }],
 ]
 /** Attention of 1,024 tokens, as it is chosen and by wgmma, which no chip has timed. */
 const AT_512 = [

@@ -39,19 +39,20 @@ bool rowsAligned(int headDim, const Pointers*... pointers) {
   return headDim % (16 / sizeof(T)) == 0 && aligned16(pointers...);
 }
 
-/// What the environment variable REPA_ATTENTION asks for on Hopper: the kernels that were measured to be the fastest, those of every
-/// tensor-core GPU, Hopper's own wherever there is one, or of these the streamed ones even where a head fits into shared memory. No chip has
-/// timed Hopper's own for 72 columns forward, nor its streamed ones.
-enum class Wish { fastest, mma, wgmma, wgmmaStreamed };
+/// What the environment variable REPA_ATTENTION asks for: the kernels that were measured to be the fastest, those of every tensor-core GPU or
+/// Hopper's own wherever there is one, and of either the streamed ones even where a head fits into shared memory. No chip has timed Hopper's own
+/// for 72 columns forward, nor its streamed ones; nor on sm_80 the streamed ones beside a head that is alone on its SM.
+enum class Wish { fastest, mma, mmaStreamed, wgmma, wgmmaStreamed };
 
 Wish wish() {
   const char* const text = std::getenv("REPA_ATTENTION");
   const std::string name = text ? text : "";
   if (name == "") return Wish::fastest;
   if (name == "mma") return Wish::mma;
+  if (name == "mma-streamed") return Wish::mmaStreamed;
   if (name == "wgmma") return Wish::wgmma;
   if (name == "wgmma-streamed") return Wish::wgmmaStreamed;
-  throw Error(ErrorCode::invalidArgument, "REPA_ATTENTION is \"" + name + "\"; expected mma, wgmma or wgmma-streamed.");
+  throw Error(ErrorCode::invalidArgument, "REPA_ATTENTION is \"" + name + "\"; expected mma, mma-streamed, wgmma or wgmma-streamed.");
 }
 
 /// Runs one of Hopper's own kernels where the tensor is and one is wanted. `timed`: whether the one that holds a whole head in shared memory
@@ -92,7 +93,7 @@ void attention(cudaStream_t stream, const Tensor& qkv, int64_t heads, bool causa
       // Hopper's own have no causal form: a text is short, and not what a step waits for.
       const bool taken = runHopper(
           o, headDim == 64, [&] { return !causal && attentionSm90(stream, a); }, [&] { return !causal && attentionStreamedSm90(stream, a); });
-      if (!taken && !attentionResident(stream, a, causal)) attentionStreamed(stream, a, causal);
+      if (!taken && (wish() == Wish::mmaStreamed || !attentionResident(stream, a, causal))) attentionStreamed(stream, a, causal);
     }
   });
 }
@@ -135,7 +136,7 @@ void attentionBackward(cudaStream_t stream, const Tensor& dO, const Tensor& qkv,
       bool streamed = false;
       const bool taken = runHopper(
           qkv, true, [&] { return attentionBackwardSm90(stream, a); }, [&] { return streamed = attentionBackwardStreamedSm90(stream, a); });
-      if (!taken && !attentionBackwardResident(stream, a)) {
+      if (!taken && (wish() == Wish::mmaStreamed || !attentionBackwardResident(stream, a))) {
         attentionBackwardStreamed(stream, a);
         streamed = true;
       }

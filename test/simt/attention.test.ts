@@ -1,7 +1,11 @@
 import { expect, test } from 'vitest'
 import { runProgram } from '../native/run-program.ts'
 
-const SETTINGS: readonly Record<string, string>[] = [{}, { REPA_ATTENTION: 'wgmma-streamed' }]
+const SETTINGS: readonly Record<string, string>[] = [
+  {},
+  { REPA_ATTENTION: 'wgmma-streamed' },
+  { REPA_ATTENTION: 'mma-streamed' },
+]
 
 test.each(SETTINGS)(
   'attention and its gradients are the same bits in whatever order the threads run, with %j',
@@ -17,5 +21,5 @@ test.each(SETTINGS)(
 
 test('kernels that there are not are refused', () => {
   const { stderr } = runProgram('attention', { env: { REPA_ATTENTION: 'flash' } })
-  expect(stderr).toMatch(/REPA_ATTENTION is "flash"; expected mma, wgmma or wgmma-streamed\./)
+  expect(stderr).toMatch(/REPA_ATTENTION is "flash"; expected mma, mma-streamed, wgmma or wgmma-streamed\./)
 })

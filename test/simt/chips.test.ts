@@ -58,6 +58,7 @@ test.each([
   // There is none of Hopper's own for such heads.
   ['wgmma', 300, 80, ['attentionStreamedKernel', ...STREAMED].sort()],
   ['wgmma-streamed', 256, 64, HOPPER_STREAMED],
+  ['mma-streamed', 256, 64, ['attentionStreamedKernel', ...STREAMED].sort()],
 ] as const)(
   'REPA_ATTENTION=%s has attention of %i tokens of %i columns run in %j',
   (asked, tokens, headDim, kernels) => {

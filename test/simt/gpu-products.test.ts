@@ -11,5 +11,5 @@ test('what compute-sanitizer watches on a GPU runs', ({ skip }) => {
     encoding: 'utf8',
   })
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' })
-  expect(stdout.trim().split('\n')).toHaveLength(16)
+  expect(stdout.trim().split('\n')).toHaveLength(17)
 })
