@@ -9,14 +9,13 @@ import { type MeasuredRound, type TimeSeries, timeAlone } from './interleave.ts'
 import { aCount, baselineOptions, measuringOptions, roundOptions } from './option-schemas.ts'
 import { peakResidentBytes } from './peak-memory.ts'
 import {
+  BASELINE_LAYOUTS,
   type BaselineLayout,
   PythonBaseline,
   type PythonBaselineInfo,
   type PythonDecoderOptions,
 } from './python-baseline.ts'
 import { roundsOf } from './rounds.ts'
-
-const LAYOUTS = ['contiguous', 'channels-last'] as const satisfies readonly BaselineLayout[]
 
 export interface DecodeBenchmarkOptions {
   /** Side of the image in pixels, a multiple of 8. Default 512. */
@@ -42,7 +41,7 @@ const optionsSchema = whenNeeded(() =>
     ...roundOptions(),
     device: z.string().optional(),
     size: aCount().optional(),
-    layout: z.enum(LAYOUTS).optional(),
+    layout: z.enum(BASELINE_LAYOUTS).optional(),
     ...baselineOptions(),
   } satisfies Record<keyof DecodeBenchmarkOptions, z.ZodType>),
 )
@@ -136,8 +135,8 @@ export async function benchmarkDecode(options: DecodeBenchmarkOptions = {}): Pro
     seed,
     ...(options.command && { command: options.command }),
   }
-  const tried = options.layout === undefined ? await tryLayouts(decoder, signal) : undefined
-  const layout = options.layout ?? fastest(tried!)
+  const tried = options.layout ? undefined : await tryLayouts(decoder, signal)
+  const layout = tried ? fastest(tried) : options.layout!
   await using baseline = await PythonBaseline.startDecoder({ ...decoder, layout })
   const compared = await besidePython(baseline, { ours, rounds, warmup: WARMUP, signal, onRound: options.onRound })
   const figures = figuresOf(compared.ours)
@@ -161,7 +160,7 @@ async function tryLayouts(
   signal: AbortSignal | undefined,
 ): Promise<Record<BaselineLayout, number>> {
   const seconds = { contiguous: 0, 'channels-last': 0 }
-  for (const layout of LAYOUTS) {
+  for (const layout of BASELINE_LAYOUTS) {
     signal?.throwIfAborted()
     await using worker = await PythonBaseline.startDecoder({ ...decoder, layout })
     seconds[layout] = (await worker.step(WARMUP + 1)).at(-1)!
@@ -170,5 +169,5 @@ async function tryLayouts(
 }
 
 function fastest(seconds: Readonly<Record<BaselineLayout, number>>): BaselineLayout {
-  return LAYOUTS.reduce((best, layout) => (seconds[layout] < seconds[best] ? layout : best))
+  return BASELINE_LAYOUTS.reduce((best, layout) => (seconds[layout] < seconds[best] ? layout : best))
 }

@@ -54,7 +54,8 @@ export interface PythonBaselineOptions {
 }
 
 /** In which order PyTorch keeps an image's numbers: channel by channel, or pixel by pixel. */
-export type BaselineLayout = 'contiguous' | 'channels-last'
+export const BASELINE_LAYOUTS = ['contiguous', 'channels-last'] as const
+export type BaselineLayout = (typeof BASELINE_LAYOUTS)[number]
 
 /** The decoder that both sides run on a square latent. */
 export interface PythonDecoderOptions {
