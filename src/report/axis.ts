@@ -11,9 +11,9 @@ export function tickText({ value, label }: Tick, percent: boolean): string {
   return percent ? formatShare(value) : label
 }
 
-/** What the longest of the labels takes, in widths of a digit: that much room they need beside the chart. */
-export function digitsOf(labels: readonly string[]): number {
-  return Math.max(0, ...labels.map((label) => label.length))
+/** What the longest of the ticks' labels takes, in widths of a digit: that much room they need beside the chart. */
+export function digitsOf(ticks: readonly Tick[], percent: boolean): number {
+  return Math.max(0, ...ticks.map((tick) => tickText(tick, percent).length))
 }
 
 /** A stretch of values, drawn evenly or by their logarithm. */

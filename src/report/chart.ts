@@ -90,7 +90,7 @@ export function renderChart(chart: Chart): Html {
   }
   const above =
     plot.above === undefined ? '' : `The highest value, ${formatSignificant(plot.above, 3)}, lies above the axis.`
-  const digits = digitsOf(plot.y.ticks.map((tick) => tickText(tick, percent)))
+  const digits = digitsOf(plot.y.ticks, percent)
   const named = series.map(({ name }, i) => ({ name, curve: curves[i]! }))
   const label = spokenChart(title, across, named, references)
   return html`<figure class="card chart ${width} ${drawing}" data-chart="${title}" style="--digits:${digits}">

@@ -39,7 +39,7 @@ export const reportCommand = defineCommand({
       import('../../report/run.ts'),
     ])
     const runs = await readRuns(directories, { sampleLimit: samples, signal })
-    // Of the last of them what is read behind its log is little, but drawing a long run is not.
+    // A signal may have come after the last log was read, and drawing a long run takes seconds.
     signal.throwIfAborted()
     const page = renderReport(runs, { ...(title !== undefined && { title }), writtenAt: new Date() })
     const path = file ?? (directories.length === 1 ? join(directories[0]!, 'report.html') : 'report.html')

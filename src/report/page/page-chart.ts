@@ -222,10 +222,7 @@ export class PageChart implements GroupedChart {
       series.trend.classList.toggle('point', curves[i]!.smooth.x.length === 1)
     }
     this.#labels('.y-labels', 'top', plot.y.ticks, (value) => 1 - positionOn(plot.y, value), this.#data.percent)
-    this.figure.style.setProperty(
-      '--digits',
-      String(digitsOf(plot.y.ticks.map((tick) => tickText(tick, this.#data.percent)))),
-    )
+    this.figure.style.setProperty('--digits', String(digitsOf(plot.y.ticks, this.#data.percent)))
     this.#labels('.x-labels', 'left', plot.x.ticks, (value) => positionOn(plot.x, value), false)
     for (const [i, line] of [...this.figure.querySelectorAll<HTMLElement>('.reference')].entries()) {
       const height = positionOn(plot.y, this.#data.references[i]!.value)
